@@ -73,7 +73,8 @@ pub fn union(mut intervals: Vec<Interval>) -> Vec<Interval> {
 pub fn subtract(interval: Interval, hole: Interval) -> impl Iterator<Item = Interval> {
     let left = Interval::new(interval.start, interval.end.min(hole.start));
     let right = Interval::new(interval.start.max(hole.end), interval.end);
-    let pieces = if hole.is_empty() || !interval.overlaps(hole) { [Some(interval), None] } else { [Some(left), Some(right)] };
+    let pieces =
+        if hole.is_empty() || !interval.overlaps(hole) { [Some(interval), None] } else { [Some(left), Some(right)] };
     pieces.into_iter().flatten().filter(|piece| !piece.is_empty())
 }
 

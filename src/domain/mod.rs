@@ -1,4 +1,15 @@
 //! The core: what is bookable, and what a command changes. No IO, async, protobuf, SQL, clock or randomness.
 
+pub mod appointment;
+pub mod appointment_type;
+pub mod availability;
+pub mod calendar;
+pub mod change;
+pub mod claims;
+pub mod command;
+pub mod ids;
 pub mod interval;
+pub mod refusal;
+pub mod state;
 pub mod time;
+pub mod zone;

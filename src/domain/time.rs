@@ -66,6 +66,53 @@ impl fmt::Debug for Instant {
     }
 }
 
+/// A length of time in whole minutes, at most seven days: durations, steps and buffers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Minutes(u16);
+
+impl Minutes {
+    /// No time at all.
+    pub const ZERO: Self = Self(0);
+    /// Seven days, the longest duration, step or buffer.
+    pub const MAX: Self = Self(7 * 24 * 60);
+
+    /// None when longer than `MAX`.
+    pub const fn new(minutes: u16) -> Option<Self> {
+        if minutes <= Self::MAX.0 { Some(Self(minutes)) } else { None }
+    }
+
+    /// How many minutes.
+    pub const fn minutes(self) -> u16 {
+        self.0
+    }
+
+    /// The same length in seconds.
+    pub const fn seconds(self) -> i64 {
+        self.0 as i64 * MINUTE
+    }
+}
+
+/// A length of time in whole seconds, from nothing to 100,000 days: notices, cut-offs and hold lengths.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Seconds(i64);
+
+impl Seconds {
+    /// No time at all.
+    pub const ZERO: Self = Self(0);
+    /// 100,000 days, as far as a horizon reaches.
+    pub const MAX: Self = Self(100_000 * DAY);
+
+    /// None when negative or longer than `MAX`.
+    pub const fn new(seconds: i64) -> Option<Self> {
+        if 0 <= seconds && seconds <= Self::MAX.0 { Some(Self(seconds)) } else { None }
+    }
+
+    /// How many seconds.
+    pub const fn seconds(self) -> i64 {
+        self.0
+    }
+}
+
 /// A local date as days since 1970-01-01 in the proleptic Gregorian calendar.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LocalDate(i32);

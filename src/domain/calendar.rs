@@ -1,0 +1,203 @@
+//! A calendar: settings, availability, types, busy time and the claims of its active appointments.
+//!
+//! Copies are cheap, for every part is shared: the writer changes its copy while readers keep theirs. `claims` holds
+//! everything that ends after `kept_from`, so no limit is counted and no conflict judged on less than the truth.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::appointment_type::{AppointmentType, Limits, Stamps};
+use super::availability::Availability;
+use super::claims::{Claim, Claims};
+use super::ids::{AppointmentKey, CalendarId, Etag, Revision, TypeId, TypeNumber};
+use super::interval::{Interval, union};
+use super::time::{DAY, Instant};
+use super::zone::{LocalInstants, Zone};
+
+/// The most periods of one PutBusy.
+pub const BUSY_PERIODS_MAX: usize = 10_000;
+/// The most busy periods of one calendar, all sources together.
+pub const BUSY_PERIODS_CALENDAR_MAX: usize = 100_000;
+/// The most sources of busy time of one calendar.
+pub const BUSY_SOURCES_MAX: usize = 100;
+
+/// What a calendar is, apart from what is booked of it. Its etag covers all of this.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Profile {
+    /// For people; at most 200 characters.
+    pub display_name: String,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The zone that its clock times are in.
+    pub zone: Arc<Zone>,
+    /// Whether it accepts no bookings for now.
+    pub paused: bool,
+    /// Sessions of all types together.
+    pub limits: Limits,
+    /// The client's own keys.
+    pub metadata: BTreeMap<String, String>,
+    /// When it is open.
+    pub availability: Availability,
+}
+
+/// Whose calendar it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Owner {
+    /// At most 200 characters.
+    pub name: String,
+    /// Empty, or an address with one `@`.
+    pub email: String,
+}
+
+/// Time taken by something outside this service, by the source that said so.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Busy {
+    /// Each sorted and disjoint; none is empty.
+    sources: BTreeMap<String, Vec<Interval>>,
+    /// All sources as one set of instants.
+    merged: Vec<Interval>,
+}
+
+impl Busy {
+    /// What the sources said.
+    pub fn new(sources: impl IntoIterator<Item = (String, Vec<Interval>)>) -> Self {
+        let sources: BTreeMap<_, _> = sources
+            .into_iter()
+            .map(|(source, periods)| (source, union(periods)))
+            .filter(|(_, periods)| !periods.is_empty())
+            .collect();
+        let merged = union(sources.values().flatten().copied().collect());
+        Self { sources, merged }
+    }
+
+    /// Sorted and disjoint, whoever said so.
+    pub fn merged(&self) -> &[Interval] {
+        &self.merged
+    }
+
+    /// What each source said, sorted and disjoint.
+    pub fn sources(&self) -> impl Iterator<Item = (&str, &[Interval])> {
+        self.sources.iter().map(|(source, periods)| (source.as_str(), periods.as_slice()))
+    }
+
+    /// What one source said.
+    pub fn of_source(&self, source: &str) -> &[Interval] {
+        self.sources.get(source).map_or(&[], Vec::as_slice)
+    }
+
+    /// The same, but for what one source says now.
+    pub fn with_source(&self, source: &str, periods: Vec<Interval>) -> Self {
+        let others = self.sources.iter().filter(|(name, _)| *name != source);
+        Self::new(others.map(|(name, periods)| (name.clone(), periods.clone())).chain([(source.to_owned(), periods)]))
+    }
+}
+
+/// The appointment types of a calendar, with the numbers of those that were deleted.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Types {
+    by_id: BTreeMap<TypeId, Arc<AppointmentType>>,
+    numbers: BTreeMap<TypeId, TypeNumber>,
+}
+
+impl Types {
+    /// The types that there are, and the numbers of all that there ever were.
+    pub fn new(
+        types: impl IntoIterator<Item = AppointmentType>,
+        deleted: impl IntoIterator<Item = (TypeId, TypeNumber)>,
+    ) -> Self {
+        let mut all = Self { by_id: BTreeMap::new(), numbers: deleted.into_iter().collect() };
+        for appointment_type in types {
+            all.put(Arc::new(appointment_type));
+        }
+        all
+    }
+
+    /// The type of that name.
+    pub fn find(&self, id: &TypeId) -> Option<&Arc<AppointmentType>> {
+        self.by_id.get(id)
+    }
+
+    /// The type of that number, unless it was deleted.
+    pub fn numbered(&self, number: TypeNumber) -> Option<&Arc<AppointmentType>> {
+        self.by_id.values().find(|candidate| candidate.number == number)
+    }
+
+    /// By id.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<AppointmentType>> {
+        self.by_id.values()
+    }
+
+    /// The number that a type of this name has or would get, and how many numbers that makes.
+    pub fn number_for(&self, id: &TypeId) -> TypeNumber {
+        let next = u16::try_from(self.numbers.len()).expect("a calendar has at most TYPES_MAX types");
+        self.numbers.get(id).copied().unwrap_or(TypeNumber(next))
+    }
+
+    /// How many numbers are taken, deleted types included.
+    pub fn numbers_len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    /// Adds or replaces a type.
+    pub fn put(&mut self, appointment_type: Arc<AppointmentType>) {
+        self.numbers.insert(appointment_type.id.clone(), appointment_type.number);
+        self.by_id.insert(appointment_type.id.clone(), appointment_type);
+    }
+
+    /// Removes a type and keeps its number.
+    pub fn remove(&mut self, id: &TypeId) {
+        self.by_id.remove(id);
+    }
+}
+
+/// A calendar as the writer and its readers hold it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Calendar {
+    /// Its name.
+    pub id: CalendarId,
+    /// What it is.
+    pub profile: Arc<Profile>,
+    /// When the profile changed.
+    pub stamps: Stamps,
+    /// What can be booked.
+    pub types: Arc<Types>,
+    /// Time taken elsewhere.
+    pub busy: Arc<Busy>,
+    /// Active appointments, by time.
+    pub claims: Claims,
+    /// PENDING appointments that do not block, by key.
+    pub requests: Arc<BTreeMap<AppointmentKey, Claim>>,
+    /// Everything whose padded end lies after this instant is in `claims`.
+    pub kept_from: Instant,
+    /// The revision of the last change that touched the calendar or anything of it.
+    pub version: Revision,
+}
+
+impl Calendar {
+    /// The zone of its clock times.
+    pub fn zone(&self) -> &Zone {
+        &self.profile.zone
+    }
+
+    /// The etag of settings, weekly rules and overrides.
+    pub fn etag(&self) -> Etag {
+        Etag::of(self.id.as_str().as_bytes(), self.stamps.revision)
+    }
+}
+
+/// From when on a calendar's claims must be in memory at `now`: the start of the local date, or of the longest period
+/// that a limit counts, with two days to spare for a zone that is changed.
+pub fn keep_from<'a>(zone: &Zone, limits: impl IntoIterator<Item = &'a Limits>, now: Instant) -> Instant {
+    let today = zone.wall(now).date();
+    let mut first = today;
+    for limit in limits {
+        first = first.min(if limit.per_week.is_some() { today.first_of_week() } else { today });
+        first = first.min(if limit.per_month.is_some() { today.first_of_month() } else { today });
+        first = first.min(if limit.per_year.is_some() { today.first_of_year() } else { today });
+    }
+    let midnight = match zone.instants(first.midnight()) {
+        LocalInstants::One(instant) | LocalInstants::Two(instant, _) => instant,
+        LocalInstants::None { before, after } => before.min(after),
+    };
+    midnight.plus(-2 * DAY)
+}

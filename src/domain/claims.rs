@@ -1,0 +1,212 @@
+//! The time that appointments take of one calendar: small records in order, shared between snapshots.
+//!
+//! Sorted by padded start, and padded ends never decrease: active claims are disjoint, but for the seats of one
+//! session, which are equal. A copy shares every chunk; changing one claim copies one chunk.
+
+use std::sync::Arc;
+
+use super::appointment::AppointmentState;
+use super::ids::{AppointmentKey, TypeNumber};
+use super::interval::Interval;
+use super::time::{Instant, MINUTE, Minutes};
+
+/// A chunk is split when it would hold more: 256 claims are 8 KiB, what one change copies.
+const CHUNK_CLAIMS_MAX: usize = 256;
+
+/// What the writer needs of an active appointment in one of its calendars, in 32 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Claim {
+    key: AppointmentKey,
+    /// `Instant::MAX` when it never expires.
+    expire_time: Instant,
+    start_minutes: i32,
+    duration: Minutes,
+    before: Minutes,
+    after: Minutes,
+    type_number: TypeNumber,
+    state: AppointmentState,
+}
+
+const _: () = assert!(size_of::<Claim>() == 32, "memory per active appointment is a promise");
+
+impl Claim {
+    /// The first instant that can be booked, 0001-01-01, and the first that cannot, 6000-01-01: minutes of 32 bits.
+    pub const START_MIN: Instant = Instant::MIN;
+    /// 6000-01-01T00:00:00Z.
+    pub const START_END: Instant = Instant::from_seconds(127_174_492_800);
+
+    /// `start` is a whole minute within `START_MIN..START_END`.
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        key: AppointmentKey,
+        type_number: TypeNumber,
+        start: Instant,
+        duration: Minutes,
+        before: Minutes,
+        after: Minutes,
+        state: AppointmentState,
+        expire_time: Option<Instant>,
+    ) -> Self {
+        assert!(start.is_whole_minute() && start >= Self::START_MIN && start < Self::START_END, "start {start}");
+        let start_minutes =
+            i32::try_from(start.seconds() / MINUTE).expect("the year 6000 is within 32 bits of minutes");
+        let expire_time = expire_time.unwrap_or(Instant::MAX);
+        Self { key, expire_time, start_minutes, duration, before, after, type_number, state }
+    }
+
+    /// The appointment's row number.
+    pub const fn key(&self) -> AppointmentKey {
+        self.key
+    }
+
+    /// The calendar's type of it.
+    pub const fn type_number(&self) -> TypeNumber {
+        self.type_number
+    }
+
+    /// When it begins.
+    pub const fn start(&self) -> Instant {
+        Instant::from_seconds(self.start_minutes as i64 * MINUTE)
+    }
+
+    /// How long it is, buffers left out.
+    pub const fn duration(&self) -> Minutes {
+        self.duration
+    }
+
+    /// Kept free before.
+    pub const fn before(&self) -> Minutes {
+        self.before
+    }
+
+    /// Kept free after.
+    pub const fn after(&self) -> Minutes {
+        self.after
+    }
+
+    /// Its state when it was last written.
+    pub const fn state(&self) -> AppointmentState {
+        self.state
+    }
+
+    /// When it frees its time by itself, if it does.
+    pub fn expire_time(&self) -> Option<Instant> {
+        (self.expire_time != Instant::MAX).then_some(self.expire_time)
+    }
+
+    /// Whether it takes its time at `now`: free at its very expiry, recorded or not.
+    pub fn is_alive(&self, now: Instant) -> bool {
+        now < self.expire_time
+    }
+
+    /// `[start, end)`, buffers left out.
+    pub const fn interval(&self) -> Interval {
+        Interval { start: self.start(), end: self.start().plus(self.duration.seconds()) }
+    }
+
+    /// `[start − before, end + after)`.
+    pub const fn padded(&self) -> Interval {
+        self.interval().padded(self.before.seconds(), self.after.seconds())
+    }
+
+    /// Whether the two are seats of one session, were the type to have several.
+    pub fn shares_session(&self, type_number: TypeNumber, start: Instant, duration: Minutes) -> bool {
+        self.type_number == type_number && self.start() == start && self.duration == duration
+    }
+
+    fn order(&self) -> (Instant, AppointmentKey) {
+        (self.padded().start, self.key)
+    }
+}
+
+/// A calendar's claims, in order.
+#[derive(Clone, Default, Debug)]
+pub struct Claims {
+    /// None is empty.
+    chunks: Vec<Arc<Vec<Claim>>>,
+    len: usize,
+}
+
+impl Claims {
+    /// The claims in any order, as a store loads them.
+    pub fn from_unordered(mut claims: Vec<Claim>) -> Self {
+        claims.sort_unstable_by_key(Claim::order);
+        let chunks = claims.chunks(CHUNK_CLAIMS_MAX / 2).map(|chunk| Arc::new(chunk.to_vec())).collect();
+        Self { chunks, len: claims.len() }
+    }
+
+    /// How many.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// All, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Claim> {
+        self.chunks.iter().flat_map(|chunk| chunk.iter())
+    }
+
+    /// In order, from the first whose padded end lies after `instant`.
+    pub fn ending_after(&self, instant: Instant) -> impl Iterator<Item = &Claim> {
+        let is_over = |claim: &Claim| claim.padded().end <= instant;
+        let chunk = self.chunks.partition_point(|chunk| chunk.last().is_some_and(is_over));
+        let within = self.chunks.get(chunk).map_or(0, |chunk| chunk.partition_point(is_over));
+        self.chunks[chunk..].iter().flat_map(|chunk| chunk.iter()).skip(within)
+    }
+
+    /// Those whose padded interval meets `probe`, in order, expired ones included.
+    pub fn overlapping(&self, probe: Interval) -> impl Iterator<Item = &Claim> {
+        self.ending_after(probe.start).take_while(move |claim| claim.padded().start < probe.end)
+    }
+
+    /// Adds a claim. The caller has seen that it is free.
+    pub fn insert(&mut self, claim: Claim) {
+        self.len += 1;
+        let order = claim.order();
+        let index = self.chunk_of(order).min(self.chunks.len().saturating_sub(1));
+        let Some(chunk) = self.chunks.get_mut(index) else {
+            self.chunks.push(Arc::new(vec![claim]));
+            return;
+        };
+        let chunk = Arc::make_mut(chunk);
+        let position = chunk.partition_point(|other| other.order() < order);
+        chunk.insert(position, claim);
+        if chunk.len() > CHUNK_CLAIMS_MAX {
+            // A list that only grows at its end keeps full chunks behind it.
+            let at = if position + 1 == chunk.len() { CHUNK_CLAIMS_MAX } else { CHUNK_CLAIMS_MAX / 2 };
+            let tail = chunk.split_off(at);
+            self.chunks.insert(index + 1, Arc::new(tail));
+        }
+    }
+
+    /// Takes a claim out; false when it is not there.
+    pub fn remove(&mut self, claim: &Claim) -> bool {
+        let order = claim.order();
+        let index = self.chunk_of(order);
+        let Some(chunk) = self.chunks.get_mut(index) else { return false };
+        let Ok(position) = chunk.binary_search_by_key(&order, Claim::order) else { return false };
+        Arc::make_mut(chunk).remove(position);
+        if chunk.is_empty() {
+            self.chunks.remove(index);
+        }
+        self.len -= 1;
+        true
+    }
+
+    /// The first chunk whose last claim is not before `order`.
+    fn chunk_of(&self, order: (Instant, AppointmentKey)) -> usize {
+        self.chunks.partition_point(|chunk| chunk.last().is_some_and(|last| last.order() < order))
+    }
+}
+
+impl PartialEq for Claims {
+    fn eq(&self, other: &Self) -> bool {
+        self.len == other.len && self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Claims {}

@@ -1,0 +1,359 @@
+//! What can be asked of the writer. A command that exists is well-formed: `grpc/parse` read every field.
+//!
+//! Ids and zones come with the command, `now` comes with the batch; so a decision needs nothing but the state.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::appointment::{Assignment, IgnoredRules, Invitee};
+use super::appointment_type::AppointmentType;
+use super::appointment_type::Limits;
+use super::availability::{Override, Rule};
+use super::calendar::{Owner, Profile};
+use super::ids::{AppointmentId, CalendarId, Etag, SeriesId, TypeId};
+use super::interval::Interval;
+use super::time::{Instant, LocalDate, Minutes, Seconds, Wall};
+use super::zone::Zone;
+
+/// A mutation.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Command {
+    /// Makes a calendar, with the type `default`.
+    CreateCalendar {
+        /// Its name.
+        calendar: CalendarId,
+        /// What it is; without availability.
+        profile: Profile,
+    },
+    /// Changes settings.
+    UpdateCalendar {
+        /// Which.
+        calendar: CalendarId,
+        /// What to change.
+        patch: ProfilePatch,
+        /// The version that it must have.
+        etag: Option<Etag>,
+    },
+    /// Deletes a calendar.
+    DeleteCalendar {
+        /// Which.
+        calendar: CalendarId,
+        /// Cancel what is upcoming.
+        force: bool,
+        /// The version that it must have.
+        etag: Option<Etag>,
+    },
+    /// Makes or replaces a type. Its number and stamps are the writer's to fill in.
+    PutAppointmentType {
+        /// Whose.
+        calendar: CalendarId,
+        /// What it is to be.
+        appointment_type: AppointmentType,
+        /// The version that it must have.
+        etag: Option<Etag>,
+    },
+    /// Deletes a type.
+    DeleteAppointmentType {
+        /// Whose.
+        calendar: CalendarId,
+        /// Which.
+        type_id: TypeId,
+        /// The version that it must have.
+        etag: Option<Etag>,
+    },
+    /// Replaces the weekly rules, and makes the calendar if there is none.
+    SetAvailability {
+        /// Whose.
+        calendar: CalendarId,
+        /// Its zone from now on; none = as it is, UTC for a new one.
+        zone: Option<Arc<Zone>>,
+        /// The zone of a calendar that is made without one: UTC.
+        utc: Arc<Zone>,
+        /// The rules, whole.
+        rules: Vec<Rule>,
+        /// The version that it must have.
+        etag: Option<Etag>,
+    },
+    /// Sets the hours of dates.
+    PutOverrides {
+        /// Whose.
+        calendar: CalendarId,
+        /// Ranges are expanded.
+        overrides: BTreeMap<LocalDate, Override>,
+        /// The version that the calendar must have.
+        etag: Option<Etag>,
+    },
+    /// Gives dates back to the weekly rules.
+    DeleteOverrides {
+        /// Whose.
+        calendar: CalendarId,
+        /// Dates without an override are fine.
+        dates: BTreeSet<LocalDate>,
+        /// The version that the calendar must have.
+        etag: Option<Etag>,
+    },
+    /// Replaces what a source said about a range.
+    PutBusy {
+        /// Whose time.
+        calendar: CalendarId,
+        /// Which source.
+        source: String,
+        /// About which range it speaks.
+        range: Interval,
+        /// What is busy in it; cut to the range.
+        periods: Vec<Interval>,
+    },
+    /// Books, or turns a hold into an appointment.
+    Book(Booking),
+    /// Holds time.
+    Hold {
+        /// Which time, for whom.
+        booking: Booking,
+        /// For how long.
+        ttl: Seconds,
+    },
+    /// Makes a hold last until now + ttl.
+    ExtendHold {
+        /// Which hold.
+        appointment: AppointmentId,
+        /// For how long.
+        ttl: Seconds,
+        /// The version that it must have.
+        etag: Option<Etag>,
+    },
+    /// Lets a hold go.
+    ReleaseHold {
+        /// Which hold.
+        appointment: AppointmentId,
+        /// The version that it must have.
+        etag: Option<Etag>,
+    },
+    /// Turns a hold into an appointment.
+    Confirm {
+        /// Which hold.
+        appointment: AppointmentId,
+        /// Who books; none = as the hold says.
+        invitee: Option<Invitee>,
+        /// The version that it must have.
+        etag: Option<Etag>,
+    },
+    /// Approves a request.
+    Approve {
+        /// Which.
+        appointment: AppointmentId,
+        /// The version that it must have.
+        etag: Option<Etag>,
+    },
+    /// Declines a request.
+    Decline {
+        /// Which.
+        appointment: AppointmentId,
+        /// Why.
+        reason: String,
+        /// The version that it must have.
+        etag: Option<Etag>,
+    },
+    /// Moves an appointment.
+    Reschedule(Move),
+    /// Calls an appointment off.
+    Cancel {
+        /// Which.
+        appointment: AppointmentId,
+        /// Why.
+        reason: String,
+        /// The version that it must have.
+        etag: Option<Etag>,
+    },
+    /// Changes what does not touch time.
+    UpdateAppointment {
+        /// Which.
+        appointment: AppointmentId,
+        /// What to change.
+        patch: AppointmentPatch,
+        /// The version that it must have.
+        etag: Option<Etag>,
+    },
+    /// The invitee did not come.
+    MarkNoShow {
+        /// Which.
+        appointment: AppointmentId,
+        /// Take it back.
+        undo: bool,
+        /// The version that it must have.
+        etag: Option<Etag>,
+    },
+    /// It took place.
+    Complete {
+        /// Which.
+        appointment: AppointmentId,
+        /// Take it back.
+        undo: bool,
+        /// The version that it must have.
+        etag: Option<Etag>,
+    },
+    /// Books several, all or none.
+    BatchBook(Vec<Booking>),
+    /// Brings calendars and appointments from elsewhere, all or none.
+    Import(Vec<ImportedCalendar>),
+}
+
+/// What UpdateCalendar changes; none = as it is.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct ProfilePatch {
+    /// See `Profile`.
+    pub display_name: Option<String>,
+    /// See `Profile`.
+    pub owner: Option<Owner>,
+    /// See `Profile`.
+    pub zone: Option<Arc<Zone>>,
+    /// See `Profile`.
+    pub paused: Option<bool>,
+    /// See `Profile`.
+    pub limits: Option<Limits>,
+    /// See `Profile`.
+    pub metadata: Option<BTreeMap<String, String>>,
+}
+
+/// What UpdateAppointment changes; none = as it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AppointmentPatch {
+    /// See `Appointment`.
+    pub invitee: Option<Invitee>,
+    /// See `Appointment`.
+    pub note: Option<String>,
+    /// See `Appointment`.
+    pub metadata: Option<BTreeMap<String, String>>,
+}
+
+/// When an appointment is to begin.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Start {
+    /// At this instant, a whole minute.
+    At(Instant),
+    /// When a clock shows this; it must do so exactly once.
+    Local {
+        /// What it shows.
+        wall: Wall,
+        /// Where it hangs; none = in the (first) calendar's zone.
+        zone: Option<Arc<Zone>>,
+    },
+}
+
+/// The id of a new appointment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NewId {
+    /// Made by the server, and new.
+    Made(AppointmentId),
+    /// Brought by the client, and perhaps taken.
+    Brought(AppointmentId),
+}
+
+impl NewId {
+    /// The id itself.
+    pub const fn id(self) -> AppointmentId {
+        match self {
+            Self::Made(id) | Self::Brought(id) => id,
+        }
+    }
+}
+
+/// A claim on time that is asked for.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Booking {
+    /// The new appointment's name; with `hold` the hold keeps its own.
+    pub id: NewId,
+    /// At least one, unless `hold` says it; no duplicates.
+    pub calendars: Vec<CalendarId>,
+    /// All of them or any one.
+    pub assignment: Assignment,
+    /// What is booked; none = `default`, or what the hold says.
+    pub type_id: Option<TypeId>,
+    /// When; none only with `hold`.
+    pub start: Option<Start>,
+    /// How long; none = the type's default, or what the hold says.
+    pub duration: Option<Minutes>,
+    /// Who books; none only on holds.
+    pub invitee: Option<Invitee>,
+    /// Free text.
+    pub note: String,
+    /// The client's own keys.
+    pub metadata: BTreeMap<String, String>,
+    /// The hold that becomes the appointment.
+    pub hold: Option<AppointmentId>,
+    /// The rules that staff override.
+    pub ignored_rules: IgnoredRules,
+    /// Which series it belongs to.
+    pub series: Option<SeriesId>,
+}
+
+/// A move that is asked for.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Move {
+    /// Which appointment.
+    pub appointment: AppointmentId,
+    /// To when; none = as it is.
+    pub start: Option<Start>,
+    /// How long; none = as it is.
+    pub duration: Option<Minutes>,
+    /// To whom; empty = as it is.
+    pub calendars: Vec<CalendarId>,
+    /// All of them or any one.
+    pub assignment: Assignment,
+    /// The rules that staff override.
+    pub ignored_rules: IgnoredRules,
+    /// The version that it must have.
+    pub etag: Option<Etag>,
+}
+
+/// A calendar that `bookd import` brings, with what is booked of it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ImportedCalendar {
+    /// Its name; it must be new.
+    pub calendar: CalendarId,
+    /// What it is, availability included.
+    pub profile: Profile,
+    /// What can be booked; `default` is added when it is missing.
+    pub types: Vec<AppointmentType>,
+    /// Busy time by source.
+    pub busy: Vec<(String, Vec<Interval>)>,
+    /// What is booked; rules are not asked, conflicts are.
+    pub appointments: Vec<ImportedAppointment>,
+}
+
+/// An appointment that `bookd import` brings.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ImportedAppointment {
+    /// Its name.
+    pub id: NewId,
+    /// The calendars besides the one it stands under.
+    pub further_calendars: Vec<CalendarId>,
+    /// What was booked.
+    pub type_id: TypeId,
+    /// When.
+    pub start: Start,
+    /// How long; none = the type's default.
+    pub duration: Option<Minutes>,
+    /// Where it stands.
+    pub state: super::appointment::AppointmentState,
+    /// Who booked.
+    pub invitee: Invitee,
+    /// Free text.
+    pub note: String,
+    /// The client's own keys.
+    pub metadata: BTreeMap<String, String>,
+    /// Why it was cancelled.
+    pub cancel_reason: String,
+    /// Where it stands in the file, for errors.
+    pub origin: String,
+}
+
+/// What a command looks at, to be loaded before it is decided.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Needs {
+    /// Calendars by id.
+    pub calendars: Vec<CalendarId>,
+    /// Appointments by id, with the calendars they claim.
+    pub appointments: Vec<AppointmentId>,
+    /// A calendar all of whose active appointments are looked at, with the calendars they claim.
+    pub all_of: Option<CalendarId>,
+}

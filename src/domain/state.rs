@@ -1,0 +1,141 @@
+//! Everything the writer knows: the calendars in memory, and the appointments that the commands at hand name.
+//!
+//! Whatever a command may look at was loaded before it is decided; a calendar that is not here does not exist.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::appointment::{Appointment, AppointmentState};
+use super::calendar::Calendar;
+use super::change::{Change, Event, new_calendar};
+use super::claims::Claim;
+use super::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
+use super::time::Instant;
+
+/// The writer's state, or the part of it that a decision needs.
+#[derive(Clone, Default, Debug)]
+pub struct State {
+    /// The revision of the last change.
+    pub revision: Revision,
+    /// The `now` of the last change.
+    pub last_time: Instant,
+    /// The key that the next new appointment gets.
+    pub next_key: AppointmentKey,
+    /// By id.
+    pub calendars: HashMap<CalendarId, Arc<Calendar>>,
+    /// The appointments that were loaded for the commands at hand.
+    pub appointments: HashMap<AppointmentId, Arc<Appointment>>,
+}
+
+impl State {
+    /// Makes a change state.
+    pub fn apply(&mut self, change: &Change) {
+        assert_eq!(change.revision, self.revision.next(), "revisions have no gaps");
+        self.revision = change.revision;
+        self.last_time = change.time;
+        for event in &change.events {
+            self.apply_event(event, change.revision);
+        }
+    }
+
+    fn apply_event(&mut self, event: &Event, revision: Revision) {
+        match event {
+            Event::CalendarCreated { calendar, profile, stamps, types } => {
+                self.calendars.insert(calendar.clone(), Arc::new(new_calendar(calendar, profile, *stamps, types)));
+            }
+            Event::CalendarDeleted { calendar } => {
+                self.calendars.remove(calendar);
+            }
+            Event::ProfileChanged { calendar, profile, stamps } => {
+                let calendar = self.touched(calendar, revision);
+                calendar.profile = Arc::clone(profile);
+                calendar.stamps = *stamps;
+            }
+            Event::TypePut { calendar, appointment_type } => {
+                Arc::make_mut(&mut self.touched(calendar, revision).types).put(Arc::clone(appointment_type));
+            }
+            Event::TypeDeleted { calendar, type_id } => {
+                Arc::make_mut(&mut self.touched(calendar, revision).types).remove(type_id);
+            }
+            Event::BusyPut { calendar, busy, .. } => self.touched(calendar, revision).busy = Arc::clone(busy),
+            Event::Appointment { before, after, .. } => self.apply_appointment(before.as_deref(), after, revision),
+        }
+    }
+
+    fn apply_appointment(&mut self, before: Option<&Appointment>, after: &Arc<Appointment>, revision: Revision) {
+        for place in before.iter().flat_map(|appointment| &appointment.places) {
+            if self.calendars.contains_key(&place.calendar) {
+                let calendar = self.touched(&place.calendar, revision);
+                take_out(calendar, before.expect("the place is of it"), after.key);
+            }
+        }
+        for place in &after.places {
+            if self.calendars.contains_key(&place.calendar) {
+                put_in(self.touched(&place.calendar, revision), after);
+            }
+        }
+        self.next_key = self.next_key.max(after.key.next());
+        self.appointments.insert(after.id, Arc::clone(after));
+    }
+
+    fn touched(&mut self, id: &CalendarId, revision: Revision) -> &mut Calendar {
+        let calendar = self.calendars.get_mut(id).expect("a change touches only calendars that are loaded");
+        let calendar = Arc::make_mut(calendar);
+        calendar.version = revision;
+        calendar
+    }
+
+    /// A state that knows only these calendars, for deciding several steps of which all or none happen.
+    pub fn scratch<'a>(&self, calendars: impl IntoIterator<Item = &'a CalendarId>) -> Self {
+        let calendars = calendars
+            .into_iter()
+            .filter_map(|id| self.calendars.get(id).map(|calendar| (id.clone(), Arc::clone(calendar))))
+            .collect();
+        Self { calendars, appointments: self.appointments.clone(), ..*self }
+    }
+}
+
+/// The claim of an appointment on one of its calendars; none when it takes no time and waits for nothing.
+pub fn claim_on(calendar: &CalendarId, appointment: &Appointment) -> Option<Claim> {
+    use AppointmentState as S;
+    let place = appointment.places.iter().find(|place| place.calendar == *calendar)?;
+    let is_kept = matches!(appointment.state, S::Held | S::Pending | S::Confirmed | S::NoShow | S::Completed);
+    is_kept.then(|| {
+        Claim::new(
+            appointment.key,
+            place.type_number,
+            appointment.start,
+            appointment.duration,
+            place.before,
+            place.after,
+            appointment.state,
+            appointment.expire_time,
+        )
+    })
+}
+
+fn take_out(calendar: &mut Calendar, before: &Appointment, key: AppointmentKey) {
+    let Some(claim) = claim_on(&calendar.id, before) else { return };
+    if before.blocks {
+        let was_there = calendar.claims.remove(&claim);
+        assert!(was_there || claim.padded().end <= calendar.kept_from, "memory knows every claim that it must");
+    } else {
+        Arc::make_mut(&mut calendar.requests).remove(&key);
+    }
+}
+
+fn put_in(calendar: &mut Calendar, after: &Appointment) {
+    let Some(claim) = claim_on(&calendar.id, after) else { return };
+    if !after.blocks {
+        Arc::make_mut(&mut calendar.requests).insert(after.key, claim);
+    } else if claim.padded().end > calendar.kept_from {
+        // The last line of defence, on in release builds: two claims of one time must never become state.
+        let mut conflicts = calendar.claims.overlapping(claim.padded()).filter(|other| {
+            !other.shares_session(claim.type_number(), claim.start(), claim.duration())
+                || other.padded() != claim.padded()
+        });
+        assert!(conflicts.next().is_none(), "two appointments of calendar {} at one time", calendar.id);
+        drop(conflicts);
+        calendar.claims.insert(claim);
+    }
+}
