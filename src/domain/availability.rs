@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::time::LocalDate;
+use super::appointment_type::AppointmentType;
+use super::time::{LocalDate, MINUTE, Wall};
 
 /// Minutes of a day.
 pub const DAY_MINUTES: u16 = 24 * 60;
@@ -136,4 +137,69 @@ pub struct Availability {
     pub rules: Vec<Rule>,
     /// At most `OVERRIDES_MAX`.
     pub overrides: BTreeMap<LocalDate, Override>,
+}
+
+impl Rule {
+    fn applies_on(&self, date: LocalDate) -> bool {
+        self.weekdays.contains(date.weekday())
+            && self.first_date.is_none_or(|first| first <= date)
+            && self.last_date.is_none_or(|last| date <= last)
+    }
+}
+
+/// The hours that one appointment type of a calendar goes by: its own rules or the calendar's, under the overrides.
+#[derive(Clone, Copy, Debug)]
+pub struct Hours<'a> {
+    rules: &'a [Rule],
+    overrides: &'a BTreeMap<LocalDate, Override>,
+}
+
+impl<'a> Hours<'a> {
+    /// Of a type, or of the calendar itself where there is none.
+    pub fn new(availability: &'a Availability, appointment_type: Option<&'a AppointmentType>) -> Self {
+        let own = appointment_type.map_or(&[][..], |it| &it.rules);
+        let rules = if own.is_empty() { &availability.rules } else { own };
+        Self { rules, overrides: &availability.overrides }
+    }
+
+    /// The windows of a date, sorted, those that overlap or touch as one, into `windows`.
+    pub fn windows(self, date: LocalDate, windows: &mut Vec<Window>) {
+        windows.clear();
+        match self.overrides.get(&date) {
+            Some(hours) => windows.extend_from_slice(&hours.windows),
+            None => windows.extend(self.rules.iter().filter(|rule| rule.applies_on(date)).map(|rule| rule.window)),
+        }
+        merge(windows);
+    }
+
+    /// Whether what the windows of the date before leave for `date` is cut off.
+    pub fn is_overridden(self, date: LocalDate) -> bool {
+        !self.overrides.is_empty() && self.overrides.contains_key(&date)
+    }
+
+    /// The wall time through which a window of `date` is open: beyond midnight only if no override cuts it off.
+    pub fn stretch(self, date: LocalDate, window: Window) -> (Wall, Wall) {
+        let midnight = date.midnight();
+        let is_cut = window.end > DAY_MINUTES && self.is_overridden(date.plus(1));
+        let end = if is_cut { DAY_MINUTES } else { window.end };
+        (midnight.plus(i64::from(window.start) * MINUTE), midnight.plus(i64::from(end) * MINUTE))
+    }
+}
+
+fn merge(windows: &mut Vec<Window>) {
+    if windows.len() < 2 {
+        return;
+    }
+    windows.sort_unstable();
+    let mut kept = 0;
+    for index in 1..windows.len() {
+        let window = windows[index];
+        if window.start <= windows[kept].end {
+            windows[kept].end = windows[kept].end.max(window.end);
+        } else {
+            kept += 1;
+            windows[kept] = window;
+        }
+    }
+    windows.truncate(kept + 1);
 }

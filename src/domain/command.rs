@@ -255,6 +255,14 @@ impl NewId {
             Self::Made(id) | Self::Brought(id) => id,
         }
     }
+
+    /// The id if a client brought it; one that the server made needs no look-up.
+    pub fn brought(self) -> Option<AppointmentId> {
+        match self {
+            Self::Made(_) => None,
+            Self::Brought(id) => Some(id),
+        }
+    }
 }
 
 /// A claim on time that is asked for.

@@ -38,7 +38,8 @@ impl State {
         }
     }
 
-    fn apply_event(&mut self, event: &Event, revision: Revision) {
+    /// Makes one event state. A change of several events is applied whole, or not at all.
+    pub(super) fn apply_event(&mut self, event: &Event, revision: Revision) {
         match event {
             Event::CalendarCreated { calendar, profile, stamps, types } => {
                 self.calendars.insert(calendar.clone(), Arc::new(new_calendar(calendar, profile, *stamps, types)));

@@ -2,4 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod cases;
+mod checker;
+mod claims;
+mod search;
+mod world;
 mod zone;

@@ -77,11 +77,14 @@ fn the_length_of_every_local_day_is_what_its_instants_say() {
         let first: LocalDate = "2026-01-01".parse().unwrap();
         for date in (0..800).map(|days| first.plus(days)) {
             let minutes = zone.day(date).flat_map(|it| {
-                (it.start.seconds()..it.end.seconds()).step_by(60).map(|second| zone.wall(Instant::from_seconds(second)))
+                (it.start.seconds()..it.end.seconds())
+                    .step_by(60)
+                    .map(|second| zone.wall(Instant::from_seconds(second)))
             });
             assert!(minutes.clone().all(|wall| wall.date() == date), "{name} {date}");
         }
-        let whole: i64 = (0..800).flat_map(|days| zone.day(first.plus(days)).collect::<Vec<_>>()).map(|it| it.length()).sum();
+        let whole: i64 =
+            (0..800).flat_map(|days| zone.day(first.plus(days)).collect::<Vec<_>>()).map(|it| it.length()).sum();
         let ends = [first, first.plus(800)].map(|date| zone.day(date).next().unwrap().start);
         assert_eq!(whole, ends[1].since(ends[0]), "{name}: no instant belongs to no day or to two");
     }
@@ -96,7 +99,9 @@ fn a_name_cannot_leave_the_folder_and_a_wrong_case_is_told() {
     std::fs::write(folder.path().join("Damaged"), b"TZif2 and then nothing").unwrap();
     let zones = Zones::load(Some(folder.path())).unwrap();
     assert_eq!(zones.release(), "unknown");
-    for name in ["../Paris", "/etc/passwd", "Europe", "Europe/", "Europe//Paris", "", "Europe/../Europe/Paris", "Nowhere"] {
+    for name in
+        ["../Paris", "/etc/passwd", "Europe", "Europe/", "Europe//Paris", "", "Europe/../Europe/Paris", "Nowhere"]
+    {
         assert!(zones.zone(name).is_err(), "{name:?}");
     }
     let error = zones.zone("europe/paris").unwrap_err().to_string();

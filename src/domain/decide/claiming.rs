@@ -1,0 +1,391 @@
+//! Decisions that claim time: booking, holding, moving, batches. Each asks the one predicate of `feasible.rs`.
+//!
+//! All calendars of a claim are asked at one moment, and all or none are taken.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::super::appointment::{Appointment, AppointmentState, Assignment, IgnoredRules, Invitee, Place};
+use super::super::appointment_type::AppointmentType;
+use super::super::calendar::Calendar;
+use super::super::change::{AppointmentEvent, Cause, Event};
+use super::super::claims::Claim;
+use super::super::command::{Booking, Move, Start};
+use super::super::feasible::{self, Ask};
+use super::super::ids::{AppointmentKey, CalendarId, TypeId};
+use super::super::interval::Interval;
+use super::super::refusal::{FieldViolation, Refusal, SlotRefusal, Violation};
+use super::super::slots::{Search, nearest};
+use super::super::time::{Instant, Minutes, Seconds};
+use super::super::zone::{LocalInstants, Zone};
+use super::calendars::invalid;
+use super::{At, Candidate, Decision, Outcome};
+
+/// A calendar with its own type of the id that is booked.
+struct Offer<'a> {
+    calendar: &'a Arc<Calendar>,
+    appointment_type: &'a Arc<AppointmentType>,
+}
+
+/// What is asked of each calendar: a time, and what stays allowed or does not count in a move.
+struct Wanted {
+    start: Instant,
+    duration: Minutes,
+    ignore: Option<AppointmentKey>,
+    present_duration: Option<Minutes>,
+    ignored_rules: IgnoredRules,
+}
+
+/// The calendars that take the claim.
+struct Taken<'a> {
+    offers: Vec<Offer<'a>>,
+    candidates: Vec<Candidate>,
+}
+
+impl<'a> At<'a> {
+    pub(super) fn book(self, booking: &Booking) -> Result<Decision, Refusal> {
+        if let Some(hold) = booking.hold {
+            return self.book_hold(hold, booking);
+        }
+        let (mut appointment, candidates) = self.claim(booking, &Wanted::of_booking)?;
+        let types = self.types_of(&appointment);
+        appointment.state = if types.iter().any(|it| it.requires_approval) {
+            AppointmentState::Pending
+        } else {
+            AppointmentState::Confirmed
+        };
+        if appointment.state == AppointmentState::Pending {
+            appointment.blocks = types.iter().any(|it| it.requires_approval && it.pending_blocks);
+            appointment.expire_time = Some(appointment.start);
+        }
+        Ok(self.claimed(Cause::BookAppointment, AppointmentEvent::Booked, appointment, candidates))
+    }
+
+    pub(super) fn hold(self, booking: &Booking, ttl: Seconds) -> Result<Decision, Refusal> {
+        let (mut appointment, candidates) = self.claim(booking, &Wanted::of_booking)?;
+        appointment.state = AppointmentState::Held;
+        appointment.expire_time = Some(self.now.plus(ttl.seconds()));
+        Ok(self.claimed(Cause::HoldAppointment, AppointmentEvent::Held, appointment, candidates))
+    }
+
+    /// All bookings, one after the other, each on what the ones before it left; or the first refusal.
+    pub(super) fn batch_book(self, bookings: &[Booking]) -> Result<Decision, Refusal> {
+        let needs = super::super::command::Command::BatchBook(bookings.to_vec()).needs();
+        let claimed = needs.appointments.iter().filter_map(|id| self.state.appointments.get(id));
+        let claimed = claimed.flat_map(|appointment| appointment.calendars());
+        let mut scratch = self.state.scratch(needs.calendars.iter().chain(claimed));
+        let mut all = Decision { cause: Cause::BatchBook, events: Vec::new(), outcome: Outcome::default() };
+        for (index, booking) in bookings.iter().enumerate() {
+            let in_batch = |refusal| Refusal::InBatch { index, refusal: Box::new(refusal) };
+            let decision = At { state: &scratch, now: self.now }.book(booking).map_err(in_batch)?;
+            decision.events.iter().for_each(|event| scratch.apply_event(event, self.revision()));
+            all.events.extend(decision.events);
+            all.outcome.appointments.extend(decision.outcome.appointments);
+            all.outcome.candidates.extend(decision.outcome.candidates);
+        }
+        Ok(all)
+    }
+
+    fn claimed(
+        self,
+        cause: Cause,
+        kind: AppointmentEvent,
+        appointment: Appointment,
+        candidates: Vec<Candidate>,
+    ) -> Decision {
+        let appointment = Arc::new(appointment);
+        let event = Event::Appointment { kind, before: None, after: Arc::clone(&appointment) };
+        let mut decision = Decision::of_appointment(cause, Some(event), appointment);
+        decision.outcome.candidates = candidates;
+        decision
+    }
+
+    /// A new appointment on the time that is asked for; its state is the caller's to say.
+    fn claim(
+        self,
+        booking: &Booking,
+        wanted: &dyn Fn(&Booking, Instant, Minutes) -> Wanted,
+    ) -> Result<(Appointment, Vec<Candidate>), Refusal> {
+        let type_id = booking.type_id.clone().unwrap_or_else(TypeId::default_type);
+        let offers = self.offers(&booking.calendars, &type_id)?;
+        if let Some(id) = booking.id.brought()
+            && self.state.appointments.contains_key(&id)
+        {
+            return Err(Refusal::AppointmentExists(id));
+        }
+        let first = offers.first().ok_or_else(|| invalid("calendar_id", "name at least one calendar"))?;
+        let start = booking.start.as_ref().ok_or_else(|| invalid("start_time", "is required without hold_id"))?;
+        let start = resolve(start, first.calendar.zone())?;
+        let duration = duration(booking.duration, booking.assignment, &offers)?;
+        let wanted = wanted(booking, start, duration);
+        let taken = self.take(offers, booking.assignment, &wanted)?;
+        let places = taken.offers.iter().map(|offer| self.place(offer, &wanted)).collect();
+        let zone = taken.offers.first().map_or(first_zone(self, &booking.calendars)?, |offer| offer.calendar.zone());
+        let appointment = Appointment {
+            id: booking.id.id(),
+            key: self.state.next_key,
+            places,
+            type_id,
+            start,
+            duration,
+            time_zone: zone.name().into(),
+            local_start: zone.wall(start),
+            state: AppointmentState::Confirmed,
+            blocks: true,
+            expire_time: None,
+            invitee: booking.invitee.clone().unwrap_or_default(),
+            note: booking.note.clone(),
+            metadata: booking.metadata.clone(),
+            cancel_reason: String::new(),
+            series: booking.series,
+            sequence: 0,
+            ignored_rules: booking.ignored_rules,
+            stamps: self.stamps(),
+        };
+        Ok((appointment, taken.candidates))
+    }
+
+    pub(super) fn reschedule(self, to: &Move) -> Result<Decision, Refusal> {
+        // Existence of everything comes before etag and state.
+        let before = self.appointment(to.appointment)?;
+        let present: Vec<CalendarId> = before.calendars().cloned().collect();
+        let (calendars, assignment) =
+            if to.calendars.is_empty() { (&present, Assignment::All) } else { (&to.calendars, to.assignment) };
+        let offers = self.offers(calendars, &before.type_id)?;
+        let before = self.appointment_at(to.appointment, to.etag)?;
+        self.expect_movable(before)?;
+        let first = offers.first().ok_or_else(|| invalid("calendar_ids", "name at least one calendar"))?;
+        let start = to.start.as_ref().map_or(Ok(before.start), |start| resolve(start, first.calendar.zone()))?;
+        let duration = to.duration.unwrap_or(before.duration);
+        let is_same_time = start == before.start && duration == before.duration;
+        if is_same_time && (to.calendars.is_empty() || *calendars == present) {
+            return Ok(Decision::of_appointment(Cause::RescheduleAppointment, None, Arc::clone(before)));
+        }
+        let wanted = Wanted {
+            start,
+            duration,
+            ignore: Some(before.key),
+            present_duration: Some(before.duration),
+            ignored_rules: to.ignored_rules,
+        };
+        let taken = self.take(offers, assignment, &wanted)?;
+        let places: Vec<Place> = taken.offers.iter().map(|offer| self.place(offer, &wanted)).collect();
+        let zone = taken.offers.first().map_or(&before.time_zone[..], |offer| offer.calendar.zone().name());
+        let local_start = taken.offers.first().map_or(before.local_start, |it| it.calendar.zone().wall(start));
+        let is_pending = before.state == AppointmentState::Pending;
+        let after = Appointment {
+            places,
+            start,
+            duration,
+            time_zone: zone.into(),
+            local_start,
+            expire_time: if is_pending { Some(start) } else { before.expire_time },
+            sequence: before.sequence.saturating_add(1),
+            ignored_rules: to.ignored_rules,
+            ..Appointment::clone(before)
+        };
+        let (event, after) = self.event(AppointmentEvent::Moved, before, after);
+        let mut decision = Decision::of_appointment(Cause::RescheduleAppointment, Some(event), after);
+        decision.outcome.candidates = taken.candidates;
+        Ok(decision)
+    }
+
+    /// The calendars by name, each with its own type of that id.
+    fn offers(self, calendars: &[CalendarId], type_id: &TypeId) -> Result<Vec<Offer<'a>>, Refusal> {
+        for id in calendars {
+            self.calendar(id)?;
+        }
+        let offer = |id: &CalendarId| {
+            let calendar = self.calendar(id)?;
+            let not_found = || Refusal::AppointmentTypeNotFound(id.clone(), type_id.clone());
+            Ok(Offer { calendar, appointment_type: calendar.types.find(type_id).ok_or_else(not_found)? })
+        };
+        calendars.iter().map(offer).collect()
+    }
+
+    /// The types of an appointment's places, but for those that were deleted.
+    pub(super) fn types_of(self, appointment: &Appointment) -> Vec<&'a Arc<AppointmentType>> {
+        let type_of = |place: &Place| self.state.calendars.get(&place.calendar)?.types.numbered(place.type_number);
+        appointment.places.iter().filter_map(type_of).collect()
+    }
+
+    fn take(self, offers: Vec<Offer<'a>>, assignment: Assignment, wanted: &Wanted) -> Result<Taken<'a>, Refusal> {
+        let is_any = assignment == Assignment::Any;
+        let answers: Vec<Vec<Violation>> = offers
+            .iter()
+            .enumerate()
+            .map(|(index, offer)| feasible::violations(&self.ask(offer, wanted, is_any || index == 0)))
+            .collect();
+        if !is_any && answers.iter().all(Vec::is_empty) {
+            return Ok(Taken { offers, candidates: Vec::new() });
+        }
+        if is_any && answers.iter().any(Vec::is_empty) {
+            return Ok(self.take_any(offers, &answers, wanted));
+        }
+        Err(self.refused(&offers, answers, is_any, wanted))
+    }
+
+    /// The least loaded of the calendars that could take it, then the first by id.
+    fn take_any(self, offers: Vec<Offer<'a>>, answers: &[Vec<Violation>], wanted: &Wanted) -> Taken<'a> {
+        let loads: Vec<u32> = offers.iter().map(|offer| self.load(offer.calendar, wanted)).collect();
+        let is_free = |index: &usize| answers[*index].is_empty();
+        let chosen = (0..offers.len())
+            .filter(is_free)
+            .min_by_key(|index| (loads[*index], offers[*index].calendar.id.as_str()))
+            .expect("one of them is free");
+        let candidates = offers.iter().zip(&loads).zip(answers).enumerate();
+        let candidates = candidates.map(|(index, ((offer, load), violations))| {
+            let codes: Vec<&str> = violations.iter().map(|violation| violation.code.name()).collect();
+            let reason = match violations.len() {
+                0 if index == chosen => format!("free, and {load} appointments that day are the fewest"),
+                0 => format!("free, with {load} appointments that day"),
+                _ => codes.join(", "),
+            };
+            Candidate { calendar: offer.calendar.id.clone(), load: *load, is_chosen: index == chosen, reason }
+        });
+        let candidates = candidates.collect();
+        let offers = offers.into_iter().skip(chosen).take(1).collect();
+        Taken { offers, candidates }
+    }
+
+    /// Active appointments that start on the local date of the slot, the moved one not counted.
+    fn load(self, calendar: &Calendar, wanted: &Wanted) -> u32 {
+        let zone = calendar.zone();
+        let date = zone.wall(wanted.start).date();
+        let first = zone.instants_of(date.midnight(), date.plus(1).midnight()).next();
+        let since = first.map_or(wanted.start, |interval| interval.start);
+        let starts_that_day = |claim: &&Claim| zone.wall(claim.start()).date() == date;
+        let claims = calendar.claims.ending_after(since);
+        let claims = claims.take_while(|claim| zone.wall(claim.padded().start).date() <= date);
+        let counted = claims.filter(|claim| claim.is_alive(self.now) && Some(claim.key()) != wanted.ignore);
+        u32::try_from(counted.filter(starts_that_day).count()).unwrap_or(u32::MAX)
+    }
+
+    fn ask<'q>(self, offer: &'q Offer<'_>, wanted: &Wanted, is_grid_judged: bool) -> Ask<'q> {
+        Ask {
+            calendar: offer.calendar,
+            appointment_type: offer.appointment_type,
+            start: wanted.start,
+            duration: wanted.duration,
+            now: self.now,
+            ignore: wanted.ignore,
+            present_duration: wanted.present_duration,
+            ignored_rules: wanted.ignored_rules,
+            is_grid_judged,
+        }
+    }
+
+    fn place(self, offer: &Offer<'_>, wanted: &Wanted) -> Place {
+        let (before, after) = feasible::buffers(&self.ask(offer, wanted, true));
+        Place { calendar: offer.calendar.id.clone(), type_number: offer.appointment_type.number, before, after }
+    }
+
+    fn refused(self, offers: &[Offer<'_>], answers: Vec<Vec<Violation>>, is_any: bool, wanted: &Wanted) -> Refusal {
+        let is_race = |violations: &Vec<Violation>| violations.iter().all(|violation| !violation.code.is_rule());
+        // Of ANY, one calendar that is merely taken makes it a lost race: it would be bookable but for the others.
+        let is_race_lost = is_any && answers.iter().any(is_race);
+        let violations =
+            answers.into_iter().filter(|violations| !is_race_lost || is_race(violations)).flatten().collect();
+        let slot = Interval::new(wanted.start, wanted.start.plus(wanted.duration.seconds()));
+        let (nearest_before, nearest_after) = match offers {
+            [only] => nearest(&Search {
+                calendar: only.calendar,
+                appointment_type: only.appointment_type,
+                duration: wanted.duration,
+                range: slot,
+                now: self.now,
+                ignore: wanted.ignore,
+                present_duration: wanted.present_duration,
+                ignored_rules: wanted.ignored_rules,
+            }),
+            _ => (None, None),
+        };
+        Refusal::Slot(Box::new(SlotRefusal { slot, violations, nearest_before, nearest_after }))
+    }
+}
+
+impl Wanted {
+    fn of_booking(booking: &Booking, start: Instant, duration: Minutes) -> Self {
+        let ignored_rules = booking.ignored_rules;
+        Self { start, duration, ignore: None, present_duration: None, ignored_rules }
+    }
+}
+
+fn first_zone<'a>(at: At<'a>, calendars: &[CalendarId]) -> Result<&'a Zone, Refusal> {
+    let id = calendars.first().ok_or_else(|| invalid("calendar_id", "name at least one calendar"))?;
+    Ok(at.calendar(id)?.zone())
+}
+
+/// What was asked for, else each calendar's default, which must agree when all of them take part.
+fn duration(asked: Option<Minutes>, assignment: Assignment, offers: &[Offer<'_>]) -> Result<Minutes, Refusal> {
+    let mut defaults = offers.iter().map(|offer| offer.appointment_type.duration);
+    let default = defaults.next().ok_or_else(|| invalid("calendar_id", "name at least one calendar"))?;
+    let _ = assignment;
+    match asked {
+        Some(duration) => Ok(duration),
+        None if defaults.all(|other| other == default) => Ok(default),
+        None => Err(invalid("duration", "is required, because the default durations of these calendars differ")),
+    }
+}
+
+/// The instant that a start means. A local time must exist exactly once, and be a whole minute of UTC.
+pub(super) fn resolve(start: &Start, calendar_zone: &Zone) -> Result<Instant, Refusal> {
+    let (wall, zone) = match start {
+        Start::At(instant) => return Ok(*instant),
+        Start::Local { wall, zone } => (*wall, zone.as_deref().unwrap_or(calendar_zone)),
+    };
+    let name = zone.name();
+    let description = match zone.instants(wall) {
+        LocalInstants::One(instant) if !instant.is_whole_minute() => {
+            format!("{wall} in {name} is {instant}, which is not a whole minute; use start_time")
+        }
+        LocalInstants::One(instant) if instant < Claim::START_MIN || instant >= Claim::START_END => {
+            format!("{wall} lies outside the years 1 to 5999")
+        }
+        LocalInstants::One(instant) => return Ok(instant),
+        LocalInstants::None { before, after } => {
+            let (first, second) = (before.min(after), before.max(after));
+            format!(
+                "{wall} does not exist in {name}, where the clock skips it; choose start_time {first} ({}) or {second} ({})",
+                zone.wall(first),
+                zone.wall(second)
+            )
+        }
+        LocalInstants::Two(first, second) => {
+            format!("{wall} exists twice in {name}, where the clock is set back; choose start_time {first} or {second}")
+        }
+    };
+    Err(Refusal::FieldInvalid(vec![FieldViolation::new("local_start", description)]))
+}
+
+/// Which fields of a booking differ from those of the hold that it names.
+pub(super) fn differences(booking: &Booking, hold: &Appointment, start: Option<Instant>) -> Vec<FieldViolation> {
+    let calendars: Vec<&CalendarId> = hold.calendars().collect();
+    let is_other_calendar = match booking.assignment {
+        _ if booking.calendars.is_empty() => false,
+        Assignment::All => !booking.calendars.iter().eq(calendars.iter().copied()),
+        Assignment::Any => !calendars.iter().all(|calendar| booking.calendars.contains(calendar)),
+    };
+    let checks = [
+        (is_other_calendar, "calendar_id"),
+        (booking.type_id.as_ref().is_some_and(|id| *id != hold.type_id), "appointment_type_id"),
+        (start.is_some_and(|start| start != hold.start), "start_time"),
+        (booking.duration.is_some_and(|duration| duration != hold.duration), "duration"),
+    ];
+    let violation = |field| FieldViolation::new(field, "differs from the hold's; leave it out, or move the hold first");
+    checks.into_iter().filter(|(is_different, _)| *is_different).map(|(_, field)| violation(field)).collect()
+}
+
+/// The person of a booking: as asked for, else as the hold says. A name is required.
+pub(super) fn invitee_of(asked: Option<&Invitee>, held: &Invitee) -> Result<Invitee, Refusal> {
+    let invitee = asked.unwrap_or(held);
+    if invitee.name.is_empty() {
+        return Err(invalid("invitee.name", "is required"));
+    }
+    Ok(invitee.clone())
+}
+
+/// The metadata of a booking that turns a hold: the booking's keys over the hold's.
+pub(super) fn merged(held: &BTreeMap<String, String>, asked: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    held.iter().chain(asked).map(|(key, value)| (key.clone(), value.clone())).collect()
+}

@@ -1,0 +1,280 @@
+//! Decisions about an appointment that is there: its transitions, its hold, its invitee.
+//!
+//! What a transition may do is in `Transition::target` alone; here stand the cut-offs and what each changes besides.
+
+use std::sync::Arc;
+
+use super::super::appointment::{Appointment, AppointmentState, Invitee, Target, Transition};
+use super::super::change::{AppointmentEvent, Cause};
+use super::super::command::{AppointmentPatch, Booking};
+use super::super::feasible::{Ask, buffers, race_violations};
+use super::super::ids::{AppointmentId, Etag};
+use super::super::refusal::{Refusal, SlotRefusal, Violation};
+use super::super::time::{HOUR, Instant, Seconds};
+use super::calendars::called_off;
+use super::claiming::{differences, invitee_of, merged, resolve};
+use super::{At, Decision};
+
+/// A hold lasts at most this long, however often it is extended, in seconds.
+pub const HOLD_LIFE_MAX: i64 = 2 * HOUR;
+
+impl<'a> At<'a> {
+    /// What the table makes of it now: a new state, or the answer that it is so already.
+    fn transition(
+        self,
+        before: &Arc<Appointment>,
+        transition: Transition,
+        cause: Cause,
+    ) -> Result<Result<AppointmentState, Decision>, Refusal> {
+        let wants_approval = self.types_of(before).iter().any(|it| it.requires_approval);
+        let state = before.state_at(self.now);
+        match transition.target(state, wants_approval) {
+            Target::Becomes(target) => Ok(Ok(target)),
+            Target::Already => Ok(Err(Decision::of_appointment(cause, None, Arc::clone(before)))),
+            Target::Refused => Err(Refusal::state(state, transition)),
+        }
+    }
+
+    fn changed(self, cause: Cause, kind: AppointmentEvent, before: &Arc<Appointment>, after: Appointment) -> Decision {
+        let (event, after) = self.event(kind, before, after);
+        Decision::of_appointment(cause, Some(event), after)
+    }
+
+    /// A hold that ran out answers HOLD_EXPIRED to what only holds can do, recorded or not.
+    fn expect_hold_alive(self, appointment: &Appointment) -> Result<(), Refusal> {
+        match (appointment.state_at(self.now), appointment.expire_time) {
+            (AppointmentState::Expired, Some(expire_time)) => Err(Refusal::HoldExpired { expire_time }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn book_hold(self, id: AppointmentId, booking: &Booking) -> Result<Decision, Refusal> {
+        let before = self.appointment(id)?;
+        let zone = before.calendars().next().and_then(|calendar| self.state.calendars.get(calendar));
+        let start = match (&booking.start, zone) {
+            (Some(start), Some(calendar)) => Some(resolve(start, calendar.zone())?),
+            _ => None,
+        };
+        let violations = differences(booking, before, start);
+        if !violations.is_empty() {
+            return Err(Refusal::FieldInvalid(violations));
+        }
+        let note = if booking.note.is_empty() { before.note.clone() } else { booking.note.clone() };
+        let metadata = merged(&before.metadata, &booking.metadata);
+        let with = Appointment { note, metadata, ..Appointment::clone(before) };
+        self.turn_hold(before, with, booking.invitee.as_ref(), Cause::BookAppointment)
+    }
+
+    pub(super) fn confirm(
+        self,
+        id: AppointmentId,
+        invitee: Option<&Invitee>,
+        etag: Option<Etag>,
+    ) -> Result<Decision, Refusal> {
+        let before = self.appointment_at(id, etag)?;
+        self.turn_hold(before, Appointment::clone(before), invitee, Cause::ConfirmAppointment)
+    }
+
+    /// Asks nothing but whether the hold is alive: its time is taken already.
+    fn turn_hold(
+        self,
+        before: &Arc<Appointment>,
+        with: Appointment,
+        invitee: Option<&Invitee>,
+        cause: Cause,
+    ) -> Result<Decision, Refusal> {
+        self.expect_hold_alive(before)?;
+        let state = match self.transition(before, Transition::Confirm, cause)? {
+            Ok(state) => state,
+            Err(already) => return Ok(already),
+        };
+        let invitee = invitee_of(invitee, &before.invitee)?;
+        let is_pending = state == AppointmentState::Pending;
+        let types = self.types_of(before);
+        let blocks = !is_pending || types.iter().any(|it| it.requires_approval && it.pending_blocks);
+        let expire_time = is_pending.then_some(before.start);
+        Ok(self.changed(
+            cause,
+            AppointmentEvent::Confirmed,
+            before,
+            Appointment { state, blocks, expire_time, invitee, ..with },
+        ))
+    }
+
+    pub(super) fn extend_hold(self, id: AppointmentId, ttl: Seconds, etag: Option<Etag>) -> Result<Decision, Refusal> {
+        let before = self.appointment_at(id, etag)?;
+        self.expect_hold_alive(before)?;
+        if before.state != AppointmentState::Held {
+            return Err(Refusal::AppointmentState { state: before.state, asked: "extended", detail: None });
+        }
+        let latest = before.stamps.create_time.plus(HOLD_LIFE_MAX);
+        let expire_time = Some(self.now.plus(ttl.seconds()).min(latest));
+        if expire_time == before.expire_time {
+            return Ok(Decision::of_appointment(Cause::ExtendHold, None, Arc::clone(before)));
+        }
+        let after = Appointment { expire_time, ..Appointment::clone(before) };
+        Ok(self.changed(Cause::ExtendHold, AppointmentEvent::Extended, before, after))
+    }
+
+    pub(super) fn release_hold(self, id: AppointmentId, etag: Option<Etag>) -> Result<Decision, Refusal> {
+        let before = self.appointment_at(id, etag)?;
+        self.expect_hold_alive(before)?;
+        match self.transition(before, Transition::Release, Cause::ReleaseHold)? {
+            Ok(state) => {
+                let after = Appointment { sequence: before.sequence, ..called_off(before, state, "") };
+                Ok(self.changed(Cause::ReleaseHold, AppointmentEvent::Released, before, after))
+            }
+            Err(already) => Ok(already),
+        }
+    }
+
+    /// A request that takes its time already asks only for its state; one that does not asks for that time.
+    pub(super) fn approve(self, id: AppointmentId, etag: Option<Etag>) -> Result<Decision, Refusal> {
+        let before = self.appointment_at(id, etag)?;
+        let state = match self.transition(before, Transition::Approve, Cause::ApproveAppointment)? {
+            Ok(state) => state,
+            Err(already) => return Ok(already),
+        };
+        let mut after = Appointment { state, blocks: true, expire_time: None, ..Appointment::clone(before) };
+        if !before.blocks {
+            self.take_time(before, &mut after)?;
+        }
+        Ok(self.changed(Cause::ApproveAppointment, AppointmentEvent::Approved, before, after))
+    }
+
+    fn take_time(self, before: &Appointment, after: &mut Appointment) -> Result<(), Refusal> {
+        let mut violations: Vec<Violation> = Vec::new();
+        for place in &mut after.places {
+            let calendar = self.calendar(&place.calendar)?;
+            let not_found = || Refusal::AppointmentTypeNotFound(calendar.id.clone(), before.type_id.clone());
+            let appointment_type = calendar.types.numbered(place.type_number).ok_or_else(not_found)?;
+            let ask = Ask {
+                calendar,
+                appointment_type,
+                start: before.start,
+                duration: before.duration,
+                now: self.now,
+                ignore: Some(before.key),
+                present_duration: Some(before.duration),
+                ignored_rules: before.ignored_rules,
+                is_grid_judged: false,
+            };
+            violations.extend(race_violations(&ask));
+            (place.before, place.after) = buffers(&ask);
+        }
+        if violations.is_empty() {
+            return Ok(());
+        }
+        let slot = before.interval();
+        Err(Refusal::Slot(Box::new(SlotRefusal { slot, violations, nearest_before: None, nearest_after: None })))
+    }
+
+    pub(super) fn decline(self, id: AppointmentId, reason: &str, etag: Option<Etag>) -> Result<Decision, Refusal> {
+        let before = self.appointment_at(id, etag)?;
+        match self.transition(before, Transition::Decline, Cause::DeclineAppointment)? {
+            Ok(state) => {
+                let after = called_off(before, state, reason);
+                Ok(self.changed(Cause::DeclineAppointment, AppointmentEvent::Declined, before, after))
+            }
+            Err(already) => Ok(already),
+        }
+    }
+
+    pub(super) fn cancel(self, id: AppointmentId, reason: &str, etag: Option<Etag>) -> Result<Decision, Refusal> {
+        let before = self.appointment_at(id, etag)?;
+        match self.transition(before, Transition::Cancel, Cause::CancelAppointment)? {
+            Ok(state) => {
+                let notices = self.types_of(before).into_iter().filter_map(|it| it.cancel_notice);
+                self.expect_in_time(before, notices.max(), "cancelled")?;
+                let after = called_off(before, state, reason);
+                Ok(self.changed(Cause::CancelAppointment, AppointmentEvent::Cancelled, before, after))
+            }
+            Err(already) => Ok(already),
+        }
+    }
+
+    /// HELD, PENDING and CONFIRMED can be moved, until the cut-off.
+    pub(super) fn expect_movable(self, before: &Appointment) -> Result<(), Refusal> {
+        let state = before.state_at(self.now);
+        if !matches!(state, AppointmentState::Held | AppointmentState::Pending | AppointmentState::Confirmed) {
+            return Err(Refusal::AppointmentState { state, asked: "moved", detail: None });
+        }
+        let notices = self.types_of(before).into_iter().filter_map(|it| it.reschedule_notice);
+        self.expect_in_time(before, notices.max(), "moved")
+    }
+
+    /// Cut-offs are inclusive; a hold has none, because nobody counts on it yet.
+    fn expect_in_time(self, before: &Appointment, notice: Option<Seconds>, asked: &'static str) -> Result<(), Refusal> {
+        let Some(notice) = notice else { return Ok(()) };
+        let latest = before.start.plus(-notice.seconds());
+        if self.now > latest && before.state != AppointmentState::Held {
+            return Err(Refusal::TooLate { asked, latest });
+        }
+        Ok(())
+    }
+
+    pub(super) fn mark_no_show(self, id: AppointmentId, undo: bool, etag: Option<Etag>) -> Result<Decision, Refusal> {
+        let transition = if undo { Transition::UndoNoShow } else { Transition::MarkNoShow };
+        self.attend(id, transition, etag, Cause::MarkNoShow)
+    }
+
+    pub(super) fn complete(self, id: AppointmentId, undo: bool, etag: Option<Etag>) -> Result<Decision, Refusal> {
+        let transition = if undo { Transition::UndoComplete } else { Transition::Complete };
+        self.attend(id, transition, etag, Cause::CompleteAppointment)
+    }
+
+    /// What can be said only from the start on.
+    fn attend(
+        self,
+        id: AppointmentId,
+        transition: Transition,
+        etag: Option<Etag>,
+        cause: Cause,
+    ) -> Result<Decision, Refusal> {
+        let before = self.appointment_at(id, etag)?;
+        let state = match self.transition(before, transition, cause)? {
+            Ok(state) => state,
+            Err(already) => return Ok(already),
+        };
+        if self.now < before.start {
+            let detail = Some(format!("it starts at {}, and only from then on can this be said", before.start));
+            return Err(Refusal::AppointmentState { state: before.state, asked: transition.participle(), detail });
+        }
+        let kind = match transition {
+            Transition::MarkNoShow => AppointmentEvent::MarkedNoShow,
+            Transition::Complete => AppointmentEvent::Completed,
+            _ => AppointmentEvent::Undone,
+        };
+        Ok(self.changed(cause, kind, before, Appointment { state, ..Appointment::clone(before) }))
+    }
+
+    pub(super) fn update_appointment(
+        self,
+        id: AppointmentId,
+        patch: &AppointmentPatch,
+        etag: Option<Etag>,
+    ) -> Result<Decision, Refusal> {
+        let before = self.appointment_at(id, etag)?;
+        let AppointmentPatch { invitee, note, metadata } = patch.clone();
+        let mut after = Appointment::clone(before);
+        after.invitee = invitee.unwrap_or(after.invitee);
+        after.note = note.unwrap_or(after.note);
+        after.metadata = metadata.unwrap_or(after.metadata);
+        if after == **before {
+            return Ok(Decision::of_appointment(Cause::UpdateAppointment, None, Arc::clone(before)));
+        }
+        Ok(self.changed(Cause::UpdateAppointment, AppointmentEvent::Updated, before, after))
+    }
+
+    pub(super) fn expire(self, id: AppointmentId) -> Option<Decision> {
+        let before = self.state.appointments.get(&id)?;
+        let is_due = |expire_time: Instant| expire_time <= self.now;
+        let is_waiting = matches!(before.state, AppointmentState::Held | AppointmentState::Pending);
+        if !is_waiting || !before.expire_time.is_some_and(is_due) {
+            return None;
+        }
+        // The expiry stays on record: what came too late is told when it would have been in time.
+        let after = Appointment { state: AppointmentState::Expired, blocks: true, ..Appointment::clone(before) };
+        Some(self.changed(Cause::Expiry, AppointmentEvent::Expired, before, after))
+    }
+}

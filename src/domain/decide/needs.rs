@@ -1,0 +1,58 @@
+//! What each command looks at, so that the engine loads it before the decision.
+
+use super::super::command::{Booking, Command, ImportedCalendar, Needs};
+use super::super::ids::{AppointmentId, CalendarId};
+
+impl Command {
+    /// Everything that deciding this command may look at. Appointments come with the calendars they claim.
+    pub fn needs(&self) -> Needs {
+        let mut needs = Needs::default();
+        match self {
+            Self::CreateCalendar { calendar, .. }
+            | Self::UpdateCalendar { calendar, .. }
+            | Self::PutAppointmentType { calendar, .. }
+            | Self::DeleteAppointmentType { calendar, .. }
+            | Self::SetAvailability { calendar, .. }
+            | Self::PutOverrides { calendar, .. }
+            | Self::DeleteOverrides { calendar, .. }
+            | Self::PutBusy { calendar, .. } => needs.calendars.push(calendar.clone()),
+            Self::DeleteCalendar { calendar, force, .. } => {
+                needs.calendars.push(calendar.clone());
+                needs.all_of = force.then(|| calendar.clone());
+            }
+            Self::Book(booking) | Self::Hold { booking, .. } => needs.add_booking(booking),
+            Self::BatchBook(bookings) => bookings.iter().for_each(|booking| needs.add_booking(booking)),
+            Self::Reschedule(to) => {
+                needs.appointments.push(to.appointment);
+                needs.calendars.extend_from_slice(&to.calendars);
+            }
+            Self::ExtendHold { appointment, .. }
+            | Self::ReleaseHold { appointment, .. }
+            | Self::Confirm { appointment, .. }
+            | Self::Approve { appointment, .. }
+            | Self::Decline { appointment, .. }
+            | Self::Cancel { appointment, .. }
+            | Self::UpdateAppointment { appointment, .. }
+            | Self::MarkNoShow { appointment, .. }
+            | Self::Complete { appointment, .. } => needs.appointments.push(*appointment),
+            Self::Import(calendars) => calendars.iter().for_each(|calendar| needs.add_import(calendar)),
+        }
+        needs
+    }
+}
+
+impl Needs {
+    fn add_booking(&mut self, booking: &Booking) {
+        self.calendars.extend_from_slice(&booking.calendars);
+        self.appointments.extend(booking.hold);
+        self.appointments.extend(booking.id.brought());
+    }
+
+    fn add_import(&mut self, imported: &ImportedCalendar) {
+        let further: Vec<&CalendarId> = imported.appointments.iter().flat_map(|it| &it.further_calendars).collect();
+        let brought: Vec<AppointmentId> = imported.appointments.iter().filter_map(|it| it.id.brought()).collect();
+        self.calendars.push(imported.calendar.clone());
+        self.calendars.extend(further.into_iter().cloned());
+        self.appointments.extend(brought);
+    }
+}
