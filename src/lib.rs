@@ -10,5 +10,13 @@
 //! domain                the core: decides; pure
 //! ```
 
+#[cfg(feature = "server")]
+pub mod clock;
 pub mod domain;
+#[cfg(feature = "server")]
+pub mod engine;
+#[cfg(feature = "server")]
+pub mod ids;
+#[cfg(feature = "server")]
+pub mod store;
 pub mod zones;

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::appointment_type::Stamps;
-use super::ids::{AppointmentId, AppointmentKey, CalendarId, Etag, SeriesId, TypeId, TypeNumber};
+use super::ids::{AppointmentId, AppointmentKey, CalendarId, Etag, Revision, SeriesId, TypeId, TypeNumber};
 use super::interval::Interval;
 use super::time::{Instant, Minutes, Wall};
 
@@ -207,6 +207,8 @@ pub struct Invitee {
 pub struct Place {
     /// Which calendar.
     pub calendar: CalendarId,
+    /// The revision at which that calendar came to be: one that is deleted and made again is another.
+    pub since: Revision,
     /// That calendar's own type of the appointment's type id.
     pub type_number: TypeNumber,
     /// Kept free before the start, as the type said when time was claimed.
@@ -253,7 +255,7 @@ pub struct Appointment {
     pub state: AppointmentState,
     /// False only of a PENDING whose type says that pending does not block.
     pub blocks: bool,
-    /// Of HELD its expiry, of PENDING its start; else none.
+    /// Of HELD its expiry, of PENDING its start, of EXPIRED when it did; else none.
     pub expire_time: Option<Instant>,
     /// Who booked.
     pub invitee: Invitee,
@@ -290,6 +292,11 @@ impl Appointment {
             Some(expire_time) if expire_time <= now => AppointmentState::Expired,
             _ => self.state,
         }
+    }
+
+    /// Whether it would expire by itself: HELD or PENDING.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.state, AppointmentState::Held | AppointmentState::Pending)
     }
 
     /// Whether it takes time at `now`.

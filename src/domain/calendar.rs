@@ -155,6 +155,8 @@ impl Types {
 pub struct Calendar {
     /// Its name.
     pub id: CalendarId,
+    /// The revision at which it came to be: one that is deleted and made again is another.
+    pub since: Revision,
     /// What it is.
     pub profile: Arc<Profile>,
     /// When the profile changed.

@@ -281,6 +281,7 @@ pub fn new_calendar(
     let types = types.iter().map(|appointment_type| AppointmentType::clone(appointment_type));
     Calendar {
         id: id.clone(),
+        since: stamps.revision,
         profile: Arc::clone(profile),
         stamps,
         types: Arc::new(super::calendar::Types::new(types, [])),

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::appointment::{Appointment, AppointmentState};
+use super::appointment::{Appointment, AppointmentState, Place};
 use super::calendar::Calendar;
 use super::change::{Change, Event, new_calendar};
 use super::claims::Claim;
@@ -97,9 +97,10 @@ impl State {
 }
 
 /// The claim of an appointment on one of its calendars; none when it takes no time and waits for nothing.
-pub fn claim_on(calendar: &CalendarId, appointment: &Appointment) -> Option<Claim> {
+pub fn claim_on(calendar: &Calendar, appointment: &Appointment) -> Option<Claim> {
     use AppointmentState as S;
-    let place = appointment.places.iter().find(|place| place.calendar == *calendar)?;
+    let is_of = |place: &&Place| place.calendar == calendar.id && place.since == calendar.since;
+    let place = appointment.places.iter().find(is_of)?;
     let is_kept = matches!(appointment.state, S::Held | S::Pending | S::Confirmed | S::NoShow | S::Completed);
     is_kept.then(|| {
         Claim::new(
@@ -116,7 +117,7 @@ pub fn claim_on(calendar: &CalendarId, appointment: &Appointment) -> Option<Clai
 }
 
 fn take_out(calendar: &mut Calendar, before: &Appointment, key: AppointmentKey) {
-    let Some(claim) = claim_on(&calendar.id, before) else { return };
+    let Some(claim) = claim_on(calendar, before) else { return };
     if before.blocks {
         let was_there = calendar.claims.remove(&claim);
         assert!(was_there || claim.padded().end <= calendar.kept_from, "memory knows every claim that it must");
@@ -126,7 +127,7 @@ fn take_out(calendar: &mut Calendar, before: &Appointment, key: AppointmentKey) 
 }
 
 fn put_in(calendar: &mut Calendar, after: &Appointment) {
-    let Some(claim) = claim_on(&calendar.id, after) else { return };
+    let Some(claim) = claim_on(calendar, after) else { return };
     if !after.blocks {
         Arc::make_mut(&mut calendar.requests).insert(after.key, claim);
     } else if claim.padded().end > calendar.kept_from {

@@ -59,6 +59,7 @@ pub fn profile(zone: &str, availability: Availability) -> Profile {
 pub fn calendar(profile: Profile, types: Vec<AppointmentType>, busy: Vec<Interval>, claims: Vec<Claim>) -> Calendar {
     Calendar {
         id: CalendarId::parse("ada").unwrap(),
+        since: Revision(1),
         profile: Arc::new(profile),
         stamps: Stamps::default(),
         types: Arc::new(Types::new(types, [])),

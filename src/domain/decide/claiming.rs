@@ -205,7 +205,10 @@ impl<'a> At<'a> {
 
     /// The types of an appointment's places, but for those that were deleted.
     pub(super) fn types_of(self, appointment: &Appointment) -> Vec<&'a Arc<AppointmentType>> {
-        let type_of = |place: &Place| self.state.calendars.get(&place.calendar)?.types.numbered(place.type_number);
+        let type_of = |place: &Place| {
+            let calendar = self.state.calendars.get(&place.calendar).filter(|it| it.since == place.since)?;
+            calendar.types.numbered(place.type_number)
+        };
         appointment.places.iter().filter_map(type_of).collect()
     }
 
@@ -277,7 +280,13 @@ impl<'a> At<'a> {
 
     fn place(self, offer: &Offer<'_>, wanted: &Wanted) -> Place {
         let (before, after) = feasible::buffers(&self.ask(offer, wanted, true));
-        Place { calendar: offer.calendar.id.clone(), type_number: offer.appointment_type.number, before, after }
+        Place {
+            calendar: offer.calendar.id.clone(),
+            since: offer.calendar.since,
+            type_number: offer.appointment_type.number,
+            before,
+            after,
+        }
     }
 
     fn refused(self, offers: &[Offer<'_>], answers: Vec<Vec<Violation>>, is_any: bool, wanted: &Wanted) -> Refusal {

@@ -113,7 +113,13 @@ impl At<'_> {
                 return Err(invalid("", why));
             }
             let (before, after) = buffers(&ask);
-            places.push(Place { calendar: calendar.id.clone(), type_number: appointment_type.number, before, after });
+            places.push(Place {
+                calendar: calendar.id.clone(),
+                since: calendar.since,
+                type_number: appointment_type.number,
+                before,
+                after,
+            });
         }
         Ok(Appointment {
             id: imported.id.id(),

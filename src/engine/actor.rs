@@ -1,0 +1,404 @@
+//! The actor: takes what is waiting, decides it as one batch, commits, publishes, answers. It alone owns the state.
+//!
+//! The store runs on the actor's own thread: a commit is waited for anyway, and the mailbox fills meanwhile and makes
+//! the next batch, so a thread of its own for the store would add two wake-ups to every batch and nothing else.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant as Deadline;
+
+use crate::clock::Clock;
+use crate::domain::command::Needs;
+use crate::domain::decide::expire;
+use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller};
+use crate::domain::state::State;
+use crate::domain::time::Instant;
+use crate::store::{self, Boot, CommitError, RequestRecord, Store, StoreError};
+
+use super::batch::{Batch, Draft, Envelope};
+use super::published::Published;
+use super::writer_clock::WriterClock;
+use super::{Answer, BATCH_MAX, CALENDARS_IN_MEMORY_MAX, Failure, Layout, Mail, REQUEST_MEMORY, Settings};
+
+/// A commit slower than this is logged.
+const SLOW_COMMIT: Duration = Duration::from_millis(500);
+/// How many expiries one batch records at most; more wait for the next one.
+const EXPIRIES_MAX: usize = 1_024;
+/// How many request ids are forgotten after a batch at most.
+const FORGOTTEN_MAX: usize = 256;
+/// How long the actor sleeps at most while something is to expire: the clock may be set meanwhile.
+const NAP_MAX: Duration = Duration::from_secs(30);
+
+/// How the actor ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// Nobody was left to send it anything.
+    Done,
+    /// It must not go on: the store is damaged, or a commit's outcome is not known.
+    Failed(String),
+}
+
+/// The actor, wherever it runs.
+pub(super) enum Worker {
+    Thread(JoinHandle<Stopped>),
+    Task(tokio::task::JoinHandle<Stopped>),
+}
+
+impl Worker {
+    #[allow(clippy::disallowed_methods, reason = "the actor's own thread, joined by `Running::stopped`")]
+    pub(super) fn spawn(actor: Actor, mail: mpsc::Receiver<Mail>, layout: Layout) -> Self {
+        if layout == Layout::Inline {
+            return Self::Task(tokio::spawn(actor.run(mail)));
+        }
+        let run = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            match runtime {
+                Ok(runtime) => runtime.block_on(actor.run(mail)),
+                Err(error) => Stopped::Failed(format!("the writer's runtime cannot start: {error}")),
+            }
+        };
+        let thread = std::thread::Builder::new().name("bookd-writer".to_owned()).spawn(run);
+        Self::Thread(thread.expect("a process that starts can have a second thread"))
+    }
+
+    pub(super) async fn join(self) -> Stopped {
+        let panicked = || Stopped::Failed("the writer met a broken invariant and stopped".to_owned());
+        match self {
+            Self::Task(task) => task.await.unwrap_or_else(|_| panicked()),
+            Self::Thread(thread) => {
+                let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+                joined.ok().and_then(Result::ok).unwrap_or_else(panicked)
+            }
+        }
+    }
+}
+
+/// See the header.
+pub(super) struct Actor {
+    store: Box<dyn Store>,
+    state: State,
+    clock: Arc<dyn Clock>,
+    writer_clock: WriterClock,
+    published: Arc<Published>,
+    /// What expires next. An entry that is out of date is found to be so when its time comes.
+    expiries: BinaryHeap<Reverse<(Instant, AppointmentId)>>,
+    /// Commands that had to wait for another batch.
+    postponed: Vec<Envelope>,
+    batches: u64,
+}
+
+/// A load that a reader asked for.
+type Load = (Vec<CalendarId>, oneshot::Sender<Result<(), Failure>>);
+
+impl Actor {
+    pub(super) fn new(
+        store: Box<dyn Store>,
+        boot: Boot,
+        clock: Arc<dyn Clock>,
+        published: Arc<Published>,
+        settings: Settings,
+    ) -> Self {
+        let expiries = boot.expiring.iter().map(|it| Reverse((it.expire_time, it.appointment))).collect();
+        let state =
+            State { revision: boot.revision, last_time: boot.last_time, next_key: boot.next_key, ..State::default() };
+        let writer_clock = WriterClock::new(settings.is_clock_confirmed);
+        Self { store, state, clock, writer_clock, published, expiries, postponed: Vec::new(), batches: 0 }
+    }
+
+    pub(super) async fn run(mut self, mut mail: mpsc::Receiver<Mail>) -> Stopped {
+        let mut inbox = Vec::with_capacity(BATCH_MAX);
+        loop {
+            let nap = self.nap();
+            if self.postponed.is_empty() {
+                tokio::select! {
+                    biased;
+                    received = mail.recv_many(&mut inbox, BATCH_MAX) => if received == 0 { return Stopped::Done },
+                    () = sleep(nap) => {}
+                }
+            }
+            if let Err(fatal) = self.batch(&mut inbox) {
+                tracing::error!(error = %fatal, "the writer stops");
+                return Stopped::Failed(fatal);
+            }
+        }
+    }
+
+    /// How long until something expires; none when nothing does.
+    fn nap(&self) -> Option<Duration> {
+        let Reverse((due, _)) = self.expiries.peek()?;
+        let seconds = due.since(self.clock.now().max(self.state.last_time)).max(0);
+        Some(Duration::from_secs(seconds.unsigned_abs()).clamp(Duration::from_millis(20), NAP_MAX))
+    }
+
+    /// One turn. An error is fatal: the process must not go on with what it has in memory.
+    fn batch(&mut self, inbox: &mut Vec<Mail>) -> Result<(), String> {
+        let mut envelopes = std::mem::take(&mut self.postponed);
+        let mut loads: Vec<Load> = Vec::new();
+        let mut ticks: Vec<oneshot::Sender<()>> = Vec::new();
+        let steady = Deadline::now();
+        for mail in inbox.drain(..) {
+            match mail {
+                Mail::Command { command, terms, reply } if terms.deadline.is_none_or(|deadline| steady < deadline) => {
+                    envelopes.push(Envelope { command: *command, terms, reply });
+                }
+                Mail::Command { reply, .. } => drop(reply.send(Err(Failure::ExpiredInQueue))),
+                Mail::Load { calendars, deadline, reply } if steady < deadline => loads.push((calendars, reply)),
+                Mail::Load { reply, .. } => drop(reply.send(Err(Failure::ExpiredInQueue))),
+                Mail::Tick { reply } => ticks.push(reply),
+            }
+        }
+        let done = match self.writer_clock.now(self.clock.now(), self.state.last_time, steady) {
+            Ok(now) => self.batch_at(now, envelopes, &loads),
+            Err(suspect) => {
+                refuse(envelopes, &Failure::StoreUnavailable(suspect.to_string()));
+                self.load(loads.iter().flat_map(|(calendars, _)| calendars), self.state.last_time).map(|()| true)
+            }
+        };
+        let answer = match &done {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Failure::StoreUnavailable(error.to_string())),
+        };
+        loads.into_iter().for_each(|(_, reply)| drop(reply.send(answer.clone())));
+        ticks.into_iter().for_each(|reply| drop(reply.send(())));
+        match done {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("the outcome of a commit is not known; what is on disk is found by a restart".to_owned()),
+            Err(error) if error.is_damage() => Err(error.to_string()),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// A batch at `now`. False when the outcome of its commit is not known.
+    fn batch_at(&mut self, now: Instant, envelopes: Vec<Envelope>, loads: &[Load]) -> Result<bool, StoreError> {
+        let due = self.due(now);
+        let prepared = self.prepare(now, &envelopes, loads, &due);
+        let seen = match prepared {
+            Ok(seen) => seen,
+            Err(error) => {
+                due.into_iter().for_each(|it| self.expiries.push(Reverse(it)));
+                refuse(envelopes, &Failure::StoreUnavailable(error.to_string()));
+                return Err(error);
+            }
+        };
+        let mut batch = Batch::new(&self.state, now);
+        for (_, appointment) in &due {
+            let expired = expire(&self.state, *appointment, now);
+            if let Some(change) = expired.and_then(|it| it.change(&self.state, now, Caller::default())) {
+                batch.apply(&mut self.state, change);
+            }
+        }
+        let mut waiting = envelopes.into_iter();
+        for envelope in waiting.by_ref() {
+            batch.take(&mut self.state, envelope, &seen);
+            if batch.must_end() {
+                break;
+            }
+        }
+        self.postponed = waiting.collect();
+        self.finish(batch, due)
+    }
+
+    /// What has expired at `now`, taken out of the heap.
+    fn due(&mut self, now: Instant) -> Vec<(Instant, AppointmentId)> {
+        let mut due = Vec::new();
+        while due.len() < EXPIRIES_MAX && self.expiries.peek().is_some_and(|Reverse((time, _))| *time <= now) {
+            due.extend(self.expiries.pop().map(|Reverse(it)| it));
+        }
+        due
+    }
+
+    /// Loads whatever the batch will look at, and which of its requests were made before.
+    fn prepare(
+        &mut self,
+        now: Instant,
+        envelopes: &[Envelope],
+        loads: &[Load],
+        due: &[(Instant, AppointmentId)],
+    ) -> Result<HashMap<[u8; 16], RequestRecord>, StoreError> {
+        let hashes: Vec<[u8; 16]> = envelopes.iter().filter_map(|it| Some(it.terms.request?.hash)).collect();
+        let seen = if hashes.is_empty() { Vec::new() } else { self.store.seen_requests(&hashes)? };
+        let needs: Vec<Needs> = envelopes.iter().map(|it| it.command.needs()).collect();
+        let calendars = needs.iter().flat_map(|it| &it.calendars);
+        let calendars = calendars.chain(loads.iter().flat_map(|(calendars, _)| calendars));
+        self.load(calendars.chain(seen.iter().filter_map(|it| it.calendar.as_ref())), now)?;
+        let mut keys: Vec<AppointmentKey> = Vec::new();
+        for calendar in needs.iter().filter_map(|it| self.state.calendars.get(it.all_of.as_ref()?)) {
+            let claims = calendar.claims.ending_after(now).chain(calendar.requests.values());
+            keys.extend(claims.map(|claim| claim.key()));
+        }
+        let ids: HashSet<AppointmentId> = needs
+            .iter()
+            .flat_map(|it| it.appointments.iter().copied())
+            .chain(due.iter().map(|(_, id)| *id))
+            .chain(seen.iter().flat_map(|it| it.appointments.iter().copied()))
+            .collect();
+        self.load_appointments(&ids.into_iter().collect::<Vec<_>>(), &keys, now)?;
+        Ok(seen.into_iter().map(|record| (record.hash, record)).collect())
+    }
+
+    fn load_appointments(
+        &mut self,
+        ids: &[AppointmentId],
+        keys: &[AppointmentKey],
+        now: Instant,
+    ) -> Result<(), StoreError> {
+        if ids.is_empty() && keys.is_empty() {
+            return Ok(());
+        }
+        let mut loaded = self.store.load_appointments(ids)?;
+        loaded.extend(self.store.load_by_key(keys)?);
+        let calendars: HashSet<CalendarId> = loaded.iter().flat_map(|it| it.calendars().cloned()).collect();
+        self.load(&calendars, now)?;
+        self.state.appointments.extend(loaded.into_iter().map(|it| (it.id, Arc::new(it))));
+        Ok(())
+    }
+
+    /// Loads and publishes those of these calendars that are not in memory.
+    fn load<'a>(
+        &mut self,
+        calendars: impl IntoIterator<Item = &'a CalendarId>,
+        now: Instant,
+    ) -> Result<(), StoreError> {
+        let mut missing: Vec<CalendarId> =
+            calendars.into_iter().filter(|id| !self.state.calendars.contains_key(*id)).cloned().collect();
+        missing.sort_unstable();
+        missing.dedup();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let loaded = self.store.load_calendars(&missing, now)?;
+        let loaded: Vec<_> = loaded.into_iter().flatten().map(Arc::new).collect();
+        self.state.calendars.extend(loaded.iter().map(|it| (it.id.clone(), Arc::clone(it))));
+        let shown = loaded.into_iter().map(|it| (it.id.clone(), Some(it)));
+        self.published.publish(self.state.revision, self.state.last_time, shown);
+        Ok(())
+    }
+
+    /// Commits, publishes, answers. False when the outcome of the commit is not known.
+    fn finish(&mut self, mut batch: Batch, due: Vec<(Instant, AppointmentId)>) -> Result<bool, StoreError> {
+        let committed = self.commit(&batch);
+        let answers = std::mem::take(&mut batch.answers);
+        let outcome = match committed {
+            Ok(()) => {
+                self.publish(&mut batch);
+                self.answer(answers, batch.now);
+                self.forget(batch.now)
+            }
+            Err(CommitError::Unknown(error)) => {
+                tracing::error!(%error, "the commit failed, and whether it happened is not known");
+                answers.into_iter().for_each(|(reply, _)| drop(reply.send(Err(Failure::CommitUnknown))));
+                return Ok(false);
+            }
+            Err(refused) => {
+                let error = refused.into_store_error();
+                tracing::warn!(%error, changes = batch.changes.len(), "the store refused a commit; nothing happened");
+                batch.undo(&mut self.state);
+                due.into_iter().for_each(|it| self.expiries.push(Reverse(it)));
+                let failure = Failure::StoreUnavailable(error.to_string());
+                answers.into_iter().for_each(|(reply, _)| drop(reply.send(Err(failure.clone()))));
+                Err(error)
+            }
+        };
+        self.state.appointments.clear();
+        outcome.map(|()| true)
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
+        if batch.changes.is_empty() {
+            return Ok(());
+        }
+        let expected: Vec<_> = batch
+            .before
+            .iter()
+            .filter_map(|(id, calendar)| calendar.as_ref().map(|calendar| (id.clone(), calendar.version)))
+            .collect();
+        let started = Deadline::now();
+        let commit = store::Batch { changes: &batch.changes, requests: &batch.requests, expected: &expected };
+        let committed = self.store.commit(&commit);
+        let took = started.elapsed();
+        if took > SLOW_COMMIT {
+            tracing::warn!(milliseconds = took.as_millis(), changes = batch.changes.len(), "a commit was slow");
+        }
+        committed
+    }
+
+    fn publish(&mut self, batch: &mut Batch) {
+        for change in &batch.changes {
+            for event in &change.events {
+                if let crate::domain::change::Event::Appointment { after, .. } = event
+                    && let Some(due) = after.expire_time
+                    && after.is_waiting()
+                {
+                    self.expiries.push(Reverse((due, after.id)));
+                }
+            }
+        }
+        // What must be read again is no longer shown: the next to ask loads it.
+        for id in batch.forgotten.drain(..) {
+            self.state.calendars.remove(&id);
+            batch.before.entry(id).or_insert(None);
+        }
+        let touched = batch.before.keys();
+        let shown: Vec<_> = touched.map(|id| (id.clone(), self.state.calendars.get(id).cloned())).collect();
+        if !batch.changes.is_empty() {
+            self.published.publish(self.state.revision, self.state.last_time, shown);
+        }
+        self.batches += 1;
+        if self.batches.is_multiple_of(64) {
+            for idle in self.published.drop_idle(CALENDARS_IN_MEMORY_MAX) {
+                self.state.calendars.remove(&idle);
+            }
+        }
+    }
+
+    fn answer(
+        &mut self,
+        answers: Vec<(oneshot::Sender<Result<Answer, Failure>>, Result<Draft, Failure>)>,
+        now: Instant,
+    ) {
+        for (reply, draft) in answers {
+            let answer = draft.and_then(|draft| {
+                let outside = match draft.outcome.outside.as_slice() {
+                    [] => Vec::new(),
+                    keys => self.store.load_by_key(keys)?,
+                };
+                let Draft { revision, outcome, calendar } = draft;
+                Ok(Answer { revision, outcome, calendar, outside, time: now })
+            });
+            // Nobody may be waiting any more; then the answer is found by the request id.
+            drop(reply.send(answer));
+        }
+    }
+
+    /// Forgets requests that are old enough, a few at a time.
+    fn forget(&mut self, now: Instant) -> Result<(), StoreError> {
+        if !self.batches.is_multiple_of(64) {
+            return Ok(());
+        }
+        match self.store.forget_requests(now.plus(-REQUEST_MEMORY), FORGOTTEN_MAX) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let error = error.into_store_error();
+                tracing::warn!(%error, "old request ids could not be removed");
+                Ok(())
+            }
+        }
+    }
+}
+
+fn refuse(envelopes: Vec<Envelope>, failure: &Failure) {
+    envelopes.into_iter().for_each(|envelope| drop(envelope.reply.send(Err(failure.clone()))));
+}
+
+/// Sleeps so long; for ever when nothing is to be waited for.
+async fn sleep(nap: Option<Duration>) {
+    match nap {
+        Some(nap) => tokio::time::sleep(nap).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,174 @@
+//! One batch: what its commands see, what they change, and what each of them is answered.
+//!
+//! Commands of a batch see each other's changes; nobody outside sees any of them until all are on disk.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::domain::calendar::{Calendar, keep_from};
+use crate::domain::change::{Change, Event};
+use crate::domain::command::Command;
+use crate::domain::decide::{Decision, Outcome, decide};
+use crate::domain::ids::{AppointmentKey, CalendarId, Revision};
+use crate::domain::refusal::Refusal;
+use crate::domain::state::State;
+use crate::domain::time::Instant;
+use crate::store::RequestRecord;
+
+use super::{Answer, Failure, Terms};
+
+/// A command with how to take it and whom to answer.
+pub(super) struct Envelope {
+    pub(super) command: Command,
+    pub(super) terms: Terms,
+    pub(super) reply: oneshot::Sender<Result<Answer, Failure>>,
+}
+
+/// What a batch has made of the state so far.
+pub(super) struct Batch {
+    pub(super) now: Instant,
+    pub(super) changes: Vec<Change>,
+    pub(super) requests: Vec<RequestRecord>,
+    /// The calendars that were touched, as they were before; to go back to when the commit fails.
+    pub(super) before: HashMap<CalendarId, Option<Arc<Calendar>>>,
+    pub(super) answers: Vec<(oneshot::Sender<Result<Answer, Failure>>, Result<Draft, Failure>)>,
+    /// Calendars that must be read again, because a limit now counts further back than memory reaches.
+    pub(super) forgotten: Vec<CalendarId>,
+    first: (Revision, Instant, AppointmentKey),
+}
+
+/// An answer, but for the appointments that it names by key.
+pub(super) struct Draft {
+    pub(super) revision: Revision,
+    pub(super) outcome: Outcome,
+    pub(super) calendar: Option<Arc<Calendar>>,
+}
+
+impl Batch {
+    pub(super) fn new(state: &State, now: Instant) -> Self {
+        Self {
+            now,
+            changes: Vec::new(),
+            requests: Vec::new(),
+            before: HashMap::new(),
+            answers: Vec::new(),
+            forgotten: Vec::new(),
+            first: (state.revision, state.last_time, state.next_key),
+        }
+    }
+
+    /// Decides one command on what the ones before it left, and notes its answer.
+    pub(super) fn take(&mut self, state: &mut State, envelope: Envelope, seen: &HashMap<[u8; 16], RequestRecord>) {
+        let Envelope { command, terms, reply } = envelope;
+        let answer = self.answer(state, &command, &terms, seen);
+        self.answers.push((reply, answer));
+    }
+
+    fn answer(
+        &mut self,
+        state: &mut State,
+        command: &Command,
+        terms: &Terms,
+        seen: &HashMap<[u8; 16], RequestRecord>,
+    ) -> Result<Draft, Failure> {
+        if let Some(request) = terms.request.filter(|_| !terms.is_dry_run) {
+            let earlier = self.requests.iter().find(|it| it.hash == request.hash).or_else(|| seen.get(&request.hash));
+            if let Some(earlier) = earlier {
+                if earlier.fingerprint != request.fingerprint {
+                    return Err(Refusal::RequestIdReused.into());
+                }
+                return Ok(replayed(state, earlier));
+            }
+        }
+        let decision = decide(state, command, self.now)?;
+        if terms.is_dry_run {
+            return Ok(dry_run(state, decision, self.now));
+        }
+        let change = decision.change(state, self.now, terms.caller.clone());
+        if let Some(change) = change {
+            if let Some(request) = terms.request {
+                self.requests.push(RequestRecord {
+                    hash: request.hash,
+                    fingerprint: request.fingerprint,
+                    revision: change.revision,
+                    time: self.now,
+                    appointments: decision.outcome.appointments.iter().map(|it| it.id).collect(),
+                    calendar: decision.outcome.calendar.clone(),
+                    type_id: decision.outcome.type_id.clone(),
+                });
+            }
+            self.apply(state, change);
+        }
+        let calendar = decision.outcome.calendar.as_ref().and_then(|id| state.calendars.get(id)).cloned();
+        Ok(Draft { revision: state.revision, outcome: decision.outcome, calendar })
+    }
+
+    /// Makes a change part of the batch, and state.
+    pub(super) fn apply(&mut self, state: &mut State, change: Change) {
+        for event in &change.events {
+            for id in event.calendars() {
+                if !self.before.contains_key(id) {
+                    self.before.insert(id.clone(), state.calendars.get(id).cloned());
+                }
+            }
+        }
+        state.apply(&change);
+        for event in &change.events {
+            if let Event::ProfileChanged { calendar, .. } | Event::TypePut { calendar, .. } = event
+                && !reaches_back(&state.calendars[calendar], self.now)
+            {
+                self.forgotten.push(calendar.clone());
+            }
+        }
+        self.changes.push(change);
+    }
+
+    /// Whether the next command must wait for another batch, in which memory has been read again.
+    pub(super) fn must_end(&self) -> bool {
+        !self.forgotten.is_empty()
+    }
+
+    /// Makes the state what it was before the batch.
+    pub(super) fn undo(&mut self, state: &mut State) {
+        (state.revision, state.last_time, state.next_key) = self.first;
+        for (id, calendar) in self.before.drain() {
+            match calendar {
+                Some(calendar) => drop(state.calendars.insert(id, calendar)),
+                None => drop(state.calendars.remove(&id)),
+            }
+        }
+    }
+}
+
+/// Whether memory holds every claim that the calendar's limits count.
+fn reaches_back(calendar: &Calendar, now: Instant) -> bool {
+    let limits = calendar.types.iter().map(|it| &it.limits).chain([&calendar.profile.limits]);
+    calendar.kept_from <= keep_from(calendar.zone(), limits, now)
+}
+
+/// The answer to a repeated request: the same ids and revision, and the resource as it is now.
+fn replayed(state: &State, earlier: &RequestRecord) -> Draft {
+    let appointments = earlier.appointments.iter().filter_map(|id| state.appointments.get(id)).cloned().collect();
+    let calendar = earlier.calendar.as_ref().and_then(|id| state.calendars.get(id)).cloned();
+    let outcome = Outcome {
+        appointments,
+        calendar: earlier.calendar.clone(),
+        type_id: earlier.type_id.clone(),
+        ..Outcome::default()
+    };
+    Draft { revision: earlier.revision, outcome, calendar }
+}
+
+/// What the answer would be; the state stays as it is.
+fn dry_run(state: &State, decision: Decision, now: Instant) -> Draft {
+    let calendar = decision.outcome.calendar.as_ref().and_then(|id| {
+        let mut scratch = state.scratch(decision.events.iter().flat_map(Event::calendars).chain([id]));
+        if let Some(change) = decision.change(&scratch, now, Default::default()) {
+            scratch.apply(&change);
+        }
+        scratch.calendars.remove(id)
+    });
+    Draft { revision: state.revision, outcome: decision.outcome, calendar }
+}

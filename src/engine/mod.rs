@@ -1,0 +1,264 @@
+//! The engine: one actor owns every calendar of the process, and all commands pass through its mailbox.
+//!
+//! `decide → durable → visible → answered`, in this order, is the whole argument for linearizability: no answer,
+//! refusals included, leaves before every change that it saw is on disk. Readers use snapshots and never queue.
+
+mod actor;
+mod batch;
+mod published;
+mod readers;
+mod writer_clock;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant as Deadline;
+
+use crate::clock::Clock;
+use crate::domain::appointment::Appointment;
+use crate::domain::calendar::Calendar;
+use crate::domain::command::Command;
+use crate::domain::decide::Outcome;
+use crate::domain::ids::{CalendarId, Caller, Revision};
+use crate::domain::refusal::Refusal;
+use crate::domain::time::Instant;
+use crate::store::{Reader, Store, StoreError};
+
+pub use actor::Stopped;
+pub use published::View;
+pub use writer_clock::{CLOCK_AHEAD_MAX, CLOCK_BEHIND_LOGGED, CLOCK_STEADY};
+
+use published::Published;
+use readers::Readers;
+
+/// How many commands may wait. A full mailbox refuses at once: waiting longer than this many decisions helps nobody.
+pub const MAILBOX_MAX: usize = 8_192;
+/// How many commands share a commit at most: bounds what a failed commit takes with it, and how long readers wait.
+pub const BATCH_MAX: usize = 1_024;
+/// How many store reads run at a time; more wait for their turn until their deadline.
+pub const READERS_MAX: usize = 4;
+/// How many calendars stay in memory; the least recently used beyond are dropped and come back on demand.
+pub const CALENDARS_IN_MEMORY_MAX: usize = 200_000;
+/// How long a request id is remembered at least, in seconds.
+pub const REQUEST_MEMORY: i64 = 8 * 24 * 60 * 60;
+/// How long a call waits for the engine when it brings no deadline of its own.
+pub const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// How a command is to be taken.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// Who sends it.
+    pub caller: Caller,
+    /// The client's idempotency key, if it gave one.
+    pub request: Option<RequestId>,
+    /// Decide and answer, but change nothing.
+    pub is_dry_run: bool,
+    /// After this nobody waits for the answer.
+    pub deadline: Option<Deadline>,
+}
+
+/// A client's idempotency key and what it stands for, as hashes; the store never learns the bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RequestId {
+    /// Of caller and `request_id`.
+    pub hash: [u8; 16],
+    /// Of RPC and canonical request.
+    pub fingerprint: [u8; 16],
+}
+
+/// What a command led to.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The change's; of an answer that changed nothing, the last one it saw.
+    pub revision: Revision,
+    /// What it is about.
+    pub outcome: Outcome,
+    /// The calendar it is about, as it is after the command.
+    pub calendar: Option<Arc<Calendar>>,
+    /// The appointments that lie outside open time now.
+    pub outside: Vec<Appointment>,
+    /// The writer's `now`.
+    pub time: Instant,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Failure {
+    /// The command was decided, and refused.
+    #[error("refused: {0:?}")]
+    Refused(Box<Refusal>),
+    /// The mailbox is full. Nothing happened.
+    #[error("{MAILBOX_MAX} commands are waiting already")]
+    Overloaded,
+    /// The engine is stopping. Nothing happened.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// The store refused before the commit. Nothing happened.
+    #[error("{0}")]
+    StoreUnavailable(String),
+    /// The store failed in the commit itself: it happened, or it did not.
+    #[error("the outcome of the commit is not known")]
+    CommitUnknown,
+    /// The deadline passed before the work began. Nothing happened.
+    #[error("the deadline passed before the work began")]
+    ExpiredInQueue,
+    /// Paging or watching at a revision that is no longer kept; the oldest one that is.
+    #[error("history before revision {0} is compacted")]
+    Compacted(Revision),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(Box::new(refusal))
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Compacted { oldest } => Self::Compacted(oldest),
+            other => Self::StoreUnavailable(other.to_string()),
+        }
+    }
+}
+
+/// A message to the actor.
+enum Mail {
+    /// Decide this.
+    Command { command: Box<Command>, terms: Terms, reply: oneshot::Sender<Result<Answer, Failure>> },
+    /// Load these calendars, so that a reader finds them published.
+    Load { calendars: Vec<CalendarId>, deadline: Deadline, reply: oneshot::Sender<Result<(), Failure>> },
+    /// Look at the clock: tests move it by hand.
+    Tick { reply: oneshot::Sender<()> },
+}
+
+/// How the engine runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// The actor on a thread of its own, store reads on tokio's blocking threads.
+    Threads,
+    /// Everything on the caller's runtime: virtual time does not wait for threads.
+    Inline,
+}
+
+/// What the engine needs to know when it starts.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How it runs.
+    pub layout: Layout,
+    /// The operator says that the clock is right, though it is far ahead of the last commit.
+    pub is_clock_confirmed: bool,
+    /// See `MAILBOX_MAX`.
+    pub mailbox_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { layout: Layout::Threads, is_clock_confirmed: false, mailbox_max: MAILBOX_MAX }
+    }
+}
+
+/// A handle to the engine; copies share it.
+#[derive(Clone)]
+pub struct Engine {
+    mailbox: mpsc::Sender<Mail>,
+    published: Arc<Published>,
+    readers: Arc<Readers>,
+    clock: Arc<dyn Clock>,
+    code_key: u64,
+}
+
+/// The engine as it runs: waited for at the end, so that nothing is left undone.
+pub struct Running {
+    worker: actor::Worker,
+}
+
+impl Running {
+    /// Waits until the actor has stopped: after every `Engine` is dropped, or after a failure that it must not outlive.
+    pub async fn stopped(self) -> Stopped {
+        self.worker.join().await
+    }
+}
+
+impl Engine {
+    /// Starts the actor on this store. The store has been opened and belongs to the actor from now on.
+    pub fn start(
+        mut store: Box<dyn Store>,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+    ) -> Result<(Self, Running), StoreError> {
+        let boot = store.boot()?;
+        let readers = (0..READERS_MAX).map(|_| store.reader()).collect::<Result<Vec<_>, _>>()?;
+        let readers = Arc::new(Readers::new(readers, settings.layout));
+        let published = Arc::new(Published::new(boot.revision, boot.last_time));
+        let (mailbox, mail) = mpsc::channel(settings.mailbox_max);
+        let code_key = boot.code_key;
+        let actor = actor::Actor::new(store, boot, Arc::clone(&clock), Arc::clone(&published), settings);
+        let worker = actor::Worker::spawn(actor, mail, settings.layout);
+        Ok((Self { mailbox, published, readers, clock, code_key }, Running { worker }))
+    }
+
+    /// Decides a command, makes it durable and visible, and answers.
+    pub async fn submit(&self, command: Command, terms: Terms) -> Result<Answer, Failure> {
+        let (reply, answer) = oneshot::channel();
+        self.post(Mail::Command { command: Box::new(command), terms, reply })?;
+        // A reply that is dropped means that the actor stopped in the middle of the batch.
+        answer.await.unwrap_or(Err(Failure::CommitUnknown))
+    }
+
+    /// One moment of these calendars: all at one revision. A calendar that does not exist is a refusal.
+    pub async fn view(&self, calendars: &[CalendarId], deadline: Option<Deadline>) -> Result<View, Failure> {
+        if let Some(view) = self.published.view(calendars, self.clock.now()) {
+            return Ok(view);
+        }
+        let deadline = deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX);
+        let (reply, loaded) = oneshot::channel();
+        self.post(Mail::Load { calendars: calendars.to_vec(), deadline, reply })?;
+        loaded.await.unwrap_or(Err(Failure::ShuttingDown))?;
+        let missing = self.published.missing(calendars);
+        match (self.published.view(calendars, self.clock.now()), missing) {
+            (Some(view), _) => Ok(view),
+            (None, Some(calendar)) => Err(Refusal::CalendarNotFound(calendar).into()),
+            (None, None) => Err(Failure::Overloaded),
+        }
+    }
+
+    /// Asks the store, beside the writer. The answer holds everything that was answered before it was asked.
+    pub async fn read<T, F>(&self, deadline: Option<Deadline>, ask: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut dyn Reader) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.readers.read(deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX), ask).await
+    }
+
+    /// The last published revision.
+    pub fn revision(&self) -> Revision {
+        self.published.revision()
+    }
+
+    /// `now` as reads see it: never before the last change.
+    pub fn now(&self) -> Instant {
+        self.published.time().max(self.clock.now())
+    }
+
+    /// The store's secret behind confirmation codes.
+    pub fn code_key(&self) -> u64 {
+        self.code_key
+    }
+
+    /// Makes the actor look at the clock, and waits until it did. For clocks that are moved by hand.
+    pub async fn tick(&self) -> Result<(), Failure> {
+        let (reply, done) = oneshot::channel();
+        self.post(Mail::Tick { reply })?;
+        done.await.map_err(|_| Failure::ShuttingDown)
+    }
+
+    fn post(&self, mail: Mail) -> Result<(), Failure> {
+        self.mailbox.try_send(mail).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Failure::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => Failure::ShuttingDown,
+        })
+    }
+}

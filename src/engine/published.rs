@@ -1,0 +1,110 @@
+//! What readers see: the calendars in memory as of the last commit, all at one revision.
+//!
+//! The writer replaces what a batch touched in one short critical section; a reader copies handles in another. So a
+//! reader of several calendars never sees half of a batch, and nobody waits for a decision or a disk.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::domain::calendar::Calendar;
+use crate::domain::ids::{CalendarId, Revision};
+use crate::domain::time::Instant;
+
+/// One moment of some calendars.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The last change that it shows.
+    pub revision: Revision,
+    /// `now`: the clock, but never before the last change.
+    pub now: Instant,
+    /// In the order in which they were asked for.
+    pub calendars: Vec<Arc<Calendar>>,
+}
+
+struct Entry {
+    calendar: Arc<Calendar>,
+    /// The batch in which it was last used; for dropping the idle ones.
+    used: AtomicU64,
+}
+
+#[derive(Default)]
+struct Snapshot {
+    revision: Revision,
+    time: Instant,
+    calendars: HashMap<CalendarId, Entry>,
+}
+
+/// See the header.
+pub(super) struct Published {
+    snapshot: RwLock<Snapshot>,
+    epoch: AtomicU64,
+}
+
+impl Published {
+    pub(super) fn new(revision: Revision, time: Instant) -> Self {
+        let snapshot = Snapshot { revision, time, calendars: HashMap::new() };
+        Self { snapshot: RwLock::new(snapshot), epoch: AtomicU64::new(0) }
+    }
+
+    /// All of these calendars, or none when one of them is not in memory.
+    pub(super) fn view(&self, ids: &[CalendarId], clock: Instant) -> Option<View> {
+        let epoch = self.epoch.load(Ordering::Relaxed);
+        let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
+        let calendar = |id: &CalendarId| {
+            let entry = snapshot.calendars.get(id)?;
+            entry.used.store(epoch, Ordering::Relaxed);
+            Some(Arc::clone(&entry.calendar))
+        };
+        let calendars = ids.iter().map(calendar).collect::<Option<Vec<_>>>()?;
+        Some(View { revision: snapshot.revision, now: snapshot.time.max(clock), calendars })
+    }
+
+    /// The first of these calendars that is not in memory.
+    pub(super) fn missing(&self, ids: &[CalendarId]) -> Option<CalendarId> {
+        let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
+        ids.iter().find(|id| !snapshot.calendars.contains_key(*id)).cloned()
+    }
+
+    pub(super) fn revision(&self) -> Revision {
+        self.snapshot.read().unwrap_or_else(PoisonError::into_inner).revision
+    }
+
+    pub(super) fn time(&self) -> Instant {
+        self.snapshot.read().unwrap_or_else(PoisonError::into_inner).time
+    }
+
+    /// Shows what a batch made: these calendars as they are now, or gone.
+    pub(super) fn publish(
+        &self,
+        revision: Revision,
+        time: Instant,
+        calendars: impl IntoIterator<Item = (CalendarId, Option<Arc<Calendar>>)>,
+    ) {
+        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed);
+        let mut snapshot = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+        snapshot.revision = revision;
+        snapshot.time = snapshot.time.max(time);
+        for (id, calendar) in calendars {
+            match calendar {
+                Some(calendar) => drop(snapshot.calendars.insert(id, Entry { calendar, used: AtomicU64::new(epoch) })),
+                None => drop(snapshot.calendars.remove(&id)),
+            }
+        }
+    }
+
+    /// Those that were not used for longest, so many that at most `keep` stay. They are no longer published.
+    pub(super) fn drop_idle(&self, keep: usize) -> Vec<CalendarId> {
+        let mut snapshot = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+        let excess = snapshot.calendars.len().saturating_sub(keep);
+        if excess == 0 {
+            return Vec::new();
+        }
+        let mut uses: Vec<(u64, CalendarId)> =
+            snapshot.calendars.iter().map(|(id, entry)| (entry.used.load(Ordering::Relaxed), id.clone())).collect();
+        uses.select_nth_unstable(excess - 1);
+        let idle: Vec<CalendarId> = uses.into_iter().take(excess).map(|(_, id)| id).collect();
+        idle.iter().for_each(|id| drop(snapshot.calendars.remove(id)));
+        idle
+    }
+}

@@ -1,0 +1,290 @@
+//! The seam to durability: what the writer and readers ask of a store, batch by batch.
+//!
+//! `commit` returns only after the batch is on disk, and an error of it says whether anything may have happened.
+
+pub mod record;
+pub mod sqlite;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::domain::appointment::{Appointment, AppointmentState};
+use crate::domain::appointment_type::Stamps;
+use crate::domain::calendar::{Calendar, Profile};
+use crate::domain::change::Change;
+use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeId};
+use crate::domain::time::Instant;
+use crate::domain::zone::Zone;
+
+pub use record::ChangeRecord;
+
+/// Finds the zone of a name; none when the release in use does not have it.
+pub type ZoneLookup = Arc<dyn Fn(&str) -> Option<Arc<Zone>> + Send + Sync>;
+
+/// How many changes a later page of a list may have to undo before it is refused as compacted.
+pub const UNDONE_CHANGES_MAX: usize = 100_000;
+
+/// What a store knows when it is opened.
+#[derive(Clone, Debug, Default)]
+pub struct Boot {
+    /// Of the last change.
+    pub revision: Revision,
+    /// The `now` of the last change.
+    pub last_time: Instant,
+    /// The key that the next new appointment gets.
+    pub next_key: AppointmentKey,
+    /// Every HELD and PENDING appointment, with when it expires.
+    pub expiring: Vec<Expiring>,
+    /// The store's secret behind confirmation codes.
+    pub code_key: u64,
+}
+
+/// An appointment that expires by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiring {
+    /// When.
+    pub expire_time: Instant,
+    /// Which.
+    pub appointment: AppointmentId,
+}
+
+/// A request that was answered with OK and changed something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestRecord {
+    /// Of caller and `request_id`.
+    pub hash: [u8; 16],
+    /// Of RPC and canonical request.
+    pub fingerprint: [u8; 16],
+    /// The change's.
+    pub revision: Revision,
+    /// When.
+    pub time: Instant,
+    /// What it was about.
+    pub appointments: Vec<AppointmentId>,
+    /// What it was about.
+    pub calendar: Option<CalendarId>,
+    /// What it was about.
+    pub type_id: Option<TypeId>,
+}
+
+/// What one transaction makes durable.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// In order of revision, without gaps.
+    pub changes: &'a [Change],
+    /// To be remembered.
+    pub requests: &'a [RequestRecord],
+    /// The version that each calendar had when the batch was decided.
+    pub expected: &'a [(CalendarId, Revision)],
+}
+
+/// What went wrong with the disk or the file, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// No room.
+    #[error("the disk is full; free some room, reads go on meanwhile")]
+    Full,
+    /// No right to write.
+    #[error("the database cannot be written; check the permissions of file and folder, reads go on meanwhile")]
+    ReadOnly,
+    /// Another program has it locked.
+    #[error("another program has locked the database; retry")]
+    Busy,
+    /// The disk failed.
+    #[error("the disk failed: {0}")]
+    Io(String),
+    /// What is in the file cannot be.
+    #[error("the database is damaged: {0}; stop, and restore a backup")]
+    Damaged(String),
+    /// A calendar's zone is not in the release in use.
+    #[error("time zone {0} is not in the release in use; start with a newer --zones")]
+    UnknownZone(String),
+    /// The calendar changed since it was loaded.
+    #[error("calendar {0} was changed by another process")]
+    Stale(CalendarId),
+    /// The history that is needed is gone.
+    #[error("history before revision {oldest} is compacted")]
+    Compacted {
+        /// The oldest revision still to be had.
+        oldest: Revision,
+    },
+    /// Anything else.
+    #[error("the database refused: {0}")]
+    Other(String),
+}
+
+impl StoreError {
+    /// Whether the process must not go on.
+    pub const fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged(_))
+    }
+}
+
+/// Why a batch was not committed, or may not have been.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// Certainly nothing happened.
+    #[error("nothing happened: {0}")]
+    Refused(StoreError),
+    /// It happened, or it did not.
+    #[error("the outcome is not known: {0}")]
+    Unknown(StoreError),
+}
+
+impl CommitError {
+    /// What the store said.
+    pub fn into_store_error(self) -> StoreError {
+        match self {
+            Self::Refused(error) | Self::Unknown(error) => error,
+        }
+    }
+}
+
+impl From<StoreError> for CommitError {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// Why a store cannot be opened. The file is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("{file} is in use by another bookd, which holds {lock}; stop it first, or serve another file")]
+    InUse {
+        /// The database.
+        file: PathBuf,
+        /// Its lock file.
+        lock: PathBuf,
+    },
+    /// It is something else.
+    #[error("{file} is not a bookd database ({why}); it was left as it is")]
+    Foreign {
+        /// The file.
+        file: PathBuf,
+        /// How that shows.
+        why: String,
+    },
+    /// A newer bookd made it.
+    #[error("{file} was written by a newer bookd (schema {found}, this one knows {known}); it was left as it is")]
+    Newer {
+        /// The file.
+        file: PathBuf,
+        /// Its schema version.
+        found: i64,
+        /// The newest that this binary knows.
+        known: i64,
+    },
+    /// It cannot be opened.
+    #[error("{file} cannot be opened: {why}")]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        why: String,
+    },
+}
+
+/// The writer's side. One actor has it, and nobody else.
+pub trait Store: Send {
+    /// Where the store stands.
+    fn boot(&mut self) -> Result<Boot, StoreError>;
+    /// These calendars, each with every claim that must be in memory at `now`; none where there is no such calendar.
+    fn load_calendars(&mut self, ids: &[CalendarId], now: Instant) -> Result<Vec<Option<Calendar>>, StoreError>;
+    /// Those of these appointments that there are.
+    fn load_appointments(&mut self, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError>;
+    /// Those of these appointments that there are.
+    fn load_by_key(&mut self, keys: &[AppointmentKey]) -> Result<Vec<Appointment>, StoreError>;
+    /// Those of these requests that were remembered.
+    fn seen_requests(&mut self, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError>;
+    /// Makes a batch durable, all of it or nothing.
+    fn commit(&mut self, batch: &Batch<'_>) -> Result<(), CommitError>;
+    /// Forgets at most `limit` requests older than this; answers how many.
+    fn forget_requests(&mut self, before: Instant, limit: usize) -> Result<usize, CommitError>;
+    /// Another view of the store, for reads beside the writer.
+    fn reader(&self) -> Result<Box<dyn Reader>, StoreError>;
+}
+
+/// Which appointments to list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListQuery {
+    /// Of this calendar.
+    pub calendar: Option<CalendarId>,
+    /// Of this invitee; case does not matter.
+    pub invitee_email: Option<String>,
+    /// With this key, which a confirmation code stands for.
+    pub key: Option<AppointmentKey>,
+    /// Of this series.
+    pub series: Option<SeriesId>,
+    /// Of this type.
+    pub type_id: Option<TypeId>,
+    /// In one of these states at `now`.
+    pub states: Vec<AppointmentState>,
+    /// Ending after this.
+    pub from: Instant,
+    /// Starting before this.
+    pub to: Option<Instant>,
+    /// Latest first.
+    pub is_descending: bool,
+    /// The last one of the page before.
+    pub after: Option<(Instant, AppointmentId)>,
+    /// How many.
+    pub limit: usize,
+    /// As of this revision; none = as it is.
+    pub at: Option<Revision>,
+    /// HELD and PENDING past their expiry show as EXPIRED.
+    pub now: Instant,
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListPage {
+    /// By start, then id.
+    pub appointments: Vec<Appointment>,
+    /// Where the next page goes on; none when there is nothing more.
+    pub next: Option<(Instant, AppointmentId)>,
+    /// What it shows.
+    pub revision: Revision,
+}
+
+/// A calendar as a list shows it.
+#[derive(Clone, Debug)]
+pub struct CalendarRow {
+    /// Its name.
+    pub id: CalendarId,
+    /// What it is.
+    pub profile: Profile,
+    /// When it changed.
+    pub stamps: Stamps,
+}
+
+/// A reader's side. Every call sees one moment of the store.
+pub trait Reader: Send {
+    /// Those of these appointments that there are, and the revision.
+    fn appointments(&mut self, ids: &[AppointmentId]) -> Result<(Vec<Appointment>, Revision), StoreError>;
+    /// Those of these appointments that there are, and the revision.
+    fn appointments_by_key(&mut self, keys: &[AppointmentKey]) -> Result<(Vec<Appointment>, Revision), StoreError>;
+    /// A page of a list.
+    fn list_appointments(&mut self, query: &ListQuery) -> Result<ListPage, StoreError>;
+    /// Calendars by id, and the revision.
+    fn list_calendars(
+        &mut self,
+        prefix: &str,
+        after: Option<&CalendarId>,
+        limit: usize,
+    ) -> Result<(Vec<CalendarRow>, Revision), StoreError>;
+    /// What happened to an appointment, newest first, below the revision `before`.
+    fn changes_of_appointment(
+        &mut self,
+        id: AppointmentId,
+        before: Option<Revision>,
+        limit: usize,
+    ) -> Result<Option<Vec<ChangeRecord>>, StoreError>;
+    /// What happened to a calendar, newest first, below the revision `before`.
+    fn changes_of_calendar(
+        &mut self,
+        id: &CalendarId,
+        before: Option<Revision>,
+        limit: usize,
+    ) -> Result<Option<Vec<ChangeRecord>>, StoreError>;
+}

@@ -1,0 +1,125 @@
+//! The default store: one SQLite file in WAL mode, fsynced at every commit (`synchronous=FULL`).
+//!
+//! One process writes it, by a lock on `<file>.lock`; readers, backups and replication go on beside.
+
+mod open;
+mod read;
+mod rows;
+mod write;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::PathBuf;
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+
+use crate::domain::appointment::Appointment;
+use crate::domain::calendar::Calendar;
+use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
+use crate::domain::time::Instant;
+
+use super::{Batch, Boot, CommitError, Reader, RequestRecord, Store, StoreError, ZoneLookup};
+
+const SELECT_META: &str = "select value from meta where name = ?1";
+const SELECT_LAST_CHANGE: &str = "select revision, time from changes order by revision desc limit 1";
+const SELECT_LAST_KEY: &str = "select max(key) from appointments";
+const SELECT_EXPIRING: &str =
+    "select expire_time, id from appointments where state in (1, 2) and expire_time is not null order by expire_time";
+
+/// See the header.
+pub struct Sqlite {
+    connection: Connection,
+    file: PathBuf,
+    zones: ZoneLookup,
+    /// The calendars that were loaded: their row, and the revision that last touched them.
+    known: HashMap<CalendarId, Known>,
+    /// Held as long as the store is open.
+    _lock: File,
+}
+
+/// Where a calendar lies in the file.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    key: i64,
+    version: Revision,
+}
+
+/// What SQLite says, in the store's words.
+fn store_error(error: &rusqlite::Error) -> StoreError {
+    let text = error.to_string();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::Full,
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => StoreError::ReadOnly,
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Damaged(text),
+        Some(ErrorCode::SystemIoFailure) => StoreError::Io(text),
+        // A column of another type than the schema's: the file was changed by other hands.
+        None => StoreError::Damaged(text),
+        Some(_) => StoreError::Other(text),
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        store_error(&error)
+    }
+}
+
+impl Store for Sqlite {
+    fn boot(&mut self) -> Result<Boot, StoreError> {
+        let connection = &self.connection;
+        let last = connection
+            .query_row(SELECT_LAST_CHANGE, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
+            .optional()?;
+        let (revision, last_time) = last.unwrap_or((0, 0));
+        let last_key: Option<i64> = connection.query_row(SELECT_LAST_KEY, [], |row| row.get(0))?;
+        let code_key: i64 = connection.query_row(SELECT_META, ["code_key"], |row| row.get(0))?;
+        let mut statement = connection.prepare(SELECT_EXPIRING)?;
+        let mut expiring = Vec::new();
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let expire_time = Instant::from_seconds(row.get(0)?);
+            expiring.push(super::Expiring { expire_time, appointment: rows::appointment_id(row, 1)? });
+        }
+        Ok(Boot {
+            revision: Revision(revision.unsigned_abs()),
+            last_time: Instant::from_seconds(last_time),
+            next_key: AppointmentKey(last_key.unwrap_or(0).unsigned_abs()).next(),
+            expiring,
+            code_key: code_key.cast_unsigned(),
+        })
+    }
+
+    fn load_calendars(&mut self, ids: &[CalendarId], now: Instant) -> Result<Vec<Option<Calendar>>, StoreError> {
+        ids.iter().map(|id| self.load_calendar(id, now)).collect()
+    }
+
+    fn load_appointments(&mut self, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError> {
+        read::appointments(&self.connection, ids)
+    }
+
+    fn load_by_key(&mut self, keys: &[AppointmentKey]) -> Result<Vec<Appointment>, StoreError> {
+        read::appointments_by_key(&self.connection, keys)
+    }
+
+    fn seen_requests(&mut self, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError> {
+        read::requests(&self.connection, hashes)
+    }
+
+    fn commit(&mut self, batch: &Batch<'_>) -> Result<(), CommitError> {
+        self.write(batch)
+    }
+
+    fn forget_requests(&mut self, before: Instant, limit: usize) -> Result<usize, CommitError> {
+        const DELETE_REQUESTS: &str = "delete from requests where hash in
+            (select hash from requests where time < ?1 order by time limit ?2)";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let deleted = self.connection.execute(DELETE_REQUESTS, params![before.seconds(), limit]);
+        deleted.map_err(|error| CommitError::Refused(store_error(&error)))
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
+        let connection = open::reader(&self.file)?;
+        Ok(Box::new(read::SqliteReader::new(connection, self.zones.clone())))
+    }
+}

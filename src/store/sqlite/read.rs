@@ -1,0 +1,465 @@
+//! Reads: calendars with their claims, appointments, lists at one revision, the log along its chains.
+//!
+//! Every statement goes by an index; a list scans a bounded number of rows and says where to go on.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+
+use super::rows::{COLUMNS, appointment_id, read, signed};
+use super::{Known, Sqlite};
+use crate::domain::appointment::{Appointment, AppointmentState};
+use crate::domain::appointment_type::Stamps;
+use crate::domain::calendar::{Busy, Calendar, Profile, Types, keep_from};
+use crate::domain::claims::{Claim, Claims};
+use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, TypeId, TypeNumber};
+use crate::domain::state::claim_on;
+use crate::domain::time::{DAY, Instant, Minutes};
+use crate::store::record::{
+    ChangeRecord, ImageRecord, PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord, decode,
+};
+use crate::store::{
+    CalendarRow, ListPage, ListQuery, Reader, RequestRecord, StoreError, UNDONE_CHANGES_MAX, ZoneLookup,
+};
+
+const SELECT_CALENDAR: &str = "select key, since, version, create_time, update_time, revision, profile from calendars \
+     where id = ?1 and delete_time is null";
+const SELECT_CALENDARS: &str = "select id, create_time, update_time, revision, profile from calendars \
+     where id >= ?1 and id > ?2 and delete_time is null order by id limit ?3";
+const SELECT_TYPES: &str = "select number, id, body from types where calendar = ?1";
+const SELECT_BUSY: &str = "select source, periods from busy where calendar = ?1";
+const SELECT_REQUEST: &str = "select fingerprint, revision, time, subject from requests where hash = ?1";
+const SELECT_REVISION: &str = "select coalesce(max(revision), 0) from changes";
+const SELECT_OLDEST: &str = "select coalesce(min(revision), 0) from changes";
+const SELECT_CHANGE: &str = "select time, record from changes where revision = ?1";
+const SELECT_CHANGES_AFTER: &str = "select record from changes where revision > ?1 order by revision";
+
+/// Nothing starts longer before its end, nor is padded further: seven days each.
+const REACH: i64 = 7 * DAY;
+/// How many rows one page looks at; then it ends, however few it found, and says where to go on.
+const SCANNED_ROWS_MAX: usize = 50_000;
+
+pub(super) fn appointments(connection: &Connection, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!("select {COLUMNS} from appointments a where a.id = ?1"))?;
+    let mut found = Vec::with_capacity(ids.len());
+    for id in ids {
+        found.extend(statement.query_row([id.0.as_bytes()], |row| Ok(read(row))).optional()?.transpose()?);
+    }
+    Ok(found)
+}
+
+pub(super) fn appointments_by_key(
+    connection: &Connection,
+    keys: &[AppointmentKey],
+) -> Result<Vec<Appointment>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!("select {COLUMNS} from appointments a where a.key = ?1"))?;
+    let mut found = Vec::with_capacity(keys.len());
+    for key in keys {
+        found.extend(statement.query_row([signed(key.0)], |row| Ok(read(row))).optional()?.transpose()?);
+    }
+    Ok(found)
+}
+
+pub(super) fn requests(connection: &Connection, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError> {
+    let mut statement = connection.prepare_cached(SELECT_REQUEST)?;
+    let mut found = Vec::new();
+    for hash in hashes {
+        let row = |row: &Row<'_>| {
+            Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, Vec<u8>>(3)?))
+        };
+        let Some((fingerprint, revision, time, subject)) = statement.query_row([hash], row).optional()? else {
+            continue;
+        };
+        let subject: SubjectRecord = decode(&subject, "a request")?;
+        let ids = subject.appointments.iter().filter_map(|it| uuid::Uuid::from_slice(it).ok().map(AppointmentId));
+        found.push(RequestRecord {
+            hash: *hash,
+            fingerprint,
+            revision: Revision(revision.unsigned_abs()),
+            time: Instant::from_seconds(time),
+            appointments: ids.collect(),
+            calendar: subject.calendar.and_then(|it| CalendarId::parse(&it).ok()),
+            type_id: subject.type_id.and_then(|it| TypeId::parse(&it).ok()),
+        });
+    }
+    Ok(found)
+}
+
+fn stamps(row: &Row<'_>, first: usize) -> rusqlite::Result<Stamps> {
+    Ok(Stamps {
+        create_time: Instant::from_seconds(row.get(first)?),
+        update_time: Instant::from_seconds(row.get(first + 1)?),
+        revision: Revision(row.get::<_, i64>(first + 2)?.unsigned_abs()),
+    })
+}
+
+impl Sqlite {
+    pub(super) fn load_calendar(&mut self, id: &CalendarId, now: Instant) -> Result<Option<Calendar>, StoreError> {
+        let mut statement = self.connection.prepare_cached(SELECT_CALENDAR)?;
+        let row = |row: &Row<'_>| {
+            let numbers = (row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?);
+            Ok((numbers, stamps(row, 3)?, row.get::<_, Vec<u8>>(6)?))
+        };
+        let Some(((key, since, version), stamps, profile)) = statement.query_row([id.as_str()], row).optional()? else {
+            return Ok(None);
+        };
+        let version = Revision(version.unsigned_abs());
+        let profile = decode::<ProfileRecord>(&profile, "a calendar")?.read(&self.zones)?;
+        let types = load_types(&self.connection, key)?;
+        let limits = types.iter().map(|it| &it.limits).chain([&profile.limits]);
+        let kept_from = keep_from(&profile.zone, limits, now);
+        let mut calendar = Calendar {
+            id: id.clone(),
+            since: Revision(since.unsigned_abs()),
+            profile: Arc::new(profile),
+            stamps,
+            types: Arc::new(types),
+            busy: Arc::new(load_busy(&self.connection, key)?),
+            claims: Claims::default(),
+            requests: Arc::default(),
+            kept_from,
+            version,
+        };
+        let (claims, requests) = load_claims(&self.connection, key, &calendar)?;
+        calendar.claims = Claims::from_unordered(claims);
+        calendar.requests = Arc::new(requests);
+        drop(statement);
+        self.known.insert(id.clone(), Known { key, version });
+        Ok(Some(calendar))
+    }
+}
+
+fn load_types(connection: &Connection, calendar: i64) -> Result<Types, StoreError> {
+    let mut statement = connection.prepare_cached(SELECT_TYPES)?;
+    let mut rows = statement.query([calendar])?;
+    let (mut types, mut deleted) = (Vec::new(), Vec::new());
+    while let Some(row) = rows.next()? {
+        let number = TypeNumber(row.get(0)?);
+        let id: String = row.get(1)?;
+        match row.get::<_, Option<Vec<u8>>>(2)? {
+            Some(body) => types.push(decode::<TypeRecord>(&body, "an appointment type")?.read(&id, number)?),
+            None => {
+                let id =
+                    TypeId::parse(&id).map_err(|_| StoreError::Damaged("a type's id cannot be read".to_owned()))?;
+                deleted.push((id, number));
+            }
+        }
+    }
+    Ok(Types::new(types, deleted))
+}
+
+fn load_busy(connection: &Connection, calendar: i64) -> Result<Busy, StoreError> {
+    let mut statement = connection.prepare_cached(SELECT_BUSY)?;
+    let mut rows = statement.query([calendar])?;
+    let mut sources = Vec::new();
+    while let Some(row) = rows.next()? {
+        let periods: PeriodsRecord = decode(&row.get::<_, Vec<u8>>(1)?, "a busy period")?;
+        sources.push((row.get::<_, String>(0)?, periods.read()));
+    }
+    Ok(Busy::new(sources))
+}
+
+/// What takes time and what waits to, from `kept_from` on.
+fn load_claims(
+    connection: &Connection,
+    key: i64,
+    calendar: &Calendar,
+) -> Result<(Vec<Claim>, BTreeMap<AppointmentKey, Claim>), StoreError> {
+    let sql = format!(
+        "select {COLUMNS} from claims c join appointments a on a.key = c.key where c.calendar = ?1 and c.start >= ?2"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    // A claim ends at most a duration and a buffer after its start.
+    let mut rows = statement.query(params![key, calendar.kept_from.seconds() - 2 * REACH])?;
+    let (mut claims, mut requests) = (Vec::new(), BTreeMap::new());
+    while let Some(row) = rows.next()? {
+        let appointment = read(row)?;
+        let Some(claim) = claim_on(calendar, &appointment) else { continue };
+        if !appointment.blocks {
+            requests.insert(appointment.key, claim);
+        } else if claim.padded().end > calendar.kept_from {
+            claims.push(claim);
+        }
+    }
+    Ok((claims, requests))
+}
+
+/// A connection that only reads.
+pub(super) struct SqliteReader {
+    connection: Connection,
+    zones: ZoneLookup,
+}
+
+impl SqliteReader {
+    pub(super) fn new(connection: Connection, zones: ZoneLookup) -> Self {
+        Self { connection, zones }
+    }
+}
+
+fn revision(connection: &Connection) -> Result<Revision, StoreError> {
+    let revision: i64 = connection.prepare_cached(SELECT_REVISION)?.query_row([], |row| row.get(0))?;
+    Ok(Revision(revision.unsigned_abs()))
+}
+
+impl Reader for SqliteReader {
+    fn appointments(&mut self, ids: &[AppointmentId]) -> Result<(Vec<Appointment>, Revision), StoreError> {
+        let transaction = self.connection.transaction()?;
+        Ok((appointments(&transaction, ids)?, revision(&transaction)?))
+    }
+
+    fn appointments_by_key(&mut self, keys: &[AppointmentKey]) -> Result<(Vec<Appointment>, Revision), StoreError> {
+        let transaction = self.connection.transaction()?;
+        Ok((appointments_by_key(&transaction, keys)?, revision(&transaction)?))
+    }
+
+    fn list_appointments(&mut self, query: &ListQuery) -> Result<ListPage, StoreError> {
+        let transaction = self.connection.transaction()?;
+        let current = revision(&transaction)?;
+        let at = query.at.unwrap_or(current);
+        let undone = undone(&transaction, at, current)?;
+        let mut page = scan(&transaction, query, &undone.keys().copied().collect())?;
+        for (key, image) in undone {
+            let Some(image) = image else { continue };
+            let found = appointments_by_key(&transaction, &[key])?;
+            page.appointments
+                .extend(found.into_iter().filter_map(|it| as_it_was(it, &image)).filter(|it| matches(query, it)));
+        }
+        Ok(page.finish(query, at))
+    }
+
+    fn list_calendars(
+        &mut self,
+        prefix: &str,
+        after: Option<&CalendarId>,
+        limit: usize,
+    ) -> Result<(Vec<CalendarRow>, Revision), StoreError> {
+        let transaction = self.connection.transaction()?;
+        let mut statement = transaction.prepare_cached(SELECT_CALENDARS)?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut rows = statement.query(params![prefix, after.map_or("", |it| it.as_str()), limit])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let id: String = row.get(0)?;
+            if !id.starts_with(prefix) {
+                break;
+            }
+            let id =
+                CalendarId::parse(&id).map_err(|_| StoreError::Damaged("a calendar's id cannot be read".to_owned()))?;
+            let profile: Profile =
+                decode::<ProfileRecord>(&row.get::<_, Vec<u8>>(4)?, "a calendar")?.read(&self.zones)?;
+            found.push(CalendarRow { id, profile, stamps: stamps(row, 1)? });
+        }
+        drop(rows);
+        drop(statement);
+        Ok((found, revision(&transaction)?))
+    }
+
+    fn changes_of_appointment(
+        &mut self,
+        id: AppointmentId,
+        before: Option<Revision>,
+        limit: usize,
+    ) -> Result<Option<Vec<ChangeRecord>>, StoreError> {
+        let transaction = self.connection.transaction()?;
+        let Some(appointment) = appointments(&transaction, &[id])?.pop() else { return Ok(None) };
+        let of = |record: &ChangeRecord| {
+            let event = record.events.iter().find(|it| it.appointment_id() == Some(id))?;
+            Some(event.previous)
+        };
+        chain(&transaction, appointment.stamps.revision.0, before, limit, of).map(Some)
+    }
+
+    fn changes_of_calendar(
+        &mut self,
+        id: &CalendarId,
+        before: Option<Revision>,
+        limit: usize,
+    ) -> Result<Option<Vec<ChangeRecord>>, StoreError> {
+        let transaction = self.connection.transaction()?;
+        let version = |row: &Row<'_>| row.get::<_, i64>(2);
+        let version = transaction.prepare_cached(SELECT_CALENDAR)?.query_row([id.as_str()], version).optional()?;
+        let Some(version) = version else { return Ok(None) };
+        let of = |record: &ChangeRecord| {
+            let touched = record.events.iter().flat_map(|it| &it.calendars).filter(|it| it.calendar == id.as_str());
+            touched.map(|it| it.previous).min()
+        };
+        chain(&transaction, version.unsigned_abs(), before, limit, of).map(Some)
+    }
+}
+
+/// Walks the log back along what each record says came before, newest first.
+fn chain(
+    transaction: &Transaction<'_>,
+    newest: u64,
+    before: Option<Revision>,
+    limit: usize,
+    previous: impl Fn(&ChangeRecord) -> Option<u64>,
+) -> Result<Vec<ChangeRecord>, StoreError> {
+    let mut statement = transaction.prepare_cached(SELECT_CHANGE)?;
+    // A page goes on at the revision that the last one named as next.
+    let mut at = before.map_or(newest, |it| it.0);
+    let mut found = Vec::new();
+    while at > 0 && found.len() < limit {
+        let row = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?));
+        let Some((time, bytes)) = statement.query_row([signed(at)], row).optional()? else { break };
+        let record: ChangeRecord = decode(&bytes, "a change")?;
+        let next = previous(&record).unwrap_or(0);
+        found.push(ChangeRecord { revision: at, time, ..record });
+        at = if next < at { next } else { 0 };
+    }
+    Ok(found)
+}
+
+/// Of every appointment that changed after `at`: what it was then, none = it was not there.
+fn undone(
+    transaction: &Transaction<'_>,
+    at: Revision,
+    current: Revision,
+) -> Result<HashMap<AppointmentKey, Option<ImageRecord>>, StoreError> {
+    let mut images = HashMap::new();
+    if at >= current {
+        return Ok(images);
+    }
+    let oldest: i64 = transaction.prepare_cached(SELECT_OLDEST)?.query_row([], |row| row.get(0))?;
+    let oldest = Revision(oldest.unsigned_abs());
+    let is_kept = at.0 + 1 >= oldest.0 && current.0 - at.0 <= UNDONE_CHANGES_MAX as u64;
+    if !is_kept {
+        let reach = current.0.saturating_sub(UNDONE_CHANGES_MAX as u64);
+        return Err(StoreError::Compacted { oldest: Revision(oldest.0.max(reach)) });
+    }
+    let mut statement = transaction.prepare_cached(SELECT_CHANGES_AFTER)?;
+    let mut rows = statement.query([signed(at.0)])?;
+    while let Some(row) = rows.next()? {
+        let record: ChangeRecord = decode(&row.get::<_, Vec<u8>>(0)?, "a change")?;
+        for event in record.events.into_iter().filter(|it| it.appointment_id().is_some()) {
+            // The first change after `at` holds what was there at it.
+            images.entry(AppointmentKey(event.key)).or_insert(event.before);
+        }
+    }
+    Ok(images)
+}
+
+/// The appointment with times, state and calendars of an earlier image, and personal fields as they are now.
+fn as_it_was(mut appointment: Appointment, image: &ImageRecord) -> Option<Appointment> {
+    appointment.start = Instant::from_seconds(image.start);
+    appointment.duration = Minutes::new(u16::try_from(image.duration).ok()?)?;
+    appointment.state = AppointmentState::from_number(u8::try_from(image.state).ok()?)?;
+    appointment.expire_time = image.expire_time.map(Instant::from_seconds);
+    appointment.sequence = image.sequence;
+    appointment.stamps.revision = Revision(image.revision);
+    let calendars = image.calendars.iter().map(|id| {
+        let calendar = CalendarId::parse(id).ok()?;
+        let known = appointment.places.iter().find(|it| it.calendar == calendar);
+        Some(known.cloned().unwrap_or(crate::domain::appointment::Place {
+            calendar,
+            since: Revision(0),
+            type_number: TypeNumber(0),
+            before: Minutes::ZERO,
+            after: Minutes::ZERO,
+        }))
+    });
+    appointment.places = calendars.collect::<Option<_>>()?;
+    Some(appointment)
+}
+
+fn matches(query: &ListQuery, it: &Appointment) -> bool {
+    let order = (it.start, it.id);
+    let is_after = query.after.is_none_or(|after| if query.is_descending { order < after } else { order > after });
+    is_after
+        && it.end() > query.from
+        && query.to.is_none_or(|to| it.start < to)
+        && query.states.contains(&it.state_at(query.now))
+        && query.calendar.as_ref().is_none_or(|id| it.calendars().any(|calendar| calendar == id))
+        && query.type_id.as_ref().is_none_or(|id| it.type_id == *id)
+        && query.series.is_none_or(|series| it.series == Some(series))
+        && query.key.is_none_or(|key| it.key == key)
+        && query.invitee_email.as_ref().is_none_or(|email| it.invitee.email.eq_ignore_ascii_case(email))
+}
+
+/// What a scan found, before what changed meanwhile is put back.
+struct Scan {
+    appointments: Vec<Appointment>,
+    /// Where the scan ended for the number of rows it looked at.
+    stopped_at: Option<(Instant, AppointmentId)>,
+}
+
+impl Scan {
+    fn finish(mut self, query: &ListQuery, revision: Revision) -> ListPage {
+        let order = |it: &Appointment| (it.start, it.id);
+        self.appointments.sort_unstable_by_key(order);
+        if query.is_descending {
+            self.appointments.reverse();
+        }
+        if let Some(stop) = self.stopped_at {
+            let is_reached = |it: &Appointment| if query.is_descending { order(it) >= stop } else { order(it) <= stop };
+            self.appointments.retain(is_reached);
+        }
+        let is_cut = self.appointments.len() > query.limit;
+        self.appointments.truncate(query.limit);
+        let next = if is_cut { self.appointments.last().map(order) } else { self.stopped_at };
+        ListPage { appointments: self.appointments, next, revision }
+    }
+}
+
+/// The rows of the page and one more, leaving out those that changed after its revision.
+fn scan(
+    transaction: &Transaction<'_>,
+    query: &ListQuery,
+    changed: &HashSet<AppointmentKey>,
+) -> Result<Scan, StoreError> {
+    if let Some(key) = query.key {
+        let found = appointments_by_key(transaction, &[key])?;
+        let found = found.into_iter().filter(|it| !changed.contains(&it.key) && matches(query, it));
+        return Ok(Scan { appointments: found.collect(), stopped_at: None });
+    }
+    let (by, is_by_claim) = match query {
+        ListQuery { invitee_email: Some(email), .. } => (rusqlite::types::Value::from(email.clone()), false),
+        ListQuery { series: Some(series), .. } => (rusqlite::types::Value::from(series.0.as_bytes().to_vec()), false),
+        ListQuery { calendar: Some(id), .. } => {
+            let key = |row: &Row<'_>| row.get::<_, i64>(0);
+            let key = transaction.prepare_cached(SELECT_CALENDAR)?.query_row([id.as_str()], key).optional()?;
+            let Some(key) = key else { return Ok(Scan { appointments: Vec::new(), stopped_at: None }) };
+            (rusqlite::types::Value::from(key), true)
+        }
+        _ => return Err(StoreError::Other("a list goes by calendar, invitee, series or code".to_owned())),
+    };
+    let column = if query.invitee_email.is_some() { "a.invitee_email" } else { "a.series" };
+    let (from, condition, table) = if is_by_claim {
+        ("claims c join appointments a on a.key = c.key", "c.calendar", "c")
+    } else {
+        ("appointments a", column, "a")
+    };
+    let (compare, direction) = if query.is_descending { ("<", "desc") } else { (">", "asc") };
+    let sql = format!(
+        "select {COLUMNS} from {from} where {condition} = ?1 and {table}.start >= ?2 and {table}.start < ?3 \
+         and ({table}.start, {table}.id) {compare} (?4, ?5) order by {table}.start {direction}, {table}.id {direction}"
+    );
+    let first = query.from.seconds().saturating_sub(REACH);
+    let end = query.to.map_or(i64::MAX, Instant::seconds);
+    let (start, id) = match (query.after, query.is_descending) {
+        (Some((start, id)), _) => (start.seconds(), id.0.as_bytes().to_vec()),
+        (None, false) => (i64::MIN, Vec::new()),
+        (None, true) => (i64::MAX, Vec::new()),
+    };
+    let mut statement = transaction.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![by, first, end, start, id])?;
+    let mut found = Scan { appointments: Vec::new(), stopped_at: None };
+    let mut scanned = 0;
+    while let Some(row) = rows.next()? {
+        scanned += 1;
+        let appointment = read(row)?;
+        let order = (appointment.start, appointment_id(row, 1)?);
+        if !changed.contains(&appointment.key) && matches(query, &appointment) {
+            found.appointments.push(appointment);
+        }
+        if found.appointments.len() > query.limit {
+            break;
+        }
+        if scanned == SCANNED_ROWS_MAX {
+            found.stopped_at = Some(order);
+            break;
+        }
+    }
+    Ok(found)
+}

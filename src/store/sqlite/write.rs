@@ -1,0 +1,245 @@
+//! The commit: one transaction for a batch, and what its errors mean.
+//!
+//! Until COMMIT every error is undone and certain. COMMIT itself may fail after its frame is in the WAL: then nobody
+//! knows, unless SQLite says that it refused and rolls back.
+
+use std::collections::HashMap;
+
+use prost::Message;
+use rusqlite::{Connection, ErrorCode, params};
+
+use super::rows::{PUT_APPOINTMENT, UPDATE_APPOINTMENT, signed, write};
+use super::{Known, Sqlite, store_error};
+use crate::domain::appointment::{Appointment, Place};
+use crate::domain::appointment_type::{AppointmentType, Stamps};
+use crate::domain::calendar::{Busy, Profile};
+use crate::domain::change::{Change, Event};
+use crate::domain::ids::{CalendarId, Revision};
+use crate::store::record::{ChangeRecord, PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord};
+use crate::store::{Batch, CommitError, RequestRecord, StoreError};
+
+const INSERT_CHANGE: &str = "insert into changes (revision, time, record) values (?1, ?2, ?3)";
+const INSERT_REQUEST: &str =
+    "insert into requests (hash, fingerprint, revision, time, subject) values (?1, ?2, ?3, ?4, ?5)";
+const INSERT_CLAIM: &str = "insert into claims (calendar, start, id, key) values (?1, ?2, ?3, ?4)";
+const DELETE_CLAIM: &str = "delete from claims where calendar = ?1 and start = ?2 and id = ?3";
+const INSERT_CALENDAR: &str = "insert into calendars (id, since, version, create_time, update_time, revision, profile) \
+     values (?1, ?2, ?2, ?3, ?4, ?5, ?6)";
+const UPDATE_CALENDAR: &str = "update calendars set update_time = ?2, revision = ?3, profile = ?4 where key = ?1";
+const DELETE_CALENDAR: &str = "update calendars set delete_time = ?2 where key = ?1";
+const TOUCH_CALENDAR: &str = "update calendars set version = ?2 where key = ?1";
+const PUT_TYPE: &str = "insert into types (calendar, number, id, body) values (?1, ?2, ?3, ?4) \
+     on conflict (calendar, number) do update set body = excluded.body";
+const DELETE_TYPE: &str = "update types set body = null where calendar = ?1 and id = ?2";
+const PUT_BUSY: &str = "insert into busy (calendar, source, periods) values (?1, ?2, ?3) \
+     on conflict (calendar, source) do update set periods = excluded.periods";
+const DELETE_BUSY: &str = "delete from busy where calendar = ?1 and source = ?2";
+
+impl Sqlite {
+    pub(super) fn write(&mut self, batch: &Batch<'_>) -> Result<(), CommitError> {
+        for (id, version) in batch.expected {
+            if self.known.get(id).is_some_and(|known| known.version != *version) {
+                return Err(CommitError::Refused(StoreError::Stale(id.clone())));
+            }
+        }
+        self.connection.execute_batch("begin immediate").map_err(|error| store_error(&error))?;
+        let mut writing = Writing { connection: &self.connection, known: &self.known, touched: HashMap::new() };
+        let written = writing.batch(batch);
+        let touched = writing.touched;
+        if let Err(error) = written {
+            return Err(self.roll_back(error));
+        }
+        match self.connection.execute_batch("commit") {
+            Ok(()) => {
+                for (id, known) in touched {
+                    match known {
+                        Some(known) => drop(self.known.insert(id, known)),
+                        None => drop(self.known.remove(&id)),
+                    }
+                }
+                Ok(())
+            }
+            Err(error) => Err(self.commit_failed(&error)),
+        }
+    }
+
+    /// What happened before COMMIT is undone for certain.
+    fn roll_back(&self, error: StoreError) -> CommitError {
+        match self.connection.execute_batch("rollback") {
+            Ok(()) => CommitError::Refused(error),
+            // SQLite has rolled back by itself, as it does when the disk is full.
+            Err(_) if self.connection.is_autocommit() => CommitError::Refused(error),
+            Err(_) => CommitError::Unknown(error),
+        }
+    }
+
+    fn commit_failed(&self, error: &rusqlite::Error) -> CommitError {
+        let said = store_error(error);
+        let is_refusal = matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::DiskFull | ErrorCode::ReadOnly | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+        );
+        if is_refusal { self.roll_back(said) } else { CommitError::Unknown(said) }
+    }
+}
+
+/// A transaction under way.
+struct Writing<'a> {
+    connection: &'a Connection,
+    known: &'a HashMap<CalendarId, Known>,
+    /// What is known once it is committed; none = deleted.
+    touched: HashMap<CalendarId, Option<Known>>,
+}
+
+impl Writing<'_> {
+    fn batch(&mut self, batch: &Batch<'_>) -> Result<(), StoreError> {
+        for change in batch.changes {
+            self.change(change)?;
+        }
+        for request in batch.requests {
+            self.request(request)?;
+        }
+        let mut touch = self.connection.prepare_cached(TOUCH_CALENDAR)?;
+        for known in self.touched.values().flatten() {
+            touch.execute(params![known.key, signed(known.version.0)])?;
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, change: &Change) -> Result<(), StoreError> {
+        for event in &change.events {
+            self.event(event, change)?;
+        }
+        let record = ChangeRecord::new(change, |id| self.touch(id, change.revision));
+        let mut insert = self.connection.prepare_cached(INSERT_CHANGE)?;
+        insert.execute(params![signed(change.revision.0), change.time.seconds(), record.encode_to_vec()])?;
+        for event in &change.events {
+            if let Event::CalendarDeleted { calendar } = event {
+                self.touched.insert(calendar.clone(), None);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that a change touched a calendar; answers the revision that did so before.
+    fn touch(&mut self, id: &CalendarId, revision: Revision) -> u64 {
+        let Some(known) = self.find(id) else { return 0 };
+        self.touched.insert(id.clone(), Some(Known { version: revision, ..known }));
+        known.version.0
+    }
+
+    fn find(&self, id: &CalendarId) -> Option<Known> {
+        self.touched.get(id).copied().unwrap_or_else(|| self.known.get(id).copied())
+    }
+
+    fn key(&self, id: &CalendarId) -> i64 {
+        self.find(id).expect("a change touches only calendars that were loaded").key
+    }
+
+    fn event(&mut self, event: &Event, change: &Change) -> Result<(), StoreError> {
+        match event {
+            Event::CalendarCreated { calendar, profile, stamps, types } => {
+                self.create_calendar(calendar, profile, *stamps, types, change.revision)
+            }
+            Event::ProfileChanged { calendar, profile, stamps } => {
+                let mut update = self.connection.prepare_cached(UPDATE_CALENDAR)?;
+                let profile = ProfileRecord::new(profile).encode_to_vec();
+                let (time, revision) = (stamps.update_time.seconds(), signed(stamps.revision.0));
+                update.execute(params![self.key(calendar), time, revision, profile])?;
+                Ok(())
+            }
+            Event::CalendarDeleted { calendar } => {
+                let mut delete = self.connection.prepare_cached(DELETE_CALENDAR)?;
+                delete.execute(params![self.key(calendar), change.time.seconds()])?;
+                Ok(())
+            }
+            Event::TypePut { calendar, appointment_type } => self.put_type(self.key(calendar), appointment_type),
+            Event::TypeDeleted { calendar, type_id } => {
+                let mut delete = self.connection.prepare_cached(DELETE_TYPE)?;
+                delete.execute(params![self.key(calendar), type_id.as_str()])?;
+                Ok(())
+            }
+            Event::BusyPut { calendar, source, busy } => self.put_busy(self.key(calendar), source, busy),
+            Event::Appointment { before, after, .. } => self.appointment(before.as_deref(), after),
+        }
+    }
+
+    fn create_calendar(
+        &mut self,
+        id: &CalendarId,
+        profile: &Profile,
+        stamps: Stamps,
+        types: &[std::sync::Arc<AppointmentType>],
+        revision: Revision,
+    ) -> Result<(), StoreError> {
+        let mut insert = self.connection.prepare_cached(INSERT_CALENDAR)?;
+        let key = insert.insert(params![
+            id.as_str(),
+            signed(revision.0),
+            stamps.create_time.seconds(),
+            stamps.update_time.seconds(),
+            signed(stamps.revision.0),
+            ProfileRecord::new(profile).encode_to_vec(),
+        ])?;
+        self.touched.insert(id.clone(), Some(Known { key, version: Revision(0) }));
+        types.iter().try_for_each(|it| self.put_type(key, it))
+    }
+
+    fn put_type(&self, calendar: i64, it: &AppointmentType) -> Result<(), StoreError> {
+        let mut put = self.connection.prepare_cached(PUT_TYPE)?;
+        put.execute(params![calendar, it.number.0, it.id.as_str(), TypeRecord::new(it).encode_to_vec()])?;
+        Ok(())
+    }
+
+    fn put_busy(&self, calendar: i64, source: &str, busy: &Busy) -> Result<(), StoreError> {
+        match busy.of_source(source) {
+            [] => self.connection.prepare_cached(DELETE_BUSY)?.execute(params![calendar, source])?,
+            periods => {
+                let periods = PeriodsRecord::new(periods).encode_to_vec();
+                self.connection.prepare_cached(PUT_BUSY)?.execute(params![calendar, source, periods])?
+            }
+        };
+        Ok(())
+    }
+
+    fn appointment(&self, before: Option<&Appointment>, after: &Appointment) -> Result<(), StoreError> {
+        let sql = if before.is_some() { UPDATE_APPOINTMENT } else { PUT_APPOINTMENT };
+        write(&mut *self.connection.prepare_cached(sql)?, after)?;
+        let places = |it: &Appointment| -> Vec<(CalendarId, Revision)> {
+            it.places.iter().map(|place: &Place| (place.calendar.clone(), place.since)).collect()
+        };
+        let is_in_place = before.is_some_and(|it| it.start == after.start && places(it) == places(after));
+        if is_in_place {
+            return Ok(());
+        }
+        if let Some(before) = before {
+            let mut delete = self.connection.prepare_cached(DELETE_CLAIM)?;
+            for calendar in before.calendars().filter_map(|id| self.find(id)) {
+                delete.execute(params![calendar.key, before.start.seconds(), before.id.0.as_bytes()])?;
+            }
+        }
+        let mut insert = self.connection.prepare_cached(INSERT_CLAIM)?;
+        for id in after.calendars() {
+            let key = signed(after.key.0);
+            insert.execute(params![self.key(id), after.start.seconds(), after.id.0.as_bytes(), key])?;
+        }
+        Ok(())
+    }
+
+    fn request(&self, request: &RequestRecord) -> Result<(), StoreError> {
+        let subject = SubjectRecord {
+            appointments: request.appointments.iter().map(|id| id.0.as_bytes().to_vec()).collect(),
+            calendar: request.calendar.as_ref().map(|id| id.as_str().to_owned()),
+            type_id: request.type_id.as_ref().map(|id| id.as_str().to_owned()),
+        };
+        let mut insert = self.connection.prepare_cached(INSERT_REQUEST)?;
+        insert.execute(params![
+            request.hash,
+            request.fingerprint,
+            signed(request.revision.0),
+            request.time.seconds(),
+            subject.encode_to_vec(),
+        ])?;
+        Ok(())
+    }
+}
