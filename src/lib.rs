@@ -11,3 +11,7 @@
 //! ```
 
 pub mod domain;
+#[cfg(feature = "server")]
+pub mod grpc;
+#[cfg(feature = "server")]
+pub mod server;
