@@ -127,6 +127,18 @@ async fn a_lane_on_the_runtime_of_the_caller_ends_in_the_same_order() {
 }
 
 #[tokio::test]
+async fn a_shutdown_sends_goaway_to_connections_that_would_stay() {
+    let running = start(Limits::default(), &Gate::opened());
+    let mut connection = Connection::shaken(running.local_addr()).await;
+    assert_eq!(connection.next().await.unwrap().kind, SETTINGS);
+    let shutdown = tokio::spawn(running.shutdown(LONG));
+    let goaway = connection.next_of(GOAWAY).await.unwrap();
+    assert_eq!(goaway.payload[4..8], [0; 4], "no error");
+    connection.ended().await;
+    assert_eq!(shutdown.await.unwrap(), Ended::InOrder);
+}
+
+#[tokio::test]
 async fn calls_that_outlive_the_grace_are_dropped() {
     let gate = Gate::closed();
     let running = start(Limits::default(), &gate);
