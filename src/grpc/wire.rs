@@ -1,0 +1,424 @@
+//! The layer around the routes: deadlines, who calls, and typed errors in place of tonic's own.
+//!
+//! What leaves here is never INTERNAL, and no call waits for ever for its answer to begin. Our own errors always
+//! carry `google.rpc` details, so an error without them is tonic's (or that of a standard service, whose codes pass).
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http_body::{Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// `ErrorInfo.domain` of every error.
+pub const ERROR_DOMAIN: &str = "bookd";
+/// Bytes of one request message, for `max_decoding_message_size` of every service: the largest documented request
+/// (10,000 busy periods) is a third of it.
+pub const REQUEST_BYTES_MAX: usize = 1_024 * 1_024;
+/// Time within which an answer begins, whatever deadline the client sets or leaves out. Decisions take milliseconds;
+/// what this ends is a request whose body never arrives. Streams begin at once and may then go on.
+pub const ANSWER_SECONDS_MAX: u64 = 120;
+/// The longest deadline of a stream. A client that says more means "no deadline".
+const STREAM_SECONDS_MAX: u64 = 24 * 60 * 60;
+/// Digits of `grpc-timeout`, as the protocol limits them.
+const TIMEOUT_DIGITS_MAX: usize = 8;
+/// Characters of a client's text that an error message repeats.
+const QUOTED_CHARACTERS_MAX: usize = 200;
+
+const GRPC_TIMEOUT: &str = "grpc-timeout";
+const GRPC_STATUS: &str = "grpc-status";
+const GRPC_STATUS_DETAILS: &str = "grpc-status-details-bin";
+const GRPC_CONTENT_TYPE: &str = "application/grpc";
+const OK: &[u8] = b"0";
+
+/// In the extensions of every request: when its answer must have begun. Work that leaves a queue after it is not
+/// begun any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(pub Instant);
+
+impl Deadline {
+    /// Whether it has passed.
+    pub fn is_over(self, now: Instant) -> bool {
+        now >= self.0
+    }
+}
+
+/// In the extensions of every request: where it comes from, as far as the transport knows. Not an identity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// The other end of the connection.
+    pub address: Option<SocketAddr>,
+}
+
+/// Lays [`Wire`] around routes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WireLayer;
+
+impl<S> tower::Layer<S> for WireLayer {
+    type Service = Wire<S>;
+
+    fn layer(&self, routes: S) -> Wire<S> {
+        Wire::new(routes)
+    }
+}
+
+/// Routes with deadlines and typed errors.
+#[derive(Clone, Debug)]
+pub struct Wire<S> {
+    routes: S,
+}
+
+impl<S> Wire<S> {
+    /// Wraps `tonic::service::Routes`, or a service around them.
+    pub fn new(routes: S) -> Wire<S> {
+        Wire { routes }
+    }
+}
+
+impl<S, B> tower::Service<Request<B>> for Wire<S>
+where
+    S: tower::Service<Request<B>, Response = Response<Body>, Error = Infallible, Future: Unpin>,
+{
+    type Response = Response<WireBody>;
+    type Error = Infallible;
+    type Future = WireFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.routes.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> WireFuture<S::Future> {
+        if !is_grpc(request.headers()) {
+            return WireFuture::answered(unsupported_media_type());
+        }
+        let timeout = match timeout(request.headers()) {
+            Ok(timeout) => timeout,
+            Err(status) => return WireFuture::answered(status.into_http()),
+        };
+        if timeout == Some(Duration::ZERO) {
+            return WireFuture::answered(expired_before_begin().into_http());
+        }
+        let now = Instant::now();
+        let stream_deadline = timeout.map(|timeout| now + timeout);
+        let answer_latest = now + Duration::from_secs(ANSWER_SECONDS_MAX);
+        let deadline = Deadline(stream_deadline.map_or(answer_latest, |deadline| deadline.min(answer_latest)));
+        request.extensions_mut().insert(deadline);
+        if request.extensions().get::<Peer>().is_none() {
+            request.extensions_mut().insert(Peer::default());
+        }
+        let uri = request.uri().clone();
+        WireFuture(State::Running {
+            answer: self.routes.call(request),
+            uri,
+            timer: Timer { deadline: deadline.0, sleep: None },
+            stream_deadline,
+        })
+    }
+}
+
+/// A call whose answer has not begun.
+pub struct WireFuture<F>(State<F>);
+
+enum State<F> {
+    Answered(Option<Response<Body>>),
+    Running { answer: F, uri: Uri, timer: Timer, stream_deadline: Option<Instant> },
+}
+
+impl<F> WireFuture<F> {
+    fn answered(response: Response<Body>) -> WireFuture<F> {
+        WireFuture(State::Answered(Some(response)))
+    }
+}
+
+impl<F> Future for WireFuture<F>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>> + Unpin,
+{
+    type Output = Result<Response<WireBody>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = match &mut self.0 {
+            State::Answered(response) => {
+                WireBody::without_deadline(response.take().expect("a future is not polled after its end"))
+            }
+            State::Running { answer, uri, timer, stream_deadline } => match Pin::new(answer).poll(cx) {
+                Poll::Ready(Ok(mut response)) => {
+                    if let Some(status) = replacement(response.headers(), Place::Request { method: uri.path() }) {
+                        response = status.into_http();
+                    }
+                    response.map(|body| WireBody::new(body, *stream_deadline))
+                }
+                Poll::Pending if timer.has_fired(cx) => WireBody::without_deadline(cut_unanswered().into_http()),
+                Poll::Pending => return Poll::Pending,
+            },
+        };
+        Poll::Ready(Ok(response))
+    }
+}
+
+/// Fires at a deadline. Registers with the runtime's timer only when asked, which calls answered at once never do.
+struct Timer {
+    deadline: Instant,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Timer {
+    fn has_fired(&mut self, cx: &mut Context<'_>) -> bool {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(self.deadline)));
+        sleep.as_mut().poll(cx).is_ready()
+    }
+}
+
+/// The body of an answer, which ends at the client's deadline and whose trailers are translated.
+pub struct WireBody {
+    body: Body,
+    timer: Option<Timer>,
+    has_sent_data: bool,
+    is_over: bool,
+}
+
+impl WireBody {
+    fn new(body: Body, deadline: Option<Instant>) -> WireBody {
+        let timer = deadline.map(|deadline| Timer { deadline, sleep: None });
+        WireBody { body, timer, has_sent_data: false, is_over: false }
+    }
+
+    fn without_deadline(response: Response<Body>) -> Response<WireBody> {
+        response.map(|body| WireBody::new(body, None))
+    }
+
+    fn end_with(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.is_over = true;
+        // The source of a stream is let go at once, and not when the peer has read what is buffered.
+        self.body = Body::empty();
+        Poll::Ready(Some(Ok(Frame::trailers(trailers(status)))))
+    }
+
+    /// The first message is delivered even if the deadline passed meanwhile: its outcome is known, and better told.
+    /// A stream that always has a next message would otherwise never see its deadline.
+    fn is_cut_before(&mut self, frame: &Frame<Bytes>) -> bool {
+        let is_later_data = frame.is_data() && std::mem::replace(&mut self.has_sent_data, true);
+        is_later_data && self.timer.as_ref().is_some_and(|timer| Instant::now() >= timer.deadline)
+    }
+}
+
+impl http_body::Body for WireBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = &mut *self;
+        if this.is_over {
+            return Poll::Ready(None);
+        }
+        match http_body::Body::poll_frame(Pin::new(&mut this.body), cx) {
+            Poll::Ready(Some(Ok(frame))) if this.is_cut_before(&frame) => this.end_with(&cut_stream()),
+            Poll::Ready(Some(Ok(frame))) => {
+                match frame.trailers_ref().and_then(|trailers| replacement(trailers, Place::Answer)) {
+                    Some(status) => this.end_with(&status),
+                    None => Poll::Ready(Some(Ok(frame))),
+                }
+            }
+            Poll::Ready(Some(Err(status))) => this.end_with(&not_ours(&status)),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending if this.timer.as_mut().is_some_and(|timer| timer.has_fired(cx)) => {
+                this.end_with(&cut_stream())
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over || http_body::Body::is_end_stream(&self.body)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        http_body::Body::size_hint(&self.body)
+    }
+}
+
+/// Where an error was found, which tells what tonic was doing.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    /// In the headers: the request was being read, and the handler was not reached unless it answered itself.
+    Request { method: &'a str },
+    /// In the trailers: an answer was being written.
+    Answer,
+}
+
+/// What to say instead of the status in these headers or trailers; nothing if it is OK or one of ours.
+fn replacement(headers: &HeaderMap, place: Place<'_>) -> Option<Status> {
+    let code = headers.get(GRPC_STATUS)?;
+    if code.as_bytes() == OK {
+        return None;
+    }
+    let is_ours = headers.contains_key(GRPC_STATUS_DETAILS);
+    let code = Code::from_bytes(code.as_bytes());
+    let status = || Status::from_header_map(headers).unwrap_or_else(|| Status::unknown(""));
+    match (code, place) {
+        // A handler must not answer so; whatever it did, its effect is not known.
+        (Code::Internal, _) if is_ours => Some(not_ours(&status())),
+        (_, _) if is_ours => None,
+        (Code::Internal, Place::Request { .. }) => Some(malformed(status().message())),
+        (Code::Internal, Place::Answer) => Some(not_ours(&status())),
+        (Code::OutOfRange, Place::Request { .. }) => Some(too_large(status().message())),
+        (Code::Unimplemented, Place::Request { method }) if status().message().is_empty() => {
+            let method: String = method.chars().take(QUOTED_CHARACTERS_MAX).collect();
+            Some(Status::unimplemented(format!(
+                "no method {method} here: methods are /package.Service/Method, and server reflection lists them"
+            )))
+        }
+        _ => None,
+    }
+}
+
+fn with_reason(code: Code, reason: &str, message: String) -> Status {
+    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, ERROR_DOMAIN, HashMap::new()))
+}
+
+fn malformed(what: &str) -> Status {
+    let message = format!("the request cannot be read as the method's message: {what}");
+    with_reason(Code::InvalidArgument, "MALFORMED_REQUEST", message)
+}
+
+fn too_large(what: &str) -> Status {
+    let message = format!("the request is too large, send it in parts: {what}");
+    with_reason(Code::ResourceExhausted, "REQUEST_TOO_LARGE", message)
+}
+
+fn expired_before_begin() -> Status {
+    let message = "the deadline had passed before the call was begun; nothing was done".to_owned();
+    with_reason(Code::DeadlineExceeded, "EXPIRED_IN_QUEUE", message)
+}
+
+/// No reason is given: EXPIRED_IN_QUEUE would claim that nothing was done.
+fn cut_unanswered() -> Status {
+    Status::deadline_exceeded(
+        "the deadline passed before the answer; what the call did is not known: repeat it with the same request_id",
+    )
+}
+
+fn cut_stream() -> Status {
+    Status::deadline_exceeded("the deadline passed while the stream was open; begin a new one where it ended")
+}
+
+fn not_ours(status: &Status) -> Status {
+    tracing::error!(message = status.message(), "an answer failed; the caller is told UNKNOWN");
+    Status::unknown(format!("the answer failed, what the call did is not known: {}", status.message()))
+}
+
+fn trailers(status: &Status) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    if status.add_header(&mut trailers).is_err() {
+        // Only if the message cannot be a header, although it is percent-encoded.
+        trailers.insert(GRPC_STATUS, HeaderValue::from(i32::from(status.code())));
+    }
+    trailers
+}
+
+/// gRPC over HTTP/2 with any message format; `application/grpc-web` is another protocol.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|content_type| content_type.as_bytes().strip_prefix(GRPC_CONTENT_TYPE.as_bytes()))
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+fn unsupported_media_type() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    response
+}
+
+/// The client's timeout, bounded; `Err` with the answer if it is not one.
+fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
+    let Some(value) = headers.get(GRPC_TIMEOUT) else { return Ok(None) };
+    let timeout = parse_timeout(value.as_bytes())
+        .ok_or_else(|| malformed("grpc-timeout is 1 to 8 digits and one of the units H, M, S, m, u, n"))?;
+    Ok(Some(timeout.min(Duration::from_secs(STREAM_SECONDS_MAX))))
+}
+
+fn parse_timeout(value: &[u8]) -> Option<Duration> {
+    let (unit, digits) = value.split_last()?;
+    if digits.is_empty() || digits.len() > TIMEOUT_DIGITS_MAX || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let amount: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    match unit {
+        b'H' => Some(Duration::from_secs(amount * 3_600)),
+        b'M' => Some(Duration::from_secs(amount * 60)),
+        b'S' => Some(Duration::from_secs(amount)),
+        b'm' => Some(Duration::from_millis(amount)),
+        b'u' => Some(Duration::from_micros(amount)),
+        b'n' => Some(Duration::from_nanos(amount)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_at_most_eight_digits_and_a_unit() {
+        for (text, expected) in [
+            ("1H", Some(Duration::from_secs(3_600))),
+            ("2M", Some(Duration::from_secs(120))),
+            ("3S", Some(Duration::from_secs(3))),
+            ("250m", Some(Duration::from_millis(250))),
+            ("7u", Some(Duration::from_micros(7))),
+            ("99999999n", Some(Duration::from_nanos(99_999_999))),
+            ("0S", Some(Duration::ZERO)),
+            ("", None),
+            ("S", None),
+            ("12", None),
+            ("+1S", None),
+            ("-1S", None),
+            ("1s", None),
+            ("1.5S", None),
+            ("100000000n", None),
+        ] {
+            assert_eq!(parse_timeout(text.as_bytes()), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_timeout_of_ten_thousand_years_is_a_day() {
+        let headers = HeaderMap::from_iter([(
+            header::HeaderName::from_static(GRPC_TIMEOUT),
+            "99999999H".parse().expect("a value"),
+        )]);
+        assert_eq!(timeout(&headers).expect("it is a timeout"), Some(Duration::from_secs(STREAM_SECONDS_MAX)));
+    }
+
+    #[test]
+    fn internal_never_leaves_wherever_it_was_found() {
+        let bare = Status::internal("failed");
+        let detailed = with_reason(Code::Internal, "ANY", "failed".to_owned());
+        for (status, place, expected) in [
+            (&bare, Place::Request { method: "/s/m" }, Code::InvalidArgument),
+            (&bare, Place::Answer, Code::Unknown),
+            (&detailed, Place::Request { method: "/s/m" }, Code::Unknown),
+            (&detailed, Place::Answer, Code::Unknown),
+        ] {
+            assert_eq!(replacement(&trailers(status), place).map(|status| status.code()), Some(expected));
+        }
+    }
+
+    #[test]
+    fn errors_with_details_and_codes_of_standard_services_pass() {
+        let ours = with_reason(Code::OutOfRange, "REVISION_COMPACTED", "gone".to_owned());
+        for status in [ours, Status::not_found("service not registered"), Status::ok("")] {
+            assert!(replacement(&trailers(&status), Place::Request { method: "/s/m" }).is_none());
+            assert!(replacement(&trailers(&status), Place::Answer).is_none());
+        }
+    }
+}

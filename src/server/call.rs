@@ -1,0 +1,150 @@
+//! The calls of one connection: tells each who it is from, and knows whether any is open.
+//!
+//! A call counts as open from its headers until its answer's body is dropped, whichever way that comes about.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tower::util::{Oneshot, ServiceExt};
+
+use crate::grpc::wire::{Peer, WireBody};
+
+/// What a lane can serve: `Wire<Routes>`, or whatever layers stand around one.
+pub trait Calls:
+    tower::Service<
+        Request<Incoming>,
+        Response = Response<WireBody>,
+        Error = Infallible,
+        Future: Future<Output = Result<Response<WireBody>, Infallible>> + Send + Unpin + 'static,
+    > + Clone
+    + Send
+    + Unpin
+    + 'static
+{
+}
+
+impl<S> Calls for S where
+    S: tower::Service<
+            Request<Incoming>,
+            Response = Response<WireBody>,
+            Error = Infallible,
+            Future: Future<Output = Result<Response<WireBody>, Infallible>> + Send + Unpin + 'static,
+        > + Clone
+        + Send
+        + Unpin
+        + 'static
+{
+}
+
+/// How much a connection is used.
+#[derive(Debug, Default)]
+pub(super) struct Activity {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Activity {
+    /// Resolves when no call was open for `period`, looking once a period: so after one to two periods.
+    pub(super) async fn idle_for(&self, period: Duration) {
+        let mut begun_before = None;
+        loop {
+            let begun = self.begun.load(Relaxed);
+            let none_open = self.ended.load(Relaxed) == begun;
+            if none_open && begun_before == Some(begun) {
+                return;
+            }
+            begun_before = none_open.then_some(begun);
+            tokio::time::sleep(period).await;
+        }
+    }
+}
+
+/// A call in progress.
+struct OpenCall {
+    activity: Arc<Activity>,
+}
+
+impl OpenCall {
+    fn begin(activity: &Arc<Activity>) -> OpenCall {
+        activity.begun.fetch_add(1, Relaxed);
+        OpenCall { activity: activity.clone() }
+    }
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        self.activity.ended.fetch_add(1, Relaxed);
+    }
+}
+
+/// The service of a lane as one connection sees it.
+pub(super) struct ConnectionService<S> {
+    service: S,
+    peer: Peer,
+    activity: Arc<Activity>,
+}
+
+impl<S> ConnectionService<S> {
+    pub(super) fn new(service: S, peer: SocketAddr, activity: Arc<Activity>) -> ConnectionService<S> {
+        ConnectionService { service, peer: Peer { address: Some(peer) }, activity }
+    }
+}
+
+impl<S: Calls> hyper::service::Service<Request<Incoming>> for ConnectionService<S> {
+    type Response = Response<CallBody>;
+    type Error = Infallible;
+    type Future = CallFuture<S>;
+
+    fn call(&self, mut request: Request<Incoming>) -> CallFuture<S> {
+        request.extensions_mut().insert(self.peer);
+        CallFuture { answer: self.service.clone().oneshot(request), open: Some(OpenCall::begin(&self.activity)) }
+    }
+}
+
+/// A call whose answer has not begun.
+pub(super) struct CallFuture<S: Calls> {
+    answer: Oneshot<S, Request<Incoming>>,
+    open: Option<OpenCall>,
+}
+
+impl<S: Calls> Future for CallFuture<S> {
+    type Output = Result<Response<CallBody>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Ok(response) = ready!(Pin::new(&mut self.answer).poll(cx));
+        let open = self.open.take();
+        Poll::Ready(Ok(response.map(|body| CallBody { body, _open: open })))
+    }
+}
+
+/// The answer of a call, which is open until this is dropped.
+pub(super) struct CallBody {
+    body: WireBody,
+    _open: Option<OpenCall>,
+}
+
+impl Body for CallBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

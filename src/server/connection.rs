@@ -1,0 +1,96 @@
+//! One connection from its first byte to its last.
+//!
+//! A connection always ends: by its peer, by the handshake timer, by age, by idleness, by a missed ping, or with the
+//! server; and whichever it is, calls in flight get a grace after GOAWAY, except when the server aborts.
+
+use std::future::pending;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::call::{Activity, ConnectionService};
+use super::lane::Tasks;
+use super::preface::Prefaced;
+use super::{Calls, Limits, Shared, Stage};
+
+/// Who a connection is from.
+#[derive(Clone, Copy)]
+pub(super) struct Origin {
+    pub(super) peer: SocketAddr,
+    pub(super) number: u64,
+}
+
+/// Serves a connection until it is over.
+pub(super) async fn serve<I, S>(io: I, origin: Origin, service: S, mut shared: Shared, tasks: Tasks)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Calls,
+{
+    let limits = shared.limits.clone();
+    let activity = Arc::new(Activity::default());
+    let (io, mut preface) = Prefaced::new(io);
+    let service = ConnectionService::new(service, origin.peer, activity.clone());
+    let mut connection = pin!(builder(&limits, tasks).serve_connection(TokioIo::new(io), service));
+
+    tokio::select! {
+        biased;
+        () = shared.reached(Stage::Aborted) => return,
+        _ = &mut connection => return,
+        _ = &mut preface => {}
+        () = tokio::time::sleep(limits.handshake) => {
+            shared.counters.handshake_timeouts.fetch_add(1, Relaxed);
+            tracing::debug!(peer = %origin.peer, "closed: no HTTP/2 preface in time");
+            return;
+        }
+    }
+
+    let grace = tokio::select! {
+        biased;
+        result = &mut connection => {
+            if let Err(error) = result {
+                tracing::debug!(peer = %origin.peer, %error, "a connection ended with an error");
+            }
+            return;
+        }
+        () = shared.reached(Stage::Draining) => None,
+        () = tokio::time::sleep(limits.age_of(origin.number)) => Some(limits.age_grace),
+        () = activity.idle_for(limits.idle) => Some(limits.age_grace),
+    };
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        biased;
+        () = shared.reached(Stage::Aborted) => {}
+        _ = &mut connection => {}
+        () = over(grace) => tracing::debug!(peer = %origin.peer, "closed: calls outlived the grace after GOAWAY"),
+    }
+}
+
+/// The end of the grace; a server that drains has one grace for all of its connections, and aborts at its end.
+async fn over(grace: Option<Duration>) {
+    match grace {
+        Some(grace) => tokio::time::sleep(grace).await,
+        None => pending().await,
+    }
+}
+
+fn builder(limits: &Limits, tasks: Tasks) -> http2::Builder<Tasks> {
+    let mut builder = http2::Builder::new(tasks);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams_max)
+        .max_pending_accept_reset_streams(limits.reset_streams_max)
+        .max_local_error_reset_streams(limits.reset_streams_max)
+        .max_header_list_size(limits.header_list_bytes_max)
+        .max_send_buf_size(limits.send_buffer_bytes_max)
+        .keep_alive_interval(limits.keepalive)
+        .keep_alive_timeout(limits.keepalive_timeout)
+        // gRPC has no use for it, and formatting it costs on every answer.
+        .auto_date_header(false);
+    builder
+}

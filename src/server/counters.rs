@@ -1,0 +1,68 @@
+//! What happened to connections, as counters that anybody may read.
+//!
+//! Counters only grow, except `open`, which goes down exactly once for every connection that counted up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Counts of connections since the start of the server.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub(super) accepted: AtomicU64,
+    pub(super) open: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) handshake_timeouts: AtomicU64,
+    pub(super) accept_errors: AtomicU64,
+}
+
+impl Counters {
+    /// Connections taken in, without those refused.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Relaxed)
+    }
+
+    /// Connections open now.
+    pub fn open(&self) -> u64 {
+        self.open.load(Relaxed)
+    }
+
+    /// Connections closed at once because too many were open.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
+    }
+
+    /// Connections closed because no HTTP/2 preface came in time.
+    pub fn handshake_timeouts(&self) -> u64 {
+        self.handshake_timeouts.load(Relaxed)
+    }
+
+    /// Errors of accepting a connection, such as running out of descriptors.
+    pub fn accept_errors(&self) -> u64 {
+        self.accept_errors.load(Relaxed)
+    }
+}
+
+/// A connection that counts as open for as long as this exists.
+pub(super) struct OpenConnection {
+    counters: Arc<Counters>,
+}
+
+impl OpenConnection {
+    /// Takes one of `connections_max` places, or counts a refusal. Only the acceptor calls this, so looking and then
+    /// counting up cannot pass the limit.
+    pub(super) fn admit(counters: &Arc<Counters>, connections_max: usize) -> Option<OpenConnection> {
+        if counters.open() >= u64::try_from(connections_max).unwrap_or(u64::MAX) {
+            counters.refused.fetch_add(1, Relaxed);
+            return None;
+        }
+        counters.accepted.fetch_add(1, Relaxed);
+        counters.open.fetch_add(1, Relaxed);
+        Some(OpenConnection { counters: counters.clone() })
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.counters.open.fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,99 @@
+//! The limits of a connection and of all of them together.
+//!
+//! Every value has a default that is safe on an open network; nothing here may be unlimited.
+
+use std::time::Duration;
+
+/// Calls in progress on one connection. gRPC clients queue what is above; a proxy opens a second connection.
+const STREAMS_MAX: u32 = 200;
+/// Streams reset by the peer and not yet taken up, or reset by us for the peer's errors, before the connection is
+/// closed. The defence against rapid reset (RUSTSEC-2024-0003), far above what cancelling clients do.
+const RESET_STREAMS_MAX: usize = 1_024;
+/// The headers of one call, decoded. Tokens of 8 KiB fit, floods do not.
+const HEADER_LIST_BYTES_MAX: u32 = 16 * 1_024;
+/// Answers that wait in memory for a peer that reads slowly, per call.
+const SEND_BUFFER_BYTES_MAX: usize = 256 * 1_024;
+/// Connections open at once: a few per client process, and below the usual limits on descriptors.
+const CONNECTIONS_MAX: usize = 10_000;
+/// Time for the HTTP/2 preface and the first SETTINGS. They are the first thing a client sends.
+const HANDSHAKE_SECONDS: u64 = 5;
+/// Age at which a connection is asked to go, so that clients spread again over servers that were added.
+const AGE_SECONDS: u64 = 30 * 60;
+/// Time for calls in flight after GOAWAY by age or idleness. Long, because only streams take so long.
+const AGE_GRACE_SECONDS: u64 = 5 * 60;
+/// Time without a call after which a connection is asked to go.
+const IDLE_SECONDS: u64 = 10 * 60;
+/// Silence after which the peer is pinged, and the time it has for an answer.
+const KEEPALIVE_SECONDS: u64 = 30;
+const KEEPALIVE_TIMEOUT_SECONDS: u64 = 20;
+
+/// What one server allows. `Limits::default()` is meant for production.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls in progress on one connection.
+    pub streams_max: u32,
+    /// Reset streams on one connection before it is closed, counted separately by who reset them.
+    pub reset_streams_max: usize,
+    /// Bytes of the decoded headers of one call.
+    pub header_list_bytes_max: u32,
+    /// Bytes of one call's answer that wait for a slow reader.
+    pub send_buffer_bytes_max: usize,
+    /// Connections open at once; what comes above is closed unanswered.
+    pub connections_max: usize,
+    /// Time for the HTTP/2 preface and the first SETTINGS.
+    pub handshake: Duration,
+    /// Age at which a connection gets GOAWAY, before jitter of a tenth to either side.
+    pub age: Duration,
+    /// Time for calls in flight after a GOAWAY by age or idleness.
+    pub age_grace: Duration,
+    /// Time without a call before GOAWAY: at least this, at most twice this.
+    pub idle: Duration,
+    /// Silence after which the peer is pinged.
+    pub keepalive: Duration,
+    /// Time the peer has to answer a ping.
+    pub keepalive_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            streams_max: STREAMS_MAX,
+            reset_streams_max: RESET_STREAMS_MAX,
+            header_list_bytes_max: HEADER_LIST_BYTES_MAX,
+            send_buffer_bytes_max: SEND_BUFFER_BYTES_MAX,
+            connections_max: CONNECTIONS_MAX,
+            handshake: Duration::from_secs(HANDSHAKE_SECONDS),
+            age: Duration::from_secs(AGE_SECONDS),
+            age_grace: Duration::from_secs(AGE_GRACE_SECONDS),
+            idle: Duration::from_secs(IDLE_SECONDS),
+            keepalive: Duration::from_secs(KEEPALIVE_SECONDS),
+            keepalive_timeout: Duration::from_secs(KEEPALIVE_TIMEOUT_SECONDS),
+        }
+    }
+}
+
+impl Limits {
+    /// The age of the connection with this number: within a tenth of `age`, so that connections which came together
+    /// do not go together. A function of the number and not of chance, so that a simulation repeats itself.
+    pub(super) fn age_of(&self, connection_number: u64) -> Duration {
+        // Fibonacci hashing spreads neighbours over the whole range.
+        let spread = connection_number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        let permille = 900 + u32::try_from(spread % 201).expect("a remainder below 201 fits");
+        self.age.saturating_mul(permille) / 1_000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_age_of_a_connection_is_within_a_tenth_and_differs_between_neighbours() {
+        let limits = Limits::default();
+        let ages: Vec<Duration> = (0..1_000).map(|number| limits.age_of(number)).collect();
+        assert!(ages.iter().all(|age| *age >= limits.age * 9 / 10 && *age <= limits.age * 11 / 10));
+        assert!(ages.windows(2).all(|pair| pair[0].abs_diff(pair[1]) > Duration::from_secs(1)));
+        assert!(ages.iter().any(|age| *age < limits.age * 92 / 100));
+        assert!(ages.iter().any(|age| *age > limits.age * 108 / 100));
+    }
+}

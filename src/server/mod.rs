@@ -1,0 +1,217 @@
+//! The transport: one listener, lanes of connections, an ordered end.
+//!
+//! Nothing a peer does on its connection slows another connection down, holds memory without a limit of
+//! [`Limits`], or outlives [`Running::shutdown`]: every task and thread begun here is joined there.
+//!
+//! A *lane* is a current-thread runtime. A connection and all its calls live on one lane, because a wake-up across
+//! threads costs more than deciding a booking does. tonic's own server is not used: it announces no stream limit,
+//! drops aged connections without GOAWAY, spins when descriptors run out, and waits for ever on an open stream.
+
+mod accept;
+mod call;
+mod connection;
+mod counters;
+mod lane;
+mod limits;
+mod preface;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+pub use self::call::Calls;
+pub use self::counters::Counters;
+pub use self::limits::Limits;
+
+use self::lane::Lane;
+
+/// Accepted connections that may wait for a lane to take them up. Taking one up is a few microseconds, so a longer
+/// queue would only hide a lane that stands still.
+const LANE_QUEUE_LENGTH: usize = 64;
+
+/// Where connections are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lanes {
+    /// So many threads of their own, each with a current-thread runtime.
+    Threads(NonZeroUsize),
+    /// One lane on the runtime that calls [`start`]: for tests and simulations.
+    Here,
+}
+
+impl Lanes {
+    /// One lane for every core this process may use.
+    pub fn per_core() -> Lanes {
+        Lanes::Threads(thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
+    }
+}
+
+/// How far the server has come on its way out. The order of the variants is the order in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Serving,
+    Draining,
+    Aborted,
+}
+
+/// What every connection is given.
+#[derive(Clone)]
+struct Shared {
+    limits: Arc<Limits>,
+    counters: Arc<Counters>,
+    /// The server has ended when the last of these receivers is dropped.
+    stage: watch::Receiver<Stage>,
+}
+
+impl Shared {
+    /// Waits until the server is at `stage` or beyond; a server whose handle is gone is beyond every stage.
+    async fn reached(&mut self, stage: Stage) {
+        let _ended_too = self.stage.wait_for(|now| *now >= stage).await;
+    }
+}
+
+/// Asks a running server to end, from anywhere; [`Running::shutdown`] is what waits for it.
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    stage: Arc<watch::Sender<Stage>>,
+}
+
+impl Stopper {
+    /// Stop accepting, send GOAWAY on every connection, let calls in flight finish.
+    pub fn drain(&self) {
+        self.advance(Stage::Draining);
+    }
+
+    /// Drop every connection now, and with them the calls in flight.
+    pub fn abort(&self) {
+        self.advance(Stage::Aborted);
+    }
+
+    fn advance(&self, to: Stage) {
+        self.stage.send_if_modified(|stage| {
+            let later = to > *stage;
+            *stage = to.max(*stage);
+            later
+        });
+    }
+}
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Every call in flight was finished.
+    InOrder,
+    /// The grace was over, or was cut short; calls were dropped.
+    Cut,
+}
+
+/// A server that accepts connections. Dropping it aborts the server without waiting; prefer [`Running::shutdown`].
+#[derive(Debug)]
+pub struct Running {
+    local_address: SocketAddr,
+    counters: Arc<Counters>,
+    stopper: Stopper,
+    lanes: Vec<Joinable>,
+}
+
+#[derive(Debug)]
+enum Joinable {
+    Thread(thread::JoinHandle<()>),
+    Task(tokio::task::JoinHandle<()>),
+}
+
+/// Serves what `service` makes on the connections that `listener` accepts.
+///
+/// `service` is called once on every lane, with the number of the lane, inside the lane's runtime. Fails when a
+/// thread or a runtime cannot be made, or when [`Lanes::Here`] is asked for outside a runtime.
+pub fn start<F, S>(listener: TcpListener, limits: Limits, lanes: Lanes, service: F) -> io::Result<Running>
+where
+    F: Fn(usize) -> S + Send + Sync + 'static,
+    S: Calls,
+{
+    listener.set_nonblocking(true)?;
+    let local_address = listener.local_addr()?;
+    let counters = Arc::new(Counters::default());
+    let (sender, stage) = watch::channel(Stage::Serving);
+    let shared = Shared { limits: Arc::new(limits), counters: counters.clone(), stage };
+    let stopper = Stopper { stage: Arc::new(sender) };
+    // From here on an early return drops `running`, which ends the lanes that were started.
+    let mut running = Running { local_address, counters, stopper, lanes: Vec::new() };
+
+    let lane_count = match lanes {
+        Lanes::Threads(count) => count.get(),
+        Lanes::Here => 1,
+    };
+    let (senders, inboxes): (Vec<_>, Vec<_>) = (0..lane_count).map(|_| mpsc::channel(LANE_QUEUE_LENGTH)).unzip();
+    let mut acceptor = Some(accept::Acceptor { listener, lanes: senders, shared: shared.clone() });
+    let service = Arc::new(service);
+    for (number, inbox) in inboxes.into_iter().enumerate() {
+        // The first lane accepts for all: accepting is rare beside serving, and needs no thread of its own.
+        let lane = Lane { number, inbox, acceptor: acceptor.take(), shared: shared.clone(), service: service.clone() };
+        running.lanes.push(match lanes {
+            Lanes::Threads(_) => Joinable::Thread(lane.start_thread()?),
+            Lanes::Here => Joinable::Task(lane.start_here()?),
+        });
+    }
+    Ok(running)
+}
+
+impl Running {
+    /// The address that is listened on; tells the port when port 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_address
+    }
+
+    /// What was counted since the start.
+    pub fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
+    }
+
+    /// A handle that begins the end, or cuts the grace of a shutdown short.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Waits until somebody asks through a [`Stopper`] for the end.
+    pub async fn stop_asked(&self) {
+        let mut stage = self.stopper.stage.subscribe();
+        let _sender_is_ours = stage.wait_for(|stage| *stage > Stage::Serving).await;
+    }
+
+    /// Stops accepting, sends GOAWAY, lets calls in flight finish for `grace`, drops what is left, joins everything.
+    pub async fn shutdown(mut self, grace: Duration) -> Ended {
+        self.stopper.drain();
+        if tokio::time::timeout(grace, self.stopper.stage.closed()).await.is_err() {
+            self.stopper.abort();
+            self.stopper.stage.closed().await;
+        }
+        for lane in std::mem::take(&mut self.lanes) {
+            let joined = match lane {
+                // A runtime waits for its blocking calls when it is dropped: not something to do on a lane.
+                Joinable::Thread(thread) => {
+                    tokio::task::spawn_blocking(move || thread.join().is_ok()).await.unwrap_or(false)
+                }
+                Joinable::Task(task) => task.await.is_ok(),
+            };
+            if !joined {
+                tracing::error!("a lane of the server panicked");
+            }
+        }
+        match *self.stopper.stage.borrow() {
+            Stage::Aborted => Ended::Cut,
+            Stage::Serving | Stage::Draining => Ended::InOrder,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.lanes.is_empty() {
+            self.stopper.abort();
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Notices when a connection has sent the HTTP/2 preface and its first SETTINGS.
+//!
+//! Bytes pass unchanged; only their number is followed, and the length that the first frame announces. Whether they
+//! are a valid preface is hyper's to judge, which closes the connection when they are not.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
+
+/// `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n`
+const PREFACE_BYTES: usize = 24;
+/// Length (3), type, flags, stream (4).
+const FRAME_HEADER_BYTES: usize = 9;
+const FRAME_LENGTH_BYTES: usize = 3;
+
+/// A connection that tells once when its preface and first SETTINGS are complete.
+pub(super) struct Prefaced<I> {
+    io: I,
+    progress: Progress,
+    complete: Option<oneshot::Sender<()>>,
+}
+
+impl<I> Prefaced<I> {
+    /// The receiver also resolves when the connection is dropped before.
+    pub(super) fn new(io: I) -> (Prefaced<I>, oneshot::Receiver<()>) {
+        let (complete, completed) = oneshot::channel();
+        (Prefaced { io, progress: Progress::default(), complete: Some(complete) }, completed)
+    }
+}
+
+#[derive(Default)]
+struct Progress {
+    /// Bytes read so far.
+    position: usize,
+    /// What the first frame announced of its length so far.
+    settings_bytes: usize,
+}
+
+impl Progress {
+    /// Takes in more bytes; true when preface and first frame are there.
+    fn advance(&mut self, bytes: &[u8]) -> bool {
+        let length_field = PREFACE_BYTES..PREFACE_BYTES + FRAME_LENGTH_BYTES;
+        for (position, byte) in (self.position..length_field.end).zip(bytes) {
+            if length_field.contains(&position) {
+                self.settings_bytes = self.settings_bytes << 8 | usize::from(*byte);
+            }
+        }
+        self.position = self.position.saturating_add(bytes.len());
+        self.position >= PREFACE_BYTES + FRAME_HEADER_BYTES + self.settings_bytes
+    }
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Prefaced<I> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let filled_before = buffer.filled().len();
+        let result = Pin::new(&mut self.io).poll_read(cx, buffer);
+        let this = &mut *self;
+        if this.complete.is_some()
+            && this.progress.advance(&buffer.filled()[filled_before..])
+            && let Some(complete) = this.complete.take()
+        {
+            let _connection_is_gone = complete.send(());
+        }
+        result
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for Prefaced<I> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn preface_and_settings(settings_bytes: u8) -> Vec<u8> {
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        bytes.extend([0, 0, settings_bytes, 4, 0, 0, 0, 0, 0]);
+        bytes.resize(bytes.len() + usize::from(settings_bytes), 0);
+        bytes
+    }
+
+    #[test]
+    fn the_preface_is_complete_with_the_last_byte_of_settings_however_it_is_cut() {
+        for settings_bytes in [0, 6, 36] {
+            let bytes = preface_and_settings(settings_bytes);
+            for chunk_bytes in 1..=bytes.len() {
+                let mut progress = Progress::default();
+                let mut taken = 0;
+                for chunk in bytes.chunks(chunk_bytes) {
+                    taken += chunk.len();
+                    assert_eq!(progress.advance(chunk), taken == bytes.len());
+                }
+            }
+        }
+    }
+}

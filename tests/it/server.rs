@@ -1,0 +1,365 @@
+//! Connections: their limits, their ends, and the end of the server.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use bookd::grpc::wire::{Peer, Wire};
+use bookd::server::{self, Ended, Lanes, Limits, Running};
+use tokio::sync::{Notify, Semaphore};
+use tonic::service::Routes;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status};
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+use crate::http2::{
+    CONTINUATION, Connection, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PATIENCE, PREFACE, RST_STREAM, SETTINGS,
+    call_headers, frame, long_header,
+};
+
+const WATCH: &str = "/grpc.health.v1.Health/Watch";
+const LONG: Duration = Duration::from_secs(3_600);
+
+/// Answers a check when the gate opens, and a watch never.
+#[derive(Clone)]
+struct Gate {
+    entered: Arc<Notify>,
+    open: Arc<Semaphore>,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Gate {
+    fn closed() -> Gate {
+        Gate { entered: Arc::default(), open: Arc::new(Semaphore::new(0)), calls: Arc::default() }
+    }
+
+    fn opened() -> Gate {
+        let gate = Gate::closed();
+        gate.open.close();
+        gate
+    }
+}
+
+#[tonic::async_trait]
+impl Health for Gate {
+    type WatchStream = tokio_stream::Pending<Result<HealthCheckResponse, Status>>;
+
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        assert!(request.extensions().get::<Peer>().unwrap().address.is_some());
+        self.calls.fetch_add(1, Relaxed);
+        self.entered.notify_one();
+        let _closed_is_open = self.open.acquire().await;
+        Ok(Response::new(HealthCheckResponse::default()))
+    }
+
+    async fn watch(&self, _: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        self.calls.fetch_add(1, Relaxed);
+        Ok(Response::new(tokio_stream::pending()))
+    }
+}
+
+fn start_on(lanes: Lanes, limits: Limits, gate: &Gate) -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gate = gate.clone();
+    let service = move |_lane| Wire::new(Routes::new(HealthServer::new(gate.clone())));
+    server::start(listener, limits, lanes, service).unwrap()
+}
+
+fn start(limits: Limits, gate: &Gate) -> Running {
+    start_on(Lanes::Threads(NonZeroUsize::new(2).unwrap()), limits, gate)
+}
+
+async fn client(address: SocketAddr) -> HealthClient<Channel> {
+    HealthClient::new(Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap())
+}
+
+async fn check(client: &mut HealthClient<Channel>) -> Result<(), Status> {
+    client.check(HealthCheckRequest::default()).await.map(|_| ())
+}
+
+async fn eventually(mut is_true: impl FnMut() -> bool) {
+    let wait = async {
+        while !is_true() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("it comes about");
+}
+
+async fn until_refused(address: SocketAddr) {
+    let wait = async {
+        while tokio::net::TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("a draining server stops listening");
+}
+
+async fn a_shutdown_finishes_what_is_in_flight(lanes: Lanes) {
+    let gate = Gate::closed();
+    let running = start_on(lanes, Limits::default(), &gate);
+    let address = running.local_addr();
+    let mut client = client(address).await;
+    let call = tokio::spawn(async move { check(&mut client).await });
+    gate.entered.notified().await;
+
+    let shutdown = tokio::spawn(running.shutdown(LONG));
+    until_refused(address).await;
+    assert!(!call.is_finished() && !shutdown.is_finished());
+    gate.open.close();
+    call.await.unwrap().unwrap();
+    assert_eq!(shutdown.await.unwrap(), Ended::InOrder);
+}
+
+#[tokio::test]
+async fn a_shutdown_refuses_connections_and_finishes_calls_in_flight() {
+    a_shutdown_finishes_what_is_in_flight(Lanes::Threads(NonZeroUsize::new(2).unwrap())).await;
+}
+
+#[tokio::test]
+async fn a_lane_on_the_runtime_of_the_caller_ends_in_the_same_order() {
+    a_shutdown_finishes_what_is_in_flight(Lanes::Here).await;
+}
+
+#[tokio::test]
+async fn a_shutdown_sends_goaway_to_connections_that_would_stay() {
+    let running = start(Limits::default(), &Gate::opened());
+    let mut connection = Connection::shaken(running.local_addr()).await;
+    assert_eq!(connection.next().await.unwrap().kind, SETTINGS);
+    let shutdown = tokio::spawn(running.shutdown(LONG));
+    let goaway = connection.next_of(GOAWAY).await.unwrap();
+    assert_eq!(goaway.payload[4..8], [0; 4], "no error");
+    connection.ended().await;
+    assert_eq!(shutdown.await.unwrap(), Ended::InOrder);
+}
+
+#[tokio::test]
+async fn calls_that_outlive_the_grace_are_dropped() {
+    let gate = Gate::closed();
+    let running = start(Limits::default(), &gate);
+    let mut client = client(running.local_addr()).await;
+    let call = tokio::spawn(async move { check(&mut client).await });
+    gate.entered.notified().await;
+    assert_eq!(running.shutdown(Duration::from_millis(20)).await, Ended::Cut);
+    assert!(call.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn an_abort_cuts_the_grace_short_even_with_every_call_hanging() {
+    for lanes in [Lanes::Threads(NonZeroUsize::MIN), Lanes::Here] {
+        let gate = Gate::closed();
+        let running = start_on(lanes, Limits::default(), &gate);
+        let mut client = client(running.local_addr()).await;
+        let call = tokio::spawn(async move { check(&mut client).await });
+        gate.entered.notified().await;
+        let mut silent = Connection::open(running.local_addr()).await;
+        let stopper = running.stopper();
+        let shutdown = tokio::spawn(running.shutdown(LONG));
+        stopper.abort();
+        assert_eq!(tokio::time::timeout(PATIENCE, shutdown).await.unwrap().unwrap(), Ended::Cut);
+        assert!(call.await.unwrap().is_err());
+        silent.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_holds_a_stopper_can_ask_for_the_end() {
+    let running = start(Limits::default(), &Gate::opened());
+    running.stopper().drain();
+    tokio::time::timeout(PATIENCE, running.stop_asked()).await.unwrap();
+    assert_eq!(running.shutdown(LONG).await, Ended::InOrder);
+}
+
+#[tokio::test]
+async fn a_connection_without_a_complete_preface_is_closed_by_the_handshake_timer() {
+    let limits = Limits { handshake: Duration::from_millis(50), ..Limits::default() };
+    let running = start(limits, &Gate::opened());
+    for beginning in [&b""[..], &PREFACE[..10], PREFACE] {
+        let mut connection = Connection::open(running.local_addr()).await;
+        connection.send(beginning).await;
+        connection.closed().await;
+    }
+    assert_eq!(running.counters().handshake_timeouts(), 3);
+    assert_eq!(running.counters().accepted(), 3);
+    eventually(|| running.counters().open() == 0).await;
+}
+
+#[tokio::test]
+async fn a_connection_with_a_preface_outlives_the_handshake_timer() {
+    let limits = Limits { handshake: Duration::from_millis(50), ..Limits::default() };
+    let running = start(limits, &Gate::opened());
+    let mut patient = Connection::shaken(running.local_addr()).await;
+    eventually(|| running.counters().open() == 1).await;
+    // A connection that came later has met its timer, so the earlier one would have too.
+    let mut silent = Connection::open(running.local_addr()).await;
+    silent.closed().await;
+    patient.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &call_headers(WATCH))).await;
+    assert_eq!(patient.next_of(HEADERS).await.unwrap().stream, 1);
+    assert_eq!(running.counters().handshake_timeouts(), 1);
+}
+
+#[tokio::test]
+async fn connections_above_the_limit_are_refused_and_the_others_go_on() {
+    let limits = Limits { connections_max: 2, ..Limits::default() };
+    let running = start(limits, &Gate::opened());
+    let counters = running.counters();
+    let mut client = client(running.local_addr()).await;
+    let second = Connection::open(running.local_addr()).await;
+    eventually(|| counters.open() == 2).await;
+
+    Connection::open(running.local_addr()).await.closed().await;
+    assert_eq!(counters.refused(), 1);
+    check(&mut client).await.unwrap();
+
+    drop(second);
+    eventually(|| counters.open() == 1).await;
+    let mut third = Connection::shaken(running.local_addr()).await;
+    assert_eq!(third.next().await.unwrap().kind, SETTINGS);
+    assert_eq!(counters.accepted(), 3);
+}
+
+#[tokio::test]
+async fn a_connection_of_age_gets_goaway_and_then_the_grace() {
+    let limits = Limits { age: Duration::from_millis(50), age_grace: Duration::from_millis(50), ..Limits::default() };
+    let running = start(limits, &Gate::opened());
+    let mut connection = Connection::shaken(running.local_addr()).await;
+    connection.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &call_headers(WATCH))).await;
+    assert_eq!(connection.next_of(HEADERS).await.unwrap().stream, 1);
+    let goaway = connection.next_of(GOAWAY).await.unwrap();
+    assert_eq!(goaway.payload[4..8], [0; 4], "no error");
+    // The watch never ends by itself.
+    connection.closed().await;
+}
+
+#[tokio::test]
+async fn a_call_in_flight_is_finished_after_goaway_by_age() {
+    let limits = Limits { age: Duration::from_millis(50), ..Limits::default() };
+    let gate = Gate::closed();
+    let running = start(limits, &gate);
+    let mut aged = client(running.local_addr()).await;
+    let call = tokio::spawn(async move { check(&mut aged).await });
+    gate.entered.notified().await;
+    // Connections live about as long as each other, so when this one ends the earlier has had its GOAWAY or soon has.
+    let mut idle = Connection::shaken(running.local_addr()).await;
+    assert!(idle.next_of(GOAWAY).await.is_some());
+    idle.ended().await;
+    gate.open.close();
+    call.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_idle_connection_gets_goaway_and_one_with_an_open_stream_does_not() {
+    let limits = Limits { idle: Duration::from_millis(50), ..Limits::default() };
+    let running = start(limits, &Gate::opened());
+    let mut busy = Connection::shaken(running.local_addr()).await;
+    busy.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &call_headers(WATCH))).await;
+    assert!(busy.next_of(HEADERS).await.is_some());
+    for _ in 0..3 {
+        let mut idle = Connection::shaken(running.local_addr()).await;
+        assert!(idle.next_of(GOAWAY).await.is_some());
+        idle.ended().await;
+    }
+    eventually(|| running.counters().open() == 1).await;
+    busy.send(&frame(HEADERS, END_HEADERS | END_STREAM, 3, &call_headers(WATCH))).await;
+    assert_eq!(busy.next_of(HEADERS).await.unwrap().stream, 3);
+}
+
+#[tokio::test]
+async fn a_peer_that_answers_no_ping_is_closed() {
+    let limits = Limits {
+        keepalive: Duration::from_millis(30),
+        keepalive_timeout: Duration::from_millis(30),
+        ..Limits::default()
+    };
+    let running = start(limits, &Gate::opened());
+    let mut connection = Connection::shaken(running.local_addr()).await;
+    connection.closed().await;
+    assert_eq!(running.counters().handshake_timeouts(), 0);
+}
+
+#[tokio::test]
+async fn garbage_in_place_of_the_preface_disturbs_nobody() {
+    let running = start_on(Lanes::Threads(NonZeroUsize::MIN), Limits::default(), &Gate::opened());
+    let mut client = client(running.local_addr()).await;
+    for garbage in [&b"GET / HTTP/1.1\r\nhost: bookd\r\n\r\n"[..], &[0; 64], &[0xff; 4_096]] {
+        let mut connection = Connection::open(running.local_addr()).await;
+        connection.send(garbage).await;
+        connection.closed().await;
+        check(&mut client).await.unwrap();
+    }
+    eventually(|| running.counters().open() == 1).await;
+}
+
+#[tokio::test]
+async fn a_header_bomb_is_refused_before_any_handler_sees_it() {
+    let gate = Gate::opened();
+    let running = start_on(Lanes::Threads(NonZeroUsize::MIN), Limits::default(), &gate);
+    let mut client = client(running.local_addr()).await;
+    let mut connection = Connection::shaken(running.local_addr()).await;
+    let mut bomb = frame(HEADERS, END_STREAM, 1, &call_headers(WATCH));
+    for number in 0..30 {
+        let headers: Vec<u8> = (number * 100..number * 100 + 100).flat_map(long_header).collect();
+        bomb.extend(frame(CONTINUATION, 0, 1, &headers));
+    }
+    bomb.extend(frame(CONTINUATION, END_HEADERS, 1, &[]));
+    connection.send(&bomb).await;
+    let refusal = loop {
+        match connection.next().await {
+            Some(frame) if [HEADERS, RST_STREAM, GOAWAY].contains(&frame.kind) => break Some(frame),
+            Some(_) => {}
+            None => break None,
+        }
+    };
+    // Either 431 without a body, or the connection is given up.
+    assert!(refusal.is_none_or(|frame| frame.kind != HEADERS || frame.flags & END_STREAM != 0));
+    assert_eq!(gate.calls.load(Relaxed), 0);
+    check(&mut client).await.unwrap();
+}
+
+#[tokio::test]
+async fn rapid_resets_end_the_connection() {
+    let limits = Limits { reset_streams_max: 16, ..Limits::default() };
+    let running = start_on(Lanes::Threads(NonZeroUsize::MIN), limits, &Gate::opened());
+    let mut client = client(running.local_addr()).await;
+    let mut connection = Connection::shaken(running.local_addr()).await;
+    let cancel = 8u32.to_be_bytes();
+    let resets: Vec<u8> = (0..200)
+        .map(|number| number * 2 + 1)
+        .flat_map(|stream| {
+            let mut pair = frame(HEADERS, END_HEADERS, stream, &call_headers(WATCH));
+            pair.extend(frame(RST_STREAM, 0, stream, &cancel));
+            pair
+        })
+        .collect();
+    connection.send(&resets).await;
+    const ENHANCE_YOUR_CALM: [u8; 4] = [0, 0, 0, 11];
+    assert_eq!(connection.next_of(GOAWAY).await.unwrap().payload[4..8], ENHANCE_YOUR_CALM);
+    check(&mut client).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_above_the_limit_is_refused() {
+    let limits = Limits { streams_max: 1, ..Limits::default() };
+    let running = start(limits, &Gate::opened());
+    let mut connection = Connection::shaken(running.local_addr()).await;
+    assert!(connection.next_of(SETTINGS).await.is_some());
+    connection.send(&frame(SETTINGS, 1, 0, &[])).await;
+    for stream in [1, 3] {
+        connection.send(&frame(HEADERS, END_HEADERS | END_STREAM, stream, &call_headers(WATCH))).await;
+    }
+    assert_eq!(connection.next_of(RST_STREAM).await.unwrap().stream, 3);
+}
+
+#[test]
+fn a_lane_here_needs_a_runtime() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (_, health) = tonic_health::server::health_reporter();
+    let service = move |_lane| Wire::new(Routes::new(health.clone()));
+    let error = server::start(listener, Limits::default(), Lanes::Here, service).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::Other);
+}
