@@ -19,6 +19,8 @@ pub mod engine;
 pub mod grpc;
 #[cfg(feature = "server")]
 pub mod ids;
+#[cfg(feature = "proto")]
+pub mod proto;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]
