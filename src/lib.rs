@@ -10,8 +10,12 @@
 //! domain                the core: decides; pure
 //! ```
 
+#[cfg(feature = "client")]
+pub mod cli;
 #[cfg(feature = "server")]
 pub mod clock;
+#[cfg(all(feature = "server", feature = "client"))]
+pub mod config;
 pub mod domain;
 #[cfg(feature = "server")]
 pub mod engine;
@@ -24,5 +28,9 @@ pub mod proto;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]
+pub mod service;
+#[cfg(feature = "server")]
 pub mod store;
+#[cfg(all(feature = "server", feature = "client"))]
+pub mod telemetry;
 pub mod zones;

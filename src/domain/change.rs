@@ -117,6 +117,39 @@ impl Cause {
         Self::Import,
     ];
 
+    /// The method's name, or `Expiry` and `Import`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CreateCalendar => "CreateCalendar",
+            Self::UpdateCalendar => "UpdateCalendar",
+            Self::DeleteCalendar => "DeleteCalendar",
+            Self::PutAppointmentType => "PutAppointmentType",
+            Self::DeleteAppointmentType => "DeleteAppointmentType",
+            Self::SetAvailability => "SetAvailability",
+            Self::PutOverrides => "PutOverrides",
+            Self::DeleteOverrides => "DeleteOverrides",
+            Self::PutBusy => "PutBusy",
+            Self::BookAppointment => "BookAppointment",
+            Self::HoldAppointment => "HoldAppointment",
+            Self::ExtendHold => "ExtendHold",
+            Self::ReleaseHold => "ReleaseHold",
+            Self::ConfirmAppointment => "ConfirmAppointment",
+            Self::ApproveAppointment => "ApproveAppointment",
+            Self::DeclineAppointment => "DeclineAppointment",
+            Self::RescheduleAppointment => "RescheduleAppointment",
+            Self::CancelAppointment => "CancelAppointment",
+            Self::UpdateAppointment => "UpdateAppointment",
+            Self::MarkNoShow => "MarkNoShow",
+            Self::CompleteAppointment => "CompleteAppointment",
+            Self::BookSeries => "BookSeries",
+            Self::CancelSeries => "CancelSeries",
+            Self::BatchBook => "BatchBook",
+            Self::RedactInvitee => "RedactInvitee",
+            Self::Expiry => "Expiry",
+            Self::Import => "Import",
+        }
+    }
+
     /// The cause with this number, as stores write it.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|cause| *cause as u8 == number)

@@ -9,6 +9,9 @@ mod import;
 mod lifecycle;
 mod needs;
 
+pub use claiming::resolve;
+pub use lifecycle::HOLD_LIFE_MAX;
+
 use std::sync::Arc;
 
 use super::appointment::Appointment;

@@ -155,6 +155,14 @@ impl Etag {
     }
 }
 
+impl Etag {
+    /// Reads an etag as it was written; none when it is not one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_etag = text.len() == 16 && text.bytes().all(|it| it.is_ascii_digit() || (b'a'..=b'f').contains(&it));
+        is_etag.then(|| u64::from_str_radix(text, 16).ok().map(Self)).flatten()
+    }
+}
+
 impl fmt::Display for Etag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)

@@ -164,7 +164,9 @@ impl Actor {
             Err(error) => Err(Failure::StoreUnavailable(error.to_string())),
         };
         loads.into_iter().for_each(|(_, reply)| drop(reply.send(answer.clone())));
-        ticks.into_iter().for_each(|reply| drop(reply.send(())));
+        for reply in ticks {
+            let _nobody_waits = reply.send(());
+        }
         match done {
             Ok(true) => Ok(()),
             Ok(false) => Err("the outcome of a commit is not known; what is on disk is found by a restart".to_owned()),

@@ -25,6 +25,8 @@ use crate::domain::refusal::Refusal;
 use crate::domain::time::Instant;
 use crate::store::{Reader, Store, StoreError};
 
+pub use crate::store::ListQuery;
+pub use crate::store::record::{ChangeRecord, EventRecord, ImageRecord, ignored_rules};
 pub use actor::Stopped;
 pub use published::View;
 pub use writer_clock::{CLOCK_AHEAD_MAX, CLOCK_BEHIND_LOGGED, CLOCK_STEADY};
@@ -246,6 +248,11 @@ impl Engine {
     /// The store's secret behind confirmation codes.
     pub fn code_key(&self) -> u64 {
         self.code_key
+    }
+
+    /// Waits until the actor is gone.
+    pub async fn closed(&self) {
+        self.mailbox.closed().await;
     }
 
     /// Makes the actor look at the clock, and waits until it did. For clocks that are moved by hand.

@@ -1,5 +1,100 @@
 //! gRPC: parse, call, render.
 //!
-//! Knows protobuf and the engine, and never the store.
+//! Knows protobuf and the engine. Every service reads all fields before anything is asked, and `status.rs` alone
+//! decides what an error looks like.
 
+pub mod api;
+pub mod availability;
+pub mod booking;
+pub mod calendars;
+pub mod fields;
+pub mod lists;
+mod render;
+pub mod server_info;
+pub mod slots;
+mod status;
+mod token;
 pub mod wire;
+
+use tonic::service::Routes;
+
+use crate::proto::FILE_DESCRIPTOR_SET;
+use crate::proto::v1::availability_service_server::AvailabilityServiceServer;
+use crate::proto::v1::booking_service_server::BookingServiceServer;
+use crate::proto::v1::calendar_service_server::CalendarServiceServer;
+use crate::proto::v1::list_service_server::ListServiceServer;
+use crate::proto::v1::server_info_service_server::ServerInfoServiceServer;
+use crate::proto::v1::slots_service_server::SlotsServiceServer;
+
+use api::Api;
+use fields::Fields;
+use wire::REQUEST_BYTES_MAX;
+
+/// Says which services serve; the one `SERVICES` names and the empty name for all of them.
+pub use tonic_health::server::HealthReporter;
+
+/// Every service of the contract, by its full name.
+pub const SERVICES: [&str; 6] = [
+    "bookd.v1.CalendarService",
+    "bookd.v1.AvailabilityService",
+    "bookd.v1.SlotsService",
+    "bookd.v1.BookingService",
+    "bookd.v1.ListService",
+    "bookd.v1.ServerInfoService",
+];
+
+/// All services, with health and reflection; and what switches their health.
+pub async fn routes(api: &Api) -> Result<(Routes, HealthReporter), tonic_reflection::server::Error> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    for service in SERVICES {
+        health.set_service_status(service, tonic_health::ServingStatus::Serving).await;
+    }
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let mut routes = Routes::builder();
+    routes
+        .add_service(
+            CalendarServiceServer::new(calendars::Calendars(api.clone())).max_decoding_message_size(REQUEST_BYTES_MAX),
+        )
+        .add_service(
+            AvailabilityServiceServer::new(availability::Availabilities(api.clone()))
+                .max_decoding_message_size(REQUEST_BYTES_MAX),
+        )
+        .add_service(SlotsServiceServer::new(slots::Slots(api.clone())).max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(
+            BookingServiceServer::new(booking::Bookings(api.clone())).max_decoding_message_size(REQUEST_BYTES_MAX),
+        )
+        .add_service(ListServiceServer::new(lists::Lists(api.clone())).max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(
+            ServerInfoServiceServer::new(server_info::ServerInfo(api.clone()))
+                .max_decoding_message_size(REQUEST_BYTES_MAX),
+        )
+        .add_service(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
+    Ok((routes.routes(), health))
+}
+
+/// The fields that a mask names, of those that may be changed; `*` = all of them.
+fn fields_of_mask(
+    mask: &prost_types::FieldMask,
+    known: &[&'static str],
+    fields: &mut Fields,
+) -> Option<Vec<&'static str>> {
+    let mut named = Vec::new();
+    for path in &mask.paths {
+        match known.iter().find(|name| *name == path) {
+            Some(name) => named.push(*name),
+            None if path == "*" && mask.paths.len() == 1 => return Some(known.to_vec()),
+            None => {
+                let known = known.join(", ");
+                let shown: String = path.chars().take(60).collect();
+                return fields.wrong("update_mask", format!("{shown:?} cannot be changed; name some of {known}, or *"));
+            }
+        }
+    }
+    Some(named)
+}

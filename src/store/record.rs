@@ -372,7 +372,7 @@ pub(super) fn ignored_bits(rules: IgnoredRules) -> u32 {
 }
 
 /// The bits as ignored rules.
-pub(super) fn ignored_rules(bits: u32) -> IgnoredRules {
+pub fn ignored_rules(bits: u32) -> IgnoredRules {
     let bit = |position: u32| bits >> position & 1 == 1;
     IgnoredRules { outside_availability: bit(0), misaligned: bit(1), notice: bit(2), horizon: bit(3), limit: bit(4) }
 }

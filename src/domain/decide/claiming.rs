@@ -338,7 +338,7 @@ fn duration(asked: Option<Minutes>, assignment: Assignment, offers: &[Offer<'_>]
 }
 
 /// The instant that a start means. A local time must exist exactly once, and be a whole minute of UTC.
-pub(super) fn resolve(start: &Start, calendar_zone: &Zone) -> Result<Instant, Refusal> {
+pub fn resolve(start: &Start, calendar_zone: &Zone) -> Result<Instant, Refusal> {
     let (wall, zone) = match start {
         Start::At(instant) => return Ok(*instant),
         Start::Local { wall, zone } => (*wall, zone.as_deref().unwrap_or(calendar_zone)),

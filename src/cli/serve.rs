@@ -1,0 +1,116 @@
+//! `bookd serve`: starts the service, says what it serves, and stops it in order on SIGTERM or Ctrl-C.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::clock::SystemClock;
+use crate::config::{ServeConfig, StoreUrl};
+use crate::engine::{self, Layout, Stopped};
+use crate::server::{Ended, Lanes, Limits};
+use crate::service::{Parts, Service, open_sqlite};
+use crate::telemetry;
+use crate::zones::Zones;
+
+/// Runs until it is told to stop. Exit code 1 = could not start, 2 = the writer had to stop.
+pub fn run(config: &ServeConfig) -> ExitCode {
+    if config.print_config {
+        say(&config.lines().join("\n"));
+        return ExitCode::SUCCESS;
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&format!("the runtime cannot start: {error}")),
+    };
+    match telemetry::start(&config.log).and_then(|()| runtime.block_on(serve(config))) {
+        Ok(code) => code,
+        Err(error) => complain(&error),
+    }
+}
+
+fn complain(error: &str) -> ExitCode {
+    // Standard error may be gone; then there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "bookd: {error}");
+    ExitCode::FAILURE
+}
+
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+async fn serve(config: &ServeConfig) -> Result<ExitCode, String> {
+    let zones = Arc::new(Zones::load(config.zones.as_deref()).map_err(|error| error.to_string())?);
+    let StoreUrl::Sqlite(file) = &config.store;
+    let store = open_sqlite(file, &zones).map_err(|error| error.to_string())?;
+    let parts = Parts {
+        listen: config.listen,
+        zones: Arc::clone(&zones),
+        clock: Arc::new(SystemClock),
+        lanes: config.lanes.map_or_else(Lanes::per_core, Lanes::Threads),
+        engine: engine::Settings {
+            layout: Layout::Threads,
+            is_clock_confirmed: config.confirm_clock,
+            ..engine::Settings::default()
+        },
+        limits: Limits::default(),
+    };
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+    let service = Service::start(parts, Box::new(store)).await.map_err(|error| error.to_string())?;
+    let address = service.local_addr();
+    tracing::info!(%address, store = %config.store, zones = zones.release(), source = %zones.source(), "bookd serves");
+    say(&banner(&address.to_string(), config, &zones));
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
+        () = service.failed() => {}
+    }
+    let stopper = service.stopper();
+    let stop = service.stop(config.grace);
+    let second = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::warn!("second signal: stopping now");
+        stopper.abort();
+        std::future::pending::<()>().await
+    };
+    let (ended, stopped) = tokio::select! {
+        ended = stop => ended,
+        () = second => return Err("the stop was cut short".to_owned()),
+    };
+    if ended == Ended::Cut {
+        tracing::warn!("calls were still in flight when the grace was over");
+    }
+    match stopped {
+        Stopped::Done => {
+            tracing::info!("stopped; everything that was acknowledged is on disk");
+            Ok(ExitCode::SUCCESS)
+        }
+        Stopped::Failed(why) => {
+            complain(&why);
+            Ok(ExitCode::from(2))
+        }
+    }
+}
+
+fn banner(address: &str, config: &ServeConfig, zones: &Zones) -> String {
+    format!(
+        "bookd {version} serves gRPC on {address}, keeps {store}, time zones {release} ({source})\n\
+         \n\
+         Try it, with grpcurl:\n\
+         \n\
+         \x20 grpcurl -plaintext -d '{{\"calendar_id\":\"ada\",\"time_zone\":\"Europe/Paris\",\"rules\":[{{\"start_time\":\"09:00\",\"end_time\":\"17:00\"}}]}}' {address} bookd.v1.AvailabilityService/SetAvailability\n\
+         \x20 grpcurl -plaintext -d '{{\"calendar_id\":\"ada\",\"date\":\"'$(date -d tomorrow +%F)'\"}}' {address} bookd.v1.SlotsService/ListSlots\n\
+         \x20 grpcurl -plaintext -d '{{\"calendar_id\":\"ada\",\"local_start\":\"'$(date -d tomorrow +%F)'T09:00\",\"invitee\":{{\"name\":\"Grace\"}}}}' {address} bookd.v1.BookingService/BookAppointment\n\
+         \n\
+         or with this program: bookd slots ada tomorrow --server {address}",
+        version = env!("CARGO_PKG_VERSION"),
+        store = config.store,
+        release = zones.release(),
+        source = zones.source(),
+    )
+}

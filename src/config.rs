@@ -1,0 +1,109 @@
+//! How the server is configured: flags, `BOOKD_*` variables, defaults; a flag outranks its variable.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+/// Where the store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// A SQLite file.
+    Sqlite(PathBuf),
+}
+
+impl FromStr for StoreUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("sqlite", file)) if !file.is_empty() => Ok(Self::Sqlite(file.into())),
+            _ => Err("write sqlite:FILE, such as sqlite:bookd.db".to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(file) => write!(f, "sqlite:{}", file.display()),
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+/// Logging.
+#[derive(Args, Clone, Debug)]
+pub struct LogConfig {
+    /// What to log: off, error, warn, info, debug, or a filter such as `info,bookd::engine=debug`
+    #[arg(long, env = "BOOKD_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+    /// How log lines look; they go to standard error
+    #[arg(long, env = "BOOKD_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+}
+
+/// What `bookd serve` needs to know.
+#[derive(Args, Clone, Debug)]
+pub struct ServeConfig {
+    /// The address to listen on; port 0 takes a free one
+    #[arg(long, env = "BOOKD_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// Where everything is kept
+    #[arg(long, env = "BOOKD_STORE", default_value = "sqlite:bookd.db", value_name = "URL")]
+    pub store: StoreUrl,
+    /// A folder of compiled time zones to use instead of the newer of the system's and the bundled release
+    #[arg(long, env = "BOOKD_ZONES", value_name = "FOLDER")]
+    pub zones: Option<PathBuf>,
+    /// Threads that serve connections; default one per core
+    #[arg(long, env = "BOOKD_LANES", value_name = "NUMBER")]
+    pub lanes: Option<std::num::NonZeroUsize>,
+    /// Seconds that calls in flight get to finish when the server stops
+    #[arg(long, env = "BOOKD_GRACE", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
+    pub grace: Duration,
+    /// The clock is right, though it is more than a day after the last commit: write at once
+    #[arg(long, env = "BOOKD_CONFIRM_CLOCK")]
+    pub confirm_clock: bool,
+    /// Logging
+    #[command(flatten)]
+    pub log: LogConfig,
+    /// Print the configuration that all of this comes to, and stop
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: u64 = text.parse().map_err(|_| "write whole seconds, such as 10".to_owned())?;
+    if seconds <= 3_600 { Ok(Duration::from_secs(seconds)) } else { Err("at most 3600 seconds".to_owned()) }
+}
+
+impl ServeConfig {
+    /// Each setting as the variable that sets it, one a line.
+    pub fn lines(&self) -> Vec<String> {
+        let or_default = |value: Option<String>| value.unwrap_or_else(|| "(default)".to_owned());
+        let format = match self.log.log_format {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        };
+        vec![
+            format!("BOOKD_LISTEN={}", self.listen),
+            format!("BOOKD_STORE={}", self.store),
+            format!("BOOKD_ZONES={}", or_default(self.zones.as_ref().map(|it| it.display().to_string()))),
+            format!("BOOKD_LANES={}", or_default(self.lanes.map(|it| it.to_string()))),
+            format!("BOOKD_GRACE={}", self.grace.as_secs()),
+            format!("BOOKD_CONFIRM_CLOCK={}", self.confirm_clock),
+            format!("BOOKD_LOG={}", self.log.log),
+            format!("BOOKD_LOG_FORMAT={format}"),
+        ]
+    }
+}

@@ -1,0 +1,155 @@
+//! What every service shares: the engine, the zones, and how a mutation is submitted.
+
+use std::sync::Arc;
+
+use prost::Message;
+use tonic::{Extensions, Request, Status};
+
+use crate::domain::appointment::Appointment;
+use crate::domain::calendar::Calendar;
+use crate::domain::command::Command;
+use crate::domain::ids::Caller;
+use crate::domain::refusal::Refusal;
+use crate::domain::time::Instant;
+use crate::domain::zone::Zone;
+use crate::engine::{Answer, Engine, RequestId, Terms, View};
+use crate::proto::v1 as pb;
+use crate::zones::Zones;
+
+use super::fields::Fields;
+use super::wire::Deadline;
+use super::{render, status, token};
+
+/// Handed to every service.
+#[derive(Clone)]
+pub struct Api {
+    /// Commands and snapshots.
+    pub engine: Engine,
+    /// The time zones in use.
+    pub zones: Arc<Zones>,
+    /// UTC, for calendars made without a zone.
+    pub utc: Arc<Zone>,
+}
+
+impl Api {
+    /// An engine with the zones that its calendars are in.
+    pub fn new(engine: Engine, zones: Arc<Zones>) -> Self {
+        Self { engine, zones, utc: Arc::new(Zone::utc()) }
+    }
+
+    /// Parses a mutation and submits the command: every field is read before anything is asked.
+    pub(super) async fn mutate<M: Mutation>(
+        &self,
+        request: Request<M>,
+        parse: impl FnOnce(&M, &mut Fields) -> Option<Command>,
+    ) -> Result<Answer, Status> {
+        let deadline = deadline(request.extensions());
+        let message = request.into_inner();
+        let mut fields = Fields::default();
+        let is_named = fields.request_id(message.request_id());
+        let command = parse(&message, &mut fields);
+        let command = fields.finish(is_named.and(command))?;
+        let caller = Caller::default();
+        let request = identify(&message, &caller);
+        let terms = Terms { caller, request, is_dry_run: message.validate_only(), deadline };
+        self.engine.submit(command, terms).await.map_err(|failure| status::failed(&failure))
+    }
+
+    /// The one calendar that a request names, at this moment.
+    pub(super) async fn calendar<M>(
+        &self,
+        request: Request<M>,
+        name: impl FnOnce(&M) -> &String,
+    ) -> Result<(View, Arc<Calendar>), Status> {
+        let deadline = deadline(request.extensions());
+        let mut fields = Fields::default();
+        let id = fields.calendar_id("calendar_id", name(request.get_ref()));
+        let id = fields.finish(id)?;
+        let view = self.engine.view(std::slice::from_ref(&id), deadline).await;
+        let view = view.map_err(|failure| status::failed(&failure))?;
+        let calendar = view.calendars.first().cloned();
+        let calendar = calendar.ok_or_else(|| status::refused(&Refusal::CalendarNotFound(id)))?;
+        Ok((view, calendar))
+    }
+
+    pub(super) fn appointment(&self, it: &Appointment, now: Instant) -> pb::Appointment {
+        render::appointment(it, now, self.engine.code_key())
+    }
+
+    /// The only appointment of an answer.
+    pub(super) fn answered(&self, answer: &Answer) -> (Option<pb::Appointment>, i64) {
+        let appointment = answer.outcome.appointments.first().map(|it| self.appointment(it, answer.time));
+        (appointment, render::revision(answer.revision))
+    }
+}
+
+/// When the answer of a call must have begun.
+pub(super) fn deadline(extensions: &Extensions) -> Option<tokio::time::Instant> {
+    extensions.get::<Deadline>().map(|deadline| deadline.0)
+}
+
+/// A request that may change something.
+pub(super) trait Mutation: Message + Clone + Default {
+    /// The method's name: part of what a repeated request is compared by.
+    const METHOD: &'static str;
+    fn request_id(&self) -> &str;
+    fn validate_only(&self) -> bool;
+    fn without_request_id(&self) -> Self;
+}
+
+/// The idempotency key as hashes; none when the client gave none.
+fn identify<M: Mutation>(message: &M, caller: &Caller) -> Option<RequestId> {
+    if message.request_id().is_empty() {
+        return None;
+    }
+    let canonical = message.without_request_id().encode_to_vec();
+    Some(RequestId {
+        hash: token::hash(&[caller.0.as_bytes(), message.request_id().as_bytes()]),
+        fingerprint: token::hash(&[M::METHOD.as_bytes(), &canonical]),
+    })
+}
+
+macro_rules! mutations {
+    ($($request:ident $method:literal)*) => {
+        $(impl Mutation for pb::$request {
+            const METHOD: &'static str = $method;
+
+            fn request_id(&self) -> &str {
+                &self.request_id
+            }
+
+            fn validate_only(&self) -> bool {
+                self.validate_only
+            }
+
+            fn without_request_id(&self) -> Self {
+                Self { request_id: String::new(), ..self.clone() }
+            }
+        })*
+    };
+}
+
+mutations! {
+    CreateCalendarRequest "CreateCalendar"
+    UpdateCalendarRequest "UpdateCalendar"
+    DeleteCalendarRequest "DeleteCalendar"
+    PutAppointmentTypeRequest "PutAppointmentType"
+    DeleteAppointmentTypeRequest "DeleteAppointmentType"
+    SetAvailabilityRequest "SetAvailability"
+    PutOverridesRequest "PutOverrides"
+    DeleteOverridesRequest "DeleteOverrides"
+    PutBusyRequest "PutBusy"
+    BookAppointmentRequest "BookAppointment"
+    HoldAppointmentRequest "HoldAppointment"
+    ExtendHoldRequest "ExtendHold"
+    ReleaseHoldRequest "ReleaseHold"
+    ConfirmAppointmentRequest "ConfirmAppointment"
+    ApproveAppointmentRequest "ApproveAppointment"
+    DeclineAppointmentRequest "DeclineAppointment"
+    RescheduleAppointmentRequest "RescheduleAppointment"
+    CancelAppointmentRequest "CancelAppointment"
+    UpdateAppointmentRequest "UpdateAppointment"
+    MarkNoShowRequest "MarkNoShow"
+    CompleteAppointmentRequest "CompleteAppointment"
+    BatchBookRequest "BatchBook"
+}

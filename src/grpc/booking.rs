@@ -1,0 +1,393 @@
+//! BookingService: everything that claims, keeps, moves or gives back time.
+
+use std::collections::BTreeMap;
+
+use prost_types::{Duration, Timestamp};
+use tonic::{Request, Response, Status};
+
+use crate::domain::appointment::{Assignment, CALENDARS_MAX, NOTE_CHARACTERS_MAX};
+use crate::domain::command::{AppointmentPatch, Booking, Command, Move, NewId};
+use crate::domain::ids::CalendarId;
+use crate::domain::time::{MINUTE, Seconds};
+use crate::engine::Answer;
+use crate::ids;
+use crate::proto::v1 as pb;
+use crate::proto::v1::booking_service_server::BookingService;
+
+use super::api::Api;
+use super::fields::Fields;
+use super::slots::type_or_default;
+use super::{render, status};
+
+/// How long a hold lasts unless asked otherwise, in seconds.
+pub const HOLD_SECONDS_DEFAULT: i64 = 5 * MINUTE;
+/// How long a hold lasts at most, in seconds; `ExtendHold` counts anew.
+pub const HOLD_SECONDS_MAX: i64 = 30 * MINUTE;
+/// The most bookings of one BatchBook.
+pub const BATCH_MAX: usize = 100;
+
+/// See the header.
+pub struct Bookings(pub Api);
+
+/// The fields that booking and holding share.
+struct Wanted<'a> {
+    calendar_id: &'a str,
+    calendar_ids: &'a [String],
+    assignment: i32,
+    appointment_type_id: &'a str,
+    start_time: Option<&'a Timestamp>,
+    local_start: &'a str,
+    time_zone: &'a str,
+    duration: Option<&'a Duration>,
+    invitee: Option<&'a pb::Invitee>,
+    note: &'a str,
+    metadata: &'a BTreeMap<String, String>,
+    appointment_id: &'a str,
+    hold_id: &'a str,
+    ignore_rules: &'a [i32],
+    is_invitee_required: bool,
+}
+
+macro_rules! wanted {
+    ($message:expr, $hold_id:expr, $is_invitee_required:expr) => {
+        Wanted {
+            calendar_id: &$message.calendar_id,
+            calendar_ids: &$message.calendar_ids,
+            assignment: $message.assignment,
+            appointment_type_id: &$message.appointment_type_id,
+            start_time: $message.start_time.as_ref(),
+            local_start: &$message.local_start,
+            time_zone: &$message.time_zone,
+            duration: $message.duration.as_ref(),
+            invitee: $message.invitee.as_ref(),
+            note: &$message.note,
+            metadata: &$message.metadata,
+            appointment_id: &$message.appointment_id,
+            hold_id: $hold_id,
+            ignore_rules: &$message.ignore_rules,
+            is_invitee_required: $is_invitee_required,
+        }
+    };
+}
+
+impl Wanted<'_> {
+    fn read(&self, api: &Api, fields: &mut Fields) -> Option<Booking> {
+        let hold = fields.optional_appointment_id("hold_id", self.hold_id);
+        let is_of_hold = !self.hold_id.is_empty();
+        let names_calendar = !self.calendar_id.is_empty() || !self.calendar_ids.is_empty();
+        let calendars: Option<(Vec<CalendarId>, Assignment)> = if is_of_hold && !names_calendar {
+            Some((Vec::new(), Assignment::All))
+        } else {
+            fields.calendars(self.calendar_id, self.calendar_ids, self.assignment)
+        };
+        let type_id = match self.appointment_type_id {
+            "" if is_of_hold => Some(None),
+            text => type_or_default(text, fields).map(Some),
+        };
+        let start = if is_of_hold {
+            fields.optional_start(&api.zones, self.start_time, self.local_start, self.time_zone)
+        } else {
+            fields.start(&api.zones, self.start_time, self.local_start, self.time_zone).map(Some)
+        };
+        let duration = fields.minutes("duration", self.duration, 1);
+        let is_required = self.is_invitee_required && !is_of_hold;
+        let invitee = match self.invitee {
+            None if is_required => fields.wrong("invitee.name", "is required"),
+            None => Some(None),
+            Some(invitee) => fields.invitee(&api.zones, invitee, self.is_invitee_required).map(Some),
+        };
+        let note = fields.note("note", self.note, NOTE_CHARACTERS_MAX);
+        let metadata = fields.metadata("metadata", self.metadata);
+        let id = fields.optional_appointment_id("appointment_id", self.appointment_id);
+        if is_of_hold && !self.appointment_id.is_empty() && self.appointment_id != self.hold_id {
+            fields.wrong::<()>("appointment_id", "the hold keeps its own id; leave it out");
+        }
+        let ignored_rules = fields.ignored_rules(self.ignore_rules);
+        if is_of_hold && !self.ignore_rules.is_empty() {
+            fields.wrong::<()>("ignore_rules", "a hold has its time already; nothing is asked again");
+        }
+        let (calendars, assignment) = calendars?;
+        Some(Booking {
+            id: id?.map_or_else(|| NewId::Made(ids::appointment_id()), NewId::Brought),
+            calendars,
+            assignment,
+            type_id: type_id?,
+            start: start?,
+            duration: duration?,
+            invitee: invitee?,
+            note: note?,
+            metadata: metadata?,
+            hold: hold?,
+            ignored_rules: ignored_rules?,
+            series: None,
+        })
+    }
+}
+
+fn ttl(ttl: Option<&Duration>, fields: &mut Fields) -> Option<Seconds> {
+    let most = Seconds::new(HOLD_SECONDS_MAX).expect("30 minutes are less than 100,000 days");
+    let default = Seconds::new(HOLD_SECONDS_DEFAULT).expect("5 minutes are less than 100,000 days");
+    let ttl = fields.seconds("ttl", ttl, most)?.unwrap_or(default);
+    if ttl == Seconds::ZERO { fields.wrong("ttl", "must be at least 1 second") } else { Some(ttl) }
+}
+
+fn batch(api: &Api, message: &pb::BatchBookRequest, fields: &mut Fields) -> Option<Command> {
+    if message.requests.is_empty() || message.requests.len() > BATCH_MAX {
+        return fields.wrong("requests", format!("must be 1 to {BATCH_MAX}"));
+    }
+    let mut bookings = Vec::new();
+    for (index, request) in message.requests.iter().enumerate() {
+        let mut own = Fields::default();
+        let booking = wanted!(request, &request.hold_id, true).read(api, &mut own);
+        fields.within(&format!("requests[{index}]"), own);
+        bookings.push(booking);
+    }
+    bookings.into_iter().collect::<Option<_>>().map(Command::BatchBook)
+}
+
+fn reschedule(api: &Api, message: &pb::RescheduleAppointmentRequest, fields: &mut Fields) -> Option<Command> {
+    let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
+    let start =
+        fields.optional_start(&api.zones, message.start_time.as_ref(), &message.local_start, &message.time_zone);
+    let duration = fields.minutes("duration", message.duration.as_ref(), 1);
+    let calendars = if message.calendar_ids.is_empty() {
+        Some((Vec::new(), Assignment::All))
+    } else {
+        fields.several("calendar_ids", &message.calendar_ids, message.assignment)
+    };
+    let ignored_rules = fields.ignored_rules(&message.ignore_rules);
+    let etag = fields.etag("etag", &message.etag);
+    let (calendars, assignment) = calendars?;
+    debug_assert!(calendars.len() <= CALENDARS_MAX);
+    Some(Command::Reschedule(Move {
+        appointment: appointment?,
+        start: start?,
+        duration: duration?,
+        calendars,
+        assignment,
+        ignored_rules: ignored_rules?,
+        etag: etag?,
+    }))
+}
+
+fn update(api: &Api, message: &pb::UpdateAppointmentRequest, fields: &mut Fields) -> Option<Command> {
+    const MASKABLE: [&str; 3] = ["invitee", "note", "metadata"];
+    let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
+    let etag = fields.etag("etag", &message.etag);
+    let mask = match message.update_mask.as_ref().filter(|mask| !mask.paths.is_empty()) {
+        Some(mask) => super::fields_of_mask(mask, &MASKABLE, fields),
+        None => {
+            let set = [message.invitee.is_some(), !message.note.is_empty(), !message.metadata.is_empty()];
+            Some(MASKABLE.into_iter().zip(set).filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect())
+        }
+    };
+    let has = |name: &str| mask.as_ref().is_some_and(|mask| mask.contains(&name));
+    let invitee = match &message.invitee {
+        Some(invitee) if has("invitee") => fields.invitee(&api.zones, invitee, true).map(Some),
+        None if has("invitee") => fields.wrong("invitee.name", "is required; RedactInvitee removes a person's data"),
+        _ => Some(None),
+    };
+    let note = fields.note("note", &message.note, NOTE_CHARACTERS_MAX);
+    let metadata = fields.metadata("metadata", &message.metadata);
+    let patch = AppointmentPatch {
+        invitee: invitee?,
+        note: Some(note?).filter(|_| has("note")),
+        metadata: Some(metadata?).filter(|_| has("metadata")),
+    };
+    Some(Command::UpdateAppointment { appointment: appointment?, patch, etag: etag? })
+}
+
+impl Bookings {
+    fn candidates(answer: &Answer) -> Vec<pb::AssignmentCandidate> {
+        answer.outcome.candidates.iter().map(render::candidate).collect()
+    }
+}
+
+#[tonic::async_trait]
+impl BookingService for Bookings {
+    async fn book_appointment(
+        &self,
+        request: Request<pb::BookAppointmentRequest>,
+    ) -> Result<Response<pb::BookAppointmentResponse>, Status> {
+        let parse = |message: &pb::BookAppointmentRequest, fields: &mut Fields| {
+            wanted!(message, &message.hold_id, true).read(&self.0, fields).map(Command::Book)
+        };
+        let answer = self.0.mutate(request, parse).await?;
+        let (appointment, revision) = self.0.answered(&answer);
+        let candidates = Self::candidates(&answer);
+        Ok(Response::new(pb::BookAppointmentResponse { appointment, revision, candidates }))
+    }
+
+    async fn hold_appointment(
+        &self,
+        request: Request<pb::HoldAppointmentRequest>,
+    ) -> Result<Response<pb::HoldAppointmentResponse>, Status> {
+        let parse = |message: &pb::HoldAppointmentRequest, fields: &mut Fields| {
+            let booking = wanted!(message, "", false).read(&self.0, fields);
+            let ttl = ttl(message.ttl.as_ref(), fields);
+            Some(Command::Hold { booking: booking?, ttl: ttl? })
+        };
+        let answer = self.0.mutate(request, parse).await?;
+        let (appointment, revision) = self.0.answered(&answer);
+        let candidates = Self::candidates(&answer);
+        Ok(Response::new(pb::HoldAppointmentResponse { appointment, revision, candidates }))
+    }
+
+    async fn extend_hold(
+        &self,
+        request: Request<pb::ExtendHoldRequest>,
+    ) -> Result<Response<pb::ExtendHoldResponse>, Status> {
+        let parse = |message: &pb::ExtendHoldRequest, fields: &mut Fields| {
+            let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
+            let ttl = ttl(message.ttl.as_ref(), fields);
+            let etag = fields.etag("etag", &message.etag);
+            Some(Command::ExtendHold { appointment: appointment?, ttl: ttl?, etag: etag? })
+        };
+        let (appointment, revision) = self.0.answered(&self.0.mutate(request, parse).await?);
+        Ok(Response::new(pb::ExtendHoldResponse { appointment, revision }))
+    }
+
+    async fn release_hold(
+        &self,
+        request: Request<pb::ReleaseHoldRequest>,
+    ) -> Result<Response<pb::ReleaseHoldResponse>, Status> {
+        let parse = |message: &pb::ReleaseHoldRequest, fields: &mut Fields| {
+            let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
+            let etag = fields.etag("etag", &message.etag);
+            Some(Command::ReleaseHold { appointment: appointment?, etag: etag? })
+        };
+        let (appointment, revision) = self.0.answered(&self.0.mutate(request, parse).await?);
+        Ok(Response::new(pb::ReleaseHoldResponse { appointment, revision }))
+    }
+
+    async fn confirm_appointment(
+        &self,
+        request: Request<pb::ConfirmAppointmentRequest>,
+    ) -> Result<Response<pb::ConfirmAppointmentResponse>, Status> {
+        let parse = |message: &pb::ConfirmAppointmentRequest, fields: &mut Fields| {
+            let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
+            let invitee = match &message.invitee {
+                None => Some(None),
+                Some(invitee) => fields.invitee(&self.0.zones, invitee, true).map(Some),
+            };
+            let etag = fields.etag("etag", &message.etag);
+            Some(Command::Confirm { appointment: appointment?, invitee: invitee?, etag: etag? })
+        };
+        let (appointment, revision) = self.0.answered(&self.0.mutate(request, parse).await?);
+        Ok(Response::new(pb::ConfirmAppointmentResponse { appointment, revision }))
+    }
+
+    async fn approve_appointment(
+        &self,
+        request: Request<pb::ApproveAppointmentRequest>,
+    ) -> Result<Response<pb::ApproveAppointmentResponse>, Status> {
+        let parse = |message: &pb::ApproveAppointmentRequest, fields: &mut Fields| {
+            let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
+            let etag = fields.etag("etag", &message.etag);
+            Some(Command::Approve { appointment: appointment?, etag: etag? })
+        };
+        let (appointment, revision) = self.0.answered(&self.0.mutate(request, parse).await?);
+        Ok(Response::new(pb::ApproveAppointmentResponse { appointment, revision }))
+    }
+
+    async fn decline_appointment(
+        &self,
+        request: Request<pb::DeclineAppointmentRequest>,
+    ) -> Result<Response<pb::DeclineAppointmentResponse>, Status> {
+        let parse = |message: &pb::DeclineAppointmentRequest, fields: &mut Fields| {
+            let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
+            let reason = fields.reason(&message.reason);
+            let etag = fields.etag("etag", &message.etag);
+            Some(Command::Decline { appointment: appointment?, reason: reason?, etag: etag? })
+        };
+        let (appointment, revision) = self.0.answered(&self.0.mutate(request, parse).await?);
+        Ok(Response::new(pb::DeclineAppointmentResponse { appointment, revision }))
+    }
+
+    async fn reschedule_appointment(
+        &self,
+        request: Request<pb::RescheduleAppointmentRequest>,
+    ) -> Result<Response<pb::RescheduleAppointmentResponse>, Status> {
+        let answer = self.0.mutate(request, |message, fields| reschedule(&self.0, message, fields)).await?;
+        let (appointment, revision) = self.0.answered(&answer);
+        let candidates = Self::candidates(&answer);
+        Ok(Response::new(pb::RescheduleAppointmentResponse { appointment, revision, candidates }))
+    }
+
+    async fn cancel_appointment(
+        &self,
+        request: Request<pb::CancelAppointmentRequest>,
+    ) -> Result<Response<pb::CancelAppointmentResponse>, Status> {
+        let parse = |message: &pb::CancelAppointmentRequest, fields: &mut Fields| {
+            let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
+            let reason = fields.reason(&message.reason);
+            let etag = fields.etag("etag", &message.etag);
+            Some(Command::Cancel { appointment: appointment?, reason: reason?, etag: etag? })
+        };
+        let (appointment, revision) = self.0.answered(&self.0.mutate(request, parse).await?);
+        Ok(Response::new(pb::CancelAppointmentResponse { appointment, revision }))
+    }
+
+    async fn update_appointment(
+        &self,
+        request: Request<pb::UpdateAppointmentRequest>,
+    ) -> Result<Response<pb::UpdateAppointmentResponse>, Status> {
+        let answer = self.0.mutate(request, |message, fields| update(&self.0, message, fields)).await?;
+        let (appointment, revision) = self.0.answered(&answer);
+        Ok(Response::new(pb::UpdateAppointmentResponse { appointment, revision }))
+    }
+
+    async fn mark_no_show(
+        &self,
+        request: Request<pb::MarkNoShowRequest>,
+    ) -> Result<Response<pb::MarkNoShowResponse>, Status> {
+        let parse = |message: &pb::MarkNoShowRequest, fields: &mut Fields| {
+            let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
+            let etag = fields.etag("etag", &message.etag);
+            Some(Command::MarkNoShow { appointment: appointment?, undo: message.undo, etag: etag? })
+        };
+        let (appointment, revision) = self.0.answered(&self.0.mutate(request, parse).await?);
+        Ok(Response::new(pb::MarkNoShowResponse { appointment, revision }))
+    }
+
+    async fn complete_appointment(
+        &self,
+        request: Request<pb::CompleteAppointmentRequest>,
+    ) -> Result<Response<pb::CompleteAppointmentResponse>, Status> {
+        let parse = |message: &pb::CompleteAppointmentRequest, fields: &mut Fields| {
+            let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
+            let etag = fields.etag("etag", &message.etag);
+            Some(Command::Complete { appointment: appointment?, undo: message.undo, etag: etag? })
+        };
+        let (appointment, revision) = self.0.answered(&self.0.mutate(request, parse).await?);
+        Ok(Response::new(pb::CompleteAppointmentResponse { appointment, revision }))
+    }
+
+    async fn batch_book(
+        &self,
+        request: Request<pb::BatchBookRequest>,
+    ) -> Result<Response<pb::BatchBookResponse>, Status> {
+        let answer = self.0.mutate(request, |message, fields| batch(&self.0, message, fields)).await?;
+        let appointments = answer.outcome.appointments.iter().map(|it| self.0.appointment(it, answer.time));
+        let revision = render::revision(answer.revision);
+        Ok(Response::new(pb::BatchBookResponse { appointments: appointments.collect(), revision }))
+    }
+
+    async fn book_series(&self, _: Request<pb::BookSeriesRequest>) -> Result<Response<pb::BookSeriesResponse>, Status> {
+        Err(status::not_implemented("BookSeries"))
+    }
+
+    async fn cancel_series(
+        &self,
+        _: Request<pb::CancelSeriesRequest>,
+    ) -> Result<Response<pb::CancelSeriesResponse>, Status> {
+        Err(status::not_implemented("CancelSeries"))
+    }
+
+    async fn redact_invitee(
+        &self,
+        _: Request<pb::RedactInviteeRequest>,
+    ) -> Result<Response<pb::RedactInviteeResponse>, Status> {
+        Err(status::not_implemented("RedactInvitee"))
+    }
+}

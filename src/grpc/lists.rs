@@ -1,0 +1,274 @@
+//! ListService: appointments, and what happened to them.
+
+use tonic::{Request, Response, Status};
+
+use crate::domain::appointment::AppointmentState;
+use crate::domain::change::Cause;
+use crate::domain::code;
+use crate::domain::ids::{AppointmentId, Revision, SeriesId};
+use crate::domain::refusal::Refusal;
+use crate::domain::time::Instant;
+use crate::engine::{ChangeRecord, EventRecord, ImageRecord, ListQuery, ignored_rules};
+use crate::proto::v1 as pb;
+use crate::proto::v1::list_service_server::ListService;
+
+use super::api::{Api, deadline};
+use super::fields::Fields;
+use super::token::{PageToken, fingerprint};
+use super::{render, status};
+
+/// See the header.
+pub struct Lists(pub Api);
+
+/// What a list shows unless asked otherwise: everything that takes time or took it.
+const STATES_DEFAULT: [AppointmentState; 5] = [
+    AppointmentState::Held,
+    AppointmentState::Pending,
+    AppointmentState::Confirmed,
+    AppointmentState::NoShow,
+    AppointmentState::Completed,
+];
+
+fn states(message: &pb::ListAppointmentsRequest, fields: &mut Fields) -> Option<Vec<AppointmentState>> {
+    if message.states.is_empty() {
+        return Some(STATES_DEFAULT.to_vec());
+    }
+    let state = |(n, state): (usize, &i32)| {
+        let known = u8::try_from(*state).ok().and_then(AppointmentState::from_number);
+        known.or_else(|| fields.wrong(&format!("states[{n}]"), "is not a state"))
+    };
+    message.states.iter().enumerate().map(state).collect::<Vec<_>>().into_iter().collect()
+}
+
+impl Lists {
+    fn query(&self, message: &pb::ListAppointmentsRequest, bound: u64, fields: &mut Fields) -> Option<ListQuery> {
+        let calendar = match message.calendar_id.as_str() {
+            "" => Some(None),
+            id => fields.calendar_id("calendar_id", id).map(Some),
+        };
+        let email = fields.email("invitee_email", &message.invitee_email);
+        let key = match message.confirmation_code.as_str() {
+            "" => Some(None),
+            text => match code::decode(text, self.0.engine.code_key()) {
+                Some(key) => Some(Some(key)),
+                None => fields.wrong("confirmation_code", "must be a code such as 7K3M-Q9XT"),
+            },
+        };
+        let series = fields.optional_appointment_id("series_id", &message.series_id);
+        let type_id = match message.appointment_type_id.as_str() {
+            "" => Some(None),
+            id => fields.type_id("appointment_type_id", id).map(Some),
+        };
+        let states = states(message, fields);
+        let is_by_code = !message.confirmation_code.is_empty();
+        let now = self.0.engine.now();
+        let mut bound_of = |field: &str, at: Option<&prost_types::Timestamp>| match at {
+            None => Some(None),
+            Some(at) => fields.bound(field, Some(at)).map(Some),
+        };
+        let from = bound_of("start_time", message.start_time.as_ref());
+        let to = bound_of("end_time", message.end_time.as_ref());
+        let is_descending = match message.order_by.as_str() {
+            "" | "start_time" => Some(false),
+            "start_time desc" => Some(true),
+            _ => fields.wrong("order_by", "must be `start_time` or `start_time desc`"),
+        };
+        let limit = fields.page_size(message.page_size);
+        let has_subject =
+            [&message.calendar_id, &message.invitee_email, &message.confirmation_code, &message.series_id];
+        if has_subject.iter().all(|it| it.is_empty()) {
+            fields.wrong::<()>("calendar_id", "is required, or invitee_email, confirmation_code or series_id");
+        }
+        let token = match message.page_token.as_str() {
+            "" => Some(None),
+            text => match PageToken::read(text, bound) {
+                Some(token) => Some(Some(token)),
+                None => fields.wrong("page_token", "is not of this list with these arguments"),
+            },
+        };
+        let token = token?;
+        // All pages are as of the first one's moment, or what ended meanwhile would fall out of the list.
+        let now = token.as_ref().map_or(now, |token| Instant::from_seconds(token.now));
+        // A code is asked for by name: then history counts as well.
+        let from = from?.unwrap_or(if is_by_code { Instant::MIN } else { now });
+        let after = token.as_ref().and_then(|token| {
+            let id = uuid::Uuid::from_slice(&token.id).ok().map(AppointmentId)?;
+            Some((Instant::from_seconds(token.start), id))
+        });
+        Some(ListQuery {
+            calendar: calendar?,
+            invitee_email: Some(email?).filter(|email| !email.is_empty()),
+            key: key?,
+            series: series?.map(|id| SeriesId(id.0)),
+            type_id: type_id?,
+            states: states?,
+            from,
+            to: to?,
+            is_descending: is_descending?,
+            after,
+            limit: limit?,
+            at: token.map(|token| Revision(token.revision)),
+            now,
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl ListService for Lists {
+    async fn get_appointment(
+        &self,
+        request: Request<pb::GetAppointmentRequest>,
+    ) -> Result<Response<pb::GetAppointmentResponse>, Status> {
+        let deadline = deadline(request.extensions());
+        let mut fields = Fields::default();
+        let id = fields.appointment_id("appointment_id", &request.get_ref().appointment_id);
+        let id = fields.finish(id)?;
+        let read = self.0.engine.read(deadline, move |reader| reader.appointments(&[id])).await;
+        let (found, revision) = read.map_err(|failure| status::failed(&failure))?;
+        let found = found.first().ok_or_else(|| status::refused(&Refusal::AppointmentNotFound(id)))?;
+        let appointment = Some(self.0.appointment(found, self.0.engine.now()));
+        Ok(Response::new(pb::GetAppointmentResponse { appointment, revision: render::revision(revision) }))
+    }
+
+    async fn list_appointments(
+        &self,
+        request: Request<pb::ListAppointmentsRequest>,
+    ) -> Result<Response<pb::ListAppointmentsResponse>, Status> {
+        let deadline = deadline(request.extensions());
+        let message = request.into_inner();
+        let bound =
+            fingerprint(&pb::ListAppointmentsRequest { page_token: String::new(), page_size: 0, ..message.clone() });
+        let mut fields = Fields::default();
+        let query = self.query(&message, bound, &mut fields);
+        let query = fields.finish(query)?;
+        let failed = |failure| status::failed(&failure);
+        if let Some(calendar) = &query.calendar {
+            self.0.engine.view(std::slice::from_ref(calendar), deadline).await.map_err(failed)?;
+        }
+        let now = query.now;
+        let page =
+            self.0.engine.read(deadline, move |reader| reader.list_appointments(&query)).await.map_err(failed)?;
+        let next = page.next.map(|(start, id)| PageToken {
+            fingerprint: bound,
+            start: start.seconds(),
+            id: id.0.as_bytes().to_vec(),
+            revision: page.revision.0,
+            now: now.seconds(),
+        });
+        Ok(Response::new(pb::ListAppointmentsResponse {
+            appointments: page.appointments.iter().map(|it| self.0.appointment(it, now)).collect(),
+            next_page_token: next.map(|token| token.write()).unwrap_or_default(),
+            revision: render::revision(page.revision),
+        }))
+    }
+
+    async fn list_changes(
+        &self,
+        request: Request<pb::ListChangesRequest>,
+    ) -> Result<Response<pb::ListChangesResponse>, Status> {
+        let deadline = deadline(request.extensions());
+        let message = request.into_inner();
+        let bound = fingerprint(&pb::ListChangesRequest { page_token: String::new(), page_size: 0, ..message.clone() });
+        let mut fields = Fields::default();
+        let limit = fields.page_size(message.page_size);
+        let before = match message.page_token.as_str() {
+            "" => Some(None),
+            text => match PageToken::read(text, bound) {
+                Some(token) => Some(Some(Revision(token.revision))),
+                None => fields.wrong("page_token", "is not of this list with these arguments"),
+            },
+        };
+        let subject = match (message.appointment_id.as_str(), message.calendar_id.as_str()) {
+            ("", "") => fields.wrong("appointment_id", "is required, or calendar_id"),
+            ("", id) => fields.calendar_id("calendar_id", id).map(Subject::Calendar),
+            (id, "") => fields.appointment_id("appointment_id", id).map(Subject::Appointment),
+            _ => fields.wrong("calendar_id", "cannot stand beside appointment_id"),
+        };
+        let (limit, before, subject) = fields.finish((|| Some((limit?, before?, subject?)))())?;
+        let asked = subject.clone();
+        let read = self.0.engine.read(deadline, move |reader| match &asked {
+            Subject::Appointment(id) => reader.changes_of_appointment(*id, before, limit + 1),
+            Subject::Calendar(id) => reader.changes_of_calendar(id, before, limit + 1),
+        });
+        let found = read.await.map_err(|failure| status::failed(&failure))?;
+        let mut found = found.ok_or_else(|| status::refused(&subject.not_found()))?;
+        let next = (found.len() > limit).then(|| found[limit].revision);
+        found.truncate(limit);
+        let next = next.map(|revision| PageToken { fingerprint: bound, revision, ..PageToken::default() });
+        Ok(Response::new(pb::ListChangesResponse {
+            changes: found.iter().map(change).collect(),
+            next_page_token: next.map(|token| token.write()).unwrap_or_default(),
+            revision: render::revision(self.0.engine.revision()),
+        }))
+    }
+
+    async fn list_zone_drift(
+        &self,
+        _: Request<pb::ListZoneDriftRequest>,
+    ) -> Result<Response<pb::ListZoneDriftResponse>, Status> {
+        Err(status::not_implemented("ListZoneDrift"))
+    }
+
+    type WatchAppointmentsStream = tokio_stream::Empty<Result<pb::WatchAppointmentsResponse, Status>>;
+
+    async fn watch_appointments(
+        &self,
+        _: Request<pb::WatchAppointmentsRequest>,
+    ) -> Result<Response<Self::WatchAppointmentsStream>, Status> {
+        Err(status::not_implemented("WatchAppointments"))
+    }
+}
+
+#[derive(Clone)]
+enum Subject {
+    Appointment(AppointmentId),
+    Calendar(crate::domain::ids::CalendarId),
+}
+
+impl Subject {
+    fn not_found(&self) -> Refusal {
+        match self {
+            Self::Appointment(id) => Refusal::AppointmentNotFound(*id),
+            Self::Calendar(id) => Refusal::CalendarNotFound(id.clone()),
+        }
+    }
+}
+
+fn change(record: &ChangeRecord) -> pb::Change {
+    pb::Change {
+        revision: render::revision(Revision(record.revision)),
+        commit_time: Some(render::timestamp(Instant::from_seconds(record.time))),
+        command: record.cause().map(command).unwrap_or_default().to_owned(),
+        caller: record.caller.clone(),
+        events: record.events.iter().map(event).collect(),
+    }
+}
+
+fn command(cause: Cause) -> &'static str {
+    cause.name()
+}
+
+fn event(record: &EventRecord) -> pb::ChangeEvent {
+    let ignored = record.after.as_ref().map(|image| ignored_rules(image.ignored_rules)).unwrap_or_default();
+    pb::ChangeEvent {
+        kind: i32::try_from(record.kind).unwrap_or_default(),
+        appointment_id: record.appointment_id().map(|id| id.to_string()).unwrap_or_default(),
+        calendar_ids: record.calendars.iter().map(|it| it.calendar.clone()).collect(),
+        before: record.before.as_ref().map(image),
+        after: record.after.as_ref().map(image),
+        detail: record.detail.clone(),
+        appointment: None,
+        ignored_rules: render::ignored_rules(ignored),
+    }
+}
+
+fn image(image: &ImageRecord) -> pb::AppointmentImage {
+    let start = Instant::from_seconds(image.start);
+    pb::AppointmentImage {
+        calendar_ids: image.calendars.clone(),
+        appointment_type_id: image.type_id.clone(),
+        start_time: Some(render::timestamp(start)),
+        end_time: Some(render::timestamp(start.plus(i64::from(image.duration) * 60))),
+        state: i32::try_from(image.state).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,63 @@
+//! ServerInfoService: what this server is, and what its limits are.
+
+use std::collections::BTreeMap;
+
+use tonic::{Request, Response, Status};
+
+use crate::domain::{appointment, appointment_type, availability, calendar};
+use crate::engine;
+use crate::proto::v1 as pb;
+use crate::proto::v1::server_info_service_server::ServerInfoService;
+
+use super::api::Api;
+use super::availability::BUSY_RANGE_DAYS_MAX;
+use super::{booking, fields, render, wire};
+
+/// See the header.
+pub struct ServerInfo(pub Api);
+
+fn limits() -> BTreeMap<String, i64> {
+    let size = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+    let limits = [
+        ("request_bytes", size(wire::REQUEST_BYTES_MAX)),
+        ("query_range_days", fields::RANGE_DAYS_MAX),
+        ("page_size", size(fields::PAGE_SIZE_MAX)),
+        ("request_id_characters", size(fields::REQUEST_ID_CHARACTERS_MAX)),
+        ("name_characters", size(appointment::NAME_CHARACTERS_MAX)),
+        ("note_characters", size(appointment::NOTE_CHARACTERS_MAX)),
+        ("metadata_keys", size(appointment::METADATA_KEYS_MAX)),
+        ("calendars_per_request", size(appointment::CALENDARS_MAX)),
+        ("bookings_per_batch", size(booking::BATCH_MAX)),
+        ("rules_per_calendar", size(availability::CALENDAR_RULES_MAX)),
+        ("rules_per_type", size(availability::TYPE_RULES_MAX)),
+        ("overrides_per_calendar", size(availability::OVERRIDES_MAX)),
+        ("types_per_calendar", size(appointment_type::TYPES_MAX)),
+        ("capacity", i64::from(appointment_type::CAPACITY_MAX)),
+        ("horizon_days", i64::from(appointment_type::HORIZON_DAYS_MAX)),
+        ("busy_periods_per_put", size(calendar::BUSY_PERIODS_MAX)),
+        ("busy_periods_per_calendar", size(calendar::BUSY_PERIODS_CALENDAR_MAX)),
+        ("busy_range_days", BUSY_RANGE_DAYS_MAX),
+        ("hold_seconds", booking::HOLD_SECONDS_MAX),
+        ("hold_life_seconds", crate::domain::decide::HOLD_LIFE_MAX),
+        ("queued_commands", size(engine::MAILBOX_MAX)),
+    ];
+    limits.into_iter().map(|(name, limit)| (name.to_owned(), limit)).collect()
+}
+
+#[tonic::async_trait]
+impl ServerInfoService for ServerInfo {
+    async fn get_server_info(
+        &self,
+        _: Request<pb::GetServerInfoRequest>,
+    ) -> Result<Response<pb::GetServerInfoResponse>, Status> {
+        Ok(Response::new(pb::GetServerInfoResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            time_zone_release: self.0.zones.release().to_owned(),
+            time_zone_source: self.0.zones.source().to_string(),
+            limits: limits(),
+            features: ["holds", "sessions", "approval", "several_calendars"].map(str::to_owned).to_vec(),
+            revision: render::revision(self.0.engine.revision()),
+            time: Some(render::timestamp(self.0.engine.now())),
+        }))
+    }
+}

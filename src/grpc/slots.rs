@@ -1,0 +1,286 @@
+//! SlotsService: what can be booked now, and why a time cannot.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use crate::domain::appointment::{Appointment, Assignment, IgnoredRules};
+use crate::domain::appointment_type::AppointmentType;
+use crate::domain::calendar::Calendar;
+use crate::domain::decide::resolve;
+use crate::domain::feasible::violations;
+use crate::domain::ids::{AppointmentId, CalendarId, TypeId};
+use crate::domain::interval::Interval;
+use crate::domain::refusal::{Refusal, Violation};
+use crate::domain::several;
+use crate::domain::slots::{Search, nearest};
+use crate::domain::time::{Instant, LocalDate, Minutes};
+use crate::domain::zone::Zone;
+use crate::engine::View;
+use crate::proto::v1 as pb;
+use crate::proto::v1::slots_service_server::SlotsService;
+
+use super::api::{Api, deadline};
+use super::fields::{Fields, RANGE_DAYS_MAX};
+use super::token::{PageToken, fingerprint};
+use super::{render, status};
+
+/// See the header.
+pub struct Slots(pub Api);
+
+/// What slots are asked of: calendars with their types, at one moment.
+struct Asked {
+    view: View,
+    types: Vec<Arc<AppointmentType>>,
+    durations: Vec<Minutes>,
+    assignment: Assignment,
+    ignored: Option<Appointment>,
+}
+
+impl Asked {
+    /// The searches, one per calendar, over this range.
+    fn searches(&self, range: Interval) -> Vec<Search<'_>> {
+        let calendars = self.view.calendars.iter().zip(&self.types).zip(&self.durations);
+        calendars
+            .map(|((calendar, appointment_type), duration)| Search {
+                calendar,
+                appointment_type,
+                duration: *duration,
+                range,
+                now: self.view.now,
+                ignore: self.ignored.as_ref().map(|it| it.key),
+                present_duration: self.ignored.as_ref().map(|it| it.duration),
+                ignored_rules: IgnoredRules::default(),
+            })
+            .collect()
+    }
+}
+
+impl Slots {
+    async fn asked(
+        &self,
+        calendars: &[CalendarId],
+        assignment: Assignment,
+        type_id: &TypeId,
+        duration: Option<Minutes>,
+        ignored: Option<AppointmentId>,
+        deadline: Option<tokio::time::Instant>,
+    ) -> Result<Asked, Status> {
+        let failed = |failure| status::failed(&failure);
+        let view = self.0.engine.view(calendars, deadline).await.map_err(failed)?;
+        let find = |calendar: &Arc<Calendar>| {
+            let not_found = || status::refused(&Refusal::AppointmentTypeNotFound(calendar.id.clone(), type_id.clone()));
+            calendar.types.find(type_id).cloned().ok_or_else(not_found)
+        };
+        let types = view.calendars.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        let ignored = match ignored {
+            None => None,
+            Some(id) => {
+                let read = self.0.engine.read(deadline, move |reader| reader.appointments(&[id]));
+                let found = read.await.map_err(failed)?.0.pop();
+                Some(found.ok_or_else(|| status::refused(&Refusal::AppointmentNotFound(id)))?)
+            }
+        };
+        let present = ignored.as_ref().map(|it| it.duration);
+        let durations: Vec<Minutes> = types.iter().map(|it| duration.or(present).unwrap_or(it.duration)).collect();
+        if assignment == Assignment::All && durations.windows(2).any(|pair| pair[0] != pair[1]) {
+            let mut fields = Fields::default();
+            let wrong =
+                fields.wrong("duration", "is required, because the default durations of these calendars differ");
+            return fields.finish(wrong);
+        }
+        Ok(Asked { view, types, durations, assignment, ignored })
+    }
+
+    fn list(
+        &self,
+        asked: &Asked,
+        range: Interval,
+        limit: usize,
+        shown: Option<&Zone>,
+    ) -> (Vec<pb::Slot>, Option<Instant>) {
+        let searches = asked.searches(range);
+        let mut slots = Vec::new();
+        let mut next = None;
+        let _ = several::visit(&searches, asked.assignment, &mut |slot, calendars| {
+            if slots.len() == limit {
+                next = Some(slot.start);
+                return ControlFlow::Break(());
+            }
+            let ids = calendars.iter().map(|index| searches[*index].calendar.id.to_string()).collect();
+            slots.push(render::slot(Interval::new(slot.start, slot.end), slot.seats_remaining, ids, shown));
+            ControlFlow::Continue(())
+        });
+        (slots, next)
+    }
+}
+
+/// What is listed: a date, or a range.
+enum Range {
+    Date(LocalDate),
+    Between(Interval),
+}
+
+fn range(message: &pb::ListSlotsRequest, fields: &mut Fields) -> Option<Range> {
+    let has_range = message.start_time.is_some() || message.end_time.is_some();
+    match (message.date.as_str(), has_range) {
+        ("", false) => fields.wrong("date", "is required, or start_time and end_time"),
+        ("", true) => {
+            let range = fields.range(message.start_time.as_ref(), message.end_time.as_ref(), RANGE_DAYS_MAX);
+            range.map(Range::Between)
+        }
+        (_, true) => fields.wrong("date", "cannot stand beside start_time and end_time"),
+        (date, false) => fields.date("date", date).map(Range::Date),
+    }
+}
+
+#[tonic::async_trait]
+impl SlotsService for Slots {
+    async fn list_slots(
+        &self,
+        request: Request<pb::ListSlotsRequest>,
+    ) -> Result<Response<pb::ListSlotsResponse>, Status> {
+        let deadline = deadline(request.extensions());
+        let message = request.into_inner();
+        let bound = fingerprint(&pb::ListSlotsRequest { page_token: String::new(), page_size: 0, ..message.clone() });
+        let mut fields = Fields::default();
+        let calendars = fields.calendars(&message.calendar_id, &message.calendar_ids, message.assignment);
+        let type_id = type_or_default(&message.appointment_type_id, &mut fields);
+        let range = range(&message, &mut fields);
+        let duration = fields.minutes("duration", message.duration.as_ref(), 1);
+        let zone = fields.optional_zone(&self.0.zones, "time_zone", &message.time_zone);
+        let ignored = fields.optional_appointment_id("ignore_appointment_id", &message.ignore_appointment_id);
+        let limit = fields.page_size(message.page_size);
+        let from = page_start(&message.page_token, bound, &mut fields);
+        let parsed = (|| Some((calendars?, type_id?, range?, duration?, zone?, ignored?, limit?, from?)))();
+        let ((calendars, assignment), type_id, range, duration, zone, ignored, limit, from) = fields.finish(parsed)?;
+        let asked = self.asked(&calendars, assignment, &type_id, duration, ignored, deadline).await?;
+        let first = asked.view.calendars.first().map(|it| Arc::clone(&it.profile.zone));
+        let read_in = zone.clone().or(first).unwrap_or_else(|| Arc::clone(&self.0.utc));
+        let ranges: Vec<Interval> = match range {
+            Range::Between(range) => vec![range],
+            Range::Date(date) => read_in.day(date).collect(),
+        };
+        let (mut slots, mut next) = (Vec::new(), None);
+        for range in ranges {
+            let start = range.start.max(from.unwrap_or(range.start));
+            let room = limit - slots.len();
+            if next.is_none() && start < range.end {
+                let (found, more) = self.list(&asked, Interval::new(start, range.end), room, zone.as_deref());
+                slots.extend(found);
+                next = more;
+            }
+        }
+        let next = next.map(|start| PageToken { fingerprint: bound, start: start.seconds(), ..PageToken::default() });
+        Ok(Response::new(pb::ListSlotsResponse {
+            slots,
+            next_page_token: next.map(|token| token.write()).unwrap_or_default(),
+            revision: render::revision(asked.view.revision),
+            read_time: Some(render::timestamp(asked.view.now)),
+            time_zone: read_in.name().to_owned(),
+        }))
+    }
+
+    async fn explain_slot(
+        &self,
+        request: Request<pb::ExplainSlotRequest>,
+    ) -> Result<Response<pb::ExplainSlotResponse>, Status> {
+        let deadline = deadline(request.extensions());
+        let message = request.into_inner();
+        let mut fields = Fields::default();
+        let calendars = fields.calendars(&message.calendar_id, &message.calendar_ids, message.assignment);
+        let type_id = type_or_default(&message.appointment_type_id, &mut fields);
+        let start = fields.start(&self.0.zones, message.start_time.as_ref(), &message.local_start, &message.time_zone);
+        let shown = fields.optional_zone(&self.0.zones, "time_zone", &message.time_zone);
+        let duration = fields.minutes("duration", message.duration.as_ref(), 1);
+        let ignored = fields.optional_appointment_id("ignore_appointment_id", &message.ignore_appointment_id);
+        let parsed = (|| Some((calendars?, type_id?, start?, shown?, duration?, ignored?)))();
+        let ((calendars, assignment), type_id, start, shown, duration, ignored) = fields.finish(parsed)?;
+        let asked = self.asked(&calendars, assignment, &type_id, duration, ignored, deadline).await?;
+        let zone = asked.view.calendars.first().map_or(&self.0.utc, |it| &it.profile.zone);
+        let start = resolve(&start, zone).map_err(|refusal| status::refused(&refusal))?;
+        let explained = self.explain(&asked, start, shown.as_deref(), deadline).await?;
+        Ok(Response::new(explained))
+    }
+
+    async fn query_free_busy(
+        &self,
+        _: Request<pb::QueryFreeBusyRequest>,
+    ) -> Result<Response<pb::QueryFreeBusyResponse>, Status> {
+        Err(status::not_implemented("QueryFreeBusy"))
+    }
+
+    type WatchSlotsStream = tokio_stream::Empty<Result<pb::WatchSlotsResponse, Status>>;
+
+    async fn watch_slots(&self, _: Request<pb::WatchSlotsRequest>) -> Result<Response<Self::WatchSlotsStream>, Status> {
+        Err(status::not_implemented("WatchSlots"))
+    }
+}
+
+impl Slots {
+    async fn explain(
+        &self,
+        asked: &Asked,
+        start: Instant,
+        shown: Option<&Zone>,
+        deadline: Option<tokio::time::Instant>,
+    ) -> Result<pb::ExplainSlotResponse, Status> {
+        let searches = asked.searches(Interval::new(start, start));
+        let is_any = asked.assignment == Assignment::Any;
+        let answers: Vec<Vec<Violation>> = searches
+            .iter()
+            .enumerate()
+            .map(|(index, search)| {
+                let mut ask = search.ask(start);
+                ask.is_grid_judged = is_any || index == 0;
+                violations(&ask)
+            })
+            .collect();
+        let is_free = |violations: &Vec<Violation>| violations.is_empty();
+        let bookable = if is_any { answers.iter().any(is_free) } else { answers.iter().all(is_free) };
+        let keys: Vec<_> = answers.iter().flatten().flat_map(|it| it.conflicts.iter().copied()).collect();
+        let named = match keys.is_empty() {
+            true => Vec::new(),
+            false => {
+                let read = self.0.engine.read(deadline, move |reader| reader.appointments_by_key(&keys));
+                read.await.map_err(|failure| status::failed(&failure))?.0
+            }
+        };
+        let name = |violation: &Violation| {
+            let of = named.iter().filter(|it| violation.conflicts.contains(&it.key));
+            render::violation(violation, of.map(|it| it.id.to_string()).collect())
+        };
+        let (before, after) = match searches.as_slice() {
+            [only] => nearest(only),
+            _ => (None, None),
+        };
+        let ids: Vec<String> = searches.iter().map(|it| it.calendar.id.to_string()).collect();
+        let duration = asked.durations.first().copied().unwrap_or_default();
+        let near = |interval: Interval| render::slot(interval, 1, ids.clone(), shown);
+        let seats = searches.first().map_or(0, |it| crate::domain::feasible::seats_remaining(&it.ask(start)));
+        Ok(pb::ExplainSlotResponse {
+            bookable,
+            violations: if bookable { Vec::new() } else { answers.iter().flatten().map(name).collect() },
+            slot: Some(render::slot(Interval::new(start, start.plus(duration.seconds())), seats, ids.clone(), shown)),
+            previous_slot: before.map(near),
+            next_slot: after.map(near),
+            revision: render::revision(asked.view.revision),
+            read_time: Some(render::timestamp(asked.view.now)),
+        })
+    }
+}
+
+/// The type of that name, or `default`.
+pub(super) fn type_or_default(text: &str, fields: &mut Fields) -> Option<TypeId> {
+    if text.is_empty() { Some(TypeId::default_type()) } else { fields.type_id("appointment_type_id", text) }
+}
+
+/// The start from which a page goes on; none inside on the first page.
+fn page_start(token: &str, bound: u64, fields: &mut Fields) -> Option<Option<Instant>> {
+    if token.is_empty() {
+        return Some(None);
+    }
+    let start = PageToken::read(token, bound).map(|it| Instant::from_seconds(it.start));
+    start.map(Some).or_else(|| fields.wrong("page_token", "is not of this list with these arguments"))
+}

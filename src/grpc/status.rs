@@ -1,0 +1,230 @@
+//! Errors as clients see them: one code and one reason for each refusal and failure, with `google.rpc` details.
+//!
+//! This file alone decides codes. UNAVAILABLE means that certainly nothing happened; where that is not known the code
+//! is UNKNOWN.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
+
+use crate::domain::interval::Interval;
+use crate::domain::refusal::{FieldViolation, Refusal, SlotRefusal};
+use crate::engine::Failure;
+use crate::proto::v1::ErrorReason;
+
+use super::wire::ERROR_DOMAIN;
+
+/// Violations that one error spells out; the rest is counted. Keeps details under 6 KiB of the header list.
+const VIOLATIONS_MAX: usize = 16;
+/// Characters of one description.
+const DESCRIPTION_CHARACTERS_MAX: usize = 240;
+/// When to come again after a full queue.
+const RETRY_SOON: Duration = Duration::from_millis(100);
+/// When to come again after a store that refused or a server that stops.
+const RETRY_LATER: Duration = Duration::from_secs(1);
+
+type Metadata = HashMap<String, String>;
+
+fn details(reason: ErrorReason, metadata: Metadata) -> ErrorDetails {
+    let mut details = ErrorDetails::new();
+    details.set_error_info(reason.as_str_name(), ERROR_DOMAIN, metadata);
+    details
+}
+
+fn status(code: Code, message: impl Into<String>, details: ErrorDetails) -> Status {
+    Status::with_error_details(code, message, details)
+}
+
+fn plain(code: Code, reason: ErrorReason, message: impl Into<String>) -> Status {
+    status(code, message, details(reason, Metadata::new()))
+}
+
+fn with(code: Code, reason: ErrorReason, message: String, key: &str, value: String) -> Status {
+    status(code, message, details(reason, Metadata::from([(key.to_owned(), value)])))
+}
+
+fn missing(code: Code, reason: ErrorReason, kind: &str, name: &str, message: String) -> Status {
+    let mut details = details(reason, Metadata::new());
+    details.set_resource_info(kind, name, "", &message);
+    status(code, message, details)
+}
+
+/// An engine's failure.
+pub(super) fn failed(failure: &Failure) -> Status {
+    let retry = |reason, after, message: String| {
+        let mut details = details(reason, Metadata::new());
+        details.set_retry_info(Some(after));
+        status(Code::Unavailable, message, details)
+    };
+    match failure {
+        Failure::Refused(refusal) => refused(refusal),
+        Failure::Overloaded => {
+            retry(ErrorReason::Overloaded, RETRY_SOON, "the queue is full; nothing happened, retry shortly".to_owned())
+        }
+        Failure::ShuttingDown => {
+            let message = "the server is shutting down; nothing happened, retry on another or later".to_owned();
+            retry(ErrorReason::ShuttingDown, RETRY_LATER, message)
+        }
+        Failure::StoreUnavailable(why) => {
+            retry(ErrorReason::StoreUnavailable, RETRY_LATER, format!("nothing happened: {why}"))
+        }
+        Failure::CommitUnknown => plain(
+            Code::Unknown,
+            ErrorReason::CommitUnknown,
+            "whether the change happened is not known; retry with the same request_id to learn it",
+        ),
+        Failure::ExpiredInQueue => plain(
+            Code::DeadlineExceeded,
+            ErrorReason::ExpiredInQueue,
+            "the deadline passed before the work began; nothing happened",
+        ),
+        Failure::Compacted(oldest) => with(
+            Code::OutOfRange,
+            ErrorReason::RevisionCompacted,
+            format!(
+                "the history behind this page is no longer kept; begin again from the first page (oldest revision {oldest})"
+            ),
+            "oldest_revision",
+            oldest.to_string(),
+        ),
+    }
+}
+
+/// A refusal.
+pub(super) fn refused(refusal: &Refusal) -> Status {
+    use ErrorReason as Reason;
+    match refusal {
+        Refusal::FieldInvalid(violations) => invalid(violations),
+        Refusal::RequestIdReused => plain(
+            Code::InvalidArgument,
+            Reason::RequestIdReused,
+            "this request_id belongs to another request; take a new one for a new request",
+        ),
+        Refusal::CalendarNotFound(id) => missing(
+            Code::NotFound,
+            Reason::CalendarNotFound,
+            "calendar",
+            id.as_str(),
+            format!("there is no calendar {id}"),
+        ),
+        Refusal::AppointmentTypeNotFound(calendar, id) => {
+            let message = format!("calendar {calendar} has no appointment type {id}");
+            missing(Code::NotFound, Reason::AppointmentTypeNotFound, "appointment_type", id.as_str(), message)
+        }
+        Refusal::AppointmentNotFound(id) => {
+            let message = format!("there is no appointment {id}");
+            missing(Code::NotFound, Reason::AppointmentNotFound, "appointment", &id.to_string(), message)
+        }
+        Refusal::CalendarExists(id) => {
+            let message = format!("calendar {id} exists already");
+            missing(Code::AlreadyExists, Reason::CalendarExists, "calendar", id.as_str(), message)
+        }
+        Refusal::AppointmentExists(id) => {
+            let message = format!("appointment {id} exists already");
+            missing(Code::AlreadyExists, Reason::AppointmentExists, "appointment", &id.to_string(), message)
+        }
+        Refusal::EtagMismatch { resource } => {
+            let message = format!("{resource} changed since this etag was read; read it again");
+            plain(Code::Aborted, Reason::EtagMismatch, message)
+        }
+        Refusal::HoldExpired { expire_time } => {
+            let message = format!("the hold ran out at {expire_time}; hold or book the time anew");
+            with(Code::FailedPrecondition, Reason::HoldExpired, message, "expire_time", expire_time.to_string())
+        }
+        Refusal::AppointmentState { state, asked, detail } => {
+            let detail = detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+            let message = format!("an appointment in state {state} cannot be {asked}{detail}");
+            with(Code::FailedPrecondition, Reason::AppointmentState, message, "state", state.to_string())
+        }
+        Refusal::TooLate { asked, latest } => {
+            let message = format!("the appointment could be {asked} until {latest}");
+            with(Code::FailedPrecondition, Reason::TooLate, message, "latest_time", latest.to_string())
+        }
+        Refusal::CalendarNotEmpty { upcoming } => {
+            let message =
+                format!("the calendar has {upcoming} upcoming appointments; cancel them first, or delete with force");
+            with(Code::FailedPrecondition, Reason::CalendarNotEmpty, message, "upcoming", upcoming.to_string())
+        }
+        Refusal::Slot(slot) => slot_refused(slot, Metadata::new(), ""),
+        Refusal::InBatch { index, refusal } => in_batch(*index, refusal),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    if text.chars().count() <= DESCRIPTION_CHARACTERS_MAX {
+        return text.to_owned();
+    }
+    text.chars().take(DESCRIPTION_CHARACTERS_MAX - 1).chain(['…']).collect()
+}
+
+fn invalid(violations: &[FieldViolation]) -> Status {
+    let mut details = details(ErrorReason::FieldInvalid, Metadata::new());
+    for violation in violations.iter().take(VIOLATIONS_MAX) {
+        details.add_bad_request_violation(shortened(&violation.field), shortened(&violation.description));
+    }
+    let further = violations.len().saturating_sub(VIOLATIONS_MAX);
+    if further > 0 {
+        details.add_bad_request_violation("", format!("and {further} more"));
+    }
+    let message: Vec<String> =
+        violations.iter().take(3).map(|it| shortened(&format!("{}: {}", it.field, it.description))).collect();
+    let more = if violations.len() > 3 { format!("; and {} more", violations.len() - 3) } else { String::new() };
+    status(Code::InvalidArgument, format!("{}{more}", message.join("; ")), details)
+}
+
+fn slot_refused(slot: &SlotRefusal, mut metadata: Metadata, prefix: &str) -> Status {
+    let (code, reason) = if slot.is_rule_broken() {
+        (Code::FailedPrecondition, ErrorReason::SlotUnavailable)
+    } else {
+        (Code::Aborted, ErrorReason::SlotTaken)
+    };
+    let shown = |interval: Interval| format!("{}/{}", interval.start, interval.end);
+    metadata.extend(slot.nearest_before.map(|it| ("nearest_before".to_owned(), shown(it))));
+    metadata.extend(slot.nearest_after.map(|it| ("nearest_after".to_owned(), shown(it))));
+    metadata.insert("slot".to_owned(), shown(slot.slot));
+    let mut details = details(reason, metadata);
+    let violations = slot
+        .violations
+        .iter()
+        .take(VIOLATIONS_MAX)
+        .map(|it| PreconditionViolation::new(it.code.name(), it.calendar.as_str(), shortened(&it.rule)));
+    details.set_precondition_failure(violations.collect::<Vec<_>>());
+    let further = slot.violations.len().saturating_sub(VIOLATIONS_MAX);
+    if further > 0 {
+        details.add_precondition_failure_violation("", "", format!("and {further} more"));
+    }
+    let codes: Vec<&str> = slot.violations.iter().map(|it| it.code.name()).take(VIOLATIONS_MAX).collect();
+    let after = slot.nearest_after.map(|it| format!("; the next free slot is {}", it.start)).unwrap_or_default();
+    let verb = if reason == ErrorReason::SlotTaken { "is taken" } else { "cannot be booked" };
+    status(code, format!("{prefix}{} {verb}: {}{after}", slot.slot.start, codes.join(", ")), details)
+}
+
+/// The refusal of one of a batch, with its index.
+fn in_batch(index: usize, refusal: &Refusal) -> Status {
+    let field = format!("requests[{index}]");
+    let metadata = Metadata::from([("index".to_owned(), index.to_string())]);
+    match refusal {
+        Refusal::FieldInvalid(violations) => {
+            let at = |it: &FieldViolation| FieldViolation::new(format!("{field}.{}", it.field), it.description.clone());
+            invalid(&violations.iter().map(at).collect::<Vec<_>>())
+        }
+        Refusal::Slot(slot) => slot_refused(slot, metadata, &format!("{field}: ")),
+        other => {
+            let inner = refused(other);
+            let mut details = inner.get_error_details();
+            if let Some(info) = details.error_info() {
+                let (reason, mut all) = (info.reason.clone(), info.metadata.clone());
+                all.extend(metadata);
+                details.set_error_info(reason, ERROR_DOMAIN, all);
+            }
+            status(inner.code(), format!("{field}: {}", inner.message()), details)
+        }
+    }
+}
+
+/// A method of the contract that this version does not serve.
+pub(super) fn not_implemented(method: &str) -> Status {
+    plain(Code::Unimplemented, ErrorReason::NotImplemented, format!("{method} is not served by this version"))
+}

@@ -1,0 +1,62 @@
+//! Page tokens: opaque to clients, bound to the arguments of the first page.
+
+use prost::Message;
+use sha2::{Digest, Sha256};
+
+/// The longest token that is looked at, in characters.
+const TOKEN_CHARACTERS_MAX: usize = 1_024;
+
+/// Where a list goes on.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct PageToken {
+    /// Of the other arguments.
+    #[prost(fixed64, tag = "1")]
+    pub(super) fingerprint: u64,
+    /// Seconds, of lists by time.
+    #[prost(sint64, tag = "2")]
+    pub(super) start: i64,
+    /// The last item's id.
+    #[prost(bytes = "vec", tag = "3")]
+    pub(super) id: Vec<u8>,
+    /// The revision that all pages show, of lists that have one.
+    #[prost(uint64, tag = "4")]
+    pub(super) revision: u64,
+    /// Further seconds: the moment of the first page.
+    #[prost(sint64, tag = "5")]
+    pub(super) now: i64,
+}
+
+impl PageToken {
+    pub(super) fn write(&self) -> String {
+        self.encode_to_vec().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The token, if it is one of these arguments.
+    pub(super) fn read(text: &str, fingerprint: u64) -> Option<Self> {
+        if text.len() > TOKEN_CHARACTERS_MAX || !text.len().is_multiple_of(2) || !text.is_ascii() {
+            return None;
+        }
+        let byte = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).ok();
+        let bytes: Option<Vec<u8>> = (0..text.len()).step_by(2).map(byte).collect();
+        Self::decode(bytes?.as_slice()).ok().filter(|token| token.fingerprint == fingerprint)
+    }
+}
+
+/// Sixteen bytes of SHA-256 over these parts, each told from the next by its length.
+pub(super) fn hash(parts: &[&[u8]]) -> [u8; 16] {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    let digest = hasher.finalize();
+    let mut short = [0; 16];
+    short.copy_from_slice(&digest[..16]);
+    short
+}
+
+/// What a token is bound to: the request without its page fields.
+pub(super) fn fingerprint(request: &impl Message) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = hash(&[&request.encode_to_vec()]);
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}

@@ -1,0 +1,116 @@
+//! The service as a whole: zones, store, engine, routes, transport, started in this order and stopped in the reverse.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::engine::{self, Engine, Stopped};
+use crate::grpc::api::Api;
+use crate::grpc::wire::Wire;
+use crate::grpc::{self, HealthReporter, SERVICES};
+use crate::server::{self, Ended, Lanes, Limits, Stopper};
+use crate::store::sqlite::Sqlite;
+use crate::store::{OpenError, ZoneLookup};
+use crate::zones::Zones;
+
+/// Why the service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken, or not this machine's.
+    #[error("cannot listen on {address}: {error}; choose another with --listen")]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The store cannot be opened.
+    #[error("{0}")]
+    Open(#[from] OpenError),
+    /// The store opened, and then failed.
+    #[error("{0}")]
+    Store(#[from] crate::store::StoreError),
+    /// The descriptors for reflection are damaged.
+    #[error("{0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// Threads or runtimes cannot be made.
+    #[error("the server cannot start: {0}")]
+    Server(std::io::Error),
+}
+
+/// What to start it with.
+pub struct Parts {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The time zones in use.
+    pub zones: Arc<Zones>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Where connections are served.
+    pub lanes: Lanes,
+    /// How the engine runs.
+    pub engine: engine::Settings,
+    /// What a connection may do.
+    pub limits: Limits,
+}
+
+/// A service that runs.
+pub struct Service {
+    server: server::Running,
+    engine: Engine,
+    writer: engine::Running,
+    health: HealthReporter,
+}
+
+/// Opens the SQLite store in this file; a new one gets a new secret for its confirmation codes.
+pub fn open_sqlite(file: &Path, zones: &Arc<Zones>) -> Result<Sqlite, OpenError> {
+    let zones = Arc::clone(zones);
+    let lookup: ZoneLookup = Arc::new(move |name| zones.zone(name).ok());
+    let (high, low) = uuid::Uuid::now_v7().as_u64_pair();
+    Sqlite::open(file, lookup, high.rotate_left(17) ^ low)
+}
+
+impl Service {
+    /// Starts everything on this store.
+    pub async fn start(parts: Parts, store: Box<dyn crate::store::Store>) -> Result<Self, StartError> {
+        let address = parts.listen;
+        let listener = TcpListener::bind(address).map_err(|error| StartError::Listen { address, error })?;
+        let (engine, writer) = Engine::start(store, parts.clock, parts.engine)?;
+        let (routes, health) = grpc::routes(&Api::new(engine.clone(), parts.zones)).await?;
+        let started = server::start(listener, parts.limits, parts.lanes, move |_lane| Wire::new(routes.clone()));
+        let server = started.map_err(StartError::Server)?;
+        Ok(Self { server, engine, writer, health })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// A handle to the engine.
+    pub fn engine(&self) -> Engine {
+        self.engine.clone()
+    }
+
+    /// Ends the transport from anywhere; `stop` is what waits for it.
+    pub fn stopper(&self) -> Stopper {
+        self.server.stopper()
+    }
+
+    /// Waits until the writer stops by itself, which it does only when it must not go on.
+    pub async fn failed(&self) {
+        self.engine.closed().await;
+    }
+
+    /// Health first, then connections, then the writer, so that every answer that was begun is given.
+    pub async fn stop(self, grace: Duration) -> (Ended, Stopped) {
+        for service in SERVICES.into_iter().chain([""]) {
+            self.health.set_service_status(service, tonic_health::ServingStatus::NotServing).await;
+        }
+        let ended = self.server.shutdown(grace).await;
+        drop(self.engine);
+        (ended, self.writer.stopped().await)
+    }
+}
