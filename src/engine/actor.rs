@@ -20,7 +20,7 @@ use crate::domain::state::State;
 use crate::domain::time::Instant;
 use crate::store::{self, Boot, CommitError, RequestRecord, Store, StoreError};
 
-use super::batch::{Batch, Draft, Envelope};
+use super::batch::{Batch, Draft, Drafted, Envelope};
 use super::published::Published;
 use super::writer_clock::WriterClock;
 use super::{Answer, BATCH_MAX, CALENDARS_IN_MEMORY_MAX, Failure, Layout, Mail, REQUEST_MEMORY, Settings};
@@ -358,11 +358,7 @@ impl Actor {
         }
     }
 
-    fn answer(
-        &mut self,
-        answers: Vec<(oneshot::Sender<Result<Answer, Failure>>, Result<Draft, Failure>)>,
-        now: Instant,
-    ) {
+    fn answer(&mut self, answers: Vec<Drafted>, now: Instant) {
         for (reply, draft) in answers {
             let answer = draft.and_then(|draft| {
                 let outside = match draft.outcome.outside.as_slice() {

@@ -26,6 +26,9 @@ pub(super) struct Envelope {
     pub(super) reply: oneshot::Sender<Result<Answer, Failure>>,
 }
 
+/// An answer to be, and whom to give it to once it is durable.
+pub(super) type Drafted = (oneshot::Sender<Result<Answer, Failure>>, Result<Draft, Failure>);
+
 /// What a batch has made of the state so far.
 pub(super) struct Batch {
     pub(super) now: Instant,
@@ -33,7 +36,7 @@ pub(super) struct Batch {
     pub(super) requests: Vec<RequestRecord>,
     /// The calendars that were touched, as they were before; to go back to when the commit fails.
     pub(super) before: HashMap<CalendarId, Option<Arc<Calendar>>>,
-    pub(super) answers: Vec<(oneshot::Sender<Result<Answer, Failure>>, Result<Draft, Failure>)>,
+    pub(super) answers: Vec<Drafted>,
     /// Calendars that must be read again, because a limit now counts further back than memory reaches.
     pub(super) forgotten: Vec<CalendarId>,
     first: (Revision, Instant, AppointmentKey),

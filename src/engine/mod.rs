@@ -26,7 +26,8 @@ use crate::domain::time::Instant;
 use crate::store::{Reader, Store, StoreError};
 
 pub use crate::store::ListQuery;
-pub use crate::store::record::{ChangeRecord, EventRecord, ImageRecord, ignored_rules};
+pub use crate::store::change_record::{ChangeRecord, EventRecord, ImageRecord};
+pub use crate::store::record::ignored_rules;
 pub use actor::Stopped;
 pub use published::View;
 pub use writer_clock::{CLOCK_AHEAD_MAX, CLOCK_BEHIND_LOGGED, CLOCK_STEADY};

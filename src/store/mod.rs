@@ -2,6 +2,7 @@
 //!
 //! `commit` returns only after the batch is on disk, and an error of it says whether anything may have happened.
 
+pub mod change_record;
 pub mod record;
 pub mod sqlite;
 
@@ -16,7 +17,7 @@ use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, Se
 use crate::domain::time::Instant;
 use crate::domain::zone::Zone;
 
-pub use record::ChangeRecord;
+pub use change_record::ChangeRecord;
 
 /// Finds the zone of a name; none when the release in use does not have it.
 pub type ZoneLookup = Arc<dyn Fn(&str) -> Option<Arc<Zone>> + Send + Sync>;

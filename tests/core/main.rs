@@ -1,10 +1,18 @@
 //! Tests of the pure core; they build and run without the server.
 
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::type_complexity,
+    missing_docs,
+    unreachable_pub
+)]
 
 mod cases;
 mod checker;
 mod claims;
 mod search;
+mod tidy;
 mod world;
 mod zone;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bookd::domain::appointment::{AppointmentState, IgnoredRules};
 use bookd::domain::appointment_type::{AppointmentType, Stamps};
-use bookd::domain::availability::{Availability, Rule, Weekdays, Window};
+use bookd::domain::availability::{Availability, Window};
 use bookd::domain::calendar::{Busy, Calendar, Owner, Profile, Types};
 use bookd::domain::claims::{Claim, Claims};
 use bookd::domain::ids::{AppointmentKey, CalendarId, Revision, TypeId, TypeNumber};
@@ -29,10 +29,6 @@ pub fn clock(text: &str) -> u16 {
 
 pub fn window(start: &str, end: &str) -> Window {
     Window::new(clock(start), clock(end)).unwrap()
-}
-
-pub fn rule(weekdays: Weekdays, start: &str, end: &str) -> Rule {
-    Rule { weekdays, window: window(start, end), first_date: None, last_date: None }
 }
 
 pub fn appointment_type(id: &str, number: u16, duration: u16) -> AppointmentType {

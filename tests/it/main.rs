@@ -1,7 +1,16 @@
 //! The server over real sockets, module by module.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    unreachable_pub,
+    missing_docs,
+    reason = "a test that cannot go on has failed"
+)]
 
+mod harness;
 mod http2;
+mod kill;
+mod race;
 mod server;
 mod wire;

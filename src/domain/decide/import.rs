@@ -13,6 +13,7 @@ use super::super::feasible::{Ask, buffers, race_violations};
 use super::super::ids::{CalendarId, TypeId, TypeNumber};
 use super::super::refusal::Refusal;
 use super::super::state::State;
+use super::super::time::{Instant, Minutes};
 use super::calendars::invalid;
 use super::claiming::resolve;
 use super::{At, Decision, Outcome};
@@ -90,37 +91,7 @@ impl At<'_> {
         let start = resolve(&imported.start, first.zone()).map_err(at_origin)?;
         let duration = imported.duration.unwrap_or(first_type.duration);
         let is_pending = imported.state == AppointmentState::Pending;
-        let mut places = Vec::new();
-        for (calendar, appointment_type) in found {
-            let ask = Ask {
-                calendar,
-                appointment_type,
-                start,
-                duration,
-                now: self.now,
-                ignore: None,
-                present_duration: Some(duration),
-                ignored_rules: IgnoredRules { limit: true, ..IgnoredRules::default() },
-                is_grid_judged: false,
-            };
-            let is_claim = !matches!(
-                imported.state,
-                AppointmentState::Cancelled | AppointmentState::Declined | AppointmentState::Expired
-            );
-            if let Some(conflict) = is_claim.then(|| race_violations(&ask).into_iter().next()).flatten() {
-                let why =
-                    format!("{start} on calendar {} cannot be had: {} ({})", calendar.id, conflict.code, conflict.rule);
-                return Err(invalid("", why));
-            }
-            let (before, after) = buffers(&ask);
-            places.push(Place {
-                calendar: calendar.id.clone(),
-                since: calendar.since,
-                type_number: appointment_type.number,
-                before,
-                after,
-            });
-        }
+        let places = self.imported_places(imported, &found, start, duration)?;
         Ok(Appointment {
             id: imported.id.id(),
             key: scratch.next_key,
@@ -142,5 +113,39 @@ impl At<'_> {
             ignored_rules: IgnoredRules::default(),
             stamps: self.stamps(),
         })
+    }
+
+    /// The calendars that an imported appointment claims, seen that none of them is taken.
+    fn imported_places(
+        self,
+        imported: &ImportedAppointment,
+        found: &[(&Arc<Calendar>, &Arc<AppointmentType>)],
+        start: Instant,
+        duration: Minutes,
+    ) -> Result<Vec<Place>, Refusal> {
+        use AppointmentState as S;
+        let takes_time = !matches!(imported.state, S::Cancelled | S::Declined | S::Expired);
+        let place = |(calendar, appointment_type): &(&Arc<Calendar>, &Arc<AppointmentType>)| {
+            let ask = Ask {
+                calendar,
+                appointment_type,
+                start,
+                duration,
+                now: self.now,
+                ignore: None,
+                present_duration: Some(duration),
+                ignored_rules: IgnoredRules { limit: true, ..IgnoredRules::default() },
+                is_grid_judged: false,
+            };
+            let id = &calendar.id;
+            if let Some(conflict) = race_violations(&ask).first().filter(|_| takes_time) {
+                let why = format!("{start} on calendar {id} cannot be had: {} ({})", conflict.code, conflict.rule);
+                return Err(invalid(&imported.origin, why));
+            }
+            let (before, after) = buffers(&ask);
+            let (type_number, since) = (appointment_type.number, calendar.since);
+            Ok(Place { calendar: id.clone(), since, type_number, before, after })
+        };
+        found.iter().map(place).collect()
     }
 }

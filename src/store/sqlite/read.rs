@@ -16,9 +16,8 @@ use crate::domain::claims::{Claim, Claims};
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, TypeId, TypeNumber};
 use crate::domain::state::claim_on;
 use crate::domain::time::{DAY, Instant, Minutes};
-use crate::store::record::{
-    ChangeRecord, ImageRecord, PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord, decode,
-};
+use crate::store::change_record::{ChangeRecord, ImageRecord};
+use crate::store::record::{PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord, decode};
 use crate::store::{
     CalendarRow, ListPage, ListQuery, Reader, RequestRecord, StoreError, UNDONE_CHANGES_MAX, ZoneLookup,
 };

@@ -15,7 +15,8 @@ use crate::domain::appointment_type::{AppointmentType, Stamps};
 use crate::domain::calendar::{Busy, Profile};
 use crate::domain::change::{Change, Event};
 use crate::domain::ids::{CalendarId, Revision};
-use crate::store::record::{ChangeRecord, PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord};
+use crate::store::change_record::ChangeRecord;
+use crate::store::record::{PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord};
 use crate::store::{Batch, CommitError, RequestRecord, StoreError};
 
 const INSERT_CHANGE: &str = "insert into changes (revision, time, record) values (?1, ?2, ?3)";

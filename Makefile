@@ -1,0 +1,4 @@
+# `make check` is what continuous integration runs.
+.PHONY: check
+check:
+	.ci/run

@@ -1,0 +1,204 @@
+//! The change log as it is stored: what happened to which appointment or calendar, and what came before.
+//!
+//! Nothing personal is in it. Every event names the revision that last touched its appointment and its calendars, so
+//! that the log is read back along these chains without an index.
+
+use std::sync::Arc;
+
+use prost::Message;
+
+use super::StoreError;
+use super::record::{damaged, ignored_bits};
+use crate::domain::appointment::Appointment;
+use crate::domain::change::{AppointmentEvent, Cause, Change, Event};
+use crate::domain::ids::{AppointmentId, CalendarId, Caller};
+use crate::domain::time::Instant;
+
+/// A committed change, as the log keeps it.
+#[derive(Clone, PartialEq, Message)]
+pub struct ChangeRecord {
+    /// Its number; not in the bytes, for it is the row's.
+    #[prost(uint64, tag = "1")]
+    pub revision: u64,
+    /// Seconds UTC; likewise.
+    #[prost(int64, tag = "2")]
+    pub time: i64,
+    /// A `Cause` by number.
+    #[prost(uint32, tag = "3")]
+    pub cause: u32,
+    /// Who sent it.
+    #[prost(string, tag = "4")]
+    pub caller: String,
+    /// One per touched appointment or calendar.
+    #[prost(message, repeated, tag = "5")]
+    pub events: Vec<EventRecord>,
+}
+
+/// What happened to one appointment or calendar.
+#[derive(Clone, PartialEq, Message)]
+pub struct EventRecord {
+    /// An `AppointmentEvent` by number, or 100 and more for calendars.
+    #[prost(uint32, tag = "1")]
+    pub kind: u32,
+    /// The appointment's id; empty for calendars.
+    #[prost(bytes = "vec", tag = "2")]
+    pub appointment: Vec<u8>,
+    /// The appointment's key.
+    #[prost(uint64, tag = "3")]
+    pub key: u64,
+    /// The revision that last touched this appointment before; 0 = none.
+    #[prost(uint64, tag = "4")]
+    pub previous: u64,
+    /// As it was; none when it is new.
+    #[prost(message, optional, tag = "5")]
+    pub before: Option<ImageRecord>,
+    /// As it is.
+    #[prost(message, optional, tag = "6")]
+    pub after: Option<ImageRecord>,
+    /// Every calendar touched, with the revision that last touched it before.
+    #[prost(message, repeated, tag = "7")]
+    pub calendars: Vec<TouchedRecord>,
+    /// The type or the source, of calendar events about one.
+    #[prost(string, tag = "8")]
+    pub detail: String,
+}
+
+/// A calendar that a change touched.
+#[derive(Clone, PartialEq, Message)]
+pub struct TouchedRecord {
+    /// Which.
+    #[prost(string, tag = "1")]
+    pub calendar: String,
+    /// The revision that last touched it before; 0 = none.
+    #[prost(uint64, tag = "2")]
+    pub previous: u64,
+}
+
+/// What of an appointment the log keeps: nothing personal.
+#[derive(Clone, PartialEq, Message)]
+pub struct ImageRecord {
+    /// Its calendars.
+    #[prost(string, repeated, tag = "1")]
+    pub calendars: Vec<String>,
+    /// Its type.
+    #[prost(string, tag = "2")]
+    pub type_id: String,
+    /// Seconds UTC.
+    #[prost(sint64, tag = "3")]
+    pub start: i64,
+    /// Minutes.
+    #[prost(uint32, tag = "4")]
+    pub duration: u32,
+    /// An `AppointmentState` by number.
+    #[prost(uint32, tag = "5")]
+    pub state: u32,
+    /// Seconds UTC.
+    #[prost(sint64, optional, tag = "6")]
+    pub expire_time: Option<i64>,
+    /// See `Appointment`.
+    #[prost(uint32, tag = "7")]
+    pub sequence: u32,
+    /// Bits.
+    #[prost(uint32, tag = "8")]
+    pub ignored_rules: u32,
+    /// The revision that made it so.
+    #[prost(uint64, tag = "9")]
+    pub revision: u64,
+}
+
+impl ImageRecord {
+    fn new(it: &Appointment) -> Self {
+        Self {
+            calendars: it.calendars().map(|calendar| calendar.as_str().to_owned()).collect(),
+            type_id: it.type_id.as_str().to_owned(),
+            start: it.start.seconds(),
+            duration: u32::from(it.duration.minutes()),
+            state: u32::from(it.state as u8),
+            expire_time: it.expire_time.map(Instant::seconds),
+            sequence: it.sequence,
+            ignored_rules: ignored_bits(it.ignored_rules),
+            revision: it.stamps.revision.0,
+        }
+    }
+}
+
+/// Kinds of calendar events, as numbers beside those of `AppointmentEvent`.
+pub mod calendar_event {
+    /// It came to be.
+    pub const CREATED: u32 = 100;
+    /// Settings, rules or overrides changed.
+    pub const PROFILE_CHANGED: u32 = 101;
+    /// It is gone.
+    pub const DELETED: u32 = 102;
+    /// A type came to be or changed.
+    pub const TYPE_PUT: u32 = 103;
+    /// A type is gone.
+    pub const TYPE_DELETED: u32 = 104;
+    /// A source said what is busy.
+    pub const BUSY_PUT: u32 = 105;
+}
+
+impl ChangeRecord {
+    /// The record of a change; `touch` answers the revision that last touched a calendar, and notes this one.
+    pub(super) fn new(change: &Change, mut touch: impl FnMut(&CalendarId) -> u64) -> Self {
+        let events = change.events.iter().map(|event| {
+            let calendars = event
+                .calendars()
+                .into_iter()
+                .map(|id| TouchedRecord { calendar: id.as_str().to_owned(), previous: touch(id) })
+                .collect();
+            EventRecord { calendars, ..EventRecord::of(event) }
+        });
+        Self {
+            revision: 0,
+            time: 0,
+            cause: u32::from(change.cause as u8),
+            caller: change.caller.0.to_string(),
+            events: events.collect(),
+        }
+    }
+
+    /// The command that caused it.
+    pub fn cause(&self) -> Result<Cause, StoreError> {
+        u8::try_from(self.cause).ok().and_then(Cause::from_number).ok_or_else(|| damaged("a change"))
+    }
+
+    /// Who sent it.
+    pub fn caller(&self) -> Caller {
+        Caller(Arc::from(self.caller.as_str()))
+    }
+}
+
+impl EventRecord {
+    fn of(event: &Event) -> Self {
+        use calendar_event as kind;
+        let of_calendar = |kind: u32, detail: &str| Self { kind, detail: detail.to_owned(), ..Self::default() };
+        match event {
+            Event::CalendarCreated { .. } => of_calendar(kind::CREATED, ""),
+            Event::ProfileChanged { .. } => of_calendar(kind::PROFILE_CHANGED, ""),
+            Event::CalendarDeleted { .. } => of_calendar(kind::DELETED, ""),
+            Event::TypePut { appointment_type, .. } => of_calendar(kind::TYPE_PUT, appointment_type.id.as_str()),
+            Event::TypeDeleted { type_id, .. } => of_calendar(kind::TYPE_DELETED, type_id.as_str()),
+            Event::BusyPut { source, .. } => of_calendar(kind::BUSY_PUT, source),
+            Event::Appointment { kind, before, after } => Self {
+                kind: u32::from(*kind as u8),
+                appointment: after.id.0.as_bytes().to_vec(),
+                key: after.key.0,
+                previous: before.as_ref().map_or(0, |it| it.stamps.revision.0),
+                before: before.as_deref().map(ImageRecord::new),
+                after: Some(ImageRecord::new(after)),
+                ..Self::default()
+            },
+        }
+    }
+
+    /// The appointment that it is about, if it is about one.
+    pub fn appointment_id(&self) -> Option<AppointmentId> {
+        uuid::Uuid::from_slice(&self.appointment).ok().map(AppointmentId)
+    }
+
+    /// What happened to the appointment, if it is about one.
+    pub fn appointment_event(&self) -> Option<AppointmentEvent> {
+        u8::try_from(self.kind).ok().and_then(AppointmentEvent::from_number)
+    }
+}

@@ -1,0 +1,175 @@
+//! The rules of the house that a machine can check: layers, headers, sizes, and that ARCHITECTURE.md names every file.
+
+use std::path::{Path, PathBuf};
+
+const FILE_LINES_MAX: usize = 500;
+const FUNCTION_LINES_MAX: usize = 70;
+
+/// Who may import whom: a file below the first path names none of the others.
+const LAYERS: [(&str, &[&str]); 6] = [
+    (
+        "src/domain",
+        &[
+            "clock",
+            "cli",
+            "config",
+            "engine",
+            "grpc",
+            "ids",
+            "proto",
+            "server",
+            "service",
+            "store",
+            "telemetry",
+            "zones",
+        ],
+    ),
+    (
+        "src/store",
+        &["clock", "cli", "config", "engine", "grpc", "ids", "proto", "server", "service", "telemetry", "zones"],
+    ),
+    ("src/engine", &["cli", "config", "grpc", "ids", "proto", "server", "service", "telemetry", "zones"]),
+    ("src/grpc", &["cli", "config", "server", "service", "store", "telemetry"]),
+    ("src/server", &["cli", "config", "domain", "engine", "proto", "service", "store"]),
+    ("src/zones.rs", &["cli", "config", "engine", "grpc", "proto", "server", "service", "store"]),
+];
+
+/// What the core never sees.
+const IMPURE: [&str; 8] = ["tokio", "tonic", "prost", "rusqlite", "std::fs", "std::net", "std::thread", "tracing"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every file of these folders with this ending, relative to the root.
+fn files(folders: &[&str], ending: &str) -> Vec<(PathBuf, String)> {
+    let mut waiting: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).filter(|it| it.exists()).collect();
+    let mut found = Vec::new();
+    while let Some(path) = waiting.pop() {
+        if path.is_dir() {
+            waiting.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|it| it == ending) {
+            let text = std::fs::read_to_string(&path).unwrap();
+            found.push((path.strip_prefix(root()).unwrap().to_owned(), text));
+        }
+    }
+    found.sort();
+    found
+}
+
+fn rust() -> Vec<(PathBuf, String)> {
+    files(&["src", "tests", "benches", "build.rs"], "rs")
+}
+
+/// Whether it names `tonic::Code`: a `Code::` that is not the end of a longer name.
+fn names_codes(text: &str) -> bool {
+    text.match_indices("Code::").any(|(at, _)| !text[..at].ends_with(|before: char| before.is_alphanumeric()))
+}
+
+fn complain(wrong: &[String]) {
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn each_layer_imports_only_what_stands_below_it() {
+    let mut wrong = Vec::new();
+    for (path, text) in files(&["src"], "rs") {
+        for (layer, forbidden) in LAYERS.iter().filter(|(layer, _)| path.starts_with(layer)) {
+            for name in *forbidden {
+                if text.contains(&format!("crate::{name}::")) || text.contains(&format!("use crate::{name};")) {
+                    wrong.push(format!("{}: {layer} must not know {name}", path.display()));
+                }
+            }
+        }
+        if path.starts_with("src/domain") {
+            for name in IMPURE.iter().filter(|name| text.contains(&format!("{name}::"))) {
+                wrong.push(format!("{}: the core must not know {name}", path.display()));
+            }
+        }
+        let may_name_codes = ["src/grpc/status.rs", "src/grpc/wire.rs"].iter().any(|it| path == Path::new(it));
+        if path.starts_with("src/grpc") && !may_name_codes && names_codes(&text) {
+            wrong.push(format!("{}: only status.rs decides codes", path.display()));
+        }
+    }
+    complain(&wrong);
+}
+
+#[test]
+fn every_file_says_first_what_it_is_for() {
+    let has_header = |text: &str| text.lines().next().is_some_and(|line| line.starts_with("//! "));
+    let wrong = rust().into_iter().filter(|(_, text)| !has_header(text));
+    complain(&wrong.map(|(path, _)| format!("{}: begins without //!", path.display())).collect::<Vec<_>>());
+}
+
+#[test]
+fn files_and_functions_are_short() {
+    let mut wrong = Vec::new();
+    for (path, text) in rust() {
+        let lines: Vec<&str> = text.lines().collect();
+        if lines.len() > FILE_LINES_MAX {
+            wrong.push(format!("{}: {} lines, at most {FILE_LINES_MAX}", path.display(), lines.len()));
+        }
+        for (first, length) in functions(&lines) {
+            if length > FUNCTION_LINES_MAX {
+                wrong.push(format!("{}:{}: a function of {length} lines", path.display(), first + 1));
+            }
+        }
+    }
+    complain(&wrong);
+}
+
+/// Where each function begins, and how many lines it has: to the line that closes it at its own indentation.
+fn functions(lines: &[&str]) -> Vec<(usize, usize)> {
+    let indentation = |line: &str| line.len() - line.trim_start().len();
+    let begins = |line: &str| {
+        let line = line.trim_start();
+        let words = ["pub ", "pub(super) ", "pub(crate) ", "const ", "async ", "unsafe "];
+        let bare = words.iter().fold(line, |line, word| line.strip_prefix(word).unwrap_or(line));
+        bare.starts_with("fn ")
+    };
+    let end = |first: usize| {
+        let closes = |line: &str| line.trim_start().starts_with('}') && indentation(line) == indentation(lines[first]);
+        lines[first..].iter().position(|line| closes(line)).unwrap_or(0)
+    };
+    let ends_at_once = |line: &str| line.trim_end().ends_with(';') || line.trim_end().ends_with('}');
+    let starts = (0..lines.len()).filter(|first| begins(lines[*first]) && !ends_at_once(lines[*first]));
+    starts.map(|first| (first, end(first) + 1)).collect()
+}
+
+#[test]
+fn the_architecture_names_every_file_and_no_other() {
+    let text = std::fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
+    let named: Vec<&str> = text.split('`').skip(1).step_by(2).collect();
+    let mut wrong = Vec::new();
+    let mut all = files(&["src", "tests", "benches"], "rs");
+    all.extend(files(&["proto"], "proto"));
+    all.extend(files(&["src"], "sql"));
+    for (path, _) in &all {
+        let path = path.display().to_string();
+        if !named.contains(&path.as_str()) {
+            wrong.push(format!("docs/ARCHITECTURE.md does not name {path}"));
+        }
+    }
+    let is_file = |name: &&&str| {
+        ["src/", "tests/", "proto/", "benches/"].iter().any(|it| name.starts_with(it)) && name.contains('.')
+    };
+    for name in named.iter().filter(is_file).filter(|name| !root().join(name).exists()) {
+        wrong.push(format!("docs/ARCHITECTURE.md names {name}, which is not there"));
+    }
+    complain(&wrong);
+}
+
+#[test]
+fn nothing_is_left_to_be_done_later_and_no_test_is_ignored_in_silence() {
+    let mut wrong = Vec::new();
+    let marks = ["TO".to_owned() + "DO", "FIX".to_owned() + "ME", "X".repeat(3)];
+    for (path, text) in rust() {
+        for mark in marks.iter().filter(|mark| text.contains(mark.as_str())) {
+            wrong.push(format!("{}: {mark}", path.display()));
+        }
+        if text.contains(&("#[".to_owned() + "ignore]")) {
+            wrong.push(format!("{}: a test is ignored without a reason", path.display()));
+        }
+    }
+    complain(&wrong);
+}

@@ -1,0 +1,193 @@
+//! The service in this process, on a free port, with a clock that is moved by hand; and few words to talk to it.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bookd::clock::ManualClock;
+use bookd::domain::time::Instant;
+use bookd::engine::{Settings, Stopped};
+use bookd::proto::v1 as pb;
+use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
+use bookd::proto::v1::booking_service_client::BookingServiceClient;
+use bookd::proto::v1::calendar_service_client::CalendarServiceClient;
+use bookd::proto::v1::list_service_client::ListServiceClient;
+use bookd::proto::v1::server_info_service_client::ServerInfoServiceClient;
+use bookd::proto::v1::slots_service_client::SlotsServiceClient;
+use bookd::server::{Lanes, Limits};
+use bookd::service::{Parts, Service, open_sqlite};
+use bookd::zones::Zones;
+use prost_types::Timestamp;
+use tempfile::TempDir;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+use tonic_types::StatusExt;
+
+/// Monday the 4th of January 2027, 08:00 UTC: the clock of every test stands here at first.
+pub const MONDAY: &str = "2027-01-04";
+
+pub fn instant(text: &str) -> Instant {
+    Instant::from_seconds(text.parse::<jiff::Timestamp>().unwrap().as_second())
+}
+
+pub fn timestamp(text: &str) -> Timestamp {
+    Timestamp { seconds: instant(text).seconds(), nanos: 0 }
+}
+
+pub fn minutes(minutes: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds: minutes * 60, nanos: 0 }
+}
+
+/// A service with everything that it needs, and clients for it.
+pub struct Bookd {
+    service: Service,
+    folder: TempDir,
+    pub clock: ManualClock,
+    pub channel: Channel,
+}
+
+pub async fn connect(address: SocketAddr) -> Channel {
+    Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+}
+
+impl Bookd {
+    pub async fn start() -> Self {
+        let clock = ManualClock::new(instant("2027-01-04T08:00:00Z"));
+        Self::start_in(tempfile::tempdir().unwrap(), clock).await
+    }
+
+    async fn start_in(folder: TempDir, clock: ManualClock) -> Self {
+        let zones = Arc::new(Zones::bundled());
+        let store = open_sqlite(&folder.path().join("bookd.db"), &zones).unwrap();
+        let parts = Parts {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            zones,
+            clock: Arc::new(clock.clone()),
+            lanes: Lanes::Threads(NonZeroUsize::MIN),
+            engine: Settings { is_clock_confirmed: true, ..Settings::default() },
+            limits: Limits::default(),
+        };
+        let service = Service::start(parts, Box::new(store)).await.unwrap();
+        let channel = connect(service.local_addr()).await;
+        Self { service, folder, clock, channel }
+    }
+
+    #[allow(dead_code, reason = "for tests that look at the file")]
+    pub fn file(&self) -> PathBuf {
+        self.folder.path().join("bookd.db")
+    }
+
+    /// Stops it and starts it again on the same file.
+    pub async fn restart(self) -> Self {
+        let Self { service, folder, clock, channel } = self;
+        drop(channel);
+        assert_eq!(service.stop(Duration::from_secs(5)).await.1, Stopped::Done);
+        Self::start_in(folder, clock).await
+    }
+
+    pub async fn stop(self) {
+        drop(self.channel);
+        assert_eq!(self.service.stop(Duration::from_secs(5)).await.1, Stopped::Done);
+    }
+
+    /// Moves the clock, and waits until the writer has seen it.
+    pub async fn set_clock(&self, now: &str) {
+        self.clock.set(instant(now));
+        self.service.engine().tick().await.unwrap();
+    }
+
+    pub fn calendars(&self) -> CalendarServiceClient<Channel> {
+        CalendarServiceClient::new(self.channel.clone())
+    }
+
+    pub fn availability(&self) -> AvailabilityServiceClient<Channel> {
+        AvailabilityServiceClient::new(self.channel.clone())
+    }
+
+    pub fn slots(&self) -> SlotsServiceClient<Channel> {
+        SlotsServiceClient::new(self.channel.clone())
+    }
+
+    pub fn booking(&self) -> BookingServiceClient<Channel> {
+        BookingServiceClient::new(self.channel.clone())
+    }
+
+    pub fn lists(&self) -> ListServiceClient<Channel> {
+        ListServiceClient::new(self.channel.clone())
+    }
+
+    pub fn info(&self) -> ServerInfoServiceClient<Channel> {
+        ServerInfoServiceClient::new(self.channel.clone())
+    }
+
+    /// Opens a calendar every day, `09:00` to `17:00` UTC unless said otherwise.
+    pub async fn open(&self, calendar: &str, start: &str, end: &str) {
+        let rule =
+            pb::AvailabilityRule { start_time: start.to_owned(), end_time: end.to_owned(), ..Default::default() };
+        let request =
+            pb::SetAvailabilityRequest { calendar_id: calendar.to_owned(), rules: vec![rule], ..Default::default() };
+        self.availability().set_availability(request).await.unwrap();
+    }
+
+    pub async fn put_type(&self, calendar: &str, appointment_type: pb::AppointmentType) {
+        let request = pb::PutAppointmentTypeRequest {
+            calendar_id: calendar.to_owned(),
+            appointment_type: Some(appointment_type),
+            ..Default::default()
+        };
+        self.calendars().put_appointment_type(request).await.unwrap();
+    }
+
+    pub async fn book(&self, request: pb::BookAppointmentRequest) -> Result<pb::Appointment, Status> {
+        let answer = self.booking().book_appointment(request).await?;
+        Ok(answer.into_inner().appointment.unwrap())
+    }
+
+    /// The starts offered on a date, in the calendar's local time.
+    pub async fn offered(&self, calendar: &str, date: &str) -> Result<Vec<String>, Status> {
+        let request = pb::ListSlotsRequest {
+            calendar_id: calendar.to_owned(),
+            date: date.to_owned(),
+            time_zone: "UTC".to_owned(),
+            ..Default::default()
+        };
+        let answer = self.slots().list_slots(request).await?.into_inner();
+        Ok(answer.slots.into_iter().map(|slot| slot.local_start[11..].to_owned()).collect())
+    }
+
+    pub async fn revision(&self) -> i64 {
+        self.info().get_server_info(pb::GetServerInfoRequest {}).await.unwrap().into_inner().revision
+    }
+}
+
+/// A booking on the Monday of the tests, at a UTC clock time.
+pub fn at(calendar: &str, clock: &str) -> pb::BookAppointmentRequest {
+    pb::BookAppointmentRequest {
+        calendar_id: calendar.to_owned(),
+        start_time: Some(timestamp(&format!("{MONDAY}T{clock}:00Z"))),
+        invitee: Some(pb::Invitee { name: "Grace Hopper".to_owned(), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+/// The reason of an error, and that it has the domain that every error has.
+pub fn reason(status: &Status) -> String {
+    let details = status.get_error_details();
+    let info = details.error_info().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
+    assert_eq!(info.domain, "bookd");
+    info.reason.clone()
+}
+
+/// The fields that a BadRequest names.
+pub fn invalid_fields(status: &Status) -> Vec<String> {
+    let details = status.get_error_details();
+    details.bad_request().unwrap().field_violations.iter().map(|it| it.field.clone()).collect()
+}
+
+/// The codes that a PreconditionFailure names.
+pub fn violations(status: &Status) -> Vec<String> {
+    let details = status.get_error_details();
+    details.precondition_failure().unwrap().violations.iter().map(|it| it.r#type.clone()).collect()
+}

@@ -1,0 +1,183 @@
+//! The binary itself: killed in the middle of load, started again, stopped in order, refused beside another.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use bookd::clock::{Clock, SystemClock};
+use bookd::proto::v1 as pb;
+use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
+use bookd::proto::v1::booking_service_client::BookingServiceClient;
+use bookd::proto::v1::list_service_client::ListServiceClient;
+use prost_types::Timestamp;
+use tokio::sync::mpsc;
+use tonic::transport::Channel;
+
+use crate::harness::connect;
+
+/// A process of the binary; killed when it is dropped, so that no test leaves one behind.
+struct Process {
+    child: Child,
+    address: SocketAddr,
+}
+
+fn command(file: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bookd"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--confirm-clock", "--log", "warn", "--store"]);
+    command.arg(format!("sqlite:{}", file.display())).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+impl Process {
+    fn start(file: &Path) -> Self {
+        let mut child = command(file).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let address = line.split(" on ").nth(1).and_then(|rest| rest.split(',').next());
+        let address = address.unwrap_or_else(|| panic!("no address in {line:?}")).parse().unwrap();
+        Self { child, address }
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn terminate(mut self) -> ExitStatus {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already, as most tests want it to.
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+async fn open(channel: &Channel) {
+    let rule =
+        pb::AvailabilityRule { start_time: "00:00".to_owned(), end_time: "24:00".to_owned(), ..Default::default() };
+    let request = pb::SetAvailabilityRequest { calendar_id: "ada".to_owned(), rules: vec![rule], ..Default::default() };
+    AvailabilityServiceClient::new(channel.clone()).set_availability(request).await.unwrap();
+}
+
+/// The booking of the n-th free hour from tomorrow on.
+fn nth(n: i64) -> pb::BookAppointmentRequest {
+    let tomorrow = (SystemClock.now().seconds() / 86_400 + 1) * 86_400;
+    pb::BookAppointmentRequest {
+        calendar_id: "ada".to_owned(),
+        start_time: Some(Timestamp { seconds: tomorrow + n * 3_600, nanos: 0 }),
+        invitee: Some(pb::Invitee { name: "Grace".to_owned(), ..Default::default() }),
+        request_id: format!("request-{n}"),
+        ..Default::default()
+    }
+}
+
+/// Books hour after hour from `first` on with 16 in flight until the process dies; tells `reached` of each answer.
+async fn load(channel: Channel, first: i64, reached: mpsc::Sender<(i64, pb::BookAppointmentResponse)>) {
+    let mut clients = tokio::task::JoinSet::new();
+    for lane in 0..16 {
+        let mut booking = BookingServiceClient::new(channel.clone());
+        let reached = reached.clone();
+        clients.spawn(async move {
+            for n in (first + lane..first + 1_000).step_by(16) {
+                match booking.book_appointment(nth(n)).await {
+                    Ok(answer) => drop(reached.send((n, answer.into_inner())).await),
+                    Err(_) => return,
+                }
+            }
+        });
+    }
+    while clients.join_next().await.is_some() {}
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_six_kills_and_its_request_ids_answer_as_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bookd.db");
+    let mut acknowledged: BTreeMap<i64, pb::BookAppointmentResponse> = BTreeMap::new();
+    for round in 0..6_i64 {
+        let process = Process::start(&file);
+        let channel = connect(process.address).await;
+        if round == 0 {
+            open(&channel).await;
+        }
+        let (sender, mut answers) = mpsc::channel(64);
+        let loading = tokio::spawn(load(channel, round * 1_000, sender));
+        for _ in 0..60 + round * 37 {
+            let (n, answer) = answers.recv().await.unwrap();
+            acknowledged.insert(n, answer);
+        }
+        process.kill();
+        while let Some((n, answer)) = answers.recv().await {
+            acknowledged.insert(n, answer);
+        }
+        loading.await.unwrap();
+    }
+    assert!(acknowledged.len() >= 6 * 60);
+    let process = Process::start(&file);
+    let channel = connect(process.address).await;
+    let mut booking = BookingServiceClient::new(channel.clone());
+    for (n, answer) in &acknowledged {
+        let again = booking.book_appointment(nth(*n)).await.unwrap().into_inner();
+        assert_eq!((&again.appointment, again.revision), (&answer.appointment, answer.revision), "request-{n}");
+    }
+    let starts = listed(&channel).await;
+    assert!(starts.windows(2).all(|pair| pair[1] - pair[0] >= 3_600), "no two at one time");
+    assert!(starts.len() >= acknowledged.len());
+    drop(channel);
+    assert!(process.terminate().success());
+}
+
+/// The starts of all upcoming appointments, in order.
+async fn listed(channel: &Channel) -> Vec<i64> {
+    let mut lists = ListServiceClient::new(channel.clone());
+    let mut starts = Vec::new();
+    let mut request =
+        pb::ListAppointmentsRequest { calendar_id: "ada".to_owned(), page_size: 97, ..Default::default() };
+    loop {
+        let page = lists.list_appointments(request.clone()).await.unwrap().into_inner();
+        starts.extend(page.appointments.iter().map(|it| it.start_time.unwrap().seconds));
+        if page.next_page_token.is_empty() {
+            return starts;
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_same_file_is_refused_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bookd.db");
+    let first = Process::start(&file);
+    let mut second = command(&file).spawn().unwrap();
+    let mut said = String::new();
+    second.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(second.wait().unwrap().code(), Some(1));
+    assert!(said.contains("in use by another bookd") && said.contains("bookd.db.lock"), "{said}");
+    assert!(first.terminate().success());
+}
+
+#[tokio::test]
+async fn what_is_not_a_bookd_database_is_refused_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("letter.db");
+    for (content, why) in [
+        (b"Dear Ada, this is a letter and no database. ".repeat(8), "it is not an SQLite database"),
+        (b"short".to_vec(), "it is not an SQLite database"),
+        ([&b"SQLite format 3\0"[..], &[7; 200]].concat(), "its application_id is another program's"),
+    ] {
+        std::fs::write(&file, &content).unwrap();
+        let output = command(&file).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(said.contains(why), "{said}");
+        assert_eq!(std::fs::read(&file).unwrap(), content);
+    }
+}
