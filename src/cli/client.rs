@@ -1,0 +1,136 @@
+//! Calls any method of the contract with JSON in and JSON out, by the descriptors that are in the binary.
+
+use bytes::{Buf, BufMut, Bytes};
+use http::uri::PathAndQuery;
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, SerializeOptions};
+use serde_json::Value;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+use crate::proto::FILE_DESCRIPTOR_SET;
+
+/// Why a call came to nothing.
+#[derive(Debug)]
+pub enum CallError {
+    /// The words do not fit: nothing was sent.
+    Usage(String),
+    /// Nobody answers there.
+    Unreachable(String),
+    /// The server said no.
+    Refused(Box<Status>),
+}
+
+impl CallError {
+    /// The process's exit code: 2 usage, 3 invalid, 4 not found, 5 conflict, 6 not allowed now, 7 try again, 1 others.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Unreachable(_) => 7,
+            Self::Refused(status) => match status.code() {
+                Code::InvalidArgument | Code::OutOfRange => 3,
+                Code::NotFound => 4,
+                Code::Aborted | Code::AlreadyExists => 5,
+                Code::FailedPrecondition | Code::PermissionDenied | Code::Unauthenticated => 6,
+                Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Unknown => 7,
+                _ => 1,
+            },
+        }
+    }
+}
+
+/// A server to talk to.
+pub struct Client {
+    channel: Channel,
+    pool: DescriptorPool,
+}
+
+impl Client {
+    /// Connects; `server` is `host:port`.
+    pub async fn connect(server: &str) -> Result<Self, CallError> {
+        let endpoint = Endpoint::from_shared(format!("http://{server}"));
+        let endpoint = endpoint.map_err(|_| CallError::Usage(format!("--server {server}: write HOST:PORT")))?;
+        let unreachable = |_| {
+            CallError::Unreachable(format!(
+                "nobody answers at {server}; start one with `bookd serve`, or name it with --server"
+            ))
+        };
+        let channel = endpoint.connect().await.map_err(unreachable)?;
+        let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("the descriptors were made by this build");
+        Ok(Self { channel, pool })
+    }
+
+    fn method(&self, name: &str) -> Result<MethodDescriptor, CallError> {
+        let simple = name.rsplit('/').next().unwrap_or(name);
+        let mut methods: Vec<MethodDescriptor> =
+            self.pool.services().flat_map(|it| it.methods().collect::<Vec<_>>()).collect();
+        methods.sort_by(|a, b| a.name().cmp(b.name()));
+        let found = methods.iter().find(|it| it.name().eq_ignore_ascii_case(simple)).cloned();
+        found.ok_or_else(|| {
+            let names: Vec<&str> = methods.iter().map(|it| it.name()).collect();
+            CallError::Usage(format!("there is no method {simple}; there are {}", names.join(", ")))
+        })
+    }
+
+    /// Calls a method by its name. Field names are those of the proto files.
+    pub async fn call(&self, name: &str, request: Value) -> Result<Value, CallError> {
+        let method = self.method(name)?;
+        if method.is_server_streaming() {
+            return Err(CallError::Usage(format!("{} is a stream; use grpcurl or buf curl", method.name())));
+        }
+        let input = method.input();
+        let message = DynamicMessage::deserialize(input.clone(), request)
+            .map_err(|error| CallError::Usage(format!("{}: {error}", input.name())))?;
+        let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+        let path = PathAndQuery::try_from(path).expect("names of services are paths");
+        let mut grpc = tonic::client::Grpc::new(self.channel.clone());
+        let not_ready = |error| CallError::Unreachable(format!("the connection broke: {error}"));
+        grpc.ready().await.map_err(not_ready)?;
+        let answer = grpc.unary(Request::new(Bytes::from(message.encode_to_vec())), path, Raw).await;
+        let answer = answer.map_err(|status| CallError::Refused(Box::new(status)))?.into_inner();
+        let unreadable = || CallError::Unreachable("the answer cannot be read; is that a bookd?".to_owned());
+        let answer = DynamicMessage::decode(method.output(), answer).map_err(|_| unreadable())?;
+        let options = SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false);
+        answer.serialize_with_options(serde_json::value::Serializer, &options).map_err(|_| unreadable())
+    }
+}
+
+/// Bytes as they are.
+#[derive(Clone, Copy, Default)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        let length = buffer.remaining();
+        Ok(Some(buffer.copy_to_bytes(length)))
+    }
+}

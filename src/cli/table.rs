@@ -1,0 +1,160 @@
+//! Answers for people: tables, and a line where there is nothing to tabulate.
+
+use comfy_table::{Table, presets};
+use serde_json::Value;
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
+
+fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(columns.iter().map(|name| name.to_uppercase()));
+    table.add_rows(rows);
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n")
+}
+
+fn items<'a>(answer: &'a Value, field: &str) -> &'a [Value] {
+    answer[field].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn state(appointment: &Value) -> String {
+    text(&appointment["state"]).trim_start_matches("APPOINTMENT_STATE_").to_lowercase()
+}
+
+fn appointments(found: &[Value]) -> String {
+    let row = |it: &Value| {
+        let local = text(&it["local_start"]).replace('T', " ");
+        let calendars = text(&it["calendar_ids"]);
+        let who = text(&it["invitee"]["name"]);
+        vec![
+            local,
+            calendars,
+            text(&it["appointment_type_id"]),
+            state(it),
+            who,
+            text(&it["confirmation_code"]),
+            text(&it["appointment_id"]),
+        ]
+    };
+    table(&["start", "calendar", "type", "state", "invitee", "code", "id"], found.iter().map(row))
+}
+
+fn slots(answer: &Value) -> String {
+    let clock = |slot: &Value, local: &str, instant: &str| {
+        let local = text(&slot[local]);
+        if local.is_empty() { text(&slot[instant]) } else { local.replace('T', " ") }
+    };
+    let row = |it: &Value| {
+        vec![clock(it, "local_start", "start_time"), clock(it, "local_end", "end_time"), text(&it["seats_remaining"])]
+    };
+    table(&["start", "end", "seats"], items(answer, "slots").iter().map(row))
+}
+
+fn hours(availability: &Value) -> String {
+    let days = |rule: &Value| {
+        let days = text(&rule["days_of_week"]).replace("DAY_OF_WEEK_", "").to_lowercase();
+        if days.is_empty() { "daily".to_owned() } else { days }
+    };
+    let rules = items(availability, "rules").iter().map(|rule| {
+        let dates = format!("{} {}", text(&rule["from_date"]), text(&rule["to_date"])).trim().to_owned();
+        vec![days(rule), text(&rule["start_time"]), text(&rule["end_time"]), dates]
+    });
+    let overrides = items(availability, "overrides").iter().map(|it| {
+        let windows =
+            items(it, "windows").iter().map(|it| format!("{}-{}", text(&it["start_time"]), text(&it["end_time"])));
+        let windows: Vec<String> = windows.collect();
+        let windows = if windows.is_empty() { "closed".to_owned() } else { windows.join(", ") };
+        vec![text(&it["date"]), windows, String::new(), text(&it["note"])]
+    });
+    let head = format!("{} in {}", text(&availability["calendar_id"]), text(&availability["time_zone"]));
+    format!("{head}\n{}", table(&["days", "from", "to", "dates"], rules.chain(overrides)))
+}
+
+fn explained(answer: &Value) -> String {
+    let slot = text(&answer["slot"]["start_time"]);
+    if answer["bookable"] == Value::Bool(true) {
+        return format!("{slot} can be booked");
+    }
+    let row = |it: &Value| {
+        let code = text(&it["code"]).trim_start_matches("VIOLATION_CODE_").to_owned();
+        vec![code, text(&it["calendar_id"]), text(&it["message"])]
+    };
+    let rows = table(&["why", "calendar", "rule"], items(answer, "violations").iter().map(row));
+    let near = |name: &str, label: &str| match &answer[name]["start_time"] {
+        Value::String(start) => format!("\n{label} {start}"),
+        _ => String::new(),
+    };
+    format!(
+        "{slot} cannot be booked\n{rows}{}{}",
+        near("previous_slot", "free before:"),
+        near("next_slot", "free after:")
+    )
+}
+
+fn changes(answer: &Value) -> String {
+    let rows = items(answer, "changes").iter().flat_map(|change| {
+        items(change, "events").iter().map(|event| {
+            let kind = text(&event["kind"]).trim_start_matches("CHANGE_KIND_").to_lowercase();
+            let subject = text(&event["appointment_id"]);
+            let start = text(&event["after"]["start_time"]);
+            vec![
+                text(&change["revision"]),
+                text(&change["commit_time"]),
+                text(&change["command"]),
+                kind,
+                start,
+                subject,
+            ]
+        })
+    });
+    table(&["revision", "time", "command", "what", "start", "appointment"], rows)
+}
+
+/// An answer as people read it.
+pub(super) fn show(answer: &Value) -> String {
+    let has = |field: &str| !answer[field].is_null();
+    if has("slots") {
+        return slots(answer);
+    }
+    if has("appointments") {
+        return appointments(items(answer, "appointments"));
+    }
+    if has("appointment") {
+        return appointments(std::slice::from_ref(&answer["appointment"]));
+    }
+    if has("availability") {
+        let outside = items(answer, "appointments_outside");
+        let warning = match outside.len() {
+            0 => String::new(),
+            count => format!("\n{count} upcoming appointments lie outside these hours:\n{}", appointments(outside)),
+        };
+        return format!("{}{warning}", hours(&answer["availability"]));
+    }
+    if has("changes") {
+        return changes(answer);
+    }
+    if has("calendars") {
+        let row = |it: &Value| vec![text(&it["calendar_id"]), text(&it["time_zone"]), text(&it["display_name"])];
+        return table(&["calendar", "zone", "name"], items(answer, "calendars").iter().map(row));
+    }
+    if has("slot") {
+        return explained(answer);
+    }
+    if has("time_zone_release") {
+        let row = |name: &str| vec![name.replace('_', " "), text(&answer[name])];
+        let names = ["version", "time_zone_release", "time_zone_source", "revision", "time", "features"];
+        return table(&["what", "value"], names.into_iter().map(row));
+    }
+    if answer.as_object().is_some_and(|it| it.keys().all(|name| name == "revision")) {
+        return "none".to_owned();
+    }
+    format!("{answer:#}")
+}
