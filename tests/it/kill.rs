@@ -18,9 +18,9 @@ use tonic::transport::Channel;
 use crate::harness::connect;
 
 /// A process of the binary; killed when it is dropped, so that no test leaves one behind.
-struct Process {
+pub struct Process {
     child: Child,
-    address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 fn command(file: &Path) -> Command {
@@ -31,7 +31,7 @@ fn command(file: &Path) -> Command {
 }
 
 impl Process {
-    fn start(file: &Path) -> Self {
+    pub fn start(file: &Path) -> Self {
         let mut child = command(file).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
@@ -45,7 +45,7 @@ impl Process {
         self.child.wait().unwrap();
     }
 
-    fn terminate(mut self) -> ExitStatus {
+    pub fn terminate(mut self) -> ExitStatus {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         self.child.wait().unwrap()

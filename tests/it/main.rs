@@ -11,6 +11,9 @@
 mod harness;
 mod http2;
 mod kill;
+mod listing;
 mod race;
+mod readme;
+mod reasons;
 mod server;
 mod wire;
