@@ -34,11 +34,14 @@ async fn pages_show_one_moment_whatever_is_moved_cancelled_and_booked_between_th
         };
         let expected = page(&bookd, &pb::ListAppointmentsRequest { page_size: 100, ..request.clone() }).await;
         let mut seen = Vec::new();
-        for round in 0..3 {
+        for round in 0.. {
             let answer = page(&bookd, &request).await;
             assert_eq!(answer.revision, expected.revision);
             seen.extend(answer.appointments);
             request.page_token = answer.next_page_token;
+            if request.page_token.is_empty() {
+                break;
+            }
             // What was seen moves behind what was not, and what was not yet seen is called off.
             let moved = pb::RescheduleAppointmentRequest {
                 appointment_id: seen[round].appointment_id.clone(),
@@ -55,7 +58,6 @@ async fn pages_show_one_moment_whatever_is_moved_cancelled_and_booked_between_th
             let cancel = pb::CancelAppointmentRequest { appointment_id: unseen.clone(), ..Default::default() };
             bookd.booking().cancel_appointment(cancel).await.unwrap();
         }
-        assert!(request.page_token.is_empty());
         let key = |it: &pb::Appointment| (it.appointment_id.clone(), it.start_time, it.state);
         assert!(seen.iter().map(key).eq(expected.appointments.iter().map(key)), "{order_by}");
         // A new list shows what has become of it.
