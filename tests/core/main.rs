@@ -12,6 +12,7 @@
 mod cases;
 mod checker;
 mod claims;
+mod decide;
 mod search;
 mod tidy;
 mod world;

@@ -30,7 +30,8 @@ struct Offer<'a> {
 /// What is asked of each calendar: a time, and what stays allowed or does not count in a move.
 struct Wanted {
     start: Instant,
-    duration: Minutes,
+    /// None = each calendar's default.
+    duration: Option<Minutes>,
     ignore: Option<AppointmentKey>,
     present_duration: Option<Minutes>,
     ignored_rules: IgnoredRules,
@@ -47,7 +48,7 @@ impl<'a> At<'a> {
         if let Some(hold) = booking.hold {
             return self.book_hold(hold, booking);
         }
-        let (mut appointment, candidates) = self.claim(booking, &Wanted::of_booking)?;
+        let (mut appointment, candidates) = self.claim(booking)?;
         let types = self.types_of(&appointment);
         appointment.state = if types.iter().any(|it| it.requires_approval) {
             AppointmentState::Pending
@@ -62,7 +63,7 @@ impl<'a> At<'a> {
     }
 
     pub(super) fn hold(self, booking: &Booking, ttl: Seconds) -> Result<Decision, Refusal> {
-        let (mut appointment, candidates) = self.claim(booking, &Wanted::of_booking)?;
+        let (mut appointment, candidates) = self.claim(booking)?;
         appointment.state = AppointmentState::Held;
         appointment.expire_time = Some(self.now.plus(ttl.seconds()));
         Ok(self.claimed(Cause::HoldAppointment, AppointmentEvent::Held, appointment, candidates))
@@ -101,11 +102,7 @@ impl<'a> At<'a> {
     }
 
     /// A new appointment on the time that is asked for; its state is the caller's to say.
-    fn claim(
-        self,
-        booking: &Booking,
-        wanted: &dyn Fn(&Booking, Instant, Minutes) -> Wanted,
-    ) -> Result<(Appointment, Vec<Candidate>), Refusal> {
+    fn claim(self, booking: &Booking) -> Result<(Appointment, Vec<Candidate>), Refusal> {
         let type_id = booking.type_id.clone().unwrap_or_else(TypeId::default_type);
         let offers = self.offers(&booking.calendars, &type_id)?;
         if let Some(id) = booking.id.brought()
@@ -116,11 +113,12 @@ impl<'a> At<'a> {
         let first = offers.first().ok_or_else(|| invalid("calendar_id", "name at least one calendar"))?;
         let start = booking.start.as_ref().ok_or_else(|| invalid("start_time", "is required without hold_id"))?;
         let start = resolve(start, first.calendar.zone())?;
-        let duration = duration(booking.duration, booking.assignment, &offers)?;
-        let wanted = wanted(booking, start, duration);
+        expect_one_duration(booking, &offers)?;
+        let wanted = Wanted::of_booking(booking, start);
         let taken = self.take(offers, booking.assignment, &wanted)?;
         let places = taken.offers.iter().map(|offer| self.place(offer, &wanted)).collect();
-        let zone = taken.offers.first().map_or(first_zone(self, &booking.calendars)?, |offer| offer.calendar.zone());
+        let chosen = taken.offers.first().expect("what is taken is taken by a calendar");
+        let (zone, duration) = (chosen.calendar.zone(), wanted.duration_on(chosen));
         let appointment = Appointment {
             id: booking.id.id(),
             key: self.state.next_key,
@@ -163,7 +161,7 @@ impl<'a> At<'a> {
         }
         let wanted = Wanted {
             start,
-            duration,
+            duration: Some(duration),
             ignore: Some(before.key),
             present_duration: Some(before.duration),
             ignored_rules: to.ignored_rules,
@@ -269,7 +267,7 @@ impl<'a> At<'a> {
             calendar: offer.calendar,
             appointment_type: offer.appointment_type,
             start: wanted.start,
-            duration: wanted.duration,
+            duration: wanted.duration_on(offer),
             now: self.now,
             ignore: wanted.ignore,
             present_duration: wanted.present_duration,
@@ -295,12 +293,13 @@ impl<'a> At<'a> {
         let is_race_lost = is_any && answers.iter().any(is_race);
         let violations =
             answers.into_iter().filter(|violations| !is_race_lost || is_race(violations)).flatten().collect();
-        let slot = Interval::new(wanted.start, wanted.start.plus(wanted.duration.seconds()));
+        let first = offers.first().expect("a refusal is some calendar's");
+        let slot = Interval::new(wanted.start, wanted.start.plus(wanted.duration_on(first).seconds()));
         let (nearest_before, nearest_after) = match offers {
             [only] => nearest(&Search {
                 calendar: only.calendar,
                 appointment_type: only.appointment_type,
-                duration: wanted.duration,
+                duration: wanted.duration_on(only),
                 range: slot,
                 now: self.now,
                 ignore: wanted.ignore,
@@ -314,27 +313,25 @@ impl<'a> At<'a> {
 }
 
 impl Wanted {
-    fn of_booking(booking: &Booking, start: Instant, duration: Minutes) -> Self {
+    fn of_booking(booking: &Booking, start: Instant) -> Self {
         let ignored_rules = booking.ignored_rules;
-        Self { start, duration, ignore: None, present_duration: None, ignored_rules }
+        Self { start, duration: booking.duration, ignore: None, present_duration: None, ignored_rules }
+    }
+
+    fn duration_on(&self, offer: &Offer<'_>) -> Minutes {
+        self.duration.unwrap_or(offer.appointment_type.duration)
     }
 }
 
-fn first_zone<'a>(at: At<'a>, calendars: &[CalendarId]) -> Result<&'a Zone, Refusal> {
-    let id = calendars.first().ok_or_else(|| invalid("calendar_id", "name at least one calendar"))?;
-    Ok(at.calendar(id)?.zone())
-}
-
-/// What was asked for, else each calendar's default, which must agree when all of them take part.
-fn duration(asked: Option<Minutes>, assignment: Assignment, offers: &[Offer<'_>]) -> Result<Minutes, Refusal> {
-    let mut defaults = offers.iter().map(|offer| offer.appointment_type.duration);
-    let default = defaults.next().ok_or_else(|| invalid("calendar_id", "name at least one calendar"))?;
-    let _ = assignment;
-    match asked {
-        Some(duration) => Ok(duration),
-        None if defaults.all(|other| other == default) => Ok(default),
-        None => Err(invalid("duration", "is required, because the default durations of these calendars differ")),
+/// Under ALL the calendars take part for one duration: where none is asked for, their defaults must agree.
+fn expect_one_duration(booking: &Booking, offers: &[Offer<'_>]) -> Result<(), Refusal> {
+    let is_each_its_own = booking.duration.is_some() || booking.assignment == Assignment::Any;
+    let durations = offers.iter().map(|offer| offer.appointment_type.duration);
+    let is_one = durations.clone().zip(durations.skip(1)).all(|(one, next)| one == next);
+    if is_each_its_own || is_one {
+        return Ok(());
     }
+    Err(invalid("duration", "is required, because the default durations of these calendars differ"))
 }
 
 /// The instant that a start means. A local time must exist exactly once, and be a whole minute of UTC.
