@@ -152,10 +152,7 @@ async fn measure(folder: &Path) {
     }
     open_calendars(&channels[0]).await;
     println!("fsync {:.0}/s, load {}", fsync_rate(folder), load());
-    println!(
-        "{:>9} {:>12} {:>12} {:>7} {:>12} {:>7} {:>12} {:>7}",
-        "in flight", "echo/s", "booked/s", "ratio", "slots/s", "ratio", "refused/s", "ratio"
-    );
+    tell_header();
     let mut first = (SystemClock.now().seconds() / 86_400 + 1) * 86_400;
     for in_flight in [1, 16, 64] {
         let channels_of = |all: &Vec<Channel>| all.clone();
@@ -191,7 +188,7 @@ async fn measure(folder: &Path) {
         })
         .await;
         println!(
-            "{in_flight:>9} {echoed:>12.0} {booked:>12.0} {:>7.2} {listed:>12.0} {:>7.2} {refused:>12.0} {:>7.2}",
+            "{in_flight:>12} {echoed:>12.0} {booked:>12.0} {:>12.2} {listed:>12.0} {:>12.2} {refused:>12.0} {:>12.2}",
             booked / echoed,
             listed / echoed,
             refused / echoed
@@ -199,12 +196,21 @@ async fn measure(folder: &Path) {
         // The next round books later dates: what is taken stays taken.
         first += 60 * 86_400;
     }
-    let info =
-        ServerInfoServiceClient::new(channels[0].clone()).get_server_info(pb::GetServerInfoRequest {}).await.unwrap();
-    println!("{} changes committed, load {}", info.into_inner().revision, load());
+    tell_end(&channels[0]).await;
     drop((channels, echoes));
     echo.shutdown(Duration::from_secs(1)).await;
     service.stop(Duration::from_secs(1)).await;
+}
+
+async fn tell_end(channel: &Channel) {
+    let info =
+        ServerInfoServiceClient::new(channel.clone()).get_server_info(pb::GetServerInfoRequest {}).await.unwrap();
+    println!("{} changes committed, load {}", info.into_inner().revision, load());
+}
+
+fn tell_header() {
+    let columns = ["in flight", "echo/s", "booked/s", "ratio", "slots/s", "ratio", "refused/s", "ratio"];
+    println!("{}", columns.map(|it| format!("{it:>12}")).join(" "));
 }
 
 fn main() {

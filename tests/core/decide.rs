@@ -123,7 +123,7 @@ fn command(step: &Step, number: u128, base: Instant) -> Command {
     let calendars: [&[&str]; 3] = [&["ada"], &["bob"], &["ada", "bob"]];
     let calendars = calendars[step.which % 3];
     let type_id = ["visit", "class", "request"][step.which / 3];
-    let assignment = if step.pick % 2 == 0 { Assignment::All } else { Assignment::Any };
+    let assignment = if step.pick.is_multiple_of(2) { Assignment::All } else { Assignment::Any };
     let appointment = AppointmentId(uuid::Uuid::from_u128(step.pick + 1));
     let booking = || booking(number, calendars, assignment, type_id, start);
     match step.kind {
