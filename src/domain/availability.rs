@@ -137,3 +137,151 @@ pub struct Availability {
     /// At most `OVERRIDES_MAX`.
     pub overrides: BTreeMap<LocalDate, Override>,
 }
+
+impl Availability {
+    /// The windows of `date`, which weekly `rules` of a type, if it has any, give instead of the calendar's.
+    pub fn windows(&self, type_rules: &[Rule], date: LocalDate) -> Vec<Window> {
+        self.days(type_rules).windows(date).to_vec()
+    }
+
+    /// The windows of date after date.
+    pub fn days<'a>(&'a self, type_rules: &'a [Rule]) -> Days<'a> {
+        let rules = if type_rules.is_empty() { &self.rules } else { type_rules };
+        let mut rules: Vec<&Rule> = rules.iter().collect();
+        rules.sort_by_key(|rule| rule.window);
+        Days { rules, week: Week::default(), overrides: &self.overrides, upcoming: None, scratch: Vec::new() }
+    }
+}
+
+/// The windows of each date, fast for those who ask for one date after the other.
+pub struct Days<'a> {
+    /// By window, so that windows are merged without being sorted again.
+    rules: Vec<&'a Rule>,
+    week: Week,
+    overrides: &'a BTreeMap<LocalDate, Override>,
+    upcoming: Option<Upcoming<'a>>,
+    scratch: Vec<Window>,
+}
+
+/// Where in the overrides the last question stood.
+struct Upcoming<'a> {
+    asked: LocalDate,
+    next: Option<(LocalDate, &'a Override)>,
+    rest: std::collections::btree_map::Range<'a, LocalDate, Override>,
+}
+
+/// What the rules give each weekday, for as long as the same rules apply.
+struct Week {
+    first_date: LocalDate,
+    last_date: LocalDate,
+    windows: Vec<Window>,
+    /// Which of `windows` are a weekday's; none until it was asked for.
+    of_weekday: [Option<(u32, u32)>; 7],
+}
+
+impl Default for Week {
+    fn default() -> Self {
+        let (first_date, last_date) = (LocalDate::from_days(1), LocalDate::from_days(0));
+        Self { first_date, last_date, windows: Vec::new(), of_weekday: [None; 7] }
+    }
+}
+
+impl<'a> Days<'a> {
+    /// The windows of `date`, sorted; those that overlap or touch are one.
+    pub fn windows(&mut self, date: LocalDate) -> &[Window] {
+        if let Some(of_date) = self.override_of(date) {
+            self.scratch.clear();
+            self.scratch.extend_from_slice(&of_date.windows);
+            self.scratch.sort_unstable();
+            merge(&mut self.scratch, 0);
+            return &self.scratch;
+        }
+        if date < self.week.first_date || self.week.last_date < date {
+            self.week.restart(&self.rules, date);
+        }
+        self.week.windows(&self.rules, date)
+    }
+
+    /// Whether `date` has an override, which also cuts off what the night before spills over.
+    pub fn is_overridden(&mut self, date: LocalDate) -> bool {
+        self.override_of(date).is_some()
+    }
+
+    fn override_of(&mut self, date: LocalDate) -> Option<&'a Override> {
+        if self.overrides.is_empty() {
+            return None;
+        }
+        let overrides = self.overrides;
+        if self.upcoming.as_ref().is_none_or(|upcoming| date < upcoming.asked) {
+            let mut rest = overrides.range(date..);
+            let next = rest.next().map(|(date, of_date)| (*date, of_date));
+            self.upcoming = Some(Upcoming { asked: date, next, rest });
+        }
+        let upcoming = self.upcoming.as_mut()?;
+        upcoming.asked = date;
+        while upcoming.next.is_some_and(|(next, _)| next < date) {
+            upcoming.next = upcoming.rest.next().map(|(date, of_date)| (*date, of_date));
+        }
+        upcoming.next.filter(|(next, _)| *next == date).map(|(_, of_date)| of_date)
+    }
+}
+
+impl Week {
+    /// Makes ready for the dates around `date` on which the same rules apply.
+    fn restart(&mut self, rules: &[&Rule], date: LocalDate) {
+        (self.first_date, self.last_date) = (LocalDate::from_days(i32::MIN), LocalDate::from_days(i32::MAX));
+        for rule in rules {
+            // On the first date of a rule its application begins, on the day after its last date it ends.
+            let ends_before = rule.last_date.map(|last| last.plus(1));
+            for change in [rule.first_date, ends_before].into_iter().flatten() {
+                if change <= date {
+                    self.first_date = self.first_date.max(change);
+                } else {
+                    self.last_date = self.last_date.min(change.plus(-1));
+                }
+            }
+        }
+        self.windows.clear();
+        self.of_weekday = [None; 7];
+    }
+
+    fn windows(&mut self, rules: &[&Rule], date: LocalDate) -> &[Window] {
+        let weekday = usize::from(date.weekday());
+        let (start, end) = match self.of_weekday[weekday] {
+            Some(known) => known,
+            None => {
+                let start = self.windows.len();
+                let applying = rules.iter().filter(|rule| rule.applies_on(date));
+                self.windows.extend(applying.map(|rule| rule.window));
+                merge(&mut self.windows, start);
+                let bounds = (start as u32, self.windows.len() as u32);
+                *self.of_weekday[weekday].insert(bounds)
+            }
+        };
+        &self.windows[start as usize..end as usize]
+    }
+}
+
+impl Rule {
+    /// Whether it gives `date` its window.
+    pub fn applies_on(&self, date: LocalDate) -> bool {
+        self.weekdays.contains(date.weekday())
+            && self.first_date.is_none_or(|first| first <= date)
+            && self.last_date.is_none_or(|last| date <= last)
+    }
+}
+
+/// Makes one of those of the sorted `windows[from..]` that overlap or touch. What comes out may be longer than a day.
+fn merge(windows: &mut Vec<Window>, from: usize) {
+    let mut kept = from;
+    for index in from..windows.len() {
+        let window = windows[index];
+        if kept > from && window.start <= windows[kept - 1].end {
+            windows[kept - 1].end = windows[kept - 1].end.max(window.end);
+        } else {
+            windows[kept] = window;
+            kept += 1;
+        }
+    }
+    windows.truncate(kept);
+}

@@ -1,0 +1,357 @@
+//! One calendar's bookable starts in order: spans of starts that are all alike, and the slots of the grid in them.
+//!
+//! Questions go forward in time, and everything is walked once beside them: open time, claims, busy periods, sessions.
+
+use std::collections::VecDeque;
+
+use super::calendar::Calendar;
+use super::claims::{Claim, Following};
+use super::feasible::{Ask, bookable, is_duration_allowed, is_race_lost, seats_remaining};
+use super::ids::{AppointmentKey, TypeNumber};
+use super::interval::Interval;
+use super::limits::{Room, limits_on};
+use super::open_time::{OpenTime, Stretch};
+use super::slots::{Search, Slot};
+use super::time::{DAY, Instant, LocalDate, MINUTE, Minutes};
+
+/// The starts from the one that was asked about up to `end`, all alike, but that the grid is not considered.
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    /// The first start that may be different.
+    pub(super) end: Instant,
+    /// How many can still book each; 0 = none of them is offered.
+    pub(super) seats: u32,
+}
+
+/// Where a search stands.
+pub(super) struct Cursor<'a> {
+    search: Search<'a>,
+    /// Where starts may lie: range, notice and, roughly, horizon.
+    starts: Interval,
+    last_date: LocalDate,
+    open: Open<'a>,
+    taken: Taken<'a>,
+    sessions: Option<Sessions<'a>>,
+    room: Room,
+    /// The span whose slots are being shown.
+    span: Span,
+    /// The next candidates in it, by each grid; `Instant::MAX` = none.
+    next: [Instant; 2],
+    step: Minutes,
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) fn new(search: &Search<'a>) -> Self {
+        let Search { calendar, appointment_type, duration, .. } = *search;
+        let (starts, last_date) = starts(search);
+        let is_counted = Counted { now: search.now, ignore: search.ignore };
+        let (before, after) = (appointment_type.buffer_before, appointment_type.buffer_after);
+        let range = Interval::new(
+            starts.start,
+            if starts.is_empty() { starts.end } else { starts.end.plus(duration.seconds()) },
+        );
+        let availability = &calendar.profile.availability;
+        let limits = limits_on(calendar, appointment_type.number, &appointment_type.limits);
+        Self {
+            search: *search,
+            starts,
+            last_date,
+            open: Open {
+                time: OpenTime::new(calendar.zone(), availability, &appointment_type.rules, range),
+                stretches: VecDeque::new(),
+                joined: 0,
+                run_end: Instant::MIN,
+                duration_seconds: duration.seconds(),
+            },
+            taken: Taken::new(
+                calendar,
+                is_counted,
+                starts.start,
+                before.seconds(),
+                duration.seconds() + after.seconds(),
+            ),
+            sessions: (appointment_type.capacity > 1).then(|| Sessions::new(search, is_counted, starts.start)),
+            room: Room::new(limits.filter(|_| !search.ignored_rules.limit)),
+            span: Span { end: starts.start, seats: 0 },
+            next: [Instant::MAX; 2],
+            step: appointment_type.step(),
+        }
+    }
+
+    /// The next slot that starts before `end`.
+    #[inline]
+    pub(super) fn next_before(&mut self, end: Instant) -> Option<Slot> {
+        loop {
+            let start = self.next[0].min(self.next[1]);
+            if start >= end.min(self.span.end) {
+                if self.span.end >= end {
+                    return None;
+                }
+                self.enter(self.span.end)?;
+                continue;
+            }
+            let step = self.step.seconds();
+            self.next = self.next.map(|next| if next == start { next.plus(step) } else { next });
+            let end = start.plus(self.search.duration.seconds());
+            return Some(Slot { start, end, seats_remaining: self.span.seats });
+        }
+    }
+
+    /// Makes the span at `at` the present one; none when there is none.
+    fn enter(&mut self, at: Instant) -> Option<()> {
+        if at >= self.starts.end {
+            self.span = Span { end: Instant::MAX, seats: 0 };
+            self.next = [Instant::MAX; 2];
+            return None;
+        }
+        self.span = self.span_at(at);
+        self.next = [Instant::MAX; 2];
+        if self.span.seats > 0 {
+            self.align(at.max(self.starts.start));
+        }
+        Some(())
+    }
+
+    fn align(&mut self, at: Instant) {
+        if let Some(stretch) = self.open.stretches.front() {
+            let aligned = stretch.candidates(at, self.step);
+            self.next = aligned.map(|candidate| candidate.unwrap_or(Instant::MAX));
+        }
+    }
+
+    /// What is true of the start `at` and of those after it. Questions never go back in time.
+    pub(super) fn span_at(&mut self, at: Instant) -> Span {
+        let refused = |end: Instant| Span { end, seats: 0 };
+        if at < self.starts.start {
+            return refused(self.starts.start);
+        }
+        if at >= self.starts.end {
+            return refused(Instant::MAX);
+        }
+        let session = self.sessions.as_mut().and_then(|sessions| sessions.next_from(at));
+        let until_session = session.unwrap_or(Instant::MAX);
+        let is_at_session = session == Some(at);
+        let free = if is_at_session {
+            at.plus(MINUTE)
+        } else {
+            match self.taken.judge(at) {
+                Ok(free) => free,
+                Err(taken) => return refused(taken.min(until_session)),
+            }
+        };
+        let Some((stretch, last_start)) = self.open.at(at) else { return refused(Instant::MAX) };
+        if at < stretch.interval.start {
+            return refused(stretch.interval.start);
+        }
+        if stretch.date > self.last_date {
+            return refused(stretch.interval.end);
+        }
+        if at > last_start {
+            return refused(last_start.plus(self.search.duration.seconds()));
+        }
+        if is_at_session {
+            return Span { end: at.plus(MINUTE), seats: self.seats_of_session(at) };
+        }
+        let end = stretch.interval.end.min(until_session);
+        let Search { calendar, now, ignore, .. } = self.search;
+        if !self.room.is_on(stretch.date, calendar, now, ignore) {
+            return refused(end);
+        }
+        let end = end.min(free).min(last_start.plus(1)).min(self.starts.end);
+        Span { end, seats: self.search.appointment_type.capacity }
+    }
+
+    /// The slow path: a session that has begun to fill keeps its own buffers, and adds none to the limits.
+    fn seats_of_session(&self, start: Instant) -> u32 {
+        let Search { calendar, appointment_type, duration, now, ignore, present_duration, ignored_rules, .. } =
+            self.search;
+        let is_grid_judged = true;
+        let ask = Ask {
+            calendar,
+            appointment_type,
+            start,
+            duration,
+            now,
+            ignore,
+            present_duration,
+            ignored_rules,
+            is_grid_judged,
+        };
+        if is_race_lost(&ask) { 0 } else { seats_remaining(&ask) }
+    }
+}
+
+/// In which starts are looked for at all, and the last local date; empty where a rule forbids every start.
+fn starts(search: &Search<'_>) -> (Interval, LocalDate) {
+    let Search { calendar, appointment_type, duration, range, now, present_duration, ignored_rules, .. } = *search;
+    let bookable = bookable(calendar, appointment_type, now, ignored_rules);
+    let start = range.start.max(bookable.earliest).max(now).max(Claim::START_MIN);
+    // No clock is further than 26 hours from UTC; which instants have the last date is judged where dates are known.
+    let horizon = Instant::from_seconds(bookable.last_date.plus(1).midnight().seconds()).plus(2 * DAY);
+    let end = range.end.min(horizon).min(Claim::START_END);
+    let is_possible = !calendar.profile.paused && is_duration_allowed(appointment_type, duration, present_duration);
+    (Interval::new(start, if is_possible { end } else { start }), bookable.last_date)
+}
+
+/// Which claims take time in this search.
+#[derive(Clone, Copy)]
+struct Counted {
+    now: Instant,
+    ignore: Option<AppointmentKey>,
+}
+
+impl Counted {
+    fn is(self, claim: &Claim) -> bool {
+        claim.is_alive(self.now) && self.ignore != Some(claim.key())
+    }
+}
+
+/// Open time beside the questions.
+struct Open<'a> {
+    time: OpenTime<'a>,
+    /// From the one that was asked about on.
+    stretches: VecDeque<Stretch>,
+    /// How many after the first are open without a break from it on.
+    joined: usize,
+    /// Until when it is open without a break, as far as was looked.
+    run_end: Instant,
+    duration_seconds: i64,
+}
+
+impl Open<'_> {
+    /// The stretch that `at` lies in or else the next one, and the last start from which a slot ends in open time.
+    fn at(&mut self, at: Instant) -> Option<(Stretch, Instant)> {
+        while self.stretches.front().is_some_and(|stretch| stretch.interval.end <= at) {
+            self.stretches.pop_front();
+            self.joined = self.joined.saturating_sub(1);
+        }
+        while self.stretches.is_empty() {
+            if !self.time.fill(&mut self.stretches) {
+                return None;
+            }
+            while self.stretches.front().is_some_and(|stretch| stretch.interval.end <= at) {
+                self.stretches.pop_front();
+            }
+            self.joined = 0;
+        }
+        let stretch = *self.stretches.front()?;
+        if stretch.interval.start > self.run_end {
+            self.joined = 0;
+            self.run_end = stretch.interval.end;
+        }
+        self.run_end = self.run_end.max(stretch.interval.end);
+        let wanted = stretch.interval.end.plus(self.duration_seconds);
+        while self.run_end < wanted {
+            let Some(next) = self.stretches.get(self.joined + 1) else {
+                if self.time.fill(&mut self.stretches) {
+                    continue;
+                }
+                break;
+            };
+            if next.interval.start > self.run_end {
+                break;
+            }
+            self.run_end = next.interval.end;
+            self.joined += 1;
+        }
+        Some((stretch, self.run_end.plus(-self.duration_seconds)))
+    }
+}
+
+/// Claims and busy periods beside the questions, whatever their type.
+struct Taken<'a> {
+    claims: Following<'a>,
+    counted: Counted,
+    claim: Interval,
+    busy: std::slice::Iter<'a, Interval>,
+    period: Interval,
+    before_seconds: i64,
+    /// Duration and buffer after it.
+    after_seconds: i64,
+    /// No start before this is free.
+    blocked_until: Instant,
+}
+
+/// Later than everything.
+const NEVER: Interval = Interval { start: Instant::MAX, end: Instant::MAX };
+
+impl<'a> Taken<'a> {
+    fn new(calendar: &'a Calendar, counted: Counted, from: Instant, before_seconds: i64, after_seconds: i64) -> Self {
+        let from = from.plus(-before_seconds);
+        let busy = calendar.busy.merged();
+        let busy = busy[busy.partition_point(|period| period.end <= from)..].iter();
+        let mut taken = Self {
+            claims: calendar.claims.ending_after(from),
+            counted,
+            claim: NEVER,
+            busy,
+            period: NEVER,
+            before_seconds,
+            after_seconds,
+            blocked_until: Instant::MIN,
+        };
+        taken.claim = taken.next_claim();
+        taken.period = taken.busy.next().copied().unwrap_or(NEVER);
+        taken
+    }
+
+    /// Until when (exclusive) starts from `at` on are free, or until when they are not.
+    fn judge(&mut self, asked: Instant) -> Result<Instant, Instant> {
+        let mut at = asked;
+        if at < self.blocked_until {
+            return Err(self.blocked_until);
+        }
+        loop {
+            let (from, to) = (at.plus(-self.before_seconds), at.plus(self.after_seconds));
+            while self.claim.end <= from {
+                self.claim = self.next_claim();
+            }
+            while self.period.end <= from {
+                self.period = self.busy.next().copied().unwrap_or(NEVER);
+            }
+            let first = self.claim.start.min(self.period.start);
+            if first >= to {
+                let free_until = first.plus(1 - self.after_seconds);
+                return if at == asked { Ok(free_until) } else { Err(at) };
+            }
+            let blocker = if self.claim.start < to { self.claim } else { self.period };
+            at = blocker.end.plus(self.before_seconds);
+            self.blocked_until = at;
+        }
+    }
+
+    fn next_claim(&mut self) -> Interval {
+        let counted = self.counted;
+        self.claims.find(|claim| counted.is(claim)).map_or(NEVER, Claim::padded)
+    }
+}
+
+/// The sessions of the type and duration that have begun to fill, beside the questions.
+struct Sessions<'a> {
+    claims: Following<'a>,
+    counted: Counted,
+    of_type: TypeNumber,
+    duration: Minutes,
+    next: Option<Instant>,
+}
+
+impl<'a> Sessions<'a> {
+    fn new(search: &Search<'a>, counted: Counted, from: Instant) -> Self {
+        let claims = search.calendar.claims.ending_after(from);
+        let (of_type, duration) = (search.appointment_type.number, search.duration);
+        let mut sessions = Self { claims, counted, of_type, duration, next: Some(Instant::MIN) };
+        sessions.next_from(from);
+        sessions
+    }
+
+    /// The first that starts at `at` or later.
+    fn next_from(&mut self, at: Instant) -> Option<Instant> {
+        let Self { counted, of_type, duration, .. } = *self;
+        while self.next.is_some_and(|start| start < at) {
+            let is_one =
+                |claim: &&Claim| claim.type_number() == of_type && claim.duration() == duration && counted.is(claim);
+            self.next = self.claims.find(is_one).map(Claim::start);
+        }
+        self.next
+    }
+}

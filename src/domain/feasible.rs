@@ -1,0 +1,244 @@
+//! The one predicate: whether a slot can be booked, and every rule of scheduling.md that says no.
+//!
+//! Listing, explaining, holding, booking, moving and series all ask here: a slot is offered ⇔ `violations` is empty.
+
+use std::collections::VecDeque;
+
+use super::appointment::{AppointmentState, IgnoredRules};
+use super::appointment_type::AppointmentType;
+use super::calendar::Calendar;
+use super::claims::Claim;
+use super::ids::AppointmentKey;
+use super::interval::{Interval, first_overlap};
+use super::limits::exceeded;
+use super::open_time::{OpenTime, Stretch};
+use super::refusal::{CONFLICTS_MAX, Violation, ViolationCode};
+use super::time::{Instant, LocalDate, Minutes, Wall};
+use super::wording;
+
+/// May this start and duration be booked of this calendar now?
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// Whose time.
+    pub calendar: &'a Calendar,
+    /// What is booked: a type of the calendar.
+    pub appointment_type: &'a AppointmentType,
+    /// A whole minute.
+    pub start: Instant,
+    /// How long.
+    pub duration: Minutes,
+    /// The writer's clock.
+    pub now: Instant,
+    /// The appointment that is being moved: it takes nothing.
+    pub ignore: Option<AppointmentKey>,
+    /// The duration it has, which stays allowed.
+    pub present_duration: Option<Minutes>,
+    /// The rules that staff override.
+    pub ignored_rules: IgnoredRules,
+    /// Whether the start must be on the grid; of several calendars that all take part only the first one's counts.
+    pub is_grid_judged: bool,
+}
+
+/// Everything that forbids the slot, one violation a code, in the order of scheduling.md; empty = it is offered.
+pub fn violations(ask: &Ask<'_>) -> Vec<Violation> {
+    let mut found: Vec<Violation> = rule_violations(ask).collect();
+    found.extend(race_violations(ask));
+    found
+}
+
+/// Only what somebody else's booking can cause: BUSY, CAPACITY and LIMIT. Approving a request that does not block asks
+/// these.
+pub fn race_violations(ask: &Ask<'_>) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let is_hold = |claim: &&Claim| claim.state() == AppointmentState::Held;
+    found.extend(claim_violation(ask, ViolationCode::BusyBooking, conflicts(ask).filter(|claim| !is_hold(claim))));
+    found.extend(claim_violation(ask, ViolationCode::BusyHold, conflicts(ask).filter(is_hold)));
+    if let Some(busy) = busy(ask) {
+        let rule = wording::busy_external(busy, ask.calendar.zone());
+        found.push(violation(ask, ViolationCode::BusyExternal, rule, Some(busy)));
+    }
+    if is_full(ask) {
+        let rule = wording::capacity(ask.appointment_type.capacity);
+        let keys = session(ask).map(Claim::key).take(CONFLICTS_MAX).collect();
+        found.push(Violation { conflicts: keys, ..violation(ask, ViolationCode::Capacity, rule, Some(ask.slot())) });
+    }
+    let limits: Vec<_> = exceeded(ask).collect();
+    if let Some(first) = limits.first() {
+        let rule = wording::limits(&limits);
+        found.push(violation(ask, ViolationCode::Limit, rule, first.period.interval(ask.calendar.zone())));
+    }
+    found
+}
+
+/// Whether `race_violations` would find anything, at less cost.
+pub fn is_race_lost(ask: &Ask<'_>) -> bool {
+    is_full(ask) || conflicts(ask).next().is_some() || busy(ask).is_some() || exceeded(ask).next().is_some()
+}
+
+/// What is kept free before and after: as the type says or, for a seat, as the session says that it joins.
+pub fn buffers(ask: &Ask<'_>) -> (Minutes, Minutes) {
+    match session(ask).next() {
+        Some(seat) => (seat.before(), seat.after()),
+        None => (ask.appointment_type.buffer_before, ask.appointment_type.buffer_after),
+    }
+}
+
+/// How many seats there are for this start and duration; those of a session above its capacity are none.
+pub fn seats_remaining(ask: &Ask<'_>) -> u32 {
+    let taken = u32::try_from(session(ask).count()).unwrap_or(u32::MAX);
+    ask.appointment_type.capacity.saturating_sub(taken)
+}
+
+/// The instants at which a slot may start, but for what is open, on the grid and free: `[earliest, ∞)` on local dates
+/// up to `last_date`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bookable {
+    /// From the notice on.
+    pub earliest: Instant,
+    /// Up to the horizon.
+    pub last_date: LocalDate,
+}
+
+/// What notice and horizon leave at `now`.
+pub fn bookable(
+    calendar: &Calendar,
+    appointment_type: &AppointmentType,
+    now: Instant,
+    ignored_rules: IgnoredRules,
+) -> Bookable {
+    let notice = if ignored_rules.notice { 0 } else { appointment_type.min_notice.seconds() };
+    let horizon_days = if ignored_rules.horizon { u32::MAX } else { appointment_type.horizon_days };
+    let today = calendar.zone().wall(now).date();
+    let last_date = today.plus(i32::try_from(horizon_days).unwrap_or(i32::MAX));
+    Bookable { earliest: now.plus(notice), last_date }
+}
+
+/// Whether the type, or the appointment that is being moved, has that duration.
+pub fn is_duration_allowed(type_: &AppointmentType, duration: Minutes, present_duration: Option<Minutes>) -> bool {
+    type_.allows(duration) || present_duration == Some(duration)
+}
+
+impl Ask<'_> {
+    /// `[start, start + duration)`.
+    pub fn slot(&self) -> Interval {
+        Interval::new(self.start, self.start.plus(self.duration.seconds()))
+    }
+
+    /// The slot with its buffers.
+    pub fn padded(&self) -> Interval {
+        let (before, after) = buffers(self);
+        self.slot().padded(before.seconds(), after.seconds())
+    }
+
+    /// Whether a claim takes time from this question's view.
+    pub(super) fn counts(&self, claim: &Claim) -> bool {
+        claim.is_alive(self.now) && self.ignore != Some(claim.key())
+    }
+
+    fn is_of_session(&self, claim: &Claim) -> bool {
+        self.appointment_type.capacity > 1
+            && claim.shares_session(self.appointment_type.number, self.start, self.duration)
+    }
+}
+
+/// The seats that are taken in the session of this type, start and duration; always none for types of one seat.
+pub(super) fn session<'a>(ask: &Ask<'a>) -> impl Iterator<Item = &'a Claim> {
+    let ask = *ask;
+    // Types of one seat have no sessions; an empty probe meets nothing.
+    let probe = if ask.appointment_type.capacity > 1 { ask.slot() } else { Interval::new(ask.start, ask.start) };
+    let claims = ask.calendar.claims.overlapping(probe);
+    claims.filter(move |claim| ask.is_of_session(claim) && ask.counts(claim))
+}
+
+/// The claims that meet the padded slot and are no seats of its own session.
+fn conflicts<'a>(ask: &Ask<'a>) -> impl Iterator<Item = &'a Claim> {
+    let ask = *ask;
+    let claims = ask.calendar.claims.overlapping(ask.padded());
+    claims.filter(move |claim| ask.counts(claim) && !ask.is_of_session(claim))
+}
+
+fn busy(ask: &Ask<'_>) -> Option<Interval> {
+    first_overlap(ask.calendar.busy.merged(), ask.padded())
+}
+
+fn is_full(ask: &Ask<'_>) -> bool {
+    seats_remaining(ask) == 0
+}
+
+fn rule_violations<'a>(ask: &'a Ask<'a>) -> impl Iterator<Item = Violation> {
+    let appointment_type = ask.appointment_type;
+    let zone = ask.calendar.zone();
+    let bookable = bookable(ask.calendar, appointment_type, ask.now, ask.ignored_rules);
+    let paused = ask.calendar.profile.paused.then(|| (ViolationCode::CalendarPaused, wording::paused(), None));
+    let duration = (!is_duration_allowed(appointment_type, ask.duration, ask.present_duration))
+        .then(|| (ViolationCode::Duration, wording::duration(ask.duration, appointment_type), None));
+    let past = (ask.start < ask.now).then(|| (ViolationCode::InThePast, wording::past(ask.now, zone), None));
+    let notice = (past.is_none() && ask.start < bookable.earliest)
+        .then(|| (ViolationCode::Notice, wording::notice(appointment_type.min_notice, bookable.earliest, zone), None));
+    let horizon = (zone.wall(ask.start).date() > bookable.last_date).then(|| {
+        let rule = wording::horizon(appointment_type.horizon_days, bookable.last_date, zone.wall(ask.start).date());
+        (ViolationCode::Horizon, rule, None)
+    });
+    let (outside, misaligned) = availability_violations(ask);
+    [paused, duration, past, notice, horizon, outside, misaligned]
+        .into_iter()
+        .flatten()
+        .map(|(code, rule, interval)| violation(ask, code, rule, interval))
+}
+
+type Found = Option<(ViolationCode, String, Option<Interval>)>;
+
+/// OUTSIDE_AVAILABILITY and MISALIGNED.
+fn availability_violations(ask: &Ask<'_>) -> (Found, Found) {
+    let availability = &ask.calendar.profile.availability;
+    let zone = ask.calendar.zone();
+    let mut open = OpenTime::new(zone, availability, &ask.appointment_type.rules, ask.slot());
+    let mut stretches = VecDeque::new();
+    while open.fill(&mut stretches) {}
+
+    let outside = first_closed(&stretches, ask.slot())
+        .filter(|_| !ask.ignored_rules.outside_availability)
+        .map(|gap| (ViolationCode::OutsideAvailability, wording::outside(gap, zone), Some(gap)));
+    let step = ask.appointment_type.step();
+    let is_judged = ask.is_grid_judged && !ask.ignored_rules.misaligned;
+    let at_start = stretches.front().filter(|stretch| is_judged && stretch.interval.contains(ask.start));
+    let misaligned = at_start.filter(|stretch| !stretch.is_candidate(ask.start, step)).map(|stretch| {
+        let anchors: Vec<Wall> =
+            stretch.anchors().map(|anchor| wall_like(zone.wall(ask.start), ask.start, anchor)).collect();
+        (ViolationCode::Misaligned, wording::misaligned(step, &anchors, zone.wall(ask.start)), None)
+    });
+    (outside, misaligned)
+}
+
+/// The wall time of `anchor`, had the clock always had the offset that it has at `start`.
+fn wall_like(wall: Wall, start: Instant, anchor: Instant) -> Wall {
+    wall.plus(anchor.since(start))
+}
+
+/// The first stretch of the slot that is not open.
+fn first_closed(stretches: &VecDeque<Stretch>, slot: Interval) -> Option<Interval> {
+    let mut open_until = slot.start;
+    for stretch in stretches {
+        if stretch.interval.start > open_until {
+            return Some(Interval::new(open_until, stretch.interval.start));
+        }
+        open_until = open_until.max(stretch.interval.end);
+    }
+    (open_until < slot.end).then(|| Interval::new(open_until, slot.end))
+}
+
+fn claim_violation<'a>(
+    ask: &Ask<'_>,
+    code: ViolationCode,
+    claims: impl Iterator<Item = &'a Claim>,
+) -> Option<Violation> {
+    let mut claims = claims.peekable();
+    let first = claims.peek()?.padded();
+    let rule = wording::busy_claim(code, first, ask.calendar.zone());
+    let conflicts = claims.map(Claim::key).take(CONFLICTS_MAX).collect();
+    Some(Violation { conflicts, ..violation(ask, code, rule, Some(first)) })
+}
+
+fn violation(ask: &Ask<'_>, code: ViolationCode, rule: String, interval: Option<Interval>) -> Violation {
+    Violation { code, calendar: ask.calendar.id.clone(), rule, interval, conflicts: Vec::new() }
+}

@@ -1,0 +1,112 @@
+//! Slot search: the slots that the one predicate offers, found by arithmetic instead of asking it minute by minute.
+//!
+//! Slots come in order of start, each once. What is listed here ⇔ `feasible::violations` is empty there.
+
+use std::ops::ControlFlow;
+
+use super::appointment::IgnoredRules;
+use super::appointment_type::AppointmentType;
+use super::calendar::Calendar;
+use super::cursor::Cursor;
+use super::ids::AppointmentKey;
+use super::interval::Interval;
+use super::time::{DAY, Instant, Minutes};
+
+/// How far from a refused start the nearest offered ones are looked for, each way.
+pub const NEAREST_DAYS_MAX: i64 = 60;
+
+/// What to look for, where.
+#[derive(Clone, Copy, Debug)]
+pub struct Search<'a> {
+    /// Whose time.
+    pub calendar: &'a Calendar,
+    /// What is to be booked: a type of the calendar.
+    pub appointment_type: &'a AppointmentType,
+    /// How long.
+    pub duration: Minutes,
+    /// In which the starts lie.
+    pub range: Interval,
+    /// The writer's clock.
+    pub now: Instant,
+    /// The appointment that is being moved: it takes nothing.
+    pub ignore: Option<AppointmentKey>,
+    /// The duration it has, which stays allowed.
+    pub present_duration: Option<Minutes>,
+    /// Only NOTICE, HORIZON and LIMIT count: without OUTSIDE_AVAILABILITY or MISALIGNED every minute would be listed.
+    pub ignored_rules: IgnoredRules,
+}
+
+/// A start and an end that could be booked now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Slot {
+    /// A whole minute.
+    pub start: Instant,
+    /// The duration later.
+    pub end: Instant,
+    /// How many can still book it; at least 1.
+    pub seats_remaining: u32,
+}
+
+impl Slot {
+    /// `[start, end)`.
+    pub fn interval(self) -> Interval {
+        Interval::new(self.start, self.end)
+    }
+}
+
+/// Shows the visitor every slot in order, until it has seen enough. Memory does not grow with the range.
+pub fn visit(search: &Search<'_>, visitor: &mut impl FnMut(Slot) -> ControlFlow<()>) {
+    let mut cursor = Cursor::new(search);
+    while let Some(slot) = cursor.next_before(search.range.end) {
+        if visitor(slot).is_break() {
+            return;
+        }
+    }
+}
+
+/// The first slots, at most `limit`.
+pub fn first(search: &Search<'_>, limit: usize) -> Vec<Slot> {
+    let mut slots = Vec::new();
+    if limit > 0 {
+        visit(search, &mut |slot| {
+            slots.push(slot);
+            if slots.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+    }
+    slots
+}
+
+/// The last slot that starts before `around` and the first that starts after it, within `NEAREST_DAYS_MAX`; the
+/// search's own range does not count.
+pub fn nearest(search: &Search<'_>, around: Instant) -> (Option<Interval>, Option<Interval>) {
+    nearest_by(around, search.now, |range, visitor| {
+        visit(&Search { range, ..*search }, &mut |slot| visitor(slot.interval()));
+    })
+}
+
+/// The same for any way to visit the slots of a range in order.
+pub(super) fn nearest_by(
+    around: Instant,
+    now: Instant,
+    visit: impl Fn(Interval, &mut dyn FnMut(Interval) -> ControlFlow<()>),
+) -> (Option<Interval>, Option<Interval>) {
+    let mut after = None;
+    let later = Interval::new(around.plus(1), around.plus(NEAREST_DAYS_MAX * DAY));
+    visit(later, &mut |slot| {
+        after = Some(slot);
+        ControlFlow::Break(())
+    });
+
+    let mut before = None;
+    let furthest = around.plus(-NEAREST_DAYS_MAX * DAY).max(now);
+    let (mut end, mut days) = (around, 1);
+    while before.is_none() && end > furthest {
+        let start = end.plus(-days * DAY).max(furthest);
+        visit(Interval::new(start, end), &mut |slot| {
+            before = Some(slot);
+            ControlFlow::Continue(())
+        });
+        (end, days) = (start, days * 2);
+    }
+    (before, after)
+}

@@ -1,0 +1,1 @@
+//! The search against the checker: to come.

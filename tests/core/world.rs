@@ -1,0 +1,71 @@
+//! Calendars for tests: a zone by name, and a calendar from the parts that matter.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bookd::domain::appointment_type::{AppointmentType, Limits, Stamps};
+use bookd::domain::availability::{Availability, Rule, Weekdays, Window};
+use bookd::domain::calendar::{Busy, Calendar, Owner, Profile, Types};
+use bookd::domain::claims::{Claim, Claims};
+use bookd::domain::ids::{CalendarId, Revision};
+use bookd::domain::interval::Interval;
+use bookd::domain::time::{Instant, Minutes};
+use bookd::domain::zone::Zone;
+
+pub(crate) fn zone(name: &str) -> Arc<Zone> {
+    Arc::new(Zone::named(name).unwrap_or_else(|| panic!("the release has the zone {name}")))
+}
+
+pub(crate) fn minutes(minutes: u16) -> Minutes {
+    Minutes::new(minutes).unwrap()
+}
+
+/// Reads `2027-03-14T07:00:00Z`.
+pub(crate) fn instant(text: &str) -> Instant {
+    let utc = chrono::DateTime::parse_from_rfc3339(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    Instant::from_seconds(utc.timestamp())
+}
+
+/// Reads `09:00` as minutes after midnight.
+pub(crate) fn clock(text: &str) -> u16 {
+    let (hours, minutes) = text.split_once(':').unwrap();
+    hours.parse::<u16>().unwrap() * 60 + minutes.parse::<u16>().unwrap()
+}
+
+pub(crate) fn window(start: &str, end: &str) -> Window {
+    Window::new(clock(start), clock(end)).unwrap()
+}
+
+/// Every week, for ever.
+pub(crate) fn rule(weekdays: Weekdays, start: &str, end: &str) -> Rule {
+    Rule { weekdays, window: window(start, end), first_date: None, last_date: None }
+}
+
+pub(crate) fn calendar(
+    zone: Arc<Zone>,
+    availability: Availability,
+    types: impl IntoIterator<Item = AppointmentType>,
+    busy: Vec<Interval>,
+    claims: Vec<Claim>,
+) -> Calendar {
+    let profile = Profile {
+        display_name: String::new(),
+        owner: Owner::default(),
+        zone,
+        paused: false,
+        limits: Limits::default(),
+        metadata: BTreeMap::new(),
+        availability,
+    };
+    Calendar {
+        id: CalendarId::parse("ada").unwrap(),
+        profile: Arc::new(profile),
+        stamps: Stamps::default(),
+        types: Arc::new(Types::new(types, [])),
+        busy: Arc::new(Busy::new([("external".to_owned(), busy)])),
+        claims: Claims::from_unordered(claims),
+        requests: Arc::default(),
+        kept_from: Instant::MIN,
+        version: Revision(0),
+    }
+}
