@@ -3,6 +3,7 @@
 //! Questions go forward in time, and everything is walked once beside them: open time, claims, busy periods, sessions.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 
 use super::calendar::Calendar;
 use super::claims::{Claim, Following};
@@ -97,6 +98,82 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Shows every slot that starts before `end` and was not shown yet, until the visitor has seen enough.
+    pub(super) fn visit_before(
+        &mut self,
+        end: Instant,
+        visitor: &mut impl FnMut(Slot) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        if self.sessions.is_some() {
+            while let Some(slot) = self.next_before(end) {
+                visitor(slot)?;
+            }
+            return ControlFlow::Continue(());
+        }
+        // Without sessions nothing changes within a stretch but what is taken: the same verdicts as `span_at` has, with
+        // all but that settled once for the stretch.
+        let end = end.min(self.starts.end);
+        let mut at = self.next[0].min(self.next[1]).min(self.span.end);
+        while at < end {
+            let Some((stretch, last_start)) = self.open.at(at) else {
+                at = Instant::MAX;
+                break;
+            };
+            let Search { calendar, now, ignore, .. } = self.search;
+            if stretch.date <= self.last_date && self.room.is_on(stretch.date, calendar, now, ignore) {
+                let limit = end.min(stretch.interval.end).min(last_start.plus(1));
+                self.visit_stretch(&stretch, Interval::new(at.max(stretch.interval.start), limit), visitor)?;
+            }
+            at = stretch.interval.end.min(end);
+        }
+        self.span = Span { end: at, seats: 0 };
+        self.next = [Instant::MAX; 2];
+        ControlFlow::Continue(())
+    }
+
+    /// Shows the free candidates among the starts in `within`, a part of the stretch.
+    #[inline]
+    fn visit_stretch(
+        &mut self,
+        stretch: &Stretch,
+        within: Interval,
+        visitor: &mut impl FnMut(Slot) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let step = self.step.seconds();
+        let duration_seconds = self.search.duration.seconds();
+        let seats_remaining = self.search.appointment_type.capacity;
+        let candidates = stretch.candidates(within.start, self.step);
+        // Two grids, or one and nothing; `next` is where the nearer one stands.
+        let [mut next, mut other] = candidates.map(|start| start.unwrap_or(Instant::MAX).seconds());
+        let end = within.end.seconds();
+        let mut taken = Refused { from: i64::MIN, until: i64::MIN };
+        loop {
+            if other < next {
+                (next, other) = (other, next);
+            }
+            if next >= end {
+                return ControlFlow::Continue(());
+            }
+            if taken.until <= next {
+                taken = self.taken.first_for(next);
+            }
+            if taken.from <= next {
+                next = next_from(next, taken.until, step);
+                other = next_from(other, taken.until, step);
+                continue;
+            }
+            if other == next {
+                other += step;
+            }
+            let until = taken.from.min(end).min(other);
+            while next < until {
+                let start = Instant::from_seconds(next);
+                visitor(Slot { start, end: start.plus(duration_seconds), seats_remaining })?;
+                next += step;
+            }
+        }
+    }
+
     /// Makes the span at `at` the present one; none when there is none.
     fn enter(&mut self, at: Instant) -> Option<()> {
         if at >= self.starts.end {
@@ -131,14 +208,14 @@ impl<'a> Cursor<'a> {
         let session = self.sessions.as_mut().and_then(|sessions| sessions.next_from(at));
         let until_session = session.unwrap_or(Instant::MAX);
         let is_at_session = session == Some(at);
-        let free = if is_at_session {
-            at.plus(MINUTE)
-        } else {
-            match self.taken.judge(at) {
-                Ok(free) => free,
-                Err(taken) => return refused(taken.min(until_session)),
+        let mut free_until = at.plus(MINUTE);
+        if !is_at_session {
+            let next = self.taken.first_for(at.seconds());
+            if next.from <= at.seconds() {
+                return refused(Instant::from_seconds(next.until).min(until_session));
             }
-        };
+            free_until = Instant::from_seconds(next.from);
+        }
         let Some((stretch, last_start)) = self.open.at(at) else { return refused(Instant::MAX) };
         if at < stretch.interval.start {
             return refused(stretch.interval.start);
@@ -157,7 +234,7 @@ impl<'a> Cursor<'a> {
         if !self.room.is_on(stretch.date, calendar, now, ignore) {
             return refused(end);
         }
-        let end = end.min(free).min(last_start.plus(1)).min(self.starts.end);
+        let end = end.min(free_until).min(last_start.plus(1)).min(self.starts.end);
         Span { end, seats: self.search.appointment_type.capacity }
     }
 
@@ -179,6 +256,20 @@ impl<'a> Cursor<'a> {
         };
         if is_race_lost(&ask) { 0 } else { seats_remaining(&ask) }
     }
+}
+
+/// The first of `start`, `start + step`, … that is not before `at`.
+#[inline]
+fn next_from(start: i64, at: i64, step: i64) -> i64 {
+    // What is taken is seldom longer than a few steps, and additions are faster than a division.
+    if at.saturating_sub(start) > 8 * step {
+        return start + (at - start + step - 1) / step * step;
+    }
+    let mut start = start;
+    while start < at {
+        start += step;
+    }
+    start
 }
 
 /// In which starts are looked for at all, and the last local date; empty where a rule forbids every start.
@@ -258,71 +349,69 @@ impl Open<'_> {
     }
 }
 
-/// Claims and busy periods beside the questions, whatever their type.
+/// The starts that one claim or busy period refuses, in seconds, which are added and compared more than all else here.
+#[derive(Clone, Copy)]
+struct Refused {
+    from: i64,
+    until: i64,
+}
+
+impl Refused {
+    /// None; yet far enough from the ends of the integers to be added to.
+    const NONE: Self = Self { from: Instant::MAX.seconds(), until: Instant::MAX.seconds() };
+}
+
+/// Claims and busy periods beside the questions, as the starts that they refuse.
 struct Taken<'a> {
     claims: Following<'a>,
     counted: Counted,
-    claim: Interval,
+    by_claim: Refused,
     busy: std::slice::Iter<'a, Interval>,
-    period: Interval,
+    by_busy: Refused,
     before_seconds: i64,
     /// Duration and buffer after it.
     after_seconds: i64,
-    /// No start before this is free.
-    blocked_until: Instant,
 }
-
-/// Later than everything.
-const NEVER: Interval = Interval { start: Instant::MAX, end: Instant::MAX };
 
 impl<'a> Taken<'a> {
     fn new(calendar: &'a Calendar, counted: Counted, from: Instant, before_seconds: i64, after_seconds: i64) -> Self {
         let from = from.plus(-before_seconds);
         let busy = calendar.busy.merged();
         let busy = busy[busy.partition_point(|period| period.end <= from)..].iter();
-        let mut taken = Self {
-            claims: calendar.claims.ending_after(from),
-            counted,
-            claim: NEVER,
-            busy,
-            period: NEVER,
-            before_seconds,
-            after_seconds,
-            blocked_until: Instant::MIN,
-        };
-        taken.claim = taken.next_claim();
-        taken.period = taken.busy.next().copied().unwrap_or(NEVER);
+        let (claims, none) = (calendar.claims.ending_after(from), Refused::NONE);
+        let mut taken = Self { claims, counted, by_claim: none, busy, by_busy: none, before_seconds, after_seconds };
+        taken.by_claim = taken.next_claim();
+        taken.by_busy = taken.next_busy();
         taken
     }
 
-    /// Until when (exclusive) starts from `at` on are free, or until when they are not.
-    fn judge(&mut self, asked: Instant) -> Result<Instant, Instant> {
-        let mut at = asked;
-        if at < self.blocked_until {
-            return Err(self.blocked_until);
+    /// The starts that the first claim or busy period to matter at `start` or later refuses.
+    #[inline]
+    fn first_for(&mut self, start: i64) -> Refused {
+        while self.by_claim.until <= start {
+            self.by_claim = self.next_claim();
         }
-        loop {
-            let (from, to) = (at.plus(-self.before_seconds), at.plus(self.after_seconds));
-            while self.claim.end <= from {
-                self.claim = self.next_claim();
-            }
-            while self.period.end <= from {
-                self.period = self.busy.next().copied().unwrap_or(NEVER);
-            }
-            let first = self.claim.start.min(self.period.start);
-            if first >= to {
-                let free_until = first.plus(1 - self.after_seconds);
-                return if at == asked { Ok(free_until) } else { Err(at) };
-            }
-            let blocker = if self.claim.start < to { self.claim } else { self.period };
-            at = blocker.end.plus(self.before_seconds);
-            self.blocked_until = at;
+        while self.by_busy.until <= start {
+            self.by_busy = self.next_busy();
         }
+        if self.by_claim.from <= self.by_busy.from { self.by_claim } else { self.by_busy }
     }
 
-    fn next_claim(&mut self) -> Interval {
+    #[inline]
+    fn next_claim(&mut self) -> Refused {
         let counted = self.counted;
-        self.claims.find(|claim| counted.is(claim)).map_or(NEVER, Claim::padded)
+        self.claims.find(|claim| counted.is(claim)).map_or(Refused::NONE, |claim| self.refused_by(claim.padded()))
+    }
+
+    fn next_busy(&mut self) -> Refused {
+        self.busy.next().map_or(Refused::NONE, |period| self.refused_by(*period))
+    }
+
+    /// `[t − before, t + after)` meets `[start, end)` ⇔ start − after < t < end + before, in whole seconds.
+    #[inline]
+    fn refused_by(&self, taken: Interval) -> Refused {
+        let from = taken.start.seconds() - self.after_seconds + 1;
+        Refused { from, until: taken.end.seconds() + self.before_seconds }
     }
 }
 

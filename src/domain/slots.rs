@@ -56,12 +56,8 @@ impl Slot {
 
 /// Shows the visitor every slot in order, until it has seen enough. Memory does not grow with the range.
 pub fn visit(search: &Search<'_>, visitor: &mut impl FnMut(Slot) -> ControlFlow<()>) {
-    let mut cursor = Cursor::new(search);
-    while let Some(slot) = cursor.next_before(search.range.end) {
-        if visitor(slot).is_break() {
-            return;
-        }
-    }
+    // Whether the visitor or the range came to its end makes no difference.
+    let _ = Cursor::new(search).visit_before(search.range.end, visitor);
 }
 
 /// The first slots, at most `limit`.
