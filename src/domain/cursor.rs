@@ -98,7 +98,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Shows every slot that starts before `end` and was not shown yet, until the visitor has seen enough.
+    /// Shows every slot that starts before `end` and was not shown yet, until the visitor has seen enough; after that
+    /// the cursor is not to be asked again.
     pub(super) fn visit_before(
         &mut self,
         end: Instant,
@@ -119,6 +120,10 @@ impl<'a> Cursor<'a> {
                 at = Instant::MAX;
                 break;
             };
+            if stretch.interval.start >= end {
+                at = stretch.interval.start;
+                break;
+            }
             let Search { calendar, now, ignore, .. } = self.search;
             if stretch.date <= self.last_date && self.room.is_on(stretch.date, calendar, now, ignore) {
                 let limit = end.min(stretch.interval.end).min(last_start.plus(1));
@@ -174,6 +179,23 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Goes on at `at`, which lies after the last slot; none when nothing can follow.
+    pub(super) fn skip_to(&mut self, at: Instant) -> Option<()> {
+        if at < self.span.end {
+            if self.span.seats > 0 {
+                self.align(at);
+            }
+            return Some(());
+        }
+        self.enter(at)
+    }
+
+    /// No slot that was not shown yet starts before this.
+    pub(super) fn not_before(&self) -> Instant {
+        let next = self.next[0].min(self.next[1]).min(self.span.end);
+        if next < self.starts.end { next } else { Instant::MAX }
+    }
+
     /// Makes the span at `at` the present one; none when there is none.
     fn enter(&mut self, at: Instant) -> Option<()> {
         if at >= self.starts.end {
@@ -197,6 +219,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// What is true of the start `at` and of those after it. Questions never go back in time.
+    #[inline]
     pub(super) fn span_at(&mut self, at: Instant) -> Span {
         let refused = |end: Instant| Span { end, seats: 0 };
         if at < self.starts.start {

@@ -14,6 +14,7 @@ pub mod interval;
 pub mod limits;
 pub mod open_time;
 pub mod refusal;
+pub mod several;
 pub mod slots;
 pub mod state;
 pub mod time;

@@ -6,5 +6,6 @@ mod cases;
 mod checker;
 mod claims;
 mod random;
+mod several;
 mod slots;
 mod world;

@@ -251,42 +251,59 @@ fn ignored_rules() -> impl Strategy<Value = IgnoredRules> {
 
 /// A calendar and a question about some days of it.
 pub(crate) fn question() -> impl Strategy<Value = Question> {
-    place().prop_flat_map(|(name, around)| {
-        let parts = (rules(around), overrides(around), two_types(around), busy(around), limits(), attempts());
-        let asked = (
-            -2 * DAY..2 * DAY,
-            0..3 * DAY,
-            prop_oneof![4 => -3 * DAY..-DAY, 1 => -DAY..DAY],
-            any::<Index>(),
-            any::<Index>(),
-            proptest::option::weighted(0.3, 1u64..10),
-            proptest::option::weighted(0.2, length()),
-            ignored_rules(),
-        );
-        (parts, asked).prop_map(move |(parts, asked)| {
-            let (rules, overrides, types, busy, limits, attempts) = parts;
-            let (from, length, now, of_type, duration, ignore, present_duration, ignored_rules) = asked;
-            let now = around.plus(now);
-            let range = Interval::new(around.plus(from), around.plus(from + length));
-            let availability = Availability { rules, overrides };
-            let empty = calendar(zone(&name), availability.clone(), types.clone(), busy.clone(), Vec::new());
-            let free: Vec<_> = types.iter().map(|of_type| some_starts(&empty, of_type, range)).collect();
-            let claims = claims(&attempts, &types, &free, around, now);
-            let of_type = types[of_type.index(types.len())].clone();
-            let mut durations = vec![of_type.duration, of_type.duration];
-            durations.extend(of_type.duration_options.iter().copied().chain(present_duration.map(minutes)));
-            let mut calendar = calendar(zone(&name), availability, types, busy, claims);
-            Arc::make_mut(&mut calendar.profile).limits = limits;
-            Question {
-                calendar,
-                asked_type: of_type.id,
-                duration: durations[duration.index(durations.len())],
-                range,
-                now,
-                ignore: ignore.map(AppointmentKey),
-                present_duration: present_duration.map(minutes),
-                ignored_rules,
+    place().prop_flat_map(|(name, around)| question_about(name, around))
+}
+
+/// Several calendars, in zones of their own, and one question about some days of them.
+pub(crate) fn questions() -> impl Strategy<Value = Vec<Question>> {
+    (place(), proptest::collection::vec(select(zone_names()), 0..4)).prop_flat_map(|((name, around), others)| {
+        let names = std::iter::once(name).chain(others);
+        let questions: Vec<_> = names.map(|name| question_about(name, around).boxed()).collect();
+        questions.prop_map(|mut questions| {
+            let Question { range, now, ignored_rules, .. } = questions[0];
+            for question in &mut questions {
+                (question.range, question.now, question.ignored_rules) = (range, now, ignored_rules);
             }
+            questions
         })
+    })
+}
+
+fn question_about(name: String, around: Instant) -> impl Strategy<Value = Question> {
+    let parts = (rules(around), overrides(around), two_types(around), busy(around), limits(), attempts());
+    let asked = (
+        -2 * DAY..2 * DAY,
+        0..3 * DAY,
+        prop_oneof![4 => -3 * DAY..-DAY, 1 => -DAY..DAY],
+        any::<Index>(),
+        any::<Index>(),
+        proptest::option::weighted(0.3, 1u64..10),
+        proptest::option::weighted(0.2, length()),
+        ignored_rules(),
+    );
+    (parts, asked).prop_map(move |(parts, asked)| {
+        let (rules, overrides, types, busy, limits, attempts) = parts;
+        let (from, length, now, of_type, duration, ignore, present_duration, ignored_rules) = asked;
+        let now = around.plus(now);
+        let range = Interval::new(around.plus(from), around.plus(from + length));
+        let availability = Availability { rules, overrides };
+        let empty = calendar(zone(&name), availability.clone(), types.clone(), busy.clone(), Vec::new());
+        let free: Vec<_> = types.iter().map(|of_type| some_starts(&empty, of_type, range)).collect();
+        let claims = claims(&attempts, &types, &free, around, now);
+        let of_type = types[of_type.index(types.len())].clone();
+        let mut durations = vec![of_type.duration, of_type.duration];
+        durations.extend(of_type.duration_options.iter().copied().chain(present_duration.map(minutes)));
+        let mut calendar = calendar(zone(&name), availability, types, busy, claims);
+        Arc::make_mut(&mut calendar.profile).limits = limits;
+        Question {
+            calendar,
+            asked_type: of_type.id,
+            duration: durations[duration.index(durations.len())],
+            range,
+            now,
+            ignore: ignore.map(AppointmentKey),
+            present_duration: present_duration.map(minutes),
+            ignored_rules,
+        }
     })
 }

@@ -15,7 +15,7 @@ use proptest::test_runner::TestRunner;
 use crate::checker::Checker;
 use crate::random::{Question, question};
 
-fn checker(question: &Question) -> Checker<'_> {
+pub(crate) fn checker(question: &Question) -> Checker<'_> {
     let mut checker = Checker::new(&question.calendar, question.appointment_type(), question.duration, question.now);
     checker.ignore = question.ignore;
     checker.present_duration = question.present_duration;
