@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use bookd::domain::appointment::{AppointmentState, IgnoredRules};
+use bookd::domain::appointment::{AppointmentState, Assignment, IgnoredRules};
 use bookd::domain::appointment_type::{AppointmentType, Limits, Stamps};
 use bookd::domain::availability::{Availability, Rule, Weekdays, Window};
 use bookd::domain::calendar::{Busy, Calendar, Owner, Profile, Types};
@@ -15,6 +15,7 @@ use bookd::domain::claims::{Claim, Claims};
 use bookd::domain::feasible::{Ask, violations};
 use bookd::domain::ids::{AppointmentKey, CalendarId, Revision, TypeNumber};
 use bookd::domain::interval::Interval;
+use bookd::domain::several;
 use bookd::domain::slots::{Search, nearest, visit};
 use bookd::domain::time::{DAY, Instant, Minutes};
 use bookd::domain::zone::Zone;
@@ -115,6 +116,26 @@ fn days_31_with_every_limit(bencher: Bencher<'_, '_>) {
     let limits = Limits { per_day: Some(10), per_week: Some(100), per_month: Some(200), per_year: Some(5_000) };
     let calendar = calendar(200, limits);
     bencher.bench_local(|| count(black_box(&search(&calendar, 31))));
+}
+
+/// A hundred calendars that share nothing; each has something else booked.
+fn hundred_calendars() -> Vec<Calendar> {
+    (0..100).map(|index| calendar(100 + 2 * index, Limits::default())).collect()
+}
+
+#[divan::bench(args = [Assignment::All, Assignment::Any])]
+fn days_31_of_100_calendars(bencher: Bencher<'_, '_>, assignment: Assignment) {
+    let calendars = hundred_calendars();
+    let searches: Vec<_> = calendars.iter().map(|calendar| search(calendar, 31)).collect();
+    bencher.bench_local(|| {
+        let mut slots = 0;
+        several::visit(black_box(&searches), assignment, &mut |slot| {
+            black_box(slot);
+            slots += 1;
+            ControlFlow::Continue(())
+        });
+        slots
+    });
 }
 
 #[divan::bench]

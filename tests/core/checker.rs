@@ -2,7 +2,7 @@
 //!
 //! Of the code under test it uses the types and `Zone::wall`, and nothing that searches, merges or remembers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bookd::domain::appointment::IgnoredRules;
 use bookd::domain::appointment_type::{AppointmentType, Limits};
@@ -25,6 +25,8 @@ pub(crate) struct Checker<'a> {
     pub(crate) ignored_rules: IgnoredRules,
     /// The windows of a date in minutes: only so that they are not worked out anew for each minute.
     windows: BTreeMap<LocalDate, Vec<(i64, i64)>>,
+    /// Whether a minute is open, for the same reason.
+    minutes: HashMap<Instant, bool>,
 }
 
 impl<'a> Checker<'a> {
@@ -34,9 +36,19 @@ impl<'a> Checker<'a> {
         duration: Minutes,
         now: Instant,
     ) -> Self {
-        let windows = BTreeMap::new();
+        let (windows, minutes) = (BTreeMap::new(), HashMap::new());
         let ignored_rules = IgnoredRules::default();
-        Self { calendar, appointment_type, duration, now, ignore: None, present_duration: None, ignored_rules, windows }
+        Self {
+            calendar,
+            appointment_type,
+            duration,
+            now,
+            ignore: None,
+            present_duration: None,
+            ignored_rules,
+            windows,
+            minutes,
+        }
     }
 
     /// Every offered start of the range, and the seats that remain there.
@@ -140,12 +152,18 @@ impl<'a> Checker<'a> {
 
     fn is_open_throughout(&mut self, start: Instant) -> bool {
         let minutes = i64::from(self.duration.minutes());
-        // The first and the last second of each minute: windows and what is between them last for whole minutes.
         self.ignored_rules.outside_availability
-            || (0..minutes).all(|minute| {
-                let first = start.plus(minute * 60);
-                !self.open_through(first).is_empty() && !self.open_through(first.plus(59)).is_empty()
-            })
+            || (0..minutes).all(|minute| self.is_minute_open(start.plus(minute * 60)))
+    }
+
+    /// Its first and its last second: windows and what is between them last for whole minutes.
+    fn is_minute_open(&mut self, minute: Instant) -> bool {
+        if let Some(known) = self.minutes.get(&minute) {
+            return *known;
+        }
+        let is_open = !self.open_through(minute).is_empty() && !self.open_through(minute.plus(59)).is_empty();
+        self.minutes.insert(minute, is_open);
+        is_open
     }
 
     fn active(&self) -> Vec<Claim> {

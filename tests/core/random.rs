@@ -254,19 +254,34 @@ pub(crate) fn question() -> impl Strategy<Value = Question> {
     place().prop_flat_map(|(name, around)| question_about(name, around))
 }
 
-/// Several calendars, in zones of their own, and one question about some days of them.
+/// Several calendars, in zones of their own, and one question about some days of them. Most are open round the clock,
+/// for else they would hardly ever be open together.
 pub(crate) fn questions() -> impl Strategy<Value = Vec<Question>> {
-    (place(), proptest::collection::vec(select(zone_names()), 0..4)).prop_flat_map(|((name, around), others)| {
+    let others = proptest::collection::vec(select(zone_names()), 0..4);
+    let is_wide = proptest::collection::vec(proptest::bool::weighted(0.8), 4);
+    (place(), others, is_wide).prop_flat_map(|((name, around), others, is_wide)| {
         let names = std::iter::once(name).chain(others);
         let questions: Vec<_> = names.map(|name| question_about(name, around).boxed()).collect();
-        questions.prop_map(|mut questions| {
+        questions.prop_map(move |mut questions| {
             let Question { range, now, ignored_rules, .. } = questions[0];
-            for question in &mut questions {
+            for (question, is_wide) in questions.iter_mut().zip(&is_wide) {
                 (question.range, question.now, question.ignored_rules) = (range, now, ignored_rules);
+                if *is_wide {
+                    open_round_the_clock(question);
+                }
             }
             questions
         })
     })
+}
+
+fn open_round_the_clock(question: &mut Question) {
+    let weekdays = Weekdays::ALL;
+    let always = Rule { weekdays, window: Window::new(0, 1_440).unwrap(), first_date: None, last_date: None };
+    let of_type = AppointmentType { rules: Vec::new(), ..question.appointment_type().clone() };
+    Arc::make_mut(&mut question.calendar.types).put(Arc::new(of_type));
+    let availability = Availability { rules: vec![always], overrides: BTreeMap::new() };
+    Arc::make_mut(&mut question.calendar.profile).availability = availability;
 }
 
 fn question_about(name: String, around: Instant) -> impl Strategy<Value = Question> {
