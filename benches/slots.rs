@@ -12,13 +12,13 @@ use bookd::domain::appointment_type::{AppointmentType, Limits, Stamps};
 use bookd::domain::availability::{Availability, Rule, Weekdays, Window};
 use bookd::domain::calendar::{Busy, Calendar, Owner, Profile, Types};
 use bookd::domain::claims::{Claim, Claims};
-use bookd::domain::feasible::{Ask, violations};
+use bookd::domain::feasible::violations;
 use bookd::domain::ids::{AppointmentKey, CalendarId, Revision, TypeNumber};
 use bookd::domain::interval::Interval;
 use bookd::domain::several;
 use bookd::domain::slots::{Search, nearest, visit};
 use bookd::domain::time::{DAY, Instant, Minutes};
-use bookd::domain::zone::Zone;
+use bookd::zones::Zones;
 use divan::{Bencher, black_box};
 
 fn main() {
@@ -39,7 +39,7 @@ fn calendar(appointments: usize, limits: Limits) -> Calendar {
     let profile = Profile {
         display_name: String::new(),
         owner: Owner::default(),
-        zone: Arc::new(Zone::named("America/New_York").unwrap()),
+        zone: Zones::bundled().zone("America/New_York").unwrap(),
         paused: false,
         limits: Limits::default(),
         metadata: BTreeMap::new(),
@@ -141,20 +141,7 @@ fn days_31_of_100_calendars(bencher: Bencher<'_, '_>, assignment: Assignment) {
 #[divan::bench]
 fn is_one_start_bookable(bencher: Bencher<'_, '_>) {
     let calendar = calendar(2_000, Limits::default());
-    let Search { appointment_type, duration, now, ignore, present_duration, ignored_rules, .. } = search(&calendar, 1);
-    let (start, is_grid_judged) = (NOW.plus(10 * DAY + 15 * 3_600 + 1_800), true);
-    let calendar = &calendar;
-    let ask = Ask {
-        calendar,
-        appointment_type,
-        start,
-        duration,
-        now,
-        ignore,
-        present_duration,
-        ignored_rules,
-        is_grid_judged,
-    };
+    let ask = search(&calendar, 1).ask(NOW.plus(10 * DAY + 15 * 3_600 + 1_800));
     bencher.bench_local(|| violations(black_box(&ask)).len());
 }
 

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use super::calendar::Calendar;
 use super::claims::{Claim, Following};
-use super::feasible::{Ask, bookable, is_duration_allowed, is_race_lost, seats_remaining};
+use super::feasible::{bookable, is_duration_allowed, is_race_lost, seats_remaining};
 use super::ids::{AppointmentKey, TypeNumber};
 use super::interval::Interval;
 use super::limits::{Room, limits_on};
@@ -263,20 +263,7 @@ impl<'a> Cursor<'a> {
 
     /// The slow path: a session that has begun to fill keeps its own buffers, and adds none to the limits.
     fn seats_of_session(&self, start: Instant) -> u32 {
-        let Search { calendar, appointment_type, duration, now, ignore, present_duration, ignored_rules, .. } =
-            self.search;
-        let is_grid_judged = true;
-        let ask = Ask {
-            calendar,
-            appointment_type,
-            start,
-            duration,
-            now,
-            ignore,
-            present_duration,
-            ignored_rules,
-            is_grid_judged,
-        };
+        let ask = self.search.ask(start);
         if is_race_lost(&ask) { 0 } else { seats_remaining(&ask) }
     }
 }

@@ -73,8 +73,8 @@ impl<'a> OpenTime<'a> {
             return false;
         }
         if self.date > self.last_date {
-            self.range.start = self.segment.end;
-            if self.range.is_empty() || self.segment.end == Instant::MAX {
+            self.range.start = Instant::from_seconds(self.segment.end);
+            if self.range.is_empty() {
                 self.range.end = self.range.start;
                 return false;
             }
@@ -89,7 +89,7 @@ impl<'a> OpenTime<'a> {
     fn fill_date(&mut self, stretches: &mut VecDeque<Stretch>) {
         let date = self.date;
         let midnight = instant_of(date.midnight(), self.segment);
-        let clip = Interval::new(self.range.start, self.range.end.min(self.segment.end))
+        let clip = Interval::new(self.range.start, self.range.end.min(Instant::from_seconds(self.segment.end)))
             .intersection(Interval::new(midnight, midnight.plus(DAY)));
         let spill = self.spill.filter(|_| !self.days.is_overridden(date)).map(|(start, end)| {
             let before = midnight.plus(-DAY);
@@ -124,10 +124,9 @@ impl<'a> OpenTime<'a> {
 
 /// The first and last date of the segment within the range, and what spills over to the first.
 fn dates_of(days: &mut Days<'_>, segment: Segment, range: Interval) -> (LocalDate, LocalDate, Option<(u16, u16)>) {
-    let wall =
-        |instant: Instant| Wall::from_seconds(instant.seconds().saturating_add(i64::from(segment.offset_seconds)));
-    let first = wall(range.start.max(segment.start)).date();
-    let last = wall(range.end.min(segment.end).plus(-1)).date();
+    let wall = |instant: Instant| Wall::from_seconds(instant.seconds().saturating_add(i64::from(segment.offset)));
+    let first = wall(range.start.max(Instant::from_seconds(segment.start))).date();
+    let last = wall(range.end.min(Instant::from_seconds(segment.end)).plus(-1)).date();
     let spill = spill_of(days.windows(first.plus(-1)));
     (first, last, spill)
 }
@@ -139,5 +138,5 @@ fn spill_of(windows: &[super::availability::Window]) -> Option<(u16, u16)> {
 }
 
 fn instant_of(wall: Wall, segment: Segment) -> Instant {
-    Instant::from_seconds(wall.seconds().saturating_sub(i64::from(segment.offset_seconds)))
+    Instant::from_seconds(wall.seconds().saturating_sub(i64::from(segment.offset)))
 }

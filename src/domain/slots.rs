@@ -8,6 +8,7 @@ use super::appointment::IgnoredRules;
 use super::appointment_type::AppointmentType;
 use super::calendar::Calendar;
 use super::cursor::Cursor;
+use super::feasible::Ask;
 use super::ids::AppointmentKey;
 use super::interval::Interval;
 use super::time::{DAY, Instant, Minutes};
@@ -34,6 +35,25 @@ pub struct Search<'a> {
     pub present_duration: Option<Minutes>,
     /// Only NOTICE, HORIZON and LIMIT count: without OUTSIDE_AVAILABILITY or MISALIGNED every minute would be listed.
     pub ignored_rules: IgnoredRules,
+}
+
+impl<'a> Search<'a> {
+    /// The question that booking one start would ask.
+    pub fn ask(&self, start: Instant) -> Ask<'a> {
+        let Self { calendar, appointment_type, duration, now, ignore, present_duration, ignored_rules, .. } = *self;
+        let is_grid_judged = true;
+        Ask {
+            calendar,
+            appointment_type,
+            start,
+            duration,
+            now,
+            ignore,
+            present_duration,
+            ignored_rules,
+            is_grid_judged,
+        }
+    }
 }
 
 /// A start and an end that could be booked now.

@@ -8,7 +8,7 @@ use bookd::domain::appointment_type::{AppointmentType, Limits, Stamps};
 use bookd::domain::availability::{Availability, Override, Rule, Weekdays};
 use bookd::domain::calendar::Calendar;
 use bookd::domain::claims::Claim;
-use bookd::domain::feasible::{Ask, violations};
+use bookd::domain::feasible::violations;
 use bookd::domain::ids::{AppointmentKey, TypeId, TypeNumber};
 use bookd::domain::interval::Interval;
 use bookd::domain::slots::{Search, first};
@@ -221,20 +221,7 @@ fn check(case: &Case) {
     assert_eq!(offered, expected, "{}: the checker", case.id);
 
     for start in expected {
-        let is_grid_judged = true;
-        let (ignore, present_duration) = (None, None);
-        let calendar = &calendar;
-        let ask = Ask {
-            calendar,
-            appointment_type,
-            start,
-            duration,
-            now,
-            ignore,
-            present_duration,
-            ignored_rules,
-            is_grid_judged,
-        };
+        let ask = search.ask(start);
         assert_eq!(violations(&ask), [], "{}: the predicate at {start}", case.id);
     }
 }

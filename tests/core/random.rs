@@ -69,7 +69,7 @@ fn place() -> impl Strategy<Value = (String, Instant)> {
     let years = -60i64..90;
     let any = (select(zone_names()), years, 0i64..365, any::<bool>()).prop_map(|(name, years, days, is_change)| {
         let at = Instant::from_seconds((years * 365 + days) * DAY);
-        let change = zone(&name).segment_at(at).end;
+        let change = Instant::from_seconds(zone(&name).segment_at(at).end);
         let is_near = is_change && change < Instant::from_seconds(150 * 365 * DAY);
         (name, if is_near { change } else { at })
     });

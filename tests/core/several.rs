@@ -27,7 +27,7 @@ fn taken_by(questions: &[Question], is_grid_judged: impl Fn(usize) -> bool) -> V
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn all_lists_the_starts_that_every_calendar_takes_on_the_grid_of_the_first(mut questions in questions()) {

@@ -24,17 +24,7 @@ pub(crate) fn checker(question: &Question) -> Checker<'_> {
 }
 
 fn ask(question: &Question, start: Instant) -> Ask<'_> {
-    Ask {
-        calendar: &question.calendar,
-        appointment_type: question.appointment_type(),
-        start,
-        duration: question.duration,
-        now: question.now,
-        ignore: question.ignore,
-        present_duration: question.present_duration,
-        ignored_rules: question.ignored_rules,
-        is_grid_judged: true,
-    }
+    question.search().ask(start)
 }
 
 fn minutes_of(range: Interval) -> impl Iterator<Item = Instant> {
@@ -78,7 +68,7 @@ fn the_random_questions_meet_every_rule() {
 }
 
 proptest! {
-    #![proptest_config(config(500))]
+    #![proptest_config(config(300))]
 
     #[test]
     fn what_the_definition_offers_is_listed_in_order_and_once(question in question()) {
@@ -95,7 +85,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config(200))]
+    #![proptest_config(config(120))]
 
     #[test]
     fn a_start_is_listed_exactly_when_the_predicate_has_nothing_against_it(question in question()) {

