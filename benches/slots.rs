@@ -118,14 +118,14 @@ fn days_31_with_every_limit(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| count(black_box(&search(&calendar, 31))));
 }
 
-/// A hundred calendars that share nothing; each has something else booked.
-fn hundred_calendars() -> Vec<Calendar> {
-    (0..100).map(|index| calendar(100 + 2 * index, Limits::default())).collect()
+/// All have the same booked: nobody refuses early, which is the most work that ALL can have.
+fn hundred_calendars(appointments: usize) -> Vec<Calendar> {
+    (0..100).map(|_| calendar(appointments, Limits::default())).collect()
 }
 
-#[divan::bench(args = [Assignment::All, Assignment::Any])]
-fn days_31_of_100_calendars(bencher: Bencher<'_, '_>, assignment: Assignment) {
-    let calendars = hundred_calendars();
+#[divan::bench(args = [(Assignment::All, 20), (Assignment::All, 200), (Assignment::Any, 20), (Assignment::Any, 200)])]
+fn days_31_of_100_calendars(bencher: Bencher<'_, '_>, (assignment, appointments): (Assignment, usize)) {
+    let calendars = hundred_calendars(appointments);
     let searches: Vec<_> = calendars.iter().map(|calendar| search(calendar, 31)).collect();
     bencher.bench_local(|| {
         let mut slots = 0;

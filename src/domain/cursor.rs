@@ -34,6 +34,8 @@ pub(super) struct Cursor<'a> {
     taken: Taken<'a>,
     sessions: Option<Sessions<'a>>,
     room: Room,
+    /// Where nothing but what is taken still matters: one stretch, open for the whole slot, with room under the limits.
+    settled: Interval,
     /// The span whose slots are being shown.
     span: Span,
     /// The next candidates in it, by each grid; `Instant::MAX` = none.
@@ -73,6 +75,7 @@ impl<'a> Cursor<'a> {
             ),
             sessions: (appointment_type.capacity > 1).then(|| Sessions::new(search, is_counted, starts.start)),
             room: Room::new(limits.filter(|_| !search.ignored_rules.limit)),
+            settled: Interval::new(starts.start, starts.start),
             span: Span { end: starts.start, seats: 0 },
             next: [Instant::MAX; 2],
             step: appointment_type.step(),
@@ -228,6 +231,15 @@ impl<'a> Cursor<'a> {
         if at >= self.starts.end {
             return refused(Instant::MAX);
         }
+        if self.settled.contains(at) {
+            let next = self.taken.first_for(at.seconds());
+            let until = |seconds: i64| Instant::from_seconds(seconds);
+            return if next.from <= at.seconds() {
+                refused(until(next.until))
+            } else {
+                Span { end: self.settled.end.min(until(next.from)), seats: self.search.appointment_type.capacity }
+            };
+        }
         let session = self.sessions.as_mut().and_then(|sessions| sessions.next_from(at));
         let until_session = session.unwrap_or(Instant::MAX);
         let is_at_session = session == Some(at);
@@ -257,8 +269,11 @@ impl<'a> Cursor<'a> {
         if !self.room.is_on(stretch.date, calendar, now, ignore) {
             return refused(end);
         }
-        let end = end.min(free_until).min(last_start.plus(1)).min(self.starts.end);
-        Span { end, seats: self.search.appointment_type.capacity }
+        let end = end.min(last_start.plus(1)).min(self.starts.end);
+        if self.sessions.is_none() {
+            self.settled = Interval::new(at, end);
+        }
+        Span { end: end.min(free_until), seats: self.search.appointment_type.capacity }
     }
 
     /// The slow path: a session that has begun to fill keeps its own buffers, and adds none to the limits.

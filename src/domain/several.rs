@@ -100,7 +100,7 @@ fn visit_all(searches: &[Search<'_>], visitor: &mut impl FnMut(SharedSlot) -> Co
 }
 
 /// How many minutes are merged at a time: enough that to go from calendar to calendar costs little beside the slots.
-const BOARD_MINUTES: usize = 2 * 24 * 60;
+const BOARD_MINUTES: usize = 4 * 24 * 60;
 
 /// Who can take the starts of some days, minute by minute: merging by place costs less than by comparison.
 struct Board {
