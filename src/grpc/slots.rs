@@ -13,8 +13,8 @@ use crate::domain::feasible::violations;
 use crate::domain::ids::{AppointmentId, CalendarId, TypeId};
 use crate::domain::interval::Interval;
 use crate::domain::refusal::{Refusal, Violation};
-use crate::domain::several;
-use crate::domain::slots::{Search, nearest};
+use crate::domain::several::{self, SharedSlot};
+use crate::domain::slots::Search;
 use crate::domain::time::{Instant, LocalDate, Minutes};
 use crate::domain::zone::Zone;
 use crate::engine::View;
@@ -103,13 +103,13 @@ impl Slots {
         let searches = asked.searches(range);
         let mut slots = Vec::new();
         let mut next = None;
-        let _ = several::visit(&searches, asked.assignment, &mut |slot, calendars| {
+        several::visit(&searches, asked.assignment, &mut |SharedSlot { slot, calendars }| {
             if slots.len() == limit {
                 next = Some(slot.start);
                 return ControlFlow::Break(());
             }
-            let ids = calendars.iter().map(|index| searches[*index].calendar.id.to_string()).collect();
-            slots.push(render::slot(Interval::new(slot.start, slot.end), slot.seats_remaining, ids, shown));
+            let ids = calendars.iter().map(|index| searches[index].calendar.id.to_string()).collect();
+            slots.push(render::slot(slot.interval(), slot.seats_remaining, ids, shown));
             ControlFlow::Continue(())
         });
         (slots, next)
@@ -251,10 +251,7 @@ impl Slots {
             let of = named.iter().filter(|it| violation.conflicts.contains(&it.key));
             render::violation(violation, of.map(|it| it.id.to_string()).collect())
         };
-        let (before, after) = match searches.as_slice() {
-            [only] => nearest(only),
-            _ => (None, None),
-        };
+        let (before, after) = several::nearest(&searches, asked.assignment, start);
         let ids: Vec<String> = searches.iter().map(|it| it.calendar.id.to_string()).collect();
         let duration = asked.durations.first().copied().unwrap_or_default();
         let near = |interval: Interval| render::slot(interval, 1, ids.clone(), shown);

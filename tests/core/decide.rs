@@ -19,9 +19,48 @@ use bookd::domain::state::{State, claim_on};
 use bookd::domain::time::{HOUR, Instant, Seconds};
 use proptest::prelude::*;
 
-use crate::world::{appointment_type, instant, minutes, profile, search};
+use bookd::domain::appointment_type::{AppointmentType, Stamps};
+use bookd::domain::calendar::{Calendar, Owner, Profile};
+use bookd::domain::ids::TypeNumber;
+use bookd::domain::slots::Search;
+
+use crate::world::{instant, minutes, zone};
 
 const NOW: &str = "2027-01-04T08:00:00Z";
+
+fn appointment_type(id: &str, number: u16, duration: u16) -> AppointmentType {
+    AppointmentType {
+        id: TypeId::parse(id).unwrap(),
+        number: TypeNumber(number),
+        duration: minutes(duration),
+        ..AppointmentType::default_type(Stamps::default())
+    }
+}
+
+fn profile(name: &str, availability: Availability) -> Profile {
+    Profile {
+        display_name: String::new(),
+        owner: Owner::default(),
+        zone: zone(name),
+        paused: false,
+        limits: Default::default(),
+        metadata: BTreeMap::new(),
+        availability,
+    }
+}
+
+fn search<'a>(calendar: &'a Calendar, of: &'a AppointmentType, range: Interval, now: Instant) -> Search<'a> {
+    Search {
+        calendar,
+        appointment_type: of,
+        duration: of.duration,
+        range,
+        now,
+        ignore: None,
+        present_duration: None,
+        ignored_rules: IgnoredRules::default(),
+    }
+}
 
 fn calendar_id(name: &str) -> CalendarId {
     CalendarId::parse(name).unwrap()

@@ -15,7 +15,8 @@ use super::super::feasible::{self, Ask};
 use super::super::ids::{AppointmentKey, CalendarId, TypeId};
 use super::super::interval::Interval;
 use super::super::refusal::{FieldViolation, Refusal, SlotRefusal, Violation};
-use super::super::slots::{Search, nearest};
+use super::super::several::nearest;
+use super::super::slots::Search;
 use super::super::time::{Instant, Minutes, Seconds};
 use super::super::zone::{LocalInstants, Zone};
 use super::calendars::invalid;
@@ -276,6 +277,19 @@ impl<'a> At<'a> {
         }
     }
 
+    fn search<'q>(self, offer: &'q Offer<'_>, wanted: &Wanted, range: Interval) -> Search<'q> {
+        Search {
+            calendar: offer.calendar,
+            appointment_type: offer.appointment_type,
+            duration: wanted.duration_on(offer),
+            range,
+            now: self.now,
+            ignore: wanted.ignore,
+            present_duration: wanted.present_duration,
+            ignored_rules: wanted.ignored_rules,
+        }
+    }
+
     fn place(self, offer: &Offer<'_>, wanted: &Wanted) -> Place {
         let (before, after) = feasible::buffers(&self.ask(offer, wanted, true));
         Place {
@@ -295,19 +309,9 @@ impl<'a> At<'a> {
             answers.into_iter().filter(|violations| !is_race_lost || is_race(violations)).flatten().collect();
         let first = offers.first().expect("a refusal is some calendar's");
         let slot = Interval::new(wanted.start, wanted.start.plus(wanted.duration_on(first).seconds()));
-        let (nearest_before, nearest_after) = match offers {
-            [only] => nearest(&Search {
-                calendar: only.calendar,
-                appointment_type: only.appointment_type,
-                duration: wanted.duration_on(only),
-                range: slot,
-                now: self.now,
-                ignore: wanted.ignore,
-                present_duration: wanted.present_duration,
-                ignored_rules: wanted.ignored_rules,
-            }),
-            _ => (None, None),
-        };
+        let searches: Vec<Search<'_>> = offers.iter().map(|offer| self.search(offer, wanted, slot)).collect();
+        let assignment = if is_any { Assignment::Any } else { Assignment::All };
+        let (nearest_before, nearest_after) = nearest(&searches, assignment, wanted.start);
         Refusal::Slot(Box::new(SlotRefusal { slot, violations, nearest_before, nearest_after }))
     }
 }
