@@ -11,6 +11,7 @@ pub mod command;
 mod cursor;
 pub mod decide;
 pub mod feasible;
+pub mod free_busy;
 pub mod ids;
 pub mod interval;
 pub mod limits;

@@ -31,6 +31,10 @@ const SLOW_COMMIT: Duration = Duration::from_millis(500);
 const EXPIRIES_MAX: usize = 1_024;
 /// How many request ids are forgotten after a batch at most.
 const FORGOTTEN_MAX: usize = 256;
+/// How long the actor sleeps at least before it records an expiry: clocks tick in whole seconds.
+const LEAST_NAP: Duration = Duration::from_millis(20);
+/// The same after a commit that the store refused: a full disk stays full for a while.
+const REFUSED_NAP: Duration = Duration::from_secs(1);
 /// How long the actor sleeps at most while something is to expire: the clock may be set meanwhile.
 const NAP_MAX: Duration = Duration::from_secs(30);
 
@@ -90,6 +94,8 @@ pub(super) struct Actor {
     /// Commands that had to wait for another batch.
     postponed: Vec<Envelope>,
     batches: u64,
+    /// The last commit was refused: what has expired is not tried again at once.
+    is_refused: bool,
 }
 
 /// A load that a reader asked for.
@@ -107,7 +113,17 @@ impl Actor {
         let state =
             State { revision: boot.revision, last_time: boot.last_time, next_key: boot.next_key, ..State::default() };
         let writer_clock = WriterClock::new(settings.is_clock_confirmed);
-        Self { store, state, clock, writer_clock, published, expiries, postponed: Vec::new(), batches: 0 }
+        Self {
+            store,
+            state,
+            clock,
+            writer_clock,
+            published,
+            expiries,
+            postponed: Vec::new(),
+            batches: 0,
+            is_refused: false,
+        }
     }
 
     pub(super) async fn run(mut self, mut mail: mpsc::Receiver<Mail>) -> Stopped {
@@ -132,7 +148,8 @@ impl Actor {
     fn nap(&self) -> Option<Duration> {
         let Reverse((due, _)) = self.expiries.peek()?;
         let seconds = due.since(self.clock.now().max(self.state.last_time)).max(0);
-        Some(Duration::from_secs(seconds.unsigned_abs()).clamp(Duration::from_millis(20), NAP_MAX))
+        let least = if self.is_refused { REFUSED_NAP } else { LEAST_NAP };
+        Some(Duration::from_secs(seconds.unsigned_abs()).clamp(least, NAP_MAX))
     }
 
     /// One turn. An error is fatal: the process must not go on with what it has in memory.
@@ -284,6 +301,7 @@ impl Actor {
     /// Commits, publishes, answers. False when the outcome of the commit is not known.
     fn finish(&mut self, mut batch: Batch, due: Vec<(Instant, AppointmentId)>) -> Result<bool, StoreError> {
         let committed = self.commit(&batch);
+        self.is_refused = committed.is_err();
         let answers = std::mem::take(&mut batch.answers);
         let outcome = match committed {
             Ok(()) => {

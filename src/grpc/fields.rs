@@ -47,6 +47,12 @@ impl Fields {
         None
     }
 
+    /// The status of a request that is wrong in this one way.
+    pub(super) fn wrong_only(mut self, field: &str, description: impl Into<String>) -> Status {
+        self.violations.push(FieldViolation::new(field, description));
+        status::refused(&Refusal::FieldInvalid(self.violations))
+    }
+
     /// Takes over what is wrong with a message inside this one.
     pub(super) fn within(&mut self, field: &str, inner: Self) {
         let at = |it: FieldViolation| FieldViolation::new(format!("{field}.{}", it.field), it.description);
