@@ -308,3 +308,37 @@ fn of_two_requests_for_one_time_one_can_be_approved() {
     submit(&mut state, &approve(2), instant(NOW)).unwrap();
     assert!(matches!(submit(&mut state, &approve(1), instant(NOW)), Err(Refusal::Slot(_))));
 }
+
+#[test]
+fn a_request_for_this_very_moment_takes_its_time_until_the_next_one() {
+    let mut state = world();
+    let mut blocking = appointment_type("blocking", 0, 60);
+    blocking.requires_approval = true;
+    let put = Command::PutAppointmentType { calendar: calendar_id("ada"), appointment_type: blocking, etag: None };
+    submit(&mut state, &put, instant(NOW)).unwrap();
+    let now = |number| booking(number, &["ada"], Assignment::All, "blocking", instant(NOW));
+    let twice = Command::BatchBook(vec![now(1), now(2)]);
+    let refusal = submit(&mut state, &twice, instant(NOW)).unwrap_err();
+    assert!(matches!(refusal, Refusal::InBatch { index: 1, .. }), "{refusal:?}");
+    submit(&mut state, &Command::Book(now(1)), instant(NOW)).unwrap();
+    assert!(submit(&mut state, &Command::Book(now(2)), instant(NOW)).is_err());
+}
+
+#[test]
+fn turning_somebody_elses_appointment_is_refused_and_repeating_ones_own_is_not() {
+    let mut state = world();
+    let start = instant("2027-01-05T09:00:00Z");
+    let hold = Command::Hold {
+        booking: booking(1, &["ada"], Assignment::All, "visit", start),
+        ttl: Seconds::new(60).unwrap(),
+    };
+    submit(&mut state, &hold, instant(NOW)).unwrap();
+    let confirm = |name: &str| Command::Confirm {
+        appointment: AppointmentId(uuid::Uuid::from_u128(1)),
+        invitee: Some(Invitee { name: name.to_owned(), ..Invitee::default() }),
+        etag: None,
+    };
+    let first = submit(&mut state, &confirm("Ada"), instant(NOW)).unwrap();
+    assert_eq!(submit(&mut state, &confirm("Ada"), instant(NOW)).unwrap(), first);
+    assert!(matches!(submit(&mut state, &confirm("Bob"), instant(NOW)), Err(Refusal::AppointmentState { .. })));
+}

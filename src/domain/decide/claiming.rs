@@ -58,7 +58,7 @@ impl<'a> At<'a> {
         };
         if appointment.state == AppointmentState::Pending {
             appointment.blocks = types.iter().any(|it| it.requires_approval && it.pending_blocks);
-            appointment.expire_time = Some(appointment.start);
+            appointment.expire_time = Some(self.request_expiry(appointment.start));
         }
         Ok(self.claimed(Cause::BookAppointment, AppointmentEvent::Booked, appointment, candidates))
     }
@@ -178,7 +178,7 @@ impl<'a> At<'a> {
             duration,
             time_zone: zone.into(),
             local_start,
-            expire_time: if is_pending { Some(start) } else { before.expire_time },
+            expire_time: if is_pending { Some(self.request_expiry(start)) } else { before.expire_time },
             sequence: before.sequence.saturating_add(1),
             ignored_rules: to.ignored_rules,
             ..Appointment::clone(before)
@@ -200,6 +200,12 @@ impl<'a> At<'a> {
             Ok(Offer { calendar, appointment_type: calendar.types.find(type_id).ok_or_else(not_found)? })
         };
         calendars.iter().map(offer).collect()
+    }
+
+    /// When a request that nobody answers runs out: at its start, but never at the moment that makes it, for what is
+    /// made dead would stand in the way of nobody, and yet stand there.
+    pub(super) fn request_expiry(self, start: Instant) -> Instant {
+        start.max(self.now.plus(1))
     }
 
     /// The types of an appointment's places, but for those that were deleted.

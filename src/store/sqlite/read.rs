@@ -303,7 +303,8 @@ fn chain(
         let row = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?));
         let Some((time, bytes)) = statement.query_row([signed(at)], row).optional()? else { break };
         let record: ChangeRecord = decode(&bytes, "a change")?;
-        let next = previous(&record).unwrap_or(0);
+        // A revision that says nothing about the subject was not named by its chain.
+        let Some(next) = previous(&record) else { break };
         found.push(ChangeRecord { revision: at, time, ..record });
         at = if next < at { next } else { 0 };
     }
