@@ -108,6 +108,11 @@ impl Bookd {
         self.service.local_addr()
     }
 
+    /// What the clock shows, in seconds.
+    pub fn clock_seconds(&self) -> i64 {
+        bookd::clock::Clock::now(&self.clock).seconds()
+    }
+
     /// Moves the clock on, and waits until the writer has seen it.
     pub async fn advance(&self, seconds: i64) {
         self.clock.advance(seconds);

@@ -9,12 +9,16 @@
 )]
 
 mod harness;
+mod history;
+mod holds;
 mod http2;
 mod kill;
 mod listing;
 mod parity;
 mod parity_kept;
+mod precedence;
 mod race;
+mod random;
 mod readme;
 mod reasons;
 mod server;

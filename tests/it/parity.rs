@@ -39,7 +39,7 @@ async fn b1_space_around_an_id_is_an_error_everywhere() {
             refused(calendars.get_calendar(get).await),
             refused(availability.set_availability(set_availability(id, PARIS, vec![])).await),
             refused(availability.get_availability(hours).await),
-            refused(bookd.try_list(listing(id, DAY)).await),
+            refused(bookd.list(listing(id, DAY)).await),
             refused(bookd.book(booking(id, "2027-03-02T09:00")).await),
             refused(bookd.booking().hold_appointment(holding(id, "2027-03-02T09:00")).await),
         ];
@@ -218,11 +218,11 @@ async fn b24_b25_b26_b27_b28_past_empty_and_far_dates_are_empty_and_only_a_bad_d
     for date in ["2027-02-28", "2020-01-01", "2027-03-05", "2028-03-01", "9000-01-01"] {
         assert_eq!(bookd.starts("ada", PARIS, date).await, clocks(""), "{date}");
     }
-    let unknown = refused(bookd.try_list(listing("nobody", DAY)).await);
+    let unknown = refused(bookd.list(listing("nobody", DAY)).await);
     assert!(unknown.is(Code::NotFound, "CALENDAR_NOT_FOUND"), "{unknown:?}");
     assert_eq!(unknown.details.resource_info().unwrap().resource_name, "nobody");
     for date in ["2027-02-29", "2027-13-01", "02.03.2027", "tomorrow", "2027-03-02T00:00"] {
-        let answer = refused(bookd.try_list(listing("ada", date)).await);
+        let answer = refused(bookd.list(listing("ada", date)).await);
         assert!(answer.is(Code::InvalidArgument, "FIELD_INVALID"), "{date}: {answer:?}");
         assert_eq!(answer.fields(), ["date"], "{date}");
     }
@@ -233,7 +233,7 @@ async fn b24_b25_b26_b27_b28_past_empty_and_far_dates_are_empty_and_only_a_bad_d
 async fn b29_a_date_has_one_spelling() {
     let bookd = Bookd::with_ada().await;
     for date in ["2027-3-2", "2027-03-2", "27-03-02", "2027-03-02 ", "20270302"] {
-        assert_eq!(refused(bookd.try_list(listing("ada", date)).await).fields(), ["date"], "{date}");
+        assert_eq!(refused(bookd.list(listing("ada", date)).await).fields(), ["date"], "{date}");
         let answer = refused(bookd.book(booking("ada", &format!("{date}T09:00"))).await);
         assert_eq!(answer.fields(), ["local_start"], "{date}");
     }
@@ -246,7 +246,7 @@ async fn b30_an_unknown_type_is_not_found() {
     let list = pb::ListSlotsRequest { appointment_type_id: "surgery".into(), ..listing("ada", DAY) };
     let book =
         pb::BookAppointmentRequest { appointment_type_id: "surgery".into(), ..booking("ada", "2027-03-02T09:00") };
-    for answer in [refused(bookd.try_list(list).await), refused(bookd.book(book).await)] {
+    for answer in [refused(bookd.list(list).await), refused(bookd.book(book).await)] {
         assert!(answer.is(Code::NotFound, "APPOINTMENT_TYPE_NOT_FOUND"), "{answer:?}");
         assert_eq!(answer.details.resource_info().unwrap().resource_name, "surgery");
     }

@@ -62,7 +62,7 @@ impl Bookd {
         self.lists().get_appointment(request).await.unwrap().into_inner().appointment.unwrap()
     }
 
-    pub async fn try_list(&self, request: pb::ListSlotsRequest) -> Result<Vec<pb::Slot>, Status> {
+    pub async fn list(&self, request: pb::ListSlotsRequest) -> Result<Vec<pb::Slot>, Status> {
         Ok(self.slots().list_slots(request).await?.into_inner().slots)
     }
 
@@ -73,7 +73,7 @@ impl Bookd {
 
     /// The clock times of what is offered; the request names a time zone.
     pub async fn starts_of(&self, request: pb::ListSlotsRequest) -> Vec<String> {
-        let slots = self.try_list(request).await.unwrap();
+        let slots = self.list(request).await.unwrap();
         slots.iter().map(|slot| slot.local_start.split_once('T').unwrap().1.to_owned()).collect()
     }
 }
