@@ -181,3 +181,33 @@ async fn what_is_not_a_bookd_database_is_refused_and_left_as_it_is() {
         assert_eq!(std::fs::read(&file).unwrap(), content);
     }
 }
+
+#[tokio::test]
+async fn sigterm_answers_everything_that_it_commits_and_exits_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bookd.db");
+    let process = Process::start(&file);
+    let channel = connect(process.address).await;
+    open(&channel).await;
+    let (sender, mut answers) = mpsc::channel(1_024);
+    let loading = tokio::spawn(load(channel, 0, sender));
+    let mut acknowledged = BTreeMap::new();
+    for _ in 0..100 {
+        let (n, answer) = answers.recv().await.unwrap();
+        acknowledged.insert(n, answer);
+    }
+    // The client goes on meanwhile: it reads its answers and the GOAWAY.
+    let status = tokio::task::spawn_blocking(|| process.terminate()).await.unwrap();
+    assert!(status.success(), "{status}");
+    while let Some((n, answer)) = answers.recv().await {
+        acknowledged.insert(n, answer);
+    }
+    loading.await.unwrap();
+    let process = Process::start(&file);
+    let starts = listed(&connect(process.address).await).await;
+    let mut expected: Vec<i64> =
+        acknowledged.values().map(|it| it.appointment.as_ref().unwrap().start_time.unwrap().seconds).collect();
+    expected.sort_unstable();
+    assert_eq!(starts, expected, "nothing is there that nobody was told of, and nothing is missing");
+    assert!(process.terminate().success());
+}

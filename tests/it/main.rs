@@ -11,6 +11,7 @@
 mod harness;
 mod history;
 mod holds;
+mod hostile;
 mod http2;
 mod kill;
 mod listing;
