@@ -9,11 +9,19 @@
 )]
 
 mod harness;
+mod history;
+mod holds;
+mod hostile;
 mod http2;
 mod kill;
 mod listing;
+mod parity;
+mod parity_kept;
+mod precedence;
 mod race;
+mod random;
 mod readme;
 mod reasons;
 mod server;
 mod wire;
+mod words;

@@ -106,15 +106,15 @@ impl<'a> At<'a> {
     fn claim(self, booking: &Booking) -> Result<(Appointment, Vec<Candidate>), Refusal> {
         let type_id = booking.type_id.clone().unwrap_or_else(TypeId::default_type);
         let offers = self.offers(&booking.calendars, &type_id)?;
+        let first = offers.first().ok_or_else(|| invalid("calendar_id", "name at least one calendar"))?;
+        let start = booking.start.as_ref().ok_or_else(|| invalid("start_time", "is required without hold_id"))?;
+        let start = resolve(start, first.calendar.zone())?;
+        expect_one_duration(booking, &offers)?;
         if let Some(id) = booking.id.brought()
             && self.state.appointments.contains_key(&id)
         {
             return Err(Refusal::AppointmentExists(id));
         }
-        let first = offers.first().ok_or_else(|| invalid("calendar_id", "name at least one calendar"))?;
-        let start = booking.start.as_ref().ok_or_else(|| invalid("start_time", "is required without hold_id"))?;
-        let start = resolve(start, first.calendar.zone())?;
-        expect_one_duration(booking, &offers)?;
         let wanted = Wanted::of_booking(booking, start);
         let taken = self.take(offers, booking.assignment, &wanted)?;
         let places = taken.offers.iter().map(|offer| self.place(offer, &wanted)).collect();
@@ -151,10 +151,11 @@ impl<'a> At<'a> {
         let (calendars, assignment) =
             if to.calendars.is_empty() { (&present, Assignment::All) } else { (&to.calendars, to.assignment) };
         let offers = self.offers(calendars, &before.type_id)?;
-        let before = self.appointment_at(to.appointment, to.etag)?;
-        self.expect_movable(before)?;
+        // So does a field that only a calendar's zone can judge.
         let first = offers.first().ok_or_else(|| invalid("calendar_ids", "name at least one calendar"))?;
         let start = to.start.as_ref().map_or(Ok(before.start), |start| resolve(start, first.calendar.zone()))?;
+        let before = self.appointment_at(to.appointment, to.etag)?;
+        self.expect_movable(before)?;
         let duration = to.duration.unwrap_or(before.duration);
         let is_same_time = start == before.start && duration == before.duration;
         if is_same_time && (to.calendars.is_empty() || *calendars == present) {
