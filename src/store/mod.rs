@@ -3,6 +3,7 @@
 //! `commit` returns only after the batch is on disk, and an error of it says whether anything may have happened.
 
 pub mod change_record;
+pub mod memory;
 pub mod record;
 pub mod sqlite;
 

@@ -16,4 +16,7 @@ mod race;
 mod readme;
 mod reasons;
 mod server;
+mod sqlite;
+mod store;
+mod stored;
 mod wire;
