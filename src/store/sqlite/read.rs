@@ -39,8 +39,20 @@ const REACH: i64 = 7 * DAY;
 /// How many rows one page looks at; then it ends, however few it found, and says where to go on.
 const SCANNED_ROWS_MAX: usize = 50_000;
 
+/// The appointment whose `id` or `key` it is.
+fn select_by(column: &str) -> String {
+    format!("select {COLUMNS} from appointments a where a.{column} = ?1")
+}
+
+/// What may claim time of a calendar from an instant on.
+fn select_claims() -> String {
+    format!(
+        "select {COLUMNS} from claims c join appointments a on a.key = c.key where c.calendar = ?1 and c.start >= ?2"
+    )
+}
+
 pub(super) fn appointments(connection: &Connection, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError> {
-    let mut statement = connection.prepare_cached(&format!("select {COLUMNS} from appointments a where a.id = ?1"))?;
+    let mut statement = connection.prepare_cached(&select_by("id"))?;
     let mut found = Vec::with_capacity(ids.len());
     for id in ids {
         found.extend(statement.query_row([id.0.as_bytes()], |row| Ok(read(row))).optional()?.transpose()?);
@@ -52,7 +64,7 @@ pub(super) fn appointments_by_key(
     connection: &Connection,
     keys: &[AppointmentKey],
 ) -> Result<Vec<Appointment>, StoreError> {
-    let mut statement = connection.prepare_cached(&format!("select {COLUMNS} from appointments a where a.key = ?1"))?;
+    let mut statement = connection.prepare_cached(&select_by("key"))?;
     let mut found = Vec::with_capacity(keys.len());
     for key in keys {
         found.extend(statement.query_row([signed(key.0)], |row| Ok(read(row))).optional()?.transpose()?);
@@ -165,10 +177,7 @@ fn load_claims(
     key: i64,
     calendar: &Calendar,
 ) -> Result<(Vec<Claim>, BTreeMap<AppointmentKey, Claim>), StoreError> {
-    let sql = format!(
-        "select {COLUMNS} from claims c join appointments a on a.key = c.key where c.calendar = ?1 and c.start >= ?2"
-    );
-    let mut statement = connection.prepare_cached(&sql)?;
+    let mut statement = connection.prepare_cached(&select_claims())?;
     // A claim ends at most a duration and a buffer after its start.
     let mut rows = statement.query(params![key, calendar.kept_from.seconds() - 2 * REACH])?;
     let (mut claims, mut requests) = (Vec::new(), BTreeMap::new());
@@ -366,13 +375,42 @@ impl Scan {
     }
 }
 
-/// The rows of a list in its order, from one of its indexes.
-fn list_sql(from: &str, condition: &str, table: &str, is_descending: bool) -> String {
+/// The column that a list goes by, each the first of an index that has the start next.
+const BY_CALENDAR: &str = "c.calendar";
+const BY_EMAIL: &str = "a.invitee_email";
+const BY_SERIES: &str = "a.series";
+
+/// The rows of a list in its order.
+fn list_sql(column: &str, is_descending: bool) -> String {
+    let (from, table) = match column {
+        BY_CALENDAR => ("claims c join appointments a on a.key = c.key", "c"),
+        _ => ("appointments a", "a"),
+    };
     let (compare, direction) = if is_descending { ("<", "desc") } else { (">", "asc") };
     format!(
-        "select {COLUMNS} from {from} where {condition} = ?1 and {table}.start >= ?2 and {table}.start < ?3 \
+        "select {COLUMNS} from {from} where {column} = ?1 and {table}.start >= ?2 and {table}.start < ?3 \
          and ({table}.start, {table}.id) {compare} (?4, ?5) order by {table}.start {direction}, {table}.id {direction}"
     )
+}
+
+/// Every read of tables that grow, for the test of their plans.
+#[cfg(test)]
+pub(super) fn statements() -> Vec<String> {
+    let consts = [
+        SELECT_CALENDAR,
+        SELECT_CALENDARS,
+        SELECT_TYPES,
+        SELECT_BUSY,
+        SELECT_REQUEST,
+        SELECT_REVISION,
+        SELECT_OLDEST,
+        SELECT_CHANGE,
+        SELECT_CHANGES_AFTER,
+    ];
+    let columns = [BY_CALENDAR, BY_EMAIL, BY_SERIES];
+    let lists = columns.iter().flat_map(|column| [list_sql(column, false), list_sql(column, true)]);
+    let loads = [select_by("id"), select_by("key"), select_claims()];
+    consts.map(str::to_owned).into_iter().chain(loads).chain(lists).collect()
 }
 
 /// The rows of the page and one more, leaving out those that changed after its revision.
@@ -386,24 +424,20 @@ fn scan(
         let found = found.into_iter().filter(|it| !changed.contains(&it.key) && query.matches(it));
         return Ok(Scan { appointments: found.collect(), stopped_at: None });
     }
-    let (by, is_by_claim) = match query {
-        ListQuery { invitee_email: Some(email), .. } => (rusqlite::types::Value::from(email.clone()), false),
-        ListQuery { series: Some(series), .. } => (rusqlite::types::Value::from(series.0.as_bytes().to_vec()), false),
+    let (by, column) = match query {
+        ListQuery { invitee_email: Some(email), .. } => (rusqlite::types::Value::from(email.clone()), BY_EMAIL),
+        ListQuery { series: Some(series), .. } => {
+            (rusqlite::types::Value::from(series.0.as_bytes().to_vec()), BY_SERIES)
+        }
         ListQuery { calendar: Some(id), .. } => {
             let key = |row: &Row<'_>| row.get::<_, i64>(0);
             let key = transaction.prepare_cached(SELECT_CALENDAR)?.query_row([id.as_str()], key).optional()?;
             let Some(key) = key else { return Ok(Scan { appointments: Vec::new(), stopped_at: None }) };
-            (rusqlite::types::Value::from(key), true)
+            (rusqlite::types::Value::from(key), BY_CALENDAR)
         }
         _ => return Err(StoreError::Other("a list goes by calendar, invitee, series or code".to_owned())),
     };
-    let column = if query.invitee_email.is_some() { "a.invitee_email" } else { "a.series" };
-    let (from, condition, table) = if is_by_claim {
-        ("claims c join appointments a on a.key = c.key", "c.calendar", "c")
-    } else {
-        ("appointments a", column, "a")
-    };
-    let sql = list_sql(from, condition, table, query.is_descending);
+    let sql = list_sql(column, query.is_descending);
     let first = query.from.seconds().saturating_sub(REACH);
     let end = query.to.map_or(i64::MAX, Instant::seconds);
     let (start, id) = match (query.after, query.is_descending) {
