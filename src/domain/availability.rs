@@ -5,8 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::appointment_type::AppointmentType;
-use super::time::{LocalDate, MINUTE, Wall};
+use super::time::LocalDate;
 
 /// Minutes of a day.
 pub const DAY_MINUTES: u16 = 24 * 60;
@@ -139,67 +138,150 @@ pub struct Availability {
     pub overrides: BTreeMap<LocalDate, Override>,
 }
 
+impl Availability {
+    /// The windows of `date`, which weekly `rules` of a type, if it has any, give instead of the calendar's.
+    pub fn windows(&self, type_rules: &[Rule], date: LocalDate) -> Vec<Window> {
+        self.days(type_rules).windows(date).to_vec()
+    }
+
+    /// The windows of date after date.
+    pub fn days<'a>(&'a self, type_rules: &'a [Rule]) -> Days<'a> {
+        let rules = if type_rules.is_empty() { &self.rules } else { type_rules };
+        let mut rules: Vec<&Rule> = rules.iter().collect();
+        rules.sort_by_key(|rule| rule.window);
+        Days { rules, week: Week::default(), overrides: &self.overrides, upcoming: None, scratch: Vec::new() }
+    }
+}
+
+/// The windows of each date, fast for those who ask for one date after the other.
+pub struct Days<'a> {
+    /// By window, so that windows are merged without being sorted again.
+    rules: Vec<&'a Rule>,
+    week: Week,
+    overrides: &'a BTreeMap<LocalDate, Override>,
+    upcoming: Option<Upcoming<'a>>,
+    scratch: Vec<Window>,
+}
+
+/// Where in the overrides the last question stood.
+struct Upcoming<'a> {
+    asked: LocalDate,
+    next: Option<(LocalDate, &'a Override)>,
+    rest: std::collections::btree_map::Range<'a, LocalDate, Override>,
+}
+
+/// What the rules give each weekday, for as long as the same rules apply.
+struct Week {
+    first_date: LocalDate,
+    last_date: LocalDate,
+    windows: Vec<Window>,
+    /// Which of `windows` are a weekday's; none until it was asked for.
+    of_weekday: [Option<(u32, u32)>; 7],
+}
+
+impl Default for Week {
+    fn default() -> Self {
+        let (first_date, last_date) = (LocalDate::from_days(1), LocalDate::from_days(0));
+        Self { first_date, last_date, windows: Vec::new(), of_weekday: [None; 7] }
+    }
+}
+
+impl<'a> Days<'a> {
+    /// The windows of `date`, sorted; those that overlap or touch are one.
+    pub fn windows(&mut self, date: LocalDate) -> &[Window] {
+        if let Some(of_date) = self.override_of(date) {
+            self.scratch.clear();
+            self.scratch.extend_from_slice(&of_date.windows);
+            self.scratch.sort_unstable();
+            merge(&mut self.scratch, 0);
+            return &self.scratch;
+        }
+        if date < self.week.first_date || self.week.last_date < date {
+            self.week.restart(&self.rules, date);
+        }
+        self.week.windows(&self.rules, date)
+    }
+
+    /// Whether `date` has an override, which also cuts off what the night before spills over.
+    pub fn is_overridden(&mut self, date: LocalDate) -> bool {
+        self.override_of(date).is_some()
+    }
+
+    fn override_of(&mut self, date: LocalDate) -> Option<&'a Override> {
+        if self.overrides.is_empty() {
+            return None;
+        }
+        let overrides = self.overrides;
+        if self.upcoming.as_ref().is_none_or(|upcoming| date < upcoming.asked) {
+            let mut rest = overrides.range(date..);
+            let next = rest.next().map(|(date, of_date)| (*date, of_date));
+            self.upcoming = Some(Upcoming { asked: date, next, rest });
+        }
+        let upcoming = self.upcoming.as_mut()?;
+        upcoming.asked = date;
+        while upcoming.next.is_some_and(|(next, _)| next < date) {
+            upcoming.next = upcoming.rest.next().map(|(date, of_date)| (*date, of_date));
+        }
+        upcoming.next.filter(|(next, _)| *next == date).map(|(_, of_date)| of_date)
+    }
+}
+
+impl Week {
+    /// Makes ready for the dates around `date` on which the same rules apply.
+    fn restart(&mut self, rules: &[&Rule], date: LocalDate) {
+        (self.first_date, self.last_date) = (LocalDate::from_days(i32::MIN), LocalDate::from_days(i32::MAX));
+        for rule in rules {
+            // On the first date of a rule its application begins, on the day after its last date it ends.
+            let ends_before = rule.last_date.map(|last| last.plus(1));
+            for change in [rule.first_date, ends_before].into_iter().flatten() {
+                if change <= date {
+                    self.first_date = self.first_date.max(change);
+                } else {
+                    self.last_date = self.last_date.min(change.plus(-1));
+                }
+            }
+        }
+        self.windows.clear();
+        self.of_weekday = [None; 7];
+    }
+
+    fn windows(&mut self, rules: &[&Rule], date: LocalDate) -> &[Window] {
+        let weekday = usize::from(date.weekday());
+        let (start, end) = match self.of_weekday[weekday] {
+            Some(known) => known,
+            None => {
+                let start = self.windows.len();
+                let applying = rules.iter().filter(|rule| rule.applies_on(date));
+                self.windows.extend(applying.map(|rule| rule.window));
+                merge(&mut self.windows, start);
+                let bounds = (start as u32, self.windows.len() as u32);
+                *self.of_weekday[weekday].insert(bounds)
+            }
+        };
+        &self.windows[start as usize..end as usize]
+    }
+}
+
 impl Rule {
-    fn applies_on(&self, date: LocalDate) -> bool {
+    /// Whether it gives `date` its window.
+    pub fn applies_on(&self, date: LocalDate) -> bool {
         self.weekdays.contains(date.weekday())
             && self.first_date.is_none_or(|first| first <= date)
             && self.last_date.is_none_or(|last| date <= last)
     }
 }
 
-/// The hours that one appointment type of a calendar goes by: its own rules or the calendar's, under the overrides.
-#[derive(Clone, Copy, Debug)]
-pub struct Hours<'a> {
-    rules: &'a [Rule],
-    overrides: &'a BTreeMap<LocalDate, Override>,
-}
-
-impl<'a> Hours<'a> {
-    /// Of a type, or of the calendar itself where there is none.
-    pub fn new(availability: &'a Availability, appointment_type: Option<&'a AppointmentType>) -> Self {
-        let own = appointment_type.map_or(&[][..], |it| &it.rules);
-        let rules = if own.is_empty() { &availability.rules } else { own };
-        Self { rules, overrides: &availability.overrides }
-    }
-
-    /// The windows of a date, sorted, those that overlap or touch as one, into `windows`.
-    pub fn windows(self, date: LocalDate, windows: &mut Vec<Window>) {
-        windows.clear();
-        match self.overrides.get(&date) {
-            Some(hours) => windows.extend_from_slice(&hours.windows),
-            None => windows.extend(self.rules.iter().filter(|rule| rule.applies_on(date)).map(|rule| rule.window)),
-        }
-        merge(windows);
-    }
-
-    /// Whether what the windows of the date before leave for `date` is cut off.
-    pub fn is_overridden(self, date: LocalDate) -> bool {
-        !self.overrides.is_empty() && self.overrides.contains_key(&date)
-    }
-
-    /// The wall time through which a window of `date` is open: beyond midnight only if no override cuts it off.
-    pub fn stretch(self, date: LocalDate, window: Window) -> (Wall, Wall) {
-        let midnight = date.midnight();
-        let is_cut = window.end > DAY_MINUTES && self.is_overridden(date.plus(1));
-        let end = if is_cut { DAY_MINUTES } else { window.end };
-        (midnight.plus(i64::from(window.start) * MINUTE), midnight.plus(i64::from(end) * MINUTE))
-    }
-}
-
-fn merge(windows: &mut Vec<Window>) {
-    if windows.len() < 2 {
-        return;
-    }
-    windows.sort_unstable();
-    let mut kept = 0;
-    for index in 1..windows.len() {
+/// Makes one of those of the sorted `windows[from..]` that overlap or touch. What comes out may be longer than a day.
+fn merge(windows: &mut Vec<Window>, from: usize) {
+    let mut kept = from;
+    for index in from..windows.len() {
         let window = windows[index];
-        if window.start <= windows[kept].end {
-            windows[kept].end = windows[kept].end.max(window.end);
+        if kept > from && window.start <= windows[kept - 1].end {
+            windows[kept - 1].end = windows[kept - 1].end.max(window.end);
         } else {
-            kept += 1;
             windows[kept] = window;
+            kept += 1;
         }
     }
-    windows.truncate(kept + 1);
+    windows.truncate(kept);
 }

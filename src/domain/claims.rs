@@ -151,11 +151,12 @@ impl Claims {
     }
 
     /// In order, from the first whose padded end lies after `instant`.
-    pub fn ending_after(&self, instant: Instant) -> impl Iterator<Item = &Claim> {
+    pub fn ending_after(&self, instant: Instant) -> Following<'_> {
         let is_over = |claim: &Claim| claim.padded().end <= instant;
-        let chunk = self.chunks.partition_point(|chunk| chunk.last().is_some_and(is_over));
-        let within = self.chunks.get(chunk).map_or(0, |chunk| chunk.partition_point(is_over));
-        self.chunks[chunk..].iter().flat_map(|chunk| chunk.iter()).skip(within)
+        let index = self.chunks.partition_point(|chunk| chunk.last().is_some_and(is_over));
+        let mut rest = self.chunks[index..].iter();
+        let first = rest.next().map_or(&[][..], |chunk| &chunk[chunk.partition_point(is_over)..]);
+        Following { first: first.iter(), rest }
     }
 
     /// Those whose padded interval meets `probe`, in order, expired ones included.
@@ -200,6 +201,27 @@ impl Claims {
     /// The first chunk whose last claim is not before `order`.
     fn chunk_of(&self, order: (Instant, AppointmentKey)) -> usize {
         self.chunks.partition_point(|chunk| chunk.last().is_some_and(|last| last.order() < order))
+    }
+}
+
+/// Claims in order, from one of them on.
+#[derive(Clone, Debug)]
+pub struct Following<'a> {
+    first: std::slice::Iter<'a, Claim>,
+    rest: std::slice::Iter<'a, Arc<Vec<Claim>>>,
+}
+
+impl<'a> Iterator for Following<'a> {
+    type Item = &'a Claim;
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a Claim> {
+        loop {
+            if let Some(claim) = self.first.next() {
+                return Some(claim);
+            }
+            self.first = self.rest.next()?.iter();
+        }
     }
 }
 

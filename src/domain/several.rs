@@ -1,91 +1,171 @@
-//! Slots of several calendars: ALL of them at one time, or ANY one of them.
+//! Slot search over several calendars: the starts that ALL of them can take, or that ANY of them can.
 //!
-//! Both go by the search and the predicate of each calendar; nothing is decided here about one calendar.
+//! Starts come in order, each once; each calendar applies its own type, rules, limits and zone. Memory does not grow
+//! with the range.
 
 use std::ops::ControlFlow;
 
-use super::appointment::Assignment;
-use super::feasible::{seats_remaining, violations};
+use super::appointment::{Assignment, CALENDARS_MAX};
+use super::cursor::{Cursor, Span};
 use super::interval::Interval;
-use super::slots::{Search, Slot, first, visit as visit_one};
-use super::time::Instant;
+use super::slots::{Search, Slot, nearest_by};
+use super::time::{Instant, MINUTE};
 
-/// How many slots of each calendar are looked at ahead under ANY.
-const AHEAD: usize = 64;
+/// Some of the calendars of a search, by their place in its list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CalendarSet(u128);
 
-/// Calls `found` with every slot of the range, in order of start, and the calendars that could take it, by index.
-/// Under ALL the seats are the fewest of any calendar, under ANY those of all together.
-pub fn visit(
-    searches: &[Search<'_>],
-    assignment: Assignment,
-    found: &mut impl FnMut(Slot, &[usize]) -> ControlFlow<()>,
-) -> ControlFlow<()> {
-    match (searches, assignment) {
-        ([], _) => ControlFlow::Continue(()),
-        ([only], _) => visit_one(only, &mut |slot| found(slot, &[0])),
-        (several, Assignment::All) => visit_all(several, found),
-        (several, Assignment::Any) => visit_any(several, found),
+const _: () = assert!(CALENDARS_MAX <= 128, "a set of calendars is 128 bits");
+
+impl CalendarSet {
+    /// The places in the list, in order.
+    pub fn iter(self) -> impl Iterator<Item = usize> {
+        (0..CALENDARS_MAX).filter(move |index| self.0 >> index & 1 == 1)
+    }
+
+    fn first(count: usize) -> Self {
+        Self((0..count).fold(0, |bits, index| bits | 1 << index))
     }
 }
 
-fn visit_all(searches: &[Search<'_>], found: &mut impl FnMut(Slot, &[usize]) -> ControlFlow<()>) -> ControlFlow<()> {
-    let everyone: Vec<usize> = (0..searches.len()).collect();
-    // The grid is judged on the first calendar alone; the others are asked about its slots.
-    visit_one(&searches[0], &mut |mut slot| {
-        for search in &searches[1..] {
-            let mut ask = search.ask(slot.start);
-            ask.is_grid_judged = false;
-            if !violations(&ask).is_empty() {
-                return ControlFlow::Continue(());
-            }
-            slot.seats_remaining = slot.seats_remaining.min(seats_remaining(&ask));
-        }
-        found(slot, &everyone)
+/// A start that several calendars can take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SharedSlot {
+    /// Start, end and seats. Under ALL the seats of the calendar that has the fewest; under ANY those of all together,
+    /// and the end is that of the first calendar, for each may have a duration of its own.
+    pub slot: Slot,
+    /// Who can take it; under ALL everybody.
+    pub calendars: CalendarSet,
+}
+
+/// Shows the visitor every slot in order, until it has seen enough. The searches have one range and one `now`; under ALL
+/// one duration, and only the first one's grid counts. At most `CALENDARS_MAX` are looked at.
+pub fn visit(searches: &[Search<'_>], assignment: Assignment, visitor: &mut impl FnMut(SharedSlot) -> ControlFlow<()>) {
+    let searches = &searches[..searches.len().min(CALENDARS_MAX)];
+    // Whether the visitor or the range came to its end makes no difference.
+    let _ = match assignment {
+        Assignment::All => visit_all(searches, visitor),
+        Assignment::Any => visit_any(searches, visitor),
+    };
+}
+
+/// The first slots, at most `limit`.
+pub fn first(searches: &[Search<'_>], assignment: Assignment, limit: usize) -> Vec<SharedSlot> {
+    let mut slots = Vec::new();
+    if limit > 0 {
+        visit(searches, assignment, &mut |slot| {
+            slots.push(slot);
+            if slots.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+    }
+    slots
+}
+
+/// The last slot that starts before `around` and the first that starts after it, within `slots::NEAREST_DAYS_MAX`.
+pub fn nearest(
+    searches: &[Search<'_>],
+    assignment: Assignment,
+    around: Instant,
+) -> (Option<Interval>, Option<Interval>) {
+    let Some(now) = searches.first().map(|search| search.now) else { return (None, None) };
+    nearest_by(around, now, |range, visitor| {
+        let searches: Vec<_> = searches.iter().map(|search| Search { range, ..*search }).collect();
+        visit(&searches, assignment, &mut |shared| visitor(shared.slot.interval()));
     })
 }
 
-/// One calendar's slots, some at a time.
-struct Ahead<'s, 'a> {
-    search: &'s Search<'a>,
-    slots: std::vec::IntoIter<Slot>,
-    next: Option<Slot>,
-    from: Instant,
-}
-
-impl<'s, 'a> Ahead<'s, 'a> {
-    fn new(search: &'s Search<'a>) -> Self {
-        let mut ahead = Self { search, slots: Vec::new().into_iter(), next: None, from: search.range.start };
-        ahead.advance();
-        ahead
-    }
-
-    fn advance(&mut self) {
-        self.next = self.slots.next();
-        if self.next.is_none() && self.from < self.search.range.end {
-            let range = Interval::new(self.from, self.search.range.end);
-            let slots = first(&Search { range, ..*self.search }, AHEAD);
-            self.from = if slots.len() < AHEAD { range.end } else { slots[AHEAD - 1].start.plus(1) };
-            self.slots = slots.into_iter();
-            self.next = self.slots.next();
+/// The first calendar leads with the starts of its grid, and whoever refuses one says until when.
+fn visit_all(searches: &[Search<'_>], visitor: &mut impl FnMut(SharedSlot) -> ControlFlow<()>) -> ControlFlow<()> {
+    let Some((first, others)) = searches.split_first() else { return ControlFlow::Continue(()) };
+    let calendars = CalendarSet::first(searches.len());
+    let mut leader = Cursor::new(first);
+    let unknown = Span { end: Instant::MIN, seats: 0 };
+    let mut others: Vec<_> = others.iter().map(|search| (unknown, Cursor::new(search))).collect();
+    'slots: while let Some(mut slot) = leader.next_before(first.range.end) {
+        for (span, cursor) in &mut others {
+            if span.end <= slot.start {
+                *span = cursor.span_at(slot.start);
+            }
+            if span.seats == 0 {
+                if leader.skip_to(span.end).is_none() {
+                    return ControlFlow::Continue(());
+                }
+                continue 'slots;
+            }
+            slot.seats_remaining = slot.seats_remaining.min(span.seats);
         }
+        visitor(SharedSlot { slot, calendars })?;
     }
+    ControlFlow::Continue(())
 }
 
-fn visit_any(searches: &[Search<'_>], found: &mut impl FnMut(Slot, &[usize]) -> ControlFlow<()>) -> ControlFlow<()> {
-    let mut ahead: Vec<Ahead<'_, '_>> = searches.iter().map(Ahead::new).collect();
-    let mut takers = Vec::with_capacity(searches.len());
-    // The same start with another duration is another slot.
-    while let Some((start, end)) = ahead.iter().filter_map(|it| it.next).map(|it| (it.start, it.end)).min() {
-        takers.clear();
-        let mut seats = 0_u32;
-        for (index, calendar) in ahead.iter_mut().enumerate() {
-            if let Some(slot) = calendar.next.filter(|slot| (slot.start, slot.end) == (start, end)) {
-                takers.push(index);
-                seats = seats.saturating_add(slot.seats_remaining);
-                calendar.advance();
+/// How many minutes are merged at a time: enough that to go from calendar to calendar costs little beside the slots.
+const BOARD_MINUTES: usize = 4 * 24 * 60;
+
+/// Who can take the starts of some days, minute by minute: merging by place costs less than by comparison.
+struct Board {
+    start: Instant,
+    calendars: Vec<u128>,
+    seats: Vec<u32>,
+    /// One bit for each minute that somebody can take.
+    marked: [u64; BOARD_MINUTES / 64],
+}
+
+const _: () = assert!(BOARD_MINUTES.is_multiple_of(64), "every minute has its bit");
+
+impl Board {
+    #[inline]
+    fn mark(&mut self, index: usize, slot: Slot) {
+        let minute = (slot.start.since(self.start) / MINUTE) as usize;
+        self.calendars[minute] |= 1 << index;
+        self.seats[minute] = self.seats[minute].saturating_add(slot.seats_remaining);
+        self.marked[minute / 64] |= 1 << (minute % 64);
+    }
+
+    /// Shows what is marked, in order, and wipes it.
+    fn show(
+        &mut self,
+        searches: &[Search<'_>],
+        visitor: &mut impl FnMut(SharedSlot) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        for word in 0..self.marked.len() {
+            let mut marked = std::mem::take(&mut self.marked[word]);
+            while marked != 0 {
+                let minute = word * 64 + marked.trailing_zeros() as usize;
+                marked &= marked - 1;
+                let calendars = std::mem::take(&mut self.calendars[minute]);
+                let seats_remaining = std::mem::take(&mut self.seats[minute]);
+                let start = self.start.plus(minute as i64 * MINUTE);
+                let end = start.plus(searches[calendars.trailing_zeros() as usize].duration.seconds());
+                let slot = Slot { start, end, seats_remaining };
+                visitor(SharedSlot { slot, calendars: CalendarSet(calendars) })?;
             }
         }
-        found(Slot { start, end, seats_remaining: seats }, &takers)?;
+        ControlFlow::Continue(())
+    }
+}
+
+fn visit_any(searches: &[Search<'_>], visitor: &mut impl FnMut(SharedSlot) -> ControlFlow<()>) -> ControlFlow<()> {
+    let Some(range) = searches.first().map(|search| search.range) else { return ControlFlow::Continue(()) };
+    let mut cursors: Vec<_> = searches.iter().map(Cursor::new).collect();
+    let mut board = Board {
+        start: range.start,
+        calendars: vec![0; BOARD_MINUTES],
+        seats: vec![0; BOARD_MINUTES],
+        marked: [0; BOARD_MINUTES / 64],
+    };
+    // Nobody can take anything before the earliest cursor, so that stretches without a slot are passed in one step.
+    while let Some(next) = cursors.iter().map(Cursor::not_before).min().filter(|next| *next < range.end) {
+        board.start = next.plus(-next.seconds().rem_euclid(MINUTE));
+        let end = board.start.plus(BOARD_MINUTES as i64 * MINUTE).min(range.end);
+        for (index, cursor) in cursors.iter_mut().enumerate() {
+            // The visitor never stops, and so neither does the cursor.
+            let _ = cursor.visit_before(end, &mut |slot| {
+                board.mark(index, slot);
+                ControlFlow::Continue(())
+            });
+        }
+        board.show(searches, visitor)?;
     }
     ControlFlow::Continue(())
 }

@@ -13,7 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant as Deadline;
 
 use crate::clock::Clock;
-use crate::domain::command::Needs;
+use crate::domain::change::Event;
+use crate::domain::command::{Command, Needs};
 use crate::domain::decide::expire;
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller};
 use crate::domain::state::State;
@@ -29,8 +30,12 @@ use super::{Answer, BATCH_MAX, CALENDARS_IN_MEMORY_MAX, Failure, Layout, Mail, R
 const SLOW_COMMIT: Duration = Duration::from_millis(500);
 /// How many expiries one batch records at most; more wait for the next one.
 const EXPIRIES_MAX: usize = 1_024;
-/// How many request ids are forgotten after a batch at most.
-const FORGOTTEN_MAX: usize = 256;
+/// Old request ids are looked for after so many new ones, and so many at least are forgotten at a time.
+const FORGOTTEN_LEAST: usize = 256;
+/// How long the actor sleeps at least before it records an expiry: clocks tick in whole seconds.
+const LEAST_NAP: Duration = Duration::from_millis(20);
+/// The same after a commit that the store refused: a full disk stays full for a while.
+const REFUSED_NAP: Duration = Duration::from_secs(1);
 /// How long the actor sleeps at most while something is to expire: the clock may be set meanwhile.
 const NAP_MAX: Duration = Duration::from_secs(30);
 
@@ -90,10 +95,16 @@ pub(super) struct Actor {
     /// Commands that had to wait for another batch.
     postponed: Vec<Envelope>,
     batches: u64,
+    /// The calendars that could not be loaded for the batch at hand, and why.
+    unloadable: HashMap<CalendarId, String>,
+    /// Requests that were remembered since old ones were forgotten last.
+    remembered: usize,
+    /// The last commit was refused: what has expired is not tried again at once.
+    is_refused: bool,
 }
 
 /// A load that a reader asked for.
-type Load = (Vec<CalendarId>, oneshot::Sender<Result<(), Failure>>);
+type Load = (Vec<CalendarId>, oneshot::Sender<Result<Option<CalendarId>, Failure>>);
 
 impl Actor {
     pub(super) fn new(
@@ -107,7 +118,19 @@ impl Actor {
         let state =
             State { revision: boot.revision, last_time: boot.last_time, next_key: boot.next_key, ..State::default() };
         let writer_clock = WriterClock::new(settings.is_clock_confirmed);
-        Self { store, state, clock, writer_clock, published, expiries, postponed: Vec::new(), batches: 0 }
+        Self {
+            store,
+            state,
+            clock,
+            writer_clock,
+            published,
+            expiries,
+            postponed: Vec::new(),
+            batches: 0,
+            unloadable: HashMap::new(),
+            remembered: 0,
+            is_refused: false,
+        }
     }
 
     pub(super) async fn run(mut self, mut mail: mpsc::Receiver<Mail>) -> Stopped {
@@ -132,7 +155,8 @@ impl Actor {
     fn nap(&self) -> Option<Duration> {
         let Reverse((due, _)) = self.expiries.peek()?;
         let seconds = due.since(self.clock.now().max(self.state.last_time)).max(0);
-        Some(Duration::from_secs(seconds.unsigned_abs()).clamp(Duration::from_millis(20), NAP_MAX))
+        let least = if self.is_refused { REFUSED_NAP } else { LEAST_NAP };
+        Some(Duration::from_secs(seconds.unsigned_abs()).clamp(least, NAP_MAX))
     }
 
     /// One turn. An error is fatal: the process must not go on with what it has in memory.
@@ -143,27 +167,26 @@ impl Actor {
         let steady = Deadline::now();
         for mail in inbox.drain(..) {
             match mail {
-                Mail::Command { command, terms, reply } if terms.deadline.is_none_or(|deadline| steady < deadline) => {
-                    envelopes.push(Envelope { command: *command, terms, reply });
-                }
-                Mail::Command { reply, .. } => drop(reply.send(Err(Failure::ExpiredInQueue))),
+                Mail::Command { command, terms, reply } => envelopes.push(Envelope { command: *command, terms, reply }),
                 Mail::Load { calendars, deadline, reply } if steady < deadline => loads.push((calendars, reply)),
                 Mail::Load { reply, .. } => drop(reply.send(Err(Failure::ExpiredInQueue))),
                 Mail::Tick { reply } => ticks.push(reply),
             }
         }
+        // What had to wait for another batch may have waited too long.
+        let is_late = |it: &mut Envelope| it.terms.deadline.is_some_and(|deadline| deadline <= steady);
+        refuse(envelopes.extract_if(.., is_late).collect(), &Failure::ExpiredInQueue);
+        self.unloadable.clear();
         let done = match self.writer_clock.now(self.clock.now(), self.state.last_time, steady) {
-            Ok(now) => self.batch_at(now, envelopes, &loads),
+            Ok(now) => self.batch_at(now, envelopes, loads),
             Err(suspect) => {
                 refuse(envelopes, &Failure::StoreUnavailable(suspect.to_string()));
-                self.load(loads.iter().flat_map(|(calendars, _)| calendars), self.state.last_time).map(|()| true)
+                let loaded = self.load(loads.iter().flat_map(|(calendars, _)| calendars), self.state.last_time);
+                self.answer_loads(loads, loaded.as_ref().err());
+                loaded.map(|()| true)
             }
         };
-        let answer = match &done {
-            Ok(_) => Ok(()),
-            Err(error) => Err(Failure::StoreUnavailable(error.to_string())),
-        };
-        loads.into_iter().for_each(|(_, reply)| drop(reply.send(answer.clone())));
+        self.state.appointments.clear();
         for reply in ticks {
             let _nobody_waits = reply.send(());
         }
@@ -176,12 +199,14 @@ impl Actor {
     }
 
     /// A batch at `now`. False when the outcome of its commit is not known.
-    fn batch_at(&mut self, now: Instant, envelopes: Vec<Envelope>, loads: &[Load]) -> Result<bool, StoreError> {
+    fn batch_at(&mut self, now: Instant, envelopes: Vec<Envelope>, loads: Vec<Load>) -> Result<bool, StoreError> {
         let due = self.due(now);
-        let prepared = self.prepare(now, &envelopes, loads, &due);
+        let prepared = self.prepare(now, &envelopes, &loads, &due);
+        self.answer_loads(loads, prepared.as_ref().err());
         let seen = match prepared {
             Ok(seen) => seen,
             Err(error) => {
+                self.is_refused = true;
                 due.into_iter().for_each(|it| self.expiries.push(Reverse(it)));
                 refuse(envelopes, &Failure::StoreUnavailable(error.to_string()));
                 return Err(error);
@@ -195,14 +220,39 @@ impl Actor {
             }
         }
         let mut waiting = envelopes.into_iter();
-        for envelope in waiting.by_ref() {
-            batch.take(&mut self.state, envelope, &seen);
-            if batch.must_end() {
-                break;
+        // A decision relies on it that what has expired is recorded: while more is due, everybody waits.
+        let is_more_due = self.expiries.peek().is_some_and(|Reverse((time, _))| *time <= now);
+        while !is_more_due && !batch.must_end() {
+            let Some(envelope) = waiting.next() else { break };
+            match self.blocked(&envelope.command) {
+                Some(failure) => drop(envelope.reply.send(Err(failure))),
+                None => batch.take(&mut self.state, envelope, &seen),
             }
         }
         self.postponed = waiting.collect();
         self.finish(batch, due)
+    }
+
+    /// Why a command cannot be decided now: something that it looks at cannot be loaded.
+    fn blocked(&self, command: &Command) -> Option<Failure> {
+        if self.unloadable.is_empty() {
+            return None;
+        }
+        let needs = command.needs();
+        let named = needs.appointments.iter().filter_map(|id| self.state.appointments.get(id));
+        let mut calendars = needs.calendars.iter().chain(named.flat_map(|it| it.calendars()));
+        calendars.find_map(|id| self.unloadable.get(id)).map(|why| Failure::StoreUnavailable(why.clone()))
+    }
+
+    /// Tells those who asked for calendars: loaded, or which of them does not exist, or why they cannot be had.
+    fn answer_loads(&self, loads: Vec<Load>, error: Option<&StoreError>) {
+        for (calendars, reply) in loads {
+            let unloadable = calendars.iter().find_map(|id| self.unloadable.get(id));
+            let why = error.map(ToString::to_string).or_else(|| unloadable.cloned());
+            let absent = || calendars.iter().find(|id| !self.state.calendars.contains_key(*id)).cloned();
+            let answer = why.map_or_else(|| Ok(absent()), |why| Err(Failure::StoreUnavailable(why)));
+            drop(reply.send(answer));
+        }
     }
 
     /// What has expired at `now`, taken out of the heap.
@@ -273,8 +323,18 @@ impl Actor {
         if missing.is_empty() {
             return Ok(());
         }
-        let loaded = self.store.load_calendars(&missing, now)?;
-        let loaded: Vec<_> = loaded.into_iter().flatten().map(Arc::new).collect();
+        let mut loaded = Vec::new();
+        for id in missing {
+            // One calendar that cannot be loaded must not keep the others from their business.
+            match self.store.load_calendars(std::slice::from_ref(&id), now) {
+                Ok(found) => loaded.extend(found.into_iter().flatten().map(Arc::new)),
+                Err(error) if error.is_damage() => return Err(error),
+                Err(error) => {
+                    tracing::warn!(calendar = %id, %error, "a calendar cannot be loaded");
+                    self.unloadable.insert(id, error.to_string());
+                }
+            }
+        }
         self.state.calendars.extend(loaded.iter().map(|it| (it.id.clone(), Arc::clone(it))));
         let shown = loaded.into_iter().map(|it| (it.id.clone(), Some(it)));
         self.published.publish(self.state.revision, self.state.last_time, shown);
@@ -283,11 +343,15 @@ impl Actor {
 
     /// Commits, publishes, answers. False when the outcome of the commit is not known.
     fn finish(&mut self, mut batch: Batch, due: Vec<(Instant, AppointmentId)>) -> Result<bool, StoreError> {
+        self.published.begin();
         let committed = self.commit(&batch);
+        self.is_refused = committed.is_err();
+        self.remembered += batch.requests.len();
         let answers = std::mem::take(&mut batch.answers);
         let outcome = match committed {
             Ok(()) => {
                 self.publish(&mut batch);
+                self.published.end();
                 self.answer(answers, batch.now);
                 self.forget(batch.now)
             }
@@ -300,13 +364,13 @@ impl Actor {
                 let error = refused.into_store_error();
                 tracing::warn!(%error, changes = batch.changes.len(), "the store refused a commit; nothing happened");
                 batch.undo(&mut self.state);
+                self.published.end();
                 due.into_iter().for_each(|it| self.expiries.push(Reverse(it)));
                 let failure = Failure::StoreUnavailable(error.to_string());
                 answers.into_iter().for_each(|(reply, _)| drop(reply.send(Err(failure.clone()))));
                 Err(error)
             }
         };
-        self.state.appointments.clear();
         outcome.map(|()| true)
     }
 
@@ -332,9 +396,10 @@ impl Actor {
     fn publish(&mut self, batch: &mut Batch) {
         for change in &batch.changes {
             for event in &change.events {
-                if let crate::domain::change::Event::Appointment { after, .. } = event
+                if let Event::Appointment { before, after, .. } = event
                     && let Some(due) = after.expire_time
                     && after.is_waiting()
+                    && before.as_ref().is_none_or(|it| !it.is_waiting() || it.expire_time != after.expire_time)
                 {
                     self.expiries.push(Reverse((due, after.id)));
                 }
@@ -360,13 +425,17 @@ impl Actor {
 
     fn answer(&mut self, answers: Vec<Drafted>, now: Instant) {
         for (reply, draft) in answers {
-            let answer = draft.and_then(|draft| {
+            let answer = draft.map(|draft| {
                 let outside = match draft.outcome.outside.as_slice() {
                     [] => Vec::new(),
-                    keys => self.store.load_by_key(keys)?,
+                    // The change is made: that these cannot be shown must not make it look undone.
+                    keys => self.store.load_by_key(keys).unwrap_or_else(|error| {
+                        tracing::warn!(%error, "appointments outside of the hours cannot be shown");
+                        Vec::new()
+                    }),
                 };
                 let Draft { revision, outcome, calendar } = draft;
-                Ok(Answer { revision, outcome, calendar, outside, time: now })
+                Answer { revision, outcome, calendar, outside, time: now }
             });
             // Nobody may be waiting any more; then the answer is found by the request id.
             drop(reply.send(answer));
@@ -375,10 +444,12 @@ impl Actor {
 
     /// Forgets requests that are old enough, a few at a time.
     fn forget(&mut self, now: Instant) -> Result<(), StoreError> {
-        if !self.batches.is_multiple_of(64) {
+        if !self.batches.is_multiple_of(64) && self.remembered < FORGOTTEN_LEAST {
             return Ok(());
         }
-        match self.store.forget_requests(now.plus(-REQUEST_MEMORY), FORGOTTEN_MAX) {
+        // Twice what came in, so that forgetting always wins.
+        let limit = (2 * std::mem::take(&mut self.remembered)).max(FORGOTTEN_LEAST);
+        match self.store.forget_requests(now.plus(-REQUEST_MEMORY), limit) {
             Ok(_) => Ok(()),
             Err(error) => {
                 let error = error.into_store_error();

@@ -43,6 +43,8 @@ pub const BATCH_MAX: usize = 1_024;
 pub const READERS_MAX: usize = 4;
 /// How many calendars stay in memory; the least recently used beyond are dropped and come back on demand.
 pub const CALENDARS_IN_MEMORY_MAX: usize = 200_000;
+/// How often a reader has calendars loaded that are dropped again before it sees them.
+const LOADS_MAX: usize = 3;
 /// How long a request id is remembered at least, in seconds.
 pub const REQUEST_MEMORY: i64 = 8 * 24 * 60 * 60;
 /// How long a call waits for the engine when it brings no deadline of its own.
@@ -130,8 +132,8 @@ impl From<StoreError> for Failure {
 enum Mail {
     /// Decide this.
     Command { command: Box<Command>, terms: Terms, reply: oneshot::Sender<Result<Answer, Failure>> },
-    /// Load these calendars, so that a reader finds them published.
-    Load { calendars: Vec<CalendarId>, deadline: Deadline, reply: oneshot::Sender<Result<(), Failure>> },
+    /// Load these calendars, so that a reader finds them published; the answer is the first that does not exist.
+    Load { calendars: Vec<CalendarId>, deadline: Deadline, reply: oneshot::Sender<Result<Option<CalendarId>, Failure>> },
     /// Look at the clock: tests move it by hand.
     Tick { reply: oneshot::Sender<()> },
 }
@@ -212,19 +214,18 @@ impl Engine {
 
     /// One moment of these calendars: all at one revision. A calendar that does not exist is a refusal.
     pub async fn view(&self, calendars: &[CalendarId], deadline: Option<Deadline>) -> Result<View, Failure> {
-        if let Some(view) = self.published.view(calendars, self.clock.now()) {
-            return Ok(view);
-        }
         let deadline = deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX);
-        let (reply, loaded) = oneshot::channel();
-        self.post(Mail::Load { calendars: calendars.to_vec(), deadline, reply })?;
-        loaded.await.unwrap_or(Err(Failure::ShuttingDown))?;
-        let missing = self.published.missing(calendars);
-        match (self.published.view(calendars, self.clock.now()), missing) {
-            (Some(view), _) => Ok(view),
-            (None, Some(calendar)) => Err(Refusal::CalendarNotFound(calendar).into()),
-            (None, None) => Err(Failure::Overloaded),
+        for _ in 0..LOADS_MAX {
+            if let Some(view) = self.published.view(calendars, self.clock.now()) {
+                return Ok(view);
+            }
+            let (reply, loaded) = oneshot::channel();
+            self.post(Mail::Load { calendars: calendars.to_vec(), deadline, reply })?;
+            if let Some(absent) = loaded.await.unwrap_or(Err(Failure::ShuttingDown))? {
+                return Err(Refusal::CalendarNotFound(absent).into());
+            }
         }
+        self.published.view(calendars, self.clock.now()).ok_or(Failure::Overloaded)
     }
 
     /// Asks the store, beside the writer. The answer holds everything that was answered before it was asked.
@@ -233,7 +234,9 @@ impl Engine {
         T: Send + 'static,
         F: FnOnce(&mut dyn Reader) -> Result<T, StoreError> + Send + 'static,
     {
-        self.readers.read(deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX), ask).await
+        let answer = self.readers.read(deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX), ask).await;
+        self.published.settled().await;
+        answer
     }
 
     /// The last published revision.

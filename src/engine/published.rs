@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use tokio::sync::watch;
+
 use crate::domain::calendar::Calendar;
 use crate::domain::ids::{CalendarId, Revision};
 use crate::domain::time::Instant;
@@ -39,12 +41,36 @@ struct Snapshot {
 pub(super) struct Published {
     snapshot: RwLock<Snapshot>,
     epoch: AtomicU64,
+    /// Commits that began, and those that have ended and are shown.
+    begun: AtomicU64,
+    ended: watch::Sender<u64>,
 }
 
 impl Published {
     pub(super) fn new(revision: Revision, time: Instant) -> Self {
         let snapshot = Snapshot { revision, time, calendars: HashMap::new() };
-        Self { snapshot: RwLock::new(snapshot), epoch: AtomicU64::new(0) }
+        let (begun, ended) = (AtomicU64::new(0), watch::Sender::new(0));
+        Self { snapshot: RwLock::new(snapshot), epoch: AtomicU64::new(0), begun, ended }
+    }
+
+    /// A commit begins: from now on the store may show what is not yet published.
+    pub(super) fn begin(&self) {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// It has ended, and what it did is published or undone.
+    pub(super) fn end(&self) {
+        self.ended.send_replace(self.begun.load(Ordering::SeqCst));
+    }
+
+    /// Waits until every commit that has begun is shown, so that nobody who read the store sees an older snapshot next.
+    pub(super) async fn settled(&self) {
+        let begun = self.begun.load(Ordering::SeqCst);
+        if *self.ended.borrow() < begun {
+            // The writer is gone when this fails; then there is nothing to wait for.
+            let mut ended = self.ended.subscribe();
+            let _gone = ended.wait_for(|ended| *ended >= begun).await;
+        }
     }
 
     /// All of these calendars, or none when one of them is not in memory.
@@ -58,12 +84,6 @@ impl Published {
         };
         let calendars = ids.iter().map(calendar).collect::<Option<Vec<_>>>()?;
         Some(View { revision: snapshot.revision, now: snapshot.time.max(clock), calendars })
-    }
-
-    /// The first of these calendars that is not in memory.
-    pub(super) fn missing(&self, ids: &[CalendarId]) -> Option<CalendarId> {
-        let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
-        ids.iter().find(|id| !snapshot.calendars.contains_key(*id)).cloned()
     }
 
     pub(super) fn revision(&self) -> Revision {

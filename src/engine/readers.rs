@@ -16,6 +16,29 @@ pub(super) struct Readers {
     layout: Layout,
 }
 
+/// A reader that goes back to the others however its use ends.
+struct Borrowed {
+    idle: Arc<Mutex<Vec<Box<dyn Reader>>>>,
+    reader: Option<Box<dyn Reader>>,
+}
+
+impl Borrowed {
+    fn new(idle: Arc<Mutex<Vec<Box<dyn Reader>>>>) -> Self {
+        let reader = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Self { idle, reader }
+    }
+
+    fn reader(&mut self) -> &mut dyn Reader {
+        self.reader.as_mut().expect("there are as many readers as permits").as_mut()
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(self.reader.take());
+    }
+}
+
 impl Readers {
     pub(super) fn new(readers: Vec<Box<dyn Reader>>, layout: Layout) -> Self {
         let permits = Arc::new(Semaphore::new(readers.len()));
@@ -33,10 +56,9 @@ impl Readers {
         };
         let idle = Arc::clone(&self.idle);
         let work = move || {
-            let reader = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let mut reader = reader.expect("there are as many readers as permits");
-            let answer = ask(reader.as_mut());
-            idle.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+            let mut borrowed = Borrowed::new(idle);
+            let answer = ask(borrowed.reader());
+            drop(borrowed);
             drop(permit);
             answer
         };

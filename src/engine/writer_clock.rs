@@ -68,3 +68,47 @@ impl WriterClock {
         self.is_behind = is_behind;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAST: Instant = Instant::from_seconds(1_800_000_000);
+
+    #[test]
+    fn now_never_runs_backwards() {
+        let mut clock = WriterClock::new(false);
+        let steady = Monotonic::now();
+        assert_eq!(clock.now(LAST.plus(-3_600), LAST, steady), Ok(LAST));
+        assert_eq!(clock.now(LAST.plus(7), LAST, steady), Ok(LAST.plus(7)));
+    }
+
+    #[test]
+    fn a_clock_a_day_ahead_is_believed_after_a_minute_of_steady_running_and_not_before() {
+        let mut clock = WriterClock::new(false);
+        let (far, steady) = (LAST.plus(CLOCK_AHEAD_MAX + 1), Monotonic::now());
+        assert!(clock.now(far, LAST, steady).is_err());
+        assert!(clock.now(far.plus(59), LAST, steady + Duration::from_secs(59)).is_err());
+        assert_eq!(clock.now(far.plus(60), LAST, steady + CLOCK_STEADY), Ok(far.plus(60)));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_far_ahead_of_a_steady_run_must_run_steadily_again() {
+        let mut clock = WriterClock::new(false);
+        let (steady, run) = (Monotonic::now(), Duration::from_secs(3_600));
+        assert!(clock.now(LAST, LAST, steady).is_ok());
+        let far = LAST.plus(400 * DAY);
+        assert!(clock.now(far, LAST, steady + run).is_err());
+        assert!(clock.now(far.plus(60), LAST, steady + run + CLOCK_STEADY).is_ok());
+    }
+
+    #[test]
+    fn an_idle_weekend_an_empty_store_and_a_confirmed_clock_are_believed_at_once() {
+        let steady = Monotonic::now();
+        let mut idle = WriterClock::new(false);
+        assert!(idle.now(LAST, LAST, steady).is_ok());
+        assert!(idle.now(LAST.plus(3 * DAY), LAST, steady + Duration::from_secs(3 * 86_400)).is_ok());
+        assert!(WriterClock::new(false).now(LAST, Instant::default(), steady).is_ok());
+        assert!(WriterClock::new(true).now(LAST.plus(9 * DAY), LAST, steady).is_ok());
+    }
+}

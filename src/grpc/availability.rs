@@ -9,14 +9,15 @@ use crate::domain::availability::{CALENDAR_RULES_MAX, OVERRIDE_WINDOWS_MAX, OVER
 use crate::domain::calendar::BUSY_PERIODS_MAX;
 use crate::domain::command::Command;
 use crate::domain::interval::Interval;
-use crate::domain::time::LocalDate;
+use crate::domain::time::{Instant, LocalDate};
 use crate::engine::Answer;
 use crate::proto::v1 as pb;
 use crate::proto::v1::availability_service_server::AvailabilityService;
 
 use super::api::Api;
-use super::fields::Fields;
-use super::{render, status};
+use super::fields::{Fields, RANGE_DAYS_MAX};
+use super::render;
+use super::token::{PageToken, fingerprint};
 
 /// The longest range of PutBusy, in days: ten years.
 pub const BUSY_RANGE_DAYS_MAX: i64 = 3_660;
@@ -115,6 +116,16 @@ fn busy_range(bounds: &pb::Period, fields: &mut Fields) -> Option<Interval> {
     fields.range(bounds.start_time.as_ref(), bounds.end_time.as_ref(), BUSY_RANGE_DAYS_MAX)
 }
 
+/// The start and source after which a page begins; none inside on the first page.
+fn busy_after(token: &str, bound: u64, fields: &mut Fields) -> Option<Option<(Instant, String)>> {
+    if token.is_empty() {
+        return Some(None);
+    }
+    let read = PageToken::read(token, bound);
+    let after = read.and_then(|it| Some((Instant::from_seconds(it.start), String::from_utf8(it.id).ok()?)));
+    after.map(Some).or_else(|| fields.wrong("page_token", "is not of this list with these arguments"))
+}
+
 impl Availabilities {
     fn outside(&self, answer: &Answer) -> Vec<pb::Appointment> {
         answer.outside.iter().map(|it| self.0.appointment(it, answer.time)).collect()
@@ -182,7 +193,47 @@ impl AvailabilityService for Availabilities {
         }))
     }
 
-    async fn list_busy(&self, _: Request<pb::ListBusyRequest>) -> Result<Response<pb::ListBusyResponse>, Status> {
-        Err(status::not_implemented("ListBusy"))
+    async fn list_busy(&self, request: Request<pb::ListBusyRequest>) -> Result<Response<pb::ListBusyResponse>, Status> {
+        let message = request.get_ref().clone();
+        let bound = fingerprint(&pb::ListBusyRequest { page_token: String::new(), page_size: 0, ..message.clone() });
+        let mut fields = Fields::default();
+        let range = fields.range(message.start_time.as_ref(), message.end_time.as_ref(), RANGE_DAYS_MAX);
+        let limit = fields.page_size(message.page_size);
+        let source = match message.source.as_str() {
+            "" => Some(None),
+            source => fields.calendar_id("source", source).map(Some),
+        };
+        let after = busy_after(&message.page_token, bound, &mut fields);
+        let _ = fields.calendar_id("calendar_id", &message.calendar_id);
+        let (range, limit, source, after) = fields.finish((|| Some((range?, limit?, source?, after?)))())?;
+        let (view, calendar) = self.0.calendar(request, |message| &message.calendar_id).await?;
+        let is_asked = |name: &str| source.as_ref().is_none_or(|source| source.as_str() == name);
+        let mut found: Vec<(Interval, &str)> = calendar
+            .busy
+            .sources()
+            .filter(|(name, _)| is_asked(name))
+            .flat_map(|(name, periods)| periods.iter().map(move |period| (*period, name)))
+            .filter(|(period, name)| {
+                period.overlaps(range) && after.as_ref().is_none_or(|it| (period.start, *name) > (it.0, it.1.as_str()))
+            })
+            .collect();
+        found.sort_unstable_by_key(|(period, name)| (period.start, *name));
+        let has_more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| has_more).map(|(period, name)| PageToken {
+            fingerprint: bound,
+            start: period.start.seconds(),
+            id: name.as_bytes().to_vec(),
+            ..PageToken::default()
+        });
+        let period = |(period, name): &(Interval, &str)| pb::BusyPeriod {
+            source: (*name).to_owned(),
+            period: Some(render::period(*period)),
+        };
+        Ok(Response::new(pb::ListBusyResponse {
+            periods: found.iter().map(period).collect(),
+            next_page_token: next.map(|token| token.write()).unwrap_or_default(),
+            revision: render::revision(view.revision),
+        }))
     }
 }

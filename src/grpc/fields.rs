@@ -17,6 +17,7 @@ use crate::domain::appointment_type::Limits;
 use crate::domain::availability::{Rule, Weekdays, Window};
 use crate::domain::claims::Claim;
 use crate::domain::command::Start;
+use crate::domain::decide::resolve;
 use crate::domain::ids::{AppointmentId, CalendarId, Etag, TypeId};
 use crate::domain::interval::Interval;
 use crate::domain::refusal::{FieldViolation, Refusal};
@@ -45,6 +46,12 @@ impl Fields {
     pub(super) fn wrong<T>(&mut self, field: &str, description: impl Into<String>) -> Option<T> {
         self.violations.push(FieldViolation::new(field, description));
         None
+    }
+
+    /// The status of a request that is wrong in this one way.
+    pub(super) fn wrong_only(mut self, field: &str, description: impl Into<String>) -> Status {
+        self.violations.push(FieldViolation::new(field, description));
+        status::refused(&Refusal::FieldInvalid(self.violations))
     }
 
     /// Takes over what is wrong with a message inside this one.
@@ -213,7 +220,17 @@ impl Fields {
             (None, "") => zone.map(|_| None),
             (None, local) => {
                 let wall = self.wall("local_start", local);
-                Some(Some(Start::Local { wall: wall?, zone: zone? }))
+                let (wall, zone) = (wall?, zone?);
+                // In the calendar's own zone it is read once the calendar is at hand.
+                let Some(zone) = zone else { return Some(Some(Start::Local { wall, zone: None })) };
+                match resolve(&Start::Local { wall, zone: None }, &zone) {
+                    Ok(instant) => Some(Some(Start::At(instant))),
+                    Err(Refusal::FieldInvalid(violations)) => {
+                        self.violations.extend(violations);
+                        None
+                    }
+                    Err(other) => self.wrong("local_start", format!("{other:?}")),
+                }
             }
         }
     }

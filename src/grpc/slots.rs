@@ -10,11 +10,12 @@ use crate::domain::appointment_type::AppointmentType;
 use crate::domain::calendar::Calendar;
 use crate::domain::decide::resolve;
 use crate::domain::feasible::violations;
+use crate::domain::free_busy;
 use crate::domain::ids::{AppointmentId, CalendarId, TypeId};
 use crate::domain::interval::Interval;
 use crate::domain::refusal::{Refusal, Violation};
-use crate::domain::several;
-use crate::domain::slots::{Search, nearest};
+use crate::domain::several::{self, SharedSlot};
+use crate::domain::slots::Search;
 use crate::domain::time::{Instant, LocalDate, Minutes};
 use crate::domain::zone::Zone;
 use crate::engine::View;
@@ -25,6 +26,9 @@ use super::api::{Api, deadline};
 use super::fields::{Fields, RANGE_DAYS_MAX};
 use super::token::{PageToken, fingerprint};
 use super::{render, status};
+
+/// The most periods of one QueryFreeBusy, all calendars together.
+pub const PERIODS_MAX: usize = 20_000;
 
 /// See the header.
 pub struct Slots(pub Api);
@@ -103,13 +107,13 @@ impl Slots {
         let searches = asked.searches(range);
         let mut slots = Vec::new();
         let mut next = None;
-        let _ = several::visit(&searches, asked.assignment, &mut |slot, calendars| {
+        several::visit(&searches, asked.assignment, &mut |SharedSlot { slot, calendars }| {
             if slots.len() == limit {
                 next = Some(slot.start);
                 return ControlFlow::Break(());
             }
-            let ids = calendars.iter().map(|index| searches[*index].calendar.id.to_string()).collect();
-            slots.push(render::slot(Interval::new(slot.start, slot.end), slot.seats_remaining, ids, shown));
+            let ids = calendars.iter().map(|index| searches[index].calendar.id.to_string()).collect();
+            slots.push(render::slot(slot.interval(), slot.seats_remaining, ids, shown));
             ControlFlow::Continue(())
         });
         (slots, next)
@@ -206,9 +210,36 @@ impl SlotsService for Slots {
 
     async fn query_free_busy(
         &self,
-        _: Request<pb::QueryFreeBusyRequest>,
+        request: Request<pb::QueryFreeBusyRequest>,
     ) -> Result<Response<pb::QueryFreeBusyResponse>, Status> {
-        Err(status::not_implemented("QueryFreeBusy"))
+        let deadline = deadline(request.extensions());
+        let message = request.into_inner();
+        let mut fields = Fields::default();
+        if message.calendar_ids.is_empty() {
+            fields.wrong::<()>("calendar_ids", "must name at least one calendar");
+        }
+        let calendars = fields.several("calendar_ids", &message.calendar_ids, pb::Assignment::All.into());
+        let range = fields.range(message.start_time.as_ref(), message.end_time.as_ref(), RANGE_DAYS_MAX);
+        let ((calendars, _), range) = fields.finish((|| Some((calendars?, range?)))())?;
+        let view = self.0.engine.view(&calendars, deadline).await.map_err(|failure| status::failed(&failure))?;
+        let mut answer = Vec::with_capacity(calendars.len());
+        let mut count = 0;
+        for calendar in &view.calendars {
+            let (open, busy) = (free_busy::open(calendar, range), free_busy::busy(calendar, range, view.now));
+            count += open.len() + busy.len();
+            if count > PERIODS_MAX {
+                let wrong = Fields::default()
+                    .wrong_only("end_time", format!("more than {PERIODS_MAX} periods; ask for a shorter range"));
+                return Err(wrong);
+            }
+            answer.push(pb::CalendarFreeBusy {
+                calendar_id: calendar.id.to_string(),
+                open: open.into_iter().map(render::period).collect(),
+                busy: busy.into_iter().map(render::period).collect(),
+            });
+        }
+        let revision = render::revision(view.revision);
+        Ok(Response::new(pb::QueryFreeBusyResponse { calendars: answer, revision }))
     }
 
     type WatchSlotsStream = tokio_stream::Empty<Result<pb::WatchSlotsResponse, Status>>;
@@ -251,10 +282,7 @@ impl Slots {
             let of = named.iter().filter(|it| violation.conflicts.contains(&it.key));
             render::violation(violation, of.map(|it| it.id.to_string()).collect())
         };
-        let (before, after) = match searches.as_slice() {
-            [only] => nearest(only),
-            _ => (None, None),
-        };
+        let (before, after) = several::nearest(&searches, asked.assignment, start);
         let ids: Vec<String> = searches.iter().map(|it| it.calendar.id.to_string()).collect();
         let duration = asked.durations.first().copied().unwrap_or_default();
         let near = |interval: Interval| render::slot(interval, 1, ids.clone(), shown);

@@ -1,152 +1,226 @@
-//! The definition of what is offered, minute by minute and as plainly as it is written; the code is held against it.
+//! What is bookable, evaluated minute by minute and word by word from the definition: slow, and meant to be obvious.
 //!
-//! It shares nothing with the search but the calendar's data and `Zone::wall`.
+//! Of the code under test it uses the types and `Zone::wall`, and nothing that searches, merges or remembers.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use bookd::domain::appointment_type::Limits;
-use bookd::domain::availability::Window;
+use bookd::domain::appointment::IgnoredRules;
+use bookd::domain::appointment_type::{AppointmentType, Limits};
+use bookd::domain::availability::Rule;
+use bookd::domain::calendar::Calendar;
 use bookd::domain::claims::Claim;
-use bookd::domain::ids::TypeNumber;
+use bookd::domain::ids::AppointmentKey;
 use bookd::domain::interval::Interval;
-use bookd::domain::slots::{Search, Slot};
-use bookd::domain::time::{Instant, LocalDate};
+use bookd::domain::time::{Instant, LocalDate, Minutes};
 use chrono::Datelike;
 
-/// `windows(d)`, merged.
-fn windows(search: &Search<'_>, date: LocalDate) -> Vec<(u16, u16)> {
-    let availability = &search.calendar.profile.availability;
-    let own = &search.appointment_type.rules;
-    let rules = if own.is_empty() { &availability.rules } else { own };
-    let mut minutes = [false; 2_881];
-    let mut mark = |window: &Window| {
-        (window.start_minutes()..window.end_minutes()).for_each(|minute| minutes[usize::from(minute)] = true);
-    };
-    match availability.overrides.get(&date) {
-        Some(hours) => hours.windows.iter().for_each(&mut mark),
-        None => {
-            for rule in rules {
-                let weekday = date.civil().unwrap().weekday().num_days_from_monday();
-                let is_on = rule.weekdays.contains(u8::try_from(weekday).unwrap());
-                let is_in = rule.first_date.is_none_or(|it| it <= date) && rule.last_date.is_none_or(|it| it >= date);
-                if is_on && is_in {
-                    mark(&rule.window);
-                }
-            }
+/// A question about many starts.
+pub(crate) struct Checker<'a> {
+    pub(crate) calendar: &'a Calendar,
+    pub(crate) appointment_type: &'a AppointmentType,
+    pub(crate) duration: Minutes,
+    pub(crate) now: Instant,
+    pub(crate) ignore: Option<AppointmentKey>,
+    pub(crate) present_duration: Option<Minutes>,
+    pub(crate) ignored_rules: IgnoredRules,
+    /// The windows of a date in minutes: only so that they are not worked out anew for each minute.
+    windows: BTreeMap<LocalDate, Vec<(i64, i64)>>,
+    /// Whether a minute is open, for the same reason.
+    minutes: HashMap<Instant, bool>,
+}
+
+impl<'a> Checker<'a> {
+    pub(crate) fn new(
+        calendar: &'a Calendar,
+        appointment_type: &'a AppointmentType,
+        duration: Minutes,
+        now: Instant,
+    ) -> Self {
+        let (windows, minutes) = (BTreeMap::new(), HashMap::new());
+        let ignored_rules = IgnoredRules::default();
+        Self {
+            calendar,
+            appointment_type,
+            duration,
+            now,
+            ignore: None,
+            present_duration: None,
+            ignored_rules,
+            windows,
+            minutes,
         }
     }
-    // Windows of one date that overlap or touch are one, however long: the runs of marked minutes.
-    let mut found = Vec::new();
-    let mut minute = 0_u16;
-    while minute < 2_880 {
-        let start = minute;
-        while minutes[usize::from(minute)] {
+
+    /// Every offered start of the range, and the seats that remain there.
+    pub(crate) fn offered(&mut self, range: Interval) -> Vec<(Instant, u32)> {
+        let mut starts = Vec::new();
+        let mut start = range.start.plus((-range.start.seconds()).rem_euclid(60));
+        while start < range.end {
+            if self.is_offered(start, true) {
+                starts.push((start, self.seats_remaining(start)));
+            }
+            start = start.plus(60);
+        }
+        starts
+    }
+
+    pub(crate) fn is_offered(&mut self, start: Instant, is_grid_judged: bool) -> bool {
+        self.keeps_the_rules(start)
+            && (self.ignored_rules.misaligned || !is_grid_judged || self.is_candidate(start))
+            && self.is_open_throughout(start)
+            && self.is_free(start)
+            && self.seats_remaining(start) > 0
+            && (self.ignored_rules.limit || self.is_within_limits(start))
+    }
+
+    fn date(&self, instant: Instant) -> LocalDate {
+        self.calendar.zone().wall(instant).date()
+    }
+
+    fn keeps_the_rules(&self, start: Instant) -> bool {
+        let of_type = self.appointment_type;
+        let is_allowed = self.duration == of_type.duration
+            || of_type.duration_options.contains(&self.duration)
+            || self.present_duration == Some(self.duration);
+        let notice = if self.ignored_rules.notice { 0 } else { of_type.min_notice.seconds() };
+        let horizon = i64::from(self.date(self.now).days()) + i64::from(of_type.horizon_days);
+        !self.calendar.profile.paused
+            && is_allowed
+            && start >= self.now
+            && start.seconds() >= self.now.seconds() + notice
+            && (self.ignored_rules.horizon || i64::from(self.date(start).days()) <= horizon)
+    }
+
+    /// `windows(d)` in minutes after midnight; those that overlap or touch are one.
+    fn windows(&mut self, date: LocalDate) -> Vec<(i64, i64)> {
+        if let Some(known) = self.windows.get(&date) {
+            return known.clone();
+        }
+        let availability = &self.calendar.profile.availability;
+        let own = &self.appointment_type.rules;
+        let rules: &[Rule] = if own.is_empty() { &availability.rules } else { own };
+        let mut is_open = vec![false; 48 * 60];
+        let windows = match availability.overrides.get(&date) {
+            Some(of_date) => of_date.windows.clone(),
+            None => rules
+                .iter()
+                .filter(|rule| rule.weekdays.contains(date.civil().unwrap().weekday().num_days_from_monday() as u8))
+                .filter(|rule| rule.first_date.is_none_or(|first| first <= date))
+                .filter(|rule| rule.last_date.is_none_or(|last| date <= last))
+                .map(|rule| rule.window)
+                .collect(),
+        };
+        for window in windows {
+            is_open[usize::from(window.start_minutes())..usize::from(window.end_minutes())].fill(true);
+        }
+        let mut merged = Vec::new();
+        let mut minute = 0;
+        while minute < is_open.len() {
+            let start = minute;
+            while minute < is_open.len() && is_open[minute] {
+                minute += 1;
+            }
+            if start < minute {
+                merged.push((start as i64, minute as i64));
+            }
             minute += 1;
         }
-        if minute > start {
-            found.push((start, minute));
+        self.windows.insert(date, merged.clone());
+        merged
+    }
+
+    /// The windows that `instant` is open through, as seconds since each began on its clock.
+    fn open_through(&mut self, instant: Instant) -> Vec<i64> {
+        let wall = self.calendar.zone().wall(instant);
+        let (date, clock) = (wall.date(), wall.clock());
+        let of_date = self.windows(date).into_iter().map(|window| (window, clock)).collect::<Vec<_>>();
+        let mut asked = of_date;
+        if !self.calendar.profile.availability.overrides.contains_key(&date) {
+            asked.extend(self.windows(date.plus(-1)).into_iter().map(|window| (window, clock + 86_400)));
         }
-        minute += 1;
+        asked
+            .into_iter()
+            .filter(|((start, end), clock)| start * 60 <= *clock && *clock < end * 60)
+            .map(|((start, _), clock)| clock - start * 60)
+            .collect()
     }
-    found
-}
 
-/// The windows of the dates asked about so far.
-type Known = HashMap<LocalDate, Vec<(u16, u16)>>;
+    fn is_candidate(&mut self, start: Instant) -> bool {
+        let step = self.appointment_type.slot_step.unwrap_or(self.appointment_type.duration).seconds();
+        self.open_through(start).into_iter().any(|since| since % step == 0)
+    }
 
-/// Of each window through which `t` is open: seconds since the window's start.
-fn open_through(search: &Search<'_>, known: &mut Known, t: Instant) -> Vec<i64> {
-    let wall = search.calendar.zone().wall(t);
-    let date = wall.date();
-    let mut found = Vec::new();
-    let is_cut = search.calendar.profile.availability.overrides.contains_key(&date);
-    for (of, clock) in [(date, wall.clock()), (date.plus(-1), wall.clock() + 86_400)] {
-        if of != date && is_cut {
-            continue;
+    fn is_open_throughout(&mut self, start: Instant) -> bool {
+        let minutes = i64::from(self.duration.minutes());
+        self.ignored_rules.outside_availability
+            || (0..minutes).all(|minute| self.is_minute_open(start.plus(minute * 60)))
+    }
+
+    /// Its first and its last second: windows and what is between them last for whole minutes.
+    fn is_minute_open(&mut self, minute: Instant) -> bool {
+        if let Some(known) = self.minutes.get(&minute) {
+            return *known;
         }
-        for (a, b) in known.entry(of).or_insert_with(|| windows(search, of)) {
-            let (a, b) = (i64::from(*a) * 60, i64::from(*b) * 60);
-            if a <= clock && clock < b {
-                found.push(clock - a);
-            }
-        }
+        let is_open = !self.open_through(minute).is_empty() && !self.open_through(minute.plus(59)).is_empty();
+        self.minutes.insert(minute, is_open);
+        is_open
     }
-    found
-}
 
-fn period(limits: &Limits, t: LocalDate, other: LocalDate) -> [(Option<u32>, bool); 4] {
-    let (t, other) = (t.civil().unwrap(), other.civil().unwrap());
-    [
-        (limits.per_day, t == other),
-        (limits.per_week, t.iso_week() == other.iso_week()),
-        (limits.per_month, (t.year(), t.month()) == (other.year(), other.month())),
-        (limits.per_year, t.year() == other.year()),
-    ]
-}
-
-fn is_limit_reached(
-    search: &Search<'_>,
-    living: &[Claim],
-    limits: &Limits,
-    of: Option<TypeNumber>,
-    t: Instant,
-) -> bool {
-    let date = |instant| search.calendar.zone().wall(instant).date();
-    (0..4).any(|index| {
-        let sessions: BTreeSet<_> = living
-            .iter()
-            .filter(|claim| of.is_none_or(|of| of == claim.type_number()))
-            .filter(|claim| period(limits, date(t), date(claim.start()))[index].1)
-            .map(|claim| (claim.start(), claim.type_number(), claim.duration()))
-            .collect();
-        period(limits, date(t), date(t))[index].0.is_some_and(|limit| sessions.len() as u64 + 1 > u64::from(limit))
-    })
-}
-
-/// The slot at `t`, if it is offered.
-fn offered(search: &Search<'_>, known: &mut Known, t: Instant) -> Option<Slot> {
-    let (calendar, of, now) = (search.calendar, search.appointment_type, search.now);
-    let duration = search.duration.seconds();
-    let end = t.plus(duration);
-    let date = |instant| calendar.zone().wall(instant).date();
-    let is_allowed = search.duration == of.duration || of.duration_options.contains(&search.duration);
-    let in_time = t >= now && t >= now.plus(of.min_notice.seconds());
-    let in_horizon = date(t).days() <= date(now).days() + i32::try_from(of.horizon_days).unwrap();
-    let is_candidate = open_through(search, known, t).iter().any(|since| since % of.step().seconds() == 0);
-    if calendar.profile.paused || !is_allowed || !in_time || !in_horizon || !is_candidate {
-        return None;
+    fn active(&self) -> Vec<Claim> {
+        let is_active = |claim: &&Claim| claim.is_alive(self.now) && self.ignore != Some(claim.key());
+        self.calendar.claims.iter().filter(is_active).copied().collect()
     }
-    if (t.seconds()..end.seconds())
-        .step_by(60)
-        .any(|second| open_through(search, known, Instant::from_seconds(second)).is_empty())
-    {
-        return None;
-    }
-    let living: Vec<Claim> = calendar.claims.iter().filter(|claim| claim.is_alive(now)).copied().collect();
-    let is_seat =
-        |claim: &&Claim| claim.type_number() == of.number && claim.start() == t && claim.duration() == search.duration;
-    let seats: Vec<&Claim> = living.iter().filter(is_seat).collect();
-    let is_joining = of.capacity > 1 && !seats.is_empty();
-    let (before, after) =
-        seats.first().map_or((of.buffer_before, of.buffer_after), |seat| (seat.before(), seat.after()));
-    let padded = Interval::new(t.plus(-before.seconds()), end.plus(after.seconds()));
-    let is_taken = living.iter().any(|claim| !(is_joining && is_seat(&claim)) && claim.padded().overlaps(padded));
-    let is_busy = calendar.busy.merged().iter().any(|period| period.overlaps(padded));
-    let is_full = is_joining && seats.len() >= of.capacity as usize;
-    let is_limited = !is_joining
-        && (is_limit_reached(search, &living, &of.limits, Some(of.number), t)
-            || is_limit_reached(search, &living, &calendar.profile.limits, None, t));
-    if is_taken || is_busy || is_full || is_limited {
-        return None;
-    }
-    let seats_remaining = of.capacity - u32::try_from(seats.len()).unwrap().min(of.capacity);
-    Some(Slot { start: t, end, seats_remaining })
-}
 
-/// Every offered slot of the range, by asking each minute.
-pub fn slots(search: &Search<'_>) -> Vec<Slot> {
-    let mut known = Known::new();
-    let (from, to) = (search.range.start.seconds(), search.range.end.seconds());
-    let minutes = (from..to).filter(|second| second % 60 == 0).map(Instant::from_seconds);
-    minutes.filter_map(|minute| offered(search, &mut known, minute)).collect()
+    fn session(&self, start: Instant) -> Vec<Claim> {
+        let is_seat = |claim: &Claim| {
+            self.appointment_type.capacity > 1
+                && claim.type_number() == self.appointment_type.number
+                && claim.start() == start
+                && claim.duration() == self.duration
+        };
+        self.active().into_iter().filter(is_seat).collect()
+    }
+
+    pub(crate) fn seats_remaining(&self, start: Instant) -> u32 {
+        self.appointment_type.capacity.saturating_sub(self.session(start).len() as u32)
+    }
+
+    fn is_free(&self, start: Instant) -> bool {
+        let session = self.session(start);
+        let (before, after) = match session.first() {
+            Some(seat) => (seat.before(), seat.after()),
+            None => (self.appointment_type.buffer_before, self.appointment_type.buffer_after),
+        };
+        let from = start.seconds() - before.seconds();
+        let to = start.seconds() + self.duration.seconds() + after.seconds();
+        let is_met = |taken: Interval| taken.start.seconds() < to && from < taken.end.seconds();
+        let others = self.active().into_iter().filter(|claim| !session.iter().any(|seat| seat.key() == claim.key()));
+        let is_claimed = others.into_iter().any(|claim| is_met(claim.padded()));
+        !is_claimed && !self.calendar.busy.sources().any(|(_, periods)| periods.iter().any(|period| is_met(*period)))
+    }
+
+    fn is_within_limits(&self, start: Instant) -> bool {
+        let number = self.appointment_type.number;
+        let all = &self.calendar.profile.limits;
+        self.keeps(&self.appointment_type.limits, start, |claim| claim.type_number() == number)
+            && self.keeps(all, start, |_| true)
+    }
+
+    fn keeps(&self, limits: &Limits, start: Instant, is_counted: impl Fn(&Claim) -> bool) -> bool {
+        let date = |instant: Instant| self.date(instant).civil().unwrap();
+        let count = |is_same_period: &dyn Fn(chrono::NaiveDate, chrono::NaiveDate) -> bool| {
+            let counted = self.active().into_iter().filter(|claim| is_counted(claim));
+            let counted = counted.filter(|claim| is_same_period(date(claim.start()), date(start)));
+            let mut sessions: BTreeSet<_> =
+                counted.map(|claim| (claim.type_number(), claim.start(), claim.duration())).collect();
+            sessions.insert((self.appointment_type.number, start, self.duration));
+            sessions.len() as u32
+        };
+        limits.per_day.is_none_or(|limit| count(&|a, b| a == b) <= limit)
+            && limits.per_week.is_none_or(|limit| count(&|a, b| a.iso_week() == b.iso_week()) <= limit)
+            && limits
+                .per_month
+                .is_none_or(|limit| count(&|a, b| (a.year(), a.month()) == (b.year(), b.month())) <= limit)
+            && limits.per_year.is_none_or(|limit| count(&|a, b| a.year() == b.year()) <= limit)
+    }
 }

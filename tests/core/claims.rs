@@ -1,45 +1,113 @@
 //! The chunked list of claims against a plain sorted one.
 
+use bookd::domain::appointment::AppointmentState;
 use bookd::domain::claims::{Claim, Claims};
+use bookd::domain::ids::{AppointmentKey, TypeNumber};
 use bookd::domain::interval::Interval;
-use bookd::domain::time::Instant;
+use bookd::domain::time::{HOUR, Instant};
 use proptest::prelude::*;
 
-use crate::world::{appointment_type, claim};
+use crate::world::minutes;
 
-fn at(slot: u64) -> Claim {
-    claim(
-        slot,
-        &appointment_type("visit", 0, 60),
-        Instant::from_seconds(1_800_000_000 + i64::try_from(slot).unwrap() * 3_600),
+/// Slot `place` has an hour of its own, so that claims of different places never meet; the key tells its seats apart.
+fn claim(place: u16, key: u64, buffer: u16) -> Claim {
+    let start = Instant::from_seconds(i64::from(place) * HOUR);
+    // The buffer is the place's, for all seats of a session have the same.
+    let buffer = minutes(buffer % 15);
+    Claim::new(
+        AppointmentKey(key),
+        TypeNumber(1),
+        start,
+        minutes(30),
+        buffer,
+        buffer,
+        AppointmentState::Confirmed,
+        None,
     )
 }
 
+fn buffer_of(place: u16) -> u16 {
+    place.wrapping_mul(7)
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Insert(u16, u64),
+    Remove(proptest::sample::Index),
+    RemoveMissing(u16),
+    InsertAtEnd(u16),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0u16..2_000, 0u64..4).prop_map(|(place, seat)| Step::Insert(place, seat)),
+        2 => any::<proptest::sample::Index>().prop_map(Step::Remove),
+        1 => (0u16..2_000).prop_map(Step::RemoveMissing),
+        1 => (1u16..400).prop_map(Step::InsertAtEnd),
+    ]
+}
+
+fn insert(claims: &mut Claims, model: &mut Vec<Claim>, claim: Claim) {
+    if !model.contains(&claim) {
+        claims.insert(claim);
+        model.push(claim);
+        model.sort_by_key(|claim| (claim.padded().start, claim.key()));
+    }
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
-    fn claims_are_what_a_sorted_list_would_be(steps in prop::collection::vec((0..2_000_u64, any::<bool>()), 1..3_000), probe in 0..2_000_u64) {
+    fn claims_are_a_sorted_list(
+        steps in proptest::collection::vec(step(), 1..120),
+        probes in proptest::collection::vec((0i64..2_400 * HOUR, 0..20 * HOUR), 20),
+    ) {
         let mut claims = Claims::default();
-        let mut model: Vec<u64> = Vec::new();
-        for (slot, is_insert) in steps {
-            match (model.binary_search(&slot), is_insert) {
-                (Err(index), true) => {
-                    model.insert(index, slot);
-                    claims.insert(at(slot));
+        let mut model: Vec<Claim> = Vec::new();
+        let mut end = 2_000u16;
+        for step in steps {
+            match step {
+                Step::Insert(place, seat) => {
+                    let key = u64::from(place) * 10 + seat;
+                    insert(&mut claims, &mut model, claim(place, key, buffer_of(place)));
                 }
-                (found, false) => {
-                    prop_assert_eq!(claims.remove(&at(slot)), found.is_ok());
-                    model.retain(|it| *it != slot);
+                Step::InsertAtEnd(count) => {
+                    for place in end..end.saturating_add(count).min(40_000) {
+                        insert(&mut claims, &mut model, claim(place, u64::from(place) * 10, buffer_of(place)));
+                    }
+                    end = end.saturating_add(count).min(40_000);
                 }
-                (Ok(_), true) => {}
+                Step::Remove(index) if !model.is_empty() => {
+                    let claim = model.remove(index.index(model.len()));
+                    prop_assert!(claims.remove(&claim));
+                }
+                Step::Remove(_) => {}
+                Step::RemoveMissing(place) => {
+                    prop_assert!(!claims.remove(&claim(place, u64::from(place) * 10 + 9, buffer_of(place))));
+                }
             }
         }
-        let expected: Vec<Claim> = model.iter().map(|slot| at(*slot)).collect();
-        prop_assert_eq!(claims.len(), expected.len());
-        prop_assert!(claims.iter().eq(expected.iter()));
-        prop_assert_eq!(&claims, &Claims::from_unordered(expected.iter().rev().copied().collect()));
-        let range = Interval::new(at(probe).start().plus(60), at(probe).start().plus(60 + 7_200));
-        let overlapping: Vec<Claim> = expected.iter().filter(|claim| claim.padded().overlaps(range)).copied().collect();
-        prop_assert!(claims.overlapping(range).eq(overlapping.iter()));
-        prop_assert!(claims.ending_after(range.start).eq(expected.iter().filter(|claim| claim.padded().end > range.start)));
+        prop_assert_eq!(claims.len(), model.len());
+        prop_assert_eq!(claims.is_empty(), model.is_empty());
+        prop_assert!(claims.iter().eq(&model));
+        prop_assert_eq!(&claims, &Claims::from_unordered(model.iter().rev().copied().collect()));
+        for (start, length) in probes {
+            let probe = Interval::new(Instant::from_seconds(start), Instant::from_seconds(start + length));
+            prop_assert!(claims.ending_after(probe.start).eq(model.iter().filter(|claim| claim.padded().end > probe.start)));
+            let meets = |claim: &&Claim| claim.padded().start < probe.end && probe.start < claim.padded().end;
+            prop_assert!(claims.overlapping(probe).eq(model.iter().filter(meets)));
+        }
+    }
+
+    #[test]
+    fn a_copy_does_not_see_what_changes_after_it(places in proptest::collection::btree_set(0u16..5_000, 2..600)) {
+        let all: Vec<Claim> = places.iter().map(|place| claim(*place, u64::from(*place), 0)).collect();
+        let mut claims = Claims::from_unordered(all.clone());
+        let copy = claims.clone();
+        claims.insert(claim(9_999, 99_999, 0));
+        prop_assert!(claims.remove(&all[all.len() / 2]));
+        prop_assert!(copy.iter().eq(&all));
+        prop_assert_eq!(copy.len(), all.len());
     }
 }

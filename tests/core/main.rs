@@ -9,10 +9,14 @@
     unreachable_pub
 )]
 
+mod availability;
 mod cases;
 mod checker;
 mod claims;
-mod search;
+mod decide;
+mod random;
+mod several;
+mod slots;
 mod tidy;
 mod world;
 mod zone;

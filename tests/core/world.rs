@@ -1,61 +1,72 @@
-//! Calendars for tests, in few words.
+//! Calendars for tests: a zone by name, and a calendar from the parts that matter.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use bookd::domain::appointment::{AppointmentState, IgnoredRules};
-use bookd::domain::appointment_type::{AppointmentType, Stamps};
-use bookd::domain::availability::{Availability, Window};
+use bookd::domain::appointment_type::{AppointmentType, Limits, Stamps};
+use bookd::domain::availability::{Availability, Rule, Weekdays, Window};
 use bookd::domain::calendar::{Busy, Calendar, Owner, Profile, Types};
 use bookd::domain::claims::{Claim, Claims};
-use bookd::domain::ids::{AppointmentKey, CalendarId, Revision, TypeId, TypeNumber};
+use bookd::domain::ids::{CalendarId, Revision};
 use bookd::domain::interval::Interval;
-use bookd::domain::slots::Search;
 use bookd::domain::time::{Instant, Minutes};
-use bookd::zones::Zones;
+use bookd::domain::zone::Zone;
+use bookd::zones::{Zones, bundled_names};
 
-pub fn minutes(minutes: u16) -> Minutes {
+/// The release in the binary, read once.
+fn zones() -> &'static Zones {
+    static ZONES: OnceLock<Zones> = OnceLock::new();
+    ZONES.get_or_init(Zones::bundled)
+}
+
+pub(crate) fn zone(name: &str) -> Arc<Zone> {
+    zones().zone(name).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+pub(crate) fn minutes(minutes: u16) -> Minutes {
     Minutes::new(minutes).unwrap()
 }
 
-pub fn instant(text: &str) -> Instant {
-    Instant::from_seconds(text.parse::<jiff::Timestamp>().unwrap().as_second())
+/// Reads `2027-03-14T07:00:00Z`.
+pub(crate) fn instant(text: &str) -> Instant {
+    let utc = chrono::DateTime::parse_from_rfc3339(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    Instant::from_seconds(utc.timestamp())
 }
 
-pub fn clock(text: &str) -> u16 {
-    let (hour, minute) = text.split_once(':').unwrap();
-    hour.parse::<u16>().unwrap() * 60 + minute.parse::<u16>().unwrap()
+/// Reads `09:00` as minutes after midnight.
+pub(crate) fn clock(text: &str) -> u16 {
+    let (hours, minutes) = text.split_once(':').unwrap();
+    hours.parse::<u16>().unwrap() * 60 + minutes.parse::<u16>().unwrap()
 }
 
-pub fn window(start: &str, end: &str) -> Window {
+pub(crate) fn window(start: &str, end: &str) -> Window {
     Window::new(clock(start), clock(end)).unwrap()
 }
 
-pub fn appointment_type(id: &str, number: u16, duration: u16) -> AppointmentType {
-    AppointmentType {
-        id: TypeId::parse(id).unwrap(),
-        number: TypeNumber(number),
-        duration: minutes(duration),
-        ..AppointmentType::default_type(Stamps::default())
-    }
+/// Every week, for ever.
+pub(crate) fn rule(weekdays: Weekdays, start: &str, end: &str) -> Rule {
+    Rule { weekdays, window: window(start, end), first_date: None, last_date: None }
 }
 
-pub fn profile(zone: &str, availability: Availability) -> Profile {
-    Profile {
+pub(crate) fn calendar(
+    zone: Arc<Zone>,
+    availability: Availability,
+    types: impl IntoIterator<Item = AppointmentType>,
+    busy: Vec<Interval>,
+    claims: Vec<Claim>,
+) -> Calendar {
+    let profile = Profile {
         display_name: String::new(),
         owner: Owner::default(),
-        zone: Zones::bundled().zone(zone).unwrap(),
+        zone,
         paused: false,
-        limits: Default::default(),
+        limits: Limits::default(),
         metadata: BTreeMap::new(),
         availability,
-    }
-}
-
-pub fn calendar(profile: Profile, types: Vec<AppointmentType>, busy: Vec<Interval>, claims: Vec<Claim>) -> Calendar {
+    };
     Calendar {
         id: CalendarId::parse("ada").unwrap(),
-        since: Revision(1),
+        since: Revision(0),
         profile: Arc::new(profile),
         stamps: Stamps::default(),
         types: Arc::new(Types::new(types, [])),
@@ -63,25 +74,11 @@ pub fn calendar(profile: Profile, types: Vec<AppointmentType>, busy: Vec<Interva
         claims: Claims::from_unordered(claims),
         requests: Arc::default(),
         kept_from: Instant::MIN,
-        version: Revision(1),
+        version: Revision(0),
     }
 }
 
-pub fn claim(key: u64, of: &AppointmentType, start: Instant) -> Claim {
-    let (before, after) = (of.buffer_before, of.buffer_after);
-    let state = AppointmentState::Confirmed;
-    Claim::new(AppointmentKey(key), of.number, start, of.duration, before, after, state, None)
-}
-
-pub fn search<'a>(calendar: &'a Calendar, of: &'a AppointmentType, range: Interval, now: Instant) -> Search<'a> {
-    Search {
-        calendar,
-        appointment_type: of,
-        duration: of.duration,
-        range,
-        now,
-        ignore: None,
-        present_duration: None,
-        ignored_rules: IgnoredRules::default(),
-    }
+/// Every zone of the release.
+pub(crate) fn zone_names() -> Vec<String> {
+    bundled_names().into_iter().map(str::to_owned).collect()
 }

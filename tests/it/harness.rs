@@ -44,6 +44,7 @@ pub fn minutes(minutes: i64) -> prost_types::Duration {
 pub struct Bookd {
     service: Service,
     folder: TempDir,
+    settings: Settings,
     pub clock: ManualClock,
     pub channel: Channel,
 }
@@ -54,11 +55,21 @@ pub async fn connect(address: SocketAddr) -> Channel {
 
 impl Bookd {
     pub async fn start() -> Self {
-        let clock = ManualClock::new(instant("2027-01-04T08:00:00Z"));
-        Self::start_in(tempfile::tempdir().unwrap(), clock).await
+        Self::start_at("2027-01-04T08:00:00Z").await
     }
 
-    async fn start_in(folder: TempDir, clock: ManualClock) -> Self {
+    /// With the clock at this instant.
+    pub async fn start_at(now: &str) -> Self {
+        let settings = Settings { is_clock_confirmed: true, ..Settings::default() };
+        Self::start_with(now, settings).await
+    }
+
+    /// With an engine that runs otherwise.
+    pub async fn start_with(now: &str, settings: Settings) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), ManualClock::new(instant(now)), settings).await
+    }
+
+    async fn start_in(folder: TempDir, clock: ManualClock, engine: Settings) -> Self {
         let zones = Arc::new(Zones::bundled());
         let store = open_sqlite(&folder.path().join("bookd.db"), &zones).unwrap();
         let parts = Parts {
@@ -66,12 +77,12 @@ impl Bookd {
             zones,
             clock: Arc::new(clock.clone()),
             lanes: Lanes::Threads(NonZeroUsize::MIN),
-            engine: Settings { is_clock_confirmed: true, ..Settings::default() },
+            engine,
             limits: Limits::default(),
         };
         let service = Service::start(parts, Box::new(store)).await.unwrap();
         let channel = connect(service.local_addr()).await;
-        Self { service, folder, clock, channel }
+        Self { service, folder, clock, channel, settings: engine }
     }
 
     #[allow(dead_code, reason = "for tests that look at the file")]
@@ -81,15 +92,31 @@ impl Bookd {
 
     /// Stops it and starts it again on the same file.
     pub async fn restart(self) -> Self {
-        let Self { service, folder, clock, channel } = self;
+        let Self { service, folder, clock, channel, settings } = self;
         drop(channel);
         assert_eq!(service.stop(Duration::from_secs(5)).await.1, Stopped::Done);
-        Self::start_in(folder, clock).await
+        Self::start_in(folder, clock, settings).await
     }
 
     pub async fn stop(self) {
         drop(self.channel);
         assert_eq!(self.service.stop(Duration::from_secs(5)).await.1, Stopped::Done);
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.service.local_addr()
+    }
+
+    /// What the clock shows, in seconds.
+    pub fn clock_seconds(&self) -> i64 {
+        bookd::clock::Clock::now(&self.clock).seconds()
+    }
+
+    /// Moves the clock on, and waits until the writer has seen it.
+    pub async fn advance(&self, seconds: i64) {
+        self.clock.advance(seconds);
+        self.service.engine().tick().await.unwrap();
     }
 
     /// Moves the clock, and waits until the writer has seen it.

@@ -50,6 +50,11 @@ impl Process {
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         self.child.wait().unwrap()
     }
+
+    /// Waits on another thread: clients on this one go on, and answer the pings of a server that closes.
+    async fn terminate_beside_clients(self) -> ExitStatus {
+        tokio::task::spawn_blocking(|| self.terminate()).await.unwrap()
+    }
 }
 
 impl Drop for Process {
@@ -132,7 +137,7 @@ async fn what_was_acknowledged_survives_six_kills_and_its_request_ids_answer_as_
     assert!(starts.windows(2).all(|pair| pair[1] - pair[0] >= 3_600), "no two at one time");
     assert!(starts.len() >= acknowledged.len());
     drop(channel);
-    assert!(process.terminate().success());
+    assert!(process.terminate_beside_clients().await.success());
 }
 
 /// The starts of all upcoming appointments, in order.
@@ -161,7 +166,7 @@ async fn a_second_process_on_the_same_file_is_refused_and_says_why() {
     second.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!(second.wait().unwrap().code(), Some(1));
     assert!(said.contains("in use by another bookd") && said.contains("bookd.db.lock"), "{said}");
-    assert!(first.terminate().success());
+    assert!(first.terminate_beside_clients().await.success());
 }
 
 #[tokio::test]
@@ -180,4 +185,34 @@ async fn what_is_not_a_bookd_database_is_refused_and_left_as_it_is() {
         assert!(said.contains(why), "{said}");
         assert_eq!(std::fs::read(&file).unwrap(), content);
     }
+}
+
+#[tokio::test]
+async fn sigterm_answers_everything_that_it_commits_and_exits_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bookd.db");
+    let process = Process::start(&file);
+    let channel = connect(process.address).await;
+    open(&channel).await;
+    let (sender, mut answers) = mpsc::channel(1_024);
+    let loading = tokio::spawn(load(channel, 0, sender));
+    let mut acknowledged = BTreeMap::new();
+    for _ in 0..100 {
+        let (n, answer) = answers.recv().await.unwrap();
+        acknowledged.insert(n, answer);
+    }
+    // The client goes on meanwhile: it reads its answers and the GOAWAY.
+    let status = process.terminate_beside_clients().await;
+    assert!(status.success(), "{status}");
+    while let Some((n, answer)) = answers.recv().await {
+        acknowledged.insert(n, answer);
+    }
+    loading.await.unwrap();
+    let process = Process::start(&file);
+    let starts = listed(&connect(process.address).await).await;
+    let mut expected: Vec<i64> =
+        acknowledged.values().map(|it| it.appointment.as_ref().unwrap().start_time.unwrap().seconds).collect();
+    expected.sort_unstable();
+    assert_eq!(starts, expected, "nothing is there that nobody was told of, and nothing is missing");
+    assert!(process.terminate_beside_clients().await.success());
 }

@@ -92,10 +92,10 @@ async fn appointments_are_found_by_address_code_and_state_and_after_a_restart() 
     let bookd = bookd.restart().await;
     let by_address =
         pb::ListAppointmentsRequest { invitee_email: "grace@example.COM".to_owned(), ..Default::default() };
-    assert_eq!(page(&bookd, &by_address).await.appointments, [booked.clone()]);
+    assert_eq!(page(&bookd, &by_address).await.appointments, std::slice::from_ref(&booked));
     let code = booked.confirmation_code.to_lowercase().replace('-', "");
     let by_code = pb::ListAppointmentsRequest { confirmation_code: code, ..Default::default() };
-    assert_eq!(page(&bookd, &by_code).await.appointments, [booked.clone()]);
+    assert_eq!(page(&bookd, &by_code).await.appointments, std::slice::from_ref(&booked));
     let cancel = pb::CancelAppointmentRequest { appointment_id: booked.appointment_id.clone(), ..Default::default() };
     bookd.booking().cancel_appointment(cancel).await.unwrap();
     assert!(page(&bookd, &by_address).await.appointments.is_empty());
@@ -156,5 +156,52 @@ async fn health_tells_of_each_service() {
     let info = bookd.info().get_server_info(pb::GetServerInfoRequest {}).await.unwrap().into_inner();
     assert_eq!(info.version, env!("CARGO_PKG_VERSION"));
     assert_eq!(info.limits["request_bytes"], 1_048_576);
+    bookd.stop().await;
+}
+
+#[tokio::test]
+async fn busy_time_is_cut_listed_and_shown_without_anybody() {
+    let bookd = Bookd::start().await;
+    bookd.open("ada", "09:00", "17:00").await;
+    bookd.book(at("ada", "10:00")).await.unwrap();
+    let period = |from: &str, to: &str| pb::Period {
+        start_time: Some(timestamp(&format!("2027-01-04T{from}:00Z"))),
+        end_time: Some(timestamp(&format!("2027-01-04T{to}:00Z"))),
+    };
+    let put = |from: &str, to: &str, periods: Vec<pb::Period>| pb::PutBusyRequest {
+        calendar_id: "ada".to_owned(),
+        source: "google:ada".to_owned(),
+        start_time: period(from, to).start_time,
+        end_time: period(from, to).end_time,
+        periods,
+        ..Default::default()
+    };
+    let said = vec![period("07:00", "12:30"), period("13:00", "13:30"), period("15:00", "18:00")];
+    let answer = bookd.availability().put_busy(put("12:00", "17:00", said)).await.unwrap().into_inner();
+    let cut = vec![period("12:00", "12:30"), period("13:00", "13:30"), period("15:00", "17:00")];
+    assert_eq!(answer.periods, cut);
+    bookd.availability().put_busy(put("13:00", "16:00", Vec::new())).await.unwrap();
+    assert_eq!(bookd.offered("ada", "2027-01-04").await.unwrap(), ["09:00", "11:00", "13:00", "14:00", "15:00"]);
+    let list = pb::ListBusyRequest {
+        calendar_id: "ada".to_owned(),
+        start_time: period("00:00", "12:00").start_time,
+        end_time: period("00:00", "23:00").end_time,
+        page_size: 1,
+        ..Default::default()
+    };
+    let first = bookd.availability().list_busy(list.clone()).await.unwrap().into_inner();
+    let rest = pb::ListBusyRequest { page_token: first.next_page_token, ..list.clone() };
+    let rest = bookd.availability().list_busy(rest).await.unwrap().into_inner();
+    let shown: Vec<_> = first.periods.into_iter().chain(rest.periods).map(|it| it.period.unwrap()).collect();
+    assert_eq!(shown, [period("12:00", "12:30"), period("16:00", "17:00")]);
+    let query = pb::QueryFreeBusyRequest {
+        calendar_ids: vec!["ada".to_owned()],
+        start_time: list.start_time,
+        end_time: list.end_time,
+    };
+    let answer = bookd.slots().query_free_busy(query).await.unwrap().into_inner();
+    assert_eq!(answer.calendars[0].open, [period("09:00", "17:00")]);
+    let taken = [period("10:00", "11:00"), period("12:00", "12:30"), period("16:00", "17:00")];
+    assert_eq!(answer.calendars[0].busy, taken);
     bookd.stop().await;
 }

@@ -9,10 +9,17 @@
 )]
 
 mod harness;
+mod history;
+mod holds;
+mod hostile;
 mod http2;
 mod kill;
 mod listing;
+mod parity;
+mod parity_kept;
+mod precedence;
 mod race;
+mod random;
 mod readme;
 mod reasons;
 mod server;
@@ -20,3 +27,4 @@ mod sqlite;
 mod store;
 mod stored;
 mod wire;
+mod words;

@@ -25,12 +25,8 @@ fn expect(status: &Status, code: Code, name: &str) {
 }
 
 #[tokio::test]
-async fn the_reasons_of_booking_come_in_their_order() {
+async fn all_that_is_wrong_with_a_request_is_said_at_once() {
     let bookd = Bookd::start().await;
-    bookd.open("ada", "09:00", "17:00").await;
-    let first =
-        bookd.book(pb::BookAppointmentRequest { request_id: "used".to_owned(), ..at("ada", "10:00") }).await.unwrap();
-
     let fields = pb::BookAppointmentRequest {
         request_id: "x".repeat(65),
         calendar_id: " ada".to_owned(),
@@ -63,6 +59,15 @@ async fn the_reasons_of_booking_come_in_their_order() {
     ] {
         assert!(named_fields.iter().any(|it| it == field), "{field} is not among {named_fields:?}");
     }
+    bookd.stop().await;
+}
+
+#[tokio::test]
+async fn the_reasons_of_booking_come_in_their_order() {
+    let bookd = Bookd::start().await;
+    bookd.open("ada", "09:00", "17:00").await;
+    let first =
+        bookd.book(pb::BookAppointmentRequest { request_id: "used".to_owned(), ..at("ada", "10:00") }).await.unwrap();
 
     let reused = pb::BookAppointmentRequest { request_id: "used".to_owned(), ..at("nobody", "10:00") };
     expect(&refused(&bookd, reused).await, Code::InvalidArgument, "REQUEST_ID_REUSED");

@@ -250,7 +250,8 @@ fn outside(calendar: &Calendar, now: super::Instant) -> Vec<AppointmentKey> {
         .filter(|claim| {
             // What was booked with a type that is gone is judged by the calendar's own hours.
             let appointment_type = calendar.types.numbered(claim.type_number());
-            !is_open(calendar, appointment_type.map(Arc::as_ref), claim.interval())
+            let rules = appointment_type.map_or(&[][..], |it| &it.rules);
+            !is_open(calendar, rules, claim.interval())
         })
         .map(|claim| claim.key())
         .take(OUTSIDE_MAX)

@@ -15,7 +15,8 @@ use super::super::feasible::{self, Ask};
 use super::super::ids::{AppointmentKey, CalendarId, TypeId};
 use super::super::interval::Interval;
 use super::super::refusal::{FieldViolation, Refusal, SlotRefusal, Violation};
-use super::super::slots::{Search, nearest};
+use super::super::several::nearest;
+use super::super::slots::Search;
 use super::super::time::{Instant, Minutes, Seconds};
 use super::super::zone::{LocalInstants, Zone};
 use super::calendars::invalid;
@@ -30,7 +31,8 @@ struct Offer<'a> {
 /// What is asked of each calendar: a time, and what stays allowed or does not count in a move.
 struct Wanted {
     start: Instant,
-    duration: Minutes,
+    /// None = each calendar's default.
+    duration: Option<Minutes>,
     ignore: Option<AppointmentKey>,
     present_duration: Option<Minutes>,
     ignored_rules: IgnoredRules,
@@ -47,7 +49,7 @@ impl<'a> At<'a> {
         if let Some(hold) = booking.hold {
             return self.book_hold(hold, booking);
         }
-        let (mut appointment, candidates) = self.claim(booking, &Wanted::of_booking)?;
+        let (mut appointment, candidates) = self.claim(booking)?;
         let types = self.types_of(&appointment);
         appointment.state = if types.iter().any(|it| it.requires_approval) {
             AppointmentState::Pending
@@ -56,13 +58,13 @@ impl<'a> At<'a> {
         };
         if appointment.state == AppointmentState::Pending {
             appointment.blocks = types.iter().any(|it| it.requires_approval && it.pending_blocks);
-            appointment.expire_time = Some(appointment.start);
+            appointment.expire_time = Some(self.request_expiry(appointment.start));
         }
         Ok(self.claimed(Cause::BookAppointment, AppointmentEvent::Booked, appointment, candidates))
     }
 
     pub(super) fn hold(self, booking: &Booking, ttl: Seconds) -> Result<Decision, Refusal> {
-        let (mut appointment, candidates) = self.claim(booking, &Wanted::of_booking)?;
+        let (mut appointment, candidates) = self.claim(booking)?;
         appointment.state = AppointmentState::Held;
         appointment.expire_time = Some(self.now.plus(ttl.seconds()));
         Ok(self.claimed(Cause::HoldAppointment, AppointmentEvent::Held, appointment, candidates))
@@ -101,26 +103,23 @@ impl<'a> At<'a> {
     }
 
     /// A new appointment on the time that is asked for; its state is the caller's to say.
-    fn claim(
-        self,
-        booking: &Booking,
-        wanted: &dyn Fn(&Booking, Instant, Minutes) -> Wanted,
-    ) -> Result<(Appointment, Vec<Candidate>), Refusal> {
+    fn claim(self, booking: &Booking) -> Result<(Appointment, Vec<Candidate>), Refusal> {
         let type_id = booking.type_id.clone().unwrap_or_else(TypeId::default_type);
         let offers = self.offers(&booking.calendars, &type_id)?;
+        let first = offers.first().ok_or_else(|| invalid("calendar_id", "name at least one calendar"))?;
+        let start = booking.start.as_ref().ok_or_else(|| invalid("start_time", "is required without hold_id"))?;
+        let start = resolve(start, first.calendar.zone())?;
+        expect_one_duration(booking, &offers)?;
         if let Some(id) = booking.id.brought()
             && self.state.appointments.contains_key(&id)
         {
             return Err(Refusal::AppointmentExists(id));
         }
-        let first = offers.first().ok_or_else(|| invalid("calendar_id", "name at least one calendar"))?;
-        let start = booking.start.as_ref().ok_or_else(|| invalid("start_time", "is required without hold_id"))?;
-        let start = resolve(start, first.calendar.zone())?;
-        let duration = duration(booking.duration, booking.assignment, &offers)?;
-        let wanted = wanted(booking, start, duration);
+        let wanted = Wanted::of_booking(booking, start);
         let taken = self.take(offers, booking.assignment, &wanted)?;
         let places = taken.offers.iter().map(|offer| self.place(offer, &wanted)).collect();
-        let zone = taken.offers.first().map_or(first_zone(self, &booking.calendars)?, |offer| offer.calendar.zone());
+        let chosen = taken.offers.first().expect("what is taken is taken by a calendar");
+        let (zone, duration) = (chosen.calendar.zone(), wanted.duration_on(chosen));
         let appointment = Appointment {
             id: booking.id.id(),
             key: self.state.next_key,
@@ -152,10 +151,11 @@ impl<'a> At<'a> {
         let (calendars, assignment) =
             if to.calendars.is_empty() { (&present, Assignment::All) } else { (&to.calendars, to.assignment) };
         let offers = self.offers(calendars, &before.type_id)?;
-        let before = self.appointment_at(to.appointment, to.etag)?;
-        self.expect_movable(before)?;
+        // So does a field that only a calendar's zone can judge.
         let first = offers.first().ok_or_else(|| invalid("calendar_ids", "name at least one calendar"))?;
         let start = to.start.as_ref().map_or(Ok(before.start), |start| resolve(start, first.calendar.zone()))?;
+        let before = self.appointment_at(to.appointment, to.etag)?;
+        self.expect_movable(before)?;
         let duration = to.duration.unwrap_or(before.duration);
         let is_same_time = start == before.start && duration == before.duration;
         if is_same_time && (to.calendars.is_empty() || *calendars == present) {
@@ -163,7 +163,7 @@ impl<'a> At<'a> {
         }
         let wanted = Wanted {
             start,
-            duration,
+            duration: Some(duration),
             ignore: Some(before.key),
             present_duration: Some(before.duration),
             ignored_rules: to.ignored_rules,
@@ -179,7 +179,7 @@ impl<'a> At<'a> {
             duration,
             time_zone: zone.into(),
             local_start,
-            expire_time: if is_pending { Some(start) } else { before.expire_time },
+            expire_time: if is_pending { Some(self.request_expiry(start)) } else { before.expire_time },
             sequence: before.sequence.saturating_add(1),
             ignored_rules: to.ignored_rules,
             ..Appointment::clone(before)
@@ -201,6 +201,12 @@ impl<'a> At<'a> {
             Ok(Offer { calendar, appointment_type: calendar.types.find(type_id).ok_or_else(not_found)? })
         };
         calendars.iter().map(offer).collect()
+    }
+
+    /// When a request that nobody answers runs out: at its start, but never at the moment that makes it, for what is
+    /// made dead would stand in the way of nobody, and yet stand there.
+    pub(super) fn request_expiry(self, start: Instant) -> Instant {
+        start.max(self.now.plus(1))
     }
 
     /// The types of an appointment's places, but for those that were deleted.
@@ -269,12 +275,25 @@ impl<'a> At<'a> {
             calendar: offer.calendar,
             appointment_type: offer.appointment_type,
             start: wanted.start,
-            duration: wanted.duration,
+            duration: wanted.duration_on(offer),
             now: self.now,
             ignore: wanted.ignore,
             present_duration: wanted.present_duration,
             ignored_rules: wanted.ignored_rules,
             is_grid_judged,
+        }
+    }
+
+    fn search<'q>(self, offer: &'q Offer<'_>, wanted: &Wanted, range: Interval) -> Search<'q> {
+        Search {
+            calendar: offer.calendar,
+            appointment_type: offer.appointment_type,
+            duration: wanted.duration_on(offer),
+            range,
+            now: self.now,
+            ignore: wanted.ignore,
+            present_duration: wanted.present_duration,
+            ignored_rules: wanted.ignored_rules,
         }
     }
 
@@ -295,46 +314,35 @@ impl<'a> At<'a> {
         let is_race_lost = is_any && answers.iter().any(is_race);
         let violations =
             answers.into_iter().filter(|violations| !is_race_lost || is_race(violations)).flatten().collect();
-        let slot = Interval::new(wanted.start, wanted.start.plus(wanted.duration.seconds()));
-        let (nearest_before, nearest_after) = match offers {
-            [only] => nearest(&Search {
-                calendar: only.calendar,
-                appointment_type: only.appointment_type,
-                duration: wanted.duration,
-                range: slot,
-                now: self.now,
-                ignore: wanted.ignore,
-                present_duration: wanted.present_duration,
-                ignored_rules: wanted.ignored_rules,
-            }),
-            _ => (None, None),
-        };
+        let first = offers.first().expect("a refusal is some calendar's");
+        let slot = Interval::new(wanted.start, wanted.start.plus(wanted.duration_on(first).seconds()));
+        let searches: Vec<Search<'_>> = offers.iter().map(|offer| self.search(offer, wanted, slot)).collect();
+        let assignment = if is_any { Assignment::Any } else { Assignment::All };
+        let (nearest_before, nearest_after) = nearest(&searches, assignment, wanted.start);
         Refusal::Slot(Box::new(SlotRefusal { slot, violations, nearest_before, nearest_after }))
     }
 }
 
 impl Wanted {
-    fn of_booking(booking: &Booking, start: Instant, duration: Minutes) -> Self {
+    fn of_booking(booking: &Booking, start: Instant) -> Self {
         let ignored_rules = booking.ignored_rules;
-        Self { start, duration, ignore: None, present_duration: None, ignored_rules }
+        Self { start, duration: booking.duration, ignore: None, present_duration: None, ignored_rules }
+    }
+
+    fn duration_on(&self, offer: &Offer<'_>) -> Minutes {
+        self.duration.unwrap_or(offer.appointment_type.duration)
     }
 }
 
-fn first_zone<'a>(at: At<'a>, calendars: &[CalendarId]) -> Result<&'a Zone, Refusal> {
-    let id = calendars.first().ok_or_else(|| invalid("calendar_id", "name at least one calendar"))?;
-    Ok(at.calendar(id)?.zone())
-}
-
-/// What was asked for, else each calendar's default, which must agree when all of them take part.
-fn duration(asked: Option<Minutes>, assignment: Assignment, offers: &[Offer<'_>]) -> Result<Minutes, Refusal> {
-    let mut defaults = offers.iter().map(|offer| offer.appointment_type.duration);
-    let default = defaults.next().ok_or_else(|| invalid("calendar_id", "name at least one calendar"))?;
-    let _ = assignment;
-    match asked {
-        Some(duration) => Ok(duration),
-        None if defaults.all(|other| other == default) => Ok(default),
-        None => Err(invalid("duration", "is required, because the default durations of these calendars differ")),
+/// Under ALL the calendars take part for one duration: where none is asked for, their defaults must agree.
+fn expect_one_duration(booking: &Booking, offers: &[Offer<'_>]) -> Result<(), Refusal> {
+    let is_each_its_own = booking.duration.is_some() || booking.assignment == Assignment::Any;
+    let durations = offers.iter().map(|offer| offer.appointment_type.duration);
+    let is_one = durations.clone().zip(durations.skip(1)).all(|(one, next)| one == next);
+    if is_each_its_own || is_one {
+        return Ok(());
     }
+    Err(invalid("duration", "is required, because the default durations of these calendars differ"))
 }
 
 /// The instant that a start means. A local time must exist exactly once, and be a whole minute of UTC.

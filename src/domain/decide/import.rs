@@ -90,8 +90,10 @@ impl At<'_> {
         let (first, first_type) = *found.first().expect("the calendar it stands under");
         let start = resolve(&imported.start, first.zone()).map_err(at_origin)?;
         let duration = imported.duration.unwrap_or(first_type.duration);
-        let is_pending = imported.state == AppointmentState::Pending;
-        let places = self.imported_places(imported, &found, start, duration)?;
+        let is_pending = imported.state == AppointmentState::Pending && start > self.now;
+        let is_over = imported.state == AppointmentState::Pending && !is_pending;
+        let state = if is_over { AppointmentState::Expired } else { imported.state };
+        let places = self.imported_places((imported, state), &found, start, duration)?;
         Ok(Appointment {
             id: imported.id.id(),
             key: scratch.next_key,
@@ -101,7 +103,7 @@ impl At<'_> {
             duration,
             time_zone: first.zone().name().into(),
             local_start: first.zone().wall(start),
-            state: imported.state,
+            state,
             blocks: true,
             expire_time: is_pending.then_some(start),
             invitee: imported.invitee.clone(),
@@ -118,13 +120,13 @@ impl At<'_> {
     /// The calendars that an imported appointment claims, seen that none of them is taken.
     fn imported_places(
         self,
-        imported: &ImportedAppointment,
+        (imported, state): (&ImportedAppointment, AppointmentState),
         found: &[(&Arc<Calendar>, &Arc<AppointmentType>)],
         start: Instant,
         duration: Minutes,
     ) -> Result<Vec<Place>, Refusal> {
         use AppointmentState as S;
-        let takes_time = !matches!(imported.state, S::Cancelled | S::Declined | S::Expired);
+        let takes_time = !matches!(state, S::Cancelled | S::Declined | S::Expired);
         let place = |(calendar, appointment_type): &(&Arc<Calendar>, &Arc<AppointmentType>)| {
             let ask = Ask {
                 calendar,

@@ -86,13 +86,17 @@ impl<'a> At<'a> {
         self.expect_hold_alive(before)?;
         let state = match self.transition(before, Transition::Confirm, cause)? {
             Ok(state) => state,
+            // Somebody else's appointment is no repetition of this call.
+            Err(_) if invitee.is_some_and(|asked| *asked != before.invitee) => {
+                return Err(Refusal::state(before.state, Transition::Confirm));
+            }
             Err(already) => return Ok(already),
         };
         let invitee = invitee_of(invitee, &before.invitee)?;
         let is_pending = state == AppointmentState::Pending;
         let types = self.types_of(before);
         let blocks = !is_pending || types.iter().any(|it| it.requires_approval && it.pending_blocks);
-        let expire_time = is_pending.then_some(before.start);
+        let expire_time = is_pending.then(|| self.request_expiry(before.start));
         Ok(self.changed(
             cause,
             AppointmentEvent::Confirmed,

@@ -1,0 +1,176 @@
+//! How many sessions start in a local day, Monday week, month and year, held against what is allowed.
+//!
+//! A claim belongs to the period that its start falls in; all seats of one session count once.
+
+use super::appointment_type::Limits;
+use super::calendar::Calendar;
+use super::claims::Claim;
+use super::feasible::{Ask, session};
+use super::ids::{AppointmentKey, TypeNumber};
+use super::interval::Interval;
+use super::time::{Instant, LocalDate};
+use super::zone::Zone;
+
+/// The periods that can have a limit.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum PeriodKind {
+    /// A local date.
+    Day,
+    /// From a Monday to the Sunday after it.
+    Week,
+    /// A month of the calendar.
+    Month,
+    /// From January to December.
+    Year,
+}
+
+/// A local day, week, month or year.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Period {
+    /// Which of them.
+    pub kind: PeriodKind,
+    /// Its first date.
+    pub first_date: LocalDate,
+    /// The first date after it.
+    pub end_date: LocalDate,
+}
+
+impl Period {
+    /// The one that `date` belongs to.
+    pub fn around(kind: PeriodKind, date: LocalDate) -> Self {
+        let (first_date, end_date) = match kind {
+            PeriodKind::Day => (date, date.plus(1)),
+            PeriodKind::Week => (date.first_of_week(), date.first_of_week().plus(7)),
+            // 31 days after a first is within the month after; 366 after New Year's Day is within the next year.
+            PeriodKind::Month => (date.first_of_month(), date.first_of_month().plus(31).first_of_month()),
+            PeriodKind::Year => (date.first_of_year(), date.first_of_year().plus(366).first_of_year()),
+        };
+        Self { kind, first_date, end_date }
+    }
+
+    /// Its instants, in order: several intervals where the clock was changed.
+    fn intervals(self, zone: &Zone) -> Vec<Interval> {
+        zone.instants_of(self.first_date.midnight(), self.end_date.midnight()).collect()
+    }
+
+    /// From its first instant to its last; none when the clock skipped it.
+    pub fn interval(self, zone: &Zone) -> Option<Interval> {
+        let intervals = self.intervals(zone);
+        Some(Interval::new(intervals.first()?.start, intervals.last()?.end))
+    }
+}
+
+/// One limit of a calendar or of a type of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limit {
+    /// Of that type; none = of the calendar, all types together.
+    pub of_type: Option<TypeNumber>,
+    /// In which periods.
+    pub kind: PeriodKind,
+    /// How many sessions.
+    pub sessions_max: u32,
+}
+
+/// The limits that a booking of the type is under: the type's, then the calendar's.
+pub fn limits_on<'a>(calendar: &'a Calendar, number: TypeNumber, of_type: &'a Limits) -> impl Iterator<Item = Limit> {
+    [(Some(number), of_type), (None, &calendar.profile.limits)].into_iter().flat_map(|(of_type, limits)| {
+        let by_kind = [
+            (PeriodKind::Day, limits.per_day),
+            (PeriodKind::Week, limits.per_week),
+            (PeriodKind::Month, limits.per_month),
+            (PeriodKind::Year, limits.per_year),
+        ];
+        by_kind.into_iter().filter_map(move |(kind, sessions_max)| {
+            sessions_max.map(|sessions_max| Limit { of_type, kind, sessions_max })
+        })
+    })
+}
+
+impl Limit {
+    /// How many sessions that the limit counts start in the period, the ignored appointment left out.
+    pub fn sessions(&self, calendar: &Calendar, period: Period, now: Instant, ignore: Option<AppointmentKey>) -> u32 {
+        let mut sessions = 0;
+        // Seats of one session stand next to each other, for nothing else meets their padded interval.
+        let mut last: Option<&Claim> = None;
+        for interval in period.intervals(calendar.zone()) {
+            let claims =
+                calendar.claims.ending_after(interval.start).take_while(|claim| claim.padded().start < interval.end);
+            for claim in claims {
+                let is_counted = interval.contains(claim.start())
+                    && claim.is_alive(now)
+                    && ignore != Some(claim.key())
+                    && self.of_type.is_none_or(|number| number == claim.type_number());
+                let is_new = |last: &Claim| !claim.shares_session(last.type_number(), last.start(), last.duration());
+                if is_counted && last.is_none_or(is_new) {
+                    sessions += 1;
+                    last = Some(claim);
+                }
+            }
+        }
+        sessions
+    }
+}
+
+/// A limit that one more booking would exceed, or that was lowered below what there is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Exceeded {
+    /// Which limit.
+    pub limit: Limit,
+    /// Where.
+    pub period: Period,
+    /// How many sessions there are already.
+    pub sessions: u32,
+}
+
+/// The limits that the booking would exceed.
+pub(super) fn exceeded<'a>(ask: &Ask<'a>) -> impl Iterator<Item = Exceeded> {
+    let ask = *ask;
+    let limits = limits_on(ask.calendar, ask.appointment_type.number, &ask.appointment_type.limits);
+    limits.filter(move |_| !ask.ignored_rules.limit).filter_map(move |limit| {
+        let period = Period::around(limit.kind, ask.calendar.zone().wall(ask.start).date());
+        let sessions = limit.sessions(ask.calendar, period, ask.now, ask.ignore);
+        let added = u32::from(session(&ask).next().is_none());
+        (sessions + added > limit.sessions_max).then_some(Exceeded { limit, period, sessions })
+    })
+}
+
+/// The limits on one type in a search: whether a date has room for one more session, remembered for each period.
+pub(super) struct Room {
+    limits: Vec<(Limit, Option<(Period, bool)>)>,
+    last: Option<(LocalDate, bool)>,
+}
+
+impl Room {
+    /// Nothing counted yet.
+    pub(super) fn new(limits: impl Iterator<Item = Limit>) -> Self {
+        Self { limits: limits.map(|limit| (limit, None)).collect(), last: None }
+    }
+
+    /// Whether a session may be added on `date`.
+    pub(super) fn is_on(
+        &mut self,
+        date: LocalDate,
+        calendar: &Calendar,
+        now: Instant,
+        ignore: Option<AppointmentKey>,
+    ) -> bool {
+        if self.limits.is_empty() {
+            return true;
+        }
+        if let Some((_, is_room)) = self.last.filter(|(last, _)| *last == date) {
+            return is_room;
+        }
+        let is_room = self.limits.iter_mut().all(|(limit, known)| {
+            if let Some((_, is_room)) = known.filter(|(period, _)| period.first_date <= date && date < period.end_date)
+            {
+                return is_room;
+            }
+            let period = Period::around(limit.kind, date);
+            let is_room = limit.sessions(calendar, period, now, ignore) < limit.sessions_max;
+            *known = Some((period, is_room));
+            is_room
+        });
+        self.last = Some((date, is_room));
+        is_room
+    }
+}

@@ -1,0 +1,344 @@
+//! Random commands against the core: no two active appointments conflict, what is listed is what is booked, memory is
+//! what a restart would make of the appointments, and a refusal or a dry run changes nothing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bookd::domain::appointment::{
+    Appointment, AppointmentState, Assignment, IgnoredRules, Invitee, Target, Transition,
+};
+use bookd::domain::availability::{Availability, Rule, Weekdays, Window};
+use bookd::domain::claims::{Claim, Claims};
+use bookd::domain::command::{Booking, Command, Move, NewId, Start};
+use bookd::domain::decide::{decide, expire};
+use bookd::domain::ids::{AppointmentId, CalendarId, Caller, TypeId};
+use bookd::domain::interval::Interval;
+use bookd::domain::refusal::Refusal;
+use bookd::domain::slots::first;
+use bookd::domain::state::{State, claim_on};
+use bookd::domain::time::{HOUR, Instant, Seconds};
+use proptest::prelude::*;
+
+use bookd::domain::appointment_type::{AppointmentType, Stamps};
+use bookd::domain::calendar::{Calendar, Owner, Profile};
+use bookd::domain::ids::TypeNumber;
+use bookd::domain::slots::Search;
+
+use crate::world::{instant, minutes, zone};
+
+const NOW: &str = "2027-01-04T08:00:00Z";
+
+fn appointment_type(id: &str, number: u16, duration: u16) -> AppointmentType {
+    AppointmentType {
+        id: TypeId::parse(id).unwrap(),
+        number: TypeNumber(number),
+        duration: minutes(duration),
+        ..AppointmentType::default_type(Stamps::default())
+    }
+}
+
+fn profile(name: &str, availability: Availability) -> Profile {
+    Profile {
+        display_name: String::new(),
+        owner: Owner::default(),
+        zone: zone(name),
+        paused: false,
+        limits: Default::default(),
+        metadata: BTreeMap::new(),
+        availability,
+    }
+}
+
+fn search<'a>(calendar: &'a Calendar, of: &'a AppointmentType, range: Interval, now: Instant) -> Search<'a> {
+    Search {
+        calendar,
+        appointment_type: of,
+        duration: of.duration,
+        range,
+        now,
+        ignore: None,
+        present_duration: None,
+        ignored_rules: IgnoredRules::default(),
+    }
+}
+
+fn calendar_id(name: &str) -> CalendarId {
+    CalendarId::parse(name).unwrap()
+}
+
+fn submit(state: &mut State, command: &Command, now: Instant) -> Result<Vec<Arc<Appointment>>, Refusal> {
+    let decision = decide(state, command, now)?;
+    if let Some(change) = decision.change(state, now, Caller::default()) {
+        state.apply(&change);
+    }
+    Ok(decision.outcome.appointments)
+}
+
+/// Two calendars, open around the clock, with a type each of one seat and of three, with buffers and a limit.
+fn world() -> State {
+    let mut state = State { next_key: bookd::domain::ids::AppointmentKey(1), ..State::default() };
+    let window = Window::new(0, 24 * 60).unwrap();
+    let rule = Rule { weekdays: Weekdays::ALL, window, first_date: None, last_date: None };
+    for name in ["ada", "bob"] {
+        let calendar = calendar_id(name);
+        let availability = Availability { rules: vec![rule.clone()], ..Availability::default() };
+        let profile = profile("Europe/Paris", availability);
+        submit(&mut state, &Command::CreateCalendar { calendar: calendar.clone(), profile }, instant(NOW)).unwrap();
+        let mut visit = appointment_type("visit", 0, 60);
+        (visit.slot_step, visit.buffer_after) = (Some(minutes(30)), minutes(10));
+        let mut class = appointment_type("class", 0, 90);
+        (class.slot_step, class.capacity, class.limits.per_day) = (Some(minutes(30)), 3, Some(4));
+        let mut request = appointment_type("request", 0, 30);
+        (request.requires_approval, request.pending_blocks) = (true, false);
+        for appointment_type in [visit, class, request] {
+            let put = Command::PutAppointmentType { calendar: calendar.clone(), appointment_type, etag: None };
+            submit(&mut state, &put, instant(NOW)).unwrap();
+        }
+    }
+    state
+}
+
+fn booking(number: u128, calendars: &[&str], assignment: Assignment, type_id: &str, start: Instant) -> Booking {
+    Booking {
+        id: NewId::Brought(AppointmentId(uuid::Uuid::from_u128(number))),
+        calendars: calendars.iter().map(|it| calendar_id(it)).collect(),
+        assignment,
+        type_id: Some(TypeId::parse(type_id).unwrap()),
+        start: Some(Start::At(start)),
+        duration: None,
+        invitee: Some(Invitee { name: "Grace".to_owned(), ..Invitee::default() }),
+        note: String::new(),
+        metadata: BTreeMap::new(),
+        hold: None,
+        ignored_rules: IgnoredRules::default(),
+        series: None,
+    }
+}
+
+/// What takes time must be disjoint, padded; seats of one session share theirs, up to the capacity.
+fn check(state: &State, now: Instant) {
+    for calendar in state.calendars.values() {
+        let mut claims: Vec<Claim> = Vec::new();
+        for appointment in state.appointments.values() {
+            claims.extend(claim_on(calendar, appointment).filter(|_| appointment.blocks));
+        }
+        assert_eq!(calendar.claims, Claims::from_unordered(claims.clone()), "memory is what a restart would make");
+        claims.retain(|claim| claim.is_alive(now));
+        let mut sessions: HashMap<(Instant, u16), u32> = HashMap::new();
+        for (n, claim) in claims.iter().enumerate() {
+            for other in &claims[..n] {
+                let is_seat = claim.shares_session(other.type_number(), other.start(), other.duration());
+                assert!(is_seat || !claim.padded().overlaps(other.padded()), "{claim:?} and {other:?}");
+            }
+            *sessions.entry((claim.start(), claim.type_number().0)).or_default() += 1;
+        }
+        for ((_, number), seats) in sessions {
+            let of = calendar.types.iter().find(|it| it.number.0 == number).unwrap();
+            assert!(seats <= of.capacity);
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Step {
+    kind: u8,
+    pick: u128,
+    half_hour: i64,
+    which: usize,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = (0..14_u8, 0..40_u128, 0..96_i64, 0..9_usize).prop_map(|(kind, pick, half_hour, which)| Step {
+        kind,
+        pick,
+        half_hour,
+        which,
+    });
+    prop::collection::vec(step, 1..120)
+}
+
+fn command(step: &Step, number: u128, base: Instant) -> Command {
+    let start = base.plus(step.half_hour * HOUR / 2);
+    let calendars: [&[&str]; 3] = [&["ada"], &["bob"], &["ada", "bob"]];
+    let calendars = calendars[step.which % 3];
+    let type_id = ["visit", "class", "request"][step.which / 3];
+    let assignment = if step.pick.is_multiple_of(2) { Assignment::All } else { Assignment::Any };
+    let appointment = AppointmentId(uuid::Uuid::from_u128(step.pick + 1));
+    let booking = || booking(number, calendars, assignment, type_id, start);
+    match step.kind {
+        0..=3 => Command::Book(booking()),
+        4 | 5 => Command::Hold { booking: booking(), ttl: Seconds::new(600).unwrap() },
+        6 => Command::Confirm {
+            appointment,
+            invitee: Some(Invitee { name: "G".to_owned(), ..Invitee::default() }),
+            etag: None,
+        },
+        7 => Command::ReleaseHold { appointment, etag: None },
+        8 => Command::Approve { appointment, etag: None },
+        9 => Command::Cancel { appointment, reason: String::new(), etag: None },
+        10 => Command::ExtendHold { appointment, ttl: Seconds::new(900).unwrap(), etag: None },
+        11 => Command::Decline { appointment, reason: String::new(), etag: None },
+        _ => Command::Reschedule(Move {
+            appointment,
+            start: Some(Start::At(start)),
+            duration: None,
+            calendars: if step.kind == 12 { Vec::new() } else { calendars.iter().map(|it| calendar_id(it)).collect() },
+            assignment,
+            ignored_rules: IgnoredRules::default(),
+            etag: None,
+        }),
+    }
+}
+
+/// What the list of one calendar says about the booking of a step, if the step is such a booking.
+fn listed(state: &State, command: &Command, now: Instant) -> Option<bool> {
+    let Command::Book(Booking { calendars, type_id: Some(type_id), start: Some(Start::At(start)), .. }) = command
+    else {
+        return None;
+    };
+    let [calendar] = calendars.as_slice() else { return None };
+    let calendar = &state.calendars[calendar];
+    let of = calendar.types.find(type_id).unwrap();
+    let range = Interval::new(*start, start.plus(60));
+    Some(!first(&search(calendar, of, range, now), 1).is_empty())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_asked_no_two_conflict_and_what_is_listed_is_booked(steps in steps()) {
+        let mut state = world();
+        let mut now = instant(NOW);
+        for (step, number) in steps.iter().zip(1_u128..) {
+            now = now.plus(i64::try_from(step.pick).unwrap() * 7);
+            let due: Vec<AppointmentId> = state.appointments.keys().copied().collect();
+            for id in due {
+                if let Some(change) = expire(&state, id, now).and_then(|it| it.change(&state, now, Caller::default())) {
+                    state.apply(&change);
+                    prop_assert!(expire(&state, id, now).is_none(), "an expiry is recorded once");
+                }
+            }
+            let command = command(step, number, instant(NOW));
+            let before = state.revision;
+            let offered = listed(&state, &command, now);
+            let answer = submit(&mut state, &command, now);
+            match &answer {
+                Err(_) => prop_assert_eq!(state.revision, before, "a refusal spends no revision"),
+                Ok(_) => prop_assert!(state.revision <= before.next()),
+            }
+            if let Some(offered) = offered {
+                prop_assert_eq!(answer.is_ok(), offered, "{:?}: {:?}", command, answer);
+            }
+            check(&state, now);
+        }
+    }
+}
+
+#[test]
+fn every_state_and_transition_is_in_the_table_and_nothing_else_is() {
+    use AppointmentState as S;
+    let allowed = [
+        (S::Held, Transition::Confirm, S::Confirmed),
+        (S::Held, Transition::Release, S::Cancelled),
+        (S::Held, Transition::Cancel, S::Cancelled),
+        (S::Held, Transition::Expire, S::Expired),
+        (S::Pending, Transition::Approve, S::Confirmed),
+        (S::Pending, Transition::Decline, S::Declined),
+        (S::Pending, Transition::Cancel, S::Cancelled),
+        (S::Pending, Transition::Expire, S::Expired),
+        (S::Confirmed, Transition::Cancel, S::Cancelled),
+        (S::Confirmed, Transition::MarkNoShow, S::NoShow),
+        (S::Confirmed, Transition::Complete, S::Completed),
+        (S::NoShow, Transition::UndoNoShow, S::Confirmed),
+        (S::Completed, Transition::UndoComplete, S::Confirmed),
+    ];
+    for from in S::ALL {
+        for transition in Transition::ALL {
+            let expected = allowed.iter().find(|row| (row.0, row.1) == (from, transition)).map(|row| row.2);
+            let found = match transition.target(from, false) {
+                Target::Becomes(state) => Some(state),
+                Target::Already | Target::Refused => None,
+            };
+            assert_eq!(found, expected, "{from} {transition:?}");
+        }
+    }
+    assert_eq!(Transition::Confirm.target(S::Held, true), Target::Becomes(S::Pending));
+}
+
+#[test]
+fn any_takes_the_least_loaded_and_says_why() {
+    let mut state = world();
+    let start = instant("2027-01-05T09:00:00Z");
+    submit(&mut state, &Command::Book(booking(1, &["ada"], Assignment::All, "visit", start)), instant(NOW)).unwrap();
+    let any = Command::Book(booking(2, &["ada", "bob"], Assignment::Any, "visit", start.plus(4 * HOUR)));
+    let decision = decide(&state, &any, instant(NOW)).unwrap();
+    let chosen = decision.outcome.candidates.iter().find(|it| it.is_chosen).unwrap();
+    assert_eq!((chosen.calendar.as_str(), chosen.load), ("bob", 0));
+    assert_eq!(decision.outcome.candidates.len(), 2);
+    let taken = Command::Book(booking(3, &["ada", "bob"], Assignment::All, "visit", start));
+    assert!(matches!(submit(&mut state, &taken, instant(NOW)), Err(Refusal::Slot(slot)) if !slot.is_rule_broken()));
+}
+
+#[test]
+fn a_batch_books_all_or_none_and_names_the_offending_one() {
+    let mut state = world();
+    let start = instant("2027-01-05T09:00:00Z");
+    let one = |number, ahead: i64| booking(number, &["ada"], Assignment::All, "visit", start.plus(ahead * HOUR));
+    let clash = Command::BatchBook(vec![one(1, 0), one(2, 4), one(3, 4)]);
+    let refusal = submit(&mut state, &clash, instant(NOW)).unwrap_err();
+    assert!(matches!(refusal, Refusal::InBatch { index: 2, .. }), "{refusal:?}");
+    assert!(state.appointments.is_empty());
+    let fine = Command::BatchBook(vec![one(1, 0), one(2, 4), one(3, 8)]);
+    let before = state.revision;
+    assert_eq!(submit(&mut state, &fine, instant(NOW)).unwrap().len(), 3);
+    assert_eq!(state.revision, before.next(), "one change for all");
+}
+
+#[test]
+fn of_two_requests_for_one_time_one_can_be_approved() {
+    let mut state = world();
+    let start = instant("2027-01-05T09:00:00Z");
+    for number in [1, 2] {
+        let request = booking(number, &["ada"], Assignment::All, "request", start);
+        let booked = submit(&mut state, &Command::Book(request), instant(NOW)).unwrap();
+        assert_eq!(booked[0].state, AppointmentState::Pending);
+    }
+    let approve = |number| Command::Approve { appointment: AppointmentId(uuid::Uuid::from_u128(number)), etag: None };
+    submit(&mut state, &approve(2), instant(NOW)).unwrap();
+    assert!(matches!(submit(&mut state, &approve(1), instant(NOW)), Err(Refusal::Slot(_))));
+}
+
+#[test]
+fn a_request_for_this_very_moment_takes_its_time_until_the_next_one() {
+    let mut state = world();
+    let mut blocking = appointment_type("blocking", 0, 60);
+    blocking.requires_approval = true;
+    let put = Command::PutAppointmentType { calendar: calendar_id("ada"), appointment_type: blocking, etag: None };
+    submit(&mut state, &put, instant(NOW)).unwrap();
+    let now = |number| booking(number, &["ada"], Assignment::All, "blocking", instant(NOW));
+    let twice = Command::BatchBook(vec![now(1), now(2)]);
+    let refusal = submit(&mut state, &twice, instant(NOW)).unwrap_err();
+    assert!(matches!(refusal, Refusal::InBatch { index: 1, .. }), "{refusal:?}");
+    submit(&mut state, &Command::Book(now(1)), instant(NOW)).unwrap();
+    assert!(submit(&mut state, &Command::Book(now(2)), instant(NOW)).is_err());
+}
+
+#[test]
+fn turning_somebody_elses_appointment_is_refused_and_repeating_ones_own_is_not() {
+    let mut state = world();
+    let start = instant("2027-01-05T09:00:00Z");
+    let hold = Command::Hold {
+        booking: booking(1, &["ada"], Assignment::All, "visit", start),
+        ttl: Seconds::new(60).unwrap(),
+    };
+    submit(&mut state, &hold, instant(NOW)).unwrap();
+    let confirm = |name: &str| Command::Confirm {
+        appointment: AppointmentId(uuid::Uuid::from_u128(1)),
+        invitee: Some(Invitee { name: name.to_owned(), ..Invitee::default() }),
+        etag: None,
+    };
+    let first = submit(&mut state, &confirm("Ada"), instant(NOW)).unwrap();
+    assert_eq!(submit(&mut state, &confirm("Ada"), instant(NOW)).unwrap(), first);
+    assert!(matches!(submit(&mut state, &confirm("Bob"), instant(NOW)), Err(Refusal::AppointmentState { .. })));
+}

@@ -1,0 +1,81 @@
+//! The search over several calendars against the definition, on random calendars.
+
+use bookd::domain::appointment::Assignment;
+use bookd::domain::several::{first, nearest};
+use bookd::domain::slots;
+use bookd::domain::time::Instant;
+use proptest::prelude::*;
+
+use crate::random::{Question, questions};
+use crate::slots::checker;
+
+/// The starts in the range, minute by minute, that the calendars take, with the places of those that do.
+fn taken_by(questions: &[Question], is_grid_judged: impl Fn(usize) -> bool) -> Vec<(Instant, Vec<(usize, u32)>)> {
+    let mut checkers: Vec<_> = questions.iter().map(checker).collect();
+    let range = questions[0].range;
+    let mut start = range.start.plus((-range.start.seconds()).rem_euclid(60));
+    let mut starts = Vec::new();
+    while start < range.end {
+        let takers = checkers.iter_mut().enumerate().filter_map(|(index, checker)| {
+            let is_offered = checker.is_offered(start, is_grid_judged(index));
+            is_offered.then(|| (index, checker.seats_remaining(start)))
+        });
+        starts.push((start, takers.collect()));
+        start = start.plus(60);
+    }
+    starts
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn all_lists_the_starts_that_every_calendar_takes_on_the_grid_of_the_first(mut questions in questions()) {
+        let duration = questions[0].duration;
+        for question in &mut questions {
+            question.duration = duration;
+            question.present_duration = Some(duration);
+        }
+        let count = questions.len();
+        let taken = taken_by(&questions, |index| index == 0).into_iter().filter(|(_, takers)| takers.len() == count);
+        let expected: Vec<_> =
+            taken.map(|(start, takers)| (start, takers.iter().map(|(_, seats)| *seats).min().unwrap())).collect();
+
+        let searches: Vec<_> = questions.iter().map(Question::search).collect();
+        let listed = first(&searches, Assignment::All, usize::MAX);
+        prop_assert!(listed.iter().all(|shared| shared.calendars.iter().eq(0..count)));
+        prop_assert!(listed.iter().all(|shared| shared.slot.end == shared.slot.start.plus(duration.seconds())));
+        let listed: Vec<_> = listed.iter().map(|shared| (shared.slot.start, shared.slot.seats_remaining)).collect();
+        prop_assert_eq!(listed, expected);
+    }
+
+    #[test]
+    fn any_lists_the_starts_that_some_calendar_takes_and_says_which(questions in questions()) {
+        let taken = taken_by(&questions, |_| true).into_iter().filter(|(_, takers)| !takers.is_empty());
+        let expected: Vec<_> = taken
+            .map(|(start, takers)| {
+                let end = start.plus(questions[takers[0].0].duration.seconds());
+                let seats: u32 = takers.iter().map(|(_, seats)| seats).sum();
+                (start, end, seats, takers.into_iter().map(|(index, _)| index).collect::<Vec<_>>())
+            })
+            .collect();
+        let searches: Vec<_> = questions.iter().map(Question::search).collect();
+        let listed = first(&searches, Assignment::Any, usize::MAX).into_iter().map(|shared| {
+            let slot = shared.slot;
+            (slot.start, slot.end, slot.seats_remaining, shared.calendars.iter().collect::<Vec<_>>())
+        });
+        prop_assert_eq!(listed.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn one_calendar_alone_is_all_of_them_and_any_of_them(questions in questions()) {
+        let search = questions[0].search();
+        let alone = slots::first(&search, usize::MAX);
+        for assignment in [Assignment::All, Assignment::Any] {
+            let listed = first(&[search], assignment, usize::MAX).into_iter().map(|shared| shared.slot);
+            prop_assert_eq!(listed.collect::<Vec<_>>(), alone.clone());
+            let around = search.range.start;
+            prop_assert_eq!(nearest(&[search], assignment, around), slots::nearest(&search, around));
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! Extreme values and forged tokens: whatever a client sends, the answer is documented and comes in time.
+//!
+//! INTERNAL and UNKNOWN would be a slip of ours, and so would a call that is not answered.
+
+use std::fmt::Debug;
+use std::time::Duration as Patience;
+
+use bookd::proto::v1 as pb;
+use prost_types::{Duration, Timestamp};
+use tonic::{Code, Response, Status};
+
+use crate::harness::{Bookd, minutes, timestamp};
+use crate::http2::PATIENCE;
+use crate::words::{appointment_type, booking, grace, rule, set_availability};
+
+const SECONDS: [i64; 14] = [
+    i64::MIN,
+    i64::MIN + 1,
+    -62_135_596_801,
+    -62_135_596_800,
+    -60,
+    0,
+    60,
+    1_803_974_400,
+    127_143_475_200,
+    127_143_561_600,
+    253_402_300_740,
+    253_402_300_799,
+    253_402_300_800,
+    i64::MAX,
+];
+const NUMBERS: [i32; 5] = [i32::MIN, -1, 0, 1, i32::MAX];
+const TEXTS: [&str; 16] = [
+    "0001-01-01",
+    "9999-12-31",
+    "10000-01-01",
+    "-001-01-01",
+    "0000-00-00",
+    "2027-02-29",
+    "5999-12-31",
+    "0001-01-01T00:00",
+    "5999-12-31T23:59",
+    "9999-12-31T23:59",
+    "2027-03-02T24:00",
+    "\u{0}",
+    "٢٠٢٧-٠٣-٠٢",
+    "../../etc/passwd",
+    "é",
+    "🦀🦀🦀🦀🦀🦀🦀🦀",
+];
+
+/// The answer of a call, seen that it comes in time and is none of ours to be ashamed of.
+async fn answered<T: Debug>(
+    what: &dyn Debug,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<Response<T>, Status> {
+    let answer = tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| panic!("no answer: {what:?}"));
+    if let Err(status) = &answer {
+        let slips = [Code::Internal, Code::Unknown, Code::Cancelled, Code::DeadlineExceeded, Code::Unavailable];
+        assert!(!slips.contains(&status.code()), "{what:?}: {status:?}");
+    }
+    answer
+}
+
+fn at(seconds: i64, nanos: i32) -> Option<Timestamp> {
+    Some(Timestamp { seconds, nanos })
+}
+
+#[tokio::test]
+async fn no_instant_is_too_early_or_too_late_to_be_answered() {
+    let bookd = Bookd::with_ada().await;
+    let mut client = bookd.booking();
+    for seconds in SECONDS {
+        for nanos in [0, -1, 999_999_999, i32::MIN] {
+            let request = pb::BookAppointmentRequest {
+                local_start: String::new(),
+                start_time: at(seconds, nanos),
+                ignore_rules: (1..=5).collect(),
+                ..booking("ada", "")
+            };
+            let _ = answered(&request, client.book_appointment(request.clone())).await;
+            let explain = pb::ExplainSlotRequest {
+                calendar_id: "ada".into(),
+                start_time: at(seconds, nanos),
+                ..Default::default()
+            };
+            let _ = answered(&explain, bookd.slots().explain_slot(explain.clone())).await;
+        }
+        for other in SECONDS {
+            let list = pb::ListSlotsRequest {
+                calendar_id: "ada".into(),
+                start_time: at(seconds, 0),
+                end_time: at(other, 999_999_999),
+                ..Default::default()
+            };
+            let _ = answered(&list, bookd.slots().list_slots(list.clone())).await;
+            let list = pb::ListAppointmentsRequest {
+                calendar_id: "ada".into(),
+                start_time: at(seconds, 1),
+                end_time: at(other, 0),
+                ..Default::default()
+            };
+            let _ = answered(&list, bookd.lists().list_appointments(list.clone())).await;
+            let busy = pb::PutBusyRequest {
+                calendar_id: "ada".into(),
+                source: "s".into(),
+                start_time: at(seconds, 0),
+                end_time: at(other, 0),
+                periods: vec![pb::Period { start_time: at(i64::MIN, 0), end_time: at(other, 1) }],
+                ..Default::default()
+            };
+            let _ = answered(&busy, bookd.availability().put_busy(busy.clone())).await;
+        }
+    }
+    bookd.stop().await;
+}
+
+#[tokio::test]
+async fn no_number_or_length_is_too_small_or_too_large_to_be_answered() {
+    let bookd = Bookd::with_ada().await;
+    let mut client = bookd.calendars();
+    for seconds in SECONDS.into_iter().chain([30, 604_800, 604_860, 8_640_000_000, 8_640_000_001]) {
+        let one = Duration { seconds, nanos: 0 };
+        let length = Some(one);
+        for field in 0..8 {
+            let mut kind = appointment_type("odd", 60);
+            match field {
+                0 => kind.duration = length,
+                1 => kind.slot_step = length,
+                2 => kind.buffer_before = length,
+                3 => kind.buffer_after = length,
+                4 => kind.min_notice = length,
+                5 => kind.cancel_notice = length,
+                6 => kind.reschedule_notice = length,
+                _ => kind.duration_options = vec![one; 3],
+            }
+            let put = pb::PutAppointmentTypeRequest {
+                calendar_id: "ada".into(),
+                appointment_type: Some(kind),
+                ..Default::default()
+            };
+            if answered(&put, client.put_appointment_type(put.clone())).await.is_ok() {
+                try_the_odd_type(&bookd).await;
+            }
+        }
+    }
+    for number in NUMBERS.into_iter().chain([100_000, 100_001]) {
+        for field in 0..4 {
+            let mut kind = appointment_type("odd", 60);
+            match field {
+                0 => kind.capacity = Some(number),
+                1 => kind.horizon_days = Some(number),
+                2 => kind.limits = Some(pb::Limits { per_day: Some(number), ..Default::default() }),
+                _ => kind.limits = Some(pb::Limits { per_year: Some(number), ..Default::default() }),
+            }
+            let put = pb::PutAppointmentTypeRequest {
+                calendar_id: "ada".into(),
+                appointment_type: Some(kind),
+                ..Default::default()
+            };
+            if answered(&put, client.put_appointment_type(put.clone())).await.is_ok() {
+                try_the_odd_type(&bookd).await;
+            }
+        }
+    }
+    bookd.stop().await;
+}
+
+/// Lists, explains, books, moves and cancels with whatever the type is now.
+async fn try_the_odd_type(bookd: &Bookd) {
+    let mut client = bookd.booking();
+    let appointment_type_id = "odd".to_owned();
+    for date in ["0001-01-01", "2027-03-02", "9999-12-31"] {
+        let list = pb::ListSlotsRequest {
+            appointment_type_id: appointment_type_id.clone(),
+            calendar_id: "ada".into(),
+            date: date.into(),
+            ..Default::default()
+        };
+        let _ = answered(&list, bookd.slots().list_slots(list.clone())).await;
+    }
+    let explain = pb::ExplainSlotRequest {
+        calendar_id: "ada".into(),
+        appointment_type_id: appointment_type_id.clone(),
+        local_start: "2027-03-03T09:00".into(),
+        ..Default::default()
+    };
+    let _ = answered(&explain, bookd.slots().explain_slot(explain.clone())).await;
+    let book = pb::BookAppointmentRequest {
+        appointment_type_id,
+        ignore_rules: (1..=5).collect(),
+        ..booking("ada", "2027-03-03T09:00")
+    };
+    let Ok(booked) = answered(&book, client.book_appointment(book.clone())).await else { return };
+    let appointment_id = booked.into_inner().appointment.unwrap().appointment_id;
+    let moved = pb::RescheduleAppointmentRequest {
+        appointment_id: appointment_id.clone(),
+        local_start: "2027-03-04T09:00".into(),
+        ..Default::default()
+    };
+    let _ = answered(&moved, client.reschedule_appointment(moved.clone())).await;
+    let cancel = pb::CancelAppointmentRequest { appointment_id, ..Default::default() };
+    let _ = answered(&cancel, client.cancel_appointment(cancel.clone())).await;
+}
+
+#[tokio::test]
+async fn no_text_is_too_odd_to_be_answered() {
+    let bookd = Bookd::with_ada().await;
+    let long = "9".repeat(100_000);
+    for text in TEXTS.into_iter().chain([long.as_str(), "", " ", "Etc/GMT+12", "posixrules", "Europe/paris"]) {
+        let list = pb::ListSlotsRequest { calendar_id: "ada".into(), date: text.into(), ..Default::default() };
+        let _ = answered(&list, bookd.slots().list_slots(list.clone())).await;
+        let zoned = pb::ListSlotsRequest { time_zone: text.into(), date: "2027-03-02".into(), ..list.clone() };
+        let _ = answered(&zoned, bookd.slots().list_slots(zoned.clone())).await;
+        let book = booking("ada", text);
+        let _ = answered(&book, bookd.booking().book_appointment(book.clone())).await;
+        let name = pb::Invitee { name: text.into(), email: text.into(), phone: text.into(), time_zone: text.into() };
+        let book = pb::BookAppointmentRequest {
+            invitee: Some(name),
+            note: text.into(),
+            metadata: [(text.to_owned(), text.to_owned())].into(),
+            hold_id: text.into(),
+            request_id: text.into(),
+            ..booking(text, text)
+        };
+        let _ = answered(&book, bookd.booking().book_appointment(book.clone())).await;
+        let ranged = pb::AvailabilityRule { from_date: text.into(), to_date: text.into(), ..rule("00:00", "24:00") };
+        let set = set_availability("odd", text, vec![ranged, rule(text, text)]);
+        let _ = answered(&set, bookd.availability().set_availability(set.clone())).await;
+        let over = pb::AvailabilityOverride { date: text.into(), note: text.into(), ..Default::default() };
+        let put = pb::PutOverridesRequest { calendar_id: "ada".into(), overrides: vec![over], ..Default::default() };
+        let _ = answered(&put, bookd.availability().put_overrides(put.clone())).await;
+        let delete = pb::DeleteOverridesRequest {
+            calendar_id: "ada".into(),
+            dates: vec![text.into()],
+            etag: text.into(),
+            ..Default::default()
+        };
+        let _ = answered(&delete, bookd.availability().delete_overrides(delete.clone())).await;
+        let find = pb::ListAppointmentsRequest {
+            confirmation_code: text.into(),
+            invitee_email: text.into(),
+            page_token: text.into(),
+            ..Default::default()
+        };
+        let _ = answered(&find, bookd.lists().list_appointments(find.clone())).await;
+        let calendars =
+            pb::ListCalendarsRequest { id_prefix: text.into(), page_token: text.into(), ..Default::default() };
+        let _ = answered(&calendars, bookd.calendars().list_calendars(calendars.clone())).await;
+        let prefix = pb::ListCalendarsRequest { id_prefix: text.into(), ..Default::default() };
+        let _ = answered(&prefix, bookd.calendars().list_calendars(prefix.clone())).await;
+    }
+    bookd.stop().await;
+}
+
+/// The token with each byte in turn made something else.
+fn forged(token: &str) -> impl Iterator<Item = String> {
+    let token = token.to_owned();
+    (0..token.len() / 2).flat_map(move |byte| {
+        let token = token.clone();
+        ["00", "01", "7f", "80", "ff"].map(|with| format!("{}{with}{}", &token[..byte * 2], &token[byte * 2 + 2..]))
+    })
+}
+
+#[tokio::test]
+async fn no_forged_page_token_is_too_odd_to_be_answered() {
+    let bookd = Bookd::with_ada().await;
+    for hour in 9..13 {
+        bookd.booked("ada", &format!("2027-03-02T{hour:02}:00")).await;
+    }
+    let appointments = pb::ListAppointmentsRequest { calendar_id: "ada".into(), page_size: 2, ..Default::default() };
+    let slots = pb::ListSlotsRequest {
+        calendar_id: "ada".into(),
+        start_time: Some(timestamp("2027-03-02T00:00:00Z")),
+        end_time: Some(timestamp("2027-03-09T00:00:00Z")),
+        duration: Some(minutes(60)),
+        page_size: 2,
+        ..Default::default()
+    };
+    let changes = pb::ListChangesRequest { calendar_id: "ada".into(), page_size: 2, ..Default::default() };
+    let token = bookd.lists().list_appointments(appointments.clone()).await.unwrap().into_inner().next_page_token;
+    for page_token in forged(&token) {
+        let request = pb::ListAppointmentsRequest { page_token, ..appointments.clone() };
+        let _ = answered(&request, bookd.lists().list_appointments(request.clone())).await;
+    }
+    let token = bookd.slots().list_slots(slots.clone()).await.unwrap().into_inner().next_page_token;
+    for page_token in forged(&token) {
+        let request = pb::ListSlotsRequest { page_token, ..slots.clone() };
+        let _ = answered(&request, bookd.slots().list_slots(request.clone())).await;
+    }
+    let token = bookd.lists().list_changes(changes.clone()).await.unwrap().into_inner().next_page_token;
+    for page_token in forged(&token) {
+        let request = pb::ListChangesRequest { page_token, ..changes.clone() };
+        let _ = answered(&request, bookd.lists().list_changes(request.clone())).await;
+    }
+    // Still there, and still right.
+    let request = pb::ListAppointmentsRequest { page_size: 10, ..appointments };
+    assert_eq!(bookd.lists().list_appointments(request).await.unwrap().into_inner().appointments.len(), 4);
+    bookd.stop().await;
+}
+
+#[tokio::test]
+async fn the_longest_query_at_the_finest_grid_is_answered_in_time_and_disturbs_nobody() {
+    let bookd = Bookd::with_ada().await;
+    bookd.hours("ada", "Europe/Paris", &[("00:00", "24:00")]).await;
+    let week = Some(Duration { seconds: 7 * 86_400, nanos: 0 });
+    let fine = pb::AppointmentType {
+        slot_step: Some(minutes(1)),
+        buffer_before: week,
+        buffer_after: week,
+        horizon_days: Some(100_000),
+        duration: week,
+        appointment_type_id: "fine".into(),
+        ..Default::default()
+    };
+    bookd.put_type("ada", fine).await;
+    for month in 4..12 {
+        let book = pb::BookAppointmentRequest {
+            appointment_type_id: "fine".into(),
+            invitee: grace(),
+            ..booking("ada", &format!("2027-{month:02}-02T00:00"))
+        };
+        bookd.book(book).await.unwrap();
+    }
+    let list = pb::ListSlotsRequest {
+        calendar_id: "ada".into(),
+        appointment_type_id: "fine".into(),
+        start_time: Some(timestamp("2027-03-01T00:00:00Z")),
+        end_time: Some(timestamp("2028-04-03T00:00:00Z")),
+        page_size: i32::MAX,
+        ..Default::default()
+    };
+    let slow = tokio::time::timeout(Patience::from_secs(5), bookd.slots().list_slots(list)).await.unwrap();
+    assert_eq!(slow.unwrap().into_inner().slots.len(), 1_000);
+    bookd.stop().await;
+}
