@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use prost::Message;
 
-use super::StoreError;
 use super::record::{damaged, ignored_bits};
-use crate::domain::appointment::Appointment;
+use super::{StoreError, ZoneLookup};
+use crate::domain::appointment::{Appointment, AppointmentState, Place};
+use crate::domain::appointment_type::Stamps;
 use crate::domain::change::{AppointmentEvent, Cause, Change, Event};
-use crate::domain::ids::{AppointmentId, CalendarId, Caller};
-use crate::domain::time::Instant;
+use crate::domain::ids::{AppointmentId, CalendarId, Caller, Revision, TypeNumber};
+use crate::domain::time::{Instant, Minutes};
 
 /// A committed change, as the log keeps it.
 #[derive(Clone, PartialEq, Message)]
@@ -119,6 +120,35 @@ impl ImageRecord {
             ignored_rules: ignored_bits(it.ignored_rules),
             revision: it.stamps.revision.0,
         }
+    }
+}
+
+impl ImageRecord {
+    /// The appointment with times, state and calendars of this image; what is personal stays as it is now.
+    pub(super) fn put_back(&self, now: Appointment, zones: &ZoneLookup) -> Result<Appointment, StoreError> {
+        let unreadable = || damaged("an earlier appointment");
+        let start = Instant::from_seconds(self.start);
+        let zone = zones(&now.time_zone).ok_or_else(|| StoreError::UnknownZone(now.time_zone.to_string()))?;
+        let duration = u16::try_from(self.duration).ok().and_then(Minutes::new).ok_or_else(unreadable)?;
+        let state = u8::try_from(self.state).ok().and_then(AppointmentState::from_number).ok_or_else(unreadable)?;
+        let place = |id: &String| -> Result<Place, StoreError> {
+            let calendar = CalendarId::parse(id).map_err(|_| unreadable())?;
+            let known = now.places.iter().find(|it| it.calendar == calendar).cloned();
+            let (since, type_number) = (Revision(0), TypeNumber(0));
+            let (before, after) = (Minutes::ZERO, Minutes::ZERO);
+            Ok(known.unwrap_or(Place { calendar, since, type_number, before, after }))
+        };
+        Ok(Appointment {
+            places: self.calendars.iter().map(place).collect::<Result<_, _>>()?,
+            start,
+            local_start: zone.wall(start),
+            duration,
+            state,
+            expire_time: self.expire_time.map(Instant::from_seconds),
+            sequence: self.sequence,
+            stamps: Stamps { revision: Revision(self.revision), ..now.stamps },
+            ..now
+        })
     }
 }
 

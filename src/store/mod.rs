@@ -3,6 +3,7 @@
 //! `commit` returns only after the batch is on disk, and an error of it says whether anything may have happened.
 
 pub mod change_record;
+pub mod memory;
 pub mod record;
 pub mod sqlite;
 
@@ -237,6 +238,23 @@ pub struct ListQuery {
     pub now: Instant,
 }
 
+impl ListQuery {
+    /// Whether this appointment belongs on the page or after it.
+    fn matches(&self, it: &Appointment) -> bool {
+        let order = (it.start, it.id);
+        let is_after = |after| if self.is_descending { order < after } else { order > after };
+        self.after.is_none_or(is_after)
+            && it.end() > self.from
+            && self.to.is_none_or(|to| it.start < to)
+            && self.states.contains(&it.state_at(self.now))
+            && self.calendar.as_ref().is_none_or(|id| it.calendars().any(|calendar| calendar == id))
+            && self.type_id.as_ref().is_none_or(|id| it.type_id == *id)
+            && self.series.is_none_or(|series| it.series == Some(series))
+            && self.key.is_none_or(|key| it.key == key)
+            && self.invitee_email.as_ref().is_none_or(|email| it.invitee.email.eq_ignore_ascii_case(email))
+    }
+}
+
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListPage {
@@ -274,18 +292,18 @@ pub trait Reader: Send {
         after: Option<&CalendarId>,
         limit: usize,
     ) -> Result<(Vec<CalendarRow>, Revision), StoreError>;
-    /// What happened to an appointment, newest first, below the revision `before`.
+    /// What happened to an appointment, newest first; a later page begins `from` a revision of it.
     fn changes_of_appointment(
         &mut self,
         id: AppointmentId,
-        before: Option<Revision>,
+        from: Option<Revision>,
         limit: usize,
     ) -> Result<Option<Vec<ChangeRecord>>, StoreError>;
-    /// What happened to a calendar, newest first, below the revision `before`.
+    /// What happened to a calendar, newest first; a later page begins `from` a revision of it.
     fn changes_of_calendar(
         &mut self,
         id: &CalendarId,
-        before: Option<Revision>,
+        from: Option<Revision>,
         limit: usize,
     ) -> Result<Option<Vec<ChangeRecord>>, StoreError>;
 }

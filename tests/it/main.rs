@@ -23,5 +23,8 @@ mod random;
 mod readme;
 mod reasons;
 mod server;
+mod sqlite;
+mod store;
+mod stored;
 mod wire;
 mod words;

@@ -2,6 +2,9 @@
 //!
 //! One process writes it, by a lock on `<file>.lock`; readers, backups and replication go on beside.
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod limits;
 mod open;
 mod read;
 mod rows;

@@ -9,13 +9,13 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::rows::{COLUMNS, appointment_id, read, signed};
 use super::{Known, Sqlite};
-use crate::domain::appointment::{Appointment, AppointmentState};
+use crate::domain::appointment::Appointment;
 use crate::domain::appointment_type::Stamps;
 use crate::domain::calendar::{Busy, Calendar, Profile, Types, keep_from};
 use crate::domain::claims::{Claim, Claims};
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, TypeId, TypeNumber};
 use crate::domain::state::claim_on;
-use crate::domain::time::{DAY, Instant, Minutes};
+use crate::domain::time::{DAY, Instant};
 use crate::store::change_record::{ChangeRecord, ImageRecord};
 use crate::store::record::{PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord, decode};
 use crate::store::{
@@ -39,8 +39,20 @@ const REACH: i64 = 7 * DAY;
 /// How many rows one page looks at; then it ends, however few it found, and says where to go on.
 const SCANNED_ROWS_MAX: usize = 50_000;
 
+/// The appointment whose `id` or `key` it is.
+fn select_by(column: &str) -> String {
+    format!("select {COLUMNS} from appointments a where a.{column} = ?1")
+}
+
+/// What may claim time of a calendar from an instant on.
+fn select_claims() -> String {
+    format!(
+        "select {COLUMNS} from claims c join appointments a on a.key = c.key where c.calendar = ?1 and c.start >= ?2"
+    )
+}
+
 pub(super) fn appointments(connection: &Connection, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError> {
-    let mut statement = connection.prepare_cached(&format!("select {COLUMNS} from appointments a where a.id = ?1"))?;
+    let mut statement = connection.prepare_cached(&select_by("id"))?;
     let mut found = Vec::with_capacity(ids.len());
     for id in ids {
         found.extend(statement.query_row([id.0.as_bytes()], |row| Ok(read(row))).optional()?.transpose()?);
@@ -52,7 +64,7 @@ pub(super) fn appointments_by_key(
     connection: &Connection,
     keys: &[AppointmentKey],
 ) -> Result<Vec<Appointment>, StoreError> {
-    let mut statement = connection.prepare_cached(&format!("select {COLUMNS} from appointments a where a.key = ?1"))?;
+    let mut statement = connection.prepare_cached(&select_by("key"))?;
     let mut found = Vec::with_capacity(keys.len());
     for key in keys {
         found.extend(statement.query_row([signed(key.0)], |row| Ok(read(row))).optional()?.transpose()?);
@@ -165,10 +177,7 @@ fn load_claims(
     key: i64,
     calendar: &Calendar,
 ) -> Result<(Vec<Claim>, BTreeMap<AppointmentKey, Claim>), StoreError> {
-    let sql = format!(
-        "select {COLUMNS} from claims c join appointments a on a.key = c.key where c.calendar = ?1 and c.start >= ?2"
-    );
-    let mut statement = connection.prepare_cached(&sql)?;
+    let mut statement = connection.prepare_cached(&select_claims())?;
     // A claim ends at most a duration and a buffer after its start.
     let mut rows = statement.query(params![key, calendar.kept_from.seconds() - 2 * REACH])?;
     let (mut claims, mut requests) = (Vec::new(), BTreeMap::new());
@@ -221,8 +230,10 @@ impl Reader for SqliteReader {
         for (key, image) in undone {
             let Some(image) = image else { continue };
             let found = appointments_by_key(&transaction, &[key])?;
-            page.appointments
-                .extend(found.into_iter().filter_map(|it| as_it_was(it, &image)).filter(|it| matches(query, it)));
+            for appointment in found {
+                page.appointments
+                    .extend(Some(image.put_back(appointment, &self.zones)?).filter(|it| query.matches(it)));
+            }
         }
         Ok(page.finish(query, at))
     }
@@ -257,7 +268,7 @@ impl Reader for SqliteReader {
     fn changes_of_appointment(
         &mut self,
         id: AppointmentId,
-        before: Option<Revision>,
+        from: Option<Revision>,
         limit: usize,
     ) -> Result<Option<Vec<ChangeRecord>>, StoreError> {
         let transaction = self.connection.transaction()?;
@@ -266,13 +277,13 @@ impl Reader for SqliteReader {
             let event = record.events.iter().find(|it| it.appointment_id() == Some(id))?;
             Some(event.previous)
         };
-        chain(&transaction, appointment.stamps.revision.0, before, limit, of).map(Some)
+        chain(&transaction, appointment.stamps.revision.0, from, limit, of).map(Some)
     }
 
     fn changes_of_calendar(
         &mut self,
         id: &CalendarId,
-        before: Option<Revision>,
+        from: Option<Revision>,
         limit: usize,
     ) -> Result<Option<Vec<ChangeRecord>>, StoreError> {
         let transaction = self.connection.transaction()?;
@@ -283,7 +294,7 @@ impl Reader for SqliteReader {
             let touched = record.events.iter().flat_map(|it| &it.calendars).filter(|it| it.calendar == id.as_str());
             touched.map(|it| it.previous).min()
         };
-        chain(&transaction, version.unsigned_abs(), before, limit, of).map(Some)
+        chain(&transaction, version.unsigned_abs(), from, limit, of).map(Some)
     }
 }
 
@@ -291,19 +302,18 @@ impl Reader for SqliteReader {
 fn chain(
     transaction: &Transaction<'_>,
     newest: u64,
-    before: Option<Revision>,
+    from: Option<Revision>,
     limit: usize,
     previous: impl Fn(&ChangeRecord) -> Option<u64>,
 ) -> Result<Vec<ChangeRecord>, StoreError> {
     let mut statement = transaction.prepare_cached(SELECT_CHANGE)?;
-    // A page goes on at the revision that the last one named as next.
-    let mut at = before.map_or(newest, |it| it.0);
+    let mut at = from.map_or(newest, |it| it.0);
     let mut found = Vec::new();
     while at > 0 && found.len() < limit {
         let row = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?));
         let Some((time, bytes)) = statement.query_row([signed(at)], row).optional()? else { break };
         let record: ChangeRecord = decode(&bytes, "a change")?;
-        // A revision that says nothing about the subject was not named by its chain.
+        // A page token may name any revision: what is not of this chain is not shown.
         let Some(next) = previous(&record) else { break };
         found.push(ChangeRecord { revision: at, time, ..record });
         at = if next < at { next } else { 0 };
@@ -340,43 +350,6 @@ fn undone(
     Ok(images)
 }
 
-/// The appointment with times, state and calendars of an earlier image, and personal fields as they are now.
-fn as_it_was(mut appointment: Appointment, image: &ImageRecord) -> Option<Appointment> {
-    appointment.start = Instant::from_seconds(image.start);
-    appointment.duration = Minutes::new(u16::try_from(image.duration).ok()?)?;
-    appointment.state = AppointmentState::from_number(u8::try_from(image.state).ok()?)?;
-    appointment.expire_time = image.expire_time.map(Instant::from_seconds);
-    appointment.sequence = image.sequence;
-    appointment.stamps.revision = Revision(image.revision);
-    let calendars = image.calendars.iter().map(|id| {
-        let calendar = CalendarId::parse(id).ok()?;
-        let known = appointment.places.iter().find(|it| it.calendar == calendar);
-        Some(known.cloned().unwrap_or(crate::domain::appointment::Place {
-            calendar,
-            since: Revision(0),
-            type_number: TypeNumber(0),
-            before: Minutes::ZERO,
-            after: Minutes::ZERO,
-        }))
-    });
-    appointment.places = calendars.collect::<Option<_>>()?;
-    Some(appointment)
-}
-
-fn matches(query: &ListQuery, it: &Appointment) -> bool {
-    let order = (it.start, it.id);
-    let is_after = query.after.is_none_or(|after| if query.is_descending { order < after } else { order > after });
-    is_after
-        && it.end() > query.from
-        && query.to.is_none_or(|to| it.start < to)
-        && query.states.contains(&it.state_at(query.now))
-        && query.calendar.as_ref().is_none_or(|id| it.calendars().any(|calendar| calendar == id))
-        && query.type_id.as_ref().is_none_or(|id| it.type_id == *id)
-        && query.series.is_none_or(|series| it.series == Some(series))
-        && query.key.is_none_or(|key| it.key == key)
-        && query.invitee_email.as_ref().is_none_or(|email| it.invitee.email.eq_ignore_ascii_case(email))
-}
-
 /// What a scan found, before what changed meanwhile is put back.
 struct Scan {
     appointments: Vec<Appointment>,
@@ -402,6 +375,44 @@ impl Scan {
     }
 }
 
+/// The column that a list goes by, each the first of an index that has the start next.
+const BY_CALENDAR: &str = "c.calendar";
+const BY_EMAIL: &str = "a.invitee_email";
+const BY_SERIES: &str = "a.series";
+
+/// The rows of a list in its order.
+fn list_sql(column: &str, is_descending: bool) -> String {
+    let (from, table) = match column {
+        BY_CALENDAR => ("claims c join appointments a on a.key = c.key", "c"),
+        _ => ("appointments a", "a"),
+    };
+    let (compare, direction) = if is_descending { ("<", "desc") } else { (">", "asc") };
+    format!(
+        "select {COLUMNS} from {from} where {column} = ?1 and {table}.start >= ?2 and {table}.start < ?3 \
+         and ({table}.start, {table}.id) {compare} (?4, ?5) order by {table}.start {direction}, {table}.id {direction}"
+    )
+}
+
+/// Every read of tables that grow, for the test of their plans.
+#[cfg(test)]
+pub(super) fn statements() -> Vec<String> {
+    let consts = [
+        SELECT_CALENDAR,
+        SELECT_CALENDARS,
+        SELECT_TYPES,
+        SELECT_BUSY,
+        SELECT_REQUEST,
+        SELECT_REVISION,
+        SELECT_OLDEST,
+        SELECT_CHANGE,
+        SELECT_CHANGES_AFTER,
+    ];
+    let columns = [BY_CALENDAR, BY_EMAIL, BY_SERIES];
+    let lists = columns.iter().flat_map(|column| [list_sql(column, false), list_sql(column, true)]);
+    let loads = [select_by("id"), select_by("key"), select_claims()];
+    consts.map(str::to_owned).into_iter().chain(loads).chain(lists).collect()
+}
+
 /// The rows of the page and one more, leaving out those that changed after its revision.
 fn scan(
     transaction: &Transaction<'_>,
@@ -410,31 +421,23 @@ fn scan(
 ) -> Result<Scan, StoreError> {
     if let Some(key) = query.key {
         let found = appointments_by_key(transaction, &[key])?;
-        let found = found.into_iter().filter(|it| !changed.contains(&it.key) && matches(query, it));
+        let found = found.into_iter().filter(|it| !changed.contains(&it.key) && query.matches(it));
         return Ok(Scan { appointments: found.collect(), stopped_at: None });
     }
-    let (by, is_by_claim) = match query {
-        ListQuery { invitee_email: Some(email), .. } => (rusqlite::types::Value::from(email.clone()), false),
-        ListQuery { series: Some(series), .. } => (rusqlite::types::Value::from(series.0.as_bytes().to_vec()), false),
+    let (by, column) = match query {
+        ListQuery { invitee_email: Some(email), .. } => (rusqlite::types::Value::from(email.clone()), BY_EMAIL),
+        ListQuery { series: Some(series), .. } => {
+            (rusqlite::types::Value::from(series.0.as_bytes().to_vec()), BY_SERIES)
+        }
         ListQuery { calendar: Some(id), .. } => {
             let key = |row: &Row<'_>| row.get::<_, i64>(0);
             let key = transaction.prepare_cached(SELECT_CALENDAR)?.query_row([id.as_str()], key).optional()?;
             let Some(key) = key else { return Ok(Scan { appointments: Vec::new(), stopped_at: None }) };
-            (rusqlite::types::Value::from(key), true)
+            (rusqlite::types::Value::from(key), BY_CALENDAR)
         }
         _ => return Err(StoreError::Other("a list goes by calendar, invitee, series or code".to_owned())),
     };
-    let column = if query.invitee_email.is_some() { "a.invitee_email" } else { "a.series" };
-    let (from, condition, table) = if is_by_claim {
-        ("claims c join appointments a on a.key = c.key", "c.calendar", "c")
-    } else {
-        ("appointments a", column, "a")
-    };
-    let (compare, direction) = if query.is_descending { ("<", "desc") } else { (">", "asc") };
-    let sql = format!(
-        "select {COLUMNS} from {from} where {condition} = ?1 and {table}.start >= ?2 and {table}.start < ?3 \
-         and ({table}.start, {table}.id) {compare} (?4, ?5) order by {table}.start {direction}, {table}.id {direction}"
-    );
+    let sql = list_sql(column, query.is_descending);
     let first = query.from.seconds().saturating_sub(REACH);
     let end = query.to.map_or(i64::MAX, Instant::seconds);
     let (start, id) = match (query.after, query.is_descending) {
@@ -450,7 +453,7 @@ fn scan(
         scanned += 1;
         let appointment = read(row)?;
         let order = (appointment.start, appointment_id(row, 1)?);
-        if !changed.contains(&appointment.key) && matches(query, &appointment) {
+        if !changed.contains(&appointment.key) && query.matches(&appointment) {
             found.appointments.push(appointment);
         }
         if found.appointments.len() > query.limit {

@@ -39,7 +39,7 @@ const DELETE_BUSY: &str = "delete from busy where calendar = ?1 and source = ?2"
 impl Sqlite {
     pub(super) fn write(&mut self, batch: &Batch<'_>) -> Result<(), CommitError> {
         for (id, version) in batch.expected {
-            if self.known.get(id).is_some_and(|known| known.version != *version) {
+            if self.known.get(id).is_none_or(|known| known.version != *version) {
                 return Err(CommitError::Refused(StoreError::Stale(id.clone())));
             }
         }

@@ -1,0 +1,272 @@
+//! The reference store: everything in the process's memory, by code that is too plain to be wrong.
+//!
+//! All handles share one state. A batch is judged before anything of it is applied, so it happens whole or not at all.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::domain::appointment::Appointment;
+use crate::domain::calendar::{Calendar, Profile, keep_from};
+use crate::domain::change::Change;
+use crate::domain::claims::Claims;
+use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
+use crate::domain::state::State;
+use crate::domain::time::Instant;
+
+use super::{
+    Batch, Boot, CalendarRow, ChangeRecord, CommitError, Expiring, ListPage, ListQuery, Reader, RequestRecord, Store,
+    StoreError, UNDONE_CHANGES_MAX, ZoneLookup,
+};
+
+/// See the header. A clone is another handle of the same store.
+#[derive(Clone)]
+pub struct Memory {
+    kept: Arc<Mutex<Kept>>,
+    zones: ZoneLookup,
+}
+
+/// What a file would hold.
+struct Kept {
+    code_key: u64,
+    /// Every calendar with all its claims, and every appointment that there ever was.
+    state: State,
+    /// Without gaps: the change of revision 1 is the first.
+    changes: Vec<ChangeRecord>,
+    requests: BTreeMap<[u8; 16], RequestRecord>,
+    faults: VecDeque<Fault>,
+}
+
+/// What the next commit says, whatever the batch.
+struct Fault {
+    error: CommitError,
+    /// The batch is made durable, and its caller is not told so.
+    is_late: bool,
+}
+
+impl Memory {
+    /// An empty store. `code_key` is the secret behind its confirmation codes.
+    pub fn new(zones: ZoneLookup, code_key: u64) -> Self {
+        let state = State { next_key: AppointmentKey::default().next(), ..State::default() };
+        let (changes, requests, faults) = Default::default();
+        Self { kept: Arc::new(Mutex::new(Kept { code_key, state, changes, requests, faults })), zones }
+    }
+
+    /// Makes the next commit, or the one after those that fail already, fail with nothing done.
+    pub fn fail_next_commit(&self, error: CommitError) {
+        self.kept().faults.push_back(Fault { error, is_late: false });
+    }
+
+    /// Makes a commit fail with an unknown outcome after everything was done.
+    pub fn lose_next_commit(&self, error: StoreError) {
+        self.kept().faults.push_back(Fault { error: CommitError::Unknown(error), is_late: true });
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        // A batch that broke an invariant has panicked in its writer; the readers' part is not to panic as well.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn judge(&self, batch: &Batch<'_>) -> Result<(), StoreError> {
+        for (id, version) in batch.expected {
+            if self.state.calendars.get(id).is_none_or(|calendar| calendar.version != *version) {
+                return Err(StoreError::Stale(id.clone()));
+            }
+        }
+        match batch.requests.iter().any(|request| self.requests.contains_key(&request.hash)) {
+            true => Err(StoreError::Other("the request was remembered before".to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    fn apply(&mut self, change: &Change) {
+        let mut touched = BTreeMap::new();
+        let record = ChangeRecord::new(change, |id| {
+            let version = self.state.calendars.get(id).map_or(0, |calendar| calendar.version.0);
+            touched.insert(id.clone(), change.revision.0).unwrap_or(version)
+        });
+        self.changes.push(ChangeRecord { revision: change.revision.0, time: change.time.seconds(), ..record });
+        self.state.apply(change);
+    }
+
+    fn of_ids(&self, ids: &[AppointmentId]) -> Vec<Appointment> {
+        ids.iter().filter_map(|id| self.state.appointments.get(id)).map(|it| Appointment::clone(it)).collect()
+    }
+
+    fn of_keys(&self, keys: &[AppointmentKey]) -> Vec<Appointment> {
+        let all = || self.state.appointments.values();
+        keys.iter().filter_map(|key| all().find(|it| it.key == *key)).map(|it| Appointment::clone(it)).collect()
+    }
+
+    /// The appointment as it was at a revision; none when it was not there.
+    fn at(&self, it: &Appointment, at: Revision, zones: &ZoneLookup) -> Result<Option<Appointment>, StoreError> {
+        let later = self.changes.iter().filter(|change| change.revision > at.0);
+        let first = later.flat_map(|change| &change.events).find(|event| event.appointment_id() == Some(it.id));
+        match first {
+            None => Ok(Some(it.clone())),
+            Some(event) => event.before.as_ref().map(|image| image.put_back(it.clone(), zones)).transpose(),
+        }
+    }
+
+    /// Whether the query's calendar is the one it was booked of, and not another of the same name.
+    fn is_of_calendar(&self, query: &ListQuery, it: &Appointment) -> bool {
+        let Some(id) = &query.calendar else { return true };
+        let since = self.state.calendars.get(id).map(|calendar| calendar.since);
+        it.places.iter().any(|place| place.calendar == *id && Some(place.since) == since)
+    }
+}
+
+/// The calendar as it is loaded at `now`: without what is over.
+fn loaded(calendar: &Calendar, now: Instant) -> Calendar {
+    let limits = calendar.types.iter().map(|it| &it.limits).chain([&calendar.profile.limits]);
+    let kept_from = keep_from(calendar.zone(), limits, now);
+    let claims = calendar.claims.iter().filter(|claim| claim.padded().end > kept_from).copied();
+    Calendar { claims: Claims::from_unordered(claims.collect()), kept_from, ..calendar.clone() }
+}
+
+impl Store for Memory {
+    fn boot(&mut self) -> Result<Boot, StoreError> {
+        let kept = self.kept();
+        let waiting = kept.state.appointments.values().filter(|it| it.is_waiting());
+        let expiring =
+            waiting.filter_map(|it| it.expire_time.map(|expire_time| Expiring { expire_time, appointment: it.id }));
+        let mut expiring: Vec<_> = expiring.collect();
+        expiring.sort_by_key(|it| it.expire_time);
+        let State { revision, last_time, next_key, .. } = kept.state;
+        Ok(Boot { revision, last_time, next_key, expiring, code_key: kept.code_key })
+    }
+
+    fn load_calendars(&mut self, ids: &[CalendarId], now: Instant) -> Result<Vec<Option<Calendar>>, StoreError> {
+        let kept = self.kept();
+        Ok(ids.iter().map(|id| kept.state.calendars.get(id).map(|calendar| loaded(calendar, now))).collect())
+    }
+
+    fn load_appointments(&mut self, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError> {
+        Ok(self.kept().of_ids(ids))
+    }
+
+    fn load_by_key(&mut self, keys: &[AppointmentKey]) -> Result<Vec<Appointment>, StoreError> {
+        Ok(self.kept().of_keys(keys))
+    }
+
+    fn seen_requests(&mut self, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError> {
+        let kept = self.kept();
+        Ok(hashes.iter().filter_map(|hash| kept.requests.get(hash).cloned()).collect())
+    }
+
+    fn commit(&mut self, batch: &Batch<'_>) -> Result<(), CommitError> {
+        let mut kept = self.kept();
+        let fault = kept.faults.pop_front();
+        if let Some(Fault { error, is_late: false }) = fault {
+            return Err(error);
+        }
+        kept.judge(batch)?;
+        batch.changes.iter().for_each(|change| kept.apply(change));
+        kept.requests.extend(batch.requests.iter().map(|request| (request.hash, request.clone())));
+        fault.map_or(Ok(()), |fault| Err(fault.error))
+    }
+
+    fn forget_requests(&mut self, before: Instant, limit: usize) -> Result<usize, CommitError> {
+        let mut kept = self.kept();
+        let mut old: Vec<_> =
+            kept.requests.values().filter(|it| it.time < before).map(|it| (it.time, it.hash)).collect();
+        old.sort_unstable();
+        old.truncate(limit);
+        old.iter().for_each(|(_, hash)| drop(kept.requests.remove(hash)));
+        Ok(old.len())
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl Reader for Memory {
+    fn appointments(&mut self, ids: &[AppointmentId]) -> Result<(Vec<Appointment>, Revision), StoreError> {
+        let kept = self.kept();
+        Ok((kept.of_ids(ids), kept.state.revision))
+    }
+
+    fn appointments_by_key(&mut self, keys: &[AppointmentKey]) -> Result<(Vec<Appointment>, Revision), StoreError> {
+        let kept = self.kept();
+        Ok((kept.of_keys(keys), kept.state.revision))
+    }
+
+    fn list_appointments(&mut self, query: &ListQuery) -> Result<ListPage, StoreError> {
+        let kept = self.kept();
+        let current = kept.state.revision;
+        let revision = query.at.unwrap_or(current);
+        let oldest = Revision(current.0.saturating_sub(UNDONE_CHANGES_MAX as u64));
+        if revision < oldest {
+            return Err(StoreError::Compacted { oldest });
+        }
+        let mut appointments = Vec::new();
+        for now in kept.state.appointments.values() {
+            let then = kept.at(now, revision, &self.zones)?;
+            let is_unchanged = then.as_ref() == Some(&**now);
+            let is_shown = |it: &Appointment| query.matches(it) && (!is_unchanged || kept.is_of_calendar(query, it));
+            appointments.extend(then.filter(is_shown));
+        }
+        let order = |it: &Appointment| (it.start, it.id);
+        appointments.sort_by_key(order);
+        if query.is_descending {
+            appointments.reverse();
+        }
+        let is_cut = appointments.len() > query.limit;
+        appointments.truncate(query.limit);
+        let next = appointments.last().map(order).filter(|_| is_cut);
+        Ok(ListPage { appointments, next, revision })
+    }
+
+    fn list_calendars(
+        &mut self,
+        prefix: &str,
+        after: Option<&CalendarId>,
+        limit: usize,
+    ) -> Result<(Vec<CalendarRow>, Revision), StoreError> {
+        let kept = self.kept();
+        let is_asked = |id: &CalendarId| id.as_str().starts_with(prefix) && after.is_none_or(|after| id > after);
+        let calendars = kept.state.calendars.values().filter(|it| is_asked(&it.id));
+        let row = |it: &Arc<Calendar>| CalendarRow {
+            id: it.id.clone(),
+            profile: Profile::clone(&it.profile),
+            stamps: it.stamps,
+        };
+        let mut rows: Vec<_> = calendars.map(row).collect();
+        rows.sort_by(|one, other| one.id.cmp(&other.id));
+        rows.truncate(limit);
+        Ok((rows, kept.state.revision))
+    }
+
+    fn changes_of_appointment(
+        &mut self,
+        id: AppointmentId,
+        from: Option<Revision>,
+        limit: usize,
+    ) -> Result<Option<Vec<ChangeRecord>>, StoreError> {
+        let kept = self.kept();
+        if !kept.state.appointments.contains_key(&id) {
+            return Ok(None);
+        }
+        let changes = kept.changes.iter().rev().filter(|it| from.is_none_or(|from| it.revision <= from.0));
+        let of_it = changes.filter(|it| it.events.iter().any(|event| event.appointment_id() == Some(id)));
+        Ok(Some(of_it.take(limit).cloned().collect()))
+    }
+
+    fn changes_of_calendar(
+        &mut self,
+        id: &CalendarId,
+        from: Option<Revision>,
+        limit: usize,
+    ) -> Result<Option<Vec<ChangeRecord>>, StoreError> {
+        let kept = self.kept();
+        let Some(calendar) = kept.state.calendars.get(id) else { return Ok(None) };
+        let changes = kept.changes.iter().rev().filter(|it| from.is_none_or(|from| it.revision <= from.0));
+        let touches = |it: &&ChangeRecord| {
+            it.events.iter().flat_map(|event| &event.calendars).any(|touched| touched.calendar == id.as_str())
+        };
+        let of_it = changes.take_while(|it| it.revision >= calendar.since.0).filter(touches);
+        Ok(Some(of_it.take(limit).cloned().collect()))
+    }
+}

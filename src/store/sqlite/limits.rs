@@ -1,0 +1,74 @@
+//! Tests that need the store's own statements and connection: every plan has an index, and a full disk is survived.
+//!
+//! A plan that scans a table which grows is as wrong as a wrong answer.
+
+use std::sync::Arc;
+
+use rusqlite::params_from_iter;
+use tempfile::TempDir;
+
+use super::read::statements;
+use super::*;
+use crate::domain::calendar::Profile;
+use crate::domain::command::Command;
+use crate::domain::decide::decide;
+use crate::domain::ids::Caller;
+use crate::domain::state::State;
+use crate::domain::zone::Zone;
+
+fn open(folder: &TempDir) -> Sqlite {
+    let zones: ZoneLookup = Arc::new(|_| Some(Arc::new(Zone::utc())));
+    Sqlite::open(&folder.path().join("bookd.db"), zones, 1).unwrap()
+}
+
+/// Makes a calendar whose row has so many bytes.
+fn create(sqlite: &mut Sqlite, state: &mut State, name: &str, bytes: usize) -> Result<(), CommitError> {
+    let profile = Profile {
+        display_name: "x".repeat(bytes),
+        owner: Default::default(),
+        zone: Arc::new(Zone::utc()),
+        paused: false,
+        limits: Default::default(),
+        metadata: Default::default(),
+        availability: Default::default(),
+    };
+    let command = Command::CreateCalendar { calendar: CalendarId::parse(name).unwrap(), profile };
+    let decision = decide(state, &command, Instant::from_seconds(0)).unwrap();
+    let change = decision.change(state, Instant::from_seconds(0), Caller::default()).unwrap();
+    sqlite.commit(&Batch { changes: std::slice::from_ref(&change), requests: &[], expected: &[] })?;
+    state.apply(&change);
+    Ok(())
+}
+
+#[test]
+fn every_read_goes_by_an_index() {
+    let folder = TempDir::new().unwrap();
+    let sqlite = open(&folder);
+    for sql in statements().into_iter().chain([SELECT_META.to_owned(), SELECT_EXPIRING.to_owned()]) {
+        let mut statement = sqlite.connection.prepare(&format!("explain query plan {sql}")).unwrap();
+        let nulls = vec![rusqlite::types::Null; statement.parameter_count()];
+        let steps = statement.query_map(params_from_iter(nulls), |row| row.get::<_, String>(3)).unwrap();
+        let steps: Vec<String> = steps.map(Result::unwrap).collect();
+        assert!(!steps.is_empty());
+        let scans = |step: &&String| step.starts_with("SCAN") && !step.contains("USING INDEX");
+        assert_eq!(steps.iter().find(scans), None, "{sql}: {steps:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_the_batch_and_reads_go_on() {
+    let folder = TempDir::new().unwrap();
+    let (mut sqlite, mut state) = (open(&folder), State::default());
+    create(&mut sqlite, &mut state, "ada", 10).unwrap();
+    let pages: i64 = sqlite.connection.query_row("pragma page_count", [], |row| row.get(0)).unwrap();
+    sqlite.connection.query_row(&format!("pragma max_page_count = {}", pages + 2), [], |_| Ok(())).unwrap();
+    let refused = create(&mut sqlite, &mut state, "bob", 1 << 20);
+    assert_eq!(refused, Err(CommitError::Refused(StoreError::Full)));
+    let ids = ["ada", "bob"].map(|name| CalendarId::parse(name).unwrap());
+    let loaded = sqlite.load_calendars(&ids, Instant::from_seconds(0)).unwrap();
+    assert_eq!(loaded.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(sqlite.reader().unwrap().list_calendars("", None, 10).unwrap().0.len(), 1);
+    sqlite.connection.query_row("pragma max_page_count = 100000", [], |_| Ok(())).unwrap();
+    create(&mut sqlite, &mut state, "bob", 1 << 20).unwrap();
+    assert_eq!(sqlite.boot().unwrap().revision, Revision(2));
+}

@@ -1,0 +1,75 @@
+//! What only a store in a file can promise: nothing personal in its log, no newer file touched.
+//!
+//! The file is read by hand here, beside the store.
+
+use bookd::store::memory::Memory;
+use bookd::store::sqlite::Sqlite;
+use bookd::store::{Batch, CommitError, OpenError, Store, StoreError};
+use rusqlite::Connection;
+
+use crate::stored::{World, live_a_life, zones};
+
+const PERSONAL: [&str; 9] = [
+    "Grace",
+    "grace@",
+    "Example.com",
+    "555 0100",
+    "New_York",
+    "secret-note",
+    "secret-key",
+    "secret-value",
+    "secret-reason",
+];
+
+#[test]
+fn nothing_personal_is_in_the_bytes_of_the_log() {
+    let mut world = World::sqlite();
+    live_a_life(&mut world);
+    let file = world.folder.as_ref().unwrap().path().join("bookd.db");
+    let connection = Connection::open(file).unwrap();
+    let mut statement = connection.prepare("select record from changes").unwrap();
+    let records = statement.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
+    let records: Vec<String> = records.map(|it| String::from_utf8_lossy(&it.unwrap()).into_owned()).collect();
+    assert_eq!(records.len() as u64, world.state.revision.0);
+    assert!(records.iter().any(|it| it.contains("special")), "the log is read as it was written");
+    for personal in PERSONAL {
+        assert!(!records.iter().any(|it| it.contains(personal)), "{personal} is in the log");
+    }
+}
+
+#[test]
+fn a_file_of_a_newer_version_is_refused_and_stays_as_it_is() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("bookd.db");
+    drop(Sqlite::open(&file, zones(), 1).unwrap());
+    let connection = Connection::open(&file).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(connection);
+    let before = std::fs::read(&file).unwrap();
+    let refused = Sqlite::open(&file, zones(), 1).err().unwrap();
+    assert!(matches!(refused, OpenError::Newer { found: 99, .. }), "{refused}");
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+}
+
+#[test]
+fn a_second_store_of_one_file_is_refused_until_the_first_is_dropped() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("bookd.db");
+    let first = Sqlite::open(&file, zones(), 1).unwrap();
+    assert!(matches!(Sqlite::open(&file, zones(), 1), Err(OpenError::InUse { .. })));
+    drop(first);
+    assert_eq!(Sqlite::open(&file, zones(), 2).unwrap().boot().unwrap().code_key, 1, "the secret stays");
+}
+
+#[test]
+fn the_reference_fails_as_the_script_says() {
+    let empty = Batch { changes: &[], requests: &[], expected: &[] };
+    let mut memory = Memory::new(zones(), 1);
+    let full = CommitError::Refused(StoreError::Full);
+    let lost = StoreError::Io("gone".to_owned());
+    memory.fail_next_commit(full.clone());
+    memory.lose_next_commit(lost.clone());
+    assert_eq!(memory.commit(&empty), Err(full));
+    assert_eq!(memory.commit(&empty), Err(CommitError::Unknown(lost)));
+    assert_eq!(memory.commit(&empty), Ok(()));
+}

@@ -1,0 +1,260 @@
+//! What every store promises, asked of both: the reference in memory and SQLite.
+//!
+//! Commands are decided by the core and committed; what is loaded again must be what the core's own state says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bookd::domain::appointment::{Appointment, AppointmentState};
+use bookd::domain::availability::{Override, Window};
+use bookd::domain::change::Cause;
+use bookd::domain::command::{Booking, Command, ProfilePatch};
+use bookd::domain::decide::{decide, expire};
+use bookd::domain::ids::{AppointmentKey, Caller, Revision, SeriesId, TypeId};
+use bookd::domain::interval::Interval;
+use bookd::domain::time::{DAY, HOUR, LocalDate, MINUTE};
+use bookd::store::{Batch, CommitError, ListQuery, RequestRecord, StoreError};
+use uuid::Uuid;
+
+use crate::stored::{
+    CODE_KEY, MONDAY, World, appointment_id, at_hour, booking, cancel, id, live_a_life, move_to, open, profile,
+    put_special, query, special_type, zones,
+};
+
+fn an_empty_store_stands_at_revision_zero(mut world: World) {
+    world.check();
+    assert_eq!(world.store().boot().unwrap().code_key, CODE_KEY);
+    assert_eq!(world.store().load_calendars(&[id("ada")], MONDAY).unwrap(), [None]);
+    let mut reader = world.store().reader().unwrap();
+    assert_eq!(reader.appointments(&[appointment_id(1)]).unwrap(), (Vec::new(), Revision(0)));
+    assert!(reader.list_calendars("", None, 10).unwrap().0.is_empty());
+    assert_eq!(reader.changes_of_calendar(&id("ada"), None, 10).unwrap(), None);
+    assert_eq!(reader.changes_of_appointment(appointment_id(1), None, 10).unwrap(), None);
+}
+
+fn a_calendar_comes_back_as_it_was_left(mut world: World) {
+    open(&mut world, "ada", "Europe/Paris");
+    world.check();
+    let patch = ProfilePatch { paused: Some(true), zone: zones()("Asia/Tokyo"), ..ProfilePatch::default() };
+    world.run(&Command::UpdateCalendar { calendar: id("ada"), patch, etag: None });
+    put_special(&mut world);
+    world.check();
+    let date = LocalDate::from_days(21_000);
+    let windows = vec![Window::new(60, 120).unwrap(), Window::new(1380, 1500).unwrap()];
+    let closed = Override { windows: Vec::new(), note: "closed".to_owned() };
+    let overrides = BTreeMap::from([(date, Override { windows, note: String::new() }), (date.plus(1), closed)]);
+    world.run(&Command::PutOverrides { calendar: id("ada"), overrides, etag: None });
+    world.check();
+    world.run(&Command::DeleteOverrides { calendar: id("ada"), dates: BTreeSet::from([date]), etag: None });
+    let range = Interval::new(MONDAY, MONDAY.plus(2 * DAY));
+    for (source, start) in [("outlook", 8), ("phone", 9)] {
+        let periods = vec![Interval::new(at_hour(start), at_hour(12))];
+        world.run(&Command::PutBusy { calendar: id("ada"), source: source.to_owned(), range, periods });
+    }
+    world.check();
+    world.run(&Command::PutBusy { calendar: id("ada"), source: "phone".to_owned(), range, periods: Vec::new() });
+    world.run(&Command::DeleteAppointmentType { calendar: id("ada"), type_id: special_type().id, etag: None });
+    world.check();
+    put_special(&mut world);
+    world.check();
+}
+
+fn a_deleted_calendar_is_gone_and_another_may_take_its_name(mut world: World) {
+    open(&mut world, "ada", "UTC");
+    let booked = world.book(1, "ada", at_hour(9));
+    world.run(&Command::DeleteCalendar { calendar: id("ada"), force: true, etag: None });
+    assert_eq!(world.store().load_calendars(&[id("ada")], MONDAY).unwrap(), [None]);
+    assert!(world.list(&query()).appointments.is_empty());
+    world.check();
+    open(&mut world, "ada", "UTC");
+    world.check();
+    assert!(world.list(&query()).appointments.is_empty());
+    let again = world.book(2, "ada", at_hour(9));
+    assert_eq!(world.list(&query()).appointments, [(*again).clone()]);
+    let mut reader = world.store().reader().unwrap();
+    let chain = reader.changes_of_calendar(&id("ada"), None, 100).unwrap().unwrap();
+    assert_eq!(chain.iter().map(|it| it.revision).collect::<Vec<_>>(), [7, 6, 5]);
+    assert_eq!(reader.changes_of_appointment(booked.id, None, 100).unwrap().unwrap().len(), 2);
+}
+
+fn an_appointment_comes_back_whatever_happened_to_it(mut world: World) {
+    live_a_life(&mut world);
+    world.check();
+    world.now = MONDAY.plus(11 * MINUTE);
+    let expired = expire(&world.state, appointment_id(4), world.now).unwrap();
+    world.commit(&expired, &[]).unwrap();
+    world.check();
+    assert_eq!(world.store().load_appointments(&[appointment_id(4)]).unwrap()[0].state, AppointmentState::Expired);
+}
+
+fn an_appointment_of_two_calendars_claims_both(mut world: World) {
+    open(&mut world, "ada", "Europe/Paris");
+    open(&mut world, "room", "UTC");
+    let both = Booking { calendars: vec![id("ada"), id("room")], ..booking(1, "ada", at_hour(9)) };
+    let booked = world.run(&Command::Book(both)).remove(0);
+    world.run(&move_to(booked.id, at_hour(12)));
+    world.check();
+    let of_room = ListQuery { calendar: Some(id("room")), ..query() };
+    assert_eq!(world.list(&of_room).appointments, world.list(&query()).appointments);
+    world.run(&cancel(booked.id));
+    world.check();
+}
+
+fn a_request_is_remembered_until_it_is_forgotten(mut world: World) {
+    let hash = |number: u8| [number; 16];
+    for number in 1..=3 {
+        let calendar = id(&format!("calendar-{number}"));
+        let create = Command::CreateCalendar { calendar: calendar.clone(), profile: profile("UTC") };
+        let decision = decide(&world.state, &create, world.now).unwrap();
+        let request = RequestRecord {
+            hash: hash(number),
+            fingerprint: hash(100 + number),
+            revision: world.state.revision.next(),
+            time: world.now,
+            appointments: vec![appointment_id(1), appointment_id(2)],
+            calendar: Some(calendar),
+            type_id: Some(TypeId::default_type()),
+        };
+        world.commit(&decision, std::slice::from_ref(&request)).unwrap();
+        world.reopen();
+        assert_eq!(world.store().seen_requests(&[hash(9), hash(number)]).unwrap(), [request]);
+        world.now = world.now.plus(HOUR);
+    }
+    let forget = |world: &mut World, limit| world.store().forget_requests(MONDAY.plus(2 * HOUR), limit).unwrap();
+    assert_eq!(forget(&mut world, 1), 1);
+    assert!(world.store().seen_requests(&[hash(1)]).unwrap().is_empty(), "the oldest goes first");
+    assert_eq!(forget(&mut world, 10), 1);
+    assert_eq!(forget(&mut world, 10), 0);
+    assert_eq!(world.store().seen_requests(&[hash(2), hash(3)]).unwrap().len(), 1);
+}
+
+fn a_batch_decided_on_an_older_calendar_is_refused_whole(mut world: World) {
+    open(&mut world, "ada", "UTC");
+    let decision = decide(&world.state, &Command::Book(booking(1, "ada", at_hour(9))), world.now).unwrap();
+    let change = decision.change(&world.state, world.now, Caller::default()).unwrap();
+    for expected in [(id("ada"), Revision(1)), (id("nobody"), Revision(2))] {
+        let stale = CommitError::Refused(StoreError::Stale(expected.0.clone()));
+        let batch = Batch { changes: std::slice::from_ref(&change), requests: &[], expected: &[expected] };
+        assert_eq!(world.store().commit(&batch), Err(stale));
+        world.check();
+        assert!(world.store().load_appointments(&[appointment_id(1)]).unwrap().is_empty());
+    }
+    world.commit(&decision, &[]).unwrap();
+    world.check();
+}
+
+fn later_pages_show_what_was_there_when_the_first_was_read(mut world: World) {
+    open(&mut world, "ada", "Europe/Paris");
+    let hours = 2..12;
+    let numbers = (1..).zip(hours);
+    numbers.for_each(|(number, hour)| drop(world.book(number, "ada", at_hour(hour))));
+    let views = |world: &World, query: ListQuery| {
+        let of = |it: &Appointment| (it.id, it.start, it.local_start, it.state, it.sequence, it.stamps.revision);
+        let mut query = ListQuery { limit: 3, ..query };
+        let mut seen = Vec::new();
+        loop {
+            let page = world.list(&query);
+            seen.extend(page.appointments.iter().map(of));
+            query.after = page.next;
+            if page.next.is_none() {
+                return seen;
+            }
+        }
+    };
+    for is_descending in [false, true] {
+        for by_email in [false, true] {
+            let at = Some(world.state.revision);
+            let email = by_email.then(|| "gRACE@example.COM".to_owned());
+            let calendar = (!by_email).then(|| id("ada"));
+            let query = ListQuery { is_descending, at, invitee_email: email, calendar, ..query() };
+            let before = views(&world, query.clone());
+            assert!(before.len() >= 10);
+            let alive: Vec<_> = world
+                .list(&ListQuery { states: vec![AppointmentState::Confirmed], ..query.clone() })
+                .appointments
+                .iter()
+                .map(|it| it.id)
+                .collect();
+            let number = world.state.next_key.0;
+            let hour = 200 + 10 * i64::try_from(number).unwrap();
+            world.run(&move_to(alive[0], at_hour(hour)));
+            world.run(&cancel(alive[1]));
+            world.book(u128::from(number), "ada", at_hour(hour + 1));
+            assert_eq!(views(&world, query.clone()), before);
+            assert_ne!(views(&world, ListQuery { at: None, ..query }), before);
+        }
+    }
+}
+
+fn a_list_shows_only_what_is_asked_for(mut world: World) {
+    live_a_life(&mut world);
+    let found =
+        |query: ListQuery| world.list(&query).appointments.iter().map(|it| it.id.0.as_u128()).collect::<Vec<_>>();
+    assert_eq!(found(query()), [2, 3, 4, 1, 5, 6, 7]);
+    assert_eq!(found(ListQuery { is_descending: true, ..query() }), [7, 6, 5, 1, 4, 3, 2]);
+    assert_eq!(found(ListQuery { key: Some(AppointmentKey(3)), ..query() }), [3]);
+    let by_series = ListQuery { calendar: None, series: Some(SeriesId(Uuid::from_u128(7))), ..query() };
+    assert_eq!(found(by_series).len(), 7);
+    assert_eq!(found(ListQuery { type_id: Some(special_type().id), ..query() }), [5, 6, 7]);
+    assert_eq!(found(ListQuery { states: vec![AppointmentState::Cancelled], ..query() }), [3, 1]);
+    assert_eq!(found(ListQuery { from: at_hour(10), to: Some(at_hour(11)), ..query() }), [3]);
+    let later = ListQuery { states: vec![AppointmentState::Expired], now: MONDAY.plus(DAY), ..query() };
+    assert_eq!(found(later), [4], "what ran out shows so before it is recorded");
+}
+
+fn calendars_are_listed_by_name_and_prefix(mut world: World) {
+    ["b", "acme/2", "acme/1", "acme/10", "acmf"].iter().for_each(|name| open(&mut world, name, "UTC"));
+    world.run(&Command::DeleteCalendar { calendar: id("acme/2"), force: false, etag: None });
+    let mut reader = world.store().reader().unwrap();
+    let mut names = |prefix: &str, after: Option<&str>, limit| {
+        let (rows, _) = reader.list_calendars(prefix, after.map(id).as_ref(), limit).unwrap();
+        rows.iter().map(|row| row.id.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("", None, 10), ["acme/1", "acme/10", "acmf", "b"]);
+    assert_eq!(names("acme/", None, 10), ["acme/1", "acme/10"]);
+    assert_eq!(names("acme/", Some("acme/1"), 1), ["acme/10"]);
+    let row = reader.list_calendars("b", None, 1).unwrap().0.remove(0);
+    let calendar = &world.state.calendars[&id("b")];
+    assert_eq!((&row.profile, row.stamps), (&*calendar.profile, calendar.stamps));
+}
+
+fn what_happened_is_told_newest_first_and_page_by_page(mut world: World) {
+    live_a_life(&mut world);
+    let revision = world.state.revision.0;
+    let mut reader = world.store().reader().unwrap();
+    let of_first = reader.changes_of_appointment(appointment_id(1), None, 10).unwrap().unwrap();
+    let causes: Vec<_> = of_first.iter().map(|it| it.cause().unwrap()).collect();
+    use Cause as C;
+    assert_eq!(causes, [C::CancelAppointment, C::UpdateAppointment, C::RescheduleAppointment, C::BookAppointment]);
+    assert!(of_first.iter().all(|it| it.caller().0.as_ref() == "clerk" && it.time == MONDAY.seconds()));
+    let from = Some(Revision(of_first[2].revision));
+    let page = reader.changes_of_appointment(appointment_id(1), from, 1).unwrap().unwrap();
+    assert_eq!(page, of_first[2..3]);
+    let of_calendar = reader.changes_of_calendar(&id("ada"), None, 100).unwrap().unwrap();
+    let revisions: Vec<_> = of_calendar.iter().map(|it| it.revision).collect();
+    assert_eq!(revisions, (1..=revision).rev().collect::<Vec<_>>());
+}
+
+macro_rules! on_both_stores {
+    ($($name:ident),* $(,)?) => {
+        mod memory {
+            $(#[test] fn $name() { super::$name(super::World::memory()); })*
+        }
+        mod sqlite {
+            $(#[test] fn $name() { super::$name(super::World::sqlite()); })*
+        }
+    };
+}
+
+on_both_stores!(
+    an_empty_store_stands_at_revision_zero,
+    a_calendar_comes_back_as_it_was_left,
+    a_deleted_calendar_is_gone_and_another_may_take_its_name,
+    an_appointment_comes_back_whatever_happened_to_it,
+    an_appointment_of_two_calendars_claims_both,
+    a_request_is_remembered_until_it_is_forgotten,
+    a_batch_decided_on_an_older_calendar_is_refused_whole,
+    later_pages_show_what_was_there_when_the_first_was_read,
+    a_list_shows_only_what_is_asked_for,
+    calendars_are_listed_by_name_and_prefix,
+    what_happened_is_told_newest_first_and_page_by_page,
+);

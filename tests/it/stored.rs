@@ -1,0 +1,276 @@
+//! A store beside what the core says is in it, and a life of an appointment to fill both.
+//!
+//! Commands are decided by the core, committed, and only then made state.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bookd::domain::appointment::{Appointment, AppointmentState, Assignment, IgnoredRules, Invitee};
+use bookd::domain::appointment_type::{AppointmentType, Limits, Stamps};
+use bookd::domain::availability::{Rule, Weekdays, Window};
+use bookd::domain::calendar::{Calendar, Owner, Profile};
+use bookd::domain::command::{AppointmentPatch, Booking, Command, Move, NewId, Start};
+use bookd::domain::decide::{Decision, decide};
+use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, SeriesId, TypeId, TypeNumber};
+use bookd::domain::state::State;
+use bookd::domain::time::{DAY, HOUR, Instant, LocalDate, MINUTE, Minutes, Seconds};
+use bookd::store::memory::Memory;
+use bookd::store::sqlite::Sqlite;
+use bookd::store::{Batch, CommitError, ListPage, ListQuery, RequestRecord, Store, ZoneLookup};
+use bookd::zones::Zones;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+/// 2027-01-04T00:00:00Z, a Monday; the store is told the time, so it may lie in the past.
+pub const MONDAY: Instant = Instant::from_seconds(1_799_020_800);
+pub const CODE_KEY: u64 = u64::MAX - 5;
+
+pub fn zones() -> ZoneLookup {
+    let zones = Zones::bundled();
+    Arc::new(move |name| zones.zone(name).ok())
+}
+
+pub fn id(text: &str) -> CalendarId {
+    CalendarId::parse(text).unwrap()
+}
+
+pub fn appointment_id(number: u128) -> AppointmentId {
+    AppointmentId(Uuid::from_u128(number))
+}
+
+pub fn minutes(minutes: u16) -> Minutes {
+    Minutes::new(minutes).unwrap()
+}
+
+/// A store, what the core says is in it, and what time it is.
+pub struct World {
+    store: Option<Box<dyn Store>>,
+    reopen: Box<dyn Fn() -> Box<dyn Store>>,
+    pub state: State,
+    pub now: Instant,
+    pub folder: Option<Arc<TempDir>>,
+}
+
+impl World {
+    fn new(reopen: Box<dyn Fn() -> Box<dyn Store>>) -> Self {
+        let state = State { next_key: AppointmentKey(1), ..State::default() };
+        Self { store: Some(reopen()), reopen, state, now: MONDAY, folder: None }
+    }
+
+    pub fn memory() -> Self {
+        let memory = Memory::new(zones(), CODE_KEY);
+        Self::new(Box::new(move || Box::new(memory.clone())))
+    }
+
+    pub fn sqlite() -> Self {
+        let folder = Arc::new(TempDir::new().unwrap());
+        let file = folder.path().join("bookd.db");
+        let open = move || Box::new(Sqlite::open(&file, zones(), CODE_KEY).unwrap()) as Box<dyn Store>;
+        Self { folder: Some(folder), ..Self::new(Box::new(open)) }
+    }
+
+    pub fn store(&mut self) -> &mut dyn Store {
+        self.store.as_mut().unwrap().as_mut()
+    }
+
+    /// Closes the store and opens it again, knowing nothing; a writer loads what it is asked about.
+    pub fn reopen(&mut self) {
+        self.store = None;
+        self.store = Some((self.reopen)());
+        let calendars: Vec<_> = self.state.calendars.keys().cloned().collect();
+        let now = self.now;
+        self.store().load_calendars(&calendars, now).unwrap();
+    }
+
+    pub fn commit(&mut self, decision: &Decision, requests: &[RequestRecord]) -> Result<(), CommitError> {
+        let change = decision.change(&self.state, self.now, Caller("clerk".into())).unwrap();
+        let touched: BTreeSet<_> = change.events.iter().flat_map(|it| it.calendars()).collect();
+        let version = |id: &&CalendarId| Some(((*id).clone(), self.state.calendars.get(*id)?.version));
+        let expected: Vec<_> = touched.iter().filter_map(version).collect();
+        let batch = Batch { changes: std::slice::from_ref(&change), requests, expected: &expected };
+        self.store.as_mut().unwrap().commit(&batch)?;
+        self.state.apply(&change);
+        Ok(())
+    }
+
+    /// Decides a command, commits it, and answers what it was about.
+    pub fn run(&mut self, command: &Command) -> Vec<Arc<Appointment>> {
+        let decision = decide(&self.state, command, self.now).unwrap();
+        self.commit(&decision, &[]).unwrap();
+        decision.outcome.appointments
+    }
+
+    pub fn book(&mut self, number: u128, calendar: &str, start: Instant) -> Arc<Appointment> {
+        self.run(&Command::Book(booking(number, calendar, start))).remove(0)
+    }
+
+    pub fn list(&self, query: &ListQuery) -> ListPage {
+        self.store.as_ref().unwrap().reader().unwrap().list_appointments(query).unwrap()
+    }
+
+    /// What is loaded, before and after the store is opened again, is what the core says.
+    pub fn check(&mut self) {
+        for _ in 0..2 {
+            let now = self.now;
+            for calendar in self.state.calendars.clone().into_values() {
+                let loaded = self.store().load_calendars(std::slice::from_ref(&calendar.id), now).unwrap().remove(0);
+                let loaded = Calendar { kept_from: calendar.kept_from, ..loaded.unwrap() };
+                assert_eq!(loaded, *calendar);
+            }
+            for appointment in self.state.appointments.clone().into_values() {
+                assert_eq!(self.store().load_appointments(&[appointment.id]).unwrap(), [(*appointment).clone()]);
+                assert_eq!(self.store().load_by_key(&[appointment.key]).unwrap(), [(*appointment).clone()]);
+            }
+            let boot = self.store().boot().unwrap();
+            let State { revision, last_time, next_key, .. } = self.state;
+            assert_eq!((boot.revision, boot.last_time, boot.next_key), (revision, last_time, next_key));
+            let waiting = self.state.appointments.values().filter(|it| it.is_waiting());
+            let mut waiting: Vec<_> = waiting.map(|it| (it.expire_time.unwrap(), it.id)).collect();
+            let mut expiring: Vec<_> = boot.expiring.iter().map(|it| (it.expire_time, it.appointment)).collect();
+            waiting.sort_unstable();
+            expiring.sort_unstable();
+            assert_eq!(expiring, waiting);
+            self.reopen();
+        }
+    }
+}
+
+pub fn profile(zone: &str) -> Profile {
+    Profile {
+        display_name: "Ada’s room".to_owned(),
+        owner: Owner { name: "Ada".to_owned(), email: "ada@example.com".to_owned() },
+        zone: zones()(zone).unwrap(),
+        paused: false,
+        limits: Limits { per_week: Some(50), ..Limits::default() },
+        metadata: BTreeMap::from([("colour".to_owned(), "blue".to_owned())]),
+        availability: Default::default(),
+    }
+}
+
+pub fn invitee() -> Invitee {
+    Invitee {
+        name: "Grace Hopper".to_owned(),
+        email: "Grace@Example.com".to_owned(),
+        phone: "+1 555 0100".to_owned(),
+        time_zone: "America/New_York".to_owned(),
+    }
+}
+
+pub fn booking(number: u128, calendar: &str, start: Instant) -> Booking {
+    Booking {
+        id: NewId::Made(appointment_id(number)),
+        calendars: vec![id(calendar)],
+        assignment: Assignment::All,
+        type_id: None,
+        start: Some(Start::At(start)),
+        duration: None,
+        invitee: Some(invitee()),
+        note: "secret-note".to_owned(),
+        metadata: BTreeMap::from([("secret-key".to_owned(), "secret-value".to_owned())]),
+        hold: None,
+        ignored_rules: IgnoredRules { notice: true, ..IgnoredRules::default() },
+        series: Some(SeriesId(Uuid::from_u128(7))),
+    }
+}
+
+pub fn query() -> ListQuery {
+    ListQuery {
+        calendar: Some(id("ada")),
+        invitee_email: None,
+        key: None,
+        series: None,
+        type_id: None,
+        states: AppointmentState::ALL.to_vec(),
+        from: Instant::MIN,
+        to: None,
+        is_descending: false,
+        after: None,
+        limit: 100,
+        at: None,
+        now: MONDAY,
+    }
+}
+
+pub fn at_hour(hour: i64) -> Instant {
+    MONDAY.plus(DAY + hour * HOUR)
+}
+
+pub fn always_open() -> Vec<Rule> {
+    let window = Window::new(0, 1440).unwrap();
+    vec![Rule { weekdays: Weekdays::ALL, window, first_date: None, last_date: Some(LocalDate::from_days(30_000)) }]
+}
+
+pub fn open(world: &mut World, calendar: &str, zone: &str) {
+    let calendar = id(calendar);
+    world.run(&Command::CreateCalendar { calendar: calendar.clone(), profile: profile(zone) });
+    let utc = zones()("UTC").unwrap();
+    world.run(&Command::SetAvailability { calendar, zone: None, utc, rules: always_open(), etag: None });
+}
+
+pub fn special_type() -> AppointmentType {
+    AppointmentType {
+        id: TypeId::parse("special").unwrap(),
+        number: TypeNumber(9),
+        display_name: "Special".to_owned(),
+        duration: minutes(45),
+        duration_options: vec![minutes(90)],
+        slot_step: Some(minutes(15)),
+        buffer_before: minutes(5),
+        buffer_after: minutes(10),
+        min_notice: Seconds::new(HOUR).unwrap(),
+        horizon_days: 90,
+        capacity: 3,
+        limits: Limits { per_day: Some(4), per_month: Some(40), ..Limits::default() },
+        requires_approval: true,
+        pending_blocks: false,
+        cancel_notice: Some(Seconds::new(60).unwrap()),
+        reschedule_notice: Some(Seconds::new(0).unwrap()),
+        rules: always_open(),
+        ..AppointmentType::default_type(Stamps::default())
+    }
+}
+
+pub fn put_special(world: &mut World) {
+    world.run(&Command::PutAppointmentType { calendar: id("ada"), appointment_type: special_type(), etag: None });
+}
+
+pub fn move_to(appointment: AppointmentId, start: Instant) -> Command {
+    Command::Reschedule(Move {
+        appointment,
+        start: Some(Start::At(start)),
+        duration: None,
+        calendars: Vec::new(),
+        assignment: Assignment::All,
+        ignored_rules: IgnoredRules::default(),
+        etag: None,
+    })
+}
+
+pub fn cancel(appointment: AppointmentId) -> Command {
+    Command::Cancel { appointment, reason: "secret-reason".to_owned(), etag: None }
+}
+
+/// Everything that can happen to an appointment, and something personal in each of its fields.
+pub fn live_a_life(world: &mut World) {
+    open(world, "ada", "Europe/Paris");
+    put_special(world);
+    let booked = world.book(1, "ada", at_hour(9));
+    world.run(&move_to(booked.id, at_hour(14)));
+    let patch = AppointmentPatch { note: Some("secret-note-2".to_owned()), ..AppointmentPatch::default() };
+    world.run(&Command::UpdateAppointment { appointment: booked.id, patch, etag: None });
+    world.run(&cancel(booked.id));
+    let ttl = Seconds::new(10 * MINUTE).unwrap();
+    world.run(&Command::Hold { booking: booking(2, "ada", at_hour(9)), ttl });
+    world.run(&Command::Hold { booking: booking(3, "ada", at_hour(10)), ttl });
+    world.run(&Command::Hold { booking: booking(4, "ada", at_hour(11)), ttl });
+    world.run(&Command::Confirm { appointment: appointment_id(2), invitee: None, etag: None });
+    world.run(&Command::ReleaseHold { appointment: appointment_id(3), etag: None });
+    let special = |number, hour| {
+        let type_id = Some(special_type().id);
+        Command::Book(Booking { type_id, ..booking(number, "ada", at_hour(hour)) })
+    };
+    (5..8).zip(16..).for_each(|(number, hour)| drop(world.run(&special(number, hour))));
+    world.run(&Command::Approve { appointment: appointment_id(5), etag: None });
+    let reason = "secret-reason".to_owned();
+    world.run(&Command::Decline { appointment: appointment_id(6), reason, etag: None });
+}
