@@ -37,7 +37,18 @@ pub struct Sqlite {
     /// The calendars that were loaded: their row, and the revision that last touched them.
     known: HashMap<CalendarId, Known>,
     /// Held as long as the store is open.
-    _lock: File,
+    _lock: Lock,
+}
+
+/// The OS lock on `<file>.lock`. It is given back by name and not only by closing the file: a child process that is
+/// being started holds a copy of every open file for a moment, and with it the lock.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // It ends with the file in any case.
+        let _released = self.0.unlock();
+    }
 }
 
 /// Where a calendar lies in the file.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::Sqlite;
+use super::{Lock, Sqlite};
 use crate::store::{OpenError, StoreError, ZoneLookup};
 
 mod embedded {
@@ -40,7 +40,7 @@ impl Sqlite {
 }
 
 /// Takes the lock that says that this process writes the file.
-fn lock(file: &Path) -> Result<File, OpenError> {
+fn lock(file: &Path) -> Result<Lock, OpenError> {
     let mut name = file.as_os_str().to_owned();
     name.push(".lock");
     let path = PathBuf::from(name);
@@ -53,7 +53,7 @@ fn lock(file: &Path) -> Result<File, OpenError> {
     };
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(unreadable)?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => Ok(Lock(lock)),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { file: file.to_owned(), lock: path }),
         Err(TryLockError::Error(error)) => Err(unreadable(error)),
     }
