@@ -299,12 +299,6 @@ impl Appointment {
         matches!(self.state, AppointmentState::Held | AppointmentState::Pending)
     }
 
-    /// Whether it takes time at `now`.
-    pub fn is_active(&self, now: Instant) -> bool {
-        use AppointmentState as S;
-        self.blocks && matches!(self.state_at(now), S::Held | S::Pending | S::Confirmed | S::NoShow | S::Completed)
-    }
-
     /// The etag of the appointment as it is.
     pub fn etag(&self) -> Etag {
         Etag::of(self.id.0.as_bytes(), self.stamps.revision)

@@ -133,11 +133,6 @@ impl Types {
         self.numbers.get(id).copied().unwrap_or(TypeNumber(next))
     }
 
-    /// How many numbers are taken, deleted types included.
-    pub fn numbers_len(&self) -> usize {
-        self.numbers.len()
-    }
-
     /// Adds or replaces a type.
     pub fn put(&mut self, appointment_type: Arc<AppointmentType>) {
         self.numbers.insert(appointment_type.id.clone(), appointment_type.number);

@@ -256,33 +256,6 @@ pub enum AppointmentEvent {
     Imported = 16,
 }
 
-impl AppointmentEvent {
-    /// Every kind, in the order of their numbers.
-    pub const ALL: [Self; 16] = [
-        Self::Booked,
-        Self::Held,
-        Self::Extended,
-        Self::Released,
-        Self::Confirmed,
-        Self::Approved,
-        Self::Declined,
-        Self::Moved,
-        Self::Cancelled,
-        Self::Updated,
-        Self::MarkedNoShow,
-        Self::Completed,
-        Self::Undone,
-        Self::Expired,
-        Self::Redacted,
-        Self::Imported,
-    ];
-
-    /// The kind with this number, as stores write it.
-    pub fn from_number(number: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| *kind as u8 == number)
-    }
-}
-
 impl Event {
     /// The calendars that it touches, in order.
     pub fn calendars(&self) -> Vec<&CalendarId> {

@@ -34,11 +34,6 @@ impl Interval {
         self.start <= instant && instant < self.end
     }
 
-    /// Whether all of `other` lies inside.
-    pub fn encloses(self, other: Self) -> bool {
-        self.start <= other.start && other.end <= self.end
-    }
-
     /// What the two share; empty when nothing.
     pub fn intersection(self, other: Self) -> Self {
         Self::new(self.start.max(other.start), self.end.min(other.end))

@@ -118,12 +118,11 @@ fn busy_range(bounds: &pb::Period, fields: &mut Fields) -> Option<Interval> {
 
 /// The start and source after which a page begins; none inside on the first page.
 fn busy_after(token: &str, bound: u64, fields: &mut Fields) -> Option<Option<(Instant, String)>> {
-    if token.is_empty() {
-        return Some(None);
+    let Some(token) = fields.page_token(token, bound)? else { return Some(None) };
+    match String::from_utf8(token.id) {
+        Ok(source) => Some(Some((Instant::from_seconds(token.start), source))),
+        Err(_) => fields.wrong_token(),
     }
-    let read = PageToken::read(token, bound);
-    let after = read.and_then(|it| Some((Instant::from_seconds(it.start), String::from_utf8(it.id).ok()?)));
-    after.map(Some).or_else(|| fields.wrong("page_token", "is not of this list with these arguments"))
 }
 
 impl Availabilities {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use prost_types::{Duration, Timestamp};
 use tonic::{Request, Response, Status};
 
-use crate::domain::appointment::{Assignment, CALENDARS_MAX, NOTE_CHARACTERS_MAX};
+use crate::domain::appointment::{Assignment, NOTE_CHARACTERS_MAX};
 use crate::domain::command::{AppointmentPatch, Booking, Command, Move, NewId};
 use crate::domain::ids::CalendarId;
 use crate::domain::time::{MINUTE, Seconds};
@@ -158,7 +158,6 @@ fn reschedule(api: &Api, message: &pb::RescheduleAppointmentRequest, fields: &mu
     let ignored_rules = fields.ignored_rules(&message.ignore_rules);
     let etag = fields.etag("etag", &message.etag);
     let (calendars, assignment) = calendars?;
-    debug_assert!(calendars.len() <= CALENDARS_MAX);
     Some(Command::Reschedule(Move {
         appointment: appointment?,
         start: start?,

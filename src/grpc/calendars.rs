@@ -300,10 +300,7 @@ impl CalendarService for Calendars {
 
 /// The id after which a page begins; none inside on the first page.
 fn page_after(token: &str, bound: u64, fields: &mut Fields) -> Option<Option<CalendarId>> {
-    if token.is_empty() {
-        return Some(None);
-    }
-    let read = PageToken::read(token, bound).and_then(|it| String::from_utf8(it.id).ok());
-    let id = read.and_then(|id| CalendarId::parse(&id).ok());
-    id.map(Some).or_else(|| fields.wrong("page_token", "is not of this list with these arguments"))
+    let Some(token) = fields.page_token(token, bound)? else { return Some(None) };
+    let id = String::from_utf8(token.id).ok().and_then(|id| CalendarId::parse(&id).ok());
+    id.map(Some).or_else(|| fields.wrong_token())
 }

@@ -79,13 +79,7 @@ impl Lists {
         if has_subject.iter().all(|it| it.is_empty()) {
             fields.wrong::<()>("calendar_id", "is required, or invitee_email, confirmation_code or series_id");
         }
-        let token = match message.page_token.as_str() {
-            "" => Some(None),
-            text => match PageToken::read(text, bound) {
-                Some(token) => Some(Some(token)),
-                None => fields.wrong("page_token", "is not of this list with these arguments"),
-            },
-        };
+        let token = fields.page_token(&message.page_token, bound);
         let token = token?;
         // All pages are as of the first one's moment, or what ended meanwhile would fall out of the list.
         let now = token.as_ref().map_or(now, |token| Instant::from_seconds(token.now));
@@ -171,13 +165,8 @@ impl ListService for Lists {
         let bound = fingerprint(&pb::ListChangesRequest { page_token: String::new(), page_size: 0, ..message.clone() });
         let mut fields = Fields::default();
         let limit = fields.page_size(message.page_size);
-        let before = match message.page_token.as_str() {
-            "" => Some(None),
-            text => match PageToken::read(text, bound) {
-                Some(token) => Some(Some(Revision(token.revision))),
-                None => fields.wrong("page_token", "is not of this list with these arguments"),
-            },
-        };
+        let before = fields.page_token(&message.page_token, bound);
+        let before = before.map(|token| token.map(|it| Revision(it.revision)));
         let subject = match (message.appointment_id.as_str(), message.calendar_id.as_str()) {
             ("", "") => fields.wrong("appointment_id", "is required, or calendar_id"),
             ("", id) => fields.calendar_id("calendar_id", id).map(Subject::Calendar),
@@ -238,14 +227,10 @@ fn change(record: &ChangeRecord) -> pb::Change {
     pb::Change {
         revision: render::revision(Revision(record.revision)),
         commit_time: Some(render::timestamp(Instant::from_seconds(record.time))),
-        command: record.cause().map(command).unwrap_or_default().to_owned(),
+        command: record.cause().map(Cause::name).unwrap_or_default().to_owned(),
         caller: record.caller.clone(),
         events: record.events.iter().map(event).collect(),
     }
-}
-
-fn command(cause: Cause) -> &'static str {
-    cause.name()
 }
 
 fn event(record: &EventRecord) -> pb::ChangeEvent {

@@ -306,9 +306,5 @@ pub(super) fn type_or_default(text: &str, fields: &mut Fields) -> Option<TypeId>
 
 /// The start from which a page goes on; none inside on the first page.
 fn page_start(token: &str, bound: u64, fields: &mut Fields) -> Option<Option<Instant>> {
-    if token.is_empty() {
-        return Some(None);
-    }
-    let start = PageToken::read(token, bound).map(|it| Instant::from_seconds(it.start));
-    start.map(Some).or_else(|| fields.wrong("page_token", "is not of this list with these arguments"))
+    fields.page_token(token, bound).map(|token| token.map(|it| Instant::from_seconds(it.start)))
 }

@@ -3,6 +3,8 @@
 use prost::Message;
 use sha2::{Digest, Sha256};
 
+use super::fields::Fields;
+
 /// The longest token that is looked at, in characters.
 const TOKEN_CHARACTERS_MAX: usize = 1_024;
 
@@ -41,6 +43,20 @@ impl PageToken {
         // Tokens are no secret: whatever one says must be as harmless as any other argument.
         let is_sane = |token: &Self| token.fingerprint == fingerprint && i64::try_from(token.revision).is_ok();
         Self::decode(bytes?.as_slice()).ok().filter(is_sane)
+    }
+}
+
+impl Fields {
+    /// Where a page goes on; none inside on the first page. `bound` is of the request's other arguments.
+    pub(super) fn page_token(&mut self, text: &str, bound: u64) -> Option<Option<PageToken>> {
+        if text.is_empty() {
+            return Some(None);
+        }
+        PageToken::read(text, bound).map(Some).or_else(|| self.wrong_token())
+    }
+
+    pub(super) fn wrong_token<T>(&mut self) -> Option<T> {
+        self.wrong("page_token", "is not of this list with these arguments")
     }
 }
 

@@ -11,7 +11,7 @@ use super::record::{damaged, ignored_bits};
 use super::{StoreError, ZoneLookup};
 use crate::domain::appointment::{Appointment, AppointmentState, Place};
 use crate::domain::appointment_type::Stamps;
-use crate::domain::change::{AppointmentEvent, Cause, Change, Event};
+use crate::domain::change::{Cause, Change, Event};
 use crate::domain::ids::{AppointmentId, CalendarId, Caller, Revision, TypeNumber};
 use crate::domain::time::{Instant, Minutes};
 
@@ -225,10 +225,5 @@ impl EventRecord {
     /// The appointment that it is about, if it is about one.
     pub fn appointment_id(&self) -> Option<AppointmentId> {
         uuid::Uuid::from_slice(&self.appointment).ok().map(AppointmentId)
-    }
-
-    /// What happened to the appointment, if it is about one.
-    pub fn appointment_event(&self) -> Option<AppointmentEvent> {
-        u8::try_from(self.kind).ok().and_then(AppointmentEvent::from_number)
     }
 }

@@ -10,7 +10,7 @@ use super::super::appointment_type::AppointmentType;
 use super::super::calendar::Calendar;
 use super::super::change::{AppointmentEvent, Cause, Event};
 use super::super::claims::Claim;
-use super::super::command::{Booking, Move, Start};
+use super::super::command::{Booking, Move, Needs, Start};
 use super::super::feasible::{self, Ask};
 use super::super::ids::{AppointmentKey, CalendarId, TypeId};
 use super::super::interval::Interval;
@@ -56,10 +56,7 @@ impl<'a> At<'a> {
         } else {
             AppointmentState::Confirmed
         };
-        if appointment.state == AppointmentState::Pending {
-            appointment.blocks = types.iter().any(|it| it.requires_approval && it.pending_blocks);
-            appointment.expire_time = Some(self.request_expiry(appointment.start));
-        }
+        (appointment.blocks, appointment.expire_time) = self.claim_terms(appointment.state, &types, appointment.start);
         Ok(self.claimed(Cause::BookAppointment, AppointmentEvent::Booked, appointment, candidates))
     }
 
@@ -72,7 +69,7 @@ impl<'a> At<'a> {
 
     /// All bookings, one after the other, each on what the ones before it left; or the first refusal.
     pub(super) fn batch_book(self, bookings: &[Booking]) -> Result<Decision, Refusal> {
-        let needs = super::super::command::Command::BatchBook(bookings.to_vec()).needs();
+        let needs = Needs::of_bookings(bookings);
         let claimed = needs.appointments.iter().filter_map(|id| self.state.appointments.get(id));
         let claimed = claimed.flat_map(|appointment| appointment.calendars());
         let mut scratch = self.state.scratch(needs.calendars.iter().chain(claimed));
@@ -203,6 +200,21 @@ impl<'a> At<'a> {
         calendars.iter().map(offer).collect()
     }
 
+    /// Whether a claim in this state takes its time, and when it ends by itself: only a request may wait without taking
+    /// time, and only a request runs out.
+    pub(super) fn claim_terms(
+        self,
+        state: AppointmentState,
+        types: &[&Arc<AppointmentType>],
+        start: Instant,
+    ) -> (bool, Option<Instant>) {
+        if state != AppointmentState::Pending {
+            return (true, None);
+        }
+        let blocks = types.iter().any(|it| it.requires_approval && it.pending_blocks);
+        (blocks, Some(self.request_expiry(start)))
+    }
+
     /// When a request that nobody answers runs out: at its start, but never at the moment that makes it, for what is
     /// made dead would stand in the way of nobody, and yet stand there.
     pub(super) fn request_expiry(self, start: Instant) -> Instant {
@@ -261,7 +273,7 @@ impl<'a> At<'a> {
     fn load(self, calendar: &Calendar, wanted: &Wanted) -> u32 {
         let zone = calendar.zone();
         let date = zone.wall(wanted.start).date();
-        let first = zone.instants_of(date.midnight(), date.plus(1).midnight()).next();
+        let first = zone.day(date).next();
         let since = first.map_or(wanted.start, |interval| interval.start);
         let starts_that_day = |claim: &&Claim| zone.wall(claim.start()).date() == date;
         let claims = calendar.claims.ending_after(since);
@@ -271,17 +283,8 @@ impl<'a> At<'a> {
     }
 
     fn ask<'q>(self, offer: &'q Offer<'_>, wanted: &Wanted, is_grid_judged: bool) -> Ask<'q> {
-        Ask {
-            calendar: offer.calendar,
-            appointment_type: offer.appointment_type,
-            start: wanted.start,
-            duration: wanted.duration_on(offer),
-            now: self.now,
-            ignore: wanted.ignore,
-            present_duration: wanted.present_duration,
-            ignored_rules: wanted.ignored_rules,
-            is_grid_judged,
-        }
+        let here = Interval::new(wanted.start, wanted.start);
+        Ask { is_grid_judged, ..self.search(offer, wanted, here).ask(wanted.start) }
     }
 
     fn search<'q>(self, offer: &'q Offer<'_>, wanted: &Wanted, range: Interval) -> Search<'q> {

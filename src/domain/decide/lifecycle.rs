@@ -93,10 +93,7 @@ impl<'a> At<'a> {
             Err(already) => return Ok(already),
         };
         let invitee = invitee_of(invitee, &before.invitee)?;
-        let is_pending = state == AppointmentState::Pending;
-        let types = self.types_of(before);
-        let blocks = !is_pending || types.iter().any(|it| it.requires_approval && it.pending_blocks);
-        let expire_time = is_pending.then(|| self.request_expiry(before.start));
+        let (blocks, expire_time) = self.claim_terms(state, &self.types_of(before), before.start);
         Ok(self.changed(
             cause,
             AppointmentEvent::Confirmed,

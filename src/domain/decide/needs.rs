@@ -21,7 +21,7 @@ impl Command {
                 needs.all_of = force.then(|| calendar.clone());
             }
             Self::Book(booking) | Self::Hold { booking, .. } => needs.add_booking(booking),
-            Self::BatchBook(bookings) => bookings.iter().for_each(|booking| needs.add_booking(booking)),
+            Self::BatchBook(bookings) => needs = Needs::of_bookings(bookings),
             Self::Reschedule(to) => {
                 needs.appointments.push(to.appointment);
                 needs.calendars.extend_from_slice(&to.calendars);
@@ -42,6 +42,13 @@ impl Command {
 }
 
 impl Needs {
+    /// What a batch looks at.
+    pub(super) fn of_bookings(bookings: &[Booking]) -> Self {
+        let mut needs = Self::default();
+        bookings.iter().for_each(|booking| needs.add_booking(booking));
+        needs
+    }
+
     fn add_booking(&mut self, booking: &Booking) {
         self.calendars.extend_from_slice(&booking.calendars);
         self.appointments.extend(booking.hold);
