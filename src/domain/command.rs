@@ -193,6 +193,8 @@ pub enum Command {
     },
     /// Books several, all or none.
     BatchBook(Vec<Booking>),
+    /// Removes a person's data; their appointments keep their time.
+    Redact(Redacted),
     /// Brings calendars and appointments from elsewhere, all or none.
     Import(Vec<ImportedCalendar>),
 }
@@ -223,6 +225,15 @@ pub struct AppointmentPatch {
     pub note: Option<String>,
     /// See `Appointment`.
     pub metadata: Option<BTreeMap<String, String>>,
+}
+
+/// Whose data is to be removed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Redacted {
+    /// Of every appointment with this address; case does not matter.
+    Email(String),
+    /// Of this appointment.
+    Appointment(AppointmentId),
 }
 
 /// When an appointment is to begin.
@@ -362,6 +373,8 @@ pub struct Needs {
     pub calendars: Vec<CalendarId>,
     /// Appointments by id, with the calendars they claim.
     pub appointments: Vec<AppointmentId>,
+    /// An address all of whose appointments are looked at, up to `REDACTED_MAX` of them.
+    pub email: Option<String>,
     /// A calendar all of whose active appointments are looked at, with the calendars they claim.
     pub all_of: Option<CalendarId>,
 }

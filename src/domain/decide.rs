@@ -8,9 +8,11 @@ mod claiming;
 mod import;
 mod lifecycle;
 mod needs;
+mod redaction;
 
 pub use claiming::resolve;
 pub use lifecycle::HOLD_LIFE_MAX;
+pub use redaction::REDACTED_MAX;
 
 use std::sync::Arc;
 
@@ -115,6 +117,7 @@ pub fn decide(state: &State, command: &Command, now: Instant) -> Result<Decision
         Command::UpdateAppointment { appointment, patch, etag } => at.update_appointment(*appointment, patch, *etag),
         Command::MarkNoShow { appointment, undo, etag } => at.mark_no_show(*appointment, *undo, *etag),
         Command::Complete { appointment, undo, etag } => at.complete(*appointment, *undo, *etag),
+        Command::Redact(who) => at.redact(who),
         Command::Import(calendars) => at.import(calendars),
     }
 }

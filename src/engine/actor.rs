@@ -15,7 +15,7 @@ use tokio::time::Instant as Deadline;
 use crate::clock::Clock;
 use crate::domain::change::Event;
 use crate::domain::command::{Command, Needs};
-use crate::domain::decide::expire;
+use crate::domain::decide::{REDACTED_MAX, expire};
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller};
 use crate::domain::state::State;
 use crate::domain::time::Instant;
@@ -289,6 +289,9 @@ impl Actor {
             .chain(due.iter().map(|(_, id)| *id))
             .chain(seen.iter().flat_map(|it| it.appointments.iter().copied()))
             .collect();
+        for email in needs.iter().filter_map(|it| it.email.as_deref()) {
+            keys.extend(self.store.keys_of_email(email, REDACTED_MAX)?);
+        }
         self.load_appointments(&ids.into_iter().collect::<Vec<_>>(), &keys, now)?;
         Ok(seen.into_iter().map(|record| (record.hash, record)).collect())
     }

@@ -152,4 +152,5 @@ mutations! {
     MarkNoShowRequest "MarkNoShow"
     CompleteAppointmentRequest "CompleteAppointment"
     BatchBookRequest "BatchBook"
+    RedactInviteeRequest "RedactInvitee"
 }

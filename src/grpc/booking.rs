@@ -6,7 +6,8 @@ use prost_types::{Duration, Timestamp};
 use tonic::{Request, Response, Status};
 
 use crate::domain::appointment::{Assignment, NOTE_CHARACTERS_MAX};
-use crate::domain::command::{AppointmentPatch, Booking, Command, Move, NewId};
+use crate::domain::command::{AppointmentPatch, Booking, Command, Move, NewId, Redacted};
+use crate::domain::decide::REDACTED_MAX;
 use crate::domain::ids::CalendarId;
 use crate::domain::time::{MINUTE, Seconds};
 use crate::engine::Answer;
@@ -194,6 +195,15 @@ fn update(api: &Api, message: &pb::UpdateAppointmentRequest, fields: &mut Fields
         metadata: Some(metadata?).filter(|_| has("metadata")),
     };
     Some(Command::UpdateAppointment { appointment: appointment?, patch, etag: etag? })
+}
+
+fn redacted(email: &str, appointment: &str, fields: &mut Fields) -> Option<Redacted> {
+    match (email, appointment) {
+        ("", "") => fields.wrong("invitee_email", "is required, or appointment_id"),
+        (_, "") => fields.email("invitee_email", email).map(Redacted::Email),
+        ("", _) => fields.appointment_id("appointment_id", appointment).map(Redacted::Appointment),
+        _ => fields.wrong("appointment_id", "cannot stand beside invitee_email"),
+    }
 }
 
 impl Bookings {
@@ -385,8 +395,17 @@ impl BookingService for Bookings {
 
     async fn redact_invitee(
         &self,
-        _: Request<pb::RedactInviteeRequest>,
+        request: Request<pb::RedactInviteeRequest>,
     ) -> Result<Response<pb::RedactInviteeResponse>, Status> {
-        Err(status::not_implemented("RedactInvitee"))
+        let parse = |message: &pb::RedactInviteeRequest, fields: &mut Fields| {
+            redacted(&message.invitee_email, &message.appointment_id, fields).map(Command::Redact)
+        };
+        let answer = self.0.mutate(request, parse).await?;
+        let redacted = answer.outcome.appointments.len();
+        Ok(Response::new(pb::RedactInviteeResponse {
+            appointments_redacted: i32::try_from(redacted).expect("at most REDACTED_MAX"),
+            revision: render::revision(answer.revision),
+            more: redacted >= REDACTED_MAX,
+        }))
     }
 }

@@ -150,6 +150,14 @@ impl Store for Memory {
         Ok(self.kept().of_keys(keys))
     }
 
+    fn keys_of_email(&mut self, email: &str, limit: usize) -> Result<Vec<AppointmentKey>, StoreError> {
+        let kept = self.kept();
+        let theirs = kept.state.appointments.values().filter(|it| it.invitee.email.eq_ignore_ascii_case(email));
+        let mut theirs: Vec<(Instant, AppointmentKey)> = theirs.map(|it| (it.start, it.key)).collect();
+        theirs.sort_unstable();
+        Ok(theirs.into_iter().take(limit).map(|(_, key)| key).collect())
+    }
+
     fn seen_requests(&mut self, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError> {
         let kept = self.kept();
         Ok(hashes.iter().filter_map(|hash| kept.requests.get(hash).cloned()).collect())

@@ -99,8 +99,14 @@ impl Bookd {
     }
 
     pub async fn stop(self) {
+        drop(self.stop_and_keep().await);
+    }
+
+    /// Stops it; the file is there until the folder is dropped.
+    pub async fn stop_and_keep(self) -> TempDir {
         drop(self.channel);
         assert_eq!(self.service.stop(Duration::from_secs(5)).await.1, Stopped::Done);
+        self.folder
     }
 
     /// Where it listens.

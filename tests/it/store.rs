@@ -4,11 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bookd::domain::appointment::{Appointment, AppointmentState};
+use bookd::domain::appointment::{Appointment, AppointmentState, Invitee};
 use bookd::domain::availability::{Override, Window};
 use bookd::domain::change::Cause;
-use bookd::domain::command::{Booking, Command, ProfilePatch};
-use bookd::domain::decide::{decide, expire};
+use bookd::domain::command::{Booking, Command, ProfilePatch, Redacted};
+use bookd::domain::decide::{REDACTED_MAX, decide, expire};
 use bookd::domain::ids::{AppointmentKey, Caller, Revision, SeriesId, TypeId};
 use bookd::domain::interval::Interval;
 use bookd::domain::time::{DAY, HOUR, LocalDate, MINUTE};
@@ -201,6 +201,32 @@ fn a_list_shows_only_what_is_asked_for(mut world: World) {
     assert_eq!(found(later), [4], "what ran out shows so before it is recorded");
 }
 
+fn a_person_with_many_appointments_is_redacted_in_several_turns(mut world: World) {
+    open(&mut world, "ada", "UTC");
+    for number in 1..=REDACTED_MAX as u128 + 1 {
+        let booked = world.book(number, "ada", at_hour(9));
+        world.run(&cancel(booked.id));
+    }
+    let other = Booking {
+        invitee: Some(Invitee { name: "Ada".to_owned(), ..Invitee::default() }),
+        ..booking(5_000, "ada", at_hour(9))
+    };
+    let other = world.run(&Command::Book(other)).remove(0);
+    let all = std::mem::take(&mut world.state.appointments);
+    for expected in [REDACTED_MAX, 1] {
+        // A writer knows those that it loaded for the command, and no others.
+        let keys = world.store().keys_of_email("GRACE@example.com", REDACTED_MAX).unwrap();
+        assert_eq!(keys.len(), expected);
+        world.state.appointments =
+            all.values().filter(|it| keys.contains(&it.key)).map(|it| (it.id, it.clone())).collect();
+        let redacted = world.run(&Command::Redact(Redacted::Email("grace@EXAMPLE.com".to_owned())));
+        assert_eq!(redacted.len(), expected);
+    }
+    assert!(world.store().keys_of_email("grace@example.com", 10).unwrap().is_empty());
+    let kept = world.store().load_appointments(&[other.id]).unwrap();
+    assert_eq!(kept[0].invitee.name, "Ada", "who has no address is nobody's namesake");
+}
+
 fn calendars_are_listed_by_name_and_prefix(mut world: World) {
     ["b", "acme/2", "acme/1", "acme/10", "acmf"].iter().for_each(|name| open(&mut world, name, "UTC"));
     world.run(&Command::DeleteCalendar { calendar: id("acme/2"), force: false, etag: None });
@@ -255,6 +281,7 @@ on_both_stores!(
     a_batch_decided_on_an_older_calendar_is_refused_whole,
     later_pages_show_what_was_there_when_the_first_was_read,
     a_list_shows_only_what_is_asked_for,
+    a_person_with_many_appointments_is_redacted_in_several_turns,
     calendars_are_listed_by_name_and_prefix,
     what_happened_is_told_newest_first_and_page_by_page,
 );

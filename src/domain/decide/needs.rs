@@ -1,6 +1,6 @@
 //! What each command looks at, so that the engine loads it before the decision.
 
-use super::super::command::{Booking, Command, ImportedCalendar, Needs};
+use super::super::command::{Booking, Command, ImportedCalendar, Needs, Redacted};
 use super::super::ids::{AppointmentId, CalendarId};
 
 impl Command {
@@ -35,6 +35,8 @@ impl Command {
             | Self::UpdateAppointment { appointment, .. }
             | Self::MarkNoShow { appointment, .. }
             | Self::Complete { appointment, .. } => needs.appointments.push(*appointment),
+            Self::Redact(Redacted::Appointment(appointment)) => needs.appointments.push(*appointment),
+            Self::Redact(Redacted::Email(email)) => needs.email = Some(email.clone()),
             Self::Import(calendars) => calendars.iter().for_each(|calendar| needs.add_import(calendar)),
         }
         needs

@@ -116,6 +116,10 @@ impl Store for Sqlite {
         read::appointments_by_key(&self.connection, keys)
     }
 
+    fn keys_of_email(&mut self, email: &str, limit: usize) -> Result<Vec<AppointmentKey>, StoreError> {
+        read::keys_of_email(&self.connection, email, limit)
+    }
+
     fn seen_requests(&mut self, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError> {
         read::requests(&self.connection, hashes)
     }

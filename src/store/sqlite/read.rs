@@ -28,6 +28,8 @@ const SELECT_CALENDARS: &str = "select id, create_time, update_time, revision, p
      where id >= ?1 and id > ?2 and delete_time is null order by id limit ?3";
 const SELECT_TYPES: &str = "select number, id, body from types where calendar = ?1";
 const SELECT_BUSY: &str = "select source, periods from busy where calendar = ?1";
+pub(super) const SELECT_KEYS_OF_EMAIL: &str =
+    "select key from appointments where invitee_email = ?1 order by start, key limit ?2";
 const SELECT_REQUEST: &str = "select fingerprint, revision, time, subject from requests where hash = ?1";
 const SELECT_REVISION: &str = "select coalesce(max(revision), 0) from changes";
 const SELECT_OLDEST: &str = "select coalesce(min(revision), 0) from changes";
@@ -70,6 +72,18 @@ pub(super) fn appointments_by_key(
         found.extend(statement.query_row([signed(key.0)], |row| Ok(read(row))).optional()?.transpose()?);
     }
     Ok(found)
+}
+
+pub(super) fn keys_of_email(
+    connection: &Connection,
+    email: &str,
+    limit: usize,
+) -> Result<Vec<AppointmentKey>, StoreError> {
+    let mut statement = connection.prepare_cached(SELECT_KEYS_OF_EMAIL)?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let keys =
+        statement.query_map(params![email, limit], |row| Ok(AppointmentKey(row.get::<_, i64>(0)?.unsigned_abs())))?;
+    Ok(keys.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn requests(connection: &Connection, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError> {
@@ -401,6 +415,7 @@ pub(super) fn statements() -> Vec<String> {
         SELECT_CALENDARS,
         SELECT_TYPES,
         SELECT_BUSY,
+        SELECT_KEYS_OF_EMAIL,
         SELECT_REQUEST,
         SELECT_REVISION,
         SELECT_OLDEST,

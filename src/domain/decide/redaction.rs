@@ -1,0 +1,46 @@
+//! The decision that removes a person's data: from the appointment's row, which is the only place that has it.
+//!
+//! Time, calendars and state stay: what was booked was booked, only nobody can tell any more by whom.
+
+use std::sync::Arc;
+
+use super::super::appointment::{Appointment, Invitee};
+use super::super::change::{AppointmentEvent, Cause};
+use super::super::command::Redacted;
+use super::super::refusal::Refusal;
+use super::{At, Decision, Outcome};
+
+/// The most appointments of one redaction: they are one change, and the writer does nothing else meanwhile.
+pub const REDACTED_MAX: usize = 1_000;
+
+impl At<'_> {
+    pub(super) fn redact(self, who: &Redacted) -> Result<Decision, Refusal> {
+        let mut found: Vec<&Arc<Appointment>> = match who {
+            Redacted::Appointment(id) => vec![self.appointment(*id)?],
+            Redacted::Email(email) => {
+                let is_theirs = |it: &&Arc<Appointment>| it.invitee.email.eq_ignore_ascii_case(email);
+                self.state.appointments.values().filter(is_theirs).collect()
+            }
+        };
+        found.sort_by_key(|it| (it.start, it.key));
+        found.truncate(REDACTED_MAX);
+        let changed = found.into_iter().filter_map(|before| {
+            let after = without_person(before);
+            (after != **before).then(|| self.event(AppointmentEvent::Redacted, before, after))
+        });
+        let (events, appointments) = changed.unzip();
+        let outcome = Outcome { appointments, ..Outcome::default() };
+        Ok(Decision { cause: Cause::RedactInvitee, events, outcome })
+    }
+}
+
+/// The appointment without anything that somebody wrote about a person.
+fn without_person(it: &Appointment) -> Appointment {
+    Appointment {
+        invitee: Invitee::default(),
+        note: String::new(),
+        metadata: Default::default(),
+        cancel_reason: String::new(),
+        ..it.clone()
+    }
+}
