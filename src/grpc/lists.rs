@@ -193,9 +193,9 @@ impl ListService for Lists {
 
     async fn list_zone_drift(
         &self,
-        _: Request<pb::ListZoneDriftRequest>,
+        request: Request<pb::ListZoneDriftRequest>,
     ) -> Result<Response<pb::ListZoneDriftResponse>, Status> {
-        Err(status::not_implemented("ListZoneDrift"))
+        super::drift::list_zone_drift(&self.0, request).await.map(Response::new)
     }
 
     type WatchAppointmentsStream = tokio_stream::Empty<Result<pb::WatchAppointmentsResponse, Status>>;

@@ -201,6 +201,19 @@ impl Reader for Memory {
         Ok((kept.of_keys(keys), kept.state.revision))
     }
 
+    fn appointments_after(
+        &mut self,
+        after: AppointmentKey,
+        limit: usize,
+    ) -> Result<(Vec<Appointment>, Revision), StoreError> {
+        let kept = self.kept();
+        let mut found: Vec<Appointment> =
+            kept.state.appointments.values().filter(|it| it.key > after).map(|it| Appointment::clone(it)).collect();
+        found.sort_unstable_by_key(|it| it.key);
+        found.truncate(limit);
+        Ok((found, kept.state.revision))
+    }
+
     fn list_appointments(&mut self, query: &ListQuery) -> Result<ListPage, StoreError> {
         let kept = self.kept();
         let current = kept.state.revision;

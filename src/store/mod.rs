@@ -285,6 +285,12 @@ pub trait Reader: Send {
     fn appointments(&mut self, ids: &[AppointmentId]) -> Result<(Vec<Appointment>, Revision), StoreError>;
     /// Those of these appointments that there are, and the revision.
     fn appointments_by_key(&mut self, keys: &[AppointmentKey]) -> Result<(Vec<Appointment>, Revision), StoreError>;
+    /// Appointments by key, whatever their state, and the revision: a walk over all there are.
+    fn appointments_after(
+        &mut self,
+        after: AppointmentKey,
+        limit: usize,
+    ) -> Result<(Vec<Appointment>, Revision), StoreError>;
     /// A page of a list.
     fn list_appointments(&mut self, query: &ListQuery) -> Result<ListPage, StoreError>;
     /// Calendars by id, and the revision.

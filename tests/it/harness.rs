@@ -66,11 +66,11 @@ impl Bookd {
 
     /// With an engine that runs otherwise.
     pub async fn start_with(now: &str, settings: Settings) -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), ManualClock::new(instant(now)), settings).await
+        let zones = Arc::new(Zones::bundled());
+        Self::start_in(tempfile::tempdir().unwrap(), ManualClock::new(instant(now)), settings, zones).await
     }
 
-    async fn start_in(folder: TempDir, clock: ManualClock, engine: Settings) -> Self {
-        let zones = Arc::new(Zones::bundled());
+    async fn start_in(folder: TempDir, clock: ManualClock, engine: Settings, zones: Arc<Zones>) -> Self {
         let store = open_sqlite(&folder.path().join("bookd.db"), &zones).unwrap();
         let parts = Parts {
             listen: "127.0.0.1:0".parse().unwrap(),
@@ -92,10 +92,15 @@ impl Bookd {
 
     /// Stops it and starts it again on the same file.
     pub async fn restart(self) -> Self {
+        self.restart_with(Zones::bundled()).await
+    }
+
+    /// The same, under other time zones.
+    pub async fn restart_with(self, zones: Zones) -> Self {
         let Self { service, folder, clock, channel, settings } = self;
         drop(channel);
         assert_eq!(service.stop(Duration::from_secs(5)).await.1, Stopped::Done);
-        Self::start_in(folder, clock, settings).await
+        Self::start_in(folder, clock, settings, Arc::new(zones)).await
     }
 
     pub async fn stop(self) {

