@@ -65,12 +65,31 @@ impl<'a> Checker<'a> {
     }
 
     pub(crate) fn is_offered(&mut self, start: Instant, is_grid_judged: bool) -> bool {
+        self.is_within_rules(start, is_grid_judged) && self.is_to_be_had(start)
+    }
+
+    /// Whether it could be booked if nobody came first.
+    pub(crate) fn is_within_rules(&mut self, start: Instant, is_grid_judged: bool) -> bool {
+        let is_judged = is_grid_judged && !self.ignored_rules.misaligned;
         self.keeps_the_rules(start)
-            && (self.ignored_rules.misaligned || !is_grid_judged || self.is_candidate(start))
             && self.is_open_throughout(start)
-            && self.is_free(start)
+            // The grid is only judged where the start is open.
+            && (!is_judged || self.open_through(start).is_empty() || self.is_candidate(start))
+    }
+
+    /// Whether nobody came first.
+    pub(crate) fn is_to_be_had(&self, start: Instant) -> bool {
+        self.is_free(start)
             && self.seats_remaining(start) > 0
             && (self.ignored_rules.limit || self.is_within_limits(start))
+    }
+
+    /// What is to be kept free before and after: a seat takes the buffers of its session.
+    pub(crate) fn buffers(&self, start: Instant) -> (Minutes, Minutes) {
+        match self.session(start).first() {
+            Some(seat) => (seat.before(), seat.after()),
+            None => (self.appointment_type.buffer_before, self.appointment_type.buffer_after),
+        }
     }
 
     fn date(&self, instant: Instant) -> LocalDate {
@@ -187,10 +206,7 @@ impl<'a> Checker<'a> {
 
     fn is_free(&self, start: Instant) -> bool {
         let session = self.session(start);
-        let (before, after) = match session.first() {
-            Some(seat) => (seat.before(), seat.after()),
-            None => (self.appointment_type.buffer_before, self.appointment_type.buffer_after),
-        };
+        let (before, after) = self.buffers(start);
         let from = start.seconds() - before.seconds();
         let to = start.seconds() + self.duration.seconds() + after.seconds();
         let is_met = |taken: Interval| taken.start.seconds() < to && from < taken.end.seconds();

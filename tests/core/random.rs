@@ -84,7 +84,7 @@ fn hours() -> impl Strategy<Value = Window> {
         .prop_map(|(start, length)| Window::new(start, start + length).expect("a day at most, begun before 24:00"))
 }
 
-fn rules(around: Instant) -> impl Strategy<Value = Vec<Rule>> {
+pub(crate) fn rules(around: Instant) -> impl Strategy<Value = Vec<Rule>> {
     let today = bookd::domain::time::Wall::from_seconds(around.seconds()).date();
     let date = move || proptest::option::weighted(0.2, (-3i32..4).prop_map(move |days| today.plus(days)));
     let weekdays = prop_oneof![Just(127u8), 1u8..=127].prop_map(Weekdays::from_bits);
@@ -94,14 +94,14 @@ fn rules(around: Instant) -> impl Strategy<Value = Vec<Rule>> {
     proptest::collection::vec(rule, 0..5)
 }
 
-fn overrides(around: Instant) -> impl Strategy<Value = BTreeMap<bookd::domain::time::LocalDate, Override>> {
+pub(crate) fn overrides(around: Instant) -> impl Strategy<Value = BTreeMap<bookd::domain::time::LocalDate, Override>> {
     let today = bookd::domain::time::Wall::from_seconds(around.seconds()).date();
     let of_date =
         proptest::collection::vec(hours(), 0..3).prop_map(|windows| Override { windows, note: String::new() });
     proptest::collection::btree_map((-3i32..4).prop_map(move |days| today.plus(days)), of_date, 0..3)
 }
 
-fn limits() -> impl Strategy<Value = Limits> {
+pub(crate) fn limits() -> impl Strategy<Value = Limits> {
     let limit = || proptest::option::weighted(0.25, 0u32..5);
     let some = (limit(), limit(), limit(), limit());
     let some =
@@ -149,7 +149,7 @@ prop_compose! {
     }
 }
 
-fn two_types(around: Instant) -> impl Strategy<Value = Vec<AppointmentType>> {
+pub(crate) fn two_types(around: Instant) -> impl Strategy<Value = Vec<AppointmentType>> {
     proptest::collection::vec(appointment_type(around), 2).prop_map(|types| {
         let names = ["a", "b"].into_iter().zip(0..);
         let named = types.into_iter().zip(names).map(|(of_type, (name, number))| AppointmentType {

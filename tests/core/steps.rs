@@ -1,0 +1,68 @@
+//! What the model is tried on: calendars with everything that a calendar can have, and steps that are a few numbers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bookd::domain::appointment_type::AppointmentType;
+use bookd::domain::availability::{Availability, Override, Rule};
+use bookd::domain::calendar::Calendar;
+use bookd::domain::ids::CalendarId;
+use bookd::domain::time::{HOUR, Instant, LocalDate, Seconds};
+use proptest::prelude::*;
+
+use crate::random::{limits, overrides, rules, two_types};
+use crate::world::{calendar as calendar_of, zone};
+
+/// A few numbers; what they mean depends on what there is when their turn comes.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    /// Shrinks to a step that is left out.
+    pub(crate) is_tried: bool,
+    pub(crate) kind: u8,
+    pub(crate) wait: i64,
+    pub(crate) id: u16,
+    pub(crate) calendars: u8,
+    pub(crate) start: u16,
+    pub(crate) minute: i16,
+    pub(crate) ignored: u8,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) overrides: BTreeMap<LocalDate, Override>,
+}
+
+pub(crate) fn step(around: Instant) -> impl Strategy<Value = Step> {
+    let wait = prop_oneof![8 => Just(0), 8 => 1..120i64, 2 => 120..2 * HOUR, 1 => 2 * HOUR..8 * HOUR];
+    let numbers = (0..48u8, wait, any::<u16>(), any::<u8>(), any::<u16>(), any::<i16>());
+    let ignored = prop_oneof![5 => Just(0u8), 1 => 1..32u8];
+    // Few steps change hours, but each of them needs some at hand.
+    let hours = (proptest::option::weighted(0.1, rules(around)), proptest::option::weighted(0.1, overrides(around)));
+    let is_tried = proptest::bool::weighted(0.999);
+    (is_tried, numbers, ignored, hours).prop_map(|(is_tried, numbers, ignored, (rules, overrides))| {
+        let (kind, wait, id, calendars, start, minute) = numbers;
+        let (rules, overrides) = (rules.unwrap_or_default(), overrides.unwrap_or_default());
+        Step { is_tried, kind, wait, id, calendars, start, minute, ignored, rules, overrides }
+    })
+}
+
+/// A type with approval and cut-offs by these numbers.
+pub(crate) fn with_terms(of_type: AppointmentType, terms: u8) -> AppointmentType {
+    let cut_off = |bits: u8| [None, Seconds::new(0), Seconds::new(HOUR), None][usize::from(bits % 4)];
+    AppointmentType {
+        requires_approval: terms.is_multiple_of(3),
+        pending_blocks: terms.is_multiple_of(2),
+        cancel_notice: cut_off(terms / 4),
+        reschedule_notice: cut_off(terms / 16),
+        ..of_type
+    }
+}
+
+pub(crate) fn some_calendar(name: &'static str, of: String, around: Instant) -> impl Strategy<Value = Calendar> {
+    let parts = (rules(around), overrides(around), two_types(around), any::<[u8; 2]>(), limits());
+    parts.prop_map(move |(rules, overrides, types, terms, limits)| {
+        let types = types.into_iter().zip(terms).map(|(of_type, terms)| with_terms(of_type, terms));
+        let availability = Availability { rules, overrides };
+        let mut calendar = calendar_of(zone(&of), availability, types, Vec::new(), Vec::new());
+        calendar.id = CalendarId::parse(name).unwrap();
+        Arc::make_mut(&mut calendar.profile).limits = limits;
+        calendar
+    })
+}
