@@ -18,6 +18,8 @@ use bookd::proto::v1::server_info_service_client::ServerInfoServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
 use bookd::server::{Lanes, Limits};
 use bookd::service::{Parts, Service, open_sqlite};
+use bookd::store::Store;
+use bookd::store::memory::Memory;
 use bookd::zones::Zones;
 use prost_types::Timestamp;
 use tempfile::TempDir;
@@ -72,6 +74,23 @@ impl Bookd {
 
     async fn start_in(folder: TempDir, clock: ManualClock, engine: Settings, zones: Arc<Zones>) -> Self {
         let store = open_sqlite(&folder.path().join("bookd.db"), &zones).unwrap();
+        Self::start_on(Box::new(store), folder, clock, engine, zones).await
+    }
+
+    /// On a store in memory, which fails as it is told to.
+    pub async fn start_on_memory(memory: &Memory, clock: ManualClock) -> Self {
+        let settings = Settings { is_clock_confirmed: true, ..Settings::default() };
+        let (folder, zones) = (tempfile::tempdir().unwrap(), Arc::new(Zones::bundled()));
+        Self::start_on(Box::new(memory.clone()), folder, clock, settings, zones).await
+    }
+
+    async fn start_on(
+        store: Box<dyn Store>,
+        folder: TempDir,
+        clock: ManualClock,
+        engine: Settings,
+        zones: Arc<Zones>,
+    ) -> Self {
         let parts = Parts {
             listen: "127.0.0.1:0".parse().unwrap(),
             zones,
@@ -80,7 +99,7 @@ impl Bookd {
             engine,
             limits: Limits::default(),
         };
-        let service = Service::start(parts, Box::new(store)).await.unwrap();
+        let service = Service::start(parts, store).await.unwrap();
         let channel = connect(service.local_addr()).await;
         Self { service, folder, clock, channel, settings: engine }
     }
@@ -112,6 +131,18 @@ impl Bookd {
         drop(self.channel);
         assert_eq!(self.service.stop(Duration::from_secs(5)).await.1, Stopped::Done);
         self.folder
+    }
+
+    /// Waits until the writer stops by itself, stops the rest, and answers why.
+    pub async fn failed(self) -> Stopped {
+        self.service.failed().await;
+        drop(self.channel);
+        self.service.stop(Duration::from_secs(5)).await.1
+    }
+
+    /// Waits until the writer has stopped by itself.
+    pub async fn writer_stopped(&self) {
+        self.service.failed().await;
     }
 
     /// Where it listens.

@@ -8,8 +8,10 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod complaints;
 mod drift;
 mod erasure;
+mod failures;
 mod harness;
 mod history;
 mod holds;

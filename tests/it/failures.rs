@@ -1,0 +1,100 @@
+//! What a caller is told when the store fails, and that it is true.
+//!
+//! UNAVAILABLE means that nothing happened. UNKNOWN means that nobody knows, and the same request id finds out.
+
+use std::sync::Arc;
+
+use bookd::clock::ManualClock;
+use bookd::engine::Stopped;
+use bookd::proto::v1 as pb;
+use bookd::store::memory::Memory;
+use bookd::store::{CommitError, StoreError, ZoneLookup};
+use bookd::zones::Zones;
+use tonic::Code;
+
+use crate::harness::{Bookd, at, instant};
+use crate::words::{Refused, refused};
+
+fn memory() -> Memory {
+    let zones = Zones::bundled();
+    let lookup: ZoneLookup = Arc::new(move |name| zones.zone(name).ok());
+    Memory::new(lookup, 7)
+}
+
+fn clock() -> ManualClock {
+    ManualClock::new(instant("2027-01-04T08:00:00Z"))
+}
+
+fn once(clock: &str) -> pb::BookAppointmentRequest {
+    pb::BookAppointmentRequest { request_id: format!("once-{clock}"), ..at("ada", clock) }
+}
+
+fn says_when_to_come_again(refused: &Refused) -> bool {
+    refused.details.retry_info().is_some_and(|it| it.retry_delay.is_some())
+}
+
+#[tokio::test]
+async fn a_commit_that_the_store_refused_is_unavailable_and_did_not_happen() {
+    let memory = memory();
+    let bookd = Bookd::start_on_memory(&memory, clock()).await;
+    bookd.open("ada", "09:00", "17:00").await;
+    let revision = bookd.revision().await;
+    let errors = [
+        StoreError::Full,
+        StoreError::ReadOnly,
+        StoreError::Busy,
+        StoreError::Io("sector 7".to_owned()),
+        StoreError::Other("no".to_owned()),
+    ];
+    for error in errors {
+        memory.fail_next_commit(CommitError::Refused(error.clone()));
+        let refused = refused(bookd.book(once("10:00")).await);
+        assert!(refused.is(Code::Unavailable, "STORE_UNAVAILABLE"), "{error}: {refused:?}");
+        assert!(says_when_to_come_again(&refused));
+        assert_eq!(bookd.revision().await, revision, "{error}");
+        assert!(bookd.offered("ada", "2027-01-04").await.unwrap().contains(&"10:00".to_owned()), "reads go on");
+    }
+    // What was refused is not remembered: the same request id books now.
+    bookd.book(once("10:00")).await.unwrap();
+    assert_eq!(bookd.revision().await, revision + 1, "no revision was spent");
+    bookd.stop().await;
+}
+
+#[tokio::test]
+async fn a_commit_of_unknown_outcome_stops_the_writer_and_its_request_id_tells_what_became_of_it() {
+    for is_lost_after_the_fact in [true, false] {
+        let memory = memory();
+        let bookd = Bookd::start_on_memory(&memory, clock()).await;
+        bookd.open("ada", "09:00", "17:00").await;
+        let revision = bookd.revision().await;
+        let error = StoreError::Io("the disk is gone".to_owned());
+        match is_lost_after_the_fact {
+            true => memory.lose_next_commit(error),
+            false => memory.fail_next_commit(CommitError::Unknown(error)),
+        }
+        let unknown = refused(bookd.book(once("10:00")).await);
+        assert!(unknown.is(Code::Unknown, "COMMIT_UNKNOWN"), "{unknown:?}");
+        // Nobody is told what nobody knows: reads and writes end until a restart has looked.
+        bookd.writer_stopped().await;
+        let late = refused(bookd.book(once("11:00")).await);
+        assert!(late.is(Code::Unavailable, "SHUTTING_DOWN") && says_when_to_come_again(&late), "{late:?}");
+        assert!(matches!(bookd.failed().await, Stopped::Failed(_)));
+        let bookd = Bookd::start_on_memory(&memory, clock()).await;
+        assert_eq!(bookd.revision().await, revision + i64::from(is_lost_after_the_fact));
+        let booked = bookd.book(once("10:00")).await.unwrap();
+        assert_eq!(bookd.revision().await, revision + 1, "one effect, whenever it happened");
+        assert_eq!(bookd.book(once("10:00")).await.unwrap(), booked);
+        bookd.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn damaged_data_stops_the_writer() {
+    let memory = memory();
+    let bookd = Bookd::start_on_memory(&memory, clock()).await;
+    bookd.open("ada", "09:00", "17:00").await;
+    memory.fail_next_commit(CommitError::Refused(StoreError::Damaged("page 3".to_owned())));
+    let refused = refused(bookd.book(once("10:00")).await);
+    assert!(refused.is(Code::Unavailable, "STORE_UNAVAILABLE"), "{refused:?}");
+    assert!(matches!(bookd.failed().await, Stopped::Failed(why) if why.contains("page 3")));
+}
