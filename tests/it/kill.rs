@@ -21,6 +21,8 @@ use crate::harness::connect;
 pub struct Process {
     child: Child,
     pub address: SocketAddr,
+    /// What it says when it is ready.
+    pub banner: String,
 }
 
 fn command(file: &Path) -> Command {
@@ -33,11 +35,14 @@ fn command(file: &Path) -> Command {
 impl Process {
     pub fn start(file: &Path) -> Self {
         let mut child = command(file).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let address = line.split(" on ").nth(1).and_then(|rest| rest.split(',').next());
-        let address = address.unwrap_or_else(|| panic!("no address in {line:?}")).parse().unwrap();
-        Self { child, address }
+        let mut output = BufReader::new(child.stdout.as_mut().unwrap());
+        let mut banner = String::new();
+        while !banner.contains("or with this program") {
+            assert_ne!(output.read_line(&mut banner).unwrap(), 0, "it ends before it serves: {banner:?}");
+        }
+        let address = banner.split(" on ").nth(1).and_then(|rest| rest.split(',').next());
+        let address = address.unwrap_or_else(|| panic!("no address in {banner:?}")).parse().unwrap();
+        Self { child, address, banner }
     }
 
     fn kill(mut self) {

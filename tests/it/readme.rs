@@ -1,7 +1,10 @@
 //! Every command that README and docs show is run, and its output is what they show, but for dates, ids and versions.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+
+use tempfile::TempDir;
 
 use crate::kill::Process;
 
@@ -30,10 +33,43 @@ fn console(file: &str) -> Vec<Shown> {
     shown
 }
 
+/// grpcurl and buf as far as the documents need them, by the binary's own `call`: what is tried is that method, fields
+/// and values are right.
+const GRPCURL: &str = r#"#!/bin/sh
+[ "$1" = -plaintext ] || exit 64
+shift
+request='{}'
+if [ "$1" = -d ]; then request=$2; shift 2; fi
+exec bookd call "${2#*/}" "$request" --server "$1" --json
+"#;
+const BUF: &str = r#"#!/bin/sh
+[ "$1 $2 $3 $4" = "curl --protocol grpc --http2-prior-knowledge" ] || exit 64
+shift 4
+request='{}'
+if [ "$1" = -d ]; then request=$2; shift 2; fi
+address=${1#http://}
+exec bookd call "${address##*/}" "$request" --server "${address%%/*}" --json
+"#;
+
+/// A folder with these two.
+fn tools() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, script) in [("grpcurl", GRPCURL), ("buf", BUF)] {
+        let file = folder.path().join(name);
+        std::fs::write(&file, script).unwrap();
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    folder
+}
+
 /// Runs a line in a shell that finds the binary and the server; answers what it said, and whether it went well.
 fn run(line: &str, process: &Process) -> (String, bool) {
+    run_with(line, process, "")
+}
+
+fn run_with(line: &str, process: &Process, folders: &str) -> (String, bool) {
     let folder = Path::new(env!("CARGO_BIN_EXE_bookd")).parent().unwrap();
-    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let path = format!("{folders}{}:{}", folder.display(), std::env::var("PATH").unwrap());
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("{line} 2>&1")]).env("PATH", path);
     let output = shell.env("BOOKD_SERVER", process.address.to_string()).output().unwrap();
@@ -75,6 +111,34 @@ fn what_the_documents_show_is_what_the_commands_say() {
         }
         assert!(process.terminate().success());
     }
+}
+
+#[test]
+fn the_lines_for_grpcurl_and_buf_name_methods_and_fields_that_there_are() {
+    let (folder, tools) = (tempfile::tempdir().unwrap(), tools());
+    let process = Process::start(&folder.path().join("bookd.db"));
+    let tools = format!("{}:", tools.path().display());
+    let mut lines: Vec<String> = process.banner.lines().map(str::trim).map(str::to_owned).collect();
+    for file in ["README.md", "docs/API.md", "docs/OPERATIONS.md", "docs/MIGRATING.md"] {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        let blocks = text.split("```sh\n").skip(1).map(|it| it.split("```").next().unwrap());
+        lines.extend(blocks.flat_map(str::lines).map(|it| it.replace("127.0.0.1:50051", &process.address.to_string())));
+    }
+    lines.retain(|line| line.starts_with("grpcurl ") || line.starts_with("buf "));
+    assert!(lines.len() >= 5, "{lines:?}");
+    for line in lines {
+        let (said, is_done) = run_with(&line, &process, &tools);
+        assert!(is_done, "{line}\n{said}");
+    }
+    assert!(process.terminate().success());
+}
+
+#[test]
+fn the_two_commands_of_the_readme_are_those_that_gate() {
+    let read = |file: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let commands = ["cargo run --release -- serve", "cargo test"];
+    commands.iter().for_each(|command| assert!(read("README.md").lines().any(|line| line.starts_with(command))));
+    assert!(read(".ci/run").lines().any(|line| line == "cargo test --locked"));
 }
 
 #[test]
