@@ -9,14 +9,14 @@ use crate::domain::appointment::{Appointment, Assignment, IgnoredRules};
 use crate::domain::appointment_type::AppointmentType;
 use crate::domain::calendar::Calendar;
 use crate::domain::decide::resolve;
-use crate::domain::feasible::violations;
+use crate::domain::feasible::{seats_remaining, violations};
 use crate::domain::free_busy;
 use crate::domain::ids::{AppointmentId, CalendarId, TypeId};
 use crate::domain::interval::Interval;
 use crate::domain::refusal::{Refusal, Violation};
 use crate::domain::several::{self, SharedSlot};
 use crate::domain::slots::Search;
-use crate::domain::time::{Instant, LocalDate, Minutes};
+use crate::domain::time::{Instant, LocalDate, MINUTE, Minutes};
 use crate::domain::zone::Zone;
 use crate::engine::View;
 use crate::proto::v1 as pb;
@@ -283,16 +283,21 @@ impl Slots {
             render::violation(violation, of.map(|it| it.id.to_string()).collect())
         };
         let (before, after) = several::nearest(&searches, asked.assignment, start);
-        let ids: Vec<String> = searches.iter().map(|it| it.calendar.id.to_string()).collect();
-        let duration = asked.durations.first().copied().unwrap_or_default();
-        let near = |interval: Interval| render::slot(interval, 1, ids.clone(), shown);
-        let seats = searches.first().map_or(0, |it| crate::domain::feasible::seats_remaining(&it.ask(start)));
+        // An offered slot as the list shows it: with those who can take it, and their seats.
+        let offered = |at: Instant| self.list(asked, Interval::new(at, at.plus(MINUTE)), 1, shown).0.pop();
+        let refused = || {
+            let duration = asked.durations.first().copied().unwrap_or_default();
+            let ids = searches.iter().map(|it| it.calendar.id.to_string()).collect();
+            let seats = searches.iter().map(|it| seats_remaining(&it.ask(start)));
+            let seats = if is_any { seats.max() } else { seats.min() };
+            render::slot(Interval::new(start, start.plus(duration.seconds())), seats.unwrap_or_default(), ids, shown)
+        };
         Ok(pb::ExplainSlotResponse {
             bookable,
             violations: if bookable { Vec::new() } else { answers.iter().flatten().map(name).collect() },
-            slot: Some(render::slot(Interval::new(start, start.plus(duration.seconds())), seats, ids.clone(), shown)),
-            previous_slot: before.map(near),
-            next_slot: after.map(near),
+            slot: Some(if bookable { offered(start) } else { None }.unwrap_or_else(refused)),
+            previous_slot: before.and_then(|it| offered(it.start)),
+            next_slot: after.and_then(|it| offered(it.start)),
             revision: render::revision(asked.view.revision),
             read_time: Some(render::timestamp(asked.view.now)),
         })

@@ -27,6 +27,7 @@ mod random;
 mod readme;
 mod reasons;
 mod server;
+mod several;
 mod sqlite;
 mod store;
 mod stored;
