@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use prost::Message;
 
-use super::record::{damaged, ignored_bits};
+use super::record::{damaged, ignored_bits, ignored_rules};
 use super::{StoreError, ZoneLookup};
 use crate::domain::appointment::{Appointment, AppointmentState, Place};
 use crate::domain::appointment_type::Stamps;
@@ -105,10 +105,15 @@ pub struct ImageRecord {
     /// The revision that made it so.
     #[prost(uint64, tag = "9")]
     pub revision: u64,
+    /// Minutes kept free before and after, of each calendar in turn; empty when there are none.
+    #[prost(uint32, repeated, tag = "10")]
+    pub buffers: Vec<u32>,
 }
 
 impl ImageRecord {
     fn new(it: &Appointment) -> Self {
+        let has_buffers = it.places.iter().any(|place| place.before.max(place.after) > Minutes::ZERO);
+        let buffers = it.places.iter().filter(|_| has_buffers).flat_map(|place| [place.before, place.after]);
         Self {
             calendars: it.calendars().map(|calendar| calendar.as_str().to_owned()).collect(),
             type_id: it.type_id.as_str().to_owned(),
@@ -119,6 +124,7 @@ impl ImageRecord {
             sequence: it.sequence,
             ignored_rules: ignored_bits(it.ignored_rules),
             revision: it.stamps.revision.0,
+            buffers: buffers.map(|it| u32::from(it.minutes())).collect(),
         }
     }
 }
@@ -129,23 +135,26 @@ impl ImageRecord {
         let unreadable = || damaged("an earlier appointment");
         let start = Instant::from_seconds(self.start);
         let zone = zones(&now.time_zone).ok_or_else(|| StoreError::UnknownZone(now.time_zone.to_string()))?;
-        let duration = u16::try_from(self.duration).ok().and_then(Minutes::new).ok_or_else(unreadable)?;
+        let minutes = |value: u32| u16::try_from(value).ok().and_then(Minutes::new).ok_or_else(unreadable);
+        let duration = minutes(self.duration)?;
         let state = u8::try_from(self.state).ok().and_then(AppointmentState::from_number).ok_or_else(unreadable)?;
-        let place = |id: &String| -> Result<Place, StoreError> {
+        let place = |(index, id): (usize, &String)| -> Result<Place, StoreError> {
             let calendar = CalendarId::parse(id).map_err(|_| unreadable())?;
-            let known = now.places.iter().find(|it| it.calendar == calendar).cloned();
-            let (since, type_number) = (Revision(0), TypeNumber(0));
-            let (before, after) = (Minutes::ZERO, Minutes::ZERO);
-            Ok(known.unwrap_or(Place { calendar, since, type_number, before, after }))
+            let known = now.places.iter().find(|it| it.calendar == calendar);
+            let (since, type_number) = known.map_or((Revision(0), TypeNumber(0)), |it| (it.since, it.type_number));
+            let buffer = |at: usize| minutes(self.buffers.get(at).copied().unwrap_or_default());
+            let (before, after) = (buffer(2 * index)?, buffer(2 * index + 1)?);
+            Ok(Place { calendar, since, type_number, before, after })
         };
         Ok(Appointment {
-            places: self.calendars.iter().map(place).collect::<Result<_, _>>()?,
+            places: self.calendars.iter().enumerate().map(place).collect::<Result<_, _>>()?,
             start,
             local_start: zone.wall(start),
             duration,
             state,
             expire_time: self.expire_time.map(Instant::from_seconds),
             sequence: self.sequence,
+            ignored_rules: ignored_rules(self.ignored_rules),
             stamps: Stamps { revision: Revision(self.revision), ..now.stamps },
             ..now
         })
@@ -186,6 +195,11 @@ impl ChangeRecord {
             caller: change.caller.0.to_string(),
             events: events.collect(),
         }
+    }
+
+    /// The same without the chains: what happened, and nothing of what came before.
+    pub fn of(change: &Change) -> Self {
+        Self { revision: change.revision.0, time: change.time.seconds(), ..Self::new(change, |_| 0) }
     }
 
     /// The command that caused it.

@@ -13,9 +13,10 @@ use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
 use crate::domain::state::State;
 use crate::domain::time::Instant;
 
+use super::told::{TOLD_CHANGES_MAX, TOLD_EVENTS_MAX, tell};
 use super::{
-    Batch, Boot, CalendarRow, ChangeRecord, CommitError, Expiring, ListPage, ListQuery, Reader, RequestRecord, Store,
-    StoreError, UNDONE_CHANGES_MAX, ZoneLookup,
+    Batch, Boot, CalendarFilter, CalendarRow, ChangeRecord, CommitError, Expiring, ListPage, ListQuery, Oldest, Reader,
+    RequestRecord, Store, StoreError, ToldPage, UNDONE_CHANGES_MAX, ZoneLookup,
 };
 
 /// See the header. A clone is another handle of the same store.
@@ -30,7 +31,7 @@ struct Kept {
     code_key: u64,
     /// Every calendar with all its claims, and every appointment that there ever was.
     state: State,
-    /// Without gaps: the change of revision 1 is the first.
+    /// Without gaps; what is compacted is missing at the front.
     changes: Vec<ChangeRecord>,
     requests: BTreeMap<[u8; 16], RequestRecord>,
     faults: VecDeque<Fault>,
@@ -97,6 +98,11 @@ impl Kept {
     fn of_keys(&self, keys: &[AppointmentKey]) -> Vec<Appointment> {
         let all = || self.state.appointments.values();
         keys.iter().filter_map(|key| all().find(|it| it.key == *key)).map(|it| Appointment::clone(it)).collect()
+    }
+
+    fn oldest(&self) -> Option<Oldest> {
+        let first = self.changes.first()?;
+        Some(Oldest { revision: Revision(first.revision), time: Instant::from_seconds(first.time) })
     }
 
     /// The appointment as it was at a revision; none when it was not there.
@@ -185,6 +191,14 @@ impl Store for Memory {
         Ok(old.len())
     }
 
+    fn compact_changes(&mut self, before: Instant, limit: usize) -> Result<Option<Oldest>, CommitError> {
+        let mut kept = self.kept();
+        let but_last = kept.changes.len().saturating_sub(1);
+        let old = kept.changes[..but_last].iter().take(limit).take_while(|it| it.time < before.seconds()).count();
+        drop(kept.changes.drain(..old));
+        Ok(kept.oldest())
+    }
+
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
         Ok(Box::new(self.clone()))
     }
@@ -218,9 +232,10 @@ impl Reader for Memory {
         let kept = self.kept();
         let current = kept.state.revision;
         let revision = query.at.unwrap_or(current);
-        let oldest = Revision(current.0.saturating_sub(UNDONE_CHANGES_MAX as u64));
-        if revision < oldest {
-            return Err(StoreError::Compacted { oldest });
+        let reach = current.0.saturating_sub(UNDONE_CHANGES_MAX as u64);
+        let oldest = kept.oldest().map_or(0, |it| it.revision.0);
+        if revision < current && (revision.0 < reach || revision.0 + 1 < oldest) {
+            return Err(StoreError::Compacted { oldest: Revision(oldest.max(reach)) });
         }
         let mut appointments = Vec::new();
         for now in kept.state.appointments.values() {
@@ -289,5 +304,24 @@ impl Reader for Memory {
         };
         let of_it = changes.take_while(|it| it.revision >= calendar.since.0).filter(touches);
         Ok(Some(of_it.take(limit).cloned().collect()))
+    }
+
+    fn changes_after(&mut self, after: Revision, filter: &CalendarFilter) -> Result<ToldPage, StoreError> {
+        let kept = self.kept();
+        let oldest = kept.oldest().map_or(Revision(0), |it| it.revision);
+        if after.next() < oldest {
+            return Err(StoreError::Compacted { oldest });
+        }
+        let (mut changes, mut upto, mut events) = (Vec::new(), after, 0);
+        for record in kept.changes.iter().filter(|it| it.revision > after.0).take(TOLD_CHANGES_MAX) {
+            upto = Revision(record.revision);
+            let told = tell(record.clone(), filter, &self.zones, |key| Ok(kept.of_keys(&[key]).pop()))?;
+            events += told.as_ref().map_or(0, |it| it.appointments.len());
+            changes.extend(told);
+            if events >= TOLD_EVENTS_MAX {
+                break;
+            }
+        }
+        Ok(ToldPage { changes, upto })
     }
 }

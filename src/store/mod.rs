@@ -6,6 +6,7 @@ pub mod change_record;
 pub mod memory;
 pub mod record;
 pub mod sqlite;
+pub mod told;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::domain::time::Instant;
 use crate::domain::zone::Zone;
 
 pub use change_record::ChangeRecord;
+pub use told::{CalendarFilter, Told, ToldPage};
 
 /// Finds the zone of a name; none when the release in use does not have it.
 pub type ZoneLookup = Arc<dyn Fn(&str) -> Option<Arc<Zone>> + Send + Sync>;
@@ -205,6 +207,9 @@ pub trait Store: Send {
     fn commit(&mut self, batch: &Batch<'_>) -> Result<(), CommitError>;
     /// Forgets at most `limit` requests older than this; answers how many.
     fn forget_requests(&mut self, before: Instant, limit: usize) -> Result<usize, CommitError>;
+    /// Forgets at most `limit` of the oldest changes, those made before this, and never the last one. Answers the oldest
+    /// that is left.
+    fn compact_changes(&mut self, before: Instant, limit: usize) -> Result<Option<Oldest>, CommitError>;
     /// Another view of the store, for reads beside the writer.
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError>;
 }
@@ -279,6 +284,15 @@ pub struct CalendarRow {
     pub stamps: Stamps,
 }
 
+/// The oldest change that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Oldest {
+    /// Its number.
+    pub revision: Revision,
+    /// When it was made.
+    pub time: Instant,
+}
+
 /// A reader's side. Every call sees one moment of the store.
 pub trait Reader: Send {
     /// Those of these appointments that there are, and the revision.
@@ -314,4 +328,7 @@ pub trait Reader: Send {
         from: Option<Revision>,
         limit: usize,
     ) -> Result<Option<Vec<ChangeRecord>>, StoreError>;
+    /// What happened after a revision, in order, as watchers are told it: a page of at most `told::TOLD_CHANGES_MAX`
+    /// changes. Refused as compacted when the change after that revision is no longer kept.
+    fn changes_after(&mut self, after: Revision, filter: &CalendarFilter) -> Result<ToldPage, StoreError>;
 }

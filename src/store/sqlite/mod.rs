@@ -5,6 +5,7 @@
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod limits;
+mod log;
 mod open;
 mod read;
 mod rows;
@@ -22,7 +23,7 @@ use crate::domain::calendar::Calendar;
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
 use crate::domain::time::Instant;
 
-use super::{Batch, Boot, CommitError, Reader, RequestRecord, Store, StoreError, ZoneLookup};
+use super::{Batch, Boot, CommitError, Oldest, Reader, RequestRecord, Store, StoreError, ZoneLookup};
 
 const SELECT_META: &str = "select value from meta where name = ?1";
 const SELECT_LAST_CHANGE: &str = "select revision, time from changes order by revision desc limit 1";
@@ -135,6 +136,10 @@ impl Store for Sqlite {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let deleted = self.connection.execute(DELETE_REQUESTS, params![before.seconds(), limit]);
         deleted.map_err(|error| CommitError::Refused(store_error(&error)))
+    }
+
+    fn compact_changes(&mut self, before: Instant, limit: usize) -> Result<Option<Oldest>, CommitError> {
+        self.compact(before, limit)
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {

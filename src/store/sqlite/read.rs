@@ -1,12 +1,13 @@
-//! Reads: calendars with their claims, appointments, lists at one revision, the log along its chains.
+//! Reads: calendars with their claims, appointments, lists at one revision.
 //!
 //! Every statement goes by an index; a list scans a bounded number of rows and says where to go on.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
+use super::log::{chain, revision, told_after, undone};
 use super::rows::{COLUMNS, appointment_id, read, signed};
 use super::{Known, Sqlite, walk};
 use crate::domain::appointment::Appointment;
@@ -16,10 +17,10 @@ use crate::domain::claims::{Claim, Claims};
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, TypeId, TypeNumber};
 use crate::domain::state::claim_on;
 use crate::domain::time::{DAY, Instant};
-use crate::store::change_record::{ChangeRecord, ImageRecord};
+use crate::store::change_record::ChangeRecord;
 use crate::store::record::{PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord, decode};
 use crate::store::{
-    CalendarRow, ListPage, ListQuery, Reader, RequestRecord, StoreError, UNDONE_CHANGES_MAX, ZoneLookup,
+    CalendarFilter, CalendarRow, ListPage, ListQuery, Reader, RequestRecord, StoreError, ToldPage, ZoneLookup,
 };
 
 const SELECT_CALENDAR: &str = "select key, since, version, create_time, update_time, revision, profile from calendars \
@@ -31,10 +32,6 @@ const SELECT_BUSY: &str = "select source, periods from busy where calendar = ?1"
 pub(super) const SELECT_KEYS_OF_EMAIL: &str =
     "select key from appointments where invitee_email = ?1 order by start, key limit ?2";
 const SELECT_REQUEST: &str = "select fingerprint, revision, time, subject from requests where hash = ?1";
-const SELECT_REVISION: &str = "select coalesce(max(revision), 0) from changes";
-const SELECT_OLDEST: &str = "select coalesce(min(revision), 0) from changes";
-const SELECT_CHANGE: &str = "select time, record from changes where revision = ?1";
-const SELECT_CHANGES_AFTER: &str = "select record from changes where revision > ?1 order by revision";
 
 /// Nothing starts longer before its end, nor is padded further: seven days each.
 const REACH: i64 = 7 * DAY;
@@ -219,11 +216,6 @@ impl SqliteReader {
     }
 }
 
-fn revision(connection: &Connection) -> Result<Revision, StoreError> {
-    let revision: i64 = connection.prepare_cached(SELECT_REVISION)?.query_row([], |row| row.get(0))?;
-    Ok(Revision(revision.unsigned_abs()))
-}
-
 impl Reader for SqliteReader {
     fn appointments(&mut self, ids: &[AppointmentId]) -> Result<(Vec<Appointment>, Revision), StoreError> {
         let transaction = self.connection.transaction()?;
@@ -319,58 +311,10 @@ impl Reader for SqliteReader {
         };
         chain(&transaction, version.unsigned_abs(), from, limit, of).map(Some)
     }
-}
 
-/// Walks the log back along what each record says came before, newest first.
-fn chain(
-    transaction: &Transaction<'_>,
-    newest: u64,
-    from: Option<Revision>,
-    limit: usize,
-    previous: impl Fn(&ChangeRecord) -> Option<u64>,
-) -> Result<Vec<ChangeRecord>, StoreError> {
-    let mut statement = transaction.prepare_cached(SELECT_CHANGE)?;
-    let mut at = from.map_or(newest, |it| it.0);
-    let mut found = Vec::new();
-    while at > 0 && found.len() < limit {
-        let row = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?));
-        let Some((time, bytes)) = statement.query_row([signed(at)], row).optional()? else { break };
-        let record: ChangeRecord = decode(&bytes, "a change")?;
-        // A page token may name any revision: what is not of this chain is not shown.
-        let Some(next) = previous(&record) else { break };
-        found.push(ChangeRecord { revision: at, time, ..record });
-        at = if next < at { next } else { 0 };
+    fn changes_after(&mut self, after: Revision, filter: &CalendarFilter) -> Result<ToldPage, StoreError> {
+        told_after(&self.connection.transaction()?, after, filter, &self.zones)
     }
-    Ok(found)
-}
-
-/// Of every appointment that changed after `at`: what it was then, none = it was not there.
-fn undone(
-    transaction: &Transaction<'_>,
-    at: Revision,
-    current: Revision,
-) -> Result<HashMap<AppointmentKey, Option<ImageRecord>>, StoreError> {
-    let mut images = HashMap::new();
-    if at >= current {
-        return Ok(images);
-    }
-    let oldest: i64 = transaction.prepare_cached(SELECT_OLDEST)?.query_row([], |row| row.get(0))?;
-    let oldest = Revision(oldest.unsigned_abs());
-    let is_kept = at.0 + 1 >= oldest.0 && current.0 - at.0 <= UNDONE_CHANGES_MAX as u64;
-    if !is_kept {
-        let reach = current.0.saturating_sub(UNDONE_CHANGES_MAX as u64);
-        return Err(StoreError::Compacted { oldest: Revision(oldest.0.max(reach)) });
-    }
-    let mut statement = transaction.prepare_cached(SELECT_CHANGES_AFTER)?;
-    let mut rows = statement.query([signed(at.0)])?;
-    while let Some(row) = rows.next()? {
-        let record: ChangeRecord = decode(&row.get::<_, Vec<u8>>(0)?, "a change")?;
-        for event in record.events.into_iter().filter(|it| it.appointment_id().is_some()) {
-            // The first change after `at` holds what was there at it.
-            images.entry(AppointmentKey(event.key)).or_insert(event.before);
-        }
-    }
-    Ok(images)
 }
 
 /// What a scan found, before what changed meanwhile is put back.
@@ -419,22 +363,11 @@ fn list_sql(column: &str, is_descending: bool) -> String {
 /// Every read of tables that grow, for the test of their plans.
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
-    let consts = [
-        SELECT_CALENDAR,
-        SELECT_CALENDARS,
-        SELECT_TYPES,
-        SELECT_BUSY,
-        SELECT_KEYS_OF_EMAIL,
-        SELECT_REQUEST,
-        SELECT_REVISION,
-        SELECT_OLDEST,
-        SELECT_CHANGE,
-        SELECT_CHANGES_AFTER,
-    ];
+    let consts = [SELECT_CALENDAR, SELECT_CALENDARS, SELECT_TYPES, SELECT_BUSY, SELECT_KEYS_OF_EMAIL, SELECT_REQUEST];
     let columns = [BY_CALENDAR, BY_EMAIL, BY_SERIES];
     let lists = columns.iter().flat_map(|column| [list_sql(column, false), list_sql(column, true)]);
     let loads = [select_by("id"), select_by("key"), select_claims(), walk::select_appointments()];
-    consts.map(str::to_owned).into_iter().chain(loads).chain(lists).collect()
+    consts.into_iter().chain(super::log::STATEMENTS).map(str::to_owned).chain(loads).chain(lists).collect()
 }
 
 /// The rows of the page and one more, leaving out those that changed after its revision.

@@ -1,0 +1,151 @@
+//! The log: along its chains, back to a revision, on from one, and what is forgotten of it.
+//!
+//! The oldest change that is kept is the log's first row; nothing else says so, and nothing else could differ.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+
+use super::read::appointments_by_key;
+use super::rows::signed;
+use super::{Sqlite, store_error};
+use crate::domain::ids::{AppointmentKey, Revision};
+use crate::domain::time::Instant;
+use crate::store::change_record::{ChangeRecord, ImageRecord};
+use crate::store::record::decode;
+use crate::store::told::{TOLD_CHANGES_MAX, TOLD_EVENTS_MAX, tell};
+use crate::store::{CalendarFilter, CommitError, Oldest, StoreError, ToldPage, UNDONE_CHANGES_MAX, ZoneLookup};
+
+const SELECT_REVISION: &str = "select coalesce(max(revision), 0) from changes";
+const SELECT_OLDEST: &str = "select revision, time from changes where revision > 0 order by revision limit 1";
+const SELECT_CHANGE: &str = "select time, record from changes where revision = ?1";
+const SELECT_CHANGES_AFTER: &str = "select revision, time, record from changes where revision > ?1 order by revision";
+const SELECT_OLD: &str = "select revision, time from changes where revision > 0 order by revision limit ?1";
+const DELETE_CHANGES: &str = "delete from changes where revision <= ?1";
+
+/// Every statement on the log, for the test of their plans.
+#[cfg(test)]
+pub(super) const STATEMENTS: [&str; 6] =
+    [SELECT_REVISION, SELECT_OLDEST, SELECT_CHANGE, SELECT_CHANGES_AFTER, SELECT_OLD, DELETE_CHANGES];
+
+pub(super) fn revision(connection: &Connection) -> Result<Revision, StoreError> {
+    let revision: i64 = connection.prepare_cached(SELECT_REVISION)?.query_row([], |row| row.get(0))?;
+    Ok(Revision(revision.unsigned_abs()))
+}
+
+fn oldest(connection: &Connection) -> Result<Option<Oldest>, StoreError> {
+    let row = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+    let found = connection.prepare_cached(SELECT_OLDEST)?.query_row([], row).optional()?;
+    let oldest = |(revision, time): (i64, i64)| Oldest {
+        revision: Revision(revision.unsigned_abs()),
+        time: Instant::from_seconds(time),
+    };
+    Ok(found.map(oldest))
+}
+
+/// Walks the log back along what each record says came before, newest first.
+pub(super) fn chain(
+    transaction: &Transaction<'_>,
+    newest: u64,
+    from: Option<Revision>,
+    limit: usize,
+    previous: impl Fn(&ChangeRecord) -> Option<u64>,
+) -> Result<Vec<ChangeRecord>, StoreError> {
+    let mut statement = transaction.prepare_cached(SELECT_CHANGE)?;
+    let mut at = from.map_or(newest, |it| it.0);
+    let mut found = Vec::new();
+    while at > 0 && found.len() < limit {
+        let row = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?));
+        let Some((time, bytes)) = statement.query_row([signed(at)], row).optional()? else { break };
+        let record: ChangeRecord = decode(&bytes, "a change")?;
+        // A page token may name any revision: what is not of this chain is not shown.
+        let Some(next) = previous(&record) else { break };
+        found.push(ChangeRecord { revision: at, time, ..record });
+        at = if next < at { next } else { 0 };
+    }
+    Ok(found)
+}
+
+/// Of every appointment that changed after `at`: what it was then, none = it was not there.
+pub(super) fn undone(
+    transaction: &Transaction<'_>,
+    at: Revision,
+    current: Revision,
+) -> Result<HashMap<AppointmentKey, Option<ImageRecord>>, StoreError> {
+    let mut images = HashMap::new();
+    if at >= current {
+        return Ok(images);
+    }
+    let oldest = oldest(transaction)?.map_or(Revision(0), |it| it.revision);
+    let is_kept = at.0 + 1 >= oldest.0 && current.0 - at.0 <= UNDONE_CHANGES_MAX as u64;
+    if !is_kept {
+        let reach = current.0.saturating_sub(UNDONE_CHANGES_MAX as u64);
+        return Err(StoreError::Compacted { oldest: Revision(oldest.0.max(reach)) });
+    }
+    let mut statement = transaction.prepare_cached(SELECT_CHANGES_AFTER)?;
+    let mut rows = statement.query([signed(at.0)])?;
+    while let Some(row) = rows.next()? {
+        let record: ChangeRecord = decode(&row.get::<_, Vec<u8>>(2)?, "a change")?;
+        for event in record.events.into_iter().filter(|it| it.appointment_id().is_some()) {
+            // The first change after `at` holds what was there at it.
+            images.entry(AppointmentKey(event.key)).or_insert(event.before);
+        }
+    }
+    Ok(images)
+}
+
+/// A page of what came after a revision, as watchers are told it.
+pub(super) fn told_after(
+    transaction: &Transaction<'_>,
+    after: Revision,
+    filter: &CalendarFilter,
+    zones: &ZoneLookup,
+) -> Result<ToldPage, StoreError> {
+    let oldest = oldest(transaction)?.map_or(Revision(0), |it| it.revision);
+    if after.next() < oldest {
+        return Err(StoreError::Compacted { oldest });
+    }
+    let mut statement = transaction.prepare_cached(SELECT_CHANGES_AFTER)?;
+    let mut rows = statement.query([signed(after.0)])?;
+    let mut page = ToldPage { changes: Vec::new(), upto: after };
+    let (mut looked_at, mut events) = (0, 0);
+    while looked_at < TOLD_CHANGES_MAX
+        && events < TOLD_EVENTS_MAX
+        && let Some(row) = rows.next()?
+    {
+        looked_at += 1;
+        page.upto = Revision(row.get::<_, i64>(0)?.unsigned_abs());
+        let record: ChangeRecord = decode(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?, "a change")?;
+        let record = ChangeRecord { revision: page.upto.0, time: row.get(1)?, ..record };
+        let told = tell(record, filter, zones, |key| Ok(appointments_by_key(transaction, &[key])?.pop()))?;
+        events += told.as_ref().map_or(0, |it| it.appointments.len());
+        page.changes.extend(told);
+    }
+    Ok(page)
+}
+
+impl Sqlite {
+    /// Forgets old changes, see `Store::compact_changes`.
+    pub(super) fn compact(&mut self, before: Instant, limit: usize) -> Result<Option<Oldest>, CommitError> {
+        let refused = |error: rusqlite::Error| CommitError::Refused(store_error(&error));
+        let last = revision(&self.connection)?;
+        let last_old = {
+            let mut statement = self.connection.prepare_cached(SELECT_OLD).map_err(refused)?;
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let mut rows = statement.query(params![limit]).map_err(refused)?;
+            let mut last_old = None;
+            while let Some(row) = rows.next().map_err(refused)? {
+                let (revision, time): (i64, i64) = (row.get(0).map_err(refused)?, row.get(1).map_err(refused)?);
+                if time >= before.seconds() || revision.unsigned_abs() >= last.0 {
+                    break;
+                }
+                last_old = Some(revision);
+            }
+            last_old
+        };
+        if let Some(revision) = last_old {
+            self.connection.execute(DELETE_CHANGES, [revision]).map_err(refused)?;
+        }
+        Ok(oldest(&self.connection)?)
+    }
+}

@@ -1,0 +1,85 @@
+//! The log as watchers are told it: each event with its appointment as of then, and what is personal as of now.
+//!
+//! Nothing personal is in the log, so what was removed from an appointment's row since is not told either.
+
+use super::change_record::{ChangeRecord, EventRecord};
+use super::{StoreError, ZoneLookup};
+use crate::domain::appointment::Appointment;
+use crate::domain::appointment_type::Stamps;
+use crate::domain::ids::{AppointmentKey, CalendarId, Revision};
+use crate::domain::time::Instant;
+
+/// How many changes one page of the log looks at.
+pub const TOLD_CHANGES_MAX: usize = 256;
+/// A page ends with the change that brings it to so many events, for one change may have thousands.
+pub const TOLD_EVENTS_MAX: usize = 1_024;
+
+/// Which events a watcher wants, by the calendars that they touch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CalendarFilter {
+    /// Every event.
+    All,
+    /// Those that touch a calendar whose id begins so.
+    Prefix(String),
+    /// Those that touch one of these, whether it exists or not.
+    Among(Vec<CalendarId>),
+}
+
+impl CalendarFilter {
+    /// Whether it wants what touches this calendar.
+    pub fn wants(&self, calendar: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Prefix(prefix) => calendar.starts_with(prefix.as_str()),
+            Self::Among(calendars) => calendars.iter().any(|id| id.as_str() == calendar),
+        }
+    }
+
+    /// Whether it wants this event.
+    pub fn passes(&self, event: &EventRecord) -> bool {
+        *self == Self::All || event.calendars.iter().any(|touched| self.wants(&touched.calendar))
+    }
+}
+
+/// One change, as a watcher is told it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Told {
+    /// With those of its events that passed.
+    pub record: ChangeRecord,
+    /// For each of these events its appointment, if it is about one.
+    pub appointments: Vec<Option<Appointment>>,
+}
+
+/// A page of the log.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ToldPage {
+    /// In order; changes of which nothing passed are left out.
+    pub changes: Vec<Told>,
+    /// The last change that was looked at: the next page goes on after it.
+    pub upto: Revision,
+}
+
+/// The events of a change that pass, each with its appointment; `find` answers the appointment as it is now.
+pub(super) fn tell(
+    record: ChangeRecord,
+    filter: &CalendarFilter,
+    zones: &ZoneLookup,
+    mut find: impl FnMut(AppointmentKey) -> Result<Option<Appointment>, StoreError>,
+) -> Result<Option<Told>, StoreError> {
+    let ChangeRecord { time, events, .. } = record;
+    let events: Vec<EventRecord> = events.into_iter().filter(|it| filter.passes(it)).collect();
+    if events.is_empty() {
+        return Ok(None);
+    }
+    let mut appointments = Vec::with_capacity(events.len());
+    for event in &events {
+        let now = match event.after {
+            Some(_) => find(AppointmentKey(event.key))?,
+            None => None,
+        };
+        let then = now.zip(event.after.as_ref()).map(|(now, image)| image.put_back(now, zones)).transpose()?;
+        let update_time = Instant::from_seconds(time);
+        appointments.push(then.map(|it| Appointment { stamps: Stamps { update_time, ..it.stamps }, ..it }));
+    }
+    Ok(Some(Told { record: ChangeRecord { events, ..record }, appointments }))
+}
