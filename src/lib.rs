@@ -10,6 +10,8 @@
 //! domain                the core: decides; pure
 //! ```
 
+#[cfg(feature = "server")]
+pub mod check;
 #[cfg(feature = "client")]
 pub mod cli;
 #[cfg(feature = "server")]

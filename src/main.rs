@@ -10,6 +10,8 @@ use clap::{Parser, Subcommand};
 enum Command {
     /// Run the service
     Serve(bookd::config::ServeConfig),
+    /// Check a database: integrity, log, conflicts, and appointments whose time zone changed its rules
+    Check(cli::check::CheckOptions),
     #[command(flatten)]
     Client(ClientCommand),
 }
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
     let Arguments { command, options } = Arguments::parse();
     match command {
         Command::Serve(config) => cli::serve::run(&config),
+        Command::Check(asked) => cli::check::run(&asked, options.json),
         Command::Client(command) => cli::run::run(command, &options),
     }
 }

