@@ -1,7 +1,7 @@
 //! Every command that README and docs show is run, and its output is what they show, but for dates, ids and versions.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -14,19 +14,28 @@ struct Shown {
     output: String,
 }
 
-/// The `$ ` lines of the console blocks of a file, each with its output.
-fn console(file: &str) -> Vec<Shown> {
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+impl Shown {
+    /// `NAME=value`, for the commands after it.
+    fn is_assignment(&self) -> bool {
+        let is_name = |name: &str| !name.is_empty() && name.chars().all(|it| it.is_ascii_uppercase());
+        self.command.split_once('=').is_some_and(|(name, _)| is_name(name))
+    }
+}
+
+fn path(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
+}
+
+/// The `$ ` lines of a console block, each with its output.
+fn shown(block: &str) -> Vec<Shown> {
     let mut shown: Vec<Shown> = Vec::new();
-    for block in text.split("```console\n").skip(1) {
-        for line in block.split("```").next().unwrap().lines() {
-            match line.strip_prefix("$ ") {
-                Some(command) => shown.push(Shown { command: command.to_owned(), output: String::new() }),
-                None => {
-                    let last = shown.last_mut().unwrap();
-                    last.output.push_str(line);
-                    last.output.push('\n');
-                }
+    for line in block.lines() {
+        match line.strip_prefix("$ ") {
+            Some(command) => shown.push(Shown { command: command.to_owned(), output: String::new() }),
+            None => {
+                let last = shown.last_mut().unwrap();
+                last.output.push_str(line);
+                last.output.push('\n');
             }
         }
     }
@@ -84,32 +93,57 @@ fn alike(text: &str) -> String {
             && word.as_bytes()[4] == b'-'
             && word.chars().all(|it| it == '-' || it.is_ascii_digit() || it.is_ascii_uppercase())
     };
-    let is_etag = |word: &str| {
-        let bare = word.trim_matches(|it| "\",".contains(it));
-        bare.len() == 16 && bare.chars().all(|it| it.is_ascii_hexdigit())
-    };
-    let word = |word: &str| match word {
-        word if is_id(word) => "ID".to_owned(),
-        word if is_code(word) => "CODE".to_owned(),
-        word if is_etag(word) => "ETAG".to_owned(),
-        word => word.chars().map(|it| if it.is_ascii_digit() { '0' } else { it }).collect(),
+    let is_hex = |word: &str| word.len() >= 16 && word.chars().all(|it| it.is_ascii_hexdigit());
+    let word = |word: &str| match word.trim_matches(|it| "\",".contains(it)) {
+        bare if is_id(bare) => "ID".to_owned(),
+        bare if is_code(bare) => "CODE".to_owned(),
+        bare if is_hex(bare) => "HEX".to_owned(),
+        _ => word.chars().map(|it| if it.is_ascii_digit() { '0' } else { it }).collect(),
     };
     let line = |line: &str| line.split_whitespace().map(word).collect::<Vec<_>>().join(" ");
     text.lines().map(line).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
+/// Runs the console blocks of a file in turn; answers the file as it would be with what the commands say now.
+fn renewed(file: &str, process: &Process) -> String {
+    let text = std::fs::read_to_string(path(file)).unwrap();
+    let mut parts = text.split("```console\n");
+    let mut renewed = parts.next().unwrap().to_owned();
+    let mut assigned = String::new();
+    for part in parts {
+        let (block, rest) = part.split_once("```").unwrap();
+        renewed.push_str("```console\n");
+        for it in shown(block) {
+            let said = if it.is_assignment() {
+                assigned.push_str(&format!("{}; ", it.command));
+                String::new()
+            } else {
+                run(&format!("{assigned}{}", it.command), process).0
+            };
+            let is_alike = alike(&said) == alike(&it.output);
+            let output = if is_alike { it.output } else { said };
+            renewed.push_str(&format!("$ {}\n{output}", it.command));
+        }
+        renewed.push_str(&format!("```{rest}"));
+    }
+    renewed
+}
+
+/// `BOOKD_RENEW_DOCS=1` writes what the commands say into the documents instead.
 #[test]
 fn what_the_documents_show_is_what_the_commands_say() {
     for file in ["README.md", "docs/API.md", "docs/OPERATIONS.md"] {
         let folder = tempfile::tempdir().unwrap();
         let process = Process::start(&folder.path().join("bookd.db"));
-        let shown = console(file);
-        assert!(!shown.is_empty(), "{file} shows no command");
-        for Shown { command, output } in shown {
-            let (said, _) = run(&command, &process);
-            assert_eq!(alike(&said), alike(&output), "{file}: {command}\n{said}");
-        }
+        let (text, renewed) = (std::fs::read_to_string(path(file)).unwrap(), renewed(file, &process));
+        assert!(text.contains("```console\n$ "), "{file} shows no command");
         assert!(process.terminate().success());
+        if std::env::var_os("BOOKD_RENEW_DOCS").is_some() {
+            std::fs::write(path(file), renewed).unwrap();
+            continue;
+        }
+        let differs = text.lines().zip(renewed.lines()).find(|(shown, said)| shown != said);
+        assert!(text == renewed, "{file} shows, and the command says: {differs:#?}");
     }
 }
 
@@ -120,7 +154,7 @@ fn the_lines_for_grpcurl_and_buf_name_methods_and_fields_that_there_are() {
     let tools = format!("{}:", tools.path().display());
     let mut lines: Vec<String> = process.banner.lines().map(str::trim).map(str::to_owned).collect();
     for file in ["README.md", "docs/API.md", "docs/OPERATIONS.md", "docs/MIGRATING.md"] {
-        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        let text = std::fs::read_to_string(path(file)).unwrap();
         let blocks = text.split("```sh\n").skip(1).map(|it| it.split("```").next().unwrap());
         lines.extend(blocks.flat_map(str::lines).map(|it| it.replace("127.0.0.1:50051", &process.address.to_string())));
     }
@@ -135,7 +169,7 @@ fn the_lines_for_grpcurl_and_buf_name_methods_and_fields_that_there_are() {
 
 #[test]
 fn the_two_commands_of_the_readme_are_those_that_gate() {
-    let read = |file: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let read = |file: &str| std::fs::read_to_string(path(file)).unwrap();
     let commands = ["cargo run --release -- serve", "cargo test"];
     commands.iter().for_each(|command| assert!(read("README.md").lines().any(|line| line.starts_with(command))));
     assert!(read(".ci/run").lines().any(|line| line == "cargo test --locked"));
@@ -145,7 +179,7 @@ fn the_two_commands_of_the_readme_are_those_that_gate() {
 fn every_call_of_the_migration_table_goes_well() {
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(&folder.path().join("bookd.db"));
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/MIGRATING.md")).unwrap();
+    let text = std::fs::read_to_string(path("docs/MIGRATING.md")).unwrap();
     let calls: Vec<&str> = text.split('`').filter(|it| it.starts_with("bookd call ")).collect();
     assert!(calls.len() >= 8);
     for call in calls {
