@@ -152,4 +152,6 @@ mutations! {
     MarkNoShowRequest "MarkNoShow"
     CompleteAppointmentRequest "CompleteAppointment"
     BatchBookRequest "BatchBook"
+    BookSeriesRequest "BookSeries"
+    CancelSeriesRequest "CancelSeries"
 }

@@ -10,6 +10,7 @@ pub mod calendars;
 pub mod fields;
 pub mod lists;
 mod render;
+mod series;
 pub mod server_info;
 pub mod slots;
 mod status;

@@ -197,6 +197,8 @@ pub trait Store: Send {
     fn load_appointments(&mut self, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError>;
     /// Those of these appointments that there are.
     fn load_by_key(&mut self, keys: &[AppointmentKey]) -> Result<Vec<Appointment>, StoreError>;
+    /// The appointments of a series, by start and id.
+    fn load_series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError>;
     /// Those of these requests that were remembered.
     fn seen_requests(&mut self, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError>;
     /// Makes a batch durable, all of it or nothing.

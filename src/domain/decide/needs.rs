@@ -2,6 +2,7 @@
 
 use super::super::command::{Booking, Command, ImportedCalendar, Needs};
 use super::super::ids::{AppointmentId, CalendarId};
+use super::super::series::{SeriesName, SeriesScope};
 
 impl Command {
     /// Everything that deciding this command may look at. Appointments come with the calendars they claim.
@@ -22,6 +23,8 @@ impl Command {
             }
             Self::Book(booking) | Self::Hold { booking, .. } => needs.add_booking(booking),
             Self::BatchBook(bookings) => needs = Needs::of_bookings(bookings),
+            Self::BookSeries(wanted) => needs.calendars.extend_from_slice(&wanted.booking.calendars),
+            Self::CancelSeries { scope, .. } => needs.add_series(*scope),
             Self::Reschedule(to) => {
                 needs.appointments.push(to.appointment);
                 needs.calendars.extend_from_slice(&to.calendars);
@@ -53,6 +56,17 @@ impl Needs {
         self.calendars.extend_from_slice(&booking.calendars);
         self.appointments.extend(booking.hold);
         self.appointments.extend(booking.id.brought());
+    }
+
+    fn add_series(&mut self, scope: SeriesScope) {
+        let (named, series) = match scope {
+            SeriesScope::One(id) => (Some(id), None),
+            SeriesScope::Following(id) => (Some(id), Some(SeriesName::Of(id))),
+            SeriesScope::All(SeriesName::Of(id)) => (Some(id), Some(SeriesName::Of(id))),
+            SeriesScope::All(name) => (None, Some(name)),
+        };
+        self.appointments.extend(named);
+        self.series = series;
     }
 
     fn add_import(&mut self, imported: &ImportedCalendar) {

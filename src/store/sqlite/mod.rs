@@ -18,7 +18,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use crate::domain::appointment::Appointment;
 use crate::domain::calendar::Calendar;
-use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
+use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
 use crate::domain::time::Instant;
 
 use super::{Batch, Boot, CommitError, Reader, RequestRecord, Store, StoreError, ZoneLookup};
@@ -114,6 +114,10 @@ impl Store for Sqlite {
 
     fn load_by_key(&mut self, keys: &[AppointmentKey]) -> Result<Vec<Appointment>, StoreError> {
         read::appointments_by_key(&self.connection, keys)
+    }
+
+    fn load_series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError> {
+        read::appointments_of_series(&self.connection, series)
     }
 
     fn seen_requests(&mut self, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError> {

@@ -13,7 +13,8 @@ use crate::domain::appointment::Appointment;
 use crate::domain::appointment_type::Stamps;
 use crate::domain::calendar::{Busy, Calendar, Profile, Types, keep_from};
 use crate::domain::claims::{Claim, Claims};
-use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, TypeId, TypeNumber};
+use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeId, TypeNumber};
+use crate::domain::series::OCCURRENCES_MAX;
 use crate::domain::state::claim_on;
 use crate::domain::time::{DAY, Instant};
 use crate::store::change_record::{ChangeRecord, ImageRecord};
@@ -68,6 +69,25 @@ pub(super) fn appointments_by_key(
     let mut found = Vec::with_capacity(keys.len());
     for key in keys {
         found.extend(statement.query_row([signed(key.0)], |row| Ok(read(row))).optional()?.transpose()?);
+    }
+    Ok(found)
+}
+
+/// The appointments of a series, in order.
+fn select_series() -> String {
+    format!("select {COLUMNS} from appointments a where {BY_SERIES} = ?1 order by a.start, a.id limit ?2")
+}
+
+pub(super) fn appointments_of_series(
+    connection: &Connection,
+    series: SeriesId,
+) -> Result<Vec<Appointment>, StoreError> {
+    let mut statement = connection.prepare_cached(&select_series())?;
+    let limit = i64::try_from(OCCURRENCES_MAX).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![series.0.as_bytes(), limit])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
     }
     Ok(found)
 }
@@ -409,7 +429,7 @@ pub(super) fn statements() -> Vec<String> {
     ];
     let columns = [BY_CALENDAR, BY_EMAIL, BY_SERIES];
     let lists = columns.iter().flat_map(|column| [list_sql(column, false), list_sql(column, true)]);
-    let loads = [select_by("id"), select_by("key"), select_claims()];
+    let loads = [select_by("id"), select_by("key"), select_claims(), select_series()];
     consts.map(str::to_owned).into_iter().chain(loads).chain(lists).collect()
 }
 
