@@ -19,8 +19,8 @@ use super::zone::{LocalInstants, Zone};
 pub const OCCURRENCES_MAX: usize = 366;
 /// The most days, weeks or months from one occurrence to the next.
 pub const INTERVAL_MAX: u16 = 366;
-/// The most dates that are looked at: a rule that begins on a date which exists names one in eight at least, which the
-/// 29th of February does over a year such as 2100.
+/// The most dates that are looked at: of those that a rule steps to at least one in eight exists, which is so of the 29th
+/// of February over a year such as 2100. More pass only where a clock once counted seconds.
 const STEPS_MAX: i32 = 16 * OCCURRENCES_MAX as i32;
 
 /// How often a series repeats.
@@ -119,7 +119,7 @@ pub fn expand(start: Instant, rule: &Recurrence, zone: &Zone) -> Result<Vec<Mome
             return Err(FieldViolation::new(field, format!("names more than {OCCURRENCES_MAX} occurrences")));
         }
     }
-    Err(beyond(field))
+    Err(FieldViolation::new(field, "names too few dates with a whole minute of UTC at that clock time"))
 }
 
 /// A series that is asked for.

@@ -15,6 +15,7 @@ mod checker;
 mod claims;
 mod decide;
 mod random;
+mod series;
 mod several;
 mod slots;
 mod tidy;

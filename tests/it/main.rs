@@ -22,6 +22,7 @@ mod race;
 mod random;
 mod readme;
 mod reasons;
+mod series;
 mod server;
 mod sqlite;
 mod store;
