@@ -262,7 +262,7 @@ fn series_refused(report: &SeriesReport) -> Status {
     let mut spelled = Vec::new();
     let all = refused.iter().flat_map(|(it, slot)| slot.violations.iter().map(move |violation| (it, slot, violation)));
     for (it, slot, violation) in all.clone() {
-        let rule = format!("occurrence {} at {}: {}{}", it.index, it.moment.local_start, violation.rule, beside(slot));
+        let rule = format!("occurrence {} at {}{}: {}", it.index, it.moment.local_start, beside(slot), violation.rule);
         let spelled_out =
             PreconditionViolation::new(violation.code.name(), violation.calendar.as_str(), shortened(&rule));
         bytes += spelled_out.r#type.len() + spelled_out.subject.len() + spelled_out.description.len();
@@ -285,9 +285,8 @@ fn series_refused(report: &SeriesReport) -> Status {
 
 /// The nearest slots, for people.
 fn beside(slot: &SlotRefusal) -> String {
-    let before = slot.nearest_before.map(|it| format!("; free before: {}", it.start)).unwrap_or_default();
-    let after = slot.nearest_after.map(|it| format!("; free after: {}", it.start)).unwrap_or_default();
-    before + &after
+    let shown = |interval: Option<Interval>| interval.map_or_else(|| "none".to_owned(), |it| it.start.to_string());
+    format!(" (free before {}, after {})", shown(slot.nearest_before), shown(slot.nearest_after))
 }
 
 /// A method of the contract that this version does not serve.
