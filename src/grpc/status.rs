@@ -285,6 +285,9 @@ fn series_refused(report: &SeriesReport) -> Status {
 
 /// The nearest slots, for people.
 fn beside(slot: &SlotRefusal) -> String {
+    if slot.nearest_before.or(slot.nearest_after).is_none() {
+        return String::new();
+    }
     let shown = |interval: Option<Interval>| interval.map_or_else(|| "none".to_owned(), |it| it.start.to_string());
     format!(" (free before {}, after {})", shown(slot.nearest_before), shown(slot.nearest_after))
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::super::appointment::{Appointment, AppointmentState};
+use super::super::appointment::{Appointment, AppointmentState, CALENDARS_MAX};
 use super::super::change::{Cause, Event};
 use super::super::command::{Booking, NewId, Start};
 use super::super::ids::{AppointmentId, SeriesId};
@@ -22,8 +22,9 @@ use super::{At, Decision, Outcome};
 pub const SERIES_CLAIMS_MAX: usize = 10_000;
 /// The most bytes of notes and metadata that one series may write, occurrences × text: as much as the largest request.
 pub const SERIES_TEXT_BYTES_MAX: usize = 1_024 * 1_024;
-/// How many calendars are searched for the nearest slots, refused occurrences × calendars; the first ones have theirs.
-const NEAREST_SEARCHES_MAX: usize = 1_000;
+/// How many calendars are searched for the nearest slots, refused occurrences × calendars: as many as one refused booking
+/// of the most calendars. The first occurrences have theirs; whoever asks for more hopeless ones asks for other hours.
+const NEAREST_SEARCHES_MAX: usize = CALENDARS_MAX;
 
 impl<'a> At<'a> {
     pub(super) fn book_series(self, wanted: &SeriesBooking) -> Result<Decision, Refusal> {
