@@ -330,14 +330,18 @@ async fn the_reasons_of_series_come_in_their_order() {
     };
     let refusal = refused(book(&bookd, nothing).await);
     assert!(refusal.is(Code::InvalidArgument, "FIELD_INVALID"));
-    let fields = ["request_id", "calendar_id", "time_zone", "invitee.name", "frequency", "interval", "until"];
+    let fields =
+        ["request_id", "calendar_id", "time_zone", "start_time", "invitee.name", "frequency", "interval", "until"];
     for field in fields {
         assert!(refusal.fields().contains(&field), "{field} is not among {:?}", refusal.fields());
     }
     let metadata = |bytes: usize| [("k".to_owned(), "v".repeat(bytes - 1))].into();
     for (request, field) in [
         (pb::BookSeriesRequest { count: Some(0), ..lessons(1) }, "count"),
+        (pb::BookSeriesRequest { count: Some(i32::MIN), ..lessons(1) }, "count"),
         (pb::BookSeriesRequest { count: None, ..lessons(1) }, "count"),
+        (pb::BookSeriesRequest { interval: Some(-1), ..lessons(1) }, "interval"),
+        (pb::BookSeriesRequest { frequency: 9, ..lessons(1) }, "frequency"),
         (pb::BookSeriesRequest { interval: Some(367), ..lessons(1) }, "interval"),
         (pb::BookSeriesRequest { count: None, until: "2027-02-30".into(), ..lessons(1) }, "until"),
         (pb::BookSeriesRequest { count: None, until: "2027-03-07".into(), ..lessons(1) }, "until"),
@@ -360,6 +364,36 @@ async fn the_reasons_of_series_come_in_their_order() {
         ..lessons(2)
     };
     assert!(refused(book(&bookd, untyped).await).is(Code::NotFound, "APPOINTMENT_TYPE_NOT_FOUND"));
+    bookd.stop().await;
+}
+
+#[tokio::test]
+async fn a_series_is_bounded_in_calendars_and_by_the_end_of_time() {
+    let bookd = Bookd::with_ada().await;
+    let names: Vec<String> = (0..28).map(|n| format!("room-{n}")).collect();
+    for name in &names {
+        bookd.hours(name, "UTC", &[("00:00", "24:00")]).await;
+    }
+    let of = |count: usize, occurrences: i32| pb::BookSeriesRequest {
+        calendar_id: String::new(),
+        calendar_ids: names[..count].to_vec(),
+        assignment: pb::Assignment::All.into(),
+        frequency: pb::Frequency::Daily.into(),
+        ignore_rules: vec![pb::IgnorableRule::Horizon.into()],
+        validate_only: true,
+        ..lessons(occurrences)
+    };
+    let refusal = refused(book(&bookd, pb::BookSeriesRequest { note: "n".repeat(3_000), ..of(28, 366) }).await);
+    assert_eq!((refusal.reason.as_str(), refusal.fields()), ("FIELD_INVALID", vec!["calendar_ids", "note"]));
+    assert_eq!(made(&book(&bookd, of(28, 357)).await.unwrap()).len(), 357);
+    assert_eq!(made(&book(&bookd, of(27, 366)).await.unwrap()).len(), 366);
+    let last = pb::BookSeriesRequest { local_start: "5999-12-30T12:00".into(), ..of(1, 2) };
+    assert_eq!(made(&book(&bookd, last.clone()).await.unwrap()).len(), 2);
+    for ending in [(Some(3), ""), (None, "9999-12-31")] {
+        let (count, until) = (ending.0, ending.1.to_owned());
+        let refusal = refused(book(&bookd, pb::BookSeriesRequest { count, until, ..last.clone() }).await);
+        assert_eq!(refusal.reason, "FIELD_INVALID", "{refusal:?}");
+    }
     bookd.stop().await;
 }
 

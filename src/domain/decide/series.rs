@@ -9,7 +9,7 @@ use super::super::appointment::{Appointment, AppointmentState, CALENDARS_MAX};
 use super::super::change::{Cause, Event};
 use super::super::command::{Booking, NewId, Start};
 use super::super::ids::{AppointmentId, SeriesId};
-use super::super::refusal::Refusal;
+use super::super::refusal::{FieldViolation, Refusal};
 use super::super::series::{
     Moment, Occurrence, Otherwise, SeriesBooking, SeriesName, SeriesReport, SeriesScope, expand,
 };
@@ -31,6 +31,7 @@ impl<'a> At<'a> {
         let (start, zone) = self.first_occurrence(&wanted.booking)?;
         let moments = expand(start, &wanted.rule, zone).map_err(|it| Refusal::FieldInvalid(vec![it]))?;
         expect_moderate(&wanted.booking, moments.len())?;
+        assert!(wanted.ids.len() >= moments.len(), "a series comes with an id for each occurrence");
         let mut scratch = self.state.scratch(&wanted.booking.calendars);
         let mut events = Vec::with_capacity(moments.len());
         let mut occurrences = Vec::with_capacity(moments.len());
@@ -137,16 +138,16 @@ fn settle(wanted: &SeriesBooking, mut events: Vec<Event>, mut report: SeriesRepo
 /// That one series is not too much work for the writer, nor too much text for one change.
 fn expect_moderate(booking: &Booking, occurrences: usize) -> Result<(), Refusal> {
     let claims_max = SERIES_CLAIMS_MAX / occurrences;
-    if booking.calendars.len() > claims_max {
-        let description = format!("at most {claims_max} calendars with {occurrences} occurrences");
-        return Err(invalid("calendar_ids", description));
-    }
-    let metadata: usize = booking.metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
     let bytes_max = SERIES_TEXT_BYTES_MAX / occurrences;
-    if booking.note.len() + metadata > bytes_max {
-        let field = if booking.note.len() > metadata { "note" } else { "metadata" };
-        let description = format!("note and metadata have at most {bytes_max} bytes with {occurrences} occurrences");
-        return Err(invalid(field, description));
-    }
-    Ok(())
+    let metadata: usize = booking.metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let longer = if booking.note.len() > metadata { "note" } else { "metadata" };
+    let calendars = format!("at most {claims_max} calendars with {occurrences} occurrences");
+    let text = format!("note and metadata have at most {bytes_max} bytes with {occurrences} occurrences");
+    let checks = [
+        (booking.calendars.len() > claims_max, "calendar_ids", calendars),
+        (booking.note.len() + metadata > bytes_max, longer, text),
+    ];
+    let wrong = checks.into_iter().filter(|(is_wrong, ..)| *is_wrong);
+    let wrong: Vec<_> = wrong.map(|(_, field, description)| FieldViolation::new(field, description)).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(Refusal::FieldInvalid(wrong)) }
 }
