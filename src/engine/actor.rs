@@ -18,7 +18,6 @@ use crate::domain::change::Event;
 use crate::domain::command::{Command, Needs};
 use crate::domain::decide::expire;
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, SeriesId};
-use crate::domain::series::SeriesName;
 use crate::domain::state::State;
 use crate::domain::time::Instant;
 use crate::store::{self, Boot, CommitError, RequestRecord, Store, StoreError};
@@ -242,7 +241,7 @@ impl Actor {
         }
         let needs = command.needs();
         let named = needs.appointments.iter().filter_map(|id| self.state.appointments.get(id));
-        let series = self.series(&needs);
+        let series = needs.series_in(&self.state);
         let of_series = self.state.appointments.values().filter(|it| series.is_some() && it.series == series);
         let mut calendars = needs.calendars.iter().chain(named.chain(of_series).flat_map(|it| it.calendars()));
         calendars.find_map(|id| self.unloadable.get(id)).map(|why| Failure::StoreUnavailable(why.clone()))
@@ -312,17 +311,8 @@ impl Actor {
         self.keep_appointments(loaded, now)
     }
 
-    /// The series that a command looks at, as far as it is known: one that is named by an appointment of it is known
-    /// once that is loaded.
-    fn series(&self, needs: &Needs) -> Option<SeriesId> {
-        match needs.series? {
-            SeriesName::Id(series) => Some(series),
-            SeriesName::Of(appointment) => self.state.appointments.get(&appointment)?.series,
-        }
-    }
-
     fn load_series(&mut self, needs: &[Needs], now: Instant) -> Result<(), StoreError> {
-        let wanted: HashSet<SeriesId> = needs.iter().filter_map(|it| self.series(it)).collect();
+        let wanted: HashSet<SeriesId> = needs.iter().filter_map(|it| it.series_in(&self.state)).collect();
         for series in wanted {
             let loaded = self.store.load_series(series)?;
             self.keep_appointments(loaded, now)?;

@@ -42,6 +42,7 @@ struct Wanted {
 /// Whether a refusal comes with the nearest slots.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alternatives {
+    /// They are looked for at once.
     Now,
     /// They are looked for once the rest of a series has its time.
     Later,
@@ -61,6 +62,7 @@ impl<'a> At<'a> {
         self.book_new(booking, Cause::BookAppointment, Alternatives::Now)
     }
 
+    /// A new appointment, CONFIRMED or PENDING as its types say.
     pub(super) fn book_new(
         self,
         booking: &Booking,

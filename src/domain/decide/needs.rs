@@ -1,8 +1,9 @@
 //! What each command looks at, so that the engine loads it before the decision.
 
 use super::super::command::{Booking, Command, ImportedCalendar, Needs};
-use super::super::ids::{AppointmentId, CalendarId};
+use super::super::ids::{AppointmentId, CalendarId, SeriesId};
 use super::super::series::{SeriesName, SeriesScope};
+use super::super::state::State;
 
 impl Command {
     /// Everything that deciding this command may look at. Appointments come with the calendars they claim.
@@ -45,6 +46,15 @@ impl Command {
 }
 
 impl Needs {
+    /// The series that is looked at, as far as it is known: one that is named by an appointment of it is known once that
+    /// is loaded.
+    pub fn series_in(&self, state: &State) -> Option<SeriesId> {
+        match self.series? {
+            SeriesName::Id(series) => Some(series),
+            SeriesName::Of(appointment) => state.appointments.get(&appointment)?.series,
+        }
+    }
+
     /// What a batch looks at.
     pub(super) fn of_bookings(bookings: &[Booking]) -> Self {
         let mut needs = Self::default();
