@@ -12,6 +12,7 @@ use super::availability::{Override, Rule};
 use super::calendar::{Owner, Profile};
 use super::ids::{AppointmentId, CalendarId, Etag, SeriesId, TypeId};
 use super::interval::Interval;
+use super::series::{SeriesBooking, SeriesName, SeriesScope};
 use super::time::{Instant, LocalDate, Minutes, Seconds, Wall};
 use super::zone::Zone;
 
@@ -195,6 +196,15 @@ pub enum Command {
     BatchBook(Vec<Booking>),
     /// Removes a person's data; their appointments keep their time.
     Redact(Redacted),
+    /// Books one time again and again, in one change.
+    BookSeries(Box<SeriesBooking>),
+    /// Calls occurrences of a series off, in one change.
+    CancelSeries {
+        /// Which.
+        scope: SeriesScope,
+        /// Why.
+        reason: String,
+    },
     /// Brings calendars and appointments from elsewhere, all or none.
     Import(Vec<ImportedCalendar>),
 }
@@ -377,4 +387,6 @@ pub struct Needs {
     pub email: Option<String>,
     /// A calendar all of whose active appointments are looked at, with the calendars they claim.
     pub all_of: Option<CalendarId>,
+    /// A series all of whose appointments are looked at, with the calendars they claim.
+    pub series: Option<SeriesName>,
 }

@@ -9,10 +9,12 @@ mod import;
 mod lifecycle;
 mod needs;
 mod redaction;
+mod series;
 
 pub use claiming::resolve;
 pub use lifecycle::HOLD_LIFE_MAX;
 pub use redaction::REDACTED_MAX;
+pub use series::{SERIES_CLAIMS_MAX, SERIES_TEXT_BYTES_MAX};
 
 use std::sync::Arc;
 
@@ -23,6 +25,7 @@ use super::change::{AppointmentEvent, Cause, Change, Event};
 use super::command::Command;
 use super::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, Etag, Revision, TypeId};
 use super::refusal::Refusal;
+use super::series::SeriesReport;
 use super::state::State;
 use super::time::Instant;
 
@@ -50,6 +53,19 @@ pub struct Outcome {
     pub outside: Vec<AppointmentKey>,
     /// How one calendar was chosen from several.
     pub candidates: Vec<Candidate>,
+    /// What became of a series.
+    pub series: Option<SeriesReport>,
+}
+
+impl Outcome {
+    /// The ids by which a repeated request finds its appointments again: of a series those of all occurrences, so that
+    /// each keeps its place when some were left out.
+    pub fn remembered(&self) -> Vec<AppointmentId> {
+        match &self.series {
+            Some(report) => report.occurrences.iter().map(|it| it.id).collect(),
+            None => self.appointments.iter().map(|it| it.id).collect(),
+        }
+    }
 }
 
 /// The most appointments that SetAvailability names as lying outside.
@@ -108,6 +124,8 @@ pub fn decide(state: &State, command: &Command, now: Instant) -> Result<Decision
         Command::Hold { booking, ttl } => at.hold(booking, *ttl),
         Command::Reschedule(to) => at.reschedule(to),
         Command::BatchBook(bookings) => at.batch_book(bookings),
+        Command::BookSeries(wanted) => at.book_series(wanted),
+        Command::CancelSeries { scope, reason } => at.cancel_series(*scope, reason),
         Command::ExtendHold { appointment, ttl, etag } => at.extend_hold(*appointment, *ttl, *etag),
         Command::ReleaseHold { appointment, etag } => at.release_hold(*appointment, *etag),
         Command::Confirm { appointment, invitee, etag } => at.confirm(*appointment, invitee.as_ref(), *etag),

@@ -18,6 +18,7 @@ pub mod interval;
 pub mod limits;
 pub mod open_time;
 pub mod refusal;
+pub mod series;
 pub mod several;
 pub mod slots;
 pub mod state;

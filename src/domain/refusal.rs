@@ -5,8 +5,9 @@
 use std::fmt;
 
 use super::appointment::{AppointmentState, Transition};
-use super::ids::{AppointmentId, AppointmentKey, CalendarId, TypeId};
+use super::ids::{AppointmentId, AppointmentKey, CalendarId, SeriesId, TypeId};
 use super::interval::Interval;
+use super::series::SeriesReport;
 use super::time::Instant;
 
 /// A field that is not as it must be.
@@ -38,6 +39,8 @@ pub enum Refusal {
     AppointmentTypeNotFound(CalendarId, TypeId),
     /// No such appointment.
     AppointmentNotFound(AppointmentId),
+    /// No appointment of such a series.
+    SeriesNotFound(SeriesId),
     /// The calendar is there already.
     CalendarExists(CalendarId),
     /// The appointment is there already.
@@ -79,6 +82,15 @@ pub enum Refusal {
     InBatch {
         /// Which, counted from 0.
         index: usize,
+        /// Why.
+        refusal: Box<Self>,
+    },
+    /// Occurrences of a series cannot be booked, and so none was.
+    Series(Box<SeriesReport>),
+    /// An appointment of a series refused, and so nothing happened to any.
+    OfSeries {
+        /// Which.
+        appointment: AppointmentId,
         /// Why.
         refusal: Box<Self>,
     },

@@ -13,10 +13,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant as Deadline;
 
 use crate::clock::Clock;
+use crate::domain::appointment::Appointment;
 use crate::domain::change::Event;
 use crate::domain::command::{Command, Needs};
 use crate::domain::decide::{REDACTED_MAX, expire};
-use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller};
+use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, SeriesId};
 use crate::domain::state::State;
 use crate::domain::time::Instant;
 use crate::store::{self, Boot, CommitError, RequestRecord, Store, StoreError};
@@ -240,7 +241,9 @@ impl Actor {
         }
         let needs = command.needs();
         let named = needs.appointments.iter().filter_map(|id| self.state.appointments.get(id));
-        let mut calendars = needs.calendars.iter().chain(named.flat_map(|it| it.calendars()));
+        let series = needs.series_in(&self.state);
+        let of_series = self.state.appointments.values().filter(|it| series.is_some() && it.series == series);
+        let mut calendars = needs.calendars.iter().chain(named.chain(of_series).flat_map(|it| it.calendars()));
         calendars.find_map(|id| self.unloadable.get(id)).map(|why| Failure::StoreUnavailable(why.clone()))
     }
 
@@ -293,6 +296,7 @@ impl Actor {
             keys.extend(self.store.keys_of_email(email, REDACTED_MAX)?);
         }
         self.load_appointments(&ids.into_iter().collect::<Vec<_>>(), &keys, now)?;
+        self.load_series(&needs, now)?;
         Ok(seen.into_iter().map(|record| (record.hash, record)).collect())
     }
 
@@ -307,6 +311,20 @@ impl Actor {
         }
         let mut loaded = self.store.load_appointments(ids)?;
         loaded.extend(self.store.load_by_key(keys)?);
+        self.keep_appointments(loaded, now)
+    }
+
+    fn load_series(&mut self, needs: &[Needs], now: Instant) -> Result<(), StoreError> {
+        let wanted: HashSet<SeriesId> = needs.iter().filter_map(|it| it.series_in(&self.state)).collect();
+        for series in wanted {
+            let loaded = self.store.load_series(series)?;
+            self.keep_appointments(loaded, now)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps appointments for the batch at hand, with the calendars they claim.
+    fn keep_appointments(&mut self, loaded: Vec<Appointment>, now: Instant) -> Result<(), StoreError> {
         let calendars: HashSet<CalendarId> = loaded.iter().flat_map(|it| it.calendars().cloned()).collect();
         self.load(&calendars, now)?;
         self.state.appointments.extend(loaded.into_iter().map(|it| (it.id, Arc::new(it))));

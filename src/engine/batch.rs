@@ -13,6 +13,7 @@ use crate::domain::command::Command;
 use crate::domain::decide::{Decision, Outcome, decide};
 use crate::domain::ids::{AppointmentKey, CalendarId, Revision};
 use crate::domain::refusal::Refusal;
+use crate::domain::series::SeriesReport;
 use crate::domain::state::State;
 use crate::domain::time::Instant;
 use crate::store::RequestRecord;
@@ -82,7 +83,7 @@ impl Batch {
                 if earlier.fingerprint != request.fingerprint {
                     return Err(Refusal::RequestIdReused.into());
                 }
-                return Ok(replayed(state, earlier));
+                return Ok(replayed(state, command, earlier));
             }
         }
         let decision = decide(state, command, self.now)?;
@@ -97,7 +98,7 @@ impl Batch {
                     fingerprint: request.fingerprint,
                     revision: change.revision,
                     time: self.now,
-                    appointments: decision.outcome.appointments.iter().map(|it| it.id).collect(),
+                    appointments: decision.outcome.remembered(),
                     calendar: decision.outcome.calendar.clone(),
                     type_id: decision.outcome.type_id.clone(),
                 });
@@ -152,13 +153,17 @@ fn reaches_back(calendar: &Calendar, now: Instant) -> bool {
 }
 
 /// The answer to a repeated request: the same ids and revision, and the resource as it is now.
-fn replayed(state: &State, earlier: &RequestRecord) -> Draft {
-    let appointments = earlier.appointments.iter().filter_map(|id| state.appointments.get(id)).cloned().collect();
+fn replayed(state: &State, command: &Command, earlier: &RequestRecord) -> Draft {
+    let find = |id: &_| state.appointments.get(id);
+    let is_series = matches!(command, Command::BookSeries(_));
+    let series = is_series.then(|| SeriesReport::of_booked(&earlier.appointments, find)).flatten();
+    let appointments = earlier.appointments.iter().filter_map(find).cloned().collect();
     let calendar = earlier.calendar.as_ref().and_then(|id| state.calendars.get(id)).cloned();
     let outcome = Outcome {
         appointments,
         calendar: earlier.calendar.clone(),
         type_id: earlier.type_id.clone(),
+        series,
         ..Outcome::default()
     };
     Draft { revision: earlier.revision, outcome, calendar }

@@ -153,4 +153,6 @@ mutations! {
     CompleteAppointmentRequest "CompleteAppointment"
     BatchBookRequest "BatchBook"
     RedactInviteeRequest "RedactInvitee"
+    BookSeriesRequest "BookSeries"
+    CancelSeriesRequest "CancelSeries"
 }

@@ -18,7 +18,7 @@ use crate::proto::v1::booking_service_server::BookingService;
 use super::api::Api;
 use super::fields::Fields;
 use super::slots::type_or_default;
-use super::{render, status};
+use super::{render, series};
 
 /// How long a hold lasts unless asked otherwise, in seconds.
 pub const HOLD_SECONDS_DEFAULT: i64 = 5 * MINUTE;
@@ -31,22 +31,22 @@ pub const BATCH_MAX: usize = 100;
 pub struct Bookings(pub Api);
 
 /// The fields that booking and holding share.
-struct Wanted<'a> {
-    calendar_id: &'a str,
-    calendar_ids: &'a [String],
-    assignment: i32,
-    appointment_type_id: &'a str,
-    start_time: Option<&'a Timestamp>,
-    local_start: &'a str,
-    time_zone: &'a str,
-    duration: Option<&'a Duration>,
-    invitee: Option<&'a pb::Invitee>,
-    note: &'a str,
-    metadata: &'a BTreeMap<String, String>,
-    appointment_id: &'a str,
-    hold_id: &'a str,
-    ignore_rules: &'a [i32],
-    is_invitee_required: bool,
+pub(super) struct Wanted<'a> {
+    pub(super) calendar_id: &'a str,
+    pub(super) calendar_ids: &'a [String],
+    pub(super) assignment: i32,
+    pub(super) appointment_type_id: &'a str,
+    pub(super) start_time: Option<&'a Timestamp>,
+    pub(super) local_start: &'a str,
+    pub(super) time_zone: &'a str,
+    pub(super) duration: Option<&'a Duration>,
+    pub(super) invitee: Option<&'a pb::Invitee>,
+    pub(super) note: &'a str,
+    pub(super) metadata: &'a BTreeMap<String, String>,
+    pub(super) appointment_id: &'a str,
+    pub(super) hold_id: &'a str,
+    pub(super) ignore_rules: &'a [i32],
+    pub(super) is_invitee_required: bool,
 }
 
 macro_rules! wanted {
@@ -72,7 +72,7 @@ macro_rules! wanted {
 }
 
 impl Wanted<'_> {
-    fn read(&self, api: &Api, fields: &mut Fields) -> Option<Booking> {
+    pub(super) fn read(&self, api: &Api, fields: &mut Fields) -> Option<Booking> {
         let hold = fields.optional_appointment_id("hold_id", self.hold_id);
         let is_of_hold = !self.hold_id.is_empty();
         let names_calendar = !self.calendar_id.is_empty() || !self.calendar_ids.is_empty();
@@ -382,15 +382,18 @@ impl BookingService for Bookings {
         Ok(Response::new(pb::BatchBookResponse { appointments: appointments.collect(), revision }))
     }
 
-    async fn book_series(&self, _: Request<pb::BookSeriesRequest>) -> Result<Response<pb::BookSeriesResponse>, Status> {
-        Err(status::not_implemented("BookSeries"))
+    async fn book_series(
+        &self,
+        request: Request<pb::BookSeriesRequest>,
+    ) -> Result<Response<pb::BookSeriesResponse>, Status> {
+        series::book(&self.0, request).await
     }
 
     async fn cancel_series(
         &self,
-        _: Request<pb::CancelSeriesRequest>,
+        request: Request<pb::CancelSeriesRequest>,
     ) -> Result<Response<pb::CancelSeriesResponse>, Status> {
-        Err(status::not_implemented("CancelSeries"))
+        series::cancel(&self.0, request).await
     }
 
     async fn redact_invitee(

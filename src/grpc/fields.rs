@@ -242,10 +242,11 @@ impl Fields {
         local_start: &str,
         time_zone: &str,
     ) -> Option<Start> {
-        match self.optional_start(zones, start_time, local_start, time_zone)? {
-            Some(start) => Some(start),
-            None => self.wrong("start_time", "is required, or local_start"),
+        let start = self.optional_start(zones, start_time, local_start, time_zone);
+        if start_time.is_none() && local_start.is_empty() {
+            return self.wrong("start_time", "is required, or local_start");
         }
+        start?
     }
 
     /// `2027-03-26T09:00`.

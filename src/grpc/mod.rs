@@ -11,6 +11,7 @@ mod drift;
 pub mod fields;
 pub mod lists;
 mod render;
+mod series;
 pub mod server_info;
 pub mod slots;
 mod status;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use tonic::{Request, Response, Status};
 
-use crate::domain::{appointment, appointment_type, availability, calendar};
+use crate::domain::decide::{HOLD_LIFE_MAX, SERIES_CLAIMS_MAX, SERIES_TEXT_BYTES_MAX};
+use crate::domain::{appointment, appointment_type, availability, calendar, series};
 use crate::engine;
 use crate::proto::v1 as pb;
 use crate::proto::v1::server_info_service_server::ServerInfoService;
@@ -28,6 +29,9 @@ fn limits() -> BTreeMap<String, i64> {
         ("metadata_keys", size(appointment::METADATA_KEYS_MAX)),
         ("calendars_per_request", size(appointment::CALENDARS_MAX)),
         ("bookings_per_batch", size(booking::BATCH_MAX)),
+        ("occurrences_per_series", size(series::OCCURRENCES_MAX)),
+        ("claims_per_series", size(SERIES_CLAIMS_MAX)),
+        ("series_text_bytes", size(SERIES_TEXT_BYTES_MAX)),
         ("rules_per_calendar", size(availability::CALENDAR_RULES_MAX)),
         ("rules_per_type", size(availability::TYPE_RULES_MAX)),
         ("overrides_per_calendar", size(availability::OVERRIDES_MAX)),
@@ -38,7 +42,7 @@ fn limits() -> BTreeMap<String, i64> {
         ("busy_periods_per_calendar", size(calendar::BUSY_PERIODS_CALENDAR_MAX)),
         ("busy_range_days", BUSY_RANGE_DAYS_MAX),
         ("hold_seconds", booking::HOLD_SECONDS_MAX),
-        ("hold_life_seconds", crate::domain::decide::HOLD_LIFE_MAX),
+        ("hold_life_seconds", HOLD_LIFE_MAX),
         ("queued_commands", size(engine::MAILBOX_MAX)),
     ];
     limits.into_iter().map(|(name, limit)| (name.to_owned(), limit)).collect()
@@ -55,7 +59,7 @@ impl ServerInfoService for ServerInfo {
             time_zone_release: self.0.zones.release().to_owned(),
             time_zone_source: self.0.zones.source().to_string(),
             limits: limits(),
-            features: ["holds", "sessions", "approval", "several_calendars"].map(str::to_owned).to_vec(),
+            features: ["holds", "sessions", "approval", "several_calendars", "series"].map(str::to_owned).to_vec(),
             revision: render::revision(self.0.engine.revision()),
             time: Some(render::timestamp(self.0.engine.now())),
         }))

@@ -11,6 +11,7 @@ use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 
 use crate::domain::interval::Interval;
 use crate::domain::refusal::{FieldViolation, Refusal, SlotRefusal};
+use crate::domain::series::{Occurrence, SeriesReport};
 use crate::engine::Failure;
 use crate::proto::v1::ErrorReason;
 
@@ -20,6 +21,8 @@ use super::wire::ERROR_DOMAIN;
 const VIOLATIONS_MAX: usize = 16;
 /// Characters of one description.
 const DESCRIPTION_CHARACTERS_MAX: usize = 240;
+/// Bytes of the violations that the refusal of a series spells out: as many occurrences may be named beside them.
+const SERIES_VIOLATION_BYTES_MAX: usize = 3 * 1_024;
 /// When to come again after a full queue.
 const RETRY_SOON: Duration = Duration::from_millis(100);
 /// When to come again after a store that refused or a server that stops.
@@ -117,6 +120,10 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
             let message = format!("there is no appointment {id}");
             missing(Code::NotFound, Reason::AppointmentNotFound, "appointment", &id.to_string(), message)
         }
+        Refusal::SeriesNotFound(id) => {
+            let message = format!("there is no series {}", id.0);
+            missing(Code::NotFound, Reason::AppointmentNotFound, "series", &id.0.to_string(), message)
+        }
         Refusal::CalendarExists(id) => {
             let message = format!("calendar {id} exists already");
             missing(Code::AlreadyExists, Reason::CalendarExists, "calendar", id.as_str(), message)
@@ -149,6 +156,11 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
         }
         Refusal::Slot(slot) => slot_refused(slot, Metadata::new(), ""),
         Refusal::InBatch { index, refusal } => in_batch(*index, refusal),
+        Refusal::Series(report) => series_refused(report),
+        Refusal::OfSeries { appointment, refusal } => {
+            let metadata = Metadata::from([("appointment_id".to_owned(), appointment.to_string())]);
+            within(&format!("appointment {appointment}"), refusal, metadata)
+        }
     }
 }
 
@@ -174,16 +186,22 @@ fn invalid(violations: &[FieldViolation]) -> Status {
     status(Code::InvalidArgument, format!("{}{more}", message.join("; ")), details)
 }
 
+/// What was asked for and the nearest slots, for programs.
+fn near(slot: &SlotRefusal) -> Metadata {
+    let shown = |interval: Interval| format!("{}/{}", interval.start, interval.end);
+    let mut metadata = Metadata::from([("slot".to_owned(), shown(slot.slot))]);
+    metadata.extend(slot.nearest_before.map(|it| ("nearest_before".to_owned(), shown(it))));
+    metadata.extend(slot.nearest_after.map(|it| ("nearest_after".to_owned(), shown(it))));
+    metadata
+}
+
 fn slot_refused(slot: &SlotRefusal, mut metadata: Metadata, prefix: &str) -> Status {
     let (code, reason) = if slot.is_rule_broken() {
         (Code::FailedPrecondition, ErrorReason::SlotUnavailable)
     } else {
         (Code::Aborted, ErrorReason::SlotTaken)
     };
-    let shown = |interval: Interval| format!("{}/{}", interval.start, interval.end);
-    metadata.extend(slot.nearest_before.map(|it| ("nearest_before".to_owned(), shown(it))));
-    metadata.extend(slot.nearest_after.map(|it| ("nearest_after".to_owned(), shown(it))));
-    metadata.insert("slot".to_owned(), shown(slot.slot));
+    metadata.extend(near(slot));
     let mut details = details(reason, metadata);
     let violations = slot
         .violations
@@ -211,17 +229,67 @@ fn in_batch(index: usize, refusal: &Refusal) -> Status {
             invalid(&violations.iter().map(at).collect::<Vec<_>>())
         }
         Refusal::Slot(slot) => slot_refused(slot, metadata, &format!("{field}: ")),
-        other => {
-            let inner = refused(other);
-            let mut details = inner.get_error_details();
-            if let Some(info) = details.error_info() {
-                let (reason, mut all) = (info.reason.clone(), info.metadata.clone());
-                all.extend(metadata);
-                details.set_error_info(reason, ERROR_DOMAIN, all);
-            }
-            status(inner.code(), format!("{field}: {}", inner.message()), details)
-        }
+        other => within(&field, other, metadata),
     }
+}
+
+/// A refusal, with what it is of.
+fn within(what: &str, refusal: &Refusal, metadata: Metadata) -> Status {
+    let inner = refused(refusal);
+    let mut details = inner.get_error_details();
+    if let Some(info) = details.error_info() {
+        let (reason, mut all) = (info.reason.clone(), info.metadata.clone());
+        all.extend(metadata);
+        details.set_error_info(reason, ERROR_DOMAIN, all);
+    }
+    status(inner.code(), format!("{what}: {}", inner.message()), details)
+}
+
+/// The refusal of a series. The indices of all occurrences that cannot be booked are in the metadata; the first
+/// violations are spelled out, each with its occurrence and the nearest slots, and the rest is counted.
+fn series_refused(report: &SeriesReport) -> Status {
+    let (code, reason) = if report.is_rule_broken() {
+        (Code::FailedPrecondition, ErrorReason::SlotUnavailable)
+    } else {
+        (Code::Aborted, ErrorReason::SlotTaken)
+    };
+    let refused: Vec<(&Occurrence, &SlotRefusal)> = report.refused().collect();
+    let indices: Vec<String> = refused.iter().map(|(it, _)| it.index.to_string()).collect();
+    let mut metadata = Metadata::from([("occurrences".to_owned(), indices.join(","))]);
+    metadata.extend(refused.first().map(|(_, slot)| near(slot)).unwrap_or_default());
+    let mut details = details(reason, metadata);
+    let mut bytes = 0;
+    let mut spelled = Vec::new();
+    let all = refused.iter().flat_map(|(it, slot)| slot.violations.iter().map(move |violation| (it, slot, violation)));
+    for (it, slot, violation) in all.clone() {
+        let rule = format!("occurrence {} at {}{}: {}", it.index, it.moment.local_start, beside(slot), violation.rule);
+        let spelled_out =
+            PreconditionViolation::new(violation.code.name(), violation.calendar.as_str(), shortened(&rule));
+        bytes += spelled_out.r#type.len() + spelled_out.subject.len() + spelled_out.description.len();
+        if bytes > SERIES_VIOLATION_BYTES_MAX || spelled.len() == VIOLATIONS_MAX {
+            break;
+        }
+        spelled.push(spelled_out);
+    }
+    let further = all.count() - spelled.len();
+    details.set_precondition_failure(spelled);
+    if further > 0 {
+        details.add_precondition_failure_violation("", "", format!("and {further} more"));
+    }
+    let named: Vec<String> = refused.iter().take(3).map(|(it, _)| it.moment.local_start.to_string()).collect();
+    let more = if refused.len() > 3 { ", …" } else { "" };
+    let verb = if reason == ErrorReason::SlotTaken { "are taken" } else { "cannot be booked" };
+    let (count, all) = (refused.len(), report.occurrences.len());
+    status(code, format!("{count} of {all} occurrences {verb}: {}{more}", named.join(", ")), details)
+}
+
+/// The nearest slots, for people.
+fn beside(slot: &SlotRefusal) -> String {
+    if slot.nearest_before.or(slot.nearest_after).is_none() {
+        return String::new();
+    }
+    let shown = |interval: Option<Interval>| interval.map_or_else(|| "none".to_owned(), |it| it.start.to_string());
+    format!(" (free before {}, after {})", shown(slot.nearest_before), shown(slot.nearest_after))
 }
 
 /// A method of the contract that this version does not serve.

@@ -9,7 +9,8 @@ use crate::domain::appointment::Appointment;
 use crate::domain::calendar::{Calendar, Profile, keep_from};
 use crate::domain::change::Change;
 use crate::domain::claims::Claims;
-use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
+use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
+use crate::domain::series::OCCURRENCES_MAX;
 use crate::domain::state::State;
 use crate::domain::time::Instant;
 
@@ -162,6 +163,15 @@ impl Store for Memory {
         let mut theirs: Vec<(Instant, AppointmentKey)> = theirs.map(|it| (it.start, it.key)).collect();
         theirs.sort_unstable();
         Ok(theirs.into_iter().take(limit).map(|(_, key)| key).collect())
+    }
+
+    fn load_series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError> {
+        let kept = self.kept();
+        let of_series = kept.state.appointments.values().filter(|it| it.series == Some(series));
+        let mut found: Vec<_> = of_series.map(|it| Appointment::clone(it)).collect();
+        found.sort_by_key(|it| (it.start, it.id));
+        found.truncate(OCCURRENCES_MAX);
+        Ok(found)
     }
 
     fn seen_requests(&mut self, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError> {

@@ -201,6 +201,8 @@ pub trait Store: Send {
     fn load_by_key(&mut self, keys: &[AppointmentKey]) -> Result<Vec<Appointment>, StoreError>;
     /// The appointments with this address, case aside, at most so many of them, the earliest first.
     fn keys_of_email(&mut self, email: &str, limit: usize) -> Result<Vec<AppointmentKey>, StoreError>;
+    /// The appointments of a series, by start and id.
+    fn load_series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError>;
     /// Those of these requests that were remembered.
     fn seen_requests(&mut self, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError>;
     /// Makes a batch durable, all of it or nothing.

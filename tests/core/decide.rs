@@ -11,9 +11,12 @@ use bookd::domain::availability::{Availability, Rule, Weekdays, Window};
 use bookd::domain::claims::{Claim, Claims};
 use bookd::domain::command::{Booking, Command, Move, NewId, Start};
 use bookd::domain::decide::{decide, expire};
-use bookd::domain::ids::{AppointmentId, CalendarId, Caller, TypeId};
+use bookd::domain::ids::{AppointmentId, CalendarId, Caller, SeriesId, TypeId};
 use bookd::domain::interval::Interval;
 use bookd::domain::refusal::Refusal;
+use bookd::domain::series::{
+    Ending, Frequency, Otherwise, Recurrence, SeriesBooking, SeriesName, SeriesReport, SeriesScope,
+};
 use bookd::domain::slots::first;
 use bookd::domain::state::{State, claim_on};
 use bookd::domain::time::{HOUR, Instant, Seconds};
@@ -148,7 +151,7 @@ struct Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (0..14_u8, 0..40_u128, 0..96_i64, 0..9_usize).prop_map(|(kind, pick, half_hour, which)| Step {
+    let step = (0..17_u8, 0..40_u128, 0..96_i64, 0..9_usize).prop_map(|(kind, pick, half_hour, which)| Step {
         kind,
         pick,
         half_hour,
@@ -166,6 +169,15 @@ fn command(step: &Step, number: u128, base: Instant) -> Command {
     let appointment = AppointmentId(uuid::Uuid::from_u128(step.pick + 1));
     let booking = || booking(number, calendars, assignment, type_id, start);
     match step.kind {
+        14 | 15 => Command::BookSeries(Box::new(series(step, number, booking()))),
+        16 => Command::CancelSeries {
+            scope: match step.which % 3 {
+                0 => SeriesScope::One(appointment),
+                1 => SeriesScope::Following(appointment),
+                _ => SeriesScope::All(SeriesName::Of(appointment)),
+            },
+            reason: String::new(),
+        },
         0..=3 => Command::Book(booking()),
         4 | 5 => Command::Hold { booking: booking(), ttl: Seconds::new(600).unwrap() },
         6 => Command::Confirm {
@@ -187,6 +199,47 @@ fn command(step: &Step, number: u128, base: Instant) -> Command {
             ignored_rules: IgnoredRules::default(),
             etag: None,
         }),
+    }
+}
+
+/// Every day, week or month, a few times; the first occurrence has the number as its id.
+fn series(step: &Step, number: u128, booking: Booking) -> SeriesBooking {
+    let id = |n: u128| AppointmentId(uuid::Uuid::from_u128(if n == 0 { number } else { number << 32 | n }));
+    let frequency = [Frequency::Daily, Frequency::Weekly, Frequency::Monthly][step.which % 3];
+    let ending = Ending::Count(u16::try_from(1 + step.pick % 9).unwrap());
+    let otherwise = if step.half_hour % 2 == 0 { Otherwise::Nothing } else { Otherwise::TheOthers };
+    SeriesBooking {
+        series: SeriesId(uuid::Uuid::from_u128(number)),
+        ids: (0..9).map(id).collect(),
+        booking,
+        rule: Recurrence { frequency, interval: 1, ending },
+        otherwise,
+        is_report: false,
+    }
+}
+
+/// The report of a series tells what booking it does: it is refused by the same report, or books what that shows.
+fn check_series(state: &State, wanted: &SeriesBooking, now: Instant) {
+    let reported = Command::BookSeries(Box::new(SeriesBooking { is_report: true, ..wanted.clone() }));
+    let reported = decide(state, &reported, now).unwrap();
+    let report = reported.outcome.series.unwrap();
+    let made = |report: &SeriesReport| report.occurrences.iter().filter(|it| it.appointment.is_some()).count();
+    let is_all = report.refused().next().is_none();
+    for it in &report.occurrences {
+        assert!(it.appointment.is_none() || it.refusal.is_none());
+    }
+    match decide(state, &Command::BookSeries(Box::new(wanted.clone())), now) {
+        Ok(decision) => {
+            assert_eq!(decision.outcome.series.as_ref(), Some(&report));
+            assert_eq!(decision.events.len(), made(&report));
+            assert!(is_all || wanted.otherwise == Otherwise::TheOthers);
+        }
+        Err(Refusal::Series(refused)) => {
+            assert_eq!(*refused, report);
+            assert_eq!(made(&report), 0);
+            assert!(reported.events.is_empty() && !is_all);
+        }
+        Err(other) => panic!("{other:?}"),
     }
 }
 
@@ -220,6 +273,9 @@ proptest! {
                 }
             }
             let command = command(step, number, instant(NOW));
+            if let Command::BookSeries(wanted) = &command {
+                check_series(&state, wanted, now);
+            }
             let before = state.revision;
             let offered = listed(&state, &command, now);
             let answer = submit(&mut state, &command, now);
@@ -293,6 +349,31 @@ fn a_batch_books_all_or_none_and_names_the_offending_one() {
     let before = state.revision;
     assert_eq!(submit(&mut state, &fine, instant(NOW)).unwrap().len(), 3);
     assert_eq!(state.revision, before.next(), "one change for all");
+}
+
+#[test]
+fn a_series_counts_against_itself_and_leaves_the_nearest_slots_to_itself() {
+    let mut state = world();
+    let start = instant("2027-01-05T08:00:00Z");
+    let step = Step { kind: 14, pick: 3, half_hour: 0, which: 0 };
+    // 26 hours, every day.
+    let mut long = appointment_type("long", 0, 26 * 60);
+    long.slot_step = Some(minutes(60));
+    let put = Command::PutAppointmentType { calendar: calendar_id("bob"), appointment_type: long, etag: None };
+    submit(&mut state, &put, instant(NOW)).unwrap();
+    let long = series(&step, 2, booking(2, &["bob"], Assignment::All, "long", start));
+    let refusal = submit(&mut state, &Command::BookSeries(Box::new(long.clone())), instant(NOW)).unwrap_err();
+    let Refusal::Series(report) = refusal else { panic!("{refusal:?}") };
+    let refused: Vec<usize> = report.refused().map(|(it, _)| it.index).collect();
+    assert_eq!(refused, [1, 3], "the second meets the first, the third follows a day later, and so on");
+    assert!(!report.is_rule_broken());
+    // Between the first, the third and what comes after, there is no room for 26 hours, but after all of them.
+    let (_, second) = report.refused().next().unwrap();
+    assert_eq!(second.nearest_after.unwrap().start, instant("2027-01-08T10:00:00Z"));
+    let others = SeriesBooking { otherwise: Otherwise::TheOthers, ..long };
+    let booked = submit(&mut state, &Command::BookSeries(Box::new(others)), instant(NOW)).unwrap();
+    assert_eq!(booked.iter().map(|it| it.start).collect::<Vec<_>>(), [start, start.plus(48 * HOUR)]);
+    check(&state, instant(NOW));
 }
 
 #[test]

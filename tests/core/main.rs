@@ -17,6 +17,7 @@ mod decide;
 mod model;
 mod random;
 mod reference;
+mod series;
 mod several;
 mod slots;
 mod steps;

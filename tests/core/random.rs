@@ -64,7 +64,7 @@ const CHANGES: [(&str, &str); 10] = [
 ];
 
 /// A zone, and an instant about which something happens there.
-fn place() -> impl Strategy<Value = (String, Instant)> {
+pub(crate) fn place() -> impl Strategy<Value = (String, Instant)> {
     let listed = select(CHANGES.to_vec()).prop_map(|(name, at)| (name.to_owned(), instant(at)));
     let years = -60i64..90;
     let any = (select(zone_names()), years, 0i64..365, any::<bool>()).prop_map(|(name, years, days, is_change)| {

@@ -27,6 +27,7 @@ mod race;
 mod random;
 mod readme;
 mod reasons;
+mod series;
 mod server;
 mod several;
 mod sqlite;

@@ -136,6 +136,42 @@ impl Run {
         }
     }
 
+    /// Books a few days or weeks in a row, or calls off some of what was booked so.
+    async fn series(&mut self) {
+        let mut client = self.bookd.booking();
+        if self.chance.is(3) {
+            let scope = self.chance.of(&[pb::SeriesScope::One, pb::SeriesScope::Following, pb::SeriesScope::All]);
+            let appointment_id = self.some_id();
+            let request = pb::CancelSeriesRequest { appointment_id, scope: scope.into(), ..Default::default() };
+            match client.cancel_series(request).await {
+                Ok(answer) => answer.into_inner().appointments.into_iter().for_each(|it| self.note(Ok(Some(it)))),
+                Err(status) => self.note(Err(status)),
+            }
+            return;
+        }
+        let one = self.booking();
+        let request = pb::BookSeriesRequest {
+            calendar_ids: one.calendar_ids,
+            assignment: one.assignment,
+            appointment_type_id: one.appointment_type_id,
+            start_time: one.start_time,
+            duration: one.duration,
+            invitee: one.invitee,
+            ignore_rules: one.ignore_rules,
+            frequency: self.chance.of(&[pb::Frequency::Daily, pb::Frequency::Weekly]).into(),
+            count: Some(self.chance.of(&[1, 2, 5])),
+            allow_partial: self.chance.is(2),
+            ..Default::default()
+        };
+        match client.book_series(request).await {
+            Ok(answer) => {
+                let made = answer.into_inner().occurrences.into_iter().filter_map(|it| it.appointment);
+                made.for_each(|it| self.note(Ok(Some(it))));
+            }
+            Err(status) => self.note(Err(status)),
+        }
+    }
+
     async fn change(&mut self) {
         let (appointment_id, mut client) = (self.some_id(), self.bookd.booking());
         let answer = match self.chance.below(10) {
@@ -328,7 +364,8 @@ async fn run(seed: u64) {
     }
     for step in 1..=STEPS {
         match run.chance.below(20) {
-            0..=9 => run.claim().await,
+            0..=7 => run.claim().await,
+            8 | 9 => run.series().await,
             10 => run.batch().await,
             11..=15 => run.change().await,
             16 | 17 => run.set_up().await,

@@ -227,6 +227,26 @@ fn a_person_with_many_appointments_is_redacted_in_several_turns(mut world: World
     assert_eq!(kept[0].invitee.name, "Ada", "who has no address is nobody's namesake");
 }
 
+fn a_series_is_loaded_whole_and_in_order(mut world: World) {
+    open(&mut world, "ada", "Europe/Paris");
+    let (one, other) = (SeriesId(Uuid::from_u128(7)), SeriesId(Uuid::from_u128(8)));
+    world.book(3, "ada", at_hour(9));
+    world.book(1, "ada", at_hour(11));
+    world.run(&Command::Book(Booking { series: Some(other), ..booking(4, "ada", at_hour(13)) }));
+    world.run(&Command::Book(Booking { series: None, ..booking(5, "ada", at_hour(15)) }));
+    world.book(2, "ada", at_hour(17));
+    world.run(&cancel(appointment_id(1)));
+    world.run(&move_to(appointment_id(2), at_hour(7)));
+    for _ in 0..2 {
+        let loaded = world.store().load_series(one).unwrap();
+        let expected: Vec<_> = [2, 3, 1].map(|n| (*world.state.appointments[&appointment_id(n)]).clone()).to_vec();
+        assert_eq!(loaded, expected, "whatever their state is, by start");
+        assert_eq!(world.store().load_series(other).unwrap().len(), 1);
+        assert!(world.store().load_series(SeriesId(Uuid::from_u128(9))).unwrap().is_empty());
+        world.reopen();
+    }
+}
+
 fn calendars_are_listed_by_name_and_prefix(mut world: World) {
     ["b", "acme/2", "acme/1", "acme/10", "acmf"].iter().for_each(|name| open(&mut world, name, "UTC"));
     world.run(&Command::DeleteCalendar { calendar: id("acme/2"), force: false, etag: None });
@@ -282,6 +302,7 @@ on_both_stores!(
     later_pages_show_what_was_there_when_the_first_was_read,
     a_list_shows_only_what_is_asked_for,
     a_person_with_many_appointments_is_redacted_in_several_turns,
+    a_series_is_loaded_whole_and_in_order,
     calendars_are_listed_by_name_and_prefix,
     what_happened_is_told_newest_first_and_page_by_page,
 );

@@ -36,6 +36,16 @@ struct Wanted {
     ignore: Option<AppointmentKey>,
     present_duration: Option<Minutes>,
     ignored_rules: IgnoredRules,
+    alternatives: Alternatives,
+}
+
+/// Whether a refusal comes with the nearest slots.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Alternatives {
+    /// They are looked for at once.
+    Now,
+    /// They are looked for once the rest of a series has its time.
+    Later,
 }
 
 /// The calendars that take the claim.
@@ -49,7 +59,17 @@ impl<'a> At<'a> {
         if let Some(hold) = booking.hold {
             return self.book_hold(hold, booking);
         }
-        let (mut appointment, candidates) = self.claim(booking)?;
+        self.book_new(booking, Cause::BookAppointment, Alternatives::Now)
+    }
+
+    /// A new appointment, CONFIRMED or PENDING as its types say.
+    pub(super) fn book_new(
+        self,
+        booking: &Booking,
+        cause: Cause,
+        alternatives: Alternatives,
+    ) -> Result<Decision, Refusal> {
+        let (mut appointment, candidates) = self.claim(booking, alternatives)?;
         let types = self.types_of(&appointment);
         appointment.state = if types.iter().any(|it| it.requires_approval) {
             AppointmentState::Pending
@@ -57,11 +77,11 @@ impl<'a> At<'a> {
             AppointmentState::Confirmed
         };
         (appointment.blocks, appointment.expire_time) = self.claim_terms(appointment.state, &types, appointment.start);
-        Ok(self.claimed(Cause::BookAppointment, AppointmentEvent::Booked, appointment, candidates))
+        Ok(self.claimed(cause, AppointmentEvent::Booked, appointment, candidates))
     }
 
     pub(super) fn hold(self, booking: &Booking, ttl: Seconds) -> Result<Decision, Refusal> {
-        let (mut appointment, candidates) = self.claim(booking)?;
+        let (mut appointment, candidates) = self.claim(booking, Alternatives::Now)?;
         appointment.state = AppointmentState::Held;
         appointment.expire_time = Some(self.now.plus(ttl.seconds()));
         Ok(self.claimed(Cause::HoldAppointment, AppointmentEvent::Held, appointment, candidates))
@@ -100,19 +120,15 @@ impl<'a> At<'a> {
     }
 
     /// A new appointment on the time that is asked for; its state is the caller's to say.
-    fn claim(self, booking: &Booking) -> Result<(Appointment, Vec<Candidate>), Refusal> {
+    fn claim(self, booking: &Booking, alternatives: Alternatives) -> Result<(Appointment, Vec<Candidate>), Refusal> {
         let type_id = booking.type_id.clone().unwrap_or_else(TypeId::default_type);
-        let offers = self.offers(&booking.calendars, &type_id)?;
-        let first = offers.first().ok_or_else(|| invalid("calendar_id", "name at least one calendar"))?;
-        let start = booking.start.as_ref().ok_or_else(|| invalid("start_time", "is required without hold_id"))?;
-        let start = resolve(start, first.calendar.zone())?;
-        expect_one_duration(booking, &offers)?;
+        let (offers, start) = self.offered(booking, &type_id)?;
         if let Some(id) = booking.id.brought()
             && self.state.appointments.contains_key(&id)
         {
             return Err(Refusal::AppointmentExists(id));
         }
-        let wanted = Wanted::of_booking(booking, start);
+        let wanted = Wanted::of_booking(booking, start, alternatives);
         let taken = self.take(offers, booking.assignment, &wanted)?;
         let places = taken.offers.iter().map(|offer| self.place(offer, &wanted)).collect();
         let chosen = taken.offers.first().expect("what is taken is taken by a calendar");
@@ -141,6 +157,31 @@ impl<'a> At<'a> {
         Ok((appointment, taken.candidates))
     }
 
+    /// The calendars of a booking, and when it begins.
+    fn offered(self, booking: &Booking, type_id: &TypeId) -> Result<(Vec<Offer<'a>>, Instant), Refusal> {
+        let offers = self.offers(&booking.calendars, type_id)?;
+        let first = offers.first().ok_or_else(|| invalid("calendar_id", "name at least one calendar"))?;
+        let start = booking.start.as_ref().ok_or_else(|| invalid("start_time", "is required without hold_id"))?;
+        let start = resolve(start, first.calendar.zone())?;
+        expect_one_duration(booking, &offers)?;
+        Ok((offers, start))
+    }
+
+    /// When the first occurrence of a series begins, and the zone in which it repeats.
+    pub(super) fn first_occurrence(self, booking: &Booking) -> Result<(Instant, &'a Zone), Refusal> {
+        let type_id = booking.type_id.clone().unwrap_or_else(TypeId::default_type);
+        let (offers, start) = self.offered(booking, &type_id)?;
+        let first = offers.first().expect("what is offered is offered by a calendar");
+        Ok((start, first.calendar.zone()))
+    }
+
+    /// The last slot offered before the start of a booking, and the first after it.
+    pub(super) fn alternatives(self, booking: &Booking) -> Result<(Option<Interval>, Option<Interval>), Refusal> {
+        let type_id = booking.type_id.clone().unwrap_or_else(TypeId::default_type);
+        let (offers, start) = self.offered(booking, &type_id)?;
+        Ok(self.nearest(&offers, booking.assignment, &Wanted::of_booking(booking, start, Alternatives::Now)))
+    }
+
     pub(super) fn reschedule(self, to: &Move) -> Result<Decision, Refusal> {
         // Existence of everything comes before etag and state.
         let before = self.appointment(to.appointment)?;
@@ -164,6 +205,7 @@ impl<'a> At<'a> {
             ignore: Some(before.key),
             present_duration: Some(before.duration),
             ignored_rules: to.ignored_rules,
+            alternatives: Alternatives::Now,
         };
         let taken = self.take(offers, assignment, &wanted)?;
         let places: Vec<Place> = taken.offers.iter().map(|offer| self.place(offer, &wanted)).collect();
@@ -319,17 +361,30 @@ impl<'a> At<'a> {
             answers.into_iter().filter(|violations| !is_race_lost || is_race(violations)).flatten().collect();
         let first = offers.first().expect("a refusal is some calendar's");
         let slot = Interval::new(wanted.start, wanted.start.plus(wanted.duration_on(first).seconds()));
-        let searches: Vec<Search<'_>> = offers.iter().map(|offer| self.search(offer, wanted, slot)).collect();
         let assignment = if is_any { Assignment::Any } else { Assignment::All };
-        let (nearest_before, nearest_after) = nearest(&searches, assignment, wanted.start);
+        let (nearest_before, nearest_after) = match wanted.alternatives {
+            Alternatives::Now => self.nearest(offers, assignment, wanted),
+            Alternatives::Later => (None, None),
+        };
         Refusal::Slot(Box::new(SlotRefusal { slot, violations, nearest_before, nearest_after }))
+    }
+
+    fn nearest(
+        self,
+        offers: &[Offer<'_>],
+        assignment: Assignment,
+        wanted: &Wanted,
+    ) -> (Option<Interval>, Option<Interval>) {
+        let here = Interval::new(wanted.start, wanted.start);
+        let searches: Vec<Search<'_>> = offers.iter().map(|offer| self.search(offer, wanted, here)).collect();
+        nearest(&searches, assignment, wanted.start)
     }
 }
 
 impl Wanted {
-    fn of_booking(booking: &Booking, start: Instant) -> Self {
-        let ignored_rules = booking.ignored_rules;
-        Self { start, duration: booking.duration, ignore: None, present_duration: None, ignored_rules }
+    fn of_booking(booking: &Booking, start: Instant, alternatives: Alternatives) -> Self {
+        let Booking { duration, ignored_rules, .. } = *booking;
+        Self { start, duration, ignore: None, present_duration: None, ignored_rules, alternatives }
     }
 
     fn duration_on(&self, offer: &Offer<'_>) -> Minutes {

@@ -1,7 +1,9 @@
 //! What each command looks at, so that the engine loads it before the decision.
 
 use super::super::command::{Booking, Command, ImportedCalendar, Needs, Redacted};
-use super::super::ids::{AppointmentId, CalendarId};
+use super::super::ids::{AppointmentId, CalendarId, SeriesId};
+use super::super::series::{SeriesName, SeriesScope};
+use super::super::state::State;
 
 impl Command {
     /// Everything that deciding this command may look at. Appointments come with the calendars they claim.
@@ -22,6 +24,8 @@ impl Command {
             }
             Self::Book(booking) | Self::Hold { booking, .. } => needs.add_booking(booking),
             Self::BatchBook(bookings) => needs = Needs::of_bookings(bookings),
+            Self::BookSeries(wanted) => needs.calendars.extend_from_slice(&wanted.booking.calendars),
+            Self::CancelSeries { scope, .. } => needs.add_series(*scope),
             Self::Reschedule(to) => {
                 needs.appointments.push(to.appointment);
                 needs.calendars.extend_from_slice(&to.calendars);
@@ -44,6 +48,15 @@ impl Command {
 }
 
 impl Needs {
+    /// The series that is looked at, as far as it is known: one that is named by an appointment of it is known once that
+    /// is loaded.
+    pub fn series_in(&self, state: &State) -> Option<SeriesId> {
+        match self.series? {
+            SeriesName::Id(series) => Some(series),
+            SeriesName::Of(appointment) => state.appointments.get(&appointment)?.series,
+        }
+    }
+
     /// What a batch looks at.
     pub(super) fn of_bookings(bookings: &[Booking]) -> Self {
         let mut needs = Self::default();
@@ -55,6 +68,17 @@ impl Needs {
         self.calendars.extend_from_slice(&booking.calendars);
         self.appointments.extend(booking.hold);
         self.appointments.extend(booking.id.brought());
+    }
+
+    fn add_series(&mut self, scope: SeriesScope) {
+        let (named, series) = match scope {
+            SeriesScope::One(id) => (Some(id), None),
+            SeriesScope::Following(id) => (Some(id), Some(SeriesName::Of(id))),
+            SeriesScope::All(SeriesName::Of(id)) => (Some(id), Some(SeriesName::Of(id))),
+            SeriesScope::All(name) => (None, Some(name)),
+        };
+        self.appointments.extend(named);
+        self.series = series;
     }
 
     fn add_import(&mut self, imported: &ImportedCalendar) {

@@ -20,7 +20,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use crate::domain::appointment::Appointment;
 use crate::domain::calendar::Calendar;
-use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
+use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
 use crate::domain::time::Instant;
 
 use super::{Batch, Boot, CommitError, Oldest, Reader, RequestRecord, Store, StoreError, ZoneLookup};
@@ -134,6 +134,10 @@ impl Store for Sqlite {
 
     fn keys_of_email(&mut self, email: &str, limit: usize) -> Result<Vec<AppointmentKey>, StoreError> {
         read::keys_of_email(&self.connection, email, limit)
+    }
+
+    fn load_series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError> {
+        read::appointments_of_series(&self.connection, series)
     }
 
     fn seen_requests(&mut self, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError> {

@@ -14,7 +14,8 @@ use crate::domain::appointment::Appointment;
 use crate::domain::appointment_type::Stamps;
 use crate::domain::calendar::{Busy, Calendar, Profile, Types, keep_from};
 use crate::domain::claims::{Claim, Claims};
-use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, TypeId, TypeNumber};
+use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeId, TypeNumber};
+use crate::domain::series::OCCURRENCES_MAX;
 use crate::domain::state::claim_on;
 use crate::domain::time::{DAY, Instant};
 use crate::store::change_record::ChangeRecord;
@@ -81,6 +82,25 @@ pub(super) fn keys_of_email(
     let keys =
         statement.query_map(params![email, limit], |row| Ok(AppointmentKey(row.get::<_, i64>(0)?.unsigned_abs())))?;
     Ok(keys.collect::<Result<_, _>>()?)
+}
+
+/// The appointments of a series, in order.
+fn select_series() -> String {
+    format!("select {COLUMNS} from appointments a where {BY_SERIES} = ?1 order by a.start, a.id limit ?2")
+}
+
+pub(super) fn appointments_of_series(
+    connection: &Connection,
+    series: SeriesId,
+) -> Result<Vec<Appointment>, StoreError> {
+    let mut statement = connection.prepare_cached(&select_series())?;
+    let limit = i64::try_from(OCCURRENCES_MAX).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![series.0.as_bytes(), limit])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
+    }
+    Ok(found)
 }
 
 pub(super) fn requests(connection: &Connection, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError> {
@@ -366,7 +386,7 @@ pub(super) fn statements() -> Vec<String> {
     let consts = [SELECT_CALENDAR, SELECT_CALENDARS, SELECT_TYPES, SELECT_BUSY, SELECT_KEYS_OF_EMAIL, SELECT_REQUEST];
     let columns = [BY_CALENDAR, BY_EMAIL, BY_SERIES];
     let lists = columns.iter().flat_map(|column| [list_sql(column, false), list_sql(column, true)]);
-    let loads = [select_by("id"), select_by("key"), select_claims(), walk::select_appointments()];
+    let loads = [select_by("id"), select_by("key"), select_claims(), walk::select_appointments(), select_series()];
     consts.into_iter().chain(super::log::STATEMENTS).map(str::to_owned).chain(loads).chain(lists).collect()
 }
 

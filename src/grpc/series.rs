@@ -1,0 +1,163 @@
+//! BookSeries and CancelSeries.
+
+use tonic::{Request, Response, Status};
+
+use crate::domain::command::Command;
+use crate::domain::series::{
+    Ending, Frequency, INTERVAL_MAX, OCCURRENCES_MAX, Occurrence, Otherwise, Recurrence, SeriesBooking, SeriesName,
+    SeriesReport, SeriesScope,
+};
+use crate::domain::time::Instant;
+use crate::engine::Answer;
+use crate::ids;
+use crate::proto::v1 as pb;
+
+use super::api::Api;
+use super::booking::Wanted;
+use super::fields::Fields;
+use super::render;
+
+/// The most violations that are told of one occurrence.
+const VIOLATIONS_MAX: usize = 10;
+
+fn frequency(number: i32, fields: &mut Fields) -> Option<Frequency> {
+    match pb::Frequency::try_from(number) {
+        Ok(pb::Frequency::Daily) => Some(Frequency::Daily),
+        Ok(pb::Frequency::Weekly) => Some(Frequency::Weekly),
+        Ok(pb::Frequency::Monthly) => Some(Frequency::Monthly),
+        _ => fields.wrong("frequency", "must be FREQUENCY_DAILY, FREQUENCY_WEEKLY or FREQUENCY_MONTHLY"),
+    }
+}
+
+fn one_to(most: u16, field: &str, number: i32, fields: &mut Fields) -> Option<u16> {
+    let number = u16::try_from(number).ok().filter(|number| (1..=most).contains(number));
+    number.or_else(|| fields.wrong(field, format!("must be 1 to {most}")))
+}
+
+fn ending(message: &pb::BookSeriesRequest, fields: &mut Fields) -> Option<Ending> {
+    let most = u16::try_from(OCCURRENCES_MAX).unwrap_or(u16::MAX);
+    match (message.count, message.until.as_str()) {
+        (None, "") => fields.wrong("count", "is required, or until"),
+        (Some(_), until) if !until.is_empty() => fields.wrong("until", "cannot stand beside count"),
+        (Some(count), _) => one_to(most, "count", count, fields).map(Ending::Count),
+        (None, until) => fields.date("until", until).map(Ending::Until),
+    }
+}
+
+fn booking(api: &Api, message: &pb::BookSeriesRequest, fields: &mut Fields) -> Option<Command> {
+    let wanted = Wanted {
+        calendar_id: &message.calendar_id,
+        calendar_ids: &message.calendar_ids,
+        assignment: message.assignment,
+        appointment_type_id: &message.appointment_type_id,
+        start_time: message.start_time.as_ref(),
+        local_start: &message.local_start,
+        time_zone: &message.time_zone,
+        duration: message.duration.as_ref(),
+        invitee: message.invitee.as_ref(),
+        note: &message.note,
+        metadata: &message.metadata,
+        appointment_id: "",
+        hold_id: "",
+        ignore_rules: &message.ignore_rules,
+        is_invitee_required: true,
+    };
+    let booking = wanted.read(api, fields);
+    let frequency = frequency(message.frequency, fields);
+    let interval = one_to(INTERVAL_MAX, "interval", message.interval.unwrap_or(1), fields);
+    let ending = ending(message, fields);
+    let ids_max = match ending? {
+        Ending::Count(count) => usize::from(count),
+        Ending::Until(_) => OCCURRENCES_MAX,
+    };
+    Some(Command::BookSeries(Box::new(SeriesBooking {
+        series: ids::series_id(),
+        ids: std::iter::repeat_with(ids::appointment_id).take(ids_max).collect(),
+        booking: booking?,
+        rule: Recurrence { frequency: frequency?, interval: interval?, ending: ending? },
+        otherwise: if message.allow_partial { Otherwise::TheOthers } else { Otherwise::Nothing },
+        is_report: message.validate_only,
+    })))
+}
+
+fn scope(message: &pb::CancelSeriesRequest, fields: &mut Fields) -> Option<SeriesScope> {
+    let series = fields.optional_appointment_id("series_id", &message.series_id);
+    let appointment = fields.optional_appointment_id("appointment_id", &message.appointment_id);
+    if !message.series_id.is_empty() && !message.appointment_id.is_empty() {
+        fields.wrong::<()>("series_id", "cannot stand beside appointment_id");
+    }
+    let scope = match pb::SeriesScope::try_from(message.scope) {
+        Ok(pb::SeriesScope::Unspecified) | Err(_) => {
+            fields.wrong("scope", "must be SERIES_SCOPE_ONE, SERIES_SCOPE_FOLLOWING or SERIES_SCOPE_ALL")
+        }
+        Ok(scope) => Some(scope),
+    };
+    match (scope?, appointment?, series?) {
+        (pb::SeriesScope::One, Some(id), _) => Some(SeriesScope::One(id)),
+        (pb::SeriesScope::Following, Some(id), _) => Some(SeriesScope::Following(id)),
+        (pb::SeriesScope::All, Some(id), _) => Some(SeriesScope::All(SeriesName::Of(id))),
+        (pb::SeriesScope::All, None, Some(id)) => {
+            Some(SeriesScope::All(SeriesName::Id(crate::domain::ids::SeriesId(id.0))))
+        }
+        (pb::SeriesScope::All, None, None) => fields.wrong("series_id", "is required, or appointment_id"),
+        _ => fields.wrong("appointment_id", "is required with SERIES_SCOPE_ONE and SERIES_SCOPE_FOLLOWING"),
+    }
+}
+
+fn occurrence(api: &Api, it: &Occurrence, ids: &[String], now: Instant) -> pb::SeriesOccurrence {
+    let near = |interval| render::slot(interval, 1, ids.to_vec(), None);
+    let refusal = it.refusal.as_ref();
+    let violations = refusal.iter().flat_map(|it| &it.violations).take(VIOLATIONS_MAX);
+    pb::SeriesOccurrence {
+        index: i32::try_from(it.index).unwrap_or(i32::MAX),
+        local_start: it.moment.local_start.to_string(),
+        start_time: Some(render::timestamp(it.moment.start)),
+        bookable: refusal.is_none(),
+        appointment: it.appointment.as_ref().map(|it| api.appointment(it, now)),
+        violations: violations.map(|it| render::violation(it, Vec::new())).collect(),
+        previous_slot: refusal.and_then(|it| it.nearest_before).map(near),
+        next_slot: refusal.and_then(|it| it.nearest_after).map(near),
+    }
+}
+
+/// The only calendar of a request: of several it is not known who could take a slot that is near.
+fn only_calendar(message: &pb::BookSeriesRequest) -> Vec<String> {
+    match message.calendar_ids.as_slice() {
+        [] => vec![message.calendar_id.clone()],
+        [only] => vec![only.clone()],
+        _ => Vec::new(),
+    }
+}
+
+fn booked(api: &Api, answer: &Answer, ids: &[String]) -> pb::BookSeriesResponse {
+    let report = answer.outcome.series.as_ref();
+    let occurrences = report.iter().flat_map(|SeriesReport { occurrences, .. }| occurrences);
+    pb::BookSeriesResponse {
+        series_id: report.map(|it| it.series.0.to_string()).unwrap_or_default(),
+        occurrences: occurrences.map(|it| occurrence(api, it, ids, answer.time)).collect(),
+        revision: render::revision(answer.revision),
+    }
+}
+
+pub(super) async fn book(
+    api: &Api,
+    request: Request<pb::BookSeriesRequest>,
+) -> Result<Response<pb::BookSeriesResponse>, Status> {
+    let ids = only_calendar(request.get_ref());
+    let answer = api.mutate(request, |message, fields| booking(api, message, fields)).await?;
+    Ok(Response::new(booked(api, &answer, &ids)))
+}
+
+pub(super) async fn cancel(
+    api: &Api,
+    request: Request<pb::CancelSeriesRequest>,
+) -> Result<Response<pb::CancelSeriesResponse>, Status> {
+    let parse = |message: &pb::CancelSeriesRequest, fields: &mut Fields| {
+        let scope = scope(message, fields);
+        let reason = fields.reason(&message.reason);
+        Some(Command::CancelSeries { scope: scope?, reason: reason? })
+    };
+    let answer = api.mutate(request, parse).await?;
+    let appointments = answer.outcome.appointments.iter().map(|it| api.appointment(it, answer.time)).collect();
+    Ok(Response::new(pb::CancelSeriesResponse { appointments, revision: render::revision(answer.revision) }))
+}
