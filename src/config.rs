@@ -55,6 +55,7 @@ pub struct LogConfig {
 
 /// What `bookd serve` needs to know.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "Example:\n  bookd serve --listen 127.0.0.1:50051 --store sqlite:bookd.db")]
 pub struct ServeConfig {
     /// The address to listen on; port 0 takes a free one
     #[arg(long, env = "BOOKD_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS")]

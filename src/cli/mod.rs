@@ -1,8 +1,14 @@
 //! The command line: one subcommand for each thing a person does.
 
+#[cfg(feature = "server")]
+pub mod arguments;
+pub mod ask;
 pub mod client;
 pub mod commands;
 pub mod run;
 #[cfg(feature = "server")]
 pub mod serve;
 mod table;
+#[cfg(feature = "server")]
+pub mod transfer;
+pub mod words;

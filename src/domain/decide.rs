@@ -10,6 +10,7 @@ mod lifecycle;
 mod needs;
 
 pub use claiming::resolve;
+pub use import::IMPORT_VIOLATIONS_MAX;
 pub use lifecycle::HOLD_LIFE_MAX;
 
 use std::sync::Arc;

@@ -14,6 +14,7 @@ pub mod server_info;
 pub mod slots;
 mod status;
 mod token;
+pub mod transfer;
 pub mod wire;
 
 use tonic::service::Routes;

@@ -17,6 +17,7 @@ mod kill;
 mod listing;
 mod parity;
 mod parity_kept;
+mod people;
 mod precedence;
 mod race;
 mod random;
