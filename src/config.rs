@@ -51,6 +51,9 @@ pub struct LogConfig {
     /// How log lines look; they go to standard error
     #[arg(long, env = "BOOKD_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
+    /// Log a line for every call: method, outcome, milliseconds; nothing of its contents, and not who called
+    #[arg(long, env = "BOOKD_LOG_CALLS")]
+    pub log_calls: bool,
 }
 
 /// What `bookd serve` needs to know.
@@ -105,6 +108,7 @@ impl ServeConfig {
             format!("BOOKD_CONFIRM_CLOCK={}", self.confirm_clock),
             format!("BOOKD_LOG={}", self.log.log),
             format!("BOOKD_LOG_FORMAT={format}"),
+            format!("BOOKD_LOG_CALLS={}", self.log.log_calls),
         ]
     }
 }

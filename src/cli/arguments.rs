@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use super::commands::{ClientCommand, ClientOptions};
+use super::demo::{self, DemoConfig};
+use super::demo_race::{self, RaceConfig};
 use super::transfer::export::{self, ExportConfig};
 use super::transfer::import::{self, ImportConfig};
 use super::{run, serve};
@@ -15,6 +17,10 @@ use crate::config::ServeConfig;
 pub enum Command {
     /// Run the service
     Serve(ServeConfig),
+    /// Run a service with something in it, to play with; everything is in memory
+    Demo(DemoConfig),
+    /// Let 64 clients race for overlapping slots, and check who got what; without --server on a service of its own
+    DemoRace(RaceConfig),
     /// Bring calendars and appointments from a file into a store, all or nothing, while no server runs on it
     Import(ImportConfig),
     /// Write all calendars and appointments of a store as a file that import reads, while no server runs on it
@@ -46,6 +52,8 @@ impl Arguments {
     pub fn run(self) -> ExitCode {
         match self.command {
             Command::Serve(config) => serve::run(&config),
+            Command::Demo(config) => demo::run(&config),
+            Command::DemoRace(config) => demo_race::run(&config, &self.options),
             Command::Import(config) => import::run(&config),
             Command::Export(config) => export::run(&config),
             Command::Client(command) => run::run(command, &self.options),

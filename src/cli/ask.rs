@@ -66,7 +66,8 @@ impl Ask<'_> {
                 "{word}: write 2027-03-01, 2027-03-01T09:00, 2027-03-01T09:00:00Z, or a day's name"
             ))
         };
-        let (date, clock) = word.split_once(['T', 't']).unwrap_or((word, "00:00"));
+        // `Tuesday` has a T too.
+        let (date, clock) = word.split_once('T').filter(|(date, _)| !date.is_empty()).unwrap_or((word, "00:00"));
         let name = match calendar {
             Some(calendar) => self.zone_of(calendar).await?,
             None => "UTC".to_owned(),

@@ -27,12 +27,22 @@ const LIMIT_DEFAULT: usize = 1_000;
 /// Options of every client command.
 #[derive(Args, Clone, Debug)]
 pub struct ClientOptions {
-    /// The server to talk to, HOST:PORT
-    #[arg(long, global = true, env = "BOOKD_SERVER", default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
-    pub server: String,
+    /// The server to talk to, HOST:PORT [default: 127.0.0.1:50051]
+    #[arg(long, global = true, env = "BOOKD_SERVER", value_name = "ADDRESS")]
+    pub server: Option<String>,
     /// Print the answer as JSON, for pipes
     #[arg(long, global = true)]
     pub json: bool,
+}
+
+/// Where a server listens unless told otherwise.
+const SERVER_DEFAULT: &str = "127.0.0.1:50051";
+
+impl ClientOptions {
+    /// The server to talk to.
+    pub fn server(&self) -> &str {
+        self.server.as_deref().unwrap_or(SERVER_DEFAULT)
+    }
 }
 
 /// Who books, and what else goes with it.

@@ -5,6 +5,10 @@ pub mod arguments;
 pub mod ask;
 pub mod client;
 pub mod commands;
+#[cfg(feature = "server")]
+pub mod demo;
+#[cfg(feature = "server")]
+pub mod demo_race;
 pub mod run;
 #[cfg(feature = "server")]
 pub mod serve;

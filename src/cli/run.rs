@@ -38,7 +38,7 @@ pub fn run(command: ClientCommand, options: &ClientOptions) -> ExitCode {
 }
 
 async fn ask(command: &ClientCommand, options: &ClientOptions) -> Result<Value, CallError> {
-    let client = Client::connect(&options.server).await?;
+    let client = Client::connect(options.server()).await?;
     let request = without_nulls(command.request(&Ask { client: &client }).await?);
     match command.pages() {
         None => client.call(command.method(), request).await,
@@ -68,7 +68,7 @@ async fn all_pages(client: &Client, method: &str, mut request: Value, pages: &Pa
 }
 
 /// An error as people read it: the reason, what it says, and each thing that is wrong.
-fn told(error: &CallError) -> String {
+pub(super) fn told(error: &CallError) -> String {
     match error {
         CallError::Usage(text) | CallError::Unreachable(text) => text.clone(),
         CallError::Refused(status) => refused(status),

@@ -7,6 +7,7 @@ pub mod api;
 pub mod availability;
 pub mod booking;
 pub mod calendars;
+mod call_log;
 pub mod fields;
 pub mod lists;
 mod render;
