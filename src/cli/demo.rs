@@ -134,11 +134,13 @@ fn types() -> [(&'static str, Value); 9] {
 }
 
 /// What is booked: calendars, how they take part, type, and how many, each on so manieth of the free slots.
-const BOOKED: [(&[&str], &str, &str, usize, usize); 6] = [
+const BOOKED: [(&[&str], &str, &str, usize, usize); 7] = [
     (&["clinic/dr-lee", "clinic/room-1"], "ASSIGNMENT_ALL", "visit", 8, 5),
     (&["salon/kim", "salon/sam"], "ASSIGNMENT_ANY", "haircut", 8, 7),
     (&["salon/kim"], "ASSIGNMENT_ALL", "colour", 2, 9),
-    (&["studio/yoga"], "ASSIGNMENT_ALL", "class", 9, 1),
+    // Twice, for several people come to one class.
+    (&["studio/yoga"], "ASSIGNMENT_ALL", "class", 6, 1),
+    (&["studio/yoga"], "ASSIGNMENT_ALL", "class", 3, 1),
     (&["acme/ada"], "ASSIGNMENT_ALL", "intro", 3, 4),
     (&["acme/bea"], "ASSIGNMENT_ALL", "intro", 3, 3),
 ];

@@ -292,7 +292,9 @@ fn shown(answer: &Value) -> String {
         let names = ["version", "time_zone_release", "time_zone_source", "revision", "time", "features"];
         return table(&["what", "value"], names.into_iter().map(row));
     }
-    if answer.as_object().is_some_and(|it| it.keys().all(|name| name == "revision")) {
+    // An answer about nothing says only how things stand.
+    let is_about_nothing = |name: &String| ["revision", "read_time", "time_zone"].contains(&name.as_str());
+    if answer.as_object().is_some_and(|it| it.keys().all(is_about_nothing)) {
         return "none".to_owned();
     }
     format!("{answer:#}")

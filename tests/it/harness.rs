@@ -18,6 +18,7 @@ use bookd::proto::v1::server_info_service_client::ServerInfoServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
 use bookd::server::{Lanes, Limits};
 use bookd::service::{Parts, Service, open_sqlite};
+use bookd::store::Store;
 use bookd::zones::Zones;
 use prost_types::Timestamp;
 use tempfile::TempDir;
@@ -70,8 +71,19 @@ impl Bookd {
     }
 
     async fn start_in(folder: TempDir, clock: ManualClock, engine: Settings) -> Self {
+        let store = open_sqlite(&folder.path().join("bookd.db"), &Arc::new(Zones::bundled())).unwrap();
+        Self::start_with_store(Box::new(store), folder, clock, engine).await
+    }
+
+    /// On a store of the test's own.
+    pub async fn start_on(store: Box<dyn Store>) -> Self {
+        let settings = Settings { is_clock_confirmed: true, ..Settings::default() };
+        let clock = ManualClock::new(instant("2027-01-04T08:00:00Z"));
+        Self::start_with_store(store, tempfile::tempdir().unwrap(), clock, settings).await
+    }
+
+    async fn start_with_store(store: Box<dyn Store>, folder: TempDir, clock: ManualClock, engine: Settings) -> Self {
         let zones = Arc::new(Zones::bundled());
-        let store = open_sqlite(&folder.path().join("bookd.db"), &zones).unwrap();
         let parts = Parts {
             listen: "127.0.0.1:0".parse().unwrap(),
             zones,
@@ -80,7 +92,7 @@ impl Bookd {
             engine,
             limits: Limits::default(),
         };
-        let service = Service::start(parts, Box::new(store)).await.unwrap();
+        let service = Service::start(parts, store).await.unwrap();
         let channel = connect(service.local_addr()).await;
         Self { service, folder, clock, channel, settings: engine }
     }

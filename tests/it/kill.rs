@@ -32,7 +32,12 @@ fn command(file: &Path) -> Command {
 
 impl Process {
     pub fn start(file: &Path) -> Self {
-        let mut child = command(file).spawn().unwrap();
+        Self::spawn(command(file))
+    }
+
+    /// Starts a command whose first line says where it listens.
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let address = line.split(" on ").nth(1).and_then(|rest| rest.split(',').next());
@@ -45,14 +50,21 @@ impl Process {
         self.child.wait().unwrap();
     }
 
-    pub fn terminate(mut self) -> ExitStatus {
+    pub fn terminate(self) -> ExitStatus {
+        self.terminate_and_read().0
+    }
+
+    /// Stops it; answers what it said on standard error, too.
+    pub fn terminate_and_read(mut self) -> (ExitStatus, String) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-        self.child.wait().unwrap()
+        let mut said = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        (self.child.wait().unwrap(), said)
     }
 
     /// Waits on another thread: clients on this one go on, and answer the pings of a server that closes.
-    async fn terminate_beside_clients(self) -> ExitStatus {
+    pub async fn terminate_beside_clients(self) -> ExitStatus {
         tokio::task::spawn_blocking(|| self.terminate()).await.unwrap()
     }
 }

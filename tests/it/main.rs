@@ -8,6 +8,8 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod calls;
+mod demo;
 mod harness;
 mod history;
 mod holds;
@@ -27,5 +29,6 @@ mod server;
 mod sqlite;
 mod store;
 mod stored;
+mod transfer;
 mod wire;
 mod words;

@@ -180,3 +180,40 @@ fn all_pages_of_a_list_come_up_to_the_limit() {
     assert!(run("slots ada tomorrow --type short --limit 3").contains("there is more"));
     assert!(process.terminate().success());
 }
+
+#[test]
+fn the_dockerfile_names_what_there_is_and_settings_that_are_taken() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("Dockerfile")).unwrap();
+    let lines = |word: &str| -> Vec<String> {
+        text.lines().filter_map(|line| line.strip_prefix(word)).map(|it| it.trim().to_owned()).collect()
+    };
+    let copied = lines("COPY ").into_iter().filter(|it| !it.starts_with("--from"));
+    let sources: Vec<String> = copied.flat_map(|it| words(it.rsplit_once(' ').unwrap().0)).collect();
+    for needed in ["Cargo.toml", "Cargo.lock", "build.rs", "proto", "src", "tests", "benches"] {
+        assert!(sources.iter().any(|it| it == needed), "{needed} is not copied");
+    }
+    let ignored = std::fs::read_to_string(root.join(".dockerignore")).unwrap();
+    for source in &sources {
+        assert!(root.join(source).exists(), "{source} is not there");
+        assert!(ignored.lines().any(|it| it == format!("!{source}")), "{source} is ignored");
+    }
+    let toolchain = std::fs::read_to_string(root.join("rust-toolchain.toml")).unwrap();
+    let channel = toolchain.split("channel = \"").nth(1).unwrap().split('"').next().unwrap();
+    assert!(lines("FROM ")[0].starts_with(&format!("rust:{channel}-")), "the compiler that gates builds the image");
+    let mut serve = Command::new(env!("CARGO_BIN_EXE_bookd"));
+    serve.args(["serve", "--print-config"]);
+    let settings = lines("ENV ");
+    assert_eq!(settings.len(), 2);
+    for setting in &settings {
+        let (name, value) = setting.split_once('=').unwrap();
+        serve.env(name, value);
+    }
+    let config = said(&serve.output().unwrap());
+    assert!(settings.iter().all(|it| config.lines().any(|line| line == it)), "{config}");
+    assert_eq!(lines("EXPOSE "), ["50051"]);
+    assert!(settings[0].ends_with("0.0.0.0:50051"));
+    assert_eq!(lines("USER "), ["10001"]);
+    let volume = &lines("VOLUME ")[0];
+    assert!(settings[1].contains(&format!("sqlite:{volume}/")));
+}

@@ -31,11 +31,11 @@ fn console(file: &str) -> Vec<Shown> {
 }
 
 /// Runs a line in a shell that finds the binary and the server; answers what it said, and whether it went well.
-fn run(line: &str, process: &Process) -> (String, bool) {
+fn run(line: &str, process: &Process, home: &Path) -> (String, bool) {
     let folder = Path::new(env!("CARGO_BIN_EXE_bookd")).parent().unwrap();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("{line} 2>&1")]).env("PATH", path);
+    shell.args(["-c", &format!("{line} 2>&1")]).env("PATH", path).current_dir(home);
     let output = shell.env("BOOKD_SERVER", process.address.to_string()).output().unwrap();
     (String::from_utf8(output.stdout).unwrap(), output.status.success())
 }
@@ -64,13 +64,13 @@ fn alike(text: &str) -> String {
 
 #[test]
 fn what_the_documents_show_is_what_the_commands_say() {
-    for file in ["README.md", "docs/API.md", "docs/OPERATIONS.md"] {
+    for file in ["README.md", "docs/API.md", "docs/OPERATIONS.md", "docs/MIGRATING.md"] {
         let folder = tempfile::tempdir().unwrap();
         let process = Process::start(&folder.path().join("bookd.db"));
         let shown = console(file);
         assert!(!shown.is_empty(), "{file} shows no command");
         for Shown { command, output } in shown {
-            let (said, _) = run(&command, &process);
+            let (said, _) = run(&command, &process, folder.path());
             assert_eq!(alike(&said), alike(&output), "{file}: {command}\n{said}");
         }
         assert!(process.terminate().success());
@@ -85,7 +85,7 @@ fn every_call_of_the_migration_table_goes_well() {
     let calls: Vec<&str> = text.split('`').filter(|it| it.starts_with("bookd call ")).collect();
     assert!(calls.len() >= 8);
     for call in calls {
-        let (said, is_done) = run(call, &process);
+        let (said, is_done) = run(call, &process, folder.path());
         assert!(is_done, "{call}\n{said}");
     }
     assert!(process.terminate().success());

@@ -249,6 +249,7 @@ pub struct SeriesBook {
 impl SeriesBook {
     async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
         let calendar = first(&self.calendars);
+        let taking_part = on(json!({}), &self.calendars, &self.what.taking_part)?;
         let until = match &self.until {
             Some(until) => Some(ask.date(calendar, until).await?),
             None => None,
@@ -258,16 +259,15 @@ impl SeriesBook {
             Every::Weekly => "FREQUENCY_WEEKLY",
             Every::Monthly => "FREQUENCY_MONTHLY",
         };
-        let request = json!({
-            "local_start": ask.local_start(calendar, &self.date, &self.time).await?,
-            "frequency": frequency,
-            "interval": self.interval,
-            "count": self.count,
-            "until": until,
-            "allow_partial": self.allow_partial,
-        });
+        let mut request = taking_part;
+        request["local_start"] = json!(ask.local_start(calendar, &self.date, &self.time).await?);
+        request["frequency"] = json!(frequency);
+        request["interval"] = json!(self.interval);
+        request["count"] = json!(self.count);
+        request["until"] = json!(until);
+        request["allow_partial"] = json!(self.allow_partial);
         let request = ignoring(carrying(with(asked(request, &self.what), &self.who), &self.carried), &self.ignored);
-        Ok(safe(on(request, &self.calendars, &self.what.taking_part)?, &self.safety))
+        Ok(safe(request, &self.safety))
     }
 }
 
@@ -292,8 +292,8 @@ impl BookingCommand {
             Self::Book { calendars, date, time, hold, id, what, who, carried, ignored, safety } => {
                 let mut request = json!({ "hold_id": hold, "appointment_id": id });
                 if let (Some(calendars), Some(date), Some(time)) = (calendars, date, time) {
-                    request["local_start"] = json!(ask.local_start(first(calendars), date, time).await?);
                     request = on(request, calendars, &what.taking_part)?;
+                    request["local_start"] = json!(ask.local_start(first(calendars), date, time).await?);
                 }
                 let request = carrying(with(asked(request, what), who), carried);
                 Ok(safe(ignoring(request, ignored), safety))

@@ -111,9 +111,9 @@ impl HoldCommand {
     pub(super) async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
         match self {
             Self::Hold { calendars, date, time, ttl, id, what, who, carried, ignored, safety } => {
-                let local_start = ask.local_start(first(calendars), date, time).await?;
-                let request = json!({ "local_start": local_start, "ttl": ttl, "appointment_id": id });
-                let request = on(request, calendars, &what.taking_part)?;
+                let request = json!({ "ttl": ttl, "appointment_id": id });
+                let mut request = on(request, calendars, &what.taking_part)?;
+                request["local_start"] = json!(ask.local_start(first(calendars), date, time).await?);
                 let request = carrying(with(asked(request, what), who), carried);
                 Ok(safe(ignoring(request, ignored), safety))
             }

@@ -79,7 +79,8 @@ impl SlotsCommand {
         match self {
             Self::Slots { calendars, date, to, moving, what, .. } => {
                 let calendar = first(calendars);
-                let mut request = asked(json!({ "ignore_appointment_id": moving }), what);
+                let request = on(json!({ "ignore_appointment_id": moving }), calendars, &what.taking_part)?;
+                let mut request = asked(request, what);
                 match to {
                     None => request["date"] = json!(ask.date(calendar, date).await?),
                     Some(to) => {
@@ -91,12 +92,13 @@ impl SlotsCommand {
                     // Without a zone the server shows instants alone; the calendar's own is asked for by its name.
                     request["time_zone"] = json!(ask.zone_of(calendar).await?);
                 }
-                on(request, calendars, &what.taking_part)
+                Ok(request)
             }
             Self::Explain { calendars, date, time, moving, what } => {
-                let local_start = ask.local_start(first(calendars), date, time).await?;
-                let request = json!({ "local_start": local_start, "ignore_appointment_id": moving });
-                on(asked(request, what), calendars, &what.taking_part)
+                let request = on(json!({ "ignore_appointment_id": moving }), calendars, &what.taking_part)?;
+                let mut request = asked(request, what);
+                request["local_start"] = json!(ask.local_start(first(calendars), date, time).await?);
+                Ok(request)
             }
             Self::FreeBusy { calendars, from, to } => {
                 let calendar = Some(first(calendars));

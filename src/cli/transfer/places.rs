@@ -31,10 +31,10 @@ pub(super) fn find(json: &str, path: &str) -> usize {
     best.1
 }
 
-/// The path of the value that an offset lies in, or that ends before it.
+/// The path of the last key or value that begins before an offset.
 pub(super) fn path_at(json: &str, offset: usize) -> String {
     let mut path = String::new();
-    let mut walk = Walk::new(json);
+    let mut walk = Walk { has_keys: true, ..Walk::new(json) };
     while let Some(at) = walk.next_value() {
         if at > offset {
             break;
@@ -76,11 +76,13 @@ struct Walk<'a> {
     opened: Option<bool>,
     /// The next string is a key.
     is_key_next: bool,
+    /// Keys are told as well as values.
+    has_keys: bool,
 }
 
 impl<'a> Walk<'a> {
     fn new(json: &'a str) -> Self {
-        Self { bytes: json.as_bytes(), at: 0, stack: Vec::new(), opened: None, is_key_next: false }
+        Self { bytes: json.as_bytes(), at: 0, stack: Vec::new(), opened: None, is_key_next: false, has_keys: false }
     }
 
     /// The offset of the next value; `stack` then says which it is.
@@ -115,6 +117,9 @@ impl<'a> Walk<'a> {
                     self.is_key_next = false;
                     if let Some(step) = self.stack.last_mut() {
                         *step = Step::Key(key);
+                    }
+                    if self.has_keys {
+                        return Some(start);
                     }
                 }
                 b'"' => {
