@@ -320,7 +320,7 @@ pub struct ImportedCalendar {
     pub calendar: CalendarId,
     /// What it is, availability included.
     pub profile: Profile,
-    /// What can be booked; `default` is added when it is missing.
+    /// What can be booked; `default` is added when it is missing, unless it is among the deleted ones.
     pub types: Vec<AppointmentType>,
     /// Types that are no more, of which there are appointments still.
     pub deleted_types: Vec<TypeId>,

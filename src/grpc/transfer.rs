@@ -114,20 +114,10 @@ fn types(file: &CalendarFile, fields: &mut Fields) -> Option<Types> {
     let mut deleted = Vec::new();
     for (n, id) in file.deleted_appointment_types.iter().enumerate() {
         let path = format!("deleted_appointment_types[{n}]");
-        let is_default = id == TypeId::DEFAULT && !seen_default(file);
-        let id = match fields.type_id(&path, id) {
-            Some(_) if is_default => {
-                fields.wrong(&path, "`default` must be among the types, for every calendar has it")
-            }
-            id => id,
-        };
+        let id = fields.type_id(&path, id);
         deleted.push(id.and_then(|id| once(&path, id, fields)));
     }
     Some((types.into_iter().collect::<Option<_>>()?, deleted.into_iter().collect::<Option<_>>()?))
-}
-
-fn seen_default(file: &CalendarFile) -> bool {
-    file.appointment_types.iter().any(|it| it.appointment_type_id == TypeId::DEFAULT)
 }
 
 fn busy(file: &CalendarFile, fields: &mut Fields) -> Option<Vec<(String, Vec<Interval>)>> {

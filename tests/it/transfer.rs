@@ -134,12 +134,11 @@ async fn what_a_server_wrote_is_exported_without_the_holds_and_what_was_deleted(
     };
     bookd.booking().hold_appointment(hold).await.unwrap();
     // Afterwards the type is deleted, and so is the first calendar of the appointment with two.
-    let delete = pb::DeleteAppointmentTypeRequest {
-        calendar_id: "ada".to_owned(),
-        appointment_type_id: "class".to_owned(),
-        ..Default::default()
-    };
-    bookd.calendars().delete_appointment_type(delete).await.unwrap();
+    let delete = pb::DeleteAppointmentTypeRequest { calendar_id: "ada".to_owned(), ..Default::default() };
+    for kind in ["class", "default"] {
+        let delete = pb::DeleteAppointmentTypeRequest { appointment_type_id: kind.to_owned(), ..delete.clone() };
+        bookd.calendars().delete_appointment_type(delete).await.unwrap();
+    }
     let delete = pb::DeleteCalendarRequest { calendar_id: "bea".to_owned(), force: true, ..Default::default() };
     bookd.calendars().delete_calendar(delete).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -155,7 +154,7 @@ async fn what_a_server_wrote_is_exported_without_the_holds_and_what_was_deleted(
     assert_eq!(read["calendars"].as_array().unwrap().len(), 1);
     let appointments = read["calendars"][0]["appointments"].as_array().unwrap();
     assert_eq!(appointments.len(), 5, "three seats, one alone, one that a calendar left: {exported}");
-    assert_eq!(read["calendars"][0]["deleted_appointment_types"], json!(["class"]));
+    assert_eq!(read["calendars"][0]["deleted_appointment_types"], json!(["class", "default"]));
     let file = written(&folder, "again.json", &exported);
     well(folder.path(), &["import", &file, "--store", "sqlite:again.db"]);
     assert_eq!(well(folder.path(), &["export", "--store", "sqlite:again.db"]), exported);

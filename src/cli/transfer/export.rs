@@ -14,7 +14,7 @@ use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::{Map, Value};
 
-use super::{StoreOptions, progress};
+use super::{StoreOptions, counted, progress};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::appointment::AppointmentState;
 use crate::domain::calendar::Calendar;
@@ -84,7 +84,7 @@ fn export(config: &ExportConfig) -> Result<String, Failed> {
         Some(to) => atomically(to, |out| exporting.write(out))?,
     };
     let to = config.file.as_deref().unwrap_or(Path::new("-")).display();
-    Ok(format!("{calendars} calendars with {appointments} appointments exported to {to}"))
+    Ok(format!("{} exported to {to}", counted(calendars, appointments)))
 }
 
 /// Writes a file whole or not at all: beside its place, to the disk, and then by a rename.

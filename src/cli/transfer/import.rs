@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::file::{self, Complaint, Members, Text};
 use super::slots::{self, Unsaid};
-use super::{FILE_BYTES_MAX, StoreOptions, progress};
+use super::{FILE_BYTES_MAX, StoreOptions, counted, progress};
 use crate::clock::SystemClock;
 use crate::domain::command::{Command, ImportedCalendar};
 use crate::domain::refusal::Refusal;
@@ -107,7 +107,8 @@ fn import(config: &ImportConfig) -> Result<String, Failed> {
     if !text.complaints.is_empty() {
         return Err(Failed::Wrong(text.complaints, text.untold));
     }
-    let counted = counted(&calendars);
+    let appointments = calendars.iter().map(|it| it.appointments.len()).sum();
+    let counted = counted(calendars.len(), appointments);
     let answer = submit(config, &zones, calendars).map_err(|failed| match failed {
         NotDone::Refused(Refusal::FieldInvalid(found)) => {
             text.refused(found);
@@ -126,12 +127,6 @@ fn import(config: &ImportConfig) -> Result<String, Failed> {
         true => format!("{counted} would be imported into {store}"),
         false => format!("{counted} imported into {store} at revision {}", answer.revision),
     })
-}
-
-fn counted(calendars: &[ImportedCalendar]) -> String {
-    let appointments: usize = calendars.iter().map(|it| it.appointments.len()).sum();
-    let of = |count: usize, one: &str| if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") };
-    format!("{} with {}", of(calendars.len(), "calendar"), of(appointments, "appointment"))
 }
 
 /// The file's text, bounded.

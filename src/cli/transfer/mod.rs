@@ -47,6 +47,12 @@ impl StoreOptions {
     }
 }
 
+/// `1 calendar with 2 appointments`.
+fn counted(calendars: usize, appointments: usize) -> String {
+    let of = |count: usize, one: &str| if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") };
+    format!("{} with {}", of(calendars, "calendar"), of(appointments, "appointment"))
+}
+
 /// A bar on standard error, which shows itself only on a terminal.
 fn progress(what: &'static str, length: Option<usize>) -> ProgressBar {
     let style = |text: &str| ProgressStyle::with_template(text).expect("the template was written with this program");

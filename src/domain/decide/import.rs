@@ -68,7 +68,8 @@ impl At<'_> {
     fn imported_calendar(self, imported: &ImportedCalendar) -> Vec<Event> {
         let stamps = self.stamps();
         let mut types = imported.types.clone();
-        if types.iter().all(|it| it.id != TypeId::default_type()) {
+        let is_default = |id: &TypeId| *id == TypeId::default_type();
+        if !types.iter().any(|it| is_default(&it.id)) && !imported.deleted_types.iter().any(is_default) {
             types.push(AppointmentType::default_type(stamps));
         }
         let of_deleted = |id: &TypeId| AppointmentType { id: id.clone(), ..AppointmentType::default_type(stamps) };
