@@ -51,10 +51,14 @@ pub struct LogConfig {
     /// How log lines look; they go to standard error
     #[arg(long, env = "BOOKD_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
+    /// Log a line for every call: method, outcome, milliseconds; nothing of its contents, and not who called
+    #[arg(long, env = "BOOKD_LOG_CALLS")]
+    pub log_calls: bool,
 }
 
 /// What `bookd serve` needs to know.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "Example:\n  bookd serve --listen 127.0.0.1:50051 --store sqlite:bookd.db")]
 pub struct ServeConfig {
     /// The address to listen on; port 0 takes a free one
     #[arg(long, env = "BOOKD_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
@@ -104,6 +108,7 @@ impl ServeConfig {
             format!("BOOKD_CONFIRM_CLOCK={}", self.confirm_clock),
             format!("BOOKD_LOG={}", self.log.log),
             format!("BOOKD_LOG_FORMAT={format}"),
+            format!("BOOKD_LOG_CALLS={}", self.log.log_calls),
         ]
     }
 }

@@ -73,13 +73,23 @@ pub fn open_sqlite(file: &Path, zones: &Arc<Zones>) -> Result<Sqlite, OpenError>
 }
 
 impl Service {
-    /// Starts everything on this store.
+    /// Starts everything on this store, without a log of calls.
     pub async fn start(parts: Parts, store: Box<dyn crate::store::Store>) -> Result<Self, StartError> {
+        Self::start_logging(parts, store, false).await
+    }
+
+    /// Starts everything on this store, perhaps with a line in the log for every call.
+    pub async fn start_logging(
+        parts: Parts,
+        store: Box<dyn crate::store::Store>,
+        is_logging: bool,
+    ) -> Result<Self, StartError> {
         let address = parts.listen;
         let listener = TcpListener::bind(address).map_err(|error| StartError::Listen { address, error })?;
         let (engine, writer) = Engine::start(store, parts.clock, parts.engine)?;
         let (routes, health) = grpc::routes(&Api::new(engine.clone(), parts.zones)).await?;
-        let started = server::start(listener, parts.limits, parts.lanes, move |_lane| Wire::new(routes.clone()));
+        let service = move |_lane| Wire::new(routes.clone()).logging(is_logging);
+        let started = server::start(listener, parts.limits, parts.lanes, service);
         let server = started.map_err(StartError::Server)?;
         Ok(Self { server, engine, writer, health })
     }

@@ -26,8 +26,10 @@ const DRIFTED: u8 = 3;
 
 /// What to check.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Example: bookd check --store sqlite:bookd.db\n\n\
-    Exit codes: 0 sound, 1 damaged, 2 cannot be read, 3 sound, but appointments no longer have their wall time.")]
+#[command(
+    after_help = "Examples:\n  bookd check --store sqlite:bookd.db\n  bookd check --store sqlite:copy.db --json\n\n\
+    Exit codes: 0 sound, 1 damaged, 2 cannot be read, 3 sound, but appointments no longer have their wall time."
+)]
 pub struct CheckOptions {
     /// The database; no server may be running on it
     #[arg(long, env = "BOOKD_STORE", default_value = "sqlite:bookd.db", value_name = "URL")]

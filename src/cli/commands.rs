@@ -1,17 +1,48 @@
-//! The client commands: words → a method and its request, and how its answer looks as a table.
+//! The client commands: words → a method and its request. One file for each service.
+
+mod availability;
+mod booking;
+mod calendars;
+mod holds;
+mod lists;
+mod slots;
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
+use super::ask::Ask;
+use super::client::CallError;
+use super::words::{enumerated, length, pair};
+
+pub use availability::AvailabilityCommand;
+pub use booking::BookingCommand;
+pub use calendars::CalendarCommand;
+pub use holds::HoldCommand;
+pub use lists::ListCommand;
+pub use slots::SlotsCommand;
+
+/// How many items a list shows at most, unless asked otherwise.
+const LIMIT_DEFAULT: usize = 1_000;
+
 /// Options of every client command.
 #[derive(Args, Clone, Debug)]
 pub struct ClientOptions {
-    /// The server to talk to, HOST:PORT
-    #[arg(long, global = true, env = "BOOKD_SERVER", default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
-    pub server: String,
+    /// The server to talk to, HOST:PORT [default: 127.0.0.1:50051]
+    #[arg(long, global = true, env = "BOOKD_SERVER", value_name = "ADDRESS")]
+    pub server: Option<String>,
     /// Print the answer as JSON, for pipes
     #[arg(long, global = true)]
     pub json: bool,
+}
+
+/// Where a server listens unless told otherwise.
+const SERVER_DEFAULT: &str = "127.0.0.1:50051";
+
+impl ClientOptions {
+    /// The server to talk to.
+    pub fn server(&self) -> &str {
+        self.server.as_deref().unwrap_or(SERVER_DEFAULT)
+    }
 }
 
 /// Who books, and what else goes with it.
@@ -26,9 +57,20 @@ pub struct Who {
     /// The invitee's telephone number
     #[arg(long, value_name = "NUMBER")]
     pub phone: Option<String>,
+    /// The invitee's time zone, for showing times
+    #[arg(long, value_name = "ZONE")]
+    pub invitee_zone: Option<String>,
+}
+
+/// What an appointment carries.
+#[derive(Args, Clone, Debug)]
+pub struct Carried {
     /// A note
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
+    /// A key and value of your own; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub metadata: Vec<(String, String)>,
 }
 
 /// What is to be booked.
@@ -37,12 +79,34 @@ pub struct What {
     /// The appointment type
     #[arg(long = "type", value_name = "TYPE")]
     pub appointment_type: Option<String>,
-    /// Minutes, where the type leaves a choice
-    #[arg(long, value_name = "MINUTES")]
-    pub duration: Option<u32>,
+    /// How long, such as 45m, where the type leaves a choice
+    #[arg(long, value_name = "LENGTH", value_parser = length)]
+    pub duration: Option<String>,
     /// The zone of local times; default the calendar's
     #[arg(long, value_name = "ZONE")]
     pub zone: Option<String>,
+    /// Several calendars take part
+    #[command(flatten)]
+    pub taking_part: TakingPart,
+}
+
+/// How several calendars take part.
+#[derive(Args, Clone, Debug)]
+pub struct TakingPart {
+    /// Of several calendars, written with commas: all of them, such as a doctor and a room
+    #[arg(long, conflicts_with = "any")]
+    pub all: bool,
+    /// Of several calendars, written with commas: one of them, whoever is free
+    #[arg(long)]
+    pub any: bool,
+}
+
+/// The rules that staff override.
+#[derive(Args, Clone, Debug)]
+pub struct Ignored {
+    /// A rule to override: outside-availability, misaligned, notice, horizon or limit; may be repeated
+    #[arg(long = "ignore-rule", value_name = "RULE")]
+    pub rules: Vec<String>,
 }
 
 /// Safety of a mutation.
@@ -56,144 +120,37 @@ pub struct Safety {
     pub dry_run: bool,
 }
 
+/// How much of a list is shown.
+#[derive(Args, Clone, Debug)]
+pub struct Limit {
+    /// At most so many, page after page
+    #[arg(long, value_name = "NUMBER", default_value_t = LIMIT_DEFAULT)]
+    pub limit: usize,
+}
+
 /// What a client can ask.
 #[derive(Subcommand, Clone, Debug)]
 pub enum ClientCommand {
-    /// Set the weekly hours of a calendar, and make it if there is none: bookd hours ada mon-fri 09:00-17:00
-    Hours {
-        /// The calendar
-        calendar: String,
-        /// Days and hours in turn, such as `mon-fri 09:00-17:00 sat 10:00-13:00`; `daily` = every day, none = show
-        hours: Vec<String>,
-        /// The calendar's time zone, such as Europe/Paris
-        #[arg(long, value_name = "ZONE")]
-        zone: Option<String>,
-        /// Safety
-        #[command(flatten)]
-        safety: Safety,
-    },
-    /// List free slots: bookd slots ada tomorrow
-    Slots {
-        /// The calendar
-        calendar: String,
-        /// YYYY-MM-DD, today, tomorrow, or a day such as monday
-        date: String,
-        /// What is to be booked
-        #[command(flatten)]
-        what: What,
-    },
-    /// Say why a time can or cannot be booked: bookd explain ada tomorrow 12:15
-    Explain {
-        /// The calendar
-        calendar: String,
-        /// YYYY-MM-DD, today, tomorrow, or a day such as monday
-        date: String,
-        /// HH:MM
-        time: String,
-        /// What is to be booked
-        #[command(flatten)]
-        what: What,
-    },
-    /// Book a time: bookd book ada tomorrow 10:00 --name "Grace Hopper"
-    Book {
-        /// The calendar
-        calendar: String,
-        /// YYYY-MM-DD, today, tomorrow, or a day such as monday
-        date: String,
-        /// HH:MM
-        time: String,
-        /// What is to be booked
-        #[command(flatten)]
-        what: What,
-        /// Who books
-        #[command(flatten)]
-        who: Who,
-        /// Safety
-        #[command(flatten)]
-        safety: Safety,
-    },
-    /// Hold a time for some minutes; `confirm` makes it an appointment
-    Hold {
-        /// The calendar
-        calendar: String,
-        /// YYYY-MM-DD, today, tomorrow, or a day such as monday
-        date: String,
-        /// HH:MM
-        time: String,
-        /// How long, in minutes
-        #[arg(long, value_name = "MINUTES", default_value_t = 5)]
-        ttl: u32,
-        /// What is to be held
-        #[command(flatten)]
-        what: What,
-        /// Safety
-        #[command(flatten)]
-        safety: Safety,
-    },
-    /// Turn a hold into an appointment
-    Confirm {
-        /// The hold
-        appointment: String,
-        /// Who books
-        #[command(flatten)]
-        who: Who,
-        /// Safety
-        #[command(flatten)]
-        safety: Safety,
-    },
-    /// Move an appointment
-    Move {
-        /// The appointment
-        appointment: String,
-        /// YYYY-MM-DD, today, tomorrow, or a day such as monday
-        date: String,
-        /// HH:MM
-        time: String,
-        /// Safety
-        #[command(flatten)]
-        safety: Safety,
-    },
-    /// Call an appointment off
-    Cancel {
-        /// The appointment
-        appointment: String,
-        /// Why
-        #[arg(long, value_name = "TEXT")]
-        reason: Option<String>,
-        /// Safety
-        #[command(flatten)]
-        safety: Safety,
-    },
-    /// Show one appointment
-    Show {
-        /// The appointment
-        appointment: String,
-    },
-    /// List upcoming appointments of a calendar, an invitee, or a confirmation code
-    List {
-        /// The calendar
-        calendar: Option<String>,
-        /// Of this invitee
-        #[arg(long, value_name = "ADDRESS")]
-        email: Option<String>,
-        /// With this confirmation code
-        #[arg(long, value_name = "CODE")]
-        code: Option<String>,
-    },
-    /// List what happened to a calendar or an appointment
-    Changes {
-        /// A calendar, or an appointment's id
-        subject: String,
-    },
-    /// List calendars
-    Calendars {
-        /// Only those whose id begins so
-        #[arg(default_value = "")]
-        prefix: String,
-    },
-    /// Say what the server is
-    Info,
-    /// Call any method with JSON: bookd call GetCalendar '{"calendar_id":"ada"}'
+    /// Settings and appointment types.
+    #[command(flatten)]
+    Calendars(CalendarCommand),
+    /// Hours, overrides, busy time.
+    #[command(flatten)]
+    Availability(AvailabilityCommand),
+    /// What is free.
+    #[command(flatten)]
+    Slots(SlotsCommand),
+    /// Appointments.
+    #[command(flatten)]
+    Booking(BookingCommand),
+    /// Holds and requests.
+    #[command(flatten)]
+    Holds(HoldCommand),
+    /// What there is, and what happened.
+    #[command(flatten)]
+    Lists(ListCommand),
+    /// Call any method with JSON
+    #[command(after_help = "Example:\n  bookd call GetCalendar '{\"calendar_id\":\"ada\"}'")]
     Call {
         /// The method, such as BookAppointment
         method: String,
@@ -203,189 +160,128 @@ pub enum ClientCommand {
     },
 }
 
-/// A call that a command comes to.
-pub struct Planned {
-    /// The method.
-    pub method: String,
-    /// Its request.
-    pub request: Value,
-}
-
-/// Looks up what words such as `tomorrow` mean on a calendar, or where an appointment is.
-pub enum Words<'a> {
-    /// A date on a calendar.
-    Date {
-        /// Which calendar.
-        calendar: &'a str,
-        /// The word.
-        date: &'a str,
-    },
-    /// A date on the calendar of an appointment.
-    DateOf {
-        /// Which appointment.
-        appointment: &'a str,
-        /// The word.
-        date: &'a str,
-    },
+/// A list that comes in pages.
+pub struct Pages {
+    /// The field with the items.
+    pub field: &'static str,
+    /// How many of them are wanted.
+    pub limit: usize,
 }
 
 impl ClientCommand {
-    /// The words of it that only the server can tell the meaning of.
-    pub fn words(&self) -> Option<Words<'_>> {
+    /// The method that it calls.
+    pub fn method(&self) -> &str {
         match self {
-            Self::Slots { calendar, date, .. }
-            | Self::Explain { calendar, date, .. }
-            | Self::Book { calendar, date, .. }
-            | Self::Hold { calendar, date, .. } => Some(Words::Date { calendar, date }),
-            Self::Move { appointment, date, .. } => Some(Words::DateOf { appointment, date }),
-            _ => None,
+            Self::Calendars(it) => it.method(),
+            Self::Availability(it) => it.method(),
+            Self::Slots(it) => it.method(),
+            Self::Booking(it) => it.method(),
+            Self::Holds(it) => it.method(),
+            Self::Lists(it) => it.method(),
+            Self::Call { method, .. } => method,
         }
     }
 
-    /// The call; `date` is what its date word means.
-    pub fn plan(&self, date: &str) -> Result<Planned, String> {
-        let planned = |method: &str, request: Value| Ok(Planned { method: method.to_owned(), request });
+    /// Its request; nulls stand for what was left out.
+    pub async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
         match self {
-            Self::Hours { calendar, hours, zone, safety } if hours.is_empty() && zone.is_none() => {
-                let _ = safety;
-                planned("GetAvailability", json!({ "calendar_id": calendar }))
-            }
-            Self::Hours { calendar, hours, zone, safety } => {
-                let request = json!({ "calendar_id": calendar, "rules": rules(hours)?, "time_zone": zone });
-                planned("SetAvailability", safe(request, safety))
-            }
-            Self::Slots { calendar, what, .. } => {
-                let mut request = asked(json!({ "calendar_id": calendar, "date": date, "page_size": 1_000 }), what);
-                // Without a zone the server shows instants alone; the calendar's own is asked for by its name.
-                request["time_zone"] = json!(what.zone);
-                planned("ListSlots", request)
-            }
-            Self::Explain { calendar, time, what, .. } => planned(
-                "ExplainSlot",
-                asked(json!({ "calendar_id": calendar, "local_start": local(date, time) }), what),
-            ),
-            Self::Book { calendar, time, what, who, safety, .. } => {
-                let request = asked(json!({ "calendar_id": calendar, "local_start": local(date, time) }), what);
-                planned("BookAppointment", safe(with(request, who), safety))
-            }
-            Self::Hold { calendar, time, ttl, what, safety, .. } => {
-                let request =
-                    json!({ "calendar_id": calendar, "local_start": local(date, time), "ttl": seconds(*ttl) });
-                planned("HoldAppointment", safe(asked(request, what), safety))
-            }
-            Self::Confirm { appointment, who, safety } => {
-                let mut request = with(json!({ "appointment_id": appointment }), who);
-                if let Some(request) = request.as_object_mut() {
-                    request.remove("note");
-                }
-                planned("ConfirmAppointment", safe(request, safety))
-            }
-            Self::Move { appointment, time, safety, .. } => {
-                let request = json!({ "appointment_id": appointment, "local_start": local(date, time) });
-                planned("RescheduleAppointment", safe(request, safety))
-            }
-            Self::Cancel { appointment, reason, safety } => {
-                planned("CancelAppointment", safe(json!({ "appointment_id": appointment, "reason": reason }), safety))
-            }
-            Self::Show { appointment } => planned("GetAppointment", json!({ "appointment_id": appointment })),
-            Self::List { calendar, email, code } => {
-                let request = json!({ "calendar_id": calendar, "invitee_email": email, "confirmation_code": code });
-                planned("ListAppointments", request)
-            }
-            Self::Changes { subject } if uuid::Uuid::try_parse(subject).is_ok() => {
-                planned("ListChanges", json!({ "appointment_id": subject }))
-            }
-            Self::Changes { subject } => planned("ListChanges", json!({ "calendar_id": subject })),
-            Self::Calendars { prefix } => planned("ListCalendars", json!({ "id_prefix": prefix })),
-            Self::Info => planned("GetServerInfo", json!({})),
-            Self::Call { method, request } => {
-                let request =
-                    serde_json::from_str(request).map_err(|error| format!("the request is no JSON: {error}"))?;
-                planned(method, request)
-            }
+            Self::Calendars(it) => it.request(ask).await,
+            Self::Availability(it) => it.request(ask).await,
+            Self::Slots(it) => it.request(ask).await,
+            Self::Booking(it) => it.request(ask).await,
+            Self::Holds(it) => it.request(ask).await,
+            Self::Lists(it) => it.request(ask).await,
+            Self::Call { request, .. } => json_of("the request", &read(request)?),
+        }
+    }
+
+    /// The list that it asks for, if it asks for one.
+    pub fn pages(&self) -> Option<Pages> {
+        match self {
+            Self::Calendars(it) => it.pages(),
+            Self::Availability(it) => it.pages(),
+            Self::Slots(it) => it.pages(),
+            Self::Lists(it) => it.pages(),
+            Self::Booking(_) | Self::Holds(_) | Self::Call { .. } => None,
         }
     }
 }
 
-fn local(date: &str, time: &str) -> String {
-    format!("{date}T{time}")
+/// `-` as what standard input says, anything else as it is.
+fn read(word: &str) -> Result<String, CallError> {
+    if word != "-" {
+        return Ok(word.to_owned());
+    }
+    std::io::read_to_string(std::io::stdin()).map_err(|error| CallError::Usage(format!("standard input: {error}")))
 }
 
-fn seconds(minutes: u32) -> String {
-    format!("{}s", u64::from(minutes) * 60)
+fn json_of(what: &str, text: &str) -> Result<Value, CallError> {
+    serde_json::from_str(text).map_err(|error| CallError::Usage(format!("{what} is no JSON: {error}")))
+}
+
+/// `calendar_id`, or `calendar_ids` of words with commas, which need to be told how they take part.
+fn on(mut request: Value, calendars: &str, taking_part: &TakingPart) -> Result<Value, CallError> {
+    let ids: Vec<&str> = calendars.split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
+    match ids[..] {
+        [one] if !taking_part.all && !taking_part.any => request["calendar_id"] = json!(one),
+        _ if !taking_part.all && !taking_part.any => {
+            return Err(CallError::Usage(format!("{calendars}: add --all or --any, for these are several calendars")));
+        }
+        _ => {
+            request["assignment"] = json!(if taking_part.all { "ASSIGNMENT_ALL" } else { "ASSIGNMENT_ANY" });
+            request["calendar_ids"] = json!(ids);
+        }
+    }
+    Ok(request)
+}
+
+/// The calendar whose clocks count.
+fn first(calendars: &str) -> &str {
+    calendars.split(',').next().unwrap_or_default().trim()
 }
 
 fn asked(mut request: Value, what: &What) -> Value {
     request["appointment_type_id"] = json!(what.appointment_type);
-    request["duration"] = json!(what.duration.map(seconds));
+    request["duration"] = json!(what.duration);
     request["time_zone"] = json!(what.zone);
     request
 }
 
 fn with(mut request: Value, who: &Who) -> Value {
-    if who.name.is_some() || who.email.is_some() || who.phone.is_some() {
-        request["invitee"] = json!({ "name": who.name, "email": who.email, "phone": who.phone });
+    if who.is_said() {
+        request["invitee"] =
+            json!({ "name": who.name, "email": who.email, "phone": who.phone, "time_zone": who.invitee_zone });
     }
-    request["note"] = json!(who.note);
     request
+}
+
+impl Who {
+    fn is_said(&self) -> bool {
+        [&self.name, &self.email, &self.phone, &self.invitee_zone].into_iter().any(Option::is_some)
+    }
+}
+
+fn carrying(mut request: Value, carried: &Carried) -> Value {
+    request["note"] = json!(carried.note);
+    request["metadata"] = map(&carried.metadata);
+    request
+}
+
+fn ignoring(mut request: Value, ignored: &Ignored) -> Value {
+    let rules: Vec<String> = ignored.rules.iter().map(|it| enumerated("IGNORABLE_RULE", it)).collect();
+    request["ignore_rules"] = json!(rules);
+    request
+}
+
+fn map(pairs: &[(String, String)]) -> Value {
+    if pairs.is_empty() {
+        return Value::Null;
+    }
+    Value::Object(pairs.iter().map(|(key, value)| (key.clone(), json!(value))).collect::<Map<_, _>>())
 }
 
 fn safe(mut request: Value, safety: &Safety) -> Value {
     request["request_id"] = json!(safety.request_id);
     request["validate_only"] = json!(safety.dry_run);
     request
-}
-
-const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-const DAY_NAMES: [&str; 7] = ["MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY"];
-
-/// The number of a day by its first three letters, 0 = Monday.
-pub fn weekday(word: &str) -> Option<usize> {
-    let word = word.to_ascii_lowercase();
-    let is_day = |(day, name): &(&&str, &&str)| **day == word || name.to_ascii_lowercase() == word;
-    DAYS.iter().zip(&DAY_NAMES).position(|pair| is_day(&pair))
-}
-
-/// `mon-fri 09:00-12:00 13:00-17:00 sat 10:00-13:00` as rules.
-fn rules(words: &[String]) -> Result<Value, String> {
-    let mut days: Option<Vec<String>> = None;
-    let mut rules = Vec::new();
-    for word in words.iter().flat_map(|it| it.split_whitespace()) {
-        if word.contains(':') {
-            let (start, end) = word.split_once('-').ok_or_else(|| format!("{word}: write HH:MM-HH:MM"))?;
-            let days =
-                days.clone().ok_or_else(|| format!("{word}: say first on which days, such as mon-fri or daily"))?;
-            rules.push(json!({ "days_of_week": days, "start_time": start, "end_time": end }));
-        } else {
-            days = Some(days_of(word)?);
-        }
-    }
-    Ok(Value::Array(rules))
-}
-
-fn days_of(word: &str) -> Result<Vec<String>, String> {
-    if word.eq_ignore_ascii_case("daily") {
-        return Ok(Vec::new());
-    }
-    let mut named = Vec::new();
-    for part in word.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let unknown = || format!("{word}: write days as mon-fri, sat,sun or daily");
-        let (first, last) = (weekday(first).ok_or_else(unknown)?, weekday(last).ok_or_else(unknown)?);
-        let length = (last + 7 - first) % 7;
-        named.extend((0..=length).map(|ahead| format!("DAY_OF_WEEK_{}", DAY_NAMES[(first + ahead) % 7])));
-    }
-    Ok(named)
-}
-
-/// Without what was left out: a request says only what somebody said.
-pub fn without_nulls(value: Value) -> Value {
-    match value {
-        Value::Object(fields) => {
-            let kept = fields.into_iter().filter(|(_, value)| !value.is_null());
-            Value::Object(kept.map(|(name, value)| (name, without_nulls(value))).collect::<Map<_, _>>())
-        }
-        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
-        other => other,
-    }
 }

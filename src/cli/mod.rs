@@ -1,10 +1,20 @@
 //! The command line: one subcommand for each thing a person does.
 
 #[cfg(feature = "server")]
+pub mod arguments;
+pub mod ask;
+#[cfg(feature = "server")]
 pub mod check;
 pub mod client;
 pub mod commands;
+#[cfg(feature = "server")]
+pub mod demo;
+#[cfg(feature = "server")]
+pub mod demo_race;
 pub mod run;
 #[cfg(feature = "server")]
 pub mod serve;
 mod table;
+#[cfg(feature = "server")]
+pub mod transfer;
+pub mod words;

@@ -1,23 +1,26 @@
-//! Runs a client command: what its words mean, the call, the answer as a table or as JSON, and an exit code.
+//! Runs a client command: what its words mean, the call, page after page, the answer as a table or as JSON.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 use tonic::Status;
 use tonic_types::StatusExt;
 
+use super::ask::Ask;
 use super::client::{CallError, Client};
-use super::commands::{ClientCommand, ClientOptions, Words, weekday, without_nulls};
+use super::commands::{ClientCommand, ClientOptions, Pages};
 use super::table;
-use crate::domain::time::{Instant, LocalDate};
-use crate::zones::Zones;
+use super::words::without_nulls;
+
+/// The most items that the server puts on a page.
+const PAGE_SIZE_MAX: usize = 1_000;
 
 /// Runs the command to its end.
 pub fn run(command: ClientCommand, options: &ClientOptions) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let answer = match runtime {
-        Ok(runtime) => runtime.block_on(ask(command, options)),
+        Ok(runtime) => runtime.block_on(ask(&command, options)),
         Err(error) => Err(CallError::Unreachable(format!("the runtime cannot start: {error}"))),
     };
     match answer {
@@ -34,62 +37,38 @@ pub fn run(command: ClientCommand, options: &ClientOptions) -> ExitCode {
     }
 }
 
-async fn ask(mut command: ClientCommand, options: &ClientOptions) -> Result<Value, CallError> {
-    if let ClientCommand::Call { request, .. } = &mut command
-        && request == "-"
-    {
-        request.clear();
-        let read = std::io::stdin().read_to_string(request);
-        read.map_err(|error| CallError::Usage(format!("standard input: {error}")))?;
+async fn ask(command: &ClientCommand, options: &ClientOptions) -> Result<Value, CallError> {
+    let client = Client::connect(options.server()).await?;
+    let request = without_nulls(command.request(&Ask { client: &client }).await?);
+    match command.pages() {
+        None => client.call(command.method(), request).await,
+        Some(pages) => all_pages(&client, command.method(), request, &pages).await,
     }
-    let client = Client::connect(&options.server).await?;
-    let date = match command.words() {
-        None => String::new(),
-        Some(Words::Date { calendar, date }) => date_on(&client, calendar, date).await?,
-        Some(Words::DateOf { appointment, date }) => {
-            let found = client.call("GetAppointment", json!({ "appointment_id": appointment })).await?;
-            let calendar = found["appointment"]["calendar_ids"][0].as_str().unwrap_or_default().to_owned();
-            date_on(&client, &calendar, date).await?
+}
+
+/// Every page up to the limit, as one answer; a token that is left says that there is more.
+async fn all_pages(client: &Client, method: &str, mut request: Value, pages: &Pages) -> Result<Value, CallError> {
+    let mut items: Vec<Value> = Vec::new();
+    loop {
+        request["page_size"] = json!((pages.limit - items.len()).clamp(1, PAGE_SIZE_MAX));
+        let mut answer = client.call(method, request.clone()).await?;
+        if let Some(page) = answer.get_mut(pages.field).and_then(Value::as_array_mut) {
+            items.append(page);
         }
-    };
-    let mut planned = command.plan(&date).map_err(CallError::Usage)?;
-    if let ClientCommand::Slots { calendar, what, .. } = &command
-        && what.zone.is_none()
-    {
-        planned.request["time_zone"] = zone_of(&client, calendar).await?;
+        let next = answer["next_page_token"].as_str().unwrap_or_default().to_owned();
+        if next.is_empty() || items.len() >= pages.limit {
+            items.truncate(pages.limit);
+            if !items.is_empty() {
+                answer[pages.field] = Value::Array(items);
+            }
+            return Ok(answer);
+        }
+        request["page_token"] = json!(next);
     }
-    client.call(&planned.method, without_nulls(planned.request)).await
-}
-
-async fn zone_of(client: &Client, calendar: &str) -> Result<Value, CallError> {
-    let found = client.call("GetCalendar", json!({ "calendar_id": calendar })).await?;
-    Ok(found["calendar"]["time_zone"].clone())
-}
-
-/// `tomorrow` and its like, as dates of the calendar's zone at the server's time.
-async fn date_on(client: &Client, calendar: &str, word: &str) -> Result<String, CallError> {
-    let word = word.to_ascii_lowercase();
-    let ahead = match word.as_str() {
-        "today" => Some(0),
-        "tomorrow" => Some(1),
-        _ => None,
-    };
-    let day = weekday(&word);
-    if ahead.is_none() && day.is_none() {
-        return Ok(word);
-    }
-    let info = client.call("GetServerInfo", json!({})).await?;
-    let zone = zone_of(client, calendar).await?;
-    let unknown = |what: &str| CallError::Usage(format!("{word}: the server's {what} cannot be read; write the date"));
-    let now = info["time"].as_str().and_then(|it| it.parse::<jiff::Timestamp>().ok()).ok_or_else(|| unknown("time"))?;
-    let zone = Zones::bundled().zone(zone.as_str().unwrap_or_default()).map_err(|_| unknown("time zone"))?;
-    let today: LocalDate = zone.wall(Instant::from_seconds(now.as_second())).date();
-    let to_day = |day: usize| (i32::try_from(day).unwrap_or_default() - i32::from(today.weekday()) + 6) % 7 + 1;
-    Ok(today.plus(ahead.or_else(|| day.map(to_day)).unwrap_or_default()).to_string())
 }
 
 /// An error as people read it: the reason, what it says, and each thing that is wrong.
-fn told(error: &CallError) -> String {
+pub(super) fn told(error: &CallError) -> String {
     match error {
         CallError::Usage(text) | CallError::Unreachable(text) => text.clone(),
         CallError::Refused(status) => refused(status),

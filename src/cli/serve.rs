@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::SystemClock;
 use crate::config::{ServeConfig, StoreUrl};
@@ -30,13 +31,13 @@ pub fn run(config: &ServeConfig) -> ExitCode {
     }
 }
 
-fn complain(error: &str) -> ExitCode {
+pub(super) fn complain(error: &str) -> ExitCode {
     // Standard error may be gone; then there is nobody to tell.
     let _ = writeln!(std::io::stderr(), "bookd: {error}");
     ExitCode::FAILURE
 }
 
-fn say(text: &str) {
+pub(super) fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
@@ -56,19 +57,40 @@ async fn serve(config: &ServeConfig) -> Result<ExitCode, String> {
         },
         limits: Limits::default(),
     };
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
-    let service = Service::start(parts, Box::new(store)).await.map_err(|error| error.to_string())?;
+    let signals = Signals::new()?;
+    let started = Service::start_logging(parts, Box::new(store), config.log.log_calls).await;
+    let service = started.map_err(|error| error.to_string())?;
     let address = service.local_addr();
     tracing::info!(%address, store = %config.store, zones = zones.release(), source = %zones.source(), "bookd serves");
     say(&banner(&address.to_string(), config, &zones));
+    until_told(service, signals, config.grace).await
+}
+
+/// What tells a process to stop.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on they end nothing by themselves.
+    pub(super) fn new() -> Result<Self, String> {
+        let terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+        let interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+        Ok(Self { terminate, interrupt })
+    }
+}
+
+/// Serves until a signal, or until the writer must stop; then stops in order.
+pub(super) async fn until_told(service: Service, signals: Signals, grace: Duration) -> Result<ExitCode, String> {
+    let Signals { mut terminate, mut interrupt } = signals;
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
         _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
         () = service.failed() => {}
     }
     let stopper = service.stopper();
-    let stop = service.stop(config.grace);
+    let stop = service.stop(grace);
     let second = async {
         tokio::select! {
             _ = terminate.recv() => {}

@@ -118,8 +118,123 @@ fn changes(answer: &Value) -> String {
     table(&["revision", "time", "command", "what", "start", "appointment"], rows)
 }
 
+/// Each thing that is said of one resource, a line each; what is empty is left out.
+fn sheet(it: &Value, fields: &[(&str, &str)]) -> String {
+    let said = fields.iter().map(|(label, field)| vec![(*label).to_owned(), plain(&it[*field])]);
+    table(&["what", "value"], said.filter(|row| !row[1].is_empty()))
+}
+
+/// A value on one line: `per_day 8`, `2 rules`.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Object(members) => {
+            members.iter().map(|(name, value)| format!("{name} {}", plain(value))).collect::<Vec<_>>().join(", ")
+        }
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join("; "),
+        other => text(other),
+    }
+}
+
+fn calendar(it: &Value) -> String {
+    sheet(
+        it,
+        &[
+            ("calendar", "calendar_id"),
+            ("name", "display_name"),
+            ("zone", "time_zone"),
+            ("owner", "owner"),
+            ("paused", "paused"),
+            ("limits", "limits"),
+            ("metadata", "metadata"),
+        ],
+    )
+}
+
+fn appointment_type(it: &Value) -> String {
+    sheet(
+        it,
+        &[
+            ("type", "appointment_type_id"),
+            ("name", "display_name"),
+            ("duration", "duration"),
+            ("or", "duration_options"),
+            ("step", "slot_step"),
+            ("buffer before", "buffer_before"),
+            ("buffer after", "buffer_after"),
+            ("notice", "min_notice"),
+            ("horizon days", "horizon_days"),
+            ("capacity", "capacity"),
+            ("limits", "limits"),
+            ("approval", "requires_approval"),
+            ("pending blocks", "pending_blocks"),
+            ("cancel notice", "cancel_notice"),
+            ("move notice", "reschedule_notice"),
+            ("rules", "rules"),
+        ],
+    )
+}
+
+fn types(found: &[Value]) -> String {
+    let row = |it: &Value| {
+        let approval = if it["requires_approval"] == Value::Bool(true) { "approval" } else { "" };
+        vec![text(&it["appointment_type_id"]), text(&it["duration"]), text(&it["capacity"]), approval.to_owned()]
+    };
+    table(&["type", "duration", "seats", ""], found.iter().map(row))
+}
+
+fn busy(found: &[Value]) -> String {
+    let row = |it: &Value| {
+        // PutBusy answers periods alone, ListBusy with their source.
+        let period = if it["period"].is_object() { &it["period"] } else { it };
+        vec![text(&period["start_time"]), text(&period["end_time"]), text(&it["source"])]
+    };
+    table(&["start", "end", "source"], found.iter().map(row))
+}
+
+fn free_busy(found: &[Value]) -> String {
+    let rows = found.iter().flat_map(|calendar| {
+        let of = |field: &'static str| {
+            items(calendar, field).iter().map(move |it| {
+                let id = text(&calendar["calendar_id"]);
+                vec![id, field.to_owned(), text(&it["start_time"]), text(&it["end_time"])]
+            })
+        };
+        of("open").chain(of("busy"))
+    });
+    table(&["calendar", "", "start", "end"], rows)
+}
+
+fn drifts(found: &[Value]) -> String {
+    let row = |it: &Value| {
+        let appointment = &it["appointment"];
+        let booked = text(&appointment["local_start"]).replace('T', " ");
+        let now = text(&it["local_start_now"]).replace('T', " ");
+        vec![booked, now, text(&appointment["calendar_ids"]), text(&appointment["appointment_id"])]
+    };
+    table(&["booked for", "clocks show now", "calendar", "id"], found.iter().map(row))
+}
+
+fn occurrences(answer: &Value) -> String {
+    let row = |it: &Value| {
+        let why: Vec<String> =
+            items(it, "violations").iter().map(|it| text(&it["code"]).replace("VIOLATION_CODE_", "")).collect();
+        let outcome = if it["appointment"].is_object() { state(&it["appointment"]) } else { why.join(", ") };
+        vec![text(&it["local_start"]).replace('T', " "), outcome, text(&it["appointment"]["appointment_id"])]
+    };
+    let rows = table(&["start", "state", "id"], items(answer, "occurrences").iter().map(row));
+    format!("series {}\n{rows}", text(&answer["series_id"]))
+}
+
 /// An answer as people read it.
 pub(super) fn show(answer: &Value) -> String {
+    let more = match answer["next_page_token"].as_str() {
+        Some(token) if !token.is_empty() => "\nthere is more; say --limit to see it",
+        _ => "",
+    };
+    format!("{}{more}", shown(answer))
+}
+
+fn shown(answer: &Value) -> String {
     let has = |field: &str| !answer[field].is_null();
     if has("slots") {
         return slots(answer);
@@ -141,6 +256,30 @@ pub(super) fn show(answer: &Value) -> String {
     if has("changes") {
         return changes(answer);
     }
+    if has("calendar") {
+        return calendar(&answer["calendar"]);
+    }
+    if has("appointment_type") {
+        return appointment_type(&answer["appointment_type"]);
+    }
+    if has("appointment_types") {
+        return types(items(answer, "appointment_types"));
+    }
+    if has("periods") {
+        return busy(items(answer, "periods"));
+    }
+    if has("drifts") {
+        return drifts(items(answer, "drifts"));
+    }
+    if has("occurrences") {
+        return occurrences(answer);
+    }
+    if has("appointments_redacted") {
+        return format!("{} appointments redacted", text(&answer["appointments_redacted"]));
+    }
+    if items(answer, "calendars").iter().any(|it| it["open"].is_array() || it["busy"].is_array()) {
+        return free_busy(items(answer, "calendars"));
+    }
     if has("calendars") {
         let row = |it: &Value| vec![text(&it["calendar_id"]), text(&it["time_zone"]), text(&it["display_name"])];
         return table(&["calendar", "zone", "name"], items(answer, "calendars").iter().map(row));
@@ -153,7 +292,9 @@ pub(super) fn show(answer: &Value) -> String {
         let names = ["version", "time_zone_release", "time_zone_source", "revision", "time", "features"];
         return table(&["what", "value"], names.into_iter().map(row));
     }
-    if answer.as_object().is_some_and(|it| it.keys().all(|name| name == "revision")) {
+    // An answer about nothing says only how things stand.
+    let is_about_nothing = |name: &String| ["revision", "read_time", "time_zone"].contains(&name.as_str());
+    if answer.as_object().is_some_and(|it| it.keys().all(is_about_nothing)) {
         return "none".to_owned();
     }
     format!("{answer:#}")

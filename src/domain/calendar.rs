@@ -127,6 +127,16 @@ impl Types {
         self.by_id.values()
     }
 
+    /// The number of the type of this name, which may be deleted.
+    pub fn number_of(&self, id: &TypeId) -> Option<TypeNumber> {
+        self.numbers.get(id).copied()
+    }
+
+    /// The ids of the types that were deleted.
+    pub fn deleted(&self) -> impl Iterator<Item = &TypeId> {
+        self.numbers.keys().filter(|id| !self.by_id.contains_key(*id))
+    }
+
     /// The number that a type of this name has or would get, and how many numbers that makes.
     pub fn number_for(&self, id: &TypeId) -> TypeNumber {
         let next = u16::try_from(self.numbers.len()).expect("a calendar has at most TYPES_MAX types");

@@ -341,12 +341,16 @@ pub struct ImportedCalendar {
     pub calendar: CalendarId,
     /// What it is, availability included.
     pub profile: Profile,
-    /// What can be booked; `default` is added when it is missing.
+    /// What can be booked; `default` is added when it is missing, unless it is among the deleted ones.
     pub types: Vec<AppointmentType>,
+    /// Types that are no more, of which there are appointments still.
+    pub deleted_types: Vec<TypeId>,
     /// Busy time by source.
     pub busy: Vec<(String, Vec<Interval>)>,
     /// What is booked; rules are not asked, conflicts are.
     pub appointments: Vec<ImportedAppointment>,
+    /// Where it stands in the file, for errors.
+    pub origin: String,
 }
 
 /// An appointment that `bookd import` brings.
@@ -362,7 +366,11 @@ pub struct ImportedAppointment {
     pub start: Start,
     /// How long; none = the type's default.
     pub duration: Option<Minutes>,
-    /// Where it stands.
+    /// Kept free before and after on the calendar it stands under; none = as its type says.
+    pub buffers: (Option<Minutes>, Option<Minutes>),
+    /// The zone's name and what its clock showed when time was claimed; none = what they are by today's rules.
+    pub recorded: Option<(Arc<str>, Wall)>,
+    /// Where it stands; not HELD, for a hold lives for minutes.
     pub state: super::appointment::AppointmentState,
     /// Who booked.
     pub invitee: Invitee,
@@ -372,6 +380,12 @@ pub struct ImportedAppointment {
     pub metadata: BTreeMap<String, String>,
     /// Why it was cancelled.
     pub cancel_reason: String,
+    /// Which series it belongs to.
+    pub series: Option<SeriesId>,
+    /// How often it was moved or called off.
+    pub sequence: u32,
+    /// The rules that staff overrode when time was claimed.
+    pub ignored_rules: IgnoredRules,
     /// Where it stands in the file, for errors.
     pub origin: String,
 }

@@ -12,6 +12,7 @@ mod redaction;
 mod series;
 
 pub use claiming::resolve;
+pub use import::IMPORT_VIOLATIONS_MAX;
 pub use lifecycle::HOLD_LIFE_MAX;
 pub use redaction::REDACTED_MAX;
 pub use series::{SERIES_CLAIMS_MAX, SERIES_TEXT_BYTES_MAX};

@@ -50,7 +50,7 @@ fn put_overrides(message: &pb::PutOverridesRequest, fields: &mut Fields) -> Opti
 }
 
 /// Adds the hours of each date of one override.
-fn put_override(
+pub(super) fn put_override(
     field: &str,
     it: &pb::AvailabilityOverride,
     overrides: &mut BTreeMap<LocalDate, Override>,

@@ -140,7 +140,7 @@ fn batch(api: &Api, message: &pb::BatchBookRequest, fields: &mut Fields) -> Opti
     for (index, request) in message.requests.iter().enumerate() {
         let mut own = Fields::default();
         let booking = wanted!(request, &request.hold_id, true).read(api, &mut own);
-        fields.within(&format!("requests[{index}]"), own);
+        fields.take_over(own, "", &format!("requests[{index}]."));
         bookings.push(booking);
     }
     bookings.into_iter().collect::<Option<_>>().map(Command::BatchBook)

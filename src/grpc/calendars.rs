@@ -15,6 +15,7 @@ use crate::domain::time::Seconds;
 use crate::domain::zone::Zone;
 use crate::proto::v1 as pb;
 use crate::proto::v1::calendar_service_server::CalendarService;
+use crate::zones::Zones;
 
 use super::api::{Api, deadline};
 use super::fields::Fields;
@@ -29,23 +30,36 @@ const MASKABLE: [&str; 6] = ["display_name", "owner", "time_zone", "paused", "li
 /// The settings that a message sets, each as read.
 fn patch(api: &Api, it: &pb::Calendar, mask: &[&str], fields: &mut Fields) -> Option<ProfilePatch> {
     let has = |name: &str| mask.contains(&name);
+    let whole = patch_of(&api.zones, &api.utc, it, fields)?;
+    Some(ProfilePatch {
+        display_name: whole.display_name.filter(|_| has("display_name")),
+        owner: whole.owner.filter(|_| has("owner")),
+        zone: whole.zone.filter(|_| has("time_zone")),
+        paused: whole.paused.filter(|_| has("paused")),
+        limits: whole.limits.filter(|_| has("limits")),
+        metadata: whole.metadata.filter(|_| has("metadata")),
+    })
+}
+
+/// All settings of a message, each as read.
+pub(super) fn patch_of(zones: &Zones, utc: &Arc<Zone>, it: &pb::Calendar, fields: &mut Fields) -> Option<ProfilePatch> {
     let display_name = fields.text("calendar.display_name", &it.display_name, NAME_CHARACTERS_MAX);
     let owner = it.owner.clone().unwrap_or_default();
     let owner_name = fields.text("calendar.owner.name", &owner.name, NAME_CHARACTERS_MAX);
     let owner_email = fields.email("calendar.owner.email", &owner.email);
     let zone: Option<Arc<Zone>> = match it.time_zone.as_str() {
-        "" => Some(Arc::clone(&api.utc)),
-        name => fields.zone(&api.zones, "calendar.time_zone", name),
+        "" => Some(Arc::clone(utc)),
+        name => fields.zone(zones, "calendar.time_zone", name),
     };
     let limits = fields.limits("calendar.limits", it.limits.as_ref());
     let metadata = fields.metadata("calendar.metadata", &it.metadata);
     Some(ProfilePatch {
-        display_name: Some(display_name?).filter(|_| has("display_name")),
-        owner: Some(Owner { name: owner_name?, email: owner_email? }).filter(|_| has("owner")),
-        zone: Some(zone?).filter(|_| has("time_zone")),
-        paused: Some(it.paused).filter(|_| has("paused")),
-        limits: Some(limits?).filter(|_| has("limits")),
-        metadata: Some(metadata?).filter(|_| has("metadata")),
+        display_name: Some(display_name?),
+        owner: Some(Owner { name: owner_name?, email: owner_email? }),
+        zone: Some(zone?),
+        paused: Some(it.paused),
+        limits: Some(limits?),
+        metadata: Some(metadata?),
     })
 }
 
@@ -98,7 +112,7 @@ fn put_type(message: &pb::PutAppointmentTypeRequest, fields: &mut Fields) -> Opt
     Some(Command::PutAppointmentType { calendar: calendar?, appointment_type: appointment_type?, etag: etag? })
 }
 
-fn appointment_type(it: &pb::AppointmentType, fields: &mut Fields) -> Option<AppointmentType> {
+pub(super) fn appointment_type(it: &pb::AppointmentType, fields: &mut Fields) -> Option<AppointmentType> {
     let path = |name: &str| format!("appointment_type.{name}");
     let base = AppointmentType::default_type(Stamps::default());
     let id = fields.type_id(&path("appointment_type_id"), &it.appointment_type_id);

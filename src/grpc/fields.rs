@@ -54,18 +54,24 @@ impl Fields {
         status::refused(&Refusal::FieldInvalid(self.violations))
     }
 
-    /// Takes over what is wrong with a message inside this one.
-    pub(super) fn within(&mut self, field: &str, inner: Self) {
-        let at = |it: FieldViolation| FieldViolation::new(format!("{field}.{}", it.field), it.description);
-        self.violations.extend(inner.violations.into_iter().map(at));
+    /// Takes over what is wrong with a message inside this one: `from` at the beginning of a path becomes `to`.
+    pub(super) fn take_over(&mut self, inner: Self, from: &str, to: &str) {
+        let renamed = |path: &str| format!("{to}{}", path.strip_prefix(from).unwrap_or(path));
+        self.violations
+            .extend(inner.violations.into_iter().map(|it| FieldViolation { field: renamed(&it.field), ..it }));
+    }
+
+    /// What was read, or all that is wrong with it.
+    pub(super) fn finish_with<T>(self, read: Option<T>) -> Result<T, Vec<FieldViolation>> {
+        match read {
+            Some(read) if self.violations.is_empty() => Ok(read),
+            _ => Err(self.violations),
+        }
     }
 
     /// The request, if every field of it could be read.
     pub(super) fn finish<T>(self, request: Option<T>) -> Result<T, Status> {
-        match request {
-            Some(request) if self.violations.is_empty() => Ok(request),
-            _ => Err(status::refused(&Refusal::FieldInvalid(self.violations))),
-        }
+        self.finish_with(request).map_err(|violations| status::refused(&Refusal::FieldInvalid(violations)))
     }
 
     pub(super) fn calendar_id(&mut self, field: &str, text: &str) -> Option<CalendarId> {
@@ -250,7 +256,7 @@ impl Fields {
     }
 
     /// `2027-03-26T09:00`.
-    fn wall(&mut self, field: &str, text: &str) -> Option<Wall> {
+    pub(super) fn wall(&mut self, field: &str, text: &str) -> Option<Wall> {
         let read = || {
             let (date, clock) = text.split_once('T')?;
             let minutes = clock_minutes(clock).filter(|minutes| *minutes < 24 * 60)?;
@@ -480,7 +486,7 @@ pub const PAGE_SIZE_DEFAULT: usize = 100;
 pub const PAGE_SIZE_MAX: usize = 1_000;
 
 /// `HH:MM` from `00:00` to `48:00` as minutes.
-fn clock_minutes(text: &str) -> Option<u16> {
+pub(super) fn clock_minutes(text: &str) -> Option<u16> {
     let bytes = text.as_bytes();
     let digit = |index: usize| bytes.get(index).filter(|it| it.is_ascii_digit()).map(|it| u16::from(*it - b'0'));
     if bytes.len() != 5 || bytes[2] != b':' {

@@ -7,6 +7,7 @@ pub mod api;
 pub mod availability;
 pub mod booking;
 pub mod calendars;
+mod call_log;
 mod drift;
 pub mod fields;
 pub mod lists;
@@ -16,6 +17,7 @@ pub mod server_info;
 pub mod slots;
 mod status;
 mod token;
+pub mod transfer;
 pub mod wire;
 
 use tonic::service::Routes;

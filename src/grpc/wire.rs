@@ -18,6 +18,8 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use super::call_log::CallRecord;
+
 /// `ErrorInfo.domain` of every error.
 pub const ERROR_DOMAIN: &str = "bookd";
 /// Bytes of one request message, for `max_decoding_message_size` of every service: the largest documented request
@@ -74,12 +76,18 @@ impl<S> tower::Layer<S> for WireLayer {
 #[derive(Clone, Debug)]
 pub struct Wire<S> {
     routes: S,
+    is_logging: bool,
 }
 
 impl<S> Wire<S> {
     /// Wraps `tonic::service::Routes`, or a service around them.
     pub fn new(routes: S) -> Wire<S> {
-        Wire { routes }
+        Wire { routes, is_logging: false }
+    }
+
+    /// Whether every call gets a line in the log.
+    pub fn logging(self, is_logging: bool) -> Wire<S> {
+        Wire { is_logging, ..self }
     }
 }
 
@@ -96,15 +104,16 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> WireFuture<S::Future> {
+        let record = self.is_logging.then(|| CallRecord::begin(request.uri().path()));
         if !is_grpc(request.headers()) {
-            return WireFuture::answered(unsupported_media_type());
+            return WireFuture::answered(unsupported_media_type(), record);
         }
         let timeout = match timeout(request.headers()) {
             Ok(timeout) => timeout,
-            Err(status) => return WireFuture::answered(status.into_http()),
+            Err(status) => return WireFuture::answered(status.into_http(), record),
         };
         if timeout == Some(Duration::ZERO) {
-            return WireFuture::answered(expired_before_begin().into_http());
+            return WireFuture::answered(expired_before_begin().into_http(), record);
         }
         let now = Instant::now();
         let stream_deadline = timeout.map(|timeout| now + timeout);
@@ -115,17 +124,17 @@ where
             request.extensions_mut().insert(Peer::default());
         }
         let uri = request.uri().clone();
-        WireFuture(State::Running {
-            answer: self.routes.call(request),
-            uri,
-            timer: Timer { deadline: deadline.0, sleep: None },
-            stream_deadline,
-        })
+        let answer = self.routes.call(request);
+        let timer = Timer { deadline: deadline.0, sleep: None };
+        WireFuture { state: State::Running { answer, uri, timer, stream_deadline }, record }
     }
 }
 
 /// A call whose answer has not begun.
-pub struct WireFuture<F>(State<F>);
+pub struct WireFuture<F> {
+    state: State<F>,
+    record: Option<CallRecord>,
+}
 
 enum State<F> {
     Answered(Option<Response<Body>>),
@@ -133,8 +142,8 @@ enum State<F> {
 }
 
 impl<F> WireFuture<F> {
-    fn answered(response: Response<Body>) -> WireFuture<F> {
-        WireFuture(State::Answered(Some(response)))
+    fn answered(response: Response<Body>, record: Option<CallRecord>) -> WireFuture<F> {
+        WireFuture { state: State::Answered(Some(response)), record }
     }
 }
 
@@ -145,7 +154,7 @@ where
     type Output = Result<Response<WireBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let response = match &mut self.0 {
+        let mut response = match &mut self.state {
             State::Answered(response) => {
                 WireBody::without_deadline(response.take().expect("a future is not polled after its end"))
             }
@@ -160,6 +169,13 @@ where
                 Poll::Pending => return Poll::Pending,
             },
         };
+        if let Some(mut record) = self.record.take() {
+            match response.headers().contains_key(GRPC_STATUS) || response.status() == StatusCode::OK {
+                true => record.note(response.headers()),
+                false => record.note_foreign(),
+            }
+            response.body_mut().record = Some(record);
+        }
         Poll::Ready(Ok(response))
     }
 }
@@ -183,12 +199,13 @@ pub struct WireBody {
     timer: Option<Timer>,
     has_sent_data: bool,
     is_over: bool,
+    record: Option<CallRecord>,
 }
 
 impl WireBody {
     fn new(body: Body, deadline: Option<Instant>) -> WireBody {
         let timer = deadline.map(|deadline| Timer { deadline, sleep: None });
-        WireBody { body, timer, has_sent_data: false, is_over: false }
+        WireBody { body, timer, has_sent_data: false, is_over: false, record: None }
     }
 
     fn without_deadline(response: Response<Body>) -> Response<WireBody> {
@@ -199,7 +216,11 @@ impl WireBody {
         self.is_over = true;
         // The source of a stream is let go at once, and not when the peer has read what is buffered.
         self.body = Body::empty();
-        Poll::Ready(Some(Ok(Frame::trailers(trailers(status)))))
+        let trailers = trailers(status);
+        if let Some(record) = &mut self.record {
+            record.note(&trailers);
+        }
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 
     /// The first message is delivered even if the deadline passed meanwhile: its outcome is known, and better told.
@@ -224,7 +245,12 @@ impl http_body::Body for WireBody {
             Poll::Ready(Some(Ok(frame))) => {
                 match frame.trailers_ref().and_then(|trailers| replacement(trailers, Place::Answer)) {
                     Some(status) => this.end_with(&status),
-                    None => Poll::Ready(Some(Ok(frame))),
+                    None => {
+                        if let (Some(record), Some(trailers)) = (&mut this.record, frame.trailers_ref()) {
+                            record.note(trailers);
+                        }
+                        Poll::Ready(Some(Ok(frame)))
+                    }
                 }
             }
             Poll::Ready(Some(Err(status))) => this.end_with(&not_ours(&status)),
@@ -278,6 +304,11 @@ fn replacement(headers: &HeaderMap, place: Place<'_>) -> Option<Status> {
         }
         _ => None,
     }
+}
+
+/// Whether a call was answered with UNIMPLEMENTED.
+pub(super) fn is_unimplemented(status: &Status) -> bool {
+    status.code() == Code::Unimplemented
 }
 
 fn with_reason(code: Code, reason: &str, message: String) -> Status {

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use bookd::clock::ManualClock;
 use bookd::engine::Stopped;
 use bookd::proto::v1 as pb;
 use bookd::store::memory::Memory;
@@ -12,17 +11,13 @@ use bookd::store::{CommitError, StoreError, ZoneLookup};
 use bookd::zones::Zones;
 use tonic::Code;
 
-use crate::harness::{Bookd, at, instant};
+use crate::harness::{Bookd, at};
 use crate::words::{Refused, refused};
 
 fn memory() -> Memory {
     let zones = Zones::bundled();
     let lookup: ZoneLookup = Arc::new(move |name| zones.zone(name).ok());
     Memory::new(lookup, 7)
-}
-
-fn clock() -> ManualClock {
-    ManualClock::new(instant("2027-01-04T08:00:00Z"))
 }
 
 fn once(clock: &str) -> pb::BookAppointmentRequest {
@@ -36,7 +31,7 @@ fn says_when_to_come_again(refused: &Refused) -> bool {
 #[tokio::test]
 async fn a_commit_that_the_store_refused_is_unavailable_and_did_not_happen() {
     let memory = memory();
-    let bookd = Bookd::start_on_memory(&memory, clock()).await;
+    let bookd = Bookd::start_on(Box::new(memory.clone())).await;
     bookd.open("ada", "09:00", "17:00").await;
     let revision = bookd.revision().await;
     let errors = [
@@ -64,7 +59,7 @@ async fn a_commit_that_the_store_refused_is_unavailable_and_did_not_happen() {
 async fn a_commit_of_unknown_outcome_stops_the_writer_and_its_request_id_tells_what_became_of_it() {
     for is_lost_after_the_fact in [true, false] {
         let memory = memory();
-        let bookd = Bookd::start_on_memory(&memory, clock()).await;
+        let bookd = Bookd::start_on(Box::new(memory.clone())).await;
         bookd.open("ada", "09:00", "17:00").await;
         let revision = bookd.revision().await;
         let error = StoreError::Io("the disk is gone".to_owned());
@@ -79,7 +74,7 @@ async fn a_commit_of_unknown_outcome_stops_the_writer_and_its_request_id_tells_w
         let late = refused(bookd.book(once("11:00")).await);
         assert!(late.is(Code::Unavailable, "SHUTTING_DOWN") && says_when_to_come_again(&late), "{late:?}");
         assert!(matches!(bookd.failed().await, Stopped::Failed(_)));
-        let bookd = Bookd::start_on_memory(&memory, clock()).await;
+        let bookd = Bookd::start_on(Box::new(memory.clone())).await;
         assert_eq!(bookd.revision().await, revision + i64::from(is_lost_after_the_fact));
         let booked = bookd.book(once("10:00")).await.unwrap();
         assert_eq!(bookd.revision().await, revision + 1, "one effect, whenever it happened");
@@ -91,7 +86,7 @@ async fn a_commit_of_unknown_outcome_stops_the_writer_and_its_request_id_tells_w
 #[tokio::test]
 async fn damaged_data_stops_the_writer() {
     let memory = memory();
-    let bookd = Bookd::start_on_memory(&memory, clock()).await;
+    let bookd = Bookd::start_on(Box::new(memory.clone())).await;
     bookd.open("ada", "09:00", "17:00").await;
     memory.fail_next_commit(CommitError::Refused(StoreError::Damaged("page 3".to_owned())));
     let refused = refused(bookd.book(once("10:00")).await);

@@ -19,7 +19,6 @@ use bookd::proto::v1::slots_service_client::SlotsServiceClient;
 use bookd::server::{Lanes, Limits};
 use bookd::service::{Parts, Service, open_sqlite};
 use bookd::store::Store;
-use bookd::store::memory::Memory;
 use bookd::zones::Zones;
 use prost_types::Timestamp;
 use tempfile::TempDir;
@@ -74,17 +73,18 @@ impl Bookd {
 
     async fn start_in(folder: TempDir, clock: ManualClock, engine: Settings, zones: Arc<Zones>) -> Self {
         let store = open_sqlite(&folder.path().join("bookd.db"), &zones).unwrap();
-        Self::start_on(Box::new(store), folder, clock, engine, zones).await
+        Self::start_with_store(Box::new(store), folder, clock, engine, zones).await
     }
 
-    /// On a store in memory, which fails as it is told to.
-    pub async fn start_on_memory(memory: &Memory, clock: ManualClock) -> Self {
+    /// On a store of the test's own.
+    pub async fn start_on(store: Box<dyn Store>) -> Self {
         let settings = Settings { is_clock_confirmed: true, ..Settings::default() };
         let (folder, zones) = (tempfile::tempdir().unwrap(), Arc::new(Zones::bundled()));
-        Self::start_on(Box::new(memory.clone()), folder, clock, settings, zones).await
+        let clock = ManualClock::new(instant("2027-01-04T08:00:00Z"));
+        Self::start_with_store(store, folder, clock, settings, zones).await
     }
 
-    async fn start_on(
+    async fn start_with_store(
         store: Box<dyn Store>,
         folder: TempDir,
         clock: ManualClock,

@@ -34,10 +34,15 @@ fn command(file: &Path) -> Command {
 
 impl Process {
     pub fn start(file: &Path) -> Self {
-        let mut child = command(file).spawn().unwrap();
+        Self::spawn(command(file), "or with this program")
+    }
+
+    /// Starts a command that says where it listens; it is ready when it has said `last`.
+    pub fn spawn(mut command: Command, last: &str) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut output = BufReader::new(child.stdout.as_mut().unwrap());
         let mut banner = String::new();
-        while !banner.contains("or with this program") {
+        while !banner.contains(last) {
             assert_ne!(output.read_line(&mut banner).unwrap(), 0, "it ends before it serves: {banner:?}");
         }
         let address = banner.split(" on ").nth(1).and_then(|rest| rest.split(',').next());
@@ -50,14 +55,21 @@ impl Process {
         self.child.wait().unwrap();
     }
 
-    pub fn terminate(mut self) -> ExitStatus {
+    pub fn terminate(self) -> ExitStatus {
+        self.terminate_and_read().0
+    }
+
+    /// Stops it; answers what it said on standard error, too.
+    pub fn terminate_and_read(mut self) -> (ExitStatus, String) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-        self.child.wait().unwrap()
+        let mut said = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        (self.child.wait().unwrap(), said)
     }
 
     /// Waits on another thread: clients on this one go on, and answer the pings of a server that closes.
-    async fn terminate_beside_clients(self) -> ExitStatus {
+    pub async fn terminate_beside_clients(self) -> ExitStatus {
         tokio::task::spawn_blocking(|| self.terminate()).await.unwrap()
     }
 }

@@ -8,8 +8,10 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod calls;
 mod check;
 mod complaints;
+mod demo;
 mod drift;
 mod erasure;
 mod failures;
@@ -22,6 +24,7 @@ mod kill;
 mod listing;
 mod parity;
 mod parity_kept;
+mod people;
 mod precedence;
 mod race;
 mod random;
@@ -33,5 +36,6 @@ mod several;
 mod sqlite;
 mod store;
 mod stored;
+mod transfer;
 mod wire;
 mod words;

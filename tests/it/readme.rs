@@ -72,15 +72,15 @@ fn tools() -> TempDir {
 }
 
 /// Runs a line in a shell that finds the binary and the server; answers what it said, and whether it went well.
-fn run(line: &str, process: &Process) -> (String, bool) {
-    run_with(line, process, "")
+fn run(line: &str, process: &Process, home: &Path) -> (String, bool) {
+    run_with(line, process, home, "")
 }
 
-fn run_with(line: &str, process: &Process, folders: &str) -> (String, bool) {
+fn run_with(line: &str, process: &Process, home: &Path, folders: &str) -> (String, bool) {
     let folder = Path::new(env!("CARGO_BIN_EXE_bookd")).parent().unwrap();
     let path = format!("{folders}{}:{}", folder.display(), std::env::var("PATH").unwrap());
     let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("{line} 2>&1")]).env("PATH", path);
+    shell.args(["-c", &format!("{line} 2>&1")]).env("PATH", path).current_dir(home);
     let output = shell.env("BOOKD_SERVER", process.address.to_string()).output().unwrap();
     (String::from_utf8(output.stdout).unwrap(), output.status.success())
 }
@@ -105,7 +105,7 @@ fn alike(text: &str) -> String {
 }
 
 /// Runs the console blocks of a file in turn; answers the file as it would be with what the commands say now.
-fn renewed(file: &str, process: &Process) -> String {
+fn renewed(file: &str, process: &Process, home: &Path) -> String {
     let text = std::fs::read_to_string(path(file)).unwrap();
     let mut parts = text.split("```console\n");
     let mut renewed = parts.next().unwrap().to_owned();
@@ -118,7 +118,7 @@ fn renewed(file: &str, process: &Process) -> String {
                 assigned.push_str(&format!("{}; ", it.command));
                 String::new()
             } else {
-                run(&format!("{assigned}{}", it.command), process).0
+                run(&format!("{assigned}{}", it.command), process, home).0
             };
             let is_alike = alike(&said) == alike(&it.output);
             let output = if is_alike { it.output } else { said };
@@ -132,10 +132,10 @@ fn renewed(file: &str, process: &Process) -> String {
 /// `BOOKD_RENEW_DOCS=1` writes what the commands say into the documents instead.
 #[test]
 fn what_the_documents_show_is_what_the_commands_say() {
-    for file in ["README.md", "docs/API.md", "docs/OPERATIONS.md"] {
+    for file in ["README.md", "docs/API.md", "docs/OPERATIONS.md", "docs/MIGRATING.md"] {
         let folder = tempfile::tempdir().unwrap();
         let process = Process::start(&folder.path().join("bookd.db"));
-        let (text, renewed) = (std::fs::read_to_string(path(file)).unwrap(), renewed(file, &process));
+        let (text, renewed) = (std::fs::read_to_string(path(file)).unwrap(), renewed(file, &process, folder.path()));
         assert!(text.contains("```console\n$ "), "{file} shows no command");
         assert!(process.terminate().success());
         if std::env::var_os("BOOKD_RENEW_DOCS").is_some() {
@@ -161,7 +161,7 @@ fn the_lines_for_grpcurl_and_buf_name_methods_and_fields_that_there_are() {
     lines.retain(|line| line.starts_with("grpcurl ") || line.starts_with("buf "));
     assert!(lines.len() >= 5, "{lines:?}");
     for line in lines {
-        let (said, is_done) = run_with(&line, &process, &tools);
+        let (said, is_done) = run_with(&line, &process, folder.path(), &tools);
         assert!(is_done, "{line}\n{said}");
     }
     assert!(process.terminate().success());
@@ -183,7 +183,7 @@ fn every_call_of_the_migration_table_goes_well() {
     let calls: Vec<&str> = text.split('`').filter(|it| it.starts_with("bookd call ")).collect();
     assert!(calls.len() >= 8);
     for call in calls {
-        let (said, is_done) = run(call, &process);
+        let (said, is_done) = run(call, &process, folder.path());
         assert!(is_done, "{call}\n{said}");
     }
     assert!(process.terminate().success());

@@ -7,6 +7,9 @@ use bookd::store::sqlite::Sqlite;
 use bookd::store::{Batch, CommitError, OpenError, Store, StoreError};
 use rusqlite::Connection;
 
+use bookd::proto::v1 as pb;
+
+use crate::harness::{Bookd, at, reason};
 use crate::stored::{World, live_a_life, zones};
 
 const PERSONAL: [&str; 9] = [
@@ -59,6 +62,23 @@ fn a_second_store_of_one_file_is_refused_until_the_first_is_dropped() {
     assert!(matches!(Sqlite::open(&file, zones(), 1), Err(OpenError::InUse { .. })));
     drop(first);
     assert_eq!(Sqlite::open(&file, zones(), 2).unwrap().boot().unwrap().code_key, 1, "the secret stays");
+}
+
+/// That SQLite says so of a file without the right to write is shown in the store's own tests.
+#[tokio::test]
+async fn a_store_that_cannot_be_written_is_unavailable_for_writes_and_read_meanwhile() {
+    let memory = Memory::new(zones(), 1);
+    let bookd = Bookd::start_on(Box::new(memory.clone())).await;
+    bookd.open("ada", "09:00", "17:00").await;
+    memory.fail_next_commit(CommitError::Refused(StoreError::ReadOnly));
+    let refused = bookd.booking().book_appointment(at("ada", "10:00")).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (tonic::Code::Unavailable, "STORE_UNAVAILABLE"));
+    assert!(refused.message().contains("permissions"), "{refused:?}");
+    let list = pb::ListAppointmentsRequest { calendar_id: "ada".to_owned(), ..Default::default() };
+    let listed = bookd.lists().list_appointments(list).await.unwrap().into_inner();
+    assert_eq!(listed.appointments, [], "nothing happened");
+    bookd.booking().book_appointment(at("ada", "10:00")).await.unwrap();
+    bookd.stop().await;
 }
 
 #[test]

@@ -1,27 +1,37 @@
 //! The decision about an import: whole calendars with what is booked of them, all or none.
 //!
-//! Rules are not asked, for the past was booked under others; conflicts are, for no path may make two of one time.
+//! Rules are not asked, for the past was booked under others, and neither is busy time, which is synchronised over
+//! what is booked; conflicts are, for no path may make two of one time. As much as is wrong is told at once.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::super::appointment::{Appointment, AppointmentState, IgnoredRules, Place};
-use super::super::appointment_type::AppointmentType;
+use super::super::appointment_type::{AppointmentType, CAPACITY_MAX};
 use super::super::calendar::{Busy, Calendar};
 use super::super::change::{AppointmentEvent, Cause, Event};
 use super::super::command::{ImportedAppointment, ImportedCalendar};
 use super::super::feasible::{Ask, buffers, race_violations};
 use super::super::ids::{CalendarId, TypeId, TypeNumber};
-use super::super::refusal::Refusal;
+use super::super::refusal::{FieldViolation, Refusal, ViolationCode};
 use super::super::state::State;
 use super::super::time::{Instant, Minutes};
-use super::calendars::invalid;
 use super::claiming::resolve;
 use super::{At, Decision, Outcome};
+
+/// After so much that is wrong the rest of an import is not looked at.
+pub const IMPORT_VIOLATIONS_MAX: usize = 100;
+
+type Violations = Vec<FieldViolation>;
 
 impl At<'_> {
     pub(super) fn import(self, calendars: &[ImportedCalendar]) -> Result<Decision, Refusal> {
         if let Some(taken) = calendars.iter().find(|it| self.state.calendars.contains_key(&it.calendar)) {
             return Err(Refusal::CalendarExists(taken.calendar.clone()));
+        }
+        let mut violations = named_twice(calendars);
+        if !violations.is_empty() {
+            return Err(Refusal::FieldInvalid(violations));
         }
         let mut scratch = self.state.scratch([]);
         let mut events = Vec::new();
@@ -33,12 +43,23 @@ impl At<'_> {
         for (calendar, imported) in
             calendars.iter().flat_map(|it| it.appointments.iter().map(move |a| (&it.calendar, a)))
         {
-            let appointment = Arc::new(self.imported_appointment(&scratch, calendar, imported)?);
-            let kind = AppointmentEvent::Imported;
-            let event = Event::Appointment { kind, before: None, after: Arc::clone(&appointment) };
-            scratch.apply_event(&event, self.revision());
-            events.push(event);
-            appointments.push(appointment);
+            match self.imported_appointment(&scratch, calendar, imported) {
+                Ok(appointment) => {
+                    let appointment = Arc::new(appointment);
+                    let kind = AppointmentEvent::Imported;
+                    let event = Event::Appointment { kind, before: None, after: Arc::clone(&appointment) };
+                    scratch.apply_event(&event, self.revision());
+                    events.push(event);
+                    appointments.push(appointment);
+                }
+                Err(found) => violations.extend(found),
+            }
+            if violations.len() >= IMPORT_VIOLATIONS_MAX {
+                break;
+            }
+        }
+        if !violations.is_empty() {
+            return Err(Refusal::FieldInvalid(violations));
         }
         let outcome = Outcome { appointments, ..Outcome::default() };
         Ok(Decision { cause: Cause::Import, events, outcome })
@@ -47,9 +68,12 @@ impl At<'_> {
     fn imported_calendar(self, imported: &ImportedCalendar) -> Vec<Event> {
         let stamps = self.stamps();
         let mut types = imported.types.clone();
-        if types.iter().all(|it| it.id != TypeId::default_type()) {
+        let is_default = |id: &TypeId| *id == TypeId::default_type();
+        if !types.iter().any(|it| is_default(&it.id)) && !imported.deleted_types.iter().any(is_default) {
             types.push(AppointmentType::default_type(stamps));
         }
+        let of_deleted = |id: &TypeId| AppointmentType { id: id.clone(), ..AppointmentType::default_type(stamps) };
+        types.extend(imported.deleted_types.iter().map(of_deleted));
         let numbered = types.into_iter().enumerate().map(|(index, appointment_type)| {
             let number = TypeNumber(u16::try_from(index).expect("an import has at most TYPES_MAX types a calendar"));
             Arc::new(AppointmentType { number, stamps, ..appointment_type })
@@ -57,10 +81,12 @@ impl At<'_> {
         let calendar = imported.calendar.clone();
         let profile = Arc::new(imported.profile.clone());
         let created = Event::CalendarCreated { calendar: calendar.clone(), profile, stamps, types: numbered.collect() };
+        let delete = |id: &TypeId| Event::TypeDeleted { calendar: calendar.clone(), type_id: id.clone() };
+        let deleted = imported.deleted_types.iter().map(delete);
         let busy = Arc::new(Busy::new(imported.busy.iter().cloned()));
         let sources: Vec<String> = busy.sources().map(|(source, _)| source.to_owned()).collect();
         let put = |source| Event::BusyPut { calendar: calendar.clone(), source, busy: Arc::clone(&busy) };
-        [created].into_iter().chain(sources.into_iter().map(put)).collect()
+        [created].into_iter().chain(deleted).chain(sources.into_iter().map(put)).collect()
     }
 
     fn imported_appointment(
@@ -68,32 +94,28 @@ impl At<'_> {
         scratch: &State,
         calendar: &CalendarId,
         imported: &ImportedAppointment,
-    ) -> Result<Appointment, Refusal> {
-        let at_origin = |refusal| match refusal {
-            Refusal::FieldInvalid(mut violations) => {
-                violations.iter_mut().for_each(|it| it.field = format!("{}.{}", imported.origin, it.field));
-                Refusal::FieldInvalid(violations)
-            }
-            other => other,
-        };
-        let invalid = |field: &str, why: String| invalid(&format!("{}{field}", imported.origin), why);
+    ) -> Result<Appointment, Violations> {
         if scratch.appointments.contains_key(&imported.id.id()) {
-            return Err(Refusal::AppointmentExists(imported.id.id()));
+            return Err(wrong(imported, ".appointment_id", format!("{} is there already", imported.id.id())));
         }
-        let mut found: Vec<(&Arc<Calendar>, &Arc<AppointmentType>)> = Vec::new();
-        for id in [calendar].into_iter().chain(&imported.further_calendars) {
-            let calendar = scratch.calendars.get(id).ok_or_else(|| Refusal::CalendarNotFound(id.clone()))?;
-            let appointment_type = calendar.types.find(&imported.type_id);
-            let not_found = || invalid(".type", format!("calendar {id} has no appointment type {}", imported.type_id));
-            found.push((calendar, appointment_type.ok_or_else(not_found)?));
-        }
-        let (first, first_type) = *found.first().expect("the calendar it stands under");
-        let start = resolve(&imported.start, first.zone()).map_err(at_origin)?;
+        let found = found(scratch, calendar, imported)?;
+        let (first, first_type) = found.first().expect("the calendar it stands under");
+        let start = resolve(&imported.start, first.zone()).map_err(|refusal| match refusal {
+            Refusal::FieldInvalid(found) => {
+                found.into_iter().flat_map(|it| wrong(imported, &format!(".{}", it.field), it.description)).collect()
+            }
+            other => wrong(imported, ".start_time", format!("{other:?}")),
+        })?;
         let duration = imported.duration.unwrap_or(first_type.duration);
         let is_pending = imported.state == AppointmentState::Pending && start > self.now;
         let is_over = imported.state == AppointmentState::Pending && !is_pending;
         let state = if is_over { AppointmentState::Expired } else { imported.state };
-        let places = self.imported_places((imported, state), &found, start, duration)?;
+        let blocks = !is_pending || first_type.pending_blocks;
+        let takes_time = blocks && takes_time(state);
+        let places = self.imported_places((imported, takes_time), &found, start, duration)?;
+        let recorded = imported.recorded.clone();
+        let (time_zone, local_start) =
+            recorded.unwrap_or_else(|| (first.zone().name().into(), first.zone().wall(start)));
         Ok(Appointment {
             id: imported.id.id(),
             key: scratch.next_key,
@@ -101,18 +123,18 @@ impl At<'_> {
             type_id: imported.type_id.clone(),
             start,
             duration,
-            time_zone: first.zone().name().into(),
-            local_start: first.zone().wall(start),
+            time_zone,
+            local_start,
             state,
-            blocks: true,
+            blocks,
             expire_time: is_pending.then_some(start),
             invitee: imported.invitee.clone(),
             note: imported.note.clone(),
             metadata: imported.metadata.clone(),
             cancel_reason: imported.cancel_reason.clone(),
-            series: None,
-            sequence: 0,
-            ignored_rules: IgnoredRules::default(),
+            series: imported.series,
+            sequence: imported.sequence,
+            ignored_rules: imported.ignored_rules,
             stamps: self.stamps(),
         })
     }
@@ -120,14 +142,12 @@ impl At<'_> {
     /// The calendars that an imported appointment claims, seen that none of them is taken.
     fn imported_places(
         self,
-        (imported, state): (&ImportedAppointment, AppointmentState),
-        found: &[(&Arc<Calendar>, &Arc<AppointmentType>)],
+        (imported, takes_time): (&ImportedAppointment, bool),
+        found: &[(&Arc<Calendar>, AppointmentType)],
         start: Instant,
         duration: Minutes,
-    ) -> Result<Vec<Place>, Refusal> {
-        use AppointmentState as S;
-        let takes_time = !matches!(state, S::Cancelled | S::Declined | S::Expired);
-        let place = |(calendar, appointment_type): &(&Arc<Calendar>, &Arc<AppointmentType>)| {
+    ) -> Result<Vec<Place>, Violations> {
+        let place = |(calendar, appointment_type): &(&Arc<Calendar>, AppointmentType)| {
             let ask = Ask {
                 calendar,
                 appointment_type,
@@ -140,9 +160,10 @@ impl At<'_> {
                 is_grid_judged: false,
             };
             let id = &calendar.id;
-            if let Some(conflict) = race_violations(&ask).first().filter(|_| takes_time) {
+            let conflicts = if takes_time { race_violations(&ask) } else { Vec::new() };
+            if let Some(conflict) = conflicts.iter().find(|it| it.code != ViolationCode::BusyExternal) {
                 let why = format!("{start} on calendar {id} cannot be had: {} ({})", conflict.code, conflict.rule);
-                return Err(invalid(&imported.origin, why));
+                return Err(wrong(imported, ".start_time", why));
             }
             let (before, after) = buffers(&ask);
             let (type_number, since) = (appointment_type.number, calendar.since);
@@ -150,4 +171,57 @@ impl At<'_> {
         };
         found.iter().map(place).collect()
     }
+}
+
+/// What is wrong with an imported appointment.
+fn wrong(imported: &ImportedAppointment, field: &str, why: String) -> Violations {
+    vec![FieldViolation::new(format!("{}{field}", imported.origin), why)]
+}
+
+fn takes_time(state: AppointmentState) -> bool {
+    use AppointmentState as S;
+    !matches!(state, S::Cancelled | S::Declined | S::Expired)
+}
+
+/// The calendars that are named a second time.
+fn named_twice(calendars: &[ImportedCalendar]) -> Violations {
+    let mut seen = HashSet::new();
+    let again = calendars.iter().filter(|it| !seen.insert(&it.calendar));
+    let told = again
+        .map(|it| FieldViolation::new(format!("{}.calendar_id", it.origin), format!("{} is named twice", it.calendar)));
+    told.take(IMPORT_VIOLATIONS_MAX).collect()
+}
+
+/// The calendars of an imported appointment, each with the type as it was booked of it.
+fn found<'a>(
+    scratch: &'a State,
+    calendar: &CalendarId,
+    imported: &ImportedAppointment,
+) -> Result<Vec<(&'a Arc<Calendar>, AppointmentType)>, Violations> {
+    let mut found: Vec<(&Arc<Calendar>, AppointmentType)> = Vec::new();
+    for id in [calendar].into_iter().chain(&imported.further_calendars) {
+        let no_calendar = || wrong(imported, ".calendar_ids", format!("calendar {id} is not in the file"));
+        let calendar = scratch.calendars.get(id).ok_or_else(no_calendar)?;
+        let no_type = || {
+            let why = format!("calendar {id} has no appointment type {}", imported.type_id);
+            wrong(imported, ".appointment_type_id", why)
+        };
+        let mut its_type = its_type(calendar, &imported.type_id).ok_or_else(no_type)?;
+        if found.is_empty() {
+            its_type.buffer_before = imported.buffers.0.unwrap_or(its_type.buffer_before);
+            its_type.buffer_after = imported.buffers.1.unwrap_or(its_type.buffer_after);
+        }
+        found.push((calendar, its_type));
+    }
+    Ok(found)
+}
+
+/// The type of that name; of a deleted one nothing is known but its name, so whatever shared its sessions may.
+fn its_type(calendar: &Calendar, id: &TypeId) -> Option<AppointmentType> {
+    if let Some(known) = calendar.types.find(id) {
+        return Some(AppointmentType::clone(known));
+    }
+    let number = calendar.types.number_of(id)?;
+    let unknown = AppointmentType::default_type(calendar.stamps);
+    Some(AppointmentType { id: id.clone(), number, capacity: CAPACITY_MAX, ..unknown })
 }

@@ -1,4 +1,5 @@
-//! Tests that need the store's own statements and connection: every plan has an index, and a full disk is survived.
+//! Tests that need the store's own statements and connection: every plan has an index, and a disk that is full
+//! or cannot be written is survived.
 //!
 //! A plan that scans a table which grows is as wrong as a wrong answer.
 
@@ -70,5 +71,23 @@ fn a_full_disk_refuses_the_batch_and_reads_go_on() {
     assert_eq!(sqlite.reader().unwrap().list_calendars("", None, 10).unwrap().0.len(), 1);
     sqlite.connection.query_row("pragma max_page_count = 100000", [], |_| Ok(())).unwrap();
     create(&mut sqlite, &mut state, "bob", 1 << 20).unwrap();
+    assert_eq!(sqlite.boot().unwrap().revision, Revision(2));
+}
+
+#[test]
+fn a_file_that_cannot_be_written_refuses_the_batch_and_reads_go_on() {
+    let folder = TempDir::new().unwrap();
+    let (mut sqlite, mut state) = (open(&folder), State::default());
+    create(&mut sqlite, &mut state, "ada", 10).unwrap();
+    // What a file without the right to write is to SQLite, and as true for root, whom rights do not bind.
+    sqlite.connection.pragma_update(None, "query_only", true).unwrap();
+    let refused = create(&mut sqlite, &mut state, "bob", 10);
+    assert_eq!(refused, Err(CommitError::Refused(StoreError::ReadOnly)));
+    let ids = ["ada", "bob"].map(|name| CalendarId::parse(name).unwrap());
+    let loaded = sqlite.load_calendars(&ids, Instant::from_seconds(0)).unwrap();
+    assert_eq!(loaded.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(sqlite.reader().unwrap().list_calendars("", None, 10).unwrap().0.len(), 1);
+    sqlite.connection.pragma_update(None, "query_only", false).unwrap();
+    create(&mut sqlite, &mut state, "bob", 10).unwrap();
     assert_eq!(sqlite.boot().unwrap().revision, Revision(2));
 }

@@ -1,0 +1,66 @@
+//! What the command line can say: a subcommand for each thing that bookd does.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use super::check::{self, CheckOptions};
+use super::commands::{ClientCommand, ClientOptions};
+use super::demo::{self, DemoConfig};
+use super::demo_race::{self, RaceConfig};
+use super::transfer::export::{self, ExportConfig};
+use super::transfer::import::{self, ImportConfig};
+use super::{run, serve};
+use crate::config::ServeConfig;
+
+/// Everything that bookd does.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run the service
+    Serve(ServeConfig),
+    /// Run a service with something in it, to play with; everything is in memory
+    Demo(DemoConfig),
+    /// Let 64 clients race for overlapping slots, and check who got what; without --server on a service of its own
+    DemoRace(RaceConfig),
+    /// Bring calendars and appointments from a file into a store, all or nothing, while no server runs on it
+    Import(ImportConfig),
+    /// Write all calendars and appointments of a store as a file that import reads, while no server runs on it
+    Export(ExportConfig),
+    /// Check a database that nobody serves: integrity, log, conflicts, and appointments whose time zone changed its rules
+    Check(CheckOptions),
+    /// Ask a server that runs.
+    #[command(flatten)]
+    Client(ClientCommand),
+}
+
+/// bookd, the booking engine that other services call.
+///
+/// `bookd serve` runs the service, `bookd demo` one to play with. Most other commands talk to one that runs: set hours,
+/// look for slots, book, move, cancel, list. They print tables for people, and JSON with --json.
+///
+/// Exit codes: 0 done, 2 usage, 3 invalid, 4 not found, 5 conflict, 6 not allowed now, 7 try again, 1 anything else.
+#[derive(Parser)]
+#[command(name = "bookd", version, max_term_width = 100)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Where the server is, and how answers look.
+    #[command(flatten)]
+    pub options: ClientOptions,
+}
+
+impl Arguments {
+    /// Does it.
+    pub fn run(self) -> ExitCode {
+        match self.command {
+            Command::Serve(config) => serve::run(&config),
+            Command::Demo(config) => demo::run(&config),
+            Command::DemoRace(config) => demo_race::run(&config, &self.options),
+            Command::Import(config) => import::run(&config),
+            Command::Export(config) => export::run(&config),
+            Command::Check(options) => check::run(&options, self.options.json),
+            Command::Client(command) => run::run(command, &self.options),
+        }
+    }
+}

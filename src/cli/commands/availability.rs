@@ -1,0 +1,205 @@
+//! Commands of AvailabilityService: hours, overrides, busy time.
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::{Ask, CallError, Limit, Pages, Safety, safe};
+use crate::cli::words::{rules, window};
+
+/// When a calendar is open.
+#[derive(Subcommand, Clone, Debug)]
+pub enum AvailabilityCommand {
+    /// Set the weekly hours of a calendar, and make it if there is none; or show them
+    #[command(
+        after_help = "Examples:\n  bookd hours ada mon-fri 09:00-12:00 13:00-17:00 sat 10:00-13:00 --zone Europe/Paris\n  \
+                            bookd hours ada"
+    )]
+    Hours {
+        /// The calendar
+        calendar: String,
+        /// Days and hours in turn, such as `mon-fri 09:00-17:00 sat 10:00-13:00`; `daily` = every day, none = show
+        hours: Vec<String>,
+        /// The calendar's time zone, such as Europe/Paris
+        #[arg(long, value_name = "ZONE")]
+        zone: Option<String>,
+        /// Safety
+        #[command(flatten)]
+        safety: Safety,
+    },
+    /// Set the hours of dates, or give dates back to the weekly hours
+    #[command(subcommand, after_help = "Example:\n  bookd overrides put ada tomorrow 10:00-14:00")]
+    Overrides(OverrideAction),
+    /// Say what an external calendar takes of a calendar's time, or list it
+    #[command(subcommand, after_help = "Example:\n  bookd busy list ada --from today --to 2027-12-31")]
+    Busy(BusyAction),
+}
+
+/// What can be done with overrides.
+#[derive(Subcommand, Clone, Debug)]
+pub enum OverrideAction {
+    /// Set the hours of a date, or of each date up to another; no hours = closed
+    #[command(after_help = "Examples:\n  bookd overrides put ada tomorrow 10:00-12:00 14:00-16:00\n  \
+                            bookd overrides put ada 2027-12-24 --to 2027-12-26 --note Christmas")]
+    Put {
+        /// The calendar
+        calendar: String,
+        /// YYYY-MM-DD, today, tomorrow, or a day such as monday
+        date: String,
+        /// Hours, such as 10:00-12:00; none = closed
+        hours: Vec<String>,
+        /// The last date of a range
+        #[arg(long, value_name = "DATE")]
+        to: Option<String>,
+        /// For people
+        #[arg(long, value_name = "TEXT")]
+        note: Option<String>,
+        /// Safety
+        #[command(flatten)]
+        safety: Safety,
+    },
+    /// Give dates back to the weekly hours
+    #[command(after_help = "Example:\n  bookd overrides delete ada 2027-12-24 2027-12-25")]
+    Delete {
+        /// The calendar
+        calendar: String,
+        /// YYYY-MM-DD, today, tomorrow, or a day such as monday
+        #[arg(required = true)]
+        dates: Vec<String>,
+        /// Safety
+        #[command(flatten)]
+        safety: Safety,
+    },
+}
+
+/// What can be done with busy time.
+#[derive(Subcommand, Clone, Debug)]
+pub enum BusyAction {
+    /// Replace what a source said about a range; no periods = nothing is busy
+    #[command(
+        after_help = "Example:\n  bookd busy put ada google --from 2027-03-01 --to 2027-03-08 2027-03-02T09:00/2027-03-02T10:30"
+    )]
+    Put {
+        /// The calendar
+        calendar: String,
+        /// Who says so, such as google
+        source: String,
+        /// Busy periods, START/END
+        periods: Vec<String>,
+        /// Where the range begins: a date, a local time such as 2027-03-01T09:00, or an instant with Z
+        #[arg(long, value_name = "TIME")]
+        from: String,
+        /// Where the range ends
+        #[arg(long, value_name = "TIME")]
+        to: String,
+        /// Safety
+        #[command(flatten)]
+        safety: Safety,
+    },
+    /// List busy periods
+    #[command(after_help = "Example:\n  bookd busy list ada --from today --to 2027-12-31 --source google")]
+    List {
+        /// The calendar
+        calendar: String,
+        /// Where the range begins: a date, a local time such as 2027-03-01T09:00, or an instant with Z
+        #[arg(long, value_name = "TIME", default_value = "today")]
+        from: String,
+        /// Where the range ends
+        #[arg(long, value_name = "TIME")]
+        to: String,
+        /// Only of this source
+        #[arg(long, value_name = "SOURCE")]
+        source: Option<String>,
+        /// How many
+        #[command(flatten)]
+        limit: Limit,
+    },
+}
+
+impl AvailabilityCommand {
+    pub(super) fn method(&self) -> &'static str {
+        match self {
+            Self::Hours { hours, zone, .. } if hours.is_empty() && zone.is_none() => "GetAvailability",
+            Self::Hours { .. } => "SetAvailability",
+            Self::Overrides(OverrideAction::Put { .. }) => "PutOverrides",
+            Self::Overrides(OverrideAction::Delete { .. }) => "DeleteOverrides",
+            Self::Busy(BusyAction::Put { .. }) => "PutBusy",
+            Self::Busy(BusyAction::List { .. }) => "ListBusy",
+        }
+    }
+
+    pub(super) fn pages(&self) -> Option<Pages> {
+        match self {
+            Self::Busy(BusyAction::List { limit, .. }) => Some(Pages { field: "periods", limit: limit.limit }),
+            _ => None,
+        }
+    }
+
+    pub(super) async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+        match self {
+            Self::Hours { calendar, hours, zone, .. } if hours.is_empty() && zone.is_none() => {
+                Ok(json!({ "calendar_id": calendar }))
+            }
+            Self::Hours { calendar, hours, zone, safety } => {
+                let rules = rules(hours).map_err(CallError::Usage)?;
+                Ok(safe(json!({ "calendar_id": calendar, "rules": rules, "time_zone": zone }), safety))
+            }
+            Self::Overrides(action) => action.request(ask).await,
+            Self::Busy(action) => action.request(ask).await,
+        }
+    }
+}
+
+impl OverrideAction {
+    async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+        match self {
+            Self::Put { calendar, date, hours, to, note, safety } => {
+                let mut windows = Vec::new();
+                for word in hours {
+                    let (start, end) = window(word).map_err(CallError::Usage)?;
+                    windows.push(json!({ "start_time": start, "end_time": end }));
+                }
+                let to = match to {
+                    Some(to) => Some(ask.date(calendar, to).await?),
+                    None => None,
+                };
+                let date = ask.date(calendar, date).await?;
+                let put = json!({ "date": date, "to_date": to, "windows": windows, "note": note });
+                Ok(safe(json!({ "calendar_id": calendar, "overrides": [put] }), safety))
+            }
+            Self::Delete { calendar, dates, safety } => {
+                let mut named = Vec::new();
+                for date in dates {
+                    named.push(ask.date(calendar, date).await?);
+                }
+                Ok(safe(json!({ "calendar_id": calendar, "dates": named }), safety))
+            }
+        }
+    }
+}
+
+impl BusyAction {
+    async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+        let (Self::Put { calendar, from, to, .. } | Self::List { calendar, from, to, .. }) = self;
+        let range = (ask.instant(Some(calendar), from).await?, ask.instant(Some(calendar), to).await?);
+        let mut request = json!({ "calendar_id": calendar, "start_time": range.0, "end_time": range.1 });
+        match self {
+            Self::List { source, .. } => {
+                request["source"] = json!(source);
+                Ok(request)
+            }
+            Self::Put { source, periods, safety, .. } => {
+                let mut read = Vec::new();
+                for word in periods {
+                    let (start, end) =
+                        word.split_once('/').ok_or_else(|| CallError::Usage(format!("{word}: write START/END")))?;
+                    let start = ask.instant(Some(calendar), start).await?;
+                    let end = ask.instant(Some(calendar), end).await?;
+                    read.push(json!({ "start_time": start, "end_time": end }));
+                }
+                request["source"] = json!(source);
+                request["periods"] = json!(read);
+                Ok(safe(request, safety))
+            }
+        }
+    }
+}

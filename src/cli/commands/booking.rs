@@ -1,0 +1,387 @@
+//! Commands of BookingService about appointments: book, move, cancel, change, several at once.
+
+use clap::{Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use super::calendars::camel;
+use super::{
+    Ask, CallError, Carried, Ignored, Safety, TakingPart, What, Who, asked, carrying, first, ignoring, json_of, map,
+    on, read, safe, with,
+};
+use crate::cli::words::length;
+
+/// Appointments.
+#[derive(Subcommand, Clone, Debug)]
+pub enum BookingCommand {
+    /// Book a time
+    #[command(
+        after_help = "Examples:\n  bookd book ada tomorrow 10:00 --name \"Grace Hopper\" --email grace@example.com\n  \
+                            bookd book dr-lee,room-1 monday 09:00 --all --name Grace\n  \
+                            bookd book --hold 0190163d-8694-739b-aea5-966c26f8ad91 --name Grace"
+    )]
+    Book {
+        /// The calendar, or several with commas and --all or --any
+        #[arg(required_unless_present = "hold", requires = "date")]
+        calendars: Option<String>,
+        /// YYYY-MM-DD, today, tomorrow, or a day such as monday
+        #[arg(requires = "time")]
+        date: Option<String>,
+        /// HH:MM
+        time: Option<String>,
+        /// The hold that becomes the appointment
+        #[arg(long, value_name = "APPOINTMENT")]
+        hold: Option<String>,
+        /// The new appointment's id, a UUID; default one that the server makes
+        #[arg(long, value_name = "UUID")]
+        id: Option<String>,
+        /// What is to be booked
+        #[command(flatten)]
+        what: What,
+        /// Who books
+        #[command(flatten)]
+        who: Who,
+        /// What goes with it
+        #[command(flatten)]
+        carried: Carried,
+        /// Rules that staff override
+        #[command(flatten)]
+        ignored: Ignored,
+        /// Safety
+        #[command(flatten)]
+        safety: Safety,
+    },
+    /// Move an appointment: to another time, length or calendar
+    #[command(after_help = "Examples:\n  bookd move 0190163d-8694-739b-aea5-966c26f8ad91 tomorrow 11:00\n  \
+                            bookd move 0190163d-8694-739b-aea5-966c26f8ad91 --to bea")]
+    Move {
+        /// The appointment
+        appointment: String,
+        /// YYYY-MM-DD, today, tomorrow, or a day such as monday
+        #[arg(requires = "time")]
+        date: Option<String>,
+        /// HH:MM
+        time: Option<String>,
+        /// How long from now on, such as 45m
+        #[arg(long, value_name = "LENGTH", value_parser = length)]
+        duration: Option<String>,
+        /// The zone of the local time; default the calendar's
+        #[arg(long, value_name = "ZONE")]
+        zone: Option<String>,
+        /// The calendar that is to take it, or several with commas and --all or --any
+        #[arg(long, value_name = "CALENDARS")]
+        to: Option<String>,
+        /// Several calendars take part
+        #[command(flatten)]
+        taking_part: TakingPart,
+        /// Rules that staff override
+        #[command(flatten)]
+        ignored: Ignored,
+        /// Safety
+        #[command(flatten)]
+        safety: Safety,
+    },
+    /// Call an appointment off
+    #[command(after_help = "Example:\n  bookd cancel 0190163d-8694-739b-aea5-966c26f8ad91 --reason ill")]
+    Cancel {
+        /// The appointment
+        appointment: String,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// Safety
+        #[command(flatten)]
+        safety: Safety,
+    },
+    /// Change who comes, the note or the metadata; time stays
+    #[command(after_help = "Example:\n  bookd update 0190163d-8694-739b-aea5-966c26f8ad91 --phone \"+33 1 23 45\"")]
+    Update {
+        /// The appointment
+        appointment: String,
+        /// Who comes
+        #[command(flatten)]
+        who: Who,
+        /// What goes with it
+        #[command(flatten)]
+        carried: Carried,
+        /// Safety
+        #[command(flatten)]
+        safety: Safety,
+    },
+    /// Say that the invitee did not come, or take that back
+    #[command(after_help = "Example:\n  bookd no-show 0190163d-8694-739b-aea5-966c26f8ad91")]
+    NoShow {
+        /// The appointment
+        appointment: String,
+        /// Take it back
+        #[arg(long)]
+        undo: bool,
+        /// Safety
+        #[command(flatten)]
+        safety: Safety,
+    },
+    /// Say that the appointment took place, or take that back
+    #[command(after_help = "Example:\n  bookd complete 0190163d-8694-739b-aea5-966c26f8ad91 --undo")]
+    Complete {
+        /// The appointment
+        appointment: String,
+        /// Take it back
+        #[arg(long)]
+        undo: bool,
+        /// Safety
+        #[command(flatten)]
+        safety: Safety,
+    },
+    /// Book or cancel appointments that repeat
+    #[command(
+        subcommand,
+        after_help = "Example:\n  bookd series book ada monday 09:00 --every weekly --count 10 --name Grace"
+    )]
+    Series(SeriesAction),
+    /// Book several, all or none, from a JSON file
+    #[command(
+        after_help = "Example:\n  echo '[{\"calendar_id\":\"ada\",\"local_start\":\"2027-03-01T09:00\",\"invitee\":{\"name\":\"Grace\"}}]' > batch.json\n  \
+                            bookd batch batch.json"
+    )]
+    Batch {
+        /// A list of requests as BookAppointment takes them, or {"requests": [...]}; `-` reads standard input
+        file: String,
+        /// Safety
+        #[command(flatten)]
+        safety: Safety,
+    },
+    /// Remove a person's data from all appointments with an address, or from one appointment
+    #[command(after_help = "Example:\n  bookd redact grace@example.com --dry-run")]
+    Redact {
+        /// The person's e-mail address
+        #[arg(required_unless_present = "appointment", conflicts_with = "appointment")]
+        email: Option<String>,
+        /// Only of this appointment
+        #[arg(long, value_name = "APPOINTMENT")]
+        appointment: Option<String>,
+        /// Safety
+        #[command(flatten)]
+        safety: Safety,
+    },
+}
+
+/// How often a series repeats.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Every {
+    /// Day by day
+    Daily,
+    /// Week by week
+    Weekly,
+    /// Month by month, on the same day of the month
+    Monthly,
+}
+
+/// What can be done with a series.
+#[derive(Subcommand, Clone, Debug)]
+pub enum SeriesAction {
+    /// Book a series in wall time, all or nothing unless --allow-partial
+    #[command(after_help = "Example:\n  bookd series book ada monday 09:00 --every weekly --count 10 --name Grace")]
+    Book(Box<SeriesBook>),
+    /// Call off one occurrence, it and those after it, or all that have not begun
+    #[command(
+        after_help = "Examples:\n  bookd series cancel --appointment 0190163d-8694-739b-aea5-966c26f8ad91 --scope following\n  \
+                            bookd series cancel --series 0190163d-8694-739b-aea5-966c26f8ad91"
+    )]
+    Cancel {
+        /// Which series
+        #[arg(long, value_name = "SERIES", required_unless_present = "appointment")]
+        series: Option<String>,
+        /// Which occurrence
+        #[arg(long, value_name = "APPOINTMENT")]
+        appointment: Option<String>,
+        /// one, following or all
+        #[arg(long, value_name = "SCOPE", default_value = "all")]
+        scope: String,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// Safety
+        #[command(flatten)]
+        safety: Safety,
+    },
+}
+
+/// A series, field by field.
+#[derive(clap::Args, Clone, Debug)]
+pub struct SeriesBook {
+    /// The calendar, or several with commas and --all or --any
+    calendars: String,
+    /// The first date: YYYY-MM-DD, today, tomorrow, or a day such as monday
+    date: String,
+    /// HH:MM
+    time: String,
+    /// How often
+    #[arg(long, value_name = "FREQUENCY")]
+    every: Every,
+    /// Every so many days, weeks or months
+    #[arg(long, value_name = "NUMBER")]
+    interval: Option<u32>,
+    /// How many occurrences
+    #[arg(long, value_name = "NUMBER", required_unless_present = "until", conflicts_with = "until")]
+    count: Option<u32>,
+    /// The last date
+    #[arg(long, value_name = "DATE")]
+    until: Option<String>,
+    /// Book the occurrences that can be, and leave the others out
+    #[arg(long)]
+    allow_partial: bool,
+    /// What is to be booked
+    #[command(flatten)]
+    what: What,
+    /// Who books
+    #[command(flatten)]
+    who: Who,
+    /// What goes with it
+    #[command(flatten)]
+    carried: Carried,
+    /// Rules that staff override
+    #[command(flatten)]
+    ignored: Ignored,
+    /// Safety
+    #[command(flatten)]
+    safety: Safety,
+}
+
+impl SeriesBook {
+    async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+        let calendar = first(&self.calendars);
+        let taking_part = on(json!({}), &self.calendars, &self.what.taking_part)?;
+        let until = match &self.until {
+            Some(until) => Some(ask.date(calendar, until).await?),
+            None => None,
+        };
+        let frequency = match self.every {
+            Every::Daily => "FREQUENCY_DAILY",
+            Every::Weekly => "FREQUENCY_WEEKLY",
+            Every::Monthly => "FREQUENCY_MONTHLY",
+        };
+        let mut request = taking_part;
+        request["local_start"] = json!(ask.local_start(calendar, &self.date, &self.time).await?);
+        request["frequency"] = json!(frequency);
+        request["interval"] = json!(self.interval);
+        request["count"] = json!(self.count);
+        request["until"] = json!(until);
+        request["allow_partial"] = json!(self.allow_partial);
+        let request = ignoring(carrying(with(asked(request, &self.what), &self.who), &self.carried), &self.ignored);
+        Ok(safe(request, &self.safety))
+    }
+}
+
+impl BookingCommand {
+    pub(super) fn method(&self) -> &'static str {
+        match self {
+            Self::Book { .. } => "BookAppointment",
+            Self::Move { .. } => "RescheduleAppointment",
+            Self::Cancel { .. } => "CancelAppointment",
+            Self::Update { .. } => "UpdateAppointment",
+            Self::NoShow { .. } => "MarkNoShow",
+            Self::Complete { .. } => "CompleteAppointment",
+            Self::Series(SeriesAction::Book(_)) => "BookSeries",
+            Self::Series(SeriesAction::Cancel { .. }) => "CancelSeries",
+            Self::Batch { .. } => "BatchBook",
+            Self::Redact { .. } => "RedactInvitee",
+        }
+    }
+
+    pub(super) async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+        match self {
+            Self::Book { calendars, date, time, hold, id, what, who, carried, ignored, safety } => {
+                let mut request = json!({ "hold_id": hold, "appointment_id": id });
+                if let (Some(calendars), Some(date), Some(time)) = (calendars, date, time) {
+                    request = on(request, calendars, &what.taking_part)?;
+                    request["local_start"] = json!(ask.local_start(first(calendars), date, time).await?);
+                }
+                let request = carrying(with(asked(request, what), who), carried);
+                Ok(safe(ignoring(request, ignored), safety))
+            }
+            Self::Move { .. } => self.moving(ask).await,
+            Self::Cancel { appointment, reason, safety } => {
+                Ok(safe(json!({ "appointment_id": appointment, "reason": reason }), safety))
+            }
+            Self::Update { appointment, who, carried, safety } => {
+                let request = updated(ask, appointment, who, carried).await?;
+                Ok(safe(request, safety))
+            }
+            Self::NoShow { appointment, undo, safety } | Self::Complete { appointment, undo, safety } => {
+                Ok(safe(json!({ "appointment_id": appointment, "undo": undo }), safety))
+            }
+            Self::Series(SeriesAction::Book(book)) => book.request(ask).await,
+            Self::Series(SeriesAction::Cancel { series, appointment, scope, reason, safety }) => {
+                let scope = crate::cli::words::enumerated("SERIES_SCOPE", scope);
+                let request =
+                    json!({ "series_id": series, "appointment_id": appointment, "scope": scope, "reason": reason });
+                Ok(safe(request, safety))
+            }
+            Self::Batch { file, safety } => {
+                let text = match file.as_str() {
+                    "-" => read("-")?,
+                    file => std::fs::read_to_string(file)
+                        .map_err(|error| CallError::Usage(format!("{file} cannot be read: {error}")))?,
+                };
+                let said = json_of(file, &text)?;
+                let requests = if said.is_array() { said } else { said["requests"].clone() };
+                Ok(safe(json!({ "requests": requests }), safety))
+            }
+            Self::Redact { email, appointment, safety } => {
+                Ok(safe(json!({ "invitee_email": email, "appointment_id": appointment }), safety))
+            }
+        }
+    }
+
+    async fn moving(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+        let Self::Move { appointment, date, time, duration, zone, to, taking_part, ignored, safety } = self else {
+            return Err(CallError::Usage("only `move` moves".to_owned()));
+        };
+        let mut request = json!({ "appointment_id": appointment, "duration": duration, "time_zone": zone });
+        if let (Some(date), Some(time)) = (date, time) {
+            let calendar = match to {
+                Some(to) => first(to).to_owned(),
+                None => ask.calendar_of(appointment).await?,
+            };
+            request["local_start"] = json!(ask.local_start(&calendar, date, time).await?);
+        }
+        if let Some(to) = to {
+            request = on(request, to, taking_part)?;
+            // A move has no short form for one calendar.
+            if let Some(one) = request.as_object_mut().and_then(|it| it.remove("calendar_id")) {
+                request["calendar_ids"] = json!([one]);
+            }
+        }
+        Ok(safe(ignoring(request, ignored), safety))
+    }
+}
+
+/// What is said, over the invitee that there is: their fields are replaced together.
+async fn updated(ask: &Ask<'_>, appointment: &str, who: &Who, carried: &Carried) -> Result<Value, CallError> {
+    let mut request = json!({ "appointment_id": appointment });
+    let mut mask = Vec::new();
+    if who.is_said() {
+        let present = ask.appointment(appointment).await?;
+        let mut invitee = if present["invitee"].is_object() { present["invitee"].clone() } else { json!({}) };
+        let said =
+            [("name", &who.name), ("email", &who.email), ("phone", &who.phone), ("time_zone", &who.invitee_zone)];
+        for (field, value) in said.into_iter().filter_map(|(field, value)| Some((field, value.as_ref()?))) {
+            invitee[field] = json!(value);
+        }
+        request["invitee"] = invitee;
+        request["etag"] = present["etag"].clone();
+        mask.push("invitee".to_owned());
+    }
+    if let Some(note) = &carried.note {
+        request["note"] = json!(note);
+        mask.push("note".to_owned());
+    }
+    if !carried.metadata.is_empty() {
+        request["metadata"] = map(&carried.metadata);
+        mask.push("metadata".to_owned());
+    }
+    if mask.is_empty() {
+        return Err(CallError::Usage("say what to change, such as --note or --phone".to_owned()));
+    }
+    request["update_mask"] = json!(camel(&mask));
+    Ok(request)
+}

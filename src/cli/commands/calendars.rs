@@ -1,0 +1,407 @@
+//! Commands of CalendarService: calendars and appointment types.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{Ask, CallError, Limit, Pages, Safety, map, safe};
+use crate::cli::words::{length, pair, rules};
+
+/// Calendars and types.
+#[derive(Subcommand, Clone, Debug)]
+pub enum CalendarCommand {
+    /// Make, show, change or delete a calendar
+    #[command(
+        subcommand,
+        after_help = "Example:\n  bookd calendar create ada --name \"Ada Lovelace\" --zone Europe/Paris"
+    )]
+    Calendar(CalendarAction),
+    /// List calendars
+    #[command(after_help = "Example:\n  bookd calendars acme/")]
+    Calendars {
+        /// Only those whose id begins so
+        #[arg(default_value = "")]
+        prefix: String,
+        /// How many
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// List, show, set or delete what can be booked of a calendar
+    #[command(
+        subcommand,
+        after_help = "Example:\n  bookd types put ada consultation --duration 30m --buffer-after 10m"
+    )]
+    Types(TypeAction),
+}
+
+/// What can be done with a calendar.
+#[derive(Subcommand, Clone, Debug)]
+pub enum CalendarAction {
+    /// Make a calendar
+    #[command(
+        after_help = "Example:\n  bookd calendar create ada --name \"Ada Lovelace\" --zone Europe/Paris --owner Ada"
+    )]
+    Create {
+        /// Its id
+        calendar: String,
+        /// Its settings
+        #[command(flatten)]
+        settings: Settings,
+        /// Safety
+        #[command(flatten)]
+        safety: Safety,
+    },
+    /// Show a calendar
+    #[command(after_help = "Example:\n  bookd calendar get ada")]
+    Get {
+        /// Which
+        calendar: String,
+    },
+    /// Change what is said and leave the rest; hours have a command of their own
+    #[command(
+        after_help = "Examples:\n  bookd calendar update ada --pause\n  bookd calendar update ada --per-day 8 --clear owner"
+    )]
+    Update {
+        /// Which
+        calendar: String,
+        /// Its settings
+        #[command(flatten)]
+        settings: Settings,
+        /// A setting to empty: display_name, owner, limits or metadata; may be repeated
+        #[arg(long, value_name = "SETTING")]
+        clear: Vec<String>,
+        /// Safety
+        #[command(flatten)]
+        safety: Safety,
+    },
+    /// Delete a calendar
+    #[command(after_help = "Example:\n  bookd calendar delete ada --force")]
+    Delete {
+        /// Which
+        calendar: String,
+        /// Cancel what is upcoming; without it a calendar with appointments to come is kept
+        #[arg(long)]
+        force: bool,
+        /// Safety
+        #[command(flatten)]
+        safety: Safety,
+    },
+}
+
+/// Settings of a calendar.
+#[derive(Args, Clone, Debug)]
+pub struct Settings {
+    /// Its name for people
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Its time zone, such as Europe/Paris
+    #[arg(long, value_name = "ZONE")]
+    zone: Option<String>,
+    /// Whose it is
+    #[arg(long, value_name = "NAME")]
+    owner: Option<String>,
+    /// The owner's e-mail address
+    #[arg(long, value_name = "ADDRESS")]
+    owner_email: Option<String>,
+    /// Take no bookings for now
+    #[arg(long, conflicts_with = "resume")]
+    pause: bool,
+    /// Take bookings again
+    #[arg(long)]
+    resume: bool,
+    /// Sessions of all types together
+    #[command(flatten)]
+    limits: Limits,
+    /// A key and value of your own; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    metadata: Vec<(String, String)>,
+}
+
+/// How many sessions may start in a period.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Limits {
+    /// The most sessions a day
+    #[arg(long, value_name = "NUMBER")]
+    per_day: Option<u32>,
+    /// The most sessions from a Monday to the Sunday after it
+    #[arg(long, value_name = "NUMBER")]
+    per_week: Option<u32>,
+    /// The most sessions a month
+    #[arg(long, value_name = "NUMBER")]
+    per_month: Option<u32>,
+    /// The most sessions a year
+    #[arg(long, value_name = "NUMBER")]
+    per_year: Option<u32>,
+}
+
+impl Limits {
+    /// What is said of them, over what there is.
+    fn over(&self, present: &Value) -> Value {
+        let said = [
+            ("per_day", self.per_day),
+            ("per_week", self.per_week),
+            ("per_month", self.per_month),
+            ("per_year", self.per_year),
+        ];
+        if said.iter().all(|(_, value)| value.is_none()) {
+            return Value::Null;
+        }
+        let mut limits = if present.is_object() { present.clone() } else { json!({}) };
+        said.into_iter().filter(|(_, value)| value.is_some()).for_each(|(name, value)| limits[name] = json!(value));
+        limits
+    }
+}
+
+impl Settings {
+    /// What is said, over what there is: each setting as it is to be, null for those that nothing is said of.
+    fn over(&self, present: &Value) -> Value {
+        let owner = match (&self.owner, &self.owner_email) {
+            (None, None) => Value::Null,
+            (name, email) => {
+                let present = &present["owner"];
+                let one =
+                    |said: &Option<String>, field: &str| said.as_ref().map_or(present[field].clone(), |it| json!(it));
+                json!({ "name": one(name, "name"), "email": one(email, "email") })
+            }
+        };
+        let is_paused = if self.pause || self.resume { json!(self.pause) } else { Value::Null };
+        json!({
+            "display_name": self.name,
+            "owner": owner,
+            "time_zone": self.zone,
+            "paused": is_paused,
+            "limits": self.limits.over(&present["limits"]),
+            "metadata": map(&self.metadata),
+        })
+    }
+}
+
+/// What can be done with a type.
+#[derive(Subcommand, Clone, Debug)]
+pub enum TypeAction {
+    /// Make a type, or replace it whole; what is booked stays as it is
+    #[command(after_help = "Examples:\n  bookd types put ada consultation --duration 30m --step 15m --notice 2h\n  \
+                            bookd types put ada yoga --duration 1h --capacity 12 --hours \"sat 10:00-13:00\"\n  \
+                            bookd types put ada consultation --keep --approval")]
+    Put(Box<TypePut>),
+    /// Show a type
+    #[command(after_help = "Example:\n  bookd types get ada consultation")]
+    Get {
+        /// Whose
+        calendar: String,
+        /// Which
+        appointment_type: String,
+    },
+    /// Delete a type; what is booked stays
+    #[command(after_help = "Example:\n  bookd types delete ada consultation")]
+    Delete {
+        /// Whose
+        calendar: String,
+        /// Which
+        appointment_type: String,
+        /// Safety
+        #[command(flatten)]
+        safety: Safety,
+    },
+    /// List the types of a calendar
+    #[command(after_help = "Example:\n  bookd types list ada")]
+    List {
+        /// Whose
+        calendar: String,
+        /// How many
+        #[command(flatten)]
+        limit: Limit,
+    },
+}
+
+/// A type, field by field.
+#[derive(Args, Clone, Debug)]
+pub struct TypePut {
+    /// Whose
+    calendar: String,
+    /// Which
+    appointment_type: String,
+    /// Leave what nothing is said of as it is, instead of back to its default
+    #[arg(long)]
+    keep: bool,
+    /// Its name for people
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// How long it lasts, such as 30m
+    #[arg(long, value_name = "LENGTH", value_parser = length)]
+    duration: Option<String>,
+    /// A further length to choose; may be repeated
+    #[arg(long, value_name = "LENGTH", value_parser = length)]
+    or_duration: Vec<String>,
+    /// The distance of starts; default the duration
+    #[arg(long, value_name = "LENGTH", value_parser = length)]
+    step: Option<String>,
+    /// Kept free before
+    #[arg(long, value_name = "LENGTH", value_parser = length)]
+    buffer_before: Option<String>,
+    /// Kept free after
+    #[arg(long, value_name = "LENGTH", value_parser = length)]
+    buffer_after: Option<String>,
+    /// How long before the start it can be booked at the latest
+    #[arg(long, value_name = "LENGTH", value_parser = length)]
+    notice: Option<String>,
+    /// How many days ahead can be booked; default 365
+    #[arg(long, value_name = "DAYS")]
+    horizon: Option<u32>,
+    /// Seats of one session; default 1
+    #[arg(long, value_name = "SEATS")]
+    capacity: Option<u32>,
+    /// A booking waits for approval
+    #[arg(long)]
+    approval: bool,
+    /// Requests that wait for approval take no time
+    #[arg(long)]
+    pending_is_free: bool,
+    /// How long before the start it can be cancelled at the latest
+    #[arg(long, value_name = "LENGTH", value_parser = length)]
+    cancel_notice: Option<String>,
+    /// How long before the start it can be moved at the latest
+    #[arg(long, value_name = "LENGTH", value_parser = length)]
+    move_notice: Option<String>,
+    /// Hours of its own instead of the calendar's, such as "mon-fri 09:00-12:00"; may be repeated
+    #[arg(long, value_name = "HOURS")]
+    hours: Vec<String>,
+    /// Sessions of this type
+    #[command(flatten)]
+    limits: Limits,
+    /// Safety
+    #[command(flatten)]
+    safety: Safety,
+}
+
+impl TypePut {
+    fn over(&self, present: Value) -> Result<Value, CallError> {
+        let rules = rules(&self.hours).map_err(CallError::Usage)?;
+        let list = |items: &[String]| if items.is_empty() { Value::Null } else { json!(items) };
+        let said = json!({
+            "appointment_type_id": self.appointment_type,
+            "display_name": self.name,
+            "duration": self.duration,
+            "duration_options": list(&self.or_duration),
+            "slot_step": self.step,
+            "buffer_before": self.buffer_before,
+            "buffer_after": self.buffer_after,
+            "min_notice": self.notice,
+            "horizon_days": self.horizon,
+            "capacity": self.capacity,
+            "limits": self.limits.over(&present["limits"]),
+            "requires_approval": self.approval.then_some(true),
+            "pending_blocks": self.pending_is_free.then_some(false),
+            "cancel_notice": self.cancel_notice,
+            "reschedule_notice": self.move_notice,
+            "rules": if self.hours.is_empty() { Value::Null } else { rules },
+        });
+        Ok(overlaid(present, said))
+    }
+}
+
+/// What is said over what there is.
+fn overlaid(mut present: Value, said: Value) -> Value {
+    if let Value::Object(said) = said {
+        said.into_iter().filter(|(_, value)| !value.is_null()).for_each(|(name, value)| present[name] = value);
+    }
+    present
+}
+
+impl CalendarCommand {
+    pub(super) fn method(&self) -> &'static str {
+        match self {
+            Self::Calendar(CalendarAction::Create { .. }) => "CreateCalendar",
+            Self::Calendar(CalendarAction::Get { .. }) => "GetCalendar",
+            Self::Calendar(CalendarAction::Update { .. }) => "UpdateCalendar",
+            Self::Calendar(CalendarAction::Delete { .. }) => "DeleteCalendar",
+            Self::Calendars { .. } => "ListCalendars",
+            Self::Types(TypeAction::Put(_)) => "PutAppointmentType",
+            Self::Types(TypeAction::Get { .. }) => "GetAppointmentType",
+            Self::Types(TypeAction::Delete { .. }) => "DeleteAppointmentType",
+            Self::Types(TypeAction::List { .. }) => "ListAppointmentTypes",
+        }
+    }
+
+    pub(super) fn pages(&self) -> Option<Pages> {
+        match self {
+            Self::Calendars { limit, .. } => Some(Pages { field: "calendars", limit: limit.limit }),
+            Self::Types(TypeAction::List { limit, .. }) => {
+                Some(Pages { field: "appointment_types", limit: limit.limit })
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+        match self {
+            Self::Calendars { prefix, .. } => Ok(json!({ "id_prefix": prefix })),
+            Self::Calendar(action) => action.request(ask).await,
+            Self::Types(action) => action.request(ask).await,
+        }
+    }
+}
+
+impl CalendarAction {
+    async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+        match self {
+            Self::Create { calendar, settings, safety } => {
+                let made = overlaid(json!({ "calendar_id": calendar }), settings.over(&Value::Null));
+                Ok(safe(json!({ "calendar": made }), safety))
+            }
+            Self::Get { calendar } => Ok(json!({ "calendar_id": calendar })),
+            Self::Update { calendar, settings, clear, safety } => {
+                let found = ask.client.call("GetCalendar", json!({ "calendar_id": calendar })).await?;
+                let present = &found["calendar"];
+                let said = settings.over(present);
+                let named = |(name, value): (&String, &Value)| (!value.is_null()).then(|| name.clone());
+                let mut mask: Vec<String> = said.as_object().into_iter().flatten().filter_map(named).collect();
+                mask.extend(clear.iter().map(|it| it.replace('-', "_")));
+                if mask.is_empty() {
+                    return Err(CallError::Usage("say what to change, such as --name or --pause".to_owned()));
+                }
+                let changed = overlaid(json!({ "calendar_id": calendar, "etag": present["etag"] }), said);
+                Ok(safe(json!({ "calendar": changed, "update_mask": camel(&mask) }), safety))
+            }
+            Self::Delete { calendar, force, safety } => {
+                Ok(safe(json!({ "calendar_id": calendar, "force": force }), safety))
+            }
+        }
+    }
+}
+
+/// A field mask in its JSON form, which has its own way to write names.
+pub(super) fn camel(mask: &[String]) -> String {
+    let one = |name: &String| {
+        let mut parts = name.split('_');
+        let head = parts.next().unwrap_or_default().to_owned();
+        parts.fold(head, |head, part| {
+            let mut letters = part.chars();
+            let initial = letters.next().map(|it| it.to_ascii_uppercase());
+            head + &initial.into_iter().chain(letters).collect::<String>()
+        })
+    };
+    mask.iter().map(one).collect::<Vec<_>>().join(",")
+}
+
+impl TypeAction {
+    async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+        match self {
+            Self::Put(put) => {
+                let names = json!({ "calendar_id": put.calendar, "appointment_type_id": put.appointment_type });
+                let present = match put.keep {
+                    true => ask.client.call("GetAppointmentType", names).await?["appointment_type"].clone(),
+                    false => json!({}),
+                };
+                let request = json!({ "calendar_id": put.calendar, "appointment_type": put.over(present)? });
+                Ok(safe(request, &put.safety))
+            }
+            Self::Get { calendar, appointment_type } => {
+                Ok(json!({ "calendar_id": calendar, "appointment_type_id": appointment_type }))
+            }
+            Self::Delete { calendar, appointment_type, safety } => {
+                Ok(safe(json!({ "calendar_id": calendar, "appointment_type_id": appointment_type }), safety))
+            }
+            Self::List { calendar, .. } => Ok(json!({ "calendar_id": calendar })),
+        }
+    }
+}

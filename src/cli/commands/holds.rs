@@ -1,0 +1,134 @@
+//! Commands of BookingService about what is not an appointment yet: holds, and requests that wait for approval.
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::{Ask, CallError, Carried, Ignored, Safety, What, Who, asked, carrying, first, ignoring, on, safe, with};
+use crate::cli::words::length;
+
+/// Holds and requests.
+#[derive(Subcommand, Clone, Debug)]
+pub enum HoldCommand {
+    /// Hold a time for some minutes; `confirm` makes it an appointment
+    #[command(after_help = "Example:\n  bookd hold ada tomorrow 10:00 --ttl 10m")]
+    Hold {
+        /// The calendar, or several with commas and --all or --any
+        calendars: String,
+        /// YYYY-MM-DD, today, tomorrow, or a day such as monday
+        date: String,
+        /// HH:MM
+        time: String,
+        /// How long, such as 10m
+        #[arg(long, value_name = "LENGTH", default_value = "5m", value_parser = length)]
+        ttl: String,
+        /// The new appointment's id, a UUID; default one that the server makes
+        #[arg(long, value_name = "UUID")]
+        id: Option<String>,
+        /// What is to be held
+        #[command(flatten)]
+        what: What,
+        /// For whom
+        #[command(flatten)]
+        who: Who,
+        /// What goes with it
+        #[command(flatten)]
+        carried: Carried,
+        /// Rules that staff override
+        #[command(flatten)]
+        ignored: Ignored,
+        /// Safety
+        #[command(flatten)]
+        safety: Safety,
+    },
+    /// Make a hold last longer, from now on
+    #[command(after_help = "Example:\n  bookd extend 0190163d-8694-739b-aea5-966c26f8ad91 --ttl 10m")]
+    Extend {
+        /// The hold
+        appointment: String,
+        /// How long from now on, such as 10m
+        #[arg(long, value_name = "LENGTH", default_value = "5m", value_parser = length)]
+        ttl: String,
+        /// Safety
+        #[command(flatten)]
+        safety: Safety,
+    },
+    /// Let a hold go
+    #[command(after_help = "Example:\n  bookd release 0190163d-8694-739b-aea5-966c26f8ad91")]
+    Release {
+        /// The hold
+        appointment: String,
+        /// Safety
+        #[command(flatten)]
+        safety: Safety,
+    },
+    /// Turn a hold into an appointment
+    #[command(after_help = "Example:\n  bookd confirm 0190163d-8694-739b-aea5-966c26f8ad91 --name Grace")]
+    Confirm {
+        /// The hold
+        appointment: String,
+        /// Who books
+        #[command(flatten)]
+        who: Who,
+        /// Safety
+        #[command(flatten)]
+        safety: Safety,
+    },
+    /// Approve a request
+    #[command(after_help = "Example:\n  bookd approve 0190163d-8694-739b-aea5-966c26f8ad91")]
+    Approve {
+        /// The request
+        appointment: String,
+        /// Safety
+        #[command(flatten)]
+        safety: Safety,
+    },
+    /// Decline a request
+    #[command(after_help = "Example:\n  bookd decline 0190163d-8694-739b-aea5-966c26f8ad91 --reason \"not this week\"")]
+    Decline {
+        /// The request
+        appointment: String,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// Safety
+        #[command(flatten)]
+        safety: Safety,
+    },
+}
+
+impl HoldCommand {
+    pub(super) fn method(&self) -> &'static str {
+        match self {
+            Self::Hold { .. } => "HoldAppointment",
+            Self::Extend { .. } => "ExtendHold",
+            Self::Release { .. } => "ReleaseHold",
+            Self::Confirm { .. } => "ConfirmAppointment",
+            Self::Approve { .. } => "ApproveAppointment",
+            Self::Decline { .. } => "DeclineAppointment",
+        }
+    }
+
+    pub(super) async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+        match self {
+            Self::Hold { calendars, date, time, ttl, id, what, who, carried, ignored, safety } => {
+                let request = json!({ "ttl": ttl, "appointment_id": id });
+                let mut request = on(request, calendars, &what.taking_part)?;
+                request["local_start"] = json!(ask.local_start(first(calendars), date, time).await?);
+                let request = carrying(with(asked(request, what), who), carried);
+                Ok(safe(ignoring(request, ignored), safety))
+            }
+            Self::Extend { appointment, ttl, safety } => {
+                Ok(safe(json!({ "appointment_id": appointment, "ttl": ttl }), safety))
+            }
+            Self::Release { appointment, safety } | Self::Approve { appointment, safety } => {
+                Ok(safe(json!({ "appointment_id": appointment }), safety))
+            }
+            Self::Confirm { appointment, who, safety } => {
+                Ok(safe(with(json!({ "appointment_id": appointment }), who), safety))
+            }
+            Self::Decline { appointment, reason, safety } => {
+                Ok(safe(json!({ "appointment_id": appointment, "reason": reason }), safety))
+            }
+        }
+    }
+}

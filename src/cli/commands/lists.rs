@@ -1,0 +1,148 @@
+//! Commands of ListService and ServerInfoService: what there is, what happened, what the server is.
+
+use clap::{Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use super::{Ask, CallError, Limit, Pages};
+use crate::cli::words::enumerated;
+
+/// What there is.
+#[derive(Subcommand, Clone, Debug)]
+pub enum ListCommand {
+    /// Show one appointment
+    #[command(after_help = "Example:\n  bookd show 0190163d-8694-739b-aea5-966c26f8ad91")]
+    Show {
+        /// The appointment
+        appointment: String,
+    },
+    /// List appointments of a calendar, an invitee, a series or a confirmation code; upcoming ones unless told otherwise
+    #[command(
+        after_help = "Examples:\n  bookd list ada\n  bookd list ada --from 2027-03-01 --to 2027-04-01 --state cancelled,no-show\n  \
+                            bookd list --code 7K3M-Q9XT"
+    )]
+    List {
+        /// The calendar
+        calendar: Option<String>,
+        /// Of this invitee
+        #[arg(long, value_name = "ADDRESS")]
+        email: Option<String>,
+        /// With this confirmation code
+        #[arg(long, value_name = "CODE")]
+        code: Option<String>,
+        /// Of this series
+        #[arg(long, value_name = "SERIES")]
+        series: Option<String>,
+        /// Of this appointment type
+        #[arg(long = "type", value_name = "TYPE")]
+        appointment_type: Option<String>,
+        /// In these states, with commas: held, pending, confirmed, cancelled, declined, expired, no-show, completed
+        #[arg(long, value_name = "STATES", value_delimiter = ',')]
+        state: Vec<String>,
+        /// Ending after this: a date, a local time such as 2027-03-01T09:00, or an instant with Z; default now
+        #[arg(long, value_name = "TIME")]
+        from: Option<String>,
+        /// Starting before this
+        #[arg(long, value_name = "TIME")]
+        to: Option<String>,
+        /// In which order
+        #[arg(long, value_name = "ORDER", default_value = "earliest")]
+        order: Order,
+        /// How many
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// List what happened to a calendar or an appointment, newest first
+    #[command(
+        after_help = "Examples:\n  bookd changes ada --limit 20\n  bookd changes 0190163d-8694-739b-aea5-966c26f8ad91"
+    )]
+    Changes {
+        /// A calendar, or an appointment's id
+        subject: String,
+        /// How many
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// List upcoming appointments whose clock time is another since a zone's rules changed
+    #[command(after_help = "Example:\n  bookd zone-drift ada")]
+    ZoneDrift {
+        /// Only of this calendar
+        calendar: Option<String>,
+        /// How many
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Say what the server is
+    #[command(after_help = "Example:\n  bookd info")]
+    Info,
+}
+
+/// In which order appointments are listed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Order {
+    /// By start
+    Earliest,
+    /// By start, the last one first
+    Latest,
+}
+
+impl ListCommand {
+    pub(super) fn method(&self) -> &'static str {
+        match self {
+            Self::Show { .. } => "GetAppointment",
+            Self::List { .. } => "ListAppointments",
+            Self::Changes { .. } => "ListChanges",
+            Self::ZoneDrift { .. } => "ListZoneDrift",
+            Self::Info => "GetServerInfo",
+        }
+    }
+
+    pub(super) fn pages(&self) -> Option<Pages> {
+        match self {
+            Self::List { limit, .. } => Some(Pages { field: "appointments", limit: limit.limit }),
+            Self::Changes { limit, .. } => Some(Pages { field: "changes", limit: limit.limit }),
+            Self::ZoneDrift { limit, .. } => Some(Pages { field: "drifts", limit: limit.limit }),
+            Self::Show { .. } | Self::Info => None,
+        }
+    }
+
+    pub(super) async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+        match self {
+            Self::Show { appointment } => Ok(json!({ "appointment_id": appointment })),
+            Self::List { .. } => self.list(ask).await,
+            Self::Changes { subject, .. } if uuid::Uuid::try_parse(subject).is_ok() => {
+                Ok(json!({ "appointment_id": subject }))
+            }
+            Self::Changes { subject, .. } => Ok(json!({ "calendar_id": subject })),
+            Self::ZoneDrift { calendar, .. } => Ok(json!({ "calendar_id": calendar })),
+            Self::Info => Ok(json!({})),
+        }
+    }
+
+    async fn list(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+        let Self::List { calendar, email, code, series, appointment_type, state, from, to, order, .. } = self else {
+            return Err(CallError::Usage("only `list` lists".to_owned()));
+        };
+        let states: Vec<String> = state.iter().map(|it| enumerated("APPOINTMENT_STATE", it)).collect();
+        let mut bounds = [Value::Null, Value::Null];
+        for (bound, word) in bounds.iter_mut().zip([from, to]) {
+            if let Some(word) = word {
+                *bound = json!(ask.instant(calendar.as_deref(), word).await?);
+            }
+        }
+        let [start_time, end_time] = bounds;
+        Ok(json!({
+            "calendar_id": calendar,
+            "invitee_email": email,
+            "confirmation_code": code,
+            "series_id": series,
+            "appointment_type_id": appointment_type,
+            "states": states,
+            "start_time": start_time,
+            "end_time": end_time,
+            "order_by": match order {
+                Order::Earliest => Value::Null,
+                Order::Latest => json!("start_time desc"),
+            },
+        }))
+    }
+}

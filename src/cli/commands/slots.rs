@@ -1,0 +1,111 @@
+//! Commands of SlotsService: what is free, and why not.
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::{Ask, CallError, Limit, Pages, What, asked, first, on};
+
+/// What is free.
+#[derive(Subcommand, Clone, Debug)]
+pub enum SlotsCommand {
+    /// List free slots
+    #[command(after_help = "Examples:\n  bookd slots ada tomorrow --type consultation\n  \
+                            bookd slots dr-lee,room-1 monday --all\n  bookd slots ada today --to saturday --limit 3")]
+    Slots {
+        /// The calendar, or several with commas and --all or --any
+        calendars: String,
+        /// YYYY-MM-DD, today, tomorrow, or a day such as monday
+        date: String,
+        /// Up to here instead of the one date: a date (its end not included), a local time, or an instant with Z
+        #[arg(long, value_name = "TIME")]
+        to: Option<String>,
+        /// As if this appointment were not there: for moving it
+        #[arg(long, value_name = "APPOINTMENT")]
+        moving: Option<String>,
+        /// What is to be booked
+        #[command(flatten)]
+        what: What,
+        /// How many
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Say why a time can or cannot be booked
+    #[command(after_help = "Example:\n  bookd explain ada tomorrow 12:15")]
+    Explain {
+        /// The calendar, or several with commas and --all or --any
+        calendars: String,
+        /// YYYY-MM-DD, today, tomorrow, or a day such as monday
+        date: String,
+        /// HH:MM
+        time: String,
+        /// As if this appointment were not there: for moving it
+        #[arg(long, value_name = "APPOINTMENT")]
+        moving: Option<String>,
+        /// What is to be booked
+        #[command(flatten)]
+        what: What,
+    },
+    /// Show open and taken time, without who takes it
+    #[command(after_help = "Example:\n  bookd free-busy ada,bea --from today --to saturday")]
+    FreeBusy {
+        /// The calendar, or several with commas
+        calendars: String,
+        /// Where the range begins: a date, a local time such as 2027-03-01T09:00, or an instant with Z
+        #[arg(long, value_name = "TIME", default_value = "today")]
+        from: String,
+        /// Where the range ends
+        #[arg(long, value_name = "TIME")]
+        to: String,
+    },
+}
+
+impl SlotsCommand {
+    pub(super) fn method(&self) -> &'static str {
+        match self {
+            Self::Slots { .. } => "ListSlots",
+            Self::Explain { .. } => "ExplainSlot",
+            Self::FreeBusy { .. } => "QueryFreeBusy",
+        }
+    }
+
+    pub(super) fn pages(&self) -> Option<Pages> {
+        match self {
+            Self::Slots { limit, .. } => Some(Pages { field: "slots", limit: limit.limit }),
+            _ => None,
+        }
+    }
+
+    pub(super) async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+        match self {
+            Self::Slots { calendars, date, to, moving, what, .. } => {
+                let calendar = first(calendars);
+                let request = on(json!({ "ignore_appointment_id": moving }), calendars, &what.taking_part)?;
+                let mut request = asked(request, what);
+                match to {
+                    None => request["date"] = json!(ask.date(calendar, date).await?),
+                    Some(to) => {
+                        request["start_time"] = json!(ask.instant(Some(calendar), date).await?);
+                        request["end_time"] = json!(ask.instant(Some(calendar), to).await?);
+                    }
+                }
+                if what.zone.is_none() {
+                    // Without a zone the server shows instants alone; the calendar's own is asked for by its name.
+                    request["time_zone"] = json!(ask.zone_of(calendar).await?);
+                }
+                Ok(request)
+            }
+            Self::Explain { calendars, date, time, moving, what } => {
+                let request = on(json!({ "ignore_appointment_id": moving }), calendars, &what.taking_part)?;
+                let mut request = asked(request, what);
+                request["local_start"] = json!(ask.local_start(first(calendars), date, time).await?);
+                Ok(request)
+            }
+            Self::FreeBusy { calendars, from, to } => {
+                let calendar = Some(first(calendars));
+                let ids: Vec<&str> = calendars.split(',').map(str::trim).collect();
+                let (from, to) = (ask.instant(calendar, from).await?, ask.instant(calendar, to).await?);
+                Ok(json!({ "calendar_ids": ids, "start_time": from, "end_time": to }))
+            }
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! `bookd demo`: a server with something in it, to play with. Everything is in memory, and nothing is left behind.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::client::{CallError, Client};
+use super::run::told;
+use super::serve::{Signals, complain, say, until_told};
+use super::words::without_nulls;
+use crate::clock::SystemClock;
+use crate::config::LogConfig;
+use crate::engine;
+use crate::server::{Lanes, Limits};
+use crate::service::{Parts, Service};
+use crate::store::memory::Memory;
+use crate::telemetry;
+use crate::zones::Zones;
+
+/// What a lost race comes to.
+const EXIT_CONFLICT: u8 = 5;
+/// How long calls in flight get when it stops.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What `bookd demo` needs to know.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Example:\n  bookd demo --listen 127.0.0.1:50051")]
+pub struct DemoConfig {
+    /// The address to listen on; port 0 takes a free one
+    #[arg(long, env = "BOOKD_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// A folder of compiled time zones to use instead of the newer of the system's and the bundled release
+    #[arg(long, env = "BOOKD_ZONES", value_name = "FOLDER")]
+    pub zones: Option<PathBuf>,
+    /// Logging
+    #[command(flatten)]
+    pub log: LogConfig,
+}
+
+/// Runs until it is told to stop. Exit code 1 = could not start.
+pub fn run(config: &DemoConfig) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&format!("the runtime cannot start: {error}")),
+    };
+    let quiet = LogConfig { log: quieter(&config.log.log), ..config.log.clone() };
+    match telemetry::start(&quiet).and_then(|()| runtime.block_on(demo(config))) {
+        Ok(code) => code,
+        Err(error) => complain(&error),
+    }
+}
+
+/// A demonstration is for reading: the default filter would talk in between.
+fn quieter(filter: &str) -> String {
+    if filter == "info" { "warn,bookd::grpc::call_log=info".to_owned() } else { filter.to_owned() }
+}
+
+/// A service that keeps everything in memory.
+pub(super) async fn in_memory(listen: SocketAddr, zones: Arc<Zones>, is_logging: bool) -> Result<Service, String> {
+    let lookup = Arc::clone(&zones);
+    let (key, _) = uuid::Uuid::now_v7().as_u64_pair();
+    let store = Memory::new(Arc::new(move |name| lookup.zone(name).ok()), key);
+    let parts = Parts {
+        listen,
+        zones,
+        clock: Arc::new(SystemClock),
+        lanes: Lanes::per_core(),
+        engine: engine::Settings::default(),
+        limits: Limits::default(),
+    };
+    Service::start_logging(parts, Box::new(store), is_logging).await.map_err(|error| error.to_string())
+}
+
+async fn demo(config: &DemoConfig) -> Result<ExitCode, String> {
+    let zones = Arc::new(Zones::load(config.zones.as_deref()).map_err(|error| error.to_string())?);
+    let signals = Signals::new()?;
+    let service = in_memory(config.listen, zones, config.log.log_calls).await?;
+    let address = service.local_addr();
+    let client = Client::connect(&reachable(address)).await.map_err(|error| told(&error))?;
+    let filled = fill(&client).await.map_err(|error| told(&error))?;
+    drop(client);
+    say(&banner(address, &filled));
+    until_told(service, signals, GRACE).await
+}
+
+/// Where this machine finds a server that listens there.
+fn reachable(address: SocketAddr) -> String {
+    match address.ip().is_unspecified() {
+        true => format!("localhost:{}", address.port()),
+        false => address.to_string(),
+    }
+}
+
+/// A calendar of the demonstration, and what is booked of it.
+struct Filled {
+    calendar: &'static str,
+    what: &'static str,
+    appointments: usize,
+}
+
+/// Calendars: id, name, zone, days and hours.
+const CALENDARS: [(&str, &str, &str, &[&str]); 7] = [
+    ("clinic/dr-lee", "Dr Lee", "Europe/Paris", &["mon-sat", "08:00-12:00", "13:00-18:00"]),
+    ("clinic/room-1", "Room 1", "Europe/Paris", &["daily", "07:00-20:00"]),
+    ("salon/kim", "Kim", "America/New_York", &["tue-sat", "10:00-19:00"]),
+    ("salon/sam", "Sam", "America/New_York", &["mon-fri", "09:00-17:00"]),
+    ("studio/yoga", "Yoga", "Asia/Kolkata", &["daily", "07:00-08:00", "18:00-20:00"]),
+    ("acme/ada", "Ada", "UTC", &["daily", "09:00-17:00"]),
+    ("acme/bea", "Bea", "UTC", &["daily", "09:00-17:00"]),
+];
+
+/// What can be booked: the calendar and the type.
+fn types() -> [(&'static str, Value); 9] {
+    let visit =
+        || json!({ "appointment_type_id": "visit", "duration": "1800s", "buffer_after": "600s", "slot_step": "600s" });
+    let cut =
+        || json!({ "appointment_type_id": "haircut", "duration": "2700s", "slot_step": "900s", "min_notice": "3600s" });
+    [
+        ("clinic/dr-lee", visit()),
+        ("clinic/room-1", visit()),
+        ("salon/kim", cut()),
+        ("salon/sam", cut()),
+        ("salon/kim", json!({ "appointment_type_id": "colour", "duration": "7200s", "slot_step": "1800s" })),
+        ("studio/yoga", json!({ "appointment_type_id": "class", "duration": "3600s", "capacity": 12 })),
+        ("acme/ada", json!({ "appointment_type_id": "intro", "duration": "1800s", "requires_approval": true })),
+        ("acme/bea", json!({ "appointment_type_id": "intro", "duration": "1800s", "limits": { "per_day": 4 } })),
+        ("acme/ada", json!({ "appointment_type_id": "review", "duration": "3600s", "cancel_notice": "86400s" })),
+    ]
+}
+
+/// What is booked: calendars, how they take part, type, and how many, each on so manieth of the free slots.
+const BOOKED: [(&[&str], &str, &str, usize, usize); 7] = [
+    (&["clinic/dr-lee", "clinic/room-1"], "ASSIGNMENT_ALL", "visit", 8, 5),
+    (&["salon/kim", "salon/sam"], "ASSIGNMENT_ANY", "haircut", 8, 7),
+    (&["salon/kim"], "ASSIGNMENT_ALL", "colour", 2, 9),
+    // Twice, for several people come to one class.
+    (&["studio/yoga"], "ASSIGNMENT_ALL", "class", 6, 1),
+    (&["studio/yoga"], "ASSIGNMENT_ALL", "class", 3, 1),
+    (&["acme/ada"], "ASSIGNMENT_ALL", "intro", 3, 4),
+    (&["acme/bea"], "ASSIGNMENT_ALL", "intro", 3, 3),
+];
+
+const PEOPLE: [&str; 6] =
+    ["Grace Hopper", "Alan Turing", "Mary Jackson", "Edsger Dijkstra", "Barbara Liskov", "Donald Knuth"];
+
+/// Fills a server through its own front door.
+async fn fill(client: &Client) -> Result<Vec<Filled>, CallError> {
+    for (id, name, zone, hours) in CALENDARS {
+        let hours: Vec<String> = hours.iter().map(|it| (*it).to_owned()).collect();
+        let rules = super::words::rules(&hours).map_err(CallError::Usage)?;
+        let calendar = json!({ "calendar_id": id, "display_name": name, "time_zone": zone });
+        client.call("CreateCalendar", json!({ "calendar": calendar })).await?;
+        client.call("SetAvailability", json!({ "calendar_id": id, "rules": rules })).await?;
+    }
+    for (calendar, appointment_type) in types() {
+        let request = json!({ "calendar_id": calendar, "appointment_type": appointment_type });
+        client.call("PutAppointmentType", request).await?;
+    }
+    let next_week = date_ahead(client, 7).await?;
+    let closed = json!({ "date": next_week, "note": "closed for a day" });
+    client.call("PutOverrides", json!({ "calendar_id": "acme/ada", "overrides": [closed] })).await?;
+    for booked in &BOOKED {
+        book(client, booked).await?;
+    }
+    let mut filled = Vec::new();
+    for (calendar, what, ..) in CALENDARS {
+        let request = json!({ "calendar_id": calendar, "page_size": 1_000 });
+        let found = client.call("ListAppointments", request).await?;
+        let appointments = found["appointments"].as_array().map_or(0, Vec::len);
+        filled.push(Filled { calendar, what, appointments });
+    }
+    Ok(filled)
+}
+
+/// A date so many days from the server's today, in UTC.
+async fn date_ahead(client: &Client, days: i64) -> Result<String, CallError> {
+    let info = client.call("GetServerInfo", json!({})).await?;
+    let now = info["time"].as_str().and_then(|it| it.parse::<jiff::Timestamp>().ok());
+    let now = now.ok_or_else(|| CallError::Unreachable("the server does not tell its time".to_owned()))?;
+    let then = crate::domain::time::Instant::from_seconds(now.as_second() + days * crate::domain::time::DAY);
+    Ok(then.to_string().chars().take(10).collect())
+}
+
+/// Books the free slots of the coming days, so manieth by so manieth.
+async fn book(
+    client: &Client,
+    (calendars, assignment, kind, count, nth): &(&[&str], &str, &str, usize, usize),
+) -> Result<(), CallError> {
+    let asked = json!({
+        "calendar_ids": calendars,
+        "assignment": assignment,
+        "appointment_type_id": kind,
+        "start_time": format!("{}T00:00:00Z", date_ahead(client, 1).await?),
+        "end_time": format!("{}T00:00:00Z", date_ahead(client, 7).await?),
+        "page_size": 1_000,
+    });
+    let found = client.call("ListSlots", asked).await?;
+    let starts: Vec<&Value> = found["slots"].as_array().into_iter().flatten().map(|it| &it["start_time"]).collect();
+    for (n, start) in starts.iter().step_by(*nth).take(*count).enumerate() {
+        let name = PEOPLE[n % PEOPLE.len()];
+        let email = format!("{}@example.com", name.to_lowercase().replace(' ', "."));
+        let request = json!({
+            "calendar_ids": calendars,
+            "assignment": assignment,
+            "appointment_type_id": kind,
+            "start_time": start,
+            "invitee": { "name": name, "email": email },
+        });
+        match client.call("BookAppointment", without_nulls(request)).await {
+            Ok(_) => {}
+            // The slot before took this one's time: that is what a list does not know of its own future.
+            Err(error) if error.exit_code() == EXIT_CONFLICT => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn banner(address: SocketAddr, filled: &[Filled]) -> String {
+    let rows: Vec<String> = filled
+        .iter()
+        .map(|it| format!("  {:<15} {:<8} {} upcoming appointments", it.calendar, it.what, it.appointments))
+        .collect();
+    let server = reachable(address);
+    format!(
+        "bookd {version} demonstrates itself on {address}, in memory: nothing is kept when it stops\n\
+         \n\
+         {rows}\n\
+         \n\
+         Try it, in another terminal:\n\
+         \n\
+         \x20 export BOOKD_SERVER={server}\n\
+         \x20 bookd calendars\n\
+         \x20 bookd list clinic/dr-lee\n\
+         \x20 bookd slots clinic/dr-lee,clinic/room-1 monday --all --type visit\n\
+         \x20 bookd book salon/kim,salon/sam friday 11:00 --any --type haircut --name Grace\n\
+         \x20 bookd explain acme/ada tomorrow 03:00\n\
+         \x20 bookd list acme/ada --state pending        # then: bookd approve ID\n\
+         \x20 bookd demo-race\n\
+         \n\
+         \x20 grpcurl -plaintext {server} list\n\
+         \x20 grpcurl -plaintext -d '{{\"calendar_id\":\"studio/yoga\",\"appointment_type_id\":\"class\",\"date\":\"'$(date -d tomorrow +%F)'\"}}' {server} bookd.v1.SlotsService/ListSlots\n",
+        version = env!("CARGO_PKG_VERSION"),
+        rows = rows.join("\n"),
+    )
+}

@@ -1,0 +1,216 @@
+//! `bookd demo-race`: 64 clients race for the same and for overlapping slots, and who got what is checked.
+//!
+//! Of any two slots that overlap at most one may be had, and whoever loses is told why. Exit code 1 when that is not so.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tonic_types::StatusExt;
+
+use super::ask::Ask;
+use super::client::{CallError, Client};
+use super::commands::ClientOptions;
+use super::demo::in_memory;
+use super::run::told;
+use crate::engine::Stopped;
+use crate::zones::Zones;
+
+/// How many race.
+const CLIENTS: usize = 64;
+/// How many starts they race for: fewer than there are clients, and closer than they are long.
+const STARTS: usize = 25;
+/// From one start to the next, in minutes.
+const STEP: usize = 10;
+/// How long each slot is, in minutes.
+const LENGTH: usize = 60;
+/// When the first one starts, in minutes after midnight.
+const FIRST: usize = 9 * 60;
+/// What a loser must be told.
+const LOST: &str = "SLOT_TAKEN";
+
+/// What `bookd demo-race` needs to know.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:\n  bookd demo-race\n  bookd demo-race --server 127.0.0.1:50051 --json")]
+pub struct RaceConfig {}
+
+/// What came of one start.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Slot {
+    asked: usize,
+    won: usize,
+    /// How many were told what.
+    lost: BTreeMap<String, usize>,
+}
+
+type Slots = BTreeMap<usize, Slot>;
+
+/// Runs the race: against the server that is named, else against one of its own.
+pub fn run(_config: &RaceConfig, options: &ClientOptions) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let raced = match runtime {
+        Ok(runtime) => runtime.block_on(race_somewhere(options.server.as_deref())),
+        Err(error) => Err(CallError::Unreachable(format!("the runtime cannot start: {error}"))),
+    };
+    match raced {
+        Ok(slots) => {
+            let wrong = wrong(&slots);
+            let shown = if options.json { format!("{:#}", as_json(&slots, &wrong)) } else { as_table(&slots, &wrong) };
+            let _ = writeln!(std::io::stdout(), "{shown}");
+            if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "bookd: {}", told(&error));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+async fn race_somewhere(server: Option<&str>) -> Result<Slots, CallError> {
+    if let Some(server) = server {
+        return race(server).await;
+    }
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let service = in_memory(listen, Arc::new(Zones::bundled()), false).await.map_err(CallError::Unreachable)?;
+    let raced = race(&service.local_addr().to_string()).await;
+    match service.stop(Duration::from_secs(1)).await.1 {
+        Stopped::Done => raced,
+        Stopped::Failed(why) => Err(CallError::Unreachable(why)),
+    }
+}
+
+/// Makes a calendar, races for its slots, and deletes it again.
+async fn race(server: &str) -> Result<Slots, CallError> {
+    let client = Client::connect(server).await?;
+    let calendar = format!("demo-race/{}", uuid::Uuid::now_v7());
+    let rule = json!({ "start_time": "00:00", "end_time": "24:00" });
+    client.call("SetAvailability", json!({ "calendar_id": calendar, "rules": [rule] })).await?;
+    let appointment_type = json!({
+        "appointment_type_id": "race",
+        "duration": format!("{}s", LENGTH * 60),
+        "slot_step": format!("{}s", STEP * 60),
+    });
+    let request = json!({ "calendar_id": calendar, "appointment_type": appointment_type });
+    client.call("PutAppointmentType", request).await?;
+    let raced = run_all(server, &client, &calendar).await;
+    client.call("DeleteCalendar", json!({ "calendar_id": calendar, "force": true })).await?;
+    raced
+}
+
+async fn run_all(server: &str, client: &Client, calendar: &str) -> Result<Slots, CallError> {
+    let date = Ask { client }.date(calendar, "tomorrow").await?;
+    let mut clients = Vec::new();
+    // Everybody is connected before anybody starts.
+    for number in 0..CLIENTS {
+        clients.push((number, Client::connect(server).await?));
+    }
+    let mut running = JoinSet::new();
+    for (number, client) in clients {
+        let start = FIRST + number * 7 % STARTS * STEP;
+        let request = json!({
+            "calendar_id": calendar,
+            "appointment_type_id": "race",
+            "local_start": format!("{date}T{}", clock(start)),
+            "invitee": { "name": format!("client {number}") },
+        });
+        running.spawn(async move { (start, client.call("BookAppointment", request).await) });
+    }
+    let mut slots = Slots::new();
+    for (start, answer) in running.join_all().await {
+        let slot = slots.entry(start).or_default();
+        slot.asked += 1;
+        match answer {
+            Ok(_) => slot.won += 1,
+            Err(CallError::Refused(status)) => {
+                let details = status.get_error_details();
+                let reason = details.error_info().map(|it| it.reason.clone());
+                *slot.lost.entry(reason.unwrap_or_else(|| format!("{:?}", status.code()))).or_default() += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(slots)
+}
+
+fn clock(minutes: usize) -> String {
+    format!("{:02}:{:02}", minutes / 60, minutes % 60)
+}
+
+/// Everything that must not be.
+fn wrong(slots: &Slots) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let asked: usize = slots.values().map(|it| it.asked).sum();
+    if asked != CLIENTS {
+        wrong.push(format!("{asked} of {CLIENTS} clients were answered"));
+    }
+    let won: Vec<usize> = slots.iter().flat_map(|(start, it)| std::iter::repeat_n(*start, it.won)).collect();
+    for pair in won.windows(2).filter(|pair| pair[1] - pair[0] < LENGTH) {
+        wrong.push(format!("{} and {} overlap, and both were had", clock(pair[0]), clock(pair[1])));
+    }
+    for (start, slot) in slots {
+        let has_rival = won.iter().any(|other| other.abs_diff(*start) < LENGTH);
+        if !has_rival {
+            wrong.push(format!("{} was free, and nobody got it", clock(*start)));
+        }
+        for reason in slot.lost.keys().filter(|it| *it != LOST) {
+            wrong.push(format!("a loser of {} was told {reason} instead of {LOST}", clock(*start)));
+        }
+    }
+    wrong
+}
+
+fn reasons(slot: &Slot) -> String {
+    slot.lost.iter().map(|(reason, count)| format!("{count} {reason}")).collect::<Vec<_>>().join(", ")
+}
+
+fn as_table(slots: &Slots, wrong: &[String]) -> String {
+    let mut lines = vec![" START  CLIENTS  WON  TOLD".to_owned()];
+    for (start, slot) in slots {
+        let line = format!(" {}  {:>7}  {:>3}  {}", clock(*start), slot.asked, slot.won, reasons(slot));
+        lines.push(line.trim_end().to_owned());
+    }
+    let won: usize = slots.values().map(|it| it.won).sum();
+    lines.push(String::new());
+    lines.push(match wrong {
+        [] => format!("{CLIENTS} clients, {won} winners, no two at one time, every loser told why"),
+        wrong => format!("WRONG: {}", wrong.join("; ")),
+    });
+    lines.join("\n")
+}
+
+fn as_json(slots: &Slots, wrong: &[String]) -> Value {
+    let slot = |(start, it): (&usize, &Slot)| json!({ "start": clock(*start), "clients": it.asked, "won": it.won, "lost": it.lost });
+    json!({ "slots": slots.iter().map(slot).collect::<Vec<_>>(), "wrong": wrong })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(won: usize, lost: &[(&str, usize)]) -> Slot {
+        let lost: BTreeMap<String, usize> = lost.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect();
+        Slot { asked: won + lost.values().sum::<usize>(), won, lost }
+    }
+
+    #[test]
+    fn a_race_in_which_something_is_wrong_is_told_so() {
+        let fair = || Slots::from([(540, slot(1, &[(LOST, 31)])), (590, slot(0, &[(LOST, 31)])), (600, slot(1, &[]))]);
+        assert_eq!(wrong(&fair()), Vec::<String>::new());
+        let mut twice = fair();
+        twice.insert(540, slot(2, &[(LOST, 30)]));
+        assert_eq!(wrong(&twice), ["09:00 and 09:00 overlap, and both were had"]);
+        let mut overlapping = fair();
+        overlapping.insert(590, slot(1, &[(LOST, 30)]));
+        assert_eq!(wrong(&overlapping).len(), 2);
+        let mut untold = fair();
+        untold.insert(600, slot(0, &[("Unknown", 1)]));
+        assert_eq!(wrong(&untold).len(), 2, "nobody at 10:00, and told nothing");
+        assert!(!wrong(&Slots::new()).is_empty());
+    }
+}

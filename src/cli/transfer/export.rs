@@ -1,0 +1,272 @@
+//! `bookd export`: writes everything that an import reads, calendar by calendar, page by page, and changes nothing.
+//!
+//! The same store gives the same bytes. A file comes to be whole or not at all: it is written beside its place first.
+
+use std::collections::HashMap;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use indicatif::ProgressBar;
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use serde_json::{Map, Value};
+
+use super::{StoreOptions, counted, progress};
+use crate::clock::{Clock, SystemClock};
+use crate::domain::appointment::AppointmentState;
+use crate::domain::calendar::Calendar;
+use crate::domain::ids::{CalendarId, Revision};
+use crate::domain::time::Instant;
+use crate::grpc::transfer::{exported_appointment, exported_calendar};
+use crate::proto::FILE_DESCRIPTOR_SET;
+use crate::service::open_sqlite;
+use crate::store::sqlite::Sqlite;
+use crate::store::{ListQuery, OpenError, Reader, Store};
+
+/// How many rows are read at a time.
+const PAGE_ROWS: usize = 1_000;
+
+/// What `bookd export` needs to know.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Example:\n  bookd export calendars.json --store sqlite:bookd.db")]
+pub struct ExportConfig {
+    /// Where to; default standard output
+    pub file: Option<PathBuf>,
+    /// The store
+    #[command(flatten)]
+    pub store: StoreOptions,
+    /// Write confirmation codes too, to look up by what people were told; an import gives new ones
+    #[arg(long)]
+    pub codes: bool,
+}
+
+/// Runs it. Exit code 7 = the store cannot be had, 1 = anything else.
+pub fn run(config: &ExportConfig) -> ExitCode {
+    let (text, code) = match export(config) {
+        Ok(done) => {
+            if config.file.is_some() {
+                let _ = writeln!(std::io::stdout(), "{done}");
+            }
+            return ExitCode::SUCCESS;
+        }
+        Err(Failed::Open(error @ OpenError::InUse { .. })) => (error.to_string(), 7),
+        Err(Failed::Open(error)) => (error.to_string(), 1),
+        Err(Failed::Other(text)) => (text, 1),
+    };
+    let _ = writeln!(std::io::stderr(), "bookd: {text}");
+    ExitCode::from(code)
+}
+
+enum Failed {
+    Open(OpenError),
+    Other(String),
+}
+
+impl<E: std::error::Error> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self::Other(error.to_string())
+    }
+}
+
+fn export(config: &ExportConfig) -> Result<String, Failed> {
+    let zones = Arc::new(config.store.load_zones().map_err(Failed::Other)?);
+    let file = config.store.file();
+    if !file.exists() {
+        return Err(Failed::Other(format!("{} is not there; name the store with --store", file.display())));
+    }
+    let mut store = open_sqlite(file, &zones).map_err(Failed::Open)?;
+    let mut exporting = Exporting::new(&mut store, config.codes)?;
+    let (calendars, appointments) = match &config.file {
+        None => exporting.write(&mut std::io::stdout().lock())?,
+        Some(to) => atomically(to, |out| exporting.write(out))?,
+    };
+    let to = config.file.as_deref().unwrap_or(Path::new("-")).display();
+    Ok(format!("{} exported to {to}", counted(calendars, appointments)))
+}
+
+/// Writes a file whole or not at all: beside its place, to the disk, and then by a rename.
+fn atomically<T>(to: &Path, write: impl FnOnce(&mut dyn Write) -> Result<T, Failed>) -> Result<T, Failed> {
+    let cannot = |error: std::io::Error| Failed::Other(format!("{} cannot be written: {error}", to.display()));
+    let mut name = to.file_name().ok_or_else(|| Failed::Other(format!("{} is no file", to.display())))?.to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = to.with_file_name(name);
+    let written = || {
+        let mut out = std::fs::OpenOptions::new().write(true).create_new(true).open(&part).map_err(cannot)?;
+        let done = write(&mut out)?;
+        out.sync_all().map_err(cannot)?;
+        std::fs::rename(&part, to).map_err(cannot)?;
+        Ok(done)
+    };
+    let done = written();
+    if done.is_err() {
+        // What was begun is of no use; that it cannot be removed either is no second error.
+        let _ = std::fs::remove_file(&part);
+    }
+    done
+}
+
+/// An export under way.
+struct Exporting<'a> {
+    store: &'a mut Sqlite,
+    reader: Box<dyn Reader>,
+    /// The revision at which each calendar came to be: an appointment may name one that is no more.
+    since: HashMap<CalendarId, Revision>,
+    now: Instant,
+    code_key: Option<u64>,
+    json: Json,
+    bar: ProgressBar,
+}
+
+impl<'a> Exporting<'a> {
+    fn new(store: &'a mut Sqlite, has_codes: bool) -> Result<Self, Failed> {
+        let boot = store.boot()?;
+        let now = SystemClock.now().max(boot.last_time);
+        let reader = store.reader()?;
+        let code_key = has_codes.then_some(boot.code_key);
+        let bar = progress("writing", None);
+        Ok(Self { store, reader, since: HashMap::new(), now, code_key, json: Json::new(), bar })
+    }
+
+    /// Writes everything; answers how many calendars and appointments that is.
+    fn write(&mut self, out: &mut dyn Write) -> Result<(usize, usize), Failed> {
+        let mut out = BufWriter::new(out);
+        let ids = self.calendar_ids()?;
+        for id in &ids {
+            let calendar = self.calendar(id)?;
+            self.since.insert(id.clone(), calendar.since);
+        }
+        let mut appointments = 0;
+        write!(out, "{{\"calendars\": [")?;
+        for (n, id) in ids.iter().enumerate() {
+            write!(out, "{}", if n == 0 { "\n" } else { ",\n" })?;
+            let calendar = self.calendar(id)?;
+            let head = self.json.calendar(&calendar).to_string();
+            // The appointments are the last member, one a line.
+            write!(out, "{}, \"appointments\": [", head.strip_suffix('}').unwrap_or(&head))?;
+            let count = self.appointments(&mut out, id)?;
+            write!(out, "{}]}}", if count == 0 { "" } else { "\n" })?;
+            appointments += count;
+        }
+        writeln!(out, "{}]}}", if ids.is_empty() { "" } else { "\n" })?;
+        out.flush()?;
+        self.bar.finish_and_clear();
+        Ok((ids.len(), appointments))
+    }
+
+    fn calendar_ids(&mut self) -> Result<Vec<CalendarId>, Failed> {
+        let mut ids: Vec<CalendarId> = Vec::new();
+        loop {
+            let (page, _) = self.reader.list_calendars("", ids.last(), PAGE_ROWS)?;
+            let is_last = page.len() < PAGE_ROWS;
+            ids.extend(page.into_iter().map(|row| row.id));
+            if is_last {
+                return Ok(ids);
+            }
+        }
+    }
+
+    fn calendar(&mut self, id: &CalendarId) -> Result<Calendar, Failed> {
+        let found = self.store.load_calendars(std::slice::from_ref(id), self.now)?.pop().flatten();
+        found.ok_or_else(|| Failed::Other(format!("calendar {id} vanished while it was read")))
+    }
+
+    /// Writes the appointments that stand under this calendar: those whose first calendar it is.
+    fn appointments(&mut self, out: &mut dyn Write, calendar: &CalendarId) -> Result<usize, Failed> {
+        let mut count = 0;
+        let mut query = self.all_of(calendar);
+        loop {
+            let page = self.reader.list_appointments(&query)?;
+            for it in &page.appointments {
+                let is_there = |id: &CalendarId, since| self.since.get(id) == Some(&since);
+                let Some(message) = exported_appointment(it, is_there, self.now, self.code_key) else { continue };
+                if message.calendar_ids.first().is_none_or(|first| first != calendar.as_str()) {
+                    continue;
+                }
+                write!(out, "{}{}", if count == 0 { "\n" } else { ",\n" }, self.json.message("Appointment", &message))?;
+                count += 1;
+                self.bar.inc(1);
+            }
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => return Ok(count),
+            }
+        }
+    }
+
+    fn all_of(&self, calendar: &CalendarId) -> ListQuery {
+        ListQuery {
+            calendar: Some(calendar.clone()),
+            invitee_email: None,
+            key: None,
+            series: None,
+            type_id: None,
+            states: AppointmentState::ALL.to_vec(),
+            from: Instant::MIN,
+            to: None,
+            is_descending: false,
+            after: None,
+            limit: PAGE_ROWS,
+            at: None,
+            now: self.now,
+        }
+    }
+}
+
+/// Messages as JSON with the names of the proto files.
+struct Json {
+    pool: DescriptorPool,
+    options: SerializeOptions,
+}
+
+impl Json {
+    fn new() -> Self {
+        let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("the descriptors were made by this build");
+        Self { pool, options: SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false) }
+    }
+
+    fn message(&self, name: &str, message: &impl Message) -> Value {
+        let found = self.pool.get_message_by_name(&format!("bookd.v1.{name}"));
+        let descriptor = found.expect("the messages of the contract are in its descriptors");
+        let message = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice());
+        let message = message.expect("a message of the contract is one to its descriptors too");
+        let value = message.serialize_with_options(serde_json::value::Serializer, &self.options);
+        let mut value = value.expect("every message of the contract has a JSON form");
+        // A map has no order of its own, and the same store shall give the same bytes.
+        if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
+            metadata.sort_keys();
+        }
+        value
+    }
+
+    fn calendar(&self, calendar: &Calendar) -> Value {
+        let file = exported_calendar(calendar);
+        let mut value = self.message("Calendar", &file.calendar);
+        let all = |name: &str, messages: Vec<Value>| (!messages.is_empty()).then(|| (name.to_owned(), messages.into()));
+        let rules = file.rules.iter().map(|it| self.message("AvailabilityRule", it)).collect();
+        let overrides = file.overrides.iter().map(|it| self.message("AvailabilityOverride", it)).collect();
+        let types = file.appointment_types.iter().map(|it| self.message("AppointmentType", it)).collect();
+        let deleted = file.deleted_appointment_types.iter().map(|it| Value::from(it.as_str())).collect();
+        let source = |(source, periods): &(String, Vec<crate::proto::v1::Period>)| {
+            let periods: Vec<Value> = periods.iter().map(|it| self.message("Period", it)).collect();
+            Value::Object(Map::from_iter([
+                ("source".to_owned(), Value::from(source.as_str())),
+                ("periods".to_owned(), Value::from(periods)),
+            ]))
+        };
+        let busy = file.busy.iter().map(source).collect();
+        let parts: [Option<(String, Value)>; 5] = [
+            all("rules", rules),
+            all("overrides", overrides),
+            all("appointment_types", types),
+            all("deleted_appointment_types", deleted),
+            all("busy", busy),
+        ];
+        if let Some(members) = value.as_object_mut() {
+            members.extend(parts.into_iter().flatten());
+        }
+        value
+    }
+}

@@ -1,0 +1,128 @@
+//! Words that people type, and what they are called in requests: lengths, days, hours, states.
+
+use serde_json::{Map, Value, json};
+
+/// The longest length of time that a word may say, in seconds: what the longest notice is.
+const SECONDS_MAX: u64 = 100_000 * 24 * 60 * 60;
+
+/// `30m`, `1h30m`, `2d`, `45s` as seconds; a number alone is minutes.
+pub fn seconds(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text}: write a length such as 30m, 1h30m, 2d or 45s");
+    if let Ok(minutes) = text.parse::<u64>() {
+        return minutes.checked_mul(60).filter(|it| *it <= SECONDS_MAX).ok_or_else(wrong);
+    }
+    let (mut total, mut number) = (0_u64, None::<u64>);
+    for character in text.chars() {
+        if let Some(digit) = character.to_digit(10) {
+            number = Some(number.unwrap_or(0).saturating_mul(10).saturating_add(u64::from(digit)));
+            continue;
+        }
+        let unit = match character {
+            's' => 1,
+            'm' => 60,
+            'h' => 3_600,
+            'd' => 86_400,
+            _ => return Err(wrong()),
+        };
+        total = total.saturating_add(number.take().ok_or_else(wrong)?.saturating_mul(unit));
+    }
+    match number {
+        None if !text.is_empty() && total <= SECONDS_MAX => Ok(total),
+        _ => Err(wrong()),
+    }
+}
+
+/// A length as requests say it: `1800s`.
+pub fn length(text: &str) -> Result<String, String> {
+    seconds(text).map(|seconds| format!("{seconds}s"))
+}
+
+/// `key=value`.
+pub fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("{text}: write KEY=VALUE"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// An enum's value by the end of its name, in any case, with `-` for `_`: `no-show` of APPOINTMENT_STATE.
+pub fn enumerated(prefix: &str, word: &str) -> String {
+    format!("{prefix}_{}", word.to_ascii_uppercase().replace('-', "_"))
+}
+
+const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+const DAY_NAMES: [&str; 7] = ["MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY"];
+
+/// The number of a day by its first three letters or its name, 0 = Monday.
+pub fn weekday(word: &str) -> Option<usize> {
+    let word = word.to_ascii_lowercase();
+    let is_day = |(day, name): &(&&str, &&str)| **day == word || name.to_ascii_lowercase() == word;
+    DAYS.iter().zip(&DAY_NAMES).position(|pair| is_day(&pair))
+}
+
+/// `mon-fri 09:00-12:00 13:00-17:00 sat 10:00-13:00` as rules.
+pub fn rules(words: &[String]) -> Result<Value, String> {
+    let mut days: Option<Vec<String>> = None;
+    let mut rules = Vec::new();
+    for word in words.iter().flat_map(|it| it.split_whitespace()) {
+        if word.contains(':') {
+            let (start, end) = window(word)?;
+            let days =
+                days.clone().ok_or_else(|| format!("{word}: say first on which days, such as mon-fri or daily"))?;
+            rules.push(json!({ "days_of_week": days, "start_time": start, "end_time": end }));
+        } else {
+            days = Some(days_of(word)?);
+        }
+    }
+    Ok(Value::Array(rules))
+}
+
+/// `09:00-12:00` as start and end.
+pub fn window(word: &str) -> Result<(&str, &str), String> {
+    word.split_once('-').ok_or_else(|| format!("{word}: write HH:MM-HH:MM"))
+}
+
+fn days_of(word: &str) -> Result<Vec<String>, String> {
+    if word.eq_ignore_ascii_case("daily") {
+        return Ok(Vec::new());
+    }
+    let mut named = Vec::new();
+    for part in word.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let unknown = || format!("{word}: write days as mon-fri, sat,sun or daily");
+        let (first, last) = (weekday(first).ok_or_else(unknown)?, weekday(last).ok_or_else(unknown)?);
+        let length = (last + 7 - first) % 7;
+        named.extend((0..=length).map(|ahead| format!("DAY_OF_WEEK_{}", DAY_NAMES[(first + ahead) % 7])));
+    }
+    Ok(named)
+}
+
+/// Without what was left out: a request says only what somebody said.
+pub fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let kept = fields.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(kept.map(|(name, value)| (name, without_nulls(value))).collect::<Map<_, _>>())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_is_read_with_its_units_and_nothing_else() {
+        let read = |text| seconds(text).ok();
+        assert_eq!(["30", "30m", "1h30m", "2d", "45s"].map(read), [1_800, 1_800, 5_400, 172_800, 45].map(Some));
+        assert_eq!(["", "m", "1x", "1h30", "-5", "99999999999999999999d"].map(read), [None; 6]);
+    }
+
+    #[test]
+    fn days_go_round_the_week() {
+        assert_eq!(days_of("sat-mon").unwrap(), ["SATURDAY", "SUNDAY", "MONDAY"].map(|it| format!("DAY_OF_WEEK_{it}")));
+        assert!(rules(&["09:00-10:00".to_owned()]).is_err(), "hours without days");
+        assert!(days_of("someday").is_err());
+    }
+}

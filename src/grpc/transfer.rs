@@ -1,0 +1,318 @@
+//! Calendars and appointments as files hold them: the contract's own messages, read with the readers of requests.
+//!
+//! What `exported_…` writes `imported_…` reads; nothing is judged here that a request would not be judged by.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::domain::appointment::{Appointment, AppointmentState, Assignment};
+use crate::domain::appointment_type::TYPES_MAX;
+use crate::domain::availability::{Availability, CALENDAR_RULES_MAX};
+use crate::domain::calendar::{BUSY_PERIODS_CALENDAR_MAX, BUSY_SOURCES_MAX, Calendar, Profile};
+use crate::domain::command::{ImportedAppointment, ImportedCalendar, NewId, Start};
+use crate::domain::decide::resolve;
+use crate::domain::ids::{AppointmentId, CalendarId, SeriesId, TypeId};
+use crate::domain::interval::Interval;
+use crate::domain::refusal::{FieldViolation, Refusal};
+use crate::domain::time::{Instant, MINUTE, Minutes};
+use crate::domain::zone::Zone;
+use crate::proto::v1 as pb;
+use crate::zones::Zones;
+
+use super::availability::put_override;
+use super::calendars::{appointment_type, patch_of};
+use super::fields::{Fields, clock_minutes};
+use super::render;
+
+/// A calendar as a file holds it, without its appointments.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CalendarFile {
+    /// Its settings.
+    pub calendar: pb::Calendar,
+    /// Its weekly rules.
+    pub rules: Vec<pb::AvailabilityRule>,
+    /// Its hours on certain dates.
+    pub overrides: Vec<pb::AvailabilityOverride>,
+    /// What can be booked.
+    pub appointment_types: Vec<pb::AppointmentType>,
+    /// Types that are no more, of which there are appointments still.
+    pub deleted_appointment_types: Vec<String>,
+    /// Busy time by source.
+    pub busy: Vec<(String, Vec<pb::Period>)>,
+}
+
+type Violations = Vec<FieldViolation>;
+
+/// Reads a calendar; `origin` is where it stands. Violations name fields below the calendar: `rules[2].start_time`.
+pub fn imported_calendar(zones: &Zones, file: &CalendarFile, origin: &str) -> Result<ImportedCalendar, Violations> {
+    let mut fields = Fields::default();
+    let it = &file.calendar;
+    let id = fields.calendar_id("calendar_id", &it.calendar_id);
+    let profile = profile(zones, file, &mut fields);
+    let types = types(file, &mut fields);
+    let busy = busy(file, &mut fields);
+    let read = || {
+        let (types, deleted_types) = types?;
+        Some(ImportedCalendar {
+            calendar: id?,
+            profile: profile?,
+            types,
+            deleted_types,
+            busy: busy?,
+            appointments: Vec::new(),
+            origin: origin.to_owned(),
+        })
+    };
+    fields.finish_with(read())
+}
+
+fn profile(zones: &Zones, file: &CalendarFile, fields: &mut Fields) -> Option<Profile> {
+    let mut inner = Fields::default();
+    let patch = patch_of(zones, &Arc::new(Zone::utc()), &file.calendar, &mut inner);
+    fields.take_over(inner, "calendar.", "");
+    let rules = fields.rules("rules", &file.rules, CALENDAR_RULES_MAX);
+    let mut overrides = BTreeMap::new();
+    let mut is_valid = true;
+    for (n, it) in file.overrides.iter().enumerate() {
+        is_valid &= put_override(&format!("overrides[{n}]"), it, &mut overrides, fields).is_some();
+    }
+    let (patch, rules) = (patch?, rules?);
+    is_valid.then_some(())?;
+    Some(Profile {
+        display_name: patch.display_name.unwrap_or_default(),
+        owner: patch.owner.unwrap_or_default(),
+        zone: patch.zone?,
+        paused: patch.paused.unwrap_or_default(),
+        limits: patch.limits.unwrap_or_default(),
+        metadata: patch.metadata.unwrap_or_default(),
+        availability: Availability { rules, overrides },
+    })
+}
+
+type Types = (Vec<crate::domain::appointment_type::AppointmentType>, Vec<TypeId>);
+
+fn types(file: &CalendarFile, fields: &mut Fields) -> Option<Types> {
+    // One more for `default`, which is added where it is missing.
+    if file.appointment_types.len() + file.deleted_appointment_types.len() + 1 > TYPES_MAX {
+        return fields
+            .wrong("appointment_types", format!("at most {TYPES_MAX} types, deleted ones and `default` counted"));
+    }
+    let mut seen = BTreeSet::new();
+    let mut once = |path: &str, id: TypeId, fields: &mut Fields| {
+        if seen.insert(id.as_str().to_owned()) { Some(id) } else { fields.wrong(path, format!("{id} is named twice")) }
+    };
+    let mut types = Vec::new();
+    for (n, it) in file.appointment_types.iter().enumerate() {
+        let mut inner = Fields::default();
+        let read = appointment_type(it, &mut inner);
+        let path = format!("appointment_types[{n}]");
+        fields.take_over(inner, "appointment_type.", &format!("{path}."));
+        types.push(
+            read.and_then(|read| once(&format!("{path}.appointment_type_id"), read.id.clone(), fields).map(|_| read)),
+        );
+    }
+    let mut deleted = Vec::new();
+    for (n, id) in file.deleted_appointment_types.iter().enumerate() {
+        let path = format!("deleted_appointment_types[{n}]");
+        let id = fields.type_id(&path, id);
+        deleted.push(id.and_then(|id| once(&path, id, fields)));
+    }
+    Some((types.into_iter().collect::<Option<_>>()?, deleted.into_iter().collect::<Option<_>>()?))
+}
+
+fn busy(file: &CalendarFile, fields: &mut Fields) -> Option<Vec<(String, Vec<Interval>)>> {
+    let count: usize = file.busy.iter().map(|(_, periods)| periods.len()).sum();
+    if file.busy.len() > BUSY_SOURCES_MAX || count > BUSY_PERIODS_CALENDAR_MAX {
+        let most = format!("at most {BUSY_SOURCES_MAX} sources with {BUSY_PERIODS_CALENDAR_MAX} periods together");
+        return fields.wrong("busy", most);
+    }
+    let mut seen = BTreeSet::new();
+    let mut sources = Vec::new();
+    for (n, (source, periods)) in file.busy.iter().enumerate() {
+        let path = format!("busy[{n}]");
+        let name = match fields.calendar_id(&format!("{path}.source"), source) {
+            Some(id) if !seen.insert(source.clone()) => {
+                fields.wrong(&format!("{path}.source"), format!("{id} is named twice"))
+            }
+            name => name,
+        };
+        let period = |(m, it): (usize, &pb::Period)| fields.period(&format!("{path}.periods[{m}]"), it);
+        let periods: Vec<Option<Interval>> = periods.iter().enumerate().map(period).collect();
+        sources.push(name.zip(periods.into_iter().collect::<Option<Vec<_>>>()));
+    }
+    let sources: Option<Vec<_>> = sources.into_iter().collect();
+    Some(sources?.into_iter().map(|(name, periods)| (name.to_string(), periods)).collect())
+}
+
+/// Reads an appointment of this calendar; `made` is its id where the file gives none.
+pub fn imported_appointment(
+    zones: &Zones,
+    calendar: (&CalendarId, &Arc<Zone>),
+    it: &pb::Appointment,
+    (made, origin): (AppointmentId, &str),
+) -> Result<ImportedAppointment, Violations> {
+    let (calendar, zone) = calendar;
+    let mut fields = Fields::default();
+    let id = fields.optional_appointment_id("appointment_id", &it.appointment_id);
+    let further = further_calendars(calendar, &it.calendar_ids, &mut fields);
+    let type_id = match it.appointment_type_id.as_str() {
+        "" => Some(TypeId::default_type()),
+        id => fields.type_id("appointment_type_id", id),
+    };
+    let time = time(zones, zone, it, &mut fields);
+    let state = match it.state {
+        0 => Some(AppointmentState::Confirmed),
+        number => match u8::try_from(number).ok().and_then(AppointmentState::from_number) {
+            Some(AppointmentState::Held) => fields.wrong("state", "a hold lives for minutes and is not imported"),
+            Some(state) => Some(state),
+            None => fields.wrong("state", "is not a state"),
+        },
+    };
+    let invitee = fields.invitee(zones, it.invitee.as_ref().unwrap_or(&pb::Invitee::default()), false);
+    let note = fields.note("note", &it.note, crate::domain::appointment::NOTE_CHARACTERS_MAX);
+    let metadata = fields.metadata("metadata", &it.metadata);
+    let cancel_reason =
+        fields.note("cancel_reason", &it.cancel_reason, crate::domain::appointment::NOTE_CHARACTERS_MAX);
+    let series = fields.optional_appointment_id("series_id", &it.series_id);
+    let sequence = u32::try_from(it.sequence).ok().or_else(|| fields.wrong("sequence", "must not be negative"));
+    let before = fields.minutes("buffer_before", it.buffer_before.as_ref(), 0);
+    let after = fields.minutes("buffer_after", it.buffer_after.as_ref(), 0);
+    let ignored_rules = fields.ignored_rules(&it.ignored_rules);
+    let read = || {
+        let (start, duration, recorded) = time?;
+        Some(ImportedAppointment {
+            id: id?.map_or(NewId::Made(made), NewId::Brought),
+            further_calendars: further?,
+            type_id: type_id?,
+            start: Start::At(start),
+            duration,
+            buffers: (before?, after?),
+            recorded,
+            state: state?,
+            invitee: invitee?,
+            note: note?,
+            metadata: metadata?,
+            cancel_reason: cancel_reason?,
+            series: series?.map(|id| SeriesId(id.0)),
+            sequence: sequence?,
+            ignored_rules: ignored_rules?,
+            origin: origin.to_owned(),
+        })
+    };
+    fields.finish_with(read())
+}
+
+/// The calendars besides the one that the appointment stands under, which must come first where it is named.
+fn further_calendars(calendar: &CalendarId, ids: &[String], fields: &mut Fields) -> Option<Vec<CalendarId>> {
+    if ids.is_empty() {
+        return Some(Vec::new());
+    }
+    let all: i32 = pb::Assignment::All.into();
+    let (mut ids, _): (Vec<CalendarId>, Assignment) = fields.several("calendar_ids", ids, all)?;
+    if ids.first() != Some(calendar) {
+        return fields.wrong("calendar_ids[0]", format!("must be {calendar}, the calendar that it stands under"));
+    }
+    ids.remove(0);
+    Some(ids)
+}
+
+type Recorded = Option<(Arc<str>, crate::domain::time::Wall)>;
+
+/// When it begins, how long it lasts, and what the clock showed when it was booked, where the file says both.
+fn time(
+    zones: &Zones,
+    zone: &Arc<Zone>,
+    it: &pb::Appointment,
+    fields: &mut Fields,
+) -> Option<(Instant, Option<Minutes>, Recorded)> {
+    let is_recorded = it.start_time.is_some() && !it.local_start.is_empty();
+    let local_start = if is_recorded { "" } else { it.local_start.as_str() };
+    let start = fields.start(zones, it.start_time.as_ref(), local_start, &it.time_zone);
+    let name = if it.time_zone.is_empty() { zone.name() } else { it.time_zone.as_str() };
+    let recorded = match is_recorded {
+        true => fields.wall("local_start", &it.local_start).map(|wall| Some((Arc::from(name), wall))),
+        false => Some(None),
+    };
+    let end = match &it.end_time {
+        Some(end) => fields.bound("end_time", Some(end)).map(Some),
+        None => Some(None),
+    };
+    let start = match resolve(&start?, zone) {
+        Ok(start) => start,
+        Err(Refusal::FieldInvalid(found)) => {
+            let why: Vec<String> = found.into_iter().map(|it| it.description).collect();
+            return fields.wrong("local_start", why.join("; "));
+        }
+        Err(other) => return fields.wrong("local_start", format!("{other:?}")),
+    };
+    let duration = match end? {
+        None => None,
+        Some(end) => {
+            let seconds = end.since(start);
+            let minutes = u16::try_from(seconds / MINUTE).ok().and_then(Minutes::new);
+            let minutes = minutes.filter(|it| it.minutes() > 0 && seconds % MINUTE == 0);
+            match minutes {
+                Some(minutes) => Some(minutes),
+                None => return fields.wrong("end_time", "must be whole minutes after the start, 1 minute to 7 days"),
+            }
+        }
+    };
+    Some((start, duration, recorded?))
+}
+
+/// A calendar as files hold it, but for its appointments.
+pub fn exported_calendar(it: &Calendar) -> CalendarFile {
+    let availability = render::availability(it);
+    CalendarFile {
+        calendar: pb::Calendar {
+            etag: String::new(),
+            create_time: None,
+            update_time: None,
+            revision: 0,
+            ..render::calendar(it)
+        },
+        rules: availability.rules,
+        overrides: availability.overrides,
+        appointment_types: it.types.iter().map(|it| exported_type(render::appointment_type(it))).collect(),
+        deleted_appointment_types: it.types.deleted().map(ToString::to_string).collect(),
+        busy: it
+            .busy
+            .sources()
+            .map(|(source, periods)| (source.to_owned(), periods.iter().copied().map(render::period).collect()))
+            .collect(),
+    }
+}
+
+fn exported_type(it: pb::AppointmentType) -> pb::AppointmentType {
+    pb::AppointmentType { etag: String::new(), create_time: None, update_time: None, revision: 0, ..it }
+}
+
+/// An appointment as files hold it, on those of its calendars that there still are; the first of them holds it. None
+/// for a hold that is alive, and where no calendar is left.
+pub fn exported_appointment(
+    it: &Appointment,
+    is_there: impl Fn(&CalendarId, crate::domain::ids::Revision) -> bool,
+    now: Instant,
+    code_key: Option<u64>,
+) -> Option<pb::Appointment> {
+    let kept: Vec<_> = it.places.iter().filter(|place| is_there(&place.calendar, place.since)).cloned().collect();
+    if kept.is_empty() || it.state_at(now) == AppointmentState::Held {
+        return None;
+    }
+    let kept = Appointment { places: kept, ..it.clone() };
+    let shown = render::appointment(&kept, now, code_key.unwrap_or_default());
+    Some(pb::Appointment {
+        confirmation_code: code_key.map(|_| shown.confirmation_code).unwrap_or_default(),
+        expire_time: None,
+        etag: String::new(),
+        create_time: None,
+        update_time: None,
+        revision: 0,
+        ..shown
+    })
+}
+
+/// `HH:MM` as minutes, read as everywhere.
+pub fn clock(text: &str) -> Option<u16> {
+    clock_minutes(text)
+}

@@ -1,0 +1,142 @@
+//! Imports: all or nothing, never two of one time, and everything that is wrong is told at once.
+
+use std::collections::BTreeMap;
+
+use bookd::domain::appointment::{AppointmentState, IgnoredRules, Invitee};
+use bookd::domain::appointment_type::{AppointmentType, Stamps};
+use bookd::domain::availability::Availability;
+use bookd::domain::calendar::{Owner, Profile};
+use bookd::domain::command::{Command, ImportedAppointment, ImportedCalendar, NewId, Start};
+use bookd::domain::decide::{IMPORT_VIOLATIONS_MAX, decide};
+use bookd::domain::ids::{AppointmentId, CalendarId, Caller, TypeId};
+use bookd::domain::interval::Interval;
+use bookd::domain::refusal::Refusal;
+use bookd::domain::state::State;
+use bookd::domain::time::Instant;
+use uuid::Uuid;
+
+use crate::world::{instant, minutes, zone};
+
+const NOW: &str = "2027-03-01T08:00:00Z";
+
+fn calendar(id: &str, types: Vec<AppointmentType>, appointments: Vec<ImportedAppointment>) -> ImportedCalendar {
+    let profile = Profile {
+        display_name: String::new(),
+        owner: Owner::default(),
+        zone: zone("Europe/Paris"),
+        paused: false,
+        limits: Default::default(),
+        metadata: BTreeMap::new(),
+        availability: Availability::default(),
+    };
+    let (deleted_types, busy) = (vec![TypeId::parse("gone").unwrap()], Vec::new());
+    let calendar = CalendarId::parse(id).unwrap();
+    ImportedCalendar { calendar, profile, types, deleted_types, busy, appointments, origin: id.to_owned() }
+}
+
+fn at(number: u128, start: &str, kind: &str) -> ImportedAppointment {
+    ImportedAppointment {
+        id: NewId::Brought(AppointmentId(Uuid::from_u128(number))),
+        further_calendars: Vec::new(),
+        type_id: TypeId::parse(kind).unwrap(),
+        start: Start::At(instant(start)),
+        duration: None,
+        buffers: (None, None),
+        recorded: None,
+        state: AppointmentState::Confirmed,
+        invitee: Invitee::default(),
+        note: String::new(),
+        metadata: BTreeMap::new(),
+        cancel_reason: String::new(),
+        series: None,
+        sequence: 0,
+        ignored_rules: IgnoredRules::default(),
+        origin: format!("[{number}]"),
+    }
+}
+
+fn kind(id: &str) -> AppointmentType {
+    AppointmentType { id: TypeId::parse(id).unwrap(), ..AppointmentType::default_type(Stamps::default()) }
+}
+
+/// What the import makes of an empty state.
+fn imported(calendars: Vec<ImportedCalendar>) -> Result<State, Refusal> {
+    let mut state = State::default();
+    let decision = decide(&state, &Command::Import(calendars), instant(NOW))?;
+    let change = decision.change(&state, instant(NOW), Caller::default()).unwrap();
+    state.apply(&change);
+    Ok(state)
+}
+
+fn fields(refusal: Refusal) -> Vec<String> {
+    let Refusal::FieldInvalid(found) = refusal else { panic!("{refusal:?}") };
+    found.into_iter().map(|it| it.field).collect()
+}
+
+#[test]
+fn an_import_stands_over_busy_time_and_deleted_types_keep_their_appointments() {
+    let mut ada = calendar(
+        "ada",
+        Vec::new(),
+        vec![at(1, "2027-03-02T10:00:00Z", "default"), at(2, "2027-03-02T12:00:00Z", "gone")],
+    );
+    let (from, to) = (instant("2027-03-02T09:00:00Z"), instant("2027-03-02T15:00:00Z"));
+    ada.busy = vec![("google".to_owned(), vec![Interval::new(from, to)])];
+    let state = imported(vec![ada]).unwrap();
+    let ada = &state.calendars[&CalendarId::parse("ada").unwrap()];
+    assert_eq!(ada.claims.ending_after(Instant::MIN).count(), 2);
+    assert_eq!(ada.types.deleted().map(TypeId::as_str).collect::<Vec<_>>(), ["gone"]);
+    assert!(ada.types.find(&TypeId::parse("gone").unwrap()).is_none());
+}
+
+#[test]
+fn a_conflict_that_buffers_make_is_found_and_requests_that_do_not_block_make_none() {
+    let buffered = AppointmentType { buffer_after: minutes(30), ..kind("buffered") };
+    let free = AppointmentType { pending_blocks: false, requires_approval: true, ..kind("free") };
+    let types = || vec![buffered.clone(), free.clone()];
+    let beside = vec![at(1, "2027-03-02T10:00:00Z", "buffered"), at(2, "2027-03-02T11:15:00Z", "buffered")];
+    assert_eq!(fields(imported(vec![calendar("ada", types(), beside.clone())]).unwrap_err()), ["[2].start_time"]);
+    let mut shorter = beside;
+    shorter[0].buffers.1 = Some(minutes(15));
+    imported(vec![calendar("ada", types(), shorter)]).unwrap();
+    let pending =
+        |number| ImportedAppointment { state: AppointmentState::Pending, ..at(number, "2027-03-02T10:00:00Z", "free") };
+    let state = imported(vec![calendar("ada", types(), vec![pending(1), pending(2)])]).unwrap();
+    let ada = &state.calendars[&CalendarId::parse("ada").unwrap()];
+    assert_eq!((ada.requests.len(), ada.claims.ending_after(Instant::MIN).count()), (2, 0));
+    let over = ImportedAppointment { state: AppointmentState::Pending, ..at(3, "2027-02-01T10:00:00Z", "free") };
+    let state = imported(vec![calendar("ada", types(), vec![over])]).unwrap();
+    assert!(state.appointments.values().all(|it| it.state == AppointmentState::Expired));
+}
+
+#[test]
+fn everything_wrong_is_told_at_once_but_no_more_than_so_much() {
+    let wrong = vec![
+        at(1, "2027-03-02T10:00:00Z", "default"),
+        at(2, "2027-03-02T10:30:00Z", "default"),
+        at(1, "2027-03-02T12:00:00Z", "default"),
+        at(3, "2027-03-02T13:00:00Z", "unknown"),
+        ImportedAppointment {
+            further_calendars: vec![CalendarId::parse("nobody").unwrap()],
+            ..at(4, "2027-03-02T14:00:00Z", "default")
+        },
+    ];
+    let told = fields(imported(vec![calendar("ada", Vec::new(), wrong)]).unwrap_err());
+    assert_eq!(told, ["[2].start_time", "[1].appointment_id", "[3].appointment_type_id", "[4].calendar_ids"]);
+    let many = (0..1_000).map(|number| at(number, "2027-03-02T10:00:00Z", "default")).collect();
+    assert_eq!(fields(imported(vec![calendar("ada", Vec::new(), many)]).unwrap_err()).len(), IMPORT_VIOLATIONS_MAX);
+    let twice = vec![calendar("ada", Vec::new(), Vec::new()), calendar("ada", Vec::new(), Vec::new())];
+    assert_eq!(fields(imported(twice).unwrap_err()), ["ada.calendar_id"]);
+    let state = imported(vec![calendar("ada", Vec::new(), Vec::new())]).unwrap();
+    let again = decide(&state, &Command::Import(vec![calendar("ada", Vec::new(), Vec::new())]), instant(NOW));
+    assert!(matches!(again, Err(Refusal::CalendarExists(_))));
+}
+
+#[test]
+fn a_calendar_whose_default_type_was_deleted_comes_without_one() {
+    let mut ada = calendar("ada", vec![kind("visit")], vec![at(1, "2027-03-02T10:00:00Z", "default")]);
+    ada.deleted_types.push(TypeId::default_type());
+    let state = imported(vec![ada]).unwrap();
+    let types = &state.calendars[&CalendarId::parse("ada").unwrap()].types;
+    assert_eq!(types.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(), ["visit"]);
+}

@@ -1,0 +1,353 @@
+//! Import and export: all or nothing, every mistake with its line, and what comes out goes in again.
+
+use std::path::Path;
+use std::process::Output;
+
+use bookd::proto::v1 as pb;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::harness::{Bookd, minutes};
+use crate::kill::Process;
+use crate::people::{bookd, said};
+
+fn offline(folder: &Path, words: &[&str]) -> Output {
+    bookd("127.0.0.1:1", folder, words)
+}
+
+fn written(folder: &TempDir, name: &str, text: &str) -> String {
+    std::fs::write(folder.path().join(name), text).unwrap();
+    name.to_owned()
+}
+
+fn well(folder: &Path, words: &[&str]) -> String {
+    let output = offline(folder, words);
+    assert!(output.status.success(), "{words:?}\n{}", said(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What is wrong with a file, line by line.
+fn complaints(folder: &TempDir, text: &str, further: &[&str]) -> Vec<String> {
+    let file = written(folder, "wrong.json", text);
+    let words: Vec<&str> = ["import", &file].into_iter().chain(further.iter().copied()).collect();
+    let output = offline(folder.path(), &words);
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    assert!(!folder.path().join("bookd.db").exists() || well(folder.path(), &["export"]) == "{\"calendars\": []}\n");
+    said(&output).lines().skip(1).map(|line| line.trim().trim_start_matches("wrong.json:").to_owned()).collect()
+}
+
+const CLINIC: &str = r#"{"calendars": [
+  {"calendar_id": "ada", "display_name": "Ada", "time_zone": "Europe/Paris",
+   "owner": {"name": "Ada", "email": "ada@example.com"}, "limits": {"per_day": 8},
+   "metadata": {"zebra": "1", "apple": "2", "mango": "3"},
+   "rules": [{"days_of_week": ["DAY_OF_WEEK_MONDAY"], "start_time": "09:00", "end_time": "17:00"}],
+   "overrides": [{"date": "2031-12-24", "to_date": "2031-12-26", "note": "closed"}],
+   "appointment_types": [
+     {"appointment_type_id": "visit", "duration": "1800s", "capacity": 2, "buffer_after": "600s"},
+     {"appointment_type_id": "request", "requires_approval": true, "pending_blocks": false}],
+   "deleted_appointment_types": ["gone"],
+   "busy": [{"source": "google", "periods": [{"start_time": "2031-03-03T10:00:00Z", "end_time": "2031-03-03T12:00:00Z"}]}],
+   "appointments": [
+     {"appointment_type_id": "visit", "local_start": "2031-03-03T11:00", "invitee": {"name": "Grace"}, "note": "over busy time"},
+     {"appointment_type_id": "visit", "localStart": "2031-03-03T11:00", "invitee": {"name": "Bob", "email": "bob@example.com"}},
+     {"appointment_type_id": "visit", "calendar_ids": ["ada", "room"], "local_start": "2031-03-04T11:00",
+      "metadata": {"q": "1", "b": "2"}, "sequence": 3, "series_id": "0190163d-8694-739b-aea5-966c26f8ad91",
+      "ignored_rules": ["IGNORABLE_RULE_NOTICE"]},
+     {"appointment_type_id": "request", "local_start": "2031-03-05T09:00", "state": "APPOINTMENT_STATE_PENDING"},
+     {"appointment_type_id": "request", "local_start": "2031-03-05T09:30", "state": "APPOINTMENT_STATE_PENDING"},
+     {"appointment_type_id": "visit", "start_time": "2031-03-06T09:00:00Z", "time_zone": "Europe/Paris",
+      "local_start": "2031-03-06T11:00", "note": "booked by rules that have changed since"},
+     {"appointment_type_id": "gone", "start_time": "2020-03-01T11:00:00Z", "end_time": "2020-03-01T11:15:00Z",
+      "state": "APPOINTMENT_STATE_COMPLETED"},
+     {"start_time": "2020-03-02T11:00:00Z", "state": "APPOINTMENT_STATE_CANCELLED", "cancel_reason": "ill"},
+     {"start_time": "2020-03-02T11:00:00Z", "state": "APPOINTMENT_STATE_PENDING"}
+   ]},
+  {"calendar_id": "room", "appointment_types": [{"appointment_type_id": "visit"}]}
+]}
+"#;
+
+#[test]
+fn what_is_exported_and_imported_again_is_exported_the_same_byte_by_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = written(&folder, "clinic.json", CLINIC);
+    assert!(well(folder.path(), &["import", &file]).contains("2 calendars with 9 appointments imported"));
+    assert!(well(folder.path(), &["export", "one.json"]).contains("2 calendars with 9 appointments exported"));
+    well(folder.path(), &["import", "one.json", "--store", "sqlite:two.db"]);
+    well(folder.path(), &["export", "two.json", "--store", "sqlite:two.db"]);
+    let [one, two] = ["one.json", "two.json"].map(|it| std::fs::read_to_string(folder.path().join(it)).unwrap());
+    assert_eq!(one, two);
+    assert_eq!(well(folder.path(), &["export"]), one, "to standard output the same");
+    let exported: Value = serde_json::from_str(&one).unwrap();
+    let appointments = exported["calendars"][0]["appointments"].as_array().unwrap();
+    let of = |start: &str| appointments.iter().find(|it| it["local_start"] == start).unwrap();
+    assert_eq!(of("2031-03-04T11:00")["series_id"], "0190163d-8694-739b-aea5-966c26f8ad91");
+    assert_eq!(of("2031-03-04T11:00")["sequence"], 3);
+    assert_eq!(of("2031-03-04T11:00")["calendar_ids"], json!(["ada", "room"]));
+    assert_eq!(of("2031-03-06T11:00")["start_time"], "2031-03-06T09:00:00Z", "as it was recorded");
+    assert_eq!(of("2020-03-01T12:00")["appointment_type_id"], "gone");
+    let states = |state: &str| appointments.iter().filter(|it| it["state"] == state).count();
+    assert_eq!(states("APPOINTMENT_STATE_EXPIRED"), 1, "a request that nobody approved before its start");
+    assert_eq!(states("APPOINTMENT_STATE_PENDING"), 2, "that do not block each other");
+    let overrides = &exported["calendars"][0]["overrides"];
+    assert_eq!(overrides.as_array().unwrap().len(), 3, "a range is dates");
+    let codes = well(folder.path(), &["export", "--codes"]);
+    assert_eq!(codes.matches("confirmation_code").count(), 9);
+    written(&folder, "codes.json", &codes);
+    well(folder.path(), &["import", "codes.json", "--store", "sqlite:three.db"]);
+    assert!(std::fs::read_dir(folder.path()).unwrap().all(|it| !it.unwrap().path().ends_with(".part")));
+}
+
+#[tokio::test]
+async fn what_a_server_wrote_is_exported_without_the_holds_and_what_was_deleted() {
+    let bookd = Bookd::start_at("2031-01-06T08:00:00Z").await;
+    bookd.open("ada", "09:00", "17:00").await;
+    bookd.open("bea", "09:00", "17:00").await;
+    let class = |id: &str| pb::AppointmentType {
+        appointment_type_id: id.to_owned(),
+        duration: Some(minutes(30)),
+        capacity: Some(3),
+        ..Default::default()
+    };
+    bookd.put_type("ada", class("class")).await;
+    let book = |start: &str, kind: &str| pb::BookAppointmentRequest {
+        calendar_id: "ada".to_owned(),
+        local_start: format!("2031-01-07T{start}"),
+        appointment_type_id: kind.to_owned(),
+        invitee: Some(pb::Invitee { name: "Grace".to_owned(), ..Default::default() }),
+        ..Default::default()
+    };
+    for _ in 0..3 {
+        bookd.booking().book_appointment(book("09:00", "class")).await.unwrap();
+    }
+    bookd.booking().book_appointment(book("11:00", "")).await.unwrap();
+    let both = pb::BookAppointmentRequest {
+        calendar_id: String::new(),
+        calendar_ids: vec!["bea".to_owned(), "ada".to_owned()],
+        assignment: pb::Assignment::All.into(),
+        ..book("14:00", "")
+    };
+    bookd.booking().book_appointment(both).await.unwrap();
+    let hold = pb::HoldAppointmentRequest {
+        calendar_id: "ada".to_owned(),
+        local_start: "2031-01-07T15:00".to_owned(),
+        ..Default::default()
+    };
+    bookd.booking().hold_appointment(hold).await.unwrap();
+    // Afterwards the type is deleted, and so is the first calendar of the appointment with two.
+    let delete = pb::DeleteAppointmentTypeRequest { calendar_id: "ada".to_owned(), ..Default::default() };
+    for kind in ["class", "default"] {
+        let delete = pb::DeleteAppointmentTypeRequest { appointment_type_id: kind.to_owned(), ..delete.clone() };
+        bookd.calendars().delete_appointment_type(delete).await.unwrap();
+    }
+    let delete = pb::DeleteCalendarRequest { calendar_id: "bea".to_owned(), force: true, ..Default::default() };
+    bookd.calendars().delete_calendar(delete).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let beside = offline(folder.path(), &["export", "--store", &format!("sqlite:{}", bookd.file().display())]);
+    assert_eq!(beside.status.code(), Some(7), "{}", said(&beside));
+    assert!(said(&beside).contains("stop it first"));
+    let store = bookd.file();
+    let copy = folder.path().join("bookd.db");
+    let source = rusqlite::Connection::open(store).unwrap();
+    source.execute("vacuum into ?1", [copy.to_str().unwrap()]).unwrap();
+    let exported = well(folder.path(), &["export"]);
+    let read: Value = serde_json::from_str(&exported).unwrap();
+    assert_eq!(read["calendars"].as_array().unwrap().len(), 1);
+    let appointments = read["calendars"][0]["appointments"].as_array().unwrap();
+    assert_eq!(appointments.len(), 5, "three seats, one alone, one that a calendar left: {exported}");
+    assert_eq!(read["calendars"][0]["deleted_appointment_types"], json!(["class", "default"]));
+    let file = written(&folder, "again.json", &exported);
+    well(folder.path(), &["import", &file, "--store", "sqlite:again.db"]);
+    assert_eq!(well(folder.path(), &["export", "--store", "sqlite:again.db"]), exported);
+    bookd.stop().await;
+}
+
+#[test]
+fn every_mistake_in_a_file_is_told_with_line_and_field_and_nothing_is_imported() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = r#"{"calendars": [
+  {"calendar_id": "ada ", "time_zone": "Europe/Pari",
+   "limits": {"per_day": "many"},
+   "rules": [{"start_time": "9:00", "end_time": "17:00"},
+             {"start_time": "09:00", "end_tim": "17:00"}],
+   "surprise": 1,
+   "appointments": [
+     {"start_time": "2031-03-03T10:00:30Z"},
+     {"start_time": "2031-03-03T10:00:00Z",
+      "invitee": {"name": "Bob", "email": "nonsense"}, "end_time": "2031-03-03T09:00:00Z"},
+     {"state": "APPOINTMENT_STATE_HELD", "local_start": "2031-03-03T10:00"},
+     {"start_time": 7}
+   ]}
+], "more": 1}"#;
+    let told = complaints(&folder, text, &[]);
+    let mut begins: Vec<String> = told.iter().map(|it| it.split(": ").take(2).collect::<Vec<_>>().join(" ")).collect();
+    begins.sort();
+    let expected = [
+        "10 calendars[0].appointments[1].end_time",
+        "10 calendars[0].appointments[1].invitee.email",
+        "11 calendars[0].appointments[2].state",
+        "12 calendars[0].appointments[3].start_time",
+        "14 more",
+        "2 calendars[0].calendar_id",
+        "2 calendars[0].time_zone",
+        "3 calendars[0].limits.per_day",
+        "4 calendars[0].rules[0].start_time",
+        "5 calendars[0].rules[1].end_tim",
+        "6 calendars[0].surprise",
+        "8 calendars[0].appointments[0].start_time",
+    ];
+    assert_eq!(begins, expected, "{told:#?}");
+    let told = complaints(&folder, "{\"calendars\": [\n{\"calendar_id\": \"a\"},\n]}", &[]);
+    assert!(told[0].starts_with("3: "), "{told:?}");
+    assert_eq!(complaints(&folder, "[]", &[]).len(), 1);
+    assert_eq!(complaints(&folder, "{\"x\": 1}", &[]).len(), 2);
+    let twice = complaints(&folder, "{\"calendars\": [{\"calendar_id\": \"a\", \"calendar_id\": \"b\"}]}", &[]);
+    assert!(twice[0].contains("twice"), "{twice:?}");
+}
+
+#[test]
+fn conflicts_unknown_types_and_ids_that_are_there_are_told_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let id = "0190163d-8694-739b-aea5-966c26f8ad91";
+    let text = format!(
+        r#"{{"calendars": [{{"calendar_id": "ada", "appointments": [
+  {{"start_time": "2031-03-03T10:00:00Z", "appointment_id": "{id}"}},
+  {{"start_time": "2031-03-03T10:30:00Z"}},
+  {{"start_time": "2031-03-03T12:00:00Z", "appointment_id": "{id}"}},
+  {{"start_time": "2031-03-03T14:00:00Z", "appointment_type_id": "other"}},
+  {{"start_time": "2031-03-03T10:00:00Z", "state": "APPOINTMENT_STATE_CANCELLED"}},
+  {{"start_time": "2031-03-03T16:00:00Z", "calendar_ids": ["ada", "nobody"]}}
+]}}]}}"#
+    );
+    let told = complaints(&folder, &text, &[]);
+    let fields: Vec<&str> = told.iter().map(|it| it.split(": ").nth(1).unwrap()).collect();
+    let expected = ["[1].start_time", "[2].appointment_id", "[3].appointment_type_id", "[5].calendar_ids"];
+    assert_eq!(fields, expected.map(|it| format!("calendars[0].appointments{it}")), "{told:#?}");
+    assert!(told[0].starts_with("3: ") && told[0].contains("BUSY_BOOKING"), "{told:?}");
+}
+
+#[test]
+fn an_import_beside_a_server_or_over_a_calendar_is_refused_and_a_dry_run_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = written(&folder, "clinic.json", CLINIC);
+    assert!(well(folder.path(), &["import", &file, "--dry-run"]).contains("would be imported"));
+    assert!(!folder.path().join("bookd.db").exists(), "asking makes no file");
+    let absent = offline(folder.path(), &["export"]);
+    assert_eq!(absent.status.code(), Some(1), "{}", said(&absent));
+    let process = Process::start(&folder.path().join("bookd.db"));
+    let beside = offline(folder.path(), &["import", &file]);
+    assert_eq!(beside.status.code(), Some(7), "{}", said(&beside));
+    assert!(said(&beside).contains("stop it first"), "{}", said(&beside));
+    assert!(process.terminate().success());
+    well(folder.path(), &["import", &file]);
+    let before = well(folder.path(), &["export"]);
+    let again = offline(folder.path(), &["import", &file]);
+    assert_eq!(again.status.code(), Some(5), "{}", said(&again));
+    assert_eq!(well(folder.path(), &["export"]), before);
+}
+
+#[test]
+fn a_large_file_is_imported_and_only_so_many_mistakes_of_it_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = |n: usize| format!("{}-01-01T{:02}:{:02}:00Z", 2031 + n / 1_440, n / 60 % 24, n % 60);
+    let end = |n: usize| start(n + 1);
+    let appointments: Vec<Value> =
+        (0..10_000).map(|n| json!({ "start_time": start(n), "end_time": end(n), "note": "n" })).collect();
+    let whole = |appointments: &[Value]| json!({ "calendars": [{ "calendar_id": "a", "appointments": appointments }] });
+    // The last minute of a first of January does not touch the next year.
+    let proper: Vec<Value> =
+        appointments.iter().enumerate().filter(|(n, _)| n % 1_440 != 1_439).map(|it| it.1.clone()).collect();
+    let wrong: Vec<Value> = (0..200).map(|_| json!({ "start_time": "never" })).collect();
+    let told = complaints(&folder, &whole(&wrong).to_string(), &[]);
+    assert_eq!(told.len(), bookd::cli::transfer::COMPLAINTS_MAX + 1);
+    assert!(told.last().unwrap().contains("150 more"), "{:?}", told.last());
+    let file = written(&folder, "large.json", &whole(&proper).to_string());
+    assert!(well(folder.path(), &["import", &file]).contains("1 calendar with 9994 appointments"));
+    assert_eq!(well(folder.path(), &["export"]).lines().count(), 9_994 + 4);
+}
+
+const SLOTS: &str = r#"{
+  "2031-03-03": {
+    "consultation": ["09:00-09:30", "09:30-10:00", {"start_time": "14:00", "end_time": "14:30"}],
+    "therapy": [{"start": "16:00", "end": "17:00", "available": true}, {"start": "17:00", "end": "18:00", "available": false}]
+  },
+  "2031-03-04": {
+    "consultation": ["09:00-09:30", "09:30-10:00"]
+  }
+}
+"#;
+
+#[test]
+fn s4_slots_json_becomes_a_calendar_that_offers_exactly_its_slots() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = written(&folder, "slots.json", SLOTS);
+    well(folder.path(), &["import", &file, "--calendar", "clinic", "--zone", "Europe/Paris"]);
+    let exported: Value = serde_json::from_str(&well(folder.path(), &["export"])).unwrap();
+    let types = exported["calendars"][0]["appointment_types"].as_array().unwrap();
+    let of = |id: &str| types.iter().find(|it| it["appointment_type_id"] == id).unwrap();
+    assert_eq!(of("consultation")["duration"], "1800s");
+    assert_eq!(of("therapy")["duration"], "3600s");
+    let rule = |start: &str, end: &str, last: &str| json!({ "start_time": start, "end_time": end, "from_date": "2031-03-03", "to_date": last });
+    let expected = json!([rule("09:00", "10:00", "2031-03-04"), rule("14:00", "14:30", "2031-03-03")]);
+    assert_eq!(of("consultation")["rules"], expected);
+    assert_eq!(of("therapy")["rules"], json!([rule("16:00", "17:00", "2031-03-03")]));
+    let told = complaints(&tempfile::tempdir().unwrap(), SLOTS, &[]);
+    assert!(told[0].contains("--calendar"), "{told:?}");
+}
+
+#[tokio::test]
+async fn s4_slots_of_a_file_are_listed_and_booked_as_the_file_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let tomorrow = bookd::domain::time::Instant::from_seconds(
+        bookd::clock::Clock::now(&bookd::clock::SystemClock).seconds() + 2 * 86_400,
+    );
+    let date = &tomorrow.to_string()[..10].to_owned();
+    let text = format!(r#"{{"{date}": {{"follow-up": ["10:00", "10:15", "11:00"], "visit": ["10:00-11:00"]}}}}"#);
+    let file = written(&folder, "slots.json", &text);
+    well(folder.path(), &["import", &file, "--calendar", "clinic", "--duration", "follow-up=15m"]);
+    let process = Process::start(&folder.path().join("bookd.db"));
+    let server = process.address.to_string();
+    let run = |words: Vec<String>| {
+        let output = bookd(&server, folder.path(), &words.iter().map(String::as_str).collect::<Vec<_>>());
+        said(&output)
+    };
+    let slots = |kind: &str| {
+        let words = ["slots", "clinic", date, "--type", kind].map(ToOwned::to_owned);
+        let lines = run(words.to_vec());
+        lines.lines().skip(1).map(|it| it.split_whitespace().nth(1).unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(slots("follow-up"), ["10:00", "10:15", "11:00"]);
+    assert_eq!(slots("visit"), ["10:00"]);
+    let words = ["book", "clinic", date, "10:15", "--type", "follow-up", "--name", "Grace"];
+    assert!(run(words.map(ToOwned::to_owned).to_vec()).contains("confirmed"));
+    assert_eq!(slots("follow-up"), ["10:00", "11:00"]);
+    assert!(run(["slots", "clinic", date, "--type", "visit"].map(ToOwned::to_owned).to_vec()).contains("none"));
+    assert!(process.terminate_beside_clients().await.success());
+}
+
+#[test]
+fn s4_mistakes_in_slots_are_told_with_line_and_field() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = r#"{
+  "2031-3-05": {"visit": ["09:00-10:00"]},
+  "2031-03-06": {
+    "visit": ["9:00-10:00", "09:00-10:00",
+              "09:30-10:30", "12:00-12:30", {"from": "13:00"}, "14:00-13:00"],
+    "bad name": ["10:00-11:00"],
+    "open": ["10:00"]
+  }
+}"#;
+    let told = complaints(&folder, text, &["--calendar", "clinic", "--zone", "Nowhere"]);
+    let fields: Vec<String> = told.iter().map(|it| it.split(": ").take(2).collect::<Vec<_>>().join(" ")).collect();
+    let expected = [
+        "2 2031-3-05",
+        "4 2031-03-06.visit[0].start_time",
+        "5 2031-03-06.visit[3].end_time",
+        "5 2031-03-06.visit[4]",
+        "5 2031-03-06.visit[5].end_time",
+        "5 2031-03-06.visit[2]",
+        "7 2031-03-06.open[0]",
+        "1 --zone",
+        "1 bad name",
+    ];
+    assert_eq!(fields, expected, "{told:#?}");
+}
