@@ -306,11 +306,6 @@ fn replacement(headers: &HeaderMap, place: Place<'_>) -> Option<Status> {
     }
 }
 
-/// Whether a call was answered with UNIMPLEMENTED.
-pub(super) fn is_unimplemented(status: &Status) -> bool {
-    status.code() == Code::Unimplemented
-}
-
 fn with_reason(code: Code, reason: &str, message: String) -> Status {
     Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, ERROR_DOMAIN, HashMap::new()))
 }

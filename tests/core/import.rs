@@ -140,3 +140,50 @@ fn a_calendar_whose_default_type_was_deleted_comes_without_one() {
     let types = &state.calendars[&CalendarId::parse("ada").unwrap()].types;
     assert_eq!(types.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(), ["visit"]);
 }
+
+/// Numbers that are the same in every run.
+fn numbers(mut seed: u64) -> impl FnMut(u64) -> u64 {
+    move |below| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    }
+}
+
+#[test]
+fn whatever_is_imported_no_two_appointments_have_one_time() {
+    use AppointmentState as S;
+    let (mut whole, mut refused) = (0, 0);
+    for seed in 0..2_000 {
+        let mut next = numbers(seed);
+        let mut below = |most: u64| u16::try_from(next(most)).unwrap();
+        let class = AppointmentType { capacity: 3, buffer_after: minutes(below(3) * 10), ..kind("class") };
+        let free = AppointmentType { pending_blocks: false, ..kind("free") };
+        let appointments = (0..4 + below(4)).map(|number| {
+            let start = format!("2027-03-02T{:02}:{:02}:00Z", 6 + below(16), below(2) * 30);
+            let states = [S::Confirmed, S::Pending, S::Completed, S::Cancelled, S::NoShow, S::Expired, S::Declined];
+            let buffer = (below(3) == 0).then(|| minutes(below(3) * 10));
+            ImportedAppointment {
+                state: states[usize::from(below(7))],
+                duration: (below(2) == 0).then(|| minutes(30)),
+                buffers: (None, buffer),
+                ..at(u128::from(number) + 1, &start, ["class", "gone", "free", "default"][usize::from(below(4))])
+            }
+        });
+        let appointments: Vec<_> = appointments.collect();
+        match imported(vec![calendar("ada", vec![class, free], appointments)]) {
+            Err(refusal) => refused += usize::from(!fields(refusal).is_empty()),
+            Ok(state) => {
+                whole += 1;
+                let ada = &state.calendars[&CalendarId::parse("ada").unwrap()];
+                let claims: Vec<_> = ada.claims.ending_after(Instant::MIN).collect();
+                for (n, one) in claims.iter().enumerate() {
+                    for other in &claims[n + 1..] {
+                        let is_session = one.type_number() == other.type_number() && one.start() == other.start();
+                        assert!(is_session || !one.padded().overlaps(other.padded()), "seed {seed}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(whole > 100 && refused > 100, "{whole} whole, {refused} refused");
+}

@@ -46,6 +46,13 @@ async fn log_of(flags: &[&str]) -> Vec<String> {
         let path = http::uri::PathAndQuery::from_static(path);
         grpc.unary(tonic::Request::new(pb::GetServerInfoRequest {}), path, codec).await.unwrap_err();
     }
+    // Answered before anybody looks for the method.
+    let mut late = tonic::Request::new(pb::GetServerInfoRequest {});
+    late.metadata_mut().insert("grpc-timeout", "0m".parse().unwrap());
+    grpc.ready().await.unwrap();
+    let codec = tonic_prost::ProstCodec::<pb::GetServerInfoRequest, pb::GetServerInfoResponse>::default();
+    let path = http::uri::PathAndQuery::from_static("/bookd.v1.BookingService/grace@example.com");
+    grpc.unary(late, path, codec).await.unwrap_err();
     drop((grpc, channel));
     let (status, said) = tokio::task::spawn_blocking(|| process.terminate_and_read()).await.unwrap();
     assert!(status.success());
@@ -65,6 +72,7 @@ async fn a_call_is_logged_with_method_outcome_and_time_and_nothing_personal() {
         ["/bookd.v1.BookingService/BookAppointment", "FailedPrecondition", "SLOT_UNAVAILABLE"],
         ["unknown", "Unimplemented", ""],
         ["unknown", "Unimplemented", ""],
+        ["unknown", "DeadlineExceeded", "EXPIRED_IN_QUEUE"],
     ];
     assert_eq!(told, expected, "{lines:#?}");
     assert!(read.iter().all(|it| it["ms"].is_u64()));
@@ -76,7 +84,7 @@ async fn a_call_is_logged_with_method_outcome_and_time_and_nothing_personal() {
 #[tokio::test]
 async fn calls_are_logged_as_text_too_and_only_when_asked_for() {
     let lines = log_of(&["--log-calls"]).await;
-    assert_eq!(lines.len(), 4, "{lines:#?}");
+    assert_eq!(lines.len(), 5, "{lines:#?}");
     assert!(lines[1].contains("BookAppointment") && lines[1].contains("SLOT_UNAVAILABLE"), "{lines:#?}");
     assert_eq!(log_of(&[]).await, Vec::<String>::new());
 }
