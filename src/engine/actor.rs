@@ -22,6 +22,8 @@ use crate::domain::time::Instant;
 use crate::store::{self, Boot, CommitError, RequestRecord, Store, StoreError};
 
 use super::batch::{Batch, Draft, Drafted, Envelope};
+use super::compaction::Compaction;
+use super::fanout::Publisher;
 use super::published::Published;
 use super::writer_clock::WriterClock;
 use super::{Answer, BATCH_MAX, CALENDARS_IN_MEMORY_MAX, Failure, Layout, Mail, REQUEST_MEMORY, Settings};
@@ -90,6 +92,8 @@ pub(super) struct Actor {
     clock: Arc<dyn Clock>,
     writer_clock: WriterClock,
     published: Arc<Published>,
+    publisher: Publisher,
+    compaction: Option<Compaction>,
     /// What expires next. An entry that is out of date is found to be so when its time comes.
     expiries: BinaryHeap<Reverse<(Instant, AppointmentId)>>,
     /// Commands that had to wait for another batch.
@@ -112,6 +116,7 @@ impl Actor {
         boot: Boot,
         clock: Arc<dyn Clock>,
         published: Arc<Published>,
+        publisher: Publisher,
         settings: Settings,
     ) -> Self {
         let expiries = boot.expiring.iter().map(|it| Reverse((it.expire_time, it.appointment))).collect();
@@ -124,6 +129,8 @@ impl Actor {
             clock,
             writer_clock,
             published,
+            publisher,
+            compaction: settings.keep_changes.map(Compaction::new),
             expiries,
             postponed: Vec::new(),
             batches: 0,
@@ -151,9 +158,10 @@ impl Actor {
         }
     }
 
-    /// How long until something expires; none when nothing does.
+    /// How long until something expires, or is to be forgotten; none when nothing is.
     fn nap(&self) -> Option<Duration> {
-        let Reverse((due, _)) = self.expiries.peek()?;
+        let expiry = self.expiries.peek().map(|Reverse((due, _))| *due);
+        let due = expiry.into_iter().chain(self.compaction.as_ref().map(|it| it.due)).min()?;
         let seconds = due.since(self.clock.now().max(self.state.last_time)).max(0);
         let least = if self.is_refused { REFUSED_NAP } else { LEAST_NAP };
         Some(Duration::from_secs(seconds.unsigned_abs()).clamp(least, NAP_MAX))
@@ -187,6 +195,9 @@ impl Actor {
             }
         };
         self.state.appointments.clear();
+        if !ticks.is_empty() {
+            self.publisher.tick();
+        }
         for reply in ticks {
             let _nobody_waits = reply.send(());
         }
@@ -230,7 +241,11 @@ impl Actor {
             }
         }
         self.postponed = waiting.collect();
-        self.finish(batch, due)
+        let is_known = self.finish(batch, due)?;
+        if let Some(compaction) = self.compaction.as_mut().filter(|it| is_known && it.due <= now) {
+            compaction.step(self.store.as_mut(), now)?;
+        }
+        Ok(is_known)
     }
 
     /// Why a command cannot be decided now: something that it looks at cannot be loaded.
@@ -352,6 +367,7 @@ impl Actor {
             Ok(()) => {
                 self.publish(&mut batch);
                 self.published.end();
+                self.publisher.publish(std::mem::take(&mut batch.changes), self.state.revision);
                 self.answer(answers, batch.now);
                 self.forget(batch.now)
             }

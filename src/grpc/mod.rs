@@ -9,11 +9,14 @@ pub mod booking;
 pub mod calendars;
 pub mod fields;
 pub mod lists;
+pub mod pulled;
 mod render;
 pub mod server_info;
 pub mod slots;
 mod status;
 mod token;
+pub mod watch;
+pub mod watch_slots;
 pub mod wire;
 
 use tonic::service::Routes;

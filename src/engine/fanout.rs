@@ -1,0 +1,376 @@
+//! How changes reach watchers: the writer hands a batch over and wakes one thread, and that one wakes who wants it.
+//!
+//! Nothing here makes the writer do work for each watcher: it takes a lock that is held for a moment, and goes on. What
+//! is handed over is taken into the ring by whoever looks first, so a watcher sees everything that was answered.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant as Monotonic;
+
+use super::ring::{Ring, RingPage};
+use super::{Failure, Layout, WatchSettings};
+use crate::domain::change::Change;
+use crate::domain::ids::{CalendarId, Revision};
+use crate::store::{CalendarFilter, Told};
+
+/// Batches that wait to be taken into the ring at most; when more come, the oldest are left to the store.
+const HANDOVER_MAX: usize = 16;
+/// Waking more watchers than this at once is followed by a pause, in which changes gather.
+const CROWD: usize = 64;
+/// That pause.
+const GATHER: Duration = Duration::from_millis(2);
+
+/// What the writer says.
+#[derive(Clone, Copy, Default)]
+struct News {
+    revision: Revision,
+    /// How often the clock was moved by hand.
+    ticks: u64,
+}
+
+/// The writer's end. When it is dropped, the thread that wakes watchers ends.
+pub(super) struct Publisher {
+    fanout: Arc<Fanout>,
+    news: watch::Sender<News>,
+}
+
+impl Publisher {
+    /// Hands over what was committed and is published. Costs the same for any number of watchers.
+    pub(super) fn publish(&self, changes: Vec<Change>, revision: Revision) {
+        if self.fanout.count.load(Ordering::SeqCst) == 0 || changes.is_empty() {
+            return;
+        }
+        let mut handover = lock(&self.fanout.handover);
+        handover.push_back(changes);
+        let unseen = if handover.len() > HANDOVER_MAX { handover.pop_front() } else { None };
+        drop(handover);
+        drop(unseen);
+        self.news.send_modify(|news| news.revision = revision);
+    }
+
+    /// Says that the clock was moved by hand.
+    pub(super) fn tick(&self) {
+        self.news.send_modify(|news| news.ticks += 1);
+    }
+}
+
+/// The thread, or the task, that wakes watchers.
+pub(super) enum Waker {
+    Thread(std::thread::JoinHandle<()>),
+    Task(tokio::task::JoinHandle<()>),
+}
+
+impl Waker {
+    #[allow(clippy::disallowed_methods, reason = "the engine's own thread, joined by `Running::stopped`")]
+    fn spawn(fanout: Arc<Fanout>, news: watch::Receiver<News>, layout: Layout) -> Self {
+        if layout == Layout::Inline {
+            return Self::Task(tokio::spawn(wake(fanout, news)));
+        }
+        let run = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            runtime.expect("a process that made the writer's runtime can make one more").block_on(wake(fanout, news));
+        };
+        let thread = std::thread::Builder::new().name("bookd-watch".to_owned()).spawn(run);
+        Self::Thread(thread.expect("a process that starts can have a third thread"))
+    }
+
+    pub(super) async fn join(self) {
+        let joined = match self {
+            Self::Task(task) => task.await.is_ok(),
+            Self::Thread(thread) => tokio::task::spawn_blocking(move || thread.join().is_ok()).await.unwrap_or(false),
+        };
+        if !joined {
+            tracing::error!("the thread that wakes watchers panicked");
+        }
+    }
+}
+
+async fn wake(fanout: Arc<Fanout>, mut news: watch::Receiver<News>) {
+    let mut ticks = 0;
+    // It fails when the writer is gone; then there is nothing more to say, and the service stops.
+    while news.changed().await.is_ok() {
+        let said = *news.borrow_and_update();
+        let is_tick = std::mem::replace(&mut ticks, said.ticks) != said.ticks;
+        if fanout.spread(said.revision, is_tick) > CROWD {
+            tokio::time::sleep(GATHER).await;
+        }
+    }
+    fanout.close();
+}
+
+/// What is known of one watcher.
+pub(super) struct Entry {
+    pub(super) filter: CalendarFilter,
+    /// It also wants to know when the clock was moved by hand.
+    is_timed: bool,
+    /// The first change that it wants since it looked last; 0 = none.
+    pending: AtomicU64,
+    woken: Notify,
+    /// Since when it has not asked for more, in milliseconds of the fan-out's life, plus one; 0 = it is asking.
+    resting: AtomicU64,
+    is_cut: AtomicBool,
+}
+
+impl Entry {
+    fn wake(&self, revision: Revision) -> bool {
+        // Only the first counts, and whoever was told once is told.
+        let is_first = self.pending.compare_exchange(0, revision.0, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if is_first {
+            self.woken.notify_one();
+        }
+        is_first
+    }
+
+    /// Waits until something that it wants may have happened.
+    pub(super) async fn woken(&self) {
+        self.woken.notified().await;
+    }
+
+    /// The first change that it wants since this was asked last.
+    pub(super) fn take_pending(&self) -> Option<Revision> {
+        match self.pending.swap(0, Ordering::SeqCst) {
+            0 => None,
+            revision => Some(Revision(revision)),
+        }
+    }
+
+    /// It had to make room for others.
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_cut.load(Ordering::SeqCst)
+    }
+}
+
+#[derive(Default)]
+struct Registry {
+    next: u64,
+    all: HashMap<u64, Arc<Entry>>,
+    /// Those whose filter names no calendars.
+    wide: HashMap<u64, Arc<Entry>>,
+    by_calendar: HashMap<CalendarId, HashMap<u64, Arc<Entry>>>,
+}
+
+impl Registry {
+    fn put(&mut self, entry: Arc<Entry>) -> u64 {
+        self.next += 1;
+        let number = self.next;
+        match &entry.filter {
+            CalendarFilter::Among(calendars) => {
+                for id in calendars {
+                    self.by_calendar.entry(id.clone()).or_default().insert(number, Arc::clone(&entry));
+                }
+            }
+            CalendarFilter::All | CalendarFilter::Prefix(_) => drop(self.wide.insert(number, Arc::clone(&entry))),
+        }
+        self.all.insert(number, entry);
+        number
+    }
+
+    fn remove(&mut self, number: u64) {
+        let Some(entry) = self.all.remove(&number) else { return };
+        self.wide.remove(&number);
+        if let CalendarFilter::Among(calendars) = &entry.filter {
+            for id in calendars {
+                if let Some(watchers) = self.by_calendar.get_mut(id) {
+                    watchers.remove(&number);
+                    if watchers.is_empty() {
+                        self.by_calendar.remove(id);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// See the header.
+pub(super) struct Fanout {
+    handover: Mutex<VecDeque<Vec<Change>>>,
+    ring: Mutex<Ring>,
+    registry: Mutex<Registry>,
+    /// How many watchers there are.
+    count: AtomicUsize,
+    /// Whoever wants a change up to this one has been told.
+    seen: AtomicU64,
+    /// The server is stopping. Written while the registry is held, so that nobody slips in.
+    is_closed: AtomicBool,
+    begun: Monotonic,
+    pub(super) settings: WatchSettings,
+}
+
+/// A lock that is held for a moment; what it guards is whole even if its last holder panicked.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Fanout {
+    /// The fan-out of an engine that stands at this revision, the writer's end of it, and what wakes watchers.
+    pub(super) fn start(
+        revision: Revision,
+        settings: WatchSettings,
+        layout: Layout,
+    ) -> (Arc<Self>, Publisher, Waker) {
+        let fanout = Arc::new(Self {
+            handover: Mutex::default(),
+            ring: Mutex::default(),
+            registry: Mutex::default(),
+            count: AtomicUsize::new(0),
+            seen: AtomicU64::new(revision.0),
+            is_closed: AtomicBool::new(false),
+            begun: Monotonic::now(),
+            settings,
+        });
+        let (news, received) = watch::channel(News { revision, ticks: 0 });
+        let waker = Waker::spawn(Arc::clone(&fanout), received, layout);
+        (Arc::clone(&fanout), Publisher { fanout, news }, waker)
+    }
+
+    /// Takes what was handed over into the ring.
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        let mut ring = lock(&self.ring);
+        let handed = std::mem::take(&mut *lock(&self.handover));
+        handed.iter().for_each(|changes| ring.absorb(changes));
+        ring
+    }
+
+    /// A page of what came after a revision; none when the store must be asked.
+    pub(super) fn page(&self, after: Revision, newest: Revision, filter: &CalendarFilter) -> Option<RingPage> {
+        self.ring().page(after, newest, filter)
+    }
+
+    /// Brings what was read at a revision up to date in what is personal. False when it must be read again.
+    pub(super) fn refresh(&self, told: &mut Told, read_at: Revision, newest: Revision) -> bool {
+        newest <= read_at || self.ring().refresh(told, read_at, newest)
+    }
+
+    /// Everybody who wants a change up to this one has been told.
+    pub(super) fn seen(&self) -> Revision {
+        Revision(self.seen.load(Ordering::SeqCst))
+    }
+
+    /// Wakes those who want what is new; answers how many that were.
+    fn spread(&self, newest: Revision, is_tick: bool) -> usize {
+        let seen = self.seen();
+        let fresh: Option<Vec<_>> = {
+            let ring = self.ring();
+            let is_whole = newest <= seen || ring.end().is_some_and(|end| end >= newest);
+            ring.after(seen).filter(|_| is_whole).map(|it| it.cloned().collect())
+        };
+        let registry = lock(&self.registry);
+        let mut woken = 0;
+        let mut end = newest.max(seen);
+        match fresh {
+            Some(fresh) => {
+                let wide = |entry: &&Arc<Entry>| {
+                    let wants = |calendar: &str| entry.filter.wants(calendar);
+                    let first = fresh.iter().find(|it| it.calendars().any(wants));
+                    first.is_some_and(|it| entry.wake(it.revision()))
+                };
+                woken += registry.wide.values().filter(wide).count();
+                for committed in &fresh {
+                    let named = committed.calendars().filter_map(|id| registry.by_calendar.get(id));
+                    woken += named.flat_map(HashMap::values).filter(|it| it.wake(committed.revision())).count();
+                    end = end.max(committed.revision());
+                }
+            }
+            // Something was not handed over: everybody looks for himself.
+            None if newest > seen => woken += registry.all.values().filter(|it| it.wake(seen.next())).count(),
+            None => {}
+        }
+        if is_tick {
+            registry.all.values().filter(|it| it.is_timed).for_each(|it| it.woken.notify_one());
+        }
+        // Before the registry is let go: whoever registers now is told of what comes after.
+        self.seen.store(end.0, Ordering::SeqCst);
+        woken
+    }
+
+    fn clock(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    /// Notes a watcher. Refused when there are too many that are served, or when the server is stopping.
+    pub(super) fn register(
+        self: &Arc<Self>,
+        filter: CalendarFilter,
+        is_timed: bool,
+    ) -> Result<Registration, Failure> {
+        let mut registry = lock(&self.registry);
+        if self.is_closed() {
+            return Err(Failure::ShuttingDown);
+        }
+        if registry.all.len() >= self.settings.watches_max {
+            self.make_room(&mut registry);
+        }
+        if registry.all.len() >= self.settings.watches_max {
+            return Err(Failure::TooManyWatches(self.settings.watches_max));
+        }
+        let (pending, resting) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (woken, is_cut) = (Notify::new(), AtomicBool::new(false));
+        let entry = Arc::new(Entry { filter, is_timed, pending, woken, resting, is_cut });
+        let number = registry.put(Arc::clone(&entry));
+        self.count.store(registry.all.len(), Ordering::SeqCst);
+        Ok(Registration { fanout: Arc::clone(self), number, entry })
+    }
+
+    /// Those who do not read what they are sent go first.
+    fn make_room(&self, registry: &mut Registry) {
+        let now = self.clock();
+        let longest = u64::try_from(self.settings.stall_max.as_millis()).unwrap_or(u64::MAX);
+        let is_stalled = |entry: &Entry| match entry.resting.load(Ordering::SeqCst) {
+            0 => false,
+            since => now.saturating_sub(since) > longest,
+        };
+        let stalled: Vec<u64> = registry.all.iter().filter(|(_, it)| is_stalled(it)).map(|(it, _)| *it).collect();
+        for number in stalled {
+            if let Some(entry) = registry.all.get(&number) {
+                entry.is_cut.store(true, Ordering::SeqCst);
+            }
+            registry.remove(number);
+        }
+    }
+
+    /// Ends every watch, each with the last revision that it was told of; no new one begins.
+    pub(super) fn close(&self) {
+        let registry = lock(&self.registry);
+        self.is_closed.store(true, Ordering::SeqCst);
+        registry.all.values().for_each(|it| it.woken.notify_one());
+    }
+
+    /// The server is stopping.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
+    }
+}
+
+/// A watcher's place among the others, given back when it is dropped.
+pub(super) struct Registration {
+    pub(super) fanout: Arc<Fanout>,
+    number: u64,
+    pub(super) entry: Arc<Entry>,
+}
+
+impl Registration {
+    /// It has been given something, and has not asked for more yet.
+    pub(super) fn rests(&self) {
+        self.entry.resting.store(self.fanout.clock(), Ordering::SeqCst);
+    }
+
+    /// It asks for more; answers how long it has rested.
+    pub(super) fn asks(&self) -> Duration {
+        match self.entry.resting.swap(0, Ordering::SeqCst) {
+            0 => Duration::ZERO,
+            since => Duration::from_millis(self.fanout.clock().saturating_sub(since)),
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut registry = lock(&self.fanout.registry);
+        registry.remove(self.number);
+        self.fanout.count.store(registry.all.len(), Ordering::SeqCst);
+    }
+}
