@@ -207,11 +207,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Fanout {
     /// The fan-out of an engine that stands at this revision, the writer's end of it, and what wakes watchers.
-    pub(super) fn start(
-        revision: Revision,
-        settings: WatchSettings,
-        layout: Layout,
-    ) -> (Arc<Self>, Publisher, Waker) {
+    pub(super) fn start(revision: Revision, settings: WatchSettings, layout: Layout) -> (Arc<Self>, Publisher, Waker) {
         let fanout = Arc::new(Self {
             handover: Mutex::default(),
             ring: Mutex::default(),
@@ -292,11 +288,7 @@ impl Fanout {
     }
 
     /// Notes a watcher. Refused when there are too many that are served, or when the server is stopping.
-    pub(super) fn register(
-        self: &Arc<Self>,
-        filter: CalendarFilter,
-        is_timed: bool,
-    ) -> Result<Registration, Failure> {
+    pub(super) fn register(self: &Arc<Self>, filter: CalendarFilter, is_timed: bool) -> Result<Registration, Failure> {
         let mut registry = lock(&self.registry);
         if self.is_closed() {
             return Err(Failure::ShuttingDown);

@@ -29,9 +29,9 @@ use crate::domain::refusal::Refusal;
 use crate::domain::time::Instant;
 use crate::store::{Reader, Store, StoreError};
 
-pub use crate::store::{CalendarFilter, ListQuery, Told};
 pub use crate::store::change_record::{ChangeRecord, EventRecord, ImageRecord};
 pub use crate::store::record::ignored_rules;
+pub use crate::store::{CalendarFilter, ListQuery, Told};
 pub use actor::Stopped;
 pub use published::View;
 pub use watch::{LAG_CHANGES_MAX, PROGRESS, Said, Touches, WATCHES_MAX, Watch, WatchSettings, Woken};

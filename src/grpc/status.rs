@@ -107,10 +107,8 @@ fn watch_failed(failure: &Failure) -> Status {
             range(ErrorReason::RevisionInFuture, message, "newest_revision", *newest, *oldest)
         }
         Failure::Lagged { last, oldest } => {
-            let message = format!(
-                "the watch was too slow; everything up to revision {last} was sent, resume at {}",
-                last.next()
-            );
+            let message =
+                format!("the watch was too slow; everything up to revision {last} was sent, resume at {}", last.next());
             range(ErrorReason::WatchLagged, message, "last_revision", *last, *oldest)
         }
         other => {

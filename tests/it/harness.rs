@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bookd::clock::ManualClock;
 use bookd::domain::time::Instant;
-use bookd::engine::{Settings, Stopped};
+use bookd::engine::{Engine, Settings, Stopped};
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
@@ -16,7 +16,7 @@ use bookd::proto::v1::calendar_service_client::CalendarServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
 use bookd::proto::v1::server_info_service_client::ServerInfoServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
-use bookd::server::{Lanes, Limits};
+use bookd::server::{Ended, Lanes, Limits};
 use bookd::service::{Parts, Service, open_sqlite};
 use bookd::zones::Zones;
 use prost_types::Timestamp;
@@ -101,6 +101,18 @@ impl Bookd {
     pub async fn stop(self) {
         drop(self.channel);
         assert_eq!(self.service.stop(Duration::from_secs(5)).await.1, Stopped::Done);
+    }
+
+    /// Stops it with streams still open; tells whether they ended in time.
+    pub async fn stop_beside_streams(self) -> Ended {
+        let (ended, stopped) = self.service.stop(Duration::from_secs(20)).await;
+        assert_eq!(stopped, Stopped::Done);
+        ended
+    }
+
+    /// The engine behind the network.
+    pub fn engine(&self) -> Engine {
+        self.service.engine()
     }
 
     /// Where it listens.

@@ -26,5 +26,8 @@ mod server;
 mod sqlite;
 mod store;
 mod stored;
+mod watch;
+mod watch_ends;
+mod watch_slots;
 mod wire;
 mod words;

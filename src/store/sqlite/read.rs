@@ -344,13 +344,7 @@ fn list_sql(column: &str, is_descending: bool) -> String {
 /// Every read of tables that grow, for the test of their plans.
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
-    let consts = [
-        SELECT_CALENDAR,
-        SELECT_CALENDARS,
-        SELECT_TYPES,
-        SELECT_BUSY,
-        SELECT_REQUEST,
-    ];
+    let consts = [SELECT_CALENDAR, SELECT_CALENDARS, SELECT_TYPES, SELECT_BUSY, SELECT_REQUEST];
     let columns = [BY_CALENDAR, BY_EMAIL, BY_SERIES];
     let lists = columns.iter().flat_map(|column| [list_sql(column, false), list_sql(column, true)]);
     let loads = [select_by("id"), select_by("key"), select_claims()];
