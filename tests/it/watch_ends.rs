@@ -9,8 +9,9 @@ use bookd::proto::v1 as pb;
 use bookd::proto::v1::watch_appointments_response::Message;
 use bookd::server::Ended;
 use tonic::Code;
+use tonic::transport::Endpoint;
 
-use crate::harness::{Bookd, at, connect};
+use crate::harness::{Bookd, at};
 use crate::watch::{
     Writers, change, changes_up_to, of_calendar, open_quarters, revisions, said, settings, start, watch,
 };
@@ -155,7 +156,8 @@ async fn a_client_that_does_not_read_slows_nobody_and_is_cut_with_what_it_was_se
         bookd.book(book).await.unwrap();
     }
     let newest = bookd.revision().await;
-    let channel = connect(bookd.address()).await;
+    let endpoint = Endpoint::from_shared(format!("http://{}", bookd.address())).unwrap();
+    let channel = endpoint.initial_stream_window_size(65_535).connect().await.unwrap();
     let mut client = pb::list_service_client::ListServiceClient::new(channel);
     let mut stalled = client.watch_appointments(of_calendar("", 1)).await.unwrap().into_inner();
     let mut reader = watch(&bookd, of_calendar("", newest + 1)).await.unwrap();
@@ -204,7 +206,7 @@ async fn watches_are_bounded_and_a_place_is_free_again_when_its_stream_is_droppe
     assert!(refusal.details.retry_info().is_some());
     drop(one);
     let three = watch(&bookd, of_calendar("", 0)).await.unwrap();
-    drop((two, three));
+    drop((two, three, engine));
     bookd.stop().await;
 }
 
