@@ -3,6 +3,8 @@
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
+use super::watch::WatchArgs;
+
 /// Options of every client command.
 #[derive(Args, Clone, Debug)]
 pub struct ClientOptions {
@@ -191,6 +193,18 @@ pub enum ClientCommand {
         #[arg(default_value = "")]
         prefix: String,
     },
+    /// Show what happens, line by line: bookd watch ada --from 1
+    Watch(WatchArgs),
+    /// Show which slots are offered, and what is added and removed: bookd watch-slots ada tomorrow
+    WatchSlots {
+        /// The calendar
+        calendar: String,
+        /// YYYY-MM-DD, today, tomorrow, or a day such as monday
+        date: String,
+        /// What is to be booked
+        #[command(flatten)]
+        what: What,
+    },
     /// Say what the server is
     Info,
     /// Call any method with JSON: bookd call GetCalendar '{"calendar_id":"ada"}'
@@ -234,6 +248,7 @@ impl ClientCommand {
     pub fn words(&self) -> Option<Words<'_>> {
         match self {
             Self::Slots { calendar, date, .. }
+            | Self::WatchSlots { calendar, date, .. }
             | Self::Explain { calendar, date, .. }
             | Self::Book { calendar, date, .. }
             | Self::Hold { calendar, date, .. } => Some(Words::Date { calendar, date }),
@@ -297,6 +312,10 @@ impl ClientCommand {
             }
             Self::Changes { subject } => planned("ListChanges", json!({ "calendar_id": subject })),
             Self::Calendars { prefix } => planned("ListCalendars", json!({ "id_prefix": prefix })),
+            Self::Watch(arguments) => planned("WatchAppointments", arguments.request()),
+            Self::WatchSlots { calendar, what, .. } => {
+                planned("WatchSlots", asked(json!({ "calendar_id": calendar, "date": date }), what))
+            }
             Self::Info => planned("GetServerInfo", json!({})),
             Self::Call { method, request } => {
                 let request =

@@ -6,3 +6,4 @@ pub mod run;
 #[cfg(feature = "server")]
 pub mod serve;
 mod table;
+pub mod watch;

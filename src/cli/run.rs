@@ -9,7 +9,7 @@ use tonic_types::StatusExt;
 
 use super::client::{CallError, Client};
 use super::commands::{ClientCommand, ClientOptions, Words, weekday, without_nulls};
-use super::table;
+use super::{table, watch};
 use crate::domain::time::{Instant, LocalDate};
 use crate::zones::Zones;
 
@@ -21,6 +21,8 @@ pub fn run(command: ClientCommand, options: &ClientOptions) -> ExitCode {
         Err(error) => Err(CallError::Unreachable(format!("the runtime cannot start: {error}"))),
     };
     match answer {
+        // What was watched is shown already.
+        Ok(Value::Null) => ExitCode::SUCCESS,
         Ok(answer) => {
             let shown = if options.json { format!("{answer:#}") } else { table::show(&answer) };
             // A closed pipe is the reader's way to say that it has seen enough.
@@ -53,12 +55,16 @@ async fn ask(mut command: ClientCommand, options: &ClientOptions) -> Result<Valu
         }
     };
     let mut planned = command.plan(&date).map_err(CallError::Usage)?;
-    if let ClientCommand::Slots { calendar, what, .. } = &command
+    if let ClientCommand::Slots { calendar, what, .. } | ClientCommand::WatchSlots { calendar, what, .. } = &command
         && what.zone.is_none()
     {
         planned.request["time_zone"] = zone_of(&client, calendar).await?;
     }
-    client.call(&planned.method, without_nulls(planned.request)).await
+    let request = without_nulls(planned.request);
+    if matches!(command, ClientCommand::Watch(_) | ClientCommand::WatchSlots { .. }) {
+        return watch::follow(&client, &planned.method, request, options.json).await.map(|()| Value::Null);
+    }
+    client.call(&planned.method, request).await
 }
 
 async fn zone_of(client: &Client, calendar: &str) -> Result<Value, CallError> {

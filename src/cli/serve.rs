@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clock::SystemClock;
 use crate::config::{ServeConfig, StoreUrl};
+use crate::domain::time::DAY;
 use crate::engine::{self, Layout, Stopped};
 use crate::server::{Ended, Lanes, Limits};
 use crate::service::{Parts, Service, open_sqlite};
@@ -52,6 +53,7 @@ async fn serve(config: &ServeConfig) -> Result<ExitCode, String> {
         engine: engine::Settings {
             layout: Layout::Threads,
             is_clock_confirmed: config.confirm_clock,
+            keep_changes: config.keep_changes.map(|days| i64::from(days) * DAY),
             ..engine::Settings::default()
         },
         limits: Limits::default(),

@@ -27,6 +27,7 @@ mod sqlite;
 mod store;
 mod stored;
 mod watch;
+mod watch_cli;
 mod watch_ends;
 mod watch_slots;
 mod wire;
