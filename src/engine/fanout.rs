@@ -210,7 +210,7 @@ impl Fanout {
     pub(super) fn start(revision: Revision, settings: WatchSettings, layout: Layout) -> (Arc<Self>, Publisher, Waker) {
         let fanout = Arc::new(Self {
             handover: Mutex::default(),
-            ring: Mutex::default(),
+            ring: Mutex::new(Ring::new(settings.ring_changes_max)),
             registry: Mutex::default(),
             count: AtomicUsize::new(0),
             seen: AtomicU64::new(revision.0),

@@ -12,7 +12,7 @@ use crate::store::told::{TOLD_CHANGES_MAX, TOLD_EVENTS_MAX, with_personal};
 use crate::store::{CalendarFilter, ChangeRecord, Told};
 
 /// Changes that are kept in memory at most: some seconds of a busy server.
-const RING_CHANGES_MAX: usize = 8_192;
+pub(super) const RING_CHANGES_MAX: usize = 8_192;
 /// Events of them at most.
 const RING_EVENTS_MAX: usize = 16_384;
 /// What they weigh at most, in bytes, by estimate.
@@ -85,8 +85,9 @@ pub(super) struct RingPage {
 }
 
 /// See the header.
-#[derive(Default)]
 pub(super) struct Ring {
+    /// See `RING_CHANGES_MAX`.
+    most: usize,
     changes: VecDeque<Arc<Committed>>,
     /// Every appointment of these changes as the last of them left it.
     now: HashMap<AppointmentId, Arc<Appointment>>,
@@ -95,20 +96,24 @@ pub(super) struct Ring {
 }
 
 impl Ring {
+    /// Of so many changes at most.
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, changes: VecDeque::new(), now: HashMap::new(), events: 0, bytes: 0 }
+    }
+
     /// Takes in what was committed. What does not follow on the last change that it has begins it anew.
     pub(super) fn absorb(&mut self, changes: &[Change]) {
         for change in changes {
             if self.end().is_some_and(|end| end.next() != change.revision) {
-                *self = Self::default();
+                *self = Self::new(self.most);
             }
             let committed = Committed::new(change);
             self.events += committed.appointments.len();
             self.bytes += committed.bytes;
             self.now.extend(committed.appointments.iter().flatten().map(|it| (it.id, Arc::clone(it))));
             self.changes.push_back(Arc::new(committed));
-            let is_full = |it: &Self| {
-                it.changes.len() > RING_CHANGES_MAX || it.events > RING_EVENTS_MAX || it.bytes > RING_BYTES_MAX
-            };
+            let is_full =
+                |it: &Self| it.changes.len() > it.most || it.events > RING_EVENTS_MAX || it.bytes > RING_BYTES_MAX;
             while is_full(self) {
                 self.drop_first();
             }
@@ -169,5 +174,45 @@ impl Ring {
             }
         }
         is_known
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use super::*;
+    use crate::domain::change::Cause;
+    use crate::domain::ids::{CalendarId, Caller};
+    use crate::domain::time::Instant;
+
+    fn change(revision: u64, calendar: &str) -> Change {
+        let calendar = CalendarId::parse(calendar).unwrap();
+        let events = vec![Event::CalendarDeleted { calendar }];
+        let (cause, caller, time) = (Cause::DeleteCalendar, Caller::default(), Instant::from_seconds(0));
+        Change { revision: Revision(revision), time, cause, caller, events }
+    }
+
+    fn page(ring: &Ring, after: u64, newest: u64, filter: &CalendarFilter) -> Option<(Vec<u64>, u64)> {
+        let page = ring.page(Revision(after), Revision(newest), filter)?;
+        Some((page.changes.iter().map(|it| it.tell(filter).record.revision).collect(), page.upto.0))
+    }
+
+    #[test]
+    fn a_ring_answers_only_when_nothing_is_missing() {
+        let mut ring = Ring::new(3);
+        let all = &CalendarFilter::All;
+        assert_eq!(page(&ring, 0, 0, all), None);
+        let changes: Vec<Change> = (5..=9).map(|it| change(it, if it % 2 == 0 { "even" } else { "odd" })).collect();
+        ring.absorb(&changes);
+        assert_eq!(page(&ring, 5, 9, all), None, "6 has fallen out");
+        assert_eq!(page(&ring, 6, 9, all), Some((vec![7, 8, 9], 9)));
+        assert_eq!(page(&ring, 6, 10, all), None, "10 is not here yet");
+        assert_eq!(page(&ring, 9, 9, all), Some((vec![], 9)));
+        let even = CalendarFilter::Among(vec![CalendarId::parse("even").unwrap()]);
+        assert_eq!(page(&ring, 6, 9, &even), Some((vec![8], 9)));
+        assert_eq!(page(&ring, 6, 9, &CalendarFilter::Prefix("x".to_owned())), Some((vec![], 9)));
+        ring.absorb(&[change(11, "odd")]);
+        assert_eq!(page(&ring, 8, 11, all), None, "what does not follow begins it anew");
+        assert_eq!(page(&ring, 10, 11, all), Some((vec![11], 11)));
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant as Monotonic;
 
 use super::fanout::Registration;
+use super::ring::RING_CHANGES_MAX;
 use super::{Engine, Failure};
 use crate::domain::ids::{CalendarId, Revision};
 use crate::store::{CalendarFilter, Told};
@@ -38,6 +39,8 @@ pub struct WatchSettings {
     pub watches_max: usize,
     /// See `SLOTS_PAUSE`.
     pub slots_pause: Duration,
+    /// See `RING_CHANGES_MAX`.
+    pub ring_changes_max: usize,
 }
 
 impl Default for WatchSettings {
@@ -48,6 +51,7 @@ impl Default for WatchSettings {
             lag_changes_max: LAG_CHANGES_MAX,
             watches_max: WATCHES_MAX,
             slots_pause: SLOTS_PAUSE,
+            ring_changes_max: RING_CHANGES_MAX,
         }
     }
 }
