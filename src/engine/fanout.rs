@@ -3,26 +3,50 @@
 //! Nothing here makes the writer do work for each watcher: it takes a lock that is held for a moment, and goes on. What
 //! is handed over is taken into the ring by whoever looks first, so a watcher sees everything that was answered.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant as Monotonic;
 
 use super::ring::{Ring, RingPage};
-use super::{Failure, Layout, WatchSettings};
+use super::{Failure, Layout, READERS_MAX, WatchSettings};
 use crate::domain::change::Change;
 use crate::domain::ids::{CalendarId, Revision};
 use crate::store::{CalendarFilter, Told};
 
-/// Batches that wait to be taken into the ring at most; when more come, the oldest are left to the store.
-const HANDOVER_MAX: usize = 16;
-/// Waking more watchers than this at once is followed by a pause, in which changes gather.
-const CROWD: usize = 64;
-/// That pause.
+/// Changes that wait to be taken into the ring at most; when more come, the oldest batches are left to the store.
+const HANDOVER_CHANGES_MAX: usize = 8_192;
+/// Watchers that read the store at a time; the other readers are for everybody else.
+const CATCHING_UP_MAX: usize = READERS_MAX / 2;
+/// The pause after waking watchers, in which changes gather: what comes first is told at once, and a stream of changes in
+/// gulps, which costs everybody fewer wake-ups.
 const GATHER: Duration = Duration::from_millis(2);
+
+/// What was handed over and not yet taken.
+#[derive(Default)]
+struct Handover {
+    batches: VecDeque<Vec<Change>>,
+    changes: usize,
+}
+
+impl Handover {
+    /// Puts a batch behind the others; answers what there is no room for any more.
+    fn put(&mut self, batch: Vec<Change>) -> Vec<Vec<Change>> {
+        self.changes += batch.len();
+        self.batches.push_back(batch);
+        let mut unseen = Vec::new();
+        while self.changes > HANDOVER_CHANGES_MAX
+            && let Some(first) = self.batches.pop_front()
+        {
+            self.changes -= first.len();
+            unseen.push(first);
+        }
+        unseen
+    }
+}
 
 /// What the writer says.
 #[derive(Clone, Copy, Default)]
@@ -44,10 +68,8 @@ impl Publisher {
         if self.fanout.count.load(Ordering::SeqCst) == 0 || changes.is_empty() {
             return;
         }
-        let mut handover = lock(&self.fanout.handover);
-        handover.push_back(changes);
-        let unseen = if handover.len() > HANDOVER_MAX { handover.pop_front() } else { None };
-        drop(handover);
+        let unseen = lock(&self.fanout.handover).put(changes);
+        // Let go outside of the lock.
         drop(unseen);
         self.news.send_modify(|news| news.revision = revision);
     }
@@ -70,9 +92,12 @@ impl Waker {
         if layout == Layout::Inline {
             return Self::Task(tokio::spawn(wake(fanout, news)));
         }
-        let run = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-            runtime.expect("a process that made the writer's runtime can make one more").block_on(wake(fanout, news));
+        let run = move || match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+            Ok(runtime) => runtime.block_on(wake(fanout, news)),
+            Err(error) => {
+                tracing::error!(%error, "nobody can be told of changes: watches are refused");
+                fanout.close();
+            }
         };
         let thread = std::thread::Builder::new().name("bookd-watch".to_owned()).spawn(run);
         Self::Thread(thread.expect("a process that starts can have a third thread"))
@@ -95,9 +120,8 @@ async fn wake(fanout: Arc<Fanout>, mut news: watch::Receiver<News>) {
     while news.changed().await.is_ok() {
         let said = *news.borrow_and_update();
         let is_tick = std::mem::replace(&mut ticks, said.ticks) != said.ticks;
-        if fanout.spread(said.revision, is_tick) > CROWD {
-            tokio::time::sleep(GATHER).await;
-        }
+        fanout.spread(said.revision, is_tick);
+        tokio::time::sleep(GATHER).await;
     }
     fanout.close();
 }
@@ -116,13 +140,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    fn wake(&self, revision: Revision) -> bool {
+    fn wake(&self, revision: Revision) {
         // Only the first counts, and whoever was told once is told.
-        let is_first = self.pending.compare_exchange(0, revision.0, Ordering::SeqCst, Ordering::SeqCst).is_ok();
-        if is_first {
+        if self.pending.compare_exchange(0, revision.0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
             self.woken.notify_one();
         }
-        is_first
     }
 
     /// Waits until something that it wants may have happened.
@@ -169,6 +191,29 @@ impl Registry {
         number
     }
 
+    /// Wakes those who want something of these calendars, each with the first change that it wants.
+    fn tell(&self, firsts: &BTreeMap<&str, Revision>) {
+        let mut named: Vec<(Revision, &str)> = firsts.iter().map(|(calendar, first)| (*first, *calendar)).collect();
+        named.sort_unstable();
+        for (first, calendar) in &named {
+            self.by_calendar.get(*calendar).into_iter().flat_map(HashMap::values).for_each(|it| it.wake(*first));
+        }
+        for entry in self.wide.values() {
+            let first = match &entry.filter {
+                CalendarFilter::Prefix(prefix) => {
+                    let from = firsts.range(prefix.as_str()..);
+                    from.take_while(|(calendar, _)| calendar.starts_with(prefix.as_str()))
+                        .map(|(_, first)| *first)
+                        .min()
+                }
+                _ => named.first().map(|(first, _)| *first),
+            };
+            if let Some(first) = first {
+                entry.wake(first);
+            }
+        }
+    }
+
     fn remove(&mut self, number: u64) {
         let Some(entry) = self.all.remove(&number) else { return };
         self.wide.remove(&number);
@@ -187,7 +232,7 @@ impl Registry {
 
 /// See the header.
 pub(super) struct Fanout {
-    handover: Mutex<VecDeque<Vec<Change>>>,
+    handover: Mutex<Handover>,
     ring: Mutex<Ring>,
     registry: Mutex<Registry>,
     /// How many watchers there are.
@@ -196,6 +241,8 @@ pub(super) struct Fanout {
     seen: AtomicU64,
     /// The server is stopping. Written while the registry is held, so that nobody slips in.
     is_closed: AtomicBool,
+    /// Who may read the store at a time because it is behind.
+    pub(super) catching_up: Semaphore,
     begun: Monotonic,
     pub(super) settings: WatchSettings,
 }
@@ -215,6 +262,7 @@ impl Fanout {
             count: AtomicUsize::new(0),
             seen: AtomicU64::new(revision.0),
             is_closed: AtomicBool::new(false),
+            catching_up: Semaphore::new(CATCHING_UP_MAX),
             begun: Monotonic::now(),
             settings,
         });
@@ -227,7 +275,7 @@ impl Fanout {
     fn ring(&self) -> MutexGuard<'_, Ring> {
         let mut ring = lock(&self.ring);
         let handed = std::mem::take(&mut *lock(&self.handover));
-        handed.iter().for_each(|changes| ring.absorb(changes));
+        handed.batches.iter().for_each(|changes| ring.absorb(changes));
         ring
     }
 
@@ -246,8 +294,8 @@ impl Fanout {
         Revision(self.seen.load(Ordering::SeqCst))
     }
 
-    /// Wakes those who want what is new; answers how many that were.
-    fn spread(&self, newest: Revision, is_tick: bool) -> usize {
+    /// Wakes those who want what is new.
+    fn spread(&self, newest: Revision, is_tick: bool) {
         let seen = self.seen();
         let fresh: Option<Vec<_>> = {
             let ring = self.ring();
@@ -255,24 +303,20 @@ impl Fanout {
             ring.after(seen).filter(|_| is_whole).map(|it| it.cloned().collect())
         };
         let registry = lock(&self.registry);
-        let mut woken = 0;
         let mut end = newest.max(seen);
         match fresh {
             Some(fresh) => {
-                let wide = |entry: &&Arc<Entry>| {
-                    let wants = |calendar: &str| entry.filter.wants(calendar);
-                    let first = fresh.iter().find(|it| it.calendars().any(wants));
-                    first.is_some_and(|it| entry.wake(it.revision()))
-                };
-                woken += registry.wide.values().filter(wide).count();
+                let mut firsts: BTreeMap<&str, Revision> = BTreeMap::new();
                 for committed in &fresh {
-                    let named = committed.calendars().filter_map(|id| registry.by_calendar.get(id));
-                    woken += named.flat_map(HashMap::values).filter(|it| it.wake(committed.revision())).count();
                     end = end.max(committed.revision());
+                    for calendar in committed.calendars() {
+                        firsts.entry(calendar).or_insert(committed.revision());
+                    }
                 }
+                registry.tell(&firsts);
             }
             // Something was not handed over: everybody looks for himself.
-            None if newest > seen => woken += registry.all.values().filter(|it| it.wake(seen.next())).count(),
+            None if newest > seen => registry.all.values().for_each(|it| it.wake(seen.next())),
             None => {}
         }
         if is_tick {
@@ -280,7 +324,6 @@ impl Fanout {
         }
         // Before the registry is let go: whoever registers now is told of what comes after.
         self.seen.store(end.0, Ordering::SeqCst);
-        woken
     }
 
     fn clock(&self) -> u64 {

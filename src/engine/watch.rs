@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use tokio::time::Instant as Monotonic;
 
-use super::fanout::Registration;
+use super::fanout::{Entry, Registration};
 use super::ring::RING_CHANGES_MAX;
-use super::{Engine, Failure};
+use super::{Engine, Failure, WAIT_MAX};
 use crate::domain::ids::{CalendarId, Revision};
-use crate::store::{CalendarFilter, Told};
+use crate::store::{CalendarFilter, Told, ToldPage};
 
 /// How often a watcher is told that it has missed nothing.
 pub const PROGRESS: Duration = Duration::from_secs(30);
@@ -108,6 +108,10 @@ impl Watch {
         loop {
             if self.registration.fanout.is_closed() {
                 self.is_over = true;
+                if self.queue.is_empty() {
+                    self.position = self.position.max(self.queue_upto);
+                    self.note();
+                }
                 return Ok(Said::Progress(self.position));
             }
             let is_due = Monotonic::now() >= self.progress_due;
@@ -189,9 +193,7 @@ impl Watch {
             tokio::task::yield_now().await;
             return Ok(());
         }
-        let (entry, position) = (Arc::clone(entry), self.position);
-        let page = self.engine.read(None, move |reader| reader.changes_after(position, &entry.filter)).await;
-        let page = page.map_err(busy)?;
+        let page = self.engine.told_after(self.position, Arc::clone(entry), None).await.map_err(busy)?;
         self.queue.extend(page.changes);
         self.queue_upto = page.upto;
         Ok(())
@@ -271,8 +273,7 @@ impl Engine {
         }
         let (mut queue, mut queue_upto) = (VecDeque::new(), position);
         if position < newest {
-            let filter = registration.entry.filter.clone();
-            let page = self.read(deadline, move |reader| reader.changes_after(position, &filter)).await?;
+            let page = self.told_after(position, Arc::clone(&registration.entry), deadline).await?;
             queue.extend(page.changes);
             queue_upto = page.upto;
         }
@@ -290,6 +291,20 @@ impl Engine {
             is_fresh: false,
             is_over: false,
         })
+    }
+
+    /// A page of the log from the store. Only some of its readers at a time: however many watchers come back at once,
+    /// other calls find one.
+    async fn told_after(
+        &self,
+        after: Revision,
+        entry: Arc<Entry>,
+        deadline: Option<Monotonic>,
+    ) -> Result<ToldPage, Failure> {
+        let deadline = deadline.unwrap_or_else(|| Monotonic::now() + WAIT_MAX);
+        let turn = tokio::time::timeout_at(deadline, self.fanout.catching_up.acquire()).await;
+        let _turn = turn.map_err(|_| Failure::ExpiredInQueue)?.map_err(|_| Failure::ShuttingDown)?;
+        self.read(Some(deadline), move |reader| reader.changes_after(after, &entry.filter)).await
     }
 
     /// The oldest revision that can be watched from; 1 while nothing is compacted.
