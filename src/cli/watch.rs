@@ -17,7 +17,7 @@ pub struct WatchArgs {
     pub prefix: Option<String>,
     /// The first revision wanted: 1 = the beginning, 0 = from now on
     #[arg(long, value_name = "REVISION", default_value_t = 0)]
-    pub from: u32,
+    pub from: u64,
 }
 
 impl WatchArgs {

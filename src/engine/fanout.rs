@@ -409,3 +409,61 @@ impl Drop for Registration {
         self.fanout.count.store(registry.all.len(), Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use super::*;
+    use crate::domain::change::{Cause, Event};
+    use crate::domain::ids::Caller;
+    use crate::domain::time::Instant;
+
+    fn id(text: &str) -> CalendarId {
+        CalendarId::parse(text).unwrap()
+    }
+
+    /// Changes from this revision on, one for each of these calendars.
+    fn changes<'a>(first: u64, calendars: impl IntoIterator<Item = &'a str>) -> Vec<Change> {
+        let change = |(revision, calendar): (u64, &str)| Change {
+            revision: Revision(revision),
+            time: Instant::from_seconds(0),
+            cause: Cause::DeleteCalendar,
+            caller: Caller::default(),
+            events: vec![Event::CalendarDeleted { calendar: id(calendar) }],
+        };
+        (first..).zip(calendars).map(change).collect()
+    }
+
+    #[tokio::test]
+    async fn only_who_is_touched_is_woken_and_told_the_first_change_that_is_for_him() {
+        let (fanout, publisher, waker) = Fanout::start(Revision(0), WatchSettings::default(), Layout::Inline);
+        let watch = |filter| fanout.register(filter, false).unwrap();
+        let of = |names: &[&str]| CalendarFilter::Among(names.iter().map(|name| id(name)).collect());
+        let (ada, several) = (watch(of(&["ada"])), watch(of(&["nobody", "b/2", "ada"])));
+        let (all, prefix) = (watch(CalendarFilter::All), watch(CalendarFilter::Prefix("b/".to_owned())));
+        let (other, nobody) = (watch(of(&["b"])), watch(CalendarFilter::Prefix("b/22".to_owned())));
+        publisher.publish(changes(1, ["zoe", "b/2", "b/1", "ada", "ada"]), Revision(5));
+        all.entry.woken().await;
+        let pending = [ada, several, all, prefix, other, nobody].map(|it| it.entry.take_pending().map(|first| first.0));
+        assert_eq!(pending, [Some(4), Some(2), Some(1), Some(2), None, None]);
+        assert_eq!(fanout.seen(), Revision(5));
+        drop(publisher);
+        waker.join().await;
+        assert_eq!(fanout.register(CalendarFilter::All, false).err(), Some(Failure::ShuttingDown));
+    }
+
+    #[tokio::test]
+    async fn what_was_not_taken_in_time_is_left_to_the_store_and_nobody_is_forgotten() {
+        let (fanout, publisher, waker) = Fanout::start(Revision(0), WatchSettings::default(), Layout::Inline);
+        let watcher = fanout.register(CalendarFilter::Among(vec![id("ada")]), false).unwrap();
+        // Nobody takes anything meanwhile: the first batch has no room any more.
+        publisher.publish(changes(1, std::iter::repeat_n("ada", 1)), Revision(1));
+        publisher.publish(changes(2, std::iter::repeat_n("zoe", HANDOVER_CHANGES_MAX)), Revision(8_193));
+        watcher.entry.woken().await;
+        assert_eq!(watcher.entry.take_pending(), Some(Revision(1)));
+        let page = |after| fanout.page(Revision(after), Revision(8_193), &watcher.entry.filter);
+        assert!(page(0).is_none() && page(1).is_some());
+        drop(publisher);
+        waker.join().await;
+    }
+}
