@@ -155,7 +155,7 @@ async fn follow(seed: u64, assignment: pb::Assignment) {
             }
         }
     }
-    assert!(met > 200 && moved > 500, "seed {seed}: compared {met} times, {moved} slots");
+    assert!(met >= 200 && moved > 200, "seed {seed}: compared {met} times, {moved} slots");
     drop(stream);
     bookd.stop().await;
 }
