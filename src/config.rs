@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+/// The longest that changes can be kept without being kept for ever, in days.
+const KEEP_DAYS_MAX: i64 = 36_500;
+
 /// Where the store is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreUrl {
@@ -75,6 +78,9 @@ pub struct ServeConfig {
     /// Seconds that calls in flight get to finish when the server stops
     #[arg(long, env = "BOOKD_GRACE", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
     pub grace: Duration,
+    /// Days that changes are kept, for watchers that come back and pages that are turned; default for ever
+    #[arg(long, env = "BOOKD_KEEP_CHANGES", value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=KEEP_DAYS_MAX))]
+    pub keep_changes: Option<u32>,
     /// The clock is right, though it is more than a day after the last commit: write at once
     #[arg(long, env = "BOOKD_CONFIRM_CLOCK")]
     pub confirm_clock: bool,
@@ -105,6 +111,7 @@ impl ServeConfig {
             format!("BOOKD_ZONES={}", or_default(self.zones.as_ref().map(|it| it.display().to_string()))),
             format!("BOOKD_LANES={}", or_default(self.lanes.map(|it| it.to_string()))),
             format!("BOOKD_GRACE={}", self.grace.as_secs()),
+            format!("BOOKD_KEEP_CHANGES={}", or_default(self.keep_changes.map(|it| it.to_string()))),
             format!("BOOKD_CONFIRM_CLOCK={}", self.confirm_clock),
             format!("BOOKD_LOG={}", self.log.log),
             format!("BOOKD_LOG_FORMAT={format}"),

@@ -114,11 +114,13 @@ impl Service {
         self.engine.closed().await;
     }
 
-    /// Health first, then connections, then the writer, so that every answer that was begun is given.
+    /// Health first, then watches, connections, the writer, so that every answer that was begun is given.
     pub async fn stop(self, grace: Duration) -> (Ended, Stopped) {
         for service in SERVICES.into_iter().chain([""]) {
             self.health.set_service_status(service, tonic_health::ServingStatus::NotServing).await;
         }
+        // A watch would never end by itself; each is told the last revision that it need not ask for again.
+        self.engine.end_watches();
         let ended = self.server.shutdown(grace).await;
         drop(self.engine);
         (ended, self.writer.stopped().await)

@@ -7,9 +7,12 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, SerializeO
 use serde_json::Value;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, Streaming};
 
 use crate::proto::FILE_DESCRIPTOR_SET;
+
+/// Bytes of one answer that are taken.
+const ANSWER_BYTES_MAX: usize = 256 * 1_024 * 1_024;
 
 /// Why a call came to nothing.
 #[derive(Debug)]
@@ -77,23 +80,63 @@ impl Client {
     pub async fn call(&self, name: &str, request: Value) -> Result<Value, CallError> {
         let method = self.method(name)?;
         if method.is_server_streaming() {
-            return Err(CallError::Usage(format!("{} is a stream; use grpcurl or buf curl", method.name())));
+            return Err(CallError::Usage(format!(
+                "{} is a stream; use bookd watch or watch-slots, or grpcurl",
+                method.name()
+            )));
         }
+        let (message, path, mut grpc) = self.prepare(&method, request).await?;
+        let answer = grpc.unary(Request::new(message), path, Raw).await;
+        shown(&method, answer.map_err(|status| CallError::Refused(Box::new(status)))?.into_inner())
+    }
+
+    /// Calls a method that answers with a stream.
+    pub async fn stream(&self, name: &str, request: Value) -> Result<Answers, CallError> {
+        let method = self.method(name)?;
+        let (message, path, mut grpc) = self.prepare(&method, request).await?;
+        let answer = grpc.server_streaming(Request::new(message), path, Raw).await;
+        let messages = answer.map_err(|status| CallError::Refused(Box::new(status)))?.into_inner();
+        Ok(Answers { method, messages })
+    }
+
+    async fn prepare(
+        &self,
+        method: &MethodDescriptor,
+        request: Value,
+    ) -> Result<(Bytes, PathAndQuery, tonic::client::Grpc<Channel>), CallError> {
         let input = method.input();
         let message = DynamicMessage::deserialize(input.clone(), request)
             .map_err(|error| CallError::Usage(format!("{}: {error}", input.name())))?;
         let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
         let path = PathAndQuery::try_from(path).expect("names of services are paths");
-        let mut grpc = tonic::client::Grpc::new(self.channel.clone());
+        // One change may be of thousands of appointments.
+        let mut grpc = tonic::client::Grpc::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
         let not_ready = |error| CallError::Unreachable(format!("the connection broke: {error}"));
         grpc.ready().await.map_err(not_ready)?;
-        let answer = grpc.unary(Request::new(Bytes::from(message.encode_to_vec())), path, Raw).await;
-        let answer = answer.map_err(|status| CallError::Refused(Box::new(status)))?.into_inner();
-        let unreadable = || CallError::Unreachable("the answer cannot be read; is that a bookd?".to_owned());
-        let answer = DynamicMessage::decode(method.output(), answer).map_err(|_| unreadable())?;
-        let options = SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false);
-        answer.serialize_with_options(serde_json::value::Serializer, &options).map_err(|_| unreadable())
+        Ok((Bytes::from(message.encode_to_vec()), path, grpc))
     }
+}
+
+/// The messages of a stream.
+pub struct Answers {
+    method: MethodDescriptor,
+    messages: Streaming<Bytes>,
+}
+
+impl Answers {
+    /// The next one as JSON; waits for it. None when the stream is over.
+    pub async fn next(&mut self) -> Result<Option<Value>, CallError> {
+        let message = self.messages.message().await.map_err(|status| CallError::Refused(Box::new(status)))?;
+        message.map(|message| shown(&self.method, message)).transpose()
+    }
+}
+
+/// An answer as JSON.
+fn shown(method: &MethodDescriptor, answer: Bytes) -> Result<Value, CallError> {
+    let unreadable = || CallError::Unreachable("the answer cannot be read; is that a bookd?".to_owned());
+    let answer = DynamicMessage::decode(method.output(), answer).map_err(|_| unreadable())?;
+    let options = SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false);
+    answer.serialize_with_options(serde_json::value::Serializer, &options).map_err(|_| unreadable())
 }
 
 /// Bytes as they are.

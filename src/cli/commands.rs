@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::ask::Ask;
 use super::client::CallError;
+use super::watch::WatchCommand;
 use super::words::{enumerated, length, pair};
 
 pub use availability::AvailabilityCommand;
@@ -149,6 +150,9 @@ pub enum ClientCommand {
     /// What there is, and what happened.
     #[command(flatten)]
     Lists(ListCommand),
+    /// What happens.
+    #[command(flatten)]
+    Watches(WatchCommand),
     /// Call any method with JSON
     #[command(after_help = "Example:\n  bookd call GetCalendar '{\"calendar_id\":\"ada\"}'")]
     Call {
@@ -178,6 +182,7 @@ impl ClientCommand {
             Self::Booking(it) => it.method(),
             Self::Holds(it) => it.method(),
             Self::Lists(it) => it.method(),
+            Self::Watches(it) => it.method(),
             Self::Call { method, .. } => method,
         }
     }
@@ -191,6 +196,7 @@ impl ClientCommand {
             Self::Booking(it) => it.request(ask).await,
             Self::Holds(it) => it.request(ask).await,
             Self::Lists(it) => it.request(ask).await,
+            Self::Watches(it) => it.request(ask).await,
             Self::Call { request, .. } => json_of("the request", &read(request)?),
         }
     }
@@ -202,7 +208,7 @@ impl ClientCommand {
             Self::Availability(it) => it.pages(),
             Self::Slots(it) => it.pages(),
             Self::Lists(it) => it.pages(),
-            Self::Booking(_) | Self::Holds(_) | Self::Call { .. } => None,
+            Self::Booking(_) | Self::Holds(_) | Self::Watches(_) | Self::Call { .. } => None,
         }
     }
 }
@@ -220,7 +226,7 @@ fn json_of(what: &str, text: &str) -> Result<Value, CallError> {
 }
 
 /// `calendar_id`, or `calendar_ids` of words with commas, which need to be told how they take part.
-fn on(mut request: Value, calendars: &str, taking_part: &TakingPart) -> Result<Value, CallError> {
+pub(super) fn on(mut request: Value, calendars: &str, taking_part: &TakingPart) -> Result<Value, CallError> {
     let ids: Vec<&str> = calendars.split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
     match ids[..] {
         [one] if !taking_part.all && !taking_part.any => request["calendar_id"] = json!(one),
@@ -236,11 +242,11 @@ fn on(mut request: Value, calendars: &str, taking_part: &TakingPart) -> Result<V
 }
 
 /// The calendar whose clocks count.
-fn first(calendars: &str) -> &str {
+pub(super) fn first(calendars: &str) -> &str {
     calendars.split(',').next().unwrap_or_default().trim()
 }
 
-fn asked(mut request: Value, what: &What) -> Value {
+pub(super) fn asked(mut request: Value, what: &What) -> Value {
     request["appointment_type_id"] = json!(what.appointment_type);
     request["duration"] = json!(what.duration);
     request["time_zone"] = json!(what.zone);

@@ -17,4 +17,5 @@ pub mod serve;
 mod table;
 #[cfg(feature = "server")]
 pub mod transfer;
+pub mod watch;
 pub mod words;

@@ -10,8 +10,8 @@ use tonic_types::StatusExt;
 use super::ask::Ask;
 use super::client::{CallError, Client};
 use super::commands::{ClientCommand, ClientOptions, Pages};
-use super::table;
 use super::words::without_nulls;
+use super::{table, watch};
 
 /// The most items that the server puts on a page.
 const PAGE_SIZE_MAX: usize = 1_000;
@@ -24,7 +24,9 @@ pub fn run(command: ClientCommand, options: &ClientOptions) -> ExitCode {
         Err(error) => Err(CallError::Unreachable(format!("the runtime cannot start: {error}"))),
     };
     match answer {
-        Ok(answer) => {
+        // What was watched is shown already.
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(answer)) => {
             let shown = if options.json { format!("{answer:#}") } else { table::show(&answer) };
             // A closed pipe is the reader's way to say that it has seen enough.
             let _ = writeln!(std::io::stdout(), "{}", shown.trim_end());
@@ -37,13 +39,18 @@ pub fn run(command: ClientCommand, options: &ClientOptions) -> ExitCode {
     }
 }
 
-async fn ask(command: &ClientCommand, options: &ClientOptions) -> Result<Value, CallError> {
+/// The answer; none of a stream, which is shown as it comes.
+async fn ask(command: &ClientCommand, options: &ClientOptions) -> Result<Option<Value>, CallError> {
     let client = Client::connect(options.server()).await?;
     let request = without_nulls(command.request(&Ask { client: &client }).await?);
-    match command.pages() {
+    if let ClientCommand::Watches(watched) = command {
+        return watch::follow(&client, watched, request, options.json).await.map(|()| None);
+    }
+    let answer = match command.pages() {
         None => client.call(command.method(), request).await,
         Some(pages) => all_pages(&client, command.method(), request, &pages).await,
-    }
+    };
+    answer.map(Some)
 }
 
 /// Every page up to the limit, as one answer; a token that is left says that there is more.

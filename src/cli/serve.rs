@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::SystemClock;
 use crate::config::{ServeConfig, StoreUrl};
+use crate::domain::time::DAY;
 use crate::engine::{self, Layout, Stopped};
 use crate::server::{Ended, Lanes, Limits};
 use crate::service::{Parts, Service, open_sqlite};
@@ -53,6 +54,7 @@ async fn serve(config: &ServeConfig) -> Result<ExitCode, String> {
         engine: engine::Settings {
             layout: Layout::Threads,
             is_clock_confirmed: config.confirm_clock,
+            keep_changes: config.keep_changes.map(|days| i64::from(days) * DAY),
             ..engine::Settings::default()
         },
         limits: Limits::default(),

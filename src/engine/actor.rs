@@ -4,7 +4,7 @@
 //! the next batch, so a thread of its own for the store would add two wake-ups to every batch and nothing else.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,16 +13,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant as Deadline;
 
 use crate::clock::Clock;
-use crate::domain::appointment::Appointment;
 use crate::domain::change::Event;
-use crate::domain::command::{Command, Needs};
-use crate::domain::decide::{REDACTED_MAX, expire};
-use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, SeriesId};
+use crate::domain::command::Command;
+use crate::domain::decide::expire;
+use crate::domain::ids::{AppointmentId, CalendarId, Caller};
 use crate::domain::state::State;
 use crate::domain::time::Instant;
-use crate::store::{self, Boot, CommitError, RequestRecord, Store, StoreError};
+use crate::store::{self, Boot, CommitError, Store, StoreError};
 
 use super::batch::{Batch, Draft, Drafted, Envelope};
+use super::compaction::Compaction;
+use super::fanout::Publisher;
 use super::published::Published;
 use super::writer_clock::WriterClock;
 use super::{Answer, BATCH_MAX, CALENDARS_IN_MEMORY_MAX, Failure, Layout, Mail, REQUEST_MEMORY, Settings};
@@ -86,18 +87,20 @@ impl Worker {
 
 /// See the header.
 pub(super) struct Actor {
-    store: Box<dyn Store>,
-    state: State,
+    pub(super) store: Box<dyn Store>,
+    pub(super) state: State,
     clock: Arc<dyn Clock>,
     writer_clock: WriterClock,
-    published: Arc<Published>,
+    pub(super) published: Arc<Published>,
+    publisher: Publisher,
+    compaction: Option<Compaction>,
     /// What expires next. An entry that is out of date is found to be so when its time comes.
     expiries: BinaryHeap<Reverse<(Instant, AppointmentId)>>,
     /// Commands that had to wait for another batch.
     postponed: Vec<Envelope>,
     batches: u64,
     /// The calendars that could not be loaded for the batch at hand, and why.
-    unloadable: HashMap<CalendarId, String>,
+    pub(super) unloadable: HashMap<CalendarId, String>,
     /// Requests that were remembered since old ones were forgotten last.
     remembered: usize,
     /// The last commit was refused: what has expired is not tried again at once.
@@ -105,7 +108,7 @@ pub(super) struct Actor {
 }
 
 /// A load that a reader asked for.
-type Load = (Vec<CalendarId>, oneshot::Sender<Result<Option<CalendarId>, Failure>>);
+pub(super) type Load = (Vec<CalendarId>, oneshot::Sender<Result<Option<CalendarId>, Failure>>);
 
 impl Actor {
     pub(super) fn new(
@@ -113,6 +116,7 @@ impl Actor {
         boot: Boot,
         clock: Arc<dyn Clock>,
         published: Arc<Published>,
+        publisher: Publisher,
         settings: Settings,
     ) -> Self {
         let expiries = boot.expiring.iter().map(|it| Reverse((it.expire_time, it.appointment))).collect();
@@ -125,6 +129,8 @@ impl Actor {
             clock,
             writer_clock,
             published,
+            publisher,
+            compaction: settings.keep_changes.map(Compaction::new),
             expiries,
             postponed: Vec::new(),
             batches: 0,
@@ -152,9 +158,10 @@ impl Actor {
         }
     }
 
-    /// How long until something expires; none when nothing does.
+    /// How long until something expires, or is to be forgotten; none when nothing is.
     fn nap(&self) -> Option<Duration> {
-        let Reverse((due, _)) = self.expiries.peek()?;
+        let expiry = self.expiries.peek().map(|Reverse((due, _))| *due);
+        let due = expiry.into_iter().chain(self.compaction.as_ref().map(|it| it.due)).min()?;
         let seconds = due.since(self.clock.now().max(self.state.last_time)).max(0);
         let least = if self.is_refused { REFUSED_NAP } else { LEAST_NAP };
         Some(Duration::from_secs(seconds.unsigned_abs()).clamp(least, NAP_MAX))
@@ -188,6 +195,9 @@ impl Actor {
             }
         };
         self.state.appointments.clear();
+        if !ticks.is_empty() {
+            self.publisher.tick();
+        }
         for reply in ticks {
             let _nobody_waits = reply.send(());
         }
@@ -231,7 +241,11 @@ impl Actor {
             }
         }
         self.postponed = waiting.collect();
-        self.finish(batch, due)
+        let is_known = self.finish(batch, due)?;
+        if let Some(compaction) = self.compaction.as_mut().filter(|it| is_known && it.due <= now) {
+            compaction.step(self.store.as_mut(), now)?;
+        }
+        Ok(is_known)
     }
 
     /// Why a command cannot be decided now: something that it looks at cannot be loaded.
@@ -267,101 +281,6 @@ impl Actor {
         due
     }
 
-    /// Loads whatever the batch will look at, and which of its requests were made before.
-    fn prepare(
-        &mut self,
-        now: Instant,
-        envelopes: &[Envelope],
-        loads: &[Load],
-        due: &[(Instant, AppointmentId)],
-    ) -> Result<HashMap<[u8; 16], RequestRecord>, StoreError> {
-        let hashes: Vec<[u8; 16]> = envelopes.iter().filter_map(|it| Some(it.terms.request?.hash)).collect();
-        let seen = if hashes.is_empty() { Vec::new() } else { self.store.seen_requests(&hashes)? };
-        let needs: Vec<Needs> = envelopes.iter().map(|it| it.command.needs()).collect();
-        let calendars = needs.iter().flat_map(|it| &it.calendars);
-        let calendars = calendars.chain(loads.iter().flat_map(|(calendars, _)| calendars));
-        self.load(calendars.chain(seen.iter().filter_map(|it| it.calendar.as_ref())), now)?;
-        let mut keys: Vec<AppointmentKey> = Vec::new();
-        for calendar in needs.iter().filter_map(|it| self.state.calendars.get(it.all_of.as_ref()?)) {
-            let claims = calendar.claims.ending_after(now).chain(calendar.requests.values());
-            keys.extend(claims.map(|claim| claim.key()));
-        }
-        let ids: HashSet<AppointmentId> = needs
-            .iter()
-            .flat_map(|it| it.appointments.iter().copied())
-            .chain(due.iter().map(|(_, id)| *id))
-            .chain(seen.iter().flat_map(|it| it.appointments.iter().copied()))
-            .collect();
-        for email in needs.iter().filter_map(|it| it.email.as_deref()) {
-            keys.extend(self.store.keys_of_email(email, REDACTED_MAX)?);
-        }
-        self.load_appointments(&ids.into_iter().collect::<Vec<_>>(), &keys, now)?;
-        self.load_series(&needs, now)?;
-        Ok(seen.into_iter().map(|record| (record.hash, record)).collect())
-    }
-
-    fn load_appointments(
-        &mut self,
-        ids: &[AppointmentId],
-        keys: &[AppointmentKey],
-        now: Instant,
-    ) -> Result<(), StoreError> {
-        if ids.is_empty() && keys.is_empty() {
-            return Ok(());
-        }
-        let mut loaded = self.store.load_appointments(ids)?;
-        loaded.extend(self.store.load_by_key(keys)?);
-        self.keep_appointments(loaded, now)
-    }
-
-    fn load_series(&mut self, needs: &[Needs], now: Instant) -> Result<(), StoreError> {
-        let wanted: HashSet<SeriesId> = needs.iter().filter_map(|it| it.series_in(&self.state)).collect();
-        for series in wanted {
-            let loaded = self.store.load_series(series)?;
-            self.keep_appointments(loaded, now)?;
-        }
-        Ok(())
-    }
-
-    /// Keeps appointments for the batch at hand, with the calendars they claim.
-    fn keep_appointments(&mut self, loaded: Vec<Appointment>, now: Instant) -> Result<(), StoreError> {
-        let calendars: HashSet<CalendarId> = loaded.iter().flat_map(|it| it.calendars().cloned()).collect();
-        self.load(&calendars, now)?;
-        self.state.appointments.extend(loaded.into_iter().map(|it| (it.id, Arc::new(it))));
-        Ok(())
-    }
-
-    /// Loads and publishes those of these calendars that are not in memory.
-    fn load<'a>(
-        &mut self,
-        calendars: impl IntoIterator<Item = &'a CalendarId>,
-        now: Instant,
-    ) -> Result<(), StoreError> {
-        let mut missing: Vec<CalendarId> =
-            calendars.into_iter().filter(|id| !self.state.calendars.contains_key(*id)).cloned().collect();
-        missing.sort_unstable();
-        missing.dedup();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let mut loaded = Vec::new();
-        for id in missing {
-            // One calendar that cannot be loaded must not keep the others from their business.
-            match self.store.load_calendars(std::slice::from_ref(&id), now) {
-                Ok(found) => loaded.extend(found.into_iter().flatten().map(Arc::new)),
-                Err(error) if error.is_damage() => return Err(error),
-                Err(error) => {
-                    tracing::warn!(calendar = %id, %error, "a calendar cannot be loaded");
-                    self.unloadable.insert(id, error.to_string());
-                }
-            }
-        }
-        self.state.calendars.extend(loaded.iter().map(|it| (it.id.clone(), Arc::clone(it))));
-        let shown = loaded.into_iter().map(|it| (it.id.clone(), Some(it)));
-        self.published.publish(self.state.revision, self.state.last_time, shown);
-        Ok(())
-    }
-
     /// Commits, publishes, answers. False when the outcome of the commit is not known.
     fn finish(&mut self, mut batch: Batch, due: Vec<(Instant, AppointmentId)>) -> Result<bool, StoreError> {
         self.published.begin();
@@ -373,6 +292,7 @@ impl Actor {
             Ok(()) => {
                 self.publish(&mut batch);
                 self.published.end();
+                self.publisher.publish(std::mem::take(&mut batch.changes), self.state.revision);
                 self.answer(answers, batch.now);
                 self.forget(batch.now)
             }

@@ -5,8 +5,13 @@
 
 mod actor;
 mod batch;
+mod compaction;
+mod fanout;
+mod loading;
 mod published;
 mod readers;
+mod ring;
+mod watch;
 mod writer_clock;
 
 use std::sync::Arc;
@@ -25,13 +30,15 @@ use crate::domain::refusal::Refusal;
 use crate::domain::time::Instant;
 use crate::store::{Reader, Store, StoreError};
 
-pub use crate::store::ListQuery;
 pub use crate::store::change_record::{ChangeRecord, EventRecord, ImageRecord};
 pub use crate::store::record::ignored_rules;
+pub use crate::store::{CalendarFilter, ListQuery, Told};
 pub use actor::Stopped;
 pub use published::View;
+pub use watch::{LAG_CHANGES_MAX, PROGRESS, Said, Touches, WATCHES_MAX, Watch, WatchSettings, Woken};
 pub use writer_clock::{CLOCK_AHEAD_MAX, CLOCK_BEHIND_LOGGED, CLOCK_STEADY};
 
+use fanout::{Fanout, Waker};
 use published::Published;
 use readers::Readers;
 
@@ -47,6 +54,8 @@ pub const CALENDARS_IN_MEMORY_MAX: usize = 200_000;
 const LOADS_MAX: usize = 3;
 /// How long a request id is remembered at least, in seconds.
 pub const REQUEST_MEMORY: i64 = 8 * 24 * 60 * 60;
+/// How long changes are kept at least, in seconds: who pages through a list, or was away for a night, must find his place.
+pub const KEEP_CHANGES_MIN: i64 = 24 * 60 * 60;
 /// How long a call waits for the engine when it brings no deadline of its own.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -111,6 +120,25 @@ pub enum Failure {
     /// Paging or watching at a revision that is no longer kept; the oldest one that is.
     #[error("history before revision {0} is compacted")]
     Compacted(Revision),
+    /// Watching from a revision that has not been made.
+    #[error("the newest revision is {newest}")]
+    InFuture {
+        /// The newest one.
+        newest: Revision,
+        /// The oldest one that is kept.
+        oldest: Revision,
+    },
+    /// The watcher was too slow.
+    #[error("the watcher was too slow; it was told of everything up to revision {last}")]
+    Lagged {
+        /// The last revision that it was told of.
+        last: Revision,
+        /// The oldest one that is kept.
+        oldest: Revision,
+    },
+    /// So many watches are open already.
+    #[error("{0} watches are open already")]
+    TooManyWatches(usize),
 }
 
 impl From<Refusal> for Failure {
@@ -156,11 +184,21 @@ pub struct Settings {
     pub is_clock_confirmed: bool,
     /// See `MAILBOX_MAX`.
     pub mailbox_max: usize,
+    /// How long changes are kept, in seconds; none = for ever. At least `KEEP_CHANGES_MIN`.
+    pub keep_changes: Option<i64>,
+    /// How changes are told to watchers.
+    pub watch: WatchSettings,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { layout: Layout::Threads, is_clock_confirmed: false, mailbox_max: MAILBOX_MAX }
+        Self {
+            layout: Layout::Threads,
+            is_clock_confirmed: false,
+            mailbox_max: MAILBOX_MAX,
+            keep_changes: None,
+            watch: WatchSettings::default(),
+        }
     }
 }
 
@@ -170,6 +208,7 @@ pub struct Engine {
     mailbox: mpsc::Sender<Mail>,
     published: Arc<Published>,
     readers: Arc<Readers>,
+    fanout: Arc<Fanout>,
     clock: Arc<dyn Clock>,
     code_key: u64,
 }
@@ -177,12 +216,16 @@ pub struct Engine {
 /// The engine as it runs: waited for at the end, so that nothing is left undone.
 pub struct Running {
     worker: actor::Worker,
+    waker: Waker,
 }
 
 impl Running {
     /// Waits until the actor has stopped: after every `Engine` is dropped, or after a failure that it must not outlive.
     pub async fn stopped(self) -> Stopped {
-        self.worker.join().await
+        let stopped = self.worker.join().await;
+        // It ends when the writer is gone.
+        self.waker.join().await;
+        stopped
     }
 }
 
@@ -199,9 +242,10 @@ impl Engine {
         let published = Arc::new(Published::new(boot.revision, boot.last_time));
         let (mailbox, mail) = mpsc::channel(settings.mailbox_max);
         let code_key = boot.code_key;
-        let actor = actor::Actor::new(store, boot, Arc::clone(&clock), Arc::clone(&published), settings);
+        let (fanout, publisher, waker) = Fanout::start(boot.revision, settings.watch, settings.layout);
+        let actor = actor::Actor::new(store, boot, Arc::clone(&clock), Arc::clone(&published), publisher, settings);
         let worker = actor::Worker::spawn(actor, mail, settings.layout);
-        Ok((Self { mailbox, published, readers, clock, code_key }, Running { worker }))
+        Ok((Self { mailbox, published, readers, fanout, clock, code_key }, Running { worker, waker }))
     }
 
     /// Decides a command, makes it durable and visible, and answers.

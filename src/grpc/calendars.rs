@@ -63,9 +63,23 @@ pub(super) fn patch_of(zones: &Zones, utc: &Arc<Zone>, it: &pb::Calendar, fields
     })
 }
 
+/// The calendar's name, in the request or in the resource.
+fn named(name: &str, it: &pb::Calendar, fields: &mut Fields) -> Option<CalendarId> {
+    match (name, it.calendar_id.as_str()) {
+        ("", within) => fields.calendar_id("calendar.calendar_id", within),
+        (name, "") => fields.calendar_id("calendar_id", name),
+        (name, within) if name == within => fields.calendar_id("calendar_id", name),
+        _ => fields.wrong("calendar_id", "differs from calendar.calendar_id; give one of them"),
+    }
+}
+
 fn create(api: &Api, message: &pb::CreateCalendarRequest, fields: &mut Fields) -> Option<Command> {
-    let Some(it) = &message.calendar else { return fields.wrong("calendar", "is required") };
-    let calendar = fields.calendar_id("calendar.calendar_id", &it.calendar_id);
+    let empty = pb::Calendar::default();
+    let it = match &message.calendar {
+        None if message.calendar_id.is_empty() => return fields.wrong("calendar", "is required, or calendar_id"),
+        given => given.as_ref().unwrap_or(&empty),
+    };
+    let calendar = named(&message.calendar_id, it, fields);
     let patch = patch(api, it, &MASKABLE, fields)?;
     let profile = Profile {
         display_name: patch.display_name?,
@@ -81,7 +95,7 @@ fn create(api: &Api, message: &pb::CreateCalendarRequest, fields: &mut Fields) -
 
 fn update(api: &Api, message: &pb::UpdateCalendarRequest, fields: &mut Fields) -> Option<Command> {
     let Some(it) = &message.calendar else { return fields.wrong("calendar", "is required") };
-    let calendar = fields.calendar_id("calendar.calendar_id", &it.calendar_id);
+    let calendar = named(&message.calendar_id, it, fields);
     let etag = fields.etag("calendar.etag", &it.etag);
     let mask = mask(message.update_mask.as_ref(), it, fields);
     let patch = patch(api, it, &mask.unwrap_or_default(), fields);

@@ -14,7 +14,9 @@ use crate::proto::v1::list_service_server::ListService;
 
 use super::api::{Api, deadline};
 use super::fields::Fields;
+use super::pulled::Pulled;
 use super::token::{PageToken, fingerprint};
+use super::watch::{self, Changes};
 use super::{render, status};
 
 /// See the header.
@@ -198,13 +200,13 @@ impl ListService for Lists {
         super::drift::list_zone_drift(&self.0, request).await.map(Response::new)
     }
 
-    type WatchAppointmentsStream = tokio_stream::Empty<Result<pb::WatchAppointmentsResponse, Status>>;
+    type WatchAppointmentsStream = Pulled<Changes>;
 
     async fn watch_appointments(
         &self,
-        _: Request<pb::WatchAppointmentsRequest>,
+        request: Request<pb::WatchAppointmentsRequest>,
     ) -> Result<Response<Self::WatchAppointmentsStream>, Status> {
-        Err(status::not_implemented("WatchAppointments"))
+        watch::open(&self.0, request).await
     }
 }
 
@@ -223,7 +225,8 @@ impl Subject {
     }
 }
 
-fn change(record: &ChangeRecord) -> pb::Change {
+/// A change, without the appointments that only watchers are shown.
+pub(super) fn change(record: &ChangeRecord) -> pb::Change {
     pb::Change {
         revision: render::revision(Revision(record.revision)),
         commit_time: Some(render::timestamp(Instant::from_seconds(record.time))),

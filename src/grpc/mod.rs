@@ -11,6 +11,7 @@ mod call_log;
 mod drift;
 pub mod fields;
 pub mod lists;
+pub mod pulled;
 mod render;
 mod series;
 pub mod server_info;
@@ -18,6 +19,8 @@ pub mod slots;
 mod status;
 mod token;
 pub mod transfer;
+pub mod watch;
+pub mod watch_slots;
 pub mod wire;
 
 use tonic::service::Routes;

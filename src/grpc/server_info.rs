@@ -12,7 +12,7 @@ use crate::proto::v1::server_info_service_server::ServerInfoService;
 
 use super::api::Api;
 use super::availability::BUSY_RANGE_DAYS_MAX;
-use super::{booking, fields, render, wire};
+use super::{booking, fields, render, watch_slots, wire};
 
 /// See the header.
 pub struct ServerInfo(pub Api);
@@ -44,6 +44,10 @@ fn limits() -> BTreeMap<String, i64> {
         ("hold_seconds", booking::HOLD_SECONDS_MAX),
         ("hold_life_seconds", HOLD_LIFE_MAX),
         ("queued_commands", size(engine::MAILBOX_MAX)),
+        ("watches", size(engine::WATCHES_MAX)),
+        ("watch_progress_seconds", i64::try_from(engine::PROGRESS.as_secs()).unwrap_or(i64::MAX)),
+        ("watch_lag_changes", i64::try_from(engine::LAG_CHANGES_MAX).unwrap_or(i64::MAX)),
+        ("watched_slots", size(watch_slots::SLOTS_WATCHED_MAX)),
     ];
     limits.into_iter().map(|(name, limit)| (name.to_owned(), limit)).collect()
 }
@@ -59,7 +63,9 @@ impl ServerInfoService for ServerInfo {
             time_zone_release: self.0.zones.release().to_owned(),
             time_zone_source: self.0.zones.source().to_string(),
             limits: limits(),
-            features: ["holds", "sessions", "approval", "several_calendars", "series"].map(str::to_owned).to_vec(),
+            features: ["holds", "sessions", "approval", "several_calendars", "series", "watches"]
+                .map(str::to_owned)
+                .to_vec(),
             revision: render::revision(self.0.engine.revision()),
             time: Some(render::timestamp(self.0.engine.now())),
         }))

@@ -24,7 +24,9 @@ use crate::proto::v1::slots_service_server::SlotsService;
 
 use super::api::{Api, deadline};
 use super::fields::{Fields, RANGE_DAYS_MAX};
+use super::pulled::Pulled;
 use super::token::{PageToken, fingerprint};
+use super::watch_slots::{self, Offers};
 use super::{render, status};
 
 /// The most periods of one QueryFreeBusy, all calendars together.
@@ -33,18 +35,30 @@ pub const PERIODS_MAX: usize = 20_000;
 /// See the header.
 pub struct Slots(pub Api);
 
-/// What slots are asked of: calendars with their types, at one moment.
-struct Asked {
-    view: View,
-    types: Vec<Arc<AppointmentType>>,
-    durations: Vec<Minutes>,
+/// Which slots.
+pub(super) struct Question {
+    pub(super) calendars: Vec<CalendarId>,
     assignment: Assignment,
+    type_id: TypeId,
+    range: Range,
+    duration: Option<Minutes>,
+    /// In which local times are shown.
+    pub(super) zone: Option<Arc<Zone>>,
+    ignored: Option<AppointmentId>,
+}
+
+/// What slots are asked of: calendars with their types, at one moment.
+pub(super) struct Asked {
+    pub(super) view: View,
+    pub(super) types: Vec<Arc<AppointmentType>>,
+    durations: Vec<Minutes>,
+    pub(super) assignment: Assignment,
     ignored: Option<Appointment>,
 }
 
 impl Asked {
     /// The searches, one per calendar, over this range.
-    fn searches(&self, range: Interval) -> Vec<Search<'_>> {
+    pub(super) fn searches(&self, range: Interval) -> Vec<Search<'_>> {
         let calendars = self.view.calendars.iter().zip(&self.types).zip(&self.durations);
         calendars
             .map(|((calendar, appointment_type), duration)| Search {
@@ -62,7 +76,40 @@ impl Asked {
 }
 
 impl Slots {
-    async fn asked(
+    /// What a request to list or to watch slots asks.
+    pub(super) fn question(&self, message: &pb::ListSlotsRequest, fields: &mut Fields) -> Option<Question> {
+        let calendars = fields.calendars(&message.calendar_id, &message.calendar_ids, message.assignment);
+        let type_id = type_or_default(&message.appointment_type_id, fields);
+        let range = range(message, fields);
+        let duration = fields.minutes("duration", message.duration.as_ref(), 1);
+        let zone = fields.optional_zone(&self.0.zones, "time_zone", &message.time_zone);
+        let ignored = fields.optional_appointment_id("ignore_appointment_id", &message.ignore_appointment_id);
+        let (calendars, assignment) = calendars?;
+        let (type_id, range, duration, zone, ignored) = (type_id?, range?, duration?, zone?, ignored?);
+        Some(Question { calendars, assignment, type_id, range, duration, zone, ignored })
+    }
+
+    /// The stretches of time that a question is about, and the zone in which its date is read.
+    pub(super) fn ranges(&self, question: &Question, asked: &Asked) -> (Arc<Zone>, Vec<Interval>) {
+        let first = asked.view.calendars.first().map(|it| Arc::clone(&it.profile.zone));
+        let read_in = question.zone.clone().or(first).unwrap_or_else(|| Arc::clone(&self.0.utc));
+        let ranges = match question.range {
+            Range::Between(range) => vec![range],
+            Range::Date(date) => read_in.day(date).collect(),
+        };
+        (read_in, ranges)
+    }
+
+    pub(super) async fn asked(
+        &self,
+        question: &Question,
+        deadline: Option<tokio::time::Instant>,
+    ) -> Result<Asked, Status> {
+        let Question { assignment, duration, ignored, .. } = *question;
+        self.about(&question.calendars, assignment, &question.type_id, duration, ignored, deadline).await
+    }
+
+    async fn about(
         &self,
         calendars: &[CalendarId],
         assignment: Assignment,
@@ -121,6 +168,7 @@ impl Slots {
 }
 
 /// What is listed: a date, or a range.
+#[derive(Clone, Copy)]
 enum Range {
     Date(LocalDate),
     Between(Interval),
@@ -149,29 +197,18 @@ impl SlotsService for Slots {
         let message = request.into_inner();
         let bound = fingerprint(&pb::ListSlotsRequest { page_token: String::new(), page_size: 0, ..message.clone() });
         let mut fields = Fields::default();
-        let calendars = fields.calendars(&message.calendar_id, &message.calendar_ids, message.assignment);
-        let type_id = type_or_default(&message.appointment_type_id, &mut fields);
-        let range = range(&message, &mut fields);
-        let duration = fields.minutes("duration", message.duration.as_ref(), 1);
-        let zone = fields.optional_zone(&self.0.zones, "time_zone", &message.time_zone);
-        let ignored = fields.optional_appointment_id("ignore_appointment_id", &message.ignore_appointment_id);
+        let question = self.question(&message, &mut fields);
         let limit = fields.page_size(message.page_size);
         let from = page_start(&message.page_token, bound, &mut fields);
-        let parsed = (|| Some((calendars?, type_id?, range?, duration?, zone?, ignored?, limit?, from?)))();
-        let ((calendars, assignment), type_id, range, duration, zone, ignored, limit, from) = fields.finish(parsed)?;
-        let asked = self.asked(&calendars, assignment, &type_id, duration, ignored, deadline).await?;
-        let first = asked.view.calendars.first().map(|it| Arc::clone(&it.profile.zone));
-        let read_in = zone.clone().or(first).unwrap_or_else(|| Arc::clone(&self.0.utc));
-        let ranges: Vec<Interval> = match range {
-            Range::Between(range) => vec![range],
-            Range::Date(date) => read_in.day(date).collect(),
-        };
+        let (question, limit, from) = fields.finish((|| Some((question?, limit?, from?)))())?;
+        let asked = self.asked(&question, deadline).await?;
+        let (read_in, ranges) = self.ranges(&question, &asked);
         let (mut slots, mut next) = (Vec::new(), None);
         for range in ranges {
             let start = range.start.max(from.unwrap_or(range.start));
             let room = limit - slots.len();
             if next.is_none() && start < range.end {
-                let (found, more) = self.list(&asked, Interval::new(start, range.end), room, zone.as_deref());
+                let (found, more) = self.list(&asked, Interval::new(start, range.end), room, question.zone.as_deref());
                 slots.extend(found);
                 next = more;
             }
@@ -201,7 +238,7 @@ impl SlotsService for Slots {
         let ignored = fields.optional_appointment_id("ignore_appointment_id", &message.ignore_appointment_id);
         let parsed = (|| Some((calendars?, type_id?, start?, shown?, duration?, ignored?)))();
         let ((calendars, assignment), type_id, start, shown, duration, ignored) = fields.finish(parsed)?;
-        let asked = self.asked(&calendars, assignment, &type_id, duration, ignored, deadline).await?;
+        let asked = self.about(&calendars, assignment, &type_id, duration, ignored, deadline).await?;
         let zone = asked.view.calendars.first().map_or(&self.0.utc, |it| &it.profile.zone);
         let start = resolve(&start, zone).map_err(|refusal| status::refused(&refusal))?;
         let explained = self.explain(&asked, start, shown.as_deref(), deadline).await?;
@@ -242,10 +279,13 @@ impl SlotsService for Slots {
         Ok(Response::new(pb::QueryFreeBusyResponse { calendars: answer, revision }))
     }
 
-    type WatchSlotsStream = tokio_stream::Empty<Result<pb::WatchSlotsResponse, Status>>;
+    type WatchSlotsStream = Pulled<Offers>;
 
-    async fn watch_slots(&self, _: Request<pb::WatchSlotsRequest>) -> Result<Response<Self::WatchSlotsStream>, Status> {
-        Err(status::not_implemented("WatchSlots"))
+    async fn watch_slots(
+        &self,
+        request: Request<pb::WatchSlotsRequest>,
+    ) -> Result<Response<Self::WatchSlotsStream>, Status> {
+        watch_slots::open(self, request).await
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 
+use crate::domain::ids::Revision;
 use crate::domain::interval::Interval;
 use crate::domain::refusal::{FieldViolation, Refusal, SlotRefusal};
 use crate::domain::series::{Occurrence, SeriesReport};
@@ -87,11 +88,37 @@ pub(super) fn failed(failure: &Failure) -> Status {
             Code::OutOfRange,
             ErrorReason::RevisionCompacted,
             format!(
-                "the history behind this page is no longer kept; begin again from the first page (oldest revision {oldest})"
+                "that history is no longer kept: begin a list again from its first page, watch from revision {oldest} on"
             ),
             "oldest_revision",
             oldest.to_string(),
         ),
+        Failure::InFuture { .. } | Failure::Lagged { .. } | Failure::TooManyWatches(_) => watch_failed(failure),
+    }
+}
+
+/// A watch that cannot begin or go on.
+fn watch_failed(failure: &Failure) -> Status {
+    let range = |reason, message: String, key: &str, revision: Revision, oldest: Revision| {
+        let of = |key: &str, revision: Revision| (key.to_owned(), revision.to_string());
+        let metadata = Metadata::from([of("oldest_revision", oldest), of(key, revision)]);
+        status(Code::OutOfRange, message, details(reason, metadata))
+    };
+    match failure {
+        Failure::InFuture { newest, oldest } => {
+            let message = format!("the newest revision is {newest}; watch from {} on, or from 0", newest.next());
+            range(ErrorReason::RevisionInFuture, message, "newest_revision", *newest, *oldest)
+        }
+        Failure::Lagged { last, oldest } => {
+            let message =
+                format!("the watch was too slow; everything up to revision {last} was sent, resume at {}", last.next());
+            range(ErrorReason::WatchLagged, message, "last_revision", *last, *oldest)
+        }
+        other => {
+            let mut details = details(ErrorReason::Overloaded, Metadata::new());
+            details.set_retry_info(Some(RETRY_LATER));
+            status(Code::Unavailable, format!("{other}; retry later or on another server"), details)
+        }
     }
 }
 
@@ -290,9 +317,4 @@ fn beside(slot: &SlotRefusal) -> String {
     }
     let shown = |interval: Option<Interval>| interval.map_or_else(|| "none".to_owned(), |it| it.start.to_string());
     format!(" (free before {}, after {})", shown(slot.nearest_before), shown(slot.nearest_after))
-}
-
-/// A method of the contract that this version does not serve.
-pub(super) fn not_implemented(method: &str) -> Status {
-    plain(Code::Unimplemented, ErrorReason::NotImplemented, format!("{method} is not served by this version"))
 }

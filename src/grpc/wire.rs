@@ -298,9 +298,8 @@ fn replacement(headers: &HeaderMap, place: Place<'_>) -> Option<Status> {
         (Code::OutOfRange, Place::Request { .. }) => Some(too_large(status().message())),
         (Code::Unimplemented, Place::Request { method }) if status().message().is_empty() => {
             let method: String = method.chars().take(QUOTED_CHARACTERS_MAX).collect();
-            Some(Status::unimplemented(format!(
-                "no method {method} here: methods are /package.Service/Method, and server reflection lists them"
-            )))
+            let hint = "methods are /package.Service/Method, and server reflection lists them";
+            Some(with_reason(Code::Unimplemented, "NOT_IMPLEMENTED", format!("no method {method} here: {hint}")))
         }
         _ => None,
     }

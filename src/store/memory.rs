@@ -103,7 +103,8 @@ impl Kept {
 
     fn oldest(&self) -> Option<Oldest> {
         let first = self.changes.first()?;
-        Some(Oldest { revision: Revision(first.revision), time: Instant::from_seconds(first.time) })
+        let (revision, time) = (Revision(first.revision), Instant::from_seconds(first.time));
+        Some(Oldest { revision, time, is_followed: self.changes.len() > 1 })
     }
 
     /// The appointment as it was at a revision; none when it was not there.
@@ -314,6 +315,10 @@ impl Reader for Memory {
         };
         let of_it = changes.take_while(|it| it.revision >= calendar.since.0).filter(touches);
         Ok(Some(of_it.take(limit).cloned().collect()))
+    }
+
+    fn oldest_change(&mut self) -> Result<Option<Oldest>, StoreError> {
+        Ok(self.kept().oldest())
     }
 
     fn changes_after(&mut self, after: Revision, filter: &CalendarFilter) -> Result<ToldPage, StoreError> {

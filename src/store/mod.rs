@@ -293,6 +293,8 @@ pub struct Oldest {
     pub revision: Revision,
     /// When it was made.
     pub time: Instant,
+    /// Whether there is a later one.
+    pub is_followed: bool,
 }
 
 /// A reader's side. Every call sees one moment of the store.
@@ -330,6 +332,8 @@ pub trait Reader: Send {
         from: Option<Revision>,
         limit: usize,
     ) -> Result<Option<Vec<ChangeRecord>>, StoreError>;
+    /// The oldest change that is kept; none when there is no change at all.
+    fn oldest_change(&mut self) -> Result<Option<Oldest>, StoreError>;
     /// What happened after a revision, in order, as watchers are told it: a page of at most `told::TOLD_CHANGES_MAX`
     /// changes. Refused as compacted when the change after that revision is no longer kept.
     fn changes_after(&mut self, after: Revision, filter: &CalendarFilter) -> Result<ToldPage, StoreError>;

@@ -11,8 +11,8 @@ use crate::domain::time::Instant;
 
 /// How many changes one page of the log looks at.
 pub const TOLD_CHANGES_MAX: usize = 256;
-/// A page ends with the change that brings it to so many events, for one change may have thousands.
-pub const TOLD_EVENTS_MAX: usize = 1_024;
+/// A page ends with the change that brings it to so many events: they wait in memory until the watcher reads them.
+pub const TOLD_EVENTS_MAX: usize = 128;
 
 /// Which events a watcher wants, by the calendars that they touch.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,6 +48,14 @@ pub struct Told {
     pub record: ChangeRecord,
     /// For each of these events its appointment, if it is about one.
     pub appointments: Vec<Option<Appointment>>,
+}
+
+/// Puts what is personal as it is now onto an appointment as of then.
+pub fn with_personal(then: &mut Appointment, now: &Appointment) {
+    then.invitee = now.invitee.clone();
+    then.note = now.note.clone();
+    then.metadata = now.metadata.clone();
+    then.cancel_reason = now.cancel_reason.clone();
 }
 
 /// A page of the log.

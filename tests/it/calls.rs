@@ -70,8 +70,8 @@ async fn a_call_is_logged_with_method_outcome_and_time_and_nothing_personal() {
     let expected = [
         ["/bookd.v1.AvailabilityService/SetAvailability", "Ok", ""],
         ["/bookd.v1.BookingService/BookAppointment", "FailedPrecondition", "SLOT_UNAVAILABLE"],
-        ["unknown", "Unimplemented", ""],
-        ["unknown", "Unimplemented", ""],
+        ["unknown", "Unimplemented", "NOT_IMPLEMENTED"],
+        ["unknown", "Unimplemented", "NOT_IMPLEMENTED"],
         ["unknown", "DeadlineExceeded", "EXPIRED_IN_QUEUE"],
     ];
     assert_eq!(told, expected, "{lines:#?}");

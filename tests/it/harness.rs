@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bookd::clock::ManualClock;
 use bookd::domain::time::Instant;
-use bookd::engine::{Settings, Stopped};
+use bookd::engine::{Engine, Settings, Stopped};
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
@@ -16,7 +16,7 @@ use bookd::proto::v1::calendar_service_client::CalendarServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
 use bookd::proto::v1::server_info_service_client::ServerInfoServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
-use bookd::server::{Lanes, Limits};
+use bookd::server::{Ended, Lanes, Limits};
 use bookd::service::{Parts, Service, open_sqlite};
 use bookd::store::Store;
 use bookd::zones::Zones;
@@ -143,6 +143,18 @@ impl Bookd {
     /// Waits until the writer has stopped by itself.
     pub async fn writer_stopped(&self) {
         self.service.failed().await;
+    }
+
+    /// Stops it with streams still open; tells whether they ended in time.
+    pub async fn stop_beside_streams(self) -> Ended {
+        let (ended, stopped) = self.service.stop(Duration::from_secs(20)).await;
+        assert_eq!(stopped, Stopped::Done);
+        ended
+    }
+
+    /// The engine behind the network.
+    pub fn engine(&self) -> Engine {
+        self.service.engine()
     }
 
     /// Where it listens.

@@ -94,7 +94,7 @@ fn alike(text: &str) -> String {
             && word.chars().all(|it| it == '-' || it.is_ascii_digit() || it.is_ascii_uppercase())
     };
     let is_hex = |word: &str| word.len() >= 16 && word.chars().all(|it| it.is_ascii_hexdigit());
-    let word = |word: &str| match word.trim_matches(|it| "\",".contains(it)) {
+    let word = |word: &str| match word.trim_matches(|it| "\",:".contains(it)) {
         bare if is_id(bare) => "ID".to_owned(),
         bare if is_code(bare) => "CODE".to_owned(),
         bare if is_hex(bare) => "HEX".to_owned(),

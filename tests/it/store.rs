@@ -5,19 +5,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bookd::domain::appointment::{Appointment, AppointmentState, Invitee};
+use bookd::domain::appointment_type::AppointmentType;
 use bookd::domain::availability::{Override, Window};
 use bookd::domain::change::Cause;
-use bookd::domain::command::{Booking, Command, ProfilePatch, Redacted};
+use bookd::domain::command::{AppointmentPatch, Booking, Command, Move, ProfilePatch, Redacted};
 use bookd::domain::decide::{REDACTED_MAX, decide, expire};
 use bookd::domain::ids::{AppointmentKey, Caller, Revision, SeriesId, TypeId};
 use bookd::domain::interval::Interval;
 use bookd::domain::time::{DAY, HOUR, LocalDate, MINUTE};
-use bookd::store::{Batch, CommitError, ListQuery, RequestRecord, StoreError};
+use bookd::store::{Batch, CalendarFilter, CommitError, ListQuery, RequestRecord, StoreError, Told};
 use uuid::Uuid;
 
 use crate::stored::{
-    CODE_KEY, MONDAY, World, appointment_id, at_hour, booking, cancel, id, live_a_life, move_to, open, profile,
-    put_special, query, special_type, zones,
+    CODE_KEY, MONDAY, World, appointment_id, at_hour, booking, cancel, id, live_a_life, minutes, move_to, moved, open,
+    profile, put_special, query, special_type, zones,
 };
 
 fn an_empty_store_stands_at_revision_zero(mut world: World) {
@@ -280,6 +281,94 @@ fn what_happened_is_told_newest_first_and_page_by_page(mut world: World) {
     assert_eq!(revisions, (1..=revision).rev().collect::<Vec<_>>());
 }
 
+/// The whole log as a watcher of this filter is told it, page by page.
+fn told(world: &mut World, after: u64, filter: &CalendarFilter) -> Vec<Told> {
+    let mut reader = world.store().reader().unwrap();
+    let (mut all, mut after) = (Vec::new(), Revision(after));
+    loop {
+        let page = reader.changes_after(after, filter).unwrap();
+        assert!(page.changes.iter().all(|it| it.record.revision > after.0 && it.record.revision <= page.upto.0));
+        all.extend(page.changes);
+        if page.upto == after {
+            return all;
+        }
+        after = page.upto;
+    }
+}
+
+fn the_log_is_told_in_order_with_appointments_as_of_then_and_what_is_personal_as_of_now(mut world: World) {
+    let mut then = Vec::new();
+    live_a_life(&mut world);
+    open(&mut world, "room", "UTC");
+    let plain = AppointmentType { buffer_before: minutes(0), buffer_after: minutes(0), ..special_type() };
+    world.run(&Command::PutAppointmentType { calendar: id("room"), appointment_type: plain, etag: None });
+    let elsewhere = Move { calendars: vec![id("room")], ..moved(appointment_id(5), at_hour(20)) };
+    then.extend(world.state.appointments.get(&appointment_id(5)).cloned());
+    let before = world.state.revision.0;
+    world.run(&Command::Reschedule(elsewhere));
+    then.extend(world.state.appointments.get(&appointment_id(5)).cloned());
+    let patch = AppointmentPatch { note: Some("newest-note".to_owned()), ..AppointmentPatch::default() };
+    world.run(&Command::UpdateAppointment { appointment: appointment_id(5), patch, etag: None });
+    let all = told(&mut world, 0, &CalendarFilter::All);
+    let revisions: Vec<u64> = all.iter().map(|it| it.record.revision).collect();
+    assert_eq!(revisions, (1..=world.state.revision.0).collect::<Vec<_>>());
+    let of_five = |it: &&Told| it.appointments.iter().flatten().any(|it| it.id == appointment_id(5));
+    let seen: Vec<&Told> = all.iter().filter(of_five).collect();
+    assert!(seen.len() >= 4 && seen.iter().all(|it| it.appointments[0].as_ref().unwrap().note == "newest-note"));
+    // As of then: state, times, calendars with their buffers, rules that were overridden.
+    for (was, revision) in then.iter().zip([was_revision(&then[0]), before + 1]) {
+        let found = seen.iter().find(|it| it.record.revision == revision).unwrap().appointments[0].clone().unwrap();
+        let of_then = |it: &Appointment| {
+            let buffers: Vec<_> = it.places.iter().map(|it| (it.calendar.clone(), it.before, it.after)).collect();
+            (it.state, it.start, it.expire_time, buffers, it.ignored_rules, it.sequence, it.stamps)
+        };
+        assert_eq!(of_then(&found), of_then(was));
+    }
+    let of_room: Vec<u64> = told(&mut world, 0, &CalendarFilter::Among(vec![id("room"), id("nobody")]))
+        .iter()
+        .map(|it| it.record.revision)
+        .collect();
+    assert_eq!(of_room, (before - 2..=before + 2).collect::<Vec<_>>());
+    assert_eq!(told(&mut world, before, &CalendarFilter::Prefix("roo".to_owned())).len(), 2);
+    assert!(told(&mut world, 0, &CalendarFilter::Prefix("nobody".to_owned())).is_empty());
+}
+
+fn was_revision(appointment: &Appointment) -> u64 {
+    appointment.stamps.revision.0
+}
+
+fn old_changes_are_forgotten_in_steps_and_never_the_last(mut world: World) {
+    live_a_life(&mut world);
+    let newest = world.state.revision;
+    let mut reader = world.store().reader().unwrap();
+    let of_first = reader.changes_of_appointment(appointment_id(1), None, 100).unwrap().unwrap();
+    let compact = |world: &mut World, before, limit| world.store().compact_changes(before, limit).unwrap().unwrap();
+    assert_eq!(compact(&mut world, MONDAY, 100).revision, Revision(1), "none is older");
+    let later = MONDAY.plus(1);
+    assert_eq!(compact(&mut world, later, 4).revision, Revision(5));
+    world.reopen();
+    let oldest = world.store().reader().unwrap().oldest_change().unwrap().unwrap();
+    assert_eq!((oldest.revision, oldest.time, oldest.is_followed), (Revision(5), MONDAY, true));
+    // What is gone is refused with what is left, and what is left is as it was.
+    let mut reader = world.store().reader().unwrap();
+    let gone = StoreError::Compacted { oldest: Revision(5) };
+    assert_eq!(reader.changes_after(Revision(3), &CalendarFilter::All), Err(gone.clone()));
+    assert_eq!(told(&mut world, 4, &CalendarFilter::All).len() as u64, newest.0 - 4);
+    let at = |revision| ListQuery { at: Some(Revision(revision)), ..query() };
+    assert_eq!(reader.list_appointments(&at(3)), Err(gone));
+    assert!(reader.list_appointments(&at(4)).is_ok());
+    let kept = reader.changes_of_appointment(appointment_id(1), None, 100).unwrap().unwrap();
+    assert_eq!(kept, of_first[..kept.len()], "a chain ends where the log does");
+    assert!(kept.len() < of_first.len() && kept.iter().all(|it| it.revision >= 5));
+    assert!(reader.changes_of_calendar(&id("ada"), None, 100).unwrap().unwrap().iter().all(|it| it.revision >= 5));
+    let last = compact(&mut world, later, 1_000);
+    assert_eq!((last.revision, last.is_followed), (newest, false));
+    world.check();
+    assert_eq!(world.list(&at(newest.0)).appointments, world.list(&query()).appointments);
+    world.book(9, "ada", at_hour(20));
+    world.check();
+}
+
 macro_rules! on_both_stores {
     ($($name:ident),* $(,)?) => {
         mod memory {
@@ -305,4 +394,6 @@ on_both_stores!(
     a_series_is_loaded_whole_and_in_order,
     calendars_are_listed_by_name_and_prefix,
     what_happened_is_told_newest_first_and_page_by_page,
+    the_log_is_told_in_order_with_appointments_as_of_then_and_what_is_personal_as_of_now,
+    old_changes_are_forgotten_in_steps_and_never_the_last,
 );

@@ -234,8 +234,8 @@ pub fn put_special(world: &mut World) {
     world.run(&Command::PutAppointmentType { calendar: id("ada"), appointment_type: special_type(), etag: None });
 }
 
-pub fn move_to(appointment: AppointmentId, start: Instant) -> Command {
-    Command::Reschedule(Move {
+pub fn moved(appointment: AppointmentId, start: Instant) -> Move {
+    Move {
         appointment,
         start: Some(Start::At(start)),
         duration: None,
@@ -243,7 +243,11 @@ pub fn move_to(appointment: AppointmentId, start: Instant) -> Command {
         assignment: Assignment::All,
         ignored_rules: IgnoredRules::default(),
         etag: None,
-    })
+    }
+}
+
+pub fn move_to(appointment: AppointmentId, start: Instant) -> Command {
+    Command::Reschedule(moved(appointment, start))
 }
 
 pub fn cancel(appointment: AppointmentId) -> Command {

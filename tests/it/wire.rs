@@ -118,6 +118,7 @@ async fn an_unknown_method_or_service_is_unimplemented_and_named() {
         let status = call(channel.clone(), path, named("")).await;
         assert_eq!(status.code(), Code::Unimplemented);
         assert!(status.message().contains(path), "{status:?}");
+        assert_eq!(reason(&status).as_deref(), Some("NOT_IMPLEMENTED"));
     }
 }
 

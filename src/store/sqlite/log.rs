@@ -17,7 +17,6 @@ use crate::store::told::{TOLD_CHANGES_MAX, TOLD_EVENTS_MAX, tell};
 use crate::store::{CalendarFilter, CommitError, Oldest, StoreError, ToldPage, UNDONE_CHANGES_MAX, ZoneLookup};
 
 const SELECT_REVISION: &str = "select coalesce(max(revision), 0) from changes";
-const SELECT_OLDEST: &str = "select revision, time from changes where revision > 0 order by revision limit 1";
 const SELECT_CHANGE: &str = "select time, record from changes where revision = ?1";
 const SELECT_CHANGES_AFTER: &str = "select revision, time, record from changes where revision > ?1 order by revision";
 const SELECT_OLD: &str = "select revision, time from changes where revision > 0 order by revision limit ?1";
@@ -25,8 +24,8 @@ const DELETE_CHANGES: &str = "delete from changes where revision <= ?1";
 
 /// Every statement on the log, for the test of their plans.
 #[cfg(test)]
-pub(super) const STATEMENTS: [&str; 6] =
-    [SELECT_REVISION, SELECT_OLDEST, SELECT_CHANGE, SELECT_CHANGES_AFTER, SELECT_OLD, DELETE_CHANGES];
+pub(super) const STATEMENTS: [&str; 5] =
+    [SELECT_REVISION, SELECT_CHANGE, SELECT_CHANGES_AFTER, SELECT_OLD, DELETE_CHANGES];
 
 pub(super) fn revision(connection: &Connection) -> Result<Revision, StoreError> {
     let revision: i64 = connection.prepare_cached(SELECT_REVISION)?.query_row([], |row| row.get(0))?;
@@ -34,13 +33,12 @@ pub(super) fn revision(connection: &Connection) -> Result<Revision, StoreError> 
 }
 
 pub(super) fn oldest(connection: &Connection) -> Result<Option<Oldest>, StoreError> {
-    let row = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
-    let found = connection.prepare_cached(SELECT_OLDEST)?.query_row([], row).optional()?;
-    let oldest = |(revision, time): (i64, i64)| Oldest {
-        revision: Revision(revision.unsigned_abs()),
-        time: Instant::from_seconds(time),
-    };
-    Ok(found.map(oldest))
+    let mut statement = connection.prepare_cached(SELECT_OLD)?;
+    let mut rows = statement.query([2])?;
+    let Some(first) = rows.next()? else { return Ok(None) };
+    let revision = Revision(first.get::<_, i64>(0)?.unsigned_abs());
+    let time = Instant::from_seconds(first.get(1)?);
+    Ok(Some(Oldest { revision, time, is_followed: rows.next()?.is_some() }))
 }
 
 /// Walks the log back along what each record says came before, newest first.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use super::log::{chain, revision, told_after, undone};
+use super::log::{chain, oldest, revision, told_after, undone};
 use super::rows::{COLUMNS, appointment_id, read, signed};
 use super::{Known, Sqlite, walk};
 use crate::domain::appointment::Appointment;
@@ -21,7 +21,7 @@ use crate::domain::time::{DAY, Instant};
 use crate::store::change_record::ChangeRecord;
 use crate::store::record::{PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord, decode};
 use crate::store::{
-    CalendarFilter, CalendarRow, ListPage, ListQuery, Reader, RequestRecord, StoreError, ToldPage, ZoneLookup,
+    CalendarFilter, CalendarRow, ListPage, ListQuery, Oldest, Reader, RequestRecord, StoreError, ToldPage, ZoneLookup,
 };
 
 const SELECT_CALENDAR: &str = "select key, since, version, create_time, update_time, revision, profile from calendars \
@@ -330,6 +330,10 @@ impl Reader for SqliteReader {
             touched.map(|it| it.previous).min()
         };
         chain(&transaction, version.unsigned_abs(), from, limit, of).map(Some)
+    }
+
+    fn oldest_change(&mut self) -> Result<Option<Oldest>, StoreError> {
+        oldest(&self.connection)
     }
 
     fn changes_after(&mut self, after: Revision, filter: &CalendarFilter) -> Result<ToldPage, StoreError> {

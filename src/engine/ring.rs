@@ -1,0 +1,218 @@
+//! The last changes in memory, for watchers that keep up: they need no store.
+//!
+//! Bounded by changes, events and bytes; whoever falls out of it goes on from the store, without gap or repeat.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::domain::appointment::Appointment;
+use crate::domain::change::{Change, Event};
+use crate::domain::ids::{AppointmentId, Revision};
+use crate::store::told::{TOLD_CHANGES_MAX, TOLD_EVENTS_MAX, with_personal};
+use crate::store::{CalendarFilter, ChangeRecord, Told};
+
+/// Changes that are kept in memory at most: some seconds of a busy server.
+pub(super) const RING_CHANGES_MAX: usize = 8_192;
+/// Events of them at most.
+const RING_EVENTS_MAX: usize = 16_384;
+/// What they weigh at most, in bytes, by estimate.
+const RING_BYTES_MAX: usize = 32 * 1_024 * 1_024;
+/// What one event weighs without its texts.
+const EVENT_BYTES: usize = 1_024;
+
+/// A committed change with what watchers are told of it.
+pub(super) struct Committed {
+    record: ChangeRecord,
+    /// For each event its appointment as the change left it.
+    appointments: Vec<Option<Arc<Appointment>>>,
+    bytes: usize,
+}
+
+fn bytes(it: &Appointment) -> usize {
+    let metadata: usize = it.metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+    it.note.len() + it.cancel_reason.len() + metadata
+}
+
+impl Committed {
+    fn new(change: &Change) -> Self {
+        let appointment = |event: &Event| match event {
+            Event::Appointment { after, .. } => Some(Arc::clone(after)),
+            _ => None,
+        };
+        let appointments: Vec<_> = change.events.iter().map(appointment).collect();
+        let texts: usize = appointments.iter().flatten().map(|it| bytes(it)).sum();
+        Self { record: ChangeRecord::of(change), bytes: appointments.len() * EVENT_BYTES + texts, appointments }
+    }
+
+    pub(super) fn revision(&self) -> Revision {
+        Revision(self.record.revision)
+    }
+
+    /// The calendars that it touches; one may come several times.
+    pub(super) fn calendars(&self) -> impl Iterator<Item = &str> {
+        self.record.events.iter().flat_map(|event| &event.calendars).map(|touched| touched.calendar.as_str())
+    }
+}
+
+/// A change that passed, with the appointments of its events as they are now.
+pub(super) struct Found {
+    committed: Arc<Committed>,
+    now: Vec<Option<Arc<Appointment>>>,
+}
+
+impl Found {
+    /// As a watcher is told it: as of the change, but for what is personal.
+    pub(super) fn tell(&self, filter: &CalendarFilter) -> Told {
+        let Committed { record, appointments, .. } = &*self.committed;
+        let passing = || record.events.iter().enumerate().filter(|(_, event)| filter.passes(event));
+        let appointment = |(index, _): (usize, _)| {
+            let mut then = Appointment::clone(appointments[index].as_ref()?);
+            with_personal(&mut then, self.now[index].as_ref()?);
+            Some(then)
+        };
+        let events = passing().map(|(_, event)| event.clone()).collect();
+        Told {
+            appointments: passing().map(appointment).collect(),
+            record: ChangeRecord { events, caller: record.caller.clone(), ..*record },
+        }
+    }
+}
+
+/// A page of the ring.
+pub(super) struct RingPage {
+    pub(super) changes: Vec<Found>,
+    pub(super) upto: Revision,
+}
+
+/// See the header.
+pub(super) struct Ring {
+    /// See `RING_CHANGES_MAX`.
+    most: usize,
+    changes: VecDeque<Arc<Committed>>,
+    /// Every appointment of these changes as the last of them left it.
+    now: HashMap<AppointmentId, Arc<Appointment>>,
+    events: usize,
+    bytes: usize,
+}
+
+impl Ring {
+    /// Of so many changes at most.
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, changes: VecDeque::new(), now: HashMap::new(), events: 0, bytes: 0 }
+    }
+
+    /// Takes in what was committed. What does not follow on the last change that it has begins it anew.
+    pub(super) fn absorb(&mut self, changes: &[Change]) {
+        for change in changes {
+            if self.end().is_some_and(|end| end.next() != change.revision) {
+                *self = Self::new(self.most);
+            }
+            let committed = Committed::new(change);
+            self.events += committed.appointments.len();
+            self.bytes += committed.bytes;
+            self.now.extend(committed.appointments.iter().flatten().map(|it| (it.id, Arc::clone(it))));
+            self.changes.push_back(Arc::new(committed));
+            let is_full =
+                |it: &Self| it.changes.len() > it.most || it.events > RING_EVENTS_MAX || it.bytes > RING_BYTES_MAX;
+            while is_full(self) {
+                self.drop_first();
+            }
+        }
+    }
+
+    fn drop_first(&mut self) {
+        let Some(first) = self.changes.pop_front() else { return };
+        self.events -= first.appointments.len();
+        self.bytes -= first.bytes;
+        for appointment in first.appointments.iter().flatten() {
+            if self.now.get(&appointment.id).is_some_and(|now| Arc::ptr_eq(now, appointment)) {
+                self.now.remove(&appointment.id);
+            }
+        }
+    }
+
+    /// The last change that it has.
+    pub(super) fn end(&self) -> Option<Revision> {
+        self.changes.back().map(|it| it.revision())
+    }
+
+    /// Everything after a revision; none when something of that is no longer here.
+    pub(super) fn after(&self, after: Revision) -> Option<impl Iterator<Item = &Arc<Committed>>> {
+        let first = self.changes.front()?.revision();
+        let skipped = after.next().0.checked_sub(first.0)?;
+        Some(self.changes.iter().skip(usize::try_from(skipped).unwrap_or(usize::MAX)))
+    }
+
+    /// A page of what came after a revision; none when the store must be asked, because something is missing here.
+    pub(super) fn page(&self, after: Revision, newest: Revision, filter: &CalendarFilter) -> Option<RingPage> {
+        if self.end()? < newest {
+            return None;
+        }
+        let mut page = RingPage { changes: Vec::new(), upto: after };
+        let mut events = 0;
+        for committed in self.after(after)?.take(TOLD_CHANGES_MAX) {
+            page.upto = committed.revision();
+            if committed.record.events.iter().any(|event| filter.passes(event)) {
+                events += committed.appointments.len();
+                let now = |it: &Option<Arc<Appointment>>| it.as_ref().and_then(|it| self.now.get(&it.id)).cloned();
+                let now = committed.appointments.iter().map(now).collect();
+                page.changes.push(Found { committed: Arc::clone(committed), now });
+            }
+            if events >= TOLD_EVENTS_MAX {
+                break;
+            }
+        }
+        Some(page)
+    }
+
+    /// Brings what was read at a revision up to date in what is personal. False when that cannot be told from here.
+    pub(super) fn refresh(&self, told: &mut Told, read_at: Revision, newest: Revision) -> bool {
+        let is_known = self.end().is_some_and(|end| end >= newest) && self.after(read_at).is_some();
+        for then in told.appointments.iter_mut().flatten().filter(|_| is_known) {
+            if let Some(now) = self.now.get(&then.id) {
+                with_personal(then, now);
+            }
+        }
+        is_known
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use super::*;
+    use crate::domain::change::Cause;
+    use crate::domain::ids::{CalendarId, Caller};
+    use crate::domain::time::Instant;
+
+    fn change(revision: u64, calendar: &str) -> Change {
+        let calendar = CalendarId::parse(calendar).unwrap();
+        let events = vec![Event::CalendarDeleted { calendar }];
+        let (cause, caller, time) = (Cause::DeleteCalendar, Caller::default(), Instant::from_seconds(0));
+        Change { revision: Revision(revision), time, cause, caller, events }
+    }
+
+    fn page(ring: &Ring, after: u64, newest: u64, filter: &CalendarFilter) -> Option<(Vec<u64>, u64)> {
+        let page = ring.page(Revision(after), Revision(newest), filter)?;
+        Some((page.changes.iter().map(|it| it.tell(filter).record.revision).collect(), page.upto.0))
+    }
+
+    #[test]
+    fn a_ring_answers_only_when_nothing_is_missing() {
+        let mut ring = Ring::new(3);
+        let all = &CalendarFilter::All;
+        assert_eq!(page(&ring, 0, 0, all), None);
+        let changes: Vec<Change> = (5..=9).map(|it| change(it, if it % 2 == 0 { "even" } else { "odd" })).collect();
+        ring.absorb(&changes);
+        assert_eq!(page(&ring, 5, 9, all), None, "6 has fallen out");
+        assert_eq!(page(&ring, 6, 9, all), Some((vec![7, 8, 9], 9)));
+        assert_eq!(page(&ring, 6, 10, all), None, "10 is not here yet");
+        assert_eq!(page(&ring, 9, 9, all), Some((vec![], 9)));
+        let even = CalendarFilter::Among(vec![CalendarId::parse("even").unwrap()]);
+        assert_eq!(page(&ring, 6, 9, &even), Some((vec![8], 9)));
+        assert_eq!(page(&ring, 6, 9, &CalendarFilter::Prefix("x".to_owned())), Some((vec![], 9)));
+        ring.absorb(&[change(11, "odd")]);
+        assert_eq!(page(&ring, 8, 11, all), None, "what does not follow begins it anew");
+        assert_eq!(page(&ring, 10, 11, all), Some((vec![11], 11)));
+    }
+}

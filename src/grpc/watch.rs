@@ -1,0 +1,73 @@
+//! WatchAppointments: changes in order, without gap or repeat, with marks of progress.
+
+use tonic::{Request, Response, Status};
+
+use crate::domain::ids::{ID_CHARACTERS_MAX, Revision};
+use crate::domain::time::Instant;
+use crate::engine::{CalendarFilter, Said, Told, Watch};
+use crate::proto::v1 as pb;
+use crate::proto::v1::watch_appointments_response::Message;
+
+use super::api::{Api, deadline};
+use super::fields::Fields;
+use super::pulled::{Pulled, Source};
+use super::{lists, render, status};
+
+/// The messages of one watch.
+pub struct Changes {
+    api: Api,
+    watch: Watch,
+}
+
+fn filter(message: &pb::WatchAppointmentsRequest, fields: &mut Fields) -> Option<CalendarFilter> {
+    match (message.calendar_id.as_str(), message.id_prefix.as_str()) {
+        ("", "") => Some(CalendarFilter::All),
+        ("", prefix) => fields.text("id_prefix", prefix, ID_CHARACTERS_MAX).map(CalendarFilter::Prefix),
+        (id, "") => fields.calendar_id("calendar_id", id).map(|id| CalendarFilter::Among(vec![id])),
+        _ => fields.wrong("id_prefix", "cannot stand beside calendar_id"),
+    }
+}
+
+pub(super) async fn open(
+    api: &Api,
+    request: Request<pb::WatchAppointmentsRequest>,
+) -> Result<Response<Pulled<Changes>>, Status> {
+    let deadline = deadline(request.extensions());
+    let message = request.into_inner();
+    let mut fields = Fields::default();
+    let filter = filter(&message, &mut fields);
+    let start = match u64::try_from(message.start_revision) {
+        Ok(start) => Some(Revision(start)),
+        Err(_) => fields.wrong("start_revision", "must be a revision, or 0 for what comes after now"),
+    };
+    let (filter, start) = fields.finish(filter.zip(start))?;
+    let watch = api.engine.watch(filter, start, deadline).await.map_err(|failure| status::failed(&failure))?;
+    Ok(Response::new(Pulled::new(Changes { api: api.clone(), watch })))
+}
+
+impl Changes {
+    fn change(&self, told: &Told) -> pb::Change {
+        let then = Instant::from_seconds(told.record.time);
+        let mut change = lists::change(&told.record);
+        for (event, appointment) in change.events.iter_mut().zip(&told.appointments) {
+            event.appointment = appointment.as_ref().map(|it| self.api.appointment(it, then));
+        }
+        change
+    }
+}
+
+impl Source for Changes {
+    type Message = pb::WatchAppointmentsResponse;
+
+    async fn next(&mut self) -> Result<pb::WatchAppointmentsResponse, Status> {
+        let said = self.watch.next().await.map_err(|failure| status::failed(&failure))?;
+        let message = match said {
+            Said::Change(told) => Message::Change(self.change(&told)),
+            Said::Progress(revision) => Message::Progress(pb::WatchProgress {
+                revision: render::revision(revision),
+                time: Some(render::timestamp(self.api.engine.now())),
+            }),
+        };
+        Ok(pb::WatchAppointmentsResponse { message: Some(message) })
+    }
+}

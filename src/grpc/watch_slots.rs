@@ -1,0 +1,254 @@
+//! WatchSlots: the offered slots, and then what is added and removed.
+//!
+//! Slots are looked for again when a change touched one of the calendars and as time passes, each time whole: what is
+//! sent is always the difference between two lists that ListSlots would have given.
+
+use std::cmp::Ordering;
+use std::iter::Peekable;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant as Monotonic;
+use tonic::{Request, Response, Status};
+
+use crate::domain::ids::Revision;
+use crate::domain::several::{self, SharedSlot};
+use crate::domain::time::{Instant, MINUTE};
+use crate::domain::zone::Zone;
+use crate::engine::{Failure, Touches, Woken};
+use crate::proto::v1 as pb;
+
+use super::api::deadline;
+use super::fields::Fields;
+use super::pulled::{Pulled, Source};
+use super::slots::{Asked, Question, Slots};
+use super::{render, status};
+
+/// The most slots that one watch may have at a time.
+pub const SLOTS_WATCHED_MAX: usize = 5_000;
+/// The most bytes that they may come to on the wire, about: clients take messages of four times that by default.
+const SLOTS_BYTES_MAX: usize = 1_024 * 1_024;
+/// What one slot comes to without the ids of its calendars.
+const SLOT_BYTES: usize = 72;
+
+/// The messages of one watch.
+pub struct Offers {
+    slots: Slots,
+    question: Question,
+    is_by_date: bool,
+    touches: Touches,
+    /// What the client has, once it has read everything.
+    offered: Offered,
+    /// The first message, until it is sent.
+    first: Option<pb::WatchSlotsResponse>,
+    looked: Monotonic,
+    said: Monotonic,
+    is_over: bool,
+}
+
+/// The offered slots of one moment.
+struct Offered {
+    slots: Vec<SharedSlot>,
+    ids: Vec<String>,
+    shown: Option<Arc<Zone>>,
+    revision: Revision,
+    now: Instant,
+    /// When time alone may change them next.
+    due: Instant,
+}
+
+pub(super) async fn open(
+    slots: &Slots,
+    request: Request<pb::WatchSlotsRequest>,
+) -> Result<Response<Pulled<Offers>>, Status> {
+    let deadline = deadline(request.extensions());
+    let message = listing(request.into_inner());
+    let is_by_date = !message.date.is_empty();
+    let mut fields = Fields::default();
+    let question = slots.question(&message, &mut fields);
+    let question = fields.finish(question)?;
+    // Noted before anything is looked at: what changes from here on is seen.
+    let touches = slots.0.engine.touches(question.calendars.clone()).map_err(|failure| status::failed(&failure))?;
+    let asked = slots.asked(&question, deadline).await?;
+    let offered = look(&question, &asked, is_by_date, slots)?;
+    let first = Some(offered.message(offered.slots.iter(), [].iter(), &[]));
+    let (slots, looked, said) = (Slots(slots.0.clone()), Monotonic::now(), Monotonic::now());
+    let is_over = false;
+    Ok(Response::new(Pulled::new(Offers {
+        slots,
+        question,
+        is_by_date,
+        touches,
+        offered,
+        first,
+        looked,
+        said,
+        is_over,
+    })))
+}
+
+fn listing(message: pb::WatchSlotsRequest) -> pb::ListSlotsRequest {
+    pb::ListSlotsRequest {
+        calendar_id: message.calendar_id,
+        calendar_ids: message.calendar_ids,
+        assignment: message.assignment,
+        appointment_type_id: message.appointment_type_id,
+        date: message.date,
+        start_time: message.start_time,
+        end_time: message.end_time,
+        duration: message.duration,
+        time_zone: message.time_zone,
+        ..Default::default()
+    }
+}
+
+/// All slots of the question now.
+fn look(question: &Question, asked: &Asked, is_by_date: bool, slots: &Slots) -> Result<Offered, Status> {
+    let (_, ranges) = slots.ranges(question, asked);
+    let ids: Vec<String> = asked.view.calendars.iter().map(|it| it.id.to_string()).collect();
+    let mut found = Vec::new();
+    let (mut bytes, mut is_too_much) = (0, false);
+    for range in ranges {
+        several::visit(&asked.searches(range), asked.assignment, &mut |slot: SharedSlot| {
+            bytes += SLOT_BYTES + slot.calendars.iter().map(|index| ids[index].len() + 2).sum::<usize>();
+            found.push(slot);
+            is_too_much |= found.len() > SLOTS_WATCHED_MAX || bytes > SLOTS_BYTES_MAX;
+            if is_too_much { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        if is_too_much {
+            let field = if is_by_date { "date" } else { "end_time" };
+            let text = format!("more than {SLOTS_WATCHED_MAX} slots, or too many calendars with them; watch less");
+            return Err(Fields::default().wrong_only(field, text));
+        }
+    }
+    let due = due(asked, found.first(), asked.view.now);
+    let (shown, revision, now) = (question.zone.clone(), asked.view.revision, asked.view.now);
+    Ok(Offered { slots: found, ids, shown, revision, now, due })
+}
+
+/// When time alone may change what is offered: slots end at whole minutes and the second after, days at whole minutes;
+/// and the first slot goes when its notice is over.
+fn due(asked: &Asked, first: Option<&SharedSlot>, now: Instant) -> Instant {
+    let past = now.seconds().rem_euclid(MINUTE);
+    let minute = now.plus(if past == 0 { 1 } else { MINUTE - past });
+    let notices = asked.types.iter().map(|it| it.min_notice.seconds());
+    let gone = notices.filter_map(|notice| Some(first?.slot.start.plus(1 - notice)));
+    gone.filter(|it| *it > now).fold(minute, Instant::min)
+}
+
+impl Offered {
+    fn message<'a>(
+        &self,
+        added: impl Iterator<Item = &'a SharedSlot>,
+        removed: impl Iterator<Item = &'a SharedSlot>,
+        ids_before: &[String],
+    ) -> pb::WatchSlotsResponse {
+        let slot = |it: &SharedSlot, ids: &[String]| {
+            let calendars = it.calendars.iter().map(|index| ids[index].clone()).collect();
+            render::slot(it.slot.interval(), it.slot.seats_remaining, calendars, self.shown.as_deref())
+        };
+        pb::WatchSlotsResponse {
+            added: added.map(|it| slot(it, &self.ids)).collect(),
+            removed: removed.map(|it| slot(it, ids_before)).collect(),
+            revision: render::revision(self.revision),
+            read_time: Some(render::timestamp(self.now)),
+        }
+    }
+
+    /// What makes `self` of what was there before.
+    fn since(&self, before: &Self) -> pb::WatchSlotsResponse {
+        let (added, removed) = difference(&before.slots, &self.slots);
+        self.message(added.into_iter(), removed.into_iter(), &before.ids)
+    }
+}
+
+/// The slots of the second list that are not in the first, and the other way round. Both are in order of start, each
+/// start once.
+fn difference<'a>(before: &'a [SharedSlot], after: &'a [SharedSlot]) -> (Vec<&'a SharedSlot>, Vec<&'a SharedSlot>) {
+    let (mut added, mut removed) = (Vec::new(), Vec::new());
+    let (mut before, mut after) = (before.iter().peekable(), after.iter().peekable());
+    let order = |before: &mut Peekable<std::slice::Iter<'a, SharedSlot>>,
+                 after: &mut Peekable<std::slice::Iter<'a, SharedSlot>>| {
+        match (before.peek(), after.peek()) {
+            (None, None) => None,
+            (Some(_), None) => Some(Ordering::Less),
+            (None, Some(_)) => Some(Ordering::Greater),
+            (Some(old), Some(new)) => Some(old.slot.start.cmp(&new.slot.start)),
+        }
+    };
+    while let Some(order) = order(&mut before, &mut after) {
+        match order {
+            Ordering::Less => removed.extend(before.next()),
+            Ordering::Greater => added.extend(after.next()),
+            Ordering::Equal => {
+                let (old, new) = (before.next(), after.next());
+                // Other seats or other calendars make another slot of it.
+                if old != new {
+                    removed.extend(old);
+                    added.extend(new);
+                }
+            }
+        }
+    }
+    (added, removed)
+}
+
+impl Offers {
+    /// Looks again; answers what has changed.
+    async fn look(&mut self) -> Result<pb::WatchSlotsResponse, Status> {
+        tokio::time::sleep_until(self.looked + self.touches.settings().slots_pause).await;
+        let asked = self.slots.asked(&self.question, None).await?;
+        let offered = look(&self.question, &asked, self.is_by_date, &self.slots)?;
+        self.looked = Monotonic::now();
+        let message = offered.since(&self.offered);
+        self.offered = offered;
+        Ok(message)
+    }
+
+    async fn follow(&mut self) -> Result<pb::WatchSlotsResponse, Status> {
+        loop {
+            let progress = self.said + self.touches.settings().progress;
+            let seconds = self.offered.due.since(self.slots.0.engine.now()).max(0).unsigned_abs();
+            // Whole seconds may have begun long ago: a wait of none is a look at once.
+            let until = Monotonic::now() + Duration::from_secs(seconds);
+            let woken = self.touches.woken(until.min(progress)).await;
+            let is_progress = Monotonic::now() >= progress;
+            let is_due = self.slots.0.engine.now() >= self.offered.due;
+            match woken {
+                Woken::Closed => {
+                    self.is_over = true;
+                    return Ok(self.offered.message([].iter(), [].iter(), &[]));
+                }
+                Woken::Cut => {
+                    return Err(status::failed(&self.slots.0.engine.lagged(self.offered.revision).await));
+                }
+                Woken::Touched => {}
+                Woken::Time if is_progress || is_due => {}
+                Woken::Time => continue,
+            }
+            let message = self.look().await?;
+            if is_progress || !message.added.is_empty() || !message.removed.is_empty() {
+                return Ok(message);
+            }
+        }
+    }
+}
+
+impl Source for Offers {
+    type Message = pb::WatchSlotsResponse;
+
+    async fn next(&mut self) -> Result<pb::WatchSlotsResponse, Status> {
+        self.touches.asks();
+        if self.is_over {
+            return Err(status::failed(&Failure::ShuttingDown));
+        }
+        let message = match self.first.take() {
+            Some(first) => first,
+            None => self.follow().await?,
+        };
+        self.said = Monotonic::now();
+        self.touches.rests();
+        Ok(message)
+    }
+}
