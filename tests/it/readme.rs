@@ -94,13 +94,15 @@ fn alike(text: &str) -> String {
             && word.chars().all(|it| it == '-' || it.is_ascii_digit() || it.is_ascii_uppercase())
     };
     let is_hex = |word: &str| word.len() >= 16 && word.chars().all(|it| it.is_ascii_hexdigit());
-    let word = |word: &str| match word.trim_matches(|it| "\",:".contains(it)) {
+    let word = |word: &str| match word.trim_matches(':') {
         bare if is_id(bare) => "ID".to_owned(),
         bare if is_code(bare) => "CODE".to_owned(),
         bare if is_hex(bare) => "HEX".to_owned(),
         _ => word.chars().map(|it| if it.is_ascii_digit() { '0' } else { it }).collect(),
     };
-    let line = |line: &str| line.split_whitespace().map(word).collect::<Vec<_>>().join(" ");
+    let ends = |it: char| it.is_whitespace() || "\",{}[]".contains(it);
+    let words = |line: &str| line.split(ends).filter(|it| !it.is_empty()).map(word).collect::<Vec<_>>();
+    let line = |line: &str| words(line).join(" ");
     text.lines().map(line).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
