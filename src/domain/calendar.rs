@@ -186,6 +186,18 @@ impl Calendar {
         &self.profile.zone
     }
 
+    /// Lets go of what is over, once a day of it has gathered: limits and conflicts need no more than `keep_from` says.
+    pub fn let_go(calendar: &mut Arc<Self>, now: Instant) {
+        let limits = calendar.types.iter().map(|it| &it.limits).chain([&calendar.profile.limits]);
+        let kept_from = keep_from(calendar.zone(), limits, now);
+        if kept_from.since(calendar.kept_from) >= DAY {
+            let calendar = Arc::make_mut(calendar);
+            let claims = calendar.claims.iter().filter(|claim| claim.padded().end > kept_from);
+            calendar.claims = Claims::from_unordered(claims.copied().collect());
+            calendar.kept_from = kept_from;
+        }
+    }
+
     /// The etag of settings, weekly rules and overrides.
     pub fn etag(&self) -> Etag {
         Etag::of(self.id.as_str().as_bytes(), self.stamps.revision)

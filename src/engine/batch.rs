@@ -119,6 +119,11 @@ impl Batch {
             }
         }
         state.apply(&change);
+        for id in change.events.iter().flat_map(Event::calendars) {
+            if let Some(calendar) = state.calendars.get_mut(id) {
+                Calendar::let_go(calendar, self.now);
+            }
+        }
         for event in &change.events {
             if let Event::ProfileChanged { calendar, .. } | Event::TypePut { calendar, .. } = event
                 && !reaches_back(&state.calendars[calendar], self.now)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use crate::domain::appointment::{Appointment, Assignment, IgnoredRules};
+use crate::domain::appointment::{Appointment, AppointmentState, Assignment, IgnoredRules, Place};
 use crate::domain::appointment_type::AppointmentType;
 use crate::domain::calendar::Calendar;
 use crate::domain::decide::resolve;
@@ -16,9 +16,9 @@ use crate::domain::interval::Interval;
 use crate::domain::refusal::{Refusal, Violation};
 use crate::domain::several::{self, SharedSlot};
 use crate::domain::slots::Search;
-use crate::domain::time::{Instant, LocalDate, MINUTE, Minutes};
+use crate::domain::time::{DAY, Instant, LocalDate, MINUTE, Minutes};
 use crate::domain::zone::Zone;
-use crate::engine::View;
+use crate::engine::{ListQuery, View};
 use crate::proto::v1 as pb;
 use crate::proto::v1::slots_service_server::SlotsService;
 
@@ -31,6 +31,9 @@ use super::{render, status};
 
 /// The most periods of one QueryFreeBusy, all calendars together.
 pub const PERIODS_MAX: usize = 20_000;
+
+/// The longest buffer, in seconds: seven days.
+const BUFFER_MAX: i64 = 7 * DAY;
 
 /// See the header.
 pub struct Slots(pub Api);
@@ -262,12 +265,11 @@ impl SlotsService for Slots {
         let mut answer = Vec::with_capacity(calendars.len());
         let mut count = 0;
         for calendar in &view.calendars {
-            let (open, busy) = (free_busy::open(calendar, range), free_busy::busy(calendar, range, view.now));
+            let past = self.past(calendar, range, &view, deadline).await?;
+            let (open, busy) = (free_busy::open(calendar, range), free_busy::busy(calendar, range, view.now, &past));
             count += open.len() + busy.len();
             if count > PERIODS_MAX {
-                let wrong = Fields::default()
-                    .wrong_only("end_time", format!("more than {PERIODS_MAX} periods; ask for a shorter range"));
-                return Err(wrong);
+                return Err(too_many_periods());
             }
             answer.push(pb::CalendarFreeBusy {
                 calendar_id: calendar.id.to_string(),
@@ -289,7 +291,59 @@ impl SlotsService for Slots {
     }
 }
 
+fn too_many_periods() -> Status {
+    Fields::default().wrong_only("end_time", format!("more than {PERIODS_MAX} periods; ask for a shorter range"))
+}
+
 impl Slots {
+    /// What was taken in the part of the range that the calendar no longer holds in memory.
+    async fn past(
+        &self,
+        calendar: &Calendar,
+        range: Interval,
+        view: &View,
+        deadline: Option<tokio::time::Instant>,
+    ) -> Result<Vec<Interval>, Status> {
+        use AppointmentState as S;
+        let mut taken = Vec::new();
+        if range.start >= calendar.kept_from {
+            return Ok(taken);
+        }
+        let mut query = ListQuery {
+            calendar: Some(calendar.id.clone()),
+            invitee_email: None,
+            key: None,
+            series: None,
+            type_id: None,
+            states: vec![S::Pending, S::Confirmed, S::NoShow, S::Completed],
+            // Buffers reach beyond start and end.
+            from: range.start.plus(-BUFFER_MAX),
+            to: Some(range.end.min(calendar.kept_from).plus(BUFFER_MAX)),
+            is_descending: false,
+            after: None,
+            limit: PERIODS_MAX,
+            at: Some(view.revision),
+            now: view.now,
+        };
+        loop {
+            let asked = query.clone();
+            let page = self.0.engine.read(deadline, move |reader| reader.list_appointments(&asked)).await;
+            let page = page.map_err(|failure| status::failed(&failure))?;
+            for it in page.appointments.iter().filter(|it| it.blocks) {
+                let places = it.places.iter().filter(|place| place.calendar == calendar.id);
+                let padded = |place: &Place| it.interval().padded(place.before.seconds(), place.after.seconds());
+                taken.extend(places.map(padded).filter(|period| period.overlaps(range)));
+            }
+            if taken.len() > PERIODS_MAX {
+                return Err(too_many_periods());
+            }
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => return Ok(taken),
+            }
+        }
+    }
+
     async fn explain(
         &self,
         asked: &Asked,

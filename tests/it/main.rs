@@ -22,6 +22,7 @@ mod hostile;
 mod http2;
 mod kill;
 mod listing;
+mod memory;
 mod parity;
 mod parity_kept;
 mod people;
