@@ -86,5 +86,6 @@ async fn calls_are_logged_as_text_too_and_only_when_asked_for() {
     let lines = log_of(&["--log-calls"]).await;
     assert_eq!(lines.len(), 5, "{lines:#?}");
     assert!(lines[1].contains("BookAppointment") && lines[1].contains("SLOT_UNAVAILABLE"), "{lines:#?}");
+    assert!(!lines.iter().any(|it| it.contains('\u{1b}')), "colours are for terminals: {lines:#?}");
     assert_eq!(log_of(&[]).await, Vec::<String>::new());
 }
