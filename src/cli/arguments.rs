@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use super::bench::{self, BenchConfig};
 use super::check::{self, CheckOptions};
 use super::commands::{ClientCommand, ClientOptions};
 use super::demo::{self, DemoConfig};
@@ -22,6 +23,8 @@ pub enum Command {
     Demo(DemoConfig),
     /// Let 64 clients race for overlapping slots, and check who got what; without --server on a service of its own
     DemoRace(RaceConfig),
+    /// Measure calls a second and waits beside a bare echo; without --server of a service of its own
+    Bench(BenchConfig),
     /// Bring calendars and appointments from a file into a store, all or nothing, while no server runs on it
     Import(ImportConfig),
     /// Write all calendars and appointments of a store as a file that import reads, while no server runs on it
@@ -59,6 +62,7 @@ impl Arguments {
             Command::DemoRace(config) => demo_race::run(&config, &self.options),
             Command::Import(config) => import::run(&config),
             Command::Export(config) => export::run(&config),
+            Command::Bench(config) => bench::run(&config, &self.options),
             Command::Check(options) => check::run(&options, self.options.json),
             Command::Client(command) => run::run(command, &self.options),
         }

@@ -1,15 +1,15 @@
 //! `bookd check`: looks at a whole database while nobody serves it, and changes nothing that was acknowledged.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
 use comfy_table::{Table, presets};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
+use super::progress::bar;
 use crate::check::{Checked, Report, check};
 use crate::clock::{Clock, SystemClock};
 use crate::config::StoreUrl;
@@ -70,19 +70,11 @@ fn look(options: &CheckOptions) -> Result<(Checked, Report), String> {
     let boot = store.boot().map_err(said)?;
     let oldest = store.oldest().map_err(said)?;
     let changes = boot.revision.0.saturating_sub(oldest.map_or(0, |it| it.revision.0 - 1));
-    let bar = progress(changes + boot.next_key.0.saturating_sub(1));
+    let bar = bar(changes + boot.next_key.0.saturating_sub(1), "checking");
     let lookup: ZoneLookup = Arc::new(move |name| zones.zone(name).ok());
     let report = check(&mut store, oldest, &lookup, SystemClock.now(), |read| bar.inc(read)).map_err(said)?;
     bar.finish_and_clear();
     Ok((file, report))
-}
-
-fn progress(total: u64) -> ProgressBar {
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} {eta}")
-        .expect("the template is one that is known to be right");
-    ProgressBar::with_draw_target(Some(total), target).with_style(style)
 }
 
 fn all<'a>(file: &'a Checked, report: &'a Report) -> impl Iterator<Item = &'a Checked> {

@@ -4,6 +4,10 @@
 pub mod arguments;
 pub mod ask;
 #[cfg(feature = "server")]
+pub mod bench;
+#[cfg(feature = "server")]
+mod bench_load;
+#[cfg(feature = "server")]
 pub mod check;
 pub mod client;
 pub mod commands;
@@ -11,6 +15,8 @@ pub mod commands;
 pub mod demo;
 #[cfg(feature = "server")]
 pub mod demo_race;
+#[cfg(feature = "server")]
+mod progress;
 pub mod run;
 #[cfg(feature = "server")]
 pub mod serve;

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod bench;
 mod calls;
 mod check;
 mod complaints;

@@ -11,8 +11,9 @@ mod slots;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
+use super::progress::{bar, counter};
 use crate::config::StoreUrl;
 use crate::zones::Zones;
 
@@ -55,11 +56,8 @@ fn counted(calendars: usize, appointments: usize) -> String {
 
 /// A bar on standard error, which shows itself only on a terminal.
 fn progress(what: &'static str, length: Option<usize>) -> ProgressBar {
-    let style = |text: &str| ProgressStyle::with_template(text).expect("the template was written with this program");
     match length {
-        Some(length) => ProgressBar::new(u64::try_from(length).unwrap_or(u64::MAX))
-            .with_style(style("{msg} {bar:40} {pos}/{len} {eta}"))
-            .with_message(what),
-        None => ProgressBar::new_spinner().with_style(style("{spinner} {msg} {pos}")).with_message(what),
+        Some(length) => bar(u64::try_from(length).unwrap_or(u64::MAX), what),
+        None => counter(what),
     }
 }

@@ -1,0 +1,347 @@
+//! `bookd bench`: how many calls a second a server takes, and how long each waits, beside a bare echo in the same run.
+//!
+//! The echo is the server's own health check over the same connections, so a ratio to it says what the work costs on
+//! this machine, whatever its neighbours do.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tonic::transport::{Channel, Endpoint};
+
+use super::bench_load::{Load, Worker};
+use super::commands::ClientOptions;
+use super::progress::bar;
+use crate::clock::SystemClock;
+use crate::engine;
+use crate::server::{Lanes, Limits};
+use crate::service::{Parts, Service, open_sqlite};
+use crate::zones::Zones;
+
+/// The most calls in flight: more than that many streams say more about the client than about the server.
+const IN_FLIGHT_MAX: i64 = 4_096;
+/// The most connections.
+const CONNECTIONS_MAX: i64 = 256;
+/// The longest phase.
+const SECONDS_MAX: i64 = 600;
+/// How long the disk's own rate is measured.
+const FSYNC_SECONDS: f64 = 1.0;
+
+/// One kind of call at a time, or all of them mixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Phase {
+    /// The health check: what the transport costs.
+    Echo,
+    /// The free slots of a day.
+    List,
+    /// Durable bookings of free slots.
+    Book,
+    /// Bookings of a slot that is taken.
+    Refuse,
+    /// Cancellations of what was booked.
+    Cancel,
+    /// List, book and cancel by the weights of --mix.
+    Mix,
+}
+
+impl Phase {
+    const ALL: [Self; 6] = [Self::Echo, Self::List, Self::Book, Self::Refuse, Self::Mix, Self::Cancel];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Echo => "echo",
+            Self::List => "list",
+            Self::Book => "book",
+            Self::Refuse => "refuse",
+            Self::Cancel => "cancel",
+            Self::Mix => "mix",
+        }
+    }
+}
+
+/// How often each call comes in a mix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weights {
+    /// ListSlots.
+    pub list: u32,
+    /// BookAppointment.
+    pub book: u32,
+    /// CancelAppointment.
+    pub cancel: u32,
+}
+
+impl FromStr for Weights {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts: Vec<u32> = text.split(',').filter_map(|it| it.trim().parse().ok()).collect();
+        match parts[..] {
+            [list, book, cancel] if (1..=1_000).contains(&(list.saturating_add(book).saturating_add(cancel))) => {
+                Ok(Self { list, book, cancel })
+            }
+            _ => Err("write three numbers: how often to list, book and cancel, such as 60,30,10".to_owned()),
+        }
+    }
+}
+
+/// What `bookd bench` needs to know.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Examples:\n  bookd bench\n  bookd bench --in-flight 256 --connections 8 --seconds 10 --json\n  \
+                        bookd bench --server 127.0.0.1:50051 --only echo,book\n\n\
+                        Without --server it starts a server of its own, with a database in a folder that it removes \
+                        again. On a server that is named it makes calendars bench/… and deletes them at the end."
+)]
+pub struct BenchConfig {
+    /// Calls in flight at a time
+    #[arg(long, value_name = "NUMBER", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=IN_FLIGHT_MAX))]
+    pub in_flight: u32,
+    /// Connections that they share
+    #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX))]
+    pub connections: u32,
+    /// Seconds for each kind of call
+    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=SECONDS_MAX))]
+    pub seconds: u32,
+    /// Calendars to spread the bookings over; at least one for each call in flight
+    #[arg(long, value_name = "NUMBER", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub calendars: u32,
+    /// Only these, with commas
+    #[arg(long, value_name = "CALLS", value_delimiter = ',')]
+    pub only: Vec<Phase>,
+    /// How often to list, book and cancel in the mix
+    #[arg(long, value_name = "LIST,BOOK,CANCEL", default_value = "60,30,10")]
+    pub mix: Weights,
+    /// Where the database of a server of its own lies while it runs: the disk that is measured
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    pub folder: PathBuf,
+}
+
+/// What one phase came to.
+struct Measured {
+    phase: Phase,
+    calls: usize,
+    failed: usize,
+    seconds: f64,
+    /// Microseconds, sorted.
+    waits: Vec<u32>,
+}
+
+impl Measured {
+    fn rate(&self) -> f64 {
+        self.calls as f64 / self.seconds
+    }
+
+    /// The wait that so many in a thousand calls did not exceed, in microseconds.
+    fn wait(&self, permille: usize) -> u32 {
+        let at = (self.waits.len() * permille / 1_000).min(self.waits.len().saturating_sub(1));
+        self.waits.get(at).copied().unwrap_or_default()
+    }
+}
+
+/// Everything that was measured.
+struct Report {
+    server: String,
+    /// Appends of 4 KiB with fsync a second; none of a server that is elsewhere.
+    fsyncs: Option<f64>,
+    load: String,
+    measured: Vec<Measured>,
+}
+
+/// Measures, and tells.
+pub fn run(config: &BenchConfig, options: &ClientOptions) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let report = match runtime {
+        Ok(runtime) => runtime.block_on(bench(config, options.server.as_deref())),
+        Err(error) => Err(format!("the runtime cannot start: {error}")),
+    };
+    match report {
+        Ok(report) => {
+            let shown = if options.json { format!("{:#}", report.as_json(config)) } else { report.as_text(config) };
+            let _ = writeln!(std::io::stdout(), "{shown}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "bookd: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A folder that is removed again, whatever happens.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // It may be gone already; then there is nothing to do.
+        let _removed = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn bench(config: &BenchConfig, server: Option<&str>) -> Result<Report, String> {
+    if let Some(server) = server {
+        return measure(config, server, None).await;
+    }
+    let folder = Folder(config.folder.join(format!("bookd-bench-{}", uuid::Uuid::now_v7())));
+    std::fs::create_dir_all(&folder.0).map_err(|error| format!("{}: {error}", folder.0.display()))?;
+    let fsyncs = fsync_rate(&folder.0).map_err(|error| format!("{}: {error}", folder.0.display()))?;
+    let zones = Arc::new(Zones::bundled());
+    let store = open_sqlite(&folder.0.join("bookd.db"), &zones).map_err(|error| error.to_string())?;
+    let parts = Parts {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        zones,
+        clock: Arc::new(SystemClock),
+        lanes: Lanes::per_core(),
+        engine: engine::Settings::default(),
+        limits: Limits::default(),
+    };
+    let service = Service::start(parts, Box::new(store)).await.map_err(|error| error.to_string())?;
+    let measured = measure(config, &service.local_addr().to_string(), Some(fsyncs)).await;
+    service.stop(Duration::from_secs(1)).await;
+    measured
+}
+
+/// Appends of 4 KiB, each followed by fsync, per second.
+fn fsync_rate(folder: &Path) -> std::io::Result<f64> {
+    let mut file = std::fs::File::create(folder.join("fsync"))?;
+    let (started, mut done) = (Instant::now(), 0_u32);
+    while started.elapsed().as_secs_f64() < FSYNC_SECONDS {
+        file.write_all(&[7; 4_096])?;
+        file.sync_data()?;
+        done += 1;
+    }
+    Ok(f64::from(done) / started.elapsed().as_secs_f64())
+}
+
+/// The load of the machine over the last minute and five, where it tells.
+fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+async fn measure(config: &BenchConfig, server: &str, fsyncs: Option<f64>) -> Result<Report, String> {
+    let mut channels = Vec::new();
+    for _ in 0..config.connections {
+        let endpoint = Endpoint::from_shared(format!("http://{server}")).map_err(|error| error.to_string())?;
+        let connected = endpoint.tcp_nodelay(true).connect().await;
+        channels.push(connected.map_err(|error| format!("{server}: {error}; is a server running there?"))?);
+    }
+    let load_of = Load::new(config.calendars.max(config.in_flight), config.mix);
+    load_of.open(&channels[0]).await?;
+    let phases: Vec<Phase> =
+        Phase::ALL.into_iter().filter(|it| config.only.is_empty() || config.only.contains(it)).collect();
+    let progress = bar(phases.len() as u64 * u64::from(config.seconds), "seconds");
+    let mut workers: Vec<Worker> = (0..config.in_flight)
+        .map(|number| load_of.worker(number, config.in_flight, channel(&channels, number)))
+        .collect();
+    let mut measured = Vec::new();
+    for phase in phases {
+        measured.push(run_phase(phase, &mut workers, config.seconds, &progress).await?);
+    }
+    progress.finish_and_clear();
+    drop(workers);
+    load_of.close(&channels[0]).await?;
+    Ok(Report { server: server.to_owned(), fsyncs, load: load(), measured })
+}
+
+fn channel(channels: &[Channel], number: u32) -> Channel {
+    channels[number as usize % channels.len()].clone()
+}
+
+/// Lets all workers do one kind of call for some seconds.
+async fn run_phase(
+    phase: Phase,
+    workers: &mut Vec<Worker>,
+    seconds: u32,
+    progress: &indicatif::ProgressBar,
+) -> Result<Measured, String> {
+    let started = Instant::now();
+    let until = started + Duration::from_secs(u64::from(seconds));
+    let mut running = JoinSet::new();
+    for mut worker in workers.drain(..) {
+        running.spawn(async move {
+            let (mut waits, mut failed) = (Vec::new(), 0);
+            while Instant::now() < until && worker.can(phase) {
+                let asked = Instant::now();
+                failed += usize::from(!worker.call(phase).await);
+                waits.push(u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX));
+            }
+            (worker, waits, failed)
+        });
+    }
+    let (mut waits, mut failed) = (Vec::new(), 0);
+    while let Some(done) = running.join_next().await {
+        let (worker, some, wrong) = done.map_err(|error| error.to_string())?;
+        workers.push(worker);
+        waits.extend(some);
+        failed += wrong;
+    }
+    let seconds_taken = started.elapsed().as_secs_f64();
+    progress.inc(u64::from(seconds));
+    waits.sort_unstable();
+    Ok(Measured { phase, calls: waits.len(), failed, seconds: seconds_taken, waits })
+}
+
+impl Report {
+    fn ratio(&self, it: &Measured) -> Option<f64> {
+        let echo = self.measured.iter().find(|it| it.phase == Phase::Echo)?;
+        Some(it.rate() / echo.rate())
+    }
+
+    fn as_text(&self, config: &BenchConfig) -> String {
+        let fsyncs = self.fsyncs.map_or_else(|| "unknown".to_owned(), |it| format!("{it:.0}/s"));
+        let mut lines = vec![
+            format!(
+                "{}: {} in flight over {} connections, {} calendars; fsync {fsyncs}, load {}",
+                self.server, config.in_flight, config.connections, config.calendars, self.load
+            ),
+            format!(
+                " {:<7} {:>10} {:>7} {:>8} {:>8} {:>8} {:>8} {:>7}",
+                "CALL", "CALLS/S", "RATIO", "P50 µs", "P90 µs", "P99 µs", "P99.9 µs", "FAILED"
+            ),
+        ];
+        for it in &self.measured {
+            let ratio = self.ratio(it).map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+            let [p50, p90, p99, p999] = [500, 900, 990, 999].map(|permille| it.wait(permille));
+            lines.push(format!(
+                " {:<7} {:>10.0} {ratio:>7} {p50:>8} {p90:>8} {p99:>8} {p999:>8} {:>7}",
+                it.phase.name(),
+                it.rate(),
+                it.failed
+            ));
+        }
+        lines.join("\n")
+    }
+
+    fn as_json(&self, config: &BenchConfig) -> Value {
+        let of = |it: &Measured| {
+            let waits: BTreeMap<&str, u32> =
+                [("p50", 500), ("p90", 900), ("p99", 990), ("p99.9", 999)].map(|(name, at)| (name, it.wait(at))).into();
+            json!({
+                "call": it.phase.name(),
+                "calls": it.calls,
+                "failed": it.failed,
+                "calls_per_second": it.rate(),
+                "ratio_to_echo": self.ratio(it),
+                "wait_microseconds": waits,
+            })
+        };
+        json!({
+            "server": self.server,
+            "in_flight": config.in_flight,
+            "connections": config.connections,
+            "calendars": config.calendars,
+            "seconds": config.seconds,
+            "fsyncs_per_second": self.fsyncs,
+            "load": self.load,
+            "calls": self.measured.iter().map(of).collect::<Vec<_>>(),
+        })
+    }
+}

@@ -1,0 +1,215 @@
+//! The calls of `bookd bench`: calendars to book, and workers that each have some of them to themselves.
+//!
+//! Two workers never want the same time, so every booking is to succeed and every refusal is asked for.
+
+use prost_types::Timestamp;
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::bench::{Phase, Weights};
+use crate::clock::{Clock, SystemClock};
+use crate::domain::time::{DAY, HOUR};
+use crate::proto::v1 as pb;
+use crate::proto::v1::availability_service_client::AvailabilityServiceClient;
+use crate::proto::v1::booking_service_client::BookingServiceClient;
+use crate::proto::v1::calendar_service_client::CalendarServiceClient;
+use crate::proto::v1::slots_service_client::SlotsServiceClient;
+
+/// How many calendars are made or deleted at a time.
+const SET_UP_IN_FLIGHT: u32 = 64;
+/// Hours that can be booked of each calendar: within the default horizon of a year.
+const HOURS: u32 = 360 * 24;
+
+/// What a benchmark books.
+pub(super) struct Load {
+    /// Nobody else's calendars begin so.
+    prefix: String,
+    calendars: u32,
+    mix: Weights,
+    /// Midnight after today, in UTC.
+    first: i64,
+}
+
+impl Load {
+    pub(super) fn new(calendars: u32, mix: Weights) -> Self {
+        let prefix = format!("bench/{}", uuid::Uuid::now_v7());
+        let first = (SystemClock.now().seconds() / DAY + 1) * DAY;
+        Self { prefix, calendars, mix, first }
+    }
+
+    fn calendar(&self, number: u32) -> String {
+        format!("{}/{number}", self.prefix)
+    }
+
+    /// Makes the calendars, open around the clock.
+    pub(super) async fn open(&self, channel: &Channel) -> Result<(), String> {
+        self.of_each(|calendar_id| {
+            let rule = pb::AvailabilityRule {
+                start_time: "00:00".to_owned(),
+                end_time: "24:00".to_owned(),
+                ..Default::default()
+            };
+            let request = pb::SetAvailabilityRequest { calendar_id, rules: vec![rule], ..Default::default() };
+            let mut client = AvailabilityServiceClient::new(channel.clone());
+            async move { client.set_availability(request).await.map(drop) }
+        })
+        .await
+    }
+
+    /// Deletes them, with all that was booked.
+    pub(super) async fn close(&self, channel: &Channel) -> Result<(), String> {
+        self.of_each(|calendar_id| {
+            let request = pb::DeleteCalendarRequest { calendar_id, force: true, ..Default::default() };
+            let mut client = CalendarServiceClient::new(channel.clone());
+            async move { client.delete_calendar(request).await.map(drop) }
+        })
+        .await
+    }
+
+    async fn of_each<F>(&self, call: impl Fn(String) -> F) -> Result<(), String>
+    where
+        F: Future<Output = Result<(), tonic::Status>> + Send + 'static,
+    {
+        let mut running = JoinSet::new();
+        for number in 0..self.calendars {
+            if number >= SET_UP_IN_FLIGHT {
+                join(&mut running).await?;
+            }
+            running.spawn(call(self.calendar(number)));
+        }
+        while !running.is_empty() {
+            join(&mut running).await?;
+        }
+        Ok(())
+    }
+
+    /// One of so many workers, with its share of the calendars.
+    pub(super) fn worker(&self, number: u32, of: u32, channel: Channel) -> Worker {
+        let own = (number..self.calendars).step_by(of as usize).map(|it| self.calendar(it));
+        Worker {
+            own: own.collect(),
+            first: self.first,
+            mix: self.mix,
+            booked: Vec::new(),
+            asked: 0,
+            turn: number,
+            health: HealthClient::new(channel.clone()),
+            slots: SlotsServiceClient::new(channel.clone()),
+            booking: BookingServiceClient::new(channel),
+        }
+    }
+}
+
+async fn join(running: &mut JoinSet<Result<(), tonic::Status>>) -> Result<(), String> {
+    match running.join_next().await {
+        Some(Ok(Err(status))) => Err(format!("{:?}: {}", status.code(), status.message())),
+        Some(Err(error)) => Err(error.to_string()),
+        Some(Ok(Ok(()))) | None => Ok(()),
+    }
+}
+
+/// One call in flight, again and again.
+pub(super) struct Worker {
+    own: Vec<String>,
+    first: i64,
+    mix: Weights,
+    /// What it booked and has not cancelled.
+    booked: Vec<String>,
+    /// Bookings that it asked for.
+    asked: u32,
+    turn: u32,
+    health: HealthClient<Channel>,
+    slots: SlotsServiceClient<Channel>,
+    booking: BookingServiceClient<Channel>,
+}
+
+impl Worker {
+    /// Whether there is something left for it to do.
+    pub(super) fn can(&self, phase: Phase) -> bool {
+        let has_room = (self.asked as usize) < self.own.len() * HOURS as usize;
+        match phase {
+            Phase::Echo | Phase::List => true,
+            Phase::Book | Phase::Mix => has_room,
+            Phase::Refuse => self.asked > 0 || has_room,
+            Phase::Cancel => !self.booked.is_empty(),
+        }
+    }
+
+    /// Makes one call; whether it was answered as it must be.
+    pub(super) async fn call(&mut self, phase: Phase) -> bool {
+        self.turn = self.turn.wrapping_add(1);
+        match phase {
+            Phase::Echo => self.health.check(HealthCheckRequest { service: String::new() }).await.is_ok(),
+            Phase::List => self.list().await,
+            Phase::Book => self.book().await,
+            Phase::Refuse => self.refuse().await,
+            Phase::Cancel => self.cancel().await,
+            Phase::Mix => {
+                let Weights { list, book, cancel } = self.mix;
+                // A stride that shares no divisor with most sums spreads the kinds evenly.
+                let at = self.turn.wrapping_mul(7_919) % (list + book + cancel);
+                if at < list {
+                    self.list().await
+                } else if at < list + book || self.booked.is_empty() {
+                    self.book().await
+                } else {
+                    self.cancel().await
+                }
+            }
+        }
+    }
+
+    fn calendar(&self, number: u32) -> String {
+        self.own[number as usize % self.own.len()].clone()
+    }
+
+    fn booking_of(&self, number: u32) -> pb::BookAppointmentRequest {
+        let hour = i64::from(number) / i64::try_from(self.own.len()).unwrap_or(i64::MAX);
+        pb::BookAppointmentRequest {
+            calendar_id: self.calendar(number),
+            start_time: Some(Timestamp { seconds: self.first + hour * HOUR, nanos: 0 }),
+            invitee: Some(pb::Invitee { name: "Grace Hopper".to_owned(), ..Default::default() }),
+            ..Default::default()
+        }
+    }
+
+    async fn list(&mut self) -> bool {
+        let day = |seconds| Some(Timestamp { seconds, nanos: 0 });
+        let request = pb::ListSlotsRequest {
+            calendar_id: self.calendar(self.turn),
+            start_time: day(self.first),
+            end_time: day(self.first + DAY),
+            ..Default::default()
+        };
+        self.slots.list_slots(request).await.is_ok()
+    }
+
+    async fn book(&mut self) -> bool {
+        let request = self.booking_of(self.asked);
+        self.asked += 1;
+        match self.booking.book_appointment(request).await {
+            Ok(answer) => {
+                self.booked.extend(answer.into_inner().appointment.map(|it| it.appointment_id));
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// A slot that it has itself: the answer must be a refusal.
+    async fn refuse(&mut self) -> bool {
+        if self.booked.is_empty() {
+            return self.book().await;
+        }
+        let request = self.booking_of(self.asked - 1);
+        self.booking.book_appointment(request).await.is_err_and(|status| status.code() == tonic::Code::Aborted)
+    }
+
+    async fn cancel(&mut self) -> bool {
+        let Some(appointment_id) = self.booked.pop() else { return false };
+        let request = pb::CancelAppointmentRequest { appointment_id, ..Default::default() };
+        self.booking.cancel_appointment(request).await.is_ok()
+    }
+}
