@@ -39,6 +39,7 @@ mod sqlite;
 mod store;
 mod stored;
 mod transfer;
+mod types;
 mod watch;
 mod watch_cli;
 mod watch_ends;
