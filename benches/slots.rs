@@ -12,11 +12,14 @@ use bookd::domain::appointment_type::{AppointmentType, Limits, Stamps};
 use bookd::domain::availability::{Availability, Rule, Weekdays, Window};
 use bookd::domain::calendar::{Busy, Calendar, Owner, Profile, Types};
 use bookd::domain::claims::{Claim, Claims};
+use bookd::domain::command::Command;
+use bookd::domain::decide::decide;
 use bookd::domain::feasible::violations;
 use bookd::domain::ids::{AppointmentKey, CalendarId, Revision, TypeNumber};
 use bookd::domain::interval::Interval;
 use bookd::domain::several;
 use bookd::domain::slots::{Search, nearest, visit};
+use bookd::domain::state::State;
 use bookd::domain::time::{DAY, Instant, Minutes};
 use bookd::zones::Zones;
 use divan::{Bencher, black_box};
@@ -151,4 +154,16 @@ fn nearest_slots(bencher: Bencher<'_, '_>) {
     let calendar = calendar(2_000, Limits::default());
     let search = search(&calendar, 1);
     bencher.bench_local(|| nearest(black_box(&search), NOW.plus(10 * DAY + 15 * 3_600)));
+}
+
+/// What SetAvailability costs the writer: every upcoming appointment is held against 100 rules.
+#[divan::bench(args = [1_000, 20_000])]
+fn hours_beside_appointments(bencher: Bencher<'_, '_>, appointments: usize) {
+    let calendar = calendar(appointments, Limits::default());
+    let mut rules = calendar.profile.availability.rules.clone();
+    rules.resize(100, rules[0].clone());
+    let (id, utc) = (calendar.id.clone(), Arc::clone(&calendar.profile.zone));
+    let state = State { calendars: [(id.clone(), Arc::new(calendar))].into(), ..State::default() };
+    let command = Command::SetAvailability { calendar: id, zone: None, utc, rules, etag: None };
+    bencher.bench_local(|| decide(black_box(&state), &command, NOW).unwrap());
 }

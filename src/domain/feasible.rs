@@ -216,18 +216,42 @@ fn wall_like(wall: Wall, start: Instant, anchor: Instant) -> Wall {
     wall.plus(anchor.since(start))
 }
 
-/// Whether every instant is open, by the calendar's overrides and these rules of a type, else the calendar's own.
-pub fn is_open(calendar: &Calendar, type_rules: &[Rule], interval: Interval) -> bool {
-    let mut open = OpenTime::new(calendar.zone(), &calendar.profile.availability, type_rules, interval);
-    let mut stretches = VecDeque::new();
-    while open.fill(&mut stretches) {}
-    first_closed(&stretches, interval).is_none()
+/// Whether intervals that come in order of their starts are open, by walking the hours once beside them.
+pub struct OpenWalk<'a> {
+    open: OpenTime<'a>,
+    stretches: VecDeque<Stretch>,
+}
+
+impl<'a> OpenWalk<'a> {
+    /// By the calendar's overrides and these rules of a type, else the calendar's own; within `range` alone.
+    pub fn new(calendar: &'a Calendar, type_rules: &'a [Rule], range: Interval) -> Self {
+        let availability = &calendar.profile.availability;
+        let open = OpenTime::new(calendar.zone(), availability, type_rules, range);
+        Self { open, stretches: VecDeque::new() }
+    }
+
+    /// Whether every instant of the interval is open. It starts no earlier than the one before.
+    pub fn is_open(&mut self, interval: Interval) -> bool {
+        while self.open.reached() < interval.end && self.open.fill(&mut self.stretches) {}
+        while self.stretches.front().is_some_and(|it| it.interval.end <= interval.start) {
+            self.stretches.pop_front();
+        }
+        first_closed(&self.stretches, interval).is_none()
+    }
+
+    /// How far it has walked.
+    pub fn reached(&self) -> Instant {
+        self.open.reached()
+    }
 }
 
 /// The first stretch of the slot that is not open.
 fn first_closed(stretches: &VecDeque<Stretch>, slot: Interval) -> Option<Interval> {
     let mut open_until = slot.start;
     for stretch in stretches {
+        if open_until >= slot.end {
+            return None;
+        }
         if stretch.interval.start > open_until {
             return Some(Interval::new(open_until, stretch.interval.start));
         }

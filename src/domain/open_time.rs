@@ -86,6 +86,16 @@ impl<'a> OpenTime<'a> {
         true
     }
 
+    /// Everything that begins before this was appended.
+    pub fn reached(&self) -> Instant {
+        let next = if self.date > self.last_date {
+            Instant::from_seconds(self.segment.end)
+        } else {
+            instant_of(self.date.midnight(), self.segment)
+        };
+        if self.range.is_empty() { Instant::MAX } else { next }
+    }
+
     fn fill_date(&mut self, stretches: &mut VecDeque<Stretch>) {
         let date = self.date;
         let midnight = instant_of(date.midnight(), self.segment);

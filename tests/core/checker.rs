@@ -169,7 +169,7 @@ impl<'a> Checker<'a> {
         self.open_through(start).into_iter().any(|since| since % step == 0)
     }
 
-    fn is_open_throughout(&mut self, start: Instant) -> bool {
+    pub(crate) fn is_open_throughout(&mut self, start: Instant) -> bool {
         let minutes = i64::from(self.duration.minutes());
         self.ignored_rules.outside_availability
             || (0..minutes).all(|minute| self.is_minute_open(start.plus(minute * 60)))

@@ -16,6 +16,7 @@ mod claims;
 mod decide;
 mod import;
 mod model;
+mod outside;
 mod random;
 mod reference;
 mod series;

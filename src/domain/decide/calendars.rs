@@ -10,12 +10,13 @@ use super::super::appointment_type::{AppointmentType, TYPES_MAX};
 use super::super::availability::{Availability, OVERRIDES_MAX, Override, Rule};
 use super::super::calendar::{BUSY_PERIODS_CALENDAR_MAX, BUSY_SOURCES_MAX, Calendar, Owner, Profile};
 use super::super::change::{AppointmentEvent, Cause, Event};
+use super::super::claims::Claim;
 use super::super::command::ProfilePatch;
-use super::super::feasible::is_open;
-use super::super::ids::{AppointmentKey, CalendarId, Etag, TypeId};
+use super::super::feasible::OpenWalk;
+use super::super::ids::{AppointmentKey, CalendarId, Etag, TypeId, TypeNumber};
 use super::super::interval::{Interval, subtract};
 use super::super::refusal::{FieldViolation, Refusal};
-use super::super::time::LocalDate;
+use super::super::time::{DAY, LocalDate};
 use super::super::zone::Zone;
 use super::{At, Decision, OUTSIDE_MAX, expect_etag};
 
@@ -243,19 +244,35 @@ fn open_profile(zone: &Arc<Zone>, rules: &[Rule]) -> Profile {
     }
 }
 
+/// From one claim to the next the hours are walked; over a longer gap they are looked up anew.
+const WALKED_MAX: i64 = 60 * DAY;
+
 /// Upcoming appointments that do not lie in open time, at most `OUTSIDE_MAX`.
 fn outside(calendar: &Calendar, now: super::Instant) -> Vec<AppointmentKey> {
     let upcoming = calendar.claims.ending_after(now).filter(|claim| claim.is_alive(now) && claim.start() >= now);
-    upcoming
-        .filter(|claim| {
-            // What was booked with a type that is gone is judged by the calendar's own hours.
-            let appointment_type = calendar.types.numbered(claim.type_number());
-            let rules = appointment_type.map_or(&[][..], |it| &it.rules);
-            !is_open(calendar, rules, claim.interval())
-        })
-        .map(|claim| claim.key())
-        .take(OUTSIDE_MAX)
-        .collect()
+    let mut of_types: BTreeMap<TypeNumber, Vec<&Claim>> = BTreeMap::new();
+    for claim in upcoming {
+        of_types.entry(claim.type_number()).or_default().push(claim);
+    }
+    let mut outside = Vec::new();
+    for (number, mut claims) in of_types {
+        // What was booked with a type that is gone is judged by the calendar's own hours.
+        let rules = calendar.types.numbered(number).map_or(&[][..], |it| &it.rules);
+        claims.sort_unstable_by_key(|claim| claim.start());
+        let end = claims.iter().map(|claim| claim.interval().end).max().unwrap_or(now);
+        let walk_from = |start| OpenWalk::new(calendar, rules, Interval::new(start, end));
+        let mut walk = walk_from(now);
+        for claim in claims {
+            if claim.start().since(walk.reached().min(claim.start())) > WALKED_MAX {
+                walk = walk_from(claim.start());
+            }
+            if !walk.is_open(claim.interval()) {
+                outside.push((claim.start(), claim.key()));
+            }
+        }
+    }
+    outside.sort_unstable();
+    outside.into_iter().map(|(_, key)| key).take(OUTSIDE_MAX).collect()
 }
 
 /// The appointment as it is once it is called off.
