@@ -119,3 +119,26 @@ async fn drifts_come_page_by_page_each_once() {
     assert!(bookd.book(booking("ada", "2027-03-11T09:00")).await.is_ok(), "what is new goes by the new rules");
     bookd.stop().await;
 }
+
+#[tokio::test]
+async fn a_calendar_whose_zone_is_gone_keeps_no_other_from_its_business() {
+    let bookd = Bookd::with_ada().await;
+    bookd.hours("bob", "Asia/Tokyo", &[("09:00", "17:00")]).await;
+    let (_folder, zones) = release(&[("Europe/Paris", "Europe/Paris")]);
+    let bookd = bookd.restart_with(zones).await;
+    let gone = refused(bookd.book(booking("bob", "2027-03-10T09:00")).await);
+    assert!(gone.is(Code::Unavailable, "STORE_UNAVAILABLE"), "{gone:?}");
+    // In one batch with it or after it, the others are served.
+    let mut clients = tokio::task::JoinSet::new();
+    for hour in 9..17 {
+        let (mut one, mut other) = (bookd.booking(), bookd.booking());
+        clients.spawn(async move {
+            one.book_appointment(booking("bob", &format!("2027-03-10T{hour:02}:00"))).await.is_ok()
+        });
+        clients.spawn(async move {
+            other.book_appointment(booking("ada", &format!("2027-03-10T{hour:02}:00"))).await.is_ok()
+        });
+    }
+    assert_eq!(clients.join_all().await.into_iter().filter(|is_booked| *is_booked).count(), 8);
+    bookd.stop().await;
+}

@@ -118,3 +118,24 @@ async fn a_cancelled_seat_can_be_had_again_and_another_type_has_none_of_the_sess
     assert_eq!(refused(bookd.book(seat()).await).codes(), ["CAPACITY"]);
     bookd.stop().await;
 }
+
+#[tokio::test]
+async fn more_holds_than_one_batch_records_run_out_at_once_and_their_time_is_free() {
+    const HOLDS: i64 = 1_100;
+    let bookd = Bookd::with_ada().await;
+    bookd.put_type("ada", pb::AppointmentType { capacity: Some(2_000), ..appointment_type("hall", 60) }).await;
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..HOLDS {
+        let mut client = bookd.booking();
+        let seat =
+            pb::HoldAppointmentRequest { appointment_type_id: "hall".into(), ..holding("ada", "2027-03-02T10:00") };
+        clients.spawn(async move { client.hold_appointment(seat).await.is_ok() });
+    }
+    assert!(clients.join_all().await.into_iter().all(|is_held| is_held));
+    let revision = bookd.revision().await;
+    bookd.advance(301).await;
+    // Nothing was recorded of some of them when this comes; it must not meet them.
+    bookd.booked("ada", "2027-03-02T10:00").await;
+    assert_eq!(bookd.revision().await, revision + HOLDS + 1, "each expiry is a change of its own, once");
+    bookd.stop().await;
+}
