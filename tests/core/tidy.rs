@@ -178,7 +178,7 @@ fn nothing_is_left_to_be_done_later_and_no_test_is_ignored_in_silence() {
 const RESERVED: [&str; 4] = ["ERROR_REASON_UNSPECIFIED", "RATE_LIMITED", "CREDENTIALS_INVALID", "PERMISSION_DENIED"];
 
 #[test]
-fn every_reason_and_every_method_of_the_contract_is_in_a_test() {
+fn every_reason_and_every_method_of_the_contract_is_in_a_test_and_every_method_in_the_docs() {
     let texts = |folder, ending| -> String { files(&[folder], ending).into_iter().map(|it| it.1).collect() };
     let (tests, proto) = (texts("tests/it", "rs"), texts("proto/bookd/v1", "proto"));
     let reasons = std::fs::read_to_string(root().join("proto/bookd/v1/error_reason.proto")).unwrap();
@@ -191,6 +191,9 @@ fn every_reason_and_every_method_of_the_contract_is_in_a_test() {
         let spelled = name.chars().flat_map(|it| it.is_ascii_uppercase().then_some('_').into_iter().chain([it]));
         spelled.collect::<String>().to_ascii_lowercase().trim_start_matches('_').to_owned()
     };
+    let shown = std::fs::read_to_string(root().join("docs/API.md")).unwrap();
+    let is_hidden = |name: &&str| !shown.contains(&format!("\n### {name}\n"));
+    assert_eq!(methods.clone().map(|(name, _)| name).filter(is_hidden).collect::<Vec<_>>(), Vec::<&str>::new());
     let untested = methods.map(|(name, _)| snake(name)).filter(|it| !tests.contains(&format!(".{it}(")));
     assert_eq!(untested.collect::<Vec<_>>(), Vec::<String>::new());
 }
