@@ -62,9 +62,8 @@ fn quieter(filter: &str) -> String {
 
 /// A service that keeps everything in memory.
 pub(super) async fn in_memory(listen: SocketAddr, zones: Arc<Zones>, is_logging: bool) -> Result<Service, String> {
-    let lookup = Arc::clone(&zones);
     let (key, _) = uuid::Uuid::now_v7().as_u64_pair();
-    let store = Memory::new(Arc::new(move |name| lookup.zone(name).ok()), key);
+    let store = Memory::new(key);
     let parts = Parts {
         listen,
         zones,

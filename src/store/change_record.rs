@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use prost::Message;
 
+use super::StoreError;
 use super::record::{damaged, ignored_bits, ignored_rules};
-use super::{StoreError, ZoneLookup};
 use crate::domain::appointment::{Appointment, AppointmentState, Place};
 use crate::domain::appointment_type::Stamps;
 use crate::domain::change::{Cause, Change, Event};
 use crate::domain::ids::{AppointmentId, CalendarId, Caller, Revision, TypeNumber};
-use crate::domain::time::{Instant, Minutes};
+use crate::domain::time::{Instant, Minutes, Wall};
 
 /// A committed change, as the log keeps it.
 #[derive(Clone, PartialEq, Message)]
@@ -108,6 +108,9 @@ pub struct ImageRecord {
     /// Minutes kept free before and after, of each calendar in turn; empty when there are none.
     #[prost(uint32, repeated, tag = "10")]
     pub buffers: Vec<u32>,
+    /// What a clock showed at the start, in seconds after the start; so it is not worked out by later rules.
+    #[prost(sint32, tag = "11")]
+    pub offset: i32,
 }
 
 impl ImageRecord {
@@ -126,16 +129,16 @@ impl ImageRecord {
             ignored_rules: ignored_bits(it.ignored_rules),
             revision: it.stamps.revision.0,
             buffers: buffers.map(|it| u32::from(it.minutes())).collect(),
+            offset: i32::try_from(it.local_start.seconds() - it.start.seconds()).unwrap_or_default(),
         }
     }
 }
 
 impl ImageRecord {
     /// The appointment with times, state and calendars of this image; what is personal stays as it is now.
-    pub(super) fn put_back(&self, now: Appointment, zones: &ZoneLookup) -> Result<Appointment, StoreError> {
+    pub(super) fn put_back(&self, now: Appointment) -> Result<Appointment, StoreError> {
         let unreadable = || damaged("an earlier appointment");
         let start = Instant::from_seconds(self.start);
-        let zone = zones(&now.time_zone).ok_or_else(|| StoreError::UnknownZone(now.time_zone.to_string()))?;
         let minutes = |value: u32| u16::try_from(value).ok().and_then(Minutes::new).ok_or_else(unreadable);
         let duration = minutes(self.duration)?;
         let state = u8::try_from(self.state).ok().and_then(AppointmentState::from_number).ok_or_else(unreadable)?;
@@ -150,7 +153,7 @@ impl ImageRecord {
         Ok(Appointment {
             places: self.calendars.iter().enumerate().map(place).collect::<Result<_, _>>()?,
             start,
-            local_start: zone.wall(start),
+            local_start: Wall::from_seconds(self.start + i64::from(self.offset)),
             duration,
             state,
             expire_time: self.expire_time.map(Instant::from_seconds),

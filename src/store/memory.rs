@@ -17,14 +17,13 @@ use crate::domain::time::Instant;
 use super::told::{TOLD_CHANGES_MAX, TOLD_EVENTS_MAX, tell};
 use super::{
     Batch, Boot, CalendarFilter, CalendarRow, ChangeRecord, CommitError, Expiring, ListPage, ListQuery, Oldest, Reader,
-    RequestRecord, Store, StoreError, ToldPage, UNDONE_CHANGES_MAX, ZoneLookup,
+    RequestRecord, Store, StoreError, ToldPage, UNDONE_CHANGES_MAX,
 };
 
 /// See the header. A clone is another handle of the same store.
 #[derive(Clone)]
 pub struct Memory {
     kept: Arc<Mutex<Kept>>,
-    zones: ZoneLookup,
 }
 
 /// What a file would hold.
@@ -47,10 +46,10 @@ struct Fault {
 
 impl Memory {
     /// An empty store. `code_key` is the secret behind its confirmation codes.
-    pub fn new(zones: ZoneLookup, code_key: u64) -> Self {
+    pub fn new(code_key: u64) -> Self {
         let state = State { next_key: AppointmentKey::default().next(), ..State::default() };
         let (changes, requests, faults) = Default::default();
-        Self { kept: Arc::new(Mutex::new(Kept { code_key, state, changes, requests, faults })), zones }
+        Self { kept: Arc::new(Mutex::new(Kept { code_key, state, changes, requests, faults })) }
     }
 
     /// Makes the next commit, or the one after those that fail already, fail with nothing done.
@@ -108,12 +107,12 @@ impl Kept {
     }
 
     /// The appointment as it was at a revision; none when it was not there.
-    fn at(&self, it: &Appointment, at: Revision, zones: &ZoneLookup) -> Result<Option<Appointment>, StoreError> {
+    fn at(&self, it: &Appointment, at: Revision) -> Result<Option<Appointment>, StoreError> {
         let later = self.changes.iter().filter(|change| change.revision > at.0);
         let first = later.flat_map(|change| &change.events).find(|event| event.appointment_id() == Some(it.id));
         match first {
             None => Ok(Some(it.clone())),
-            Some(event) => event.before.as_ref().map(|image| image.put_back(it.clone(), zones)).transpose(),
+            Some(event) => event.before.as_ref().map(|image| image.put_back(it.clone())).transpose(),
         }
     }
 
@@ -250,7 +249,7 @@ impl Reader for Memory {
         }
         let mut appointments = Vec::new();
         for now in kept.state.appointments.values() {
-            let then = kept.at(now, revision, &self.zones)?;
+            let then = kept.at(now, revision)?;
             let is_unchanged = then.as_ref() == Some(&**now);
             let is_shown = |it: &Appointment| query.matches(it) && (!is_unchanged || kept.is_of_calendar(query, it));
             appointments.extend(then.filter(is_shown));
@@ -330,7 +329,7 @@ impl Reader for Memory {
         let (mut changes, mut upto, mut events) = (Vec::new(), after, 0);
         for record in kept.changes.iter().filter(|it| it.revision > after.0).take(TOLD_CHANGES_MAX) {
             upto = Revision(record.revision);
-            let told = tell(record.clone(), filter, &self.zones, |key| Ok(kept.of_keys(&[key]).pop()))?;
+            let told = tell(record.clone(), filter, |key| Ok(kept.of_keys(&[key]).pop()))?;
             events += told.as_ref().map_or(0, |it| it.appointments.len());
             changes.extend(told);
             if events >= TOLD_EVENTS_MAX {

@@ -2,8 +2,8 @@
 //!
 //! Nothing personal is in the log, so what was removed from an appointment's row since is not told either.
 
+use super::StoreError;
 use super::change_record::{ChangeRecord, EventRecord};
-use super::{StoreError, ZoneLookup};
 use crate::domain::appointment::Appointment;
 use crate::domain::appointment_type::Stamps;
 use crate::domain::ids::{AppointmentKey, CalendarId, Revision};
@@ -71,7 +71,6 @@ pub struct ToldPage {
 pub(super) fn tell(
     record: ChangeRecord,
     filter: &CalendarFilter,
-    zones: &ZoneLookup,
     mut find: impl FnMut(AppointmentKey) -> Result<Option<Appointment>, StoreError>,
 ) -> Result<Option<Told>, StoreError> {
     let ChangeRecord { time, events, .. } = record;
@@ -85,7 +84,7 @@ pub(super) fn tell(
             Some(_) => find(AppointmentKey(event.key))?,
             None => None,
         };
-        let then = now.zip(event.after.as_ref()).map(|(now, image)| image.put_back(now, zones)).transpose()?;
+        let then = now.zip(event.after.as_ref()).map(|(now, image)| image.put_back(now)).transpose()?;
         let update_time = Instant::from_seconds(time);
         appointments.push(then.map(|it| Appointment { stamps: Stamps { update_time, ..it.stamps }, ..it }));
     }

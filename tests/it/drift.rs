@@ -84,6 +84,29 @@ async fn a_wall_time_that_fell_into_a_gap_has_no_instant_to_go_to() {
 }
 
 #[tokio::test]
+async fn a_watch_tells_the_wall_time_of_then_even_when_the_zone_is_gone() {
+    let bookd = Bookd::start().await;
+    bookd.hours("ada", "Asia/Tokyo", &[("09:00", "17:00")]).await;
+    let booked = bookd.booked("ada", "2027-01-05T09:00").await;
+    bookd.cancel(&booked.appointment_id).await;
+    let (_folder, other) = release(&[("Europe/Paris", "Europe/Paris"), ("Asia/Tokyo", "Europe/London")]);
+    let (_dropped, none) = release(&[("Europe/Paris", "Europe/Paris")]);
+    let mut bookd = bookd;
+    for zones in [other, none] {
+        bookd = bookd.restart_with(zones).await;
+        let watch = pb::WatchAppointmentsRequest { start_revision: 2, ..Default::default() };
+        let mut told = bookd.lists().watch_appointments(watch).await.unwrap().into_inner();
+        for revision in 2..4 {
+            let message = told.message().await.unwrap().unwrap().message.unwrap();
+            let pb::watch_appointments_response::Message::Change(change) = message else { panic!("{message:?}") };
+            let appointment = change.events[0].appointment.as_ref().unwrap();
+            assert_eq!((change.revision, appointment.local_start.as_str()), (revision, "2027-01-05T09:00"));
+        }
+    }
+    bookd.stop().await;
+}
+
+#[tokio::test]
 async fn a_zone_that_the_release_dropped_is_reported() {
     let bookd = Bookd::start().await;
     bookd.hours("ada", "Asia/Tokyo", &[("09:00", "17:00")]).await;

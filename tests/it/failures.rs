@@ -2,22 +2,17 @@
 //!
 //! UNAVAILABLE means that nothing happened. UNKNOWN means that nobody knows, and the same request id finds out.
 
-use std::sync::Arc;
-
 use bookd::engine::Stopped;
 use bookd::proto::v1 as pb;
 use bookd::store::memory::Memory;
-use bookd::store::{CommitError, StoreError, ZoneLookup};
-use bookd::zones::Zones;
+use bookd::store::{CommitError, StoreError};
 use tonic::Code;
 
 use crate::harness::{Bookd, at};
 use crate::words::{Refused, refused};
 
 fn memory() -> Memory {
-    let zones = Zones::bundled();
-    let lookup: ZoneLookup = Arc::new(move |name| zones.zone(name).ok());
-    Memory::new(lookup, 7)
+    Memory::new(7)
 }
 
 fn once(clock: &str) -> pb::BookAppointmentRequest {

@@ -67,7 +67,7 @@ fn a_second_store_of_one_file_is_refused_until_the_first_is_dropped() {
 /// That SQLite says so of a file without the right to write is shown in the store's own tests.
 #[tokio::test]
 async fn a_store_that_cannot_be_written_is_unavailable_for_writes_and_read_meanwhile() {
-    let memory = Memory::new(zones(), 1);
+    let memory = Memory::new(1);
     let bookd = Bookd::start_on(Box::new(memory.clone())).await;
     bookd.open("ada", "09:00", "17:00").await;
     memory.fail_next_commit(CommitError::Refused(StoreError::ReadOnly));
@@ -84,7 +84,7 @@ async fn a_store_that_cannot_be_written_is_unavailable_for_writes_and_read_meanw
 #[test]
 fn the_reference_fails_as_the_script_says() {
     let empty = Batch { changes: &[], requests: &[], expected: &[] };
-    let mut memory = Memory::new(zones(), 1);
+    let mut memory = Memory::new(1);
     let full = CommitError::Refused(StoreError::Full);
     let lost = StoreError::Io("gone".to_owned());
     memory.fail_next_commit(full.clone());

@@ -58,7 +58,7 @@ impl World {
     }
 
     pub fn memory() -> Self {
-        let memory = Memory::new(zones(), CODE_KEY);
+        let memory = Memory::new(CODE_KEY);
         Self::new(Box::new(move || Box::new(memory.clone())))
     }
 

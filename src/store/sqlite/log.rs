@@ -14,7 +14,7 @@ use crate::domain::time::Instant;
 use crate::store::change_record::{ChangeRecord, ImageRecord};
 use crate::store::record::decode;
 use crate::store::told::{TOLD_CHANGES_MAX, TOLD_EVENTS_MAX, tell};
-use crate::store::{CalendarFilter, CommitError, Oldest, StoreError, ToldPage, UNDONE_CHANGES_MAX, ZoneLookup};
+use crate::store::{CalendarFilter, CommitError, Oldest, StoreError, ToldPage, UNDONE_CHANGES_MAX};
 
 const SELECT_REVISION: &str = "select coalesce(max(revision), 0) from changes";
 const SELECT_CHANGE: &str = "select time, record from changes where revision = ?1";
@@ -97,7 +97,6 @@ pub(super) fn told_after(
     transaction: &Transaction<'_>,
     after: Revision,
     filter: &CalendarFilter,
-    zones: &ZoneLookup,
 ) -> Result<ToldPage, StoreError> {
     let oldest = oldest(transaction)?.map_or(Revision(0), |it| it.revision);
     if after.next() < oldest {
@@ -115,7 +114,7 @@ pub(super) fn told_after(
         page.upto = Revision(row.get::<_, i64>(0)?.unsigned_abs());
         let record: ChangeRecord = decode(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?, "a change")?;
         let record = ChangeRecord { revision: page.upto.0, time: row.get(1)?, ..record };
-        let told = tell(record, filter, zones, |key| Ok(appointments_by_key(transaction, &[key])?.pop()))?;
+        let told = tell(record, filter, |key| Ok(appointments_by_key(transaction, &[key])?.pop()))?;
         events += told.as_ref().map_or(0, |it| it.appointments.len());
         page.changes.extend(told);
     }

@@ -266,8 +266,7 @@ impl Reader for SqliteReader {
             let Some(image) = image else { continue };
             let found = appointments_by_key(&transaction, &[key])?;
             for appointment in found {
-                page.appointments
-                    .extend(Some(image.put_back(appointment, &self.zones)?).filter(|it| query.matches(it)));
+                page.appointments.extend(Some(image.put_back(appointment)?).filter(|it| query.matches(it)));
             }
         }
         Ok(page.finish(query, at))
@@ -337,7 +336,7 @@ impl Reader for SqliteReader {
     }
 
     fn changes_after(&mut self, after: Revision, filter: &CalendarFilter) -> Result<ToldPage, StoreError> {
-        told_after(&self.connection.transaction()?, after, filter, &self.zones)
+        told_after(&self.connection.transaction()?, after, filter)
     }
 }
 
