@@ -165,3 +165,25 @@ async fn a_calendar_whose_zone_is_gone_keeps_no_other_from_its_business() {
     assert_eq!(clients.join_all().await.into_iter().filter(|is_booked| *is_booked).count(), 8);
     bookd.stop().await;
 }
+
+#[tokio::test]
+async fn a_person_is_erased_from_calendars_whose_zone_is_gone_too() {
+    let bookd = Bookd::with_ada().await;
+    bookd.hours("bob", "Asia/Tokyo", &[("09:00", "17:00")]).await;
+    let ids = [
+        bookd.booked("ada", "2027-03-10T09:00").await.appointment_id,
+        bookd.booked("bob", "2027-03-10T09:00").await.appointment_id,
+    ];
+    let (_folder, zones) = release(&[("Europe/Paris", "Europe/Paris")]);
+    let bookd = bookd.restart_with(zones).await;
+    let redact = pb::RedactInviteeRequest { invitee_email: "grace@example.com".into(), ..Default::default() };
+    let redacted = bookd.booking().redact_invitee(redact).await.unwrap().into_inner();
+    assert_eq!(redacted.appointments_redacted, 2);
+    for id in ids {
+        assert_eq!(bookd.appointment(&id).await.invitee, None);
+    }
+    // Under the old rules everything is as it was, but for the person.
+    let bookd = bookd.restart().await;
+    assert!(refused(bookd.book(booking("bob", "2027-03-10T09:00")).await).is(Code::Aborted, "SLOT_TAKEN"));
+    bookd.stop().await;
+}
