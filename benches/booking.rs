@@ -10,12 +10,12 @@
     reason = "a benchmark prints, and stops when it cannot go on"
 )]
 
-use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bookd::cli::bench::{fsync_rate, load};
 use bookd::clock::{Clock, SystemClock};
 use bookd::engine::Settings;
 use bookd::grpc::wire::Wire;
@@ -87,19 +87,6 @@ where
     done as f64 / started.elapsed().as_secs_f64()
 }
 
-/// Appends of 4 KiB, each followed by fsync, per second.
-fn fsync_rate(folder: &Path) -> f64 {
-    let mut file = std::fs::File::create(folder.join("fsync")).unwrap();
-    let started = Instant::now();
-    let mut done = 0;
-    while started.elapsed().as_secs_f64() < 1.0 {
-        file.write_all(&[7; 4_096]).unwrap();
-        file.sync_data().unwrap();
-        done += 1;
-    }
-    f64::from(done) / started.elapsed().as_secs_f64()
-}
-
 /// The n-th booking of a lane: its own calendars in turn, the next free half hour of each.
 fn booking(lane: usize, n: usize, in_flight: usize, first: i64) -> pb::BookAppointmentRequest {
     let per_lane = CALENDARS / in_flight;
@@ -111,12 +98,6 @@ fn booking(lane: usize, n: usize, in_flight: usize, first: i64) -> pb::BookAppoi
         invitee: Some(pb::Invitee { name: "Grace Hopper".to_owned(), ..Default::default() }),
         ..Default::default()
     }
-}
-
-fn load() -> String {
-    std::fs::read_to_string("/proc/loadavg")
-        .map(|it| it.split(' ').take(2).collect::<Vec<_>>().join(" "))
-        .unwrap_or_default()
 }
 
 async fn open_calendars(channel: &Channel) {
@@ -151,7 +132,7 @@ async fn measure(folder: &Path) {
         echoes.push(connect(echo.local_addr()).await);
     }
     open_calendars(&channels[0]).await;
-    println!("fsync {:.0}/s, load {}", fsync_rate(folder), load());
+    println!("fsync {:.0}/s, load {}", fsync_rate(folder).unwrap(), load());
     tell_header();
     let mut first = (SystemClock.now().seconds() / 86_400 + 1) * 86_400;
     for in_flight in [1, 16, 64] {

@@ -209,7 +209,7 @@ async fn bench(config: &BenchConfig, server: Option<&str>) -> Result<Report, Str
 }
 
 /// Appends of 4 KiB, each followed by fsync, per second.
-fn fsync_rate(folder: &Path) -> std::io::Result<f64> {
+pub fn fsync_rate(folder: &Path) -> std::io::Result<f64> {
     let mut file = std::fs::File::create(folder.join("fsync"))?;
     let (started, mut done) = (Instant::now(), 0_u32);
     while started.elapsed().as_secs_f64() < FSYNC_SECONDS {
@@ -221,7 +221,7 @@ fn fsync_rate(folder: &Path) -> std::io::Result<f64> {
 }
 
 /// The load of the machine over the last minute and five, where it tells.
-fn load() -> String {
+pub fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }

@@ -1,7 +1,6 @@
 //! `bookd check`: looks at a whole database while nobody serves it, and changes nothing that was acknowledged.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -10,12 +9,11 @@ use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
 use super::progress::bar;
+use super::transfer::StoreOptions;
 use crate::check::{Checked, Report, check};
 use crate::clock::{Clock, SystemClock};
-use crate::config::StoreUrl;
 use crate::service::open_sqlite;
 use crate::store::{Store, ZoneLookup};
-use crate::zones::Zones;
 
 /// Exit code of a database in which something is that cannot be.
 const DAMAGED: u8 = 1;
@@ -31,12 +29,9 @@ const DRIFTED: u8 = 3;
     Exit codes: 0 sound, 1 damaged, 2 cannot be read, 3 sound, but appointments no longer have their wall time."
 )]
 pub struct CheckOptions {
-    /// The database; no server may be running on it
-    #[arg(long, env = "BOOKD_STORE", default_value = "sqlite:bookd.db", value_name = "URL")]
-    pub store: StoreUrl,
-    /// A folder of compiled time zones to use instead of the newer of the system's and the bundled release
-    #[arg(long, env = "BOOKD_ZONES", value_name = "FOLDER")]
-    pub zones: Option<PathBuf>,
+    /// The store
+    #[command(flatten)]
+    pub store: StoreOptions,
 }
 
 /// Runs it; the exit code tells what was found.
@@ -58,11 +53,11 @@ pub fn run(options: &CheckOptions, is_json: bool) -> ExitCode {
 }
 
 fn look(options: &CheckOptions) -> Result<(Checked, Report), String> {
-    let StoreUrl::Sqlite(path) = &options.store;
+    let path = options.store.file();
     if !path.exists() {
         return Err(format!("{}: there is no such file", path.display()));
     }
-    let zones = Arc::new(Zones::load(options.zones.as_deref()).map_err(|error| error.to_string())?);
+    let zones = Arc::new(options.store.load_zones()?);
     let mut store = open_sqlite(path, &zones).map_err(|error| error.to_string())?;
     let said = |error: crate::store::StoreError| error.to_string();
     let findings = store.integrity().map_err(said)?;

@@ -186,10 +186,19 @@ impl Calendar {
         &self.profile.zone
     }
 
+    /// From when on its claims must be in memory at `now`, see `keep_from`.
+    pub fn keep_from(&self, now: Instant) -> Instant {
+        let limits = self.types.iter().map(|it| &it.limits).chain([&self.profile.limits]);
+        keep_from(self.zone(), limits, now)
+    }
+
     /// Lets go of what is over, once a day of it has gathered: limits and conflicts need no more than `keep_from` says.
     pub fn let_go(calendar: &mut Arc<Self>, now: Instant) {
-        let limits = calendar.types.iter().map(|it| &it.limits).chain([&calendar.profile.limits]);
-        let kept_from = keep_from(calendar.zone(), limits, now);
+        // Two days are always to spare: most calendars are told at a glance.
+        if now.since(calendar.kept_from) < 3 * DAY {
+            return;
+        }
+        let kept_from = calendar.keep_from(now);
         if kept_from.since(calendar.kept_from) >= DAY {
             let calendar = Arc::make_mut(calendar);
             let claims = calendar.claims.iter().filter(|claim| claim.padded().end > kept_from);

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant as Deadline;
 
 use crate::clock::Clock;
+use crate::domain::calendar::Calendar;
 use crate::domain::change::Event;
 use crate::domain::command::Command;
 use crate::domain::decide::expire;
@@ -350,6 +351,11 @@ impl Actor {
         for id in batch.forgotten.drain(..) {
             self.state.calendars.remove(&id);
             batch.before.entry(id).or_insert(None);
+        }
+        for id in batch.before.keys() {
+            if let Some(calendar) = self.state.calendars.get_mut(id) {
+                Calendar::let_go(calendar, batch.now);
+            }
         }
         let touched = batch.before.keys();
         let shown: Vec<_> = touched.map(|id| (id.clone(), self.state.calendars.get(id).cloned())).collect();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::domain::calendar::{Calendar, keep_from};
+use crate::domain::calendar::Calendar;
 use crate::domain::change::{Change, Event};
 use crate::domain::command::Command;
 use crate::domain::decide::{Decision, Outcome, decide};
@@ -119,11 +119,6 @@ impl Batch {
             }
         }
         state.apply(&change);
-        for id in change.events.iter().flat_map(Event::calendars) {
-            if let Some(calendar) = state.calendars.get_mut(id) {
-                Calendar::let_go(calendar, self.now);
-            }
-        }
         for event in &change.events {
             if let Event::ProfileChanged { calendar, .. } | Event::TypePut { calendar, .. } = event
                 && !reaches_back(&state.calendars[calendar], self.now)
@@ -153,8 +148,7 @@ impl Batch {
 
 /// Whether memory holds every claim that the calendar's limits count.
 fn reaches_back(calendar: &Calendar, now: Instant) -> bool {
-    let limits = calendar.types.iter().map(|it| &it.limits).chain([&calendar.profile.limits]);
-    calendar.kept_from <= keep_from(calendar.zone(), limits, now)
+    calendar.kept_from <= calendar.keep_from(now)
 }
 
 /// The answer to a repeated request: the same ids and revision, and the resource as it is now.

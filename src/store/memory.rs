@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::appointment::Appointment;
-use crate::domain::calendar::{Calendar, Profile, keep_from};
+use crate::domain::calendar::{Calendar, Profile};
 use crate::domain::change::Change;
 use crate::domain::claims::Claims;
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
@@ -126,8 +126,7 @@ impl Kept {
 
 /// The calendar as it is loaded at `now`: without what is over.
 fn loaded(calendar: &Calendar, now: Instant) -> Calendar {
-    let limits = calendar.types.iter().map(|it| &it.limits).chain([&calendar.profile.limits]);
-    let kept_from = keep_from(calendar.zone(), limits, now);
+    let kept_from = calendar.keep_from(now);
     let claims = calendar.claims.iter().filter(|claim| claim.padded().end > kept_from).copied();
     Calendar { claims: Claims::from_unordered(claims.collect()), kept_from, ..calendar.clone() }
 }

@@ -38,12 +38,12 @@ pub struct StoreOptions {
 }
 
 impl StoreOptions {
-    fn file(&self) -> &Path {
+    pub(super) fn file(&self) -> &Path {
         let StoreUrl::Sqlite(file) = &self.store;
         file
     }
 
-    fn load_zones(&self) -> Result<Zones, String> {
+    pub(super) fn load_zones(&self) -> Result<Zones, String> {
         Zones::load(self.zones.as_deref()).map_err(|error| error.to_string())
     }
 }

@@ -30,8 +30,7 @@ const SELECT_CALENDARS: &str = "select id, create_time, update_time, revision, p
      where id >= ?1 and id > ?2 and delete_time is null order by id limit ?3";
 const SELECT_TYPES: &str = "select number, id, body from types where calendar = ?1";
 const SELECT_BUSY: &str = "select source, periods from busy where calendar = ?1";
-pub(super) const SELECT_KEYS_OF_EMAIL: &str =
-    "select key from appointments where invitee_email = ?1 order by start, key limit ?2";
+const SELECT_KEYS_OF_EMAIL: &str = "select key from appointments where invitee_email = ?1 order by start, key limit ?2";
 const SELECT_REQUEST: &str = "select fingerprint, revision, time, subject from requests where hash = ?1";
 
 /// Nothing starts longer before its end, nor is padded further: seven days each.
