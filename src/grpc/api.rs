@@ -13,6 +13,7 @@ use crate::domain::refusal::Refusal;
 use crate::domain::time::Instant;
 use crate::domain::zone::Zone;
 use crate::engine::{Answer, Engine, RequestId, Terms, View};
+use crate::ids::Ids;
 use crate::proto::v1 as pb;
 use crate::zones::Zones;
 
@@ -29,12 +30,14 @@ pub struct Api {
     pub zones: Arc<Zones>,
     /// UTC, for calendars made without a zone.
     pub utc: Arc<Zone>,
+    /// Where new ids come from.
+    pub ids: Arc<Ids>,
 }
 
 impl Api {
     /// An engine with the zones that its calendars are in.
     pub fn new(engine: Engine, zones: Arc<Zones>) -> Self {
-        Self { engine, zones, utc: Arc::new(Zone::utc()) }
+        Self { engine, zones, utc: Arc::new(Zone::utc()), ids: Arc::default() }
     }
 
     /// Parses a mutation and submits the command: every field is read before anything is asked.

@@ -11,7 +11,6 @@ use crate::domain::decide::REDACTED_MAX;
 use crate::domain::ids::CalendarId;
 use crate::domain::time::{MINUTE, Seconds};
 use crate::engine::Answer;
-use crate::ids;
 use crate::proto::v1 as pb;
 use crate::proto::v1::booking_service_server::BookingService;
 
@@ -109,7 +108,7 @@ impl Wanted<'_> {
         }
         let (calendars, assignment) = calendars?;
         Some(Booking {
-            id: id?.map_or_else(|| NewId::Made(ids::appointment_id()), NewId::Brought),
+            id: id?.map_or_else(|| NewId::Made(api.ids.appointment_id()), NewId::Brought),
             calendars,
             assignment,
             type_id: type_id?,

@@ -9,7 +9,6 @@ use crate::domain::series::{
 };
 use crate::domain::time::Instant;
 use crate::engine::Answer;
-use crate::ids;
 use crate::proto::v1 as pb;
 
 use super::api::Api;
@@ -71,8 +70,8 @@ fn booking(api: &Api, message: &pb::BookSeriesRequest, fields: &mut Fields) -> O
         Ending::Until(_) => OCCURRENCES_MAX,
     };
     Some(Command::BookSeries(Box::new(SeriesBooking {
-        series: ids::series_id(),
-        ids: std::iter::repeat_with(ids::appointment_id).take(ids_max).collect(),
+        series: api.ids.series_id(),
+        ids: std::iter::repeat_with(|| api.ids.appointment_id()).take(ids_max).collect(),
         booking: booking?,
         rule: Recurrence { frequency: frequency?, interval: interval?, ending: ending? },
         otherwise: if message.allow_partial { Otherwise::TheOthers } else { Otherwise::Nothing },

@@ -78,7 +78,7 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    fn new() -> (Tasks, mpsc::Receiver<Infallible>) {
+    pub(super) fn new() -> (Tasks, mpsc::Receiver<Infallible>) {
         let (running, ended) = mpsc::channel(1);
         (Tasks { running }, ended)
     }

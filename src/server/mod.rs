@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 
 pub use self::call::Calls;
@@ -158,6 +159,20 @@ where
         });
     }
     Ok(running)
+}
+
+/// Serves one connection that was accepted elsewhere, on the runtime that calls this, until it and its calls have
+/// ended: for listeners that are not this machine's TCP, such as a simulated network. Dropping it cuts the connection.
+pub async fn serve_connection<I, S>(io: I, peer: SocketAddr, number: u64, limits: Limits, service: S)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Calls,
+{
+    let (_never_stops, stage) = watch::channel(Stage::Serving);
+    let shared = Shared { limits: Arc::new(limits), counters: Arc::default(), stage };
+    let (tasks, mut ended) = lane::Tasks::new();
+    connection::serve(io, connection::Origin { peer, number }, service, shared, tasks).await;
+    let _none = ended.recv().await;
 }
 
 impl Running {
