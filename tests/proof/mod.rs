@@ -1,0 +1,8 @@
+//! What every proof shares: chance from a seed, random calls, the record of what was answered, and its checkers.
+//!
+//! Included by the test binaries that need it; none uses all of it.
+#![allow(dead_code, reason = "each of the binaries uses a part")]
+
+pub mod calls;
+pub mod chance;
+pub mod history;

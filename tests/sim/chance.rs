@@ -1,0 +1,32 @@
+//! The same randomness in every run: what the standard library, tokio and others ask the system for comes from the seed.
+//!
+//! Hash maps take their keys from `getrandom`, tokio its choices between ready branches from a hash map's keys. This
+//! program's own `getrandom` answers from a seed, and that makes runs the same without `--cfg tokio_unstable`, which
+//! exists to seed tokio's choices. Tokio numbers its tasks over the whole process: one process runs one seed.
+#![allow(unsafe_code, reason = "a symbol of the C library is replaced")]
+
+use std::cell::Cell;
+
+use crate::proof::chance::Chance;
+
+thread_local! {
+    static STATE: Cell<u64> = const { Cell::new(0x626f_6f6b_6421) };
+}
+
+/// From here on all randomness on this thread comes from the seed.
+pub fn seed(seed: u64) {
+    STATE.set(seed);
+}
+
+/// In place of the C library's.
+// SAFETY: the name and types are those of getrandom(2); it writes what the caller says it may, and nothing more.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn getrandom(buffer: *mut u8, length: usize, _flags: u32) -> isize {
+    let mut chance = Chance(STATE.get());
+    for at in 0..length {
+        // SAFETY: the caller gives a buffer of `length` bytes.
+        unsafe { buffer.add(at).write(chance.next() as u8) };
+    }
+    STATE.set(chance.0);
+    isize::try_from(length).unwrap_or(isize::MAX)
+}

@@ -1,0 +1,164 @@
+//! The clients: callers that try again until they know, and watchers that resume wherever they were cut.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bookd::proto::v1 as pb;
+use bookd::proto::v1::list_service_client::ListServiceClient;
+use bookd::proto::v1::watch_appointments_response::Message;
+use tokio::time::{sleep, timeout};
+use tonic::transport::Channel;
+use tonic_types::StatusExt;
+
+use crate::proof::calls::{Call, Caller, Outcome};
+use crate::proof::chance::Chance;
+use crate::proof::history::Watched;
+use crate::server::connect;
+use crate::world::{Phase, World};
+
+/// How long a client waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How often a call is tried while things fail; what became of it is found out when they no longer do.
+const TRIES: usize = 4;
+/// How often it is tried when nothing fails any more; then it must be answered.
+const TRIES_HEALED: usize = 40;
+/// A watcher hears something at least every 30 seconds; one that does not connects again.
+const SILENCE_MAX: Duration = Duration::from_secs(35);
+
+/// Sends a call once. Whatever went wrong, the next attempt takes a new connection.
+pub async fn send(channel: &mut Channel, call: &Call) -> Outcome {
+    let outcome = match timeout(PATIENCE, call.send(channel)).await {
+        Ok(Ok(answered)) => return Outcome::Done(answered),
+        Ok(Err(status)) => Outcome::of_status(&status),
+        Err(_) => Outcome::Unknown("no answer".to_owned()),
+    };
+    if !matches!(outcome, Outcome::Refused(_)) {
+        *channel = connect();
+    }
+    outcome
+}
+
+/// Makes so many calls, each tried a few times, some repeated though they were answered; then learns what became of
+/// each that was not.
+pub async fn calls(world: Rc<World>, name: String, chance: Chance, count: usize) -> turmoil::Result {
+    let mut caller = Caller::new(&name, chance);
+    let mut channel = connect();
+    let mut mine = Vec::new();
+    while world.phase.get() < Phase::Faults {
+        sleep(Duration::from_millis(50)).await;
+    }
+    for _ in 0..count {
+        caller.known.clone_from(&world.known.borrow());
+        let call = caller.any(world.now());
+        let op = world.begin(&name, call.clone());
+        mine.push(op);
+        for attempt in 1.. {
+            let outcome = send(&mut channel, &call).await;
+            world.note(op, outcome.clone());
+            // A client whose answer was lost on its way asks again, and must be answered the same.
+            let asks_again = attempt < TRIES && caller.chance.is(6);
+            match outcome {
+                Outcome::Done(_) if !asks_again => break,
+                Outcome::Refused(_) => break,
+                _ if attempt >= TRIES => break,
+                _ => sleep(Duration::from_millis(100 * caller.chance.below(10))).await,
+            }
+        }
+        sleep(Duration::from_millis(caller.chance.below(300))).await;
+    }
+    while world.phase.get() < Phase::Healed {
+        sleep(Duration::from_millis(200)).await;
+    }
+    for op in mine {
+        resolve(&world, op, &mut channel).await;
+    }
+    world.busy.set(world.busy.get() - 1);
+    Ok(())
+}
+
+/// Asks until it is known whether the call happened.
+async fn resolve(world: &World, op: usize, channel: &mut Channel) {
+    let (may_have_happened, call) = {
+        let ops = world.ops.borrow();
+        (ops[op].may_have_happened(), ops[op].call.clone())
+    };
+    if !may_have_happened {
+        return;
+    }
+    for _ in 0..TRIES_HEALED {
+        let outcome = send(channel, &call).await;
+        world.note(op, outcome.clone());
+        if matches!(outcome, Outcome::Done(_) | Outcome::Refused(_)) {
+            return;
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+    world.find(format!("R10 call {op} is never answered though nothing fails any more"));
+}
+
+/// Watches everything, resumes wherever it was cut, and ends when it has seen all there is.
+pub async fn watches(world: Rc<World>, name: String) -> turmoil::Result {
+    let place = {
+        let mut watched = world.watched.borrow_mut();
+        watched.push(Watched::after(0));
+        watched.len() - 1
+    };
+    let is_over = || world.phase.get() == Phase::Over && world.watched.borrow()[place].upto >= world.last.get();
+    while !is_over() {
+        let start_revision = world.watched.borrow()[place].upto + 1;
+        let request = pb::WatchAppointmentsRequest { start_revision, ..Default::default() };
+        let mut client = ListServiceClient::new(connect());
+        let stream = timeout(PATIENCE, client.watch_appointments(request)).await;
+        let mut stream = match stream {
+            Ok(Ok(stream)) => stream.into_inner(),
+            Ok(Err(status)) => {
+                note_end(&world, place, &name, &status);
+                sleep(Duration::from_millis(300)).await;
+                continue;
+            }
+            Err(_) => continue,
+        };
+        loop {
+            match timeout(SILENCE_MAX, stream.message()).await {
+                Ok(Ok(Some(message))) => note_message(&world, place, &name, message),
+                Ok(Ok(None)) | Err(_) => break,
+                Ok(Err(status)) => {
+                    note_end(&world, place, &name, &status);
+                    sleep(Duration::from_millis(300)).await;
+                    break;
+                }
+            }
+            if is_over() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn note_message(world: &World, place: usize, name: &str, message: pb::WatchAppointmentsResponse) {
+    let mut watched = world.watched.borrow_mut();
+    match message.message {
+        Some(Message::Change(change)) => {
+            world.tell(format_args!("{name} sees {} with {} events", change.revision, change.events.len()));
+            watched[place].change(change.revision, change.events.len());
+        }
+        Some(Message::Progress(progress)) => {
+            world.tell(format_args!("{name} sees progress to {}", progress.revision));
+            watched[place].progress(progress.revision);
+        }
+        None => watched[place].faults.push("an empty message".to_owned()),
+    }
+}
+
+/// A watch may be cut for being slow, by a server that stops, or by the network; history is never gone here, and no
+/// revision that was told is one that has not been made.
+fn note_end(world: &World, place: usize, name: &str, status: &tonic::Status) {
+    let details = status.get_error_details();
+    let reason = details.error_info().map(|info| info.reason.clone()).unwrap_or_default();
+    world.tell(format_args!("{name} is cut: {:?} {reason}", status.code()));
+    if matches!(reason.as_str(), "REVISION_IN_FUTURE" | "REVISION_COMPACTED") {
+        let fault = format!("a watch is refused with {reason}: {}", status.message());
+        world.watched.borrow_mut()[place].faults.push(fault);
+    }
+}

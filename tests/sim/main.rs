@@ -1,0 +1,24 @@
+//! The simulation: the real service under one seed, with virtual time, a simulated network and disk, and faults.
+//!
+//! `make sim SEEDS=n` tries as many seeds as asked; `BOOKD_SIM_FIRST=n` begins at another one.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a test that cannot go on has failed"
+)]
+#![allow(missing_docs, unreachable_pub, reason = "a test, some of whose modules other tests share")]
+
+#[path = "../proof/mod.rs"]
+mod proof;
+
+mod chance;
+mod clients;
+mod disk;
+mod faults;
+mod run;
+mod seeds;
+mod server;
+mod verify;
+mod world;

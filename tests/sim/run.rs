@@ -1,0 +1,130 @@
+//! One run: a server, callers, watchers and faults under one seed, until everything has converged and been looked at.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bookd::store::ZoneLookup;
+use turmoil::{Builder, Sim};
+
+use crate::disk::Machine;
+use crate::faults::Faults;
+use crate::proof::chance::Chance;
+use crate::proof::history::{self, Log};
+use crate::server::{SERVER, serve, zones};
+use crate::world::{Phase, World};
+use crate::{clients, verify};
+
+const CALLERS: usize = 4;
+const WATCHERS: usize = 2;
+/// Calls of each caller.
+const CALLS: usize = 25;
+/// A run that has not converged by then never will.
+const LONGEST: Duration = Duration::from_secs(600);
+const STEP: Duration = Duration::from_millis(10);
+
+/// What came of a run.
+pub struct Report {
+    /// What was wrong; nothing when all is well.
+    pub found: Vec<String>,
+    /// Of the trace.
+    pub digest: String,
+    /// The last lines of the trace.
+    pub shown: String,
+    pub calls: usize,
+    pub acknowledged: usize,
+    pub revisions: i64,
+    pub faults: usize,
+}
+
+/// Runs a seed on this thread, whose randomness must come from the seed as well.
+pub fn run(seed: u64) -> Report {
+    let mut chance = Chance(seed);
+    let world = World::new(CALLERS);
+    let machine = Rc::new(Machine::new(&mut chance));
+    let mut sim = Builder::new()
+        .rng_seed(chance.next())
+        .tick_duration(STEP)
+        .simulation_duration(LONGEST * 2)
+        .min_message_latency(Duration::from_millis(1))
+        .max_message_latency(Duration::from_millis(2 + chance.below(120)))
+        .tcp_capacity(1_024)
+        .build();
+    let names = start(&mut sim, &world, &machine, &mut chance);
+    let mut faults = Faults::new(chance.fork(), names);
+    let mut has_restarted = false;
+    loop {
+        match sim.step() {
+            Ok(true) => break,
+            Ok(false) => {}
+            Err(error) => {
+                world.find(format!("a client or the server failed: {error}"));
+                break;
+            }
+        }
+        world.pass(sim.elapsed());
+        faults.turn(&mut sim, &world, &machine);
+        if world.phase.get() == Phase::Restarted && !has_restarted {
+            has_restarted = true;
+            machine.kill();
+            sim.crash(SERVER);
+            sim.bounce(SERVER);
+        }
+        if sim.elapsed() > LONGEST {
+            world.find(format!("R10 it does not converge: {:?} after {LONGEST:?}", world.phase.get()));
+            break;
+        }
+    }
+    machine.kill();
+    drop(sim);
+    judge(&world, &machine);
+    report(&world, faults.count)
+}
+
+fn start(sim: &mut Sim<'_>, world: &Rc<World>, machine: &Rc<Machine>, chance: &mut Chance) -> Vec<String> {
+    let (of_world, of_machine) = (Rc::clone(world), Rc::clone(machine));
+    sim.host(SERVER, move || serve(Rc::clone(&of_world), Rc::clone(&of_machine)));
+    let mut names = Vec::new();
+    for number in 0..CALLERS {
+        let name = format!("caller{number}");
+        sim.client(name.as_str(), clients::calls(Rc::clone(world), name.clone(), chance.fork(), CALLS));
+        names.push(name);
+    }
+    for number in 0..WATCHERS {
+        let name = format!("watcher{number}");
+        sim.client(name.as_str(), clients::watches(Rc::clone(world), name.clone()));
+        names.push(name);
+    }
+    sim.client("owner", verify::opens_and_verifies(Rc::clone(world), chance.fork()));
+    names
+}
+
+/// The store as it lies on the disk, and the record of what was answered beside it.
+fn judge(world: &World, machine: &Machine) {
+    let mut store = match machine.open() {
+        Ok(store) => store,
+        Err(error) => return world.find(format!("the store cannot be opened at the end: {error}")),
+    };
+    let lookup: ZoneLookup = std::sync::Arc::new(|name| zones().zone(name).ok());
+    let oldest = store.reader().and_then(|mut it| it.oldest_change()).unwrap();
+    let now = bookd::domain::time::Instant::from_seconds(world.now());
+    let report = bookd::check::check(store.as_mut(), oldest, &lookup, now, |_| ()).unwrap();
+    for checked in &report.invariants {
+        checked.findings.iter().for_each(|it| world.find(format!("{}: {it}", checked.name)));
+    }
+    let log = Log::read(store.as_mut());
+    let found = history::check(&world.ops.borrow(), &world.watched.borrow(), &log);
+    found.into_iter().for_each(|it| world.find(it));
+}
+
+fn report(world: &World, faults: usize) -> Report {
+    let ops = world.ops.borrow();
+    Report {
+        found: world.found.take(),
+        digest: world.trace.borrow().digest(),
+        shown: world.trace.borrow().shown(),
+        calls: ops.len(),
+        acknowledged: ops.iter().filter(|op| op.done().is_some()).count(),
+        revisions: world.last.get(),
+        faults,
+    }
+}

@@ -1,0 +1,79 @@
+//! The seeds that are tried, each in a process of its own, and that a seed is the same run whenever it is run.
+
+use std::process::{Command, Output};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::proof::chance::budget;
+use crate::run::run;
+
+/// How many seeds `cargo test` tries.
+const SEEDS: u64 = 100;
+/// What a run ends with when it went well: a digest, and how much happened.
+const ENDING: &str = "the trace is ";
+
+/// Runs a seed in another process.
+fn elsewhere(seed: u64) -> Output {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "seeds::one_seed_keeps_all_promises", "--nocapture"]);
+    command.env("BOOKD_SIM_SEED", seed.to_string()).env("RUST_BACKTRACE", "0").output().unwrap()
+}
+
+/// The line that a run ends with.
+fn ending(seed: u64) -> String {
+    let output = elsewhere(seed);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let ending = said.lines().find_map(|line| Some(line.split_once(ENDING)?.1.to_owned()));
+    match ending.filter(|_| output.status.success()) {
+        Some(ending) => ending,
+        None => panic!("BOOKD_SIM_SEED={seed} fails:\n{said}\n{}", String::from_utf8_lossy(&output.stderr)),
+    }
+}
+
+/// `BOOKD_SIM_SEED=n` chooses which; `BOOKD_SIM_TRACE=1` prints all that happens.
+#[test]
+fn one_seed_keeps_all_promises() {
+    let seed = budget("BOOKD_SIM_SEED", 1);
+    crate::chance::seed(seed);
+    let it = run(seed);
+    if std::env::var_os("BOOKD_SIM_TRACE").is_some() {
+        println!("{}", it.shown);
+    }
+    assert!(it.found.is_empty(), "seed {seed}:\n{}\n\n{}", it.shown, it.found.join("\n"));
+    println!("{ENDING}{}: {} {} {} {}", it.digest, it.calls, it.acknowledged, it.revisions, it.faults);
+}
+
+#[test]
+fn under_every_seed_all_promises_are_kept_and_everything_converges() {
+    let first = budget("BOOKD_SIM_FIRST", 1);
+    let next = AtomicU64::new(first);
+    let end = first + budget("BOOKD_SIM_SEEDS", SEEDS);
+    let sums = Mutex::new([0_u64; 4]);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        return;
+                    }
+                    let ending = ending(seed);
+                    let counts = ending.rsplit_once(": ").unwrap().1.split(' ').map(|it| it.parse::<u64>().unwrap());
+                    sums.lock().unwrap().iter_mut().zip(counts).for_each(|(sum, it)| *sum += it);
+                }
+            });
+        }
+    });
+    let [calls, acknowledged, revisions, faults] = *sums.lock().unwrap();
+    let seeds = end - first;
+    eprintln!("{seeds} seeds: {calls} calls, {acknowledged} acknowledged, {revisions} revisions, {faults} faults");
+    assert!(acknowledged * 4 > calls, "most calls must come to something, or nothing is shown");
+}
+
+#[test]
+fn a_seed_gives_the_same_trace_in_every_process_and_another_seed_another() {
+    for seed in [3, 11, 12, 14] {
+        assert_eq!(ending(seed), ending(seed), "seed {seed}");
+    }
+    assert_ne!(ending(3), ending(11));
+}

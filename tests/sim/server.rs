@@ -1,0 +1,75 @@
+//! The simulated machine's program: the service as `bookd serve` puts it together, on turmoil's network.
+
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+
+use bookd::engine::{Engine, Layout, Settings};
+use bookd::grpc::api::Api;
+use bookd::grpc::wire::Wire;
+use bookd::server::{Limits, serve_connection};
+use bookd::zones::Zones;
+use hyper_util::rt::TokioIo;
+use tonic::transport::{Channel, Endpoint};
+use turmoil::net::{TcpListener, TcpStream};
+
+use crate::disk::Machine;
+use crate::world::World;
+
+pub const SERVER: &str = "server";
+const PORT: u16 = 7_070;
+
+/// The zones that come with the program, read once for all seeds.
+pub fn zones() -> Arc<Zones> {
+    static ZONES: OnceLock<Arc<Zones>> = OnceLock::new();
+    Arc::clone(ZONES.get_or_init(|| Arc::new(Zones::bundled())))
+}
+
+/// Serves until the writer stops by itself or the machine is crashed.
+pub async fn serve(world: Rc<World>, machine: Rc<Machine>) -> turmoil::Result {
+    let store = match machine.open() {
+        Ok(store) => store,
+        Err(error) => {
+            world.tell(format_args!("the server cannot open its store: {error}"));
+            return Ok(());
+        }
+    };
+    let settings = Settings { layout: Layout::Inline, is_clock_confirmed: true, ..Settings::default() };
+    let (engine, running) = match Engine::start(store, Arc::new(world.clock.clone()), settings) {
+        Ok(started) => started,
+        Err(error) => {
+            world.tell(format_args!("the server cannot start: {error}"));
+            return Ok(());
+        }
+    };
+    world.tell(format_args!("the server starts at revision {}", engine.revision()));
+    let api = Api { ids: machine.ids(), ..Api::new(engine.clone(), zones()) };
+    let (routes, _health) = bookd::grpc::routes(&api).await?;
+    drop(api);
+    let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
+    let accepting = async {
+        for number in 0.. {
+            let Ok((stream, peer)) = listener.accept().await else { continue };
+            let service = Wire::new(routes.clone());
+            tokio::spawn(serve_connection(stream, peer, number, Limits::default(), service));
+        }
+    };
+    tokio::select! {
+        biased;
+        () = engine.closed() => {}
+        () = accepting => {}
+    }
+    drop(engine);
+    drop(routes);
+    let stopped = running.stopped().await;
+    world.tell(format_args!("the server stops: {stopped:?}"));
+    Ok(())
+}
+
+/// A connection to it, made when it is needed first.
+pub fn connect() -> Channel {
+    let connector = tower::service_fn(|_| async {
+        let stream = TcpStream::connect((SERVER, PORT)).await?;
+        Ok::<_, std::io::Error>(TokioIo::new(stream))
+    });
+    Endpoint::from_static("http://server:7070").connect_with_connector_lazy(connector)
+}

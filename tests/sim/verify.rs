@@ -1,0 +1,118 @@
+//! The client that opens the calendars, and looks at everything when all calls have ended: what is offered can be had
+//! and nothing else can, and a restart changes nothing that shows.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bookd::proto::v1 as pb;
+use bookd::proto::v1::booking_service_client::BookingServiceClient;
+use bookd::proto::v1::list_service_client::ListServiceClient;
+use bookd::proto::v1::slots_service_client::SlotsServiceClient;
+use prost_types::Timestamp;
+use tokio::time::sleep;
+use tonic::Status;
+
+use crate::clients::send;
+use crate::proof::calls::{CALENDARS, Caller, Outcome, TYPES};
+use crate::proof::chance::Chance;
+use crate::server::connect;
+use crate::world::{Phase, World};
+
+const QUARTER: i64 = 900;
+const DAY: i64 = 86_400;
+/// Every so manieth slot that is listed is tried, and of those that are not.
+const SAMPLE: usize = 7;
+
+pub async fn opens_and_verifies(world: Rc<World>, chance: Chance) -> turmoil::Result {
+    let mut caller = Caller::new("owner", chance);
+    let mut channel = connect();
+    for call in caller.opening() {
+        let op = world.begin("owner", call.clone());
+        let outcome = send(&mut channel, &call).await;
+        if !matches!(outcome, Outcome::Done(_)) {
+            world.find(format!("a calendar cannot be opened: {outcome:?}"));
+        }
+        world.note(op, outcome);
+    }
+    world.phase.set(Phase::Faults);
+    while world.busy.get() > 0 {
+        sleep(Duration::from_millis(200)).await;
+    }
+    world.phase.set(Phase::Settled);
+    let before = look(&world).await?;
+    world.phase.set(Phase::Restarted);
+    sleep(Duration::from_secs(2)).await;
+    let after = look(&world).await?;
+    if before != after {
+        world.find(format!("R9 a restart changes what shows, from {before:#?} to {after:#?}"));
+    }
+    world.phase.set(Phase::Over);
+    Ok(())
+}
+
+/// Everything that shows, and that listing and booking are of one mind.
+async fn look(world: &World) -> Result<Vec<String>, Status> {
+    let channel = connect();
+    // A command makes the writer look at the clock, and record what has expired.
+    let nobody = pb::ReleaseHoldRequest { appointment_id: uuid::Uuid::from_u128(7).to_string(), ..Default::default() };
+    let _not_found = BookingServiceClient::new(channel.clone()).release_hold(nobody).await;
+    let mut shown = Vec::new();
+    for calendar in CALENDARS {
+        let request =
+            pb::ListAppointmentsRequest { calendar_id: calendar.into(), page_size: 1_000, ..Default::default() };
+        let answer = ListServiceClient::new(channel.clone()).list_appointments(request).await;
+        let answer = match answer {
+            Ok(answer) => answer.into_inner(),
+            // It was deleted, and nobody made it again.
+            Err(status) if status.code() == tonic::Code::NotFound => continue,
+            Err(status) => return Err(status),
+        };
+        world.last.set(answer.revision);
+        shown.extend(answer.appointments.iter().map(|it| format!("{it:?}")));
+        for of_type in TYPES {
+            shown.extend(slots(world, calendar, of_type).await?);
+        }
+    }
+    Ok(shown)
+}
+
+/// The slots of three days, some of them and some of the other quarters tried.
+async fn slots(world: &World, calendar: &str, of_type: &str) -> Result<Vec<String>, Status> {
+    let channel = connect();
+    let at = |seconds| Some(Timestamp { seconds, nanos: 0 });
+    let from = world.now().div_euclid(QUARTER) * QUARTER;
+    let request = pb::ListSlotsRequest {
+        calendar_id: calendar.into(),
+        appointment_type_id: of_type.into(),
+        start_time: at(from),
+        end_time: at(from + 3 * DAY),
+        page_size: 1_000,
+        ..Default::default()
+    };
+    let slots = match SlotsServiceClient::new(channel.clone()).list_slots(request).await {
+        Ok(answer) => answer.into_inner().slots,
+        Err(status) if status.code() == tonic::Code::NotFound => return Ok(Vec::new()),
+        Err(status) => return Err(status),
+    };
+    let listed: Vec<i64> = slots.iter().filter_map(|slot| Some(slot.start_time?.seconds)).collect();
+    let quarters = (0..3 * DAY / QUARTER).map(|n| from + n * QUARTER);
+    let unlisted: Vec<i64> = quarters.filter(|start| !listed.contains(start)).collect();
+    let sample = |starts: &[i64]| starts.iter().copied().step_by(SAMPLE).collect::<Vec<_>>();
+    for (start, is_listed) in
+        sample(&listed).into_iter().map(|it| (it, true)).chain(sample(&unlisted).into_iter().map(|it| (it, false)))
+    {
+        let request = pb::BookAppointmentRequest {
+            calendar_id: calendar.into(),
+            appointment_type_id: of_type.into(),
+            start_time: at(start),
+            invitee: Some(pb::Invitee { name: "Grace Hopper".to_owned(), ..Default::default() }),
+            validate_only: true,
+            ..Default::default()
+        };
+        let tried = BookingServiceClient::new(channel.clone()).book_appointment(request).await;
+        if tried.is_ok() != is_listed {
+            world.find(format!("R8 {of_type} of {calendar} at {start}: listed is {is_listed}, booked {tried:?}"));
+        }
+    }
+    Ok(slots.iter().map(|slot| format!("{of_type} of {calendar}: {slot:?}")).collect())
+}
