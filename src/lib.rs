@@ -27,6 +27,7 @@ pub mod grpc;
 pub mod ids;
 #[cfg(feature = "proto")]
 pub mod proto;
+pub mod sabotage;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]

@@ -16,6 +16,7 @@ use super::open_time::{OpenTime, Stretch};
 use super::refusal::{CONFLICTS_MAX, Violation, ViolationCode};
 use super::time::{Instant, LocalDate, Minutes, Wall};
 use super::wording;
+use crate::sabotage::Bug;
 
 /// May this start and duration be booked of this calendar now?
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +128,9 @@ impl Ask<'_> {
 
     /// The slot with its buffers.
     pub fn padded(&self) -> Interval {
+        if Bug::BufferForgotten.is_on() {
+            return self.slot();
+        }
         let (before, after) = buffers(self);
         self.slot().padded(before.seconds(), after.seconds())
     }
@@ -163,7 +167,8 @@ fn busy(ask: &Ask<'_>) -> Option<Interval> {
 }
 
 fn is_full(ask: &Ask<'_>) -> bool {
-    seats_remaining(ask) == 0
+    let has_one_too_many = || session(ask).count() > ask.appointment_type.capacity as usize;
+    seats_remaining(ask) == 0 && (!Bug::SeatTooMany.is_on() || has_one_too_many())
 }
 
 fn rule_violations<'a>(ask: &'a Ask<'a>) -> impl Iterator<Item = Violation> {

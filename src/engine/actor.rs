@@ -20,6 +20,7 @@ use crate::domain::decide::expire;
 use crate::domain::ids::{AppointmentId, CalendarId, Caller};
 use crate::domain::state::State;
 use crate::domain::time::Instant;
+use crate::sabotage::{Bug, Moment};
 use crate::store::{self, Boot, CommitError, Store, StoreError};
 
 use super::batch::{Batch, Draft, Drafted, Envelope};
@@ -284,8 +285,14 @@ impl Actor {
 
     /// Commits, publishes, answers. False when the outcome of the commit is not known.
     fn finish(&mut self, mut batch: Batch, due: Vec<(Instant, AppointmentId)>) -> Result<bool, StoreError> {
+        if Bug::AnswerBeforeCommit.is_on() {
+            let answers = std::mem::take(&mut batch.answers);
+            self.answer(answers, batch.now);
+        }
         self.published.begin();
+        Moment::BeforeCommit.reached();
         let committed = self.commit(&batch);
+        Moment::AfterCommit.reached();
         self.is_refused = committed.is_err();
         self.remembered += batch.requests.len();
         let answers = std::mem::take(&mut batch.answers);
@@ -294,6 +301,7 @@ impl Actor {
                 self.publish(&mut batch);
                 self.published.end();
                 self.publisher.publish(std::mem::take(&mut batch.changes), self.state.revision);
+                Moment::BeforeAnswer.reached();
                 self.answer(answers, batch.now);
                 self.forget(batch.now)
             }
@@ -305,7 +313,9 @@ impl Actor {
             Err(refused) => {
                 let error = refused.into_store_error();
                 tracing::warn!(%error, changes = batch.changes.len(), "the store refused a commit; nothing happened");
-                batch.undo(&mut self.state);
+                if !Bug::UndoForgotten.is_on() {
+                    batch.undo(&mut self.state);
+                }
                 self.published.end();
                 due.into_iter().for_each(|it| self.expiries.push(Reverse(it)));
                 let failure = Failure::StoreUnavailable(error.to_string());

@@ -5,4 +5,7 @@
 
 pub mod calls;
 pub mod chance;
+pub mod disk;
 pub mod history;
+pub mod powered;
+pub mod vfs;

@@ -124,7 +124,6 @@ pub async fn watches(world: Rc<World>, name: String) -> turmoil::Result {
                 Ok(Ok(None)) | Err(_) => break,
                 Ok(Err(status)) => {
                     note_end(&world, place, &name, &status);
-                    sleep(Duration::from_millis(300)).await;
                     break;
                 }
             }
@@ -132,6 +131,7 @@ pub async fn watches(world: Rc<World>, name: String) -> turmoil::Result {
                 break;
             }
         }
+        sleep(Duration::from_millis(300)).await;
     }
     Ok(())
 }

@@ -7,23 +7,27 @@ use std::sync::atomic::AtomicU64;
 use bookd::ids::Ids;
 use bookd::store::sqlite::Sqlite;
 use bookd::store::{OpenError, Store};
-use tempfile::TempDir;
 
 use crate::proof::chance::Chance;
+use crate::proof::disk::{Disk, Fault};
+use crate::proof::powered::Powered;
 use crate::server::zones;
 
 pub struct Machine {
     ids: Arc<Ids>,
-    folder: RefCell<TempDir>,
+    disk: RefCell<Disk>,
+    /// Every disk that there was: connections of a program that has died may still be closing.
+    before: RefCell<Vec<Disk>>,
 }
 
 /// The secret behind confirmation codes: the same in every run.
 const CODE_KEY: u64 = 0x0123_4567_89ab_cdef;
 
 impl Machine {
-    pub fn new(_chance: &mut Chance) -> Self {
+    pub fn new(chance: &mut Chance) -> Self {
         let ids = Arc::new(Ids::Counted(AtomicU64::new(1)));
-        Self { ids, folder: RefCell::new(tempfile::tempdir().unwrap()) }
+        let disk = RefCell::new(Disk::new(chance.next()));
+        Self { ids, disk, before: RefCell::default() }
     }
 
     pub fn ids(&self) -> Arc<Ids> {
@@ -33,15 +37,42 @@ impl Machine {
     pub fn open(&self) -> Result<Box<dyn Store>, OpenError> {
         let zones = zones();
         let lookup = Arc::new(move |name: &str| zones.zone(name).ok());
-        Ok(Box::new(Sqlite::open(&self.folder.borrow().path().join("bookd.db"), lookup, CODE_KEY)?))
+        let disk = self.disk.borrow();
+        let store = Sqlite::open_on(disk.vfs(), disk.file(), lookup, CODE_KEY)?;
+        Ok(Box::new(Powered { store, power: disk.power() }))
     }
 
-    pub fn kill(&self) {}
-    pub fn cut_power_after(&self, _accesses: u64) {}
-    pub fn fail_after(&self, _accesses: u64, _chance: &mut Chance) {}
-    pub fn lost_power(&self) -> bool {
-        false
+    fn goes_on(&self, next: Disk) {
+        self.before.borrow_mut().push(self.disk.replace(next));
     }
-    pub fn restore_power(&self) {}
-    pub fn heal(&self) {}
+
+    /// The program dies, or has died; nothing of it reaches the disk any more.
+    pub fn kill(&self) {
+        let next = self.disk.borrow().after_kill();
+        self.goes_on(next);
+    }
+
+    pub fn cut_power_after(&self, accesses: u64) {
+        self.disk.borrow().cut_after(accesses);
+    }
+
+    pub fn fail_after(&self, accesses: u64, chance: &mut Chance) {
+        let fault = chance.of(&[Fault::Io, Fault::Full]);
+        self.disk.borrow().fail_after(accesses, fault);
+    }
+
+    /// Whether the power is gone: nothing that the program says from then on is to be believed.
+    pub fn lost_power(&self) -> bool {
+        self.disk.borrow().is_off()
+    }
+
+    pub fn restore_power(&self) {
+        let next = self.disk.borrow().after_power_loss();
+        self.goes_on(next);
+    }
+
+    /// Nothing fails any more.
+    pub fn heal(&self) {
+        self.disk.borrow().heal();
+    }
 }

@@ -14,6 +14,7 @@ use super::super::time::{HOUR, Instant, Seconds};
 use super::calendars::called_off;
 use super::claiming::{differences, invitee_of, merged, resolve};
 use super::{At, Decision};
+use crate::sabotage::Bug;
 
 /// A hold lasts at most this long, however often it is extended, in seconds.
 pub const HOLD_LIFE_MAX: i64 = 2 * HOUR;
@@ -94,6 +95,7 @@ impl<'a> At<'a> {
         };
         let invitee = invitee_of(invitee, &before.invitee)?;
         let (blocks, expire_time) = self.claim_terms(state, &self.types_of(before), before.start);
+        let expire_time = if Bug::HoldSettledTwice.is_on() { before.expire_time } else { expire_time };
         Ok(self.changed(
             cause,
             AppointmentEvent::Confirmed,
@@ -269,7 +271,8 @@ impl<'a> At<'a> {
 
     pub(super) fn expire(self, id: AppointmentId) -> Option<Decision> {
         let before = self.state.appointments.get(&id)?;
-        let is_due = |expire_time: Instant| expire_time <= self.now;
+        let is_late = |expire_time: Instant| Bug::HoldOutlivesItself.is_on() && expire_time == self.now;
+        let is_due = |expire_time: Instant| expire_time <= self.now && !is_late(expire_time);
         let is_waiting = matches!(before.state, AppointmentState::Held | AppointmentState::Pending);
         if !is_waiting || !before.expire_time.is_some_and(is_due) {
             return None;

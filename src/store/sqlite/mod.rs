@@ -35,11 +35,13 @@ const SELECT_EXPIRING: &str =
 pub struct Sqlite {
     connection: Connection,
     file: PathBuf,
+    /// The SQLite VFS that it lies on, if not the system's.
+    vfs: Option<String>,
     zones: ZoneLookup,
     /// The calendars that were loaded: their row, and the revision that last touched them.
     known: HashMap<CalendarId, Known>,
     /// Held as long as the store is open.
-    _lock: Lock,
+    _lock: Option<Lock>,
 }
 
 /// The OS lock on `<file>.lock`. It is given back by name and not only by closing the file: a child process that is
@@ -161,7 +163,7 @@ impl Store for Sqlite {
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
-        let connection = open::reader(&self.file)?;
+        let connection = open::reader(&self.file, self.vfs.as_deref())?;
         Ok(Box::new(read::SqliteReader::new(connection, self.zones.clone())))
     }
 }

@@ -7,9 +7,10 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{Lock, Sqlite};
+use crate::sabotage::{Bug, Moment};
 use crate::store::{OpenError, StoreError, ZoneLookup};
 
 mod embedded {
@@ -35,7 +36,20 @@ impl Sqlite {
         let unreadable = |why: String| OpenError::Unreadable { file: file.to_owned(), why };
         let mut connection = Connection::open(file).map_err(|error| unreadable(error.to_string()))?;
         prepare(&mut connection, is_new, code_key).map_err(unreadable)?;
-        Ok(Self { connection, file: file.to_owned(), zones, known: Default::default(), _lock: lock })
+        let known = Default::default();
+        Ok(Self { connection, file: file.to_owned(), vfs: None, zones, known, _lock: Some(lock) })
+    }
+
+    /// The same on an SQLite VFS of this name, which is for one process and whose files are no others: there is
+    /// nothing to be locked, and nothing foreign to be met. This is how the store is tried on disks that fail.
+    pub fn open_on(vfs: &str, file: &Path, zones: ZoneLookup, code_key: u64) -> Result<Self, OpenError> {
+        let unreadable = |error: String| OpenError::Unreadable { file: file.to_owned(), why: error };
+        let said = |error: rusqlite::Error| unreadable(error.to_string());
+        let mut connection = Connection::open_with_flags_and_vfs(file, OpenFlags::default(), vfs).map_err(said)?;
+        let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(said)?;
+        prepare(&mut connection, id == 0, code_key).map_err(unreadable)?;
+        let (vfs, known) = (Some(vfs.to_owned()), Default::default());
+        Ok(Self { connection, file: file.to_owned(), vfs, zones, known, _lock: None })
     }
 }
 
@@ -93,25 +107,59 @@ fn prepare(connection: &mut Connection, is_new: bool, code_key: u64) -> Result<(
     if is_new {
         connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(said)?;
     }
-    connection.pragma_update(None, "journal_mode", "wal").map_err(said)?;
-    connection.pragma_update(None, "synchronous", "full").map_err(said)?;
+    settle(connection).map_err(said)?;
+    let synchronous = if Bug::NormalForFull.is_on() { "normal" } else { "full" };
+    connection.pragma_update(None, "synchronous", synchronous).map_err(said)?;
     // 64 MB of pages; and checkpoints of some 8,000 pages, because small ones cost a fifth of the throughput.
     connection.pragma_update(None, "cache_size", -64_000).map_err(said)?;
     connection.pragma_update(None, "wal_autocheckpoint", 8_000).map_err(said)?;
     // What is removed is overwritten where that costs no further write; VACUUM does the rest.
     connection.pragma_update(None, "secure_delete", "fast").map_err(said)?;
     connection.set_prepared_statement_cache_capacity(64);
+    Moment::Migration.reached();
     embedded::migrations::runner().run(connection).map_err(|error| error.to_string())?;
+    Moment::Migration.reached();
     let code_key = code_key.cast_signed();
     connection.execute("insert or ignore into meta (name, value) values ('code_key', ?1)", [code_key]).map_err(said)?;
-    connection.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(said)
+    Moment::Migration.reached();
+    connection.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(said)?;
+    Moment::Migration.reached();
+    Ok(())
+}
+
+/// Makes durable what a process before this one has left, before anybody is shown it, and ends in WAL mode.
+///
+/// A process that was killed, or that stopped because a sync had failed, may leave commits in the WAL that no sync has
+/// made safe: SQLite takes them for good, and a power loss would take them away again, with revisions that were shown.
+/// A WAL in which a sync has failed cannot even be trusted by copying what is in it: Linux tells of the failure once.
+/// So all of it is written into the database itself, and the WAL is removed, for good: the journal of the small
+/// transaction between brings the sync of the folder with it (SQLite, "PRAGMA synchronous", EXTRA).
+fn settle(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "synchronous", "extra")?;
+    let mode: String =
+        connection.pragma_update_and_check(None, "journal_mode", "delete", |row| row.get(0)).or_else(|error| {
+            match error.sqlite_error_code() {
+                // Replication has the file open beside: the WAL stays, and is synced and copied as far as can be.
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Ok("wal".to_owned()),
+                _ => Err(error),
+            }
+        })?;
+    if mode == "wal" {
+        return connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()));
+    }
+    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    connection.pragma_update(None, "user_version", version)?;
+    connection.pragma_update(None, "journal_mode", "wal")
 }
 
 /// A connection for reads beside the writer.
-pub(super) fn reader(file: &Path) -> Result<Connection, StoreError> {
+pub(super) fn reader(file: &Path, vfs: Option<&str>) -> Result<Connection, StoreError> {
     // Not read-only by flag: a reader must be able to make the WAL index when it comes first after a crash.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(file, flags)?;
+    let connection = match vfs {
+        Some(vfs) => Connection::open_with_flags_and_vfs(file, flags, vfs)?,
+        None => Connection::open_with_flags(file, flags)?,
+    };
     connection.busy_timeout(BUSY_WAIT)?;
     connection.pragma_update(None, "query_only", true)?;
     connection.pragma_update(None, "cache_size", -16_000)?;

@@ -15,6 +15,7 @@ use crate::domain::appointment_type::{AppointmentType, Stamps};
 use crate::domain::calendar::{Busy, Profile};
 use crate::domain::change::{Change, Event};
 use crate::domain::ids::{CalendarId, Revision};
+use crate::sabotage::Bug;
 use crate::store::change_record::ChangeRecord;
 use crate::store::record::{PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord};
 use crate::store::{Batch, CommitError, RequestRecord, StoreError};
@@ -80,7 +81,11 @@ impl Sqlite {
             error.sqlite_error_code(),
             Some(ErrorCode::DiskFull | ErrorCode::ReadOnly | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
         );
-        if is_refusal { self.roll_back(said) } else { CommitError::Unknown(said) }
+        if is_refusal || Bug::UnknownTakenForRefused.is_on() {
+            self.roll_back(said)
+        } else {
+            CommitError::Unknown(said)
+        }
     }
 }
 
@@ -96,8 +101,12 @@ impl Writing<'_> {
     fn batch(&mut self, batch: &Batch<'_>) -> Result<(), StoreError> {
         for change in batch.changes {
             self.change(change)?;
+            if Bug::HalfABatch.is_on() {
+                self.connection.execute_batch("commit; begin immediate")?;
+            }
         }
-        for request in batch.requests {
+        let requests = if Bug::RequestForgotten.is_on() { &[] } else { batch.requests };
+        for request in requests {
             self.request(request)?;
         }
         let mut touch = self.connection.prepare_cached(TOUCH_CALENDAR)?;

@@ -1,0 +1,101 @@
+//! Bugs and deaths on demand, for the tests that must notice them: none of it is in a release build.
+//!
+//! A proof that has never seen a bug proves little. `BOOKD_BUG=name` switches one on, `BOOKD_DIE_AT=moment:n` ends the
+//! process when it comes to a moment for the n-th time; both are read only where debug assertions are compiled in.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A bug that the proofs must catch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bug {
+    /// What is kept free around an appointment is not asked for.
+    BufferForgotten,
+    /// A session takes one more than it has seats.
+    SeatTooMany,
+    /// What expires this very second is not recorded as expired: `<` for `<=`.
+    HoldOutlivesItself,
+    /// A hold that was confirmed still runs out.
+    HoldSettledTwice,
+    /// Answers leave before the commit.
+    AnswerBeforeCommit,
+    /// A commit that did not happen leaves its changes in memory.
+    UndoForgotten,
+    /// `now` follows a clock that is set back.
+    ClockRunsBack,
+    /// A watcher that resumes misses a change.
+    WatchSkips,
+    /// `synchronous=NORMAL` for FULL.
+    NormalForFull,
+    /// A batch is two transactions.
+    HalfABatch,
+    /// Request ids are not remembered.
+    RequestForgotten,
+    /// A commit whose outcome is not known is taken for one that did not happen.
+    UnknownTakenForRefused,
+}
+
+impl Bug {
+    /// Every one of them.
+    pub const ALL: [Self; 12] = [
+        Self::BufferForgotten,
+        Self::SeatTooMany,
+        Self::HoldOutlivesItself,
+        Self::HoldSettledTwice,
+        Self::AnswerBeforeCommit,
+        Self::UndoForgotten,
+        Self::ClockRunsBack,
+        Self::WatchSkips,
+        Self::NormalForFull,
+        Self::HalfABatch,
+        Self::RequestForgotten,
+        Self::UnknownTakenForRefused,
+    ];
+
+    /// Whether it is switched on; never in a release build.
+    pub fn is_on(self) -> bool {
+        static ON: OnceLock<Option<Bug>> = OnceLock::new();
+        let chosen = || {
+            let name = std::env::var("BOOKD_BUG").ok()?;
+            Self::ALL.into_iter().find(|bug| format!("{bug:?}") == name)
+        };
+        cfg!(debug_assertions) && *ON.get_or_init(chosen) == Some(self)
+    }
+}
+
+/// A moment at which a process may die.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Moment {
+    /// The changes are written, and not committed.
+    BeforeCommit,
+    /// They are committed, and not yet shown.
+    AfterCommit,
+    /// They are shown, and nobody is answered.
+    BeforeAnswer,
+    /// A new file is being given its schema: before, between and after its steps.
+    Migration,
+}
+
+impl Moment {
+    /// Every one of them.
+    pub const ALL: [Self; 4] = [Self::BeforeCommit, Self::AfterCommit, Self::BeforeAnswer, Self::Migration];
+
+    /// The process has come to it: here it ends if it was told to. Never in a release build.
+    pub fn reached(self) {
+        static ARMED: OnceLock<Option<(Moment, u64)>> = OnceLock::new();
+        static TIMES: AtomicU64 = AtomicU64::new(0);
+        let armed = || {
+            let text = std::env::var("BOOKD_DIE_AT").ok()?;
+            let (name, times) = text.split_once(':')?;
+            Some((Self::ALL.into_iter().find(|it| format!("{it:?}") == name)?, times.parse().ok()?))
+        };
+        if cfg!(debug_assertions)
+            && let Some((moment, times)) = *ARMED.get_or_init(armed)
+            && moment == self
+            && TIMES.fetch_add(1, Ordering::Relaxed) + 1 == times
+        {
+            // As suddenly as SIGKILL: nothing is unwound, flushed or closed.
+            std::process::abort();
+        }
+    }
+}

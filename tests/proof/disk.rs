@@ -1,0 +1,513 @@
+//! A disk in memory that loses power, fails and lies as real ones do: what SQLite's files lie on in the proofs.
+//!
+//! What was written is seen at once, and survives the process; what was synced survives the power. Of the rest each
+//! sector is kept, lost or torn by chance. A sync that fails has lost what it should have made safe, and says so only
+//! once, as Linux does. A file's name is safe from the first sync of the file on, which syncs its folder as well.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::ffi;
+
+use super::chance::Chance;
+use super::vfs::Registered;
+
+/// What a disk writes whole or not at all, mostly.
+const SECTOR: usize = 512;
+/// The size of a region of the WAL index.
+const REGION: usize = 32 * 1_024;
+/// Slots for locks of the WAL index.
+const SHM_LOCKS: usize = 8;
+
+/// One access to the disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    Open,
+    Read,
+    Write,
+    Truncate,
+    Sync,
+    Delete,
+}
+
+/// How an access fails.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// The device failed.
+    Io,
+    /// There is no room; for what does not need any it is as `Io`.
+    Full,
+}
+
+/// A change to a file that no sync has made safe yet.
+#[derive(Clone)]
+enum Unsynced {
+    Write { at: usize, bytes: Vec<u8> },
+    Truncate(usize),
+}
+
+#[derive(Clone, Default)]
+struct File {
+    /// What is read.
+    content: Vec<u8>,
+    /// What survives the power; none when not even the name does.
+    safe: Option<Vec<u8>>,
+    unsynced: Vec<Unsynced>,
+    /// A sync of it failed: any later one that is taken for good would be a lie.
+    has_failed_sync: bool,
+    locks: Locks,
+}
+
+/// Who has which lock of a database file (SQLite, "File Locking And Concurrency").
+#[derive(Clone, Default)]
+struct Locks {
+    shared: Vec<u64>,
+    reserved: Option<u64>,
+    pending: Option<u64>,
+    exclusive: Option<u64>,
+    regions: Vec<Arc<Region>>,
+    shm: [ShmLock; SHM_LOCKS],
+}
+
+#[derive(Clone, Default)]
+struct ShmLock {
+    shared: Vec<u64>,
+    exclusive: Option<u64>,
+}
+
+/// A piece of the WAL index, shared by all connections.
+pub struct Region(pub std::cell::UnsafeCell<[u8; REGION]>);
+
+impl Region {
+    pub fn address(&self) -> *mut u8 {
+        self.0.get().cast()
+    }
+}
+
+/// What all connections to a disk share.
+pub struct State {
+    files: BTreeMap<String, File>,
+    /// Names that were removed and may come back, because no sync of the folder came after.
+    ghosts: BTreeMap<String, Vec<u8>>,
+    chance: Chance,
+    accesses: u64,
+    cut_at: Option<u64>,
+    fail_at: Option<(u64, Fault)>,
+    /// The access that failed as it was told to.
+    failed: Option<(u64, Access)>,
+    /// Nothing reaches it any more.
+    is_off: bool,
+    /// It says that it synced, and did not.
+    lies: bool,
+    /// Syncs that were said to be good after one of the same file had failed.
+    trusted_after_failure: u64,
+    handles: u64,
+}
+
+/// An SQLite result code.
+pub type Code = i32;
+
+/// A disk, and the VFS that leads to it.
+pub struct Disk {
+    state: Arc<Mutex<State>>,
+    registered: Registered,
+}
+
+impl Disk {
+    pub fn new(seed: u64) -> Self {
+        Self::with(BTreeMap::new(), Chance(seed))
+    }
+
+    fn with(files: BTreeMap<String, File>, chance: Chance) -> Self {
+        let state = State {
+            files,
+            ghosts: BTreeMap::new(),
+            chance,
+            accesses: 0,
+            cut_at: None,
+            fail_at: None,
+            failed: None,
+            is_off: false,
+            lies: false,
+            trusted_after_failure: 0,
+            handles: 0,
+        };
+        let state = Arc::new(Mutex::new(state));
+        Self { registered: Registered::new(Arc::clone(&state)), state }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// The name of its VFS.
+    pub fn vfs(&self) -> &str {
+        self.registered.name()
+    }
+
+    /// Where the database lies on it.
+    pub fn file(&self) -> &'static Path {
+        Path::new("/bookd.db")
+    }
+
+    /// How often it was accessed.
+    pub fn accesses(&self) -> u64 {
+        self.state().accesses
+    }
+
+    /// The power goes at so manieth access from now.
+    pub fn cut_after(&self, accesses: u64) {
+        let mut state = self.state();
+        state.cut_at = Some(state.accesses + accesses + 1);
+    }
+
+    /// The so manieth access from now fails.
+    pub fn fail_after(&self, accesses: u64, fault: Fault) {
+        let mut state = self.state();
+        state.fail_at = Some((state.accesses + accesses + 1, fault));
+        state.failed = None;
+    }
+
+    /// Which access failed as it was told to, if it has come to that.
+    pub fn failed(&self) -> Option<Access> {
+        self.state().failed.map(|(_, access)| access)
+    }
+
+    /// Nothing fails that has not yet.
+    pub fn heal(&self) {
+        let mut state = self.state();
+        (state.fail_at, state.cut_at) = (None, None);
+    }
+
+    /// From now on it says that it syncs, and does not.
+    pub fn lie(&self) {
+        self.state().lies = true;
+    }
+
+    /// Whether nothing reaches it any more.
+    pub fn is_off(&self) -> bool {
+        self.state().is_off
+    }
+
+    /// Asks the same later, from wherever.
+    pub fn power(&self) -> Power {
+        Power(Arc::clone(&self.state))
+    }
+
+    /// How many syncs were taken for good after one of the same file had failed.
+    pub fn trusted_after_failure(&self) -> u64 {
+        self.state().trusted_after_failure
+    }
+
+    /// The disk as the next process finds it: this one has died, and nothing of it reaches the disk any more.
+    pub fn after_kill(&self) -> Self {
+        let mut state = self.state();
+        state.is_off = true;
+        let mut files = state.files.clone();
+        for file in files.values_mut() {
+            (file.locks, file.has_failed_sync) = Default::default();
+        }
+        let next = Self::with(files, state.chance.fork());
+        next.state().ghosts = state.ghosts.clone();
+        next.state().lies = state.lies;
+        next
+    }
+
+    /// The disk as it is when the power comes back.
+    pub fn after_power_loss(&self) -> Self {
+        let mut state = self.state();
+        state.is_off = true;
+        let mut chance = state.chance.fork();
+        // Now and then nothing that was not synced has reached it, or all of it; mostly some.
+        let losses = chance.of(&[0, 1, 2, 8, u64::MAX]);
+        let ghosts = state.ghosts.iter().filter(|_| chance.is(2)).map(|(name, safe)| (name.clone(), safe.clone()));
+        let mut survived: BTreeMap<String, Vec<u8>> = ghosts.collect();
+        for (name, file) in &state.files {
+            if file.safe.is_none() && chance.is(2) {
+                survived.remove(name);
+                continue;
+            }
+            let mut content = file.safe.clone().unwrap_or_default();
+            for change in &file.unsynced {
+                lose_some(&mut content, change, losses, &mut chance);
+            }
+            survived.insert(name.clone(), content);
+        }
+        let restored = |content: Vec<u8>| File { safe: Some(content.clone()), content, ..File::default() };
+        Self::with(survived.into_iter().map(|(name, content)| (name, restored(content))).collect(), chance)
+    }
+}
+
+/// Tells whether the power of a disk is gone.
+#[derive(Clone)]
+pub struct Power(Arc<Mutex<State>>);
+
+impl Power {
+    pub fn is_off(&self) -> bool {
+        lock(&self.0).is_off
+    }
+}
+
+/// Applies what of an unsynced change reached the disk.
+fn lose_some(content: &mut Vec<u8>, change: &Unsynced, losses: u64, chance: &mut Chance) {
+    let is_lost = |chance: &mut Chance| match losses {
+        0 => false,
+        u64::MAX => true,
+        one_in => chance.is(one_in.max(2)),
+    };
+    match change {
+        Unsynced::Truncate(length) if !is_lost(chance) => content.truncate(*length),
+        Unsynced::Truncate(_) => {}
+        Unsynced::Write { at, bytes } => {
+            let mut from = 0;
+            while from < bytes.len() {
+                let to = bytes.len().min(((at + from) / SECTOR + 1) * SECTOR - at);
+                if !is_lost(chance) {
+                    let torn = losses > 0 && chance.is(16);
+                    let end = if torn { from + usize::try_from(chance.below((to - from) as u64)).unwrap() } else { to };
+                    put(content, at + from, &bytes[from..end]);
+                }
+                from = to;
+            }
+        }
+    }
+}
+
+fn put(content: &mut Vec<u8>, at: usize, bytes: &[u8]) {
+    let end = at + bytes.len();
+    if content.len() < end {
+        content.resize(end, 0);
+    }
+    content[at..end].copy_from_slice(bytes);
+}
+
+pub fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    pub fn handle(&mut self) -> u64 {
+        self.handles += 1;
+        self.handles
+    }
+
+    pub fn random(&mut self) -> u64 {
+        self.chance.next()
+    }
+
+    /// Counts an access; an error when it fails.
+    fn access(&mut self, access: Access) -> Result<(), Code> {
+        if self.is_off {
+            return Err(ffi::SQLITE_IOERR);
+        }
+        self.accesses += 1;
+        if self.cut_at == Some(self.accesses) {
+            self.is_off = true;
+            return Err(ffi::SQLITE_IOERR);
+        }
+        match self.fail_at {
+            Some((at, fault)) if at == self.accesses => {
+                self.failed = Some((at, access));
+                Err(match (access, fault) {
+                    (Access::Write, Fault::Full) => ffi::SQLITE_FULL,
+                    (Access::Open, _) => ffi::SQLITE_CANTOPEN,
+                    (Access::Read, _) => ffi::SQLITE_IOERR_READ,
+                    (Access::Write, Fault::Io) => ffi::SQLITE_IOERR_WRITE,
+                    (Access::Truncate, _) => ffi::SQLITE_IOERR_TRUNCATE,
+                    (Access::Sync, _) => ffi::SQLITE_IOERR_FSYNC,
+                    (Access::Delete, _) => ffi::SQLITE_IOERR_DELETE,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn file(&mut self, name: &str) -> Result<&mut File, Code> {
+        self.files.get_mut(name).ok_or(ffi::SQLITE_IOERR)
+    }
+
+    pub fn exists(&self, name: &str) -> bool {
+        self.files.contains_key(name)
+    }
+
+    pub fn open(&mut self, name: &str, creates: bool) -> Result<(), Code> {
+        self.access(Access::Open)?;
+        if !self.exists(name) && !creates {
+            return Err(ffi::SQLITE_CANTOPEN);
+        }
+        self.files.entry(name.to_owned()).or_default();
+        Ok(())
+    }
+
+    pub fn delete(&mut self, name: &str, syncs_folder: bool) -> Result<(), Code> {
+        self.access(Access::Delete)?;
+        let removed = self.files.remove(name).ok_or(ffi::SQLITE_IOERR_DELETE_NOENT)?;
+        if syncs_folder && !self.lies {
+            self.ghosts.clear();
+        } else if let Some(safe) = removed.safe {
+            self.ghosts.insert(name.to_owned(), safe);
+        }
+        Ok(())
+    }
+
+    /// Fills the buffer; an error that says so when the file is shorter.
+    pub fn read(&mut self, name: &str, buffer: &mut [u8], at: usize) -> Result<(), Code> {
+        self.access(Access::Read)?;
+        let content = &self.file(name)?.content;
+        let there = content.get(at..).unwrap_or_default();
+        let count = there.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&there[..count]);
+        buffer[count..].fill(0);
+        if count < buffer.len() { Err(ffi::SQLITE_IOERR_SHORT_READ) } else { Ok(()) }
+    }
+
+    pub fn write(&mut self, name: &str, bytes: &[u8], at: usize) -> Result<(), Code> {
+        let accessed = self.access(Access::Write);
+        // What is under way when the power goes, or the device fails, may have come to something.
+        if accessed.is_err() && self.accesses != self.cut_at.unwrap_or_default() {
+            return accessed;
+        }
+        let file = self.file(name)?;
+        put(&mut file.content, at, bytes);
+        file.unsynced.push(Unsynced::Write { at, bytes: bytes.to_owned() });
+        accessed
+    }
+
+    pub fn truncate(&mut self, name: &str, length: usize) -> Result<(), Code> {
+        self.access(Access::Truncate)?;
+        let file = self.file(name)?;
+        file.content.truncate(length);
+        file.unsynced.push(Unsynced::Truncate(length));
+        Ok(())
+    }
+
+    pub fn sync(&mut self, name: &str) -> Result<(), Code> {
+        let accessed = self.access(Access::Sync);
+        let (lies, is_off) = (self.lies, self.is_off);
+        let file = self.file(name)?;
+        if accessed.is_err() {
+            if !is_off {
+                // What it should have made safe never will be, and the next sync does not say so.
+                file.unsynced.clear();
+                file.has_failed_sync = true;
+            }
+            return accessed;
+        }
+        if lies {
+            return Ok(());
+        }
+        let is_first = file.safe.is_none();
+        let safe = file.safe.get_or_insert_default();
+        for change in file.unsynced.drain(..) {
+            match change {
+                Unsynced::Write { at, bytes } => put(safe, at, &bytes),
+                Unsynced::Truncate(length) => safe.truncate(length),
+            }
+        }
+        let is_trusted_wrongly = file.has_failed_sync;
+        self.trusted_after_failure += u64::from(is_trusted_wrongly);
+        if is_first {
+            self.ghosts.clear();
+        }
+        Ok(())
+    }
+
+    pub fn size(&mut self, name: &str) -> Result<usize, Code> {
+        Ok(self.file(name)?.content.len())
+    }
+
+    /// Takes a lock of the levels 1 to 4: SHARED, RESERVED, PENDING (never asked for), EXCLUSIVE.
+    pub fn lock(&mut self, name: &str, handle: u64, level: i32) -> Result<(), Code> {
+        let locks = &mut self.file(name)?.locks;
+        let is_others = |holder: Option<u64>| holder.is_some_and(|it| it != handle);
+        let is_free = match level {
+            ffi::SQLITE_LOCK_SHARED => !is_others(locks.pending) && !is_others(locks.exclusive),
+            ffi::SQLITE_LOCK_RESERVED => !is_others(locks.reserved),
+            _ => {
+                locks.pending = locks.pending.or(Some(handle));
+                !is_others(locks.pending) && locks.shared.iter().all(|it| *it == handle)
+            }
+        };
+        if !is_free {
+            return Err(ffi::SQLITE_BUSY);
+        }
+        match level {
+            ffi::SQLITE_LOCK_SHARED if !locks.shared.contains(&handle) => locks.shared.push(handle),
+            ffi::SQLITE_LOCK_SHARED => {}
+            ffi::SQLITE_LOCK_RESERVED => locks.reserved = Some(handle),
+            _ => locks.exclusive = Some(handle),
+        }
+        Ok(())
+    }
+
+    /// Goes back to SHARED, or to nothing.
+    pub fn unlock(&mut self, name: &str, handle: u64, level: i32) -> Result<(), Code> {
+        let locks = &mut self.file(name)?.locks;
+        for holder in [&mut locks.reserved, &mut locks.pending, &mut locks.exclusive] {
+            if *holder == Some(handle) {
+                *holder = None;
+            }
+        }
+        if level == ffi::SQLITE_LOCK_NONE {
+            locks.shared.retain(|it| *it != handle);
+        }
+        Ok(())
+    }
+
+    pub fn is_reserved(&mut self, name: &str) -> Result<bool, Code> {
+        Ok(self.file(name)?.locks.reserved.is_some())
+    }
+
+    /// A region of the WAL index; none when there is none yet and none is to be made.
+    pub fn region(&mut self, name: &str, number: usize, makes: bool) -> Result<Option<Arc<Region>>, Code> {
+        let regions = &mut self.file(name)?.locks.regions;
+        while makes && regions.len() <= number {
+            #[allow(clippy::arc_with_non_send_sync, reason = "SQLite sees to it who uses it when, by its locks")]
+            regions.push(Arc::new(Region(std::cell::UnsafeCell::new([0; REGION]))));
+        }
+        Ok(regions.get(number).cloned())
+    }
+
+    /// Takes or gives back locks of the WAL index.
+    pub fn shm_lock(&mut self, name: &str, handle: u64, slots: std::ops::Range<usize>, flags: i32) -> Result<(), Code> {
+        let slots = &mut self.file(name)?.locks.shm[slots];
+        let has = |flag: i32| flags & flag != 0;
+        if has(ffi::SQLITE_SHM_UNLOCK) {
+            for slot in slots {
+                slot.shared.retain(|it| *it != handle);
+                slot.exclusive = slot.exclusive.filter(|it| *it != handle);
+            }
+            return Ok(());
+        }
+        let is_free = |slot: &ShmLock| {
+            let is_shared_by_others = has(ffi::SQLITE_SHM_EXCLUSIVE) && slot.shared.iter().any(|it| *it != handle);
+            slot.exclusive.is_none_or(|it| it == handle) && !is_shared_by_others
+        };
+        if !slots.iter().all(is_free) {
+            return Err(ffi::SQLITE_BUSY);
+        }
+        for slot in slots {
+            if has(ffi::SQLITE_SHM_EXCLUSIVE) {
+                slot.exclusive = Some(handle);
+            } else if !slot.shared.contains(&handle) {
+                slot.shared.push(handle);
+            }
+        }
+        Ok(())
+    }
+
+    /// The connection is gone, and its locks with it.
+    pub fn close(&mut self, name: &str, handle: u64, deletes: bool) {
+        if let Some(file) = self.files.get_mut(name) {
+            for slot in &mut file.locks.shm {
+                slot.shared.retain(|it| *it != handle);
+                slot.exclusive = slot.exclusive.filter(|it| *it != handle);
+            }
+        }
+        let _of_nothing = self.unlock(name, handle, ffi::SQLITE_LOCK_NONE);
+        if deletes {
+            self.files.remove(name);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! A store whose machine may lose power: a program without power says nothing any more, so that what its store says
+//! of a commit from then on is not believed.
+
+use bookd::domain::appointment::Appointment;
+use bookd::domain::calendar::Calendar;
+use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, SeriesId};
+use bookd::domain::time::Instant;
+use bookd::store::{Batch, Boot, CommitError, Oldest, Reader, RequestRecord, Store, StoreError};
+
+use super::disk::Power;
+
+pub struct Powered<S> {
+    pub store: S,
+    pub power: Power,
+}
+
+impl<S: Store> Powered<S> {
+    fn believed<T>(&self, said: Result<T, CommitError>) -> Result<T, CommitError> {
+        if self.power.is_off() {
+            return Err(CommitError::Unknown(StoreError::Io("the power is gone".to_owned())));
+        }
+        said
+    }
+}
+
+impl<S: Store> Store for Powered<S> {
+    fn boot(&mut self) -> Result<Boot, StoreError> {
+        self.store.boot()
+    }
+
+    fn load_calendars(&mut self, ids: &[CalendarId], now: Instant) -> Result<Vec<Option<Calendar>>, StoreError> {
+        self.store.load_calendars(ids, now)
+    }
+
+    fn load_appointments(&mut self, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError> {
+        self.store.load_appointments(ids)
+    }
+
+    fn load_by_key(&mut self, keys: &[AppointmentKey]) -> Result<Vec<Appointment>, StoreError> {
+        self.store.load_by_key(keys)
+    }
+
+    fn keys_of_email(&mut self, email: &str, limit: usize) -> Result<Vec<AppointmentKey>, StoreError> {
+        self.store.keys_of_email(email, limit)
+    }
+
+    fn load_series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError> {
+        self.store.load_series(series)
+    }
+
+    fn seen_requests(&mut self, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError> {
+        self.store.seen_requests(hashes)
+    }
+
+    fn commit(&mut self, batch: &Batch<'_>) -> Result<(), CommitError> {
+        let said = self.store.commit(batch);
+        self.believed(said)
+    }
+
+    fn forget_requests(&mut self, before: Instant, limit: usize) -> Result<usize, CommitError> {
+        let said = self.store.forget_requests(before, limit);
+        self.believed(said)
+    }
+
+    fn compact_changes(&mut self, before: Instant, limit: usize) -> Result<Option<Oldest>, CommitError> {
+        let said = self.store.compact_changes(before, limit);
+        self.believed(said)
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
+        self.store.reader()
+    }
+}
