@@ -14,7 +14,7 @@ use crate::proof::calls::{Call, Outcome};
 use crate::proof::history::{Moment, Op, Watched};
 
 /// Monday the 1st of March 2027, 08:00 UTC: two weeks before the clocks change in New York, four before Paris.
-const BEGINNING: i64 = 1_803_888_000;
+pub const BEGINNING: i64 = 1_803_888_000;
 /// So many seconds pass on the clock while one passes in the simulation, so that holds run out while others are made.
 const PACE: u64 = 20;
 

@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::{Lock, Sqlite};
 use crate::sabotage::{Bug, Moment};
@@ -117,7 +117,8 @@ fn prepare(connection: &mut Connection, is_new: bool, code_key: u64) -> Result<(
     connection.pragma_update(None, "secure_delete", "fast").map_err(said)?;
     connection.set_prepared_statement_cache_capacity(64);
     Moment::Migration.reached();
-    embedded::migrations::runner().run(connection).map_err(|error| error.to_string())?;
+    // As one transaction: alone, a migration and the note that it was applied are two, and a process may die between.
+    embedded::migrations::runner().set_grouped(true).run(connection).map_err(|error| error.to_string())?;
     Moment::Migration.reached();
     let code_key = code_key.cast_signed();
     connection.execute("insert or ignore into meta (name, value) values ('code_key', ?1)", [code_key]).map_err(said)?;
@@ -136,20 +137,31 @@ fn prepare(connection: &mut Connection, is_new: bool, code_key: u64) -> Result<(
 /// transaction between brings the sync of the folder with it (SQLite, "PRAGMA synchronous", EXTRA).
 fn settle(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "extra")?;
-    let mode: String =
-        connection.pragma_update_and_check(None, "journal_mode", "delete", |row| row.get(0)).or_else(|error| {
-            match error.sqlite_error_code() {
-                // Replication has the file open beside: the WAL stays, and is synced and copied as far as can be.
-                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Ok("wal".to_owned()),
-                _ => Err(error),
-            }
-        })?;
-    if mode == "wal" {
-        return connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()));
+    match set_journal_mode(connection, "delete") {
+        // Replication has the file open beside: the WAL stays, and is synced and copied as far as can be.
+        Err(error)
+            if matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)) =>
+        {
+            return connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()));
+        }
+        other => other?,
     }
     let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     connection.pragma_update(None, "user_version", version)?;
-    connection.pragma_update(None, "journal_mode", "wal")
+    set_journal_mode(connection, "wal")
+}
+
+/// Sets the journal mode, and sees to it that it is so: where it cannot be had SQLite says which one it is and no error;
+/// and it says so before it writes the file, so that a failure then is told only to who asks for a second row.
+fn set_journal_mode(connection: &Connection, wanted: &str) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(&format!("pragma journal_mode = {wanted}"))?;
+    let modes: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    let mode = modes.concat();
+    if mode == wanted {
+        return Ok(());
+    }
+    let said = format!("the journal mode is {mode} and {wanted} cannot be had; look at the disk, and start again");
+    Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CANTOPEN), Some(said)))
 }
 
 /// A connection for reads beside the writer.

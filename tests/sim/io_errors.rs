@@ -1,0 +1,85 @@
+//! Every single access to the disk of one story fails, one at a time: what is answered is true, and it goes on.
+//!
+//! `BOOKD_IO_ROUNDS=n` makes the story longer, `BOOKD_SEED=n` tells another.
+
+use crate::life::{Life, Story};
+use crate::proof::calls::Outcome;
+use crate::proof::chance::budget;
+use crate::proof::disk::{Access, Disk, Fault};
+
+/// Calls come in rounds of three.
+const ROUNDS: u64 = 4;
+
+/// What one story with one failure came to.
+struct Ended {
+    story: Story,
+    failed: Option<Access>,
+    accesses: u64,
+}
+
+/// The story in which access number `at` fails; after it the machine loses power, or only the process is gone.
+fn story(seed: u64, failure: Option<(u64, Fault)>, loses_power: bool) -> Ended {
+    let rounds = usize::try_from(budget("BOOKD_IO_ROUNDS", ROUNDS)).unwrap();
+    let mut story = Story::new(seed);
+    let disk = Disk::new(seed);
+    if let Some((at, fault)) = failure {
+        disk.fail_after(at, fault);
+    }
+    let mut has_stopped = false;
+    if let Ok(mut life) = Life::start(&disk, &story) {
+        story.open(&mut life);
+        story.go_on(&mut life, rounds, &disk);
+        has_stopped = life.has_stopped();
+        if !has_stopped {
+            // What failed once does not fail again: the rest must be as if nothing had been.
+            story.resolve(&mut life);
+            story.go_on(&mut life, 1, &disk);
+            has_stopped = life.has_stopped();
+        }
+    }
+    let (accesses, failed) = (disk.accesses(), disk.failed());
+    is_stopped_when_unknown(&mut story, has_stopped);
+    let disk = if loses_power { disk.after_power_loss() } else { disk.after_kill() };
+    match Life::start(&disk, &story) {
+        Ok(mut life) => {
+            story.resolve(&mut life);
+            life.stop();
+        }
+        Err(error) => story.found.push(format!("it does not start after the failure: {error}")),
+    }
+    story.judge(&disk);
+    Ended { story, failed, accesses }
+}
+
+/// Whoever does not know whether a commit happened must not go on: no answer comes after that one.
+fn is_stopped_when_unknown(story: &mut Story, has_stopped: bool) {
+    let is_unknown = |it: &Outcome| matches!(it, Outcome::Unknown(reason) if reason == "COMMIT_UNKNOWN");
+    let unknown = story.ops.iter().position(|op| op.outcomes.iter().any(is_unknown));
+    if unknown.is_some() && !has_stopped {
+        story.found.push("the outcome of a commit is not known, and the writer goes on".to_owned());
+    }
+}
+
+#[test]
+fn whichever_access_fails_what_is_answered_is_true_and_it_goes_on() {
+    let seed = budget("BOOKD_SEED", 7);
+    let whole = story(seed, None, false);
+    assert!(whole.story.found.is_empty(), "without a failure: {}", whole.story.found.join("\n"));
+    let (mut tried, mut syncs, mut stopped) = (0_u64, 0_u64, 0_u64);
+    for at in 0..whole.accesses {
+        for (fault, loses_power) in [(Fault::Io, false), (Fault::Io, true), (Fault::Full, at % 2 == 0)] {
+            let it = story(seed, Some((at, fault)), loses_power);
+            let found = it.story.found.join("\n");
+            assert!(found.is_empty(), "{fault:?} at access {at} ({:?}), {loses_power}:\n{found}", it.failed);
+            tried += 1;
+            syncs += u64::from(it.failed == Some(Access::Sync));
+            let is_unknown = |it: &Outcome| matches!(it, Outcome::Unknown(_));
+            stopped += u64::from(it.story.ops.iter().any(|op| op.outcomes.iter().any(is_unknown)));
+        }
+    }
+    eprintln!(
+        "{tried} failures at {} accesses, {syncs} of them of a sync; {stopped} stopped the writer",
+        whole.accesses
+    );
+    assert!(syncs > 0 && stopped > 0, "syncs fail, too");
+}

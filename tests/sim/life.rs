@@ -1,0 +1,233 @@
+//! The service on a disk, from its start to its end, without a network: for what only the disk decides.
+//!
+//! Callers send a few calls at a time, so that batches are of several; time is virtual, and passes when all wait.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use bookd::clock::ManualClock;
+use bookd::domain::time::Instant;
+use bookd::engine::{Engine, Layout, Running, Settings};
+use bookd::grpc::api::Api;
+use bookd::grpc::wire::Wire;
+use bookd::ids::Ids;
+use bookd::server::{Limits, serve_connection};
+use bookd::store::sqlite::Sqlite;
+use bookd::store::{Store, ZoneLookup};
+use hyper_util::rt::TokioIo;
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+use tonic::service::Routes;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::proof::calls::{Call, Caller, Outcome};
+use crate::proof::chance::Chance;
+use crate::proof::disk::Disk;
+use crate::proof::history::{self, Log, Op};
+use crate::proof::powered::Powered;
+use crate::server::zones;
+use crate::world::BEGINNING;
+
+/// How many calls are sent at a time.
+const TOGETHER: usize = 3;
+const PATIENCE: Duration = Duration::from_secs(5);
+const PIPE: usize = 64 * 1_024;
+const CODE_KEY: u64 = 0x0123_4567_89ab_cdef;
+
+/// All lives of one store: what was asked, and what was answered.
+pub struct Story {
+    clock: ManualClock,
+    ids: Arc<Ids>,
+    caller: Caller,
+    pub ops: Vec<Op>,
+    moment: u64,
+    /// What is wrong, in words.
+    pub found: Vec<String>,
+}
+
+/// The service while it lives.
+pub struct Life {
+    runtime: Runtime,
+    engine: Option<Engine>,
+    running: Option<Running>,
+    routes: Routes,
+    channel: Channel,
+}
+
+fn lookup() -> ZoneLookup {
+    let zones = zones();
+    Arc::new(move |name| zones.zone(name).ok())
+}
+
+impl Life {
+    /// Starts it, or says why it cannot.
+    pub fn start(disk: &Disk, story: &Story) -> Result<Self, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let store = Sqlite::open_on(disk.vfs(), disk.file(), lookup(), CODE_KEY).map_err(|error| error.to_string())?;
+        let store = Box::new(Powered { store, power: disk.power() });
+        let settings = Settings { layout: Layout::Inline, is_clock_confirmed: true, ..Settings::default() };
+        let (engine, running, routes) = runtime.block_on(async {
+            let started = Engine::start(store, Arc::new(story.clock.clone()), settings);
+            let (engine, running) = started.map_err(|error| error.to_string())?;
+            let api = Api { ids: Arc::clone(&story.ids), ..Api::new(engine.clone(), zones()) };
+            let (routes, _health) = bookd::grpc::routes(&api).await.unwrap();
+            Ok::<_, String>((engine, running, routes))
+        })?;
+        let channel = connect(&runtime, routes.clone());
+        Ok(Self { runtime, engine: Some(engine), running: Some(running), routes, channel })
+    }
+
+    /// Sends these calls at the same time.
+    fn send(&mut self, calls: &[Call]) -> Vec<Outcome> {
+        let channel = self.channel.clone();
+        let outcomes = self.runtime.block_on(async {
+            let sent: Vec<_> = calls
+                .iter()
+                .cloned()
+                .map(|call| {
+                    let channel = channel.clone();
+                    tokio::spawn(async move {
+                        match timeout(PATIENCE, call.send(&channel)).await {
+                            Ok(Ok(answered)) => Outcome::Done(answered),
+                            Ok(Err(status)) => Outcome::of_status(&status),
+                            Err(_) => Outcome::Unknown("no answer".to_owned()),
+                        }
+                    })
+                })
+                .collect();
+            let mut outcomes = Vec::new();
+            for it in sent {
+                outcomes.push(it.await.unwrap());
+            }
+            outcomes
+        });
+        if outcomes.iter().any(|it| matches!(it, Outcome::Unknown(_))) {
+            self.channel = connect(&self.runtime, self.routes.clone());
+        }
+        outcomes
+    }
+
+    /// Whether the writer has stopped by itself.
+    pub fn has_stopped(&self) -> bool {
+        let engine = self.engine.as_ref().unwrap();
+        self.runtime.block_on(async { timeout(Duration::from_millis(1), engine.closed()).await.is_ok() })
+    }
+
+    /// Ends it in order, as SIGTERM does.
+    pub fn stop(mut self) {
+        self.engine.take();
+        let routes = std::mem::take(&mut self.routes);
+        let channel = std::mem::replace(&mut self.channel, connect(&self.runtime, Routes::default()));
+        drop((routes, channel));
+        let running = self.running.take().unwrap();
+        // Connections hold the engine for as long as they are served.
+        let stopped = self.runtime.block_on(async { timeout(Duration::from_secs(3_600), running.stopped()).await });
+        assert!(stopped.is_ok(), "the service does not stop");
+    }
+}
+
+fn connect(runtime: &Runtime, routes: Routes) -> Channel {
+    let connector = tower::service_fn(move |_| {
+        let (ours, theirs) = tokio::io::duplex(PIPE);
+        let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        tokio::spawn(serve_connection(theirs, peer, 1, Limits::default(), Wire::new(routes.clone())));
+        std::future::ready(Ok::<_, std::io::Error>(TokioIo::new(ours)))
+    });
+    let _entered = runtime.enter();
+    Endpoint::from_static("http://pipe").connect_with_connector_lazy(connector)
+}
+
+impl Story {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            clock: ManualClock::new(Instant::from_seconds(BEGINNING)),
+            ids: Arc::new(Ids::Counted(AtomicU64::new(1))),
+            caller: Caller::new("caller", Chance(seed)),
+            ops: Vec::new(),
+            moment: 0,
+            found: Vec::new(),
+        }
+    }
+
+    /// Opens the calendars.
+    pub fn open(&mut self, life: &mut Life) {
+        for call in self.caller.opening() {
+            self.call(life, vec![call]);
+        }
+    }
+
+    /// So many rounds of calls of any kind, until the disk is gone or the writer has stopped.
+    pub fn go_on(&mut self, life: &mut Life, rounds: usize, disk: &Disk) {
+        for _ in 0..rounds {
+            self.clock.advance(40);
+            let now = bookd::clock::Clock::now(&self.clock).seconds();
+            let calls = (0..TOGETHER).map(|_| self.caller.any(now)).collect();
+            self.call(life, calls);
+            if disk.is_off() || life.has_stopped() {
+                return;
+            }
+        }
+    }
+
+    fn call(&mut self, life: &mut Life, calls: Vec<Call>) {
+        let first = self.ops.len();
+        for call in &calls {
+            self.moment += 1;
+            self.ops.push(Op::new("caller", call.clone(), self.moment));
+        }
+        for (place, outcome) in life.send(&calls).into_iter().enumerate() {
+            self.note(first + place, outcome);
+        }
+    }
+
+    fn note(&mut self, op: usize, outcome: Outcome) {
+        self.moment += 1;
+        if let Outcome::Done(answered) = &outcome {
+            for it in &answered.appointments {
+                if !self.caller.known.contains(&it.appointment_id) {
+                    self.caller.known.push(it.appointment_id.clone());
+                }
+            }
+        }
+        self.ops[op].note(outcome, self.moment);
+    }
+
+    /// Learns what became of every call that was not answered.
+    pub fn resolve(&mut self, life: &mut Life) {
+        let open: Vec<usize> = (0..self.ops.len()).filter(|op| self.ops[*op].may_have_happened()).collect();
+        for op in open {
+            let outcome = life.send(&[self.ops[op].call.clone()]).remove(0);
+            self.note(op, outcome);
+        }
+    }
+
+    /// Everything beside what lies on the disk; nothing is open any more.
+    pub fn judge(&mut self, disk: &Disk) {
+        let mut store = match Sqlite::open_on(disk.vfs(), disk.file(), lookup(), CODE_KEY) {
+            Ok(store) => store,
+            Err(error) => return self.found.push(format!("the store cannot be opened at the end: {error}")),
+        };
+        let sound = store.integrity().unwrap_or_else(|error| vec![error.to_string()]);
+        self.found.extend(sound.into_iter().map(|it| format!("SQLite: {it}")));
+        let now = bookd::clock::Clock::now(&self.clock);
+        let oldest = store.oldest().unwrap();
+        match bookd::check::check(&mut store as &mut dyn Store, oldest, &lookup(), now, |_| ()) {
+            Ok(report) => {
+                let of = |it: &bookd::check::Checked| {
+                    it.findings.iter().map(|what| format!("{}: {what}", it.name)).collect()
+                };
+                let found: Vec<Vec<String>> = report.invariants.iter().map(of).collect();
+                self.found.extend(found.into_iter().flatten());
+            }
+            Err(error) => self.found.push(format!("the store cannot be read at the end: {error}")),
+        }
+        let log = Log::read(&mut store);
+        self.found.extend(history::check(&self.ops, &[], &log));
+    }
+
+    /// How many calls were acknowledged.
+    pub fn acknowledged(&self) -> usize {
+        self.ops.iter().filter(|op| op.done().is_some()).count()
+    }
+}
