@@ -23,7 +23,7 @@ pub enum Bug {
     UndoForgotten,
     /// `now` follows a clock that is set back.
     ClockRunsBack,
-    /// A watcher that resumes misses a change.
+    /// Watchers are not told of every change.
     WatchSkips,
     /// `synchronous=NORMAL` for FULL.
     NormalForFull,

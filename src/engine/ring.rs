@@ -140,8 +140,7 @@ impl Ring {
     /// Everything after a revision; none when something of that is no longer here.
     pub(super) fn after(&self, after: Revision) -> Option<impl Iterator<Item = &Arc<Committed>>> {
         let first = self.changes.front()?.revision();
-        let missed = u64::from(Bug::WatchSkips.is_on() && after >= first);
-        let skipped = after.next().0.checked_sub(first.0)? + missed;
+        let skipped = after.next().0.checked_sub(first.0)?;
         Some(self.changes.iter().skip(usize::try_from(skipped).unwrap_or(usize::MAX)))
     }
 
@@ -154,6 +153,9 @@ impl Ring {
         let mut events = 0;
         for committed in self.after(after)?.take(TOLD_CHANGES_MAX) {
             page.upto = committed.revision();
+            if Bug::WatchSkips.is_on() && page.upto.0.is_multiple_of(16) {
+                continue;
+            }
             if committed.record.events.iter().any(|event| filter.passes(event)) {
                 events += committed.appointments.len();
                 let now = |it: &Option<Arc<Appointment>>| it.as_ref().and_then(|it| self.now.get(&it.id)).cloned();

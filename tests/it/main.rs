@@ -32,6 +32,7 @@ mod race;
 mod random;
 mod readme;
 mod reasons;
+mod sabotage;
 mod series;
 mod server;
 mod several;

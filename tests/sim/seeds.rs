@@ -1,22 +1,38 @@
 //! The seeds that are tried, each in a process of its own, and that a seed is the same run whenever it is run.
 
-use std::process::{Command, Output};
-use std::sync::Mutex;
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
 
 use crate::proof::chance::budget;
 use crate::run::run;
 
 /// How many seeds `cargo test` tries.
 const SEEDS: u64 = 100;
+/// Runs take less than a second; one that takes so long hangs.
+const LONGEST: Duration = Duration::from_secs(120);
 /// What a run ends with when it went well: a digest, and how much happened.
 const ENDING: &str = "the trace is ";
 
-/// Runs a seed in another process.
+/// Runs a seed in another process, and ends it when it takes so long that it never ends.
 fn elsewhere(seed: u64) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "seeds::one_seed_keeps_all_promises", "--nocapture"]);
-    command.env("BOOKD_SIM_SEED", seed.to_string()).env("RUST_BACKTRACE", "0").output().unwrap()
+    command.env("BOOKD_SIM_SEED", seed.to_string()).env("RUST_BACKTRACE", "0");
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let id = child.id().to_string();
+    let (ended, end) = mpsc::channel();
+    let waiting = std::thread::spawn(move || {
+        let output = child.wait_with_output();
+        let _in_time = ended.send(());
+        output
+    });
+    if end.recv_timeout(LONGEST).is_err() {
+        eprintln!("BOOKD_SIM_SEED={seed} does not end");
+        let _gone_already = Command::new("kill").args(["-KILL", &id]).status();
+    }
+    waiting.join().unwrap().unwrap()
 }
 
 /// The line that a run ends with.
