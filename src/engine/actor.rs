@@ -245,7 +245,7 @@ impl Actor {
         self.postponed = waiting.collect();
         let is_known = self.finish(batch, due)?;
         if let Some(compaction) = self.compaction.as_mut().filter(|it| is_known && it.due <= now) {
-            compaction.step(self.store.as_mut(), now)?;
+            return compaction.step(self.store.as_mut(), now);
         }
         Ok(is_known)
     }
@@ -323,7 +323,7 @@ impl Actor {
                 Err(error)
             }
         };
-        outcome.map(|()| true)
+        outcome
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
@@ -399,19 +399,23 @@ impl Actor {
         }
     }
 
-    /// Forgets requests that are old enough, a few at a time.
-    fn forget(&mut self, now: Instant) -> Result<(), StoreError> {
+    /// Forgets requests that are old enough, a few at a time. False when nobody knows what is on disk.
+    fn forget(&mut self, now: Instant) -> Result<bool, StoreError> {
         if !self.batches.is_multiple_of(64) && self.remembered < FORGOTTEN_LEAST {
-            return Ok(());
+            return Ok(true);
         }
         // Twice what came in, so that forgetting always wins.
         let limit = (2 * std::mem::take(&mut self.remembered)).max(FORGOTTEN_LEAST);
         match self.store.forget_requests(now.plus(-REQUEST_MEMORY), limit) {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(CommitError::Unknown(error)) => {
+                tracing::error!(%error, "old request ids could not be removed, and the disk failed");
+                Ok(false)
+            }
             Err(error) => {
                 let error = error.into_store_error();
                 tracing::warn!(%error, "old request ids could not be removed");
-                Ok(())
+                Ok(true)
             }
         }
     }

@@ -3,7 +3,7 @@
 //! Each step is a commit of its own, so that nobody waits for more than one of them.
 
 use crate::domain::time::Instant;
-use crate::store::{Store, StoreError};
+use crate::store::{CommitError, Store, StoreError};
 
 /// Changes that one step forgets at most: twice what a batch brings, so that forgetting wins.
 const STEP_CHANGES_MAX: usize = 2 * super::BATCH_MAX;
@@ -23,8 +23,9 @@ impl Compaction {
         Self { keep: keep.max(super::KEEP_CHANGES_MIN), due: Instant::default() }
     }
 
-    /// Forgets some. An error is damage; what the store merely refuses is tried again later.
-    pub(super) fn step(&mut self, store: &mut dyn Store, now: Instant) -> Result<(), StoreError> {
+    /// Forgets some. An error is damage; what the store merely refuses is tried again later. False when nobody knows
+    /// what is on disk.
+    pub(super) fn step(&mut self, store: &mut dyn Store, now: Instant) -> Result<bool, StoreError> {
         let before = now.plus(-self.keep);
         let soon = now.plus(PAUSE);
         match store.compact_changes(before, STEP_CHANGES_MAX) {
@@ -33,13 +34,17 @@ impl Compaction {
                 let next = oldest.map_or(soon, |it| it.time.plus(self.keep + 1));
                 let is_cut = oldest.is_some_and(|it| it.is_followed) && next <= now;
                 self.due = if is_cut { now } else { next.max(soon) };
-                Ok(())
+                Ok(true)
+            }
+            Err(CommitError::Unknown(error)) => {
+                tracing::error!(%error, "old changes could not be removed, and the disk failed");
+                Ok(false)
             }
             Err(error) => {
                 let error = error.into_store_error();
                 self.due = soon;
                 tracing::warn!(%error, "old changes could not be removed");
-                if error.is_damage() { Err(error) } else { Ok(()) }
+                if error.is_damage() { Err(error) } else { Ok(true) }
             }
         }
     }

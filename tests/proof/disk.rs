@@ -11,14 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::ffi;
 
 use super::chance::Chance;
+use super::locks::Locks;
 use super::vfs::Registered;
 
 /// What a disk writes whole or not at all, mostly.
 const SECTOR: usize = 512;
-/// The size of a region of the WAL index.
-const REGION: usize = 32 * 1_024;
-/// Slots for locks of the WAL index.
-const SHM_LOCKS: usize = 8;
 
 /// One access to the disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,32 +54,6 @@ struct File {
     /// A sync of it failed: any later one that is taken for good would be a lie.
     has_failed_sync: bool,
     locks: Locks,
-}
-
-/// Who has which lock of a database file (SQLite, "File Locking And Concurrency").
-#[derive(Clone, Default)]
-struct Locks {
-    shared: Vec<u64>,
-    reserved: Option<u64>,
-    pending: Option<u64>,
-    exclusive: Option<u64>,
-    regions: Vec<Arc<Region>>,
-    shm: [ShmLock; SHM_LOCKS],
-}
-
-#[derive(Clone, Default)]
-struct ShmLock {
-    shared: Vec<u64>,
-    exclusive: Option<u64>,
-}
-
-/// A piece of the WAL index, shared by all connections.
-pub struct Region(pub std::cell::UnsafeCell<[u8; REGION]>);
-
-impl Region {
-    pub fn address(&self) -> *mut u8 {
-        self.0.get().cast()
-    }
 }
 
 /// What all connections to a disk share.
@@ -417,95 +388,16 @@ impl State {
         Ok(self.file(name)?.content.len())
     }
 
-    /// Takes a lock of the levels 1 to 4: SHARED, RESERVED, PENDING (never asked for), EXCLUSIVE.
-    pub fn lock(&mut self, name: &str, handle: u64, level: i32) -> Result<(), Code> {
-        let locks = &mut self.file(name)?.locks;
-        let is_others = |holder: Option<u64>| holder.is_some_and(|it| it != handle);
-        let is_free = match level {
-            ffi::SQLITE_LOCK_SHARED => !is_others(locks.pending) && !is_others(locks.exclusive),
-            ffi::SQLITE_LOCK_RESERVED => !is_others(locks.reserved),
-            _ => {
-                locks.pending = locks.pending.or(Some(handle));
-                !is_others(locks.pending) && locks.shared.iter().all(|it| *it == handle)
-            }
-        };
-        if !is_free {
-            return Err(ffi::SQLITE_BUSY);
-        }
-        match level {
-            ffi::SQLITE_LOCK_SHARED if !locks.shared.contains(&handle) => locks.shared.push(handle),
-            ffi::SQLITE_LOCK_SHARED => {}
-            ffi::SQLITE_LOCK_RESERVED => locks.reserved = Some(handle),
-            _ => locks.exclusive = Some(handle),
-        }
-        Ok(())
-    }
-
-    /// Goes back to SHARED, or to nothing.
-    pub fn unlock(&mut self, name: &str, handle: u64, level: i32) -> Result<(), Code> {
-        let locks = &mut self.file(name)?.locks;
-        for holder in [&mut locks.reserved, &mut locks.pending, &mut locks.exclusive] {
-            if *holder == Some(handle) {
-                *holder = None;
-            }
-        }
-        if level == ffi::SQLITE_LOCK_NONE {
-            locks.shared.retain(|it| *it != handle);
-        }
-        Ok(())
-    }
-
-    pub fn is_reserved(&mut self, name: &str) -> Result<bool, Code> {
-        Ok(self.file(name)?.locks.reserved.is_some())
-    }
-
-    /// A region of the WAL index; none when there is none yet and none is to be made.
-    pub fn region(&mut self, name: &str, number: usize, makes: bool) -> Result<Option<Arc<Region>>, Code> {
-        let regions = &mut self.file(name)?.locks.regions;
-        while makes && regions.len() <= number {
-            #[allow(clippy::arc_with_non_send_sync, reason = "SQLite sees to it who uses it when, by its locks")]
-            regions.push(Arc::new(Region(std::cell::UnsafeCell::new([0; REGION]))));
-        }
-        Ok(regions.get(number).cloned())
-    }
-
-    /// Takes or gives back locks of the WAL index.
-    pub fn shm_lock(&mut self, name: &str, handle: u64, slots: std::ops::Range<usize>, flags: i32) -> Result<(), Code> {
-        let slots = &mut self.file(name)?.locks.shm[slots];
-        let has = |flag: i32| flags & flag != 0;
-        if has(ffi::SQLITE_SHM_UNLOCK) {
-            for slot in slots {
-                slot.shared.retain(|it| *it != handle);
-                slot.exclusive = slot.exclusive.filter(|it| *it != handle);
-            }
-            return Ok(());
-        }
-        let is_free = |slot: &ShmLock| {
-            let is_shared_by_others = has(ffi::SQLITE_SHM_EXCLUSIVE) && slot.shared.iter().any(|it| *it != handle);
-            slot.exclusive.is_none_or(|it| it == handle) && !is_shared_by_others
-        };
-        if !slots.iter().all(is_free) {
-            return Err(ffi::SQLITE_BUSY);
-        }
-        for slot in slots {
-            if has(ffi::SQLITE_SHM_EXCLUSIVE) {
-                slot.exclusive = Some(handle);
-            } else if !slot.shared.contains(&handle) {
-                slot.shared.push(handle);
-            }
-        }
-        Ok(())
+    /// The locks of a file.
+    pub fn locks(&mut self, name: &str) -> Result<&mut Locks, Code> {
+        Ok(&mut self.file(name)?.locks)
     }
 
     /// The connection is gone, and its locks with it.
     pub fn close(&mut self, name: &str, handle: u64, deletes: bool) {
         if let Some(file) = self.files.get_mut(name) {
-            for slot in &mut file.locks.shm {
-                slot.shared.retain(|it| *it != handle);
-                slot.exclusive = slot.exclusive.filter(|it| *it != handle);
-            }
+            file.locks.leave(handle);
         }
-        let _of_nothing = self.unlock(name, handle, ffi::SQLITE_LOCK_NONE);
         if deletes {
             self.files.remove(name);
         }

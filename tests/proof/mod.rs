@@ -7,5 +7,6 @@ pub mod calls;
 pub mod chance;
 pub mod disk;
 pub mod history;
+pub mod locks;
 pub mod powered;
 pub mod vfs;

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex};
 
 use rusqlite::ffi;
 
-use super::disk::{Code, Region, State, lock};
+use super::disk::{Code, State, lock};
+use super::locks::Region;
 
 // SAFETY: SQLite's own locks say who may touch it when; what points there is only ever its address.
 unsafe impl Send for Region {}
@@ -278,19 +279,19 @@ unsafe extern "C" fn file_size(file: *mut ffi::sqlite3_file, out: *mut i64) -> c
 unsafe extern "C" fn take_lock(file: *mut ffi::sqlite3_file, level: c_int) -> c_int {
     // SAFETY: as SQLite promises.
     let ours = unsafe { ours(file) };
-    code(lock(&ours.state).lock(&ours.name, ours.number, level))
+    code(lock(&ours.state).locks(&ours.name).and_then(|it| it.lock(ours.number, level)))
 }
 
 unsafe extern "C" fn give_lock(file: *mut ffi::sqlite3_file, level: c_int) -> c_int {
     // SAFETY: as SQLite promises.
     let ours = unsafe { ours(file) };
-    code(lock(&ours.state).unlock(&ours.name, ours.number, level))
+    code(lock(&ours.state).locks(&ours.name).map(|it| it.unlock(ours.number, level)))
 }
 
 unsafe extern "C" fn check_reserved(file: *mut ffi::sqlite3_file, out: *mut c_int) -> c_int {
     // SAFETY: as SQLite promises.
     let ours = unsafe { ours(file) };
-    match lock(&ours.state).is_reserved(&ours.name) {
+    match lock(&ours.state).locks(&ours.name).map(|it| it.is_reserved()) {
         // SAFETY: as SQLite promises.
         Ok(is_reserved) => unsafe { *out = c_int::from(is_reserved) },
         Err(code) => return code,
@@ -319,7 +320,8 @@ unsafe extern "C" fn shm_map(
 ) -> c_int {
     // SAFETY: as SQLite promises.
     let ours = unsafe { ours(file) };
-    let region = lock(&ours.state).region(&ours.name, usize::try_from(number).unwrap(), makes != 0);
+    let number = usize::try_from(number).unwrap();
+    let region = lock(&ours.state).locks(&ours.name).map(|it| it.region(number, makes != 0));
     let address = match region {
         Err(code) => return code,
         Ok(None) => ptr::null_mut(),
@@ -339,7 +341,7 @@ unsafe extern "C" fn shm_lock(file: *mut ffi::sqlite3_file, first: c_int, count:
     let ours = unsafe { ours(file) };
     let first = usize::try_from(first).unwrap();
     let slots = first..first + usize::try_from(count).unwrap();
-    code(lock(&ours.state).shm_lock(&ours.name, ours.number, slots, flags))
+    code(lock(&ours.state).locks(&ours.name).and_then(|it| it.shm_lock(ours.number, slots, flags)))
 }
 
 unsafe extern "C" fn shm_barrier(_: *mut ffi::sqlite3_file) {

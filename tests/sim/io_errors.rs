@@ -2,10 +2,15 @@
 //!
 //! `BOOKD_IO_ROUNDS=n` makes the story longer, `BOOKD_SEED=n` tells another.
 
-use crate::life::{Life, Story};
+use bookd::domain::time::Instant;
+use bookd::store::sqlite::Sqlite;
+use bookd::store::{CommitError, Store};
+
+use crate::life::{CODE_KEY, Life, Story, lookup};
 use crate::proof::calls::Outcome;
 use crate::proof::chance::budget;
 use crate::proof::disk::{Access, Disk, Fault};
+use crate::world::BEGINNING;
 
 /// Calls come in rounds of three.
 const ROUNDS: u64 = 4;
@@ -82,4 +87,28 @@ fn whichever_access_fails_what_is_answered_is_true_and_it_goes_on() {
         whole.accesses
     );
     assert!(syncs > 0 && stopped > 0, "syncs fail, too");
+}
+
+#[test]
+fn a_sync_that_fails_while_something_old_is_forgotten_is_no_refusal() {
+    let (mut unknown, mut at) = (0, 0);
+    loop {
+        let disk = Disk::new(at);
+        let mut story = Story::new(3);
+        let mut life = Life::start(&disk, &story).unwrap();
+        story.open(&mut life);
+        life.stop();
+        let mut store = Sqlite::open_on(disk.vfs(), disk.file(), lookup(), CODE_KEY).unwrap();
+        let later = Instant::from_seconds(BEGINNING + 86_400);
+        disk.fail_after(at, Fault::Io);
+        let forgotten = store.forget_requests(later, 100).map(|_| ());
+        let compacted = store.compact_changes(later, 100).map(|_| ());
+        let Some(access) = disk.failed() else { break };
+        let failed: Vec<CommitError> = [forgotten, compacted].into_iter().filter_map(Result::err).collect();
+        let is_unknown = failed.iter().any(|it| matches!(it, CommitError::Unknown(_)));
+        assert!(access != Access::Sync || is_unknown, "access {at}, a sync: {failed:?}");
+        unknown += usize::from(is_unknown);
+        at += 1;
+    }
+    assert!(unknown >= 2, "both sync");
 }

@@ -33,7 +33,7 @@ use crate::world::BEGINNING;
 const TOGETHER: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(5);
 const PIPE: usize = 64 * 1_024;
-const CODE_KEY: u64 = 0x0123_4567_89ab_cdef;
+pub const CODE_KEY: u64 = 0x0123_4567_89ab_cdef;
 
 /// All lives of one store: what was asked, and what was answered.
 pub struct Story {
@@ -55,7 +55,8 @@ pub struct Life {
     channel: Channel,
 }
 
-fn lookup() -> ZoneLookup {
+/// The zones that come with the program.
+pub fn lookup() -> ZoneLookup {
     let zones = zones();
     Arc::new(move |name| zones.zone(name).ok())
 }

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::read::appointments_by_key;
 use super::rows::signed;
+use super::write::alone_failed;
 use super::{Sqlite, store_error};
 use crate::domain::ids::{AppointmentKey, Revision};
 use crate::domain::time::Instant;
@@ -141,7 +142,7 @@ impl Sqlite {
             last_old
         };
         if let Some(revision) = last_old {
-            self.connection.execute(DELETE_CHANGES, [revision]).map_err(refused)?;
+            self.connection.execute(DELETE_CHANGES, [revision]).map_err(|error| alone_failed(&error))?;
         }
         Ok(oldest(&self.connection)?)
     }

@@ -155,7 +155,7 @@ impl Store for Sqlite {
             (select hash from requests where time < ?1 order by time limit ?2)";
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let deleted = self.connection.execute(DELETE_REQUESTS, params![before.seconds(), limit]);
-        deleted.map_err(|error| CommitError::Refused(store_error(&error)))
+        deleted.map_err(|error| write::alone_failed(&error))
     }
 
     fn compact_changes(&mut self, before: Instant, limit: usize) -> Result<Option<Oldest>, CommitError> {
