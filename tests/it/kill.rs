@@ -25,7 +25,8 @@ pub struct Process {
     pub banner: String,
 }
 
-fn command(file: &Path) -> Command {
+/// How the binary serves a file on a free port.
+pub fn command(file: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bookd"));
     command.args(["serve", "--listen", "127.0.0.1:0", "--confirm-clock", "--log", "warn", "--store"]);
     command.arg(format!("sqlite:{}", file.display())).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -48,6 +49,10 @@ impl Process {
         let address = banner.split(" on ").nth(1).and_then(|rest| rest.split(',').next());
         let address = address.unwrap_or_else(|| panic!("no address in {banner:?}")).parse().unwrap();
         Self { child, address, banner }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     fn kill(mut self) {

@@ -8,6 +8,9 @@
     reason = "a test that cannot go on has failed"
 )]
 
+#[path = "../proof/mod.rs"]
+mod proof;
+
 mod bench;
 mod calls;
 mod check;
@@ -22,6 +25,8 @@ mod holds;
 mod hostile;
 mod http2;
 mod kill;
+#[cfg(debug_assertions)]
+mod kill_points;
 mod listing;
 mod memory;
 mod parity;
