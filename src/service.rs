@@ -88,7 +88,9 @@ impl Service {
         let listener = TcpListener::bind(address).map_err(|error| StartError::Listen { address, error })?;
         let (engine, writer) = Engine::start(store, parts.clock, parts.engine)?;
         let (routes, health) = grpc::routes(&Api::new(engine.clone(), parts.zones)).await?;
-        let service = move |_lane| Wire::new(routes.clone()).logging(is_logging);
+        // One for all lanes: what its calls may hold is counted over the process.
+        let wire = Wire::new(routes).logging(is_logging);
+        let service = move |_lane| wire.clone();
         let started = server::start(listener, parts.limits, parts.lanes, service);
         let server = started.map_err(StartError::Server)?;
         Ok(Self { server, engine, writer, health })

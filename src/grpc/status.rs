@@ -16,6 +16,8 @@ use crate::domain::series::{Occurrence, SeriesReport};
 use crate::engine::Failure;
 use crate::proto::v1::ErrorReason;
 
+use super::receiving::RECEIVE_SECONDS_MAX;
+use super::room::CALLS_MAX;
 use super::wire::ERROR_DOMAIN;
 
 /// Violations that one error spells out; the rest is counted. Keeps details under 6 KiB of the header list.
@@ -64,9 +66,7 @@ pub(super) fn failed(failure: &Failure) -> Status {
     };
     match failure {
         Failure::Refused(refusal) => refused(refusal),
-        Failure::Overloaded => {
-            retry(ErrorReason::Overloaded, RETRY_SOON, "the queue is full; nothing happened, retry shortly".to_owned())
-        }
+        Failure::Overloaded => overloaded("the queue is full; nothing happened, retry shortly"),
         Failure::ShuttingDown => {
             let message = "the server is shutting down; nothing happened, retry on another or later".to_owned();
             retry(ErrorReason::ShuttingDown, RETRY_LATER, message)
@@ -120,6 +120,37 @@ fn watch_failed(failure: &Failure) -> Status {
             status(Code::Unavailable, format!("{other}; retry later or on another server"), details)
         }
     }
+}
+
+/// Too much of something is going on. Certainly nothing happened.
+fn overloaded(message: impl Into<String>) -> Status {
+    let mut details = details(ErrorReason::Overloaded, Metadata::new());
+    details.set_retry_info(Some(RETRY_SOON));
+    status(Code::Unavailable, message, details)
+}
+
+/// A call that was not let in.
+pub(super) fn too_many_calls() -> Status {
+    overloaded(format!("{CALLS_MAX} calls are in progress; nothing happened, retry shortly"))
+}
+
+/// A large request for which there is no room.
+pub(super) fn no_room_to_receive() -> Status {
+    overloaded("too many large requests are being received; nothing happened, retry shortly")
+}
+
+/// A request that did not come.
+pub(super) fn not_received() -> Status {
+    let message = format!("the request did not arrive within {RECEIVE_SECONDS_MAX} seconds; nothing happened");
+    plain(Code::DeadlineExceeded, ErrorReason::ExpiredInQueue, message)
+}
+
+/// An answer for which there is no room. Only of a method that changes nothing can be said that nothing happened.
+pub(super) fn no_room_to_answer(is_reading: bool) -> Status {
+    if is_reading {
+        return overloaded("too many answers wait to be read; read them, or ask for smaller pages");
+    }
+    Status::unknown("too many answers wait to be read, and this one was let go: repeat it with the same request_id")
 }
 
 /// A refusal.

@@ -1,7 +1,7 @@
 //! One connection from its first byte to its last.
 //!
-//! A connection always ends: by its peer, by the handshake timer, by age, by idleness, by a missed ping, or with the
-//! server; and whichever it is, calls in flight get a grace after GOAWAY, except when the server aborts.
+//! A connection always ends: by its peer, by the handshake timer, by age, by idleness, by a missed ping, by answers that
+//! it leaves unread, or with the server; and whichever it is, calls in flight get a grace after GOAWAY, except when the server aborts.
 
 use std::future::pending;
 use std::net::SocketAddr;
@@ -16,8 +16,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::call::{Activity, ConnectionService};
 use super::lane::Tasks;
-use super::preface::Prefaced;
+use super::preface::{Prefaced, Written};
 use super::{Calls, Limits, Shared, Stage};
+use crate::grpc::room::Untaken;
+
+/// Of the answers that wait, the part that a peer takes in a period if it reads at all.
+const UNREAD_SHARE: u64 = 8;
 
 /// Who a connection is from.
 #[derive(Clone, Copy)]
@@ -34,8 +38,9 @@ where
 {
     let limits = shared.limits.clone();
     let activity = Arc::new(Activity::default());
-    let (io, mut preface) = Prefaced::new(io);
-    let service = ConnectionService::new(service, origin.peer, activity.clone());
+    let (io, mut preface, written) = Prefaced::new(io);
+    let untaken = Untaken::default();
+    let service = ConnectionService::new(service, origin.peer, untaken.clone(), activity.clone());
     let mut connection = pin!(builder(&limits, tasks).serve_connection(TokioIo::new(io), service));
 
     tokio::select! {
@@ -50,6 +55,7 @@ where
         }
     }
 
+    let mut unread = pin!(left_unread(&untaken, &written, limits.unread));
     let grace = tokio::select! {
         biased;
         result = &mut connection => {
@@ -61,6 +67,7 @@ where
         () = shared.reached(Stage::Draining) => None,
         () = tokio::time::sleep(limits.age_of(origin.number)) => Some(limits.age_grace),
         () = activity.idle_for(limits.idle) => Some(limits.age_grace),
+        () = &mut unread => return cut_unread(&shared, &origin),
     };
     connection.as_mut().graceful_shutdown();
     tokio::select! {
@@ -68,6 +75,25 @@ where
         () = shared.reached(Stage::Aborted) => {}
         _ = &mut connection => {}
         () = over(grace) => tracing::debug!(peer = %origin.peer, "closed: calls outlived the grace after GOAWAY"),
+        () = unread => cut_unread(&shared, &origin),
+    }
+}
+
+fn cut_unread(shared: &Shared, origin: &Origin) {
+    shared.counters.unread.fetch_add(1, Relaxed);
+    tracing::debug!(peer = %origin.peer, "closed: it asks and does not read the answers");
+}
+
+/// Resolves when large answers waited at both ends of a `period` in which less than an eighth of them was written.
+/// Looks once a period. Closing is all that can be done: HTTP/2 asks nobody while a peer grants no window.
+async fn left_unread(untaken: &Untaken, written: &Written, period: Duration) {
+    loop {
+        let (waiting_before, written_before) = (untaken.bytes(), written.bytes());
+        tokio::time::sleep(period).await;
+        let waiting = waiting_before.min(untaken.bytes());
+        if written.bytes().wrapping_sub(written_before) < waiting as u64 / UNREAD_SHARE {
+            return;
+        }
     }
 }
 
@@ -88,6 +114,8 @@ fn builder(limits: &Limits, tasks: Tasks) -> http2::Builder<Tasks> {
         .max_local_error_reset_streams(limits.reset_streams_max)
         .max_header_list_size(limits.header_list_bytes_max)
         .max_send_buf_size(limits.send_buffer_bytes_max)
+        .initial_stream_window_size(limits.stream_window_bytes)
+        .initial_connection_window_size(limits.connection_window_bytes)
         .keep_alive_interval(limits.keepalive)
         .keep_alive_timeout(limits.keepalive_timeout)
         // gRPC has no use for it, and formatting it costs on every answer.
