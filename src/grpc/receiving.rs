@@ -6,19 +6,16 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::room::{Received, Room};
+use super::room::{Received, Room, Share};
 use super::status;
 use super::timer::Timer;
 use super::wire::REQUEST_BYTES_MAX;
 
-/// Time in which the message of a request is received once its headers are there. 1 MiB in it is 420 kbit/s.
-pub const RECEIVE_SECONDS_MAX: u64 = 20;
 /// Before each message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
 
@@ -28,15 +25,16 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Receiving<B> {
     body: B,
     room: Arc<Room>,
+    share: Share,
     progress: Progress,
     received: Option<Received>,
     timer: Timer,
 }
 
 impl<B> Receiving<B> {
-    pub(super) fn new(body: B, room: Arc<Room>, now: Instant) -> Self {
-        let timer = Timer::at(now + Duration::from_secs(RECEIVE_SECONDS_MAX));
-        Self { body, room, progress: Progress::default(), received: None, timer }
+    pub(super) fn new(body: B, room: Arc<Room>, share: Share, now: Instant) -> Self {
+        let timer = Timer::at(now + room.receive_time());
+        Self { body, room, share, progress: Progress::default(), received: None, timer }
     }
 }
 
@@ -49,8 +47,6 @@ struct Progress {
     announced: usize,
     /// Bytes of the message that are still to come.
     missing: usize,
-    /// A message was complete.
-    was_complete: bool,
 }
 
 impl Progress {
@@ -68,7 +64,7 @@ impl Progress {
                 bytes = &bytes[taken..];
             }
             if self.prefix_bytes == PREFIX_BYTES && self.missing == 0 {
-                *self = Self { was_complete: true, ..Self::default() };
+                *self = Self::default();
             }
         }
     }
@@ -77,11 +73,6 @@ impl Progress {
     fn claim(&self) -> Option<usize> {
         let is_open = self.prefix_bytes == PREFIX_BYTES && self.missing > 0;
         (is_open && self.announced <= REQUEST_BYTES_MAX).then_some(self.announced)
-    }
-
-    /// Whether the client owes the rest of a message.
-    fn is_owed(&self) -> bool {
-        !self.was_complete || self.prefix_bytes > 0
     }
 }
 
@@ -97,7 +88,7 @@ where
         let frame = match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => frame,
             Poll::Ready(other) => return Poll::Ready(other.map(|it| it.map_err(Into::into))),
-            Poll::Pending if this.progress.is_owed() && this.timer.has_fired(cx) => {
+            Poll::Pending if this.timer.has_fired(cx) => {
                 return Poll::Ready(Some(Err(status::not_received().into())));
             }
             Poll::Pending => return Poll::Pending,
@@ -107,7 +98,7 @@ where
             match this.progress.claim() {
                 None => this.received = None,
                 Some(_) if this.received.is_some() => {}
-                Some(bytes) => match this.room.receive(bytes) {
+                Some(bytes) => match this.room.receive(bytes, &this.share) {
                     Some(received) => this.received = Some(received),
                     None => return Poll::Ready(Some(Err(status::no_room_to_receive().into()))),
                 },
@@ -141,7 +132,6 @@ mod tests {
                 progress.advance(bytes);
                 at += bytes.len();
                 assert_eq!(progress.claim(), (5..8).contains(&at).then_some(3), "{at} in pieces of {piece}");
-                assert_eq!(progress.is_owed(), at != 8 && at != 13, "{at} in pieces of {piece}");
             }
         }
     }

@@ -5,23 +5,28 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use bytes::Bytes;
 
-/// Calls in progress, from their headers to the end of their answer, open streams among them. More are refused before
-/// anything of them is read, which costs a small part of what a booking does.
-pub const CALLS_MAX: usize = 16_384;
-/// Further calls of the health service, so that a full server still says that it lives.
-const HEALTH_CALLS_MAX: usize = 256;
-/// Bytes of requests whose message has begun to arrive and is not complete. A request that comes at once, as those
+/// Calls in progress, from their headers to the end of their answer, open streams among them. When there are more, only
+/// connections with few calls are let in, before anything of the call is read: that costs a small part of a booking.
+pub const CALLS_MAX: usize = 8_192;
+/// Calls of one connection that are let in whatever the others do: who opens many calls keeps nobody out who has few.
+const CALLS_GRANTED: usize = 4;
+/// Calls of the health service, which are not counted among the others: a full server still says that it lives.
+const HEALTH_CALLS_MAX: usize = 1_024;
+/// Bytes of requests whose message has begun to arrive and is not complete. A request that comes in one piece, as those
 /// that fit a frame do, takes none of it.
-const RECEIVING_BYTES_MAX: usize = 64 * 1_024 * 1_024;
+const RECEIVING_BYTES_MAX: usize = 128 * 1_024 * 1_024;
+/// The same of one connection.
+const RECEIVING_BYTES_CONNECTION_MAX: usize = 8 * 1_024 * 1_024;
 /// Bytes of answers that were written and that their clients have not taken.
 const UNTAKEN_BYTES_MAX: usize = 256 * 1_024 * 1_024;
-/// The same of one connection: it takes several that do not read to make the others feel it.
+/// The same of one connection.
 const UNTAKEN_BYTES_CONNECTION_MAX: usize = 32 * 1_024 * 1_024;
-/// Answers up to this size are bounded by their number.
-const SMALL_ANSWER_BYTES: usize = 4 * 1_024;
+/// Time in which a request is received once its headers are there. 1 MiB in it is 420 kbit/s.
+pub const RECEIVE_SECONDS_MAX: u64 = 20;
 
 /// What all calls together may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,10 +35,14 @@ pub struct RoomLimits {
     pub calls_max: usize,
     /// See `RECEIVING_BYTES_MAX`.
     pub receiving_bytes_max: usize,
+    /// See `RECEIVING_BYTES_CONNECTION_MAX`.
+    pub receiving_bytes_connection_max: usize,
     /// See `UNTAKEN_BYTES_MAX`.
     pub untaken_bytes_max: usize,
     /// See `UNTAKEN_BYTES_CONNECTION_MAX`.
     pub untaken_bytes_connection_max: usize,
+    /// See `RECEIVE_SECONDS_MAX`.
+    pub receive: Duration,
 }
 
 impl Default for RoomLimits {
@@ -41,8 +50,10 @@ impl Default for RoomLimits {
         Self {
             calls_max: CALLS_MAX,
             receiving_bytes_max: RECEIVING_BYTES_MAX,
+            receiving_bytes_connection_max: RECEIVING_BYTES_CONNECTION_MAX,
             untaken_bytes_max: UNTAKEN_BYTES_MAX,
             untaken_bytes_connection_max: UNTAKEN_BYTES_CONNECTION_MAX,
+            receive: Duration::from_secs(RECEIVE_SECONDS_MAX),
         }
     }
 }
@@ -51,21 +62,33 @@ impl Default for RoomLimits {
 #[derive(Debug, Default)]
 pub struct Room {
     limits: RoomLimits,
+    health_calls: Amount,
+    all: Amounts,
+}
+
+/// In the extensions of a request: what its connection holds. The transport looks at it, to see who does not read.
+#[derive(Clone, Debug, Default)]
+pub struct Share(Arc<Amounts>);
+
+impl Share {
+    /// Bytes of answers that the peer has not taken.
+    pub fn untaken(&self) -> usize {
+        self.0.untaken.held()
+    }
+
+    /// How often it had taken all of them.
+    pub fn emptied(&self) -> usize {
+        self.0.emptied.held()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Amounts {
     calls: Amount,
     receiving: Amount,
     untaken: Amount,
-}
-
-/// In the extensions of a request: what its connection's answers hold. The transport looks at it, to see who does not
-/// read.
-#[derive(Clone, Debug, Default)]
-pub struct Untaken(Arc<Amount>);
-
-impl Untaken {
-    /// Bytes of answers that the peer has not taken.
-    pub fn bytes(&self) -> usize {
-        self.0.0.load(Relaxed)
-    }
+    /// How often `untaken` became nothing; counted for connections only.
+    emptied: Amount,
 }
 
 /// A number that is held, up to a limit.
@@ -73,57 +96,78 @@ impl Untaken {
 struct Amount(AtomicUsize);
 
 impl Amount {
+    fn held(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+
+    /// Takes so much, and tells how much is held now.
+    fn add(&self, amount: usize) -> usize {
+        self.0.fetch_add(amount, Relaxed).saturating_add(amount)
+    }
+
     fn take(&self, amount: usize, max: usize) -> bool {
-        let before = self.0.fetch_add(amount, Relaxed);
-        let fits = before.checked_add(amount).is_some_and(|sum| sum <= max);
+        let fits = self.add(amount) <= max;
         if !fits {
             self.give_back(amount);
         }
         fits
     }
 
-    fn give_back(&self, amount: usize) {
-        self.0.fetch_sub(amount, Relaxed);
+    /// Gives so much back, and tells how much is held now.
+    fn give_back(&self, amount: usize) -> usize {
+        self.0.fetch_sub(amount, Relaxed) - amount
     }
 }
 
 impl Room {
-    /// Room with other limits, for tests.
+    /// Room with these limits.
     pub fn new(limits: RoomLimits) -> Self {
         Self { limits, ..Self::default() }
     }
 
-    /// Calls in progress.
+    /// Calls in progress, without those of the health service.
     pub fn calls(&self) -> usize {
-        self.calls.0.load(Relaxed)
+        self.all.calls.held()
+    }
+
+    pub(super) fn receive_time(&self) -> Duration {
+        self.limits.receive
     }
 
     /// Lets a call in; nothing when there are too many.
-    pub(super) fn enter(self: &Arc<Self>, is_health: bool) -> Option<Entered> {
-        let extra = if is_health { HEALTH_CALLS_MAX } else { 0 };
-        self.calls.take(1, self.limits.calls_max + extra).then(|| Entered { room: Arc::clone(self) })
+    pub(super) fn enter(self: &Arc<Self>, share: &Share, is_health: bool) -> Option<Entered> {
+        if is_health {
+            let fits = self.health_calls.take(1, HEALTH_CALLS_MAX);
+            return fits.then(|| Entered { room: Arc::clone(self), share: None });
+        }
+        let (own, all) = (share.0.calls.add(1), self.all.calls.add(1));
+        let entered = Entered { room: Arc::clone(self), share: Some(share.clone()) };
+        (all <= self.limits.calls_max || own <= CALLS_GRANTED).then_some(entered)
     }
 
     /// Room for a request that is being received.
-    pub(super) fn receive(self: &Arc<Self>, bytes: usize) -> Option<Received> {
-        let fits = self.receiving.take(bytes, self.limits.receiving_bytes_max);
-        fits.then(|| Received { room: Arc::clone(self), bytes })
+    pub(super) fn receive(self: &Arc<Self>, bytes: usize, share: &Share) -> Option<Received> {
+        if !share.0.receiving.take(bytes, self.limits.receiving_bytes_connection_max) {
+            return None;
+        }
+        if !self.all.receiving.take(bytes, self.limits.receiving_bytes_max) {
+            share.0.receiving.give_back(bytes);
+            return None;
+        }
+        Some(Received { room: Arc::clone(self), share: share.clone(), bytes })
     }
 
     /// Keeps a piece of an answer until the client has taken it; nothing when too much is kept already.
-    pub(super) fn keep(self: &Arc<Self>, piece: Bytes, connection: &Untaken) -> Option<Bytes> {
+    pub(super) fn keep(self: &Arc<Self>, piece: Bytes, share: &Share) -> Option<Bytes> {
         let bytes = piece.len();
-        if bytes <= SMALL_ANSWER_BYTES {
-            return Some(piece);
-        }
-        if !connection.0.take(bytes, self.limits.untaken_bytes_connection_max) {
+        if !share.0.untaken.take(bytes, self.limits.untaken_bytes_connection_max) {
             return None;
         }
-        if !self.untaken.take(bytes, self.limits.untaken_bytes_max) {
-            connection.0.give_back(bytes);
+        if !self.all.untaken.take(bytes, self.limits.untaken_bytes_max) {
+            share.0.untaken.give_back(bytes);
             return None;
         }
-        Some(Bytes::from_owner(Kept { room: Arc::clone(self), connection: connection.clone(), piece }))
+        Some(Bytes::from_owner(Kept { room: Arc::clone(self), share: share.clone(), piece }))
     }
 }
 
@@ -131,11 +175,21 @@ impl Room {
 #[derive(Debug)]
 pub(super) struct Entered {
     room: Arc<Room>,
+    /// None of a call of the health service.
+    share: Option<Share>,
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.room.calls.give_back(1);
+        match &self.share {
+            None => {
+                self.room.health_calls.give_back(1);
+            }
+            Some(share) => {
+                share.0.calls.give_back(1);
+                self.room.all.calls.give_back(1);
+            }
+        }
     }
 }
 
@@ -143,19 +197,21 @@ impl Drop for Entered {
 #[derive(Debug)]
 pub(super) struct Received {
     room: Arc<Room>,
+    share: Share,
     bytes: usize,
 }
 
 impl Drop for Received {
     fn drop(&mut self) {
-        self.room.receiving.give_back(self.bytes);
+        self.share.0.receiving.give_back(self.bytes);
+        self.room.all.receiving.give_back(self.bytes);
     }
 }
 
 /// A piece of an answer; HTTP/2 drops it when the last byte of it is sent, or its stream is reset.
 struct Kept {
     room: Arc<Room>,
-    connection: Untaken,
+    share: Share,
     piece: Bytes,
 }
 
@@ -167,8 +223,10 @@ impl AsRef<[u8]> for Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.room.untaken.give_back(self.piece.len());
-        self.connection.0.give_back(self.piece.len());
+        if self.share.0.untaken.give_back(self.piece.len()) == 0 {
+            self.share.0.emptied.add(1);
+        }
+        self.room.all.untaken.give_back(self.piece.len());
     }
 }
 
@@ -178,55 +236,58 @@ mod tests {
 
     fn room() -> Arc<Room> {
         Arc::new(Room::new(RoomLimits {
-            calls_max: 2,
+            calls_max: 6,
             receiving_bytes_max: 100,
-            untaken_bytes_max: 30_000,
-            untaken_bytes_connection_max: 20_000,
+            receiving_bytes_connection_max: 80,
+            untaken_bytes_max: 30,
+            untaken_bytes_connection_max: 20,
+            ..RoomLimits::default()
         }))
     }
 
     #[test]
-    fn a_call_above_the_limit_is_not_let_in_until_another_has_ended_and_health_still_is() {
-        let room = room();
-        let first = room.enter(false);
-        let second = room.enter(false);
-        assert!(first.is_some() && second.is_some() && room.enter(false).is_none());
-        assert!(room.enter(true).is_some());
-        drop(first);
-        assert!(room.enter(false).is_some());
-        drop(second);
-        assert_eq!(room.calls(), 0);
+    fn a_full_server_lets_in_connections_with_few_calls_and_health_and_nobody_else() {
+        let (room, many, few) = (room(), Share::default(), Share::default());
+        let calls: Vec<_> = (0..6).map(|_| room.enter(&many, false).expect("there is room")).collect();
+        assert!(room.enter(&many, false).is_none());
+        let granted: Vec<_> = (0..CALLS_GRANTED).map(|_| room.enter(&few, false).expect("it has few")).collect();
+        assert!(room.enter(&few, false).is_none());
+        assert!(room.enter(&many, true).is_some());
+        assert_eq!(room.calls(), 6 + CALLS_GRANTED);
+        drop(granted);
+        assert!(room.enter(&many, false).is_none());
+        drop(calls);
+        assert!(room.enter(&many, false).is_some());
+        assert_eq!((room.calls(), room.health_calls.held(), many.0.calls.held(), few.0.calls.held()), (0, 0, 0, 0));
     }
 
     #[test]
-    fn requests_are_received_up_to_the_limit_and_their_room_comes_back() {
-        let room = room();
-        let first = room.receive(60);
-        assert!(first.is_some() && room.receive(41).is_none());
-        assert!(room.receive(usize::MAX).is_none());
-        assert!(room.receive(40).is_some());
+    fn requests_are_received_up_to_the_limits_and_their_room_comes_back() {
+        let (room, one, other) = (room(), Share::default(), Share::default());
+        let first = room.receive(60, &one);
+        assert!(first.is_some() && room.receive(21, &one).is_none() && room.receive(41, &other).is_none());
+        assert!(room.receive(usize::MAX, &other).is_none());
+        assert!(room.receive(40, &other).is_some());
         drop(first);
-        assert!(room.receive(100).is_some());
+        assert!(room.receive(80, &one).is_some());
+        assert_eq!((room.all.receiving.held(), one.0.receiving.held(), other.0.receiving.held()), (0, 0, 0));
     }
 
     #[test]
     fn answers_are_kept_up_to_the_limits_of_their_connection_and_of_all() {
-        let room = room();
-        let (one, other) = (Untaken::default(), Untaken::default());
-        let piece = || Bytes::from(vec![7; 10_000]);
-        let kept: Vec<_> = [&one, &one].map(|it| room.keep(piece(), it).expect("there is room")).into();
+        let (room, one, other) = (room(), Share::default(), Share::default());
+        let piece = || Bytes::from_static(&[7; 10]);
+        let mut kept: Vec<_> = (0..2).map(|_| room.keep(piece(), &one).expect("there is room")).collect();
         assert!(room.keep(piece(), &one).is_none(), "the connection has its share");
         let third = room.keep(piece(), &other);
         assert!(third.is_some() && room.keep(piece(), &other).is_none(), "all have theirs");
-        assert!(room.keep(Bytes::from(vec![7; SMALL_ANSWER_BYTES]), &one).is_some(), "small ones are not counted");
-        assert_eq!((one.bytes(), other.bytes()), (20_000, 10_000));
+        assert_eq!((one.untaken(), other.untaken()), (20, 10));
         // A part that is still being sent keeps the whole.
-        let mut kept = kept;
-        let part = kept.pop().map(|it| it.slice(9_999..));
+        let part = kept.pop().map(|it| it.slice(9..));
         drop(kept);
-        assert_eq!(one.bytes(), 10_000);
+        assert_eq!((one.untaken(), one.emptied()), (10, 0));
         drop((part, third));
-        assert_eq!((one.bytes(), other.bytes()), (0, 0));
-        assert!(room.keep(Bytes::from(vec![7; 20_000]), &one).is_some());
+        assert_eq!((one.emptied(), other.emptied()), (1, 1));
+        assert_eq!((one.untaken(), other.untaken(), room.all.untaken.held()), (0, 0, 0));
     }
 }

@@ -16,8 +16,6 @@ use crate::domain::series::{Occurrence, SeriesReport};
 use crate::engine::Failure;
 use crate::proto::v1::ErrorReason;
 
-use super::receiving::RECEIVE_SECONDS_MAX;
-use super::room::CALLS_MAX;
 use super::wire::ERROR_DOMAIN;
 
 /// Violations that one error spells out; the rest is counted. Keeps details under 6 KiB of the header list.
@@ -123,7 +121,7 @@ fn watch_failed(failure: &Failure) -> Status {
 }
 
 /// Too much of something is going on. Certainly nothing happened.
-fn overloaded(message: impl Into<String>) -> Status {
+fn overloaded(message: &str) -> Status {
     let mut details = details(ErrorReason::Overloaded, Metadata::new());
     details.set_retry_info(Some(RETRY_SOON));
     status(Code::Unavailable, message, details)
@@ -131,7 +129,7 @@ fn overloaded(message: impl Into<String>) -> Status {
 
 /// A call that was not let in.
 pub(super) fn too_many_calls() -> Status {
-    overloaded(format!("{CALLS_MAX} calls are in progress; nothing happened, retry shortly"))
+    overloaded("too many calls are in progress; nothing happened, retry shortly")
 }
 
 /// A large request for which there is no room.
@@ -141,7 +139,7 @@ pub(super) fn no_room_to_receive() -> Status {
 
 /// A request that did not come.
 pub(super) fn not_received() -> Status {
-    let message = format!("the request did not arrive within {RECEIVE_SECONDS_MAX} seconds; nothing happened");
+    let message = "the request did not arrive in time; nothing happened";
     plain(Code::DeadlineExceeded, ErrorReason::ExpiredInQueue, message)
 }
 

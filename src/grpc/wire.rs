@@ -21,7 +21,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::call_log::CallRecord;
 use super::receiving::Receiving;
-use super::room::{Entered, Room, Untaken};
+use super::room::{Entered, Room, Share};
 use super::status;
 use super::timer::Timer;
 
@@ -121,7 +121,8 @@ where
     fn call(&mut self, mut request: Request<B>) -> WireFuture<S::Future> {
         let record = self.is_logging.then(|| CallRecord::begin(request.uri().path()));
         // Before anything else: what a full server does not take up must cost it next to nothing.
-        let Some(entered) = self.room.enter(request.uri().path().starts_with(HEALTH)) else {
+        let share = request.extensions().get::<Share>().cloned().unwrap_or_default();
+        let Some(entered) = self.room.enter(&share, request.uri().path().starts_with(HEALTH)) else {
             return WireFuture::answered(status::too_many_calls().into_http(), record);
         };
         if !is_grpc(request.headers()) {
@@ -143,10 +144,10 @@ where
             request.extensions_mut().insert(Peer::default());
         }
         let uri = request.uri().clone();
-        let untaken = request.extensions().get::<Untaken>().cloned().unwrap_or_default();
-        let holding =
-            Holding { _entered: entered, room: Arc::clone(&self.room), untaken, is_reading: is_reading(uri.path()) };
-        let answer = self.routes.call(request.map(|body| Receiving::new(body, Arc::clone(&self.room), now)));
+        let body = |body| Receiving::new(body, Arc::clone(&self.room), share.clone(), now);
+        let answer = self.routes.call(request.map(body));
+        let room = Arc::clone(&self.room);
+        let holding = Holding { _entered: entered, room, share, is_reading: is_reading(uri.path()) };
         let timer = Timer::at(deadline.0);
         WireFuture { state: State::Running { answer, uri, timer, stream_deadline, holding: Some(holding) }, record }
     }
@@ -206,7 +207,7 @@ where
 struct Holding {
     _entered: Entered,
     room: Arc<Room>,
-    untaken: Untaken,
+    share: Share,
     /// The method changes nothing.
     is_reading: bool,
 }
@@ -246,7 +247,7 @@ impl WireBody {
     fn kept(&self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Status> {
         match (&self.holding, frame.into_data()) {
             (Some(holding), Ok(data)) => {
-                let kept = holding.room.keep(data, &holding.untaken).map(Frame::data);
+                let kept = holding.room.keep(data, &holding.share).map(Frame::data);
                 kept.ok_or_else(|| status::no_room_to_answer(holding.is_reading))
             }
             (None, Ok(data)) => Ok(Frame::data(data)),
@@ -334,6 +335,10 @@ fn replacement(headers: &HeaderMap, place: Place<'_>) -> Option<Status> {
             let method: String = method.chars().take(QUOTED_CHARACTERS_MAX).collect();
             let hint = "methods are /package.Service/Method, and server reflection lists them";
             Some(with_reason(Code::Unimplemented, "NOT_IMPLEMENTED", format!("no method {method} here: {hint}")))
+        }
+        // tonic says what it does not do, such as a compression.
+        (Code::Unimplemented, Place::Request { .. }) => {
+            Some(with_reason(Code::Unimplemented, "NOT_IMPLEMENTED", status().message().to_owned()))
         }
         _ => None,
     }

@@ -18,10 +18,12 @@ use super::call::{Activity, ConnectionService};
 use super::lane::Tasks;
 use super::preface::{Prefaced, Written};
 use super::{Calls, Limits, Shared, Stage};
-use crate::grpc::room::Untaken;
+use crate::grpc::room::Share;
 
 /// Of the answers that wait, the part that a peer takes in a period if it reads at all.
-const UNREAD_SHARE: u64 = 8;
+const UNREAD_PART: u64 = 8;
+/// What it takes at least. Pings are less.
+const UNREAD_BYTES_LEAST: u64 = 1_024;
 
 /// Who a connection is from.
 #[derive(Clone, Copy)]
@@ -39,8 +41,8 @@ where
     let limits = shared.limits.clone();
     let activity = Arc::new(Activity::default());
     let (io, mut preface, written) = Prefaced::new(io);
-    let untaken = Untaken::default();
-    let service = ConnectionService::new(service, origin.peer, untaken.clone(), activity.clone());
+    let share = Share::default();
+    let service = ConnectionService::new(service, origin.peer, share.clone(), activity.clone());
     let mut connection = pin!(builder(&limits, tasks).serve_connection(TokioIo::new(io), service));
 
     tokio::select! {
@@ -55,7 +57,7 @@ where
         }
     }
 
-    let mut unread = pin!(left_unread(&untaken, &written, limits.unread));
+    let mut unread = pin!(left_unread(&share, &written, limits.unread));
     let grace = tokio::select! {
         biased;
         result = &mut connection => {
@@ -84,14 +86,15 @@ fn cut_unread(shared: &Shared, origin: &Origin) {
     tracing::debug!(peer = %origin.peer, "closed: it asks and does not read the answers");
 }
 
-/// Resolves when large answers waited at both ends of a `period` in which less than an eighth of them was written.
-/// Looks once a period. Closing is all that can be done: HTTP/2 asks nobody while a peer grants no window.
-async fn left_unread(untaken: &Untaken, written: &Written, period: Duration) {
+/// Resolves when answers waited for the peer through all of a `period` in which it took next to nothing. Looks once a
+/// period. Closing is all that can be done: HTTP/2 asks nobody while a peer grants no window.
+async fn left_unread(share: &Share, written: &Written, period: Duration) {
     loop {
-        let (waiting_before, written_before) = (untaken.bytes(), written.bytes());
+        let (waiting, emptied_before, written_before) = (share.untaken(), share.emptied(), written.bytes());
         tokio::time::sleep(period).await;
-        let waiting = waiting_before.min(untaken.bytes());
-        if written.bytes().wrapping_sub(written_before) < waiting as u64 / UNREAD_SHARE {
+        let least = (waiting as u64 / UNREAD_PART).max(UNREAD_BYTES_LEAST);
+        let is_waiting_since = waiting > 0 && share.emptied() == emptied_before;
+        if is_waiting_since && written.bytes().wrapping_sub(written_before) < least {
             return;
         }
     }

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::grpc::room::RoomLimits;
+
 /// Calls in progress on one connection. gRPC clients queue what is above; a proxy opens a second connection.
 const STREAMS_MAX: u32 = 200;
 /// Streams reset by the peer and not yet taken up, or reset by us for the peer's errors, before the connection is
@@ -25,8 +27,9 @@ const AGE_GRACE_SECONDS: u64 = 5 * 60;
 /// each connection; a request of 1 MiB takes some round trips more.
 const STREAM_WINDOW_BYTES: u32 = 128 * 1_024;
 const CONNECTION_WINDOW_BYTES: u32 = 256 * 1_024;
-/// In such a time a peer takes an eighth of the answers that wait for it, or its connection is closed.
-const UNREAD_SECONDS: u64 = 30;
+/// In such a time a peer takes an eighth of the answers that wait for it, or its connection is closed. As long as a
+/// watcher may rest, which is told first if it reads again.
+const UNREAD_SECONDS: u64 = 60;
 /// Time without a call after which a connection is asked to go.
 const IDLE_SECONDS: u64 = 10 * 60;
 /// Silence after which the peer is pinged, and the time it has for an answer.
@@ -48,8 +51,10 @@ pub struct Limits {
     pub stream_window_bytes: u32,
     /// The same of all calls of a connection.
     pub connection_window_bytes: u32,
-    /// Time in which a peer takes an eighth of the large answers that wait for it.
+    /// Time in which a peer takes an eighth of the answers that wait for it.
     pub unread: Duration,
+    /// What all calls together may hold.
+    pub room: RoomLimits,
     /// Connections open at once; what comes above is closed unanswered.
     pub connections_max: usize,
     /// Time for the HTTP/2 preface and the first SETTINGS.
@@ -76,6 +81,7 @@ impl Default for Limits {
             stream_window_bytes: STREAM_WINDOW_BYTES,
             connection_window_bytes: CONNECTION_WINDOW_BYTES,
             unread: Duration::from_secs(UNREAD_SECONDS),
+            room: RoomLimits::default(),
             connections_max: CONNECTIONS_MAX,
             handshake: Duration::from_secs(HANDSHAKE_SECONDS),
             age: Duration::from_secs(AGE_SECONDS),

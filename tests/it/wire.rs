@@ -234,6 +234,7 @@ async fn a_compressed_request_is_unimplemented() {
     let status = Status::from_header_map(response.headers()).unwrap();
     assert_eq!(status.code(), Code::Unimplemented);
     assert!(status.message().contains("gzip"), "{status:?}");
+    assert_eq!(reason(&status).as_deref(), Some("NOT_IMPLEMENTED"));
 }
 
 #[tokio::test]
