@@ -9,6 +9,7 @@
 )]
 
 mod bench;
+mod besieged;
 mod calls;
 mod check;
 mod complaints;
@@ -20,6 +21,9 @@ mod harness;
 mod history;
 mod holds;
 mod hostile;
+mod hostile_connections;
+mod hostile_frames;
+mod hostile_memory;
 mod http2;
 mod kill;
 mod listing;
@@ -35,6 +39,8 @@ mod reasons;
 mod series;
 mod server;
 mod several;
+mod soak;
+mod soak_load;
 mod sqlite;
 mod store;
 mod stored;
