@@ -31,6 +31,8 @@ use crate::zones::Zones;
 const IN_FLIGHT_MAX: i64 = 16_384;
 /// The most connections.
 const CONNECTIONS_MAX: i64 = 4_096;
+/// Calls in flight on one connection at most: a server announces how many it takes, and more would only wait here.
+const CALLS_OF_A_CONNECTION: u32 = 200;
 /// The longest phase.
 const SECONDS_MAX: i64 = 600;
 /// The most that a server is overloaded.
@@ -53,7 +55,7 @@ pub enum Phase {
     Cancel,
     /// List, book and cancel by the weights of --mix.
     Mix,
-    /// Durable bookings, so many times as many in flight, over so many times the connections: see --overload.
+    /// Durable bookings, so many times as many in flight: see --overload.
     #[value(skip)]
     Overload,
 }
@@ -103,7 +105,7 @@ impl FromStr for Weights {
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "Examples:\n  bookd bench\n  bookd bench --in-flight 256 --connections 8 --seconds 10 --json\n  \
-                        bookd bench --server 127.0.0.1:50051 --only echo,book\n  bookd bench --only book --in-flight 2048 --connections 16 --overload 10\n\n\
+                        bookd bench --server 127.0.0.1:50051 --only echo,book\n  bookd bench --only book --in-flight 2048 --connections 100 --overload 10\n\n\
                         Without --server it starts a server of its own, with a database in a folder that it removes \
                         again. On a server that is named it makes calendars bench/… and deletes them at the end."
 )]
@@ -117,7 +119,7 @@ pub struct BenchConfig {
     /// Seconds for each kind of call
     #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=SECONDS_MAX))]
     pub seconds: u32,
-    /// Calendars to spread the bookings over; at least one for each call in flight
+    /// Calendars to spread the bookings over
     #[arg(long, value_name = "NUMBER", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub calendars: u32,
     /// Only these, with commas
@@ -126,7 +128,7 @@ pub struct BenchConfig {
     /// How often to list, book and cancel in the mix
     #[arg(long, value_name = "LIST,BOOK,CANCEL", default_value = "60,30,10")]
     pub mix: Weights,
-    /// Book with so many times the calls in flight and connections, too: what a full server refuses, and how long the
+    /// Book with so many times the calls in flight, too: what a full server refuses, and how long the
     /// others wait
     #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(2..=OVERLOAD_MAX))]
     pub overload: Option<u32>,
@@ -252,7 +254,7 @@ pub fn load() -> String {
 
 async fn measure(config: &BenchConfig, server: &str, fsyncs: Option<f64>) -> Result<Report, String> {
     let channels = connect(server, config.connections).await?;
-    let load_of = Load::new(config.calendars.max(config.in_flight), config.mix);
+    let load_of = Load::new(config.calendars, config.mix);
     load_of.open(&channels[0]).await?;
     let phases: Vec<Phase> =
         Phase::ALL.into_iter().filter(|it| config.only.is_empty() || config.only.contains(it)).collect();
@@ -274,15 +276,17 @@ async fn measure(config: &BenchConfig, server: &str, fsyncs: Option<f64>) -> Res
     Ok(Report { server: server.to_owned(), fsyncs, load: load(), measured })
 }
 
-/// Books with so many times the calls in flight and connections, each with a calendar of its own.
+/// Books with so many times the calls in flight.
 async fn overload(
     config: &BenchConfig,
     server: &str,
     times: u32,
     progress: &indicatif::ProgressBar,
 ) -> Result<Measured, String> {
-    let (connections, in_flight) = (config.connections * times, config.in_flight * times);
-    let load_of = Load::new(in_flight, config.mix);
+    let in_flight = config.in_flight * times;
+    // No more connections than it takes: calls of few connections are cheaper than those of many.
+    let connections = config.connections.max(in_flight.div_ceil(CALLS_OF_A_CONNECTION));
+    let load_of = Load::new(config.calendars, config.mix);
     let channels = connect(server, connections).await?;
     load_of.open(&channels[0]).await?;
     let mut workers: Vec<Worker> =

@@ -86,12 +86,15 @@ impl Load {
         Ok(())
     }
 
-    /// One of so many workers, with its share of the calendars.
+    /// One of so many workers, with its share of the calendars; where there are fewer calendars than workers, with its
+    /// share of the hours of one.
     pub(super) fn worker(&self, number: u32, of: u32, channel: Channel) -> Worker {
-        let own = (number..self.calendars).step_by(of as usize).map(|it| self.calendar(it));
+        let own = (number % self.calendars..self.calendars).step_by(of as usize).map(|it| self.calendar(it));
         Worker {
             own: own.collect(),
             first: self.first,
+            hour: number / self.calendars,
+            stride: of.div_ceil(self.calendars),
             mix: self.mix,
             booked: Vec::new(),
             asked: 0,
@@ -115,6 +118,9 @@ async fn join(running: &mut JoinSet<Result<(), tonic::Status>>) -> Result<(), St
 pub(super) struct Worker {
     own: Vec<String>,
     first: i64,
+    /// Of its calendars it books this hour and every `stride` after it.
+    hour: u32,
+    stride: u32,
     mix: Weights,
     /// What it booked and has not cancelled.
     booked: Vec<String>,
@@ -156,7 +162,7 @@ impl Answered {
 impl Worker {
     /// Whether there is something left for it to do.
     pub(super) fn can(&self, phase: Phase) -> bool {
-        let has_room = (self.asked as usize) < self.own.len() * HOURS as usize;
+        let has_room = (self.asked as usize) < self.own.len() * (HOURS / self.stride) as usize;
         match phase {
             Phase::Echo | Phase::List => true,
             Phase::Book | Phase::Overload | Phase::Mix => has_room,
@@ -194,7 +200,8 @@ impl Worker {
     }
 
     fn booking_of(&self, number: u32) -> pb::BookAppointmentRequest {
-        let hour = i64::from(number) / i64::try_from(self.own.len()).unwrap_or(i64::MAX);
+        let turn = i64::from(number) / i64::try_from(self.own.len()).unwrap_or(i64::MAX);
+        let hour = i64::from(self.hour) + turn * i64::from(self.stride);
         pb::BookAppointmentRequest {
             calendar_id: self.calendar(number),
             start_time: Some(Timestamp { seconds: self.first + hour * HOUR, nanos: 0 }),

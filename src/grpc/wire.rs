@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -123,7 +123,7 @@ where
         // Before anything else: what a full server does not take up must cost it next to nothing.
         let share = request.extensions().get::<Share>().cloned().unwrap_or_default();
         let Some(entered) = self.room.enter(&share, request.uri().path().starts_with(HEALTH)) else {
-            return WireFuture::answered(status::too_many_calls().into_http(), record);
+            return WireFuture::answered(refusal_at_the_door(), record);
         };
         if !is_grpc(request.headers()) {
             return WireFuture::answered(unsupported_media_type(), record);
@@ -350,6 +350,15 @@ fn with_reason(code: Code, reason: &str, message: String) -> Status {
 
 fn is_reading(path: &str) -> bool {
     path.rsplit('/').next().is_some_and(|method| READING.iter().any(|it| method.starts_with(it)))
+}
+
+/// Made once: a server that is full has no time to write it anew for each.
+fn refusal_at_the_door() -> Response<Body> {
+    static HEADERS: LazyLock<HeaderMap> =
+        LazyLock::new(|| status::too_many_calls().into_http::<Body>().headers().clone());
+    let mut response = Response::new(Body::empty());
+    *response.headers_mut() = HEADERS.clone();
+    response
 }
 
 fn malformed(what: &str) -> Status {

@@ -28,6 +28,7 @@ mod http2;
 mod kill;
 mod listing;
 mod memory;
+mod overload;
 mod parity;
 mod parity_kept;
 mod people;

@@ -33,8 +33,8 @@ const MEMORY_RISE_MAX: f64 = 12.0;
 const DESCRIPTORS_RISE_MAX: f64 = 8.0;
 const THREADS_RISE_MAX: f64 = 4.0;
 const WAL_RISE_MAX: f64 = 16.0;
-/// What the log before the database may be at any time, in MiB: 8,000 pages of 4 KiB, and what one batch adds.
-const WAL_MAX: f64 = 64.0;
+/// What the WAL may be at any time, in MiB: twice 8,000 pages of 4 KiB, and what a batch adds.
+const WAL_MAX: f64 = 80.0;
 /// Memory right after a start may differ so much between the first and the last, in MiB.
 const START_RISE_MAX: f64 = 24.0;
 
