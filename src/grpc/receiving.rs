@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::room::{Received, Room, Share};
+use super::room::{Entered, Received, Room, Share};
 use super::status;
 use super::timer::Timer;
 use super::wire::REQUEST_BYTES_MAX;
@@ -26,15 +26,16 @@ pub struct Receiving<B> {
     body: B,
     room: Arc<Room>,
     share: Share,
+    entered: Arc<Entered>,
     progress: Progress,
     received: Option<Received>,
     timer: Timer,
 }
 
 impl<B> Receiving<B> {
-    pub(super) fn new(body: B, room: Arc<Room>, share: Share, now: Instant) -> Self {
+    pub(super) fn new(body: B, room: Arc<Room>, share: Share, entered: Arc<Entered>, now: Instant) -> Self {
         let timer = Timer::at(now + room.receive_time());
-        Self { body, room, share, progress: Progress::default(), received: None, timer }
+        Self { body, room, share, entered, progress: Progress::default(), received: None, timer }
     }
 }
 
@@ -69,6 +70,11 @@ impl Progress {
         }
     }
 
+    /// No message is half there.
+    fn is_between(&self) -> bool {
+        self.prefix_bytes == 0
+    }
+
     /// What is set aside for a message of which a part is missing. One above the limit is refused by its length.
     fn claim(&self) -> Option<usize> {
         let is_open = self.prefix_bytes == PREFIX_BYTES && self.missing > 0;
@@ -95,6 +101,9 @@ where
         };
         if let Some(data) = frame.data_ref() {
             this.progress.advance(data);
+            if this.progress.is_between() {
+                this.entered.is_received();
+            }
             match this.progress.claim() {
                 None => this.received = None,
                 Some(_) if this.received.is_some() => {}
@@ -131,6 +140,7 @@ mod tests {
             for bytes in BYTES.chunks(piece) {
                 progress.advance(bytes);
                 at += bytes.len();
+                assert_eq!(progress.is_between(), at == 8 || at == 13, "{at} in pieces of {piece}");
                 assert_eq!(progress.claim(), (5..8).contains(&at).then_some(3), "{at} in pieces of {piece}");
             }
         }

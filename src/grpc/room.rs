@@ -4,14 +4,18 @@
 //! the process. Whatever was counted is given back when what it stands for is dropped, whichever way that comes about.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
 
-/// Calls in progress, from their headers to the end of their answer, open streams among them. When there are more, only
+/// Calls that are being worked on, from their request to the beginning of their answer. When there are more, only
 /// connections with few calls are let in, before anything of the call is read: that costs a small part of a booking.
 pub const CALLS_MAX: usize = 8_192;
+/// Calls whose request has not arrived yet. Counted by themselves: who never finishes a request keeps nobody out who does.
+const BEGUN_CALLS_MAX: usize = 8_192;
+/// What an answer weighs beside its bytes, for as long as its client has not taken it.
+const ANSWER_BYTES: usize = 1_024;
 /// Calls of one connection that are let in whatever the others do: who opens many calls keeps nobody out who has few.
 const CALLS_GRANTED: usize = 4;
 /// Calls of the health service, which are not counted among the others: a full server still says that it lives.
@@ -33,6 +37,8 @@ pub const RECEIVE_SECONDS_MAX: u64 = 20;
 pub struct RoomLimits {
     /// See `CALLS_MAX`.
     pub calls_max: usize,
+    /// See `BEGUN_CALLS_MAX`.
+    pub begun_calls_max: usize,
     /// See `RECEIVING_BYTES_MAX`.
     pub receiving_bytes_max: usize,
     /// See `RECEIVING_BYTES_CONNECTION_MAX`.
@@ -49,6 +55,7 @@ impl Default for RoomLimits {
     fn default() -> Self {
         Self {
             calls_max: CALLS_MAX,
+            begun_calls_max: BEGUN_CALLS_MAX,
             receiving_bytes_max: RECEIVING_BYTES_MAX,
             receiving_bytes_connection_max: RECEIVING_BYTES_CONNECTION_MAX,
             untaken_bytes_max: UNTAKEN_BYTES_MAX,
@@ -84,7 +91,9 @@ impl Share {
 
 #[derive(Debug, Default)]
 struct Amounts {
+    /// Begun or being worked on, of a connection; being worked on, of all.
     calls: Amount,
+    begun: Amount,
     receiving: Amount,
     untaken: Amount,
     /// How often `untaken` became nothing; counted for connections only.
@@ -125,7 +134,7 @@ impl Room {
         Self { limits, ..Self::default() }
     }
 
-    /// Calls in progress, without those of the health service.
+    /// Calls that are being worked on, without those of the health service.
     pub fn calls(&self) -> usize {
         self.all.calls.held()
     }
@@ -135,14 +144,17 @@ impl Room {
     }
 
     /// Lets a call in; nothing when there are too many.
-    pub(super) fn enter(self: &Arc<Self>, share: &Share, is_health: bool) -> Option<Entered> {
+    pub(super) fn enter(self: &Arc<Self>, share: &Share, is_health: bool) -> Option<Arc<Entered>> {
         if is_health {
             let fits = self.health_calls.take(1, HEALTH_CALLS_MAX);
-            return fits.then(|| Entered { room: Arc::clone(self), share: None });
+            let phase = AtomicU8::new(BEGUN);
+            return fits.then(|| Arc::new(Entered { room: Arc::clone(self), share: None, phase }));
         }
-        let (own, all) = (share.0.calls.add(1), self.all.calls.add(1));
-        let entered = Entered { room: Arc::clone(self), share: Some(share.clone()) };
-        (all <= self.limits.calls_max || own <= CALLS_GRANTED).then_some(entered)
+        let (own, begun) = (share.0.calls.add(1), self.all.begun.add(1));
+        let phase = AtomicU8::new(BEGUN);
+        let entered = Entered { room: Arc::clone(self), share: Some(share.clone()), phase };
+        let has_room = begun <= self.limits.begun_calls_max && self.all.calls.held() < self.limits.calls_max;
+        (has_room || own <= CALLS_GRANTED).then(|| Arc::new(entered))
     }
 
     /// Room for a request that is being received.
@@ -159,7 +171,7 @@ impl Room {
 
     /// Keeps a piece of an answer until the client has taken it; nothing when too much is kept already.
     pub(super) fn keep(self: &Arc<Self>, piece: Bytes, share: &Share) -> Option<Bytes> {
-        let bytes = piece.len();
+        let bytes = weight(&piece);
         if !share.0.untaken.take(bytes, self.limits.untaken_bytes_connection_max) {
             return None;
         }
@@ -171,24 +183,50 @@ impl Room {
     }
 }
 
+/// How far a call has come.
+const BEGUN: u8 = 0;
+const RECEIVED: u8 = 1;
+const ANSWERED: u8 = 2;
+
 /// A call in progress.
 #[derive(Debug)]
 pub(super) struct Entered {
     room: Arc<Room>,
     /// None of a call of the health service.
     share: Option<Share>,
+    phase: AtomicU8,
+}
+
+impl Entered {
+    /// Its request is there.
+    pub(super) fn is_received(&self) {
+        self.advance(RECEIVED);
+    }
+
+    /// Its answer has begun: from here on it is counted by its bytes, and a stream by its own limit.
+    pub(super) fn is_answered(&self) {
+        self.advance(ANSWERED);
+    }
+
+    fn advance(&self, to: u8) {
+        let from = self.phase.fetch_max(to, Relaxed);
+        let Some(share) = self.share.as_ref().filter(|_| from < to) else { return };
+        match from {
+            BEGUN => self.room.all.begun.give_back(1),
+            _ => self.room.all.calls.give_back(1),
+        };
+        match to {
+            RECEIVED => self.room.all.calls.add(1),
+            _ => share.0.calls.give_back(1),
+        };
+    }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        match &self.share {
-            None => {
-                self.room.health_calls.give_back(1);
-            }
-            Some(share) => {
-                share.0.calls.give_back(1);
-                self.room.all.calls.give_back(1);
-            }
+        self.advance(ANSWERED);
+        if self.share.is_none() {
+            self.room.health_calls.give_back(1);
         }
     }
 }
@@ -208,6 +246,10 @@ impl Drop for Received {
     }
 }
 
+fn weight(piece: &Bytes) -> usize {
+    ANSWER_BYTES + piece.len()
+}
+
 /// A piece of an answer; HTTP/2 drops it when the last byte of it is sent, or its stream is reset.
 struct Kept {
     room: Arc<Room>,
@@ -223,10 +265,10 @@ impl AsRef<[u8]> for Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        if self.share.0.untaken.give_back(self.piece.len()) == 0 {
+        if self.share.0.untaken.give_back(weight(&self.piece)) == 0 {
             self.share.0.emptied.add(1);
         }
-        self.room.all.untaken.give_back(self.piece.len());
+        self.room.all.untaken.give_back(weight(&self.piece));
     }
 }
 
@@ -239,8 +281,8 @@ mod tests {
             calls_max: 6,
             receiving_bytes_max: 100,
             receiving_bytes_connection_max: 80,
-            untaken_bytes_max: 30,
-            untaken_bytes_connection_max: 20,
+            untaken_bytes_max: 30_000,
+            untaken_bytes_connection_max: 20_000,
             ..RoomLimits::default()
         }))
     }
@@ -249,16 +291,32 @@ mod tests {
     fn a_full_server_lets_in_connections_with_few_calls_and_health_and_nobody_else() {
         let (room, many, few) = (room(), Share::default(), Share::default());
         let calls: Vec<_> = (0..6).map(|_| room.enter(&many, false).expect("there is room")).collect();
+        calls.iter().for_each(|call| call.is_received());
         assert!(room.enter(&many, false).is_none());
         let granted: Vec<_> = (0..CALLS_GRANTED).map(|_| room.enter(&few, false).expect("it has few")).collect();
         assert!(room.enter(&few, false).is_none());
         assert!(room.enter(&many, true).is_some());
-        assert_eq!(room.calls(), 6 + CALLS_GRANTED);
+        assert_eq!((room.calls(), room.all.begun.held()), (6, CALLS_GRANTED));
         drop(granted);
         assert!(room.enter(&many, false).is_none());
+        calls[0].is_answered();
+        assert!(room.enter(&many, false).is_some(), "what is answered makes room");
         drop(calls);
-        assert!(room.enter(&many, false).is_some());
         assert_eq!((room.calls(), room.health_calls.held(), many.0.calls.held(), few.0.calls.held()), (0, 0, 0, 0));
+        assert_eq!(room.all.begun.held(), 0);
+    }
+
+    #[test]
+    fn requests_that_never_arrive_keep_nobody_out_who_has_few() {
+        let (room, many, few) = (Arc::new(Room::default()), Share::default(), Share::default());
+        let begun: Vec<_> = (0..BEGUN_CALLS_MAX).map(|_| room.enter(&many, false).expect("there is room")).collect();
+        assert!(room.enter(&many, false).is_none());
+        let call = room.enter(&few, false).expect("it has few");
+        assert_eq!(room.calls(), 0);
+        call.is_received();
+        assert_eq!(room.calls(), 1);
+        drop((begun, call));
+        assert_eq!((room.calls(), room.all.begun.held()), (0, 0));
     }
 
     #[test]
@@ -276,16 +334,16 @@ mod tests {
     #[test]
     fn answers_are_kept_up_to_the_limits_of_their_connection_and_of_all() {
         let (room, one, other) = (room(), Share::default(), Share::default());
-        let piece = || Bytes::from_static(&[7; 10]);
+        let piece = || Bytes::from_static(&[7; 10_000 - ANSWER_BYTES]);
         let mut kept: Vec<_> = (0..2).map(|_| room.keep(piece(), &one).expect("there is room")).collect();
         assert!(room.keep(piece(), &one).is_none(), "the connection has its share");
         let third = room.keep(piece(), &other);
         assert!(third.is_some() && room.keep(piece(), &other).is_none(), "all have theirs");
-        assert_eq!((one.untaken(), other.untaken()), (20, 10));
+        assert_eq!((one.untaken(), other.untaken()), (20_000, 10_000));
         // A part that is still being sent keeps the whole.
         let part = kept.pop().map(|it| it.slice(9..));
         drop(kept);
-        assert_eq!((one.untaken(), one.emptied()), (10, 0));
+        assert_eq!((one.untaken(), one.emptied()), (10_000, 0));
         drop((part, third));
         assert_eq!((one.emptied(), other.emptied()), (1, 1));
         assert_eq!((one.untaken(), other.untaken(), room.all.untaken.held()), (0, 0, 0));

@@ -4,8 +4,11 @@
 //! is UNKNOWN.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use http::{HeaderMap, Response};
+use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 
@@ -127,9 +130,15 @@ fn overloaded(message: &str) -> Status {
     status(Code::Unavailable, message, details)
 }
 
-/// A call that was not let in.
-pub(super) fn too_many_calls() -> Status {
-    overloaded("too many calls are in progress; nothing happened, retry shortly")
+/// A call that was not let in. Made once: a server that is full has no time to write it anew for each.
+pub(super) fn too_many_calls() -> Response<Body> {
+    static MADE: LazyLock<HeaderMap> = LazyLock::new(|| {
+        let status = overloaded("too many calls are in progress; nothing happened, retry shortly");
+        status.into_http::<Body>().into_parts().0.headers
+    });
+    let mut response = Response::default();
+    *response.headers_mut() = MADE.clone();
+    response
 }
 
 /// A large request for which there is no room.

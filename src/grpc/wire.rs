@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -123,7 +123,7 @@ where
         // Before anything else: what a full server does not take up must cost it next to nothing.
         let share = request.extensions().get::<Share>().cloned().unwrap_or_default();
         let Some(entered) = self.room.enter(&share, request.uri().path().starts_with(HEALTH)) else {
-            return WireFuture::answered(refusal_at_the_door(), record);
+            return WireFuture::answered(status::too_many_calls(), record);
         };
         if !is_grpc(request.headers()) {
             return WireFuture::answered(unsupported_media_type(), record);
@@ -144,10 +144,10 @@ where
             request.extensions_mut().insert(Peer::default());
         }
         let uri = request.uri().clone();
-        let body = |body| Receiving::new(body, Arc::clone(&self.room), share.clone(), now);
+        let body = |body| Receiving::new(body, Arc::clone(&self.room), share.clone(), Arc::clone(&entered), now);
         let answer = self.routes.call(request.map(body));
         let room = Arc::clone(&self.room);
-        let holding = Holding { _entered: entered, room, share, is_reading: is_reading(uri.path()) };
+        let holding = Holding { entered, room, share, is_reading: is_reading(uri.path()) };
         let timer = Timer::at(deadline.0);
         WireFuture { state: State::Running { answer, uri, timer, stream_deadline, holding: Some(holding) }, record }
     }
@@ -186,6 +186,9 @@ where
                     if let Some(status) = replacement(response.headers(), Place::Request { method: uri.path() }) {
                         response = status.into_http();
                     }
+                    if let Some(holding) = holding {
+                        holding.entered.is_answered();
+                    }
                     response.map(|body| WireBody { holding: holding.take(), ..WireBody::new(body, *stream_deadline) })
                 }
                 Poll::Pending if timer.has_fired(cx) => WireBody::without_deadline(cut_unanswered().into_http()),
@@ -205,7 +208,7 @@ where
 
 /// What a call holds until its answer is taken.
 struct Holding {
-    _entered: Entered,
+    entered: Arc<Entered>,
     room: Arc<Room>,
     share: Share,
     /// The method changes nothing.
@@ -350,15 +353,6 @@ fn with_reason(code: Code, reason: &str, message: String) -> Status {
 
 fn is_reading(path: &str) -> bool {
     path.rsplit('/').next().is_some_and(|method| READING.iter().any(|it| method.starts_with(it)))
-}
-
-/// Made once: a server that is full has no time to write it anew for each.
-fn refusal_at_the_door() -> Response<Body> {
-    static HEADERS: LazyLock<HeaderMap> =
-        LazyLock::new(|| status::too_many_calls().into_http::<Body>().headers().clone());
-    let mut response = Response::new(Body::empty());
-    *response.headers_mut() = HEADERS.clone();
-    response
 }
 
 fn malformed(what: &str) -> Status {

@@ -145,30 +145,6 @@ async fn a_request_that_does_not_arrive_in_time_is_answered_and_nothing_was_done
 }
 
 #[tokio::test]
-async fn calls_above_the_limit_are_overloaded_and_a_connection_with_few_and_health_are_let_in() {
-    let running = serve(RoomLimits { calls_max: 10, ..RoomLimits::default() }, Limits::default());
-    let mut greedy = Connection::shaken(running.local_addr()).await;
-    for stream in 0..10 {
-        greedy.send(&frame(HEADERS, END_HEADERS, stream * 2 + 1, &call_headers(REFLECTION))).await;
-    }
-    // The eleventh is refused by headers alone.
-    greedy.send(&frame(HEADERS, END_HEADERS, 21, &call_headers(REFLECTION))).await;
-    let refusal = loop {
-        let headers = greedy.next_of(HEADERS).await.unwrap();
-        if headers.flags & END_STREAM != 0 {
-            break headers.stream;
-        }
-    };
-    assert_eq!(refusal, 21);
-    let modest = channel(&running).await;
-    let unknown = request("/no.Such/Method", &[], Body::empty());
-    assert_eq!(refused(modest.clone(), unknown).await.code(), Code::Unimplemented, "it was let in");
-    let health = tonic_health::pb::HealthCheckRequest::default();
-    greedy.send(&call(23, "/grpc.health.v1.Health/Check", &health)).await;
-    assert_eq!(greedy.next_of(HEADERS).await.unwrap().flags & END_STREAM, 0, "it is answered");
-}
-
-#[tokio::test]
 async fn who_leaves_answers_unread_is_closed_and_who_reads_slowly_is_not() {
     let limits = Limits { unread: Duration::from_millis(60), ..Limits::default() };
     let running = serve(RoomLimits::default(), limits);

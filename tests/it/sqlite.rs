@@ -2,7 +2,7 @@
 //!
 //! The file is read by hand here, beside the store.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -117,7 +117,7 @@ async fn the_wal_is_bounded_however_reads_overlap() {
     let mut wal = file.clone().into_os_string();
     wal.push("-wal");
     let mut written = 0;
-    for round in 0..120_i64 {
+    for round in 0..160_i64 {
         let requests = (0..20).map(|one| {
             let mut request = at("ada", "10:00");
             request.start_time.as_mut().unwrap().seconds += (round * 20 + one) * 3_600;
@@ -136,7 +136,7 @@ async fn the_wal_is_bounded_however_reads_overlap() {
 }
 
 /// 40 KB, so that an appointment takes many pages.
-fn long_metadata() -> HashMap<String, String> {
+fn long_metadata() -> BTreeMap<String, String> {
     (0..40).map(|key| (format!("key-{key}"), "v".repeat(1_000))).collect()
 }
 
