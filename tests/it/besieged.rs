@@ -2,6 +2,8 @@
 //!
 //! A process of its own, so that its memory and descriptors can be read, and what it says searched for a panic.
 
+#![allow(clippy::print_stdout, reason = "the figures, for who asks for them with --nocapture")]
+
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
@@ -117,7 +119,7 @@ impl Besieged {
 
     /// The attack is over: at most so much memory was taken for it, in MiB, everything was given back, new clients are
     /// served, nothing panicked, and the server stops in order.
-    pub async fn is_unharmed(mut self, memory_max: u64) {
+    pub async fn ends_unharmed(mut self, memory_max: u64) {
         let grown = self.grown();
         assert!(grown <= memory_max, "{grown} MiB more than before, at most {memory_max}");
         println!("memory grew by {grown} MiB at most, {memory_max} allowed");

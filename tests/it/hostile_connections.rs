@@ -1,6 +1,8 @@
 //! Connections that no well-behaved client makes: too many, idle, half open, cut off, in another protocol, one byte at
 //! a time.
 
+#![allow(clippy::print_stdout, reason = "the figures, for who asks for them with --nocapture")]
+
 use std::net::SocketAddr;
 
 use bookd::proto::v1 as pb;
@@ -47,7 +49,7 @@ async fn ten_thousand_idle_connections_are_borne_the_next_is_refused_and_who_was
     }
     besieged.books(10).await;
     drop(idle);
-    besieged.is_unharmed(CONNECTIONS_MEMORY_MAX).await;
+    besieged.ends_unharmed(CONNECTIONS_MEMORY_MAX).await;
 }
 
 /// The beginning of a TLS handshake, as curl sends it to https://.
@@ -90,7 +92,7 @@ async fn other_protocols_and_garbage_are_closed_at_once() {
         connection.closed().await;
         besieged.books(1).await;
     }
-    besieged.is_unharmed(MEMORY_MAX).await;
+    besieged.ends_unharmed(MEMORY_MAX).await;
 }
 
 #[tokio::test]
@@ -111,7 +113,7 @@ async fn connections_that_are_cut_off_at_any_moment_leave_nothing_behind() {
         }
     }
     besieged.books(1).await;
-    besieged.is_unharmed(MEMORY_MAX).await;
+    besieged.ends_unharmed(MEMORY_MAX).await;
 }
 
 #[tokio::test]
@@ -141,5 +143,5 @@ async fn a_handshake_byte_by_byte_ends_at_its_deadline_and_a_request_byte_by_byt
     let answer = AvailabilityServiceClient::new(besieged.channel()).get_availability(request).await.unwrap();
     assert_eq!(data.payload, grpc(answer.get_ref()));
     drop(connection);
-    besieged.is_unharmed(MEMORY_MAX).await;
+    besieged.ends_unharmed(MEMORY_MAX).await;
 }

@@ -167,7 +167,7 @@ async fn no_broken_frame_of_any_type_passes_or_costs_more_than_its_connection() 
         assert!(fate.is_closed || fate.goaway.is_some() || fate.refused > 0, "{what} passed: {fate:?}");
         besieged.books(1).await;
     }
-    besieged.is_unharmed(MEMORY_MAX).await;
+    besieged.ends_unharmed(MEMORY_MAX).await;
 }
 
 /// Priorities are no longer part of HTTP/2, not even such that depend on themselves.
@@ -183,7 +183,7 @@ async fn frames_of_unknown_types_and_flags_and_priorities_are_passed_over() {
     let fate = flood(besieged.address(), unknown.chain(settings).chain([headers, priority])).await;
     assert!(!fate.is_closed && fate.goaway.is_none(), "{fate:?}");
     besieged.books(1).await;
-    besieged.is_unharmed(MEMORY_MAX).await;
+    besieged.ends_unharmed(MEMORY_MAX).await;
 }
 
 /// A hundred thousand of each, from one that reads the answers and from one that never does.
@@ -213,7 +213,7 @@ async fn floods_of_control_frames_take_no_memory_and_disturb_nobody() {
         besieged.books(5).await;
         mute.abort();
     }
-    besieged.is_unharmed(MEMORY_MAX).await;
+    besieged.ends_unharmed(MEMORY_MAX).await;
 }
 
 #[tokio::test]
@@ -234,7 +234,7 @@ async fn a_hundred_thousand_rapid_resets_end_their_connections_and_disturb_nobod
         assert!(fate.goaway.is_none_or(|code| code == 11), "ENHANCE_YOUR_CALM or nothing: {fate:?}");
         sent += 10_000;
     }
-    besieged.is_unharmed(MEMORY_MAX).await;
+    besieged.ends_unharmed(MEMORY_MAX).await;
 }
 
 #[tokio::test]
@@ -262,5 +262,5 @@ async fn header_bombs_of_every_make_are_given_up() {
         let fate = flooding.await.unwrap();
         assert!(fate.is_closed || fate.goaway.is_some() || fate.refused > 0, "{what} passed: {fate:?}");
     }
-    besieged.is_unharmed(MEMORY_MAX).await;
+    besieged.ends_unharmed(MEMORY_MAX).await;
 }

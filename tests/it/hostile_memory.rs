@@ -109,7 +109,7 @@ async fn requests_that_never_end_take_a_bounded_part_of_memory_and_the_others_ar
     let status = BookingServiceClient::new(connect(besieged.address()).await).book_appointment(large).await;
     assert_eq!(reason(&status.unwrap_err()), "FIELD_INVALID", "it was read whole");
     calls.shutdown().await;
-    besieged.is_unharmed(MEMORY_MAX + (CONNECTIONS * RECEIVED) as u64).await;
+    besieged.ends_unharmed(MEMORY_MAX + (CONNECTIONS * RECEIVED) as u64).await;
 }
 
 fn serve(room: RoomLimits, limits: Limits) -> Running {
@@ -205,7 +205,7 @@ async fn answers_that_nobody_reads_take_a_bounded_part_of_memory_and_the_others_
     assert_eq!(read.appointments.len(), 1_000);
     drop(deaf);
     // Four pages at a time are being made beside those that are kept.
-    besieged.is_unharmed(3 * MEMORY_MAX + (CONNECTIONS * 32) as u64).await;
+    besieged.ends_unharmed(3 * MEMORY_MAX + (CONNECTIONS * 32) as u64).await;
 }
 
 #[tokio::test]
@@ -237,7 +237,7 @@ async fn a_watcher_that_never_reads_holds_up_nobody_and_takes_no_memory() {
     }
     besieged.books(5).await;
     drop((deaf, stream));
-    besieged.is_unharmed(2 * MEMORY_MAX).await;
+    besieged.ends_unharmed(2 * MEMORY_MAX).await;
 }
 
 #[tokio::test]
@@ -259,7 +259,7 @@ async fn lengths_that_lie_are_refused_at_once() {
     }
     besieged.books(1).await;
     drop(channel);
-    besieged.is_unharmed(MEMORY_MAX).await;
+    besieged.ends_unharmed(MEMORY_MAX).await;
 }
 
 #[tokio::test]
@@ -280,7 +280,7 @@ async fn compressed_requests_are_refused_and_never_unpacked() {
     assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "MALFORMED_REQUEST"));
     besieged.books(1).await;
     drop(channel);
-    besieged.is_unharmed(MEMORY_MAX).await;
+    besieged.ends_unharmed(MEMORY_MAX).await;
 }
 
 #[tokio::test]
@@ -298,5 +298,5 @@ async fn requests_half_sent_on_ten_connections_are_reset_without_a_trace() {
         assert!(connection.next_of(PING).await.is_some(), "it goes on");
     }
     besieged.books(5).await;
-    besieged.is_unharmed(MEMORY_MAX).await;
+    besieged.ends_unharmed(MEMORY_MAX).await;
 }

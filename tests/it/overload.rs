@@ -2,6 +2,8 @@
 //!
 //! How long the accepted wait and what the refused cost is measured by `bookd bench --overload`; here no time counts.
 
+#![allow(clippy::print_stdout, reason = "the figures, for who asks for them with --nocapture")]
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 

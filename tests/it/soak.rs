@@ -3,6 +3,8 @@
 //! By default a few rounds of some thousand calls each. `make soak MINUTES=n` (BOOKD_SOAK_MINUTES) goes on for so long:
 //! nine rounds that end with kill -9 take half of it, the last one, over which slopes are fitted, the other half.
 
+#![allow(clippy::print_stdout, reason = "the figures, for who asks for them with --nocapture")]
+
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;

@@ -99,7 +99,8 @@ async fn the_wal_is_bounded_however_reads_overlap() {
     // Each ends its read when the other has begun one.
     let readers = [(to_left, from_left), (to_right, from_right)].map(|(begun, other_has_begun)| {
         let (file, is_over) = (file.clone(), Arc::clone(&is_over));
-        std::thread::spawn(move || {
+        let thread = std::thread::Builder::new().name("reader".to_owned());
+        let run = move || {
             let mut reads = 0_u64;
             let mut connection = Connection::open(file).unwrap();
             while !is_over.load(Relaxed) {
@@ -112,7 +113,8 @@ async fn the_wal_is_bounded_however_reads_overlap() {
                 }
             }
             reads
-        })
+        };
+        thread.spawn(run).unwrap()
     });
     let mut wal = file.clone().into_os_string();
     wal.push("-wal");
