@@ -1,7 +1,8 @@
 //! One connection from its first byte to its last.
 //!
 //! A connection always ends: by its peer, by the handshake timer, by age, by idleness, by a missed ping, by answers that
-//! it leaves unread, or with the server; and whichever it is, calls in flight get a grace after GOAWAY, except when the server aborts.
+//! it leaves unread, or with the server; and whichever it is, calls in flight get a grace after GOAWAY, except when the
+//! server aborts or nobody reads them.
 
 use std::future::pending;
 use std::net::SocketAddr;
