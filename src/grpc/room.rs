@@ -15,7 +15,7 @@ pub const CALLS_MAX: usize = 8_192;
 /// Calls whose request has not arrived yet. Counted by themselves: who never finishes a request keeps nobody out who does.
 const BEGUN_CALLS_MAX: usize = 8_192;
 /// What an answer weighs beside its bytes, for as long as its client has not taken it.
-const ANSWER_BYTES: usize = 1_024;
+const ANSWER_BYTES: usize = 512;
 /// Calls of one connection that are let in whatever the others do: who opens many calls keeps nobody out who has few.
 const CALLS_GRANTED: usize = 4;
 /// Calls of the health service, which are not counted among the others: a full server still says that it lives.
