@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::engine::{self, Engine, Stopped};
 use crate::grpc::api::Api;
+use crate::grpc::room::Room;
 use crate::grpc::wire::Wire;
 use crate::grpc::{self, HealthReporter, SERVICES};
 use crate::server::{self, Ended, Lanes, Limits, Stopper};
@@ -88,7 +89,9 @@ impl Service {
         let listener = TcpListener::bind(address).map_err(|error| StartError::Listen { address, error })?;
         let (engine, writer) = Engine::start(store, parts.clock, parts.engine)?;
         let (routes, health) = grpc::routes(&Api::new(engine.clone(), parts.zones)).await?;
-        let service = move |_lane| Wire::new(routes.clone()).logging(is_logging);
+        // One for all lanes: what its calls may hold is counted over the process.
+        let wire = Wire::within(Arc::new(Room::new(parts.limits.room)), routes).logging(is_logging);
+        let service = move |_lane| wire.clone();
         let started = server::start(listener, parts.limits, parts.lanes, service);
         let server = started.map_err(StartError::Server)?;
         Ok(Self { server, engine, writer, health })

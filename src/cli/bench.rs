@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 
-use super::bench_load::{Load, Worker};
+use super::bench_cpu;
+use super::bench_load::{Answered, Load, Worker};
 use super::commands::ClientOptions;
 use super::progress::bar;
 use crate::clock::SystemClock;
@@ -27,11 +28,15 @@ use crate::service::{Parts, Service, open_sqlite};
 use crate::zones::Zones;
 
 /// The most calls in flight: more than that many streams say more about the client than about the server.
-const IN_FLIGHT_MAX: i64 = 4_096;
+const IN_FLIGHT_MAX: i64 = 16_384;
 /// The most connections.
-const CONNECTIONS_MAX: i64 = 256;
+const CONNECTIONS_MAX: i64 = 4_096;
+/// Calls in flight on one connection at most: a server announces how many it takes, and more would only wait here.
+const CALLS_OF_A_CONNECTION: u32 = 200;
 /// The longest phase.
 const SECONDS_MAX: i64 = 600;
+/// The most that a server is overloaded.
+const OVERLOAD_MAX: i64 = 100;
 /// How long the disk's own rate is measured.
 const FSYNC_SECONDS: f64 = 1.0;
 
@@ -50,6 +55,9 @@ pub enum Phase {
     Cancel,
     /// List, book and cancel by the weights of --mix.
     Mix,
+    /// Durable bookings, so many times as many in flight: see --overload.
+    #[value(skip)]
+    Overload,
 }
 
 impl Phase {
@@ -63,6 +71,7 @@ impl Phase {
             Self::Refuse => "refuse",
             Self::Cancel => "cancel",
             Self::Mix => "mix",
+            Self::Overload => "over",
         }
     }
 }
@@ -96,7 +105,7 @@ impl FromStr for Weights {
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "Examples:\n  bookd bench\n  bookd bench --in-flight 256 --connections 8 --seconds 10 --json\n  \
-                        bookd bench --server 127.0.0.1:50051 --only echo,book\n\n\
+                        bookd bench --server 127.0.0.1:50051 --only echo,book\n  bookd bench --only book --in-flight 2048 --connections 100 --overload 10\n\n\
                         Without --server it starts a server of its own, with a database in a folder that it removes \
                         again. On a server that is named it makes calendars bench/… and deletes them at the end."
 )]
@@ -110,7 +119,7 @@ pub struct BenchConfig {
     /// Seconds for each kind of call
     #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=SECONDS_MAX))]
     pub seconds: u32,
-    /// Calendars to spread the bookings over; at least one for each call in flight
+    /// Calendars to spread the bookings over
     #[arg(long, value_name = "NUMBER", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub calendars: u32,
     /// Only these, with commas
@@ -119,6 +128,13 @@ pub struct BenchConfig {
     /// How often to list, book and cancel in the mix
     #[arg(long, value_name = "LIST,BOOK,CANCEL", default_value = "60,30,10")]
     pub mix: Weights,
+    /// Book with so many times the calls in flight, too: what a full server refuses, and how long the
+    /// others wait
+    #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(2..=OVERLOAD_MAX))]
+    pub overload: Option<u32>,
+    /// The process of the server that is named, if it runs on this machine: to tell its processor time for each call
+    #[arg(long, value_name = "PROCESS")]
+    pub server_process: Option<u32>,
     /// Where the database of a server of its own lies while it runs: the disk that is measured
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     pub folder: PathBuf,
@@ -129,14 +145,24 @@ struct Measured {
     phase: Phase,
     calls: usize,
     failed: usize,
+    /// Refused with OVERLOADED; not among the calls.
+    overloaded: usize,
     seconds: f64,
-    /// Microseconds, sorted.
+    /// Of the calls, in microseconds, sorted.
     waits: Vec<u32>,
+    /// Microseconds of processor time that the server used.
+    cpu: Option<u64>,
 }
 
 impl Measured {
     fn rate(&self) -> f64 {
         self.calls as f64 / self.seconds
+    }
+
+    /// Microseconds of the server's processor time for each call and each refusal alike.
+    fn cpu_each(&self) -> Option<f64> {
+        let all = self.calls + self.overloaded;
+        self.cpu.filter(|_| all > 0).map(|cpu| cpu as f64 / all as f64)
     }
 
     /// The wait that so many in a thousand calls did not exceed, in microseconds.
@@ -227,28 +253,58 @@ pub fn load() -> String {
 }
 
 async fn measure(config: &BenchConfig, server: &str, fsyncs: Option<f64>) -> Result<Report, String> {
-    let mut channels = Vec::new();
-    for _ in 0..config.connections {
-        let endpoint = Endpoint::from_shared(format!("http://{server}")).map_err(|error| error.to_string())?;
-        let connected = endpoint.tcp_nodelay(true).connect().await;
-        channels.push(connected.map_err(|error| format!("{server}: {error}; is a server running there?"))?);
-    }
-    let load_of = Load::new(config.calendars.max(config.in_flight), config.mix);
+    let channels = connect(server, config.connections).await?;
+    let load_of = Load::new(config.calendars, config.mix);
     load_of.open(&channels[0]).await?;
     let phases: Vec<Phase> =
         Phase::ALL.into_iter().filter(|it| config.only.is_empty() || config.only.contains(it)).collect();
-    let progress = bar(phases.len() as u64 * u64::from(config.seconds), "seconds");
+    let phases_all = phases.len() + usize::from(config.overload.is_some());
+    let progress = bar(phases_all as u64 * u64::from(config.seconds), "seconds");
     let mut workers: Vec<Worker> = (0..config.in_flight)
         .map(|number| load_of.worker(number, config.in_flight, channel(&channels, number)))
         .collect();
     let mut measured = Vec::new();
     for phase in phases {
-        measured.push(run_phase(phase, &mut workers, config.seconds, &progress).await?);
+        measured.push(run_phase(phase, &mut workers, config, &progress).await?);
     }
-    progress.finish_and_clear();
     drop(workers);
     load_of.close(&channels[0]).await?;
+    if let Some(times) = config.overload {
+        measured.push(overload(config, server, times, &progress).await?);
+    }
+    progress.finish_and_clear();
     Ok(Report { server: server.to_owned(), fsyncs, load: load(), measured })
+}
+
+/// Books with so many times the calls in flight.
+async fn overload(
+    config: &BenchConfig,
+    server: &str,
+    times: u32,
+    progress: &indicatif::ProgressBar,
+) -> Result<Measured, String> {
+    let in_flight = config.in_flight * times;
+    // No more connections than it takes: calls of few connections are cheaper than those of many.
+    let connections = config.connections.max(in_flight.div_ceil(CALLS_OF_A_CONNECTION));
+    let load_of = Load::new(config.calendars, config.mix);
+    let channels = connect(server, connections).await?;
+    load_of.open(&channels[0]).await?;
+    let mut workers: Vec<Worker> =
+        (0..in_flight).map(|number| load_of.worker(number, in_flight, channel(&channels, number))).collect();
+    let measured = run_phase(Phase::Overload, &mut workers, config, progress).await?;
+    drop(workers);
+    load_of.close(&channels[0]).await?;
+    Ok(measured)
+}
+
+async fn connect(server: &str, connections: u32) -> Result<Vec<Channel>, String> {
+    let mut channels = Vec::new();
+    for _ in 0..connections {
+        let endpoint = Endpoint::from_shared(format!("http://{server}")).map_err(|error| error.to_string())?;
+        let connected = endpoint.tcp_nodelay(true).connect().await;
+        channels.push(connected.map_err(|error| format!("{server}: {error}; is a server running there?"))?);
+    }
+    Ok(channels)
 }
 
 fn channel(channels: &[Channel], number: u32) -> Channel {
@@ -259,34 +315,46 @@ fn channel(channels: &[Channel], number: u32) -> Channel {
 async fn run_phase(
     phase: Phase,
     workers: &mut Vec<Worker>,
-    seconds: u32,
+    config: &BenchConfig,
     progress: &indicatif::ProgressBar,
 ) -> Result<Measured, String> {
-    let started = Instant::now();
-    let until = started + Duration::from_secs(u64::from(seconds));
+    let (started, cpu_before) = (Instant::now(), bench_cpu::used(config.server_process));
+    let until = started + Duration::from_secs(u64::from(config.seconds));
     let mut running = JoinSet::new();
     for mut worker in workers.drain(..) {
         running.spawn(async move {
-            let (mut waits, mut failed) = (Vec::new(), 0);
+            let (mut waits, mut failed, mut overloaded) = (Vec::new(), 0, 0);
             while Instant::now() < until && worker.can(phase) {
                 let asked = Instant::now();
-                failed += usize::from(!worker.call(phase).await);
+                match worker.call(phase).await {
+                    Answered::Overloaded => {
+                        overloaded += 1;
+                        continue;
+                    }
+                    Answered::Wrongly => failed += 1,
+                    Answered::Rightly => {}
+                }
                 waits.push(u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX));
             }
-            (worker, waits, failed)
+            (worker, waits, failed, overloaded)
         });
     }
-    let (mut waits, mut failed) = (Vec::new(), 0);
+    let (mut waits, mut failed, mut overloaded) = (Vec::new(), 0, 0);
     while let Some(done) = running.join_next().await {
-        let (worker, some, wrong) = done.map_err(|error| error.to_string())?;
+        let (worker, some, wrong, refused) = done.map_err(|error| error.to_string())?;
         workers.push(worker);
         waits.extend(some);
         failed += wrong;
+        overloaded += refused;
     }
+    let cpu =
+        bench_cpu::used(config.server_process).zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
     let seconds_taken = started.elapsed().as_secs_f64();
-    progress.inc(u64::from(seconds));
+    progress.inc(u64::from(config.seconds));
     waits.sort_unstable();
-    Ok(Measured { phase, calls: waits.len(), failed, seconds: seconds_taken, waits })
+    // Without a process named, only a server of its own can be looked at; one elsewhere uses nothing here.
+    let cpu = cpu.filter(|it| *it > 0);
+    Ok(Measured { phase, calls: waits.len(), failed, overloaded, seconds: seconds_taken, waits, cpu })
 }
 
 impl Report {
@@ -303,21 +371,36 @@ impl Report {
                 self.server, config.in_flight, config.connections, config.calendars, self.load
             ),
             format!(
-                " {:<7} {:>10} {:>7} {:>8} {:>8} {:>8} {:>8} {:>7}",
-                "CALL", "CALLS/S", "RATIO", "P50 µs", "P90 µs", "P99 µs", "P99.9 µs", "FAILED"
+                " {:<7} {:>10} {:>7} {:>8} {:>8} {:>8} {:>8} {:>7} {:>10} {:>7}",
+                "CALL", "CALLS/S", "RATIO", "P50 µs", "P90 µs", "P99 µs", "P99.9 µs", "FAILED", "OVERLOADED", "CPU µs"
             ),
         ];
         for it in &self.measured {
             let ratio = self.ratio(it).map_or_else(String::new, |ratio| format!("{ratio:.2}"));
             let [p50, p90, p99, p999] = [500, 900, 990, 999].map(|permille| it.wait(permille));
             lines.push(format!(
-                " {:<7} {:>10.0} {ratio:>7} {p50:>8} {p90:>8} {p99:>8} {p999:>8} {:>7}",
+                " {:<7} {:>10.0} {ratio:>7} {p50:>8} {p90:>8} {p99:>8} {p999:>8} {:>7} {:>10} {:>7}",
                 it.phase.name(),
                 it.rate(),
-                it.failed
+                it.failed,
+                it.overloaded,
+                it.cpu_each().map_or_else(String::new, |each| format!("{each:.1}")),
             ));
         }
+        lines.extend(
+            self.cpu_of_refusal()
+                .map(|part| format!("a refusal of a full server costs {part:.2} of the processor time of a booking")),
+        );
         lines.join("\n")
+    }
+
+    /// What a refusal with OVERLOADED costs the server, as a part of a booking.
+    fn cpu_of_refusal(&self) -> Option<f64> {
+        let of = |phase| self.measured.iter().find(|it| it.phase == phase);
+        let (book, over) = (of(Phase::Book)?, of(Phase::Overload)?);
+        let booking = book.cpu_each()?;
+        let refusals = over.cpu? as f64 - booking * over.calls as f64;
+        (over.overloaded > 0).then(|| refusals / over.overloaded as f64 / booking)
     }
 
     fn as_json(&self, config: &BenchConfig) -> Value {
@@ -328,6 +411,8 @@ impl Report {
                 "call": it.phase.name(),
                 "calls": it.calls,
                 "failed": it.failed,
+                "overloaded": it.overloaded,
+                "cpu_microseconds": it.cpu_each(),
                 "calls_per_second": it.rate(),
                 "ratio_to_echo": self.ratio(it),
                 "wait_microseconds": waits,
@@ -341,6 +426,7 @@ impl Report {
             "seconds": config.seconds,
             "fsyncs_per_second": self.fsyncs,
             "load": self.load,
+            "refusal_cpu_ratio": self.cpu_of_refusal(),
             "calls": self.measured.iter().map(of).collect::<Vec<_>>(),
         })
     }

@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_types::StatusExt;
 
 use super::bench::{Phase, Weights};
 use crate::clock::{Clock, SystemClock};
@@ -85,12 +86,15 @@ impl Load {
         Ok(())
     }
 
-    /// One of so many workers, with its share of the calendars.
+    /// One of so many workers, with its share of the calendars; where there are fewer calendars than workers, with its
+    /// share of the hours of one.
     pub(super) fn worker(&self, number: u32, of: u32, channel: Channel) -> Worker {
-        let own = (number..self.calendars).step_by(of as usize).map(|it| self.calendar(it));
+        let own = (number % self.calendars..self.calendars).step_by(of as usize).map(|it| self.calendar(it));
         Worker {
             own: own.collect(),
             first: self.first,
+            hour: number / self.calendars,
+            stride: of.div_ceil(self.calendars),
             mix: self.mix,
             booked: Vec::new(),
             asked: 0,
@@ -114,6 +118,9 @@ async fn join(running: &mut JoinSet<Result<(), tonic::Status>>) -> Result<(), St
 pub(super) struct Worker {
     own: Vec<String>,
     first: i64,
+    /// Of its calendars it books this hour and every `stride` after it.
+    hour: u32,
+    stride: u32,
     mix: Weights,
     /// What it booked and has not cancelled.
     booked: Vec<String>,
@@ -125,25 +132,52 @@ pub(super) struct Worker {
     booking: BookingServiceClient<Channel>,
 }
 
+/// How a call was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// As it must be.
+    Rightly,
+    /// Otherwise, or not at all.
+    Wrongly,
+    /// The server has too much to do, and says when to come again.
+    Overloaded,
+}
+
+impl Answered {
+    /// That a call is answered at all is right.
+    fn of<T>(answer: &Result<T, tonic::Status>) -> Self {
+        match answer {
+            Ok(_) => Self::Rightly,
+            Err(status) => Self::of_error(status),
+        }
+    }
+
+    fn of_error(status: &tonic::Status) -> Self {
+        let is_overload = status.get_details_error_info().is_some_and(|it| it.reason == "OVERLOADED")
+            && status.get_details_retry_info().is_some();
+        if is_overload { Self::Overloaded } else { Self::Wrongly }
+    }
+}
+
 impl Worker {
     /// Whether there is something left for it to do.
     pub(super) fn can(&self, phase: Phase) -> bool {
-        let has_room = (self.asked as usize) < self.own.len() * HOURS as usize;
+        let has_room = (self.asked as usize) < self.own.len() * (HOURS / self.stride) as usize;
         match phase {
             Phase::Echo | Phase::List => true,
-            Phase::Book | Phase::Mix => has_room,
+            Phase::Book | Phase::Overload | Phase::Mix => has_room,
             Phase::Refuse => self.asked > 0 || has_room,
             Phase::Cancel => !self.booked.is_empty(),
         }
     }
 
-    /// Makes one call; whether it was answered as it must be.
-    pub(super) async fn call(&mut self, phase: Phase) -> bool {
+    /// Makes one call.
+    pub(super) async fn call(&mut self, phase: Phase) -> Answered {
         self.turn = self.turn.wrapping_add(1);
         match phase {
-            Phase::Echo => self.health.check(HealthCheckRequest { service: String::new() }).await.is_ok(),
+            Phase::Echo => Answered::of(&self.health.check(HealthCheckRequest { service: String::new() }).await),
             Phase::List => self.list().await,
-            Phase::Book => self.book().await,
+            Phase::Book | Phase::Overload => self.book().await,
             Phase::Refuse => self.refuse().await,
             Phase::Cancel => self.cancel().await,
             Phase::Mix => {
@@ -166,7 +200,8 @@ impl Worker {
     }
 
     fn booking_of(&self, number: u32) -> pb::BookAppointmentRequest {
-        let hour = i64::from(number) / i64::try_from(self.own.len()).unwrap_or(i64::MAX);
+        let turn = i64::from(number) / i64::try_from(self.own.len()).unwrap_or(i64::MAX);
+        let hour = i64::from(self.hour) + turn * i64::from(self.stride);
         pb::BookAppointmentRequest {
             calendar_id: self.calendar(number),
             start_time: Some(Timestamp { seconds: self.first + hour * HOUR, nanos: 0 }),
@@ -175,7 +210,7 @@ impl Worker {
         }
     }
 
-    async fn list(&mut self) -> bool {
+    async fn list(&mut self) -> Answered {
         let day = |seconds| Some(Timestamp { seconds, nanos: 0 });
         let request = pb::ListSlotsRequest {
             calendar_id: self.calendar(self.turn),
@@ -183,33 +218,34 @@ impl Worker {
             end_time: day(self.first + DAY),
             ..Default::default()
         };
-        self.slots.list_slots(request).await.is_ok()
+        Answered::of(&self.slots.list_slots(request).await)
     }
 
-    async fn book(&mut self) -> bool {
+    async fn book(&mut self) -> Answered {
         let request = self.booking_of(self.asked);
         self.asked += 1;
-        match self.booking.book_appointment(request).await {
-            Ok(answer) => {
-                self.booked.extend(answer.into_inner().appointment.map(|it| it.appointment_id));
-                true
-            }
-            Err(_) => false,
-        }
+        let answer = self.booking.book_appointment(request).await;
+        let answered = Answered::of(&answer);
+        self.booked.extend(answer.ok().and_then(|it| it.into_inner().appointment).map(|it| it.appointment_id));
+        answered
     }
 
     /// A slot that it has itself: the answer must be a refusal.
-    async fn refuse(&mut self) -> bool {
+    async fn refuse(&mut self) -> Answered {
         if self.booked.is_empty() {
             return self.book().await;
         }
         let request = self.booking_of(self.asked - 1);
-        self.booking.book_appointment(request).await.is_err_and(|status| status.code() == tonic::Code::Aborted)
+        match self.booking.book_appointment(request).await {
+            Ok(_) => Answered::Wrongly,
+            Err(status) if status.code() == tonic::Code::Aborted => Answered::Rightly,
+            Err(status) => Answered::of_error(&status),
+        }
     }
 
-    async fn cancel(&mut self) -> bool {
-        let Some(appointment_id) = self.booked.pop() else { return false };
+    async fn cancel(&mut self) -> Answered {
+        let Some(appointment_id) = self.booked.pop() else { return Answered::Wrongly };
         let request = pb::CancelAppointmentRequest { appointment_id, ..Default::default() };
-        self.booking.cancel_appointment(request).await.is_ok()
+        Answered::of(&self.booking.cancel_appointment(request).await)
     }
 }

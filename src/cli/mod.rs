@@ -6,6 +6,7 @@ pub mod ask;
 #[cfg(feature = "server")]
 pub mod bench;
 #[cfg(feature = "server")]
+mod bench_cpu;
 mod bench_load;
 #[cfg(feature = "server")]
 pub mod check;

@@ -4,8 +4,11 @@
 //! is UNKNOWN.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use http::{HeaderMap, Response};
+use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 
@@ -64,9 +67,7 @@ pub(super) fn failed(failure: &Failure) -> Status {
     };
     match failure {
         Failure::Refused(refusal) => refused(refusal),
-        Failure::Overloaded => {
-            retry(ErrorReason::Overloaded, RETRY_SOON, "the queue is full; nothing happened, retry shortly".to_owned())
-        }
+        Failure::Overloaded => overloaded("the queue is full; nothing happened, retry shortly"),
         Failure::ShuttingDown => {
             let message = "the server is shutting down; nothing happened, retry on another or later".to_owned();
             retry(ErrorReason::ShuttingDown, RETRY_LATER, message)
@@ -120,6 +121,43 @@ fn watch_failed(failure: &Failure) -> Status {
             status(Code::Unavailable, format!("{other}; retry later or on another server"), details)
         }
     }
+}
+
+/// Too much of something is going on. Certainly nothing happened.
+fn overloaded(message: &str) -> Status {
+    let mut details = details(ErrorReason::Overloaded, Metadata::new());
+    details.set_retry_info(Some(RETRY_SOON));
+    status(Code::Unavailable, message, details)
+}
+
+/// A call that was not let in. Made once: a server that is full has no time to write it anew for each.
+pub(super) fn too_many_calls() -> Response<Body> {
+    static MADE: LazyLock<HeaderMap> = LazyLock::new(|| {
+        let status = overloaded("too many calls are in progress; nothing happened, retry shortly");
+        status.into_http::<Body>().into_parts().0.headers
+    });
+    let mut response = Response::default();
+    *response.headers_mut() = MADE.clone();
+    response
+}
+
+/// A large request for which there is no room.
+pub(super) fn no_room_to_receive() -> Status {
+    overloaded("too many large requests are being received; nothing happened, retry shortly")
+}
+
+/// A request that did not come.
+pub(super) fn not_received() -> Status {
+    let message = "the request did not arrive in time; nothing happened";
+    plain(Code::DeadlineExceeded, ErrorReason::ExpiredInQueue, message)
+}
+
+/// An answer for which there is no room. Only of a method that changes nothing can be said that nothing happened.
+pub(super) fn no_room_to_answer(is_reading: bool) -> Status {
+    if is_reading {
+        return overloaded("too many answers wait to be read; read them, or ask for smaller pages");
+    }
+    Status::unknown("too many answers wait to be read, and this one was let go: repeat it with the same request_id")
 }
 
 /// A refusal.

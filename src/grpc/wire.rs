@@ -7,18 +7,23 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body::{Frame, SizeHint};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::call_log::CallRecord;
+use super::receiving::Receiving;
+use super::room::{Entered, Room, Share};
+use super::status;
+use super::timer::Timer;
 
 /// `ErrorInfo.domain` of every error.
 pub const ERROR_DOMAIN: &str = "bookd";
@@ -40,6 +45,10 @@ const GRPC_STATUS: &str = "grpc-status";
 const GRPC_STATUS_DETAILS: &str = "grpc-status-details-bin";
 const GRPC_CONTENT_TYPE: &str = "application/grpc";
 const OK: &[u8] = b"0";
+/// How the paths of the health service begin.
+const HEALTH: &str = "/grpc.health.v1.Health/";
+/// How the methods that change nothing begin.
+const READING: [&str; 5] = ["Get", "List", "Query", "Explain", "Watch"];
 
 /// In the extensions of every request: when its answer must have begun. Work that leaves a queue after it is not
 /// begun any more.
@@ -77,12 +86,18 @@ impl<S> tower::Layer<S> for WireLayer {
 pub struct Wire<S> {
     routes: S,
     is_logging: bool,
+    room: Arc<Room>,
 }
 
 impl<S> Wire<S> {
-    /// Wraps `tonic::service::Routes`, or a service around them.
+    /// Wraps `tonic::service::Routes`, or a service around them. Copies share their room.
     pub fn new(routes: S) -> Wire<S> {
-        Wire { routes, is_logging: false }
+        Wire::within(Arc::default(), routes)
+    }
+
+    /// The same, in this room.
+    pub fn within(room: Arc<Room>, routes: S) -> Wire<S> {
+        Wire { routes, is_logging: false, room }
     }
 
     /// Whether every call gets a line in the log.
@@ -93,7 +108,7 @@ impl<S> Wire<S> {
 
 impl<S, B> tower::Service<Request<B>> for Wire<S>
 where
-    S: tower::Service<Request<B>, Response = Response<Body>, Error = Infallible, Future: Unpin>,
+    S: tower::Service<Request<Receiving<B>>, Response = Response<Body>, Error = Infallible, Future: Unpin>,
 {
     type Response = Response<WireBody>;
     type Error = Infallible;
@@ -105,6 +120,11 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> WireFuture<S::Future> {
         let record = self.is_logging.then(|| CallRecord::begin(request.uri().path()));
+        // Before anything else: what a full server does not take up must cost it next to nothing.
+        let share = request.extensions().get::<Share>().cloned().unwrap_or_default();
+        let Some(entered) = self.room.enter(&share, request.uri().path().starts_with(HEALTH)) else {
+            return WireFuture::answered(status::too_many_calls(), record);
+        };
         if !is_grpc(request.headers()) {
             return WireFuture::answered(unsupported_media_type(), record);
         }
@@ -124,9 +144,12 @@ where
             request.extensions_mut().insert(Peer::default());
         }
         let uri = request.uri().clone();
-        let answer = self.routes.call(request);
-        let timer = Timer { deadline: deadline.0, sleep: None };
-        WireFuture { state: State::Running { answer, uri, timer, stream_deadline }, record }
+        let body = |body| Receiving::new(body, Arc::clone(&self.room), share.clone(), Arc::clone(&entered), now);
+        let answer = self.routes.call(request.map(body));
+        let room = Arc::clone(&self.room);
+        let holding = Holding { entered, room, share, is_reading: is_reading(uri.path()) };
+        let timer = Timer::at(deadline.0);
+        WireFuture { state: State::Running { answer, uri, timer, stream_deadline, holding: Some(holding) }, record }
     }
 }
 
@@ -138,7 +161,7 @@ pub struct WireFuture<F> {
 
 enum State<F> {
     Answered(Option<Response<Body>>),
-    Running { answer: F, uri: Uri, timer: Timer, stream_deadline: Option<Instant> },
+    Running { answer: F, uri: Uri, timer: Timer, stream_deadline: Option<Instant>, holding: Option<Holding> },
 }
 
 impl<F> WireFuture<F> {
@@ -158,12 +181,15 @@ where
             State::Answered(response) => {
                 WireBody::without_deadline(response.take().expect("a future is not polled after its end"))
             }
-            State::Running { answer, uri, timer, stream_deadline } => match Pin::new(answer).poll(cx) {
+            State::Running { answer, uri, timer, stream_deadline, holding } => match Pin::new(answer).poll(cx) {
                 Poll::Ready(Ok(mut response)) => {
                     if let Some(status) = replacement(response.headers(), Place::Request { method: uri.path() }) {
                         response = status.into_http();
                     }
-                    response.map(|body| WireBody::new(body, *stream_deadline))
+                    if let Some(holding) = holding {
+                        holding.entered.is_answered();
+                    }
+                    response.map(|body| WireBody { holding: holding.take(), ..WireBody::new(body, *stream_deadline) })
                 }
                 Poll::Pending if timer.has_fired(cx) => WireBody::without_deadline(cut_unanswered().into_http()),
                 Poll::Pending => return Poll::Pending,
@@ -180,17 +206,13 @@ where
     }
 }
 
-/// Fires at a deadline. Registers with the runtime's timer only when asked, which calls answered at once never do.
-struct Timer {
-    deadline: Instant,
-    sleep: Option<Pin<Box<Sleep>>>,
-}
-
-impl Timer {
-    fn has_fired(&mut self, cx: &mut Context<'_>) -> bool {
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(self.deadline)));
-        sleep.as_mut().poll(cx).is_ready()
-    }
+/// What a call holds until its answer is taken.
+struct Holding {
+    entered: Arc<Entered>,
+    room: Arc<Room>,
+    share: Share,
+    /// The method changes nothing.
+    is_reading: bool,
 }
 
 /// The body of an answer, which ends at the client's deadline and whose trailers are translated.
@@ -200,12 +222,13 @@ pub struct WireBody {
     has_sent_data: bool,
     is_over: bool,
     record: Option<CallRecord>,
+    holding: Option<Holding>,
 }
 
 impl WireBody {
     fn new(body: Body, deadline: Option<Instant>) -> WireBody {
-        let timer = deadline.map(|deadline| Timer { deadline, sleep: None });
-        WireBody { body, timer, has_sent_data: false, is_over: false, record: None }
+        let timer = deadline.map(Timer::at);
+        WireBody { body, timer, has_sent_data: false, is_over: false, record: None, holding: None }
     }
 
     fn without_deadline(response: Response<Body>) -> Response<WireBody> {
@@ -221,6 +244,18 @@ impl WireBody {
             record.note(&trailers);
         }
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
+
+    /// The frame, counted for as long as the client has not taken it; or why there is no room for it.
+    fn kept(&self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Status> {
+        match (&self.holding, frame.into_data()) {
+            (Some(holding), Ok(data)) => {
+                let kept = holding.room.keep(data, &holding.share).map(Frame::data);
+                kept.ok_or_else(|| status::no_room_to_answer(holding.is_reading))
+            }
+            (None, Ok(data)) => Ok(Frame::data(data)),
+            (_, Err(other)) => Ok(other),
+        }
     }
 
     /// The first message is delivered even if the deadline passed meanwhile: its outcome is known, and better told.
@@ -249,7 +284,10 @@ impl http_body::Body for WireBody {
                         if let (Some(record), Some(trailers)) = (&mut this.record, frame.trailers_ref()) {
                             record.note(trailers);
                         }
-                        Poll::Ready(Some(Ok(frame)))
+                        match this.kept(frame) {
+                            Ok(frame) => Poll::Ready(Some(Ok(frame))),
+                            Err(status) => this.end_with(&status),
+                        }
                     }
                 }
             }
@@ -301,12 +339,20 @@ fn replacement(headers: &HeaderMap, place: Place<'_>) -> Option<Status> {
             let hint = "methods are /package.Service/Method, and server reflection lists them";
             Some(with_reason(Code::Unimplemented, "NOT_IMPLEMENTED", format!("no method {method} here: {hint}")))
         }
+        // tonic says what it does not do, such as a compression.
+        (Code::Unimplemented, Place::Request { .. }) => {
+            Some(with_reason(Code::Unimplemented, "NOT_IMPLEMENTED", status().message().to_owned()))
+        }
         _ => None,
     }
 }
 
 fn with_reason(code: Code, reason: &str, message: String) -> Status {
     Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, ERROR_DOMAIN, HashMap::new()))
+}
+
+fn is_reading(path: &str) -> bool {
+    path.rsplit('/').next().is_some_and(|method| READING.iter().any(|it| method.starts_with(it)))
 }
 
 fn malformed(what: &str) -> Status {

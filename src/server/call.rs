@@ -16,6 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tower::util::{Oneshot, ServiceExt};
 
+use crate::grpc::room::Share;
 use crate::grpc::wire::{Peer, WireBody};
 
 /// What a lane can serve: `Wire<Routes>`, or whatever layers stand around one.
@@ -90,12 +91,13 @@ impl Drop for OpenCall {
 pub(super) struct ConnectionService<S> {
     service: S,
     peer: Peer,
+    share: Share,
     activity: Arc<Activity>,
 }
 
 impl<S> ConnectionService<S> {
-    pub(super) fn new(service: S, peer: SocketAddr, activity: Arc<Activity>) -> ConnectionService<S> {
-        ConnectionService { service, peer: Peer { address: Some(peer) }, activity }
+    pub(super) fn new(service: S, peer: SocketAddr, share: Share, activity: Arc<Activity>) -> ConnectionService<S> {
+        ConnectionService { service, peer: Peer { address: Some(peer) }, share, activity }
     }
 }
 
@@ -106,6 +108,7 @@ impl<S: Calls> hyper::service::Service<Request<Incoming>> for ConnectionService<
 
     fn call(&self, mut request: Request<Incoming>) -> CallFuture<S> {
         request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(self.share.clone());
         CallFuture { answer: self.service.clone().oneshot(request), open: Some(OpenCall::begin(&self.activity)) }
     }
 }

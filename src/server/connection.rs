@@ -1,7 +1,8 @@
 //! One connection from its first byte to its last.
 //!
-//! A connection always ends: by its peer, by the handshake timer, by age, by idleness, by a missed ping, or with the
-//! server; and whichever it is, calls in flight get a grace after GOAWAY, except when the server aborts.
+//! A connection always ends: by its peer, by the handshake timer, by age, by idleness, by a missed ping, by answers that
+//! it leaves unread, or with the server; and whichever it is, calls in flight get a grace after GOAWAY, except when the
+//! server aborts or nobody reads them.
 
 use std::future::pending;
 use std::net::SocketAddr;
@@ -16,8 +17,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::call::{Activity, ConnectionService};
 use super::lane::Tasks;
-use super::preface::Prefaced;
+use super::preface::{Prefaced, Written};
 use super::{Calls, Limits, Shared, Stage};
+use crate::grpc::room::Share;
+
+/// Of the answers that wait, the part that a peer takes in a period if it reads at all.
+const UNREAD_PART: u64 = 8;
+/// What it takes at least. Pings are less.
+const UNREAD_BYTES_LEAST: u64 = 1_024;
 
 /// Who a connection is from.
 #[derive(Clone, Copy)]
@@ -34,8 +41,9 @@ where
 {
     let limits = shared.limits.clone();
     let activity = Arc::new(Activity::default());
-    let (io, mut preface) = Prefaced::new(io);
-    let service = ConnectionService::new(service, origin.peer, activity.clone());
+    let (io, mut preface, written) = Prefaced::new(io);
+    let share = Share::default();
+    let service = ConnectionService::new(service, origin.peer, share.clone(), activity.clone());
     let mut connection = pin!(builder(&limits, tasks).serve_connection(TokioIo::new(io), service));
 
     tokio::select! {
@@ -50,6 +58,7 @@ where
         }
     }
 
+    let mut unread = pin!(left_unread(&share, &written, limits.unread));
     let grace = tokio::select! {
         biased;
         result = &mut connection => {
@@ -61,6 +70,7 @@ where
         () = shared.reached(Stage::Draining) => None,
         () = tokio::time::sleep(limits.age_of(origin.number)) => Some(limits.age_grace),
         () = activity.idle_for(limits.idle) => Some(limits.age_grace),
+        () = &mut unread => return cut_unread(&shared, &origin),
     };
     connection.as_mut().graceful_shutdown();
     tokio::select! {
@@ -68,6 +78,26 @@ where
         () = shared.reached(Stage::Aborted) => {}
         _ = &mut connection => {}
         () = over(grace) => tracing::debug!(peer = %origin.peer, "closed: calls outlived the grace after GOAWAY"),
+        () = unread => cut_unread(&shared, &origin),
+    }
+}
+
+fn cut_unread(shared: &Shared, origin: &Origin) {
+    shared.counters.unread.fetch_add(1, Relaxed);
+    tracing::debug!(peer = %origin.peer, "closed: it asks and does not read the answers");
+}
+
+/// Resolves when answers waited for the peer through all of a `period` in which it took next to nothing. Looks once a
+/// period. Closing is all that can be done: HTTP/2 asks nobody while a peer grants no window.
+async fn left_unread(share: &Share, written: &Written, period: Duration) {
+    loop {
+        let (waiting, emptied_before, written_before) = (share.untaken(), share.emptied(), written.bytes());
+        tokio::time::sleep(period).await;
+        let least = (waiting as u64 / UNREAD_PART).max(UNREAD_BYTES_LEAST);
+        let is_waiting_since = waiting > 0 && share.emptied() == emptied_before;
+        if is_waiting_since && written.bytes().wrapping_sub(written_before) < least {
+            return;
+        }
     }
 }
 
@@ -88,6 +118,8 @@ fn builder(limits: &Limits, tasks: Tasks) -> http2::Builder<Tasks> {
         .max_local_error_reset_streams(limits.reset_streams_max)
         .max_header_list_size(limits.header_list_bytes_max)
         .max_send_buf_size(limits.send_buffer_bytes_max)
+        .initial_stream_window_size(limits.stream_window_bytes)
+        .initial_connection_window_size(limits.connection_window_bytes)
         .keep_alive_interval(limits.keepalive)
         .keep_alive_timeout(limits.keepalive_timeout)
         // gRPC has no use for it, and formatting it costs on every answer.

@@ -13,6 +13,7 @@ pub struct Counters {
     pub(super) refused: AtomicU64,
     pub(super) handshake_timeouts: AtomicU64,
     pub(super) accept_errors: AtomicU64,
+    pub(super) unread: AtomicU64,
 }
 
 impl Counters {
@@ -34,6 +35,11 @@ impl Counters {
     /// Connections closed because no HTTP/2 preface came in time.
     pub fn handshake_timeouts(&self) -> u64 {
         self.handshake_timeouts.load(Relaxed)
+    }
+
+    /// Connections closed because their answers were not read.
+    pub fn unread(&self) -> u64 {
+        self.unread.load(Relaxed)
     }
 
     /// Errors of accepting a connection, such as running out of descriptors.

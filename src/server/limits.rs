@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::grpc::room::RoomLimits;
+
 /// Calls in progress on one connection. gRPC clients queue what is above; a proxy opens a second connection.
 const STREAMS_MAX: u32 = 200;
 /// Streams reset by the peer and not yet taken up, or reset by us for the peer's errors, before the connection is
@@ -21,6 +23,13 @@ const HANDSHAKE_SECONDS: u64 = 5;
 const AGE_SECONDS: u64 = 30 * 60;
 /// Time for calls in flight after GOAWAY by age or idleness. Long, because only streams take so long.
 const AGE_GRACE_SECONDS: u64 = 5 * 60;
+/// What a peer may send ahead of what was read: on one call, and on all of a connection. Small, for it counts once for
+/// each connection; a request of 1 MiB takes some round trips more.
+const STREAM_WINDOW_BYTES: u32 = 128 * 1_024;
+const CONNECTION_WINDOW_BYTES: u32 = 256 * 1_024;
+/// In such a time a peer takes an eighth of the answers that wait for it, or its connection is closed. As long as a
+/// watcher may rest, which is told first if it reads again.
+const UNREAD_SECONDS: u64 = 60;
 /// Time without a call after which a connection is asked to go.
 const IDLE_SECONDS: u64 = 10 * 60;
 /// Silence after which the peer is pinged, and the time it has for an answer.
@@ -38,6 +47,14 @@ pub struct Limits {
     pub header_list_bytes_max: u32,
     /// Bytes of one call's answer that wait for a slow reader.
     pub send_buffer_bytes_max: usize,
+    /// Bytes of one call that the peer may send ahead.
+    pub stream_window_bytes: u32,
+    /// The same of all calls of a connection.
+    pub connection_window_bytes: u32,
+    /// Time in which a peer takes an eighth of the answers that wait for it.
+    pub unread: Duration,
+    /// What all calls together may hold.
+    pub room: RoomLimits,
     /// Connections open at once; what comes above is closed unanswered.
     pub connections_max: usize,
     /// Time for the HTTP/2 preface and the first SETTINGS.
@@ -61,6 +78,10 @@ impl Default for Limits {
             reset_streams_max: RESET_STREAMS_MAX,
             header_list_bytes_max: HEADER_LIST_BYTES_MAX,
             send_buffer_bytes_max: SEND_BUFFER_BYTES_MAX,
+            stream_window_bytes: STREAM_WINDOW_BYTES,
+            connection_window_bytes: CONNECTION_WINDOW_BYTES,
+            unread: Duration::from_secs(UNREAD_SECONDS),
+            room: RoomLimits::default(),
             connections_max: CONNECTIONS_MAX,
             handshake: Duration::from_secs(HANDSHAKE_SECONDS),
             age: Duration::from_secs(AGE_SECONDS),

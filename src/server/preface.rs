@@ -1,10 +1,12 @@
-//! Notices when a connection has sent the HTTP/2 preface and its first SETTINGS.
+//! Notices when a connection has sent the HTTP/2 preface and its first SETTINGS, and counts what it is sent.
 //!
 //! Bytes pass unchanged; only their number is followed, and the length that the first frame announces. Whether they
 //! are a valid preface is hyper's to judge, which closes the connection when they are not.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -21,13 +23,32 @@ pub(super) struct Prefaced<I> {
     io: I,
     progress: Progress,
     complete: Option<oneshot::Sender<()>>,
+    written: Written,
+}
+
+/// How many bytes the peer was sent.
+#[derive(Clone, Default)]
+pub(super) struct Written(Arc<AtomicU64>);
+
+impl Written {
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    fn note(&self, result: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = result {
+            self.0.fetch_add(*bytes as u64, Relaxed);
+        }
+    }
 }
 
 impl<I> Prefaced<I> {
     /// The receiver also resolves when the connection is dropped before.
-    pub(super) fn new(io: I) -> (Prefaced<I>, oneshot::Receiver<()>) {
+    pub(super) fn new(io: I) -> (Prefaced<I>, oneshot::Receiver<()>, Written) {
         let (complete, completed) = oneshot::channel();
-        (Prefaced { io, progress: Progress::default(), complete: Some(complete) }, completed)
+        let written = Written::default();
+        let progress = Progress::default();
+        (Prefaced { io, progress, complete: Some(complete), written: written.clone() }, completed, written)
     }
 }
 
@@ -70,7 +91,9 @@ impl<I: AsyncRead + Unpin> AsyncRead for Prefaced<I> {
 
 impl<I: AsyncWrite + Unpin> AsyncWrite for Prefaced<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let result = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.written.note(&result);
+        result
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -90,7 +113,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Prefaced<I> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+        let result = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        self.written.note(&result);
+        result
     }
 }
 

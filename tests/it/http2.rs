@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -13,10 +14,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY: u8 = 2;
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PUSH_PROMISE: u8 = 5;
 pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const CONTINUATION: u8 = 9;
 
 pub(crate) const ACK: u8 = 1;
@@ -51,6 +55,29 @@ pub(crate) fn call_headers(path: &str) -> Vec<u8> {
     block
 }
 
+/// A whole call: its headers, and its only message.
+pub(crate) fn call(stream: u32, path: &str, message: &impl Message) -> Vec<u8> {
+    let mut bytes = frame(HEADERS, END_HEADERS, stream, &call_headers(path));
+    bytes.extend(frame(DATA, END_STREAM, stream, &grpc(message)));
+    bytes
+}
+
+/// A message in gRPC's framing.
+pub(crate) fn grpc(message: &impl Message) -> Vec<u8> {
+    let message = message.encode_to_vec();
+    let mut bytes = vec![0];
+    bytes.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    bytes.extend(message);
+    bytes
+}
+
+/// The payload of SETTINGS with one setting.
+pub(crate) fn setting(id: u16, value: u32) -> Vec<u8> {
+    let mut bytes = id.to_be_bytes().to_vec();
+    bytes.extend(value.to_be_bytes());
+    bytes
+}
+
 /// A header whose value has 120 bytes.
 pub(crate) fn long_header(number: usize) -> Vec<u8> {
     let name = format!("x-{number:04}");
@@ -80,6 +107,21 @@ impl Connection {
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// Sends as much of it as the server takes: it may have closed.
+    pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await
+    }
+
+    /// Says that it will send nothing more; it can still read.
+    pub(crate) async fn half_close(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
+    /// The socket itself.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
     }
 
     /// The next frame; nothing when the server closed. PINGs are answered, as a graceful end asks one.

@@ -39,8 +39,13 @@ impl Process {
     }
 
     /// Starts a command that says where it listens; it is ready when it has said `last`.
-    pub fn spawn(mut command: Command, last: &str) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    pub fn spawn(command: Command, last: &str) -> Self {
+        Self::spawn_into(command, last, Stdio::piped())
+    }
+
+    /// The same, with its standard error somewhere: a pipe that nobody reads holds a process up when it is full.
+    pub fn spawn_into(mut command: Command, last: &str, errors: Stdio) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(errors).spawn().unwrap();
         let mut output = BufReader::new(child.stdout.as_mut().unwrap());
         let mut banner = String::new();
         while !banner.contains(last) {
@@ -55,7 +60,7 @@ impl Process {
         self.child.id()
     }
 
-    fn kill(mut self) {
+    pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -69,7 +74,9 @@ impl Process {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         let mut said = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        if let Some(mut errors) = self.child.stderr.take() {
+            errors.read_to_string(&mut said).unwrap();
+        }
         (self.child.wait().unwrap(), said)
     }
 
@@ -87,7 +94,7 @@ impl Drop for Process {
     }
 }
 
-async fn open(channel: &Channel) {
+pub async fn open(channel: &Channel) {
     let rule =
         pb::AvailabilityRule { start_time: "00:00".to_owned(), end_time: "24:00".to_owned(), ..Default::default() };
     let request = pb::SetAvailabilityRequest { calendar_id: "ada".to_owned(), rules: vec![rule], ..Default::default() };
@@ -95,7 +102,7 @@ async fn open(channel: &Channel) {
 }
 
 /// The booking of the n-th free hour from tomorrow on.
-fn nth(n: i64) -> pb::BookAppointmentRequest {
+pub fn nth(n: i64) -> pb::BookAppointmentRequest {
     let tomorrow = (SystemClock.now().seconds() / 86_400 + 1) * 86_400;
     pb::BookAppointmentRequest {
         calendar_id: "ada".to_owned(),

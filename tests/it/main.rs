@@ -12,6 +12,7 @@
 mod proof;
 
 mod bench;
+mod besieged;
 mod calls;
 mod check;
 mod complaints;
@@ -23,12 +24,16 @@ mod harness;
 mod history;
 mod holds;
 mod hostile;
+mod hostile_connections;
+mod hostile_frames;
+mod hostile_memory;
 mod http2;
 mod kill;
 #[cfg(debug_assertions)]
 mod kill_points;
 mod listing;
 mod memory;
+mod overload;
 mod parity;
 mod parity_kept;
 mod people;
@@ -41,6 +46,8 @@ mod sabotage;
 mod series;
 mod server;
 mod several;
+mod soak;
+mod soak_load;
 mod sqlite;
 mod store;
 mod stored;

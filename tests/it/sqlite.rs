@@ -2,6 +2,10 @@
 //!
 //! The file is read by hand here, beside the store.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use bookd::store::memory::Memory;
 use bookd::store::sqlite::Sqlite;
 use bookd::store::{Batch, CommitError, OpenError, Store, StoreError};
@@ -79,6 +83,63 @@ async fn a_store_that_cannot_be_written_is_unavailable_for_writes_and_read_meanw
     assert_eq!(listed.appointments, [], "nothing happened");
     bookd.booking().book_appointment(at("ada", "10:00")).await.unwrap();
     bookd.stop().await;
+}
+
+/// Two readers of whom one always reads: SQLite's own way would never begin the WAL anew.
+#[tokio::test]
+async fn the_wal_is_bounded_however_reads_overlap() {
+    /// 8,000 pages of 4 KiB are copied, and after as many more the readers are waited for.
+    const WAL_BYTES_MAX: u64 = 3 * 8_000 * 4_120;
+    let bookd = Bookd::start().await;
+    bookd.open("ada", "00:00", "24:00").await;
+    let file = bookd.file();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let (to_left, from_right) = std::sync::mpsc::channel();
+    let (to_right, from_left) = std::sync::mpsc::channel();
+    // Each ends its read when the other has begun one.
+    let readers = [(to_left, from_left), (to_right, from_right)].map(|(begun, other_has_begun)| {
+        let (file, is_over) = (file.clone(), Arc::clone(&is_over));
+        let thread = std::thread::Builder::new().name("reader".to_owned());
+        let run = move || {
+            let mut reads = 0_u64;
+            let mut connection = Connection::open(file).unwrap();
+            while !is_over.load(Relaxed) {
+                let transaction = connection.transaction().unwrap();
+                let _newest: i64 =
+                    transaction.query_row("select max(revision) from changes", [], |row| row.get(0)).unwrap();
+                reads += 1;
+                if begun.send(()).is_err() || other_has_begun.recv().is_err() {
+                    break;
+                }
+            }
+            reads
+        };
+        thread.spawn(run).unwrap()
+    });
+    let mut wal = file.clone().into_os_string();
+    wal.push("-wal");
+    let mut written = 0;
+    for round in 0..160_i64 {
+        let requests = (0..20).map(|one| {
+            let mut request = at("ada", "10:00");
+            request.start_time.as_mut().unwrap().seconds += (round * 20 + one) * 3_600;
+            pb::BookAppointmentRequest { note: "n".repeat(4_000), metadata: long_metadata(), ..request }
+        });
+        let request = pb::BatchBookRequest { requests: requests.collect(), ..Default::default() };
+        bookd.booking().batch_book(request).await.unwrap();
+        let bytes = std::fs::metadata(&wal).unwrap().len();
+        assert!(bytes <= WAL_BYTES_MAX, "{bytes} bytes after {round} rounds");
+        written = written.max(bytes);
+    }
+    assert!(written > 8_000 * 4_096, "it was never long enough to be copied");
+    is_over.store(true, Relaxed);
+    assert!(readers.into_iter().all(|reader| reader.join().unwrap() > 0));
+    bookd.stop().await;
+}
+
+/// 40 KB, so that an appointment takes many pages.
+fn long_metadata() -> BTreeMap<String, String> {
+    (0..40).map(|key| (format!("key-{key}"), "v".repeat(1_000))).collect()
 }
 
 #[test]

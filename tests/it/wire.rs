@@ -1,7 +1,9 @@
 //! What tonic would answer itself, as clients see it: typed, and in time.
 
 use std::net::TcpListener;
+use std::sync::Arc;
 
+use bookd::grpc::room::{Room, RoomLimits};
 use bookd::grpc::wire::{Deadline, ERROR_DOMAIN, Peer, Wire};
 use bookd::server::{self, Lanes, Limits, Running};
 use bytes::Bytes;
@@ -63,7 +65,11 @@ impl Health for Named {
 }
 
 fn wired() -> Wire<Routes> {
-    Wire::new(Routes::new(HealthServer::new(Named).max_decoding_message_size(REQUEST_BYTES_MAX)))
+    // Some of these tests keep all that they are sent.
+    let boundless =
+        RoomLimits { untaken_bytes_max: usize::MAX, untaken_bytes_connection_max: usize::MAX, ..RoomLimits::default() };
+    let routes = Routes::new(HealthServer::new(Named).max_decoding_message_size(REQUEST_BYTES_MAX));
+    Wire::within(Arc::new(Room::new(boundless)), routes)
 }
 
 async fn served() -> (Running, Channel) {
@@ -234,6 +240,7 @@ async fn a_compressed_request_is_unimplemented() {
     let status = Status::from_header_map(response.headers()).unwrap();
     assert_eq!(status.code(), Code::Unimplemented);
     assert!(status.message().contains("gzip"), "{status:?}");
+    assert_eq!(reason(&status).as_deref(), Some("NOT_IMPLEMENTED"));
 }
 
 #[tokio::test]

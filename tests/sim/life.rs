@@ -13,8 +13,8 @@ use bookd::grpc::api::Api;
 use bookd::grpc::wire::Wire;
 use bookd::ids::Ids;
 use bookd::server::{Limits, serve_connection};
+use bookd::store::ZoneLookup;
 use bookd::store::sqlite::Sqlite;
-use bookd::store::{Store, ZoneLookup};
 use hyper_util::rt::TokioIo;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
@@ -212,16 +212,10 @@ impl Story {
         let sound = store.integrity().unwrap_or_else(|error| vec![error.to_string()]);
         self.found.extend(sound.into_iter().map(|it| format!("SQLite: {it}")));
         let now = bookd::clock::Clock::now(&self.clock);
-        let oldest = store.oldest().unwrap();
-        match bookd::check::check(&mut store as &mut dyn Store, oldest, &lookup(), now, |_| ()) {
-            Ok(report) => {
-                let of = |it: &bookd::check::Checked| {
-                    it.findings.iter().map(|what| format!("{}: {what}", it.name)).collect()
-                };
-                let found: Vec<Vec<String>> = report.invariants.iter().map(of).collect();
-                self.found.extend(found.into_iter().flatten());
-            }
-            Err(error) => self.found.push(format!("the store cannot be read at the end: {error}")),
+        let checked = store.oldest().and_then(|it| bookd::check::check(&mut store, it, &lookup(), now, |_| ()));
+        match checked {
+            Ok(report) => self.found.extend(report.invariants.iter().flat_map(|it| it.findings.clone())),
+            Err(error) => return self.found.push(format!("the store cannot be read at the end: {error}")),
         }
         let log = Log::read(&mut store);
         self.found.extend(history::check(&self.ops, &[], &log));

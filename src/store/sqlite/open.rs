@@ -7,6 +7,8 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::hooks::Wal;
+use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::{Lock, Sqlite};
@@ -27,15 +29,19 @@ const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";
 /// How long to wait for another program that has the file locked for a moment.
 const BUSY_WAIT: Duration = Duration::from_secs(2);
+/// Pages in the WAL at which it is copied into the database: small copies cost a fifth of the throughput.
+const CHECKPOINT_PAGES: i32 = 8_000;
+/// The same on disks that are there to be failed: what is tried is small, and copies must be among it.
+const CHECKPOINT_PAGES_SMALL: i32 = 100;
 
 impl Sqlite {
     /// Opens the database in this file, and makes it if there is none. `code_key` is the secret of a new one.
     pub fn open(file: &Path, zones: ZoneLookup, code_key: u64) -> Result<Self, OpenError> {
         let lock = lock(file)?;
-        let is_new = look_at(file)?;
+        look_at(file)?;
         let unreadable = |why: String| OpenError::Unreadable { file: file.to_owned(), why };
         let mut connection = Connection::open(file).map_err(|error| unreadable(error.to_string()))?;
-        prepare(&mut connection, is_new, code_key).map_err(unreadable)?;
+        prepare(&mut connection, code_key, CHECKPOINT_PAGES).map_err(unreadable)?;
         let known = Default::default();
         Ok(Self { connection, file: file.to_owned(), vfs: None, zones, known, _lock: Some(lock) })
     }
@@ -46,8 +52,7 @@ impl Sqlite {
         let unreadable = |error: String| OpenError::Unreadable { file: file.to_owned(), why: error };
         let said = |error: rusqlite::Error| unreadable(error.to_string());
         let mut connection = Connection::open_with_flags_and_vfs(file, OpenFlags::default(), vfs).map_err(said)?;
-        let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(said)?;
-        prepare(&mut connection, id == 0, code_key).map_err(unreadable)?;
+        prepare(&mut connection, code_key, CHECKPOINT_PAGES_SMALL).map_err(unreadable)?;
         let (vfs, known) = (Some(vfs.to_owned()), Default::default());
         Ok(Self { connection, file: file.to_owned(), vfs, zones, known, _lock: None })
     }
@@ -55,9 +60,7 @@ impl Sqlite {
 
 /// Takes the lock that says that this process writes the file.
 fn lock(file: &Path) -> Result<Lock, OpenError> {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".lock");
-    let path = PathBuf::from(name);
+    let path = beside(file, ".lock");
     let unreadable = |error: std::io::Error| {
         let why = match error.kind() {
             ErrorKind::NotFound => "its folder does not exist; create it first".to_owned(),
@@ -73,18 +76,27 @@ fn lock(file: &Path) -> Result<Lock, OpenError> {
     }
 }
 
-/// Reads the header of the file, before SQLite would recover or change anything. True when there is no database yet.
-fn look_at(file: &Path) -> Result<bool, OpenError> {
+/// The name of a file beside the database.
+fn beside(file: &Path, ending: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// Reads the header of the file, if there is one yet, before SQLite would recover or change anything.
+fn look_at(file: &Path) -> Result<(), OpenError> {
     let foreign = |why: &str| OpenError::Foreign { file: file.to_owned(), why: why.to_owned() };
     let unreadable = |error: std::io::Error| OpenError::Unreadable { file: file.to_owned(), why: error.to_string() };
     let mut header = Vec::with_capacity(HEADER_BYTES);
     match File::open(file) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(unreadable(error)),
         Ok(opened) => opened.take(HEADER_BYTES as u64).read_to_end(&mut header).map_err(unreadable)?,
     };
-    if header.is_empty() {
-        return Ok(true);
+    // A machine that lost power while the file was made: its journal takes back what was written.
+    let is_torn = header.iter().all(|byte| *byte == 0) && beside(file, "-journal").exists();
+    if header.is_empty() || is_torn {
+        return Ok(());
     }
     if header.len() < HEADER_BYTES || !header.starts_with(MAGIC) {
         return Err(foreign("it is not an SQLite database"));
@@ -98,21 +110,25 @@ fn look_at(file: &Path) -> Result<bool, OpenError> {
         let (found, known) = (i64::from(found), i64::from(SCHEMA_VERSION));
         return Err(OpenError::Newer { file: file.to_owned(), found, known });
     }
-    Ok(false)
+    Ok(())
 }
 
-fn prepare(connection: &mut Connection, is_new: bool, code_key: u64) -> Result<(), String> {
+fn prepare(connection: &mut Connection, code_key: u64, checkpoint_pages: i32) -> Result<(), String> {
     let said = |error: rusqlite::Error| error.to_string();
     connection.busy_timeout(BUSY_WAIT).map_err(said)?;
-    if is_new {
+    // Until there is a WAL, what is committed is safe only when the removal of its journal is.
+    connection.pragma_update(None, "synchronous", "extra").map_err(said)?;
+    // Asked of SQLite and not of the file: what a process that died has begun is undone only now.
+    let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(said)?;
+    if id == 0 {
         connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(said)?;
     }
     settle(connection).map_err(said)?;
     let synchronous = if Bug::NormalForFull.is_on() { "normal" } else { "full" };
     connection.pragma_update(None, "synchronous", synchronous).map_err(said)?;
-    // 64 MB of pages; and checkpoints of some 8,000 pages, because small ones cost a fifth of the throughput.
+    // 64 MB of pages.
     connection.pragma_update(None, "cache_size", -64_000).map_err(said)?;
-    connection.pragma_update(None, "wal_autocheckpoint", 8_000).map_err(said)?;
+    checkpoint_by_itself(connection, checkpoint_pages).map_err(said)?;
     // What is removed is overwritten where that costs no further write; VACUUM does the rest.
     connection.pragma_update(None, "secure_delete", "fast").map_err(said)?;
     connection.set_prepared_statement_cache_capacity(64);
@@ -136,7 +152,6 @@ fn prepare(connection: &mut Connection, is_new: bool, code_key: u64) -> Result<(
 /// So all of it is written into the database itself, and the WAL is removed, for good: the journal of the small
 /// transaction between brings the sync of the folder with it (SQLite, "PRAGMA synchronous", EXTRA).
 fn settle(connection: &Connection) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "synchronous", "extra")?;
     match set_journal_mode(connection, "delete") {
         // Replication has the file open beside: the WAL stays, and is synced and copied as far as can be.
         Err(error)
@@ -162,6 +177,31 @@ fn set_journal_mode(connection: &Connection, wanted: &str) -> rusqlite::Result<(
     }
     let said = format!("the journal mode is {mode} and {wanted} cannot be had; look at the disk, and start again");
     Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CANTOPEN), Some(said)))
+}
+
+/// Copies the WAL into the database whenever it has grown by so much, and begins it anew.
+///
+/// SQLite's own way waits for nobody, and so never begins a WAL anew while reads overlap: it grows without end, and is
+/// copied again at every commit. Here the second time waits for those who read, which takes as long as the longest
+/// read; who begins meanwhile reads the database. Somebody outside who reads for minutes, as a backup does, is waited
+/// for twice as far on each time.
+fn checkpoint_by_itself(connection: &mut Connection, first: i32) -> rusqlite::Result<()> {
+    let mut next = first;
+    connection.wal_hook(Some(move |wal: &mut Wal, pages: i32| {
+        if pages < next / 2 {
+            next = first;
+        }
+        if pages >= next {
+            let is_second = pages >= 2 * first;
+            let mode = if is_second { CheckpointMode::RESTART } else { CheckpointMode::PASSIVE };
+            if let Err(error) = wal.checkpoint_v2(mode) {
+                tracing::debug!(%error, pages, "the WAL could not be copied whole");
+            }
+            next = pages.saturating_mul(2);
+        }
+        // The commit has happened, whatever became of the copy.
+        Ok(())
+    }))
 }
 
 /// A connection for reads beside the writer.

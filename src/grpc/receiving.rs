@@ -1,0 +1,158 @@
+//! The body of a request as it arrives: bounded in time and, together with all others, in memory.
+//!
+//! tonic sets aside what a message announces as soon as its length is there, so five bytes are enough to claim 1 MiB.
+//! Here the claim is counted first. A message that comes in one piece passes without being counted.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
+
+use super::room::{Entered, Received, Room, Share};
+use super::status;
+use super::timer::Timer;
+use super::wire::REQUEST_BYTES_MAX;
+
+/// Before each message: whether it is compressed, and its length.
+const PREFIX_BYTES: usize = 5;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// See the header.
+pub struct Receiving<B> {
+    body: B,
+    room: Arc<Room>,
+    share: Share,
+    entered: Arc<Entered>,
+    progress: Progress,
+    received: Option<Received>,
+    timer: Timer,
+}
+
+impl<B> Receiving<B> {
+    pub(super) fn new(body: B, room: Arc<Room>, share: Share, entered: Arc<Entered>, now: Instant) -> Self {
+        let timer = Timer::at(now + room.receive_time());
+        Self { body, room, share, entered, progress: Progress::default(), received: None, timer }
+    }
+}
+
+/// How far the messages of a body have come.
+#[derive(Default)]
+struct Progress {
+    /// Bytes of the prefix that are there.
+    prefix_bytes: usize,
+    /// What it announced so far.
+    announced: usize,
+    /// Bytes of the message that are still to come.
+    missing: usize,
+}
+
+impl Progress {
+    fn advance(&mut self, mut bytes: &[u8]) {
+        while let Some((first, rest)) = bytes.split_first() {
+            if self.prefix_bytes < PREFIX_BYTES {
+                let is_length = self.prefix_bytes > 0;
+                self.announced = if is_length { self.announced << 8 | usize::from(*first) } else { 0 };
+                self.prefix_bytes += 1;
+                self.missing = self.announced;
+                bytes = rest;
+            } else {
+                let taken = self.missing.min(bytes.len());
+                self.missing -= taken;
+                bytes = &bytes[taken..];
+            }
+            if self.prefix_bytes == PREFIX_BYTES && self.missing == 0 {
+                *self = Self::default();
+            }
+        }
+    }
+
+    /// No message is half there.
+    fn is_between(&self) -> bool {
+        self.prefix_bytes == 0
+    }
+
+    /// What is set aside for a message of which a part is missing. One above the limit is refused by its length.
+    fn claim(&self) -> Option<usize> {
+        let is_open = self.prefix_bytes == PREFIX_BYTES && self.missing > 0;
+        (is_open && self.announced <= REQUEST_BYTES_MAX).then_some(self.announced)
+    }
+}
+
+impl<B> Body for Receiving<B>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        let frame = match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => frame,
+            Poll::Ready(other) => return Poll::Ready(other.map(|it| it.map_err(Into::into))),
+            Poll::Pending if this.timer.has_fired(cx) => {
+                return Poll::Ready(Some(Err(status::not_received().into())));
+            }
+            Poll::Pending => return Poll::Pending,
+        };
+        if let Some(data) = frame.data_ref() {
+            this.progress.advance(data);
+            if this.progress.is_between() {
+                this.entered.is_received();
+            }
+            match this.progress.claim() {
+                None => this.received = None,
+                Some(_) if this.received.is_some() => {}
+                Some(bytes) => match this.room.receive(bytes, &this.share) {
+                    Some(received) => this.received = Some(received),
+                    None => return Poll::Ready(Some(Err(status::no_room_to_receive().into()))),
+                },
+            }
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two messages, of 3 bytes and of none.
+    const BYTES: [u8; 13] = [0, 0, 0, 0, 3, 7, 7, 7, 0, 0, 0, 0, 0];
+
+    #[test]
+    fn a_message_is_followed_however_it_is_cut() {
+        for piece in 1..=BYTES.len() {
+            let mut progress = Progress::default();
+            let mut at = 0;
+            for bytes in BYTES.chunks(piece) {
+                progress.advance(bytes);
+                at += bytes.len();
+                assert_eq!(progress.is_between(), at == 8 || at == 13, "{at} in pieces of {piece}");
+                assert_eq!(progress.claim(), (5..8).contains(&at).then_some(3), "{at} in pieces of {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_that_will_be_refused_by_its_length_claims_nothing() {
+        let mut progress = Progress::default();
+        progress.advance(&[0, 0x40, 0, 0, 0]);
+        assert_eq!(progress.claim(), None);
+        progress = Progress::default();
+        progress.advance(&[0, 0, 0x10, 0, 0]);
+        assert_eq!(progress.claim(), Some(REQUEST_BYTES_MAX));
+    }
+}

@@ -1,0 +1,351 @@
+//! How much all calls together may hold in memory while they wait for their peers.
+//!
+//! Limits of one connection bound nothing when there may be ten thousand of them: what is counted here is counted over
+//! the process. Whatever was counted is given back when what it stands for is dropped, whichever way that comes about.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// Calls that are being worked on, from their request to the beginning of their answer. When there are more, only
+/// connections with few calls are let in, before anything of the call is read: that costs a small part of a booking.
+pub const CALLS_MAX: usize = 8_192;
+/// Calls whose request has not arrived yet. Counted by themselves: who never finishes a request keeps nobody out who does.
+const BEGUN_CALLS_MAX: usize = 8_192;
+/// What an answer weighs beside its bytes, for as long as its client has not taken it.
+const ANSWER_BYTES: usize = 512;
+/// Calls of one connection that are let in whatever the others do: who opens many calls keeps nobody out who has few.
+const CALLS_GRANTED: usize = 4;
+/// Calls of the health service, which are not counted among the others: a full server still says that it lives.
+const HEALTH_CALLS_MAX: usize = 1_024;
+/// Bytes of requests whose message has begun to arrive and is not complete. A request that comes in one piece, as those
+/// that fit a frame do, takes none of it.
+const RECEIVING_BYTES_MAX: usize = 128 * 1_024 * 1_024;
+/// The same of one connection.
+const RECEIVING_BYTES_CONNECTION_MAX: usize = 8 * 1_024 * 1_024;
+/// Bytes of answers that were written and that their clients have not taken.
+const UNTAKEN_BYTES_MAX: usize = 256 * 1_024 * 1_024;
+/// The same of one connection.
+const UNTAKEN_BYTES_CONNECTION_MAX: usize = 32 * 1_024 * 1_024;
+/// Time in which a request is received once its headers are there. 1 MiB in it is 420 kbit/s.
+pub const RECEIVE_SECONDS_MAX: u64 = 20;
+
+/// What all calls together may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoomLimits {
+    /// See `CALLS_MAX`.
+    pub calls_max: usize,
+    /// See `BEGUN_CALLS_MAX`.
+    pub begun_calls_max: usize,
+    /// See `RECEIVING_BYTES_MAX`.
+    pub receiving_bytes_max: usize,
+    /// See `RECEIVING_BYTES_CONNECTION_MAX`.
+    pub receiving_bytes_connection_max: usize,
+    /// See `UNTAKEN_BYTES_MAX`.
+    pub untaken_bytes_max: usize,
+    /// See `UNTAKEN_BYTES_CONNECTION_MAX`.
+    pub untaken_bytes_connection_max: usize,
+    /// See `RECEIVE_SECONDS_MAX`.
+    pub receive: Duration,
+}
+
+impl Default for RoomLimits {
+    fn default() -> Self {
+        Self {
+            calls_max: CALLS_MAX,
+            begun_calls_max: BEGUN_CALLS_MAX,
+            receiving_bytes_max: RECEIVING_BYTES_MAX,
+            receiving_bytes_connection_max: RECEIVING_BYTES_CONNECTION_MAX,
+            untaken_bytes_max: UNTAKEN_BYTES_MAX,
+            untaken_bytes_connection_max: UNTAKEN_BYTES_CONNECTION_MAX,
+            receive: Duration::from_secs(RECEIVE_SECONDS_MAX),
+        }
+    }
+}
+
+/// What is held now; shared by everything that serves calls.
+#[derive(Debug, Default)]
+pub struct Room {
+    limits: RoomLimits,
+    health_calls: Amount,
+    all: Amounts,
+}
+
+/// In the extensions of a request: what its connection holds. The transport looks at it, to see who does not read.
+#[derive(Clone, Debug, Default)]
+pub struct Share(Arc<Amounts>);
+
+impl Share {
+    /// Bytes of answers that the peer has not taken.
+    pub fn untaken(&self) -> usize {
+        self.0.untaken.held()
+    }
+
+    /// How often it had taken all of them.
+    pub fn emptied(&self) -> usize {
+        self.0.emptied.held()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Amounts {
+    /// Begun or being worked on, of a connection; being worked on, of all.
+    calls: Amount,
+    begun: Amount,
+    receiving: Amount,
+    untaken: Amount,
+    /// How often `untaken` became nothing; counted for connections only.
+    emptied: Amount,
+}
+
+/// A number that is held, up to a limit.
+#[derive(Debug, Default)]
+struct Amount(AtomicUsize);
+
+impl Amount {
+    fn held(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+
+    /// Takes so much, and tells how much is held now.
+    fn add(&self, amount: usize) -> usize {
+        self.0.fetch_add(amount, Relaxed).saturating_add(amount)
+    }
+
+    fn take(&self, amount: usize, max: usize) -> bool {
+        let fits = self.add(amount) <= max;
+        if !fits {
+            self.give_back(amount);
+        }
+        fits
+    }
+
+    /// Gives so much back, and tells how much is held now.
+    fn give_back(&self, amount: usize) -> usize {
+        self.0.fetch_sub(amount, Relaxed) - amount
+    }
+}
+
+impl Room {
+    /// Room with these limits.
+    pub fn new(limits: RoomLimits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// Calls that are being worked on, without those of the health service.
+    pub fn calls(&self) -> usize {
+        self.all.calls.held()
+    }
+
+    pub(super) fn receive_time(&self) -> Duration {
+        self.limits.receive
+    }
+
+    /// Lets a call in; nothing when there are too many.
+    pub(super) fn enter(self: &Arc<Self>, share: &Share, is_health: bool) -> Option<Arc<Entered>> {
+        if is_health {
+            let fits = self.health_calls.take(1, HEALTH_CALLS_MAX);
+            let phase = AtomicU8::new(BEGUN);
+            return fits.then(|| Arc::new(Entered { room: Arc::clone(self), share: None, phase }));
+        }
+        let (own, begun) = (share.0.calls.add(1), self.all.begun.add(1));
+        let phase = AtomicU8::new(BEGUN);
+        let entered = Entered { room: Arc::clone(self), share: Some(share.clone()), phase };
+        let has_room = begun <= self.limits.begun_calls_max && self.all.calls.held() < self.limits.calls_max;
+        (has_room || own <= CALLS_GRANTED).then(|| Arc::new(entered))
+    }
+
+    /// Room for a request that is being received.
+    pub(super) fn receive(self: &Arc<Self>, bytes: usize, share: &Share) -> Option<Received> {
+        if !share.0.receiving.take(bytes, self.limits.receiving_bytes_connection_max) {
+            return None;
+        }
+        if !self.all.receiving.take(bytes, self.limits.receiving_bytes_max) {
+            share.0.receiving.give_back(bytes);
+            return None;
+        }
+        Some(Received { room: Arc::clone(self), share: share.clone(), bytes })
+    }
+
+    /// Keeps a piece of an answer until the client has taken it; nothing when too much is kept already.
+    pub(super) fn keep(self: &Arc<Self>, piece: Bytes, share: &Share) -> Option<Bytes> {
+        let bytes = weight(&piece);
+        if !share.0.untaken.take(bytes, self.limits.untaken_bytes_connection_max) {
+            return None;
+        }
+        if !self.all.untaken.take(bytes, self.limits.untaken_bytes_max) {
+            share.0.untaken.give_back(bytes);
+            return None;
+        }
+        Some(Bytes::from_owner(Kept { room: Arc::clone(self), share: share.clone(), piece }))
+    }
+}
+
+/// How far a call has come.
+const BEGUN: u8 = 0;
+const RECEIVED: u8 = 1;
+const ANSWERED: u8 = 2;
+
+/// A call in progress.
+#[derive(Debug)]
+pub(super) struct Entered {
+    room: Arc<Room>,
+    /// None of a call of the health service.
+    share: Option<Share>,
+    phase: AtomicU8,
+}
+
+impl Entered {
+    /// Its request is there.
+    pub(super) fn is_received(&self) {
+        self.advance(RECEIVED);
+    }
+
+    /// Its answer has begun: from here on it is counted by its bytes, and a stream by its own limit.
+    pub(super) fn is_answered(&self) {
+        self.advance(ANSWERED);
+    }
+
+    fn advance(&self, to: u8) {
+        let from = self.phase.fetch_max(to, Relaxed);
+        let Some(share) = self.share.as_ref().filter(|_| from < to) else { return };
+        match from {
+            BEGUN => self.room.all.begun.give_back(1),
+            _ => self.room.all.calls.give_back(1),
+        };
+        match to {
+            RECEIVED => self.room.all.calls.add(1),
+            _ => share.0.calls.give_back(1),
+        };
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.advance(ANSWERED);
+        if self.share.is_none() {
+            self.room.health_calls.give_back(1);
+        }
+    }
+}
+
+/// Room that a half-received request takes.
+#[derive(Debug)]
+pub(super) struct Received {
+    room: Arc<Room>,
+    share: Share,
+    bytes: usize,
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        self.share.0.receiving.give_back(self.bytes);
+        self.room.all.receiving.give_back(self.bytes);
+    }
+}
+
+fn weight(piece: &Bytes) -> usize {
+    ANSWER_BYTES + piece.len()
+}
+
+/// A piece of an answer; HTTP/2 drops it when the last byte of it is sent, or its stream is reset.
+struct Kept {
+    room: Arc<Room>,
+    share: Share,
+    piece: Bytes,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.piece
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if self.share.0.untaken.give_back(weight(&self.piece)) == 0 {
+            self.share.0.emptied.add(1);
+        }
+        self.room.all.untaken.give_back(weight(&self.piece));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room() -> Arc<Room> {
+        Arc::new(Room::new(RoomLimits {
+            calls_max: 6,
+            receiving_bytes_max: 100,
+            receiving_bytes_connection_max: 80,
+            untaken_bytes_max: 30_000,
+            untaken_bytes_connection_max: 20_000,
+            ..RoomLimits::default()
+        }))
+    }
+
+    #[test]
+    fn a_full_server_lets_in_connections_with_few_calls_and_health_and_nobody_else() {
+        let (room, many, few) = (room(), Share::default(), Share::default());
+        let calls: Vec<_> = (0..6).map(|_| room.enter(&many, false).expect("there is room")).collect();
+        calls.iter().for_each(|call| call.is_received());
+        assert!(room.enter(&many, false).is_none());
+        let granted: Vec<_> = (0..CALLS_GRANTED).map(|_| room.enter(&few, false).expect("it has few")).collect();
+        assert!(room.enter(&few, false).is_none());
+        assert!(room.enter(&many, true).is_some());
+        assert_eq!((room.calls(), room.all.begun.held()), (6, CALLS_GRANTED));
+        drop(granted);
+        assert!(room.enter(&many, false).is_none());
+        calls[0].is_answered();
+        assert!(room.enter(&many, false).is_some(), "what is answered makes room");
+        drop(calls);
+        assert_eq!((room.calls(), room.health_calls.held(), many.0.calls.held(), few.0.calls.held()), (0, 0, 0, 0));
+        assert_eq!(room.all.begun.held(), 0);
+    }
+
+    #[test]
+    fn requests_that_never_arrive_keep_nobody_out_who_has_few() {
+        let (room, many, few) = (Arc::new(Room::default()), Share::default(), Share::default());
+        let begun: Vec<_> = (0..BEGUN_CALLS_MAX).map(|_| room.enter(&many, false).expect("there is room")).collect();
+        assert!(room.enter(&many, false).is_none());
+        let call = room.enter(&few, false).expect("it has few");
+        assert_eq!(room.calls(), 0);
+        call.is_received();
+        assert_eq!(room.calls(), 1);
+        drop((begun, call));
+        assert_eq!((room.calls(), room.all.begun.held()), (0, 0));
+    }
+
+    #[test]
+    fn requests_are_received_up_to_the_limits_and_their_room_comes_back() {
+        let (room, one, other) = (room(), Share::default(), Share::default());
+        let first = room.receive(60, &one);
+        assert!(first.is_some() && room.receive(21, &one).is_none() && room.receive(41, &other).is_none());
+        assert!(room.receive(usize::MAX, &other).is_none());
+        assert!(room.receive(40, &other).is_some());
+        drop(first);
+        assert!(room.receive(80, &one).is_some());
+        assert_eq!((room.all.receiving.held(), one.0.receiving.held(), other.0.receiving.held()), (0, 0, 0));
+    }
+
+    #[test]
+    fn answers_are_kept_up_to_the_limits_of_their_connection_and_of_all() {
+        let (room, one, other) = (room(), Share::default(), Share::default());
+        let piece = || Bytes::from_static(&[7; 10_000 - ANSWER_BYTES]);
+        let mut kept: Vec<_> = (0..2).map(|_| room.keep(piece(), &one).expect("there is room")).collect();
+        assert!(room.keep(piece(), &one).is_none(), "the connection has its share");
+        let third = room.keep(piece(), &other);
+        assert!(third.is_some() && room.keep(piece(), &other).is_none(), "all have theirs");
+        assert_eq!((one.untaken(), other.untaken()), (20_000, 10_000));
+        // A part that is still being sent keeps the whole.
+        let part = kept.pop().map(|it| it.slice(9..));
+        drop(kept);
+        assert_eq!((one.untaken(), one.emptied()), (10_000, 0));
+        drop((part, third));
+        assert_eq!((one.emptied(), other.emptied()), (1, 1));
+        assert_eq!((one.untaken(), other.untaken(), room.all.untaken.held()), (0, 0, 0));
+    }
+}

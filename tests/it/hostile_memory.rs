@@ -1,0 +1,302 @@
+//! What clients can make a server hold: requests that never end, answers that nobody reads, lengths that lie.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bookd::grpc::room::{Room, RoomLimits};
+use bookd::grpc::wire::{REQUEST_BYTES_MAX, Wire};
+use bookd::proto::v1 as pb;
+use bookd::proto::v1::booking_service_client::BookingServiceClient;
+use bookd::proto::v1::list_service_client::ListServiceClient;
+use bookd::server::{self, Lanes, Limits, Running};
+use bytes::Bytes;
+use http_body::Frame;
+use tokio::sync::mpsc;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+use tower::{Service, ServiceExt};
+
+use crate::besieged::Besieged;
+use crate::harness::connect;
+use crate::http2::{
+    Connection, DATA, END_HEADERS, END_STREAM, HEADERS, PATIENCE, PING, RST_STREAM, SETTINGS, call, call_headers,
+    frame, setting,
+};
+use crate::kill::nth;
+
+const BOOK: &str = "/bookd.v1.BookingService/BookAppointment";
+const LIST: &str = "/bookd.v1.ListService/ListAppointments";
+const WATCH: &str = "/bookd.v1.ListService/WatchAppointments";
+const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+/// Calls of one connection, as the server lets them.
+const STREAMS: usize = 200;
+/// The id of SETTINGS_INITIAL_WINDOW_SIZE.
+const INITIAL_WINDOW_SIZE: u16 = 4;
+const MEMORY_MAX: u64 = 64;
+
+/// A request that sends one piece and never ends.
+struct Unfinished(Option<Bytes>);
+
+impl http_body::Body for Unfinished {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match self.0.take() {
+            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+            None => Poll::Pending,
+        }
+    }
+}
+
+fn request(path: &str, headers: &[(&'static str, &'static str)], body: Body) -> http::Request<Body> {
+    let uri = format!("http://localhost{path}");
+    let begun = http::Request::post(uri).header("content-type", "application/grpc").header("te", "trailers");
+    headers.iter().fold(begun, |request, (name, value)| request.header(*name, *value)).body(body).unwrap()
+}
+
+/// The status of an answer that has no message.
+async fn refused(mut channel: Channel, request: http::Request<Body>) -> Status {
+    let answer = channel.ready().await.unwrap().call(request).await.unwrap();
+    Status::from_header_map(answer.headers()).expect("a refusal in the headers")
+}
+
+fn reason(status: &Status) -> String {
+    status.get_details_error_info().unwrap_or_else(|| panic!("{status:?}")).reason
+}
+
+/// A message of this length is announced, and so much of it sent.
+fn begun(announced: u32, sent: usize) -> Bytes {
+    let mut bytes = vec![0];
+    bytes.extend(announced.to_be_bytes());
+    bytes.resize(5 + sent, 7);
+    bytes.into()
+}
+
+/// Four connections with 200 requests each, of which all but the last byte of 1 MiB has come: 800 MiB.
+#[tokio::test]
+async fn requests_that_never_end_take_a_bounded_part_of_memory_and_the_others_are_overloaded() {
+    const CONNECTIONS: usize = 4;
+    /// Of 8 MiB that a connection's requests may take, each takes 1.
+    const RECEIVED: usize = 8;
+    let mut besieged = Besieged::start().await;
+    let piece = begun(u32::try_from(REQUEST_BYTES_MAX).unwrap(), REQUEST_BYTES_MAX - 1);
+    let (answered, mut answers) = mpsc::channel(STREAMS);
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let channel = connect(besieged.address()).await;
+        for _ in 0..STREAMS {
+            let (channel, piece, answered) = (channel.clone(), piece.clone(), answered.clone());
+            calls.spawn(async move {
+                let status = refused(channel, request(BOOK, &[], Body::new(Unfinished(Some(piece))))).await;
+                let _the_test_is_over = answered.send(status).await;
+            });
+        }
+    }
+    for _ in 0..CONNECTIONS * (STREAMS - RECEIVED) {
+        let status = tokio::time::timeout(PATIENCE, answers.recv()).await.expect("it is refused").unwrap();
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "OVERLOADED"), "{status:?}");
+        assert!(status.get_details_retry_info().unwrap().retry_delay.is_some());
+    }
+    besieged.books(5).await;
+    // Another connection has its own share: a large request is received.
+    let large = pb::BookAppointmentRequest { note: "n".repeat(REQUEST_BYTES_MAX - 1_000), ..nth(1) };
+    let status = BookingServiceClient::new(connect(besieged.address()).await).book_appointment(large).await;
+    assert_eq!(reason(&status.unwrap_err()), "FIELD_INVALID", "it was read whole");
+    calls.shutdown().await;
+    besieged.ends_unharmed(MEMORY_MAX + (CONNECTIONS * RECEIVED) as u64).await;
+}
+
+fn serve(room: RoomLimits, limits: Limits) -> Running {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (_, health) = tonic_health::server::health_reporter();
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+    let mut routes = Routes::builder();
+    routes.add_service(health).add_service(reflection.build_v1().unwrap());
+    let wire = Wire::within(Arc::new(Room::new(room)), routes.routes());
+    server::start(listener, limits, Lanes::Here, move |_| wire.clone()).unwrap()
+}
+
+async fn channel(running: &Running) -> Channel {
+    Endpoint::from_shared(format!("http://{}", running.local_addr())).unwrap().connect().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_arrive_in_time_is_answered_and_nothing_was_done() {
+    let room = RoomLimits { receive: Duration::from_millis(30), ..RoomLimits::default() };
+    let running = serve(room, Limits::default());
+    let channel = channel(&running).await;
+    for (path, sent) in [("/grpc.health.v1.Health/Check", None), ("/grpc.health.v1.Health/Check", Some(begun(9, 4)))] {
+        let status = refused(channel.clone(), request(path, &[], Body::new(Unfinished(sent)))).await;
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::DeadlineExceeded, "EXPIRED_IN_QUEUE"));
+    }
+    // A stream of requests, too: its answer begins at once, and then ends.
+    let mut channel = channel;
+    let call = request(REFLECTION, &[], Body::new(Unfinished(None)));
+    let answer = channel.ready().await.unwrap().call(call).await.unwrap();
+    let collected = tokio::time::timeout(PATIENCE, http_body_util::BodyExt::collect(answer.into_body())).await;
+    assert!(collected.expect("it ends").unwrap().trailers().is_some());
+}
+
+#[tokio::test]
+async fn who_leaves_answers_unread_is_closed_and_who_reads_slowly_is_not() {
+    let limits = Limits { unread: Duration::from_millis(60), ..Limits::default() };
+    let running = serve(RoomLimits::default(), limits);
+    let health = tonic_health::pb::HealthCheckRequest::default();
+    let mut reader = Connection::shaken(running.local_addr()).await;
+    let mut deaf = Connection::shaken(running.local_addr()).await;
+    deaf.send(&frame(SETTINGS, 0, 0, &setting(INITIAL_WINDOW_SIZE, 0))).await;
+    deaf.send(&call(1, "/grpc.health.v1.Health/Check", &health)).await;
+    // It answers pings all the while, which is not reading.
+    deaf.ended().await;
+    assert_eq!(running.counters().unread(), 1);
+    reader.send(&call(1, "/grpc.health.v1.Health/Check", &health)).await;
+    assert!(reader.next_of(DATA).await.is_some());
+    assert_eq!(running.counters().open(), 1);
+}
+
+/// Batches of 100 with long notes: a page of 1,000 has more than 3 MB.
+async fn fill(channel: &Channel) {
+    for batch in 0..10_i64 {
+        let requests = (0..100).map(|one| pb::BookAppointmentRequest {
+            note: "n".repeat(3_500),
+            request_id: String::new(),
+            ..nth(1_000 + batch * 100 + one)
+        });
+        let request = pb::BatchBookRequest { requests: requests.collect(), ..Default::default() };
+        BookingServiceClient::new(channel.clone()).batch_book(request).await.unwrap();
+    }
+}
+
+/// 1.4 GB of answers are asked for over two connections that take none of it.
+#[tokio::test]
+async fn answers_that_nobody_reads_take_a_bounded_part_of_memory_and_the_others_are_overloaded() {
+    const CONNECTIONS: usize = 2;
+    /// Of 32 MiB that a connection's answers may take, each takes more than 3.
+    const KEPT: usize = 10;
+    let mut besieged = Besieged::start().await;
+    fill(&besieged.channel()).await;
+    let page = pb::ListAppointmentsRequest { calendar_id: "ada".into(), page_size: 1_000, ..Default::default() };
+    let mut deaf = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut connection = Connection::shaken(besieged.address()).await;
+        connection.send(&frame(SETTINGS, 0, 0, &setting(INITIAL_WINDOW_SIZE, 0))).await;
+        for stream in 0..STREAMS {
+            connection.send(&call(u32::try_from(stream).unwrap() * 2 + 1, LIST, &page)).await;
+        }
+        deaf.push(connection);
+    }
+    for connection in &mut deaf {
+        let mut ended = 0;
+        while ended < STREAMS - KEPT {
+            let headers = connection.next_of(HEADERS).await.expect("it is not closed");
+            ended += usize::from(headers.flags & END_STREAM != 0);
+        }
+    }
+    besieged.books(5).await;
+    // Who reads is answered.
+    let read = ListServiceClient::new(besieged.channel()).list_appointments(page).await.unwrap().into_inner();
+    assert_eq!(read.appointments.len(), 1_000);
+    drop(deaf);
+    // Four pages at a time are being made beside those that are kept.
+    besieged.ends_unharmed(3 * MEMORY_MAX + (CONNECTIONS * 32) as u64).await;
+}
+
+#[tokio::test]
+async fn a_watcher_that_never_reads_holds_up_nobody_and_takes_no_memory() {
+    let mut besieged = Besieged::start().await;
+    let mut deaf = Vec::new();
+    for _ in 0..10 {
+        let mut connection = Connection::shaken(besieged.address()).await;
+        connection.send(&frame(SETTINGS, 0, 0, &setting(INITIAL_WINDOW_SIZE, 0))).await;
+        for stream in 0..100 {
+            let request = pb::WatchAppointmentsRequest::default();
+            connection.send(&call(stream * 2 + 1, WATCH, &request)).await;
+        }
+        for _ in 0..100 {
+            assert_eq!(connection.next_of(HEADERS).await.unwrap().flags & END_STREAM, 0, "the watch has begun");
+        }
+        deaf.push(connection);
+    }
+    let request = pb::WatchAppointmentsRequest::default();
+    let watching = ListServiceClient::new(besieged.channel()).watch_appointments(request).await.unwrap();
+    let mut stream = watching.into_inner();
+    fill(&besieged.channel()).await;
+    let mut told = 0;
+    while told < 1_000 {
+        let message = tokio::time::timeout(PATIENCE, stream.message()).await.expect("it is told").unwrap().unwrap();
+        if let Some(pb::watch_appointments_response::Message::Change(change)) = message.message {
+            told += change.events.len();
+        }
+    }
+    besieged.books(5).await;
+    drop((deaf, stream));
+    besieged.ends_unharmed(2 * MEMORY_MAX).await;
+}
+
+#[tokio::test]
+async fn lengths_that_lie_are_refused_at_once() {
+    let mut besieged = Besieged::start().await;
+    let channel = connect(besieged.address()).await;
+    for announced in [REQUEST_BYTES_MAX as u32 + 1, 1 << 30, u32::MAX] {
+        let status =
+            refused(channel.clone(), request(BOOK, &[], Body::new(Unfinished(Some(begun(announced, 0)))))).await;
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "REQUEST_TOO_LARGE"));
+    }
+    // 200 times 1 GiB on one connection, all at once.
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..STREAMS {
+        calls.spawn(refused(channel.clone(), request(BOOK, &[], Body::new(Unfinished(Some(begun(1 << 30, 100)))))));
+    }
+    for status in calls.join_all().await {
+        assert_eq!(reason(&status), "REQUEST_TOO_LARGE");
+    }
+    besieged.books(1).await;
+    drop(channel);
+    besieged.ends_unharmed(MEMORY_MAX).await;
+}
+
+#[tokio::test]
+async fn compressed_requests_are_refused_and_never_unpacked() {
+    let mut besieged = Besieged::start().await;
+    let channel = connect(besieged.address()).await;
+    // 10 KiB that gzip would make 10 MiB of.
+    let mut bomb = begun(10_240, 10_240).to_vec();
+    bomb[0] = 1;
+    let bomb = || Body::new(http_body_util::Full::new(Bytes::from(bomb.clone())));
+    for encoding in ["gzip", "deflate", "zstd", "br"] {
+        let status = refused(channel.clone(), request(BOOK, &[("grpc-encoding", encoding)], bomb())).await;
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::Unimplemented, "NOT_IMPLEMENTED"), "{status:?}");
+        assert!(status.message().contains(encoding), "{status:?}");
+    }
+    // Marked as compressed, without saying how.
+    let status = refused(channel.clone(), request(BOOK, &[], bomb())).await;
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "MALFORMED_REQUEST"));
+    besieged.books(1).await;
+    drop(channel);
+    besieged.ends_unharmed(MEMORY_MAX).await;
+}
+
+#[tokio::test]
+async fn requests_half_sent_on_ten_connections_are_reset_without_a_trace() {
+    let mut besieged = Besieged::start().await;
+    for _ in 0..10 {
+        let mut connection = Connection::shaken(besieged.address()).await;
+        for stream in 0..100 {
+            let stream = stream * 2 + 1;
+            connection.send(&frame(HEADERS, END_HEADERS, stream, &call_headers(BOOK))).await;
+            connection.send(&frame(DATA, 0, stream, &begun(100, 50))).await;
+            connection.send(&frame(RST_STREAM, 0, stream, &8u32.to_be_bytes())).await;
+        }
+        connection.send(&frame(PING, 0, 0, &[7; 8])).await;
+        assert!(connection.next_of(PING).await.is_some(), "it goes on");
+    }
+    besieged.books(5).await;
+    besieged.ends_unharmed(MEMORY_MAX).await;
+}

@@ -1,0 +1,147 @@
+//! More than a server can take: every call is booked or refused with OVERLOADED, none is lost, and then all is well.
+//!
+//! How long the accepted wait and what the refused cost is measured by `bookd bench --overload`; here no time counts.
+
+#![allow(clippy::print_stdout, reason = "the figures, for who asks for them with --nocapture")]
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use bookd::clock::SystemClock;
+use bookd::engine::{Settings, Stopped};
+use bookd::grpc::room::RoomLimits;
+use bookd::proto::v1 as pb;
+use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
+use bookd::proto::v1::booking_service_client::BookingServiceClient;
+use bookd::proto::v1::list_service_client::ListServiceClient;
+use bookd::server::{Lanes, Limits};
+use bookd::service::{Parts, Service, open_sqlite};
+use bookd::zones::Zones;
+use prost_types::Timestamp;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tonic::Code;
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_types::StatusExt;
+
+use crate::harness::connect;
+use crate::http2::{Connection, END_HEADERS, END_STREAM, HEADERS, PATIENCE, call, call_headers, frame};
+use crate::kill::nth;
+use crate::words::{rule, set_availability};
+
+/// 2,000 calls in flight, where 50 are let in.
+const CONNECTIONS: i64 = 10;
+const CALLS_OF_EACH: i64 = 200;
+const CALLS_MAX: usize = 50;
+/// After so many refusals of one call something else is wrong.
+const REFUSALS_MAX: usize = 100_000;
+
+async fn start(room: RoomLimits) -> (Service, TempDir) {
+    let (folder, zones) = (tempfile::tempdir().unwrap(), Arc::new(Zones::bundled()));
+    let store = open_sqlite(&folder.path().join("bookd.db"), &zones).unwrap();
+    let parts = Parts {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        zones,
+        clock: Arc::new(SystemClock),
+        lanes: Lanes::Threads(NonZeroUsize::new(2).unwrap()),
+        engine: Settings { is_clock_confirmed: true, ..Settings::default() },
+        limits: Limits { room, ..Limits::default() },
+    };
+    (Service::start(parts, Box::new(store)).await.unwrap(), folder)
+}
+
+fn booking(connection: i64, number: i64) -> pb::BookAppointmentRequest {
+    pb::BookAppointmentRequest {
+        calendar_id: format!("crowd/{connection}"),
+        request_id: format!("{connection}-{number}"),
+        ..nth(number)
+    }
+}
+
+/// Books until it is booked; how often it was refused before.
+async fn persist(channel: Channel, request: pb::BookAppointmentRequest) -> usize {
+    for refused in 0..REFUSALS_MAX {
+        match BookingServiceClient::new(channel.clone()).book_appointment(request.clone()).await {
+            Ok(answer) => {
+                let start = answer.into_inner().appointment.unwrap().start_time;
+                assert_eq!(start.map(|it: Timestamp| it.seconds), request.start_time.map(|it| it.seconds));
+                return refused;
+            }
+            Err(status) => {
+                let details = status.get_error_details();
+                let reason = details.error_info().map(|it| it.reason.as_str());
+                assert_eq!((status.code(), reason), (Code::Unavailable, Some("OVERLOADED")), "{status:?}");
+                assert!(details.retry_info().unwrap().retry_delay.is_some());
+            }
+        }
+    }
+    panic!("{request:?} was never taken");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_times_the_calls_that_a_server_takes_are_booked_or_overloaded_and_none_is_lost_or_booked_twice() {
+    let (service, _folder) = start(RoomLimits { calls_max: CALLS_MAX, ..RoomLimits::default() }).await;
+    let address = service.local_addr();
+    let mut channels = Vec::new();
+    for connection in 0..CONNECTIONS {
+        let channel = connect(address).await;
+        let hours = set_availability(&format!("crowd/{connection}"), "UTC", vec![rule("00:00", "24:00")]);
+        AvailabilityServiceClient::new(channel.clone()).set_availability(hours).await.unwrap();
+        channels.push(channel);
+    }
+    let mut calls = JoinSet::new();
+    for number in 0..CALLS_OF_EACH {
+        for (connection, channel) in (0..).zip(&channels) {
+            calls.spawn(persist(channel.clone(), booking(connection, number)));
+        }
+    }
+    // In the middle of it the health service answers, and a connection with one call is let in at once.
+    let outside = connect(address).await;
+    let health = HealthClient::new(outside.clone()).check(HealthCheckRequest::default()).await.unwrap();
+    assert_eq!(health.into_inner().status, 1, "SERVING");
+    assert_eq!(persist(outside.clone(), booking(0, CALLS_OF_EACH)).await, 0);
+    let refusals: Vec<usize> = calls.join_all().await;
+    println!("{} calls, {} refusals", refusals.len(), refusals.iter().sum::<usize>());
+    assert_eq!(refusals.len(), usize::try_from(CONNECTIONS * CALLS_OF_EACH).unwrap());
+    assert!(refusals.iter().sum::<usize>() > 0, "the server was never full");
+    let mut lists = ListServiceClient::new(outside.clone());
+    for connection in 0..CONNECTIONS {
+        let request = pb::ListAppointmentsRequest {
+            calendar_id: format!("crowd/{connection}"),
+            page_size: 1_000,
+            ..Default::default()
+        };
+        let listed = lists.list_appointments(request).await.unwrap().into_inner().appointments;
+        let expected = CALLS_OF_EACH + i64::from(connection == 0);
+        assert_eq!(i64::try_from(listed.len()).unwrap(), expected, "crowd/{connection}");
+    }
+    drop((lists, outside, channels));
+    assert_eq!(service.stop(PATIENCE).await.1, Stopped::Done);
+}
+
+#[tokio::test]
+async fn requests_that_never_arrive_are_overloaded_above_their_limit_and_keep_out_nobody_who_has_few_calls() {
+    let (service, _folder) = start(RoomLimits { begun_calls_max: 10, ..RoomLimits::default() }).await;
+    let address = service.local_addr();
+    let book = call_headers("/bookd.v1.BookingService/BookAppointment");
+    let mut greedy = Connection::shaken(address).await;
+    for stream in 0..11 {
+        greedy.send(&frame(HEADERS, END_HEADERS, stream * 2 + 1, &book)).await;
+    }
+    // Nothing of the last is waited for: it is refused by headers alone.
+    let refusal = greedy.next_of(HEADERS).await.unwrap();
+    assert_eq!((refusal.stream, refusal.flags & END_STREAM), (21, END_STREAM));
+    let modest = connect(address).await;
+    AvailabilityServiceClient::new(modest.clone())
+        .set_availability(set_availability("crowd/0", "UTC", vec![rule("00:00", "24:00")]))
+        .await
+        .unwrap();
+    assert_eq!(persist(modest.clone(), booking(0, 1)).await, 0);
+    greedy.send(&call(23, "/grpc.health.v1.Health/Check", &HealthCheckRequest::default())).await;
+    let health = greedy.next_of(HEADERS).await.unwrap();
+    assert_eq!((health.stream, health.flags & END_STREAM), (23, 0), "it is answered");
+    drop((greedy, modest));
+    assert_eq!(service.stop(PATIENCE).await.1, Stopped::Done);
+}
