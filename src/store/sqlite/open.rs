@@ -28,7 +28,7 @@ pub(super) const SCHEMA_VERSION: i32 = 1;
 const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";
 /// How long to wait for another program that has the file locked for a moment.
-const BUSY_WAIT: Duration = Duration::from_secs(2);
+pub(super) const BUSY_WAIT: Duration = Duration::from_secs(2);
 /// Pages in the WAL at which it is copied into the database: small copies cost a fifth of the throughput.
 const CHECKPOINT_PAGES: i32 = 8_000;
 /// The same on disks that are there to be failed: what is tried is small, and copies must be among it.
@@ -59,7 +59,7 @@ impl Sqlite {
 }
 
 /// Takes the lock that says that this process writes the file.
-fn lock(file: &Path) -> Result<Lock, OpenError> {
+pub(super) fn lock(file: &Path) -> Result<Lock, OpenError> {
     let path = beside(file, ".lock");
     let unreadable = |error: std::io::Error| {
         let why = match error.kind() {
@@ -84,7 +84,7 @@ fn beside(file: &Path, ending: &str) -> PathBuf {
 }
 
 /// Reads the header of the file, if there is one yet, before SQLite would recover or change anything.
-fn look_at(file: &Path) -> Result<(), OpenError> {
+pub(super) fn look_at(file: &Path) -> Result<(), OpenError> {
     let foreign = |why: &str| OpenError::Foreign { file: file.to_owned(), why: why.to_owned() };
     let unreadable = |error: std::io::Error| OpenError::Unreadable { file: file.to_owned(), why: error.to_string() };
     let mut header = Vec::with_capacity(HEADER_BYTES);
@@ -168,7 +168,7 @@ fn settle(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Sets the journal mode, and sees to it that it is so: where it cannot be had SQLite says which one it is and no error;
 /// and it says so before it writes the file, so that a failure then is told only to who asks for a second row.
-fn set_journal_mode(connection: &Connection, wanted: &str) -> rusqlite::Result<()> {
+pub(super) fn set_journal_mode(connection: &Connection, wanted: &str) -> rusqlite::Result<()> {
     let mut statement = connection.prepare(&format!("pragma journal_mode = {wanted}"))?;
     let modes: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     let mode = modes.concat();
