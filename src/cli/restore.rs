@@ -14,22 +14,20 @@ use super::backup::present;
 use super::part::{Failed, Part, Sound, copy, damaged, sound, unreadable, until_done};
 use super::serve::say;
 use super::transfer::StoreOptions;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::SystemClock;
 use crate::domain::ids::{AppointmentKey, Revision};
 use crate::domain::time::Instant;
 use crate::store::Boot;
 use crate::store::sqlite::{Reserved, Source};
 use crate::zones::Zones;
 
-/// Revisions that are skipped for each second of the clock: more than are ever made in one. So a restore goes on above
-/// every revision that any history before it has given out, without knowing any of them; and below 2^53, which is as far
-/// as numbers in JSON are exact, until the year 2255.
-const REVISIONS_A_SECOND: u64 = 1_000_000;
-/// The same for the keys behind confirmation codes, of which there are 2^40: enough until 2060, at a thousand bookings
-/// in every second of it.
-const KEYS_A_SECOND: u64 = 1_000;
-/// 2025-01-01, where the keys are counted from.
-const KEYS_FROM: Instant = Instant::from_seconds(1_735_689_600);
+/// Revisions that are skipped for each millisecond of the clock since 1970: more than are ever made in one. So a restore
+/// goes on above every revision that any history before it has given out, without knowing any of them; and below 2^53,
+/// which is as far as numbers in JSON are exact, until the year 2255.
+const REVISIONS_A_MILLISECOND: u64 = 1_000;
+/// 2025-01-01 in milliseconds. One key behind confirmation codes is skipped for each since then: there are 2^40 of them,
+/// enough until 2059, at a thousand bookings in every second of it.
+const KEYS_FROM: i64 = 1_735_689_600_000;
 
 /// What to restore, and where to.
 #[derive(Args, Clone, Debug)]
@@ -90,7 +88,7 @@ fn make(backup: &Path, part: &Path, target: &Path, zones: &Arc<Zones>) -> Result
     }
     copy(&mut source, part, target)?;
     let Sound { mut store, boot, calendars, appointments, findings } = sound(part, backup, zones)?;
-    let (goes_on_after, first_key) = above_all(&boot, SystemClock.now()).map_err(Failed::later)?;
+    let (goes_on_after, first_key) = above_all(&boot, SystemClock.milliseconds()).map_err(Failed::later)?;
     let unwritten = |error| unreadable(target, &error);
     store.go_on_from(goes_on_after, first_key).map_err(unwritten)?;
     store.close_alone().map_err(unwritten)?;
@@ -99,20 +97,20 @@ fn make(backup: &Path, part: &Path, target: &Path, zones: &Arc<Zones>) -> Result
     Ok(Restored { revision, last_time, goes_on_after, calendars, appointments, bytes, findings })
 }
 
-/// A revision and a key above all that were ever given out, by the clock.
-fn above_all(boot: &Boot, now: Instant) -> Result<(Revision, AppointmentKey), String> {
-    let by = |from: Instant, a_second: u64| now.since(from).unsigned_abs() * a_second;
-    let revision = Revision(by(Instant::from_seconds(0), REVISIONS_A_SECOND));
-    let is_behind = now < boot.last_time.max(KEYS_FROM) || revision <= boot.revision;
-    if is_behind {
-        let last = boot.last_time;
-        let why = "revisions go on from the time, so that none is given out twice";
-        return Err(format!(
-            "the clock shows {now}, and the backup's last change is revision {} of {last}; set the clock right: {why}",
-            boot.revision
-        ));
+/// A revision and a key above all that were ever given out, by the clock's milliseconds.
+fn above_all(boot: &Boot, now: i64) -> Result<(Revision, AppointmentKey), String> {
+    let since = |from: i64| u64::try_from(now.saturating_sub(from)).ok();
+    let last = boot.last_time;
+    let above = since(KEYS_FROM.max(last.seconds().saturating_mul(1_000))).and(since(0)).zip(since(KEYS_FROM));
+    match above.map(|(revisions, keys)| (Revision(revisions * REVISIONS_A_MILLISECOND), AppointmentKey(keys))) {
+        Some((revision, key)) if revision > boot.revision => Ok((revision, boot.next_key.max(key))),
+        _ => {
+            let (now, newest) = (Instant::from_seconds(now.div_euclid(1_000)), boot.revision);
+            let why = "revisions go on from the time, so that none is given out twice";
+            let what = format!("the clock shows {now}, and the backup's last change is revision {newest} of {last}");
+            Err(format!("{what}; set the clock right: {why}"))
+        }
     }
-    Ok((revision, boot.next_key.max(AppointmentKey(by(KEYS_FROM, KEYS_A_SECOND)))))
 }
 
 fn as_text(options: &RestoreOptions, it: &Restored) -> String {

@@ -11,6 +11,7 @@
 #[path = "../proof/mod.rs"]
 mod proof;
 
+mod backup;
 mod bench;
 mod besieged;
 mod calls;
