@@ -7,6 +7,7 @@ pub mod ask;
 pub mod bench;
 #[cfg(feature = "server")]
 mod bench_cpu;
+#[cfg(feature = "server")]
 mod bench_load;
 #[cfg(feature = "server")]
 pub mod check;
