@@ -1,11 +1,39 @@
-# `make check` is what continuous integration runs.
-.PHONY: check
+# `make check` is what continuous integration runs. The others go on for as long as they are asked to.
+SEEDS ?= 2000
+FIRST ?= 1
+CUTS ?= 2500
+KILLS ?= 300
+MINUTES ?= 30
+TARGET ?= requests
+SECONDS ?= 1800
+TOOLS ?= $(or $(BOOKD_TOOLS),$(or $(TMPDIR),/tmp)/bookd-tools)
+FUZZ_VERSION := 0.13.2
+
+.PHONY: check sim power kills soak fuzz
+
 check:
 	.ci/run
 
-# `make soak MINUTES=n` puts a release binary under load for so long, kills it again and again, and looks whether what
-# it holds stays flat.
-MINUTES ?= 10
-.PHONY: soak
+# The simulation under so many seeds, from FIRST on.
+sim:
+	BOOKD_SIM_FIRST=$(FIRST) BOOKD_SIM_SEEDS=$(SEEDS) cargo test --locked --test sim seeds::under -- --nocapture
+
+# So many power cuts, and every single I/O error of a longer story.
+power:
+	BOOKD_CUTS=$(CUTS) BOOKD_IO_ROUNDS=10 cargo test --locked --test sim -- --nocapture power:: io_errors::
+
+# So many deaths of the binary.
+kills:
+	BOOKD_KILLS=$(KILLS) cargo test --locked --test it kill_points -- --nocapture
+
+# A release binary under mixed load for so long, killed again and again; what it holds must stay flat.
 soak:
 	BOOKD_SOAK_MINUTES=$(MINUTES) cargo test --release --locked --test it soak:: -- --nocapture
+
+# One of fuzz/targets for so long. Needs a C++ compiler; installs cargo-fuzz beside the other tools.
+fuzz:
+	[ -x $(TOOLS)/bin/cargo-fuzz ] || cargo install --locked --version $(FUZZ_VERSION) --root $(TOOLS) cargo-fuzz
+	BOOKD_FUZZ_CORPUS=$(CURDIR)/fuzz/corpus cargo test --quiet --locked --test it fuzzed::what
+	mkdir -p fuzz/corpus/$(TARGET)
+	PATH="$(TOOLS)/bin:$$PATH" RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir fuzz $(TARGET) fuzz/corpus/$(TARGET) fuzz/kept/$(TARGET) \
+	    -- -max_total_time=$(SECONDS) -timeout=60 -rss_limit_mb=4096 -max_len=8192 -print_final_stats=1 -close_fd_mask=3 -detect_leaks=0

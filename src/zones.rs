@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::domain::time::Instant;
-use crate::domain::zone::{CYCLE_SECONDS, InvalidZone, Zone};
+use crate::domain::zone::{CYCLE_SECONDS, InvalidZone, TRANSITIONS_MAX, Zone};
 
 /// Where distributions keep the tz database.
 pub const SYSTEM_FOLDER: &str = "/usr/share/zoneinfo";
@@ -220,7 +220,8 @@ fn folder_release(folder: &Path) -> Option<String> {
 }
 
 /// Turns a compiled file (RFC 9636) into a table: every transition until 2100, and 400 years of the rule after it.
-fn from_tzif(name: &str, bytes: &[u8]) -> Result<Zone, InvalidZone> {
+/// Fails when it is no such file, or one that no clock could follow.
+pub fn from_tzif(name: &str, bytes: &[u8]) -> Result<Zone, InvalidZone> {
     let invalid = || InvalidZone(name.to_owned());
     let zone = TimeZone::tzif(name, bytes).map_err(|_| invalid())?;
     let cycle_end = CYCLE_START + CYCLE_SECONDS;
@@ -230,6 +231,10 @@ fn from_tzif(name: &str, bytes: &[u8]) -> Result<Zone, InvalidZone> {
         let second = transition.timestamp().as_second();
         if second >= cycle_end {
             break;
+        }
+        // A file whose rule and table do not fit may be followed for ever.
+        if transitions.len() > TRANSITIONS_MAX {
+            return Err(invalid());
         }
         transitions.push((Instant::from_seconds(second), transition.offset().seconds()));
     }

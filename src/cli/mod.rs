@@ -9,6 +9,7 @@ pub mod backup;
 pub mod bench;
 #[cfg(feature = "server")]
 mod bench_cpu;
+#[cfg(feature = "server")]
 mod bench_load;
 #[cfg(feature = "server")]
 pub mod check;

@@ -13,7 +13,7 @@ pub const CYCLE_SECONDS: i64 = 146_097 * DAY;
 /// No zone was ever further from UTC, in seconds (tz database: Asia/Manila −15:56:08, Alaska +15:02:24).
 const OFFSET_MAX: i32 = 26 * 3_600;
 /// More transitions than any zone has in 400 years and the time before.
-const TRANSITIONS_MAX: usize = 10_000;
+pub const TRANSITIONS_MAX: usize = 10_000;
 
 /// A time zone.
 #[derive(Clone, PartialEq, Eq)]

@@ -296,7 +296,7 @@ impl Actor {
         self.is_refused = committed.is_err();
         self.remembered += batch.requests.len();
         let answers = std::mem::take(&mut batch.answers);
-        let outcome = match committed {
+        match committed {
             Ok(()) => {
                 self.publish(&mut batch);
                 self.published.end();
@@ -308,7 +308,7 @@ impl Actor {
             Err(CommitError::Unknown(error)) => {
                 tracing::error!(%error, "the commit failed, and whether it happened is not known");
                 answers.into_iter().for_each(|(reply, _)| drop(reply.send(Err(Failure::CommitUnknown))));
-                return Ok(false);
+                Ok(false)
             }
             Err(refused) => {
                 let error = refused.into_store_error();
@@ -322,8 +322,7 @@ impl Actor {
                 answers.into_iter().for_each(|(reply, _)| drop(reply.send(Err(failure.clone()))));
                 Err(error)
             }
-        };
-        outcome
+        }
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {

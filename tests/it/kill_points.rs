@@ -2,6 +2,7 @@
 //! every call is asked after, and all that was answered is judged beside the log.
 //!
 //! `BOOKD_KILLS=n` kills as often as asked.
+#![allow(clippy::print_stderr, reason = "how much was tried is for people")]
 
 use std::path::Path;
 use std::process::Command;
@@ -20,7 +21,8 @@ use tonic::transport::Channel;
 
 use crate::harness::connect;
 use crate::kill::{Process, command};
-use crate::proof::calls::{Caller, Outcome};
+use crate::proof::caller::Caller;
+use crate::proof::calls::Outcome;
 use crate::proof::chance::{Chance, budget};
 use crate::proof::history::{self, Log, Op};
 

@@ -2,6 +2,7 @@
 //!
 //! Debug builds alone have the bugs. The proofs run as `cargo test` runs them, in processes of their own.
 #![cfg(debug_assertions)]
+#![allow(clippy::print_stderr, reason = "how long each took is for people")]
 
 use std::process::{Command, Stdio};
 use std::time::Instant;

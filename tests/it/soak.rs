@@ -35,6 +35,8 @@ const MEMORY_RISE_MAX: f64 = 12.0;
 const DESCRIPTORS_RISE_MAX: f64 = 8.0;
 const THREADS_RISE_MAX: f64 = 4.0;
 const WAL_RISE_MAX: f64 = 16.0;
+/// How long it takes at most until the WAL has come to its bound, in seconds; before, that bound alone is asked for.
+const WAL_SETTLES_SECONDS: f64 = 60.0;
 /// What the WAL may be at any time, in MiB: twice 8,000 pages of 4 KiB, and what a batch adds.
 const WAL_MAX: f64 = 80.0;
 /// Memory right after a start may differ so much between the first and the last, in MiB.
@@ -177,7 +179,9 @@ fn flat(samples: &[Sample]) {
         let most = points.iter().map(|it| it.1).fold(0.0, f64::max);
         let rise = rise(&points);
         println!("  {name:<12} {least:>8.1} to {most:>8.1}, rise {rise:>6.2} of at most {rise_max}");
-        assert!(rise <= rise_max, "{name} rises by {rise:.2} in {seconds:.0} seconds");
+        // A WAL begins at nothing with each start, and grows to its bound before it is begun anew.
+        let is_growing = name == "WAL MiB" && seconds < WAL_SETTLES_SECONDS;
+        assert!(is_growing || rise <= rise_max, "{name} rises by {rise:.2} in {seconds:.0} seconds");
     }
     let wal = samples.iter().map(|it| it.wal).fold(0.0, f64::max);
     assert!(wal <= WAL_MAX, "the WAL had {wal:.0} MiB");

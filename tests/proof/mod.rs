@@ -2,10 +2,19 @@
 //!
 //! Included by the test binaries that need it; none uses all of it.
 #![allow(dead_code, reason = "each of the binaries uses a part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub,
+    reason = "a proof that cannot go on has failed"
+)]
 
+pub mod caller;
 pub mod calls;
 pub mod chance;
 pub mod disk;
+pub mod fuzzed;
 pub mod history;
 pub mod locks;
 pub mod powered;

@@ -10,7 +10,8 @@ use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
 use tonic_types::StatusExt;
 
-use crate::proof::calls::{Call, Caller, Outcome};
+use crate::proof::caller::Caller;
+use crate::proof::calls::{Call, Outcome};
 use crate::proof::chance::Chance;
 use crate::proof::history::Watched;
 use crate::server::connect;

@@ -21,7 +21,8 @@ use tokio::time::timeout;
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::proof::calls::{Call, Caller, Outcome};
+use crate::proof::caller::Caller;
+use crate::proof::calls::{Call, Outcome};
 use crate::proof::chance::Chance;
 use crate::proof::disk::Disk;
 use crate::proof::history::{self, Log, Op};

@@ -23,11 +23,12 @@ fn elsewhere(seed: u64) -> Output {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let id = child.id().to_string();
     let (ended, end) = mpsc::channel();
-    let waiting = std::thread::spawn(move || {
+    let wait = move || {
         let output = child.wait_with_output();
         let _in_time = ended.send(());
         output
-    });
+    };
+    let waiting = std::thread::Builder::new().name(format!("seed {seed}")).spawn(wait).unwrap();
     if end.recv_timeout(LONGEST).is_err() {
         eprintln!("BOOKD_SIM_SEED={seed} does not end");
         let _gone_already = Command::new("kill").args(["-KILL", &id]).status();

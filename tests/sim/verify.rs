@@ -13,7 +13,8 @@ use tokio::time::sleep;
 use tonic::Status;
 
 use crate::clients::send;
-use crate::proof::calls::{CALENDARS, Caller, Outcome, TYPES};
+use crate::proof::caller::{CALENDARS, Caller, TYPES};
+use crate::proof::calls::Outcome;
 use crate::proof::chance::Chance;
 use crate::server::connect;
 use crate::world::{Phase, World};

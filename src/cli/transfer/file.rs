@@ -240,8 +240,10 @@ impl Reading<'_> {
             Ok(calendar) => broken.is_empty().then_some(calendar),
             Err(mut found) => {
                 // A piece that could not be read stands there empty, which needs no second complaint.
-                let whole = origin.len() + 1;
-                found.retain(|it| !broken.iter().any(|path| it.field.starts_with(&path[whole..])));
+                // A piece without a path of its own is the whole calendar.
+                let names = |path: &String| path.strip_prefix(origin).map(|it| it.trim_start_matches('.').to_owned());
+                let empty: Vec<String> = broken.iter().filter_map(names).collect();
+                found.retain(|it| !empty.iter().any(|path| it.field.starts_with(path)));
                 text.all_wrong(piece, origin, found);
                 None
             }

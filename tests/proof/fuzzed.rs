@@ -1,0 +1,211 @@
+//! What each fuzz target does with its bytes: whatever they are, the answer is one of the contract, and nothing breaks.
+//!
+//! `make fuzz` makes up bytes; `cargo test` replays those that are kept in `fuzz/kept`.
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bookd::cli::transfer::StoreOptions;
+use bookd::cli::transfer::import::{self, ImportConfig};
+use bookd::clock::ManualClock;
+use bookd::config::StoreUrl;
+use bookd::domain::time::{DAY, Instant};
+use bookd::domain::zone::LocalInstants;
+use bookd::engine::{Engine, Layout, Settings};
+use bookd::grpc::api::Api;
+use bookd::grpc::wire::Wire;
+use bookd::proto::v1::ErrorReason;
+use bookd::server::{Limits, serve_connection};
+use bookd::store::memory::Memory;
+use bookd::zones::{Zones, from_tzif};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Runtime;
+use tonic::service::Routes;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+use tower::ServiceExt;
+
+use super::caller::Caller;
+use super::calls::Call;
+use super::chance::Chance;
+
+/// Monday the 1st of March 2027, 08:00 UTC.
+const NOW: i64 = 1_803_888_000;
+/// Requests of one input at most.
+const REQUESTS_MAX: usize = 24;
+
+fn zones() -> Arc<Zones> {
+    static ZONES: OnceLock<Arc<Zones>> = OnceLock::new();
+    Arc::clone(ZONES.get_or_init(|| Arc::new(Zones::bundled())))
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+}
+
+/// A service in memory, with nothing in it.
+async fn service() -> (Engine, Routes) {
+    let clock = Arc::new(ManualClock::new(Instant::from_seconds(NOW)));
+    let settings = Settings { layout: Layout::Inline, is_clock_confirmed: true, ..Settings::default() };
+    let (engine, _running) = Engine::start(Box::new(Memory::new(7)), clock, settings).unwrap();
+    let (routes, _health) = bookd::grpc::routes(&Api::new(engine.clone(), zones())).await.unwrap();
+    (engine, routes)
+}
+
+/// The same with a calendar and its types.
+async fn opened() -> (Engine, Routes) {
+    /// What opens the first calendar.
+    const CALLS: usize = 5;
+    let (engine, routes) = service().await;
+    let mut caller = Caller::new("owner", Chance(7));
+    for call in caller.opening().into_iter().take(CALLS) {
+        let (code, said) = post(&routes, &path_of(&call), call.encoded()).await;
+        assert_eq!(code, Code::Ok, "{said:?}");
+    }
+    (engine, routes)
+}
+
+fn path_of(call: &Call) -> String {
+    let ending = format!("/{}", call.name());
+    Call::paths().into_iter().find(|path| path.ends_with(&ending)).unwrap()
+}
+
+/// One request, as it comes from the network; the code, and the error if it is one.
+async fn post(routes: &Routes, path: &str, message: Vec<u8>) -> (Code, Option<Status>) {
+    let mut body = vec![0];
+    body.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    body.extend(message);
+    let request = http::Request::post(path).header("content-type", "application/grpc").header("te", "trailers");
+    let request = request.body(Full::new(Bytes::from(body))).unwrap();
+    let answer = Wire::new(routes.clone()).oneshot(request).await.unwrap();
+    let (parts, body) = answer.into_parts();
+    let collected = body.collect().await.unwrap();
+    let trailers = collected.trailers().cloned().unwrap_or_default();
+    let status = Status::from_header_map(&trailers).or_else(|| Status::from_header_map(&parts.headers));
+    let status = status.expect("every answer has a status");
+    (status.code(), (status.code() != Code::Ok).then_some(status))
+}
+
+/// An error is one of the contract: never INTERNAL, always with a reason that the contract knows.
+fn is_of_the_contract(path: &str, status: &Status) {
+    assert!(!matches!(status.code(), Code::Internal | Code::Unknown), "{path}: {status:?}");
+    let details = status.get_error_details();
+    let info = details.error_info().unwrap_or_else(|| panic!("{path}: no reason in {status:?}"));
+    assert_eq!(info.domain, "bookd", "{path}: {status:?}");
+    assert!(ErrorReason::from_str_name(&info.reason).is_some(), "{path}: {} is no reason", info.reason);
+}
+
+/// Bytes as requests, one after the other: a method, two bytes of length, a message. Each is answered, and an error
+/// has changed nothing.
+pub fn requests(mut bytes: &[u8]) {
+    let paths = Call::paths();
+    runtime().block_on(async {
+        let (engine, routes) = opened().await;
+        for _ in 0..REQUESTS_MAX {
+            let [method, high, low, rest @ ..] = bytes else { return };
+            let length = usize::from(u16::from_be_bytes([*high, *low])).min(rest.len());
+            let (message, rest) = rest.split_at(length);
+            bytes = rest;
+            let path = &paths[usize::from(*method) % paths.len()];
+            let before = engine.revision();
+            let (_, error) = post(&routes, path, message.to_vec()).await;
+            if let Some(status) = error {
+                is_of_the_contract(path, &status);
+                assert_eq!(engine.revision(), before, "{path}: an error changed something: {status:?}");
+            }
+        }
+    });
+}
+
+/// Some input of `requests` that is valid: what a fuzzer begins with.
+pub fn valid_requests(seed: u64) -> Vec<u8> {
+    let mut caller = Caller::new("seed", Chance(seed));
+    let paths = Call::paths();
+    let mut bytes = Vec::new();
+    for _ in 0..6 {
+        let call = caller.any(NOW);
+        let path = path_of(&call);
+        bytes.push(u8::try_from(paths.iter().position(|it| *it == path).unwrap()).unwrap());
+        let message = call.encoded();
+        bytes.extend(u16::try_from(message.len()).unwrap().to_be_bytes());
+        bytes.extend(message);
+    }
+    bytes
+}
+
+/// Bytes as what a peer sends on a connection: it ends, and another peer is served.
+pub fn frames(bytes: &[u8]) {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let runtime = runtime();
+    runtime.block_on(async {
+        let (_engine, routes) = service().await;
+        let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let serve = |io| serve_connection(io, peer, 1, Limits::default(), Wire::new(routes.clone()));
+        let (mut ours, theirs) = tokio::io::duplex(1 << 16);
+        let served = tokio::spawn(serve(theirs));
+        // Half of the inputs get the preface for nothing.
+        let is_http2 = bytes.first().is_some_and(|first| first % 2 == 0);
+        let written = async {
+            if is_http2 {
+                ours.write_all(PREFACE).await?;
+            }
+            ours.write_all(bytes.get(1..).unwrap_or_default()).await?;
+            let mut answer = vec![0; 1 << 16];
+            while tokio::time::timeout(Duration::from_secs(1), ours.read(&mut answer))
+                .await
+                .is_ok_and(|it| it.is_ok_and(|count| count > 0))
+            {}
+            Ok::<_, std::io::Error>(())
+        };
+        let _closed_early = tokio::time::timeout(Duration::from_secs(60), written).await;
+        drop(ours);
+        // Time is virtual: whatever timer ends it comes at once.
+        tokio::time::timeout(Duration::from_secs(7_200), served).await.expect("a connection ends").unwrap();
+        let (code, said) = post(&routes, "/bookd.v1.ServerInfoService/GetServerInfo", Vec::new()).await;
+        assert_eq!(code, Code::Ok, "{said:?}");
+    });
+}
+
+/// Bytes as a compiled time zone: refused, or a clock that is one.
+pub fn zone_file(bytes: &[u8]) {
+    let Ok(zone) = from_tzif("Fuzzed/Zone", bytes) else { return };
+    let mut seen = HashSet::new();
+    for day in (-30_000..60_000).step_by(97) {
+        let instant = Instant::from_seconds(day * DAY + day.rem_euclid(DAY));
+        let offset = zone.offset_at(instant);
+        let wall = zone.wall(instant);
+        seen.insert(offset);
+        match zone.instants(wall) {
+            LocalInstants::One(it) => assert_eq!(it, instant, "at {instant}"),
+            LocalInstants::Two(first, second) => assert!(first == instant || second == instant, "at {instant}"),
+            LocalInstants::None { .. } => panic!("{wall} is shown at {instant}, and is no time"),
+        }
+    }
+    assert!(!seen.is_empty());
+}
+
+/// Bytes as a file to import: it is taken, or each mistake is told.
+pub fn import_file(bytes: &[u8]) {
+    let folder =
+        tempfile::tempdir_in(if std::path::Path::new("/dev/shm").exists() { "/dev/shm" } else { "." }).unwrap();
+    let file = folder.path().join("file.json");
+    std::fs::File::create(&file).and_then(|mut it| it.write_all(bytes)).unwrap();
+    let config = |calendar: Option<&str>| ImportConfig {
+        file: file.clone(),
+        store: StoreOptions { store: StoreUrl::Sqlite(folder.path().join("none.db")), zones: None },
+        dry_run: true,
+        confirm_clock: true,
+        calendar: calendar.map(str::to_owned),
+        zone: None,
+        duration: Vec::new(),
+    };
+    for calendar in [None, Some("ada")] {
+        let code = format!("{:?}", import::run(&config(calendar)));
+        // 0 = it could be imported, 3 = it is wrong, 1 = it is no text.
+        assert!(["(0)", "(1)", "(3)"].iter().any(|it| code.contains(it)), "{code}");
+    }
+}
