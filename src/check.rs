@@ -59,7 +59,7 @@ impl Report {
     }
 }
 
-/// Checks everything; `progress` is told how many appointments and changes were read of how many.
+/// Checks everything; `progress` is told of appointments and changes as they are read.
 pub fn check(
     store: &mut dyn Store,
     oldest: Option<Oldest>,
@@ -76,11 +76,12 @@ pub fn check(
         if page.upto == after {
             break;
         }
+        log.restores.extend(page.restores.iter().map(|it| it.0));
         for told in &page.changes {
             log.take(&told.record);
             last_time = last_time.max(Instant::from_seconds(told.record.time));
         }
-        progress(page.upto.0 - after.0);
+        progress(page.changes.len() as u64);
         after = page.upto;
     }
     let mut claims = Claims::default();
@@ -113,19 +114,22 @@ struct Log {
     claimed: HashMap<AppointmentKey, Revision>,
     /// What was made before the oldest change that is kept may be missing in it.
     is_whole: bool,
+    /// The marks of restores: revisions go on behind them, and what is missing before them was taken back.
+    restores: Vec<u64>,
 }
 
 impl Log {
     fn new(oldest: Option<Oldest>) -> Self {
         let is_whole = oldest.is_none_or(|it| it.revision == Revision(1));
-        let (images, claimed) = Default::default();
-        Self { checked: Checked::new("log"), next: None, time: i64::MIN, images, claimed, is_whole }
+        let (images, claimed, restores) = Default::default();
+        Self { checked: Checked::new("log"), next: None, time: i64::MIN, images, claimed, is_whole, restores }
     }
 
     fn take(&mut self, record: &ChangeRecord) {
         let ChangeRecord { revision, time, .. } = *record;
         self.checked.examined += 1;
-        if self.next.is_some_and(|next| next != revision) {
+        let is_restored = self.restores.contains(&revision.saturating_sub(1));
+        if self.next.is_some_and(|next| next != revision) && !is_restored {
             self.checked.find(format!("revision {revision} follows {}", self.next.unwrap_or_default() - 1));
         }
         if time < self.time {

@@ -18,14 +18,20 @@ pub trait Clock: Send + Sync {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
-impl Clock for SystemClock {
+impl SystemClock {
+    /// Milliseconds since 1970, for what must not be the same twice.
     #[allow(clippy::disallowed_methods, reason = "the one place that may ask the system for the time")]
+    pub fn milliseconds(self) -> i64 {
+        match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+            Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+impl Clock for SystemClock {
     fn now(&self) -> Instant {
-        let seconds = match SystemTime::now().duration_since(UNIX_EPOCH) {
-            Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-            Err(before) => -i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX),
-        };
-        Instant::from_seconds(seconds)
+        Instant::from_seconds(self.milliseconds().div_euclid(1_000))
     }
 }
 

@@ -74,24 +74,36 @@ pub enum Moment {
     BeforeAnswer,
     /// A new file is being given its schema: before, between and after its steps.
     Migration,
+    /// The WAL is copied into the database: before it and after it.
+    Checkpoint,
 }
 
 impl Moment {
     /// Every one of them.
-    pub const ALL: [Self; 4] = [Self::BeforeCommit, Self::AfterCommit, Self::BeforeAnswer, Self::Migration];
+    pub const ALL: [Self; 5] =
+        [Self::BeforeCommit, Self::AfterCommit, Self::BeforeAnswer, Self::Migration, Self::Checkpoint];
 
-    /// The process has come to it: here it ends if it was told to. Never in a release build.
-    pub fn reached(self) {
+    /// At which time it is deadly, if at any. Never in a release build.
+    fn armed(self) -> Option<u64> {
         static ARMED: OnceLock<Option<(Moment, u64)>> = OnceLock::new();
-        static TIMES: AtomicU64 = AtomicU64::new(0);
         let armed = || {
             let text = std::env::var("BOOKD_DIE_AT").ok()?;
             let (name, times) = text.split_once(':')?;
             Some((Self::ALL.into_iter().find(|it| format!("{it:?}") == name)?, times.parse().ok()?))
         };
-        if cfg!(debug_assertions)
-            && let Some((moment, times)) = *ARMED.get_or_init(armed)
-            && moment == self
+        let (moment, times) = cfg!(debug_assertions).then(|| *ARMED.get_or_init(armed)).flatten()?;
+        (moment == self).then_some(times)
+    }
+
+    /// Whether the process is to end at it.
+    pub fn is_armed(self) -> bool {
+        self.armed().is_some()
+    }
+
+    /// The process has come to it: here it ends if it was told to.
+    pub fn reached(self) {
+        static TIMES: AtomicU64 = AtomicU64::new(0);
+        if let Some(times) = self.armed()
             && TIMES.fetch_add(1, Ordering::Relaxed) + 1 == times
         {
             // As suddenly as SIGKILL: nothing is unwound, flushed or closed.

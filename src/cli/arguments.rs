@@ -4,11 +4,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use super::backup::{self, BackupOptions};
 use super::bench::{self, BenchConfig};
 use super::check::{self, CheckOptions};
 use super::commands::{ClientCommand, ClientOptions};
 use super::demo::{self, DemoConfig};
 use super::demo_race::{self, RaceConfig};
+use super::restore::{self, RestoreOptions};
 use super::transfer::export::{self, ExportConfig};
 use super::transfer::import::{self, ImportConfig};
 use super::{run, serve};
@@ -29,7 +31,11 @@ pub enum Command {
     Import(ImportConfig),
     /// Write all calendars and appointments of a store as a file that import reads, while no server runs on it
     Export(ExportConfig),
-    /// Check a database that nobody serves: integrity, log, conflicts, and appointments whose time zone changed its rules
+    /// Copy a store to a file, whole and looked over, while a server goes on
+    Backup(BackupOptions),
+    /// Make a store from a backup, looked over first; never over another one
+    Restore(RestoreOptions),
+    /// Check a database that nobody serves, a backup for instance: integrity, log, conflicts, and appointments whose time zone changed its rules
     Check(CheckOptions),
     /// Ask a server that runs.
     #[command(flatten)]
@@ -63,6 +69,8 @@ impl Arguments {
             Command::Import(config) => import::run(&config),
             Command::Export(config) => export::run(&config),
             Command::Bench(config) => bench::run(&config, &self.options),
+            Command::Backup(options) => backup::run(&options, self.options.json),
+            Command::Restore(options) => restore::run(&options, self.options.json),
             Command::Check(options) => check::run(&options, self.options.json),
             Command::Client(command) => run::run(command, &self.options),
         }

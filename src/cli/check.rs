@@ -13,7 +13,9 @@ use super::transfer::StoreOptions;
 use crate::check::{Checked, Report, check};
 use crate::clock::{Clock, SystemClock};
 use crate::service::open_sqlite;
-use crate::store::{Store, ZoneLookup};
+use crate::store::sqlite::Sqlite;
+use crate::store::{StoreError, ZoneLookup};
+use crate::zones::Zones;
 
 /// Exit code of a database in which something is that cannot be.
 const DAMAGED: u8 = 1;
@@ -59,15 +61,18 @@ fn look(options: &CheckOptions) -> Result<(Checked, Report), String> {
     }
     let zones = Arc::new(options.store.load_zones()?);
     let mut store = open_sqlite(path, &zones).map_err(|error| error.to_string())?;
-    let said = |error: crate::store::StoreError| error.to_string();
-    let findings = store.integrity().map_err(said)?;
+    examine(&mut store, &zones).map_err(|error| error.to_string())
+}
+
+/// Looks at all of a store: what SQLite says of the file, and what must be true of what is in it.
+pub(super) fn examine(store: &mut Sqlite, zones: &Arc<Zones>) -> Result<(Checked, Report), StoreError> {
+    let findings = store.integrity()?;
     let file = Checked { name: "file", examined: 1, found: findings.len() as u64, findings };
-    let boot = store.boot().map_err(said)?;
-    let oldest = store.oldest().map_err(said)?;
-    let changes = boot.revision.0.saturating_sub(oldest.map_or(0, |it| it.revision.0 - 1));
-    let bar = bar(changes + boot.next_key.0.saturating_sub(1), "checking");
+    let oldest = store.oldest()?;
+    let bar = bar(store.count_rows()?, "checking");
+    let zones = Arc::clone(zones);
     let lookup: ZoneLookup = Arc::new(move |name| zones.zone(name).ok());
-    let report = check(&mut store, oldest, &lookup, SystemClock.now(), |read| bar.inc(read)).map_err(said)?;
+    let report = check(store, oldest, &lookup, SystemClock.now(), |read| bar.inc(read))?;
     bar.finish_and_clear();
     Ok((file, report))
 }

@@ -4,6 +4,8 @@
 pub mod arguments;
 pub mod ask;
 #[cfg(feature = "server")]
+pub mod backup;
+#[cfg(feature = "server")]
 pub mod bench;
 #[cfg(feature = "server")]
 mod bench_cpu;
@@ -18,7 +20,11 @@ pub mod demo;
 #[cfg(feature = "server")]
 pub mod demo_race;
 #[cfg(feature = "server")]
+mod part;
+#[cfg(feature = "server")]
 mod progress;
+#[cfg(feature = "server")]
+pub mod restore;
 pub mod run;
 #[cfg(feature = "server")]
 pub mod serve;

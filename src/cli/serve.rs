@@ -81,6 +81,14 @@ impl Signals {
         let interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
         Ok(Self { terminate, interrupt })
     }
+
+    /// Waits for the next one.
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Serves until a signal, or until the writer must stop; then stops in order.

@@ -64,6 +64,11 @@ impl AppointmentState {
         Self::ALL.into_iter().find(|state| *state as u8 == number)
     }
 
+    /// Whether it never takes time again, whatever happens.
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Cancelled | Self::Declined | Self::Expired)
+    }
+
     /// Upper case with underscores, as it stands in errors: `NO_SHOW`.
     pub const fn name(self) -> &'static str {
         match self {

@@ -303,6 +303,7 @@ impl Actor {
                 self.publisher.publish(std::mem::take(&mut batch.changes), self.state.revision);
                 Moment::BeforeAnswer.reached();
                 self.answer(answers, batch.now);
+                self.store.after_commit();
                 self.forget(batch.now)
             }
             Err(CommitError::Unknown(error)) => {

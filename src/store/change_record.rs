@@ -181,7 +181,20 @@ pub mod calendar_event {
     pub const BUSY_PUT: u32 = 105;
 }
 
+/// The cause of a mark; no command has this number.
+const RESTORED: u32 = 200;
+
 impl ChangeRecord {
+    /// The mark of a restore: it changes nothing, and the revisions below it that are in no log were taken back.
+    pub(super) fn restored() -> Self {
+        Self { cause: RESTORED, ..Self::default() }
+    }
+
+    /// Whether it is the mark of a restore.
+    pub fn is_restored(&self) -> bool {
+        self.cause == RESTORED && self.events.is_empty()
+    }
+
     /// The record of a change; `touch` answers the revision that last touched a calendar, and notes this one.
     pub(super) fn new(change: &Change, mut touch: impl FnMut(&CalendarId) -> u64) -> Self {
         let events = change.events.iter().map(|event| {

@@ -335,6 +335,6 @@ impl Reader for Memory {
                 break;
             }
         }
-        Ok(ToldPage { changes, upto })
+        Ok(ToldPage { changes, upto, restores: Vec::new() })
     }
 }

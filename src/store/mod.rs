@@ -212,6 +212,8 @@ pub trait Store: Send {
     /// Forgets at most `limit` of the oldest changes, those made before this, and never the last one. Answers the oldest
     /// that is left.
     fn compact_changes(&mut self, before: Instant, limit: usize) -> Result<Option<Oldest>, CommitError>;
+    /// Does what comes with a commit, and is nothing that those who made it must wait for.
+    fn after_commit(&mut self) {}
     /// Another view of the store, for reads beside the writer.
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError>;
 }

@@ -65,6 +65,8 @@ pub struct ToldPage {
     pub changes: Vec<Told>,
     /// The last change that was looked at: the next page goes on after it.
     pub upto: Revision,
+    /// Those that are marks of a restore, and no changes.
+    pub restores: Vec<Revision>,
 }
 
 /// The events of a change that pass, each with its appointment; `find` answers the appointment as it is now.

@@ -48,12 +48,13 @@ enum End {
 
 fn end(chance: &mut Chance) -> End {
     let times = 1 + chance.below(20);
-    match chance.below(8) {
+    match chance.below(9) {
         0 | 1 => End::At(Moment::BeforeCommit, times),
         2 | 3 => End::At(Moment::AfterCommit, times),
         4 => End::At(Moment::BeforeAnswer, times),
         5 => End::Frozen(times),
         6 => End::Terminated(times),
+        7 => End::At(Moment::Checkpoint, 1 + times / 4),
         _ => End::Killed(times),
     }
 }

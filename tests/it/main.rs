@@ -11,6 +11,7 @@
 #[path = "../proof/mod.rs"]
 mod proof;
 
+mod backup;
 mod bench;
 mod besieged;
 mod calls;
@@ -54,6 +55,7 @@ mod store;
 mod stored;
 mod transfer;
 mod types;
+mod upgrade;
 mod watch;
 mod watch_cli;
 mod watch_ends;

@@ -203,25 +203,34 @@ fn the_migration_guide_shows_a_line_for_every_call_that_it_maps() {
     }
 }
 
-/// `sqlite3 bookd.db "…"` in the text: what is tried is that the statements do to a database what the text says.
+/// Backup and restore as the text shows them, beside the server; and `sqlite3 bookd.db "…"`: what is tried is that the
+/// statement does to a database what the text says.
 #[test]
-fn the_statements_for_sqlite_copy_a_database_that_is_served_and_clean_one_that_is_not() {
+fn what_is_shown_copies_a_database_that_is_served_and_cleans_one_that_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bookd.db");
     let process = Process::start(&file);
-    assert!(run("bookd hours ada daily 09:00-17:00", &process, folder.path()).1);
+    for calendar in ["ada", "bea"] {
+        assert!(run(&format!("bookd hours {calendar} daily 09:00-17:00"), &process, folder.path()).1);
+    }
     let text = std::fs::read_to_string(path("docs/OPERATIONS.md")).unwrap();
     let statements: Vec<&str> =
         text.split("`sqlite3 bookd.db \"").skip(1).map(|it| it.split("\"`").next().unwrap()).collect();
-    let [copy, clean] = statements[..] else { panic!("{statements:?}") };
-    let execute = |statement: &str| {
-        let statement = statement.replace("copy.db", &folder.path().join("copy.db").display().to_string());
-        rusqlite::Connection::open(&file).unwrap().execute_batch(&statement).unwrap();
-    };
-    execute(copy);
-    let (said, is_sound) = run("bookd check --store sqlite:copy.db", &process, folder.path());
-    assert!(is_sound, "{said}");
+    let [clean] = statements[..] else { panic!("{statements:?}") };
+    let shown = |word: &str| text.split("\n$ ").find(|it| it.starts_with(&format!("bookd {word} "))).unwrap();
+    for word in ["backup", "restore"] {
+        let (command, output) = shown(word).split_once('\n').unwrap();
+        let (said, is_done) = run(command, &process, folder.path());
+        assert!(is_done, "{said}");
+        // The numbers are another store's.
+        let words = |text: &str| -> Vec<String> {
+            let is_word = |it: &&str| !it.contains(|letter: char| letter.is_ascii_digit());
+            text.split_whitespace().filter(is_word).map(str::to_owned).collect()
+        };
+        let shown = words(output.split("\n```").next().unwrap());
+        assert_eq!(words(&said), shown, "{command}");
+    }
     assert!(process.terminate().success());
-    execute(clean);
+    rusqlite::Connection::open(&file).unwrap().execute_batch(clean).unwrap();
     assert_eq!(std::fs::metadata(folder.path().join("bookd.db-wal")).map_or(0, |it| it.len()), 0);
 }

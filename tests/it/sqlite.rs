@@ -6,15 +6,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use bookd::domain::appointment::AppointmentState;
 use bookd::store::memory::Memory;
 use bookd::store::sqlite::Sqlite;
-use bookd::store::{Batch, CommitError, OpenError, Store, StoreError};
+use bookd::store::{Batch, CommitError, ListQuery, OpenError, Store, StoreError};
 use rusqlite::Connection;
 
 use bookd::proto::v1 as pb;
 
 use crate::harness::{Bookd, at, reason};
-use crate::stored::{World, live_a_life, zones};
+use crate::stored::{World, live_a_life, query, zones};
 
 const PERSONAL: [&str; 9] = [
     "Grace",
@@ -56,6 +57,27 @@ fn a_file_of_a_newer_version_is_refused_and_stays_as_it_is() {
     let refused = Sqlite::open(&file, zones(), 1).err().unwrap();
     assert!(matches!(refused, OpenError::Newer { found: 99, .. }), "{refused}");
     assert_eq!(std::fs::read(&file).unwrap(), before);
+}
+
+#[test]
+fn a_list_of_what_takes_place_reads_nothing_that_is_over() {
+    let mut world = World::sqlite();
+    live_a_life(&mut world);
+    let mut reader = world.store().reader().unwrap();
+    let mut lists = |states| {
+        let page = reader.list_appointments(&ListQuery { states, ..query() });
+        page.map(|it| it.appointments.len())
+    };
+    let is_over = |it: &AppointmentState| it.is_over();
+    let (over, not_over): (Vec<_>, Vec<_>) = AppointmentState::ALL.into_iter().partition(is_over);
+    let count = lists(not_over.clone()).unwrap();
+    assert!(count > 0 && lists(AppointmentState::ALL.to_vec()).unwrap() > count);
+    // Whoever reads what was cancelled from now on finds it damaged.
+    let file = world.folder.as_ref().unwrap().path().join("bookd.db");
+    let damage = "update appointments set places = x'ff' where state in (4, 5, 6)";
+    assert!(Connection::open(file).unwrap().execute(damage, []).unwrap() > 0);
+    assert_eq!(lists(not_over), Ok(count));
+    assert!(matches!(lists(over), Err(StoreError::Damaged(_))));
 }
 
 #[test]

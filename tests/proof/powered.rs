@@ -67,6 +67,10 @@ impl<S: Store> Store for Powered<S> {
         self.believed(said)
     }
 
+    fn after_commit(&mut self) {
+        self.store.after_commit();
+    }
+
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
         self.store.reader()
     }

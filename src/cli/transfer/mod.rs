@@ -49,7 +49,7 @@ impl StoreOptions {
 }
 
 /// `1 calendar with 2 appointments`.
-fn counted(calendars: usize, appointments: usize) -> String {
+pub(super) fn counted(calendars: usize, appointments: usize) -> String {
     let of = |count: usize, one: &str| if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") };
     format!("{} with {}", of(calendars, "calendar"), of(appointments, "appointment"))
 }

@@ -19,14 +19,15 @@ use crate::store::{CalendarFilter, CommitError, Oldest, StoreError, ToldPage, UN
 
 const SELECT_REVISION: &str = "select coalesce(max(revision), 0) from changes";
 const SELECT_CHANGE: &str = "select time, record from changes where revision = ?1";
+const SELECT_NEXT: &str = "select min(revision) from changes where revision >= ?1";
 const SELECT_CHANGES_AFTER: &str = "select revision, time, record from changes where revision > ?1 order by revision";
 const SELECT_OLD: &str = "select revision, time from changes where revision > 0 order by revision limit ?1";
 const DELETE_CHANGES: &str = "delete from changes where revision <= ?1";
 
 /// Every statement on the log, for the test of their plans.
 #[cfg(test)]
-pub(super) const STATEMENTS: [&str; 5] =
-    [SELECT_REVISION, SELECT_CHANGE, SELECT_CHANGES_AFTER, SELECT_OLD, DELETE_CHANGES];
+pub(super) const STATEMENTS: [&str; 6] =
+    [SELECT_REVISION, SELECT_CHANGE, SELECT_NEXT, SELECT_CHANGES_AFTER, SELECT_OLD, DELETE_CHANGES];
 
 pub(super) fn revision(connection: &Connection) -> Result<Revision, StoreError> {
     let revision: i64 = connection.prepare_cached(SELECT_REVISION)?.query_row([], |row| row.get(0))?;
@@ -103,9 +104,17 @@ pub(super) fn told_after(
     if after.next() < oldest {
         return Err(StoreError::Compacted { oldest });
     }
+    if after.next() > oldest {
+        // A revision that is in no log was told before a restore, by a history that the restore took back.
+        let next: Option<i64> =
+            transaction.prepare_cached(SELECT_NEXT)?.query_row([signed(after.0)], |row| row.get(0))?;
+        if let Some(next) = next.map(|it| Revision(it.unsigned_abs())).filter(|next| *next != after) {
+            return Err(StoreError::Compacted { oldest: next });
+        }
+    }
     let mut statement = transaction.prepare_cached(SELECT_CHANGES_AFTER)?;
     let mut rows = statement.query([signed(after.0)])?;
-    let mut page = ToldPage { changes: Vec::new(), upto: after };
+    let mut page = ToldPage { changes: Vec::new(), upto: after, restores: Vec::new() };
     let (mut looked_at, mut events) = (0, 0);
     while looked_at < TOLD_CHANGES_MAX
         && events < TOLD_EVENTS_MAX
@@ -115,6 +124,7 @@ pub(super) fn told_after(
         page.upto = Revision(row.get::<_, i64>(0)?.unsigned_abs());
         let record: ChangeRecord = decode(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?, "a change")?;
         let record = ChangeRecord { revision: page.upto.0, time: row.get(1)?, ..record };
+        page.restores.extend(record.is_restored().then_some(page.upto));
         let told = tell(record, filter, |key| Ok(appointments_by_key(transaction, &[key])?.pop()))?;
         events += told.as_ref().map_or(0, |it| it.appointments.len());
         page.changes.extend(told);

@@ -2,6 +2,8 @@
 //!
 //! One process writes it, by a lock on `<file>.lock`; readers, backups and replication go on beside.
 
+mod checkpoint;
+mod copy;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod limits;
@@ -25,6 +27,9 @@ use crate::domain::time::Instant;
 
 use super::{Batch, Boot, CommitError, Oldest, Reader, RequestRecord, Store, StoreError, ZoneLookup};
 
+use checkpoint::Checkpoints;
+pub use copy::{Reserved, Source};
+
 const SELECT_META: &str = "select value from meta where name = ?1";
 const SELECT_LAST_CHANGE: &str = "select revision, time from changes order by revision desc limit 1";
 const SELECT_LAST_KEY: &str = "select max(key) from appointments";
@@ -34,6 +39,7 @@ const SELECT_EXPIRING: &str =
 /// See the header.
 pub struct Sqlite {
     connection: Connection,
+    checkpoints: Checkpoints,
     file: PathBuf,
     /// The SQLite VFS that it lies on, if not the system's.
     vfs: Option<String>,
@@ -86,9 +92,7 @@ impl From<rusqlite::Error> for StoreError {
 impl Sqlite {
     /// What SQLite finds wrong with the file itself; nothing when it is sound.
     pub fn integrity(&self) -> Result<Vec<String>, StoreError> {
-        let mut statement = self.connection.prepare("pragma integrity_check(100)")?;
-        let said = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
-        Ok(said.into_iter().filter(|line| line != "ok").collect())
+        copy::integrity(&self.connection)
     }
 
     /// The oldest change that is kept.
@@ -106,6 +110,9 @@ impl Store for Sqlite {
         let (revision, last_time) = last.unwrap_or((0, 0));
         let last_key: Option<i64> = connection.query_row(SELECT_LAST_KEY, [], |row| row.get(0))?;
         let code_key: i64 = connection.query_row(SELECT_META, ["code_key"], |row| row.get(0))?;
+        // After a restore keys go on further up: those between were given out, and lost.
+        let first_key: Option<i64> = connection.query_row(SELECT_META, ["first_key"], |row| row.get(0)).optional()?;
+        let next_key = AppointmentKey(last_key.unwrap_or(0).unsigned_abs()).next();
         let mut statement = connection.prepare(SELECT_EXPIRING)?;
         let mut expiring = Vec::new();
         let mut rows = statement.query([])?;
@@ -116,7 +123,7 @@ impl Store for Sqlite {
         Ok(Boot {
             revision: Revision(revision.unsigned_abs()),
             last_time: Instant::from_seconds(last_time),
-            next_key: AppointmentKey(last_key.unwrap_or(0).unsigned_abs()).next(),
+            next_key: next_key.max(AppointmentKey(first_key.unwrap_or(0).unsigned_abs())),
             expiring,
             code_key: code_key.cast_unsigned(),
         })
@@ -160,6 +167,10 @@ impl Store for Sqlite {
 
     fn compact_changes(&mut self, before: Instant, limit: usize) -> Result<Option<Oldest>, CommitError> {
         self.compact(before, limit)
+    }
+
+    fn after_commit(&mut self) {
+        self.checkpoints.after_commit(&self.connection);
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {

@@ -7,10 +7,9 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::hooks::Wal;
-use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
+use super::checkpoint::Checkpoints;
 use super::{Lock, Sqlite};
 use crate::sabotage::{Bug, Moment};
 use crate::store::{OpenError, StoreError, ZoneLookup};
@@ -23,16 +22,16 @@ mod embedded {
 /// "bkd1": what a bookd database says it is, at byte 68 of the file (SQLite file format, §1.3.8).
 pub(super) const APPLICATION_ID: i32 = 0x626b_6431;
 /// The schema that this binary writes; SQLite keeps it at byte 60 as `user_version`.
-pub(super) const SCHEMA_VERSION: i32 = 1;
+pub(super) const SCHEMA_VERSION: i32 = 2;
 
 const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";
 /// How long to wait for another program that has the file locked for a moment.
-const BUSY_WAIT: Duration = Duration::from_secs(2);
+pub(super) const BUSY_WAIT: Duration = Duration::from_secs(2);
 /// Pages in the WAL at which it is copied into the database: small copies cost a fifth of the throughput.
-const CHECKPOINT_PAGES: i32 = 8_000;
-/// The same on disks that are there to be failed: what is tried is small, and copies must be among it.
-const CHECKPOINT_PAGES_SMALL: i32 = 100;
+const CHECKPOINT_PAGES: u32 = 8_000;
+/// The same on disks and in processes that are there to fail: what is tried is small, and copies must be among it.
+const CHECKPOINT_PAGES_SMALL: u32 = 100;
 
 impl Sqlite {
     /// Opens the database in this file, and makes it if there is none. `code_key` is the secret of a new one.
@@ -41,9 +40,10 @@ impl Sqlite {
         look_at(file)?;
         let unreadable = |why: String| OpenError::Unreadable { file: file.to_owned(), why };
         let mut connection = Connection::open(file).map_err(|error| unreadable(error.to_string()))?;
-        prepare(&mut connection, code_key, CHECKPOINT_PAGES).map_err(unreadable)?;
-        let known = Default::default();
-        Ok(Self { connection, file: file.to_owned(), vfs: None, zones, known, _lock: Some(lock) })
+        let pages = if Moment::Checkpoint.is_armed() { CHECKPOINT_PAGES_SMALL } else { CHECKPOINT_PAGES };
+        let checkpoints = prepare(&mut connection, code_key, pages).map_err(unreadable)?;
+        let (file, known) = (file.to_owned(), Default::default());
+        Ok(Self { connection, checkpoints, file, vfs: None, zones, known, _lock: Some(lock) })
     }
 
     /// The same on an SQLite VFS of this name, which is for one process and whose files are no others: there is
@@ -52,14 +52,14 @@ impl Sqlite {
         let unreadable = |error: String| OpenError::Unreadable { file: file.to_owned(), why: error };
         let said = |error: rusqlite::Error| unreadable(error.to_string());
         let mut connection = Connection::open_with_flags_and_vfs(file, OpenFlags::default(), vfs).map_err(said)?;
-        prepare(&mut connection, code_key, CHECKPOINT_PAGES_SMALL).map_err(unreadable)?;
-        let (vfs, known) = (Some(vfs.to_owned()), Default::default());
-        Ok(Self { connection, file: file.to_owned(), vfs, zones, known, _lock: None })
+        let checkpoints = prepare(&mut connection, code_key, CHECKPOINT_PAGES_SMALL).map_err(unreadable)?;
+        let (file, vfs, known) = (file.to_owned(), Some(vfs.to_owned()), Default::default());
+        Ok(Self { connection, checkpoints, file, vfs, zones, known, _lock: None })
     }
 }
 
 /// Takes the lock that says that this process writes the file.
-fn lock(file: &Path) -> Result<Lock, OpenError> {
+pub(super) fn lock(file: &Path) -> Result<Lock, OpenError> {
     let path = beside(file, ".lock");
     let unreadable = |error: std::io::Error| {
         let why = match error.kind() {
@@ -84,7 +84,7 @@ fn beside(file: &Path, ending: &str) -> PathBuf {
 }
 
 /// Reads the header of the file, if there is one yet, before SQLite would recover or change anything.
-fn look_at(file: &Path) -> Result<(), OpenError> {
+pub(super) fn look_at(file: &Path) -> Result<(), OpenError> {
     let foreign = |why: &str| OpenError::Foreign { file: file.to_owned(), why: why.to_owned() };
     let unreadable = |error: std::io::Error| OpenError::Unreadable { file: file.to_owned(), why: error.to_string() };
     let mut header = Vec::with_capacity(HEADER_BYTES);
@@ -113,7 +113,7 @@ fn look_at(file: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn prepare(connection: &mut Connection, code_key: u64, checkpoint_pages: i32) -> Result<(), String> {
+fn prepare(connection: &mut Connection, code_key: u64, checkpoint_pages: u32) -> Result<Checkpoints, String> {
     let said = |error: rusqlite::Error| error.to_string();
     connection.busy_timeout(BUSY_WAIT).map_err(said)?;
     // Until there is a WAL, what is committed is safe only when the removal of its journal is.
@@ -128,7 +128,7 @@ fn prepare(connection: &mut Connection, code_key: u64, checkpoint_pages: i32) ->
     connection.pragma_update(None, "synchronous", synchronous).map_err(said)?;
     // 64 MB of pages.
     connection.pragma_update(None, "cache_size", -64_000).map_err(said)?;
-    checkpoint_by_itself(connection, checkpoint_pages).map_err(said)?;
+    let checkpoints = Checkpoints::of(connection, checkpoint_pages).map_err(said)?;
     // What is removed is overwritten where that costs no further write; VACUUM does the rest.
     connection.pragma_update(None, "secure_delete", "fast").map_err(said)?;
     connection.set_prepared_statement_cache_capacity(64);
@@ -141,7 +141,7 @@ fn prepare(connection: &mut Connection, code_key: u64, checkpoint_pages: i32) ->
     Moment::Migration.reached();
     connection.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(said)?;
     Moment::Migration.reached();
-    Ok(())
+    Ok(checkpoints)
 }
 
 /// Makes durable what a process before this one has left, before anybody is shown it, and ends in WAL mode.
@@ -168,7 +168,7 @@ fn settle(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Sets the journal mode, and sees to it that it is so: where it cannot be had SQLite says which one it is and no error;
 /// and it says so before it writes the file, so that a failure then is told only to who asks for a second row.
-fn set_journal_mode(connection: &Connection, wanted: &str) -> rusqlite::Result<()> {
+pub(super) fn set_journal_mode(connection: &Connection, wanted: &str) -> rusqlite::Result<()> {
     let mut statement = connection.prepare(&format!("pragma journal_mode = {wanted}"))?;
     let modes: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     let mode = modes.concat();
@@ -177,31 +177,6 @@ fn set_journal_mode(connection: &Connection, wanted: &str) -> rusqlite::Result<(
     }
     let said = format!("the journal mode is {mode} and {wanted} cannot be had; look at the disk, and start again");
     Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CANTOPEN), Some(said)))
-}
-
-/// Copies the WAL into the database whenever it has grown by so much, and begins it anew.
-///
-/// SQLite's own way waits for nobody, and so never begins a WAL anew while reads overlap: it grows without end, and is
-/// copied again at every commit. Here the second time waits for those who read, which takes as long as the longest
-/// read; who begins meanwhile reads the database. Somebody outside who reads for minutes, as a backup does, is waited
-/// for twice as far on each time.
-fn checkpoint_by_itself(connection: &mut Connection, first: i32) -> rusqlite::Result<()> {
-    let mut next = first;
-    connection.wal_hook(Some(move |wal: &mut Wal, pages: i32| {
-        if pages < next / 2 {
-            next = first;
-        }
-        if pages >= next {
-            let is_second = pages >= 2 * first;
-            let mode = if is_second { CheckpointMode::RESTART } else { CheckpointMode::PASSIVE };
-            if let Err(error) = wal.checkpoint_v2(mode) {
-                tracing::debug!(%error, pages, "the WAL could not be copied whole");
-            }
-            next = pages.saturating_mul(2);
-        }
-        // The commit has happened, whatever became of the copy.
-        Ok(())
-    }))
 }
 
 /// A connection for reads beside the writer.

@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Rows, Transaction, params};
 
 use super::log::{chain, oldest, revision, told_after, undone};
-use super::rows::{COLUMNS, appointment_id, read, signed};
+use super::rows::{COLUMNS, read, signed};
 use super::{Known, Sqlite, walk};
 use crate::domain::appointment::Appointment;
 use crate::domain::appointment_type::Stamps;
@@ -46,7 +46,8 @@ fn select_by(column: &str) -> String {
 /// What may claim time of a calendar from an instant on.
 fn select_claims() -> String {
     format!(
-        "select {COLUMNS} from claims c join appointments a on a.key = c.key where c.calendar = ?1 and c.start >= ?2"
+        "select {COLUMNS} from claims c join appointments a on a.key = c.key \
+         where c.calendar = ?1 and c.is_over = 0 and c.start >= ?2"
     )
 }
 
@@ -364,15 +365,16 @@ impl Scan {
     }
 }
 
-/// The column that a list goes by, each the first of an index that has the start next.
-const BY_CALENDAR: &str = "c.calendar";
+/// What a list goes by, each the beginning of an index that has the start next.
+const BY_CALENDAR: &str = "c.is_over = 0 and c.calendar";
+const BY_CALENDAR_OVER: &str = "c.is_over = 1 and c.calendar";
 const BY_EMAIL: &str = "a.invitee_email";
 const BY_SERIES: &str = "a.series";
 
 /// The rows of a list in its order.
 fn list_sql(column: &str, is_descending: bool) -> String {
     let (from, table) = match column {
-        BY_CALENDAR => ("claims c join appointments a on a.key = c.key", "c"),
+        BY_CALENDAR | BY_CALENDAR_OVER => ("claims c join appointments a on a.key = c.key", "c"),
         _ => ("appointments a", "a"),
     };
     let (compare, direction) = if is_descending { ("<", "desc") } else { (">", "asc") };
@@ -386,10 +388,14 @@ fn list_sql(column: &str, is_descending: bool) -> String {
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
     let consts = [SELECT_CALENDAR, SELECT_CALENDARS, SELECT_TYPES, SELECT_BUSY, SELECT_KEYS_OF_EMAIL, SELECT_REQUEST];
-    let columns = [BY_CALENDAR, BY_EMAIL, BY_SERIES];
+    let columns = [BY_CALENDAR, BY_CALENDAR_OVER, BY_EMAIL, BY_SERIES];
     let lists = columns.iter().flat_map(|column| [list_sql(column, false), list_sql(column, true)]);
     let loads = [select_by("id"), select_by("key"), select_claims(), walk::select_appointments(), select_series()];
     consts.into_iter().chain(super::log::STATEMENTS).map(str::to_owned).chain(loads).chain(lists).collect()
+}
+
+fn next_of(rows: &mut Rows<'_>) -> Result<Option<Appointment>, StoreError> {
+    rows.next()?.map(read).transpose()
 }
 
 /// The rows of the page and one more, leaving out those that changed after its revision.
@@ -403,20 +409,22 @@ fn scan(
         let found = found.into_iter().filter(|it| !changed.contains(&it.key) && query.matches(it));
         return Ok(Scan { appointments: found.collect(), stopped_at: None });
     }
-    let (by, column) = match query {
-        ListQuery { invitee_email: Some(email), .. } => (rusqlite::types::Value::from(email.clone()), BY_EMAIL),
+    let (by, columns): (_, &[&str]) = match query {
+        ListQuery { invitee_email: Some(email), .. } => (rusqlite::types::Value::from(email.clone()), &[BY_EMAIL]),
         ListQuery { series: Some(series), .. } => {
-            (rusqlite::types::Value::from(series.0.as_bytes().to_vec()), BY_SERIES)
+            (rusqlite::types::Value::from(series.0.as_bytes().to_vec()), &[BY_SERIES])
         }
         ListQuery { calendar: Some(id), .. } => {
             let key = |row: &Row<'_>| row.get::<_, i64>(0);
             let key = transaction.prepare_cached(SELECT_CALENDAR)?.query_row([id.as_str()], key).optional()?;
             let Some(key) = key else { return Ok(Scan { appointments: Vec::new(), stopped_at: None }) };
-            (rusqlite::types::Value::from(key), BY_CALENDAR)
+            // What is over only by the clock still lies where it was.
+            let is_over_asked = query.states.iter().any(|it| it.is_over());
+            let columns: &[&str] = if is_over_asked { &[BY_CALENDAR, BY_CALENDAR_OVER] } else { &[BY_CALENDAR] };
+            (rusqlite::types::Value::from(key), columns)
         }
         _ => return Err(StoreError::Other("a list goes by calendar, invitee, series or code".to_owned())),
     };
-    let sql = list_sql(column, query.is_descending);
     let first = query.from.seconds().saturating_sub(REACH);
     let end = query.to.map_or(i64::MAX, Instant::seconds);
     let (start, id) = match (query.after, query.is_descending) {
@@ -424,14 +432,19 @@ fn scan(
         (None, false) => (i64::MIN, Vec::new()),
         (None, true) => (i64::MAX, Vec::new()),
     };
-    let mut statement = transaction.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![by, first, end, start, id])?;
+    let statement = |column: &&str| transaction.prepare_cached(&list_sql(column, query.is_descending));
+    let mut statements = columns.iter().map(statement).collect::<rusqlite::Result<Vec<_>>>()?;
+    let limits = params![by, first, end, start, id];
+    let mut rows = statements.iter_mut().map(|it| it.query(limits)).collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut heads = rows.iter_mut().map(next_of).collect::<Result<Vec<_>, _>>()?;
     let mut found = Scan { appointments: Vec::new(), stopped_at: None };
-    let mut scanned = 0;
-    while let Some(row) = rows.next()? {
-        scanned += 1;
-        let appointment = read(row)?;
-        let order = (appointment.start, appointment_id(row, 1)?);
+    for scanned in 1.. {
+        let order = |at: &usize| heads[*at].as_ref().map(|it| (it.start, it.id));
+        let waiting = (0..heads.len()).filter(|at| heads[*at].is_some());
+        let first = if query.is_descending { waiting.max_by_key(order) } else { waiting.min_by_key(order) };
+        let Some(at) = first else { break };
+        let Some(appointment) = std::mem::replace(&mut heads[at], next_of(&mut rows[at])?) else { break };
+        let order = (appointment.start, appointment.id);
         if !changed.contains(&appointment.key) && query.matches(&appointment) {
             found.appointments.push(appointment);
         }

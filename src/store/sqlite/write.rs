@@ -23,8 +23,8 @@ use crate::store::{Batch, CommitError, RequestRecord, StoreError};
 const INSERT_CHANGE: &str = "insert into changes (revision, time, record) values (?1, ?2, ?3)";
 const INSERT_REQUEST: &str =
     "insert into requests (hash, fingerprint, revision, time, subject) values (?1, ?2, ?3, ?4, ?5)";
-const INSERT_CLAIM: &str = "insert into claims (calendar, start, id, key) values (?1, ?2, ?3, ?4)";
-const DELETE_CLAIM: &str = "delete from claims where calendar = ?1 and start = ?2 and id = ?3";
+const INSERT_CLAIM: &str = "insert into claims (calendar, is_over, start, id, key) values (?1, ?2, ?3, ?4, ?5)";
+const DELETE_CLAIM: &str = "delete from claims where calendar = ?1 and is_over = ?2 and start = ?3 and id = ?4";
 const INSERT_CALENDAR: &str = "insert into calendars (id, since, version, create_time, update_time, revision, profile) \
      values (?1, ?2, ?2, ?3, ?4, ?5, ?6)";
 const UPDATE_CALENDAR: &str = "update calendars set update_time = ?2, revision = ?3, profile = ?4 where key = ?1";
@@ -228,23 +228,23 @@ impl Writing<'_> {
     fn appointment(&self, before: Option<&Appointment>, after: &Appointment) -> Result<(), StoreError> {
         let sql = if before.is_some() { UPDATE_APPOINTMENT } else { PUT_APPOINTMENT };
         write(&mut *self.connection.prepare_cached(sql)?, after)?;
-        let places = |it: &Appointment| -> Vec<(CalendarId, Revision)> {
-            it.places.iter().map(|place: &Place| (place.calendar.clone(), place.since)).collect()
-        };
-        let is_in_place = before.is_some_and(|it| it.start == after.start && places(it) == places(after));
+        let place = |it: &Place| (it.calendar.clone(), it.since);
+        let claims = |it: &Appointment| (it.state.is_over(), it.start, it.places.iter().map(place).collect::<Vec<_>>());
+        let is_in_place = before.is_some_and(|it| claims(it) == claims(after));
         if is_in_place {
             return Ok(());
         }
         if let Some(before) = before {
             let mut delete = self.connection.prepare_cached(DELETE_CLAIM)?;
             for calendar in before.calendars().filter_map(|id| self.find(id)) {
-                delete.execute(params![calendar.key, before.start.seconds(), before.id.0.as_bytes()])?;
+                let (is_over, id) = (before.state.is_over(), before.id.0.as_bytes());
+                delete.execute(params![calendar.key, is_over, before.start.seconds(), id])?;
             }
         }
         let mut insert = self.connection.prepare_cached(INSERT_CLAIM)?;
         for id in after.calendars() {
-            let key = signed(after.key.0);
-            insert.execute(params![self.key(id), after.start.seconds(), after.id.0.as_bytes(), key])?;
+            let (is_over, key) = (after.state.is_over(), signed(after.key.0));
+            insert.execute(params![self.key(id), is_over, after.start.seconds(), after.id.0.as_bytes(), key])?;
         }
         Ok(())
     }

@@ -1,0 +1,57 @@
+#!/bin/sh
+# Makes a database with some of everything in it, by the binary that is named, as a file that later versions must open,
+# with what it exports beside it:
+#   tests/files/make.sh target/release/bookd tests/files/schema-1.db
+# Made once for each schema that was released, and never again.
+set -eu
+bookd=$(realpath "$1")
+file=$2
+folder=$(mktemp -d)
+trap 'kill "$server" 2> /dev/null || true; rm -r "$folder"' EXIT
+"$bookd" serve --listen 127.0.0.1:0 --store "sqlite:$folder/bookd.db" --log warn > "$folder/banner" &
+server=$!
+until grep -q "or with this program" "$folder/banner"; do :; done
+BOOKD_SERVER=$(sed -n 's/.* serves gRPC on \([^,]*\),.*/\1/p' "$folder/banner")
+export BOOKD_SERVER
+call() { "$bookd" call "$1" "$2" --json > "$folder/answer" || { echo "$1 $2" >&2; exit 1; }; }
+day() { date -u -d "monday + $1 days" +%F; }
+id() { printf '0190%04d-0000-7000-8000-000000000001' "$1"; }
+
+always='"rules":[{"start_time":"08:00","end_time":"18:00"}]'
+call SetAvailability '{"calendar_id":"clinic/lee","time_zone":"Europe/Paris",'"$always"'}'
+call SetAvailability '{"calendar_id":"clinic/kim","time_zone":"America/New_York",'"$always"'}'
+call CreateCalendar '{"calendar_id":"gone","calendar":{"time_zone":"UTC"}}'
+call PutAppointmentType '{"calendar_id":"clinic/lee","appointment_type":{"appointment_type_id":"visit","duration":"1800s","buffer_after":"600s"}}'
+call PutAppointmentType '{"calendar_id":"clinic/lee","appointment_type":{"appointment_type_id":"class","duration":"3600s","capacity":3}}'
+call PutAppointmentType '{"calendar_id":"clinic/lee","appointment_type":{"appointment_type_id":"request","duration":"3600s","requires_approval":true}}'
+call PutAppointmentType '{"calendar_id":"clinic/lee","appointment_type":{"appointment_type_id":"old","duration":"900s"}}'
+call PutOverrides '{"calendar_id":"clinic/lee","overrides":[{"date":"'"$(day 3)"'","windows":[{"start_time":"10:00","end_time":"12:00"}],"note":"short day"}]}'
+call PutBusy '{"calendar_id":"clinic/lee","source":"elsewhere","start_time":"'"$(day 0)"'T00:00:00Z","end_time":"'"$(day 7)"'T00:00:00Z","periods":[{"start_time":"'"$(day 4)"'T10:00:00Z","end_time":"'"$(day 4)"'T11:00:00Z"}]}'
+at() { printf '"calendar_id":"clinic/lee","local_start":"%sT%s"' "$(day "$1")" "$2"; }
+call BookAppointment '{'"$(at 1 09:00)"',"appointment_type_id":"old","invitee":{"name":"Ada","email":"ada@example.com"},"appointment_id":"'"$(id 1)"'","request_id":"first"}'
+call DeleteAppointmentType '{"calendar_id":"clinic/lee","appointment_type_id":"old"}'
+for seat in 2 3 4; do
+  call BookAppointment '{'"$(at 1 10:00)"',"appointment_type_id":"class","invitee":{"name":"Seat '$seat'"},"appointment_id":"'"$(id $seat)"'"}'
+done
+call CancelAppointment '{"appointment_id":"'"$(id 4)"'","reason":"ill"}'
+call BookAppointment '{'"$(at 1 14:00)"',"appointment_type_id":"visit","invitee":{"name":"Grace","phone":"+33 1 00 00 00 00","time_zone":"America/New_York"},"note":"first visit","metadata":{"room":"2"},"appointment_id":"'"$(id 5)"'"}'
+call RescheduleAppointment '{"appointment_id":"'"$(id 5)"'","local_start":"'"$(day 2)"'T14:00"}'
+call BookAppointment '{'"$(at 1 16:00)"',"appointment_type_id":"request","invitee":{"name":"Bob"},"appointment_id":"'"$(id 6)"'"}'
+call ApproveAppointment '{"appointment_id":"'"$(id 6)"'"}'
+call BookAppointment '{'"$(at 2 16:00)"',"appointment_type_id":"request","invitee":{"name":"Eve"},"appointment_id":"'"$(id 7)"'"}'
+call DeclineAppointment '{"appointment_id":"'"$(id 7)"'","reason":"not my field"}'
+call HoldAppointment '{'"$(at 3 10:00)"',"appointment_type_id":"visit","appointment_id":"'"$(id 8)"'"}'
+call ConfirmAppointment '{"appointment_id":"'"$(id 8)"'","invitee":{"name":"Held"}}'
+call HoldAppointment '{'"$(at 3 11:00)"',"appointment_type_id":"visit","appointment_id":"'"$(id 9)"'"}'
+call ReleaseHold '{"appointment_id":"'"$(id 9)"'"}'
+call BookSeries '{'"$(at 7 09:00)"',"appointment_type_id":"visit","invitee":{"name":"Carol","email":"carol@example.com"},"frequency":"FREQUENCY_WEEKLY","count":4}'
+call BookAppointment '{"calendar_ids":["clinic/lee","clinic/kim"],"assignment":"ASSIGNMENT_ALL","start_time":"'"$(day 9)"'T15:00:00Z","invitee":{"name":"Both"},"appointment_id":"'"$(id 10)"'"}'
+call BookAppointment '{"calendar_id":"clinic/kim","local_start":"'"$(day 8)"'T09:00","invitee":{"name":"Nobody","email":"redacted@example.com"},"appointment_id":"'"$(id 11)"'"}'
+call RedactInvitee '{"invitee_email":"redacted@example.com"}'
+call BookAppointment '{"calendar_id":"clinic/kim","local_start":"'"$(day 8)"'T11:00","invitee":{"name":"Late"},"appointment_id":"'"$(id 12)"'"}'
+call DeleteCalendar '{"calendar_id":"gone"}'
+kill "$server"
+wait "$server"
+"$bookd" export "$folder/all.json" --codes --store "sqlite:$folder/bookd.db" > "$folder/answer"
+cp "$folder/bookd.db" "$file"
+cp "$folder/all.json" "${file%.db}.json"

@@ -1,0 +1,77 @@
+//! Files of every schema that was released open, and everything in them is there.
+
+use std::path::{Path, PathBuf};
+
+use bookd::proto::v1 as pb;
+use bookd::proto::v1::booking_service_client::BookingServiceClient;
+use bookd::proto::v1::list_service_client::ListServiceClient;
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use crate::harness::connect;
+use crate::kill::Process;
+use crate::people::{bookd, said};
+
+/// The files as the binaries of their time have made them, oldest first (`tests/files/make.sh`).
+fn released() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files");
+    let files = std::fs::read_dir(folder).unwrap().map(|it| it.unwrap().path());
+    let mut files: Vec<PathBuf> = files.filter(|it| it.extension().is_some_and(|it| it == "db")).collect();
+    files.sort();
+    files
+}
+
+/// The revision of the last change of a file, read by SQLite alone.
+fn revision(file: &Path) -> i64 {
+    let connection = Connection::open(file).unwrap();
+    connection.query_row("select max(revision) from changes", [], |row| row.get(0)).unwrap()
+}
+
+/// What a command on a store leaves in a file.
+fn written(home: &Path, words: &[&str], file: &str) -> String {
+    let output = bookd("127.0.0.1:1", home, words);
+    assert!(output.status.success(), "{words:?}\n{}", said(&output));
+    std::fs::read_to_string(home.join(file)).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_of_every_released_schema_opens_and_everything_in_it_is_there() {
+    let released = released();
+    assert!(!released.is_empty());
+    for file in released {
+        let folder = TempDir::new().unwrap();
+        let home = folder.path();
+        std::fs::copy(&file, home.join("bookd.db")).unwrap();
+        let last = revision(&home.join("bookd.db"));
+        let wanted = std::fs::read_to_string(file.with_extension("json")).unwrap();
+        let export = ["export", "all.json", "--codes"];
+        assert_eq!(written(home, &export, "all.json"), wanted, "{}", file.display());
+        let check = bookd("127.0.0.1:1", home, &["check", "--json"]);
+        let report: serde_json::Value = serde_json::from_slice(&check.stdout).unwrap();
+        assert_eq!(report["damaged"], false, "{}: {report:#}", file.display());
+
+        let process = Process::start(&home.join("bookd.db"));
+        let channel = connect(process.address).await;
+        let (calendar, appointment) = ("clinic/lee", "01900005-0000-7000-8000-000000000001");
+        let of_appointment = pb::ListChangesRequest { appointment_id: appointment.to_owned(), ..Default::default() };
+        let changes = ListServiceClient::new(channel.clone()).list_changes(of_appointment).await.unwrap().into_inner();
+        assert_eq!(changes.changes.len(), 2, "booked and moved: {:?}", changes.changes);
+        let update = pb::UpdateAppointmentRequest {
+            appointment_id: appointment.to_owned(),
+            note: "after the upgrade".to_owned(),
+            update_mask: Some(prost_types::FieldMask { paths: vec!["note".to_owned()] }),
+            ..Default::default()
+        };
+        let updated = BookingServiceClient::new(channel.clone()).update_appointment(update).await.unwrap().into_inner();
+        assert_eq!(updated.revision, last + 1, "revisions go on");
+        let list = pb::ListAppointmentsRequest {
+            calendar_id: calendar.to_owned(),
+            states: vec![pb::AppointmentState::Cancelled as i32, pb::AppointmentState::Declined as i32],
+            ..Default::default()
+        };
+        let over = ListServiceClient::new(channel.clone()).list_appointments(list).await.unwrap().into_inner();
+        assert_eq!(over.appointments.len(), 3, "cancelled, declined and let go: {:?}", over.appointments);
+        drop(channel);
+        assert!(process.terminate_beside_clients().await.success());
+    }
+}
