@@ -14,6 +14,7 @@ mod cases;
 mod checker;
 mod claims;
 mod decide;
+mod exhaustive;
 mod import;
 mod model;
 mod outside;

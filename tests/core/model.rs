@@ -33,16 +33,17 @@ const COMMANDS: usize = 100_000;
 const CALENDARS: [&str; 3] = ["ada", "bob", "room"];
 
 /// The writer's state and the reference, fed the same commands.
-struct Pair {
+#[derive(Clone)]
+pub(crate) struct Pair {
     /// What became of each command, by its name.
     tally: BTreeMap<(&'static str, Outcome), u32>,
     state: State,
-    reference: Reference,
+    pub(crate) reference: Reference,
     next_id: u128,
 }
 
 impl Pair {
-    fn new(calendars: Vec<Calendar>, now: Instant) -> Self {
+    pub(crate) fn new(calendars: Vec<Calendar>, now: Instant) -> Self {
         let next_key = AppointmentKey(1);
         let named = |it: Calendar| (it.id.clone(), it);
         let state = State {
@@ -55,7 +56,7 @@ impl Pair {
         Self { tally: BTreeMap::new(), state, reference, next_id: 1 }
     }
 
-    fn tick(&mut self, seconds: i64) {
+    pub(crate) fn tick(&mut self, seconds: i64) {
         let now = self.reference.now.plus(seconds);
         self.reference.now = now;
         let mut due: Vec<_> = self.state.appointments.values().map(|it| (it.key, it.id)).collect();
@@ -157,7 +158,7 @@ impl Pair {
     }
 
     /// Whether the list shows it; none where a list shows nothing of the kind.
-    fn is_listed(&self, wish: &Wish) -> Option<bool> {
+    pub(crate) fn is_listed(&self, wish: &Wish) -> Option<bool> {
         let shows_every_minute = wish.ignored.outside_availability || wish.ignored.misaligned;
         let searches = self.searches(wish, Interval::new(wish.start, wish.start.plus(MINUTE)));
         let is_one = searches.iter().all(|it| it.duration == searches[0].duration);
@@ -165,7 +166,7 @@ impl Pair {
         is_askable.then(|| !several::first(&searches, wish.assignment, 1).is_empty())
     }
 
-    fn is_explained_bookable(&self, wish: &Wish) -> bool {
+    pub(crate) fn is_explained_bookable(&self, wish: &Wish) -> bool {
         let searches = self.searches(wish, Interval::new(wish.start, wish.start));
         let is_any = wish.assignment == Assignment::Any;
         let mut asks = searches.iter().enumerate().map(|(index, search)| {
@@ -175,7 +176,7 @@ impl Pair {
         if is_any { asks.any(|it| it) } else { asks.all(|it| it) }
     }
 
-    fn submit(&mut self, command: &Command) -> Outcome {
+    pub(crate) fn submit(&mut self, command: &Command) -> Outcome {
         let outcome = self.decide(command);
         *self.tally.entry((name(command), outcome)).or_default() += 1;
         outcome
@@ -329,7 +330,7 @@ impl Pair {
     }
 
     /// Both sides know the same of every appointment.
-    fn compare(&self) {
+    pub(crate) fn compare(&self) {
         assert_eq!(self.state.appointments.len(), self.reference.kept.len());
         for (id, kept) in &self.reference.kept {
             let found: &Appointment = &self.state.appointments[&AppointmentId(uuid::Uuid::from_u128(*id))];
@@ -362,11 +363,11 @@ fn name(command: &Command) -> &'static str {
     }
 }
 
-fn grace() -> Invitee {
+pub(crate) fn grace() -> Invitee {
     Invitee { name: "Grace".to_owned(), ..Invitee::default() }
 }
 
-fn booking(id: u128, wish: &Wish) -> Booking {
+pub(crate) fn booking(id: u128, wish: &Wish) -> Booking {
     Booking {
         id: NewId::Brought(AppointmentId(uuid::Uuid::from_u128(id))),
         calendars: wish.calendars.clone(),
@@ -383,7 +384,7 @@ fn booking(id: u128, wish: &Wish) -> Booking {
     }
 }
 
-fn move_to(appointment: AppointmentId, wish: &Wish) -> Move {
+pub(crate) fn move_to(appointment: AppointmentId, wish: &Wish) -> Move {
     Move {
         appointment,
         start: Some(Start::At(wish.start)),
