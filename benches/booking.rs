@@ -1,5 +1,6 @@
-//! Durable bookings per second over gRPC at 1, 16 and 64 in flight, beside a bare echo on the same transport and the
-//! disk's own rate of append + fsync, all in one run: only the ratios count.
+//! Durable bookings per second over gRPC at 1, 16, 64 and 256 in flight, beside a bare echo on the same transport and the
+//! disk's own rate of append + fsync, all in one run: only the ratios count. And the processor time that a server uses
+//! for each call, without its clients.
 //!
 //! `cargo bench --bench booking`
 
@@ -15,9 +16,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bookd::cli::bench::{fsync_rate, load};
+use bookd::cli::bench::{fsync_rate, load, used_by_services};
 use bookd::clock::{Clock, SystemClock};
 use bookd::engine::Settings;
+use bookd::grpc::room::RoomLimits;
 use bookd::grpc::wire::Wire;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
@@ -63,13 +65,19 @@ async fn connect(address: std::net::SocketAddr) -> Channel {
     Endpoint::from_shared(format!("http://{address}")).unwrap().tcp_nodelay(true).connect().await.unwrap()
 }
 
-/// Calls per second with so many in flight, for some seconds.
-async fn rate<F, Fut>(in_flight: usize, call: F) -> f64
+/// What was measured of one kind of call.
+struct Measured {
+    calls_per_second: f64,
+    cpu_microseconds: f64,
+}
+
+/// Makes calls with so many in flight, for some seconds.
+async fn rate<F, Fut>(in_flight: usize, call: F) -> Measured
 where
     F: Fn(usize, usize) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = bool> + Send,
 {
-    let started = Instant::now();
+    let (started, cpu) = (Instant::now(), used_by_services().unwrap_or(0));
     let until = started + Duration::from_secs_f64(SECONDS);
     let mut lanes = tokio::task::JoinSet::new();
     for lane in 0..in_flight {
@@ -84,7 +92,11 @@ where
         });
     }
     let done: usize = lanes.join_all().await.into_iter().sum();
-    done as f64 / started.elapsed().as_secs_f64()
+    let cpu = used_by_services().unwrap_or(0) - cpu;
+    Measured {
+        calls_per_second: done as f64 / started.elapsed().as_secs_f64(),
+        cpu_microseconds: cpu as f64 / done as f64,
+    }
 }
 
 /// The n-th booking of a lane: its own calendars in turn, the next free half hour of each.
@@ -113,44 +125,54 @@ async fn open_calendars(channel: &Channel) {
     }
 }
 
-async fn measure(folder: &Path) {
+async fn start(file: &Path, limits: Limits) -> Service {
     let zones = Arc::new(Zones::bundled());
-    let store = open_sqlite(&folder.join("bookd.db"), &zones).unwrap();
+    let store = open_sqlite(file, &zones).unwrap();
     let lanes = Lanes::Threads(NonZeroUsize::new(2).unwrap());
     let clock = Arc::new(SystemClock);
     let engine = Settings { is_clock_confirmed: true, ..Settings::default() };
-    let limits = Limits::default();
     let parts = Parts { listen: "127.0.0.1:0".parse().unwrap(), zones, clock, lanes, engine, limits };
-    let service = Service::start(parts, Box::new(store)).await.unwrap();
+    Service::start(parts, Box::new(store)).await.unwrap()
+}
+
+async fn connections(address: std::net::SocketAddr) -> Vec<Channel> {
+    let mut channels = Vec::new();
+    for _ in 0..CONNECTIONS {
+        channels.push(connect(address).await);
+    }
+    channels
+}
+
+async fn measure(folder: &Path) {
+    let service = start(&folder.join("bookd.db"), Limits::default()).await;
+    // Of each connection some calls are let in all the same: what is asked there is nothing.
+    let room = RoomLimits { calls_max: 0, ..RoomLimits::default() };
+    let full = start(&folder.join("full.db"), Limits { room, ..Limits::default() }).await;
     let echo_listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let routes = Routes::new(tonic_health::pb::health_server::HealthServer::new(Echo));
+    let lanes = Lanes::Threads(NonZeroUsize::new(2).unwrap());
     let echo = server::start(echo_listener, Limits::default(), lanes, move |_| Wire::new(routes.clone())).unwrap();
-    let mut channels = Vec::new();
-    let mut echoes = Vec::new();
-    for _ in 0..CONNECTIONS {
-        channels.push(connect(service.local_addr()).await);
-        echoes.push(connect(echo.local_addr()).await);
-    }
+    let channels = connections(service.local_addr()).await;
+    let (echoes, refusing) = (connections(echo.local_addr()).await, connections(full.local_addr()).await);
     open_calendars(&channels[0]).await;
     println!("fsync {:.0}/s, load {}", fsync_rate(folder).unwrap(), load());
-    tell_header();
     let mut first = (SystemClock.now().seconds() / 86_400 + 1) * 86_400;
-    for in_flight in [1, 16, 64] {
-        let channels_of = |all: &Vec<Channel>| all.clone();
-        let clients = channels_of(&echoes);
+    for in_flight in [1, 16, 64, 256] {
+        let clients = echoes.clone();
         let echoed = rate(in_flight, move |lane, _| {
             let mut client = HealthClient::new(clients[lane % CONNECTIONS].clone());
             async move { client.check(HealthCheckRequest { service: String::new() }).await.is_ok() }
-        })
-        .await;
-        let clients = channels_of(&channels);
+        });
+        let echoed = echoed.await;
+        tell(in_flight, "echo", &echoed, &echoed);
+        let clients = channels.clone();
         let booked = rate(in_flight, move |lane, n| {
             let mut client = BookingServiceClient::new(clients[lane % CONNECTIONS].clone());
             let request = booking(lane, n, in_flight, first);
             async move { client.book_appointment(request).await.is_ok() }
-        })
-        .await;
-        let clients = channels_of(&channels);
+        });
+        tell(in_flight, "book", &booked.await, &echoed);
+        let clients = channels.clone();
         let day = Timestamp { seconds: first, nanos: 0 };
         let next = Timestamp { seconds: first + 86_400, nanos: 0 };
         let listed = rate(in_flight, move |lane, n| {
@@ -159,39 +181,47 @@ async fn measure(folder: &Path) {
             let request =
                 pb::ListSlotsRequest { calendar_id, start_time: Some(day), end_time: Some(next), ..Default::default() };
             async move { client.list_slots(request).await.is_ok() }
-        })
-        .await;
-        let clients = channels_of(&channels);
+        });
+        tell(in_flight, "slots", &listed.await, &echoed);
+        let clients = channels.clone();
         let refused = rate(in_flight, move |lane, _| {
             let mut client = BookingServiceClient::new(clients[lane % CONNECTIONS].clone());
             let request = booking(lane, 0, in_flight, first);
             async move { client.book_appointment(request).await.is_err() }
-        })
-        .await;
-        println!(
-            "{in_flight:>12} {echoed:>12.0} {booked:>12.0} {:>12.2} {listed:>12.0} {:>12.2} {refused:>12.0} {:>12.2}",
-            booked / echoed,
-            listed / echoed,
-            refused / echoed
-        );
+        });
+        tell(in_flight, "refused", &refused.await, &echoed);
+        if in_flight > 16 {
+            let clients = refusing.clone();
+            let overloaded = rate(in_flight, move |lane, _| {
+                let mut client = BookingServiceClient::new(clients[lane % CONNECTIONS].clone());
+                let request = booking(lane, 0, in_flight, first);
+                async move { client.book_appointment(request).await.is_err() }
+            });
+            tell(in_flight, "overloaded", &overloaded.await, &echoed);
+        }
         // The next round books later dates: what is taken stays taken.
         first += 60 * 86_400;
     }
     tell_end(&channels[0]).await;
-    drop((channels, echoes));
+    drop((channels, echoes, refusing));
     echo.shutdown(Duration::from_secs(1)).await;
+    full.stop(Duration::from_secs(1)).await;
     service.stop(Duration::from_secs(1)).await;
+}
+
+fn tell(in_flight: usize, call: &str, it: &Measured, echo: &Measured) {
+    if call == "echo" {
+        println!("{}", ["in flight", "call", "calls/s", "of echo", "CPU µs"].map(|it| format!("{it:>12}")).join(" "));
+    }
+    let Measured { calls_per_second, cpu_microseconds } = it;
+    let ratio = calls_per_second / echo.calls_per_second;
+    println!("{in_flight:>12} {call:>12} {calls_per_second:>12.0} {ratio:>12.2} {cpu_microseconds:>12.1}");
 }
 
 async fn tell_end(channel: &Channel) {
     let info =
         ServerInfoServiceClient::new(channel.clone()).get_server_info(pb::GetServerInfoRequest {}).await.unwrap();
     println!("{} changes committed, load {}", info.into_inner().revision, load());
-}
-
-fn tell_header() {
-    let columns = ["in flight", "echo/s", "booked/s", "ratio", "slots/s", "ratio", "refused/s", "ratio"];
-    println!("{}", columns.map(|it| format!("{it:>12}")).join(" "));
 }
 
 fn main() {

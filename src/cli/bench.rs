@@ -246,6 +246,11 @@ pub fn fsync_rate(folder: &Path) -> std::io::Result<f64> {
     Ok(f64::from(done) / started.elapsed().as_secs_f64())
 }
 
+/// Microseconds of processor time that the threads of services in this process have used, where the system tells.
+pub fn used_by_services() -> Option<u64> {
+    bench_cpu::used(None)
+}
+
 /// The load of the machine over the last minute and five, where it tells.
 pub fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -327,8 +332,9 @@ async fn run_phase(
             while Instant::now() < until && worker.can(phase) {
                 let asked = Instant::now();
                 match worker.call(phase).await {
-                    Answered::Overloaded => {
+                    Answered::Overloaded(again) => {
                         overloaded += 1;
+                        tokio::time::sleep_until((asked + again).min(until).into()).await;
                         continue;
                     }
                     Answered::Wrongly => failed += 1,

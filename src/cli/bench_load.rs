@@ -2,6 +2,8 @@
 //!
 //! Two workers never want the same time, so every booking is to succeed and every refusal is asked for.
 
+use std::time::Duration;
+
 use prost_types::Timestamp;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
@@ -139,8 +141,8 @@ pub(super) enum Answered {
     Rightly,
     /// Otherwise, or not at all.
     Wrongly,
-    /// The server has too much to do, and says when to come again.
-    Overloaded,
+    /// The server has too much to do, and says after what time to come again.
+    Overloaded(Duration),
 }
 
 impl Answered {
@@ -153,9 +155,9 @@ impl Answered {
     }
 
     fn of_error(status: &tonic::Status) -> Self {
-        let is_overload = status.get_details_error_info().is_some_and(|it| it.reason == "OVERLOADED")
-            && status.get_details_retry_info().is_some();
-        if is_overload { Self::Overloaded } else { Self::Wrongly }
+        let is_overload = status.get_details_error_info().is_some_and(|it| it.reason == "OVERLOADED");
+        let again = status.get_details_retry_info().and_then(|it| it.retry_delay);
+        again.filter(|_| is_overload).map_or(Self::Wrongly, Self::Overloaded)
     }
 }
 

@@ -4,14 +4,16 @@
 //! the process. Whatever was counted is given back when what it stands for is dropped, whichever way that comes about.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
-/// Calls that are being worked on, from their request to the beginning of their answer. When there are more, only
-/// connections with few calls are let in, before anything of the call is read: that costs a small part of a booking.
-pub const CALLS_MAX: usize = 8_192;
+/// Calls that are being worked on, from their request to the beginning of their answer: enough to keep every thread at
+/// work, and few enough that none of them waits for long. When there are more, only connections with few calls are let
+/// in, before anything of the call is read: that costs a small part of a booking.
+pub const CALLS_MAX: usize = 2_048;
 /// Calls whose request has not arrived yet. Counted by themselves: who never finishes a request keeps nobody out who does.
 const BEGUN_CALLS_MAX: usize = 8_192;
 /// What an answer weighs beside its bytes, for as long as its client has not taken it.
@@ -31,6 +33,12 @@ const UNTAKEN_BYTES_MAX: usize = 256 * 1_024 * 1_024;
 const UNTAKEN_BYTES_CONNECTION_MAX: usize = 32 * 1_024 * 1_024;
 /// Time in which a request is received once its headers are there. 1 MiB in it is 420 kbit/s.
 pub const RECEIVE_SECONDS_MAX: u64 = 20;
+
+/// After what time whoever is not let in is asked to come again, at least and at most.
+const AGAIN_MIN: Duration = Duration::from_millis(100);
+pub(super) const AGAIN_MAX: Duration = Duration::from_secs(5);
+/// What lies between two of them: told one time, all would come back together, and be refused together.
+const AGAIN_APART: Duration = Duration::from_micros(250);
 
 /// What all calls together may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +74,39 @@ impl Default for RoomLimits {
 }
 
 /// What is held now; shared by everything that serves calls.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Room {
     limits: RoomLimits,
     health_calls: Amount,
     all: Amounts,
+    turns: Turns,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self::new(RoomLimits::default())
+    }
+}
+
+/// When those come again who were not let in: one after the other.
+#[derive(Debug)]
+struct Turns {
+    begin: Instant,
+    /// The last turn that was given away, in microseconds since the beginning.
+    last: AtomicU64,
+}
+
+impl Turns {
+    /// How long until a turn of its own.
+    fn next(&self, now: Instant) -> Duration {
+        let micros = |it: Duration| u64::try_from(it.as_micros()).unwrap_or(u64::MAX);
+        let now = micros(now - self.begin);
+        let (first, last) = (now + micros(AGAIN_MIN), now + micros(AGAIN_MAX));
+        // Behind the last one there is no order any more.
+        let turn = |before: u64| if before >= last { first } else { first.max(before + micros(AGAIN_APART)) };
+        let before = self.last.fetch_update(Relaxed, Relaxed, |before| Some(turn(before)));
+        Duration::from_micros(turn(before.unwrap_or(0)) - now)
+    }
 }
 
 /// In the extensions of a request: what its connection holds. The transport looks at it, to see who does not read.
@@ -131,7 +167,8 @@ impl Amount {
 impl Room {
     /// Room with these limits.
     pub fn new(limits: RoomLimits) -> Self {
-        Self { limits, ..Self::default() }
+        let turns = Turns { begin: Instant::now(), last: AtomicU64::new(0) };
+        Self { limits, health_calls: Amount::default(), all: Amounts::default(), turns }
     }
 
     /// Calls that are being worked on, without those of the health service.
@@ -143,8 +180,12 @@ impl Room {
         self.limits.receive
     }
 
-    /// Lets a call in; nothing when there are too many.
-    pub(super) fn enter(self: &Arc<Self>, share: &Share, is_health: bool) -> Option<Arc<Entered>> {
+    /// Lets a call in; or says when to come again, when there are too many.
+    pub(super) fn enter(self: &Arc<Self>, share: &Share, is_health: bool) -> Result<Arc<Entered>, Duration> {
+        self.try_enter(share, is_health).ok_or_else(|| self.turns.next(Instant::now()))
+    }
+
+    fn try_enter(self: &Arc<Self>, share: &Share, is_health: bool) -> Option<Arc<Entered>> {
         if is_health {
             let fits = self.health_calls.take(1, HEALTH_CALLS_MAX);
             let phase = AtomicU8::new(BEGUN);
@@ -292,25 +333,38 @@ mod tests {
         let (room, many, few) = (room(), Share::default(), Share::default());
         let calls: Vec<_> = (0..6).map(|_| room.enter(&many, false).expect("there is room")).collect();
         calls.iter().for_each(|call| call.is_received());
-        assert!(room.enter(&many, false).is_none());
+        assert!(room.enter(&many, false).is_err());
         let granted: Vec<_> = (0..CALLS_GRANTED).map(|_| room.enter(&few, false).expect("it has few")).collect();
-        assert!(room.enter(&few, false).is_none());
-        assert!(room.enter(&many, true).is_some());
+        assert!(room.enter(&few, false).is_err());
+        assert!(room.enter(&many, true).is_ok());
         assert_eq!((room.calls(), room.all.begun.held()), (6, CALLS_GRANTED));
         drop(granted);
-        assert!(room.enter(&many, false).is_none());
+        assert!(room.enter(&many, false).is_err());
         calls[0].is_answered();
-        assert!(room.enter(&many, false).is_some(), "what is answered makes room");
+        assert!(room.enter(&many, false).is_ok(), "what is answered makes room");
         drop(calls);
         assert_eq!((room.calls(), room.health_calls.held(), many.0.calls.held(), few.0.calls.held()), (0, 0, 0, 0));
         assert_eq!(room.all.begun.held(), 0);
     }
 
     #[test]
+    fn who_is_not_let_in_gets_a_turn_of_its_own_within_seconds() {
+        let begin = Instant::now();
+        let turns = Turns { begin, last: AtomicU64::new(0) };
+        assert_eq!([turns.next(begin), turns.next(begin)], [AGAIN_MIN, AGAIN_MIN + AGAIN_APART]);
+        let a_round = ((AGAIN_MAX - AGAIN_MIN).as_micros() / AGAIN_APART.as_micros()) as usize;
+        let all: Vec<Duration> = (0..3 * a_round).map(|_| turns.next(begin)).collect();
+        assert!(all.iter().all(|it| (AGAIN_MIN..=AGAIN_MAX).contains(it)));
+        assert!(all.iter().filter(|it| **it == AGAIN_MIN).count() <= 3, "no two of one round at one time");
+        let later = begin + 2 * AGAIN_MAX;
+        assert_eq!(turns.next(later), AGAIN_MIN, "who comes after the rush need not wait for it");
+    }
+
+    #[test]
     fn requests_that_never_arrive_keep_nobody_out_who_has_few() {
         let (room, many, few) = (Arc::new(Room::default()), Share::default(), Share::default());
         let begun: Vec<_> = (0..BEGUN_CALLS_MAX).map(|_| room.enter(&many, false).expect("there is room")).collect();
-        assert!(room.enter(&many, false).is_none());
+        assert!(room.enter(&many, false).is_err());
         let call = room.enter(&few, false).expect("it has few");
         assert_eq!(room.calls(), 0);
         call.is_received();

@@ -19,6 +19,7 @@ use crate::domain::series::{Occurrence, SeriesReport};
 use crate::engine::Failure;
 use crate::proto::v1::ErrorReason;
 
+use super::room::AGAIN_MAX;
 use super::wire::ERROR_DOMAIN;
 
 /// Violations that one error spells out; the rest is counted. Keeps details under 6 KiB of the header list.
@@ -125,19 +126,28 @@ fn watch_failed(failure: &Failure) -> Status {
 
 /// Too much of something is going on. Certainly nothing happened.
 fn overloaded(message: &str) -> Status {
+    overloaded_until(RETRY_SOON, message)
+}
+
+fn overloaded_until(again: Duration, message: &str) -> Status {
     let mut details = details(ErrorReason::Overloaded, Metadata::new());
-    details.set_retry_info(Some(RETRY_SOON));
+    details.set_retry_info(Some(again));
     status(Code::Unavailable, message, details)
 }
 
-/// A call that was not let in. Made once: a server that is full has no time to write it anew for each.
-pub(super) fn too_many_calls() -> Response<Body> {
-    static MADE: LazyLock<HeaderMap> = LazyLock::new(|| {
-        let status = overloaded("too many calls are in progress; nothing happened, retry shortly");
-        status.into_http::<Body>().into_parts().0.headers
+/// A call that was not let in, and may come again after this time. Made once for each tenth of a second: a server that
+/// is full has no time to write it anew for each call.
+pub(super) fn too_many_calls(again: Duration) -> Response<Body> {
+    const STEP_MILLISECONDS: u128 = 100;
+    static MADE: LazyLock<Vec<HeaderMap>> = LazyLock::new(|| {
+        let message = "too many calls are in progress; nothing happened, retry after the delay that is told";
+        let made = |again| overloaded_until(again, message).into_http::<Body>().into_parts().0.headers;
+        let steps = AGAIN_MAX.as_millis() / STEP_MILLISECONDS;
+        (0..=steps).map(|step| made(AGAIN_MAX.mul_f64(step as f64 / steps as f64))).collect()
     });
+    let step = usize::try_from(again.as_millis().div_ceil(STEP_MILLISECONDS)).unwrap_or(usize::MAX);
     let mut response = Response::default();
-    *response.headers_mut() = MADE.clone();
+    *response.headers_mut() = MADE[step.min(MADE.len() - 1)].clone();
     response
 }
 

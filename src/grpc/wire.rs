@@ -122,8 +122,9 @@ where
         let record = self.is_logging.then(|| CallRecord::begin(request.uri().path()));
         // Before anything else: what a full server does not take up must cost it next to nothing.
         let share = request.extensions().get::<Share>().cloned().unwrap_or_default();
-        let Some(entered) = self.room.enter(&share, request.uri().path().starts_with(HEALTH)) else {
-            return WireFuture::answered(status::too_many_calls(), record);
+        let entered = match self.room.enter(&share, request.uri().path().starts_with(HEALTH)) {
+            Ok(entered) => entered,
+            Err(again) => return WireFuture::answered(status::too_many_calls(again), record),
         };
         if !is_grpc(request.headers()) {
             return WireFuture::answered(unsupported_media_type(), record);
