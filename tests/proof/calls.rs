@@ -10,7 +10,8 @@ use bookd::proto::v1::list_service_client::ListServiceClient;
 use bookd::proto::v1::server_info_service_client::ServerInfoServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
 use prost::Message;
-use tonic::transport::Channel;
+use tonic::client::GrpcService;
+use tonic::codegen::{Body, StdError};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -79,7 +80,12 @@ macro_rules! calls {
                 }
             }
 
-            pub async fn send(&self, channel: &Channel) -> Result<Answered, Status> {
+            /// Sends it over a channel, or straight to routes.
+            pub async fn send<T>(&self, channel: &T) -> Result<Answered, Status>
+            where
+                T: GrpcService<tonic::body::Body, Error: Into<StdError>> + Clone,
+                T::ResponseBody: Body<Data = bytes::Bytes, Error: Into<StdError> + Send> + Send + 'static,
+            {
                 match self {
                     $($(Self::$name(request) => {
                         let mut client = $client::new(channel.clone());

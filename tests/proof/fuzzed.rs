@@ -34,24 +34,27 @@ use super::calls::Call;
 use super::chance::Chance;
 
 /// Monday the 1st of March 2027, 08:00 UTC.
-const NOW: i64 = 1_803_888_000;
+pub(super) const NOW: i64 = 1_803_888_000;
 /// Requests of one input at most.
 const REQUESTS_MAX: usize = 24;
 
-fn zones() -> Arc<Zones> {
+pub(super) fn zones() -> Arc<Zones> {
     static ZONES: OnceLock<Arc<Zones>> = OnceLock::new();
     Arc::clone(ZONES.get_or_init(|| Arc::new(Zones::bundled())))
 }
 
-fn runtime() -> Runtime {
+pub(super) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
 }
 
 /// A service in memory, with nothing in it.
 async fn service() -> (Engine, Routes) {
-    let clock = Arc::new(ManualClock::new(Instant::from_seconds(NOW)));
+    service_on(Memory::new(7), Arc::new(ManualClock::new(Instant::from_seconds(NOW)))).await
+}
+
+pub(super) async fn service_on(store: Memory, clock: Arc<ManualClock>) -> (Engine, Routes) {
     let settings = Settings { layout: Layout::Inline, is_clock_confirmed: true, ..Settings::default() };
-    let (engine, _running) = Engine::start(Box::new(Memory::new(7)), clock, settings).unwrap();
+    let (engine, _running) = Engine::start(Box::new(store), clock, settings).unwrap();
     let (routes, _health) = bookd::grpc::routes(&Api::new(engine.clone(), zones())).await.unwrap();
     (engine, routes)
 }
@@ -91,7 +94,7 @@ async fn post(routes: &Routes, path: &str, message: Vec<u8>) -> (Code, Option<St
 }
 
 /// An error is one of the contract: never INTERNAL, always with a reason that the contract knows.
-fn is_of_the_contract(path: &str, status: &Status) {
+pub(super) fn is_of_the_contract(path: &str, status: &Status) {
     assert!(!matches!(status.code(), Code::Internal | Code::Unknown), "{path}: {status:?}");
     let details = status.get_error_details();
     let info = details.error_info().unwrap_or_else(|| panic!("{path}: no reason in {status:?}"));

@@ -15,6 +15,7 @@ pub mod calls;
 pub mod chance;
 pub mod disk;
 pub mod fuzzed;
+pub mod fuzzed_calls;
 pub mod history;
 pub mod locks;
 pub mod powered;
