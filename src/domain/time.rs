@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, Datelike, NaiveDate};
+use chrono::{DateTime, Datelike, NaiveDate, Timelike};
 
 /// Seconds of a minute.
 pub const MINUTE: i64 = 60;
@@ -53,10 +53,15 @@ impl Instant {
 /// RFC 3339 in UTC, as people and logs read it: `2027-03-14T07:00:00Z`.
 impl fmt::Display for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match DateTime::from_timestamp(self.0, 0) {
-            Some(utc) => write!(f, "{}", utc.format("%Y-%m-%dT%H:%M:%SZ")),
-            None => write!(f, "{}s", self.0),
+        let Some(utc) = DateTime::from_timestamp(self.0, 0) else { return write!(f, "{}s", self.0) };
+        let (year, month, day) = (utc.year(), utc.month(), utc.day());
+        let (hour, minute, second) = (utc.hour(), utc.minute(), utc.second());
+        // As chrono shows years of other than four digits.
+        match year {
+            0..=9_999 => write!(f, "{year:04}")?,
+            _ => write!(f, "{year:+05}")?,
         }
+        write!(f, "-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
 }
 

@@ -7,6 +7,7 @@ mod actor;
 mod batch;
 mod compaction;
 mod fanout;
+mod foreseen;
 mod loading;
 mod published;
 mod readers;
@@ -250,6 +251,9 @@ impl Engine {
 
     /// Decides a command, makes it durable and visible, and answers.
     pub async fn submit(&self, command: Command, terms: Terms) -> Result<Answer, Failure> {
+        if let Some(refusal) = foreseen::refusal(&self.published, &command, &terms, self.clock.now()) {
+            return Err(refusal.into());
+        }
         let (reply, answer) = oneshot::channel();
         self.post(Mail::Command { command: Box::new(command), terms, reply })?;
         // A reply that is dropped means that the actor stopped in the middle of the batch.

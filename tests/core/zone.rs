@@ -120,3 +120,12 @@ fn the_newer_release_is_taken_and_an_unknown_one_counts_as_older() {
     }
     assert!(Zones::load(Some(folder.path())).is_err(), "a folder without zones is refused");
 }
+
+#[test]
+fn an_instant_is_shown_as_rfc_3339_has_it_in_every_year() {
+    use bookd::domain::time::Instant;
+    for seconds in (-62_200_000_000..253_500_000_000_i64).step_by(86_400 * 97 + 12_345) {
+        let wanted = chrono::DateTime::from_timestamp(seconds, 0).unwrap().format("%Y-%m-%dT%H:%M:%SZ").to_string();
+        assert_eq!(Instant::from_seconds(seconds).to_string(), wanted);
+    }
+}

@@ -21,6 +21,7 @@ mod demo;
 mod drift;
 mod erasure;
 mod failures;
+mod foreseen;
 mod fuzzed;
 mod harness;
 mod history;
