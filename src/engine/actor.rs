@@ -303,7 +303,7 @@ impl Actor {
                 self.publisher.publish(std::mem::take(&mut batch.changes), self.state.revision);
                 Moment::BeforeAnswer.reached();
                 self.answer(answers, batch.now);
-                self.store.after_commit();
+                self.store.after_commit()?;
                 self.forget(batch.now)
             }
             Err(CommitError::Unknown(error)) => {
@@ -415,7 +415,7 @@ impl Actor {
             Err(error) => {
                 let error = error.into_store_error();
                 tracing::warn!(%error, "old request ids could not be removed");
-                Ok(true)
+                if error.is_damage() { Err(error) } else { Ok(true) }
             }
         }
     }

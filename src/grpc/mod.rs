@@ -26,7 +26,7 @@ pub mod watch;
 pub mod watch_slots;
 pub mod wire;
 
-use tonic::service::Routes;
+use tonic::service::{Routes, RoutesBuilder};
 
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::v1::availability_service_server::AvailabilityServiceServer;
@@ -64,6 +64,13 @@ pub async fn routes(api: &Api) -> Result<(Routes, HealthReporter), tonic_reflect
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
+    let mut routes = services(api);
+    routes.add_service(health_service).add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?);
+    Ok((routes.routes(), health))
+}
+
+/// The services of the contract alone.
+pub fn services(api: &Api) -> RoutesBuilder {
     let mut routes = Routes::builder();
     routes
         .add_service(
@@ -81,11 +88,8 @@ pub async fn routes(api: &Api) -> Result<(Routes, HealthReporter), tonic_reflect
         .add_service(
             ServerInfoServiceServer::new(server_info::ServerInfo(api.clone()))
                 .max_decoding_message_size(REQUEST_BYTES_MAX),
-        )
-        .add_service(health_service)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?);
-    Ok((routes.routes(), health))
+        );
+    routes
 }
 
 /// The fields that a mask names, of those that may be changed; `*` = all of them.

@@ -1,7 +1,8 @@
 //! The body of a request as it arrives: bounded in time and, together with all others, in memory.
 //!
-//! tonic sets aside what a message announces as soon as its length is there, so five bytes are enough to claim 1 MiB.
-//! Here the claim is counted first. A message that comes in one piece passes without being counted.
+//! tonic sets aside what a message announces as soon as its length is there, so five bytes are enough to claim 1 MiB, and
+//! keeps it until the request has ended. Here the claim is counted first. A request that comes in one piece passes without
+//! being counted.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -48,6 +49,8 @@ struct Progress {
     announced: usize,
     /// Bytes of the message that are still to come.
     missing: usize,
+    /// What the longest message announced that is not refused by its length.
+    longest: usize,
 }
 
 impl Progress {
@@ -64,21 +67,13 @@ impl Progress {
                 self.missing -= taken;
                 bytes = &bytes[taken..];
             }
+            if self.prefix_bytes == PREFIX_BYTES && self.announced <= REQUEST_BYTES_MAX {
+                self.longest = self.longest.max(self.announced);
+            }
             if self.prefix_bytes == PREFIX_BYTES && self.missing == 0 {
-                *self = Self::default();
+                self.prefix_bytes = 0;
             }
         }
-    }
-
-    /// No message is half there.
-    fn is_between(&self) -> bool {
-        self.prefix_bytes == 0
-    }
-
-    /// What is set aside for a message of which a part is missing. One above the limit is refused by its length.
-    fn claim(&self) -> Option<usize> {
-        let is_open = self.prefix_bytes == PREFIX_BYTES && self.missing > 0;
-        (is_open && self.announced <= REQUEST_BYTES_MAX).then_some(self.announced)
     }
 }
 
@@ -92,28 +87,27 @@ where
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let frame = match Pin::new(&mut this.body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => frame,
-            Poll::Ready(other) => return Poll::Ready(other.map(|it| it.map_err(Into::into))),
+            Poll::Ready(frame) => frame,
             Poll::Pending if this.timer.has_fired(cx) => {
                 return Poll::Ready(Some(Err(status::not_received().into())));
             }
             Poll::Pending => return Poll::Pending,
         };
-        if let Some(data) = frame.data_ref() {
-            this.progress.advance(data);
-            if this.progress.is_between() {
-                this.entered.is_received();
-            }
-            match this.progress.claim() {
-                None => this.received = None,
-                Some(_) if this.received.is_some() => {}
-                Some(bytes) => match this.room.receive(bytes, &this.share) {
-                    Some(received) => this.received = Some(received),
-                    None => return Poll::Ready(Some(Err(status::no_room_to_receive().into()))),
-                },
+        if let Some(Ok(data)) = frame.as_ref().map(|it| it.as_ref().map(|frame| frame.data_ref())) {
+            this.progress.advance(data.map_or(&[], |it| it));
+        }
+        // No handler begins before the client has said that this is all.
+        if frame.is_none() || this.body.is_end_stream() {
+            this.received = None;
+            this.entered.is_received();
+        } else if this.received.as_ref().map_or(0, Received::bytes) < this.progress.longest {
+            this.received = None;
+            this.received = this.room.receive(this.progress.longest, &this.share);
+            if this.received.is_none() {
+                return Poll::Ready(Some(Err(status::no_room_to_receive().into())));
             }
         }
-        Poll::Ready(Some(Ok(frame)))
+        Poll::Ready(frame.map(|it| it.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -133,15 +127,15 @@ mod tests {
     const BYTES: [u8; 13] = [0, 0, 0, 0, 3, 7, 7, 7, 0, 0, 0, 0, 0];
 
     #[test]
-    fn a_message_is_followed_however_it_is_cut() {
+    fn messages_are_followed_however_they_are_cut() {
         for piece in 1..=BYTES.len() {
             let mut progress = Progress::default();
             let mut at = 0;
             for bytes in BYTES.chunks(piece) {
                 progress.advance(bytes);
                 at += bytes.len();
-                assert_eq!(progress.is_between(), at == 8 || at == 13, "{at} in pieces of {piece}");
-                assert_eq!(progress.claim(), (5..8).contains(&at).then_some(3), "{at} in pieces of {piece}");
+                assert_eq!(progress.prefix_bytes == 0, at == 8 || at == 13, "{at} in pieces of {piece}");
+                assert_eq!(progress.longest, if at < 5 { 0 } else { 3 }, "{at} in pieces of {piece}");
             }
         }
     }
@@ -150,9 +144,9 @@ mod tests {
     fn a_message_that_will_be_refused_by_its_length_claims_nothing() {
         let mut progress = Progress::default();
         progress.advance(&[0, 0x40, 0, 0, 0]);
-        assert_eq!(progress.claim(), None);
+        assert_eq!(progress.longest, 0);
         progress = Progress::default();
         progress.advance(&[0, 0, 0x10, 0, 0]);
-        assert_eq!(progress.claim(), Some(REQUEST_BYTES_MAX));
+        assert_eq!(progress.longest, REQUEST_BYTES_MAX);
     }
 }

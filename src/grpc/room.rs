@@ -16,21 +16,23 @@ use tokio::time::Instant;
 pub const CALLS_MAX: usize = 2_048;
 /// Calls whose request has not arrived yet. Counted by themselves: who never finishes a request keeps nobody out who does.
 const BEGUN_CALLS_MAX: usize = 8_192;
-/// What an answer weighs beside its bytes, for as long as its client has not taken it.
-const ANSWER_BYTES: usize = 512;
+/// What an answer weighs beside its bytes, for as long as its client has not taken it: tonic's buffer of 8 KiB, which a
+/// part of it keeps whole, and the stream. Measured with small answers: 12.9 KiB each.
+const ANSWER_BYTES: usize = 12 * 1_024;
 /// Calls of one connection that are let in whatever the others do: who opens many calls keeps nobody out who has few.
 const CALLS_GRANTED: usize = 4;
-/// Calls of the health service, which are not counted among the others: a full server still says that it lives.
-const HEALTH_CALLS_MAX: usize = 1_024;
-/// Bytes of requests whose message has begun to arrive and is not complete. A request that comes in one piece, as those
-/// that fit a frame do, takes none of it.
+/// Calls of the standard services, health and reflection, until their end: their streams are bounded by nothing else.
+/// They are not counted among the others, so that a full server still says that it lives.
+const STANDARD_CALLS_MAX: usize = 1_024;
+/// A connection gets at most this part of the memory that the other connections leave of its kind: so few of them never
+/// take all of it.
+const PART_OF_REST: usize = 8;
+/// What it gets of each kind whatever the others do: a usual request, a usual answer.
+const BYTES_GRANTED: usize = 16 * 1_024;
+/// Bytes of requests that have begun to arrive and have not ended. A request that comes in one piece takes none of it.
 const RECEIVING_BYTES_MAX: usize = 128 * 1_024 * 1_024;
-/// The same of one connection.
-const RECEIVING_BYTES_CONNECTION_MAX: usize = 8 * 1_024 * 1_024;
 /// Bytes of answers that were written and that their clients have not taken.
 const UNTAKEN_BYTES_MAX: usize = 256 * 1_024 * 1_024;
-/// The same of one connection.
-const UNTAKEN_BYTES_CONNECTION_MAX: usize = 32 * 1_024 * 1_024;
 /// Time in which a request is received once its headers are there. 1 MiB in it is 420 kbit/s.
 pub const RECEIVE_SECONDS_MAX: u64 = 20;
 
@@ -49,12 +51,8 @@ pub struct RoomLimits {
     pub begun_calls_max: usize,
     /// See `RECEIVING_BYTES_MAX`.
     pub receiving_bytes_max: usize,
-    /// See `RECEIVING_BYTES_CONNECTION_MAX`.
-    pub receiving_bytes_connection_max: usize,
     /// See `UNTAKEN_BYTES_MAX`.
     pub untaken_bytes_max: usize,
-    /// See `UNTAKEN_BYTES_CONNECTION_MAX`.
-    pub untaken_bytes_connection_max: usize,
     /// See `RECEIVE_SECONDS_MAX`.
     pub receive: Duration,
 }
@@ -65,9 +63,7 @@ impl Default for RoomLimits {
             calls_max: CALLS_MAX,
             begun_calls_max: BEGUN_CALLS_MAX,
             receiving_bytes_max: RECEIVING_BYTES_MAX,
-            receiving_bytes_connection_max: RECEIVING_BYTES_CONNECTION_MAX,
             untaken_bytes_max: UNTAKEN_BYTES_MAX,
-            untaken_bytes_connection_max: UNTAKEN_BYTES_CONNECTION_MAX,
             receive: Duration::from_secs(RECEIVE_SECONDS_MAX),
         }
     }
@@ -77,7 +73,6 @@ impl Default for RoomLimits {
 #[derive(Debug)]
 pub struct Room {
     limits: RoomLimits,
-    health_calls: Amount,
     all: Amounts,
     turns: Turns,
 }
@@ -130,6 +125,8 @@ struct Amounts {
     /// Begun or being worked on, of a connection; being worked on, of all.
     calls: Amount,
     begun: Amount,
+    /// Of health and reflection.
+    standard: Amount,
     receiving: Amount,
     untaken: Amount,
     /// How often `untaken` became nothing; counted for connections only.
@@ -150,9 +147,13 @@ impl Amount {
         self.0.fetch_add(amount, Relaxed).saturating_add(amount)
     }
 
-    fn take(&self, amount: usize, max: usize) -> bool {
-        let fits = self.add(amount) <= max;
+    /// Takes so much for a connection, which gets a part of what the others leave, and always a little.
+    fn share_out(&self, amount: usize, max: usize, own: &Self) -> bool {
+        let (mine, all) = (own.add(amount), self.add(amount));
+        let left = max.saturating_sub(all.saturating_sub(mine));
+        let fits = mine <= BYTES_GRANTED || mine <= left / PART_OF_REST;
         if !fits {
+            own.give_back(amount);
             self.give_back(amount);
         }
         fits
@@ -168,10 +169,10 @@ impl Room {
     /// Room with these limits.
     pub fn new(limits: RoomLimits) -> Self {
         let turns = Turns { begin: Instant::now(), last: AtomicU64::new(0) };
-        Self { limits, health_calls: Amount::default(), all: Amounts::default(), turns }
+        Self { limits, all: Amounts::default(), turns }
     }
 
-    /// Calls that are being worked on, without those of the health service.
+    /// Calls that are being worked on, without those of health and reflection.
     pub fn calls(&self) -> usize {
         self.all.calls.held()
     }
@@ -181,46 +182,33 @@ impl Room {
     }
 
     /// Lets a call in; or says when to come again, when there are too many.
-    pub(super) fn enter(self: &Arc<Self>, share: &Share, is_health: bool) -> Result<Arc<Entered>, Duration> {
-        self.try_enter(share, is_health).ok_or_else(|| self.turns.next(Instant::now()))
+    pub(super) fn enter(self: &Arc<Self>, share: &Share, is_standard: bool) -> Result<Arc<Entered>, Duration> {
+        self.try_enter(share, is_standard).ok_or_else(|| self.turns.next(Instant::now()))
     }
 
-    fn try_enter(self: &Arc<Self>, share: &Share, is_health: bool) -> Option<Arc<Entered>> {
-        if is_health {
-            let fits = self.health_calls.take(1, HEALTH_CALLS_MAX);
-            let phase = AtomicU8::new(BEGUN);
-            return fits.then(|| Arc::new(Entered { room: Arc::clone(self), share: None, phase }));
+    fn try_enter(self: &Arc<Self>, share: &Share, is_standard: bool) -> Option<Arc<Entered>> {
+        let phase = AtomicU8::new(BEGUN);
+        let entered = Entered { room: Arc::clone(self), share: share.clone(), is_standard, phase };
+        if is_standard {
+            let (own, all) = (share.0.standard.add(1), self.all.standard.add(1));
+            return (all <= STANDARD_CALLS_MAX || own <= CALLS_GRANTED).then(|| Arc::new(entered));
         }
         let (own, begun) = (share.0.calls.add(1), self.all.begun.add(1));
-        let phase = AtomicU8::new(BEGUN);
-        let entered = Entered { room: Arc::clone(self), share: Some(share.clone()), phase };
         let has_room = begun <= self.limits.begun_calls_max && self.all.calls.held() < self.limits.calls_max;
         (has_room || own <= CALLS_GRANTED).then(|| Arc::new(entered))
     }
 
     /// Room for a request that is being received.
     pub(super) fn receive(self: &Arc<Self>, bytes: usize, share: &Share) -> Option<Received> {
-        if !share.0.receiving.take(bytes, self.limits.receiving_bytes_connection_max) {
-            return None;
-        }
-        if !self.all.receiving.take(bytes, self.limits.receiving_bytes_max) {
-            share.0.receiving.give_back(bytes);
-            return None;
-        }
-        Some(Received { room: Arc::clone(self), share: share.clone(), bytes })
+        let fits = self.all.receiving.share_out(bytes, self.limits.receiving_bytes_max, &share.0.receiving);
+        fits.then(|| Received { room: Arc::clone(self), share: share.clone(), bytes })
     }
 
     /// Keeps a piece of an answer until the client has taken it; nothing when too much is kept already.
     pub(super) fn keep(self: &Arc<Self>, piece: Bytes, share: &Share) -> Option<Bytes> {
         let bytes = weight(&piece);
-        if !share.0.untaken.take(bytes, self.limits.untaken_bytes_connection_max) {
-            return None;
-        }
-        if !self.all.untaken.take(bytes, self.limits.untaken_bytes_max) {
-            share.0.untaken.give_back(bytes);
-            return None;
-        }
-        Some(Bytes::from_owner(Kept { room: Arc::clone(self), share: share.clone(), piece }))
+        let fits = self.all.untaken.share_out(bytes, self.limits.untaken_bytes_max, &share.0.untaken);
+        fits.then(|| Bytes::from_owner(Kept { room: Arc::clone(self), share: share.clone(), piece }))
     }
 }
 
@@ -233,13 +221,14 @@ const ANSWERED: u8 = 2;
 #[derive(Debug)]
 pub(super) struct Entered {
     room: Arc<Room>,
-    /// None of a call of the health service.
-    share: Option<Share>,
+    share: Share,
+    /// Counted by itself, from its beginning to its end.
+    is_standard: bool,
     phase: AtomicU8,
 }
 
 impl Entered {
-    /// Its request is there.
+    /// All of its request is there.
     pub(super) fn is_received(&self) {
         self.advance(RECEIVED);
     }
@@ -251,14 +240,16 @@ impl Entered {
 
     fn advance(&self, to: u8) {
         let from = self.phase.fetch_max(to, Relaxed);
-        let Some(share) = self.share.as_ref().filter(|_| from < to) else { return };
+        if from >= to || self.is_standard {
+            return;
+        }
         match from {
             BEGUN => self.room.all.begun.give_back(1),
             _ => self.room.all.calls.give_back(1),
         };
         match to {
             RECEIVED => self.room.all.calls.add(1),
-            _ => share.0.calls.give_back(1),
+            _ => self.share.0.calls.give_back(1),
         };
     }
 }
@@ -266,18 +257,25 @@ impl Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         self.advance(ANSWERED);
-        if self.share.is_none() {
-            self.room.health_calls.give_back(1);
+        if self.is_standard {
+            self.share.0.standard.give_back(1);
+            self.room.all.standard.give_back(1);
         }
     }
 }
 
-/// Room that a half-received request takes.
+/// Room that a request takes while it is being received.
 #[derive(Debug)]
 pub(super) struct Received {
     room: Arc<Room>,
     share: Share,
     bytes: usize,
+}
+
+impl Received {
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
 }
 
 impl Drop for Received {
@@ -317,13 +315,13 @@ impl Drop for Kept {
 mod tests {
     use super::*;
 
+    const KIB: usize = 1_024;
+
     fn room() -> Arc<Room> {
         Arc::new(Room::new(RoomLimits {
             calls_max: 6,
-            receiving_bytes_max: 100,
-            receiving_bytes_connection_max: 80,
-            untaken_bytes_max: 30_000,
-            untaken_bytes_connection_max: 20_000,
+            receiving_bytes_max: 800 * KIB,
+            untaken_bytes_max: 800 * KIB,
             ..RoomLimits::default()
         }))
     }
@@ -343,7 +341,7 @@ mod tests {
         calls[0].is_answered();
         assert!(room.enter(&many, false).is_ok(), "what is answered makes room");
         drop(calls);
-        assert_eq!((room.calls(), room.health_calls.held(), many.0.calls.held(), few.0.calls.held()), (0, 0, 0, 0));
+        assert_eq!((room.calls(), room.all.standard.held(), many.0.calls.held(), few.0.calls.held()), (0, 0, 0, 0));
         assert_eq!(room.all.begun.held(), 0);
     }
 
@@ -374,32 +372,49 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_received_up_to_the_limits_and_their_room_comes_back() {
+    fn a_request_is_received_into_an_eighth_of_what_the_others_leave_and_its_room_comes_back() {
         let (room, one, other) = (room(), Share::default(), Share::default());
-        let first = room.receive(60, &one);
-        assert!(first.is_some() && room.receive(21, &one).is_none() && room.receive(41, &other).is_none());
-        assert!(room.receive(usize::MAX, &other).is_none());
-        assert!(room.receive(40, &other).is_some());
-        drop(first);
-        assert!(room.receive(80, &one).is_some());
+        let first = room.receive(60 * KIB, &one).expect("there is room");
+        let second = room.receive(40 * KIB, &one).expect("there is room");
+        assert!(room.receive(1, &one).is_none(), "100 of 800 KiB are its share");
+        assert!(room.receive(88 * KIB, &other).is_none() && room.receive(800 * KIB, &other).is_none());
+        let third = room.receive(87 * KIB, &other);
+        assert!(third.is_some(), "700 are left");
+        assert_eq!((first.bytes(), room.all.receiving.held()), (60 * KIB, 187 * KIB));
+        drop((first, second, third));
+        assert!(room.receive(100 * KIB, &one).is_some());
         assert_eq!((room.all.receiving.held(), one.0.receiving.held(), other.0.receiving.held()), (0, 0, 0));
     }
 
     #[test]
-    fn answers_are_kept_up_to_the_limits_of_their_connection_and_of_all() {
-        let (room, one, other) = (room(), Share::default(), Share::default());
-        let piece = || Bytes::from_static(&[7; 10_000 - ANSWER_BYTES]);
-        let mut kept: Vec<_> = (0..2).map(|_| room.keep(piece(), &one).expect("there is room")).collect();
+    fn however_many_leave_their_answers_the_next_one_is_answered() {
+        let room = room();
+        let piece = |bytes| Bytes::from(vec![7; bytes]);
+        let mut kept = Vec::new();
+        for _ in 0..1_000 {
+            let deaf = Share::default();
+            while let Some(answer) = room.keep(piece(KIB), &deaf) {
+                kept.push(answer);
+            }
+            assert!(deaf.untaken() > 0, "{}", kept.len());
+        }
+        let (all, granted) = (room.all.untaken.held(), 1_000 * BYTES_GRANTED);
+        assert!(all <= 800 * KIB + granted, "{all}");
+        assert!(room.keep(piece(KIB), &Share::default()).is_some());
+        assert!(room.keep(piece(BYTES_GRANTED), &Share::default()).is_none());
+    }
+
+    #[test]
+    fn a_part_of_an_answer_that_is_still_being_sent_keeps_the_whole() {
+        let (room, one) = (room(), Share::default());
+        let piece = || Bytes::from_static(&[7; 20 * KIB]);
+        let weight = 20 * KIB + ANSWER_BYTES;
+        let mut kept: Vec<_> = (0..3).map(|_| room.keep(piece(), &one).expect("there is room")).collect();
         assert!(room.keep(piece(), &one).is_none(), "the connection has its share");
-        let third = room.keep(piece(), &other);
-        assert!(third.is_some() && room.keep(piece(), &other).is_none(), "all have theirs");
-        assert_eq!((one.untaken(), other.untaken()), (20_000, 10_000));
-        // A part that is still being sent keeps the whole.
         let part = kept.pop().map(|it| it.slice(9..));
         drop(kept);
-        assert_eq!((one.untaken(), one.emptied()), (10_000, 0));
-        drop((part, third));
-        assert_eq!((one.emptied(), other.emptied()), (1, 1));
-        assert_eq!((one.untaken(), other.untaken(), room.all.untaken.held()), (0, 0, 0));
+        assert_eq!((one.untaken(), one.emptied()), (weight, 0));
+        drop(part);
+        assert_eq!((one.untaken(), one.emptied(), room.all.untaken.held()), (0, 1, 0));
     }
 }

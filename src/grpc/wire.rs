@@ -45,8 +45,8 @@ const GRPC_STATUS: &str = "grpc-status";
 const GRPC_STATUS_DETAILS: &str = "grpc-status-details-bin";
 const GRPC_CONTENT_TYPE: &str = "application/grpc";
 const OK: &[u8] = b"0";
-/// How the paths of the health service begin.
-const HEALTH: &str = "/grpc.health.v1.Health/";
+/// How the paths of the standard services begin: health and reflection.
+const STANDARD: &str = "/grpc.";
 /// How the methods that change nothing begin.
 const READING: [&str; 5] = ["Get", "List", "Query", "Explain", "Watch"];
 
@@ -122,7 +122,7 @@ where
         let record = self.is_logging.then(|| CallRecord::begin(request.uri().path()));
         // Before anything else: what a full server does not take up must cost it next to nothing.
         let share = request.extensions().get::<Share>().cloned().unwrap_or_default();
-        let entered = match self.room.enter(&share, request.uri().path().starts_with(HEALTH)) {
+        let entered = match self.room.enter(&share, request.uri().path().starts_with(STANDARD)) {
             Ok(entered) => entered,
             Err(again) => return WireFuture::answered(status::too_many_calls(again), record),
         };

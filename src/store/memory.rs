@@ -35,6 +35,8 @@ struct Kept {
     changes: Vec<ChangeRecord>,
     requests: BTreeMap<[u8; 16], RequestRecord>,
     faults: VecDeque<Fault>,
+    /// What the next forgetting of requests says.
+    forgetting_fault: Option<CommitError>,
 }
 
 /// What the next commit says, whatever the batch.
@@ -48,8 +50,8 @@ impl Memory {
     /// An empty store. `code_key` is the secret behind its confirmation codes.
     pub fn new(code_key: u64) -> Self {
         let state = State { next_key: AppointmentKey::default().next(), ..State::default() };
-        let (changes, requests, faults) = Default::default();
-        Self { kept: Arc::new(Mutex::new(Kept { code_key, state, changes, requests, faults })) }
+        let (changes, requests, faults, forgetting_fault) = Default::default();
+        Self { kept: Arc::new(Mutex::new(Kept { code_key, state, changes, requests, faults, forgetting_fault })) }
     }
 
     /// Makes the next commit, or the one after those that fail already, fail with nothing done.
@@ -60,6 +62,11 @@ impl Memory {
     /// Makes a commit fail with an unknown outcome after everything was done.
     pub fn lose_next_commit(&self, error: StoreError) {
         self.kept().faults.push_back(Fault { error: CommitError::Unknown(error), is_late: true });
+    }
+
+    /// Makes the next forgetting of old requests fail so.
+    pub fn fail_next_forgetting(&self, error: CommitError) {
+        self.kept().forgetting_fault = Some(error);
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -192,6 +199,9 @@ impl Store for Memory {
 
     fn forget_requests(&mut self, before: Instant, limit: usize) -> Result<usize, CommitError> {
         let mut kept = self.kept();
+        if let Some(error) = kept.forgetting_fault.take() {
+            return Err(error);
+        }
         let mut old: Vec<_> =
             kept.requests.values().filter(|it| it.time < before).map(|it| (it.time, it.hash)).collect();
         old.sort_unstable();

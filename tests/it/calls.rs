@@ -8,6 +8,7 @@ use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use serde_json::Value;
 
 use crate::harness::connect;
+use crate::http2::{Connection, END_HEADERS, END_STREAM, HEADERS, call_headers, frame};
 use crate::kill::Process;
 
 /// What may not be in a line: what the calls below said.
@@ -46,14 +47,13 @@ async fn log_of(flags: &[&str]) -> Vec<String> {
         let path = http::uri::PathAndQuery::from_static(path);
         grpc.unary(tonic::Request::new(pb::GetServerInfoRequest {}), path, codec).await.unwrap_err();
     }
-    // Answered before anybody looks for the method.
-    let mut late = tonic::Request::new(pb::GetServerInfoRequest {});
-    late.metadata_mut().insert("grpc-timeout", "0m".parse().unwrap());
-    grpc.ready().await.unwrap();
-    let codec = tonic_prost::ProstCodec::<pb::GetServerInfoRequest, pb::GetServerInfoResponse>::default();
-    let path = http::uri::PathAndQuery::from_static("/bookd.v1.BookingService/grace@example.com");
-    grpc.unary(late, path, codec).await.unwrap_err();
-    drop((grpc, channel));
+    // Answered before anybody looks for the method. Sent by hand: a client would not wait for the answer.
+    let mut late = Connection::shaken(process.address).await;
+    let mut headers = call_headers("/bookd.v1.BookingService/grace@example.com");
+    headers.extend(b"\x00\x0cgrpc-timeout\x020m");
+    late.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &headers)).await;
+    late.next_of(HEADERS).await.expect("it is answered");
+    drop((grpc, channel, late));
     let (status, said) = tokio::task::spawn_blocking(|| process.terminate_and_read()).await.unwrap();
     assert!(status.success());
     said.lines().filter(|line| line.contains("method")).map(ToOwned::to_owned).collect()

@@ -88,3 +88,32 @@ async fn damaged_data_stops_the_writer() {
     assert!(refused.is(Code::Unavailable, "STORE_UNAVAILABLE"), "{refused:?}");
     assert!(matches!(bookd.failed().await, Stopped::Failed(why) if why.contains("page 3")));
 }
+
+#[tokio::test]
+async fn damage_that_only_housekeeping_meets_stops_the_writer_too_and_a_refusal_does_not() {
+    let memory = memory();
+    let bookd = Bookd::start_on(Box::new(memory.clone())).await;
+    bookd.open("ada", "09:00", "17:00").await;
+    let mut booked = bookd.book(once("10:00")).await.unwrap();
+    // Old requests are forgotten after every 64th batch.
+    let mut batches = async |bookd: &Bookd| {
+        for _ in 0..64 {
+            let note = if booked.note.is_empty() { "again" } else { "" };
+            let update = pb::UpdateAppointmentRequest {
+                appointment_id: booked.appointment_id.clone(),
+                note: note.to_owned(),
+                update_mask: Some(prost_types::FieldMask { paths: vec!["note".to_owned()] }),
+                ..Default::default()
+            };
+            let updated = bookd.booking().update_appointment(update).await?.into_inner();
+            booked = updated.appointment.unwrap();
+        }
+        Ok::<_, tonic::Status>(())
+    };
+    memory.fail_next_forgetting(CommitError::Refused(StoreError::Busy));
+    batches(&bookd).await.unwrap();
+    memory.fail_next_forgetting(CommitError::Refused(StoreError::Damaged("page 5".to_owned())));
+    // The last of them may still be answered.
+    let _its_answer = batches(&bookd).await;
+    assert!(matches!(bookd.failed().await, Stopped::Failed(why) if why.contains("page 5")));
+}

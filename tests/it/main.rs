@@ -29,6 +29,7 @@ mod holds;
 mod hostile;
 mod hostile_connections;
 mod hostile_frames;
+mod hostile_many;
 mod hostile_memory;
 mod http2;
 mod kill;

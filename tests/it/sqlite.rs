@@ -138,18 +138,10 @@ async fn the_wal_is_bounded_however_reads_overlap() {
         };
         thread.spawn(run).unwrap()
     });
-    let mut wal = file.clone().into_os_string();
-    wal.push("-wal");
     let mut written = 0;
-    for round in 0..160_i64 {
-        let requests = (0..20).map(|one| {
-            let mut request = at("ada", "10:00");
-            request.start_time.as_mut().unwrap().seconds += (round * 20 + one) * 3_600;
-            pb::BookAppointmentRequest { note: "n".repeat(4_000), metadata: long_metadata(), ..request }
-        });
-        let request = pb::BatchBookRequest { requests: requests.collect(), ..Default::default() };
-        bookd.booking().batch_book(request).await.unwrap();
-        let bytes = std::fs::metadata(&wal).unwrap().len();
+    for round in 0..160 {
+        book_many(&bookd, round).await;
+        let bytes = wal_bytes(&bookd);
         assert!(bytes <= WAL_BYTES_MAX, "{bytes} bytes after {round} rounds");
         written = written.max(bytes);
     }
@@ -157,6 +149,44 @@ async fn the_wal_is_bounded_however_reads_overlap() {
     is_over.store(true, Relaxed);
     assert!(readers.into_iter().all(|reader| reader.join().unwrap() > 0));
     bookd.stop().await;
+}
+
+/// Somebody who reads all the while, as a backup does: the WAL cannot begin anew, and does so when they are gone.
+#[tokio::test]
+async fn what_a_long_read_made_of_the_wal_is_given_back() {
+    const KEPT_BYTES: u64 = 64 * 1_024 * 1_024;
+    let bookd = Bookd::start().await;
+    bookd.open("ada", "00:00", "24:00").await;
+    let mut reader = Connection::open(bookd.file()).unwrap();
+    let transaction = reader.transaction().unwrap();
+    let _newest: i64 = transaction.query_row("select max(revision) from changes", [], |row| row.get(0)).unwrap();
+    let mut rounds = 0..300;
+    let mut until = async |is_so: fn(u64) -> bool| {
+        while !is_so(wal_bytes(&bookd)) {
+            book_many(&bookd, rounds.next().expect("it takes fewer rounds")).await;
+        }
+    };
+    until(|bytes| bytes > KEPT_BYTES + KEPT_BYTES / 2).await;
+    drop(transaction);
+    until(|bytes| bytes <= KEPT_BYTES).await;
+    bookd.stop().await;
+}
+
+fn wal_bytes(bookd: &Bookd) -> u64 {
+    let mut wal = bookd.file().into_os_string();
+    wal.push("-wal");
+    std::fs::metadata(&wal).unwrap().len()
+}
+
+/// 20 appointments of 44 KB, at other times in each round.
+async fn book_many(bookd: &Bookd, round: i64) {
+    let requests = (0..20).map(|one| {
+        let mut request = at("ada", "10:00");
+        request.start_time.as_mut().unwrap().seconds += (round * 20 + one) * 3_600;
+        pb::BookAppointmentRequest { note: "n".repeat(4_000), metadata: long_metadata(), ..request }
+    });
+    let request = pb::BatchBookRequest { requests: requests.collect(), ..Default::default() };
+    bookd.booking().batch_book(request).await.unwrap();
 }
 
 /// 40 KB, so that an appointment takes many pages.

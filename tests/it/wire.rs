@@ -66,8 +66,7 @@ impl Health for Named {
 
 fn wired() -> Wire<Routes> {
     // Some of these tests keep all that they are sent.
-    let boundless =
-        RoomLimits { untaken_bytes_max: usize::MAX, untaken_bytes_connection_max: usize::MAX, ..RoomLimits::default() };
+    let boundless = RoomLimits { untaken_bytes_max: usize::MAX, ..RoomLimits::default() };
     let routes = Routes::new(HealthServer::new(Named).max_decoding_message_size(REQUEST_BYTES_MAX));
     Wire::within(Arc::new(Room::new(boundless)), routes)
 }

@@ -67,8 +67,8 @@ impl<S: Store> Store for Powered<S> {
         self.believed(said)
     }
 
-    fn after_commit(&mut self) {
-        self.store.after_commit();
+    fn after_commit(&mut self) -> Result<(), StoreError> {
+        self.store.after_commit()
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {

@@ -14,6 +14,7 @@ use rusqlite::hooks::Wal;
 
 use super::open::BUSY_WAIT;
 use crate::sabotage::Moment;
+use crate::store::StoreError;
 
 /// How long the writer waits for those who read, at most: longer than any read of this process takes by far.
 const READERS_WAIT: Duration = Duration::from_millis(50);
@@ -38,21 +39,30 @@ impl Checkpoints {
         Ok(Self { pages, first, next: first })
     }
 
-    /// Copies the WAL if it is time to. What was committed is safe however that ends.
-    pub(super) fn after_commit(&mut self, connection: &Connection) {
+    /// Copies the WAL if it is time to. What was committed is safe however that ends, and whatever fails is tried again:
+    /// an error is damage, with which nobody may go on.
+    pub(super) fn after_commit(&mut self, connection: &Connection) -> Result<(), StoreError> {
         let pages = self.pages.load(Ordering::Relaxed);
         if pages < self.next / 2 {
             self.next = self.first;
         }
         if pages < self.next {
-            return;
+            return Ok(());
         }
         Moment::Checkpoint.reached();
-        if let Err(error) = copy(connection, pages >= 2 * self.first) {
-            tracing::debug!(%error, pages, "the WAL could not be copied whole");
-        }
+        let copied = copy(connection, pages >= 2 * self.first);
         Moment::Checkpoint.reached();
+        // That somebody reads is no error here: as much as could be was copied.
         self.next = pages.saturating_mul(2);
+        match copied.map_err(StoreError::from) {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_damage() => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, pages, "the WAL could not be copied; it grows until it can be");
+                self.next = pages.saturating_add(self.first);
+                Ok(())
+            }
+        }
     }
 }
 

@@ -169,8 +169,8 @@ impl Store for Sqlite {
         self.compact(before, limit)
     }
 
-    fn after_commit(&mut self) {
-        self.checkpoints.after_commit(&self.connection);
+    fn after_commit(&mut self) -> Result<(), StoreError> {
+        self.checkpoints.after_commit(&self.connection)
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {

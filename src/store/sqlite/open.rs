@@ -28,6 +28,8 @@ const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";
 /// How long to wait for another program that has the file locked for a moment.
 pub(super) const BUSY_WAIT: Duration = Duration::from_secs(2);
+/// What a WAL that begins anew keeps of its length: what it has when nobody reads for long.
+const WAL_KEPT_BYTES: i64 = 64 * 1_024 * 1_024;
 /// Pages in the WAL at which it is copied into the database: small copies cost a fifth of the throughput.
 const CHECKPOINT_PAGES: u32 = 8_000;
 /// The same on disks and in processes that are there to fail: what is tried is small, and copies must be among it.
@@ -128,6 +130,8 @@ fn prepare(connection: &mut Connection, code_key: u64, checkpoint_pages: u32) ->
     connection.pragma_update(None, "synchronous", synchronous).map_err(said)?;
     // 64 MB of pages.
     connection.pragma_update(None, "cache_size", -64_000).map_err(said)?;
+    // What a long read made of the WAL is given back when it begins anew.
+    connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES).map_err(said)?;
     let checkpoints = Checkpoints::of(connection, checkpoint_pages).map_err(said)?;
     // What is removed is overwritten where that costs no further write; VACUUM does the rest.
     connection.pragma_update(None, "secure_delete", "fast").map_err(said)?;

@@ -1,0 +1,172 @@
+//! What many connections together can make a server hold, where each of them stays below its own limits.
+
+use bookd::grpc::wire::REQUEST_BYTES_MAX;
+use bookd::proto::v1 as pb;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tonic::Code;
+use tonic::body::Body;
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::besieged::Besieged;
+use crate::harness::connect;
+use crate::hostile_memory::{BOOK, INITIAL_WINDOW_SIZE, MEMORY_MAX, REFLECTION, STREAMS, Unfinished};
+use crate::hostile_memory::{begun, reason, refused, request};
+use crate::http2::{
+    Connection, DATA, END_HEADERS, END_STREAM, HEADERS, PATIENCE, SETTINGS, call, call_headers, frame, grpc, setting,
+};
+use crate::kill::nth;
+
+const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
+const SERVER_INFO: &str = "/bookd.v1.ServerInfoService/GetServerInfo";
+/// MiB of requests that are being received, of all connections.
+const RECEIVING_MAX: usize = 128;
+/// MiB of answers that nobody takes, of all connections.
+const UNTAKEN_MAX: u64 = 256;
+/// Calls of health and reflection, of all connections; and of one, whatever the others do.
+const STANDARD_MAX: usize = 1_024;
+const GRANTED: usize = 4;
+
+/// Requests on so many connections that never end; what those say that are refused.
+async fn never_ending(
+    besieged: &Besieged,
+    connections: usize,
+    streams: usize,
+    piece: bytes::Bytes,
+) -> (JoinSet<()>, mpsc::Receiver<tonic::Status>) {
+    let (answered, answers) = mpsc::channel(connections * streams);
+    let mut calls = JoinSet::new();
+    for _ in 0..connections {
+        let channel = connect(besieged.address()).await;
+        for _ in 0..streams {
+            let (channel, piece, answered) = (channel.clone(), piece.clone(), answered.clone());
+            calls.spawn(async move {
+                let status = refused(channel, request(BOOK, &[], Body::new(Unfinished(Some(piece))))).await;
+                let _the_test_is_over = answered.send(status).await;
+            });
+        }
+    }
+    (calls, answers)
+}
+
+async fn are_overloaded(answers: &mut mpsc::Receiver<tonic::Status>, count: usize) {
+    for _ in 0..count {
+        let status = tokio::time::timeout(PATIENCE, answers.recv()).await.expect("it is refused").unwrap();
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "OVERLOADED"), "{status:?}");
+    }
+}
+
+/// A booking that comes in two pieces, over a connection of its own.
+async fn is_served_in_pieces(besieged: &Besieged) {
+    let message = grpc(&pb::BookAppointmentRequest { note: "n".repeat(3_000), ..nth(900) });
+    let mut connection = Connection::shaken(besieged.address()).await;
+    connection.send(&frame(HEADERS, END_HEADERS, 1, &call_headers(BOOK))).await;
+    connection.send(&frame(DATA, 0, 1, &message[..1_000])).await;
+    connection.send(&frame(DATA, END_STREAM, 1, &message[1_000..])).await;
+    let answer = connection.next_of(HEADERS).await.expect("an answer");
+    assert_eq!(answer.flags & END_STREAM, 0, "it was booked");
+}
+
+/// 6,000 requests that announce 1 MiB each.
+#[tokio::test]
+async fn thirty_connections_that_announce_much_leave_room_for_others() {
+    const CONNECTIONS: usize = 30;
+    let mut besieged = Besieged::start().await;
+    let announced = begun(u32::try_from(REQUEST_BYTES_MAX).unwrap(), 0);
+    let (mut calls, mut answers) = never_ending(&besieged, CONNECTIONS, STREAMS, announced).await;
+    are_overloaded(&mut answers, CONNECTIONS * STREAMS - RECEIVING_MAX).await;
+    besieged.books(5).await;
+    is_served_in_pieces(&besieged).await;
+    calls.shutdown().await;
+    besieged.ends_unharmed(2 * MEMORY_MAX).await;
+}
+
+/// 300 MiB of requests that are all there, but for the word that this is all.
+#[tokio::test]
+async fn requests_that_are_whole_and_do_not_end_are_counted_until_they_do() {
+    const CONNECTIONS: usize = 40;
+    const OF_EACH: usize = 60;
+    const BYTES: usize = 128 * 1_024;
+    let mut besieged = Besieged::start().await;
+    let whole = grpc(&pb::BookAppointmentRequest { note: "n".repeat(BYTES), ..nth(1) }).into();
+    let (mut calls, mut answers) = never_ending(&besieged, CONNECTIONS, OF_EACH, whole).await;
+    are_overloaded(&mut answers, CONNECTIONS * OF_EACH - RECEIVING_MAX * 1_024 * 1_024 / BYTES).await;
+    besieged.books(5).await;
+    is_served_in_pieces(&besieged).await;
+    calls.shutdown().await;
+    besieged.ends_unharmed(MEMORY_MAX + 2 * RECEIVING_MAX as u64).await;
+}
+
+/// 4,000 streams of the standard services.
+async fn standard_streams_are_bounded(path: &str) {
+    const CONNECTIONS: usize = 20;
+    let mut besieged = Besieged::start().await;
+    let (mut open, mut overloaded, mut connections) = (0, 0, Vec::new());
+    for _ in 0..CONNECTIONS {
+        let mut connection = Connection::shaken(besieged.address()).await;
+        for stream in 0..u32::try_from(STREAMS).unwrap() {
+            connection.send(&frame(HEADERS, END_HEADERS, stream * 2 + 1, &call_headers(path))).await;
+            // A watch begins when its request is there; the other is a stream of requests, which may never come.
+            if path == HEALTH_WATCH {
+                let message = grpc(&HealthCheckRequest::default());
+                connection.send(&frame(DATA, END_STREAM, stream * 2 + 1, &message)).await;
+            }
+        }
+        let mut of_this = 0;
+        for _ in 0..STREAMS {
+            let is_refused = connection.next_of(HEADERS).await.expect("an answer").flags & END_STREAM != 0;
+            of_this += usize::from(!is_refused);
+            overloaded += usize::from(is_refused);
+        }
+        assert!(of_this >= GRANTED, "{of_this} of a connection");
+        open += of_this;
+        connections.push(connection);
+    }
+    assert!(open <= STANDARD_MAX + CONNECTIONS * GRANTED, "{open} are open");
+    assert_eq!(open + overloaded, CONNECTIONS * STREAMS);
+    // A full server says that it lives, to whoever asks little; and works.
+    let channel: Channel = connect(besieged.address()).await;
+    let health = HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await.unwrap();
+    assert_eq!(health.into_inner().status, 1, "SERVING");
+    besieged.books(5).await;
+    drop((connections, channel));
+    besieged.ends_unharmed(2 * MEMORY_MAX).await;
+}
+
+#[tokio::test]
+async fn four_thousand_watches_of_health_are_bounded_and_health_is_told() {
+    standard_streams_are_bounded(HEALTH_WATCH).await;
+}
+
+#[tokio::test]
+async fn four_thousand_streams_of_reflection_are_bounded_and_health_is_told() {
+    standard_streams_are_bounded(REFLECTION).await;
+}
+
+/// 24,000 small answers, each of which keeps more memory than it has bytes.
+#[tokio::test]
+async fn small_answers_that_nobody_takes_are_counted_with_what_they_keep() {
+    const CONNECTIONS: usize = 120;
+    let mut besieged = Besieged::start().await;
+    let mut deaf = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut connection = Connection::shaken(besieged.address()).await;
+        let mut bytes = frame(SETTINGS, 0, 0, &setting(INITIAL_WINDOW_SIZE, 0));
+        for stream in 0..u32::try_from(STREAMS).unwrap() {
+            bytes.extend(call(stream * 2 + 1, SERVER_INFO, &pb::GetServerInfoRequest {}));
+        }
+        connection.send(&bytes).await;
+        for _ in 0..STREAMS {
+            connection.next_of(HEADERS).await.expect("an answer");
+        }
+        deaf.push(connection);
+    }
+    // For the last of them there is no room: their answers end at once.
+    let last = deaf.last_mut().unwrap();
+    while last.next_of(HEADERS).await.expect("an answer").flags & END_STREAM == 0 {}
+    besieged.books(5).await;
+    drop(deaf);
+    besieged.ends_unharmed(MEMORY_MAX + UNTAKEN_MAX).await;
+}
