@@ -7,12 +7,13 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::room::{Entered, Received, Room, Share};
+use super::room::{Entered, Received, RestHeld, Room, Share};
 use super::status;
 use super::timer::Timer;
 use super::wire::REQUEST_BYTES_MAX;
@@ -31,13 +32,48 @@ pub struct Receiving<B> {
     progress: Progress,
     received: Option<Received>,
     timer: Timer,
+    /// There is no room for it: what comes is passed over.
+    refused: Option<Timer>,
 }
 
 impl<B> Receiving<B> {
     pub(super) fn new(body: B, room: Arc<Room>, share: Share, entered: Arc<Entered>, now: Instant) -> Self {
         let timer = Timer::at(now + room.receive_time());
-        Self { body, room, share, entered, progress: Progress::default(), received: None, timer }
+        Self { body, room, share, entered, progress: Progress::default(), received: None, timer, refused: None }
     }
+}
+
+/// How long the rest of a request is waited for that is refused without it. What is sent comes within moments; and what
+/// comes after its stream is closed counts as an error of the peer, of which HTTP/2 takes 1,024 on a connection.
+const REST_WAIT: Duration = Duration::from_secs(1);
+
+/// What is still to come of a request that is answered without it.
+pub(super) struct Rest<B> {
+    body: B,
+    timer: Timer,
+    _held: RestHeld,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Rest<B> {
+    /// None when it is all there, or when too many are waited for.
+    pub(super) fn of(body: B, room: &Arc<Room>) -> Option<Self> {
+        let held = if body.is_end_stream() { None } else { room.wait_for_rest() };
+        held.map(|held| Self { body, timer: Timer::at(Instant::now() + REST_WAIT), _held: held })
+    }
+
+    /// Passes over what comes, until it ends or has been waited for.
+    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        poll_over(&mut self.body, &mut self.timer, cx)
+    }
+}
+
+fn poll_over<B: Body<Data = Bytes> + Unpin>(body: &mut B, timer: &mut Timer, cx: &mut Context<'_>) -> Poll<()> {
+    while let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
+        if !matches!(frame, Some(Ok(_))) || body.is_end_stream() {
+            return Poll::Ready(());
+        }
+    }
+    if timer.has_fired(cx) { Poll::Ready(()) } else { Poll::Pending }
 }
 
 /// How far the messages of a body have come.
@@ -86,6 +122,10 @@ where
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
+        if let Some(timer) = &mut this.refused {
+            let no_room = || Some(Err(status::no_room_to_receive().into()));
+            return poll_over(&mut this.body, timer, cx).map(|()| no_room());
+        }
         let frame = match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending if this.timer.has_fired(cx) => {
@@ -104,7 +144,8 @@ where
             this.received = None;
             this.received = this.room.receive(this.progress.longest, &this.share);
             if this.received.is_none() {
-                return Poll::Ready(Some(Err(status::no_room_to_receive().into())));
+                this.refused = Some(Timer::at(Instant::now() + REST_WAIT));
+                return self.poll_frame(cx);
             }
         }
         Poll::Ready(frame.map(|it| it.map_err(Into::into)))

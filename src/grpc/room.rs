@@ -24,6 +24,8 @@ const CALLS_GRANTED: usize = 4;
 /// Calls of the standard services, health and reflection, until their end: their streams are bounded by nothing else.
 /// They are not counted among the others, so that a full server still says that it lives.
 const STANDARD_CALLS_MAX: usize = 1_024;
+/// Requests that are refused, and whose rest is waited for; when there are more, it is not.
+const RESTS_MAX: usize = 4_096;
 /// A connection gets at most this part of the memory that the other connections leave of its kind: so few of them never
 /// take all of it.
 const PART_OF_REST: usize = 8;
@@ -127,6 +129,8 @@ struct Amounts {
     begun: Amount,
     /// Of health and reflection.
     standard: Amount,
+    /// Refused, and still coming.
+    rests: Amount,
     receiving: Amount,
     untaken: Amount,
     /// How often `untaken` became nothing; counted for connections only.
@@ -198,6 +202,12 @@ impl Room {
         (has_room || own <= CALLS_GRANTED).then(|| Arc::new(entered))
     }
 
+    /// Room to wait for the rest of a request that is refused.
+    pub(super) fn wait_for_rest(self: &Arc<Self>) -> Option<RestHeld> {
+        let held = RestHeld(Arc::clone(self));
+        (self.all.rests.add(1) <= RESTS_MAX).then_some(held)
+    }
+
     /// Room for a request that is being received.
     pub(super) fn receive(self: &Arc<Self>, bytes: usize, share: &Share) -> Option<Received> {
         let fits = self.all.receiving.share_out(bytes, self.limits.receiving_bytes_max, &share.0.receiving);
@@ -261,6 +271,16 @@ impl Drop for Entered {
             self.share.0.standard.give_back(1);
             self.room.all.standard.give_back(1);
         }
+    }
+}
+
+/// Room that the rest of a refused request takes.
+#[derive(Debug)]
+pub(super) struct RestHeld(Arc<Room>);
+
+impl Drop for RestHeld {
+    fn drop(&mut self) {
+        self.0.all.rests.give_back(1);
     }
 }
 

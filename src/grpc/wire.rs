@@ -20,10 +20,10 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::call_log::CallRecord;
-use super::receiving::Receiving;
+use super::receiving::{Receiving, Rest};
 use super::room::{Entered, Room, Share};
 use super::status;
-use super::timer::Timer;
+use super::timer::{self, Timer};
 
 /// `ErrorInfo.domain` of every error.
 pub const ERROR_DOMAIN: &str = "bookd";
@@ -33,10 +33,6 @@ pub const REQUEST_BYTES_MAX: usize = 1_024 * 1_024;
 /// Time within which an answer begins, whatever deadline the client sets or leaves out. Decisions take milliseconds;
 /// what this ends is a request whose body never arrives. Streams begin at once and may then go on.
 pub const ANSWER_SECONDS_MAX: u64 = 120;
-/// The longest deadline of a stream. A client that says more means "no deadline".
-const STREAM_SECONDS_MAX: u64 = 24 * 60 * 60;
-/// Digits of `grpc-timeout`, as the protocol limits them.
-const TIMEOUT_DIGITS_MAX: usize = 8;
 /// Characters of a client's text that an error message repeats.
 const QUOTED_CHARACTERS_MAX: usize = 200;
 
@@ -104,37 +100,47 @@ impl<S> Wire<S> {
     pub fn logging(self, is_logging: bool) -> Wire<S> {
         Wire { is_logging, ..self }
     }
+
+    /// Answers a request without reading it.
+    fn refuse<F, B>(&self, request: Request<B>, answer: Response<Body>, record: Option<CallRecord>) -> WireFuture<F, B>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+    {
+        let rest = Rest::of(request.into_body(), &self.room);
+        WireFuture { state: State::Answered { answer: Some(answer), rest }, record }
+    }
 }
 
 impl<S, B> tower::Service<Request<B>> for Wire<S>
 where
     S: tower::Service<Request<Receiving<B>>, Response = Response<Body>, Error = Infallible, Future: Unpin>,
+    B: http_body::Body<Data = Bytes> + Unpin,
 {
     type Response = Response<WireBody>;
     type Error = Infallible;
-    type Future = WireFuture<S::Future>;
+    type Future = WireFuture<S::Future, B>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.routes.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> WireFuture<S::Future> {
+    fn call(&mut self, mut request: Request<B>) -> WireFuture<S::Future, B> {
         let record = self.is_logging.then(|| CallRecord::begin(request.uri().path()));
         // Before anything else: what a full server does not take up must cost it next to nothing.
         let share = request.extensions().get::<Share>().cloned().unwrap_or_default();
         let entered = match self.room.enter(&share, request.uri().path().starts_with(STANDARD)) {
             Ok(entered) => entered,
-            Err(again) => return WireFuture::answered(status::too_many_calls(again), record),
+            Err(again) => return self.refuse(request, status::too_many_calls(again), record),
         };
         if !is_grpc(request.headers()) {
-            return WireFuture::answered(unsupported_media_type(), record);
+            return self.refuse(request, unsupported_media_type(), record);
         }
         let timeout = match timeout(request.headers()) {
             Ok(timeout) => timeout,
-            Err(status) => return WireFuture::answered(status.into_http(), record),
+            Err(status) => return self.refuse(request, status.into_http(), record),
         };
         if timeout == Some(Duration::ZERO) {
-            return WireFuture::answered(expired_before_begin().into_http(), record);
+            return self.refuse(request, expired_before_begin().into_http(), record);
         }
         let now = Instant::now();
         let stream_deadline = timeout.map(|timeout| now + timeout);
@@ -155,32 +161,31 @@ where
 }
 
 /// A call whose answer has not begun.
-pub struct WireFuture<F> {
-    state: State<F>,
+pub struct WireFuture<F, B> {
+    state: State<F, B>,
     record: Option<CallRecord>,
 }
 
-enum State<F> {
-    Answered(Option<Response<Body>>),
+enum State<F, B> {
+    Answered { answer: Option<Response<Body>>, rest: Option<Rest<B>> },
     Running { answer: F, uri: Uri, timer: Timer, stream_deadline: Option<Instant>, holding: Option<Holding> },
 }
 
-impl<F> WireFuture<F> {
-    fn answered(response: Response<Body>, record: Option<CallRecord>) -> WireFuture<F> {
-        WireFuture { state: State::Answered(Some(response)), record }
-    }
-}
-
-impl<F> Future for WireFuture<F>
+impl<F, B> Future for WireFuture<F, B>
 where
     F: Future<Output = Result<Response<Body>, Infallible>> + Unpin,
+    B: http_body::Body<Data = Bytes> + Unpin,
 {
     type Output = Result<Response<WireBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut response = match &mut self.state {
-            State::Answered(response) => {
-                WireBody::without_deadline(response.take().expect("a future is not polled after its end"))
+            State::Answered { answer, rest } => {
+                if rest.as_mut().is_some_and(|rest| rest.poll_end(cx).is_pending()) {
+                    return Poll::Pending;
+                }
+                *rest = None;
+                WireBody::without_deadline(answer.take().expect("a future is not polled after its end"))
             }
             State::Running { answer, uri, timer, stream_deadline, holding } => match Pin::new(answer).poll(cx) {
                 Poll::Ready(Ok(mut response)) => {
@@ -410,66 +415,17 @@ fn unsupported_media_type() -> Response<Body> {
     response
 }
 
-/// The client's timeout, bounded; `Err` with the answer if it is not one.
+/// The client's timeout; `Err` with the answer if it is not one.
 fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
     let Some(value) = headers.get(GRPC_TIMEOUT) else { return Ok(None) };
-    let timeout = parse_timeout(value.as_bytes())
+    let timeout = timer::parse_timeout(value.as_bytes())
         .ok_or_else(|| malformed("grpc-timeout is 1 to 8 digits and one of the units H, M, S, m, u, n"))?;
-    Ok(Some(timeout.min(Duration::from_secs(STREAM_SECONDS_MAX))))
-}
-
-fn parse_timeout(value: &[u8]) -> Option<Duration> {
-    let (unit, digits) = value.split_last()?;
-    if digits.is_empty() || digits.len() > TIMEOUT_DIGITS_MAX || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let amount: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    match unit {
-        b'H' => Some(Duration::from_secs(amount * 3_600)),
-        b'M' => Some(Duration::from_secs(amount * 60)),
-        b'S' => Some(Duration::from_secs(amount)),
-        b'm' => Some(Duration::from_millis(amount)),
-        b'u' => Some(Duration::from_micros(amount)),
-        b'n' => Some(Duration::from_nanos(amount)),
-        _ => None,
-    }
+    Ok(Some(timeout))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_timeout_is_at_most_eight_digits_and_a_unit() {
-        for (text, expected) in [
-            ("1H", Some(Duration::from_secs(3_600))),
-            ("2M", Some(Duration::from_secs(120))),
-            ("3S", Some(Duration::from_secs(3))),
-            ("250m", Some(Duration::from_millis(250))),
-            ("7u", Some(Duration::from_micros(7))),
-            ("99999999n", Some(Duration::from_nanos(99_999_999))),
-            ("0S", Some(Duration::ZERO)),
-            ("", None),
-            ("S", None),
-            ("12", None),
-            ("+1S", None),
-            ("-1S", None),
-            ("1s", None),
-            ("1.5S", None),
-            ("100000000n", None),
-        ] {
-            assert_eq!(parse_timeout(text.as_bytes()), expected, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn a_timeout_of_ten_thousand_years_is_a_day() {
-        let headers = HeaderMap::from_iter([(
-            header::HeaderName::from_static(GRPC_TIMEOUT),
-            "99999999H".parse().expect("a value"),
-        )]);
-        assert_eq!(timeout(&headers).expect("it is a timeout"), Some(Duration::from_secs(STREAM_SECONDS_MAX)));
-    }
 
     #[test]
     fn internal_never_leaves_wherever_it_was_found() {

@@ -121,7 +121,7 @@ fn broken() -> Vec<(&'static str, Vec<u8>)> {
         ("a table of 4 GiB", frame(HEADERS, END_HEADERS, 1, &[0x3f, 0xff, 0xff, 0xff, 0xff, 0x0f])),
         ("a header in capitals", frame(HEADERS, END_HEADERS, 1, &headers_and(b"\x00\x01X\x01y"))),
         ("a header of the connection", frame(HEADERS, END_HEADERS, 1, &headers_and(b"\x00\x0aconnection\x05close"))),
-        ("no path", frame(HEADERS, END_HEADERS, 1, &[0x83, 0x86])),
+        ("no path", frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0x83, 0x86])),
         ("two paths", frame(HEADERS, END_HEADERS, 1, &headers_and(b"\x04\x02/x"))),
         ("PRIORITY too short", frame(PRIORITY, 0, 1, &[0; 4])),
         ("PRIORITY on stream 0", frame(PRIORITY, 0, 0, &[0; 5])),

@@ -27,7 +27,9 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
 
 use crate::harness::connect;
-use crate::http2::{Connection, END_HEADERS, END_STREAM, HEADERS, PATIENCE, call, call_headers, frame};
+use crate::http2::{
+    ACK, Connection, DATA, END_HEADERS, END_STREAM, HEADERS, PATIENCE, PING, call, call_headers, frame, grpc,
+};
 use crate::kill::nth;
 use crate::words::{rule, set_availability};
 
@@ -130,7 +132,7 @@ async fn requests_that_never_arrive_are_overloaded_above_their_limit_and_keep_ou
     for stream in 0..11 {
         greedy.send(&frame(HEADERS, END_HEADERS, stream * 2 + 1, &book)).await;
     }
-    // Nothing of the last is waited for: it is refused by headers alone.
+    // The rest of the last is waited for in vain.
     let refusal = greedy.next_of(HEADERS).await.unwrap();
     assert_eq!((refusal.stream, refusal.flags & END_STREAM), (21, END_STREAM));
     let modest = connect(address).await;
@@ -143,5 +145,34 @@ async fn requests_that_never_arrive_are_overloaded_above_their_limit_and_keep_ou
     let health = greedy.next_of(HEADERS).await.unwrap();
     assert_eq!((health.stream, health.flags & END_STREAM), (23, 0), "it is answered");
     drop((greedy, modest));
+    assert_eq!(service.stop(PATIENCE).await.1, Stopped::Done);
+}
+
+/// HTTP/2 takes 1,024 errors of a peer and then closes its connection; what comes after a refusal must be none of them.
+#[tokio::test]
+async fn a_connection_may_be_refused_more_often_than_it_may_make_errors() {
+    const ROUNDS: u32 = 12;
+    const CALLS: u32 = 100;
+    let (service, _folder) = start(RoomLimits { begun_calls_max: 4, ..RoomLimits::default() }).await;
+    let mut connection = Connection::shaken(service.local_addr()).await;
+    let book = call_headers("/bookd.v1.BookingService/BookAppointment");
+    for stream in 0..4 {
+        connection.send(&frame(HEADERS, END_HEADERS, stream * 2 + 1, &book)).await;
+    }
+    for round in 0..ROUNDS {
+        let streams: Vec<u32> = (0..CALLS).map(|call| (4 + round * CALLS + call) * 2 + 1).collect();
+        let begun: Vec<u8> = streams.iter().flat_map(|stream| frame(HEADERS, END_HEADERS, *stream, &book)).collect();
+        connection.send(&begun).await;
+        // All of them are there when their messages come.
+        connection.send(&frame(PING, 0, 0, &[7; 8])).await;
+        while connection.next_of(PING).await.expect("it goes on").flags & ACK == 0 {}
+        let message = grpc(&nth(1));
+        let rest: Vec<u8> = streams.iter().flat_map(|stream| frame(DATA, END_STREAM, *stream, &message)).collect();
+        connection.send(&rest).await;
+        for _ in 0..CALLS {
+            assert_ne!(connection.next_of(HEADERS).await.expect("it goes on").flags & END_STREAM, 0);
+        }
+    }
+    drop(connection);
     assert_eq!(service.stop(PATIENCE).await.1, Stopped::Done);
 }
