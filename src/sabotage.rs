@@ -5,6 +5,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A bug that the proofs must catch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,6 +61,21 @@ impl Bug {
             Self::ALL.into_iter().find(|bug| format!("{bug:?}") == name)
         };
         cfg!(debug_assertions) && *ON.get_or_init(chosen) == Some(self)
+    }
+}
+
+static DISK_WAIT_MILLIS: AtomicU64 = AtomicU64::new(0);
+
+/// From now on each batch waits so long for the disk: for simulations, whose stores wait for nothing.
+pub fn slow_the_disk(wait: Duration) {
+    DISK_WAIT_MILLIS.store(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+}
+
+/// Waits for a disk that was made slow; never in a release build.
+pub(crate) async fn disk() {
+    let wait = DISK_WAIT_MILLIS.load(Ordering::Relaxed);
+    if cfg!(debug_assertions) && wait > 0 {
+        tokio::time::sleep(Duration::from_millis(wait)).await;
     }
 }
 

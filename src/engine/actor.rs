@@ -20,7 +20,7 @@ use crate::domain::decide::expire;
 use crate::domain::ids::{AppointmentId, CalendarId, Caller};
 use crate::domain::state::State;
 use crate::domain::time::Instant;
-use crate::sabotage::{Bug, Moment};
+use crate::sabotage::{self, Bug, Moment};
 use crate::store::{self, Boot, CommitError, Store, StoreError};
 
 use super::batch::{Batch, Draft, Drafted, Envelope};
@@ -153,6 +153,7 @@ impl Actor {
                     () = sleep(nap) => {}
                 }
             }
+            sabotage::disk().await;
             if let Err(fatal) = self.batch(&mut inbox) {
                 tracing::error!(error = %fatal, "the writer stops");
                 return Stopped::Failed(fatal);

@@ -217,7 +217,7 @@ async fn floods_of_control_frames_take_no_memory_and_disturb_nobody() {
 }
 
 #[tokio::test]
-async fn a_hundred_thousand_rapid_resets_end_their_connections_and_disturb_nobody() {
+async fn a_hundred_thousand_rapid_resets_are_read_or_end_their_connection_and_disturb_nobody() {
     let mut besieged = Besieged::start().await;
     let cancel = 8u32.to_be_bytes();
     let mut sent = 0;

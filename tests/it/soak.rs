@@ -236,7 +236,7 @@ async fn under_mixed_load_and_kills_nothing_acknowledged_is_lost_and_what_is_hel
 
 /// What a long soak is asked of: the README's command must not take minutes by chance.
 #[test]
-fn a_soak_is_short_unless_minutes_are_asked_for() {
+fn a_soak_is_asked_for_its_minutes_by_the_name_that_it_reads() {
     let makefile = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Makefile")).unwrap();
     assert!(makefile.contains("BOOKD_SOAK_MINUTES=$(MINUTES)"));
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bookd::sabotage::slow_the_disk;
 use turmoil::Sim;
 
 use crate::disk::Machine;
@@ -28,10 +29,12 @@ enum Fault {
     Hold,
     /// The machine's clock is set.
     ClockJump,
+    /// Each batch waits for the disk.
+    SlowDisk,
 }
 
-const ALL: [Fault; 6] =
-    [Fault::Kill, Fault::PowerCut, Fault::DiskError, Fault::Partition, Fault::Hold, Fault::ClockJump];
+const ALL: [Fault; 7] =
+    [Fault::Kill, Fault::PowerCut, Fault::DiskError, Fault::Partition, Fault::Hold, Fault::ClockJump, Fault::SlowDisk];
 
 pub struct Faults {
     chance: Chance,
@@ -43,13 +46,15 @@ pub struct Faults {
     up_at: Option<Duration>,
     /// When each link that is cut or held is mended.
     mends: Vec<(Duration, String, Fault)>,
+    /// When the disk is as fast again as it was.
+    fast_at: Option<Duration>,
     pub count: usize,
 }
 
 impl Faults {
     pub fn new(mut chance: Chance, clients: Vec<String>) -> Self {
         let kinds = ALL.into_iter().filter(|_| chance.is(2)).collect();
-        Self { chance, kinds, clients, began: None, up_at: None, mends: Vec::new(), count: 0 }
+        Self { chance, kinds, clients, began: None, up_at: None, mends: Vec::new(), fast_at: None, count: 0 }
     }
 
     /// Between two steps.
@@ -101,6 +106,10 @@ impl Faults {
                 let jump = hours * 3_600 + i64::try_from(self.chance.below(3_600)).unwrap();
                 world.jumped.set((world.jumped.get() + jump).clamp(-2 * 86_400, 2 * 86_400));
             }
+            Fault::SlowDisk => {
+                slow_the_disk(Duration::from_millis(1 + self.chance.below(1_500)));
+                self.fast_at = Some(sim.elapsed() + for_a_while);
+            }
         }
     }
 
@@ -127,6 +136,10 @@ impl Faults {
             self.up_at = None;
             sim.bounce(SERVER);
         }
+        if self.fast_at.is_some_and(|at| at <= now) {
+            self.fast_at = None;
+            slow_the_disk(Duration::ZERO);
+        }
         for (_, client, fault) in self.mends.extract_if(.., |(at, ..)| *at <= now) {
             mend(sim, &client, fault);
         }
@@ -136,6 +149,8 @@ impl Faults {
     fn heal(&mut self, sim: &mut Sim<'_>, world: &World, machine: &Machine) {
         world.tell(format_args!("nothing fails any more"));
         machine.heal();
+        self.fast_at = None;
+        slow_the_disk(Duration::ZERO);
         for (_, client, fault) in self.mends.drain(..) {
             mend(sim, &client, fault);
         }

@@ -84,7 +84,7 @@ fn under_every_seed_all_promises_are_kept_and_everything_converges() {
     let [calls, acknowledged, revisions, faults] = *sums.lock().unwrap();
     let seeds = end - first;
     eprintln!("{seeds} seeds: {calls} calls, {acknowledged} acknowledged, {revisions} revisions, {faults} faults");
-    assert!(acknowledged * 4 > calls, "most calls must come to something, or nothing is shown");
+    assert!(acknowledged * 4 > calls, "a quarter of the calls must come to something, or nothing is shown");
 }
 
 #[test]
