@@ -22,7 +22,8 @@ use super::caller::{CALENDARS, Caller, TYPES};
 use super::calls::{Call, Outcome};
 use super::chance::Chance;
 use super::fuzzed::{NOW, is_of_the_contract, runtime, service_on, zones};
-use super::history::{self, Log, Op};
+use super::history::{self, Op};
+use super::log::Log;
 
 const DAY: i64 = 86_400;
 const QUARTER: i64 = 900;
@@ -124,7 +125,7 @@ impl Life {
         let lookup: ZoneLookup = Arc::new(move |name| zones.zone(name).ok());
         let report = bookd::check::check(&mut self.store, None, &lookup, self.engine.now(), |_| ()).unwrap();
         let mut found: Vec<String> = report.invariants.into_iter().flat_map(|it| it.findings).collect();
-        found.extend(history::check(&self.ops, &[], &Log::read(&mut self.store)));
+        found.extend(history::check(&self.ops, &[], &Log::read(&mut self.store, &self.ops)));
         assert!(found.is_empty(), "{}", found.join("\n"));
     }
 }
