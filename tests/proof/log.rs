@@ -20,6 +20,8 @@ pub struct Log {
     images: HashMap<String, BTreeMap<i64, ImageRecord>>,
     /// Of each request that was remembered its change.
     made: BTreeMap<String, i64>,
+    /// Whether the store remembers every request there was; it forgets those of long ago.
+    pub remembers_all: bool,
 }
 
 impl Log {
@@ -47,7 +49,12 @@ impl Log {
             let seen = store.seen_requests(&[request_hash(&Caller::default(), id)]).unwrap();
             made.extend(seen.first().map(|it| (id.to_owned(), number(it.revision.0))));
         }
-        Self { changes, images, made }
+        Self { changes, images, made, remembers_all: true }
+    }
+
+    /// The same of a life so long that requests were forgotten: which of them made what is not judged.
+    pub fn read_of_a_long_life(store: &mut dyn Store) -> Self {
+        Self { remembers_all: false, ..Self::read(store, &[]) }
     }
 
     pub fn last(&self) -> i64 {
