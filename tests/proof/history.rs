@@ -156,6 +156,9 @@ pub fn r3_one_request_has_one_effect(ops: &[Op], log: &Log) -> Vec<String> {
         let is_it = |it: &&Answered| op.always_changes() || Some(it.revision) == made;
         let mut after = done.into_iter().skip_while(|it| !is_it(it));
         let Some(first) = after.next() else { continue };
+        if made.is_some_and(|made| made != first.revision) {
+            found.push(format!("R3 {name} is remembered as revision {made:?}: {op:?}"));
+        }
         for other in after.filter(|other| other.revision != first.revision || ids(other) != ids(first)) {
             let (one, two) = (first.revision, other.revision);
             found.push(format!("R3 {name} happened at revision {one} and at {two}: {op:?}"));
