@@ -2,12 +2,14 @@
 //!
 //! It reads the rows and the log side by side, and believes neither. It changes nothing.
 
+mod conflicts;
+mod lives;
+
 use std::collections::HashMap;
 
 use crate::domain::appointment::{Appointment, AppointmentState};
-use crate::domain::change::AppointmentEvent;
 use crate::domain::drift::drift;
-use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, TypeNumber};
+use crate::domain::ids::{AppointmentKey, Revision};
 use crate::domain::time::Instant;
 use crate::store::change_record::{ChangeRecord, ImageRecord};
 use crate::store::{CalendarFilter, Oldest, Store, StoreError, ZoneLookup};
@@ -22,6 +24,8 @@ pub const FINDINGS_MAX: usize = 100;
 pub struct Checked {
     /// Its name.
     pub name: &'static str,
+    /// The promise of docs/RELIABILITY.md that it is about; empty when it is about none.
+    pub promise: &'static str,
     /// How many of what it looks at.
     pub examined: u64,
     /// What is wrong, in words; at most `FINDINGS_MAX`.
@@ -31,8 +35,8 @@ pub struct Checked {
 }
 
 impl Checked {
-    fn new(name: &'static str) -> Self {
-        Self { name, ..Self::default() }
+    fn new(name: &'static str, promise: &'static str) -> Self {
+        Self { name, promise, ..Self::default() }
     }
 
     fn find(&mut self, what: String) {
@@ -69,6 +73,8 @@ pub fn check(
 ) -> Result<Report, StoreError> {
     let mut reader = store.reader()?;
     let mut log = Log::new(oldest);
+    let (mut lives, mut conflicts) = (Checked::new("lives", "R6"), Checked::new("conflicts", "R1"));
+    let mut walk = conflicts::Walk::default();
     let mut last_time = Instant::MIN;
     let mut after = oldest.map_or(Revision(0), |it| Revision(it.revision.0 - 1));
     loop {
@@ -79,14 +85,15 @@ pub fn check(
         log.restores.extend(page.restores.iter().map(|it| it.0));
         for told in &page.changes {
             log.take(&told.record);
+            lives::check(&told.record, &mut lives);
+            walk.take(&told.record, store, &mut conflicts)?;
             last_time = last_time.max(Instant::from_seconds(told.record.time));
         }
         progress(page.changes.len() as u64);
         after = page.upto;
     }
-    let mut claims = Claims::default();
-    let mut rows = Checked::new("rows");
-    let mut drifted = Checked::new("drift");
+    let mut claims = conflicts::Claims::default();
+    let (mut rows, mut drifted) = (Checked::new("rows", "R9"), Checked::new("drift", ""));
     let mut key = AppointmentKey::default();
     loop {
         let (page, _) = reader.appointments_after(key, PAGE)?;
@@ -99,8 +106,8 @@ pub fn check(
         }
         progress(page.len() as u64);
     }
-    let conflicts = claims.check(store, now)?;
-    Ok(Report { invariants: vec![log.checked, rows, conflicts], drift: drifted })
+    claims.check(store, now, &mut conflicts)?;
+    Ok(Report { invariants: vec![log.checked, lives, rows, conflicts], drift: drifted })
 }
 
 /// The log must have no gap, go forward in time, and tell each appointment's life without a jump.
@@ -122,7 +129,7 @@ impl Log {
     fn new(oldest: Option<Oldest>) -> Self {
         let is_whole = oldest.is_none_or(|it| it.revision == Revision(1));
         let (images, claimed, restores) = Default::default();
-        Self { checked: Checked::new("log"), next: None, time: i64::MIN, images, claimed, is_whole, restores }
+        Self { checked: Checked::new("log", "R4"), next: None, time: i64::MIN, images, claimed, is_whole, restores }
     }
 
     fn take(&mut self, record: &ChangeRecord) {
@@ -141,7 +148,7 @@ impl Log {
         (self.next, self.time) = (Some(revision + 1), time);
         for event in &record.events {
             let (Some(id), Some(after)) = (event.appointment_id(), &event.after) else { continue };
-            if CLAIMING.iter().any(|kind| *kind as u32 == event.kind) {
+            if conflicts::is_claiming(event) {
                 self.claimed.insert(AppointmentKey(event.key), Revision(revision));
             }
             let known = self.images.insert(AppointmentKey(event.key), after.clone());
@@ -162,92 +169,6 @@ impl Log {
             None if self.is_whole => checked.find(format!("appointment {} is in no change", row.id)),
             _ => {}
         }
-    }
-}
-
-/// What claims time; all else leaves it or gives it back.
-const CLAIMING: [AppointmentEvent; 5] = [
-    AppointmentEvent::Booked,
-    AppointmentEvent::Held,
-    AppointmentEvent::Approved,
-    AppointmentEvent::Moved,
-    AppointmentEvent::Imported,
-];
-
-/// One claim of a calendar's time.
-struct Claim {
-    from: Instant,
-    to: Instant,
-    session: (TypeNumber, Instant, i64),
-    /// The revision at which it was made, if that is still in the log.
-    claimed: Option<Revision>,
-    appointment: AppointmentId,
-}
-
-/// No two active appointments of one calendar may overlap, but for the seats of one session.
-#[derive(Default)]
-struct Claims {
-    of: HashMap<(CalendarId, Revision), Vec<Claim>>,
-}
-
-impl Claims {
-    fn take(&mut self, it: &Appointment, claimed: Option<Revision>, last_time: Instant) {
-        use AppointmentState as S;
-        let is_active = match it.state_at(last_time) {
-            S::Held | S::Confirmed | S::NoShow | S::Completed => true,
-            S::Pending => it.blocks,
-            S::Cancelled | S::Declined | S::Expired => false,
-        };
-        for place in it.places.iter().filter(|_| is_active) {
-            let claim = Claim {
-                from: it.start.plus(-place.before.seconds()),
-                to: it.end().plus(place.after.seconds()),
-                session: (place.type_number, it.start, it.duration.seconds()),
-                claimed,
-                appointment: it.id,
-            };
-            self.of.entry((place.calendar.clone(), place.since)).or_default().push(claim);
-        }
-    }
-
-    fn check(self, store: &mut dyn Store, now: Instant) -> Result<Checked, StoreError> {
-        let mut checked = Checked::new("conflicts");
-        for ((calendar, since), mut claims) in self.of {
-            checked.examined += claims.len() as u64;
-            claims.sort_unstable_by_key(|it| (it.from, it.to, it.session));
-            let mut longest: Option<&Claim> = None;
-            for claim in &claims {
-                if let Some(other) = longest
-                    && claim.from < other.to
-                    && (claim.session, claim.from, claim.to) != (other.session, other.from, other.to)
-                {
-                    let (one, two) = (other.appointment, claim.appointment);
-                    checked.find(format!("appointments {one} and {two} take the same time of calendar {calendar}"));
-                }
-                longest = longest.filter(|other| other.to > claim.to).or(Some(claim));
-            }
-            let shared = claims.chunk_by(|one, next| one.session == next.session).filter(|seats| seats.len() > 1);
-            let shared: Vec<&[Claim]> = shared.collect();
-            if shared.is_empty() {
-                continue;
-            }
-            let found = store.load_calendars(std::slice::from_ref(&calendar), now)?.pop().flatten();
-            // Of a calendar that was deleted nobody knows any more how many seats there were.
-            let Some(found) = found.filter(|it| it.since == since) else { continue };
-            for seats in shared {
-                let Some(of_type) = found.types.numbered(seats[0].session.0) else { continue };
-                let newest = seats.iter().filter_map(|seat| seat.claimed).max();
-                // A session above a capacity that was lowered later is as it should be.
-                let is_by_this_capacity = newest.is_some_and(|newest| newest > of_type.stamps.revision);
-                if is_by_this_capacity && seats.len() > of_type.capacity as usize {
-                    let (count, capacity) = (seats.len(), of_type.capacity);
-                    let (one, two) = (seats[0].appointment, seats[1].appointment);
-                    let seats = format!("{count} appointments, {one} and {two} among them, have one time");
-                    checked.find(format!("{seats} of calendar {calendar}, where {capacity} may"));
-                }
-            }
-        }
-        Ok(checked)
     }
 }
 

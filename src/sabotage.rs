@@ -34,11 +34,13 @@ pub enum Bug {
     RequestForgotten,
     /// A commit whose outcome is not known is taken for one that did not happen.
     UnknownTakenForRefused,
+    /// A start forgets the last change, and gives its revision to another.
+    RevisionReused,
 }
 
 impl Bug {
     /// Every one of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::BufferForgotten,
         Self::SeatTooMany,
         Self::HoldOutlivesItself,
@@ -51,6 +53,7 @@ impl Bug {
         Self::HalfABatch,
         Self::RequestForgotten,
         Self::UnknownTakenForRefused,
+        Self::RevisionReused,
     ];
 
     /// Whether it is switched on; never in a release build.

@@ -67,7 +67,7 @@ fn look(options: &CheckOptions) -> Result<(Checked, Report), String> {
 /// Looks at all of a store: what SQLite says of the file, and what must be true of what is in it.
 pub(super) fn examine(store: &mut Sqlite, zones: &Arc<Zones>) -> Result<(Checked, Report), StoreError> {
     let findings = store.integrity()?;
-    let file = Checked { name: "file", examined: 1, found: findings.len() as u64, findings };
+    let file = Checked { name: "file", promise: "R2", examined: 1, found: findings.len() as u64, findings };
     let oldest = store.oldest()?;
     let bar = bar(store.count_rows()?, "checking");
     let zones = Arc::clone(zones);
@@ -85,8 +85,9 @@ fn about(name: &str) -> &'static str {
     match name {
         "file" => "SQLite finds the file sound",
         "log" => "changes without gap, each from what was there",
+        "lives" => "what happened to appointments, by what may follow what",
         "rows" => "appointments as the log made them",
-        "conflicts" => "claims of time, no two of them on one time",
+        "conflicts" => "claims of time, never two of them on one time",
         _ => "upcoming appointments with the wall time they were booked for",
     }
 }
@@ -94,9 +95,10 @@ fn about(name: &str) -> &'static str {
 fn as_text(file: &Checked, report: &Report) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["CHECK", "EXAMINED", "FOUND", "WHAT"]);
+    table.set_header(["CHECK", "PROMISE", "EXAMINED", "FOUND", "WHAT"]);
     for it in all(file, report) {
-        table.add_row([it.name, &it.examined.to_string(), &it.found.to_string(), about(it.name)]);
+        let promise = if it.promise.is_empty() { "-" } else { it.promise };
+        table.add_row([it.name, promise, &it.examined.to_string(), &it.found.to_string(), about(it.name)]);
     }
     let mut lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     for it in all(file, report) {
@@ -108,7 +110,10 @@ fn as_text(file: &Checked, report: &Report) -> String {
 }
 
 fn as_json(file: &Checked, report: &Report) -> Value {
-    let checks = all(file, report)
-        .map(|it| json!({ "check": it.name, "examined": it.examined, "found": it.found, "findings": it.findings }));
+    let promise = |it: &Checked| Some(it.promise).filter(|it| !it.is_empty());
+    let checks = all(file, report).map(|it| {
+        let Checked { name, examined, found, findings, .. } = it;
+        json!({ "check": name, "promise": promise(it), "examined": examined, "found": found, "findings": findings })
+    });
     json!({ "damaged": file.found > 0 || report.is_damaged(), "checks": checks.collect::<Vec<_>>() })
 }

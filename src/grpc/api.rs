@@ -100,6 +100,11 @@ pub(super) trait Mutation: Message + Clone + Default {
     fn without_request_id(&self) -> Self;
 }
 
+/// By what a store remembers the request of a caller under this id.
+pub fn request_hash(caller: &Caller, request_id: &str) -> [u8; 16] {
+    token::hash(&[caller.0.as_bytes(), request_id.as_bytes()])
+}
+
 /// The idempotency key as hashes; none when the client gave none.
 fn identify<M: Mutation>(message: &M, caller: &Caller) -> Option<RequestId> {
     if message.request_id().is_empty() {
@@ -107,7 +112,7 @@ fn identify<M: Mutation>(message: &M, caller: &Caller) -> Option<RequestId> {
     }
     let canonical = message.without_request_id().encode_to_vec();
     Some(RequestId {
-        hash: token::hash(&[caller.0.as_bytes(), message.request_id().as_bytes()]),
+        hash: request_hash(caller, message.request_id()),
         fingerprint: token::hash(&[M::METHOD.as_bytes(), &canonical]),
     })
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use bookd::proto::v1 as pb;
 use rusqlite::Connection;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::{Bookd, at, minutes, timestamp};
@@ -83,6 +83,10 @@ async fn what_bookd_wrote_is_sound() {
     let examined = report["checks"].as_array().unwrap().iter().map(|it| it["examined"].as_u64().unwrap());
     assert!(examined.clone().all(|count| count > 0), "{report}");
     assert!(examined.sum::<u64>() > 30, "{report}");
+    let named: Vec<_> = report["checks"].as_array().unwrap().iter().map(|it| (&it["check"], &it["promise"])).collect();
+    let expected =
+        json!([["file", "R2"], ["log", "R4"], ["lives", "R6"], ["rows", "R9"], ["conflicts", "R1"], ["drift", null]]);
+    assert_eq!(json!(named), expected, "each by its promise");
 }
 
 #[tokio::test]
@@ -123,7 +127,7 @@ async fn drift_is_news_and_no_damage() {
     }
     let output = checked(folder.path(), &["--zones", zones.path().to_str().unwrap()]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let drift = &report["checks"].as_array().unwrap()[4];
+    let drift = &report["checks"].as_array().unwrap()[5];
     assert_eq!((&drift["check"], output.status.code()), (&Value::from("drift"), Some(3)), "{report}");
     assert!(drift["findings"][0].as_str().unwrap().contains("Europe/Paris now shows"), "{drift}");
 }

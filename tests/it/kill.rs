@@ -60,6 +60,11 @@ impl Process {
         self.child.id()
     }
 
+    /// Waits, on another thread, until it has ended by itself.
+    pub async fn ended(mut self) -> ExitStatus {
+        tokio::task::spawn_blocking(move || self.child.wait().unwrap()).await.unwrap()
+    }
+
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

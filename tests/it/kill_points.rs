@@ -4,8 +4,9 @@
 //! `BOOKD_KILLS=n` kills as often as asked.
 #![allow(clippy::print_stderr, reason = "how much was tried is for people")]
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,9 +23,11 @@ use tonic::transport::Channel;
 use crate::harness::connect;
 use crate::kill::{Process, command};
 use crate::proof::caller::Caller;
-use crate::proof::calls::Outcome;
+use crate::proof::calls::{Call, Outcome};
 use crate::proof::chance::{Chance, budget};
-use crate::proof::history::{self, Log, Op};
+use crate::proof::history::{self, Op};
+use crate::proof::log::Log;
+use crate::proof::watched::{Shared, follow};
 
 /// How often it dies in `cargo test`.
 const KILLS: u64 = 18;
@@ -32,6 +35,10 @@ const CALLERS: u64 = 4;
 /// How many calls a caller makes in one life at most.
 const CALLS: usize = 60;
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a process that is stopped must keep silent.
+const FROZEN: Duration = Duration::from_millis(30);
+const SIGABRT: i32 = 6;
+const SIGKILL: i32 = 9;
 
 /// How a life ends.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +71,8 @@ fn end(chance: &mut Chance) -> End {
 struct Record {
     ops: Arc<Mutex<Vec<Op>>>,
     moment: Arc<AtomicU64>,
+    /// What one watcher was told.
+    watched: Shared,
 }
 
 impl Record {
@@ -73,6 +82,10 @@ impl Record {
 
     async fn call(&self, channel: &Channel, client: &str, caller: &mut Caller) -> Outcome {
         let call = caller.any(SystemClock.now().seconds());
+        self.make(channel, client, caller, call).await
+    }
+
+    async fn make(&self, channel: &Channel, client: &str, caller: &mut Caller, call: Call) -> Outcome {
         let op = {
             let mut ops = self.ops.lock().unwrap();
             ops.push(Op::new(client, call.clone(), self.moment()));
@@ -92,7 +105,7 @@ impl Record {
     }
 }
 
-async fn send(channel: &Channel, call: &crate::proof::calls::Call) -> Outcome {
+async fn send(channel: &Channel, call: &Call) -> Outcome {
     match timeout(PATIENCE, call.send(channel)).await {
         Ok(Ok(answered)) => Outcome::Done(answered),
         Ok(Err(status)) => Outcome::of_status(&status),
@@ -100,22 +113,22 @@ async fn send(channel: &Channel, call: &crate::proof::calls::Call) -> Outcome {
     }
 }
 
-/// A caller's calls in one life: until the process is gone. Tells of each answer.
+/// A caller's calls in one life: until the process is gone. Tells of each answer; answers whether it was gone.
 async fn calls(
     record: Record,
     channel: Channel,
     mut caller: Caller,
     client: String,
     answers: mpsc::Sender<()>,
-) -> Caller {
+) -> (Caller, bool) {
     for _ in 0..CALLS {
         let outcome = record.call(&channel, &client, &mut caller).await;
         if matches!(&outcome, Outcome::Unknown(_)) || outcome == Outcome::Later("SHUTTING_DOWN".to_owned()) {
-            break;
+            return (caller, true);
         }
         let _nobody_counts_any_more = answers.send(()).await;
     }
-    caller
+    (caller, false)
 }
 
 fn signal(process: &Process, name: &str) {
@@ -131,6 +144,7 @@ async fn life(file: &Path, end: End, record: &Record, callers: Vec<Caller>) -> V
     }
     let process = Process::spawn(command, "or with this program");
     let channel = connect(process.address).await;
+    let watching = tokio::spawn(follow(connect(process.address).await, Arc::clone(&record.watched), None));
     let (sender, mut answers) = mpsc::channel(1_024);
     let running: Vec<_> = callers
         .into_iter()
@@ -152,18 +166,50 @@ async fn life(file: &Path, end: End, record: &Record, callers: Vec<Caller>) -> V
         End::At(..) => {}
         End::Killed(_) => signal(&process, "-KILL"),
         End::Frozen(_) => {
-            signal(&process, "-STOP");
-            signal(&process, "-CONT");
+            frozen(&process, record, &channel).await;
             signal(&process, "-KILL");
         }
         End::Terminated(_) => signal(&process, "-TERM"),
     }
     while answers.recv().await.is_some() {}
-    let mut back = Vec::new();
+    let (mut back, mut is_gone) = (Vec::new(), false);
     for caller in running {
-        back.push(caller.await.unwrap());
+        let (caller, saw_it_gone) = caller.await.unwrap();
+        back.push(caller);
+        is_gone |= saw_it_gone;
     }
+    drop(channel);
+    match end {
+        End::At(moment, times) if is_gone => {
+            let signal = ended(process, end).await.signal();
+            assert_eq!(signal, Some(SIGABRT), "{moment:?} for the {times}. time");
+        }
+        // So little is written in one life that the WAL is not always copied so often.
+        End::At(moment, times) => assert_eq!(moment, Moment::Checkpoint, "it never came to it for the {times}. time"),
+        End::Killed(_) | End::Frozen(_) => assert_eq!(ended(process, end).await.signal(), Some(SIGKILL)),
+        End::Terminated(_) => assert!(ended(process, end).await.success(), "it ends in order"),
+    }
+    watching.abort();
+    let _aborted = watching.await;
     back
+}
+
+async fn ended(process: Process, end: End) -> ExitStatus {
+    timeout(PATIENCE, process.ended()).await.unwrap_or_else(|_| panic!("it does not end: {end:?}"))
+}
+
+/// A process that is stopped answers nobody, and answers whoever waited once it goes on.
+async fn frozen(process: &Process, record: &Record, channel: &Channel) {
+    signal(process, "-STOP");
+    let mut caller = Caller::new(&format!("frozen{}", process.id()), Chance(u64::from(process.id())));
+    let call = caller.booking_or_cancelling(SystemClock.now().seconds());
+    let (record, channel) = (record.clone(), channel.clone());
+    let mut calling = tokio::spawn(async move { record.make(&channel, "frozen", &mut caller, call).await });
+    let answered = timeout(FROZEN, &mut calling).await;
+    assert!(answered.is_err(), "a process that is stopped answers: {answered:?}");
+    signal(process, "-CONT");
+    let outcome = calling.await.unwrap();
+    assert!(matches!(outcome, Outcome::Done(_) | Outcome::Refused(_)), "who waited is answered: {outcome:?}");
 }
 
 /// Opens the calendars, asks after every call that may have happened, and judges all of it.
@@ -177,6 +223,12 @@ async fn judge(file: &Path, record: &Record) {
     for (op, call) in open {
         record.note(op, send(&channel, &call).await);
     }
+    let last = record.ops.lock().unwrap().iter().filter_map(|op| Some(op.done()?.revision)).max().unwrap();
+    if record.watched.lock().unwrap().upto < last {
+        let following = follow(connect(process.address).await, Arc::clone(&record.watched), Some(last));
+        let _in_time = timeout(PATIENCE, following).await;
+    }
+    assert!(record.watched.lock().unwrap().upto >= last, "R5 a watcher does not catch up");
     drop(channel);
     assert!(process.terminate_beside_clients().await.success());
     let zones = Arc::new(Zones::bundled());
@@ -186,8 +238,9 @@ async fn judge(file: &Path, record: &Record) {
     let report = bookd::check::check(&mut store, oldest, &lookup, SystemClock.now(), |_| ()).unwrap();
     let mut found: Vec<String> = report.invariants.iter().flat_map(|it| it.findings.clone()).collect();
     found.extend(store.integrity().unwrap());
-    let log = Log::read(&mut store);
-    found.extend(history::check(&record.ops.lock().unwrap(), &[], &log));
+    let ops = record.ops.lock().unwrap();
+    let log = Log::read(&mut store, &ops);
+    found.extend(history::check(&ops, &[record.watched.lock().unwrap().clone()], &log));
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
@@ -229,8 +282,31 @@ async fn a_process_that_dies_while_it_makes_its_file_leaves_one_that_opens() {
         let file = folder.path().join("bookd.db");
         let mut dying = command(&file);
         let output = dying.env("BOOKD_DIE_AT", format!("{:?}:{times}", Moment::Migration)).output().unwrap();
-        assert!(!output.status.success(), "it was to die for the {times}. time");
+        assert_eq!(output.status.signal(), Some(SIGABRT), "it was to die for the {times}. time");
         let process = Process::start(&file);
         assert!(process.terminate_beside_clients().await.success());
+    }
+}
+
+#[test]
+fn a_process_that_dies_while_it_brings_an_older_file_up_leaves_all_that_was_in_it() {
+    let released = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files/schema-1.db");
+    let wanted = std::fs::read_to_string(released.with_extension("json")).unwrap();
+    for times in 1..=4 {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("bookd.db");
+        std::fs::copy(&released, &file).unwrap();
+        let run = |words: &[&str], die_at: &str| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_bookd"));
+            command.args(words).args(["--store", &format!("sqlite:{}", file.display())]).current_dir(folder.path());
+            command.env("BOOKD_DIE_AT", die_at).output().unwrap()
+        };
+        let died = run(&["check"], &format!("{:?}:{times}", Moment::Migration));
+        assert_eq!(died.status.signal(), Some(SIGABRT), "it was to die for the {times}. time");
+        let checked = run(&["check"], "");
+        assert_ne!(checked.status.code(), Some(1), "{}", String::from_utf8_lossy(&checked.stdout));
+        let exported = run(&["export", "all.json", "--codes"], "");
+        assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
+        assert_eq!(std::fs::read_to_string(folder.path().join("all.json")).unwrap(), wanted);
     }
 }

@@ -16,6 +16,7 @@ mod bench;
 mod besieged;
 mod calls;
 mod check;
+mod check_log;
 mod complaints;
 mod demo;
 mod drift;

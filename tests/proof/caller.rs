@@ -17,16 +17,21 @@ pub struct Caller {
     pub chance: Chance,
     name: String,
     count: u64,
+    /// Whether a call may come under the request id of another one.
+    may_reuse: bool,
     /// The appointments that somebody was told of.
     pub known: Vec<String>,
 }
 
 /// How many of the appointments that were told last calls are about.
 const RECENT: usize = 24;
+/// One request id in so many is that of another call, one of so many before.
+const REUSED: u64 = 16;
+const REUSED_BACK: u64 = 8;
 
 impl Caller {
     pub fn new(name: &str, chance: Chance) -> Self {
-        Self { chance, name: name.to_owned(), count: 0, known: Vec::new() }
+        Self { chance, name: name.to_owned(), count: 0, may_reuse: false, known: Vec::new() }
     }
 
     /// What opens a calendar, in order.
@@ -43,6 +48,7 @@ impl Caller {
 
     /// Any call, at what the clock shows.
     pub fn any(&mut self, now: i64) -> Call {
+        self.may_reuse = true;
         match self.chance.below(20) {
             0..=7 => self.claim(now),
             8..=13 => self.change(now),
@@ -56,8 +62,12 @@ impl Caller {
         if self.chance.is(4) { self.change(now) } else { self.claim(now) }
     }
 
-    /// A name that no other call has.
+    /// A name that no other call has; or now and then one that another has, which mostly is good for that one alone.
     fn request_id(&mut self) -> String {
+        if self.may_reuse && self.count > 0 && self.chance.is(REUSED) {
+            let back = self.chance.below(self.count.min(REUSED_BACK));
+            return format!("{}-{}", self.name, self.count - back);
+        }
         self.count += 1;
         format!("{}-{}", self.name, self.count)
     }
@@ -349,7 +359,7 @@ impl Caller {
             10 => Call::ListCalendars(pb::ListCalendarsRequest::default()),
             11 => Call::GetAvailability(pb::GetAvailabilityRequest { calendar_id }),
             12 => match self.chance.below(4) {
-                0 => Call::ListBusy(pb::ListBusyRequest { calendar_id, ..Default::default() }),
+                0 => Call::ListBusy(pb::ListBusyRequest { calendar_id, start_time, end_time, ..Default::default() }),
                 1 => Call::GetAppointmentType(pb::GetAppointmentTypeRequest { calendar_id, appointment_type_id }),
                 2 => Call::ListAppointmentTypes(pb::ListAppointmentTypesRequest { calendar_id, ..Default::default() }),
                 _ => Call::ListZoneDrift(pb::ListZoneDriftRequest { calendar_id, ..Default::default() }),

@@ -98,6 +98,27 @@ macro_rules! calls {
     };
 }
 
+macro_rules! request_ids {
+    ($($name:ident)*) => {
+        impl Call {
+            /// What it is repeated by; none for calls that change nothing.
+            pub fn request_id(&self) -> Option<&str> {
+                match self {
+                    $(Self::$name(request) => Some(&request.request_id),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+request_ids! {
+    BookAppointment HoldAppointment ExtendHold ReleaseHold ConfirmAppointment ApproveAppointment DeclineAppointment
+    RescheduleAppointment CancelAppointment UpdateAppointment MarkNoShow CompleteAppointment BookSeries CancelSeries
+    BatchBook RedactInvitee CreateCalendar UpdateCalendar DeleteCalendar PutAppointmentType DeleteAppointmentType
+    SetAvailability PutOverrides DeleteOverrides PutBusy
+}
+
 fn one(it: Option<pb::Appointment>) -> Vec<pb::Appointment> {
     it.into_iter().collect()
 }

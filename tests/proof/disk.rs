@@ -90,6 +90,14 @@ impl Disk {
         Self::with(BTreeMap::new(), Chance(seed))
     }
 
+    /// With the database already there, and safe.
+    pub fn holding(seed: u64, database: &[u8]) -> Self {
+        let disk = Self::new(seed);
+        let file = File { content: database.to_owned(), safe: Some(database.to_owned()), ..File::default() };
+        disk.state().files.insert(disk.file().to_string_lossy().into_owned(), file);
+        disk
+    }
+
     fn with(files: BTreeMap<String, File>, chance: Chance) -> Self {
         let state = State {
             files,

@@ -6,11 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bookd::domain::change::Cause;
-use bookd::domain::ids::Revision;
-use bookd::store::change_record::ChangeRecord;
-use bookd::store::{CalendarFilter, Store};
 
 use super::calls::{Answered, Call, Outcome};
+use super::log::{Log, cause, is_as, number};
+use super::watched::{Watched, r5_watchers_are_told_everything_once};
 
 /// A moment in the order of all that happened to all clients.
 pub type Moment = u64;
@@ -26,11 +25,13 @@ pub struct Op {
     pub answered: Option<Moment>,
     /// Of every attempt, in order.
     pub outcomes: Vec<Outcome>,
+    /// When each of them came.
+    at: Vec<Moment>,
 }
 
 impl Op {
     pub fn new(client: &str, call: Call, invoked: Moment) -> Self {
-        Self { client: client.to_owned(), call, invoked, answered: None, outcomes: Vec::new() }
+        Self { client: client.to_owned(), call, invoked, answered: None, outcomes: Vec::new(), at: Vec::new() }
     }
 
     pub fn note(&mut self, outcome: Outcome, at: Moment) {
@@ -38,18 +39,43 @@ impl Op {
             self.answered = Some(at);
         }
         self.outcomes.push(outcome);
+        self.at.push(at);
     }
 
     /// The first answer that was not an error.
     pub fn done(&self) -> Option<&Answered> {
-        self.all_done().next()
+        self.all_done().next().map(|(_, answered)| answered)
     }
 
-    fn all_done(&self) -> impl Iterator<Item = &Answered> {
-        self.outcomes.iter().filter_map(|it| match it {
-            Outcome::Done(answered) => Some(answered),
+    /// Every answer that was not an error, with its place among the outcomes.
+    fn all_done(&self) -> impl Iterator<Item = (usize, &Answered)> {
+        self.outcomes.iter().enumerate().filter_map(|(place, it)| match it {
+            Outcome::Done(answered) => Some((place, answered)),
             _ => None,
         })
+    }
+
+    /// Whether the outcome at this place may be of a request that had happened before.
+    fn may_be_repeated(&self, place: usize, ops: &[Self]) -> bool {
+        let may_have_happened = |it: &Outcome| matches!(it, Outcome::Done(_) | Outcome::Unknown(_));
+        self.outcomes[..place].iter().any(may_have_happened) || self.has_twin(ops)
+    }
+
+    /// Whether another call was the same, request id and all.
+    fn has_twin(&self, ops: &[Self]) -> bool {
+        ops.iter().any(|it| {
+            let shares_id = it.call.request_id() == self.call.request_id();
+            shares_id && !std::ptr::eq(it, self) && it.is_same_request(self)
+        })
+    }
+
+    /// Whether it was refused for this reason, and came to nothing else.
+    pub fn is_refused(&self, reason: &str) -> bool {
+        self.done().is_none() && self.outcomes.iter().any(|it| matches!(it, Outcome::Refused(other) if other == reason))
+    }
+
+    fn is_same_request(&self, other: &Self) -> bool {
+        self.call.name() == other.call.name() && self.call.encoded() == other.call.encoded()
     }
 
     /// Whether it may have happened without an answer that says so: what is still under way may yet happen, even
@@ -63,25 +89,9 @@ impl Op {
         self.may_have_happened() && !matches!(self.outcomes.last(), Some(Outcome::Refused(_)))
     }
 
+    /// Whether it is a call that changes nothing.
     fn is_read(&self) -> bool {
-        use Call as C;
-        matches!(
-            self.call,
-            C::GetCalendar(_)
-                | C::ListCalendars(_)
-                | C::GetAppointmentType(_)
-                | C::ListAppointmentTypes(_)
-                | C::GetAvailability(_)
-                | C::ListBusy(_)
-                | C::ListSlots(_)
-                | C::ExplainSlot(_)
-                | C::QueryFreeBusy(_)
-                | C::GetAppointment(_)
-                | C::ListAppointments(_)
-                | C::ListChanges(_)
-                | C::ListZoneDrift(_)
-                | C::GetServerInfo(_)
-        )
+        self.call.request_id().is_none()
     }
 
     /// Whether an OK always means a new revision. Others answer OK, too, when all is as wanted already.
@@ -95,142 +105,97 @@ impl Op {
     }
 }
 
-/// What one watcher of everything was told, over all of its connections.
-#[derive(Clone, Debug, Default)]
-pub struct Watched {
-    /// Everything after this revision was asked for.
-    pub after: i64,
-    /// Each change, with how many events it had.
-    pub seen: Vec<(i64, usize)>,
-    /// All changes up to here were sent, as the last mark of progress or change said.
-    pub upto: i64,
-    /// What was wrong already when it came.
-    pub faults: Vec<String>,
-}
-
-impl Watched {
-    pub fn after(revision: i64) -> Self {
-        Self { after: revision, upto: revision, ..Self::default() }
-    }
-
-    pub fn change(&mut self, revision: i64, events: usize) {
-        if revision <= self.upto {
-            self.faults.push(format!("revision {revision} was told after everything up to {}", self.upto));
-        }
-        self.seen.push((revision, events));
-        self.upto = revision.max(self.upto);
-    }
-
-    pub fn progress(&mut self, revision: i64) {
-        if revision < self.upto {
-            self.faults.push(format!("progress went back from {} to {revision}", self.upto));
-        }
-        self.upto = revision.max(self.upto);
-    }
-}
-
-/// All changes in the store, by revision. None is ever missing where nothing is compacted.
-pub struct Log {
-    changes: Vec<ChangeRecord>,
-}
-
-impl Log {
-    pub fn read(store: &mut dyn Store) -> Self {
-        let mut reader = store.reader().unwrap();
-        let (mut changes, mut after) = (Vec::new(), Revision(0));
-        loop {
-            let page = reader.changes_after(after, &CalendarFilter::All).unwrap();
-            changes.extend(page.changes.into_iter().map(|told| told.record));
-            if page.upto == after {
-                return Self { changes };
-            }
-            after = page.upto;
-        }
-    }
-
-    pub fn last(&self) -> i64 {
-        i64::try_from(self.changes.len()).unwrap()
-    }
-
-    fn at(&self, revision: i64) -> Option<&ChangeRecord> {
-        let at = usize::try_from(revision).ok()?.checked_sub(1)?;
-        self.changes.get(at)
-    }
-
-    /// Whether this revision is a change of all of these appointments.
-    fn touches(&self, answered: &Answered) -> bool {
-        let Some(change) = self.at(answered.revision) else { return false };
-        answered.appointments.iter().all(|it| {
-            change
-                .events
-                .iter()
-                .any(|event| event.appointment_id().is_some_and(|id| id.to_string() == it.appointment_id))
-        })
-    }
-}
-
-/// R2: what was acknowledged is in the log, at its revision, with the appointments as they were answered.
+/// R2: what was acknowledged is in the log, at its revision; and every appointment in an answer, of reads too, is what
+/// the log says that it was at the answer's revision.
 pub fn r2_what_was_acknowledged_is_kept(ops: &[Op], log: &Log) -> Vec<String> {
     let mut found = Vec::new();
-    for op in ops.iter().filter(|op| !op.is_read()) {
-        let Some(answered) = op.done() else { continue };
-        if answered.revision > log.last() {
-            found.push(format!(
-                "R2 {} was answered revision {}, which is lost: {op:?}",
-                op.call.name(),
-                answered.revision
-            ));
-            continue;
-        }
-        if !op.always_changes() {
-            continue;
-        }
-        let is_as_answered = log.touches(answered)
-            && log.at(answered.revision).is_some_and(|change| {
-                answered.appointments.iter().all(|it| {
-                    change.events.iter().filter_map(|event| event.after.as_ref()).any(|image| {
-                        Some(image.start) == it.start_time.as_ref().map(|it| it.seconds)
-                            && image.state == u32::try_from(it.state).unwrap_or_default()
-                            && image.calendars == it.calendar_ids
-                    })
-                })
-            });
-        // An answer to a repetition shows the appointment as it is by then.
-        let is_first = matches!(op.outcomes.first(), Some(Outcome::Done(_)));
-        if !log.touches(answered) || (is_first && !is_as_answered) {
-            found.push(format!("R2 {} was answered what revision {} is not", op.call.name(), answered.revision));
+    for op in ops {
+        let name = op.call.name();
+        for (place, answered) in op.all_done() {
+            let revision = answered.revision;
+            if revision > log.last() {
+                found.push(format!("R2 {name} was answered revision {revision}, which is lost: {op:?}"));
+                continue;
+            }
+            if op.always_changes() && !log.touches(answered) {
+                found.push(format!("R2 {name} was answered what revision {revision} is not: {answered:?}"));
+            }
+            // A repetition is answered with what is there by then.
+            let is_its = !log.remembers_all || log.made_by(op) == Some(revision);
+            let is_repeated = is_its && op.may_be_repeated(place, ops);
+            for it in &answered.appointments {
+                let then = if is_repeated { it.revision.max(revision) } else { revision };
+                let latest = log.latest(&it.appointment_id, then);
+                if !latest.is_some_and(|(_, image)| is_as(image, it, op.is_read())) {
+                    found.push(format!("R2 {name} showed at revision {revision} {it:?}, where the log has {latest:?}"));
+                }
+            }
         }
     }
     found
 }
 
-/// R3: one request, one effect, one answer: repetitions name the same revision and appointments, others never do.
-/// Calls that may find all as wanted already are left to R10, which misses the answer to a second effect.
-pub fn r3_one_request_has_one_effect(ops: &[Op]) -> Vec<String> {
+/// R3: one request, one effect, one answer: repetitions name the same revision and appointments, others never do, and
+/// what comes under the same id with another request is refused.
+pub fn r3_one_request_has_one_effect(ops: &[Op], log: &Log) -> Vec<String> {
     let mut found = Vec::new();
-    let mut owners: BTreeMap<i64, &Op> = BTreeMap::new();
-    let ids = |it: &Answered| it.appointments.iter().map(|it| it.appointment_id.clone()).collect::<Vec<_>>();
-    for op in ops.iter().filter(|op| op.always_changes()) {
-        let Some(first) = op.done() else { continue };
-        for other in op.all_done() {
-            if other.revision != first.revision || ids(other) != ids(first) {
-                let (one, two) = (first.revision, other.revision);
-                found.push(format!("R3 {} happened at revision {one} and at {two}", op.call.name()));
-            }
+    let mut owners: BTreeMap<i64, &str> = BTreeMap::new();
+    for (id, revision) in log.made() {
+        if let Some(other) = owners.insert(revision, id) {
+            found.push(format!("R3 requests {other} and {id} share revision {revision}"));
         }
-        if let Some(other) = owners.insert(first.revision, op) {
-            let (one, two) = (other.call.name(), op.call.name());
-            found.push(format!(
-                "R3 {one} of {} and {two} of {} share revision {}",
-                other.client, op.client, first.revision
-            ));
+    }
+    let ids = |it: &Answered| it.appointments.iter().map(|it| it.appointment_id.clone()).collect::<Vec<_>>();
+    for op in ops.iter().filter(|op| !op.is_read()) {
+        let (name, made) = (op.call.name(), log.made_by(op));
+        let done: Vec<&Answered> = op.all_done().map(|(_, it)| it).collect();
+        if op.always_changes() && !done.is_empty() && made.is_none() && log.remembers_all {
+            found.push(format!("R3 {name} was answered OK, and its request is not remembered: {op:?}"));
+        }
+        // Where all was as wanted already nothing is remembered, and a repetition may change something.
+        let is_it = |it: &&Answered| op.always_changes() || Some(it.revision) == made;
+        let mut after = done.into_iter().skip_while(|it| !is_it(it));
+        let Some(first) = after.next() else { continue };
+        if made.is_some_and(|made| made != first.revision) {
+            found.push(format!("R3 {name} is remembered as revision {made:?}: {op:?}"));
+        }
+        for other in after.filter(|other| other.revision != first.revision || ids(other) != ids(first)) {
+            let (one, two) = (first.revision, other.revision);
+            found.push(format!("R3 {name} happened at revision {one} and at {two}: {op:?}"));
+        }
+    }
+    found.extend(r3_an_id_is_good_for_one_request(ops, log));
+    found
+}
+
+/// R3: once a request was answered that it changed something, another one under its id is refused.
+fn r3_an_id_is_good_for_one_request(ops: &[Op], log: &Log) -> Vec<String> {
+    let mut by_id: BTreeMap<&str, Vec<&Op>> = BTreeMap::new();
+    for op in ops {
+        op.call.request_id().into_iter().for_each(|id| by_id.entry(id).or_default().push(op));
+    }
+    let mut found = Vec::new();
+    for (id, sharing) in by_id.into_iter().filter(|(_, sharing)| sharing.len() > 1) {
+        let made = log.made().find(|(other, _)| *other == id).map(|(_, revision)| revision);
+        let known_since = |op: &&&Op| op.all_done().find(|(_, it)| Some(it.revision) == made).map(|(at, _)| op.at[at]);
+        let owner = sharing.iter().filter(|op| log.made_by(op) == made).find_map(|op| Some((op, known_since(&op)?)));
+        let Some((owner, since)) = owner else { continue };
+        for op in sharing.iter().filter(|op| op.invoked > since && !op.is_same_request(owner)) {
+            let is_refused = |it: &Outcome| match it {
+                Outcome::Done(_) => false,
+                Outcome::Refused(reason) => reason == "REQUEST_ID_REUSED",
+                Outcome::Later(_) | Outcome::Unknown(_) => true,
+            };
+            if !op.outcomes.iter().all(is_refused) {
+                found.push(format!("R3 {id} was {owner:?}, and is taken for another request: {op:?}"));
+            }
         }
     }
     found
 }
 
 /// R4: what was answered before another call began was seen by it: revisions respect real time.
-pub fn r4_revisions_respect_real_time(ops: &[Op]) -> Vec<String> {
+pub fn r4_revisions_respect_real_time(ops: &[Op], log: &Log) -> Vec<String> {
     let mut found = Vec::new();
     let mut answered: Vec<(Moment, i64)> =
         ops.iter().filter_map(|op| Some((op.answered?, op.done()?.revision))).collect();
@@ -244,35 +209,13 @@ pub fn r4_revisions_respect_real_time(ops: &[Op]) -> Vec<String> {
             next += 1;
         }
         let Some(done) = op.done() else { continue };
-        let is_behind = if op.always_changes() { done.revision <= newest } else { done.revision < newest };
-        if is_behind {
+        let is_new = op.always_changes() || log.made_by(op) == Some(done.revision);
+        // What was asked and done before is answered as it was done.
+        let is_repeated = (is_new || !log.remembers_all) && op.has_twin(ops);
+        let is_behind = done.revision < newest || (is_new && done.revision == newest);
+        if is_behind && !is_repeated {
             let (name, revision) = (op.call.name(), done.revision);
-            found.push(format!("R4 {name} was answered revision {revision} after revision {newest} had been answered"));
-        }
-    }
-    found
-}
-
-/// R5: a watcher was told every change after where it began, once, in order, with all of its events.
-pub fn r5_watchers_are_told_everything_once(watched: &[Watched], log: &Log) -> Vec<String> {
-    let mut found = Vec::new();
-    for watcher in watched {
-        found.extend(watcher.faults.iter().map(|fault| format!("R5 {fault}")));
-        let from = usize::try_from(watcher.after).unwrap();
-        let upto = usize::try_from(watcher.upto).unwrap();
-        if upto > log.changes.len() {
-            found.push(format!("R5 a watcher was told of revision {upto}, which is not in the log"));
-            continue;
-        }
-        let due: Vec<(i64, usize)> = log.changes[from..upto]
-            .iter()
-            .map(|change| (i64::try_from(change.revision).unwrap(), change.events.len()))
-            .collect();
-        if let Some((told, is)) = watcher.seen.iter().zip(&due).find(|(told, is)| told != is) {
-            found.push(format!("R5 a watcher was told {told:?} where the log has {is:?}"));
-        } else if watcher.seen.len() != due.len() {
-            let (told, due) = (watcher.seen.len(), due.len());
-            found.push(format!("R5 a watcher was told {told} changes of {due} up to revision {upto}"));
+            found.push(format!("R4 {name} was answered revision {revision} after {newest} had been answered: {op:?}"));
         }
     }
     found
@@ -285,20 +228,20 @@ pub fn r7_one_answer_is_one_change(ops: &[Op], log: &Log) -> Vec<String> {
     torn.map(|op| format!("R7 {} is not whole in its revision: {op:?}", op.call.name())).collect()
 }
 
-/// R10: an error means not applied: each change is an expiry, or some call that was answered OK made it.
+/// R10: an error means not applied: each change is an expiry, or the one call that made it was answered so.
 pub fn r10_every_change_has_its_answer(ops: &[Op], log: &Log) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     found.extend(ops.iter().filter(|op| op.is_open()).map(|op| format!("R10 nobody learnt what became of {op:?}")));
-    let answered: BTreeSet<(i64, &str)> = ops
-        .iter()
-        .filter(|op| !op.is_read())
-        // Where all was as wanted nothing is remembered, so that a repetition may change something, and says so.
-        .flat_map(|op| op.all_done().map(|done| (done.revision, op.call.name())))
-        .collect();
-    for change in &log.changes {
-        let revision = i64::try_from(change.revision).unwrap();
-        let cause = Cause::from_number(u8::try_from(change.cause).unwrap()).unwrap();
-        if cause != Cause::Expiry && !answered.contains(&(revision, cause.name())) {
+    let owners = ops.iter().filter_map(|op| Some((log.made_by(op)?, op)));
+    let owned: BTreeSet<i64> =
+        owners.filter(|(made, op)| op.all_done().any(|(_, it)| it.revision == *made)).map(|(made, _)| made).collect();
+    for change in log.changes.iter().filter(|it| cause(it) != Cause::Expiry) {
+        let revision = number(change.revision);
+        let is_answered = || {
+            let with_its_name = ops.iter().filter(|op| op.call.name() == cause(change).name());
+            with_its_name.flat_map(Op::all_done).any(|(_, it)| it.revision == revision)
+        };
+        if !owned.contains(&revision) && (log.remembers_all || !is_answered()) {
             found.push(format!("R10 nobody was answered OK for revision {revision}: {change:?}"));
         }
     }
@@ -308,8 +251,8 @@ pub fn r10_every_change_has_its_answer(ops: &[Op], log: &Log) -> Vec<String> {
 /// All of them.
 pub fn check(ops: &[Op], watched: &[Watched], log: &Log) -> Vec<String> {
     let mut found = r2_what_was_acknowledged_is_kept(ops, log);
-    found.extend(r3_one_request_has_one_effect(ops));
-    found.extend(r4_revisions_respect_real_time(ops));
+    found.extend(r3_one_request_has_one_effect(ops, log));
+    found.extend(r4_revisions_respect_real_time(ops, log));
     found.extend(r5_watchers_are_told_everything_once(watched, log));
     found.extend(r7_one_answer_is_one_change(ops, log));
     found.extend(r10_every_change_has_its_answer(ops, log));

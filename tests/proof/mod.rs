@@ -18,5 +18,7 @@ pub mod fuzzed;
 pub mod fuzzed_calls;
 pub mod history;
 pub mod locks;
+pub mod log;
 pub mod powered;
 pub mod vfs;
+pub mod watched;

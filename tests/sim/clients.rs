@@ -8,12 +8,11 @@ use bookd::proto::v1::list_service_client::ListServiceClient;
 use bookd::proto::v1::watch_appointments_response::Message;
 use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
-use tonic_types::StatusExt;
 
 use crate::proof::caller::Caller;
 use crate::proof::calls::{Call, Outcome};
 use crate::proof::chance::Chance;
-use crate::proof::history::Watched;
+use crate::proof::watched::Watched;
 use crate::server::connect;
 use crate::world::{Phase, World};
 
@@ -138,28 +137,17 @@ pub async fn watches(world: Rc<World>, name: String) -> turmoil::Result {
 }
 
 fn note_message(world: &World, place: usize, name: &str, message: pb::WatchAppointmentsResponse) {
-    let mut watched = world.watched.borrow_mut();
-    match message.message {
+    match &message.message {
         Some(Message::Change(change)) => {
             world.tell(format_args!("{name} sees {} with {} events", change.revision, change.events.len()));
-            watched[place].change(change.revision, change.events.len());
         }
-        Some(Message::Progress(progress)) => {
-            world.tell(format_args!("{name} sees progress to {}", progress.revision));
-            watched[place].progress(progress.revision);
-        }
-        None => watched[place].faults.push("an empty message".to_owned()),
+        Some(Message::Progress(progress)) => world.tell(format_args!("{name} sees progress to {}", progress.revision)),
+        None => {}
     }
+    world.watched.borrow_mut()[place].note(message);
 }
 
-/// A watch may be cut for being slow, by a server that stops, or by the network; history is never gone here, and no
-/// revision that was told is one that has not been made.
 fn note_end(world: &World, place: usize, name: &str, status: &tonic::Status) {
-    let details = status.get_error_details();
-    let reason = details.error_info().map(|info| info.reason.clone()).unwrap_or_default();
+    let reason = world.watched.borrow_mut()[place].cut(status);
     world.tell(format_args!("{name} is cut: {:?} {reason}", status.code()));
-    if matches!(reason.as_str(), "REVISION_IN_FUTURE" | "REVISION_COMPACTED") {
-        let fault = format!("a watch is refused with {reason}: {}", status.message());
-        world.watched.borrow_mut()[place].faults.push(fault);
-    }
 }

@@ -47,7 +47,7 @@ fn story(seed: u64, failure: Option<(u64, Fault)>, loses_power: bool) -> Ended {
     let disk = if loses_power { disk.after_power_loss() } else { disk.after_kill() };
     match Life::start(&disk, &story) {
         Ok(mut life) => {
-            story.resolve(&mut life);
+            story.settle(&mut life);
             life.stop();
         }
         Err(error) => story.found.push(format!("it does not start after the failure: {error}")),

@@ -2,8 +2,8 @@
 //!
 //! Callers send a few calls at a time, so that batches are of several; time is virtual, and passes when all wait.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bookd::clock::ManualClock;
@@ -17,6 +17,7 @@ use bookd::store::ZoneLookup;
 use bookd::store::sqlite::Sqlite;
 use hyper_util::rt::TokioIo;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
@@ -25,8 +26,10 @@ use crate::proof::caller::Caller;
 use crate::proof::calls::{Call, Outcome};
 use crate::proof::chance::Chance;
 use crate::proof::disk::Disk;
-use crate::proof::history::{self, Log, Op};
+use crate::proof::history::{self, Op};
+use crate::proof::log::Log;
 use crate::proof::powered::Powered;
+use crate::proof::watched::{Shared, Watched, follow};
 use crate::server::zones;
 use crate::world::BEGINNING;
 
@@ -43,6 +46,8 @@ pub struct Story {
     caller: Caller,
     pub ops: Vec<Op>,
     moment: u64,
+    /// What one watcher was told, over all lives.
+    watched: Shared,
     /// What is wrong, in words.
     pub found: Vec<String>,
 }
@@ -54,6 +59,8 @@ pub struct Life {
     running: Option<Running>,
     routes: Routes,
     channel: Channel,
+    /// Watches everything on, all along.
+    watching: Option<JoinHandle<()>>,
 }
 
 /// The zones that come with the program.
@@ -77,7 +84,9 @@ impl Life {
             Ok::<_, String>((engine, running, routes))
         })?;
         let channel = connect(&runtime, routes.clone());
-        Ok(Self { runtime, engine: Some(engine), running: Some(running), routes, channel })
+        let watching = follow(connect(&runtime, routes.clone()), Arc::clone(&story.watched), None);
+        let watching = Some(runtime.spawn(watching));
+        Ok(Self { runtime, engine: Some(engine), running: Some(running), routes, channel, watching })
     }
 
     /// Sends these calls at the same time.
@@ -110,6 +119,25 @@ impl Life {
         outcomes
     }
 
+    fn stop_watching(&mut self) {
+        if let Some(watching) = self.watching.take() {
+            watching.abort();
+            let _aborted = self.runtime.block_on(watching);
+        }
+    }
+
+    /// Watches on until everything has been told that there is; whether it came to that.
+    fn catch_up(&mut self, watched: &Shared) -> bool {
+        self.stop_watching();
+        let last = i64::try_from(self.engine.as_ref().unwrap().revision().0).unwrap();
+        let upto = || watched.lock().unwrap().upto;
+        if upto() < last {
+            let following = follow(connect(&self.runtime, self.routes.clone()), Arc::clone(watched), Some(last));
+            let _in_time = self.runtime.block_on(async { timeout(PATIENCE, following).await });
+        }
+        upto() >= last
+    }
+
     /// Whether the writer has stopped by itself.
     pub fn has_stopped(&self) -> bool {
         let engine = self.engine.as_ref().unwrap();
@@ -118,6 +146,7 @@ impl Life {
 
     /// Ends it in order, as SIGTERM does.
     pub fn stop(mut self) {
+        self.stop_watching();
         self.engine.take();
         let routes = std::mem::take(&mut self.routes);
         let channel = std::mem::replace(&mut self.channel, connect(&self.runtime, Routes::default()));
@@ -148,6 +177,7 @@ impl Story {
             caller: Caller::new("caller", Chance(seed)),
             ops: Vec::new(),
             moment: 0,
+            watched: Arc::new(Mutex::new(Watched::after(0))),
             found: Vec::new(),
         }
     }
@@ -204,6 +234,14 @@ impl Story {
         }
     }
 
+    /// The same, and the watcher learns all that there is: nothing fails any more.
+    pub fn settle(&mut self, life: &mut Life) {
+        self.resolve(life);
+        if !life.catch_up(&self.watched) {
+            self.found.push("R5 a watcher does not catch up though nothing fails any more".to_owned());
+        }
+    }
+
     /// Everything beside what lies on the disk; nothing is open any more.
     pub fn judge(&mut self, disk: &Disk) {
         let mut store = match Sqlite::open_on(disk.vfs(), disk.file(), lookup(), CODE_KEY) {
@@ -218,8 +256,8 @@ impl Story {
             Ok(report) => self.found.extend(report.invariants.iter().flat_map(|it| it.findings.clone())),
             Err(error) => return self.found.push(format!("the store cannot be read at the end: {error}")),
         }
-        let log = Log::read(&mut store);
-        self.found.extend(history::check(&self.ops, &[], &log));
+        let log = Log::read(&mut store, &self.ops);
+        self.found.extend(history::check(&self.ops, &[self.watched.lock().unwrap().clone()], &log));
     }
 
     /// How many calls were acknowledged.

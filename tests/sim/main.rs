@@ -23,5 +23,6 @@ mod power;
 mod run;
 mod seeds;
 mod server;
+mod upgrade;
 mod verify;
 mod world;

@@ -44,7 +44,7 @@ fn story(seed: u64, lies: bool) -> (Story, u64) {
     }
     match Life::start(&disk, &story) {
         Ok(mut life) => {
-            story.resolve(&mut life);
+            story.settle(&mut life);
             life.stop();
         }
         Err(error) => story.found.push(format!("it does not start after {cuts} cuts: {error}")),

@@ -9,7 +9,8 @@ use turmoil::{Builder, Sim};
 use crate::disk::Machine;
 use crate::faults::Faults;
 use crate::proof::chance::Chance;
-use crate::proof::history::{self, Log};
+use crate::proof::history;
+use crate::proof::log::Log;
 use crate::server::{SERVER, serve, zones};
 use crate::world::{Phase, World};
 use crate::{clients, verify};
@@ -34,6 +35,8 @@ pub struct Report {
     pub acknowledged: usize,
     pub revisions: i64,
     pub faults: usize,
+    /// Calls that came under the request id of another one, and were refused.
+    pub reused: usize,
 }
 
 /// Runs a seed on this thread, whose randomness must come from the seed as well.
@@ -111,7 +114,7 @@ fn judge(world: &World, machine: &Machine) {
     for checked in &report.invariants {
         checked.findings.iter().for_each(|it| world.find(format!("{}: {it}", checked.name)));
     }
-    let log = Log::read(store.as_mut());
+    let log = Log::read(store.as_mut(), &world.ops.borrow());
     let found = history::check(&world.ops.borrow(), &world.watched.borrow(), &log);
     found.into_iter().for_each(|it| world.find(it));
 }
@@ -126,5 +129,6 @@ fn report(world: &World, faults: usize) -> Report {
         acknowledged: ops.iter().filter(|op| op.done().is_some()).count(),
         revisions: world.last.get(),
         faults,
+        reused: ops.iter().filter(|op| op.is_refused("REQUEST_ID_REUSED")).count(),
     }
 }

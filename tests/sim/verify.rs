@@ -5,7 +5,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bookd::proto::v1 as pb;
+use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
+use bookd::proto::v1::calendar_service_client::CalendarServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
 use prost_types::Timestamp;
@@ -70,11 +72,32 @@ async fn look(world: &World) -> Result<Vec<String>, Status> {
         };
         world.last.set(answer.revision);
         shown.extend(answer.appointments.iter().map(|it| format!("{it:?}")));
+        shown.extend(settings(calendar, world.now()).await?);
         for of_type in TYPES {
             shown.extend(slots(world, calendar, of_type).await?);
         }
     }
     Ok(shown)
+}
+
+/// All that a calendar is besides what is booked of it.
+async fn settings(calendar: &str, now: i64) -> Result<Vec<String>, Status> {
+    let (channel, calendar_id) = (connect(), calendar.to_owned());
+    let mut calendars = CalendarServiceClient::new(channel.clone());
+    let mut availability = AvailabilityServiceClient::new(channel);
+    let request = pb::GetCalendarRequest { calendar_id: calendar_id.clone() };
+    let found = calendars.get_calendar(request).await?.into_inner().calendar;
+    let request = pb::ListAppointmentTypesRequest { calendar_id: calendar_id.clone(), ..Default::default() };
+    let types = calendars.list_appointment_types(request).await?.into_inner().appointment_types;
+    let request = pb::GetAvailabilityRequest { calendar_id: calendar_id.clone() };
+    let hours = availability.get_availability(request).await?.into_inner().availability;
+    let at = |days: i64| Some(Timestamp { seconds: now + days * DAY, nanos: 0 });
+    let (start_time, end_time) = (at(-30), at(30));
+    let request = pb::ListBusyRequest { calendar_id, start_time, end_time, page_size: 1_000, ..Default::default() };
+    let busy = availability.list_busy(request).await?.into_inner().periods;
+    let types = types.iter().map(|it| format!("{it:?}"));
+    let busy = busy.iter().map(|it| format!("{it:?}"));
+    Ok([format!("{found:?}"), format!("{hours:?}")].into_iter().chain(types).chain(busy).collect())
 }
 
 /// The slots of three days, some of them and some of the other quarters tried.

@@ -11,7 +11,8 @@ use bookd::clock::Clock;
 use bookd::domain::time::Instant;
 
 use crate::proof::calls::{Call, Outcome};
-use crate::proof::history::{Moment, Op, Watched};
+use crate::proof::history::{Moment, Op};
+use crate::proof::watched::Watched;
 
 /// Monday the 1st of March 2027, 08:00 UTC: two weeks before the clocks change in New York, four before Paris.
 pub const BEGINNING: i64 = 1_803_888_000;

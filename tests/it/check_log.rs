@@ -1,0 +1,321 @@
+//! The log is judged change by change: what cannot have happened is found, though the rows are what the log made of
+//! them and nothing is wrong in the end.
+
+use std::sync::Arc;
+
+use bookd::domain::appointment::{Appointment, AppointmentState as S, Place, Target, Transition};
+use bookd::domain::appointment_type::Stamps;
+use bookd::domain::change::{AppointmentEvent as E, Cause, Change, Event};
+use bookd::domain::command::Command;
+use bookd::domain::decide::decide;
+use bookd::domain::ids::Caller;
+use bookd::domain::time::{DAY, HOUR, Instant, MINUTE};
+use bookd::store::Batch;
+
+use crate::stored::{World, at_hour, booking, id, minutes, open, put_special, zones};
+
+/// A world whose log says what it is told, as a writer with a bug would write it.
+struct Forged(World);
+
+const BEGINNING: i64 = 9;
+
+impl Forged {
+    /// In memory, where nothing can be at one time as another: the store's own state would not take it.
+    fn new() -> Self {
+        Self::on(World::memory())
+    }
+
+    /// In a file, which takes whatever it is given.
+    fn in_a_file() -> Self {
+        Self::on(World::sqlite())
+    }
+
+    fn on(mut world: World) -> Self {
+        open(&mut world, "ada", "UTC");
+        Self(world)
+    }
+
+    /// An appointment of an hour, as it would have been booked.
+    fn appointment(&self, number: u128, start: Instant, state: S) -> Appointment {
+        let booked = decide(&self.0.state, &Command::Book(booking(number, "ada", at_hour(100))), self.0.now).unwrap();
+        let Event::Appointment { after, .. } = &booked.events[0] else { unreachable!("a booking") };
+        let expire_time = match state {
+            S::Held => Some(self.0.now.plus(10 * MINUTE)),
+            S::Pending => Some(start),
+            _ => None,
+        };
+        Appointment { start, state, expire_time, local_start: zones()("UTC").unwrap().wall(start), ..(**after).clone() }
+    }
+
+    /// Writes that this happened, whether it can or not.
+    fn tell(&mut self, kind: E, before: Option<&Arc<Appointment>>, after: Appointment) -> Arc<Appointment> {
+        let (now, revision) = (self.0.now, self.0.state.revision.next());
+        let stamps = match before {
+            Some(before) => before.stamps.updated(now, revision),
+            None => Stamps::created(now, revision),
+        };
+        let after = Arc::new(Appointment { stamps, ..after });
+        let event = Event::Appointment { kind, before: before.cloned(), after: Arc::clone(&after) };
+        let (cause, caller) = (Cause::BookAppointment, Caller::default());
+        let change = Change { revision, time: now, cause, caller, events: vec![event] };
+        let batch = Batch { changes: &[change], requests: &[], expected: &[] };
+        self.0.store().commit(&batch).unwrap();
+        self.0.state.revision = revision;
+        self.0.state.last_time = now;
+        self.0.state.next_key = self.0.state.next_key.max(after.key.next());
+        for place in &after.places {
+            Arc::make_mut(self.0.state.calendars.get_mut(&place.calendar).unwrap()).version = revision;
+        }
+        after
+    }
+
+    /// What is new, by whatever brings such a thing about.
+    fn make(&mut self, number: u128, start: Instant, state: S) -> Arc<Appointment> {
+        let kind = match state {
+            S::Held => E::Held,
+            S::Pending | S::Confirmed => E::Booked,
+            _ => E::Imported,
+        };
+        let new = self.appointment(number, start, state);
+        self.tell(kind, None, new)
+    }
+
+    /// The checks that found something, each with what it found.
+    fn found(&mut self) -> Vec<(&'static str, Vec<String>)> {
+        let now = self.0.now;
+        let store = self.0.store();
+        let oldest = store.reader().unwrap().oldest_change().unwrap();
+        let report = bookd::check::check(store, oldest, &zones(), now, |_| ()).unwrap();
+        let found = report.invariants.into_iter().filter(|it| it.found > 0);
+        found.map(|it| (it.promise, it.findings)).collect()
+    }
+
+    fn promises(&mut self) -> Vec<&'static str> {
+        self.found().into_iter().map(|(promise, _)| promise).collect()
+    }
+}
+
+/// Whether an event may lead from one state to another, by the table that the writer asks.
+fn is_allowed(kind: E, from: Option<S>, to: S) -> bool {
+    let becomes = |transitions: &[Transition], from: S| {
+        let targets = transitions.iter().flat_map(|it| [it.target(from, false), it.target(from, true)]);
+        targets.into_iter().any(|it| it == Target::Becomes(to))
+    };
+    match (kind, from) {
+        (E::Booked, None) => matches!(to, S::Confirmed | S::Pending),
+        (E::Held, None) => to == S::Held,
+        (E::Imported, None) => to != S::Held,
+        (_, None) | (E::Booked | E::Held | E::Imported, _) => false,
+        (E::Extended, Some(from)) => from == S::Held && to == from,
+        (E::Moved, Some(from)) => matches!(from, S::Held | S::Pending | S::Confirmed) && to == from,
+        (E::Updated | E::Redacted, Some(from)) => to == from,
+        (E::Released, Some(from)) => becomes(&[Transition::Release], from),
+        (E::Confirmed, Some(from)) => becomes(&[Transition::Confirm], from),
+        (E::Approved, Some(from)) => becomes(&[Transition::Approve], from),
+        (E::Declined, Some(from)) => becomes(&[Transition::Decline], from),
+        (E::Cancelled, Some(from)) => becomes(&[Transition::Cancel], from),
+        (E::MarkedNoShow, Some(from)) => becomes(&[Transition::MarkNoShow], from),
+        (E::Completed, Some(from)) => becomes(&[Transition::Complete], from),
+        (E::Undone, Some(from)) => becomes(&[Transition::UndoNoShow, Transition::UndoComplete], from),
+        (E::Expired, Some(from)) => becomes(&[Transition::Expire], from),
+    }
+}
+
+const EVENTS: [E; 16] = [
+    E::Booked,
+    E::Held,
+    E::Extended,
+    E::Released,
+    E::Confirmed,
+    E::Approved,
+    E::Declined,
+    E::Moved,
+    E::Cancelled,
+    E::Updated,
+    E::MarkedNoShow,
+    E::Completed,
+    E::Undone,
+    E::Expired,
+    E::Redacted,
+    E::Imported,
+];
+
+#[test]
+fn of_every_event_and_two_states_exactly_those_are_found_that_the_table_does_not_join() {
+    let mut allowed = 0;
+    for kind in EVENTS {
+        for from in [None].into_iter().chain(S::ALL.map(Some)) {
+            for to in S::ALL {
+                let mut forged = Forged::new();
+                let start = at_hour(BEGINNING);
+                let before = from.map(|from| forged.make(1, start, from));
+                // What is said of the past is said after it, and what runs out has had its time.
+                let now = match kind {
+                    E::MarkedNoShow | E::Completed | E::Undone | E::Expired => start,
+                    _ => forged.0.now.plus(MINUTE),
+                };
+                forged.0.now = now;
+                let like = forged.appointment(1, start, to);
+                let after = match before.as_deref() {
+                    Some(before) => {
+                        let keeps = from == Some(to) || to == S::Expired;
+                        let expire_time = if keeps { before.expire_time } else { like.expire_time };
+                        Appointment { state: to, expire_time, ..before.clone() }
+                    }
+                    None => like,
+                };
+                forged.tell(kind, before.as_ref(), after);
+                let is_allowed = is_allowed(kind, from, to);
+                allowed += usize::from(is_allowed);
+                let found = forged.found();
+                let promises: Vec<_> = found.iter().map(|it| it.0).collect();
+                assert_eq!(promises.contains(&"R6"), !is_allowed, "{kind:?} from {from:?} to {to:?}: {found:?}");
+                assert!(promises.iter().all(|it| *it == "R6"), "{kind:?} from {from:?} to {to:?}: {found:?}");
+            }
+        }
+    }
+    assert!(allowed > 40, "{allowed}");
+}
+
+#[test]
+fn a_hold_that_ends_too_early_too_late_or_twice_is_found_and_so_is_what_only_a_move_may_change() {
+    type Change = fn(&mut Appointment);
+    let minutes_later = [0, 9, 10, 11].map(|it| it * MINUTE);
+    let [at_once, before_its_end, at_its_end, after_its_end] = minutes_later;
+    let nothing: Change = |_| ();
+    let confirmed: Change = |it| (it.state, it.expire_time) = (S::Confirmed, None);
+    let expired: Change = |it| it.state = S::Expired;
+    let cancelled: Change = |it| (it.state, it.expire_time) = (S::Cancelled, None);
+    let declined: Change = |it| (it.state, it.expire_time) = (S::Declined, None);
+    let later: Change = |it| (it.start, it.local_start) = (it.start.plus(HOUR), it.local_start.plus(HOUR));
+    let rows: [(&str, S, i64, E, Change, bool); 20] = [
+        ("runs out early", S::Held, before_its_end, E::Expired, expired, false),
+        ("runs out in time", S::Held, at_its_end, E::Expired, expired, true),
+        ("is confirmed in time", S::Held, before_its_end, E::Confirmed, confirmed, true),
+        ("is confirmed at its end", S::Held, at_its_end, E::Confirmed, confirmed, false),
+        ("is let go afterwards", S::Held, after_its_end, E::Released, cancelled, false),
+        ("is extended afterwards", S::Held, after_its_end, E::Extended, |it| it.expire_time = Some(at_hour(0)), false),
+        (
+            "is extended into the past",
+            S::Held,
+            before_its_end,
+            E::Extended,
+            |it| it.expire_time = Some(it.stamps.create_time),
+            false,
+        ),
+        ("is confirmed and runs out all the same", S::Held, at_once, E::Confirmed, |it| it.state = S::Confirmed, false),
+        ("never ends", S::Held, at_once, E::Extended, |it| it.expire_time = None, false),
+        (
+            "is declined after it was to start",
+            S::Pending,
+            at_hour(10).since(crate::stored::MONDAY),
+            E::Declined,
+            declined,
+            false,
+        ),
+        ("is declined in time", S::Pending, at_once, E::Declined, declined, true),
+        ("did not come before it began", S::Confirmed, at_once, E::MarkedNoShow, |it| it.state = S::NoShow, false),
+        ("took place before it began", S::Confirmed, at_once, E::Completed, |it| it.state = S::Completed, false),
+        ("moves", S::Confirmed, at_once, E::Moved, later, true),
+        ("moves without a move", S::Confirmed, at_once, E::Updated, later, false),
+        ("lasts longer without a move", S::Confirmed, at_once, E::Redacted, |it| it.duration = minutes(90), false),
+        ("changes calendars without a move", S::Held, at_once, E::Extended, |it| it.places.clear(), false),
+        ("waits longer without a word", S::Held, at_once, E::Updated, |it| it.expire_time = Some(at_hour(0)), false),
+        ("is updated", S::Held, at_once, E::Updated, nothing, true),
+        ("is cancelled twice", S::Cancelled, at_once, E::Cancelled, nothing, false),
+    ];
+    for (what, from, seconds_later, kind, change, is_allowed) in rows {
+        let mut forged = Forged::new();
+        let before = forged.make(1, at_hour(BEGINNING), from);
+        forged.0.now = forged.0.now.plus(seconds_later);
+        let mut after = (*before).clone();
+        change(&mut after);
+        forged.tell(kind, Some(&before), after);
+        let expected: &[&str] = if is_allowed { &[] } else { &["R6"] };
+        let found = forged.found();
+        let promises: Vec<_> = found.iter().map(|it| it.0).collect();
+        assert_eq!(promises, expected, "{what}: {found:?}");
+    }
+}
+
+/// Whether a second claim on a time that another has is found; and that it is not once the first has given it back.
+#[test]
+fn two_on_one_time_are_found_though_one_of_them_gave_way_later() {
+    for (kind, state) in
+        [(E::Booked, S::Confirmed), (E::Booked, S::Pending), (E::Held, S::Held), (E::Imported, S::Confirmed)]
+    {
+        for (minutes_later, is_conflict) in [(0, true), (59, true), (60, false), (-59, true), (-60, false)] {
+            let mut forged = Forged::in_a_file();
+            let first = forged.make(1, at_hour(BEGINNING), S::Confirmed);
+            let second = forged.appointment(2, at_hour(BEGINNING).plus(minutes_later * MINUTE), state);
+            let second = forged.tell(kind, None, second);
+            let gone = Appointment { state: S::Cancelled, expire_time: None, ..(*second).clone() };
+            forged.tell(E::Cancelled, Some(&second), gone);
+            let expected: &[&str] = if is_conflict { &["R1"] } else { &[] };
+            assert_eq!(forged.promises(), expected, "{state:?} {minutes_later} minutes later");
+
+            let called_off = Appointment { state: S::Cancelled, ..(*first).clone() };
+            forged.tell(E::Cancelled, Some(&first), called_off);
+            let third = forged.appointment(3, at_hour(BEGINNING), state);
+            forged.tell(kind, None, third);
+            assert_eq!(forged.promises(), expected, "what was given back is free");
+        }
+    }
+}
+
+#[test]
+fn what_moved_away_ran_out_or_had_another_calendar_is_in_the_way_of_nobody() {
+    let mut forged = Forged::in_a_file();
+    let start = at_hour(BEGINNING);
+    let first = forged.make(1, start, S::Confirmed);
+    let local_start = first.local_start.plus(DAY);
+    forged.tell(E::Moved, Some(&first), Appointment { start: start.plus(DAY), local_start, ..(*first).clone() });
+    forged.make(2, start, S::Held);
+    // Dead and not recorded yet: the time is free from its end on.
+    forged.0.now = forged.0.now.plus(10 * MINUTE);
+    forged.make(3, start, S::Confirmed);
+    assert!(forged.promises().is_empty(), "{:?}", forged.found());
+    forged.0.run(&Command::DeleteCalendar { calendar: id("ada"), force: true, etag: None });
+    open(&mut forged.0, "ada", "UTC");
+    forged.make(4, start, S::Confirmed);
+    assert!(forged.promises().is_empty(), "{:?}", forged.found());
+    let moved = forged.make(5, start.plus(2 * DAY), S::Confirmed);
+    let onto = Appointment { start, local_start: first.local_start, ..(*moved).clone() };
+    let there = forged.tell(E::Moved, Some(&moved), onto);
+    forged.tell(E::Cancelled, Some(&there), Appointment { state: S::Cancelled, ..(*there).clone() });
+    assert_eq!(forged.promises(), ["R1"], "a move claims time, too");
+}
+
+#[test]
+fn buffers_and_seats_are_judged_at_the_revision_that_claims_them() {
+    let mut forged = Forged::in_a_file();
+    put_special(&mut forged.0);
+    let start = at_hour(BEGINNING);
+    let number = forged.0.state.calendars[&id("ada")].types.find(&crate::stored::special_type().id).unwrap().number;
+    let seat = |forged: &Forged, key: u128, start: Instant| {
+        let it = forged.appointment(key, start, S::Confirmed);
+        let place = Place { type_number: number, before: minutes(5), after: minutes(10), ..it.places[0].clone() };
+        Appointment { type_id: crate::stored::special_type().id, duration: minutes(45), places: vec![place], ..it }
+    };
+    for key in 1..=3 {
+        let it = seat(&forged, key, start);
+        forged.tell(E::Booked, None, it);
+    }
+    assert!(forged.promises().is_empty(), "three seats: {:?}", forged.found());
+    let fourth = seat(&forged, 4, start);
+    let fourth = forged.tell(E::Booked, None, fourth);
+    forged.tell(E::Cancelled, Some(&fourth), Appointment { state: S::Cancelled, ..(*fourth).clone() });
+    assert_eq!(forged.promises(), ["R1"], "one too many, for a while");
+
+    // 45 minutes, 10 after them and 5 before the next: an hour later is free, a minute sooner is not.
+    for (minutes_later, expected) in [(60, &[][..]), (59, &["R1"][..])] {
+        let mut forged = Forged::in_a_file();
+        put_special(&mut forged.0);
+        let first = seat(&forged, 1, start);
+        forged.tell(E::Booked, None, first);
+        let next = seat(&forged, 2, start.plus(minutes_later * MINUTE));
+        let next = forged.tell(E::Booked, None, next);
+        forged.tell(E::Cancelled, Some(&next), Appointment { state: S::Cancelled, ..(*next).clone() });
+        assert_eq!(forged.promises(), expected, "{minutes_later} minutes later");
+    }
+}

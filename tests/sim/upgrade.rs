@@ -1,0 +1,99 @@
+//! A file of an older schema is brought to this one while the power goes, the process dies or the disk fails, at every
+//! single access: it opens the next time, and everything in it is there.
+
+use std::path::Path;
+
+use bookd::domain::appointment::Appointment;
+use bookd::domain::calendar::Calendar;
+use bookd::domain::ids::{AppointmentKey, Revision};
+use bookd::domain::time::Instant;
+use bookd::store::sqlite::Sqlite;
+use bookd::store::{CalendarFilter, ChangeRecord, Store};
+
+use crate::life::{CODE_KEY, lookup};
+use crate::proof::disk::{Access, Disk, Fault};
+use crate::world::BEGINNING;
+
+/// All that is in a store.
+#[derive(PartialEq, Debug)]
+struct Content {
+    revision: Revision,
+    code_key: u64,
+    calendars: Vec<Calendar>,
+    appointments: Vec<Appointment>,
+    changes: Vec<ChangeRecord>,
+}
+
+/// Opens the file; a program that is starting up reads where it stands next.
+fn open(disk: &Disk) -> Result<Sqlite, String> {
+    let mut store = Sqlite::open_on(disk.vfs(), disk.file(), lookup(), CODE_KEY).map_err(|error| error.to_string())?;
+    store.boot().map_err(|error| error.to_string())?;
+    Ok(store)
+}
+
+/// Everything in the file, which must be sound.
+fn content(disk: &Disk) -> Content {
+    let mut store = open(disk).unwrap();
+    assert_eq!(store.integrity().unwrap(), Vec::<String>::new());
+    let now = Instant::from_seconds(BEGINNING);
+    let oldest = store.oldest().unwrap();
+    let report = bookd::check::check(&mut store, oldest, &lookup(), now, |_| ()).unwrap();
+    assert!(!report.is_damaged(), "{:?}", report.invariants);
+    let boot = store.boot().unwrap();
+    let mut reader = store.reader().unwrap();
+    let (appointments, revision) = reader.appointments_after(AppointmentKey::default(), 10_000).unwrap();
+    let ids: Vec<_> = reader.list_calendars("", None, 1_000).unwrap().0.into_iter().map(|it| it.id).collect();
+    let mut changes = Vec::new();
+    loop {
+        let after = changes.last().map_or(Revision(0), |it: &ChangeRecord| Revision(it.revision));
+        let page = reader.changes_after(after, &CalendarFilter::All).unwrap();
+        changes.extend(page.changes.into_iter().map(|it| it.record));
+        if page.upto == after {
+            break;
+        }
+    }
+    let calendars = store.load_calendars(&ids, now).unwrap().into_iter().flatten().collect();
+    Content { revision, code_key: boot.code_key, calendars, appointments, changes }
+}
+
+/// Every file that was released and is not of this schema.
+fn released() -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files");
+    let files = std::fs::read_dir(folder).unwrap().map(|it| it.unwrap().path());
+    files.filter(|it| it.extension().is_some_and(|it| it == "db")).map(|it| std::fs::read(it).unwrap()).collect()
+}
+
+#[test]
+fn wherever_the_power_goes_the_process_dies_or_the_disk_fails_an_older_file_loses_nothing() {
+    let released = released();
+    assert!(!released.is_empty());
+    for (file, database) in released.into_iter().enumerate() {
+        let untouched = Disk::holding(1, &database);
+        drop(open(&untouched).unwrap());
+        let (accesses, wanted) = (untouched.accesses(), content(&untouched));
+        assert!(!wanted.calendars.is_empty() && wanted.appointments.len() > 5 && wanted.changes.len() > 10);
+        let mut writes = 0;
+        for at in 0..accesses {
+            for seed in 1..=3 {
+                let disk = Disk::holding(seed * 1_000 + at, &database);
+                disk.cut_after(at);
+                let is_open = open(&disk).is_ok();
+                assert!(disk.is_off() || is_open, "file {file}, access {at}");
+                let next = if seed == 1 { disk.after_kill() } else { disk.after_power_loss() };
+                assert_eq!(content(&next), wanted, "file {file}, access {at}, seed {seed}");
+            }
+            for (fault, loses_power) in [(Fault::Io, false), (Fault::Io, true), (Fault::Full, at % 2 == 0)] {
+                let disk = Disk::holding(at, &database);
+                disk.fail_after(at, fault);
+                let _opened_or_not = open(&disk).is_ok();
+                writes += u64::from(matches!(disk.failed(), Some(Access::Write | Access::Sync)));
+                let next = if loses_power { disk.after_power_loss() } else { disk.after_kill() };
+                assert_eq!(content(&next), wanted, "file {file}, {fault:?} at access {at} ({:?})", disk.failed());
+            }
+        }
+        eprintln!(
+            "file {file}: {accesses} accesses, each cut off three times and failed three times; {writes} were writes"
+        );
+        assert!(writes > 10, "an upgrade writes");
+    }
+}
