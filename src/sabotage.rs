@@ -74,12 +74,10 @@ pub fn slow_the_disk(wait: Duration) {
     DISK_WAIT_MILLIS.store(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
 }
 
-/// Waits for a disk that was made slow; never in a release build.
-pub(crate) async fn disk() {
+/// How long to wait for a disk that was made slow; never in a release build.
+pub fn disk_wait() -> Option<Duration> {
     let wait = DISK_WAIT_MILLIS.load(Ordering::Relaxed);
-    if cfg!(debug_assertions) && wait > 0 {
-        tokio::time::sleep(Duration::from_millis(wait)).await;
-    }
+    (cfg!(debug_assertions) && wait > 0).then(|| Duration::from_millis(wait))
 }
 
 /// A moment at which a process may die.

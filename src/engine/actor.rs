@@ -153,7 +153,9 @@ impl Actor {
                     () = sleep(nap) => {}
                 }
             }
-            sabotage::disk().await;
+            if let Some(wait) = sabotage::disk_wait() {
+                tokio::time::sleep(wait).await;
+            }
             if let Err(fatal) = self.batch(&mut inbox) {
                 tracing::error!(error = %fatal, "the writer stops");
                 return Stopped::Failed(fatal);
