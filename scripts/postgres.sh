@@ -64,13 +64,13 @@ sql "create table appointments (
     id uuid primary key default gen_random_uuid(), owner bigint not null, during tstzrange not null, invitee text not null,
     exclude using gist (owner with =, during with &&))"
 
-# Every client takes the next half hour that nobody else takes; so none is refused, there as here.
+# Every client takes the next hour that nobody else takes; so none is refused, there as here.
 cat >"$work/book.sql" <<'SQL'
 \set turn :turn + 1
 \set number :turn * :clients + :client_id
 \set owner :number % :owners
 \set start :first + (:number / :owners) * 3600
-insert into appointments (owner, during, invitee) values (:owner, tstzrange(to_timestamp(:start), to_timestamp(:start + 1800)), 'Grace Hopper');
+insert into appointments (owner, during, invitee) values (:owner, tstzrange(to_timestamp(:start), to_timestamp(:start + 3600)), 'Grace Hopper');
 SQL
 
 # Bookings a second of PostgreSQL, spread over so many owners.
