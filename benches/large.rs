@@ -59,6 +59,8 @@ const BATCH: usize = 5_000;
 /// How many bookings are made to see what one costs: enough for the ticks of a processor's clock, and not so many that
 /// the small file is small no more.
 const BOOKINGS: usize = 20_000;
+/// On all calendars in turn they take no more turns than this, two hours each.
+const ALL_TURNS_MAX: usize = 1_000;
 const IN_FLIGHT: usize = 64;
 const CONNECTIONS: usize = 4;
 /// How often what is compared is measured in turn.
@@ -183,8 +185,8 @@ fn resident() -> f64 {
     line.split_whitespace().next().and_then(|it| it.parse().ok()).unwrap_or_default()
 }
 
-/// Brings every calendar into memory and says how much that takes; then books, and says what a booking costs.
-async fn book(file: &Path, appointments: usize, first: Instant, round: usize) {
+/// Brings every calendar into memory and says how much that takes; then books on some of them, and says what it costs.
+async fn book(file: &Path, appointments: usize, first: Instant, round: usize, some: usize) {
     let service = serve(file).await;
     let calendars = calendars_of(appointments);
     println!("started {}", resident());
@@ -214,7 +216,7 @@ async fn book(file: &Path, appointments: usize, first: Instant, round: usize) {
                 if number >= (round + 1) * BOOKINGS {
                     return;
                 }
-                client.book_appointment(free(number, calendars, first)).await.unwrap();
+                client.book_appointment(free(number, calendars, some, first)).await.unwrap();
             }
         });
     }
@@ -225,11 +227,12 @@ async fn book(file: &Path, appointments: usize, first: Instant, round: usize) {
     service.stop(Duration::from_secs(1)).await;
 }
 
-/// The n-th booking: calendars in an order that is none, between what is booked.
-fn free(number: usize, calendars: usize, first: Instant) -> pb::BookAppointmentRequest {
-    let start = first.plus((number / calendars) as i64 * 2 * HOUR + HOUR);
+/// The n-th booking on some of the calendars, in an order that is none; where it is not on all, at times that those leave.
+fn free(number: usize, calendars: usize, some: usize, first: Instant) -> pb::BookAppointmentRequest {
+    let turn = number / some + if some < calendars { ALL_TURNS_MAX } else { 0 };
+    let start = first.plus(turn as i64 * 2 * HOUR + HOUR);
     pb::BookAppointmentRequest {
-        calendar_id: calendar(number * 7_919 % calendars).to_string(),
+        calendar_id: calendar(number * 7_919 % some * (calendars / some)).to_string(),
         start_time: Some(Timestamp { seconds: start.seconds(), nanos: 0 }),
         invitee: Some(pb::Invitee { name: "Grace Hopper".to_owned(), ..Default::default() }),
         ..Default::default()
@@ -253,6 +256,7 @@ fn median(mut of: Vec<f64>) -> f64 {
 }
 
 /// A file that was filled.
+#[derive(Clone)]
 struct Filled {
     file: String,
     appointments: String,
@@ -263,15 +267,19 @@ impl Filled {
     fn make(file: &Path, appointments: usize, first: Instant) -> Self {
         let (file, appointments) = (file.display().to_string(), appointments.to_string());
         let (it, begun) = (Self { file, appointments, first: first.seconds().to_string() }, Stopwatch::now());
-        it.child("fill", 0);
+        it.child("fill", 0, 0);
         let megabytes = std::fs::metadata(&it.file).unwrap().len() / 1_000_000;
         let seconds = begun.elapsed().as_secs_f64();
         println!("{:>11} appointments: {megabytes} MB, filled in {seconds:.0} s, load {}", it.appointments, load());
         it
     }
 
-    fn child(&self, what: &str, round: usize) -> BTreeMap<String, f64> {
-        child(&[what, &self.file, &self.appointments, &self.first, &round.to_string()])
+    fn child(&self, what: &str, round: usize, some: usize) -> BTreeMap<String, f64> {
+        child(&[what, &self.file, &self.appointments, &self.first, &round.to_string(), &some.to_string()])
+    }
+
+    fn calendars(&self) -> usize {
+        calendars_of(self.appointments.parse().unwrap())
     }
 
     /// Takes the file out of the system's memory, where its tools can.
@@ -289,7 +297,7 @@ impl Filled {
                 if is_cold {
                     self.forget();
                 }
-                measured.push(self.child("start", 0));
+                measured.push(self.child("start", 0, 0));
             }
             let of = |name: &str| median(measured.iter().map(|it| it[name]).collect());
             let (started, called) = (of("started"), of("called"));
@@ -315,53 +323,47 @@ impl Filled {
     }
 }
 
-/// Books on both files in turn.
+/// Books on both files in turn: on as many calendars as the small one has, and on all of the large one.
 fn tell_bookings(small: &Filled, large: &Filled, folder: &Path) {
-    let (mut of_small, mut of_large) = (Vec::new(), Vec::new());
+    let mut rounds = Vec::new();
     for round in 0..ROUNDS {
         let copy = folder.join(format!("copy-{round}.db"));
         std::fs::copy(&small.file, &copy).unwrap();
-        let copied = Filled {
-            file: copy.display().to_string(),
-            appointments: small.appointments.clone(),
-            first: small.first.clone(),
-        };
-        of_small.push(copied.child("book", 0));
-        of_large.push(large.child("book", round));
+        let copied = Filled { file: copy.display().to_string(), ..small.clone() };
+        let of_small = copied.child("book", 0, CALENDARS_MIN);
+        let of_some = large.child("book", round, CALENDARS_MIN);
+        let of_all = large.child("book", round, large.calendars());
         if round == 0 {
-            large.tell_memory(&of_large[0]);
+            large.tell_memory(&of_some);
         }
-        let (cpu, rate) = (|it: &BTreeMap<String, f64>| it["cpu"], |it: &BTreeMap<String, f64>| it["rate"]);
-        println!(
-            "   round {round}: {:.1} and {:.1} µs of the processor a booking, {:.0} and {:.0} bookings/s, load {}",
-            cpu(&of_small[round]),
-            cpu(&of_large[round]),
-            rate(&of_small[round]),
-            rate(&of_large[round]),
-            load()
-        );
+        rounds.push([of_small, of_some, of_all].map(|it| (it["cpu"], it["rate"])));
     }
-    let cpu = |of: Vec<BTreeMap<String, f64>>| median(of.iter().map(|it| it["cpu"]).collect());
-    let (few, many) = (cpu(of_small), cpu(of_large));
-    println!(
-        "{:>11} appointments: {many:.1} µs of the processor a booking, {:.2} of the {few:.1} µs at {}",
-        large.appointments,
-        many / few,
-        small.appointments
-    );
+    let names = [
+        format!("{} on {CALENDARS_MIN} calendars", small.appointments),
+        format!("{} on {CALENDARS_MIN} calendars", large.appointments),
+        format!("{} on {} calendars", large.appointments, large.calendars()),
+    ];
+    println!("{:>34} {:>9} {:>9} {:>11}", "BOOKINGS", "CPU µs", "of small", "bookings/s");
+    for (at, name) in names.into_iter().enumerate() {
+        let of = |what: fn(&[(f64, f64); 3], usize) -> f64| median(rounds.iter().map(|it| what(it, at)).collect());
+        let (cpu, rate) = (of(|it, at| it[at].0), of(|it, at| it[at].1));
+        // Each round is held against itself: the machine was the same for both.
+        println!("{name:>34} {cpu:>9.1} {:>9.2} {rate:>11.0}", of(|it, at| it[at].0 / it[0].0));
+    }
+    println!("load {}", load());
 }
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if arguments.get(1).is_some_and(|it| it == "--child") {
-        let [what, file, appointments, first, round] = &arguments[2..] else { panic!("five words") };
+        let [what, file, appointments, first, round, some] = &arguments[2..] else { panic!("six words") };
         let (file, appointments) = (Path::new(file), appointments.parse().unwrap());
         let first = Instant::from_seconds(first.parse().unwrap());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         match what.as_str() {
             "fill" => fill(file, appointments, first),
             "start" => runtime.block_on(start(file, appointments, first)),
-            _ => runtime.block_on(book(file, appointments, first, round.parse().unwrap())),
+            _ => runtime.block_on(book(file, appointments, first, round.parse().unwrap(), some.parse().unwrap())),
         }
         return;
     }
