@@ -44,8 +44,11 @@ const APPOINTMENTS: usize = 2_000;
 /// One task, made ready; answers whether it came out as it should.
 type Task = Box<dyn FnMut() -> bool>;
 
-/// What is counted, by name.
-const CASES: [(&str, fn() -> Task); 17] = [
+/// A task by name, and how to make it ready.
+type Case = (&'static str, fn() -> Task);
+
+/// What is counted.
+const CASES: [Case; 17] = [
     ("slots_31_days_200_appointments", || slots(31, 200)),
     ("slots_31_days_2000_appointments", || slots(31, 2_000)),
     ("slots_365_days_200_appointments", || slots(365, 200)),
