@@ -186,8 +186,9 @@ fn resident() -> f64 {
     line.split_whitespace().next().and_then(|it| it.parse().ok()).unwrap_or_default()
 }
 
-/// Brings every calendar into memory and says how much that takes; then books on some of them, and says what it costs.
-async fn book(file: &Path, appointments: usize, first: Instant, round: usize, some: usize) {
+/// Brings every calendar into memory and says how much that takes; then books on some of them and on all, and says what it
+/// costs.
+async fn book(file: &Path, appointments: usize, first: Instant, round: usize) {
     let service = serve(file).await;
     let calendars = calendars_of(appointments);
     println!("started {}", resident());
@@ -205,6 +206,22 @@ async fn book(file: &Path, appointments: usize, first: Instant, round: usize, so
     for _ in 0..CONNECTIONS {
         channels.push(connect(&service).await);
     }
+    for (name, some) in [("some", CALENDARS_MIN), ("all", calendars)] {
+        // Of a file that has no more calendars all are some.
+        if name == "some" || some > CALENDARS_MIN {
+            let (cpu, rate) = booked(&channels, round, move |number| free(number, calendars, some, first)).await;
+            println!("{name}_cpu {cpu}\n{name}_rate {rate}");
+        }
+    }
+    drop(channels);
+    service.stop(Duration::from_secs(1)).await;
+}
+
+/// Makes the bookings of a round; answers the processor's microseconds for each, and how many there are in a second.
+async fn booked<F>(channels: &[Channel], round: usize, request: F) -> (f64, f64)
+where
+    F: Fn(usize) -> pb::BookAppointmentRequest + Copy + Send + 'static,
+{
     let next = Arc::new(AtomicUsize::new(round * BOOKINGS));
     let (begun, cpu) = (Stopwatch::now(), used_by_services().unwrap_or(0));
     let mut running = tokio::task::JoinSet::new();
@@ -217,15 +234,13 @@ async fn book(file: &Path, appointments: usize, first: Instant, round: usize, so
                 if number >= (round + 1) * BOOKINGS {
                     return;
                 }
-                client.book_appointment(free(number, calendars, some, first)).await.unwrap();
+                client.book_appointment(request(number)).await.unwrap();
             }
         });
     }
     running.join_all().await;
-    println!("cpu {}", (used_by_services().unwrap_or(0) - cpu) as f64 / BOOKINGS as f64);
-    println!("rate {}", BOOKINGS as f64 / begun.elapsed().as_secs_f64());
-    drop(channels);
-    service.stop(Duration::from_secs(1)).await;
+    let cpu = used_by_services().unwrap_or(0) - cpu;
+    (cpu as f64 / BOOKINGS as f64, BOOKINGS as f64 / begun.elapsed().as_secs_f64())
 }
 
 /// The n-th booking on some of the calendars, in an order that is none; where it is not on all, at times that those leave.
@@ -240,8 +255,11 @@ fn free(number: usize, calendars: usize, some: usize, first: Instant) -> pb::Boo
     }
 }
 
+/// What a measurement said, by name.
+type Said = BTreeMap<String, f64>;
+
 /// One measurement in a process of its own: what it said, by name.
-fn child(words: &[&str]) -> BTreeMap<String, f64> {
+fn child(words: &[&str]) -> Said {
     let output = Command::new(std::env::current_exe().unwrap()).arg("--child").args(words).output().unwrap();
     assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
     let said = String::from_utf8(output.stdout).unwrap();
@@ -268,15 +286,15 @@ impl Filled {
     fn make(file: &Path, appointments: usize, first: Instant) -> Self {
         let (file, appointments) = (file.display().to_string(), appointments.to_string());
         let (it, begun) = (Self { file, appointments, first: first.seconds().to_string() }, Stopwatch::now());
-        it.child("fill", 0, 0);
+        it.child("fill", 0);
         let megabytes = std::fs::metadata(&it.file).unwrap().len() / 1_000_000;
         let seconds = begun.elapsed().as_secs_f64();
         println!("{:>11} appointments: {megabytes} MB, filled in {seconds:.0} s, load {}", it.appointments, load());
         it
     }
 
-    fn child(&self, what: &str, round: usize, some: usize) -> BTreeMap<String, f64> {
-        child(&[what, &self.file, &self.appointments, &self.first, &round.to_string(), &some.to_string()])
+    fn child(&self, what: &str, round: usize) -> Said {
+        child(&[what, &self.file, &self.appointments, &self.first, &round.to_string()])
     }
 
     fn calendars(&self) -> usize {
@@ -298,7 +316,7 @@ impl Filled {
                 if is_cold {
                     self.forget();
                 }
-                measured.push(self.child("start", 0, 0));
+                measured.push(self.child("start", 0));
             }
             let of = |name: &str| median(measured.iter().map(|it| it[name]).collect());
             let (started, called) = (of("started"), of("called"));
@@ -309,7 +327,7 @@ impl Filled {
         }
     }
 
-    fn tell_memory(&self, it: &BTreeMap<String, f64>) {
+    fn tell_memory(&self, it: &Said) {
         let each = |kilobytes: f64| kilobytes * 1_024.0 / it["active"];
         println!(
             "{:>11} appointments: {:.0} MB resident with all calendars in memory, {:.0} before; for each {:.1} bytes all in, \
@@ -331,25 +349,24 @@ fn tell_bookings(small: &Filled, large: &Filled, folder: &Path) {
         let copy = folder.join(format!("copy-{round}.db"));
         std::fs::copy(&small.file, &copy).unwrap();
         let copied = Filled { file: copy.display().to_string(), ..small.clone() };
-        let of_small = copied.child("book", 0, CALENDARS_MIN);
-        let of_some = large.child("book", round, CALENDARS_MIN);
-        let of_all = large.child("book", round, large.calendars());
+        let (of_small, of_large) = (copied.child("book", 0), large.child("book", round));
         if round == 0 {
-            large.tell_memory(&of_some);
+            large.tell_memory(&of_large);
         }
-        rounds.push([of_small, of_some, of_all].map(|it| (it["cpu"], it["rate"])));
+        rounds.push((of_small, of_large));
     }
-    let names = [
-        format!("{} on {CALENDARS_MIN} calendars", small.appointments),
-        format!("{} on {CALENDARS_MIN} calendars", large.appointments),
-        format!("{} on {} calendars", large.appointments, large.calendars()),
-    ];
     println!("{:>34} {:>9} {:>9} {:>11}", "BOOKINGS", "CPU µs", "of small", "bookings/s");
-    for (at, name) in names.into_iter().enumerate() {
-        let of = |what: fn(&[(f64, f64); 3], usize) -> f64| median(rounds.iter().map(|it| what(it, at)).collect());
-        let (cpu, rate) = (of(|it, at| it[at].0), of(|it, at| it[at].1));
+    let tell = |name: String, of: &dyn Fn(&(Said, Said)) -> (f64, f64)| {
+        let median_of = |what: &dyn Fn(&(Said, Said)) -> f64| median(rounds.iter().map(what).collect());
+        let (cpu, rate) = (median_of(&|it| of(it).0), median_of(&|it| of(it).1));
         // Each round is held against itself: the machine was the same for both.
-        println!("{name:>34} {cpu:>9.1} {:>9.2} {rate:>11.0}", of(|it, at| it[at].0 / it[0].0));
+        println!("{name:>34} {cpu:>9.1} {:>9.2} {rate:>11.0}", median_of(&|it| of(it).0 / it.0["some_cpu"]));
+    };
+    let on = |it: &Filled, calendars: usize| format!("{} on {calendars} calendars", it.appointments);
+    tell(on(small, CALENDARS_MIN), &|it| (it.0["some_cpu"], it.0["some_rate"]));
+    tell(on(large, CALENDARS_MIN), &|it| (it.1["some_cpu"], it.1["some_rate"]));
+    if large.calendars() > CALENDARS_MIN {
+        tell(on(large, large.calendars()), &|it| (it.1["all_cpu"], it.1["all_rate"]));
     }
     println!("load {}", load());
 }
@@ -357,14 +374,14 @@ fn tell_bookings(small: &Filled, large: &Filled, folder: &Path) {
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if arguments.get(1).is_some_and(|it| it == "--child") {
-        let [what, file, appointments, first, round, some] = &arguments[2..] else { panic!("six words") };
+        let [what, file, appointments, first, round] = &arguments[2..] else { panic!("five words") };
         let (file, appointments) = (Path::new(file), appointments.parse().unwrap());
         let first = Instant::from_seconds(first.parse().unwrap());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         match what.as_str() {
             "fill" => fill(file, appointments, first),
             "start" => runtime.block_on(start(file, appointments, first)),
-            _ => runtime.block_on(book(file, appointments, first, round.parse().unwrap(), some.parse().unwrap())),
+            _ => runtime.block_on(book(file, appointments, first, round.parse().unwrap())),
         }
         return;
     }
