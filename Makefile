@@ -9,7 +9,7 @@ SECONDS ?= 1800
 TOOLS ?= $(or $(BOOKD_TOOLS),$(or $(TMPDIR),/tmp)/bookd-tools)
 FUZZ_VERSION := 0.13.2
 
-.PHONY: check sim power kills soak fuzz
+.PHONY: check sim power kills soak fuzz instructions
 
 check:
 	.ci/run
@@ -37,3 +37,7 @@ fuzz:
 	mkdir -p fuzz/corpus/$(TARGET)
 	PATH="$(TOOLS)/bin:$$PATH" RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir fuzz $(TARGET) fuzz/corpus/$(TARGET) fuzz/kept/$(TARGET) \
 	    -- -max_total_time=$(SECONDS) -timeout=60 -rss_limit_mb=4096 -max_len=8192 -print_final_stats=1 -close_fd_mask=3 -detect_leaks=0
+
+# What each task of the core costs, in instructions, beside benches/instructions.txt; WRITE=1 rewrites that file.
+instructions:
+	cargo bench --locked --no-default-features --bench instructions -- $(if $(WRITE),--write)

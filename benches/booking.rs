@@ -1,6 +1,6 @@
-//! Durable bookings per second over gRPC at 1, 16, 64 and 256 in flight, beside a bare echo on the same transport and the
-//! disk's own rate of append + fsync, all in one run: only the ratios count. And the processor time that a server uses
-//! for each call, without its clients.
+//! Durable bookings per second over gRPC at 1, 16, 64 and 256 in flight, beside a bare echo of messages of the same size on
+//! the same transport and the disk's own rate of append + fsync, all in one run: only the ratios count. And the processor
+//! time that a server uses for each call, without its clients.
 //!
 //! `cargo bench --bench booking`
 
@@ -10,6 +10,8 @@
     missing_docs,
     reason = "a benchmark prints, and stops when it cannot go on"
 )]
+
+mod echo;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -29,11 +31,11 @@ use bookd::proto::v1::slots_service_client::SlotsServiceClient;
 use bookd::server::{self, Lanes, Limits};
 use bookd::service::{Parts, Service, open_sqlite};
 use bookd::zones::Zones;
+use echo::{Echo, Sized};
+use prost::Message;
 use prost_types::Timestamp;
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
-use tonic_health::pb::health_client::HealthClient;
-use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 /// As the binary has it.
 #[global_allocator]
@@ -42,28 +44,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const SECONDS: f64 = 3.0;
 const CALENDARS: usize = 1_000;
 const CONNECTIONS: usize = 4;
-
-#[derive(Clone)]
-struct Echo;
-
-#[tonic::async_trait]
-impl tonic_health::pb::health_server::Health for Echo {
-    type WatchStream = tokio_stream::Empty<Result<HealthCheckResponse, tonic::Status>>;
-
-    async fn check(
-        &self,
-        _: tonic::Request<HealthCheckRequest>,
-    ) -> Result<tonic::Response<HealthCheckResponse>, tonic::Status> {
-        Ok(tonic::Response::new(HealthCheckResponse { status: 1 }))
-    }
-
-    async fn watch(
-        &self,
-        _: tonic::Request<HealthCheckRequest>,
-    ) -> Result<tonic::Response<Self::WatchStream>, tonic::Status> {
-        Ok(tonic::Response::new(tokio_stream::empty()))
-    }
-}
+/// Calendars whose lists say how large a list is.
+const SAMPLES: usize = 10;
 
 async fn connect(address: std::net::SocketAddr) -> Channel {
     Endpoint::from_shared(format!("http://{address}")).unwrap().tcp_nodelay(true).connect().await.unwrap()
@@ -147,27 +129,68 @@ async fn connections(address: std::net::SocketAddr) -> Vec<Channel> {
     channels
 }
 
+fn a_day(calendar_id: String, first: i64) -> pb::ListSlotsRequest {
+    let at = |seconds| Some(Timestamp { seconds, nanos: 0 });
+    pb::ListSlotsRequest { calendar_id, start_time: at(first), end_time: at(first + 86_400), ..Default::default() }
+}
+
+/// Books once, to see how large the messages are.
+async fn size_of_booking(channel: &Channel, start: i64) -> Sized {
+    let request = booking(0, 0, 1, start);
+    let asked = request.encoded_len();
+    let answer = BookingServiceClient::new(channel.clone()).book_appointment(request).await.unwrap();
+    Sized::new(asked, answer.into_inner().encoded_len())
+}
+
+/// How large they are of a list of this day, over several calendars.
+async fn size_of_day(channel: &Channel, first: i64) -> Sized {
+    let (mut asked, mut answered) = (0, 0);
+    for number in (0..CALENDARS).step_by(CALENDARS / SAMPLES) {
+        let request = a_day(format!("calendar-{number}"), first);
+        asked += request.encoded_len();
+        let answer = SlotsServiceClient::new(channel.clone()).list_slots(request).await.unwrap();
+        answered += answer.into_inner().encoded_len();
+    }
+    Sized::new(asked / SAMPLES, answered / SAMPLES)
+}
+
+async fn echo_rate(in_flight: usize, channels: &[Channel], size: Sized) -> Measured {
+    let channels = channels.to_vec();
+    rate(in_flight, move |lane, _| {
+        let (channel, size) = (channels[lane % CONNECTIONS].clone(), size.clone());
+        async move { echo::ask(channel, size).await.is_ok() }
+    })
+    .await
+}
+
+/// What one booking at a time waits for beside its call, in the disk's own time.
+fn tell_wait(booked: &Measured, echoed: &Measured, fsyncs: f64) {
+    let [booking, echo, fsync] = [booked.calls_per_second, echoed.calls_per_second, fsyncs].map(|it| 1e6 / it);
+    let times = (booking - echo) / fsync;
+    println!(
+        "one at a time: booking {booking:.0} µs − echo {echo:.0} µs is {times:.2} of append + fsync, {fsync:.0} µs"
+    );
+}
+
 async fn measure(folder: &Path) {
     let service = start(&folder.join("bookd.db"), Limits::default()).await;
     // Of each connection some calls are let in all the same: what is asked there is nothing.
     let room = RoomLimits { calls_max: 0, ..RoomLimits::default() };
     let full = start(&folder.join("full.db"), Limits { room, ..Limits::default() }).await;
     let echo_listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let routes = Routes::new(tonic_health::pb::health_server::HealthServer::new(Echo));
+    let routes = Routes::new(Echo);
     let lanes = Lanes::Threads(NonZeroUsize::new(2).unwrap());
     let echo = server::start(echo_listener, Limits::default(), lanes, move |_| Wire::new(routes.clone())).unwrap();
     let channels = connections(service.local_addr()).await;
     let (echoes, refusing) = (connections(echo.local_addr()).await, connections(full.local_addr()).await);
     open_calendars(&channels[0]).await;
-    println!("fsync {:.0}/s, load {}", fsync_rate(folder).unwrap(), load());
+    let fsyncs = fsync_rate(folder).unwrap();
+    println!("fsync {fsyncs:.0}/s, load {}", load());
     let mut first = (SystemClock.now().seconds() / 86_400 + 1) * 86_400;
+    // On a day before the second round's, which the first does not reach.
+    let size = size_of_booking(&channels[0], first + 59 * 86_400).await;
     for in_flight in [1, 16, 64, 256] {
-        let clients = echoes.clone();
-        let echoed = rate(in_flight, move |lane, _| {
-            let mut client = HealthClient::new(clients[lane % CONNECTIONS].clone());
-            async move { client.check(HealthCheckRequest { service: String::new() }).await.is_ok() }
-        });
-        let echoed = echoed.await;
+        let echoed = echo_rate(in_flight, &echoes, size.clone()).await;
         tell(in_flight, "echo", &echoed, &echoed);
         let clients = channels.clone();
         let booked = rate(in_flight, move |lane, n| {
@@ -175,18 +198,21 @@ async fn measure(folder: &Path) {
             let request = booking(lane, n, in_flight, first);
             async move { client.book_appointment(request).await.is_ok() }
         });
-        tell(in_flight, "book", &booked.await, &echoed);
+        let booked = booked.await;
+        tell(in_flight, "book", &booked, &echoed);
+        if in_flight == 1 {
+            tell_wait(&booked, &echoed, fsyncs);
+        }
+        let echoed_day = echo_rate(in_flight, &echoes, size_of_day(&channels[0], first).await).await;
+        tell(in_flight, "echo of a day", &echoed_day, &echoed_day);
         let clients = channels.clone();
-        let day = Timestamp { seconds: first, nanos: 0 };
-        let next = Timestamp { seconds: first + 86_400, nanos: 0 };
         let listed = rate(in_flight, move |lane, n| {
             let mut client = SlotsServiceClient::new(clients[lane % CONNECTIONS].clone());
             let calendar_id = format!("calendar-{}", (lane + n) % CALENDARS);
-            let request =
-                pb::ListSlotsRequest { calendar_id, start_time: Some(day), end_time: Some(next), ..Default::default() };
+            let request = a_day(calendar_id, first);
             async move { client.list_slots(request).await.is_ok() }
         });
-        tell(in_flight, "slots", &listed.await, &echoed);
+        tell(in_flight, "slots", &listed.await, &echoed_day);
         let clients = channels.clone();
         let refused = rate(in_flight, move |lane, _| {
             let mut client = BookingServiceClient::new(clients[lane % CONNECTIONS].clone());
@@ -215,11 +241,11 @@ async fn measure(folder: &Path) {
 
 fn tell(in_flight: usize, call: &str, it: &Measured, echo: &Measured) {
     if call == "echo" {
-        println!("{}", ["in flight", "call", "calls/s", "of echo", "CPU µs"].map(|it| format!("{it:>12}")).join(" "));
+        println!("{}", ["in flight", "call", "calls/s", "of echo", "CPU µs"].map(|it| format!("{it:>13}")).join(" "));
     }
     let Measured { calls_per_second, cpu_microseconds } = it;
     let ratio = calls_per_second / echo.calls_per_second;
-    println!("{in_flight:>12} {call:>12} {calls_per_second:>12.0} {ratio:>12.2} {cpu_microseconds:>12.1}");
+    println!("{in_flight:>13} {call:>13} {calls_per_second:>13.0} {ratio:>13.2} {cpu_microseconds:>13.1}");
 }
 
 async fn tell_end(channel: &Channel) {

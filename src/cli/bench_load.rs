@@ -13,7 +13,7 @@ use tonic_types::StatusExt;
 
 use super::bench::{Phase, Weights};
 use crate::clock::{Clock, SystemClock};
-use crate::domain::time::{DAY, HOUR};
+use crate::domain::time::{DAY, HOUR, MINUTE};
 use crate::proto::v1 as pb;
 use crate::proto::v1::availability_service_client::AvailabilityServiceClient;
 use crate::proto::v1::booking_service_client::BookingServiceClient;
@@ -22,8 +22,12 @@ use crate::proto::v1::slots_service_client::SlotsServiceClient;
 
 /// How many calendars are made or deleted at a time.
 const SET_UP_IN_FLIGHT: u32 = 64;
-/// Hours that can be booked of each calendar: within the default horizon of a year.
-const HOURS: u32 = 360 * 24;
+/// Days that are booked of each calendar: within the default horizon of a year.
+const DAYS: i64 = 360;
+/// Of fewer calendars than this the hours would not last for a phase: then a booking takes a minute.
+const HOURLY_CALENDARS_MIN: u32 = 100;
+/// The appointment type of a minute.
+const SHORT_TYPE: &str = "short";
 
 /// What a benchmark books.
 pub(super) struct Load {
@@ -33,13 +37,21 @@ pub(super) struct Load {
     mix: Weights,
     /// Midnight after today, in UTC.
     first: i64,
+    /// From one booking of a calendar to the next, in seconds.
+    step: i64,
 }
 
 impl Load {
     pub(super) fn new(calendars: u32, mix: Weights) -> Self {
         let prefix = format!("bench/{}", uuid::Uuid::now_v7());
         let first = (SystemClock.now().seconds() / DAY + 1) * DAY;
-        Self { prefix, calendars, mix, first }
+        let step = if calendars < HOURLY_CALENDARS_MIN { MINUTE } else { HOUR };
+        Self { prefix, calendars, mix, first, step }
+    }
+
+    /// Empty for the type that every calendar has.
+    fn type_id(&self) -> &'static str {
+        if self.step == HOUR { "" } else { SHORT_TYPE }
     }
 
     fn calendar(&self, number: u32) -> String {
@@ -54,9 +66,26 @@ impl Load {
                 end_time: "24:00".to_owned(),
                 ..Default::default()
             };
+            let appointment_type = pb::AppointmentType {
+                appointment_type_id: self.type_id().to_owned(),
+                duration: Some(prost_types::Duration { seconds: self.step, nanos: 0 }),
+                ..Default::default()
+            };
+            let put = (!self.type_id().is_empty()).then(|| pb::PutAppointmentTypeRequest {
+                calendar_id: calendar_id.clone(),
+                appointment_type: Some(appointment_type),
+                ..Default::default()
+            });
             let request = pb::SetAvailabilityRequest { calendar_id, rules: vec![rule], ..Default::default() };
             let mut client = AvailabilityServiceClient::new(channel.clone());
-            async move { client.set_availability(request).await.map(drop) }
+            let mut types = CalendarServiceClient::new(channel.clone());
+            async move {
+                client.set_availability(request).await?;
+                match put {
+                    Some(put) => types.put_appointment_type(put).await.map(drop),
+                    None => Ok(()),
+                }
+            }
         })
         .await
     }
@@ -89,13 +118,15 @@ impl Load {
     }
 
     /// One of so many workers, with its share of the calendars; where there are fewer calendars than workers, with its
-    /// share of the hours of one.
+    /// share of the times of one.
     pub(super) fn worker(&self, number: u32, of: u32, channel: Channel) -> Worker {
         let own = (number % self.calendars..self.calendars).step_by(of as usize).map(|it| self.calendar(it));
         Worker {
             own: own.collect(),
             first: self.first,
-            hour: number / self.calendars,
+            step: self.step,
+            type_id: self.type_id(),
+            offset: number / self.calendars,
             stride: of.div_ceil(self.calendars),
             mix: self.mix,
             booked: Vec::new(),
@@ -120,8 +151,10 @@ async fn join(running: &mut JoinSet<Result<(), tonic::Status>>) -> Result<(), St
 pub(super) struct Worker {
     own: Vec<String>,
     first: i64,
-    /// Of its calendars it books this hour and every `stride` after it.
-    hour: u32,
+    step: i64,
+    type_id: &'static str,
+    /// Of its calendars it books the time of this step and of every `stride` after it.
+    offset: u32,
     stride: u32,
     mix: Weights,
     /// What it booked and has not cancelled.
@@ -164,7 +197,8 @@ impl Answered {
 impl Worker {
     /// Whether there is something left for it to do.
     pub(super) fn can(&self, phase: Phase) -> bool {
-        let has_room = (self.asked as usize) < self.own.len() * (HOURS / self.stride) as usize;
+        let steps = usize::try_from(DAYS * DAY / self.step).unwrap_or(usize::MAX);
+        let has_room = (self.asked as usize) < self.own.len() * (steps / self.stride as usize);
         match phase {
             Phase::Echo | Phase::List => true,
             Phase::Book | Phase::Overload | Phase::Mix => has_room,
@@ -203,10 +237,11 @@ impl Worker {
 
     fn booking_of(&self, number: u32) -> pb::BookAppointmentRequest {
         let turn = i64::from(number) / i64::try_from(self.own.len()).unwrap_or(i64::MAX);
-        let hour = i64::from(self.hour) + turn * i64::from(self.stride);
+        let step = i64::from(self.offset) + turn * i64::from(self.stride);
         pb::BookAppointmentRequest {
             calendar_id: self.calendar(number),
-            start_time: Some(Timestamp { seconds: self.first + hour * HOUR, nanos: 0 }),
+            appointment_type_id: self.type_id.to_owned(),
+            start_time: Some(Timestamp { seconds: self.first + step * self.step, nanos: 0 }),
             invitee: Some(pb::Invitee { name: "Grace Hopper".to_owned(), ..Default::default() }),
             ..Default::default()
         }

@@ -1,0 +1,330 @@
+//! How many instructions the core needs for each of its tasks: a figure that no neighbour on the machine can move, so it
+//! gates. Every case runs by itself under valgrind; what it needed last is in benches/instructions.txt.
+//!
+//! `make instructions` compares, and fails where a case needs over 5 % more. `make instructions WRITE=1` rewrites the file.
+//!
+//! A crate for this exists (gungraun): its runner is a second program to install first, in the same version, with some
+//! thirty crates of its own, and its limits stand in attributes, not in a file that a command rewrites.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "a benchmark prints, and stops when it must"
+)]
+
+mod world;
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+
+use bookd::domain::appointment::{Appointment, Assignment, IgnoredRules, Invitee};
+use bookd::domain::appointment_type::Limits;
+use bookd::domain::calendar::Calendar;
+use bookd::domain::command::{Booking, Command as Asked, Move, NewId, Start};
+use bookd::domain::decide::decide;
+use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller};
+use bookd::domain::state::State;
+use bookd::domain::time::{DAY, Instant, LocalDate, Seconds};
+use bookd::domain::zone::LocalInstants;
+
+use world::{NOW, calendar, count, count_several, hundred_calendars, search, starts};
+
+/// In percent of what the file says: more fails.
+const MORE_MAX: f64 = 5.0;
+/// What must be done to go on, whatever it is that does not agree.
+const REWRITE: &str = "if that is meant, rewrite the file: make instructions WRITE=1, and say in the commit why";
+/// Tasks of well under a microsecond are done so often in their case.
+const OFTEN: i64 = 100;
+/// How many appointments the calendar has that is decided on.
+const APPOINTMENTS: usize = 2_000;
+
+/// One task, made ready; answers whether it came out as it should.
+type Task = Box<dyn FnMut() -> bool>;
+
+/// A task by name, and how to make it ready.
+type Case = (&'static str, fn() -> Task);
+
+/// What is counted.
+const CASES: [Case; 17] = [
+    ("slots_31_days_200_appointments", || slots(31, 200)),
+    ("slots_31_days_2000_appointments", || slots(31, 2_000)),
+    ("slots_365_days_200_appointments", || slots(365, 200)),
+    ("slots_365_days_2000_appointments", || slots(365, 2_000)),
+    ("slots_31_days_100_calendars_any", || slots_of_hundred(Assignment::Any)),
+    ("slots_31_days_100_calendars_all", || slots_of_hundred(Assignment::All)),
+    ("decide_book", || deciding(true, |it| Asked::Book(booking(2, it.free[1])))),
+    ("decide_and_apply_book", booked_whole),
+    ("decide_refuse", || deciding(false, |it| Asked::Book(booking(2, it.taken)))),
+    ("decide_hold", || deciding(true, |it| Asked::Hold { booking: booking(2, it.free[1]), ttl: minutes_of_hold() })),
+    ("decide_move", || deciding(true, |it| Asked::Reschedule(moved(it)))),
+    ("decide_cancel", || deciding(true, |it| cancelled(it.booked.id))),
+    ("refuse_100_calendars_any", || refused_of_hundred(Assignment::Any)),
+    ("refuse_100_calendars_all", || refused_of_hundred(Assignment::All)),
+    ("read_100_dates", dates_read),
+    ("show_100_instants", instants_shown),
+    ("turn_100_instants_to_wall_time_and_back", instants_turned),
+];
+
+fn slots(days: i64, appointments: usize) -> Task {
+    let calendar = calendar(appointments, Limits::default());
+    Box::new(move || count(&search(&calendar, days)) > 0)
+}
+
+fn slots_of_hundred(assignment: Assignment) -> Task {
+    let calendars = hundred_calendars(200);
+    Box::new(move || {
+        let searches: Vec<_> = calendars.iter().map(|calendar| search(calendar, 31)).collect();
+        count_several(&searches, assignment) > 0
+    })
+}
+
+/// A calendar full of appointments, one of which is known whole.
+struct Decided {
+    state: State,
+    booked: Arc<Appointment>,
+    taken: Instant,
+    free: Vec<Instant>,
+}
+
+fn decided() -> Decided {
+    let calendar = calendar(APPOINTMENTS, Limits::default());
+    // Between the appointments is a free slot each; the one in their middle is booked through the front door.
+    let free: Vec<Instant> = starts(&calendar).into_iter().skip(APPOINTMENTS / 2).take(2).collect();
+    let taken = calendar.claims.iter().nth(APPOINTMENTS / 2).unwrap().start();
+    let calendars = [(calendar.id.clone(), Arc::new(calendar))].into();
+    let mut state = State { calendars, next_key: AppointmentKey(1_000_000), ..State::default() };
+    let booked = booked(&mut state, &Asked::Book(booking(1, free[0])));
+    Decided { state, booked, taken, free }
+}
+
+/// Decides, and makes it state.
+fn booked(state: &mut State, command: &Asked) -> Arc<Appointment> {
+    let decision = decide(state, command, NOW).unwrap();
+    let change = decision.change(state, NOW, Caller::default()).unwrap();
+    state.apply(&change);
+    Arc::clone(&decision.outcome.appointments[0])
+}
+
+fn deciding(is_granted: bool, command: fn(&Decided) -> Asked) -> Task {
+    let world = decided();
+    let command = command(&world);
+    Box::new(move || black_box(decide(&world.state, &command, NOW)).is_ok() == is_granted)
+}
+
+/// As the writer does it: decided, made state, while readers hold the calendar as it was.
+fn booked_whole() -> Task {
+    let world = decided();
+    let command = Asked::Book(booking(2, world.free[1]));
+    let mut states = [world.state.clone(), world.state.clone()].into_iter();
+    Box::new(move || {
+        let mut state = states.next().unwrap();
+        let appointment = booked(&mut state, &command);
+        // Dropping what was there before is not the writer's work.
+        std::mem::forget(state);
+        appointment.start == world.free[1]
+    })
+}
+
+fn refused_of_hundred(assignment: Assignment) -> Task {
+    let calendars: Vec<Calendar> = hundred_calendars(200);
+    let taken = calendars[0].claims.iter().nth(100).unwrap().start();
+    let named = calendars.into_iter().enumerate().map(|(number, calendar)| {
+        let id = CalendarId::parse(&format!("calendar-{number}")).unwrap();
+        (id.clone(), Arc::new(Calendar { id, ..calendar }))
+    });
+    let state = State { calendars: named.collect(), next_key: AppointmentKey(1_000_000), ..State::default() };
+    let mut calendars: Vec<CalendarId> = state.calendars.keys().cloned().collect();
+    calendars.sort_unstable();
+    let command = Asked::Book(Booking { calendars, assignment, ..booking(1, taken) });
+    Box::new(move || black_box(decide(&state, &command, NOW)).is_err())
+}
+
+fn booking(number: u128, start: Instant) -> Booking {
+    Booking {
+        id: NewId::Made(AppointmentId(uuid::Uuid::from_u128(number))),
+        calendars: vec![CalendarId::parse("ada").unwrap()],
+        assignment: Assignment::All,
+        type_id: None,
+        start: Some(Start::At(start)),
+        duration: None,
+        invitee: Some(Invitee { name: "Grace Hopper".to_owned(), ..Invitee::default() }),
+        note: String::new(),
+        metadata: BTreeMap::new(),
+        hold: None,
+        ignored_rules: IgnoredRules::default(),
+        series: None,
+    }
+}
+
+fn minutes_of_hold() -> Seconds {
+    Seconds::new(600).unwrap()
+}
+
+fn moved(world: &Decided) -> Move {
+    Move {
+        appointment: world.booked.id,
+        start: Some(Start::At(world.free[1])),
+        duration: None,
+        calendars: Vec::new(),
+        assignment: Assignment::All,
+        ignored_rules: IgnoredRules::default(),
+        etag: None,
+    }
+}
+
+fn cancelled(appointment: AppointmentId) -> Asked {
+    Asked::Cancel { appointment, reason: "rain".to_owned(), etag: None }
+}
+
+fn dates_read() -> Task {
+    let texts: Vec<String> = (0..OFTEN).map(|n| LocalDate::from_days(20_000 + n as i32).to_string()).collect();
+    Box::new(move || texts.iter().all(|text| black_box(text.parse::<LocalDate>()).is_ok()))
+}
+
+fn instants_shown() -> Task {
+    use std::fmt::Write;
+    let mut text = String::with_capacity(64);
+    Box::new(move || {
+        (0..OFTEN).all(|n| {
+            text.clear();
+            write!(text, "{}", NOW.plus(n * DAY)).is_ok() && black_box(&text).len() == 20
+        })
+    })
+}
+
+fn instants_turned() -> Task {
+    let zone = Arc::clone(&calendar(0, Limits::default()).profile.zone);
+    Box::new(move || {
+        (0..OFTEN)
+            .map(|n| NOW.plus(n * DAY))
+            .all(|it| zone.instants(black_box(zone.wall(it))) == LocalInstants::One(it))
+    })
+}
+
+/// What valgrind counts in; it knows this function by its name.
+#[inline(never)]
+fn counted_by_valgrind(task: &mut dyn FnMut() -> bool) -> bool {
+    black_box(task())
+}
+
+/// Runs one case: once so that all is warm, once counted.
+fn run(name: &str) -> ExitCode {
+    let Some((_, prepare)) = CASES.iter().find(|case| case.0 == name) else { return ExitCode::FAILURE };
+    let mut task = prepare();
+    let is_right = task() && counted_by_valgrind(&mut task);
+    if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The instructions of a case, counted in a process of its own.
+fn measured(name: &str) -> Result<u64, String> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("instructions");
+    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let out = folder.join(name);
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--tool=callgrind", "--toggle-collect=*counted_by_valgrind*"]);
+    valgrind.arg(format!("--callgrind-out-file={}", out.display())).arg(own).args(["--case", name]);
+    let ran = valgrind.output().map_err(|error| error.to_string())?;
+    if !ran.status.success() {
+        return Err(format!("{name} did not come out as it should:\n{}", String::from_utf8_lossy(&ran.stderr)));
+    }
+    let text = std::fs::read_to_string(&out).map_err(|error| format!("{}: {error}", out.display()))?;
+    let total = text.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok());
+    total.filter(|it| *it > 0).ok_or_else(|| format!("{}: valgrind counted nothing", out.display()))
+}
+
+/// The file as it lies in the repository.
+fn file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/instructions.txt")
+}
+
+/// What the counts depend on besides the code: compiler and machine.
+fn toolchain() -> String {
+    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
+    let told = Command::new(rustc).arg("-vV").output().map(|it| String::from_utf8_lossy(&it.stdout).into_owned());
+    let told = told.unwrap_or_default();
+    let host = told.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default();
+    format!("{}, {host}", told.lines().next().unwrap_or_default())
+}
+
+/// What the file says: the toolchain it was made with, and the instructions of each case.
+fn kept() -> (String, BTreeMap<String, u64>) {
+    let text = std::fs::read_to_string(file()).unwrap_or_default();
+    let made_with = text.lines().find_map(|line| line.strip_prefix("# made with ")).unwrap_or_default().to_owned();
+    let cases = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
+        let (name, count) = line.split_once(' ')?;
+        Some((name.to_owned(), count.trim().parse().ok()?))
+    });
+    (made_with, cases.collect())
+}
+
+fn write(toolchain: &str, counted: &[(&str, u64)]) -> std::io::Result<()> {
+    let mut text = format!(
+        "# The instructions that each case of benches/instructions.rs takes; `make instructions WRITE=1` rewrites this.\n\
+         # made with {toolchain}\n"
+    );
+    for (name, count) in counted {
+        text.push_str(&format!("{name} {count}\n"));
+    }
+    std::fs::write(file(), text)
+}
+
+/// Prints each case beside what the file says, and answers what is wrong.
+fn compare(counted: &[(&str, u64)], kept: &BTreeMap<String, u64>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (name, count) in counted {
+        let Some(before) = kept.get(*name) else {
+            println!("{name:<42} {count:>10}        new");
+            wrong.push(format!("{name} is not in the file"));
+            continue;
+        };
+        let more = (*count as f64 / *before as f64 - 1.0) * 100.0;
+        println!("{name:<42} {count:>10} {more:>+8.2} %");
+        if more > MORE_MAX {
+            wrong.push(format!("{name} took {before} instructions and takes {count}: {more:.1} % more"));
+        } else if more < -MORE_MAX {
+            println!("{:<42} less than the file says: make instructions WRITE=1 keeps it so", "");
+        }
+    }
+    let is_gone = |name: &&String| !counted.iter().any(|it| it.0 == name.as_str());
+    wrong.extend(kept.keys().filter(is_gone).map(|name| format!("{name} is in the file and is no case")));
+    wrong
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|it| it == "--case") {
+        return run(arguments.get(at + 1).map_or("", String::as_str));
+    }
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        println!("instructions are not counted: there is no valgrind; apt-get install valgrind brings it");
+        return ExitCode::SUCCESS;
+    }
+    let counted: Result<Vec<_>, String> = CASES.iter().map(|(name, _)| Ok((*name, measured(name)?))).collect();
+    let counted = match counted {
+        Ok(counted) => counted,
+        Err(error) => {
+            println!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let (toolchain, (made_with, kept)) = (toolchain(), kept());
+    let wrong = compare(&counted, &kept);
+    if arguments.iter().any(|it| it == "--write") {
+        write(&toolchain, &counted).unwrap();
+        println!("{} is rewritten", file().display());
+        return ExitCode::SUCCESS;
+    }
+    if wrong.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("\n{}\n{REWRITE}", wrong.join("\n"));
+    if made_with != toolchain {
+        println!("The file was made with {made_with}, this is {toolchain}: shown, not judged.");
+        return ExitCode::SUCCESS;
+    }
+    ExitCode::FAILURE
+}

@@ -1,0 +1,261 @@
+//! What a thousand watchers cost the one who books: bookings a second with none, and with each kind of a thousand, in turn.
+//!
+//! `cargo bench --bench watch`. The watchers run in this process too, on a thread of their own, and share its processors:
+//! what a server uses of them for each booking is told beside.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "a benchmark prints, and stops when it cannot go on"
+)]
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bookd::cli::bench::{fsync_rate, load, used_by_services};
+use bookd::clock::{Clock, SystemClock};
+use bookd::domain::time::{DAY, HOUR};
+use bookd::engine::Settings;
+use bookd::proto::v1 as pb;
+use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
+use bookd::proto::v1::booking_service_client::BookingServiceClient;
+use bookd::proto::v1::list_service_client::ListServiceClient;
+use bookd::proto::v1::watch_appointments_response::Message as Told;
+use bookd::server::{Lanes, Limits};
+use bookd::service::{Parts, Service, open_sqlite};
+use bookd::zones::Zones;
+use prost_types::Timestamp;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tonic::transport::{Channel, Endpoint};
+
+/// As the binary has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const WATCHERS: usize = 1_000;
+/// Connections of the watchers: a connection has at most 200 streams.
+const WATCHING_CONNECTIONS: usize = 10;
+const CONNECTIONS: usize = 4;
+const CALENDARS: usize = 1_000;
+const SECONDS: f64 = 2.0;
+const ROUNDS: usize = 3;
+/// Bookings before each measurement, so that what ended before has ended.
+const WARM_UP: usize = 200;
+
+/// What the watchers want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// There is none.
+    None,
+    /// Each a calendar of which nothing is booked.
+    Elsewhere,
+    /// Each a calendar of its own: a booking is told to one.
+    One,
+    /// Everything: a booking is told to all.
+    Everything,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [Self::None, Self::Elsewhere, Self::One, Self::Everything];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Elsewhere => "1,000, of other calendars",
+            Self::One => "1,000, of a calendar each",
+            Self::Everything => "1,000, of everything",
+        }
+    }
+
+    fn request(self, number: usize) -> pb::WatchAppointmentsRequest {
+        let calendar_id = match self {
+            Self::Elsewhere => format!("elsewhere-{number}"),
+            Self::One => format!("calendar-{}", number % CALENDARS),
+            Self::None | Self::Everything => String::new(),
+        };
+        pb::WatchAppointmentsRequest { calendar_id, ..Default::default() }
+    }
+}
+
+/// What was measured beside one kind.
+#[derive(Clone, Copy)]
+struct Measured {
+    bookings: f64,
+    cpu: f64,
+    told: f64,
+}
+
+/// Where it all happens.
+struct World {
+    channels: Vec<Channel>,
+    watching: Vec<Channel>,
+    handle: Handle,
+    told: Arc<AtomicU64>,
+    /// The next booking.
+    next: Arc<AtomicUsize>,
+    first: i64,
+}
+
+impl World {
+    /// Opens watches, and waits until each has caught up.
+    async fn watch(&self, kind: Kind) -> JoinSet<()> {
+        let (mut watchers, ready) = (JoinSet::new(), Arc::new(Semaphore::new(0)));
+        if kind == Kind::None {
+            return watchers;
+        }
+        for number in 0..WATCHERS {
+            let mut client = ListServiceClient::new(self.watching[number % WATCHING_CONNECTIONS].clone());
+            let (told, ready) = (Arc::clone(&self.told), Arc::clone(&ready));
+            let watching = async move {
+                let mut stream = client.watch_appointments(kind.request(number)).await.unwrap().into_inner();
+                let mut is_ready = false;
+                while let Some(it) = stream.message().await.unwrap() {
+                    match it.message {
+                        Some(Told::Change(_)) => drop(told.fetch_add(1, Ordering::Relaxed)),
+                        _ if !is_ready => {
+                            is_ready = true;
+                            ready.add_permits(1);
+                        }
+                        _ => {}
+                    }
+                }
+            };
+            watchers.spawn_on(watching, &self.handle);
+        }
+        drop(ready.acquire_many(WATCHERS as u32).await.unwrap());
+        watchers
+    }
+
+    /// Books with so many in flight, so many times or for so long.
+    async fn book(&self, in_flight: usize, at_most: usize, until: Instant) -> usize {
+        let (mut running, asked) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
+        for number in 0..in_flight {
+            let mut client = BookingServiceClient::new(self.channels[number % CONNECTIONS].clone());
+            let (next, asked, first) = (Arc::clone(&self.next), Arc::clone(&asked), self.first);
+            running.spawn(async move {
+                let mut done = 0;
+                while Instant::now() < until && asked.fetch_add(1, Ordering::Relaxed) < at_most {
+                    client.book_appointment(booking(next.fetch_add(1, Ordering::Relaxed), first)).await.unwrap();
+                    done += 1;
+                }
+                done
+            });
+        }
+        running.join_all().await.into_iter().sum()
+    }
+
+    async fn measure(&self, kind: Kind, in_flight: usize) -> Measured {
+        let watchers = self.watch(kind).await;
+        self.book(in_flight, WARM_UP, Instant::now() + Duration::from_secs(10)).await;
+        let (begun, cpu) = (Instant::now(), used_by_services().unwrap_or(0));
+        let told = self.told.load(Ordering::Relaxed);
+        let bookings = self.book(in_flight, usize::MAX, begun + Duration::from_secs_f64(SECONDS)).await;
+        let (seconds, cpu) = (begun.elapsed().as_secs_f64(), used_by_services().unwrap_or(0) - cpu);
+        let told = self.told.load(Ordering::Relaxed) - told;
+        drop(watchers);
+        Measured { bookings: bookings as f64 / seconds, cpu: cpu as f64 / bookings as f64, told: told as f64 / seconds }
+    }
+}
+
+/// The n-th booking: calendars in turn, hour by hour.
+fn booking(number: usize, first: i64) -> pb::BookAppointmentRequest {
+    let seconds = first + (number / CALENDARS) as i64 * HOUR;
+    pb::BookAppointmentRequest {
+        calendar_id: format!("calendar-{}", number % CALENDARS),
+        start_time: Some(Timestamp { seconds, nanos: 0 }),
+        invitee: Some(pb::Invitee { name: "Grace Hopper".to_owned(), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+async fn open(channel: &Channel, calendar_id: String) {
+    let rule =
+        pb::AvailabilityRule { start_time: "00:00".to_owned(), end_time: "24:00".to_owned(), ..Default::default() };
+    let request = pb::SetAvailabilityRequest { calendar_id, rules: vec![rule], ..Default::default() };
+    AvailabilityServiceClient::new(channel.clone()).set_availability(request).await.unwrap();
+}
+
+async fn connections(address: SocketAddr, number: usize) -> Vec<Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap().tcp_nodelay(true);
+    let mut channels = Vec::new();
+    for _ in 0..number {
+        channels.push(endpoint.connect().await.unwrap());
+    }
+    channels
+}
+
+fn median(of: impl Iterator<Item = f64>) -> f64 {
+    let mut of: Vec<f64> = of.collect();
+    of.sort_unstable_by(f64::total_cmp);
+    of[of.len() / 2]
+}
+
+fn tell(in_flight: usize, measured: &[[Measured; Kind::ALL.len()]]) {
+    for (at, kind) in Kind::ALL.into_iter().enumerate() {
+        let of = |what: fn(&Measured) -> f64| median(measured.iter().map(|round| what(&round[at])));
+        // Each round is held against itself: the machine was the same for both.
+        let ratio = median(measured.iter().map(|round| round[at].bookings / round[0].bookings));
+        println!(
+            "{in_flight:>9} {:>26} {:>11.0} {ratio:>8.2} {:>8.1} {:>11.0}",
+            kind.name(),
+            of(|it| it.bookings),
+            of(|it| it.cpu),
+            of(|it| it.told)
+        );
+    }
+}
+
+async fn run(handle: Handle, folder: &std::path::Path) {
+    let zones = Arc::new(Zones::bundled());
+    let store = open_sqlite(&folder.join("bookd.db"), &zones).unwrap();
+    let parts = Parts {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        zones,
+        clock: Arc::new(SystemClock),
+        lanes: Lanes::Threads(NonZeroUsize::new(2).unwrap()),
+        engine: Settings { is_clock_confirmed: true, ..Settings::default() },
+        limits: Limits::default(),
+    };
+    let service = Service::start(parts, Box::new(store)).await.unwrap();
+    let address = service.local_addr();
+    let channels = connections(address, CONNECTIONS).await;
+    let watching = handle.spawn(connections(address, WATCHING_CONNECTIONS)).await.unwrap();
+    let first = (SystemClock.now().seconds() / DAY + 1) * DAY;
+    let (told, next) = (Arc::default(), Arc::default());
+    let world = World { channels, watching, handle, told, next, first };
+    for number in 0..CALENDARS {
+        open(&world.channels[0], format!("calendar-{number}")).await;
+    }
+    for number in 0..WATCHERS {
+        open(&world.channels[0], format!("elsewhere-{number}")).await;
+    }
+    println!("fsync {:.0}/s, load {}", fsync_rate(folder).unwrap(), load());
+    println!("in flight                   watchers  bookings/s  of none   CPU µs      told/s");
+    for in_flight in [1, 64] {
+        let mut measured = Vec::new();
+        for _ in 0..ROUNDS {
+            let mut round = Vec::new();
+            for kind in Kind::ALL {
+                round.push(world.measure(kind, in_flight).await);
+            }
+            measured.push(<[Measured; Kind::ALL.len()]>::try_from(round).ok().unwrap());
+        }
+        tell(in_flight, &measured);
+    }
+    println!("load {}", load());
+    drop(world);
+    service.stop(Duration::from_secs(1)).await;
+}
+
+fn main() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let watching = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(run(watching.handle().clone(), folder.path()));
+}
