@@ -61,6 +61,11 @@ impl Life {
         life
     }
 
+    /// How much has been answered.
+    fn moment(&self) -> u64 {
+        self.ops.iter().map(|it| it.outcomes.len() as u64).sum()
+    }
+
     /// Sends a call, for the first time or again.
     async fn send(&mut self, op: usize) {
         let call = self.ops[op].call.clone();
@@ -79,13 +84,13 @@ impl Life {
                 Outcome::of_status(&status)
             }
         };
-        let moment = self.ops.iter().map(|it| it.outcomes.len() as u64).sum();
+        let moment = self.moment();
         self.ops[op].note(outcome, moment);
     }
 
     async fn call(&mut self, seed: u64) {
         self.caller.chance = Chance(seed);
-        let moment = self.ops.iter().map(|it| it.outcomes.len() as u64).sum();
+        let moment = self.moment();
         let call = self.caller.any(self.clock.now().seconds());
         self.ops.push(Op::new("fuzz", call, moment));
         self.send(self.ops.len() - 1).await;
@@ -291,7 +296,7 @@ async fn listed() -> Life {
     for seed in LISTED {
         life.call(seed).await;
     }
-    life.ops.push(Op::new("fuzz", busy(), u64::MAX));
+    life.ops.push(Op::new("fuzz", busy(), life.moment()));
     life.send(life.ops.len() - 1).await;
     life
 }
