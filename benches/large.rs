@@ -257,6 +257,8 @@ fn free(number: usize, calendars: usize, some: usize, first: Instant) -> pb::Boo
 
 /// What a measurement said, by name.
 type Said = BTreeMap<String, f64>;
+/// What was said of the small file, and of the large one.
+type Round = (Said, Said);
 
 /// One measurement in a process of its own: what it said, by name.
 fn child(words: &[&str]) -> Said {
@@ -356,17 +358,19 @@ fn tell_bookings(small: &Filled, large: &Filled, folder: &Path) {
         rounds.push((of_small, of_large));
     }
     println!("{:>34} {:>9} {:>9} {:>11}", "BOOKINGS", "CPU µs", "of small", "bookings/s");
-    let tell = |name: String, of: &dyn Fn(&(Said, Said)) -> (f64, f64)| {
-        let median_of = |what: &dyn Fn(&(Said, Said)) -> f64| median(rounds.iter().map(what).collect());
-        let (cpu, rate) = (median_of(&|it| of(it).0), median_of(&|it| of(it).1));
+    let tell = |it: &Filled, calendars: usize, of: fn(&Round) -> &Said, kind: &str| {
+        let median_of = |what: &dyn Fn(&Round) -> f64| median(rounds.iter().map(what).collect());
+        let (cpu, rate) = (format!("{kind}_cpu"), format!("{kind}_rate"));
         // Each round is held against itself: the machine was the same for both.
-        println!("{name:>34} {cpu:>9.1} {:>9.2} {rate:>11.0}", median_of(&|it| of(it).0 / it.0["some_cpu"]));
+        let ratio = median_of(&|round| of(round)[&cpu] / round.0["some_cpu"]);
+        let (cpu, rate) = (median_of(&|round| of(round)[&cpu]), median_of(&|round| of(round)[&rate]));
+        let name = format!("{} on {calendars} calendars", it.appointments);
+        println!("{name:>34} {cpu:>9.1} {ratio:>9.2} {rate:>11.0}");
     };
-    let on = |it: &Filled, calendars: usize| format!("{} on {calendars} calendars", it.appointments);
-    tell(on(small, CALENDARS_MIN), &|it| (it.0["some_cpu"], it.0["some_rate"]));
-    tell(on(large, CALENDARS_MIN), &|it| (it.1["some_cpu"], it.1["some_rate"]));
+    tell(small, CALENDARS_MIN, |round| &round.0, "some");
+    tell(large, CALENDARS_MIN, |round| &round.1, "some");
     if large.calendars() > CALENDARS_MIN {
-        tell(on(large, large.calendars()), &|it| (it.1["all_cpu"], it.1["all_rate"]));
+        tell(large, large.calendars(), |round| &round.1, "all");
     }
     println!("load {}", load());
 }
