@@ -109,7 +109,7 @@ fn take(state: &mut State, command: &Asked, changes: &mut Vec<Change>) {
 
 fn commit(store: &mut Sqlite, changes: &mut Vec<Change>) {
     store.commit(&Batch { changes, requests: &[], expected: &[] }).unwrap();
-    store.after_commit();
+    store.after_commit().unwrap();
     changes.clear();
 }
 
