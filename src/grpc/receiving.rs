@@ -131,7 +131,10 @@ where
             Poll::Pending if this.timer.has_fired(cx) => {
                 return Poll::Ready(Some(Err(status::not_received().into())));
             }
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => {
+                this.entered.is_begun();
+                return Poll::Pending;
+            }
         };
         if let Some(Ok(data)) = frame.as_ref().map(|it| it.as_ref().map(|frame| frame.data_ref())) {
             this.progress.advance(data.map_or(&[], |it| it));

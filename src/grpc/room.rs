@@ -10,11 +10,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-/// Calls that are being worked on, from their request to the beginning of their answer: enough to keep every thread at
-/// work, and few enough that none of them waits for long. When there are more, only connections with few calls are let
-/// in, before anything of the call is read: that costs a small part of a booking.
+/// Calls that are being worked on, until the beginning of their answer: enough to keep every thread at work, and few
+/// enough that none of them waits for long. When there are more, only connections with few calls are let in, before
+/// anything of the call is read: that costs a small part of a booking.
 pub const CALLS_MAX: usize = 2_048;
-/// Calls whose request has not arrived yet. Counted by themselves: who never finishes a request keeps nobody out who does.
+/// Calls whose request was looked for and is not whole. Counted by themselves: who never finishes a request keeps nobody
+/// out who does.
 const BEGUN_CALLS_MAX: usize = 8_192;
 /// What an answer weighs beside its bytes, for as long as its client has not taken it: tonic's buffer of 8 KiB, which a
 /// part of it keeps whole, and the stream. Measured with small answers: 12.9 KiB each.
@@ -191,14 +192,14 @@ impl Room {
     }
 
     fn try_enter(self: &Arc<Self>, share: &Share, is_standard: bool) -> Option<Arc<Entered>> {
-        let phase = AtomicU8::new(BEGUN);
+        let phase = AtomicU8::new(ENTERED);
         let entered = Entered { room: Arc::clone(self), share: share.clone(), is_standard, phase };
         if is_standard {
             let (own, all) = (share.0.standard.add(1), self.all.standard.add(1));
             return (all <= STANDARD_CALLS_MAX || own <= CALLS_GRANTED).then(|| Arc::new(entered));
         }
-        let (own, begun) = (share.0.calls.add(1), self.all.begun.add(1));
-        let has_room = begun <= self.limits.begun_calls_max && self.all.calls.held() < self.limits.calls_max;
+        let (own, calls) = (share.0.calls.add(1), self.all.calls.add(1));
+        let has_room = calls <= self.limits.calls_max && self.all.begun.held() < self.limits.begun_calls_max;
         (has_room || own <= CALLS_GRANTED).then(|| Arc::new(entered))
     }
 
@@ -222,10 +223,11 @@ impl Room {
     }
 }
 
-/// How far a call has come.
-const BEGUN: u8 = 0;
-const RECEIVED: u8 = 1;
-const ANSWERED: u8 = 2;
+/// How far a call has come: just let in, found to have no whole request yet, with all of its request, answered.
+const ENTERED: u8 = 0;
+const BEGUN: u8 = 1;
+const RECEIVED: u8 = 2;
+const ANSWERED: u8 = 3;
 
 /// A call in progress.
 #[derive(Debug)]
@@ -238,6 +240,11 @@ pub(super) struct Entered {
 }
 
 impl Entered {
+    /// A part of its request is still to come: until then it is no work.
+    pub(super) fn is_begun(&self) {
+        self.advance(BEGUN);
+    }
+
     /// All of its request is there.
     pub(super) fn is_received(&self) {
         self.advance(RECEIVED);
@@ -258,6 +265,7 @@ impl Entered {
             _ => self.room.all.calls.give_back(1),
         };
         match to {
+            BEGUN => self.room.all.begun.add(1),
             RECEIVED => self.room.all.calls.add(1),
             _ => self.share.0.calls.give_back(1),
         };
@@ -350,12 +358,13 @@ mod tests {
     fn a_full_server_lets_in_connections_with_few_calls_and_health_and_nobody_else() {
         let (room, many, few) = (room(), Share::default(), Share::default());
         let calls: Vec<_> = (0..6).map(|_| room.enter(&many, false).expect("there is room")).collect();
+        assert!(room.enter(&many, false).is_err(), "what was let in counts at once");
         calls.iter().for_each(|call| call.is_received());
         assert!(room.enter(&many, false).is_err());
         let granted: Vec<_> = (0..CALLS_GRANTED).map(|_| room.enter(&few, false).expect("it has few")).collect();
         assert!(room.enter(&few, false).is_err());
         assert!(room.enter(&many, true).is_ok());
-        assert_eq!((room.calls(), room.all.begun.held()), (6, CALLS_GRANTED));
+        assert_eq!((room.calls(), room.all.begun.held()), (6 + CALLS_GRANTED, 0));
         drop(granted);
         assert!(room.enter(&many, false).is_err());
         calls[0].is_answered();
@@ -381,12 +390,20 @@ mod tests {
     #[test]
     fn requests_that_never_arrive_keep_nobody_out_who_has_few() {
         let (room, many, few) = (Arc::new(Room::default()), Share::default(), Share::default());
-        let begun: Vec<_> = (0..BEGUN_CALLS_MAX).map(|_| room.enter(&many, false).expect("there is room")).collect();
+        let begin = |_| {
+            let call = room.enter(&many, false).expect("there is room");
+            call.is_begun();
+            call
+        };
+        let begun: Vec<_> = (0..BEGUN_CALLS_MAX).map(begin).collect();
         assert!(room.enter(&many, false).is_err());
         let call = room.enter(&few, false).expect("it has few");
-        assert_eq!(room.calls(), 0);
+        assert_eq!((room.calls(), room.all.begun.held()), (1, BEGUN_CALLS_MAX));
+        call.is_begun();
+        assert_eq!((room.calls(), room.all.begun.held()), (0, BEGUN_CALLS_MAX + 1));
         call.is_received();
-        assert_eq!(room.calls(), 1);
+        call.is_begun();
+        assert_eq!((room.calls(), room.all.begun.held()), (1, BEGUN_CALLS_MAX));
         drop((begun, call));
         assert_eq!((room.calls(), room.all.begun.held()), (0, 0));
     }
