@@ -198,9 +198,25 @@ async fn ended(process: Process, end: End) -> ExitStatus {
     timeout(PATIENCE, process.ended()).await.unwrap_or_else(|_| panic!("it does not end: {end:?}"))
 }
 
+/// Whether the signal has come to each of its threads: that takes a moment.
+fn is_stopped(process: u32) -> bool {
+    let mut threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    threads.all(|thread| {
+        let status = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default();
+        // Behind the name, which may have anything in it.
+        status.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'))
+    })
+}
+
 /// A process that is stopped answers nobody, and answers whoever waited once it goes on.
 async fn frozen(process: &Process, record: &Record, channel: &Channel) {
     signal(process, "-STOP");
+    let is_stopped = async {
+        while !is_stopped(process.id()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, is_stopped).await.expect("it stops");
     let mut caller = Caller::new(&format!("frozen{}", process.id()), Chance(u64::from(process.id())));
     let call = caller.booking_or_cancelling(SystemClock.now().seconds());
     let (record, channel) = (record.clone(), channel.clone());
