@@ -37,6 +37,9 @@ const CALLS_OF_A_CONNECTION: u32 = 200;
 const SECONDS_MAX: i64 = 600;
 /// The most that a server is overloaded.
 const OVERLOAD_MAX: i64 = 100;
+/// What lies between two clients of an overload that begin. All at once they would wait for each other, on the processors
+/// that they share with the server, and their queue would be measured.
+const JOINING: Duration = Duration::from_micros(200);
 /// How long the disk's own rate is measured.
 const FSYNC_SECONDS: f64 = 1.0;
 
@@ -316,6 +319,13 @@ fn channel(channels: &[Channel], number: u32) -> Channel {
     channels[number as usize % channels.len()].clone()
 }
 
+/// What lies between two workers that begin: of an overload, all have begun when half of it is over.
+fn joining(phase: Phase, workers: usize, seconds: u32) -> Duration {
+    let half = Duration::from_secs(u64::from(seconds)) / 2;
+    let workers = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
+    if phase == Phase::Overload { JOINING.min(half / workers) } else { Duration::ZERO }
+}
+
 /// Lets all workers do one kind of call for some seconds.
 async fn run_phase(
     phase: Phase,
@@ -326,8 +336,10 @@ async fn run_phase(
     let (started, cpu_before) = (Instant::now(), bench_cpu::used(config.server_process));
     let until = started + Duration::from_secs(u64::from(config.seconds));
     let mut running = JoinSet::new();
-    for mut worker in workers.drain(..) {
+    let apart = joining(phase, workers.len(), config.seconds);
+    for (number, mut worker) in (0_u32..).zip(workers.drain(..)) {
         running.spawn(async move {
+            tokio::time::sleep_until((started + apart * number).into()).await;
             let (mut waits, mut failed, mut overloaded) = (Vec::new(), 0, 0);
             while Instant::now() < until && worker.can(phase) {
                 let asked = Instant::now();
