@@ -22,7 +22,7 @@ mod embedded {
 /// "bkd1": what a bookd database says it is, at byte 68 of the file (SQLite file format, §1.3.8).
 pub(super) const APPLICATION_ID: i32 = 0x626b_6431;
 /// The schema that this binary writes; SQLite keeps it at byte 60 as `user_version`.
-pub(super) const SCHEMA_VERSION: i32 = 2;
+pub(super) const SCHEMA_VERSION: i32 = 3;
 
 const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";

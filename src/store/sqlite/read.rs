@@ -24,8 +24,8 @@ use crate::store::{
     CalendarFilter, CalendarRow, ListPage, ListQuery, Oldest, Reader, RequestRecord, StoreError, ToldPage, ZoneLookup,
 };
 
-const SELECT_CALENDAR: &str = "select key, since, version, create_time, update_time, revision, profile from calendars \
-     where id = ?1 and delete_time is null";
+const SELECT_CALENDAR: &str = "select c.key, c.since, v.version, c.create_time, c.update_time, c.revision, c.profile \
+     from calendars c left join versions v on v.calendar = c.key where c.id = ?1 and c.delete_time is null";
 const SELECT_CALENDARS: &str = "select id, create_time, update_time, revision, profile from calendars \
      where id >= ?1 and id > ?2 and delete_time is null order by id limit ?3";
 const SELECT_TYPES: &str = "select number, id, body from types where calendar = ?1";

@@ -25,11 +25,12 @@ const INSERT_REQUEST: &str =
     "insert into requests (hash, fingerprint, revision, time, subject) values (?1, ?2, ?3, ?4, ?5)";
 const INSERT_CLAIM: &str = "insert into claims (calendar, is_over, start, id, key) values (?1, ?2, ?3, ?4, ?5)";
 const DELETE_CLAIM: &str = "delete from claims where calendar = ?1 and is_over = ?2 and start = ?3 and id = ?4";
-const INSERT_CALENDAR: &str = "insert into calendars (id, since, version, create_time, update_time, revision, profile) \
-     values (?1, ?2, ?2, ?3, ?4, ?5, ?6)";
+const INSERT_CALENDAR: &str = "insert into calendars (id, since, create_time, update_time, revision, profile) \
+     values (?1, ?2, ?3, ?4, ?5, ?6)";
 const UPDATE_CALENDAR: &str = "update calendars set update_time = ?2, revision = ?3, profile = ?4 where key = ?1";
 const DELETE_CALENDAR: &str = "update calendars set delete_time = ?2 where key = ?1";
-const TOUCH_CALENDAR: &str = "update calendars set version = ?2 where key = ?1";
+const TOUCH_CALENDAR: &str = "insert into versions (calendar, version) values (?1, ?2) \
+     on conflict (calendar) do update set version = excluded.version";
 const PUT_TYPE: &str = "insert into types (calendar, number, id, body) values (?1, ?2, ?3, ?4) \
      on conflict (calendar, number) do update set body = excluded.body";
 const DELETE_TYPE: &str = "update types set body = null where calendar = ?1 and id = ?2";
