@@ -10,8 +10,9 @@ use super::ids::{AppointmentKey, TypeNumber};
 use super::interval::Interval;
 use super::time::{Instant, MINUTE, Minutes};
 
-/// A chunk is split when it would hold more: 256 claims are 8 KiB, what one change copies.
-const CHUNK_CLAIMS_MAX: usize = 256;
+/// A chunk is split when it would hold more than there are chunks, within these: what one change copies is a chunk, and
+/// the list of chunks. 256 claims are 8 KiB.
+const CHUNK_CLAIMS: (usize, usize) = (64, 256);
 
 /// What the writer needs of an active appointment in one of its calendars, in 32 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,6 +120,12 @@ impl Claim {
     }
 }
 
+/// How many claims a chunk holds at most when there are so many chunks.
+fn chunk_max(chunks: usize) -> usize {
+    let (least, most) = CHUNK_CLAIMS;
+    chunks.clamp(least, most)
+}
+
 /// A calendar's claims, in order.
 #[derive(Clone, Default, Debug)]
 pub struct Claims {
@@ -131,7 +138,9 @@ impl Claims {
     /// The claims in any order, as a store loads them.
     pub fn from_unordered(mut claims: Vec<Claim>) -> Self {
         claims.sort_unstable_by_key(Claim::order);
-        let chunks = claims.chunks(CHUNK_CLAIMS_MAX / 2).map(|chunk| Arc::new(chunk.to_vec())).collect();
+        // Half full, so that there are as many as one may hold.
+        let chunk_max = chunk_max((2 * claims.len()).isqrt());
+        let chunks = claims.chunks(chunk_max / 2).map(|chunk| Arc::new(chunk.to_vec())).collect();
         Self { chunks, len: claims.len() }
     }
 
@@ -169,16 +178,21 @@ impl Claims {
         self.len += 1;
         let order = claim.order();
         let index = self.chunk_of(order).min(self.chunks.len().saturating_sub(1));
+        let chunk_max = chunk_max(self.chunks.len());
         let Some(chunk) = self.chunks.get_mut(index) else {
             self.chunks.push(Arc::new(vec![claim]));
             return;
         };
-        let chunk = Arc::make_mut(chunk);
         let position = chunk.partition_point(|other| other.order() < order);
-        chunk.insert(position, claim);
-        if chunk.len() > CHUNK_CLAIMS_MAX {
+        match Arc::get_mut(chunk) {
+            Some(chunk) => chunk.insert(position, claim),
+            // Copied in one go, with the room that is needed and no more.
+            None => *chunk = Arc::new([&chunk[..position], &[claim], &chunk[position..]].concat()),
+        }
+        if chunk.len() > chunk_max {
+            let chunk = Arc::make_mut(chunk);
             // A list that only grows at its end keeps full chunks behind it.
-            let at = if position + 1 == chunk.len() { CHUNK_CLAIMS_MAX } else { CHUNK_CLAIMS_MAX / 2 };
+            let at = if position + 1 == chunk.len() { chunk.len() - 1 } else { chunk.len() / 2 };
             let tail = chunk.split_off(at);
             self.chunks.insert(index + 1, Arc::new(tail));
         }
