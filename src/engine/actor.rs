@@ -208,7 +208,7 @@ impl Actor {
         }
         match done {
             Ok(true) => Ok(()),
-            Ok(false) => Err("the outcome of a commit is not known; what is on disk is found by a restart".to_owned()),
+            Ok(false) => Err("what is on disk is not known for certain; a restart finds it".to_owned()),
             Err(error) if error.is_damage() => Err(error.to_string()),
             Err(_) => Ok(()),
         }
@@ -306,8 +306,14 @@ impl Actor {
                 self.publisher.publish(std::mem::take(&mut batch.changes), self.state.revision);
                 Moment::BeforeAnswer.reached();
                 self.answer(answers, batch.now);
-                self.store.after_commit()?;
-                self.forget(batch.now)
+                match self.store.after_commit() {
+                    Ok(()) => self.forget(batch.now),
+                    Err(CommitError::Unknown(error)) => {
+                        tracing::error!(%error, "the WAL could not be copied, and the disk failed");
+                        Ok(false)
+                    }
+                    Err(damage) => Err(damage.into_store_error()),
+                }
             }
             Err(CommitError::Unknown(error)) => {
                 tracing::error!(%error, "the commit failed, and whether it happened is not known");

@@ -15,6 +15,7 @@ mod ring;
 mod watch;
 mod writer_clock;
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +72,8 @@ pub struct Terms {
     pub is_dry_run: bool,
     /// After this nobody waits for the answer.
     pub deadline: Option<Deadline>,
+    /// What counts for as long as the command waits, though nobody may wait for its answer any more.
+    pub held: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// A client's idempotency key and what it stands for, as hashes; the store never learns the bytes.

@@ -18,6 +18,7 @@ use crate::proto::v1 as pb;
 use crate::zones::Zones;
 
 use super::fields::Fields;
+use super::room::InProgress;
 use super::wire::Deadline;
 use super::{render, status, token};
 
@@ -47,6 +48,7 @@ impl Api {
         parse: impl FnOnce(&M, &mut Fields) -> Option<Command>,
     ) -> Result<Answer, Status> {
         let deadline = deadline(request.extensions());
+        let held = request.extensions().get::<InProgress>().map(InProgress::held);
         let message = request.into_inner();
         let mut fields = Fields::default();
         let is_named = fields.request_id(message.request_id());
@@ -54,7 +56,7 @@ impl Api {
         let command = fields.finish(is_named.and(command))?;
         let caller = Caller::default();
         let request = identify(&message, &caller);
-        let terms = Terms { caller, request, is_dry_run: message.validate_only(), deadline };
+        let terms = Terms { caller, request, is_dry_run: message.validate_only(), deadline, held };
         self.engine.submit(command, terms).await.map_err(|failure| status::failed(&failure))
     }
 

@@ -3,6 +3,7 @@
 //! Limits of one connection bound nothing when there may be ten thousand of them: what is counted here is counted over
 //! the process. Whatever was counted is given back when what it stands for is dropped, whichever way that comes about.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -237,6 +238,17 @@ pub(super) struct Entered {
     /// Counted by itself, from its beginning to its end.
     is_standard: bool,
     phase: AtomicU8,
+}
+
+/// In the extensions of a request: its call, which counts until what it asks for is decided. A client that gives a call
+/// up takes nothing out of the writer's queue.
+#[derive(Clone, Debug)]
+pub(super) struct InProgress(pub(super) Arc<Entered>);
+
+impl InProgress {
+    pub(super) fn held(&self) -> Arc<dyn Any + Send + Sync> {
+        Arc::<Entered>::clone(&self.0)
+    }
 }
 
 impl Entered {

@@ -21,7 +21,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::call_log::CallRecord;
 use super::receiving::{Receiving, Rest};
-use super::room::{Entered, Room, Share};
+use super::room::{Entered, InProgress, Room, Share};
 use super::status;
 use super::timer::{self, Timer};
 
@@ -147,6 +147,7 @@ where
         let answer_latest = now + Duration::from_secs(ANSWER_SECONDS_MAX);
         let deadline = Deadline(stream_deadline.map_or(answer_latest, |deadline| deadline.min(answer_latest)));
         request.extensions_mut().insert(deadline);
+        request.extensions_mut().insert(InProgress(Arc::clone(&entered)));
         if request.extensions().get::<Peer>().is_none() {
             request.extensions_mut().insert(Peer::default());
         }

@@ -212,8 +212,9 @@ pub trait Store: Send {
     /// Forgets at most `limit` of the oldest changes, those made before this, and never the last one. Answers the oldest
     /// that is left.
     fn compact_changes(&mut self, before: Instant, limit: usize) -> Result<Option<Oldest>, CommitError>;
-    /// Does what comes with a commit, and is nothing that those who made it must wait for. An error is damage.
-    fn after_commit(&mut self) -> Result<(), StoreError> {
+    /// Does what comes with a commit, and is nothing that those who made it must wait for. An error is damage, or one
+    /// after which nobody knows what is on disk.
+    fn after_commit(&mut self) -> Result<(), CommitError> {
         Ok(())
     }
     /// Another view of the store, for reads beside the writer.

@@ -5,18 +5,24 @@
 #![allow(clippy::print_stdout, reason = "the figures, for who asks for them with --nocapture")]
 
 use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
 use bookd::clock::SystemClock;
-use bookd::engine::{Settings, Stopped};
-use bookd::grpc::room::RoomLimits;
+use bookd::engine::{Engine, Layout, Settings, Stopped};
+use bookd::grpc::api::Api;
+use bookd::grpc::room::{Room, RoomLimits, Share};
+use bookd::grpc::wire::Wire;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
 use bookd::server::{Lanes, Limits};
 use bookd::service::{Parts, Service, open_sqlite};
+use bookd::store::memory::Memory;
 use bookd::zones::Zones;
+use http_body_util::Full;
 use prost_types::Timestamp;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -25,6 +31,7 @@ use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
+use tower::Service as _;
 
 use crate::harness::connect;
 use crate::http2::{
@@ -175,4 +182,30 @@ async fn a_connection_may_be_refused_more_often_than_it_may_make_errors() {
     }
     drop(connection);
     assert_eq!(service.stop(PATIENCE).await.1, Stopped::Done);
+}
+
+/// A client may take its calls back as fast as it makes them; what they asked for waits for the writer all the same.
+#[tokio::test]
+async fn calls_that_are_given_up_count_until_they_are_decided() {
+    const CALLS_MAX: usize = 4;
+    let settings = Settings { layout: Layout::Inline, is_clock_confirmed: true, ..Settings::default() };
+    let (engine, _running) = Engine::start(Box::new(Memory::new(7)), Arc::new(SystemClock), settings).unwrap();
+    let api = Api::new(engine.clone(), Arc::new(Zones::bundled()));
+    let room = Arc::new(Room::new(RoomLimits { calls_max: CALLS_MAX, ..RoomLimits::default() }));
+    let mut wire = Wire::within(Arc::clone(&room), bookd::grpc::services(&api).routes());
+    let share = Share::default();
+    // Nothing runs beside this until it waits for something, so the writer decides nothing.
+    let mut is_let_in_and_given_up = |number: usize| {
+        let request = http::Request::post("http://localhost/bookd.v1.BookingService/BookAppointment")
+            .header("content-type", "application/grpc")
+            .extension(share.clone())
+            .body(Full::from(grpc(&nth(i64::try_from(number).unwrap()))))
+            .unwrap();
+        pin!(wire.call(request)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    };
+    let let_in = (0..3 * CALLS_MAX).filter(|number| is_let_in_and_given_up(*number)).count();
+    assert_eq!((let_in, room.calls()), (CALLS_MAX, CALLS_MAX));
+    engine.tick().await.unwrap();
+    assert_eq!(room.calls(), 0, "what is decided makes room");
+    assert!(is_let_in_and_given_up(0));
 }

@@ -65,6 +65,8 @@ pub struct State {
     accesses: u64,
     cut_at: Option<u64>,
     fail_at: Option<(u64, Fault)>,
+    /// The next sync of this file fails.
+    fail_sync_of: Option<String>,
     /// The access that failed as it was told to.
     failed: Option<(u64, Access)>,
     /// Nothing reaches it any more.
@@ -106,6 +108,7 @@ impl Disk {
             accesses: 0,
             cut_at: None,
             fail_at: None,
+            fail_sync_of: None,
             failed: None,
             is_off: false,
             lies: false,
@@ -145,6 +148,13 @@ impl Disk {
     pub fn fail_after(&self, accesses: u64, fault: Fault) {
         let mut state = self.state();
         state.fail_at = Some((state.accesses + accesses + 1, fault));
+        state.failed = None;
+    }
+
+    /// The next sync of the database itself fails.
+    pub fn fail_sync_of_database(&self) {
+        let mut state = self.state();
+        state.fail_sync_of = Some(self.file().to_string_lossy().into_owned());
         state.failed = None;
     }
 
@@ -362,7 +372,12 @@ impl State {
     }
 
     pub fn sync(&mut self, name: &str) -> Result<(), Code> {
-        let accessed = self.access(Access::Sync);
+        let mut accessed = self.access(Access::Sync);
+        if accessed.is_ok() && self.fail_sync_of.as_deref() == Some(name) {
+            self.fail_sync_of = None;
+            self.failed = Some((self.accesses, Access::Sync));
+            accessed = Err(ffi::SQLITE_IOERR_FSYNC);
+        }
         let (lies, is_off) = (self.lies, self.is_off);
         let file = self.file(name)?;
         if accessed.is_err() {

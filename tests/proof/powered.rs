@@ -67,7 +67,7 @@ impl<S: Store> Store for Powered<S> {
         self.believed(said)
     }
 
-    fn after_commit(&mut self) -> Result<(), StoreError> {
+    fn after_commit(&mut self) -> Result<(), CommitError> {
         self.store.after_commit()
     }
 

@@ -42,6 +42,16 @@ impl Machine {
         Ok(Box::new(Powered { store, power: disk.power() }))
     }
 
+    /// What SQLite finds wrong with the file, of which nothing is open.
+    pub fn integrity(&self) -> Vec<String> {
+        let zones = zones();
+        let lookup = Arc::new(move |name: &str| zones.zone(name).ok());
+        let disk = self.disk.borrow();
+        let opened = Sqlite::open_on(disk.vfs(), disk.file(), lookup, CODE_KEY).map_err(|error| error.to_string());
+        let found = opened.and_then(|it| it.integrity().map_err(|error| error.to_string()));
+        found.unwrap_or_else(|error| vec![error])
+    }
+
     fn goes_on(&self, next: Disk) {
         self.before.borrow_mut().push(self.disk.replace(next));
     }

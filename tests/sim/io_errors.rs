@@ -5,6 +5,7 @@
 use bookd::domain::time::Instant;
 use bookd::store::sqlite::Sqlite;
 use bookd::store::{CommitError, Store};
+use rusqlite::{Connection, OpenFlags};
 
 use crate::life::{CODE_KEY, Life, Story, lookup};
 use crate::proof::calls::Outcome;
@@ -111,4 +112,44 @@ fn a_sync_that_fails_while_something_old_is_forgotten_is_no_refusal() {
         at += 1;
     }
     assert!(unknown >= 2, "both sync");
+}
+
+/// A copy of the WAL that somebody who reads cuts short is not synced. The next one syncs what both have written; when
+/// that fails, a third one would sync only what it writes itself, and begin the WAL anew.
+#[test]
+fn a_sync_that_fails_while_the_wal_is_copied_stops_the_writer_and_nothing_is_lost() {
+    let mut failures = 0;
+    for before in (1..40).step_by(4) {
+        for after in [30, 45] {
+            let seed = before as u64 * 100 + after as u64;
+            let disk = Disk::new(seed);
+            let mut story = Story::new(seed);
+            let mut life = Life::start(&disk, &story).unwrap();
+            story.open(&mut life);
+            story.go_on(&mut life, before, &disk);
+            let reads = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let reader = Connection::open_with_flags_and_vfs(disk.file(), reads, disk.vfs()).unwrap();
+            reader.execute_batch("begin").unwrap();
+            let _changes: i64 = reader.query_row("select count(*) from changes", [], |row| row.get(0)).unwrap();
+            story.go_on(&mut life, 12, &disk);
+            drop(reader);
+            disk.fail_sync_of_database();
+            story.go_on(&mut life, after, &disk);
+            let has_failed = disk.failed() == Some(Access::Sync);
+            failures += u64::from(has_failed);
+            assert_eq!(life.has_stopped(), has_failed, "{before} {after}");
+            // Whoever closes the file last must not copy the WAL, either.
+            if before % 8 == 1 {
+                life.stop();
+            }
+            assert_eq!(disk.trusted_after_failure(), 0, "{before} {after}");
+            let disk = disk.after_power_loss();
+            let mut life = Life::start(&disk, &story).unwrap();
+            story.settle(&mut life);
+            life.stop();
+            story.judge(&disk);
+            assert!(story.found.is_empty(), "{before} {after}: {}", story.found.join("\n"));
+        }
+    }
+    assert!(failures > 10, "{failures}");
 }

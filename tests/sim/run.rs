@@ -103,6 +103,7 @@ fn start(sim: &mut Sim<'_>, world: &Rc<World>, machine: &Rc<Machine>, chance: &m
 
 /// The store as it lies on the disk, and the record of what was answered beside it.
 fn judge(world: &World, machine: &Machine) {
+    machine.integrity().into_iter().for_each(|it| world.find(format!("SQLite: {it}")));
     let mut store = match machine.open() {
         Ok(store) => store,
         Err(error) => return world.find(format!("the store cannot be opened at the end: {error}")),

@@ -6,15 +6,16 @@
 //! the WAL is twice as long.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
+use rusqlite::{Connection, ffi};
 
 use super::open::BUSY_WAIT;
 use crate::sabotage::Moment;
-use crate::store::StoreError;
+use crate::store::{CommitError, StoreError};
 
 /// How long the writer waits for those who read, at most: longer than any read of this process takes by far.
 const READERS_WAIT: Duration = Duration::from_millis(50);
@@ -25,6 +26,22 @@ pub(super) struct Checkpoints {
     pages: Arc<AtomicU32>,
     first: u32,
     next: u32,
+    sync_failed: SyncFailed,
+}
+
+/// Whether a sync of the database has failed: from then on nobody of this process copies the WAL any more, not even who
+/// closes the file last. What earlier copies wrote and did not sync may be lost by then, and neither a second sync nor
+/// SQLite knows; but all of it is in the WAL still, and whoever opens the file next copies that from its beginning.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SyncFailed(Arc<AtomicBool>);
+
+impl SyncFailed {
+    /// Before a connection is closed: the last one would copy the WAL and remove it.
+    pub(super) fn before_close(&self, connection: &Connection) {
+        if self.0.load(Ordering::Relaxed) {
+            let _no_such_option = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        }
+    }
 }
 
 impl Checkpoints {
@@ -36,12 +53,17 @@ impl Checkpoints {
             seen.store(pages.unsigned_abs(), Ordering::Relaxed);
             Ok(())
         }))?;
-        Ok(Self { pages, first, next: first })
+        Ok(Self { pages, first, next: first, sync_failed: SyncFailed::default() })
     }
 
-    /// Copies the WAL if it is time to. What was committed is safe however that ends, and whatever fails is tried again:
-    /// an error is damage, with which nobody may go on.
-    pub(super) fn after_commit(&mut self, connection: &Connection) -> Result<(), StoreError> {
+    /// For readers, which close the file as well.
+    pub(super) fn sync_failed(&self) -> SyncFailed {
+        self.sync_failed.clone()
+    }
+
+    /// Copies the WAL if it is time to. What was committed is safe however that ends, and most that fails is tried
+    /// again: with what is an error here nobody may go on.
+    pub(super) fn after_commit(&mut self, connection: &Connection) -> Result<(), CommitError> {
         let pages = self.pages.load(Ordering::Relaxed);
         if pages < self.next / 2 {
             self.next = self.first;
@@ -54,16 +76,28 @@ impl Checkpoints {
         Moment::Checkpoint.reached();
         // That somebody reads is no error here: as much as could be was copied.
         self.next = pages.saturating_mul(2);
-        match copied.map_err(StoreError::from) {
-            Ok(()) => Ok(()),
-            Err(error) if error.is_damage() => Err(error),
-            Err(error) => {
+        let Err(error) = copied else { return Ok(()) };
+        let is_of_sync = is_of_sync(&error);
+        match StoreError::from(error) {
+            error if is_of_sync => {
+                self.sync_failed.0.store(true, Ordering::Relaxed);
+                self.sync_failed.before_close(connection);
+                Err(CommitError::Unknown(error))
+            }
+            error if error.is_damage() => Err(CommitError::Refused(error)),
+            error => {
                 tracing::warn!(%error, pages, "the WAL could not be copied; it grows until it can be");
                 self.next = pages.saturating_add(self.first);
                 Ok(())
             }
         }
     }
+}
+
+/// A sync that fails tells so once: what it should have made safe may be gone, and the next one says that all is well.
+fn is_of_sync(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|it| it.extended_code);
+    code.is_some_and(|it| [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC].contains(&it))
 }
 
 fn copy(connection: &Connection, is_waiting: bool) -> rusqlite::Result<()> {

@@ -173,12 +173,12 @@ impl Store for Sqlite {
         self.compact(before, limit)
     }
 
-    fn after_commit(&mut self) -> Result<(), StoreError> {
+    fn after_commit(&mut self) -> Result<(), CommitError> {
         self.checkpoints.after_commit(&self.connection)
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
         let connection = open::reader(&self.file, self.vfs.as_deref())?;
-        Ok(Box::new(read::SqliteReader::new(connection, self.zones.clone())))
+        Ok(Box::new(read::SqliteReader::new(connection, self.zones.clone(), self.checkpoints.sync_failed())))
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, Rows, Transaction, params};
 
+use super::checkpoint::SyncFailed;
 use super::log::{chain, oldest, revision, told_after, undone};
 use super::rows::{COLUMNS, read, signed};
 use super::{Known, Sqlite, walk};
@@ -228,11 +229,18 @@ fn load_claims(
 pub(super) struct SqliteReader {
     connection: Connection,
     zones: ZoneLookup,
+    sync_failed: SyncFailed,
 }
 
 impl SqliteReader {
-    pub(super) fn new(connection: Connection, zones: ZoneLookup) -> Self {
-        Self { connection, zones }
+    pub(super) fn new(connection: Connection, zones: ZoneLookup, sync_failed: SyncFailed) -> Self {
+        Self { connection, zones, sync_failed }
+    }
+}
+
+impl Drop for SqliteReader {
+    fn drop(&mut self) {
+        self.sync_failed.before_close(&self.connection);
     }
 }
 
