@@ -7,8 +7,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use bookd::clock::SystemClock;
-use bookd::engine::{Settings, Stopped};
+use bookd::engine::Stopped;
 use bookd::grpc::room::RoomLimits;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
@@ -44,12 +43,9 @@ async fn start(room: RoomLimits) -> (Service, TempDir) {
     let (folder, zones) = (tempfile::tempdir().unwrap(), Arc::new(Zones::bundled()));
     let store = open_sqlite(&folder.path().join("bookd.db"), &zones).unwrap();
     let parts = Parts {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        zones,
-        clock: Arc::new(SystemClock),
         lanes: Lanes::Threads(NonZeroUsize::new(2).unwrap()),
-        engine: Settings { is_clock_confirmed: true, ..Settings::default() },
         limits: Limits { room, ..Limits::default() },
+        ..Parts::local(zones)
     };
     (Service::start(parts, Box::new(store)).await.unwrap(), folder)
 }
