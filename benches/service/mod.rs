@@ -24,7 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Connections of those who book.
 pub(crate) const CONNECTIONS: usize = 4;
 
-/// As many as the machines have cores whose figures are kept.
+/// A lane for each core of the machines that figures are kept of.
 pub(crate) fn two_lanes() -> Lanes {
     Lanes::Threads(NonZeroUsize::new(2).unwrap())
 }
