@@ -12,44 +12,32 @@
 )]
 
 mod echo;
+mod service;
 
-use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bookd::cli::bench::{fsync_rate, load, used_by_services};
-use bookd::clock::{Clock, SystemClock};
-use bookd::engine::Settings;
+use bookd::domain::time::{DAY, HOUR};
 use bookd::grpc::room::RoomLimits;
 use bookd::grpc::wire::Wire;
 use bookd::proto::v1 as pb;
-use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::server_info_service_client::ServerInfoServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
-use bookd::server::{self, Lanes, Limits};
-use bookd::service::{Parts, Service, open_sqlite};
+use bookd::server::{self, Limits};
 use bookd::zones::Zones;
-use echo::{Echo, Sized};
 use prost::Message;
-use prost_types::Timestamp;
 use tonic::service::Routes;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
-/// As the binary has it.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+use echo::{Echo, Sized};
+use service::{CONNECTIONS, a_day, connections, open, start, tomorrow, two_lanes};
 
 const SECONDS: f64 = 3.0;
 const CALENDARS: usize = 1_000;
-const CONNECTIONS: usize = 4;
 /// Calendars whose lists say how large a list is.
 const SAMPLES: usize = 10;
-
-async fn connect(address: std::net::SocketAddr) -> Channel {
-    Endpoint::from_shared(format!("http://{address}")).unwrap().tcp_nodelay(true).connect().await.unwrap()
-}
 
 /// What was measured of one kind of call.
 struct Measured {
@@ -90,48 +78,7 @@ fn booking(lane: usize, n: usize, in_flight: usize, first: i64) -> pb::BookAppoi
     let per_lane = CALENDARS / in_flight;
     let calendar = lane * per_lane + n % per_lane;
     let slot = i64::try_from(n / per_lane).unwrap();
-    pb::BookAppointmentRequest {
-        calendar_id: format!("calendar-{calendar}"),
-        start_time: Some(Timestamp { seconds: first + slot * 3_600, nanos: 0 }),
-        invitee: Some(pb::Invitee { name: "Grace Hopper".to_owned(), ..Default::default() }),
-        ..Default::default()
-    }
-}
-
-async fn open_calendars(channel: &Channel) {
-    for n in 0..CALENDARS {
-        let rule =
-            pb::AvailabilityRule { start_time: "00:00".to_owned(), end_time: "24:00".to_owned(), ..Default::default() };
-        let request = pb::SetAvailabilityRequest {
-            calendar_id: format!("calendar-{n}"),
-            rules: vec![rule],
-            ..Default::default()
-        };
-        AvailabilityServiceClient::new(channel.clone()).set_availability(request).await.unwrap();
-    }
-}
-
-async fn start(file: &Path, limits: Limits) -> Service {
-    let zones = Arc::new(Zones::bundled());
-    let store = open_sqlite(file, &zones).unwrap();
-    let lanes = Lanes::Threads(NonZeroUsize::new(2).unwrap());
-    let clock = Arc::new(SystemClock);
-    let engine = Settings { is_clock_confirmed: true, ..Settings::default() };
-    let parts = Parts { listen: "127.0.0.1:0".parse().unwrap(), zones, clock, lanes, engine, limits };
-    Service::start(parts, Box::new(store)).await.unwrap()
-}
-
-async fn connections(address: std::net::SocketAddr) -> Vec<Channel> {
-    let mut channels = Vec::new();
-    for _ in 0..CONNECTIONS {
-        channels.push(connect(address).await);
-    }
-    channels
-}
-
-fn a_day(calendar_id: String, first: i64) -> pb::ListSlotsRequest {
-    let at = |seconds| Some(Timestamp { seconds, nanos: 0 });
-    pb::ListSlotsRequest { calendar_id, start_time: at(first), end_time: at(first + 86_400), ..Default::default() }
+    service::booking(format!("calendar-{calendar}"), first + slot * HOUR)
 }
 
 /// Books once, to see how large the messages are.
@@ -173,22 +120,25 @@ fn tell_wait(booked: &Measured, echoed: &Measured, fsyncs: f64) {
 }
 
 async fn measure(folder: &Path) {
-    let service = start(&folder.join("bookd.db"), Limits::default()).await;
+    let service = start(&folder.join("bookd.db"), Zones::bundled(), Limits::default()).await;
     // Of each connection some calls are let in all the same: what is asked there is nothing.
     let room = RoomLimits { calls_max: 0, ..RoomLimits::default() };
-    let full = start(&folder.join("full.db"), Limits { room, ..Limits::default() }).await;
+    let full = start(&folder.join("full.db"), Zones::bundled(), Limits { room, ..Limits::default() }).await;
     let echo_listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let routes = Routes::new(Echo);
-    let lanes = Lanes::Threads(NonZeroUsize::new(2).unwrap());
-    let echo = server::start(echo_listener, Limits::default(), lanes, move |_| Wire::new(routes.clone())).unwrap();
-    let channels = connections(service.local_addr()).await;
-    let (echoes, refusing) = (connections(echo.local_addr()).await, connections(full.local_addr()).await);
-    open_calendars(&channels[0]).await;
+    let echo =
+        server::start(echo_listener, Limits::default(), two_lanes(), move |_| Wire::new(routes.clone())).unwrap();
+    let channels = connections(service.local_addr(), CONNECTIONS).await;
+    let echoes = connections(echo.local_addr(), CONNECTIONS).await;
+    let refusing = connections(full.local_addr(), CONNECTIONS).await;
+    for number in 0..CALENDARS {
+        open(&channels[0], format!("calendar-{number}")).await;
+    }
     let fsyncs = fsync_rate(folder).unwrap();
     println!("fsync {fsyncs:.0}/s, load {}", load());
-    let mut first = (SystemClock.now().seconds() / 86_400 + 1) * 86_400;
+    let mut first = tomorrow();
     // On a day before the second round's, which the first does not reach.
-    let size = size_of_booking(&channels[0], first + 59 * 86_400).await;
+    let size = size_of_booking(&channels[0], first + 59 * DAY).await;
     for in_flight in [1, 16, 64, 256] {
         let echoed = echo_rate(in_flight, &echoes, size.clone()).await;
         tell(in_flight, "echo", &echoed, &echoed);
@@ -230,7 +180,7 @@ async fn measure(folder: &Path) {
             tell(in_flight, "overloaded", &overloaded.await, &echoed);
         }
         // The next round books later dates: what is taken stays taken.
-        first += 60 * 86_400;
+        first += 60 * DAY;
     }
     tell_end(&channels[0]).await;
     drop((channels, echoes, refusing));

@@ -12,8 +12,10 @@
     reason = "a benchmark prints, and stops when it cannot go on"
 )]
 
+mod service;
+mod world;
+
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -22,30 +24,25 @@ use std::time::{Duration, Instant as Stopwatch};
 
 use bookd::cli::bench::{fsync_rate, load, used_by_services};
 use bookd::clock::{Clock, SystemClock};
-use bookd::domain::appointment::{Assignment, IgnoredRules, Invitee};
 use bookd::domain::availability::{Rule, Weekdays, Window};
 use bookd::domain::change::Change;
-use bookd::domain::command::{Booking, Command as Asked, NewId, Start};
+use bookd::domain::command::Command as Asked;
 use bookd::domain::decide::decide;
 use bookd::domain::ids::{AppointmentId, CalendarId, Caller};
 use bookd::domain::state::State;
-use bookd::domain::time::{DAY, HOUR, Instant};
+use bookd::domain::time::{HOUR, Instant};
 use bookd::domain::zone::Zone;
-use bookd::engine::Settings;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
-use bookd::server::{Lanes, Limits};
-use bookd::service::{Parts, Service, open_sqlite};
+use bookd::server::Limits;
+use bookd::service::{Service, open_sqlite};
 use bookd::store::sqlite::Sqlite;
 use bookd::store::{Batch, Store};
 use bookd::zones::Zones;
-use prost_types::Timestamp;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
-/// As the binary has it.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+use service::{CONNECTIONS, a_day, connections, median, tomorrow};
 
 /// How many appointments without `BOOKD_LARGE`.
 const APPOINTMENTS: usize = 100_000;
@@ -63,7 +60,6 @@ const BOOKINGS: usize = 20_000;
 /// On all calendars in turn they take no more turns than this, two hours each.
 const ALL_TURNS_MAX: usize = 1_000;
 const IN_FLIGHT: usize = 64;
-const CONNECTIONS: usize = 4;
 /// How often what is compared is measured in turn.
 const ROUNDS: usize = 3;
 /// Calendars that are asked for at once when all are brought into memory.
@@ -89,7 +85,9 @@ fn fill(file: &Path, appointments: usize, first: Instant) {
         let id = calendar(number);
         take(&mut state, &opened(&id, &utc), &mut changes);
         for hour in 0..(appointments / calendars) as i64 {
-            take(&mut state, &Asked::Book(booking(&id, first.plus(hour * 2 * HOUR))), &mut changes);
+            let made = AppointmentId(uuid::Uuid::now_v7());
+            let command = Asked::Book(world::booking(made, id.clone(), first.plus(hour * 2 * HOUR)));
+            take(&mut state, &command, &mut changes);
             if changes.len() >= BATCH {
                 commit(&mut store, &mut changes);
                 state.appointments.clear();
@@ -119,40 +117,9 @@ fn opened(id: &CalendarId, utc: &Arc<Zone>) -> Asked {
     Asked::SetAvailability { calendar: id.clone(), zone: None, utc: Arc::clone(utc), rules, etag: None }
 }
 
-fn booking(id: &CalendarId, start: Instant) -> Booking {
-    Booking {
-        id: NewId::Made(AppointmentId(uuid::Uuid::now_v7())),
-        calendars: vec![id.clone()],
-        assignment: Assignment::All,
-        type_id: None,
-        start: Some(Start::At(start)),
-        duration: None,
-        invitee: Some(Invitee { name: "Grace Hopper".to_owned(), ..Invitee::default() }),
-        note: String::new(),
-        metadata: BTreeMap::new(),
-        hold: None,
-        ignored_rules: IgnoredRules::default(),
-        series: None,
-    }
-}
-
+/// With the zones that the binary takes by default.
 async fn serve(file: &Path) -> Service {
-    let zones = Arc::new(Zones::load(None).unwrap());
-    let store = open_sqlite(file, &zones).unwrap();
-    let parts = Parts {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        zones,
-        clock: Arc::new(SystemClock),
-        lanes: Lanes::Threads(NonZeroUsize::new(2).unwrap()),
-        engine: Settings { is_clock_confirmed: true, ..Settings::default() },
-        limits: Limits::default(),
-    };
-    Service::start(parts, Box::new(store)).await.unwrap()
-}
-
-async fn connect(service: &Service) -> Channel {
-    let endpoint = Endpoint::from_shared(format!("http://{}", service.local_addr())).unwrap();
-    endpoint.tcp_nodelay(true).connect().await.unwrap()
+    service::start(file, Zones::load(None).unwrap(), Limits::default()).await
 }
 
 fn milliseconds(since: Stopwatch) -> f64 {
@@ -165,13 +132,9 @@ async fn start(file: &Path, appointments: usize, first: Instant) {
     let service = serve(file).await;
     println!("started {}", milliseconds(begun));
     let called = Stopwatch::now();
-    let request = pb::ListSlotsRequest {
-        calendar_id: calendar(calendars_of(appointments) / 2).to_string(),
-        start_time: Some(Timestamp { seconds: first.seconds(), nanos: 0 }),
-        end_time: Some(Timestamp { seconds: first.seconds() + DAY, nanos: 0 }),
-        ..Default::default()
-    };
-    let slots = SlotsServiceClient::new(connect(&service).await).list_slots(request).await.unwrap().into_inner().slots;
+    let request = a_day(calendar(calendars_of(appointments) / 2).to_string(), first.seconds());
+    let channel = connections(service.local_addr(), 1).await.remove(0);
+    let slots = SlotsServiceClient::new(channel).list_slots(request).await.unwrap().into_inner().slots;
     println!("called {}", milliseconds(called));
     // Of the first day every second hour is taken.
     let taken = (appointments / calendars_of(appointments)).min(12);
@@ -202,10 +165,7 @@ async fn book(file: &Path, appointments: usize, first: Instant, round: usize) {
     println!("loaded {}", resident());
     println!("seconds {}", begun.elapsed().as_secs_f64());
     println!("active {claims}");
-    let mut channels = Vec::new();
-    for _ in 0..CONNECTIONS {
-        channels.push(connect(&service).await);
-    }
+    let channels = connections(service.local_addr(), CONNECTIONS).await;
     for (name, some) in [("some", CALENDARS_MIN), ("all", calendars)] {
         // Of a file that has no more calendars all are some.
         if name == "some" || some > CALENDARS_MIN {
@@ -247,12 +207,7 @@ where
 fn free(number: usize, calendars: usize, some: usize, first: Instant) -> pb::BookAppointmentRequest {
     let turn = number / some + if some < calendars { ALL_TURNS_MAX } else { 0 };
     let start = first.plus(turn as i64 * 2 * HOUR + HOUR);
-    pb::BookAppointmentRequest {
-        calendar_id: calendar(number * 7_919 % some * (calendars / some)).to_string(),
-        start_time: Some(Timestamp { seconds: start.seconds(), nanos: 0 }),
-        invitee: Some(pb::Invitee { name: "Grace Hopper".to_owned(), ..Default::default() }),
-        ..Default::default()
-    }
+    service::booking(calendar(number * 7_919 % some * (calendars / some)).to_string(), start.seconds())
 }
 
 /// What a measurement said, by name.
@@ -269,11 +224,6 @@ fn child(words: &[&str]) -> Said {
         .filter_map(|line| line.split_once(' '))
         .map(|(name, it)| (name.to_owned(), it.parse().unwrap()))
         .collect()
-}
-
-fn median(mut of: Vec<f64>) -> f64 {
-    of.sort_unstable_by(f64::total_cmp);
-    of[of.len() / 2]
 }
 
 /// A file that was filled.
@@ -320,7 +270,7 @@ impl Filled {
                 }
                 measured.push(self.child("start", 0));
             }
-            let of = |name: &str| median(measured.iter().map(|it| it[name]).collect());
+            let of = |name: &str| median(measured.iter().map(|it| it[name]));
             let (started, called) = (of("started"), of("called"));
             println!(
                 "{:>11} appointments: start {started:.1} ms, first call {called:.1} ms, {kind}",
@@ -359,7 +309,7 @@ fn tell_bookings(small: &Filled, large: &Filled, folder: &Path) {
     }
     println!("{:>34} {:>9} {:>9} {:>11}", "BOOKINGS", "CPU µs", "of small", "bookings/s");
     let tell = |it: &Filled, calendars: usize, of: fn(&Round) -> &Said, kind: &str| {
-        let median_of = |what: &dyn Fn(&Round) -> f64| median(rounds.iter().map(what).collect());
+        let median_of = |what: &dyn Fn(&Round) -> f64| median(rounds.iter().map(what));
         let (cpu, rate) = (format!("{kind}_cpu"), format!("{kind}_rate"));
         // Each round is held against itself: the machine was the same for both.
         let ratio = median_of(&|round| of(round)[&cpu] / round.0["some_cpu"]);
@@ -391,7 +341,7 @@ fn main() {
     }
     let appointments = std::env::var("BOOKD_LARGE").map_or(APPOINTMENTS, |it| it.parse().unwrap());
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let first = Instant::from_seconds((SystemClock.now().seconds() / DAY + 1) * DAY);
+    let first = Instant::from_seconds(tomorrow());
     println!("fsync {:.0}/s, load {}", fsync_rate(folder.path()).unwrap(), load());
     let small = Filled::make(&folder.path().join("small.db"), SMALL, first);
     let large = Filled::make(&folder.path().join("large.db"), appointments, first);

@@ -10,38 +10,30 @@
     reason = "a benchmark prints, and stops when it cannot go on"
 )]
 
-use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+mod service;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bookd::cli::bench::{fsync_rate, load, used_by_services};
-use bookd::clock::{Clock, SystemClock};
-use bookd::domain::time::{DAY, HOUR};
-use bookd::engine::Settings;
+use bookd::domain::time::HOUR;
 use bookd::proto::v1 as pb;
-use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
 use bookd::proto::v1::watch_appointments_response::Message as Told;
-use bookd::server::{Lanes, Limits};
-use bookd::service::{Parts, Service, open_sqlite};
+use bookd::server::Limits;
 use bookd::zones::Zones;
-use prost_types::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
-/// As the binary has it.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+use service::{CONNECTIONS, connections, median, open, start, tomorrow};
 
 const WATCHERS: usize = 1_000;
 /// Connections of the watchers: a connection has at most 200 streams.
 const WATCHING_CONNECTIONS: usize = 10;
-const CONNECTIONS: usize = 4;
 const CALENDARS: usize = 1_000;
 const SECONDS: f64 = 2.0;
 const ROUNDS: usize = 3;
@@ -165,35 +157,8 @@ impl World {
 
 /// The n-th booking: calendars in turn, hour by hour.
 fn booking(number: usize, first: i64) -> pb::BookAppointmentRequest {
-    let seconds = first + (number / CALENDARS) as i64 * HOUR;
-    pb::BookAppointmentRequest {
-        calendar_id: format!("calendar-{}", number % CALENDARS),
-        start_time: Some(Timestamp { seconds, nanos: 0 }),
-        invitee: Some(pb::Invitee { name: "Grace Hopper".to_owned(), ..Default::default() }),
-        ..Default::default()
-    }
-}
-
-async fn open(channel: &Channel, calendar_id: String) {
-    let rule =
-        pb::AvailabilityRule { start_time: "00:00".to_owned(), end_time: "24:00".to_owned(), ..Default::default() };
-    let request = pb::SetAvailabilityRequest { calendar_id, rules: vec![rule], ..Default::default() };
-    AvailabilityServiceClient::new(channel.clone()).set_availability(request).await.unwrap();
-}
-
-async fn connections(address: SocketAddr, number: usize) -> Vec<Channel> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap().tcp_nodelay(true);
-    let mut channels = Vec::new();
-    for _ in 0..number {
-        channels.push(endpoint.connect().await.unwrap());
-    }
-    channels
-}
-
-fn median(of: impl Iterator<Item = f64>) -> f64 {
-    let mut of: Vec<f64> = of.collect();
-    of.sort_unstable_by(f64::total_cmp);
-    of[of.len() / 2]
+    let start = first + (number / CALENDARS) as i64 * HOUR;
+    service::booking(format!("calendar-{}", number % CALENDARS), start)
 }
 
 fn tell(in_flight: usize, measured: &[[Measured; Kind::ALL.len()]]) {
@@ -212,23 +177,12 @@ fn tell(in_flight: usize, measured: &[[Measured; Kind::ALL.len()]]) {
 }
 
 async fn run(handle: Handle, folder: &std::path::Path) {
-    let zones = Arc::new(Zones::bundled());
-    let store = open_sqlite(&folder.join("bookd.db"), &zones).unwrap();
-    let parts = Parts {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        zones,
-        clock: Arc::new(SystemClock),
-        lanes: Lanes::Threads(NonZeroUsize::new(2).unwrap()),
-        engine: Settings { is_clock_confirmed: true, ..Settings::default() },
-        limits: Limits::default(),
-    };
-    let service = Service::start(parts, Box::new(store)).await.unwrap();
+    let service = start(&folder.join("bookd.db"), Zones::bundled(), Limits::default()).await;
     let address = service.local_addr();
     let channels = connections(address, CONNECTIONS).await;
     let watching = handle.spawn(connections(address, WATCHING_CONNECTIONS)).await.unwrap();
-    let first = (SystemClock.now().seconds() / DAY + 1) * DAY;
     let (told, next) = (Arc::default(), Arc::default());
-    let world = World { channels, watching, handle, told, next, first };
+    let world = World { channels, watching, handle, told, next, first: tomorrow() };
     for number in 0..CALENDARS {
         open(&world.channels[0], format!("calendar-{number}")).await;
     }

@@ -28,19 +28,10 @@ if [ -z "$binaries" ]; then
     echo "there is no PostgreSQL here: apt-get install postgresql-15 brings it; or say where with PG_BIN=/…/bin" >&2
     exit 1
 fi
-bookd="${BOOKD:-${CARGO_TARGET_DIR:-target}/release/bookd}"
-[ -n "${BOOKD:-}" ] || cargo build --release --locked --quiet
-
-work=$(mktemp -d "$folder/bookd-postgres.XXXXXX")
-server=""
-finish() {
-    if [ -n "$server" ]; then
-        kill -INT "$server" 2>/dev/null || true
-        wait "$server" 2>/dev/null || true
-    fi
-    rm -rf "$work"
-}
-trap finish EXIT
+. scripts/common.sh
+begin postgres "$folder"
+# PostgreSQL takes TERM as a wish to wait for its clients.
+signal=INT
 
 # PostgreSQL refuses to run as root.
 as=()

@@ -8,19 +8,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 rounds=${1:-20}
-bookd="${BOOKD:-${CARGO_TARGET_DIR:-target}/release/bookd}"
-[ -n "${BOOKD:-}" ] || cargo build --release --locked --quiet
-
-work=$(mktemp -d "${TMPDIR:-/tmp}/bookd-race.XXXXXX")
-server=""
-finish() {
-    if [ -n "$server" ]; then
-        kill -TERM "$server" 2>/dev/null || true
-        wait "$server" 2>/dev/null || true
-    fi
-    rm -rf "$work"
-}
-trap finish EXIT
+. scripts/common.sh
+begin race "${TMPDIR:-/tmp}"
 
 "$bookd" serve --listen 127.0.0.1:0 --store "sqlite:$work/bookd.db" >"$work/served" 2>"$work/log" &
 server=$!

@@ -1,11 +1,11 @@
 //! The service as a whole: zones, store, engine, routes, transport, started in this order and stopped in the reverse.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock};
 use crate::engine::{self, Engine, Stopped};
 use crate::grpc::api::Api;
 use crate::grpc::room::Room;
@@ -55,6 +55,20 @@ pub struct Parts {
     pub engine: engine::Settings,
     /// What a connection may do.
     pub limits: Limits,
+}
+
+impl Parts {
+    /// For this machine alone: on a free port, by the system's clock, and all else as the binary has it by default.
+    pub fn local(zones: Arc<Zones>) -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            zones,
+            clock: Arc::new(SystemClock),
+            lanes: Lanes::per_core(),
+            engine: engine::Settings::default(),
+            limits: Limits::default(),
+        }
+    }
 }
 
 /// A service that runs.

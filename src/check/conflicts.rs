@@ -13,7 +13,7 @@ use crate::store::change_record::{ChangeRecord, EventRecord, ImageRecord, calend
 use crate::store::{Store, StoreError};
 
 /// What claims time; all else leaves it or gives it back.
-pub(super) const CLAIMING: [AppointmentEvent; 5] = [
+const CLAIMING: [AppointmentEvent; 5] = [
     AppointmentEvent::Booked,
     AppointmentEvent::Held,
     AppointmentEvent::Approved,
@@ -27,7 +27,6 @@ pub(super) fn is_claiming(event: &EventRecord) -> bool {
 }
 
 /// A claim that stands at the revision to which the log has been walked.
-#[derive(Clone)]
 struct Standing {
     from: i64,
     to: i64,

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -21,9 +20,6 @@ use super::bench_cpu;
 use super::bench_load::{Answered, Load, Worker};
 use super::commands::ClientOptions;
 use super::progress::bar;
-use crate::clock::SystemClock;
-use crate::engine;
-use crate::server::{Lanes, Limits};
 use crate::service::{Parts, Service, open_sqlite};
 use crate::zones::Zones;
 
@@ -223,15 +219,8 @@ async fn bench(config: &BenchConfig, server: Option<&str>) -> Result<Report, Str
     let fsyncs = fsync_rate(&folder.0).map_err(|error| format!("{}: {error}", folder.0.display()))?;
     let zones = Arc::new(Zones::bundled());
     let store = open_sqlite(&folder.0.join("bookd.db"), &zones).map_err(|error| error.to_string())?;
-    let parts = Parts {
-        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        zones,
-        clock: Arc::new(SystemClock),
-        lanes: Lanes::per_core(),
-        engine: engine::Settings::default(),
-        limits: Limits::default(),
-    };
-    let service = Service::start(parts, Box::new(store)).await.map_err(|error| error.to_string())?;
+    let started = Service::start(Parts::local(zones), Box::new(store)).await;
+    let service = started.map_err(|error| error.to_string())?;
     let measured = measure(config, &service.local_addr().to_string(), Some(fsyncs)).await;
     service.stop(Duration::from_secs(1)).await;
     measured

@@ -121,6 +121,26 @@ pub struct Safety {
     pub dry_run: bool,
 }
 
+/// What can be said of every appointment that takes a time.
+#[derive(Args, Clone, Debug)]
+pub struct New {
+    /// What it is
+    #[command(flatten)]
+    pub what: What,
+    /// For whom
+    #[command(flatten)]
+    pub who: Who,
+    /// What goes with it
+    #[command(flatten)]
+    pub carried: Carried,
+    /// Rules that staff override
+    #[command(flatten)]
+    pub ignored: Ignored,
+    /// Safety
+    #[command(flatten)]
+    pub safety: Safety,
+}
+
 /// How much of a list is shown.
 #[derive(Args, Clone, Debug)]
 pub struct Limit {
@@ -277,6 +297,12 @@ fn ignoring(mut request: Value, ignored: &Ignored) -> Value {
     let rules: Vec<String> = ignored.rules.iter().map(|it| enumerated("IGNORABLE_RULE", it)).collect();
     request["ignore_rules"] = json!(rules);
     request
+}
+
+/// Everything that is said of a new appointment.
+fn claiming(request: Value, new: &New) -> Value {
+    let request = carrying(with(asked(request, &new.what), &new.who), &new.carried);
+    safe(ignoring(request, &new.ignored), &new.safety)
 }
 
 fn map(pairs: &[(String, String)]) -> Value {

@@ -13,10 +13,7 @@ use super::client::{CallError, Client};
 use super::run::told;
 use super::serve::{Signals, complain, say, until_told};
 use super::words::without_nulls;
-use crate::clock::SystemClock;
 use crate::config::LogConfig;
-use crate::engine;
-use crate::server::{Lanes, Limits};
 use crate::service::{Parts, Service};
 use crate::store::memory::Memory;
 use crate::telemetry;
@@ -64,14 +61,7 @@ fn quieter(filter: &str) -> String {
 pub(super) async fn in_memory(listen: SocketAddr, zones: Arc<Zones>, is_logging: bool) -> Result<Service, String> {
     let (key, _) = uuid::Uuid::now_v7().as_u64_pair();
     let store = Memory::new(key);
-    let parts = Parts {
-        listen,
-        zones,
-        clock: Arc::new(SystemClock),
-        lanes: Lanes::per_core(),
-        engine: engine::Settings::default(),
-        limits: Limits::default(),
-    };
+    let parts = Parts { listen, ..Parts::local(zones) };
     Service::start_logging(parts, Box::new(store), is_logging).await.map_err(|error| error.to_string())
 }
 

@@ -136,8 +136,10 @@ where
                 return Poll::Pending;
             }
         };
-        if let Some(Ok(data)) = frame.as_ref().map(|it| it.as_ref().map(|frame| frame.data_ref())) {
-            this.progress.advance(data.map_or(&[], |it| it));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            this.progress.advance(data);
         }
         // No handler begins before the client has said that this is all.
         if frame.is_none() || this.body.is_end_stream() {

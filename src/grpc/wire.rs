@@ -418,10 +418,8 @@ fn unsupported_media_type() -> Response<Body> {
 
 /// The client's timeout; `Err` with the answer if it is not one.
 fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
-    let Some(value) = headers.get(GRPC_TIMEOUT) else { return Ok(None) };
-    let timeout = timer::parse_timeout(value.as_bytes())
-        .ok_or_else(|| malformed("grpc-timeout is 1 to 8 digits and one of the units H, M, S, m, u, n"))?;
-    Ok(Some(timeout))
+    let wrong = || malformed("grpc-timeout is 1 to 8 digits and one of the units H, M, S, m, u, n");
+    headers.get(GRPC_TIMEOUT).map(|value| timer::parse_timeout(value.as_bytes()).ok_or_else(wrong)).transpose()
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use bookd::proto::v1::calendar_service_client::CalendarServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
 use bookd::proto::v1::server_info_service_client::ServerInfoServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
-use bookd::server::{Ended, Lanes, Limits};
+use bookd::server::{Ended, Lanes};
 use bookd::service::{Parts, Service, open_sqlite};
 use bookd::store::Store;
 use bookd::zones::Zones;
@@ -92,12 +92,10 @@ impl Bookd {
         zones: Arc<Zones>,
     ) -> Self {
         let parts = Parts {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            zones,
             clock: Arc::new(clock.clone()),
             lanes: Lanes::Threads(NonZeroUsize::MIN),
             engine,
-            limits: Limits::default(),
+            ..Parts::local(zones)
         };
         let service = Service::start(parts, store).await.unwrap();
         let channel = connect(service.local_addr()).await;

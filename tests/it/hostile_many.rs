@@ -2,21 +2,14 @@
 
 use bookd::grpc::wire::REQUEST_BYTES_MAX;
 use bookd::proto::v1 as pb;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tonic::Code;
-use tonic::body::Body;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::besieged::Besieged;
 use crate::harness::connect;
-use crate::hostile_memory::{BOOK, INITIAL_WINDOW_SIZE, MEMORY_MAX, REFLECTION, STREAMS, Unfinished};
-use crate::hostile_memory::{begun, reason, refused, request};
-use crate::http2::{
-    Connection, DATA, END_HEADERS, END_STREAM, HEADERS, PATIENCE, SETTINGS, call, call_headers, frame, grpc, setting,
-};
+use crate::hostile_memory::{BOOK, MEMORY_MAX, REFLECTION, STREAMS, are_overloaded, begun, never_ending};
+use crate::http2::{Connection, DATA, END_HEADERS, END_STREAM, HEADERS, call, call_headers, frame, grpc};
 use crate::kill::nth;
 
 const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
@@ -28,35 +21,6 @@ const UNTAKEN_MAX: u64 = 256;
 /// Calls of health and reflection, of all connections; and of one, whatever the others do.
 const STANDARD_MAX: usize = 1_024;
 const GRANTED: usize = 4;
-
-/// Requests on so many connections that never end; what those say that are refused.
-async fn never_ending(
-    besieged: &Besieged,
-    connections: usize,
-    streams: usize,
-    piece: bytes::Bytes,
-) -> (JoinSet<()>, mpsc::Receiver<tonic::Status>) {
-    let (answered, answers) = mpsc::channel(connections * streams);
-    let mut calls = JoinSet::new();
-    for _ in 0..connections {
-        let channel = connect(besieged.address()).await;
-        for _ in 0..streams {
-            let (channel, piece, answered) = (channel.clone(), piece.clone(), answered.clone());
-            calls.spawn(async move {
-                let status = refused(channel, request(BOOK, &[], Body::new(Unfinished(Some(piece))))).await;
-                let _the_test_is_over = answered.send(status).await;
-            });
-        }
-    }
-    (calls, answers)
-}
-
-async fn are_overloaded(answers: &mut mpsc::Receiver<tonic::Status>, count: usize) {
-    for _ in 0..count {
-        let status = tokio::time::timeout(PATIENCE, answers.recv()).await.expect("it is refused").unwrap();
-        assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "OVERLOADED"), "{status:?}");
-    }
-}
 
 /// A booking that comes in two pieces, over a connection of its own.
 async fn is_served_in_pieces(besieged: &Besieged) {
@@ -152,8 +116,8 @@ async fn small_answers_that_nobody_takes_are_counted_with_what_they_keep() {
     let mut besieged = Besieged::start().await;
     let mut deaf = Vec::new();
     for _ in 0..CONNECTIONS {
-        let mut connection = Connection::shaken(besieged.address()).await;
-        let mut bytes = frame(SETTINGS, 0, 0, &setting(INITIAL_WINDOW_SIZE, 0));
+        let mut connection = Connection::deaf(besieged.address()).await;
+        let mut bytes = Vec::new();
         for stream in 0..u32::try_from(STREAMS).unwrap() {
             bytes.extend(call(stream * 2 + 1, SERVER_INFO, &pb::GetServerInfoRequest {}));
         }

@@ -14,6 +14,7 @@ use bookd::server::{self, Lanes, Limits, Running};
 use bytes::Bytes;
 use http_body::Frame;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
@@ -24,8 +25,7 @@ use tower::{Service, ServiceExt};
 use crate::besieged::Besieged;
 use crate::harness::connect;
 use crate::http2::{
-    Connection, DATA, END_HEADERS, END_STREAM, HEADERS, PATIENCE, PING, RST_STREAM, SETTINGS, call, call_headers,
-    frame, setting,
+    Connection, DATA, END_HEADERS, END_STREAM, HEADERS, PATIENCE, PING, RST_STREAM, call, call_headers, frame,
 };
 use crate::kill::nth;
 
@@ -35,8 +35,6 @@ const WATCH: &str = "/bookd.v1.ListService/WatchAppointments";
 pub(crate) const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 /// Calls of one connection, as the server lets them.
 pub(crate) const STREAMS: usize = 200;
-/// The id of SETTINGS_INITIAL_WINDOW_SIZE.
-pub(crate) const INITIAL_WINDOW_SIZE: u16 = 4;
 pub(crate) const MEMORY_MAX: u64 = 64;
 
 /// A request that sends one piece and never ends.
@@ -78,6 +76,37 @@ pub(crate) fn begun(announced: u32, sent: usize) -> Bytes {
     bytes.into()
 }
 
+/// Requests on so many connections that never end; what those say that are refused.
+pub(crate) async fn never_ending(
+    besieged: &Besieged,
+    connections: usize,
+    streams: usize,
+    piece: Bytes,
+) -> (JoinSet<()>, mpsc::Receiver<Status>) {
+    let (answered, answers) = mpsc::channel(connections * streams);
+    let mut calls = JoinSet::new();
+    for _ in 0..connections {
+        let channel = connect(besieged.address()).await;
+        for _ in 0..streams {
+            let (channel, piece, answered) = (channel.clone(), piece.clone(), answered.clone());
+            calls.spawn(async move {
+                let status = refused(channel, request(BOOK, &[], Body::new(Unfinished(Some(piece))))).await;
+                let _the_test_is_over = answered.send(status).await;
+            });
+        }
+    }
+    (calls, answers)
+}
+
+/// So many say that they were refused for want of room, and when to come again.
+pub(crate) async fn are_overloaded(answers: &mut mpsc::Receiver<Status>, count: usize) {
+    for _ in 0..count {
+        let status = tokio::time::timeout(PATIENCE, answers.recv()).await.expect("it is refused").unwrap();
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "OVERLOADED"), "{status:?}");
+        assert!(status.get_details_retry_info().unwrap().retry_delay.is_some());
+    }
+}
+
 /// Four connections with 200 requests each, of which all but the last byte of 1 MiB has come: 800 MiB.
 #[tokio::test]
 async fn requests_that_never_end_take_a_bounded_part_of_memory_and_the_others_are_overloaded() {
@@ -86,23 +115,8 @@ async fn requests_that_never_end_take_a_bounded_part_of_memory_and_the_others_ar
     const RECEIVED: usize = 16;
     let mut besieged = Besieged::start().await;
     let piece = begun(u32::try_from(REQUEST_BYTES_MAX).unwrap(), REQUEST_BYTES_MAX - 1);
-    let (answered, mut answers) = mpsc::channel(STREAMS);
-    let mut calls = tokio::task::JoinSet::new();
-    for _ in 0..CONNECTIONS {
-        let channel = connect(besieged.address()).await;
-        for _ in 0..STREAMS {
-            let (channel, piece, answered) = (channel.clone(), piece.clone(), answered.clone());
-            calls.spawn(async move {
-                let status = refused(channel, request(BOOK, &[], Body::new(Unfinished(Some(piece))))).await;
-                let _the_test_is_over = answered.send(status).await;
-            });
-        }
-    }
-    for _ in 0..CONNECTIONS * (STREAMS - RECEIVED) {
-        let status = tokio::time::timeout(PATIENCE, answers.recv()).await.expect("it is refused").unwrap();
-        assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "OVERLOADED"), "{status:?}");
-        assert!(status.get_details_retry_info().unwrap().retry_delay.is_some());
-    }
+    let (mut calls, mut answers) = never_ending(&besieged, CONNECTIONS, STREAMS, piece).await;
+    are_overloaded(&mut answers, CONNECTIONS * (STREAMS - RECEIVED)).await;
     besieged.books(5).await;
     // There is always some left for another connection: a large request is received.
     let large = pb::BookAppointmentRequest { note: "n".repeat(REQUEST_BYTES_MAX - 1_000), ..nth(1) };
@@ -150,8 +164,7 @@ async fn who_leaves_answers_unread_is_closed_and_who_reads_slowly_is_not() {
     let running = serve(RoomLimits::default(), limits);
     let health = tonic_health::pb::HealthCheckRequest::default();
     let mut reader = Connection::shaken(running.local_addr()).await;
-    let mut deaf = Connection::shaken(running.local_addr()).await;
-    deaf.send(&frame(SETTINGS, 0, 0, &setting(INITIAL_WINDOW_SIZE, 0))).await;
+    let mut deaf = Connection::deaf(running.local_addr()).await;
     deaf.send(&call(1, "/grpc.health.v1.Health/Check", &health)).await;
     // It answers pings all the while, which is not reading.
     deaf.ended().await;
@@ -185,8 +198,7 @@ async fn answers_that_nobody_reads_take_a_bounded_part_of_memory_and_the_others_
     let page = pb::ListAppointmentsRequest { calendar_id: "ada".into(), page_size: 1_000, ..Default::default() };
     let mut deaf = Vec::new();
     for _ in 0..CONNECTIONS {
-        let mut connection = Connection::shaken(besieged.address()).await;
-        connection.send(&frame(SETTINGS, 0, 0, &setting(INITIAL_WINDOW_SIZE, 0))).await;
+        let mut connection = Connection::deaf(besieged.address()).await;
         for stream in 0..STREAMS {
             connection.send(&call(u32::try_from(stream).unwrap() * 2 + 1, LIST, &page)).await;
         }
@@ -213,8 +225,7 @@ async fn a_watcher_that_never_reads_holds_up_nobody_and_takes_no_memory() {
     let mut besieged = Besieged::start().await;
     let mut deaf = Vec::new();
     for _ in 0..10 {
-        let mut connection = Connection::shaken(besieged.address()).await;
-        connection.send(&frame(SETTINGS, 0, 0, &setting(INITIAL_WINDOW_SIZE, 0))).await;
+        let mut connection = Connection::deaf(besieged.address()).await;
         for stream in 0..100 {
             let request = pb::WatchAppointmentsRequest::default();
             connection.send(&call(stream * 2 + 1, WATCH, &request)).await;
@@ -250,7 +261,7 @@ async fn lengths_that_lie_are_refused_at_once() {
         assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "REQUEST_TOO_LARGE"));
     }
     // 200 times 1 GiB on one connection, all at once.
-    let mut calls = tokio::task::JoinSet::new();
+    let mut calls = JoinSet::new();
     for _ in 0..STREAMS {
         calls.spawn(refused(channel.clone(), request(BOOK, &[], Body::new(Unfinished(Some(begun(1 << 30, 100)))))));
     }

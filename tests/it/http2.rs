@@ -23,6 +23,9 @@ pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const CONTINUATION: u8 = 9;
 
+/// The id of SETTINGS_INITIAL_WINDOW_SIZE.
+const INITIAL_WINDOW_SIZE: u16 = 4;
+
 pub(crate) const ACK: u8 = 1;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
@@ -102,6 +105,13 @@ impl Connection {
         let mut connection = Connection::open(address).await;
         connection.send(PREFACE).await;
         connection.send(&frame(SETTINGS, 0, 0, &[])).await;
+        connection
+    }
+
+    /// The same, and it takes no data: no stream of it ever has a window.
+    pub(crate) async fn deaf(address: SocketAddr) -> Connection {
+        let mut connection = Connection::shaken(address).await;
+        connection.send(&frame(SETTINGS, 0, 0, &setting(INITIAL_WINDOW_SIZE, 0))).await;
         connection
     }
 

@@ -51,12 +51,9 @@ async fn start(room: RoomLimits) -> (Service, TempDir) {
     let (folder, zones) = (tempfile::tempdir().unwrap(), Arc::new(Zones::bundled()));
     let store = open_sqlite(&folder.path().join("bookd.db"), &zones).unwrap();
     let parts = Parts {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        zones,
-        clock: Arc::new(SystemClock),
         lanes: Lanes::Threads(NonZeroUsize::new(2).unwrap()),
-        engine: Settings { is_clock_confirmed: true, ..Settings::default() },
         limits: Limits { room, ..Limits::default() },
+        ..Parts::local(zones)
     };
     (Service::start(parts, Box::new(store)).await.unwrap(), folder)
 }

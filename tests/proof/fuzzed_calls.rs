@@ -9,7 +9,6 @@ use bookd::engine::{Engine, REQUEST_MEMORY};
 use bookd::grpc::wire::Wire;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
-use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::calendar_service_client::CalendarServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
@@ -26,6 +25,7 @@ use super::chance::Chance;
 use super::fuzzed::{NOW, is_of_the_contract, runtime, service_on, zones};
 use super::history::{self, Op};
 use super::log::{Log, cause};
+use super::tried::{self, Wanted};
 
 const DAY: i64 = 86_400;
 const QUARTER: i64 = 900;
@@ -33,6 +33,8 @@ const QUARTER: i64 = 900;
 const CALLS_MAX: usize = 48;
 /// Calls that open the first calendar.
 const OPENING: usize = 5;
+/// Every so manieth slot is tried, and of the quarters that are none.
+const SAMPLE: usize = 11;
 /// How far the clock is moved: by a moment, past a hold, past days; and back.
 const MOVES: [i64; 8] = [1, 59, 121, 901, 3_600, DAY, 8 * DAY, -3_600];
 
@@ -96,37 +98,15 @@ impl Life {
         self.send(self.ops.len() - 1).await;
     }
 
-    /// Some of the slots of two days, and some of the other quarters, are tried: what is listed can be had.
+    /// What is listed for two days can be had.
     async fn try_slots(&self, calendar: &str, of_type: &str) {
-        let at = |seconds| Some(Timestamp { seconds, nanos: 0 });
-        let from = self.engine.now().seconds().div_euclid(QUARTER) * QUARTER;
-        let request = pb::ListSlotsRequest {
-            calendar_id: calendar.to_owned(),
-            appointment_type_id: of_type.to_owned(),
-            start_time: at(from),
-            end_time: at(from + 2 * DAY),
-            page_size: 1_000,
-            ..Default::default()
-        };
-        let Ok(answer) = SlotsServiceClient::new(self.service.clone()).list_slots(request).await else { return };
-        let listed: Vec<i64> = answer.into_inner().slots.iter().filter_map(|it| Some(it.start_time?.seconds)).collect();
-        for quarter in (0..2 * DAY / QUARTER).step_by(11) {
-            let start = from + quarter * QUARTER;
-            let request = pb::BookAppointmentRequest {
-                calendar_id: calendar.to_owned(),
-                appointment_type_id: of_type.to_owned(),
-                start_time: at(start),
-                invitee: Some(pb::Invitee { name: "Grace Hopper".to_owned(), ..Default::default() }),
-                validate_only: true,
-                ..Default::default()
-            };
-            let tried = BookingServiceClient::new(self.service.clone()).book_appointment(request).await;
-            assert_eq!(tried.is_ok(), listed.contains(&start), "R8 {of_type} of {calendar} at {start}: {tried:?}");
-        }
+        let wanted = Wanted { calendar, of_type, now: self.engine.now().seconds(), days: 2 };
+        // The calendar may be gone; then there is nothing to be tried.
+        let Ok((_, found)) = tried::slots(&self.service, wanted, SAMPLE).await else { return };
+        assert!(found.is_empty(), "{}", found.join("\n"));
     }
 
     async fn judge(mut self) {
-        // The calendars may be gone; then there is nothing to be tried.
         self.try_slots(CALENDARS[0], TYPES[0]).await;
         self.try_slots(CALENDARS[0], TYPES[1]).await;
         let zones = zones();

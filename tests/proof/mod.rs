@@ -20,5 +20,6 @@ pub mod history;
 pub mod locks;
 pub mod log;
 pub mod powered;
+pub mod tried;
 pub mod vfs;
 pub mod watched;

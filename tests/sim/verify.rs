@@ -9,7 +9,6 @@ use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::calendar_service_client::CalendarServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
-use bookd::proto::v1::slots_service_client::SlotsServiceClient;
 use prost_types::Timestamp;
 use tokio::time::sleep;
 use tonic::Status;
@@ -18,10 +17,10 @@ use crate::clients::send;
 use crate::proof::caller::{CALENDARS, Caller, TYPES};
 use crate::proof::calls::Outcome;
 use crate::proof::chance::Chance;
+use crate::proof::tried::{self, Wanted};
 use crate::server::connect;
 use crate::world::{Phase, World};
 
-const QUARTER: i64 = 900;
 const DAY: i64 = 86_400;
 /// Every so manieth slot that is listed is tried, and of those that are not.
 const SAMPLE: usize = 7;
@@ -102,41 +101,14 @@ async fn settings(calendar: &str, now: i64) -> Result<Vec<String>, Status> {
 
 /// The slots of three days, some of them and some of the other quarters tried.
 async fn slots(world: &World, calendar: &str, of_type: &str) -> Result<Vec<String>, Status> {
-    let channel = connect();
-    let at = |seconds| Some(Timestamp { seconds, nanos: 0 });
-    let from = world.now().div_euclid(QUARTER) * QUARTER;
-    let request = pb::ListSlotsRequest {
-        calendar_id: calendar.into(),
-        appointment_type_id: of_type.into(),
-        start_time: at(from),
-        end_time: at(from + 3 * DAY),
-        page_size: 1_000,
-        ..Default::default()
-    };
-    let slots = match SlotsServiceClient::new(channel.clone()).list_slots(request).await {
-        Ok(answer) => answer.into_inner().slots,
+    let wanted = Wanted { calendar, of_type, now: world.now(), days: 3 };
+    let (slots, found) = match tried::slots(&connect(), wanted, SAMPLE).await {
+        Ok(tried) => tried,
         Err(status) if status.code() == tonic::Code::NotFound => return Ok(Vec::new()),
         Err(status) => return Err(status),
     };
-    let listed: Vec<i64> = slots.iter().filter_map(|slot| Some(slot.start_time?.seconds)).collect();
-    let quarters = (0..3 * DAY / QUARTER).map(|n| from + n * QUARTER);
-    let unlisted: Vec<i64> = quarters.filter(|start| !listed.contains(start)).collect();
-    let sample = |starts: &[i64]| starts.iter().copied().step_by(SAMPLE).collect::<Vec<_>>();
-    for (start, is_listed) in
-        sample(&listed).into_iter().map(|it| (it, true)).chain(sample(&unlisted).into_iter().map(|it| (it, false)))
-    {
-        let request = pb::BookAppointmentRequest {
-            calendar_id: calendar.into(),
-            appointment_type_id: of_type.into(),
-            start_time: at(start),
-            invitee: Some(pb::Invitee { name: "Grace Hopper".to_owned(), ..Default::default() }),
-            validate_only: true,
-            ..Default::default()
-        };
-        let tried = BookingServiceClient::new(channel.clone()).book_appointment(request).await;
-        if tried.is_ok() != is_listed {
-            world.find(format!("R8 {of_type} of {calendar} at {start}: listed is {is_listed}, booked {tried:?}"));
-        }
+    for it in found {
+        world.find(it);
     }
     Ok(slots.iter().map(|slot| format!("{of_type} of {calendar}: {slot:?}")).collect())
 }

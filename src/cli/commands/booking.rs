@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::calendars::camel;
 use super::{
-    Ask, CallError, Carried, Ignored, Safety, TakingPart, What, Who, asked, carrying, first, ignoring, json_of, map,
-    on, read, safe, with,
+    Ask, CallError, Carried, Ignored, New, Safety, TakingPart, Who, claiming, first, ignoring, json_of, map, on, read,
+    safe,
 };
 use crate::cli::words::length;
 
@@ -36,19 +36,7 @@ pub enum BookingCommand {
         id: Option<String>,
         /// What is to be booked
         #[command(flatten)]
-        what: What,
-        /// Who books
-        #[command(flatten)]
-        who: Who,
-        /// What goes with it
-        #[command(flatten)]
-        carried: Carried,
-        /// Rules that staff override
-        #[command(flatten)]
-        ignored: Ignored,
-        /// Safety
-        #[command(flatten)]
-        safety: Safety,
+        new: New,
     },
     /// Move an appointment: to another time, length or calendar
     #[command(after_help = "Examples:\n  bookd move 0190163d-8694-739b-aea5-966c26f8ad91 tomorrow 11:00\n  \
@@ -231,25 +219,13 @@ pub struct SeriesBook {
     allow_partial: bool,
     /// What is to be booked
     #[command(flatten)]
-    what: What,
-    /// Who books
-    #[command(flatten)]
-    who: Who,
-    /// What goes with it
-    #[command(flatten)]
-    carried: Carried,
-    /// Rules that staff override
-    #[command(flatten)]
-    ignored: Ignored,
-    /// Safety
-    #[command(flatten)]
-    safety: Safety,
+    new: New,
 }
 
 impl SeriesBook {
     async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
         let calendar = first(&self.calendars);
-        let taking_part = on(json!({}), &self.calendars, &self.what.taking_part)?;
+        let taking_part = on(json!({}), &self.calendars, &self.new.what.taking_part)?;
         let until = match &self.until {
             Some(until) => Some(ask.date(calendar, until).await?),
             None => None,
@@ -266,8 +242,7 @@ impl SeriesBook {
         request["count"] = json!(self.count);
         request["until"] = json!(until);
         request["allow_partial"] = json!(self.allow_partial);
-        let request = ignoring(carrying(with(asked(request, &self.what), &self.who), &self.carried), &self.ignored);
-        Ok(safe(request, &self.safety))
+        Ok(claiming(request, &self.new))
     }
 }
 
@@ -289,14 +264,13 @@ impl BookingCommand {
 
     pub(super) async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
         match self {
-            Self::Book { calendars, date, time, hold, id, what, who, carried, ignored, safety } => {
+            Self::Book { calendars, date, time, hold, id, new } => {
                 let mut request = json!({ "hold_id": hold, "appointment_id": id });
                 if let (Some(calendars), Some(date), Some(time)) = (calendars, date, time) {
-                    request = on(request, calendars, &what.taking_part)?;
+                    request = on(request, calendars, &new.what.taking_part)?;
                     request["local_start"] = json!(ask.local_start(first(calendars), date, time).await?);
                 }
-                let request = carrying(with(asked(request, what), who), carried);
-                Ok(safe(ignoring(request, ignored), safety))
+                Ok(claiming(request, new))
             }
             Self::Move { .. } => self.moving(ask).await,
             Self::Cancel { appointment, reason, safety } => {

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{Ask, CallError, Carried, Ignored, Safety, What, Who, asked, carrying, first, ignoring, on, safe, with};
+use super::{Ask, CallError, New, Safety, Who, claiming, first, on, safe, with};
 use crate::cli::words::length;
 
 /// Holds and requests.
@@ -26,19 +26,7 @@ pub enum HoldCommand {
         id: Option<String>,
         /// What is to be held
         #[command(flatten)]
-        what: What,
-        /// For whom
-        #[command(flatten)]
-        who: Who,
-        /// What goes with it
-        #[command(flatten)]
-        carried: Carried,
-        /// Rules that staff override
-        #[command(flatten)]
-        ignored: Ignored,
-        /// Safety
-        #[command(flatten)]
-        safety: Safety,
+        new: New,
     },
     /// Make a hold last longer, from now on
     #[command(after_help = "Example:\n  bookd extend 0190163d-8694-739b-aea5-966c26f8ad91 --ttl 10m")]
@@ -110,12 +98,11 @@ impl HoldCommand {
 
     pub(super) async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
         match self {
-            Self::Hold { calendars, date, time, ttl, id, what, who, carried, ignored, safety } => {
+            Self::Hold { calendars, date, time, ttl, id, new } => {
                 let request = json!({ "ttl": ttl, "appointment_id": id });
-                let mut request = on(request, calendars, &what.taking_part)?;
+                let mut request = on(request, calendars, &new.what.taking_part)?;
                 request["local_start"] = json!(ask.local_start(first(calendars), date, time).await?);
-                let request = carrying(with(asked(request, what), who), carried);
-                Ok(safe(ignoring(request, ignored), safety))
+                Ok(claiming(request, new))
             }
             Self::Extend { appointment, ttl, safety } => {
                 Ok(safe(json!({ "appointment_id": appointment, "ttl": ttl }), safety))

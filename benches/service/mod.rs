@@ -1,0 +1,86 @@
+//! The service as the benchmarks start it, in their own process and with the allocator of the binary; and what they ask
+//! of it.
+#![allow(clippy::unwrap_used, dead_code, reason = "a benchmark stops when it cannot go on, and none needs all of this")]
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+use bookd::clock::{Clock, SystemClock};
+use bookd::domain::time::DAY;
+use bookd::proto::v1 as pb;
+use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
+use bookd::server::{Lanes, Limits};
+use bookd::service::{Parts, Service, open_sqlite};
+use bookd::zones::Zones;
+use prost_types::Timestamp;
+use tonic::transport::{Channel, Endpoint};
+
+/// As the binary has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Connections of those who book.
+pub(crate) const CONNECTIONS: usize = 4;
+
+/// A lane for each core of the machines that figures are kept of.
+pub(crate) fn two_lanes() -> Lanes {
+    Lanes::Threads(NonZeroUsize::new(2).unwrap())
+}
+
+/// Starts the service on this file.
+pub(crate) async fn start(file: &Path, zones: Zones, limits: Limits) -> Service {
+    let zones = Arc::new(zones);
+    let store = open_sqlite(file, &zones).unwrap();
+    let parts = Parts { lanes: two_lanes(), limits, ..Parts::local(zones) };
+    Service::start(parts, Box::new(store)).await.unwrap()
+}
+
+/// So many connections.
+pub(crate) async fn connections(address: SocketAddr, number: usize) -> Vec<Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap().tcp_nodelay(true);
+    let mut channels = Vec::new();
+    for _ in 0..number {
+        channels.push(endpoint.connect().await.unwrap());
+    }
+    channels
+}
+
+/// Opens a calendar around the clock.
+pub(crate) async fn open(channel: &Channel, calendar_id: String) {
+    let rule =
+        pb::AvailabilityRule { start_time: "00:00".to_owned(), end_time: "24:00".to_owned(), ..Default::default() };
+    let request = pb::SetAvailabilityRequest { calendar_id, rules: vec![rule], ..Default::default() };
+    AvailabilityServiceClient::new(channel.clone()).set_availability(request).await.unwrap();
+}
+
+/// When the next day begins.
+pub(crate) fn tomorrow() -> i64 {
+    (SystemClock.now().seconds() / DAY + 1) * DAY
+}
+
+fn at(seconds: i64) -> Option<Timestamp> {
+    Some(Timestamp { seconds, nanos: 0 })
+}
+
+pub(crate) fn booking(calendar_id: String, start: i64) -> pb::BookAppointmentRequest {
+    pb::BookAppointmentRequest {
+        calendar_id,
+        start_time: at(start),
+        invitee: Some(pb::Invitee { name: "Grace Hopper".to_owned(), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+/// The slots of the day that begins then.
+pub(crate) fn a_day(calendar_id: String, start: i64) -> pb::ListSlotsRequest {
+    let (start_time, end_time) = (at(start), at(start + DAY));
+    pb::ListSlotsRequest { calendar_id, start_time, end_time, ..Default::default() }
+}
+
+pub(crate) fn median(of: impl Iterator<Item = f64>) -> f64 {
+    let mut of: Vec<f64> = of.collect();
+    of.sort_unstable_by(f64::total_cmp);
+    of[of.len() / 2]
+}
