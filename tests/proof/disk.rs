@@ -51,6 +51,8 @@ struct File {
     /// What survives the power; none when not even the name does.
     safe: Option<Vec<u8>>,
     unsynced: Vec<Unsynced>,
+    /// A sync of it failed: any later one that is taken for good would be a lie.
+    has_failed_sync: bool,
     locks: Locks,
 }
 
@@ -71,6 +73,8 @@ pub struct State {
     is_off: bool,
     /// It says that it synced, and did not.
     lies: bool,
+    /// Syncs that were said to be good after one of the same file had failed.
+    trusted_after_failure: u64,
     handles: u64,
 }
 
@@ -108,6 +112,7 @@ impl Disk {
             failed: None,
             is_off: false,
             lies: false,
+            trusted_after_failure: 0,
             handles: 0,
         };
         let state = Arc::new(Mutex::new(state));
@@ -179,13 +184,18 @@ impl Disk {
         Power(Arc::clone(&self.state))
     }
 
+    /// How many syncs were taken for good after one of the same file had failed.
+    pub fn trusted_after_failure(&self) -> u64 {
+        self.state().trusted_after_failure
+    }
+
     /// The disk as the next process finds it: this one has died, and nothing of it reaches the disk any more.
     pub fn after_kill(&self) -> Self {
         let mut state = self.state();
         state.is_off = true;
         let mut files = state.files.clone();
         for file in files.values_mut() {
-            file.locks = Locks::default();
+            (file.locks, file.has_failed_sync) = Default::default();
         }
         let next = Self::with(files, state.chance.fork());
         next.state().ghosts = state.ghosts.clone();
@@ -374,6 +384,7 @@ impl State {
             if !is_off {
                 // What it should have made safe never will be, and the next sync does not say so.
                 file.unsynced.clear();
+                file.has_failed_sync = true;
             }
             return accessed;
         }
@@ -388,6 +399,8 @@ impl State {
                 Unsynced::Truncate(length) => safe.truncate(length),
             }
         }
+        let is_trusted_wrongly = file.has_failed_sync;
+        self.trusted_after_failure += u64::from(is_trusted_wrongly);
         if is_first {
             self.ghosts.clear();
         }
