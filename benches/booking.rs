@@ -1,6 +1,6 @@
 //! Durable bookings per second over gRPC at 1, 16, 64 and 256 in flight, beside a bare echo of messages of the same size on
-//! the same transport and the disk's own rate of append + fsync, all in one run: only the ratios count. And the processor
-//! time that a server uses for each call, without its clients.
+//! the same transport and the disk's own rate of append + fsync, in three rounds: only the ratios count. And the
+//! processor time that a server uses for each call, without its clients.
 //!
 //! `cargo bench --bench booking`
 
@@ -32,9 +32,15 @@ use tonic::service::Routes;
 use tonic::transport::Channel;
 
 use echo::{Echo, Sized};
-use service::{CONNECTIONS, a_day, connections, open, start, tomorrow, two_lanes};
+use service::{CONNECTIONS, Spread, a_day, connections, open, start, tomorrow, two_lanes};
 
-const SECONDS: f64 = 3.0;
+/// How often everything is measured, in turn.
+const ROUNDS: usize = 3;
+/// How long each call is made in each of them.
+const SECONDS: f64 = 2.0;
+const IN_FLIGHT: [usize; 4] = [1, 16, 64, 256];
+/// What is booked in one of these times at most: all of them lie within the year that can be booked.
+const DAYS: i64 = 25;
 const CALENDARS: usize = 1_000;
 /// Calendars whose lists say how large a list is.
 const SAMPLES: usize = 10;
@@ -43,6 +49,14 @@ const SAMPLES: usize = 10;
 struct Measured {
     calls_per_second: f64,
     cpu_microseconds: f64,
+    /// Calls a second, of the echo beside it.
+    of_echo: f64,
+}
+
+impl Measured {
+    fn beside(self, echo: &Measured) -> Measured {
+        Measured { of_echo: self.calls_per_second / echo.calls_per_second, ..self }
+    }
 }
 
 /// Makes calls with so many in flight, for some seconds.
@@ -70,6 +84,7 @@ where
     Measured {
         calls_per_second: done as f64 / started.elapsed().as_secs_f64(),
         cpu_microseconds: cpu as f64 / done as f64,
+        of_echo: 1.0,
     }
 }
 
@@ -110,13 +125,54 @@ async fn echo_rate(in_flight: usize, channels: &[Channel], size: Sized) -> Measu
     .await
 }
 
-/// What one booking at a time waits for beside its call, in the disk's own time.
-fn tell_wait(booked: &Measured, echoed: &Measured, fsyncs: f64) {
-    let [booking, echo, fsync] = [booked.calls_per_second, echoed.calls_per_second, fsyncs].map(|it| 1e6 / it);
-    let times = (booking - echo) / fsync;
-    println!(
-        "one at a time: booking {booking:.0} µs − echo {echo:.0} µs is {times:.2} of append + fsync, {fsync:.0} µs"
-    );
+/// The servers that are asked, over connections of their own.
+struct Asked {
+    service: Vec<Channel>,
+    echo: Vec<Channel>,
+    full: Vec<Channel>,
+    /// Of a booking and its answer.
+    size: Sized,
+}
+
+impl Asked {
+    /// Makes each kind of call in turn, with so many in flight, of the days that begin then.
+    async fn round(&self, in_flight: usize, first: i64) -> Vec<(&'static str, Measured)> {
+        let echoed = echo_rate(in_flight, &self.echo, self.size.clone()).await;
+        let clients = self.service.clone();
+        let booked = rate(in_flight, move |lane, n| {
+            let mut client = BookingServiceClient::new(clients[lane % CONNECTIONS].clone());
+            let request = booking(lane, n, in_flight, first);
+            async move { client.book_appointment(request).await.is_ok() }
+        });
+        let booked = booked.await.beside(&echoed);
+        let echoed_day = echo_rate(in_flight, &self.echo, size_of_day(&self.service[0], first).await).await;
+        let clients = self.service.clone();
+        let listed = rate(in_flight, move |lane, n| {
+            let mut client = SlotsServiceClient::new(clients[lane % CONNECTIONS].clone());
+            let request = a_day(format!("calendar-{}", (lane + n) % CALENDARS), first);
+            async move { client.list_slots(request).await.is_ok() }
+        });
+        let listed = listed.await.beside(&echoed_day);
+        let refused = refusals(in_flight, &self.service, first).await.beside(&echoed);
+        let mut round = vec![("echo", echoed), ("book", booked), ("refused", refused)];
+        round.extend([("echo of a day", echoed_day), ("slots", listed)]);
+        if in_flight > 16 {
+            let overloaded = refusals(in_flight, &self.full, first).await;
+            round.push(("overloaded", overloaded.beside(&round[0].1)));
+        }
+        round
+    }
+}
+
+/// Each lane asks again and again for what it cannot have.
+async fn refusals(in_flight: usize, channels: &[Channel], first: i64) -> Measured {
+    let clients = channels.to_vec();
+    rate(in_flight, move |lane, _| {
+        let mut client = BookingServiceClient::new(clients[lane % CONNECTIONS].clone());
+        let request = booking(lane, 0, in_flight, first);
+        async move { client.book_appointment(request).await.is_err() }
+    })
+    .await
 }
 
 async fn measure(folder: &Path) {
@@ -129,73 +185,50 @@ async fn measure(folder: &Path) {
     let echo =
         server::start(echo_listener, Limits::default(), two_lanes(), move |_| Wire::new(routes.clone())).unwrap();
     let channels = connections(service.local_addr(), CONNECTIONS).await;
-    let echoes = connections(echo.local_addr(), CONNECTIONS).await;
-    let refusing = connections(full.local_addr(), CONNECTIONS).await;
     for number in 0..CALENDARS {
         open(&channels[0], format!("calendar-{number}")).await;
     }
-    let fsyncs = fsync_rate(folder).unwrap();
-    println!("fsync {fsyncs:.0}/s, load {}", load());
     let mut first = tomorrow();
-    // On a day before the second round's, which the first does not reach.
-    let size = size_of_booking(&channels[0], first + 59 * DAY).await;
-    for in_flight in [1, 16, 64, 256] {
-        let echoed = echo_rate(in_flight, &echoes, size.clone()).await;
-        tell(in_flight, "echo", &echoed, &echoed);
-        let clients = channels.clone();
-        let booked = rate(in_flight, move |lane, n| {
-            let mut client = BookingServiceClient::new(clients[lane % CONNECTIONS].clone());
-            let request = booking(lane, n, in_flight, first);
-            async move { client.book_appointment(request).await.is_ok() }
-        });
-        let booked = booked.await;
-        tell(in_flight, "book", &booked, &echoed);
-        if in_flight == 1 {
-            tell_wait(&booked, &echoed, fsyncs);
+    // On the last of the days that are booked next, which they do not reach.
+    let size = size_of_booking(&channels[0], first + (DAYS - 1) * DAY).await;
+    let asked = Asked {
+        service: channels,
+        echo: connections(echo.local_addr(), CONNECTIONS).await,
+        full: connections(full.local_addr(), CONNECTIONS).await,
+        size,
+    };
+    let (mut rounds, mut waits, mut fsyncs) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let fsync = fsync_rate(folder).unwrap();
+        let mut round = Vec::new();
+        for in_flight in IN_FLIGHT {
+            round.extend(asked.round(in_flight, first).await.into_iter().map(|(call, it)| (in_flight, call, it)));
+            // What is taken stays taken: the next ones book later dates.
+            first += DAYS * DAY;
         }
-        let echoed_day = echo_rate(in_flight, &echoes, size_of_day(&channels[0], first).await).await;
-        tell(in_flight, "echo of a day", &echoed_day, &echoed_day);
-        let clients = channels.clone();
-        let listed = rate(in_flight, move |lane, n| {
-            let mut client = SlotsServiceClient::new(clients[lane % CONNECTIONS].clone());
-            let calendar_id = format!("calendar-{}", (lane + n) % CALENDARS);
-            let request = a_day(calendar_id, first);
-            async move { client.list_slots(request).await.is_ok() }
-        });
-        tell(in_flight, "slots", &listed.await, &echoed_day);
-        let clients = channels.clone();
-        let refused = rate(in_flight, move |lane, _| {
-            let mut client = BookingServiceClient::new(clients[lane % CONNECTIONS].clone());
-            let request = booking(lane, 0, in_flight, first);
-            async move { client.book_appointment(request).await.is_err() }
-        });
-        tell(in_flight, "refused", &refused.await, &echoed);
-        if in_flight > 16 {
-            let clients = refusing.clone();
-            let overloaded = rate(in_flight, move |lane, _| {
-                let mut client = BookingServiceClient::new(clients[lane % CONNECTIONS].clone());
-                let request = booking(lane, 0, in_flight, first);
-                async move { client.book_appointment(request).await.is_err() }
-            });
-            tell(in_flight, "overloaded", &overloaded.await, &echoed);
-        }
-        // The next round books later dates: what is taken stays taken.
-        first += 60 * DAY;
+        let [echo, booked] = [0, 1].map(|at| 1e6 / round[at].2.calls_per_second);
+        waits.push((booked - echo) / (1e6 / fsync));
+        fsyncs.push(fsync);
+        rounds.push(round);
     }
-    tell_end(&channels[0]).await;
-    drop((channels, echoes, refusing));
+    tell(&rounds);
+    println!("fsync {:.0}/s, load {}", Spread::of(fsyncs.into_iter()), load());
+    println!("one booking at a time, beyond an echo, in append + fsync: {:.2}", Spread::of(waits.into_iter()));
+    tell_end(&asked.service[0]).await;
+    drop(asked);
     echo.shutdown(Duration::from_secs(1)).await;
     full.stop(Duration::from_secs(1)).await;
     service.stop(Duration::from_secs(1)).await;
 }
 
-fn tell(in_flight: usize, call: &str, it: &Measured, echo: &Measured) {
-    if call == "echo" {
-        println!("{}", ["in flight", "call", "calls/s", "of echo", "CPU µs"].map(|it| format!("{it:>13}")).join(" "));
+/// Of all rounds, for each number in flight and each call.
+fn tell(rounds: &[Vec<(usize, &'static str, Measured)>]) {
+    println!("{:>9} {:>13} {:>28} {:>20} {:>20}", "in flight", "call", "calls/s", "of echo", "CPU µs");
+    for (at, (in_flight, call, _)) in rounds[0].iter().enumerate() {
+        let of = |what: fn(&Measured) -> f64| Spread::of(rounds.iter().map(|round| what(&round[at].2)));
+        let (rate, of_echo, cpu) = (of(|it| it.calls_per_second), of(|it| it.of_echo), of(|it| it.cpu_microseconds));
+        println!("{in_flight:>9} {call:>13} {rate:>28.0} {of_echo:>20.2} {cpu:>20.1}");
     }
-    let Measured { calls_per_second, cpu_microseconds } = it;
-    let ratio = calls_per_second / echo.calls_per_second;
-    println!("{in_flight:>13} {call:>13} {calls_per_second:>13.0} {ratio:>13.2} {cpu_microseconds:>13.1}");
 }
 
 async fn tell_end(channel: &Channel) {

@@ -42,7 +42,7 @@ use bookd::store::{Batch, Store};
 use bookd::zones::Zones;
 use tonic::transport::Channel;
 
-use service::{CONNECTIONS, a_day, connections, median, tomorrow};
+use service::{CONNECTIONS, Spread, a_day, connections, tomorrow};
 
 /// How many appointments without `BOOKD_LARGE`.
 const APPOINTMENTS: usize = 100_000;
@@ -270,7 +270,7 @@ impl Filled {
                 }
                 measured.push(self.child("start", 0));
             }
-            let of = |name: &str| median(measured.iter().map(|it| it[name]));
+            let of = |name: &str| Spread::of(measured.iter().map(|it| it[name]));
             let (started, called) = (of("started"), of("called"));
             println!(
                 "{:>11} appointments: start {started:.1} ms, first call {called:.1} ms, {kind}",
@@ -307,15 +307,15 @@ fn tell_bookings(small: &Filled, large: &Filled, folder: &Path) {
         }
         rounds.push((of_small, of_large));
     }
-    println!("{:>34} {:>9} {:>9} {:>11}", "BOOKINGS", "CPU µs", "of small", "bookings/s");
+    println!("{:>34} {:>22} {:>20} {:>24}", "BOOKINGS", "CPU µs", "of small", "bookings/s");
     let tell = |it: &Filled, calendars: usize, of: fn(&Round) -> &Said, kind: &str| {
-        let median_of = |what: &dyn Fn(&Round) -> f64| median(rounds.iter().map(what));
+        let spread = |what: &dyn Fn(&Round) -> f64| Spread::of(rounds.iter().map(what));
         let (cpu, rate) = (format!("{kind}_cpu"), format!("{kind}_rate"));
         // Each round is held against itself: the machine was the same for both.
-        let ratio = median_of(&|round| of(round)[&cpu] / round.0["some_cpu"]);
-        let (cpu, rate) = (median_of(&|round| of(round)[&cpu]), median_of(&|round| of(round)[&rate]));
+        let ratio = spread(&|round| of(round)[&cpu] / round.0["some_cpu"]);
+        let (cpu, rate) = (spread(&|round| of(round)[&cpu]), spread(&|round| of(round)[&rate]));
         let name = format!("{} on {calendars} calendars", it.appointments);
-        println!("{name:>34} {cpu:>9.1} {ratio:>9.2} {rate:>11.0}");
+        println!("{name:>34} {cpu:>22.1} {ratio:>20.2} {rate:>24.0}");
     };
     tell(small, CALENDARS_MIN, |round| &round.0, "some");
     tell(large, CALENDARS_MIN, |round| &round.1, "some");

@@ -29,7 +29,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
-use service::{CONNECTIONS, connections, median, open, start, tomorrow};
+use service::{CONNECTIONS, Spread, connections, open, start, tomorrow};
 
 const WATCHERS: usize = 1_000;
 /// Connections of the watchers: a connection has at most 200 streams.
@@ -163,16 +163,11 @@ fn booking(number: usize, first: i64) -> pb::BookAppointmentRequest {
 
 fn tell(in_flight: usize, measured: &[[Measured; Kind::ALL.len()]]) {
     for (at, kind) in Kind::ALL.into_iter().enumerate() {
-        let of = |what: fn(&Measured) -> f64| median(measured.iter().map(|round| what(&round[at])));
+        let of = |what: fn(&Measured) -> f64| Spread::of(measured.iter().map(|round| what(&round[at])));
+        let (rate, cpu, told) = (of(|it| it.bookings), of(|it| it.cpu), of(|it| it.told));
         // Each round is held against itself: the machine was the same for both.
-        let ratio = median(measured.iter().map(|round| round[at].bookings / round[0].bookings));
-        println!(
-            "{in_flight:>9} {:>26} {:>11.0} {ratio:>8.2} {:>8.1} {:>11.0}",
-            kind.name(),
-            of(|it| it.bookings),
-            of(|it| it.cpu),
-            of(|it| it.told)
-        );
+        let ratio = Spread::of(measured.iter().map(|round| round[at].bookings / round[0].bookings));
+        println!("{in_flight:>9} {:>26} {rate:>24.0} {ratio:>18.2} {cpu:>24.1} {told:>24.0}", kind.name());
     }
 }
 
@@ -190,7 +185,8 @@ async fn run(handle: Handle, folder: &std::path::Path) {
         open(&world.channels[0], format!("elsewhere-{number}")).await;
     }
     println!("fsync {:.0}/s, load {}", fsync_rate(folder).unwrap(), load());
-    println!("in flight                   watchers  bookings/s  of none   CPU µs      told/s");
+    let (bookings, ratio, cpu, told) = ("bookings/s", "of none", "CPU µs", "told/s");
+    println!("in flight {:>26} {bookings:>24} {ratio:>18} {cpu:>24} {told:>24}", "watchers");
     for in_flight in [1, 64] {
         let mut measured = Vec::new();
         for _ in 0..ROUNDS {

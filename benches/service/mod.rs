@@ -79,8 +79,22 @@ pub(crate) fn a_day(calendar_id: String, start: i64) -> pb::ListSlotsRequest {
     pb::ListSlotsRequest { calendar_id, start_time, end_time, ..Default::default() }
 }
 
-pub(crate) fn median(of: impl Iterator<Item = f64>) -> f64 {
-    let mut of: Vec<f64> = of.collect();
-    of.sort_unstable_by(f64::total_cmp);
-    of[of.len() / 2]
+/// What several rounds came to: "median (least – most)", with as many decimals as are asked for.
+pub(crate) struct Spread(Vec<f64>);
+
+impl Spread {
+    pub(crate) fn of(rounds: impl Iterator<Item = f64>) -> Spread {
+        let mut sorted: Vec<f64> = rounds.collect();
+        sorted.sort_unstable_by(f64::total_cmp);
+        Spread(sorted)
+    }
+}
+
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let decimals = f.precision().unwrap_or(0);
+        let (least, middle, most) = (self.0[0], self.0[self.0.len() / 2], self.0[self.0.len() - 1]);
+        let text = format!("{middle:.decimals$} ({least:.decimals$} – {most:.decimals$})");
+        write!(f, "{text:>width$}", width = f.width().unwrap_or(0))
+    }
 }
