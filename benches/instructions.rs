@@ -20,10 +20,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use bookd::domain::appointment::{Appointment, Assignment, IgnoredRules};
+use bookd::domain::appointment::{Appointment, Assignment, IgnoredRules, Invitee};
 use bookd::domain::appointment_type::Limits;
 use bookd::domain::calendar::Calendar;
-use bookd::domain::command::{Booking, Command as Asked, Move, Start};
+use bookd::domain::command::{Booking, Command as Asked, Move, NewId, Start};
 use bookd::domain::decide::decide;
 use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller};
 use bookd::domain::state::State;
@@ -143,7 +143,20 @@ fn refused_of_hundred(assignment: Assignment) -> Task {
 }
 
 fn booking(number: u128, start: Instant) -> Booking {
-    world::booking(AppointmentId(uuid::Uuid::from_u128(number)), CalendarId::parse("ada").unwrap(), start)
+    Booking {
+        id: NewId::Made(AppointmentId(uuid::Uuid::from_u128(number))),
+        calendars: vec![CalendarId::parse("ada").unwrap()],
+        assignment: Assignment::All,
+        type_id: None,
+        start: Some(Start::At(start)),
+        duration: None,
+        invitee: Some(Invitee { name: "Grace Hopper".to_owned(), ..Invitee::default() }),
+        note: String::new(),
+        metadata: BTreeMap::new(),
+        hold: None,
+        ignored_rules: IgnoredRules::default(),
+        series: None,
+    }
 }
 
 fn minutes_of_hold() -> Seconds {

@@ -13,7 +13,6 @@
 )]
 
 mod service;
-mod world;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,9 +23,10 @@ use std::time::{Duration, Instant as Stopwatch};
 
 use bookd::cli::bench::{fsync_rate, load, used_by_services};
 use bookd::clock::{Clock, SystemClock};
+use bookd::domain::appointment::{Assignment, IgnoredRules, Invitee};
 use bookd::domain::availability::{Rule, Weekdays, Window};
 use bookd::domain::change::Change;
-use bookd::domain::command::Command as Asked;
+use bookd::domain::command::{Booking, Command as Asked, NewId, Start};
 use bookd::domain::decide::decide;
 use bookd::domain::ids::{AppointmentId, CalendarId, Caller};
 use bookd::domain::state::State;
@@ -85,9 +85,7 @@ fn fill(file: &Path, appointments: usize, first: Instant) {
         let id = calendar(number);
         take(&mut state, &opened(&id, &utc), &mut changes);
         for hour in 0..(appointments / calendars) as i64 {
-            let made = AppointmentId(uuid::Uuid::now_v7());
-            let command = Asked::Book(world::booking(made, id.clone(), first.plus(hour * 2 * HOUR)));
-            take(&mut state, &command, &mut changes);
+            take(&mut state, &Asked::Book(booking(&id, first.plus(hour * 2 * HOUR))), &mut changes);
             if changes.len() >= BATCH {
                 commit(&mut store, &mut changes);
                 state.appointments.clear();
@@ -115,6 +113,23 @@ fn opened(id: &CalendarId, utc: &Arc<Zone>) -> Asked {
     let window = Window::new(0, 24 * 60).unwrap();
     let rules = vec![Rule { weekdays: Weekdays::ALL, window, first_date: None, last_date: None }];
     Asked::SetAvailability { calendar: id.clone(), zone: None, utc: Arc::clone(utc), rules, etag: None }
+}
+
+fn booking(id: &CalendarId, start: Instant) -> Booking {
+    Booking {
+        id: NewId::Made(AppointmentId(uuid::Uuid::now_v7())),
+        calendars: vec![id.clone()],
+        assignment: Assignment::All,
+        type_id: None,
+        start: Some(Start::At(start)),
+        duration: None,
+        invitee: Some(Invitee { name: "Grace Hopper".to_owned(), ..Invitee::default() }),
+        note: String::new(),
+        metadata: BTreeMap::new(),
+        hold: None,
+        ignored_rules: IgnoredRules::default(),
+        series: None,
+    }
 }
 
 /// With the zones that the binary takes by default.

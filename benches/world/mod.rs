@@ -6,13 +6,12 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use bookd::domain::appointment::{AppointmentState, Assignment, IgnoredRules, Invitee};
+use bookd::domain::appointment::{AppointmentState, Assignment, IgnoredRules};
 use bookd::domain::appointment_type::{AppointmentType, Limits, Stamps};
 use bookd::domain::availability::{Availability, Rule, Weekdays, Window};
 use bookd::domain::calendar::{Busy, Calendar, Owner, Profile, Types};
 use bookd::domain::claims::{Claim, Claims};
-use bookd::domain::command::{Booking, NewId, Start};
-use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, TypeNumber};
+use bookd::domain::ids::{AppointmentKey, CalendarId, Revision, TypeNumber};
 use bookd::domain::interval::Interval;
 use bookd::domain::several;
 use bookd::domain::slots::{Search, visit};
@@ -92,24 +91,6 @@ pub(crate) fn search(calendar: &Calendar, days: i64) -> Search<'_> {
         ignore: None,
         present_duration: None,
         ignored_rules: IgnoredRules::default(),
-    }
-}
-
-/// A booking of the calendar's default type, as commands have it.
-pub(crate) fn booking(id: AppointmentId, calendar: CalendarId, start: Instant) -> Booking {
-    Booking {
-        id: NewId::Made(id),
-        calendars: vec![calendar],
-        assignment: Assignment::All,
-        type_id: None,
-        start: Some(Start::At(start)),
-        duration: None,
-        invitee: Some(Invitee { name: "Grace Hopper".to_owned(), ..Invitee::default() }),
-        note: String::new(),
-        metadata: BTreeMap::new(),
-        hold: None,
-        ignored_rules: IgnoredRules::default(),
-        series: None,
     }
 }
 
