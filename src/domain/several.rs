@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use super::appointment::{Assignment, CALENDARS_MAX};
 use super::cursor::{Cursor, Span};
 use super::interval::Interval;
-use super::slots::{Search, Slot, nearest_by};
+use super::slots::{Search, Slot, nearest_by, nearest_of};
 use super::time::{Instant, MINUTE};
 
 /// Some of the calendars of a search, by their place in its list.
@@ -67,10 +67,13 @@ pub fn nearest(
     assignment: Assignment,
     around: Instant,
 ) -> (Option<Interval>, Option<Interval>) {
-    let Some(now) = searches.first().map(|search| search.now) else { return (None, None) };
-    nearest_by(around, now, |range, visitor| {
+    let searches = &searches[..searches.len().min(CALENDARS_MAX)];
+    if assignment == Assignment::Any || searches.len() < 2 {
+        return nearest_of(searches, around);
+    }
+    nearest_by(around, searches[0].now, |range, nearest| {
         let searches: Vec<_> = searches.iter().map(|search| Search { range, ..*search }).collect();
-        visit(&searches, assignment, &mut |shared| visitor(shared.slot.interval()));
+        visit(&searches, assignment, &mut |shared| nearest.see(shared.slot.interval()));
     })
 }
 
