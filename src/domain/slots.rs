@@ -130,12 +130,12 @@ pub(super) fn nearest_by(
     let (mut back, mut ahead) = (1, 4);
     look(&mut nearest, -back, ahead);
     while nearest.before.is_none() && back < NEAREST_DAYS_MAX {
-        look(&mut nearest, -2 * back, -back);
-        back *= 2;
+        look(&mut nearest, -4 * back, -back);
+        back *= 4;
     }
     while nearest.after.is_none() && ahead < NEAREST_DAYS_MAX {
-        look(&mut nearest, ahead, 2 * ahead);
-        ahead *= 2;
+        look(&mut nearest, ahead, 4 * ahead);
+        ahead *= 4;
     }
     (nearest.before, nearest.after)
 }
