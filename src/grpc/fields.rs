@@ -2,7 +2,7 @@
 //!
 //! After this file there are no strings that could be wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use prost_types::{Duration, Timestamp};
@@ -120,10 +120,20 @@ impl Fields {
         if several.len() > CALENDARS_MAX {
             return self.wrong(field, format!("at most {CALENDARS_MAX} calendars"));
         }
-        let ids: Vec<_> =
-            several.iter().enumerate().map(|(n, id)| self.calendar_id(&format!("{field}[{n}]"), id)).collect();
-        let ids = ids.into_iter().collect::<Option<Vec<_>>>()?;
-        if let Some(n) = (1..ids.len()).find(|n| ids[..*n].contains(&ids[*n])) {
+        let mut ids = Vec::with_capacity(several.len());
+        for (n, text) in several.iter().enumerate() {
+            match CalendarId::parse(text) {
+                Ok(id) => ids.push(id),
+                Err(error) => {
+                    self.wrong::<()>(&format!("{field}[{n}]"), error.to_string());
+                }
+            }
+        }
+        if ids.len() < several.len() {
+            return None;
+        }
+        let mut seen = HashSet::with_capacity(ids.len());
+        if let Some(n) = ids.iter().position(|id| !seen.insert(id)) {
             return self.wrong(&format!("{field}[{n}]"), format!("{} is named twice", ids[n]));
         }
         let assignment = match pb::Assignment::try_from(assignment) {
