@@ -74,8 +74,8 @@ impl Fields {
         self.finish_with(request).map_err(|violations| status::refused(&Refusal::FieldInvalid(violations)))
     }
 
-    pub(super) fn calendar_id(&mut self, field: &str, text: &str) -> Option<CalendarId> {
-        CalendarId::parse(text).or_else(|error| self.wrong(field, error.to_string()).ok_or(())).ok()
+    pub(super) fn calendar_id(&mut self, field: impl std::fmt::Display, text: &str) -> Option<CalendarId> {
+        CalendarId::parse(text).or_else(|error| self.wrong(&field.to_string(), error.to_string()).ok_or(())).ok()
     }
 
     pub(super) fn type_id(&mut self, field: &str, text: &str) -> Option<TypeId> {
@@ -120,18 +120,9 @@ impl Fields {
         if several.len() > CALENDARS_MAX {
             return self.wrong(field, format!("at most {CALENDARS_MAX} calendars"));
         }
-        let mut ids = Vec::with_capacity(several.len());
-        for (n, text) in several.iter().enumerate() {
-            match CalendarId::parse(text) {
-                Ok(id) => ids.push(id),
-                Err(error) => {
-                    self.wrong::<()>(&format!("{field}[{n}]"), error.to_string());
-                }
-            }
-        }
-        if ids.len() < several.len() {
-            return None;
-        }
+        let ids: Vec<_> =
+            several.iter().enumerate().map(|(n, id)| self.calendar_id(format_args!("{field}[{n}]"), id)).collect();
+        let ids = ids.into_iter().collect::<Option<Vec<_>>>()?;
         let mut seen = HashSet::with_capacity(ids.len());
         if let Some(n) = ids.iter().position(|id| !seen.insert(id)) {
             return self.wrong(&format!("{field}[{n}]"), format!("{} is named twice", ids[n]));
