@@ -2,6 +2,7 @@
 //!
 //! Windows of one date are sorted and neither overlap nor touch; windows of different dates are never merged.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -147,13 +148,18 @@ impl Availability {
     /// The windows of date after date.
     pub fn days<'a>(&'a self, type_rules: &'a [Rule]) -> Days<'a> {
         let rules = if type_rules.is_empty() { &self.rules } else { type_rules };
+        let mut rules = Cow::Borrowed(rules);
+        if !rules.is_sorted_by_key(|rule| rule.window) {
+            rules.to_mut().sort_by_key(|rule| rule.window);
+        }
         Days { rules, week: Week::default(), overrides: &self.overrides, upcoming: None, scratch: Vec::new() }
     }
 }
 
 /// The windows of each date, fast for those who ask for one date after the other.
 pub struct Days<'a> {
-    rules: &'a [Rule],
+    /// By window, so that windows are merged without being sorted again.
+    rules: Cow<'a, [Rule]>,
     week: Week,
     overrides: &'a BTreeMap<LocalDate, Override>,
     upcoming: Option<Upcoming<'a>>,
@@ -194,9 +200,9 @@ impl<'a> Days<'a> {
             return &self.scratch;
         }
         if date < self.week.first_date || self.week.last_date < date {
-            self.week.restart(self.rules, date);
+            self.week.restart(&self.rules, date);
         }
-        self.week.windows(self.rules, date)
+        self.week.windows(&self.rules, date)
     }
 
     /// Whether `date` has an override, which also cuts off what the night before spills over.
@@ -261,7 +267,6 @@ impl Week {
         let start = self.windows.len();
         let applying = rules.iter().filter(|rule| rule.applies_on(date));
         self.windows.extend(applying.map(|rule| rule.window));
-        self.windows[start..].sort_unstable();
         merge(&mut self.windows, start);
         (start as u32, self.windows.len() as u32)
     }
