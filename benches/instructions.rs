@@ -23,9 +23,11 @@ use std::sync::Arc;
 use bookd::domain::appointment::{Appointment, Assignment, IgnoredRules, Invitee};
 use bookd::domain::appointment_type::Limits;
 use bookd::domain::calendar::Calendar;
+use bookd::domain::code::encode;
 use bookd::domain::command::{Booking, Command as Asked, Move, NewId, Start};
 use bookd::domain::decide::decide;
 use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller};
+use bookd::domain::several::first;
 use bookd::domain::state::State;
 use bookd::domain::time::{DAY, Instant, LocalDate, Seconds};
 use bookd::domain::zone::LocalInstants;
@@ -48,13 +50,14 @@ type Task = Box<dyn FnMut() -> bool>;
 type Case = (&'static str, fn() -> Task);
 
 /// What is counted.
-const CASES: [Case; 17] = [
+const CASES: [Case; 19] = [
     ("slots_31_days_200_appointments", || slots(31, 200)),
     ("slots_31_days_2000_appointments", || slots(31, 2_000)),
     ("slots_365_days_200_appointments", || slots(365, 200)),
     ("slots_365_days_2000_appointments", || slots(365, 2_000)),
     ("slots_31_days_100_calendars_any", || slots_of_hundred(Assignment::Any)),
     ("slots_31_days_100_calendars_all", || slots_of_hundred(Assignment::All)),
+    ("list_a_day", day_listed),
     ("decide_book", || deciding(true, |it| Asked::Book(booking(2, it.free[1])))),
     ("decide_and_apply_book", booked_whole),
     ("decide_refuse", || deciding(false, |it| Asked::Book(booking(2, it.taken)))),
@@ -65,6 +68,7 @@ const CASES: [Case; 17] = [
     ("refuse_100_calendars_all", || refused_of_hundred(Assignment::All)),
     ("read_100_dates", dates_read),
     ("show_100_instants", instants_shown),
+    ("show_100_codes", codes_shown),
     ("turn_100_instants_to_wall_time_and_back", instants_turned),
 ];
 
@@ -78,6 +82,20 @@ fn slots_of_hundred(assignment: Assignment) -> Task {
     Box::new(move || {
         let searches: Vec<_> = calendars.iter().map(|calendar| search(calendar, 31)).collect();
         count_several(&searches, assignment) > 0
+    })
+}
+
+/// The free half of a day's slots, each with its calendars by name: as an answer shows them.
+fn day_listed() -> Task {
+    let calendar = calendar(200, Limits::default());
+    Box::new(move || {
+        let searches = [search(&calendar, 1)];
+        let slots = first(&searches, Assignment::All, 100);
+        let named: Vec<Vec<String>> = slots
+            .iter()
+            .map(|it| it.calendars.iter().map(|index| searches[index].calendar.id.as_str().to_owned()).collect())
+            .collect();
+        black_box(&named).len() == 8
     })
 }
 
@@ -193,6 +211,10 @@ fn instants_shown() -> Task {
             write!(text, "{}", NOW.plus(n * DAY)).is_ok() && black_box(&text).len() == 20
         })
     })
+}
+
+fn codes_shown() -> Task {
+    Box::new(move || (0..OFTEN).all(|n| black_box(encode(AppointmentKey(n as u64), 42)).len() == 9))
 }
 
 fn instants_turned() -> Task {

@@ -2,6 +2,7 @@
 //!
 //! Windows of one date are sorted and neither overlap nor touch; windows of different dates are never merged.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -147,8 +148,10 @@ impl Availability {
     /// The windows of date after date.
     pub fn days<'a>(&'a self, type_rules: &'a [Rule]) -> Days<'a> {
         let rules = if type_rules.is_empty() { &self.rules } else { type_rules };
-        let mut rules: Vec<&Rule> = rules.iter().collect();
-        rules.sort_by_key(|rule| rule.window);
+        let mut rules = Cow::Borrowed(rules);
+        if !rules.is_sorted_by_key(|rule| rule.window) {
+            rules.to_mut().sort_by_key(|rule| rule.window);
+        }
         Days { rules, week: Week::default(), overrides: &self.overrides, upcoming: None, scratch: Vec::new() }
     }
 }
@@ -156,7 +159,7 @@ impl Availability {
 /// The windows of each date, fast for those who ask for one date after the other.
 pub struct Days<'a> {
     /// By window, so that windows are merged without being sorted again.
-    rules: Vec<&'a Rule>,
+    rules: Cow<'a, [Rule]>,
     week: Week,
     overrides: &'a BTreeMap<LocalDate, Override>,
     upcoming: Option<Upcoming<'a>>,
@@ -182,7 +185,7 @@ struct Week {
 impl Default for Week {
     fn default() -> Self {
         let (first_date, last_date) = (LocalDate::from_days(1), LocalDate::from_days(0));
-        Self { first_date, last_date, windows: Vec::new(), of_weekday: [None; 7] }
+        Self { first_date, last_date, windows: Vec::with_capacity(7), of_weekday: [None; 7] }
     }
 }
 
@@ -207,6 +210,7 @@ impl<'a> Days<'a> {
         self.override_of(date).is_some()
     }
 
+    #[inline]
     fn override_of(&mut self, date: LocalDate) -> Option<&'a Override> {
         if self.overrides.is_empty() {
             return None;
@@ -228,7 +232,7 @@ impl<'a> Days<'a> {
 
 impl Week {
     /// Makes ready for the dates around `date` on which the same rules apply.
-    fn restart(&mut self, rules: &[&Rule], date: LocalDate) {
+    fn restart(&mut self, rules: &[Rule], date: LocalDate) {
         (self.first_date, self.last_date) = (LocalDate::from_days(i32::MIN), LocalDate::from_days(i32::MAX));
         for rule in rules {
             // On the first date of a rule its application begins, on the day after its last date it ends.
@@ -245,20 +249,26 @@ impl Week {
         self.of_weekday = [None; 7];
     }
 
-    fn windows(&mut self, rules: &[&Rule], date: LocalDate) -> &[Window] {
+    fn windows(&mut self, rules: &[Rule], date: LocalDate) -> &[Window] {
         let weekday = usize::from(date.weekday());
         let (start, end) = match self.of_weekday[weekday] {
             Some(known) => known,
             None => {
-                let start = self.windows.len();
-                let applying = rules.iter().filter(|rule| rule.applies_on(date));
-                self.windows.extend(applying.map(|rule| rule.window));
-                merge(&mut self.windows, start);
-                let bounds = (start as u32, self.windows.len() as u32);
-                *self.of_weekday[weekday].insert(bounds)
+                let gathered = self.gather(rules, date);
+                *self.of_weekday[weekday].insert(gathered)
             }
         };
         &self.windows[start as usize..end as usize]
+    }
+
+    /// Appends the windows of a weekday, and answers where they are. Apart, for it is seldom what a date needs.
+    #[inline(never)]
+    fn gather(&mut self, rules: &[Rule], date: LocalDate) -> (u32, u32) {
+        let start = self.windows.len();
+        let applying = rules.iter().filter(|rule| rule.applies_on(date));
+        self.windows.extend(applying.map(|rule| rule.window));
+        merge(&mut self.windows, start);
+        (start as u32, self.windows.len() as u32)
     }
 }
 

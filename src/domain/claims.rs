@@ -107,7 +107,10 @@ impl Claim {
 
     /// `[start − before, end + after)`.
     pub const fn padded(&self) -> Interval {
-        self.interval().padded(self.before.seconds(), self.after.seconds())
+        // Minutes of 32 bits and fewer cannot overflow in 64, which the compiler sees: every search does this a lot.
+        let start = self.start_minutes as i64 - self.before.minutes() as i64;
+        let end = self.start_minutes as i64 + self.duration.minutes() as i64 + self.after.minutes() as i64;
+        Interval { start: Instant::from_seconds(start * MINUTE), end: Instant::from_seconds(end * MINUTE) }
     }
 
     /// Whether the two are seats of one session, were the type to have several.
@@ -169,7 +172,7 @@ impl Claims {
     }
 
     /// Those whose padded interval meets `probe`, in order, expired ones included.
-    pub fn overlapping(&self, probe: Interval) -> impl Iterator<Item = &Claim> {
+    pub fn overlapping(&self, probe: Interval) -> impl Iterator<Item = &Claim> + Clone {
         self.ending_after(probe.start).take_while(move |claim| claim.padded().start < probe.end)
     }
 

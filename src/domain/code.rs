@@ -14,14 +14,15 @@ const ROUNDS: u64 = 6;
 
 /// The code of an appointment: `7K3M-Q9XT`.
 pub fn encode(key: AppointmentKey, secret: u64) -> String {
-    let mut value = permute(key.0 & ((1 << (2 * HALF_BITS)) - 1), (0..ROUNDS).collect(), secret);
-    let mut characters = [0_u8; CHARACTERS];
-    for character in characters.iter_mut().rev() {
-        *character = ALPHABET[usize::try_from(value & 31).expect("five bits")];
-        value >>= 5;
+    let value = mixed(key.0 & ((1 << (2 * HALF_BITS)) - 1), secret);
+    let mut code = String::with_capacity(CHARACTERS + 1);
+    for place in (0..CHARACTERS).rev() {
+        if place + 1 == CHARACTERS / 2 {
+            code.push('-');
+        }
+        code.push(char::from(ALPHABET[(value >> (5 * place) & 31) as usize]));
     }
-    let text = |half: &[u8]| String::from_utf8_lossy(half).into_owned();
-    format!("{}-{}", text(&characters[..4]), text(&characters[4..]))
+    code
 }
 
 /// The appointment that a code stands for, as a person may write it: any case, with or without the dash, `O` for `0`,
@@ -42,19 +43,22 @@ pub fn decode(text: &str, secret: u64) -> Option<AppointmentKey> {
             return None;
         }
     }
-    (count == CHARACTERS).then(|| AppointmentKey(permute(value, (0..ROUNDS).rev().collect(), secret)))
+    (count == CHARACTERS).then(|| AppointmentKey(unmixed(value, secret)))
 }
 
-/// A Feistel network; run with its rounds reversed it undoes itself.
-fn permute(value: u64, rounds: Vec<u64>, secret: u64) -> u64 {
-    let is_forward = rounds.first() == Some(&0);
+/// A Feistel network, which `unmixed` runs backwards.
+fn mixed(value: u64, secret: u64) -> u64 {
     let (mut left, mut right) = (value >> HALF_BITS & HALF_MASK, value & HALF_MASK);
-    for round in rounds {
-        if is_forward {
-            (left, right) = (right, left ^ mix(right, round, secret));
-        } else {
-            (left, right) = (right ^ mix(left, round, secret), left);
-        }
+    for round in 0..ROUNDS {
+        (left, right) = (right, left ^ mix(right, round, secret));
+    }
+    left << HALF_BITS | right
+}
+
+fn unmixed(value: u64, secret: u64) -> u64 {
+    let (mut left, mut right) = (value >> HALF_BITS & HALF_MASK, value & HALF_MASK);
+    for round in (0..ROUNDS).rev() {
+        (left, right) = (right ^ mix(left, round, secret), left);
     }
     left << HALF_BITS | right
 }
@@ -70,6 +74,14 @@ fn mix(half: u64, round: u64, secret: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_code_that_was_told_once_stays_that_code() {
+        let told = [(0, 42, "JQX8-MWJ3"), (1, 42, "Y3GZ-AYDB"), (12_345_678_901, 7, "B8JK-D7AA")];
+        for (key, secret, code) in told {
+            assert_eq!(encode(AppointmentKey(key), secret), code);
+        }
+    }
 
     #[test]
     fn a_code_stands_for_one_appointment_however_it_is_written() {

@@ -53,8 +53,10 @@ pub fn violations(ask: &Ask<'_>) -> Vec<Violation> {
 pub fn race_violations(ask: &Ask<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
     let is_hold = |claim: &&Claim| claim.state() == AppointmentState::Held;
-    found.extend(claim_violation(ask, ViolationCode::BusyBooking, conflicts(ask).filter(|claim| !is_hold(claim))));
-    found.extend(claim_violation(ask, ViolationCode::BusyHold, conflicts(ask).filter(is_hold)));
+    let conflicts = conflicts(ask);
+    let bookings = conflicts.clone().filter(|claim| !is_hold(claim));
+    found.extend(claim_violation(ask, ViolationCode::BusyBooking, bookings));
+    found.extend(claim_violation(ask, ViolationCode::BusyHold, conflicts.filter(is_hold)));
     if let Some(busy) = busy(ask) {
         let rule = wording::busy_external(busy, ask.calendar.zone());
         found.push(violation(ask, ViolationCode::BusyExternal, rule, Some(busy)));
@@ -149,14 +151,14 @@ impl Ask<'_> {
 /// The seats that are taken in the session of this type, start and duration; always none for types of one seat.
 pub(super) fn session<'a>(ask: &Ask<'a>) -> impl Iterator<Item = &'a Claim> {
     let ask = *ask;
-    // Types of one seat have no sessions; an empty probe meets nothing.
-    let probe = if ask.appointment_type.capacity > 1 { ask.slot() } else { Interval::new(ask.start, ask.start) };
-    let claims = ask.calendar.claims.overlapping(probe);
-    claims.filter(move |claim| ask.is_of_session(claim) && ask.counts(claim))
+    // Types of one seat have no sessions: their claims are not looked for.
+    let has_sessions = ask.appointment_type.capacity > 1;
+    let claims = has_sessions.then(|| ask.calendar.claims.overlapping(ask.slot()));
+    claims.into_iter().flatten().filter(move |claim| ask.is_of_session(claim) && ask.counts(claim))
 }
 
 /// The claims that meet the padded slot and are no seats of its own session.
-fn conflicts<'a>(ask: &Ask<'a>) -> impl Iterator<Item = &'a Claim> {
+fn conflicts<'a>(ask: &Ask<'a>) -> impl Iterator<Item = &'a Claim> + Clone {
     let ask = *ask;
     let claims = ask.calendar.claims.overlapping(ask.padded());
     claims.filter(move |claim| ask.counts(claim) && !ask.is_of_session(claim))

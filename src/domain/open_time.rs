@@ -24,13 +24,15 @@ pub struct Stretch {
 impl Stretch {
     /// The first candidate start at or after `at`, of the stretch were it endless, by each of its grids.
     pub fn candidates(&self, at: Instant, step: Minutes) -> [Option<Instant>; 2] {
-        self.anchors.map(|anchor| {
+        let candidate = |anchor: Option<Instant>| {
             let anchor = anchor.filter(|anchor| anchor.is_whole_minute())?;
             // Both lie within three days of each other: 32 bits hold them, and divide faster.
             let seconds = u32::try_from(at.since(anchor)).ok()?;
             let step = u32::from(step.minutes().max(1)) * MINUTE as u32;
             Some(anchor.plus(i64::from(seconds.div_ceil(step) * step)))
-        })
+        };
+        let [night, day] = self.anchors;
+        [candidate(night), candidate(day)]
     }
 
     /// Whether `start`, within the stretch, is on one of its grids.

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use super::appointment::{Assignment, CALENDARS_MAX};
 use super::cursor::{Cursor, Span};
 use super::interval::Interval;
-use super::slots::{Search, Slot, nearest_by};
+use super::slots::{self, Search, Slot, nearest_by, nearest_of};
 use super::time::{Instant, MINUTE};
 
 /// Some of the calendars of a search, by their place in its list.
@@ -20,7 +20,12 @@ const _: () = assert!(CALENDARS_MAX <= 128, "a set of calendars is 128 bits");
 impl CalendarSet {
     /// The places in the list, in order.
     pub fn iter(self) -> impl Iterator<Item = usize> {
-        (0..CALENDARS_MAX).filter(move |index| self.0 >> index & 1 == 1)
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let first = (left != 0).then(|| left.trailing_zeros() as usize)?;
+            left &= left - 1;
+            Some(first)
+        })
     }
 
     fn first(count: usize) -> Self {
@@ -42,6 +47,10 @@ pub struct SharedSlot {
 /// one duration, and only the first one's grid counts. At most `CALENDARS_MAX` are looked at.
 pub fn visit(searches: &[Search<'_>], assignment: Assignment, visitor: &mut impl FnMut(SharedSlot) -> ControlFlow<()>) {
     let searches = &searches[..searches.len().min(CALENDARS_MAX)];
+    if let [only] = searches {
+        let calendars = CalendarSet::first(1);
+        return slots::visit(only, &mut |slot| visitor(SharedSlot { slot, calendars }));
+    }
     // Whether the visitor or the range came to its end makes no difference.
     let _ = match assignment {
         Assignment::All => visit_all(searches, visitor),
@@ -67,10 +76,13 @@ pub fn nearest(
     assignment: Assignment,
     around: Instant,
 ) -> (Option<Interval>, Option<Interval>) {
-    let Some(now) = searches.first().map(|search| search.now) else { return (None, None) };
-    nearest_by(around, now, |range, visitor| {
+    let searches = &searches[..searches.len().min(CALENDARS_MAX)];
+    if assignment == Assignment::Any || searches.len() < 2 {
+        return nearest_of(searches, around);
+    }
+    nearest_by(around, searches[0].now, |range, nearest| {
         let searches: Vec<_> = searches.iter().map(|search| Search { range, ..*search }).collect();
-        visit(&searches, assignment, &mut |shared| visitor(shared.slot.interval()));
+        visit(&searches, assignment, &mut |shared| nearest.see(shared.slot.interval()));
     })
 }
 

@@ -95,34 +95,74 @@ pub fn first(search: &Search<'_>, limit: usize) -> Vec<Slot> {
 /// The last slot that starts before `around` and the first that starts after it, within `NEAREST_DAYS_MAX`; the
 /// search's own range does not count.
 pub fn nearest(search: &Search<'_>, around: Instant) -> (Option<Interval>, Option<Interval>) {
-    nearest_by(around, search.now, |range, visitor| {
-        visit(&Search { range, ..*search }, &mut |slot| visitor(slot.interval()));
+    nearest_of(std::slice::from_ref(search), around)
+}
+
+/// The same of all slots that any of the searches has; of slots with one start the first search's.
+pub(super) fn nearest_of(searches: &[Search<'_>], around: Instant) -> (Option<Interval>, Option<Interval>) {
+    let Some(now) = searches.first().map(|search| search.now) else { return (None, None) };
+    nearest_by(around, now, |range, nearest| {
+        for search in searches {
+            let range = nearest.nearer(range);
+            if !range.is_empty() {
+                visit(&Search { range, ..*search }, &mut |slot| nearest.see(slot.interval()));
+            }
+        }
     })
 }
 
-/// The same for any way to visit the slots of a range in order.
+/// The same for any way to see the slots of a range in order.
 pub(super) fn nearest_by(
     around: Instant,
     now: Instant,
-    visit: impl Fn(Interval, &mut dyn FnMut(Interval) -> ControlFlow<()>),
+    mut look: impl FnMut(Interval, &mut Nearest),
 ) -> (Option<Interval>, Option<Interval>) {
-    let mut after = None;
-    let later = Interval::new(around.plus(1), around.plus(NEAREST_DAYS_MAX * DAY));
-    visit(later, &mut |slot| {
-        after = Some(slot);
-        ControlFlow::Break(())
-    });
-
-    let mut before = None;
-    let furthest = around.plus(-NEAREST_DAYS_MAX * DAY).max(now);
-    let (mut end, mut days) = (around, 1);
-    while before.is_none() && end > furthest {
-        let start = end.plus(-days * DAY).max(furthest);
-        visit(Interval::new(start, end), &mut |slot| {
-            before = Some(slot);
-            ControlFlow::Continue(())
-        });
-        (end, days) = (start, days * 2);
+    let mut nearest = Nearest { around, before: None, after: None };
+    let mut look = |nearest: &mut Nearest, from_day: i64, to_day: i64| {
+        let day = |days: i64| around.plus(days.clamp(-NEAREST_DAYS_MAX, NEAREST_DAYS_MAX) * DAY).max(now);
+        let range = Interval::new(day(from_day), day(to_day));
+        if !range.is_empty() {
+            look(range, nearest);
+        }
+    };
+    // One walk finds both, most times. It sees every slot before `around`, but none after the first one that follows,
+    // and so begins near and may end behind a weekend.
+    let (mut back, mut ahead) = (1, 4);
+    look(&mut nearest, -back, ahead);
+    while nearest.before.is_none() && back < NEAREST_DAYS_MAX {
+        look(&mut nearest, -4 * back, -back);
+        back *= 4;
     }
-    (before, after)
+    while nearest.after.is_none() && ahead < NEAREST_DAYS_MAX {
+        look(&mut nearest, ahead, 4 * ahead);
+        ahead *= 4;
+    }
+    (nearest.before, nearest.after)
+}
+
+/// The slots next to an instant, as far as was looked.
+pub(super) struct Nearest {
+    around: Instant,
+    before: Option<Interval>,
+    after: Option<Interval>,
+}
+
+impl Nearest {
+    /// The part of the range in which a slot would be nearer than what was seen, or is at `around`.
+    fn nearer(&self, range: Interval) -> Interval {
+        let start = self.before.map_or(range.start, |before| range.start.max(before.start.plus(1)));
+        Interval::new(start, self.after.map_or(range.end, |after| range.end.min(after.start)))
+    }
+
+    /// Slots come in order, none of them outside of what is nearer.
+    pub(super) fn see(&mut self, slot: Interval) -> ControlFlow<()> {
+        if slot.start > self.around {
+            self.after = Some(slot);
+            return ControlFlow::Break(());
+        }
+        if slot.start < self.around {
+            self.before = Some(slot);
+        }
+        ControlFlow::Continue(())
+    }
 }

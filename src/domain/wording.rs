@@ -2,7 +2,7 @@
 //!
 //! Instants are in UTC with the calendar's local time beside them; nobody is named.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use super::appointment_type::AppointmentType;
 use super::interval::Interval;
@@ -47,8 +47,10 @@ pub(super) fn misaligned(step: Minutes, anchors: &[Wall], asked: Wall) -> String
 
 pub(super) fn busy_claim(code: ViolationCode, taken: Interval, zone: &Zone) -> String {
     let what = if code == ViolationCode::BusyHold { "a hold" } else { "an appointment" };
+    let mut text = String::with_capacity(160);
     let (from, to) = (at(taken.start, zone), at(taken.end, zone));
-    format!("{what} takes {from} to {to}, buffers included")
+    write!(text, "{what} takes {from} to {to}, buffers included").expect("a string takes any text");
+    text
 }
 
 pub(super) fn busy_external(taken: Interval, zone: &Zone) -> String {
@@ -78,8 +80,16 @@ pub(super) fn limits(exceeded: &[Exceeded]) -> String {
 }
 
 /// `2027-03-26T08:00:00Z (2027-03-26T09:00 local time)`.
-fn at(instant: Instant, zone: &Zone) -> String {
-    format!("{instant} ({} local time)", zone.wall(instant))
+struct At(Instant, Wall);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} local time)", self.0, self.1)
+    }
+}
+
+fn at(instant: Instant, zone: &Zone) -> At {
+    At(instant, zone.wall(instant))
 }
 
 /// `90 min`, `1 h`, `2 d`, `45 s`: in the largest unit that divides it.

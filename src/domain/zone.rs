@@ -97,6 +97,11 @@ impl Zone {
         &self.name
     }
 
+    /// The same, without a copy.
+    pub fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
     /// The segment in which an instant lies. Segments after the table are those of 400 years before, moved.
     pub fn segment_at(&self, instant: Instant) -> Segment {
         let seconds = instant.seconds();

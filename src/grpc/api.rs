@@ -55,8 +55,9 @@ impl Api {
         let command = parse(&message, &mut fields);
         let command = fields.finish(is_named.and(command))?;
         let caller = Caller::default();
-        let request = identify(&message, &caller);
-        let terms = Terms { caller, request, is_dry_run: message.validate_only(), deadline, held };
+        let is_dry_run = message.validate_only();
+        let request = identify(message, &caller);
+        let terms = Terms { caller, request, is_dry_run, deadline, held };
         self.engine.submit(command, terms).await.map_err(|failure| status::failed(&failure))
     }
 
@@ -94,12 +95,13 @@ pub(super) fn deadline(extensions: &Extensions) -> Option<tokio::time::Instant> 
 }
 
 /// A request that may change something.
-pub(super) trait Mutation: Message + Clone + Default {
+pub(super) trait Mutation: Message + Default {
     /// The method's name: part of what a repeated request is compared by.
     const METHOD: &'static str;
     fn request_id(&self) -> &str;
     fn validate_only(&self) -> bool;
-    fn without_request_id(&self) -> Self;
+    /// Takes the id out: what is left is what a repeated request is compared by.
+    fn take_request_id(&mut self) -> String;
 }
 
 /// By what a store remembers the request of a caller under this id.
@@ -108,14 +110,14 @@ pub fn request_hash(caller: &Caller, request_id: &str) -> [u8; 16] {
 }
 
 /// The idempotency key as hashes; none when the client gave none.
-fn identify<M: Mutation>(message: &M, caller: &Caller) -> Option<RequestId> {
-    if message.request_id().is_empty() {
+fn identify<M: Mutation>(mut message: M, caller: &Caller) -> Option<RequestId> {
+    let request_id = message.take_request_id();
+    if request_id.is_empty() {
         return None;
     }
-    let canonical = message.without_request_id().encode_to_vec();
     Some(RequestId {
-        hash: request_hash(caller, message.request_id()),
-        fingerprint: token::hash(&[M::METHOD.as_bytes(), &canonical]),
+        hash: request_hash(caller, &request_id),
+        fingerprint: token::hash(&[M::METHOD.as_bytes(), &message.encode_to_vec()]),
     })
 }
 
@@ -132,8 +134,8 @@ macro_rules! mutations {
                 self.validate_only
             }
 
-            fn without_request_id(&self) -> Self {
-                Self { request_id: String::new(), ..self.clone() }
+            fn take_request_id(&mut self) -> String {
+                std::mem::take(&mut self.request_id)
             }
         })*
     };

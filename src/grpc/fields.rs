@@ -2,7 +2,7 @@
 //!
 //! After this file there are no strings that could be wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use prost_types::{Duration, Timestamp};
@@ -74,8 +74,8 @@ impl Fields {
         self.finish_with(request).map_err(|violations| status::refused(&Refusal::FieldInvalid(violations)))
     }
 
-    pub(super) fn calendar_id(&mut self, field: &str, text: &str) -> Option<CalendarId> {
-        CalendarId::parse(text).or_else(|error| self.wrong(field, error.to_string()).ok_or(())).ok()
+    pub(super) fn calendar_id(&mut self, field: impl std::fmt::Display, text: &str) -> Option<CalendarId> {
+        CalendarId::parse(text).or_else(|error| self.wrong(&field.to_string(), error.to_string()).ok_or(())).ok()
     }
 
     pub(super) fn type_id(&mut self, field: &str, text: &str) -> Option<TypeId> {
@@ -121,9 +121,10 @@ impl Fields {
             return self.wrong(field, format!("at most {CALENDARS_MAX} calendars"));
         }
         let ids: Vec<_> =
-            several.iter().enumerate().map(|(n, id)| self.calendar_id(&format!("{field}[{n}]"), id)).collect();
+            several.iter().enumerate().map(|(n, id)| self.calendar_id(format_args!("{field}[{n}]"), id)).collect();
         let ids = ids.into_iter().collect::<Option<Vec<_>>>()?;
-        if let Some(n) = (1..ids.len()).find(|n| ids[..*n].contains(&ids[*n])) {
+        let mut seen = HashSet::with_capacity(ids.len());
+        if let Some(n) = ids.iter().position(|id| !seen.insert(id)) {
             return self.wrong(&format!("{field}[{n}]"), format!("{} is named twice", ids[n]));
         }
         let assignment = match pb::Assignment::try_from(assignment) {

@@ -152,8 +152,8 @@ pub(super) fn appointment(it: &Appointment, now: Instant, code_key: u64) -> pb::
     let has_invitee = *invitee != crate::domain::appointment::Invitee::default();
     pb::Appointment {
         appointment_id: it.id.to_string(),
-        calendar_ids: it.calendars().map(ToString::to_string).collect(),
-        appointment_type_id: it.type_id.to_string(),
+        calendar_ids: it.calendars().map(|id| id.as_str().to_owned()).collect(),
+        appointment_type_id: it.type_id.as_str().to_owned(),
         start_time: Some(timestamp(it.start)),
         end_time: Some(timestamp(it.end())),
         time_zone: it.time_zone.to_string(),
@@ -184,7 +184,7 @@ pub(super) fn appointment(it: &Appointment, now: Instant, code_key: u64) -> pb::
 
 pub(super) fn candidate(it: &Candidate) -> pb::AssignmentCandidate {
     pb::AssignmentCandidate {
-        calendar_id: it.calendar.to_string(),
+        calendar_id: it.calendar.as_str().to_owned(),
         load: number(it.load),
         chosen: it.is_chosen,
         reason: it.reason.clone(),
@@ -213,7 +213,7 @@ pub(super) fn slot(interval: Interval, seats: u32, calendars: Vec<String>, zone:
 pub(super) fn violation(it: &Violation, appointment_ids: Vec<String>) -> pb::Violation {
     pb::Violation {
         code: violation_code(it.code).into(),
-        calendar_id: it.calendar.to_string(),
+        calendar_id: it.calendar.as_str().to_owned(),
         message: it.rule.clone(),
         conflict: it.interval.map(period),
         appointment_ids,

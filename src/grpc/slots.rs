@@ -162,7 +162,7 @@ impl Slots {
                 next = Some(slot.start);
                 return ControlFlow::Break(());
             }
-            let ids = calendars.iter().map(|index| searches[index].calendar.id.to_string()).collect();
+            let ids = calendars.iter().map(|index| searches[index].calendar.id.as_str().to_owned()).collect();
             slots.push(render::slot(slot.interval(), slot.seats_remaining, ids, shown));
             ControlFlow::Continue(())
         });
@@ -198,7 +198,9 @@ impl SlotsService for Slots {
     ) -> Result<Response<pb::ListSlotsResponse>, Status> {
         let deadline = deadline(request.extensions());
         let message = request.into_inner();
-        let bound = fingerprint(&pb::ListSlotsRequest { page_token: String::new(), page_size: 0, ..message.clone() });
+        // Only for a page that follows one or is followed by one: most days have neither.
+        let bound =
+            || fingerprint(&pb::ListSlotsRequest { page_token: String::new(), page_size: 0, ..message.clone() });
         let mut fields = Fields::default();
         let question = self.question(&message, &mut fields);
         let limit = fields.page_size(message.page_size);
@@ -216,7 +218,7 @@ impl SlotsService for Slots {
                 next = more;
             }
         }
-        let next = next.map(|start| PageToken { fingerprint: bound, start: start.seconds(), ..PageToken::default() });
+        let next = next.map(|start| PageToken { fingerprint: bound(), start: start.seconds(), ..PageToken::default() });
         Ok(Response::new(pb::ListSlotsResponse {
             slots,
             next_page_token: next.map(|token| token.write()).unwrap_or_default(),
@@ -404,6 +406,9 @@ pub(super) fn type_or_default(text: &str, fields: &mut Fields) -> Option<TypeId>
 }
 
 /// The start from which a page goes on; none inside on the first page.
-fn page_start(token: &str, bound: u64, fields: &mut Fields) -> Option<Option<Instant>> {
-    fields.page_token(token, bound).map(|token| token.map(|it| Instant::from_seconds(it.start)))
+fn page_start(token: &str, bound: impl FnOnce() -> u64, fields: &mut Fields) -> Option<Option<Instant>> {
+    if token.is_empty() {
+        return Some(None);
+    }
+    fields.page_token(token, bound()).map(|token| token.map(|it| Instant::from_seconds(it.start)))
 }

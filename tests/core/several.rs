@@ -1,9 +1,10 @@
 //! The search over several calendars against the definition, on random calendars.
 
 use bookd::domain::appointment::Assignment;
+use bookd::domain::interval::Interval;
 use bookd::domain::several::{first, nearest};
-use bookd::domain::slots;
-use bookd::domain::time::Instant;
+use bookd::domain::slots::{self, NEAREST_DAYS_MAX, Search};
+use bookd::domain::time::{DAY, Instant};
 use proptest::prelude::*;
 
 use crate::random::{Question, questions};
@@ -76,6 +77,22 @@ proptest! {
             prop_assert_eq!(listed.collect::<Vec<_>>(), alone.clone());
             let around = search.range.start;
             prop_assert_eq!(nearest(&[search], assignment, around), slots::nearest(&search, around));
+        }
+    }
+
+    #[test]
+    fn the_nearest_of_several_are_the_neighbours_in_the_list(questions in questions(), ahead in 0..3_i64) {
+        let around = questions[0].range.start.plus(ahead * DAY);
+        let far = NEAREST_DAYS_MAX * DAY;
+        for assignment in [Assignment::All, Assignment::Any] {
+            let within = |range| -> Vec<Search<'_>> {
+                questions.iter().map(|question| Search { range, ..question.search() }).collect()
+            };
+            let listed = |range| first(&within(range), assignment, usize::MAX).into_iter().map(|it| it.slot.interval());
+            let last = listed(Interval::new(around.plus(-far), around)).next_back();
+            let next = listed(Interval::new(around.plus(1), around.plus(far))).next();
+            let searches: Vec<_> = questions.iter().map(Question::search).collect();
+            prop_assert_eq!(nearest(&searches, assignment, around), (last, next), "{:?}", assignment);
         }
     }
 }

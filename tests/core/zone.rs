@@ -3,6 +3,7 @@
 use bookd::domain::time::{Instant, LocalDate, Wall};
 use bookd::domain::zone::{LocalInstants, Zone};
 use bookd::zones::{Zones, bundled_names, bundled_release};
+use chrono::Datelike;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -123,9 +124,42 @@ fn the_newer_release_is_taken_and_an_unknown_one_counts_as_older() {
 
 #[test]
 fn an_instant_is_shown_as_rfc_3339_has_it_in_every_year() {
-    use bookd::domain::time::Instant;
     for seconds in (-62_200_000_000..253_500_000_000_i64).step_by(86_400 * 97 + 12_345) {
         let wanted = chrono::DateTime::from_timestamp(seconds, 0).unwrap().format("%Y-%m-%dT%H:%M:%SZ").to_string();
         assert_eq!(Instant::from_seconds(seconds).to_string(), wanted);
     }
+}
+
+#[test]
+fn a_date_and_a_wall_are_shown_as_chrono_shows_them_on_every_day_and_at_every_second_of_one() {
+    let days = (LocalDate::MIN.days() - 800..=LocalDate::MAX.days() + 800).step_by(3);
+    for date in days.chain([i32::MIN, i32::MAX, 0]).map(LocalDate::from_days) {
+        let wanted = date.civil().map_or_else(
+            || format!("day {}", date.days()),
+            |it| format!("{:04}-{:02}-{:02}", it.year(), it.month(), it.day()),
+        );
+        assert_eq!(date.to_string(), wanted);
+        assert_eq!(date.midnight().plus(9 * 3_600 + 5 * 60).to_string(), format!("{wanted}T09:05"));
+    }
+    let date = LocalDate::from_days(20_000);
+    for second in 0..86_400_i64 {
+        let time = chrono::NaiveTime::from_num_seconds_from_midnight_opt(second.try_into().unwrap(), 0).unwrap();
+        let time = time.format(if second % 60 == 0 { "%H:%M" } else { "%H:%M:%S" });
+        assert_eq!(date.midnight().plus(second).to_string(), format!("{date}T{time}"));
+        let instant = Instant::from_seconds(date.midnight().seconds() + second);
+        assert_eq!(instant.to_string(), format!("{date}T{}Z", time_of(second)));
+    }
+}
+
+#[test]
+fn an_instant_that_no_calendar_reaches_is_shown_in_seconds() {
+    assert_eq!(Instant::from_seconds(i64::MAX).to_string(), "9223372036854775807s");
+    assert_eq!(Instant::from_seconds(i64::MIN).to_string(), "-9223372036854775808s");
+    // In days these are those of 2024 again, were they cut down to 32 bits.
+    let again = Instant::from_seconds((20_000 + (1_i64 << 32)) * 86_400);
+    assert_eq!(again.to_string(), format!("{}s", again.seconds()));
+}
+
+fn time_of(second: i64) -> String {
+    format!("{:02}:{:02}:{:02}", second / 3_600, second / 60 % 60, second % 60)
 }

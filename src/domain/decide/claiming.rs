@@ -69,22 +69,22 @@ impl<'a> At<'a> {
         cause: Cause,
         alternatives: Alternatives,
     ) -> Result<Decision, Refusal> {
-        let (mut appointment, candidates) = self.claim(booking, alternatives)?;
-        let types = self.types_of(&appointment);
+        let (mut appointment, taken) = self.claim(booking, alternatives)?;
+        let types: Vec<_> = taken.offers.iter().map(|offer| offer.appointment_type).collect();
         appointment.state = if types.iter().any(|it| it.requires_approval) {
             AppointmentState::Pending
         } else {
             AppointmentState::Confirmed
         };
         (appointment.blocks, appointment.expire_time) = self.claim_terms(appointment.state, &types, appointment.start);
-        Ok(self.claimed(cause, AppointmentEvent::Booked, appointment, candidates))
+        Ok(self.claimed(cause, AppointmentEvent::Booked, appointment, taken.candidates))
     }
 
     pub(super) fn hold(self, booking: &Booking, ttl: Seconds) -> Result<Decision, Refusal> {
-        let (mut appointment, candidates) = self.claim(booking, Alternatives::Now)?;
+        let (mut appointment, taken) = self.claim(booking, Alternatives::Now)?;
         appointment.state = AppointmentState::Held;
         appointment.expire_time = Some(self.now.plus(ttl.seconds()));
-        Ok(self.claimed(Cause::HoldAppointment, AppointmentEvent::Held, appointment, candidates))
+        Ok(self.claimed(Cause::HoldAppointment, AppointmentEvent::Held, appointment, taken.candidates))
     }
 
     /// All bookings, one after the other, each on what the ones before it left; or the first refusal.
@@ -119,8 +119,8 @@ impl<'a> At<'a> {
         decision
     }
 
-    /// A new appointment on the time that is asked for; its state is the caller's to say.
-    fn claim(self, booking: &Booking, alternatives: Alternatives) -> Result<(Appointment, Vec<Candidate>), Refusal> {
+    /// A new appointment on the time that is asked for, and who takes it; its state is the caller's to say.
+    fn claim(self, booking: &Booking, alternatives: Alternatives) -> Result<(Appointment, Taken<'a>), Refusal> {
         let type_id = booking.type_id.clone().unwrap_or_else(TypeId::default_type);
         let (offers, start) = self.offered(booking, &type_id)?;
         if let Some(id) = booking.id.brought()
@@ -140,7 +140,7 @@ impl<'a> At<'a> {
             type_id,
             start,
             duration,
-            time_zone: zone.name().into(),
+            time_zone: zone.shared_name(),
             local_start: zone.wall(start),
             state: AppointmentState::Confirmed,
             blocks: true,
@@ -154,7 +154,7 @@ impl<'a> At<'a> {
             ignored_rules: booking.ignored_rules,
             stamps: self.stamps(),
         };
-        Ok((appointment, taken.candidates))
+        Ok((appointment, taken))
     }
 
     /// The calendars of a booking, and when it begins.
@@ -209,14 +209,17 @@ impl<'a> At<'a> {
         };
         let taken = self.take(offers, assignment, &wanted)?;
         let places: Vec<Place> = taken.offers.iter().map(|offer| self.place(offer, &wanted)).collect();
-        let zone = taken.offers.first().map_or(&before.time_zone[..], |offer| offer.calendar.zone().name());
+        let zone = taken
+            .offers
+            .first()
+            .map_or_else(|| Arc::clone(&before.time_zone), |offer| offer.calendar.zone().shared_name());
         let local_start = taken.offers.first().map_or(before.local_start, |it| it.calendar.zone().wall(start));
         let is_pending = before.state == AppointmentState::Pending;
         let after = Appointment {
             places,
             start,
             duration,
-            time_zone: zone.into(),
+            time_zone: zone,
             local_start,
             expire_time: if is_pending { Some(self.request_expiry(start)) } else { before.expire_time },
             sequence: before.sequence.saturating_add(1),
@@ -231,15 +234,13 @@ impl<'a> At<'a> {
 
     /// The calendars by name, each with its own type of that id.
     fn offers(self, calendars: &[CalendarId], type_id: &TypeId) -> Result<Vec<Offer<'a>>, Refusal> {
-        for id in calendars {
-            self.calendar(id)?;
-        }
-        let offer = |id: &CalendarId| {
-            let calendar = self.calendar(id)?;
-            let not_found = || Refusal::AppointmentTypeNotFound(id.clone(), type_id.clone());
+        // All calendars come before any type.
+        let calendars = calendars.iter().map(|id| self.calendar(id)).collect::<Result<Vec<_>, _>>()?;
+        let offer = |calendar: &'a Arc<Calendar>| {
+            let not_found = || Refusal::AppointmentTypeNotFound(calendar.id.clone(), type_id.clone());
             Ok(Offer { calendar, appointment_type: calendar.types.find(type_id).ok_or_else(not_found)? })
         };
-        calendars.iter().map(offer).collect()
+        calendars.into_iter().map(offer).collect()
     }
 
     /// Whether a claim in this state takes its time, and when it ends by itself: only a request may wait without taking

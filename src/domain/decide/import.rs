@@ -115,7 +115,7 @@ impl At<'_> {
         let places = self.imported_places((imported, takes_time), &found, start, duration)?;
         let recorded = imported.recorded.clone();
         let (time_zone, local_start) =
-            recorded.unwrap_or_else(|| (first.zone().name().into(), first.zone().wall(start)));
+            recorded.unwrap_or_else(|| (first.zone().shared_name(), first.zone().wall(start)));
         Ok(Appointment {
             id: imported.id.id(),
             key: scratch.next_key,
