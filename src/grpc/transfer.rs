@@ -130,7 +130,7 @@ fn busy(file: &CalendarFile, fields: &mut Fields) -> Option<Vec<(String, Vec<Int
     let mut sources = Vec::new();
     for (n, (source, periods)) in file.busy.iter().enumerate() {
         let path = format!("busy[{n}]");
-        let name = match fields.calendar_id(&format!("{path}.source"), source) {
+        let name = match fields.calendar_id(format_args!("{path}.source"), source) {
             Some(id) if !seen.insert(source.clone()) => {
                 fields.wrong(&format!("{path}.source"), format!("{id} is named twice"))
             }
