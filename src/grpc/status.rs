@@ -167,7 +167,12 @@ pub(super) fn no_room_to_answer(is_reading: bool) -> Status {
     if is_reading {
         return overloaded("too many answers wait to be read; read them, or ask for smaller pages");
     }
-    Status::unknown("too many answers wait to be read, and this one was let go: repeat it with the same request_id")
+    outcome_unknown("too many answers wait to be read, and this one was let go: repeat it with the same request_id")
+}
+
+/// A call whose answer is lost, and with it whether it changed something.
+pub(super) fn outcome_unknown(message: impl Into<String>) -> Status {
+    plain(Code::Unknown, ErrorReason::CommitUnknown, message)
 }
 
 /// A refusal.
