@@ -118,6 +118,11 @@ impl Share {
         self.0.untaken.held()
     }
 
+    /// The same without what else they weigh: what it is still to be sent.
+    pub fn unsent(&self) -> usize {
+        self.0.unsent.held()
+    }
+
     /// How often it had taken all of them.
     pub fn emptied(&self) -> usize {
         self.0.emptied.held()
@@ -135,6 +140,8 @@ struct Amounts {
     rests: Amount,
     receiving: Amount,
     untaken: Amount,
+    /// The bytes in `untaken` that go to the peer; counted for connections only.
+    unsent: Amount,
     /// How often `untaken` became nothing; counted for connections only.
     emptied: Amount,
 }
@@ -217,10 +224,13 @@ impl Room {
     }
 
     /// Keeps a piece of an answer until the client has taken it; nothing when too much is kept already.
-    pub(super) fn keep(self: &Arc<Self>, piece: Bytes, share: &Share) -> Option<Bytes> {
+    pub(crate) fn keep(self: &Arc<Self>, piece: Bytes, share: &Share) -> Option<Bytes> {
         let bytes = weight(&piece);
         let fits = self.all.untaken.share_out(bytes, self.limits.untaken_bytes_max, &share.0.untaken);
-        fits.then(|| Bytes::from_owner(Kept { room: Arc::clone(self), share: share.clone(), piece }))
+        fits.then(|| {
+            share.0.unsent.add(piece.len());
+            Bytes::from_owner(Kept { room: Arc::clone(self), share: share.clone(), piece })
+        })
     }
 }
 
@@ -344,6 +354,7 @@ impl AsRef<[u8]> for Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
+        self.share.0.unsent.give_back(self.piece.len());
         if self.share.0.untaken.give_back(weight(&self.piece)) == 0 {
             self.share.0.emptied.add(1);
         }
@@ -462,8 +473,9 @@ mod tests {
         assert!(room.keep(piece(), &one).is_none(), "the connection has its share");
         let part = kept.pop().map(|it| it.slice(9..));
         drop(kept);
-        assert_eq!((one.untaken(), one.emptied()), (weight, 0));
+        assert_eq!((one.untaken(), one.unsent(), one.emptied()), (weight, 20 * KIB, 0));
         drop(part);
+        assert_eq!((one.untaken(), one.unsent()), (0, 0));
         assert_eq!((one.untaken(), one.emptied(), room.all.untaken.held()), (0, 1, 0));
     }
 }
