@@ -56,8 +56,8 @@ pub(super) struct Rest<B> {
 
 impl<B: Body<Data = Bytes> + Unpin> Rest<B> {
     /// None when it is all there, or when too many are waited for.
-    pub(super) fn of(body: B, room: &Arc<Room>) -> Option<Self> {
-        let held = if body.is_end_stream() { None } else { room.wait_for_rest() };
+    pub(super) fn of(body: B, room: &Arc<Room>, share: &Share) -> Option<Self> {
+        let held = if body.is_end_stream() { None } else { room.wait_for_rest(share) };
         held.map(|held| Self { body, timer: Timer::at(Instant::now() + REST_WAIT), _held: held })
     }
 

@@ -5,11 +5,13 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
+
+use super::turns::Turns;
 
 /// Calls that are being worked on, until the beginning of their answer: enough to keep every thread at work, and few
 /// enough that none of them waits for long. When there are more, only connections with few calls are let in, before
@@ -26,9 +28,11 @@ const CALLS_GRANTED: usize = 4;
 /// Calls of the standard services, health and reflection, until their end: their streams are bounded by nothing else.
 /// They are not counted among the others, so that a full server still says that it lives.
 const STANDARD_CALLS_MAX: usize = 1_024;
-/// Requests that are refused, and whose rest is waited for; when there are more, it is not.
+/// Requests that are refused, and whose rest is waited for; when there are more, it is not. Shared out as memory is.
 const RESTS_MAX: usize = 4_096;
-/// A connection gets at most this part of the memory that the other connections leave of its kind: so few of them never
+/// Of one connection whatever the others do.
+const RESTS_GRANTED: usize = 4;
+/// A connection gets at most this part of what the other connections leave of its kind: so few of them never
 /// take all of it.
 const PART_OF_REST: usize = 8;
 /// What it gets of each kind whatever the others do: a usual request, a usual answer.
@@ -39,12 +43,6 @@ const RECEIVING_BYTES_MAX: usize = 128 * 1_024 * 1_024;
 const UNTAKEN_BYTES_MAX: usize = 256 * 1_024 * 1_024;
 /// Time in which a request is received once its headers are there. 1 MiB in it is 420 kbit/s.
 pub const RECEIVE_SECONDS_MAX: u64 = 20;
-
-/// After what time whoever is not let in is asked to come again, at least and at most.
-const AGAIN_MIN: Duration = Duration::from_millis(100);
-pub(super) const AGAIN_MAX: Duration = Duration::from_secs(5);
-/// What lies between two of them: told one time, all would come back together, and be refused together.
-const AGAIN_APART: Duration = Duration::from_micros(250);
 
 /// What all calls together may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,27 +82,6 @@ pub struct Room {
 impl Default for Room {
     fn default() -> Self {
         Self::new(RoomLimits::default())
-    }
-}
-
-/// When those come again who were not let in: one after the other.
-#[derive(Debug)]
-struct Turns {
-    begin: Instant,
-    /// The last turn that was given away, in microseconds since the beginning.
-    last: AtomicU64,
-}
-
-impl Turns {
-    /// How long until a turn of its own.
-    fn next(&self, now: Instant) -> Duration {
-        let micros = |it: Duration| u64::try_from(it.as_micros()).unwrap_or(u64::MAX);
-        let now = micros(now - self.begin);
-        let (first, last) = (now + micros(AGAIN_MIN), now + micros(AGAIN_MAX));
-        // Behind the last one there is no order any more.
-        let turn = |before: u64| if before >= last { first } else { first.max(before + micros(AGAIN_APART)) };
-        let before = self.last.fetch_update(Relaxed, Relaxed, |before| Some(turn(before)));
-        Duration::from_micros(turn(before.unwrap_or(0)) - now)
     }
 }
 
@@ -161,10 +138,10 @@ impl Amount {
     }
 
     /// Takes so much for a connection, which gets a part of what the others leave, and always a little.
-    fn share_out(&self, amount: usize, max: usize, own: &Self) -> bool {
+    fn share_out(&self, amount: usize, max: usize, granted: usize, own: &Self) -> bool {
         let (mine, all) = (own.add(amount), self.add(amount));
         let left = max.saturating_sub(all.saturating_sub(mine));
-        let fits = mine <= BYTES_GRANTED || mine <= left / PART_OF_REST;
+        let fits = mine <= granted || mine <= left / PART_OF_REST;
         if !fits {
             own.give_back(amount);
             self.give_back(amount);
@@ -181,8 +158,7 @@ impl Amount {
 impl Room {
     /// Room with these limits.
     pub fn new(limits: RoomLimits) -> Self {
-        let turns = Turns { begin: Instant::now(), last: AtomicU64::new(0) };
-        Self { limits, all: Amounts::default(), turns }
+        Self { limits, all: Amounts::default(), turns: Turns::new(Instant::now()) }
     }
 
     /// Calls that are being worked on, without those of health and reflection.
@@ -212,21 +188,22 @@ impl Room {
     }
 
     /// Room to wait for the rest of a request that is refused.
-    pub(super) fn wait_for_rest(self: &Arc<Self>) -> Option<RestHeld> {
-        let held = RestHeld(Arc::clone(self));
-        (self.all.rests.add(1) <= RESTS_MAX).then_some(held)
+    pub(super) fn wait_for_rest(self: &Arc<Self>, share: &Share) -> Option<RestHeld> {
+        let fits = self.all.rests.share_out(1, RESTS_MAX, RESTS_GRANTED, &share.0.rests);
+        fits.then(|| RestHeld { room: Arc::clone(self), share: share.clone() })
     }
 
     /// Room for a request that is being received.
     pub(super) fn receive(self: &Arc<Self>, bytes: usize, share: &Share) -> Option<Received> {
-        let fits = self.all.receiving.share_out(bytes, self.limits.receiving_bytes_max, &share.0.receiving);
+        let fits =
+            self.all.receiving.share_out(bytes, self.limits.receiving_bytes_max, BYTES_GRANTED, &share.0.receiving);
         fits.then(|| Received { room: Arc::clone(self), share: share.clone(), bytes })
     }
 
     /// Keeps a piece of an answer until the client has taken it; nothing when too much is kept already.
     pub(crate) fn keep(self: &Arc<Self>, piece: Bytes, share: &Share) -> Option<Bytes> {
         let bytes = weight(&piece);
-        let fits = self.all.untaken.share_out(bytes, self.limits.untaken_bytes_max, &share.0.untaken);
+        let fits = self.all.untaken.share_out(bytes, self.limits.untaken_bytes_max, BYTES_GRANTED, &share.0.untaken);
         fits.then(|| {
             share.0.unsent.add(piece.len());
             Bytes::from_owner(Kept { room: Arc::clone(self), share: share.clone(), piece })
@@ -306,11 +283,15 @@ impl Drop for Entered {
 
 /// Room that the rest of a refused request takes.
 #[derive(Debug)]
-pub(super) struct RestHeld(Arc<Room>);
+pub(super) struct RestHeld {
+    room: Arc<Room>,
+    share: Share,
+}
 
 impl Drop for RestHeld {
     fn drop(&mut self) {
-        self.0.all.rests.give_back(1);
+        self.share.0.rests.give_back(1);
+        self.room.all.rests.give_back(1);
     }
 }
 
@@ -398,19 +379,6 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_let_in_gets_a_turn_of_its_own_within_seconds() {
-        let begin = Instant::now();
-        let turns = Turns { begin, last: AtomicU64::new(0) };
-        assert_eq!([turns.next(begin), turns.next(begin)], [AGAIN_MIN, AGAIN_MIN + AGAIN_APART]);
-        let a_round = ((AGAIN_MAX - AGAIN_MIN).as_micros() / AGAIN_APART.as_micros()) as usize;
-        let all: Vec<Duration> = (0..3 * a_round).map(|_| turns.next(begin)).collect();
-        assert!(all.iter().all(|it| (AGAIN_MIN..=AGAIN_MAX).contains(it)));
-        assert!(all.iter().filter(|it| **it == AGAIN_MIN).count() <= 3, "no two of one round at one time");
-        let later = begin + 2 * AGAIN_MAX;
-        assert_eq!(turns.next(later), AGAIN_MIN, "who comes after the rush need not wait for it");
-    }
-
-    #[test]
     fn requests_that_never_arrive_keep_nobody_out_who_has_few() {
         let (room, many, few) = (Arc::new(Room::default()), Share::default(), Share::default());
         let begin = |_| {
@@ -429,6 +397,24 @@ mod tests {
         assert_eq!((room.calls(), room.all.begun.held()), (1, BEGUN_CALLS_MAX));
         drop((begun, call));
         assert_eq!((room.calls(), room.all.begun.held()), (0, 0));
+    }
+
+    #[test]
+    fn however_many_requests_are_refused_the_rest_of_the_next_one_is_waited_for() {
+        const STREAMS: usize = 200;
+        let (room, last) = (Arc::new(Room::default()), Share::default());
+        let mut held: Vec<_> = (0..STREAMS).map_while(|_| room.wait_for_rest(&last)).collect();
+        assert_eq!(held.len(), STREAMS, "it has as many as it has calls");
+        held.clear();
+        let of_others = (0..100).flat_map(|_| {
+            let other = Share::default();
+            (0..STREAMS).map_while(|_| room.wait_for_rest(&other)).collect::<Vec<_>>()
+        });
+        held.extend(of_others);
+        assert!(held.len() <= RESTS_MAX + 100 * RESTS_GRANTED, "{}", held.len());
+        assert!(room.wait_for_rest(&last).is_some(), "{}", held.len());
+        held.clear();
+        assert_eq!((room.all.rests.held(), last.0.rests.held()), (0, 0));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::domain::series::{Occurrence, SeriesReport};
 use crate::engine::Failure;
 use crate::proto::v1::ErrorReason;
 
-use super::room::AGAIN_MAX;
+use super::turns::AGAIN_MAX;
 use super::wire::ERROR_DOMAIN;
 
 /// Violations that one error spells out; the rest is counted. Keeps details under 6 KiB of the header list.

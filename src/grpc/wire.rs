@@ -106,7 +106,8 @@ impl<S> Wire<S> {
     where
         B: http_body::Body<Data = Bytes> + Unpin,
     {
-        let rest = Rest::of(request.into_body(), &self.room);
+        let share = request.extensions().get::<Share>().cloned().unwrap_or_default();
+        let rest = Rest::of(request.into_body(), &self.room, &share);
         WireFuture { state: State::Answered { answer: Some(answer), rest }, record }
     }
 }
