@@ -18,7 +18,7 @@ use super::turns::Turns;
 /// anything of the call is read: that costs a small part of a booking.
 pub const CALLS_MAX: usize = 2_048;
 /// Calls whose request was looked for and is not whole. Counted by themselves: who never finishes a request keeps nobody
-/// out who does.
+/// out who does. When there are more, only those of connections with few calls are waited for.
 const BEGUN_CALLS_MAX: usize = 8_192;
 /// What an answer weighs beside its bytes, for as long as its client has not taken it: tonic's buffer of 8 KiB, which a
 /// part of it keeps whole, and the stream. Measured with small answers: 12.9 KiB each.
@@ -172,7 +172,12 @@ impl Room {
 
     /// Lets a call in; or says when to come again, when there are too many.
     pub(super) fn enter(self: &Arc<Self>, share: &Share, is_standard: bool) -> Result<Arc<Entered>, Duration> {
-        self.try_enter(share, is_standard).ok_or_else(|| self.turns.next(Instant::now()))
+        self.try_enter(share, is_standard).ok_or_else(|| self.turn())
+    }
+
+    /// When to come again, of a call that has begun above the limit.
+    pub(super) fn turn(&self) -> Duration {
+        self.turns.next(Instant::now())
     }
 
     fn try_enter(self: &Arc<Self>, share: &Share, is_standard: bool) -> Option<Arc<Entered>> {
@@ -183,8 +188,7 @@ impl Room {
             return (all <= STANDARD_CALLS_MAX || own <= CALLS_GRANTED).then(|| Arc::new(entered));
         }
         let (own, calls) = (share.0.calls.add(1), self.all.calls.add(1));
-        let has_room = calls <= self.limits.calls_max && self.all.begun.held() < self.limits.begun_calls_max;
-        (has_room || own <= CALLS_GRANTED).then(|| Arc::new(entered))
+        (calls <= self.limits.calls_max || own <= CALLS_GRANTED).then(|| Arc::new(entered))
     }
 
     /// Room to wait for the rest of a request that is refused.
@@ -239,9 +243,16 @@ impl InProgress {
 }
 
 impl Entered {
-    /// A part of its request is still to come: until then it is no work.
-    pub(super) fn is_begun(&self) {
-        self.advance(BEGUN);
+    /// A part of its request is still to come: until then it is no work. False when there is no room to wait for it;
+    /// then it is over.
+    pub(super) fn begin(&self) -> bool {
+        let is_new = self.advance(BEGUN);
+        let is_too_many = || self.room.all.begun.held() > self.room.limits.begun_calls_max;
+        let is_refused = is_new && is_too_many() && self.share.0.calls.held() > CALLS_GRANTED;
+        if is_refused {
+            self.advance(ANSWERED);
+        }
+        !is_refused
     }
 
     /// All of its request is there.
@@ -254,10 +265,11 @@ impl Entered {
         self.advance(ANSWERED);
     }
 
-    fn advance(&self, to: u8) {
+    /// Whether it had not come so far, and is counted by how far it has.
+    fn advance(&self, to: u8) -> bool {
         let from = self.phase.fetch_max(to, Relaxed);
         if from >= to || self.is_standard {
-            return;
+            return false;
         }
         match from {
             BEGUN => self.room.all.begun.give_back(1),
@@ -268,6 +280,7 @@ impl Entered {
             RECEIVED => self.room.all.calls.add(1),
             _ => self.share.0.calls.give_back(1),
         };
+        true
     }
 }
 
@@ -379,24 +392,27 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_never_arrive_keep_nobody_out_who_has_few() {
+    fn requests_that_never_arrive_keep_nobody_out_whose_arrive() {
         let (room, many, few) = (Arc::new(Room::default()), Share::default(), Share::default());
-        let begin = |_| {
-            let call = room.enter(&many, false).expect("there is room");
-            call.is_begun();
-            call
-        };
-        let begun: Vec<_> = (0..BEGUN_CALLS_MAX).map(begin).collect();
-        assert!(room.enter(&many, false).is_err());
-        let call = room.enter(&few, false).expect("it has few");
-        assert_eq!((room.calls(), room.all.begun.held()), (1, BEGUN_CALLS_MAX));
-        call.is_begun();
-        assert_eq!((room.calls(), room.all.begun.held()), (0, BEGUN_CALLS_MAX + 1));
+        let enter = |share| room.enter(share, false).expect("there is room");
+        let begun: Vec<_> = (0..BEGUN_CALLS_MAX).map(|_| enter(&many)).filter(|call| call.begin()).collect();
+        let count = || (room.calls(), room.all.begun.held());
+        assert_eq!(count(), (0, BEGUN_CALLS_MAX));
+        let calls: Vec<_> = (0..200).map(|_| enter(&few)).collect();
+        assert_eq!(count(), (200, BEGUN_CALLS_MAX), "however many it has");
+        assert!(!calls[0].begin(), "who lets itself be waited for must have few");
+        assert_eq!((count(), few.0.calls.held()), ((199, BEGUN_CALLS_MAX), 199), "and is not counted any more");
+        drop(calls);
+        let call = enter(&few);
+        assert!(call.begin());
+        assert_eq!(count(), (0, BEGUN_CALLS_MAX + 1));
+        let more: Vec<_> = (0..CALLS_GRANTED).map(|_| enter(&few)).collect();
+        assert!(call.begin(), "what is waited for goes on being waited for");
         call.is_received();
-        call.is_begun();
-        assert_eq!((room.calls(), room.all.begun.held()), (1, BEGUN_CALLS_MAX));
-        drop((begun, call));
-        assert_eq!((room.calls(), room.all.begun.held()), (0, 0));
+        assert!(call.begin());
+        assert_eq!(count(), (1 + more.len(), BEGUN_CALLS_MAX));
+        drop((begun, call, more));
+        assert_eq!(count(), (0, 0));
     }
 
     #[test]
