@@ -3,13 +3,14 @@
 //! Limits of one connection bound nothing when there may be ten thousand of them: what is counted here is counted over
 //! the process. Whatever was counted is given back when what it stands for is dropped, whichever way that comes about.
 
-use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
+
+use crate::engine::Held;
 
 use super::turns::Turns;
 
@@ -237,7 +238,7 @@ pub(super) struct Entered {
 pub(super) struct InProgress(pub(super) Arc<Entered>);
 
 impl InProgress {
-    pub(super) fn held(&self) -> Arc<dyn Any + Send + Sync> {
+    pub(super) fn held(&self) -> Held {
         Arc::<Entered>::clone(&self.0)
     }
 }
