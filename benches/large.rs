@@ -32,6 +32,7 @@ use bookd::domain::ids::{AppointmentId, CalendarId, Caller};
 use bookd::domain::state::State;
 use bookd::domain::time::{HOUR, Instant};
 use bookd::domain::zone::Zone;
+use bookd::engine::Wait;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
@@ -174,7 +175,7 @@ async fn book(file: &Path, appointments: usize, first: Instant, round: usize) {
     let ids: Vec<CalendarId> = (0..calendars).map(calendar).collect();
     let mut claims = 0;
     for some in ids.chunks(VIEWED) {
-        let view = service.engine().view(some, None).await.unwrap();
+        let view = service.engine().view(some, &Wait::default()).await.unwrap();
         claims += view.calendars.iter().map(|it| it.claims.len()).sum::<usize>();
     }
     println!("loaded {}", resident());

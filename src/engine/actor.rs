@@ -181,7 +181,9 @@ impl Actor {
         for mail in inbox.drain(..) {
             match mail {
                 Mail::Command { command, terms, reply } => envelopes.push(Envelope { command: *command, terms, reply }),
-                Mail::Load { calendars, deadline, reply } if steady < deadline => loads.push((calendars, reply)),
+                // It changes nothing: nobody needs what nobody waits for.
+                Mail::Load { reply, .. } if reply.is_closed() => {}
+                Mail::Load { calendars, deadline, reply, .. } if steady < deadline => loads.push((calendars, reply)),
                 Mail::Load { reply, .. } => drop(reply.send(Err(Failure::ExpiredInQueue))),
                 Mail::Tick { reply } => ticks.push(reply),
             }

@@ -61,6 +61,18 @@ pub const KEEP_CHANGES_MIN: i64 = 24 * 60 * 60;
 /// How long a call waits for the engine when it brings no deadline of its own.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
 
+/// What counts for as long as it stands in the writer's queue, though nobody may wait for its answer any more.
+pub type Held = Arc<dyn Any + Send + Sync>;
+
+/// How a reader waits.
+#[derive(Clone, Debug, Default)]
+pub struct Wait {
+    /// After this it does not.
+    pub deadline: Option<Deadline>,
+    /// See `Held`.
+    pub held: Option<Held>,
+}
+
 /// How a command is to be taken.
 #[derive(Clone, Debug, Default)]
 pub struct Terms {
@@ -72,8 +84,8 @@ pub struct Terms {
     pub is_dry_run: bool,
     /// After this nobody waits for the answer.
     pub deadline: Option<Deadline>,
-    /// What counts for as long as the command waits, though nobody may wait for its answer any more.
-    pub held: Option<Arc<dyn Any + Send + Sync>>,
+    /// See `Held`.
+    pub held: Option<Held>,
 }
 
 /// A client's idempotency key and what it stands for, as hashes; the store never learns the bytes.
@@ -165,7 +177,12 @@ enum Mail {
     /// Decide this.
     Command { command: Box<Command>, terms: Terms, reply: oneshot::Sender<Result<Answer, Failure>> },
     /// Load these calendars, so that a reader finds them published; the answer is the first that does not exist.
-    Load { calendars: Vec<CalendarId>, deadline: Deadline, reply: oneshot::Sender<Result<Option<CalendarId>, Failure>> },
+    Load {
+        calendars: Vec<CalendarId>,
+        deadline: Deadline,
+        _held: Option<Held>,
+        reply: oneshot::Sender<Result<Option<CalendarId>, Failure>>,
+    },
     /// Look at the clock: tests move it by hand.
     Tick { reply: oneshot::Sender<()> },
 }
@@ -264,14 +281,14 @@ impl Engine {
     }
 
     /// One moment of these calendars: all at one revision. A calendar that does not exist is a refusal.
-    pub async fn view(&self, calendars: &[CalendarId], deadline: Option<Deadline>) -> Result<View, Failure> {
-        let deadline = deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX);
+    pub async fn view(&self, calendars: &[CalendarId], wait: &Wait) -> Result<View, Failure> {
+        let deadline = wait.deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX);
         for _ in 0..LOADS_MAX {
             if let Some(view) = self.published.view(calendars, self.clock.now()) {
                 return Ok(view);
             }
             let (reply, loaded) = oneshot::channel();
-            self.post(Mail::Load { calendars: calendars.to_vec(), deadline, reply })?;
+            self.post(Mail::Load { calendars: calendars.to_vec(), deadline, _held: wait.held.clone(), reply })?;
             if let Some(absent) = loaded.await.unwrap_or(Err(Failure::ShuttingDown))? {
                 return Err(Refusal::CalendarNotFound(absent).into());
             }
@@ -322,5 +339,52 @@ impl Engine {
             mpsc::error::TrySendError::Full(_) => Failure::Overloaded,
             mpsc::error::TrySendError::Closed(_) => Failure::ShuttingDown,
         })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker as Wakes};
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::domain::calendar::Profile;
+    use crate::domain::zone::Zone;
+    use crate::store::memory::Memory;
+
+    fn profile() -> Profile {
+        Profile {
+            display_name: String::new(),
+            owner: Default::default(),
+            zone: Arc::new(Zone::utc()),
+            paused: false,
+            limits: Default::default(),
+            metadata: Default::default(),
+            availability: Default::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_reader_that_gave_up_had_asked_for_is_not_loaded() {
+        let store = Memory::new(7);
+        let settings = Settings { layout: Layout::Inline, is_clock_confirmed: true, ..Settings::default() };
+        let start = || Engine::start(Box::new(store.clone()), Arc::new(SystemClock), settings).unwrap();
+        let calendar = CalendarId::parse("ada").unwrap();
+        let (engine, running) = start();
+        let create = Command::CreateCalendar { calendar: calendar.clone(), profile: profile() };
+        engine.submit(create, Terms::default()).await.unwrap();
+        drop(engine);
+        assert_eq!(running.stopped().await, Stopped::Done);
+        let (engine, _running) = start();
+        let is_loaded = || engine.published.view(std::slice::from_ref(&calendar), SystemClock.now()).is_some();
+        let wait = Wait::default();
+        let ask = || engine.view(std::slice::from_ref(&calendar), &wait);
+        assert!(pin!(ask()).poll(&mut Context::from_waker(Wakes::noop())).is_pending());
+        engine.tick().await.unwrap();
+        assert!(!is_loaded(), "nobody waits for it");
+        ask().await.unwrap();
+        assert!(is_loaded());
     }
 }

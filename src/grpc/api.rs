@@ -12,7 +12,7 @@ use crate::domain::ids::Caller;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Instant;
 use crate::domain::zone::Zone;
-use crate::engine::{Answer, Engine, RequestId, Terms, View};
+use crate::engine::{Answer, Engine, RequestId, Terms, View, Wait};
 use crate::ids::Ids;
 use crate::proto::v1 as pb;
 use crate::zones::Zones;
@@ -47,8 +47,7 @@ impl Api {
         request: Request<M>,
         parse: impl FnOnce(&M, &mut Fields) -> Option<Command>,
     ) -> Result<Answer, Status> {
-        let deadline = deadline(request.extensions());
-        let held = request.extensions().get::<InProgress>().map(InProgress::held);
+        let Wait { deadline, held } = wait(request.extensions());
         let message = request.into_inner();
         let mut fields = Fields::default();
         let is_named = fields.request_id(message.request_id());
@@ -67,11 +66,11 @@ impl Api {
         request: Request<M>,
         name: impl FnOnce(&M) -> &String,
     ) -> Result<(View, Arc<Calendar>), Status> {
-        let deadline = deadline(request.extensions());
+        let wait = wait(request.extensions());
         let mut fields = Fields::default();
         let id = fields.calendar_id("calendar_id", name(request.get_ref()));
         let id = fields.finish(id)?;
-        let view = self.engine.view(std::slice::from_ref(&id), deadline).await;
+        let view = self.engine.view(std::slice::from_ref(&id), &wait).await;
         let view = view.map_err(|failure| status::failed(&failure))?;
         let calendar = view.calendars.first().cloned();
         let calendar = calendar.ok_or_else(|| status::refused(&Refusal::CalendarNotFound(id)))?;
@@ -92,6 +91,11 @@ impl Api {
 /// When the answer of a call must have begun.
 pub(super) fn deadline(extensions: &Extensions) -> Option<tokio::time::Instant> {
     extensions.get::<Deadline>().map(|deadline| deadline.0)
+}
+
+/// How a call waits for the writer.
+pub(super) fn wait(extensions: &Extensions) -> Wait {
+    Wait { deadline: deadline(extensions), held: extensions.get::<InProgress>().map(InProgress::held) }
 }
 
 /// A request that may change something.

@@ -8,10 +8,10 @@ use crate::domain::appointment::{Appointment, AppointmentState};
 use crate::domain::drift::{Drift, drift};
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
 use crate::domain::time::Instant;
-use crate::engine::{Failure, ListQuery};
+use crate::engine::{Failure, ListQuery, Wait};
 use crate::proto::v1 as pb;
 
-use super::api::{Api, deadline};
+use super::api::{Api, wait};
 use super::fields::Fields;
 use super::token::{PageToken, fingerprint};
 use super::{render, status};
@@ -32,7 +32,7 @@ pub(super) async fn list_zone_drift(
     api: &Api,
     request: Request<pb::ListZoneDriftRequest>,
 ) -> Result<pb::ListZoneDriftResponse, Status> {
-    let until = deadline(request.extensions());
+    let wait = wait(request.extensions());
     let message = request.into_inner();
     let bound = fingerprint(&pb::ListZoneDriftRequest { page_token: String::new(), page_size: 0, ..message.clone() });
     let mut fields = Fields::default();
@@ -46,8 +46,8 @@ pub(super) async fn list_zone_drift(
     let now = api.engine.now();
     let token = token.unwrap_or_else(|| PageToken { fingerprint: bound, start: i64::MIN, ..PageToken::default() });
     let examined = match calendar {
-        Some(calendar) => of_calendar(api, calendar, now, token, until).await,
-        None => of_all(api, token, until).await,
+        Some(calendar) => of_calendar(api, calendar, now, token, &wait).await,
+        None => of_all(api, token, wait.deadline).await,
     };
     let Examined { appointments, mut next, revision } = examined.map_err(|failure| status::failed(&failure))?;
     let mut drifts = Vec::new();
@@ -74,10 +74,10 @@ async fn of_calendar(
     calendar: CalendarId,
     now: Instant,
     token: PageToken,
-    until: Option<tokio::time::Instant>,
+    wait: &Wait,
 ) -> Result<Examined, Failure> {
     // Only the writer knows which calendars there are.
-    api.engine.view(std::slice::from_ref(&calendar), until).await?;
+    api.engine.view(std::slice::from_ref(&calendar), wait).await?;
     let id = uuid::Uuid::from_slice(&token.id).ok().map(AppointmentId);
     let query = ListQuery {
         calendar: Some(calendar),
@@ -94,7 +94,7 @@ async fn of_calendar(
         at: None,
         now,
     };
-    let page = api.engine.read(until, move |reader| reader.list_appointments(&query)).await?;
+    let page = api.engine.read(wait.deadline, move |reader| reader.list_appointments(&query)).await?;
     let at = |start: Instant, id: AppointmentId| PageToken {
         start: start.seconds(),
         id: id.0.as_bytes().to_vec(),

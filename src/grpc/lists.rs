@@ -12,7 +12,7 @@ use crate::engine::{ChangeRecord, EventRecord, ImageRecord, ListQuery, ignored_r
 use crate::proto::v1 as pb;
 use crate::proto::v1::list_service_server::ListService;
 
-use super::api::{Api, deadline};
+use super::api::{Api, deadline, wait};
 use super::fields::Fields;
 use super::pulled::Pulled;
 use super::token::{PageToken, fingerprint};
@@ -130,7 +130,7 @@ impl ListService for Lists {
         &self,
         request: Request<pb::ListAppointmentsRequest>,
     ) -> Result<Response<pb::ListAppointmentsResponse>, Status> {
-        let deadline = deadline(request.extensions());
+        let wait = wait(request.extensions());
         let message = request.into_inner();
         let bound =
             fingerprint(&pb::ListAppointmentsRequest { page_token: String::new(), page_size: 0, ..message.clone() });
@@ -139,11 +139,11 @@ impl ListService for Lists {
         let query = fields.finish(query)?;
         let failed = |failure| status::failed(&failure);
         if let Some(calendar) = &query.calendar {
-            self.0.engine.view(std::slice::from_ref(calendar), deadline).await.map_err(failed)?;
+            self.0.engine.view(std::slice::from_ref(calendar), &wait).await.map_err(failed)?;
         }
         let now = query.now;
         let page =
-            self.0.engine.read(deadline, move |reader| reader.list_appointments(&query)).await.map_err(failed)?;
+            self.0.engine.read(wait.deadline, move |reader| reader.list_appointments(&query)).await.map_err(failed)?;
         let next = page.next.map(|(start, id)| PageToken {
             fingerprint: bound,
             start: start.seconds(),

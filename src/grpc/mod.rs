@@ -22,6 +22,7 @@ mod status;
 mod timer;
 mod token;
 pub mod transfer;
+mod turns;
 pub mod watch;
 pub mod watch_slots;
 pub mod wire;

@@ -33,7 +33,7 @@ pub struct Receiving<B> {
     received: Option<Received>,
     timer: Timer,
     /// There is no room for it: what comes is passed over.
-    refused: Option<Timer>,
+    refused: Option<Refused>,
 }
 
 impl<B> Receiving<B> {
@@ -41,6 +41,17 @@ impl<B> Receiving<B> {
         let timer = Timer::at(now + room.receive_time());
         Self { body, room, share, entered, progress: Progress::default(), received: None, timer, refused: None }
     }
+
+    fn refuse(&mut self, held: Option<RestHeld>) {
+        self.refused = Some(Refused { timer: Timer::at(Instant::now() + REST_WAIT), held });
+    }
+}
+
+/// A request that was let in, and is refused before it is whole.
+struct Refused {
+    timer: Timer,
+    /// Of a call that has begun above the limit: it is counted no longer. None for want of memory.
+    held: Option<RestHeld>,
 }
 
 /// How long the rest of a request is waited for that is refused without it. What is sent comes within moments; and what
@@ -56,8 +67,8 @@ pub(super) struct Rest<B> {
 
 impl<B: Body<Data = Bytes> + Unpin> Rest<B> {
     /// None when it is all there, or when too many are waited for.
-    pub(super) fn of(body: B, room: &Arc<Room>) -> Option<Self> {
-        let held = if body.is_end_stream() { None } else { room.wait_for_rest() };
+    pub(super) fn of(body: B, room: &Arc<Room>, share: &Share) -> Option<Self> {
+        let held = if body.is_end_stream() { None } else { room.wait_for_rest(share) };
         held.map(|held| Self { body, timer: Timer::at(Instant::now() + REST_WAIT), _held: held })
     }
 
@@ -122,18 +133,28 @@ where
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        if let Some(timer) = &mut this.refused {
-            let no_room = || Some(Err(status::no_room_to_receive().into()));
-            return poll_over(&mut this.body, timer, cx).map(|()| no_room());
+        if let Some(Refused { timer, held }) = &mut this.refused {
+            let room = &this.room;
+            let is_over = poll_over(&mut this.body, timer, cx);
+            return is_over.map(|()| {
+                Some(Err(match held {
+                    Some(_) => status::too_many_begun(room.turn()).into(),
+                    None => status::no_room_to_receive().into(),
+                }))
+            });
         }
         let frame = match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending if this.timer.has_fired(cx) => {
                 return Poll::Ready(Some(Err(status::not_received().into())));
             }
+            Poll::Pending if this.entered.begin() => return Poll::Pending,
             Poll::Pending => {
-                this.entered.is_begun();
-                return Poll::Pending;
+                let Some(held) = this.room.wait_for_rest(&this.share) else {
+                    return Poll::Ready(Some(Err(status::too_many_begun(this.room.turn()).into())));
+                };
+                this.refuse(Some(held));
+                return self.poll_frame(cx);
             }
         };
         if let Some(Ok(frame)) = &frame
@@ -149,7 +170,7 @@ where
             this.received = None;
             this.received = this.room.receive(this.progress.longest, &this.share);
             if this.received.is_none() {
-                this.refused = Some(Timer::at(Instant::now() + REST_WAIT));
+                this.refuse(None);
                 return self.poll_frame(cx);
             }
         }

@@ -3,20 +3,23 @@
 //! Limits of one connection bound nothing when there may be ten thousand of them: what is counted here is counted over
 //! the process. Whatever was counted is given back when what it stands for is dropped, whichever way that comes about.
 
-use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
+
+use crate::engine::Held;
+
+use super::turns::Turns;
 
 /// Calls that are being worked on, until the beginning of their answer: enough to keep every thread at work, and few
 /// enough that none of them waits for long. When there are more, only connections with few calls are let in, before
 /// anything of the call is read: that costs a small part of a booking.
 pub const CALLS_MAX: usize = 2_048;
 /// Calls whose request was looked for and is not whole. Counted by themselves: who never finishes a request keeps nobody
-/// out who does.
+/// out who does. When there are more, only those of connections with few calls are waited for.
 const BEGUN_CALLS_MAX: usize = 8_192;
 /// What an answer weighs beside its bytes, for as long as its client has not taken it: tonic's buffer of 8 KiB, which a
 /// part of it keeps whole, and the stream. Measured with small answers: 12.9 KiB each.
@@ -26,9 +29,11 @@ const CALLS_GRANTED: usize = 4;
 /// Calls of the standard services, health and reflection, until their end: their streams are bounded by nothing else.
 /// They are not counted among the others, so that a full server still says that it lives.
 const STANDARD_CALLS_MAX: usize = 1_024;
-/// Requests that are refused, and whose rest is waited for; when there are more, it is not.
+/// Requests that are refused, and whose rest is waited for; when there are more, it is not. Shared out as memory is.
 const RESTS_MAX: usize = 4_096;
-/// A connection gets at most this part of the memory that the other connections leave of its kind: so few of them never
+/// Of one connection whatever the others do.
+const RESTS_GRANTED: usize = 4;
+/// A connection gets at most this part of what the other connections leave of its kind: so few of them never
 /// take all of it.
 const PART_OF_REST: usize = 8;
 /// What it gets of each kind whatever the others do: a usual request, a usual answer.
@@ -39,12 +44,6 @@ const RECEIVING_BYTES_MAX: usize = 128 * 1_024 * 1_024;
 const UNTAKEN_BYTES_MAX: usize = 256 * 1_024 * 1_024;
 /// Time in which a request is received once its headers are there. 1 MiB in it is 420 kbit/s.
 pub const RECEIVE_SECONDS_MAX: u64 = 20;
-
-/// After what time whoever is not let in is asked to come again, at least and at most.
-const AGAIN_MIN: Duration = Duration::from_millis(100);
-pub(super) const AGAIN_MAX: Duration = Duration::from_secs(5);
-/// What lies between two of them: told one time, all would come back together, and be refused together.
-const AGAIN_APART: Duration = Duration::from_micros(250);
 
 /// What all calls together may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,27 +86,6 @@ impl Default for Room {
     }
 }
 
-/// When those come again who were not let in: one after the other.
-#[derive(Debug)]
-struct Turns {
-    begin: Instant,
-    /// The last turn that was given away, in microseconds since the beginning.
-    last: AtomicU64,
-}
-
-impl Turns {
-    /// How long until a turn of its own.
-    fn next(&self, now: Instant) -> Duration {
-        let micros = |it: Duration| u64::try_from(it.as_micros()).unwrap_or(u64::MAX);
-        let now = micros(now - self.begin);
-        let (first, last) = (now + micros(AGAIN_MIN), now + micros(AGAIN_MAX));
-        // Behind the last one there is no order any more.
-        let turn = |before: u64| if before >= last { first } else { first.max(before + micros(AGAIN_APART)) };
-        let before = self.last.fetch_update(Relaxed, Relaxed, |before| Some(turn(before)));
-        Duration::from_micros(turn(before.unwrap_or(0)) - now)
-    }
-}
-
 /// In the extensions of a request: what its connection holds. The transport looks at it, to see who does not read.
 #[derive(Clone, Debug, Default)]
 pub struct Share(Arc<Amounts>);
@@ -116,6 +94,11 @@ impl Share {
     /// Bytes of answers that the peer has not taken.
     pub fn untaken(&self) -> usize {
         self.0.untaken.held()
+    }
+
+    /// The same without what else they weigh: what it is still to be sent.
+    pub fn unsent(&self) -> usize {
+        self.0.unsent.held()
     }
 
     /// How often it had taken all of them.
@@ -135,6 +118,8 @@ struct Amounts {
     rests: Amount,
     receiving: Amount,
     untaken: Amount,
+    /// The bytes in `untaken` that go to the peer; counted for connections only.
+    unsent: Amount,
     /// How often `untaken` became nothing; counted for connections only.
     emptied: Amount,
 }
@@ -154,10 +139,10 @@ impl Amount {
     }
 
     /// Takes so much for a connection, which gets a part of what the others leave, and always a little.
-    fn share_out(&self, amount: usize, max: usize, own: &Self) -> bool {
+    fn share_out(&self, amount: usize, max: usize, granted: usize, own: &Self) -> bool {
         let (mine, all) = (own.add(amount), self.add(amount));
         let left = max.saturating_sub(all.saturating_sub(mine));
-        let fits = mine <= BYTES_GRANTED || mine <= left / PART_OF_REST;
+        let fits = mine <= granted || mine <= left / PART_OF_REST;
         if !fits {
             own.give_back(amount);
             self.give_back(amount);
@@ -174,8 +159,7 @@ impl Amount {
 impl Room {
     /// Room with these limits.
     pub fn new(limits: RoomLimits) -> Self {
-        let turns = Turns { begin: Instant::now(), last: AtomicU64::new(0) };
-        Self { limits, all: Amounts::default(), turns }
+        Self { limits, all: Amounts::default(), turns: Turns::new(Instant::now()) }
     }
 
     /// Calls that are being worked on, without those of health and reflection.
@@ -189,7 +173,12 @@ impl Room {
 
     /// Lets a call in; or says when to come again, when there are too many.
     pub(super) fn enter(self: &Arc<Self>, share: &Share, is_standard: bool) -> Result<Arc<Entered>, Duration> {
-        self.try_enter(share, is_standard).ok_or_else(|| self.turns.next(Instant::now()))
+        self.try_enter(share, is_standard).ok_or_else(|| self.turn())
+    }
+
+    /// When to come again, of a call that has begun above the limit.
+    pub(super) fn turn(&self) -> Duration {
+        self.turns.next(Instant::now())
     }
 
     fn try_enter(self: &Arc<Self>, share: &Share, is_standard: bool) -> Option<Arc<Entered>> {
@@ -200,27 +189,30 @@ impl Room {
             return (all <= STANDARD_CALLS_MAX || own <= CALLS_GRANTED).then(|| Arc::new(entered));
         }
         let (own, calls) = (share.0.calls.add(1), self.all.calls.add(1));
-        let has_room = calls <= self.limits.calls_max && self.all.begun.held() < self.limits.begun_calls_max;
-        (has_room || own <= CALLS_GRANTED).then(|| Arc::new(entered))
+        (calls <= self.limits.calls_max || own <= CALLS_GRANTED).then(|| Arc::new(entered))
     }
 
     /// Room to wait for the rest of a request that is refused.
-    pub(super) fn wait_for_rest(self: &Arc<Self>) -> Option<RestHeld> {
-        let held = RestHeld(Arc::clone(self));
-        (self.all.rests.add(1) <= RESTS_MAX).then_some(held)
+    pub(super) fn wait_for_rest(self: &Arc<Self>, share: &Share) -> Option<RestHeld> {
+        let fits = self.all.rests.share_out(1, RESTS_MAX, RESTS_GRANTED, &share.0.rests);
+        fits.then(|| RestHeld { room: Arc::clone(self), share: share.clone() })
     }
 
     /// Room for a request that is being received.
     pub(super) fn receive(self: &Arc<Self>, bytes: usize, share: &Share) -> Option<Received> {
-        let fits = self.all.receiving.share_out(bytes, self.limits.receiving_bytes_max, &share.0.receiving);
+        let fits =
+            self.all.receiving.share_out(bytes, self.limits.receiving_bytes_max, BYTES_GRANTED, &share.0.receiving);
         fits.then(|| Received { room: Arc::clone(self), share: share.clone(), bytes })
     }
 
     /// Keeps a piece of an answer until the client has taken it; nothing when too much is kept already.
-    pub(super) fn keep(self: &Arc<Self>, piece: Bytes, share: &Share) -> Option<Bytes> {
+    pub(crate) fn keep(self: &Arc<Self>, piece: Bytes, share: &Share) -> Option<Bytes> {
         let bytes = weight(&piece);
-        let fits = self.all.untaken.share_out(bytes, self.limits.untaken_bytes_max, &share.0.untaken);
-        fits.then(|| Bytes::from_owner(Kept { room: Arc::clone(self), share: share.clone(), piece }))
+        let fits = self.all.untaken.share_out(bytes, self.limits.untaken_bytes_max, BYTES_GRANTED, &share.0.untaken);
+        fits.then(|| {
+            share.0.unsent.add(piece.len());
+            Bytes::from_owner(Kept { room: Arc::clone(self), share: share.clone(), piece })
+        })
     }
 }
 
@@ -246,15 +238,22 @@ pub(super) struct Entered {
 pub(super) struct InProgress(pub(super) Arc<Entered>);
 
 impl InProgress {
-    pub(super) fn held(&self) -> Arc<dyn Any + Send + Sync> {
+    pub(super) fn held(&self) -> Held {
         Arc::<Entered>::clone(&self.0)
     }
 }
 
 impl Entered {
-    /// A part of its request is still to come: until then it is no work.
-    pub(super) fn is_begun(&self) {
-        self.advance(BEGUN);
+    /// A part of its request is still to come: until then it is no work. False when there is no room to wait for it;
+    /// then it is over.
+    pub(super) fn begin(&self) -> bool {
+        let is_new = self.advance(BEGUN);
+        let is_too_many = || self.room.all.begun.held() > self.room.limits.begun_calls_max;
+        let is_refused = is_new && is_too_many() && self.share.0.calls.held() > CALLS_GRANTED;
+        if is_refused {
+            self.advance(ANSWERED);
+        }
+        !is_refused
     }
 
     /// All of its request is there.
@@ -267,10 +266,11 @@ impl Entered {
         self.advance(ANSWERED);
     }
 
-    fn advance(&self, to: u8) {
+    /// Whether it had not come so far, and is counted by how far it has.
+    fn advance(&self, to: u8) -> bool {
         let from = self.phase.fetch_max(to, Relaxed);
         if from >= to || self.is_standard {
-            return;
+            return false;
         }
         match from {
             BEGUN => self.room.all.begun.give_back(1),
@@ -281,6 +281,7 @@ impl Entered {
             RECEIVED => self.room.all.calls.add(1),
             _ => self.share.0.calls.give_back(1),
         };
+        true
     }
 }
 
@@ -296,11 +297,15 @@ impl Drop for Entered {
 
 /// Room that the rest of a refused request takes.
 #[derive(Debug)]
-pub(super) struct RestHeld(Arc<Room>);
+pub(super) struct RestHeld {
+    room: Arc<Room>,
+    share: Share,
+}
 
 impl Drop for RestHeld {
     fn drop(&mut self) {
-        self.0.all.rests.give_back(1);
+        self.share.0.rests.give_back(1);
+        self.room.all.rests.give_back(1);
     }
 }
 
@@ -344,6 +349,7 @@ impl AsRef<[u8]> for Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
+        self.share.0.unsent.give_back(self.piece.len());
         if self.share.0.untaken.give_back(weight(&self.piece)) == 0 {
             self.share.0.emptied.add(1);
         }
@@ -387,37 +393,45 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_let_in_gets_a_turn_of_its_own_within_seconds() {
-        let begin = Instant::now();
-        let turns = Turns { begin, last: AtomicU64::new(0) };
-        assert_eq!([turns.next(begin), turns.next(begin)], [AGAIN_MIN, AGAIN_MIN + AGAIN_APART]);
-        let a_round = ((AGAIN_MAX - AGAIN_MIN).as_micros() / AGAIN_APART.as_micros()) as usize;
-        let all: Vec<Duration> = (0..3 * a_round).map(|_| turns.next(begin)).collect();
-        assert!(all.iter().all(|it| (AGAIN_MIN..=AGAIN_MAX).contains(it)));
-        assert!(all.iter().filter(|it| **it == AGAIN_MIN).count() <= 3, "no two of one round at one time");
-        let later = begin + 2 * AGAIN_MAX;
-        assert_eq!(turns.next(later), AGAIN_MIN, "who comes after the rush need not wait for it");
+    fn requests_that_never_arrive_keep_nobody_out_whose_arrive() {
+        let (room, many, few) = (Arc::new(Room::default()), Share::default(), Share::default());
+        let enter = |share| room.enter(share, false).expect("there is room");
+        let begun: Vec<_> = (0..BEGUN_CALLS_MAX).map(|_| enter(&many)).filter(|call| call.begin()).collect();
+        let count = || (room.calls(), room.all.begun.held());
+        assert_eq!(count(), (0, BEGUN_CALLS_MAX));
+        let calls: Vec<_> = (0..200).map(|_| enter(&few)).collect();
+        assert_eq!(count(), (200, BEGUN_CALLS_MAX), "however many it has");
+        assert!(!calls[0].begin(), "who lets itself be waited for must have few");
+        assert_eq!((count(), few.0.calls.held()), ((199, BEGUN_CALLS_MAX), 199), "and is not counted any more");
+        drop(calls);
+        let call = enter(&few);
+        assert!(call.begin());
+        assert_eq!(count(), (0, BEGUN_CALLS_MAX + 1));
+        let more: Vec<_> = (0..CALLS_GRANTED).map(|_| enter(&few)).collect();
+        assert!(call.begin(), "what is waited for goes on being waited for");
+        call.is_received();
+        assert!(call.begin());
+        assert_eq!(count(), (1 + more.len(), BEGUN_CALLS_MAX));
+        drop((begun, call, more));
+        assert_eq!(count(), (0, 0));
     }
 
     #[test]
-    fn requests_that_never_arrive_keep_nobody_out_who_has_few() {
-        let (room, many, few) = (Arc::new(Room::default()), Share::default(), Share::default());
-        let begin = |_| {
-            let call = room.enter(&many, false).expect("there is room");
-            call.is_begun();
-            call
-        };
-        let begun: Vec<_> = (0..BEGUN_CALLS_MAX).map(begin).collect();
-        assert!(room.enter(&many, false).is_err());
-        let call = room.enter(&few, false).expect("it has few");
-        assert_eq!((room.calls(), room.all.begun.held()), (1, BEGUN_CALLS_MAX));
-        call.is_begun();
-        assert_eq!((room.calls(), room.all.begun.held()), (0, BEGUN_CALLS_MAX + 1));
-        call.is_received();
-        call.is_begun();
-        assert_eq!((room.calls(), room.all.begun.held()), (1, BEGUN_CALLS_MAX));
-        drop((begun, call));
-        assert_eq!((room.calls(), room.all.begun.held()), (0, 0));
+    fn however_many_requests_are_refused_the_rest_of_the_next_one_is_waited_for() {
+        const STREAMS: usize = 200;
+        let (room, last) = (Arc::new(Room::default()), Share::default());
+        let mut held: Vec<_> = (0..STREAMS).map_while(|_| room.wait_for_rest(&last)).collect();
+        assert_eq!(held.len(), STREAMS, "it has as many as it has calls");
+        held.clear();
+        let of_others = (0..100).flat_map(|_| {
+            let other = Share::default();
+            (0..STREAMS).map_while(|_| room.wait_for_rest(&other)).collect::<Vec<_>>()
+        });
+        held.extend(of_others);
+        assert!(held.len() <= RESTS_MAX + 100 * RESTS_GRANTED, "{}", held.len());
+        assert!(room.wait_for_rest(&last).is_some(), "{}", held.len());
+        held.clear();
+        assert_eq!((room.all.rests.held(), last.0.rests.held()), (0, 0));
     }
 
     #[test]
@@ -462,8 +476,9 @@ mod tests {
         assert!(room.keep(piece(), &one).is_none(), "the connection has its share");
         let part = kept.pop().map(|it| it.slice(9..));
         drop(kept);
-        assert_eq!((one.untaken(), one.emptied()), (weight, 0));
+        assert_eq!((one.untaken(), one.unsent(), one.emptied()), (weight, 20 * KIB, 0));
         drop(part);
+        assert_eq!((one.untaken(), one.unsent()), (0, 0));
         assert_eq!((one.untaken(), one.emptied(), room.all.untaken.held()), (0, 1, 0));
     }
 }

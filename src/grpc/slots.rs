@@ -18,11 +18,11 @@ use crate::domain::several::{self, SharedSlot};
 use crate::domain::slots::Search;
 use crate::domain::time::{DAY, Instant, LocalDate, MINUTE, Minutes};
 use crate::domain::zone::Zone;
-use crate::engine::{ListQuery, View};
+use crate::engine::{ListQuery, View, Wait};
 use crate::proto::v1 as pb;
 use crate::proto::v1::slots_service_server::SlotsService;
 
-use super::api::{Api, deadline};
+use super::api::{Api, wait};
 use super::fields::{Fields, RANGE_DAYS_MAX};
 use super::pulled::Pulled;
 use super::token::{PageToken, fingerprint};
@@ -103,13 +103,9 @@ impl Slots {
         (read_in, ranges)
     }
 
-    pub(super) async fn asked(
-        &self,
-        question: &Question,
-        deadline: Option<tokio::time::Instant>,
-    ) -> Result<Asked, Status> {
+    pub(super) async fn asked(&self, question: &Question, wait: &Wait) -> Result<Asked, Status> {
         let Question { assignment, duration, ignored, .. } = *question;
-        self.about(&question.calendars, assignment, &question.type_id, duration, ignored, deadline).await
+        self.about(&question.calendars, assignment, &question.type_id, duration, ignored, wait).await
     }
 
     async fn about(
@@ -119,10 +115,10 @@ impl Slots {
         type_id: &TypeId,
         duration: Option<Minutes>,
         ignored: Option<AppointmentId>,
-        deadline: Option<tokio::time::Instant>,
+        wait: &Wait,
     ) -> Result<Asked, Status> {
         let failed = |failure| status::failed(&failure);
-        let view = self.0.engine.view(calendars, deadline).await.map_err(failed)?;
+        let view = self.0.engine.view(calendars, wait).await.map_err(failed)?;
         let find = |calendar: &Arc<Calendar>| {
             let not_found = || status::refused(&Refusal::AppointmentTypeNotFound(calendar.id.clone(), type_id.clone()));
             calendar.types.find(type_id).cloned().ok_or_else(not_found)
@@ -131,7 +127,7 @@ impl Slots {
         let ignored = match ignored {
             None => None,
             Some(id) => {
-                let read = self.0.engine.read(deadline, move |reader| reader.appointments(&[id]));
+                let read = self.0.engine.read(wait.deadline, move |reader| reader.appointments(&[id]));
                 let found = read.await.map_err(failed)?.0.pop();
                 Some(found.ok_or_else(|| status::refused(&Refusal::AppointmentNotFound(id)))?)
             }
@@ -196,7 +192,7 @@ impl SlotsService for Slots {
         &self,
         request: Request<pb::ListSlotsRequest>,
     ) -> Result<Response<pb::ListSlotsResponse>, Status> {
-        let deadline = deadline(request.extensions());
+        let wait = wait(request.extensions());
         let message = request.into_inner();
         // Only for a page that follows one or is followed by one: most days have neither.
         let bound =
@@ -206,7 +202,7 @@ impl SlotsService for Slots {
         let limit = fields.page_size(message.page_size);
         let from = page_start(&message.page_token, bound, &mut fields);
         let (question, limit, from) = fields.finish((|| Some((question?, limit?, from?)))())?;
-        let asked = self.asked(&question, deadline).await?;
+        let asked = self.asked(&question, &wait).await?;
         let (read_in, ranges) = self.ranges(&question, &asked);
         let (mut slots, mut next) = (Vec::new(), None);
         for range in ranges {
@@ -232,7 +228,7 @@ impl SlotsService for Slots {
         &self,
         request: Request<pb::ExplainSlotRequest>,
     ) -> Result<Response<pb::ExplainSlotResponse>, Status> {
-        let deadline = deadline(request.extensions());
+        let wait = wait(request.extensions());
         let message = request.into_inner();
         let mut fields = Fields::default();
         let calendars = fields.calendars(&message.calendar_id, &message.calendar_ids, message.assignment);
@@ -243,10 +239,10 @@ impl SlotsService for Slots {
         let ignored = fields.optional_appointment_id("ignore_appointment_id", &message.ignore_appointment_id);
         let parsed = (|| Some((calendars?, type_id?, start?, shown?, duration?, ignored?)))();
         let ((calendars, assignment), type_id, start, shown, duration, ignored) = fields.finish(parsed)?;
-        let asked = self.about(&calendars, assignment, &type_id, duration, ignored, deadline).await?;
+        let asked = self.about(&calendars, assignment, &type_id, duration, ignored, &wait).await?;
         let zone = asked.view.calendars.first().map_or(&self.0.utc, |it| &it.profile.zone);
         let start = resolve(&start, zone).map_err(|refusal| status::refused(&refusal))?;
-        let explained = self.explain(&asked, start, shown.as_deref(), deadline).await?;
+        let explained = self.explain(&asked, start, shown.as_deref(), wait.deadline).await?;
         Ok(Response::new(explained))
     }
 
@@ -254,7 +250,7 @@ impl SlotsService for Slots {
         &self,
         request: Request<pb::QueryFreeBusyRequest>,
     ) -> Result<Response<pb::QueryFreeBusyResponse>, Status> {
-        let deadline = deadline(request.extensions());
+        let wait = wait(request.extensions());
         let message = request.into_inner();
         let mut fields = Fields::default();
         if message.calendar_ids.is_empty() {
@@ -263,11 +259,11 @@ impl SlotsService for Slots {
         let calendars = fields.several("calendar_ids", &message.calendar_ids, pb::Assignment::All.into());
         let range = fields.range(message.start_time.as_ref(), message.end_time.as_ref(), RANGE_DAYS_MAX);
         let ((calendars, _), range) = fields.finish((|| Some((calendars?, range?)))())?;
-        let view = self.0.engine.view(&calendars, deadline).await.map_err(|failure| status::failed(&failure))?;
+        let view = self.0.engine.view(&calendars, &wait).await.map_err(|failure| status::failed(&failure))?;
         let mut answer = Vec::with_capacity(calendars.len());
         let mut count = 0;
         for calendar in &view.calendars {
-            let past = self.past(calendar, range, &view, deadline).await?;
+            let past = self.past(calendar, range, &view, wait.deadline).await?;
             let (open, busy) = (free_busy::open(calendar, range), free_busy::busy(calendar, range, view.now, &past));
             count += open.len() + busy.len();
             if count > PERIODS_MAX {

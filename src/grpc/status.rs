@@ -19,7 +19,7 @@ use crate::domain::series::{Occurrence, SeriesReport};
 use crate::engine::Failure;
 use crate::proto::v1::ErrorReason;
 
-use super::room::AGAIN_MAX;
+use super::turns::AGAIN_MAX;
 use super::wire::ERROR_DOMAIN;
 
 /// Violations that one error spells out; the rest is counted. Keeps details under 6 KiB of the header list.
@@ -135,13 +135,14 @@ fn overloaded_until(again: Duration, message: &str) -> Status {
     status(Code::Unavailable, message, details)
 }
 
+const TOO_MANY_CALLS: &str = "too many calls are in progress; nothing happened, retry after the delay that is told";
+
 /// A call that was not let in, and may come again after this time. Made once for each tenth of a second: a server that
 /// is full has no time to write it anew for each call.
 pub(super) fn too_many_calls(again: Duration) -> Response<Body> {
     const STEP_MILLISECONDS: u128 = 100;
     static MADE: LazyLock<Vec<HeaderMap>> = LazyLock::new(|| {
-        let message = "too many calls are in progress; nothing happened, retry after the delay that is told";
-        let made = |again| overloaded_until(again, message).into_http::<Body>().into_parts().0.headers;
+        let made = |again| overloaded_until(again, TOO_MANY_CALLS).into_http::<Body>().into_parts().0.headers;
         let steps = AGAIN_MAX.as_millis() / STEP_MILLISECONDS;
         (0..=steps).map(|step| made(AGAIN_MAX.mul_f64(step as f64 / steps as f64))).collect()
     });
@@ -149,6 +150,11 @@ pub(super) fn too_many_calls(again: Duration) -> Response<Body> {
     let mut response = Response::default();
     *response.headers_mut() = MADE[step.min(MADE.len() - 1)].clone();
     response
+}
+
+/// The same, of a call that was let in and whose request is not whole yet.
+pub(super) fn too_many_begun(again: Duration) -> Status {
+    overloaded_until(again, TOO_MANY_CALLS)
 }
 
 /// A large request for which there is no room.
@@ -167,7 +173,12 @@ pub(super) fn no_room_to_answer(is_reading: bool) -> Status {
     if is_reading {
         return overloaded("too many answers wait to be read; read them, or ask for smaller pages");
     }
-    Status::unknown("too many answers wait to be read, and this one was let go: repeat it with the same request_id")
+    outcome_unknown("too many answers wait to be read, and this one was let go: repeat it with the same request_id")
+}
+
+/// A call whose answer is lost, and with it whether it changed something.
+pub(super) fn outcome_unknown(message: impl Into<String>) -> Status {
+    plain(Code::Unknown, ErrorReason::CommitUnknown, message)
 }
 
 /// A refusal.

@@ -16,10 +16,10 @@ use crate::domain::ids::Revision;
 use crate::domain::several::{self, SharedSlot};
 use crate::domain::time::{Instant, MINUTE};
 use crate::domain::zone::Zone;
-use crate::engine::{Failure, Touches, Woken};
+use crate::engine::{Failure, Touches, Wait, Woken};
 use crate::proto::v1 as pb;
 
-use super::api::deadline;
+use super::api::wait;
 use super::fields::Fields;
 use super::pulled::{Pulled, Source};
 use super::slots::{Asked, Question, Slots};
@@ -62,7 +62,7 @@ pub(super) async fn open(
     slots: &Slots,
     request: Request<pb::WatchSlotsRequest>,
 ) -> Result<Response<Pulled<Offers>>, Status> {
-    let deadline = deadline(request.extensions());
+    let wait = wait(request.extensions());
     let message = listing(request.into_inner());
     let is_by_date = !message.date.is_empty();
     let mut fields = Fields::default();
@@ -70,7 +70,7 @@ pub(super) async fn open(
     let question = fields.finish(question)?;
     // Noted before anything is looked at: what changes from here on is seen.
     let touches = slots.0.engine.touches(question.calendars.clone()).map_err(|failure| status::failed(&failure))?;
-    let asked = slots.asked(&question, deadline).await?;
+    let asked = slots.asked(&question, &wait).await?;
     let offered = look(&question, &asked, is_by_date, slots)?;
     let first = Some(offered.message(offered.slots.iter(), [].iter(), &[]));
     let (slots, looked, said) = (Slots(slots.0.clone()), Monotonic::now(), Monotonic::now());
@@ -198,7 +198,7 @@ impl Offers {
     /// Looks again; answers what has changed.
     async fn look(&mut self) -> Result<pb::WatchSlotsResponse, Status> {
         tokio::time::sleep_until(self.looked + self.touches.settings().slots_pause).await;
-        let asked = self.slots.asked(&self.question, None).await?;
+        let asked = self.slots.asked(&self.question, &Wait::default()).await?;
         let offered = look(&self.question, &asked, self.is_by_date, &self.slots)?;
         self.looked = Monotonic::now();
         let message = offered.since(&self.offered);

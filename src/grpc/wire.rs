@@ -106,7 +106,8 @@ impl<S> Wire<S> {
     where
         B: http_body::Body<Data = Bytes> + Unpin,
     {
-        let rest = Rest::of(request.into_body(), &self.room);
+        let share = request.extensions().get::<Share>().cloned().unwrap_or_default();
+        let rest = Rest::of(request.into_body(), &self.room, &share);
         WireFuture { state: State::Answered { answer: Some(answer), rest }, record }
     }
 }
@@ -377,7 +378,8 @@ fn expired_before_begin() -> Status {
     with_reason(Code::DeadlineExceeded, "EXPIRED_IN_QUEUE", message)
 }
 
-/// No reason is given: EXPIRED_IN_QUEUE would claim that nothing was done.
+/// No reason is given: EXPIRED_IN_QUEUE would claim that nothing was done. Clients do without one, for most often their
+/// own library has answered at the deadline before.
 fn cut_unanswered() -> Status {
     Status::deadline_exceeded(
         "the deadline passed before the answer; what the call did is not known: repeat it with the same request_id",
@@ -390,7 +392,7 @@ fn cut_stream() -> Status {
 
 fn not_ours(status: &Status) -> Status {
     tracing::error!(message = status.message(), "an answer failed; the caller is told UNKNOWN");
-    Status::unknown(format!("the answer failed, what the call did is not known: {}", status.message()))
+    status::outcome_unknown(format!("the answer failed, what the call did is not known: {}", status.message()))
 }
 
 fn trailers(status: &Status) -> HeaderMap {
@@ -437,6 +439,16 @@ mod tests {
             (&detailed, Place::Answer, Code::Unknown),
         ] {
             assert_eq!(replacement(&trailers(status), place).map(|status| status.code()), Some(expected));
+        }
+    }
+
+    #[test]
+    fn who_is_told_unknown_is_told_the_reason_of_it() {
+        let failed = replacement(&trailers(&Status::internal("failed")), Place::Answer).expect("it is replaced");
+        for status in [failed, status::no_room_to_answer(false)] {
+            let reason = status.get_details_error_info().map(|it| it.reason);
+            assert_eq!((status.code(), reason.as_deref()), (Code::Unknown, Some("COMMIT_UNKNOWN")));
+            assert!(replacement(&trailers(&status), Place::Answer).is_none(), "it passes as it is");
         }
     }
 

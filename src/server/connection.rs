@@ -88,10 +88,11 @@ fn cut_unread(shared: &Shared, origin: &Origin) {
 }
 
 /// Resolves when answers waited for the peer through all of a `period` in which it took next to nothing. Looks once a
-/// period. Closing is all that can be done: HTTP/2 asks nobody while a peer grants no window.
+/// period. Closing is all that can be done: HTTP/2 asks nobody while a peer grants no window. Both are bytes on the
+/// wire: what else an answer weighs in memory is many times a small one, and nobody could read fast enough for that.
 async fn left_unread(share: &Share, written: &Written, period: Duration) {
     loop {
-        let (waiting, emptied_before, written_before) = (share.untaken(), share.emptied(), written.bytes());
+        let (waiting, emptied_before, written_before) = (share.unsent(), share.emptied(), written.bytes());
         tokio::time::sleep(period).await;
         let least = (waiting as u64 / UNREAD_PART).max(UNREAD_BYTES_LEAST);
         let is_waiting_since = waiting > 0 && share.emptied() == emptied_before;
@@ -125,4 +126,44 @@ fn builder(limits: &Limits, tasks: Tasks) -> http2::Builder<Tasks> {
         // gRPC has no use for it, and formatting it costs on every answer.
         .auto_date_header(false);
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Poll;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::grpc::room::Room;
+
+    const PERIOD: Duration = Duration::from_secs(60);
+
+    /// Asks at once for more small answers than it takes, one after the other; for so many periods.
+    async fn is_cut_who_takes(answers_a_period: usize, periods: usize) -> bool {
+        const ANSWER: usize = 300;
+        const WAITING: usize = 150;
+        let (room, share, written) = (Arc::new(Room::default()), Share::default(), Written::default());
+        let next = || room.keep(Bytes::from(vec![7; ANSWER]), &share).expect("there is room");
+        let mut waiting: std::collections::VecDeque<Bytes> = (0..WAITING).map(|_| next()).collect();
+        let reads = async {
+            for _ in 0..periods * answers_a_period {
+                tokio::time::sleep(PERIOD / u32::try_from(answers_a_period).expect("few")).await;
+                written.note(&Poll::Ready(Ok(ANSWER)));
+                waiting.pop_front();
+                waiting.push_back(next());
+            }
+        };
+        tokio::select! {
+            () = left_unread(&share, &written, PERIOD) => true,
+            () = reads => false,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_small_answers_slowly_and_steadily_is_not_closed() {
+        assert!(!is_cut_who_takes(50, 10).await, "a third of what waits in each period");
+        assert!(is_cut_who_takes(10, 10).await, "less than an eighth");
+    }
 }

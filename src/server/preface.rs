@@ -35,7 +35,7 @@ impl Written {
         self.0.load(Relaxed)
     }
 
-    fn note(&self, result: &Poll<io::Result<usize>>) {
+    pub(super) fn note(&self, result: &Poll<io::Result<usize>>) {
         if let Poll::Ready(Ok(bytes)) = result {
             self.0.fetch_add(*bytes as u64, Relaxed);
         }

@@ -1,6 +1,7 @@
 //! What is over leaves memory, and is still there for whoever asks.
 
 use bookd::domain::ids::CalendarId;
+use bookd::engine::Wait;
 use bookd::proto::v1 as pb;
 
 use crate::harness::{Bookd, minutes, timestamp};
@@ -9,7 +10,7 @@ use crate::words::{appointment_type, booking};
 impl Bookd {
     /// How many claims of a calendar are in memory.
     async fn claims(&self, calendar: &str) -> usize {
-        let view = self.engine().view(&[CalendarId::parse(calendar).unwrap()], None).await.unwrap();
+        let view = self.engine().view(&[CalendarId::parse(calendar).unwrap()], &Wait::default()).await.unwrap();
         view.calendars[0].claims.iter().count()
     }
 

@@ -185,24 +185,34 @@ async fn a_connection_may_be_refused_more_often_than_it_may_make_errors() {
 #[tokio::test]
 async fn calls_that_are_given_up_count_until_they_are_decided() {
     const CALLS_MAX: usize = 4;
+    let booking = |number| grpc(&nth(number));
+    // A calendar that is not in memory is loaded by the writer.
+    let reading = |_| grpc(&pb::GetCalendarRequest { calendar_id: "ada".to_owned() });
+    let booked = ("/bookd.v1.BookingService/BookAppointment", &booking as &dyn Fn(i64) -> Vec<u8>);
+    for (path, message) in [booked, ("/bookd.v1.CalendarService/GetCalendar", &reading)] {
+        given_up_count_until_they_are_decided(CALLS_MAX, path, message).await;
+    }
+}
+
+async fn given_up_count_until_they_are_decided(calls_max: usize, path: &str, message: &dyn Fn(i64) -> Vec<u8>) {
     let settings = Settings { layout: Layout::Inline, is_clock_confirmed: true, ..Settings::default() };
     let (engine, _running) = Engine::start(Box::new(Memory::new(7)), Arc::new(SystemClock), settings).unwrap();
     let api = Api::new(engine.clone(), Arc::new(Zones::bundled()));
-    let room = Arc::new(Room::new(RoomLimits { calls_max: CALLS_MAX, ..RoomLimits::default() }));
+    let room = Arc::new(Room::new(RoomLimits { calls_max, ..RoomLimits::default() }));
     let mut wire = Wire::within(Arc::clone(&room), bookd::grpc::services(&api).routes());
     let share = Share::default();
     // Nothing runs beside this until it waits for something, so the writer decides nothing.
     let mut is_let_in_and_given_up = |number: usize| {
-        let request = http::Request::post("http://localhost/bookd.v1.BookingService/BookAppointment")
+        let request = http::Request::post(format!("http://localhost{path}"))
             .header("content-type", "application/grpc")
             .extension(share.clone())
-            .body(Full::from(grpc(&nth(i64::try_from(number).unwrap()))))
+            .body(Full::from(message(i64::try_from(number).unwrap())))
             .unwrap();
         pin!(wire.call(request)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
     };
-    let let_in = (0..3 * CALLS_MAX).filter(|number| is_let_in_and_given_up(*number)).count();
-    assert_eq!((let_in, room.calls()), (CALLS_MAX, CALLS_MAX));
+    let let_in = (0..3 * calls_max).filter(|number| is_let_in_and_given_up(*number)).count();
+    assert_eq!((let_in, room.calls()), (calls_max, calls_max), "{path}");
     engine.tick().await.unwrap();
-    assert_eq!(room.calls(), 0, "what is decided makes room");
+    assert_eq!(room.calls(), 0, "{path}: what is decided makes room");
     assert!(is_let_in_and_given_up(0));
 }
