@@ -128,8 +128,9 @@ fn prepare(connection: &mut Connection, code_key: u64, checkpoint_pages: u32) ->
     settle(connection).map_err(said)?;
     let synchronous = if Bug::NormalForFull.is_on() { "normal" } else { "full" };
     connection.pragma_update(None, "synchronous", synchronous).map_err(said)?;
-    // 64 MB of pages.
-    connection.pragma_update(None, "cache_size", -64_000).map_err(said)?;
+    // 8 MB of pages: SQLite goes over all that it keeps at most commits that split a page, and the system's own cache has
+    // the others.
+    connection.pragma_update(None, "cache_size", -8_000).map_err(said)?;
     // What a long read made of the WAL is given back when it begins anew.
     connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES).map_err(said)?;
     let checkpoints = Checkpoints::of(connection, checkpoint_pages).map_err(said)?;
