@@ -20,5 +20,7 @@ pub mod history;
 pub mod locks;
 pub mod log;
 pub mod powered;
+pub mod refusals;
+pub mod timeline;
 pub mod vfs;
 pub mod watched;
