@@ -144,12 +144,12 @@ impl Op {
 }
 
 /// R2: what was acknowledged is in the log, at its revision; and every appointment in an answer, of reads too, is what
-/// the log says that it was at the answer's revision.
-pub fn r2_what_was_acknowledged_is_kept(ops: &[Op], log: &Log) -> Vec<String> {
+/// the log says that it was at the answer's revision. A repetition shows it as it is when that is answered.
+pub fn r2_what_was_acknowledged_is_kept(ops: &[Op], log: &Log, timeline: &Timeline) -> Vec<String> {
     let mut found = Vec::new();
     for op in ops {
         let name = op.call.name();
-        for (place, answered) in op.all_done() {
+        for (place, at, answered) in op.answers() {
             let revision = answered.revision;
             if revision > log.last() {
                 found.push(format!("R2 {name} was answered revision {revision}, which is lost: {op:?}"));
@@ -160,11 +160,13 @@ pub fn r2_what_was_acknowledged_is_kept(ops: &[Op], log: &Log) -> Vec<String> {
             }
             let is_its = !log.remembers_all || log.made_by(op) == Some(revision);
             let is_repeated = is_its && op.may_be_repeated(place, ops);
+            let (first, last) =
+                if is_repeated { timeline.between(op.asked_at(place), at) } else { (revision, revision) };
             for it in &answered.appointments {
-                let then = if is_repeated { it.revision.max(revision) } else { revision };
-                let latest = log.latest(&it.appointment_id, then);
-                if !latest.is_some_and(|(_, image)| is_as(image, it, op.is_read())) {
-                    found.push(format!("R2 {name} showed at revision {revision} {it:?}, where the log has {latest:?}"));
+                let mut images = log.between(&it.appointment_id, first.max(revision), last.max(revision));
+                if !images.any(|image| is_as(image, it, op.is_read())) {
+                    let images: Vec<_> = log.between(&it.appointment_id, first, last).collect();
+                    found.push(format!("R2 {name} showed at revision {first} to {last} {it:?}, which was {images:?}"));
                 }
             }
         }
@@ -306,7 +308,7 @@ fn is_wanted_by(change: &ChangeRecord, call: &Call) -> bool {
 /// All of them.
 pub fn check(ops: &[Op], watched: &[Watched], log: &Log) -> Vec<String> {
     let timeline = Timeline::new(ops, log);
-    let mut found = r2_what_was_acknowledged_is_kept(ops, log);
+    let mut found = r2_what_was_acknowledged_is_kept(ops, log, &timeline);
     found.extend(r3_one_request_has_one_effect(ops, log));
     found.extend(r4_revisions_respect_real_time(ops, log));
     found.extend(r4_what_is_refused_as_taken_was_taken(ops, log, &timeline));
