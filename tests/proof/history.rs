@@ -127,6 +127,11 @@ impl Op {
         self.may_have_happened() && !matches!(self.outcomes.last(), Some(Outcome::Refused(..)))
     }
 
+    /// Whether no attempt may have happened after the last answer.
+    pub fn is_settled(&self) -> bool {
+        !self.has_unknown() || matches!(self.outcomes.last(), Some(Outcome::Done(_) | Outcome::Refused(..)))
+    }
+
     /// Whether it is a call that changes nothing.
     fn is_read(&self) -> bool {
         self.call.request_id().is_none()
