@@ -36,11 +36,13 @@ pub enum Bug {
     UnknownTakenForRefused,
     /// A start forgets the last change, and gives its revision to another.
     RevisionReused,
+    /// A taken time is refused, without the writer, by what was published some bookings ago.
+    ForeseenStale,
 }
 
 impl Bug {
     /// Every one of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::BufferForgotten,
         Self::SeatTooMany,
         Self::HoldOutlivesItself,
@@ -54,6 +56,7 @@ impl Bug {
         Self::RequestForgotten,
         Self::UnknownTakenForRefused,
         Self::RevisionReused,
+        Self::ForeseenStale,
     ];
 
     /// Whether it is switched on; never in a release build.

@@ -94,6 +94,7 @@ impl Record {
         let outcome = send(channel, &call).await;
         self.note(op, outcome.clone());
         if let Outcome::Done(answered) = &outcome {
+            caller.learn(answered);
             caller.known.extend(answered.appointments.iter().map(|it| it.appointment_id.clone()));
         }
         outcome
@@ -225,7 +226,7 @@ async fn frozen(process: &Process, record: &Record, channel: &Channel) {
     assert!(answered.is_err(), "a process that is stopped answers: {answered:?}");
     signal(process, "-CONT");
     let outcome = calling.await.unwrap();
-    assert!(matches!(outcome, Outcome::Done(_) | Outcome::Refused(_)), "who waited is answered: {outcome:?}");
+    assert!(matches!(outcome, Outcome::Done(_) | Outcome::Refused(..)), "who waited is answered: {outcome:?}");
 }
 
 /// Opens the calendars, asks after every call that may have happened, and judges all of it.

@@ -1,9 +1,11 @@
 //! A caller: makes calls that meet one another, on few calendars, few days, few times.
 
+use std::collections::VecDeque;
+
 use bookd::proto::v1 as pb;
 use prost_types::{Duration, FieldMask, Timestamp};
 
-use super::calls::Call;
+use super::calls::{Answered, Call};
 use super::chance::Chance;
 
 const MINUTE: i64 = 60;
@@ -21,8 +23,14 @@ pub struct Caller {
     may_reuse: bool,
     /// The appointments that somebody was told of.
     pub known: Vec<String>,
+    /// What it saw given back last.
+    given_back: VecDeque<pb::Appointment>,
 }
 
+/// One booking in so many has no request id: a taken time may be refused without the writer then.
+const NAMELESS: u64 = 8;
+/// How many times a caller remembers that were given back; a booking without a request id is mostly for one of them.
+const GIVEN_BACK: usize = 3;
 /// How many of the appointments that were told last calls are about.
 const RECENT: usize = 24;
 /// One request id in so many is that of another call, one of so many before.
@@ -31,7 +39,14 @@ const REUSED_BACK: u64 = 8;
 
 impl Caller {
     pub fn new(name: &str, chance: Chance) -> Self {
-        Self { chance, name: name.to_owned(), count: 0, may_reuse: false, known: Vec::new() }
+        Self {
+            chance,
+            name: name.to_owned(),
+            count: 0,
+            may_reuse: false,
+            known: Vec::new(),
+            given_back: VecDeque::new(),
+        }
     }
 
     /// What opens a calendar, in order.
@@ -115,10 +130,40 @@ impl Caller {
         }
     }
 
+    /// Remembers what an answer shows as given back: who asks for it again must not be told that it is taken.
+    pub fn learn(&mut self, answered: &Answered) {
+        let is_given_back = |it: &&pb::Appointment| {
+            [pb::AppointmentState::Cancelled, pb::AppointmentState::Declined].contains(&it.state())
+        };
+        for it in answered.appointments.iter().filter(is_given_back) {
+            self.given_back.truncate(GIVEN_BACK - 1);
+            self.given_back.push_front(it.clone());
+        }
+    }
+
+    /// Mostly what was given back.
+    fn booking_again(&mut self, now: i64) -> pb::BookAppointmentRequest {
+        let booking = self.booking(now);
+        if self.given_back.is_empty() || self.chance.is(4) {
+            return booking;
+        }
+        let it = self.chance.of(self.given_back.make_contiguous());
+        pb::BookAppointmentRequest {
+            calendar_ids: it.calendar_ids,
+            assignment: pb::Assignment::All.into(),
+            appointment_type_id: it.appointment_type_id,
+            start_time: it.start_time,
+            ignore_rules: (1..=5).collect(),
+            ..booking
+        }
+    }
+
     fn claim(&mut self, now: i64) -> Call {
-        let one = self.booking(now);
-        let request_id = self.request_id();
-        match self.chance.below(10) {
+        let kind = self.chance.below(10);
+        let is_nameless = kind <= 6 && self.chance.is(NAMELESS);
+        let one = if is_nameless { self.booking_again(now) } else { self.booking(now) };
+        let request_id = if is_nameless { String::new() } else { self.request_id() };
+        match kind {
             0..=3 => Call::BookAppointment(pb::BookAppointmentRequest { request_id, ..one }),
             4..=6 => Call::HoldAppointment(pb::HoldAppointmentRequest {
                 calendar_ids: one.calendar_ids,

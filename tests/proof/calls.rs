@@ -26,8 +26,8 @@ pub struct Answered {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     Done(Answered),
-    /// Refused, and certainly not applied; the reason.
-    Refused(String),
+    /// Refused, and certainly not applied; the reason, and each rule that stood in the way with its calendar.
+    Refused(String, Vec<(String, String)>),
     /// Nothing happened, and it is worth trying again; the reason.
     Later(String),
     /// It happened, or it did not.
@@ -47,7 +47,10 @@ impl Outcome {
             reason if matches!(status.code(), Code::Unknown | Code::Internal | Code::DeadlineExceeded) => {
                 Self::Unknown(reason.to_owned())
             }
-            reason => Self::Refused(reason.to_owned()),
+            reason => {
+                let violations = details.precondition_failure().map(|it| it.violations.clone()).unwrap_or_default();
+                Self::Refused(reason.to_owned(), violations.into_iter().map(|it| (it.r#type, it.subject)).collect())
+            }
         }
     }
 }
@@ -101,7 +104,7 @@ macro_rules! calls {
 macro_rules! request_ids {
     ($($name:ident)*) => {
         impl Call {
-            /// What it is repeated by; none for calls that change nothing.
+            /// What it is repeated by, if it has any; none for calls that change nothing.
             pub fn request_id(&self) -> Option<&str> {
                 match self {
                     $(Self::$name(request) => Some(&request.request_id),)*

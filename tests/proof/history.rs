@@ -6,9 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bookd::domain::change::Cause;
+use bookd::store::change_record::{ChangeRecord, ImageRecord};
 
 use super::calls::{Answered, Call, Outcome};
 use super::log::{Log, cause, is_as, number};
+use super::refusals::r4_what_is_refused_as_taken_was_taken;
+use super::timeline::Timeline;
 use super::watched::{Watched, r5_watchers_are_told_everything_once};
 
 /// A moment in the order of all that happened to all clients.
@@ -55,23 +58,54 @@ impl Op {
         })
     }
 
+    /// The same, with the moment at which each came.
+    pub fn answers(&self) -> impl Iterator<Item = (usize, Moment, &Answered)> {
+        self.all_done().map(|(place, answered)| (place, self.at[place], answered))
+    }
+
+    /// A moment before which the attempt at this place was not sent.
+    pub fn asked_at(&self, place: usize) -> Moment {
+        place.checked_sub(1).map_or(self.invoked, |before| self.at[before])
+    }
+
+    /// When the outcome at this place came.
+    pub fn answered_at(&self, place: usize) -> Moment {
+        self.at[place]
+    }
+
+    /// The changes that it is known to have made: by its request id, which may be that of others, too; without one
+    /// each attempt makes a change of its own.
+    pub fn made(&self, log: &Log) -> Vec<i64> {
+        if self.is_nameless() && self.always_changes() {
+            return self.all_done().map(|(_, answered)| answered.revision).collect();
+        }
+        log.made_by(self).into_iter().collect()
+    }
+
+    /// Whether it changes something and has no request id: sent again it is another request.
+    fn is_nameless(&self) -> bool {
+        self.call.request_id() == Some("")
+    }
+
     /// Whether the outcome at this place may be of a request that had happened before.
     fn may_be_repeated(&self, place: usize, ops: &[Self]) -> bool {
         let may_have_happened = |it: &Outcome| matches!(it, Outcome::Done(_) | Outcome::Unknown(_));
-        self.outcomes[..place].iter().any(may_have_happened) || self.has_twin(ops)
+        !self.is_nameless() && (self.outcomes[..place].iter().any(may_have_happened) || self.has_twin(ops))
     }
 
     /// Whether another call was the same, request id and all.
     fn has_twin(&self, ops: &[Self]) -> bool {
-        ops.iter().any(|it| {
-            let shares_id = it.call.request_id() == self.call.request_id();
-            shares_id && !std::ptr::eq(it, self) && it.is_same_request(self)
-        })
+        !self.is_nameless()
+            && ops.iter().any(|it| {
+                let shares_id = it.call.request_id() == self.call.request_id();
+                shares_id && !std::ptr::eq(it, self) && it.is_same_request(self)
+            })
     }
 
     /// Whether it was refused for this reason, and came to nothing else.
     pub fn is_refused(&self, reason: &str) -> bool {
-        self.done().is_none() && self.outcomes.iter().any(|it| matches!(it, Outcome::Refused(other) if other == reason))
+        self.done().is_none()
+            && self.outcomes.iter().any(|it| matches!(it, Outcome::Refused(other, _) if other == reason))
     }
 
     fn is_same_request(&self, other: &Self) -> bool {
@@ -81,12 +115,21 @@ impl Op {
     /// Whether it may have happened without an answer that says so: what is still under way may yet happen, even
     /// after a refusal.
     pub fn may_have_happened(&self) -> bool {
-        self.done().is_none() && self.outcomes.iter().any(|it| matches!(it, Outcome::Unknown(_)))
+        self.done().is_none() && self.has_unknown()
+    }
+
+    fn has_unknown(&self) -> bool {
+        self.outcomes.iter().any(|it| matches!(it, Outcome::Unknown(_)))
     }
 
     /// Whether nobody knows what became of it even now that nothing is under way any more.
     fn is_open(&self) -> bool {
-        self.may_have_happened() && !matches!(self.outcomes.last(), Some(Outcome::Refused(_)))
+        self.may_have_happened() && !matches!(self.outcomes.last(), Some(Outcome::Refused(..)))
+    }
+
+    /// Whether no attempt may have happened after the last answer.
+    pub fn is_settled(&self) -> bool {
+        !self.has_unknown() || matches!(self.outcomes.last(), Some(Outcome::Done(_) | Outcome::Refused(..)))
     }
 
     /// Whether it is a call that changes nothing.
@@ -106,12 +149,12 @@ impl Op {
 }
 
 /// R2: what was acknowledged is in the log, at its revision; and every appointment in an answer, of reads too, is what
-/// the log says that it was at the answer's revision.
-pub fn r2_what_was_acknowledged_is_kept(ops: &[Op], log: &Log) -> Vec<String> {
+/// the log says that it was at the answer's revision. A repetition shows it as it is when that is answered.
+pub fn r2_what_was_acknowledged_is_kept(ops: &[Op], log: &Log, timeline: &Timeline) -> Vec<String> {
     let mut found = Vec::new();
     for op in ops {
         let name = op.call.name();
-        for (place, answered) in op.all_done() {
+        for (place, at, answered) in op.answers() {
             let revision = answered.revision;
             if revision > log.last() {
                 found.push(format!("R2 {name} was answered revision {revision}, which is lost: {op:?}"));
@@ -120,14 +163,15 @@ pub fn r2_what_was_acknowledged_is_kept(ops: &[Op], log: &Log) -> Vec<String> {
             if op.always_changes() && !log.touches(answered) {
                 found.push(format!("R2 {name} was answered what revision {revision} is not: {answered:?}"));
             }
-            // A repetition is answered with what is there by then.
             let is_its = !log.remembers_all || log.made_by(op) == Some(revision);
             let is_repeated = is_its && op.may_be_repeated(place, ops);
+            let (first, last) =
+                if is_repeated { timeline.between(op.asked_at(place), at) } else { (revision, revision) };
             for it in &answered.appointments {
-                let then = if is_repeated { it.revision.max(revision) } else { revision };
-                let latest = log.latest(&it.appointment_id, then);
-                if !latest.is_some_and(|(_, image)| is_as(image, it, op.is_read())) {
-                    found.push(format!("R2 {name} showed at revision {revision} {it:?}, where the log has {latest:?}"));
+                let mut images = log.between(&it.appointment_id, first.max(revision), last.max(revision));
+                if !images.any(|image| is_as(image, it, op.is_read())) {
+                    let images: Vec<_> = log.between(&it.appointment_id, first, last).collect();
+                    found.push(format!("R2 {name} showed at revision {first} to {last} {it:?}, which was {images:?}"));
                 }
             }
         }
@@ -146,7 +190,7 @@ pub fn r3_one_request_has_one_effect(ops: &[Op], log: &Log) -> Vec<String> {
         }
     }
     let ids = |it: &Answered| it.appointments.iter().map(|it| it.appointment_id.clone()).collect::<Vec<_>>();
-    for op in ops.iter().filter(|op| !op.is_read()) {
+    for op in ops.iter().filter(|op| !op.is_read() && !op.is_nameless()) {
         let (name, made) = (op.call.name(), log.made_by(op));
         let done: Vec<&Answered> = op.all_done().map(|(_, it)| it).collect();
         if op.always_changes() && !done.is_empty() && made.is_none() && log.remembers_all {
@@ -171,7 +215,7 @@ pub fn r3_one_request_has_one_effect(ops: &[Op], log: &Log) -> Vec<String> {
 /// R3: once a request was answered that it changed something, another one under its id is refused.
 fn r3_an_id_is_good_for_one_request(ops: &[Op], log: &Log) -> Vec<String> {
     let mut by_id: BTreeMap<&str, Vec<&Op>> = BTreeMap::new();
-    for op in ops {
+    for op in ops.iter().filter(|op| !op.is_nameless()) {
         op.call.request_id().into_iter().for_each(|id| by_id.entry(id).or_default().push(op));
     }
     let mut found = Vec::new();
@@ -183,7 +227,7 @@ fn r3_an_id_is_good_for_one_request(ops: &[Op], log: &Log) -> Vec<String> {
         for op in sharing.iter().filter(|op| op.invoked > since && !op.is_same_request(owner)) {
             let is_refused = |it: &Outcome| match it {
                 Outcome::Done(_) => false,
-                Outcome::Refused(reason) => reason == "REQUEST_ID_REUSED",
+                Outcome::Refused(reason, _) => reason == "REQUEST_ID_REUSED",
                 Outcome::Later(_) | Outcome::Unknown(_) => true,
             };
             if !op.outcomes.iter().all(is_refused) {
@@ -228,31 +272,51 @@ pub fn r7_one_answer_is_one_change(ops: &[Op], log: &Log) -> Vec<String> {
     torn.map(|op| format!("R7 {} is not whole in its revision: {op:?}", op.call.name())).collect()
 }
 
-/// R10: an error means not applied: each change is an expiry, or the one call that made it was answered so.
+/// R10: an error means not applied: each change is an expiry, or the one call that made it was answered so, or has no
+/// request id to ask by.
 pub fn r10_every_change_has_its_answer(ops: &[Op], log: &Log) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     found.extend(ops.iter().filter(|op| op.is_open()).map(|op| format!("R10 nobody learnt what became of {op:?}")));
-    let owners = ops.iter().filter_map(|op| Some((log.made_by(op)?, op)));
+    let owners = ops.iter().flat_map(|op| op.made(log).into_iter().map(move |made| (made, op)));
     let owned: BTreeSet<i64> =
         owners.filter(|(made, op)| op.all_done().any(|(_, it)| it.revision == *made)).map(|(made, _)| made).collect();
+    let lost: Vec<&Op> = ops.iter().filter(|op| op.is_nameless() && op.has_unknown()).collect();
     for change in log.changes.iter().filter(|it| cause(it) != Cause::Expiry) {
         let revision = number(change.revision);
         let is_answered = || {
             let with_its_name = ops.iter().filter(|op| op.call.name() == cause(change).name());
             with_its_name.flat_map(Op::all_done).any(|(_, it)| it.revision == revision)
         };
-        if !owned.contains(&revision) && (log.remembers_all || !is_answered()) {
+        let may_be_lost = || lost.iter().any(|op| is_wanted_by(change, &op.call));
+        if !owned.contains(&revision) && !may_be_lost() && (log.remembers_all || !is_answered()) {
             found.push(format!("R10 nobody was answered OK for revision {revision}: {change:?}"));
         }
     }
     found
 }
 
+/// Whether a change is what this call would make of a new claim.
+fn is_wanted_by(change: &ChangeRecord, call: &Call) -> bool {
+    let (start, type_id, calendars) = match call {
+        Call::BookAppointment(it) => (it.start_time, &it.appointment_type_id, &it.calendar_ids),
+        Call::HoldAppointment(it) => (it.start_time, &it.appointment_type_id, &it.calendar_ids),
+        _ => return false,
+    };
+    let is_it = |image: &ImageRecord| {
+        start.is_some_and(|it| it.seconds == image.start)
+            && *type_id == image.type_id
+            && image.calendars.iter().all(|it| calendars.contains(it))
+    };
+    cause(change).name() == call.name() && change.events.iter().any(|it| it.after.as_ref().is_some_and(is_it))
+}
+
 /// All of them.
 pub fn check(ops: &[Op], watched: &[Watched], log: &Log) -> Vec<String> {
-    let mut found = r2_what_was_acknowledged_is_kept(ops, log);
+    let timeline = Timeline::new(ops, log);
+    let mut found = r2_what_was_acknowledged_is_kept(ops, log, &timeline);
     found.extend(r3_one_request_has_one_effect(ops, log));
     found.extend(r4_revisions_respect_real_time(ops, log));
+    found.extend(r4_what_is_refused_as_taken_was_taken(ops, log, &timeline));
     found.extend(r5_watchers_are_told_everything_once(watched, log));
     found.extend(r7_one_answer_is_one_change(ops, log));
     found.extend(r10_every_change_has_its_answer(ops, log));

@@ -1,6 +1,7 @@
 //! The log as the judges read it: every change, what each appointment was made by it, and which request made it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use bookd::domain::appointment::AppointmentState as S;
 use bookd::domain::change::Cause;
@@ -86,6 +87,21 @@ impl Log {
                 .events
                 .iter()
                 .any(|event| event.appointment_id().is_some_and(|id| id.to_string() == it.appointment_id))
+        })
+    }
+
+    /// What an appointment was at these revisions, one image for each change of it.
+    pub fn between(&self, id: &str, from: i64, upto: i64) -> impl Iterator<Item = &ImageRecord> {
+        let then = self.latest(id, from).into_iter();
+        let later = self.images.get(id).into_iter().flat_map(move |it| it.range(from + 1..=upto.max(from)));
+        then.map(|(_, image)| image).chain(later.map(|(_, image)| image))
+    }
+
+    /// Every image of every appointment, with the revisions at which it was how things stood.
+    pub fn standing(&self) -> impl Iterator<Item = (&str, Range<i64>, &ImageRecord)> {
+        self.images.iter().flat_map(|(id, images)| {
+            let ends = images.keys().copied().skip(1).chain([i64::MAX]);
+            images.iter().zip(ends).map(|((from, image), end)| (id.as_str(), *from..end, image))
         })
     }
 

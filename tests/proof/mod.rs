@@ -20,6 +20,8 @@ pub mod history;
 pub mod locks;
 pub mod log;
 pub mod powered;
+pub mod refusals;
+pub mod timeline;
 pub mod tried;
 pub mod vfs;
 pub mod watched;

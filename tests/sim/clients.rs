@@ -32,7 +32,7 @@ pub async fn send(channel: &mut Channel, call: &Call) -> Outcome {
         Ok(Err(status)) => Outcome::of_status(&status),
         Err(_) => Outcome::Unknown("no answer".to_owned()),
     };
-    if !matches!(outcome, Outcome::Refused(_)) {
+    if !matches!(outcome, Outcome::Refused(..)) {
         *channel = connect();
     }
     outcome
@@ -55,11 +55,14 @@ pub async fn calls(world: Rc<World>, name: String, chance: Chance, count: usize)
         for attempt in 1.. {
             let outcome = send(&mut channel, &call).await;
             world.note(op, outcome.clone());
+            if let Outcome::Done(answered) = &outcome {
+                caller.learn(answered);
+            }
             // A client whose answer was lost on its way asks again, and must be answered the same.
             let asks_again = attempt < TRIES && caller.chance.is(6);
             match outcome {
                 Outcome::Done(_) if !asks_again => break,
-                Outcome::Refused(_) => break,
+                Outcome::Refused(..) => break,
                 _ if attempt >= TRIES => break,
                 _ => sleep(Duration::from_millis(100 * caller.chance.below(10))).await,
             }
@@ -88,7 +91,7 @@ async fn resolve(world: &World, op: usize, channel: &mut Channel) {
     for _ in 0..TRIES_HEALED {
         let outcome = send(channel, &call).await;
         world.note(op, outcome.clone());
-        if matches!(outcome, Outcome::Done(_) | Outcome::Refused(_)) {
+        if matches!(outcome, Outcome::Done(_) | Outcome::Refused(..)) {
             return;
         }
         sleep(Duration::from_millis(500)).await;

@@ -20,6 +20,7 @@ mod faults;
 mod io_errors;
 mod life;
 mod power;
+mod read_back;
 mod run;
 mod seeds;
 mod server;

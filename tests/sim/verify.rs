@@ -18,6 +18,7 @@ use crate::proof::caller::{CALENDARS, Caller, TYPES};
 use crate::proof::calls::Outcome;
 use crate::proof::chance::Chance;
 use crate::proof::tried::{self, Wanted};
+use crate::read_back;
 use crate::server::connect;
 use crate::world::{Phase, World};
 
@@ -42,6 +43,7 @@ pub async fn opens_and_verifies(world: Rc<World>, chance: Chance) -> turmoil::Re
     }
     world.phase.set(Phase::Settled);
     let before = look(&world).await?;
+    read_back::calendars_say_what_they_were_told(&world).await?;
     world.phase.set(Phase::Restarted);
     sleep(Duration::from_secs(2)).await;
     let after = look(&world).await?;
