@@ -394,20 +394,7 @@ impl Report {
                 it.cpu_each().map_or_else(String::new, |each| format!("{each:.1}")),
             ));
         }
-        lines.extend(
-            self.cpu_of_refusal()
-                .map(|part| format!("a refusal of a full server costs {part:.2} of the processor time of a booking")),
-        );
         lines.join("\n")
-    }
-
-    /// What a refusal with OVERLOADED costs the server, as a part of a booking.
-    fn cpu_of_refusal(&self) -> Option<f64> {
-        let of = |phase| self.measured.iter().find(|it| it.phase == phase);
-        let (book, over) = (of(Phase::Book)?, of(Phase::Overload)?);
-        let booking = book.cpu_each()?;
-        let refusals = over.cpu? as f64 - booking * over.calls as f64;
-        (over.overloaded > 0).then(|| refusals / over.overloaded as f64 / booking)
     }
 
     fn as_json(&self, config: &BenchConfig) -> Value {
@@ -433,7 +420,6 @@ impl Report {
             "seconds": config.seconds,
             "fsyncs_per_second": self.fsyncs,
             "load": self.load,
-            "refusal_cpu_ratio": self.cpu_of_refusal(),
             "calls": self.measured.iter().map(of).collect::<Vec<_>>(),
         })
     }
