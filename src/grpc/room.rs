@@ -91,12 +91,7 @@ impl Default for Room {
 pub struct Share(Arc<Amounts>);
 
 impl Share {
-    /// Bytes of answers that the peer has not taken.
-    pub fn untaken(&self) -> usize {
-        self.0.untaken.held()
-    }
-
-    /// The same without what else they weigh: what it is still to be sent.
+    /// Bytes of answers that the peer has not taken, without what else they weigh: what it is still to be sent.
     pub fn unsent(&self) -> usize {
         self.0.unsent.held()
     }
@@ -459,7 +454,7 @@ mod tests {
             while let Some(answer) = room.keep(piece(KIB), &deaf) {
                 kept.push(answer);
             }
-            assert!(deaf.untaken() > 0, "{}", kept.len());
+            assert!(deaf.0.untaken.held() > 0, "{}", kept.len());
         }
         let (all, granted) = (room.all.untaken.held(), 1_000 * BYTES_GRANTED);
         assert!(all <= 800 * KIB + granted, "{all}");
@@ -476,9 +471,9 @@ mod tests {
         assert!(room.keep(piece(), &one).is_none(), "the connection has its share");
         let part = kept.pop().map(|it| it.slice(9..));
         drop(kept);
-        assert_eq!((one.untaken(), one.unsent(), one.emptied()), (weight, 20 * KIB, 0));
+        assert_eq!((one.0.untaken.held(), one.unsent(), one.emptied()), (weight, 20 * KIB, 0));
         drop(part);
-        assert_eq!((one.untaken(), one.unsent()), (0, 0));
-        assert_eq!((one.untaken(), one.emptied(), room.all.untaken.held()), (0, 1, 0));
+        assert_eq!((one.0.untaken.held(), one.unsent()), (0, 0));
+        assert_eq!((one.0.untaken.held(), one.emptied(), room.all.untaken.held()), (0, 1, 0));
     }
 }

@@ -102,12 +102,17 @@ impl<S> Wire<S> {
     }
 
     /// Answers a request without reading it.
-    fn refuse<F, B>(&self, request: Request<B>, answer: Response<Body>, record: Option<CallRecord>) -> WireFuture<F, B>
+    fn refuse<F, B>(
+        &self,
+        request: Request<B>,
+        share: &Share,
+        answer: Response<Body>,
+        record: Option<CallRecord>,
+    ) -> WireFuture<F, B>
     where
         B: http_body::Body<Data = Bytes> + Unpin,
     {
-        let share = request.extensions().get::<Share>().cloned().unwrap_or_default();
-        let rest = Rest::of(request.into_body(), &self.room, &share);
+        let rest = Rest::of(request.into_body(), &self.room, share);
         WireFuture { state: State::Answered { answer: Some(answer), rest }, record }
     }
 }
@@ -131,17 +136,17 @@ where
         let share = request.extensions().get::<Share>().cloned().unwrap_or_default();
         let entered = match self.room.enter(&share, request.uri().path().starts_with(STANDARD)) {
             Ok(entered) => entered,
-            Err(again) => return self.refuse(request, status::too_many_calls(again), record),
+            Err(again) => return self.refuse(request, &share, status::too_many_calls(again), record),
         };
         if !is_grpc(request.headers()) {
-            return self.refuse(request, unsupported_media_type(), record);
+            return self.refuse(request, &share, unsupported_media_type(), record);
         }
         let timeout = match timeout(request.headers()) {
             Ok(timeout) => timeout,
-            Err(status) => return self.refuse(request, status.into_http(), record),
+            Err(status) => return self.refuse(request, &share, status.into_http(), record),
         };
         if timeout == Some(Duration::ZERO) {
-            return self.refuse(request, expired_before_begin().into_http(), record);
+            return self.refuse(request, &share, expired_before_begin().into_http(), record);
         }
         let now = Instant::now();
         let stream_deadline = timeout.map(|timeout| now + timeout);
