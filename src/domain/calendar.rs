@@ -40,6 +40,21 @@ pub struct Profile {
     pub availability: Availability,
 }
 
+impl Profile {
+    /// Of which nothing is said but where it is, and when it is open.
+    pub fn open(zone: Arc<Zone>, availability: Availability) -> Self {
+        Self {
+            display_name: String::new(),
+            owner: Owner::default(),
+            zone,
+            paused: false,
+            limits: Limits::default(),
+            metadata: BTreeMap::new(),
+            availability,
+        }
+    }
+}
+
 /// Whose calendar it is.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Owner {

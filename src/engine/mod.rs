@@ -350,21 +350,10 @@ mod tests {
 
     use super::*;
     use crate::clock::SystemClock;
+    use crate::domain::availability::Availability;
     use crate::domain::calendar::Profile;
     use crate::domain::zone::Zone;
     use crate::store::memory::Memory;
-
-    fn profile() -> Profile {
-        Profile {
-            display_name: String::new(),
-            owner: Default::default(),
-            zone: Arc::new(Zone::utc()),
-            paused: false,
-            limits: Default::default(),
-            metadata: Default::default(),
-            availability: Default::default(),
-        }
-    }
 
     #[tokio::test]
     async fn what_a_reader_that_gave_up_had_asked_for_is_not_loaded() {
@@ -373,7 +362,8 @@ mod tests {
         let start = || Engine::start(Box::new(store.clone()), Arc::new(SystemClock), settings).unwrap();
         let calendar = CalendarId::parse("ada").unwrap();
         let (engine, running) = start();
-        let create = Command::CreateCalendar { calendar: calendar.clone(), profile: profile() };
+        let profile = Profile::open(Arc::new(Zone::utc()), Availability::default());
+        let create = Command::CreateCalendar { calendar: calendar.clone(), profile };
         engine.submit(create, Terms::default()).await.unwrap();
         drop(engine);
         assert_eq!(running.stopped().await, Stopped::Done);

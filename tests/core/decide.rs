@@ -23,7 +23,7 @@ use bookd::domain::time::{HOUR, Instant, Seconds};
 use proptest::prelude::*;
 
 use bookd::domain::appointment_type::{AppointmentType, Stamps};
-use bookd::domain::calendar::{Calendar, Owner, Profile};
+use bookd::domain::calendar::{Calendar, Profile};
 use bookd::domain::ids::TypeNumber;
 use bookd::domain::slots::Search;
 
@@ -41,15 +41,7 @@ fn appointment_type(id: &str, number: u16, duration: u16) -> AppointmentType {
 }
 
 fn profile(name: &str, availability: Availability) -> Profile {
-    Profile {
-        display_name: String::new(),
-        owner: Owner::default(),
-        zone: zone(name),
-        paused: false,
-        limits: Default::default(),
-        metadata: BTreeMap::new(),
-        availability,
-    }
+    Profile::open(zone(name), availability)
 }
 
 fn search<'a>(calendar: &'a Calendar, of: &'a AppointmentType, range: Interval, now: Instant) -> Search<'a> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bookd::domain::appointment::{AppointmentState, IgnoredRules, Invitee};
 use bookd::domain::appointment_type::{AppointmentType, Stamps};
 use bookd::domain::availability::Availability;
-use bookd::domain::calendar::{Owner, Profile};
+use bookd::domain::calendar::Profile;
 use bookd::domain::command::{Command, ImportedAppointment, ImportedCalendar, NewId, Start};
 use bookd::domain::decide::{IMPORT_VIOLATIONS_MAX, decide};
 use bookd::domain::ids::{AppointmentId, CalendarId, Caller, TypeId};
@@ -20,15 +20,7 @@ use crate::world::{instant, minutes, zone};
 const NOW: &str = "2027-03-01T08:00:00Z";
 
 fn calendar(id: &str, types: Vec<AppointmentType>, appointments: Vec<ImportedAppointment>) -> ImportedCalendar {
-    let profile = Profile {
-        display_name: String::new(),
-        owner: Owner::default(),
-        zone: zone("Europe/Paris"),
-        paused: false,
-        limits: Default::default(),
-        metadata: BTreeMap::new(),
-        availability: Availability::default(),
-    };
+    let profile = Profile::open(zone("Europe/Paris"), Availability::default());
     let (deleted_types, busy) = (vec![TypeId::parse("gone").unwrap()], Vec::new());
     let calendar = CalendarId::parse(id).unwrap();
     ImportedCalendar { calendar, profile, types, deleted_types, busy, appointments, origin: id.to_owned() }

@@ -1,11 +1,10 @@
 //! Calendars for tests: a zone by name, and a calendar from the parts that matter.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use bookd::domain::appointment_type::{AppointmentType, Limits, Stamps};
+use bookd::domain::appointment_type::{AppointmentType, Stamps};
 use bookd::domain::availability::{Availability, Rule, Weekdays, Window};
-use bookd::domain::calendar::{Busy, Calendar, Owner, Profile, Types};
+use bookd::domain::calendar::{Busy, Calendar, Profile, Types};
 use bookd::domain::claims::{Claim, Claims};
 use bookd::domain::ids::{CalendarId, Revision};
 use bookd::domain::interval::Interval;
@@ -55,15 +54,7 @@ pub(crate) fn calendar(
     busy: Vec<Interval>,
     claims: Vec<Claim>,
 ) -> Calendar {
-    let profile = Profile {
-        display_name: String::new(),
-        owner: Owner::default(),
-        zone,
-        paused: false,
-        limits: Limits::default(),
-        metadata: BTreeMap::new(),
-        availability,
-    };
+    let profile = Profile::open(zone, availability);
     Calendar {
         id: CalendarId::parse("ada").unwrap(),
         since: Revision(0),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::super::appointment::{Appointment, AppointmentState, Target, Transition};
 use super::super::appointment_type::{AppointmentType, TYPES_MAX};
 use super::super::availability::{Availability, OVERRIDES_MAX, Override, Rule};
-use super::super::calendar::{BUSY_PERIODS_CALENDAR_MAX, BUSY_SOURCES_MAX, Calendar, Owner, Profile};
+use super::super::calendar::{BUSY_PERIODS_CALENDAR_MAX, BUSY_SOURCES_MAX, Calendar, Profile};
 use super::super::change::{AppointmentEvent, Cause, Event};
 use super::super::claims::Claim;
 use super::super::command::ProfilePatch;
@@ -150,7 +150,8 @@ impl<'a> At<'a> {
             if etag.is_some() {
                 return Err(Refusal::EtagMismatch { resource: format!("calendar {id}") });
             }
-            let profile = open_profile(zone.unwrap_or(utc), rules);
+            let availability = Availability { rules: rules.to_vec(), overrides: BTreeMap::new() };
+            let profile = Profile::open(Arc::clone(zone.unwrap_or(utc)), availability);
             return Ok(Decision::of_calendar(Cause::SetAvailability, Some(self.created(id, profile)), id));
         };
         expect_etag(etag, calendar.etag(), || format!("calendar {id}"))?;
@@ -228,19 +229,6 @@ impl<'a> At<'a> {
             busy: Arc::new(busy),
         });
         Ok(Decision::of_calendar(Cause::PutBusy, event, id))
-    }
-}
-
-/// The profile of a calendar that SetAvailability makes.
-fn open_profile(zone: &Arc<Zone>, rules: &[Rule]) -> Profile {
-    Profile {
-        display_name: String::new(),
-        owner: Owner::default(),
-        zone: Arc::clone(zone),
-        paused: false,
-        limits: Default::default(),
-        metadata: BTreeMap::new(),
-        availability: Availability { rules: rules.to_vec(), overrides: BTreeMap::new() },
     }
 }
 

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::read::statements;
 use super::*;
+use crate::domain::availability::Availability;
 use crate::domain::calendar::Profile;
 use crate::domain::command::Command;
 use crate::domain::decide::decide;
@@ -24,15 +25,8 @@ fn open(folder: &TempDir) -> Sqlite {
 
 /// Makes a calendar whose row has so many bytes.
 fn create(sqlite: &mut Sqlite, state: &mut State, name: &str, bytes: usize) -> Result<(), CommitError> {
-    let profile = Profile {
-        display_name: "x".repeat(bytes),
-        owner: Default::default(),
-        zone: Arc::new(Zone::utc()),
-        paused: false,
-        limits: Default::default(),
-        metadata: Default::default(),
-        availability: Default::default(),
-    };
+    let blank = Profile::open(Arc::new(Zone::utc()), Availability::default());
+    let profile = Profile { display_name: "x".repeat(bytes), ..blank };
     let command = Command::CreateCalendar { calendar: CalendarId::parse(name).unwrap(), profile };
     let decision = decide(state, &command, Instant::from_seconds(0)).unwrap();
     let change = decision.change(state, Instant::from_seconds(0), Caller::default()).unwrap();
