@@ -66,6 +66,8 @@ async fn a_file_of_every_released_schema_opens_and_everything_in_it_is_there() {
         assert_eq!(updated.revision, last + 1, "revisions go on");
         let list = pb::ListAppointmentsRequest {
             calendar_id: calendar.to_owned(),
+            // The files were made at one time, and this one is later.
+            start_time: Some(prost_types::Timestamp::default()),
             states: vec![pb::AppointmentState::Cancelled as i32, pb::AppointmentState::Declined as i32],
             ..Default::default()
         };
