@@ -8,7 +8,7 @@ use std::sync::Arc;
 use prost::Message;
 
 use super::StoreError;
-use super::record::{damaged, ignored_bits, ignored_rules};
+use super::record::{self, damaged, decode, ignored_bits, ignored_rules};
 use crate::domain::appointment::{Appointment, AppointmentState, Place};
 use crate::domain::appointment_type::Stamps;
 use crate::domain::change::{Cause, Change, Event};
@@ -108,9 +108,10 @@ pub struct ImageRecord {
     /// Minutes kept free before and after, of each calendar in turn; empty when there are none.
     #[prost(uint32, repeated, tag = "10")]
     pub buffers: Vec<u32>,
-    /// What a clock showed at the start, in seconds after the start; so it is not worked out by later rules.
-    #[prost(sint32, tag = "11")]
-    pub offset: i32,
+    /// What a clock showed at the start, in seconds after the start; so it is not worked out by later rules. It was of
+    /// 32 bits once, which are the same bytes.
+    #[prost(sint64, tag = "11")]
+    pub offset: i64,
 }
 
 impl ImageRecord {
@@ -129,7 +130,7 @@ impl ImageRecord {
             ignored_rules: ignored_bits(it.ignored_rules),
             revision: it.stamps.revision.0,
             buffers: buffers.map(|it| u32::from(it.minutes())).collect(),
-            offset: i32::try_from(it.local_start.seconds() - it.start.seconds()).unwrap_or_default(),
+            offset: it.local_start.seconds().saturating_sub(it.start.seconds()),
         }
     }
 }
@@ -146,20 +147,23 @@ impl ImageRecord {
             let calendar = CalendarId::parse(id).map_err(|_| unreadable())?;
             let known = now.places.iter().find(|it| it.calendar == calendar);
             let (since, type_number) = known.map_or((Revision(0), TypeNumber(0)), |it| (it.since, it.type_number));
-            let buffer = |at: usize| minutes(self.buffers.get(at).copied().unwrap_or_default());
+            let buffer = |at: usize| match self.buffers.as_slice() {
+                [] => Ok(Minutes::ZERO),
+                buffers => buffers.get(at).copied().ok_or_else(unreadable).and_then(minutes),
+            };
             let (before, after) = (buffer(2 * index)?, buffer(2 * index + 1)?);
             Ok(Place { calendar, since, type_number, before, after })
         };
         Ok(Appointment {
             places: self.calendars.iter().enumerate().map(place).collect::<Result<_, _>>()?,
             start,
-            local_start: Wall::from_seconds(self.start + i64::from(self.offset)),
+            local_start: Wall::from_seconds(self.start).plus(self.offset),
             duration,
             state,
             expire_time: self.expire_time.map(Instant::from_seconds),
             sequence: self.sequence,
             ignored_rules: ignored_rules(self.ignored_rules),
-            stamps: Stamps { revision: Revision(self.revision), ..now.stamps },
+            stamps: Stamps { revision: record::revision(self.revision)?, ..now.stamps },
             ..now
         })
     }
@@ -193,6 +197,18 @@ impl ChangeRecord {
     /// Whether it is the mark of a restore.
     pub fn is_restored(&self) -> bool {
         self.cause == RESTORED && self.events.is_empty()
+    }
+
+    /// The record of the change with this number and time, as it lies in the log.
+    pub(super) fn read(bytes: &[u8], revision: Revision, time: Instant) -> Result<Self, StoreError> {
+        let read: Self = decode(bytes, "a change")?;
+        for event in &read.events {
+            if !event.appointment.is_empty() && event.appointment_id().is_none() {
+                return Err(damaged("the id of an appointment in a change"));
+            }
+            record::key(event.key)?;
+        }
+        Ok(Self { revision: revision.0, time: time.seconds(), ..read })
     }
 
     /// The record of a change; `touch` answers the revision that last touched a calendar, and notes this one.

@@ -10,7 +10,7 @@ use crate::domain::appointment::{IgnoredRules, Place};
 use crate::domain::appointment_type::{AppointmentType, Limits, Stamps};
 use crate::domain::availability::{Availability, Override, Rule, Weekdays, Window};
 use crate::domain::calendar::{Owner, Profile};
-use crate::domain::ids::{CalendarId, Revision, TypeId, TypeNumber};
+use crate::domain::ids::{AppointmentKey, CalendarId, Revision, TypeId, TypeNumber};
 use crate::domain::interval::Interval;
 use crate::domain::time::{Instant, LocalDate, Minutes, Seconds};
 
@@ -25,6 +25,20 @@ pub(super) fn decode<M: Message + Default>(bytes: &[u8], what: &str) -> Result<M
     M::decode(bytes).map_err(|_| damaged(what))
 }
 
+/// A revision as it is stored, in a column or in a blob: below zero, or above what a column holds, is damage.
+pub(super) fn revision(value: impl TryInto<i64>) -> Result<Revision, StoreError> {
+    counted(value).map(Revision).ok_or_else(|| damaged("a revision"))
+}
+
+/// The key of an appointment, likewise.
+pub(super) fn key(value: impl TryInto<i64>) -> Result<AppointmentKey, StoreError> {
+    counted(value).map(AppointmentKey).ok_or_else(|| damaged("the key of an appointment"))
+}
+
+fn counted(value: impl TryInto<i64>) -> Option<u64> {
+    value.try_into().ok().and_then(|it: i64| u64::try_from(it).ok())
+}
+
 fn minutes(value: u32) -> Result<Minutes, StoreError> {
     u16::try_from(value).ok().and_then(Minutes::new).ok_or_else(|| damaged("a length of time"))
 }
@@ -33,11 +47,11 @@ fn seconds(value: i64) -> Result<Seconds, StoreError> {
     Seconds::new(value).ok_or_else(|| damaged("a length of time"))
 }
 
-fn calendar_id(text: &str) -> Result<CalendarId, StoreError> {
+pub(super) fn calendar_id(text: &str) -> Result<CalendarId, StoreError> {
     CalendarId::parse(text).map_err(|_| damaged("a calendar's id"))
 }
 
-fn type_id(text: &str) -> Result<TypeId, StoreError> {
+pub(super) fn type_id(text: &str) -> Result<TypeId, StoreError> {
     TypeId::parse(text).map_err(|_| damaged("a type's id"))
 }
 
@@ -272,7 +286,7 @@ impl TypeRecord {
             stamps: Stamps {
                 create_time: Instant::from_seconds(self.create_time),
                 update_time: Instant::from_seconds(self.update_time),
-                revision: Revision(self.revision),
+                revision: revision(self.revision)?,
             },
         })
     }
@@ -290,9 +304,16 @@ impl PeriodsRecord {
         Self { bounds: periods.iter().flat_map(|it| [it.start.seconds(), it.end.seconds()]).collect() }
     }
 
-    pub(super) fn read(&self) -> Vec<Interval> {
-        let pairs = self.bounds.chunks_exact(2);
-        pairs.map(|it| Interval::new(Instant::from_seconds(it[0]), Instant::from_seconds(it[1]))).collect()
+    pub(super) fn read(&self) -> Result<Vec<Interval>, StoreError> {
+        let period = |pair: &[i64]| match pair {
+            [start, end] if start < end => {
+                // An earlier version rounded the fraction of the last second up to one that no timestamp can say.
+                let end = Instant::from_seconds(*end).min(Instant::MAX);
+                Ok(Interval::new(Instant::from_seconds(*start), end))
+            }
+            _ => Err(damaged("a busy period")),
+        };
+        self.bounds.chunks(2).map(period).collect()
     }
 }
 
@@ -333,7 +354,7 @@ impl PlacesRecord {
         let place = |it: &PlaceRecord| {
             Ok(Place {
                 calendar: calendar_id(&it.calendar)?,
-                since: Revision(it.since),
+                since: revision(it.since)?,
                 type_number: TypeNumber(u16::try_from(it.type_number).map_err(|_| damaged("a type's number"))?),
                 before: minutes(it.before)?,
                 after: minutes(it.after)?,

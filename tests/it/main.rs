@@ -18,6 +18,7 @@ mod calls;
 mod check;
 mod check_log;
 mod complaints;
+mod damage;
 mod demo;
 mod drift;
 mod erasure;

@@ -7,13 +7,13 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::read::appointments_by_key;
-use super::rows::signed;
+use super::rows::{self, signed};
 use super::write::alone_failed;
 use super::{Sqlite, store_error};
 use crate::domain::ids::{AppointmentKey, Revision};
 use crate::domain::time::Instant;
 use crate::store::change_record::{ChangeRecord, ImageRecord};
-use crate::store::record::decode;
+use crate::store::record;
 use crate::store::told::{TOLD_CHANGES_MAX, TOLD_EVENTS_MAX, tell};
 use crate::store::{CalendarFilter, CommitError, Oldest, StoreError, ToldPage, UNDONE_CHANGES_MAX};
 
@@ -30,15 +30,14 @@ pub(super) const STATEMENTS: [&str; 6] =
     [SELECT_REVISION, SELECT_CHANGE, SELECT_NEXT, SELECT_CHANGES_AFTER, SELECT_OLD, DELETE_CHANGES];
 
 pub(super) fn revision(connection: &Connection) -> Result<Revision, StoreError> {
-    let revision: i64 = connection.prepare_cached(SELECT_REVISION)?.query_row([], |row| row.get(0))?;
-    Ok(Revision(revision.unsigned_abs()))
+    record::revision(connection.prepare_cached(SELECT_REVISION)?.query_row([], |row| row.get::<_, i64>(0))?)
 }
 
 pub(super) fn oldest(connection: &Connection) -> Result<Option<Oldest>, StoreError> {
     let mut statement = connection.prepare_cached(SELECT_OLD)?;
     let mut rows = statement.query([2])?;
     let Some(first) = rows.next()? else { return Ok(None) };
-    let revision = Revision(first.get::<_, i64>(0)?.unsigned_abs());
+    let revision = rows::revision(first, 0)?;
     let time = Instant::from_seconds(first.get(1)?);
     Ok(Some(Oldest { revision, time, is_followed: rows.next()?.is_some() }))
 }
@@ -55,15 +54,21 @@ pub(super) fn chain(
     let mut at = from.map_or(newest, |it| it.0);
     let mut found = Vec::new();
     while at > 0 && found.len() < limit {
-        let row = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?));
+        let row = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?));
         let Some((time, bytes)) = statement.query_row([signed(at)], row).optional()? else { break };
-        let record: ChangeRecord = decode(&bytes, "a change")?;
+        let record = ChangeRecord::read(&bytes, Revision(at), Instant::from_seconds(time))?;
         // A page token may name any revision: what is not of this chain is not shown.
         let Some(next) = previous(&record) else { break };
-        found.push(ChangeRecord { revision: at, time, ..record });
+        found.push(record);
         at = if next < at { next } else { 0 };
     }
     Ok(found)
+}
+
+/// A row of `SELECT_CHANGES_AFTER`.
+fn change(row: &Row<'_>) -> Result<ChangeRecord, StoreError> {
+    let bytes = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+    ChangeRecord::read(bytes, rows::revision(row, 0)?, Instant::from_seconds(row.get(1)?))
 }
 
 /// Of every appointment that changed after `at`: what it was then, none = it was not there.
@@ -85,8 +90,7 @@ pub(super) fn undone(
     let mut statement = transaction.prepare_cached(SELECT_CHANGES_AFTER)?;
     let mut rows = statement.query([signed(at.0)])?;
     while let Some(row) = rows.next()? {
-        let record: ChangeRecord = decode(&row.get::<_, Vec<u8>>(2)?, "a change")?;
-        for event in record.events.into_iter().filter(|it| it.appointment_id().is_some()) {
+        for event in change(row)?.events.into_iter().filter(|it| it.appointment_id().is_some()) {
             // The first change after `at` holds what was there at it.
             images.entry(AppointmentKey(event.key)).or_insert(event.before);
         }
@@ -108,7 +112,7 @@ pub(super) fn told_after(
         // A revision that is in no log was told before a restore, by a history that the restore took back.
         let next: Option<i64> =
             transaction.prepare_cached(SELECT_NEXT)?.query_row([signed(after.0)], |row| row.get(0))?;
-        if let Some(next) = next.map(|it| Revision(it.unsigned_abs())).filter(|next| *next != after) {
+        if let Some(next) = next.map(record::revision).transpose()?.filter(|next| *next != after) {
             return Err(StoreError::Compacted { oldest: next });
         }
     }
@@ -121,9 +125,8 @@ pub(super) fn told_after(
         && let Some(row) = rows.next()?
     {
         looked_at += 1;
-        page.upto = Revision(row.get::<_, i64>(0)?.unsigned_abs());
-        let record: ChangeRecord = decode(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?, "a change")?;
-        let record = ChangeRecord { revision: page.upto.0, time: row.get(1)?, ..record };
+        let record = change(row)?;
+        page.upto = Revision(record.revision);
         page.restores.extend(record.is_restored().then_some(page.upto));
         let told = tell(record, filter, |key| Ok(appointments_by_key(transaction, &[key])?.pop()))?;
         events += told.as_ref().map_or(0, |it| it.appointments.len());
@@ -143,8 +146,8 @@ impl Sqlite {
             let mut rows = statement.query(params![limit]).map_err(refused)?;
             let mut last_old = None;
             while let Some(row) = rows.next().map_err(refused)? {
-                let (revision, time): (i64, i64) = (row.get(0).map_err(refused)?, row.get(1).map_err(refused)?);
-                if time >= before.seconds() || revision.unsigned_abs() >= last.0 {
+                let (revision, time) = (rows::revision(row, 0)?, row.get::<_, i64>(1).map_err(refused)?);
+                if time >= before.seconds() || revision >= last {
                     break;
                 }
                 last_old = Some(revision);
@@ -152,7 +155,7 @@ impl Sqlite {
             last_old
         };
         if let Some(revision) = last_old {
-            self.connection.execute(DELETE_CHANGES, [revision]).map_err(|error| alone_failed(&error))?;
+            self.connection.execute(DELETE_CHANGES, [signed(revision.0)]).map_err(|error| alone_failed(&error))?;
         }
         Ok(oldest(&self.connection)?)
     }

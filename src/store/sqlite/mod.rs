@@ -26,7 +26,7 @@ use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, Se
 use crate::domain::time::Instant;
 use crate::sabotage::Bug;
 
-use super::{Batch, Boot, CommitError, Oldest, Reader, RequestRecord, Store, StoreError, ZoneLookup};
+use super::{Batch, Boot, CommitError, Oldest, Reader, RequestRecord, Store, StoreError, ZoneLookup, record};
 
 use checkpoint::Checkpoints;
 pub use copy::{Reserved, Source};
@@ -116,7 +116,7 @@ impl Store for Sqlite {
         let code_key: i64 = connection.query_row(SELECT_META, ["code_key"], |row| row.get(0))?;
         // After a restore keys go on further up: those between were given out, and lost.
         let first_key: Option<i64> = connection.query_row(SELECT_META, ["first_key"], |row| row.get(0)).optional()?;
-        let next_key = AppointmentKey(last_key.unwrap_or(0).unsigned_abs()).next();
+        let next_key = record::key(last_key.unwrap_or(0))?.next();
         let mut statement = connection.prepare(SELECT_EXPIRING)?;
         let mut expiring = Vec::new();
         let mut rows = statement.query([])?;
@@ -125,9 +125,9 @@ impl Store for Sqlite {
             expiring.push(super::Expiring { expire_time, appointment: rows::appointment_id(row, 1)? });
         }
         Ok(Boot {
-            revision: Revision(revision.unsigned_abs()),
+            revision: record::revision(revision)?,
             last_time: Instant::from_seconds(last_time),
-            next_key: next_key.max(AppointmentKey(first_key.unwrap_or(0).unsigned_abs())),
+            next_key: next_key.max(record::key(first_key.unwrap_or(0))?),
             expiring,
             code_key: code_key.cast_unsigned(),
         })

@@ -9,18 +9,18 @@ use rusqlite::{Connection, OptionalExtension, Row, Rows, Transaction, params};
 
 use super::checkpoint::SyncFailed;
 use super::log::{chain, oldest, revision, told_after, undone};
-use super::rows::{COLUMNS, read, signed};
+use super::rows::{self, COLUMNS, read, signed};
 use super::{Known, Sqlite, walk};
 use crate::domain::appointment::Appointment;
 use crate::domain::appointment_type::Stamps;
 use crate::domain::calendar::{Busy, Calendar, Profile, Types, keep_from};
 use crate::domain::claims::{Claim, Claims};
-use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeId, TypeNumber};
+use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeNumber};
 use crate::domain::series::OCCURRENCES_MAX;
 use crate::domain::state::claim_on;
 use crate::domain::time::{DAY, Instant};
 use crate::store::change_record::ChangeRecord;
-use crate::store::record::{PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord, decode};
+use crate::store::record::{self, PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord, damaged, decode};
 use crate::store::{
     CalendarFilter, CalendarRow, ListPage, ListQuery, Oldest, Reader, RequestRecord, StoreError, ToldPage, ZoneLookup,
 };
@@ -80,9 +80,8 @@ pub(super) fn keys_of_email(
 ) -> Result<Vec<AppointmentKey>, StoreError> {
     let mut statement = connection.prepare_cached(SELECT_KEYS_OF_EMAIL)?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let keys =
-        statement.query_map(params![email, limit], |row| Ok(AppointmentKey(row.get::<_, i64>(0)?.unsigned_abs())))?;
-    Ok(keys.collect::<Result<_, _>>()?)
+    let keys = statement.query_map(params![email, limit], |row| Ok(rows::key(row, 0)))?;
+    keys.map(|key| key?).collect()
 }
 
 /// The appointments of a series, in order.
@@ -109,31 +108,31 @@ pub(super) fn requests(connection: &Connection, hashes: &[[u8; 16]]) -> Result<V
     let mut found = Vec::new();
     for hash in hashes {
         let row = |row: &Row<'_>| {
-            Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, Vec<u8>>(3)?))
+            Ok((row.get::<_, [u8; 16]>(0)?, rows::revision(row, 1), row.get(2)?, row.get::<_, Vec<u8>>(3)?))
         };
         let Some((fingerprint, revision, time, subject)) = statement.query_row([hash], row).optional()? else {
             continue;
         };
         let subject: SubjectRecord = decode(&subject, "a request")?;
-        let ids = subject.appointments.iter().filter_map(|it| uuid::Uuid::from_slice(it).ok().map(AppointmentId));
+        let id = |bytes: &Vec<u8>| uuid::Uuid::from_slice(bytes).map(AppointmentId).map_err(|_| damaged("a request"));
         found.push(RequestRecord {
             hash: *hash,
             fingerprint,
-            revision: Revision(revision.unsigned_abs()),
+            revision: revision?,
             time: Instant::from_seconds(time),
-            appointments: ids.collect(),
-            calendar: subject.calendar.and_then(|it| CalendarId::parse(&it).ok()),
-            type_id: subject.type_id.and_then(|it| TypeId::parse(&it).ok()),
+            appointments: subject.appointments.iter().map(id).collect::<Result<_, _>>()?,
+            calendar: subject.calendar.as_deref().map(record::calendar_id).transpose()?,
+            type_id: subject.type_id.as_deref().map(record::type_id).transpose()?,
         });
     }
     Ok(found)
 }
 
-fn stamps(row: &Row<'_>, first: usize) -> rusqlite::Result<Stamps> {
+fn stamps(row: &Row<'_>, first: usize) -> Result<Stamps, StoreError> {
     Ok(Stamps {
         create_time: Instant::from_seconds(row.get(first)?),
         update_time: Instant::from_seconds(row.get(first + 1)?),
-        revision: Revision(row.get::<_, i64>(first + 2)?.unsigned_abs()),
+        revision: rows::revision(row, first + 2)?,
     })
 }
 
@@ -141,22 +140,21 @@ impl Sqlite {
     pub(super) fn load_calendar(&mut self, id: &CalendarId, now: Instant) -> Result<Option<Calendar>, StoreError> {
         let mut statement = self.connection.prepare_cached(SELECT_CALENDAR)?;
         let row = |row: &Row<'_>| {
-            let numbers = (row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?);
-            Ok((numbers, stamps(row, 3)?, row.get::<_, Vec<u8>>(6)?))
+            let (since, version) = (rows::revision(row, 1), rows::revision(row, 2));
+            Ok((row.get::<_, i64>(0)?, since, version, stamps(row, 3), row.get::<_, Vec<u8>>(6)?))
         };
-        let Some(((key, since, version), stamps, profile)) = statement.query_row([id.as_str()], row).optional()? else {
-            return Ok(None);
-        };
-        let version = Revision(version.unsigned_abs());
+        let found = statement.query_row([id.as_str()], row).optional()?;
+        let Some((key, since, version, stamps, profile)) = found else { return Ok(None) };
+        let (since, version) = (since?, version?);
         let profile = decode::<ProfileRecord>(&profile, "a calendar")?.read(&self.zones)?;
         let types = load_types(&self.connection, key)?;
         let limits = types.iter().map(|it| &it.limits).chain([&profile.limits]);
         let kept_from = keep_from(&profile.zone, limits, now);
         let mut calendar = Calendar {
             id: id.clone(),
-            since: Revision(since.unsigned_abs()),
+            since,
             profile: Arc::new(profile),
-            stamps,
+            stamps: stamps?,
             types: Arc::new(types),
             busy: Arc::new(load_busy(&self.connection, key)?),
             claims: Claims::default(),
@@ -183,9 +181,7 @@ fn load_types(connection: &Connection, calendar: i64) -> Result<Types, StoreErro
         match row.get::<_, Option<Vec<u8>>>(2)? {
             Some(body) => types.push(decode::<TypeRecord>(&body, "an appointment type")?.read(&id, number)?),
             None => {
-                let id =
-                    TypeId::parse(&id).map_err(|_| StoreError::Damaged("a type's id cannot be read".to_owned()))?;
-                deleted.push((id, number));
+                deleted.push((record::type_id(&id)?, number));
             }
         }
     }
@@ -198,7 +194,7 @@ fn load_busy(connection: &Connection, calendar: i64) -> Result<Busy, StoreError>
     let mut sources = Vec::new();
     while let Some(row) = rows.next()? {
         let periods: PeriodsRecord = decode(&row.get::<_, Vec<u8>>(1)?, "a busy period")?;
-        sources.push((row.get::<_, String>(0)?, periods.read()));
+        sources.push((row.get::<_, String>(0)?, periods.read()?));
     }
     Ok(Busy::new(sources))
 }
@@ -296,8 +292,7 @@ impl Reader for SqliteReader {
             if !id.starts_with(prefix) {
                 break;
             }
-            let id =
-                CalendarId::parse(&id).map_err(|_| StoreError::Damaged("a calendar's id cannot be read".to_owned()))?;
+            let id = record::calendar_id(&id)?;
             let profile: Profile =
                 decode::<ProfileRecord>(&row.get::<_, Vec<u8>>(4)?, "a calendar")?.read(&self.zones)?;
             found.push(CalendarRow { id, profile, stamps: stamps(row, 1)? });
@@ -329,14 +324,14 @@ impl Reader for SqliteReader {
         limit: usize,
     ) -> Result<Option<Vec<ChangeRecord>>, StoreError> {
         let transaction = self.connection.transaction()?;
-        let version = |row: &Row<'_>| row.get::<_, i64>(2);
+        let version = |row: &Row<'_>| Ok(rows::revision(row, 2));
         let version = transaction.prepare_cached(SELECT_CALENDAR)?.query_row([id.as_str()], version).optional()?;
         let Some(version) = version else { return Ok(None) };
         let of = |record: &ChangeRecord| {
             let touched = record.events.iter().flat_map(|it| &it.calendars).filter(|it| it.calendar == id.as_str());
             touched.map(|it| it.previous).min()
         };
-        chain(&transaction, version.unsigned_abs(), from, limit, of).map(Some)
+        chain(&transaction, version?.0, from, limit, of).map(Some)
     }
 
     fn oldest_change(&mut self) -> Result<Option<Oldest>, StoreError> {

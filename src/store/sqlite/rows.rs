@@ -7,7 +7,7 @@ use crate::domain::appointment_type::Stamps;
 use crate::domain::ids::{AppointmentId, AppointmentKey, Revision, SeriesId, TypeId};
 use crate::domain::time::{Instant, Minutes, Wall};
 use crate::store::StoreError;
-use crate::store::record::{MetadataRecord, PlacesRecord, decode, ignored_bits, ignored_rules};
+use crate::store::record::{self, MetadataRecord, PlacesRecord, decode, ignored_bits, ignored_rules};
 use prost::Message;
 use uuid::Uuid;
 
@@ -35,6 +35,16 @@ fn damaged(what: &str) -> StoreError {
     StoreError::Damaged(format!("{what} of an appointment cannot be read"))
 }
 
+/// A column with a revision.
+pub(super) fn revision(row: &Row<'_>, column: usize) -> Result<Revision, StoreError> {
+    record::revision(row.get::<_, i64>(column)?)
+}
+
+/// A column with the key of an appointment.
+pub(super) fn key(row: &Row<'_>, column: usize) -> Result<AppointmentKey, StoreError> {
+    record::key(row.get::<_, i64>(column)?)
+}
+
 pub(super) fn appointment_id(row: &Row<'_>, column: usize) -> Result<AppointmentId, StoreError> {
     let bytes = row.get_ref(column)?.as_blob().map_err(|_| damaged("the id"))?;
     Uuid::from_slice(bytes).map(AppointmentId).map_err(|_| damaged("the id"))
@@ -58,7 +68,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<Appointment, StoreError> {
     let series = row.get::<_, Option<[u8; 16]>>(18)?;
     Ok(Appointment {
         id: appointment_id(row, 1)?,
-        key: AppointmentKey(row.get::<_, i64>(0)?.unsigned_abs()),
+        key: key(row, 0)?,
         places: decode::<PlacesRecord>(places, "the calendars of an appointment")?.read()?,
         type_id: TypeId::parse(row.get_ref(2)?.as_str().map_err(|_| damaged("the type"))?)
             .map_err(|_| damaged("the type"))?,
@@ -84,7 +94,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<Appointment, StoreError> {
         stamps: Stamps {
             create_time: Instant::from_seconds(row.get(21)?),
             update_time: Instant::from_seconds(row.get(22)?),
-            revision: Revision(row.get::<_, i64>(23)?.unsigned_abs()),
+            revision: revision(row, 23)?,
         },
     })
 }
