@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -26,7 +27,7 @@ use crate::store::{self, Boot, CommitError, Store, StoreError};
 use super::batch::{Batch, Draft, Drafted, Envelope};
 use super::compaction::Compaction;
 use super::fanout::Publisher;
-use super::published::Published;
+use super::published::{Commits, Published};
 use super::writer_clock::WriterClock;
 use super::{Answer, BATCH_MAX, CALENDARS_IN_MEMORY_MAX, Failure, Layout, Mail, REQUEST_MEMORY, Settings};
 
@@ -76,7 +77,6 @@ impl Worker {
     }
 
     pub(super) async fn join(self) -> Stopped {
-        let panicked = || Stopped::Failed("the writer met a broken invariant and stopped".to_owned());
         match self {
             Self::Task(task) => task.await.unwrap_or_else(|_| panicked()),
             Self::Thread(thread) => {
@@ -87,6 +87,10 @@ impl Worker {
     }
 }
 
+fn panicked() -> Stopped {
+    Stopped::Failed("the writer met a broken invariant and stopped".to_owned())
+}
+
 /// See the header.
 pub(super) struct Actor {
     pub(super) store: Box<dyn Store>,
@@ -94,6 +98,7 @@ pub(super) struct Actor {
     clock: Arc<dyn Clock>,
     writer_clock: WriterClock,
     pub(super) published: Arc<Published>,
+    commits: Commits,
     publisher: Publisher,
     compaction: Option<Compaction>,
     /// What expires next. An entry that is out of date is found to be so when its time comes.
@@ -117,7 +122,7 @@ impl Actor {
         store: Box<dyn Store>,
         boot: Boot,
         clock: Arc<dyn Clock>,
-        published: Arc<Published>,
+        (published, commits): (Arc<Published>, Commits),
         publisher: Publisher,
         settings: Settings,
     ) -> Self {
@@ -131,6 +136,7 @@ impl Actor {
             clock,
             writer_clock,
             published,
+            commits,
             publisher,
             compaction: settings.keep_changes.map(Compaction::new),
             expiries,
@@ -142,7 +148,19 @@ impl Actor {
         }
     }
 
+    /// Takes turns until nobody is left or it must not go on; then whoever still waits is told.
     pub(super) async fn run(mut self, mut mail: mpsc::Receiver<Mail>) -> Stopped {
+        let stopped = self.turns(&mut mail).await;
+        refuse(std::mem::take(&mut self.postponed), &Failure::ShuttingDown);
+        mail.close();
+        // To the end, and not only what is there: dropping the mailbox would leave behind what is put into it meanwhile.
+        while let Some(late) = mail.recv().await {
+            late.refuse();
+        }
+        stopped
+    }
+
+    async fn turns(&mut self, mail: &mut mpsc::Receiver<Mail>) -> Stopped {
         let mut inbox = Vec::with_capacity(BATCH_MAX);
         loop {
             let nap = self.nap();
@@ -156,9 +174,14 @@ impl Actor {
             if let Some(wait) = sabotage::disk_wait() {
                 tokio::time::sleep(wait).await;
             }
-            if let Err(fatal) = self.batch(&mut inbox) {
-                tracing::error!(error = %fatal, "the writer stops");
-                return Stopped::Failed(fatal);
+            // Nothing of the state is used after a panic. Caught here, the writer ends in the same way as by any failure.
+            match catch_unwind(AssertUnwindSafe(|| self.batch(&mut inbox))) {
+                Ok(Ok(())) => {}
+                Ok(Err(fatal)) => {
+                    tracing::error!(error = %fatal, "the writer stops");
+                    return Stopped::Failed(fatal);
+                }
+                Err(_) => return panicked(),
             }
         }
     }
@@ -294,7 +317,7 @@ impl Actor {
             let answers = std::mem::take(&mut batch.answers);
             self.answer(answers, batch.now);
         }
-        self.published.begin();
+        self.commits.begin();
         Moment::BeforeCommit.reached();
         let committed = self.commit(&batch);
         Moment::AfterCommit.reached();
@@ -304,7 +327,7 @@ impl Actor {
         match committed {
             Ok(()) => {
                 self.publish(&mut batch);
-                self.published.end();
+                self.commits.end();
                 self.publisher.publish(std::mem::take(&mut batch.changes), self.state.revision);
                 Moment::BeforeAnswer.reached();
                 self.answer(answers, batch.now);
@@ -328,7 +351,7 @@ impl Actor {
                 if !Bug::UndoForgotten.is_on() {
                     batch.undo(&mut self.state);
                 }
-                self.published.end();
+                self.commits.end();
                 due.into_iter().for_each(|it| self.expiries.push(Reverse(it)));
                 let failure = Failure::StoreUnavailable(error.to_string());
                 answers.into_iter().for_each(|(reply, _)| drop(reply.send(Err(failure.clone()))));
