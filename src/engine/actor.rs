@@ -29,7 +29,7 @@ use super::compaction::Compaction;
 use super::fanout::Publisher;
 use super::published::{Commits, Published};
 use super::writer_clock::WriterClock;
-use super::{Answer, BATCH_MAX, CALENDARS_IN_MEMORY_MAX, Failure, Layout, Mail, REQUEST_MEMORY, Settings};
+use super::{Answer, BATCH_MAX, Failure, Layout, Mail, REQUEST_MEMORY, Settings};
 
 /// A commit slower than this is logged.
 const SLOW_COMMIT: Duration = Duration::from_millis(500);
@@ -106,6 +106,8 @@ pub(super) struct Actor {
     /// Commands that had to wait for another batch.
     postponed: Vec<Envelope>,
     batches: u64,
+    /// See `CALENDARS_IN_MEMORY_MAX`.
+    calendars_in_memory_max: usize,
     /// The calendars that could not be loaded for the batch at hand, and why.
     pub(super) unloadable: HashMap<CalendarId, String>,
     /// Requests that were remembered since old ones were forgotten last.
@@ -142,6 +144,7 @@ impl Actor {
             expiries,
             postponed: Vec::new(),
             batches: 0,
+            calendars_in_memory_max: settings.calendars_in_memory_max,
             unloadable: HashMap::new(),
             remembered: 0,
             is_refused: false,
@@ -408,9 +411,9 @@ impl Actor {
         }
         self.batches += 1;
         if self.batches.is_multiple_of(64) {
-            for idle in self.published.drop_idle(CALENDARS_IN_MEMORY_MAX) {
-                self.state.calendars.remove(&idle);
-            }
+            let idle = self.published.drop_idle(self.calendars_in_memory_max);
+            self.store.let_go(&idle);
+            idle.iter().for_each(|id| drop(self.state.calendars.remove(id)));
         }
     }
 

@@ -223,6 +223,8 @@ pub struct Settings {
     pub is_clock_confirmed: bool,
     /// See `MAILBOX_MAX`.
     pub mailbox_max: usize,
+    /// See `CALENDARS_IN_MEMORY_MAX`.
+    pub calendars_in_memory_max: usize,
     /// How long changes are kept, in seconds; none = for ever. At least `KEEP_CHANGES_MIN`.
     pub keep_changes: Option<i64>,
     /// How changes are told to watchers.
@@ -235,6 +237,7 @@ impl Default for Settings {
             layout: Layout::Threads,
             is_clock_confirmed: false,
             mailbox_max: MAILBOX_MAX,
+            calendars_in_memory_max: CALENDARS_IN_MEMORY_MAX,
             keep_changes: None,
             watch: WatchSettings::default(),
         }

@@ -1,4 +1,4 @@
-//! What an engine's callers get once its writer is gone, and what is not done for those who gave up.
+//! What an engine's callers get once its writer is gone, and what it lets go of.
 //!
 //! The stores are the reference, in memory.
 
@@ -103,4 +103,26 @@ async fn whatever_waits_for_a_writer_that_is_gone_is_told_so_at_once() {
             assert!(matches!(at_once("the end", end, running.stopped()).await, Stopped::Failed(_)));
         }
     }
+}
+
+#[tokio::test]
+async fn calendars_that_are_dropped_from_memory_are_dropped_by_the_store_too_and_come_back() {
+    const CALENDARS_MAX: usize = 10;
+    /// Idle ones are looked for after so many batches.
+    const BATCHES: usize = 64;
+    let store = Memory::new(7);
+    let settings = Settings {
+        layout: Layout::Inline,
+        is_clock_confirmed: true,
+        calendars_in_memory_max: CALENDARS_MAX,
+        ..Settings::default()
+    };
+    let (engine, _running) = Engine::start(Box::new(store.clone()), Arc::new(SystemClock), settings).unwrap();
+    for number in 0..4 * BATCHES {
+        engine.submit(create(&format!("calendar-{number}")), Terms::default()).await.unwrap();
+        assert!(store.calendars_known() < CALENDARS_MAX + BATCHES, "{} after {number}", store.calendars_known());
+    }
+    // The first was dropped, and a change of it is decided and committed as before.
+    let delete = Command::DeleteCalendar { calendar: id("calendar-0"), force: false, etag: None };
+    engine.submit(delete, Terms::default()).await.unwrap();
 }

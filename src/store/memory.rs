@@ -2,12 +2,12 @@
 //!
 //! All handles share one state. A batch is judged before anything of it is applied, so it happens whole or not at all.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::appointment::Appointment;
 use crate::domain::calendar::{Calendar, Profile};
-use crate::domain::change::Change;
+use crate::domain::change::{Change, Event};
 use crate::domain::claims::Claims;
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
 use crate::domain::series::OCCURRENCES_MAX;
@@ -34,6 +34,8 @@ struct Kept {
     /// Without gaps; what is compacted is missing at the front.
     changes: Vec<ChangeRecord>,
     requests: BTreeMap<[u8; 16], RequestRecord>,
+    /// The calendars that a writer has in memory.
+    known: HashSet<CalendarId>,
     faults: VecDeque<Fault>,
     /// What the next forgetting of requests says.
     forgetting_fault: Option<CommitError>,
@@ -50,8 +52,9 @@ impl Memory {
     /// An empty store. `code_key` is the secret behind its confirmation codes.
     pub fn new(code_key: u64) -> Self {
         let state = State { next_key: AppointmentKey::default().next(), ..State::default() };
-        let (changes, requests, faults, forgetting_fault) = Default::default();
-        Self { kept: Arc::new(Mutex::new(Kept { code_key, state, changes, requests, faults, forgetting_fault })) }
+        let (changes, requests, known, faults, forgetting_fault) = Default::default();
+        let kept = Kept { code_key, state, changes, requests, known, faults, forgetting_fault };
+        Self { kept: Arc::new(Mutex::new(kept)) }
     }
 
     /// Makes the next commit, or the one after those that fail already, fail with nothing done.
@@ -69,6 +72,11 @@ impl Memory {
         self.kept().forgetting_fault = Some(error);
     }
 
+    /// How many calendars a writer has in memory, as far as the store was told.
+    pub fn calendars_known(&self) -> usize {
+        self.kept().known.len()
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         // A batch that broke an invariant has panicked in its writer; the readers' part is not to panic as well.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
@@ -78,7 +86,8 @@ impl Memory {
 impl Kept {
     fn judge(&self, batch: &Batch<'_>) -> Result<(), StoreError> {
         for (id, version) in batch.expected {
-            if self.state.calendars.get(id).is_none_or(|calendar| calendar.version != *version) {
+            let is_stale = |calendar: &Arc<Calendar>| calendar.version != *version || !self.known.contains(id);
+            if self.state.calendars.get(id).is_none_or(is_stale) {
                 return Err(StoreError::Stale(id.clone()));
             }
         }
@@ -96,6 +105,13 @@ impl Kept {
         });
         self.changes.push(ChangeRecord { revision: change.revision.0, time: change.time.seconds(), ..record });
         self.state.apply(change);
+        for event in &change.events {
+            match event {
+                Event::CalendarCreated { calendar, .. } => self.known.insert(calendar.clone()),
+                Event::CalendarDeleted { calendar } => self.known.remove(calendar),
+                _ => false,
+            };
+        }
     }
 
     fn of_ids(&self, ids: &[AppointmentId]) -> Vec<Appointment> {
@@ -151,8 +167,20 @@ impl Store for Memory {
     }
 
     fn load_calendars(&mut self, ids: &[CalendarId], now: Instant) -> Result<Vec<Option<Calendar>>, StoreError> {
-        let kept = self.kept();
-        Ok(ids.iter().map(|id| kept.state.calendars.get(id).map(|calendar| loaded(calendar, now))).collect())
+        let mut kept = self.kept();
+        let load = |id: &CalendarId| {
+            let calendar = loaded(kept.state.calendars.get(id)?, now);
+            kept.known.insert(id.clone());
+            Some(calendar)
+        };
+        Ok(ids.iter().map(load).collect())
+    }
+
+    fn let_go(&mut self, ids: &[CalendarId]) {
+        let mut kept = self.kept();
+        for id in ids {
+            kept.known.remove(id);
+        }
     }
 
     fn load_appointments(&mut self, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError> {

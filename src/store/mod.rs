@@ -195,6 +195,9 @@ pub trait Store: Send {
     fn boot(&mut self) -> Result<Boot, StoreError>;
     /// These calendars, each with every claim that must be in memory at `now`; none where there is no such calendar.
     fn load_calendars(&mut self, ids: &[CalendarId], now: Instant) -> Result<Vec<Option<Calendar>>, StoreError>;
+    /// The writer no longer has these calendars in memory: nothing need be known of them until they are loaded again,
+    /// and before that no batch touches them.
+    fn let_go(&mut self, ids: &[CalendarId]);
     /// Those of these appointments that there are.
     fn load_appointments(&mut self, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError>;
     /// Those of these appointments that there are.

@@ -143,6 +143,17 @@ fn a_batch_decided_on_an_older_calendar_is_refused_whole(mut world: World) {
     world.check();
 }
 
+fn a_calendar_that_was_let_go_of_is_touched_only_after_it_was_loaded_again(mut world: World) {
+    open(&mut world, "ada", "Europe/Paris");
+    let decision = decide(&world.state, &Command::Book(booking(1, "ada", at_hour(9))), world.now).unwrap();
+    world.store().let_go(&[id("ada"), id("nobody")]);
+    let stale = CommitError::Refused(StoreError::Stale(id("ada")));
+    assert_eq!(world.commit(&decision, &[]), Err(stale));
+    world.store().load_calendars(&[id("ada")], MONDAY).unwrap();
+    world.commit(&decision, &[]).unwrap();
+    world.check();
+}
+
 fn later_pages_show_what_was_there_when_the_first_was_read(mut world: World) {
     open(&mut world, "ada", "Europe/Paris");
     let hours = 2..12;
@@ -388,6 +399,7 @@ on_both_stores!(
     an_appointment_of_two_calendars_claims_both,
     a_request_is_remembered_until_it_is_forgotten,
     a_batch_decided_on_an_older_calendar_is_refused_whole,
+    a_calendar_that_was_let_go_of_is_touched_only_after_it_was_loaded_again,
     later_pages_show_what_was_there_when_the_first_was_read,
     a_list_shows_only_what_is_asked_for,
     a_person_with_many_appointments_is_redacted_in_several_turns,

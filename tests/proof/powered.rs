@@ -32,6 +32,10 @@ impl<S: Store> Store for Powered<S> {
         self.store.load_calendars(ids, now)
     }
 
+    fn let_go(&mut self, ids: &[CalendarId]) {
+        self.store.let_go(ids);
+    }
+
     fn load_appointments(&mut self, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError> {
         self.store.load_appointments(ids)
     }

@@ -45,7 +45,7 @@ pub struct Sqlite {
     /// The SQLite VFS that it lies on, if not the system's.
     vfs: Option<String>,
     zones: ZoneLookup,
-    /// The calendars that were loaded: their row, and the revision that last touched them.
+    /// The calendars that the writer has in memory: their row, and the revision that last touched them.
     known: HashMap<CalendarId, Known>,
     /// Held as long as the store is open.
     _lock: Option<Lock>,
@@ -135,6 +135,12 @@ impl Store for Sqlite {
 
     fn load_calendars(&mut self, ids: &[CalendarId], now: Instant) -> Result<Vec<Option<Calendar>>, StoreError> {
         ids.iter().map(|id| self.load_calendar(id, now)).collect()
+    }
+
+    fn let_go(&mut self, ids: &[CalendarId]) {
+        for id in ids {
+            self.known.remove(id);
+        }
     }
 
     fn load_appointments(&mut self, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError> {
