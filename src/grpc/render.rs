@@ -15,8 +15,11 @@ use crate::domain::time::{Instant, LocalDate, MINUTE, Minutes, Seconds};
 use crate::domain::zone::Zone;
 use crate::proto::v1 as pb;
 
+/// An instant; before the year 1 or after 9999 as the first or the last that a timestamp can say. The first year that a
+/// limit counts may begin there, and what an earlier version stored may end there; and an answer with such a timestamp
+/// has no JSON form: nothing of it could be read.
 pub(super) fn timestamp(instant: Instant) -> Timestamp {
-    Timestamp { seconds: instant.seconds(), nanos: 0 }
+    Timestamp { seconds: instant.clamp(Instant::MIN, Instant::MAX).seconds(), nanos: 0 }
 }
 
 pub(super) fn revision(revision: Revision) -> i64 {

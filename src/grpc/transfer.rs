@@ -257,7 +257,11 @@ fn time(
             }
         }
     };
-    Some((start, duration, recorded?))
+    let recorded = recorded?;
+    if recorded.as_ref().is_some_and(|(_, wall)| !Zone::is_shown_somewhere(*wall, start)) {
+        return fields.wrong("local_start", format!("is shown by no clock at {start}"));
+    }
+    Some((start, duration, recorded))
 }
 
 /// A calendar as files hold it, but for its appointments.

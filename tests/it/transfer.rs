@@ -196,6 +196,10 @@ fn every_mistake_in_a_file_is_told_with_line_and_field_and_nothing_is_imported()
         "8 calendars[0].appointments[0].start_time",
     ];
     assert_eq!(begins, expected, "{told:#?}");
+    let shown = r#"{"calendars": [{"calendar_id": "ada", "appointments": [
+        {"start_time": "2031-03-03T10:00:00Z", "local_start": "9999-12-31T23:59"}]}]}"#;
+    let told = complaints(&folder, shown, &[]);
+    assert!(told[0].starts_with("2: calendars[0].appointments[0].local_start: "), "{told:?}");
     let told = complaints(&folder, "{\"calendars\": [\n{\"calendar_id\": \"a\"},\n]}", &[]);
     assert!(told[0].starts_with("3: "), "{told:?}");
     assert_eq!(complaints(&folder, "[]", &[]).len(), 1);

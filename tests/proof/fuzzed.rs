@@ -32,6 +32,7 @@ use tower::ServiceExt;
 use super::caller::Caller;
 use super::calls::Call;
 use super::chance::Chance;
+use super::readable::assert_readable_answer;
 
 /// Monday the 1st of March 2027, 08:00 UTC.
 pub(super) const NOW: i64 = 1_803_888_000;
@@ -91,6 +92,10 @@ async fn post(routes: &Routes, path: &str, message: Vec<u8>) -> (Code, Option<St
     let trailers = collected.trailers().cloned().unwrap_or_default();
     let status = Status::from_header_map(&trailers).or_else(|| Status::from_header_map(&parts.headers));
     let status = status.expect("every answer has a status");
+    if status.code() == Code::Ok {
+        // Behind a byte that says that it is not compressed, and four with its length.
+        assert_readable_answer(path, &collected.to_bytes()[5..]);
+    }
     (status.code(), (status.code() != Code::Ok).then_some(status))
 }
 

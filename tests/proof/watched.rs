@@ -9,6 +9,7 @@ use tonic::transport::Channel;
 use tonic_types::StatusExt;
 
 use super::log::{Log, cause, is_as, number};
+use super::readable::assert_readable;
 
 /// What one watcher of everything was told, over all of its connections.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +79,7 @@ pub async fn follow(channel: Channel, watched: Shared, until: Option<i64>) {
     while !has_come {
         match stream.message().await {
             Ok(Some(message)) => with(&mut |it| {
+                assert_readable(&message);
                 it.note(message.clone());
                 has_come = until.is_some_and(|revision| it.upto >= revision);
             }),
