@@ -59,7 +59,8 @@ enum End {
 
 async fn at_once<T>(what: &str, end: End, answer: impl Future<Output = T>) -> T {
     let answer = tokio::time::timeout(AT_ONCE, answer).await;
-    answer.unwrap_or_else(|_| panic!("{what} waits for a writer that is gone, {end:?}"))
+    assert!(answer.is_ok(), "{what} waits for a writer that is gone, {end:?}");
+    answer.unwrap()
 }
 
 #[tokio::test]

@@ -157,13 +157,11 @@ impl Fields {
         }
     }
 
-    /// A bound of a query, or the end of a period, rounded up to a whole second. Whole seconds compare as the fraction
-    /// would: everything inside is a whole second. A fraction of the very last second, by which programs mean for ever,
-    /// is rounded down, for no timestamp can say what comes after it.
+    /// A bound, rounded up: everything inside is a whole second, so it compares as its fraction would. A fraction of the
+    /// last second there is, by which programs mean for ever, is rounded down.
     pub(super) fn bound(&mut self, field: &str, timestamp: Option<&Timestamp>) -> Option<Instant> {
         let Some(timestamp) = timestamp else { return self.wrong(field, "is required") };
-        let (instant, has_fraction) = self.timestamp(field, timestamp)?;
-        Some(if has_fraction { instant.plus(1).min(Instant::MAX) } else { instant })
+        self.timestamp(field, timestamp).map(|(it, has_fraction)| it.plus(i64::from(has_fraction)).min(Instant::MAX))
     }
 
     /// A bound rounded down: where a period begins.

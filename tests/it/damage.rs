@@ -86,6 +86,9 @@ fn open(file: &Path) -> Sqlite {
 /// A read of which only its error matters.
 type Read = fn(&mut Sqlite) -> Result<(), StoreError>;
 
+/// What is done to each change of the log.
+type Damage<'a> = &'a dyn Fn(&mut ChangeRecord);
+
 const BOOT: Read = |store| store.boot().map(drop);
 const CALENDAR: Read = |store| store.load_calendars(&[id("ada")], MONDAY).map(drop);
 const APPOINTMENT: Read = |store| store.load_appointments(&[appointment_id(1)]).map(drop);
@@ -174,7 +177,7 @@ fn what_cannot_be_in_the_log_is_damage_wherever_it_is_read() {
         let events = &mut record.events;
         events.iter_mut().flat_map(|it| it.before.iter_mut().chain(&mut it.after)).for_each(|it| it.buffers = vec![5]);
     };
-    let damages: [(&str, &dyn Fn(&mut ChangeRecord), &[Read]); 4] = [
+    let damages: [(&str, Damage<'_>, &[Read]); 4] = [
         ("the id of an appointment is short", &short_id, &[LIST_OF_THEN, OF_APPOINTMENT, OF_CALENDAR, WATCH]),
         ("a key is beyond all keys", &large_key, &[LIST_OF_THEN, OF_APPOINTMENT, OF_CALENDAR, WATCH]),
         ("a revision is beyond all revisions", &large_revision, &[LIST_OF_THEN, WATCH]),
