@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +18,7 @@ use tonic::transport::{Channel, Endpoint};
 use super::bench_cpu;
 use super::bench_load::{Answered, Load, Worker};
 use super::commands::ClientOptions;
+use super::exit::Exit;
 use super::progress::bar;
 use crate::service::{Parts, Service, open_sqlite};
 use crate::zones::Zones;
@@ -181,7 +181,7 @@ struct Report {
 }
 
 /// Measures, and tells.
-pub fn run(config: &BenchConfig, options: &ClientOptions) -> ExitCode {
+pub fn run(config: &BenchConfig, options: &ClientOptions) -> Exit {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let report = match runtime {
         Ok(runtime) => runtime.block_on(bench(config, options.server.as_deref())),
@@ -191,11 +191,11 @@ pub fn run(config: &BenchConfig, options: &ClientOptions) -> ExitCode {
         Ok(report) => {
             let shown = if options.json { format!("{:#}", report.as_json(config)) } else { report.as_text(config) };
             let _ = writeln!(std::io::stdout(), "{shown}");
-            ExitCode::SUCCESS
+            Exit::Done
         }
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "bookd: {error}");
-            ExitCode::FAILURE
+            Exit::Failed
         }
     }
 }

@@ -7,8 +7,9 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, SerializeO
 use serde_json::Value;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Request, Status, Streaming};
 
+use super::exit::Exit;
 use crate::proto::FILE_DESCRIPTOR_SET;
 
 /// Bytes of one answer that are taken.
@@ -23,22 +24,18 @@ pub enum CallError {
     Unreachable(String),
     /// The server said no.
     Refused(Box<Status>),
+    /// Something else went wrong.
+    Failed(String),
 }
 
 impl CallError {
-    /// The process's exit code: 2 usage, 3 invalid, 4 not found, 5 conflict, 6 not allowed now, 7 try again, 1 others.
-    pub fn exit_code(&self) -> u8 {
+    /// How a command ends that met it.
+    pub fn exit(&self) -> Exit {
         match self {
-            Self::Usage(_) => 2,
-            Self::Unreachable(_) => 7,
-            Self::Refused(status) => match status.code() {
-                Code::InvalidArgument | Code::OutOfRange => 3,
-                Code::NotFound => 4,
-                Code::Aborted | Code::AlreadyExists => 5,
-                Code::FailedPrecondition | Code::PermissionDenied | Code::Unauthenticated => 6,
-                Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Unknown => 7,
-                _ => 1,
-            },
+            Self::Usage(_) => Exit::Usage,
+            Self::Unreachable(_) => Exit::TryAgain,
+            Self::Refused(status) => status.code().into(),
+            Self::Failed(_) => Exit::Failed,
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::client::{CallError, Client};
+use super::exit::Exit;
 use super::run::told;
 use super::serve::{Signals, complain, say, until_told};
 use super::words::without_nulls;
@@ -19,8 +19,6 @@ use crate::store::memory::Memory;
 use crate::telemetry;
 use crate::zones::Zones;
 
-/// What a lost race comes to.
-const EXIT_CONFLICT: u8 = 5;
 /// How long calls in flight get when it stops.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -39,8 +37,8 @@ pub struct DemoConfig {
     pub log: LogConfig,
 }
 
-/// Runs until it is told to stop. Exit code 1 = could not start.
-pub fn run(config: &DemoConfig) -> ExitCode {
+/// Runs until it is told to stop.
+pub fn run(config: &DemoConfig) -> Exit {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("the runtime cannot start: {error}")),
@@ -65,7 +63,7 @@ pub(super) async fn in_memory(listen: SocketAddr, zones: Arc<Zones>, is_logging:
     Service::start_logging(parts, Box::new(store), is_logging).await.map_err(|error| error.to_string())
 }
 
-async fn demo(config: &DemoConfig) -> Result<ExitCode, String> {
+async fn demo(config: &DemoConfig) -> Result<Exit, String> {
     let zones = Arc::new(Zones::load(config.zones.as_deref()).map_err(|error| error.to_string())?);
     let signals = Signals::new()?;
     let service = in_memory(config.listen, zones, config.log.log_calls).await?;
@@ -170,7 +168,7 @@ async fn fill(client: &Client) -> Result<Vec<Filled>, CallError> {
 async fn date_ahead(client: &Client, days: i64) -> Result<String, CallError> {
     let info = client.call("GetServerInfo", json!({})).await?;
     let now = info["time"].as_str().and_then(|it| it.parse::<jiff::Timestamp>().ok());
-    let now = now.ok_or_else(|| CallError::Unreachable("the server does not tell its time".to_owned()))?;
+    let now = now.ok_or_else(|| CallError::Failed("the server does not tell its time".to_owned()))?;
     let then = crate::domain::time::Instant::from_seconds(now.as_second() + days * crate::domain::time::DAY);
     Ok(then.to_string().chars().take(10).collect())
 }
@@ -203,7 +201,7 @@ async fn book(
         match client.call("BookAppointment", without_nulls(request)).await {
             Ok(_) => {}
             // The slot before took this one's time: that is what a list does not know of its own future.
-            Err(error) if error.exit_code() == EXIT_CONFLICT => {}
+            Err(error) if error.exit() == Exit::Conflict => {}
             Err(error) => return Err(error),
         }
     }

@@ -1,11 +1,10 @@
 //! `bookd demo-race`: 64 clients race for the same and for overlapping slots, and who got what is checked.
 //!
-//! Of any two slots that overlap at most one may be had, and whoever loses is told why. Exit code 1 when that is not so.
+//! Of any two slots that overlap at most one may be had, and whoever loses is told why; when that is not so, the race has failed.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,8 @@ use super::ask::Ask;
 use super::client::{CallError, Client};
 use super::commands::ClientOptions;
 use super::demo::in_memory;
-use super::run::told;
+use super::exit::Exit;
+use super::run::complain;
 use crate::engine::Stopped;
 use crate::zones::Zones;
 
@@ -52,23 +52,20 @@ struct Slot {
 type Slots = BTreeMap<usize, Slot>;
 
 /// Runs the race: against the server that is named, else against one of its own.
-pub fn run(_config: &RaceConfig, options: &ClientOptions) -> ExitCode {
+pub fn run(_config: &RaceConfig, options: &ClientOptions) -> Exit {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let raced = match runtime {
         Ok(runtime) => runtime.block_on(race_somewhere(options.server.as_deref())),
-        Err(error) => Err(CallError::Unreachable(format!("the runtime cannot start: {error}"))),
+        Err(error) => Err(CallError::Failed(format!("the runtime cannot start: {error}"))),
     };
     match raced {
         Ok(slots) => {
             let wrong = wrong(&slots);
             let shown = if options.json { format!("{:#}", as_json(&slots, &wrong)) } else { as_table(&slots, &wrong) };
             let _ = writeln!(std::io::stdout(), "{shown}");
-            if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if wrong.is_empty() { Exit::Done } else { Exit::Failed }
         }
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "bookd: {}", told(&error));
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => complain(&error),
     }
 }
 
@@ -77,11 +74,11 @@ async fn race_somewhere(server: Option<&str>) -> Result<Slots, CallError> {
         return race(server).await;
     }
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let service = in_memory(listen, Arc::new(Zones::bundled()), false).await.map_err(CallError::Unreachable)?;
+    let service = in_memory(listen, Arc::new(Zones::bundled()), false).await.map_err(CallError::Failed)?;
     let raced = race(&service.local_addr().to_string()).await;
     match service.stop(Duration::from_secs(1)).await.1 {
         Stopped::Done => raced,
-        Stopped::Failed(why) => Err(CallError::Unreachable(why)),
+        Stopped::Failed(why) => Err(CallError::Failed(why)),
     }
 }
 

@@ -19,6 +19,7 @@ pub mod commands;
 pub mod demo;
 #[cfg(feature = "server")]
 pub mod demo_race;
+pub mod exit;
 #[cfg(feature = "server")]
 mod part;
 #[cfg(feature = "server")]

@@ -8,10 +8,10 @@ use std::fs::{DirBuilder, File, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::check::examine;
+use super::exit::Exit;
 use super::serve::Signals;
 use crate::check::Report;
 use crate::service::open_sqlite;
@@ -28,50 +28,45 @@ const TOLD_MAX: usize = 5;
 
 /// Why there is no new file: words, and the exit code, as every command has them.
 pub(super) struct Failed {
-    pub(super) code: u8,
+    pub(super) exit: Exit,
     pub(super) text: String,
 }
 
 impl Failed {
     /// Anything that is none of the others: what was copied is damaged, the disk failed.
     pub(super) fn other(text: String) -> Self {
-        Self { code: 1, text }
+        Self { exit: Exit::Failed, text }
     }
 
     /// It is not what can be copied.
     pub(super) fn invalid(text: String) -> Self {
-        Self { code: 3, text }
+        Self { exit: Exit::Invalid, text }
     }
 
     /// It is not there.
     pub(super) fn not_found(text: String) -> Self {
-        Self { code: 4, text }
+        Self { exit: Exit::NotFound, text }
     }
 
     /// Something is there already.
     pub(super) fn exists(text: String) -> Self {
-        Self { code: 5, text }
+        Self { exit: Exit::Conflict, text }
     }
 
     /// Another time it may go well.
     pub(super) fn later(text: String) -> Self {
-        Self { code: 7, text }
+        Self { exit: Exit::TryAgain, text }
     }
 
-    pub(super) fn complain(&self) -> ExitCode {
+    pub(super) fn complain(&self) -> Exit {
         let _always_the_same = super::serve::complain(&self.text);
-        ExitCode::from(self.code)
+        self.exit
     }
 }
 
 impl From<OpenError> for Failed {
     fn from(error: OpenError) -> Self {
-        let text = error.to_string();
-        match error {
-            OpenError::InUse { .. } => Self::later(text),
-            OpenError::Foreign { .. } | OpenError::Newer { .. } => Self::invalid(text),
-            OpenError::Unreadable { .. } => Self::other(text),
-        }
+        Self { exit: Exit::from(&error), text: error.to_string() }
     }
 }
 

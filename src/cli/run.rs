@@ -1,7 +1,6 @@
 //! Runs a client command: what its words mean, the call, page after page, the answer as a table or as JSON.
 
 use std::io::Write;
-use std::process::ExitCode;
 
 use serde_json::{Value, json};
 use tonic::Status;
@@ -10,6 +9,7 @@ use tonic_types::StatusExt;
 use super::ask::Ask;
 use super::client::{CallError, Client};
 use super::commands::{ClientCommand, ClientOptions, Pages};
+use super::exit::Exit;
 use super::words::without_nulls;
 use super::{table, watch};
 
@@ -17,25 +17,22 @@ use super::{table, watch};
 const PAGE_SIZE_MAX: usize = 1_000;
 
 /// Runs the command to its end.
-pub fn run(command: ClientCommand, options: &ClientOptions) -> ExitCode {
+pub fn run(command: ClientCommand, options: &ClientOptions) -> Exit {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let answer = match runtime {
         Ok(runtime) => runtime.block_on(ask(&command, options)),
-        Err(error) => Err(CallError::Unreachable(format!("the runtime cannot start: {error}"))),
+        Err(error) => Err(CallError::Failed(format!("the runtime cannot start: {error}"))),
     };
     match answer {
         // What was watched is shown already.
-        Ok(None) => ExitCode::SUCCESS,
+        Ok(None) => Exit::Done,
         Ok(Some(answer)) => {
             let shown = if options.json { format!("{answer:#}") } else { table::show(&answer) };
             // A closed pipe is the reader's way to say that it has seen enough.
             let _ = writeln!(std::io::stdout(), "{}", shown.trim_end());
-            ExitCode::SUCCESS
+            Exit::Done
         }
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "bookd: {}", told(&error));
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => complain(&error),
     }
 }
 
@@ -74,10 +71,17 @@ async fn all_pages(client: &Client, method: &str, mut request: Value, pages: &Pa
     }
 }
 
+/// Says what went wrong; answers how the command ends.
+pub(super) fn complain(error: &CallError) -> Exit {
+    // Standard error may be gone; then there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "bookd: {}", told(error));
+    error.exit()
+}
+
 /// An error as people read it: the reason, what it says, and each thing that is wrong.
 pub(super) fn told(error: &CallError) -> String {
     match error {
-        CallError::Usage(text) | CallError::Unreachable(text) => text.clone(),
+        CallError::Usage(text) | CallError::Unreachable(text) | CallError::Failed(text) => text.clone(),
         CallError::Refused(status) => refused(status),
     }
 }

@@ -128,7 +128,7 @@ async fn drift_is_news_and_no_damage() {
     let output = checked(folder.path(), &["--zones", zones.path().to_str().unwrap()]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let drift = &report["checks"].as_array().unwrap()[5];
-    assert_eq!((&drift["check"], output.status.code()), (&Value::from("drift"), Some(3)), "{report}");
+    assert_eq!((&drift["check"], output.status.code()), (&Value::from("drift"), Some(10)), "{report}");
     assert!(drift["findings"][0].as_str().unwrap().contains("Europe/Paris now shows"), "{drift}");
 }
 
@@ -136,12 +136,12 @@ async fn drift_is_news_and_no_damage() {
 fn what_is_not_there_or_served_cannot_be_checked_and_is_left_as_it_is() {
     let folder = TempDir::new().unwrap();
     let output = checked(folder.path(), &[]);
-    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.status.code(), Some(4));
     assert!(String::from_utf8_lossy(&output.stderr).contains("there is no such file"));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
     let process = crate::kill::Process::start(&folder.path().join("bookd.db"));
     let output = checked(folder.path(), &[]);
-    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.status.code(), Some(7));
     assert!(String::from_utf8_lossy(&output.stderr).contains("in use by another bookd"));
     assert!(process.terminate().success());
 }

@@ -21,6 +21,7 @@ mod complaints;
 mod demo;
 mod drift;
 mod erasure;
+mod exit_codes;
 mod failures;
 mod foreseen;
 mod fuzzed;

@@ -22,20 +22,20 @@ pub fn said(output: &Output) -> String {
 }
 
 /// Every command below this one that does something itself, with the words that name it.
-fn leaves(command: &clap::Command, name: &str, found: &mut Vec<(String, clap::Command)>) {
+pub fn leaves(command: &clap::Command, name: &str, found: &mut Vec<(String, clap::Command)>) {
     found.push((name.to_owned(), command.clone()));
     for inner in command.get_subcommands() {
         leaves(inner, &format!("{name} {}", inner.get_name()), found);
     }
 }
 
-fn examples(command: &clap::Command) -> Vec<String> {
+pub fn examples(command: &clap::Command) -> Vec<String> {
     let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     help.lines().map(str::trim).filter(|line| line.starts_with("bookd ")).map(ToOwned::to_owned).collect()
 }
 
 /// The words of a line as a shell would split it.
-fn words(line: &str) -> Vec<String> {
+pub fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
     for character in line.chars() {
         match (quote, character) {
@@ -94,7 +94,7 @@ fn well(process: &Process, folder: &Path, line: &str) -> String {
 }
 
 /// The id in the last column of the last line.
-fn id_of(table: &str) -> String {
+pub fn id_of(table: &str) -> String {
     table.split_whitespace().last().unwrap().to_owned()
 }
 

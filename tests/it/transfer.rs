@@ -232,7 +232,7 @@ fn an_import_beside_a_server_or_over_a_calendar_is_refused_and_a_dry_run_changes
     assert!(well(folder.path(), &["import", &file, "--dry-run"]).contains("would be imported"));
     assert!(!folder.path().join("bookd.db").exists(), "asking makes no file");
     let absent = offline(folder.path(), &["export"]);
-    assert_eq!(absent.status.code(), Some(1), "{}", said(&absent));
+    assert_eq!(absent.status.code(), Some(4), "{}", said(&absent));
     let process = Process::start(&folder.path().join("bookd.db"));
     let beside = offline(folder.path(), &["import", &file]);
     assert_eq!(beside.status.code(), Some(7), "{}", said(&beside));
