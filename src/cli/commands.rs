@@ -7,13 +7,15 @@ mod holds;
 mod lists;
 mod slots;
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::ask::Ask;
-use super::client::CallError;
+use super::client::{CallError, Server};
 use super::watch::WatchCommand;
-use super::words::{enumerated, length, pair};
+use super::words::{enumerated, length, pair, patience};
 
 pub use availability::AvailabilityCommand;
 pub use booking::BookingCommand;
@@ -31,18 +33,36 @@ pub struct ClientOptions {
     /// The server to talk to, HOST:PORT [default: 127.0.0.1:50051]
     #[arg(long, global = true, env = "BOOKD_SERVER", value_name = "ADDRESS")]
     pub server: Option<String>,
+    /// How long the server is waited for, such as 30s or 2m: for the connection, for each answer, for a watch to begin
+    #[arg(
+        long,
+        global = true,
+        env = "BOOKD_TIMEOUT",
+        value_name = "LENGTH",
+        default_value = PATIENCE_DEFAULT,
+        value_parser = patience
+    )]
+    pub timeout: Duration,
     /// Print the answer as JSON, for pipes
     #[arg(long, global = true)]
     pub json: bool,
 }
+
+/// How long a server is waited for unless told otherwise: longer than any single answer takes, however busy it is.
+const PATIENCE_DEFAULT: &str = "30s";
 
 /// Where a server listens unless told otherwise.
 const SERVER_DEFAULT: &str = "127.0.0.1:50051";
 
 impl ClientOptions {
     /// The server to talk to.
-    pub fn server(&self) -> &str {
-        self.server.as_deref().unwrap_or(SERVER_DEFAULT)
+    pub fn server(&self) -> Server {
+        Server::new(self.server.as_deref().unwrap_or(SERVER_DEFAULT), self.timeout)
+    }
+
+    /// The server to talk to, if one was named.
+    pub fn named_server(&self) -> Option<Server> {
+        self.server.is_some().then(|| self.server())
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::client::{CallError, Client};
+use super::client::{CallError, Client, Server};
 use super::exit::Exit;
 use super::run::told;
 use super::serve::{Signals, complain, say, until_told};
@@ -19,6 +19,8 @@ use crate::store::memory::Memory;
 use crate::telemetry;
 use crate::zones::Zones;
 
+/// How long this process waits for its own answers while it fills itself.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long calls in flight get when it stops.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -68,7 +70,7 @@ async fn demo(config: &DemoConfig) -> Result<Exit, String> {
     let signals = Signals::new()?;
     let service = in_memory(config.listen, zones, config.log.log_calls).await?;
     let address = service.local_addr();
-    let client = Client::connect(&reachable(address)).await.map_err(|error| told(&error))?;
+    let client = Client::connect(&Server::new(reachable(address), PATIENCE)).await.map_err(|error| told(&error))?;
     let filled = fill(&client).await.map_err(|error| told(&error))?;
     drop(client);
     say(&banner(address, &filled));

@@ -14,11 +14,11 @@ use tokio::task::JoinSet;
 use tonic_types::StatusExt;
 
 use super::ask::Ask;
-use super::client::{CallError, Client};
+use super::client::{CallError, Client, Server};
 use super::commands::ClientOptions;
 use super::demo::in_memory;
 use super::exit::Exit;
-use super::run::complain;
+use super::run::{complain, to_its_end};
 use crate::engine::Stopped;
 use crate::zones::Zones;
 
@@ -53,12 +53,7 @@ type Slots = BTreeMap<usize, Slot>;
 
 /// Runs the race: against the server that is named, else against one of its own.
 pub fn run(_config: &RaceConfig, options: &ClientOptions) -> Exit {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let raced = match runtime {
-        Ok(runtime) => runtime.block_on(race_somewhere(options.server.as_deref())),
-        Err(error) => Err(CallError::Failed(format!("the runtime cannot start: {error}"))),
-    };
-    match raced {
+    match to_its_end(race_somewhere(options)) {
         Ok(slots) => {
             let wrong = wrong(&slots);
             let shown = if options.json { format!("{:#}", as_json(&slots, &wrong)) } else { as_table(&slots, &wrong) };
@@ -69,13 +64,13 @@ pub fn run(_config: &RaceConfig, options: &ClientOptions) -> Exit {
     }
 }
 
-async fn race_somewhere(server: Option<&str>) -> Result<Slots, CallError> {
-    if let Some(server) = server {
-        return race(server).await;
+async fn race_somewhere(options: &ClientOptions) -> Result<Slots, CallError> {
+    if let Some(server) = options.named_server() {
+        return race(&server).await;
     }
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let service = in_memory(listen, Arc::new(Zones::bundled()), false).await.map_err(CallError::Failed)?;
-    let raced = race(&service.local_addr().to_string()).await;
+    let raced = race(&Server::new(service.local_addr().to_string(), options.timeout)).await;
     match service.stop(Duration::from_secs(1)).await.1 {
         Stopped::Done => raced,
         Stopped::Failed(why) => Err(CallError::Failed(why)),
@@ -83,7 +78,7 @@ async fn race_somewhere(server: Option<&str>) -> Result<Slots, CallError> {
 }
 
 /// Makes a calendar, races for its slots, and deletes it again.
-async fn race(server: &str) -> Result<Slots, CallError> {
+async fn race(server: &Server) -> Result<Slots, CallError> {
     let client = Client::connect(server).await?;
     let calendar = format!("demo-race/{}", uuid::Uuid::now_v7());
     let rule = json!({ "start_time": "00:00", "end_time": "24:00" });
@@ -100,7 +95,7 @@ async fn race(server: &str) -> Result<Slots, CallError> {
     raced
 }
 
-async fn run_all(server: &str, client: &Client, calendar: &str) -> Result<Slots, CallError> {
+async fn run_all(server: &Server, client: &Client, calendar: &str) -> Result<Slots, CallError> {
     let date = Ask { client }.date(calendar, "tomorrow").await?;
     let mut clients = Vec::new();
     // Everybody is connected before anybody starts.

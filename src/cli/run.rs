@@ -18,12 +18,7 @@ const PAGE_SIZE_MAX: usize = 1_000;
 
 /// Runs the command to its end.
 pub fn run(command: ClientCommand, options: &ClientOptions) -> Exit {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let answer = match runtime {
-        Ok(runtime) => runtime.block_on(ask(&command, options)),
-        Err(error) => Err(CallError::Failed(format!("the runtime cannot start: {error}"))),
-    };
-    match answer {
+    match to_its_end(ask(&command, options)) {
         // What was watched is shown already.
         Ok(None) => Exit::Done,
         Ok(Some(answer)) => {
@@ -36,9 +31,18 @@ pub fn run(command: ClientCommand, options: &ClientOptions) -> Exit {
     }
 }
 
+/// Runs what asks a server, and waits for nothing that it leaves behind: the name of a server may still be looked up.
+pub(super) fn to_its_end<T>(asking: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CallError::Failed(format!("the runtime cannot start: {error}")))?;
+    let done = runtime.block_on(asking);
+    runtime.shutdown_background();
+    done
+}
+
 /// The answer; none of a stream, which is shown as it comes.
 async fn ask(command: &ClientCommand, options: &ClientOptions) -> Result<Option<Value>, CallError> {
-    let client = Client::connect(options.server()).await?;
+    let client = Client::connect(&options.server()).await?;
     let request = without_nulls(command.request(&Ask { client: &client }).await?);
     if let ClientCommand::Watches(watched) = command {
         return watch::follow(&client, watched, request, options.json).await.map(|()| None);
@@ -81,7 +85,9 @@ pub(super) fn complain(error: &CallError) -> Exit {
 /// An error as people read it: the reason, what it says, and each thing that is wrong.
 pub(super) fn told(error: &CallError) -> String {
     match error {
-        CallError::Usage(text) | CallError::Unreachable(text) | CallError::Failed(text) => text.clone(),
+        CallError::Usage(text) | CallError::Unreachable(text) | CallError::NoAnswer(text) | CallError::Failed(text) => {
+            text.clone()
+        }
         CallError::Refused(status) => refused(status),
     }
 }

@@ -1,5 +1,7 @@
 //! Words that people type, and what they are called in requests: lengths, days, hours, states.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 /// The longest length of time that a word may say, in seconds: what the longest notice is.
@@ -35,6 +37,14 @@ pub fn seconds(text: &str) -> Result<u64, String> {
 /// A length as requests say it: `1800s`.
 pub fn length(text: &str) -> Result<String, String> {
     seconds(text).map(|seconds| format!("{seconds}s"))
+}
+
+/// How long somebody waits: more than nothing, and with a unit, for elsewhere a timeout of 30 is no half hour.
+pub fn patience(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text}: write a length with its unit, such as 30s or 2m");
+    let is_unitless = text.chars().all(|it| it.is_ascii_digit());
+    let seconds = seconds(text).ok().filter(|it| *it > 0 && !is_unitless).ok_or_else(wrong)?;
+    Ok(Duration::from_secs(seconds))
 }
 
 /// `key=value`.
