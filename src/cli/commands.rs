@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::ask::Ask;
 use super::client::{CallError, Server};
+use super::dates::Dates;
 use super::watch::WatchCommand;
 use super::words::{enumerated, length, pair, patience};
 
@@ -103,12 +104,27 @@ pub struct What {
     /// How long, such as 45m, where the type leaves a choice
     #[arg(long, value_name = "LENGTH", value_parser = length)]
     pub duration: Option<String>,
-    /// The zone of local times; default the calendar's
-    #[arg(long, value_name = "ZONE")]
-    pub zone: Option<String>,
+    /// In which zone words, dates and times are read, and times are shown
+    #[command(flatten)]
+    pub read_in: ReadIn,
     /// Several calendars take part
     #[command(flatten)]
     pub taking_part: TakingPart,
+}
+
+/// In which zone dates and times are read.
+#[derive(Args, Clone, Debug)]
+pub struct ReadIn {
+    /// The zone of dates, local times and words such as tomorrow; default the calendar's
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<String>,
+}
+
+impl ReadIn {
+    /// Reads words in it; where none is named, in the zone of the first of these calendars, and else in UTC.
+    pub(super) fn dates<'a>(&'a self, ask: &'a Ask<'a>, calendars: Option<&'a str>) -> Dates<'a> {
+        Dates::new(ask, self.zone.as_deref(), calendars.map(first))
+    }
 }
 
 /// How several calendars take part.
@@ -289,7 +305,7 @@ pub(super) fn first(calendars: &str) -> &str {
 pub(super) fn asked(mut request: Value, what: &What) -> Value {
     request["appointment_type_id"] = json!(what.appointment_type);
     request["duration"] = json!(what.duration);
-    request["time_zone"] = json!(what.zone);
+    request["time_zone"] = json!(what.read_in.zone);
     request
 }
 

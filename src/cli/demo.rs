@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::ask::Ask;
 use super::client::{CallError, Client, Server};
 use super::exit::Exit;
 use super::run::told;
@@ -168,10 +169,7 @@ async fn fill(client: &Client) -> Result<Vec<Filled>, CallError> {
 
 /// A date so many days from the server's today, in UTC.
 async fn date_ahead(client: &Client, days: i64) -> Result<String, CallError> {
-    let info = client.call("GetServerInfo", json!({})).await?;
-    let now = info["time"].as_str().and_then(|it| it.parse::<jiff::Timestamp>().ok());
-    let now = now.ok_or_else(|| CallError::Failed("the server does not tell its time".to_owned()))?;
-    let then = crate::domain::time::Instant::from_seconds(now.as_second() + days * crate::domain::time::DAY);
+    let then = Ask { client }.now().await?.plus(days * crate::domain::time::DAY);
     Ok(then.to_string().chars().take(10).collect())
 }
 

@@ -16,6 +16,7 @@ use tonic_types::StatusExt;
 use super::ask::Ask;
 use super::client::{CallError, Client, Server};
 use super::commands::ClientOptions;
+use super::dates::Dates;
 use super::demo::in_memory;
 use super::exit::Exit;
 use super::run::{complain, to_its_end};
@@ -96,7 +97,8 @@ async fn race(server: &Server) -> Result<Slots, CallError> {
 }
 
 async fn run_all(server: &Server, client: &Client, calendar: &str) -> Result<Slots, CallError> {
-    let date = Ask { client }.date(calendar, "tomorrow").await?;
+    let ask = Ask { client };
+    let date = Dates::new(&ask, None, Some(calendar)).date("tomorrow").await?;
     let mut clients = Vec::new();
     // Everybody is connected before anybody starts.
     for number in 0..CLIENTS {

@@ -15,6 +15,7 @@ mod bench_load;
 pub mod check;
 pub mod client;
 pub mod commands;
+pub mod dates;
 #[cfg(feature = "server")]
 pub mod demo;
 #[cfg(feature = "server")]

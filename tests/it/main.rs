@@ -18,6 +18,7 @@ mod calls;
 mod check;
 mod check_log;
 mod complaints;
+mod dates;
 mod deadline;
 mod demo;
 mod drift;

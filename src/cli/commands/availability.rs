@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{Ask, CallError, Limit, Pages, Safety, safe};
+use super::{Ask, CallError, Limit, Pages, ReadIn, Safety, safe};
 use crate::cli::words::{rules, window};
 
 /// When a calendar is open.
@@ -47,9 +47,12 @@ pub enum OverrideAction {
         date: String,
         /// Hours, such as 10:00-12:00; none = closed
         hours: Vec<String>,
-        /// The last date of a range
+        /// The last date of a range; a day's name counts from the first date on
         #[arg(long, value_name = "DATE")]
         to: Option<String>,
+        /// Whose today is meant; a date is the calendar's own
+        #[command(flatten)]
+        read_in: ReadIn,
         /// For people
         #[arg(long, value_name = "TEXT")]
         note: Option<String>,
@@ -65,6 +68,9 @@ pub enum OverrideAction {
         /// YYYY-MM-DD, today, tomorrow, or a day such as monday
         #[arg(required = true)]
         dates: Vec<String>,
+        /// Whose today is meant; a date is the calendar's own
+        #[command(flatten)]
+        read_in: ReadIn,
         /// Safety
         #[command(flatten)]
         safety: Safety,
@@ -88,9 +94,12 @@ pub enum BusyAction {
         /// Where the range begins: a date, a local time such as 2027-03-01T09:00, or an instant with Z
         #[arg(long, value_name = "TIME")]
         from: String,
-        /// Where the range ends
+        /// Where the range ends; a day's name counts from its beginning on
         #[arg(long, value_name = "TIME")]
         to: String,
+        /// Whose clocks count
+        #[command(flatten)]
+        read_in: ReadIn,
         /// Safety
         #[command(flatten)]
         safety: Safety,
@@ -103,9 +112,12 @@ pub enum BusyAction {
         /// Where the range begins: a date, a local time such as 2027-03-01T09:00, or an instant with Z
         #[arg(long, value_name = "TIME", default_value = "today")]
         from: String,
-        /// Where the range ends
+        /// Where the range ends; a day's name counts from its beginning on
         #[arg(long, value_name = "TIME")]
         to: String,
+        /// Whose clocks count
+        #[command(flatten)]
+        read_in: ReadIn,
         /// Only of this source
         #[arg(long, value_name = "SOURCE")]
         source: Option<String>,
@@ -152,24 +164,25 @@ impl AvailabilityCommand {
 impl OverrideAction {
     async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
         match self {
-            Self::Put { calendar, date, hours, to, note, safety } => {
+            Self::Put { calendar, date, hours, to, read_in, note, safety } => {
                 let mut windows = Vec::new();
                 for word in hours {
                     let (start, end) = window(word).map_err(CallError::Usage)?;
                     windows.push(json!({ "start_time": start, "end_time": end }));
                 }
-                let to = match to {
-                    Some(to) => Some(ask.date(calendar, to).await?),
-                    None => None,
+                let dates = read_in.dates(ask, Some(calendar));
+                let (date, to) = match to {
+                    Some(to) => dates.dates(date, to).await.map(|(first, last)| (first, Some(last)))?,
+                    None => (dates.date(date).await?, None),
                 };
-                let date = ask.date(calendar, date).await?;
                 let put = json!({ "date": date, "to_date": to, "windows": windows, "note": note });
                 Ok(safe(json!({ "calendar_id": calendar, "overrides": [put] }), safety))
             }
-            Self::Delete { calendar, dates, safety } => {
+            Self::Delete { calendar, dates, read_in, safety } => {
+                let reader = read_in.dates(ask, Some(calendar));
                 let mut named = Vec::new();
                 for date in dates {
-                    named.push(ask.date(calendar, date).await?);
+                    named.push(reader.date(date).await?);
                 }
                 Ok(safe(json!({ "calendar_id": calendar, "dates": named }), safety))
             }
@@ -179,9 +192,10 @@ impl OverrideAction {
 
 impl BusyAction {
     async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
-        let (Self::Put { calendar, from, to, .. } | Self::List { calendar, from, to, .. }) = self;
-        let range = (ask.instant(Some(calendar), from).await?, ask.instant(Some(calendar), to).await?);
-        let mut request = json!({ "calendar_id": calendar, "start_time": range.0, "end_time": range.1 });
+        let (Self::Put { calendar, from, to, read_in, .. } | Self::List { calendar, from, to, read_in, .. }) = self;
+        let dates = read_in.dates(ask, Some(calendar));
+        let [start, end] = dates.range(Some(from), Some(to)).await?;
+        let mut request = json!({ "calendar_id": calendar, "start_time": start, "end_time": end });
         match self {
             Self::List { source, .. } => {
                 request["source"] = json!(source);
@@ -192,8 +206,7 @@ impl BusyAction {
                 for word in periods {
                     let (start, end) =
                         word.split_once('/').ok_or_else(|| CallError::Usage(format!("{word}: write START/END")))?;
-                    let start = ask.instant(Some(calendar), start).await?;
-                    let end = ask.instant(Some(calendar), end).await?;
+                    let [start, end] = dates.range(Some(start), Some(end)).await?;
                     read.push(json!({ "start_time": start, "end_time": end }));
                 }
                 request["source"] = json!(source);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::calendars::camel;
 use super::{
-    Ask, CallError, Carried, Ignored, New, Safety, TakingPart, Who, claiming, first, ignoring, json_of, map, on, read,
+    Ask, CallError, Carried, Ignored, New, ReadIn, Safety, TakingPart, Who, claiming, ignoring, json_of, map, on, read,
     safe,
 };
 use crate::cli::words::length;
@@ -52,9 +52,9 @@ pub enum BookingCommand {
         /// How long from now on, such as 45m
         #[arg(long, value_name = "LENGTH", value_parser = length)]
         duration: Option<String>,
-        /// The zone of the local time; default the calendar's
-        #[arg(long, value_name = "ZONE")]
-        zone: Option<String>,
+        /// Whose clocks count
+        #[command(flatten)]
+        read_in: ReadIn,
         /// The calendar that is to take it, or several with commas and --all or --any
         #[arg(long, value_name = "CALENDARS")]
         to: Option<String>,
@@ -211,7 +211,7 @@ pub struct SeriesBook {
     /// How many occurrences
     #[arg(long, value_name = "NUMBER", required_unless_present = "until", conflicts_with = "until")]
     count: Option<u32>,
-    /// The last date
+    /// The last date; a day's name counts from the first date on
     #[arg(long, value_name = "DATE")]
     until: Option<String>,
     /// Book the occurrences that can be, and leave the others out
@@ -224,11 +224,11 @@ pub struct SeriesBook {
 
 impl SeriesBook {
     async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
-        let calendar = first(&self.calendars);
+        let dates = self.new.what.read_in.dates(ask, Some(&self.calendars));
         let taking_part = on(json!({}), &self.calendars, &self.new.what.taking_part)?;
-        let until = match &self.until {
-            Some(until) => Some(ask.date(calendar, until).await?),
-            None => None,
+        let (date, until) = match &self.until {
+            Some(until) => dates.dates(&self.date, until).await.map(|(first, last)| (first, Some(last)))?,
+            None => (dates.date(&self.date).await?, None),
         };
         let frequency = match self.every {
             Every::Daily => "FREQUENCY_DAILY",
@@ -236,7 +236,7 @@ impl SeriesBook {
             Every::Monthly => "FREQUENCY_MONTHLY",
         };
         let mut request = taking_part;
-        request["local_start"] = json!(ask.local_start(calendar, &self.date, &self.time).await?);
+        request["local_start"] = json!(dates.local_start(&date, &self.time).await?);
         request["frequency"] = json!(frequency);
         request["interval"] = json!(self.interval);
         request["count"] = json!(self.count);
@@ -268,7 +268,8 @@ impl BookingCommand {
                 let mut request = json!({ "hold_id": hold, "appointment_id": id });
                 if let (Some(calendars), Some(date), Some(time)) = (calendars, date, time) {
                     request = on(request, calendars, &new.what.taking_part)?;
-                    request["local_start"] = json!(ask.local_start(first(calendars), date, time).await?);
+                    request["local_start"] =
+                        json!(new.what.read_in.dates(ask, Some(calendars)).local_start(date, time).await?);
                 }
                 Ok(claiming(request, new))
             }
@@ -307,16 +308,17 @@ impl BookingCommand {
     }
 
     async fn moving(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
-        let Self::Move { appointment, date, time, duration, zone, to, taking_part, ignored, safety } = self else {
+        let Self::Move { appointment, date, time, duration, read_in, to, taking_part, ignored, safety } = self else {
             return Err(CallError::Usage("only `move` moves".to_owned()));
         };
-        let mut request = json!({ "appointment_id": appointment, "duration": duration, "time_zone": zone });
+        let mut request = json!({ "appointment_id": appointment, "duration": duration, "time_zone": read_in.zone });
         if let (Some(date), Some(time)) = (date, time) {
-            let calendar = match to {
-                Some(to) => first(to).to_owned(),
-                None => ask.calendar_of(appointment).await?,
+            let calendars = match (to, &read_in.zone) {
+                (Some(to), _) => to.clone(),
+                (None, None) => ask.calendar_of(appointment).await?,
+                (None, Some(_)) => String::new(),
             };
-            request["local_start"] = json!(ask.local_start(&calendar, date, time).await?);
+            request["local_start"] = json!(read_in.dates(ask, Some(&calendars)).local_start(date, time).await?);
         }
         if let Some(to) = to {
             request = on(request, to, taking_part)?;

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{Ask, CallError, New, Safety, Who, claiming, first, on, safe, with};
+use super::{Ask, CallError, New, Safety, Who, claiming, on, safe, with};
 use crate::cli::words::length;
 
 /// Holds and requests.
@@ -101,7 +101,8 @@ impl HoldCommand {
             Self::Hold { calendars, date, time, ttl, id, new } => {
                 let request = json!({ "ttl": ttl, "appointment_id": id });
                 let mut request = on(request, calendars, &new.what.taking_part)?;
-                request["local_start"] = json!(ask.local_start(first(calendars), date, time).await?);
+                request["local_start"] =
+                    json!(new.what.read_in.dates(ask, Some(calendars)).local_start(date, time).await?);
                 Ok(claiming(request, new))
             }
             Self::Extend { appointment, ttl, safety } => {
