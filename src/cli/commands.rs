@@ -321,6 +321,17 @@ impl Who {
     fn is_said(&self) -> bool {
         [&self.name, &self.email, &self.phone, &self.invitee_zone].into_iter().any(Option::is_some)
     }
+
+    /// What is said, over the invitee that there is.
+    fn over(&self, present: &Value) -> Value {
+        let mut invitee = if present.is_object() { present.clone() } else { json!({}) };
+        let said =
+            [("name", &self.name), ("email", &self.email), ("phone", &self.phone), ("time_zone", &self.invitee_zone)];
+        for (field, value) in said.into_iter().filter_map(|(field, value)| Some((field, value.as_ref()?))) {
+            invitee[field] = json!(value);
+        }
+        invitee
+    }
 }
 
 fn carrying(mut request: Value, carried: &Carried) -> Value {
@@ -342,10 +353,33 @@ fn claiming(request: Value, new: &New) -> Value {
 }
 
 fn map(pairs: &[(String, String)]) -> Value {
+    map_over(&Value::Null, pairs)
+}
+
+/// Keys and values that are said, over those that there are; null where nothing is said.
+fn map_over(present: &Value, pairs: &[(String, String)]) -> Value {
     if pairs.is_empty() {
         return Value::Null;
     }
-    Value::Object(pairs.iter().map(|(key, value)| (key.clone(), json!(value))).collect::<Map<_, _>>())
+    let said = pairs.iter().map(|(key, value)| (key.clone(), json!(value)));
+    Value::Object(present.as_object().cloned().unwrap_or_default().into_iter().chain(said).collect::<Map<_, _>>())
+}
+
+/// A request that was made from what there is: it must still be so. Not beside a request id, for the same word must make
+/// the same request again, and what there is has another version once the first one has happened.
+fn guarded(mut request: Value, etag: &Value, safety: &Safety) -> Value {
+    if safety.request_id.is_none() {
+        request["etag"] = etag.clone();
+    }
+    request
+}
+
+/// The invitee of an appointment with what is said of them now: their fields are replaced together.
+async fn invitee_over(ask: &Ask<'_>, appointment: &str, who: &Who) -> Result<Value, CallError> {
+    if !who.is_said() {
+        return Ok(Value::Null);
+    }
+    Ok(who.over(&ask.appointment(appointment).await?["invitee"]))
 }
 
 fn safe(mut request: Value, safety: &Safety) -> Value {

@@ -249,6 +249,7 @@ fn shown(answer: &Value) -> String {
         let outside = items(answer, "appointments_outside");
         let warning = match outside.len() {
             0 => String::new(),
+            1 => format!("\n1 upcoming appointment lies outside these hours:\n{}", appointments(outside)),
             count => format!("\n{count} upcoming appointments lie outside these hours:\n{}", appointments(outside)),
         };
         return format!("{}{warning}", hours(&answer["availability"]));

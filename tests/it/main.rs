@@ -36,6 +36,7 @@ mod hostile_frames;
 mod hostile_many;
 mod hostile_memory;
 mod http2;
+mod kept;
 mod kill;
 #[cfg(debug_assertions)]
 mod kill_points;

@@ -145,7 +145,7 @@ fn a_clinic_is_run_from_the_command_line() {
     let request = id_of(&run("book dr-lee tomorrow 17:00 --type visit --name Cy"));
     assert!(run(&format!("decline {request} --reason full")).contains("declined"));
 
-    run("overrides put dr-lee 2031-12-24 --to 2031-12-26 --note Christmas");
+    run("overrides put dr-lee 2031-12-24 closed --to 2031-12-26 --note Christmas");
     assert!(run("hours dr-lee").contains("2031-12-25"));
     run("overrides delete dr-lee 2031-12-24 2031-12-25 2031-12-26");
     run("busy put dr-lee google --from 2031-03-01 --to 2031-03-08 2031-03-02T09:00/2031-03-02T10:30");

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::calendars::camel;
 use super::{
-    Ask, CallError, Carried, Ignored, New, ReadIn, Safety, TakingPart, Who, claiming, ignoring, json_of, map, on, read,
-    safe,
+    Ask, CallError, Carried, Ignored, New, ReadIn, Safety, TakingPart, Who, claiming, guarded, ignoring, invitee_over,
+    json_of, map_over, on, read, safe,
 };
 use crate::cli::words::length;
 
@@ -80,8 +80,11 @@ pub enum BookingCommand {
         #[command(flatten)]
         safety: Safety,
     },
-    /// Change who comes, the note or the metadata; time stays
-    #[command(after_help = "Example:\n  bookd update 0190163d-8694-739b-aea5-966c26f8ad91 --phone \"+33 1 23 45\"")]
+    /// Change who comes, the note or the metadata; what is not said stays, and so does the time
+    #[command(
+        after_help = "Examples:\n  bookd update 0190163d-8694-739b-aea5-966c26f8ad91 --phone \"+33 1 23 45\"\n  \
+                            bookd update 0190163d-8694-739b-aea5-966c26f8ad91 --clear note --metadata room=7"
+    )]
     Update {
         /// The appointment
         appointment: String,
@@ -91,6 +94,9 @@ pub enum BookingCommand {
         /// What goes with it
         #[command(flatten)]
         carried: Carried,
+        /// What to empty before: note or metadata; may be repeated
+        #[arg(long, value_name = "FIELD")]
+        clear: Vec<Clear>,
         /// Safety
         #[command(flatten)]
         safety: Safety,
@@ -150,6 +156,15 @@ pub enum BookingCommand {
         #[command(flatten)]
         safety: Safety,
     },
+}
+
+/// What of an appointment can be emptied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Clear {
+    /// The note
+    Note,
+    /// All keys and values
+    Metadata,
 }
 
 /// How often a series repeats.
@@ -271,15 +286,20 @@ impl BookingCommand {
                     request["local_start"] =
                         json!(new.what.read_in.dates(ask, Some(calendars)).local_start(date, time).await?);
                 }
-                Ok(claiming(request, new))
+                let mut request = claiming(request, new);
+                if let Some(hold) = hold {
+                    request["invitee"] = invitee_over(ask, hold, &new.who).await?;
+                }
+                Ok(request)
             }
             Self::Move { .. } => self.moving(ask).await,
             Self::Cancel { appointment, reason, safety } => {
                 Ok(safe(json!({ "appointment_id": appointment, "reason": reason }), safety))
             }
-            Self::Update { appointment, who, carried, safety } => {
-                let request = updated(ask, appointment, who, carried).await?;
-                Ok(safe(request, safety))
+            Self::Update { appointment, who, carried, clear, safety } => {
+                let present = ask.appointment(appointment).await?;
+                let request = updated(&present, who, carried, clear)?;
+                Ok(safe(guarded(request, &present["etag"], safety), safety))
             }
             Self::NoShow { appointment, undo, safety } | Self::Complete { appointment, undo, safety } => {
                 Ok(safe(json!({ "appointment_id": appointment, "undo": undo }), safety))
@@ -331,28 +351,22 @@ impl BookingCommand {
     }
 }
 
-/// What is said, over the invitee that there is: their fields are replaced together.
-async fn updated(ask: &Ask<'_>, appointment: &str, who: &Who, carried: &Carried) -> Result<Value, CallError> {
-    let mut request = json!({ "appointment_id": appointment });
+/// What is said, over the appointment that there is.
+fn updated(present: &Value, who: &Who, carried: &Carried, clear: &[Clear]) -> Result<Value, CallError> {
+    let mut request = json!({ "appointment_id": present["appointment_id"] });
     let mut mask = Vec::new();
     if who.is_said() {
-        let present = ask.appointment(appointment).await?;
-        let mut invitee = if present["invitee"].is_object() { present["invitee"].clone() } else { json!({}) };
-        let said =
-            [("name", &who.name), ("email", &who.email), ("phone", &who.phone), ("time_zone", &who.invitee_zone)];
-        for (field, value) in said.into_iter().filter_map(|(field, value)| Some((field, value.as_ref()?))) {
-            invitee[field] = json!(value);
-        }
-        request["invitee"] = invitee;
-        request["etag"] = present["etag"].clone();
+        request["invitee"] = who.over(&present["invitee"]);
         mask.push("invitee".to_owned());
     }
-    if let Some(note) = &carried.note {
-        request["note"] = json!(note);
+    if carried.note.is_some() || clear.contains(&Clear::Note) {
+        request["note"] = json!(carried.note);
         mask.push("note".to_owned());
     }
-    if !carried.metadata.is_empty() {
-        request["metadata"] = map(&carried.metadata);
+    let is_cleared = clear.contains(&Clear::Metadata);
+    if !carried.metadata.is_empty() || is_cleared {
+        let kept = if is_cleared { &Value::Null } else { &present["metadata"] };
+        request["metadata"] = map_over(kept, &carried.metadata);
         mask.push("metadata".to_owned());
     }
     if mask.is_empty() {
