@@ -150,3 +150,25 @@ fn metadata_and_invitees_keep_what_nothing_is_said_of() {
         assert_eq!(confirmed, whole, "{confirm}");
     }
 }
+
+#[test]
+fn a_series_is_cancelled_as_far_as_is_said_and_never_unless_it_is_said() {
+    let served = Served::start();
+    served.well("hours ada daily 00:00-24:00");
+    let booked = served.json("series book ada tomorrow 09:00 --every daily --count 3 --name Grace");
+    let id = |n: usize| booked["occurrences"][n]["appointment"]["appointment_id"].as_str().unwrap().to_owned();
+    let series = booked["series_id"].as_str().unwrap().to_owned();
+    for line in [format!("series cancel --appointment {}", id(2)), format!("series cancel --series {series}")] {
+        let (code, said) = served.run(&line);
+        assert!(code == 2 && ["one", "following", "all"].iter().all(|it| said.contains(it)), "{line}: {code}\n{said}");
+    }
+    served.refused(&format!("series cancel --appointment {} --scope some", id(2)), "following");
+    let upcoming = |served: &Served| served.json("list ada")["appointments"].as_array().map_or(0, Vec::len);
+    assert_eq!(upcoming(&served), 3, "nothing was cancelled");
+    served.well(&format!("series cancel --appointment {} --scope one", id(0)));
+    assert_eq!(upcoming(&served), 2);
+    served.well(&format!("series cancel --appointment {} --scope following", id(2)));
+    assert_eq!(upcoming(&served), 1);
+    served.well(&format!("series cancel --series {series} --scope all"));
+    assert_eq!(upcoming(&served), 0);
+}

@@ -187,7 +187,7 @@ pub enum SeriesAction {
     /// Call off one occurrence, it and those after it, or all that have not begun
     #[command(
         after_help = "Examples:\n  bookd series cancel --appointment 0190163d-8694-739b-aea5-966c26f8ad91 --scope following\n  \
-                            bookd series cancel --series 0190163d-8694-739b-aea5-966c26f8ad91"
+                            bookd series cancel --series 0190163d-8694-739b-aea5-966c26f8ad91 --scope all"
     )]
     Cancel {
         /// Which series
@@ -196,9 +196,9 @@ pub enum SeriesAction {
         /// Which occurrence
         #[arg(long, value_name = "APPOINTMENT")]
         appointment: Option<String>,
-        /// one, following or all
-        #[arg(long, value_name = "SCOPE", default_value = "all")]
-        scope: String,
+        /// Which occurrences; always to be said
+        #[arg(long, value_name = "one|following|all")]
+        scope: Scope,
         /// Why
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
@@ -206,6 +206,27 @@ pub enum SeriesAction {
         #[command(flatten)]
         safety: Safety,
     },
+}
+
+/// Which occurrences of a series are called off.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Scope {
+    /// The one that --appointment names
+    One,
+    /// That one and those after it
+    Following,
+    /// All that have not begun
+    All,
+}
+
+impl Scope {
+    fn in_request(self) -> &'static str {
+        match self {
+            Self::One => "SERIES_SCOPE_ONE",
+            Self::Following => "SERIES_SCOPE_FOLLOWING",
+            Self::All => "SERIES_SCOPE_ALL",
+        }
+    }
 }
 
 /// A series, field by field.
@@ -306,7 +327,7 @@ impl BookingCommand {
             }
             Self::Series(SeriesAction::Book(book)) => book.request(ask).await,
             Self::Series(SeriesAction::Cancel { series, appointment, scope, reason, safety }) => {
-                let scope = crate::cli::words::enumerated("SERIES_SCOPE", scope);
+                let scope = scope.in_request();
                 let request =
                     json!({ "series_id": series, "appointment_id": appointment, "scope": scope, "reason": reason });
                 Ok(safe(request, safety))
