@@ -36,6 +36,8 @@ pub enum CallError {
     NoAnswer(String),
     /// The server said no.
     Refused(Box<Status>),
+    /// The server did what was asked, and found nothing to do it to.
+    Nothing(String),
     /// Something else went wrong.
     Failed(String),
 }
@@ -48,6 +50,7 @@ impl CallError {
             Self::Unreachable(_) => Exit::TryAgain,
             Self::NoAnswer(_) => Exit::NoAnswer,
             Self::Refused(status) => status.code().into(),
+            Self::Nothing(_) => Exit::NotFound,
             Self::Failed(_) => Exit::Failed,
         }
     }

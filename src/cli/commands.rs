@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use super::ask::Ask;
 use super::client::{CallError, Server};
 use super::dates::Dates;
+use super::table;
 use super::watch::WatchCommand;
 use super::words::{enumerated, length, pair, patience};
 
@@ -254,6 +255,14 @@ impl ClientCommand {
             Self::Lists(it) => it.request(ask).await,
             Self::Watches(it) => it.request(ask).await,
             Self::Call { request, .. } => json_of("the request", &read(request)?),
+        }
+    }
+
+    /// An answer as people read it; an error where it is about nothing and should not be.
+    pub fn shown(&self, answer: &Value) -> Result<String, CallError> {
+        match self {
+            Self::Booking(it) => it.shown(answer),
+            _ => Ok(table::show(answer)),
         }
     }
 

@@ -10,8 +10,8 @@ use super::ask::Ask;
 use super::client::{CallError, Client};
 use super::commands::{ClientCommand, ClientOptions, Pages};
 use super::exit::Exit;
+use super::watch;
 use super::words::without_nulls;
-use super::{table, watch};
 
 /// The most items that the server puts on a page.
 const PAGE_SIZE_MAX: usize = 1_000;
@@ -22,10 +22,13 @@ pub fn run(command: ClientCommand, options: &ClientOptions) -> Exit {
         // What was watched is shown already.
         Ok(None) => Exit::Done,
         Ok(Some(answer)) => {
-            let shown = if options.json { format!("{answer:#}") } else { table::show(&answer) };
-            // A closed pipe is the reader's way to say that it has seen enough.
-            let _ = writeln!(std::io::stdout(), "{}", shown.trim_end());
-            Exit::Done
+            let text = command.shown(&answer);
+            let shown = if options.json { Some(format!("{answer:#}")) } else { text.as_ref().ok().cloned() };
+            if let Some(shown) = shown {
+                // A closed pipe is the reader's way to say that it has seen enough.
+                let _ = writeln!(std::io::stdout(), "{}", shown.trim_end());
+            }
+            text.map_or_else(|error| complain(&error), |_| Exit::Done)
         }
         Err(error) => complain(&error),
     }
@@ -85,9 +88,11 @@ pub(super) fn complain(error: &CallError) -> Exit {
 /// An error as people read it: the reason, what it says, and each thing that is wrong.
 pub(super) fn told(error: &CallError) -> String {
     match error {
-        CallError::Usage(text) | CallError::Unreachable(text) | CallError::NoAnswer(text) | CallError::Failed(text) => {
-            text.clone()
-        }
+        CallError::Usage(text)
+        | CallError::Unreachable(text)
+        | CallError::NoAnswer(text)
+        | CallError::Nothing(text)
+        | CallError::Failed(text) => text.clone(),
         CallError::Refused(status) => refused(status),
     }
 }

@@ -275,9 +275,6 @@ fn shown(answer: &Value) -> String {
     if has("occurrences") {
         return occurrences(answer);
     }
-    if has("appointments_redacted") {
-        return format!("{} appointments redacted", text(&answer["appointments_redacted"]));
-    }
     if items(answer, "calendars").iter().any(|it| it["open"].is_array() || it["busy"].is_array()) {
         return free_busy(items(answer, "calendars"));
     }

@@ -172,3 +172,20 @@ fn a_series_is_cancelled_as_far_as_is_said_and_never_unless_it_is_said() {
     served.well(&format!("series cancel --series {series} --scope all"));
     assert_eq!(upcoming(&served), 0);
 }
+
+#[test]
+fn a_redaction_says_how_many_and_one_that_finds_nobody_is_no_success() {
+    let served = Served::start();
+    served.well("hours ada daily 00:00-24:00");
+    let (code, said) = served.run("redact grace@example.com");
+    assert!(code == 4 && said.contains("nothing was found for grace@example.com"), "{code}: {said}");
+    served.well("book ada tomorrow 10:00 --name Grace --email grace@example.com");
+    let id = id_of(&served.well("book ada tomorrow 12:00 --name Grace --email grace@example.com"));
+    assert_eq!(served.well("redact grace@example.com --dry-run"), "2 appointments would be redacted\n");
+    assert_eq!(served.well(&format!("redact --appointment {id}")), "1 appointment redacted\n");
+    assert_eq!(served.well("redact grace@example.com"), "1 appointment redacted\n");
+    let (code, said) = served.run("redact grace@example.com --json");
+    assert!(code == 4 && said.contains("\"revision\"") && said.contains("nothing was found"), "{code}: {said}");
+    let (code, said) = served.run(&format!("redact --appointment {id}"));
+    assert!(code == 4 && said.contains(&format!("nothing was found for {id}")), "{code}: {said}");
+}

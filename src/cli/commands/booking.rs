@@ -8,6 +8,7 @@ use super::{
     Ask, CallError, Carried, Ignored, New, ReadIn, Safety, TakingPart, Who, claiming, guarded, ignoring, invitee_over,
     json_of, map_over, on, read, safe,
 };
+use crate::cli::table;
 use crate::cli::words::length;
 
 /// Appointments.
@@ -143,7 +144,7 @@ pub enum BookingCommand {
         #[command(flatten)]
         safety: Safety,
     },
-    /// Remove a person's data from all appointments with an address, or from one appointment
+    /// Remove a person's data from all appointments with an address, or from one appointment; it fails where there is none
     #[command(after_help = "Example:\n  bookd redact grace@example.com --dry-run")]
     Redact {
         /// The person's e-mail address
@@ -298,6 +299,16 @@ impl BookingCommand {
         }
     }
 
+    pub(super) fn shown(&self, answer: &Value) -> Result<String, CallError> {
+        match self {
+            Self::Redact { email, appointment, safety } => {
+                let whom = email.as_ref().or(appointment.as_ref());
+                redacted(answer, whom.map_or("", String::as_str), safety.dry_run)
+            }
+            _ => Ok(table::show(answer)),
+        }
+    }
+
     pub(super) async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
         match self {
             Self::Book { calendars, date, time, hold, id, new } => {
@@ -369,6 +380,21 @@ impl BookingCommand {
             }
         }
         Ok(safe(ignoring(request, ignored), safety))
+    }
+}
+
+/// How many appointments were redacted. None is no success: the address may be misspelt, and the data still be there.
+fn redacted(answer: &Value, whom: &str, is_dry_run: bool) -> Result<String, CallError> {
+    let count = answer["appointments_redacted"].as_u64().unwrap_or(0);
+    let things = if count == 1 { "appointment" } else { "appointments" };
+    let done = if is_dry_run { "would be redacted" } else { "redacted" };
+    let more = match answer["more"] == Value::Bool(true) {
+        true => "; there may be more, run it again (under another --request-id)",
+        false => "",
+    };
+    match count {
+        0 => Err(CallError::Nothing(format!("nothing was found for {whom}; nothing was redacted"))),
+        count => Ok(format!("{count} {things} {done}{more}")),
     }
 }
 
