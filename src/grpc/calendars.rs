@@ -206,7 +206,11 @@ impl CalendarService for Calendars {
     ) -> Result<Response<pb::UpdateCalendarResponse>, Status> {
         let answer = self.0.mutate(request, |message, fields| update(&self.0, message, fields)).await?;
         let calendar = answer.calendar.as_deref().map(render::calendar);
-        Ok(Response::new(pb::UpdateCalendarResponse { calendar, revision: render::revision(answer.revision) }))
+        Ok(Response::new(pb::UpdateCalendarResponse {
+            calendar,
+            revision: render::revision(answer.revision),
+            appointments_outside: self.0.outside(&answer),
+        }))
     }
 
     async fn delete_calendar(
@@ -260,8 +264,11 @@ impl CalendarService for Calendars {
         let id = answer.outcome.type_id.as_ref();
         let found = answer.calendar.as_ref().zip(id).and_then(|(calendar, id)| calendar.types.find(id));
         let appointment_type = found.map(|it| render::appointment_type(it));
-        let revision = render::revision(answer.revision);
-        Ok(Response::new(pb::PutAppointmentTypeResponse { appointment_type, revision }))
+        Ok(Response::new(pb::PutAppointmentTypeResponse {
+            appointment_type,
+            revision: render::revision(answer.revision),
+            appointments_outside: self.0.outside(&answer),
+        }))
     }
 
     async fn get_appointment_type(

@@ -18,7 +18,7 @@ use proptest::sample::{Index, select};
 use crate::world::{calendar, instant, minutes, zone, zone_names};
 
 /// A question that can be put to the search, the predicate and the checker.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Question {
     pub(crate) calendar: Calendar,
     pub(crate) asked_type: TypeId,

@@ -38,6 +38,7 @@ mod kill;
 mod kill_points;
 mod listing;
 mod memory;
+mod outside;
 mod overload;
 mod parity;
 mod parity_kept;
