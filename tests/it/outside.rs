@@ -15,6 +15,8 @@ const DATE: &str = "2027-03-08";
 #[derive(Clone)]
 enum Change {
     Set(pb::SetAvailabilityRequest),
+    PutOverrides(pb::PutOverridesRequest),
+    DeleteOverrides(pb::DeleteOverridesRequest),
     Update(pb::UpdateCalendarRequest),
     PutType(pb::PutAppointmentTypeRequest),
 }
@@ -23,6 +25,18 @@ impl Change {
     /// The same hours every day.
     fn hours(start: &str, end: &str) -> Self {
         Self::Set(set_availability("ada", "", vec![rule(start, end)]))
+    }
+
+    /// Closes the date.
+    fn closed() -> Self {
+        let overrides = vec![pb::AvailabilityOverride { date: DATE.into(), ..Default::default() }];
+        Self::PutOverrides(pb::PutOverridesRequest { calendar_id: "ada".into(), overrides, ..Default::default() })
+    }
+
+    /// Gives the date back to the weekly rules.
+    fn reopened() -> Self {
+        let (calendar_id, dates) = ("ada".into(), vec![DATE.into()]);
+        Self::DeleteOverrides(pb::DeleteOverridesRequest { calendar_id, dates, ..Default::default() })
     }
 
     fn calendar(calendar: pb::Calendar) -> Self {
@@ -50,15 +64,22 @@ impl Change {
     }
 
     fn validated(mut self) -> Self {
-        *self.terms() = true;
+        *self.terms().1 = true;
         self
     }
 
-    fn terms(&mut self) -> &mut bool {
+    fn requested(mut self, request_id: &str) -> Self {
+        *self.terms().0 = request_id.into();
+        self
+    }
+
+    fn terms(&mut self) -> (&mut String, &mut bool) {
         match self {
-            Self::Set(it) => &mut it.validate_only,
-            Self::Update(it) => &mut it.validate_only,
-            Self::PutType(it) => &mut it.validate_only,
+            Self::Set(it) => (&mut it.request_id, &mut it.validate_only),
+            Self::PutOverrides(it) => (&mut it.request_id, &mut it.validate_only),
+            Self::DeleteOverrides(it) => (&mut it.request_id, &mut it.validate_only),
+            Self::Update(it) => (&mut it.request_id, &mut it.validate_only),
+            Self::PutType(it) => (&mut it.request_id, &mut it.validate_only),
         }
     }
 
@@ -67,6 +88,14 @@ impl Change {
         Ok(match self {
             Self::Set(it) => {
                 let answer = bookd.availability().set_availability(it).await?.into_inner();
+                (answer.appointments_outside, answer.revision)
+            }
+            Self::PutOverrides(it) => {
+                let answer = bookd.availability().put_overrides(it).await?.into_inner();
+                (answer.appointments_outside, answer.revision)
+            }
+            Self::DeleteOverrides(it) => {
+                let answer = bookd.availability().delete_overrides(it).await?.into_inner();
                 (answer.appointments_outside, answer.revision)
             }
             Self::Update(it) => {
@@ -126,5 +155,35 @@ async fn other_hours_of_a_type_name_the_appointments_of_that_type_alone() {
     assert_eq!(Change::hours("13:00", "17:00").names(&bookd).await, ["09:00", "10:00"], "hours are of every type");
     assert_eq!(Change::type_hours("default", None).names(&bookd).await, ["09:00"]);
     assert_eq!(afternoon.names(&bookd).await, ["10:00"]);
+    bookd.stop().await;
+}
+
+#[tokio::test]
+async fn a_repeated_change_of_hours_names_again_what_lies_outside_now() {
+    let bookd = Bookd::with_ada().await;
+    booked(&bookd, "09:00", "default").await;
+    let late = booked(&bookd, "16:00", "default").await;
+    let changes: [(Change, &[&str]); 5] = [
+        (Change::hours("13:00", "17:00").requested("hours"), &["09:00"]),
+        (Change::closed().requested("closed"), &["09:00", "16:00"]),
+        (Change::reopened().requested("reopened"), &["09:00"]),
+        (Change::zone("America/New_York").requested("zone"), &["09:00", "16:00"]),
+        (Change::type_hours("default", Some(("01:00", "05:00"))).requested("type"), &["16:00"]),
+    ];
+    let mut revisions = Vec::new();
+    for (change, expected) in &changes {
+        let first = change.clone().answer(&bookd).await.unwrap();
+        assert_eq!(first, change.clone().answer(&bookd).await.unwrap(), "a lost answer is asked for again");
+        assert_eq!(change.clone().names(&bookd).await, *expected);
+        revisions.push(first.1);
+    }
+    // 09:00 in Paris is within the last hours, 03:00 in New York.
+    for (change, _) in &changes {
+        assert_eq!(change.clone().names(&bookd).await, ["16:00"], "as it is now, as all that a repeat shows");
+    }
+    bookd.cancel(&late.appointment_id).await;
+    for ((change, _), revision) in changes.into_iter().zip(revisions) {
+        assert_eq!(change.answer(&bookd).await.unwrap(), (Vec::new(), revision));
+    }
     bookd.stop().await;
 }
