@@ -7,7 +7,7 @@ use bookd::domain::appointment::AppointmentState;
 use bookd::domain::appointment_type::AppointmentType;
 use bookd::domain::availability::{Availability, Override, Rule, Weekdays};
 use bookd::domain::calendar::{Calendar, Profile};
-use bookd::domain::claims::Claim;
+use bookd::domain::claims::{Claim, Claims};
 use bookd::domain::command::{Command, ProfilePatch};
 use bookd::domain::decide::{OUTSIDE_MAX, decide};
 use bookd::domain::ids::{AppointmentKey, TypeNumber};
@@ -23,7 +23,8 @@ use crate::world::{calendar as calendar_of, instant, minutes, rule, zone, zone_n
 
 /// The upcoming appointments, of one type or of all, that do not lie in open time; evaluated minute by minute.
 fn outside(calendar: &Calendar, now: Instant, of_type: Option<TypeNumber>) -> Vec<AppointmentKey> {
-    let upcoming = calendar.claims.iter().filter(|it| it.is_alive(now) && it.start() >= now);
+    let all = calendar.claims.iter().chain(calendar.requests.values());
+    let upcoming = all.filter(|it| it.is_alive(now) && it.start() >= now);
     let mut outside: Vec<_> = upcoming
         .filter(|claim| of_type.is_none_or(|number| claim.type_number() == number))
         .filter(|claim| {
@@ -34,6 +35,19 @@ fn outside(calendar: &Calendar, now: Instant, of_type: Option<TypeNumber>) -> Ve
         .collect();
     outside.sort_unstable();
     outside.into_iter().map(|(_, key)| key).take(OUTSIDE_MAX).collect()
+}
+
+/// The calendar with some of its appointments as requests that take no time.
+fn with_requests(calendar: Calendar, is_request: impl Fn(&Claim) -> bool) -> Calendar {
+    let (requests, claims): (Vec<Claim>, Vec<Claim>) = calendar.claims.iter().partition(|claim| is_request(claim));
+    let request = |it: Claim| {
+        let (before, after, state) = (it.before(), it.after(), AppointmentState::Pending);
+        let claim =
+            Claim::new(it.key(), it.type_number(), it.start(), it.duration(), before, after, state, Some(it.start()));
+        (it.key(), claim)
+    };
+    let requests = Arc::new(requests.into_iter().map(request).collect());
+    Calendar { claims: Claims::from_unordered(claims), requests, ..calendar }
 }
 
 fn state_of(calendar: &Calendar) -> State {
@@ -104,7 +118,11 @@ fn changes(question: &Question, hours: &Hours) -> Vec<(Command, Calendar, Option
 
 /// A calendar, and other hours about the same days.
 fn question_and_hours() -> impl Strategy<Value = (Question, Hours)> {
-    question().prop_flat_map(|question| {
+    let question = (question(), 0u64..4).prop_map(|(question, requests)| {
+        let calendar = with_requests(question.calendar, |claim| requests > 0 && claim.key().0 % 4 == requests);
+        Question { calendar, ..question }
+    });
+    question.prop_flat_map(|question| {
         let around = question.range.start;
         let hours = (rules(around), overrides(around), select(zone_names()));
         let hours = hours.prop_map(|(rules, overrides, name)| Hours { rules, overrides, zone: zone(&name) });

@@ -187,3 +187,20 @@ async fn a_repeated_change_of_hours_names_again_what_lies_outside_now() {
     }
     bookd.stop().await;
 }
+
+#[tokio::test]
+async fn a_request_that_takes_no_time_is_named_as_any_other_appointment() {
+    let bookd = Bookd::with_ada().await;
+    let asked =
+        pb::AppointmentType { requires_approval: true, pending_blocks: Some(false), ..appointment_type("asked", 60) };
+    bookd.put_type("ada", asked.clone()).await;
+    let request = booked(&bookd, "10:00", "asked").await;
+    booked(&bookd, "10:00", "default").await;
+    assert_eq!(request.state(), pb::AppointmentState::Pending);
+    for change in [Change::hours("13:00", "17:00"), Change::closed(), Change::zone("Asia/Tokyo")] {
+        assert_eq!(change.names(&bookd).await, ["10:00", "10:00"]);
+    }
+    let of_its_own = pb::AppointmentType { rules: vec![rule("09:00", "12:00")], ..asked };
+    assert_eq!(Change::of_type(of_its_own).answer(&bookd).await.unwrap().0, [request]);
+    bookd.stop().await;
+}

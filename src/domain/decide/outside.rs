@@ -83,7 +83,7 @@ fn judged(command: &Command) -> Option<(&CalendarId, Option<&TypeId>)> {
 fn closed(calendar: &Calendar, now: Instant, is_asked: impl Fn(&Claim) -> bool) -> Vec<AppointmentKey> {
     let is_upcoming = |claim: &&Claim| claim.is_alive(now) && claim.start() >= now && is_asked(claim);
     let mut of_types: BTreeMap<TypeNumber, Vec<&Claim>> = BTreeMap::new();
-    for claim in calendar.claims.ending_after(now).filter(is_upcoming) {
+    for claim in calendar.claims.ending_after(now).chain(calendar.requests.values()).filter(is_upcoming) {
         of_types.entry(claim.type_number()).or_default().push(claim);
     }
     let mut outside = Vec::new();
