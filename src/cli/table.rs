@@ -3,6 +3,8 @@
 use comfy_table::{Table, presets};
 use serde_json::Value;
 
+use crate::domain::decide::OUTSIDE_MAX;
+
 fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -45,6 +47,19 @@ fn appointments(found: &[Value]) -> String {
         ]
     };
     table(&["start", "calendar", "type", "state", "invitee", "code", "id"], found.iter().map(row))
+}
+
+/// The appointments that a change of hours left outside, as a warning below the answer; nothing where there are none.
+fn outside(answer: &Value) -> String {
+    let found = items(answer, "appointments_outside");
+    let warning = match found.len() {
+        0 => return String::new(),
+        1 => "1 upcoming appointment lies outside open hours".to_owned(),
+        // No answer names more.
+        OUTSIDE_MAX => format!("{OUTSIDE_MAX} upcoming appointments or more lie outside open hours, the earliest are"),
+        count => format!("{count} upcoming appointments lie outside open hours"),
+    };
+    format!("\n{warning}:\n{}", appointments(found))
 }
 
 fn slots(answer: &Value) -> String {
@@ -246,21 +261,16 @@ fn shown(answer: &Value) -> String {
         return appointments(std::slice::from_ref(&answer["appointment"]));
     }
     if has("availability") {
-        let outside = items(answer, "appointments_outside");
-        let warning = match outside.len() {
-            0 => String::new(),
-            count => format!("\n{count} upcoming appointments lie outside these hours:\n{}", appointments(outside)),
-        };
-        return format!("{}{warning}", hours(&answer["availability"]));
+        return format!("{}{}", hours(&answer["availability"]), outside(answer));
     }
     if has("changes") {
         return changes(answer);
     }
     if has("calendar") {
-        return calendar(&answer["calendar"]);
+        return format!("{}{}", calendar(&answer["calendar"]), outside(answer));
     }
     if has("appointment_type") {
-        return appointment_type(&answer["appointment_type"]);
+        return format!("{}{}", appointment_type(&answer["appointment_type"]), outside(answer));
     }
     if has("appointment_types") {
         return types(items(answer, "appointment_types"));

@@ -168,6 +168,32 @@ fn a_clinic_is_run_from_the_command_line() {
 }
 
 #[test]
+fn a_command_that_changes_hours_shows_which_appointments_then_lie_outside() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(&folder.path().join("bookd.db"));
+    let run = |line: &str| well(&process, folder.path(), line);
+    run("hours ada daily 09:00-12:00 --zone Europe/Paris");
+    run("types put ada visit --duration 1h");
+    let ids = ["book ada tomorrow 09:00 --type visit --name Grace", "book ada tomorrow 10:00 --name Bea"];
+    let ids = ids.map(|line| id_of(&run(line)));
+    let shows = |line: &str, warning: &str, named: [bool; 2]| {
+        let shown = run(line);
+        assert_eq!(ids.each_ref().map(|id| shown.contains(id)), named, "{line}\n{shown}");
+        assert!(shown.contains(warning), "{line}\n{shown}");
+        assert_eq!(shown.contains("open hours"), !warning.is_empty(), "{line}\n{shown}");
+    };
+    let (one, both) =
+        ("1 upcoming appointment lies outside open hours", "2 upcoming appointments lie outside open hours");
+    shows("calendar update ada --zone Asia/Tokyo --dry-run", both, [true, true]);
+    shows("calendar update ada --name Ada", "", [false, false]);
+    shows("types put ada visit --keep --hours \"daily 10:00-12:00\"", one, [true, false]);
+    shows("types put ada default", "", [false, false]);
+    shows("types get ada visit", "", [false, false]);
+    shows("calendar update ada --name Lovelace", one, [true, false]);
+    assert!(process.terminate().success());
+}
+
+#[test]
 fn all_pages_of_a_list_come_up_to_the_limit() {
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(&folder.path().join("bookd.db"));

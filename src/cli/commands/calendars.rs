@@ -57,9 +57,11 @@ pub enum CalendarAction {
         calendar: String,
     },
     /// Change what is said and leave the rest; hours have a command of their own
-    #[command(
-        after_help = "Examples:\n  bookd calendar update ada --pause\n  bookd calendar update ada --per-day 8 --clear owner"
-    )]
+    ///
+    /// Shows which upcoming appointments then lie outside open hours.
+    #[command(after_help = "Examples:\n  bookd calendar update ada --pause\n  \
+                            bookd calendar update ada --per-day 8 --clear owner\n  \
+                            bookd calendar update ada --zone Europe/Lisbon --dry-run")]
     Update {
         /// Which
         calendar: String,
@@ -179,6 +181,8 @@ impl Settings {
 #[derive(Subcommand, Clone, Debug)]
 pub enum TypeAction {
     /// Make a type, or replace it whole; what is booked stays as it is
+    ///
+    /// Shows which upcoming appointments of the type then lie outside open hours.
     #[command(after_help = "Examples:\n  bookd types put ada consultation --duration 30m --step 15m --notice 2h\n  \
                             bookd types put ada yoga --duration 1h --capacity 12 --hours \"sat 10:00-13:00\"\n  \
                             bookd types put ada consultation --keep --approval")]
