@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use bookd::domain::appointment::{Appointment, Assignment, IgnoredRules, Invitee};
+use bookd::domain::appointment::{Appointment, Assignment, IgnoredRules, Invitee, PersonDetails};
 use bookd::domain::appointment_type::Limits;
 use bookd::domain::calendar::Calendar;
 use bookd::domain::code::encode;
@@ -168,12 +168,13 @@ fn booking(number: u128, start: Instant) -> Booking {
         type_id: None,
         start: Some(Start::At(start)),
         duration: None,
-        invitee: Some(Invitee { name: "Grace Hopper".to_owned(), ..Invitee::default() }),
-        note: String::new(),
-        metadata: BTreeMap::new(),
+        person: PersonDetails {
+            invitee: Some(Invitee { name: "Grace Hopper".to_owned(), ..Invitee::default() }),
+            ..PersonDetails::default()
+        },
         hold: None,
         ignored_rules: IgnoredRules::default(),
-        series: None,
+        occurrence: None,
     }
 }
 

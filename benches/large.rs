@@ -23,7 +23,7 @@ use std::time::{Duration, Instant as Stopwatch};
 
 use bookd::cli::bench::{fsync_rate, load, used_by_services};
 use bookd::clock::{Clock, SystemClock};
-use bookd::domain::appointment::{Assignment, IgnoredRules, Invitee};
+use bookd::domain::appointment::{Assignment, IgnoredRules, Invitee, PersonDetails};
 use bookd::domain::availability::{Rule, Weekdays, Window};
 use bookd::domain::change::Change;
 use bookd::domain::command::{Booking, Command as Asked, NewId, Start};
@@ -124,12 +124,13 @@ fn booking(id: &CalendarId, start: Instant) -> Booking {
         type_id: None,
         start: Some(Start::At(start)),
         duration: None,
-        invitee: Some(Invitee { name: "Grace Hopper".to_owned(), ..Invitee::default() }),
-        note: String::new(),
-        metadata: BTreeMap::new(),
+        person: PersonDetails {
+            invitee: Some(Invitee { name: "Grace Hopper".to_owned(), ..Invitee::default() }),
+            ..PersonDetails::default()
+        },
         hold: None,
         ignored_rules: IgnoredRules::default(),
-        series: None,
+        occurrence: None,
     }
 }
 

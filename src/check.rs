@@ -7,11 +7,11 @@ mod lives;
 
 use std::collections::HashMap;
 
-use crate::domain::appointment::{Appointment, AppointmentState};
+use crate::domain::appointment::{Appointment, AppointmentState, Image};
 use crate::domain::drift::drift;
 use crate::domain::ids::{AppointmentKey, Revision};
+use crate::domain::log::LogEntry;
 use crate::domain::time::Instant;
-use crate::store::change_record::{ChangeRecord, ImageRecord};
 use crate::store::{CalendarFilter, Oldest, Store, StoreError, ZoneLookup};
 
 /// How many appointments are read at a time.
@@ -54,12 +54,19 @@ pub struct Report {
     pub invariants: Vec<Checked>,
     /// Upcoming appointments whose wall time is no longer their instant: news for people, and no damage.
     pub drift: Checked,
+    /// Sessions of before schema 4 that have a calendar in common at one time: both stay, and nobody joins either.
+    pub sessions: Checked,
 }
 
 impl Report {
     /// Whether something is in the store that cannot be.
     pub fn is_damaged(&self) -> bool {
         self.invariants.iter().any(|it| it.found > 0)
+    }
+
+    /// Whether there is something that people should know of, and that is no damage.
+    pub fn has_news(&self) -> bool {
+        self.drift.found + self.sessions.found > 0
     }
 }
 
@@ -72,9 +79,10 @@ pub fn check(
     mut progress: impl FnMut(u64),
 ) -> Result<Report, StoreError> {
     let mut reader = store.reader()?;
-    let mut log = Log::new(oldest);
     let (mut lives, mut conflicts) = (Checked::new("lives", "R6"), Checked::new("conflicts", "R1"));
-    let mut walk = conflicts::Walk::default();
+    let sessions_from = store.boot()?.sessions_from;
+    let mut log = Log::new(oldest, sessions_from);
+    let mut walk = conflicts::Walk::new(sessions_from);
     let mut last_time = Instant::MIN;
     let mut after = oldest.map_or(Revision(0), |it| Revision(it.revision.0 - 1));
     loop {
@@ -82,18 +90,19 @@ pub fn check(
         if page.upto == after {
             break;
         }
-        log.restores.extend(page.restores.iter().map(|it| it.0));
+        log.restores.extend(&page.restores);
         for told in &page.changes {
-            log.take(&told.record);
-            lives::check(&told.record, &mut lives);
-            walk.take(&told.record, store, &mut conflicts)?;
-            last_time = last_time.max(Instant::from_seconds(told.record.time));
+            log.take(&told.entry);
+            lives::check(&told.entry, &mut lives);
+            walk.take(&told.entry, store, &mut conflicts)?;
+            last_time = last_time.max(told.entry.time);
         }
         progress(page.changes.len() as u64);
         after = page.upto;
     }
-    let mut claims = conflicts::Claims::default();
-    let (mut rows, mut drifted) = (Checked::new("rows", "R9"), Checked::new("drift", ""));
+    let mut claims = conflicts::Claims::new(sessions_from);
+    let (mut drifted, mut sessions) = (Checked::new("drift", ""), Checked::new("sessions", ""));
+    let mut rows = Checked::new("rows", "R9");
     let mut key = AppointmentKey::default();
     loop {
         let (page, _) = reader.appointments_after(key, PAGE)?;
@@ -106,54 +115,61 @@ pub fn check(
         }
         progress(page.len() as u64);
     }
-    claims.check(store, now, &mut conflicts)?;
-    Ok(Report { invariants: vec![log.checked, lives, rows, conflicts], drift: drifted })
+    claims.check(store, now, &mut conflicts, &mut sessions)?;
+    Ok(Report { invariants: vec![log.checked, lives, rows, conflicts], drift: drifted, sessions })
 }
 
 /// The log must have no gap, go forward in time, and tell each appointment's life without a jump.
 struct Log {
     checked: Checked,
-    next: Option<u64>,
-    time: i64,
+    /// The log of before schema 4 lacks some of an image: what is told of that is taken from later rows.
+    sessions_from: Revision,
+    next: Option<Revision>,
+    time: Instant,
     /// Each appointment as the log left it.
-    images: HashMap<AppointmentKey, ImageRecord>,
+    images: HashMap<AppointmentKey, Image>,
     /// The revision at which each last claimed its time.
     claimed: HashMap<AppointmentKey, Revision>,
     /// What was made before the oldest change that is kept may be missing in it.
     is_whole: bool,
     /// The marks of restores: revisions go on behind them, and what is missing before them was taken back.
-    restores: Vec<u64>,
+    restores: Vec<Revision>,
 }
 
 impl Log {
-    fn new(oldest: Option<Oldest>) -> Self {
+    fn new(oldest: Option<Oldest>, sessions_from: Revision) -> Self {
         let is_whole = oldest.is_none_or(|it| it.revision == Revision(1));
         let (images, claimed, restores) = Default::default();
-        Self { checked: Checked::new("log", "R4"), next: None, time: i64::MIN, images, claimed, is_whole, restores }
+        let checked = Checked::new("log", "R4");
+        Self { checked, sessions_from, next: None, time: Instant::MIN, images, claimed, is_whole, restores }
     }
 
-    fn take(&mut self, record: &ChangeRecord) {
-        let ChangeRecord { revision, time, .. } = *record;
+    fn take(&mut self, entry: &LogEntry) {
+        let LogEntry { revision, time, .. } = *entry;
         self.checked.examined += 1;
-        let is_restored = self.restores.contains(&revision.saturating_sub(1));
-        if self.next.is_some_and(|next| next != revision) && !is_restored {
-            self.checked.find(format!("revision {revision} follows {}", self.next.unwrap_or_default() - 1));
+        let is_restored = self.restores.iter().any(|it| it.next() == revision);
+        if let Some(next) = self.next.filter(|next| *next != revision && !is_restored) {
+            self.checked.find(format!("revision {revision} stands where {next} must follow"));
         }
         if time < self.time {
             self.checked.find(format!("revision {revision} was made before the one before it"));
         }
-        if record.events.is_empty() {
+        if entry.events.is_empty() {
             self.checked.find(format!("revision {revision} changes nothing"));
         }
-        (self.next, self.time) = (Some(revision + 1), time);
-        for event in &record.events {
-            let (Some(id), Some(after)) = (event.appointment_id(), &event.after) else { continue };
-            if conflicts::is_claiming(event) {
-                self.claimed.insert(AppointmentKey(event.key), Revision(revision));
+        (self.next, self.time) = (Some(revision.next()), time);
+        for it in entry.appointments() {
+            if conflicts::is_claiming(it.kind) {
+                self.claimed.insert(it.key, revision);
             }
-            let known = self.images.insert(AppointmentKey(event.key), after.clone());
+            let known = self.images.insert(it.key, it.after.clone());
             let is_told = known.is_some() || self.is_whole;
-            if is_told && known != event.before {
+            let is_as_it_was = match (&known, &it.before) {
+                (Some(known), Some(before)) if known.revision < self.sessions_from => kept(known) == kept(before),
+                _ => known == it.before,
+            };
+            if is_told && !is_as_it_was {
+                let id = it.id;
                 self.checked.find(format!("revision {revision} changes appointment {id} from what it was not"));
             }
         }
@@ -163,13 +179,20 @@ impl Log {
     fn compare(&self, row: &Appointment, checked: &mut Checked) {
         checked.examined += 1;
         match self.images.get(&row.key) {
-            Some(image) if *image != ImageRecord::new(row) => {
+            Some(image) if *image != row.image => {
                 checked.find(format!("appointment {} is not what the log made of it", row.id));
             }
             None if self.is_whole => checked.find(format!("appointment {} is in no change", row.id)),
             _ => {}
         }
     }
+}
+
+/// What of an image the log always kept.
+fn kept(it: &Image) -> impl PartialEq + use<> {
+    let places: Vec<_> = it.places.iter().map(|it| (it.calendar.clone(), it.before, it.after)).collect();
+    let Image { start, duration, local_start, state, expire_time, sequence, ignored_rules, revision, .. } = *it;
+    (places, it.type_id.clone(), start, duration, local_start, state, (expire_time, sequence, ignored_rules, revision))
 }
 
 fn note_drift(it: &Appointment, zones: &ZoneLookup, now: Instant, checked: &mut Checked) {

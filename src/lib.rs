@@ -22,6 +22,8 @@ pub mod domain;
 #[cfg(feature = "server")]
 pub mod engine;
 #[cfg(feature = "server")]
+pub mod fold;
+#[cfg(feature = "server")]
 pub mod grpc;
 #[cfg(feature = "server")]
 pub mod ids;

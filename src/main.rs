@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use bookd::cli::arguments::Arguments;
+use bookd::cli::exit::Exit;
 use clap::Parser;
 
 /// Calls make and drop many small things on one thread: a tenth of the processor time went to the system's allocator.
@@ -11,5 +12,13 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    Arguments::parse().run()
+    let exit = match Arguments::try_parse() {
+        Ok(arguments) => arguments.run(),
+        Err(error) => {
+            // Standard error may be gone; then there is nobody to tell.
+            let _ = error.print();
+            if error.use_stderr() { Exit::Usage } else { Exit::Done }
+        }
+    };
+    exit.into()
 }

@@ -3,9 +3,10 @@
 //! The table is written down here a second time: a slip in the writer's own, or past it, is seen.
 
 use super::Checked;
-use crate::domain::appointment::AppointmentState as S;
+use crate::domain::appointment::{AppointmentState as S, Image};
 use crate::domain::change::AppointmentEvent as E;
-use crate::store::change_record::{ChangeRecord, ImageRecord};
+use crate::domain::log::LogEntry;
+use crate::domain::time::Instant;
 
 /// Of each event the states from which it may come, none for what is new; and those to which it leads, none where the
 /// state stays.
@@ -29,39 +30,31 @@ const TABLE: [(E, &[S], &[S]); 16] = [
 ];
 
 /// Notes what of a change cannot be; events of calendars have no life.
-pub(super) fn check(record: &ChangeRecord, checked: &mut Checked) {
-    let ChangeRecord { revision, time, .. } = *record;
-    for event in &record.events {
-        let (Some(id), Some(after)) = (event.appointment_id(), &event.after) else { continue };
+pub(super) fn check(entry: &LogEntry, checked: &mut Checked) {
+    let LogEntry { revision, time, .. } = *entry;
+    for it in entry.appointments() {
         checked.examined += 1;
-        let before = event.before.as_ref();
-        if let Some(why) = impossible(event.kind, before, after, time) {
-            let of = |it: &ImageRecord| state(it).map_or_else(|| it.state.to_string(), |it| it.to_string());
-            let (from, to) = (before.map_or_else(|| "nothing".to_owned(), of), of(after));
+        let id = it.id;
+        if let Some(why) = impossible(it.kind, it.before.as_ref(), &it.after, time) {
+            let from = it.before.as_ref().map_or_else(|| "nothing".to_owned(), |image| image.state.to_string());
+            let to = it.after.state;
             checked.find(format!("revision {revision} makes {to} of appointment {id}, which was {from}: {why}"));
         }
-        if after.revision != revision {
-            let other = after.revision;
+        if it.after.revision != revision {
+            let other = it.after.revision;
             checked.find(format!("revision {revision} says that revision {other} made appointment {id} what it is"));
         }
     }
 }
 
-fn state(image: &ImageRecord) -> Option<S> {
-    u8::try_from(image.state).ok().and_then(S::from_number)
-}
-
 /// Why this cannot have happened at `time`; none when it can.
-fn impossible(kind: u32, before: Option<&ImageRecord>, after: &ImageRecord, time: i64) -> Option<&'static str> {
-    let Some((kind, from, to)) = TABLE.into_iter().find(|(it, ..)| *it as u32 == kind) else {
+fn impossible(kind: E, before: Option<&Image>, after: &Image, time: Instant) -> Option<&'static str> {
+    let Some((kind, from, to)) = TABLE.into_iter().find(|(it, ..)| *it == kind) else {
         return Some("nothing that bookd knows happened");
     };
-    let Some(now) = state(after) else { return Some("there is no such state") };
-    let is_from = match before {
-        Some(before) => state(before).is_some_and(|it| from.contains(&it)),
-        None => from.is_empty(),
-    };
-    let is_to = if to.is_empty() { before.and_then(state) == Some(now) } else { to.contains(&now) };
+    let now = after.state;
+    let is_from = before.map_or(from.is_empty(), |before| from.contains(&before.state));
+    let is_to = if to.is_empty() { before.map(|it| it.state) == Some(now) } else { to.contains(&now) };
     if !is_from || !is_to {
         return Some("the one does not follow the other");
     }
@@ -75,7 +68,7 @@ fn impossible(kind: u32, before: Option<&ImageRecord>, after: &ImageRecord, time
 }
 
 /// HELD and PENDING have an end, EXPIRED may tell its own, nothing else has one.
-fn waits_as_it_must(now: S, after: &ImageRecord) -> bool {
+fn waits_as_it_must(now: S, after: &Image) -> bool {
     match now {
         S::Held | S::Pending => after.expire_time.is_some(),
         S::Expired => true,
@@ -84,8 +77,8 @@ fn waits_as_it_must(now: S, after: &ImageRecord) -> bool {
 }
 
 /// What the time at which it happened, and what it must leave as it is, have against it.
-fn impossible_then(kind: E, before: &ImageRecord, after: &ImageRecord, time: i64) -> Option<&'static str> {
-    let is_waiting = matches!(state(before), Some(S::Held | S::Pending));
+fn impossible_then(kind: E, before: &Image, after: &Image, time: Instant) -> Option<&'static str> {
+    let is_waiting = matches!(before.state, S::Held | S::Pending);
     let is_due = before.expire_time.is_some_and(|it| it <= time);
     match kind {
         E::Expired if !is_due => return Some("its time had not come"),
@@ -94,7 +87,9 @@ fn impossible_then(kind: E, before: &ImageRecord, after: &ImageRecord, time: i64
         E::MarkedNoShow | E::Completed if time < before.start => return Some("it had not begun"),
         _ => {}
     }
-    let claimed = |it: &ImageRecord| (it.start, it.duration, it.offset, it.calendars.clone());
+    // A request that waits takes its buffers, and its seat, when it is approved.
+    let calendars = |it: &Image| it.calendars().cloned().collect::<Vec<_>>();
+    let claimed = |it: &Image| (it.start, it.duration, it.local_start, it.time_zone.clone(), calendars(it));
     let is_elsewhere = claimed(before) != claimed(after);
     if (is_elsewhere && kind != E::Moved) || before.type_id != after.type_id {
         return Some("only a move changes its time and calendars, and nothing its type");

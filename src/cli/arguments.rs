@@ -1,7 +1,5 @@
 //! What the command line can say: a subcommand for each thing that bookd does.
 
-use std::process::ExitCode;
-
 use clap::{Parser, Subcommand};
 
 use super::backup::{self, BackupOptions};
@@ -10,6 +8,7 @@ use super::check::{self, CheckOptions};
 use super::commands::{ClientCommand, ClientOptions};
 use super::demo::{self, DemoConfig};
 use super::demo_race::{self, RaceConfig};
+use super::exit::Exit;
 use super::restore::{self, RestoreOptions};
 use super::transfer::export::{self, ExportConfig};
 use super::transfer::import::{self, ImportConfig};
@@ -46,10 +45,8 @@ pub enum Command {
 ///
 /// `bookd serve` runs the service, `bookd demo` one to play with. Most other commands talk to one that runs: set hours,
 /// look for slots, book, move, cancel, list. They print tables for people, and JSON with --json.
-///
-/// Exit codes: 0 done, 2 usage, 3 invalid, 4 not found, 5 conflict, 6 not allowed now, 7 try again, 1 anything else.
 #[derive(Parser)]
-#[command(name = "bookd", version, max_term_width = 100)]
+#[command(name = "bookd", version, max_term_width = 100, after_help = Exit::table())]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -61,7 +58,7 @@ pub struct Arguments {
 
 impl Arguments {
     /// Does it.
-    pub fn run(self) -> ExitCode {
+    pub fn run(self) -> Exit {
         match self.command {
             Command::Serve(config) => serve::run(&config),
             Command::Demo(config) => demo::run(&config),

@@ -2,13 +2,13 @@
 //! its name.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::exit::Exit;
 use super::part::{Failed, Part, Sound, copy, sound, unreadable, until_done};
 use super::serve::say;
 use crate::config::StoreUrl;
@@ -17,11 +17,7 @@ use crate::zones::Zones;
 
 /// What to copy, and where to.
 #[derive(Args, Clone, Debug)]
-#[command(
-    after_help = "Examples:\n  bookd backup copy.db --store sqlite:bookd.db\n  bookd backup /backups/monday.db --json\n\n\
-    Exit codes: 0 done, 1 the store is damaged or cannot be read, 3 it is not a bookd database of this version, 4 there is none, \
-    5 the file exists, 7 no room or in use, try again."
-)]
+#[command(after_help = help())]
 pub struct BackupOptions {
     /// The file to write; it must not be there
     pub file: PathBuf,
@@ -42,14 +38,27 @@ struct Backup {
     findings: Vec<String>,
 }
 
+fn help() -> String {
+    let exits = Exit::some(&[
+        (Exit::Done, "done"),
+        (Exit::Failed, "the store is damaged or cannot be read"),
+        (Exit::Invalid, "it is not a bookd database of this version"),
+        (Exit::NotFound, "there is none"),
+        (Exit::Conflict, "the file exists"),
+        (Exit::TryAgain, "no room or in use, try again"),
+    ]);
+    let examples = ["bookd backup copy.db --store sqlite:bookd.db", "bookd backup /backups/monday.db --json"];
+    format!("Examples:\n  {}\n\n{exits}", examples.join("\n  "))
+}
+
 /// Runs it; see its help for the exit codes.
-pub fn run(options: &BackupOptions, is_json: bool) -> ExitCode {
+pub fn run(options: &BackupOptions, is_json: bool) -> Exit {
     let begun = Instant::now();
     match back_up(options) {
         Ok(backup) => {
             let seconds = begun.elapsed().as_secs_f64();
             say(&if is_json { as_json(options, &backup, seconds) } else { as_text(options, &backup, seconds) });
-            ExitCode::SUCCESS
+            Exit::Done
         }
         Err(failed) => failed.complain(),
     }

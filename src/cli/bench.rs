@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,12 +13,16 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tonic::transport::{Channel, Endpoint};
+use tokio::time::timeout_at;
+use tonic::transport::Channel;
 
 use super::bench_cpu;
 use super::bench_load::{Answered, Load, Worker};
+use super::client::{CallError, Server};
 use super::commands::ClientOptions;
+use super::exit::Exit;
 use super::progress::bar;
+use super::run::complain;
 use crate::service::{Parts, Service, open_sqlite};
 use crate::zones::Zones;
 
@@ -181,22 +184,19 @@ struct Report {
 }
 
 /// Measures, and tells.
-pub fn run(config: &BenchConfig, options: &ClientOptions) -> ExitCode {
+pub fn run(config: &BenchConfig, options: &ClientOptions) -> Exit {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let report = match runtime {
-        Ok(runtime) => runtime.block_on(bench(config, options.server.as_deref())),
-        Err(error) => Err(format!("the runtime cannot start: {error}")),
+        Ok(runtime) => runtime.block_on(bench(config, options)),
+        Err(error) => Err(CallError::Failed(format!("the runtime cannot start: {error}"))),
     };
     match report {
         Ok(report) => {
             let shown = if options.json { format!("{:#}", report.as_json(config)) } else { report.as_text(config) };
             let _ = writeln!(std::io::stdout(), "{shown}");
-            ExitCode::SUCCESS
+            Exit::Done
         }
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "bookd: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => complain(&error),
     }
 }
 
@@ -210,9 +210,9 @@ impl Drop for Folder {
     }
 }
 
-async fn bench(config: &BenchConfig, server: Option<&str>) -> Result<Report, String> {
-    if let Some(server) = server {
-        return measure(config, server, None).await;
+async fn bench(config: &BenchConfig, options: &ClientOptions) -> Result<Report, CallError> {
+    if let Some(server) = options.named_server() {
+        return measure(config, &server, None).await;
     }
     let folder = Folder(config.folder.join(format!("bookd-bench-{}", uuid::Uuid::now_v7())));
     std::fs::create_dir_all(&folder.0).map_err(|error| format!("{}: {error}", folder.0.display()))?;
@@ -221,7 +221,8 @@ async fn bench(config: &BenchConfig, server: Option<&str>) -> Result<Report, Str
     let store = open_sqlite(&folder.0.join("bookd.db"), &zones).map_err(|error| error.to_string())?;
     let started = Service::start(Parts::local(zones), Box::new(store)).await;
     let service = started.map_err(|error| error.to_string())?;
-    let measured = measure(config, &service.local_addr().to_string(), Some(fsyncs)).await;
+    let server = Server::new(service.local_addr().to_string(), options.timeout);
+    let measured = measure(config, &server, Some(fsyncs)).await;
     service.stop(Duration::from_secs(1)).await;
     measured
 }
@@ -249,10 +250,10 @@ pub fn load() -> String {
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
-async fn measure(config: &BenchConfig, server: &str, fsyncs: Option<f64>) -> Result<Report, String> {
+async fn measure(config: &BenchConfig, server: &Server, fsyncs: Option<f64>) -> Result<Report, CallError> {
     let channels = connect(server, config.connections).await?;
     let load_of = Load::new(config.calendars, config.mix);
-    load_of.open(&channels[0]).await?;
+    load_of.open(server, &channels[0]).await?;
     let phases: Vec<Phase> =
         Phase::ALL.into_iter().filter(|it| config.only.is_empty() || config.only.contains(it)).collect();
     let phases_all = phases.len() + usize::from(config.overload.is_some());
@@ -262,44 +263,42 @@ async fn measure(config: &BenchConfig, server: &str, fsyncs: Option<f64>) -> Res
         .collect();
     let mut measured = Vec::new();
     for phase in phases {
-        measured.push(run_phase(phase, &mut workers, config, &progress).await?);
+        measured.push(run_phase(phase, &mut workers, config, server, &progress).await?);
     }
     drop(workers);
-    load_of.close(&channels[0]).await?;
+    load_of.close(server, &channels[0]).await?;
     if let Some(times) = config.overload {
         measured.push(overload(config, server, times, &progress).await?);
     }
     progress.finish_and_clear();
-    Ok(Report { server: server.to_owned(), fsyncs, load: load(), measured })
+    Ok(Report { server: server.address().to_owned(), fsyncs, load: load(), measured })
 }
 
 /// Books with so many times the calls in flight.
 async fn overload(
     config: &BenchConfig,
-    server: &str,
+    server: &Server,
     times: u32,
     progress: &indicatif::ProgressBar,
-) -> Result<Measured, String> {
+) -> Result<Measured, CallError> {
     let in_flight = config.in_flight * times;
     // No more connections than it takes: calls of few connections are cheaper than those of many.
     let connections = config.connections.max(in_flight.div_ceil(CALLS_OF_A_CONNECTION));
     let load_of = Load::new(config.calendars, config.mix);
     let channels = connect(server, connections).await?;
-    load_of.open(&channels[0]).await?;
+    load_of.open(server, &channels[0]).await?;
     let mut workers: Vec<Worker> =
         (0..in_flight).map(|number| load_of.worker(number, in_flight, channel(&channels, number))).collect();
-    let measured = run_phase(Phase::Overload, &mut workers, config, progress).await?;
+    let measured = run_phase(Phase::Overload, &mut workers, config, server, progress).await?;
     drop(workers);
-    load_of.close(&channels[0]).await?;
+    load_of.close(server, &channels[0]).await?;
     Ok(measured)
 }
 
-async fn connect(server: &str, connections: u32) -> Result<Vec<Channel>, String> {
+async fn connect(server: &Server, connections: u32) -> Result<Vec<Channel>, CallError> {
     let mut channels = Vec::new();
     for _ in 0..connections {
-        let endpoint = Endpoint::from_shared(format!("http://{server}")).map_err(|error| error.to_string())?;
-        let connected = endpoint.tcp_nodelay(true).connect().await;
-        channels.push(connected.map_err(|error| format!("{server}: {error}; is a server running there?"))?);
+        channels.push(server.connect().await?);
     }
     Ok(channels)
 }
@@ -320,8 +319,9 @@ async fn run_phase(
     phase: Phase,
     workers: &mut Vec<Worker>,
     config: &BenchConfig,
+    server: &Server,
     progress: &indicatif::ProgressBar,
-) -> Result<Measured, String> {
+) -> Result<Measured, CallError> {
     let (started, cpu_before) = (Instant::now(), bench_cpu::used(config.server_process));
     let until = started + Duration::from_secs(u64::from(config.seconds));
     let mut running = JoinSet::new();
@@ -347,7 +347,11 @@ async fn run_phase(
         });
     }
     let (mut waits, mut failed, mut overloaded) = (Vec::new(), 0, 0);
-    while let Some(done) = running.join_next().await {
+    // One timer for all of a phase: one for each call would be measured with it.
+    let patience_over = (until + server.patience()).into();
+    while let Some(done) =
+        timeout_at(patience_over, running.join_next()).await.map_err(|_| server.silent("calls of the bench"))?
+    {
         let (worker, some, wrong, refused) = done.map_err(|error| error.to_string())?;
         workers.push(worker);
         waits.extend(some);

@@ -12,6 +12,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
 
 use super::bench::{Phase, Weights};
+use super::client::{CallError, Server};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::time::{DAY, HOUR, MINUTE};
 use crate::proto::v1 as pb;
@@ -59,8 +60,8 @@ impl Load {
     }
 
     /// Makes the calendars, open around the clock.
-    pub(super) async fn open(&self, channel: &Channel) -> Result<(), String> {
-        self.of_each(|calendar_id| {
+    pub(super) async fn open(&self, server: &Server, channel: &Channel) -> Result<(), CallError> {
+        self.of_each(server, "SetAvailability", |calendar_id| {
             let rule = pb::AvailabilityRule {
                 start_time: "00:00".to_owned(),
                 end_time: "24:00".to_owned(),
@@ -91,8 +92,8 @@ impl Load {
     }
 
     /// Deletes them, with all that was booked.
-    pub(super) async fn close(&self, channel: &Channel) -> Result<(), String> {
-        self.of_each(|calendar_id| {
+    pub(super) async fn close(&self, server: &Server, channel: &Channel) -> Result<(), CallError> {
+        self.of_each(server, "DeleteCalendar", |calendar_id| {
             let request = pb::DeleteCalendarRequest { calendar_id, force: true, ..Default::default() };
             let mut client = CalendarServiceClient::new(channel.clone());
             async move { client.delete_calendar(request).await.map(drop) }
@@ -100,19 +101,19 @@ impl Load {
         .await
     }
 
-    async fn of_each<F>(&self, call: impl Fn(String) -> F) -> Result<(), String>
+    async fn of_each<F>(&self, server: &Server, method: &str, call: impl Fn(String) -> F) -> Result<(), CallError>
     where
         F: Future<Output = Result<(), tonic::Status>> + Send + 'static,
     {
         let mut running = JoinSet::new();
         for number in 0..self.calendars {
             if number >= SET_UP_IN_FLIGHT {
-                join(&mut running).await?;
+                server.answer(method, join(&mut running)).await??;
             }
             running.spawn(call(self.calendar(number)));
         }
         while !running.is_empty() {
-            join(&mut running).await?;
+            server.answer(method, join(&mut running)).await??;
         }
         Ok(())
     }
@@ -139,10 +140,10 @@ impl Load {
     }
 }
 
-async fn join(running: &mut JoinSet<Result<(), tonic::Status>>) -> Result<(), String> {
+async fn join(running: &mut JoinSet<Result<(), tonic::Status>>) -> Result<(), CallError> {
     match running.join_next().await {
-        Some(Ok(Err(status))) => Err(format!("{:?}: {}", status.code(), status.message())),
-        Some(Err(error)) => Err(error.to_string()),
+        Some(Ok(Err(status))) => Err(CallError::Refused(Box::new(status))),
+        Some(Err(error)) => Err(error.to_string().into()),
         Some(Ok(Ok(()))) | None => Ok(()),
     }
 }

@@ -1,13 +1,14 @@
 //! `bookd check`: looks at a whole database while nobody serves it, and changes nothing that was acknowledged.
 
 use std::io::Write;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
+use super::exit::Exit;
+use super::part::Failed;
 use super::progress::bar;
 use super::transfer::StoreOptions;
 use crate::check::{Checked, Report, check};
@@ -17,51 +18,53 @@ use crate::store::sqlite::Sqlite;
 use crate::store::{StoreError, ZoneLookup};
 use crate::zones::Zones;
 
-/// Exit code of a database in which something is that cannot be.
-const DAMAGED: u8 = 1;
-/// Exit code when it cannot be opened or read.
-const UNREADABLE: u8 = 2;
-/// Exit code when all is sound, and appointments drifted.
-const DRIFTED: u8 = 3;
-
 /// What to check.
 #[derive(Args, Clone, Debug)]
-#[command(
-    after_help = "Examples:\n  bookd check --store sqlite:bookd.db\n  bookd check --store sqlite:copy.db --json\n\n\
-    Exit codes: 0 sound, 1 damaged, 2 cannot be read, 3 sound, but appointments no longer have their wall time."
-)]
+#[command(after_help = help())]
 pub struct CheckOptions {
     /// The store
     #[command(flatten)]
     pub store: StoreOptions,
 }
 
+fn help() -> String {
+    let exits = Exit::some(&[
+        (Exit::Done, "sound"),
+        (Exit::Failed, "damaged or cannot be read"),
+        (Exit::Invalid, "it is not a bookd database of this version"),
+        (Exit::NotFound, "there is none"),
+        (Exit::TryAgain, "in use, try again"),
+        (Exit::Drifted, "sound, but people should know of something: drift, or two sessions at one time"),
+    ]);
+    let examples = ["bookd check --store sqlite:bookd.db", "bookd check --store sqlite:copy.db --json"];
+    format!("Examples:\n  {}\n\n{exits}", examples.join("\n  "))
+}
+
 /// Runs it; the exit code tells what was found.
-pub fn run(options: &CheckOptions, is_json: bool) -> ExitCode {
+pub fn run(options: &CheckOptions, is_json: bool) -> Exit {
     match look(options) {
         Ok((file, report)) => {
             let shown = if is_json { format!("{:#}", as_json(&file, &report)) } else { as_text(&file, &report) };
             // A closed pipe is the reader's way to say that it has seen enough.
             let _ = writeln!(std::io::stdout(), "{}", shown.trim_end());
-            let is_damaged = file.found > 0 || report.is_damaged();
-            ExitCode::from(if is_damaged { DAMAGED } else { DRIFTED * u8::from(report.drift.found > 0) })
+            match (file.found > 0 || report.is_damaged(), report.has_news()) {
+                (true, _) => Exit::Failed,
+                (false, true) => Exit::Drifted,
+                (false, false) => Exit::Done,
+            }
         }
-        Err(error) => {
-            // Standard error may be gone; then there is nobody to tell.
-            let _ = writeln!(std::io::stderr(), "bookd: {error}");
-            ExitCode::from(UNREADABLE)
-        }
+        Err(failed) => failed.complain(),
     }
 }
 
-fn look(options: &CheckOptions) -> Result<(Checked, Report), String> {
+fn look(options: &CheckOptions) -> Result<(Checked, Report), Failed> {
     let path = options.store.file();
     if !path.exists() {
-        return Err(format!("{}: there is no such file", path.display()));
+        return Err(Failed::not_found(format!("{}: there is no such file", path.display())));
     }
-    let zones = Arc::new(options.store.load_zones()?);
-    let mut store = open_sqlite(path, &zones).map_err(|error| error.to_string())?;
-    examine(&mut store, &zones).map_err(|error| error.to_string())
+    let zones = Arc::new(options.store.load_zones().map_err(Failed::other)?);
+    let mut store = open_sqlite(path, &zones)?;
+    examine(&mut store, &zones).map_err(|error| Failed::other(error.to_string()))
 }
 
 /// Looks at all of a store: what SQLite says of the file, and what must be true of what is in it.
@@ -78,7 +81,7 @@ pub(super) fn examine(store: &mut Sqlite, zones: &Arc<Zones>) -> Result<(Checked
 }
 
 fn all<'a>(file: &'a Checked, report: &'a Report) -> impl Iterator<Item = &'a Checked> {
-    [file].into_iter().chain(&report.invariants).chain([&report.drift])
+    [file].into_iter().chain(&report.invariants).chain([&report.sessions, &report.drift])
 }
 
 fn about(name: &str) -> &'static str {
@@ -87,6 +90,7 @@ fn about(name: &str) -> &'static str {
         "log" => "changes without gap, each from what was there",
         "lives" => "what happened to appointments, by what may follow what",
         "rows" => "appointments as the log made them",
+        "sessions" => "sessions that share a calendar at one time, as files of before schema 4 may have them",
         "conflicts" => "claims of time, never two of them on one time",
         _ => "upcoming appointments with the wall time they were booked for",
     }

@@ -1,18 +1,29 @@
 //! Calls any method of the contract with JSON in and JSON out, by the descriptors that are in the binary.
+//!
+//! Nothing here waits for a server without a bound: not a connection, not an answer, not the opening of a stream.
+
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
 use http::uri::PathAndQuery;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, SerializeOptions};
 use serde_json::Value;
+use tokio::time::timeout;
+use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Request, Status, Streaming};
 
+use super::exit::Exit;
 use crate::proto::FILE_DESCRIPTOR_SET;
 
 /// Bytes of one answer that are taken.
 const ANSWER_BYTES_MAX: usize = 256 * 1_024 * 1_024;
+
+/// How much longer than the client the server is told that an answer is waited for, so that it is always the client
+/// who finds that its own time is over. The server drops what nobody waits for any more.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// Why a call came to nothing.
 #[derive(Debug)]
@@ -21,47 +32,106 @@ pub enum CallError {
     Usage(String),
     /// Nobody answers there.
     Unreachable(String),
+    /// A server is there, and did not answer in time.
+    NoAnswer(String),
     /// The server said no.
     Refused(Box<Status>),
+    /// The server did what was asked, and found nothing to do it to.
+    Nothing(String),
+    /// Something else went wrong.
+    Failed(String),
 }
 
 impl CallError {
-    /// The process's exit code: 2 usage, 3 invalid, 4 not found, 5 conflict, 6 not allowed now, 7 try again, 1 others.
-    pub fn exit_code(&self) -> u8 {
+    /// How a command ends that met it.
+    pub fn exit(&self) -> Exit {
         match self {
-            Self::Usage(_) => 2,
-            Self::Unreachable(_) => 7,
-            Self::Refused(status) => match status.code() {
-                Code::InvalidArgument | Code::OutOfRange => 3,
-                Code::NotFound => 4,
-                Code::Aborted | Code::AlreadyExists => 5,
-                Code::FailedPrecondition | Code::PermissionDenied | Code::Unauthenticated => 6,
-                Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Unknown => 7,
-                _ => 1,
-            },
+            Self::Usage(_) => Exit::Usage,
+            Self::Unreachable(_) => Exit::TryAgain,
+            Self::NoAnswer(_) => Exit::NoAnswer,
+            Self::Refused(status) => status.code().into(),
+            Self::Nothing(_) => Exit::NotFound,
+            Self::Failed(_) => Exit::Failed,
         }
     }
 }
 
-/// A server to talk to.
+/// Words of whatever has no kind of its own.
+impl From<String> for CallError {
+    fn from(text: String) -> Self {
+        Self::Failed(text)
+    }
+}
+
+/// A server, and how long it is waited for: all waiting of the command line goes through here.
+#[derive(Clone, Debug)]
+pub struct Server {
+    address: String,
+    patience: Duration,
+}
+
+impl Server {
+    /// `address` is `host:port`.
+    pub fn new(address: impl Into<String>, patience: Duration) -> Self {
+        Self { address: address.into(), patience }
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// How long a connection or an answer is waited for.
+    pub fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// A connection to it.
+    pub async fn connect(&self) -> Result<Channel, CallError> {
+        let Self { address, patience } = self;
+        let endpoint = Endpoint::from_shared(format!("http://{address}"));
+        let endpoint = endpoint.map_err(|_| CallError::Usage(format!("--server {address}: write HOST:PORT")))?;
+        let unreachable = |_| {
+            let next = "start one with `bookd serve`, or name it with --server";
+            CallError::Unreachable(format!("nobody answers at {address}; {next}"))
+        };
+        let silent = |_| {
+            let next = "is it the right address, and does a firewall let it through? --timeout waits longer";
+            CallError::NoAnswer(format!("{address} took no connection within {patience:?}; {next}"))
+        };
+        timeout(*patience, endpoint.tcp_nodelay(true).connect()).await.map_err(silent)?.map_err(unreachable)
+    }
+
+    /// What it answers to a method.
+    pub async fn answer<T>(&self, method: &str, asked: impl Future<Output = T>) -> Result<T, CallError> {
+        let unknown = match READS.iter().any(|it| method.starts_with(it)) {
+            true => "",
+            false => "; whether it happened is not known: the same command with the same --request-id tells",
+        };
+        timeout(self.patience, asked).await.map_err(|_| self.silent(&format!("{method}{unknown}")))
+    }
+
+    /// That it did not answer something in time.
+    pub fn silent(&self, what: &str) -> CallError {
+        let Self { address, patience } = self;
+        let next = "it may be stopped or overloaded; --timeout waits longer";
+        CallError::NoAnswer(format!("no answer from {address} within {patience:?}, {next}: {what}"))
+    }
+}
+
+/// A connection to a server, and what can be asked over it.
 pub struct Client {
+    server: Server,
     channel: Channel,
     pool: DescriptorPool,
 }
 
 impl Client {
-    /// Connects; `server` is `host:port`.
-    pub async fn connect(server: &str) -> Result<Self, CallError> {
-        let endpoint = Endpoint::from_shared(format!("http://{server}"));
-        let endpoint = endpoint.map_err(|_| CallError::Usage(format!("--server {server}: write HOST:PORT")))?;
-        let unreachable = |_| {
-            CallError::Unreachable(format!(
-                "nobody answers at {server}; start one with `bookd serve`, or name it with --server"
-            ))
-        };
-        let channel = endpoint.connect().await.map_err(unreachable)?;
+    /// Connects.
+    pub async fn connect(server: &Server) -> Result<Self, CallError> {
+        let channel = server.connect().await?;
         let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("the descriptors were made by this build");
-        Ok(Self { channel, pool })
+        Ok(Self { server: server.clone(), channel, pool })
     }
 
     fn method(&self, name: &str) -> Result<MethodDescriptor, CallError> {
@@ -85,36 +155,47 @@ impl Client {
                 method.name()
             )));
         }
-        let (message, path, mut grpc) = self.prepare(&method, request).await?;
-        let answer = grpc.unary(Request::new(message), path, Raw).await;
-        shown(&method, answer.map_err(|status| CallError::Refused(Box::new(status)))?.into_inner())
+        let (message, path) = prepared(&method, request)?;
+        let mut request = Request::new(message);
+        request.set_timeout(self.server.patience().saturating_add(MARGIN));
+        let asked = async { self.ready().await?.unary(request, path, Raw).await.map_err(refused) };
+        shown(&method, self.server.answer(method.name(), asked).await??.into_inner())
     }
 
-    /// Calls a method that answers with a stream.
+    /// Calls a method that answers with a stream. Its opening is waited for as an answer is, and no longer.
     pub async fn stream(&self, name: &str, request: Value) -> Result<Answers, CallError> {
         let method = self.method(name)?;
-        let (message, path, mut grpc) = self.prepare(&method, request).await?;
-        let answer = grpc.server_streaming(Request::new(message), path, Raw).await;
-        let messages = answer.map_err(|status| CallError::Refused(Box::new(status)))?.into_inner();
+        let (message, path) = prepared(&method, request)?;
+        let asked =
+            async { self.ready().await?.server_streaming(Request::new(message), path, Raw).await.map_err(refused) };
+        let messages = self.server.answer(method.name(), asked).await??.into_inner();
         Ok(Answers { method, messages })
     }
 
-    async fn prepare(
-        &self,
-        method: &MethodDescriptor,
-        request: Value,
-    ) -> Result<(Bytes, PathAndQuery, tonic::client::Grpc<Channel>), CallError> {
-        let input = method.input();
-        let message = DynamicMessage::deserialize(input.clone(), request)
-            .map_err(|error| CallError::Usage(format!("{}: {error}", input.name())))?;
-        let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
-        let path = PathAndQuery::try_from(path).expect("names of services are paths");
+    async fn ready(&self) -> Result<Grpc<Channel>, CallError> {
         // One change may be of thousands of appointments.
-        let mut grpc = tonic::client::Grpc::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
+        let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
         let not_ready = |error| CallError::Unreachable(format!("the connection broke: {error}"));
         grpc.ready().await.map_err(not_ready)?;
-        Ok((Bytes::from(message.encode_to_vec()), path, grpc))
+        Ok(grpc)
     }
+}
+
+/// How the names of methods begin that change nothing.
+const READS: [&str; 5] = ["Get", "List", "Explain", "Query", "Watch"];
+
+fn refused(status: Status) -> CallError {
+    CallError::Refused(Box::new(status))
+}
+
+/// A request as it is sent, and where to.
+fn prepared(method: &MethodDescriptor, request: Value) -> Result<(Bytes, PathAndQuery), CallError> {
+    let input = method.input();
+    let message = DynamicMessage::deserialize(input.clone(), request)
+        .map_err(|error| CallError::Usage(format!("{}: {error}", input.name())))?;
+    let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+    let path = PathAndQuery::try_from(path).expect("names of services are paths");
+    Ok((Bytes::from(message.encode_to_vec()), path))
 }
 
 /// The messages of a stream.
@@ -126,7 +207,7 @@ pub struct Answers {
 impl Answers {
     /// The next one as JSON; waits for it. None when the stream is over.
     pub async fn next(&mut self) -> Result<Option<Value>, CallError> {
-        let message = self.messages.message().await.map_err(|status| CallError::Refused(Box::new(status)))?;
+        let message = self.messages.message().await.map_err(refused)?;
         message.map(|message| shown(&self.method, message)).transpose()
     }
 }

@@ -7,13 +7,17 @@ mod holds;
 mod lists;
 mod slots;
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::ask::Ask;
-use super::client::CallError;
+use super::client::{CallError, Server};
+use super::dates::Dates;
+use super::table;
 use super::watch::WatchCommand;
-use super::words::{enumerated, length, pair};
+use super::words::{enumerated, length, pair, patience};
 
 pub use availability::AvailabilityCommand;
 pub use booking::BookingCommand;
@@ -31,18 +35,36 @@ pub struct ClientOptions {
     /// The server to talk to, HOST:PORT [default: 127.0.0.1:50051]
     #[arg(long, global = true, env = "BOOKD_SERVER", value_name = "ADDRESS")]
     pub server: Option<String>,
+    /// How long the server is waited for, such as 30s or 2m: for the connection, for each answer, for a watch to begin
+    #[arg(
+        long,
+        global = true,
+        env = "BOOKD_TIMEOUT",
+        value_name = "LENGTH",
+        default_value = PATIENCE_DEFAULT,
+        value_parser = patience
+    )]
+    pub timeout: Duration,
     /// Print the answer as JSON, for pipes
     #[arg(long, global = true)]
     pub json: bool,
 }
+
+/// How long a server is waited for unless told otherwise: longer than any single answer takes, however busy it is.
+const PATIENCE_DEFAULT: &str = "30s";
 
 /// Where a server listens unless told otherwise.
 const SERVER_DEFAULT: &str = "127.0.0.1:50051";
 
 impl ClientOptions {
     /// The server to talk to.
-    pub fn server(&self) -> &str {
-        self.server.as_deref().unwrap_or(SERVER_DEFAULT)
+    pub fn server(&self) -> Server {
+        Server::new(self.server.as_deref().unwrap_or(SERVER_DEFAULT), self.timeout)
+    }
+
+    /// The server to talk to, if one was named.
+    pub fn named_server(&self) -> Option<Server> {
+        self.server.is_some().then(|| self.server())
     }
 }
 
@@ -72,6 +94,9 @@ pub struct Carried {
     /// A key and value of your own; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     pub metadata: Vec<(String, String)>,
+    /// Where it takes place: a room, a link or an address
+    #[arg(long, value_name = "TEXT")]
+    pub location: Option<String>,
 }
 
 /// What is to be booked.
@@ -83,12 +108,27 @@ pub struct What {
     /// How long, such as 45m, where the type leaves a choice
     #[arg(long, value_name = "LENGTH", value_parser = length)]
     pub duration: Option<String>,
-    /// The zone of local times; default the calendar's
-    #[arg(long, value_name = "ZONE")]
-    pub zone: Option<String>,
+    /// In which zone words, dates and times are read, and times are shown
+    #[command(flatten)]
+    pub read_in: ReadIn,
     /// Several calendars take part
     #[command(flatten)]
     pub taking_part: TakingPart,
+}
+
+/// In which zone dates and times are read.
+#[derive(Args, Clone, Debug)]
+pub struct ReadIn {
+    /// The zone of dates, local times and words such as tomorrow; default the calendar's
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<String>,
+}
+
+impl ReadIn {
+    /// Reads words in it; where none is named, in the zone of the first of these calendars, and else in UTC.
+    pub(super) fn dates<'a>(&'a self, ask: &'a Ask<'a>, calendars: Option<&'a str>) -> Dates<'a> {
+        Dates::new(ask, self.zone.as_deref(), calendars.map(first))
+    }
 }
 
 /// How several calendars take part.
@@ -221,6 +261,14 @@ impl ClientCommand {
         }
     }
 
+    /// An answer as people read it; an error where it is about nothing and should not be.
+    pub fn shown(&self, answer: &Value) -> Result<String, CallError> {
+        match self {
+            Self::Booking(it) => it.shown(answer),
+            _ => Ok(table::show(answer)),
+        }
+    }
+
     /// The list that it asks for, if it asks for one.
     pub fn pages(&self) -> Option<Pages> {
         match self {
@@ -269,7 +317,7 @@ pub(super) fn first(calendars: &str) -> &str {
 pub(super) fn asked(mut request: Value, what: &What) -> Value {
     request["appointment_type_id"] = json!(what.appointment_type);
     request["duration"] = json!(what.duration);
-    request["time_zone"] = json!(what.zone);
+    request["time_zone"] = json!(what.read_in.zone);
     request
 }
 
@@ -285,11 +333,24 @@ impl Who {
     fn is_said(&self) -> bool {
         [&self.name, &self.email, &self.phone, &self.invitee_zone].into_iter().any(Option::is_some)
     }
+
+    /// What is said, over the invitee that there is.
+    fn over(&self, present: &Value) -> Value {
+        let mut invitee = if present.is_object() { present.clone() } else { json!({}) };
+        let said =
+            [("name", &self.name), ("email", &self.email), ("phone", &self.phone), ("time_zone", &self.invitee_zone)];
+        for (field, value) in said.into_iter().filter_map(|(field, value)| Some((field, value.as_ref()?))) {
+            invitee[field] = json!(value);
+        }
+        invitee
+    }
 }
 
 fn carrying(mut request: Value, carried: &Carried) -> Value {
-    request["note"] = json!(carried.note);
-    request["metadata"] = map(&carried.metadata);
+    let Carried { note, metadata, location } = carried;
+    request["note"] = json!(note);
+    request["metadata"] = map(metadata);
+    request["location"] = json!(location);
     request
 }
 
@@ -306,10 +367,33 @@ fn claiming(request: Value, new: &New) -> Value {
 }
 
 fn map(pairs: &[(String, String)]) -> Value {
+    map_over(&Value::Null, pairs)
+}
+
+/// Keys and values that are said, over those that there are; null where nothing is said.
+fn map_over(present: &Value, pairs: &[(String, String)]) -> Value {
     if pairs.is_empty() {
         return Value::Null;
     }
-    Value::Object(pairs.iter().map(|(key, value)| (key.clone(), json!(value))).collect::<Map<_, _>>())
+    let said = pairs.iter().map(|(key, value)| (key.clone(), json!(value)));
+    Value::Object(present.as_object().cloned().unwrap_or_default().into_iter().chain(said).collect::<Map<_, _>>())
+}
+
+/// A request that was made from what there is: it must still be so. Not beside a request id, for the same word must make
+/// the same request again, and what there is has another version once the first one has happened.
+fn guarded(mut request: Value, etag: &Value, safety: &Safety) -> Value {
+    if safety.request_id.is_none() {
+        request["etag"] = etag.clone();
+    }
+    request
+}
+
+/// The invitee of an appointment with what is said of them now: their fields are replaced together.
+async fn invitee_over(ask: &Ask<'_>, appointment: &str, who: &Who) -> Result<Value, CallError> {
+    if !who.is_said() {
+        return Ok(Value::Null);
+    }
+    Ok(who.over(&ask.appointment(appointment).await?["invitee"]))
 }
 
 fn safe(mut request: Value, safety: &Safety) -> Value {

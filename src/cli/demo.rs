@@ -2,14 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::client::{CallError, Client};
+use super::ask::Ask;
+use super::client::{CallError, Client, Server};
+use super::exit::Exit;
 use super::run::told;
 use super::serve::{Signals, complain, say, until_told};
 use super::words::without_nulls;
@@ -19,8 +20,8 @@ use crate::store::memory::Memory;
 use crate::telemetry;
 use crate::zones::Zones;
 
-/// What a lost race comes to.
-const EXIT_CONFLICT: u8 = 5;
+/// How long this process waits for its own answers while it fills itself.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long calls in flight get when it stops.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -39,8 +40,8 @@ pub struct DemoConfig {
     pub log: LogConfig,
 }
 
-/// Runs until it is told to stop. Exit code 1 = could not start.
-pub fn run(config: &DemoConfig) -> ExitCode {
+/// Runs until it is told to stop.
+pub fn run(config: &DemoConfig) -> Exit {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("the runtime cannot start: {error}")),
@@ -65,12 +66,12 @@ pub(super) async fn in_memory(listen: SocketAddr, zones: Arc<Zones>, is_logging:
     Service::start_logging(parts, Box::new(store), is_logging).await.map_err(|error| error.to_string())
 }
 
-async fn demo(config: &DemoConfig) -> Result<ExitCode, String> {
+async fn demo(config: &DemoConfig) -> Result<Exit, String> {
     let zones = Arc::new(Zones::load(config.zones.as_deref()).map_err(|error| error.to_string())?);
     let signals = Signals::new()?;
     let service = in_memory(config.listen, zones, config.log.log_calls).await?;
     let address = service.local_addr();
-    let client = Client::connect(&reachable(address)).await.map_err(|error| told(&error))?;
+    let client = Client::connect(&Server::new(reachable(address), PATIENCE)).await.map_err(|error| told(&error))?;
     let filled = fill(&client).await.map_err(|error| told(&error))?;
     drop(client);
     say(&banner(address, &filled));
@@ -168,10 +169,7 @@ async fn fill(client: &Client) -> Result<Vec<Filled>, CallError> {
 
 /// A date so many days from the server's today, in UTC.
 async fn date_ahead(client: &Client, days: i64) -> Result<String, CallError> {
-    let info = client.call("GetServerInfo", json!({})).await?;
-    let now = info["time"].as_str().and_then(|it| it.parse::<jiff::Timestamp>().ok());
-    let now = now.ok_or_else(|| CallError::Unreachable("the server does not tell its time".to_owned()))?;
-    let then = crate::domain::time::Instant::from_seconds(now.as_second() + days * crate::domain::time::DAY);
+    let then = Ask { client }.now().await?.plus(days * crate::domain::time::DAY);
     Ok(then.to_string().chars().take(10).collect())
 }
 
@@ -203,7 +201,7 @@ async fn book(
         match client.call("BookAppointment", without_nulls(request)).await {
             Ok(_) => {}
             // The slot before took this one's time: that is what a list does not know of its own future.
-            Err(error) if error.exit_code() == EXIT_CONFLICT => {}
+            Err(error) if error.exit() == Exit::Conflict => {}
             Err(error) => return Err(error),
         }
     }

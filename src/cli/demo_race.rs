@@ -1,11 +1,10 @@
 //! `bookd demo-race`: 64 clients race for the same and for overlapping slots, and who got what is checked.
 //!
-//! Of any two slots that overlap at most one may be had, and whoever loses is told why. Exit code 1 when that is not so.
+//! Of any two slots that overlap at most one may be had, and whoever loses is told why; when that is not so, the race has failed.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,10 +14,12 @@ use tokio::task::JoinSet;
 use tonic_types::StatusExt;
 
 use super::ask::Ask;
-use super::client::{CallError, Client};
+use super::client::{CallError, Client, Server};
 use super::commands::ClientOptions;
+use super::dates::Dates;
 use super::demo::in_memory;
-use super::run::told;
+use super::exit::Exit;
+use super::run::{complain, to_its_end};
 use crate::engine::Stopped;
 use crate::zones::Zones;
 
@@ -52,41 +53,33 @@ struct Slot {
 type Slots = BTreeMap<usize, Slot>;
 
 /// Runs the race: against the server that is named, else against one of its own.
-pub fn run(_config: &RaceConfig, options: &ClientOptions) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let raced = match runtime {
-        Ok(runtime) => runtime.block_on(race_somewhere(options.server.as_deref())),
-        Err(error) => Err(CallError::Unreachable(format!("the runtime cannot start: {error}"))),
-    };
-    match raced {
+pub fn run(_config: &RaceConfig, options: &ClientOptions) -> Exit {
+    match to_its_end(race_somewhere(options)) {
         Ok(slots) => {
             let wrong = wrong(&slots);
             let shown = if options.json { format!("{:#}", as_json(&slots, &wrong)) } else { as_table(&slots, &wrong) };
             let _ = writeln!(std::io::stdout(), "{shown}");
-            if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if wrong.is_empty() { Exit::Done } else { Exit::Failed }
         }
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "bookd: {}", told(&error));
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => complain(&error),
     }
 }
 
-async fn race_somewhere(server: Option<&str>) -> Result<Slots, CallError> {
-    if let Some(server) = server {
-        return race(server).await;
+async fn race_somewhere(options: &ClientOptions) -> Result<Slots, CallError> {
+    if let Some(server) = options.named_server() {
+        return race(&server).await;
     }
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let service = in_memory(listen, Arc::new(Zones::bundled()), false).await.map_err(CallError::Unreachable)?;
-    let raced = race(&service.local_addr().to_string()).await;
+    let service = in_memory(listen, Arc::new(Zones::bundled()), false).await.map_err(CallError::Failed)?;
+    let raced = race(&Server::new(service.local_addr().to_string(), options.timeout)).await;
     match service.stop(Duration::from_secs(1)).await.1 {
         Stopped::Done => raced,
-        Stopped::Failed(why) => Err(CallError::Unreachable(why)),
+        Stopped::Failed(why) => Err(CallError::Failed(why)),
     }
 }
 
 /// Makes a calendar, races for its slots, and deletes it again.
-async fn race(server: &str) -> Result<Slots, CallError> {
+async fn race(server: &Server) -> Result<Slots, CallError> {
     let client = Client::connect(server).await?;
     let calendar = format!("demo-race/{}", uuid::Uuid::now_v7());
     let rule = json!({ "start_time": "00:00", "end_time": "24:00" });
@@ -103,8 +96,9 @@ async fn race(server: &str) -> Result<Slots, CallError> {
     raced
 }
 
-async fn run_all(server: &str, client: &Client, calendar: &str) -> Result<Slots, CallError> {
-    let date = Ask { client }.date(calendar, "tomorrow").await?;
+async fn run_all(server: &Server, client: &Client, calendar: &str) -> Result<Slots, CallError> {
+    let ask = Ask { client };
+    let date = Dates::new(&ask, None, Some(calendar)).date("tomorrow").await?;
     let mut clients = Vec::new();
     // Everybody is connected before anybody starts.
     for number in 0..CLIENTS {

@@ -15,10 +15,12 @@ mod bench_load;
 pub mod check;
 pub mod client;
 pub mod commands;
+pub mod dates;
 #[cfg(feature = "server")]
 pub mod demo;
 #[cfg(feature = "server")]
 pub mod demo_race;
+pub mod exit;
 #[cfg(feature = "server")]
 mod part;
 #[cfg(feature = "server")]

@@ -8,12 +8,12 @@ use std::fs::{DirBuilder, File, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::check::examine;
+use super::exit::Exit;
 use super::serve::Signals;
-use crate::check::Report;
+use crate::check::{Checked, Report};
 use crate::service::open_sqlite;
 use crate::store::sqlite::{Source, Sqlite};
 use crate::store::{Boot, OpenError, Store, StoreError};
@@ -28,50 +28,45 @@ const TOLD_MAX: usize = 5;
 
 /// Why there is no new file: words, and the exit code, as every command has them.
 pub(super) struct Failed {
-    pub(super) code: u8,
+    pub(super) exit: Exit,
     pub(super) text: String,
 }
 
 impl Failed {
     /// Anything that is none of the others: what was copied is damaged, the disk failed.
     pub(super) fn other(text: String) -> Self {
-        Self { code: 1, text }
+        Self { exit: Exit::Failed, text }
     }
 
     /// It is not what can be copied.
     pub(super) fn invalid(text: String) -> Self {
-        Self { code: 3, text }
+        Self { exit: Exit::Invalid, text }
     }
 
     /// It is not there.
     pub(super) fn not_found(text: String) -> Self {
-        Self { code: 4, text }
+        Self { exit: Exit::NotFound, text }
     }
 
     /// Something is there already.
     pub(super) fn exists(text: String) -> Self {
-        Self { code: 5, text }
+        Self { exit: Exit::Conflict, text }
     }
 
     /// Another time it may go well.
     pub(super) fn later(text: String) -> Self {
-        Self { code: 7, text }
+        Self { exit: Exit::TryAgain, text }
     }
 
-    pub(super) fn complain(&self) -> ExitCode {
+    pub(super) fn complain(&self) -> Exit {
         let _always_the_same = super::serve::complain(&self.text);
-        ExitCode::from(self.code)
+        self.exit
     }
 }
 
 impl From<OpenError> for Failed {
     fn from(error: OpenError) -> Self {
-        let text = error.to_string();
-        match error {
-            OpenError::InUse { .. } => Self::later(text),
-            OpenError::Foreign { .. } | OpenError::Newer { .. } => Self::invalid(text),
-            OpenError::Unreadable { .. } => Self::other(text),
-        }
+        Self { exit: Exit::from(&error), text: error.to_string() }
     }
 }
 
@@ -212,7 +207,7 @@ pub(super) fn sound(part: &Path, of: &Path, zones: &Arc<Zones>) -> Result<Sound,
         }
         other => Failed::from(other),
     })?;
-    let (file, Report { invariants, drift }) = examine(&mut store, zones).map_err(wrong)?;
+    let (file, Report { invariants, drift, sessions }) = examine(&mut store, zones).map_err(wrong)?;
     let appointments = invariants.iter().find(|it| it.name == "rows").map_or(0, |it| it.examined);
     let all = [file].into_iter().chain(invariants);
     let damage: Vec<String> =
@@ -222,7 +217,8 @@ pub(super) fn sound(part: &Path, of: &Path, zones: &Arc<Zones>) -> Result<Sound,
     }
     let boot = store.boot().map_err(wrong)?;
     let calendars = store.count_calendars().map_err(wrong)?;
-    let findings = drift.findings.into_iter().map(|finding| format!("drift: {finding}")).collect();
+    let told = |it: Checked| it.findings.into_iter().map(move |finding| format!("{}: {finding}", it.name));
+    let findings = told(sessions).chain(told(drift)).collect();
     Ok(Sound { store, boot, calendars, appointments, findings })
 }
 

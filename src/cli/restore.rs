@@ -4,13 +4,13 @@
 //! clients etags, callers confirmation codes. None of these is ever given out again (docs/decisions/0005).
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::backup::present;
+use super::exit::Exit;
 use super::part::{Failed, Part, Sound, copy, damaged, sound, unreadable, until_done};
 use super::serve::say;
 use super::transfer::StoreOptions;
@@ -31,9 +31,7 @@ const KEYS_FROM: i64 = 1_735_689_600_000;
 
 /// What to restore, and where to.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Example:\n  bookd restore copy.db --store sqlite:bookd.db\n\n\
-    Exit codes: 0 done, 1 the backup is damaged or cannot be read, 3 it is no bookd database, 4 there is none, 5 the store \
-    exists, 7 no room or the store is in use, try again.")]
+#[command(after_help = help())]
 pub struct RestoreOptions {
     /// The backup; it is only read
     pub backup: PathBuf,
@@ -53,14 +51,26 @@ struct Restored {
     findings: Vec<String>,
 }
 
+fn help() -> String {
+    let exits = Exit::some(&[
+        (Exit::Done, "done"),
+        (Exit::Failed, "the backup is damaged or cannot be read"),
+        (Exit::Invalid, "it is not a bookd database of this version"),
+        (Exit::NotFound, "there is none"),
+        (Exit::Conflict, "the store exists"),
+        (Exit::TryAgain, "no room or the store is in use, try again"),
+    ]);
+    format!("Example:\n  bookd restore copy.db --store sqlite:bookd.db\n\n{exits}")
+}
+
 /// Runs it; see its help for the exit codes.
-pub fn run(options: &RestoreOptions, is_json: bool) -> ExitCode {
+pub fn run(options: &RestoreOptions, is_json: bool) -> Exit {
     let begun = std::time::Instant::now();
     match restore(options) {
         Ok(restored) => {
             let seconds = begun.elapsed().as_secs_f64();
             say(&if is_json { as_json(options, &restored, seconds) } else { as_text(options, &restored) });
-            ExitCode::SUCCESS
+            Exit::Done
         }
         Err(failed) => failed.complain(),
     }

@@ -1,7 +1,6 @@
 //! Runs a client command: what its words mean, the call, page after page, the answer as a table or as JSON.
 
 use std::io::Write;
-use std::process::ExitCode;
 
 use serde_json::{Value, json};
 use tonic::Status;
@@ -10,38 +9,43 @@ use tonic_types::StatusExt;
 use super::ask::Ask;
 use super::client::{CallError, Client};
 use super::commands::{ClientCommand, ClientOptions, Pages};
+use super::exit::Exit;
+use super::watch;
 use super::words::without_nulls;
-use super::{table, watch};
 
 /// The most items that the server puts on a page.
 const PAGE_SIZE_MAX: usize = 1_000;
 
 /// Runs the command to its end.
-pub fn run(command: ClientCommand, options: &ClientOptions) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let answer = match runtime {
-        Ok(runtime) => runtime.block_on(ask(&command, options)),
-        Err(error) => Err(CallError::Unreachable(format!("the runtime cannot start: {error}"))),
-    };
-    match answer {
+pub fn run(command: ClientCommand, options: &ClientOptions) -> Exit {
+    match to_its_end(ask(&command, options)) {
         // What was watched is shown already.
-        Ok(None) => ExitCode::SUCCESS,
+        Ok(None) => Exit::Done,
         Ok(Some(answer)) => {
-            let shown = if options.json { format!("{answer:#}") } else { table::show(&answer) };
-            // A closed pipe is the reader's way to say that it has seen enough.
-            let _ = writeln!(std::io::stdout(), "{}", shown.trim_end());
-            ExitCode::SUCCESS
+            let text = command.shown(&answer);
+            let shown = if options.json { Some(format!("{answer:#}")) } else { text.as_ref().ok().cloned() };
+            if let Some(shown) = shown {
+                // A closed pipe is the reader's way to say that it has seen enough.
+                let _ = writeln!(std::io::stdout(), "{}", shown.trim_end());
+            }
+            text.map_or_else(|error| complain(&error), |_| Exit::Done)
         }
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "bookd: {}", told(&error));
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => complain(&error),
     }
+}
+
+/// Runs what asks a server, and waits for nothing that it leaves behind: the name of a server may still be looked up.
+pub(super) fn to_its_end<T>(asking: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CallError::Failed(format!("the runtime cannot start: {error}")))?;
+    let done = runtime.block_on(asking);
+    runtime.shutdown_background();
+    done
 }
 
 /// The answer; none of a stream, which is shown as it comes.
 async fn ask(command: &ClientCommand, options: &ClientOptions) -> Result<Option<Value>, CallError> {
-    let client = Client::connect(options.server()).await?;
+    let client = Client::connect(&options.server()).await?;
     let request = without_nulls(command.request(&Ask { client: &client }).await?);
     if let ClientCommand::Watches(watched) = command {
         return watch::follow(&client, watched, request, options.json).await.map(|()| None);
@@ -74,10 +78,21 @@ async fn all_pages(client: &Client, method: &str, mut request: Value, pages: &Pa
     }
 }
 
+/// Says what went wrong; answers how the command ends.
+pub(super) fn complain(error: &CallError) -> Exit {
+    // Standard error may be gone; then there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "bookd: {}", told(error));
+    error.exit()
+}
+
 /// An error as people read it: the reason, what it says, and each thing that is wrong.
 pub(super) fn told(error: &CallError) -> String {
     match error {
-        CallError::Usage(text) | CallError::Unreachable(text) => text.clone(),
+        CallError::Usage(text)
+        | CallError::Unreachable(text)
+        | CallError::NoAnswer(text)
+        | CallError::Nothing(text)
+        | CallError::Failed(text) => text.clone(),
         CallError::Refused(status) => refused(status),
     }
 }

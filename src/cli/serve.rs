@@ -1,12 +1,12 @@
 //! `bookd serve`: starts the service, says what it serves, and stops it in order on SIGTERM or Ctrl-C.
 
 use std::io::Write;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::exit::Exit;
 use crate::clock::SystemClock;
 use crate::config::{ServeConfig, StoreUrl};
 use crate::domain::time::DAY;
@@ -16,11 +16,11 @@ use crate::service::{Parts, Service, open_sqlite};
 use crate::telemetry;
 use crate::zones::Zones;
 
-/// Runs until it is told to stop. Exit code 1 = could not start, 2 = the writer had to stop.
-pub fn run(config: &ServeConfig) -> ExitCode {
+/// Runs until it is told to stop, or until the writer must stop.
+pub fn run(config: &ServeConfig) -> Exit {
     if config.print_config {
         say(&config.lines().join("\n"));
-        return ExitCode::SUCCESS;
+        return Exit::Done;
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -32,17 +32,17 @@ pub fn run(config: &ServeConfig) -> ExitCode {
     }
 }
 
-pub(super) fn complain(error: &str) -> ExitCode {
+pub(super) fn complain(error: &str) -> Exit {
     // Standard error may be gone; then there is nobody to tell.
     let _ = writeln!(std::io::stderr(), "bookd: {error}");
-    ExitCode::FAILURE
+    Exit::Failed
 }
 
 pub(super) fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-async fn serve(config: &ServeConfig) -> Result<ExitCode, String> {
+async fn serve(config: &ServeConfig) -> Result<Exit, String> {
     let zones = Arc::new(Zones::load(config.zones.as_deref()).map_err(|error| error.to_string())?);
     let StoreUrl::Sqlite(file) = &config.store;
     let store = open_sqlite(file, &zones).map_err(|error| error.to_string())?;
@@ -92,7 +92,7 @@ impl Signals {
 }
 
 /// Serves until a signal, or until the writer must stop; then stops in order.
-pub(super) async fn until_told(service: Service, signals: Signals, grace: Duration) -> Result<ExitCode, String> {
+pub(super) async fn until_told(service: Service, signals: Signals, grace: Duration) -> Result<Exit, String> {
     let Signals { mut terminate, mut interrupt } = signals;
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
@@ -120,11 +120,11 @@ pub(super) async fn until_told(service: Service, signals: Signals, grace: Durati
     match stopped {
         Stopped::Done => {
             tracing::info!("stopped; everything that was acknowledged is on disk");
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::Done)
         }
         Stopped::Failed(why) => {
             complain(&why);
-            Ok(ExitCode::from(2))
+            Ok(Exit::WriterStopped)
         }
     }
 }

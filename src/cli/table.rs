@@ -3,6 +3,8 @@
 use comfy_table::{Table, presets};
 use serde_json::Value;
 
+use crate::domain::decide::OUTSIDE_MAX;
+
 fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -29,22 +31,34 @@ fn state(appointment: &Value) -> String {
     text(&appointment["state"]).trim_start_matches("APPOINTMENT_STATE_").to_lowercase()
 }
 
+/// A row each; where any of them says where it takes place, with a column for that.
 fn appointments(found: &[Value]) -> String {
+    let has_location = found.iter().any(|it| !text(&it["location"]).is_empty());
     let row = |it: &Value| {
-        let local = text(&it["local_start"]).replace('T', " ");
-        let calendars = text(&it["calendar_ids"]);
-        let who = text(&it["invitee"]["name"]);
-        vec![
-            local,
-            calendars,
-            text(&it["appointment_type_id"]),
-            state(it),
-            who,
-            text(&it["confirmation_code"]),
-            text(&it["appointment_id"]),
-        ]
+        let (local, calendars) = (text(&it["local_start"]).replace('T', " "), text(&it["calendar_ids"]));
+        let mut cells =
+            vec![local, calendars, text(&it["appointment_type_id"]), state(it), text(&it["invitee"]["name"])];
+        cells.extend(has_location.then(|| text(&it["location"])));
+        cells.extend([text(&it["confirmation_code"]), text(&it["appointment_id"])]);
+        cells
     };
-    table(&["start", "calendar", "type", "state", "invitee", "code", "id"], found.iter().map(row))
+    let mut titles = vec!["start", "calendar", "type", "state", "invitee"];
+    titles.extend(has_location.then_some("location"));
+    titles.extend(["code", "id"]);
+    table(&titles, found.iter().map(row))
+}
+
+/// The appointments that a change of hours left outside, as a warning below the answer; nothing where there are none.
+fn outside(answer: &Value) -> String {
+    let found = items(answer, "appointments_outside");
+    let warning = match found.len() {
+        0 => return String::new(),
+        1 => "1 upcoming appointment lies outside open hours".to_owned(),
+        // No answer names more.
+        OUTSIDE_MAX => format!("{OUTSIDE_MAX} upcoming appointments or more lie outside open hours, the earliest are"),
+        count => format!("{count} upcoming appointments lie outside open hours"),
+    };
+    format!("\n{warning}:\n{}", appointments(found))
 }
 
 fn slots(answer: &Value) -> String {
@@ -246,21 +260,16 @@ fn shown(answer: &Value) -> String {
         return appointments(std::slice::from_ref(&answer["appointment"]));
     }
     if has("availability") {
-        let outside = items(answer, "appointments_outside");
-        let warning = match outside.len() {
-            0 => String::new(),
-            count => format!("\n{count} upcoming appointments lie outside these hours:\n{}", appointments(outside)),
-        };
-        return format!("{}{warning}", hours(&answer["availability"]));
+        return format!("{}{}", hours(&answer["availability"]), outside(answer));
     }
     if has("changes") {
         return changes(answer);
     }
     if has("calendar") {
-        return calendar(&answer["calendar"]);
+        return format!("{}{}", calendar(&answer["calendar"]), outside(answer));
     }
     if has("appointment_type") {
-        return appointment_type(&answer["appointment_type"]);
+        return format!("{}{}", appointment_type(&answer["appointment_type"]), outside(answer));
     }
     if has("appointment_types") {
         return types(items(answer, "appointment_types"));
@@ -273,9 +282,6 @@ fn shown(answer: &Value) -> String {
     }
     if has("occurrences") {
         return occurrences(answer);
-    }
-    if has("appointments_redacted") {
-        return format!("{} appointments redacted", text(&answer["appointments_redacted"]));
     }
     if items(answer, "calendars").iter().any(|it| it["open"].is_array() || it["busy"].is_array()) {
         return free_busy(items(answer, "calendars"));

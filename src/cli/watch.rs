@@ -67,12 +67,11 @@ impl WatchCommand {
                 Ok(json!({ "calendar_id": calendar, "id_prefix": prefix, "start_revision": from }))
             }
             Self::WatchSlots { calendars, date, what, .. } => {
-                let calendar = first(calendars);
                 let mut request = asked(on(json!({}), calendars, &what.taking_part)?, what);
-                request["date"] = json!(ask.date(calendar, date).await?);
-                if what.zone.is_none() {
+                request["date"] = json!(what.read_in.dates(ask, Some(calendars)).date(date).await?);
+                if what.read_in.zone.is_none() {
                     // Without a zone the server shows instants alone; the calendar's own is asked for by its name.
-                    request["time_zone"] = json!(ask.zone_of(calendar).await?);
+                    request["time_zone"] = json!(ask.zone_of(first(calendars)).await?);
                 }
                 Ok(request)
             }

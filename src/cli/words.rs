@@ -1,5 +1,7 @@
 //! Words that people type, and what they are called in requests: lengths, days, hours, states.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 /// The longest length of time that a word may say, in seconds: what the longest notice is.
@@ -37,6 +39,14 @@ pub fn length(text: &str) -> Result<String, String> {
     seconds(text).map(|seconds| format!("{seconds}s"))
 }
 
+/// How long somebody waits: more than nothing, and with a unit, for elsewhere a timeout of 30 is no half hour.
+pub fn patience(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text}: write a length with its unit, such as 30s or 2m");
+    let is_unitless = text.chars().all(|it| it.is_ascii_digit());
+    let seconds = seconds(text).ok().filter(|it| *it > 0 && !is_unitless).ok_or_else(wrong)?;
+    Ok(Duration::from_secs(seconds))
+}
+
 /// `key=value`.
 pub fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| format!("{text}: write KEY=VALUE"))?;
@@ -58,21 +68,62 @@ pub fn weekday(word: &str) -> Option<usize> {
     DAYS.iter().zip(&DAY_NAMES).position(|pair| is_day(&pair))
 }
 
-/// `mon-fri 09:00-12:00 13:00-17:00 sat 10:00-13:00` as rules.
+/// The word that stands for no hours at all. Nothing is closed because hours were left out.
+pub const CLOSED: &str = "closed";
+/// The word that stands for no busy time at all.
+pub const NONE: &str = "none";
+
+/// `mon-fri 09:00-12:00 13:00-17:00 sat 10:00-13:00` as rules, at least one.
 pub fn rules(words: &[String]) -> Result<Value, String> {
-    let mut days: Option<Vec<String>> = None;
+    let mut days: Option<(&str, Vec<String>)> = None;
+    // The days of which no hours were said yet.
+    let mut bare = None;
     let mut rules = Vec::new();
     for word in words.iter().flat_map(|it| it.split_whitespace()) {
         if word.contains(':') {
             let (start, end) = window(word)?;
-            let days =
-                days.clone().ok_or_else(|| format!("{word}: say first on which days, such as mon-fri or daily"))?;
+            let (_, days) =
+                days.as_ref().ok_or_else(|| format!("{word}: say first on which days, such as mon-fri or daily"))?;
             rules.push(json!({ "days_of_week": days, "start_time": start, "end_time": end }));
+            bare = None;
         } else {
-            days = Some(days_of(word)?);
+            hours_of(bare)?;
+            days = Some((word, days_of(word)?));
+            bare = Some(word);
         }
     }
+    hours_of(bare)?;
+    if rules.is_empty() {
+        return Err("say days and hours, such as mon-fri 09:00-17:00".to_owned());
+    }
     Ok(Value::Array(rules))
+}
+
+/// Wrong where days have no hours: leaving them out closes nothing.
+fn hours_of(bare: Option<&str>) -> Result<(), String> {
+    match bare {
+        Some(days) => Err(format!("{days}: say its hours, such as {days} 09:00-17:00")),
+        None => Ok(()),
+    }
+}
+
+/// The weekly hours of a calendar: rules, or none when `closed` is said alone.
+pub fn weekly(words: &[String]) -> Result<Value, String> {
+    if is_alone(words, CLOSED) { Ok(json!([])) } else { rules(words) }
+}
+
+/// The hours of a date: windows, or none when `closed` is said alone.
+pub fn windows(words: &[String]) -> Result<Value, String> {
+    if is_alone(words, CLOSED) {
+        return Ok(json!([]));
+    }
+    let windows = words.iter().map(|word| window(word));
+    windows.map(|it| it.map(|(start, end)| json!({ "start_time": start, "end_time": end }))).collect()
+}
+
+/// Whether one word is all that is said.
+pub fn is_alone(words: &[String], word: &str) -> bool {
+    words.len() == 1 && words[0].trim().eq_ignore_ascii_case(word)
 }
 
 /// `09:00-12:00` as start and end.
@@ -83,6 +134,9 @@ pub fn window(word: &str) -> Result<(&str, &str), String> {
 fn days_of(word: &str) -> Result<Vec<String>, String> {
     if word.eq_ignore_ascii_case("daily") {
         return Ok(Vec::new());
+    }
+    if word.eq_ignore_ascii_case(CLOSED) {
+        return Err(format!("{word}: stands alone, and for the hours of a calendar or a date"));
     }
     let mut named = Vec::new();
     for part in word.split(',') {
@@ -123,6 +177,9 @@ mod tests {
     fn days_go_round_the_week() {
         assert_eq!(days_of("sat-mon").unwrap(), ["SATURDAY", "SUNDAY", "MONDAY"].map(|it| format!("DAY_OF_WEEK_{it}")));
         assert!(rules(&["09:00-10:00".to_owned()]).is_err(), "hours without days");
+        assert!(rules(&["mon".to_owned()]).is_err(), "days without hours");
+        assert!(rules(&["mon 09:00-10:00 tue".to_owned()]).is_err(), "the last days without hours");
+        assert!(rules(&[String::new()]).is_err() && rules(&[]).is_err(), "nothing");
         assert!(days_of("someday").is_err());
     }
 }

@@ -10,6 +10,7 @@ use super::appointment_type::{AppointmentType, Limits, Stamps};
 use super::availability::Availability;
 use super::claims::{Claim, Claims};
 use super::ids::{AppointmentKey, CalendarId, Etag, Revision, TypeId, TypeNumber};
+use super::image::{Image, Place};
 use super::interval::{Interval, union};
 use super::time::{DAY, Instant};
 use super::zone::{LocalInstants, Zone};
@@ -107,20 +108,30 @@ impl Busy {
     }
 }
 
-/// The appointment types of a calendar, with the numbers of those that were deleted.
+/// The appointment types of a calendar, those that were deleted among them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Types {
     by_id: BTreeMap<TypeId, Arc<AppointmentType>>,
-    numbers: BTreeMap<TypeId, TypeNumber>,
+    /// Whose numbers are kept, and whose last definition, so that what was booked of them can still be moved.
+    deleted: BTreeMap<TypeId, DeletedType>,
+}
+
+/// A type that is no more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeletedType {
+    /// Its number, which it gets again when it is made again.
+    pub number: TypeNumber,
+    /// What it was when it was deleted; none where that was before the store kept it (schema 4).
+    pub last: Option<Arc<AppointmentType>>,
 }
 
 impl Types {
-    /// The types that there are, and the numbers of all that there ever were.
+    /// The types that there are, and those that were deleted.
     pub fn new(
         types: impl IntoIterator<Item = AppointmentType>,
-        deleted: impl IntoIterator<Item = (TypeId, TypeNumber)>,
+        deleted: impl IntoIterator<Item = (TypeId, DeletedType)>,
     ) -> Self {
-        let mut all = Self { by_id: BTreeMap::new(), numbers: deleted.into_iter().collect() };
+        let mut all = Self { by_id: BTreeMap::new(), deleted: deleted.into_iter().collect() };
         for appointment_type in types {
             all.put(Arc::new(appointment_type));
         }
@@ -137,6 +148,12 @@ impl Types {
         self.by_id.values().find(|candidate| candidate.number == number)
     }
 
+    /// The type of that number, as it is or was when it was deleted.
+    pub fn last_of(&self, number: TypeNumber) -> Option<&Arc<AppointmentType>> {
+        let deleted = || self.deleted.values().find(|candidate| candidate.number == number)?.last.as_ref();
+        self.numbered(number).or_else(deleted)
+    }
+
     /// By id.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<AppointmentType>> {
         self.by_id.values()
@@ -144,29 +161,33 @@ impl Types {
 
     /// The number of the type of this name, which may be deleted.
     pub fn number_of(&self, id: &TypeId) -> Option<TypeNumber> {
-        self.numbers.get(id).copied()
+        let deleted = || self.deleted.get(id).map(|it| it.number);
+        self.by_id.get(id).map(|it| it.number).or_else(deleted)
     }
 
-    /// The ids of the types that were deleted.
-    pub fn deleted(&self) -> impl Iterator<Item = &TypeId> {
-        self.numbers.keys().filter(|id| !self.by_id.contains_key(*id))
+    /// The types that were deleted, by id.
+    pub fn deleted(&self) -> impl Iterator<Item = (&TypeId, &DeletedType)> {
+        self.deleted.iter()
     }
 
-    /// The number that a type of this name has or would get, and how many numbers that makes.
+    /// The number that a type of this name has or would get.
     pub fn number_for(&self, id: &TypeId) -> TypeNumber {
-        let next = u16::try_from(self.numbers.len()).expect("a calendar has at most TYPES_MAX types");
-        self.numbers.get(id).copied().unwrap_or(TypeNumber(next))
+        let count = self.by_id.len() + self.deleted.len();
+        let next = || TypeNumber(u16::try_from(count).expect("a calendar has at most TYPES_MAX types"));
+        self.number_of(id).unwrap_or_else(next)
     }
 
     /// Adds or replaces a type.
     pub fn put(&mut self, appointment_type: Arc<AppointmentType>) {
-        self.numbers.insert(appointment_type.id.clone(), appointment_type.number);
+        self.deleted.remove(&appointment_type.id);
         self.by_id.insert(appointment_type.id.clone(), appointment_type);
     }
 
-    /// Removes a type and keeps its number.
+    /// Removes a type; its number and its last definition are kept.
     pub fn remove(&mut self, id: &TypeId) {
-        self.by_id.remove(id);
+        if let Some(last) = self.by_id.remove(id) {
+            self.deleted.insert(id.clone(), DeletedType { number: last.number, last: Some(last) });
+        }
     }
 }
 
@@ -199,6 +220,16 @@ impl Calendar {
     /// The zone of its clock times.
     pub fn zone(&self) -> &Zone {
         &self.profile.zone
+    }
+
+    /// The type of that name, to book it or, where it is given, to move an appointment of it: what this calendar has of that
+    /// goes by its type's last definition, though the type was deleted since.
+    pub fn type_to_book(&self, id: &TypeId, moved: Option<&Image>) -> Option<&Arc<AppointmentType>> {
+        let is_here = |place: &&Place| place.calendar == self.id && place.since == self.since;
+        match moved.and_then(|image| image.places.iter().find(is_here)) {
+            Some(place) => self.types.last_of(place.type_number),
+            None => self.types.find(id),
+        }
     }
 
     /// From when on its claims must be in memory at `now`, see `keep_from`.

@@ -25,69 +25,70 @@ pub struct Change {
     pub events: Vec<Event>,
 }
 
-/// The command that caused a change, by name. The numbers are those that stores write.
+/// The command that caused a change, by name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[repr(u8)]
 pub enum Cause {
     /// CreateCalendar.
-    CreateCalendar = 1,
+    CreateCalendar,
     /// UpdateCalendar.
-    UpdateCalendar = 2,
+    UpdateCalendar,
     /// DeleteCalendar.
-    DeleteCalendar = 3,
+    DeleteCalendar,
     /// PutAppointmentType.
-    PutAppointmentType = 4,
+    PutAppointmentType,
     /// DeleteAppointmentType.
-    DeleteAppointmentType = 5,
+    DeleteAppointmentType,
     /// SetAvailability.
-    SetAvailability = 6,
+    SetAvailability,
     /// PutOverrides.
-    PutOverrides = 7,
+    PutOverrides,
     /// DeleteOverrides.
-    DeleteOverrides = 8,
+    DeleteOverrides,
     /// PutBusy.
-    PutBusy = 9,
+    PutBusy,
     /// BookAppointment.
-    BookAppointment = 10,
+    BookAppointment,
     /// HoldAppointment.
-    HoldAppointment = 11,
+    HoldAppointment,
     /// ExtendHold.
-    ExtendHold = 12,
+    ExtendHold,
     /// ReleaseHold.
-    ReleaseHold = 13,
+    ReleaseHold,
     /// ConfirmAppointment.
-    ConfirmAppointment = 14,
+    ConfirmAppointment,
     /// ApproveAppointment.
-    ApproveAppointment = 15,
+    ApproveAppointment,
     /// DeclineAppointment.
-    DeclineAppointment = 16,
+    DeclineAppointment,
     /// RescheduleAppointment.
-    RescheduleAppointment = 17,
+    RescheduleAppointment,
     /// CancelAppointment.
-    CancelAppointment = 18,
+    CancelAppointment,
     /// UpdateAppointment.
-    UpdateAppointment = 19,
+    UpdateAppointment,
     /// MarkNoShow.
-    MarkNoShow = 20,
+    MarkNoShow,
     /// CompleteAppointment.
-    CompleteAppointment = 21,
+    CompleteAppointment,
     /// BookSeries.
-    BookSeries = 22,
+    BookSeries,
     /// CancelSeries.
-    CancelSeries = 23,
+    CancelSeries,
     /// BatchBook.
-    BatchBook = 24,
+    BatchBook,
     /// RedactInvitee.
-    RedactInvitee = 25,
+    RedactInvitee,
     /// A hold ran out, or a request met its start; nobody sent it.
-    Expiry = 26,
+    Expiry,
     /// `bookd import`.
-    Import = 27,
+    Import,
+    /// `bookd restore`: a mark without events. Revisions below it that are in no log were taken back.
+    Restore,
 }
 
 impl Cause {
-    /// Every cause, in the order of their numbers.
-    pub const ALL: [Self; 27] = [
+    /// Every cause, in the order of the enumeration.
+    pub const ALL: [Self; 28] = [
         Self::CreateCalendar,
         Self::UpdateCalendar,
         Self::DeleteCalendar,
@@ -115,9 +116,10 @@ impl Cause {
         Self::RedactInvitee,
         Self::Expiry,
         Self::Import,
+        Self::Restore,
     ];
 
-    /// The method's name, or `Expiry` and `Import`.
+    /// The method's name, or `Expiry`, `Import` and `Restore`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::CreateCalendar => "CreateCalendar",
@@ -147,12 +149,8 @@ impl Cause {
             Self::RedactInvitee => "RedactInvitee",
             Self::Expiry => "Expiry",
             Self::Import => "Import",
+            Self::Restore => "Restore",
         }
-    }
-
-    /// The cause with this number, as stores write it.
-    pub fn from_number(number: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|cause| *cause as u8 == number)
     }
 }
 
@@ -174,6 +172,8 @@ pub enum Event {
     ProfileChanged {
         /// Which calendar.
         calendar: CalendarId,
+        /// What it was.
+        before: Arc<Profile>,
         /// What it is now.
         profile: Arc<Profile>,
         /// When, and at which revision.
@@ -188,10 +188,12 @@ pub enum Event {
     TypePut {
         /// Whose type.
         calendar: CalendarId,
+        /// What it was; none when it is new, or was deleted.
+        before: Option<Arc<AppointmentType>>,
         /// What it is now.
         appointment_type: Arc<AppointmentType>,
     },
-    /// A type is gone; what was booked with it stays.
+    /// A type is gone; what was booked with it stays, and its last definition with that.
     TypeDeleted {
         /// Whose type.
         calendar: CalendarId,
@@ -218,42 +220,63 @@ pub enum Event {
     },
 }
 
-/// What happened to an appointment. The numbers are those that stores write.
+/// What happened to an appointment.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[repr(u8)]
 pub enum AppointmentEvent {
     /// It was booked, and is CONFIRMED or PENDING.
-    Booked = 1,
+    Booked,
     /// It was held.
-    Held = 2,
+    Held,
     /// Its hold lasts longer.
-    Extended = 3,
+    Extended,
     /// Its hold was let go.
-    Released = 4,
+    Released,
     /// Its hold became an appointment.
-    Confirmed = 5,
+    Confirmed,
     /// It was approved.
-    Approved = 6,
+    Approved,
     /// It was declined.
-    Declined = 7,
+    Declined,
     /// It was moved.
-    Moved = 8,
+    Moved,
     /// It was called off.
-    Cancelled = 9,
+    Cancelled,
     /// Invitee, note or metadata changed.
-    Updated = 10,
+    Updated,
     /// The invitee did not come.
-    MarkedNoShow = 11,
+    MarkedNoShow,
     /// It took place.
-    Completed = 12,
+    Completed,
     /// NO_SHOW or COMPLETED was taken back.
-    Undone = 13,
+    Undone,
     /// It ran out.
-    Expired = 14,
+    Expired,
     /// A person's data was removed.
-    Redacted = 15,
+    Redacted,
     /// It came with an import.
-    Imported = 16,
+    Imported,
+}
+
+impl AppointmentEvent {
+    /// Every kind, in the order of the enumeration.
+    pub const ALL: [Self; 16] = [
+        Self::Booked,
+        Self::Held,
+        Self::Extended,
+        Self::Released,
+        Self::Confirmed,
+        Self::Approved,
+        Self::Declined,
+        Self::Moved,
+        Self::Cancelled,
+        Self::Updated,
+        Self::MarkedNoShow,
+        Self::Completed,
+        Self::Undone,
+        Self::Expired,
+        Self::Redacted,
+        Self::Imported,
+    ];
 }
 
 impl Event {

@@ -5,30 +5,54 @@
 
 use std::sync::Arc;
 
-use super::appointment::AppointmentState;
+use super::appointment::{AppointmentState, CALENDARS_MAX};
 use super::ids::{AppointmentKey, TypeNumber};
 use super::interval::Interval;
 use super::time::{Instant, MINUTE, Minutes};
 
 /// A chunk is split when it would hold more than there are chunks, within these: what one change copies is a chunk, and
-/// the list of chunks. 256 claims are 8 KiB.
+/// the list of chunks. 256 claims are 10 KiB.
 const CHUNK_CLAIMS: (usize, usize) = (64, 256);
 
-/// What the writer needs of an active appointment in one of its calendars, in 32 bytes.
+/// What the writer needs of an active appointment in one of its calendars, in 40 bytes.
+///
+/// ```text
+/// key 8 | expire_time 8 | session 8 | start 4 | duration 4 | before 2 | after 2 | type_number 2 | state 1 | places 1
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Claim {
     key: AppointmentKey,
     /// `Instant::MAX` when it never expires.
     expire_time: Instant,
+    session: AppointmentKey,
     start_minutes: i32,
     duration: Minutes,
-    before: Minutes,
-    after: Minutes,
+    before_minutes: u16,
+    after_minutes: u16,
     type_number: TypeNumber,
     state: AppointmentState,
+    places: u8,
 }
 
-const _: () = assert!(size_of::<Claim>() == 32, "memory per active appointment is a promise");
+const _: () = assert!(size_of::<Claim>() == 40, "memory per active appointment is a promise");
+const _: () = assert!(CALENDARS_MAX <= u8::MAX as usize, "the places of an appointment are counted in a byte");
+const _: () = assert!(Minutes::ASKED_MAX.minutes() <= u16::MAX as u32, "a buffer is kept in 16 bits");
+
+/// The seats that may be taken together: those of one type that begin and end alike and take the same set of places.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Session {
+    /// The key of its first seat, whether that still takes part or not.
+    pub key: AppointmentKey,
+    /// How many calendars each of its seats takes.
+    pub places: u8,
+}
+
+impl Session {
+    /// The session of an appointment that joins none, on so many calendars.
+    pub fn own(key: AppointmentKey, places: usize) -> Self {
+        Self { key, places: u8::try_from(places).expect("an appointment has at most CALENDARS_MAX places") }
+    }
+}
 
 impl Claim {
     /// The first instant that can be booked, 0001-01-01, and the first that cannot, 6000-01-01: minutes of 32 bits.
@@ -36,7 +60,8 @@ impl Claim {
     /// 6000-01-01T00:00:00Z.
     pub const START_END: Instant = Instant::from_seconds(127_174_492_800);
 
-    /// `start` is a whole minute within `START_MIN..START_END`.
+    /// Of an appointment that takes this calendar alone, in a session of its own. `start` is a whole minute within
+    /// `START_MIN..START_END`, and neither buffer is longer than `Minutes::ASKED_MAX`.
     #[allow(clippy::too_many_arguments)]
     pub fn new(
         key: AppointmentKey,
@@ -51,8 +76,24 @@ impl Claim {
         assert!(start.is_whole_minute() && start >= Self::START_MIN && start < Self::START_END, "start {start}");
         let start_minutes =
             i32::try_from(start.seconds() / MINUTE).expect("the year 6000 is within 32 bits of minutes");
-        let expire_time = expire_time.unwrap_or(Instant::MAX);
-        Self { key, expire_time, start_minutes, duration, before, after, type_number, state }
+        let buffer = |it: Minutes| u16::try_from(it.minutes()).expect("a buffer is at most seven days");
+        Self {
+            key,
+            expire_time: expire_time.unwrap_or(Instant::MAX),
+            session: key,
+            start_minutes,
+            duration,
+            before_minutes: buffer(before),
+            after_minutes: buffer(after),
+            type_number,
+            state,
+            places: 1,
+        }
+    }
+
+    /// The same as a seat of this session.
+    pub const fn in_session(self, session: Session) -> Self {
+        Self { session: session.key, places: session.places, ..self }
     }
 
     /// The appointment's row number.
@@ -76,13 +117,18 @@ impl Claim {
     }
 
     /// Kept free before.
-    pub const fn before(&self) -> Minutes {
-        self.before
+    pub fn before(&self) -> Minutes {
+        Minutes::new(u32::from(self.before_minutes)).expect("16 bits of minutes are less than 402 days")
     }
 
     /// Kept free after.
-    pub const fn after(&self) -> Minutes {
-        self.after
+    pub fn after(&self) -> Minutes {
+        Minutes::new(u32::from(self.after_minutes)).expect("16 bits of minutes are less than 402 days")
+    }
+
+    /// The session that it is a seat of, be it alone in it.
+    pub const fn session(&self) -> Session {
+        Session { key: self.session, places: self.places }
     }
 
     /// Its state when it was last written.
@@ -108,14 +154,20 @@ impl Claim {
     /// `[start − before, end + after)`.
     pub const fn padded(&self) -> Interval {
         // Minutes of 32 bits and fewer cannot overflow in 64, which the compiler sees: every search does this a lot.
-        let start = self.start_minutes as i64 - self.before.minutes() as i64;
-        let end = self.start_minutes as i64 + self.duration.minutes() as i64 + self.after.minutes() as i64;
+        let start = self.start_minutes as i64 - self.before_minutes as i64;
+        let end = self.start_minutes as i64 + self.duration.minutes() as i64 + self.after_minutes as i64;
         Interval { start: Instant::from_seconds(start * MINUTE), end: Instant::from_seconds(end * MINUTE) }
     }
 
-    /// Whether the two are seats of one session, were the type to have several.
-    pub fn shares_session(&self, type_number: TypeNumber, start: Instant, duration: Minutes) -> bool {
+    /// Whether it is of this type, and begins and ends like this: what the seats of a session have in common on one
+    /// calendar.
+    pub fn is_alike(&self, type_number: TypeNumber, start: Instant, duration: Minutes) -> bool {
         self.type_number == type_number && self.start() == start && self.duration == duration
+    }
+
+    /// Whether the two are seats of one session.
+    pub fn shares_session(&self, other: &Self) -> bool {
+        self.session() == other.session() && self.is_alike(other.type_number, other.start(), other.duration)
     }
 
     fn order(&self) -> (Instant, AppointmentKey) {

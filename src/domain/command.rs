@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::appointment::{Assignment, IgnoredRules, Invitee};
+use super::appointment::{
+    Assignment, EmailKey, IgnoredRules, Invitee, OccurrenceOf, Person, PersonDetails, PersonPatch,
+};
 use super::appointment_type::AppointmentType;
 use super::appointment_type::Limits;
 use super::availability::{Override, Rule};
@@ -170,7 +172,7 @@ pub enum Command {
         /// Which.
         appointment: AppointmentId,
         /// What to change.
-        patch: AppointmentPatch,
+        patch: PersonPatch,
         /// The version that it must have.
         etag: Option<Etag>,
     },
@@ -226,22 +228,11 @@ pub struct ProfilePatch {
     pub metadata: Option<BTreeMap<String, String>>,
 }
 
-/// What UpdateAppointment changes; none = as it is.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct AppointmentPatch {
-    /// See `Appointment`.
-    pub invitee: Option<Invitee>,
-    /// See `Appointment`.
-    pub note: Option<String>,
-    /// See `Appointment`.
-    pub metadata: Option<BTreeMap<String, String>>,
-}
-
 /// Whose data is to be removed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Redacted {
-    /// Of every appointment with this address; case does not matter.
-    Email(String),
+    /// Of every appointment with this address.
+    Email(EmailKey),
     /// Of this appointment.
     Appointment(AppointmentId),
 }
@@ -301,18 +292,14 @@ pub struct Booking {
     pub start: Option<Start>,
     /// How long; none = the type's default, or what the hold says.
     pub duration: Option<Minutes>,
-    /// Who books; none only on holds.
-    pub invitee: Option<Invitee>,
-    /// Free text.
-    pub note: String,
-    /// The client's own keys.
-    pub metadata: BTreeMap<String, String>,
+    /// Who books, and what is said of it.
+    pub person: PersonDetails,
     /// The hold that becomes the appointment.
     pub hold: Option<AppointmentId>,
     /// The rules that staff override.
     pub ignored_rules: IgnoredRules,
-    /// Which series it belongs to.
-    pub series: Option<SeriesId>,
+    /// Of which series it is an occurrence.
+    pub occurrence: Option<OccurrenceOf>,
 }
 
 /// A move that is asked for.
@@ -343,8 +330,9 @@ pub struct ImportedCalendar {
     pub profile: Profile,
     /// What can be booked; `default` is added when it is missing, unless it is among the deleted ones.
     pub types: Vec<AppointmentType>,
-    /// Types that are no more, of which there are appointments still.
-    pub deleted_types: Vec<TypeId>,
+    /// Types that are no more, of which there are appointments still; each with its last definition, where that is known.
+    /// Of what is not known an appointment is moved as if it were of 60 minutes.
+    pub deleted_types: Vec<(TypeId, Option<AppointmentType>)>,
     /// Busy time by source.
     pub busy: Vec<(String, Vec<Interval>)>,
     /// What is booked; rules are not asked, conflicts are.
@@ -372,16 +360,12 @@ pub struct ImportedAppointment {
     pub recorded: Option<(Arc<str>, Wall)>,
     /// Where it stands; not HELD, for a hold lives for minutes.
     pub state: super::appointment::AppointmentState,
-    /// Who booked.
-    pub invitee: Invitee,
-    /// Free text.
-    pub note: String,
-    /// The client's own keys.
-    pub metadata: BTreeMap<String, String>,
-    /// Why it was cancelled.
-    pub cancel_reason: String,
+    /// Who booked, and what was said of it.
+    pub person: Person,
     /// Which series it belongs to.
     pub series: Option<SeriesId>,
+    /// When that series said that it begins; none = when it does.
+    pub original_start: Option<Instant>,
     /// How often it was moved or called off.
     pub sequence: u32,
     /// The rules that staff overrode when time was claimed.
@@ -398,7 +382,7 @@ pub struct Needs {
     /// Appointments by id, with the calendars they claim.
     pub appointments: Vec<AppointmentId>,
     /// An address all of whose appointments are looked at, up to `REDACTED_MAX` of them.
-    pub email: Option<String>,
+    pub email: Option<EmailKey>,
     /// A calendar all of whose active appointments are looked at, with the calendars they claim.
     pub all_of: Option<CalendarId>,
     /// A series all of whose appointments are looked at, with the calendars they claim.

@@ -5,14 +5,14 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use super::calendar::Calendar;
-use super::claims::{Claim, Following};
+use super::claims::Claim;
 use super::feasible::{bookable, is_duration_allowed, is_race_lost, seats_remaining};
-use super::ids::{AppointmentKey, TypeNumber};
+use super::ids::AppointmentKey;
 use super::interval::Interval;
 use super::limits::{Room, limits_on};
 use super::open_time::{OpenTime, Stretch};
 use super::slots::{Search, Slot};
+use super::taken::{Counted, Refused, Sessions, Taken};
 use super::time::{DAY, Instant, LocalDate, MINUTE, Minutes};
 
 /// The starts from the one that was asked about up to `end`, all alike, but that the grid is not considered.
@@ -22,6 +22,23 @@ pub(super) struct Span {
     pub(super) end: Instant,
     /// How many can still book each; 0 = none of them is offered.
     pub(super) seats: u32,
+    /// The first seat of the session that has begun to fill; the default where there is none, for keys begin at 1.
+    pub(super) session: AppointmentKey,
+}
+
+impl Span {
+    /// Of no start.
+    pub(super) const UNKNOWN: Self = Self { end: Instant::MIN, seats: 0, session: AppointmentKey(0) };
+
+    /// None is offered before `end`.
+    const fn refused(end: Instant) -> Self {
+        Self { end, seats: 0, session: AppointmentKey(0) }
+    }
+
+    /// Each can be booked, and begins a session where the type has them.
+    const fn free(end: Instant, seats: u32) -> Self {
+        Self { end, seats, session: AppointmentKey(0) }
+    }
 }
 
 /// Where a search stands.
@@ -41,10 +58,18 @@ pub(super) struct Cursor<'a> {
     /// The next candidates in it, by each grid; `Instant::MAX` = none.
     next: [Instant; 2],
     step: Minutes,
+    /// How many calendars are claimed at once, this one among them.
+    places: usize,
 }
 
 impl<'a> Cursor<'a> {
+    /// Of a claim of this calendar alone.
     pub(super) fn new(search: &Search<'a>) -> Self {
+        Self::among(search, 1)
+    }
+
+    /// Of a claim of so many calendars at once.
+    pub(super) fn among(search: &Search<'a>, places: usize) -> Self {
         let Search { calendar, appointment_type, duration, .. } = *search;
         let (starts, last_date) = starts(search);
         let is_counted = Counted { now: search.now, ignore: search.ignore };
@@ -76,10 +101,16 @@ impl<'a> Cursor<'a> {
             sessions: (appointment_type.capacity > 1).then(|| Sessions::new(search, is_counted, starts.start)),
             room: Room::new(limits.filter(|_| !search.ignored_rules.limit)),
             settled: Interval::new(starts.start, starts.start),
-            span: Span { end: starts.start, seats: 0 },
+            span: Span::refused(starts.start),
             next: [Instant::MAX; 2],
             step: appointment_type.step(),
+            places,
         }
+    }
+
+    /// What is true of the slot that was shown last.
+    pub(super) fn span(&self) -> Span {
+        self.span
     }
 
     /// The next slot that starts before `end`.
@@ -134,7 +165,7 @@ impl<'a> Cursor<'a> {
             }
             at = stretch.interval.end.min(end);
         }
-        self.span = Span { end: at, seats: 0 };
+        self.span = Span::refused(at);
         self.next = [Instant::MAX; 2];
         ControlFlow::Continue(())
     }
@@ -202,7 +233,7 @@ impl<'a> Cursor<'a> {
     /// Makes the span at `at` the present one; none when there is none.
     fn enter(&mut self, at: Instant) -> Option<()> {
         if at >= self.starts.end {
-            self.span = Span { end: Instant::MAX, seats: 0 };
+            self.span = Span::refused(Instant::MAX);
             self.next = [Instant::MAX; 2];
             return None;
         }
@@ -224,7 +255,7 @@ impl<'a> Cursor<'a> {
     /// What is true of the start `at` and of those after it. Questions never go back in time.
     #[inline]
     pub(super) fn span_at(&mut self, at: Instant) -> Span {
-        let refused = |end: Instant| Span { end, seats: 0 };
+        let refused = Span::refused;
         if at < self.starts.start {
             return refused(self.starts.start);
         }
@@ -237,7 +268,7 @@ impl<'a> Cursor<'a> {
             return if next.from <= at.seconds() {
                 refused(until(next.until))
             } else {
-                Span { end: self.settled.end.min(until(next.from)), seats: self.search.appointment_type.capacity }
+                Span::free(self.settled.end.min(until(next.from)), self.search.appointment_type.capacity)
             };
         }
         let session = self.sessions.as_mut().and_then(|sessions| sessions.next_from(at));
@@ -262,7 +293,7 @@ impl<'a> Cursor<'a> {
             return refused(last_start.plus(self.search.duration.seconds()));
         }
         if is_at_session {
-            return Span { end: at.plus(MINUTE), seats: self.seats_of_session(at) };
+            return self.span_of_session(at);
         }
         let end = stretch.interval.end.min(until_session);
         let Search { calendar, now, ignore, .. } = self.search;
@@ -273,13 +304,16 @@ impl<'a> Cursor<'a> {
         if self.sessions.is_none() {
             self.settled = Interval::new(at, end);
         }
-        Span { end: end.min(free_until), seats: self.search.appointment_type.capacity }
+        Span::free(end.min(free_until), self.search.appointment_type.capacity)
     }
 
-    /// The slow path: a session that has begun to fill keeps its own buffers, and adds none to the limits.
-    fn seats_of_session(&self, start: Instant) -> u32 {
-        let ask = self.search.ask(start);
-        if is_race_lost(&ask) { 0 } else { seats_remaining(&ask) }
+    /// The slow path: a session that has begun to fill keeps its own buffers, and adds none to the limits. One of another
+    /// set of calendars has its time.
+    fn span_of_session(&self, start: Instant) -> Span {
+        let ask = self.search.ask_among(start, self.places);
+        let seats = if is_race_lost(&ask) { 0 } else { seats_remaining(&ask) };
+        let session = ask.session.map_or(AppointmentKey(0), |session| session.key);
+        Span { end: start.plus(MINUTE), seats, session }
     }
 }
 
@@ -307,19 +341,6 @@ fn starts(search: &Search<'_>) -> (Interval, LocalDate) {
     let end = range.end.min(horizon).min(Claim::START_END);
     let is_possible = !calendar.profile.paused && is_duration_allowed(appointment_type, duration, present_duration);
     (Interval::new(start, if is_possible { end } else { start }), bookable.last_date)
-}
-
-/// Which claims take time in this search.
-#[derive(Clone, Copy)]
-struct Counted {
-    now: Instant,
-    ignore: Option<AppointmentKey>,
-}
-
-impl Counted {
-    fn is(self, claim: &Claim) -> bool {
-        claim.is_alive(self.now) && self.ignore != Some(claim.key())
-    }
 }
 
 /// Open time beside the questions.
@@ -371,101 +392,5 @@ impl Open<'_> {
             self.joined += 1;
         }
         Some((stretch, self.run_end.plus(-self.duration_seconds)))
-    }
-}
-
-/// The starts that one claim or busy period refuses, in seconds, which are added and compared more than all else here.
-#[derive(Clone, Copy)]
-struct Refused {
-    from: i64,
-    until: i64,
-}
-
-impl Refused {
-    /// None; yet far enough from the ends of the integers to be added to.
-    const NONE: Self = Self { from: Instant::MAX.seconds(), until: Instant::MAX.seconds() };
-}
-
-/// Claims and busy periods beside the questions, as the starts that they refuse.
-struct Taken<'a> {
-    claims: Following<'a>,
-    counted: Counted,
-    by_claim: Refused,
-    busy: std::slice::Iter<'a, Interval>,
-    by_busy: Refused,
-    before_seconds: i64,
-    /// Duration and buffer after it.
-    after_seconds: i64,
-}
-
-impl<'a> Taken<'a> {
-    fn new(calendar: &'a Calendar, counted: Counted, from: Instant, before_seconds: i64, after_seconds: i64) -> Self {
-        let from = from.plus(-before_seconds);
-        let busy = calendar.busy.merged();
-        let busy = busy[busy.partition_point(|period| period.end <= from)..].iter();
-        let (claims, none) = (calendar.claims.ending_after(from), Refused::NONE);
-        let mut taken = Self { claims, counted, by_claim: none, busy, by_busy: none, before_seconds, after_seconds };
-        taken.by_claim = taken.next_claim();
-        taken.by_busy = taken.next_busy();
-        taken
-    }
-
-    /// The starts that the first claim or busy period to matter at `start` or later refuses.
-    #[inline]
-    fn first_for(&mut self, start: i64) -> Refused {
-        while self.by_claim.until <= start {
-            self.by_claim = self.next_claim();
-        }
-        while self.by_busy.until <= start {
-            self.by_busy = self.next_busy();
-        }
-        if self.by_claim.from <= self.by_busy.from { self.by_claim } else { self.by_busy }
-    }
-
-    #[inline]
-    fn next_claim(&mut self) -> Refused {
-        let counted = self.counted;
-        self.claims.find(|claim| counted.is(claim)).map_or(Refused::NONE, |claim| self.refused_by(claim.padded()))
-    }
-
-    fn next_busy(&mut self) -> Refused {
-        self.busy.next().map_or(Refused::NONE, |period| self.refused_by(*period))
-    }
-
-    /// `[t − before, t + after)` meets `[start, end)` ⇔ start − after < t < end + before, in whole seconds.
-    #[inline]
-    fn refused_by(&self, taken: Interval) -> Refused {
-        let from = taken.start.seconds() - self.after_seconds + 1;
-        Refused { from, until: taken.end.seconds() + self.before_seconds }
-    }
-}
-
-/// The sessions of the type and duration that have begun to fill, beside the questions.
-struct Sessions<'a> {
-    claims: Following<'a>,
-    counted: Counted,
-    of_type: TypeNumber,
-    duration: Minutes,
-    next: Option<Instant>,
-}
-
-impl<'a> Sessions<'a> {
-    fn new(search: &Search<'a>, counted: Counted, from: Instant) -> Self {
-        let claims = search.calendar.claims.ending_after(from);
-        let (of_type, duration) = (search.appointment_type.number, search.duration);
-        let mut sessions = Self { claims, counted, of_type, duration, next: Some(Instant::MIN) };
-        sessions.next_from(from);
-        sessions
-    }
-
-    /// The first that starts at `at` or later.
-    fn next_from(&mut self, at: Instant) -> Option<Instant> {
-        let Self { counted, of_type, duration, .. } = *self;
-        while self.next.is_some_and(|start| start < at) {
-            let is_one =
-                |claim: &&Claim| claim.type_number() == of_type && claim.duration() == duration && counted.is(claim);
-            self.next = self.claims.find(is_one).map(Claim::start);
-        }
-        self.next
     }
 }

@@ -8,12 +8,14 @@ mod claiming;
 mod import;
 mod lifecycle;
 mod needs;
+mod outside;
 mod redaction;
 mod series;
 
 pub use claiming::resolve;
 pub use import::IMPORT_VIOLATIONS_MAX;
 pub use lifecycle::HOLD_LIFE_MAX;
+pub use outside::{OUTSIDE_MAX, outside};
 pub use redaction::REDACTED_MAX;
 pub use series::{SERIES_CLAIMS_MAX, SERIES_TEXT_BYTES_MAX};
 
@@ -50,7 +52,7 @@ pub struct Outcome {
     pub calendar: Option<CalendarId>,
     /// The appointment type it is about.
     pub type_id: Option<TypeId>,
-    /// Appointments that lie outside open time now, at most `OUTSIDE_MAX`.
+    /// Upcoming appointments that lie outside open time now, the earliest first, at most `OUTSIDE_MAX`.
     pub outside: Vec<AppointmentKey>,
     /// How one calendar was chosen from several.
     pub candidates: Vec<Candidate>,
@@ -68,9 +70,6 @@ impl Outcome {
         }
     }
 }
-
-/// The most appointments that SetAvailability names as lying outside.
-pub const OUTSIDE_MAX: usize = 100;
 
 /// One of the calendars that ANY could choose from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -106,7 +105,17 @@ impl Decision {
 
 /// Decides a command at `now`. Everything in `command.needs()` is in `state`; what has expired is recorded.
 pub fn decide(state: &State, command: &Command, now: Instant) -> Result<Decision, Refusal> {
-    let at = At { state, now };
+    let decided = || decided(At { state, now }, command);
+    // Most commands change no hours, and a decision is large: theirs is passed on where it lies.
+    if !outside::changes_hours(command) {
+        return decided();
+    }
+    let mut decision = decided()?;
+    decision.outcome.outside = outside(state, command, &decision.events, now);
+    Ok(decision)
+}
+
+fn decided(at: At<'_>, command: &Command) -> Result<Decision, Refusal> {
     match command {
         Command::CreateCalendar { calendar, profile } => at.create_calendar(calendar, profile),
         Command::UpdateCalendar { calendar, patch, etag } => at.update_calendar(calendar, patch, *etag),
@@ -181,7 +190,7 @@ impl<'a> At<'a> {
         before: &Arc<Appointment>,
         mut after: Appointment,
     ) -> (Event, Arc<Appointment>) {
-        after.stamps = before.stamps.updated(self.now, self.revision());
+        (after.image.update_time, after.image.revision) = (self.now, self.revision());
         let after = Arc::new(after);
         (Event::Appointment { kind, before: Some(Arc::clone(before)), after: Arc::clone(&after) }, after)
     }

@@ -8,7 +8,7 @@ use super::appointment::{AppointmentState, IgnoredRules};
 use super::appointment_type::AppointmentType;
 use super::availability::Rule;
 use super::calendar::Calendar;
-use super::claims::Claim;
+use super::claims::{Claim, Session};
 use super::ids::AppointmentKey;
 use super::interval::{Interval, first_overlap};
 use super::limits::exceeded;
@@ -39,6 +39,36 @@ pub struct Ask<'a> {
     pub ignored_rules: IgnoredRules,
     /// Whether the start must be on the grid; of several calendars that all take part only the first one's counts.
     pub is_grid_judged: bool,
+    /// The session that the claim would take a seat of, see `joined`.
+    pub session: Option<Session>,
+}
+
+/// The session that a claim of so many calendars at once would join, as far as this calendar tells: one of its type that
+/// begins and ends like the claim, and whose seats take as many calendars.
+pub(super) fn session_here(ask: &Ask<'_>, places: usize) -> Option<Session> {
+    // Types of one seat have no sessions: their claims are not looked for.
+    if ask.appointment_type.capacity < 2 {
+        return None;
+    }
+    let is_one = |claim: &&Claim| {
+        claim.is_alike(ask.appointment_type.number, ask.start, ask.duration)
+            && usize::from(claim.session().places) == places
+            && ask.counts(claim)
+    };
+    ask.calendar.claims.overlapping(ask.slot()).find(is_one).map(Claim::session)
+}
+
+/// The session that a claim which asks all of these would join: the same set of places, which is a session that has as
+/// many and that every one of the calendars knows. Where one of them seats one at a time there is none.
+pub(super) fn joined(asks: &[Ask<'_>]) -> Option<Session> {
+    let session = session_here(asks.first()?, asks.len())?;
+    if asks.len() == 1 {
+        return Some(session);
+    }
+    let is_known = |ask: &Ask<'_>| {
+        ask.appointment_type.capacity > 1 && seats(&Ask { session: Some(session), ..*ask }).next().is_some()
+    };
+    asks.iter().all(is_known).then_some(session)
 }
 
 /// Everything that forbids the slot, one violation a code, in the order of scheduling.md; empty = it is offered.
@@ -63,7 +93,7 @@ pub fn race_violations(ask: &Ask<'_>) -> Vec<Violation> {
     }
     if is_full(ask) {
         let rule = wording::capacity(ask.appointment_type.capacity);
-        let keys = session(ask).map(Claim::key).take(CONFLICTS_MAX).collect();
+        let keys = seats(ask).map(Claim::key).take(CONFLICTS_MAX).collect();
         found.push(Violation { conflicts: keys, ..violation(ask, ViolationCode::Capacity, rule, Some(ask.slot())) });
     }
     let limits: Vec<_> = exceeded(ask).collect();
@@ -81,7 +111,7 @@ pub fn is_race_lost(ask: &Ask<'_>) -> bool {
 
 /// What is kept free before and after: as the type says or, for a seat, as the session says that it joins.
 pub fn buffers(ask: &Ask<'_>) -> (Minutes, Minutes) {
-    match session(ask).next() {
+    match seats(ask).next() {
         Some(seat) => (seat.before(), seat.after()),
         None => (ask.appointment_type.buffer_before, ask.appointment_type.buffer_after),
     }
@@ -89,7 +119,7 @@ pub fn buffers(ask: &Ask<'_>) -> (Minutes, Minutes) {
 
 /// How many seats there are for this start and duration; those of a session above its capacity are none.
 pub fn seats_remaining(ask: &Ask<'_>) -> u32 {
-    let taken = u32::try_from(session(ask).count()).unwrap_or(u32::MAX);
+    let taken = u32::try_from(seats(ask).count()).unwrap_or(u32::MAX);
     ask.appointment_type.capacity.saturating_sub(taken)
 }
 
@@ -142,26 +172,23 @@ impl Ask<'_> {
         claim.is_alive(self.now) && self.ignore != Some(claim.key())
     }
 
-    fn is_of_session(&self, claim: &Claim) -> bool {
-        self.appointment_type.capacity > 1
-            && claim.shares_session(self.appointment_type.number, self.start, self.duration)
+    fn is_seat(&self, claim: &Claim) -> bool {
+        self.session == Some(claim.session()) && claim.is_alike(self.appointment_type.number, self.start, self.duration)
     }
 }
 
-/// The seats that are taken in the session of this type, start and duration; always none for types of one seat.
-pub(super) fn session<'a>(ask: &Ask<'a>) -> impl Iterator<Item = &'a Claim> {
+/// The seats that are taken in the session that would be joined; none where none would be.
+pub(super) fn seats<'a>(ask: &Ask<'a>) -> impl Iterator<Item = &'a Claim> {
     let ask = *ask;
-    // Types of one seat have no sessions: their claims are not looked for.
-    let has_sessions = ask.appointment_type.capacity > 1;
-    let claims = has_sessions.then(|| ask.calendar.claims.overlapping(ask.slot()));
-    claims.into_iter().flatten().filter(move |claim| ask.is_of_session(claim) && ask.counts(claim))
+    let claims = ask.session.map(|_| ask.calendar.claims.overlapping(ask.slot()));
+    claims.into_iter().flatten().filter(move |claim| ask.is_seat(claim) && ask.counts(claim))
 }
 
-/// The claims that meet the padded slot and are no seats of its own session.
+/// The claims that meet the padded slot and are no seats of the session that would be joined.
 fn conflicts<'a>(ask: &Ask<'a>) -> impl Iterator<Item = &'a Claim> + Clone {
     let ask = *ask;
     let claims = ask.calendar.claims.overlapping(ask.padded());
-    claims.filter(move |claim| ask.counts(claim) && !ask.is_of_session(claim))
+    claims.filter(move |claim| ask.counts(claim) && !ask.is_seat(claim))
 }
 
 fn busy(ask: &Ask<'_>) -> Option<Interval> {
@@ -169,7 +196,7 @@ fn busy(ask: &Ask<'_>) -> Option<Interval> {
 }
 
 fn is_full(ask: &Ask<'_>) -> bool {
-    let has_one_too_many = || session(ask).count() > ask.appointment_type.capacity as usize;
+    let has_one_too_many = || seats(ask).count() > ask.appointment_type.capacity as usize;
     seats_remaining(ask) == 0 && (!Bug::SeatTooMany.is_on() || has_one_too_many())
 }
 

@@ -5,7 +5,7 @@
 use super::appointment_type::Limits;
 use super::calendar::Calendar;
 use super::claims::Claim;
-use super::feasible::{Ask, session};
+use super::feasible::{Ask, seats};
 use super::ids::{AppointmentKey, TypeNumber};
 use super::interval::Interval;
 use super::time::{Instant, LocalDate};
@@ -100,7 +100,7 @@ impl Limit {
                     && claim.is_alive(now)
                     && ignore != Some(claim.key())
                     && self.of_type.is_none_or(|number| number == claim.type_number());
-                let is_new = |last: &Claim| !claim.shares_session(last.type_number(), last.start(), last.duration());
+                let is_new = |last: &Claim| !claim.shares_session(last);
                 if is_counted && last.is_none_or(is_new) {
                     sessions += 1;
                     last = Some(claim);
@@ -129,7 +129,7 @@ pub(super) fn exceeded<'a>(ask: &Ask<'a>) -> impl Iterator<Item = Exceeded> {
     limits.filter(move |_| !ask.ignored_rules.limit).filter_map(move |limit| {
         let period = Period::around(limit.kind, ask.calendar.zone().wall(ask.start).date());
         let sessions = limit.sessions(ask.calendar, period, ask.now, ask.ignore);
-        let added = u32::from(session(&ask).next().is_none());
+        let added = u32::from(seats(&ask).next().is_none());
         (sessions + added > limit.sessions_max).then_some(Exceeded { limit, period, sessions })
     })
 }

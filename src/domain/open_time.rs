@@ -28,7 +28,7 @@ impl Stretch {
             let anchor = anchor.filter(|anchor| anchor.is_whole_minute())?;
             // Both lie within three days of each other: 32 bits hold them, and divide faster.
             let seconds = u32::try_from(at.since(anchor)).ok()?;
-            let step = u32::from(step.minutes().max(1)) * MINUTE as u32;
+            let step = step.minutes().max(1) * MINUTE as u32;
             Some(anchor.plus(i64::from(seconds.div_ceil(step) * step)))
         };
         let [night, day] = self.anchors;

@@ -219,7 +219,7 @@ impl SeriesReport {
                 refusal: None,
             })
             .collect();
-        let series = occurrences.first()?.appointment.as_ref()?.series?;
+        let series = occurrences.first()?.appointment.as_ref()?.series()?;
         Some(Self { series, occurrences })
     }
 }

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 
 use super::appointment::{Assignment, CALENDARS_MAX};
 use super::cursor::{Cursor, Span};
+use super::feasible::{Ask, joined, session_here};
 use super::interval::Interval;
 use super::slots::{self, Search, Slot, nearest_by, nearest_of};
 use super::time::{Instant, MINUTE};
@@ -41,6 +42,26 @@ pub struct SharedSlot {
     pub slot: Slot,
     /// Who can take it; under ALL everybody.
     pub calendars: CalendarSet,
+}
+
+/// The questions that claiming one start of these calendars asks, one a calendar. Of ANY each stands alone; under ALL they
+/// are one claim: the first one's grid is judged, and the session that is joined has a seat on each.
+pub fn asks<'a>(
+    searches: impl IntoIterator<Item = Search<'a>>,
+    assignment: Assignment,
+    start: Instant,
+) -> Vec<Ask<'a>> {
+    let mut asks: Vec<Ask<'a>> = searches.into_iter().map(|search| search.ask_without_session(start)).collect();
+    match assignment {
+        Assignment::Any => asks.iter_mut().for_each(|ask| ask.session = session_here(ask, 1)),
+        Assignment::All => {
+            let session = joined(&asks);
+            for (index, ask) in asks.iter_mut().enumerate() {
+                (ask.is_grid_judged, ask.session) = (index == 0, session);
+            }
+        }
+    }
+    asks
 }
 
 /// Shows the visitor every slot in order, until it has seen enough. The searches have one range and one `now`; under ALL
@@ -90,10 +111,11 @@ pub fn nearest(
 fn visit_all(searches: &[Search<'_>], visitor: &mut impl FnMut(SharedSlot) -> ControlFlow<()>) -> ControlFlow<()> {
     let Some((first, others)) = searches.split_first() else { return ControlFlow::Continue(()) };
     let calendars = CalendarSet::first(searches.len());
-    let mut leader = Cursor::new(first);
-    let unknown = Span { end: Instant::MIN, seats: 0 };
-    let mut others: Vec<_> = others.iter().map(|search| (unknown, Cursor::new(search))).collect();
+    let places = searches.len();
+    let mut leader = Cursor::among(first, places);
+    let mut others: Vec<_> = others.iter().map(|search| (Span::UNKNOWN, Cursor::among(search, places))).collect();
     'slots: while let Some(mut slot) = leader.next_before(first.range.end) {
+        let session = leader.span().session;
         for (span, cursor) in &mut others {
             if span.end <= slot.start {
                 *span = cursor.span_at(slot.start);
@@ -102,6 +124,10 @@ fn visit_all(searches: &[Search<'_>], visitor: &mut impl FnMut(SharedSlot) -> Co
                 if leader.skip_to(span.end).is_none() {
                     return ControlFlow::Continue(());
                 }
+                continue 'slots;
+            }
+            // One that only some of them know, or know as another, is of another set of calendars, and has its time.
+            if span.session != session {
                 continue 'slots;
             }
             slot.seats_remaining = slot.seats_remaining.min(span.seats);

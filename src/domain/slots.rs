@@ -8,7 +8,7 @@ use super::appointment::IgnoredRules;
 use super::appointment_type::AppointmentType;
 use super::calendar::Calendar;
 use super::cursor::Cursor;
-use super::feasible::Ask;
+use super::feasible::{Ask, session_here};
 use super::ids::AppointmentKey;
 use super::interval::Interval;
 use super::time::{DAY, Instant, Minutes};
@@ -38,10 +38,21 @@ pub struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// The question that booking one start would ask.
+    /// The question that booking one start of this calendar alone would ask.
     pub fn ask(&self, start: Instant) -> Ask<'a> {
+        self.ask_among(start, 1)
+    }
+
+    /// The question that booking one start of so many calendars at once would ask of this one, as far as it alone can tell
+    /// which session would be joined.
+    pub(super) fn ask_among(&self, start: Instant, places: usize) -> Ask<'a> {
+        let ask = self.ask_without_session(start);
+        Ask { session: session_here(&ask, places), ..ask }
+    }
+
+    /// The same for who joins no session.
+    pub(super) fn ask_without_session(&self, start: Instant) -> Ask<'a> {
         let Self { calendar, appointment_type, duration, now, ignore, present_duration, ignored_rules, .. } = *self;
-        let is_grid_judged = true;
         Ask {
             calendar,
             appointment_type,
@@ -51,7 +62,8 @@ impl<'a> Search<'a> {
             ignore,
             present_duration,
             ignored_rules,
-            is_grid_judged,
+            is_grid_judged: true,
+            session: None,
         }
     }
 }

@@ -76,23 +76,26 @@ impl fmt::Debug for Instant {
     }
 }
 
-/// A length of time in whole minutes, at most seven days: durations, steps and buffers.
+/// A length of time in whole minutes: durations, steps, buffers and stays.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Minutes(u16);
+pub struct Minutes(u32);
 
 impl Minutes {
     /// No time at all.
     pub const ZERO: Self = Self(0);
-    /// Seven days, the longest duration, step or buffer.
-    pub const MAX: Self = Self(7 * 24 * 60);
+    /// Seven days, the longest duration, step or buffer that can be asked for.
+    pub const ASKED_MAX: Self = Self(7 * 24 * 60);
+    /// 402 days, longer than any appointment: 400 nights, from the first hour of the first date to the last hour of the
+    /// last one, with a change of the clock between.
+    pub const MAX: Self = Self(402 * 24 * 60);
 
     /// None when longer than `MAX`.
-    pub const fn new(minutes: u16) -> Option<Self> {
+    pub const fn new(minutes: u32) -> Option<Self> {
         if minutes <= Self::MAX.0 { Some(Self(minutes)) } else { None }
     }
 
     /// How many minutes.
-    pub const fn minutes(self) -> u16 {
+    pub const fn minutes(self) -> u32 {
         self.0
     }
 

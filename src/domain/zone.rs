@@ -125,6 +125,11 @@ impl Zone {
         Wall::from_seconds(instant.seconds() + i64::from(self.offset_at(instant)))
     }
 
+    /// Whether a clock in any zone could show this at that instant.
+    pub const fn is_shown_somewhere(wall: Wall, instant: Instant) -> bool {
+        wall.seconds().abs_diff(instant.seconds()) <= OFFSET_MAX as u64
+    }
+
     /// The instants at which the wall time lies in `[from, to)`, in order: one interval, or more over clock changes.
     /// A gap is absent, a fold is there twice.
     pub fn instants_of(&self, from: Wall, to: Wall) -> InstantsOf<'_> {

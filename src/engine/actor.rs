@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -26,9 +27,9 @@ use crate::store::{self, Boot, CommitError, Store, StoreError};
 use super::batch::{Batch, Draft, Drafted, Envelope};
 use super::compaction::Compaction;
 use super::fanout::Publisher;
-use super::published::Published;
+use super::published::{Commits, Published};
 use super::writer_clock::WriterClock;
-use super::{Answer, BATCH_MAX, CALENDARS_IN_MEMORY_MAX, Failure, Layout, Mail, REQUEST_MEMORY, Settings};
+use super::{Answer, BATCH_MAX, Failure, Layout, Mail, REQUEST_MEMORY, Settings};
 
 /// A commit slower than this is logged.
 const SLOW_COMMIT: Duration = Duration::from_millis(500);
@@ -76,7 +77,6 @@ impl Worker {
     }
 
     pub(super) async fn join(self) -> Stopped {
-        let panicked = || Stopped::Failed("the writer met a broken invariant and stopped".to_owned());
         match self {
             Self::Task(task) => task.await.unwrap_or_else(|_| panicked()),
             Self::Thread(thread) => {
@@ -87,6 +87,10 @@ impl Worker {
     }
 }
 
+fn panicked() -> Stopped {
+    Stopped::Failed("the writer met a broken invariant and stopped".to_owned())
+}
+
 /// See the header.
 pub(super) struct Actor {
     pub(super) store: Box<dyn Store>,
@@ -94,6 +98,7 @@ pub(super) struct Actor {
     clock: Arc<dyn Clock>,
     writer_clock: WriterClock,
     pub(super) published: Arc<Published>,
+    commits: Commits,
     publisher: Publisher,
     compaction: Option<Compaction>,
     /// What expires next. An entry that is out of date is found to be so when its time comes.
@@ -101,6 +106,8 @@ pub(super) struct Actor {
     /// Commands that had to wait for another batch.
     postponed: Vec<Envelope>,
     batches: u64,
+    /// See `CALENDARS_IN_MEMORY_MAX`.
+    calendars_in_memory_max: usize,
     /// The calendars that could not be loaded for the batch at hand, and why.
     pub(super) unloadable: HashMap<CalendarId, String>,
     /// Requests that were remembered since old ones were forgotten last.
@@ -117,7 +124,7 @@ impl Actor {
         store: Box<dyn Store>,
         boot: Boot,
         clock: Arc<dyn Clock>,
-        published: Arc<Published>,
+        (published, commits): (Arc<Published>, Commits),
         publisher: Publisher,
         settings: Settings,
     ) -> Self {
@@ -131,18 +138,32 @@ impl Actor {
             clock,
             writer_clock,
             published,
+            commits,
             publisher,
             compaction: settings.keep_changes.map(Compaction::new),
             expiries,
             postponed: Vec::new(),
             batches: 0,
+            calendars_in_memory_max: settings.calendars_in_memory_max,
             unloadable: HashMap::new(),
             remembered: 0,
             is_refused: false,
         }
     }
 
+    /// Takes turns until nobody is left or it must not go on; then whoever still waits is told.
     pub(super) async fn run(mut self, mut mail: mpsc::Receiver<Mail>) -> Stopped {
+        let stopped = self.turns(&mut mail).await;
+        refuse(std::mem::take(&mut self.postponed), &Failure::ShuttingDown);
+        mail.close();
+        // To the end, and not only what is there: dropping the mailbox would leave behind what is put into it meanwhile.
+        while let Some(late) = mail.recv().await {
+            late.refuse();
+        }
+        stopped
+    }
+
+    async fn turns(&mut self, mail: &mut mpsc::Receiver<Mail>) -> Stopped {
         let mut inbox = Vec::with_capacity(BATCH_MAX);
         loop {
             let nap = self.nap();
@@ -156,9 +177,14 @@ impl Actor {
             if let Some(wait) = sabotage::disk_wait() {
                 tokio::time::sleep(wait).await;
             }
-            if let Err(fatal) = self.batch(&mut inbox) {
-                tracing::error!(error = %fatal, "the writer stops");
-                return Stopped::Failed(fatal);
+            // Nothing of the state is used after a panic. Caught here, the writer ends in the same way as by any failure.
+            match catch_unwind(AssertUnwindSafe(|| self.batch(&mut inbox))) {
+                Ok(Ok(())) => {}
+                Ok(Err(fatal)) => {
+                    tracing::error!(error = %fatal, "the writer stops");
+                    return Stopped::Failed(fatal);
+                }
+                Err(_) => return panicked(),
             }
         }
     }
@@ -263,7 +289,7 @@ impl Actor {
         let needs = command.needs();
         let named = needs.appointments.iter().filter_map(|id| self.state.appointments.get(id));
         let series = needs.series_in(&self.state);
-        let of_series = self.state.appointments.values().filter(|it| series.is_some() && it.series == series);
+        let of_series = self.state.appointments.values().filter(|it| series.is_some() && it.series() == series);
         let mut calendars = needs.calendars.iter().chain(named.chain(of_series).flat_map(|it| it.calendars()));
         calendars.find_map(|id| self.unloadable.get(id)).map(|why| Failure::StoreUnavailable(why.clone()))
     }
@@ -294,7 +320,7 @@ impl Actor {
             let answers = std::mem::take(&mut batch.answers);
             self.answer(answers, batch.now);
         }
-        self.published.begin();
+        self.commits.begin();
         Moment::BeforeCommit.reached();
         let committed = self.commit(&batch);
         Moment::AfterCommit.reached();
@@ -304,7 +330,7 @@ impl Actor {
         match committed {
             Ok(()) => {
                 self.publish(&mut batch);
-                self.published.end();
+                self.commits.end();
                 self.publisher.publish(std::mem::take(&mut batch.changes), self.state.revision);
                 Moment::BeforeAnswer.reached();
                 self.answer(answers, batch.now);
@@ -328,7 +354,7 @@ impl Actor {
                 if !Bug::UndoForgotten.is_on() {
                     batch.undo(&mut self.state);
                 }
-                self.published.end();
+                self.commits.end();
                 due.into_iter().for_each(|it| self.expiries.push(Reverse(it)));
                 let failure = Failure::StoreUnavailable(error.to_string());
                 answers.into_iter().for_each(|(reply, _)| drop(reply.send(Err(failure.clone()))));
@@ -385,9 +411,9 @@ impl Actor {
         }
         self.batches += 1;
         if self.batches.is_multiple_of(64) {
-            for idle in self.published.drop_idle(CALENDARS_IN_MEMORY_MAX) {
-                self.state.calendars.remove(&idle);
-            }
+            let idle = self.published.drop_idle(self.calendars_in_memory_max);
+            self.store.let_go(&idle);
+            idle.iter().for_each(|id| drop(self.state.calendars.remove(id)));
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use crate::domain::calendar::Calendar;
 use crate::domain::change::{Change, Event};
 use crate::domain::command::Command;
-use crate::domain::decide::{Decision, Outcome, decide};
+use crate::domain::decide::{Decision, Outcome, decide, outside};
 use crate::domain::ids::{AppointmentKey, CalendarId, Revision};
 use crate::domain::refusal::Refusal;
 use crate::domain::series::SeriesReport;
@@ -83,7 +83,7 @@ impl Batch {
                 if earlier.fingerprint != request.fingerprint {
                     return Err(Refusal::RequestIdReused.into());
                 }
-                return Ok(replayed(state, command, earlier));
+                return Ok(replayed(state, command, earlier, self.now));
             }
         }
         let decision = decide(state, command, self.now)?;
@@ -151,8 +151,8 @@ fn reaches_back(calendar: &Calendar, now: Instant) -> bool {
     calendar.kept_from <= calendar.keep_from(now)
 }
 
-/// The answer to a repeated request: the same ids and revision, and the resource as it is now.
-fn replayed(state: &State, command: &Command, earlier: &RequestRecord) -> Draft {
+/// The answer to a repeated request: the same ids and revision, and what it shows besides as it is now.
+fn replayed(state: &State, command: &Command, earlier: &RequestRecord, now: Instant) -> Draft {
     let find = |id: &_| state.appointments.get(id);
     let is_series = matches!(command, Command::BookSeries(_));
     let series = is_series.then(|| SeriesReport::of_booked(&earlier.appointments, find)).flatten();
@@ -162,8 +162,9 @@ fn replayed(state: &State, command: &Command, earlier: &RequestRecord) -> Draft 
         appointments,
         calendar: earlier.calendar.clone(),
         type_id: earlier.type_id.clone(),
+        outside: outside(state, command, &[], now),
+        candidates: Vec::new(),
         series,
-        ..Outcome::default()
     };
     Draft { revision: earlier.revision, outcome, calendar }
 }

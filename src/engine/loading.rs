@@ -41,7 +41,7 @@ impl Actor {
             .chain(due.iter().map(|(_, id)| *id))
             .chain(seen.iter().flat_map(|it| it.appointments.iter().copied()))
             .collect();
-        for email in needs.iter().filter_map(|it| it.email.as_deref()) {
+        for email in needs.iter().filter_map(|it| it.email.as_ref()) {
             keys.extend(self.store.keys_of_email(email, REDACTED_MAX)?);
         }
         self.load_appointments(&ids.into_iter().collect::<Vec<_>>(), &keys, now)?;

@@ -2,6 +2,9 @@
 //!
 //! `decide → durable → visible → answered`, in this order, is the whole argument for linearizability: no answer,
 //! refusals included, leaves before every change that it saw is on disk. Readers use snapshots and never queue.
+//!
+//! Whoever waits for the writer waits on a channel of which the writer has the other end: when the writer ends, every
+//! wait for it ends with a failure that says whether something may have happened.
 
 mod actor;
 mod batch;
@@ -12,6 +15,9 @@ mod loading;
 mod published;
 mod readers;
 mod ring;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests;
 mod watch;
 mod writer_clock;
 
@@ -32,8 +38,6 @@ use crate::domain::refusal::Refusal;
 use crate::domain::time::Instant;
 use crate::store::{Reader, Store, StoreError};
 
-pub use crate::store::change_record::{ChangeRecord, EventRecord, ImageRecord};
-pub use crate::store::record::ignored_rules;
 pub use crate::store::{CalendarFilter, ListQuery, Told};
 pub use actor::Stopped;
 pub use published::View;
@@ -187,6 +191,18 @@ enum Mail {
     Tick { reply: oneshot::Sender<()> },
 }
 
+impl Mail {
+    /// Answers that the writer has ended. Nothing happened: it was not taken.
+    fn refuse(self) {
+        match self {
+            Self::Command { reply, .. } => drop(reply.send(Err(Failure::ShuttingDown))),
+            Self::Load { reply, .. } => drop(reply.send(Err(Failure::ShuttingDown))),
+            // Whoever waits for a tick is told by the end of the channel.
+            Self::Tick { reply } => drop(reply),
+        }
+    }
+}
+
 /// How the engine runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -205,6 +221,8 @@ pub struct Settings {
     pub is_clock_confirmed: bool,
     /// See `MAILBOX_MAX`.
     pub mailbox_max: usize,
+    /// See `CALENDARS_IN_MEMORY_MAX`.
+    pub calendars_in_memory_max: usize,
     /// How long changes are kept, in seconds; none = for ever. At least `KEEP_CHANGES_MIN`.
     pub keep_changes: Option<i64>,
     /// How changes are told to watchers.
@@ -217,6 +235,7 @@ impl Default for Settings {
             layout: Layout::Threads,
             is_clock_confirmed: false,
             mailbox_max: MAILBOX_MAX,
+            calendars_in_memory_max: CALENDARS_IN_MEMORY_MAX,
             keep_changes: None,
             watch: WatchSettings::default(),
         }
@@ -260,11 +279,12 @@ impl Engine {
         let boot = store.boot()?;
         let readers = (0..READERS_MAX).map(|_| store.reader()).collect::<Result<Vec<_>, _>>()?;
         let readers = Arc::new(Readers::new(readers, settings.layout));
-        let published = Arc::new(Published::new(boot.revision, boot.last_time));
+        let (published, commits) = Published::new(boot.revision, boot.last_time);
         let (mailbox, mail) = mpsc::channel(settings.mailbox_max);
         let code_key = boot.code_key;
         let (fanout, publisher, waker) = Fanout::start(boot.revision, settings.watch, settings.layout);
-        let actor = actor::Actor::new(store, boot, Arc::clone(&clock), Arc::clone(&published), publisher, settings);
+        let shown = (Arc::clone(&published), commits);
+        let actor = actor::Actor::new(store, boot, Arc::clone(&clock), shown, publisher, settings);
         let worker = actor::Worker::spawn(actor, mail, settings.layout);
         Ok((Self { mailbox, published, readers, fanout, clock, code_key }, Running { worker, waker }))
     }
@@ -276,7 +296,7 @@ impl Engine {
         }
         let (reply, answer) = oneshot::channel();
         self.post(Mail::Command { command: Box::new(command), terms, reply })?;
-        // A reply that is dropped means that the actor stopped in the middle of the batch.
+        // A reply that is dropped means that the writer broke off in the middle of the batch.
         answer.await.unwrap_or(Err(Failure::CommitUnknown))
     }
 
@@ -296,14 +316,15 @@ impl Engine {
         self.published.view(calendars, self.clock.now()).ok_or(Failure::Overloaded)
     }
 
-    /// Asks the store, beside the writer. The answer holds everything that was answered before it was asked.
+    /// Asks the store, beside the writer. The answer holds everything that was answered before it was asked, and nothing
+    /// of a commit whose outcome is not known.
     pub async fn read<T, F>(&self, deadline: Option<Deadline>, ask: F) -> Result<T, Failure>
     where
         T: Send + 'static,
         F: FnOnce(&mut dyn Reader) -> Result<T, StoreError> + Send + 'static,
     {
         let answer = self.readers.read(deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX), ask).await;
-        self.published.settled().await;
+        self.published.settled().await?;
         answer
     }
 
@@ -339,42 +360,5 @@ impl Engine {
             mpsc::error::TrySendError::Full(_) => Failure::Overloaded,
             mpsc::error::TrySendError::Closed(_) => Failure::ShuttingDown,
         })
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-mod tests {
-    use std::pin::pin;
-    use std::task::{Context, Waker as Wakes};
-
-    use super::*;
-    use crate::clock::SystemClock;
-    use crate::domain::availability::Availability;
-    use crate::domain::calendar::Profile;
-    use crate::domain::zone::Zone;
-    use crate::store::memory::Memory;
-
-    #[tokio::test]
-    async fn what_a_reader_that_gave_up_had_asked_for_is_not_loaded() {
-        let store = Memory::new(7);
-        let settings = Settings { layout: Layout::Inline, is_clock_confirmed: true, ..Settings::default() };
-        let start = || Engine::start(Box::new(store.clone()), Arc::new(SystemClock), settings).unwrap();
-        let calendar = CalendarId::parse("ada").unwrap();
-        let (engine, running) = start();
-        let profile = Profile::open(Arc::new(Zone::utc()), Availability::default());
-        let create = Command::CreateCalendar { calendar: calendar.clone(), profile };
-        engine.submit(create, Terms::default()).await.unwrap();
-        drop(engine);
-        assert_eq!(running.stopped().await, Stopped::Done);
-        let (engine, _running) = start();
-        let is_loaded = || engine.published.view(std::slice::from_ref(&calendar), SystemClock.now()).is_some();
-        let wait = Wait::default();
-        let ask = || engine.view(std::slice::from_ref(&calendar), &wait);
-        assert!(pin!(ask()).poll(&mut Context::from_waker(Wakes::noop())).is_pending());
-        engine.tick().await.unwrap();
-        assert!(!is_loaded(), "nobody waits for it");
-        ask().await.unwrap();
-        assert!(is_loaded());
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
+use super::Failure;
 use crate::domain::calendar::Calendar;
 use crate::domain::ids::{CalendarId, Revision};
 use crate::domain::time::Instant;
@@ -43,34 +44,45 @@ pub(super) struct Published {
     epoch: AtomicU64,
     /// Commits that began, and those that have ended and are shown.
     begun: AtomicU64,
+    ended: watch::Receiver<u64>,
+}
+
+/// The writer's end of its commits. When it is dropped, nobody waits for one any more.
+pub(super) struct Commits {
+    published: Arc<Published>,
     ended: watch::Sender<u64>,
 }
 
-impl Published {
-    pub(super) fn new(revision: Revision, time: Instant) -> Self {
-        let snapshot = Snapshot { revision, time, calendars: HashMap::new() };
-        let (begun, ended) = (AtomicU64::new(0), watch::Sender::new(0));
-        Self { snapshot: RwLock::new(snapshot), epoch: AtomicU64::new(0), begun, ended }
-    }
-
+impl Commits {
     /// A commit begins: from now on the store may show what is not yet published.
     pub(super) fn begin(&self) {
-        self.begun.fetch_add(1, Ordering::SeqCst);
+        self.published.begun.fetch_add(1, Ordering::SeqCst);
     }
 
     /// It has ended, and what it did is published or undone.
     pub(super) fn end(&self) {
-        self.ended.send_replace(self.begun.load(Ordering::SeqCst));
+        self.ended.send_replace(self.published.begun.load(Ordering::SeqCst));
+    }
+}
+
+impl Published {
+    pub(super) fn new(revision: Revision, time: Instant) -> (Arc<Self>, Commits) {
+        let snapshot = Snapshot { revision, time, calendars: HashMap::new() };
+        let (sender, ended) = watch::channel(0);
+        let (epoch, begun) = (AtomicU64::new(0), AtomicU64::new(0));
+        let published = Arc::new(Self { snapshot: RwLock::new(snapshot), epoch, begun, ended });
+        (Arc::clone(&published), Commits { published, ended: sender })
     }
 
     /// Waits until every commit that has begun is shown, so that nobody who read the store sees an older snapshot next.
-    pub(super) async fn settled(&self) {
+    /// Fails when the writer ended within one: then the store may show what a restart takes back.
+    pub(super) async fn settled(&self) -> Result<(), Failure> {
         let begun = self.begun.load(Ordering::SeqCst);
-        if *self.ended.borrow() < begun {
-            // The writer is gone when this fails; then there is nothing to wait for.
-            let mut ended = self.ended.subscribe();
-            let _gone = ended.wait_for(|ended| *ended >= begun).await;
+        if *self.ended.borrow() >= begun {
+            return Ok(());
         }
+        let mut ended = self.ended.clone();
+        ended.wait_for(|ended| *ended >= begun).await.map(drop).map_err(|_| Failure::ShuttingDown)
     }
 
     /// All of these calendars, or none when one of them is not in memory.

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use crate::domain::appointment::Appointment;
 use crate::domain::change::{Change, Event};
 use crate::domain::ids::{AppointmentId, Revision};
+use crate::domain::log::LogEntry;
 use crate::sabotage::Bug;
-use crate::store::told::{TOLD_CHANGES_MAX, TOLD_EVENTS_MAX, with_personal};
-use crate::store::{CalendarFilter, ChangeRecord, Told};
+use crate::store::told::{TOLD_CHANGES_MAX, TOLD_EVENTS_MAX};
+use crate::store::{CalendarFilter, Told};
 
 /// Changes that are kept in memory at most: some seconds of a busy server.
 pub(super) const RING_CHANGES_MAX: usize = 8_192;
@@ -23,15 +24,10 @@ const EVENT_BYTES: usize = 1_024;
 
 /// A committed change with what watchers are told of it.
 pub(super) struct Committed {
-    record: ChangeRecord,
+    entry: LogEntry,
     /// For each event its appointment as the change left it.
     appointments: Vec<Option<Arc<Appointment>>>,
     bytes: usize,
-}
-
-fn bytes(it: &Appointment) -> usize {
-    let metadata: usize = it.metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
-    it.note.len() + it.cancel_reason.len() + metadata
 }
 
 impl Committed {
@@ -41,17 +37,17 @@ impl Committed {
             _ => None,
         };
         let appointments: Vec<_> = change.events.iter().map(appointment).collect();
-        let texts: usize = appointments.iter().flatten().map(|it| bytes(it)).sum();
-        Self { record: ChangeRecord::of(change), bytes: appointments.len() * EVENT_BYTES + texts, appointments }
+        let texts: usize = appointments.iter().flatten().map(|it| it.person.text_bytes()).sum();
+        Self { entry: LogEntry::of(change), bytes: appointments.len() * EVENT_BYTES + texts, appointments }
     }
 
     pub(super) fn revision(&self) -> Revision {
-        Revision(self.record.revision)
+        self.entry.revision
     }
 
     /// The calendars that it touches; one may come several times.
     pub(super) fn calendars(&self) -> impl Iterator<Item = &str> {
-        self.record.events.iter().flat_map(|event| &event.calendars).map(|touched| touched.calendar.as_str())
+        self.entry.touched().map(|touched| touched.calendar.as_str())
     }
 }
 
@@ -64,17 +60,15 @@ pub(super) struct Found {
 impl Found {
     /// As a watcher is told it: as of the change, but for what is personal.
     pub(super) fn tell(&self, filter: &CalendarFilter) -> Told {
-        let Committed { record, appointments, .. } = &*self.committed;
-        let passing = || record.events.iter().enumerate().filter(|(_, event)| filter.passes(event));
+        let Committed { entry, appointments, .. } = &*self.committed;
+        let passing = || entry.events.iter().enumerate().filter(|(_, event)| filter.passes(event));
         let appointment = |(index, _): (usize, _)| {
-            let mut then = Appointment::clone(appointments[index].as_ref()?);
-            with_personal(&mut then, self.now[index].as_ref()?);
-            Some(then)
+            Some(appointments[index].as_ref()?.with_person(self.now[index].as_ref()?.person.clone()))
         };
         let events = passing().map(|(_, event)| event.clone()).collect();
         Told {
             appointments: passing().map(appointment).collect(),
-            record: ChangeRecord { events, caller: record.caller.clone(), ..*record },
+            entry: LogEntry { events, caller: entry.caller.clone(), ..*entry },
         }
     }
 }
@@ -156,7 +150,7 @@ impl Ring {
             if Bug::WatchSkips.is_on() && page.upto.0.is_multiple_of(16) {
                 continue;
             }
-            if committed.record.events.iter().any(|event| filter.passes(event)) {
+            if committed.entry.events.iter().any(|event| filter.passes(event)) {
                 events += committed.appointments.len();
                 let now = |it: &Option<Arc<Appointment>>| it.as_ref().and_then(|it| self.now.get(&it.id)).cloned();
                 let now = committed.appointments.iter().map(now).collect();
@@ -174,7 +168,7 @@ impl Ring {
         let is_known = self.end().is_some_and(|end| end >= newest) && self.after(read_at).is_some();
         for then in told.appointments.iter_mut().flatten().filter(|_| is_known) {
             if let Some(now) = self.now.get(&then.id) {
-                with_personal(then, now);
+                then.person = now.person.clone();
             }
         }
         is_known
@@ -198,7 +192,7 @@ mod tests {
 
     fn page(ring: &Ring, after: u64, newest: u64, filter: &CalendarFilter) -> Option<(Vec<u64>, u64)> {
         let page = ring.page(Revision(after), Revision(newest), filter)?;
-        Some((page.changes.iter().map(|it| it.tell(filter).record.revision).collect(), page.upto.0))
+        Some((page.changes.iter().map(|it| it.tell(filter).entry.revision.0).collect(), page.upto.0))
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Watch {
                     if !self.is_up_to_date(&mut told) {
                         continue;
                     }
-                    self.position = Revision(told.record.revision);
+                    self.position = told.entry.revision;
                     return Ok(Said::Change(Box::new(told)));
                 }
                 None => self.position = self.position.max(self.queue_upto),

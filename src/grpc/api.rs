@@ -86,6 +86,11 @@ impl Api {
         let appointment = answer.outcome.appointments.first().map(|it| self.appointment(it, answer.time));
         (appointment, render::revision(answer.revision))
     }
+
+    /// The appointments of an answer that lie outside open time.
+    pub(super) fn outside(&self, answer: &Answer) -> Vec<pb::Appointment> {
+        answer.outside.iter().map(|it| self.appointment(it, answer.time)).collect()
+    }
 }
 
 /// When the answer of a call must have begun.

@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tonic::{Request, Response, Status};
 
-use crate::domain::appointment::NAME_CHARACTERS_MAX;
 use crate::domain::availability::{CALENDAR_RULES_MAX, OVERRIDE_WINDOWS_MAX, OVERRIDES_MAX, Override};
 use crate::domain::calendar::BUSY_PERIODS_MAX;
 use crate::domain::command::Command;
 use crate::domain::interval::Interval;
+use crate::domain::person::NAME_CHARACTERS_MAX;
 use crate::domain::time::{Instant, LocalDate};
-use crate::engine::Answer;
 use crate::proto::v1 as pb;
 use crate::proto::v1::availability_service_server::AvailabilityService;
 
@@ -125,12 +124,6 @@ fn busy_after(token: &str, bound: u64, fields: &mut Fields) -> Option<Option<(In
     }
 }
 
-impl Availabilities {
-    fn outside(&self, answer: &Answer) -> Vec<pb::Appointment> {
-        answer.outside.iter().map(|it| self.0.appointment(it, answer.time)).collect()
-    }
-}
-
 #[tonic::async_trait]
 impl AvailabilityService for Availabilities {
     async fn set_availability(
@@ -140,7 +133,7 @@ impl AvailabilityService for Availabilities {
         let answer = self.0.mutate(request, |message, fields| set(&self.0, message, fields)).await?;
         Ok(Response::new(pb::SetAvailabilityResponse {
             availability: answer.calendar.as_deref().map(render::availability),
-            appointments_outside: self.outside(&answer),
+            appointments_outside: self.0.outside(&answer),
             revision: render::revision(answer.revision),
         }))
     }
@@ -161,7 +154,7 @@ impl AvailabilityService for Availabilities {
         let answer = self.0.mutate(request, put_overrides).await?;
         Ok(Response::new(pb::PutOverridesResponse {
             availability: answer.calendar.as_deref().map(render::availability),
-            appointments_outside: self.outside(&answer),
+            appointments_outside: self.0.outside(&answer),
             revision: render::revision(answer.revision),
         }))
     }
@@ -173,7 +166,7 @@ impl AvailabilityService for Availabilities {
         let answer = self.0.mutate(request, delete_overrides).await?;
         Ok(Response::new(pb::DeleteOverridesResponse {
             availability: answer.calendar.as_deref().map(render::availability),
-            appointments_outside: self.outside(&answer),
+            appointments_outside: self.0.outside(&answer),
             revision: render::revision(answer.revision),
         }))
     }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use prost_types::{Duration, Timestamp};
 use tonic::{Request, Response, Status};
 
-use crate::domain::appointment::{Assignment, NOTE_CHARACTERS_MAX};
-use crate::domain::command::{AppointmentPatch, Booking, Command, Move, NewId, Redacted};
+use crate::domain::appointment::{Assignment, PersonDetails, PersonPatch};
+use crate::domain::command::{Booking, Command, Move, NewId, Redacted};
 use crate::domain::decide::REDACTED_MAX;
 use crate::domain::ids::CalendarId;
+use crate::domain::person::NOTE_CHARACTERS_MAX;
 use crate::domain::time::{MINUTE, Seconds};
 use crate::engine::Answer;
 use crate::proto::v1 as pb;
@@ -42,6 +43,7 @@ pub(super) struct Wanted<'a> {
     pub(super) invitee: Option<&'a pb::Invitee>,
     pub(super) note: &'a str,
     pub(super) metadata: &'a BTreeMap<String, String>,
+    pub(super) location: &'a str,
     pub(super) appointment_id: &'a str,
     pub(super) hold_id: &'a str,
     pub(super) ignore_rules: &'a [i32],
@@ -62,6 +64,7 @@ macro_rules! wanted {
             invitee: $message.invitee.as_ref(),
             note: &$message.note,
             metadata: &$message.metadata,
+            location: &$message.location,
             appointment_id: &$message.appointment_id,
             hold_id: $hold_id,
             ignore_rules: &$message.ignore_rules,
@@ -91,13 +94,7 @@ impl Wanted<'_> {
         };
         let duration = fields.minutes("duration", self.duration, 1);
         let is_required = self.is_invitee_required && !is_of_hold;
-        let invitee = match self.invitee {
-            None if is_required => fields.wrong("invitee.name", "is required"),
-            None => Some(None),
-            Some(invitee) => fields.invitee(&api.zones, invitee, self.is_invitee_required).map(Some),
-        };
-        let note = fields.note("note", self.note, NOTE_CHARACTERS_MAX);
-        let metadata = fields.metadata("metadata", self.metadata);
+        let person = self.person(is_required, api, fields);
         let id = fields.optional_appointment_id("appointment_id", self.appointment_id);
         if is_of_hold && !self.appointment_id.is_empty() && self.appointment_id != self.hold_id {
             fields.wrong::<()>("appointment_id", "the hold keeps its own id; leave it out");
@@ -114,13 +111,23 @@ impl Wanted<'_> {
             type_id: type_id?,
             start: start?,
             duration: duration?,
-            invitee: invitee?,
-            note: note?,
-            metadata: metadata?,
+            person: person?,
             hold: hold?,
             ignored_rules: ignored_rules?,
-            series: None,
+            occurrence: None,
         })
+    }
+
+    fn person(&self, is_required: bool, api: &Api, fields: &mut Fields) -> Option<PersonDetails> {
+        let invitee = match self.invitee {
+            None if is_required => fields.wrong("invitee.name", "is required"),
+            None => Some(None),
+            Some(invitee) => fields.invitee(&api.zones, invitee, self.is_invitee_required).map(Some),
+        };
+        let note = fields.note("note", self.note, NOTE_CHARACTERS_MAX);
+        let metadata = fields.metadata("metadata", self.metadata);
+        let location = fields.location(self.location);
+        Some(PersonDetails { invitee: invitee?, note: note?, metadata: metadata?, location: location? })
     }
 }
 
@@ -170,13 +177,18 @@ fn reschedule(api: &Api, message: &pb::RescheduleAppointmentRequest, fields: &mu
 }
 
 fn update(api: &Api, message: &pb::UpdateAppointmentRequest, fields: &mut Fields) -> Option<Command> {
-    const MASKABLE: [&str; 3] = ["invitee", "note", "metadata"];
+    const MASKABLE: [&str; 4] = ["invitee", "note", "metadata", "location"];
     let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
     let etag = fields.etag("etag", &message.etag);
     let mask = match message.update_mask.as_ref().filter(|mask| !mask.paths.is_empty()) {
         Some(mask) => super::fields_of_mask(mask, &MASKABLE, fields),
         None => {
-            let set = [message.invitee.is_some(), !message.note.is_empty(), !message.metadata.is_empty()];
+            let set = [
+                message.invitee.is_some(),
+                !message.note.is_empty(),
+                !message.metadata.is_empty(),
+                !message.location.is_empty(),
+            ];
             Some(MASKABLE.into_iter().zip(set).filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect())
         }
     };
@@ -188,10 +200,12 @@ fn update(api: &Api, message: &pb::UpdateAppointmentRequest, fields: &mut Fields
     };
     let note = fields.note("note", &message.note, NOTE_CHARACTERS_MAX);
     let metadata = fields.metadata("metadata", &message.metadata);
-    let patch = AppointmentPatch {
+    let location = fields.location(&message.location);
+    let patch = PersonPatch {
         invitee: invitee?,
         note: Some(note?).filter(|_| has("note")),
         metadata: Some(metadata?).filter(|_| has("metadata")),
+        location: Some(location?).filter(|_| has("location")),
     };
     Some(Command::UpdateAppointment { appointment: appointment?, patch, etag: etag? })
 }
@@ -199,7 +213,7 @@ fn update(api: &Api, message: &pb::UpdateAppointmentRequest, fields: &mut Fields
 fn redacted(email: &str, appointment: &str, fields: &mut Fields) -> Option<Redacted> {
     match (email, appointment) {
         ("", "") => fields.wrong("invitee_email", "is required, or appointment_id"),
-        (_, "") => fields.email("invitee_email", email).map(Redacted::Email),
+        (_, "") => fields.email("invitee_email", email).map(|it| Redacted::Email(it.key)),
         ("", _) => fields.appointment_id("appointment_id", appointment).map(Redacted::Appointment),
         _ => fields.wrong("appointment_id", "cannot stand beside invitee_email"),
     }

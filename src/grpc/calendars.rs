@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use crate::domain::appointment::NAME_CHARACTERS_MAX;
 use crate::domain::appointment_type::{AppointmentType, CAPACITY_MAX, DURATION_OPTIONS_MAX, HORIZON_DAYS_MAX, Stamps};
 use crate::domain::availability::{Availability, TYPE_RULES_MAX};
 use crate::domain::calendar::{Calendar, Owner, Profile};
 use crate::domain::command::{Command, ProfilePatch};
 use crate::domain::ids::{CalendarId, ID_CHARACTERS_MAX};
+use crate::domain::person::NAME_CHARACTERS_MAX;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Seconds;
 use crate::domain::zone::Zone;
@@ -46,7 +46,7 @@ pub(super) fn patch_of(zones: &Zones, utc: &Arc<Zone>, it: &pb::Calendar, fields
     let display_name = fields.text("calendar.display_name", &it.display_name, NAME_CHARACTERS_MAX);
     let owner = it.owner.clone().unwrap_or_default();
     let owner_name = fields.text("calendar.owner.name", &owner.name, NAME_CHARACTERS_MAX);
-    let owner_email = fields.email("calendar.owner.email", &owner.email);
+    let owner_email = fields.address("calendar.owner.email", &owner.email);
     let zone: Option<Arc<Zone>> = match it.time_zone.as_str() {
         "" => Some(Arc::clone(utc)),
         name => fields.zone(zones, "calendar.time_zone", name),
@@ -206,7 +206,11 @@ impl CalendarService for Calendars {
     ) -> Result<Response<pb::UpdateCalendarResponse>, Status> {
         let answer = self.0.mutate(request, |message, fields| update(&self.0, message, fields)).await?;
         let calendar = answer.calendar.as_deref().map(render::calendar);
-        Ok(Response::new(pb::UpdateCalendarResponse { calendar, revision: render::revision(answer.revision) }))
+        Ok(Response::new(pb::UpdateCalendarResponse {
+            calendar,
+            revision: render::revision(answer.revision),
+            appointments_outside: self.0.outside(&answer),
+        }))
     }
 
     async fn delete_calendar(
@@ -260,8 +264,11 @@ impl CalendarService for Calendars {
         let id = answer.outcome.type_id.as_ref();
         let found = answer.calendar.as_ref().zip(id).and_then(|(calendar, id)| calendar.types.find(id));
         let appointment_type = found.map(|it| render::appointment_type(it));
-        let revision = render::revision(answer.revision);
-        Ok(Response::new(pb::PutAppointmentTypeResponse { appointment_type, revision }))
+        Ok(Response::new(pb::PutAppointmentTypeResponse {
+            appointment_type,
+            revision: render::revision(answer.revision),
+            appointments_outside: self.0.outside(&answer),
+        }))
     }
 
     async fn get_appointment_type(

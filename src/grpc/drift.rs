@@ -81,7 +81,7 @@ async fn of_calendar(
     let id = uuid::Uuid::from_slice(&token.id).ok().map(AppointmentId);
     let query = ListQuery {
         calendar: Some(calendar),
-        invitee_email: None,
+        email: None,
         key: None,
         series: None,
         type_id: None,

@@ -2,17 +2,14 @@
 //!
 //! After this file there are no strings that could be wrong.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use prost_types::{Duration, Timestamp};
 use tonic::Status;
 use uuid::Uuid;
 
-use crate::domain::appointment::{
-    Assignment, CALENDARS_MAX, IgnoredRules, Invitee, METADATA_KEY_CHARACTERS_MAX, METADATA_KEYS_MAX,
-    METADATA_VALUE_CHARACTERS_MAX, NAME_CHARACTERS_MAX, NOTE_CHARACTERS_MAX,
-};
+use crate::domain::appointment::{Assignment, CALENDARS_MAX, IgnoredRules};
 use crate::domain::appointment_type::Limits;
 use crate::domain::availability::{Rule, Weekdays, Window};
 use crate::domain::claims::Claim;
@@ -20,6 +17,7 @@ use crate::domain::command::Start;
 use crate::domain::decide::resolve;
 use crate::domain::ids::{AppointmentId, CalendarId, Etag, TypeId};
 use crate::domain::interval::Interval;
+use crate::domain::person::NOTE_CHARACTERS_MAX;
 use crate::domain::refusal::{FieldViolation, Refusal};
 use crate::domain::time::{DAY, Instant, LocalDate, MINUTE, Minutes, Seconds, Wall};
 use crate::domain::zone::Zone;
@@ -32,8 +30,6 @@ use super::status;
 pub const RANGE_DAYS_MAX: i64 = 400;
 /// The longest `request_id`, in characters.
 pub const REQUEST_ID_CHARACTERS_MAX: usize = 64;
-/// The longest e-mail address, in characters (RFC 5321 §4.5.3.1.3).
-const EMAIL_CHARACTERS_MAX: usize = 254;
 
 /// The fields of one request as they are read.
 #[derive(Debug, Default)]
@@ -157,11 +153,11 @@ impl Fields {
         }
     }
 
-    /// A bound of a query. Whole seconds compare as the fraction would: everything inside is a whole second.
+    /// A bound, rounded up: everything inside is a whole second, so it compares as its fraction would. A fraction of the
+    /// last second there is, by which programs mean for ever, is rounded down.
     pub(super) fn bound(&mut self, field: &str, timestamp: Option<&Timestamp>) -> Option<Instant> {
         let Some(timestamp) = timestamp else { return self.wrong(field, "is required") };
-        let (instant, has_fraction) = self.timestamp(field, timestamp)?;
-        Some(if has_fraction { instant.plus(1) } else { instant })
+        self.timestamp(field, timestamp).map(|(it, has_fraction)| it.plus(i64::from(has_fraction)).min(Instant::MAX))
     }
 
     /// A bound rounded down: where a period begins.
@@ -283,10 +279,11 @@ impl Fields {
     }
 
     /// Whole minutes, from `least` minutes to seven days; none inside when absent.
-    pub(super) fn minutes(&mut self, field: &str, duration: Option<&Duration>, least: u16) -> Option<Option<Minutes>> {
+    pub(super) fn minutes(&mut self, field: &str, duration: Option<&Duration>, least: u32) -> Option<Option<Minutes>> {
         let Some(duration) = duration else { return Some(None) };
         let seconds = self.seconds_of(field, duration)?;
-        let minutes = u16::try_from(seconds / MINUTE).ok().and_then(Minutes::new).filter(|it| it.minutes() >= least);
+        let minutes = u32::try_from(seconds / MINUTE).ok().and_then(Minutes::new);
+        let minutes = minutes.filter(|it| it.minutes() >= least && *it <= Minutes::ASKED_MAX);
         match minutes {
             Some(minutes) if seconds % MINUTE == 0 && seconds >= 0 => Some(Some(minutes)),
             _ => self.wrong(field, format!("must be whole minutes, from {least} minutes to 7 days")),
@@ -332,54 +329,6 @@ impl Fields {
 
     pub(super) fn reason(&mut self, text: &str) -> Option<String> {
         self.note("reason", text, NOTE_CHARACTERS_MAX)
-    }
-
-    /// Empty, or an address: one `@`, something before it, a domain after it, no space.
-    pub(super) fn email(&mut self, field: &str, text: &str) -> Option<String> {
-        let is_address = text.split_once('@').is_some_and(|(local, domain)| {
-            let is_label = |label: &str| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
-            !local.is_empty()
-                && local.chars().count() <= 64
-                && !domain.contains('@')
-                && domain.split('.').all(is_label)
-                && text.chars().all(|it| !it.is_whitespace() && !it.is_control() && !"<>()[],;:\\\"".contains(it))
-        });
-        if text.is_empty() || (is_address && text.len() <= EMAIL_CHARACTERS_MAX) {
-            return Some(text.to_owned());
-        }
-        self.wrong(field, "must be an e-mail address such as ada@example.com")
-    }
-
-    pub(super) fn metadata(
-        &mut self,
-        field: &str,
-        metadata: &BTreeMap<String, String>,
-    ) -> Option<BTreeMap<String, String>> {
-        if metadata.len() > METADATA_KEYS_MAX {
-            return self.wrong(field, format!("must have at most {METADATA_KEYS_MAX} keys"));
-        }
-        let mut is_valid = true;
-        for (key, value) in metadata {
-            let path = format!("{field}[{}]", key.chars().take(40).collect::<String>());
-            is_valid &= self
-                .text(&path, key, METADATA_KEY_CHARACTERS_MAX)
-                .is_some_and(|key| !key.is_empty() || { self.wrong::<()>(&path, "a key must not be empty").is_some() });
-            is_valid &= self.note(&path, value, METADATA_VALUE_CHARACTERS_MAX).is_some();
-        }
-        is_valid.then(|| metadata.clone())
-    }
-
-    /// The person; a name is required where `is_required`.
-    pub(super) fn invitee(&mut self, zones: &Zones, invitee: &pb::Invitee, is_required: bool) -> Option<Invitee> {
-        let name = self.text("invitee.name", &invitee.name, NAME_CHARACTERS_MAX);
-        let name = match name {
-            Some(name) if name.is_empty() && is_required => self.wrong("invitee.name", "is required"),
-            name => name,
-        };
-        let email = self.email("invitee.email", &invitee.email);
-        let phone = self.text("invitee.phone", &invitee.phone, NAME_CHARACTERS_MAX);
-        let zone = self.optional_zone(zones, "invitee.time_zone", &invitee.time_zone);
-        Some(Invitee { name: name?, email: email?, phone: phone?, time_zone: zone.map(|_| invitee.time_zone.clone())? })
     }
 
     pub(super) fn limits(&mut self, field: &str, limits: Option<&pb::Limits>) -> Option<Limits> {

@@ -3,16 +3,15 @@
 use tonic::{Request, Response, Status};
 
 use crate::domain::appointment::AppointmentState;
-use crate::domain::change::Cause;
 use crate::domain::code;
 use crate::domain::ids::{AppointmentId, Revision, SeriesId};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Instant;
-use crate::engine::{ChangeRecord, EventRecord, ImageRecord, ListQuery, ignored_rules};
+use crate::engine::ListQuery;
 use crate::proto::v1 as pb;
 use crate::proto::v1::list_service_server::ListService;
 
-use super::api::{Api, deadline, wait};
+use super::api::{Api, deadline};
 use super::fields::Fields;
 use super::pulled::Pulled;
 use super::token::{PageToken, fingerprint};
@@ -36,8 +35,7 @@ fn states(message: &pb::ListAppointmentsRequest, fields: &mut Fields) -> Option<
         return Some(STATES_DEFAULT.to_vec());
     }
     let state = |(n, state): (usize, &i32)| {
-        let known = u8::try_from(*state).ok().and_then(AppointmentState::from_number);
-        known.or_else(|| fields.wrong(&format!("states[{n}]"), "is not a state"))
+        render::read_state(*state).or_else(|| fields.wrong(&format!("states[{n}]"), "is not a state"))
     };
     message.states.iter().enumerate().map(state).collect::<Vec<_>>().into_iter().collect()
 }
@@ -93,7 +91,7 @@ impl Lists {
         });
         Some(ListQuery {
             calendar: calendar?,
-            invitee_email: Some(email?).filter(|email| !email.is_empty()),
+            email: Some(email?.key).filter(|email| !email.is_empty()),
             key: key?,
             series: series?.map(|id| SeriesId(id.0)),
             type_id: type_id?,
@@ -130,20 +128,22 @@ impl ListService for Lists {
         &self,
         request: Request<pb::ListAppointmentsRequest>,
     ) -> Result<Response<pb::ListAppointmentsResponse>, Status> {
-        let wait = wait(request.extensions());
+        let deadline = deadline(request.extensions());
         let message = request.into_inner();
         let bound =
             fingerprint(&pb::ListAppointmentsRequest { page_token: String::new(), page_size: 0, ..message.clone() });
         let mut fields = Fields::default();
         let query = self.query(&message, bound, &mut fields);
         let query = fields.finish(query)?;
-        let failed = |failure| status::failed(&failure);
-        if let Some(calendar) = &query.calendar {
-            self.0.engine.view(std::slice::from_ref(calendar), &wait).await.map_err(failed)?;
-        }
         let now = query.now;
-        let page =
-            self.0.engine.read(wait.deadline, move |reader| reader.list_appointments(&query)).await.map_err(failed)?;
+        let absent = query.calendar.clone();
+        let read = self.0.engine.read(deadline, move |reader| match &query.calendar {
+            Some(calendar) if !reader.ever_had(calendar)? => Ok(None),
+            _ => reader.list_appointments(&query).map(Some),
+        });
+        let page = read.await.map_err(|failure| status::failed(&failure))?;
+        let not_found = || absent.map(|id| status::refused(&Refusal::CalendarNotFound(id)));
+        let page = page.ok_or_else(|| not_found().expect("only a calendar is looked for"))?;
         let next = page.next.map(|(start, id)| PageToken {
             fingerprint: bound,
             start: start.seconds(),
@@ -183,11 +183,11 @@ impl ListService for Lists {
         });
         let found = read.await.map_err(|failure| status::failed(&failure))?;
         let mut found = found.ok_or_else(|| status::refused(&subject.not_found()))?;
-        let next = (found.len() > limit).then(|| found[limit].revision);
+        let next = (found.len() > limit).then(|| found[limit].revision.0);
         found.truncate(limit);
         let next = next.map(|revision| PageToken { fingerprint: bound, revision, ..PageToken::default() });
         Ok(Response::new(pb::ListChangesResponse {
-            changes: found.iter().map(change).collect(),
+            changes: found.iter().map(render::change).collect(),
             next_page_token: next.map(|token| token.write()).unwrap_or_default(),
             revision: render::revision(self.0.engine.revision()),
         }))
@@ -222,41 +222,5 @@ impl Subject {
             Self::Appointment(id) => Refusal::AppointmentNotFound(*id),
             Self::Calendar(id) => Refusal::CalendarNotFound(id.clone()),
         }
-    }
-}
-
-/// A change, without the appointments that only watchers are shown.
-pub(super) fn change(record: &ChangeRecord) -> pb::Change {
-    pb::Change {
-        revision: render::revision(Revision(record.revision)),
-        commit_time: Some(render::timestamp(Instant::from_seconds(record.time))),
-        command: record.cause().map(Cause::name).unwrap_or_default().to_owned(),
-        caller: record.caller.clone(),
-        events: record.events.iter().map(event).collect(),
-    }
-}
-
-fn event(record: &EventRecord) -> pb::ChangeEvent {
-    let ignored = record.after.as_ref().map(|image| ignored_rules(image.ignored_rules)).unwrap_or_default();
-    pb::ChangeEvent {
-        kind: i32::try_from(record.kind).unwrap_or_default(),
-        appointment_id: record.appointment_id().map(|id| id.to_string()).unwrap_or_default(),
-        calendar_ids: record.calendars.iter().map(|it| it.calendar.clone()).collect(),
-        before: record.before.as_ref().map(image),
-        after: record.after.as_ref().map(image),
-        detail: record.detail.clone(),
-        appointment: None,
-        ignored_rules: render::ignored_rules(ignored),
-    }
-}
-
-fn image(image: &ImageRecord) -> pb::AppointmentImage {
-    let start = Instant::from_seconds(image.start);
-    pb::AppointmentImage {
-        calendar_ids: image.calendars.clone(),
-        appointment_type_id: image.type_id.clone(),
-        start_time: Some(render::timestamp(start)),
-        end_time: Some(render::timestamp(start.plus(i64::from(image.duration) * 60))),
-        state: i32::try_from(image.state).unwrap_or_default(),
     }
 }

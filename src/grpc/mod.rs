@@ -11,6 +11,7 @@ mod call_log;
 mod drift;
 pub mod fields;
 pub mod lists;
+mod person;
 pub mod pulled;
 pub mod receiving;
 mod render;

@@ -2,21 +2,26 @@
 
 use prost_types::{Duration, Timestamp};
 
-use crate::domain::appointment::{Appointment, IgnoredRules};
+use crate::domain::appointment::{Appointment, AppointmentState, IgnoredRules, Image, Invitee, Person};
 use crate::domain::appointment_type::{AppointmentType, Limits, Stamps};
 use crate::domain::availability::{Rule, Window};
 use crate::domain::calendar::{Calendar, Profile};
+use crate::domain::change::AppointmentEvent;
 use crate::domain::code;
 use crate::domain::decide::Candidate;
 use crate::domain::ids::{CalendarId, Etag, Revision};
 use crate::domain::interval::Interval;
+use crate::domain::log::{CalendarEvent, LogEntry, LogEvent, What};
 use crate::domain::refusal::{Violation, ViolationCode};
 use crate::domain::time::{Instant, LocalDate, MINUTE, Minutes, Seconds};
 use crate::domain::zone::Zone;
 use crate::proto::v1 as pb;
 
+/// An instant; before the year 1 or after 9999 as the first or the last that a timestamp can say. The first year that a
+/// limit counts may begin there, and what an earlier version stored may end there; and an answer with such a timestamp
+/// has no JSON form: nothing of it could be read.
 pub(super) fn timestamp(instant: Instant) -> Timestamp {
-    Timestamp { seconds: instant.seconds(), nanos: 0 }
+    Timestamp { seconds: instant.clamp(Instant::MIN, Instant::MAX).seconds(), nanos: 0 }
 }
 
 pub(super) fn revision(revision: Revision) -> i64 {
@@ -148,8 +153,7 @@ pub(super) fn ignored_rules(it: IgnoredRules) -> Vec<i32> {
 /// An appointment as it shows at `now`.
 pub(super) fn appointment(it: &Appointment, now: Instant, code_key: u64) -> pb::Appointment {
     let first = it.places.first();
-    let invitee = &it.invitee;
-    let has_invitee = *invitee != crate::domain::appointment::Invitee::default();
+    let Person { invitee: who, note, metadata, location, cancel_reason } = &it.person;
     pb::Appointment {
         appointment_id: it.id.to_string(),
         calendar_ids: it.calendars().map(|id| id.as_str().to_owned()).collect(),
@@ -158,27 +162,125 @@ pub(super) fn appointment(it: &Appointment, now: Instant, code_key: u64) -> pb::
         end_time: Some(timestamp(it.end())),
         time_zone: it.time_zone.to_string(),
         local_start: it.local_start.to_string(),
-        state: it.state_at(now) as i32,
-        invitee: has_invitee.then(|| pb::Invitee {
-            name: invitee.name.clone(),
-            email: invitee.email.clone(),
-            phone: invitee.phone.clone(),
-            time_zone: invitee.time_zone.clone(),
-        }),
-        note: it.note.clone(),
-        metadata: it.metadata.clone(),
+        state: state(it.state_at(now)).into(),
+        invitee: invitee(who),
+        note: note.clone(),
+        metadata: metadata.clone(),
         confirmation_code: code::encode(it.key, code_key),
         expire_time: it.expire_time.map(timestamp),
-        series_id: it.series.map(|series| series.0.to_string()).unwrap_or_default(),
+        series_id: it.series().map(|series| series.0.to_string()).unwrap_or_default(),
         sequence: number(it.sequence),
-        cancel_reason: it.cancel_reason.clone(),
+        cancel_reason: cancel_reason.clone(),
         buffer_before: first.map(|place| minutes(place.before)),
         buffer_after: first.map(|place| minutes(place.after)),
         ignored_rules: ignored_rules(it.ignored_rules),
         etag: it.etag().to_string(),
-        create_time: Some(timestamp(it.stamps.create_time)),
-        update_time: Some(timestamp(it.stamps.update_time)),
-        revision: revision(it.stamps.revision),
+        create_time: Some(timestamp(it.create_time)),
+        update_time: Some(timestamp(it.update_time)),
+        revision: revision(it.revision),
+        location: location.clone(),
+        original_start: it.occurrence.map(|occurrence| timestamp(occurrence.original_start)),
+    }
+}
+
+/// None of nobody.
+fn invitee(it: &Invitee) -> Option<pb::Invitee> {
+    let Invitee { name, email, phone, time_zone } = it;
+    (*it != Invitee::default()).then(|| pb::Invitee {
+        name: name.clone(),
+        email: email.written.clone(),
+        phone: phone.clone(),
+        time_zone: time_zone.clone(),
+    })
+}
+
+pub(super) fn state(state: AppointmentState) -> pb::AppointmentState {
+    match state {
+        AppointmentState::Held => pb::AppointmentState::Held,
+        AppointmentState::Pending => pb::AppointmentState::Pending,
+        AppointmentState::Confirmed => pb::AppointmentState::Confirmed,
+        AppointmentState::Cancelled => pb::AppointmentState::Cancelled,
+        AppointmentState::Declined => pb::AppointmentState::Declined,
+        AppointmentState::Expired => pb::AppointmentState::Expired,
+        AppointmentState::NoShow => pb::AppointmentState::NoShow,
+        AppointmentState::Completed => pb::AppointmentState::Completed,
+    }
+}
+
+/// The state of that number on the wire; none where it is none.
+pub(super) fn read_state(number: i32) -> Option<AppointmentState> {
+    AppointmentState::ALL.into_iter().find(|it| i32::from(state(*it)) == number)
+}
+
+/// A change, without the appointments that only watchers are shown.
+pub(super) fn change(entry: &LogEntry) -> pb::Change {
+    pb::Change {
+        revision: revision(entry.revision),
+        commit_time: Some(timestamp(entry.time)),
+        command: entry.cause.name().to_owned(),
+        caller: entry.caller.0.to_string(),
+        events: entry.events.iter().map(event).collect(),
+    }
+}
+
+fn event(it: &LogEvent) -> pb::ChangeEvent {
+    let calendar_ids = it.calendars.iter().map(|it| it.calendar.as_str().to_owned()).collect();
+    let event = pb::ChangeEvent { calendar_ids, ..pb::ChangeEvent::default() };
+    match &it.what {
+        What::Calendar(it) => {
+            let (kind, detail) = calendar_event(it);
+            pb::ChangeEvent { kind: kind.into(), detail: detail.to_owned(), ..event }
+        }
+        What::Appointment(it) => pb::ChangeEvent {
+            kind: appointment_event(it.kind).into(),
+            appointment_id: it.id.to_string(),
+            before: it.before.as_ref().map(image),
+            after: Some(image(&it.after)),
+            ignored_rules: ignored_rules(it.after.ignored_rules),
+            ..event
+        },
+    }
+}
+
+fn image(it: &Image) -> pb::AppointmentImage {
+    pb::AppointmentImage {
+        calendar_ids: it.calendars().map(|id| id.as_str().to_owned()).collect(),
+        appointment_type_id: it.type_id.as_str().to_owned(),
+        start_time: Some(timestamp(it.start)),
+        end_time: Some(timestamp(it.end())),
+        state: state(it.state).into(),
+    }
+}
+
+fn calendar_event(it: &CalendarEvent) -> (pb::ChangeKind, &str) {
+    match it {
+        CalendarEvent::Created => (pb::ChangeKind::CalendarCreated, ""),
+        CalendarEvent::ProfileChanged => (pb::ChangeKind::CalendarUpdated, ""),
+        CalendarEvent::Deleted => (pb::ChangeKind::CalendarDeleted, ""),
+        CalendarEvent::TypePut(id) => (pb::ChangeKind::TypePut, id.as_str()),
+        CalendarEvent::TypeDeleted(id) => (pb::ChangeKind::TypeDeleted, id.as_str()),
+        CalendarEvent::BusyPut(source) => (pb::ChangeKind::BusyPut, source),
+    }
+}
+
+fn appointment_event(kind: AppointmentEvent) -> pb::ChangeKind {
+    match kind {
+        AppointmentEvent::Booked => pb::ChangeKind::Booked,
+        AppointmentEvent::Held => pb::ChangeKind::Held,
+        AppointmentEvent::Extended => pb::ChangeKind::Extended,
+        AppointmentEvent::Released => pb::ChangeKind::Released,
+        AppointmentEvent::Confirmed => pb::ChangeKind::Confirmed,
+        AppointmentEvent::Approved => pb::ChangeKind::Approved,
+        AppointmentEvent::Declined => pb::ChangeKind::Declined,
+        AppointmentEvent::Moved => pb::ChangeKind::Moved,
+        AppointmentEvent::Cancelled => pb::ChangeKind::Cancelled,
+        AppointmentEvent::Updated => pb::ChangeKind::Updated,
+        AppointmentEvent::MarkedNoShow => pb::ChangeKind::MarkedNoShow,
+        AppointmentEvent::Completed => pb::ChangeKind::Completed,
+        AppointmentEvent::Undone => pb::ChangeKind::Undone,
+        AppointmentEvent::Expired => pb::ChangeKind::Expired,
+        AppointmentEvent::Redacted => pb::ChangeKind::Redacted,
+        AppointmentEvent::Imported => pb::ChangeKind::Imported,
     }
 }
 

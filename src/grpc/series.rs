@@ -56,6 +56,7 @@ fn booking(api: &Api, message: &pb::BookSeriesRequest, fields: &mut Fields) -> O
         invitee: message.invitee.as_ref(),
         note: &message.note,
         metadata: &message.metadata,
+        location: &message.location,
         appointment_id: "",
         hold_id: "",
         ignore_rules: &message.ignore_rules,

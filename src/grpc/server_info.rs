@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tonic::{Request, Response, Status};
 
 use crate::domain::decide::{HOLD_LIFE_MAX, SERIES_CLAIMS_MAX, SERIES_TEXT_BYTES_MAX};
-use crate::domain::{appointment, appointment_type, availability, calendar, series};
+use crate::domain::{appointment, appointment_type, availability, calendar, person, series};
 use crate::engine;
 use crate::proto::v1 as pb;
 use crate::proto::v1::server_info_service_server::ServerInfoService;
@@ -24,9 +24,9 @@ fn limits() -> BTreeMap<String, i64> {
         ("query_range_days", fields::RANGE_DAYS_MAX),
         ("page_size", size(fields::PAGE_SIZE_MAX)),
         ("request_id_characters", size(fields::REQUEST_ID_CHARACTERS_MAX)),
-        ("name_characters", size(appointment::NAME_CHARACTERS_MAX)),
-        ("note_characters", size(appointment::NOTE_CHARACTERS_MAX)),
-        ("metadata_keys", size(appointment::METADATA_KEYS_MAX)),
+        ("name_characters", size(person::NAME_CHARACTERS_MAX)),
+        ("note_characters", size(person::NOTE_CHARACTERS_MAX)),
+        ("metadata_keys", size(person::METADATA_KEYS_MAX)),
         ("calendars_per_request", size(appointment::CALENDARS_MAX)),
         ("bookings_per_batch", size(booking::BATCH_MAX)),
         ("occurrences_per_series", size(series::OCCURRENCES_MAX)),

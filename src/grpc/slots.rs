@@ -119,18 +119,22 @@ impl Slots {
     ) -> Result<Asked, Status> {
         let failed = |failure| status::failed(&failure);
         let view = self.0.engine.view(calendars, wait).await.map_err(failed)?;
-        let find = |calendar: &Arc<Calendar>| {
-            let not_found = || status::refused(&Refusal::AppointmentTypeNotFound(calendar.id.clone(), type_id.clone()));
-            calendar.types.find(type_id).cloned().ok_or_else(not_found)
-        };
-        let types = view.calendars.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-        let ignored = match ignored {
+        let moved = match ignored {
             None => None,
             Some(id) => {
                 let read = self.0.engine.read(wait.deadline, move |reader| reader.appointments(&[id]));
-                let found = read.await.map_err(failed)?.0.pop();
-                Some(found.ok_or_else(|| status::refused(&Refusal::AppointmentNotFound(id)))?)
+                read.await.map_err(failed)?.0.pop()
             }
+        };
+        let find = |calendar: &Arc<Calendar>| {
+            let not_found = || status::refused(&Refusal::AppointmentTypeNotFound(calendar.id.clone(), type_id.clone()));
+            let moved = moved.as_ref().filter(|it| it.type_id == *type_id);
+            calendar.type_to_book(type_id, moved.map(|it| &it.image)).cloned().ok_or_else(not_found)
+        };
+        let types = view.calendars.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        let ignored = match (ignored, moved) {
+            (Some(id), None) => return Err(status::refused(&Refusal::AppointmentNotFound(id))),
+            (_, moved) => moved,
         };
         let present = ignored.as_ref().map(|it| it.duration);
         let durations: Vec<Minutes> = types.iter().map(|it| duration.or(present).unwrap_or(it.duration)).collect();
@@ -309,7 +313,7 @@ impl Slots {
         }
         let mut query = ListQuery {
             calendar: Some(calendar.id.clone()),
-            invitee_email: None,
+            email: None,
             key: None,
             series: None,
             type_id: None,
@@ -328,9 +332,10 @@ impl Slots {
             let page = self.0.engine.read(deadline, move |reader| reader.list_appointments(&asked)).await;
             let page = page.map_err(|failure| status::failed(&failure))?;
             for it in page.appointments.iter().filter(|it| it.blocks) {
-                let places = it.places.iter().filter(|place| place.calendar == calendar.id);
-                let padded = |place: &Place| it.interval().padded(place.before.seconds(), place.after.seconds());
-                taken.extend(places.map(padded).filter(|period| period.overlaps(range)));
+                // A calendar that had the id before is another.
+                let is_of = |place: &&Place| place.calendar == calendar.id && place.since == calendar.since;
+                let places = it.places.iter().filter(is_of);
+                taken.extend(places.map(Place::padded).filter(|period| period.overlaps(range)));
             }
             if taken.len() > PERIODS_MAX {
                 return Err(too_many_periods());
@@ -351,15 +356,8 @@ impl Slots {
     ) -> Result<pb::ExplainSlotResponse, Status> {
         let searches = asked.searches(Interval::new(start, start));
         let is_any = asked.assignment == Assignment::Any;
-        let answers: Vec<Vec<Violation>> = searches
-            .iter()
-            .enumerate()
-            .map(|(index, search)| {
-                let mut ask = search.ask(start);
-                ask.is_grid_judged = is_any || index == 0;
-                violations(&ask)
-            })
-            .collect();
+        let asks = several::asks(searches.iter().copied(), asked.assignment, start);
+        let answers: Vec<Vec<Violation>> = asks.iter().map(violations).collect();
         let is_free = |violations: &Vec<Violation>| violations.is_empty();
         let bookable = if is_any { answers.iter().any(is_free) } else { answers.iter().all(is_free) };
         let keys: Vec<_> = answers.iter().flatten().flat_map(|it| it.conflicts.iter().copied()).collect();
@@ -380,7 +378,7 @@ impl Slots {
         let refused = || {
             let duration = asked.durations.first().copied().unwrap_or_default();
             let ids = searches.iter().map(|it| it.calendar.id.to_string()).collect();
-            let seats = searches.iter().map(|it| seats_remaining(&it.ask(start)));
+            let seats = asks.iter().map(seats_remaining);
             let seats = if is_any { seats.max() } else { seats.min() };
             render::slot(Interval::new(start, start.plus(duration.seconds())), seats.unwrap_or_default(), ids, shown)
         };

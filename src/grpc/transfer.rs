@@ -5,14 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::domain::appointment::{Appointment, AppointmentState, Assignment};
-use crate::domain::appointment_type::TYPES_MAX;
+use crate::domain::appointment::{Appointment, AppointmentState, Assignment, Image, Person};
+use crate::domain::appointment_type::{AppointmentType, TYPES_MAX};
 use crate::domain::availability::{Availability, CALENDAR_RULES_MAX};
 use crate::domain::calendar::{BUSY_PERIODS_CALENDAR_MAX, BUSY_SOURCES_MAX, Calendar, Profile};
 use crate::domain::command::{ImportedAppointment, ImportedCalendar, NewId, Start};
 use crate::domain::decide::resolve;
 use crate::domain::ids::{AppointmentId, CalendarId, SeriesId, TypeId};
 use crate::domain::interval::Interval;
+use crate::domain::person::NOTE_CHARACTERS_MAX;
 use crate::domain::refusal::{FieldViolation, Refusal};
 use crate::domain::time::{Instant, MINUTE, Minutes};
 use crate::domain::zone::Zone;
@@ -37,6 +38,8 @@ pub struct CalendarFile {
     pub appointment_types: Vec<pb::AppointmentType>,
     /// Types that are no more, of which there are appointments still.
     pub deleted_appointment_types: Vec<String>,
+    /// What these were when they were deleted, as far as that is known.
+    pub last_definitions: Vec<pb::AppointmentType>,
     /// Busy time by source.
     pub busy: Vec<(String, Vec<pb::Period>)>,
 }
@@ -89,7 +92,32 @@ fn profile(zones: &Zones, file: &CalendarFile, fields: &mut Fields) -> Option<Pr
     })
 }
 
-type Types = (Vec<crate::domain::appointment_type::AppointmentType>, Vec<TypeId>);
+type Types = (Vec<AppointmentType>, Vec<(TypeId, Option<AppointmentType>)>);
+
+/// The last definitions of deleted types, by their ids.
+fn last_definitions(file: &CalendarFile, fields: &mut Fields) -> Option<BTreeMap<String, AppointmentType>> {
+    let mut known = Some(BTreeMap::new());
+    for (n, it) in file.last_definitions.iter().enumerate() {
+        let (mut inner, path) = (Fields::default(), format!("last_definitions[{n}]"));
+        let read = appointment_type(it, &mut inner);
+        fields.take_over(inner, "appointment_type.", &format!("{path}."));
+        let is_of_one = file.deleted_appointment_types.contains(&it.appointment_type_id);
+        let read = match read {
+            Some(read) if is_of_one => Some(read),
+            Some(read) => fields.wrong(
+                &format!("{path}.appointment_type_id"),
+                format!("{} is not among deleted_appointment_types", read.id),
+            ),
+            None => None,
+        };
+        known = known.zip(read).map(|(known, read)| {
+            let mut known: BTreeMap<String, AppointmentType> = known;
+            known.insert(read.id.as_str().to_owned(), read);
+            known
+        });
+    }
+    known
+}
 
 fn types(file: &CalendarFile, fields: &mut Fields) -> Option<Types> {
     // One more for `default`, which is added where it is missing.
@@ -117,7 +145,10 @@ fn types(file: &CalendarFile, fields: &mut Fields) -> Option<Types> {
         let id = fields.type_id(&path, id);
         deleted.push(id.and_then(|id| once(&path, id, fields)));
     }
-    Some((types.into_iter().collect::<Option<_>>()?, deleted.into_iter().collect::<Option<_>>()?))
+    let mut last = last_definitions(file, fields)?;
+    let deleted = deleted.into_iter().collect::<Option<Vec<TypeId>>>()?;
+    let deleted = deleted.into_iter().map(|id| (last.remove(id.as_str()), id)).map(|(last, id)| (id, last));
+    Some((types.into_iter().collect::<Option<_>>()?, deleted.collect()))
 }
 
 fn busy(file: &CalendarFile, fields: &mut Fields) -> Option<Vec<(String, Vec<Interval>)>> {
@@ -162,17 +193,17 @@ pub fn imported_appointment(
     let time = time(zones, zone, it, &mut fields);
     let state = match it.state {
         0 => Some(AppointmentState::Confirmed),
-        number => match u8::try_from(number).ok().and_then(AppointmentState::from_number) {
+        number => match render::read_state(number) {
             Some(AppointmentState::Held) => fields.wrong("state", "a hold lives for minutes and is not imported"),
             Some(state) => Some(state),
             None => fields.wrong("state", "is not a state"),
         },
     };
-    let invitee = fields.invitee(zones, it.invitee.as_ref().unwrap_or(&pb::Invitee::default()), false);
-    let note = fields.note("note", &it.note, crate::domain::appointment::NOTE_CHARACTERS_MAX);
-    let metadata = fields.metadata("metadata", &it.metadata);
-    let cancel_reason =
-        fields.note("cancel_reason", &it.cancel_reason, crate::domain::appointment::NOTE_CHARACTERS_MAX);
+    let person = imported_person(zones, it, &mut fields);
+    let original_start = match &it.original_start {
+        None => Some(None),
+        start => fields.bound("original_start", start.as_ref()).map(Some),
+    };
     let series = fields.optional_appointment_id("series_id", &it.series_id);
     let sequence = u32::try_from(it.sequence).ok().or_else(|| fields.wrong("sequence", "must not be negative"));
     let before = fields.minutes("buffer_before", it.buffer_before.as_ref(), 0);
@@ -189,17 +220,30 @@ pub fn imported_appointment(
             buffers: (before?, after?),
             recorded,
             state: state?,
-            invitee: invitee?,
-            note: note?,
-            metadata: metadata?,
-            cancel_reason: cancel_reason?,
+            person: person?,
             series: series?.map(|id| SeriesId(id.0)),
+            original_start: original_start?,
             sequence: sequence?,
             ignored_rules: ignored_rules?,
             origin: origin.to_owned(),
         })
     };
     fields.finish_with(read())
+}
+
+fn imported_person(zones: &Zones, it: &pb::Appointment, fields: &mut Fields) -> Option<Person> {
+    let invitee = fields.invitee(zones, it.invitee.as_ref().unwrap_or(&pb::Invitee::default()), false);
+    let note = fields.note("note", &it.note, NOTE_CHARACTERS_MAX);
+    let metadata = fields.metadata("metadata", &it.metadata);
+    let location = fields.location(&it.location);
+    let cancel_reason = fields.note("cancel_reason", &it.cancel_reason, NOTE_CHARACTERS_MAX);
+    Some(Person {
+        invitee: invitee?,
+        note: note?,
+        metadata: metadata?,
+        location: location?,
+        cancel_reason: cancel_reason?,
+    })
 }
 
 /// The calendars besides the one that the appointment stands under, which must come first where it is named.
@@ -249,15 +293,20 @@ fn time(
         None => None,
         Some(end) => {
             let seconds = end.since(start);
-            let minutes = u16::try_from(seconds / MINUTE).ok().and_then(Minutes::new);
-            let minutes = minutes.filter(|it| it.minutes() > 0 && seconds % MINUTE == 0);
+            let minutes = u32::try_from(seconds / MINUTE).ok().and_then(Minutes::new);
+            let is_one = |it: &Minutes| it.minutes() > 0 && *it <= Minutes::ASKED_MAX && seconds % MINUTE == 0;
+            let minutes = minutes.filter(is_one);
             match minutes {
                 Some(minutes) => Some(minutes),
                 None => return fields.wrong("end_time", "must be whole minutes after the start, 1 minute to 7 days"),
             }
         }
     };
-    Some((start, duration, recorded?))
+    let recorded = recorded?;
+    if recorded.as_ref().is_some_and(|(_, wall)| !Zone::is_shown_somewhere(*wall, start)) {
+        return fields.wrong("local_start", format!("is shown by no clock at {start}"));
+    }
+    Some((start, duration, recorded))
 }
 
 /// A calendar as files hold it, but for its appointments.
@@ -274,7 +323,12 @@ pub fn exported_calendar(it: &Calendar) -> CalendarFile {
         rules: availability.rules,
         overrides: availability.overrides,
         appointment_types: it.types.iter().map(|it| exported_type(render::appointment_type(it))).collect(),
-        deleted_appointment_types: it.types.deleted().map(ToString::to_string).collect(),
+        deleted_appointment_types: it.types.deleted().map(|(id, _)| id.to_string()).collect(),
+        last_definitions: it
+            .types
+            .deleted()
+            .filter_map(|(_, deleted)| Some(exported_type(render::appointment_type(deleted.last.as_ref()?))))
+            .collect(),
         busy: it
             .busy
             .sources()
@@ -299,7 +353,7 @@ pub fn exported_appointment(
     if kept.is_empty() || it.state_at(now) == AppointmentState::Held {
         return None;
     }
-    let kept = Appointment { places: kept, ..it.clone() };
+    let kept = it.with_image(Image { places: kept, ..it.image.clone() });
     let shown = render::appointment(&kept, now, code_key.unwrap_or_default());
     Some(pb::Appointment {
         confirmation_code: code_key.map(|_| shown.confirmation_code).unwrap_or_default(),
@@ -308,6 +362,8 @@ pub fn exported_appointment(
         create_time: None,
         update_time: None,
         revision: 0,
+        // Said only of what was moved: what was not begins when it was to begin.
+        original_start: shown.original_start.filter(|it| Some(*it) != shown.start_time),
         ..shown
     })
 }

@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status};
 
 use crate::domain::ids::{ID_CHARACTERS_MAX, Revision};
-use crate::domain::time::Instant;
+
 use crate::engine::{CalendarFilter, Said, Told, Watch};
 use crate::proto::v1 as pb;
 use crate::proto::v1::watch_appointments_response::Message;
@@ -11,7 +11,7 @@ use crate::proto::v1::watch_appointments_response::Message;
 use super::api::{Api, deadline};
 use super::fields::Fields;
 use super::pulled::{Pulled, Source};
-use super::{lists, render, status};
+use super::{render, status};
 
 /// The messages of one watch.
 pub struct Changes {
@@ -47,8 +47,8 @@ pub(super) async fn open(
 
 impl Changes {
     fn change(&self, told: &Told) -> pb::Change {
-        let then = Instant::from_seconds(told.record.time);
-        let mut change = lists::change(&told.record);
+        let then = told.entry.time;
+        let mut change = render::change(&told.entry);
         for (event, appointment) in change.events.iter_mut().zip(&told.appointments) {
             event.appointment = appointment.as_ref().map(|it| self.api.appointment(it, then));
         }

@@ -11,15 +11,14 @@ use tokio::net::TcpStream;
 use tokio::runtime;
 use tokio::sync::mpsc;
 
-use super::accept::{Accepted, Acceptor};
+use super::accept::Accepted;
+use super::inbox::Inbox;
 use super::{Calls, Shared, connection};
 
 /// A lane that is about to run.
 pub(super) struct Lane<F> {
     pub(super) number: usize,
-    pub(super) inbox: mpsc::Receiver<Accepted>,
-    /// On one lane only.
-    pub(super) acceptor: Option<Acceptor>,
+    pub(super) inbox: Arc<Inbox>,
     pub(super) shared: Shared,
     pub(super) service: Arc<F>,
 }
@@ -40,19 +39,14 @@ where
     }
 
     async fn run(self) {
-        let Lane { number, inbox, acceptor, shared, service } = self;
-        let accepting = async {
-            if let Some(acceptor) = acceptor {
-                acceptor.run().await;
-            }
-        };
-        tokio::join!(accepting, serve(inbox, service(number), shared));
+        let Lane { number, inbox, shared, service } = self;
+        serve(&inbox, service(number), shared).await;
     }
 }
 
-async fn serve<S: Calls>(mut inbox: mpsc::Receiver<Accepted>, service: S, shared: Shared) {
+async fn serve<S: Calls>(inbox: &Inbox, service: S, shared: Shared) {
     let (tasks, mut ended) = Tasks::new();
-    while let Some(accepted) = inbox.recv().await {
+    while let Some(accepted) = inbox.next().await {
         let Accepted { stream, peer, number, open } = accepted;
         match TcpStream::from_std(stream) {
             Ok(stream) => {

@@ -30,6 +30,9 @@ const CONNECTION_WINDOW_BYTES: u32 = 256 * 1_024;
 /// In such a time a peer takes an eighth of the answers that wait for it, or its connection is closed. As long as a
 /// watcher may rest, which is told first if it reads again.
 const UNREAD_SECONDS: u64 = 60;
+/// Time in which a lane takes up a connection unless it is stuck. Taking one up is a few microseconds, and the longest
+/// that a call computes without a pause are some hundred milliseconds.
+const STUCK_SECONDS: u64 = 1;
 /// Time without a call after which a connection is asked to go.
 const IDLE_SECONDS: u64 = 10 * 60;
 /// Silence after which the peer is pinged, and the time it has for an answer.
@@ -57,6 +60,8 @@ pub struct Limits {
     pub room: RoomLimits,
     /// Connections open at once; what comes above is closed unanswered.
     pub connections_max: usize,
+    /// Time after which a lane that has not taken up a connection gets no further ones until it runs again.
+    pub stuck: Duration,
     /// Time for the HTTP/2 preface and the first SETTINGS.
     pub handshake: Duration,
     /// Age at which a connection gets GOAWAY, before jitter of a tenth to either side.
@@ -83,6 +88,7 @@ impl Default for Limits {
             unread: Duration::from_secs(UNREAD_SECONDS),
             room: RoomLimits::default(),
             connections_max: CONNECTIONS_MAX,
+            stuck: Duration::from_secs(STUCK_SECONDS),
             handshake: Duration::from_secs(HANDSHAKE_SECONDS),
             age: Duration::from_secs(AGE_SECONDS),
             age_grace: Duration::from_secs(AGE_GRACE_SECONDS),

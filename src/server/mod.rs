@@ -11,6 +11,7 @@ mod accept;
 mod call;
 mod connection;
 mod counters;
+mod inbox;
 mod lane;
 mod limits;
 mod preface;
@@ -23,17 +24,13 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 pub use self::call::Calls;
 pub use self::counters::Counters;
 pub use self::limits::Limits;
 
 use self::lane::Lane;
-
-/// Accepted connections that may wait for a lane to take them up. Taking one up is a few microseconds, so a longer
-/// queue would only hide a lane that stands still.
-const LANE_QUEUE_LENGTH: usize = 64;
 
 /// Where connections are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +113,8 @@ pub struct Running {
     local_address: SocketAddr,
     counters: Arc<Counters>,
     stopper: Stopper,
-    lanes: Vec<Joinable>,
+    /// The lanes, and what deals to them.
+    joinables: Vec<Joinable>,
 }
 
 #[derive(Debug)]
@@ -141,23 +139,27 @@ where
     let shared = Shared { limits: Arc::new(limits), counters: counters.clone(), stage };
     let stopper = Stopper { stage: Arc::new(sender) };
     // From here on an early return drops `running`, which ends the lanes that were started.
-    let mut running = Running { local_address, counters, stopper, lanes: Vec::new() };
+    let mut running = Running { local_address, counters, stopper, joinables: Vec::new() };
 
     let lane_count = match lanes {
         Lanes::Threads(count) => count.get(),
         Lanes::Here => 1,
     };
-    let (senders, inboxes): (Vec<_>, Vec<_>) = (0..lane_count).map(|_| mpsc::channel(LANE_QUEUE_LENGTH)).unzip();
-    let mut acceptor = Some(accept::Acceptor { listener, lanes: senders, shared: shared.clone() });
+    let (dealer, inboxes) = accept::Dealer::new(lane_count, shared.limits.stuck);
+    // Not on a lane: a lane may be stuck, and the others must have connections all the same.
+    let acceptor = accept::Acceptor { listener, dealer, shared: shared.clone() };
     let service = Arc::new(service);
     for (number, inbox) in inboxes.into_iter().enumerate() {
-        // The first lane accepts for all: accepting is rare beside serving, and needs no thread of its own.
-        let lane = Lane { number, inbox, acceptor: acceptor.take(), shared: shared.clone(), service: service.clone() };
-        running.lanes.push(match lanes {
+        let lane = Lane { number, inbox, shared: shared.clone(), service: service.clone() };
+        running.joinables.push(match lanes {
             Lanes::Threads(_) => Joinable::Thread(lane.start_thread()?),
             Lanes::Here => Joinable::Task(lane.start_here()?),
         });
     }
+    running.joinables.push(match lanes {
+        Lanes::Threads(_) => Joinable::Thread(acceptor.start_thread()?),
+        Lanes::Here => Joinable::Task(acceptor.start_here()?),
+    });
     Ok(running)
 }
 
@@ -204,8 +206,8 @@ impl Running {
             self.stopper.abort();
             self.stopper.stage.closed().await;
         }
-        for lane in std::mem::take(&mut self.lanes) {
-            let joined = match lane {
+        for joinable in std::mem::take(&mut self.joinables) {
+            let joined = match joinable {
                 // A runtime waits for its blocking calls when it is dropped: not something to do on a lane.
                 Joinable::Thread(thread) => {
                     tokio::task::spawn_blocking(move || thread.join().is_ok()).await.unwrap_or(false)
@@ -213,7 +215,7 @@ impl Running {
                 Joinable::Task(task) => task.await.is_ok(),
             };
             if !joined {
-                tracing::error!("a lane of the server panicked");
+                tracing::error!("a thread of the server panicked");
             }
         }
         match *self.stopper.stage.borrow() {
@@ -225,7 +227,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if !self.lanes.is_empty() {
+        if !self.joinables.is_empty() {
             self.stopper.abort();
         }
     }

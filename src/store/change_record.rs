@@ -1,260 +1,426 @@
-//! The change log as it is stored: what happened to which appointment or calendar, and what came before.
+//! The change log as it is stored: a translation of `domain::log` into messages by tag, and back.
 //!
 //! Nothing personal is in it. Every event names the revision that last touched its appointment and its calendars, so
-//! that the log is read back along these chains without an index.
-
-use std::sync::Arc;
+//! that the log is read back along these chains without an index. What was written before schema 4 lacks some of an
+//! image; the appointment's row, as it is now, fills that in.
 
 use prost::Message;
+use uuid::Uuid;
 
 use super::StoreError;
-use super::record::{damaged, ignored_bits, ignored_rules};
-use crate::domain::appointment::{Appointment, AppointmentState, Place};
-use crate::domain::appointment_type::Stamps;
-use crate::domain::change::{Cause, Change, Event};
-use crate::domain::ids::{AppointmentId, CalendarId, Caller, Revision, TypeNumber};
+use super::numbers::{self, calendar_event as kind};
+use super::place_record::{PlaceRecord, buffer};
+use super::record::{self, calendar_id, damaged, ignored_bits, ignored_rules, minutes, type_id};
+use crate::domain::appointment::{Appointment, Image, Place};
+use crate::domain::ids::{AppointmentId, AppointmentKey, Caller, Revision, TypeNumber};
+use crate::domain::log::{CalendarEvent, LogEntry, LogEvent, LoggedAppointment, Touched, What};
 use crate::domain::time::{Instant, Minutes, Wall};
 
-/// A committed change, as the log keeps it.
+/// A committed change. Its revision, time and caller are columns of its row.
 #[derive(Clone, PartialEq, Message)]
-pub struct ChangeRecord {
-    /// Its number; not in the bytes, for it is the row's.
-    #[prost(uint64, tag = "1")]
-    pub revision: u64,
-    /// Seconds UTC; likewise.
-    #[prost(int64, tag = "2")]
-    pub time: i64,
+pub(super) struct ChangeRecord {
     /// A `Cause` by number.
     #[prost(uint32, tag = "3")]
-    pub cause: u32,
-    /// Who sent it.
-    #[prost(string, tag = "4")]
-    pub caller: String,
+    cause: u32,
     /// One per touched appointment or calendar.
     #[prost(message, repeated, tag = "5")]
-    pub events: Vec<EventRecord>,
+    events: Vec<EventRecord>,
 }
 
 /// What happened to one appointment or calendar.
 #[derive(Clone, PartialEq, Message)]
-pub struct EventRecord {
+struct EventRecord {
     /// An `AppointmentEvent` by number, or 100 and more for calendars.
     #[prost(uint32, tag = "1")]
-    pub kind: u32,
+    kind: u32,
     /// The appointment's id; empty for calendars.
     #[prost(bytes = "vec", tag = "2")]
-    pub appointment: Vec<u8>,
+    appointment: Vec<u8>,
     /// The appointment's key.
     #[prost(uint64, tag = "3")]
-    pub key: u64,
+    key: u64,
     /// The revision that last touched this appointment before; 0 = none.
     #[prost(uint64, tag = "4")]
-    pub previous: u64,
+    previous: u64,
     /// As it was; none when it is new.
     #[prost(message, optional, tag = "5")]
-    pub before: Option<ImageRecord>,
+    before: Option<ImageRecord>,
     /// As it is.
     #[prost(message, optional, tag = "6")]
-    pub after: Option<ImageRecord>,
+    after: Option<ImageRecord>,
     /// Every calendar touched, with the revision that last touched it before.
     #[prost(message, repeated, tag = "7")]
-    pub calendars: Vec<TouchedRecord>,
-    /// The type or the source, of calendar events about one.
+    calendars: Vec<TouchedRecord>,
+    /// The type or source that a calendar event is about.
     #[prost(string, tag = "8")]
-    pub detail: String,
+    detail: String,
 }
 
-/// A calendar that a change touched.
+/// A calendar that an event touched.
 #[derive(Clone, PartialEq, Message)]
-pub struct TouchedRecord {
-    /// Which.
+struct TouchedRecord {
     #[prost(string, tag = "1")]
-    pub calendar: String,
-    /// The revision that last touched it before; 0 = none.
+    calendar: String,
     #[prost(uint64, tag = "2")]
-    pub previous: u64,
+    previous: u64,
 }
 
-/// What of an appointment the log keeps: nothing personal.
+/// An appointment at a revision, without anything personal.
 #[derive(Clone, PartialEq, Message)]
-pub struct ImageRecord {
-    /// Its calendars.
+struct ImageRecord {
+    /// Before schema 4: its calendars, by id.
     #[prost(string, repeated, tag = "1")]
-    pub calendars: Vec<String>,
-    /// Its type.
+    calendars: Vec<String>,
     #[prost(string, tag = "2")]
-    pub type_id: String,
+    type_id: String,
     /// Seconds UTC.
     #[prost(sint64, tag = "3")]
-    pub start: i64,
+    start: i64,
     /// Minutes.
     #[prost(uint32, tag = "4")]
-    pub duration: u32,
+    duration: u32,
     /// An `AppointmentState` by number.
     #[prost(uint32, tag = "5")]
-    pub state: u32,
+    state: u32,
     /// Seconds UTC.
     #[prost(sint64, optional, tag = "6")]
-    pub expire_time: Option<i64>,
-    /// See `Appointment`.
+    expire_time: Option<i64>,
     #[prost(uint32, tag = "7")]
-    pub sequence: u32,
+    sequence: u32,
     /// Bits.
     #[prost(uint32, tag = "8")]
-    pub ignored_rules: u32,
+    ignored_rules: u32,
     /// The revision that made it so.
     #[prost(uint64, tag = "9")]
-    pub revision: u64,
-    /// Minutes kept free before and after, of each calendar in turn; empty when there are none.
+    revision: u64,
+    /// Before schema 4: minutes kept free before and after, of each calendar in turn; empty when there are none.
     #[prost(uint32, repeated, tag = "10")]
-    pub buffers: Vec<u32>,
-    /// What a clock showed at the start, in seconds after the start; so it is not worked out by later rules.
-    #[prost(sint32, tag = "11")]
-    pub offset: i32,
+    buffers: Vec<u32>,
+    /// What a clock showed at the start, in seconds after the start; so it is not worked out by later rules. It was of
+    /// 32 bits once, which are the same bytes.
+    #[prost(sint64, tag = "11")]
+    offset: i64,
+    /// From schema 4 on, as everything below.
+    #[prost(message, repeated, tag = "12")]
+    places: Vec<PlaceRecord>,
+    #[prost(string, tag = "13")]
+    time_zone: String,
+    /// The key of the session's first seat; 0 = its own.
+    #[prost(uint64, tag = "14")]
+    session: u64,
+    /// Whether it waits without taking time.
+    #[prost(bool, tag = "15")]
+    waits: bool,
+    /// Seconds UTC; none = the time of the change.
+    #[prost(sint64, optional, tag = "16")]
+    update_time: Option<i64>,
+}
+
+/// What the rest of the store tells about what a record of before schema 4 lacks.
+pub(super) trait Rows {
+    /// An appointment as its row is now.
+    fn appointment(&self, key: AppointmentKey) -> Result<Option<Appointment>, StoreError>;
+    /// When a change was made; none when it is no longer kept.
+    fn time_of(&self, revision: Revision) -> Result<Option<Instant>, StoreError>;
 }
 
 impl ImageRecord {
-    /// What the log would keep of this appointment.
-    pub fn new(it: &Appointment) -> Self {
-        let has_buffers = it.places.iter().any(|place| place.before.max(place.after) > Minutes::ZERO);
-        let buffers = it.places.iter().filter(|_| has_buffers).flat_map(|place| [place.before, place.after]);
+    /// The image of the appointment with this key, in a change of this time.
+    fn new(image: &Image, key: AppointmentKey, time: Instant) -> Self {
+        let Image {
+            places: _,
+            type_id,
+            start,
+            duration,
+            time_zone,
+            local_start,
+            state,
+            blocks,
+            expire_time,
+            session,
+            sequence,
+            ignored_rules,
+            update_time,
+            revision,
+        } = image;
         Self {
-            calendars: it.calendars().map(|calendar| calendar.as_str().to_owned()).collect(),
-            type_id: it.type_id.as_str().to_owned(),
-            start: it.start.seconds(),
-            duration: u32::from(it.duration.minutes()),
-            state: u32::from(it.state as u8),
-            expire_time: it.expire_time.map(Instant::seconds),
-            sequence: it.sequence,
-            ignored_rules: ignored_bits(it.ignored_rules),
-            revision: it.stamps.revision.0,
-            buffers: buffers.map(|it| u32::from(it.minutes())).collect(),
-            offset: i32::try_from(it.local_start.seconds() - it.start.seconds()).unwrap_or_default(),
+            calendars: Vec::new(),
+            type_id: type_id.as_str().to_owned(),
+            start: start.seconds(),
+            duration: duration.minutes(),
+            state: u32::from(numbers::of_state(*state)),
+            expire_time: expire_time.map(Instant::seconds),
+            sequence: *sequence,
+            ignored_rules: ignored_bits(*ignored_rules),
+            revision: revision.0,
+            buffers: Vec::new(),
+            offset: local_start.seconds().saturating_sub(start.seconds()),
+            places: PlaceRecord::all(image),
+            time_zone: time_zone.to_string(),
+            session: if *session == key { 0 } else { session.0 },
+            waits: !*blocks,
+            update_time: (*update_time != time).then(|| update_time.seconds()),
         }
     }
-}
 
-impl ImageRecord {
-    /// The appointment with times, state and calendars of this image; what is personal stays as it is now.
-    pub(super) fn put_back(&self, now: Appointment) -> Result<Appointment, StoreError> {
-        let unreadable = || damaged("an earlier appointment");
-        let start = Instant::from_seconds(self.start);
-        let minutes = |value: u32| u16::try_from(value).ok().and_then(Minutes::new).ok_or_else(unreadable);
-        let duration = minutes(self.duration)?;
-        let state = u8::try_from(self.state).ok().and_then(AppointmentState::from_number).ok_or_else(unreadable)?;
-        let place = |(index, id): (usize, &String)| -> Result<Place, StoreError> {
-            let calendar = CalendarId::parse(id).map_err(|_| unreadable())?;
-            let known = now.places.iter().find(|it| it.calendar == calendar);
-            let (since, type_number) = known.map_or((Revision(0), TypeNumber(0)), |it| (it.since, it.type_number));
-            let buffer = |at: usize| minutes(self.buffers.get(at).copied().unwrap_or_default());
-            let (before, after) = (buffer(2 * index)?, buffer(2 * index + 1)?);
-            Ok(Place { calendar, since, type_number, before, after })
-        };
-        Ok(Appointment {
-            places: self.calendars.iter().enumerate().map(place).collect::<Result<_, _>>()?,
+    /// Whether all of an image is in it.
+    fn is_whole(&self) -> bool {
+        self.calendars.is_empty()
+    }
+
+    /// The image, as of a change of this time. `now` is the appointment as its row is, for records that are not whole.
+    fn read(&self, key: AppointmentKey, time: Instant, now: Option<&Appointment>) -> Result<Image, StoreError> {
+        let (start, duration) = (Instant::from_seconds(self.start), minutes(self.duration)?);
+        let image = Image {
+            places: PlaceRecord::read_all(&self.places, start, duration)?,
+            type_id: type_id(&self.type_id)?,
             start,
-            local_start: Wall::from_seconds(self.start + i64::from(self.offset)),
             duration,
-            state,
+            time_zone: self.time_zone.as_str().into(),
+            local_start: Wall::from_seconds(self.start).plus(self.offset),
+            state: numbers::state(self.state)?,
+            blocks: !self.waits,
             expire_time: self.expire_time.map(Instant::from_seconds),
+            session: if self.session == 0 { key } else { record::key(self.session)? },
             sequence: self.sequence,
             ignored_rules: ignored_rules(self.ignored_rules),
-            stamps: Stamps { revision: Revision(self.revision), ..now.stamps },
-            ..now
+            update_time: self.update_time.map_or(time, Instant::from_seconds),
+            revision: record::revision(self.revision)?,
+        };
+        match now {
+            None if self.is_whole() => Ok(image),
+            None => Err(damaged("the appointment of an event")),
+            Some(now) => self.filled_in(image, now),
+        }
+    }
+
+    /// The image with what records of before schema 4 lack. The zone is known as long as the appointment is on the calendar
+    /// on which it was then; of others it was never written down, and is told by nobody.
+    fn filled_in(&self, image: Image, now: &Appointment) -> Result<Image, StoreError> {
+        let place = |(index, id): (usize, &String)| -> Result<Place, StoreError> {
+            let calendar = calendar_id(id)?;
+            let known = now.places.iter().find(|it| it.calendar == calendar);
+            let kept_free = |at: usize| match self.buffers.as_slice() {
+                [] => Ok(Minutes::ZERO),
+                buffers => buffers.get(at).copied().ok_or_else(|| damaged("a buffer")).and_then(buffer),
+            };
+            Ok(Place {
+                since: known.map_or(Revision(0), |it| it.since),
+                type_number: known.map_or(TypeNumber(0), |it| it.type_number),
+                need: u16::try_from(index).map_err(|_| damaged("the calendars of an appointment"))?,
+                start: image.start,
+                duration: image.duration,
+                before: kept_free(2 * index)?,
+                after: kept_free(2 * index + 1)?,
+                units: 1,
+                calendar,
+            })
+        };
+        let places: Vec<Place> = self.calendars.iter().enumerate().map(place).collect::<Result<_, _>>()?;
+        let first = |places: &[Place]| places.first().map(|it| it.calendar.clone());
+        let is_there = first(&places) == first(&now.places);
+        Ok(Image {
+            time_zone: if is_there { now.time_zone.clone() } else { "".into() },
+            places,
+            blocks: now.blocks,
+            session: now.session,
+            ..image
         })
     }
 }
 
-/// Kinds of calendar events, as numbers beside those of `AppointmentEvent`.
-pub mod calendar_event {
-    /// It came to be.
-    pub const CREATED: u32 = 100;
-    /// Settings, rules or overrides changed.
-    pub const PROFILE_CHANGED: u32 = 101;
-    /// It is gone.
-    pub const DELETED: u32 = 102;
-    /// A type came to be or changed.
-    pub const TYPE_PUT: u32 = 103;
-    /// A type is gone.
-    pub const TYPE_DELETED: u32 = 104;
-    /// A source said what is busy.
-    pub const BUSY_PUT: u32 = 105;
+impl ChangeRecord {
+    pub(super) fn new(entry: &LogEntry) -> Self {
+        let LogEntry { revision: _, time, cause, caller: _, events } = entry;
+        let event = |it: &LogEvent| EventRecord::new(it, *time);
+        Self { cause: numbers::of_cause(*cause), events: events.iter().map(event).collect() }
+    }
+
+    /// The entry; `rows` is asked only about what was written before schema 4.
+    pub(super) fn read(
+        &self,
+        (revision, time, caller): (Revision, Instant, Caller),
+        rows: &impl Rows,
+    ) -> Result<LogEntry, StoreError> {
+        let events = self.events.iter().map(|it| it.read(time, rows)).collect::<Result<_, _>>()?;
+        Ok(LogEntry { revision, time, cause: numbers::cause(self.cause)?, caller, events })
+    }
 }
 
-/// The cause of a mark; no command has this number.
-const RESTORED: u32 = 200;
-
 impl ChangeRecord {
-    /// The mark of a restore: it changes nothing, and the revisions below it that are in no log were taken back.
-    pub(super) fn restored() -> Self {
-        Self { cause: RESTORED, ..Self::default() }
-    }
-
-    /// Whether it is the mark of a restore.
-    pub fn is_restored(&self) -> bool {
-        self.cause == RESTORED && self.events.is_empty()
-    }
-
-    /// The record of a change; `touch` answers the revision that last touched a calendar, and notes this one.
-    pub(super) fn new(change: &Change, mut touch: impl FnMut(&CalendarId) -> u64) -> Self {
-        let events = change.events.iter().map(|event| {
-            let calendars = event
-                .calendars()
-                .into_iter()
-                .map(|id| TouchedRecord { calendar: id.as_str().to_owned(), previous: touch(id) })
-                .collect();
-            EventRecord { calendars, ..EventRecord::of(event) }
-        });
-        Self {
-            revision: 0,
-            time: 0,
-            cause: u32::from(change.cause as u8),
-            caller: change.caller.0.to_string(),
-            events: events.collect(),
-        }
-    }
-
-    /// The same without the chains: what happened, and nothing of what came before.
-    pub fn of(change: &Change) -> Self {
-        Self { revision: change.revision.0, time: change.time.seconds(), ..Self::new(change, |_| 0) }
-    }
-
-    /// The command that caused it.
-    pub fn cause(&self) -> Result<Cause, StoreError> {
-        u8::try_from(self.cause).ok().and_then(Cause::from_number).ok_or_else(|| damaged("a change"))
-    }
-
-    /// Who sent it.
-    pub fn caller(&self) -> Caller {
-        Caller(Arc::from(self.caller.as_str()))
+    /// When the appointment with this key began before the change, or after the one that made it; and the revision that
+    /// touched it before. None when the change is of others.
+    pub(super) fn start_of(&self, key: AppointmentKey) -> Option<(Instant, u64)> {
+        let event = self.events.iter().find(|it| it.key == key.0)?;
+        let image = event.before.as_ref().or(event.after.as_ref())?;
+        Some((Instant::from_seconds(image.start), event.previous))
     }
 }
 
 impl EventRecord {
-    fn of(event: &Event) -> Self {
-        use calendar_event as kind;
-        let of_calendar = |kind: u32, detail: &str| Self { kind, detail: detail.to_owned(), ..Self::default() };
-        match event {
-            Event::CalendarCreated { .. } => of_calendar(kind::CREATED, ""),
-            Event::ProfileChanged { .. } => of_calendar(kind::PROFILE_CHANGED, ""),
-            Event::CalendarDeleted { .. } => of_calendar(kind::DELETED, ""),
-            Event::TypePut { appointment_type, .. } => of_calendar(kind::TYPE_PUT, appointment_type.id.as_str()),
-            Event::TypeDeleted { type_id, .. } => of_calendar(kind::TYPE_DELETED, type_id.as_str()),
-            Event::BusyPut { source, .. } => of_calendar(kind::BUSY_PUT, source),
-            Event::Appointment { kind, before, after } => Self {
-                kind: u32::from(*kind as u8),
-                appointment: after.id.0.as_bytes().to_vec(),
-                key: after.key.0,
-                previous: before.as_ref().map_or(0, |it| it.stamps.revision.0),
-                before: before.as_deref().map(ImageRecord::new),
-                after: Some(ImageRecord::new(after)),
-                ..Self::default()
+    fn new(event: &LogEvent, time: Instant) -> Self {
+        let touched =
+            |it: &Touched| TouchedRecord { calendar: it.calendar.as_str().to_owned(), previous: it.previous.0 };
+        let of = Self { calendars: event.calendars.iter().map(touched).collect(), ..Self::default() };
+        let of_calendar = |kind: u32, detail: &str| Self { kind, detail: detail.to_owned(), ..of.clone() };
+        match &event.what {
+            What::Calendar(it) => match it {
+                CalendarEvent::Created => of_calendar(kind::CREATED, ""),
+                CalendarEvent::ProfileChanged => of_calendar(kind::PROFILE_CHANGED, ""),
+                CalendarEvent::Deleted => of_calendar(kind::DELETED, ""),
+                CalendarEvent::TypePut(id) => of_calendar(kind::TYPE_PUT, id.as_str()),
+                CalendarEvent::TypeDeleted(id) => of_calendar(kind::TYPE_DELETED, id.as_str()),
+                CalendarEvent::BusyPut(source) => of_calendar(kind::BUSY_PUT, source),
             },
+            What::Appointment(it) => {
+                let LoggedAppointment { kind, id, key, previous, before, after } = &**it;
+                Self {
+                    kind: numbers::of_appointment_event(*kind),
+                    appointment: id.0.as_bytes().to_vec(),
+                    key: key.0,
+                    previous: previous.0,
+                    before: before.as_ref().map(|it| ImageRecord::new(it, *key, time)),
+                    after: Some(ImageRecord::new(after, *key, time)),
+                    ..of
+                }
+            }
         }
     }
 
-    /// The appointment that it is about, if it is about one.
-    pub fn appointment_id(&self) -> Option<AppointmentId> {
-        uuid::Uuid::from_slice(&self.appointment).ok().map(AppointmentId)
+    fn read(&self, time: Instant, rows: &impl Rows) -> Result<LogEvent, StoreError> {
+        let touched = |it: &TouchedRecord| {
+            Ok(Touched { calendar: calendar_id(&it.calendar)?, previous: record::revision(it.previous)? })
+        };
+        let calendars = self.calendars.iter().map(touched).collect::<Result<_, StoreError>>()?;
+        if self.after.is_none() && !self.appointment.is_empty() {
+            return Err(damaged("an event of an appointment"));
+        }
+        let what = match &self.after {
+            Some(after) => What::Appointment(Box::new(self.read_appointment(after, time, rows)?)),
+            None => What::Calendar(self.read_calendar()?),
+        };
+        Ok(LogEvent { calendars, what })
+    }
+
+    fn read_calendar(&self) -> Result<CalendarEvent, StoreError> {
+        Ok(match self.kind {
+            kind::CREATED => CalendarEvent::Created,
+            kind::PROFILE_CHANGED => CalendarEvent::ProfileChanged,
+            kind::DELETED => CalendarEvent::Deleted,
+            kind::TYPE_PUT => CalendarEvent::TypePut(type_id(&self.detail)?),
+            kind::TYPE_DELETED => CalendarEvent::TypeDeleted(type_id(&self.detail)?),
+            kind::BUSY_PUT => CalendarEvent::BusyPut(self.detail.clone()),
+            _ => return Err(damaged("an event")),
+        })
+    }
+
+    fn read_appointment(
+        &self,
+        after: &ImageRecord,
+        time: Instant,
+        rows: &impl Rows,
+    ) -> Result<LoggedAppointment, StoreError> {
+        let (key, previous) = (record::key(self.key)?, record::revision(self.previous)?);
+        let is_whole = after.is_whole() && self.before.as_ref().is_none_or(ImageRecord::is_whole);
+        let now = if is_whole { None } else { rows.appointment(key)? };
+        let then = match &now {
+            None => time,
+            // When it came to be so stands in the change that made it so, as long as that is kept.
+            Some(now) => rows.time_of(previous)?.unwrap_or(now.update_time),
+        };
+        let before = self.before.as_ref().map(|it| it.read(key, then, now.as_ref()));
+        Ok(LoggedAppointment {
+            kind: numbers::appointment_event(self.kind)?,
+            id: Uuid::from_slice(&self.appointment).map(AppointmentId).map_err(|_| damaged("an event"))?,
+            key,
+            previous,
+            before: before.transpose()?,
+            after: after.read(key, time, now.as_ref())?,
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use super::*;
+
+    struct NoRows;
+
+    impl Rows for NoRows {
+        fn appointment(&self, _: AppointmentKey) -> Result<Option<Appointment>, StoreError> {
+            Ok(None)
+        }
+
+        fn time_of(&self, _: Revision) -> Result<Option<Instant>, StoreError> {
+            Ok(None)
+        }
+    }
+
+    fn record() -> ChangeRecord {
+        let place = PlaceRecord::of("ada", 1);
+        let image = ImageRecord {
+            type_id: "default".to_owned(),
+            duration: 60,
+            state: 3,
+            revision: 7,
+            places: vec![place],
+            time_zone: "Europe/Paris".to_owned(),
+            ..ImageRecord::default()
+        };
+        let event = EventRecord {
+            kind: 8,
+            appointment: vec![1; 16],
+            key: 5,
+            previous: 6,
+            before: Some(ImageRecord { revision: 6, ..image.clone() }),
+            after: Some(image),
+            calendars: vec![TouchedRecord { calendar: "ada".to_owned(), previous: 6 }],
+            detail: String::new(),
+        };
+        ChangeRecord { cause: 16, events: vec![event] }
+    }
+
+    fn read(record: &ChangeRecord) -> Result<LogEntry, StoreError> {
+        record.read((Revision(7), Instant::from_seconds(0), Caller::default()), &NoRows)
+    }
+
+    #[test]
+    fn an_entry_is_written_as_it_was_read() {
+        let entry = read(&record()).unwrap();
+        assert_eq!(read(&ChangeRecord::new(&entry)).unwrap(), entry);
+    }
+
+    #[test]
+    fn what_can_be_no_change_is_damage() {
+        const TOO_LARGE: u64 = 1 << 63;
+        type Damage = fn(&mut EventRecord);
+        let damages: [Damage; 16] = [
+            |event| event.kind = 99,
+            |event| event.appointment = vec![1, 2, 3],
+            |event| event.after = None,
+            |event| event.key = TOO_LARGE,
+            |event| event.previous = TOO_LARGE,
+            |event| event.calendars[0].calendar = " ".to_owned(),
+            |event| event.calendars[0].previous = TOO_LARGE,
+            |event| event.before.as_mut().unwrap().state = 9,
+            |event| event.after.as_mut().unwrap().revision = TOO_LARGE,
+            |event| event.after.as_mut().unwrap().session = TOO_LARGE,
+            |event| event.after.as_mut().unwrap().duration = u32::MAX,
+            |event| event.after.as_mut().unwrap().state = 0,
+            |event| event.after.as_mut().unwrap().type_id = String::new(),
+            |event| event.after.as_mut().unwrap().places[0] = PlaceRecord::default(),
+            // Of before schema 4, and the appointment is gone.
+            |event| event.after.as_mut().unwrap().calendars = vec!["ada".to_owned()],
+            |event| *event = EventRecord { kind: 200, ..EventRecord::default() },
+        ];
+        for (number, damage) in damages.into_iter().enumerate() {
+            let mut record = record();
+            damage(&mut record.events[0]);
+            assert!(matches!(read(&record), Err(StoreError::Damaged(_))), "damage {number}");
+        }
+        let mut record = record();
+        record.cause = 99;
+        assert!(matches!(read(&record), Err(StoreError::Damaged(_))));
     }
 }

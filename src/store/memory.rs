@@ -2,21 +2,22 @@
 //!
 //! All handles share one state. A batch is judged before anything of it is applied, so it happens whole or not at all.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::domain::appointment::Appointment;
+use crate::domain::appointment::{Appointment, EmailKey};
 use crate::domain::calendar::{Calendar, Profile};
-use crate::domain::change::Change;
+use crate::domain::change::{Change, Event};
 use crate::domain::claims::Claims;
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
+use crate::domain::log::{LogEntry, Replaced};
 use crate::domain::series::OCCURRENCES_MAX;
 use crate::domain::state::State;
 use crate::domain::time::Instant;
 
 use super::told::{TOLD_CHANGES_MAX, TOLD_EVENTS_MAX, tell};
 use super::{
-    Batch, Boot, CalendarFilter, CalendarRow, ChangeRecord, CommitError, Expiring, ListPage, ListQuery, Oldest, Reader,
+    Batch, Boot, CalendarFilter, CalendarRow, CommitError, Expiring, ListPage, ListQuery, Oldest, Reader,
     RequestRecord, Store, StoreError, ToldPage, UNDONE_CHANGES_MAX,
 };
 
@@ -32,8 +33,14 @@ struct Kept {
     /// Every calendar with all its claims, and every appointment that there ever was.
     state: State,
     /// Without gaps; what is compacted is missing at the front.
-    changes: Vec<ChangeRecord>,
+    changes: Vec<LogEntry>,
+    /// What changes replaced, by revision.
+    replaced: BTreeMap<Revision, Vec<Replaced>>,
+    /// Every id that a calendar ever had.
+    calendar_ids: BTreeSet<CalendarId>,
     requests: BTreeMap<[u8; 16], RequestRecord>,
+    /// The calendars that a writer has in memory.
+    known: HashSet<CalendarId>,
     faults: VecDeque<Fault>,
     /// What the next forgetting of requests says.
     forgetting_fault: Option<CommitError>,
@@ -50,8 +57,10 @@ impl Memory {
     /// An empty store. `code_key` is the secret behind its confirmation codes.
     pub fn new(code_key: u64) -> Self {
         let state = State { next_key: AppointmentKey::default().next(), ..State::default() };
-        let (changes, requests, faults, forgetting_fault) = Default::default();
-        Self { kept: Arc::new(Mutex::new(Kept { code_key, state, changes, requests, faults, forgetting_fault })) }
+        let (changes, replaced, calendar_ids) = Default::default();
+        let (requests, known, faults, forgetting_fault) = Default::default();
+        let kept = Kept { code_key, state, changes, replaced, calendar_ids, requests, known, faults, forgetting_fault };
+        Self { kept: Arc::new(Mutex::new(kept)) }
     }
 
     /// Makes the next commit, or the one after those that fail already, fail with nothing done.
@@ -69,6 +78,11 @@ impl Memory {
         self.kept().forgetting_fault = Some(error);
     }
 
+    /// How many calendars a writer has in memory, as far as the store was told.
+    pub fn calendars_known(&self) -> usize {
+        self.kept().known.len()
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         // A batch that broke an invariant has panicked in its writer; the readers' part is not to panic as well.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
@@ -78,7 +92,8 @@ impl Memory {
 impl Kept {
     fn judge(&self, batch: &Batch<'_>) -> Result<(), StoreError> {
         for (id, version) in batch.expected {
-            if self.state.calendars.get(id).is_none_or(|calendar| calendar.version != *version) {
+            let is_stale = |calendar: &Arc<Calendar>| calendar.version != *version || !self.known.contains(id);
+            if self.state.calendars.get(id).is_none_or(is_stale) {
                 return Err(StoreError::Stale(id.clone()));
             }
         }
@@ -90,12 +105,21 @@ impl Kept {
 
     fn apply(&mut self, change: &Change) {
         let mut touched = BTreeMap::new();
-        let record = ChangeRecord::new(change, |id| {
-            let version = self.state.calendars.get(id).map_or(0, |calendar| calendar.version.0);
-            touched.insert(id.clone(), change.revision.0).unwrap_or(version)
+        let entry = LogEntry::new(change, |id| {
+            let version = self.state.calendars.get(id).map_or(Revision(0), |calendar| calendar.version);
+            touched.insert(id.clone(), change.revision).unwrap_or(version)
         });
-        self.changes.push(ChangeRecord { revision: change.revision.0, time: change.time.seconds(), ..record });
+        self.calendar_ids.extend(entry.touched().map(|it| it.calendar.clone()));
+        self.changes.push(entry);
+        self.replaced.insert(change.revision, Replaced::by(change));
         self.state.apply(change);
+        for event in &change.events {
+            match event {
+                Event::CalendarCreated { calendar, .. } => self.known.insert(calendar.clone()),
+                Event::CalendarDeleted { calendar } => self.known.remove(calendar),
+                _ => false,
+            };
+        }
     }
 
     fn of_ids(&self, ids: &[AppointmentId]) -> Vec<Appointment> {
@@ -109,25 +133,17 @@ impl Kept {
 
     fn oldest(&self) -> Option<Oldest> {
         let first = self.changes.first()?;
-        let (revision, time) = (Revision(first.revision), Instant::from_seconds(first.time));
+        let (revision, time) = (first.revision, first.time);
         Some(Oldest { revision, time, is_followed: self.changes.len() > 1 })
     }
 
     /// The appointment as it was at a revision; none when it was not there.
-    fn at(&self, it: &Appointment, at: Revision) -> Result<Option<Appointment>, StoreError> {
-        let later = self.changes.iter().filter(|change| change.revision > at.0);
-        let first = later.flat_map(|change| &change.events).find(|event| event.appointment_id() == Some(it.id));
-        match first {
-            None => Ok(Some(it.clone())),
-            Some(event) => event.before.as_ref().map(|image| image.put_back(it.clone())).transpose(),
+    fn at(&self, it: &Appointment, at: Revision) -> Option<Appointment> {
+        let later = self.changes.iter().filter(|entry| entry.revision > at);
+        match later.flat_map(LogEntry::appointments).find(|logged| logged.id == it.id) {
+            None => Some(it.clone()),
+            Some(logged) => logged.before.as_ref().map(|image| it.with_image(image.clone())),
         }
-    }
-
-    /// Whether the query's calendar is the one it was booked of, and not another of the same name.
-    fn is_of_calendar(&self, query: &ListQuery, it: &Appointment) -> bool {
-        let Some(id) = &query.calendar else { return true };
-        let since = self.state.calendars.get(id).map(|calendar| calendar.since);
-        it.places.iter().any(|place| place.calendar == *id && Some(place.since) == since)
     }
 }
 
@@ -147,12 +163,25 @@ impl Store for Memory {
         let mut expiring: Vec<_> = expiring.collect();
         expiring.sort_by_key(|it| it.expire_time);
         let State { revision, last_time, next_key, .. } = kept.state;
-        Ok(Boot { revision, last_time, next_key, expiring, code_key: kept.code_key })
+        let (code_key, sessions_from) = (kept.code_key, Revision(1));
+        Ok(Boot { revision, last_time, next_key, expiring, code_key, sessions_from })
     }
 
     fn load_calendars(&mut self, ids: &[CalendarId], now: Instant) -> Result<Vec<Option<Calendar>>, StoreError> {
-        let kept = self.kept();
-        Ok(ids.iter().map(|id| kept.state.calendars.get(id).map(|calendar| loaded(calendar, now))).collect())
+        let mut kept = self.kept();
+        let load = |id: &CalendarId| {
+            let calendar = loaded(kept.state.calendars.get(id)?, now);
+            kept.known.insert(id.clone());
+            Some(calendar)
+        };
+        Ok(ids.iter().map(load).collect())
+    }
+
+    fn let_go(&mut self, ids: &[CalendarId]) {
+        let mut kept = self.kept();
+        for id in ids {
+            kept.known.remove(id);
+        }
     }
 
     fn load_appointments(&mut self, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError> {
@@ -163,9 +192,9 @@ impl Store for Memory {
         Ok(self.kept().of_keys(keys))
     }
 
-    fn keys_of_email(&mut self, email: &str, limit: usize) -> Result<Vec<AppointmentKey>, StoreError> {
+    fn keys_of_email(&mut self, email: &EmailKey, limit: usize) -> Result<Vec<AppointmentKey>, StoreError> {
         let kept = self.kept();
-        let theirs = kept.state.appointments.values().filter(|it| it.invitee.email.eq_ignore_ascii_case(email));
+        let theirs = kept.state.appointments.values().filter(|it| it.person.invitee.email.key == *email);
         let mut theirs: Vec<(Instant, AppointmentKey)> = theirs.map(|it| (it.start, it.key)).collect();
         theirs.sort_unstable();
         Ok(theirs.into_iter().take(limit).map(|(_, key)| key).collect())
@@ -173,7 +202,7 @@ impl Store for Memory {
 
     fn load_series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError> {
         let kept = self.kept();
-        let of_series = kept.state.appointments.values().filter(|it| it.series == Some(series));
+        let of_series = kept.state.appointments.values().filter(|it| it.series() == Some(series));
         let mut found: Vec<_> = of_series.map(|it| Appointment::clone(it)).collect();
         found.sort_by_key(|it| (it.start, it.id));
         found.truncate(OCCURRENCES_MAX);
@@ -213,8 +242,9 @@ impl Store for Memory {
     fn compact_changes(&mut self, before: Instant, limit: usize) -> Result<Option<Oldest>, CommitError> {
         let mut kept = self.kept();
         let but_last = kept.changes.len().saturating_sub(1);
-        let old = kept.changes[..but_last].iter().take(limit).take_while(|it| it.time < before.seconds()).count();
-        drop(kept.changes.drain(..old));
+        let old = kept.changes[..but_last].iter().take(limit).take_while(|it| it.time < before).count();
+        let gone: Vec<Revision> = kept.changes.drain(..old).map(|it| it.revision).collect();
+        gone.iter().for_each(|revision| drop(kept.replaced.remove(revision)));
         Ok(kept.oldest())
     }
 
@@ -256,13 +286,8 @@ impl Reader for Memory {
         if revision < current && (revision.0 < reach || revision.0 + 1 < oldest) {
             return Err(StoreError::Compacted { oldest: Revision(oldest.max(reach)) });
         }
-        let mut appointments = Vec::new();
-        for now in kept.state.appointments.values() {
-            let then = kept.at(now, revision)?;
-            let is_unchanged = then.as_ref() == Some(&**now);
-            let is_shown = |it: &Appointment| query.matches(it) && (!is_unchanged || kept.is_of_calendar(query, it));
-            appointments.extend(then.filter(is_shown));
-        }
+        let then = kept.state.appointments.values().filter_map(|now| kept.at(now, revision));
+        let mut appointments: Vec<Appointment> = then.filter(|it| query.matches(it)).collect();
         let order = |it: &Appointment| (it.start, it.id);
         appointments.sort_by_key(order);
         if query.is_descending {
@@ -272,6 +297,10 @@ impl Reader for Memory {
         appointments.truncate(query.limit);
         let next = appointments.last().map(order).filter(|_| is_cut);
         Ok(ListPage { appointments, next, revision })
+    }
+
+    fn ever_had(&mut self, id: &CalendarId) -> Result<bool, StoreError> {
+        Ok(self.kept().calendar_ids.contains(id))
     }
 
     fn list_calendars(
@@ -299,13 +328,13 @@ impl Reader for Memory {
         id: AppointmentId,
         from: Option<Revision>,
         limit: usize,
-    ) -> Result<Option<Vec<ChangeRecord>>, StoreError> {
+    ) -> Result<Option<Vec<LogEntry>>, StoreError> {
         let kept = self.kept();
         if !kept.state.appointments.contains_key(&id) {
             return Ok(None);
         }
-        let changes = kept.changes.iter().rev().filter(|it| from.is_none_or(|from| it.revision <= from.0));
-        let of_it = changes.filter(|it| it.events.iter().any(|event| event.appointment_id() == Some(id)));
+        let changes = kept.changes.iter().rev().filter(|it| from.is_none_or(|from| it.revision <= from));
+        let of_it = changes.filter(|it| it.appointments().any(|logged| logged.id == id));
         Ok(Some(of_it.take(limit).cloned().collect()))
     }
 
@@ -314,15 +343,18 @@ impl Reader for Memory {
         id: &CalendarId,
         from: Option<Revision>,
         limit: usize,
-    ) -> Result<Option<Vec<ChangeRecord>>, StoreError> {
+    ) -> Result<Option<Vec<LogEntry>>, StoreError> {
         let kept = self.kept();
-        let Some(calendar) = kept.state.calendars.get(id) else { return Ok(None) };
-        let changes = kept.changes.iter().rev().filter(|it| from.is_none_or(|from| it.revision <= from.0));
-        let touches = |it: &&ChangeRecord| {
-            it.events.iter().flat_map(|event| &event.calendars).any(|touched| touched.calendar == id.as_str())
-        };
-        let of_it = changes.take_while(|it| it.revision >= calendar.since.0).filter(touches);
+        if !kept.calendar_ids.contains(id) {
+            return Ok(None);
+        }
+        let changes = kept.changes.iter().rev().filter(|it| from.is_none_or(|from| it.revision <= from));
+        let of_it = changes.filter(|it| it.touched().any(|touched| touched.calendar == *id));
         Ok(Some(of_it.take(limit).cloned().collect()))
+    }
+
+    fn replaced(&mut self, revision: Revision) -> Result<Vec<Replaced>, StoreError> {
+        Ok(self.kept().replaced.get(&revision).cloned().unwrap_or_default())
     }
 
     fn oldest_change(&mut self) -> Result<Option<Oldest>, StoreError> {
@@ -336,9 +368,9 @@ impl Reader for Memory {
             return Err(StoreError::Compacted { oldest });
         }
         let (mut changes, mut upto, mut events) = (Vec::new(), after, 0);
-        for record in kept.changes.iter().filter(|it| it.revision > after.0).take(TOLD_CHANGES_MAX) {
-            upto = Revision(record.revision);
-            let told = tell(record.clone(), filter, |key| Ok(kept.of_keys(&[key]).pop()))?;
+        for entry in kept.changes.iter().filter(|it| it.revision > after).take(TOLD_CHANGES_MAX) {
+            upto = entry.revision;
+            let told = tell(entry.clone(), filter, |key| Ok(kept.of_keys(&[key]).pop()))?;
             events += told.as_ref().map_or(0, |it| it.appointments.len());
             changes.extend(told);
             if events >= TOLD_EVENTS_MAX {

@@ -2,24 +2,27 @@
 //!
 //! `commit` returns only after the batch is on disk, and an error of it says whether anything may have happened.
 
-pub mod change_record;
+mod change_record;
 pub mod memory;
-pub mod record;
+mod numbers;
+mod place_record;
+mod record;
+mod replaced_record;
 pub mod sqlite;
 pub mod told;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::domain::appointment::{Appointment, AppointmentState};
+use crate::domain::appointment::{Appointment, AppointmentState, EmailKey};
 use crate::domain::appointment_type::Stamps;
 use crate::domain::calendar::{Calendar, Profile};
 use crate::domain::change::Change;
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeId};
+use crate::domain::log::{LogEntry, Replaced};
 use crate::domain::time::Instant;
 use crate::domain::zone::Zone;
 
-pub use change_record::ChangeRecord;
 pub use told::{CalendarFilter, Told, ToldPage};
 
 /// Finds the zone of a name; none when the release in use does not have it.
@@ -41,6 +44,9 @@ pub struct Boot {
     pub expiring: Vec<Expiring>,
     /// The store's secret behind confirmation codes.
     pub code_key: u64,
+    /// The first revision at which a session was the same set of places: before, seats of one time had to have one of their
+    /// calendars in common.
+    pub sessions_from: Revision,
 }
 
 /// An appointment that expires by itself.
@@ -195,12 +201,15 @@ pub trait Store: Send {
     fn boot(&mut self) -> Result<Boot, StoreError>;
     /// These calendars, each with every claim that must be in memory at `now`; none where there is no such calendar.
     fn load_calendars(&mut self, ids: &[CalendarId], now: Instant) -> Result<Vec<Option<Calendar>>, StoreError>;
+    /// The writer no longer has these calendars in memory: nothing need be known of them until they are loaded again,
+    /// and before that no batch touches them.
+    fn let_go(&mut self, ids: &[CalendarId]);
     /// Those of these appointments that there are.
     fn load_appointments(&mut self, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError>;
     /// Those of these appointments that there are.
     fn load_by_key(&mut self, keys: &[AppointmentKey]) -> Result<Vec<Appointment>, StoreError>;
-    /// The appointments with this address, case aside, at most so many of them, the earliest first.
-    fn keys_of_email(&mut self, email: &str, limit: usize) -> Result<Vec<AppointmentKey>, StoreError>;
+    /// The appointments with this address, at most so many of them, the earliest first.
+    fn keys_of_email(&mut self, email: &EmailKey, limit: usize) -> Result<Vec<AppointmentKey>, StoreError>;
     /// The appointments of a series, by start and id.
     fn load_series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError>;
     /// Those of these requests that were remembered.
@@ -224,10 +233,10 @@ pub trait Store: Send {
 /// Which appointments to list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListQuery {
-    /// Of this calendar.
+    /// Of every calendar that ever had this id.
     pub calendar: Option<CalendarId>,
-    /// Of this invitee; case does not matter.
-    pub invitee_email: Option<String>,
+    /// Of the invitee with this address.
+    pub email: Option<EmailKey>,
     /// With this key, which a confirmation code stands for.
     pub key: Option<AppointmentKey>,
     /// Of this series.
@@ -263,9 +272,9 @@ impl ListQuery {
             && self.states.contains(&it.state_at(self.now))
             && self.calendar.as_ref().is_none_or(|id| it.calendars().any(|calendar| calendar == id))
             && self.type_id.as_ref().is_none_or(|id| it.type_id == *id)
-            && self.series.is_none_or(|series| it.series == Some(series))
+            && self.series.is_none_or(|series| it.series() == Some(series))
             && self.key.is_none_or(|key| it.key == key)
-            && self.invitee_email.as_ref().is_none_or(|email| it.invitee.email.eq_ignore_ascii_case(email))
+            && self.email.as_ref().is_none_or(|email| it.person.invitee.email.key == *email)
     }
 }
 
@@ -316,6 +325,8 @@ pub trait Reader: Send {
     ) -> Result<(Vec<Appointment>, Revision), StoreError>;
     /// A page of a list.
     fn list_appointments(&mut self, query: &ListQuery) -> Result<ListPage, StoreError>;
+    /// Whether there is or ever was a calendar with this id: what was booked of it is listed under it.
+    fn ever_had(&mut self, id: &CalendarId) -> Result<bool, StoreError>;
     /// Calendars by id, and the revision.
     fn list_calendars(
         &mut self,
@@ -329,14 +340,17 @@ pub trait Reader: Send {
         id: AppointmentId,
         from: Option<Revision>,
         limit: usize,
-    ) -> Result<Option<Vec<ChangeRecord>>, StoreError>;
-    /// What happened to a calendar, newest first; a later page begins `from` a revision of it.
+    ) -> Result<Option<Vec<LogEntry>>, StoreError>;
+    /// What happened to the calendars that had an id, one after the other, newest first; a later page begins `from` a
+    /// revision of theirs.
     fn changes_of_calendar(
         &mut self,
         id: &CalendarId,
         from: Option<Revision>,
         limit: usize,
-    ) -> Result<Option<Vec<ChangeRecord>>, StoreError>;
+    ) -> Result<Option<Vec<LogEntry>>, StoreError>;
+    /// What a change replaced of profiles, overrides and types; nothing of one that is no longer kept.
+    fn replaced(&mut self, revision: Revision) -> Result<Vec<Replaced>, StoreError>;
     /// The oldest change that is kept; none when there is no change at all.
     fn oldest_change(&mut self) -> Result<Option<Oldest>, StoreError>;
     /// What happened after a revision, in order, as watchers are told it: a page of at most `told::TOLD_CHANGES_MAX`

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 
-use crate::domain::appointment::{IgnoredRules, Place};
+use crate::domain::appointment::IgnoredRules;
 use crate::domain::appointment_type::{AppointmentType, Limits, Stamps};
 use crate::domain::availability::{Availability, Override, Rule, Weekdays, Window};
 use crate::domain::calendar::{Owner, Profile};
-use crate::domain::ids::{CalendarId, Revision, TypeId, TypeNumber};
+use crate::domain::ids::{AppointmentKey, CalendarId, Revision, TypeId, TypeNumber};
 use crate::domain::interval::Interval;
 use crate::domain::time::{Instant, LocalDate, Minutes, Seconds};
 
@@ -25,19 +25,33 @@ pub(super) fn decode<M: Message + Default>(bytes: &[u8], what: &str) -> Result<M
     M::decode(bytes).map_err(|_| damaged(what))
 }
 
-fn minutes(value: u32) -> Result<Minutes, StoreError> {
-    u16::try_from(value).ok().and_then(Minutes::new).ok_or_else(|| damaged("a length of time"))
+/// A revision as it is stored, in a column or in a blob: below zero, or above what a column holds, is damage.
+pub(super) fn revision(value: impl TryInto<i64>) -> Result<Revision, StoreError> {
+    counted(value).map(Revision).ok_or_else(|| damaged("a revision"))
+}
+
+/// The key of an appointment, likewise.
+pub(super) fn key(value: impl TryInto<i64>) -> Result<AppointmentKey, StoreError> {
+    counted(value).map(AppointmentKey).ok_or_else(|| damaged("the key of an appointment"))
+}
+
+fn counted(value: impl TryInto<i64>) -> Option<u64> {
+    value.try_into().ok().and_then(|it: i64| u64::try_from(it).ok())
+}
+
+pub(super) fn minutes(value: u32) -> Result<Minutes, StoreError> {
+    Minutes::new(value).ok_or_else(|| damaged("a length of time"))
 }
 
 fn seconds(value: i64) -> Result<Seconds, StoreError> {
     Seconds::new(value).ok_or_else(|| damaged("a length of time"))
 }
 
-fn calendar_id(text: &str) -> Result<CalendarId, StoreError> {
+pub(super) fn calendar_id(text: &str) -> Result<CalendarId, StoreError> {
     CalendarId::parse(text).map_err(|_| damaged("a calendar's id"))
 }
 
-fn type_id(text: &str) -> Result<TypeId, StoreError> {
+pub(super) fn type_id(text: &str) -> Result<TypeId, StoreError> {
     TypeId::parse(text).map_err(|_| damaged("a type's id"))
 }
 
@@ -54,12 +68,12 @@ pub(super) struct LimitsRecord {
 }
 
 impl LimitsRecord {
-    fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits) -> Self {
         let Limits { per_day, per_week, per_month, per_year } = limits;
         Self { per_day, per_week, per_month, per_year }
     }
 
-    fn read(&self) -> Limits {
+    pub(super) fn read(&self) -> Limits {
         let Self { per_day, per_week, per_month, per_year } = *self;
         Limits { per_day, per_week, per_month, per_year }
     }
@@ -85,7 +99,7 @@ fn window(start: u32, end: u32) -> Result<Window, StoreError> {
 }
 
 impl RuleRecord {
-    fn new(rule: &Rule) -> Self {
+    pub(super) fn new(rule: &Rule) -> Self {
         Self {
             weekdays: u32::from(rule.weekdays.bits()),
             start: u32::from(rule.window.start_minutes()),
@@ -95,7 +109,7 @@ impl RuleRecord {
         }
     }
 
-    fn read(&self) -> Result<Rule, StoreError> {
+    pub(super) fn read(&self) -> Result<Rule, StoreError> {
         Ok(Rule {
             weekdays: Weekdays::from_bits(u8::try_from(self.weekdays).map_err(|_| damaged("a weekday"))?),
             window: window(self.start, self.end)?,
@@ -138,17 +152,26 @@ pub(super) struct ProfileRecord {
     overrides: Vec<OverrideRecord>,
 }
 
+impl OverrideRecord {
+    pub(super) fn new(date: LocalDate, windows: &[Window], note: &str) -> Self {
+        let bounds = windows.iter().flat_map(|it| [u32::from(it.start_minutes()), u32::from(it.end_minutes())]);
+        Self { date: date.days(), windows: bounds.collect(), note: note.to_owned() }
+    }
+
+    pub(super) fn read(self) -> Result<(LocalDate, Override), StoreError> {
+        let windows = self.windows.chunks(2).map(|pair| match pair {
+            [start, end] => window(*start, *end),
+            _ => Err(damaged("an override")),
+        });
+        let windows = windows.collect::<Result<_, _>>()?;
+        Ok((LocalDate::from_days(self.date), Override { windows, note: self.note }))
+    }
+}
+
 impl ProfileRecord {
     pub(super) fn new(profile: &Profile) -> Self {
-        let overrides = profile.availability.overrides.iter().map(|(date, hours)| OverrideRecord {
-            date: date.days(),
-            windows: hours
-                .windows
-                .iter()
-                .flat_map(|it| [u32::from(it.start_minutes()), u32::from(it.end_minutes())])
-                .collect(),
-            note: hours.note.clone(),
-        });
+        let overrides = profile.availability.overrides.iter();
+        let overrides = overrides.map(|(date, hours)| OverrideRecord::new(*date, &hours.windows, &hours.note));
         Self {
             display_name: profile.display_name.clone(),
             owner_name: profile.owner.name.clone(),
@@ -164,15 +187,7 @@ impl ProfileRecord {
 
     pub(super) fn read(self, zones: &ZoneLookup) -> Result<Profile, StoreError> {
         let zone = zones(&self.time_zone).ok_or(StoreError::UnknownZone(self.time_zone))?;
-        let mut overrides = BTreeMap::new();
-        for it in self.overrides {
-            let windows = it.windows.chunks(2).map(|pair| match pair {
-                [start, end] => window(*start, *end),
-                _ => Err(damaged("an override")),
-            });
-            let windows = windows.collect::<Result<_, _>>()?;
-            overrides.insert(LocalDate::from_days(it.date), Override { windows, note: it.note });
-        }
+        let overrides = self.overrides.into_iter().map(OverrideRecord::read).collect::<Result<_, _>>()?;
         let rules = self.rules.iter().map(RuleRecord::read).collect::<Result<_, _>>()?;
         Ok(Profile {
             display_name: self.display_name,
@@ -230,11 +245,11 @@ impl TypeRecord {
     pub(super) fn new(it: &AppointmentType) -> Self {
         Self {
             display_name: it.display_name.clone(),
-            duration: u32::from(it.duration.minutes()),
-            duration_options: it.duration_options.iter().map(|option| u32::from(option.minutes())).collect(),
-            slot_step: it.slot_step.map(|step| u32::from(step.minutes())),
-            buffer_before: u32::from(it.buffer_before.minutes()),
-            buffer_after: u32::from(it.buffer_after.minutes()),
+            duration: it.duration.minutes(),
+            duration_options: it.duration_options.iter().map(|option| option.minutes()).collect(),
+            slot_step: it.slot_step.map(Minutes::minutes),
+            buffer_before: it.buffer_before.minutes(),
+            buffer_after: it.buffer_after.minutes(),
             min_notice: it.min_notice.seconds(),
             horizon_days: it.horizon_days,
             capacity: it.capacity,
@@ -272,7 +287,7 @@ impl TypeRecord {
             stamps: Stamps {
                 create_time: Instant::from_seconds(self.create_time),
                 update_time: Instant::from_seconds(self.update_time),
-                revision: Revision(self.revision),
+                revision: revision(self.revision)?,
             },
         })
     }
@@ -290,56 +305,16 @@ impl PeriodsRecord {
         Self { bounds: periods.iter().flat_map(|it| [it.start.seconds(), it.end.seconds()]).collect() }
     }
 
-    pub(super) fn read(&self) -> Vec<Interval> {
-        let pairs = self.bounds.chunks_exact(2);
-        pairs.map(|it| Interval::new(Instant::from_seconds(it[0]), Instant::from_seconds(it[1]))).collect()
-    }
-}
-
-/// The calendars of an appointment.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct PlacesRecord {
-    #[prost(message, repeated, tag = "1")]
-    places: Vec<PlaceRecord>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct PlaceRecord {
-    #[prost(string, tag = "1")]
-    calendar: String,
-    #[prost(uint32, tag = "2")]
-    type_number: u32,
-    #[prost(uint32, tag = "3")]
-    before: u32,
-    #[prost(uint32, tag = "4")]
-    after: u32,
-    #[prost(uint64, tag = "5")]
-    since: u64,
-}
-
-impl PlacesRecord {
-    pub(super) fn new(places: &[Place]) -> Self {
-        let place = |it: &Place| PlaceRecord {
-            calendar: it.calendar.as_str().to_owned(),
-            type_number: u32::from(it.type_number.0),
-            before: u32::from(it.before.minutes()),
-            after: u32::from(it.after.minutes()),
-            since: it.since.0,
+    pub(super) fn read(&self) -> Result<Vec<Interval>, StoreError> {
+        let period = |pair: &[i64]| match pair {
+            [start, end] if start < end => {
+                // An earlier version rounded the fraction of the last second up to one that no timestamp can say.
+                let end = Instant::from_seconds(*end).min(Instant::MAX);
+                Ok(Interval::new(Instant::from_seconds(*start), end))
+            }
+            _ => Err(damaged("a busy period")),
         };
-        Self { places: places.iter().map(place).collect() }
-    }
-
-    pub(super) fn read(&self) -> Result<Vec<Place>, StoreError> {
-        let place = |it: &PlaceRecord| {
-            Ok(Place {
-                calendar: calendar_id(&it.calendar)?,
-                since: Revision(it.since),
-                type_number: TypeNumber(u16::try_from(it.type_number).map_err(|_| damaged("a type's number"))?),
-                before: minutes(it.before)?,
-                after: minutes(it.after)?,
-            })
-        };
-        self.places.iter().map(place).collect()
+        self.bounds.chunks(2).map(period).collect()
     }
 }
 
@@ -369,7 +344,7 @@ pub(super) fn ignored_bits(rules: IgnoredRules) -> u32 {
 }
 
 /// The bits as ignored rules.
-pub fn ignored_rules(bits: u32) -> IgnoredRules {
+pub(super) fn ignored_rules(bits: u32) -> IgnoredRules {
     let bit = |position: u32| bits >> position & 1 == 1;
     IgnoredRules { outside_availability: bit(0), misaligned: bit(1), notice: bit(2), horizon: bit(3), limit: bit(4) }
 }

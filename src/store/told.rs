@@ -3,11 +3,9 @@
 //! Nothing personal is in the log, so what was removed from an appointment's row since is not told either.
 
 use super::StoreError;
-use super::change_record::{ChangeRecord, EventRecord};
 use crate::domain::appointment::Appointment;
-use crate::domain::appointment_type::Stamps;
 use crate::domain::ids::{AppointmentKey, CalendarId, Revision};
-use crate::domain::time::Instant;
+use crate::domain::log::{LogEntry, LogEvent};
 
 /// How many changes one page of the log looks at.
 pub const TOLD_CHANGES_MAX: usize = 256;
@@ -36,8 +34,8 @@ impl CalendarFilter {
     }
 
     /// Whether it wants this event.
-    pub fn passes(&self, event: &EventRecord) -> bool {
-        *self == Self::All || event.calendars.iter().any(|touched| self.wants(&touched.calendar))
+    pub fn passes(&self, event: &LogEvent) -> bool {
+        *self == Self::All || event.calendars.iter().any(|touched| self.wants(touched.calendar.as_str()))
     }
 }
 
@@ -45,17 +43,9 @@ impl CalendarFilter {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Told {
     /// With those of its events that passed.
-    pub record: ChangeRecord,
+    pub entry: LogEntry,
     /// For each of these events its appointment, if it is about one.
     pub appointments: Vec<Option<Appointment>>,
-}
-
-/// Puts what is personal as it is now onto an appointment as of then.
-pub fn with_personal(then: &mut Appointment, now: &Appointment) {
-    then.invitee = now.invitee.clone();
-    then.note = now.note.clone();
-    then.metadata = now.metadata.clone();
-    then.cancel_reason = now.cancel_reason.clone();
 }
 
 /// A page of the log.
@@ -71,24 +61,22 @@ pub struct ToldPage {
 
 /// The events of a change that pass, each with its appointment; `find` answers the appointment as it is now.
 pub(super) fn tell(
-    record: ChangeRecord,
+    entry: LogEntry,
     filter: &CalendarFilter,
     mut find: impl FnMut(AppointmentKey) -> Result<Option<Appointment>, StoreError>,
 ) -> Result<Option<Told>, StoreError> {
-    let ChangeRecord { time, events, .. } = record;
-    let events: Vec<EventRecord> = events.into_iter().filter(|it| filter.passes(it)).collect();
+    let LogEntry { events, .. } = entry;
+    let events: Vec<LogEvent> = events.into_iter().filter(|it| filter.passes(it)).collect();
     if events.is_empty() {
         return Ok(None);
     }
     let mut appointments = Vec::with_capacity(events.len());
     for event in &events {
-        let now = match event.after {
-            Some(_) => find(AppointmentKey(event.key))?,
+        let then = match event.appointment() {
+            Some(it) => find(it.key)?.map(|now| now.with_image(it.after.clone())),
             None => None,
         };
-        let then = now.zip(event.after.as_ref()).map(|(now, image)| image.put_back(now)).transpose()?;
-        let update_time = Instant::from_seconds(time);
-        appointments.push(then.map(|it| Appointment { stamps: Stamps { update_time, ..it.stamps }, ..it }));
+        appointments.push(then);
     }
-    Ok(Some(Told { record: ChangeRecord { events, ..record }, appointments }))
+    Ok(Some(Told { entry: LogEntry { events, ..entry }, appointments }))
 }

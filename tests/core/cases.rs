@@ -169,7 +169,12 @@ impl Case {
                 None,
             )
         };
-        let claims = self.appointments.iter().zip(1..).map(claim).collect();
+        let mut claims: Vec<Claim> = Vec::new();
+        for claim in self.appointments.iter().zip(1..).map(claim) {
+            let is_alike = |it: &&Claim| it.is_alike(claim.type_number(), claim.start(), claim.duration());
+            let session = claims.iter().find(is_alike).map_or(claim.session(), Claim::session);
+            claims.push(claim.in_session(session));
+        }
         calendar(zone(&self.calendar.time_zone), Availability { rules, overrides }, types.clone(), busy, claims)
     }
 }

@@ -14,6 +14,14 @@ use bookd::domain::interval::Interval;
 use bookd::domain::time::{Instant, LocalDate, Minutes};
 use chrono::Datelike;
 
+/// The appointments with the same set of places as the one that is asked for.
+pub(crate) enum Mates {
+    /// Those of this calendar alone.
+    Alone,
+    /// These.
+    Keys(BTreeSet<AppointmentKey>),
+}
+
 /// A question about many starts.
 pub(crate) struct Checker<'a> {
     pub(crate) calendar: &'a Calendar,
@@ -23,6 +31,8 @@ pub(crate) struct Checker<'a> {
     pub(crate) ignore: Option<AppointmentKey>,
     pub(crate) present_duration: Option<Minutes>,
     pub(crate) ignored_rules: IgnoredRules,
+    /// Who may share a session with what is asked for, besides being alike.
+    pub(crate) mates: Mates,
     /// The windows of a date in minutes: only so that they are not worked out anew for each minute.
     windows: BTreeMap<LocalDate, Vec<(i64, i64)>>,
     /// Whether a minute is open, for the same reason.
@@ -46,6 +56,7 @@ impl<'a> Checker<'a> {
             ignore: None,
             present_duration: None,
             ignored_rules,
+            mates: Mates::Alone,
             windows,
             minutes,
         }
@@ -196,6 +207,10 @@ impl<'a> Checker<'a> {
                 && claim.type_number() == self.appointment_type.number
                 && claim.start() == start
                 && claim.duration() == self.duration
+                && match &self.mates {
+                    Mates::Alone => claim.session().places == 1,
+                    Mates::Keys(keys) => keys.contains(&claim.key()),
+                }
         };
         self.active().into_iter().filter(is_seat).collect()
     }

@@ -1,11 +1,11 @@
 //! Random commands against the core: no two active appointments conflict, what is listed is what is booked, memory is
 //! what a restart would make of the appointments, and a refusal or a dry run changes nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bookd::domain::appointment::{
-    Appointment, AppointmentState, Assignment, IgnoredRules, Invitee, Target, Transition,
+    Appointment, AppointmentState, Assignment, IgnoredRules, Invitee, PersonDetails, Target, Transition,
 };
 use bookd::domain::availability::{Availability, Rule, Weekdays, Window};
 use bookd::domain::claims::{Claim, Claims};
@@ -101,12 +101,13 @@ fn booking(number: u128, calendars: &[&str], assignment: Assignment, type_id: &s
         type_id: Some(TypeId::parse(type_id).unwrap()),
         start: Some(Start::At(start)),
         duration: None,
-        invitee: Some(Invitee { name: "Grace".to_owned(), ..Invitee::default() }),
-        note: String::new(),
-        metadata: BTreeMap::new(),
+        person: PersonDetails {
+            invitee: Some(Invitee { name: "Grace".to_owned(), ..Invitee::default() }),
+            ..PersonDetails::default()
+        },
         hold: None,
         ignored_rules: IgnoredRules::default(),
-        series: None,
+        occurrence: None,
     }
 }
 
@@ -122,7 +123,7 @@ fn check(state: &State, now: Instant) {
         let mut sessions: HashMap<(Instant, u16), u32> = HashMap::new();
         for (n, claim) in claims.iter().enumerate() {
             for other in &claims[..n] {
-                let is_seat = claim.shares_session(other.type_number(), other.start(), other.duration());
+                let is_seat = claim.shares_session(other);
                 assert!(is_seat || !claim.padded().overlaps(other.padded()), "{claim:?} and {other:?}");
             }
             *sessions.entry((claim.start(), claim.type_number().0)).or_default() += 1;

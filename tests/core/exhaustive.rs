@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use bookd::domain::appointment::{Assignment, IgnoredRules};
+use bookd::domain::appointment::{Assignment, IgnoredRules, PersonDetails};
 use bookd::domain::appointment_type::AppointmentType;
 use bookd::domain::availability::{Availability, Weekdays};
 use bookd::domain::command::{Booking, Command};
@@ -73,7 +73,7 @@ fn try_it(pair: &mut Pair, what: Try) -> Outcome {
     let (command, expected) = match what {
         Try::Book(slot) => (Command::Book(booking(new, &wish(slot))), pair.reference.claim(new, &wish(slot), None)),
         Try::Hold(slot) => {
-            let booking = Booking { invitee: None, ..booking(new, &wish(slot)) };
+            let booking = Booking { person: PersonDetails::default(), ..booking(new, &wish(slot)) };
             (Command::Hold { booking, ttl }, pair.reference.claim(new, &wish(slot), Some(ttl)))
         }
         Try::Confirm(id) => {

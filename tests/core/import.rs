@@ -1,8 +1,6 @@
 //! Imports: all or nothing, never two of one time, and everything that is wrong is told at once.
 
-use std::collections::BTreeMap;
-
-use bookd::domain::appointment::{AppointmentState, IgnoredRules, Invitee};
+use bookd::domain::appointment::{AppointmentState, IgnoredRules, Person};
 use bookd::domain::appointment_type::{AppointmentType, Stamps};
 use bookd::domain::availability::Availability;
 use bookd::domain::calendar::Profile;
@@ -21,7 +19,7 @@ const NOW: &str = "2027-03-01T08:00:00Z";
 
 fn calendar(id: &str, types: Vec<AppointmentType>, appointments: Vec<ImportedAppointment>) -> ImportedCalendar {
     let profile = Profile::open(zone("Europe/Paris"), Availability::default());
-    let (deleted_types, busy) = (vec![TypeId::parse("gone").unwrap()], Vec::new());
+    let (deleted_types, busy) = (vec![(TypeId::parse("gone").unwrap(), None)], Vec::new());
     let calendar = CalendarId::parse(id).unwrap();
     ImportedCalendar { calendar, profile, types, deleted_types, busy, appointments, origin: id.to_owned() }
 }
@@ -36,11 +34,9 @@ fn at(number: u128, start: &str, kind: &str) -> ImportedAppointment {
         buffers: (None, None),
         recorded: None,
         state: AppointmentState::Confirmed,
-        invitee: Invitee::default(),
-        note: String::new(),
-        metadata: BTreeMap::new(),
-        cancel_reason: String::new(),
+        person: Person::default(),
         series: None,
+        original_start: None,
         sequence: 0,
         ignored_rules: IgnoredRules::default(),
         origin: format!("[{number}]"),
@@ -77,7 +73,7 @@ fn an_import_stands_over_busy_time_and_deleted_types_keep_their_appointments() {
     let state = imported(vec![ada]).unwrap();
     let ada = &state.calendars[&CalendarId::parse("ada").unwrap()];
     assert_eq!(ada.claims.ending_after(Instant::MIN).count(), 2);
-    assert_eq!(ada.types.deleted().map(TypeId::as_str).collect::<Vec<_>>(), ["gone"]);
+    assert_eq!(ada.types.deleted().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["gone"]);
     assert!(ada.types.find(&TypeId::parse("gone").unwrap()).is_none());
 }
 
@@ -127,7 +123,7 @@ fn everything_wrong_is_told_at_once_but_no_more_than_so_much() {
 #[test]
 fn a_calendar_whose_default_type_was_deleted_comes_without_one() {
     let mut ada = calendar("ada", vec![kind("visit")], vec![at(1, "2027-03-02T10:00:00Z", "default")]);
-    ada.deleted_types.push(TypeId::default_type());
+    ada.deleted_types.push((TypeId::default_type(), None));
     let state = imported(vec![ada]).unwrap();
     let types = &state.calendars[&CalendarId::parse("ada").unwrap()].types;
     assert_eq!(types.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(), ["visit"]);

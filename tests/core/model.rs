@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bookd::domain::appointment::AppointmentState as S;
-use bookd::domain::appointment::{Appointment, Assignment, IgnoredRules, Invitee};
+use bookd::domain::appointment::{Appointment, Assignment, IgnoredRules, Invitee, PersonDetails};
 use bookd::domain::appointment_type::AppointmentType;
 use bookd::domain::calendar::{Busy, Calendar};
 use bookd::domain::command::{Booking, Command, Move, NewId, ProfilePatch, Redacted, Start};
 use bookd::domain::decide::{decide, expire};
-use bookd::domain::feasible::{self, Ask};
+use bookd::domain::feasible;
 use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, TypeId};
 use bookd::domain::interval::Interval;
 use bookd::domain::refusal::Refusal;
@@ -169,11 +169,9 @@ impl Pair {
     pub(crate) fn is_explained_bookable(&self, wish: &Wish) -> bool {
         let searches = self.searches(wish, Interval::new(wish.start, wish.start));
         let is_any = wish.assignment == Assignment::Any;
-        let mut asks = searches.iter().enumerate().map(|(index, search)| {
-            let ask = Ask { is_grid_judged: is_any || index == 0, ..search.ask(wish.start) };
-            feasible::violations(&ask).is_empty()
-        });
-        if is_any { asks.any(|it| it) } else { asks.all(|it| it) }
+        let asks = several::asks(searches.iter().copied(), wish.assignment, wish.start);
+        let mut answers = asks.iter().map(|ask| feasible::violations(ask).is_empty());
+        if is_any { answers.any(|it| it) } else { answers.all(|it| it) }
     }
 
     pub(crate) fn submit(&mut self, command: &Command) -> Outcome {
@@ -209,7 +207,9 @@ impl Pair {
             assert!(self.is_listed(&wish).is_none_or(|it| it == booked.is_ok()), "listed ⇔ booked: {wish:?}");
         }
         let command = match ttl {
-            Some(ttl) => Command::Hold { booking: Booking { invitee: None, ..booking(id, &wish) }, ttl },
+            Some(ttl) => {
+                Command::Hold { booking: Booking { person: PersonDetails::default(), ..booking(id, &wish) }, ttl }
+            }
             None => Command::Book(booking(id, &wish)),
         };
         let expected = self.reference.claim(id, &wish, ttl);
@@ -339,7 +339,7 @@ impl Pair {
             assert_eq!((&calendars, &buffers), (&kept.calendars, &kept.buffers), "{kept:?}");
             let of_found = (found.key, found.start, found.duration, found.state, found.blocks, found.expire_time);
             assert_eq!(of_found, (kept.key, kept.start, kept.duration, kept.state, kept.blocks, kept.expiry));
-            assert_eq!(found.invitee.name.is_empty(), !kept.is_named);
+            assert_eq!(found.person.invitee.name.is_empty(), !kept.is_named);
         }
     }
 }
@@ -375,12 +375,10 @@ pub(crate) fn booking(id: u128, wish: &Wish) -> Booking {
         type_id: Some(wish.type_id.clone()),
         start: Some(Start::At(wish.start)),
         duration: wish.duration,
-        invitee: Some(grace()),
-        note: String::new(),
-        metadata: BTreeMap::new(),
+        person: PersonDetails { invitee: Some(grace()), ..PersonDetails::default() },
         hold: None,
         ignored_rules: wish.ignored,
-        series: None,
+        occurrence: None,
     }
 }
 

@@ -1,23 +1,32 @@
-//! What a change of hours leaves outside is what the definition says, claim by claim.
+//! What lies outside open time after a change of hours is what the definition says, appointment by appointment.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bookd::domain::calendar::Calendar;
-use bookd::domain::command::Command;
+use bookd::domain::appointment::AppointmentState;
+use bookd::domain::appointment_type::AppointmentType;
+use bookd::domain::availability::{Availability, Override, Rule, Weekdays};
+use bookd::domain::calendar::{Calendar, Profile};
+use bookd::domain::claims::{Claim, Claims};
+use bookd::domain::command::{Command, ProfilePatch};
 use bookd::domain::decide::{OUTSIDE_MAX, decide};
-use bookd::domain::ids::AppointmentKey;
+use bookd::domain::ids::{AppointmentKey, TypeNumber};
 use bookd::domain::state::State;
-use bookd::domain::time::Instant;
+use bookd::domain::time::{DAY, Instant, LocalDate};
+use bookd::domain::zone::Zone;
 use proptest::prelude::*;
+use proptest::sample::select;
 
 use crate::checker::Checker;
-use crate::random::question;
-use crate::world::zone;
+use crate::random::{Question, overrides, question, rules};
+use crate::world::{calendar as calendar_of, instant, minutes, rule, zone, zone_names};
 
-/// The upcoming claims that do not lie in open time, evaluated minute by minute.
-fn outside(calendar: &Calendar, now: Instant) -> Vec<AppointmentKey> {
-    let upcoming = calendar.claims.iter().filter(|it| it.is_alive(now) && it.start() >= now);
+/// The upcoming appointments, of one type or of all, that do not lie in open time; evaluated minute by minute.
+fn outside(calendar: &Calendar, now: Instant, of_type: Option<TypeNumber>) -> Vec<AppointmentKey> {
+    let all = calendar.claims.iter().chain(calendar.requests.values());
+    let upcoming = all.filter(|it| it.is_alive(now) && it.start() >= now);
     let mut outside: Vec<_> = upcoming
+        .filter(|claim| of_type.is_none_or(|number| claim.type_number() == number))
         .filter(|claim| {
             let of_type = calendar.types.numbered(claim.type_number()).unwrap();
             !Checker::new(calendar, of_type, claim.duration(), now).is_open_throughout(claim.start())
@@ -28,19 +37,135 @@ fn outside(calendar: &Calendar, now: Instant) -> Vec<AppointmentKey> {
     outside.into_iter().map(|(_, key)| key).take(OUTSIDE_MAX).collect()
 }
 
+/// The calendar with some of its appointments as requests that take no time.
+fn with_requests(calendar: Calendar, is_request: impl Fn(&Claim) -> bool) -> Calendar {
+    let (requests, claims): (Vec<Claim>, Vec<Claim>) = calendar.claims.iter().partition(|claim| is_request(claim));
+    let request = |it: Claim| {
+        let (before, after, state) = (it.before(), it.after(), AppointmentState::Pending);
+        let claim =
+            Claim::new(it.key(), it.type_number(), it.start(), it.duration(), before, after, state, Some(it.start()));
+        (it.key(), claim)
+    };
+    let requests = Arc::new(requests.into_iter().map(request).collect());
+    Calendar { claims: Claims::from_unordered(claims), requests, ..calendar }
+}
+
+fn state_of(calendar: &Calendar) -> State {
+    State { calendars: [(calendar.id.clone(), Arc::new(calendar.clone()))].into(), ..State::default() }
+}
+
+/// Other hours that a calendar may get.
+#[derive(Clone, Debug)]
+struct Hours {
+    rules: Vec<Rule>,
+    overrides: BTreeMap<LocalDate, Override>,
+    zone: Arc<Zone>,
+}
+
+/// Every command that answers what lies outside, with the calendar as it leaves it, and whose appointments it names.
+fn changes(question: &Question, hours: &Hours) -> Vec<(Command, Calendar, Option<TypeNumber>)> {
+    let calendar = &question.calendar;
+    let (id, utc) = (calendar.id.clone(), zone("UTC"));
+    let Availability { rules, overrides } = calendar.profile.availability.clone();
+    let profiled = |change: &dyn Fn(&mut Profile)| {
+        let mut changed = calendar.clone();
+        change(Arc::make_mut(&mut changed.profile));
+        changed
+    };
+    let set = |zone: Option<Arc<Zone>>, rules: &[Rule]| Command::SetAvailability {
+        calendar: id.clone(),
+        zone,
+        utc: utc.clone(),
+        rules: rules.to_vec(),
+        etag: None,
+    };
+    let update = |patch: ProfilePatch| Command::UpdateCalendar { calendar: id.clone(), patch, etag: None };
+    let put = |appointment_type: &AppointmentType| {
+        let mut changed = calendar.clone();
+        Arc::make_mut(&mut changed.types).put(Arc::new(appointment_type.clone()));
+        let (number, appointment_type) = (appointment_type.number, appointment_type.clone());
+        let command = Command::PutAppointmentType { calendar: id.clone(), appointment_type, etag: None };
+        (command, changed, Some(number))
+    };
+    let of_type = question.appointment_type();
+    let zone = &hours.zone;
+    let dates: BTreeSet<LocalDate> = overrides.keys().copied().collect();
+    vec![
+        (set(None, &rules), calendar.clone(), None),
+        (set(None, &hours.rules), profiled(&|it| it.availability.rules.clone_from(&hours.rules)), None),
+        (set(Some(zone.clone()), &rules), profiled(&|it| it.zone = zone.clone()), None),
+        (
+            Command::PutOverrides { calendar: id.clone(), overrides: hours.overrides.clone(), etag: None },
+            profiled(&|it| it.availability.overrides.extend(hours.overrides.clone())),
+            None,
+        ),
+        (
+            Command::DeleteOverrides { calendar: id.clone(), dates, etag: None },
+            profiled(&|it| it.availability.overrides.clear()),
+            None,
+        ),
+        (update(ProfilePatch::default()), calendar.clone(), None),
+        (
+            update(ProfilePatch { zone: Some(zone.clone()), ..ProfilePatch::default() }),
+            profiled(&|it| it.zone = zone.clone()),
+            None,
+        ),
+        put(of_type),
+        put(&AppointmentType { rules: hours.rules.clone(), ..of_type.clone() }),
+        put(&AppointmentType { rules: Vec::new(), ..of_type.clone() }),
+    ]
+}
+
+/// A calendar, and other hours about the same days.
+fn question_and_hours() -> impl Strategy<Value = (Question, Hours)> {
+    let question = (question(), 0u64..4).prop_map(|(question, requests)| {
+        let calendar = with_requests(question.calendar, |claim| requests > 0 && claim.key().0 % 4 == requests);
+        Question { calendar, ..question }
+    });
+    question.prop_flat_map(|question| {
+        let around = question.range.start;
+        let hours = (rules(around), overrides(around), select(zone_names()));
+        let hours = hours.prop_map(|(rules, overrides, name)| Hours { rules, overrides, zone: zone(&name) });
+        (Just(question), hours)
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn set_availability_names_the_claims_that_the_definition_calls_closed(question in question()) {
-        let calendar = question.calendar;
-        let rules = calendar.profile.availability.rules.clone();
-        let id = calendar.id.clone();
-        let expected = outside(&calendar, question.now);
-        let calendars = [(id.clone(), Arc::new(calendar))].into();
-        let state = State { calendars, ..State::default() };
-        let command = Command::SetAvailability { calendar: id, zone: None, utc: zone("UTC"), rules, etag: None };
-        let decision = decide(&state, &command, question.now).unwrap();
-        prop_assert_eq!(decision.outcome.outside, expected);
+    fn every_change_of_hours_names_the_appointments_that_the_definition_calls_closed(
+        (question, hours) in question_and_hours(),
+    ) {
+        let state = state_of(&question.calendar);
+        for (command, changed, of_type) in changes(&question, &hours) {
+            let decision = decide(&state, &command, question.now).unwrap();
+            let expected = outside(&changed, question.now, of_type);
+            prop_assert_eq!(decision.outcome.outside, expected, "{:?}", command);
+        }
+    }
+}
+
+#[test]
+fn the_earliest_hundred_are_named_of_more() {
+    let now = instant("2027-01-04T00:00:00Z");
+    let availability = Availability { rules: vec![rule(Weekdays::ALL, "09:00", "17:00")], overrides: BTreeMap::new() };
+    let types = [AppointmentType::default_type(Default::default())];
+    let claim = |day: u64| {
+        let start = now.plus(i64::try_from(day).unwrap() * DAY);
+        // The later a key, the earlier it is.
+        let key = AppointmentKey(1_000 - day);
+        let (length, none) = (minutes(60), minutes(0));
+        Claim::new(key, types[0].number, start, length, none, none, AppointmentState::Confirmed, None)
+    };
+    let claims = (1..=150).map(claim).collect();
+    let calendar = calendar_of(zone("UTC"), availability, types.clone(), Vec::new(), claims);
+    let (id, patch) = (calendar.id.clone(), ProfilePatch::default());
+    let update = Command::UpdateCalendar { calendar: id.clone(), patch, etag: None };
+    let put = Command::PutAppointmentType { calendar: id, appointment_type: types[0].clone(), etag: None };
+    for command in [update, put] {
+        let decision = decide(&state_of(&calendar), &command, now).unwrap();
+        let expected: Vec<_> = (1..=100).map(|day| AppointmentKey(1_000 - day)).collect();
+        assert_eq!(decision.outcome.outside, expected, "{command:?}");
     }
 }

@@ -18,7 +18,7 @@ use proptest::sample::{Index, select};
 use crate::world::{calendar, instant, minutes, zone, zone_names};
 
 /// A question that can be put to the search, the predicate and the checker.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Question {
     pub(crate) calendar: Calendar,
     pub(crate) asked_type: TypeId,
@@ -198,7 +198,7 @@ fn claims(
             Some(at) => free[at.index(free.len())],
             None => Instant::from_seconds((around.seconds() / 900) * 900 + start * 60),
         };
-        let session = claims.iter().find(|claim| claim.shares_session(of_type.number, start, duration));
+        let session = claims.iter().find(|claim| claim.is_alike(of_type.number, start, duration)).copied();
         let (before, after) = match session {
             Some(seat) if of_type.capacity > 1 => (seat.before(), seat.after()),
             _ if *is_as_the_type_says => (of_type.buffer_before, of_type.buffer_after),
@@ -210,7 +210,9 @@ fn claims(
         };
         let key = AppointmentKey(index as u64 + 1);
         let claim = Claim::new(key, of_type.number, start, duration, before, after, state, expire_time);
-        let is_seat = |other: &Claim| of_type.capacity > 1 && other.shares_session(of_type.number, start, duration);
+        let joined = session.filter(|_| of_type.capacity > 1).map(|seat| seat.session());
+        let claim = joined.map_or(claim, |joined| claim.in_session(joined));
+        let is_seat = |other: &Claim| other.shares_session(&claim);
         if claims.iter().all(|other| is_seat(other) || !other.padded().overlaps(claim.padded())) {
             claims.push(claim);
         }

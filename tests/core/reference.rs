@@ -3,7 +3,7 @@
 //! Meant to be read beside scheduling.md. Whether a time can be had is asked of the checker, minute by minute; nothing
 //! here searches, shares or remembers more than a list of what was booked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bookd::domain::appointment::{AppointmentState as S, Assignment, IgnoredRules};
@@ -13,7 +13,7 @@ use bookd::domain::claims::{Claim, Claims};
 use bookd::domain::ids::{AppointmentKey, CalendarId, TypeId};
 use bookd::domain::time::{HOUR, Instant, Minutes, Seconds};
 
-use crate::checker::Checker;
+use crate::checker::{Checker, Mates};
 
 /// Why a command is refused, as far as the order of reasons goes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -95,11 +95,24 @@ impl Reference {
                 if calendar == id {
                     let number = self.calendars[id].types.find(&kept.type_id).unwrap().number;
                     let Kept { key, start, duration, state, expiry, .. } = *kept;
+                    // Who shares a session is told by `mates`, and not by the claims.
                     claims.push(Claim::new(key, number, start, duration, *before, *after, state, expiry));
                 }
             }
         }
         Calendar { claims: Claims::from_unordered(claims), ..self.calendars[id].clone() }
+    }
+
+    /// The active appointments of a type that begin and end like this and take this very set of calendars.
+    fn mates(&self, type_id: &TypeId, start: Instant, duration: Minutes, calendars: &[CalendarId]) -> Mates {
+        let set = |calendars: &[CalendarId]| calendars.iter().cloned().collect::<BTreeSet<_>>();
+        let wanted = set(calendars);
+        let is_mate = |kept: &&Kept| {
+            kept.is_active(self.now)
+                && (&kept.type_id, kept.start, kept.duration) == (type_id, start, duration)
+                && set(&kept.calendars) == wanted
+        };
+        Mates::Keys(self.kept.values().filter(is_mate).map(|kept| kept.key).collect())
     }
 
     /// Of the calendars that are wished for, those that take it and what they keep free; or the weightier refusal.
@@ -119,6 +132,13 @@ impl Reference {
             checker.ignore = moved.map(|it| it.key);
             checker.present_duration = moved.map(|it| it.duration);
             checker.ignored_rules = wish.ignored;
+            let together = if is_any { std::slice::from_ref(id) } else { &wish.calendars };
+            // Where one of them seats one at a time, nobody shares anything.
+            let is_shared = is_any || types.iter().all(|it| it.capacity > 1);
+            checker.mates = match is_shared {
+                true => self.mates(&wish.type_id, wish.start, duration, together),
+                false => Mates::Keys(BTreeSet::new()),
+            };
             if checker.is_within_rules(wish.start, is_any || index == 0) {
                 within_rules += 1;
                 if checker.is_to_be_had(wish.start) {
@@ -260,10 +280,17 @@ impl Reference {
         match state {
             S::Pending => {
                 let mut buffers = kept.buffers.clone();
+                let types = kept.calendars.iter().map(|id| self.type_of(id, &kept.type_id));
+                let types = types.collect::<Result<Vec<_>, _>>()?;
+                let is_shared = types.iter().all(|it| it.capacity > 1);
                 for (calendar, buffers) in kept.calendars.iter().zip(&mut buffers).filter(|_| !kept.blocks) {
                     let (calendar, of_type) = (self.with_claims(calendar), self.type_of(calendar, &kept.type_id)?);
                     let mut checker = Checker::new(&calendar, &of_type, kept.duration, self.now);
                     checker.ignored_rules = kept.ignored;
+                    checker.mates = match is_shared {
+                        true => self.mates(&kept.type_id, kept.start, kept.duration, &kept.calendars),
+                        false => Mates::Keys(BTreeSet::new()),
+                    };
                     if !checker.is_to_be_had(kept.start) {
                         return Err(Refused::Race);
                     }

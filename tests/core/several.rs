@@ -1,5 +1,7 @@
 //! The search over several calendars against the definition, on random calendars.
 
+use std::collections::BTreeSet;
+
 use bookd::domain::appointment::Assignment;
 use bookd::domain::interval::Interval;
 use bookd::domain::several::{first, nearest};
@@ -7,18 +9,23 @@ use bookd::domain::slots::{self, NEAREST_DAYS_MAX, Search};
 use bookd::domain::time::{DAY, Instant};
 use proptest::prelude::*;
 
+use crate::checker::Mates;
 use crate::random::{Question, questions};
 use crate::slots::checker;
 
 /// The starts in the range, minute by minute, that the calendars take, with the places of those that do.
-fn taken_by(questions: &[Question], is_grid_judged: impl Fn(usize) -> bool) -> Vec<(Instant, Vec<(usize, u32)>)> {
+fn taken_by(questions: &[Question], assignment: Assignment) -> Vec<(Instant, Vec<(usize, u32)>)> {
+    let is_together = assignment == Assignment::All && questions.len() > 1;
     let mut checkers: Vec<_> = questions.iter().map(checker).collect();
+    // What is booked here is booked of one calendar each: whoever wants several shares no session with that.
+    let mates = || if is_together { Mates::Keys(BTreeSet::new()) } else { Mates::Alone };
+    checkers.iter_mut().for_each(|it| it.mates = mates());
     let range = questions[0].range;
     let mut start = range.start.plus((-range.start.seconds()).rem_euclid(60));
     let mut starts = Vec::new();
     while start < range.end {
         let takers = checkers.iter_mut().enumerate().filter_map(|(index, checker)| {
-            let is_offered = checker.is_offered(start, is_grid_judged(index));
+            let is_offered = checker.is_offered(start, !is_together || index == 0);
             is_offered.then(|| (index, checker.seats_remaining(start)))
         });
         starts.push((start, takers.collect()));
@@ -38,7 +45,7 @@ proptest! {
             question.present_duration = Some(duration);
         }
         let count = questions.len();
-        let taken = taken_by(&questions, |index| index == 0).into_iter().filter(|(_, takers)| takers.len() == count);
+        let taken = taken_by(&questions, Assignment::All).into_iter().filter(|(_, takers)| takers.len() == count);
         let expected: Vec<_> =
             taken.map(|(start, takers)| (start, takers.iter().map(|(_, seats)| *seats).min().unwrap())).collect();
 
@@ -52,7 +59,7 @@ proptest! {
 
     #[test]
     fn any_lists_the_starts_that_some_calendar_takes_and_says_which(questions in questions()) {
-        let taken = taken_by(&questions, |_| true).into_iter().filter(|(_, takers)| !takers.is_empty());
+        let taken = taken_by(&questions, Assignment::Any).into_iter().filter(|(_, takers)| !takers.is_empty());
         let expected: Vec<_> = taken
             .map(|(start, takers)| {
                 let end = start.plus(questions[takers[0].0].duration.seconds());

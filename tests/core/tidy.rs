@@ -34,6 +34,9 @@ const LAYERS: [(&str, &[&str]); 6] = [
     ("src/zones.rs", &["cli", "config", "engine", "grpc", "proto", "server", "service", "store"]),
 ];
 
+/// Who may name exit codes: the file that has them, and `main`, which ends with one.
+const EXIT_CODES: [&str; 2] = ["src/cli/exit.rs", "src/main.rs"];
+
 /// What the core never sees.
 const IMPURE: [&str; 8] = ["tokio", "tonic", "prost", "rusqlite", "std::fs", "std::net", "std::thread", "tracing"];
 
@@ -92,6 +95,15 @@ fn each_layer_imports_only_what_stands_below_it() {
         }
     }
     complain(&wrong);
+}
+
+#[test]
+fn exit_codes_are_named_in_one_file() {
+    let wrong = files(&["src"], "rs").into_iter().filter(|(path, text)| {
+        let names = text.contains("ExitCode") || text.contains("process::exit(");
+        names && EXIT_CODES.iter().all(|it| path != Path::new(it))
+    });
+    complain(&wrong.map(|(path, _)| format!("{}: only exit.rs names exit codes", path.display())).collect::<Vec<_>>());
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub(crate) fn zone(name: &str) -> Arc<Zone> {
 }
 
 pub(crate) fn minutes(minutes: u16) -> Minutes {
-    Minutes::new(minutes).unwrap()
+    Minutes::new(minutes.into()).unwrap()
 }
 
 /// Reads `2027-03-14T07:00:00Z`.

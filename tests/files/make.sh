@@ -50,6 +50,29 @@ call BookAppointment '{"calendar_id":"clinic/kim","local_start":"'"$(day 8)"'T09
 call RedactInvitee '{"invitee_email":"redacted@example.com"}'
 call BookAppointment '{"calendar_id":"clinic/kim","local_start":"'"$(day 8)"'T11:00","invitee":{"name":"Late"},"appointment_id":"'"$(id 12)"'"}'
 call DeleteCalendar '{"calendar_id":"gone"}'
+
+# From schema 3 on: addresses in letters outside ASCII; a class in two rooms at one time, as it could be booked before
+# schema 4; what moved to a calendar in another zone; an occurrence that was moved; a calendar whose id another has now.
+call BookAppointment '{"calendar_id":"clinic/kim","local_start":"'"$(day 8)"'T13:00","invitee":{"name":"Jürgen","email":"jürgen@example.com"},"appointment_id":"'"$(id 13)"'"}'
+for place in class/t class/r1 class/r2; do
+  call SetAvailability '{"calendar_id":"'$place'","time_zone":"Europe/Paris",'"$always"'}'
+  call PutAppointmentType '{"calendar_id":"'$place'","appointment_type":{"appointment_type_id":"yoga","duration":"3600s","capacity":5}}'
+done
+yoga() { call BookAppointment '{"calendar_ids":["class/t","class/'$1'"],"assignment":"ASSIGNMENT_ALL","local_start":"'"$(day 10)"'T10:00","appointment_type_id":"yoga","invitee":{"name":"Seat '$2'"},"appointment_id":"'"$(id $2)"'"}'; }
+yoga r1 14
+yoga r1 15
+yoga r2 16
+call BookAppointment '{'"$(at 11 09:00)"',"invitee":{"name":"Traveller"},"appointment_id":"'"$(id 17)"'"}'
+call RescheduleAppointment '{"appointment_id":"'"$(id 17)"'","calendar_ids":["clinic/kim"],"start_time":"'"$(day 11)"'T15:00:00Z"}'
+call BookSeries '{'"$(at 35 11:00)"',"appointment_type_id":"visit","invitee":{"name":"Dora"},"frequency":"FREQUENCY_WEEKLY","count":3}'
+second=$(grep -o '"appointment_id": *"[^"]*"' "$folder/answer" | sed -n '2s/.*"\([^"]*\)"$/\1/p')
+call RescheduleAppointment '{"appointment_id":"'"$second"'","local_start":"'"$(day 43)"'T15:00"}'
+call CreateCalendar '{"calendar_id":"again","calendar":{"time_zone":"UTC"}}'
+call SetAvailability '{"calendar_id":"again",'"$always"'}'
+call BookAppointment '{"calendar_id":"again","start_time":"'"$(day 9)"'T09:00:00Z","invitee":{"name":"Before"},"appointment_id":"'"$(id 18)"'"}'
+call DeleteCalendar '{"calendar_id":"again","force":true}'
+call SetAvailability '{"calendar_id":"again",'"$always"'}'
+call BookAppointment '{"calendar_id":"again","start_time":"'"$(day 9)"'T09:00:00Z","invitee":{"name":"After"},"appointment_id":"'"$(id 19)"'"}'
 kill "$server"
 wait "$server"
 "$bookd" export "$folder/all.json" --codes --store "sqlite:$folder/bookd.db" > "$folder/answer"

@@ -341,7 +341,11 @@ async fn a_restore_never_takes_the_place_of_anything_and_waits_for_nobody() {
     assert!(process.terminate().success());
     // A clock that is behind what the backup has seen would give revisions out twice.
     let future = SystemClock.now().seconds() + 86_400;
-    let sql = format!("update changes set time = {future} where revision = (select max(revision) from changes)");
+    let last = "where revision = (select max(revision) from changes)";
+    let sql = format!(
+        "update appointments set update_time = {future}, create_time = {future} {last}; \
+         update changes set time = {future} {last}"
+    );
     Connection::open(home.join("copy.db")).unwrap().execute_batch(&sql).unwrap();
     refuses(
         &home,

@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use bookd::domain::appointment::{Appointment, AppointmentState as S, Place, Target, Transition};
-use bookd::domain::appointment_type::Stamps;
+use bookd::domain::appointment::{Appointment, AppointmentState as S, Image, Place, Target, Transition};
 use bookd::domain::change::{AppointmentEvent as E, Cause, Change, Event};
 use bookd::domain::command::Command;
 use bookd::domain::decide::decide;
-use bookd::domain::ids::Caller;
+use bookd::domain::ids::{AppointmentKey, Caller};
 use bookd::domain::time::{DAY, HOUR, Instant, MINUTE};
 use bookd::store::Batch;
 
@@ -18,6 +17,17 @@ use crate::stored::{World, at_hour, booking, id, minutes, open, put_special, zon
 struct Forged(World);
 
 const BEGINNING: i64 = 9;
+
+/// The same at another time.
+fn start_at(it: &Appointment, start: Instant) -> Appointment {
+    let places = it.places.iter().map(|place| Place { start, ..place.clone() }).collect();
+    let local_start = zones()("UTC").unwrap().wall(start);
+    it.with_image(Image { start, local_start, places, ..it.image.clone() })
+}
+
+fn called_off(it: &Appointment) -> Appointment {
+    it.with_image(Image { state: S::Cancelled, expire_time: None, ..it.image.clone() })
+}
 
 impl Forged {
     /// In memory, where nothing can be at one time as another: the store's own state would not take it.
@@ -44,17 +54,16 @@ impl Forged {
             S::Pending => Some(start),
             _ => None,
         };
-        Appointment { start, state, expire_time, local_start: zones()("UTC").unwrap().wall(start), ..(**after).clone() }
+        let begun = start_at(after, start);
+        begun.with_image(Image { state, expire_time, ..begun.image.clone() })
     }
 
     /// Writes that this happened, whether it can or not.
     fn tell(&mut self, kind: E, before: Option<&Arc<Appointment>>, after: Appointment) -> Arc<Appointment> {
         let (now, revision) = (self.0.now, self.0.state.revision.next());
-        let stamps = match before {
-            Some(before) => before.stamps.updated(now, revision),
-            None => Stamps::created(now, revision),
-        };
-        let after = Arc::new(Appointment { stamps, ..after });
+        let create_time = before.map_or(now, |before| before.create_time);
+        let image = Image { update_time: now, revision, ..after.image };
+        let after = Arc::new(Appointment { create_time, image, ..after });
         let event = Event::Appointment { kind, before: before.cloned(), after: Arc::clone(&after) };
         let (cause, caller) = (Cause::BookAppointment, Caller::default());
         let change = Change { revision, time: now, cause, caller, events: vec![event] };
@@ -121,29 +130,10 @@ fn is_allowed(kind: E, from: Option<S>, to: S) -> bool {
     }
 }
 
-const EVENTS: [E; 16] = [
-    E::Booked,
-    E::Held,
-    E::Extended,
-    E::Released,
-    E::Confirmed,
-    E::Approved,
-    E::Declined,
-    E::Moved,
-    E::Cancelled,
-    E::Updated,
-    E::MarkedNoShow,
-    E::Completed,
-    E::Undone,
-    E::Expired,
-    E::Redacted,
-    E::Imported,
-];
-
 #[test]
 fn of_every_event_and_two_states_exactly_those_are_found_that_the_table_does_not_join() {
     let mut allowed = 0;
-    for kind in EVENTS {
+    for kind in E::ALL {
         for from in [None].into_iter().chain(S::ALL.map(Some)) {
             for to in S::ALL {
                 let mut forged = Forged::new();
@@ -160,7 +150,7 @@ fn of_every_event_and_two_states_exactly_those_are_found_that_the_table_does_not
                     Some(before) => {
                         let keeps = from == Some(to) || to == S::Expired;
                         let expire_time = if keeps { before.expire_time } else { like.expire_time };
-                        Appointment { state: to, expire_time, ..before.clone() }
+                        before.with_image(Image { state: to, expire_time, ..before.image.clone() })
                     }
                     None => like,
                 };
@@ -179,7 +169,7 @@ fn of_every_event_and_two_states_exactly_those_are_found_that_the_table_does_not
 
 #[test]
 fn a_hold_that_ends_too_early_too_late_or_twice_is_found_and_so_is_what_only_a_move_may_change() {
-    type Change = fn(&mut Appointment);
+    type Change = fn(&mut Image);
     let minutes_later = [0, 9, 10, 11].map(|it| it * MINUTE);
     let [at_once, before_its_end, at_its_end, after_its_end] = minutes_later;
     let nothing: Change = |_| ();
@@ -187,7 +177,10 @@ fn a_hold_that_ends_too_early_too_late_or_twice_is_found_and_so_is_what_only_a_m
     let expired: Change = |it| it.state = S::Expired;
     let cancelled: Change = |it| (it.state, it.expire_time) = (S::Cancelled, None);
     let declined: Change = |it| (it.state, it.expire_time) = (S::Declined, None);
-    let later: Change = |it| (it.start, it.local_start) = (it.start.plus(HOUR), it.local_start.plus(HOUR));
+    let later: Change = |it| {
+        (it.start, it.local_start) = (it.start.plus(HOUR), it.local_start.plus(HOUR));
+        it.places[0].start = it.start;
+    };
     let rows: [(&str, S, i64, E, Change, bool); 20] = [
         ("runs out early", S::Held, before_its_end, E::Expired, expired, false),
         ("runs out in time", S::Held, at_its_end, E::Expired, expired, true),
@@ -200,7 +193,7 @@ fn a_hold_that_ends_too_early_too_late_or_twice_is_found_and_so_is_what_only_a_m
             S::Held,
             before_its_end,
             E::Extended,
-            |it| it.expire_time = Some(it.stamps.create_time),
+            |it| it.expire_time = Some(it.update_time),
             false,
         ),
         ("is confirmed and runs out all the same", S::Held, at_once, E::Confirmed, |it| it.state = S::Confirmed, false),
@@ -229,7 +222,7 @@ fn a_hold_that_ends_too_early_too_late_or_twice_is_found_and_so_is_what_only_a_m
         let before = forged.make(1, at_hour(BEGINNING), from);
         forged.0.now = forged.0.now.plus(seconds_later);
         let mut after = (*before).clone();
-        change(&mut after);
+        change(&mut after.image);
         forged.tell(kind, Some(&before), after);
         let expected: &[&str] = if is_allowed { &[] } else { &["R6"] };
         let found = forged.found();
@@ -249,13 +242,11 @@ fn two_on_one_time_are_found_though_one_of_them_gave_way_later() {
             let first = forged.make(1, at_hour(BEGINNING), S::Confirmed);
             let second = forged.appointment(2, at_hour(BEGINNING).plus(minutes_later * MINUTE), state);
             let second = forged.tell(kind, None, second);
-            let gone = Appointment { state: S::Cancelled, expire_time: None, ..(*second).clone() };
-            forged.tell(E::Cancelled, Some(&second), gone);
+            forged.tell(E::Cancelled, Some(&second), called_off(&second));
             let expected: &[&str] = if is_conflict { &["R1"] } else { &[] };
             assert_eq!(forged.promises(), expected, "{state:?} {minutes_later} minutes later");
 
-            let called_off = Appointment { state: S::Cancelled, ..(*first).clone() };
-            forged.tell(E::Cancelled, Some(&first), called_off);
+            forged.tell(E::Cancelled, Some(&first), called_off(&first));
             let third = forged.appointment(3, at_hour(BEGINNING), state);
             forged.tell(kind, None, third);
             assert_eq!(forged.promises(), expected, "what was given back is free");
@@ -268,8 +259,7 @@ fn what_moved_away_ran_out_or_had_another_calendar_is_in_the_way_of_nobody() {
     let mut forged = Forged::in_a_file();
     let start = at_hour(BEGINNING);
     let first = forged.make(1, start, S::Confirmed);
-    let local_start = first.local_start.plus(DAY);
-    forged.tell(E::Moved, Some(&first), Appointment { start: start.plus(DAY), local_start, ..(*first).clone() });
+    forged.tell(E::Moved, Some(&first), start_at(&first, start.plus(DAY)));
     forged.make(2, start, S::Held);
     // Dead and not recorded yet: the time is free from its end on.
     forged.0.now = forged.0.now.plus(10 * MINUTE);
@@ -280,9 +270,8 @@ fn what_moved_away_ran_out_or_had_another_calendar_is_in_the_way_of_nobody() {
     forged.make(4, start, S::Confirmed);
     assert!(forged.promises().is_empty(), "{:?}", forged.found());
     let moved = forged.make(5, start.plus(2 * DAY), S::Confirmed);
-    let onto = Appointment { start, local_start: first.local_start, ..(*moved).clone() };
-    let there = forged.tell(E::Moved, Some(&moved), onto);
-    forged.tell(E::Cancelled, Some(&there), Appointment { state: S::Cancelled, ..(*there).clone() });
+    let there = forged.tell(E::Moved, Some(&moved), start_at(&moved, start));
+    forged.tell(E::Cancelled, Some(&there), called_off(&there));
     assert_eq!(forged.promises(), ["R1"], "a move claims time, too");
 }
 
@@ -294,8 +283,10 @@ fn buffers_and_seats_are_judged_at_the_revision_that_claims_them() {
     let number = forged.0.state.calendars[&id("ada")].types.find(&crate::stored::special_type().id).unwrap().number;
     let seat = |forged: &Forged, key: u128, start: Instant| {
         let it = forged.appointment(key, start, S::Confirmed);
-        let place = Place { type_number: number, before: minutes(5), after: minutes(10), ..it.places[0].clone() };
-        Appointment { type_id: crate::stored::special_type().id, duration: minutes(45), places: vec![place], ..it }
+        let (before, after, duration) = (minutes(5), minutes(10), minutes(45));
+        let places = vec![Place { type_number: number, before, after, duration, ..it.places[0].clone() }];
+        let (type_id, session) = (crate::stored::special_type().id, AppointmentKey(1));
+        it.with_image(Image { type_id, duration, places, session, ..it.image.clone() })
     };
     for key in 1..=3 {
         let it = seat(&forged, key, start);
@@ -304,7 +295,7 @@ fn buffers_and_seats_are_judged_at_the_revision_that_claims_them() {
     assert!(forged.promises().is_empty(), "three seats: {:?}", forged.found());
     let fourth = seat(&forged, 4, start);
     let fourth = forged.tell(E::Booked, None, fourth);
-    forged.tell(E::Cancelled, Some(&fourth), Appointment { state: S::Cancelled, ..(*fourth).clone() });
+    forged.tell(E::Cancelled, Some(&fourth), called_off(&fourth));
     assert_eq!(forged.promises(), ["R1"], "one too many, for a while");
 
     // 45 minutes, 10 after them and 5 before the next: an hour later is free, a minute sooner is not.
@@ -315,7 +306,7 @@ fn buffers_and_seats_are_judged_at_the_revision_that_claims_them() {
         forged.tell(E::Booked, None, first);
         let next = seat(&forged, 2, start.plus(minutes_later * MINUTE));
         let next = forged.tell(E::Booked, None, next);
-        forged.tell(E::Cancelled, Some(&next), Appointment { state: S::Cancelled, ..(*next).clone() });
+        forged.tell(E::Cancelled, Some(&next), called_off(&next));
         assert_eq!(forged.promises(), expected, "{minutes_later} minutes later");
     }
 }

@@ -11,7 +11,7 @@ use crate::harness::{Bookd, MONDAY, at, timestamp};
 use crate::words::refused;
 
 /// What only this person has; each word lies in another field, so each is looked for.
-const PERSONAL: [&str; 9] = [
+const PERSONAL: [&str; 10] = [
     "Xanthippe",
     "xanthippe@privat.example",
     "+49-4711-0815",
@@ -21,6 +21,7 @@ const PERSONAL: [&str; 9] = [
     "AOK-998877",
     "moved to Gotland",
     "too-shy-to-come",
+    "Schlossallee 17",
 ];
 
 fn xanthippe(calendar: &str, clock: &str) -> pb::BookAppointmentRequest {
@@ -34,6 +35,7 @@ fn xanthippe(calendar: &str, clock: &str) -> pb::BookAppointmentRequest {
         // Long enough to lie on pages of its own.
         note: "knee hurts since May. ".repeat(150),
         metadata: BTreeMap::from([("insurance-number".to_owned(), "AOK-998877".to_owned())]),
+        location: "Schlossallee 17".into(),
         request_id: format!("xanthippe-{clock}"),
         ..at(calendar, clock)
     }

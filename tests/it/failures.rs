@@ -2,6 +2,8 @@
 //!
 //! UNAVAILABLE means that nothing happened. UNKNOWN means that nobody knows, and the same request id finds out.
 
+use std::time::Duration;
+
 use bookd::engine::Stopped;
 use bookd::proto::v1 as pb;
 use bookd::store::memory::Memory;
@@ -68,6 +70,10 @@ async fn a_commit_of_unknown_outcome_stops_the_writer_and_its_request_id_tells_w
         bookd.writer_stopped().await;
         let late = refused(bookd.book(once("11:00")).await);
         assert!(late.is(Code::Unavailable, "SHUTTING_DOWN") && says_when_to_come_again(&late), "{late:?}");
+        let list = pb::ListAppointmentsRequest { calendar_id: "ada".to_owned(), ..Default::default() };
+        let read = tokio::time::timeout(Duration::from_secs(5), bookd.lists().list_appointments(list)).await;
+        let read = refused(read.expect("a read is refused at once"));
+        assert!(read.is(Code::Unavailable, "SHUTTING_DOWN") && says_when_to_come_again(&read), "{read:?}");
         assert!(matches!(bookd.failed().await, Stopped::Failed(_)));
         let bookd = Bookd::start_on(Box::new(memory.clone())).await;
         assert_eq!(bookd.revision().await, revision + i64::from(is_lost_after_the_fact));

@@ -65,6 +65,15 @@ impl Bookd {
         Self::start_with(now, settings).await
     }
 
+    /// On a copy of a file, with the clock at this instant.
+    pub async fn start_from(file: &str, now: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/files").join(file);
+        std::fs::copy(kept, folder.path().join("bookd.db")).unwrap();
+        let settings = Settings { is_clock_confirmed: true, ..Settings::default() };
+        Self::start_in(folder, ManualClock::new(instant(now)), settings, Arc::new(Zones::bundled())).await
+    }
+
     /// With an engine that runs otherwise.
     pub async fn start_with(now: &str, settings: Settings) -> Self {
         let zones = Arc::new(Zones::bundled());

@@ -1,16 +1,20 @@
 //! Extreme values and forged tokens: whatever a client sends, the answer is documented and comes in time.
 //!
-//! INTERNAL and UNKNOWN would be a slip of ours, and so would a call that is not answered.
+//! INTERNAL and UNKNOWN would be a slip of ours, and so would a call that is not answered, or an answer that has no JSON
+//! form.
 
 use std::fmt::Debug;
 use std::time::Duration as Patience;
 
 use bookd::proto::v1 as pb;
+use prost::Message;
 use prost_types::{Duration, Timestamp};
 use tonic::{Code, Response, Status};
 
 use crate::harness::{Bookd, minutes, timestamp};
 use crate::http2::PATIENCE;
+use crate::people;
+use crate::proof::readable::assert_readable;
 use crate::words::{appointment_type, booking, grace, rule, set_availability};
 
 const SECONDS: [i64; 14] = [
@@ -49,15 +53,18 @@ const TEXTS: [&str; 16] = [
     "🦀🦀🦀🦀🦀🦀🦀🦀",
 ];
 
-/// The answer of a call, seen that it comes in time and is none of ours to be ashamed of.
-async fn answered<T: Debug>(
+/// The answer of a call, seen that it comes in time, can be read, and is none of ours to be ashamed of.
+async fn answered<T: Message>(
     what: &dyn Debug,
     call: impl Future<Output = Result<Response<T>, Status>>,
 ) -> Result<Response<T>, Status> {
     let answer = tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| panic!("no answer: {what:?}"));
-    if let Err(status) = &answer {
-        let slips = [Code::Internal, Code::Unknown, Code::Cancelled, Code::DeadlineExceeded, Code::Unavailable];
-        assert!(!slips.contains(&status.code()), "{what:?}: {status:?}");
+    match &answer {
+        Ok(answer) => assert_readable(answer.get_ref()),
+        Err(status) => {
+            let slips = [Code::Internal, Code::Unknown, Code::Cancelled, Code::DeadlineExceeded, Code::Unavailable];
+            assert!(!slips.contains(&status.code()), "{what:?}: {status:?}");
+        }
     }
     answer
 }
@@ -101,18 +108,92 @@ async fn no_instant_is_too_early_or_too_late_to_be_answered() {
                 ..Default::default()
             };
             let _ = answered(&list, bookd.lists().list_appointments(list.clone())).await;
-            let busy = pb::PutBusyRequest {
-                calendar_id: "ada".into(),
-                source: "s".into(),
-                start_time: at(seconds, 0),
-                end_time: at(other, 0),
-                periods: vec![pb::Period { start_time: at(i64::MIN, 0), end_time: at(other, 1) }],
-                ..Default::default()
-            };
-            let _ = answered(&busy, bookd.availability().put_busy(busy.clone())).await;
+            for start in [i64::MIN, seconds] {
+                let busy = pb::PutBusyRequest {
+                    calendar_id: "ada".into(),
+                    source: "s".into(),
+                    start_time: at(seconds, 0),
+                    end_time: at(other, 999_999_999),
+                    periods: vec![pb::Period { start_time: at(start, 0), end_time: at(other, 1) }],
+                    ..Default::default()
+                };
+                let _ = answered(&busy, bookd.availability().put_busy(busy.clone())).await;
+            }
+            let (start_time, end_time) = (at(seconds, 0), at(other, 999_999_999));
+            let calendar_id = "ada".to_owned();
+            let list = pb::ListBusyRequest { calendar_id, start_time, end_time, ..Default::default() };
+            let _ = answered(&list, bookd.availability().list_busy(list.clone())).await;
+            let query = pb::QueryFreeBusyRequest { calendar_ids: vec!["ada".into()], start_time, end_time };
+            let _ = answered(&query, bookd.slots().query_free_busy(query.clone())).await;
         }
     }
     bookd.stop().await;
+}
+
+/// The first day, week, month and year that can be booked begin before the first instant of a timestamp in the east.
+#[tokio::test]
+async fn a_limit_is_explained_at_the_edges_of_time_wherever_the_calendar_is() {
+    let bookd = Bookd::with_ada().await;
+    let calendars = [("east", "Pacific/Kiritimati"), ("west", "Pacific/Pago_Pago")];
+    for (calendar, zone) in calendars {
+        bookd.hours(calendar, zone, &[("00:00", "24:00")]).await;
+        for kind in 0..4 {
+            let mut limits = [None; 4];
+            limits[kind] = Some(0);
+            let [per_day, per_week, per_month, per_year] = limits;
+            let limits = Some(pb::Limits { per_day, per_week, per_month, per_year });
+            bookd.put_type(calendar, pb::AppointmentType { limits, ..appointment_type("never", 60) }).await;
+            for seconds in [-62_135_596_800, 127_174_492_740] {
+                let explain = pb::ExplainSlotRequest {
+                    calendar_id: calendar.into(),
+                    appointment_type_id: "never".into(),
+                    start_time: at(seconds, 0),
+                    ..Default::default()
+                };
+                let answer = answered(&explain, bookd.slots().explain_slot(explain.clone())).await.unwrap();
+                let violations = answer.into_inner().violations;
+                assert!(violations.iter().any(|it| it.code() == pb::ViolationCode::Limit), "{violations:?}");
+            }
+        }
+    }
+    bookd.stop().await;
+}
+
+/// `DateTime.MaxValue` of .NET, by which calendars mean for ever: the last second with a fraction.
+#[tokio::test]
+async fn busy_time_that_lasts_to_the_end_of_time_is_listed_and_exported() {
+    const LAST: i64 = 253_402_300_799;
+    let bookd = Bookd::with_ada().await;
+    let forever = pb::Period { start_time: at(LAST - 3_600, 0), end_time: at(LAST, 999_999_999) };
+    let shown = pb::Period { end_time: at(LAST, 0), ..forever };
+    let put = pb::PutBusyRequest {
+        calendar_id: "ada".into(),
+        source: "elsewhere".into(),
+        start_time: forever.start_time,
+        end_time: forever.end_time,
+        periods: vec![forever],
+        ..Default::default()
+    };
+    let answer = answered(&put, bookd.availability().put_busy(put.clone())).await.unwrap().into_inner();
+    assert_eq!(answer.periods, [shown]);
+    let (start_time, end_time) = (forever.start_time, forever.end_time);
+    let list = pb::ListBusyRequest { calendar_id: "ada".into(), start_time, end_time, ..Default::default() };
+    let answer = answered(&list, bookd.availability().list_busy(list.clone())).await.unwrap().into_inner();
+    assert_eq!(answer.periods.iter().map(|it| it.period.unwrap()).collect::<Vec<_>>(), [shown]);
+    let query = pb::QueryFreeBusyRequest { calendar_ids: vec!["ada".into()], start_time, end_time };
+    let answer = answered(&query, bookd.slots().query_free_busy(query.clone())).await.unwrap().into_inner();
+    assert_eq!(answer.calendars[0].busy, [shown]);
+    let folder = bookd.stop_and_keep().await;
+    let well = |words: &[&str]| {
+        let output = people::bookd("127.0.0.1:1", folder.path(), words);
+        assert!(output.status.success(), "{words:?}: {}", people::said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let exported = well(&["export"]);
+    assert!(exported.contains("9999-12-31T23:59:59Z"), "{exported}");
+    std::fs::write(folder.path().join("exported.json"), &exported).unwrap();
+    well(&["import", "exported.json", "--store", "sqlite:other.db"]);
+    assert_eq!(well(&["export", "--store", "sqlite:other.db"]), exported);
 }
 
 #[tokio::test]

@@ -71,6 +71,15 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    /// Waits until it has ended by itself; answers what it said on standard error, too.
+    pub fn ended_by_itself(mut self) -> (ExitStatus, String) {
+        let mut said = String::new();
+        if let Some(mut errors) = self.child.stderr.take() {
+            errors.read_to_string(&mut said).unwrap();
+        }
+        (self.child.wait().unwrap(), said)
+    }
+
     pub fn terminate(self) -> ExitStatus {
         self.terminate_and_read().0
     }

@@ -11,6 +11,7 @@
 #[path = "../proof/mod.rs"]
 mod proof;
 
+mod as_it_was;
 mod backup;
 mod bench;
 mod besieged;
@@ -18,12 +19,17 @@ mod calls;
 mod check;
 mod check_log;
 mod complaints;
+mod damage;
+mod dates;
+mod deadline;
 mod demo;
 mod drift;
 mod erasure;
+mod exit_codes;
 mod failures;
 mod foreseen;
 mod fuzzed;
+mod gone;
 mod harness;
 mod history;
 mod holds;
@@ -33,11 +39,14 @@ mod hostile_frames;
 mod hostile_many;
 mod hostile_memory;
 mod http2;
+mod kept;
 mod kill;
 #[cfg(debug_assertions)]
 mod kill_points;
+mod letters;
 mod listing;
 mod memory;
+mod outside;
 mod overload;
 mod parity;
 mod parity_kept;
@@ -47,6 +56,7 @@ mod race;
 mod random;
 mod readme;
 mod reasons;
+mod rooms;
 mod sabotage;
 mod series;
 mod server;

@@ -22,20 +22,20 @@ pub fn said(output: &Output) -> String {
 }
 
 /// Every command below this one that does something itself, with the words that name it.
-fn leaves(command: &clap::Command, name: &str, found: &mut Vec<(String, clap::Command)>) {
+pub fn leaves(command: &clap::Command, name: &str, found: &mut Vec<(String, clap::Command)>) {
     found.push((name.to_owned(), command.clone()));
     for inner in command.get_subcommands() {
         leaves(inner, &format!("{name} {}", inner.get_name()), found);
     }
 }
 
-fn examples(command: &clap::Command) -> Vec<String> {
+pub fn examples(command: &clap::Command) -> Vec<String> {
     let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     help.lines().map(str::trim).filter(|line| line.starts_with("bookd ")).map(ToOwned::to_owned).collect()
 }
 
 /// The words of a line as a shell would split it.
-fn words(line: &str) -> Vec<String> {
+pub fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
     for character in line.chars() {
         match (quote, character) {
@@ -94,7 +94,7 @@ fn well(process: &Process, folder: &Path, line: &str) -> String {
 }
 
 /// The id in the last column of the last line.
-fn id_of(table: &str) -> String {
+pub fn id_of(table: &str) -> String {
     table.split_whitespace().last().unwrap().to_owned()
 }
 
@@ -145,7 +145,7 @@ fn a_clinic_is_run_from_the_command_line() {
     let request = id_of(&run("book dr-lee tomorrow 17:00 --type visit --name Cy"));
     assert!(run(&format!("decline {request} --reason full")).contains("declined"));
 
-    run("overrides put dr-lee 2031-12-24 --to 2031-12-26 --note Christmas");
+    run("overrides put dr-lee 2031-12-24 closed --to 2031-12-26 --note Christmas");
     assert!(run("hours dr-lee").contains("2031-12-25"));
     run("overrides delete dr-lee 2031-12-24 2031-12-25 2031-12-26");
     run("busy put dr-lee google --from 2031-03-01 --to 2031-03-08 2031-03-02T09:00/2031-03-02T10:30");
@@ -164,6 +164,32 @@ fn a_clinic_is_run_from_the_command_line() {
     let output = bookd(&process.address.to_string(), folder.path(), &["book", "a,b", "tomorrow", "10:00"]);
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
     assert!(run("calendar delete room-1 --force --dry-run").contains("none"));
+    assert!(process.terminate().success());
+}
+
+#[test]
+fn a_command_that_changes_hours_shows_which_appointments_then_lie_outside() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(&folder.path().join("bookd.db"));
+    let run = |line: &str| well(&process, folder.path(), line);
+    run("hours ada daily 09:00-12:00 --zone Europe/Paris");
+    run("types put ada visit --duration 1h");
+    let ids = ["book ada tomorrow 09:00 --type visit --name Grace", "book ada tomorrow 10:00 --name Bea"];
+    let ids = ids.map(|line| id_of(&run(line)));
+    let shows = |line: &str, warning: &str, named: [bool; 2]| {
+        let shown = run(line);
+        assert_eq!(ids.each_ref().map(|id| shown.contains(id)), named, "{line}\n{shown}");
+        assert!(shown.contains(warning), "{line}\n{shown}");
+        assert_eq!(shown.contains("open hours"), !warning.is_empty(), "{line}\n{shown}");
+    };
+    let (one, both) =
+        ("1 upcoming appointment lies outside open hours", "2 upcoming appointments lie outside open hours");
+    shows("calendar update ada --zone Asia/Tokyo --dry-run", both, [true, true]);
+    shows("calendar update ada --name Ada", "", [false, false]);
+    shows("types put ada visit --keep --hours \"daily 10:00-12:00\"", one, [true, false]);
+    shows("types put ada default", "", [false, false]);
+    shows("types get ada visit", "", [false, false]);
+    shows("calendar update ada --name Lovelace", one, [true, false]);
     assert!(process.terminate().success());
 }
 

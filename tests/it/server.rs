@@ -3,8 +3,9 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bookd::grpc::wire::{Peer, Wire};
@@ -363,4 +364,82 @@ fn a_lane_here_needs_a_runtime() {
     let service = move |_lane| Wire::new(Routes::new(health.clone()));
     let error = server::start(listener, Limits::default(), Lanes::Here, service).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::Other);
+}
+
+/// Answers a check with nothing, and one of the service `block` by blocking its lane's thread until it is told.
+#[derive(Clone)]
+struct Blocking {
+    lane: usize,
+    /// The lanes that were called, in order.
+    called: Arc<Mutex<Vec<usize>>>,
+    entered: Arc<Notify>,
+    release: Arc<Mutex<Receiver<()>>>,
+}
+
+#[tonic::async_trait]
+impl Health for Blocking {
+    type WatchStream = tokio_stream::Pending<Result<HealthCheckResponse, Status>>;
+
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        self.called.lock().unwrap().push(self.lane);
+        if request.get_ref().service == "block" {
+            self.entered.notify_one();
+            self.release.lock().unwrap().recv().unwrap();
+        }
+        Ok(Response::new(HealthCheckResponse::default()))
+    }
+
+    async fn watch(&self, _: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        Ok(Response::new(tokio_stream::pending()))
+    }
+}
+
+#[tokio::test]
+async fn connections_are_accepted_and_served_by_the_others_while_a_lane_is_stuck() {
+    const LANES: usize = 3;
+    for stuck in 0..LANES {
+        let (called, entered): (Arc<Mutex<Vec<usize>>>, Arc<Notify>) = Default::default();
+        let (free, release) = std::sync::mpsc::channel();
+        let release = Arc::new(Mutex::new(release));
+        let service = {
+            let (called, entered) = (Arc::clone(&called), Arc::clone(&entered));
+            move |lane| {
+                let (called, entered, release) = (Arc::clone(&called), Arc::clone(&entered), Arc::clone(&release));
+                Wire::new(Routes::new(HealthServer::new(Blocking { lane, called, entered, release })))
+            }
+        };
+        let limits = Limits { stuck: Duration::from_millis(20), ..Limits::default() };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let lanes = Lanes::Threads(NonZeroUsize::new(LANES).unwrap());
+        let running = server::start(listener, limits, lanes, service).unwrap();
+        let address = running.local_addr();
+        let served = async |what: &str| {
+            let call = async { check(&mut client(address).await).await.unwrap() };
+            tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| panic!("lane {stuck} is stuck: {what}"));
+            *called.lock().unwrap().last().unwrap()
+        };
+        // In turn, until it is the turn of the lane that is to be stuck.
+        for lane in 0..stuck {
+            assert_eq!(served("not yet").await, lane);
+        }
+        let mut caller = client(address).await;
+        let blocked =
+            tokio::spawn(
+                async move { caller.check(HealthCheckRequest { service: "block".to_owned() }).await.map(|_| ()) },
+            );
+        entered.notified().await;
+        let mut others = Vec::new();
+        for _ in 0..4 * LANES {
+            others.push(served("nobody serves this connection").await);
+        }
+        assert!(!others.contains(&stuck) && !blocked.is_finished());
+        let is_idle = |lane: &usize| *lane != stuck && !others.contains(lane);
+        assert_eq!((0..LANES).find(is_idle), None, "the others take turns");
+        free.send(()).unwrap();
+        blocked.await.unwrap().unwrap();
+        // Once it runs it has its turn again.
+        let again = async { while served("it is free").await != stuck {} };
+        tokio::time::timeout(PATIENCE, again).await.expect("a lane that runs again gets connections again");
+        assert_eq!(running.shutdown(LONG).await, Ended::InOrder);
+    }
 }

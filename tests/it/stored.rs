@@ -5,11 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bookd::domain::appointment::{Appointment, AppointmentState, Assignment, IgnoredRules, Invitee};
+use bookd::domain::appointment::{
+    Appointment, AppointmentState, Assignment, IgnoredRules, Invitee, OccurrenceOf, PersonDetails, PersonPatch,
+};
 use bookd::domain::appointment_type::{AppointmentType, Limits, Stamps};
 use bookd::domain::availability::{Rule, Weekdays, Window};
 use bookd::domain::calendar::{Calendar, Owner, Profile};
-use bookd::domain::command::{AppointmentPatch, Booking, Command, Move, NewId, Start};
+use bookd::domain::command::{Booking, Command, Move, NewId, Start};
 use bookd::domain::decide::{Decision, decide};
 use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, SeriesId, TypeId, TypeNumber};
 use bookd::domain::state::State;
@@ -38,7 +40,7 @@ pub fn appointment_id(number: u128) -> AppointmentId {
     AppointmentId(Uuid::from_u128(number))
 }
 
-pub fn minutes(minutes: u16) -> Minutes {
+pub fn minutes(minutes: u32) -> Minutes {
     Minutes::new(minutes).unwrap()
 }
 
@@ -150,7 +152,7 @@ pub fn profile(zone: &str) -> Profile {
 pub fn invitee() -> Invitee {
     Invitee {
         name: "Grace Hopper".to_owned(),
-        email: "Grace@Example.com".to_owned(),
+        email: bookd::fold::email("Grace@Example.com"),
         phone: "+1 555 0100".to_owned(),
         time_zone: "America/New_York".to_owned(),
     }
@@ -164,19 +166,27 @@ pub fn booking(number: u128, calendar: &str, start: Instant) -> Booking {
         type_id: None,
         start: Some(Start::At(start)),
         duration: None,
-        invitee: Some(invitee()),
-        note: "secret-note".to_owned(),
-        metadata: BTreeMap::from([("secret-key".to_owned(), "secret-value".to_owned())]),
+        person: PersonDetails {
+            invitee: Some(invitee()),
+            note: "secret-note".to_owned(),
+            metadata: BTreeMap::from([("secret-key".to_owned(), "secret-value".to_owned())]),
+            location: "secret-location".to_owned(),
+        },
         hold: None,
         ignored_rules: IgnoredRules { notice: true, ..IgnoredRules::default() },
-        series: Some(SeriesId(Uuid::from_u128(7))),
+        occurrence: Some(of_series(7)),
     }
+}
+
+/// An occurrence that was to begin on Monday.
+pub fn of_series(number: u128) -> OccurrenceOf {
+    OccurrenceOf { series: SeriesId(Uuid::from_u128(number)), original_start: MONDAY }
 }
 
 pub fn query() -> ListQuery {
     ListQuery {
         calendar: Some(id("ada")),
-        invitee_email: None,
+        email: None,
         key: None,
         series: None,
         type_id: None,
@@ -260,7 +270,7 @@ pub fn live_a_life(world: &mut World) {
     put_special(world);
     let booked = world.book(1, "ada", at_hour(9));
     world.run(&move_to(booked.id, at_hour(14)));
-    let patch = AppointmentPatch { note: Some("secret-note-2".to_owned()), ..AppointmentPatch::default() };
+    let patch = PersonPatch { note: Some("secret-note-2".to_owned()), ..PersonPatch::default() };
     world.run(&Command::UpdateAppointment { appointment: booked.id, patch, etag: None });
     world.run(&cancel(booked.id));
     let ttl = Seconds::new(10 * MINUTE).unwrap();

@@ -155,6 +155,8 @@ async fn what_a_server_wrote_is_exported_without_the_holds_and_what_was_deleted(
     let appointments = read["calendars"][0]["appointments"].as_array().unwrap();
     assert_eq!(appointments.len(), 5, "three seats, one alone, one that a calendar left: {exported}");
     assert_eq!(read["calendars"][0]["deleted_appointment_types"], json!(["class", "default"]));
+    let last = read["calendars"][0]["last_definitions"].as_array().unwrap();
+    assert_eq!(last.iter().map(|it| &it["appointment_type_id"]).collect::<Vec<_>>(), ["class", "default"]);
     let file = written(&folder, "again.json", &exported);
     well(folder.path(), &["import", &file, "--store", "sqlite:again.db"]);
     assert_eq!(well(folder.path(), &["export", "--store", "sqlite:again.db"]), exported);
@@ -196,6 +198,10 @@ fn every_mistake_in_a_file_is_told_with_line_and_field_and_nothing_is_imported()
         "8 calendars[0].appointments[0].start_time",
     ];
     assert_eq!(begins, expected, "{told:#?}");
+    let shown = r#"{"calendars": [{"calendar_id": "ada", "appointments": [
+        {"start_time": "2031-03-03T10:00:00Z", "local_start": "9999-12-31T23:59"}]}]}"#;
+    let told = complaints(&folder, shown, &[]);
+    assert!(told[0].starts_with("2: calendars[0].appointments[0].local_start: "), "{told:?}");
     let told = complaints(&folder, "{\"calendars\": [\n{\"calendar_id\": \"a\"},\n]}", &[]);
     assert!(told[0].starts_with("3: "), "{told:?}");
     assert_eq!(complaints(&folder, "[]", &[]).len(), 1);
@@ -232,7 +238,7 @@ fn an_import_beside_a_server_or_over_a_calendar_is_refused_and_a_dry_run_changes
     assert!(well(folder.path(), &["import", &file, "--dry-run"]).contains("would be imported"));
     assert!(!folder.path().join("bookd.db").exists(), "asking makes no file");
     let absent = offline(folder.path(), &["export"]);
-    assert_eq!(absent.status.code(), Some(1), "{}", said(&absent));
+    assert_eq!(absent.status.code(), Some(4), "{}", said(&absent));
     let process = Process::start(&folder.path().join("bookd.db"));
     let beside = offline(folder.path(), &["import", &file]);
     assert_eq!(beside.status.code(), Some(7), "{}", said(&beside));

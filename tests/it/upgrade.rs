@@ -34,6 +34,13 @@ fn written(home: &Path, words: &[&str], file: &str) -> String {
     std::fs::read_to_string(home.join(file)).unwrap()
 }
 
+/// Before schema 4 none was written down; what moved has its own, from the log.
+fn without_original_starts(exported: &str) -> String {
+    let mut pieces = exported.split(",\"original_start\":\"");
+    let first = pieces.next().unwrap().to_owned();
+    pieces.fold(first, |text, piece| text + piece.split_once('"').unwrap().1)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_of_every_released_schema_opens_and_everything_in_it_is_there() {
     let released = released();
@@ -45,7 +52,7 @@ async fn a_file_of_every_released_schema_opens_and_everything_in_it_is_there() {
         let last = revision(&home.join("bookd.db"));
         let wanted = std::fs::read_to_string(file.with_extension("json")).unwrap();
         let export = ["export", "all.json", "--codes"];
-        assert_eq!(written(home, &export, "all.json"), wanted, "{}", file.display());
+        assert_eq!(without_original_starts(&written(home, &export, "all.json")), wanted, "{}", file.display());
         let check = bookd("127.0.0.1:1", home, &["check", "--json"]);
         let report: serde_json::Value = serde_json::from_slice(&check.stdout).unwrap();
         assert_eq!(report["damaged"], false, "{}: {report:#}", file.display());
@@ -66,6 +73,8 @@ async fn a_file_of_every_released_schema_opens_and_everything_in_it_is_there() {
         assert_eq!(updated.revision, last + 1, "revisions go on");
         let list = pb::ListAppointmentsRequest {
             calendar_id: calendar.to_owned(),
+            // The files were made at one time, and this one is later.
+            start_time: Some(prost_types::Timestamp::default()),
             states: vec![pb::AppointmentState::Cancelled as i32, pb::AppointmentState::Declined as i32],
             ..Default::default()
         };

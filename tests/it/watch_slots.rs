@@ -9,6 +9,7 @@ use prost_types::Timestamp;
 use tonic::{Code, Streaming};
 
 use crate::harness::{Bookd, at, minutes, timestamp};
+use crate::proof::readable::assert_readable;
 use crate::random::Chance;
 use crate::watch::start;
 use crate::words::{Refused, appointment_type, refused, rule, set_availability};
@@ -26,7 +27,10 @@ fn quick() -> WatchSettings {
 }
 
 async fn next(stream: &mut Stream) -> pb::WatchSlotsResponse {
-    tokio::time::timeout(PATIENCE, stream.message()).await.expect("it comes in time").unwrap().expect("a message")
+    let message = tokio::time::timeout(PATIENCE, stream.message()).await.expect("it comes in time");
+    let message = message.unwrap().expect("a message");
+    assert_readable(&message);
+    message
 }
 
 fn seconds(slot: &pb::Slot) -> i64 {

@@ -15,6 +15,8 @@ use tonic::codegen::{Body, StdError};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use super::readable::assert_readable;
+
 /// What an answer said.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answered {
@@ -93,6 +95,7 @@ macro_rules! calls {
                     $($(Self::$name(request) => {
                         let mut client = $client::new(channel.clone());
                         let $answer = client.$method(request.clone()).await?.into_inner();
+                        assert_readable(&$answer);
                         Ok(Answered { revision: $answer.revision, appointments: $appointments })
                     })*)*
                 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bookd::clock::{Clock, ManualClock};
-use bookd::domain::change::Cause;
 use bookd::domain::time::Instant;
 use bookd::engine::{Engine, REQUEST_MEMORY};
 use bookd::grpc::wire::Wire;
@@ -24,7 +23,7 @@ use super::calls::{Call, Outcome};
 use super::chance::Chance;
 use super::fuzzed::{NOW, is_of_the_contract, runtime, service_on, zones};
 use super::history::{self, Op};
-use super::log::{Log, cause};
+use super::log::{Log, is_expiry};
 use super::tried::{self, Wanted};
 
 const DAY: i64 = 86_400;
@@ -81,7 +80,7 @@ impl Life {
                 is_of_the_contract(call.name(), &status);
                 // What has expired is recorded by whichever call comes first; nothing else happens.
                 let made = self.store.reader().unwrap().changes_after(before, &CalendarFilter::All).unwrap().changes;
-                let is_quiet = made.iter().all(|it| cause(&it.record) == Cause::Expiry);
+                let is_quiet = made.iter().all(|it| is_expiry(&it.entry));
                 assert!(is_quiet, "{}: {status:?} {made:?}", call.name());
                 Outcome::of_status(&status)
             }

@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bookd::domain::change::Cause;
-use bookd::store::change_record::{ChangeRecord, ImageRecord};
+use bookd::domain::appointment::Image;
+use bookd::domain::log::LogEntry;
 
 use super::calls::{Answered, Call, Outcome};
-use super::log::{Log, cause, is_as, number};
+use super::log::{Log, is_expiry, number};
 use super::refusals::r4_what_is_refused_as_taken_was_taken;
 use super::timeline::Timeline;
 use super::watched::{Watched, r5_watchers_are_told_everything_once};
@@ -169,7 +169,7 @@ pub fn r2_what_was_acknowledged_is_kept(ops: &[Op], log: &Log, timeline: &Timeli
                 if is_repeated { timeline.between(op.asked_at(place), at) } else { (revision, revision) };
             for it in &answered.appointments {
                 let mut images = log.between(&it.appointment_id, first.max(revision), last.max(revision));
-                if !images.any(|image| is_as(image, it, op.is_read())) {
+                if !images.any(|image| log.is_as(image, it, op.is_read())) {
                     let images: Vec<_> = log.between(&it.appointment_id, first, last).collect();
                     found.push(format!("R2 {name} showed at revision {first} to {last} {it:?}, which was {images:?}"));
                 }
@@ -281,10 +281,10 @@ pub fn r10_every_change_has_its_answer(ops: &[Op], log: &Log) -> Vec<String> {
     let owned: BTreeSet<i64> =
         owners.filter(|(made, op)| op.all_done().any(|(_, it)| it.revision == *made)).map(|(made, _)| made).collect();
     let lost: Vec<&Op> = ops.iter().filter(|op| op.is_nameless() && op.has_unknown()).collect();
-    for change in log.changes.iter().filter(|it| cause(it) != Cause::Expiry) {
+    for change in log.changes.iter().filter(|it| !is_expiry(it)) {
         let revision = number(change.revision);
         let is_answered = || {
-            let with_its_name = ops.iter().filter(|op| op.call.name() == cause(change).name());
+            let with_its_name = ops.iter().filter(|op| op.call.name() == change.cause.name());
             with_its_name.flat_map(Op::all_done).any(|(_, it)| it.revision == revision)
         };
         let may_be_lost = || lost.iter().any(|op| is_wanted_by(change, &op.call));
@@ -296,18 +296,18 @@ pub fn r10_every_change_has_its_answer(ops: &[Op], log: &Log) -> Vec<String> {
 }
 
 /// Whether a change is what this call would make of a new claim.
-fn is_wanted_by(change: &ChangeRecord, call: &Call) -> bool {
+fn is_wanted_by(change: &LogEntry, call: &Call) -> bool {
     let (start, type_id, calendars) = match call {
         Call::BookAppointment(it) => (it.start_time, &it.appointment_type_id, &it.calendar_ids),
         Call::HoldAppointment(it) => (it.start_time, &it.appointment_type_id, &it.calendar_ids),
         _ => return false,
     };
-    let is_it = |image: &ImageRecord| {
-        start.is_some_and(|it| it.seconds == image.start)
-            && *type_id == image.type_id
-            && image.calendars.iter().all(|it| calendars.contains(it))
+    let is_it = |image: &Image| {
+        start.is_some_and(|it| it.seconds == image.start.seconds())
+            && type_id == image.type_id.as_str()
+            && image.calendars().all(|it| calendars.iter().any(|wanted| wanted == it.as_str()))
     };
-    cause(change).name() == call.name() && change.events.iter().any(|it| it.after.as_ref().is_some_and(is_it))
+    change.cause.name() == call.name() && change.appointments().any(|it| is_it(&it.after))
 }
 
 /// All of them.

@@ -3,26 +3,39 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use bookd::domain::appointment::AppointmentState as S;
+use bookd::domain::appointment::{Appointment, AppointmentState as S, IgnoredRules, Image, OccurrenceOf};
 use bookd::domain::change::Cause;
-use bookd::domain::ids::{Caller, Revision};
+use bookd::domain::code;
+use bookd::domain::ids::{AppointmentId, AppointmentKey, Caller, Etag, Revision};
+use bookd::domain::log::LogEntry;
+use bookd::domain::time::Instant;
 use bookd::grpc::api::request_hash;
 use bookd::proto::v1 as pb;
-use bookd::store::change_record::{ChangeRecord, ImageRecord};
 use bookd::store::{CalendarFilter, Store};
+use prost_types::{Duration, Timestamp};
 
 use super::calls::Answered;
 use super::history::Op;
 
 /// All changes in the store, by revision. None is ever missing where nothing is compacted.
 pub struct Log {
-    pub changes: Vec<ChangeRecord>,
-    /// Of each appointment every image that the log has, by the revision that made it.
-    images: HashMap<String, BTreeMap<i64, ImageRecord>>,
+    pub changes: Vec<LogEntry>,
+    lives: HashMap<String, Life>,
+    code_key: u64,
     /// Of each request that was remembered its change.
     made: BTreeMap<String, i64>,
     /// Whether the store remembers every request there was; it forgets those of long ago.
     pub remembers_all: bool,
+}
+
+/// One appointment, from first to last.
+struct Life {
+    id: AppointmentId,
+    key: AppointmentKey,
+    create_time: Instant,
+    occurrence: Option<OccurrenceOf>,
+    /// Every image that the log has, by the revision that made it.
+    images: BTreeMap<i64, Image>,
 }
 
 impl Log {
@@ -32,25 +45,30 @@ impl Log {
         let (mut changes, mut after) = (Vec::new(), Revision(0));
         loop {
             let page = reader.changes_after(after, &CalendarFilter::All).unwrap();
-            changes.extend(page.changes.into_iter().map(|told| told.record));
+            changes.extend(page.changes.into_iter().map(|told| told.entry));
             if page.upto == after {
                 break;
             }
             after = page.upto;
         }
-        let mut images: HashMap<String, BTreeMap<i64, ImageRecord>> = HashMap::new();
+        let mut lives: HashMap<String, Life> = HashMap::new();
         for change in &changes {
-            for event in &change.events {
-                let (Some(id), Some(after)) = (event.appointment_id(), &event.after) else { continue };
-                images.entry(id.to_string()).or_default().insert(number(change.revision), after.clone());
+            for it in change.appointments() {
+                let life = lives.entry(it.id.to_string()).or_insert_with(|| {
+                    let row: Vec<Appointment> = reader.appointments(&[it.id]).unwrap().0;
+                    let (create_time, occurrence) = (change.time, row[0].occurrence);
+                    Life { id: it.id, key: it.key, create_time, occurrence, images: BTreeMap::new() }
+                });
+                life.images.insert(number(change.revision), it.after.clone());
             }
         }
         let mut made = BTreeMap::new();
         for id in ops.iter().filter_map(|op| op.call.request_id()).filter(|id| !id.is_empty()) {
             let seen = store.seen_requests(&[request_hash(&Caller::default(), id)]).unwrap();
-            made.extend(seen.first().map(|it| (id.to_owned(), number(it.revision.0))));
+            made.extend(seen.first().map(|it| (id.to_owned(), number(it.revision))));
         }
-        Self { changes, images, made, remembers_all: true }
+        let code_key = store.boot().unwrap().code_key;
+        Self { changes, lives, code_key, made, remembers_all: true }
     }
 
     /// The same of a life so long that requests were forgotten: which of them made what is not judged.
@@ -62,7 +80,7 @@ impl Log {
         i64::try_from(self.changes.len()).unwrap()
     }
 
-    pub fn at(&self, revision: i64) -> Option<&ChangeRecord> {
+    pub fn at(&self, revision: i64) -> Option<&LogEntry> {
         let at = usize::try_from(revision).ok()?.checked_sub(1)?;
         self.changes.get(at)
     }
@@ -76,68 +94,112 @@ impl Log {
     /// of another kind may have been first.
     pub fn made_by(&self, op: &Op) -> Option<i64> {
         let revision = *self.made.get(op.call.request_id()?)?;
-        (cause(self.at(revision)?).name() == op.call.name()).then_some(revision)
+        (self.at(revision)?.cause.name() == op.call.name()).then_some(revision)
     }
 
     /// Whether this revision is a change of all of these appointments.
     pub fn touches(&self, answered: &Answered) -> bool {
         let Some(change) = self.at(answered.revision) else { return false };
-        answered.appointments.iter().all(|it| {
-            change
-                .events
-                .iter()
-                .any(|event| event.appointment_id().is_some_and(|id| id.to_string() == it.appointment_id))
-        })
+        let is_touched = |it: &pb::Appointment| change.appointments().any(|of| of.id.to_string() == it.appointment_id);
+        answered.appointments.iter().all(is_touched)
+    }
+
+    fn images(&self, id: &str) -> Option<&BTreeMap<i64, Image>> {
+        self.lives.get(id).map(|life| &life.images)
     }
 
     /// What an appointment was at these revisions, one image for each change of it.
-    pub fn between(&self, id: &str, from: i64, upto: i64) -> impl Iterator<Item = &ImageRecord> {
+    pub fn between(&self, id: &str, from: i64, upto: i64) -> impl Iterator<Item = &Image> {
         let then = self.latest(id, from).into_iter();
-        let later = self.images.get(id).into_iter().flat_map(move |it| it.range(from + 1..=upto.max(from)));
+        let later = self.images(id).into_iter().flat_map(move |it| it.range(from + 1..=upto.max(from)));
         then.map(|(_, image)| image).chain(later.map(|(_, image)| image))
     }
 
     /// Every image of every appointment, with the revisions at which it was how things stood.
-    pub fn standing(&self) -> impl Iterator<Item = (&str, Range<i64>, &ImageRecord)> {
-        self.images.iter().flat_map(|(id, images)| {
-            let ends = images.keys().copied().skip(1).chain([i64::MAX]);
-            images.iter().zip(ends).map(|((from, image), end)| (id.as_str(), *from..end, image))
+    pub fn standing(&self) -> impl Iterator<Item = (&str, Range<i64>, &Image)> {
+        self.lives.iter().flat_map(|(id, life)| {
+            let ends = life.images.keys().copied().skip(1).chain([i64::MAX]);
+            life.images.iter().zip(ends).map(|((from, image), end)| (id.as_str(), *from..end, image))
         })
     }
 
     /// What an appointment was made by its last change at or before a revision.
-    pub fn latest(&self, id: &str, revision: i64) -> Option<(i64, &ImageRecord)> {
-        let (at, image) = self.images.get(id)?.range(..=revision).next_back()?;
+    pub fn latest(&self, id: &str, revision: i64) -> Option<(i64, &Image)> {
+        let (at, image) = self.images(id)?.range(..=revision).next_back()?;
         Some((*at, image))
+    }
+
+    /// Whether an appointment was shown as this image of it has it, in every field but those that are personal, which
+    /// show as they are now. What has run out may show so before the log says it.
+    pub fn is_as(&self, image: &Image, shown: &pb::Appointment, may_have_run_out: bool) -> bool {
+        let Some(life) = self.lives.get(&shown.appointment_id) else { return false };
+        let is_waiting = matches!(image.state, S::Held | S::Pending) && image.expire_time.is_some();
+        let expected = |state: S| life.shown_as(image, state, self.code_key, shown);
+        *shown == expected(image.state) || (may_have_run_out && is_waiting && *shown == expected(S::Expired))
     }
 }
 
-/// The command behind a change.
-pub fn cause(change: &ChangeRecord) -> Cause {
-    Cause::from_number(u8::try_from(change.cause).unwrap()).unwrap()
+impl Life {
+    /// Written down here a second time, field by field, so that a field that is new must be judged.
+    fn shown_as(&self, image: &Image, state: S, code_key: u64, shown: &pb::Appointment) -> pb::Appointment {
+        let timestamp = |it: Instant| Timestamp { seconds: it.seconds(), nanos: 0 };
+        let (first, calendars) = (&image.places[0], image.places.iter().map(|it| it.calendar.to_string()));
+        let revision = number(image.revision);
+        pb::Appointment {
+            appointment_id: self.id.to_string(),
+            calendar_ids: calendars.collect(),
+            appointment_type_id: image.type_id.to_string(),
+            start_time: Some(timestamp(image.start)),
+            end_time: Some(timestamp(image.start.plus(60 * i64::from(image.duration.minutes())))),
+            time_zone: image.time_zone.to_string(),
+            local_start: image.local_start.to_string(),
+            state: wire_state(state),
+            confirmation_code: code::encode(self.key, code_key),
+            expire_time: image.expire_time.map(timestamp),
+            series_id: self.occurrence.map(|it| it.series.0.to_string()).unwrap_or_default(),
+            original_start: self.occurrence.map(|it| timestamp(it.original_start)),
+            sequence: i32::try_from(image.sequence).unwrap(),
+            buffer_before: Some(Duration { seconds: first.before.seconds(), nanos: 0 }),
+            buffer_after: Some(Duration { seconds: first.after.seconds(), nanos: 0 }),
+            ignored_rules: wire_rules(image.ignored_rules),
+            etag: Etag::of(self.id.0.as_bytes(), image.revision).to_string(),
+            create_time: Some(timestamp(self.create_time)),
+            update_time: Some(timestamp(image.update_time)),
+            revision,
+            // What is personal.
+            invitee: shown.invitee.clone(),
+            note: shown.note.clone(),
+            metadata: shown.metadata.clone(),
+            location: shown.location.clone(),
+            cancel_reason: shown.cancel_reason.clone(),
+        }
+    }
 }
 
-pub fn number(revision: u64) -> i64 {
-    i64::try_from(revision).unwrap()
+pub fn wire_state(state: S) -> i32 {
+    match state {
+        S::Held => 1,
+        S::Pending => 2,
+        S::Confirmed => 3,
+        S::Cancelled => 4,
+        S::Declined => 5,
+        S::Expired => 6,
+        S::NoShow => 7,
+        S::Completed => 8,
+    }
 }
 
-/// Whether an appointment was shown as this image has it. What has run out may show so before the log says it.
-pub fn is_as(image: &ImageRecord, it: &pb::Appointment, may_have_run_out: bool) -> bool {
-    let seconds = |it: &Option<prost_types::Timestamp>| it.as_ref().map(|it| it.seconds);
-    let state = u32::try_from(it.state).unwrap_or_default();
-    let has_run_out = may_have_run_out
-        && state == S::Expired as u32
-        && [S::Held as u32, S::Pending as u32].contains(&image.state)
-        && image.expire_time.is_some();
-    let buffers = [&it.buffer_before, &it.buffer_after].map(|it| it.as_ref().map_or(0, |it| it.seconds / 60));
-    let first = |at: usize| image.buffers.get(at).copied().map_or(0, i64::from);
-    (state == image.state || has_run_out)
-        && seconds(&it.start_time) == Some(image.start)
-        && seconds(&it.end_time) == Some(image.start + 60 * i64::from(image.duration))
-        && seconds(&it.expire_time) == image.expire_time
-        && it.calendar_ids == image.calendars
-        && it.appointment_type_id == image.type_id
-        && u32::try_from(it.sequence).ok() == Some(image.sequence)
-        && it.revision == number(image.revision)
-        && buffers == [first(0), first(1)]
+fn wire_rules(rules: IgnoredRules) -> Vec<i32> {
+    let IgnoredRules { outside_availability, misaligned, notice, horizon, limit } = rules;
+    let ignored = [outside_availability, misaligned, notice, horizon, limit].into_iter().zip(1..);
+    ignored.filter(|(is_ignored, _)| *is_ignored).map(|(_, number)| number).collect()
+}
+
+/// Whether nobody sent a change: something ran out.
+pub fn is_expiry(change: &LogEntry) -> bool {
+    change.cause == Cause::Expiry
+}
+
+pub fn number(revision: Revision) -> i64 {
+    i64::try_from(revision.0).unwrap()
 }

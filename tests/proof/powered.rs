@@ -1,7 +1,7 @@
 //! A store whose machine may lose power: a program without power says nothing any more, so that what its store says
 //! of a commit from then on is not believed.
 
-use bookd::domain::appointment::Appointment;
+use bookd::domain::appointment::{Appointment, EmailKey};
 use bookd::domain::calendar::Calendar;
 use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, SeriesId};
 use bookd::domain::time::Instant;
@@ -32,6 +32,10 @@ impl<S: Store> Store for Powered<S> {
         self.store.load_calendars(ids, now)
     }
 
+    fn let_go(&mut self, ids: &[CalendarId]) {
+        self.store.let_go(ids);
+    }
+
     fn load_appointments(&mut self, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError> {
         self.store.load_appointments(ids)
     }
@@ -40,7 +44,7 @@ impl<S: Store> Store for Powered<S> {
         self.store.load_by_key(keys)
     }
 
-    fn keys_of_email(&mut self, email: &str, limit: usize) -> Result<Vec<AppointmentKey>, StoreError> {
+    fn keys_of_email(&mut self, email: &EmailKey, limit: usize) -> Result<Vec<AppointmentKey>, StoreError> {
         self.store.keys_of_email(email, limit)
     }
 

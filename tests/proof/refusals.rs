@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bookd::domain::appointment::AppointmentState as S;
+use bookd::domain::appointment::{AppointmentState as S, Image};
+use bookd::domain::time::Instant;
 use bookd::proto::v1 as pb;
-use bookd::store::change_record::ImageRecord;
 
 use super::calls::{Call, Outcome};
 use super::history::Op;
@@ -140,22 +140,24 @@ fn is_in_the_way(
         let others = log.standing().filter(|(id, _, _)| wanted.moved != Some(*id));
         others.filter(|(_, at, image)| is_taking(image, at.start.max(first), log) && at.start <= last && first < at.end)
     };
-    let meeting = |image: &ImageRecord| padded(image, calendar).is_some_and(|(start, end)| meets(start, end));
-    let of_type = |image: &ImageRecord| image.type_id == wanted.type_id && padded(image, calendar).is_some();
-    let is_hold = |image: &ImageRecord| image.state == S::Held as u32;
+    let meeting = |image: &Image| padded(image, calendar).is_some_and(|(start, end)| meets(start, end));
+    let of_type = |image: &Image| image.type_id.as_str() == wanted.type_id && padded(image, calendar).is_some();
+    let is_hold = |image: &Image| image.state == S::Held;
     match code {
         "BUSY_BOOKING" => claims().any(|(_, _, it)| !is_hold(it) && meeting(it)),
         "BUSY_HOLD" => claims().any(|(_, _, it)| is_hold(it) && meeting(it)),
         "BUSY_EXTERNAL" => said.busy.iter().any(|(of, start, end)| *of == calendar && meets(*start, *end)),
         "CAPACITY" => {
-            let seats: BTreeSet<&str> =
-                claims().filter(|(_, _, it)| of_type(it) && it.start == wanted.start).map(|(id, _, _)| id).collect();
+            let seats: BTreeSet<&str> = claims()
+                .filter(|(_, _, it)| of_type(it) && it.start.seconds() == wanted.start)
+                .map(|(id, _, _)| id)
+                .collect();
             widest.seats.is_some_and(|least| seats.len() >= least)
         }
         "LIMIT" => {
-            let is_near = |it: &ImageRecord| (it.start - wanted.start).abs() < LONGEST_DATE;
+            let is_near = |it: &Image| (it.start.seconds() - wanted.start).abs() < LONGEST_DATE;
             let sessions: BTreeSet<i64> =
-                claims().filter(|(_, _, it)| of_type(it) && is_near(it)).map(|(_, _, it)| it.start).collect();
+                claims().filter(|(_, _, it)| of_type(it) && is_near(it)).map(|(_, _, it)| it.start.seconds()).collect();
             widest.per_day.is_some_and(|least| sessions.len() >= least)
         }
         _ => false,
@@ -163,9 +165,9 @@ fn is_in_the_way(
 }
 
 /// Whether an appointment may take its time as of this revision: a request may, as its type says.
-fn is_taking(image: &ImageRecord, revision: i64, log: &Log) -> bool {
-    let is = |state: S| image.state == state as u32;
-    let now = log.at(revision).map_or(i64::MIN, |change| change.time);
+fn is_taking(image: &Image, revision: i64, log: &Log) -> bool {
+    let is = |state: S| image.state == state;
+    let now = log.at(revision).map_or(Instant::MIN, |change| change.time);
     match image.expire_time.filter(|_| is(S::Held) || is(S::Pending)) {
         Some(expire_time) => now < expire_time,
         None => is(S::Confirmed) || is(S::NoShow) || is(S::Completed),
@@ -173,9 +175,8 @@ fn is_taking(image: &ImageRecord, revision: i64, log: &Log) -> bool {
 }
 
 /// The time that it takes of a calendar, with what is kept free around it.
-fn padded(image: &ImageRecord, calendar: &str) -> Option<(i64, i64)> {
-    let index = image.calendars.iter().position(|it| it == calendar)?;
-    let buffer = |at: usize| image.buffers.get(at).copied().map_or(0, i64::from) * MINUTE;
-    let end = image.start + i64::from(image.duration) * MINUTE;
-    Some((image.start - buffer(2 * index), end + buffer(2 * index + 1)))
+fn padded(image: &Image, calendar: &str) -> Option<(i64, i64)> {
+    let place = image.places.iter().find(|it| it.calendar.as_str() == calendar)?;
+    let (start, end) = (place.start.plus(-place.before.seconds()), place.end().plus(place.after.seconds()));
+    Some((start.seconds(), end.seconds()))
 }

@@ -2,13 +2,18 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bookd::domain::appointment::Image;
+use bookd::domain::change::AppointmentEvent;
+use bookd::domain::log::{CalendarEvent, LogEntry, LogEvent, What};
+use bookd::domain::time::Instant;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::list_service_client::ListServiceClient;
-use bookd::store::change_record::ChangeRecord;
+use prost_types::Timestamp;
 use tonic::transport::Channel;
 use tonic_types::StatusExt;
 
-use super::log::{Log, cause, is_as, number};
+use super::log::{Log, number, wire_state};
+use super::readable::assert_readable;
 
 /// What one watcher of everything was told, over all of its connections.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +83,7 @@ pub async fn follow(channel: Channel, watched: Shared, until: Option<i64>) {
     while !has_come {
         match stream.message().await {
             Ok(Some(message)) => with(&mut |it| {
+                assert_readable(&message);
                 it.note(message.clone());
                 has_come = until.is_some_and(|revision| it.upto >= revision);
             }),
@@ -99,7 +105,7 @@ pub fn r5_watchers_are_told_everything_once(watched: &[Watched], log: &Log) -> V
             continue;
         }
         let due = &log.changes[from..upto];
-        if let Some((told, is)) = watcher.seen.iter().zip(due).find(|(told, is)| !is_told(told, is)) {
+        if let Some((told, is)) = watcher.seen.iter().zip(due).find(|(told, is)| !is_told(told, is, log)) {
             found.push(format!("R5 a watcher was told {told:?} where the log has {is:?}"));
         } else if watcher.seen.len() != due.len() {
             let (told, due) = (watcher.seen.len(), due.len());
@@ -109,21 +115,82 @@ pub fn r5_watchers_are_told_everything_once(watched: &[Watched], log: &Log) -> V
     found
 }
 
-/// Whether a change was told as the log has it.
-fn is_told(told: &pb::Change, is: &ChangeRecord) -> bool {
-    told.revision == number(is.revision)
-        && told.commit_time.as_ref().map(|it| it.seconds) == Some(is.time)
-        && told.command == cause(is).name()
-        && told.caller == is.caller
-        && told.events.len() == is.events.len()
-        && told.events.iter().zip(&is.events).all(|(told, is)| {
-            let appointment = told.appointment.as_ref();
-            u32::try_from(told.kind) == Ok(is.kind)
-                && told.appointment_id == is.appointment_id().map(|id| id.to_string()).unwrap_or_default()
-                && told.calendar_ids.iter().eq(is.calendars.iter().map(|it| &it.calendar))
-                && told.detail == is.detail
-                && told.before.is_some() == is.before.is_some()
-                && appointment.is_some() == is.after.is_some()
-                && appointment.zip(is.after.as_ref()).is_none_or(|(told, image)| is_as(image, told, false))
-        })
+/// Whether a change was told as the log has it, in every field but those that are personal.
+fn is_told(told: &pb::Change, is: &LogEntry, log: &Log) -> bool {
+    let pb::Change { revision, commit_time, command, caller, events } = told;
+    *revision == number(is.revision)
+        && *commit_time == Some(Timestamp { seconds: is.time.seconds(), nanos: 0 })
+        && command == is.cause.name()
+        && **caller == *is.caller.0
+        && events.len() == is.events.len()
+        && events.iter().zip(&is.events).all(|(told, is)| is_event(told, is, log))
+}
+
+fn is_event(told: &pb::ChangeEvent, is: &LogEvent, log: &Log) -> bool {
+    let pb::ChangeEvent { kind, appointment_id, calendar_ids, before, after, detail, appointment, ignored_rules } =
+        told;
+    let touches = calendar_ids.iter().eq(is.calendars.iter().map(|it| it.calendar.as_str()));
+    match &is.what {
+        What::Calendar(event) => {
+            let (number, of) = of_calendar(event);
+            let is_bare = appointment_id.is_empty() && appointment.is_none() && ignored_rules.is_empty();
+            touches && is_bare && before.is_none() && after.is_none() && *kind == number && detail == of
+        }
+        What::Appointment(it) => {
+            let is_shown = appointment
+                .as_ref()
+                .is_some_and(|told| told.ignored_rules == *ignored_rules && log.is_as(&it.after, told, false));
+            touches
+                && is_shown
+                && detail.is_empty()
+                && *kind == of_appointment(it.kind)
+                && *appointment_id == it.id.to_string()
+                && *before == it.before.as_ref().map(image)
+                && *after == Some(image(&it.after))
+        }
+    }
+}
+
+fn image(it: &Image) -> pb::AppointmentImage {
+    let timestamp = |it: Instant| Timestamp { seconds: it.seconds(), nanos: 0 };
+    pb::AppointmentImage {
+        calendar_ids: it.places.iter().map(|it| it.calendar.to_string()).collect(),
+        appointment_type_id: it.type_id.to_string(),
+        start_time: Some(timestamp(it.start)),
+        end_time: Some(timestamp(it.start.plus(it.duration.seconds()))),
+        state: wire_state(it.state),
+    }
+}
+
+fn of_calendar(event: &CalendarEvent) -> (i32, &str) {
+    match event {
+        CalendarEvent::Created => (100, ""),
+        CalendarEvent::ProfileChanged => (101, ""),
+        CalendarEvent::Deleted => (102, ""),
+        CalendarEvent::TypePut(id) => (103, id.as_str()),
+        CalendarEvent::TypeDeleted(id) => (104, id.as_str()),
+        CalendarEvent::BusyPut(source) => (105, source),
+    }
+}
+
+fn of_appointment(kind: AppointmentEvent) -> i32 {
+    use AppointmentEvent as E;
+    match kind {
+        E::Booked => 1,
+        E::Held => 2,
+        E::Extended => 3,
+        E::Released => 4,
+        E::Confirmed => 5,
+        E::Approved => 6,
+        E::Declined => 7,
+        E::Moved => 8,
+        E::Cancelled => 9,
+        E::Updated => 10,
+        E::MarkedNoShow => 11,
+        E::Completed => 12,
+        E::Undone => 13,
+        E::Expired => 14,
+        E::Redacted => 15,
+        E::Imported => 16,
+    }
 }

@@ -12,6 +12,7 @@ use tonic::transport::Channel;
 use crate::proof::caller::Caller;
 use crate::proof::calls::{Call, Outcome};
 use crate::proof::chance::Chance;
+use crate::proof::readable::assert_readable;
 use crate::proof::watched::Watched;
 use crate::server::connect;
 use crate::world::{Phase, World};
@@ -123,7 +124,10 @@ pub async fn watches(world: Rc<World>, name: String) -> turmoil::Result {
         };
         loop {
             match timeout(SILENCE_MAX, stream.message()).await {
-                Ok(Ok(Some(message))) => note_message(&world, place, &name, message),
+                Ok(Ok(Some(message))) => {
+                    assert_readable(&message);
+                    note_message(&world, place, &name, message);
+                }
                 Ok(Ok(None)) | Err(_) => break,
                 Ok(Err(status)) => {
                     note_end(&world, place, &name, &status);

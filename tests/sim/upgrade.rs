@@ -6,9 +6,10 @@ use std::path::Path;
 use bookd::domain::appointment::Appointment;
 use bookd::domain::calendar::Calendar;
 use bookd::domain::ids::{AppointmentKey, Revision};
+use bookd::domain::log::LogEntry;
 use bookd::domain::time::Instant;
 use bookd::store::sqlite::Sqlite;
-use bookd::store::{CalendarFilter, ChangeRecord, Store};
+use bookd::store::{CalendarFilter, Store};
 
 use crate::life::{CODE_KEY, lookup};
 use crate::proof::disk::{Access, Disk, Fault};
@@ -21,7 +22,7 @@ struct Content {
     code_key: u64,
     calendars: Vec<Calendar>,
     appointments: Vec<Appointment>,
-    changes: Vec<ChangeRecord>,
+    changes: Vec<LogEntry>,
 }
 
 /// Opens the file; a program that is starting up reads where it stands next.
@@ -45,9 +46,9 @@ fn content(disk: &Disk) -> Content {
     let ids: Vec<_> = reader.list_calendars("", None, 1_000).unwrap().0.into_iter().map(|it| it.id).collect();
     let mut changes = Vec::new();
     loop {
-        let after = changes.last().map_or(Revision(0), |it: &ChangeRecord| Revision(it.revision));
+        let after = changes.last().map_or(Revision(0), |it: &LogEntry| it.revision);
         let page = reader.changes_after(after, &CalendarFilter::All).unwrap();
-        changes.extend(page.changes.into_iter().map(|it| it.record));
+        changes.extend(page.changes.into_iter().map(|it| it.entry));
         if page.upto == after {
             break;
         }

@@ -67,7 +67,7 @@ async fn look(world: &World) -> Result<Vec<String>, Status> {
         let answer = ListServiceClient::new(channel.clone()).list_appointments(request).await;
         let answer = match answer {
             Ok(answer) => answer.into_inner(),
-            // It was deleted, and nobody made it again.
+            // There never was one.
             Err(status) if status.code() == tonic::Code::NotFound => continue,
             Err(status) => return Err(status),
         };
@@ -87,7 +87,12 @@ async fn settings(calendar: &str, now: i64) -> Result<Vec<String>, Status> {
     let mut calendars = CalendarServiceClient::new(channel.clone());
     let mut availability = AvailabilityServiceClient::new(channel);
     let request = pb::GetCalendarRequest { calendar_id: calendar_id.clone() };
-    let found = calendars.get_calendar(request).await?.into_inner().calendar;
+    let found = match calendars.get_calendar(request).await {
+        Ok(found) => found.into_inner().calendar,
+        // It was deleted, and nobody made it again; what was booked of it is listed all the same.
+        Err(status) if status.code() == tonic::Code::NotFound => return Ok(Vec::new()),
+        Err(status) => return Err(status),
+    };
     let request = pb::ListAppointmentTypesRequest { calendar_id: calendar_id.clone(), ..Default::default() };
     let types = calendars.list_appointment_types(request).await?.into_inner().appointment_types;
     let request = pb::GetAvailabilityRequest { calendar_id: calendar_id.clone() };

@@ -3,23 +3,24 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{Ask, CallError, Limit, Pages, Safety, safe};
-use crate::cli::words::{rules, window};
+use super::{Ask, CallError, Limit, Pages, ReadIn, Safety, guarded, safe};
+use crate::cli::words::{NONE, is_alone, weekly, windows};
 
 /// When a calendar is open.
 #[derive(Subcommand, Clone, Debug)]
 pub enum AvailabilityCommand {
-    /// Set the weekly hours of a calendar, and make it if there is none; or show them
+    /// Set the weekly hours of a calendar, and make it if there is none; or its zone alone; or show them
     #[command(
         after_help = "Examples:\n  bookd hours ada mon-fri 09:00-12:00 13:00-17:00 sat 10:00-13:00 --zone Europe/Paris\n  \
-                            bookd hours ada"
+                            bookd hours ada --zone Europe/Rome\n  bookd hours ada closed\n  bookd hours ada"
     )]
     Hours {
         /// The calendar
         calendar: String,
-        /// Days and hours in turn, such as `mon-fri 09:00-17:00 sat 10:00-13:00`; `daily` = every day, none = show
+        /// Days and hours in turn, such as `mon-fri 09:00-17:00 sat 10:00-13:00`; `daily` = every day, `closed` = no hours
+        /// at all. Left out, the hours stay as they are
         hours: Vec<String>,
-        /// The calendar's time zone, such as Europe/Paris
+        /// The calendar's time zone, such as Europe/Paris; its hours stay what the clock shows
         #[arg(long, value_name = "ZONE")]
         zone: Option<String>,
         /// Safety
@@ -37,19 +38,23 @@ pub enum AvailabilityCommand {
 /// What can be done with overrides.
 #[derive(Subcommand, Clone, Debug)]
 pub enum OverrideAction {
-    /// Set the hours of a date, or of each date up to another; no hours = closed
+    /// Set the hours of a date, or of each date up to another, or close them
     #[command(after_help = "Examples:\n  bookd overrides put ada tomorrow 10:00-12:00 14:00-16:00\n  \
-                            bookd overrides put ada 2027-12-24 --to 2027-12-26 --note Christmas")]
+                            bookd overrides put ada 2027-12-24 closed --to 2027-12-26 --note Christmas")]
     Put {
         /// The calendar
         calendar: String,
         /// YYYY-MM-DD, today, tomorrow, or a day such as monday
         date: String,
-        /// Hours, such as 10:00-12:00; none = closed
+        /// Hours, such as 10:00-12:00 14:00-16:00, or `closed`
+        #[arg(required = true, value_name = "HOURS|closed")]
         hours: Vec<String>,
-        /// The last date of a range
+        /// The last date of a range; a day's name counts from the first date on
         #[arg(long, value_name = "DATE")]
         to: Option<String>,
+        /// Whose today is meant; a date is the calendar's own
+        #[command(flatten)]
+        read_in: ReadIn,
         /// For people
         #[arg(long, value_name = "TEXT")]
         note: Option<String>,
@@ -65,6 +70,9 @@ pub enum OverrideAction {
         /// YYYY-MM-DD, today, tomorrow, or a day such as monday
         #[arg(required = true)]
         dates: Vec<String>,
+        /// Whose today is meant; a date is the calendar's own
+        #[command(flatten)]
+        read_in: ReadIn,
         /// Safety
         #[command(flatten)]
         safety: Safety,
@@ -74,23 +82,28 @@ pub enum OverrideAction {
 /// What can be done with busy time.
 #[derive(Subcommand, Clone, Debug)]
 pub enum BusyAction {
-    /// Replace what a source said about a range; no periods = nothing is busy
+    /// Replace what a source said about a range
     #[command(
-        after_help = "Example:\n  bookd busy put ada google --from 2027-03-01 --to 2027-03-08 2027-03-02T09:00/2027-03-02T10:30"
+        after_help = "Examples:\n  bookd busy put ada google --from 2027-03-01 --to 2027-03-08 2027-03-02T09:00/2027-03-02T10:30\n  \
+                      bookd busy put ada google --from 2027-03-01 --to 2027-03-08 none"
     )]
     Put {
         /// The calendar
         calendar: String,
         /// Who says so, such as google
         source: String,
-        /// Busy periods, START/END
+        /// All busy periods in the range, START/END each, or `none`: nothing is busy any more
+        #[arg(required = true, value_name = "PERIODS|none")]
         periods: Vec<String>,
         /// Where the range begins: a date, a local time such as 2027-03-01T09:00, or an instant with Z
         #[arg(long, value_name = "TIME")]
         from: String,
-        /// Where the range ends
+        /// Where the range ends; a day's name counts from its beginning on
         #[arg(long, value_name = "TIME")]
         to: String,
+        /// Whose clocks count
+        #[command(flatten)]
+        read_in: ReadIn,
         /// Safety
         #[command(flatten)]
         safety: Safety,
@@ -103,9 +116,12 @@ pub enum BusyAction {
         /// Where the range begins: a date, a local time such as 2027-03-01T09:00, or an instant with Z
         #[arg(long, value_name = "TIME", default_value = "today")]
         from: String,
-        /// Where the range ends
+        /// Where the range ends; a day's name counts from its beginning on
         #[arg(long, value_name = "TIME")]
         to: String,
+        /// Whose clocks count
+        #[command(flatten)]
+        read_in: ReadIn,
         /// Only of this source
         #[arg(long, value_name = "SOURCE")]
         source: Option<String>,
@@ -139,8 +155,14 @@ impl AvailabilityCommand {
             Self::Hours { calendar, hours, zone, .. } if hours.is_empty() && zone.is_none() => {
                 Ok(json!({ "calendar_id": calendar }))
             }
+            Self::Hours { calendar, hours, zone, safety } if hours.is_empty() => {
+                // The call replaces the rules whole: those that there are go with it.
+                let present = ask.availability(calendar).await?;
+                let request = json!({ "calendar_id": calendar, "rules": present["rules"], "time_zone": zone });
+                Ok(safe(guarded(request, &present["etag"], safety), safety))
+            }
             Self::Hours { calendar, hours, zone, safety } => {
-                let rules = rules(hours).map_err(CallError::Usage)?;
+                let rules = weekly(hours).map_err(CallError::Usage)?;
                 Ok(safe(json!({ "calendar_id": calendar, "rules": rules, "time_zone": zone }), safety))
             }
             Self::Overrides(action) => action.request(ask).await,
@@ -152,24 +174,21 @@ impl AvailabilityCommand {
 impl OverrideAction {
     async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
         match self {
-            Self::Put { calendar, date, hours, to, note, safety } => {
-                let mut windows = Vec::new();
-                for word in hours {
-                    let (start, end) = window(word).map_err(CallError::Usage)?;
-                    windows.push(json!({ "start_time": start, "end_time": end }));
-                }
-                let to = match to {
-                    Some(to) => Some(ask.date(calendar, to).await?),
-                    None => None,
+            Self::Put { calendar, date, hours, to, read_in, note, safety } => {
+                let windows = windows(hours).map_err(CallError::Usage)?;
+                let dates = read_in.dates(ask, Some(calendar));
+                let (date, to) = match to {
+                    Some(to) => dates.dates(date, to).await.map(|(first, last)| (first, Some(last)))?,
+                    None => (dates.date(date).await?, None),
                 };
-                let date = ask.date(calendar, date).await?;
                 let put = json!({ "date": date, "to_date": to, "windows": windows, "note": note });
                 Ok(safe(json!({ "calendar_id": calendar, "overrides": [put] }), safety))
             }
-            Self::Delete { calendar, dates, safety } => {
+            Self::Delete { calendar, dates, read_in, safety } => {
+                let reader = read_in.dates(ask, Some(calendar));
                 let mut named = Vec::new();
                 for date in dates {
-                    named.push(ask.date(calendar, date).await?);
+                    named.push(reader.date(date).await?);
                 }
                 Ok(safe(json!({ "calendar_id": calendar, "dates": named }), safety))
             }
@@ -179,9 +198,10 @@ impl OverrideAction {
 
 impl BusyAction {
     async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
-        let (Self::Put { calendar, from, to, .. } | Self::List { calendar, from, to, .. }) = self;
-        let range = (ask.instant(Some(calendar), from).await?, ask.instant(Some(calendar), to).await?);
-        let mut request = json!({ "calendar_id": calendar, "start_time": range.0, "end_time": range.1 });
+        let (Self::Put { calendar, from, to, read_in, .. } | Self::List { calendar, from, to, read_in, .. }) = self;
+        let dates = read_in.dates(ask, Some(calendar));
+        let [start, end] = dates.range(Some(from), Some(to)).await?;
+        let mut request = json!({ "calendar_id": calendar, "start_time": start, "end_time": end });
         match self {
             Self::List { source, .. } => {
                 request["source"] = json!(source);
@@ -189,11 +209,12 @@ impl BusyAction {
             }
             Self::Put { source, periods, safety, .. } => {
                 let mut read = Vec::new();
+                let periods = if is_alone(periods, NONE) { &[] } else { &periods[..] };
                 for word in periods {
-                    let (start, end) =
-                        word.split_once('/').ok_or_else(|| CallError::Usage(format!("{word}: write START/END")))?;
-                    let start = ask.instant(Some(calendar), start).await?;
-                    let end = ask.instant(Some(calendar), end).await?;
+                    let (start, end) = word
+                        .split_once('/')
+                        .ok_or_else(|| CallError::Usage(format!("{word}: write START/END, or {NONE} alone")))?;
+                    let [start, end] = dates.range(Some(start), Some(end)).await?;
                     read.push(json!({ "start_time": start, "end_time": end }));
                 }
                 request["source"] = json!(source);

@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 
 use super::calendars::camel;
 use super::{
-    Ask, CallError, Carried, Ignored, New, Safety, TakingPart, Who, claiming, first, ignoring, json_of, map, on, read,
-    safe,
+    Ask, CallError, Carried, Ignored, New, ReadIn, Safety, TakingPart, Who, claiming, guarded, ignoring, invitee_over,
+    json_of, map_over, on, read, safe,
 };
+use crate::cli::table;
 use crate::cli::words::length;
 
 /// Appointments.
@@ -52,9 +53,9 @@ pub enum BookingCommand {
         /// How long from now on, such as 45m
         #[arg(long, value_name = "LENGTH", value_parser = length)]
         duration: Option<String>,
-        /// The zone of the local time; default the calendar's
-        #[arg(long, value_name = "ZONE")]
-        zone: Option<String>,
+        /// Whose clocks count
+        #[command(flatten)]
+        read_in: ReadIn,
         /// The calendar that is to take it, or several with commas and --all or --any
         #[arg(long, value_name = "CALENDARS")]
         to: Option<String>,
@@ -80,8 +81,11 @@ pub enum BookingCommand {
         #[command(flatten)]
         safety: Safety,
     },
-    /// Change who comes, the note or the metadata; time stays
-    #[command(after_help = "Example:\n  bookd update 0190163d-8694-739b-aea5-966c26f8ad91 --phone \"+33 1 23 45\"")]
+    /// Change who comes, the note, the location or the metadata; what is not said stays, and so does the time
+    #[command(
+        after_help = "Examples:\n  bookd update 0190163d-8694-739b-aea5-966c26f8ad91 --phone \"+33 1 23 45\"\n  \
+                            bookd update 0190163d-8694-739b-aea5-966c26f8ad91 --clear note --metadata room=7"
+    )]
     Update {
         /// The appointment
         appointment: String,
@@ -91,6 +95,9 @@ pub enum BookingCommand {
         /// What goes with it
         #[command(flatten)]
         carried: Carried,
+        /// What to empty before: note, location or metadata; may be repeated
+        #[arg(long, value_name = "FIELD")]
+        clear: Vec<Clear>,
         /// Safety
         #[command(flatten)]
         safety: Safety,
@@ -137,7 +144,7 @@ pub enum BookingCommand {
         #[command(flatten)]
         safety: Safety,
     },
-    /// Remove a person's data from all appointments with an address, or from one appointment
+    /// Remove a person's data from all appointments with an address, or from one appointment; it fails where there is none
     #[command(after_help = "Example:\n  bookd redact grace@example.com --dry-run")]
     Redact {
         /// The person's e-mail address
@@ -150,6 +157,17 @@ pub enum BookingCommand {
         #[command(flatten)]
         safety: Safety,
     },
+}
+
+/// What of an appointment can be emptied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Clear {
+    /// The note
+    Note,
+    /// All keys and values
+    Metadata,
+    /// The location
+    Location,
 }
 
 /// How often a series repeats.
@@ -172,7 +190,7 @@ pub enum SeriesAction {
     /// Call off one occurrence, it and those after it, or all that have not begun
     #[command(
         after_help = "Examples:\n  bookd series cancel --appointment 0190163d-8694-739b-aea5-966c26f8ad91 --scope following\n  \
-                            bookd series cancel --series 0190163d-8694-739b-aea5-966c26f8ad91"
+                            bookd series cancel --series 0190163d-8694-739b-aea5-966c26f8ad91 --scope all"
     )]
     Cancel {
         /// Which series
@@ -181,9 +199,9 @@ pub enum SeriesAction {
         /// Which occurrence
         #[arg(long, value_name = "APPOINTMENT")]
         appointment: Option<String>,
-        /// one, following or all
-        #[arg(long, value_name = "SCOPE", default_value = "all")]
-        scope: String,
+        /// Which occurrences; always to be said
+        #[arg(long, value_name = "one|following|all")]
+        scope: Scope,
         /// Why
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
@@ -191,6 +209,27 @@ pub enum SeriesAction {
         #[command(flatten)]
         safety: Safety,
     },
+}
+
+/// Which occurrences of a series are called off.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Scope {
+    /// The one that --appointment names
+    One,
+    /// That one and those after it
+    Following,
+    /// All that have not begun
+    All,
+}
+
+impl Scope {
+    fn in_request(self) -> &'static str {
+        match self {
+            Self::One => "SERIES_SCOPE_ONE",
+            Self::Following => "SERIES_SCOPE_FOLLOWING",
+            Self::All => "SERIES_SCOPE_ALL",
+        }
+    }
 }
 
 /// A series, field by field.
@@ -211,7 +250,7 @@ pub struct SeriesBook {
     /// How many occurrences
     #[arg(long, value_name = "NUMBER", required_unless_present = "until", conflicts_with = "until")]
     count: Option<u32>,
-    /// The last date
+    /// The last date; a day's name counts from the first date on
     #[arg(long, value_name = "DATE")]
     until: Option<String>,
     /// Book the occurrences that can be, and leave the others out
@@ -224,11 +263,13 @@ pub struct SeriesBook {
 
 impl SeriesBook {
     async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
-        let calendar = first(&self.calendars);
+        let dates = self.new.what.read_in.dates(ask, Some(&self.calendars));
         let taking_part = on(json!({}), &self.calendars, &self.new.what.taking_part)?;
-        let until = match &self.until {
-            Some(until) => Some(ask.date(calendar, until).await?),
-            None => None,
+        let (date, until) = match &self.until {
+            Some(until) => {
+                dates.series(&self.date, &self.time, until).await.map(|(first, last)| (first, Some(last)))?
+            }
+            None => (dates.date(&self.date).await?, None),
         };
         let frequency = match self.every {
             Every::Daily => "FREQUENCY_DAILY",
@@ -236,7 +277,7 @@ impl SeriesBook {
             Every::Monthly => "FREQUENCY_MONTHLY",
         };
         let mut request = taking_part;
-        request["local_start"] = json!(ask.local_start(calendar, &self.date, &self.time).await?);
+        request["local_start"] = json!(dates.local_start(&date, &self.time).await?);
         request["frequency"] = json!(frequency);
         request["interval"] = json!(self.interval);
         request["count"] = json!(self.count);
@@ -262,30 +303,46 @@ impl BookingCommand {
         }
     }
 
+    pub(super) fn shown(&self, answer: &Value) -> Result<String, CallError> {
+        match self {
+            Self::Redact { email, appointment, safety } => {
+                let whom = email.as_ref().or(appointment.as_ref());
+                redacted(answer, whom.map_or("", String::as_str), safety.dry_run)
+            }
+            _ => Ok(table::show(answer)),
+        }
+    }
+
     pub(super) async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
         match self {
             Self::Book { calendars, date, time, hold, id, new } => {
                 let mut request = json!({ "hold_id": hold, "appointment_id": id });
                 if let (Some(calendars), Some(date), Some(time)) = (calendars, date, time) {
                     request = on(request, calendars, &new.what.taking_part)?;
-                    request["local_start"] = json!(ask.local_start(first(calendars), date, time).await?);
+                    request["local_start"] =
+                        json!(new.what.read_in.dates(ask, Some(calendars)).local_start(date, time).await?);
                 }
-                Ok(claiming(request, new))
+                let mut request = claiming(request, new);
+                if let Some(hold) = hold {
+                    request["invitee"] = invitee_over(ask, hold, &new.who).await?;
+                }
+                Ok(request)
             }
             Self::Move { .. } => self.moving(ask).await,
             Self::Cancel { appointment, reason, safety } => {
                 Ok(safe(json!({ "appointment_id": appointment, "reason": reason }), safety))
             }
-            Self::Update { appointment, who, carried, safety } => {
-                let request = updated(ask, appointment, who, carried).await?;
-                Ok(safe(request, safety))
+            Self::Update { appointment, who, carried, clear, safety } => {
+                let present = ask.appointment(appointment).await?;
+                let request = updated(&present, who, carried, clear)?;
+                Ok(safe(guarded(request, &present["etag"], safety), safety))
             }
             Self::NoShow { appointment, undo, safety } | Self::Complete { appointment, undo, safety } => {
                 Ok(safe(json!({ "appointment_id": appointment, "undo": undo }), safety))
             }
             Self::Series(SeriesAction::Book(book)) => book.request(ask).await,
             Self::Series(SeriesAction::Cancel { series, appointment, scope, reason, safety }) => {
-                let scope = crate::cli::words::enumerated("SERIES_SCOPE", scope);
+                let scope = scope.in_request();
                 let request =
                     json!({ "series_id": series, "appointment_id": appointment, "scope": scope, "reason": reason });
                 Ok(safe(request, safety))
@@ -307,16 +364,17 @@ impl BookingCommand {
     }
 
     async fn moving(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
-        let Self::Move { appointment, date, time, duration, zone, to, taking_part, ignored, safety } = self else {
+        let Self::Move { appointment, date, time, duration, read_in, to, taking_part, ignored, safety } = self else {
             return Err(CallError::Usage("only `move` moves".to_owned()));
         };
-        let mut request = json!({ "appointment_id": appointment, "duration": duration, "time_zone": zone });
+        let mut request = json!({ "appointment_id": appointment, "duration": duration, "time_zone": read_in.zone });
         if let (Some(date), Some(time)) = (date, time) {
-            let calendar = match to {
-                Some(to) => first(to).to_owned(),
-                None => ask.calendar_of(appointment).await?,
+            let calendars = match (to, &read_in.zone) {
+                (Some(to), _) => to.clone(),
+                (None, None) => ask.calendar_of(appointment).await?,
+                (None, Some(_)) => String::new(),
             };
-            request["local_start"] = json!(ask.local_start(&calendar, date, time).await?);
+            request["local_start"] = json!(read_in.dates(ask, Some(&calendars)).local_start(date, time).await?);
         }
         if let Some(to) = to {
             request = on(request, to, taking_part)?;
@@ -329,28 +387,40 @@ impl BookingCommand {
     }
 }
 
-/// What is said, over the invitee that there is: their fields are replaced together.
-async fn updated(ask: &Ask<'_>, appointment: &str, who: &Who, carried: &Carried) -> Result<Value, CallError> {
-    let mut request = json!({ "appointment_id": appointment });
+/// How many appointments were redacted. None is no success: the address may be misspelt, and the data still be there.
+fn redacted(answer: &Value, whom: &str, is_dry_run: bool) -> Result<String, CallError> {
+    let count = answer["appointments_redacted"].as_u64().unwrap_or(0);
+    let things = if count == 1 { "appointment" } else { "appointments" };
+    let done = if is_dry_run { "would be redacted" } else { "redacted" };
+    let more = match answer["more"] == Value::Bool(true) {
+        true => "; there may be more, run it again (under another --request-id)",
+        false => "",
+    };
+    match count {
+        0 => Err(CallError::Nothing(format!("nothing was found for {whom}; nothing was redacted"))),
+        count => Ok(format!("{count} {things} {done}{more}")),
+    }
+}
+
+/// What is said, over the appointment that there is.
+fn updated(present: &Value, who: &Who, carried: &Carried, clear: &[Clear]) -> Result<Value, CallError> {
+    let mut request = json!({ "appointment_id": present["appointment_id"] });
     let mut mask = Vec::new();
     if who.is_said() {
-        let present = ask.appointment(appointment).await?;
-        let mut invitee = if present["invitee"].is_object() { present["invitee"].clone() } else { json!({}) };
-        let said =
-            [("name", &who.name), ("email", &who.email), ("phone", &who.phone), ("time_zone", &who.invitee_zone)];
-        for (field, value) in said.into_iter().filter_map(|(field, value)| Some((field, value.as_ref()?))) {
-            invitee[field] = json!(value);
-        }
-        request["invitee"] = invitee;
-        request["etag"] = present["etag"].clone();
+        request["invitee"] = who.over(&present["invitee"]);
         mask.push("invitee".to_owned());
     }
-    if let Some(note) = &carried.note {
-        request["note"] = json!(note);
-        mask.push("note".to_owned());
+    let Carried { note, metadata, location } = carried;
+    for (name, said, cleared) in [("note", note, Clear::Note), ("location", location, Clear::Location)] {
+        if said.is_some() || clear.contains(&cleared) {
+            request[name] = json!(said);
+            mask.push(name.to_owned());
+        }
     }
-    if !carried.metadata.is_empty() {
-        request["metadata"] = map(&carried.metadata);
+    let is_cleared = clear.contains(&Clear::Metadata);
+    if !metadata.is_empty() || is_cleared {
+        let kept = if is_cleared { &Value::Null } else { &present["metadata"] };
+        request["metadata"] = map_over(kept, metadata);
         mask.push("metadata".to_owned());
     }
     if mask.is_empty() {

@@ -3,7 +3,8 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Ask, CallError, Limit, Pages, Safety, map, safe};
+use super::{Ask, CallError, Limit, Pages, Safety, guarded, map_over, safe};
+use crate::cli::exit::Exit;
 use crate::cli::words::{length, pair, rules};
 
 /// Calendars and types.
@@ -57,16 +58,18 @@ pub enum CalendarAction {
         calendar: String,
     },
     /// Change what is said and leave the rest; hours have a command of their own
-    #[command(
-        after_help = "Examples:\n  bookd calendar update ada --pause\n  bookd calendar update ada --per-day 8 --clear owner"
-    )]
+    ///
+    /// Shows which upcoming appointments then lie outside open hours.
+    #[command(after_help = "Examples:\n  bookd calendar update ada --pause\n  \
+                            bookd calendar update ada --per-day 8 --clear owner\n  \
+                            bookd calendar update ada --zone Europe/Lisbon --dry-run")]
     Update {
         /// Which
         calendar: String,
         /// Its settings
         #[command(flatten)]
         settings: Settings,
-        /// A setting to empty: display_name, owner, limits or metadata; may be repeated
+        /// A setting to empty before: display_name, owner, limits or metadata; may be repeated
         #[arg(long, value_name = "SETTING")]
         clear: Vec<String>,
         /// Safety
@@ -170,7 +173,7 @@ impl Settings {
             "time_zone": self.zone,
             "paused": is_paused,
             "limits": self.limits.over(&present["limits"]),
-            "metadata": map(&self.metadata),
+            "metadata": map_over(&present["metadata"], &self.metadata),
         })
     }
 }
@@ -178,10 +181,13 @@ impl Settings {
 /// What can be done with a type.
 #[derive(Subcommand, Clone, Debug)]
 pub enum TypeAction {
-    /// Make a type, or replace it whole; what is booked stays as it is
+    /// Make a type, or change what is said of it; what is booked stays as it is
+    ///
+    /// Shows which upcoming appointments of the type then lie outside open hours.
     #[command(after_help = "Examples:\n  bookd types put ada consultation --duration 30m --step 15m --notice 2h\n  \
                             bookd types put ada yoga --duration 1h --capacity 12 --hours \"sat 10:00-13:00\"\n  \
-                            bookd types put ada consultation --keep --approval")]
+                            bookd types put ada consultation --approval\n  \
+                            bookd types put ada consultation --replace --duration 45m")]
     Put(Box<TypePut>),
     /// Show a type
     #[command(after_help = "Example:\n  bookd types get ada consultation")]
@@ -220,9 +226,12 @@ pub struct TypePut {
     calendar: String,
     /// Which
     appointment_type: String,
-    /// Leave what nothing is said of as it is, instead of back to its default
-    #[arg(long)]
+    /// Change a type that is there, and make none
+    #[arg(long, conflicts_with = "replace")]
     keep: bool,
+    /// Set back to its default what nothing is said of, instead of leaving it as it is
+    #[arg(long)]
+    replace: bool,
     /// Its name for people
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -274,8 +283,34 @@ pub struct TypePut {
 }
 
 impl TypePut {
+    /// The type that what is said goes over: the one that there is, unless it is to be replaced.
+    async fn present(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+        if self.replace {
+            return Ok(json!({}));
+        }
+        if self.safety.request_id.is_some() && !self.keep {
+            // The second time there is a type, and the request would be another one.
+            let next = "say --keep for a type that is there, or --replace for one that may not be";
+            return Err(CallError::Usage(format!("--request-id: {next}")));
+        }
+        let names = json!({ "calendar_id": self.calendar, "appointment_type_id": self.appointment_type });
+        let mut present = match ask.client.call("GetAppointmentType", names).await {
+            Ok(found) => found["appointment_type"].clone(),
+            Err(error) if error.exit() == Exit::NotFound && !self.keep => json!({}),
+            Err(error) => return Err(error),
+        };
+        let etag = present["etag"].clone();
+        for name in ["etag", "create_time", "update_time", "revision"] {
+            present[name] = Value::Null;
+        }
+        Ok(guarded(present, &etag, &self.safety))
+    }
+
     fn over(&self, present: Value) -> Result<Value, CallError> {
-        let rules = rules(&self.hours).map_err(CallError::Usage)?;
+        let rules = match &self.hours[..] {
+            [] => Value::Null,
+            hours => rules(hours).map_err(CallError::Usage)?,
+        };
         let list = |items: &[String]| if items.is_empty() { Value::Null } else { json!(items) };
         let said = json!({
             "appointment_type_id": self.appointment_type,
@@ -293,7 +328,7 @@ impl TypePut {
             "pending_blocks": self.pending_is_free.then_some(false),
             "cancel_notice": self.cancel_notice,
             "reschedule_notice": self.move_notice,
-            "rules": if self.hours.is_empty() { Value::Null } else { rules },
+            "rules": rules,
         });
         Ok(overlaid(present, said))
     }
@@ -351,15 +386,19 @@ impl CalendarAction {
             Self::Get { calendar } => Ok(json!({ "calendar_id": calendar })),
             Self::Update { calendar, settings, clear, safety } => {
                 let found = ask.client.call("GetCalendar", json!({ "calendar_id": calendar })).await?;
-                let present = &found["calendar"];
-                let said = settings.over(present);
+                let mut present = found["calendar"].clone();
+                let mut mask: Vec<String> = clear.iter().map(|it| it.replace('-', "_")).collect();
+                mask.iter().for_each(|name| present[name] = Value::Null);
+                let said = settings.over(&present);
                 let named = |(name, value): (&String, &Value)| (!value.is_null()).then(|| name.clone());
-                let mut mask: Vec<String> = said.as_object().into_iter().flatten().filter_map(named).collect();
-                mask.extend(clear.iter().map(|it| it.replace('-', "_")));
+                mask.extend(said.as_object().into_iter().flatten().filter_map(named));
+                mask.sort();
+                mask.dedup();
                 if mask.is_empty() {
                     return Err(CallError::Usage("say what to change, such as --name or --pause".to_owned()));
                 }
-                let changed = overlaid(json!({ "calendar_id": calendar, "etag": present["etag"] }), said);
+                let changed = guarded(json!({ "calendar_id": calendar }), &present["etag"], safety);
+                let changed = overlaid(changed, said);
                 Ok(safe(json!({ "calendar": changed, "update_mask": camel(&mask) }), safety))
             }
             Self::Delete { calendar, force, safety } => {
@@ -387,11 +426,7 @@ impl TypeAction {
     async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
         match self {
             Self::Put(put) => {
-                let names = json!({ "calendar_id": put.calendar, "appointment_type_id": put.appointment_type });
-                let present = match put.keep {
-                    true => ask.client.call("GetAppointmentType", names).await?["appointment_type"].clone(),
-                    false => json!({}),
-                };
+                let present = put.present(ask).await?;
                 let request = json!({ "calendar_id": put.calendar, "appointment_type": put.over(present)? });
                 Ok(safe(request, &put.safety))
             }

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{Ask, CallError, New, Safety, Who, claiming, first, on, safe, with};
+use super::{Ask, CallError, New, Safety, Who, claiming, invitee_over, on, safe};
 use crate::cli::words::length;
 
 /// Holds and requests.
@@ -54,7 +54,7 @@ pub enum HoldCommand {
     Confirm {
         /// The hold
         appointment: String,
-        /// Who books
+        /// Who books; what is not said stays as the hold has it
         #[command(flatten)]
         who: Who,
         /// Safety
@@ -101,7 +101,8 @@ impl HoldCommand {
             Self::Hold { calendars, date, time, ttl, id, new } => {
                 let request = json!({ "ttl": ttl, "appointment_id": id });
                 let mut request = on(request, calendars, &new.what.taking_part)?;
-                request["local_start"] = json!(ask.local_start(first(calendars), date, time).await?);
+                request["local_start"] =
+                    json!(new.what.read_in.dates(ask, Some(calendars)).local_start(date, time).await?);
                 Ok(claiming(request, new))
             }
             Self::Extend { appointment, ttl, safety } => {
@@ -111,7 +112,8 @@ impl HoldCommand {
                 Ok(safe(json!({ "appointment_id": appointment }), safety))
             }
             Self::Confirm { appointment, who, safety } => {
-                Ok(safe(with(json!({ "appointment_id": appointment }), who), safety))
+                let invitee = invitee_over(ask, appointment, who).await?;
+                Ok(safe(json!({ "appointment_id": appointment, "invitee": invitee }), safety))
             }
             Self::Decline { appointment, reason, safety } => {
                 Ok(safe(json!({ "appointment_id": appointment, "reason": reason }), safety))

@@ -3,7 +3,7 @@
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{Ask, CallError, Limit, Pages};
+use super::{Ask, CallError, Limit, Pages, ReadIn};
 use crate::cli::words::enumerated;
 
 /// What there is.
@@ -41,9 +41,12 @@ pub enum ListCommand {
         /// Ending after this: a date, a local time such as 2027-03-01T09:00, or an instant with Z; default now
         #[arg(long, value_name = "TIME")]
         from: Option<String>,
-        /// Starting before this
+        /// Starting before this; a day's name counts from where the range begins on
         #[arg(long, value_name = "TIME")]
         to: Option<String>,
+        /// Whose clocks count
+        #[command(flatten)]
+        read_in: ReadIn,
         /// In which order
         #[arg(long, value_name = "ORDER", default_value = "earliest")]
         order: Order,
@@ -119,17 +122,13 @@ impl ListCommand {
     }
 
     async fn list(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
-        let Self::List { calendar, email, code, series, appointment_type, state, from, to, order, .. } = self else {
+        let Self::List { calendar, email, code, series, appointment_type, state, from, to, read_in, order, .. } = self
+        else {
             return Err(CallError::Usage("only `list` lists".to_owned()));
         };
         let states: Vec<String> = state.iter().map(|it| enumerated("APPOINTMENT_STATE", it)).collect();
-        let mut bounds = [Value::Null, Value::Null];
-        for (bound, word) in bounds.iter_mut().zip([from, to]) {
-            if let Some(word) = word {
-                *bound = json!(ask.instant(calendar.as_deref(), word).await?);
-            }
-        }
-        let [start_time, end_time] = bounds;
+        let dates = read_in.dates(ask, calendar.as_deref());
+        let [start_time, end_time] = dates.range(from.as_deref(), to.as_deref()).await?;
         Ok(json!({
             "calendar_id": calendar,
             "invitee_email": email,

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{Ask, CallError, Limit, Pages, What, asked, first, on};
+use super::{Ask, CallError, Limit, Pages, ReadIn, What, asked, first, on};
 
 /// What is free.
 #[derive(Subcommand, Clone, Debug)]
@@ -16,7 +16,8 @@ pub enum SlotsCommand {
         calendars: String,
         /// YYYY-MM-DD, today, tomorrow, or a day such as monday
         date: String,
-        /// Up to here instead of the one date: a date (its end not included), a local time, or an instant with Z
+        /// Up to here instead of the one date: a last date or a day's name, counted from the first date on, which is
+        /// included; a local time or an instant with Z, which is not
         #[arg(long, value_name = "TIME")]
         to: Option<String>,
         /// As if this appointment were not there: for moving it
@@ -53,9 +54,12 @@ pub enum SlotsCommand {
         /// Where the range begins: a date, a local time such as 2027-03-01T09:00, or an instant with Z
         #[arg(long, value_name = "TIME", default_value = "today")]
         from: String,
-        /// Where the range ends
+        /// Where the range ends; a day's name counts from its beginning on
         #[arg(long, value_name = "TIME")]
         to: String,
+        /// Whose clocks count
+        #[command(flatten)]
+        read_in: ReadIn,
     },
 }
 
@@ -78,32 +82,28 @@ impl SlotsCommand {
     pub(super) async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
         match self {
             Self::Slots { calendars, date, to, moving, what, .. } => {
-                let calendar = first(calendars);
+                let dates = what.read_in.dates(ask, Some(calendars));
                 let request = on(json!({ "ignore_appointment_id": moving }), calendars, &what.taking_part)?;
                 let mut request = asked(request, what);
                 match to {
-                    None => request["date"] = json!(ask.date(calendar, date).await?),
-                    Some(to) => {
-                        request["start_time"] = json!(ask.instant(Some(calendar), date).await?);
-                        request["end_time"] = json!(ask.instant(Some(calendar), to).await?);
-                    }
+                    None => request["date"] = json!(dates.date(date).await?),
+                    Some(to) => [request["start_time"], request["end_time"]] = dates.days(date, to).await?,
                 }
-                if what.zone.is_none() {
+                if what.read_in.zone.is_none() {
                     // Without a zone the server shows instants alone; the calendar's own is asked for by its name.
-                    request["time_zone"] = json!(ask.zone_of(calendar).await?);
+                    request["time_zone"] = json!(ask.zone_of(first(calendars)).await?);
                 }
                 Ok(request)
             }
             Self::Explain { calendars, date, time, moving, what } => {
                 let request = on(json!({ "ignore_appointment_id": moving }), calendars, &what.taking_part)?;
                 let mut request = asked(request, what);
-                request["local_start"] = json!(ask.local_start(first(calendars), date, time).await?);
+                request["local_start"] = json!(what.read_in.dates(ask, Some(calendars)).local_start(date, time).await?);
                 Ok(request)
             }
-            Self::FreeBusy { calendars, from, to } => {
-                let calendar = Some(first(calendars));
+            Self::FreeBusy { calendars, from, to, read_in } => {
                 let ids: Vec<&str> = calendars.split(',').map(str::trim).collect();
-                let (from, to) = (ask.instant(calendar, from).await?, ask.instant(calendar, to).await?);
+                let [from, to] = read_in.dates(ask, Some(calendars)).range(Some(from), Some(to)).await?;
                 Ok(json!({ "calendar_ids": ids, "start_time": from, "end_time": to }))
             }
         }

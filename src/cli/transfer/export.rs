@@ -5,7 +5,6 @@
 use std::collections::HashMap;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
@@ -15,6 +14,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::{Map, Value};
 
 use super::{StoreOptions, counted, progress};
+use crate::cli::exit::Exit;
 use crate::clock::{Clock, SystemClock};
 use crate::domain::appointment::AppointmentState;
 use crate::domain::calendar::Calendar;
@@ -43,25 +43,26 @@ pub struct ExportConfig {
     pub codes: bool,
 }
 
-/// Runs it. Exit code 7 = the store cannot be had, 1 = anything else.
-pub fn run(config: &ExportConfig) -> ExitCode {
-    let (text, code) = match export(config) {
+/// Runs it; the exit code tells why the store cannot be had.
+pub fn run(config: &ExportConfig) -> Exit {
+    let (text, exit) = match export(config) {
         Ok(done) => {
             if config.file.is_some() {
                 let _ = writeln!(std::io::stdout(), "{done}");
             }
-            return ExitCode::SUCCESS;
+            return Exit::Done;
         }
-        Err(Failed::Open(error @ OpenError::InUse { .. })) => (error.to_string(), 7),
-        Err(Failed::Open(error)) => (error.to_string(), 1),
-        Err(Failed::Other(text)) => (text, 1),
+        Err(Failed::Open(error)) => (error.to_string(), Exit::from(&error)),
+        Err(Failed::Absent(text)) => (text, Exit::NotFound),
+        Err(Failed::Other(text)) => (text, Exit::Failed),
     };
     let _ = writeln!(std::io::stderr(), "bookd: {text}");
-    ExitCode::from(code)
+    exit
 }
 
 enum Failed {
     Open(OpenError),
+    Absent(String),
     Other(String),
 }
 
@@ -75,7 +76,7 @@ fn export(config: &ExportConfig) -> Result<String, Failed> {
     let zones = Arc::new(config.store.load_zones().map_err(Failed::Other)?);
     let file = config.store.file();
     if !file.exists() {
-        return Err(Failed::Other(format!("{} is not there; name the store with --store", file.display())));
+        return Err(Failed::Absent(format!("{} is not there; name the store with --store", file.display())));
     }
     let mut store = open_sqlite(file, &zones).map_err(Failed::Open)?;
     let mut exporting = Exporting::new(&mut store, config.codes)?;
@@ -199,7 +200,7 @@ impl<'a> Exporting<'a> {
     fn all_of(&self, calendar: &CalendarId) -> ListQuery {
         ListQuery {
             calendar: Some(calendar.clone()),
-            invitee_email: None,
+            email: None,
             key: None,
             series: None,
             type_id: None,
@@ -248,6 +249,7 @@ impl Json {
         let rules = file.rules.iter().map(|it| self.message("AvailabilityRule", it)).collect();
         let overrides = file.overrides.iter().map(|it| self.message("AvailabilityOverride", it)).collect();
         let types = file.appointment_types.iter().map(|it| self.message("AppointmentType", it)).collect();
+        let last = file.last_definitions.iter().map(|it| self.message("AppointmentType", it)).collect();
         let deleted = file.deleted_appointment_types.iter().map(|it| Value::from(it.as_str())).collect();
         let source = |(source, periods): &(String, Vec<crate::proto::v1::Period>)| {
             let periods: Vec<Value> = periods.iter().map(|it| self.message("Period", it)).collect();
@@ -257,11 +259,12 @@ impl Json {
             ]))
         };
         let busy = file.busy.iter().map(source).collect();
-        let parts: [Option<(String, Value)>; 5] = [
+        let parts: [Option<(String, Value)>; 6] = [
             all("rules", rules),
             all("overrides", overrides),
             all("appointment_types", types),
             all("deleted_appointment_types", deleted),
+            all("last_definitions", last),
             all("busy", busy),
         ];
         if let Some(members) = value.as_object_mut() {

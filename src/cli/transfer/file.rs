@@ -222,6 +222,9 @@ impl Reading<'_> {
                 "appointment_types" | "appointmentTypes" => {
                     broken.extend(self.all(text, raw, (&path, "AppointmentType"), &mut file.appointment_types));
                 }
+                "last_definitions" => {
+                    broken.extend(self.all(text, raw, (&path, "AppointmentType"), &mut file.last_definitions));
+                }
                 "deleted_appointment_types" => {
                     let read = text.read(raw, &path).map(|read| file.deleted_appointment_types = read);
                     broken.extend(read.is_none().then_some(path));

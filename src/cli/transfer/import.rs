@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
@@ -11,6 +10,7 @@ use clap::Args;
 use super::file::{self, Complaint, Members, Text};
 use super::slots::{self, Unsaid};
 use super::{FILE_BYTES_MAX, StoreOptions, counted, progress};
+use crate::cli::exit::Exit;
 use crate::clock::SystemClock;
 use crate::domain::command::{Command, ImportedCalendar};
 use crate::domain::refusal::Refusal;
@@ -61,30 +61,33 @@ enum Failed {
     Wrong(Vec<Complaint>, usize),
     /// It collides with what is there.
     Exists(String),
-    /// The store cannot be had now.
+    /// The store cannot be opened.
+    Open(OpenError),
+    /// The store refuses.
     Unavailable(String),
     /// Anything else.
     Other(String),
 }
 
-/// Runs it. Exit code 3 = the file is wrong, 5 = a calendar exists, 7 = the store cannot be had, 1 = anything else.
-pub fn run(config: &ImportConfig) -> ExitCode {
+/// Runs it; the exit code tells whether the file is wrong, a calendar exists, or the store cannot be had.
+pub fn run(config: &ImportConfig) -> Exit {
     let said = match import(config) {
         Ok(done) => {
             let _ = writeln!(std::io::stdout(), "{done}");
-            return ExitCode::SUCCESS;
+            return Exit::Done;
         }
         Err(failed) => failed,
     };
     let file = config.file.display();
-    let (text, code) = match said {
-        Failed::Wrong(complaints, untold) => (told(&file.to_string(), &complaints, untold), 3),
-        Failed::Exists(text) => (format!("{file}: {text}"), 5),
-        Failed::Unavailable(text) => (text, 7),
-        Failed::Other(text) => (text, 1),
+    let (text, exit) = match said {
+        Failed::Wrong(complaints, untold) => (told(&file.to_string(), &complaints, untold), Exit::Invalid),
+        Failed::Exists(text) => (format!("{file}: {text}"), Exit::Conflict),
+        Failed::Open(error) => (error.to_string(), Exit::from(&error)),
+        Failed::Unavailable(text) => (text, Exit::TryAgain),
+        Failed::Other(text) => (text, Exit::Failed),
     };
     let _ = writeln!(std::io::stderr(), "bookd: {text}");
-    ExitCode::from(code)
+    exit
 }
 
 fn told(file: &str, complaints: &[Complaint], untold: usize) -> String {
@@ -118,8 +121,7 @@ fn import(config: &ImportConfig) -> Result<String, Failed> {
             Failed::Exists(format!("calendar {id} exists already; nothing was imported"))
         }
         NotDone::Refused(other) => Failed::Other(format!("refused: {other:?}")),
-        NotDone::Open(error @ OpenError::InUse { .. }) => Failed::Unavailable(error.to_string()),
-        NotDone::Open(error) => Failed::Other(error.to_string()),
+        NotDone::Open(error) => Failed::Open(error),
         NotDone::Failed(error) => Failed::Unavailable(error),
     })?;
     let store = &config.store.store;

@@ -5,20 +5,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::super::appointment::{Appointment, AppointmentState, Target, Transition};
+use super::super::appointment::{Appointment, AppointmentState, Image, Person, Target, Transition};
 use super::super::appointment_type::{AppointmentType, TYPES_MAX};
 use super::super::availability::{Availability, OVERRIDES_MAX, Override, Rule};
 use super::super::calendar::{BUSY_PERIODS_CALENDAR_MAX, BUSY_SOURCES_MAX, Calendar, Profile};
 use super::super::change::{AppointmentEvent, Cause, Event};
-use super::super::claims::Claim;
 use super::super::command::ProfilePatch;
-use super::super::feasible::OpenWalk;
-use super::super::ids::{AppointmentKey, CalendarId, Etag, TypeId, TypeNumber};
+use super::super::ids::{AppointmentKey, CalendarId, Etag, TypeId};
 use super::super::interval::{Interval, subtract};
 use super::super::refusal::{FieldViolation, Refusal};
-use super::super::time::{DAY, LocalDate};
+use super::super::time::LocalDate;
 use super::super::zone::Zone;
-use super::{At, Decision, OUTSIDE_MAX, expect_etag};
+use super::{At, Decision, expect_etag};
 
 /// Why the appointments of a deleted calendar were cancelled.
 const DELETED_REASON: &str = "The calendar was deleted.";
@@ -42,6 +40,7 @@ impl<'a> At<'a> {
         let stamps = calendar.stamps.updated(self.now, self.revision());
         (*calendar.profile != profile).then(|| Event::ProfileChanged {
             calendar: calendar.id.clone(),
+            before: Arc::clone(&calendar.profile),
             profile: Arc::new(profile),
             stamps,
         })
@@ -119,7 +118,11 @@ impl<'a> At<'a> {
         let mut after = AppointmentType { number, stamps, ..wanted.clone() };
         let is_changed = current.is_none_or(|current| **current != after);
         after.stamps = stamps.updated(self.now, self.revision());
-        let event = is_changed.then(|| Event::TypePut { calendar: id.clone(), appointment_type: Arc::new(after) });
+        let event = is_changed.then(|| Event::TypePut {
+            calendar: id.clone(),
+            before: current.cloned(),
+            appointment_type: Arc::new(after),
+        });
         let mut decision = Decision::of_calendar(Cause::PutAppointmentType, event, id);
         decision.outcome.type_id = Some(wanted.id.clone());
         Ok(decision)
@@ -158,7 +161,7 @@ impl<'a> At<'a> {
         let mut profile = Profile::clone(&calendar.profile);
         profile.zone = zone.map_or(profile.zone, Arc::clone);
         profile.availability.rules = rules.to_vec();
-        Ok(self.with_outside(Cause::SetAvailability, calendar, profile))
+        Ok(Decision::of_calendar(Cause::SetAvailability, self.profile_changed(calendar, profile), id))
     }
 
     pub(super) fn put_overrides(
@@ -178,7 +181,7 @@ impl<'a> At<'a> {
             );
             return Err(invalid("overrides", description));
         }
-        Ok(self.with_outside(Cause::PutOverrides, calendar, profile))
+        Ok(Decision::of_calendar(Cause::PutOverrides, self.profile_changed(calendar, profile), id))
     }
 
     pub(super) fn delete_overrides(
@@ -190,15 +193,7 @@ impl<'a> At<'a> {
         let calendar = self.calendar_at(id, etag)?;
         let mut profile = Profile::clone(&calendar.profile);
         profile.availability.overrides.retain(|date, _| !dates.contains(date));
-        Ok(self.with_outside(Cause::DeleteOverrides, calendar, profile))
-    }
-
-    /// The decision that gives the calendar this profile, naming the upcoming appointments that it leaves outside.
-    fn with_outside(self, cause: Cause, calendar: &Calendar, profile: Profile) -> Decision {
-        let changed = Calendar { profile: Arc::new(profile.clone()), ..calendar.clone() };
-        let mut decision = Decision::of_calendar(cause, self.profile_changed(calendar, profile), &calendar.id);
-        decision.outcome.outside = outside(&changed, self.now);
-        decision
+        Ok(Decision::of_calendar(Cause::DeleteOverrides, self.profile_changed(calendar, profile), id))
     }
 
     pub(super) fn put_busy(
@@ -232,47 +227,12 @@ impl<'a> At<'a> {
     }
 }
 
-/// From one claim to the next the hours are walked; over a longer gap they are looked up anew.
-const WALKED_MAX: i64 = 60 * DAY;
-
-/// Upcoming appointments that do not lie in open time, at most `OUTSIDE_MAX`.
-fn outside(calendar: &Calendar, now: super::Instant) -> Vec<AppointmentKey> {
-    let upcoming = calendar.claims.ending_after(now).filter(|claim| claim.is_alive(now) && claim.start() >= now);
-    let mut of_types: BTreeMap<TypeNumber, Vec<&Claim>> = BTreeMap::new();
-    for claim in upcoming {
-        of_types.entry(claim.type_number()).or_default().push(claim);
-    }
-    let mut outside = Vec::new();
-    for (number, mut claims) in of_types {
-        // What was booked with a type that is gone is judged by the calendar's own hours.
-        let rules = calendar.types.numbered(number).map_or(&[][..], |it| &it.rules);
-        claims.sort_unstable_by_key(|claim| claim.start());
-        let end = claims.iter().map(|claim| claim.interval().end).max().unwrap_or(now);
-        let walk_from = |start| OpenWalk::new(calendar, rules, Interval::new(start, end));
-        let mut walk = walk_from(now);
-        for claim in claims {
-            if claim.start().since(walk.reached().min(claim.start())) > WALKED_MAX {
-                walk = walk_from(claim.start());
-            }
-            if !walk.is_open(claim.interval()) {
-                outside.push((claim.start(), claim.key()));
-            }
-        }
-    }
-    outside.sort_unstable();
-    outside.into_iter().map(|(_, key)| key).take(OUTSIDE_MAX).collect()
-}
-
 /// The appointment as it is once it is called off.
 pub(super) fn called_off(appointment: &Appointment, state: AppointmentState, reason: &str) -> Appointment {
-    Appointment {
-        state,
-        blocks: true,
-        expire_time: None,
-        cancel_reason: reason.to_owned(),
-        sequence: appointment.sequence.saturating_add(1),
-        ..appointment.clone()
-    }
+    let sequence = appointment.sequence.saturating_add(1);
+    let image = Image { state, blocks: true, expire_time: None, sequence, ..appointment.image.clone() };
+    let person = Person { cancel_reason: reason.to_owned(), ..appointment.person.clone() };
+    appointment.with(person, image)
 }
 
 pub(super) fn invalid(field: &str, description: impl Into<String>) -> Refusal {

@@ -2,20 +2,19 @@
 //!
 //! All calendars of a claim are asked at one moment, and all or none are taken.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::super::appointment::{Appointment, AppointmentState, Assignment, IgnoredRules, Invitee, Place};
+use super::super::appointment::{Appointment, AppointmentState, Assignment, IgnoredRules, Image, Place};
 use super::super::appointment_type::AppointmentType;
 use super::super::calendar::Calendar;
 use super::super::change::{AppointmentEvent, Cause, Event};
-use super::super::claims::Claim;
+use super::super::claims::{Claim, Session};
 use super::super::command::{Booking, Move, Needs, Start};
 use super::super::feasible::{self, Ask};
 use super::super::ids::{AppointmentKey, CalendarId, TypeId};
 use super::super::interval::Interval;
 use super::super::refusal::{FieldViolation, Refusal, SlotRefusal, Violation};
-use super::super::several::nearest;
+use super::super::several::{asks, nearest};
 use super::super::slots::Search;
 use super::super::time::{Instant, Minutes, Seconds};
 use super::super::zone::{LocalInstants, Zone};
@@ -23,6 +22,7 @@ use super::calendars::invalid;
 use super::{At, Candidate, Decision, Outcome};
 
 /// A calendar with its own type of the id that is booked.
+#[derive(Clone, Copy)]
 struct Offer<'a> {
     calendar: &'a Arc<Calendar>,
     appointment_type: &'a Arc<AppointmentType>,
@@ -48,9 +48,19 @@ pub(super) enum Alternatives {
     Later,
 }
 
-/// The calendars that take the claim.
+/// How a new claim stands.
+struct Terms {
+    state: AppointmentState,
+    blocks: bool,
+    expire_time: Option<Instant>,
+}
+
+/// The calendars that take the claim, and what they take.
 struct Taken<'a> {
     offers: Vec<Offer<'a>>,
+    places: Vec<Place>,
+    /// The session that is joined; none where the claim is the first seat of its own.
+    session: Option<Session>,
     candidates: Vec<Candidate>,
 }
 
@@ -69,22 +79,23 @@ impl<'a> At<'a> {
         cause: Cause,
         alternatives: Alternatives,
     ) -> Result<Decision, Refusal> {
-        let (mut appointment, taken) = self.claim(booking, alternatives)?;
-        let types: Vec<_> = taken.offers.iter().map(|offer| offer.appointment_type).collect();
-        appointment.state = if types.iter().any(|it| it.requires_approval) {
-            AppointmentState::Pending
-        } else {
-            AppointmentState::Confirmed
-        };
-        (appointment.blocks, appointment.expire_time) = self.claim_terms(appointment.state, &types, appointment.start);
-        Ok(self.claimed(cause, AppointmentEvent::Booked, appointment, taken.candidates))
+        self.claim(booking, alternatives, (cause, AppointmentEvent::Booked), |offers, start| {
+            let types = || offers.iter().map(|offer| offer.appointment_type);
+            let wants_approval = types().any(|it| it.requires_approval);
+            let state = if wants_approval { AppointmentState::Pending } else { AppointmentState::Confirmed };
+            let (blocks, expire_time) = self.claim_terms(state, types(), start);
+            Terms { state, blocks, expire_time }
+        })
     }
 
     pub(super) fn hold(self, booking: &Booking, ttl: Seconds) -> Result<Decision, Refusal> {
-        let (mut appointment, taken) = self.claim(booking, Alternatives::Now)?;
-        appointment.state = AppointmentState::Held;
-        appointment.expire_time = Some(self.now.plus(ttl.seconds()));
-        Ok(self.claimed(Cause::HoldAppointment, AppointmentEvent::Held, appointment, taken.candidates))
+        let expire_time = Some(self.now.plus(ttl.seconds()));
+        let kind = (Cause::HoldAppointment, AppointmentEvent::Held);
+        self.claim(booking, Alternatives::Now, kind, |_, _| Terms {
+            state: AppointmentState::Held,
+            blocks: true,
+            expire_time,
+        })
     }
 
     /// All bookings, one after the other, each on what the ones before it left; or the first refusal.
@@ -105,22 +116,14 @@ impl<'a> At<'a> {
         Ok(all)
     }
 
-    fn claimed(
+    /// A new appointment on the time that is asked for; `terms` says how it stands, by its types and its start.
+    fn claim(
         self,
-        cause: Cause,
-        kind: AppointmentEvent,
-        appointment: Appointment,
-        candidates: Vec<Candidate>,
-    ) -> Decision {
-        let appointment = Arc::new(appointment);
-        let event = Event::Appointment { kind, before: None, after: Arc::clone(&appointment) };
-        let mut decision = Decision::of_appointment(cause, Some(event), appointment);
-        decision.outcome.candidates = candidates;
-        decision
-    }
-
-    /// A new appointment on the time that is asked for, and who takes it; its state is the caller's to say.
-    fn claim(self, booking: &Booking, alternatives: Alternatives) -> Result<(Appointment, Taken<'a>), Refusal> {
+        booking: &Booking,
+        alternatives: Alternatives,
+        (cause, kind): (Cause, AppointmentEvent),
+        terms: impl FnOnce(&[Offer<'a>], Instant) -> Terms,
+    ) -> Result<Decision, Refusal> {
         let type_id = booking.type_id.clone().unwrap_or_else(TypeId::default_type);
         let (offers, start) = self.offered(booking, &type_id)?;
         if let Some(id) = booking.id.brought()
@@ -130,31 +133,33 @@ impl<'a> At<'a> {
         }
         let wanted = Wanted::of_booking(booking, start, alternatives);
         let taken = self.take(offers, booking.assignment, &wanted)?;
-        let places = taken.offers.iter().map(|offer| self.place(offer, &wanted)).collect();
         let chosen = taken.offers.first().expect("what is taken is taken by a calendar");
-        let (zone, duration) = (chosen.calendar.zone(), wanted.duration_on(chosen));
-        let appointment = Appointment {
-            id: booking.id.id(),
-            key: self.state.next_key,
-            places,
+        let Terms { state, blocks, expire_time } = terms(&taken.offers, start);
+        let key = self.state.next_key;
+        let image = Image {
             type_id,
             start,
-            duration,
-            time_zone: zone.shared_name(),
-            local_start: zone.wall(start),
-            state: AppointmentState::Confirmed,
-            blocks: true,
-            expire_time: None,
-            invitee: booking.invitee.clone().unwrap_or_default(),
-            note: booking.note.clone(),
-            metadata: booking.metadata.clone(),
-            cancel_reason: String::new(),
-            series: booking.series,
+            duration: wanted.duration_on(chosen),
+            time_zone: chosen.calendar.zone().shared_name(),
+            local_start: chosen.calendar.zone().wall(start),
+            state,
+            blocks,
+            expire_time,
+            // A request that takes no time takes no seat.
+            session: taken.session.filter(|_| blocks).map_or(key, |session| session.key),
             sequence: 0,
             ignored_rules: booking.ignored_rules,
-            stamps: self.stamps(),
+            update_time: self.now,
+            revision: self.revision(),
+            places: taken.places,
         };
-        Ok((appointment, taken))
+        let (id, create_time) = (booking.id.id(), self.now);
+        let (occurrence, person) = (booking.occurrence, booking.person.person());
+        let appointment = Arc::new(Appointment { id, key, create_time, occurrence, person, image });
+        let event = Event::Appointment { kind, before: None, after: Arc::clone(&appointment) };
+        let mut decision = Decision::of_appointment(cause, Some(event), appointment);
+        decision.outcome.candidates = taken.candidates;
+        Ok(decision)
     }
 
     /// The calendars of a booking, and when it begins.
@@ -188,7 +193,7 @@ impl<'a> At<'a> {
         let present: Vec<CalendarId> = before.calendars().cloned().collect();
         let (calendars, assignment) =
             if to.calendars.is_empty() { (&present, Assignment::All) } else { (&to.calendars, to.assignment) };
-        let offers = self.offers(calendars, &before.type_id)?;
+        let offers = self.offers_to_move(calendars, &before.type_id, Some(&before.image))?;
         // So does a field that only a calendar's zone can judge.
         let first = offers.first().ok_or_else(|| invalid("calendar_ids", "name at least one calendar"))?;
         let start = to.start.as_ref().map_or(Ok(before.start), |start| resolve(start, first.calendar.zone()))?;
@@ -208,25 +213,21 @@ impl<'a> At<'a> {
             alternatives: Alternatives::Now,
         };
         let taken = self.take(offers, assignment, &wanted)?;
-        let places: Vec<Place> = taken.offers.iter().map(|offer| self.place(offer, &wanted)).collect();
-        let zone = taken
-            .offers
-            .first()
-            .map_or_else(|| Arc::clone(&before.time_zone), |offer| offer.calendar.zone().shared_name());
-        let local_start = taken.offers.first().map_or(before.local_start, |it| it.calendar.zone().wall(start));
+        let chosen = taken.offers.first().expect("what is taken is taken by a calendar");
         let is_pending = before.state == AppointmentState::Pending;
-        let after = Appointment {
-            places,
+        let image = Image {
             start,
             duration,
-            time_zone: zone,
-            local_start,
+            time_zone: chosen.calendar.zone().shared_name(),
+            local_start: chosen.calendar.zone().wall(start),
             expire_time: if is_pending { Some(self.request_expiry(start)) } else { before.expire_time },
+            session: taken.session.filter(|_| before.blocks).map_or(before.key, |session| session.key),
             sequence: before.sequence.saturating_add(1),
             ignored_rules: to.ignored_rules,
-            ..Appointment::clone(before)
+            places: taken.places,
+            ..before.image.clone()
         };
-        let (event, after) = self.event(AppointmentEvent::Moved, before, after);
+        let (event, after) = self.event(AppointmentEvent::Moved, before, before.with_image(image));
         let mut decision = Decision::of_appointment(Cause::RescheduleAppointment, Some(event), after);
         decision.outcome.candidates = taken.candidates;
         Ok(decision)
@@ -234,27 +235,40 @@ impl<'a> At<'a> {
 
     /// The calendars by name, each with its own type of that id.
     fn offers(self, calendars: &[CalendarId], type_id: &TypeId) -> Result<Vec<Offer<'a>>, Refusal> {
-        // All calendars come before any type.
-        let calendars = calendars.iter().map(|id| self.calendar(id)).collect::<Result<Vec<_>, _>>()?;
+        self.offers_to_move(calendars, type_id, None)
+    }
+
+    /// The same, where an appointment is given for moving that.
+    fn offers_to_move(
+        self,
+        calendars: &[CalendarId],
+        type_id: &TypeId,
+        moved: Option<&Image>,
+    ) -> Result<Vec<Offer<'a>>, Refusal> {
         let offer = |calendar: &'a Arc<Calendar>| {
             let not_found = || Refusal::AppointmentTypeNotFound(calendar.id.clone(), type_id.clone());
-            Ok(Offer { calendar, appointment_type: calendar.types.find(type_id).ok_or_else(not_found)? })
+            Ok(Offer { calendar, appointment_type: calendar.type_to_book(type_id, moved).ok_or_else(not_found)? })
         };
+        // All calendars come before any type; of one alone there is nothing to remember.
+        if let [only] = calendars {
+            return Ok(vec![offer(self.calendar(only)?)?]);
+        }
+        let calendars = calendars.iter().map(|id| self.calendar(id)).collect::<Result<Vec<_>, _>>()?;
         calendars.into_iter().map(offer).collect()
     }
 
     /// Whether a claim in this state takes its time, and when it ends by itself: only a request may wait without taking
     /// time, and only a request runs out.
-    pub(super) fn claim_terms(
+    pub(super) fn claim_terms<'t>(
         self,
         state: AppointmentState,
-        types: &[&Arc<AppointmentType>],
+        types: impl IntoIterator<Item = &'t Arc<AppointmentType>>,
         start: Instant,
     ) -> (bool, Option<Instant>) {
         if state != AppointmentState::Pending {
             return (true, None);
         }
-        let blocks = types.iter().any(|it| it.requires_approval && it.pending_blocks);
+        let blocks = types.into_iter().any(|it| it.requires_approval && it.pending_blocks);
         (blocks, Some(self.request_expiry(start)))
     }
 
@@ -264,33 +278,36 @@ impl<'a> At<'a> {
         start.max(self.now.plus(1))
     }
 
-    /// The types of an appointment's places, but for those that were deleted.
-    pub(super) fn types_of(self, appointment: &Appointment) -> Vec<&'a Arc<AppointmentType>> {
-        let type_of = |place: &Place| {
+    /// The types of an appointment's places, by their last definition where they were deleted.
+    pub(super) fn types_of(self, appointment: &Appointment) -> impl Iterator<Item = &'a Arc<AppointmentType>> {
+        appointment.places.iter().filter_map(move |place| {
             let calendar = self.state.calendars.get(&place.calendar).filter(|it| it.since == place.since)?;
-            calendar.types.numbered(place.type_number)
-        };
-        appointment.places.iter().filter_map(type_of).collect()
+            calendar.types.last_of(place.type_number)
+        })
     }
 
     fn take(self, offers: Vec<Offer<'a>>, assignment: Assignment, wanted: &Wanted) -> Result<Taken<'a>, Refusal> {
         let is_any = assignment == Assignment::Any;
-        let answers: Vec<Vec<Violation>> = offers
-            .iter()
-            .enumerate()
-            .map(|(index, offer)| feasible::violations(&self.ask(offer, wanted, is_any || index == 0)))
-            .collect();
-        if !is_any && answers.iter().all(Vec::is_empty) {
-            return Ok(Taken { offers, candidates: Vec::new() });
+        let here = Interval::new(wanted.start, wanted.start);
+        let searches = offers.iter().map(|offer| self.search(offer, wanted, here));
+        let asks = asks(searches, assignment, wanted.start);
+        let mut answers = in_the_way(&asks);
+        let session = asks.first().and_then(|ask| ask.session);
+        if !is_any && answers.is_empty() {
+            return Ok(Taken { offers, places: places(&asks), session, candidates: Vec::new() });
         }
+        answers.resize_with(asks.len(), Vec::new);
         if is_any && answers.iter().any(Vec::is_empty) {
-            return Ok(self.take_any(offers, &answers, wanted));
+            let (chosen, candidates) = self.choose(&offers, &answers, wanted);
+            let ask = &asks[chosen..=chosen];
+            let session = ask[0].session;
+            return Ok(Taken { offers: vec![offers[chosen]], places: places(ask), session, candidates });
         }
         Err(self.refused(&offers, answers, is_any, wanted))
     }
 
     /// The least loaded of the calendars that could take it, then the first by id.
-    fn take_any(self, offers: Vec<Offer<'a>>, answers: &[Vec<Violation>], wanted: &Wanted) -> Taken<'a> {
+    fn choose(self, offers: &[Offer<'_>], answers: &[Vec<Violation>], wanted: &Wanted) -> (usize, Vec<Candidate>) {
         let loads: Vec<u32> = offers.iter().map(|offer| self.load(offer.calendar, wanted)).collect();
         let is_free = |index: &usize| answers[*index].is_empty();
         let chosen = (0..offers.len())
@@ -307,9 +324,7 @@ impl<'a> At<'a> {
             };
             Candidate { calendar: offer.calendar.id.clone(), load: *load, is_chosen: index == chosen, reason }
         });
-        let candidates = candidates.collect();
-        let offers = offers.into_iter().skip(chosen).take(1).collect();
-        Taken { offers, candidates }
+        (chosen, candidates.collect())
     }
 
     /// Active appointments that start on the local date of the slot, the moved one not counted.
@@ -325,12 +340,7 @@ impl<'a> At<'a> {
         u32::try_from(counted.filter(starts_that_day).count()).unwrap_or(u32::MAX)
     }
 
-    fn ask<'q>(self, offer: &'q Offer<'_>, wanted: &Wanted, is_grid_judged: bool) -> Ask<'q> {
-        let here = Interval::new(wanted.start, wanted.start);
-        Ask { is_grid_judged, ..self.search(offer, wanted, here).ask(wanted.start) }
-    }
-
-    fn search<'q>(self, offer: &'q Offer<'_>, wanted: &Wanted, range: Interval) -> Search<'q> {
+    fn search<'q>(self, offer: &Offer<'q>, wanted: &Wanted, range: Interval) -> Search<'q> {
         Search {
             calendar: offer.calendar,
             appointment_type: offer.appointment_type,
@@ -340,17 +350,6 @@ impl<'a> At<'a> {
             ignore: wanted.ignore,
             present_duration: wanted.present_duration,
             ignored_rules: wanted.ignored_rules,
-        }
-    }
-
-    fn place(self, offer: &Offer<'_>, wanted: &Wanted) -> Place {
-        let (before, after) = feasible::buffers(&self.ask(offer, wanted, true));
-        Place {
-            calendar: offer.calendar.id.clone(),
-            since: offer.calendar.since,
-            type_number: offer.appointment_type.number,
-            before,
-            after,
         }
     }
 
@@ -380,6 +379,39 @@ impl<'a> At<'a> {
         let searches: Vec<Search<'_>> = offers.iter().map(|offer| self.search(offer, wanted, here)).collect();
         nearest(&searches, assignment, wanted.start)
     }
+}
+
+/// What is in the way of each; nothing at all where nothing is in the way of any, as most times.
+fn in_the_way(asks: &[Ask<'_>]) -> Vec<Vec<Violation>> {
+    let mut answers = Vec::new();
+    for (index, ask) in asks.iter().enumerate() {
+        let found = feasible::violations(ask);
+        if answers.is_empty() && found.is_empty() {
+            continue;
+        }
+        answers.resize_with(index, Vec::new);
+        answers.push(found);
+    }
+    answers
+}
+
+/// What a claim takes of the calendars that are asked, each for a need of its own.
+pub(super) fn places(asks: &[Ask<'_>]) -> Vec<Place> {
+    let place = |(ask, need): (&Ask<'_>, u16)| {
+        let (before, after) = feasible::buffers(ask);
+        Place {
+            calendar: ask.calendar.id.clone(),
+            since: ask.calendar.since,
+            type_number: ask.appointment_type.number,
+            need,
+            start: ask.start,
+            duration: ask.duration,
+            before,
+            after,
+            units: 1,
+        }
+    };
+    asks.iter().zip(0..).map(place).collect()
 }
 
 impl Wanted {
@@ -450,18 +482,4 @@ pub(super) fn differences(booking: &Booking, hold: &Appointment, start: Option<I
     ];
     let violation = |field| FieldViolation::new(field, "differs from the hold's; leave it out, or move the hold first");
     checks.into_iter().filter(|(is_different, _)| *is_different).map(|(_, field)| violation(field)).collect()
-}
-
-/// The person of a booking: as asked for, else as the hold says. A name is required.
-pub(super) fn invitee_of(asked: Option<&Invitee>, held: &Invitee) -> Result<Invitee, Refusal> {
-    let invitee = asked.unwrap_or(held);
-    if invitee.name.is_empty() {
-        return Err(invalid("invitee.name", "is required"));
-    }
-    Ok(invitee.clone())
-}
-
-/// The metadata of a booking that turns a hold: the booking's keys over the hold's.
-pub(super) fn merged(held: &BTreeMap<String, String>, asked: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    held.iter().chain(asked).map(|(key, value)| (key.clone(), value.clone())).collect()
 }

@@ -6,17 +6,17 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::super::appointment::{Appointment, AppointmentState, IgnoredRules, Place};
+use super::super::appointment::{Appointment, AppointmentState, IgnoredRules, Image, OccurrenceOf};
 use super::super::appointment_type::{AppointmentType, CAPACITY_MAX};
 use super::super::calendar::{Busy, Calendar};
 use super::super::change::{AppointmentEvent, Cause, Event};
 use super::super::command::{ImportedAppointment, ImportedCalendar};
-use super::super::feasible::{Ask, buffers, race_violations};
+use super::super::feasible::{Ask, joined, race_violations};
 use super::super::ids::{CalendarId, TypeId, TypeNumber};
 use super::super::refusal::{FieldViolation, Refusal, ViolationCode};
 use super::super::state::State;
 use super::super::time::{Instant, Minutes};
-use super::claiming::resolve;
+use super::claiming::{places, resolve};
 use super::{At, Decision, Outcome};
 
 /// After so much that is wrong the rest of an import is not looked at.
@@ -69,10 +69,13 @@ impl At<'_> {
         let stamps = self.stamps();
         let mut types = imported.types.clone();
         let is_default = |id: &TypeId| *id == TypeId::default_type();
-        if !types.iter().any(|it| is_default(&it.id)) && !imported.deleted_types.iter().any(is_default) {
+        if !types.iter().any(|it| is_default(&it.id)) && !imported.deleted_types.iter().any(|(id, _)| is_default(id)) {
             types.push(AppointmentType::default_type(stamps));
         }
-        let of_deleted = |id: &TypeId| AppointmentType { id: id.clone(), ..AppointmentType::default_type(stamps) };
+        let of_deleted = |(id, last): &(TypeId, Option<AppointmentType>)| {
+            let unknown = || AppointmentType { id: id.clone(), ..AppointmentType::default_type(stamps) };
+            last.clone().unwrap_or_else(unknown)
+        };
         types.extend(imported.deleted_types.iter().map(of_deleted));
         let numbered = types.into_iter().enumerate().map(|(index, appointment_type)| {
             let number = TypeNumber(u16::try_from(index).expect("an import has at most TYPES_MAX types a calendar"));
@@ -81,7 +84,10 @@ impl At<'_> {
         let calendar = imported.calendar.clone();
         let profile = Arc::new(imported.profile.clone());
         let created = Event::CalendarCreated { calendar: calendar.clone(), profile, stamps, types: numbered.collect() };
-        let delete = |id: &TypeId| Event::TypeDeleted { calendar: calendar.clone(), type_id: id.clone() };
+        let delete = |(id, _): &(TypeId, Option<AppointmentType>)| Event::TypeDeleted {
+            calendar: calendar.clone(),
+            type_id: id.clone(),
+        };
         let deleted = imported.deleted_types.iter().map(delete);
         let busy = Arc::new(Busy::new(imported.busy.iter().cloned()));
         let sources: Vec<String> = busy.sources().map(|(source, _)| source.to_owned()).collect();
@@ -112,65 +118,71 @@ impl At<'_> {
         let state = if is_over { AppointmentState::Expired } else { imported.state };
         let blocks = !is_pending || first_type.pending_blocks;
         let takes_time = blocks && takes_time(state);
-        let places = self.imported_places((imported, takes_time), &found, start, duration)?;
+        let asks = self.imported_asks(&found, start, duration);
+        if let Some(why) = asks.iter().filter(|_| takes_time).find_map(conflict) {
+            return Err(wrong(imported, ".start_time", why));
+        }
+        let session = asks.first().and_then(|ask| ask.session).filter(|_| takes_time);
         let recorded = imported.recorded.clone();
         let (time_zone, local_start) =
             recorded.unwrap_or_else(|| (first.zone().shared_name(), first.zone().wall(start)));
+        let original_start = imported.original_start.unwrap_or(start);
         Ok(Appointment {
             id: imported.id.id(),
             key: scratch.next_key,
-            places,
-            type_id: imported.type_id.clone(),
-            start,
-            duration,
-            time_zone,
-            local_start,
-            state,
-            blocks,
-            expire_time: is_pending.then_some(start),
-            invitee: imported.invitee.clone(),
-            note: imported.note.clone(),
-            metadata: imported.metadata.clone(),
-            cancel_reason: imported.cancel_reason.clone(),
-            series: imported.series,
-            sequence: imported.sequence,
-            ignored_rules: imported.ignored_rules,
-            stamps: self.stamps(),
+            create_time: self.now,
+            occurrence: imported.series.map(|series| OccurrenceOf { series, original_start }),
+            person: imported.person.clone(),
+            image: Image {
+                places: places(&asks),
+                type_id: imported.type_id.clone(),
+                start,
+                duration,
+                time_zone,
+                local_start,
+                state,
+                blocks,
+                expire_time: is_pending.then_some(start),
+                session: session.map_or(scratch.next_key, |session| session.key),
+                sequence: imported.sequence,
+                ignored_rules: imported.ignored_rules,
+                update_time: self.now,
+                revision: self.revision(),
+            },
         })
     }
 
-    /// The calendars that an imported appointment claims, seen that none of them is taken.
-    fn imported_places(
+    /// What an imported appointment asks of each of its calendars.
+    fn imported_asks<'f>(
         self,
-        (imported, takes_time): (&ImportedAppointment, bool),
-        found: &[(&Arc<Calendar>, AppointmentType)],
+        found: &'f [(&Arc<Calendar>, AppointmentType)],
         start: Instant,
         duration: Minutes,
-    ) -> Result<Vec<Place>, Violations> {
-        let place = |(calendar, appointment_type): &(&Arc<Calendar>, AppointmentType)| {
-            let ask = Ask {
-                calendar,
-                appointment_type,
-                start,
-                duration,
-                now: self.now,
-                ignore: None,
-                present_duration: Some(duration),
-                ignored_rules: IgnoredRules { limit: true, ..IgnoredRules::default() },
-                is_grid_judged: false,
-            };
-            let id = &calendar.id;
-            let conflicts = if takes_time { race_violations(&ask) } else { Vec::new() };
-            if let Some(conflict) = conflicts.iter().find(|it| it.code != ViolationCode::BusyExternal) {
-                let why = format!("{start} on calendar {id} cannot be had: {} ({})", conflict.code, conflict.rule);
-                return Err(wrong(imported, ".start_time", why));
-            }
-            let (before, after) = buffers(&ask);
-            let (type_number, since) = (appointment_type.number, calendar.since);
-            Ok(Place { calendar: id.clone(), since, type_number, before, after })
+    ) -> Vec<Ask<'f>> {
+        let ask = |(calendar, appointment_type): &'f (&Arc<Calendar>, AppointmentType)| Ask {
+            calendar,
+            appointment_type,
+            start,
+            duration,
+            now: self.now,
+            ignore: None,
+            present_duration: Some(duration),
+            ignored_rules: IgnoredRules { limit: true, ..IgnoredRules::default() },
+            is_grid_judged: false,
+            session: None,
         };
-        found.iter().map(place).collect()
+        let mut asks: Vec<Ask<'f>> = found.iter().map(ask).collect();
+        let session = joined(&asks);
+        asks.iter_mut().for_each(|ask| ask.session = session);
+        asks
     }
+}
+
+/// Why the time of an imported appointment cannot be had on one of its calendars.
+fn conflict(ask: &Ask<'_>) -> Option<String> {
+    let conflict = race_violations(ask).into_iter().find(|it| it.code != ViolationCode::BusyExternal)?;
+    let (start, id) = (ask.start, &ask.calendar.id);
+    Some(format!("{start} on calendar {id} cannot be had: {} ({})", conflict.code, conflict.rule))
 }
 
 /// What is wrong with an imported appointment.

@@ -4,15 +4,17 @@
 
 use std::sync::Arc;
 
-use super::super::appointment::{Appointment, AppointmentState, Invitee, Target, Transition};
+use super::super::appointment::{
+    Appointment, AppointmentState, Image, Invitee, PersonDetails, PersonPatch, Target, Transition,
+};
 use super::super::change::{AppointmentEvent, Cause};
-use super::super::command::{AppointmentPatch, Booking};
-use super::super::feasible::{Ask, buffers, race_violations};
+use super::super::command::Booking;
+use super::super::feasible::{Ask, buffers, joined, race_violations};
 use super::super::ids::{AppointmentId, Etag};
 use super::super::refusal::{Refusal, SlotRefusal, Violation};
 use super::super::time::{HOUR, Instant, Seconds};
-use super::calendars::called_off;
-use super::claiming::{differences, invitee_of, merged, resolve};
+use super::calendars::{called_off, invalid};
+use super::claiming::{differences, resolve};
 use super::{At, Decision};
 use crate::sabotage::Bug;
 
@@ -27,7 +29,7 @@ impl<'a> At<'a> {
         transition: Transition,
         cause: Cause,
     ) -> Result<Result<AppointmentState, Decision>, Refusal> {
-        let wants_approval = self.types_of(before).iter().any(|it| it.requires_approval);
+        let wants_approval = self.types_of(before).any(|it| it.requires_approval);
         let state = before.state_at(self.now);
         match transition.target(state, wants_approval) {
             Target::Becomes(target) => Ok(Ok(target)),
@@ -60,10 +62,7 @@ impl<'a> At<'a> {
         if !violations.is_empty() {
             return Err(Refusal::FieldInvalid(violations));
         }
-        let note = if booking.note.is_empty() { before.note.clone() } else { booking.note.clone() };
-        let metadata = merged(&before.metadata, &booking.metadata);
-        let with = Appointment { note, metadata, ..Appointment::clone(before) };
-        self.turn_hold(before, with, booking.invitee.as_ref(), Cause::BookAppointment)
+        self.turn_hold(before, &booking.person, Cause::BookAppointment)
     }
 
     pub(super) fn confirm(
@@ -73,35 +72,30 @@ impl<'a> At<'a> {
         etag: Option<Etag>,
     ) -> Result<Decision, Refusal> {
         let before = self.appointment_at(id, etag)?;
-        self.turn_hold(before, Appointment::clone(before), invitee, Cause::ConfirmAppointment)
+        let details = PersonDetails { invitee: invitee.cloned(), ..PersonDetails::default() };
+        self.turn_hold(before, &details, Cause::ConfirmAppointment)
     }
 
     /// Asks nothing but whether the hold is alive: its time is taken already.
-    fn turn_hold(
-        self,
-        before: &Arc<Appointment>,
-        with: Appointment,
-        invitee: Option<&Invitee>,
-        cause: Cause,
-    ) -> Result<Decision, Refusal> {
+    fn turn_hold(self, before: &Arc<Appointment>, details: &PersonDetails, cause: Cause) -> Result<Decision, Refusal> {
         self.expect_hold_alive(before)?;
         let state = match self.transition(before, Transition::Confirm, cause)? {
             Ok(state) => state,
             // Somebody else's appointment is no repetition of this call.
-            Err(_) if invitee.is_some_and(|asked| *asked != before.invitee) => {
+            Err(_) if details.invitee.as_ref().is_some_and(|asked| *asked != before.person.invitee) => {
                 return Err(Refusal::state(before.state, Transition::Confirm));
             }
             Err(already) => return Ok(already),
         };
-        let invitee = invitee_of(invitee, &before.invitee)?;
-        let (blocks, expire_time) = self.claim_terms(state, &self.types_of(before), before.start);
+        let person = details.over(&before.person);
+        if person.invitee.name.is_empty() {
+            return Err(invalid("invitee.name", "is required"));
+        }
+        let (blocks, expire_time) = self.claim_terms(state, self.types_of(before), before.start);
         let expire_time = if Bug::HoldSettledTwice.is_on() { before.expire_time } else { expire_time };
-        Ok(self.changed(
-            cause,
-            AppointmentEvent::Confirmed,
-            before,
-            Appointment { state, blocks, expire_time, invitee, ..with },
-        ))
+        let image = Image { state, blocks, expire_time, ..before.image.clone() };
+        let after = before.with(person, image);
+        Ok(self.changed(cause, AppointmentEvent::Confirmed, before, after))
     }
 
     pub(super) fn extend_hold(self, id: AppointmentId, ttl: Seconds, etag: Option<Etag>) -> Result<Decision, Refusal> {
@@ -110,12 +104,12 @@ impl<'a> At<'a> {
         if before.state != AppointmentState::Held {
             return Err(Refusal::AppointmentState { state: before.state, asked: "extended", detail: None });
         }
-        let latest = before.stamps.create_time.plus(HOLD_LIFE_MAX);
+        let latest = before.create_time.plus(HOLD_LIFE_MAX);
         let expire_time = Some(self.now.plus(ttl.seconds()).min(latest));
         if expire_time == before.expire_time {
             return Ok(Decision::of_appointment(Cause::ExtendHold, None, Arc::clone(before)));
         }
-        let after = Appointment { expire_time, ..Appointment::clone(before) };
+        let after = before.with_image(Image { expire_time, ..before.image.clone() });
         Ok(self.changed(Cause::ExtendHold, AppointmentEvent::Extended, before, after))
     }
 
@@ -124,7 +118,8 @@ impl<'a> At<'a> {
         self.expect_hold_alive(before)?;
         match self.transition(before, Transition::Release, Cause::ReleaseHold)? {
             Ok(state) => {
-                let after = Appointment { sequence: before.sequence, ..called_off(before, state, "") };
+                let mut after = called_off(before, state, "");
+                after.image.sequence = before.sequence;
                 Ok(self.changed(Cause::ReleaseHold, AppointmentEvent::Released, before, after))
             }
             Err(already) => Ok(already),
@@ -138,38 +133,46 @@ impl<'a> At<'a> {
             Ok(state) => state,
             Err(already) => return Ok(already),
         };
-        let mut after = Appointment { state, blocks: true, expire_time: None, ..Appointment::clone(before) };
+        let mut image = Image { state, blocks: true, expire_time: None, ..before.image.clone() };
         if !before.blocks {
-            self.take_time(before, &mut after)?;
+            self.take_time(before, &mut image)?;
         }
-        Ok(self.changed(Cause::ApproveAppointment, AppointmentEvent::Approved, before, after))
+        Ok(self.changed(Cause::ApproveAppointment, AppointmentEvent::Approved, before, before.with_image(image)))
     }
 
-    fn take_time(self, before: &Appointment, after: &mut Appointment) -> Result<(), Refusal> {
-        let mut violations: Vec<Violation> = Vec::new();
-        for place in &mut after.places {
-            let calendar = self.calendar(&place.calendar)?;
+    /// Takes the time that a request waited for.
+    fn take_time(self, before: &Appointment, image: &mut Image) -> Result<(), Refusal> {
+        let mut asks = Vec::with_capacity(image.places.len());
+        for it in &image.places {
+            let calendar = self.calendar(&it.calendar)?;
             let not_found = || Refusal::AppointmentTypeNotFound(calendar.id.clone(), before.type_id.clone());
-            let appointment_type = calendar.types.numbered(place.type_number).ok_or_else(not_found)?;
-            let ask = Ask {
+            let appointment_type = calendar.types.last_of(it.type_number).ok_or_else(not_found)?;
+            asks.push(Ask {
                 calendar,
                 appointment_type,
-                start: before.start,
-                duration: before.duration,
+                start: it.start,
+                duration: it.duration,
                 now: self.now,
                 ignore: Some(before.key),
                 present_duration: Some(before.duration),
                 ignored_rules: before.ignored_rules,
                 is_grid_judged: false,
-            };
-            violations.extend(race_violations(&ask));
-            (place.before, place.after) = buffers(&ask);
+                session: None,
+            });
         }
-        if violations.is_empty() {
-            return Ok(());
+        let session = joined(&asks);
+        asks.iter_mut().for_each(|ask| ask.session = session);
+        let violations: Vec<Violation> = asks.iter().flat_map(race_violations).collect();
+        if !violations.is_empty() {
+            let slot = before.interval();
+            let refusal = SlotRefusal { slot, violations, nearest_before: None, nearest_after: None };
+            return Err(Refusal::Slot(Box::new(refusal)));
         }
-        let slot = before.interval();
-        Err(Refusal::Slot(Box::new(SlotRefusal { slot, violations, nearest_before: None, nearest_after: None })))
+        for (place, ask) in image.places.iter_mut().zip(&asks) {
+            (place.before, place.after) = buffers(ask);
+        }
+        image.session = session.map_or(before.key, |session| session.key);
+        Ok(())
     }
 
     pub(super) fn decline(self, id: AppointmentId, reason: &str, etag: Option<Etag>) -> Result<Decision, Refusal> {
@@ -187,7 +190,7 @@ impl<'a> At<'a> {
         let before = self.appointment_at(id, etag)?;
         match self.transition(before, Transition::Cancel, Cause::CancelAppointment)? {
             Ok(state) => {
-                let notices = self.types_of(before).into_iter().filter_map(|it| it.cancel_notice);
+                let notices = self.types_of(before).filter_map(|it| it.cancel_notice);
                 self.expect_in_time(before, notices.max(), "cancelled")?;
                 let after = called_off(before, state, reason);
                 Ok(self.changed(Cause::CancelAppointment, AppointmentEvent::Cancelled, before, after))
@@ -202,7 +205,7 @@ impl<'a> At<'a> {
         if !matches!(state, AppointmentState::Held | AppointmentState::Pending | AppointmentState::Confirmed) {
             return Err(Refusal::AppointmentState { state, asked: "moved", detail: None });
         }
-        let notices = self.types_of(before).into_iter().filter_map(|it| it.reschedule_notice);
+        let notices = self.types_of(before).filter_map(|it| it.reschedule_notice);
         self.expect_in_time(before, notices.max(), "moved")
     }
 
@@ -248,24 +251,21 @@ impl<'a> At<'a> {
             Transition::Complete => AppointmentEvent::Completed,
             _ => AppointmentEvent::Undone,
         };
-        Ok(self.changed(cause, kind, before, Appointment { state, ..Appointment::clone(before) }))
+        Ok(self.changed(cause, kind, before, before.with_image(Image { state, ..before.image.clone() })))
     }
 
     pub(super) fn update_appointment(
         self,
         id: AppointmentId,
-        patch: &AppointmentPatch,
+        patch: &PersonPatch,
         etag: Option<Etag>,
     ) -> Result<Decision, Refusal> {
         let before = self.appointment_at(id, etag)?;
-        let AppointmentPatch { invitee, note, metadata } = patch.clone();
-        let mut after = Appointment::clone(before);
-        after.invitee = invitee.unwrap_or(after.invitee);
-        after.note = note.unwrap_or(after.note);
-        after.metadata = metadata.unwrap_or(after.metadata);
-        if after == **before {
+        let person = patch.clone().applied_to(&before.person);
+        if person == before.person {
             return Ok(Decision::of_appointment(Cause::UpdateAppointment, None, Arc::clone(before)));
         }
+        let after = before.with_person(person);
         Ok(self.changed(Cause::UpdateAppointment, AppointmentEvent::Updated, before, after))
     }
 
@@ -278,7 +278,7 @@ impl<'a> At<'a> {
             return None;
         }
         // The expiry stays on record: what came too late is told when it would have been in time.
-        let after = Appointment { state: AppointmentState::Expired, blocks: true, ..Appointment::clone(before) };
-        Some(self.changed(Cause::Expiry, AppointmentEvent::Expired, before, after))
+        let image = Image { state: AppointmentState::Expired, blocks: true, ..before.image.clone() };
+        Some(self.changed(Cause::Expiry, AppointmentEvent::Expired, before, before.with_image(image)))
     }
 }

@@ -53,7 +53,7 @@ impl Needs {
     pub fn series_in(&self, state: &State) -> Option<SeriesId> {
         match self.series? {
             SeriesName::Id(series) => Some(series),
-            SeriesName::Of(appointment) => state.appointments.get(&appointment)?.series,
+            SeriesName::Of(appointment) => state.appointments.get(&appointment)?.series(),
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::super::appointment::{Appointment, Invitee};
+use super::super::appointment::{Appointment, Person};
 use super::super::change::{AppointmentEvent, Cause};
 use super::super::command::Redacted;
 use super::super::refusal::Refusal;
@@ -18,29 +18,17 @@ impl At<'_> {
         let mut found: Vec<&Arc<Appointment>> = match who {
             Redacted::Appointment(id) => vec![self.appointment(*id)?],
             Redacted::Email(email) => {
-                let is_theirs = |it: &&Arc<Appointment>| it.invitee.email.eq_ignore_ascii_case(email);
+                let is_theirs = |it: &&Arc<Appointment>| it.person.invitee.email.key == *email;
                 self.state.appointments.values().filter(is_theirs).collect()
             }
         };
         found.sort_by_key(|it| (it.start, it.key));
         found.truncate(REDACTED_MAX);
-        let changed = found.into_iter().filter_map(|before| {
-            let after = without_person(before);
-            (after != **before).then(|| self.event(AppointmentEvent::Redacted, before, after))
-        });
+        let is_there = |it: &&Arc<Appointment>| it.person != Person::default();
+        let redact = |it| self.event(AppointmentEvent::Redacted, it, it.with_person(Person::default()));
+        let changed = found.into_iter().filter(is_there).map(redact);
         let (events, appointments) = changed.unzip();
         let outcome = Outcome { appointments, ..Outcome::default() };
         Ok(Decision { cause: Cause::RedactInvitee, events, outcome })
-    }
-}
-
-/// The appointment without anything that somebody wrote about a person.
-fn without_person(it: &Appointment) -> Appointment {
-    Appointment {
-        invitee: Invitee::default(),
-        note: String::new(),
-        metadata: Default::default(),
-        cancel_reason: String::new(),
-        ..it.clone()
     }
 }

@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use super::super::appointment::{Appointment, AppointmentState, CALENDARS_MAX};
+use super::super::appointment::{Appointment, AppointmentState, CALENDARS_MAX, OccurrenceOf, PersonDetails};
 use super::super::change::{Cause, Event};
 use super::super::command::{Booking, NewId, Start};
 use super::super::ids::{AppointmentId, SeriesId};
+use super::super::person::metadata_bytes;
 use super::super::refusal::{FieldViolation, Refusal};
 use super::super::series::{
     Moment, Occurrence, Otherwise, SeriesBooking, SeriesName, SeriesReport, SeriesScope, expand,
@@ -94,7 +95,7 @@ impl<'a> At<'a> {
         if let (SeriesScope::One(_), Some(only)) = (scope, first) {
             return Ok(vec![only]);
         }
-        let of_series = self.state.appointments.values().filter(|it| it.series == Some(series));
+        let of_series = self.state.appointments.values().filter(|it| it.series() == Some(series));
         let mut named: Vec<&Arc<Appointment>> = of_series.collect();
         if named.is_empty() {
             return Err(Refusal::SeriesNotFound(series));
@@ -109,14 +110,15 @@ impl<'a> At<'a> {
 
     fn series_of(self, id: AppointmentId) -> Result<SeriesId, Refusal> {
         let no_series = || invalid("appointment_id", "belongs to no series; use CancelAppointment");
-        self.appointment(id)?.series.ok_or_else(no_series)
+        self.appointment(id)?.series().ok_or_else(no_series)
     }
 }
 
 /// The booking of one occurrence.
 fn occurrence(wanted: &SeriesBooking, moment: Moment, id: AppointmentId) -> Booking {
     let start = Some(Start::At(moment.start));
-    Booking { id: NewId::Made(id), start, series: Some(wanted.series), ..wanted.booking.clone() }
+    let occurrence = Some(OccurrenceOf { series: wanted.series, original_start: moment.start });
+    Booking { id: NewId::Made(id), start, occurrence, ..wanted.booking.clone() }
 }
 
 /// What becomes of a series, once every occurrence was judged.
@@ -139,14 +141,14 @@ fn settle(wanted: &SeriesBooking, mut events: Vec<Event>, mut report: SeriesRepo
 fn expect_moderate(booking: &Booking, occurrences: usize) -> Result<(), Refusal> {
     let claims_max = SERIES_CLAIMS_MAX / occurrences;
     let bytes_max = SERIES_TEXT_BYTES_MAX / occurrences;
-    let metadata: usize = booking.metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
-    let longer = if booking.note.len() > metadata { "note" } else { "metadata" };
+    let PersonDetails { invitee: _, note, metadata, location } = &booking.person;
+    let texts = [(note.len(), "note"), (metadata_bytes(metadata), "metadata"), (location.len(), "location")];
+    let bytes: usize = texts.iter().map(|(bytes, _)| bytes).sum();
+    let longest = texts.into_iter().max().map_or("note", |(_, field)| field);
     let calendars = format!("at most {claims_max} calendars with {occurrences} occurrences");
-    let text = format!("note and metadata have at most {bytes_max} bytes with {occurrences} occurrences");
-    let checks = [
-        (booking.calendars.len() > claims_max, "calendar_ids", calendars),
-        (booking.note.len() + metadata > bytes_max, longer, text),
-    ];
+    let text = format!("note, metadata and location have at most {bytes_max} bytes with {occurrences} occurrences");
+    let checks =
+        [(booking.calendars.len() > claims_max, "calendar_ids", calendars), (bytes > bytes_max, longest, text)];
     let wrong = checks.into_iter().filter(|(is_wrong, ..)| *is_wrong);
     let wrong: Vec<_> = wrong.map(|(_, field, description)| FieldViolation::new(field, description)).collect();
     if wrong.is_empty() { Ok(()) } else { Err(Refusal::FieldInvalid(wrong)) }

@@ -15,13 +15,15 @@ use super::open::{self, SCHEMA_VERSION};
 use super::rows::signed;
 use super::{Lock, Sqlite, log, store_error};
 use crate::domain::ids::{AppointmentKey, Revision};
+use crate::domain::log::LogEntry;
+use crate::domain::time::Instant;
 use crate::store::change_record::ChangeRecord;
 use crate::store::{OpenError, StoreError};
 
 const COUNT_CALENDARS: &str = "select count(*) from calendars where delete_time is null";
 const COUNT_ROWS: &str = "select (select count(*) from changes) + (select count(*) from appointments)";
-const INSERT_RESTORED: &str = "insert into changes (revision, time, record) \
-     select ?1, coalesce(max(time), 0), ?2 from changes";
+const SELECT_LAST_TIME: &str = "select coalesce(max(time), 0) from changes";
+const INSERT_RESTORED: &str = "insert into changes (revision, time, record) values (?1, ?2, ?3)";
 const PUT_FIRST_KEY: &str = "insert into meta (name, value) values ('first_key', ?1) \
      on conflict (name) do update set value = max(value, excluded.value)";
 
@@ -137,8 +139,10 @@ impl Sqlite {
         let last = log::revision(&self.connection)?;
         assert!(revision > last, "a revision is never given out again");
         let transaction = self.connection.transaction()?;
-        let mark = prost::Message::encode_to_vec(&ChangeRecord::restored());
-        transaction.execute(INSERT_RESTORED, params![signed(revision.0), mark])?;
+        let time: i64 = transaction.query_row(SELECT_LAST_TIME, [], |row| row.get(0))?;
+        let entry = LogEntry::restored(revision, Instant::from_seconds(time));
+        let mark = prost::Message::encode_to_vec(&ChangeRecord::new(&entry));
+        transaction.execute(INSERT_RESTORED, params![signed(revision.0), time, mark])?;
         transaction.execute(PUT_FIRST_KEY, [signed(first_key.0)])?;
         transaction.commit()?;
         Ok(())

@@ -7,63 +7,118 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::read::appointments_by_key;
-use super::rows::signed;
+use super::rows::{self, signed};
 use super::write::alone_failed;
 use super::{Sqlite, store_error};
-use crate::domain::ids::{AppointmentKey, Revision};
+use crate::domain::appointment::{Appointment, Image};
+use crate::domain::ids::{AppointmentKey, Caller, Revision};
+use crate::domain::log::{LogEntry, Replaced, What};
 use crate::domain::time::Instant;
-use crate::store::change_record::{ChangeRecord, ImageRecord};
-use crate::store::record::decode;
+use crate::store::change_record::{ChangeRecord, Rows};
+use crate::store::record::{self, decode};
+use crate::store::replaced_record::ReplacedRecord;
 use crate::store::told::{TOLD_CHANGES_MAX, TOLD_EVENTS_MAX, tell};
 use crate::store::{CalendarFilter, CommitError, Oldest, StoreError, ToldPage, UNDONE_CHANGES_MAX};
 
 const SELECT_REVISION: &str = "select coalesce(max(revision), 0) from changes";
-const SELECT_CHANGE: &str = "select time, record from changes where revision = ?1";
+const SELECT_CHANGE: &str = "select c.revision, c.time, p.name, c.record from changes c \
+     left join principals p on p.number = c.caller where c.revision = ?1";
+const SELECT_REPLACED: &str = "select replaced from changes where revision = ?1";
 const SELECT_NEXT: &str = "select min(revision) from changes where revision >= ?1";
-const SELECT_CHANGES_AFTER: &str = "select revision, time, record from changes where revision > ?1 order by revision";
+const SELECT_CHANGES_AFTER: &str = "select c.revision, c.time, p.name, c.record from changes c \
+     left join principals p on p.number = c.caller where c.revision > ?1 order by c.revision";
 const SELECT_OLD: &str = "select revision, time from changes where revision > 0 order by revision limit ?1";
 const DELETE_CHANGES: &str = "delete from changes where revision <= ?1";
 
 /// Every statement on the log, for the test of their plans.
 #[cfg(test)]
-pub(super) const STATEMENTS: [&str; 6] =
-    [SELECT_REVISION, SELECT_CHANGE, SELECT_NEXT, SELECT_CHANGES_AFTER, SELECT_OLD, DELETE_CHANGES];
+pub(super) const STATEMENTS: [&str; 7] =
+    [SELECT_REVISION, SELECT_CHANGE, SELECT_REPLACED, SELECT_NEXT, SELECT_CHANGES_AFTER, SELECT_OLD, DELETE_CHANGES];
 
 pub(super) fn revision(connection: &Connection) -> Result<Revision, StoreError> {
-    let revision: i64 = connection.prepare_cached(SELECT_REVISION)?.query_row([], |row| row.get(0))?;
-    Ok(Revision(revision.unsigned_abs()))
+    record::revision(connection.prepare_cached(SELECT_REVISION)?.query_row([], |row| row.get::<_, i64>(0))?)
 }
 
 pub(super) fn oldest(connection: &Connection) -> Result<Option<Oldest>, StoreError> {
     let mut statement = connection.prepare_cached(SELECT_OLD)?;
     let mut rows = statement.query([2])?;
     let Some(first) = rows.next()? else { return Ok(None) };
-    let revision = Revision(first.get::<_, i64>(0)?.unsigned_abs());
+    let revision = rows::revision(first, 0)?;
     let time = Instant::from_seconds(first.get(1)?);
     Ok(Some(Oldest { revision, time, is_followed: rows.next()?.is_some() }))
 }
 
-/// Walks the log back along what each record says came before, newest first.
+/// A row of `SELECT_CHANGE` or `SELECT_CHANGES_AFTER`.
+fn entry(transaction: &Transaction<'_>, row: &Row<'_>) -> Result<LogEntry, StoreError> {
+    let (revision, time) = (rows::revision(row, 0)?, Instant::from_seconds(row.get(1)?));
+    let caller = row.get::<_, Option<String>>(2)?.map_or_else(Caller::default, |name| Caller(name.into()));
+    let record: ChangeRecord = decode(row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?, "a change")?;
+    record.read((revision, time, caller), &InTransaction(transaction))
+}
+
+struct InTransaction<'a>(&'a Transaction<'a>);
+
+impl Rows for InTransaction<'_> {
+    fn appointment(&self, key: AppointmentKey) -> Result<Option<Appointment>, StoreError> {
+        Ok(appointments_by_key(self.0, &[key])?.pop())
+    }
+
+    fn time_of(&self, revision: Revision) -> Result<Option<Instant>, StoreError> {
+        let time = |row: &Row<'_>| Ok(Instant::from_seconds(row.get(1)?));
+        Ok(self.0.prepare_cached(SELECT_CHANGE)?.query_row([signed(revision.0)], time).optional()?)
+    }
+}
+
+/// Walks the log back along what each entry says came before, newest first, to the one at `oldest`.
 pub(super) fn chain(
     transaction: &Transaction<'_>,
-    newest: u64,
-    from: Option<Revision>,
+    (newest, oldest): (Revision, Revision),
     limit: usize,
-    previous: impl Fn(&ChangeRecord) -> Option<u64>,
-) -> Result<Vec<ChangeRecord>, StoreError> {
+    previous: impl Fn(&LogEntry) -> Option<Revision>,
+) -> Result<Vec<LogEntry>, StoreError> {
     let mut statement = transaction.prepare_cached(SELECT_CHANGE)?;
-    let mut at = from.map_or(newest, |it| it.0);
+    let mut at = newest;
     let mut found = Vec::new();
-    while at > 0 && found.len() < limit {
-        let row = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?));
-        let Some((time, bytes)) = statement.query_row([signed(at)], row).optional()? else { break };
-        let record: ChangeRecord = decode(&bytes, "a change")?;
+    while at >= oldest && at > Revision(0) && found.len() < limit {
+        let mut rows = statement.query([signed(at.0)])?;
+        let Some(row) = rows.next()? else { break };
+        let entry = entry(transaction, row)?;
         // A page token may name any revision: what is not of this chain is not shown.
-        let Some(next) = previous(&record) else { break };
-        found.push(ChangeRecord { revision: at, time, ..record });
-        at = if next < at { next } else { 0 };
+        let Some(next) = previous(&entry) else { break };
+        found.push(entry);
+        at = if next < at { next } else { Revision(0) };
     }
     Ok(found)
+}
+
+/// What a change replaced.
+pub(super) fn replaced(transaction: &Transaction<'_>, revision: Revision) -> Result<Vec<Replaced>, StoreError> {
+    let mut statement = transaction.prepare_cached(SELECT_REPLACED)?;
+    let replaced = statement.query_row([signed(revision.0)], |row| row.get::<_, Option<Vec<u8>>>(0)).optional()?;
+    match replaced.flatten() {
+        Some(bytes) => decode::<ReplacedRecord>(&bytes, "what a change replaced")?.read(),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// When an appointment began as the oldest change of it that is kept found or made it; none when no change of it is.
+/// Rows that are not whole yet are not read.
+pub(super) fn first_start(
+    transaction: &Transaction<'_>,
+    key: AppointmentKey,
+    newest: u64,
+) -> Result<Option<Instant>, StoreError> {
+    let mut statement = transaction.prepare_cached(SELECT_CHANGE)?;
+    let (mut at, mut first) = (newest, None);
+    while at > 0 {
+        let mut rows = statement.query([signed(at)])?;
+        let Some(row) = rows.next()? else { break };
+        let record: ChangeRecord = decode(row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?, "a change")?;
+        let Some((start, previous)) = record.start_of(key) else { break };
+        first = Some(start);
+        at = if previous < at { previous } else { 0 };
+    }
+    Ok(first)
 }
 
 /// Of every appointment that changed after `at`: what it was then, none = it was not there.
@@ -71,7 +126,7 @@ pub(super) fn undone(
     transaction: &Transaction<'_>,
     at: Revision,
     current: Revision,
-) -> Result<HashMap<AppointmentKey, Option<ImageRecord>>, StoreError> {
+) -> Result<HashMap<AppointmentKey, Option<Image>>, StoreError> {
     let mut images = HashMap::new();
     if at >= current {
         return Ok(images);
@@ -85,10 +140,11 @@ pub(super) fn undone(
     let mut statement = transaction.prepare_cached(SELECT_CHANGES_AFTER)?;
     let mut rows = statement.query([signed(at.0)])?;
     while let Some(row) = rows.next()? {
-        let record: ChangeRecord = decode(&row.get::<_, Vec<u8>>(2)?, "a change")?;
-        for event in record.events.into_iter().filter(|it| it.appointment_id().is_some()) {
-            // The first change after `at` holds what was there at it.
-            images.entry(AppointmentKey(event.key)).or_insert(event.before);
+        for event in entry(transaction, row)?.events {
+            if let What::Appointment(it) = event.what {
+                // The first change after `at` holds what was there at it.
+                images.entry(it.key).or_insert(it.before);
+            }
         }
     }
     Ok(images)
@@ -108,7 +164,7 @@ pub(super) fn told_after(
         // A revision that is in no log was told before a restore, by a history that the restore took back.
         let next: Option<i64> =
             transaction.prepare_cached(SELECT_NEXT)?.query_row([signed(after.0)], |row| row.get(0))?;
-        if let Some(next) = next.map(|it| Revision(it.unsigned_abs())).filter(|next| *next != after) {
+        if let Some(next) = next.map(record::revision).transpose()?.filter(|next| *next != after) {
             return Err(StoreError::Compacted { oldest: next });
         }
     }
@@ -121,11 +177,10 @@ pub(super) fn told_after(
         && let Some(row) = rows.next()?
     {
         looked_at += 1;
-        page.upto = Revision(row.get::<_, i64>(0)?.unsigned_abs());
-        let record: ChangeRecord = decode(row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?, "a change")?;
-        let record = ChangeRecord { revision: page.upto.0, time: row.get(1)?, ..record };
-        page.restores.extend(record.is_restored().then_some(page.upto));
-        let told = tell(record, filter, |key| Ok(appointments_by_key(transaction, &[key])?.pop()))?;
+        let entry = entry(transaction, row)?;
+        page.upto = entry.revision;
+        page.restores.extend(entry.is_restored().then_some(page.upto));
+        let told = tell(entry, filter, |key| Ok(appointments_by_key(transaction, &[key])?.pop()))?;
         events += told.as_ref().map_or(0, |it| it.appointments.len());
         page.changes.extend(told);
     }
@@ -143,8 +198,8 @@ impl Sqlite {
             let mut rows = statement.query(params![limit]).map_err(refused)?;
             let mut last_old = None;
             while let Some(row) = rows.next().map_err(refused)? {
-                let (revision, time): (i64, i64) = (row.get(0).map_err(refused)?, row.get(1).map_err(refused)?);
-                if time >= before.seconds() || revision.unsigned_abs() >= last.0 {
+                let (revision, time) = (rows::revision(row, 0)?, row.get::<_, i64>(1).map_err(refused)?);
+                if time >= before.seconds() || revision >= last {
                     break;
                 }
                 last_old = Some(revision);
@@ -152,7 +207,7 @@ impl Sqlite {
             last_old
         };
         if let Some(revision) = last_old {
-            self.connection.execute(DELETE_CHANGES, [revision]).map_err(|error| alone_failed(&error))?;
+            self.connection.execute(DELETE_CHANGES, [signed(revision.0)]).map_err(|error| alone_failed(&error))?;
         }
         Ok(oldest(&self.connection)?)
     }

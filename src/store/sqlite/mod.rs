@@ -7,10 +7,12 @@ mod copy;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod limits;
+mod list;
 mod log;
 mod open;
 mod read;
 mod rows;
+mod upgrade;
 mod walk;
 mod write;
 
@@ -20,16 +22,17 @@ use std::path::PathBuf;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
-use crate::domain::appointment::Appointment;
+use crate::domain::appointment::{Appointment, EmailKey};
 use crate::domain::calendar::Calendar;
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
 use crate::domain::time::Instant;
 use crate::sabotage::Bug;
 
-use super::{Batch, Boot, CommitError, Oldest, Reader, RequestRecord, Store, StoreError, ZoneLookup};
+use super::{Batch, Boot, CommitError, Oldest, Reader, RequestRecord, Store, StoreError, ZoneLookup, record};
 
 use checkpoint::Checkpoints;
 pub use copy::{Reserved, Source};
+use upgrade::SESSIONS_FROM;
 
 const SELECT_META: &str = "select value from meta where name = ?1";
 const SELECT_LAST_CHANGE: &str = "select revision, time from changes order by revision desc limit 1";
@@ -45,7 +48,7 @@ pub struct Sqlite {
     /// The SQLite VFS that it lies on, if not the system's.
     vfs: Option<String>,
     zones: ZoneLookup,
-    /// The calendars that were loaded: their row, and the revision that last touched them.
+    /// The calendars that the writer has in memory: their row, and the revision that last touched them.
     known: HashMap<CalendarId, Known>,
     /// Held as long as the store is open.
     _lock: Option<Lock>,
@@ -67,6 +70,8 @@ impl Drop for Lock {
 struct Known {
     key: i64,
     version: Revision,
+    /// How far its longest claim reaches beyond its start, the buffer after it included.
+    reach_minutes: u32,
 }
 
 /// What SQLite says, in the store's words.
@@ -116,7 +121,8 @@ impl Store for Sqlite {
         let code_key: i64 = connection.query_row(SELECT_META, ["code_key"], |row| row.get(0))?;
         // After a restore keys go on further up: those between were given out, and lost.
         let first_key: Option<i64> = connection.query_row(SELECT_META, ["first_key"], |row| row.get(0)).optional()?;
-        let next_key = AppointmentKey(last_key.unwrap_or(0).unsigned_abs()).next();
+        let sessions_from: i64 = connection.query_row(SELECT_META, [SESSIONS_FROM], |row| row.get(0))?;
+        let next_key = record::key(last_key.unwrap_or(0))?.next();
         let mut statement = connection.prepare(SELECT_EXPIRING)?;
         let mut expiring = Vec::new();
         let mut rows = statement.query([])?;
@@ -125,16 +131,23 @@ impl Store for Sqlite {
             expiring.push(super::Expiring { expire_time, appointment: rows::appointment_id(row, 1)? });
         }
         Ok(Boot {
-            revision: Revision(revision.unsigned_abs()),
+            revision: record::revision(revision)?,
             last_time: Instant::from_seconds(last_time),
-            next_key: next_key.max(AppointmentKey(first_key.unwrap_or(0).unsigned_abs())),
+            next_key: next_key.max(record::key(first_key.unwrap_or(0))?),
             expiring,
             code_key: code_key.cast_unsigned(),
+            sessions_from: record::revision(sessions_from)?,
         })
     }
 
     fn load_calendars(&mut self, ids: &[CalendarId], now: Instant) -> Result<Vec<Option<Calendar>>, StoreError> {
         ids.iter().map(|id| self.load_calendar(id, now)).collect()
+    }
+
+    fn let_go(&mut self, ids: &[CalendarId]) {
+        for id in ids {
+            self.known.remove(id);
+        }
     }
 
     fn load_appointments(&mut self, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError> {
@@ -145,7 +158,7 @@ impl Store for Sqlite {
         read::appointments_by_key(&self.connection, keys)
     }
 
-    fn keys_of_email(&mut self, email: &str, limit: usize) -> Result<Vec<AppointmentKey>, StoreError> {
+    fn keys_of_email(&mut self, email: &EmailKey, limit: usize) -> Result<Vec<AppointmentKey>, StoreError> {
         read::keys_of_email(&self.connection, email, limit)
     }
 

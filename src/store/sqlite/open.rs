@@ -10,6 +10,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::checkpoint::Checkpoints;
+use super::upgrade::bring_along;
 use super::{Lock, Sqlite};
 use crate::sabotage::{Bug, Moment};
 use crate::store::{OpenError, StoreError, ZoneLookup};
@@ -22,7 +23,7 @@ mod embedded {
 /// "bkd1": what a bookd database says it is, at byte 68 of the file (SQLite file format, §1.3.8).
 pub(super) const APPLICATION_ID: i32 = 0x626b_6431;
 /// The schema that this binary writes; SQLite keeps it at byte 60 as `user_version`.
-pub(super) const SCHEMA_VERSION: i32 = 3;
+pub(super) const SCHEMA_VERSION: i32 = 4;
 
 const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";
@@ -140,6 +141,8 @@ fn prepare(connection: &mut Connection, code_key: u64, checkpoint_pages: u32) ->
     Moment::Migration.reached();
     // As one transaction: alone, a migration and the note that it was applied are two, and a process may die between.
     embedded::migrations::runner().set_grouped(true).run(connection).map_err(|error| error.to_string())?;
+    Moment::Migration.reached();
+    bring_along(connection).map_err(|error| error.to_string())?;
     Moment::Migration.reached();
     let code_key = code_key.cast_signed();
     connection.execute("insert or ignore into meta (name, value) values ('code_key', ?1)", [code_key]).map_err(said)?;

@@ -2,53 +2,60 @@
 //!
 //! Every statement goes by an index; a list scans a bounded number of rows and says where to go on.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row, Rows, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::checkpoint::SyncFailed;
-use super::log::{chain, oldest, revision, told_after, undone};
-use super::rows::{COLUMNS, read, signed};
+#[cfg(test)]
+use super::list;
+use super::list::{BY_SERIES, scan};
+use super::log::{chain, oldest, replaced, revision, told_after, undone};
+use super::rows::{self, SELECTED, read, signed};
 use super::{Known, Sqlite, walk};
-use crate::domain::appointment::Appointment;
+use crate::domain::appointment::{Appointment, EmailKey};
 use crate::domain::appointment_type::Stamps;
-use crate::domain::calendar::{Busy, Calendar, Profile, Types, keep_from};
+use crate::domain::calendar::{Busy, Calendar, DeletedType, Profile, Types, keep_from};
 use crate::domain::claims::{Claim, Claims};
-use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeId, TypeNumber};
+use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeNumber};
+use crate::domain::log::{LogEntry, Replaced};
 use crate::domain::series::OCCURRENCES_MAX;
 use crate::domain::state::claim_on;
-use crate::domain::time::{DAY, Instant};
-use crate::store::change_record::ChangeRecord;
-use crate::store::record::{PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord, decode};
+use crate::domain::time::{Instant, MINUTE};
+use crate::store::record::{self, PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord, damaged, decode};
 use crate::store::{
     CalendarFilter, CalendarRow, ListPage, ListQuery, Oldest, Reader, RequestRecord, StoreError, ToldPage, ZoneLookup,
 };
 
-const SELECT_CALENDAR: &str = "select c.key, c.since, v.version, c.create_time, c.update_time, c.revision, c.profile \
+const SELECT_CALENDAR: &str = "select c.key, c.since, v.version, v.reach, c.create_time, c.update_time, c.revision, c.profile \
      from calendars c left join versions v on v.calendar = c.key where c.id = ?1 and c.delete_time is null";
+/// Every calendar that ever had an id, the newest first.
+const SELECT_BEARERS: &str = "select key, since, version, reach from ( \
+     select c.key, c.since, v.version, v.reach from calendars c left join versions v on v.calendar = c.key \
+     where c.id = ?1 and c.delete_time is null union all \
+     select c.key, c.since, v.version, v.reach from calendars c left join versions v on v.calendar = c.key \
+     where c.id = ?1 and c.delete_time is not null) order by key desc limit ?2";
 const SELECT_CALENDARS: &str = "select id, create_time, update_time, revision, profile from calendars \
      where id >= ?1 and id > ?2 and delete_time is null order by id limit ?3";
-const SELECT_TYPES: &str = "select number, id, body from types where calendar = ?1";
+const SELECT_TYPES: &str = "select number, id, body, delete_time from types where calendar = ?1";
 const SELECT_BUSY: &str = "select source, periods from busy where calendar = ?1";
-const SELECT_KEYS_OF_EMAIL: &str = "select key from appointments where invitee_email = ?1 order by start, key limit ?2";
+const SELECT_KEYS_OF_EMAIL: &str = "select key from appointments where email_key = ?1 order by start, key limit ?2";
 const SELECT_REQUEST: &str = "select fingerprint, revision, time, subject from requests where hash = ?1";
 
-/// Nothing starts longer before its end, nor is padded further: seven days each.
-const REACH: i64 = 7 * DAY;
-/// How many rows one page looks at; then it ends, however few it found, and says where to go on.
-const SCANNED_ROWS_MAX: usize = 50_000;
-
+/// How many calendars that had one id after the other are listed under it: the newest, should there ever be more.
+const BEARERS_MAX: i64 = 100;
 /// The appointment whose `id` or `key` it is.
 fn select_by(column: &str) -> String {
-    format!("select {COLUMNS} from appointments a where a.{column} = ?1")
+    format!("select {} from appointments a where a.{column} = ?1", &*SELECTED)
 }
 
 /// What may claim time of a calendar from an instant on.
 fn select_claims() -> String {
     format!(
-        "select {COLUMNS} from claims c join appointments a on a.key = c.key \
-         where c.calendar = ?1 and c.is_over = 0 and c.start >= ?2"
+        "select {} from claims c join appointments a on a.key = c.key \
+         where c.calendar = ?1 and c.is_over = 0 and c.start >= ?2",
+        &*SELECTED
     )
 }
 
@@ -75,19 +82,18 @@ pub(super) fn appointments_by_key(
 
 pub(super) fn keys_of_email(
     connection: &Connection,
-    email: &str,
+    email: &EmailKey,
     limit: usize,
 ) -> Result<Vec<AppointmentKey>, StoreError> {
     let mut statement = connection.prepare_cached(SELECT_KEYS_OF_EMAIL)?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let keys =
-        statement.query_map(params![email, limit], |row| Ok(AppointmentKey(row.get::<_, i64>(0)?.unsigned_abs())))?;
-    Ok(keys.collect::<Result<_, _>>()?)
+    let keys = statement.query_map(params![email.as_str(), limit], |row| Ok(rows::key(row, 0)))?;
+    keys.map(|key| key?).collect()
 }
 
 /// The appointments of a series, in order.
 fn select_series() -> String {
-    format!("select {COLUMNS} from appointments a where {BY_SERIES} = ?1 order by a.start, a.id limit ?2")
+    format!("select {} from appointments a where {BY_SERIES} = ?1 order by a.start, a.id limit ?2", &*SELECTED)
 }
 
 pub(super) fn appointments_of_series(
@@ -109,31 +115,31 @@ pub(super) fn requests(connection: &Connection, hashes: &[[u8; 16]]) -> Result<V
     let mut found = Vec::new();
     for hash in hashes {
         let row = |row: &Row<'_>| {
-            Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, Vec<u8>>(3)?))
+            Ok((row.get::<_, [u8; 16]>(0)?, rows::revision(row, 1), row.get(2)?, row.get::<_, Vec<u8>>(3)?))
         };
         let Some((fingerprint, revision, time, subject)) = statement.query_row([hash], row).optional()? else {
             continue;
         };
         let subject: SubjectRecord = decode(&subject, "a request")?;
-        let ids = subject.appointments.iter().filter_map(|it| uuid::Uuid::from_slice(it).ok().map(AppointmentId));
+        let id = |bytes: &Vec<u8>| uuid::Uuid::from_slice(bytes).map(AppointmentId).map_err(|_| damaged("a request"));
         found.push(RequestRecord {
             hash: *hash,
             fingerprint,
-            revision: Revision(revision.unsigned_abs()),
+            revision: revision?,
             time: Instant::from_seconds(time),
-            appointments: ids.collect(),
-            calendar: subject.calendar.and_then(|it| CalendarId::parse(&it).ok()),
-            type_id: subject.type_id.and_then(|it| TypeId::parse(&it).ok()),
+            appointments: subject.appointments.iter().map(id).collect::<Result<_, _>>()?,
+            calendar: subject.calendar.as_deref().map(record::calendar_id).transpose()?,
+            type_id: subject.type_id.as_deref().map(record::type_id).transpose()?,
         });
     }
     Ok(found)
 }
 
-fn stamps(row: &Row<'_>, first: usize) -> rusqlite::Result<Stamps> {
+fn stamps(row: &Row<'_>, first: usize) -> Result<Stamps, StoreError> {
     Ok(Stamps {
         create_time: Instant::from_seconds(row.get(first)?),
         update_time: Instant::from_seconds(row.get(first + 1)?),
-        revision: Revision(row.get::<_, i64>(first + 2)?.unsigned_abs()),
+        revision: rows::revision(row, first + 2)?,
     })
 }
 
@@ -141,22 +147,22 @@ impl Sqlite {
     pub(super) fn load_calendar(&mut self, id: &CalendarId, now: Instant) -> Result<Option<Calendar>, StoreError> {
         let mut statement = self.connection.prepare_cached(SELECT_CALENDAR)?;
         let row = |row: &Row<'_>| {
-            let numbers = (row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?);
-            Ok((numbers, stamps(row, 3)?, row.get::<_, Vec<u8>>(6)?))
+            let (since, version) = (rows::revision(row, 1), rows::revision(row, 2));
+            let known = (row.get::<_, i64>(0)?, since, version, row.get::<_, u32>(3)?);
+            Ok((known, stamps(row, 4), row.get::<_, Vec<u8>>(7)?))
         };
-        let Some(((key, since, version), stamps, profile)) = statement.query_row([id.as_str()], row).optional()? else {
-            return Ok(None);
-        };
-        let version = Revision(version.unsigned_abs());
+        let found = statement.query_row([id.as_str()], row).optional()?;
+        let Some(((key, since, version, reach_minutes), stamps, profile)) = found else { return Ok(None) };
+        let (since, version) = (since?, version?);
         let profile = decode::<ProfileRecord>(&profile, "a calendar")?.read(&self.zones)?;
         let types = load_types(&self.connection, key)?;
         let limits = types.iter().map(|it| &it.limits).chain([&profile.limits]);
         let kept_from = keep_from(&profile.zone, limits, now);
         let mut calendar = Calendar {
             id: id.clone(),
-            since: Revision(since.unsigned_abs()),
+            since,
             profile: Arc::new(profile),
-            stamps,
+            stamps: stamps?,
             types: Arc::new(types),
             busy: Arc::new(load_busy(&self.connection, key)?),
             claims: Claims::default(),
@@ -164,11 +170,12 @@ impl Sqlite {
             kept_from,
             version,
         };
-        let (claims, requests) = load_claims(&self.connection, key, &calendar)?;
+        let known = Known { key, version, reach_minutes };
+        let (claims, requests) = load_claims(&self.connection, known, &calendar)?;
         calendar.claims = Claims::from_unordered(claims);
         calendar.requests = Arc::new(requests);
         drop(statement);
-        self.known.insert(id.clone(), Known { key, version });
+        self.known.insert(id.clone(), known);
         Ok(Some(calendar))
     }
 }
@@ -180,12 +187,13 @@ fn load_types(connection: &Connection, calendar: i64) -> Result<Types, StoreErro
     while let Some(row) = rows.next()? {
         let number = TypeNumber(row.get(0)?);
         let id: String = row.get(1)?;
-        match row.get::<_, Option<Vec<u8>>>(2)? {
-            Some(body) => types.push(decode::<TypeRecord>(&body, "an appointment type")?.read(&id, number)?),
-            None => {
-                let id =
-                    TypeId::parse(&id).map_err(|_| StoreError::Damaged("a type's id cannot be read".to_owned()))?;
-                deleted.push((id, number));
+        let body = row.get::<_, Option<Vec<u8>>>(2)?;
+        let known = body.map(|body| decode::<TypeRecord>(&body, "an appointment type")?.read(&id, number));
+        match (known.transpose()?, row.get::<_, Option<i64>>(3)?) {
+            (Some(known), None) => types.push(known),
+            // Before schema 4 the body went with the type.
+            (last, _) => {
+                deleted.push((record::type_id(&id)?, DeletedType { number, last: last.map(Arc::new) }));
             }
         }
     }
@@ -198,7 +206,7 @@ fn load_busy(connection: &Connection, calendar: i64) -> Result<Busy, StoreError>
     let mut sources = Vec::new();
     while let Some(row) = rows.next()? {
         let periods: PeriodsRecord = decode(&row.get::<_, Vec<u8>>(1)?, "a busy period")?;
-        sources.push((row.get::<_, String>(0)?, periods.read()));
+        sources.push((row.get::<_, String>(0)?, periods.read()?));
     }
     Ok(Busy::new(sources))
 }
@@ -206,12 +214,12 @@ fn load_busy(connection: &Connection, calendar: i64) -> Result<Busy, StoreError>
 /// What takes time and what waits to, from `kept_from` on.
 fn load_claims(
     connection: &Connection,
-    key: i64,
+    known: Known,
     calendar: &Calendar,
 ) -> Result<(Vec<Claim>, BTreeMap<AppointmentKey, Claim>), StoreError> {
     let mut statement = connection.prepare_cached(&select_claims())?;
-    // A claim ends at most a duration and a buffer after its start.
-    let mut rows = statement.query(params![key, calendar.kept_from.seconds() - 2 * REACH])?;
+    let first = calendar.kept_from.plus(-i64::from(known.reach_minutes) * MINUTE);
+    let mut rows = statement.query(params![known.key, first.seconds()])?;
     let (mut claims, mut requests) = (Vec::new(), BTreeMap::new());
     while let Some(row) = rows.next()? {
         let appointment = read(row)?;
@@ -272,12 +280,15 @@ impl Reader for SqliteReader {
         let mut page = scan(&transaction, query, &undone.keys().copied().collect())?;
         for (key, image) in undone {
             let Some(image) = image else { continue };
-            let found = appointments_by_key(&transaction, &[key])?;
-            for appointment in found {
-                page.appointments.extend(Some(image.put_back(appointment)?).filter(|it| query.matches(it)));
-            }
+            let now = appointments_by_key(&transaction, &[key])?;
+            let then = now.into_iter().map(|now| now.with_image(image.clone()));
+            page.appointments.extend(then.filter(|it| query.matches(it)));
         }
         Ok(page.finish(query, at))
+    }
+
+    fn ever_had(&mut self, id: &CalendarId) -> Result<bool, StoreError> {
+        Ok(!bearers(&self.connection.transaction()?, id)?.is_empty())
     }
 
     fn list_calendars(
@@ -296,8 +307,7 @@ impl Reader for SqliteReader {
             if !id.starts_with(prefix) {
                 break;
             }
-            let id =
-                CalendarId::parse(&id).map_err(|_| StoreError::Damaged("a calendar's id cannot be read".to_owned()))?;
+            let id = record::calendar_id(&id)?;
             let profile: Profile =
                 decode::<ProfileRecord>(&row.get::<_, Vec<u8>>(4)?, "a calendar")?.read(&self.zones)?;
             found.push(CalendarRow { id, profile, stamps: stamps(row, 1)? });
@@ -312,14 +322,12 @@ impl Reader for SqliteReader {
         id: AppointmentId,
         from: Option<Revision>,
         limit: usize,
-    ) -> Result<Option<Vec<ChangeRecord>>, StoreError> {
+    ) -> Result<Option<Vec<LogEntry>>, StoreError> {
         let transaction = self.connection.transaction()?;
         let Some(appointment) = appointments(&transaction, &[id])?.pop() else { return Ok(None) };
-        let of = |record: &ChangeRecord| {
-            let event = record.events.iter().find(|it| it.appointment_id() == Some(id))?;
-            Some(event.previous)
-        };
-        chain(&transaction, appointment.stamps.revision.0, from, limit, of).map(Some)
+        let of = |entry: &LogEntry| entry.appointments().find(|it| it.id == id).map(|it| it.previous);
+        let newest = from.unwrap_or(appointment.revision);
+        chain(&transaction, (newest, Revision(0)), limit, of).map(Some)
     }
 
     fn changes_of_calendar(
@@ -327,16 +335,21 @@ impl Reader for SqliteReader {
         id: &CalendarId,
         from: Option<Revision>,
         limit: usize,
-    ) -> Result<Option<Vec<ChangeRecord>>, StoreError> {
+    ) -> Result<Option<Vec<LogEntry>>, StoreError> {
         let transaction = self.connection.transaction()?;
-        let version = |row: &Row<'_>| row.get::<_, i64>(2);
-        let version = transaction.prepare_cached(SELECT_CALENDAR)?.query_row([id.as_str()], version).optional()?;
-        let Some(version) = version else { return Ok(None) };
-        let of = |record: &ChangeRecord| {
-            let touched = record.events.iter().flat_map(|it| &it.calendars).filter(|it| it.calendar == id.as_str());
-            touched.map(|it| it.previous).min()
-        };
-        chain(&transaction, version.unsigned_abs(), from, limit, of).map(Some)
+        let bearers = bearers(&transaction, id)?;
+        let of = |entry: &LogEntry| entry.touched().filter(|it| it.calendar == *id).map(|it| it.previous).min();
+        let mut found = Vec::new();
+        for Bearer { known, since } in &bearers {
+            // A later page begins with the calendar that its revision belongs to.
+            let newest = from.map_or(known.version, |from| from.min(known.version));
+            found.extend(chain(&transaction, (newest, *since), limit - found.len(), of)?);
+        }
+        Ok((!bearers.is_empty()).then_some(found))
+    }
+
+    fn replaced(&mut self, revision: Revision) -> Result<Vec<Replaced>, StoreError> {
+        replaced(&self.connection.transaction()?, revision)
     }
 
     fn oldest_change(&mut self) -> Result<Option<Oldest>, StoreError> {
@@ -348,121 +361,37 @@ impl Reader for SqliteReader {
     }
 }
 
-/// What a scan found, before what changed meanwhile is put back.
-struct Scan {
-    appointments: Vec<Appointment>,
-    /// Where the scan ended for the number of rows it looked at.
-    stopped_at: Option<(Instant, AppointmentId)>,
+/// A calendar that has an id, or had it until it was deleted.
+pub(super) struct Bearer {
+    pub(super) known: Known,
+    since: Revision,
 }
 
-impl Scan {
-    fn finish(mut self, query: &ListQuery, revision: Revision) -> ListPage {
-        let order = |it: &Appointment| (it.start, it.id);
-        self.appointments.sort_unstable_by_key(order);
-        if query.is_descending {
-            self.appointments.reverse();
-        }
-        if let Some(stop) = self.stopped_at {
-            let is_reached = |it: &Appointment| if query.is_descending { order(it) >= stop } else { order(it) <= stop };
-            self.appointments.retain(is_reached);
-        }
-        let is_cut = self.appointments.len() > query.limit;
-        self.appointments.truncate(query.limit);
-        let next = if is_cut { self.appointments.last().map(order) } else { self.stopped_at };
-        ListPage { appointments: self.appointments, next, revision }
+/// The newest first; none when there never was one.
+pub(super) fn bearers(transaction: &Transaction<'_>, id: &CalendarId) -> Result<Vec<Bearer>, StoreError> {
+    let mut statement = transaction.prepare_cached(SELECT_BEARERS)?;
+    let mut bearers = statement.query(params![id.as_str(), BEARERS_MAX])?;
+    let mut found = Vec::new();
+    while let Some(row) = bearers.next()? {
+        let known = Known { key: row.get(0)?, version: rows::revision(row, 2)?, reach_minutes: row.get(3)? };
+        found.push(Bearer { known, since: rows::revision(row, 1)? });
     }
-}
-
-/// What a list goes by, each the beginning of an index that has the start next.
-const BY_CALENDAR: &str = "c.is_over = 0 and c.calendar";
-const BY_CALENDAR_OVER: &str = "c.is_over = 1 and c.calendar";
-const BY_EMAIL: &str = "a.invitee_email";
-const BY_SERIES: &str = "a.series";
-
-/// The rows of a list in its order.
-fn list_sql(column: &str, is_descending: bool) -> String {
-    let (from, table) = match column {
-        BY_CALENDAR | BY_CALENDAR_OVER => ("claims c join appointments a on a.key = c.key", "c"),
-        _ => ("appointments a", "a"),
-    };
-    let (compare, direction) = if is_descending { ("<", "desc") } else { (">", "asc") };
-    format!(
-        "select {COLUMNS} from {from} where {column} = ?1 and {table}.start >= ?2 and {table}.start < ?3 \
-         and ({table}.start, {table}.id) {compare} (?4, ?5) order by {table}.start {direction}, {table}.id {direction}"
-    )
+    Ok(found)
 }
 
 /// Every read of tables that grow, for the test of their plans.
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
-    let consts = [SELECT_CALENDAR, SELECT_CALENDARS, SELECT_TYPES, SELECT_BUSY, SELECT_KEYS_OF_EMAIL, SELECT_REQUEST];
-    let columns = [BY_CALENDAR, BY_CALENDAR_OVER, BY_EMAIL, BY_SERIES];
-    let lists = columns.iter().flat_map(|column| [list_sql(column, false), list_sql(column, true)]);
+    let consts = [
+        SELECT_CALENDAR,
+        SELECT_BEARERS,
+        SELECT_CALENDARS,
+        SELECT_TYPES,
+        SELECT_BUSY,
+        SELECT_KEYS_OF_EMAIL,
+        SELECT_REQUEST,
+    ];
+    let lists = list::statements();
     let loads = [select_by("id"), select_by("key"), select_claims(), walk::select_appointments(), select_series()];
     consts.into_iter().chain(super::log::STATEMENTS).map(str::to_owned).chain(loads).chain(lists).collect()
-}
-
-fn next_of(rows: &mut Rows<'_>) -> Result<Option<Appointment>, StoreError> {
-    rows.next()?.map(read).transpose()
-}
-
-/// The rows of the page and one more, leaving out those that changed after its revision.
-fn scan(
-    transaction: &Transaction<'_>,
-    query: &ListQuery,
-    changed: &HashSet<AppointmentKey>,
-) -> Result<Scan, StoreError> {
-    if let Some(key) = query.key {
-        let found = appointments_by_key(transaction, &[key])?;
-        let found = found.into_iter().filter(|it| !changed.contains(&it.key) && query.matches(it));
-        return Ok(Scan { appointments: found.collect(), stopped_at: None });
-    }
-    let (by, columns): (_, &[&str]) = match query {
-        ListQuery { invitee_email: Some(email), .. } => (rusqlite::types::Value::from(email.clone()), &[BY_EMAIL]),
-        ListQuery { series: Some(series), .. } => {
-            (rusqlite::types::Value::from(series.0.as_bytes().to_vec()), &[BY_SERIES])
-        }
-        ListQuery { calendar: Some(id), .. } => {
-            let key = |row: &Row<'_>| row.get::<_, i64>(0);
-            let key = transaction.prepare_cached(SELECT_CALENDAR)?.query_row([id.as_str()], key).optional()?;
-            let Some(key) = key else { return Ok(Scan { appointments: Vec::new(), stopped_at: None }) };
-            // What is over only by the clock still lies where it was.
-            let is_over_asked = query.states.iter().any(|it| it.is_over());
-            let columns: &[&str] = if is_over_asked { &[BY_CALENDAR, BY_CALENDAR_OVER] } else { &[BY_CALENDAR] };
-            (rusqlite::types::Value::from(key), columns)
-        }
-        _ => return Err(StoreError::Other("a list goes by calendar, invitee, series or code".to_owned())),
-    };
-    let first = query.from.seconds().saturating_sub(REACH);
-    let end = query.to.map_or(i64::MAX, Instant::seconds);
-    let (start, id) = match (query.after, query.is_descending) {
-        (Some((start, id)), _) => (start.seconds(), id.0.as_bytes().to_vec()),
-        (None, false) => (i64::MIN, Vec::new()),
-        (None, true) => (i64::MAX, Vec::new()),
-    };
-    let statement = |column: &&str| transaction.prepare_cached(&list_sql(column, query.is_descending));
-    let mut statements = columns.iter().map(statement).collect::<rusqlite::Result<Vec<_>>>()?;
-    let limits = params![by, first, end, start, id];
-    let mut rows = statements.iter_mut().map(|it| it.query(limits)).collect::<rusqlite::Result<Vec<_>>>()?;
-    let mut heads = rows.iter_mut().map(next_of).collect::<Result<Vec<_>, _>>()?;
-    let mut found = Scan { appointments: Vec::new(), stopped_at: None };
-    for scanned in 1.. {
-        let order = |at: &usize| heads[*at].as_ref().map(|it| (it.start, it.id));
-        let waiting = (0..heads.len()).filter(|at| heads[*at].is_some());
-        let first = if query.is_descending { waiting.max_by_key(order) } else { waiting.min_by_key(order) };
-        let Some(at) = first else { break };
-        let Some(appointment) = std::mem::replace(&mut heads[at], next_of(&mut rows[at])?) else { break };
-        let order = (appointment.start, appointment.id);
-        if !changed.contains(&appointment.key) && query.matches(&appointment) {
-            found.appointments.push(appointment);
-        }
-        if found.appointments.len() > query.limit {
-            break;
-        }
-        if scanned == SCANNED_ROWS_MAX {
-            found.stopped_at = Some(order);
-            break;
-        }
-    }
-    Ok(found)
 }

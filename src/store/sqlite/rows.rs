@@ -1,35 +1,68 @@
 //! An appointment as a row, both ways. A row that cannot be an appointment is damage.
+//!
+//! `COLUMNS` is the whole of it: the statements are made from it, and `read` and `write` go along it.
 
+use std::sync::LazyLock;
+
+use prost::Message;
+use rusqlite::types::{FromSql, ValueRef};
 use rusqlite::{Row, Statement, params};
+use uuid::Uuid;
 
-use crate::domain::appointment::{Appointment, AppointmentState, Invitee};
-use crate::domain::appointment_type::Stamps;
+use crate::domain::appointment::{Appointment, Email, EmailKey, Image, Invitee, OccurrenceOf, Person};
 use crate::domain::ids::{AppointmentId, AppointmentKey, Revision, SeriesId, TypeId};
 use crate::domain::time::{Instant, Minutes, Wall};
 use crate::store::StoreError;
-use crate::store::record::{MetadataRecord, PlacesRecord, decode, ignored_bits, ignored_rules};
-use prost::Message;
-use uuid::Uuid;
+use crate::store::numbers;
+use crate::store::place_record::PlacesRecord;
+use crate::store::record::{self, MetadataRecord, decode, ignored_bits, ignored_rules};
 
-/// The columns of an appointment, in the order of `read` and `write`.
-pub(super) const COLUMNS: &str = "a.key, a.id, a.type_id, a.start, a.duration, a.state, a.blocks, a.expire_time, \
-     a.time_zone, a.local_start, a.places, a.invitee_name, a.invitee_email, a.invitee_phone, a.invitee_time_zone, \
-     a.note, a.metadata, a.cancel_reason, a.series, a.sequence, a.ignored_rules, a.create_time, a.update_time, \
-     a.revision";
+/// The columns of an appointment, in the order of `read` and `write`; the first one is the key.
+const COLUMNS: [&str; 28] = [
+    "key",
+    "id",
+    "create_time",
+    "series",
+    "original_start",
+    "invitee_name",
+    "invitee_email",
+    "email_key",
+    "invitee_phone",
+    "invitee_time_zone",
+    "note",
+    "metadata",
+    "location",
+    "cancel_reason",
+    "start",
+    "duration",
+    "places",
+    "type_id",
+    "time_zone",
+    "local_start",
+    "state",
+    "blocks",
+    "expire_time",
+    "session",
+    "sequence",
+    "ignored_rules",
+    "update_time",
+    "revision",
+];
 
-/// Inserts or replaces a row.
-pub(super) const PUT_APPOINTMENT: &str = "insert into appointments (key, id, type_id, start, duration, state, blocks, \
-     expire_time, time_zone, local_start, places, invitee_name, invitee_email, invitee_phone, invitee_time_zone, note, \
-     metadata, cancel_reason, series, sequence, ignored_rules, create_time, update_time, revision) \
-     values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, \
-     ?24)";
+/// The columns as they are read, of a table that is called `a`.
+pub(super) static SELECTED: LazyLock<String> = LazyLock::new(|| COLUMNS.map(|it| format!("a.{it}")).join(", "));
 
-/// Changes what may change of a row.
-pub(super) const UPDATE_APPOINTMENT: &str = "update appointments set id = ?2, type_id = ?3, start = ?4, duration = ?5, \
-     state = ?6, blocks = ?7, expire_time = ?8, time_zone = ?9, local_start = ?10, places = ?11, invitee_name = ?12, \
-     invitee_email = ?13, invitee_phone = ?14, invitee_time_zone = ?15, note = ?16, metadata = ?17, \
-     cancel_reason = ?18, series = ?19, sequence = ?20, ignored_rules = ?21, create_time = ?22, update_time = ?23, \
-     revision = ?24 where key = ?1";
+/// Inserts a row.
+pub(super) static INSERT_APPOINTMENT: LazyLock<String> = LazyLock::new(|| {
+    let values: Vec<String> = (1..=COLUMNS.len()).map(|number| format!("?{number}")).collect();
+    format!("insert into appointments ({}) values ({})", COLUMNS.join(", "), values.join(", "))
+});
+
+/// Changes a row.
+pub(super) static UPDATE_APPOINTMENT: LazyLock<String> = LazyLock::new(|| {
+    let changed = COLUMNS.iter().zip(1..).skip(1).map(|(column, number)| format!("{column} = ?{number}"));
+    format!("update appointments set {} where key = ?1", changed.collect::<Vec<_>>().join(", "))
+});
 
 fn damaged(what: &str) -> StoreError {
     StoreError::Damaged(format!("{what} of an appointment cannot be read"))
@@ -40,53 +73,105 @@ pub(super) fn appointment_id(row: &Row<'_>, column: usize) -> Result<Appointment
     Uuid::from_slice(bytes).map(AppointmentId).map_err(|_| damaged("the id"))
 }
 
+/// A column with a revision.
+pub(super) fn revision(row: &Row<'_>, column: usize) -> Result<Revision, StoreError> {
+    record::revision(row.get::<_, i64>(column)?)
+}
+
+/// A column with the key of an appointment.
+pub(super) fn key(row: &Row<'_>, column: usize) -> Result<AppointmentKey, StoreError> {
+    record::key(row.get::<_, i64>(column)?)
+}
+
 /// The integer as SQLite keeps it: keys and revisions never reach the 64th bit.
 pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).expect("2^63 rows take centuries")
 }
 
-/// A text column in which nothing is null.
-fn text(row: &Row<'_>, column: usize) -> Result<String, StoreError> {
-    Ok(row.get::<_, Option<String>>(column)?.unwrap_or_default())
+/// A row that is read column by column, in their order.
+struct Columns<'r, 'stmt> {
+    row: &'r Row<'stmt>,
+    at: usize,
+}
+
+impl<'r> Columns<'r, '_> {
+    fn next<T: FromSql>(&mut self) -> Result<T, StoreError> {
+        let value = self.row.get(self.at)?;
+        self.at += 1;
+        Ok(value)
+    }
+
+    fn raw(&mut self) -> Result<ValueRef<'r>, StoreError> {
+        let value = self.row.get_ref(self.at)?;
+        self.at += 1;
+        Ok(value)
+    }
+
+    /// A text that is null when it is empty.
+    fn text(&mut self) -> Result<String, StoreError> {
+        Ok(self.next::<Option<String>>()?.unwrap_or_default())
+    }
+
+    fn instant(&mut self) -> Result<Instant, StoreError> {
+        self.next().map(Instant::from_seconds)
+    }
+
+    fn person(&mut self) -> Result<Person, StoreError> {
+        let name = self.text()?;
+        let email = Email { written: self.text()?, key: EmailKey::from_folded(&self.text()?) };
+        let (phone, time_zone, note) = (self.text()?, self.text()?, self.text()?);
+        let metadata = self.raw()?.as_blob_or_null().map_err(|_| damaged("the metadata"))?;
+        let metadata = metadata.map(|bytes| decode::<MetadataRecord>(bytes, "metadata")).transpose()?;
+        Ok(Person {
+            invitee: Invitee { name, email, phone, time_zone },
+            note,
+            metadata: metadata.map(|it| it.entries).unwrap_or_default(),
+            location: self.text()?,
+            cancel_reason: self.text()?,
+        })
+    }
+
+    fn image(&mut self, key: AppointmentKey) -> Result<Image, StoreError> {
+        let start = self.instant()?;
+        let duration = Minutes::new(self.next()?).ok_or_else(|| damaged("the duration"))?;
+        let places = self.raw()?.as_blob().map_err(|_| damaged("the calendars"))?;
+        let type_id = self.raw()?.as_str().map_err(|_| damaged("the type"))?;
+        Ok(Image {
+            places: decode::<PlacesRecord>(places, "the calendars of an appointment")?.read(start, duration)?,
+            type_id: TypeId::parse(type_id).map_err(|_| damaged("the type"))?,
+            start,
+            duration,
+            time_zone: self.next::<String>()?.into(),
+            local_start: Wall::from_seconds(self.next()?),
+            state: numbers::state(self.next::<i64>()?)?,
+            blocks: self.next()?,
+            expire_time: self.next::<Option<i64>>()?.map(Instant::from_seconds),
+            session: match self.next::<Option<i64>>()? {
+                None => key,
+                Some(session) => record::key(session)?,
+            },
+            sequence: self.next()?,
+            ignored_rules: ignored_rules(self.next()?),
+            update_time: self.instant()?,
+            revision: record::revision(self.next::<i64>()?)?,
+        })
+    }
 }
 
 pub(super) fn read(row: &Row<'_>) -> Result<Appointment, StoreError> {
-    let state = row.get::<_, u8>(5)?;
-    let metadata = row.get_ref(16)?.as_blob_or_null().map_err(|_| damaged("the metadata"))?;
-    let metadata = metadata.map(|bytes| decode::<MetadataRecord>(bytes, "metadata")).transpose()?;
-    let places = row.get_ref(10)?.as_blob().map_err(|_| damaged("the calendars"))?;
-    let series = row.get::<_, Option<[u8; 16]>>(18)?;
-    Ok(Appointment {
-        id: appointment_id(row, 1)?,
-        key: AppointmentKey(row.get::<_, i64>(0)?.unsigned_abs()),
-        places: decode::<PlacesRecord>(places, "the calendars of an appointment")?.read()?,
-        type_id: TypeId::parse(row.get_ref(2)?.as_str().map_err(|_| damaged("the type"))?)
-            .map_err(|_| damaged("the type"))?,
-        start: Instant::from_seconds(row.get(3)?),
-        duration: Minutes::new(row.get(4)?).ok_or_else(|| damaged("the duration"))?,
-        time_zone: row.get::<_, String>(8)?.into(),
-        local_start: Wall::from_seconds(row.get(9)?),
-        state: AppointmentState::from_number(state).ok_or_else(|| damaged("the state"))?,
-        blocks: row.get(6)?,
-        expire_time: row.get::<_, Option<i64>>(7)?.map(Instant::from_seconds),
-        invitee: Invitee {
-            name: text(row, 11)?,
-            email: text(row, 12)?,
-            phone: text(row, 13)?,
-            time_zone: text(row, 14)?,
-        },
-        note: text(row, 15)?,
-        metadata: metadata.map(|it| it.entries).unwrap_or_default(),
-        cancel_reason: text(row, 17)?,
-        series: series.map(|bytes| SeriesId(Uuid::from_bytes(bytes))),
-        sequence: row.get(19)?,
-        ignored_rules: ignored_rules(row.get(20)?),
-        stamps: Stamps {
-            create_time: Instant::from_seconds(row.get(21)?),
-            update_time: Instant::from_seconds(row.get(22)?),
-            revision: Revision(row.get::<_, i64>(23)?.unsigned_abs()),
-        },
-    })
+    let mut columns = Columns { row, at: 0 };
+    let key = record::key(columns.next::<i64>()?)?;
+    let id = appointment_id(row, 1)?;
+    columns.at += 1;
+    let create_time = columns.instant()?;
+    let series = columns.next::<Option<[u8; 16]>>()?.map(|bytes| SeriesId(Uuid::from_bytes(bytes)));
+    let original_start = columns.next::<Option<i64>>()?.map(Instant::from_seconds);
+    let occurrence = match (series, original_start) {
+        (None, None) => None,
+        (Some(series), Some(original_start)) => Some(OccurrenceOf { series, original_start }),
+        _ => return Err(damaged("the series")),
+    };
+    Ok(Appointment { id, key, create_time, occurrence, person: columns.person()?, image: columns.image(key)? })
 }
 
 /// Null for an empty text, so that partial indexes stay small.
@@ -95,31 +180,54 @@ fn filled(text: &str) -> Option<&str> {
 }
 
 pub(super) fn write(statement: &mut Statement<'_>, it: &Appointment) -> rusqlite::Result<usize> {
-    let metadata = (!it.metadata.is_empty()).then(|| MetadataRecord { entries: it.metadata.clone() }.encode_to_vec());
+    let Appointment { id, key, create_time, occurrence, person, image } = it;
+    let Person { invitee, note, metadata, location, cancel_reason } = person;
+    let Invitee { name, email, phone, time_zone: invitee_time_zone } = invitee;
+    let Image {
+        places: _,
+        type_id,
+        start,
+        duration,
+        time_zone,
+        local_start,
+        state,
+        blocks,
+        expire_time,
+        session,
+        sequence,
+        ignored_rules,
+        update_time,
+        revision,
+    } = image;
+    let metadata = (!metadata.is_empty()).then(|| MetadataRecord { entries: metadata.clone() }.encode_to_vec());
     statement.execute(params![
-        signed(it.key.0),
-        it.id.0.as_bytes(),
-        it.type_id.as_str(),
-        it.start.seconds(),
-        it.duration.minutes(),
-        it.state as u8,
-        it.blocks,
-        it.expire_time.map(Instant::seconds),
-        &*it.time_zone,
-        it.local_start.seconds(),
-        PlacesRecord::new(&it.places).encode_to_vec(),
-        filled(&it.invitee.name),
-        filled(&it.invitee.email),
-        filled(&it.invitee.phone),
-        filled(&it.invitee.time_zone),
-        filled(&it.note),
+        signed(key.0),
+        id.0.as_bytes(),
+        create_time.seconds(),
+        occurrence.map(|it| it.series.0.into_bytes()),
+        occurrence.map(|it| it.original_start.seconds()),
+        filled(name),
+        filled(&email.written),
+        filled(email.key.as_str()),
+        filled(phone),
+        filled(invitee_time_zone),
+        filled(note),
         metadata,
-        filled(&it.cancel_reason),
-        it.series.map(|series| series.0.into_bytes()),
-        it.sequence,
-        ignored_bits(it.ignored_rules),
-        it.stamps.create_time.seconds(),
-        it.stamps.update_time.seconds(),
-        signed(it.stamps.revision.0),
+        filled(location),
+        filled(cancel_reason),
+        start.seconds(),
+        duration.minutes(),
+        PlacesRecord::new(image).encode_to_vec(),
+        type_id.as_str(),
+        &**time_zone,
+        local_start.seconds(),
+        numbers::of_state(*state),
+        *blocks,
+        expire_time.map(Instant::seconds),
+        (session != key).then(|| signed(session.0)),
+        *sequence,
+        ignored_bits(*ignored_rules),
+        update_time.seconds(),
+        signed(revision.0),
     ])
 }

@@ -2,13 +2,13 @@
 
 use rusqlite::{Connection, params};
 
-use super::rows::{COLUMNS, read, signed};
+use super::rows::{SELECTED, read, signed};
 use crate::domain::appointment::Appointment;
 use crate::domain::ids::AppointmentKey;
 use crate::store::StoreError;
 
 pub(super) fn select_appointments() -> String {
-    format!("select {COLUMNS} from appointments a where a.key > ?1 order by a.key limit ?2")
+    format!("select {} from appointments a where a.key > ?1 order by a.key limit ?2", &*SELECTED)
 }
 
 pub(super) fn appointments(

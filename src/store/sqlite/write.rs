@@ -8,19 +8,25 @@ use std::collections::HashMap;
 use prost::Message;
 use rusqlite::{Connection, ErrorCode, params};
 
-use super::rows::{PUT_APPOINTMENT, UPDATE_APPOINTMENT, signed, write};
+use super::rows::{INSERT_APPOINTMENT, UPDATE_APPOINTMENT, signed, write};
 use super::{Known, Sqlite, store_error};
 use crate::domain::appointment::{Appointment, Place};
 use crate::domain::appointment_type::{AppointmentType, Stamps};
 use crate::domain::calendar::{Busy, Profile};
 use crate::domain::change::{Change, Event};
-use crate::domain::ids::{CalendarId, Revision};
+use crate::domain::ids::{CalendarId, Caller, Revision};
+use crate::domain::log::LogEntry;
+use crate::domain::time::{Instant, MINUTE};
 use crate::sabotage::Bug;
 use crate::store::change_record::ChangeRecord;
 use crate::store::record::{PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord};
+use crate::store::replaced_record::ReplacedRecord;
 use crate::store::{Batch, CommitError, RequestRecord, StoreError};
 
-const INSERT_CHANGE: &str = "insert into changes (revision, time, record) values (?1, ?2, ?3)";
+const INSERT_CHANGE: &str =
+    "insert into changes (revision, time, record, caller, replaced) values (?1, ?2, ?3, ?4, ?5)";
+const INSERT_PRINCIPAL: &str = "insert into principals (name) values (?1) on conflict (name) do nothing";
+const SELECT_PRINCIPAL: &str = "select number from principals where name = ?1";
 const INSERT_REQUEST: &str =
     "insert into requests (hash, fingerprint, revision, time, subject) values (?1, ?2, ?3, ?4, ?5)";
 const INSERT_CLAIM: &str = "insert into claims (calendar, is_over, start, id, key) values (?1, ?2, ?3, ?4, ?5)";
@@ -29,11 +35,11 @@ const INSERT_CALENDAR: &str = "insert into calendars (id, since, create_time, up
      values (?1, ?2, ?3, ?4, ?5, ?6)";
 const UPDATE_CALENDAR: &str = "update calendars set update_time = ?2, revision = ?3, profile = ?4 where key = ?1";
 const DELETE_CALENDAR: &str = "update calendars set delete_time = ?2 where key = ?1";
-const TOUCH_CALENDAR: &str = "insert into versions (calendar, version) values (?1, ?2) \
-     on conflict (calendar) do update set version = excluded.version";
+const TOUCH_CALENDAR: &str = "insert into versions (calendar, version, reach) values (?1, ?2, ?3) \
+     on conflict (calendar) do update set version = excluded.version, reach = excluded.reach";
 const PUT_TYPE: &str = "insert into types (calendar, number, id, body) values (?1, ?2, ?3, ?4) \
-     on conflict (calendar, number) do update set body = excluded.body";
-const DELETE_TYPE: &str = "update types set body = null where calendar = ?1 and id = ?2";
+     on conflict (calendar, number) do update set body = excluded.body, delete_time = null";
+const DELETE_TYPE: &str = "update types set delete_time = ?3 where calendar = ?1 and id = ?2";
 const PUT_BUSY: &str = "insert into busy (calendar, source, periods) values (?1, ?2, ?3) \
      on conflict (calendar, source) do update set periods = excluded.periods";
 const DELETE_BUSY: &str = "delete from busy where calendar = ?1 and source = ?2";
@@ -67,10 +73,10 @@ impl Sqlite {
         }
         match self.connection.execute_batch("commit") {
             Ok(()) => {
-                for (id, known) in touched {
-                    match known {
-                        Some(known) => drop(self.known.insert(id, known)),
-                        None => drop(self.known.remove(&id)),
+                for (id, Touching { known, is_deleted }) in touched {
+                    match is_deleted {
+                        false => drop(self.known.insert(id, known)),
+                        true => drop(self.known.remove(&id)),
                     }
                 }
                 Ok(())
@@ -107,8 +113,15 @@ impl Sqlite {
 struct Writing<'a> {
     connection: &'a Connection,
     known: &'a HashMap<CalendarId, Known>,
-    /// What is known once it is committed; none = deleted.
-    touched: HashMap<CalendarId, Option<Known>>,
+    touched: HashMap<CalendarId, Touching>,
+}
+
+/// A calendar that the transaction touches.
+#[derive(Clone, Copy)]
+struct Touching {
+    /// What is known of it once it is committed.
+    known: Known,
+    is_deleted: bool,
 }
 
 impl Writing<'_> {
@@ -124,8 +137,8 @@ impl Writing<'_> {
             self.request(request)?;
         }
         let mut touch = self.connection.prepare_cached(TOUCH_CALENDAR)?;
-        for known in self.touched.values().flatten() {
-            touch.execute(params![known.key, signed(known.version.0)])?;
+        for Touching { known, .. } in self.touched.values() {
+            touch.execute(params![known.key, signed(known.version.0), known.reach_minutes])?;
         }
         Ok(())
     }
@@ -134,26 +147,47 @@ impl Writing<'_> {
         for event in &change.events {
             self.event(event, change)?;
         }
-        let record = ChangeRecord::new(change, |id| self.touch(id, change.revision));
+        let entry = LogEntry::new(change, |id| self.touch(id, change.revision));
+        let record = ChangeRecord::new(&entry).encode_to_vec();
+        let caller = self.principal(&change.caller)?;
+        let replaced = ReplacedRecord::of(change).map(|it| it.encode_to_vec());
         let mut insert = self.connection.prepare_cached(INSERT_CHANGE)?;
-        insert.execute(params![signed(change.revision.0), change.time.seconds(), record.encode_to_vec()])?;
+        insert.execute(params![signed(change.revision.0), change.time.seconds(), record, caller, replaced])?;
         for event in &change.events {
             if let Event::CalendarDeleted { calendar } = event {
-                self.touched.insert(calendar.clone(), None);
+                self.touched.get_mut(calendar).expect("a deletion touches its calendar").is_deleted = true;
             }
         }
         Ok(())
     }
 
-    /// Notes that a change touched a calendar; answers the revision that did so before.
-    fn touch(&mut self, id: &CalendarId, revision: Revision) -> u64 {
-        let Some(known) = self.find(id) else { return 0 };
-        self.touched.insert(id.clone(), Some(Known { version: revision, ..known }));
-        known.version.0
+    /// The number of who sends a change; none of nobody.
+    fn principal(&self, caller: &Caller) -> Result<Option<i64>, StoreError> {
+        if *caller == Caller::default() {
+            return Ok(None);
+        }
+        self.connection.prepare_cached(INSERT_PRINCIPAL)?.execute([&*caller.0])?;
+        Ok(Some(self.connection.prepare_cached(SELECT_PRINCIPAL)?.query_row([&*caller.0], |row| row.get(0))?))
     }
 
+    /// Notes that a change touched a calendar; answers the revision that did so before.
+    fn touch(&mut self, id: &CalendarId, revision: Revision) -> Revision {
+        let Some(known) = self.find(id) else { return Revision(0) };
+        self.put(id, Known { version: revision, ..known });
+        known.version
+    }
+
+    fn put(&mut self, id: &CalendarId, known: Known) {
+        self.touched.insert(id.clone(), Touching { known, is_deleted: false });
+    }
+
+    /// Where a calendar lies; none of one that was never loaded, or is deleted.
     fn find(&self, id: &CalendarId) -> Option<Known> {
-        self.touched.get(id).copied().unwrap_or_else(|| self.known.get(id).copied())
+        match self.touched.get(id) {
+            Some(Touching { is_deleted: true, .. }) => None,
+            Some(Touching { known, .. }) => Some(*known),
+            None => self.known.get(id).copied(),
+        }
     }
 
     fn key(&self, id: &CalendarId) -> i64 {
@@ -165,7 +199,7 @@ impl Writing<'_> {
             Event::CalendarCreated { calendar, profile, stamps, types } => {
                 self.create_calendar(calendar, profile, *stamps, types, change.revision)
             }
-            Event::ProfileChanged { calendar, profile, stamps } => {
+            Event::ProfileChanged { calendar, profile, stamps, .. } => {
                 let mut update = self.connection.prepare_cached(UPDATE_CALENDAR)?;
                 let profile = ProfileRecord::new(profile).encode_to_vec();
                 let (time, revision) = (stamps.update_time.seconds(), signed(stamps.revision.0));
@@ -177,10 +211,10 @@ impl Writing<'_> {
                 delete.execute(params![self.key(calendar), change.time.seconds()])?;
                 Ok(())
             }
-            Event::TypePut { calendar, appointment_type } => self.put_type(self.key(calendar), appointment_type),
+            Event::TypePut { calendar, appointment_type, .. } => self.put_type(self.key(calendar), appointment_type),
             Event::TypeDeleted { calendar, type_id } => {
                 let mut delete = self.connection.prepare_cached(DELETE_TYPE)?;
-                delete.execute(params![self.key(calendar), type_id.as_str()])?;
+                delete.execute(params![self.key(calendar), type_id.as_str(), change.time.seconds()])?;
                 Ok(())
             }
             Event::BusyPut { calendar, source, busy } => self.put_busy(self.key(calendar), source, busy),
@@ -205,7 +239,7 @@ impl Writing<'_> {
             signed(stamps.revision.0),
             ProfileRecord::new(profile).encode_to_vec(),
         ])?;
-        self.touched.insert(id.clone(), Some(Known { key, version: Revision(0) }));
+        self.put(id, Known { key, version: Revision(0), reach_minutes: 0 });
         types.iter().try_for_each(|it| self.put_type(key, it))
     }
 
@@ -226,8 +260,8 @@ impl Writing<'_> {
         Ok(())
     }
 
-    fn appointment(&self, before: Option<&Appointment>, after: &Appointment) -> Result<(), StoreError> {
-        let sql = if before.is_some() { UPDATE_APPOINTMENT } else { PUT_APPOINTMENT };
+    fn appointment(&mut self, before: Option<&Appointment>, after: &Appointment) -> Result<(), StoreError> {
+        let sql = if before.is_some() { &*UPDATE_APPOINTMENT } else { &*INSERT_APPOINTMENT };
         write(&mut *self.connection.prepare_cached(sql)?, after)?;
         let place = |it: &Place| (it.calendar.clone(), it.since);
         let claims = |it: &Appointment| (it.state.is_over(), it.start, it.places.iter().map(place).collect::<Vec<_>>());
@@ -242,12 +276,25 @@ impl Writing<'_> {
                 delete.execute(params![calendar.key, is_over, before.start.seconds(), id])?;
             }
         }
-        let mut insert = self.connection.prepare_cached(INSERT_CLAIM)?;
-        for id in after.calendars() {
+        for place in &after.places {
+            let mut insert = self.connection.prepare_cached(INSERT_CLAIM)?;
             let (is_over, key) = (after.state.is_over(), signed(after.key.0));
-            insert.execute(params![self.key(id), is_over, after.start.seconds(), after.id.0.as_bytes(), key])?;
+            let of = self.key(&place.calendar);
+            insert.execute(params![of, is_over, after.start.seconds(), after.id.0.as_bytes(), key])?;
+            drop(insert);
+            self.reach(place, after.start);
         }
         Ok(())
+    }
+
+    /// Notes how far a claim reaches beyond the start by which it is found.
+    fn reach(&mut self, place: &Place, start: Instant) {
+        let known = self.find(&place.calendar).expect("a change touches only calendars that were loaded");
+        let seconds = place.padded().end.since(start);
+        let minutes = u32::try_from(seconds / MINUTE).expect("a claim is shorter than 32 bits of minutes");
+        if minutes > known.reach_minutes {
+            self.put(&place.calendar, Known { reach_minutes: minutes, ..known });
+        }
     }
 
     fn request(&self, request: &RequestRecord) -> Result<(), StoreError> {

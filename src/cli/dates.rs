@@ -1,0 +1,262 @@
+//! Dates, times and ranges as people type them: the only reader of such words, whichever command they belong to.
+//!
+//! All words of a command are read in one zone and at one moment, the server's, so that `today` is one date in all of
+//! them. Neither is asked for before a word needs it.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use super::ask::Ask;
+use super::client::CallError;
+use super::words::weekday;
+use crate::domain::time::{HOUR, Instant, LocalDate, MINUTE, Wall};
+use crate::domain::zone::{LocalInstants, Zone};
+use crate::zones::Zones;
+
+/// How many days ahead of the first date of a range the same day of the week is again.
+const WEEK_DAYS: i32 = 7;
+
+/// Reads the words of one command.
+pub struct Dates<'a> {
+    ask: &'a Ask<'a>,
+    zone: Option<&'a str>,
+    calendar: Option<&'a str>,
+    clock: OnceCell<Clock>,
+}
+
+/// In which zone words are read, and what is today there.
+struct Clock {
+    zone: Arc<Zone>,
+    today: LocalDate,
+}
+
+/// What a word says.
+#[derive(Clone, Copy)]
+enum Moment {
+    /// `2027-03-01`, `today`, `monday`.
+    Date(LocalDate),
+    /// `2027-03-01T09:00`, `mondayT09:00`.
+    Wall(Wall),
+    /// `2027-03-01T09:00:00Z`.
+    Instant(Instant),
+}
+
+impl<'a> Dates<'a> {
+    /// Words are read in `zone` if one is named, else in the zone of the calendar, else in UTC.
+    pub fn new(ask: &'a Ask<'a>, zone: Option<&'a str>, calendar: Option<&'a str>) -> Self {
+        Self { ask, zone, calendar, clock: OnceCell::new() }
+    }
+
+    /// A date for a request, `YYYY-MM-DD`.
+    pub async fn date(&self, word: &str) -> Result<String, CallError> {
+        Ok(self.read_date(word, None).await?.to_string())
+    }
+
+    /// The first and the last date of a range; `saturday` to `sunday` is two days, on a Saturday too.
+    pub async fn dates(&self, first: &str, last: &str) -> Result<(String, String), CallError> {
+        let first = self.read_date(first, None).await?;
+        let last = self.read_date(last, Some(first.midnight())).await?;
+        Ok((first.to_string(), last.to_string()))
+    }
+
+    /// The first date of a series, and the last one as the server counts it: on the calendar's clocks, by which a series
+    /// repeats. Where the words are read in another zone, it is the calendar's date of the last start that is there on the
+    /// last date or before.
+    pub async fn series(&self, first: &str, time: &str, last: &str) -> Result<(String, String), CallError> {
+        let first = self.read_date(first, None).await?;
+        let last = self.read_date(last, Some(first.midnight())).await?;
+        let (Some(_), Some(calendar), Some(seconds)) = (self.zone, self.calendar, clock_seconds(time)) else {
+            return Ok((first.to_string(), last.to_string()));
+        };
+        let there = &self.clock().await?.zone;
+        let here = known(&self.ask.zone_of(calendar).await?)?;
+        let clock = here.wall(instant_of(there, first.midnight().plus(seconds))).clock();
+        let is_over = |date: &LocalDate| there.wall(instant_of(&here, date.midnight().plus(clock))).date() > last;
+        // No two clocks are further apart than two dates.
+        let mut dates = (-2..=2).rev().map(|days| last.plus(days));
+        let last = dates.find(|date| !is_over(date)).unwrap_or(last);
+        Ok((first.to_string(), last.to_string()))
+    }
+
+    /// A local start for a request, from a date's word and a clock time.
+    pub async fn local_start(&self, date: &str, time: &str) -> Result<String, CallError> {
+        Ok(format!("{}T{time}", self.date(date).await?))
+    }
+
+    /// The instants between which slots are looked for: from a first date to a last one, which is in it, or to a time, which
+    /// is not. `saturday` to `sunday` is two days, on a Saturday too.
+    pub async fn days(&self, first: &str, last: &str) -> Result<[Value; 2], CallError> {
+        let first = self.read_date(first, None).await?;
+        let end = match self.read(last, Some(first.midnight())).await? {
+            Moment::Date(last) => Moment::Date(last.plus(1)),
+            time => time,
+        };
+        Ok([self.instant(Some(("", Moment::Date(first)))).await?, self.instant(Some((last, end))).await?])
+    }
+
+    /// The instants at which a range of time begins and ends, where they are said. Its end is not in it, so that
+    /// `saturday` to `saturday` is a week.
+    pub async fn range(&self, start: Option<&str>, end: Option<&str>) -> Result<[Value; 2], CallError> {
+        let start = match start {
+            Some(word) => Some((word, self.read(word, None).await?)),
+            None => None,
+        };
+        let Some(end) = end else { return Ok([self.instant(start).await?, Value::Null]) };
+        let after = match start {
+            Some((_, Moment::Date(date))) => Some(date.midnight()),
+            Some((_, Moment::Wall(wall))) => Some(wall),
+            Some((_, Moment::Instant(instant))) if is_weekday(end) => Some(self.clock().await?.zone.wall(instant)),
+            Some((_, Moment::Instant(_))) | None => None,
+        };
+        let end = (end, self.read(end, after.map(|wall| wall.plus(1))).await?);
+        Ok([self.instant(start).await?, self.instant(Some(end)).await?])
+    }
+
+    /// The instant of a word that was read, for a request.
+    async fn instant(&self, read: Option<(&str, Moment)>) -> Result<Value, CallError> {
+        let wall = match read {
+            None => return Ok(Value::Null),
+            Some((word, Moment::Instant(_))) => return Ok(Value::from(word)),
+            Some((_, Moment::Date(date))) => date.midnight(),
+            Some((_, Moment::Wall(wall))) => wall,
+        };
+        Ok(Value::from(instant_of(&self.clock().await?.zone, wall).to_string()))
+    }
+
+    async fn read_date(&self, word: &str, from: Option<Wall>) -> Result<LocalDate, CallError> {
+        match self.read(word, from).await? {
+            Moment::Date(date) => Ok(date),
+            Moment::Wall(_) | Moment::Instant(_) => {
+                Err(CallError::Usage(format!("{word}: write a date alone, such as 2027-03-01, today or monday")))
+            }
+        }
+    }
+
+    /// THE reading of a word. A day of the week is the first one from a wall time on: of a range's end, from where the
+    /// range begins; otherwise from tomorrow on.
+    async fn read(&self, word: &str, from: Option<Wall>) -> Result<Moment, CallError> {
+        if let Ok(instant) = word.parse::<jiff::Timestamp>() {
+            return Ok(Moment::Instant(Instant::from_seconds(instant.as_second())));
+        }
+        let wrong = || {
+            CallError::Usage(format!(
+                "{word}: write 2027-03-01, 2027-03-01T09:00, 2027-03-01T09:00:00Z, today, tomorrow, or a day's name"
+            ))
+        };
+        let (day, time) = split(word);
+        let seconds = match time {
+            Some(time) => clock_seconds(time).ok_or_else(wrong)?,
+            None => 0,
+        };
+        let date = match (day.parse::<LocalDate>(), ahead(day), weekday(day)) {
+            (Ok(date), _, _) => date,
+            (_, Some(days), _) => self.clock().await?.today.plus(days),
+            (_, _, Some(number)) => {
+                let from = match from {
+                    Some(from) => from,
+                    None => self.clock().await?.today.plus(1).midnight(),
+                };
+                next(number, seconds, from)
+            }
+            _ => return Err(wrong()),
+        };
+        Ok(match time {
+            Some(_) => Moment::Wall(date.midnight().plus(seconds)),
+            None => Moment::Date(date),
+        })
+    }
+
+    async fn clock(&self) -> Result<&Clock, CallError> {
+        self.clock.get_or_try_init(|| self.look_at_clock()).await
+    }
+
+    async fn look_at_clock(&self) -> Result<Clock, CallError> {
+        let name = match (self.zone, self.calendar) {
+            (Some(zone), _) => zone.to_owned(),
+            (None, Some(calendar)) => self.ask.zone_of(calendar).await?,
+            (None, None) => "UTC".to_owned(),
+        };
+        let zone = known(&name)?;
+        let today = zone.wall(self.ask.now().await?).date();
+        Ok(Clock { zone, today })
+    }
+}
+
+/// A zone by its name.
+fn known(name: &str) -> Result<Arc<Zone>, CallError> {
+    let unknown =
+        |_| CallError::Usage(format!("zone {name} is unknown here; write a date as 2027-03-01, and a time with Z"));
+    Zones::bundled().zone(name).map_err(unknown)
+}
+
+/// When a clock shows this: the first time of two, and where the clock skips it, the first instant after the gap.
+fn instant_of(zone: &Zone, wall: Wall) -> Instant {
+    match zone.instants(wall) {
+        LocalInstants::One(instant) | LocalInstants::Two(instant, _) => instant,
+        LocalInstants::None { before, after } => before.max(after),
+    }
+}
+
+/// The first such day of the week with this clock time that is not before `from`.
+fn next(weekday: usize, seconds: i64, from: Wall) -> LocalDate {
+    let days = (i32::try_from(weekday).unwrap_or_default() - i32::from(from.date().weekday())).rem_euclid(WEEK_DAYS);
+    let date = from.date().plus(days);
+    if date.midnight().plus(seconds) < from { date.plus(WEEK_DAYS) } else { date }
+}
+
+/// The day of a word, and its clock time; `Tuesday` has a T too.
+fn split(word: &str) -> (&str, Option<&str>) {
+    match word.rsplit_once(['T', 't']).filter(|(_, time)| time.contains(':')) {
+        Some((day, time)) => (day, Some(time)),
+        None => (word, None),
+    }
+}
+
+fn is_weekday(word: &str) -> bool {
+    weekday(split(word).0).is_some()
+}
+
+fn ahead(word: &str) -> Option<i32> {
+    match word.to_ascii_lowercase().as_str() {
+        "today" => Some(0),
+        "tomorrow" => Some(1),
+        _ => None,
+    }
+}
+
+fn clock_seconds(text: &str) -> Option<i64> {
+    let (hours, minutes) = text.split_once(':')?;
+    let (hours, minutes): (i64, i64) = (hours.parse().ok()?, minutes.parse().ok()?);
+    ((0..24).contains(&hours) && (0..60).contains(&minutes)).then_some(hours * HOUR + minutes * MINUTE)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_of_the_week_is_the_first_one_from_a_time_on() {
+        let date = |text: &str| text.parse::<LocalDate>().unwrap();
+        // A Saturday.
+        let saturday = date("2027-03-06").midnight();
+        let from = |wall: Wall, number: usize, seconds: i64| next(number, seconds, wall).to_string();
+        assert_eq!(from(saturday, 5, 0), "2027-03-06");
+        assert_eq!(from(saturday, 6, 0), "2027-03-07");
+        assert_eq!(from(saturday, 4, 0), "2027-03-12");
+        assert_eq!(from(saturday.plus(1), 5, 0), "2027-03-13", "midnight is over");
+        assert_eq!(from(saturday.plus(1), 5, HOUR), "2027-03-06");
+        assert_eq!(from(saturday.plus(2 * HOUR), 5, HOUR), "2027-03-13");
+    }
+
+    #[test]
+    fn a_word_is_split_at_its_clock_time_and_not_at_another_t() {
+        assert_eq!(split("tuesday"), ("tuesday", None));
+        assert_eq!(split("Tuesday"), ("Tuesday", None));
+        assert_eq!(split("tuesdayT09:00"), ("tuesday", Some("09:00")));
+        assert_eq!(split("satT09:00"), ("sat", Some("09:00")));
+        assert_eq!(split("2027-03-01t09:00"), ("2027-03-01", Some("09:00")));
+    }
+}

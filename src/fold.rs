@@ -1,0 +1,59 @@
+//! E-mail addresses as keys: two spellings that a person takes for one address have one key.
+//!
+//! The key is NFC(full case fold(NFC(x))), without a locale (The Unicode Standard, §3.13.3, canonical caseless matching, in
+//! the form that is kept and indexed). Accents count: `jürgen` and `jurgen` are two people.
+
+use caseless::Caseless;
+use unicode_normalization::UnicodeNormalization;
+
+use crate::domain::appointment::{Email, EmailKey};
+
+/// The release of Unicode behind the keys. What another release folds otherwise must be folded anew, so a store keeps it
+/// beside them.
+pub const UNICODE_VERSION: i64 = {
+    let (fold, _, _) = caseless::UNICODE_VERSION;
+    let (normalization, minor, update) = unicode_normalization::UNICODE_VERSION;
+    // Both fit: a release has three numbers below 256.
+    (fold as i64) << 32 | (normalization as i64) << 16 | (minor as i64) << 8 | update as i64
+};
+
+/// The key of an address, or of no address.
+pub fn email_key(address: &str) -> EmailKey {
+    if address.is_ascii() {
+        return EmailKey::from_folded(&address.to_ascii_lowercase());
+    }
+    EmailKey::from_folded(&address.nfc().default_case_fold().nfc().collect::<String>())
+}
+
+/// An address with its key.
+pub fn email(written: impl Into<String>) -> Email {
+    let written = written.into();
+    let key = email_key(&written);
+    Email { written, key }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_one_address_have_one_key_and_those_of_two_have_two() {
+        let same = [
+            ("jürgen@example.com", "JÜRGEN@EXAMPLE.COM"),
+            ("ju\u{308}rgen@example.com", "JÜRGEN@example.com"),
+            ("straße@example.com", "STRASSE@EXAMPLE.COM"),
+            ("ΣΊΣΥΦΟΣ@example.gr", "σίσυφος@example.gr"),
+            ("İ@example.com", "i\u{307}@example.com"),
+            ("Ada@Example.com", "ada@example.com"),
+            ("", ""),
+        ];
+        for (one, other) in same {
+            assert_eq!(email_key(one), email_key(other), "{one} and {other}");
+            assert_eq!(email_key(email_key(one).as_str()), email_key(one), "a key is its own key");
+        }
+        let other = [("jürgen@example.com", "jurgen@example.com"), ("i@example.com", "ı@example.com"), ("a", "")];
+        for (one, other) in other {
+            assert_ne!(email_key(one), email_key(other), "{one} and {other}");
+        }
+    }
+}

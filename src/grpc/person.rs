@@ -1,0 +1,76 @@
+//! Reading what requests say of a person: invitee, address, location, the client's own keys.
+
+use std::collections::BTreeMap;
+
+use crate::domain::appointment::{Email, Invitee};
+use crate::domain::person::{
+    LOCATION_CHARACTERS_MAX, METADATA_KEY_CHARACTERS_MAX, METADATA_KEYS_MAX, METADATA_VALUE_CHARACTERS_MAX,
+    NAME_CHARACTERS_MAX,
+};
+use crate::fold;
+use crate::proto::v1 as pb;
+use crate::zones::Zones;
+
+use super::fields::Fields;
+
+/// The longest e-mail address, in characters (RFC 5321 §4.5.3.1.3).
+const EMAIL_CHARACTERS_MAX: usize = 254;
+
+impl Fields {
+    /// See `address`; with the key by which it is found.
+    pub(super) fn email(&mut self, field: &str, text: &str) -> Option<Email> {
+        self.address(field, text).map(fold::email)
+    }
+
+    /// Empty, or an address: one `@`, something before it, a domain after it, no space.
+    pub(super) fn address(&mut self, field: &str, text: &str) -> Option<String> {
+        let is_address = text.split_once('@').is_some_and(|(local, domain)| {
+            let is_label = |label: &str| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
+            !local.is_empty()
+                && local.chars().count() <= 64
+                && !domain.contains('@')
+                && domain.split('.').all(is_label)
+                && text.chars().all(|it| !it.is_whitespace() && !it.is_control() && !"<>()[],;:\\\"".contains(it))
+        });
+        if text.is_empty() || (is_address && text.len() <= EMAIL_CHARACTERS_MAX) {
+            return Some(text.to_owned());
+        }
+        self.wrong(field, "must be an e-mail address such as ada@example.com")
+    }
+
+    pub(super) fn metadata(
+        &mut self,
+        field: &str,
+        metadata: &BTreeMap<String, String>,
+    ) -> Option<BTreeMap<String, String>> {
+        if metadata.len() > METADATA_KEYS_MAX {
+            return self.wrong(field, format!("must have at most {METADATA_KEYS_MAX} keys"));
+        }
+        let mut is_valid = true;
+        for (key, value) in metadata {
+            let path = format!("{field}[{}]", key.chars().take(40).collect::<String>());
+            is_valid &= self
+                .text(&path, key, METADATA_KEY_CHARACTERS_MAX)
+                .is_some_and(|key| !key.is_empty() || { self.wrong::<()>(&path, "a key must not be empty").is_some() });
+            is_valid &= self.note(&path, value, METADATA_VALUE_CHARACTERS_MAX).is_some();
+        }
+        is_valid.then(|| metadata.clone())
+    }
+
+    /// The person; a name is required where `is_required`.
+    pub(super) fn invitee(&mut self, zones: &Zones, invitee: &pb::Invitee, is_required: bool) -> Option<Invitee> {
+        let name = self.text("invitee.name", &invitee.name, NAME_CHARACTERS_MAX);
+        let name = match name {
+            Some(name) if name.is_empty() && is_required => self.wrong("invitee.name", "is required"),
+            name => name,
+        };
+        let email = self.email("invitee.email", &invitee.email);
+        let phone = self.text("invitee.phone", &invitee.phone, NAME_CHARACTERS_MAX);
+        let zone = self.optional_zone(zones, "invitee.time_zone", &invitee.time_zone);
+        Some(Invitee { name: name?, email: email?, phone: phone?, time_zone: zone.map(|_| invitee.time_zone.clone())? })
+    }
+
+    pub(super) fn location(&mut self, text: &str) -> Option<String> {
+        self.text("location", text, LOCATION_CHARACTERS_MAX)
+    }
+}

@@ -1,0 +1,111 @@
+//! What an appointment takes of its calendars, as it lies in its row and in the log.
+//!
+//! What is left out is what every place of before schema 4 had, so that older bytes read as they were meant.
+
+use prost::Message;
+
+use super::StoreError;
+use super::record::{self, damaged, minutes};
+use crate::domain::appointment::{Image, Place};
+use crate::domain::ids::TypeNumber;
+use crate::domain::time::{Instant, MINUTE, Minutes};
+
+/// What an appointment takes of its calendars.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct PlacesRecord {
+    #[prost(message, repeated, tag = "1")]
+    places: Vec<PlaceRecord>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct PlaceRecord {
+    #[prost(string, tag = "1")]
+    calendar: String,
+    #[prost(uint32, tag = "2")]
+    type_number: u32,
+    #[prost(uint32, tag = "3")]
+    before: u32,
+    #[prost(uint32, tag = "4")]
+    after: u32,
+    #[prost(uint64, tag = "5")]
+    since: u64,
+    /// From schema 4 on, as everything below: what is left out is what every place of before had. For which need, less the
+    /// number of the place.
+    #[prost(sint32, tag = "6")]
+    need: i32,
+    /// Minutes from the appointment's start to the place's.
+    #[prost(sint32, tag = "7")]
+    offset: i32,
+    /// Minutes; 0 = the appointment's.
+    #[prost(uint32, tag = "8")]
+    duration: u32,
+    /// 0 = 1.
+    #[prost(uint32, tag = "9")]
+    units: u32,
+}
+
+impl PlaceRecord {
+    /// The places of an image.
+    pub(super) fn all(image: &Image) -> Vec<Self> {
+        image.places.iter().zip(0..).map(|(it, index)| Self::new(it, index, image.start, image.duration)).collect()
+    }
+
+    /// What `all` wrote of an image that begins at `start` and lasts for `duration`.
+    pub(super) fn read_all(records: &[Self], start: Instant, duration: Minutes) -> Result<Vec<Place>, StoreError> {
+        records.iter().zip(0..).map(|(it, index)| it.read(index, start, duration)).collect()
+    }
+
+    fn new(place: &Place, index: i32, start: Instant, duration: Minutes) -> Self {
+        let Place { calendar, since, type_number, need, start: from, duration: length, before, after, units } = place;
+        let offset = i32::try_from(from.since(start) / MINUTE).expect("a place begins within its appointment");
+        Self {
+            calendar: calendar.as_str().to_owned(),
+            type_number: u32::from(type_number.0),
+            before: before.minutes(),
+            after: after.minutes(),
+            since: since.0,
+            need: i32::from(*need) - index,
+            offset,
+            duration: if *length == duration { 0 } else { length.minutes() },
+            units: if *units == 1 { 0 } else { *units },
+        }
+    }
+
+    fn read(&self, index: i32, start: Instant, duration: Minutes) -> Result<Place, StoreError> {
+        let Self { calendar, type_number, before, after, since, need, offset, duration: length, units } = self;
+        Ok(Place {
+            calendar: record::calendar_id(calendar)?,
+            since: record::revision(*since)?,
+            type_number: TypeNumber(u16::try_from(*type_number).map_err(|_| damaged("a type's number"))?),
+            need: need.checked_add(index).and_then(|it| u16::try_from(it).ok()).ok_or_else(|| damaged("a need"))?,
+            start: start.plus(i64::from(*offset) * MINUTE),
+            duration: if *length == 0 { duration } else { minutes(*length)? },
+            before: buffer(*before)?,
+            after: buffer(*after)?,
+            units: if *units == 0 { 1 } else { *units },
+        })
+    }
+}
+
+#[cfg(test)]
+impl PlaceRecord {
+    /// A place of a calendar that came to be at this revision.
+    pub(super) fn of(calendar: &str, since: u64) -> Self {
+        Self { calendar: calendar.to_owned(), since, ..Self::default() }
+    }
+}
+
+/// What is kept free before or after.
+pub(super) fn buffer(value: u32) -> Result<Minutes, StoreError> {
+    minutes(value).and_then(|it| if it <= Minutes::ASKED_MAX { Ok(it) } else { Err(damaged("a buffer")) })
+}
+
+impl PlacesRecord {
+    pub(super) fn new(image: &Image) -> Self {
+        Self { places: PlaceRecord::all(image) }
+    }
+
+    pub(super) fn read(&self, start: Instant, duration: Minutes) -> Result<Vec<Place>, StoreError> {
+        PlaceRecord::read_all(&self.places, start, duration)
+    }
+}

@@ -1,0 +1,152 @@
+//! Lists of appointments: the rows of one page, in order, by an index; and what changed since its revision put back.
+//!
+//! A page looks at a bounded number of rows and says where to go on.
+
+use std::collections::HashSet;
+
+use rusqlite::types::Value;
+use rusqlite::{Rows, Transaction, params};
+
+use super::read::{Bearer, appointments_by_key, bearers};
+use super::rows::{SELECTED, read};
+use crate::domain::appointment::Appointment;
+use crate::domain::ids::{AppointmentId, AppointmentKey, Revision};
+use crate::domain::time::{Instant, MINUTE, Minutes};
+use crate::store::{ListPage, ListQuery, StoreError};
+
+/// How many rows one page looks at; then it ends, however few it found, and says where to go on.
+const SCANNED_ROWS_MAX: usize = 50_000;
+
+/// What a scan found, before what changed meanwhile is put back.
+pub(super) struct Scan {
+    pub(super) appointments: Vec<Appointment>,
+    /// Where the scan ended for the number of rows it looked at.
+    stopped_at: Option<(Instant, AppointmentId)>,
+}
+
+impl Scan {
+    pub(super) fn finish(mut self, query: &ListQuery, revision: Revision) -> ListPage {
+        let order = |it: &Appointment| (it.start, it.id);
+        self.appointments.sort_unstable_by_key(order);
+        if query.is_descending {
+            self.appointments.reverse();
+        }
+        if let Some(stop) = self.stopped_at {
+            let is_reached = |it: &Appointment| if query.is_descending { order(it) >= stop } else { order(it) <= stop };
+            self.appointments.retain(is_reached);
+        }
+        let is_cut = self.appointments.len() > query.limit;
+        self.appointments.truncate(query.limit);
+        let next = if is_cut { self.appointments.last().map(order) } else { self.stopped_at };
+        ListPage { appointments: self.appointments, next, revision }
+    }
+}
+
+/// What a list goes by, each the beginning of an index that has the start next.
+const BY_CALENDAR: &str = "c.is_over = 0 and c.calendar";
+const BY_CALENDAR_OVER: &str = "c.is_over = 1 and c.calendar";
+const BY_EMAIL: &str = "a.email_key";
+pub(super) const BY_SERIES: &str = "a.series";
+
+/// The rows of a list in its order.
+fn list_sql(column: &str, is_descending: bool) -> String {
+    let (from, table) = match column {
+        BY_CALENDAR | BY_CALENDAR_OVER => ("claims c join appointments a on a.key = c.key", "c"),
+        _ => ("appointments a", "a"),
+    };
+    let (compare, direction) = if is_descending { ("<", "desc") } else { (">", "asc") };
+    format!(
+        "select {} from {from} where {column} = ?1 and {table}.start >= ?2 and {table}.start < ?3 \
+         and ({table}.start, {table}.id) {compare} (?4, ?5) order by {table}.start {direction}, {table}.id {direction}",
+        &*SELECTED
+    )
+}
+
+fn next_of(rows: &mut Rows<'_>) -> Result<Option<Appointment>, StoreError> {
+    rows.next()?.map(read).transpose()
+}
+
+/// Where the rows of a list lie: beginnings of an index that has the start next, with the value that each begins with; and
+/// how long before its end the longest of them begins, in seconds.
+struct Ranges {
+    ranges: Vec<(&'static str, Value)>,
+    reach: i64,
+}
+
+fn ranges(transaction: &Transaction<'_>, query: &ListQuery) -> Result<Ranges, StoreError> {
+    let longest = Minutes::MAX.seconds();
+    let (ranges, reach) = match query {
+        ListQuery { email: Some(email), .. } => (vec![(BY_EMAIL, Value::from(email.as_str().to_owned()))], longest),
+        ListQuery { series: Some(series), .. } => {
+            (vec![(BY_SERIES, Value::from(series.0.as_bytes().to_vec()))], longest)
+        }
+        ListQuery { calendar: Some(id), .. } => {
+            let bearers = bearers(transaction, id)?;
+            // What is over only by the clock still lies where it was.
+            let is_over_asked = query.states.iter().any(|it| it.is_over());
+            let columns: &[&'static str] =
+                if is_over_asked { &[BY_CALENDAR, BY_CALENDAR_OVER] } else { &[BY_CALENDAR] };
+            let of =
+                |it: &Bearer| columns.iter().map(|column| (*column, Value::from(it.known.key))).collect::<Vec<_>>();
+            let reach = bearers.iter().map(|it| i64::from(it.known.reach_minutes) * MINUTE).max().unwrap_or_default();
+            (bearers.iter().flat_map(of).collect(), reach)
+        }
+        _ => return Err(StoreError::Other("a list goes by calendar, invitee, series or code".to_owned())),
+    };
+    Ok(Ranges { ranges, reach })
+}
+
+/// The rows of the page and one more, leaving out those that changed after its revision.
+pub(super) fn scan(
+    transaction: &Transaction<'_>,
+    query: &ListQuery,
+    changed: &HashSet<AppointmentKey>,
+) -> Result<Scan, StoreError> {
+    if let Some(key) = query.key {
+        let found = appointments_by_key(transaction, &[key])?;
+        let found = found.into_iter().filter(|it| !changed.contains(&it.key) && query.matches(it));
+        return Ok(Scan { appointments: found.collect(), stopped_at: None });
+    }
+    let Ranges { ranges, reach } = ranges(transaction, query)?;
+    let first = query.from.seconds().saturating_sub(reach);
+    let end = query.to.map_or(i64::MAX, Instant::seconds);
+    let (start, id) = match (query.after, query.is_descending) {
+        (Some((start, id)), _) => (start.seconds(), id.0.as_bytes().to_vec()),
+        (None, false) => (i64::MIN, Vec::new()),
+        (None, true) => (i64::MAX, Vec::new()),
+    };
+    let statement = |(column, _): &(&str, Value)| transaction.prepare_cached(&list_sql(column, query.is_descending));
+    let mut statements = ranges.iter().map(statement).collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut rows = Vec::with_capacity(statements.len());
+    for (statement, (_, by)) in statements.iter_mut().zip(&ranges) {
+        rows.push(statement.query(params![by, first, end, start, id])?);
+    }
+    let mut heads = rows.iter_mut().map(next_of).collect::<Result<Vec<_>, _>>()?;
+    let mut found = Scan { appointments: Vec::new(), stopped_at: None };
+    for scanned in 1.. {
+        let order = |at: &usize| heads[*at].as_ref().map(|it| (it.start, it.id));
+        let waiting = (0..heads.len()).filter(|at| heads[*at].is_some());
+        let first = if query.is_descending { waiting.max_by_key(order) } else { waiting.min_by_key(order) };
+        let Some(at) = first else { break };
+        let Some(appointment) = std::mem::replace(&mut heads[at], next_of(&mut rows[at])?) else { break };
+        let order = (appointment.start, appointment.id);
+        if !changed.contains(&appointment.key) && query.matches(&appointment) {
+            found.appointments.push(appointment);
+        }
+        if found.appointments.len() > query.limit {
+            break;
+        }
+        if scanned == SCANNED_ROWS_MAX {
+            found.stopped_at = Some(order);
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Every read of tables that grow, for the test of their plans.
+#[cfg(test)]
+pub(super) fn statements() -> Vec<String> {
+    let columns = [BY_CALENDAR, BY_CALENDAR_OVER, BY_EMAIL, BY_SERIES];
+    columns.iter().flat_map(|column| [list_sql(column, false), list_sql(column, true)]).collect()
+}

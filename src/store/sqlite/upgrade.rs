@@ -1,0 +1,138 @@
+//! What the rows of an older file lack, worked out from what is in it: sessions, original starts, and the keys of
+//! addresses. Done once, in one transaction, before anything is read; the note that it was is part of it.
+
+use std::collections::{BTreeSet, HashMap};
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use super::log::first_start;
+use crate::domain::ids::AppointmentKey;
+use crate::domain::time::{Instant, Minutes};
+use crate::fold::{self, email_key};
+use crate::store::StoreError;
+use crate::store::place_record::PlacesRecord;
+use crate::store::record::decode;
+
+const SELECT_META: &str = "select value from meta where name = ?1";
+const PUT_META: &str =
+    "insert into meta (name, value) values (?1, ?2) on conflict (name) do update set value = excluded.value";
+/// The schema whose rows are whole.
+const ROWS: &str = "rows";
+const ROWS_WHOLE: i64 = 4;
+/// The release of Unicode that folded the keys.
+const UNICODE: &str = "unicode";
+
+/// The first revision at which a session was the same set of places.
+pub(super) const SESSIONS_FROM: &str = "sessions_from";
+const SELECT_LAST: &str = "select coalesce(max(revision), 0) from changes";
+
+const SELECT_ADDRESSES: &str = "select key, invitee_email, email_key from appointments where invitee_email is not null and key > ?1 order by key limit ?2";
+const UPDATE_EMAIL_KEY: &str = "update appointments set email_key = ?2 where key = ?1";
+/// What takes time, or waits to: HELD, PENDING, CONFIRMED, NO_SHOW, COMPLETED.
+const SELECT_ACTIVE: &str = "select start, type_id, duration, places, key from appointments \
+     where state in (1, 2, 3, 7, 8) order by start, key";
+const UPDATE_SESSION: &str = "update appointments set session = ?2 where key = ?1";
+const SELECT_OCCURRENCES: &str = "select key, start, sequence, revision from appointments where series is not null and key > ?1 order by key limit ?2";
+const UPDATE_ORIGINAL_START: &str = "update appointments set original_start = ?2 where key = ?1";
+
+/// The calendars that an appointment takes, each with the revision at which it came to be.
+type Set = BTreeSet<(String, u64)>;
+
+/// How many rows are in memory at a time.
+const PAGE: i64 = 10_000;
+
+/// Brings the rows along, where they are older than this binary.
+pub(super) fn bring_along(connection: &mut Connection) -> Result<(), StoreError> {
+    let meta = |name: &str| -> Result<Option<i64>, StoreError> {
+        Ok(connection.query_row(SELECT_META, [name], |row| row.get(0)).optional()?)
+    };
+    let (rows, unicode) = (meta(ROWS)?, meta(UNICODE)?);
+    if rows == Some(ROWS_WHOLE) && unicode == Some(fold::UNICODE_VERSION) {
+        return Ok(());
+    }
+    let transaction = connection.transaction()?;
+    if rows != Some(ROWS_WHOLE) {
+        find_sessions(&transaction)?;
+        find_original_starts(&transaction)?;
+        let last: i64 = transaction.query_row(SELECT_LAST, [], |row| row.get(0))?;
+        transaction.execute(PUT_META, params![SESSIONS_FROM, last + 1])?;
+    }
+    if unicode != Some(fold::UNICODE_VERSION) {
+        fold_addresses(&transaction)?;
+    }
+    transaction.execute(PUT_META, params![ROWS, ROWS_WHOLE])?;
+    transaction.execute(PUT_META, params![UNICODE, fold::UNICODE_VERSION])?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Folds every address anew.
+fn fold_addresses(transaction: &Transaction<'_>) -> Result<(), StoreError> {
+    let mut select = transaction.prepare(SELECT_ADDRESSES)?;
+    let mut update = transaction.prepare(UPDATE_EMAIL_KEY)?;
+    let mut last = 0;
+    loop {
+        let row = |row: &rusqlite::Row<'_>| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, Option<String>>(2)?))
+        };
+        let page: Vec<_> = select.query_map([last, PAGE], row)?.collect::<rusqlite::Result<_>>()?;
+        let Some((key, ..)) = page.last() else { return Ok(()) };
+        last = *key;
+        for (key, address, known) in page {
+            let folded = email_key(&address);
+            if known.as_deref() != Some(folded.as_str()) {
+                update.execute(params![key, folded.as_str()])?;
+            }
+        }
+    }
+}
+
+/// Those of one start, type and length that take the same set of calendars are one session; the first of them names it.
+/// Before schema 4 those that took some calendars in common could be: they stay where they are, as two sessions.
+fn find_sessions(transaction: &Transaction<'_>) -> Result<(), StoreError> {
+    let mut select = transaction.prepare(SELECT_ACTIVE)?;
+    let mut update = transaction.prepare(UPDATE_SESSION)?;
+    let mut rows = select.query([])?;
+    let mut at = i64::MIN;
+    let mut sessions: HashMap<(String, u32, Set), i64> = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let (start, type_id, minutes): (i64, String, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let duration = Minutes::new(minutes)
+            .ok_or_else(|| StoreError::Damaged("the duration of an appointment cannot be read".to_owned()))?;
+        let places: PlacesRecord = decode(&row.get::<_, Vec<u8>>(3)?, "the calendars of an appointment")?;
+        let places = places.read(Instant::from_seconds(start), duration)?;
+        let set = places.into_iter().map(|it| (it.calendar.as_str().to_owned(), it.since.0)).collect();
+        let key: i64 = row.get(4)?;
+        if start != at {
+            sessions.clear();
+            at = start;
+        }
+        let session = *sessions.entry((type_id, minutes, set)).or_insert(key);
+        if session != key {
+            update.execute([key, session])?;
+        }
+    }
+    Ok(())
+}
+
+/// When an occurrence of a series was to begin first: as it does where it was never moved, else as the log says.
+fn find_original_starts(transaction: &Transaction<'_>) -> Result<(), StoreError> {
+    let mut select = transaction.prepare(SELECT_OCCURRENCES)?;
+    let mut update = transaction.prepare(UPDATE_ORIGINAL_START)?;
+    let mut last = 0;
+    loop {
+        let row = |row: &rusqlite::Row<'_>| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, u32>(2)?, row.get::<_, i64>(3)?))
+        };
+        let page: Vec<_> = select.query_map([last, PAGE], row)?.collect::<rusqlite::Result<_>>()?;
+        let Some((key, ..)) = page.last() else { return Ok(()) };
+        last = *key;
+        for (key, start, sequence, revision) in page {
+            let first = match sequence {
+                0 => None,
+                _ => first_start(transaction, AppointmentKey(key.unsigned_abs()), revision.unsigned_abs())?,
+            };
+            update.execute([key, first.map_or(start, Instant::seconds)])?;
+        }
+    }
+}

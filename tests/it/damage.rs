@@ -1,0 +1,184 @@
+//! What cannot be in a file is damage wherever it is read: nothing of it is left out, and nothing is made up.
+//!
+//! Each case changes a file by hand, as a disk or other hands might, and reads it through the store.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use bookd::domain::command::Command;
+use bookd::domain::ids::{AppointmentKey, Revision, TypeId};
+use bookd::domain::interval::Interval;
+use bookd::domain::time::Instant;
+use bookd::fold::email_key;
+use bookd::store::sqlite::Sqlite;
+use bookd::store::{CalendarFilter, ListQuery, RequestRecord, Store, StoreError};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use crate::stored::{CODE_KEY, MONDAY, World, appointment_id, at_hour, id, live_a_life, query, zones};
+
+const HASH: [u8; 16] = [7; 16];
+
+/// A file with some of everything in it, closed.
+struct Whole {
+    folder: TempDir,
+    file: PathBuf,
+}
+
+impl Whole {
+    fn new() -> Self {
+        let mut world = World::sqlite();
+        live_a_life(&mut world);
+        let busy = Interval::new(at_hour(30), at_hour(31));
+        let put_busy = Command::PutBusy {
+            calendar: id("ada"),
+            source: "elsewhere".to_owned(),
+            range: Interval::new(MONDAY, at_hour(48)),
+            periods: vec![busy],
+        };
+        let request = RequestRecord {
+            hash: HASH,
+            fingerprint: [8; 16],
+            revision: world.state.revision.next(),
+            time: MONDAY,
+            appointments: vec![appointment_id(1)],
+            calendar: Some(id("ada")),
+            type_id: Some(TypeId::default_type()),
+        };
+        let decision = bookd::domain::decide::decide(&world.state, &put_busy, world.now).unwrap();
+        world.commit(&decision, &[request]).unwrap();
+        let kept = world.folder.clone().unwrap();
+        drop(world);
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("whole.db");
+        std::fs::copy(kept.path().join("bookd.db"), &file).unwrap();
+        Self { folder, file }
+    }
+
+    /// A copy of it after this was done to it.
+    fn damaged(&self, damage: impl FnOnce(&Connection)) -> Sqlite {
+        let file = self.folder.path().join("damaged.db");
+        std::fs::copy(&self.file, &file).unwrap();
+        damage(&Connection::open(&file).unwrap());
+        open(&file)
+    }
+}
+
+fn open(file: &Path) -> Sqlite {
+    Sqlite::open(file, zones(), CODE_KEY).unwrap()
+}
+
+/// A read of which only its error matters.
+type Read = fn(&mut Sqlite) -> Result<(), StoreError>;
+
+const BOOT: Read = |store| store.boot().map(drop);
+const CALENDAR: Read = |store| store.load_calendars(&[id("ada")], MONDAY).map(drop);
+const APPOINTMENT: Read = |store| store.load_appointments(&[appointment_id(1)]).map(drop);
+const BY_EMAIL: Read = |store| store.keys_of_email(&email_key("grace@example.com"), 10).map(drop);
+const REQUEST: Read = |store| store.seen_requests(&[HASH]).map(drop);
+const WALK: Read = |store| store.reader()?.appointments_after(AppointmentKey(0), 10).map(drop);
+const CALENDARS: Read = |store| store.reader()?.list_calendars("", None, 10).map(drop);
+const LIST: Read = |store| store.reader()?.list_appointments(&query()).map(drop);
+const LIST_OF_THEN: Read =
+    |store| store.reader()?.list_appointments(&ListQuery { at: Some(Revision(5)), ..query() }).map(drop);
+const OF_APPOINTMENT: Read = |store| store.reader()?.changes_of_appointment(appointment_id(1), None, 10).map(drop);
+const OF_CALENDAR: Read = |store| store.reader()?.changes_of_calendar(&id("ada"), None, 100).map(drop);
+const WATCH: Read = |store| store.reader()?.changes_after(Revision(0), &CalendarFilter::All).map(drop);
+
+/// The reads that do not say that the file is damaged; a panic is none of theirs.
+fn unnoticed(what: &str, store: &mut Sqlite, reads: &[Read]) -> Vec<String> {
+    let mut answer = |read: &Read| catch_unwind(AssertUnwindSafe(|| read(store)));
+    let answers: Vec<_> = reads.iter().map(&mut answer).collect();
+    let is_damage = |it: &std::thread::Result<_>| matches!(it, Ok(Err(StoreError::Damaged(_))));
+    let wrong = answers.iter().enumerate().filter(|(_, it)| !is_damage(it));
+    wrong.map(|(at, it)| format!("{what}: read {at} answers {it:?}")).collect()
+}
+
+#[test]
+fn what_cannot_be_in_a_row_is_damage_wherever_it_is_read() {
+    let whole = Whole::new();
+    let all = [
+        BOOT,
+        CALENDAR,
+        APPOINTMENT,
+        BY_EMAIL,
+        REQUEST,
+        WALK,
+        CALENDARS,
+        LIST,
+        LIST_OF_THEN,
+        OF_APPOINTMENT,
+        OF_CALENDAR,
+        WATCH,
+    ];
+    let mut sound = whole.damaged(|_| {});
+    assert_eq!(all.map(|read| read(&mut sound)), [const { Ok(()) }; 12]);
+    drop(sound);
+    let cases: [(&str, &[Read]); 15] = [
+        // A remembered request about an appointment of one byte; about a calendar, or a type, whose name is a space.
+        ("update requests set subject = x'0a0101'", &[REQUEST]),
+        ("update requests set subject = x'120120'", &[REQUEST]),
+        ("update requests set subject = x'1a0120'", &[REQUEST]),
+        ("update requests set revision = -revision", &[REQUEST]),
+        // A busy period without an end; one that ends before it begins, and one that ends as it begins.
+        ("update busy set periods = x'0a0102'", &[CALENDAR]),
+        ("update busy set periods = x'0a020402'", &[CALENDAR]),
+        ("update busy set periods = x'0a020202'", &[CALENDAR]),
+        ("update appointments set revision = -revision", &[APPOINTMENT, WALK, LIST]),
+        ("update appointments set key = -key", &[BOOT, APPOINTMENT, BY_EMAIL]),
+        // Booked of the calendar that came to be at revision 2^63.
+        ("update appointments set places = x'0a100a036164612880808080808080808001'", &[APPOINTMENT, WALK]),
+        ("update calendars set since = -since", &[CALENDAR]),
+        ("update calendars set revision = -revision", &[CALENDAR, CALENDARS]),
+        ("update versions set version = -version", &[CALENDAR, OF_CALENDAR]),
+        ("update changes set revision = -revision", &[BOOT, LIST, CALENDARS]),
+        ("insert into meta (name, value) values ('first_key', -1)", &[BOOT]),
+    ];
+    let mut wrong = Vec::new();
+    for (damage, reads) in cases {
+        let mut store = whole.damaged(|file| assert!(file.execute(damage, []).unwrap() > 0, "{damage}"));
+        wrong.extend(unnoticed(damage, &mut store, reads));
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+/// What of a change can be no change stands beside the record itself, in `src/store/change_record.rs`.
+#[test]
+fn a_change_that_cannot_be_read_is_damage_wherever_it_is_read() {
+    let whole = Whole::new();
+    let reads = [LIST_OF_THEN, OF_APPOINTMENT, OF_CALENDAR, WATCH];
+    // Not a message; and an event of an appointment whose id has three bytes.
+    for record in ["x'ff'", "x'2a0708011203010203'"] {
+        let damage = format!("update changes set record = {record}");
+        let mut store = whole.damaged(|file| assert!(file.execute(&damage, []).unwrap() > 0));
+        assert_eq!(unnoticed(&damage, &mut store, &reads), Vec::<String>::new());
+    }
+}
+
+/// What an earlier version rounded up to the second after the last one there is.
+#[test]
+fn a_busy_period_that_ends_after_the_year_9999_is_read_as_one_that_lasts_until_its_end() {
+    let whole = Whole::new();
+    let last = Instant::MAX.seconds();
+    let periods = [[last - 3_600, last + 1], [last, last + 1]];
+    let read = periods.map(|bounds| {
+        let zigzag = bounds.iter().flat_map(|it| varint(2 * it.unsigned_abs())).collect::<Vec<u8>>();
+        let record = [vec![0x0a, u8::try_from(zigzag.len()).unwrap()], zigzag].concat();
+        let mut store =
+            whole.damaged(|file| assert!(file.execute("update busy set periods = ?1", [&record]).unwrap() > 0));
+        let calendar = store.load_calendars(&[id("ada")], MONDAY).unwrap().remove(0).unwrap();
+        calendar.busy.of_source("elsewhere").to_vec()
+    });
+    let until_the_end = Interval::new(Instant::MAX.plus(-3_600), Instant::MAX);
+    assert_eq!(read, [vec![until_the_end], Vec::new()]);
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}

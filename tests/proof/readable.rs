@@ -1,0 +1,35 @@
+//! Whether an answer can be read as JSON, as the command line and every client of JSON read it.
+//!
+//! A message may be sound as bytes and have no JSON form: an instant after the year 9999 has none.
+
+use std::any::type_name;
+use std::sync::LazyLock;
+
+use bookd::proto::FILE_DESCRIPTOR_SET;
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
+
+static CONTRACT: LazyLock<DescriptorPool> = LazyLock::new(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap());
+
+/// Sees to it that a message of the contract has a JSON form.
+pub fn assert_readable<M: Message>(answer: &M) {
+    let name = type_name::<M>().rsplit("::").next().unwrap();
+    let descriptor = CONTRACT.get_message_by_name(&format!("bookd.v1.{name}")).unwrap();
+    assert_readable_as(descriptor, &answer.encode_to_vec());
+}
+
+/// The same of the bytes that the method with this path, `/bookd.v1.SlotsService/ListSlots`, has answered.
+pub fn assert_readable_answer(path: &str, answer: &[u8]) {
+    let (service, method) = path.trim_start_matches('/').split_once('/').unwrap();
+    let service = CONTRACT.get_service_by_name(service).unwrap();
+    let method = service.methods().find(|it| it.name() == method).unwrap();
+    assert_readable_as(method.output(), answer);
+}
+
+fn assert_readable_as(descriptor: MessageDescriptor, answer: &[u8]) {
+    let name = descriptor.name().to_owned();
+    let message = DynamicMessage::decode(descriptor, answer).unwrap();
+    let options = SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false);
+    let json = message.serialize_with_options(serde_json::value::Serializer, &options);
+    assert!(json.is_ok(), "{name} cannot be read as JSON, {json:?}: {message:?}");
+}
