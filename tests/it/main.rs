@@ -39,6 +39,7 @@ mod hostile_frames;
 mod hostile_many;
 mod hostile_memory;
 mod http2;
+mod judges;
 mod kept;
 mod kill;
 #[cfg(debug_assertions)]

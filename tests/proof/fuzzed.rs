@@ -36,7 +36,7 @@ use super::chance::Chance;
 use super::readable::assert_readable_answer;
 
 /// Monday the 1st of March 2027, 08:00 UTC.
-pub(super) const NOW: i64 = 1_803_888_000;
+pub const NOW: i64 = 1_803_888_000;
 /// Requests of one input at most.
 const REQUESTS_MAX: usize = 24;
 
@@ -54,7 +54,7 @@ async fn service() -> (Engine, Routes) {
     service_on(Memory::new(7), Arc::new(ManualClock::new(Instant::from_seconds(NOW)))).await
 }
 
-pub(super) async fn service_on(store: Memory, clock: Arc<ManualClock>) -> (Engine, Routes) {
+pub async fn service_on(store: Memory, clock: Arc<ManualClock>) -> (Engine, Routes) {
     let settings = Settings { layout: Layout::Inline, is_clock_confirmed: true, ..Settings::default() };
     let (engine, _running) = Engine::start(Box::new(store), clock, settings).unwrap();
     // Without reflection, which reads all descriptors anew for each input.

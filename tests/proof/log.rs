@@ -17,6 +17,9 @@ use prost_types::{Duration, Timestamp};
 use super::calls::Answered;
 use super::history::Op;
 
+/// The fields of an appointment that are personal: no revision has them, they show as they are now.
+pub const PERSONAL: [&str; 5] = ["invitee", "note", "metadata", "cancel_reason", "location"];
+
 /// All changes in the store, by revision. None is ever missing where nothing is compacted.
 pub struct Log {
     pub changes: Vec<LogEntry>,
@@ -166,7 +169,7 @@ impl Life {
             create_time: Some(timestamp(self.create_time)),
             update_time: Some(timestamp(image.update_time)),
             revision,
-            // What is personal.
+            // `PERSONAL`.
             invitee: shown.invitee.clone(),
             note: shown.note.clone(),
             metadata: shown.metadata.clone(),

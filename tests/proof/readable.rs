@@ -7,15 +7,20 @@ use std::sync::LazyLock;
 
 use bookd::proto::FILE_DESCRIPTOR_SET;
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
+use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage, SerializeOptions};
 
 static CONTRACT: LazyLock<DescriptorPool> = LazyLock::new(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap());
 
-/// Sees to it that a message of the contract has a JSON form.
-pub fn assert_readable<M: Message>(answer: &M) {
+/// A message of the contract, field by field.
+pub fn dynamic<M: Message>(message: &M) -> DynamicMessage {
     let name = type_name::<M>().rsplit("::").next().unwrap();
     let descriptor = CONTRACT.get_message_by_name(&format!("bookd.v1.{name}")).unwrap();
-    assert_readable_as(descriptor, &answer.encode_to_vec());
+    DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice()).unwrap()
+}
+
+/// Sees to it that a message of the contract has a JSON form.
+pub fn assert_readable<M: Message>(answer: &M) {
+    assert_json(&dynamic(answer));
 }
 
 /// The same of the bytes that the method with this path, `/bookd.v1.SlotsService/ListSlots`, has answered.
@@ -23,12 +28,12 @@ pub fn assert_readable_answer(path: &str, answer: &[u8]) {
     let (service, method) = path.trim_start_matches('/').split_once('/').unwrap();
     let service = CONTRACT.get_service_by_name(service).unwrap();
     let method = service.methods().find(|it| it.name() == method).unwrap();
-    assert_readable_as(method.output(), answer);
+    assert_json(&DynamicMessage::decode(method.output(), answer).unwrap());
 }
 
-fn assert_readable_as(descriptor: MessageDescriptor, answer: &[u8]) {
-    let name = descriptor.name().to_owned();
-    let message = DynamicMessage::decode(descriptor, answer).unwrap();
+fn assert_json(message: &DynamicMessage) {
+    let descriptor = message.descriptor();
+    let name = descriptor.name();
     let options = SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false);
     let json = message.serialize_with_options(serde_json::value::Serializer, &options);
     assert!(json.is_ok(), "{name} cannot be read as JSON, {json:?}: {message:?}");
