@@ -27,7 +27,7 @@ use crate::proof::calls::{Call, Outcome};
 use crate::proof::chance::{Chance, budget};
 use crate::proof::history::{self, Op};
 use crate::proof::log::Log;
-use crate::proof::watched::{Shared, follow};
+use crate::proof::watched::{Shared, follow, from_the_beginning};
 
 /// How often it dies in `cargo test`.
 const KILLS: u64 = 18;
@@ -246,6 +246,9 @@ async fn judge(file: &Path, record: &Record) {
         let _in_time = timeout(PATIENCE, following).await;
     }
     assert!(record.watched.lock().unwrap().upto >= last, "R5 a watcher does not catch up");
+    // What the store tells of everything, beside what was told of it while it happened.
+    let mut watched = from_the_beginning(&channel, last).await;
+    watched.push(record.watched.lock().unwrap().clone());
     drop(channel);
     assert!(process.terminate_beside_clients().await.success());
     let zones = Arc::new(Zones::bundled());
@@ -257,7 +260,7 @@ async fn judge(file: &Path, record: &Record) {
     found.extend(store.integrity().unwrap());
     let ops = record.ops.lock().unwrap();
     let log = Log::read(&mut store, &ops);
-    found.extend(history::check(&ops, &[record.watched.lock().unwrap().clone()], &log));
+    found.extend(history::check(&ops, &watched, &log));
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 

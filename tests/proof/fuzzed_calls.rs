@@ -23,8 +23,9 @@ use super::calls::{Call, Outcome};
 use super::chance::Chance;
 use super::fuzzed::{NOW, is_of_the_contract, runtime, service_on, zones};
 use super::history::{self, Op};
-use super::log::{Log, is_expiry};
+use super::log::{Log, is_expiry, number};
 use super::tried::{self, Wanted};
+use super::watched::from_the_beginning;
 
 const DAY: i64 = 86_400;
 const QUARTER: i64 = 900;
@@ -108,6 +109,7 @@ impl Life {
     async fn judge(mut self) {
         self.try_slots(CALENDARS[0], TYPES[0]).await;
         self.try_slots(CALENDARS[0], TYPES[1]).await;
+        let watched = from_the_beginning(&self.service, number(self.engine.revision())).await;
         let zones = zones();
         let lookup: ZoneLookup = Arc::new(move |name| zones.zone(name).ok());
         let report = bookd::check::check(&mut self.store, None, &lookup, self.engine.now(), |_| ()).unwrap();
@@ -115,7 +117,7 @@ impl Life {
         let store = &mut self.store;
         let log = if is_long { Log::read_of_a_long_life(store) } else { Log::read(store, &self.ops) };
         let mut found: Vec<String> = report.invariants.into_iter().flat_map(|it| it.findings).collect();
-        found.extend(history::check(&self.ops, &[], &log));
+        found.extend(history::check(&self.ops, &watched, &log));
         assert!(found.is_empty(), "{}", found.join("\n"));
     }
 }

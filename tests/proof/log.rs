@@ -20,6 +20,12 @@ use super::history::Op;
 /// The fields of an appointment that are personal: no revision has them, they show as they are now.
 pub const PERSONAL: [&str; 5] = ["invitee", "note", "metadata", "cancel_reason", "location"];
 
+/// The same appointment without anything personal.
+pub fn impersonal(it: &pb::Appointment) -> pb::Appointment {
+    let (note, cancel_reason, location) = Default::default();
+    pb::Appointment { invitee: None, note, metadata: BTreeMap::new(), cancel_reason, location, ..it.clone() }
+}
+
 /// All changes in the store, by revision. None is ever missing where nothing is compacted.
 pub struct Log {
     pub changes: Vec<LogEntry>,

@@ -1,6 +1,8 @@
 //! What a watcher was told, and what must be true of it beside the log.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bookd::domain::appointment::Image;
 use bookd::domain::change::AppointmentEvent;
@@ -9,17 +11,70 @@ use bookd::domain::time::Instant;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::list_service_client::ListServiceClient;
 use prost_types::Timestamp;
-use tonic::transport::Channel;
+use tokio::time::timeout;
+use tonic::client::GrpcService;
+use tonic::codegen::{Body, StdError};
 use tonic_types::StatusExt;
 
-use super::log::{Log, number, wire_state};
+use super::caller::CALENDARS;
+use super::log::{Log, impersonal, number, wire_state};
 use super::readable::assert_readable;
 
-/// What one watcher of everything was told, over all of its connections.
+/// How long a watch from the beginning may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is watched.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Scope {
+    #[default]
+    Everything,
+    Calendar(String),
+    /// Calendars whose id begins so.
+    Prefix(String),
+}
+
+impl Scope {
+    /// One of each.
+    pub fn all() -> [Self; 3] {
+        let [calendar, other, _] = CALENDARS;
+        [Self::Everything, Self::Calendar(calendar.to_owned()), Self::Prefix(other[..1].to_owned())]
+    }
+
+    pub fn request(&self, start_revision: i64) -> pb::WatchAppointmentsRequest {
+        let (calendar_id, id_prefix) = match self.clone() {
+            Self::Everything => Default::default(),
+            Self::Calendar(id) => (id, String::new()),
+            Self::Prefix(prefix) => (String::new(), prefix),
+        };
+        pb::WatchAppointmentsRequest { calendar_id, id_prefix, start_revision }
+    }
+
+    fn has<'a>(&self, mut calendars: impl Iterator<Item = &'a str>) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Calendar(id) => calendars.any(|it| it == id),
+            Self::Prefix(prefix) => calendars.any(|it| it.starts_with(prefix)),
+        }
+    }
+
+    /// The events of a change that are watched.
+    fn of_entry<'a>(&self, entry: &'a LogEntry) -> Vec<&'a LogEvent> {
+        let is_watched = |it: &&LogEvent| self.has(it.calendars.iter().map(|it| it.calendar.as_str()));
+        entry.events.iter().filter(is_watched).collect()
+    }
+
+    /// The same of a change that was told whole.
+    fn of_change(&self, change: &pb::Change) -> pb::Change {
+        let mut change = change.clone();
+        change.events.retain(|it| self.has(it.calendar_ids.iter().map(String::as_str)));
+        change
+    }
+}
+
+/// What one watcher was told, over all of its connections.
 #[derive(Clone, Debug, Default)]
 pub struct Watched {
-    /// Everything after this revision was asked for.
-    pub after: i64,
+    pub scope: Scope,
     /// Each change, as it was told.
     pub seen: Vec<pb::Change>,
     /// All changes up to here were sent, as the last mark of progress or change said.
@@ -29,8 +84,14 @@ pub struct Watched {
 }
 
 impl Watched {
-    pub fn after(revision: i64) -> Self {
-        Self { after: revision, upto: revision, ..Self::default() }
+    /// From the beginning on.
+    pub fn of(scope: Scope) -> Self {
+        Self { scope, ..Self::default() }
+    }
+
+    /// What it asks for next.
+    pub fn request(&self) -> pb::WatchAppointmentsRequest {
+        self.scope.request(self.upto + 1)
     }
 
     /// The next message of a watch.
@@ -71,12 +132,15 @@ impl Watched {
 pub type Shared = Arc<Mutex<Watched>>;
 
 /// Watches on from where the watch was cut, until it is cut again or has come to a revision.
-pub async fn follow(channel: Channel, watched: Shared, until: Option<i64>) {
+pub async fn follow<T>(service: T, watched: Shared, until: Option<i64>)
+where
+    T: GrpcService<tonic::body::Body, Error: Into<StdError>>,
+    T::ResponseBody: Body<Data = bytes::Bytes, Error: Into<StdError> + Send> + Send + 'static,
+{
     let with = |note: &mut dyn FnMut(&mut Watched)| note(&mut watched.lock().unwrap_or_else(PoisonError::into_inner));
-    let (mut start_revision, mut has_come) = (0, false);
-    with(&mut |it| start_revision = it.upto + 1);
-    let request = pb::WatchAppointmentsRequest { start_revision, ..Default::default() };
-    let mut stream = match ListServiceClient::new(channel).watch_appointments(request).await {
+    let (mut request, mut has_come) = (pb::WatchAppointmentsRequest::default(), false);
+    with(&mut |it| request = it.request());
+    let mut stream = match ListServiceClient::new(service).watch_appointments(request).await {
         Ok(stream) => stream.into_inner(),
         Err(status) => return with(&mut |it| drop(it.cut(&status))),
     };
@@ -93,37 +157,89 @@ pub async fn follow(channel: Channel, watched: Shared, until: Option<i64>) {
     }
 }
 
-/// R5: a watcher was told every change after where it began, once, in order, with all of its events as they are.
+/// What is told from the first revision to this one when nothing fails any more: one watcher of each scope.
+pub async fn from_the_beginning<T>(service: &T, last: i64) -> Vec<Watched>
+where
+    T: GrpcService<tonic::body::Body, Error: Into<StdError>> + Clone,
+    T::ResponseBody: Body<Data = bytes::Bytes, Error: Into<StdError> + Send> + Send + 'static,
+{
+    let mut all = Vec::new();
+    for scope in Scope::all() {
+        let shared: Shared = Arc::new(Mutex::new(Watched::of(scope)));
+        let _in_time = timeout(PATIENCE, follow(service.clone(), Arc::clone(&shared), Some(last))).await;
+        let mut watched = shared.lock().unwrap().clone();
+        if watched.upto < last {
+            let (scope, upto) = (&watched.scope, watched.upto);
+            watched.faults.push(format!("a watch of {scope:?} from the beginning ends at {upto}, before {last}"));
+        }
+        all.push(watched);
+    }
+    all
+}
+
+/// R5: a watcher was told every change from the beginning on that it watches, once, in order, with all of the events that
+/// it watches as they are.
 pub fn r5_watchers_are_told_everything_once(watched: &[Watched], log: &Log) -> Vec<String> {
     let mut found = Vec::new();
     for watcher in watched {
+        let scope = &watcher.scope;
         found.extend(watcher.faults.iter().map(|fault| format!("R5 {fault}")));
-        let from = usize::try_from(watcher.after).unwrap();
         let upto = usize::try_from(watcher.upto).unwrap();
         if upto > log.changes.len() {
             found.push(format!("R5 a watcher was told of revision {upto}, which is not in the log"));
             continue;
         }
-        let due = &log.changes[from..upto];
-        if let Some((told, is)) = watcher.seen.iter().zip(due).find(|(told, is)| !is_told(told, is, log)) {
-            found.push(format!("R5 a watcher was told {told:?} where the log has {is:?}"));
+        let due = log.changes[..upto].iter().map(|it| (it, scope.of_entry(it)));
+        let due: Vec<(&LogEntry, Vec<&LogEvent>)> = due.filter(|(_, events)| !events.is_empty()).collect();
+        let wrong = watcher.seen.iter().zip(&due).find(|(told, (is, events))| !is_told(told, is, events, log));
+        if let Some((told, is)) = wrong {
+            found.push(format!("R5 a watcher of {scope:?} was told {told:?} where the log has {is:?}"));
         } else if watcher.seen.len() != due.len() {
             let (told, due) = (watcher.seen.len(), due.len());
-            found.push(format!("R5 a watcher was told {told} changes of {due} up to revision {upto}"));
+            found.push(format!("R5 a watcher of {scope:?} was told {told} changes of {due} up to revision {upto}"));
+        }
+    }
+    found.extend(r5_a_change_is_told_alike(watched));
+    found
+}
+
+/// R5: a change is told alike whenever it is told, live or from the store, but for what is personal; and to who watches
+/// less as much of it.
+fn r5_a_change_is_told_alike(watched: &[Watched]) -> Vec<String> {
+    let whole = watched.iter().filter(|it| it.scope == Scope::Everything);
+    let mut first: BTreeMap<i64, pb::Change> = BTreeMap::new();
+    for change in whole.flat_map(|it| &it.seen) {
+        first.entry(change.revision).or_insert_with(|| without_persons(change));
+    }
+    let mut found = Vec::new();
+    for watcher in watched {
+        for change in &watcher.seen {
+            let (told, wanted) = (without_persons(change), first.get(&change.revision));
+            if let Some(wanted) = wanted.map(|it| watcher.scope.of_change(it)).filter(|wanted| *wanted != told) {
+                found.push(format!("R5 one change is told to one as {wanted:?}, to another as {told:?}"));
+            }
         }
     }
     found
 }
 
+fn without_persons(change: &pb::Change) -> pb::Change {
+    let mut change = change.clone();
+    for appointment in change.events.iter_mut().filter_map(|it| it.appointment.as_mut()) {
+        *appointment = impersonal(appointment);
+    }
+    change
+}
+
 /// Whether a change was told as the log has it, in every field but those that are personal.
-fn is_told(told: &pb::Change, is: &LogEntry, log: &Log) -> bool {
+fn is_told(told: &pb::Change, is: &LogEntry, of_it: &[&LogEvent], log: &Log) -> bool {
     let pb::Change { revision, commit_time, command, caller, events } = told;
     *revision == number(is.revision)
         && *commit_time == Some(Timestamp { seconds: is.time.seconds(), nanos: 0 })
         && command == is.cause.name()
         && **caller == *is.caller.0
-        && events.len() == is.events.len()
-        && events.iter().zip(&is.events).all(|(told, is)| is_event(told, is, log))
+        && events.len() == of_it.len()
+        && events.iter().zip(of_it).all(|(told, is)| is_event(told, is, log))
 }
 
 fn is_event(told: &pb::ChangeEvent, is: &LogEvent, log: &Log) -> bool {

@@ -13,7 +13,7 @@ use crate::proof::caller::Caller;
 use crate::proof::calls::{Call, Outcome};
 use crate::proof::chance::Chance;
 use crate::proof::readable::assert_readable;
-use crate::proof::watched::Watched;
+use crate::proof::watched::{Scope, Watched};
 use crate::server::connect;
 use crate::world::{Phase, World};
 
@@ -100,17 +100,16 @@ async fn resolve(world: &World, op: usize, channel: &mut Channel) {
     world.find(format!("R10 call {op} is never answered though nothing fails any more"));
 }
 
-/// Watches everything, resumes wherever it was cut, and ends when it has seen all there is.
-pub async fn watches(world: Rc<World>, name: String) -> turmoil::Result {
+/// Watches, resumes wherever it was cut, and ends when it has seen all there is.
+pub async fn watches(world: Rc<World>, name: String, scope: Scope) -> turmoil::Result {
     let place = {
         let mut watched = world.watched.borrow_mut();
-        watched.push(Watched::after(0));
+        watched.push(Watched::of(scope));
         watched.len() - 1
     };
     let is_over = || world.phase.get() == Phase::Over && world.watched.borrow()[place].upto >= world.last.get();
     while !is_over() {
-        let start_revision = world.watched.borrow()[place].upto + 1;
-        let request = pb::WatchAppointmentsRequest { start_revision, ..Default::default() };
+        let request = world.watched.borrow()[place].request();
         let mut client = ListServiceClient::new(connect());
         let stream = timeout(PATIENCE, client.watch_appointments(request)).await;
         let mut stream = match stream {

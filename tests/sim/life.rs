@@ -2,8 +2,8 @@
 //!
 //! Callers send a few calls at a time, so that batches are of several; time is virtual, and passes when all wait.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bookd::clock::ManualClock;
@@ -29,7 +29,7 @@ use crate::proof::disk::Disk;
 use crate::proof::history::{self, Op};
 use crate::proof::log::Log;
 use crate::proof::powered::Powered;
-use crate::proof::watched::{Shared, Watched, follow};
+use crate::proof::watched::{Shared, Watched, follow, from_the_beginning};
 use crate::server::zones;
 use crate::world::BEGINNING;
 
@@ -48,6 +48,8 @@ pub struct Story {
     moment: u64,
     /// What one watcher was told, over all lives.
     watched: Shared,
+    /// What others were told from the beginning on, when nothing failed any more.
+    watched_again: Vec<Watched>,
     /// What is wrong, in words.
     pub found: Vec<String>,
 }
@@ -138,6 +140,13 @@ impl Life {
         upto() >= last
     }
 
+    /// Watches everything anew.
+    fn watch_again(&self) -> Vec<Watched> {
+        let last = i64::try_from(self.engine.as_ref().unwrap().revision().0).unwrap();
+        let channel = connect(&self.runtime, self.routes.clone());
+        self.runtime.block_on(from_the_beginning(&channel, last))
+    }
+
     /// Whether the writer has stopped by itself.
     pub fn has_stopped(&self) -> bool {
         let engine = self.engine.as_ref().unwrap();
@@ -177,7 +186,8 @@ impl Story {
             caller: Caller::new("caller", Chance(seed)),
             ops: Vec::new(),
             moment: 0,
-            watched: Arc::new(Mutex::new(Watched::after(0))),
+            watched: Shared::default(),
+            watched_again: Vec::new(),
             found: Vec::new(),
         }
     }
@@ -241,6 +251,7 @@ impl Story {
         if !life.catch_up(&self.watched) {
             self.found.push("R5 a watcher does not catch up though nothing fails any more".to_owned());
         }
+        self.watched_again.extend(life.watch_again());
     }
 
     /// Everything beside what lies on the disk; nothing is open any more.
@@ -258,7 +269,8 @@ impl Story {
             Err(error) => return self.found.push(format!("the store cannot be read at the end: {error}")),
         }
         let log = Log::read(&mut store, &self.ops);
-        self.found.extend(history::check(&self.ops, &[self.watched.lock().unwrap().clone()], &log));
+        self.watched_again.push(self.watched.lock().unwrap().clone());
+        self.found.extend(history::check(&self.ops, &self.watched_again, &log));
     }
 
     /// How many calls were acknowledged.

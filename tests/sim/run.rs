@@ -11,11 +11,13 @@ use crate::faults::Faults;
 use crate::proof::chance::Chance;
 use crate::proof::history;
 use crate::proof::log::Log;
+use crate::proof::watched::Scope;
 use crate::server::{SERVER, serve, zones};
 use crate::world::{Phase, World};
 use crate::{clients, verify};
 
 const CALLERS: usize = 4;
+/// Who watch everything; others watch less.
 const WATCHERS: usize = 2;
 /// Calls of each caller.
 const CALLS: usize = 25;
@@ -92,9 +94,10 @@ fn start(sim: &mut Sim<'_>, world: &Rc<World>, machine: &Rc<Machine>, chance: &m
         sim.client(name.as_str(), clients::calls(Rc::clone(world), name.clone(), chance.fork(), CALLS));
         names.push(name);
     }
-    for number in 0..WATCHERS {
+    let scopes = std::iter::repeat_n(Scope::Everything, WATCHERS - 1).chain(Scope::all());
+    for (number, scope) in scopes.enumerate() {
         let name = format!("watcher{number}");
-        sim.client(name.as_str(), clients::watches(Rc::clone(world), name.clone()));
+        sim.client(name.as_str(), clients::watches(Rc::clone(world), name.clone(), scope));
         names.push(name);
     }
     sim.client("owner", verify::opens_and_verifies(Rc::clone(world), chance.fork()));

@@ -18,6 +18,7 @@ use crate::proof::caller::{CALENDARS, Caller, TYPES};
 use crate::proof::calls::Outcome;
 use crate::proof::chance::Chance;
 use crate::proof::tried::{self, Wanted};
+use crate::proof::watched::from_the_beginning;
 use crate::read_back;
 use crate::server::connect;
 use crate::world::{Phase, World};
@@ -50,6 +51,9 @@ pub async fn opens_and_verifies(world: Rc<World>, chance: Chance) -> turmoil::Re
     if before != after {
         world.find(format!("R9 a restart changes what shows, from {before:#?} to {after:#?}"));
     }
+    // What the store tells of everything, beside what was told of it while it happened.
+    let watched = from_the_beginning(&connect(), world.last.get()).await;
+    world.watched.borrow_mut().extend(watched);
     world.phase.set(Phase::Over);
     Ok(())
 }
@@ -73,7 +77,12 @@ async fn look(world: &World) -> Result<Vec<String>, Status> {
         };
         world.last.set(answer.revision);
         shown.extend(answer.appointments.iter().map(|it| format!("{it:?}")));
-        shown.extend(settings(calendar, world.now()).await?);
+        match settings(calendar, world.now()).await {
+            Ok(settings) => shown.extend(settings),
+            // It was deleted; what was booked of it is still listed.
+            Err(status) if status.code() == tonic::Code::NotFound => continue,
+            Err(status) => return Err(status),
+        }
         for of_type in TYPES {
             shown.extend(slots(world, calendar, of_type).await?);
         }
