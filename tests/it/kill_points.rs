@@ -94,7 +94,7 @@ impl Record {
         let outcome = send(channel, &call).await;
         self.note(op, outcome.clone());
         if let Outcome::Done(answered) = &outcome {
-            caller.learn(answered);
+            caller.learn(&call, answered);
             caller.known.extend(answered.appointments.iter().map(|it| it.appointment_id.clone()));
         }
         outcome

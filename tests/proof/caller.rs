@@ -13,6 +13,10 @@ const DAY: i64 = 24 * 60 * MINUTE;
 pub const CALENDARS: [&str; 3] = ["ada", "lee", "room"];
 const ZONES: [&str; 3] = ["Europe/Paris", "America/New_York", "Asia/Kathmandu"];
 pub const TYPES: [&str; 4] = ["default", "class", "ask", "short"];
+pub const ALL_STATES: [pb::AppointmentState; 8] = {
+    use pb::AppointmentState as S;
+    [S::Held, S::Pending, S::Confirmed, S::Cancelled, S::Declined, S::Expired, S::NoShow, S::Completed]
+};
 
 /// See the header.
 pub struct Caller {
@@ -25,12 +29,21 @@ pub struct Caller {
     pub known: Vec<String>,
     /// What it saw given back last.
     given_back: VecDeque<pb::Appointment>,
+    /// The series that it saw last.
+    series: Option<String>,
+    /// The next pages of lists that it began to read.
+    next_pages: VecDeque<pb::ListAppointmentsRequest>,
 }
 
 /// One booking in so many has no request id: a taken time may be refused without the writer then.
 const NAMELESS: u64 = 8;
 /// How many times a caller remembers that were given back; a booking without a request id is mostly for one of them.
 const GIVEN_BACK: usize = 3;
+/// How many lists a caller has begun to read at most, and how many a page has at most.
+const LISTS_BEGUN: usize = 3;
+const PAGE_SIZES: [i32; 4] = [1, 2, 3, 7];
+/// One call in so many reads the next page of a list, if one was begun.
+const NEXT_PAGE: u64 = 3;
 /// How many of the appointments that were told last calls are about.
 const RECENT: usize = 24;
 /// One request id in so many is that of another call, one of so many before.
@@ -46,6 +59,8 @@ impl Caller {
             may_reuse: false,
             known: Vec::new(),
             given_back: VecDeque::new(),
+            series: None,
+            next_pages: VecDeque::new(),
         }
     }
 
@@ -64,6 +79,9 @@ impl Caller {
     /// Any call, at what the clock shows.
     pub fn any(&mut self, now: i64) -> Call {
         self.may_reuse = true;
+        if !self.next_pages.is_empty() && self.chance.is(NEXT_PAGE) {
+            return Call::ListAppointments(self.next_pages.pop_front().unwrap());
+        }
         match self.chance.below(20) {
             0..=7 => self.claim(now),
             8..=13 => self.change(now),
@@ -130,14 +148,43 @@ impl Caller {
         }
     }
 
-    /// Remembers what an answer shows as given back: who asks for it again must not be told that it is taken.
-    pub fn learn(&mut self, answered: &Answered) {
+    /// Remembers what an answer shows as given back: who asks for it again must not be told that it is taken; and where a
+    /// list goes on.
+    pub fn learn(&mut self, call: &Call, answered: &Answered) {
         let is_given_back = |it: &&pb::Appointment| {
             [pb::AppointmentState::Cancelled, pb::AppointmentState::Declined].contains(&it.state())
         };
         for it in answered.appointments.iter().filter(is_given_back) {
             self.given_back.truncate(GIVEN_BACK - 1);
             self.given_back.push_front(it.clone());
+        }
+        let of_series = answered.appointments.iter().rfind(|it| !it.series_id.is_empty());
+        self.series = of_series.map(|it| it.series_id.clone()).or(self.series.take());
+        if let Call::ListAppointments(request) = call
+            && !answered.next_page_token.is_empty()
+        {
+            let page_token = answered.next_page_token.clone();
+            self.next_pages.push_back(pb::ListAppointmentsRequest { page_token, ..request.clone() });
+            self.next_pages.truncate(LISTS_BEGUN);
+        }
+    }
+
+    /// The first page of a list whose every page can be told from the log: it does not depend on the time.
+    fn begin_list(&mut self) -> pb::ListAppointmentsRequest {
+        use pb::AppointmentState as S;
+        let series = self.series.clone().filter(|_| self.chance.is(4));
+        let calendar_id = if series.is_some() { String::new() } else { self.calendar() };
+        let of_type = self.chance.of(&TYPES).to_owned();
+        let states: &[S] = if self.chance.is(4) { &[S::Confirmed, S::Cancelled] } else { &ALL_STATES };
+        pb::ListAppointmentsRequest {
+            calendar_id,
+            series_id: series.unwrap_or_default(),
+            appointment_type_id: if self.chance.is(4) { of_type } else { String::new() },
+            states: states.iter().map(|it| i32::from(*it)).collect(),
+            start_time: Some(Timestamp::default()),
+            order_by: self.chance.of(&["start_time", "start_time desc"]).to_owned(),
+            page_size: self.chance.of(&PAGE_SIZES),
+            ..Default::default()
         }
     }
 
@@ -388,7 +435,7 @@ impl Caller {
         let (start_time, end_time) = (at(now), at(now + 3 * DAY));
         let appointment_id = self.some_id();
         let appointment_type_id = self.chance.of(&TYPES).to_owned();
-        match self.chance.below(14) {
+        match self.chance.below(18) {
             0..=2 => Call::ListSlots(pb::ListSlotsRequest { calendar_id, start_time, end_time, ..Default::default() }),
             3 => {
                 let start_time = self.start(now);
@@ -409,6 +456,7 @@ impl Caller {
                 2 => Call::ListAppointmentTypes(pb::ListAppointmentTypesRequest { calendar_id, ..Default::default() }),
                 _ => Call::ListZoneDrift(pb::ListZoneDriftRequest { calendar_id, ..Default::default() }),
             },
+            13..=16 => Call::ListAppointments(self.begin_list()),
             _ => Call::GetServerInfo(pb::GetServerInfoRequest {}),
         }
     }

@@ -10,18 +10,21 @@ use bookd::proto::v1::list_service_client::ListServiceClient;
 use bookd::proto::v1::server_info_service_client::ServerInfoServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
 use prost::Message;
+use prost_reflect::DynamicMessage;
 use tonic::client::GrpcService;
 use tonic::codegen::{Body, StdError};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use super::readable::assert_readable;
+use super::readable::readable;
 
 /// What an answer said.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answered {
     pub revision: i64,
     pub appointments: Vec<pb::Appointment>,
+    /// Of a list that goes on.
+    pub next_page_token: String,
 }
 
 /// What came of a call.
@@ -95,8 +98,8 @@ macro_rules! calls {
                     $($(Self::$name(request) => {
                         let mut client = $client::new(channel.clone());
                         let $answer = client.$method(request.clone()).await?.into_inner();
-                        assert_readable(&$answer);
-                        Ok(Answered { revision: $answer.revision, appointments: $appointments })
+                        let next_page_token = next_page_token(&readable(&$answer));
+                        Ok(Answered { revision: $answer.revision, appointments: $appointments, next_page_token })
                     })*)*
                 }
             }
@@ -123,6 +126,11 @@ request_ids! {
     RescheduleAppointment CancelAppointment UpdateAppointment MarkNoShow CompleteAppointment BookSeries CancelSeries
     BatchBook RedactInvitee CreateCalendar UpdateCalendar DeleteCalendar PutAppointmentType DeleteAppointmentType
     SetAvailability PutOverrides DeleteOverrides PutBusy
+}
+
+fn next_page_token(answer: &DynamicMessage) -> String {
+    let token = answer.get_field_by_name("next_page_token");
+    token.and_then(|it| it.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn one(it: Option<pb::Appointment>) -> Vec<pb::Appointment> {

@@ -74,6 +74,7 @@ impl Life {
         let before = self.engine.revision();
         let outcome = match call.send(&self.service).await {
             Ok(answered) => {
+                self.caller.learn(&call, &answered);
                 self.caller.known.extend(answered.appointments.iter().map(|it| it.appointment_id.clone()));
                 Outcome::Done(answered)
             }

@@ -10,6 +10,7 @@ use bookd::domain::log::LogEntry;
 
 use super::calls::{Answered, Call, Outcome};
 use super::log::{Log, is_expiry, number};
+use super::pages::r4_all_pages_of_a_list_are_of_one_revision;
 use super::refusals::r4_what_is_refused_as_taken_was_taken;
 use super::timeline::Timeline;
 use super::watched::{Watched, r5_watchers_are_told_everything_once};
@@ -132,6 +133,11 @@ impl Op {
         !self.has_unknown() || matches!(self.outcomes.last(), Some(Outcome::Done(_) | Outcome::Refused(..)))
     }
 
+    /// Whether it asks for what stood at an earlier revision, as the later pages of a list do.
+    fn is_of_earlier(&self) -> bool {
+        matches!(&self.call, Call::ListAppointments(request) if !request.page_token.is_empty())
+    }
+
     /// Whether it is a call that changes nothing.
     fn is_read(&self) -> bool {
         self.call.request_id().is_none()
@@ -244,7 +250,7 @@ pub fn r4_revisions_respect_real_time(ops: &[Op], log: &Log) -> Vec<String> {
     let mut answered: Vec<(Moment, i64)> =
         ops.iter().filter_map(|op| Some((op.answered?, op.done()?.revision))).collect();
     answered.sort_unstable();
-    let mut by_start: Vec<&Op> = ops.iter().filter(|op| op.done().is_some()).collect();
+    let mut by_start: Vec<&Op> = ops.iter().filter(|op| op.done().is_some() && !op.is_of_earlier()).collect();
     by_start.sort_unstable_by_key(|op| op.invoked);
     let (mut next, mut newest) = (0, 0);
     for op in by_start {
@@ -317,6 +323,7 @@ pub fn check(ops: &[Op], watched: &[Watched], log: &Log) -> Vec<String> {
     found.extend(r3_one_request_has_one_effect(ops, log));
     found.extend(r4_revisions_respect_real_time(ops, log));
     found.extend(r4_what_is_refused_as_taken_was_taken(ops, log, &timeline));
+    found.extend(r4_all_pages_of_a_list_are_of_one_revision(ops, log));
     found.extend(r5_watchers_are_told_everything_once(watched, log));
     found.extend(r7_one_answer_is_one_change(ops, log));
     found.extend(r10_every_change_has_its_answer(ops, log));

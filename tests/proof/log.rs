@@ -113,6 +113,12 @@ impl Log {
         answered.appointments.iter().all(is_touched)
     }
 
+    /// Of which series an appointment is an occurrence; empty of none.
+    pub fn series(&self, id: &str) -> String {
+        let occurrence = self.lives.get(id).and_then(|life| life.occurrence);
+        occurrence.map(|it| it.series.0.to_string()).unwrap_or_default()
+    }
+
     fn images(&self, id: &str) -> Option<&BTreeMap<i64, Image>> {
         self.lives.get(id).map(|life| &life.images)
     }

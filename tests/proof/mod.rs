@@ -19,6 +19,7 @@ pub mod fuzzed_calls;
 pub mod history;
 pub mod locks;
 pub mod log;
+pub mod pages;
 pub mod powered;
 pub mod readable;
 pub mod refusals;

@@ -20,7 +20,14 @@ pub fn dynamic<M: Message>(message: &M) -> DynamicMessage {
 
 /// Sees to it that a message of the contract has a JSON form.
 pub fn assert_readable<M: Message>(answer: &M) {
-    assert_json(&dynamic(answer));
+    readable(answer);
+}
+
+/// The same, and the message field by field.
+pub fn readable<M: Message>(answer: &M) -> DynamicMessage {
+    let message = dynamic(answer);
+    assert_json(&message);
+    message
 }
 
 /// The same of the bytes that the method with this path, `/bookd.v1.SlotsService/ListSlots`, has answered.

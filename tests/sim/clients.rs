@@ -57,7 +57,7 @@ pub async fn calls(world: Rc<World>, name: String, chance: Chance, count: usize)
             let outcome = send(&mut channel, &call).await;
             world.note(op, outcome.clone());
             if let Outcome::Done(answered) = &outcome {
-                caller.learn(answered);
+                caller.learn(&call, answered);
             }
             // A client whose answer was lost on its way asks again, and must be answered the same.
             let asks_again = attempt < TRIES && caller.chance.is(6);

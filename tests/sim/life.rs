@@ -226,7 +226,7 @@ impl Story {
     fn note(&mut self, op: usize, outcome: Outcome) {
         self.moment += 1;
         if let Outcome::Done(answered) = &outcome {
-            self.caller.learn(answered);
+            self.caller.learn(&self.ops[op].call, answered);
             for it in &answered.appointments {
                 if !self.caller.known.contains(&it.appointment_id) {
                     self.caller.known.push(it.appointment_id.clone());

@@ -1,0 +1,135 @@
+//! Whether the pages of a list are together what stood at one revision, however much happened between them.
+
+use std::collections::HashMap;
+
+use bookd::proto::v1 as pb;
+use prost::Message;
+
+use super::caller::ALL_STATES;
+use super::calls::{Answered, Call};
+use super::history::Op;
+use super::log::{Log, wire_state};
+
+/// A list that is read page by page: what is asked for, without which page of it.
+type List = Vec<u8>;
+
+/// Where the next page of a list begins, as the page before it was answered.
+#[derive(PartialEq, Eq, Debug)]
+struct Position<'a> {
+    revision: i64,
+    after: &'a str,
+}
+
+fn list(request: &pb::ListAppointmentsRequest) -> List {
+    pb::ListAppointmentsRequest { page_token: String::new(), page_size: 0, ..request.clone() }.encode_to_vec()
+}
+
+/// Every page of every list, in the order in which they were asked for.
+fn pages(ops: &[Op]) -> impl Iterator<Item = (&pb::ListAppointmentsRequest, &Answered)> {
+    ops.iter().filter_map(|op| matches!(&op.call, Call::ListAppointments(_)).then_some(op)).flat_map(|op| {
+        let Call::ListAppointments(request) = &op.call else { unreachable!() };
+        op.answers().map(move |(_, _, answered)| (request, answered))
+    })
+}
+
+/// R4: the later pages of a list are of the first one's revision, and all pages together are what stood then: each begins
+/// right behind the one before it, and the last one ends with the last appointment. What each appointment was then is
+/// judged with all other answers.
+pub fn r4_all_pages_of_a_list_are_of_one_revision(ops: &[Op], log: &Log) -> Vec<String> {
+    let (mut found, mut given) = (Vec::new(), HashMap::<(List, &str), Position<'_>>::new());
+    for (request, answered) in pages(ops).filter(|(_, answered)| !answered.next_page_token.is_empty()) {
+        let Some(last) = answered.appointments.last() else { continue };
+        let position = Position { revision: answered.revision, after: &last.appointment_id };
+        let token = (list(request), answered.next_page_token.as_str());
+        if given.get(&token).is_some_and(|other| *other != position) {
+            found.push(format!("R4 one page token goes on in two places, one of them {position:?}: {request:?}"));
+        }
+        given.insert(token, position);
+    }
+    for (request, answered) in pages(ops) {
+        let before = match request.page_token.as_str() {
+            "" => None,
+            token => match given.get(&(list(request), token)) {
+                Some(position) => Some(position),
+                None => {
+                    found.push(format!("R4 nobody was given this page token: {request:?}"));
+                    continue;
+                }
+            },
+        };
+        if let Some(before) = before.filter(|it| it.revision != answered.revision) {
+            let (first, this) = (before.revision, answered.revision);
+            found.push(format!("R4 a list began at revision {first} and goes on at {this}: {request:?}"));
+        } else if let Some(all) = standing(request, answered.revision, log)
+            && let Err(wrong) = is_next_page(request, answered, before, &all)
+        {
+            found.push(format!("R4 a page {wrong}: {request:?} {answered:?} of {all:?}"));
+        }
+    }
+    found
+}
+
+/// Whether a page is as much of a list as was asked for, right behind the page before it.
+fn is_next_page(
+    request: &pb::ListAppointmentsRequest,
+    answered: &Answered,
+    before: Option<&Position<'_>>,
+    all: &[&str],
+) -> Result<(), &'static str> {
+    let first = match before {
+        None => 0,
+        Some(before) => 1 + all.iter().position(|id| *id == before.after).ok_or("follows what did not stand then")?,
+    };
+    let rest = &all[first..];
+    let due = &rest[..rest.len().min(usize::try_from(request.page_size).unwrap())];
+    if !answered.appointments.iter().map(|it| it.appointment_id.as_str()).eq(due.iter().copied()) {
+        return Err("is not what comes next");
+    }
+    match answered.next_page_token.is_empty() {
+        true if due.len() < rest.len() => Err("is said to be the last and is not"),
+        false if due.len() == rest.len() => Err("is the last and is said not to be"),
+        _ => Ok(()),
+    }
+}
+
+/// All that a list has to show of a revision, in order; none where that depends on the time, too.
+fn standing<'a>(request: &pb::ListAppointmentsRequest, revision: i64, log: &'a Log) -> Option<Vec<&'a str>> {
+    let pb::ListAppointmentsRequest {
+        calendar_id,
+        invitee_email,
+        confirmation_code,
+        series_id,
+        appointment_type_id,
+        states,
+        start_time,
+        end_time,
+        order_by,
+        page_size,
+        page_token: _,
+    } = request;
+    // What runs out is in one of these before and after.
+    let [held, pending, _, _, _, expired, _, _] = ALL_STATES.map(|it| states.contains(&i32::from(it)));
+    let is_timeless = start_time.is_some() && !states.is_empty() && held == pending && pending == expired;
+    let is_of_log = invitee_email.is_empty() && confirmation_code.is_empty() && *page_size > 0;
+    if !is_timeless || !is_of_log {
+        return None;
+    }
+    let is_meant = |wanted: &str, is: &str| wanted.is_empty() || wanted == is;
+    let then = log.standing().filter(|(_, revisions, _)| revisions.contains(&revision));
+    let mut all: Vec<_> = then
+        .filter(|(id, _, image)| {
+            (calendar_id.is_empty() || image.calendars().any(|it| it.as_str() == calendar_id))
+                && is_meant(series_id, &log.series(id))
+                && is_meant(appointment_type_id, image.type_id.as_str())
+                && states.contains(&wire_state(image.state))
+                && start_time.is_none_or(|from| image.end().seconds() > from.seconds)
+                && end_time.is_none_or(|to| image.start.seconds() < to.seconds)
+        })
+        .map(|(id, _, image)| (image.start, id))
+        .collect();
+    all.sort_unstable();
+    if order_by.ends_with("desc") {
+        all.reverse();
+    }
+    Some(all.into_iter().map(|(_, id)| id).collect())
+}
