@@ -10,7 +10,7 @@ use bookd::proto::v1::list_service_client::ListServiceClient;
 use bookd::proto::v1::server_info_service_client::ServerInfoServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
 use prost::Message;
-use prost_reflect::DynamicMessage;
+use prost_reflect::{DynamicMessage, ReflectMessage, Value};
 use tonic::client::GrpcService;
 use tonic::codegen::{Body, StdError};
 use tonic::{Code, Status};
@@ -22,7 +22,10 @@ use super::readable::readable;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answered {
     pub revision: i64,
+    /// All that it shows as of its revision, wherever they stand in it.
     pub appointments: Vec<pb::Appointment>,
+    /// Those that lie outside open time, which are read when the whole batch is done: as of its revision or a later one.
+    pub outside: Vec<pb::Appointment>,
     /// Of a list that goes on.
     pub next_page_token: String,
 }
@@ -37,6 +40,31 @@ pub enum Outcome {
     Later(String),
     /// It happened, or it did not.
     Unknown(String),
+}
+
+impl Answered {
+    fn new(revision: i64, answer: &DynamicMessage) -> Self {
+        let token = answer.get_field_by_name("next_page_token");
+        let next_page_token = token.and_then(|it| it.as_str().map(str::to_owned)).unwrap_or_default();
+        let (mut appointments, mut outside) = (Vec::new(), Vec::new());
+        for (field, value) in answer.fields() {
+            gather(value, if field.name() == "appointments_outside" { &mut outside } else { &mut appointments });
+        }
+        Self { revision, appointments, outside, next_page_token }
+    }
+}
+
+/// Every appointment in a value, in order.
+fn gather(value: &Value, found: &mut Vec<pb::Appointment>) {
+    match value {
+        Value::Message(it) if it.descriptor().full_name() == "bookd.v1.Appointment" => {
+            found.push(it.transcode_to().unwrap());
+        }
+        Value::Message(it) => it.fields().for_each(|(_, value)| gather(value, found)),
+        Value::List(items) => items.iter().for_each(|it| gather(it, found)),
+        Value::Map(entries) => entries.values().for_each(|it| gather(it, found)),
+        _ => {}
+    }
 }
 
 impl Outcome {
@@ -61,7 +89,7 @@ impl Outcome {
 }
 
 macro_rules! calls {
-    ($($client:ident { $($name:ident $request:ident $method:ident |$answer:ident| $appointments:expr;)* })*) => {
+    ($($client:ident { $($name:ident $request:ident $method:ident)* })*) => {
         /// A unary call.
         #[derive(Clone, Debug)]
         pub enum Call {
@@ -97,9 +125,8 @@ macro_rules! calls {
                 match self {
                     $($(Self::$name(request) => {
                         let mut client = $client::new(channel.clone());
-                        let $answer = client.$method(request.clone()).await?.into_inner();
-                        let next_page_token = next_page_token(&readable(&$answer));
-                        Ok(Answered { revision: $answer.revision, appointments: $appointments, next_page_token })
+                        let answer = client.$method(request.clone()).await?.into_inner();
+                        Ok(Answered::new(answer.revision, &readable(&answer)))
                     })*)*
                 }
             }
@@ -128,66 +155,56 @@ request_ids! {
     SetAvailability PutOverrides DeleteOverrides PutBusy
 }
 
-fn next_page_token(answer: &DynamicMessage) -> String {
-    let token = answer.get_field_by_name("next_page_token");
-    token.and_then(|it| it.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
-fn one(it: Option<pb::Appointment>) -> Vec<pb::Appointment> {
-    it.into_iter().collect()
-}
-
 calls! {
     BookingServiceClient {
-        BookAppointment BookAppointmentRequest book_appointment |it| one(it.appointment);
-        HoldAppointment HoldAppointmentRequest hold_appointment |it| one(it.appointment);
-        ExtendHold ExtendHoldRequest extend_hold |it| one(it.appointment);
-        ReleaseHold ReleaseHoldRequest release_hold |it| one(it.appointment);
-        ConfirmAppointment ConfirmAppointmentRequest confirm_appointment |it| one(it.appointment);
-        ApproveAppointment ApproveAppointmentRequest approve_appointment |it| one(it.appointment);
-        DeclineAppointment DeclineAppointmentRequest decline_appointment |it| one(it.appointment);
-        RescheduleAppointment RescheduleAppointmentRequest reschedule_appointment |it| one(it.appointment);
-        CancelAppointment CancelAppointmentRequest cancel_appointment |it| one(it.appointment);
-        UpdateAppointment UpdateAppointmentRequest update_appointment |it| one(it.appointment);
-        MarkNoShow MarkNoShowRequest mark_no_show |it| one(it.appointment);
-        CompleteAppointment CompleteAppointmentRequest complete_appointment |it| one(it.appointment);
+        BookAppointment BookAppointmentRequest book_appointment
+        HoldAppointment HoldAppointmentRequest hold_appointment
+        ExtendHold ExtendHoldRequest extend_hold
+        ReleaseHold ReleaseHoldRequest release_hold
+        ConfirmAppointment ConfirmAppointmentRequest confirm_appointment
+        ApproveAppointment ApproveAppointmentRequest approve_appointment
+        DeclineAppointment DeclineAppointmentRequest decline_appointment
+        RescheduleAppointment RescheduleAppointmentRequest reschedule_appointment
+        CancelAppointment CancelAppointmentRequest cancel_appointment
+        UpdateAppointment UpdateAppointmentRequest update_appointment
+        MarkNoShow MarkNoShowRequest mark_no_show
+        CompleteAppointment CompleteAppointmentRequest complete_appointment
         BookSeries BookSeriesRequest book_series
-            |it| it.occurrences.into_iter().filter_map(|it| it.appointment).collect();
-        CancelSeries CancelSeriesRequest cancel_series |it| it.appointments;
-        BatchBook BatchBookRequest batch_book |it| it.appointments;
-        RedactInvitee RedactInviteeRequest redact_invitee |it| Vec::new();
+        CancelSeries CancelSeriesRequest cancel_series
+        BatchBook BatchBookRequest batch_book
+        RedactInvitee RedactInviteeRequest redact_invitee
     }
     CalendarServiceClient {
-        CreateCalendar CreateCalendarRequest create_calendar |it| Vec::new();
-        UpdateCalendar UpdateCalendarRequest update_calendar |it| Vec::new();
-        DeleteCalendar DeleteCalendarRequest delete_calendar |it| Vec::new();
-        GetCalendar GetCalendarRequest get_calendar |it| Vec::new();
-        ListCalendars ListCalendarsRequest list_calendars |it| Vec::new();
-        PutAppointmentType PutAppointmentTypeRequest put_appointment_type |it| Vec::new();
-        DeleteAppointmentType DeleteAppointmentTypeRequest delete_appointment_type |it| Vec::new();
-        GetAppointmentType GetAppointmentTypeRequest get_appointment_type |it| Vec::new();
-        ListAppointmentTypes ListAppointmentTypesRequest list_appointment_types |it| Vec::new();
+        CreateCalendar CreateCalendarRequest create_calendar
+        UpdateCalendar UpdateCalendarRequest update_calendar
+        DeleteCalendar DeleteCalendarRequest delete_calendar
+        GetCalendar GetCalendarRequest get_calendar
+        ListCalendars ListCalendarsRequest list_calendars
+        PutAppointmentType PutAppointmentTypeRequest put_appointment_type
+        DeleteAppointmentType DeleteAppointmentTypeRequest delete_appointment_type
+        GetAppointmentType GetAppointmentTypeRequest get_appointment_type
+        ListAppointmentTypes ListAppointmentTypesRequest list_appointment_types
     }
     AvailabilityServiceClient {
-        SetAvailability SetAvailabilityRequest set_availability |it| Vec::new();
-        PutOverrides PutOverridesRequest put_overrides |it| Vec::new();
-        DeleteOverrides DeleteOverridesRequest delete_overrides |it| Vec::new();
-        PutBusy PutBusyRequest put_busy |it| Vec::new();
-        GetAvailability GetAvailabilityRequest get_availability |it| Vec::new();
-        ListBusy ListBusyRequest list_busy |it| Vec::new();
+        SetAvailability SetAvailabilityRequest set_availability
+        PutOverrides PutOverridesRequest put_overrides
+        DeleteOverrides DeleteOverridesRequest delete_overrides
+        PutBusy PutBusyRequest put_busy
+        GetAvailability GetAvailabilityRequest get_availability
+        ListBusy ListBusyRequest list_busy
     }
     SlotsServiceClient {
-        ListSlots ListSlotsRequest list_slots |it| Vec::new();
-        ExplainSlot ExplainSlotRequest explain_slot |it| Vec::new();
-        QueryFreeBusy QueryFreeBusyRequest query_free_busy |it| Vec::new();
+        ListSlots ListSlotsRequest list_slots
+        ExplainSlot ExplainSlotRequest explain_slot
+        QueryFreeBusy QueryFreeBusyRequest query_free_busy
     }
     ListServiceClient {
-        GetAppointment GetAppointmentRequest get_appointment |it| one(it.appointment);
-        ListAppointments ListAppointmentsRequest list_appointments |it| it.appointments;
-        ListChanges ListChangesRequest list_changes |it| Vec::new();
-        ListZoneDrift ListZoneDriftRequest list_zone_drift |it| Vec::new();
+        GetAppointment GetAppointmentRequest get_appointment
+        ListAppointments ListAppointmentsRequest list_appointments
+        ListChanges ListChangesRequest list_changes
+        ListZoneDrift ListZoneDriftRequest list_zone_drift
     }
     ServerInfoServiceClient {
-        GetServerInfo GetServerInfoRequest get_server_info |it| Vec::new();
+        GetServerInfo GetServerInfoRequest get_server_info
     }
 }

@@ -155,7 +155,8 @@ impl Op {
 }
 
 /// R2: what was acknowledged is in the log, at its revision; and every appointment in an answer, of reads too, is what
-/// the log says that it was at the answer's revision. A repetition shows it as it is when that is answered.
+/// the log says that it was at the answer's revision. A repetition shows it as it is when that is answered; what lies outside
+/// open time is shown as the batch left it.
 pub fn r2_what_was_acknowledged_is_kept(ops: &[Op], log: &Log, timeline: &Timeline) -> Vec<String> {
     let mut found = Vec::new();
     for op in ops {
@@ -171,10 +172,12 @@ pub fn r2_what_was_acknowledged_is_kept(ops: &[Op], log: &Log, timeline: &Timeli
             }
             let is_its = !log.remembers_all || log.made_by(op) == Some(revision);
             let is_repeated = is_its && op.may_be_repeated(place, ops);
-            let (first, last) =
-                if is_repeated { timeline.between(op.asked_at(place), at) } else { (revision, revision) };
-            for it in &answered.appointments {
-                let mut images = log.between(&it.appointment_id, first.max(revision), last.max(revision));
+            let (known, newest) = timeline.between(op.asked_at(place), at);
+            let first = if is_repeated { known.max(revision) } else { revision };
+            let last = if is_repeated { newest.max(revision) } else { revision };
+            let shown = answered.appointments.iter().map(|it| (it, last));
+            for (it, last) in shown.chain(answered.outside.iter().map(|it| (it, newest.max(revision)))) {
+                let mut images = log.between(&it.appointment_id, first, last);
                 if !images.any(|image| log.is_as(image, it, op.is_read())) {
                     let images: Vec<_> = log.between(&it.appointment_id, first, last).collect();
                     found.push(format!("R2 {name} showed at revision {first} to {last} {it:?}, which was {images:?}"));
