@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use tonic::Status;
 
 use crate::clients::send;
-use crate::proof::caller::{CALENDARS, Caller, TYPES};
+use crate::proof::caller::{ALL_STATES, CALENDARS, Caller, TYPES};
 use crate::proof::calls::Outcome;
 use crate::proof::chance::Chance;
 use crate::proof::tried::{self, Wanted};
@@ -49,11 +49,12 @@ pub async fn opens_and_verifies(world: Rc<World>, chance: Chance) -> turmoil::Re
     sleep(Duration::from_secs(2)).await;
     let after = look(&world).await?;
     if before != after {
-        world.find(format!("R9 a restart changes what shows, from {before:#?} to {after:#?}"));
+        let only = |some: &[String], others: &[String]| -> Vec<String> {
+            some.iter().filter(|it| !others.contains(it)).cloned().collect()
+        };
+        let (gone, new) = (only(&before, &after), only(&after, &before));
+        world.find(format!("R9 a restart changes what shows: gone is {gone:#?}, new is {new:#?}"));
     }
-    // What the store tells of everything, beside what was told of it while it happened.
-    let watched = from_the_beginning(&connect(), world.last.get()).await;
-    world.watched.borrow_mut().extend(watched);
     world.phase.set(Phase::Over);
     Ok(())
 }
@@ -66,17 +67,12 @@ async fn look(world: &World) -> Result<Vec<String>, Status> {
     let _not_found = BookingServiceClient::new(channel.clone()).release_hold(nobody).await;
     let mut shown = Vec::new();
     for calendar in CALENDARS {
-        let request =
-            pb::ListAppointmentsRequest { calendar_id: calendar.into(), page_size: 1_000, ..Default::default() };
-        let answer = ListServiceClient::new(channel.clone()).list_appointments(request).await;
-        let answer = match answer {
-            Ok(answer) => answer.into_inner(),
+        match booked(world, calendar).await {
+            Ok(booked) => shown.extend(booked),
             // There never was one.
             Err(status) if status.code() == tonic::Code::NotFound => continue,
             Err(status) => return Err(status),
-        };
-        world.last.set(answer.revision);
-        shown.extend(answer.appointments.iter().map(|it| format!("{it:?}")));
+        }
         match settings(calendar, world.now()).await {
             Ok(settings) => shown.extend(settings),
             // It was deleted; what was booked of it is still listed.
@@ -86,6 +82,43 @@ async fn look(world: &World) -> Result<Vec<String>, Status> {
         for of_type in TYPES {
             shown.extend(slots(world, calendar, of_type).await?);
         }
+    }
+    shown.extend(appointments(world).await?);
+    // What the store tells of everything is judged beside what was told of it while it happened.
+    let watched = from_the_beginning(&channel, world.last.get()).await;
+    shown.extend(watched.iter().flat_map(|it| &it.seen).map(|change| format!("{change:?}")));
+    world.watched.borrow_mut().extend(watched);
+    Ok(shown)
+}
+
+/// What takes place of a calendar, all that was ever booked of it, and its history.
+async fn booked(world: &World, calendar: &str) -> Result<Vec<String>, Status> {
+    let mut lists = ListServiceClient::new(connect());
+    let upcoming = pb::ListAppointmentsRequest { calendar_id: calendar.into(), page_size: 1_000, ..Default::default() };
+    let states = ALL_STATES.map(i32::from).to_vec();
+    let ever = pb::ListAppointmentsRequest { states, start_time: Some(Timestamp::default()), ..upcoming.clone() };
+    let mut shown = Vec::new();
+    for request in [upcoming, ever] {
+        let answer = lists.list_appointments(request).await?.into_inner();
+        world.last.set(answer.revision);
+        shown.extend(answer.appointments.iter().map(|it| format!("{it:?}")));
+    }
+    let request = pb::ListChangesRequest { calendar_id: calendar.into(), page_size: 1_000, ..Default::default() };
+    let changes = lists.list_changes(request).await?.into_inner().changes;
+    shown.extend(changes.iter().map(|it| format!("{it:?}")));
+    Ok(shown)
+}
+
+/// Every appointment that anybody was told of, and its history.
+async fn appointments(world: &World) -> Result<Vec<String>, Status> {
+    let mut lists = ListServiceClient::new(connect());
+    let (mut shown, known) = (Vec::new(), world.known.borrow().clone());
+    for appointment_id in known {
+        let request = pb::GetAppointmentRequest { appointment_id: appointment_id.clone() };
+        let found = lists.get_appointment(request).await?.into_inner().appointment;
+        let request = pb::ListChangesRequest { appointment_id, page_size: 1_000, ..Default::default() };
+        let changes = lists.list_changes(request).await?.into_inner().changes;
+        shown.push(format!("{found:?}: {changes:?}"));
     }
     Ok(shown)
 }
