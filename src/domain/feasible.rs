@@ -178,17 +178,15 @@ impl Ask<'_> {
 }
 
 /// The seats that are taken in the session that would be joined; none where none would be.
-pub(super) fn seats<'a>(ask: &Ask<'a>) -> impl Iterator<Item = &'a Claim> {
-    let ask = *ask;
+pub(super) fn seats<'a>(ask: &'a Ask<'a>) -> impl Iterator<Item = &'a Claim> {
     let claims = ask.session.map(|_| ask.calendar.claims.overlapping(ask.slot()));
-    claims.into_iter().flatten().filter(move |claim| ask.is_seat(claim) && ask.counts(claim))
+    claims.into_iter().flatten().filter(|claim| ask.is_seat(claim) && ask.counts(claim))
 }
 
 /// The claims that meet the padded slot and are no seats of the session that would be joined.
-fn conflicts<'a>(ask: &Ask<'a>) -> impl Iterator<Item = &'a Claim> + Clone {
-    let ask = *ask;
+fn conflicts<'a>(ask: &'a Ask<'a>) -> impl Iterator<Item = &'a Claim> + Clone {
     let claims = ask.calendar.claims.overlapping(ask.padded());
-    claims.filter(move |claim| ask.counts(claim) && !ask.is_seat(claim))
+    claims.filter(|claim| ask.counts(claim) && !ask.is_seat(claim))
 }
 
 fn busy(ask: &Ask<'_>) -> Option<Interval> {

@@ -66,6 +66,7 @@ mod soak;
 mod soak_load;
 mod sqlite;
 mod store;
+mod store_log;
 mod stored;
 mod transfer;
 mod types;
