@@ -36,7 +36,7 @@ pub enum Scope {
 impl Scope {
     /// One of each.
     pub fn all() -> [Self; 3] {
-        let [calendar, other, _] = CALENDARS;
+        let [calendar, _, other] = CALENDARS;
         [Self::Everything, Self::Calendar(calendar.to_owned()), Self::Prefix(other[..1].to_owned())]
     }
 
