@@ -167,6 +167,28 @@ async fn a_calendar_whose_zone_is_gone_keeps_no_other_from_its_business() {
 }
 
 #[tokio::test]
+async fn a_hold_on_a_calendar_whose_zone_is_gone_runs_out_and_stops_nobody() {
+    let bookd = Bookd::with_ada().await;
+    bookd.hours("bob", "Asia/Tokyo", &[("09:00", "17:00")]).await;
+    let held = bookd.hold("bob", "2027-03-10T09:00").await;
+    let (_folder, zones) = release(&[("Europe/Paris", "Europe/Paris")]);
+    let bookd = bookd.restart_with(zones).await;
+    bookd.set_clock("2027-03-02T08:00:00Z").await;
+    bookd.booked("ada", "2027-03-10T09:00").await;
+    let expired = bookd.appointment(&held.appointment_id).await;
+    assert_eq!(expired.state(), pb::AppointmentState::Expired);
+    assert!(expired.revision > held.revision, "it is on record");
+    // Under the old rules its time is free, and the calendar's history has it.
+    let bookd = bookd.restart().await;
+    let request = pb::ListChangesRequest { calendar_id: "bob".into(), ..Default::default() };
+    let changes = bookd.lists().list_changes(request).await.unwrap().into_inner().changes;
+    let commands: Vec<&str> = changes.iter().map(|it| it.command.as_str()).collect();
+    assert_eq!(commands, ["Expiry", "HoldAppointment", "SetAvailability"]);
+    bookd.booked("bob", "2027-03-10T09:00").await;
+    bookd.stop().await;
+}
+
+#[tokio::test]
 async fn a_person_is_erased_from_calendars_whose_zone_is_gone_too() {
     let bookd = Bookd::with_ada().await;
     bookd.hours("bob", "Asia/Tokyo", &[("09:00", "17:00")]).await;
@@ -184,6 +206,9 @@ async fn a_person_is_erased_from_calendars_whose_zone_is_gone_too() {
     }
     // Under the old rules everything is as it was, but for the person.
     let bookd = bookd.restart().await;
+    let request = pb::ListChangesRequest { calendar_id: "bob".into(), ..Default::default() };
+    let changes = bookd.lists().list_changes(request).await.unwrap().into_inner().changes;
+    assert_eq!(changes[0].command, "RedactInvitee", "the calendar's history has it");
     assert!(refused(bookd.book(booking("bob", "2027-03-10T09:00")).await).is(Code::Aborted, "SLOT_TAKEN"));
     bookd.stop().await;
 }

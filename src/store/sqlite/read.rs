@@ -379,6 +379,14 @@ pub(super) fn bearers(transaction: &Transaction<'_>, id: &CalendarId) -> Result<
     Ok(found)
 }
 
+/// Where the calendar lies that has an id now.
+pub(super) fn find_calendar(connection: &Connection, id: &CalendarId) -> Result<Option<Known>, StoreError> {
+    let mut statement = connection.prepare_cached(SELECT_CALENDAR)?;
+    let mut rows = statement.query([id.as_str()])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    Ok(Some(Known { key: row.get(0)?, version: rows::revision(row, 2)?, reach_minutes: row.get(3)? }))
+}
+
 /// Every read of tables that grow, for the test of their plans.
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {

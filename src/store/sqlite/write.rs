@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use prost::Message;
 use rusqlite::{Connection, ErrorCode, params};
 
+use super::read::find_calendar;
 use super::rows::{INSERT_APPOINTMENT, UPDATE_APPOINTMENT, signed, write};
 use super::{Known, Sqlite, store_error};
 use crate::domain::appointment::{Appointment, Place};
@@ -65,7 +66,8 @@ impl Sqlite {
             }
         }
         self.connection.execute_batch("begin immediate").map_err(|error| store_error(&error))?;
-        let mut writing = Writing { connection: &self.connection, known: &self.known, touched: HashMap::new() };
+        let (connection, known) = (&self.connection, &self.known);
+        let mut writing = Writing { connection, known, found: HashMap::new(), touched: HashMap::new() };
         let written = writing.batch(batch);
         let touched = writing.touched;
         if let Err(error) = written {
@@ -113,6 +115,9 @@ impl Sqlite {
 struct Writing<'a> {
     connection: &'a Connection,
     known: &'a HashMap<CalendarId, Known>,
+    /// Calendars that could not be loaded and are touched all the same: what is held there runs out, and a person is
+    /// erased there, too.
+    found: HashMap<CalendarId, Known>,
     touched: HashMap<CalendarId, Touching>,
 }
 
@@ -144,6 +149,14 @@ impl Writing<'_> {
     }
 
     fn change(&mut self, change: &Change) -> Result<(), StoreError> {
+        for id in change.events.iter().flat_map(Event::calendars) {
+            if !self.known.contains_key(id)
+                && !self.touched.contains_key(id)
+                && let Some(known) = find_calendar(self.connection, id)?
+            {
+                self.found.insert(id.clone(), known);
+            }
+        }
         for event in &change.events {
             self.event(event, change)?;
         }
@@ -181,17 +194,17 @@ impl Writing<'_> {
         self.touched.insert(id.clone(), Touching { known, is_deleted: false });
     }
 
-    /// Where a calendar lies; none of one that was never loaded, or is deleted.
+    /// Where a calendar lies; none of one that is deleted.
     fn find(&self, id: &CalendarId) -> Option<Known> {
         match self.touched.get(id) {
             Some(Touching { is_deleted: true, .. }) => None,
             Some(Touching { known, .. }) => Some(*known),
-            None => self.known.get(id).copied(),
+            None => self.known.get(id).or_else(|| self.found.get(id)).copied(),
         }
     }
 
     fn key(&self, id: &CalendarId) -> i64 {
-        self.find(id).expect("a change touches only calendars that were loaded").key
+        self.find(id).expect("a change touches only calendars that are there").key
     }
 
     fn event(&mut self, event: &Event, change: &Change) -> Result<(), StoreError> {
@@ -289,7 +302,7 @@ impl Writing<'_> {
 
     /// Notes how far a claim reaches beyond the start by which it is found.
     fn reach(&mut self, place: &Place, start: Instant) {
-        let known = self.find(&place.calendar).expect("a change touches only calendars that were loaded");
+        let known = self.find(&place.calendar).expect("a change touches only calendars that are there");
         let seconds = place.padded().end.since(start);
         let minutes = u32::try_from(seconds / MINUTE).expect("a claim is shorter than 32 bits of minutes");
         if minutes > known.reach_minutes {
