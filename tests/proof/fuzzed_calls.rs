@@ -24,6 +24,7 @@ use super::chance::Chance;
 use super::fuzzed::{NOW, is_of_the_contract, runtime, service_on, zones};
 use super::history::{self, Op};
 use super::log::{Log, is_expiry, number};
+use super::panics::{note_panics, r11_nothing_panics};
 use super::tried::{self, Wanted};
 use super::watched::from_the_beginning;
 
@@ -51,6 +52,7 @@ struct Life {
 impl Life {
     /// With so many of the calls that open all calendars.
     async fn begin(opening: usize) -> Self {
+        note_panics();
         let store = Memory::new(7);
         let clock = Arc::new(ManualClock::new(Instant::from_seconds(NOW)));
         let (engine, routes) = service_on(store.clone(), Arc::clone(&clock)).await;
@@ -118,6 +120,7 @@ impl Life {
         let store = &mut self.store;
         let log = if is_long { Log::read_of_a_long_life(store) } else { Log::read(store, &self.ops) };
         let mut found: Vec<String> = report.invariants.into_iter().flat_map(|it| it.findings).collect();
+        found.extend(r11_nothing_panics());
         found.extend(history::check(&self.ops, &watched, &log));
         assert!(found.is_empty(), "{}", found.join("\n"));
     }

@@ -20,6 +20,7 @@ pub mod history;
 pub mod locks;
 pub mod log;
 pub mod pages;
+pub mod panics;
 pub mod powered;
 pub mod readable;
 pub mod refusals;

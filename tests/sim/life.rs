@@ -28,6 +28,7 @@ use crate::proof::chance::Chance;
 use crate::proof::disk::Disk;
 use crate::proof::history::{self, Op};
 use crate::proof::log::Log;
+use crate::proof::panics::{note_panics, r11_nothing_panics};
 use crate::proof::powered::Powered;
 use crate::proof::watched::{Shared, Watched, follow, from_the_beginning};
 use crate::server::zones;
@@ -180,6 +181,7 @@ fn connect(runtime: &Runtime, routes: Routes) -> Channel {
 
 impl Story {
     pub fn new(seed: u64) -> Self {
+        note_panics();
         Self {
             clock: ManualClock::new(Instant::from_seconds(BEGINNING)),
             ids: Arc::new(Ids::Counted(AtomicU64::new(1))),
@@ -256,6 +258,7 @@ impl Story {
 
     /// Everything beside what lies on the disk; nothing is open any more.
     pub fn judge(&mut self, disk: &Disk) {
+        self.found.extend(r11_nothing_panics());
         let mut store = match Sqlite::open_on(disk.vfs(), disk.file(), lookup(), CODE_KEY) {
             Ok(store) => store,
             Err(error) => return self.found.push(format!("the store cannot be opened at the end: {error}")),

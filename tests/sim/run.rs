@@ -11,6 +11,7 @@ use crate::faults::Faults;
 use crate::proof::chance::Chance;
 use crate::proof::history;
 use crate::proof::log::Log;
+use crate::proof::panics::{note_panics, r11_nothing_panics};
 use crate::proof::watched::Scope;
 use crate::server::{SERVER, serve, zones};
 use crate::world::{Phase, World};
@@ -43,6 +44,7 @@ pub struct Report {
 
 /// Runs a seed on this thread, whose randomness must come from the seed as well.
 pub fn run(seed: u64) -> Report {
+    note_panics();
     let mut chance = Chance(seed);
     let world = World::new(CALLERS);
     let machine = Rc::new(Machine::new(&mut chance));
@@ -119,6 +121,7 @@ fn judge(world: &World, machine: &Machine) {
         checked.findings.iter().for_each(|it| world.find(format!("{}: {it}", checked.name)));
     }
     let log = Log::read(store.as_mut(), &world.ops.borrow());
+    r11_nothing_panics().into_iter().for_each(|it| world.find(it));
     let found = history::check(&world.ops.borrow(), &world.watched.borrow(), &log);
     found.into_iter().for_each(|it| world.find(it));
 }
