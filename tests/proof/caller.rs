@@ -105,6 +105,16 @@ impl Caller {
         format!("{}-{}", self.name, self.count)
     }
 
+    /// Words that no call before had.
+    fn text(&self, what: &str) -> String {
+        format!("{what} {}-{}", self.name, self.count)
+    }
+
+    /// What an update changes of a person.
+    fn updated(&self) -> [&'static str; 2] {
+        if self.count.is_multiple_of(2) { ["note", "location"] } else { ["note", "metadata"] }
+    }
+
     fn some_id(&mut self) -> String {
         let first = self.known.len().saturating_sub(RECENT);
         let recent = &self.known[first..];
@@ -142,6 +152,9 @@ impl Caller {
             appointment_type_id: self.chance.of(&TYPES).to_owned(),
             start_time: self.start(now),
             invitee: self.invitee(),
+            note: self.text("note"),
+            metadata: [("key".to_owned(), self.text("value"))].into(),
+            location: self.text("room"),
             // Mostly by the rules; without them, only what can never be had twice is in the way.
             ignore_rules: if self.chance.is(3) { (1..=5).collect() } else { Vec::new() },
             ..Default::default()
@@ -218,6 +231,9 @@ impl Caller {
                 appointment_type_id: one.appointment_type_id,
                 start_time: one.start_time,
                 ignore_rules: one.ignore_rules,
+                note: one.note,
+                metadata: one.metadata,
+                location: one.location,
                 ttl: self.chance.is(2).then_some(Duration { seconds: 2 * MINUTE, nanos: 0 }),
                 request_id,
                 ..Default::default()
@@ -232,6 +248,9 @@ impl Caller {
                 appointment_type_id: one.appointment_type_id,
                 start_time: one.start_time,
                 invitee: one.invitee,
+                note: one.note,
+                metadata: one.metadata,
+                location: one.location,
                 ignore_rules: one.ignore_rules,
                 frequency: pb::Frequency::Daily.into(),
                 count: Some(self.chance.of(&[2, 3, 5])),
@@ -264,6 +283,7 @@ impl Caller {
             }
             2 | 3 => Call::CancelAppointment(pb::CancelAppointmentRequest {
                 appointment_id,
+                reason: self.text("called off"),
                 request_id,
                 ..Default::default()
             }),
@@ -282,13 +302,16 @@ impl Caller {
             }),
             9 => Call::DeclineAppointment(pb::DeclineAppointmentRequest {
                 appointment_id,
+                reason: self.text("declined"),
                 request_id,
                 ..Default::default()
             }),
             10 => Call::UpdateAppointment(pb::UpdateAppointmentRequest {
                 appointment_id,
-                note: format!("note {}", self.count),
-                update_mask: Some(FieldMask { paths: vec!["note".to_owned()] }),
+                note: self.text("note"),
+                metadata: [("other".to_owned(), self.text("value"))].into(),
+                location: self.text("place"),
+                update_mask: Some(FieldMask { paths: self.updated().map(str::to_owned).to_vec() }),
                 request_id,
                 ..Default::default()
             }),
@@ -304,6 +327,7 @@ impl Caller {
             }
             _ => Call::CancelSeries(pb::CancelSeriesRequest {
                 appointment_id,
+                reason: self.text("ended"),
                 scope: self.chance.of(&[pb::SeriesScope::One, pb::SeriesScope::Following, pb::SeriesScope::All]).into(),
                 request_id,
                 ..Default::default()

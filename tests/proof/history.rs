@@ -11,6 +11,7 @@ use bookd::domain::log::LogEntry;
 use super::calls::{Answered, Call, Outcome};
 use super::log::{Log, is_expiry, number};
 use super::pages::r4_all_pages_of_a_list_are_of_one_revision;
+use super::persons::r2_what_is_personal_is_as_it_was_said;
 use super::refusals::r4_what_is_refused_as_taken_was_taken;
 use super::timeline::Timeline;
 use super::watched::{Watched, r5_watchers_are_told_everything_once};
@@ -74,6 +75,24 @@ impl Op {
         self.at[place]
     }
 
+    /// The first and the last revision as of which one of its answers may show its appointments: the answer's own, or of a
+    /// repetition any that stood while it was under way.
+    pub fn shown_at(
+        &self,
+        (place, at, answered): (usize, Moment, &Answered),
+        ops: &[Self],
+        log: &Log,
+        timeline: &Timeline,
+    ) -> (i64, i64) {
+        let revision = answered.revision;
+        let is_its = !log.remembers_all || log.made_by(self) == Some(revision);
+        if !is_its || !self.may_be_repeated(place, ops) {
+            return (revision, revision);
+        }
+        let (first, last) = timeline.between(self.asked_at(place), at);
+        (first.max(revision), last.max(revision))
+    }
+
     /// The changes that it is known to have made: by its request id, which may be that of others, too; without one
     /// each attempt makes a change of its own.
     pub fn made(&self, log: &Log) -> Vec<i64> {
@@ -134,7 +153,7 @@ impl Op {
     }
 
     /// Whether it asks for what stood at an earlier revision, as the later pages of a list do.
-    fn is_of_earlier(&self) -> bool {
+    pub fn is_of_earlier(&self) -> bool {
         matches!(&self.call, Call::ListAppointments(request) if !request.page_token.is_empty())
     }
 
@@ -170,11 +189,8 @@ pub fn r2_what_was_acknowledged_is_kept(ops: &[Op], log: &Log, timeline: &Timeli
             if op.always_changes() && !log.touches(answered) {
                 found.push(format!("R2 {name} was answered what revision {revision} is not: {answered:?}"));
             }
-            let is_its = !log.remembers_all || log.made_by(op) == Some(revision);
-            let is_repeated = is_its && op.may_be_repeated(place, ops);
-            let (known, newest) = timeline.between(op.asked_at(place), at);
-            let first = if is_repeated { known.max(revision) } else { revision };
-            let last = if is_repeated { newest.max(revision) } else { revision };
+            let (first, last) = op.shown_at((place, at, answered), ops, log, timeline);
+            let (_, newest) = timeline.between(op.asked_at(place), at);
             let shown = answered.appointments.iter().map(|it| (it, last));
             for (it, last) in shown.chain(answered.outside.iter().map(|it| (it, newest.max(revision)))) {
                 let mut images = log.between(&it.appointment_id, first, last);
@@ -323,6 +339,7 @@ fn is_wanted_by(change: &LogEntry, call: &Call) -> bool {
 pub fn check(ops: &[Op], watched: &[Watched], log: &Log) -> Vec<String> {
     let timeline = Timeline::new(ops, log);
     let mut found = r2_what_was_acknowledged_is_kept(ops, log, &timeline);
+    found.extend(r2_what_is_personal_is_as_it_was_said(ops, watched, log, &timeline));
     found.extend(r3_one_request_has_one_effect(ops, log));
     found.extend(r4_revisions_respect_real_time(ops, log));
     found.extend(r4_what_is_refused_as_taken_was_taken(ops, log, &timeline));

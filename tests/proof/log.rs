@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use bookd::domain::appointment::{Appointment, AppointmentState as S, IgnoredRules, Image, OccurrenceOf};
+use bookd::domain::appointment::{Appointment, AppointmentState as S, IgnoredRules, Image, OccurrenceOf, Person};
 use bookd::domain::change::Cause;
 use bookd::domain::code;
 use bookd::domain::ids::{AppointmentId, AppointmentKey, Caller, Etag, Revision};
@@ -43,6 +43,8 @@ struct Life {
     key: AppointmentKey,
     create_time: Instant,
     occurrence: Option<OccurrenceOf>,
+    /// As its row has it at the end.
+    person: Person,
     /// Every image that the log has, by the revision that made it.
     images: BTreeMap<i64, Image>,
 }
@@ -66,7 +68,8 @@ impl Log {
                 let life = lives.entry(it.id.to_string()).or_insert_with(|| {
                     let row: Vec<Appointment> = reader.appointments(&[it.id]).unwrap().0;
                     let (create_time, occurrence) = (change.time, row[0].occurrence);
-                    Life { id: it.id, key: it.key, create_time, occurrence, images: BTreeMap::new() }
+                    let (person, images) = (row[0].person.clone(), BTreeMap::new());
+                    Life { id: it.id, key: it.key, create_time, occurrence, person, images }
                 });
                 life.images.insert(number(change.revision), it.after.clone());
             }
@@ -111,6 +114,11 @@ impl Log {
         let Some(change) = self.at(answered.revision) else { return false };
         let is_touched = |it: &pb::Appointment| change.appointments().any(|of| of.id.to_string() == it.appointment_id);
         answered.appointments.iter().all(is_touched)
+    }
+
+    /// What the row of each appointment has of its person at the end.
+    pub fn rows(&self) -> impl Iterator<Item = (&str, &Person)> {
+        self.lives.iter().map(|(id, life)| (id.as_str(), &life.person))
     }
 
     /// Of which series an appointment is an occurrence; empty of none.

@@ -21,6 +21,7 @@ pub mod locks;
 pub mod log;
 pub mod pages;
 pub mod panics;
+pub mod persons;
 pub mod powered;
 pub mod readable;
 pub mod refusals;

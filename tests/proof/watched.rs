@@ -75,6 +75,8 @@ impl Scope {
 #[derive(Clone, Debug, Default)]
 pub struct Watched {
     pub scope: Scope,
+    /// Whoever watches knew before it began that everything up to here had happened.
+    pub known: i64,
     /// Each change, as it was told.
     pub seen: Vec<pb::Change>,
     /// All changes up to here were sent, as the last mark of progress or change said.
@@ -165,7 +167,7 @@ where
 {
     let mut all = Vec::new();
     for scope in Scope::all() {
-        let shared: Shared = Arc::new(Mutex::new(Watched::of(scope)));
+        let shared: Shared = Arc::new(Mutex::new(Watched { known: last, ..Watched::of(scope) }));
         let _in_time = timeout(PATIENCE, follow(service.clone(), Arc::clone(&shared), Some(last))).await;
         let mut watched = shared.lock().unwrap().clone();
         if watched.upto < last {
