@@ -26,9 +26,12 @@ fn list(request: &pb::ListAppointmentsRequest) -> List {
 
 /// Every page of every list, in the order in which they were asked for.
 fn pages(ops: &[Op]) -> impl Iterator<Item = (&pb::ListAppointmentsRequest, &Answered)> {
-    ops.iter().filter_map(|op| matches!(&op.call, Call::ListAppointments(_)).then_some(op)).flat_map(|op| {
-        let Call::ListAppointments(request) = &op.call else { unreachable!() };
-        op.answers().map(move |(_, _, answered)| (request, answered))
+    ops.iter().flat_map(|op| {
+        let request = match &op.call {
+            Call::ListAppointments(request) => Some(request),
+            _ => None,
+        };
+        request.into_iter().flat_map(|request| op.answers().map(move |(_, _, answered)| (request, answered)))
     })
 }
 
