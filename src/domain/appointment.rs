@@ -85,3 +85,43 @@ impl Appointment {
         Etag::of(self.id.0.as_bytes(), self.revision)
     }
 }
+
+#[cfg(test)]
+impl Appointment {
+    /// Of an hour, on so many calendars.
+    pub(crate) fn on_calendars(count: u16) -> Self {
+        use super::ids::{CalendarId, Revision, TypeId, TypeNumber};
+        use super::time::{Minutes, Wall};
+        let (start, duration) = (Instant::from_seconds(0), Minutes::new(60).expect("an hour"));
+        let place = |need: u16| Place {
+            calendar: CalendarId::parse(&format!("calendar-{need}")).expect("an id"),
+            since: Revision(1),
+            type_number: TypeNumber(0),
+            need,
+            start,
+            duration,
+            before: Minutes::ZERO,
+            after: Minutes::ZERO,
+            units: 1,
+        };
+        let key = AppointmentKey(1);
+        let image = Image {
+            places: (0..count).map(place).collect(),
+            type_id: TypeId::default_type(),
+            start,
+            duration,
+            time_zone: "UTC".into(),
+            local_start: Wall::from_seconds(0),
+            state: AppointmentState::Confirmed,
+            blocks: true,
+            expire_time: None,
+            session: key,
+            sequence: 0,
+            ignored_rules: IgnoredRules::default(),
+            update_time: start,
+            revision: Revision(1),
+        };
+        let id = AppointmentId(uuid::Uuid::from_u128(1));
+        Self { id, key, create_time: start, occurrence: None, person: Person::default(), image }
+    }
+}

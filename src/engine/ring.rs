@@ -5,10 +5,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::domain::appointment::Appointment;
+use crate::domain::appointment::{Appointment, Place};
 use crate::domain::change::{Change, Event};
 use crate::domain::ids::{AppointmentId, Revision};
-use crate::domain::log::LogEntry;
+use crate::domain::log::{LogEntry, LogEvent, Touched, What};
 use crate::sabotage::Bug;
 use crate::store::told::{TOLD_CHANGES_MAX, TOLD_EVENTS_MAX};
 use crate::store::{CalendarFilter, Told};
@@ -19,8 +19,18 @@ pub(super) const RING_CHANGES_MAX: usize = 8_192;
 const RING_EVENTS_MAX: usize = 16_384;
 /// What they weigh at most, in bytes, by estimate.
 const RING_BYTES_MAX: usize = 32 * 1_024 * 1_024;
-/// What one event weighs without its texts.
+/// What one event weighs without its texts, places and calendars.
 const EVENT_BYTES: usize = 1_024;
+
+/// What an event weighs by its places, in both images of the log and in the appointment, and by its calendars.
+fn places_bytes(event: &LogEvent, appointment: Option<&Appointment>) -> usize {
+    let of_log = match &event.what {
+        What::Appointment(it) => it.after.places.len() + it.before.as_ref().map_or(0, |before| before.places.len()),
+        What::Calendar(_) => 0,
+    };
+    let places = of_log + appointment.map_or(0, |it| it.places.len());
+    places * size_of::<Place>() + event.calendars.len() * size_of::<Touched>()
+}
 
 /// A committed change with what watchers are told of it.
 pub(super) struct Committed {
@@ -38,7 +48,10 @@ impl Committed {
         };
         let appointments: Vec<_> = change.events.iter().map(appointment).collect();
         let texts: usize = appointments.iter().flatten().map(|it| it.person.text_bytes()).sum();
-        Self { entry: LogEntry::of(change), bytes: appointments.len() * EVENT_BYTES + texts, appointments }
+        let entry = LogEntry::of(change);
+        let events = entry.events.iter().zip(&appointments);
+        let places: usize = events.map(|(event, it)| places_bytes(event, it.as_deref())).sum();
+        Self { entry, bytes: appointments.len() * EVENT_BYTES + texts + places, appointments }
     }
 
     pub(super) fn revision(&self) -> Revision {
@@ -179,7 +192,7 @@ impl Ring {
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests {
     use super::*;
-    use crate::domain::change::Cause;
+    use crate::domain::change::{AppointmentEvent, Cause};
     use crate::domain::ids::{CalendarId, Caller};
     use crate::domain::time::Instant;
 
@@ -193,6 +206,21 @@ mod tests {
     fn page(ring: &Ring, after: u64, newest: u64, filter: &CalendarFilter) -> Option<(Vec<u64>, u64)> {
         let page = ring.page(Revision(after), Revision(newest), filter)?;
         Some((page.changes.iter().map(|it| it.tell(filter).entry.revision.0).collect(), page.upto.0))
+    }
+
+    #[test]
+    fn a_ring_weighs_every_place_of_an_image() {
+        let before = Arc::new(Appointment::on_calendars(100));
+        let moved = |revision: u64| {
+            let (kind, before, after) = (AppointmentEvent::Moved, Some(Arc::clone(&before)), Arc::clone(&before));
+            let events = vec![Event::Appointment { kind, before, after }];
+            Change { events, ..change(revision, "x") }
+        };
+        let mut ring = Ring::new(RING_CHANGES_MAX);
+        ring.absorb(&(1..=4_000).map(moved).collect::<Vec<_>>());
+        let kept: usize = ring.changes.iter().map(|it| it.appointments.len()).sum();
+        let least = 100 * (3 * size_of::<Place>() + size_of::<Touched>());
+        assert!(kept > 0 && kept * least <= RING_BYTES_MAX, "{kept} of {least} bytes and more");
     }
 
     #[test]
