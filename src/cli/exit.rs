@@ -33,7 +33,7 @@ pub enum Exit {
     WriterStopped = 8,
     /// A server did not answer within `--timeout`.
     NoAnswer = 9,
-    /// A database is sound, and appointments drifted.
+    /// A database is sound, and people should know of something: see `check::Report::has_news`.
     Drifted = 10,
 }
 
@@ -71,7 +71,9 @@ impl Exit {
             Self::TryAgain => "try again: nobody is there, overloaded, in use, or the outcome is unknown",
             Self::WriterStopped => "the writer of the server had to stop",
             Self::NoAnswer => "no answer within --timeout",
-            Self::Drifted => "the database is sound, but appointments no longer have their wall time",
+            Self::Drifted => {
+                "the database is sound, but appointments lost their wall time, or two sessions share a calendar at one time"
+            }
         }
     }
 
