@@ -6,7 +6,8 @@ use prost::Message;
 
 use super::StoreError;
 use super::record::{self, damaged, minutes};
-use crate::domain::appointment::{Image, Place};
+use crate::domain::appointment::{CALENDARS_MAX, Image, Place};
+use crate::domain::claims::Claim;
 use crate::domain::ids::TypeNumber;
 use crate::domain::time::{Instant, MINUTE, Minutes};
 
@@ -52,6 +53,9 @@ impl PlaceRecord {
 
     /// What `all` wrote of an image that begins at `start` and lasts for `duration`.
     pub(super) fn read_all(records: &[Self], start: Instant, duration: Minutes) -> Result<Vec<Place>, StoreError> {
+        if records.len() > CALENDARS_MAX || !is_start(start) {
+            return Err(damaged("the calendars of an appointment"));
+        }
         records.iter().zip(0..).map(|(it, index)| it.read(index, start, duration)).collect()
     }
 
@@ -73,12 +77,13 @@ impl PlaceRecord {
 
     fn read(&self, index: i32, start: Instant, duration: Minutes) -> Result<Place, StoreError> {
         let Self { calendar, type_number, before, after, since, need, offset, duration: length, units } = self;
+        let from = start.plus(i64::from(*offset) * MINUTE);
         Ok(Place {
             calendar: record::calendar_id(calendar)?,
             since: record::revision(*since)?,
             type_number: TypeNumber(u16::try_from(*type_number).map_err(|_| damaged("a type's number"))?),
             need: need.checked_add(index).and_then(|it| u16::try_from(it).ok()).ok_or_else(|| damaged("a need"))?,
-            start: start.plus(i64::from(*offset) * MINUTE),
+            start: if is_start(from) { from } else { return Err(damaged("the start of a place")) },
             duration: if *length == 0 { duration } else { minutes(*length)? },
             before: buffer(*before)?,
             after: buffer(*after)?,
@@ -95,6 +100,11 @@ impl PlaceRecord {
     }
 }
 
+/// Whether something may begin then; of anything else no claim is made.
+fn is_start(it: Instant) -> bool {
+    it.is_whole_minute() && it >= Claim::START_MIN && it < Claim::START_END
+}
+
 /// What is kept free before or after.
 pub(super) fn buffer(value: u32) -> Result<Minutes, StoreError> {
     minutes(value).and_then(|it| if it <= Minutes::ASKED_MAX { Ok(it) } else { Err(damaged("a buffer")) })
@@ -106,6 +116,9 @@ impl PlacesRecord {
     }
 
     pub(super) fn read(&self, start: Instant, duration: Minutes) -> Result<Vec<Place>, StoreError> {
+        if self.places.is_empty() {
+            return Err(damaged("the calendars of an appointment"));
+        }
         PlaceRecord::read_all(&self.places, start, duration)
     }
 }

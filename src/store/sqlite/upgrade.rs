@@ -28,9 +28,10 @@ const SELECT_LAST: &str = "select coalesce(max(revision), 0) from changes";
 
 const SELECT_ADDRESSES: &str = "select key, invitee_email, email_key from appointments where invitee_email is not null and key > ?1 order by key limit ?2";
 const UPDATE_EMAIL_KEY: &str = "update appointments set email_key = ?2 where key = ?1";
-/// What takes time, or waits to: HELD, PENDING, CONFIRMED, NO_SHOW, COMPLETED.
+/// What takes time: HELD, PENDING, CONFIRMED, NO_SHOW, COMPLETED, but for requests that do not and what has run out.
 const SELECT_ACTIVE: &str = "select start, type_id, duration, places, key from appointments \
-     where state in (1, 2, 3, 7, 8) order by start, key";
+     where state in (1, 2, 3, 7, 8) and blocks \
+     and (expire_time is null or expire_time > (select coalesce(max(time), 0) from changes)) order by start, key";
 const UPDATE_SESSION: &str = "update appointments set session = ?2 where key = ?1";
 const SELECT_OCCURRENCES: &str = "select key, start, sequence, revision from appointments where series is not null and key > ?1 order by key limit ?2";
 const UPDATE_ORIGINAL_START: &str = "update appointments set original_start = ?2 where key = ?1";
@@ -51,10 +52,14 @@ pub(super) fn bring_along(connection: &mut Connection) -> Result<(), StoreError>
         return Ok(());
     }
     let transaction = connection.transaction()?;
+    let last: i64 = transaction.query_row(SELECT_LAST, [], |row| row.get(0))?;
+    let is_new = last == 0;
+    if !is_new {
+        tracing::info!(revision = last, "bringing along the rows of an older version, which may take minutes");
+    }
     if rows != Some(ROWS_WHOLE) {
         find_sessions(&transaction)?;
         find_original_starts(&transaction)?;
-        let last: i64 = transaction.query_row(SELECT_LAST, [], |row| row.get(0))?;
         transaction.execute(PUT_META, params![SESSIONS_FROM, last + 1])?;
     }
     if unicode != Some(fold::UNICODE_VERSION) {
@@ -63,6 +68,9 @@ pub(super) fn bring_along(connection: &mut Connection) -> Result<(), StoreError>
     transaction.execute(PUT_META, params![ROWS, ROWS_WHOLE])?;
     transaction.execute(PUT_META, params![UNICODE, fold::UNICODE_VERSION])?;
     transaction.commit()?;
+    if !is_new {
+        tracing::info!(revision = last, "brought along the rows of an older version");
+    }
     Ok(())
 }
 
