@@ -159,7 +159,7 @@ impl Log {
         }
         (self.next, self.time) = (Some(revision.next()), time);
         for it in entry.appointments() {
-            if conflicts::is_claiming(it.kind) {
+            if conflicts::is_claiming(it) {
                 self.claimed.insert(it.key, revision);
             }
             let known = self.images.insert(it.key, it.after.clone());

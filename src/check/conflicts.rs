@@ -2,6 +2,7 @@
 //! log, and not in the rows.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::Checked;
 use crate::domain::appointment::{Appointment, AppointmentState, Image, Place};
@@ -12,18 +13,15 @@ use crate::domain::log::{CalendarEvent, LogEntry, LoggedAppointment, What};
 use crate::domain::time::{Instant, Minutes};
 use crate::store::{Store, StoreError};
 
-/// What claims time; all else leaves it or gives it back.
-const CLAIMING: [AppointmentEvent; 5] = [
-    AppointmentEvent::Booked,
-    AppointmentEvent::Held,
-    AppointmentEvent::Approved,
-    AppointmentEvent::Moved,
-    AppointmentEvent::Imported,
-];
-
-/// Whether an event claims time.
-pub(super) fn is_claiming(kind: AppointmentEvent) -> bool {
-    CLAIMING.contains(&kind)
+/// Whether an event claims time; all else leaves it or gives it back. What is approved claims only the time that it did
+/// not take while it waited: of before schema 4 nothing says so, and nothing is asked of it.
+pub(super) fn is_claiming(it: &LoggedAppointment) -> bool {
+    use AppointmentEvent as E;
+    match it.kind {
+        E::Booked | E::Held | E::Moved | E::Imported => true,
+        E::Approved => it.before.as_ref().is_some_and(|before| !before.blocks),
+        _ => false,
+    }
 }
 
 /// A claim that stands at the revision to which the log has been walked.
@@ -31,7 +29,8 @@ struct Standing {
     from: Instant,
     to: Instant,
     alike: Alike,
-    set: Set,
+    set: Arc<Set>,
+    /// Whether it certainly takes its time: of a request of before schema 4 nobody knows.
     blocks: bool,
     state: AppointmentState,
     expire_time: Option<Instant>,
@@ -50,26 +49,29 @@ struct Set {
 }
 
 impl Set {
-    fn of(image: &Image) -> Self {
+    /// Of an appointment, for all of its claims.
+    fn of(image: &Image) -> Arc<Self> {
         let place = |it: &Place| (it.calendar.clone(), it.start, it.duration);
-        Self { session: image.session, places: image.places.iter().map(place).collect() }
+        Arc::new(Self { session: image.session, places: image.places.iter().map(place).collect() })
     }
 }
 
 impl Standing {
-    /// The claims of an image; none when it takes no time whatever its type says.
-    fn of(it: &LoggedAppointment, image: &Image) -> Vec<(CalendarId, Self)> {
+    /// The claims that a change leaves; none when it takes no time whatever its type says.
+    fn of(it: &LoggedAppointment, is_early: bool) -> Vec<(CalendarId, Self)> {
+        let image = &it.after;
         if image.state.is_over() {
             return Vec::new();
         }
+        let blocks = if is_early { image.state != AppointmentState::Pending } else { image.blocks };
         let set = Set::of(image);
         let claim = |place: &Place| {
             let standing = Self {
                 from: place.padded().start,
                 to: place.padded().end,
                 alike: (image.type_id.clone(), place.start, place.duration),
-                set: set.clone(),
-                blocks: image.blocks,
+                set: Arc::clone(&set),
+                blocks,
                 state: image.state,
                 expire_time: image.expire_time,
                 key: it.key,
@@ -147,11 +149,11 @@ impl Walk {
                 What::Calendar(_) => continue,
                 What::Appointment(it) => it,
             };
-            let given_back = it.before.as_ref().map(|image| Standing::of(it, image)).unwrap_or_default();
-            let had: Vec<CalendarId> =
-                given_back.into_iter().filter(|(id, it)| self.remove(id, it)).map(|(id, _)| id).collect();
-            for (calendar, claim) in Standing::of(it, &it.after) {
-                if is_claiming(it.kind) {
+            let given_back = it.before.iter().flat_map(|image| &image.places);
+            let had: BTreeSet<&CalendarId> =
+                given_back.filter(|place| self.remove(place, it.key)).map(|place| &place.calendar).collect();
+            for (calendar, claim) in Standing::of(it, entry.revision < self.sessions_from) {
+                if is_claiming(it) {
                     checked.examined += 1;
                     self.ask(entry, it.kind, &calendar, &claim, store, checked)?;
                 } else if !had.contains(&calendar) {
@@ -166,8 +168,9 @@ impl Walk {
         Ok(())
     }
 
-    fn remove(&mut self, calendar: &CalendarId, it: &Standing) -> bool {
-        self.taken.get_mut(calendar).is_some_and(|taken| taken.claims.remove(&(it.from, it.key)).is_some())
+    fn remove(&mut self, place: &Place, key: AppointmentKey) -> bool {
+        let taken = self.taken.get_mut(&place.calendar);
+        taken.is_some_and(|taken| taken.claims.remove(&(place.padded().start, key)).is_some())
     }
 
     /// Whether what is claimed was free at this very revision.
@@ -234,7 +237,7 @@ struct Claim {
     from: Instant,
     to: Instant,
     alike: (TypeNumber, Instant, Minutes),
-    set: Set,
+    set: Arc<Set>,
     /// The revision at which it was made, if that is still in the log.
     claimed: Option<Revision>,
     appointment: AppointmentId,
@@ -242,7 +245,7 @@ struct Claim {
 
 impl Claim {
     fn order(&self) -> impl Ord {
-        (self.from, self.to, self.alike, self.set.clone())
+        (self.from, self.to, self.alike, Arc::clone(&self.set))
     }
 
     fn is_seat_of(&self, other: &Self) -> bool {
@@ -270,12 +273,16 @@ impl Claims {
             S::Pending => it.blocks,
             S::Cancelled | S::Declined | S::Expired => false,
         };
-        for place in it.places.iter().filter(|_| is_active) {
+        if !is_active {
+            return;
+        }
+        let set = Set::of(&it.image);
+        for place in &it.places {
             let claim = Claim {
                 from: place.padded().start,
                 to: place.padded().end,
                 alike: (place.type_number, place.start, place.duration),
-                set: Set::of(&it.image),
+                set: Arc::clone(&set),
                 claimed,
                 appointment: it.id,
             };
@@ -334,5 +341,24 @@ impl Claims {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_claims_of_one_appointment_share_one_set() {
+        let appointment = Appointment::on_calendars(100);
+        let mut claims = Claims::new(Revision(1));
+        claims.take(&appointment, None, Instant::from_seconds(0));
+        let of_rows: Vec<_> = claims.of.values().flatten().map(|it| &it.set).collect();
+        assert_eq!((of_rows.len(), Arc::strong_count(of_rows[0])), (100, 100));
+
+        let (kind, id, key, after) = (AppointmentEvent::Booked, appointment.id, appointment.key, appointment.image);
+        let logged = LoggedAppointment { kind, id, key, previous: Revision(0), before: None, after };
+        let of_log = Standing::of(&logged, false);
+        assert_eq!((of_log.len(), Arc::strong_count(&of_log[0].1.set)), (100, 100));
     }
 }

@@ -73,6 +73,26 @@ call BookAppointment '{"calendar_id":"again","start_time":"'"$(day 9)"'T09:00:00
 call DeleteCalendar '{"calendar_id":"again","force":true}'
 call SetAvailability '{"calendar_id":"again",'"$always"'}'
 call BookAppointment '{"calendar_id":"again","start_time":"'"$(day 9)"'T09:00:00Z","invitee":{"name":"After"},"appointment_id":"'"$(id 19)"'"}'
+
+# Also from schema 3 on: of two requests for one time, which do not take it, one was approved and one declined, one was
+# declined after another had the time, and one waits; and a class that wants approval, in two rooms at one time.
+call SetAvailability '{"calendar_id":"desk","time_zone":"Europe/Paris",'"$always"'}'
+call PutAppointmentType '{"calendar_id":"desk","appointment_type":{"appointment_type_id":"ask","duration":"3600s","requires_approval":true,"pending_blocks":false}}'
+ask() { call BookAppointment '{"calendar_id":"desk","local_start":"'"$(day 11)"'T'$1'","appointment_type_id":"ask","invitee":{"name":"Asks '$2'"},"appointment_id":"'"$(id $2)"'"}'; }
+ask 10:00 20
+ask 10:00 21
+call ApproveAppointment '{"appointment_id":"'"$(id 20)"'"}'
+call DeclineAppointment '{"appointment_id":"'"$(id 21)"'"}'
+ask 12:00 22
+call BookAppointment '{"calendar_id":"desk","local_start":"'"$(day 11)"'T12:00","duration":"3600s","invitee":{"name":"Faster"},"appointment_id":"'"$(id 23)"'"}'
+call DeclineAppointment '{"appointment_id":"'"$(id 22)"'"}'
+ask 14:00 24
+for place in class/t class/r1 class/r2; do
+  call PutAppointmentType '{"calendar_id":"'$place'","appointment_type":{"appointment_type_id":"dance","duration":"3600s","capacity":5,"requires_approval":true}}'
+done
+dance() { call BookAppointment '{"calendar_ids":["class/t","class/'$1'"],"assignment":"ASSIGNMENT_ALL","local_start":"'"$(day 11)"'T10:00","appointment_type_id":"dance","invitee":{"name":"Seat '$2'"},"appointment_id":"'"$(id $2)"'"}'; }
+dance r1 25
+dance r2 26
 kill "$server"
 wait "$server"
 "$bookd" export "$folder/all.json" --codes --store "sqlite:$folder/bookd.db" > "$folder/answer"

@@ -276,6 +276,23 @@ fn what_moved_away_ran_out_or_had_another_calendar_is_in_the_way_of_nobody() {
 }
 
 #[test]
+fn an_approval_claims_the_time_that_the_request_did_not_take() {
+    for (blocks, expected) in [(false, &["R1"][..]), (true, &[])] {
+        let mut forged = Forged::in_a_file();
+        let request = forged.appointment(1, at_hour(BEGINNING), S::Pending);
+        let request = forged.tell(E::Booked, None, request.with_image(Image { blocks, ..request.image.clone() }));
+        // Of the same time, though nobody asked: what is judged here is the approval alone.
+        let other = forged.make(2, at_hour(BEGINNING + 24), S::Confirmed);
+        let other = forged.tell(E::Updated, Some(&other), start_at(&other, at_hour(BEGINNING)));
+        let approved = Image { state: S::Confirmed, blocks: true, expire_time: None, ..request.image.clone() };
+        let approved = forged.tell(E::Approved, Some(&request), request.with_image(approved));
+        forged.tell(E::Cancelled, Some(&approved), called_off(&approved));
+        forged.tell(E::Cancelled, Some(&other), called_off(&other));
+        assert_eq!(forged.promises(), [&["R6"][..], expected].concat(), "takes time: {blocks}");
+    }
+}
+
+#[test]
 fn buffers_and_seats_are_judged_at_the_revision_that_claims_them() {
     let mut forged = Forged::in_a_file();
     put_special(&mut forged.0);

@@ -85,6 +85,9 @@ const OF_APPOINTMENT: Read = |store| store.reader()?.changes_of_appointment(appo
 const OF_CALENDAR: Read = |store| store.reader()?.changes_of_calendar(&id("ada"), None, 100).map(drop);
 const WATCH: Read = |store| store.reader()?.changes_after(Revision(0), &CalendarFilter::All).map(drop);
 
+/// What reads the rows of appointments.
+const ROW: &[Read] = &[CALENDAR, APPOINTMENT, WALK, LIST];
+
 /// The reads that do not say that the file is damaged; a panic is none of theirs.
 fn unnoticed(what: &str, store: &mut Sqlite, reads: &[Read]) -> Vec<String> {
     let mut answer = |read: &Read| catch_unwind(AssertUnwindSafe(|| read(store)));
@@ -114,7 +117,7 @@ fn what_cannot_be_in_a_row_is_damage_wherever_it_is_read() {
     let mut sound = whole.damaged(|_| {});
     assert_eq!(all.map(|read| read(&mut sound)), [const { Ok(()) }; 12]);
     drop(sound);
-    let cases: [(&str, &[Read]); 15] = [
+    let cases: [(&str, &[Read]); 19] = [
         // A remembered request about an appointment of one byte; about a calendar, or a type, whose name is a space.
         ("update requests set subject = x'0a0101'", &[REQUEST]),
         ("update requests set subject = x'120120'", &[REQUEST]),
@@ -128,6 +131,15 @@ fn what_cannot_be_in_a_row_is_damage_wherever_it_is_read() {
         ("update appointments set key = -key", &[BOOT, APPOINTMENT, BY_EMAIL]),
         // Booked of the calendar that came to be at revision 2^63.
         ("update appointments set places = x'0a100a036164612880808080808080808001'", &[APPOINTMENT, WALK]),
+        // Of 101 calendars, of none, in the middle of a minute, and after the last start there is.
+        (
+            "update appointments set places = (select cast(group_concat(x'0a050a03616461', '') as blob) from \
+          (with recursive n(i) as (select 1 union all select i + 1 from n where i < 101) select i from n))",
+            ROW,
+        ),
+        ("update appointments set places = x''", ROW),
+        ("update appointments set start = start + 1", ROW),
+        ("update appointments set start = start + 1000000000000", ROW),
         ("update calendars set since = -since", &[CALENDAR]),
         ("update calendars set revision = -revision", &[CALENDAR, CALENDARS]),
         ("update versions set version = -version", &[CALENDAR, OF_CALENDAR]),

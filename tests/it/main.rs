@@ -18,6 +18,7 @@ mod besieged;
 mod calls;
 mod check;
 mod check_log;
+mod check_upgraded;
 mod complaints;
 mod damage;
 mod dates;
