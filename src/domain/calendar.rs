@@ -159,6 +159,12 @@ impl Types {
         self.by_id.values()
     }
 
+    /// The limits of all types, deleted ones among them, for by these is moved what was booked of them.
+    pub fn limits(&self) -> impl Iterator<Item = &Limits> {
+        let deleted = self.deleted.values().filter_map(|it| it.last.as_ref());
+        self.by_id.values().chain(deleted).map(|it| &it.limits)
+    }
+
     /// The number of the type of this name, which may be deleted.
     pub fn number_of(&self, id: &TypeId) -> Option<TypeNumber> {
         let deleted = || self.deleted.get(id).map(|it| it.number);
@@ -234,8 +240,7 @@ impl Calendar {
 
     /// From when on its claims must be in memory at `now`, see `keep_from`.
     pub fn keep_from(&self, now: Instant) -> Instant {
-        let limits = self.types.iter().map(|it| &it.limits).chain([&self.profile.limits]);
-        keep_from(self.zone(), limits, now)
+        keep_from(self.zone(), self.types.limits().chain([&self.profile.limits]), now)
     }
 
     /// Lets go of what is over, once a day of it has gathered: limits and conflicts need no more than `keep_from` says.

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use super::claims::Claim;
-use super::feasible::{bookable, is_duration_allowed, is_race_lost, seats_remaining};
+use super::feasible::{bookable, is_duration_allowed, is_race_lost, seats as taken_seats, seats_remaining};
 use super::ids::AppointmentKey;
 use super::interval::Interval;
 use super::limits::{Room, limits_on};
@@ -22,22 +22,22 @@ pub(super) struct Span {
     pub(super) end: Instant,
     /// How many can still book each; 0 = none of them is offered.
     pub(super) seats: u32,
-    /// The first seat of the session that has begun to fill; the default where there is none, for keys begin at 1.
-    pub(super) session: AppointmentKey,
+    /// The first of the seats that are taken; the default where there is none, for keys begin at 1.
+    pub(super) seat: AppointmentKey,
 }
 
 impl Span {
     /// Of no start.
-    pub(super) const UNKNOWN: Self = Self { end: Instant::MIN, seats: 0, session: AppointmentKey(0) };
+    pub(super) const UNKNOWN: Self = Self { end: Instant::MIN, seats: 0, seat: AppointmentKey(0) };
 
     /// None is offered before `end`.
     const fn refused(end: Instant) -> Self {
-        Self { end, seats: 0, session: AppointmentKey(0) }
+        Self { end, seats: 0, seat: AppointmentKey(0) }
     }
 
     /// Each can be booked, and begins a session where the type has them.
     const fn free(end: Instant, seats: u32) -> Self {
-        Self { end, seats, session: AppointmentKey(0) }
+        Self { end, seats, seat: AppointmentKey(0) }
     }
 }
 
@@ -312,8 +312,8 @@ impl<'a> Cursor<'a> {
     fn span_of_session(&self, start: Instant) -> Span {
         let ask = self.search.ask_among(start, self.places);
         let seats = if is_race_lost(&ask) { 0 } else { seats_remaining(&ask) };
-        let session = ask.session.map_or(AppointmentKey(0), |session| session.key);
-        Span { end: start.plus(MINUTE), seats, session }
+        let seat = taken_seats(&ask).next().map_or(AppointmentKey(0), Claim::key);
+        Span { end: start.plus(MINUTE), seats, seat }
     }
 }
 

@@ -46,29 +46,34 @@ pub struct Ask<'a> {
 /// The session that a claim of so many calendars at once would join, as far as this calendar tells: one of its type that
 /// begins and ends like the claim, and whose seats take as many calendars.
 pub(super) fn session_here(ask: &Ask<'_>, places: usize) -> Option<Session> {
+    seats_among(ask, places).next().map(Claim::session)
+}
+
+/// The seats that are taken here at the time of the claim, by appointments of so many calendars.
+fn seats_among<'a>(ask: &'a Ask<'a>, places: usize) -> impl Iterator<Item = &'a Claim> {
     // Types of one seat have no sessions: their claims are not looked for.
-    if ask.appointment_type.capacity < 2 {
-        return None;
-    }
-    let is_one = |claim: &&Claim| {
+    let claims = (ask.appointment_type.capacity > 1).then(|| ask.calendar.claims.overlapping(ask.slot()));
+    claims.into_iter().flatten().filter(move |claim| {
         claim.is_alike(ask.appointment_type.number, ask.start, ask.duration)
             && usize::from(claim.session().places) == places
             && ask.counts(claim)
-    };
-    ask.calendar.claims.overlapping(ask.slot()).find(is_one).map(Claim::session)
+    })
 }
 
-/// The session that a claim which asks all of these would join: the same set of places, which is a session that has as
-/// many and that every one of the calendars knows. Where one of them seats one at a time there is none.
+/// The session that a claim which asks all of these would join: one of the same set of places, that is, with a seat that
+/// takes as many calendars and is on every one of these. Where one of them seats one at a time there is none.
+///
+/// The key of a session does not tell: a first seat that moves away founds another under its own key, which those that
+/// stay keep as well. On one calendar, at one time, seats of one session have one set.
 pub(super) fn joined(asks: &[Ask<'_>]) -> Option<Session> {
-    let session = session_here(asks.first()?, asks.len())?;
-    if asks.len() == 1 {
-        return Some(session);
-    }
-    let is_known = |ask: &Ask<'_>| {
-        ask.appointment_type.capacity > 1 && seats(&Ask { session: Some(session), ..*ask }).next().is_some()
+    let (first, others) = asks.split_first()?;
+    let mut tried = None;
+    let is_everywhere = |seat: &&Claim| {
+        // One of each session is enough: the others are where it is.
+        tried.replace(seat.session()) != Some(seat.session())
+            && others.iter().all(|ask| seats_among(ask, asks.len()).any(|claim| claim.key() == seat.key()))
     };
-    asks.iter().all(is_known).then_some(session)
+    seats_among(first, asks.len()).find(is_everywhere).map(Claim::session)
 }
 
 /// Everything that forbids the slot, one violation a code, in the order of scheduling.md; empty = it is offered.

@@ -115,7 +115,7 @@ fn visit_all(searches: &[Search<'_>], visitor: &mut impl FnMut(SharedSlot) -> Co
     let mut leader = Cursor::among(first, places);
     let mut others: Vec<_> = others.iter().map(|search| (Span::UNKNOWN, Cursor::among(search, places))).collect();
     'slots: while let Some(mut slot) = leader.next_before(first.range.end) {
-        let session = leader.span().session;
+        let seat = leader.span().seat;
         for (span, cursor) in &mut others {
             if span.end <= slot.start {
                 *span = cursor.span_at(slot.start);
@@ -126,8 +126,9 @@ fn visit_all(searches: &[Search<'_>], visitor: &mut impl FnMut(SharedSlot) -> Co
                 }
                 continue 'slots;
             }
-            // One that only some of them know, or know as another, is of another set of calendars, and has its time.
-            if span.session != session {
+            // A session that has this seat on only some of them is of another set of calendars, and has its time. Those of
+            // one set are in one order everywhere.
+            if span.seat != seat {
                 continue 'slots;
             }
             slot.seats_remaining = slot.seats_remaining.min(span.seats);

@@ -78,6 +78,25 @@ fn an_import_stands_over_busy_time_and_deleted_types_keep_their_appointments() {
 }
 
 #[test]
+fn what_was_booked_of_a_deleted_type_keeps_the_buffers_of_its_last_definition_on_every_calendar() {
+    let last = AppointmentType { buffer_before: minutes(20), buffer_after: minutes(40), ..kind("gone") };
+    let rooms = ["ada", "room"].map(|id| {
+        let appointment = ImportedAppointment {
+            further_calendars: vec![CalendarId::parse("room").unwrap()],
+            buffers: (Some(minutes(5)), None),
+            ..at(1, "2027-03-02T12:00:00Z", "gone")
+        };
+        let booked = if id == "ada" { vec![appointment] } else { Vec::new() };
+        let deleted_types = vec![(last.id.clone(), Some(last.clone()))];
+        ImportedCalendar { deleted_types, ..calendar(id, Vec::new(), booked) }
+    });
+    let state = imported(rooms.into()).unwrap();
+    let places = &state.appointments.values().next().unwrap().places;
+    let buffers: Vec<_> = places.iter().map(|it| (it.before.minutes(), it.after.minutes())).collect();
+    assert_eq!(buffers, [(5, 40), (20, 40)]);
+}
+
+#[test]
 fn a_conflict_that_buffers_make_is_found_and_requests_that_do_not_block_make_none() {
     let buffered = AppointmentType { buffer_after: minutes(30), ..kind("buffered") };
     let free = AppointmentType { pending_blocks: false, requires_approval: true, ..kind("free") };

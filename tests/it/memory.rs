@@ -73,3 +73,34 @@ async fn a_yearly_limit_counts_what_is_long_over() {
     assert_eq!(third.codes(), ["LIMIT"]);
     bookd.stop().await;
 }
+
+#[tokio::test]
+async fn the_limit_of_a_deleted_type_counts_what_is_long_over() {
+    let mut bookd = Bookd::with_ada().await;
+    let few = |start: &str| pb::BookAppointmentRequest { appointment_type_id: "few".into(), ..booking("ada", start) };
+    bookd.put_type("ada", appointment_type("few", 60)).await;
+    bookd.book(few("2027-03-02T10:00")).await.unwrap();
+    bookd.book(few("2027-03-03T10:00")).await.unwrap();
+    let third = bookd.book(few("2027-06-15T10:00")).await.unwrap();
+    let limits = pb::Limits { per_year: Some(2), ..Default::default() };
+    bookd.put_type("ada", pb::AppointmentType { limits: Some(limits), ..appointment_type("few", 60) }).await;
+    let delete = pb::DeleteAppointmentTypeRequest {
+        calendar_id: "ada".into(),
+        appointment_type_id: "few".into(),
+        ..Default::default()
+    };
+    bookd.calendars().delete_appointment_type(delete).await.unwrap();
+    for (now, other) in [("2027-03-04", "2027-05-20"), ("2027-04-10", "2027-05-21"), ("2027-05-10", "2027-05-24")] {
+        bookd.set_clock(&format!("{now}T12:00:00Z")).await;
+        bookd.booked("ada", &format!("{other}T10:00")).await;
+        let to = pb::RescheduleAppointmentRequest {
+            appointment_id: third.appointment_id.clone(),
+            local_start: "2027-06-16T10:00".into(),
+            ..Default::default()
+        };
+        let moved = bookd.booking().reschedule_appointment(to).await.map(|it| it.into_inner().appointment.unwrap());
+        assert_eq!(crate::words::refused(moved).codes(), ["LIMIT"], "{now}");
+        bookd = bookd.restart().await;
+    }
+    bookd.stop().await;
+}

@@ -69,15 +69,19 @@ impl Class {
 impl Bookd {
     async fn open_rooms(&self) {
         for calendar in ["t", "r1", "r2"] {
-            self.open(calendar, "08:00", "18:00").await;
-            let yoga = pb::AppointmentType {
-                appointment_type_id: "yoga".into(),
-                duration: Some(minutes(60)),
-                capacity: Some(5),
-                ..Default::default()
-            };
-            self.put_type(calendar, yoga).await;
+            self.open_room(calendar).await;
         }
+    }
+
+    async fn open_room(&self, calendar: &str) {
+        self.open(calendar, "08:00", "18:00").await;
+        let yoga = pb::AppointmentType {
+            appointment_type_id: "yoga".into(),
+            duration: Some(minutes(60)),
+            capacity: Some(5),
+            ..Default::default()
+        };
+        self.put_type(calendar, yoga).await;
     }
 
     /// How many seats the list and the explanation show; both say the same.
@@ -176,6 +180,34 @@ async fn a_class_shares_its_seats_with_the_same_set_of_places_and_with_no_other(
     bookd.book(first.booking()).await.unwrap();
     assert_eq!(bookd.seats(&first).await, Some(3));
     is_busy(bookd.book(second.booking()).await);
+    bookd.stop().await;
+}
+
+/// The first seat of a session founds another elsewhere, while the others stay: the two share no seats, though both
+/// began with one appointment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_seat_that_moves_away_founds_a_session_that_is_not_the_one_it_left() {
+    let mut bookd = Bookd::start().await;
+    bookd.open_rooms().await;
+    bookd.open_room("r3").await;
+    let class = |places: &[&str]| Class::new(places, "10:00");
+    let (left, founded) = (class(&["t", "r1"]), class(&["r2", "r3"]));
+    let first = bookd.book(left.booking()).await.unwrap();
+    bookd.book(left.booking()).await.unwrap();
+    bookd.move_class(&first.appointment_id, &founded).await.unwrap();
+    for _ in 0..2 {
+        for mixed in [["t", "r2"], ["r2", "t"], ["r1", "r3"]] {
+            assert_eq!(bookd.seats(&class(&mixed)).await, None, "{mixed:?}");
+            is_busy(bookd.book(class(&mixed).booking()).await);
+            is_busy(bookd.hold_class(&class(&mixed)).await);
+            is_busy(bookd.move_class(&first.appointment_id, &class(&mixed)).await);
+        }
+        assert_eq!((bookd.seats(&left).await, bookd.seats(&founded).await), (Some(4), Some(4)));
+        bookd = bookd.restart().await;
+    }
+    bookd.book(founded.booking()).await.unwrap();
+    bookd.move_class(&first.appointment_id, &left).await.unwrap();
+    assert_eq!((bookd.seats(&left).await, bookd.seats(&founded).await), (Some(3), Some(4)));
     bookd.stop().await;
 }
 

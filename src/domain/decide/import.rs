@@ -228,12 +228,16 @@ fn found<'a>(
     Ok(found)
 }
 
-/// The type of that name; of a deleted one nothing is known but its name, so whatever shared its sessions may.
+/// The type of that name. Whatever shared the sessions of a deleted one may; where no more than its name is known of it,
+/// it is what a type is that says nothing.
 fn its_type(calendar: &Calendar, id: &TypeId) -> Option<AppointmentType> {
     if let Some(known) = calendar.types.find(id) {
         return Some(AppointmentType::clone(known));
     }
     let number = calendar.types.number_of(id)?;
-    let unknown = AppointmentType::default_type(calendar.stamps);
-    Some(AppointmentType { id: id.clone(), number, capacity: CAPACITY_MAX, ..unknown })
+    let last = match calendar.types.last_of(number) {
+        Some(last) => AppointmentType::clone(last),
+        None => AppointmentType { id: id.clone(), number, ..AppointmentType::default_type(calendar.stamps) },
+    };
+    Some(AppointmentType { capacity: CAPACITY_MAX, ..last })
 }

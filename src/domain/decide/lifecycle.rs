@@ -93,7 +93,9 @@ impl<'a> At<'a> {
         }
         let (blocks, expire_time) = self.claim_terms(state, self.types_of(before), before.start);
         let expire_time = if Bug::HoldSettledTwice.is_on() { before.expire_time } else { expire_time };
-        let image = Image { state, blocks, expire_time, ..before.image.clone() };
+        // A request that takes no time takes no seat.
+        let session = if blocks { before.session } else { before.key };
+        let image = Image { state, blocks, expire_time, session, ..before.image.clone() };
         let after = before.with(person, image);
         Ok(self.changed(cause, AppointmentEvent::Confirmed, before, after))
     }

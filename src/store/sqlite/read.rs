@@ -156,8 +156,7 @@ impl Sqlite {
         let (since, version) = (since?, version?);
         let profile = decode::<ProfileRecord>(&profile, "a calendar")?.read(&self.zones)?;
         let types = load_types(&self.connection, key)?;
-        let limits = types.iter().map(|it| &it.limits).chain([&profile.limits]);
-        let kept_from = keep_from(&profile.zone, limits, now);
+        let kept_from = keep_from(&profile.zone, types.limits().chain([&profile.limits]), now);
         let mut calendar = Calendar {
             id: id.clone(),
             since,
