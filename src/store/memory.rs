@@ -2,7 +2,7 @@
 //!
 //! All handles share one state. A batch is judged before anything of it is applied, so it happens whole or not at all.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::appointment::{Appointment, EmailKey};
@@ -36,8 +36,8 @@ struct Kept {
     changes: Vec<LogEntry>,
     /// What changes replaced, by revision.
     replaced: BTreeMap<Revision, Vec<Replaced>>,
-    /// Every id that a calendar ever had.
-    calendar_ids: BTreeSet<CalendarId>,
+    /// Of every id that a calendar ever had the revision that touched it last.
+    versions: BTreeMap<CalendarId, Revision>,
     requests: BTreeMap<[u8; 16], RequestRecord>,
     /// The calendars that a writer has in memory.
     known: HashSet<CalendarId>,
@@ -57,9 +57,9 @@ impl Memory {
     /// An empty store. `code_key` is the secret behind its confirmation codes.
     pub fn new(code_key: u64) -> Self {
         let state = State { next_key: AppointmentKey::default().next(), ..State::default() };
-        let (changes, replaced, calendar_ids) = Default::default();
+        let (changes, replaced, versions) = Default::default();
         let (requests, known, faults, forgetting_fault) = Default::default();
-        let kept = Kept { code_key, state, changes, replaced, calendar_ids, requests, known, faults, forgetting_fault };
+        let kept = Kept { code_key, state, changes, replaced, versions, requests, known, faults, forgetting_fault };
         Self { kept: Arc::new(Mutex::new(kept)) }
     }
 
@@ -104,12 +104,14 @@ impl Kept {
     }
 
     fn apply(&mut self, change: &Change) {
-        let mut touched = BTreeMap::new();
-        let entry = LogEntry::new(change, |id| {
-            let version = self.state.calendars.get(id).map_or(Revision(0), |calendar| calendar.version);
-            touched.insert(id.clone(), change.revision).unwrap_or(version)
-        });
-        self.calendar_ids.extend(entry.touched().map(|it| it.calendar.clone()));
+        for event in &change.events {
+            // Whatever had the id before, this one's history begins.
+            if let Event::CalendarCreated { calendar, .. } = event {
+                self.versions.remove(calendar);
+            }
+        }
+        let versions = &mut self.versions;
+        let entry = LogEntry::new(change, |id| versions.insert(id.clone(), change.revision).unwrap_or(Revision(0)));
         self.changes.push(entry);
         self.replaced.insert(change.revision, Replaced::by(change));
         self.state.apply(change);
@@ -300,7 +302,7 @@ impl Reader for Memory {
     }
 
     fn ever_had(&mut self, id: &CalendarId) -> Result<bool, StoreError> {
-        Ok(self.kept().calendar_ids.contains(id))
+        Ok(self.kept().versions.contains_key(id))
     }
 
     fn list_calendars(
@@ -345,7 +347,7 @@ impl Reader for Memory {
         limit: usize,
     ) -> Result<Option<Vec<LogEntry>>, StoreError> {
         let kept = self.kept();
-        if !kept.calendar_ids.contains(id) {
+        if !kept.versions.contains_key(id) {
             return Ok(None);
         }
         let changes = kept.changes.iter().rev().filter(|it| from.is_none_or(|from| it.revision <= from));

@@ -165,6 +165,38 @@ async fn a_deleted_calendar_is_listed_by_its_id_with_whatever_has_that_id_next()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_passed_of_a_deleted_calendar_is_still_cancelled_alone_and_as_a_series() {
+    let mut bookd = Bookd::start().await;
+    bookd.open("ada", "08:00", "18:00").await;
+    let one = bookd.book(named("ada", "09:00", "one")).await.unwrap().appointment_id;
+    let series = pb::BookSeriesRequest {
+        calendar_id: "ada".into(),
+        local_start: format!("{MONDAY}T12:00"),
+        invitee: named("ada", "12:00", "two").invitee,
+        frequency: pb::Frequency::Daily.into(),
+        count: Some(2),
+        ..Default::default()
+    };
+    let series = bookd.booking().book_series(series).await.unwrap().into_inner();
+    let first = series.occurrences[0].appointment.clone().unwrap();
+    bookd.set_clock("2027-02-01T00:00:00Z").await;
+    let delete = pb::DeleteCalendarRequest { calendar_id: "ada".into(), ..Default::default() };
+    bookd.calendars().delete_calendar(delete).await.unwrap();
+    bookd.cancel(&one).await;
+    bookd = bookd.restart().await;
+    let cancel = pb::CancelSeriesRequest {
+        appointment_id: first.appointment_id,
+        scope: pb::SeriesScope::Following.into(),
+        ..Default::default()
+    };
+    bookd.booking().cancel_series(cancel).await.unwrap();
+    assert_eq!(bookd.listed("ada").await.unwrap(), ["one", "two", "two"]);
+    let history = bookd.history("ada").await;
+    assert_eq!(history, (1..=history[0]).rev().collect::<Vec<_>>());
+    bookd.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_an_older_file_too_both_that_had_an_id_are_listed() {
     let bookd = Bookd::start_from("schema-3.db", "2026-12-01T00:00:00Z").await;
     let request =

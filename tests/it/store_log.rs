@@ -7,12 +7,16 @@ use bookd::domain::appointment::{Image, Place};
 use bookd::domain::availability::{Availability, Override, Window};
 use bookd::domain::change::{AppointmentEvent, Cause, Event};
 use bookd::domain::command::{Command, ProfilePatch};
-use bookd::domain::ids::{AppointmentKey, CalendarId, Caller, Revision};
+use bookd::domain::decide::decide;
+use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, Revision};
 use bookd::domain::log::{Earlier, EarlierProfile};
 use bookd::domain::time::{DAY, LocalDate, Minutes};
-use bookd::store::{Batch, CalendarFilter};
+use bookd::store::{Batch, CalendarFilter, ListQuery};
+use rusqlite::Connection;
 
-use crate::stored::{MONDAY, World, always_open, at_hour, booking, id, open, special_type, zones};
+use crate::stored::{
+    MONDAY, World, always_open, appointment_id, at_hour, booking, cancel, id, move_to, open, query, special_type, zones,
+};
 
 fn both() -> [World; 2] {
     [World::memory(), World::sqlite()]
@@ -87,11 +91,10 @@ fn what_a_change_replaces_of_hours_settings_and_types_is_kept() {
 fn a_change_says_who_sent_it_and_nobody_is_nobody() {
     for mut world in both() {
         open(&mut world, "ada", "UTC");
-        let decision =
-            bookd::domain::decide::decide(&world.state, &Command::Book(booking(1, "ada", at_hour(9))), MONDAY);
+        let decision = decide(&world.state, &Command::Book(booking(1, "ada", at_hour(9))), MONDAY);
         for caller in ["", "Zoë of the front desk", "clerk"] {
             let mut change = decision.clone().unwrap().change(&world.state, MONDAY, Caller(caller.into())).unwrap();
-            if caller != "" {
+            if !caller.is_empty() {
                 // The same as an update of what is there.
                 change.cause = Cause::UpdateAppointment;
                 let there = world.state.appointments.values().next().unwrap();
@@ -113,18 +116,31 @@ fn a_change_says_who_sent_it_and_nobody_is_nobody() {
 fn a_claim_is_loaded_as_long_as_it_lasts_however_long_that_is() {
     for mut world in both() {
         open(&mut world, "ada", "UTC");
-        for (number, days) in [(1_u32, 3), (2, 20), (3, 400)] {
+        for (number, days) in [(1_u32, 3), (2, 20), (3, 360)] {
             let start = at_hour(0).plus(i64::from(number) * 500 * DAY);
-            let decision = bookd::domain::decide::decide(
-                &world.state,
-                &Command::Book(booking(u128::from(number), "ada", at_hour(9))),
-                MONDAY,
-            );
+            let decision = decide(&world.state, &Command::Book(booking(u128::from(number), "ada", at_hour(9))), MONDAY);
             let mut change = decision.unwrap().change(&world.state, MONDAY, Caller::default()).unwrap();
             let Event::Appointment { after, .. } = &mut change.events[0] else { unreachable!("a booking") };
             let duration = Minutes::new(days * 24 * 60).unwrap();
             let places = after.places.iter().map(|it| Place { start, duration, ..it.clone() }).collect();
             *after = Arc::new(after.with_image(Image { start, duration, places, ..after.image.clone() }));
+            world.store().commit(&Batch { changes: &[change.clone()], requests: &[], expected: &[] }).unwrap();
+            world.state.apply(&change);
+            // One that becomes longer where it is reaches as far as one that was booked so.
+            let there = change.events.last().map(|it| match it {
+                Event::Appointment { after, .. } => Arc::clone(after),
+                other => unreachable!("{other:?}"),
+            });
+            let (before, days) = (there.unwrap(), days + 40);
+            let duration = Minutes::new(days * 24 * 60).unwrap();
+            let places = before.places.iter().map(|it| Place { duration, ..it.clone() }).collect();
+            let image = Image { duration, places, revision: world.state.revision.next(), ..before.image.clone() };
+            let after = Arc::new(before.with_image(image));
+            let kind = AppointmentEvent::Moved;
+            let cause = Cause::RescheduleAppointment;
+            let revision = world.state.revision.next();
+            let event = Event::Appointment { kind, before: Some(before), after };
+            let change = bookd::domain::change::Change { cause, revision, events: vec![event], ..change };
             world.store().commit(&Batch { changes: &[change.clone()], requests: &[], expected: &[] }).unwrap();
             world.state.apply(&change);
             let end = start.plus(i64::from(days) * DAY);
@@ -141,4 +157,125 @@ fn a_claim_is_loaded_as_long_as_it_lasts_however_long_that_is() {
             }
         }
     }
+}
+
+/// `ada` with two appointments that have passed, deleted.
+fn outlived(world: &mut World) {
+    open(world, "ada", "Europe/Paris");
+    world.book(1, "ada", at_hour(9));
+    world.book(2, "ada", at_hour(12));
+    world.now = at_hour(40);
+    world.run(&Command::DeleteCalendar { calendar: id("ada"), force: false, etag: None });
+}
+
+/// All of `ada`, page by page.
+fn listed(world: &World, limit: usize) -> Vec<AppointmentId> {
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = world.list(&ListQuery { limit, after, now: world.now, ..query() });
+        found.extend(page.appointments.iter().map(|it| it.id));
+        after = page.next;
+        if after.is_none() {
+            return found;
+        }
+    }
+}
+
+fn history(world: &mut World) -> Vec<u64> {
+    let mut reader = world.store().reader().unwrap();
+    let mut found: Vec<u64> = Vec::new();
+    loop {
+        let from = found.last().map(|last| Revision(last - 1));
+        let page = reader.changes_of_calendar(&id("ada"), from, 2).unwrap().unwrap();
+        found.extend(page.iter().map(|it| it.revision.0));
+        if page.len() < 2 {
+            return found;
+        }
+    }
+}
+
+#[test]
+fn what_happens_to_appointments_of_a_deleted_calendar_is_in_its_lists_and_its_history() {
+    for mut world in both() {
+        outlived(&mut world);
+        world.run(&cancel(appointment_id(1)));
+        world.reopen();
+        world.run(&Command::MarkNoShow { appointment: appointment_id(2), undo: false, etag: None });
+        assert_eq!(listed(&world, 1), [1, 2].map(appointment_id));
+        let all: Vec<u64> = (1..=world.state.revision.0).rev().collect();
+        assert_eq!(history(&mut world), all);
+        world.check();
+        // Then another takes the id.
+        open(&mut world, "ada", "Europe/Paris");
+        world.run(&Command::MarkNoShow { appointment: appointment_id(2), undo: true, etag: None });
+        let all: Vec<u64> = (1..=world.state.revision.0).rev().collect();
+        assert_eq!(history(&mut world), all);
+        world.check();
+    }
+}
+
+#[test]
+fn an_appointment_lies_once_in_the_lists_of_an_id_that_was_used_again() {
+    for mut world in both() {
+        outlived(&mut world);
+        open(&mut world, "ada", "Europe/Paris");
+        world.run(&move_to(appointment_id(1), at_hour(60)));
+        assert_eq!(listed(&world, 1), [2, 1].map(appointment_id));
+        world.reopen();
+        world.run(&cancel(appointment_id(2)));
+        assert_eq!(listed(&world, 100), [2, 1].map(appointment_id));
+        assert_eq!(listed(&world, 1), [2, 1].map(appointment_id));
+        let all: Vec<u64> = (1..=world.state.revision.0).rev().collect();
+        assert_eq!(history(&mut world), all);
+        world.check();
+    }
+}
+
+#[test]
+fn a_calendar_is_deleted_and_its_appointments_are_changed_in_one_batch() {
+    for mut world in both() {
+        open(&mut world, "ada", "Europe/Paris");
+        world.book(1, "ada", at_hour(9));
+        world.now = at_hour(40);
+        let expected = [(id("ada"), world.state.calendars[&id("ada")].version)];
+        let delete = Command::DeleteCalendar { calendar: id("ada"), force: false, etag: None };
+        let changes = [delete, cancel(appointment_id(1))].map(|command| {
+            let decision = decide(&world.state, &command, world.now).unwrap();
+            let change = decision.change(&world.state, world.now, Caller::default()).unwrap();
+            world.state.apply(&change);
+            change
+        });
+        world.store().commit(&Batch { changes: &changes, requests: &[], expected: &expected }).unwrap();
+        assert_eq!(listed(&world, 1), [appointment_id(1)]);
+        assert_eq!(history(&mut world), [5, 4, 3, 2, 1]);
+        world.check();
+    }
+}
+
+/// As the binaries before schema 4 left it: they wrote what was moved and cancelled under the one that has the id now.
+#[test]
+fn claims_that_lie_under_another_bearer_of_the_id_are_put_right_when_an_older_file_is_opened() {
+    let mut world = World::sqlite();
+    outlived(&mut world);
+    open(&mut world, "ada", "Europe/Paris");
+    world.run(&move_to(appointment_id(1), at_hour(60)));
+    world.run(&cancel(appointment_id(2)));
+    let file = Connection::open(world.folder.as_ref().unwrap().path().join("bookd.db")).unwrap();
+    let claims = || -> Vec<(i64, bool, i64, i64)> {
+        let mut select = file.prepare("select calendar, is_over, start, key from claims order by 1, 2, 3, 4").unwrap();
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+        select.query_map([], row).unwrap().map(Result::unwrap).collect()
+    };
+    let whole = claims();
+    assert_eq!(whole, [(1, true, at_hour(12).seconds(), 2), (2, false, at_hour(60).seconds(), 1)]);
+    file.execute("update claims set calendar = 2 where is_over = 1", []).unwrap();
+    let stale = "insert into claims select 1, 0, ?1, id, key from appointments where key = ?2";
+    for (hour, key) in [(9, 1), (12, 2)] {
+        file.execute(stale, [at_hour(hour).seconds(), key]).unwrap();
+    }
+    assert_eq!(listed(&world, 100).len(), 4);
+    file.execute("delete from meta where name = 'rows'", []).unwrap();
+    world.reopen();
+    assert_eq!(claims(), whole);
+    assert_eq!(listed(&world, 1), [2, 1].map(appointment_id));
 }

@@ -7,7 +7,8 @@ use std::collections::HashSet;
 use rusqlite::types::Value;
 use rusqlite::{Rows, Transaction, params};
 
-use super::read::{Bearer, appointments_by_key, bearers};
+use super::Known;
+use super::read::{BEARERS_MAX, appointments_by_key, bearers};
 use super::rows::{SELECTED, read};
 use crate::domain::appointment::Appointment;
 use crate::domain::ids::{AppointmentId, AppointmentKey, Revision};
@@ -81,14 +82,13 @@ fn ranges(transaction: &Transaction<'_>, query: &ListQuery) -> Result<Ranges, St
             (vec![(BY_SERIES, Value::from(series.0.as_bytes().to_vec()))], longest)
         }
         ListQuery { calendar: Some(id), .. } => {
-            let bearers = bearers(transaction, id)?;
+            let bearers = bearers(transaction, id, BEARERS_MAX)?;
             // What is over only by the clock still lies where it was.
             let is_over_asked = query.states.iter().any(|it| it.is_over());
             let columns: &[&'static str] =
                 if is_over_asked { &[BY_CALENDAR, BY_CALENDAR_OVER] } else { &[BY_CALENDAR] };
-            let of =
-                |it: &Bearer| columns.iter().map(|column| (*column, Value::from(it.known.key))).collect::<Vec<_>>();
-            let reach = bearers.iter().map(|it| i64::from(it.known.reach_minutes) * MINUTE).max().unwrap_or_default();
+            let of = |it: &Known| columns.iter().map(|column| (*column, Value::from(it.key))).collect::<Vec<_>>();
+            let reach = bearers.iter().map(|it| i64::from(it.reach_minutes) * MINUTE).max().unwrap_or_default();
             (bearers.iter().flat_map(of).collect(), reach)
         }
         _ => return Err(StoreError::Other("a list goes by calendar, invitee, series or code".to_owned())),

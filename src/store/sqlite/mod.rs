@@ -69,6 +69,8 @@ impl Drop for Lock {
 #[derive(Clone, Copy, Debug)]
 struct Known {
     key: i64,
+    /// The revision at which it came to be: with its id, what an appointment's place knows it by.
+    since: Revision,
     version: Revision,
     /// How far its longest claim reaches beyond its start, the buffer after it included.
     reach_minutes: u32,

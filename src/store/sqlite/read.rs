@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::checkpoint::SyncFailed;
 #[cfg(test)]
@@ -14,7 +14,7 @@ use super::list::{BY_SERIES, scan};
 use super::log::{chain, oldest, replaced, revision, told_after, undone};
 use super::rows::{self, SELECTED, read, signed};
 use super::{Known, Sqlite, walk};
-use crate::domain::appointment::{Appointment, EmailKey};
+use crate::domain::appointment::{Appointment, EmailKey, Place};
 use crate::domain::appointment_type::Stamps;
 use crate::domain::calendar::{Busy, Calendar, DeletedType, Profile, Types, keep_from};
 use crate::domain::claims::{Claim, Claims};
@@ -36,6 +36,11 @@ const SELECT_BEARERS: &str = "select key, since, version, reach from ( \
      where c.id = ?1 and c.delete_time is null union all \
      select c.key, c.since, v.version, v.reach from calendars c left join versions v on v.calendar = c.key \
      where c.id = ?1 and c.delete_time is not null) order by key desc limit ?2";
+/// The calendar that has or had an id and came to be at a revision.
+const SELECT_BEARER: &str = "select c.key, c.since, v.version, v.reach from calendars c left join versions v on v.calendar = c.key \
+     where c.id = ?1 and c.delete_time is null and c.since = ?2 union all \
+     select c.key, c.since, v.version, v.reach from calendars c left join versions v on v.calendar = c.key \
+     where c.id = ?1 and c.delete_time is not null and c.since = ?2";
 const SELECT_CALENDARS: &str = "select id, create_time, update_time, revision, profile from calendars \
      where id >= ?1 and id > ?2 and delete_time is null order by id limit ?3";
 const SELECT_TYPES: &str = "select number, id, body, delete_time from types where calendar = ?1";
@@ -44,7 +49,7 @@ const SELECT_KEYS_OF_EMAIL: &str = "select key from appointments where email_key
 const SELECT_REQUEST: &str = "select fingerprint, revision, time, subject from requests where hash = ?1";
 
 /// How many calendars that had one id after the other are listed under it: the newest, should there ever be more.
-const BEARERS_MAX: i64 = 100;
+pub(super) const BEARERS_MAX: i64 = 100;
 /// The appointment whose `id` or `key` it is.
 fn select_by(column: &str) -> String {
     format!("select {} from appointments a where a.{column} = ?1", &*SELECTED)
@@ -169,7 +174,7 @@ impl Sqlite {
             kept_from,
             version,
         };
-        let known = Known { key, version, reach_minutes };
+        let known = Known { key, since, version, reach_minutes };
         let (claims, requests) = load_claims(&self.connection, known, &calendar)?;
         calendar.claims = Claims::from_unordered(claims);
         calendar.requests = Arc::new(requests);
@@ -287,7 +292,7 @@ impl Reader for SqliteReader {
     }
 
     fn ever_had(&mut self, id: &CalendarId) -> Result<bool, StoreError> {
-        Ok(!bearers(&self.connection.transaction()?, id)?.is_empty())
+        Ok(!bearers(&self.connection, id, 1)?.is_empty())
     }
 
     fn list_calendars(
@@ -336,13 +341,13 @@ impl Reader for SqliteReader {
         limit: usize,
     ) -> Result<Option<Vec<LogEntry>>, StoreError> {
         let transaction = self.connection.transaction()?;
-        let bearers = bearers(&transaction, id)?;
+        let bearers = bearers(&transaction, id, BEARERS_MAX)?;
         let of = |entry: &LogEntry| entry.touched().filter(|it| it.calendar == *id).map(|it| it.previous).min();
         let mut found = Vec::new();
-        for Bearer { known, since } in &bearers {
+        for known in &bearers {
             // A later page begins with the calendar that its revision belongs to.
             let newest = from.map_or(known.version, |from| from.min(known.version));
-            found.extend(chain(&transaction, (newest, *since), limit - found.len(), of)?);
+            found.extend(chain(&transaction, (newest, known.since), limit - found.len(), of)?);
         }
         Ok((!bearers.is_empty()).then_some(found))
     }
@@ -360,30 +365,23 @@ impl Reader for SqliteReader {
     }
 }
 
-/// A calendar that has an id, or had it until it was deleted.
-pub(super) struct Bearer {
-    pub(super) known: Known,
-    since: Revision,
+fn known(row: &Row<'_>) -> Result<Known, StoreError> {
+    let (since, version) = (rows::revision(row, 1)?, rows::revision(row, 2)?);
+    Ok(Known { key: row.get(0)?, since, version, reach_minutes: row.get(3)? })
 }
 
-/// The newest first; none when there never was one.
-pub(super) fn bearers(transaction: &Transaction<'_>, id: &CalendarId) -> Result<Vec<Bearer>, StoreError> {
-    let mut statement = transaction.prepare_cached(SELECT_BEARERS)?;
-    let mut bearers = statement.query(params![id.as_str(), BEARERS_MAX])?;
-    let mut found = Vec::new();
-    while let Some(row) = bearers.next()? {
-        let known = Known { key: row.get(0)?, version: rows::revision(row, 2)?, reach_minutes: row.get(3)? };
-        found.push(Bearer { known, since: rows::revision(row, 1)? });
-    }
-    Ok(found)
+/// The calendars that have an id, or had it until they were deleted, the newest first; none when there never was one.
+pub(super) fn bearers(connection: &Connection, id: &CalendarId, limit: i64) -> Result<Vec<Known>, StoreError> {
+    let mut statement = connection.prepare_cached(SELECT_BEARERS)?;
+    let bearers = statement.query_map(params![id.as_str(), limit], |row| Ok(known(row)))?;
+    bearers.map(|bearer| bearer?).collect()
 }
 
-/// Where the calendar lies that has an id now.
-pub(super) fn find_calendar(connection: &Connection, id: &CalendarId) -> Result<Option<Known>, StoreError> {
-    let mut statement = connection.prepare_cached(SELECT_CALENDAR)?;
-    let mut rows = statement.query([id.as_str()])?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    Ok(Some(Known { key: row.get(0)?, version: rows::revision(row, 2)?, reach_minutes: row.get(3)? }))
+/// That of them which a place of an appointment is of, deleted or not.
+pub(super) fn bearer_of(connection: &Connection, place: &Place) -> Result<Option<Known>, StoreError> {
+    let mut statement = connection.prepare_cached(SELECT_BEARER)?;
+    let by = params![place.calendar.as_str(), signed(place.since.0)];
+    statement.query_row(by, |row| Ok(known(row))).optional()?.transpose()
 }
 
 /// Every read of tables that grow, for the test of their plans.
@@ -392,6 +390,7 @@ pub(super) fn statements() -> Vec<String> {
     let consts = [
         SELECT_CALENDAR,
         SELECT_BEARERS,
+        SELECT_BEARER,
         SELECT_CALENDARS,
         SELECT_TYPES,
         SELECT_BUSY,

@@ -1,11 +1,14 @@
-//! What the rows of an older file lack, worked out from what is in it: sessions, original starts, and the keys of
-//! addresses. Done once, in one transaction, before anything is read; the note that it was is part of it.
+//! What the rows of an older file lack, worked out from what is in it: sessions, original starts, claims under ids
+//! that were used again, and the keys of addresses. Done once, in one transaction, before anything is read; the note that
+//! it was is part of it.
 
 use std::collections::{BTreeSet, HashMap};
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::log::first_start;
+use super::rows::signed;
+use crate::domain::appointment::Place;
 use crate::domain::ids::AppointmentKey;
 use crate::domain::time::{Instant, Minutes};
 use crate::fold::{self, email_key};
@@ -34,6 +37,13 @@ const SELECT_ACTIVE: &str = "select start, type_id, duration, places, key from a
      and (expire_time is null or expire_time > (select coalesce(max(time), 0) from changes)) order by start, key";
 const UPDATE_SESSION: &str = "update appointments set session = ?2 where key = ?1";
 const SELECT_OCCURRENCES: &str = "select key, start, sequence, revision from appointments where series is not null and key > ?1 order by key limit ?2";
+/// The calendars whose id others had, too.
+const SELECT_BEARERS: &str = "select id, since, key from calendars \
+     where id in (select id from calendars group by id having count(*) > 1)";
+const SELECT_CLAIMS: &str = "select distinct a.key, a.id, a.start, a.state in (4, 5, 6), a.duration, a.places \
+     from claims c join appointments a on a.key = c.key where c.calendar = ?1";
+const DELETE_CLAIMS: &str = "delete from claims where calendar = ?1";
+const INSERT_CLAIM: &str = "insert into claims (calendar, is_over, start, id, key) values (?1, ?2, ?3, ?4, ?5)";
 const UPDATE_ORIGINAL_START: &str = "update appointments set original_start = ?2 where key = ?1";
 
 /// The calendars that an appointment takes, each with the revision at which it came to be.
@@ -58,6 +68,7 @@ pub(super) fn bring_along(connection: &mut Connection) -> Result<(), StoreError>
         tracing::info!(revision = last, "bringing along the rows of an older version, which may take minutes");
     }
     if rows != Some(ROWS_WHOLE) {
+        mend_claims(&transaction)?;
         find_sessions(&transaction)?;
         find_original_starts(&transaction)?;
         transaction.execute(PUT_META, params![SESSIONS_FROM, last + 1])?;
@@ -80,9 +91,8 @@ fn fold_addresses(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     let mut update = transaction.prepare(UPDATE_EMAIL_KEY)?;
     let mut last = 0;
     loop {
-        let row = |row: &rusqlite::Row<'_>| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, Option<String>>(2)?))
-        };
+        let row =
+            |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, Option<String>>(2)?));
         let page: Vec<_> = select.query_map([last, PAGE], row)?.collect::<rusqlite::Result<_>>()?;
         let Some((key, ..)) = page.last() else { return Ok(()) };
         last = *key;
@@ -95,6 +105,43 @@ fn fold_addresses(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     }
 }
 
+/// A column with the places of an appointment.
+fn places(row: &Row<'_>, column: usize, start: i64, minutes: u32) -> Result<Vec<Place>, StoreError> {
+    let duration = Minutes::new(minutes)
+        .ok_or_else(|| StoreError::Damaged("the duration of an appointment cannot be read".to_owned()))?;
+    let places: PlacesRecord = decode(&row.get::<_, Vec<u8>>(column)?, "the calendars of an appointment")?;
+    places.read(Instant::from_seconds(start), duration)
+}
+
+/// Puts the claims of appointments under the calendar that they are of. Before schema 4 what was moved or cancelled after
+/// another calendar took the id was written under that one, and stayed under its own as it was.
+fn mend_claims(transaction: &Transaction<'_>) -> Result<(), StoreError> {
+    let mut select = transaction.prepare(SELECT_BEARERS)?;
+    let row = |row: &Row<'_>| Ok(((row.get::<_, String>(0)?, row.get::<_, i64>(1)?), row.get::<_, i64>(2)?));
+    let bearers: HashMap<(String, i64), i64> = select.query_map([], row)?.collect::<rusqlite::Result<_>>()?;
+    let (mut select, mut delete) = (transaction.prepare(SELECT_CLAIMS)?, transaction.prepare(DELETE_CLAIMS)?);
+    let mut claims = BTreeSet::new();
+    for bearer in bearers.values() {
+        let mut rows = select.query([bearer])?;
+        while let Some(row) = rows.next()? {
+            let (key, id, start): (i64, Vec<u8>, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let (is_over, minutes): (bool, u32) = (row.get(3)?, row.get(4)?);
+            for Place { calendar, since, .. } in places(row, 5, start, minutes)? {
+                let calendar = bearers.get(&(calendar.as_str().to_owned(), signed(since.0)));
+                claims.extend(calendar.map(|calendar| (*calendar, is_over, start, id.clone(), key)));
+            }
+        }
+    }
+    for bearer in bearers.values() {
+        delete.execute([bearer])?;
+    }
+    let mut insert = transaction.prepare(INSERT_CLAIM)?;
+    for (calendar, is_over, start, id, key) in claims {
+        insert.execute(params![calendar, is_over, start, id, key])?;
+    }
+    Ok(())
+}
+
 /// Those of one start, type and length that take the same set of calendars are one session; the first of them names it.
 /// Before schema 4 those that took some calendars in common could be: they stay where they are, as two sessions.
 fn find_sessions(transaction: &Transaction<'_>) -> Result<(), StoreError> {
@@ -105,10 +152,7 @@ fn find_sessions(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     let mut sessions: HashMap<(String, u32, Set), i64> = HashMap::new();
     while let Some(row) = rows.next()? {
         let (start, type_id, minutes): (i64, String, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let duration = Minutes::new(minutes)
-            .ok_or_else(|| StoreError::Damaged("the duration of an appointment cannot be read".to_owned()))?;
-        let places: PlacesRecord = decode(&row.get::<_, Vec<u8>>(3)?, "the calendars of an appointment")?;
-        let places = places.read(Instant::from_seconds(start), duration)?;
+        let places = places(row, 3, start, minutes)?;
         let set = places.into_iter().map(|it| (it.calendar.as_str().to_owned(), it.since.0)).collect();
         let key: i64 = row.get(4)?;
         if start != at {
@@ -129,7 +173,7 @@ fn find_original_starts(transaction: &Transaction<'_>) -> Result<(), StoreError>
     let mut update = transaction.prepare(UPDATE_ORIGINAL_START)?;
     let mut last = 0;
     loop {
-        let row = |row: &rusqlite::Row<'_>| {
+        let row = |row: &Row<'_>| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, u32>(2)?, row.get::<_, i64>(3)?))
         };
         let page: Vec<_> = select.query_map([last, PAGE], row)?.collect::<rusqlite::Result<_>>()?;

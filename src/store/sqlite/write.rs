@@ -4,11 +4,12 @@
 //! knows, unless SQLite says that it refused and rolls back.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use prost::Message;
 use rusqlite::{Connection, ErrorCode, params};
 
-use super::read::find_calendar;
+use super::read::{bearer_of, bearers as bearers_of_id};
 use super::rows::{INSERT_APPOINTMENT, UPDATE_APPOINTMENT, signed, write};
 use super::{Known, Sqlite, store_error};
 use crate::domain::appointment::{Appointment, Place};
@@ -66,8 +67,7 @@ impl Sqlite {
             }
         }
         self.connection.execute_batch("begin immediate").map_err(|error| store_error(&error))?;
-        let (connection, known) = (&self.connection, &self.known);
-        let mut writing = Writing { connection, known, found: HashMap::new(), touched: HashMap::new() };
+        let mut writing = Writing { connection: &self.connection, known: &self.known, touched: HashMap::new() };
         let written = writing.batch(batch);
         let touched = writing.touched;
         if let Err(error) = written {
@@ -75,10 +75,10 @@ impl Sqlite {
         }
         match self.connection.execute_batch("commit") {
             Ok(()) => {
-                for (id, Touching { known, is_deleted }) in touched {
-                    match is_deleted {
-                        false => drop(self.known.insert(id, known)),
-                        true => drop(self.known.remove(&id)),
+                for (id, bearers) in touched {
+                    match bearers[0] {
+                        Touching { known, is_loaded: true } => drop(self.known.insert(id, known)),
+                        Touching { is_loaded: false, .. } => drop(self.known.remove(&id)),
                     }
                 }
                 Ok(())
@@ -115,10 +115,8 @@ impl Sqlite {
 struct Writing<'a> {
     connection: &'a Connection,
     known: &'a HashMap<CalendarId, Known>,
-    /// Calendars that could not be loaded and are touched all the same: what is held there runs out, and a person is
-    /// erased there, too.
-    found: HashMap<CalendarId, Known>,
-    touched: HashMap<CalendarId, Touching>,
+    /// By id, the newest that bears it first: that one is the id's own, whatever is deleted; the others still have claims.
+    touched: HashMap<CalendarId, Vec<Touching>>,
 }
 
 /// A calendar that the transaction touches.
@@ -126,7 +124,8 @@ struct Writing<'a> {
 struct Touching {
     /// What is known of it once it is committed.
     known: Known,
-    is_deleted: bool,
+    /// Whether the writer has it in memory then.
+    is_loaded: bool,
 }
 
 impl Writing<'_> {
@@ -142,25 +141,25 @@ impl Writing<'_> {
             self.request(request)?;
         }
         let mut touch = self.connection.prepare_cached(TOUCH_CALENDAR)?;
-        for Touching { known, .. } in self.touched.values() {
+        for Touching { known, .. } in self.touched.values().flatten() {
             touch.execute(params![known.key, signed(known.version.0), known.reach_minutes])?;
         }
         Ok(())
     }
 
     fn change(&mut self, change: &Change) -> Result<(), StoreError> {
-        for id in change.events.iter().flat_map(Event::calendars) {
-            if !self.known.contains_key(id)
-                && !self.touched.contains_key(id)
-                && let Some(known) = find_calendar(self.connection, id)?
-            {
-                self.found.insert(id.clone(), known);
-            }
-        }
         for event in &change.events {
             self.event(event, change)?;
         }
-        let entry = LogEntry::new(change, |id| self.touch(id, change.revision));
+        let mut fault = None;
+        let entry = LogEntry::new(change, |id| {
+            let touched = self.touch(id, change.revision);
+            touched.unwrap_or_else(|error| {
+                fault = Some(error);
+                Revision(0)
+            })
+        });
+        fault.map_or(Ok(()), Err)?;
         let record = ChangeRecord::new(&entry).encode_to_vec();
         let caller = self.principal(&change.caller)?;
         let replaced = ReplacedRecord::of(change).map(|it| it.encode_to_vec());
@@ -168,7 +167,7 @@ impl Writing<'_> {
         insert.execute(params![signed(change.revision.0), change.time.seconds(), record, caller, replaced])?;
         for event in &change.events {
             if let Event::CalendarDeleted { calendar } = event {
-                self.touched.get_mut(calendar).expect("a deletion touches its calendar").is_deleted = true;
+                self.newest(calendar)?.is_loaded = false;
             }
         }
         Ok(())
@@ -183,28 +182,44 @@ impl Writing<'_> {
         Ok(Some(self.connection.prepare_cached(SELECT_PRINCIPAL)?.query_row([&*caller.0], |row| row.get(0))?))
     }
 
-    /// Notes that a change touched a calendar; answers the revision that did so before.
-    fn touch(&mut self, id: &CalendarId, revision: Revision) -> Revision {
-        let Some(known) = self.find(id) else { return Revision(0) };
-        self.put(id, Known { version: revision, ..known });
-        known.version
+    /// Notes that a change touched a calendar; answers the revision that did so before. What happens to an appointment of
+    /// one that was deleted is in the history of its id, which is that of the newest that bears it.
+    fn touch(&mut self, id: &CalendarId, revision: Revision) -> Result<Revision, StoreError> {
+        let known = &mut self.newest(id)?.known;
+        Ok(std::mem::replace(&mut known.version, revision))
     }
 
-    fn put(&mut self, id: &CalendarId, known: Known) {
-        self.touched.insert(id.clone(), Touching { known, is_deleted: false });
+    /// The newest calendar that bears an id, or bore it until it was deleted.
+    fn newest(&mut self, id: &CalendarId) -> Result<&mut Touching, StoreError> {
+        let bearers = match self.touched.entry(id.clone()) {
+            Entry::Occupied(bearers) => bearers.into_mut(),
+            Entry::Vacant(bearers) => {
+                let newest = match self.known.get(id) {
+                    Some(known) => Touching { known: *known, is_loaded: true },
+                    None => Touching::unloaded(bearers_of_id(self.connection, id, 1)?.pop(), id)?,
+                };
+                bearers.insert(vec![newest])
+            }
+        };
+        Ok(&mut bearers[0])
     }
 
-    /// Where a calendar lies; none of one that is deleted.
-    fn find(&self, id: &CalendarId) -> Option<Known> {
-        match self.touched.get(id) {
-            Some(Touching { is_deleted: true, .. }) => None,
-            Some(Touching { known, .. }) => Some(*known),
-            None => self.known.get(id).or_else(|| self.found.get(id)).copied(),
-        }
+    /// The calendar that a place of an appointment is of: the one that bore the id then.
+    fn calendar_of(&mut self, place: &Place) -> Result<&mut Touching, StoreError> {
+        self.newest(&place.calendar)?;
+        let bearers = self.touched.entry(place.calendar.clone()).or_default();
+        let at = match bearers.iter().position(|it| it.known.since == place.since) {
+            Some(at) => at,
+            None => {
+                bearers.push(Touching::unloaded(bearer_of(self.connection, place)?, &place.calendar)?);
+                bearers.len() - 1
+            }
+        };
+        Ok(&mut bearers[at])
     }
 
-    fn key(&self, id: &CalendarId) -> i64 {
-        self.find(id).expect("a change touches only calendars that are there").key
+    fn key(&mut self, id: &CalendarId) -> Result<i64, StoreError> {
+        Ok(self.newest(id)?.known.key)
     }
 
     fn event(&mut self, event: &Event, change: &Change) -> Result<(), StoreError> {
@@ -216,21 +231,27 @@ impl Writing<'_> {
                 let mut update = self.connection.prepare_cached(UPDATE_CALENDAR)?;
                 let profile = ProfileRecord::new(profile).encode_to_vec();
                 let (time, revision) = (stamps.update_time.seconds(), signed(stamps.revision.0));
-                update.execute(params![self.key(calendar), time, revision, profile])?;
+                update.execute(params![self.key(calendar)?, time, revision, profile])?;
                 Ok(())
             }
             Event::CalendarDeleted { calendar } => {
                 let mut delete = self.connection.prepare_cached(DELETE_CALENDAR)?;
-                delete.execute(params![self.key(calendar), change.time.seconds()])?;
+                delete.execute(params![self.key(calendar)?, change.time.seconds()])?;
                 Ok(())
             }
-            Event::TypePut { calendar, appointment_type, .. } => self.put_type(self.key(calendar), appointment_type),
+            Event::TypePut { calendar, appointment_type, .. } => {
+                let key = self.key(calendar)?;
+                self.put_type(key, appointment_type)
+            }
             Event::TypeDeleted { calendar, type_id } => {
                 let mut delete = self.connection.prepare_cached(DELETE_TYPE)?;
-                delete.execute(params![self.key(calendar), type_id.as_str(), change.time.seconds()])?;
+                delete.execute(params![self.key(calendar)?, type_id.as_str(), change.time.seconds()])?;
                 Ok(())
             }
-            Event::BusyPut { calendar, source, busy } => self.put_busy(self.key(calendar), source, busy),
+            Event::BusyPut { calendar, source, busy } => {
+                let key = self.key(calendar)?;
+                self.put_busy(key, source, busy)
+            }
             Event::Appointment { before, after, .. } => self.appointment(before.as_deref(), after),
         }
     }
@@ -252,7 +273,8 @@ impl Writing<'_> {
             signed(stamps.revision.0),
             ProfileRecord::new(profile).encode_to_vec(),
         ])?;
-        self.put(id, Known { key, version: Revision(0), reach_minutes: 0 });
+        let known = Known { key, since: revision, version: Revision(0), reach_minutes: 0 };
+        self.touched.entry(id.clone()).or_default().insert(0, Touching { known, is_loaded: true });
         types.iter().try_for_each(|it| self.put_type(key, it))
     }
 
@@ -280,34 +302,32 @@ impl Writing<'_> {
         let claims = |it: &Appointment| (it.state.is_over(), it.start, it.places.iter().map(place).collect::<Vec<_>>());
         let is_in_place = before.is_some_and(|it| claims(it) == claims(after));
         if is_in_place {
-            return Ok(());
+            // Not even then is it as long as it was.
+            return after.places.iter().try_for_each(|place| self.reach(place, after.start));
         }
         if let Some(before) = before {
             let mut delete = self.connection.prepare_cached(DELETE_CLAIM)?;
-            for calendar in before.calendars().filter_map(|id| self.find(id)) {
+            for place in &before.places {
                 let (is_over, id) = (before.state.is_over(), before.id.0.as_bytes());
-                delete.execute(params![calendar.key, is_over, before.start.seconds(), id])?;
+                let calendar = self.calendar_of(place)?.known.key;
+                delete.execute(params![calendar, is_over, before.start.seconds(), id])?;
             }
         }
+        let mut insert = self.connection.prepare_cached(INSERT_CLAIM)?;
         for place in &after.places {
-            let mut insert = self.connection.prepare_cached(INSERT_CLAIM)?;
             let (is_over, key) = (after.state.is_over(), signed(after.key.0));
-            let of = self.key(&place.calendar);
-            insert.execute(params![of, is_over, after.start.seconds(), after.id.0.as_bytes(), key])?;
-            drop(insert);
-            self.reach(place, after.start);
+            let calendar = self.calendar_of(place)?.known.key;
+            insert.execute(params![calendar, is_over, after.start.seconds(), after.id.0.as_bytes(), key])?;
+            self.reach(place, after.start)?;
         }
         Ok(())
     }
 
     /// Notes how far a claim reaches beyond the start by which it is found.
-    fn reach(&mut self, place: &Place, start: Instant) {
-        let known = self.find(&place.calendar).expect("a change touches only calendars that are there");
-        let seconds = place.padded().end.since(start);
-        let minutes = u32::try_from(seconds / MINUTE).expect("a claim is shorter than 32 bits of minutes");
-        if minutes > known.reach_minutes {
-            self.put(&place.calendar, Known { reach_minutes: minutes, ..known });
-        }
+    fn reach(&mut self, place: &Place, start: Instant) -> Result<(), StoreError> {
+        let known = &mut self.calendar_of(place)?.known;
+        known.reach_minutes = known.reach_minutes.max(reach_minutes(place, start));
+        Ok(())
     }
 
     fn request(&self, request: &RequestRecord) -> Result<(), StoreError> {
@@ -326,4 +346,18 @@ impl Writing<'_> {
         ])?;
         Ok(())
     }
+}
+
+impl Touching {
+    /// One that the writer does not have in memory.
+    fn unloaded(found: Option<Known>, id: &CalendarId) -> Result<Self, StoreError> {
+        let missing = || StoreError::Damaged(format!("calendar {id}, which an appointment is of, is not there"));
+        Ok(Self { known: found.ok_or_else(missing)?, is_loaded: false })
+    }
+}
+
+/// How far a claim reaches beyond the start by which it is found.
+fn reach_minutes(place: &Place, start: Instant) -> u32 {
+    let seconds = place.padded().end.since(start);
+    u32::try_from(seconds / MINUTE).expect("a claim is shorter than 32 bits of minutes")
 }
