@@ -141,7 +141,8 @@ fn a_claim_is_loaded_as_long_as_it_lasts_however_long_that_is() {
             let revision = world.state.revision.next();
             let event = Event::Appointment { kind, before: Some(before), after };
             let change = bookd::domain::change::Change { cause, revision, events: vec![event], ..change };
-            world.store().commit(&Batch { changes: &[change.clone()], requests: &[], expected: &[] }).unwrap();
+            let changes = std::slice::from_ref(&change);
+            world.store().commit(&Batch { changes, requests: &[], expected: &[] }).unwrap();
             world.state.apply(&change);
             let end = start.plus(i64::from(days) * DAY);
             // A year more, for claims are kept as long as limits count them.
