@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::exit::Exit;
-use super::part::{Failed, Part, Sound, copy, sound, unreadable, until_done};
+use super::part::{Failed, Sound, copy, sound, unreadable, until_done};
 use super::serve::say;
 use crate::config::StoreUrl;
 use crate::store::sqlite::Source;
@@ -68,9 +68,8 @@ fn back_up(options: &BackupOptions) -> Result<Backup, Failed> {
     let zones = Zones::load(options.zones.as_deref()).map_err(|error| Failed::other(error.to_string()))?;
     let StoreUrl::Sqlite(file) = options.store.clone();
     let like = present(&file)?;
-    let part = Part::of(&options.file)?;
-    let (made, target) = (part.file(), options.file.clone());
-    let backup = until_done(move || make(&file, &made, &target, &Arc::new(zones)))?;
+    let target = options.file.clone();
+    let (part, backup) = until_done(&options.file, move |made| make(&file, made, &target, &Arc::new(zones)))?;
     part.publish(&like)?;
     Ok(backup)
 }

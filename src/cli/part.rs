@@ -87,7 +87,7 @@ pub(super) struct Part {
 
 impl Part {
     /// Begins a file that will have this name. Refused when there is one, or what would be taken for a part of it.
-    pub(super) fn of(target: &Path) -> Result<Self, Failed> {
+    fn of(target: &Path) -> Result<Self, Failed> {
         let name = target.file_name().ok_or_else(|| Failed::invalid(format!("{} names no file", target.display())))?;
         let there: Vec<String> = [target.to_owned()]
             .into_iter()
@@ -113,7 +113,7 @@ impl Part {
     }
 
     /// Where it is made.
-    pub(super) fn file(&self) -> PathBuf {
+    fn file(&self) -> PathBuf {
         self.folder.join("bookd.db")
     }
 
@@ -231,17 +231,22 @@ pub(super) fn damaged(file: &Path, damage: &[String]) -> Failed {
     Failed::other(format!("{file} is damaged, and nothing was written:{}{more}", told.collect::<String>()))
 }
 
-/// Does long work on a thread of its own, until it is done or somebody has had enough.
+/// Makes a part on a thread of its own, until it is done or somebody has had enough. Signals are listened for before
+/// anything is there that they would leave behind.
 pub(super) fn until_done<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failed> + Send + 'static,
-) -> Result<T, Failed> {
+    target: &Path,
+    work: impl FnOnce(&Path) -> Result<T, Failed> + Send + 'static,
+) -> Result<(Part, T), Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failed::other(format!("the runtime cannot start: {error}")))?;
     let done = runtime.block_on(async {
         let mut signals = Signals::new().map_err(Failed::other)?;
+        let part = Part::of(target)?;
+        let file = part.file();
         tokio::select! {
-            done = tokio::task::spawn_blocking(work) => {
-                done.unwrap_or_else(|error| Err(Failed::other(format!("it came to no end: {error}"))))
+            done = tokio::task::spawn_blocking(move || work(&file)) => {
+                let done = done.unwrap_or_else(|error| Err(Failed::other(format!("it came to no end: {error}"))));
+                done.map(|made| (part, made))
             }
             () = signals.next() => Err(Failed::other("interrupted; nothing was written".to_owned())),
         }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::backup::present;
 use super::exit::Exit;
-use super::part::{Failed, Part, Sound, copy, damaged, sound, unreadable, until_done};
+use super::part::{Failed, Sound, copy, damaged, sound, unreadable, until_done};
 use super::serve::say;
 use super::transfer::StoreOptions;
 use crate::clock::SystemClock;
@@ -82,9 +82,8 @@ fn restore(options: &RestoreOptions) -> Result<Restored, Failed> {
     let target = options.store.file().to_owned();
     // Kept until the file has its name: nobody begins a new one under it meanwhile.
     let _reserved = Reserved::new(&target)?;
-    let part = Part::of(&target)?;
-    let (made, backup) = (part.file(), options.backup.clone());
-    let restored = until_done(move || make(&backup, &made, &target, &Arc::new(zones)))?;
+    let (backup, name) = (options.backup.clone(), target.clone());
+    let (part, restored) = until_done(&target, move |made| make(&backup, made, &name, &Arc::new(zones)))?;
     part.publish(&like)?;
     Ok(restored)
 }
