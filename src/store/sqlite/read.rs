@@ -151,14 +151,11 @@ fn stamps(row: &Row<'_>, first: usize) -> Result<Stamps, StoreError> {
 impl Sqlite {
     pub(super) fn load_calendar(&mut self, id: &CalendarId, now: Instant) -> Result<Option<Calendar>, StoreError> {
         let mut statement = self.connection.prepare_cached(SELECT_CALENDAR)?;
-        let row = |row: &Row<'_>| {
-            let (since, version) = (rows::revision(row, 1), rows::revision(row, 2));
-            let known = (row.get::<_, i64>(0)?, since, version, row.get::<_, u32>(3)?);
-            Ok((known, stamps(row, 4), row.get::<_, Vec<u8>>(7)?))
-        };
+        let row = |row: &Row<'_>| Ok((known(row), stamps(row, 4), row.get::<_, Vec<u8>>(7)?));
         let found = statement.query_row([id.as_str()], row).optional()?;
-        let Some(((key, since, version, reach_minutes), stamps, profile)) = found else { return Ok(None) };
-        let (since, version) = (since?, version?);
+        let Some((known, stamps, profile)) = found else { return Ok(None) };
+        let known = known?;
+        let Known { key, since, version, .. } = known;
         let profile = decode::<ProfileRecord>(&profile, "a calendar")?.read(&self.zones)?;
         let types = load_types(&self.connection, key)?;
         let kept_from = keep_from(&profile.zone, types.limits().chain([&profile.limits]), now);
@@ -174,7 +171,6 @@ impl Sqlite {
             kept_from,
             version,
         };
-        let known = Known { key, since, version, reach_minutes };
         let (claims, requests) = load_claims(&self.connection, known, &calendar)?;
         calendar.claims = Claims::from_unordered(claims);
         calendar.requests = Arc::new(requests);
