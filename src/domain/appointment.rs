@@ -86,7 +86,7 @@ impl Appointment {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "server"))]
 impl Appointment {
     /// Of an hour, on so many calendars.
     pub(crate) fn on_calendars(count: u16) -> Self {

@@ -5,9 +5,11 @@
 //! once, as Linux does. A file's name is safe from the first sync of the file on, which syncs its folder as well.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bookd::store::sqlite::Drive;
 use rusqlite::ffi;
 
 use super::chance::Chance;
@@ -16,6 +18,8 @@ use super::vfs::Registered;
 
 /// What a disk writes whole or not at all, mostly.
 const SECTOR: usize = 512;
+/// What is written at a time of a file that is written anew.
+const REWRITTEN_AT_A_TIME: usize = 16 * 1_024;
 
 /// One access to the disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -123,14 +127,8 @@ impl Disk {
         lock(&self.state)
     }
 
-    /// The name of its VFS.
-    pub fn vfs(&self) -> &str {
-        self.registered.name()
-    }
-
-    /// Where the database lies on it.
-    pub fn file(&self) -> &'static Path {
-        Path::new("/bookd.db")
+    fn wal(&self) -> String {
+        format!("{}-wal", self.file().display())
     }
 
     /// How often it was accessed.
@@ -153,8 +151,17 @@ impl Disk {
 
     /// The next sync of the database itself fails.
     pub fn fail_sync_of_database(&self) {
+        self.fail_sync_of(self.file().to_string_lossy().into_owned());
+    }
+
+    /// The next sync of its WAL fails.
+    pub fn fail_sync_of_wal(&self) {
+        self.fail_sync_of(self.wal());
+    }
+
+    fn fail_sync_of(&self, name: String) {
         let mut state = self.state();
-        state.fail_sync_of = Some(self.file().to_string_lossy().into_owned());
+        state.fail_sync_of = Some(name);
         state.failed = None;
     }
 
@@ -225,6 +232,29 @@ impl Disk {
         }
         let restored = |content: Vec<u8>| File { safe: Some(content.clone()), content, ..File::default() };
         Self::with(survived.into_iter().map(|(name, content)| (name, restored(content))).collect(), chance)
+    }
+}
+
+impl Drive for Disk {
+    fn vfs(&self) -> &str {
+        self.registered.name()
+    }
+
+    fn file(&self) -> &Path {
+        Path::new("/bookd.db")
+    }
+
+    fn rewrite(&self, file: &Path) -> io::Result<()> {
+        let name = file.to_string_lossy();
+        let said = |code: Code| io::Error::other(ffi::code_to_str(code));
+        let mut state = self.state();
+        let mut content = vec![0; state.size(&name).map_err(said)?];
+        state.read(&name, &mut content, 0).map_err(said)?;
+        // As several writes: the power may go between.
+        for (piece, bytes) in content.chunks(REWRITTEN_AT_A_TIME).enumerate() {
+            state.write(&name, bytes, piece * REWRITTEN_AT_A_TIME).map_err(said)?;
+        }
+        state.sync(&name).map_err(said)
     }
 }
 

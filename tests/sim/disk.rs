@@ -38,7 +38,7 @@ impl Machine {
         let zones = zones();
         let lookup = Arc::new(move |name: &str| zones.zone(name).ok());
         let disk = self.disk.borrow();
-        let store = Sqlite::open_on(disk.vfs(), disk.file(), lookup, CODE_KEY)?;
+        let store = Sqlite::open_on(&*disk, lookup, CODE_KEY)?;
         Ok(Box::new(Powered { store, power: disk.power() }))
     }
 
@@ -47,7 +47,7 @@ impl Machine {
         let zones = zones();
         let lookup = Arc::new(move |name: &str| zones.zone(name).ok());
         let disk = self.disk.borrow();
-        let opened = Sqlite::open_on(disk.vfs(), disk.file(), lookup, CODE_KEY).map_err(|error| error.to_string());
+        let opened = Sqlite::open_on(&*disk, lookup, CODE_KEY).map_err(|error| error.to_string());
         let found = opened.and_then(|it| it.integrity().map_err(|error| error.to_string()));
         found.unwrap_or_else(|error| vec![error])
     }

@@ -76,7 +76,7 @@ impl Life {
     /// Starts it, or says why it cannot.
     pub fn start(disk: &Disk, story: &Story) -> Result<Self, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let store = Sqlite::open_on(disk.vfs(), disk.file(), lookup(), CODE_KEY).map_err(|error| error.to_string())?;
+        let store = Sqlite::open_on(disk, lookup(), CODE_KEY).map_err(|error| error.to_string())?;
         let store = Box::new(Powered { store, power: disk.power() });
         let settings = Settings { layout: Layout::Inline, is_clock_confirmed: true, ..Settings::default() };
         let (engine, running, routes) = runtime.block_on(async {
@@ -259,7 +259,7 @@ impl Story {
     /// Everything beside what lies on the disk; nothing is open any more.
     pub fn judge(&mut self, disk: &Disk) {
         self.found.extend(r11_nothing_panics());
-        let mut store = match Sqlite::open_on(disk.vfs(), disk.file(), lookup(), CODE_KEY) {
+        let mut store = match Sqlite::open_on(disk, lookup(), CODE_KEY) {
             Ok(store) => store,
             Err(error) => return self.found.push(format!("the store cannot be opened at the end: {error}")),
         };

@@ -27,7 +27,7 @@ struct Content {
 
 /// Opens the file; a program that is starting up reads where it stands next.
 fn open(disk: &Disk) -> Result<Sqlite, String> {
-    let mut store = Sqlite::open_on(disk.vfs(), disk.file(), lookup(), CODE_KEY).map_err(|error| error.to_string())?;
+    let mut store = Sqlite::open_on(disk, lookup(), CODE_KEY).map_err(|error| error.to_string())?;
     store.boot().map_err(|error| error.to_string())?;
     Ok(store)
 }

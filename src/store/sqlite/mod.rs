@@ -32,6 +32,7 @@ use super::{Batch, Boot, CommitError, Oldest, Reader, RequestRecord, Store, Stor
 
 use checkpoint::Checkpoints;
 pub use copy::{Reserved, Source};
+pub use open::Drive;
 use upgrade::SESSIONS_FROM;
 
 const SELECT_META: &str = "select value from meta where name = ?1";

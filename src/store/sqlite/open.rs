@@ -3,7 +3,7 @@
 //! What is not a bookd database of this version or an older one is left exactly as it was.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,6 +36,20 @@ const CHECKPOINT_PAGES: u32 = 8_000;
 /// The same on disks and in processes that are there to fail: what is tried is small, and copies must be among it.
 const CHECKPOINT_PAGES_SMALL: u32 = 100;
 
+/// What of the WAL is read and written at a time, when it is written anew.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// A disk of its own that SQLite reaches by a VFS, for one process, whose files are no others: there is nothing to be
+/// locked, and nothing foreign to be met. This is how the store is tried on disks that fail.
+pub trait Drive {
+    /// The name of its VFS.
+    fn vfs(&self) -> &str;
+    /// Where the database lies on it.
+    fn file(&self) -> &Path;
+    /// Writes all that is read of this file to where it was read, and syncs it.
+    fn rewrite(&self, file: &Path) -> io::Result<()>;
+}
+
 impl Sqlite {
     /// Opens the database in this file, and makes it if there is none. `code_key` is the secret of a new one.
     pub fn open(file: &Path, zones: ZoneLookup, code_key: u64) -> Result<Self, OpenError> {
@@ -44,27 +58,29 @@ impl Sqlite {
         let unreadable = |why: String| OpenError::Unreadable { file: file.to_owned(), why };
         let mut connection = Connection::open(file).map_err(|error| unreadable(error.to_string()))?;
         let pages = if Moment::Checkpoint.is_armed() { CHECKPOINT_PAGES_SMALL } else { CHECKPOINT_PAGES };
-        let checkpoints = prepare(&mut connection, code_key, pages).map_err(unreadable)?;
+        let checkpoints = prepare(&mut connection, code_key, pages, &rewrite).map_err(unreadable)?;
         let (file, known) = (file.to_owned(), Default::default());
         Ok(Self { connection, checkpoints, file, vfs: None, zones, known, _lock: Some(lock) })
     }
 
-    /// The same on an SQLite VFS of this name, which is for one process and whose files are no others: there is
-    /// nothing to be locked, and nothing foreign to be met. This is how the store is tried on disks that fail.
-    pub fn open_on(vfs: &str, file: &Path, zones: ZoneLookup, code_key: u64) -> Result<Self, OpenError> {
-        let unreadable = |error: String| OpenError::Unreadable { file: file.to_owned(), why: error };
+    /// The same on a disk of its own.
+    pub fn open_on(drive: &dyn Drive, zones: ZoneLookup, code_key: u64) -> Result<Self, OpenError> {
+        let (file, vfs) = (drive.file().to_owned(), drive.vfs().to_owned());
+        let unreadable = |error: String| OpenError::Unreadable { file: file.clone(), why: error };
         let said = |error: rusqlite::Error| unreadable(error.to_string());
-        let mut connection = Connection::open_with_flags_and_vfs(file, OpenFlags::default(), vfs).map_err(said)?;
-        let checkpoints = prepare(&mut connection, code_key, CHECKPOINT_PAGES_SMALL).map_err(unreadable)?;
-        let (file, vfs, known) = (file.to_owned(), Some(vfs.to_owned()), Default::default());
-        Ok(Self { connection, checkpoints, file, vfs, zones, known, _lock: None })
+        let opened = Connection::open_with_flags_and_vfs(&file, OpenFlags::default(), vfs.as_str());
+        let mut connection = opened.map_err(said)?;
+        let rewrite = |file: &Path| drive.rewrite(file);
+        let prepared = prepare(&mut connection, code_key, CHECKPOINT_PAGES_SMALL, &rewrite);
+        let checkpoints = prepared.map_err(unreadable)?;
+        Ok(Self { connection, checkpoints, file, vfs: Some(vfs), zones, known: Default::default(), _lock: None })
     }
 }
 
 /// Takes the lock that says that this process writes the file.
 pub(super) fn lock(file: &Path) -> Result<Lock, OpenError> {
     let path = beside(file, ".lock");
-    let unreadable = |error: std::io::Error| {
+    let unreadable = |error: io::Error| {
         let why = match error.kind() {
             ErrorKind::NotFound => "its folder does not exist; create it first".to_owned(),
             _ => format!("its lock file {}: {error}", path.display()),
@@ -89,7 +105,7 @@ fn beside(file: &Path, ending: &str) -> PathBuf {
 /// Reads the header of the file, if there is one yet, before SQLite would recover or change anything.
 pub(super) fn look_at(file: &Path) -> Result<(), OpenError> {
     let foreign = |why: &str| OpenError::Foreign { file: file.to_owned(), why: why.to_owned() };
-    let unreadable = |error: std::io::Error| OpenError::Unreadable { file: file.to_owned(), why: error.to_string() };
+    let unreadable = |error: io::Error| OpenError::Unreadable { file: file.to_owned(), why: error.to_string() };
     let mut header = Vec::with_capacity(HEADER_BYTES);
     match File::open(file) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -116,7 +132,29 @@ pub(super) fn look_at(file: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn prepare(connection: &mut Connection, code_key: u64, checkpoint_pages: u32) -> Result<Checkpoints, String> {
+/// Writes all that is read of a file to where it was read, and syncs it.
+fn rewrite(file: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().read(true).write(true).open(file)?;
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut at = 0;
+    loop {
+        file.seek(SeekFrom::Start(at))?;
+        let count = file.read(&mut piece)?;
+        if count == 0 {
+            return file.sync_all();
+        }
+        file.seek(SeekFrom::Start(at))?;
+        file.write_all(&piece[..count])?;
+        at += count as u64;
+    }
+}
+
+fn prepare(
+    connection: &mut Connection,
+    code_key: u64,
+    checkpoint_pages: u32,
+    rewrite: &dyn Fn(&Path) -> io::Result<()>,
+) -> Result<Checkpoints, String> {
     let said = |error: rusqlite::Error| error.to_string();
     connection.busy_timeout(BUSY_WAIT).map_err(said)?;
     // Until there is a WAL, what is committed is safe only when the removal of its journal is.
@@ -126,6 +164,7 @@ fn prepare(connection: &mut Connection, code_key: u64, checkpoint_pages: u32) ->
     if id == 0 {
         connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(said)?;
     }
+    renew_wal(connection, rewrite)?;
     settle(connection).map_err(said)?;
     let synchronous = if Bug::NormalForFull.is_on() { "normal" } else { "full" };
     connection.pragma_update(None, "synchronous", synchronous).map_err(said)?;
@@ -150,6 +189,23 @@ fn prepare(connection: &mut Connection, code_key: u64, checkpoint_pages: u32) ->
     connection.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(said)?;
     Moment::Migration.reached();
     Ok(checkpoints)
+}
+
+/// Makes the WAL what it shows, on the disk as well.
+///
+/// Linux keeps in memory what a failed sync should have written, takes it for written, and never writes it again: what
+/// is read of such a WAL is not what a power loss leaves of it. Copied into the database as it is, and cut in the middle,
+/// half of the last commit would be in the file and none of it in the WAL. Written again it is synced again. Meanwhile
+/// nobody else, a replication either, may write to the WAL or begin it anew: both need the lock that is held here.
+fn renew_wal(connection: &Connection, rewrite: &dyn Fn(&Path) -> io::Result<()>) -> Result<(), String> {
+    let said = |error: rusqlite::Error| error.to_string();
+    let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(said)?;
+    let Some(file) = connection.path().filter(|_| mode == "wal") else { return Ok(()) };
+    let wal = beside(Path::new(file), "-wal");
+    connection.execute_batch("begin immediate").map_err(said)?;
+    let renewed = rewrite(&wal).map_err(|error| format!("its WAL {}: {error}", wal.display()));
+    connection.execute_batch("rollback").map_err(said)?;
+    renewed
 }
 
 /// Makes durable what a process before this one has left, before anybody is shown it, and ends in WAL mode.
