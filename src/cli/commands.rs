@@ -99,6 +99,14 @@ pub struct Carried {
     pub location: Option<String>,
 }
 
+impl Carried {
+    /// Its texts: the field of each, what is said of it, and what clears it.
+    fn texts(&self) -> [(&'static str, Option<&String>, booking::Clear); 2] {
+        let Self { note, metadata: _, location } = self;
+        [("note", note.as_ref(), booking::Clear::Note), ("location", location.as_ref(), booking::Clear::Location)]
+    }
+}
+
 /// What is to be booked.
 #[derive(Args, Clone, Debug)]
 pub struct What {
@@ -347,10 +355,10 @@ impl Who {
 }
 
 fn carrying(mut request: Value, carried: &Carried) -> Value {
-    let Carried { note, metadata, location } = carried;
-    request["note"] = json!(note);
-    request["metadata"] = map(metadata);
-    request["location"] = json!(location);
+    for (field, text, _) in carried.texts() {
+        request[field] = json!(text);
+    }
+    request["metadata"] = map(&carried.metadata);
     request
 }
 

@@ -9,7 +9,7 @@ use super::ids::{AppointmentId, AppointmentKey, Etag, SeriesId};
 use super::time::Instant;
 
 pub use super::image::{IgnoredRules, Image, Place};
-pub use super::person::{Email, EmailKey, Invitee, Person, PersonDetails, PersonPatch};
+pub use super::person::{Carried, Email, EmailKey, Invitee, Person, PersonDetails, PersonPatch};
 pub use super::transition::{AppointmentState, Target, Transition};
 
 /// The most calendars of one appointment, and of one query.

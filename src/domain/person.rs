@@ -66,17 +66,49 @@ pub struct Invitee {
     pub time_zone: String,
 }
 
-/// Everything that somebody wrote about a person in an appointment. A redacted appointment has the default.
+/// What an appointment carries beside its invitee, as its client wrote it. The fields are the messages' own, by name.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Person {
-    /// Who booked.
-    pub invitee: Invitee,
+pub struct Carried {
     /// Free text, at most 4,000 characters.
     pub note: String,
     /// The client's own keys.
     pub metadata: Metadata,
     /// Where it takes place: a room, a link or, of a house call, somebody's address. At most 500 characters.
     pub location: String,
+}
+
+impl Carried {
+    /// The name of each field, and the bytes of what it says: 0 where it says nothing.
+    pub fn bytes(&self) -> [(&'static str, usize); 3] {
+        let Self { note, metadata, location } = self;
+        let metadata = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+        [("note", note.len()), ("metadata", metadata), ("location", location.len())]
+    }
+
+    /// The names of the fields that say something.
+    pub fn said(&self) -> Vec<&'static str> {
+        self.bytes().into_iter().filter(|(_, bytes)| *bytes > 0).map(|(name, _)| name).collect()
+    }
+
+    /// These fields of it, and of the others what there was before.
+    fn over(self, before: Self, fields: &[&'static str]) -> Self {
+        let Self { note, metadata, location } = self;
+        let is_of = |name| fields.contains(&name);
+        Self {
+            note: if is_of("note") { note } else { before.note },
+            metadata: if is_of("metadata") { metadata } else { before.metadata },
+            location: if is_of("location") { location } else { before.location },
+        }
+    }
+}
+
+/// Everything that somebody wrote about a person in an appointment. A redacted appointment has the default.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Person {
+    /// Who booked.
+    pub invitee: Invitee,
+    /// What else was written.
+    pub carried: Carried,
     /// Why it was cancelled or declined, at most 4,000 characters.
     pub cancel_reason: String,
 }
@@ -84,17 +116,13 @@ pub struct Person {
 impl Person {
     /// The bytes of its texts.
     pub fn text_bytes(&self) -> usize {
-        let Self { invitee, note, metadata, location, cancel_reason } = self;
+        let Self { invitee, carried, cancel_reason } = self;
         let Invitee { name, email, phone, time_zone } = invitee;
         let Email { written, key } = email;
-        let texts = [name, written, phone, time_zone, note, location, cancel_reason].map(String::len);
-        texts.iter().sum::<usize>() + key.as_str().len() + metadata_bytes(metadata)
+        let texts = [name, written, phone, time_zone, cancel_reason].map(String::len);
+        let carried = carried.bytes().map(|(_, bytes)| bytes);
+        texts.iter().chain(&carried).sum::<usize>() + key.as_str().len()
     }
-}
-
-/// The bytes of keys and values.
-pub fn metadata_bytes(metadata: &Metadata) -> usize {
-    metadata.iter().map(|(key, value)| key.len() + value.len()).sum()
 }
 
 /// What a request that claims time says of the person.
@@ -103,58 +131,48 @@ pub struct PersonDetails {
     /// Who books; none only on holds, and where the hold says it.
     pub invitee: Option<Invitee>,
     /// See `Person`.
-    pub note: String,
-    /// See `Person`.
-    pub metadata: Metadata,
-    /// See `Person`.
-    pub location: String,
+    pub carried: Carried,
 }
 
 impl PersonDetails {
     /// The person of a new appointment.
     pub fn person(&self) -> Person {
-        let Self { invitee, note, metadata, location } = self.clone();
-        Person { invitee: invitee.unwrap_or_default(), note, metadata, location, cancel_reason: String::new() }
+        let Self { invitee, carried } = self.clone();
+        Person { invitee: invitee.unwrap_or_default(), carried, cancel_reason: String::new() }
     }
 
     /// What becomes of a hold's person when it turns into an appointment: what is said here goes before what the hold
     /// says, and the keys of both are kept.
     pub fn over(&self, held: &Person) -> Person {
-        let Self { invitee, note, metadata, location } = self.clone();
-        let said = |said: String, held: &String| if said.is_empty() { held.clone() } else { said };
+        let (Self { invitee, carried: mut said }, held) = (self.clone(), held.clone());
+        let fields = said.said();
+        said.metadata = held.carried.metadata.clone().into_iter().chain(said.metadata).collect();
         Person {
-            invitee: invitee.unwrap_or_else(|| held.invitee.clone()),
-            note: said(note, &held.note),
-            metadata: held.metadata.clone().into_iter().chain(metadata).collect(),
-            location: said(location, &held.location),
-            cancel_reason: held.cancel_reason.clone(),
+            invitee: invitee.unwrap_or(held.invitee),
+            carried: said.over(held.carried, &fields),
+            cancel_reason: held.cancel_reason,
         }
     }
 }
 
-/// What UpdateAppointment changes of a person; none = as it is.
+/// What UpdateAppointment changes of a person.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PersonPatch {
-    /// See `Person`.
+    /// None = as it is.
     pub invitee: Option<Invitee>,
     /// See `Person`.
-    pub note: Option<String>,
-    /// See `Person`.
-    pub metadata: Option<Metadata>,
-    /// See `Person`.
-    pub location: Option<String>,
+    pub carried: Carried,
+    /// The names of those fields of `carried` that are changed.
+    pub fields: Vec<&'static str>,
 }
 
 impl PersonPatch {
     /// The person after the change.
     pub fn applied_to(self, before: &Person) -> Person {
-        let Self { invitee, note, metadata, location } = self;
-        let before = before.clone();
+        let (Self { invitee, carried, fields }, before) = (self, before.clone());
         Person {
             invitee: invitee.unwrap_or(before.invitee),
-            note: note.unwrap_or(before.note),
-            metadata: metadata.unwrap_or(before.metadata),
-            location: location.unwrap_or(before.location),
+            carried: carried.over(before.carried, &fields),
             cancel_reason: before.cancel_reason,
         }
     }

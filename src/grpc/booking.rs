@@ -1,15 +1,14 @@
 //! BookingService: everything that claims, keeps, moves or gives back time.
 
-use std::collections::BTreeMap;
+use std::iter;
 
 use prost_types::{Duration, Timestamp};
 use tonic::{Request, Response, Status};
 
-use crate::domain::appointment::{Assignment, PersonDetails, PersonPatch};
+use crate::domain::appointment::{Assignment, Carried, PersonDetails, PersonPatch};
 use crate::domain::command::{Booking, Command, Move, NewId, Redacted};
 use crate::domain::decide::REDACTED_MAX;
 use crate::domain::ids::CalendarId;
-use crate::domain::person::NOTE_CHARACTERS_MAX;
 use crate::domain::time::{MINUTE, Seconds};
 use crate::engine::Answer;
 use crate::proto::v1 as pb;
@@ -17,6 +16,7 @@ use crate::proto::v1::booking_service_server::BookingService;
 
 use super::api::Api;
 use super::fields::Fields;
+use super::person::carried;
 use super::slots::type_or_default;
 use super::{render, series};
 
@@ -41,9 +41,7 @@ pub(super) struct Wanted<'a> {
     pub(super) time_zone: &'a str,
     pub(super) duration: Option<&'a Duration>,
     pub(super) invitee: Option<&'a pb::Invitee>,
-    pub(super) note: &'a str,
-    pub(super) metadata: &'a BTreeMap<String, String>,
-    pub(super) location: &'a str,
+    pub(super) carried: &'a dyn Fn(&mut Fields) -> Option<Carried>,
     pub(super) appointment_id: &'a str,
     pub(super) hold_id: &'a str,
     pub(super) ignore_rules: &'a [i32],
@@ -51,8 +49,8 @@ pub(super) struct Wanted<'a> {
 }
 
 macro_rules! wanted {
-    ($message:expr, $hold_id:expr, $is_invitee_required:expr) => {
-        Wanted {
+    ($message:expr, $appointment_id:expr, $hold_id:expr, $is_invitee_required:expr) => {
+        $crate::grpc::booking::Wanted {
             calendar_id: &$message.calendar_id,
             calendar_ids: &$message.calendar_ids,
             assignment: $message.assignment,
@@ -62,16 +60,15 @@ macro_rules! wanted {
             time_zone: &$message.time_zone,
             duration: $message.duration.as_ref(),
             invitee: $message.invitee.as_ref(),
-            note: &$message.note,
-            metadata: &$message.metadata,
-            location: &$message.location,
-            appointment_id: &$message.appointment_id,
+            carried: &|fields: &mut $crate::grpc::fields::Fields| $crate::grpc::person::carried!($message, fields),
+            appointment_id: $appointment_id,
             hold_id: $hold_id,
             ignore_rules: &$message.ignore_rules,
             is_invitee_required: $is_invitee_required,
         }
     };
 }
+pub(super) use wanted;
 
 impl Wanted<'_> {
     pub(super) fn read(&self, api: &Api, fields: &mut Fields) -> Option<Booking> {
@@ -124,10 +121,8 @@ impl Wanted<'_> {
             None => Some(None),
             Some(invitee) => fields.invitee(&api.zones, invitee, self.is_invitee_required).map(Some),
         };
-        let note = fields.note("note", self.note, NOTE_CHARACTERS_MAX);
-        let metadata = fields.metadata("metadata", self.metadata);
-        let location = fields.location(self.location);
-        Some(PersonDetails { invitee: invitee?, note: note?, metadata: metadata?, location: location? })
+        let carried = (self.carried)(fields);
+        Some(PersonDetails { invitee: invitee?, carried: carried? })
     }
 }
 
@@ -145,7 +140,7 @@ fn batch(api: &Api, message: &pb::BatchBookRequest, fields: &mut Fields) -> Opti
     let mut bookings = Vec::new();
     for (index, request) in message.requests.iter().enumerate() {
         let mut own = Fields::default();
-        let booking = wanted!(request, &request.hold_id, true).read(api, &mut own);
+        let booking = wanted!(request, &request.appointment_id, &request.hold_id, true).read(api, &mut own);
         fields.take_over(own, "", &format!("requests[{index}]."));
         bookings.push(booking);
     }
@@ -177,36 +172,25 @@ fn reschedule(api: &Api, message: &pb::RescheduleAppointmentRequest, fields: &mu
 }
 
 fn update(api: &Api, message: &pb::UpdateAppointmentRequest, fields: &mut Fields) -> Option<Command> {
-    const MASKABLE: [&str; 4] = ["invitee", "note", "metadata", "location"];
+    const INVITEE: &str = "invitee";
     let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
     let etag = fields.etag("etag", &message.etag);
+    let carried = carried!(message, fields);
+    let all = Carried::default().bytes().map(|(name, _)| name);
+    let maskable: Vec<&'static str> = iter::once(INVITEE).chain(all).collect();
     let mask = match message.update_mask.as_ref().filter(|mask| !mask.paths.is_empty()) {
-        Some(mask) => super::fields_of_mask(mask, &MASKABLE, fields),
-        None => {
-            let set = [
-                message.invitee.is_some(),
-                !message.note.is_empty(),
-                !message.metadata.is_empty(),
-                !message.location.is_empty(),
-            ];
-            Some(MASKABLE.into_iter().zip(set).filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect())
-        }
+        Some(mask) => super::fields_of_mask(mask, &maskable, fields),
+        None => carried.as_ref().map(|it| message.invitee.iter().map(|_| INVITEE).chain(it.said()).collect()),
     };
-    let has = |name: &str| mask.as_ref().is_some_and(|mask| mask.contains(&name));
+    let is_invitee_changed = mask.as_ref().is_some_and(|mask| mask.contains(&INVITEE));
     let invitee = match &message.invitee {
-        Some(invitee) if has("invitee") => fields.invitee(&api.zones, invitee, true).map(Some),
-        None if has("invitee") => fields.wrong("invitee.name", "is required; RedactInvitee removes a person's data"),
+        Some(invitee) if is_invitee_changed => fields.invitee(&api.zones, invitee, true).map(Some),
+        None if is_invitee_changed => {
+            fields.wrong("invitee.name", "is required; RedactInvitee removes a person's data")
+        }
         _ => Some(None),
     };
-    let note = fields.note("note", &message.note, NOTE_CHARACTERS_MAX);
-    let metadata = fields.metadata("metadata", &message.metadata);
-    let location = fields.location(&message.location);
-    let patch = PersonPatch {
-        invitee: invitee?,
-        note: Some(note?).filter(|_| has("note")),
-        metadata: Some(metadata?).filter(|_| has("metadata")),
-        location: Some(location?).filter(|_| has("location")),
-    };
+    let patch = PersonPatch { invitee: invitee?, carried: carried?, fields: mask? };
     Some(Command::UpdateAppointment { appointment: appointment?, patch, etag: etag? })
 }
 
@@ -232,7 +216,7 @@ impl BookingService for Bookings {
         request: Request<pb::BookAppointmentRequest>,
     ) -> Result<Response<pb::BookAppointmentResponse>, Status> {
         let parse = |message: &pb::BookAppointmentRequest, fields: &mut Fields| {
-            wanted!(message, &message.hold_id, true).read(&self.0, fields).map(Command::Book)
+            wanted!(message, &message.appointment_id, &message.hold_id, true).read(&self.0, fields).map(Command::Book)
         };
         let answer = self.0.mutate(request, parse).await?;
         let (appointment, revision) = self.0.answered(&answer);
@@ -245,7 +229,7 @@ impl BookingService for Bookings {
         request: Request<pb::HoldAppointmentRequest>,
     ) -> Result<Response<pb::HoldAppointmentResponse>, Status> {
         let parse = |message: &pb::HoldAppointmentRequest, fields: &mut Fields| {
-            let booking = wanted!(message, "", false).read(&self.0, fields);
+            let booking = wanted!(message, &message.appointment_id, "", false).read(&self.0, fields);
             let ttl = ttl(message.ttl.as_ref(), fields);
             Some(Command::Hold { booking: booking?, ttl: ttl? })
         };

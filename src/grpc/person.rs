@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::domain::appointment::{Email, Invitee};
 use crate::domain::person::{
-    LOCATION_CHARACTERS_MAX, METADATA_KEY_CHARACTERS_MAX, METADATA_KEYS_MAX, METADATA_VALUE_CHARACTERS_MAX,
-    NAME_CHARACTERS_MAX,
+    METADATA_KEY_CHARACTERS_MAX, METADATA_KEYS_MAX, METADATA_VALUE_CHARACTERS_MAX, NAME_CHARACTERS_MAX,
 };
 use crate::fold;
 use crate::proto::v1 as pb;
@@ -15,6 +14,19 @@ use super::fields::Fields;
 
 /// The longest e-mail address, in characters (RFC 5321 §4.5.3.1.3).
 const EMAIL_CHARACTERS_MAX: usize = 254;
+
+/// Reads what a message has of `Carried`: whichever message, its fields have the same names.
+macro_rules! carried {
+    ($message:expr, $fields:expr) => {{
+        use crate::domain::person::{Carried, LOCATION_CHARACTERS_MAX, NOTE_CHARACTERS_MAX};
+        let note = $fields.note("note", &$message.note, NOTE_CHARACTERS_MAX);
+        let metadata = $fields.metadata("metadata", &$message.metadata);
+        let location = $fields.text("location", &$message.location, LOCATION_CHARACTERS_MAX);
+        let read = || Some(Carried { note: note?, metadata: metadata?, location: location? });
+        read()
+    }};
+}
+pub(super) use carried;
 
 impl Fields {
     /// See `address`; with the key by which it is found.
@@ -68,9 +80,5 @@ impl Fields {
         let phone = self.text("invitee.phone", &invitee.phone, NAME_CHARACTERS_MAX);
         let zone = self.optional_zone(zones, "invitee.time_zone", &invitee.time_zone);
         Some(Invitee { name: name?, email: email?, phone: phone?, time_zone: zone.map(|_| invitee.time_zone.clone())? })
-    }
-
-    pub(super) fn location(&mut self, text: &str) -> Option<String> {
-        self.text("location", text, LOCATION_CHARACTERS_MAX)
     }
 }

@@ -2,7 +2,7 @@
 
 use prost_types::{Duration, Timestamp};
 
-use crate::domain::appointment::{Appointment, AppointmentState, IgnoredRules, Image, Invitee, Person};
+use crate::domain::appointment::{Appointment, AppointmentState, Carried, IgnoredRules, Image, Invitee, Person};
 use crate::domain::appointment_type::{AppointmentType, Limits, Stamps};
 use crate::domain::availability::{Rule, Window};
 use crate::domain::calendar::{Calendar, Profile};
@@ -153,7 +153,8 @@ pub(super) fn ignored_rules(it: IgnoredRules) -> Vec<i32> {
 /// An appointment as it shows at `now`.
 pub(super) fn appointment(it: &Appointment, now: Instant, code_key: u64) -> pb::Appointment {
     let first = it.places.first();
-    let Person { invitee: who, note, metadata, location, cancel_reason } = &it.person;
+    let Person { invitee: who, carried, cancel_reason } = &it.person;
+    let Carried { note, metadata, location } = carried;
     pb::Appointment {
         appointment_id: it.id.to_string(),
         calendar_ids: it.calendars().map(|id| id.as_str().to_owned()).collect(),

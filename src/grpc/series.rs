@@ -12,7 +12,7 @@ use crate::engine::Answer;
 use crate::proto::v1 as pb;
 
 use super::api::Api;
-use super::booking::Wanted;
+use super::booking::wanted;
 use super::fields::Fields;
 use super::render;
 
@@ -44,25 +44,7 @@ fn ending(message: &pb::BookSeriesRequest, fields: &mut Fields) -> Option<Ending
 }
 
 fn booking(api: &Api, message: &pb::BookSeriesRequest, fields: &mut Fields) -> Option<Command> {
-    let wanted = Wanted {
-        calendar_id: &message.calendar_id,
-        calendar_ids: &message.calendar_ids,
-        assignment: message.assignment,
-        appointment_type_id: &message.appointment_type_id,
-        start_time: message.start_time.as_ref(),
-        local_start: &message.local_start,
-        time_zone: &message.time_zone,
-        duration: message.duration.as_ref(),
-        invitee: message.invitee.as_ref(),
-        note: &message.note,
-        metadata: &message.metadata,
-        location: &message.location,
-        appointment_id: "",
-        hold_id: "",
-        ignore_rules: &message.ignore_rules,
-        is_invitee_required: true,
-    };
-    let booking = wanted.read(api, fields);
+    let booking = wanted!(message, "", "", true).read(api, fields);
     let frequency = frequency(message.frequency, fields);
     let interval = one_to(INTERVAL_MAX, "interval", message.interval.unwrap_or(1), fields);
     let ending = ending(message, fields);

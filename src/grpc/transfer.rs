@@ -23,6 +23,7 @@ use crate::zones::Zones;
 use super::availability::put_override;
 use super::calendars::{appointment_type, patch_of};
 use super::fields::{Fields, clock_minutes};
+use super::person::carried;
 use super::render;
 
 /// A calendar as a file holds it, without its appointments.
@@ -233,17 +234,9 @@ pub fn imported_appointment(
 
 fn imported_person(zones: &Zones, it: &pb::Appointment, fields: &mut Fields) -> Option<Person> {
     let invitee = fields.invitee(zones, it.invitee.as_ref().unwrap_or(&pb::Invitee::default()), false);
-    let note = fields.note("note", &it.note, NOTE_CHARACTERS_MAX);
-    let metadata = fields.metadata("metadata", &it.metadata);
-    let location = fields.location(&it.location);
+    let carried = carried!(it, fields);
     let cancel_reason = fields.note("cancel_reason", &it.cancel_reason, NOTE_CHARACTERS_MAX);
-    Some(Person {
-        invitee: invitee?,
-        note: note?,
-        metadata: metadata?,
-        location: location?,
-        cancel_reason: cancel_reason?,
-    })
+    Some(Person { invitee: invitee?, carried: carried?, cancel_reason: cancel_reason? })
 }
 
 /// The calendars besides the one that the appointment stands under, which must come first where it is named.

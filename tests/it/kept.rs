@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bookd::domain::appointment::Carried;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -188,4 +189,17 @@ fn a_redaction_says_how_many_and_one_that_finds_nobody_is_no_success() {
     assert!(code == 4 && said.contains("\"revision\"") && said.contains("nothing was found"), "{code}: {said}");
     let (code, said) = served.run(&format!("redact --appointment {id}"));
     assert!(code == 4 && said.contains(&format!("nothing was found for {id}")), "{code}: {said}");
+}
+
+#[test]
+fn whatever_an_appointment_carries_can_be_said_and_cleared_by_the_command_line() {
+    let served = Served::start();
+    for (field, _) in Carried::default().bytes() {
+        for command in ["book", "hold", "update", "series book"] {
+            let help = served.well(&format!("{command} --help"));
+            assert!(help.contains(&format!("--{field} ")), "{command} --{field}\n{help}");
+        }
+        let cleared = served.well("update --help");
+        assert!(cleared.split("--clear").nth(1).is_some_and(|it| it.contains(field)), "--clear {field}\n{cleared}");
+    }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bookd::domain::appointment::{Appointment, AppointmentState, Invitee, PersonDetails, PersonPatch};
+use bookd::domain::appointment::{Appointment, AppointmentState, Carried, Invitee, PersonDetails, PersonPatch};
 use bookd::domain::appointment_type::AppointmentType;
 use bookd::domain::availability::{Override, Window};
 use bookd::domain::change::Cause;
@@ -332,14 +332,21 @@ fn the_log_is_told_in_order_with_appointments_as_of_then_and_what_is_personal_as
     let before = world.state.revision.0;
     world.run(&Command::Reschedule(elsewhere));
     then.extend(world.state.appointments.get(&appointment_id(5)).cloned());
-    let patch = PersonPatch { note: Some("newest-note".to_owned()), ..PersonPatch::default() };
+    let patch = PersonPatch {
+        carried: Carried { note: "newest-note".to_owned(), ..Carried::default() },
+        fields: vec!["note"],
+        ..PersonPatch::default()
+    };
     world.run(&Command::UpdateAppointment { appointment: appointment_id(5), patch, etag: None });
     let all = told(&mut world, 0, &CalendarFilter::All);
     let revisions: Vec<u64> = all.iter().map(|it| it.entry.revision.0).collect();
     assert_eq!(revisions, (1..=world.state.revision.0).collect::<Vec<_>>());
     let of_five = |it: &&Told| it.appointments.iter().flatten().any(|it| it.id == appointment_id(5));
     let seen: Vec<&Told> = all.iter().filter(of_five).collect();
-    assert!(seen.len() >= 4 && seen.iter().all(|it| it.appointments[0].as_ref().unwrap().person.note == "newest-note"));
+    assert!(
+        seen.len() >= 4
+            && seen.iter().all(|it| it.appointments[0].as_ref().unwrap().person.carried.note == "newest-note")
+    );
     // As of then in everything, the zone of a calendar that it is no longer on among it.
     for (was, revision) in then.iter().zip([was_revision(&then[0]), before + 1]) {
         let found = seen.iter().find(|it| it.entry.revision.0 == revision).unwrap().appointments[0].clone().unwrap();

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bookd::domain::appointment::{
-    Appointment, AppointmentState, Assignment, IgnoredRules, Invitee, OccurrenceOf, PersonDetails, PersonPatch,
+    Appointment, AppointmentState, Assignment, Carried, IgnoredRules, Invitee, OccurrenceOf, PersonDetails, PersonPatch,
 };
 use bookd::domain::appointment_type::{AppointmentType, Limits, Stamps};
 use bookd::domain::availability::{Rule, Weekdays, Window};
@@ -168,9 +168,11 @@ pub fn booking(number: u128, calendar: &str, start: Instant) -> Booking {
         duration: None,
         person: PersonDetails {
             invitee: Some(invitee()),
-            note: "secret-note".to_owned(),
-            metadata: BTreeMap::from([("secret-key".to_owned(), "secret-value".to_owned())]),
-            location: "secret-location".to_owned(),
+            carried: Carried {
+                note: "secret-note".to_owned(),
+                metadata: BTreeMap::from([("secret-key".to_owned(), "secret-value".to_owned())]),
+                location: "secret-location".to_owned(),
+            },
         },
         hold: None,
         ignored_rules: IgnoredRules { notice: true, ..IgnoredRules::default() },
@@ -270,7 +272,11 @@ pub fn live_a_life(world: &mut World) {
     put_special(world);
     let booked = world.book(1, "ada", at_hour(9));
     world.run(&move_to(booked.id, at_hour(14)));
-    let patch = PersonPatch { note: Some("secret-note-2".to_owned()), ..PersonPatch::default() };
+    let patch = PersonPatch {
+        carried: Carried { note: "secret-note-2".to_owned(), ..Carried::default() },
+        fields: vec!["note"],
+        ..PersonPatch::default()
+    };
     world.run(&Command::UpdateAppointment { appointment: booked.id, patch, etag: None });
     world.run(&cancel(booked.id));
     let ttl = Seconds::new(10 * MINUTE).unwrap();

@@ -44,7 +44,8 @@ impl Person {
     }
 
     fn stored(it: &appointment::Person) -> Self {
-        let appointment::Person { invitee, note, metadata, location, cancel_reason } = it.clone();
+        let appointment::Person { invitee, carried, cancel_reason } = it.clone();
+        let appointment::Carried { note, metadata, location } = carried;
         let appointment::Invitee { name, email, phone, time_zone } = invitee;
         let invitee = pb::Invitee { name, email: email.written, phone, time_zone };
         let invitee = (invitee != pb::Invitee::default()).then_some(invitee);

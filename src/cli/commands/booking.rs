@@ -410,17 +410,16 @@ fn updated(present: &Value, who: &Who, carried: &Carried, clear: &[Clear]) -> Re
         request["invitee"] = who.over(&present["invitee"]);
         mask.push("invitee".to_owned());
     }
-    let Carried { note, metadata, location } = carried;
-    for (name, said, cleared) in [("note", note, Clear::Note), ("location", location, Clear::Location)] {
+    for (name, said, cleared) in carried.texts() {
         if said.is_some() || clear.contains(&cleared) {
             request[name] = json!(said);
             mask.push(name.to_owned());
         }
     }
     let is_cleared = clear.contains(&Clear::Metadata);
-    if !metadata.is_empty() || is_cleared {
+    if !carried.metadata.is_empty() || is_cleared {
         let kept = if is_cleared { &Value::Null } else { &present["metadata"] };
-        request["metadata"] = map_over(kept, metadata);
+        request["metadata"] = map_over(kept, &carried.metadata);
         mask.push("metadata".to_owned());
     }
     if mask.is_empty() {

@@ -5,11 +5,10 @@
 
 use std::sync::Arc;
 
-use super::super::appointment::{Appointment, AppointmentState, CALENDARS_MAX, OccurrenceOf, PersonDetails};
+use super::super::appointment::{Appointment, AppointmentState, CALENDARS_MAX, OccurrenceOf};
 use super::super::change::{Cause, Event};
 use super::super::command::{Booking, NewId, Start};
 use super::super::ids::{AppointmentId, SeriesId};
-use super::super::person::metadata_bytes;
 use super::super::refusal::{FieldViolation, Refusal};
 use super::super::series::{
     Moment, Occurrence, Otherwise, SeriesBooking, SeriesName, SeriesReport, SeriesScope, expand,
@@ -141,12 +140,12 @@ fn settle(wanted: &SeriesBooking, mut events: Vec<Event>, mut report: SeriesRepo
 fn expect_moderate(booking: &Booking, occurrences: usize) -> Result<(), Refusal> {
     let claims_max = SERIES_CLAIMS_MAX / occurrences;
     let bytes_max = SERIES_TEXT_BYTES_MAX / occurrences;
-    let PersonDetails { invitee: _, note, metadata, location } = &booking.person;
-    let texts = [(note.len(), "note"), (metadata_bytes(metadata), "metadata"), (location.len(), "location")];
-    let bytes: usize = texts.iter().map(|(bytes, _)| bytes).sum();
-    let longest = texts.into_iter().max().map_or("note", |(_, field)| field);
+    let texts = booking.person.carried.bytes();
+    let bytes: usize = texts.iter().map(|(_, bytes)| bytes).sum();
+    let longest = texts.iter().max_by_key(|(_, bytes)| bytes).map_or("note", |(field, _)| *field);
+    let fields = texts.map(|(field, _)| field).join(", ");
     let calendars = format!("at most {claims_max} calendars with {occurrences} occurrences");
-    let text = format!("note, metadata and location have at most {bytes_max} bytes with {occurrences} occurrences");
+    let text = format!("{fields}: at most {bytes_max} bytes together with {occurrences} occurrences");
     let checks =
         [(booking.calendars.len() > claims_max, "calendar_ids", calendars), (bytes > bytes_max, longest, text)];
     let wrong = checks.into_iter().filter(|(is_wrong, ..)| *is_wrong);

@@ -9,7 +9,7 @@ use rusqlite::types::{FromSql, ValueRef};
 use rusqlite::{Row, Statement, params};
 use uuid::Uuid;
 
-use crate::domain::appointment::{Appointment, Email, EmailKey, Image, Invitee, OccurrenceOf, Person};
+use crate::domain::appointment::{Appointment, Carried, Email, EmailKey, Image, Invitee, OccurrenceOf, Person};
 use crate::domain::ids::{AppointmentId, AppointmentKey, Revision, SeriesId, TypeId};
 use crate::domain::time::{Instant, Minutes, Wall};
 use crate::store::StoreError;
@@ -122,11 +122,10 @@ impl<'r> Columns<'r, '_> {
         let (phone, time_zone, note) = (self.text()?, self.text()?, self.text()?);
         let metadata = self.raw()?.as_blob_or_null().map_err(|_| damaged("the metadata"))?;
         let metadata = metadata.map(|bytes| decode::<MetadataRecord>(bytes, "metadata")).transpose()?;
+        let metadata = metadata.map(|it| it.entries).unwrap_or_default();
         Ok(Person {
             invitee: Invitee { name, email, phone, time_zone },
-            note,
-            metadata: metadata.map(|it| it.entries).unwrap_or_default(),
-            location: self.text()?,
+            carried: Carried { note, metadata, location: self.text()? },
             cancel_reason: self.text()?,
         })
     }
@@ -181,7 +180,8 @@ fn filled(text: &str) -> Option<&str> {
 
 pub(super) fn write(statement: &mut Statement<'_>, it: &Appointment) -> rusqlite::Result<usize> {
     let Appointment { id, key, create_time, occurrence, person, image } = it;
-    let Person { invitee, note, metadata, location, cancel_reason } = person;
+    let Person { invitee, carried, cancel_reason } = person;
+    let Carried { note, metadata, location } = carried;
     let Invitee { name, email, phone, time_zone: invitee_time_zone } = invitee;
     let Image {
         places: _,
