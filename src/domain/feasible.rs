@@ -60,12 +60,20 @@ fn seats_among<'a>(ask: &'a Ask<'a>, places: usize) -> impl Iterator<Item = &'a 
     })
 }
 
+/// Makes these the questions of one claim: of each is asked what the session that it joins leaves it.
+#[inline]
+pub(super) fn join(asks: &mut [Ask<'_>]) -> Option<Session> {
+    let session = joined(asks);
+    asks.iter_mut().for_each(|ask| ask.session = session);
+    session
+}
+
 /// The session that a claim which asks all of these would join: one of the same set of places, that is, with a seat that
 /// takes as many calendars and is on every one of these. Where one of them seats one at a time there is none.
 ///
 /// The key of a session does not tell: a first seat that moves away founds another under its own key, which those that
 /// stay keep as well. On one calendar, at one time, seats of one session have one set.
-pub(super) fn joined(asks: &[Ask<'_>]) -> Option<Session> {
+fn joined(asks: &[Ask<'_>]) -> Option<Session> {
     let (first, others) = asks.split_first()?;
     let mut tried = None;
     let is_everywhere = |seat: &&Claim| {
@@ -79,7 +87,7 @@ pub(super) fn joined(asks: &[Ask<'_>]) -> Option<Session> {
 /// Everything that forbids the slot, one violation a code, in the order of scheduling.md; empty = it is offered.
 pub fn violations(ask: &Ask<'_>) -> Vec<Violation> {
     let mut found: Vec<Violation> = rule_violations(ask).collect();
-    found.extend(race_violations(ask));
+    add_race_violations(ask, &mut found);
     found
 }
 
@@ -87,6 +95,11 @@ pub fn violations(ask: &Ask<'_>) -> Vec<Violation> {
 /// these.
 pub fn race_violations(ask: &Ask<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
+    add_race_violations(ask, &mut found);
+    found
+}
+
+fn add_race_violations(ask: &Ask<'_>, found: &mut Vec<Violation>) {
     let is_hold = |claim: &&Claim| claim.state() == AppointmentState::Held;
     let conflicts = conflicts(ask);
     let bookings = conflicts.clone().filter(|claim| !is_hold(claim));
@@ -106,7 +119,6 @@ pub fn race_violations(ask: &Ask<'_>) -> Vec<Violation> {
         let rule = wording::limits(&limits);
         found.push(violation(ask, ViolationCode::Limit, rule, first.period.interval(ask.calendar.zone())));
     }
-    found
 }
 
 /// Whether `race_violations` would find anything, at less cost.

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use super::appointment::{Assignment, CALENDARS_MAX};
 use super::cursor::{Cursor, Span};
-use super::feasible::{Ask, joined, session_here};
+use super::feasible::{Ask, join, session_here};
 use super::interval::Interval;
 use super::slots::{self, Search, Slot, nearest_by, nearest_of};
 use super::time::{Instant, MINUTE};
@@ -55,10 +55,8 @@ pub fn asks<'a>(
     match assignment {
         Assignment::Any => asks.iter_mut().for_each(|ask| ask.session = session_here(ask, 1)),
         Assignment::All => {
-            let session = joined(&asks);
-            for (index, ask) in asks.iter_mut().enumerate() {
-                (ask.is_grid_judged, ask.session) = (index == 0, session);
-            }
+            join(&mut asks);
+            asks.iter_mut().skip(1).for_each(|ask| ask.is_grid_judged = false);
         }
     }
     asks

@@ -66,7 +66,7 @@ impl<'a> Taken<'a> {
     }
 
     /// The starts that the first claim or busy period to matter at `start` or later refuses.
-    #[inline]
+    #[inline(always)]
     pub(super) fn first_for(&mut self, start: i64) -> Refused {
         while self.by_claim.until <= start {
             self.by_claim = self.next_claim();

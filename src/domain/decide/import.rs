@@ -11,7 +11,7 @@ use super::super::appointment_type::{AppointmentType, CAPACITY_MAX};
 use super::super::calendar::{Busy, Calendar};
 use super::super::change::{AppointmentEvent, Cause, Event};
 use super::super::command::{ImportedAppointment, ImportedCalendar};
-use super::super::feasible::{Ask, joined, race_violations};
+use super::super::feasible::{Ask, join, race_violations};
 use super::super::ids::{CalendarId, TypeId, TypeNumber};
 use super::super::refusal::{FieldViolation, Refusal, ViolationCode};
 use super::super::state::State;
@@ -172,8 +172,7 @@ impl At<'_> {
             session: None,
         };
         let mut asks: Vec<Ask<'f>> = found.iter().map(ask).collect();
-        let session = joined(&asks);
-        asks.iter_mut().for_each(|ask| ask.session = session);
+        join(&mut asks);
         asks
     }
 }

@@ -9,7 +9,7 @@ use super::super::appointment::{
 };
 use super::super::change::{AppointmentEvent, Cause};
 use super::super::command::Booking;
-use super::super::feasible::{Ask, buffers, joined, race_violations};
+use super::super::feasible::{Ask, buffers, join, race_violations};
 use super::super::ids::{AppointmentId, Etag};
 use super::super::refusal::{Refusal, SlotRefusal, Violation};
 use super::super::time::{HOUR, Instant, Seconds};
@@ -162,8 +162,7 @@ impl<'a> At<'a> {
                 session: None,
             });
         }
-        let session = joined(&asks);
-        asks.iter_mut().for_each(|ask| ask.session = session);
+        let session = join(&mut asks);
         let violations: Vec<Violation> = asks.iter().flat_map(race_violations).collect();
         if !violations.is_empty() {
             let slot = before.interval();
