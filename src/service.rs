@@ -139,6 +139,8 @@ impl Service {
         // A watch would never end by itself; each is told the last revision that it need not ask for again.
         self.engine.end_watches();
         let ended = self.server.shutdown(grace).await;
+        // Whoever waited for what is still in the queue is gone.
+        self.engine.cut();
         drop(self.engine);
         (ended, self.writer.stopped().await)
     }

@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -114,6 +115,8 @@ pub(super) struct Actor {
     remembered: usize,
     /// The last commit was refused: what has expired is not tried again at once.
     is_refused: bool,
+    /// See `Engine::cut`.
+    is_cut: Arc<AtomicBool>,
 }
 
 /// A load that a reader asked for.
@@ -126,6 +129,7 @@ impl Actor {
         clock: Arc<dyn Clock>,
         (published, commits): (Arc<Published>, Commits),
         publisher: Publisher,
+        is_cut: Arc<AtomicBool>,
         settings: Settings,
     ) -> Self {
         let expiries = boot.expiring.iter().map(|it| Reverse((it.expire_time, it.appointment))).collect();
@@ -148,6 +152,7 @@ impl Actor {
             unloadable: HashMap::new(),
             remembered: 0,
             is_refused: false,
+            is_cut,
         }
     }
 
@@ -165,7 +170,7 @@ impl Actor {
 
     async fn turns(&mut self, mail: &mut mpsc::Receiver<Mail>) -> Stopped {
         let mut inbox = Vec::with_capacity(BATCH_MAX);
-        loop {
+        while !self.is_cut.load(Ordering::Relaxed) {
             let nap = self.nap();
             if self.postponed.is_empty() {
                 tokio::select! {
@@ -187,6 +192,7 @@ impl Actor {
                 Err(_) => return panicked(),
             }
         }
+        Stopped::Done
     }
 
     /// How long until something expires, or is to be forgotten; none when nothing is.
@@ -266,7 +272,7 @@ impl Actor {
         let mut waiting = envelopes.into_iter();
         // A decision relies on it that what has expired is recorded: while more is due, everybody waits.
         let is_more_due = self.expiries.peek().is_some_and(|Reverse((time, _))| *time <= now);
-        while !is_more_due && !batch.must_end() {
+        while !is_more_due && !batch.must_end() && !self.is_cut.load(Ordering::Relaxed) {
             let Some(envelope) = waiting.next() else { break };
             match self.blocked(&envelope.command) {
                 Some(failure) => drop(envelope.reply.send(Err(failure))),

@@ -23,6 +23,7 @@ mod writer_clock;
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -251,6 +252,8 @@ pub struct Engine {
     fanout: Arc<Fanout>,
     clock: Arc<dyn Clock>,
     code_key: u64,
+    /// See `cut`.
+    is_cut: Arc<AtomicBool>,
 }
 
 /// The engine as it runs: waited for at the end, so that nothing is left undone.
@@ -284,9 +287,10 @@ impl Engine {
         let code_key = boot.code_key;
         let (fanout, publisher, waker) = Fanout::start(boot.revision, settings.watch, settings.layout);
         let shown = (Arc::clone(&published), commits);
-        let actor = actor::Actor::new(store, boot, Arc::clone(&clock), shown, publisher, settings);
+        let is_cut = Arc::new(AtomicBool::new(false));
+        let actor = actor::Actor::new(store, boot, Arc::clone(&clock), shown, publisher, Arc::clone(&is_cut), settings);
         let worker = actor::Worker::spawn(actor, mail, settings.layout);
-        Ok((Self { mailbox, published, readers, fanout, clock, code_key }, Running { worker, waker }))
+        Ok((Self { mailbox, published, readers, fanout, clock, code_key, is_cut }, Running { worker, waker }))
     }
 
     /// Decides a command, makes it durable and visible, and answers.
@@ -341,6 +345,14 @@ impl Engine {
     /// The store's secret behind confirmation codes.
     pub fn code_key(&self) -> u64 {
         self.code_key
+    }
+
+    /// Lets nothing more be decided: what the writer has decided becomes durable and is answered, and whatever still waits
+    /// is told that the server is shutting down. For a stop whose grace is over.
+    pub fn cut(&self) {
+        self.is_cut.store(true, Ordering::Relaxed);
+        // It may be asleep. Where the mailbox is full it is not.
+        let _is_awake = self.mailbox.try_send(Mail::Tick { reply: oneshot::channel().0 });
     }
 
     /// Waits until the actor is gone.

@@ -48,6 +48,36 @@ async fn what_a_reader_that_gave_up_had_asked_for_is_not_loaded() {
     assert!(is_loaded());
 }
 
+/// Cuts the queue when the command that holds it has been taken.
+struct Cuts(Engine);
+
+impl Drop for Cuts {
+    fn drop(&mut self) {
+        self.0.cut();
+    }
+}
+
+#[tokio::test]
+async fn a_queue_that_is_cut_is_refused_from_the_next_command_on_and_what_was_decided_is_answered() {
+    for layout in [Layout::Threads, Layout::Inline] {
+        let store = Memory::new(7);
+        let (engine, running) = start(&store, layout);
+        let cuts = Terms { held: Some(Arc::new(Cuts(engine.clone()))), ..Terms::default() };
+        let ask = |name, terms| engine.submit(create(name), terms);
+        // Inline all three are one batch; the writer's own thread may take them apart.
+        let (ada, lee, zoe) =
+            tokio::join!(ask("ada", Terms::default()), ask("lee", cuts), ask("zoe", Terms::default()));
+        let answers = [ada, lee, zoe];
+        let revisions = answers.map(|it| it.map(|answer| answer.revision));
+        assert_eq!(revisions, [Ok(Revision(1)), Ok(Revision(2)), Err(Failure::ShuttingDown)], "{layout:?}");
+        let late = engine.submit(create("bob"), Terms::default()).await;
+        assert_eq!(late.err(), Some(Failure::ShuttingDown));
+        drop(engine);
+        assert_eq!(running.stopped().await, Stopped::Done);
+        assert_eq!(store.clone().boot().unwrap().revision, Revision(2));
+    }
+}
+
 /// How a writer ends.
 #[derive(Clone, Copy, Debug)]
 enum End {
