@@ -188,7 +188,9 @@ impl ProfileRecord {
     pub(super) fn read(self, zones: &ZoneLookup) -> Result<Profile, StoreError> {
         let zone = zones(&self.time_zone).ok_or(StoreError::UnknownZone(self.time_zone))?;
         let overrides = self.overrides.into_iter().map(OverrideRecord::read).collect::<Result<_, _>>()?;
-        let rules = self.rules.iter().map(RuleRecord::read).collect::<Result<_, _>>()?;
+        let mut rules = self.rules.iter().map(RuleRecord::read).collect::<Result<Vec<_>, _>>()?;
+        // A Vec collected from results has room for at least four rules, and most calendars have one.
+        rules.shrink_to_fit();
         Ok(Profile {
             display_name: self.display_name,
             owner: Owner { name: self.owner_name, email: self.owner_email },
