@@ -111,7 +111,8 @@ impl Busy {
 /// The appointment types of a calendar, those that were deleted among them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Types {
-    by_id: BTreeMap<TypeId, Arc<AppointmentType>>,
+    /// Sorted by id. Not a map: most calendars have one type, and a map's node for it takes 320 bytes.
+    by_id: Vec<Arc<AppointmentType>>,
     /// Whose numbers are kept, and whose last definition, so that what was booked of them can still be moved.
     deleted: BTreeMap<TypeId, DeletedType>,
 }
@@ -131,21 +132,26 @@ impl Types {
         types: impl IntoIterator<Item = AppointmentType>,
         deleted: impl IntoIterator<Item = (TypeId, DeletedType)>,
     ) -> Self {
-        let mut all = Self { by_id: BTreeMap::new(), deleted: deleted.into_iter().collect() };
+        let mut all = Self { by_id: Vec::new(), deleted: deleted.into_iter().collect() };
         for appointment_type in types {
             all.put(Arc::new(appointment_type));
         }
+        all.by_id.shrink_to_fit();
         all
+    }
+
+    fn position(&self, id: &TypeId) -> Result<usize, usize> {
+        self.by_id.binary_search_by(|candidate| candidate.id.cmp(id))
     }
 
     /// The type of that name.
     pub fn find(&self, id: &TypeId) -> Option<&Arc<AppointmentType>> {
-        self.by_id.get(id)
+        self.position(id).ok().map(|position| &self.by_id[position])
     }
 
     /// The type of that number, unless it was deleted.
     pub fn numbered(&self, number: TypeNumber) -> Option<&Arc<AppointmentType>> {
-        self.by_id.values().find(|candidate| candidate.number == number)
+        self.by_id.iter().find(|candidate| candidate.number == number)
     }
 
     /// The type of that number, as it is or was when it was deleted.
@@ -156,19 +162,19 @@ impl Types {
 
     /// By id.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<AppointmentType>> {
-        self.by_id.values()
+        self.by_id.iter()
     }
 
     /// The limits of all types, deleted ones among them, for by these is moved what was booked of them.
     pub fn limits(&self) -> impl Iterator<Item = &Limits> {
         let deleted = self.deleted.values().filter_map(|it| it.last.as_ref());
-        self.by_id.values().chain(deleted).map(|it| &it.limits)
+        self.by_id.iter().chain(deleted).map(|it| &it.limits)
     }
 
     /// The number of the type of this name, which may be deleted.
     pub fn number_of(&self, id: &TypeId) -> Option<TypeNumber> {
         let deleted = || self.deleted.get(id).map(|it| it.number);
-        self.by_id.get(id).map(|it| it.number).or_else(deleted)
+        self.find(id).map(|it| it.number).or_else(deleted)
     }
 
     /// The types that were deleted, by id.
@@ -186,12 +192,16 @@ impl Types {
     /// Adds or replaces a type.
     pub fn put(&mut self, appointment_type: Arc<AppointmentType>) {
         self.deleted.remove(&appointment_type.id);
-        self.by_id.insert(appointment_type.id.clone(), appointment_type);
+        match self.position(&appointment_type.id) {
+            Ok(position) => self.by_id[position] = appointment_type,
+            Err(position) => self.by_id.insert(position, appointment_type),
+        }
     }
 
     /// Removes a type; its number and its last definition are kept.
     pub fn remove(&mut self, id: &TypeId) {
-        if let Some(last) = self.by_id.remove(id) {
+        if let Ok(position) = self.position(id) {
+            let last = self.by_id.remove(position);
             self.deleted.insert(id.clone(), DeletedType { number: last.number, last: Some(last) });
         }
     }

@@ -147,6 +147,7 @@ impl Room {
     }
 
     /// Whether a session may be added on `date`.
+    #[inline]
     pub(super) fn is_on(
         &mut self,
         date: LocalDate,
