@@ -194,8 +194,9 @@ impl ImageRecord {
         }
     }
 
-    /// The image with what records of before schema 4 lack. The zone is known as long as the appointment is on the calendar
-    /// on which it was then; of others it was never written down, and is told by nobody.
+    /// The image with what records of before schema 4 lack. The zone is known where the appointment begins when it did
+    /// then, by the same clock and on the same calendar; of others it was never written down, and is told by nobody: the
+    /// calendar may have been in another zone.
     fn filled_in(&self, image: Image, now: &Appointment) -> Result<Image, StoreError> {
         let place = |(index, id): (usize, &String)| -> Result<Place, StoreError> {
             let calendar = calendar_id(id)?;
@@ -218,7 +219,8 @@ impl ImageRecord {
         };
         let places: Vec<Place> = self.calendars.iter().enumerate().map(place).collect::<Result<_, _>>()?;
         let first = |places: &[Place]| places.first().map(|it| it.calendar.clone());
-        let is_there = first(&places) == first(&now.places);
+        let is_there = (image.start, image.local_start) == (now.start, now.local_start);
+        let is_there = is_there && first(&places) == first(&now.places);
         Ok(Image {
             time_zone: if is_there { now.time_zone.clone() } else { "".into() },
             places,
@@ -341,7 +343,7 @@ impl EventRecord {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 mod tests {
     use super::*;
 
@@ -383,6 +385,46 @@ mod tests {
 
     fn read(record: &ChangeRecord) -> Result<LogEntry, StoreError> {
         record.read((Revision(7), Instant::from_seconds(0), Caller::default()), &NoRows)
+    }
+
+    /// An appointment whose row is this now.
+    struct Row(Appointment);
+
+    impl Rows for Row {
+        fn appointment(&self, _: AppointmentKey) -> Result<Option<Appointment>, StoreError> {
+            Ok(Some(self.0.clone()))
+        }
+
+        fn time_of(&self, _: Revision) -> Result<Option<Instant>, StoreError> {
+            Ok(None)
+        }
+    }
+
+    #[test]
+    fn the_zone_of_an_older_record_is_told_where_the_appointment_has_not_moved_since() {
+        let mut now = Appointment::on_calendars(1);
+        now.image.time_zone = "America/New_York".into();
+        let calendar = now.places[0].calendar.as_str().to_owned();
+        let old = |start: i64, offset: i64, calendar: &str| ImageRecord {
+            calendars: vec![calendar.to_owned()],
+            type_id: "default".to_owned(),
+            start,
+            offset,
+            duration: 60,
+            state: 3,
+            ..ImageRecord::default()
+        };
+        let told = |image: ImageRecord| {
+            let mut record = record();
+            (record.events[0].before, record.events[0].after) = (None, Some(image));
+            let read = record.read((Revision(7), Instant::from_seconds(0), Caller::default()), &Row(now.clone()));
+            let What::Appointment(it) = read.unwrap().events.remove(0).what else { panic!("of an appointment") };
+            it.after.time_zone.to_string()
+        };
+        assert_eq!(told(old(0, 0, &calendar)), "America/New_York");
+        assert_eq!(told(old(3_600, 0, &calendar)), "", "it was moved, and the calendar may have been in another zone");
+        assert_eq!(told(old(0, 3_600, &calendar)), "", "the clock showed something else");
+        assert_eq!(told(old(0, 0, "other")), "");
     }
 
     #[test]
