@@ -198,11 +198,11 @@ impl Types {
         }
     }
 
-    /// Removes a type; its number and its last definition are kept.
-    pub fn remove(&mut self, id: &TypeId) {
+    /// Removes a type; its number is kept, and this as its last definition.
+    pub fn remove(&mut self, id: &TypeId, last: Option<Arc<AppointmentType>>) {
         if let Ok(position) = self.position(id) {
-            let last = self.by_id.remove(position);
-            self.deleted.insert(id.clone(), DeletedType { number: last.number, last: Some(last) });
+            let number = self.by_id.remove(position).number;
+            self.deleted.insert(id.clone(), DeletedType { number, last });
         }
     }
 }

@@ -188,7 +188,7 @@ pub enum Event {
     TypePut {
         /// Whose type.
         calendar: CalendarId,
-        /// What it was; none when it is new, or was deleted.
+        /// What it was, before it was deleted too; none when it is new, or nobody knows.
         before: Option<Arc<AppointmentType>>,
         /// What it is now.
         appointment_type: Arc<AppointmentType>,
@@ -199,6 +199,8 @@ pub enum Event {
         calendar: CalendarId,
         /// Which type.
         type_id: TypeId,
+        /// Its last definition, by which what was booked of it is moved; none where an import does not tell it.
+        last: Option<Arc<AppointmentType>>,
     },
     /// A source said what is busy.
     BusyPut {

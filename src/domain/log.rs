@@ -119,7 +119,7 @@ impl Replaced {
                 let earlier = Earlier::Type(Box::new(AppointmentType::clone(before.as_ref()?)));
                 Some(Self { calendar: calendar.clone(), earlier })
             }
-            // What is deleted stays in its row.
+            // What is deleted stays in its row, until a type of its name is put again.
             Event::CalendarCreated { .. } | Event::CalendarDeleted { .. } | Event::TypeDeleted { .. } => None,
             Event::BusyPut { .. } | Event::Appointment { .. } => None,
         };

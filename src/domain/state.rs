@@ -55,8 +55,8 @@ impl State {
             Event::TypePut { calendar, appointment_type, .. } => {
                 Arc::make_mut(&mut self.touched(calendar, revision).types).put(Arc::clone(appointment_type));
             }
-            Event::TypeDeleted { calendar, type_id } => {
-                Arc::make_mut(&mut self.touched(calendar, revision).types).remove(type_id);
+            Event::TypeDeleted { calendar, type_id, last } => {
+                Arc::make_mut(&mut self.touched(calendar, revision).types).remove(type_id, last.clone());
             }
             Event::BusyPut { calendar, busy, .. } => self.touched(calendar, revision).busy = Arc::clone(busy),
             Event::Appointment { before, after, .. } => self.apply_appointment(before.as_deref(), after, revision),

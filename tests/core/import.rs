@@ -75,6 +75,7 @@ fn an_import_stands_over_busy_time_and_deleted_types_keep_their_appointments() {
     assert_eq!(ada.claims.ending_after(Instant::MIN).count(), 2);
     assert_eq!(ada.types.deleted().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["gone"]);
     assert!(ada.types.find(&TypeId::parse("gone").unwrap()).is_none());
+    assert!(ada.types.deleted().all(|(_, it)| it.last.is_none()), "nobody knows what it was");
 }
 
 #[test]

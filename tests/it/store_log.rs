@@ -78,6 +78,12 @@ fn what_a_change_replaces_of_hours_settings_and_types_is_kept() {
         world.run(&put(2));
         world.reopen();
         assert_eq!(replaced(&mut world), [(id("ada"), Earlier::Type(Box::new(first)))]);
+        let second = (**world.state.calendars[&id("ada")].types.find(&special_type().id).unwrap()).clone();
+        world.run(&Command::DeleteAppointmentType { calendar: id("ada"), type_id: special_type().id, etag: None });
+        assert_eq!(replaced(&mut world), [], "it stays in its row");
+        world.run(&put(4));
+        world.reopen();
+        assert_eq!(replaced(&mut world), [(id("ada"), Earlier::Type(Box::new(second)))], "which another has now");
         let newest = world.state.revision;
         world.now = MONDAY.plus(1);
         world.store().compact_changes(MONDAY.plus(1), 100).unwrap();

@@ -120,7 +120,7 @@ impl<'a> At<'a> {
         after.stamps = stamps.updated(self.now, self.revision());
         let event = is_changed.then(|| Event::TypePut {
             calendar: id.clone(),
-            before: current.cloned(),
+            before: current.or_else(|| calendar.types.last_of(number)).cloned(),
             appointment_type: Arc::new(after),
         });
         let mut decision = Decision::of_calendar(Cause::PutAppointmentType, event, id);
@@ -135,9 +135,10 @@ impl<'a> At<'a> {
         etag: Option<Etag>,
     ) -> Result<Decision, Refusal> {
         let not_found = || Refusal::AppointmentTypeNotFound(id.clone(), type_id.clone());
-        let current = self.calendar(id)?.types.find(type_id).ok_or_else(not_found)?;
-        expect_etag(etag, current.etag(), || format!("appointment type {type_id} of calendar {id}"))?;
-        let event = Event::TypeDeleted { calendar: id.clone(), type_id: type_id.clone() };
+        let last = self.calendar(id)?.types.find(type_id).ok_or_else(not_found)?;
+        expect_etag(etag, last.etag(), || format!("appointment type {type_id} of calendar {id}"))?;
+        let (calendar, type_id, last) = (id.clone(), type_id.clone(), Some(Arc::clone(last)));
+        let event = Event::TypeDeleted { calendar, type_id, last };
         Ok(Decision::of_calendar(Cause::DeleteAppointmentType, Some(event), id))
     }
 

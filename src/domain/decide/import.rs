@@ -72,23 +72,28 @@ impl At<'_> {
         if !types.iter().any(|it| is_default(&it.id)) && !imported.deleted_types.iter().any(|(id, _)| is_default(id)) {
             types.push(AppointmentType::default_type(stamps));
         }
+        // Those that are deleted come to be as well, and are deleted at once: of what nobody knows no more than the name
+        // stays.
         let of_deleted = |(id, last): &(TypeId, Option<AppointmentType>)| {
             let unknown = || AppointmentType { id: id.clone(), ..AppointmentType::default_type(stamps) };
             last.clone().unwrap_or_else(unknown)
         };
+        let first_deleted = types.len();
         types.extend(imported.deleted_types.iter().map(of_deleted));
         let numbered = types.into_iter().enumerate().map(|(index, appointment_type)| {
             let number = TypeNumber(u16::try_from(index).expect("an import has at most TYPES_MAX types a calendar"));
             Arc::new(AppointmentType { number, stamps, ..appointment_type })
         });
+        let numbered: Vec<_> = numbered.collect();
         let calendar = imported.calendar.clone();
         let profile = Arc::new(imported.profile.clone());
-        let created = Event::CalendarCreated { calendar: calendar.clone(), profile, stamps, types: numbered.collect() };
-        let delete = |(id, _): &(TypeId, Option<AppointmentType>)| Event::TypeDeleted {
-            calendar: calendar.clone(),
-            type_id: id.clone(),
+        let gone = numbered[first_deleted..].iter().zip(&imported.deleted_types);
+        let delete = |(it, (type_id, last)): (&Arc<AppointmentType>, &(TypeId, Option<AppointmentType>))| {
+            let last = last.as_ref().map(|_| Arc::clone(it));
+            Event::TypeDeleted { calendar: calendar.clone(), type_id: type_id.clone(), last }
         };
-        let deleted = imported.deleted_types.iter().map(delete);
+        let deleted: Vec<_> = gone.map(delete).collect();
+        let created = Event::CalendarCreated { calendar: calendar.clone(), profile, stamps, types: numbered };
         let busy = Arc::new(Busy::new(imported.busy.iter().cloned()));
         let sources: Vec<String> = busy.sources().map(|(source, _)| source.to_owned()).collect();
         let put = |source| Event::BusyPut { calendar: calendar.clone(), source, busy: Arc::clone(&busy) };

@@ -41,7 +41,8 @@ const TOUCH_CALENDAR: &str = "insert into versions (calendar, version, reach) va
      on conflict (calendar) do update set version = excluded.version, reach = excluded.reach";
 const PUT_TYPE: &str = "insert into types (calendar, number, id, body) values (?1, ?2, ?3, ?4) \
      on conflict (calendar, number) do update set body = excluded.body, delete_time = null";
-const DELETE_TYPE: &str = "update types set delete_time = ?3 where calendar = ?1 and id = ?2";
+const DELETE_TYPE: &str =
+    "update types set delete_time = ?3, body = iif(?4, body, null) where calendar = ?1 and id = ?2";
 const PUT_BUSY: &str = "insert into busy (calendar, source, periods) values (?1, ?2, ?3) \
      on conflict (calendar, source) do update set periods = excluded.periods";
 const DELETE_BUSY: &str = "delete from busy where calendar = ?1 and source = ?2";
@@ -243,9 +244,10 @@ impl Writing<'_> {
                 let key = self.key(calendar)?;
                 self.put_type(key, appointment_type)
             }
-            Event::TypeDeleted { calendar, type_id } => {
+            Event::TypeDeleted { calendar, type_id, last } => {
                 let mut delete = self.connection.prepare_cached(DELETE_TYPE)?;
-                delete.execute(params![self.key(calendar)?, type_id.as_str(), change.time.seconds()])?;
+                let (key, time) = (self.key(calendar)?, change.time.seconds());
+                delete.execute(params![key, type_id.as_str(), time, last.is_some()])?;
                 Ok(())
             }
             Event::BusyPut { calendar, source, busy } => {
