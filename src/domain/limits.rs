@@ -90,8 +90,9 @@ impl Limit {
     /// How many sessions that the limit counts start in the period, the ignored appointment left out.
     pub fn sessions(&self, calendar: &Calendar, period: Period, now: Instant, ignore: Option<AppointmentKey>) -> u32 {
         let mut sessions = 0;
-        // Seats of one session stand next to each other, for nothing else meets their padded interval.
-        let mut last: Option<&Claim> = None;
+        // One seat of each session that starts when the last one does. Files of before schema 4 may have several, whose
+        // seats alternate.
+        let mut together: Vec<&Claim> = Vec::new();
         for interval in period.intervals(calendar.zone()) {
             let claims =
                 calendar.claims.ending_after(interval.start).take_while(|claim| claim.padded().start < interval.end);
@@ -100,10 +101,15 @@ impl Limit {
                     && claim.is_alive(now)
                     && ignore != Some(claim.key())
                     && self.of_type.is_none_or(|number| number == claim.type_number());
-                let is_new = |last: &Claim| !claim.shares_session(last);
-                if is_counted && last.is_none_or(is_new) {
+                if !is_counted {
+                    continue;
+                }
+                if together.first().is_some_and(|it| it.start() != claim.start()) {
+                    together.clear();
+                }
+                if !together.iter().any(|it| claim.shares_session(it)) {
                     sessions += 1;
-                    last = Some(claim);
+                    together.push(claim);
                 }
             }
         }

@@ -1,13 +1,16 @@
 //! The chunked list of claims against a plain sorted one.
 
 use bookd::domain::appointment::AppointmentState;
-use bookd::domain::claims::{Claim, Claims};
+use bookd::domain::availability::Availability;
+use bookd::domain::calendar::Calendar;
+use bookd::domain::claims::{Claim, Claims, Session};
 use bookd::domain::ids::{AppointmentKey, TypeNumber};
 use bookd::domain::interval::Interval;
+use bookd::domain::limits::{Limit, Period, PeriodKind};
 use bookd::domain::time::{HOUR, Instant};
 use proptest::prelude::*;
 
-use crate::world::minutes;
+use crate::world::{calendar, minutes, zone};
 
 /// Slot `place` has an hour of its own, so that claims of different places never meet; the key tells its seats apart.
 fn claim(place: u16, key: u64, buffer: u16) -> Claim {
@@ -110,4 +113,17 @@ proptest! {
         prop_assert!(copy.iter().eq(&all));
         prop_assert_eq!(copy.len(), all.len());
     }
+}
+
+/// Two sessions at one time on one calendar, as files of before schema 4 have them: their seats alternate.
+#[test]
+fn a_limit_counts_two_sessions_at_one_time_as_two_however_their_seats_lie() {
+    let seat = |key: u64, of: u64| claim(10, key, 0).in_session(Session { key: AppointmentKey(of), places: 2 });
+    let claims = vec![seat(1, 1), seat(2, 2), seat(3, 1), seat(4, 2)];
+    let calendar: Calendar = calendar(zone("UTC"), Availability::default(), [], Vec::new(), claims);
+    let limit = Limit { of_type: None, kind: PeriodKind::Day, sessions_max: 3 };
+    let now = Instant::from_seconds(0);
+    let day = Period::around(PeriodKind::Day, calendar.zone().wall(now).date());
+    assert_eq!(limit.sessions(&calendar, day, now, None), 2);
+    assert_eq!(limit.sessions(&calendar, day, now, Some(AppointmentKey(1))), 2, "a seat of it is left");
 }
