@@ -5,7 +5,7 @@
 use bookd::proto::v1 as pb;
 use tonic::Code;
 
-use crate::harness::{Bookd, minutes};
+use crate::harness::{Bookd, invalid_fields, minutes, reason};
 use crate::words::{appointment_type, booking, grace, holding, refused};
 
 #[tokio::test]
@@ -137,5 +137,29 @@ async fn more_holds_than_one_batch_records_run_out_at_once_and_their_time_is_fre
     bookd.clock.advance(301);
     bookd.booked("ada", "2027-03-02T10:00").await;
     assert_eq!(bookd.revision().await, revision + HOLDS + 1, "each expiry is a change of its own, once");
+    bookd.stop().await;
+}
+
+#[tokio::test]
+async fn a_hold_and_its_confirmation_have_no_more_keys_together_than_one_appointment() {
+    let bookd = Bookd::with_ada().await;
+    let keys = |from: usize, to: usize| (from..to).map(|n| (format!("key-{n}"), "value".to_owned())).collect();
+    let hold = pb::HoldAppointmentRequest {
+        calendar_id: "ada".into(),
+        local_start: "2027-03-02T09:00".into(),
+        metadata: keys(0, 30),
+        ..Default::default()
+    };
+    let hold = bookd.booking().hold_appointment(hold).await.unwrap().into_inner().appointment.unwrap();
+    let confirm = |to: usize| pb::BookAppointmentRequest {
+        hold_id: hold.appointment_id.clone(),
+        invitee: Some(pb::Invitee { name: "Grace".into(), ..Default::default() }),
+        metadata: keys(10, to),
+        ..Default::default()
+    };
+    let refused = bookd.book(confirm(51)).await.unwrap_err();
+    assert_eq!((reason(&refused).as_str(), invalid_fields(&refused)), ("FIELD_INVALID", vec!["metadata".to_owned()]));
+    assert_eq!(bookd.appointment(&hold.appointment_id).await.state(), pb::AppointmentState::Held);
+    assert_eq!(bookd.book(confirm(50)).await.unwrap().metadata.len(), 50);
     bookd.stop().await;
 }

@@ -11,6 +11,7 @@ use super::super::change::{AppointmentEvent, Cause};
 use super::super::command::Booking;
 use super::super::feasible::{Ask, buffers, join, race_violations};
 use super::super::ids::{AppointmentId, Etag};
+use super::super::person::METADATA_KEYS_MAX;
 use super::super::refusal::{Refusal, SlotRefusal, Violation};
 use super::super::time::{HOUR, Instant, Seconds};
 use super::calendars::{called_off, invalid};
@@ -90,6 +91,12 @@ impl<'a> At<'a> {
         let person = details.over(&before.person);
         if person.invitee.name.is_empty() {
             return Err(invalid("invitee.name", "is required"));
+        }
+        let keys = person.carried.metadata.len();
+        if keys > METADATA_KEYS_MAX {
+            let why =
+                format!("must have at most {METADATA_KEYS_MAX} keys, those of the hold included; these are {keys}");
+            return Err(invalid("metadata", why));
         }
         let (blocks, expire_time) = self.claim_terms(state, self.types_of(before), before.start);
         let expire_time = if Bug::HoldSettledTwice.is_on() { before.expire_time } else { expire_time };
