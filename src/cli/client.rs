@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 
 use super::exit::Exit;
 use crate::proto::FILE_DESCRIPTOR_SET;
@@ -53,6 +53,20 @@ impl CallError {
             Self::Nothing(_) => Exit::NotFound,
             Self::Failed(_) => Exit::Failed,
         }
+    }
+}
+
+impl CallError {
+    /// The same, of the question for a calendar's zone: what was booked of a calendar that is gone can still be listed, but
+    /// by whose clock it does not say.
+    pub(super) fn about_zone(self) -> Self {
+        let Self::Refused(status) = self else { return self };
+        if status.code() != Code::NotFound {
+            return Self::Refused(status);
+        }
+        let message = format!("{}; where it is gone, say --zone for dates and words", status.message());
+        let (details, metadata) = (status.details().to_owned().into(), status.metadata().clone());
+        Self::Refused(Box::new(Status::with_details_and_metadata(status.code(), message, details, metadata)))
     }
 }
 

@@ -175,7 +175,7 @@ impl<'a> Dates<'a> {
     async fn look_at_clock(&self) -> Result<Clock, CallError> {
         let name = match (self.zone, self.calendar) {
             (Some(zone), _) => zone.to_owned(),
-            (None, Some(calendar)) => self.ask.zone_of(calendar).await?,
+            (None, Some(calendar)) => self.ask.zone_of(calendar).await.map_err(CallError::about_zone)?,
             (None, None) => "UTC".to_owned(),
         };
         let zone = known(&name)?;

@@ -1,9 +1,10 @@
 //! What was booked outlives what it was booked of: a deleted type's appointments go by its last definition, a deleted
-//! calendar's are listed by its id.
+//! calendar's are listed by its id, from the command line too.
 
 use bookd::proto::v1 as pb;
 
 use crate::harness::{Bookd, MONDAY, at, minutes, reason, timestamp, violations};
+use crate::people;
 
 const TUESDAY: &str = "2027-01-05";
 
@@ -206,4 +207,26 @@ async fn of_an_older_file_too_both_that_had_an_id_are_listed() {
     names.sort();
     assert_eq!(names, ["After", "Before"]);
     bookd.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_lists_a_deleted_calendar_and_says_what_its_dates_need() {
+    let bookd = Bookd::start().await;
+    bookd.open("ada", "08:00", "18:00").await;
+    bookd.book(named("ada", "14:00", "Grace")).await.unwrap();
+    let delete = pb::DeleteCalendarRequest { calendar_id: "ada".into(), force: true, ..Default::default() };
+    bookd.calendars().delete_calendar(delete).await.unwrap();
+    let (address, folder) = (bookd.address().to_string(), tempfile::tempdir().unwrap());
+    let list = |more: &str| {
+        let line = format!("list ada --state cancelled --from {MONDAY}{more}");
+        let words: Vec<&str> = line.split(' ').collect();
+        let address = address.clone();
+        tokio::task::block_in_place(|| people::bookd(&address, folder.path(), &words))
+    };
+    let without = list("");
+    let said = people::said(&without);
+    assert!(without.status.code() == Some(4) && said.contains("CALENDAR_NOT_FOUND"), "{said}");
+    assert!(said.contains("say --zone"), "{said}");
+    let with = people::said(&list(" --zone Europe/Paris"));
+    assert!(with.contains("Grace"), "{with}");
 }
