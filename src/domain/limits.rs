@@ -152,7 +152,7 @@ impl Room {
         Self { limits: limits.map(|limit| (limit, None)).collect(), last: None }
     }
 
-    /// Whether a session may be added on `date`.
+    /// Whether a session may be added on `date`. Most calendars have no limits, and searches ask for every stretch.
     #[inline]
     pub(super) fn is_on(
         &mut self,
@@ -161,9 +161,16 @@ impl Room {
         now: Instant,
         ignore: Option<AppointmentKey>,
     ) -> bool {
-        if self.limits.is_empty() {
-            return true;
-        }
+        self.limits.is_empty() || self.is_under_limits_on(date, calendar, now, ignore)
+    }
+
+    fn is_under_limits_on(
+        &mut self,
+        date: LocalDate,
+        calendar: &Calendar,
+        now: Instant,
+        ignore: Option<AppointmentKey>,
+    ) -> bool {
         if let Some((_, is_room)) = self.last.filter(|(last, _)| *last == date) {
             return is_room;
         }
