@@ -18,6 +18,8 @@ pub mod cli;
 pub mod clock;
 #[cfg(all(feature = "server", feature = "client"))]
 pub mod config;
+#[cfg(any(feature = "server", feature = "client"))]
+pub mod descriptors;
 pub mod domain;
 #[cfg(feature = "server")]
 pub mod engine;

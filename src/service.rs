@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
+use crate::descriptors;
 use crate::engine::{self, Engine, Stopped};
 use crate::grpc::api::Api;
 use crate::grpc::room::Room;
@@ -20,7 +21,7 @@ use crate::zones::Zones;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address is taken, or not this machine's.
-    #[error("cannot listen on {address}: {error}; choose another with --listen")]
+    #[error("cannot listen on {address}: {}", descriptors::told(error, "; choose another with --listen"))]
     Listen {
         /// Which address.
         address: SocketAddr,
@@ -37,7 +38,7 @@ pub enum StartError {
     #[error("{0}")]
     Reflection(#[from] tonic_reflection::server::Error),
     /// Threads or runtimes cannot be made.
-    #[error("the server cannot start: {0}")]
+    #[error("the server cannot start: {}", descriptors::told(.0, ""))]
     Server(std::io::Error),
 }
 
@@ -81,10 +82,19 @@ pub struct Service {
 
 /// Opens the SQLite store in this file; a new one gets a new secret for its confirmation codes.
 pub fn open_sqlite(file: &Path, zones: &Arc<Zones>) -> Result<Sqlite, OpenError> {
-    let zones = Arc::clone(zones);
-    let lookup: ZoneLookup = Arc::new(move |name| zones.zone(name).ok());
     let (high, low) = uuid::Uuid::now_v7().as_u64_pair();
-    Sqlite::open(file, lookup, high.rotate_left(17) ^ low)
+    Sqlite::open(file, lookup(zones), high.rotate_left(17) ^ low)
+}
+
+/// The same of a store that must be there.
+pub fn open_existing_sqlite(file: &Path, zones: &Arc<Zones>) -> Result<Sqlite, OpenError> {
+    Sqlite::open_existing(file, lookup(zones))
+}
+
+/// These zones, as a store asks for them.
+pub fn lookup(zones: &Arc<Zones>) -> ZoneLookup {
+    let zones = Arc::clone(zones);
+    Arc::new(move |name| zones.zone(name).ok())
 }
 
 impl Service {

@@ -1,6 +1,10 @@
-//! `bookd check`: looks at a whole database while nobody serves it, and changes nothing that was acknowledged.
+//! `bookd check`: looks at a whole database while nobody serves it, and writes nothing to it or beside it.
+//!
+//! A database of an older schema is looked at in a copy of it that is brought to this one, in the folder for temporary
+//! files.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
@@ -8,14 +12,14 @@ use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
 use super::exit::Exit;
-use super::part::Failed;
+use super::part::{Failed, copy, damaged, until_done};
 use super::progress::bar;
 use super::transfer::StoreOptions;
 use crate::check::{Checked, Report, check};
 use crate::clock::{Clock, SystemClock};
-use crate::service::open_sqlite;
-use crate::store::sqlite::Sqlite;
-use crate::store::{StoreError, ZoneLookup};
+use crate::service::{lookup, open_sqlite};
+use crate::store::StoreError;
+use crate::store::sqlite::{Source, Sqlite};
 use crate::zones::Zones;
 
 /// What to check.
@@ -63,8 +67,27 @@ fn look(options: &CheckOptions) -> Result<(Checked, Report), Failed> {
         return Err(Failed::not_found(format!("{}: there is no such file", path.display())));
     }
     let zones = Arc::new(options.store.load_zones().map_err(Failed::other)?);
-    let mut store = open_sqlite(path, &zones)?;
-    examine(&mut store, &zones).map_err(|error| Failed::other(error.to_string()))
+    let source = Source::open_unwritten(path)?;
+    if source.is_older() {
+        return look_at_copy(source, path.to_owned(), zones);
+    }
+    let examined = source.into_store(lookup(&zones)).and_then(|mut store| examine(&mut store, &zones));
+    examined.map_err(|error| Failed::other(error.to_string()))
+}
+
+/// Looks at a copy that is brought to this schema; it is gone afterwards.
+fn look_at_copy(mut source: Source, path: PathBuf, zones: Arc<Zones>) -> Result<(Checked, Report), Failed> {
+    let (_copy, looked) = until_done(&std::env::temp_dir().join("bookd-check.db"), move |made| {
+        let of_file = |error: StoreError| Failed::other(format!("{}: {error}", path.display()));
+        let findings = source.integrity().map_err(of_file)?;
+        if !findings.is_empty() {
+            return Err(damaged(&path, &findings));
+        }
+        copy(&mut source, made, made)?;
+        let mut store = open_sqlite(made, &zones)?;
+        examine(&mut store, &zones).map_err(of_file)
+    })?;
+    Ok(looked)
 }
 
 /// Looks at all of a store: what SQLite says of the file, and what must be true of what is in it.
@@ -73,9 +96,7 @@ pub(super) fn examine(store: &mut Sqlite, zones: &Arc<Zones>) -> Result<(Checked
     let file = Checked { name: "file", promise: "R2", examined: 1, found: findings.len() as u64, findings };
     let oldest = store.oldest()?;
     let bar = bar(store.count_rows()?, "checking");
-    let zones = Arc::clone(zones);
-    let lookup: ZoneLookup = Arc::new(move |name| zones.zone(name).ok());
-    let report = check(store, oldest, &lookup, SystemClock.now(), |read| bar.inc(read))?;
+    let report = check(store, oldest, &lookup(zones), SystemClock.now(), |read| bar.inc(read))?;
     bar.finish_and_clear();
     Ok((file, report))
 }

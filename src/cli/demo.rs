@@ -15,6 +15,7 @@ use super::run::told;
 use super::serve::{Signals, complain, say, until_told};
 use super::words::without_nulls;
 use crate::config::LogConfig;
+use crate::descriptors;
 use crate::service::{Parts, Service};
 use crate::store::memory::Memory;
 use crate::telemetry;
@@ -42,9 +43,9 @@ pub struct DemoConfig {
 
 /// Runs until it is told to stop.
 pub fn run(config: &DemoConfig) -> Exit {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match descriptors::runtime() {
         Ok(runtime) => runtime,
-        Err(error) => return complain(&format!("the runtime cannot start: {error}")),
+        Err(error) => return complain(&error),
     };
     let quiet = LogConfig { log: quieter(&config.log.log), ..config.log.clone() };
     match telemetry::start(&quiet).and_then(|()| runtime.block_on(demo(config))) {

@@ -74,7 +74,7 @@ async fn race_somewhere(options: &ClientOptions) -> Result<Slots, CallError> {
     let raced = race(&Server::new(service.local_addr().to_string(), options.timeout)).await;
     match service.stop(Duration::from_secs(1)).await.1 {
         Stopped::Done => raced,
-        Stopped::Failed(why) => Err(CallError::Failed(why)),
+        Stopped::Failed(why) | Stopped::FileGone(why) => Err(CallError::Failed(why)),
     }
 }
 

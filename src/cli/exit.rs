@@ -35,11 +35,13 @@ pub enum Exit {
     NoAnswer = 9,
     /// A database is sound, and people should know of something: see `check::Report::has_news`.
     Drifted = 10,
+    /// A server ended because its file was taken away from under it.
+    FileGone = 11,
 }
 
 impl Exit {
     /// All of them, by number.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Done,
         Self::Failed,
         Self::Usage,
@@ -51,6 +53,7 @@ impl Exit {
         Self::WriterStopped,
         Self::NoAnswer,
         Self::Drifted,
+        Self::FileGone,
     ];
 
     /// The number that the process ends with.
@@ -74,6 +77,7 @@ impl Exit {
             Self::Drifted => {
                 "the database is sound, but appointments lost their wall time, or two sessions share a calendar at one time"
             }
+            Self::FileGone => "the file of the server was removed or replaced; look before it is started again",
         }
     }
 
@@ -119,7 +123,11 @@ impl From<&OpenError> for Exit {
     fn from(error: &OpenError) -> Self {
         match error {
             OpenError::InUse { .. } => Self::TryAgain,
-            OpenError::Foreign { .. } | OpenError::Newer { .. } => Self::Invalid,
+            OpenError::Foreign { .. }
+            | OpenError::Newer { .. }
+            | OpenError::Linked { .. }
+            | OpenError::Orphaned { .. }
+            | OpenError::Unfinished { .. } => Self::Invalid,
             OpenError::Unreadable { .. } => Self::Failed,
         }
     }

@@ -14,8 +14,9 @@ use super::check::examine;
 use super::exit::Exit;
 use super::serve::Signals;
 use crate::check::{Checked, Report};
+use crate::descriptors;
 use crate::service::open_sqlite;
-use crate::store::sqlite::{Source, Sqlite};
+use crate::store::sqlite::{Reserved, Source, Sqlite};
 use crate::store::{Boot, OpenError, Store, StoreError};
 use crate::zones::Zones;
 
@@ -128,6 +129,8 @@ impl Part {
             _ => unwritable(&self.target, &error.to_string()),
         };
         let file = self.file();
+        // Whoever opens it under its name while it has another one as well is told that it is in use.
+        let _reserved = Reserved::new(&file)?;
         std::fs::set_permissions(&file, like.permissions()).map_err(cannot)?;
         File::open(&file).and_then(|it| it.sync_all()).map_err(cannot)?;
         // A rename would write over a file that came to be since it was looked for; a second name never does.
@@ -136,7 +139,10 @@ impl Part {
                 // File systems without second names.
                 std::fs::rename(&file, &self.target).map_err(cannot)?;
             }
-            linked => linked.map_err(cannot)?,
+            linked => {
+                linked.map_err(cannot)?;
+                std::fs::remove_file(&file).map_err(cannot)?;
+            }
         }
         let folder = self.target.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(folder).and_then(|it| it.sync_all()).map_err(cannot)
@@ -237,8 +243,7 @@ pub(super) fn until_done<T: Send + 'static>(
     target: &Path,
     work: impl FnOnce(&Path) -> Result<T, Failed> + Send + 'static,
 ) -> Result<(Part, T), Failed> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failed::other(format!("the runtime cannot start: {error}")))?;
+    let runtime = descriptors::runtime().map_err(Failed::other)?;
     let done = runtime.block_on(async {
         let mut signals = Signals::new().map_err(Failed::other)?;
         let part = Part::of(target)?;

@@ -18,7 +18,7 @@ use crate::clock::SystemClock;
 use crate::domain::ids::{AppointmentKey, Revision};
 use crate::domain::time::Instant;
 use crate::store::Boot;
-use crate::store::sqlite::{Reserved, Source};
+use crate::store::sqlite::{Source, unused};
 use crate::zones::Zones;
 
 /// Revisions that are skipped for each millisecond of the clock since 1970: more than are ever made in one. So a restore
@@ -80,8 +80,9 @@ fn restore(options: &RestoreOptions) -> Result<Restored, Failed> {
     let zones = options.store.load_zones().map_err(Failed::other)?;
     let like = present(&options.backup)?;
     let target = options.store.file().to_owned();
-    // Kept until the file has its name: nobody begins a new one under it meanwhile.
-    let _reserved = Reserved::new(&target)?;
+    // Whoever serves it is to be told something else than that it is there. A file that comes to be after this is kept as
+    // well: the restore ends without one.
+    unused(&target)?;
     let (backup, name) = (options.backup.clone(), target.clone());
     let (part, restored) = until_done(&target, move |made| make(&backup, made, &name, &Arc::new(zones)))?;
     part.publish(&like)?;

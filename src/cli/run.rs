@@ -12,6 +12,7 @@ use super::commands::{ClientCommand, ClientOptions, Pages};
 use super::exit::Exit;
 use super::watch;
 use super::words::without_nulls;
+use crate::descriptors;
 
 /// The most items that the server puts on a page.
 const PAGE_SIZE_MAX: usize = 1_000;
@@ -36,8 +37,7 @@ pub fn run(command: ClientCommand, options: &ClientOptions) -> Exit {
 
 /// Runs what asks a server, and waits for nothing that it leaves behind: the name of a server may still be looked up.
 pub(super) fn to_its_end<T>(asking: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| CallError::Failed(format!("the runtime cannot start: {error}")))?;
+    let runtime = descriptors::runtime().map_err(CallError::Failed)?;
     let done = runtime.block_on(asking);
     runtime.shutdown_background();
     done

@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::exit::Exit;
 use crate::clock::SystemClock;
 use crate::config::{ServeConfig, StoreUrl};
+use crate::descriptors;
 use crate::domain::time::DAY;
 use crate::engine::{self, Layout, Stopped};
 use crate::server::{Ended, Lanes, Limits};
@@ -22,9 +23,9 @@ pub fn run(config: &ServeConfig) -> Exit {
         say(&config.lines().join("\n"));
         return Exit::Done;
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match descriptors::runtime() {
         Ok(runtime) => runtime,
-        Err(error) => return complain(&format!("the runtime cannot start: {error}")),
+        Err(error) => return complain(&error),
     };
     match telemetry::start(&config.log).and_then(|()| runtime.block_on(serve(config))) {
         Ok(code) => code,
@@ -77,8 +78,8 @@ pub(super) struct Signals {
 impl Signals {
     /// From now on they end nothing by themselves.
     pub(super) fn new() -> Result<Self, String> {
-        let terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
-        let interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+        let terminate = signal(SignalKind::terminate()).map_err(|error| descriptors::told(&error, ""))?;
+        let interrupt = signal(SignalKind::interrupt()).map_err(|error| descriptors::told(&error, ""))?;
         Ok(Self { terminate, interrupt })
     }
 
@@ -125,6 +126,10 @@ pub(super) async fn until_told(service: Service, signals: Signals, grace: Durati
         Stopped::Failed(why) => {
             complain(&why);
             Ok(Exit::WriterStopped)
+        }
+        Stopped::FileGone(why) => {
+            complain(&why);
+            Ok(Exit::FileGone)
         }
     }
 }

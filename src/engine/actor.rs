@@ -29,6 +29,7 @@ use super::batch::{Batch, Draft, Drafted, Envelope};
 use super::compaction::Compaction;
 use super::fanout::Publisher;
 use super::published::{Commits, Published};
+use super::stopped::Stopped;
 use super::writer_clock::WriterClock;
 use super::{Answer, BATCH_MAX, Failure, Layout, Mail, REQUEST_MEMORY, Settings};
 
@@ -44,15 +45,6 @@ const LEAST_NAP: Duration = Duration::from_millis(20);
 const REFUSED_NAP: Duration = Duration::from_secs(1);
 /// How long the actor sleeps at most while something is to expire: the clock may be set meanwhile.
 const NAP_MAX: Duration = Duration::from_secs(30);
-
-/// How the actor ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stopped {
-    /// Nobody was left to send it anything.
-    Done,
-    /// It must not go on: the store is damaged, or a commit's outcome is not known.
-    Failed(String),
-}
 
 /// The actor, wherever it runs.
 pub(super) enum Worker {
@@ -79,17 +71,13 @@ impl Worker {
 
     pub(super) async fn join(self) -> Stopped {
         match self {
-            Self::Task(task) => task.await.unwrap_or_else(|_| panicked()),
+            Self::Task(task) => task.await.unwrap_or_else(|_| Stopped::panicked()),
             Self::Thread(thread) => {
                 let joined = tokio::task::spawn_blocking(move || thread.join()).await;
-                joined.ok().and_then(Result::ok).unwrap_or_else(panicked)
+                joined.ok().and_then(Result::ok).unwrap_or_else(Stopped::panicked)
             }
         }
     }
-}
-
-fn panicked() -> Stopped {
-    Stopped::Failed("the writer met a broken invariant and stopped".to_owned())
 }
 
 /// See the header.
@@ -113,6 +101,8 @@ pub(super) struct Actor {
     pub(super) unloadable: HashMap<CalendarId, String>,
     /// Requests that were remembered since old ones were forgotten last.
     remembered: usize,
+    /// When the store was last asked whether it is still there.
+    looked: Deadline,
     /// The last commit was refused: what has expired is not tried again at once.
     is_refused: bool,
     /// See `Engine::cut`.
@@ -151,6 +141,7 @@ impl Actor {
             calendars_in_memory_max: settings.calendars_in_memory_max,
             unloadable: HashMap::new(),
             remembered: 0,
+            looked: Deadline::now(),
             is_refused: false,
             is_cut,
         }
@@ -171,13 +162,10 @@ impl Actor {
     async fn turns(&mut self, mail: &mut mpsc::Receiver<Mail>) -> Stopped {
         let mut inbox = Vec::with_capacity(BATCH_MAX);
         while !self.is_cut.load(Ordering::Relaxed) {
-            let nap = self.nap();
-            if self.postponed.is_empty() {
-                tokio::select! {
-                    biased;
-                    received = mail.recv_many(&mut inbox, BATCH_MAX) => if received == 0 { return Stopped::Done },
-                    () = sleep(nap) => {}
-                }
+            if self.postponed.is_empty()
+                && let Err(stopped) = self.wait(mail, &mut inbox).await
+            {
+                return stopped;
             }
             if let Some(wait) = sabotage::disk_wait() {
                 tokio::time::sleep(wait).await;
@@ -185,14 +173,41 @@ impl Actor {
             // Nothing of the state is used after a panic. Caught here, the writer ends in the same way as by any failure.
             match catch_unwind(AssertUnwindSafe(|| self.batch(&mut inbox))) {
                 Ok(Ok(())) => {}
-                Ok(Err(fatal)) => {
-                    tracing::error!(error = %fatal, "the writer stops");
-                    return Stopped::Failed(fatal);
-                }
-                Err(_) => return panicked(),
+                Ok(Err(stopped)) => return stopped,
+                Err(_) => return Stopped::panicked(),
             }
         }
-        Stopped::Done
+        self.ended()
+    }
+
+    /// Nobody is left to send it anything, or to wait for what was sent.
+    fn ended(&mut self) -> Stopped {
+        self.look().map_or_else(|gone| Stopped::by(&gone), |()| Stopped::Done)
+    }
+
+    /// Waits until there is something to do, and looks meanwhile whether the store is still there. An error is the end.
+    async fn wait(&mut self, mail: &mut mpsc::Receiver<Mail>, inbox: &mut Vec<Mail>) -> Result<(), Stopped> {
+        let nap = self.nap().map(|nap| Deadline::now() + nap);
+        loop {
+            let look = self.store.look_period().map(|period| self.looked + period);
+            if look.is_some_and(|due| due <= Deadline::now()) {
+                self.look().map_err(|gone| Stopped::by(&gone))?;
+                continue;
+            }
+            tokio::select! {
+                biased;
+                received = mail.recv_many(inbox, BATCH_MAX) => {
+                    return if received == 0 { Err(self.ended()) } else { Ok(()) };
+                }
+                () = until(nap) => return Ok(()),
+                () = until(look) => {}
+            }
+        }
+    }
+
+    fn look(&mut self) -> Result<(), StoreError> {
+        self.looked = Deadline::now();
+        self.store.still_there()
     }
 
     /// How long until something expires, or is to be forgotten; none when nothing is.
@@ -205,7 +220,7 @@ impl Actor {
     }
 
     /// One turn. An error is fatal: the process must not go on with what it has in memory.
-    fn batch(&mut self, inbox: &mut Vec<Mail>) -> Result<(), String> {
+    fn batch(&mut self, inbox: &mut Vec<Mail>) -> Result<(), Stopped> {
         let mut envelopes = std::mem::take(&mut self.postponed);
         let mut loads: Vec<Load> = Vec::new();
         let mut ticks: Vec<oneshot::Sender<()>> = Vec::new();
@@ -242,8 +257,8 @@ impl Actor {
         }
         match done {
             Ok(true) => Ok(()),
-            Ok(false) => Err("what is on disk is not known for certain; a restart finds it".to_owned()),
-            Err(error) if error.is_damage() => Err(error.to_string()),
+            Ok(false) => Err(Stopped::unknown()),
+            Err(error) if error.is_fatal() => Err(Stopped::by(&error)),
             Err(_) => Ok(()),
         }
     }
@@ -350,8 +365,11 @@ impl Actor {
                 }
             }
             Err(CommitError::Unknown(error)) => {
-                tracing::error!(%error, "the commit failed, and whether it happened is not known");
                 answers.into_iter().for_each(|(reply, _)| drop(reply.send(Err(Failure::CommitUnknown))));
+                if error.is_fatal() {
+                    return Err(error);
+                }
+                tracing::error!(%error, "the commit failed, and whether it happened is not known");
                 Ok(false)
             }
             Err(refused) => {
@@ -381,6 +399,8 @@ impl Actor {
         let started = Deadline::now();
         let commit = store::Batch { changes: &batch.changes, requests: &batch.requests, expected: &expected };
         let committed = self.store.commit(&commit);
+        // What went into a file that nobody finds again is acknowledged to nobody.
+        let committed = committed.and_then(|()| self.look().map_err(CommitError::Unknown));
         let took = started.elapsed();
         if took > SLOW_COMMIT {
             tracing::warn!(milliseconds = took.as_millis(), changes = batch.changes.len(), "a commit was slow");
@@ -458,7 +478,7 @@ impl Actor {
             Err(error) => {
                 let error = error.into_store_error();
                 tracing::warn!(%error, "old request ids could not be removed");
-                if error.is_damage() { Err(error) } else { Ok(true) }
+                if error.is_fatal() { Err(error) } else { Ok(true) }
             }
         }
     }
@@ -468,10 +488,10 @@ fn refuse(envelopes: Vec<Envelope>, failure: &Failure) {
     envelopes.into_iter().for_each(|envelope| drop(envelope.reply.send(Err(failure.clone()))));
 }
 
-/// Sleeps so long; for ever when nothing is to be waited for.
-async fn sleep(nap: Option<Duration>) {
-    match nap {
-        Some(nap) => tokio::time::sleep(nap).await,
+/// Sleeps until then; for ever when nothing is to be waited for.
+async fn until(due: Option<Deadline>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
     }
 }

@@ -44,7 +44,7 @@ impl Compaction {
                 let error = error.into_store_error();
                 self.due = soon;
                 tracing::warn!(%error, "old changes could not be removed");
-                if error.is_damage() { Err(error) } else { Ok(true) }
+                if error.is_fatal() { Err(error) } else { Ok(true) }
             }
         }
     }

@@ -98,7 +98,7 @@ impl Actor {
             // One calendar that cannot be loaded must not keep the others from their business.
             match self.store.load_calendars(std::slice::from_ref(&id), now) {
                 Ok(found) => loaded.extend(found.into_iter().flatten().map(Arc::new)),
-                Err(error) if error.is_damage() => return Err(error),
+                Err(error) if error.is_fatal() => return Err(error),
                 Err(error) => {
                     tracing::warn!(calendar = %id, %error, "a calendar cannot be loaded");
                     self.unloadable.insert(id, error.to_string());

@@ -15,6 +15,7 @@ mod loading;
 mod published;
 mod readers;
 mod ring;
+mod stopped;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests;
@@ -40,8 +41,8 @@ use crate::domain::time::Instant;
 use crate::store::{Reader, Store, StoreError};
 
 pub use crate::store::{CalendarFilter, ListQuery, Told};
-pub use actor::Stopped;
 pub use published::View;
+pub use stopped::Stopped;
 pub use watch::{LAG_CHANGES_MAX, PROGRESS, Said, Touches, WATCHES_MAX, Watch, WatchSettings, Woken};
 pub use writer_clock::{CLOCK_AHEAD_MAX, CLOCK_BEHIND_LOGGED, CLOCK_STEADY};
 

@@ -13,6 +13,7 @@ pub mod told;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::appointment::{Appointment, AppointmentState, EmailKey};
 use crate::domain::appointment_type::Stamps;
@@ -97,6 +98,23 @@ pub enum StoreError {
     /// No right to write.
     #[error("the database cannot be written; check the permissions of file and folder, reads go on meanwhile")]
     ReadOnly,
+    /// No descriptor to open it with.
+    #[error("{}", crate::descriptors::RAN_OUT)]
+    Descriptors,
+    /// The file, or what SQLite keeps beside it, is no longer where it was opened: which, how, and what to do.
+    #[error("{0}")]
+    Gone(String),
+    /// Another program wrote a change, or removed one.
+    #[error(
+        "another program writes to the database: its last change is revision {last}, and not the one before {next}; \
+         find and stop that program, look at the file with `bookd check`, and start again"
+    )]
+    Overtaken {
+        /// The last change in the store.
+        last: Revision,
+        /// The change that this process was about to write.
+        next: Revision,
+    },
     /// Another program has it locked.
     #[error("another program has locked the database; retry")]
     Busy,
@@ -124,9 +142,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the process must not go on.
+    /// Whether something is in the file that cannot be.
     pub const fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged(_))
+    }
+
+    /// Whether the writer must not go on: the file is not what it has in memory, or not where it writes.
+    pub const fn is_fatal(&self) -> bool {
+        matches!(self, Self::Damaged(_) | Self::Gone(_) | Self::Overtaken { .. })
     }
 }
 
@@ -160,12 +183,40 @@ impl From<StoreError> for CommitError {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it.
-    #[error("{file} is in use by another bookd, which holds {lock}; stop it first, or serve another file")]
+    #[error("{file} is in use by another bookd, by this path or another one; stop it first, or serve another file")]
     InUse {
         /// The database.
         file: PathBuf,
-        /// Its lock file.
-        lock: PathBuf,
+    },
+    /// It has several names, each of which would have a WAL of its own.
+    #[error(
+        "{file} has {names} names (hard links), and changes made under one are not seen under another; remove the \
+         others (`find DIRECTORY -inum {inode}` shows them), or copy it with `bookd backup`"
+    )]
+    Linked {
+        /// The database.
+        file: PathBuf,
+        /// How many names it has.
+        names: u64,
+        /// Its number in its file system.
+        inode: u64,
+    },
+    /// There is no database, and there are changes of one.
+    #[error(
+        "{wal} holds changes of a database that is no longer in {file}; put that back if it was moved, or restore a \
+         backup. To begin anew with nothing, move {wal} away first"
+    )]
+    Orphaned {
+        /// Where the database should be.
+        file: PathBuf,
+        /// What was left of it.
+        wal: PathBuf,
+    },
+    /// The last who wrote it was cut short, and its journal has to be undone before it can be read.
+    #[error("{file} was left in the middle of a write, which the next start undoes; start `bookd serve` on it once")]
+    Unfinished {
+        /// The file.
+        file: PathBuf,
     },
     /// It is something else.
     #[error("{file} is not a bookd database ({why}); it was left as it is")]
@@ -225,6 +276,15 @@ pub trait Store: Send {
     /// after which nobody knows what is on disk.
     fn after_commit(&mut self) -> Result<(), CommitError> {
         Ok(())
+    }
+    /// Whether what is written still lands where the store was opened. Asked after each commit before anybody is told of
+    /// it, once every `look_period`, and at the end. An error is fatal.
+    fn still_there(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+    /// How long the writer goes at most without asking that; none when it need not ask.
+    fn look_period(&self) -> Option<Duration> {
+        None
     }
     /// Another view of the store, for reads beside the writer.
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError>;

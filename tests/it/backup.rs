@@ -49,9 +49,9 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The names in a folder but for locks, and for what SQLite leaves beside a store that was only read.
+/// The names in a folder but for what SQLite leaves beside a store that was only read.
 fn kept(folder: &Path) -> Vec<String> {
-    let is_left = |it: &String| it.ends_with(".lock") || it.starts_with("bookd.db-");
+    let is_left = |it: &String| it.starts_with("bookd.db-");
     names(folder).into_iter().filter(|it| !is_left(it)).collect()
 }
 

@@ -82,7 +82,7 @@ impl Bookd {
 fn bytes_of(file: &Path) -> Vec<u8> {
     let beside = |end: &str| file.with_file_name(format!("bookd.db{end}"));
     let read = |path: std::path::PathBuf| std::fs::read(path).unwrap_or_default();
-    [read(beside("")), read(beside("-wal")), read(beside(".lock"))].concat()
+    [read(beside("")), read(beside("-wal"))].concat()
 }
 
 fn holds(bytes: &[u8], word: &str) -> bool {

@@ -209,7 +209,7 @@ async fn a_second_process_on_the_same_file_is_refused_and_says_why() {
     let mut said = String::new();
     second.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!(second.wait().unwrap().code(), Some(1));
-    assert!(said.contains("in use by another bookd") && said.contains("bookd.db.lock"), "{said}");
+    assert!(said.contains("in use by another bookd") && said.contains("bookd.db"), "{said}");
     assert!(first.terminate_beside_clients().await.success());
 }
 

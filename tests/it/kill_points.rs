@@ -321,7 +321,7 @@ fn a_process_that_dies_while_it_brings_an_older_file_up_leaves_all_that_was_in_i
             command.args(words).args(["--store", &format!("sqlite:{}", file.display())]).current_dir(folder.path());
             command.env("BOOKD_DIE_AT", die_at).output().unwrap()
         };
-        let died = run(&["check"], &format!("{:?}:{times}", Moment::Migration));
+        let died = run(&["export"], &format!("{:?}:{times}", Moment::Migration));
         assert_eq!(died.status.signal(), Some(SIGABRT), "it was to die for the {times}. time");
         let checked = run(&["check"], "");
         assert_ne!(checked.status.code(), Some(1), "{}", String::from_utf8_lossy(&checked.stdout));

@@ -11,6 +11,7 @@
 #[path = "../proof/mod.rs"]
 mod proof;
 
+mod accidents;
 mod as_it_was;
 mod backup;
 mod bench;

@@ -81,12 +81,16 @@ fn a_list_of_what_takes_place_reads_nothing_that_is_over() {
 }
 
 #[test]
-fn a_second_store_of_one_file_is_refused_until_the_first_is_dropped() {
+fn a_second_store_of_one_file_is_refused_until_the_first_and_its_readers_are_dropped() {
     let folder = tempfile::TempDir::new().unwrap();
     let file = folder.path().join("bookd.db");
     let first = Sqlite::open(&file, zones(), 1).unwrap();
     assert!(matches!(Sqlite::open(&file, zones(), 1), Err(OpenError::InUse { .. })));
+    let reader = first.reader().unwrap();
     drop(first);
+    // SQLite has the file open, with locks of its own, which are gone when any descriptor of the file is closed.
+    assert!(matches!(Sqlite::open(&file, zones(), 1), Err(OpenError::InUse { .. })));
+    drop(reader);
     assert_eq!(Sqlite::open(&file, zones(), 2).unwrap().boot().unwrap().code_key, 1, "the secret stays");
 }
 

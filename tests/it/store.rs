@@ -375,6 +375,7 @@ fn old_changes_are_forgotten_in_steps_and_never_the_last(mut world: World) {
     assert_eq!(compact(&mut world, MONDAY, 100).revision, Revision(1), "none is older");
     let later = MONDAY.plus(1);
     assert_eq!(compact(&mut world, later, 4).revision, Revision(5));
+    drop(reader);
     world.reopen();
     let oldest = world.store().reader().unwrap().oldest_change().unwrap().unwrap();
     assert_eq!((oldest.revision, oldest.time, oldest.is_followed), (Revision(5), MONDAY, true));
@@ -392,6 +393,7 @@ fn old_changes_are_forgotten_in_steps_and_never_the_last(mut world: World) {
     assert!(
         reader.changes_of_calendar(&id("ada"), None, 100).unwrap().unwrap().iter().all(|it| it.revision >= Revision(5))
     );
+    drop(reader);
     let last = compact(&mut world, later, 1_000);
     assert_eq!((last.revision, last.is_followed), (newest, false));
     world.check();

@@ -22,7 +22,7 @@ use crate::domain::ids::{CalendarId, Revision};
 use crate::domain::time::Instant;
 use crate::grpc::transfer::{exported_appointment, exported_calendar};
 use crate::proto::FILE_DESCRIPTOR_SET;
-use crate::service::open_sqlite;
+use crate::service::open_existing_sqlite;
 use crate::store::sqlite::Sqlite;
 use crate::store::{ListQuery, OpenError, Reader, Store};
 
@@ -78,7 +78,7 @@ fn export(config: &ExportConfig) -> Result<String, Failed> {
     if !file.exists() {
         return Err(Failed::Absent(format!("{} is not there; name the store with --store", file.display())));
     }
-    let mut store = open_sqlite(file, &zones).map_err(Failed::Open)?;
+    let mut store = open_existing_sqlite(file, &zones).map_err(Failed::Open)?;
     let mut exporting = Exporting::new(&mut store, config.codes)?;
     let (calendars, appointments) = match &config.file {
         None => exporting.write(&mut std::io::stdout().lock())?,

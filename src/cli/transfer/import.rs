@@ -182,8 +182,8 @@ enum NotDone {
 /// Submits the import to an engine that lives as long as this.
 fn submit(config: &ImportConfig, zones: &Arc<Zones>, calendars: Vec<ImportedCalendar>) -> Result<Answer, NotDone> {
     let file = config.store.file();
-    let store: Box<dyn Store> = match config.dry_run && !file.exists() {
-        // Asking makes no file.
+    let store: Box<dyn Store> = match config.dry_run && std::fs::metadata(file).map_or(0, |it| it.len()) == 0 {
+        // Asking makes no file, and no store of an empty one.
         true => Box::new(Memory::new(0)),
         false => Box::new(open_sqlite(file, zones).map_err(NotDone::Open)?),
     };
@@ -207,7 +207,7 @@ fn submit(config: &ImportConfig, zones: &Arc<Zones>, calendars: Vec<ImportedCale
             (Ok(answer), Stopped::Done) => Ok(answer),
             (Err(Failure::Refused(refusal)), _) => Err(NotDone::Refused(*refusal)),
             (Err(other), Stopped::Done) => Err(NotDone::Failed(other.to_string())),
-            (_, Stopped::Failed(why)) => Err(NotDone::Failed(why)),
+            (_, Stopped::Failed(why) | Stopped::FileGone(why)) => Err(NotDone::Failed(why)),
         }
     });
     bar.finish_and_clear();

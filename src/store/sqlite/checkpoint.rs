@@ -26,16 +26,19 @@ pub(super) struct Checkpoints {
     pages: Arc<AtomicU32>,
     first: u32,
     next: u32,
-    sync_failed: SyncFailed,
+    wal_kept: WalKept,
 }
 
-/// Whether a sync of the database has failed: from then on nobody of this process copies the WAL any more, not even who
-/// closes the file last. What earlier copies wrote and did not sync may be lost by then, and neither a second sync nor
-/// SQLite knows; but all of it is in the WAL still, and whoever opens the file next copies that from its beginning.
+/// Whether the WAL is to be left as it is: from then on nobody of this process copies it any more, not even who closes the
+/// file last.
+///
+/// So after a sync of the database has failed: what earlier copies wrote and did not sync may be lost by then, and neither
+/// a second sync nor SQLite knows; but all of it is in the WAL still, and whoever opens the file next copies that from its
+/// beginning. And so after the database was taken away: a copy would go where nobody finds it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct SyncFailed(Arc<AtomicBool>);
+pub(super) struct WalKept(Arc<AtomicBool>);
 
-impl SyncFailed {
+impl WalKept {
     /// Before a connection is closed: the last one would copy the WAL and remove it.
     pub(super) fn before_close(&self, connection: &Connection) {
         if self.0.load(Ordering::Relaxed) {
@@ -53,12 +56,18 @@ impl Checkpoints {
             seen.store(pages.unsigned_abs(), Ordering::Relaxed);
             Ok(())
         }))?;
-        Ok(Self { pages, first, next: first, sync_failed: SyncFailed::default() })
+        Ok(Self { pages, first, next: first, wal_kept: WalKept::default() })
     }
 
     /// For readers, which close the file as well.
-    pub(super) fn sync_failed(&self) -> SyncFailed {
-        self.sync_failed.clone()
+    pub(super) fn wal_kept(&self) -> WalKept {
+        self.wal_kept.clone()
+    }
+
+    /// From now on the WAL is left as it is.
+    pub(super) fn keep_wal(&self, connection: &Connection) {
+        self.wal_kept.0.store(true, Ordering::Relaxed);
+        self.wal_kept.before_close(connection);
     }
 
     /// Copies the WAL if it is time to. What was committed is safe however that ends, and most that fails is tried
@@ -80,8 +89,7 @@ impl Checkpoints {
         let is_of_sync = is_of_sync(&error);
         match StoreError::from(error) {
             error if is_of_sync => {
-                self.sync_failed.0.store(true, Ordering::Relaxed);
-                self.sync_failed.before_close(connection);
+                self.keep_wal(connection);
                 Err(CommitError::Unknown(error))
             }
             error if error.is_damage() => Err(CommitError::Refused(error)),

@@ -6,19 +6,25 @@
 //! what was removed with a person's data would live on in every backup. The price of both is the WAL, which cannot be
 //! begun anew while they read.
 
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, params};
 
-use super::open::{self, SCHEMA_VERSION};
+use super::checkpoint::Checkpoints;
+use super::file::{Locked, beside, length};
+use super::location::{Location, Origin};
+use super::open::{self, Content, SCHEMA_VERSION};
 use super::rows::signed;
-use super::{Lock, Sqlite, log, store_error};
+use super::{Sqlite, log, store_error};
 use crate::domain::ids::{AppointmentKey, Revision};
 use crate::domain::log::LogEntry;
 use crate::domain::time::Instant;
 use crate::store::change_record::ChangeRecord;
-use crate::store::{OpenError, StoreError};
+use crate::store::{OpenError, StoreError, ZoneLookup};
 
 const COUNT_CALENDARS: &str = "select count(*) from calendars where delete_time is null";
 const COUNT_ROWS: &str = "select (select count(*) from changes) + (select count(*) from appointments)";
@@ -30,48 +36,91 @@ const PUT_FIRST_KEY: &str = "insert into meta (name, value) values ('first_key',
 /// How many steps of SQLite's machine there are between two looks at how far it is.
 const STEPS_A_LOOK: i32 = 100_000;
 
-/// Says that nobody else may open this file, whether it is there or not, as long as it is kept.
+/// Says that nobody else may open this file, which must be there, as long as it is kept.
 pub struct Reserved {
-    _lock: Lock,
+    _locked: Locked,
 }
 
 impl Reserved {
-    /// Reserves a file; refused while a process serves it.
+    /// Reserves a file; refused while a process has it.
     pub fn new(file: &Path) -> Result<Self, OpenError> {
-        Ok(Self { _lock: open::lock(file)? })
+        Ok(Self { _locked: Locked::to_write(file)? })
     }
 }
 
-/// A database that is read whole and never written, whoever else has it.
+/// Refused while another process has this file; one that is not there nobody has.
+pub fn unused(file: &Path) -> Result<(), OpenError> {
+    match file.exists().then(|| Locked::to_read(file)) {
+        Some(Err(in_use @ OpenError::InUse { .. })) => Err(in_use),
+        _ => Ok(()),
+    }
+}
+
+/// A database that is read whole and never written.
 pub struct Source {
     connection: Connection,
-    file: PathBuf,
+    location: Location,
     schema: i32,
+    /// That nobody writes it meanwhile; none where somebody may. After the connection: see `Locked`.
+    locked: Option<Locked>,
 }
 
 impl Source {
-    /// Opens a database of this version or an older one.
+    /// Opens a database of this version or an older one, whoever else has it.
     pub fn open(file: &Path) -> Result<Self, OpenError> {
-        open::look_at(file)?;
-        let unreadable = |error: rusqlite::Error| OpenError::Unreadable {
-            file: file.to_owned(),
-            why: store_error(&error).to_string(),
-        };
+        let unreadable = |error: rusqlite::Error| unreadable(file, &error);
+        let opened = File::open(file).map_err(|error| open::unreadable(file, error.to_string()))?;
+        if open::look_at(file, &opened, file)? == Content::Nothing {
+            return Err(open::empty(file));
+        }
+        drop(opened);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(file, flags).map_err(unreadable)?;
         connection.busy_timeout(open::BUSY_WAIT).map_err(unreadable)?;
-        // The header may say less than what is in the WAL.
-        let schema = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(unreadable)?;
-        if schema > SCHEMA_VERSION {
-            let (found, known) = (i64::from(schema), i64::from(SCHEMA_VERSION));
-            return Err(OpenError::Newer { file: file.to_owned(), found, known });
+        let location = Location::new(file.to_owned(), Origin::Shared);
+        Self::of_this_version(file, connection, location, None)
+    }
+
+    /// Opens a database of this version or an older one that nobody writes, and leaves no trace at it: neither the file
+    /// nor its folder need be writable.
+    pub fn open_unwritten(file: &Path) -> Result<Self, OpenError> {
+        let locked = Locked::to_read(file)?;
+        if open::look_at(file, locked.file(), &locked.path)? == Content::Nothing {
+            return Err(open::empty(file));
         }
-        Ok(Self { connection, file: file.to_owned(), schema })
+        if length(&beside(&locked.path, "-journal")) > 0 {
+            return Err(OpenError::Unfinished { file: file.to_owned() });
+        }
+        let location = Location::new(locked.path.clone(), Origin::Unwritten);
+        let connection = location.reader().map_err(|error| open::unreadable(file, error.to_string()))?;
+        Self::of_this_version(file, connection, location, Some(locked))
+    }
+
+    fn of_this_version(
+        file: &Path,
+        connection: Connection,
+        location: Location,
+        locked: Option<Locked>,
+    ) -> Result<Self, OpenError> {
+        // The header may say less than what is in the WAL.
+        let schema = connection.pragma_query_value(None, "user_version", |row| row.get(0));
+        match schema.map_err(|error| unreadable(file, &error))? {
+            schema if schema > SCHEMA_VERSION => Err(open::newer(file, schema)),
+            schema => Ok(Self { connection, location, schema, locked }),
+        }
+    }
+
+    /// As a store of which nothing is written; it must be of this version.
+    pub fn into_store(mut self, zones: ZoneLookup) -> Result<Sqlite, StoreError> {
+        let checkpoints = Checkpoints::of(&mut self.connection, u32::MAX)?;
+        let Self { connection, location, locked, .. } = self;
+        let locked = locked.map(Arc::new);
+        Ok(Sqlite { connection, checkpoints, location, zones, known: HashMap::new(), watched: None, locked })
     }
 
     /// The file.
     pub fn file(&self) -> &Path {
-        &self.file
+        self.location.file()
     }
 
     /// Whether an older bookd made it, or one that was stopped while it did.
@@ -107,6 +156,10 @@ impl Source {
         copied?;
         Ok(())
     }
+}
+
+fn unreadable(file: &Path, error: &rusqlite::Error) -> OpenError {
+    open::unreadable(file, store_error(error).to_string())
 }
 
 /// What SQLite finds wrong with a database; nothing when it is sound.

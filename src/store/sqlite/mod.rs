@@ -1,13 +1,15 @@
 //! The default store: one SQLite file in WAL mode, fsynced at every commit (`synchronous=FULL`).
 //!
-//! One process writes it, by a lock on `<file>.lock`; readers, backups and replication go on beside.
+//! One process writes it, by a lock on the file itself; readers, backups and replication go on beside.
 
 mod checkpoint;
 mod copy;
+mod file;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod limits;
 mod list;
+mod location;
 mod log;
 mod open;
 mod read;
@@ -17,11 +19,12 @@ mod walk;
 mod write;
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
+use crate::descriptors;
 use crate::domain::appointment::{Appointment, EmailKey};
 use crate::domain::calendar::Calendar;
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
@@ -31,7 +34,9 @@ use crate::sabotage::Bug;
 use super::{Batch, Boot, CommitError, Oldest, Reader, RequestRecord, Store, StoreError, ZoneLookup, record};
 
 use checkpoint::Checkpoints;
-pub use copy::{Reserved, Source};
+pub use copy::{Reserved, Source, unused};
+use file::{Locked, Missing, Watched};
+use location::Location;
 pub use open::Drive;
 use upgrade::SESSIONS_FROM;
 
@@ -40,30 +45,21 @@ const SELECT_LAST_CHANGE: &str = "select revision, time from changes order by re
 const SELECT_LAST_KEY: &str = "select max(key) from appointments";
 const SELECT_EXPIRING: &str =
     "select expire_time, id from appointments where state in (1, 2) and expire_time is not null order by expire_time";
+/// How long an idle writer goes without a look at where its file is.
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
 /// See the header.
 pub struct Sqlite {
     connection: Connection,
     checkpoints: Checkpoints,
-    file: PathBuf,
-    /// The SQLite VFS that it lies on, if not the system's.
-    vfs: Option<String>,
+    location: Location,
     zones: ZoneLookup,
     /// The calendars that the writer has in memory: their row, and the revision that last touched them.
     known: HashMap<CalendarId, Known>,
-    /// Held as long as the store is open.
-    _lock: Option<Lock>,
-}
-
-/// The OS lock on `<file>.lock`. It is given back by name and not only by closing the file: a child process that is
-/// being started holds a copy of every open file for a moment, and with it the lock.
-struct Lock(File);
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // It ends with the file in any case.
-        let _released = self.0.unlock();
-    }
+    /// The files that must stay where they are; none on a disk of its own, and none that is only read.
+    watched: Option<Watched>,
+    /// Held as long as the store or a reader of it is open, and dropped after all of them: see `Locked`.
+    locked: Option<Arc<Locked>>,
 }
 
 /// Where a calendar lies in the file.
@@ -82,6 +78,7 @@ fn store_error(error: &rusqlite::Error) -> StoreError {
     let text = error.to_string();
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full,
+        Some(ErrorCode::CannotOpen) if descriptors::ran_out() => StoreError::Descriptors,
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => StoreError::ReadOnly,
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy,
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Damaged(text),
@@ -193,8 +190,22 @@ impl Store for Sqlite {
         self.checkpoints.after_commit(&self.connection)
     }
 
+    fn still_there(&mut self) -> Result<(), StoreError> {
+        let Some(Err(Missing { is_database, error })) = self.watched.as_ref().map(Watched::look) else { return Ok(()) };
+        if is_database {
+            // Beside the file that was moved, or as the sign that one was here: a start without it is refused.
+            self.checkpoints.keep_wal(&self.connection);
+        }
+        Err(error)
+    }
+
+    fn look_period(&self) -> Option<Duration> {
+        self.watched.as_ref().map(|_| LOOK_PERIOD)
+    }
+
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
-        let connection = open::reader(&self.file, self.vfs.as_deref())?;
-        Ok(Box::new(read::SqliteReader::new(connection, self.zones.clone(), self.checkpoints.sync_failed())))
+        let connection = self.location.reader()?;
+        let (zones, wal_kept) = (self.zones.clone(), self.checkpoints.wal_kept());
+        Ok(Box::new(read::SqliteReader::new(connection, zones, wal_kept, self.locked.clone())))
     }
 }

@@ -1,19 +1,23 @@
-//! Opening a database: looked at before SQLite touches it, locked, migrated, and set to be durable.
+//! Opening a database: locked, looked at before SQLite touches it, migrated, and set to be durable.
 //!
 //! What is not a bookd database of this version or an older one is left exactly as it was.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
+use rusqlite::{Connection, ErrorCode, ffi};
 
+use super::Sqlite;
 use super::checkpoint::Checkpoints;
+use super::file::{Locked, beside};
+use super::location::{Location, Origin};
 use super::upgrade::bring_along;
-use super::{Lock, Sqlite};
+use crate::descriptors;
 use crate::sabotage::{Bug, Moment};
-use crate::store::{OpenError, StoreError, ZoneLookup};
+use crate::store::{OpenError, ZoneLookup};
 
 mod embedded {
     #![allow(missing_docs, unreachable_pub, clippy::all)]
@@ -53,69 +57,75 @@ pub trait Drive {
 impl Sqlite {
     /// Opens the database in this file, and makes it if there is none. `code_key` is the secret of a new one.
     pub fn open(file: &Path, zones: ZoneLookup, code_key: u64) -> Result<Self, OpenError> {
-        let lock = lock(file)?;
-        look_at(file)?;
-        let unreadable = |why: String| OpenError::Unreadable { file: file.to_owned(), why };
-        let mut connection = Connection::open(file).map_err(|error| unreadable(error.to_string()))?;
+        Self::open_locked(file, Locked::to_write(file)?, zones, code_key)
+    }
+
+    /// The same of a database that must be there.
+    pub fn open_existing(file: &Path, zones: ZoneLookup) -> Result<Self, OpenError> {
+        let locked = Locked::to_write(file)?;
+        match look_at(file, locked.file(), &locked.path)? {
+            Content::Nothing => Err(empty(file)),
+            Content::Database => Self::open_locked(file, locked, zones, 0),
+        }
+    }
+
+    fn open_locked(file: &Path, locked: Locked, zones: ZoneLookup, code_key: u64) -> Result<Self, OpenError> {
+        look_at(file, locked.file(), &locked.path)?;
+        let unreadable = |why: String| unreadable(file, why);
+        let location = Location::new(locked.path.clone(), Origin::Shared);
+        let mut connection = location.writer().map_err(|error| unreadable(error.to_string()))?;
         let pages = if Moment::Checkpoint.is_armed() { CHECKPOINT_PAGES_SMALL } else { CHECKPOINT_PAGES };
         let checkpoints = prepare(&mut connection, code_key, pages, &rewrite).map_err(unreadable)?;
-        let (file, known) = (file.to_owned(), Default::default());
-        Ok(Self { connection, checkpoints, file, vfs: None, zones, known, _lock: Some(lock) })
+        let watched = locked.watch().map_err(|error| unreadable(error.to_string()))?;
+        let (watched, locked) = (Some(watched), Some(Arc::new(locked)));
+        Ok(Self { connection, checkpoints, location, zones, known: Default::default(), watched, locked })
     }
 
     /// The same on a disk of its own.
     pub fn open_on(drive: &dyn Drive, zones: ZoneLookup, code_key: u64) -> Result<Self, OpenError> {
-        let (file, vfs) = (drive.file().to_owned(), drive.vfs().to_owned());
-        let unreadable = |error: String| OpenError::Unreadable { file: file.clone(), why: error };
-        let said = |error: rusqlite::Error| unreadable(error.to_string());
-        let opened = Connection::open_with_flags_and_vfs(&file, OpenFlags::default(), vfs.as_str());
-        let mut connection = opened.map_err(said)?;
+        let file = drive.file();
+        let location = Location::new(file.to_owned(), Origin::Vfs(drive.vfs().to_owned()));
+        let mut connection = location.writer().map_err(|error| unreadable(file, error.to_string()))?;
         let rewrite = |file: &Path| drive.rewrite(file);
         let prepared = prepare(&mut connection, code_key, CHECKPOINT_PAGES_SMALL, &rewrite);
-        let checkpoints = prepared.map_err(unreadable)?;
-        Ok(Self { connection, checkpoints, file, vfs: Some(vfs), zones, known: Default::default(), _lock: None })
+        let checkpoints = prepared.map_err(|why| unreadable(file, why))?;
+        let (watched, locked) = (None, None);
+        Ok(Self { connection, checkpoints, location, zones, known: Default::default(), watched, locked })
     }
 }
 
-/// Takes the lock that says that this process writes the file.
-pub(super) fn lock(file: &Path) -> Result<Lock, OpenError> {
-    let path = beside(file, ".lock");
-    let unreadable = |error: io::Error| {
-        let why = match error.kind() {
-            ErrorKind::NotFound => "its folder does not exist; create it first".to_owned(),
-            _ => format!("its lock file {}: {error}", path.display()),
-        };
-        OpenError::Unreadable { file: file.to_owned(), why }
-    };
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(unreadable)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(Lock(lock)),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { file: file.to_owned(), lock: path }),
-        Err(TryLockError::Error(error)) => Err(unreadable(error)),
-    }
+/// Why SQLite could not open a file. It does not tell want of descriptors from want of permissions.
+pub(super) fn unreadable(file: &Path, why: String) -> OpenError {
+    let why = if descriptors::ran_out() { descriptors::RAN_OUT.to_owned() } else { why };
+    OpenError::Unreadable { file: file.to_owned(), why }
 }
 
-/// The name of a file beside the database.
-fn beside(file: &Path, ending: &str) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(ending);
-    PathBuf::from(name)
+/// What is said of a file in which nothing is, where there must be a database.
+pub(super) fn empty(file: &Path) -> OpenError {
+    OpenError::Foreign { file: file.to_owned(), why: "it is empty".to_owned() }
 }
 
-/// Reads the header of the file, if there is one yet, before SQLite would recover or change anything.
-pub(super) fn look_at(file: &Path) -> Result<(), OpenError> {
+/// What a file holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Content {
+    /// Nothing yet: it was just made, or whoever made it was cut short.
+    Nothing,
+    /// A bookd database of this version or an older one, by its header.
+    Database,
+}
+
+/// Reads the header of a file before SQLite would recover or change anything. `path` is where it lies, `file` what it is
+/// called.
+pub(super) fn look_at(file: &Path, mut opened: &File, path: &Path) -> Result<Content, OpenError> {
     let foreign = |why: &str| OpenError::Foreign { file: file.to_owned(), why: why.to_owned() };
     let unreadable = |error: io::Error| OpenError::Unreadable { file: file.to_owned(), why: error.to_string() };
     let mut header = Vec::with_capacity(HEADER_BYTES);
-    match File::open(file) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(unreadable(error)),
-        Ok(opened) => opened.take(HEADER_BYTES as u64).read_to_end(&mut header).map_err(unreadable)?,
-    };
+    opened.rewind().map_err(unreadable)?;
+    opened.take(HEADER_BYTES as u64).read_to_end(&mut header).map_err(unreadable)?;
     // A machine that lost power while the file was made: its journal takes back what was written.
-    let is_torn = header.iter().all(|byte| *byte == 0) && beside(file, "-journal").exists();
+    let is_torn = header.iter().all(|byte| *byte == 0) && beside(path, "-journal").exists();
     if header.is_empty() || is_torn {
-        return Ok(());
+        return Ok(Content::Nothing);
     }
     if header.len() < HEADER_BYTES || !header.starts_with(MAGIC) {
         return Err(foreign("it is not an SQLite database"));
@@ -126,10 +136,14 @@ pub(super) fn look_at(file: &Path) -> Result<(), OpenError> {
     }
     let found = number(60);
     if found > SCHEMA_VERSION {
-        let (found, known) = (i64::from(found), i64::from(SCHEMA_VERSION));
-        return Err(OpenError::Newer { file: file.to_owned(), found, known });
+        return Err(newer(file, found));
     }
-    Ok(())
+    Ok(Content::Database)
+}
+
+/// What is said of a file of a schema above this one's.
+pub(super) fn newer(file: &Path, found: i32) -> OpenError {
+    OpenError::Newer { file: file.to_owned(), found: i64::from(found), known: i64::from(SCHEMA_VERSION) }
 }
 
 /// Writes all that is read of a file to where it was read, and syncs it.
@@ -241,19 +255,4 @@ pub(super) fn set_journal_mode(connection: &Connection, wanted: &str) -> rusqlit
     }
     let said = format!("the journal mode is {mode} and {wanted} cannot be had; look at the disk, and start again");
     Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CANTOPEN), Some(said)))
-}
-
-/// A connection for reads beside the writer.
-pub(super) fn reader(file: &Path, vfs: Option<&str>) -> Result<Connection, StoreError> {
-    // Not read-only by flag: a reader must be able to make the WAL index when it comes first after a crash.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = match vfs {
-        Some(vfs) => Connection::open_with_flags_and_vfs(file, flags, vfs)?,
-        None => Connection::open_with_flags(file, flags)?,
-    };
-    connection.busy_timeout(BUSY_WAIT)?;
-    connection.pragma_update(None, "query_only", true)?;
-    connection.pragma_update(None, "cache_size", -16_000)?;
-    connection.set_prepared_statement_cache_capacity(64);
-    Ok(connection)
 }

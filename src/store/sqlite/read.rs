@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::checkpoint::SyncFailed;
+use super::checkpoint::WalKept;
+use super::file::Locked;
 #[cfg(test)]
 use super::list;
 use super::list::{BY_SERIES, scan};
@@ -237,18 +238,25 @@ fn load_claims(
 pub(super) struct SqliteReader {
     connection: Connection,
     zones: ZoneLookup,
-    sync_failed: SyncFailed,
+    wal_kept: WalKept,
+    /// After the connection: see `Locked`.
+    _locked: Option<Arc<Locked>>,
 }
 
 impl SqliteReader {
-    pub(super) fn new(connection: Connection, zones: ZoneLookup, sync_failed: SyncFailed) -> Self {
-        Self { connection, zones, sync_failed }
+    pub(super) fn new(
+        connection: Connection,
+        zones: ZoneLookup,
+        wal_kept: WalKept,
+        locked: Option<Arc<Locked>>,
+    ) -> Self {
+        Self { connection, zones, wal_kept, _locked: locked }
     }
 }
 
 impl Drop for SqliteReader {
     fn drop(&mut self) {
-        self.sync_failed.before_close(&self.connection);
+        self.wal_kept.before_close(&self.connection);
     }
 }
 

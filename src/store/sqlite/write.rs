@@ -9,6 +9,7 @@ use std::collections::hash_map::Entry;
 use prost::Message;
 use rusqlite::{Connection, ErrorCode, params};
 
+use super::log::revision;
 use super::read::{bearer_of, bearers as bearers_of_id};
 use super::rows::{INSERT_APPOINTMENT, UPDATE_APPOINTMENT, signed, write};
 use super::{Known, Sqlite, store_error};
@@ -131,6 +132,12 @@ struct Touching {
 
 impl Writing<'_> {
     fn batch(&mut self, batch: &Batch<'_>) -> Result<(), StoreError> {
+        if let Some(first) = batch.changes.first() {
+            let last = revision(self.connection)?;
+            if last.next() != first.revision {
+                return Err(StoreError::Overtaken { last, next: first.revision });
+            }
+        }
         for change in batch.changes {
             self.change(change)?;
             if Bug::HalfABatch.is_on() {

@@ -1,0 +1,112 @@
+//! Where a database lies, and how SQLite is to reach it: for the writer, for those who read beside it, and for who reads a
+//! file that nobody may write meanwhile.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::file::has_wal;
+use super::open::BUSY_WAIT;
+use crate::store::StoreError;
+
+/// The pages that a reader keeps in memory, in KiB.
+const READER_CACHE: i32 = -16_000;
+/// SQLite's own VFS without any lock.
+const WITHOUT_LOCKS: &str = "unix-none";
+
+/// Through what SQLite reaches a file, and who else may.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Origin {
+    /// The system's file system; other programs may read it meanwhile.
+    Shared,
+    /// A VFS of this name.
+    Vfs(String),
+    /// The system's, and nobody writes to it as long as this process has its lock: nothing of it or beside it is
+    /// written, and neither it nor its folder need be writable.
+    Unwritten,
+}
+
+/// Where a database lies.
+#[derive(Clone, Debug)]
+pub(super) struct Location {
+    file: PathBuf,
+    origin: Origin,
+}
+
+impl Location {
+    pub(super) fn new(file: PathBuf, origin: Origin) -> Self {
+        Self { file, origin }
+    }
+
+    /// The file.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// A connection that writes, and makes the file if there is none.
+    pub(super) fn writer(&self) -> rusqlite::Result<Connection> {
+        self.open(OpenFlags::default())
+    }
+
+    /// A connection that only reads.
+    pub(super) fn reader(&self) -> Result<Connection, StoreError> {
+        let connection = match self.origin {
+            Origin::Unwritten => self.unwritten()?,
+            // Not read-only by flag: a reader must be able to make the WAL index when it comes first after a crash.
+            Origin::Shared | Origin::Vfs(_) => {
+                let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+                let connection = self.open(flags)?;
+                connection.pragma_update(None, "query_only", true)?;
+                connection
+            }
+        };
+        connection.busy_timeout(BUSY_WAIT)?;
+        connection.pragma_update(None, "cache_size", READER_CACHE)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(connection)
+    }
+
+    fn open(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
+        match &self.origin {
+            Origin::Vfs(vfs) => Connection::open_with_flags_and_vfs(&self.file, flags, vfs.as_str()),
+            Origin::Shared | Origin::Unwritten => Connection::open_with_flags(&self.file, flags),
+        }
+    }
+
+    /// A connection that leaves no trace. SQLite says of a file that nobody writes that it is `immutable`, and then does
+    /// without locks and index; but without the WAL as well. Where there are changes in that, SQLite has the index in
+    /// memory of its own: that comes with the exclusive mode, whose locks a VFS without locks does not take.
+    fn unwritten(&self) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if !has_wal(&self.file) {
+            return Connection::open_with_flags(immutable(&self.file), flags | OpenFlags::SQLITE_OPEN_URI);
+        }
+        let connection = Connection::open_with_flags_and_vfs(&self.file, flags, WITHOUT_LOCKS)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        connection.pragma_update(None, "locking_mode", "exclusive")?;
+        Ok(connection)
+    }
+}
+
+/// The URI of a file that nobody writes. A file's name need not be UTF-8, and may have what means something in a URI.
+fn immutable(file: &Path) -> String {
+    let mut uri = "file:".to_owned();
+    for byte in file.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
+            other => uri.push_str(&format!("%{other:02x}")),
+        }
+    }
+    uri + "?immutable=1"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_means_something_in_a_uri_is_still_that_name() {
+        assert_eq!(immutable(Path::new("/a b/c?d#e%.db")), "file:/a%20b/c%3fd%23e%25.db?immutable=1");
+    }
+}

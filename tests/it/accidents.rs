@@ -1,0 +1,389 @@
+//! Accidents with the database file: none goes unseen. Each is one that happens to operators, done to the real binary.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use bookd::cli::exit::Exit;
+use bookd::proto::v1 as pb;
+use bookd::proto::v1::booking_service_client::BookingServiceClient;
+use rusqlite::Connection;
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+use crate::harness::connect;
+use crate::kill::{Process, command, nth, open};
+use crate::people::{bookd, said};
+
+fn offline(folder: &Path, words: &[&str]) -> Output {
+    bookd("127.0.0.1:1", folder, words)
+}
+
+fn beside(file: &Path, ending: &str) -> PathBuf {
+    PathBuf::from(format!("{}{ending}", file.display()))
+}
+
+/// What a start says that is refused.
+fn refused_start(file: &Path) -> String {
+    let mut child = command(file).spawn().unwrap();
+    let mut banner = String::new();
+    if BufReader::new(child.stdout.take().unwrap()).read_line(&mut banner).unwrap() > 0 {
+        child.kill().unwrap();
+        child.wait().unwrap();
+        panic!("{} is served: {banner}", file.display());
+    }
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}: {}", file.display(), said(&output));
+    said(&output)
+}
+
+async fn book(channel: &Channel, n: i64) -> Result<pb::BookAppointmentResponse, tonic::Status> {
+    BookingServiceClient::new(channel.clone()).book_appointment(nth(n)).await.map(tonic::Response::into_inner)
+}
+
+/// A server on a file in this folder, with three appointments, and what was answered.
+async fn served(file: &Path) -> (Process, Channel, Vec<pb::BookAppointmentResponse>) {
+    let process = Process::start(file);
+    let channel = connect(process.address).await;
+    open(&channel).await;
+    let mut answers = Vec::new();
+    for n in 0..3 {
+        answers.push(book(&channel, n).await.unwrap());
+    }
+    (process, channel, answers)
+}
+
+/// A server that goes on with a file has everything that was acknowledged.
+async fn has_all(file: &Path, answers: &[pb::BookAppointmentResponse]) {
+    let process = Process::start(file);
+    let channel = connect(process.address).await;
+    for (n, answer) in answers.iter().enumerate() {
+        let again = book(&channel, i64::try_from(n).unwrap()).await.unwrap();
+        assert_eq!((&again.appointment, again.revision), (&answer.appointment, answer.revision), "booking {n}");
+    }
+    drop(channel);
+    assert!(process.terminate_beside_clients().await.success());
+}
+
+#[tokio::test]
+async fn a_second_server_is_refused_by_whichever_path_it_comes() {
+    let folder = TempDir::new().unwrap();
+    let home = folder.path();
+    let file = home.join("bookd.db");
+    fs::create_dir(home.join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(&file, home.join("elsewhere/link.db")).unwrap();
+    std::os::unix::fs::symlink(home, home.join("elsewhere/home")).unwrap();
+    let process = Process::start(&file);
+    fs::hard_link(&file, home.join("second.db")).unwrap();
+    // Nothing beside the file has a part in this.
+    let _none = fs::remove_file(beside(&file, ".lock"));
+    for path in ["bookd.db", "elsewhere/link.db", "elsewhere/home/bookd.db", "elsewhere/../bookd.db", "second.db"] {
+        let told = refused_start(&home.join(path));
+        assert!(told.contains("in use by another bookd") && told.contains(path), "{path}: {told}");
+        let output = offline(home, &["check", "--store", &format!("sqlite:{path}")]);
+        assert_eq!(output.status.code(), Some(Exit::TryAgain.code().into()), "{path}: {}", said(&output));
+    }
+    assert!(!beside(&file, ".lock").exists(), "the lock is on the file itself");
+    assert!(process.terminate_beside_clients().await.success());
+}
+
+#[tokio::test]
+async fn a_file_with_two_names_is_refused_by_every_command_and_told_how_to_find_the_other() {
+    let folder = TempDir::new().unwrap();
+    let home = folder.path();
+    let file = home.join("bookd.db");
+    let (process, channel, answers) = served(&file).await;
+    drop(channel);
+    assert!(process.terminate_beside_clients().await.success());
+    fs::hard_link(&file, home.join("second.db")).unwrap();
+    for name in ["bookd.db", "second.db"] {
+        let told = refused_start(&home.join(name));
+        assert!(told.contains(name) && told.contains("2 names (hard links)") && told.contains("-inum"), "{told}");
+        for words in [&["check"][..], &["export"]] {
+            let output = offline(home, &[words, &["--store", &format!("sqlite:{name}")]].concat());
+            assert_eq!(output.status.code(), Some(Exit::Invalid.code().into()), "{words:?}: {}", said(&output));
+        }
+    }
+    fs::remove_file(home.join("second.db")).unwrap();
+    has_all(&file, &answers).await;
+}
+
+/// What is done to a file, to which of the three, and what is said of it.
+struct Accident {
+    ending: &'static str,
+    happens: fn(&Path),
+    says: &'static str,
+}
+
+fn remove(path: &Path) {
+    fs::remove_file(path).unwrap();
+}
+
+fn move_away(path: &Path) {
+    fs::rename(path, path.with_file_name("moved")).unwrap();
+}
+
+/// A copy takes its place, as by an editor, `rsync` or a restore by hand.
+fn replace(path: &Path) {
+    let copy = path.with_file_name("copy");
+    fs::copy(path, &copy).unwrap();
+    fs::rename(copy, path).unwrap();
+}
+
+fn link_elsewhere(path: &Path) {
+    move_away(path);
+    std::os::unix::fs::symlink(path.with_file_name("moved"), path).unwrap();
+}
+
+const ACCIDENTS: [Accident; 9] = [
+    Accident { ending: "", happens: remove, says: "bookd.db was removed" },
+    Accident { ending: "", happens: move_away, says: "bookd.db was removed" },
+    Accident { ending: "", happens: replace, says: "bookd.db was replaced by another file" },
+    Accident { ending: "", happens: link_elsewhere, says: "bookd.db was replaced by another file" },
+    Accident { ending: "-wal", happens: remove, says: "bookd.db-wal was removed" },
+    Accident { ending: "-wal", happens: move_away, says: "bookd.db-wal was removed" },
+    Accident { ending: "-wal", happens: replace, says: "bookd.db-wal was replaced by another file" },
+    Accident { ending: "-shm", happens: remove, says: "bookd.db-shm was removed" },
+    Accident { ending: "-shm", happens: replace, says: "bookd.db-shm was replaced by another file" },
+];
+
+#[tokio::test]
+async fn nothing_is_acknowledged_once_a_file_is_gone_and_the_server_says_which_and_ends() {
+    for Accident { ending, happens, says } in ACCIDENTS {
+        for is_idle in [false, true] {
+            let folder = TempDir::new().unwrap();
+            let file = folder.path().join("bookd.db");
+            let (process, channel, _) = served(&file).await;
+            happens(&beside(&file, ending));
+            if !is_idle {
+                let refused = book(&channel, 3).await.expect_err(says);
+                let allowed = [tonic::Code::Unavailable, tonic::Code::Unknown];
+                assert!(allowed.contains(&refused.code()), "{says}: {refused:?}");
+            }
+            let (status, told) = tokio::task::spawn_blocking(|| process.ended_by_itself()).await.unwrap();
+            assert_eq!(status.code(), Some(Exit::FileGone.code().into()), "{says}: {told}");
+            let line = told.lines().find(|line| line.contains("ERROR")).expect(&told);
+            assert!(line.contains(says) && line.contains("bookd check") | line.contains("restore a backup"), "{line}");
+            assert!(!told.contains("is on disk"), "{told}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stop_does_not_say_that_all_is_on_disk_when_the_file_is_gone() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("bookd.db");
+    let mut serve = Command::new(env!("CARGO_BIN_EXE_bookd"));
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--store", &format!("sqlite:{}", file.display())]);
+    let process = Process::spawn(serve, "or with this program");
+    remove(&file);
+    let (status, told) = tokio::task::spawn_blocking(|| process.terminate_and_read()).await.unwrap();
+    assert_eq!(status.code(), Some(Exit::FileGone.code().into()), "{told}");
+    assert!(told.contains("bookd.db was removed") && !told.contains("is on disk"), "{told}");
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_when_a_moved_database_is_put_back_or_its_wal_was_lost() {
+    for (ending, happens, mends) in [
+        ("", move_away as fn(&Path), (|path| fs::rename(path.with_file_name("moved"), path).unwrap()) as fn(&Path)),
+        ("-wal", remove, |_| ()),
+        ("-wal", replace, |_| ()),
+        ("-shm", remove, |_| ()),
+    ] {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("bookd.db");
+        let (process, channel, answers) = served(&file).await;
+        drop(channel);
+        happens(&beside(&file, ending));
+        let (status, _) = tokio::task::spawn_blocking(|| process.ended_by_itself()).await.unwrap();
+        assert_eq!(status.code(), Some(Exit::FileGone.code().into()));
+        mends(&beside(&file, ending));
+        let check = offline(folder.path(), &["check"]);
+        assert!(check.status.success(), "{ending}: {}", said(&check));
+        has_all(&file, &answers).await;
+    }
+}
+
+#[tokio::test]
+async fn a_start_beside_the_wal_of_a_database_that_is_gone_is_refused_and_makes_none() {
+    let folder = TempDir::new().unwrap();
+    let home = folder.path();
+    let file = home.join("bookd.db");
+    let (process, channel, answers) = served(&file).await;
+    drop(channel);
+    process.kill();
+    fs::copy(&file, home.join("saved")).unwrap();
+    let wal = fs::read(beside(&file, "-wal")).unwrap();
+    for is_empty in [false, true] {
+        remove(&file);
+        if is_empty {
+            fs::write(&file, "").unwrap();
+        }
+        let told = refused_start(&file);
+        assert!(told.contains("bookd.db-wal holds changes of a database that is no longer in"), "{told}");
+        assert!(told.contains("restore a backup") && told.contains("move"), "{told}");
+        assert_eq!(file.exists(), is_empty, "none was made");
+        fs::write(home.join("new.json"), r#"{"calendars": []}"#).unwrap();
+        let import = offline(home, &["import", "new.json"]);
+        assert_eq!(import.status.code(), Some(Exit::Invalid.code().into()), "{}", said(&import));
+        assert_eq!(fs::read(beside(&file, "-wal")).unwrap(), wal, "it is left as it was");
+        fs::copy(home.join("saved"), &file).unwrap();
+    }
+    has_all(&file, &answers).await;
+}
+
+#[tokio::test]
+async fn another_writer_of_the_file_stops_the_server_instead_of_being_refused_for_ever() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("bookd.db");
+    for (sql, is_noticed) in [
+        // What a server on another machine does that has the file by a network, where locks do not hold.
+        ("insert into changes select max(revision) + 1, time, record, caller, replaced from changes", true),
+        ("delete from changes where revision = (select max(revision) from changes)", true),
+        ("update meta set value = value", false),
+    ] {
+        let process = Process::start(&file);
+        let channel = connect(process.address).await;
+        open(&channel).await;
+        Connection::open(&file).unwrap().execute_batch(sql).unwrap();
+        let booked = book(&channel, 0).await;
+        assert_eq!(booked.is_err(), is_noticed, "{sql}: {booked:?}");
+        let process = if is_noticed {
+            let refused = booked.unwrap_err();
+            assert_eq!(refused.code(), tonic::Code::Unavailable, "nothing happened: {refused:?}");
+            let (status, told) = tokio::task::spawn_blocking(|| process.ended_by_itself()).await.unwrap();
+            assert_eq!(status.code(), Some(Exit::WriterStopped.code().into()), "{told}");
+            assert!(told.contains("ERROR") && told.contains("another program writes to the database"), "{told}");
+            Process::start(&file)
+        } else {
+            process
+        };
+        drop(channel);
+        assert!(process.terminate_beside_clients().await.success());
+        ["", "-wal", "-shm"].into_iter().for_each(|ending| drop(fs::remove_file(beside(&file, ending))));
+    }
+}
+
+/// Everything in a folder: name, bytes, and when it was written last.
+fn contents(folder: &Path) -> Vec<(String, Vec<u8>, std::time::SystemTime)> {
+    let mut all: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|it| {
+            let it = it.unwrap();
+            let name = it.file_name().into_string().unwrap();
+            (name, fs::read(it.path()).unwrap(), it.metadata().unwrap().modified().unwrap())
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn an_empty_file_is_no_store_to_anybody_but_a_server_that_makes_one_of_it() {
+    let folder = TempDir::new().unwrap();
+    let home = folder.path();
+    let file = home.join("bookd.db");
+    fs::write(&file, "").unwrap();
+    fs::write(home.join("new.json"), r#"{"calendars": []}"#).unwrap();
+    let before = contents(home);
+    for words in
+        [&["check"][..], &["export"], &["backup", "copy.db"], &["restore", "bookd.db", "--store", "sqlite:new.db"]]
+    {
+        let output = offline(home, words);
+        assert_eq!(output.status.code(), Some(Exit::Invalid.code().into()), "{words:?}: {}", said(&output));
+        assert!(said(&output).contains("bookd.db is not a bookd database (it is empty)"), "{}", said(&output));
+        assert_eq!(contents(home), before, "{words:?}");
+    }
+    let asked = offline(home, &["import", "new.json", "--dry-run"]);
+    assert!(asked.status.success(), "{}", said(&asked));
+    assert_eq!(contents(home), before, "asking makes no store");
+    // It is what a crash leaves of a file that was just made.
+    assert!(Process::start(&file).terminate().success());
+    assert!(offline(home, &["check"]).status.success());
+}
+
+#[tokio::test]
+async fn a_check_writes_nothing_and_sees_what_is_in_the_wal() {
+    let folder = TempDir::new().unwrap();
+    let home = folder.path().join("served");
+    fs::create_dir(&home).unwrap();
+    let file = home.join("bookd.db");
+    let (process, channel, _) = served(&file).await;
+    drop(channel);
+    let leaves = |home: &Path, exit: Exit, says: &str| {
+        let before = contents(home);
+        let output = offline(home, &["check"]);
+        assert_eq!(output.status.code(), Some(exit.code().into()), "{}", said(&output));
+        assert!(said(&output).contains(says), "{}", said(&output));
+        assert!(contents(home) == before, "{:?}", contents(home).iter().map(|it| &it.0).collect::<Vec<_>>());
+    };
+    process.kill();
+    let revisions = "log        R4       4 ";
+    leaves(&home, Exit::Done, revisions);
+    remove(&beside(&file, "-shm"));
+    leaves(&home, Exit::Done, revisions);
+    assert!(Process::start(&file).terminate_beside_clients().await.success());
+    assert!(!beside(&file, "-wal").exists());
+    leaves(&home, Exit::Done, revisions);
+    // Damage that is in the WAL alone.
+    let other = folder.path().join("copied");
+    fs::create_dir(&other).unwrap();
+    let connection = Connection::open(&file).unwrap();
+    connection.execute_batch("update appointments set start = start + 60 where key = 2").unwrap();
+    for ending in ["", "-wal"] {
+        fs::copy(beside(&file, ending), beside(&other.join("bookd.db"), ending)).unwrap();
+    }
+    leaves(&other, Exit::Failed, "rows: appointment");
+    remove(&beside(&other.join("bookd.db"), "-wal"));
+    leaves(&other, Exit::Done, revisions);
+    drop(connection);
+    // What was cut short in the middle of a transaction, before there was a WAL.
+    let connection = Connection::open(&file).unwrap();
+    let spilled = "pragma journal_mode = delete; pragma cache_size = 1; begin; create table t (x); \
+         insert into t select randomblob(1000) from changes, changes, changes, changes";
+    connection.execute_batch(spilled).unwrap();
+    for ending in ["", "-journal"] {
+        fs::copy(beside(&file, ending), beside(&other.join("bookd.db"), ending)).unwrap();
+    }
+    leaves(&other, Exit::Invalid, "start `bookd serve` on it once");
+    drop(connection);
+    // An older schema is brought to this one in a copy.
+    let older = folder.path().join("older");
+    fs::create_dir(&older).unwrap();
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files/schema-3.db");
+    fs::copy(kept, older.join("bookd.db")).unwrap();
+    leaves(&older, Exit::Drifted, "sessions: ");
+}
+
+#[test]
+fn a_start_without_descriptors_says_so_and_how_to_raise_the_limit() {
+    /// The standard streams, and one for the loader of the binary.
+    const LEAST: u32 = 4;
+    let folder = TempDir::new().unwrap();
+    let path = Path::new(env!("CARGO_BIN_EXE_bookd"));
+    for limit in LEAST..100 {
+        let file = folder.path().join(format!("{limit}.db"));
+        let script = format!(
+            "ulimit -n {limit}; exec {} serve --listen 127.0.0.1:0 --lanes 2 --log error --store sqlite:{}",
+            path.display(),
+            file.display()
+        );
+        let mut serve = Command::new("sh");
+        serve.args(["-c", &script]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = serve.spawn().unwrap();
+        let mut banner = String::new();
+        if BufReader::new(child.stdout.take().unwrap()).read_line(&mut banner).unwrap() > 0 {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!(limit > LEAST + 10, "{limit}");
+            return;
+        }
+        let output = child.wait_with_output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{limit}: {told}");
+        assert!(told.contains("no file descriptor is left; raise the limit"), "{limit}: {told}");
+        assert!(told.contains("ulimit -n") && !told.contains("permissions"), "{limit}: {told}");
+    }
+    panic!("it never starts");
+}
