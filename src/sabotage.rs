@@ -24,6 +24,8 @@ pub enum Bug {
     UndoForgotten,
     /// `now` follows a clock that is set back.
     ClockRunsBack,
+    /// A wall clock that jumps is believed at once.
+    JumpBelieved,
     /// Watchers are not told of every change.
     WatchSkips,
     /// `synchronous=NORMAL` for FULL.
@@ -42,7 +44,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every one of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::BufferForgotten,
         Self::SeatTooMany,
         Self::HoldOutlivesItself,
@@ -50,6 +52,7 @@ impl Bug {
         Self::AnswerBeforeCommit,
         Self::UndoForgotten,
         Self::ClockRunsBack,
+        Self::JumpBelieved,
         Self::WatchSkips,
         Self::NormalForFull,
         Self::HalfABatch,

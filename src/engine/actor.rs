@@ -14,7 +14,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant as Deadline;
 
-use crate::clock::Clock;
 use crate::domain::calendar::Calendar;
 use crate::domain::change::Event;
 use crate::domain::command::Command;
@@ -30,7 +29,7 @@ use super::compaction::Compaction;
 use super::fanout::Publisher;
 use super::published::{Commits, Published};
 use super::stopped::Stopped;
-use super::writer_clock::WriterClock;
+use super::writer_clock::{BelievedClock, CLOCK_LOOK, WriterClock};
 use super::{Answer, BATCH_MAX, Failure, Layout, Mail, REQUEST_MEMORY, Settings};
 
 /// A commit slower than this is logged.
@@ -41,10 +40,6 @@ const EXPIRIES_MAX: usize = 1_024;
 const FORGOTTEN_LEAST: usize = 256;
 /// How long the actor sleeps at least before it records an expiry: clocks tick in whole seconds.
 const LEAST_NAP: Duration = Duration::from_millis(20);
-/// The same after a commit that the store refused: a full disk stays full for a while.
-const REFUSED_NAP: Duration = Duration::from_secs(1);
-/// How long the actor sleeps at most while something is to expire: the clock may be set meanwhile.
-const NAP_MAX: Duration = Duration::from_secs(30);
 
 /// The actor, wherever it runs.
 pub(super) enum Worker {
@@ -59,11 +54,9 @@ impl Worker {
             return Self::Task(tokio::spawn(actor.run(mail)));
         }
         let run = move || {
+            let failed = |error| Stopped::Failed(format!("the writer's runtime cannot start: {error}"));
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-            match runtime {
-                Ok(runtime) => runtime.block_on(actor.run(mail)),
-                Err(error) => Stopped::Failed(format!("the writer's runtime cannot start: {error}")),
-            }
+            runtime.map_or_else(failed, |runtime| runtime.block_on(actor.run(mail)))
         };
         let thread = std::thread::Builder::new().name("bookd-writer".to_owned()).spawn(run);
         Self::Thread(thread.expect("a process that starts can have a second thread"))
@@ -84,7 +77,6 @@ impl Worker {
 pub(super) struct Actor {
     pub(super) store: Box<dyn Store>,
     pub(super) state: State,
-    clock: Arc<dyn Clock>,
     writer_clock: WriterClock,
     pub(super) published: Arc<Published>,
     commits: Commits,
@@ -103,7 +95,7 @@ pub(super) struct Actor {
     remembered: usize,
     /// When the store was last asked whether it is still there.
     looked: Deadline,
-    /// The last commit was refused: what has expired is not tried again at once.
+    /// The last commit was refused: what has expired is not tried again at once, for a full disk stays full for a while.
     is_refused: bool,
     /// See `Engine::cut`.
     is_cut: Arc<AtomicBool>,
@@ -116,7 +108,7 @@ impl Actor {
     pub(super) fn new(
         store: Box<dyn Store>,
         boot: Boot,
-        clock: Arc<dyn Clock>,
+        clock: Arc<BelievedClock>,
         (published, commits): (Arc<Published>, Commits),
         publisher: Publisher,
         is_cut: Arc<AtomicBool>,
@@ -125,11 +117,10 @@ impl Actor {
         let expiries = boot.expiring.iter().map(|it| Reverse((it.expire_time, it.appointment))).collect();
         let state =
             State { revision: boot.revision, last_time: boot.last_time, next_key: boot.next_key, ..State::default() };
-        let writer_clock = WriterClock::new(settings.is_clock_confirmed);
+        let writer_clock = WriterClock::new(clock, settings.is_clock_confirmed, boot.last_time);
         Self {
             store,
             state,
-            clock,
             writer_clock,
             published,
             commits,
@@ -187,7 +178,7 @@ impl Actor {
 
     /// Waits until there is something to do, and looks meanwhile whether the store is still there. An error is the end.
     async fn wait(&mut self, mail: &mut mpsc::Receiver<Mail>, inbox: &mut Vec<Mail>) -> Result<(), Stopped> {
-        let nap = self.nap().map(|nap| Deadline::now() + nap);
+        let nap = Deadline::now() + self.nap();
         loop {
             let look = self.store.look_period().map(|period| self.looked + period);
             if look.is_some_and(|due| due <= Deadline::now()) {
@@ -199,7 +190,7 @@ impl Actor {
                 received = mail.recv_many(inbox, BATCH_MAX) => {
                     return if received == 0 { Err(self.ended()) } else { Ok(()) };
                 }
-                () = until(nap) => return Ok(()),
+                () = tokio::time::sleep_until(nap) => return Ok(()),
                 () = until(look) => {}
             }
         }
@@ -210,13 +201,20 @@ impl Actor {
         self.store.still_there()
     }
 
-    /// How long until something expires, or is to be forgotten; none when nothing is.
-    fn nap(&self) -> Option<Duration> {
+    /// How long until something expires, is to be forgotten, or the clock is to be looked at.
+    fn nap(&self) -> Duration {
+        if self.is_refused || self.writer_clock.is_in_doubt() {
+            return CLOCK_LOOK;
+        }
+        let now = self.writer_clock.read_now(self.state.last_time);
+        let until = |due: Instant| Duration::from_secs(due.since(now).max(0).unsigned_abs());
+        self.next_due().map_or(CLOCK_LOOK, until).clamp(LEAST_NAP, CLOCK_LOOK)
+    }
+
+    /// When something expires or is to be forgotten next; none when nothing is.
+    fn next_due(&self) -> Option<Instant> {
         let expiry = self.expiries.peek().map(|Reverse((due, _))| *due);
-        let due = expiry.into_iter().chain(self.compaction.as_ref().map(|it| it.due)).min()?;
-        let seconds = due.since(self.clock.now().max(self.state.last_time)).max(0);
-        let least = if self.is_refused { REFUSED_NAP } else { LEAST_NAP };
-        Some(Duration::from_secs(seconds.unsigned_abs()).clamp(least, NAP_MAX))
+        expiry.into_iter().chain(self.compaction.as_ref().map(|it| it.due)).min()
     }
 
     /// One turn. An error is fatal: the process must not go on with what it has in memory.
@@ -239,11 +237,15 @@ impl Actor {
         let is_late = |it: &mut Envelope| it.terms.deadline.is_some_and(|deadline| deadline <= steady);
         refuse(envelopes.extract_if(.., is_late).collect(), &Failure::ExpiredInQueue);
         self.unloadable.clear();
-        let done = match self.writer_clock.now(self.clock.now(), self.state.last_time, steady) {
+        let done = match self.writer_clock.look(self.state.last_time) {
+            Ok(now) if envelopes.is_empty() && loads.is_empty() && self.next_due().is_none_or(|due| due > now) => {
+                Ok(true)
+            }
             Ok(now) => self.batch_at(now, envelopes, loads),
             Err(suspect) => {
+                self.writer_clock.count_refused(envelopes.len());
                 refuse(envelopes, &Failure::StoreUnavailable(suspect.to_string()));
-                let loaded = self.load(loads.iter().flat_map(|(calendars, _)| calendars), self.state.last_time);
+                let loaded = self.load(loads.iter().flat_map(|(calendars, _)| calendars));
                 self.answer_loads(loads, loaded.as_ref().err());
                 loaded.map(|()| true)
             }

@@ -29,7 +29,7 @@ impl Actor {
         let needs: Vec<Needs> = envelopes.iter().map(|it| it.command.needs()).collect();
         let calendars = needs.iter().flat_map(|it| &it.calendars);
         let calendars = calendars.chain(loads.iter().flat_map(|(calendars, _)| calendars));
-        self.load(calendars.chain(seen.iter().filter_map(|it| it.calendar.as_ref())), now)?;
+        self.load(calendars.chain(seen.iter().filter_map(|it| it.calendar.as_ref())))?;
         let mut keys: Vec<AppointmentKey> = Vec::new();
         for calendar in needs.iter().filter_map(|it| self.state.calendars.get(it.all_of.as_ref()?)) {
             let claims = calendar.claims.ending_after(now).chain(calendar.requests.values());
@@ -44,48 +44,41 @@ impl Actor {
         for email in needs.iter().filter_map(|it| it.email.as_ref()) {
             keys.extend(self.store.keys_of_email(email, REDACTED_MAX)?);
         }
-        self.load_appointments(&ids.into_iter().collect::<Vec<_>>(), &keys, now)?;
-        self.load_series(&needs, now)?;
+        self.load_appointments(&ids.into_iter().collect::<Vec<_>>(), &keys)?;
+        self.load_series(&needs)?;
         Ok(seen.into_iter().map(|record| (record.hash, record)).collect())
     }
 
-    fn load_appointments(
-        &mut self,
-        ids: &[AppointmentId],
-        keys: &[AppointmentKey],
-        now: Instant,
-    ) -> Result<(), StoreError> {
+    fn load_appointments(&mut self, ids: &[AppointmentId], keys: &[AppointmentKey]) -> Result<(), StoreError> {
         if ids.is_empty() && keys.is_empty() {
             return Ok(());
         }
         let mut loaded = self.store.load_appointments(ids)?;
         loaded.extend(self.store.load_by_key(keys)?);
-        self.keep_appointments(loaded, now)
+        self.keep_appointments(loaded)
     }
 
-    fn load_series(&mut self, needs: &[Needs], now: Instant) -> Result<(), StoreError> {
+    fn load_series(&mut self, needs: &[Needs]) -> Result<(), StoreError> {
         let wanted: HashSet<SeriesId> = needs.iter().filter_map(|it| it.series_in(&self.state)).collect();
         for series in wanted {
             let loaded = self.store.load_series(series)?;
-            self.keep_appointments(loaded, now)?;
+            self.keep_appointments(loaded)?;
         }
         Ok(())
     }
 
     /// Keeps appointments for the batch at hand, with the calendars they claim.
-    fn keep_appointments(&mut self, loaded: Vec<Appointment>, now: Instant) -> Result<(), StoreError> {
+    fn keep_appointments(&mut self, loaded: Vec<Appointment>) -> Result<(), StoreError> {
         let calendars: HashSet<CalendarId> = loaded.iter().flat_map(|it| it.calendars().cloned()).collect();
-        self.load(&calendars, now)?;
+        self.load(&calendars)?;
         self.state.appointments.extend(loaded.into_iter().map(|it| (it.id, Arc::new(it))));
         Ok(())
     }
 
-    /// Loads and publishes those of these calendars that are not in memory.
-    pub(super) fn load<'a>(
-        &mut self,
-        calendars: impl IntoIterator<Item = &'a CalendarId>,
-        now: Instant,
-    ) -> Result<(), StoreError> {
+    /// Loads and publishes those of these calendars that are not in memory. They are loaded as of the last commit, and not
+    /// of what the clock shows: `now` may come back to that, when a clock that was ahead is set right, and no further. What
+    /// a clock of next year takes for past is what is booked for tomorrow.
+    pub(super) fn load<'a>(&mut self, calendars: impl IntoIterator<Item = &'a CalendarId>) -> Result<(), StoreError> {
         let mut missing: Vec<CalendarId> =
             calendars.into_iter().filter(|id| !self.state.calendars.contains_key(*id)).cloned().collect();
         missing.sort_unstable();
@@ -93,7 +86,7 @@ impl Actor {
         if missing.is_empty() {
             return Ok(());
         }
-        let mut loaded = Vec::new();
+        let (mut loaded, now) = (Vec::new(), self.state.last_time);
         for id in missing {
             // One calendar that cannot be loaded must not keep the others from their business.
             match self.store.load_calendars(std::slice::from_ref(&id), now) {

@@ -44,11 +44,12 @@ pub use crate::store::{CalendarFilter, ListQuery, Told};
 pub use published::View;
 pub use stopped::Stopped;
 pub use watch::{LAG_CHANGES_MAX, PROGRESS, Said, Touches, WATCHES_MAX, Watch, WatchSettings, Woken};
-pub use writer_clock::{CLOCK_AHEAD_MAX, CLOCK_BEHIND_LOGGED, CLOCK_STEADY};
+pub use writer_clock::{CLOCK_AHEAD_MAX, CLOCK_BEHIND_LOGGED, CLOCK_JUMP_MAX, CLOCK_STEADY};
 
 use fanout::{Fanout, Waker};
 use published::Published;
 use readers::Readers;
+use writer_clock::BelievedClock;
 
 /// How many commands may wait. A full mailbox refuses at once: waiting longer than this many decisions helps nobody.
 pub const MAILBOX_MAX: usize = 8_192;
@@ -219,7 +220,8 @@ pub enum Layout {
 pub struct Settings {
     /// How it runs.
     pub layout: Layout,
-    /// The operator says that the clock is right, though it is far ahead of the last commit.
+    /// The operator says that the clock is right at the start, though it is far ahead of the last commit. What it jumps
+    /// afterwards is not confirmed by that.
     pub is_clock_confirmed: bool,
     /// See `MAILBOX_MAX`.
     pub mailbox_max: usize,
@@ -251,7 +253,7 @@ pub struct Engine {
     published: Arc<Published>,
     readers: Arc<Readers>,
     fanout: Arc<Fanout>,
-    clock: Arc<dyn Clock>,
+    clock: Arc<BelievedClock>,
     code_key: u64,
     /// See `cut`.
     is_cut: Arc<AtomicBool>,
@@ -280,6 +282,7 @@ impl Engine {
         clock: Arc<dyn Clock>,
         settings: Settings,
     ) -> Result<(Self, Running), StoreError> {
+        let clock = Arc::new(BelievedClock::new(clock));
         let boot = store.boot()?;
         let readers = (0..READERS_MAX).map(|_| store.reader()).collect::<Result<Vec<_>, _>>()?;
         let readers = Arc::new(Readers::new(readers, settings.layout));
@@ -338,7 +341,7 @@ impl Engine {
         self.published.revision()
     }
 
-    /// `now` as reads see it: never before the last change.
+    /// `now` as reads see it: the clock as far as it is believed, and never before the last change.
     pub fn now(&self) -> Instant {
         self.published.time().max(self.clock.now())
     }

@@ -174,13 +174,19 @@ impl Bookd {
         bookd::clock::Clock::now(&self.clock).seconds()
     }
 
-    /// Moves the clock on, and waits until the writer has seen it.
+    /// Lets so many seconds pass, and waits until the writer has seen it.
     pub async fn advance(&self, seconds: i64) {
         self.clock.advance(seconds);
         self.service.engine().tick().await.unwrap();
     }
 
-    /// Moves the clock, and waits until the writer has seen it.
+    /// Sets the clock ahead or back while no time passes, and waits until the writer has seen it.
+    pub async fn jump(&self, seconds: i64) {
+        self.clock.jump(seconds);
+        self.service.engine().tick().await.unwrap();
+    }
+
+    /// Lets time pass until the clock shows this, and waits until the writer has seen it.
     pub async fn set_clock(&self, now: &str) {
         self.clock.set(instant(now));
         self.service.engine().tick().await.unwrap();

@@ -20,6 +20,7 @@ mod calls;
 mod check;
 mod check_log;
 mod check_upgraded;
+mod clock;
 mod complaints;
 mod damage;
 mod dates;

@@ -20,7 +20,9 @@ fn catcher(bug: Bug) -> (&'static str, &'static str) {
         Bug::BufferForgotten | Bug::SeatTooMany | Bug::HoldOutlivesItself | Bug::HoldSettledTwice => MODEL,
         Bug::AnswerBeforeCommit | Bug::NormalForFull | Bug::HalfABatch | Bug::RevisionReused => POWER,
         Bug::UndoForgotten | Bug::UnknownTakenForRefused => ERRORS,
-        Bug::ClockRunsBack | Bug::WatchSkips | Bug::RequestForgotten | Bug::ForeseenStale => SIMULATION,
+        Bug::ClockRunsBack | Bug::JumpBelieved | Bug::WatchSkips | Bug::RequestForgotten | Bug::ForeseenStale => {
+            SIMULATION
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::disk::Machine;
 use crate::faults::Faults;
 use crate::proof::chance::Chance;
 use crate::proof::history;
-use crate::proof::log::Log;
+use crate::proof::log::{Log, number};
 use crate::proof::panics::{note_panics, r11_nothing_panics};
 use crate::proof::watched::Scope;
 use crate::server::{SERVER, serve, zones};
@@ -121,6 +121,8 @@ fn judge(world: &World, machine: &Machine) {
         checked.findings.iter().for_each(|it| world.find(format!("{}: {it}", checked.name)));
     }
     let log = Log::read(store.as_mut(), &world.ops.borrow());
+    let changes = log.changes.iter().map(|it| (number(it.revision), it.time.seconds()));
+    world.r16_no_jump_is_believed_at_once(changes).into_iter().for_each(|it| world.find(it));
     r11_nothing_panics().into_iter().for_each(|it| world.find(it));
     let found = history::check(&world.ops.borrow(), &world.watched.borrow(), &log);
     found.into_iter().for_each(|it| world.find(it));

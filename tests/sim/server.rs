@@ -33,6 +33,7 @@ pub async fn serve(world: Rc<World>, machine: Rc<Machine>) -> turmoil::Result {
             return Ok(());
         }
     };
+    world.confirm_clock();
     let settings = Settings { layout: Layout::Inline, is_clock_confirmed: true, ..Settings::default() };
     let (engine, running) = match Engine::start(store, Arc::new(world.clock.clone()), settings) {
         Ok(started) => started,

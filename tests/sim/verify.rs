@@ -39,7 +39,7 @@ pub async fn opens_and_verifies(world: Rc<World>, chance: Chance) -> turmoil::Re
         world.note(op, outcome);
     }
     world.phase.set(Phase::Faults);
-    while world.busy.get() > 0 {
+    while world.busy.get() > 0 || !world.is_steady_for_all() {
         sleep(Duration::from_millis(200)).await;
     }
     world.phase.set(Phase::Settled);

@@ -4,11 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::fmt::Write;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bookd::clock::Clock;
+use bookd::clock::{Clock, Reading};
 use bookd::domain::time::Instant;
+use bookd::engine::{CLOCK_JUMP_MAX, CLOCK_STEADY};
 
 use crate::proof::calls::{Call, Outcome};
 use crate::proof::history::{Moment, Op};
@@ -19,13 +20,23 @@ pub const BEGINNING: i64 = 1_803_888_000;
 /// So many seconds pass on the clock while one passes in the simulation, so that holds run out while others are made.
 const PACE: u64 = 20;
 
-/// The wall clock of the simulated machine: runs with virtual time, and jumps when it is told to.
+/// The clocks of the simulated machine: both run with virtual time, and the wall clock jumps when it is told to. One
+/// thread moves and reads them.
 #[derive(Clone)]
-pub struct SimClock(Arc<AtomicI64>);
+pub struct SimClock(Arc<Shown>);
+
+/// What they show, in seconds.
+struct Shown {
+    wall: AtomicI64,
+    uptime: AtomicU64,
+}
 
 impl Clock for SimClock {
-    fn now(&self) -> Instant {
-        Instant::from_seconds(self.0.load(Ordering::Relaxed))
+    fn read(&self) -> Reading {
+        Reading {
+            wall: Instant::from_seconds(self.0.wall.load(Ordering::Relaxed)),
+            uptime: Duration::from_secs(self.0.uptime.load(Ordering::Relaxed)),
+        }
     }
 }
 
@@ -50,6 +61,12 @@ pub struct World {
     pub clock: SimClock,
     /// What the clock shows beyond the time that has passed.
     pub jumped: Cell<i64>,
+    /// What it showed so when it was moved last.
+    moved: Cell<i64>,
+    /// The uptime of the last jump since the server started: the clock is not believed for a while after that.
+    jumped_at: Cell<Option<u64>>,
+    /// What the clock showed whenever it could be believed, from and to: no change may have another time.
+    believed: RefCell<Vec<(i64, i64)>>,
     pub phase: Cell<Phase>,
     /// The last revision there is, known when all calls have ended.
     pub last: Cell<i64>,
@@ -68,8 +85,11 @@ pub struct World {
 impl World {
     pub fn new(clients: usize) -> Rc<Self> {
         Rc::new(Self {
-            clock: SimClock(Arc::new(AtomicI64::new(BEGINNING))),
+            clock: SimClock(Arc::new(Shown { wall: AtomicI64::new(BEGINNING), uptime: AtomicU64::new(0) })),
             jumped: Cell::new(0),
+            moved: Cell::new(0),
+            jumped_at: Cell::new(None),
+            believed: RefCell::new(vec![(BEGINNING, BEGINNING)]),
             phase: Cell::new(Phase::Opening),
             last: Cell::new(0),
             ops: RefCell::default(),
@@ -89,9 +109,50 @@ impl World {
     /// Moves the clock to where it is after so much virtual time; it stands still while things are looked at.
     pub fn pass(&self, elapsed: Duration) {
         if self.phase.get() < Phase::Settled {
-            let passed = i64::try_from(elapsed.as_millis()).unwrap() * i64::try_from(PACE).unwrap() / 1_000;
-            self.clock.0.store(BEGINNING + passed + self.jumped.get(), Ordering::Relaxed);
+            let passed = u64::try_from(elapsed.as_millis()).unwrap() * PACE / 1_000;
+            self.clock.0.uptime.store(passed, Ordering::Relaxed);
+            let wall = BEGINNING + i64::try_from(passed).unwrap() + self.jumped.get();
+            self.clock.0.wall.store(wall, Ordering::Relaxed);
+            if (self.jumped.get() - self.moved.replace(self.jumped.get())).abs() > CLOCK_JUMP_MAX {
+                self.jumped_at.set(Some(passed));
+            }
+            if self.is_steady() {
+                let mut believed = self.believed.borrow_mut();
+                match believed.last_mut() {
+                    Some((_, to)) if (*to..=*to + 1).contains(&wall) => *to = wall,
+                    _ => believed.push((wall, wall)),
+                }
+            }
         }
+    }
+
+    /// The server starts, and is told that the clock is right.
+    pub fn confirm_clock(&self) {
+        self.jumped_at.set(None);
+    }
+
+    /// Whether the clock has run steadily for so long that it is believed.
+    fn is_steady(&self) -> bool {
+        let uptime = self.clock.0.uptime.load(Ordering::Relaxed);
+        self.jumped_at.get().is_none_or(|at| uptime >= at + CLOCK_STEADY.as_secs())
+    }
+
+    /// Whether a server must have seen that it has.
+    pub fn is_steady_for_all(&self) -> bool {
+        let uptime = self.clock.0.uptime.load(Ordering::Relaxed);
+        self.jumped_at.get().is_none_or(|at| uptime >= at + 3 * CLOCK_STEADY.as_secs())
+    }
+
+    /// R16: every change that did not wait for the clock to catch up was made at a time at which it could be believed.
+    pub fn r16_no_jump_is_believed_at_once(&self, changes: impl Iterator<Item = (i64, i64)>) -> Vec<String> {
+        let believed = self.believed.borrow();
+        let mut before = i64::MIN;
+        let is_wrong = |(_, time): &(i64, i64)| {
+            let stands_still = std::mem::replace(&mut before, *time) == *time;
+            !stands_still && !believed.iter().any(|(from, to)| (*from..=*to).contains(time))
+        };
+        let wrong = changes.filter(is_wrong);
+        wrong.map(|(revision, time)| format!("R16 revision {revision} believes the clock at {time}")).collect()
     }
 
     fn moment(&self) -> Moment {
