@@ -8,9 +8,10 @@ mod lives;
 use std::collections::HashMap;
 
 use crate::domain::appointment::{Appointment, AppointmentState, Image};
+use crate::domain::change::Cause;
 use crate::domain::drift::drift;
 use crate::domain::ids::{AppointmentKey, Revision};
-use crate::domain::log::LogEntry;
+use crate::domain::log::{LogEntry, Mark};
 use crate::domain::time::Instant;
 use crate::store::{CalendarFilter, Oldest, Store, StoreError, ZoneLookup};
 
@@ -83,24 +84,22 @@ pub fn check(
     let sessions_from = store.boot()?.sessions_from;
     let mut log = Log::new(oldest, sessions_from);
     let mut walk = conflicts::Walk::new(sessions_from);
-    let mut last_time = Instant::MIN;
     let mut after = oldest.map_or(Revision(0), |it| Revision(it.revision.0 - 1));
     loop {
         let page = reader.changes_after(after, &CalendarFilter::All)?;
         if page.upto == after {
             break;
         }
-        log.restores.extend(&page.restores);
+        log.marks.extend(&page.marks);
         for told in &page.changes {
             log.take(&told.entry);
             lives::check(&told.entry, &mut lives);
             walk.take(&told.entry, store, &mut conflicts)?;
-            last_time = last_time.max(told.entry.time);
         }
         progress(page.changes.len() as u64);
         after = page.upto;
     }
-    let mut claims = conflicts::Claims::new(sessions_from);
+    let (mut claims, last_time) = (conflicts::Claims::new(sessions_from), log.last_time());
     let (mut drifted, mut sessions) = (Checked::new("drift", ""), Checked::new("sessions", ""));
     let mut rows = Checked::new("rows", "R9");
     let mut key = AppointmentKey::default();
@@ -119,7 +118,8 @@ pub fn check(
     Ok(Report { invariants: vec![log.checked, lives, rows, conflicts], drift: drifted, sessions })
 }
 
-/// The log must have no gap, go forward in time, and tell each appointment's life without a jump.
+/// The log must have no gap, go forward in time but for the resets of a clock that was ahead, and tell each appointment's
+/// life without a jump.
 struct Log {
     checked: Checked,
     /// The log of before schema 4 lacks some of an image: what is told of that is taken from later rows.
@@ -132,29 +132,32 @@ struct Log {
     claimed: HashMap<AppointmentKey, Revision>,
     /// What was made before the oldest change that is kept may be missing in it.
     is_whole: bool,
-    /// The marks of restores: revisions go on behind them, and what is missing before them was taken back.
-    restores: Vec<Revision>,
+    /// Behind the marks of restores revisions go on, and what is missing before them was taken back; behind those of
+    /// clock resets time does.
+    marks: Vec<Mark>,
 }
 
 impl Log {
     fn new(oldest: Option<Oldest>, sessions_from: Revision) -> Self {
         let is_whole = oldest.is_none_or(|it| it.revision == Revision(1));
-        let (images, claimed, restores) = Default::default();
+        let (images, claimed, marks) = Default::default();
         let checked = Checked::new("log", "R4");
-        Self { checked, sessions_from, next: None, time: Instant::MIN, images, claimed, is_whole, restores }
+        Self { checked, sessions_from, next: None, time: Instant::MIN, images, claimed, is_whole, marks }
     }
 
     fn take(&mut self, entry: &LogEntry) {
         let LogEntry { revision, time, .. } = *entry;
         self.checked.examined += 1;
-        let is_restored = self.restores.iter().any(|it| it.next() == revision);
+        let is_restored = self.marks.iter().any(|it| it.revision.next() == revision);
         if let Some(next) = self.next.filter(|next| *next != revision && !is_restored) {
             self.checked.find(format!("revision {revision} stands where {next} must follow"));
         }
-        if time < self.time {
+        let is_behind = |it: &&Mark| it.revision <= revision && self.next.is_none_or(|next| it.revision >= next);
+        let reset = self.marks.iter().rfind(|it| it.cause == Cause::ClockReset && is_behind(it));
+        if time < reset.map_or(self.time, |it| it.time) {
             self.checked.find(format!("revision {revision} was made before the one before it"));
         }
-        if entry.events.is_empty() {
+        if entry.events.is_empty() && entry.mark().is_none() {
             self.checked.find(format!("revision {revision} changes nothing"));
         }
         (self.next, self.time) = (Some(revision.next()), time);
@@ -173,6 +176,12 @@ impl Log {
                 self.checked.find(format!("revision {revision} changes appointment {id} from what it was not"));
             }
         }
+    }
+
+    /// The time of the last entry, a mark or a change.
+    fn last_time(&self) -> Instant {
+        let after = self.next.unwrap_or_default();
+        self.marks.last().filter(|it| it.revision >= after).map_or(self.time, |it| it.time)
     }
 
     /// A row must be what the log made of it.

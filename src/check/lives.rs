@@ -10,7 +10,7 @@ use crate::domain::time::Instant;
 
 /// Of each event the states from which it may come, none for what is new; and those to which it leads, none where the
 /// state stays.
-const TABLE: [(E, &[S], &[S]); 16] = [
+const TABLE: [(E, &[S], &[S]); 17] = [
     (E::Booked, &[], &[S::Confirmed, S::Pending]),
     (E::Held, &[], &[S::Held]),
     (E::Extended, &[S::Held], &[]),
@@ -26,6 +26,7 @@ const TABLE: [(E, &[S], &[S]); 16] = [
     (E::Undone, &[S::NoShow, S::Completed], &[S::Confirmed]),
     (E::Expired, &[S::Held, S::Pending], &[S::Expired]),
     (E::Redacted, &S::ALL, &[]),
+    (E::Shortened, &[S::Held], &[]),
     (E::Imported, &[], &[S::Pending, S::Confirmed, S::Cancelled, S::Declined, S::Expired, S::NoShow, S::Completed]),
 ];
 

@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use super::backup::{self, BackupOptions};
 use super::bench::{self, BenchConfig};
 use super::check::{self, CheckOptions};
+use super::clock::{self, ClockCommand};
 use super::commands::{ClientCommand, ClientOptions};
 use super::demo::{self, DemoConfig};
 use super::demo_race::{self, RaceConfig};
@@ -36,6 +37,9 @@ pub enum Command {
     Restore(RestoreOptions),
     /// Check a database that nobody serves, a backup for instance: integrity, log, conflicts, and appointments whose time zone changed its rules
     Check(CheckOptions),
+    /// Repair a store that believed a wrong clock, while no server runs on it
+    #[command(subcommand, after_help = "Example:\n  bookd clock reset --store sqlite:bookd.db --dry-run")]
+    Clock(ClockCommand),
     /// Ask a server that runs.
     #[command(flatten)]
     Client(ClientCommand),
@@ -69,6 +73,7 @@ impl Arguments {
             Command::Backup(options) => backup::run(&options, self.options.json),
             Command::Restore(options) => restore::run(&options, self.options.json),
             Command::Check(options) => check::run(&options, self.options.json),
+            Command::Clock(command) => clock::run(&command, self.options.json),
             Command::Client(command) => run::run(command, &self.options),
         }
     }

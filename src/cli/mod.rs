@@ -14,6 +14,8 @@ mod bench_load;
 #[cfg(feature = "server")]
 pub mod check;
 pub mod client;
+#[cfg(feature = "server")]
+pub mod clock;
 pub mod commands;
 pub mod dates;
 #[cfg(feature = "server")]

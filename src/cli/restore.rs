@@ -118,7 +118,9 @@ fn above_all(boot: &Boot, now: i64) -> Result<(Revision, AppointmentKey), String
             let (now, newest) = (Instant::from_seconds(now.div_euclid(1_000)), boot.revision);
             let why = "revisions go on from the time, so that none is given out twice";
             let what = format!("the clock shows {now}, and the backup's last change is revision {newest} of {last}");
-            Err(format!("{what}; set the clock right: {why}"))
+            let ahead =
+                "if the backup was stamped by a clock that was ahead, run `bookd clock reset` on a copy of it first";
+            Err(format!("{what}; set the clock right: {why}; {ahead}"))
         }
     }
 }

@@ -21,7 +21,7 @@ pub struct Change {
     pub cause: Cause,
     /// Who sent it.
     pub caller: Caller,
-    /// At least one, exactly one per touched appointment or calendar.
+    /// Exactly one per touched appointment or calendar; none only in a mark.
     pub events: Vec<Event>,
 }
 
@@ -84,11 +84,14 @@ pub enum Cause {
     Import,
     /// `bookd restore`: a mark without events. Revisions below it that are in no log were taken back.
     Restore,
+    /// `bookd clock reset`: a mark, with the holds that end earlier by it. Its time may be before that of the change
+    /// before it.
+    ClockReset,
 }
 
 impl Cause {
     /// Every cause, in the order of the enumeration.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::CreateCalendar,
         Self::UpdateCalendar,
         Self::DeleteCalendar,
@@ -117,9 +120,10 @@ impl Cause {
         Self::Expiry,
         Self::Import,
         Self::Restore,
+        Self::ClockReset,
     ];
 
-    /// The method's name, or `Expiry`, `Import` and `Restore`.
+    /// The method's name, or `Expiry`, `Import`, `Restore` and `ClockReset`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::CreateCalendar => "CreateCalendar",
@@ -150,6 +154,7 @@ impl Cause {
             Self::Expiry => "Expiry",
             Self::Import => "Import",
             Self::Restore => "Restore",
+            Self::ClockReset => "ClockReset",
         }
     }
 }
@@ -257,11 +262,13 @@ pub enum AppointmentEvent {
     Redacted,
     /// It came with an import.
     Imported,
+    /// Its hold ends earlier: the clock that said when was wrong.
+    Shortened,
 }
 
 impl AppointmentEvent {
     /// Every kind, in the order of the enumeration.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Booked,
         Self::Held,
         Self::Extended,
@@ -278,6 +285,7 @@ impl AppointmentEvent {
         Self::Expired,
         Self::Redacted,
         Self::Imported,
+        Self::Shortened,
     ];
 }
 

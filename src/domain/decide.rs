@@ -5,6 +5,7 @@
 
 mod calendars;
 mod claiming;
+mod clock_reset;
 mod import;
 mod lifecycle;
 mod needs;
@@ -13,8 +14,9 @@ mod redaction;
 mod series;
 
 pub use claiming::resolve;
+pub use clock_reset::reset_clock;
 pub use import::IMPORT_VIOLATIONS_MAX;
-pub use lifecycle::HOLD_LIFE_MAX;
+pub use lifecycle::{HOLD_LIFE_MAX, HOLD_SECONDS_MAX};
 pub use outside::{OUTSIDE_MAX, outside};
 pub use redaction::REDACTED_MAX;
 pub use series::{SERIES_CLAIMS_MAX, SERIES_TEXT_BYTES_MAX};

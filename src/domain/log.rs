@@ -24,8 +24,20 @@ pub struct LogEntry {
     pub cause: Cause,
     /// Who sent it.
     pub caller: Caller,
-    /// One per touched appointment or calendar; none only in the mark of a restore.
+    /// One per touched appointment or calendar; none only in a mark.
     pub events: Vec<LogEvent>,
+}
+
+/// An entry that says something of the log itself. Before the mark of a restore revisions may be missing; the mark of a
+/// clock reset may have an earlier time than the entry before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mark {
+    /// Its number.
+    pub revision: Revision,
+    /// Of a restore that of the last change, of a clock reset `now` by the clock that is right.
+    pub time: Instant,
+    /// `Restore` or `ClockReset`.
+    pub cause: Cause,
 }
 
 /// What happened to one appointment or calendar.
@@ -193,9 +205,10 @@ impl LogEntry {
         self.events.iter().flat_map(|event| &event.calendars)
     }
 
-    /// Whether it is the mark of a restore.
-    pub fn is_restored(&self) -> bool {
-        self.cause == Cause::Restore
+    /// What it says of the log itself, if it is a mark.
+    pub fn mark(&self) -> Option<Mark> {
+        let Self { revision, time, cause, .. } = *self;
+        matches!(cause, Cause::Restore | Cause::ClockReset).then_some(Mark { revision, time, cause })
     }
 }
 

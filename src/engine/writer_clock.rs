@@ -212,7 +212,8 @@ impl WriterClock {
         if is_behind && !self.is_behind {
             tracing::warn!(
                 %clock, %last, behind_seconds,
-                "the clock is behind the last commit; time stands still until it catches up"
+                "the clock is behind the last commit; time stands still until it catches up; if the last commit was \
+                 stamped by a wrong clock, stop the server and run `bookd clock reset`"
             );
         }
         self.is_behind = is_behind;
@@ -325,14 +326,14 @@ mod tests {
     }
 
     #[test]
-    fn now_never_runs_backwards_and_the_log_says_when_it_stands_still() {
+    fn now_never_runs_backwards_and_the_log_says_when_it_stands_still_and_what_to_do() {
         let mut machine = Machine::starting(LAST.plus(-3_600), false, LAST);
         assert_eq!(machine.look(), Ok(LAST));
         assert_eq!(machine.pass(10), Ok(LAST));
         let lines = machine.lines();
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert!(lines[0].starts_with("WARN the clock is behind"), "{lines:?}");
-        assert!(lines[0].contains("behind_seconds=3600"), "{lines:?}");
+        assert!(lines[0].contains("bookd clock reset") && lines[0].contains("behind_seconds=3600"), "{lines:?}");
         machine.clock.advance(3_600);
         assert_eq!(machine.look(), Ok(LAST.plus(10)));
     }

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 
 use crate::domain::appointment::{Assignment, Carried, PersonDetails, PersonPatch};
 use crate::domain::command::{Booking, Command, Move, NewId, Redacted};
-use crate::domain::decide::REDACTED_MAX;
+use crate::domain::decide::{HOLD_SECONDS_MAX, REDACTED_MAX};
 use crate::domain::ids::CalendarId;
 use crate::domain::time::{MINUTE, Seconds};
 use crate::engine::Answer;
@@ -22,8 +22,6 @@ use super::{render, series};
 
 /// How long a hold lasts unless asked otherwise, in seconds.
 pub const HOLD_SECONDS_DEFAULT: i64 = 5 * MINUTE;
-/// How long a hold lasts at most, in seconds; `ExtendHold` counts anew.
-pub const HOLD_SECONDS_MAX: i64 = 30 * MINUTE;
 /// The most bookings of one BatchBook.
 pub const BATCH_MAX: usize = 100;
 

@@ -282,6 +282,7 @@ fn appointment_event(kind: AppointmentEvent) -> pb::ChangeKind {
         AppointmentEvent::Expired => pb::ChangeKind::Expired,
         AppointmentEvent::Redacted => pb::ChangeKind::Redacted,
         AppointmentEvent::Imported => pb::ChangeKind::Imported,
+        AppointmentEvent::Shortened => pb::ChangeKind::Shortened,
     }
 }
 

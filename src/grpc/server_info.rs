@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tonic::{Request, Response, Status};
 
-use crate::domain::decide::{HOLD_LIFE_MAX, SERIES_CLAIMS_MAX, SERIES_TEXT_BYTES_MAX};
+use crate::domain::decide::{HOLD_LIFE_MAX, HOLD_SECONDS_MAX, SERIES_CLAIMS_MAX, SERIES_TEXT_BYTES_MAX};
 use crate::domain::{appointment, appointment_type, availability, calendar, person, series};
 use crate::engine;
 use crate::proto::v1 as pb;
@@ -41,7 +41,7 @@ fn limits() -> BTreeMap<String, i64> {
         ("busy_periods_per_put", size(calendar::BUSY_PERIODS_MAX)),
         ("busy_periods_per_calendar", size(calendar::BUSY_PERIODS_CALENDAR_MAX)),
         ("busy_range_days", BUSY_RANGE_DAYS_MAX),
-        ("hold_seconds", booking::HOLD_SECONDS_MAX),
+        ("hold_seconds", HOLD_SECONDS_MAX),
         ("hold_life_seconds", HOLD_LIFE_MAX),
         ("queued_commands", size(engine::MAILBOX_MAX)),
         ("watches", size(engine::WATCHES_MAX)),

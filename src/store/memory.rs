@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::appointment::{Appointment, EmailKey};
 use crate::domain::calendar::{Calendar, Profile};
-use crate::domain::change::{Change, Event};
+use crate::domain::change::{Cause, Change, Event};
 use crate::domain::claims::Claims;
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
 use crate::domain::log::{LogEntry, Replaced};
@@ -114,6 +114,9 @@ impl Kept {
         let entry = LogEntry::new(change, |id| versions.insert(id.clone(), change.revision).unwrap_or(Revision(0)));
         self.changes.push(entry);
         self.replaced.insert(change.revision, Replaced::by(change));
+        if change.cause == Cause::ClockReset {
+            self.requests.values_mut().for_each(|it| it.time = it.time.min(change.time));
+        }
         self.state.apply(change);
         for event in &change.events {
             match event {
@@ -135,8 +138,14 @@ impl Kept {
 
     fn oldest(&self) -> Option<Oldest> {
         let first = self.changes.first()?;
-        let (revision, time) = (first.revision, first.time);
+        let (revision, time) = (first.revision, self.age(first));
         Some(Oldest { revision, time, is_followed: self.changes.len() > 1 })
+    }
+
+    /// How old a change counts: what was made before a clock reset was made no later than that.
+    fn age(&self, entry: &LogEntry) -> Instant {
+        let is_reset = |it: &&LogEntry| it.cause == Cause::ClockReset && it.revision > entry.revision;
+        self.changes.iter().rfind(is_reset).map_or(entry.time, |reset| entry.time.min(reset.time))
     }
 
     /// The appointment as it was at a revision; none when it was not there.
@@ -244,7 +253,7 @@ impl Store for Memory {
     fn compact_changes(&mut self, before: Instant, limit: usize) -> Result<Option<Oldest>, CommitError> {
         let mut kept = self.kept();
         let but_last = kept.changes.len().saturating_sub(1);
-        let old = kept.changes[..but_last].iter().take(limit).take_while(|it| it.time < before).count();
+        let old = kept.changes[..but_last].iter().take(limit).take_while(|it| kept.age(it) < before).count();
         let gone: Vec<Revision> = kept.changes.drain(..old).map(|it| it.revision).collect();
         gone.iter().for_each(|revision| drop(kept.replaced.remove(revision)));
         Ok(kept.oldest())
@@ -369,9 +378,10 @@ impl Reader for Memory {
         if after.next() < oldest {
             return Err(StoreError::Compacted { oldest });
         }
-        let (mut changes, mut upto, mut events) = (Vec::new(), after, 0);
+        let (mut changes, mut marks, mut upto, mut events) = (Vec::new(), Vec::new(), after, 0);
         for entry in kept.changes.iter().filter(|it| it.revision > after).take(TOLD_CHANGES_MAX) {
             upto = entry.revision;
+            marks.extend(entry.mark());
             let told = tell(entry.clone(), filter, |key| Ok(kept.of_keys(&[key]).pop()))?;
             events += told.as_ref().map_or(0, |it| it.appointments.len());
             changes.extend(told);
@@ -379,6 +389,6 @@ impl Reader for Memory {
                 break;
             }
         }
-        Ok(ToldPage { changes, upto, restores: Vec::new() })
+        Ok(ToldPage { changes, upto, marks })
     }
 }

@@ -59,6 +59,7 @@ pub(super) const fn of_cause(cause: Cause) -> u32 {
         C::Expiry => 26,
         C::Import => 27,
         C::Restore => 200,
+        C::ClockReset => 201,
     }
 }
 
@@ -87,6 +88,7 @@ pub(super) const fn of_appointment_event(kind: AppointmentEvent) -> u32 {
         E::Expired => 14,
         E::Redacted => 15,
         E::Imported => 16,
+        E::Shortened => 17,
     }
 }
 

@@ -5,7 +5,7 @@
 use super::StoreError;
 use crate::domain::appointment::Appointment;
 use crate::domain::ids::{AppointmentKey, CalendarId, Revision};
-use crate::domain::log::{LogEntry, LogEvent};
+use crate::domain::log::{LogEntry, LogEvent, Mark};
 
 /// How many changes one page of the log looks at.
 pub const TOLD_CHANGES_MAX: usize = 256;
@@ -55,8 +55,8 @@ pub struct ToldPage {
     pub changes: Vec<Told>,
     /// The last change that was looked at: the next page goes on after it.
     pub upto: Revision,
-    /// Those that are marks of a restore, and no changes.
-    pub restores: Vec<Revision>,
+    /// The marks among what was looked at, in order.
+    pub marks: Vec<Mark>,
 }
 
 /// The events of a change that pass, each with its appointment; `find` answers the appointment as it is now.

@@ -115,7 +115,7 @@ fn is_allowed(kind: E, from: Option<S>, to: S) -> bool {
         (E::Held, None) => to == S::Held,
         (E::Imported, None) => to != S::Held,
         (_, None) | (E::Booked | E::Held | E::Imported, _) => false,
-        (E::Extended, Some(from)) => from == S::Held && to == from,
+        (E::Extended | E::Shortened, Some(from)) => from == S::Held && to == from,
         (E::Moved, Some(from)) => matches!(from, S::Held | S::Pending | S::Confirmed) && to == from,
         (E::Updated | E::Redacted, Some(from)) => to == from,
         (E::Released, Some(from)) => becomes(&[Transition::Release], from),
@@ -325,5 +325,23 @@ fn buffers_and_seats_are_judged_at_the_revision_that_claims_them() {
         let next = forged.tell(E::Booked, None, next);
         forged.tell(E::Cancelled, Some(&next), called_off(&next));
         assert_eq!(forged.promises(), expected, "{minutes_later} minutes later");
+    }
+}
+
+#[test]
+fn a_log_that_goes_back_in_time_is_found_but_where_the_clock_was_reset() {
+    for mut forged in [Forged::new(), Forged::in_a_file()] {
+        forged.make(1, at_hour(BEGINNING), S::Confirmed);
+        let second = forged.appointment(2, at_hour(BEGINNING + 1), S::Confirmed);
+        let wrong = forged.0.now.plus(1_000 * DAY);
+        let right = std::mem::replace(&mut forged.0.now, wrong);
+        forged.tell(E::Booked, None, second);
+        forged.0.reset_clock(right.plus(MINUTE));
+        assert!(forged.promises().is_empty(), "at the end of the log: {:?}", forged.found());
+        forged.make(3, at_hour(BEGINNING + 2), S::Confirmed);
+        assert!(forged.promises().is_empty(), "{:?}", forged.found());
+        forged.0.now = right;
+        forged.make(4, at_hour(BEGINNING + 3), S::Confirmed);
+        assert_eq!(forged.promises(), ["R4"], "back behind the reset");
     }
 }

@@ -80,6 +80,11 @@ impl Bookd {
         Self::start_in(tempfile::tempdir().unwrap(), ManualClock::new(instant(now)), settings, zones).await
     }
 
+    /// On the file in this folder, with the clock at this instant.
+    pub async fn start_in_folder(folder: TempDir, now: &str, settings: Settings) -> Self {
+        Self::start_in(folder, ManualClock::new(instant(now)), settings, Arc::new(Zones::bundled())).await
+    }
+
     async fn start_in(folder: TempDir, clock: ManualClock, engine: Settings, zones: Arc<Zones>) -> Self {
         let store = open_sqlite(&folder.path().join("bookd.db"), &zones).unwrap();
         Self::start_with_store(Box::new(store), folder, clock, engine, zones).await

@@ -9,9 +9,9 @@ use bookd::domain::change::{AppointmentEvent, Cause, Event};
 use bookd::domain::command::{Command, ProfilePatch};
 use bookd::domain::decide::decide;
 use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, Revision};
-use bookd::domain::log::{Earlier, EarlierProfile};
+use bookd::domain::log::{Earlier, EarlierProfile, Mark};
 use bookd::domain::time::{DAY, LocalDate, Minutes};
-use bookd::store::{Batch, CalendarFilter, ListQuery};
+use bookd::store::{Batch, CalendarFilter, ListQuery, RequestRecord};
 use rusqlite::Connection;
 
 use crate::stored::{
@@ -285,4 +285,43 @@ fn claims_that_lie_under_another_bearer_of_the_id_are_put_right_when_an_older_fi
     world.reopen();
     assert_eq!(claims(), whole);
     assert_eq!(listed(&world, 1), [2, 1].map(appointment_id));
+}
+
+#[test]
+fn what_was_made_before_a_clock_reset_counts_as_no_younger_than_that() {
+    for mut world in both() {
+        open(&mut world, "ada", "Europe/Paris");
+        world.now = MONDAY.plus(1_000 * DAY);
+        let decision = decide(&world.state, &Command::Book(booking(1, "ada", at_hour(30_000))), world.now).unwrap();
+        let request = RequestRecord {
+            hash: [1; 16],
+            fingerprint: [2; 16],
+            revision: world.state.revision.next(),
+            time: world.now,
+            appointments: decision.outcome.remembered(),
+            calendar: None,
+            type_id: None,
+        };
+        world.commit(&decision, &[request]).unwrap();
+        world.book(2, "ada", at_hour(30_001));
+        let wrong = world.state.revision;
+        let first_wrong = Revision(wrong.0 - 1);
+        world.reset_clock(MONDAY.plus(DAY));
+        world.book(3, "ada", at_hour(50));
+        world.reopen();
+        assert_eq!(world.store().boot().unwrap().last_time, MONDAY.plus(DAY));
+        let compact = |world: &mut World, before| world.store().compact_changes(before, 100).unwrap().unwrap();
+        let oldest = compact(&mut world, MONDAY.plus(1));
+        assert_eq!((oldest.revision, oldest.time), (first_wrong, MONDAY.plus(DAY)));
+        let page = world.store().reader().unwrap().changes_after(wrong, &CalendarFilter::All).unwrap();
+        let mark = Mark { revision: wrong.next(), time: MONDAY.plus(DAY), cause: Cause::ClockReset };
+        assert_eq!(page.marks, [mark]);
+        let oldest = compact(&mut world, MONDAY.plus(DAY));
+        assert_eq!(oldest.revision, first_wrong, "the reset is not old, and so is nothing of the wrong clock");
+        let oldest = compact(&mut world, MONDAY.plus(DAY + 1));
+        assert_eq!((oldest.revision, oldest.is_followed), (world.state.revision, false));
+        assert_eq!(world.store().forget_requests(MONDAY.plus(DAY), 100).unwrap(), 0);
+        assert_eq!(world.store().forget_requests(MONDAY.plus(DAY + 1), 100).unwrap(), 1);
+        world.check();
+    }
 }

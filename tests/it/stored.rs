@@ -12,7 +12,7 @@ use bookd::domain::appointment_type::{AppointmentType, Limits, Stamps};
 use bookd::domain::availability::{Rule, Weekdays, Window};
 use bookd::domain::calendar::{Calendar, Owner, Profile};
 use bookd::domain::command::{Booking, Command, Move, NewId, Start};
-use bookd::domain::decide::{Decision, decide};
+use bookd::domain::decide::{Decision, decide, reset_clock};
 use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, SeriesId, TypeId, TypeNumber};
 use bookd::domain::state::State;
 use bookd::domain::time::{DAY, HOUR, Instant, LocalDate, MINUTE, Minutes, Seconds};
@@ -100,6 +100,16 @@ impl World {
         let decision = decide(&self.state, command, self.now).unwrap();
         self.commit(&decision, &[]).unwrap();
         decision.outcome.appointments
+    }
+
+    /// Brings the store back to `now`, as `bookd clock reset` does.
+    pub fn reset_clock(&mut self, now: Instant) {
+        let state = State { revision: self.state.revision, ..State::default() };
+        let waiting: Vec<_> = self.state.appointments.values().cloned().collect();
+        let change = reset_clock(&state, &waiting, now);
+        self.store().commit(&Batch { changes: std::slice::from_ref(&change), requests: &[], expected: &[] }).unwrap();
+        self.state.apply(&change);
+        self.now = now;
     }
 
     pub fn book(&mut self, number: u128, calendar: &str, start: Instant) -> Arc<Appointment> {

@@ -97,7 +97,7 @@ fn made(it: &LoggedAppointment, index: usize, call: Option<&Call>, before: Optio
     match (it.kind, call) {
         (E::Redacted, _) => Some(Person::default()),
         (E::Extended | E::Approved | E::Moved | E::MarkedNoShow | E::Completed | E::Undone | E::Expired, _) => before,
-        (E::Released, _) => before,
+        (E::Released | E::Shortened, _) => before,
         (E::Booked | E::Held, Some(Call::BookAppointment(it))) => book(it),
         (E::Booked | E::Held, Some(Call::BatchBook(it))) => book(it.requests.get(index)?),
         (E::Held, Some(Call::HoldAppointment(it))) => {

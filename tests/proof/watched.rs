@@ -310,5 +310,6 @@ fn of_appointment(kind: AppointmentEvent) -> i32 {
         E::Expired => 14,
         E::Redacted => 15,
         E::Imported => 16,
+        E::Shortened => 17,
     }
 }

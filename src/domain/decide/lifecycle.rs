@@ -13,12 +13,14 @@ use super::super::feasible::{Ask, buffers, join, race_violations};
 use super::super::ids::{AppointmentId, Etag};
 use super::super::person::METADATA_KEYS_MAX;
 use super::super::refusal::{Refusal, SlotRefusal, Violation};
-use super::super::time::{HOUR, Instant, Seconds};
+use super::super::time::{HOUR, Instant, MINUTE, Seconds};
 use super::calendars::{called_off, invalid};
 use super::claiming::{differences, resolve};
 use super::{At, Decision};
 use crate::sabotage::Bug;
 
+/// A hold is made, and each time extended, for at most this long from `now`, in seconds.
+pub const HOLD_SECONDS_MAX: i64 = 30 * MINUTE;
 /// A hold lasts at most this long, however often it is extended, in seconds.
 pub const HOLD_LIFE_MAX: i64 = 2 * HOUR;
 
@@ -113,8 +115,10 @@ impl<'a> At<'a> {
         if before.state != AppointmentState::Held {
             return Err(Refusal::AppointmentState { state: before.state, asked: "extended", detail: None });
         }
-        let latest = before.create_time.plus(HOLD_LIFE_MAX);
-        let expire_time = Some(self.now.plus(ttl.seconds()).min(latest));
+        // Of a hold that a wrong clock made, before a reset, nobody knows how long it has lasted: it is not made longer.
+        let is_of_wrong_clock = before.create_time > self.now;
+        let latest = if is_of_wrong_clock { before.expire_time } else { Some(before.create_time.plus(HOLD_LIFE_MAX)) };
+        let expire_time = latest.map(|latest| latest.min(self.now.plus(ttl.seconds())));
         if expire_time == before.expire_time {
             return Ok(Decision::of_appointment(Cause::ExtendHold, None, Arc::clone(before)));
         }

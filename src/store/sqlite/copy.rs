@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::checkpoint::Checkpoints;
 use super::file::{Locked, beside, length};
@@ -24,11 +24,13 @@ use crate::domain::ids::{AppointmentKey, Revision};
 use crate::domain::log::LogEntry;
 use crate::domain::time::Instant;
 use crate::store::change_record::ChangeRecord;
-use crate::store::{OpenError, StoreError, ZoneLookup};
+use crate::store::{OpenError, StoreError, ZoneLookup, record};
 
 const COUNT_CALENDARS: &str = "select count(*) from calendars where delete_time is null";
 const COUNT_ROWS: &str = "select (select count(*) from changes) + (select count(*) from appointments)";
-const SELECT_LAST_TIME: &str = "select coalesce(max(time), 0) from changes";
+const SELECT_LAST_TIME: &str = "select coalesce((select time from changes order by revision desc limit 1), 0)";
+/// Reads from the beginning on: no index has the time.
+const SELECT_FIRST_AFTER: &str = "select revision from changes where time > ?1 order by revision limit 1";
 const INSERT_RESTORED: &str = "insert into changes (revision, time, record) values (?1, ?2, ?3)";
 const PUT_FIRST_KEY: &str = "insert into meta (name, value) values ('first_key', ?1) \
      on conflict (name) do update set value = max(value, excluded.value)";
@@ -178,6 +180,13 @@ impl Sqlite {
     /// How many changes and appointments there are, together.
     pub fn count_rows(&self) -> Result<u64, StoreError> {
         self.count(COUNT_ROWS)
+    }
+
+    /// The first change that is kept and says that it was made after this; none when none does.
+    pub fn first_change_after(&self, time: Instant) -> Result<Option<Revision>, StoreError> {
+        let first: Option<i64> =
+            self.connection.query_row(SELECT_FIRST_AFTER, [time.seconds()], |row| row.get(0)).optional()?;
+        first.map(record::revision).transpose()
     }
 
     fn count(&self, sql: &str) -> Result<u64, StoreError> {

@@ -28,12 +28,23 @@ const SELECT_NEXT: &str = "select min(revision) from changes where revision >= ?
 const SELECT_CHANGES_AFTER: &str = "select c.revision, c.time, p.name, c.record from changes c \
      left join principals p on p.number = c.caller where c.revision > ?1 order by c.revision";
 const SELECT_OLD: &str = "select revision, time from changes where revision > 0 order by revision limit ?1";
+/// The last clock reset, as long as it is kept.
+const SELECT_RESET: &str =
+    "select c.revision, c.time from meta m join changes c on c.revision = m.value where m.name = 'clock_reset'";
 const DELETE_CHANGES: &str = "delete from changes where revision <= ?1";
 
 /// Every statement on the log, for the test of their plans.
 #[cfg(test)]
-pub(super) const STATEMENTS: [&str; 7] =
-    [SELECT_REVISION, SELECT_CHANGE, SELECT_REPLACED, SELECT_NEXT, SELECT_CHANGES_AFTER, SELECT_OLD, DELETE_CHANGES];
+pub(super) const STATEMENTS: [&str; 8] = [
+    SELECT_REVISION,
+    SELECT_CHANGE,
+    SELECT_REPLACED,
+    SELECT_NEXT,
+    SELECT_CHANGES_AFTER,
+    SELECT_OLD,
+    SELECT_RESET,
+    DELETE_CHANGES,
+];
 
 pub(super) fn revision(connection: &Connection) -> Result<Revision, StoreError> {
     record::revision(connection.prepare_cached(SELECT_REVISION)?.query_row([], |row| row.get::<_, i64>(0))?)
@@ -44,8 +55,22 @@ pub(super) fn oldest(connection: &Connection) -> Result<Option<Oldest>, StoreErr
     let mut rows = statement.query([2])?;
     let Some(first) = rows.next()? else { return Ok(None) };
     let revision = rows::revision(first, 0)?;
-    let time = Instant::from_seconds(first.get(1)?);
+    let time = ages(connection)?(revision, Instant::from_seconds(first.get(1)?));
     Ok(Some(Oldest { revision, time, is_followed: rows.next()?.is_some() }))
+}
+
+/// How old changes count: what was made before a clock reset was made no later than that, whatever its own time says.
+fn ages(connection: &Connection) -> Result<impl Fn(Revision, Instant) -> Instant + use<>, StoreError> {
+    let mut statement = connection.prepare_cached(SELECT_RESET)?;
+    let mut rows = statement.query([])?;
+    let reset = match rows.next()? {
+        Some(row) => Some((rows::revision(row, 0)?, Instant::from_seconds(row.get(1)?))),
+        None => None,
+    };
+    Ok(move |revision, time: Instant| match reset {
+        Some((reset, at)) if revision < reset => time.min(at),
+        _ => time,
+    })
 }
 
 /// A row of `SELECT_CHANGE` or `SELECT_CHANGES_AFTER`.
@@ -170,7 +195,7 @@ pub(super) fn told_after(
     }
     let mut statement = transaction.prepare_cached(SELECT_CHANGES_AFTER)?;
     let mut rows = statement.query([signed(after.0)])?;
-    let mut page = ToldPage { changes: Vec::new(), upto: after, restores: Vec::new() };
+    let mut page = ToldPage { changes: Vec::new(), upto: after, marks: Vec::new() };
     let (mut looked_at, mut events) = (0, 0);
     while looked_at < TOLD_CHANGES_MAX
         && events < TOLD_EVENTS_MAX
@@ -179,7 +204,7 @@ pub(super) fn told_after(
         looked_at += 1;
         let entry = entry(transaction, row)?;
         page.upto = entry.revision;
-        page.restores.extend(entry.is_restored().then_some(page.upto));
+        page.marks.extend(entry.mark());
         let told = tell(entry, filter, |key| Ok(appointments_by_key(transaction, &[key])?.pop()))?;
         events += told.as_ref().map_or(0, |it| it.appointments.len());
         page.changes.extend(told);
@@ -192,6 +217,7 @@ impl Sqlite {
     pub(super) fn compact(&mut self, before: Instant, limit: usize) -> Result<Option<Oldest>, CommitError> {
         let refused = |error: rusqlite::Error| CommitError::Refused(store_error(&error));
         let last = revision(&self.connection)?;
+        let age = ages(&self.connection)?;
         let last_old = {
             let mut statement = self.connection.prepare_cached(SELECT_OLD).map_err(refused)?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -199,7 +225,7 @@ impl Sqlite {
             let mut last_old = None;
             while let Some(row) = rows.next().map_err(refused)? {
                 let (revision, time) = (rows::revision(row, 0)?, row.get::<_, i64>(1).map_err(refused)?);
-                if time >= before.seconds() || revision >= last {
+                if age(revision, Instant::from_seconds(time)) >= before || revision >= last {
                     break;
                 }
                 last_old = Some(revision);

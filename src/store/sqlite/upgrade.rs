@@ -34,7 +34,7 @@ const UPDATE_EMAIL_KEY: &str = "update appointments set email_key = ?2 where key
 /// What takes time: HELD, PENDING, CONFIRMED, NO_SHOW, COMPLETED, but for requests that do not and what has run out.
 const SELECT_ACTIVE: &str = "select start, type_id, duration, places, key from appointments \
      where state in (1, 2, 3, 7, 8) and blocks \
-     and (expire_time is null or expire_time > (select coalesce(max(time), 0) from changes)) order by start, key";
+     and (expire_time is null or expire_time > coalesce((select time from changes order by revision desc limit 1), 0)) order by start, key";
 const UPDATE_SESSION: &str = "update appointments set session = ?2 where key = ?1";
 const SELECT_OCCURRENCES: &str = "select key, start, sequence, revision from appointments where series is not null and key > ?1 order by key limit ?2";
 /// The calendars whose id others had, too.

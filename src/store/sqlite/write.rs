@@ -16,7 +16,7 @@ use super::{Known, Sqlite, store_error};
 use crate::domain::appointment::{Appointment, Place};
 use crate::domain::appointment_type::{AppointmentType, Stamps};
 use crate::domain::calendar::{Busy, Profile};
-use crate::domain::change::{Change, Event};
+use crate::domain::change::{Cause, Change, Event};
 use crate::domain::ids::{CalendarId, Caller, Revision};
 use crate::domain::log::LogEntry;
 use crate::domain::time::{Instant, MINUTE};
@@ -28,6 +28,9 @@ use crate::store::{Batch, CommitError, RequestRecord, StoreError};
 
 const INSERT_CHANGE: &str =
     "insert into changes (revision, time, record, caller, replaced) values (?1, ?2, ?3, ?4, ?5)";
+const RESET_REQUESTS: &str = "update requests set time = ?1 where time > ?1";
+const PUT_CLOCK_RESET: &str = "insert into meta (name, value) values ('clock_reset', ?1) \
+     on conflict (name) do update set value = excluded.value";
 const INSERT_PRINCIPAL: &str = "insert into principals (name) values (?1) on conflict (name) do nothing";
 const SELECT_PRINCIPAL: &str = "select number from principals where name = ?1";
 const INSERT_REQUEST: &str =
@@ -177,6 +180,11 @@ impl Writing<'_> {
             if let Event::CalendarDeleted { calendar } = event {
                 self.newest(calendar)?.is_loaded = false;
             }
+        }
+        if change.cause == Cause::ClockReset {
+            // What was remembered by the wrong clock is forgotten in time; how old changes count says the log.
+            self.connection.execute(RESET_REQUESTS, [change.time.seconds()])?;
+            self.connection.execute(PUT_CLOCK_RESET, [signed(change.revision.0)])?;
         }
         Ok(())
     }
