@@ -114,8 +114,11 @@ pub fn check(
         }
         progress(page.len() as u64);
     }
+    log.missing(&mut rows);
     claims.check(store, now, &mut conflicts, &mut sessions)?;
-    Ok(Report { invariants: vec![log.checked, lives, rows, conflicts], drift: drifted, sessions })
+    let mut derived = Checked::new("derived", "R9");
+    derived.examined = store.compare_derived(&mut |what| derived.find(what))?;
+    Ok(Report { invariants: vec![log.checked, lives, rows, derived, conflicts], drift: drifted, sessions })
 }
 
 /// The log must have no gap, go forward in time but for the resets of a clock that was ahead, and tell each appointment's
@@ -184,11 +187,20 @@ impl Log {
         self.marks.last().filter(|it| it.revision >= after).map_or(self.time, |it| it.time)
     }
 
-    /// A row must be what the log made of it.
-    fn compare(&self, row: &Appointment, checked: &mut Checked) {
+    /// What the log made and no row is: nothing is ever removed.
+    fn missing(&self, checked: &mut Checked) {
+        let mut keys: Vec<_> = self.images.keys().collect();
+        keys.sort_unstable();
+        for key in keys {
+            checked.find(format!("the appointment with key {}, which the log made, is not there", key.0));
+        }
+    }
+
+    /// A row must be what the log made of it; it is asked for each row once.
+    fn compare(&mut self, row: &Appointment, checked: &mut Checked) {
         checked.examined += 1;
-        match self.images.get(&row.key) {
-            Some(image) if *image != row.image => {
+        match self.images.remove(&row.key) {
+            Some(image) if image != row.image => {
                 checked.find(format!("appointment {} is not what the log made of it", row.id));
             }
             None if self.is_whole => checked.find(format!("appointment {} is in no change", row.id)),

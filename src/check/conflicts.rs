@@ -298,7 +298,8 @@ impl Claims {
         checked: &mut Checked,
         shared: &mut Checked,
     ) -> Result<(), StoreError> {
-        let is_early = |it: &Claim| it.claimed.is_none_or(|claimed| claimed < self.sessions_from);
+        // A change that is no longer kept may be of any revision: of before schema 4 only where there is such a time.
+        let is_early = |it: &Claim| it.claimed.unwrap_or(Revision(1)) < self.sessions_from;
         for ((calendar, since), mut claims) in self.of {
             checked.examined += claims.len() as u64;
             claims.sort_unstable_by(|one, other| one.order().cmp(&other.order()));

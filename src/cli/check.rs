@@ -111,6 +111,7 @@ fn about(name: &str) -> &'static str {
         "log" => "changes without gap, each from what was there",
         "lives" => "what happened to appointments, by what may follow what",
         "rows" => "appointments as the log made them",
+        "derived" => "what is kept beside rows and log, as it follows from them",
         "sessions" => "sessions that share a calendar at one time, as files of before schema 4 may have them",
         "conflicts" => "claims of time, never two of them on one time",
         _ => "upcoming appointments with the wall time they were booked for",

@@ -11,7 +11,7 @@ use super::time::{DAY, Instant, LocalDate, Wall};
 /// 400 Gregorian years, a whole number of weeks: after so many seconds every rule of a POSIX TZ string repeats.
 pub const CYCLE_SECONDS: i64 = 146_097 * DAY;
 /// No zone was ever further from UTC, in seconds (tz database: Asia/Manila −15:56:08, Alaska +15:02:24).
-const OFFSET_MAX: i32 = 26 * 3_600;
+pub const OFFSET_MAX: i32 = 26 * 3_600;
 /// More transitions than any zone has in 400 years and the time before.
 pub const TRANSITIONS_MAX: usize = 10_000;
 

@@ -9,12 +9,12 @@ use uuid::Uuid;
 
 use super::StoreError;
 use super::numbers::{self, calendar_event as kind};
-use super::place_record::{PlaceRecord, buffer};
-use super::record::{self, calendar_id, damaged, ignored_bits, ignored_rules, minutes, type_id};
+use super::place_record::{PlaceRecord, expect_once};
+use super::record::{self, buffer, calendar_id, damaged, ignored_bits, ignored_rules, type_id};
 use crate::domain::appointment::{Appointment, Image, Place};
 use crate::domain::ids::{AppointmentId, AppointmentKey, Caller, Revision, TypeNumber};
 use crate::domain::log::{CalendarEvent, LogEntry, LogEvent, LoggedAppointment, Touched, What};
-use crate::domain::time::{Instant, Minutes, Wall};
+use crate::domain::time::{Instant, Minutes};
 
 /// A committed change. Its revision, time and caller are columns of its row.
 #[derive(Clone, PartialEq, Message)]
@@ -170,21 +170,21 @@ impl ImageRecord {
 
     /// The image, as of a change of this time. `now` is the appointment as its row is, for records that are not whole.
     fn read(&self, key: AppointmentKey, time: Instant, now: Option<&Appointment>) -> Result<Image, StoreError> {
-        let (start, duration) = (Instant::from_seconds(self.start), minutes(self.duration)?);
+        let (start, duration) = (record::instant(self.start)?, record::duration(self.duration)?);
         let image = Image {
             places: PlaceRecord::read_all(&self.places, start, duration)?,
             type_id: type_id(&self.type_id)?,
             start,
             duration,
             time_zone: self.time_zone.as_str().into(),
-            local_start: Wall::from_seconds(self.start).plus(self.offset),
+            local_start: record::wall(self.start.saturating_add(self.offset))?,
             state: numbers::state(self.state)?,
             blocks: !self.waits,
-            expire_time: self.expire_time.map(Instant::from_seconds),
+            expire_time: self.expire_time.map(record::instant).transpose()?,
             session: if self.session == 0 { key } else { record::key(self.session)? },
             sequence: self.sequence,
-            ignored_rules: ignored_rules(self.ignored_rules),
-            update_time: self.update_time.map_or(time, Instant::from_seconds),
+            ignored_rules: ignored_rules(self.ignored_rules)?,
+            update_time: self.update_time.map_or(Ok(time), record::instant)?,
             revision: record::revision(self.revision)?,
         };
         match now {
@@ -223,7 +223,7 @@ impl ImageRecord {
         let is_there = is_there && first(&places) == first(&now.places);
         Ok(Image {
             time_zone: if is_there { now.time_zone.clone() } else { "".into() },
-            places,
+            places: expect_once(places)?,
             blocks: now.blocks,
             session: now.session,
             ..image
@@ -250,12 +250,24 @@ impl ChangeRecord {
 }
 
 impl ChangeRecord {
+    /// Whether all of its images are in it; those of before schema 4 are not.
+    pub(super) fn is_whole(&self) -> bool {
+        let mut images = self.events.iter().flat_map(|it| it.before.iter().chain(&it.after));
+        images.all(ImageRecord::is_whole)
+    }
+
+    /// The ids of the calendars that it touched; one may come several times.
+    pub(super) fn touched(&self) -> impl Iterator<Item = &str> {
+        self.events.iter().flat_map(|event| &event.calendars).map(|it| it.calendar.as_str())
+    }
+
     /// When the appointment with this key began before the change, or after the one that made it; and the revision that
     /// touched it before. None when the change is of others.
-    pub(super) fn start_of(&self, key: AppointmentKey) -> Option<(Instant, u64)> {
-        let event = self.events.iter().find(|it| it.key == key.0)?;
-        let image = event.before.as_ref().or(event.after.as_ref())?;
-        Some((Instant::from_seconds(image.start), event.previous))
+    pub(super) fn start_of(&self, key: AppointmentKey) -> Result<Option<(Instant, u64)>, StoreError> {
+        let event = self.events.iter().find(|it| it.key == key.0);
+        let image = event.and_then(|it| it.before.as_ref().or(it.after.as_ref()));
+        let found = event.zip(image).map(|(event, image)| Ok((record::instant(image.start)?, event.previous)));
+        found.transpose()
     }
 }
 
@@ -437,7 +449,7 @@ mod tests {
     fn what_can_be_no_change_is_damage() {
         const TOO_LARGE: u64 = 1 << 63;
         type Damage = fn(&mut EventRecord);
-        let damages: [Damage; 16] = [
+        let damages: [Damage; 26] = [
             |event| event.kind = 99,
             |event| event.appointment = vec![1, 2, 3],
             |event| event.after = None,
@@ -452,6 +464,16 @@ mod tests {
             |event| event.after.as_mut().unwrap().state = 0,
             |event| event.after.as_mut().unwrap().type_id = String::new(),
             |event| event.after.as_mut().unwrap().places[0] = PlaceRecord::default(),
+            |event| event.after.as_mut().unwrap().places.push(PlaceRecord::of("ada", 1)),
+            |event| event.after.as_mut().unwrap().duration = 0,
+            |event| event.after.as_mut().unwrap().start = i64::MAX,
+            |event| event.after.as_mut().unwrap().start = i64::MIN,
+            |event| event.after.as_mut().unwrap().offset = i64::MAX,
+            |event| event.after.as_mut().unwrap().offset = i64::MIN,
+            |event| event.after.as_mut().unwrap().expire_time = Some(i64::MAX),
+            |event| event.after.as_mut().unwrap().update_time = Some(i64::MIN),
+            |event| event.after.as_mut().unwrap().ignored_rules = 32,
+            |event| event.key = 0,
             // Of before schema 4, and the appointment is gone.
             |event| event.after.as_mut().unwrap().calendars = vec!["ada".to_owned()],
             |event| *event = EventRecord { kind: 200, ..EventRecord::default() },

@@ -272,6 +272,11 @@ pub trait Store: Send {
     /// Forgets at most `limit` of the oldest changes, those made before this, and never the last one. Answers the oldest
     /// that is left.
     fn compact_changes(&mut self, before: Instant, limit: usize) -> Result<Option<Oldest>, CommitError>;
+    /// Works out anew what the store keeps beside the rows and changes that it follows from, and tells each difference in
+    /// words; answers how many facts it compared. It reads everything.
+    fn compare_derived(&mut self, _found: &mut dyn FnMut(String)) -> Result<u64, StoreError> {
+        Ok(0)
+    }
     /// Does what comes with a commit, and is nothing that those who made it must wait for. An error is damage, or one
     /// after which nobody knows what is on disk.
     fn after_commit(&mut self) -> Result<(), CommitError> {

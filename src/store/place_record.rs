@@ -5,7 +5,7 @@
 use prost::Message;
 
 use super::StoreError;
-use super::record::{self, damaged, minutes};
+use super::record::{self, buffer, damaged};
 use crate::domain::appointment::{CALENDARS_MAX, Image, Place};
 use crate::domain::claims::Claim;
 use crate::domain::ids::TypeNumber;
@@ -56,7 +56,8 @@ impl PlaceRecord {
         if records.len() > CALENDARS_MAX || !is_start(start) {
             return Err(damaged("the calendars of an appointment"));
         }
-        records.iter().zip(0..).map(|(it, index)| it.read(index, start, duration)).collect()
+        let places = records.iter().zip(0..).map(|(it, index)| it.read(index, start, duration));
+        expect_once(places.collect::<Result<_, _>>()?)
     }
 
     fn new(place: &Place, index: i32, start: Instant, duration: Minutes) -> Self {
@@ -84,7 +85,7 @@ impl PlaceRecord {
             type_number: TypeNumber(u16::try_from(*type_number).map_err(|_| damaged("a type's number"))?),
             need: need.checked_add(index).and_then(|it| u16::try_from(it).ok()).ok_or_else(|| damaged("a need"))?,
             start: if is_start(from) { from } else { return Err(damaged("the start of a place")) },
-            duration: if *length == 0 { duration } else { minutes(*length)? },
+            duration: if *length == 0 { duration } else { record::duration(*length)? },
             before: buffer(*before)?,
             after: buffer(*after)?,
             units: if *units == 0 { 1 } else { *units },
@@ -105,9 +106,11 @@ fn is_start(it: Instant) -> bool {
     it.is_whole_minute() && it >= Claim::START_MIN && it < Claim::START_END
 }
 
-/// What is kept free before or after.
-pub(super) fn buffer(value: u32) -> Result<Minutes, StoreError> {
-    minutes(value).and_then(|it| if it <= Minutes::ASKED_MAX { Ok(it) } else { Err(damaged("a buffer")) })
+/// The places, of which no two are of one calendar.
+pub(super) fn expect_once(places: Vec<Place>) -> Result<Vec<Place>, StoreError> {
+    let is_again = |(index, it): (usize, &Place)| places[..index].iter().any(|other| other.calendar == it.calendar);
+    let is_twice = places.iter().enumerate().any(is_again);
+    if is_twice { Err(damaged("the calendars of an appointment")) } else { Ok(places) }
 }
 
 impl PlacesRecord {

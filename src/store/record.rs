@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use prost::Message;
 
 use crate::domain::appointment::IgnoredRules;
-use crate::domain::appointment_type::{AppointmentType, Limits, Stamps};
+use crate::domain::appointment_type::{AppointmentType, CAPACITY_MAX, HORIZON_DAYS_MAX, Limits, Stamps};
 use crate::domain::availability::{Availability, Override, Rule, Weekdays, Window};
 use crate::domain::calendar::{Owner, Profile};
 use crate::domain::ids::{AppointmentKey, CalendarId, Revision, TypeId, TypeNumber};
 use crate::domain::interval::Interval;
-use crate::domain::time::{Instant, LocalDate, Minutes, Seconds};
+use crate::domain::time::{Instant, LocalDate, Minutes, Seconds, Wall};
+use crate::domain::zone::OFFSET_MAX;
 
 use super::{StoreError, ZoneLookup};
 
@@ -25,18 +26,60 @@ pub(super) fn decode<M: Message + Default>(bytes: &[u8], what: &str) -> Result<M
     M::decode(bytes).map_err(|_| damaged(what))
 }
 
-/// A revision as it is stored, in a column or in a blob: below zero, or above what a column holds, is damage.
-pub(super) fn revision(value: impl TryInto<i64>) -> Result<Revision, StoreError> {
-    counted(value).map(Revision).ok_or_else(|| damaged("a revision"))
+/// The largest revision and the largest key that are read: a column holds the one after it, too.
+const COUNTED_MAX: u64 = i64::MAX as u64 - 1;
+
+/// A revision as it is stored, in a column or in a blob: 0 to `COUNTED_MAX`; 0 is that of no change.
+pub(super) fn revision(value: impl TryInto<u64>) -> Result<Revision, StoreError> {
+    counted(value, 0).map(Revision).ok_or_else(|| damaged("a revision"))
 }
 
-/// The key of an appointment, likewise.
-pub(super) fn key(value: impl TryInto<i64>) -> Result<AppointmentKey, StoreError> {
-    counted(value).map(AppointmentKey).ok_or_else(|| damaged("the key of an appointment"))
+/// The revision of a change that was made: 1 to `COUNTED_MAX`.
+pub(super) fn revision_of_change(value: impl TryInto<u64>) -> Result<Revision, StoreError> {
+    counted(value, 1).map(Revision).ok_or_else(|| damaged("the revision of a change"))
 }
 
-fn counted(value: impl TryInto<i64>) -> Option<u64> {
-    value.try_into().ok().and_then(|it: i64| u64::try_from(it).ok())
+/// The key of an appointment as it is stored: 1 to `COUNTED_MAX`.
+pub(super) fn key(value: impl TryInto<u64>) -> Result<AppointmentKey, StoreError> {
+    counted(value, 1).map(AppointmentKey).ok_or_else(|| damaged("the key of an appointment"))
+}
+
+fn counted(value: impl TryInto<u64>, first: u64) -> Option<u64> {
+    value.try_into().ok().filter(|it| (first..=COUNTED_MAX).contains(it))
+}
+
+/// An instant as it is stored, in seconds UTC: one that a timestamp can say.
+pub(super) fn instant(seconds: i64) -> Result<Instant, StoreError> {
+    let instant = Instant::from_seconds(seconds);
+    if (Instant::MIN..=Instant::MAX).contains(&instant) { Ok(instant) } else { Err(damaged("a time")) }
+}
+
+/// What a clock showed, as it is stored, in seconds of that clock: what one of some zone may show at an instant.
+pub(super) fn wall(seconds: i64) -> Result<Wall, StoreError> {
+    let furthest = i64::from(OFFSET_MAX);
+    let shown = Instant::MIN.plus(-furthest).seconds()..=Instant::MAX.plus(furthest).seconds();
+    if shown.contains(&seconds) { Ok(Wall::from_seconds(seconds)) } else { Err(damaged("a wall time")) }
+}
+
+/// A local date as it is stored, in days: one that `YYYY-MM-DD` can say.
+pub(super) fn date(days: i32) -> Result<LocalDate, StoreError> {
+    let date = LocalDate::from_days(days);
+    if (LocalDate::MIN..=LocalDate::MAX).contains(&date) { Ok(date) } else { Err(damaged("a date")) }
+}
+
+/// A number as it is stored, within the limits of what it counts.
+fn within(range: std::ops::RangeInclusive<u32>, value: u32, what: &str) -> Result<u32, StoreError> {
+    if range.contains(&value) { Ok(value) } else { Err(damaged(what)) }
+}
+
+/// How long something lasts: at least a minute.
+pub(super) fn duration(value: u32) -> Result<Minutes, StoreError> {
+    minutes(value).and_then(|it| if it == Minutes::ZERO { Err(damaged("a duration")) } else { Ok(it) })
+}
+
+/// What is kept free before or after.
+pub(super) fn buffer(value: u32) -> Result<Minutes, StoreError> {
+    minutes(value).and_then(|it| if it <= Minutes::ASKED_MAX { Ok(it) } else { Err(damaged("a buffer")) })
 }
 
 pub(super) fn minutes(value: u32) -> Result<Minutes, StoreError> {
@@ -113,8 +156,8 @@ impl RuleRecord {
         Ok(Rule {
             weekdays: Weekdays::from_bits(u8::try_from(self.weekdays).map_err(|_| damaged("a weekday"))?),
             window: window(self.start, self.end)?,
-            first_date: self.first_date.map(LocalDate::from_days),
-            last_date: self.last_date.map(LocalDate::from_days),
+            first_date: self.first_date.map(date).transpose()?,
+            last_date: self.last_date.map(date).transpose()?,
         })
     }
 }
@@ -164,7 +207,7 @@ impl OverrideRecord {
             _ => Err(damaged("an override")),
         });
         let windows = windows.collect::<Result<_, _>>()?;
-        Ok((LocalDate::from_days(self.date), Override { windows, note: self.note }))
+        Ok((date(self.date)?, Override { windows, note: self.note }))
     }
 }
 
@@ -272,14 +315,14 @@ impl TypeRecord {
             id: type_id(id)?,
             number,
             display_name: self.display_name,
-            duration: minutes(self.duration)?,
-            duration_options: self.duration_options.into_iter().map(minutes).collect::<Result<_, _>>()?,
-            slot_step: self.slot_step.map(minutes).transpose()?,
-            buffer_before: minutes(self.buffer_before)?,
-            buffer_after: minutes(self.buffer_after)?,
+            duration: duration(self.duration)?,
+            duration_options: self.duration_options.into_iter().map(duration).collect::<Result<_, _>>()?,
+            slot_step: self.slot_step.map(duration).transpose()?,
+            buffer_before: buffer(self.buffer_before)?,
+            buffer_after: buffer(self.buffer_after)?,
             min_notice: seconds(self.min_notice)?,
-            horizon_days: self.horizon_days,
-            capacity: self.capacity,
+            horizon_days: within(0..=HORIZON_DAYS_MAX, self.horizon_days, "a horizon")?,
+            capacity: within(1..=CAPACITY_MAX, self.capacity, "a capacity")?,
             limits: self.limits.map(|it| it.read()).unwrap_or_default(),
             requires_approval: self.requires_approval,
             pending_blocks: self.pending_blocks,
@@ -287,8 +330,8 @@ impl TypeRecord {
             reschedule_notice: self.reschedule_notice.map(seconds).transpose()?,
             rules: self.rules.iter().map(RuleRecord::read).collect::<Result<_, _>>()?,
             stamps: Stamps {
-                create_time: Instant::from_seconds(self.create_time),
-                update_time: Instant::from_seconds(self.update_time),
+                create_time: instant(self.create_time)?,
+                update_time: instant(self.update_time)?,
                 revision: revision(self.revision)?,
             },
         })
@@ -311,8 +354,9 @@ impl PeriodsRecord {
         let period = |pair: &[i64]| match pair {
             [start, end] if start < end => {
                 // An earlier version rounded the fraction of the last second up to one that no timestamp can say.
-                let end = Instant::from_seconds(*end).min(Instant::MAX);
-                Ok(Interval::new(Instant::from_seconds(*start), end))
+                let is_rounded_up = *end == Instant::MAX.plus(1).seconds();
+                let end = if is_rounded_up { Instant::MAX } else { instant(*end)? };
+                Ok(Interval::new(instant(*start)?, end))
             }
             _ => Err(damaged("a busy period")),
         };
@@ -345,8 +389,72 @@ pub(super) fn ignored_bits(rules: IgnoredRules) -> u32 {
     bits.iter().zip(0..).map(|(bit, position)| u32::from(*bit) << position).sum()
 }
 
-/// The bits as ignored rules.
-pub(super) fn ignored_rules(bits: u32) -> IgnoredRules {
+/// The bits as ignored rules; a bit of no rule is damage.
+pub(super) fn ignored_rules(bits: u32) -> Result<IgnoredRules, StoreError> {
     let bit = |position: u32| bits >> position & 1 == 1;
-    IgnoredRules { outside_availability: bit(0), misaligned: bit(1), notice: bit(2), horizon: bit(3), limit: bit(4) }
+    let rules = IgnoredRules {
+        outside_availability: bit(0),
+        misaligned: bit(1),
+        notice: bit(2),
+        horizon: bit(3),
+        limit: bit(4),
+    };
+    if ignored_bits(rules) == bits { Ok(rules) } else { Err(damaged("the ignored rules")) }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_type_has_is_damage() {
+        type Damage = fn(&mut TypeRecord);
+        let damages: [Damage; 16] = [
+            |it| it.duration = 0,
+            |it| it.duration = u32::MAX,
+            |it| it.duration_options = vec![0],
+            |it| it.slot_step = Some(0),
+            |it| it.buffer_before = Minutes::ASKED_MAX.minutes() + 1,
+            |it| it.buffer_after = Minutes::ASKED_MAX.minutes() + 1,
+            |it| it.min_notice = -1,
+            |it| it.horizon_days = HORIZON_DAYS_MAX + 1,
+            |it| it.capacity = 0,
+            |it| it.capacity = CAPACITY_MAX + 1,
+            |it| it.cancel_notice = Some(i64::MAX),
+            |it| it.reschedule_notice = Some(i64::MIN),
+            |it| it.rules = vec![RuleRecord { end: 60, first_date: Some(i32::MIN), ..RuleRecord::default() }],
+            |it| it.create_time = i64::MIN,
+            |it| it.update_time = i64::MAX,
+            |it| it.revision = u64::MAX,
+        ];
+        let sound = TypeRecord::new(&AppointmentType::default_type(Stamps::default()));
+        let read = |it: TypeRecord| it.read("default", TypeNumber(0));
+        assert!(read(sound.clone()).is_ok());
+        for (number, damage) in damages.into_iter().enumerate() {
+            let mut it = sound.clone();
+            damage(&mut it);
+            assert!(matches!(read(it), Err(StoreError::Damaged(_))), "damage {number}");
+        }
+    }
+
+    #[test]
+    fn a_wall_time_is_what_a_clock_of_some_zone_may_show() {
+        let furthest = i64::from(OFFSET_MAX);
+        let (first, last) = (Instant::MIN.seconds() - furthest, Instant::MAX.seconds() + furthest);
+        for (seconds, is_sound) in [(first, true), (first - 1, false), (last, true), (last + 1, false)] {
+            assert_eq!(wall(seconds).is_ok(), is_sound, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn dates_and_busy_periods_end_with_the_years_that_can_be_said() {
+        for days in [LocalDate::MIN.days() - 1, LocalDate::MAX.days() + 1] {
+            assert!(OverrideRecord { date: days, ..OverrideRecord::default() }.read().is_err(), "{days}");
+        }
+        let last = Instant::MAX.seconds();
+        for (bounds, is_sound) in [([0, last + 1], true), ([0, last + 2], false), ([i64::MIN, 0], false)] {
+            assert_eq!(PeriodsRecord { bounds: bounds.to_vec() }.read().is_ok(), is_sound, "{bounds:?}");
+        }
+    }
 }

@@ -3,11 +3,10 @@
 use prost::Message;
 
 use super::StoreError;
-use super::record::{LimitsRecord, OverrideRecord, RuleRecord, TypeRecord, calendar_id, damaged};
+use super::record::{LimitsRecord, OverrideRecord, RuleRecord, TypeRecord, calendar_id, damaged, date};
 use crate::domain::change::Change;
 use crate::domain::ids::TypeNumber;
 use crate::domain::log::{Earlier, EarlierProfile, Replaced};
-use crate::domain::time::LocalDate;
 
 /// A calendar as it was before a change.
 #[derive(Clone, PartialEq, Message)]
@@ -105,7 +104,7 @@ impl EarlierProfileRecord {
 
     fn read(self) -> Result<EarlierProfile, StoreError> {
         let with = self.overrides.into_iter().map(|it| it.read().map(|(date, hours)| (date, Some(hours.windows))));
-        let without = self.without.into_iter().map(|date| Ok((LocalDate::from_days(date), None)));
+        let without = self.without.into_iter().map(|days| Ok((date(days)?, None)));
         Ok(EarlierProfile {
             time_zone: self.time_zone,
             paused: self.paused,

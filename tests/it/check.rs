@@ -84,7 +84,8 @@ async fn what_bookd_wrote_is_sound() {
     assert!(examined.clone().all(|count| count > 0), "{report}");
     assert!(examined.sum::<u64>() > 30, "{report}");
     let named: Vec<_> = report["checks"].as_array().unwrap().iter().map(|it| (&it["check"], &it["promise"])).collect();
-    let promises = [("file", "R2"), ("log", "R4"), ("lives", "R6"), ("rows", "R9"), ("conflicts", "R1")];
+    let promises =
+        [("file", "R2"), ("log", "R4"), ("lives", "R6"), ("rows", "R9"), ("derived", "R9"), ("conflicts", "R1")];
     let news = [("sessions", None), ("drift", None)];
     let expected: Vec<_> = promises.map(|(name, promise)| (name, Some(promise))).into_iter().chain(news).collect();
     assert_eq!(json!(named), json!(expected), "each by its promise");
@@ -98,6 +99,7 @@ async fn each_thing_that_cannot_be_is_found() {
         places = (select places from appointments where key = (select max(key) from appointments)) where key = (select max(key) from appointments) - 1";
     for (sql, expected) in [
         (moved, "rows"),
+        (moved, "derived"),
         (doubled, "conflicts"),
         ("update appointments set state = 3 where state = 4", "rows"),
         ("delete from changes where revision = 9", "log"),

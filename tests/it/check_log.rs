@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bookd::domain::appointment::{Appointment, AppointmentState as S, Image, Place, Target, Transition};
+use bookd::domain::appointment::{Appointment, AppointmentState as S, Image, OccurrenceOf, Place, Target, Transition};
 use bookd::domain::change::{AppointmentEvent as E, Cause, Change, Event};
 use bookd::domain::command::Command;
 use bookd::domain::decide::decide;
@@ -55,7 +55,9 @@ impl Forged {
             _ => None,
         };
         let begun = start_at(after, start);
-        begun.with_image(Image { state, expire_time, ..begun.image.clone() })
+        let occurrence = begun.occurrence.map(|it| OccurrenceOf { original_start: start, ..it });
+        let image = Image { state, expire_time, ..begun.image };
+        Appointment { occurrence, image, ..begun }
     }
 
     /// Writes that this happened, whether it can or not.

@@ -83,6 +83,7 @@ const LIST_OF_THEN: Read =
     |store| store.reader()?.list_appointments(&ListQuery { at: Some(Revision(5)), ..query() }).map(drop);
 const OF_APPOINTMENT: Read = |store| store.reader()?.changes_of_appointment(appointment_id(1), None, 10).map(drop);
 const OF_CALENDAR: Read = |store| store.reader()?.changes_of_calendar(&id("ada"), None, 100).map(drop);
+const REPLACED: Read = |store| store.reader()?.replaced(Revision(2)).map(drop);
 const WATCH: Read = |store| store.reader()?.changes_after(Revision(0), &CalendarFilter::All).map(drop);
 
 /// What reads the rows of appointments.
@@ -95,6 +96,52 @@ fn unnoticed(what: &str, store: &mut Sqlite, reads: &[Read]) -> Vec<String> {
     let is_damage = |it: &std::thread::Result<_>| matches!(it, Ok(Err(StoreError::Damaged(_))));
     let wrong = answers.iter().enumerate().filter(|(_, it)| !is_damage(it));
     wrong.map(|(at, it)| format!("{what}: read {at} answers {it:?}")).collect()
+}
+
+/// Of each column of a table its name, and its type in the schema.
+fn columns(file: &Connection, table: &str) -> Vec<(String, String)> {
+    let mut statement = file.prepare(&format!("pragma table_info({table})")).unwrap();
+    let column = |row: &rusqlite::Row<'_>| Ok((row.get(1)?, row.get(2)?));
+    statement.query_map([], column).unwrap().map(Result::unwrap).collect()
+}
+
+/// What no column of this type can hold: no number is as large or as small, no text is of that byte, and no message and no
+/// id either.
+fn impossible(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "INTEGER" => &["9223372036854775807", "-9223372036854775808"],
+        "TEXT" => &["cast(x'ff' as text)"],
+        "BLOB" => &["x'ff'"],
+        other => panic!("a column of type {other}"),
+    }
+}
+
+#[test]
+fn no_column_of_an_appointment_or_of_a_change_holds_what_it_cannot() {
+    const LOG: &[Read] = &[LIST_OF_THEN, OF_APPOINTMENT, OF_CALENDAR, WATCH];
+    let whole = Whole::new();
+    let file = Connection::open(&whole.file).unwrap();
+    let mut wrong = Vec::new();
+    for (table, key, reads) in [("appointments", "key", ROW), ("changes", "revision", LOG)] {
+        for (column, kind) in columns(&file, table) {
+            let (rows, reads): (_, &[Read]) = match (table, column.as_str()) {
+                // Nothing reads or writes it yet.
+                ("appointments", "customer_id") => continue,
+                ("appointments", "key") => ("where key = 1", &[APPOINTMENT, WALK]),
+                ("appointments", "id") => ("where key = 1", &[WALK, LIST]),
+                ("changes", "revision") => ("where revision = (select max(revision) from changes)", &[WATCH]),
+                ("changes", "replaced") => ("", &[REPLACED]),
+                _ => ("", reads),
+            };
+            for value in impossible(&kind) {
+                let damage = format!("update {table} set {column} = {value} {rows}");
+                let mut store =
+                    whole.damaged(|file| assert!(file.execute(&damage, []).unwrap() > 0, "{key}: {damage}"));
+                wrong.extend(unnoticed(&damage, &mut store, reads));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
 }
 
 #[test]
@@ -117,7 +164,7 @@ fn what_cannot_be_in_a_row_is_damage_wherever_it_is_read() {
     let mut sound = whole.damaged(|_| {});
     assert_eq!(all.map(|read| read(&mut sound)), [const { Ok(()) }; 12]);
     drop(sound);
-    let cases: [(&str, &[Read]); 19] = [
+    let cases: [(&str, &[Read]); 27] = [
         // A remembered request about an appointment of one byte; about a calendar, or a type, whose name is a space.
         ("update requests set subject = x'0a0101'", &[REQUEST]),
         ("update requests set subject = x'120120'", &[REQUEST]),
@@ -138,6 +185,16 @@ fn what_cannot_be_in_a_row_is_damage_wherever_it_is_read() {
             ROW,
         ),
         ("update appointments set places = x''", ROW),
+        // Of one calendar twice.
+        ("update appointments set places = x'0a050a036164610a050a03616461'", ROW),
+        ("update appointments set duration = 0", ROW),
+        ("update appointments set blocks = 2", ROW),
+        ("update appointments set ignored_rules = 32", ROW),
+        // After the last key there is nothing to book with, and no key is 0.
+        ("update appointments set key = 9223372036854775807 where key = 1", &[BOOT]),
+        ("update appointments set key = 0 where key = 1", &[APPOINTMENT, WALK]),
+        ("update changes set revision = 0 where revision = 1", &[LIST_OF_THEN, WATCH]),
+        ("update changes set revision = 9223372036854775807 where revision = 9", &[BOOT, LIST, CALENDARS]),
         ("update appointments set start = start + 1", ROW),
         ("update appointments set start = start + 1000000000000", ROW),
         ("update calendars set since = -since", &[CALENDAR]),

@@ -18,6 +18,7 @@ mod bench;
 mod besieged;
 mod calls;
 mod check;
+mod check_derived;
 mod check_log;
 mod check_upgraded;
 mod clock;

@@ -186,7 +186,7 @@ pub fn booking(number: u128, calendar: &str, start: Instant) -> Booking {
         },
         hold: None,
         ignored_rules: IgnoredRules { notice: true, ..IgnoredRules::default() },
-        occurrence: Some(of_series(7)),
+        occurrence: Some(OccurrenceOf { original_start: start, ..of_series(7) }),
     }
 }
 

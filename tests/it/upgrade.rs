@@ -63,6 +63,9 @@ async fn a_file_of_every_released_schema_opens_and_everything_in_it_is_there() {
         let of_appointment = pb::ListChangesRequest { appointment_id: appointment.to_owned(), ..Default::default() };
         let changes = ListServiceClient::new(channel.clone()).list_changes(of_appointment).await.unwrap().into_inner();
         assert_eq!(changes.changes.len(), 2, "booked and moved: {:?}", changes.changes);
+        let of_deleted = pb::ListChangesRequest { calendar_id: "gone".to_owned(), ..Default::default() };
+        let changes = ListServiceClient::new(channel.clone()).list_changes(of_deleted).await.unwrap().into_inner();
+        assert_eq!(changes.changes.len(), 2, "created and deleted: {:?}", changes.changes);
         let update = pb::UpdateAppointmentRequest {
             appointment_id: appointment.to_owned(),
             note: "after the upgrade".to_owned(),

@@ -71,6 +71,10 @@ impl<S: Store> Store for Powered<S> {
         self.believed(said)
     }
 
+    fn compare_derived(&mut self, found: &mut dyn FnMut(String)) -> Result<u64, StoreError> {
+        self.store.compare_derived(found)
+    }
+
     fn after_commit(&mut self) -> Result<(), CommitError> {
         self.store.after_commit()
     }

@@ -171,15 +171,21 @@ pub(super) fn integrity(connection: &Connection) -> Result<Vec<String>, StoreErr
     Ok(said.into_iter().filter(|line| line != "ok").collect())
 }
 
+/// What a statement counts.
+pub(super) fn count(connection: &Connection, sql: &str) -> Result<u64, StoreError> {
+    let count: i64 = connection.query_row(sql, [], |row| row.get(0))?;
+    Ok(count.unsigned_abs())
+}
+
 impl Sqlite {
     /// How many calendars there are.
     pub fn count_calendars(&self) -> Result<u64, StoreError> {
-        self.count(COUNT_CALENDARS)
+        count(&self.connection, COUNT_CALENDARS)
     }
 
     /// How many changes and appointments there are, together.
     pub fn count_rows(&self) -> Result<u64, StoreError> {
-        self.count(COUNT_ROWS)
+        count(&self.connection, COUNT_ROWS)
     }
 
     /// The first change that is kept and says that it was made after this; none when none does.
@@ -187,11 +193,6 @@ impl Sqlite {
         let first: Option<i64> =
             self.connection.query_row(SELECT_FIRST_AFTER, [time.seconds()], |row| row.get(0)).optional()?;
         first.map(record::revision).transpose()
-    }
-
-    fn count(&self, sql: &str) -> Result<u64, StoreError> {
-        let count: i64 = self.connection.query_row(sql, [], |row| row.get(0))?;
-        Ok(count.unsigned_abs())
     }
 
     /// Makes a restored copy go on from this revision and this key, which must be above all that were ever given out: what
@@ -202,7 +203,7 @@ impl Sqlite {
         assert!(revision > last, "a revision is never given out again");
         let transaction = self.connection.transaction()?;
         let time: i64 = transaction.query_row(SELECT_LAST_TIME, [], |row| row.get(0))?;
-        let entry = LogEntry::restored(revision, Instant::from_seconds(time));
+        let entry = LogEntry::restored(revision, record::instant(time)?);
         let mark = prost::Message::encode_to_vec(&ChangeRecord::new(&entry));
         transaction.execute(INSERT_RESTORED, params![signed(revision.0), time, mark])?;
         transaction.execute(PUT_FIRST_KEY, [signed(first_key.0)])?;

@@ -15,19 +15,20 @@ use crate::domain::ids::{AppointmentKey, Caller, Revision};
 use crate::domain::log::{LogEntry, Replaced, What};
 use crate::domain::time::Instant;
 use crate::store::change_record::{ChangeRecord, Rows};
-use crate::store::record::{self, decode};
+use crate::store::record::{self, damaged, decode};
 use crate::store::replaced_record::ReplacedRecord;
 use crate::store::told::{TOLD_CHANGES_MAX, TOLD_EVENTS_MAX, tell};
 use crate::store::{CalendarFilter, CommitError, Oldest, StoreError, ToldPage, UNDONE_CHANGES_MAX};
 
-const SELECT_REVISION: &str = "select coalesce(max(revision), 0) from changes";
-const SELECT_CHANGE: &str = "select c.revision, c.time, p.name, c.record from changes c \
+pub(super) const SELECT_REVISION: &str = "select coalesce(max(revision), 0) from changes";
+const SELECT_CHANGE: &str = "select c.revision, c.time, c.caller, p.name, c.record from changes c \
      left join principals p on p.number = c.caller where c.revision = ?1";
 const SELECT_REPLACED: &str = "select replaced from changes where revision = ?1";
 const SELECT_NEXT: &str = "select min(revision) from changes where revision >= ?1";
-const SELECT_CHANGES_AFTER: &str = "select c.revision, c.time, p.name, c.record from changes c \
+const SELECT_CHANGES_AFTER: &str = "select c.revision, c.time, c.caller, p.name, c.record from changes c \
      left join principals p on p.number = c.caller where c.revision > ?1 order by c.revision";
-const SELECT_OLD: &str = "select revision, time from changes where revision > 0 order by revision limit ?1";
+const SELECT_OLD: &str =
+    "select revision, time from changes where revision >= -9223372036854775808 order by revision limit ?1";
 /// The last clock reset, as long as it is kept.
 const SELECT_RESET: &str =
     "select c.revision, c.time from meta m join changes c on c.revision = m.value where m.name = 'clock_reset'";
@@ -54,8 +55,8 @@ pub(super) fn oldest(connection: &Connection) -> Result<Option<Oldest>, StoreErr
     let mut statement = connection.prepare_cached(SELECT_OLD)?;
     let mut rows = statement.query([2])?;
     let Some(first) = rows.next()? else { return Ok(None) };
-    let revision = rows::revision(first, 0)?;
-    let time = ages(connection)?(revision, Instant::from_seconds(first.get(1)?));
+    let revision = rows::revision_of_change(first, 0)?;
+    let time = ages(connection)?(revision, rows::instant(first, 1)?);
     Ok(Some(Oldest { revision, time, is_followed: rows.next()?.is_some() }))
 }
 
@@ -64,7 +65,7 @@ fn ages(connection: &Connection) -> Result<impl Fn(Revision, Instant) -> Instant
     let mut statement = connection.prepare_cached(SELECT_RESET)?;
     let mut rows = statement.query([])?;
     let reset = match rows.next()? {
-        Some(row) => Some((rows::revision(row, 0)?, Instant::from_seconds(row.get(1)?))),
+        Some(row) => Some((rows::revision_of_change(row, 0)?, rows::instant(row, 1)?)),
         None => None,
     };
     Ok(move |revision, time: Instant| match reset {
@@ -73,24 +74,29 @@ fn ages(connection: &Connection) -> Result<impl Fn(Revision, Instant) -> Instant
     })
 }
 
-/// A row of `SELECT_CHANGE` or `SELECT_CHANGES_AFTER`.
-fn entry(transaction: &Transaction<'_>, row: &Row<'_>) -> Result<LogEntry, StoreError> {
-    let (revision, time) = (rows::revision(row, 0)?, Instant::from_seconds(row.get(1)?));
-    let caller = row.get::<_, Option<String>>(2)?.map_or_else(Caller::default, |name| Caller(name.into()));
-    let record: ChangeRecord = decode(row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?, "a change")?;
-    record.read((revision, time, caller), &InTransaction(transaction))
+/// A row of `SELECT_CHANGE`, or of another statement that has its columns first.
+pub(super) fn entry(connection: &Connection, row: &Row<'_>) -> Result<(ChangeRecord, LogEntry), StoreError> {
+    let (revision, time) = (rows::revision_of_change(row, 0)?, rows::instant(row, 1)?);
+    let caller = match (row.get::<_, Option<i64>>(2)?, row.get::<_, Option<String>>(3)?) {
+        (None, _) => Caller::default(),
+        (Some(_), Some(name)) => Caller(name.into()),
+        (Some(_), None) => return Err(damaged("the caller of a change")),
+    };
+    let record: ChangeRecord = decode(row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?, "a change")?;
+    let entry = record.read((revision, time, caller), &Stored(connection))?;
+    Ok((record, entry))
 }
 
-struct InTransaction<'a>(&'a Transaction<'a>);
+struct Stored<'a>(&'a Connection);
 
-impl Rows for InTransaction<'_> {
+impl Rows for Stored<'_> {
     fn appointment(&self, key: AppointmentKey) -> Result<Option<Appointment>, StoreError> {
         Ok(appointments_by_key(self.0, &[key])?.pop())
     }
 
     fn time_of(&self, revision: Revision) -> Result<Option<Instant>, StoreError> {
-        let time = |row: &Row<'_>| Ok(Instant::from_seconds(row.get(1)?));
-        Ok(self.0.prepare_cached(SELECT_CHANGE)?.query_row([signed(revision.0)], time).optional()?)
+        let time = |row: &Row<'_>| Ok(rows::instant(row, 1));
+        self.0.prepare_cached(SELECT_CHANGE)?.query_row([signed(revision.0)], time).optional()?.transpose()
     }
 }
 
@@ -107,7 +113,7 @@ pub(super) fn chain(
     while at >= oldest && at > Revision(0) && found.len() < limit {
         let mut rows = statement.query([signed(at.0)])?;
         let Some(row) = rows.next()? else { break };
-        let entry = entry(transaction, row)?;
+        let (_, entry) = entry(transaction, row)?;
         // A page token may name any revision: what is not of this chain is not shown.
         let Some(next) = previous(&entry) else { break };
         found.push(entry);
@@ -131,15 +137,15 @@ pub(super) fn replaced(transaction: &Transaction<'_>, revision: Revision) -> Res
 pub(super) fn first_start(
     transaction: &Transaction<'_>,
     key: AppointmentKey,
-    newest: u64,
+    newest: Revision,
 ) -> Result<Option<Instant>, StoreError> {
     let mut statement = transaction.prepare_cached(SELECT_CHANGE)?;
-    let (mut at, mut first) = (newest, None);
+    let (mut at, mut first) = (newest.0, None);
     while at > 0 {
         let mut rows = statement.query([signed(at)])?;
         let Some(row) = rows.next()? else { break };
-        let record: ChangeRecord = decode(row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?, "a change")?;
-        let Some((start, previous)) = record.start_of(key) else { break };
+        let record: ChangeRecord = decode(row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?, "a change")?;
+        let Some((start, previous)) = record.start_of(key)? else { break };
         first = Some(start);
         at = if previous < at { previous } else { 0 };
     }
@@ -165,7 +171,7 @@ pub(super) fn undone(
     let mut statement = transaction.prepare_cached(SELECT_CHANGES_AFTER)?;
     let mut rows = statement.query([signed(at.0)])?;
     while let Some(row) = rows.next()? {
-        for event in entry(transaction, row)?.events {
+        for event in entry(transaction, row)?.1.events {
             if let What::Appointment(it) = event.what {
                 // The first change after `at` holds what was there at it.
                 images.entry(it.key).or_insert(it.before);
@@ -202,7 +208,7 @@ pub(super) fn told_after(
         && let Some(row) = rows.next()?
     {
         looked_at += 1;
-        let entry = entry(transaction, row)?;
+        let (_, entry) = entry(transaction, row)?;
         page.upto = entry.revision;
         page.marks.extend(entry.mark());
         let told = tell(entry, filter, |key| Ok(appointments_by_key(transaction, &[key])?.pop()))?;
@@ -224,8 +230,8 @@ impl Sqlite {
             let mut rows = statement.query(params![limit]).map_err(refused)?;
             let mut last_old = None;
             while let Some(row) = rows.next().map_err(refused)? {
-                let (revision, time) = (rows::revision(row, 0)?, row.get::<_, i64>(1).map_err(refused)?);
-                if age(revision, Instant::from_seconds(time)) >= before || revision >= last {
+                let (revision, time) = (rows::revision_of_change(row, 0)?, rows::instant(row, 1)?);
+                if age(revision, time) >= before || revision >= last {
                     break;
                 }
                 last_old = Some(revision);

@@ -4,7 +4,9 @@
 
 mod checkpoint;
 mod copy;
+mod derived;
 mod file;
+mod history;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod limits;
@@ -116,24 +118,28 @@ impl Store for Sqlite {
         let last = connection
             .query_row(SELECT_LAST_CHANGE, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
             .optional()?;
-        let (revision, last_time) = last.unwrap_or((0, 0));
+        let (revision, last_time) = match last {
+            Some((revision, time)) => (record::revision_of_change(revision)?, record::instant(time)?),
+            None => Default::default(),
+        };
         let last_key: Option<i64> = connection.query_row(SELECT_LAST_KEY, [], |row| row.get(0))?;
         let code_key: i64 = connection.query_row(SELECT_META, ["code_key"], |row| row.get(0))?;
         // After a restore keys go on further up: those between were given out, and lost.
         let first_key: Option<i64> = connection.query_row(SELECT_META, ["first_key"], |row| row.get(0)).optional()?;
         let sessions_from: i64 = connection.query_row(SELECT_META, [SESSIONS_FROM], |row| row.get(0))?;
-        let next_key = record::key(last_key.unwrap_or(0))?.next();
+        let next_key = last_key.map(record::key).transpose()?.map_or(AppointmentKey(1), AppointmentKey::next);
+        let first_key = first_key.map(record::key).transpose()?;
         let mut statement = connection.prepare(SELECT_EXPIRING)?;
         let mut expiring = Vec::new();
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let expire_time = Instant::from_seconds(row.get(0)?);
+            let expire_time = rows::instant(row, 0)?;
             expiring.push(super::Expiring { expire_time, appointment: rows::appointment_id(row, 1)? });
         }
         Ok(Boot {
-            revision: record::revision(revision)?,
-            last_time: Instant::from_seconds(last_time),
-            next_key: next_key.max(record::key(first_key.unwrap_or(0))?),
+            revision,
+            last_time,
+            next_key: first_key.map_or(next_key, |it| it.max(next_key)),
             expiring,
             code_key: code_key.cast_unsigned(),
             sessions_from: record::revision(sessions_from)?,
@@ -184,6 +190,11 @@ impl Store for Sqlite {
 
     fn compact_changes(&mut self, before: Instant, limit: usize) -> Result<Option<Oldest>, CommitError> {
         self.compact(before, limit)
+    }
+
+    fn compare_derived(&mut self, found: &mut dyn FnMut(String)) -> Result<u64, StoreError> {
+        let transaction = self.connection.transaction()?;
+        derived::compare(&transaction, found)
     }
 
     fn after_commit(&mut self) -> Result<(), CommitError> {

@@ -121,7 +121,7 @@ pub(super) fn requests(connection: &Connection, hashes: &[[u8; 16]]) -> Result<V
     let mut found = Vec::new();
     for hash in hashes {
         let row = |row: &Row<'_>| {
-            Ok((row.get::<_, [u8; 16]>(0)?, rows::revision(row, 1), row.get(2)?, row.get::<_, Vec<u8>>(3)?))
+            Ok((row.get::<_, [u8; 16]>(0)?, rows::revision(row, 1), rows::instant(row, 2), row.get::<_, Vec<u8>>(3)?))
         };
         let Some((fingerprint, revision, time, subject)) = statement.query_row([hash], row).optional()? else {
             continue;
@@ -132,7 +132,7 @@ pub(super) fn requests(connection: &Connection, hashes: &[[u8; 16]]) -> Result<V
             hash: *hash,
             fingerprint,
             revision: revision?,
-            time: Instant::from_seconds(time),
+            time: time?,
             appointments: subject.appointments.iter().map(id).collect::<Result<_, _>>()?,
             calendar: subject.calendar.as_deref().map(record::calendar_id).transpose()?,
             type_id: subject.type_id.as_deref().map(record::type_id).transpose()?,
@@ -143,8 +143,8 @@ pub(super) fn requests(connection: &Connection, hashes: &[[u8; 16]]) -> Result<V
 
 fn stamps(row: &Row<'_>, first: usize) -> Result<Stamps, StoreError> {
     Ok(Stamps {
-        create_time: Instant::from_seconds(row.get(first)?),
-        update_time: Instant::from_seconds(row.get(first + 1)?),
+        create_time: rows::instant(row, first)?,
+        update_time: rows::instant(row, first + 1)?,
         revision: rows::revision(row, first + 2)?,
     })
 }

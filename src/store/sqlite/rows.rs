@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::domain::appointment::{Appointment, Carried, Email, EmailKey, Image, Invitee, OccurrenceOf, Person};
 use crate::domain::ids::{AppointmentId, AppointmentKey, Revision, SeriesId, TypeId};
-use crate::domain::time::{Instant, Minutes, Wall};
+use crate::domain::time::Instant;
 use crate::store::StoreError;
 use crate::store::numbers;
 use crate::store::place_record::PlacesRecord;
@@ -78,9 +78,19 @@ pub(super) fn revision(row: &Row<'_>, column: usize) -> Result<Revision, StoreEr
     record::revision(row.get::<_, i64>(column)?)
 }
 
+/// A column with the revision of a change that was made.
+pub(super) fn revision_of_change(row: &Row<'_>, column: usize) -> Result<Revision, StoreError> {
+    record::revision_of_change(row.get::<_, i64>(column)?)
+}
+
 /// A column with the key of an appointment.
 pub(super) fn key(row: &Row<'_>, column: usize) -> Result<AppointmentKey, StoreError> {
     record::key(row.get::<_, i64>(column)?)
+}
+
+/// A column with an instant.
+pub(super) fn instant(row: &Row<'_>, column: usize) -> Result<Instant, StoreError> {
+    record::instant(row.get(column)?)
 }
 
 /// The integer as SQLite keeps it: keys and revisions never reach the 64th bit.
@@ -113,7 +123,20 @@ impl<'r> Columns<'r, '_> {
     }
 
     fn instant(&mut self) -> Result<Instant, StoreError> {
-        self.next().map(Instant::from_seconds)
+        self.next().and_then(record::instant)
+    }
+
+    fn instant_or_null(&mut self) -> Result<Option<Instant>, StoreError> {
+        self.next::<Option<i64>>()?.map(record::instant).transpose()
+    }
+
+    /// 0 or 1; of other numbers rusqlite makes true.
+    fn flag(&mut self, what: &str) -> Result<bool, StoreError> {
+        match self.next::<i64>()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(damaged(what)),
+        }
     }
 
     fn person(&mut self) -> Result<Person, StoreError> {
@@ -132,7 +155,7 @@ impl<'r> Columns<'r, '_> {
 
     fn image(&mut self, key: AppointmentKey) -> Result<Image, StoreError> {
         let start = self.instant()?;
-        let duration = Minutes::new(self.next()?).ok_or_else(|| damaged("the duration"))?;
+        let duration = record::duration(self.next()?)?;
         let places = self.raw()?.as_blob().map_err(|_| damaged("the calendars"))?;
         let type_id = self.raw()?.as_str().map_err(|_| damaged("the type"))?;
         Ok(Image {
@@ -141,16 +164,16 @@ impl<'r> Columns<'r, '_> {
             start,
             duration,
             time_zone: self.next::<String>()?.into(),
-            local_start: Wall::from_seconds(self.next()?),
+            local_start: self.next().and_then(record::wall)?,
             state: numbers::state(self.next::<i64>()?)?,
-            blocks: self.next()?,
-            expire_time: self.next::<Option<i64>>()?.map(Instant::from_seconds),
+            blocks: self.flag("whether it takes time")?,
+            expire_time: self.instant_or_null()?,
             session: match self.next::<Option<i64>>()? {
                 None => key,
                 Some(session) => record::key(session)?,
             },
             sequence: self.next()?,
-            ignored_rules: ignored_rules(self.next()?),
+            ignored_rules: ignored_rules(self.next()?)?,
             update_time: self.instant()?,
             revision: record::revision(self.next::<i64>()?)?,
         })
@@ -164,7 +187,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<Appointment, StoreError> {
     columns.at += 1;
     let create_time = columns.instant()?;
     let series = columns.next::<Option<[u8; 16]>>()?.map(|bytes| SeriesId(Uuid::from_bytes(bytes)));
-    let original_start = columns.next::<Option<i64>>()?.map(Instant::from_seconds);
+    let original_start = columns.instant_or_null()?;
     let occurrence = match (series, original_start) {
         (None, None) => None,
         (Some(series), Some(original_start)) => Some(OccurrenceOf { series, original_start }),

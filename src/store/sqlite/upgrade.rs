@@ -1,20 +1,20 @@
 //! What the rows of an older file lack, worked out from what is in it: sessions, original starts, claims under ids
-//! that were used again, and the keys of addresses. Done once, in one transaction, before anything is read; the note that
+//! that were used again, versions of calendars that were deleted, and the keys of addresses. Done once, in one transaction, before anything is read; the note that
 //! it was is part of it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::log::first_start;
 use super::rows::signed;
 use crate::domain::appointment::Place;
-use crate::domain::ids::AppointmentKey;
-use crate::domain::time::{Instant, Minutes};
+use crate::domain::time::Instant;
 use crate::fold::{self, email_key};
 use crate::store::StoreError;
+use crate::store::change_record::ChangeRecord;
 use crate::store::place_record::PlacesRecord;
-use crate::store::record::decode;
+use crate::store::record::{self, decode};
 
 const SELECT_META: &str = "select value from meta where name = ?1";
 const PUT_META: &str =
@@ -42,6 +42,11 @@ const SELECT_BEARERS: &str = "select id, since, key from calendars \
      where id in (select id from calendars group by id having count(*) > 1)";
 const SELECT_CLAIMS: &str = "select distinct a.key, a.id, a.start, a.state in (4, 5, 6), a.duration, a.places \
      from claims c join appointments a on a.key = c.key where c.calendar = ?1";
+/// The calendars that bear or bore the id of one that was deleted.
+const SELECT_OF_DELETED: &str = "select id, since, key from calendars \
+     where id in (select id from calendars where delete_time is not null)";
+const SELECT_CHANGES: &str = "select revision, record from changes order by revision";
+const UPDATE_VERSION: &str = "update versions set version = ?2 where calendar = ?1 and version < ?2";
 const DELETE_CLAIMS: &str = "delete from claims where calendar = ?1";
 const INSERT_CLAIM: &str = "insert into claims (calendar, is_over, start, id, key) values (?1, ?2, ?3, ?4, ?5)";
 const UPDATE_ORIGINAL_START: &str = "update appointments set original_start = ?2 where key = ?1";
@@ -69,6 +74,7 @@ pub(super) fn bring_along(connection: &mut Connection) -> Result<(), StoreError>
     }
     if rows != Some(ROWS_WHOLE) {
         mend_claims(&transaction)?;
+        mend_versions(&transaction)?;
         find_sessions(&transaction)?;
         find_original_starts(&transaction)?;
         transaction.execute(PUT_META, params![SESSIONS_FROM, last + 1])?;
@@ -106,11 +112,9 @@ fn fold_addresses(transaction: &Transaction<'_>) -> Result<(), StoreError> {
 }
 
 /// A column with the places of an appointment.
-fn places(row: &Row<'_>, column: usize, start: i64, minutes: u32) -> Result<Vec<Place>, StoreError> {
-    let duration = Minutes::new(minutes)
-        .ok_or_else(|| StoreError::Damaged("the duration of an appointment cannot be read".to_owned()))?;
+pub(super) fn places(row: &Row<'_>, column: usize, start: i64, minutes: u32) -> Result<Vec<Place>, StoreError> {
     let places: PlacesRecord = decode(&row.get::<_, Vec<u8>>(column)?, "the calendars of an appointment")?;
-    places.read(Instant::from_seconds(start), duration)
+    places.read(record::instant(start)?, record::duration(minutes)?)
 }
 
 /// Puts the claims of appointments under the calendar that they are of. Before schema 4 what was moved or cancelled after
@@ -138,6 +142,36 @@ fn mend_claims(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     let mut insert = transaction.prepare(INSERT_CLAIM)?;
     for (calendar, is_over, start, id, key) in claims {
         insert.execute(params![calendar, is_over, start, id, key])?;
+    }
+    Ok(())
+}
+
+/// Brings the versions of calendars that bear or bore an id of a deleted one up to the last change that touched them.
+/// Before schema 4 a deletion left the version as it was, and was missing in the history of the id.
+fn mend_versions(transaction: &Transaction<'_>) -> Result<(), StoreError> {
+    let mut bearers: HashMap<String, BTreeMap<i64, (i64, i64)>> = HashMap::new();
+    let mut select = transaction.prepare(SELECT_OF_DELETED)?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let (id, since, key): (String, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        bearers.entry(id).or_default().insert(since, (key, 0));
+    }
+    if bearers.is_empty() {
+        return Ok(());
+    }
+    let mut select = transaction.prepare(SELECT_CHANGES)?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let revision: i64 = row.get(0)?;
+        let record: ChangeRecord = decode(&row.get::<_, Vec<u8>>(1)?, "a change")?;
+        for id in record.touched() {
+            let newest = bearers.get_mut(id).and_then(|of_id| of_id.range_mut(..=revision).next_back());
+            newest.into_iter().for_each(|(_, (_, last))| *last = revision);
+        }
+    }
+    let mut update = transaction.prepare(UPDATE_VERSION)?;
+    for (key, last) in bearers.values().flat_map(BTreeMap::values) {
+        update.execute([key, last])?;
     }
     Ok(())
 }
@@ -182,7 +216,7 @@ fn find_original_starts(transaction: &Transaction<'_>) -> Result<(), StoreError>
         for (key, start, sequence, revision) in page {
             let first = match sequence {
                 0 => None,
-                _ => first_start(transaction, AppointmentKey(key.unsigned_abs()), revision.unsigned_abs())?,
+                _ => first_start(transaction, record::key(key)?, record::revision(revision)?)?,
             };
             update.execute([key, first.map_or(start, Instant::seconds)])?;
         }

@@ -8,7 +8,7 @@ use crate::domain::ids::AppointmentKey;
 use crate::store::StoreError;
 
 pub(super) fn select_appointments() -> String {
-    format!("select {} from appointments a where a.key > ?1 order by a.key limit ?2", &*SELECTED)
+    format!("select {} from appointments a where a.key >= ?1 order by a.key limit ?2", &*SELECTED)
 }
 
 pub(super) fn appointments(
@@ -17,7 +17,9 @@ pub(super) fn appointments(
     limit: usize,
 ) -> Result<Vec<Appointment>, StoreError> {
     let mut statement = connection.prepare_cached(&select_appointments())?;
-    let mut rows = statement.query(params![signed(after.0), i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    // No key is below 1, but what cannot be is not passed over.
+    let first = if after == AppointmentKey::default() { i64::MIN } else { signed(after.next().0) };
+    let mut rows = statement.query(params![first, i64::try_from(limit).unwrap_or(i64::MAX)])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         found.push(read(row)?);

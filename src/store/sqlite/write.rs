@@ -373,8 +373,8 @@ impl Touching {
     }
 }
 
-/// How far a claim reaches beyond the start by which it is found.
-fn reach_minutes(place: &Place, start: Instant) -> u32 {
-    let seconds = place.padded().end.since(start);
+/// How far a claim reaches beyond the start by which it is found; 0 for one that ends before.
+pub(super) fn reach_minutes(place: &Place, start: Instant) -> u32 {
+    let seconds = place.padded().end.since(start).max(0);
     u32::try_from(seconds / MINUTE).expect("a claim is shorter than 32 bits of minutes")
 }
