@@ -2,6 +2,7 @@
 FROM rust:1.95.0-bookworm AS build
 WORKDIR /bookd
 COPY Cargo.toml Cargo.lock rust-toolchain.toml build.rs ./
+COPY .cargo .cargo
 COPY proto proto
 COPY src src
 # Cargo wants to see every target that Cargo.toml names.

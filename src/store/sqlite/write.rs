@@ -64,6 +64,11 @@ pub(super) fn alone_failed(error: &rusqlite::Error) -> CommitError {
     }
 }
 
+/// Runs a statement without parameters, which is parsed once and not at each commit.
+fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(statement)?.execute([]).map(drop)
+}
+
 impl Sqlite {
     pub(super) fn write(&mut self, batch: &Batch<'_>) -> Result<(), CommitError> {
         for (id, version) in batch.expected {
@@ -71,14 +76,14 @@ impl Sqlite {
                 return Err(CommitError::Refused(StoreError::Stale(id.clone())));
             }
         }
-        self.connection.execute_batch("begin immediate").map_err(|error| store_error(&error))?;
+        run(&self.connection, "begin immediate").map_err(|error| store_error(&error))?;
         let mut writing = Writing { connection: &self.connection, known: &self.known, touched: HashMap::new() };
         let written = writing.batch(batch);
         let touched = writing.touched;
         if let Err(error) = written {
             return Err(self.roll_back(error));
         }
-        match self.connection.execute_batch("commit") {
+        match run(&self.connection, "commit") {
             Ok(()) => {
                 for (id, bearers) in touched {
                     match bearers[0] {
@@ -94,7 +99,7 @@ impl Sqlite {
 
     /// What happened before COMMIT is undone for certain.
     fn roll_back(&self, error: StoreError) -> CommitError {
-        match self.connection.execute_batch("rollback") {
+        match run(&self.connection, "rollback") {
             Ok(()) => CommitError::Refused(error),
             // SQLite has rolled back by itself, as it does when the disk is full.
             Err(_) if self.connection.is_autocommit() => CommitError::Refused(error),
