@@ -11,8 +11,9 @@ use crate::domain::appointment::{Appointment, AppointmentState, Image};
 use crate::domain::change::Cause;
 use crate::domain::drift::drift;
 use crate::domain::ids::{AppointmentKey, Revision};
-use crate::domain::log::{LogEntry, Mark};
+use crate::domain::log::{LogEntry, LogPosition, LoggedAppointment, Mark};
 use crate::domain::time::Instant;
+use crate::store::told::PART_EVENTS_MAX;
 use crate::store::{CalendarFilter, Oldest, Store, StoreError, ZoneLookup};
 
 /// How many appointments are read at a time.
@@ -84,10 +85,10 @@ pub fn check(
     let sessions_from = store.boot()?.sessions_from;
     let mut log = Log::new(oldest, sessions_from);
     let mut walk = conflicts::Walk::new(sessions_from);
-    let mut after = oldest.map_or(Revision(0), |it| Revision(it.revision.0 - 1));
+    let mut from = LogPosition::of(oldest.map_or(Revision(1), |it| it.revision));
     loop {
-        let page = reader.changes_after(after, &CalendarFilter::All)?;
-        if page.upto == after {
+        let page = reader.changes_from(from, &CalendarFilter::All, PART_EVENTS_MAX)?;
+        if page.next == from {
             break;
         }
         log.marks.extend(&page.marks);
@@ -96,8 +97,8 @@ pub fn check(
             lives::check(&told.entry, &mut lives);
             walk.take(&told.entry, store, &mut conflicts)?;
         }
-        progress(page.changes.len() as u64);
-        after = page.upto;
+        progress(page.changes.iter().filter(|it| it.is_last()).count() as u64);
+        from = page.next;
     }
     let (mut claims, last_time) = (conflicts::Claims::new(sessions_from), log.last_time());
     let (mut drifted, mut sessions) = (Checked::new("drift", ""), Checked::new("sessions", ""));
@@ -150,6 +151,17 @@ impl Log {
 
     fn take(&mut self, entry: &LogEntry) {
         let LogEntry { revision, time, .. } = *entry;
+        // A large change comes in parts.
+        if self.next != Some(revision.next()) {
+            self.begin(revision, time);
+        }
+        for it in entry.appointments() {
+            self.take_appointment(revision, it);
+        }
+    }
+
+    /// The next change.
+    fn begin(&mut self, revision: Revision, time: Instant) {
         self.checked.examined += 1;
         let is_restored = self.marks.iter().any(|it| it.revision.next() == revision);
         if let Some(next) = self.next.filter(|next| *next != revision && !is_restored) {
@@ -160,24 +172,22 @@ impl Log {
         if time < reset.map_or(self.time, |it| it.time) {
             self.checked.find(format!("revision {revision} was made before the one before it"));
         }
-        if entry.events.is_empty() && entry.mark().is_none() {
-            self.checked.find(format!("revision {revision} changes nothing"));
-        }
         (self.next, self.time) = (Some(revision.next()), time);
-        for it in entry.appointments() {
-            if conflicts::is_claiming(it) {
-                self.claimed.insert(it.key, revision);
-            }
-            let known = self.images.insert(it.key, it.after.clone());
-            let is_told = known.is_some() || self.is_whole;
-            let is_as_it_was = match (&known, &it.before) {
-                (Some(known), Some(before)) if known.revision < self.sessions_from => kept(known) == kept(before),
-                _ => known == it.before,
-            };
-            if is_told && !is_as_it_was {
-                let id = it.id;
-                self.checked.find(format!("revision {revision} changes appointment {id} from what it was not"));
-            }
+    }
+
+    fn take_appointment(&mut self, revision: Revision, it: &LoggedAppointment) {
+        if conflicts::is_claiming(it) {
+            self.claimed.insert(it.key, revision);
+        }
+        let known = self.images.insert(it.key, it.after.clone());
+        let is_told = known.is_some() || self.is_whole;
+        let is_as_it_was = match (&known, &it.before) {
+            (Some(known), Some(before)) if known.revision < self.sessions_from => kept(known) == kept(before),
+            _ => known == it.before,
+        };
+        if is_told && !is_as_it_was {
+            let id = it.id;
+            self.checked.find(format!("revision {revision} changes appointment {id} from what it was not"));
         }
     }
 

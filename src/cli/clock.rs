@@ -16,11 +16,13 @@ use crate::domain::appointment::Appointment;
 use crate::domain::change::{AppointmentEvent, Change};
 use crate::domain::decide::{HOLD_SECONDS_MAX, reset_clock};
 use crate::domain::ids::{AppointmentId, Revision};
+use crate::domain::log::LogPosition;
 use crate::domain::state::State;
 use crate::domain::time::{Instant, MINUTE};
 use crate::engine::CLOCK_BEHIND_LOGGED;
 use crate::service::open_sqlite;
 use crate::store::sqlite::Sqlite;
+use crate::store::told::PART_EVENTS_MAX;
 use crate::store::{Batch, Boot, CalendarFilter, CommitError, Store, StoreError};
 
 /// How many appointments are read at a time.
@@ -153,17 +155,17 @@ fn waiting(store: &mut Sqlite, boot: &Boot) -> Result<Vec<Arc<Appointment>>, Sto
 fn made_after(store: &Sqlite, first: Revision, now: Instant) -> Result<(u64, u64), StoreError> {
     let mut reader = store.reader()?;
     let (mut changes, mut expired) = (0, 0);
-    let mut after = Revision(first.0.saturating_sub(1));
+    let mut from = LogPosition::of(first);
     loop {
-        let page = reader.changes_after(after, &CalendarFilter::All)?;
-        if page.upto == after {
+        let page = reader.changes_from(from, &CalendarFilter::All, PART_EVENTS_MAX)?;
+        if page.next == from {
             return Ok((changes, expired));
         }
         for told in page.changes.iter().filter(|it| it.entry.time > now) {
-            changes += 1;
+            changes += u64::from(told.is_last());
             expired += told.entry.appointments().filter(|it| it.kind == AppointmentEvent::Expired).count() as u64;
         }
-        after = page.upto;
+        from = page.next;
     }
 }
 

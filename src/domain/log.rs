@@ -13,7 +13,33 @@ use super::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, Revision, Ty
 use super::image::Image;
 use super::time::{Instant, LocalDate};
 
-/// A committed change, as the log keeps it.
+/// Where the log is read on: at one event of a change.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct LogPosition {
+    /// The change's.
+    pub revision: Revision,
+    /// How many events of the change come before it.
+    pub event: u64,
+}
+
+impl LogPosition {
+    /// The first event of the change with this revision.
+    pub const fn of(revision: Revision) -> Self {
+        Self { revision, event: 0 }
+    }
+
+    /// The first event after the change with this revision.
+    pub const fn after(revision: Revision) -> Self {
+        Self::of(revision.next())
+    }
+
+    /// Whether it stands within a change, with some of its events before it and some behind.
+    pub const fn is_within_change(self) -> bool {
+        self.event > 0
+    }
+}
+
+/// A committed change, as the log keeps it, or those of its events that were asked for.
 #[derive(Clone, PartialEq, Debug)]
 pub struct LogEntry {
     /// Its number.
@@ -176,23 +202,13 @@ impl LogEntry {
     /// The entry of a change; `touch` answers the revision that last touched a calendar, and notes this one.
     pub fn new(change: &Change, mut touch: impl FnMut(&CalendarId) -> Revision) -> Self {
         let Change { revision, time, cause, caller, events } = change;
-        let event = |event: &Event| {
-            let touched = event.calendars().into_iter();
-            let calendars = touched.map(|id| Touched { calendar: id.clone(), previous: touch(id) }).collect();
-            LogEvent { calendars, what: What::of(event) }
-        };
-        let events = events.iter().map(event).collect();
+        let events = events.iter().map(|event| LogEvent::new(event, &mut touch)).collect();
         Self { revision: *revision, time: *time, cause: *cause, caller: caller.clone(), events }
     }
 
     /// The same without what came before: what happened, and to what.
     pub fn of(change: &Change) -> Self {
         Self::new(change, |_| Revision(0))
-    }
-
-    /// The mark of a restore.
-    pub fn restored(revision: Revision, time: Instant) -> Self {
-        Self { revision, time, cause: Cause::Restore, caller: Caller::default(), events: Vec::new() }
     }
 
     /// What happened to appointments.
@@ -213,6 +229,13 @@ impl LogEntry {
 }
 
 impl LogEvent {
+    /// The event as the log keeps it; `touch` answers the revision that last touched a calendar, and notes this one.
+    pub fn new(event: &Event, mut touch: impl FnMut(&CalendarId) -> Revision) -> Self {
+        let touched = event.calendars().into_iter();
+        let calendars = touched.map(|id| Touched { calendar: id.clone(), previous: touch(id) }).collect();
+        Self { calendars, what: What::of(event) }
+    }
+
     /// What happened to an appointment; none when it happened to a calendar.
     pub fn appointment(&self) -> Option<&LoggedAppointment> {
         match &self.what {

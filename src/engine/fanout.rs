@@ -257,7 +257,7 @@ impl Fanout {
     pub(super) fn start(revision: Revision, settings: WatchSettings, layout: Layout) -> (Arc<Self>, Publisher, Waker) {
         let fanout = Arc::new(Self {
             handover: Mutex::default(),
-            ring: Mutex::new(Ring::new(settings.ring_changes_max)),
+            ring: Mutex::new(Ring::new(settings.ring_changes_max, settings.part_events_max)),
             registry: Mutex::default(),
             count: AtomicUsize::new(0),
             seen: AtomicU64::new(revision.0),

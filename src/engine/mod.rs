@@ -40,7 +40,7 @@ use crate::domain::refusal::Refusal;
 use crate::domain::time::Instant;
 use crate::store::{Reader, Store, StoreError};
 
-pub use crate::store::{CalendarFilter, ListQuery, Told};
+pub use crate::store::{CalendarFilter, HistoryQuery, HistorySubject, ListQuery, Told};
 pub use published::View;
 pub use stopped::Stopped;
 pub use watch::{LAG_CHANGES_MAX, PROGRESS, Said, Touches, WATCHES_MAX, Watch, WatchSettings, Woken};

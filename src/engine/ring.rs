@@ -1,6 +1,7 @@
 //! The last changes in memory, for watchers that keep up: they need no store.
 //!
-//! Bounded by changes, events and bytes; whoever falls out of it goes on from the store, without gap or repeat.
+//! Bounded by changes, events and bytes; whoever falls out of it goes on from the store, without gap or repeat. A change
+//! that is told in parts is never in it: only the store reads one part by part.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -8,9 +9,9 @@ use std::sync::Arc;
 use crate::domain::appointment::{Appointment, Place};
 use crate::domain::change::{Change, Event};
 use crate::domain::ids::{AppointmentId, Revision};
-use crate::domain::log::{LogEntry, LogEvent, Touched, What};
+use crate::domain::log::{LogEntry, LogEvent, LogPosition, Touched, What};
 use crate::sabotage::Bug;
-use crate::store::told::{TOLD_CHANGES_MAX, TOLD_EVENTS_MAX};
+use crate::store::told::{PART_BYTES_MAX, TOLD_CHANGES_MAX, TOLD_EVENTS_MAX, message_bytes};
 use crate::store::{CalendarFilter, Told};
 
 /// Changes that are kept in memory at most: some seconds of a busy server.
@@ -38,6 +39,8 @@ pub(super) struct Committed {
     /// For each event its appointment as the change left it.
     appointments: Vec<Option<Arc<Appointment>>>,
     bytes: usize,
+    /// What a message with all of it takes, by estimate.
+    message_bytes: usize,
 }
 
 impl Committed {
@@ -49,9 +52,10 @@ impl Committed {
         let appointments: Vec<_> = change.events.iter().map(appointment).collect();
         let texts: usize = appointments.iter().flatten().map(|it| it.person.text_bytes()).sum();
         let entry = LogEntry::of(change);
-        let events = entry.events.iter().zip(&appointments);
-        let places: usize = events.map(|(event, it)| places_bytes(event, it.as_deref())).sum();
-        Self { entry, bytes: appointments.len() * EVENT_BYTES + texts + places, appointments }
+        let events = || entry.events.iter().zip(&appointments);
+        let places: usize = events().map(|(event, it)| places_bytes(event, it.as_deref())).sum();
+        let message_bytes = events().map(|(event, it)| message_bytes(event, it.as_deref())).sum();
+        Self { entry, bytes: appointments.len() * EVENT_BYTES + texts + places, message_bytes, appointments }
     }
 
     pub(super) fn revision(&self) -> Revision {
@@ -81,6 +85,7 @@ impl Found {
         let events = passing().map(|(_, event)| event.clone()).collect();
         Told {
             appointments: passing().map(appointment).collect(),
+            next: LogPosition::after(entry.revision),
             entry: LogEntry { events, caller: entry.caller.clone(), ..*entry },
         }
     }
@@ -89,13 +94,15 @@ impl Found {
 /// A page of the ring.
 pub(super) struct RingPage {
     pub(super) changes: Vec<Found>,
-    pub(super) upto: Revision,
+    pub(super) next: LogPosition,
 }
 
 /// See the header.
 pub(super) struct Ring {
     /// See `RING_CHANGES_MAX`.
     most: usize,
+    /// See `PART_EVENTS_MAX`.
+    part_events_max: usize,
     changes: VecDeque<Arc<Committed>>,
     /// Every appointment of these changes as the last of them left it.
     now: HashMap<AppointmentId, Arc<Appointment>>,
@@ -104,18 +111,27 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// Of so many changes at most.
-    pub(super) fn new(most: usize) -> Self {
-        Self { most, changes: VecDeque::new(), now: HashMap::new(), events: 0, bytes: 0 }
+    /// Of so many changes at most, each of at most so many events.
+    pub(super) fn new(most: usize, part_events_max: usize) -> Self {
+        Self { most, part_events_max, changes: VecDeque::new(), now: HashMap::new(), events: 0, bytes: 0 }
+    }
+
+    /// Lets go of everything: what comes next begins it anew.
+    fn clear(&mut self) {
+        *self = Self::new(self.most, self.part_events_max);
     }
 
     /// Takes in what was committed. What does not follow on the last change that it has begins it anew.
     pub(super) fn absorb(&mut self, changes: &[Change]) {
         for change in changes {
             if self.end().is_some_and(|end| end.next() != change.revision) {
-                *self = Self::new(self.most);
+                self.clear();
             }
-            let committed = Committed::new(change);
+            let committed = Some(change).filter(|it| it.events.len() <= self.part_events_max).map(Committed::new);
+            let Some(committed) = committed.filter(|it| it.message_bytes < PART_BYTES_MAX) else {
+                self.clear();
+                continue;
+            };
             self.events += committed.appointments.len();
             self.bytes += committed.bytes;
             self.now.extend(committed.appointments.iter().flatten().map(|it| (it.id, Arc::clone(it))));
@@ -156,11 +172,12 @@ impl Ring {
         if self.end()? < newest {
             return None;
         }
-        let mut page = RingPage { changes: Vec::new(), upto: after };
+        let mut page = RingPage { changes: Vec::new(), next: LogPosition::after(after) };
         let mut events = 0;
         for committed in self.after(after)?.take(TOLD_CHANGES_MAX) {
-            page.upto = committed.revision();
-            if Bug::WatchSkips.is_on() && page.upto.0.is_multiple_of(16) {
+            let revision = committed.revision();
+            page.next = LogPosition::after(revision);
+            if Bug::WatchSkips.is_on() && revision.0.is_multiple_of(16) {
                 continue;
             }
             if committed.entry.events.iter().any(|event| filter.passes(event)) {
@@ -195,6 +212,7 @@ mod tests {
     use crate::domain::change::{AppointmentEvent, Cause};
     use crate::domain::ids::{CalendarId, Caller};
     use crate::domain::time::Instant;
+    use crate::store::told::PART_EVENTS_MAX;
 
     fn change(revision: u64, calendar: &str) -> Change {
         let calendar = CalendarId::parse(calendar).unwrap();
@@ -205,7 +223,7 @@ mod tests {
 
     fn page(ring: &Ring, after: u64, newest: u64, filter: &CalendarFilter) -> Option<(Vec<u64>, u64)> {
         let page = ring.page(Revision(after), Revision(newest), filter)?;
-        Some((page.changes.iter().map(|it| it.tell(filter).entry.revision.0).collect(), page.upto.0))
+        Some((page.changes.iter().map(|it| it.tell(filter).entry.revision.0).collect(), page.next.revision.0 - 1))
     }
 
     #[test]
@@ -216,7 +234,7 @@ mod tests {
             let events = vec![Event::Appointment { kind, before, after }];
             Change { events, ..change(revision, "x") }
         };
-        let mut ring = Ring::new(RING_CHANGES_MAX);
+        let mut ring = Ring::new(RING_CHANGES_MAX, PART_EVENTS_MAX);
         ring.absorb(&(1..=4_000).map(moved).collect::<Vec<_>>());
         let kept: usize = ring.changes.iter().map(|it| it.appointments.len()).sum();
         let least = 100 * (3 * size_of::<Place>() + size_of::<Touched>());
@@ -225,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_ring_answers_only_when_nothing_is_missing() {
-        let mut ring = Ring::new(3);
+        let mut ring = Ring::new(3, 2);
         let all = &CalendarFilter::All;
         assert_eq!(page(&ring, 0, 0, all), None);
         let changes: Vec<Change> = (5..=9).map(|it| change(it, if it % 2 == 0 { "even" } else { "odd" })).collect();
@@ -240,5 +258,12 @@ mod tests {
         ring.absorb(&[change(11, "odd")]);
         assert_eq!(page(&ring, 8, 11, all), None, "what does not follow begins it anew");
         assert_eq!(page(&ring, 10, 11, all), Some((vec![11], 11)));
+        let large = change(12, "odd");
+        let events = large.events.iter().cycle().take(3).cloned().collect();
+        ring.absorb(&[Change { events, ..large }]);
+        assert_eq!(page(&ring, 11, 12, all), None, "what comes in parts is left to the store");
+        ring.absorb(&[change(13, "odd")]);
+        assert_eq!(page(&ring, 11, 13, all), None);
+        assert_eq!(page(&ring, 12, 13, all), Some((vec![13], 13)));
     }
 }

@@ -1,7 +1,8 @@
 //! One watcher: from the store while it is behind, from the ring while it keeps up, and a mark of progress in time.
 //!
 //! It is asked for what comes next and does nothing in between, so a client that does not read costs nothing but its
-//! place. Everything up to `position` was told, exactly once; whoever is too slow is cut, and never skips.
+//! place. Everything up to `position` was told, exactly once; whoever is too slow is cut, and never skips. A large change
+//! is told in parts, one read of the store each, and is not up to `position` before its last.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use super::fanout::{Entry, Registration};
 use super::ring::RING_CHANGES_MAX;
 use super::{Engine, Failure, WAIT_MAX};
 use crate::domain::ids::{CalendarId, Revision};
+use crate::domain::log::LogPosition;
+use crate::store::told::PART_EVENTS_MAX;
 use crate::store::{CalendarFilter, Told, ToldPage};
 
 /// How often a watcher is told that it has missed nothing.
@@ -41,6 +44,8 @@ pub struct WatchSettings {
     pub slots_pause: Duration,
     /// See `RING_CHANGES_MAX`.
     pub ring_changes_max: usize,
+    /// See `PART_EVENTS_MAX`.
+    pub part_events_max: usize,
 }
 
 impl Default for WatchSettings {
@@ -52,6 +57,7 @@ impl Default for WatchSettings {
             watches_max: WATCHES_MAX,
             slots_pause: SLOTS_PAUSE,
             ring_changes_max: RING_CHANGES_MAX,
+            part_events_max: PART_EVENTS_MAX,
         }
     }
 }
@@ -59,8 +65,13 @@ impl Default for WatchSettings {
 /// What a watcher is told.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Said {
-    /// One change of which something passed.
-    Change(Box<Told>),
+    /// One change of which something passed, or a part of one; the parts of a change are numbered from 1.
+    Change {
+        /// What passed.
+        told: Box<Told>,
+        /// Which part of the change it is.
+        part: u32,
+    },
     /// Everything up to here was told.
     Progress(Revision),
 }
@@ -71,9 +82,13 @@ pub struct Watch {
     registration: Registration,
     /// Everything up to here was told, or did not pass.
     position: Revision,
-    /// What comes next, how far that goes, and at which revision it was read.
+    /// Where what was told last ends; within a change while parts of it are still to come.
+    told_upto: LogPosition,
+    /// Of the change within which that is, so many parts were told.
+    parts: u32,
+    /// What comes next, where that ends, and at which revision it was read.
     queue: VecDeque<Told>,
-    queue_upto: Revision,
+    queue_end: LogPosition,
     read_at: Revision,
     /// How far it must go on before it waits.
     target: Revision,
@@ -109,7 +124,7 @@ impl Watch {
             if self.registration.fanout.is_closed() {
                 self.is_over = true;
                 if self.queue.is_empty() {
-                    self.position = self.position.max(self.queue_upto);
+                    self.pass_queue();
                     self.note();
                 }
                 return Ok(Said::Progress(self.position));
@@ -124,10 +139,9 @@ impl Watch {
                     if !self.is_up_to_date(&mut told) {
                         continue;
                     }
-                    self.position = told.entry.revision;
-                    return Ok(Said::Change(Box::new(told)));
+                    return Ok(self.tell(told));
                 }
-                None => self.position = self.position.max(self.queue_upto),
+                None => self.pass_queue(),
             }
             let newest = self.note();
             if is_due {
@@ -146,13 +160,31 @@ impl Watch {
         }
     }
 
+    fn tell(&mut self, told: Told) -> Said {
+        let part = self.parts + 1;
+        self.told_upto = told.next;
+        if told.is_last() {
+            (self.position, self.parts) = (told.entry.revision, 0);
+        } else {
+            // Nothing else is waited for within a change.
+            (self.target, self.parts) = (self.target.max(told.entry.revision), part);
+        }
+        Said::Change { told: Box::new(told), part }
+    }
+
+    /// Nothing of the queue is left: what it ends with did not pass.
+    fn pass_queue(&mut self) {
+        self.told_upto = self.told_upto.max(self.queue_end);
+        self.position = self.position.max(Revision(self.told_upto.revision.0.saturating_sub(1)));
+    }
+
     /// What waited while the client read something else may show what was removed meanwhile: then it is read again.
     fn is_up_to_date(&mut self, told: &mut Told) -> bool {
         let newest = self.engine.revision();
         let is_known = self.is_fresh || self.registration.fanout.refresh(told, self.read_at, newest);
         if !is_known {
             self.queue.clear();
-            self.queue_upto = self.position;
+            self.queue_end = self.told_upto;
             self.target = self.target.max(newest);
         }
         is_known
@@ -186,16 +218,18 @@ impl Watch {
         if self.was_current && behind > fanout.settings.lag_changes_max {
             return Err(self.engine.lagged(self.position).await);
         }
-        if let Some(page) = fanout.page(self.position, newest, &entry.filter) {
+        let from = self.told_upto.max(LogPosition::after(self.position));
+        let of_ring = if from.is_within_change() { None } else { fanout.page(self.position, newest, &entry.filter) };
+        if let Some(page) = of_ring {
             self.queue.extend(page.changes.iter().map(|found| found.tell(&entry.filter)));
-            self.queue_upto = page.upto;
+            self.queue_end = page.next;
             // A long stretch in which nothing passes must leave room for the others of this lane.
             tokio::task::yield_now().await;
             return Ok(());
         }
-        let page = self.engine.told_after(self.position, Arc::clone(entry), None).await.map_err(busy)?;
+        let page = self.engine.told_from(from, Arc::clone(entry), None).await.map_err(busy)?;
         self.queue.extend(page.changes);
-        self.queue_upto = page.upto;
+        self.queue_end = page.next;
         Ok(())
     }
 }
@@ -271,19 +305,22 @@ impl Engine {
         if position > newest {
             return Err(Failure::InFuture { newest, oldest: self.oldest(deadline).await? });
         }
-        let (mut queue, mut queue_upto) = (VecDeque::new(), position);
+        let told_upto = LogPosition::after(position);
+        let (mut queue, mut queue_end) = (VecDeque::new(), told_upto);
         if position < newest {
-            let page = self.told_after(position, Arc::clone(&registration.entry), deadline).await?;
+            let page = self.told_from(told_upto, Arc::clone(&registration.entry), deadline).await?;
             queue.extend(page.changes);
-            queue_upto = page.upto;
+            queue_end = page.next;
         }
         let progress_due = Monotonic::now() + self.fanout.settings.progress;
         Ok(Watch {
             engine: self.clone(),
             registration,
             position,
+            told_upto,
+            parts: 0,
             queue,
-            queue_upto,
+            queue_end,
             read_at: newest,
             target: newest,
             was_current: false,
@@ -295,16 +332,17 @@ impl Engine {
 
     /// A page of the log from the store. Only some of its readers at a time: however many watchers come back at once,
     /// other calls find one.
-    async fn told_after(
+    async fn told_from(
         &self,
-        after: Revision,
+        from: LogPosition,
         entry: Arc<Entry>,
         deadline: Option<Monotonic>,
     ) -> Result<ToldPage, Failure> {
         let deadline = deadline.unwrap_or_else(|| Monotonic::now() + WAIT_MAX);
         let turn = tokio::time::timeout_at(deadline, self.fanout.catching_up.acquire()).await;
         let _turn = turn.map_err(|_| Failure::ExpiredInQueue)?.map_err(|_| Failure::ShuttingDown)?;
-        self.read(Some(deadline), move |reader| reader.changes_after(after, &entry.filter)).await
+        let part_events_max = self.fanout.settings.part_events_max;
+        self.read(Some(deadline), move |reader| reader.changes_from(from, &entry.filter, part_events_max)).await
     }
 
     /// The oldest revision that can be watched from; 1 while nothing is compacted.

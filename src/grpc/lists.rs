@@ -5,9 +5,10 @@ use tonic::{Request, Response, Status};
 use crate::domain::appointment::AppointmentState;
 use crate::domain::code;
 use crate::domain::ids::{AppointmentId, Revision, SeriesId};
+use crate::domain::log::LogPosition;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Instant;
-use crate::engine::ListQuery;
+use crate::engine::{HistoryQuery, HistorySubject, ListQuery};
 use crate::proto::v1 as pb;
 use crate::proto::v1::list_service_server::ListService;
 
@@ -150,6 +151,7 @@ impl ListService for Lists {
             id: id.0.as_bytes().to_vec(),
             revision: page.revision.0,
             now: now.seconds(),
+            event: 0,
         });
         Ok(Response::new(pb::ListAppointmentsResponse {
             appointments: page.appointments.iter().map(|it| self.0.appointment(it, now)).collect(),
@@ -167,27 +169,28 @@ impl ListService for Lists {
         let bound = fingerprint(&pb::ListChangesRequest { page_token: String::new(), page_size: 0, ..message.clone() });
         let mut fields = Fields::default();
         let limit = fields.page_size(message.page_size);
-        let before = fields.page_token(&message.page_token, bound);
-        let before = before.map(|token| token.map(|it| Revision(it.revision)));
+        let from = fields.page_token(&message.page_token, bound);
+        let from = from.map(|token| token.map(|it| LogPosition { revision: Revision(it.revision), event: it.event }));
         let subject = match (message.appointment_id.as_str(), message.calendar_id.as_str()) {
             ("", "") => fields.wrong("appointment_id", "is required, or calendar_id"),
-            ("", id) => fields.calendar_id("calendar_id", id).map(Subject::Calendar),
-            (id, "") => fields.appointment_id("appointment_id", id).map(Subject::Appointment),
+            ("", id) => fields.calendar_id("calendar_id", id).map(HistorySubject::Calendar),
+            (id, "") => fields.appointment_id("appointment_id", id).map(HistorySubject::Appointment),
             _ => fields.wrong("calendar_id", "cannot stand beside appointment_id"),
         };
-        let (limit, before, subject) = fields.finish((|| Some((limit?, before?, subject?)))())?;
-        let asked = subject.clone();
-        let read = self.0.engine.read(deadline, move |reader| match &asked {
-            Subject::Appointment(id) => reader.changes_of_appointment(*id, before, limit + 1),
-            Subject::Calendar(id) => reader.changes_of_calendar(id, before, limit + 1),
+        let query = (|| Some(HistoryQuery { changes_max: limit?, from: from?, subject: subject? }))();
+        let query = fields.finish(query)?;
+        let asked = query.clone();
+        let read = self.0.engine.read(deadline, move |reader| reader.history(&asked)).await;
+        let page = read.map_err(|failure| status::failed(&failure))?;
+        let page = page.ok_or_else(|| status::refused(&not_found(query.subject)))?;
+        let next = page.next.map(|LogPosition { revision, event }| PageToken {
+            fingerprint: bound,
+            revision: revision.0,
+            event,
+            ..PageToken::default()
         });
-        let found = read.await.map_err(|failure| status::failed(&failure))?;
-        let mut found = found.ok_or_else(|| status::refused(&subject.not_found()))?;
-        let next = (found.len() > limit).then(|| found[limit].revision.0);
-        found.truncate(limit);
-        let next = next.map(|revision| PageToken { fingerprint: bound, revision, ..PageToken::default() });
         Ok(Response::new(pb::ListChangesResponse {
-            changes: found.iter().map(render::change).collect(),
+            changes: page.entries.iter().map(render::change).collect(),
             next_page_token: next.map(|token| token.write()).unwrap_or_default(),
             revision: render::revision(self.0.engine.revision()),
         }))
@@ -210,17 +213,9 @@ impl ListService for Lists {
     }
 }
 
-#[derive(Clone)]
-enum Subject {
-    Appointment(AppointmentId),
-    Calendar(crate::domain::ids::CalendarId),
-}
-
-impl Subject {
-    fn not_found(&self) -> Refusal {
-        match self {
-            Self::Appointment(id) => Refusal::AppointmentNotFound(*id),
-            Self::Calendar(id) => Refusal::CalendarNotFound(id.clone()),
-        }
+fn not_found(subject: HistorySubject) -> Refusal {
+    match subject {
+        HistorySubject::Appointment(id) => Refusal::AppointmentNotFound(id),
+        HistorySubject::Calendar(id) => Refusal::CalendarNotFound(id),
     }
 }

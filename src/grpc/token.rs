@@ -26,6 +26,10 @@ pub(super) struct PageToken {
     /// Further seconds: the moment of the first page.
     #[prost(sint64, tag = "5")]
     pub(super) now: i64,
+    /// Of changes: how many events of this revision come before the page. Tokens of before 0.2 have none, and begin with
+    /// the first.
+    #[prost(uint64, tag = "6")]
+    pub(super) event: u64,
 }
 
 impl PageToken {

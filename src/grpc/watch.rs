@@ -61,13 +61,17 @@ impl Source for Changes {
 
     async fn next(&mut self) -> Result<pb::WatchAppointmentsResponse, Status> {
         let said = self.watch.next().await.map_err(|failure| status::failed(&failure))?;
-        let message = match said {
-            Said::Change(told) => Message::Change(self.change(&told)),
-            Said::Progress(revision) => Message::Progress(pb::WatchProgress {
-                revision: render::revision(revision),
-                time: Some(render::timestamp(self.api.engine.now())),
-            }),
-        };
-        Ok(pb::WatchAppointmentsResponse { message: Some(message) })
+        Ok(match said {
+            Said::Change { told, part } => pb::WatchAppointmentsResponse {
+                part: i32::try_from(part).unwrap_or(i32::MAX),
+                is_last: told.is_last(),
+                message: Some(Message::Change(self.change(&told))),
+            },
+            Said::Progress(revision) => {
+                let time = Some(render::timestamp(self.api.engine.now()));
+                let progress = pb::WatchProgress { revision: render::revision(revision), time };
+                pb::WatchAppointmentsResponse { message: Some(Message::Progress(progress)), ..Default::default() }
+            }
+        })
     }
 }

@@ -4,32 +4,48 @@
 //! that the log is read back along these chains without an index. What was written before schema 4 lacks some of an
 //! image; the appointment's row, as it is now, fills that in.
 
+use bytes::Bytes;
 use prost::Message;
 use uuid::Uuid;
 
 use super::StoreError;
+use super::image_record::ImageRecord;
 use super::numbers::{self, calendar_event as kind};
-use super::place_record::{PlaceRecord, expect_once};
-use super::record::{self, buffer, calendar_id, damaged, ignored_bits, ignored_rules, type_id};
-use crate::domain::appointment::{Appointment, Image, Place};
-use crate::domain::ids::{AppointmentId, AppointmentKey, Caller, Revision, TypeNumber};
-use crate::domain::log::{CalendarEvent, LogEntry, LogEvent, LoggedAppointment, Touched, What};
-use crate::domain::time::{Instant, Minutes};
+use super::record::{self, calendar_id, damaged, decode, type_id};
+use crate::domain::appointment::Appointment;
+use crate::domain::change::Cause;
+use crate::domain::ids::{AppointmentId, AppointmentKey, Revision};
+use crate::domain::log::{CalendarEvent, LogEvent, LoggedAppointment, Touched, What};
+use crate::domain::time::Instant;
 
-/// A committed change. Its revision, time and caller are columns of its row.
+const EVENT: &str = "an event";
+
+/// A committed change, or a further segment of one, which has no cause of its own. Its revision, time and caller are
+/// columns of its row.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ChangeRecord {
     /// A `Cause` by number.
     #[prost(uint32, tag = "3")]
     cause: u32,
-    /// One per touched appointment or calendar.
-    #[prost(message, repeated, tag = "5")]
-    events: Vec<EventRecord>,
+    /// One per touched appointment or calendar: each an `EventRecord`, which is read when it is asked for.
+    #[prost(bytes = "bytes", repeated, tag = "5")]
+    pub(super) events: Vec<Bytes>,
+}
+
+/// What of an `EventRecord` says whether it is asked for.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct EventHead {
+    #[prost(uint64, tag = "3")]
+    pub(super) key: u64,
+    #[prost(uint64, tag = "4")]
+    pub(super) previous: u64,
+    #[prost(message, repeated, tag = "7")]
+    pub(super) calendars: Vec<TouchedRecord>,
 }
 
 /// What happened to one appointment or calendar.
 #[derive(Clone, PartialEq, Message)]
-struct EventRecord {
+pub(super) struct EventRecord {
     /// An `AppointmentEvent` by number, or 100 and more for calendars.
     #[prost(uint32, tag = "1")]
     kind: u32,
@@ -58,62 +74,11 @@ struct EventRecord {
 
 /// A calendar that an event touched.
 #[derive(Clone, PartialEq, Message)]
-struct TouchedRecord {
+pub(super) struct TouchedRecord {
     #[prost(string, tag = "1")]
-    calendar: String,
+    pub(super) calendar: String,
     #[prost(uint64, tag = "2")]
-    previous: u64,
-}
-
-/// An appointment at a revision, without anything personal.
-#[derive(Clone, PartialEq, Message)]
-struct ImageRecord {
-    /// Before schema 4: its calendars, by id.
-    #[prost(string, repeated, tag = "1")]
-    calendars: Vec<String>,
-    #[prost(string, tag = "2")]
-    type_id: String,
-    /// Seconds UTC.
-    #[prost(sint64, tag = "3")]
-    start: i64,
-    /// Minutes.
-    #[prost(uint32, tag = "4")]
-    duration: u32,
-    /// An `AppointmentState` by number.
-    #[prost(uint32, tag = "5")]
-    state: u32,
-    /// Seconds UTC.
-    #[prost(sint64, optional, tag = "6")]
-    expire_time: Option<i64>,
-    #[prost(uint32, tag = "7")]
-    sequence: u32,
-    /// Bits.
-    #[prost(uint32, tag = "8")]
-    ignored_rules: u32,
-    /// The revision that made it so.
-    #[prost(uint64, tag = "9")]
-    revision: u64,
-    /// Before schema 4: minutes kept free before and after, of each calendar in turn; empty when there are none.
-    #[prost(uint32, repeated, tag = "10")]
-    buffers: Vec<u32>,
-    /// What a clock showed at the start, in seconds after the start; so it is not worked out by later rules. It was of
-    /// 32 bits once, which are the same bytes.
-    #[prost(sint64, tag = "11")]
-    offset: i64,
-    /// From schema 4 on, as everything below.
-    #[prost(message, repeated, tag = "12")]
-    places: Vec<PlaceRecord>,
-    #[prost(string, tag = "13")]
-    time_zone: String,
-    /// The key of the session's first seat; 0 = its own.
-    #[prost(uint64, tag = "14")]
-    session: u64,
-    /// Whether it waits without taking time.
-    #[prost(bool, tag = "15")]
-    waits: bool,
-    /// Seconds UTC; none = the time of the change.
-    #[prost(sint64, optional, tag = "16")]
-    update_time: Option<i64>,
+    pub(super) previous: u64,
 }
 
 /// What the rest of the store tells about what a record of before schema 4 lacks.
@@ -124,151 +89,52 @@ pub(super) trait Rows {
     fn time_of(&self, revision: Revision) -> Result<Option<Instant>, StoreError>;
 }
 
-impl ImageRecord {
-    /// The image of the appointment with this key, in a change of this time.
-    fn new(image: &Image, key: AppointmentKey, time: Instant) -> Self {
-        let Image {
-            places: _,
-            type_id,
-            start,
-            duration,
-            time_zone,
-            local_start,
-            state,
-            blocks,
-            expire_time,
-            session,
-            sequence,
-            ignored_rules,
-            update_time,
-            revision,
-        } = image;
-        Self {
-            calendars: Vec::new(),
-            type_id: type_id.as_str().to_owned(),
-            start: start.seconds(),
-            duration: duration.minutes(),
-            state: u32::from(numbers::of_state(*state)),
-            expire_time: expire_time.map(Instant::seconds),
-            sequence: *sequence,
-            ignored_rules: ignored_bits(*ignored_rules),
-            revision: revision.0,
-            buffers: Vec::new(),
-            offset: local_start.seconds().saturating_sub(start.seconds()),
-            places: PlaceRecord::all(image),
-            time_zone: time_zone.to_string(),
-            session: if *session == key { 0 } else { session.0 },
-            waits: !*blocks,
-            update_time: (*update_time != time).then(|| update_time.seconds()),
-        }
-    }
-
-    /// Whether all of an image is in it.
-    fn is_whole(&self) -> bool {
-        self.calendars.is_empty()
-    }
-
-    /// The image, as of a change of this time. `now` is the appointment as its row is, for records that are not whole.
-    fn read(&self, key: AppointmentKey, time: Instant, now: Option<&Appointment>) -> Result<Image, StoreError> {
-        let (start, duration) = (record::instant(self.start)?, record::duration(self.duration)?);
-        let image = Image {
-            places: PlaceRecord::read_all(&self.places, start, duration)?,
-            type_id: type_id(&self.type_id)?,
-            start,
-            duration,
-            time_zone: self.time_zone.as_str().into(),
-            local_start: record::wall(self.start.saturating_add(self.offset))?,
-            state: numbers::state(self.state)?,
-            blocks: !self.waits,
-            expire_time: self.expire_time.map(record::instant).transpose()?,
-            session: if self.session == 0 { key } else { record::key(self.session)? },
-            sequence: self.sequence,
-            ignored_rules: ignored_rules(self.ignored_rules)?,
-            update_time: self.update_time.map_or(Ok(time), record::instant)?,
-            revision: record::revision(self.revision)?,
-        };
-        match now {
-            None if self.is_whole() => Ok(image),
-            None => Err(damaged("the appointment of an event")),
-            Some(now) => self.filled_in(image, now),
-        }
-    }
-
-    /// The image with what records of before schema 4 lack. The zone is known where the appointment begins when it did
-    /// then, by the same clock and on the same calendar; of others it was never written down, and is told by nobody: the
-    /// calendar may have been in another zone.
-    fn filled_in(&self, image: Image, now: &Appointment) -> Result<Image, StoreError> {
-        let place = |(index, id): (usize, &String)| -> Result<Place, StoreError> {
-            let calendar = calendar_id(id)?;
-            let known = now.places.iter().find(|it| it.calendar == calendar);
-            let kept_free = |at: usize| match self.buffers.as_slice() {
-                [] => Ok(Minutes::ZERO),
-                buffers => buffers.get(at).copied().ok_or_else(|| damaged("a buffer")).and_then(buffer),
-            };
-            Ok(Place {
-                since: known.map_or(Revision(0), |it| it.since),
-                type_number: known.map_or(TypeNumber(0), |it| it.type_number),
-                need: u16::try_from(index).map_err(|_| damaged("the calendars of an appointment"))?,
-                start: image.start,
-                duration: image.duration,
-                before: kept_free(2 * index)?,
-                after: kept_free(2 * index + 1)?,
-                units: 1,
-                calendar,
-            })
-        };
-        let places: Vec<Place> = self.calendars.iter().enumerate().map(place).collect::<Result<_, _>>()?;
-        let first = |places: &[Place]| places.first().map(|it| it.calendar.clone());
-        let is_there = (image.start, image.local_start) == (now.start, now.local_start);
-        let is_there = is_there && first(&places) == first(&now.places);
-        Ok(Image {
-            time_zone: if is_there { now.time_zone.clone() } else { "".into() },
-            places: expect_once(places)?,
-            blocks: now.blocks,
-            session: now.session,
-            ..image
-        })
-    }
-}
-
 impl ChangeRecord {
-    pub(super) fn new(entry: &LogEntry) -> Self {
-        let LogEntry { revision: _, time, cause, caller: _, events } = entry;
-        let event = |it: &LogEvent| EventRecord::new(it, *time);
-        Self { cause: numbers::of_cause(*cause), events: events.iter().map(event).collect() }
+    pub(super) fn new(cause: Cause, events: Vec<Bytes>) -> Self {
+        Self { cause: numbers::of_cause(cause), events }
     }
 
-    /// The entry; `rows` is asked only about what was written before schema 4.
-    pub(super) fn read(
-        &self,
-        (revision, time, caller): (Revision, Instant, Caller),
-        rows: &impl Rows,
-    ) -> Result<LogEntry, StoreError> {
-        let events = self.events.iter().map(|it| it.read(time, rows)).collect::<Result<_, _>>()?;
-        Ok(LogEntry { revision, time, cause: numbers::cause(self.cause)?, caller, events })
-    }
-}
-
-impl ChangeRecord {
-    /// Whether all of its images are in it; those of before schema 4 are not.
-    pub(super) fn is_whole(&self) -> bool {
-        let mut images = self.events.iter().flat_map(|it| it.before.iter().chain(&it.after));
-        images.all(ImageRecord::is_whole)
+    /// A segment behind the first.
+    pub(super) fn segment(events: Vec<Bytes>) -> Self {
+        Self { cause: 0, events }
     }
 
-    /// The ids of the calendars that it touched; one may come several times.
-    pub(super) fn touched(&self) -> impl Iterator<Item = &str> {
-        self.events.iter().flat_map(|event| &event.calendars).map(|it| it.calendar.as_str())
+    pub(super) fn cause(&self) -> Result<Cause, StoreError> {
+        numbers::cause(self.cause)
     }
 
     /// When the appointment with this key began before the change, or after the one that made it; and the revision that
     /// touched it before. None when the change is of others.
     pub(super) fn start_of(&self, key: AppointmentKey) -> Result<Option<(Instant, u64)>, StoreError> {
-        let event = self.events.iter().find(|it| it.key == key.0);
-        let image = event.and_then(|it| it.before.as_ref().or(it.after.as_ref()));
-        let found = event.zip(image).map(|(event, image)| Ok((record::instant(image.start)?, event.previous)));
-        found.transpose()
+        for bytes in &self.events {
+            let event: EventRecord = decode(bytes, EVENT)?;
+            if let Some(image) = event.before.as_ref().or(event.after.as_ref()).filter(|_| event.key == key.0) {
+                return Ok(Some((record::instant(image.start)?, event.previous)));
+            }
+        }
+        Ok(None)
     }
+}
+
+/// An event as it is stored, of a change of this time.
+pub(super) fn write_event(event: &LogEvent, time: Instant) -> Bytes {
+    EventRecord::new(event, time).encode_to_vec().into()
+}
+
+/// An event of a change of this time; `rows` is asked only about what was written before schema 4.
+pub(super) fn read_event(bytes: &[u8], time: Instant, rows: &impl Rows) -> Result<LogEvent, StoreError> {
+    decode::<EventRecord>(bytes, EVENT)?.read(time, rows)
+}
+
+/// Whether its images are; those of before schema 4 are not.
+pub(super) fn is_whole(bytes: &[u8]) -> Result<bool, StoreError> {
+    let event: EventRecord = decode(bytes, EVENT)?;
+    Ok(event.before.iter().chain(&event.after).all(ImageRecord::is_whole))
+}
+
+/// What says whether an event is asked for.
+pub(super) fn read_head(bytes: &[u8]) -> Result<EventHead, StoreError> {
+    decode(bytes, EVENT)
 }
 
 impl EventRecord {
@@ -358,6 +224,7 @@ impl EventRecord {
 #[allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 mod tests {
     use super::*;
+    use crate::store::place_record::PlaceRecord;
 
     struct NoRows;
 
@@ -371,7 +238,7 @@ mod tests {
         }
     }
 
-    fn record() -> ChangeRecord {
+    fn record() -> EventRecord {
         let place = PlaceRecord::of("ada", 1);
         let image = ImageRecord {
             type_id: "default".to_owned(),
@@ -382,7 +249,7 @@ mod tests {
             time_zone: "Europe/Paris".to_owned(),
             ..ImageRecord::default()
         };
-        let event = EventRecord {
+        EventRecord {
             kind: 8,
             appointment: vec![1; 16],
             key: 5,
@@ -391,12 +258,11 @@ mod tests {
             after: Some(image),
             calendars: vec![TouchedRecord { calendar: "ada".to_owned(), previous: 6 }],
             detail: String::new(),
-        };
-        ChangeRecord { cause: 16, events: vec![event] }
+        }
     }
 
-    fn read(record: &ChangeRecord) -> Result<LogEntry, StoreError> {
-        record.read((Revision(7), Instant::from_seconds(0), Caller::default()), &NoRows)
+    fn read(record: &EventRecord) -> Result<LogEvent, StoreError> {
+        read_event(&record.encode_to_vec(), Instant::from_seconds(0), &NoRows)
     }
 
     /// An appointment whose row is this now.
@@ -427,10 +293,9 @@ mod tests {
             ..ImageRecord::default()
         };
         let told = |image: ImageRecord| {
-            let mut record = record();
-            (record.events[0].before, record.events[0].after) = (None, Some(image));
-            let read = record.read((Revision(7), Instant::from_seconds(0), Caller::default()), &Row(now.clone()));
-            let What::Appointment(it) = read.unwrap().events.remove(0).what else { panic!("of an appointment") };
+            let record = EventRecord { before: None, after: Some(image), ..record() };
+            let read = read_event(&record.encode_to_vec(), Instant::from_seconds(0), &Row(now.clone()));
+            let What::Appointment(it) = read.unwrap().what else { panic!("of an appointment") };
             it.after.time_zone.to_string()
         };
         assert_eq!(told(old(0, 0, &calendar)), "America/New_York");
@@ -440,9 +305,12 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_written_as_it_was_read() {
-        let entry = read(&record()).unwrap();
-        assert_eq!(read(&ChangeRecord::new(&entry)).unwrap(), entry);
+    fn an_event_is_written_as_it_was_read() {
+        let event = read(&record()).unwrap();
+        let written = write_event(&event, Instant::from_seconds(0));
+        assert_eq!(read_event(&written, Instant::from_seconds(0), &NoRows).unwrap(), event);
+        let head = read_head(&written).unwrap();
+        assert_eq!((head.key, head.previous, head.calendars), (5, 6, record().calendars));
     }
 
     #[test]
@@ -480,11 +348,10 @@ mod tests {
         ];
         for (number, damage) in damages.into_iter().enumerate() {
             let mut record = record();
-            damage(&mut record.events[0]);
+            damage(&mut record);
             assert!(matches!(read(&record), Err(StoreError::Damaged(_))), "damage {number}");
         }
-        let mut record = record();
-        record.cause = 99;
-        assert!(matches!(read(&record), Err(StoreError::Damaged(_))));
+        let record = ChangeRecord { cause: 99, events: Vec::new() };
+        assert!(matches!(record.cause(), Err(StoreError::Damaged(_))));
     }
 }

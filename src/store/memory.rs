@@ -10,15 +10,17 @@ use crate::domain::calendar::{Calendar, Profile};
 use crate::domain::change::{Cause, Change, Event};
 use crate::domain::claims::Claims;
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
-use crate::domain::log::{LogEntry, Replaced};
+use crate::domain::log::{LogEntry, LogEvent, LogPosition, Replaced};
 use crate::domain::series::OCCURRENCES_MAX;
 use crate::domain::state::State;
 use crate::domain::time::Instant;
 
-use super::told::{TOLD_CHANGES_MAX, TOLD_EVENTS_MAX, tell};
+use super::history::HistoryBuilder;
+use super::told::{Part, TOLD_CHANGES_MAX, TOLD_EVENTS_MAX};
 use super::{
-    Batch, Boot, CalendarFilter, CalendarRow, CommitError, Expiring, ListPage, ListQuery, Oldest, Reader,
-    RequestRecord, Store, StoreError, ToldPage, UNDONE_CHANGES_MAX,
+    Batch, Boot, CalendarFilter, CalendarRow, CommitError, Expiring, HistoryPage, HistoryQuery, HistorySubject,
+    ListPage, ListQuery, Oldest, Reader, RequestRecord, Store, StoreError, ToldPage, UNDONE_APPOINTMENTS_MAX,
+    UNDONE_CHANGES_MAX,
 };
 
 /// See the header. A clone is another handle of the same store.
@@ -297,6 +299,13 @@ impl Reader for Memory {
         if revision < current && (revision.0 < reach || revision.0 + 1 < oldest) {
             return Err(StoreError::Compacted { oldest: Revision(oldest.max(reach)) });
         }
+        let mut undone = HashSet::new();
+        for entry in kept.changes.iter().filter(|it| it.revision > revision) {
+            undone.extend(entry.appointments().map(|it| it.key));
+            if undone.len() > UNDONE_APPOINTMENTS_MAX {
+                return Err(StoreError::Compacted { oldest: entry.revision });
+            }
+        }
         let then = kept.state.appointments.values().filter_map(|now| kept.at(now, revision));
         let mut appointments: Vec<Appointment> = then.filter(|it| query.matches(it)).collect();
         let order = |it: &Appointment| (it.start, it.id);
@@ -334,34 +343,36 @@ impl Reader for Memory {
         Ok((rows, kept.state.revision))
     }
 
-    fn changes_of_appointment(
-        &mut self,
-        id: AppointmentId,
-        from: Option<Revision>,
-        limit: usize,
-    ) -> Result<Option<Vec<LogEntry>>, StoreError> {
+    fn history(&mut self, query: &HistoryQuery) -> Result<Option<HistoryPage>, StoreError> {
         let kept = self.kept();
-        if !kept.state.appointments.contains_key(&id) {
+        let is_known = match &query.subject {
+            HistorySubject::Appointment(id) => kept.state.appointments.contains_key(id),
+            HistorySubject::Calendar(id) => kept.versions.contains_key(id),
+        };
+        if !is_known {
             return Ok(None);
         }
-        let changes = kept.changes.iter().rev().filter(|it| from.is_none_or(|from| it.revision <= from));
-        let of_it = changes.filter(|it| it.appointments().any(|logged| logged.id == id));
-        Ok(Some(of_it.take(limit).cloned().collect()))
-    }
-
-    fn changes_of_calendar(
-        &mut self,
-        id: &CalendarId,
-        from: Option<Revision>,
-        limit: usize,
-    ) -> Result<Option<Vec<LogEntry>>, StoreError> {
-        let kept = self.kept();
-        if !kept.versions.contains_key(id) {
-            return Ok(None);
+        let is_about = |event: &LogEvent| match &query.subject {
+            HistorySubject::Appointment(id) => event.appointment().is_some_and(|it| it.id == *id),
+            HistorySubject::Calendar(id) => event.calendars.iter().any(|it| it.calendar == *id),
+        };
+        let mut page = HistoryBuilder::new(query.changes_max);
+        for entry in kept.changes.iter().rev() {
+            let revision = entry.revision;
+            for (number, event) in (0..).zip(&entry.events).filter(|(_, event)| is_about(event)) {
+                let at = LogPosition { revision, event: number };
+                let is_told =
+                    query.from.is_some_and(|from| revision > from.revision || (revision == from.revision && at < from));
+                if is_told {
+                    continue;
+                }
+                if !page.has_room(revision) {
+                    return Ok(Some(page.finish(Some(at))));
+                }
+                page.add(entry, event.clone());
+            }
         }
-        let changes = kept.changes.iter().rev().filter(|it| from.is_none_or(|from| it.revision <= from));
-        let of_it = changes.filter(|it| it.touched().any(|touched| touched.calendar == *id));
-        Ok(Some(of_it.take(limit).cloned().collect()))
+        Ok(Some(page.finish(None)))
     }
 
     fn replaced(&mut self, revision: Revision) -> Result<Vec<Replaced>, StoreError> {
@@ -372,23 +383,40 @@ impl Reader for Memory {
         Ok(self.kept().oldest())
     }
 
-    fn changes_after(&mut self, after: Revision, filter: &CalendarFilter) -> Result<ToldPage, StoreError> {
+    fn changes_from(
+        &mut self,
+        from: LogPosition,
+        filter: &CalendarFilter,
+        part_events_max: usize,
+    ) -> Result<ToldPage, StoreError> {
         let kept = self.kept();
         let oldest = kept.oldest().map_or(Revision(0), |it| it.revision);
-        if after.next() < oldest {
+        if from.revision < oldest {
             return Err(StoreError::Compacted { oldest });
         }
-        let (mut changes, mut marks, mut upto, mut events) = (Vec::new(), Vec::new(), after, 0);
-        for entry in kept.changes.iter().filter(|it| it.revision > after).take(TOLD_CHANGES_MAX) {
-            upto = entry.revision;
-            marks.extend(entry.mark());
-            let told = tell(entry.clone(), filter, |key| Ok(kept.of_keys(&[key]).pop()))?;
+        let mut page = ToldPage { changes: Vec::new(), next: from, marks: Vec::new() };
+        let mut events = 0;
+        for entry in kept.changes.iter().filter(|it| it.revision >= from.revision).take(TOLD_CHANGES_MAX) {
+            page.marks.extend(entry.mark());
+            let (mut part, mut cut) = (Part::new(part_events_max), None);
+            for (number, event) in (0..).zip(&entry.events).filter(|(_, event)| filter.passes(event)) {
+                if (LogPosition { revision: entry.revision, event: number }) < from {
+                    continue;
+                }
+                if part.is_full() {
+                    cut = Some(number);
+                    break;
+                }
+                part.add(event.clone(), event.appointment().and_then(|it| kept.of_keys(&[it.key]).pop()));
+            }
+            let told = part.finish(LogEntry { events: Vec::new(), caller: entry.caller.clone(), ..*entry }, cut);
             events += told.as_ref().map_or(0, |it| it.appointments.len());
-            changes.extend(told);
-            if events >= TOLD_EVENTS_MAX {
+            page.next = told.as_ref().map_or(LogPosition::after(entry.revision), |it| it.next);
+            page.changes.extend(told);
+            if events >= TOLD_EVENTS_MAX || page.next.is_within_change() {
                 break;
             }
         }
-        Ok(ToldPage { changes, upto, marks })
+        Ok(page)
     }
 }

@@ -3,6 +3,8 @@
 //! `commit` returns only after the batch is on disk, and an error of it says whether anything may have happened.
 
 mod change_record;
+pub mod history;
+mod image_record;
 pub mod memory;
 mod numbers;
 mod place_record;
@@ -20,10 +22,11 @@ use crate::domain::appointment_type::Stamps;
 use crate::domain::calendar::{Calendar, Profile};
 use crate::domain::change::Change;
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeId};
-use crate::domain::log::{LogEntry, Replaced};
+use crate::domain::log::{LogPosition, Replaced};
 use crate::domain::time::Instant;
 use crate::domain::zone::Zone;
 
+pub use history::{HistoryPage, HistoryQuery, HistorySubject};
 pub use told::{CalendarFilter, Told, ToldPage};
 
 /// Finds the zone of a name; none when the release in use does not have it.
@@ -31,6 +34,8 @@ pub type ZoneLookup = Arc<dyn Fn(&str) -> Option<Arc<Zone>> + Send + Sync>;
 
 /// How many changes a later page of a list may have to undo before it is refused as compacted.
 pub const UNDONE_CHANGES_MAX: usize = 100_000;
+/// How many appointments a later page of a list may have to put back as they were: each is in memory meanwhile.
+pub const UNDONE_APPOINTMENTS_MAX: usize = 100_000;
 
 /// What a store knows when it is opened.
 #[derive(Clone, Debug, Default)]
@@ -399,26 +404,19 @@ pub trait Reader: Send {
         after: Option<&CalendarId>,
         limit: usize,
     ) -> Result<(Vec<CalendarRow>, Revision), StoreError>;
-    /// What happened to an appointment, newest first; a later page begins `from` a revision of it.
-    fn changes_of_appointment(
-        &mut self,
-        id: AppointmentId,
-        from: Option<Revision>,
-        limit: usize,
-    ) -> Result<Option<Vec<LogEntry>>, StoreError>;
-    /// What happened to the calendars that had an id, one after the other, newest first; a later page begins `from` a
-    /// revision of theirs.
-    fn changes_of_calendar(
-        &mut self,
-        id: &CalendarId,
-        from: Option<Revision>,
-        limit: usize,
-    ) -> Result<Option<Vec<LogEntry>>, StoreError>;
+    /// A page of what happened to an appointment or a calendar; none when there never was one.
+    fn history(&mut self, query: &HistoryQuery) -> Result<Option<HistoryPage>, StoreError>;
     /// What a change replaced of profiles, overrides and types; nothing of one that is no longer kept.
     fn replaced(&mut self, revision: Revision) -> Result<Vec<Replaced>, StoreError>;
     /// The oldest change that is kept; none when there is no change at all.
     fn oldest_change(&mut self) -> Result<Option<Oldest>, StoreError>;
-    /// What happened after a revision, in order, as watchers are told it: a page of at most `told::TOLD_CHANGES_MAX`
-    /// changes. Refused as compacted when the change after that revision is no longer kept.
-    fn changes_after(&mut self, after: Revision, filter: &CalendarFilter) -> Result<ToldPage, StoreError>;
+    /// What happened from a position on, in order, as watchers are told it: a page of at most `told::TOLD_CHANGES_MAX`
+    /// changes, each in parts of at most so many events. Refused as compacted when the change before that position is no
+    /// longer kept, unless it is the first that is.
+    fn changes_from(
+        &mut self,
+        from: LogPosition,
+        filter: &CalendarFilter,
+        part_events_max: usize,
+    ) -> Result<ToldPage, StoreError>;
 }

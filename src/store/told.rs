@@ -2,15 +2,21 @@
 //!
 //! Nothing personal is in the log, so what was removed from an appointment's row since is not told either.
 
-use super::StoreError;
 use crate::domain::appointment::Appointment;
-use crate::domain::ids::{AppointmentKey, CalendarId, Revision};
-use crate::domain::log::{LogEntry, LogEvent, Mark};
+use crate::domain::ids::CalendarId;
+use crate::domain::log::{LogEntry, LogEvent, LogPosition, Mark};
 
 /// How many changes one page of the log looks at.
 pub const TOLD_CHANGES_MAX: usize = 256;
-/// A page ends with the change that brings it to so many events: they wait in memory until the watcher reads them.
+/// A page ends with the change, or the part of one, that brings it to so many events: they wait in memory until the
+/// watcher reads them.
 pub const TOLD_EVENTS_MAX: usize = 128;
+/// Events of one part of a change at most. No booking makes more: only imports, forced deletions of calendars and
+/// redactions do.
+pub const PART_EVENTS_MAX: usize = 1_000;
+/// A part, and a page of ListChanges, ends with the event that brings its message to so many bytes, by estimate: gRPC
+/// clients take 4 MiB unless they are told otherwise.
+pub const PART_BYTES_MAX: usize = 3 * 1_024 * 1_024;
 
 /// Which events a watcher wants, by the calendars that they touch.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,13 +45,22 @@ impl CalendarFilter {
     }
 }
 
-/// One change, as a watcher is told it.
+/// A part of a change, as a watcher is told it; most changes are one part.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Told {
-    /// With those of its events that passed.
+    /// With those of its events that passed and are of this part; at least one.
     pub entry: LogEntry,
     /// For each of these events its appointment, if it is about one.
     pub appointments: Vec<Option<Appointment>>,
+    /// Where the next part begins: within this change, or after it.
+    pub next: LogPosition,
+}
+
+impl Told {
+    /// Whether no other part of the change comes after it.
+    pub const fn is_last(&self) -> bool {
+        !self.next.is_within_change()
+    }
 }
 
 /// A page of the log.
@@ -53,30 +68,74 @@ pub struct Told {
 pub struct ToldPage {
     /// In order; changes of which nothing passed are left out.
     pub changes: Vec<Told>,
-    /// The last change that was looked at: the next page goes on after it.
-    pub upto: Revision,
+    /// Where the next page begins; where this one began when there was nothing to look at.
+    pub next: LogPosition,
     /// The marks among what was looked at, in order.
     pub marks: Vec<Mark>,
 }
 
-/// The events of a change that pass, each with its appointment; `find` answers the appointment as it is now.
-pub(super) fn tell(
-    entry: LogEntry,
-    filter: &CalendarFilter,
-    mut find: impl FnMut(AppointmentKey) -> Result<Option<Appointment>, StoreError>,
-) -> Result<Option<Told>, StoreError> {
-    let LogEntry { events, .. } = entry;
-    let events: Vec<LogEvent> = events.into_iter().filter(|it| filter.passes(it)).collect();
-    if events.is_empty() {
-        return Ok(None);
+/// What an event takes of a message at most, in bytes, by estimate: the ids of its calendars are in it, in both images
+/// and in the appointment.
+pub(crate) fn message_bytes(event: &LogEvent, appointment: Option<&Appointment>) -> usize {
+    const BARE_BYTES: usize = 512;
+    const BYTES_BESIDE_ID: usize = 4;
+    let ids: usize = event.calendars.iter().map(|it| it.calendar.as_str().len() + BYTES_BESIDE_ID).sum();
+    BARE_BYTES + 4 * ids + appointment.map_or(0, |it| it.person.text_bytes())
+}
+
+/// The events of a page or a part as they are gathered, until there is no room for more.
+pub(super) struct Gathered {
+    events_left: usize,
+    bytes_left: usize,
+}
+
+impl Gathered {
+    /// Room for so many events, and for a message of `PART_BYTES_MAX`.
+    pub(super) const fn new(events_max: usize) -> Self {
+        Self { events_left: events_max, bytes_left: PART_BYTES_MAX }
     }
-    let mut appointments = Vec::with_capacity(events.len());
-    for event in &events {
-        let then = match event.appointment() {
-            Some(it) => find(it.key)?.map(|now| now.with_image(it.after.clone())),
-            None => None,
-        };
-        appointments.push(then);
+
+    pub(super) const fn is_full(&self) -> bool {
+        self.events_left == 0 || self.bytes_left == 0
     }
-    Ok(Some(Told { entry: LogEntry { events, ..entry }, appointments }))
+
+    /// Notes an event; the first always has room.
+    pub(super) fn add(&mut self, event: &LogEvent, appointment: Option<&Appointment>) {
+        self.events_left = self.events_left.saturating_sub(1);
+        self.bytes_left = self.bytes_left.saturating_sub(message_bytes(event, appointment));
+    }
+}
+
+/// A part of a change in the making.
+pub(super) struct Part {
+    gathered: Gathered,
+    events: Vec<LogEvent>,
+    appointments: Vec<Option<Appointment>>,
+}
+
+impl Part {
+    /// Of at most so many events.
+    pub(super) const fn new(events_max: usize) -> Self {
+        Self { gathered: Gathered::new(events_max), events: Vec::new(), appointments: Vec::new() }
+    }
+
+    pub(super) const fn is_full(&self) -> bool {
+        self.gathered.is_full()
+    }
+
+    /// Adds an event that passes; `now` is its appointment as it is now.
+    pub(super) fn add(&mut self, event: LogEvent, now: Option<Appointment>) {
+        let then = event.appointment().and_then(|it| Some(now?.with_image(it.after.clone())));
+        self.gathered.add(&event, then.as_ref());
+        self.events.push(event);
+        self.appointments.push(then);
+    }
+
+    /// The part of this change, if there is anything in it. `cut` is where the next part begins, if not after the change.
+    pub(super) fn finish(self, entry: LogEntry, cut: Option<u64>) -> Option<Told> {
+        let Self { events, appointments, .. } = self;
+        let revision = entry.revision;
+        let next = cut.map_or(LogPosition::after(revision), |event| LogPosition { revision, event });
+        (!events.is_empty()).then_some(Told { entry: LogEntry { events, ..entry }, appointments, next })
+    }
 }

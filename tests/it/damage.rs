@@ -8,14 +8,18 @@ use std::path::{Path, PathBuf};
 use bookd::domain::command::Command;
 use bookd::domain::ids::{AppointmentKey, Revision, TypeId};
 use bookd::domain::interval::Interval;
+use bookd::domain::log::LogPosition;
 use bookd::domain::time::Instant;
 use bookd::fold::email_key;
 use bookd::store::sqlite::Sqlite;
+use bookd::store::told::PART_EVENTS_MAX;
 use bookd::store::{CalendarFilter, ListQuery, RequestRecord, Store, StoreError};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::stored::{CODE_KEY, MONDAY, World, appointment_id, at_hour, id, live_a_life, query, zones};
+use crate::stored::{
+    CODE_KEY, MONDAY, World, appointment_id, at_hour, id, live_a_life, of_appointment, of_calendar, query, zones,
+};
 
 const HASH: [u8; 16] = [7; 16];
 
@@ -81,10 +85,11 @@ const CALENDARS: Read = |store| store.reader()?.list_calendars("", None, 10).map
 const LIST: Read = |store| store.reader()?.list_appointments(&query()).map(drop);
 const LIST_OF_THEN: Read =
     |store| store.reader()?.list_appointments(&ListQuery { at: Some(Revision(5)), ..query() }).map(drop);
-const OF_APPOINTMENT: Read = |store| store.reader()?.changes_of_appointment(appointment_id(1), None, 10).map(drop);
-const OF_CALENDAR: Read = |store| store.reader()?.changes_of_calendar(&id("ada"), None, 100).map(drop);
+const OF_APPOINTMENT: Read = |store| store.reader()?.history(&of_appointment(appointment_id(1), None, 10)).map(drop);
+const OF_CALENDAR: Read = |store| store.reader()?.history(&of_calendar(&id("ada"), None, 100)).map(drop);
 const REPLACED: Read = |store| store.reader()?.replaced(Revision(2)).map(drop);
-const WATCH: Read = |store| store.reader()?.changes_after(Revision(0), &CalendarFilter::All).map(drop);
+const WATCH: Read =
+    |store| store.reader()?.changes_from(LogPosition::of(Revision(1)), &CalendarFilter::All, PART_EVENTS_MAX).map(drop);
 
 /// What reads the rows of appointments.
 const ROW: &[Read] = &[CALENDAR, APPOINTMENT, WALK, LIST];

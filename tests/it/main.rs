@@ -48,6 +48,7 @@ mod kept;
 mod kill;
 #[cfg(debug_assertions)]
 mod kill_points;
+mod large_changes;
 mod letters;
 mod listing;
 mod memory;
@@ -63,6 +64,7 @@ mod readme;
 mod reasons;
 mod rooms;
 mod sabotage;
+mod segments;
 mod series;
 mod server;
 mod several;

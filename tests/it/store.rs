@@ -12,14 +12,16 @@ use bookd::domain::command::{Booking, Command, Move, ProfilePatch, Redacted};
 use bookd::domain::decide::{REDACTED_MAX, decide, expire};
 use bookd::domain::ids::{AppointmentKey, Caller, Revision, SeriesId, TypeId};
 use bookd::domain::interval::Interval;
+use bookd::domain::log::LogPosition;
 use bookd::domain::time::{DAY, HOUR, LocalDate, MINUTE};
 use bookd::fold::email_key;
+use bookd::store::told::PART_EVENTS_MAX;
 use bookd::store::{Batch, CalendarFilter, CommitError, ListQuery, Reader, RequestRecord, StoreError, Told};
 use uuid::Uuid;
 
 use crate::stored::{
-    CODE_KEY, MONDAY, World, appointment_id, at_hour, booking, cancel, id, live_a_life, minutes, move_to, moved,
-    of_series, open, profile, put_special, query, special_type, zones,
+    CODE_KEY, MONDAY, World, appointment_id, at_hour, booking, cancel, history, id, live_a_life, minutes, move_to,
+    moved, of_appointment, of_calendar, of_series, open, profile, put_special, query, special_type, zones,
 };
 
 fn an_empty_store_stands_at_revision_zero(mut world: World) {
@@ -29,8 +31,8 @@ fn an_empty_store_stands_at_revision_zero(mut world: World) {
     let mut reader = world.store().reader().unwrap();
     assert_eq!(reader.appointments(&[appointment_id(1)]).unwrap(), (Vec::new(), Revision(0)));
     assert!(reader.list_calendars("", None, 10).unwrap().0.is_empty());
-    assert_eq!(reader.changes_of_calendar(&id("ada"), None, 10).unwrap(), None);
-    assert_eq!(reader.changes_of_appointment(appointment_id(1), None, 10).unwrap(), None);
+    assert_eq!(history(&mut *reader, &of_calendar(&id("ada"), None, 10)).unwrap(), None);
+    assert_eq!(history(&mut *reader, &of_appointment(appointment_id(1), None, 10)).unwrap(), None);
 }
 
 fn a_calendar_comes_back_as_it_was_left(mut world: World) {
@@ -75,17 +77,17 @@ fn a_deleted_calendar_is_listed_by_its_id_though_another_takes_it(mut world: Wor
     assert_eq!(numbers(&world), [1, 2]);
     let mut reader = world.store().reader().unwrap();
     let chain = |reader: &mut dyn Reader, from: Option<u64>, limit| {
-        let found = reader.changes_of_calendar(&id("ada"), from.map(Revision), limit).unwrap().unwrap();
+        let found = history(&mut *reader, &of_calendar(&id("ada"), from.map(Revision), limit)).unwrap().unwrap();
         found.iter().map(|it| it.revision.0).collect::<Vec<_>>()
     };
     assert_eq!(chain(&mut *reader, None, 100), [7, 6, 5, 4, 3, 2, 1]);
     for from in 1..=7 {
         assert_eq!(chain(&mut *reader, Some(from), 2), (1..=from).rev().take(2).collect::<Vec<_>>(), "pages over both");
     }
-    assert_eq!(reader.changes_of_appointment(booked.id, None, 100).unwrap().unwrap().len(), 2);
+    assert_eq!(history(&mut *reader, &of_appointment(booked.id, None, 100)).unwrap().unwrap().len(), 2);
     let had = |reader: &mut dyn Reader, name: &str| reader.ever_had(&id(name)).unwrap();
     assert!(had(&mut *reader, "ada") && !had(&mut *reader, "nobody"));
-    assert_eq!(reader.changes_of_calendar(&id("nobody"), None, 100).unwrap(), None);
+    assert_eq!(history(&mut *reader, &of_calendar(&id("nobody"), None, 100)).unwrap(), None);
 }
 
 fn an_appointment_comes_back_whatever_happened_to_it(mut world: World) {
@@ -293,31 +295,31 @@ fn what_happened_is_told_newest_first_and_page_by_page(mut world: World) {
     live_a_life(&mut world);
     let revision = world.state.revision.0;
     let mut reader = world.store().reader().unwrap();
-    let of_first = reader.changes_of_appointment(appointment_id(1), None, 10).unwrap().unwrap();
+    let of_first = history(&mut *reader, &of_appointment(appointment_id(1), None, 10)).unwrap().unwrap();
     let causes: Vec<_> = of_first.iter().map(|it| it.cause).collect();
     use Cause as C;
     assert_eq!(causes, [C::CancelAppointment, C::UpdateAppointment, C::RescheduleAppointment, C::BookAppointment]);
     assert!(of_first.iter().all(|it| it.caller.0.as_ref() == "clerk" && it.time == MONDAY));
     let from = Some(of_first[2].revision);
-    let page = reader.changes_of_appointment(appointment_id(1), from, 1).unwrap().unwrap();
+    let page = history(&mut *reader, &of_appointment(appointment_id(1), from, 1)).unwrap().unwrap();
     assert_eq!(page, of_first[2..3]);
-    let of_calendar = reader.changes_of_calendar(&id("ada"), None, 100).unwrap().unwrap();
-    let revisions: Vec<_> = of_calendar.iter().map(|it| it.revision.0).collect();
+    let changes = history(&mut *reader, &of_calendar(&id("ada"), None, 100)).unwrap().unwrap();
+    let revisions: Vec<_> = changes.iter().map(|it| it.revision.0).collect();
     assert_eq!(revisions, (1..=revision).rev().collect::<Vec<_>>());
 }
 
 /// The whole log as a watcher of this filter is told it, page by page.
 fn told(world: &mut World, after: u64, filter: &CalendarFilter) -> Vec<Told> {
     let mut reader = world.store().reader().unwrap();
-    let (mut all, mut after) = (Vec::new(), Revision(after));
+    let (mut all, mut from) = (Vec::new(), LogPosition::after(Revision(after)));
     loop {
-        let page = reader.changes_after(after, filter).unwrap();
-        assert!(page.changes.iter().all(|it| it.entry.revision > after && it.entry.revision <= page.upto));
+        let page = reader.changes_from(from, filter, PART_EVENTS_MAX).unwrap();
+        assert!(page.changes.iter().all(|it| it.entry.revision >= from.revision && it.next <= page.next));
         all.extend(page.changes);
-        if page.upto == after {
+        if page.next == from {
             return all;
         }
-        after = page.upto;
+        from = page.next;
     }
 }
 
@@ -370,7 +372,7 @@ fn old_changes_are_forgotten_in_steps_and_never_the_last(mut world: World) {
     live_a_life(&mut world);
     let newest = world.state.revision;
     let mut reader = world.store().reader().unwrap();
-    let of_first = reader.changes_of_appointment(appointment_id(1), None, 100).unwrap().unwrap();
+    let of_first = history(&mut *reader, &of_appointment(appointment_id(1), None, 100)).unwrap().unwrap();
     let compact = |world: &mut World, before, limit| world.store().compact_changes(before, limit).unwrap().unwrap();
     assert_eq!(compact(&mut world, MONDAY, 100).revision, Revision(1), "none is older");
     let later = MONDAY.plus(1);
@@ -382,16 +384,20 @@ fn old_changes_are_forgotten_in_steps_and_never_the_last(mut world: World) {
     // What is gone is refused with what is left, and what is left is as it was.
     let mut reader = world.store().reader().unwrap();
     let gone = StoreError::Compacted { oldest: Revision(5) };
-    assert_eq!(reader.changes_after(Revision(3), &CalendarFilter::All), Err(gone.clone()));
+    assert_eq!(reader.changes_from(LogPosition::of(Revision(4)), &CalendarFilter::All, 1), Err(gone.clone()));
     assert_eq!(told(&mut world, 4, &CalendarFilter::All).len() as u64, newest.0 - 4);
     let at = |revision| ListQuery { at: Some(Revision(revision)), ..query() };
     assert_eq!(reader.list_appointments(&at(3)), Err(gone));
     assert!(reader.list_appointments(&at(4)).is_ok());
-    let kept = reader.changes_of_appointment(appointment_id(1), None, 100).unwrap().unwrap();
+    let kept = history(&mut *reader, &of_appointment(appointment_id(1), None, 100)).unwrap().unwrap();
     assert_eq!(kept, of_first[..kept.len()], "a chain ends where the log does");
     assert!(kept.len() < of_first.len() && kept.iter().all(|it| it.revision >= Revision(5)));
     assert!(
-        reader.changes_of_calendar(&id("ada"), None, 100).unwrap().unwrap().iter().all(|it| it.revision >= Revision(5))
+        history(&mut *reader, &of_calendar(&id("ada"), None, 100))
+            .unwrap()
+            .unwrap()
+            .iter()
+            .all(|it| it.revision >= Revision(5))
     );
     drop(reader);
     let last = compact(&mut world, later, 1_000);

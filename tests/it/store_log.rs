@@ -9,13 +9,14 @@ use bookd::domain::change::{AppointmentEvent, Cause, Event};
 use bookd::domain::command::{Command, ProfilePatch};
 use bookd::domain::decide::decide;
 use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, Revision};
-use bookd::domain::log::{Earlier, EarlierProfile, Mark};
+use bookd::domain::log::{Earlier, EarlierProfile, LogPosition, Mark};
 use bookd::domain::time::{DAY, LocalDate, Minutes};
 use bookd::store::{Batch, CalendarFilter, ListQuery, RequestRecord};
 use rusqlite::Connection;
 
 use crate::stored::{
-    MONDAY, World, always_open, appointment_id, at_hour, booking, cancel, id, move_to, open, query, special_type, zones,
+    MONDAY, World, always_open, appointment_id, at_hour, booking, cancel, history, id, move_to, of_calendar, open,
+    query, special_type, zones,
 };
 
 fn both() -> [World; 2] {
@@ -112,7 +113,12 @@ fn a_change_says_who_sent_it_and_nobody_is_nobody() {
             world.state.apply(&change);
         }
         world.reopen();
-        let page = world.store().reader().unwrap().changes_after(Revision(0), &CalendarFilter::All).unwrap();
+        let page = world
+            .store()
+            .reader()
+            .unwrap()
+            .changes_from(LogPosition::of(Revision(1)), &CalendarFilter::All, 1)
+            .unwrap();
         let callers: Vec<_> = page.changes.iter().map(|it| it.entry.caller.0.to_string()).collect();
         assert_eq!(callers, ["clerk", "clerk", "", "Zoë of the front desk", "clerk"]);
     }
@@ -188,12 +194,12 @@ fn listed(world: &World, limit: usize) -> Vec<AppointmentId> {
     }
 }
 
-fn history(world: &mut World) -> Vec<u64> {
+fn revisions_of_ada(world: &mut World) -> Vec<u64> {
     let mut reader = world.store().reader().unwrap();
     let mut found: Vec<u64> = Vec::new();
     loop {
         let from = found.last().map(|last| Revision(last - 1));
-        let page = reader.changes_of_calendar(&id("ada"), from, 2).unwrap().unwrap();
+        let page = history(&mut *reader, &of_calendar(&id("ada"), from, 2)).unwrap().unwrap();
         found.extend(page.iter().map(|it| it.revision.0));
         if page.len() < 2 {
             return found;
@@ -210,13 +216,13 @@ fn what_happens_to_appointments_of_a_deleted_calendar_is_in_its_lists_and_its_hi
         world.run(&Command::MarkNoShow { appointment: appointment_id(2), undo: false, etag: None });
         assert_eq!(listed(&world, 1), [1, 2].map(appointment_id));
         let all: Vec<u64> = (1..=world.state.revision.0).rev().collect();
-        assert_eq!(history(&mut world), all);
+        assert_eq!(revisions_of_ada(&mut world), all);
         world.check();
         // Then another takes the id.
         open(&mut world, "ada", "Europe/Paris");
         world.run(&Command::MarkNoShow { appointment: appointment_id(2), undo: true, etag: None });
         let all: Vec<u64> = (1..=world.state.revision.0).rev().collect();
-        assert_eq!(history(&mut world), all);
+        assert_eq!(revisions_of_ada(&mut world), all);
         world.check();
     }
 }
@@ -233,7 +239,7 @@ fn an_appointment_lies_once_in_the_lists_of_an_id_that_was_used_again() {
         assert_eq!(listed(&world, 100), [2, 1].map(appointment_id));
         assert_eq!(listed(&world, 1), [2, 1].map(appointment_id));
         let all: Vec<u64> = (1..=world.state.revision.0).rev().collect();
-        assert_eq!(history(&mut world), all);
+        assert_eq!(revisions_of_ada(&mut world), all);
         world.check();
     }
 }
@@ -254,7 +260,7 @@ fn a_calendar_is_deleted_and_its_appointments_are_changed_in_one_batch() {
         });
         world.store().commit(&Batch { changes: &changes, requests: &[], expected: &expected }).unwrap();
         assert_eq!(listed(&world, 1), [appointment_id(1)]);
-        assert_eq!(history(&mut world), [5, 4, 3, 2, 1]);
+        assert_eq!(revisions_of_ada(&mut world), [5, 4, 3, 2, 1]);
         world.check();
     }
 }
@@ -313,7 +319,8 @@ fn what_was_made_before_a_clock_reset_counts_as_no_younger_than_that() {
         let compact = |world: &mut World, before| world.store().compact_changes(before, 100).unwrap().unwrap();
         let oldest = compact(&mut world, MONDAY.plus(1));
         assert_eq!((oldest.revision, oldest.time), (first_wrong, MONDAY.plus(DAY)));
-        let page = world.store().reader().unwrap().changes_after(wrong, &CalendarFilter::All).unwrap();
+        let behind = LogPosition::after(wrong);
+        let page = world.store().reader().unwrap().changes_from(behind, &CalendarFilter::All, 1).unwrap();
         let mark = Mark { revision: wrong.next(), time: MONDAY.plus(DAY), cause: Cause::ClockReset };
         assert_eq!(page.marks, [mark]);
         let oldest = compact(&mut world, MONDAY.plus(DAY));

@@ -13,12 +13,16 @@ use bookd::domain::availability::{Rule, Weekdays, Window};
 use bookd::domain::calendar::{Calendar, Owner, Profile};
 use bookd::domain::command::{Booking, Command, Move, NewId, Start};
 use bookd::domain::decide::{Decision, decide, reset_clock};
-use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, SeriesId, TypeId, TypeNumber};
+use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, Revision, SeriesId, TypeId, TypeNumber};
+use bookd::domain::log::{LogEntry, LogPosition};
 use bookd::domain::state::State;
 use bookd::domain::time::{DAY, HOUR, Instant, LocalDate, MINUTE, Minutes, Seconds};
 use bookd::store::memory::Memory;
 use bookd::store::sqlite::Sqlite;
-use bookd::store::{Batch, CommitError, ListPage, ListQuery, RequestRecord, Store, ZoneLookup};
+use bookd::store::{
+    Batch, CommitError, HistoryQuery, HistorySubject, ListPage, ListQuery, Reader, RequestRecord, Store, StoreError,
+    ZoneLookup,
+};
 use bookd::zones::Zones;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -42,6 +46,23 @@ pub fn appointment_id(number: u128) -> AppointmentId {
 
 pub fn minutes(minutes: u32) -> Minutes {
     Minutes::new(minutes).unwrap()
+}
+
+/// A page of the history of an appointment, from a revision on.
+pub fn of_appointment(id: AppointmentId, from: Option<Revision>, changes_max: usize) -> HistoryQuery {
+    let from = from.map(LogPosition::of);
+    HistoryQuery { subject: HistorySubject::Appointment(id), from, changes_max }
+}
+
+/// The same of a calendar.
+pub fn of_calendar(id: &CalendarId, from: Option<Revision>, changes_max: usize) -> HistoryQuery {
+    let from = from.map(LogPosition::of);
+    HistoryQuery { subject: HistorySubject::Calendar(id.clone()), from, changes_max }
+}
+
+/// The changes of such a page; none when there never was what it asks for.
+pub fn history(reader: &mut dyn Reader, query: &HistoryQuery) -> Result<Option<Vec<LogEntry>>, StoreError> {
+    Ok(reader.history(query)?.map(|page| page.entries))
 }
 
 /// A store, what the core says is in it, and what time it is.

@@ -14,7 +14,7 @@ use bookd::clock::ManualClock;
 use bookd::config::StoreUrl;
 use bookd::domain::time::{DAY, Instant};
 use bookd::domain::zone::LocalInstants;
-use bookd::engine::{Engine, Layout, Settings};
+use bookd::engine::{Engine, Layout, Settings, WatchSettings};
 use bookd::grpc::api::Api;
 use bookd::grpc::wire::Wire;
 use bookd::proto::v1::ErrorReason;
@@ -55,7 +55,9 @@ async fn service() -> (Engine, Routes) {
 }
 
 pub async fn service_on(store: Memory, clock: Arc<ManualClock>) -> (Engine, Routes) {
-    let settings = Settings { layout: Layout::Inline, is_clock_confirmed: true, ..Settings::default() };
+    // So that series come in parts.
+    let watch = WatchSettings { part_events_max: 2, ..WatchSettings::default() };
+    let settings = Settings { layout: Layout::Inline, is_clock_confirmed: true, watch, ..Settings::default() };
     let (engine, _running) = Engine::start(Box::new(store), clock, settings).unwrap();
     // Without reflection, which reads all descriptors anew for each input.
     let routes = bookd::grpc::services(&Api::new(engine.clone(), zones())).routes();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bookd::clock::{Clock, ManualClock};
+use bookd::domain::log::LogPosition;
 use bookd::domain::time::Instant;
 use bookd::engine::{CLOCK_STEADY, Engine, REQUEST_MEMORY};
 use bookd::grpc::wire::Wire;
@@ -12,6 +13,7 @@ use bookd::proto::v1::calendar_service_client::CalendarServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
 use bookd::store::memory::Memory;
+use bookd::store::told::PART_EVENTS_MAX;
 use bookd::store::{CalendarFilter, Store, ZoneLookup};
 use prost_types::Timestamp;
 use tokio::runtime::Runtime;
@@ -83,7 +85,9 @@ impl Life {
             Err(status) => {
                 is_of_the_contract(call.name(), &status);
                 // What has expired is recorded by whichever call comes first; nothing else happens.
-                let made = self.store.reader().unwrap().changes_after(before, &CalendarFilter::All).unwrap().changes;
+                let mut reader = self.store.reader().unwrap();
+                let from = LogPosition::after(before);
+                let made = reader.changes_from(from, &CalendarFilter::All, PART_EVENTS_MAX).unwrap().changes;
                 let is_quiet = made.iter().all(|it| is_expiry(&it.entry));
                 assert!(is_quiet, "{}: {status:?} {made:?}", call.name());
                 Outcome::of_status(&status)

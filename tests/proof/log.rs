@@ -7,11 +7,12 @@ use bookd::domain::appointment::{Appointment, AppointmentState as S, IgnoredRule
 use bookd::domain::change::Cause;
 use bookd::domain::code;
 use bookd::domain::ids::{AppointmentId, AppointmentKey, Caller, Etag, Revision};
-use bookd::domain::log::LogEntry;
+use bookd::domain::log::{LogEntry, LogPosition};
 use bookd::domain::time::Instant;
 use bookd::grpc::api::request_hash;
 use bookd::proto::v1 as pb;
-use bookd::store::{CalendarFilter, Store};
+use bookd::store::told::PART_EVENTS_MAX;
+use bookd::store::{CalendarFilter, Reader, Store};
 use prost_types::{Duration, Timestamp};
 
 use super::calls::Answered;
@@ -53,15 +54,7 @@ impl Log {
     /// Reads all of it, and what the store remembers of the requests of these calls.
     pub fn read(store: &mut dyn Store, ops: &[Op]) -> Self {
         let mut reader = store.reader().unwrap();
-        let (mut changes, mut after) = (Vec::new(), Revision(0));
-        loop {
-            let page = reader.changes_after(after, &CalendarFilter::All).unwrap();
-            changes.extend(page.changes.into_iter().map(|told| told.entry));
-            if page.upto == after {
-                break;
-            }
-            after = page.upto;
-        }
+        let changes = whole_log(&mut *reader);
         let mut lives: HashMap<String, Life> = HashMap::new();
         for change in &changes {
             for it in change.appointments() {
@@ -216,6 +209,24 @@ fn wire_rules(rules: IgnoredRules) -> Vec<i32> {
     let IgnoredRules { outside_availability, misaligned, notice, horizon, limit } = rules;
     let ignored = [outside_availability, misaligned, notice, horizon, limit].into_iter().zip(1..);
     ignored.filter(|(is_ignored, _)| *is_ignored).map(|(_, number)| number).collect()
+}
+
+/// Every change of a store, whole, however many parts it comes in.
+pub fn whole_log(reader: &mut dyn Reader) -> Vec<LogEntry> {
+    let (mut changes, mut from): (Vec<LogEntry>, _) = (Vec::new(), LogPosition::of(Revision(1)));
+    loop {
+        let page = reader.changes_from(from, &CalendarFilter::All, PART_EVENTS_MAX).unwrap();
+        for told in page.changes {
+            match changes.last_mut().filter(|it| it.revision == told.entry.revision) {
+                Some(entry) => entry.events.extend(told.entry.events),
+                None => changes.push(told.entry),
+            }
+        }
+        if page.next == from {
+            return changes;
+        }
+        from = page.next;
+    }
 }
 
 /// Whether nobody sent a change: something ran out.

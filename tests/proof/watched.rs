@@ -77,8 +77,12 @@ pub struct Watched {
     pub scope: Scope,
     /// Whoever watches knew before it began that everything up to here had happened.
     pub known: i64,
-    /// Each change, as it was told.
+    /// Each change, as it was told, its parts put together.
     pub seen: Vec<pb::Change>,
+    /// What came of a change whose last part is still to come, and how many parts that is.
+    begun: Option<(pb::Change, i32)>,
+    /// How many changes came in several parts.
+    pub in_parts: usize,
     /// All changes up to here were sent, as the last mark of progress or change said.
     pub upto: i64,
     /// What was wrong already when it came.
@@ -91,8 +95,9 @@ impl Watched {
         Self { scope, ..Self::default() }
     }
 
-    /// What it asks for next.
-    pub fn request(&self) -> pb::WatchAppointmentsRequest {
+    /// What it asks for next, on a new connection: a change that was cut off comes again whole.
+    pub fn request(&mut self) -> pb::WatchAppointmentsRequest {
+        self.begun = None;
         self.scope.request(self.upto + 1)
     }
 
@@ -105,8 +110,7 @@ impl Watched {
                     let (revision, upto) = (change.revision, self.upto);
                     self.faults.push(format!("revision {revision} was told after everything up to {upto}"));
                 }
-                self.upto = change.revision.max(self.upto);
-                self.seen.push(change);
+                self.note_part(change, message.part, message.is_last);
             }
             Some(Message::Progress(progress)) => {
                 if progress.revision < self.upto {
@@ -116,6 +120,32 @@ impl Watched {
             }
             None => self.faults.push("an empty message".to_owned()),
         }
+    }
+
+    /// Each part of a change behind the one before it, and nothing of another change between them.
+    fn note_part(&mut self, change: pb::Change, part: i32, is_last: bool) {
+        let due = self.begun.as_ref().map_or(1, |(_, parts)| parts + 1);
+        let is_of_it = self.begun.as_ref().is_none_or(|(begun, _)| {
+            pb::Change { events: Vec::new(), ..begun.clone() } == pb::Change { events: Vec::new(), ..change.clone() }
+        });
+        if part != due || !is_of_it || change.events.is_empty() {
+            let revision = change.revision;
+            self.faults.push(format!("part {part} of revision {revision} was told where part {due} was due"));
+        }
+        let whole = match self.begun.take() {
+            Some((mut begun, _)) => {
+                begun.events.extend(change.events);
+                begun
+            }
+            None => change,
+        };
+        if !is_last {
+            self.begun = Some((whole, part));
+            return;
+        }
+        self.in_parts += usize::from(part > 1);
+        self.upto = whole.revision.max(self.upto);
+        self.seen.push(whole);
     }
 
     /// How a watch ended; answers the reason. It may be cut for being slow, by a server that stops, or by the network;

@@ -109,7 +109,7 @@ pub async fn watches(world: Rc<World>, name: String, scope: Scope) -> turmoil::R
     };
     let is_over = || world.phase.get() == Phase::Over && world.watched.borrow()[place].upto >= world.last.get();
     while !is_over() {
-        let request = world.watched.borrow()[place].request();
+        let request = world.watched.borrow_mut()[place].request();
         let mut client = ListServiceClient::new(connect());
         let stream = timeout(PATIENCE, client.watch_appointments(request)).await;
         let mut stream = match stream {
@@ -145,7 +145,8 @@ pub async fn watches(world: Rc<World>, name: String, scope: Scope) -> turmoil::R
 fn note_message(world: &World, place: usize, name: &str, message: pb::WatchAppointmentsResponse) {
     match &message.message {
         Some(Message::Change(change)) => {
-            world.tell(format_args!("{name} sees {} with {} events", change.revision, change.events.len()));
+            let (revision, part, count) = (change.revision, message.part, change.events.len());
+            world.tell(format_args!("{name} sees part {part} of {revision} with {count} events"));
         }
         Some(Message::Progress(progress)) => world.tell(format_args!("{name} sees progress to {}", progress.revision)),
         None => {}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bookd::clock::ManualClock;
 use bookd::domain::time::Instant;
-use bookd::engine::{Engine, Layout, Running, Settings};
+use bookd::engine::{Engine, Layout, Running, Settings, WatchSettings};
 use bookd::grpc::api::Api;
 use bookd::grpc::wire::Wire;
 use bookd::ids::Ids;
@@ -78,7 +78,9 @@ impl Life {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let store = Sqlite::open_on(disk, lookup(), CODE_KEY).map_err(|error| error.to_string())?;
         let store = Box::new(Powered { store, power: disk.power() });
-        let settings = Settings { layout: Layout::Inline, is_clock_confirmed: true, ..Settings::default() };
+        // So that series come in parts.
+        let watch = WatchSettings { part_events_max: 2, ..WatchSettings::default() };
+        let settings = Settings { layout: Layout::Inline, is_clock_confirmed: true, watch, ..Settings::default() };
         let (engine, running, routes) = runtime.block_on(async {
             let started = Engine::start(store, Arc::new(story.clock.clone()), settings);
             let (engine, running) = started.map_err(|error| error.to_string())?;

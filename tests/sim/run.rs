@@ -40,6 +40,8 @@ pub struct Report {
     pub faults: usize,
     /// Calls that came under the request id of another one, and were refused.
     pub reused: usize,
+    /// Changes that watchers were told in several parts.
+    pub in_parts: usize,
 }
 
 /// Runs a seed on this thread, whose randomness must come from the seed as well.
@@ -139,5 +141,6 @@ fn report(world: &World, faults: usize) -> Report {
         revisions: world.last.get(),
         faults,
         reused: ops.iter().filter(|op| op.is_refused("REQUEST_ID_REUSED")).count(),
+        in_parts: world.watched.borrow().iter().map(|it| it.in_parts).sum(),
     }
 }

@@ -57,8 +57,8 @@ fn one_seed_keeps_all_promises() {
         println!("{}", it.shown);
     }
     assert!(it.found.is_empty(), "seed {seed}:\n{}\n\n{}", it.shown, it.found.join("\n"));
-    let Report { digest, calls, acknowledged, revisions, faults, reused, .. } = it;
-    println!("{ENDING}{digest}: {calls} {acknowledged} {revisions} {faults} {reused}");
+    let Report { digest, calls, acknowledged, revisions, faults, reused, in_parts, .. } = it;
+    println!("{ENDING}{digest}: {calls} {acknowledged} {revisions} {faults} {reused} {in_parts}");
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn under_every_seed_all_promises_are_kept_and_everything_converges() {
     let first = budget("BOOKD_SIM_FIRST", 1);
     let next = AtomicU64::new(first);
     let end = first + budget("BOOKD_SIM_SEEDS", SEEDS);
-    let sums = Mutex::new([0_u64; 5]);
+    let sums = Mutex::new([0_u64; 6]);
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get) {
             scope.spawn(|| {
@@ -82,10 +82,12 @@ fn under_every_seed_all_promises_are_kept_and_everything_converges() {
             });
         }
     });
-    let [calls, acknowledged, revisions, faults, reused] = *sums.lock().unwrap();
+    let [calls, acknowledged, revisions, faults, reused, in_parts] = *sums.lock().unwrap();
     let seeds = end - first;
     eprintln!("{seeds} seeds: {calls} calls, {acknowledged} acknowledged, {revisions} revisions, {faults} faults");
     eprintln!("{reused} calls under the request id of another were refused");
+    eprintln!("{in_parts} times a watcher was told a change in parts");
+    assert!(seeds < SEEDS || in_parts > 0, "changes must come in parts, or nothing is shown of them");
     assert!(seeds < SEEDS || reused > seeds, "request ids must be tried with other requests, or nothing is shown");
     assert!(acknowledged * 4 > calls, "a quarter of the calls must come to something, or nothing is shown");
 }

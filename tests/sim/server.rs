@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
-use bookd::engine::{Engine, Layout, Settings};
+use bookd::engine::{Engine, Layout, Settings, WatchSettings};
 use bookd::grpc::api::Api;
 use bookd::grpc::wire::Wire;
 use bookd::server::{Limits, serve_connection};
@@ -34,7 +34,9 @@ pub async fn serve(world: Rc<World>, machine: Rc<Machine>) -> turmoil::Result {
         }
     };
     world.confirm_clock();
-    let settings = Settings { layout: Layout::Inline, is_clock_confirmed: true, ..Settings::default() };
+    // So that series come in parts.
+    let watch = WatchSettings { part_events_max: 2, ..WatchSettings::default() };
+    let settings = Settings { layout: Layout::Inline, is_clock_confirmed: true, watch, ..Settings::default() };
     let (engine, running) = match Engine::start(store, Arc::new(world.clock.clone()), settings) {
         Ok(started) => started,
         Err(error) => {

@@ -8,11 +8,12 @@ use bookd::domain::calendar::Calendar;
 use bookd::domain::ids::{AppointmentKey, Revision};
 use bookd::domain::log::LogEntry;
 use bookd::domain::time::Instant;
+use bookd::store::Store;
 use bookd::store::sqlite::Sqlite;
-use bookd::store::{CalendarFilter, Store};
 
 use crate::life::{CODE_KEY, lookup};
 use crate::proof::disk::{Access, Disk, Fault};
+use crate::proof::log::whole_log;
 use crate::world::BEGINNING;
 
 /// All that is in a store.
@@ -44,15 +45,7 @@ fn content(disk: &Disk) -> Content {
     let mut reader = store.reader().unwrap();
     let (appointments, revision) = reader.appointments_after(AppointmentKey::default(), 10_000).unwrap();
     let ids: Vec<_> = reader.list_calendars("", None, 1_000).unwrap().0.into_iter().map(|it| it.id).collect();
-    let mut changes = Vec::new();
-    loop {
-        let after = changes.last().map_or(Revision(0), |it: &LogEntry| it.revision);
-        let page = reader.changes_after(after, &CalendarFilter::All).unwrap();
-        changes.extend(page.changes.into_iter().map(|it| it.entry));
-        if page.upto == after {
-            break;
-        }
-    }
+    let changes = whole_log(&mut *reader);
     let calendars = store.load_calendars(&ids, now).unwrap().into_iter().flatten().collect();
     Content { revision, code_key: boot.code_key, calendars, appointments, changes }
 }

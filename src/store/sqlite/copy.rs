@@ -11,6 +11,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+use prost::Message;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
@@ -19,9 +20,10 @@ use super::file::{Locked, beside, length};
 use super::location::{Location, Origin};
 use super::open::{self, Content, SCHEMA_VERSION};
 use super::rows::signed;
+use super::segments::SEGMENT_BYTES_MAX;
 use super::{Sqlite, log, store_error};
+use crate::domain::change::Cause;
 use crate::domain::ids::{AppointmentKey, Revision};
-use crate::domain::log::LogEntry;
 use crate::domain::time::Instant;
 use crate::store::change_record::ChangeRecord;
 use crate::store::{OpenError, StoreError, ZoneLookup, record};
@@ -117,7 +119,8 @@ impl Source {
         let checkpoints = Checkpoints::of(&mut self.connection, u32::MAX)?;
         let Self { connection, location, locked, .. } = self;
         let locked = locked.map(Arc::new);
-        Ok(Sqlite { connection, checkpoints, location, zones, known: HashMap::new(), watched: None, locked })
+        let (segment_bytes_max, known) = (SEGMENT_BYTES_MAX, HashMap::new());
+        Ok(Sqlite { connection, checkpoints, location, zones, segment_bytes_max, known, watched: None, locked })
     }
 
     /// The file.
@@ -203,8 +206,7 @@ impl Sqlite {
         assert!(revision > last, "a revision is never given out again");
         let transaction = self.connection.transaction()?;
         let time: i64 = transaction.query_row(SELECT_LAST_TIME, [], |row| row.get(0))?;
-        let entry = LogEntry::restored(revision, record::instant(time)?);
-        let mark = prost::Message::encode_to_vec(&ChangeRecord::new(&entry));
+        let mark = ChangeRecord::new(Cause::Restore, Vec::new()).encode_to_vec();
         transaction.execute(INSERT_RESTORED, params![signed(revision.0), time, mark])?;
         transaction.execute(PUT_FIRST_KEY, [signed(first_key.0)])?;
         transaction.commit()?;

@@ -10,34 +10,35 @@
 //!
 //! Each table is read once, in the order of its keys: only the histories of calendars are in memory together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::LazyLock;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::copy::count;
 use super::history::{Histories, History, TypeChange};
-use super::log::{SELECT_REVISION, entry};
+use super::log::{SELECT_REVISION, replaced};
 use super::read::{appointments_by_key, bearer_of};
 use super::rows::{self, signed};
+use super::segments::{CHANGE_COLUMNS, ChangeRow, Wanted};
 use super::upgrade::{SESSIONS_FROM, places};
 use super::write::reach_minutes;
 use super::{SELECT_META, walk};
 use crate::domain::appointment::Appointment;
 use crate::domain::change::{AppointmentEvent, Cause};
-use crate::domain::ids::{AppointmentKey, CalendarId, Revision, TypeNumber};
-use crate::domain::log::{CalendarEvent, Earlier, LogEntry, What};
+use crate::domain::ids::{AppointmentKey, CalendarId, Revision, TypeId, TypeNumber};
+use crate::domain::log::{CalendarEvent, Earlier, LogEvent, LoggedAppointment, Replaced, What};
 use crate::domain::time::Instant;
 use crate::fold::email_key;
 use crate::store::StoreError;
+use crate::store::change_record::is_whole;
 use crate::store::record::{self, TypeRecord, decode};
-use crate::store::replaced_record::ReplacedRecord;
 
 /// How many appointments are in memory at a time.
 const PAGE: usize = 1_000;
 
-/// The columns of a change, and what it replaced.
-const SELECT_CHANGES: &str = "select c.revision, c.time, c.caller, p.name, c.record, c.replaced from changes c \
-     left join principals p on p.number = c.caller order by c.revision";
+static SELECT_CHANGES: LazyLock<String> = LazyLock::new(|| format!("select {CHANGE_COLUMNS} order by c.revision"));
 const SELECT_OCCURRENCE: &str = "select original_start from appointments where key = ?1";
 const SELECT_CALENDARS: &str = "select c.key, c.id, c.since, c.revision, c.delete_time, v.version from calendars c \
      left join versions v on v.calendar = c.key order by c.key";
@@ -111,24 +112,35 @@ impl Comparison<'_> {
     fn log(&mut self) -> Result<Histories, StoreError> {
         let connection = self.connection;
         let mut histories = Histories::default();
-        let mut statement = connection.prepare(SELECT_CHANGES)?;
+        let mut statement = connection.prepare(&SELECT_CHANGES)?;
         let mut changes = statement.query([])?;
         let (mut is_sound, mut reset) = (true, None);
         while let Some(row) = changes.next()? {
             self.examined += 1;
-            let (record, entry) = entry(connection, row)?;
-            let is_early = entry.revision < self.sessions_from;
-            if is_sound && entry.appointments().next().is_some() && record.is_whole() == is_early {
-                let (from, revision) = (self.sessions_from, entry.revision);
+            let change = ChangeRow::read(row)?;
+            let revision = change.entry.revision;
+            let is_early = revision < self.sessions_from;
+            let (mut images_whole, mut replacing) = (None, Replacing::default());
+            histories.begin(revision);
+            change.walk(connection, 0, &Wanted::ALL, |_, bytes| {
+                let event = change.event(connection, bytes)?;
+                if let What::Appointment(it) = &event.what {
+                    images_whole = Some(images_whole.unwrap_or(true) && is_whole(bytes)?);
+                    self.original_start(it)?;
+                }
+                replacing.take(&event);
+                histories.take(&change.entry, &event);
+                Ok(ControlFlow::Continue(()))
+            })?;
+            if is_sound && images_whole == Some(is_early) {
+                let from = self.sessions_from;
                 self.differs(format!("schema 4 does not begin at revision {from}: revision {revision} says otherwise"));
                 is_sound = false;
             }
-            if !is_replaced_by(row.get::<_, Option<Vec<u8>>>(5)?.as_deref(), &entry, is_early) {
-                self.differs(format!("what revision {} replaced is not kept as it must be", entry.revision));
+            if !replaced(connection, revision).is_ok_and(|it| replacing.is_of(&it, is_early)) {
+                self.differs(format!("what revision {revision} replaced is not kept as it must be"));
             }
-            self.original_starts(&entry)?;
-            histories.take(&entry);
-            reset = Some(entry.revision).filter(|_| entry.cause == Cause::ClockReset).or(reset);
+            reset = Some(revision).filter(|_| change.entry.cause == Cause::ClockReset).or(reset);
         }
         let noted = connection.query_row(SELECT_META, ["clock_reset"], |row| Ok(rows::revision_of_change(row, 0)));
         let noted = noted.optional()?.transpose()?;
@@ -140,18 +152,16 @@ impl Comparison<'_> {
     }
 
     /// An occurrence was to begin when it was booked for; one that was imported when its file said.
-    fn original_starts(&mut self, entry: &LogEntry) -> Result<(), StoreError> {
+    fn original_start(&mut self, it: &LoggedAppointment) -> Result<(), StoreError> {
+        if !matches!(it.kind, AppointmentEvent::Booked | AppointmentEvent::Held) {
+            return Ok(());
+        }
         let mut select = self.connection.prepare_cached(SELECT_OCCURRENCE)?;
-        for it in entry.appointments() {
-            if !matches!(it.kind, AppointmentEvent::Booked | AppointmentEvent::Held) {
-                continue;
-            }
-            let row = |row: &Row<'_>| Ok(instant_or_null(row, 0));
-            let original_start = select.query_row([signed(it.key.0)], row).optional()?.transpose()?.flatten();
-            if let Some(other) = original_start.filter(|start| *start != it.after.start) {
-                let (id, start) = (it.id, it.after.start);
-                (self.found)(format!("the original start of appointment {id} is {other}; it was booked for {start}"));
-            }
+        let row = |row: &Row<'_>| Ok(instant_or_null(row, 0));
+        let original_start = select.query_row([signed(it.key.0)], row).optional()?.transpose()?.flatten();
+        if let Some(other) = original_start.filter(|start| *start != it.after.start) {
+            let (id, start) = (it.id, it.after.start);
+            (self.found)(format!("the original start of appointment {id} is {other}; it was booked for {start}"));
         }
         Ok(())
     }
@@ -350,29 +360,38 @@ impl Comparison<'_> {
     }
 }
 
-/// Whether what a change replaced can be read, and is what its events replace. Before schema 4 it was not kept.
-fn is_replaced_by(replaced: Option<&[u8]>, entry: &LogEntry, is_early: bool) -> bool {
-    let read = |bytes| decode::<ReplacedRecord>(bytes, "what a change replaced").and_then(ReplacedRecord::read);
-    let Ok(replaced) = replaced.map_or(Ok(Vec::new()), read) else { return false };
-    let (mut profiles, mut types) = (Vec::new(), Vec::new());
-    for event in &entry.events {
+/// What the events of a change replace.
+#[derive(Default)]
+struct Replacing {
+    profiles: Vec<CalendarId>,
+    types: HashSet<(CalendarId, TypeId)>,
+}
+
+impl Replacing {
+    fn take(&mut self, event: &LogEvent) {
         for touched in &event.calendars {
             match &event.what {
-                What::Calendar(CalendarEvent::ProfileChanged) => profiles.push(&touched.calendar),
-                What::Calendar(CalendarEvent::TypePut(id)) => types.push((&touched.calendar, id)),
+                What::Calendar(CalendarEvent::ProfileChanged) => self.profiles.push(touched.calendar.clone()),
+                What::Calendar(CalendarEvent::TypePut(id)) => {
+                    self.types.insert((touched.calendar.clone(), id.clone()));
+                }
                 _ => {}
             }
         }
     }
-    let mut earlier_profiles = Vec::new();
-    for it in &replaced {
-        match &it.earlier {
-            Earlier::Profile(_) => earlier_profiles.push(&it.calendar),
-            Earlier::Type(of_type) if types.contains(&(&it.calendar, &of_type.id)) => {}
-            Earlier::Type(_) => return false,
+
+    /// Whether this is what they replace. Before schema 4 it was not kept.
+    fn is_of(&self, replaced: &[Replaced], is_early: bool) -> bool {
+        let mut earlier_profiles = Vec::new();
+        for Replaced { calendar, earlier } in replaced {
+            match earlier {
+                Earlier::Profile(_) => earlier_profiles.push(calendar),
+                Earlier::Type(of_type) if self.types.contains(&(calendar.clone(), of_type.id.clone())) => {}
+                Earlier::Type(_) => return false,
+            }
         }
+        is_early || self.profiles.iter().eq(earlier_profiles)
     }
-    is_early || earlier_profiles == profiles
 }
 
 /// Every read of this room goes over a whole table, or by an index.

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::read::{BEARERS_MAX, bearers};
 use crate::domain::change::Cause;
 use crate::domain::ids::{CalendarId, Revision, TypeId};
-use crate::domain::log::{CalendarEvent, LogEntry, What};
+use crate::domain::log::{CalendarEvent, LogEntry, LogEvent, What};
 use crate::domain::time::Instant;
 use crate::store::StoreError;
 
@@ -44,18 +44,21 @@ pub(super) struct Histories {
 }
 
 impl Histories {
-    pub(super) fn take(&mut self, entry: &LogEntry) {
-        self.oldest = self.oldest.or(Some(entry.revision));
-        for event in &entry.events {
-            for touched in &event.calendars {
-                let bearers = self.of.entry(touched.calendar.clone()).or_default();
-                let is_new = event.what == What::Calendar(CalendarEvent::Created);
-                if is_new || bearers.is_empty() {
-                    bearers.push(History { since: is_new.then_some(entry.revision), ..History::default() });
-                }
-                if let Some(newest) = bearers.last_mut() {
-                    newest.take(&event.what, entry);
-                }
+    /// The next change begins.
+    pub(super) fn begin(&mut self, revision: Revision) {
+        self.oldest = self.oldest.or(Some(revision));
+    }
+
+    /// The next event of this change.
+    pub(super) fn take(&mut self, entry: &LogEntry, event: &LogEvent) {
+        for touched in &event.calendars {
+            let bearers = self.of.entry(touched.calendar.clone()).or_default();
+            let is_new = event.what == What::Calendar(CalendarEvent::Created);
+            if is_new || bearers.is_empty() {
+                bearers.push(History { since: is_new.then_some(entry.revision), ..History::default() });
+            }
+            if let Some(newest) = bearers.last_mut() {
+                newest.take(&event.what, entry);
             }
         }
     }

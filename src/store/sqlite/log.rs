@@ -3,30 +3,38 @@
 //! The oldest change that is kept is the log's first row; nothing else says so, and nothing else could differ.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::LazyLock;
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::read::appointments_by_key;
 use super::rows::{self, signed};
+#[cfg(test)]
+use super::segments;
+use super::segments::{CHANGE_COLUMNS, ChangeRow, Wanted};
 use super::write::alone_failed;
 use super::{Sqlite, store_error};
-use crate::domain::appointment::{Appointment, Image};
-use crate::domain::ids::{AppointmentKey, Caller, Revision};
-use crate::domain::log::{LogEntry, Replaced, What};
+use crate::domain::appointment::Image;
+use crate::domain::ids::{AppointmentKey, Revision};
+use crate::domain::log::{LogPosition, Replaced, What};
 use crate::domain::time::Instant;
-use crate::store::change_record::{ChangeRecord, Rows};
-use crate::store::record::{self, damaged, decode};
+use crate::store::change_record::ChangeRecord;
+use crate::store::history::HistoryBuilder;
+use crate::store::record::{self, decode};
 use crate::store::replaced_record::ReplacedRecord;
-use crate::store::told::{TOLD_CHANGES_MAX, TOLD_EVENTS_MAX, tell};
-use crate::store::{CalendarFilter, CommitError, Oldest, StoreError, ToldPage, UNDONE_CHANGES_MAX};
+use crate::store::told::{Part, TOLD_CHANGES_MAX, TOLD_EVENTS_MAX};
+use crate::store::{
+    CalendarFilter, CommitError, Oldest, StoreError, ToldPage, UNDONE_APPOINTMENTS_MAX, UNDONE_CHANGES_MAX,
+};
 
 pub(super) const SELECT_REVISION: &str = "select coalesce(max(revision), 0) from changes";
-const SELECT_CHANGE: &str = "select c.revision, c.time, c.caller, p.name, c.record from changes c \
-     left join principals p on p.number = c.caller where c.revision = ?1";
+static SELECT_CHANGE: LazyLock<String> = LazyLock::new(|| format!("select {CHANGE_COLUMNS} where c.revision = ?1"));
+static SELECT_CHANGES_FROM: LazyLock<String> =
+    LazyLock::new(|| format!("select {CHANGE_COLUMNS} where c.revision >= ?1 order by c.revision"));
+const SELECT_RECORD: &str = "select record from changes where revision = ?1";
 const SELECT_REPLACED: &str = "select replaced from changes where revision = ?1";
 const SELECT_NEXT: &str = "select min(revision) from changes where revision >= ?1";
-const SELECT_CHANGES_AFTER: &str = "select c.revision, c.time, c.caller, p.name, c.record from changes c \
-     left join principals p on p.number = c.caller where c.revision > ?1 order by c.revision";
 const SELECT_OLD: &str =
     "select revision, time from changes where revision >= -9223372036854775808 order by revision limit ?1";
 /// The last clock reset, as long as it is kept.
@@ -36,16 +44,11 @@ const DELETE_CHANGES: &str = "delete from changes where revision <= ?1";
 
 /// Every statement on the log, for the test of their plans.
 #[cfg(test)]
-pub(super) const STATEMENTS: [&str; 8] = [
-    SELECT_REVISION,
-    SELECT_CHANGE,
-    SELECT_REPLACED,
-    SELECT_NEXT,
-    SELECT_CHANGES_AFTER,
-    SELECT_OLD,
-    SELECT_RESET,
-    DELETE_CHANGES,
-];
+pub(super) fn statements() -> Vec<&'static str> {
+    let consts =
+        [SELECT_REVISION, SELECT_RECORD, SELECT_REPLACED, SELECT_NEXT, SELECT_OLD, SELECT_RESET, DELETE_CHANGES];
+    consts.into_iter().chain([SELECT_CHANGE.as_str(), &SELECT_CHANGES_FROM]).chain(segments::STATEMENTS).collect()
+}
 
 pub(super) fn revision(connection: &Connection) -> Result<Revision, StoreError> {
     record::revision(connection.prepare_cached(SELECT_REVISION)?.query_row([], |row| row.get::<_, i64>(0))?)
@@ -74,57 +77,54 @@ fn ages(connection: &Connection) -> Result<impl Fn(Revision, Instant) -> Instant
     })
 }
 
-/// A row of `SELECT_CHANGE`, or of another statement that has its columns first.
-pub(super) fn entry(connection: &Connection, row: &Row<'_>) -> Result<(ChangeRecord, LogEntry), StoreError> {
-    let (revision, time) = (rows::revision_of_change(row, 0)?, rows::instant(row, 1)?);
-    let caller = match (row.get::<_, Option<i64>>(2)?, row.get::<_, Option<String>>(3)?) {
-        (None, _) => Caller::default(),
-        (Some(_), Some(name)) => Caller(name.into()),
-        (Some(_), None) => return Err(damaged("the caller of a change")),
-    };
-    let record: ChangeRecord = decode(row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?, "a change")?;
-    let entry = record.read((revision, time, caller), &Stored(connection))?;
-    Ok((record, entry))
-}
-
-struct Stored<'a>(&'a Connection);
-
-impl Rows for Stored<'_> {
-    fn appointment(&self, key: AppointmentKey) -> Result<Option<Appointment>, StoreError> {
-        Ok(appointments_by_key(self.0, &[key])?.pop())
-    }
-
-    fn time_of(&self, revision: Revision) -> Result<Option<Instant>, StoreError> {
-        let time = |row: &Row<'_>| Ok(rows::instant(row, 1));
-        self.0.prepare_cached(SELECT_CHANGE)?.query_row([signed(revision.0)], time).optional()?.transpose()
-    }
-}
-
-/// Walks the log back along what each entry says came before, newest first, to the one at `oldest`.
+/// Walks the log back along what the events that are wanted say came before, newest first, from one revision to another,
+/// and gathers these events; the first change may be read on within. Answers where there was no room for more.
 pub(super) fn chain(
     transaction: &Transaction<'_>,
     (newest, oldest): (Revision, Revision),
-    limit: usize,
-    previous: impl Fn(&LogEntry) -> Option<Revision>,
-) -> Result<Vec<LogEntry>, StoreError> {
-    let mut statement = transaction.prepare_cached(SELECT_CHANGE)?;
+    from: Option<LogPosition>,
+    wanted: &Wanted<'_>,
+    page: &mut HistoryBuilder,
+) -> Result<Option<LogPosition>, StoreError> {
+    let mut statement = transaction.prepare_cached(&SELECT_CHANGE)?;
     let mut at = newest;
-    let mut found = Vec::new();
-    while at >= oldest && at > Revision(0) && found.len() < limit {
+    while at >= oldest && at > Revision(0) {
         let mut rows = statement.query([signed(at.0)])?;
         let Some(row) = rows.next()? else { break };
-        let (_, entry) = entry(transaction, row)?;
+        let change = ChangeRow::read(row)?;
+        let first = from.filter(|it| it.revision == at).map_or(0, |it| it.event);
+        // Whatever touched it later in the change found this very change: the first event tells what came before.
+        let (mut previous, mut next) = (None, None);
+        if first > 0 {
+            change.walk(transaction, 0, wanted, |_, bytes| {
+                previous = Some(wanted.previous(bytes)?);
+                Ok(ControlFlow::Break(()))
+            })?;
+        }
+        change.walk(transaction, first, wanted, |event, bytes| {
+            if previous.is_none() {
+                previous = Some(wanted.previous(bytes)?);
+            }
+            if !page.has_room(at) {
+                next = Some(LogPosition { revision: at, event });
+                return Ok(ControlFlow::Break(()));
+            }
+            page.add(&change.entry, change.event(transaction, bytes)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        if next.is_some() {
+            return Ok(next);
+        }
         // A page token may name any revision: what is not of this chain is not shown.
-        let Some(next) = previous(&entry) else { break };
-        found.push(entry);
-        at = if next < at { next } else { Revision(0) };
+        let Some(previous) = previous else { break };
+        at = if previous < at { previous } else { Revision(0) };
     }
-    Ok(found)
+    Ok(None)
 }
 
 /// What a change replaced.
-pub(super) fn replaced(transaction: &Transaction<'_>, revision: Revision) -> Result<Vec<Replaced>, StoreError> {
-    let mut statement = transaction.prepare_cached(SELECT_REPLACED)?;
+pub(super) fn replaced(connection: &Connection, revision: Revision) -> Result<Vec<Replaced>, StoreError> {
+    let mut statement = connection.prepare_cached(SELECT_REPLACED)?;
     let replaced = statement.query_row([signed(revision.0)], |row| row.get::<_, Option<Vec<u8>>>(0)).optional()?;
     match replaced.flatten() {
         Some(bytes) => decode::<ReplacedRecord>(&bytes, "what a change replaced")?.read(),
@@ -133,18 +133,17 @@ pub(super) fn replaced(transaction: &Transaction<'_>, revision: Revision) -> Res
 }
 
 /// When an appointment began as the oldest change of it that is kept found or made it; none when no change of it is.
-/// Rows that are not whole yet are not read.
+/// Rows that are not whole yet are not read; changes are not cut into segments yet.
 pub(super) fn first_start(
     transaction: &Transaction<'_>,
     key: AppointmentKey,
     newest: Revision,
 ) -> Result<Option<Instant>, StoreError> {
-    let mut statement = transaction.prepare_cached(SELECT_CHANGE)?;
+    let mut statement = transaction.prepare_cached(SELECT_RECORD)?;
     let (mut at, mut first) = (newest.0, None);
     while at > 0 {
-        let mut rows = statement.query([signed(at)])?;
-        let Some(row) = rows.next()? else { break };
-        let record: ChangeRecord = decode(row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?, "a change")?;
+        let Some(record) = statement.query_row([signed(at)], |row| row.get::<_, Vec<u8>>(0)).optional()? else { break };
+        let record: ChangeRecord = decode(&record, "a change")?;
         let Some((start, previous)) = record.start_of(key)? else { break };
         first = Some(start);
         at = if previous < at { previous } else { 0 };
@@ -157,7 +156,7 @@ pub(super) fn undone(
     transaction: &Transaction<'_>,
     at: Revision,
     current: Revision,
-) -> Result<HashMap<AppointmentKey, Option<Image>>, StoreError> {
+) -> Result<HashMap<AppointmentKey, Option<Box<Image>>>, StoreError> {
     let mut images = HashMap::new();
     if at >= current {
         return Ok(images);
@@ -168,30 +167,38 @@ pub(super) fn undone(
         let reach = current.0.saturating_sub(UNDONE_CHANGES_MAX as u64);
         return Err(StoreError::Compacted { oldest: Revision(oldest.0.max(reach)) });
     }
-    let mut statement = transaction.prepare_cached(SELECT_CHANGES_AFTER)?;
-    let mut rows = statement.query([signed(at.0)])?;
+    let mut statement = transaction.prepare_cached(&SELECT_CHANGES_FROM)?;
+    let mut rows = statement.query([signed(at.next().0)])?;
     while let Some(row) = rows.next()? {
-        for event in entry(transaction, row)?.1.events {
-            if let What::Appointment(it) = event.what {
+        let change = ChangeRow::read(row)?;
+        change.walk(transaction, 0, &Wanted::ALL, |_, bytes| {
+            if let What::Appointment(it) = change.event(transaction, bytes)?.what {
                 // The first change after `at` holds what was there at it.
-                images.entry(it.key).or_insert(it.before);
+                images.entry(it.key).or_insert(it.before.map(Box::new));
             }
+            let has_room = images.len() <= UNDONE_APPOINTMENTS_MAX;
+            Ok(if has_room { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        if images.len() > UNDONE_APPOINTMENTS_MAX {
+            return Err(StoreError::Compacted { oldest: change.entry.revision });
         }
     }
     Ok(images)
 }
 
-/// A page of what came after a revision, as watchers are told it.
-pub(super) fn told_after(
+/// A page of the log from a position on, as watchers are told it.
+pub(super) fn told_from(
     transaction: &Transaction<'_>,
-    after: Revision,
+    from: LogPosition,
     filter: &CalendarFilter,
+    part_events_max: usize,
 ) -> Result<ToldPage, StoreError> {
     let oldest = oldest(transaction)?.map_or(Revision(0), |it| it.revision);
-    if after.next() < oldest {
+    if from.revision < oldest {
         return Err(StoreError::Compacted { oldest });
     }
-    if after.next() > oldest {
+    if from.revision > oldest && !from.is_within_change() {
+        let after = Revision(from.revision.0 - 1);
         // A revision that is in no log was told before a restore, by a history that the restore took back.
         let next: Option<i64> =
             transaction.prepare_cached(SELECT_NEXT)?.query_row([signed(after.0)], |row| row.get(0))?;
@@ -199,21 +206,38 @@ pub(super) fn told_after(
             return Err(StoreError::Compacted { oldest: next });
         }
     }
-    let mut statement = transaction.prepare_cached(SELECT_CHANGES_AFTER)?;
-    let mut rows = statement.query([signed(after.0)])?;
-    let mut page = ToldPage { changes: Vec::new(), upto: after, marks: Vec::new() };
+    let mut statement = transaction.prepare_cached(&SELECT_CHANGES_FROM)?;
+    let mut rows = statement.query([signed(from.revision.0)])?;
+    let mut page = ToldPage { changes: Vec::new(), next: from, marks: Vec::new() };
     let (mut looked_at, mut events) = (0, 0);
     while looked_at < TOLD_CHANGES_MAX
         && events < TOLD_EVENTS_MAX
         && let Some(row) = rows.next()?
     {
         looked_at += 1;
-        let (_, entry) = entry(transaction, row)?;
-        page.upto = entry.revision;
-        page.marks.extend(entry.mark());
-        let told = tell(entry, filter, |key| Ok(appointments_by_key(transaction, &[key])?.pop()))?;
+        let change = ChangeRow::read(row)?;
+        let revision = change.entry.revision;
+        page.marks.extend(change.entry.mark());
+        let first = if revision == from.revision { from.event } else { 0 };
+        let (mut part, mut cut) = (Part::new(part_events_max), None);
+        change.walk(transaction, first, &Wanted::Calendars(filter), |event, bytes| {
+            if part.is_full() {
+                cut = Some(event);
+                return Ok(ControlFlow::Break(()));
+            }
+            let event = change.event(transaction, bytes)?;
+            let key = event.appointment().map(|it| it.key);
+            let now = key.map(|key| appointments_by_key(transaction, &[key])).transpose()?;
+            part.add(event, now.and_then(|mut it| it.pop()));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let told = part.finish(change.entry, cut);
         events += told.as_ref().map_or(0, |it| it.appointments.len());
+        page.next = told.as_ref().map_or(LogPosition::after(revision), |it| it.next);
         page.changes.extend(told);
+        if page.next.is_within_change() {
+            break;
+        }
     }
     Ok(page)
 }

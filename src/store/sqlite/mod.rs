@@ -16,6 +16,7 @@ mod log;
 mod open;
 mod read;
 mod rows;
+mod segments;
 mod upgrade;
 mod walk;
 mod write;
@@ -56,6 +57,8 @@ pub struct Sqlite {
     checkpoints: Checkpoints,
     location: Location,
     zones: ZoneLookup,
+    /// See `segments::SEGMENT_BYTES_MAX`.
+    segment_bytes_max: usize,
     /// The calendars that the writer has in memory: their row, and the revision that last touched them.
     known: HashMap<CalendarId, Known>,
     /// The files that must stay where they are; none on a disk of its own, and none that is only read.

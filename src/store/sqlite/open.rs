@@ -14,6 +14,7 @@ use super::Sqlite;
 use super::checkpoint::Checkpoints;
 use super::file::{Locked, beside};
 use super::location::{Location, Origin};
+use super::segments::SEGMENT_BYTES_MAX;
 use super::upgrade::bring_along;
 use crate::descriptors;
 use crate::sabotage::{Bug, Moment};
@@ -27,7 +28,7 @@ mod embedded {
 /// "bkd1": what a bookd database says it is, at byte 68 of the file (SQLite file format, §1.3.8).
 pub(super) const APPLICATION_ID: i32 = 0x626b_6431;
 /// The schema that this binary writes; SQLite keeps it at byte 60 as `user_version`.
-pub(super) const SCHEMA_VERSION: i32 = 4;
+pub(super) const SCHEMA_VERSION: i32 = 5;
 
 const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";
@@ -35,10 +36,19 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 pub(super) const BUSY_WAIT: Duration = Duration::from_secs(2);
 /// What a WAL that begins anew keeps of its length: what it has when nobody reads for long.
 const WAL_KEPT_BYTES: i64 = 64 * 1_024 * 1_024;
-/// Pages in the WAL at which it is copied into the database: small copies cost a fifth of the throughput.
-const CHECKPOINT_PAGES: u32 = 8_000;
-/// The same on disks and in processes that are there to fail: what is tried is small, and copies must be among it.
-const CHECKPOINT_PAGES_SMALL: u32 = 100;
+
+/// What is counted in pages and bytes.
+#[derive(Clone, Copy)]
+struct Sizes {
+    /// Pages in the WAL at which it is copied into the database: small copies cost a fifth of the throughput.
+    checkpoint_pages: u32,
+    /// See `SEGMENT_BYTES_MAX`.
+    segment_bytes_max: usize,
+}
+
+const SIZES: Sizes = Sizes { checkpoint_pages: 8_000, segment_bytes_max: SEGMENT_BYTES_MAX };
+/// On disks that are there to fail: what is tried is small, and copies and large changes must be among it.
+const SIZES_SMALL: Sizes = Sizes { checkpoint_pages: 100, segment_bytes_max: 512 };
 
 /// What of the WAL is read and written at a time, when it is written anew.
 const PIECE_BYTES: usize = 1 << 20;
@@ -74,11 +84,12 @@ impl Sqlite {
         let unreadable = |why: String| unreadable(file, why);
         let location = Location::new(locked.path.clone(), Origin::Shared);
         let mut connection = location.writer().map_err(|error| unreadable(error.to_string()))?;
-        let pages = if Moment::Checkpoint.is_armed() { CHECKPOINT_PAGES_SMALL } else { CHECKPOINT_PAGES };
-        let checkpoints = prepare(&mut connection, code_key, pages, &rewrite).map_err(unreadable)?;
+        let sizes = if Moment::Checkpoint.is_armed() { SIZES_SMALL } else { SIZES };
+        let checkpoints = prepare(&mut connection, code_key, sizes, &rewrite).map_err(unreadable)?;
         let watched = locked.watch().map_err(|error| unreadable(error.to_string()))?;
         let (watched, locked) = (Some(watched), Some(Arc::new(locked)));
-        Ok(Self { connection, checkpoints, location, zones, known: Default::default(), watched, locked })
+        let (segment_bytes_max, known) = (sizes.segment_bytes_max, Default::default());
+        Ok(Self { connection, checkpoints, location, zones, segment_bytes_max, known, watched, locked })
     }
 
     /// The same on a disk of its own.
@@ -87,10 +98,10 @@ impl Sqlite {
         let location = Location::new(file.to_owned(), Origin::Vfs(drive.vfs().to_owned()));
         let mut connection = location.writer().map_err(|error| unreadable(file, error.to_string()))?;
         let rewrite = |file: &Path| drive.rewrite(file);
-        let prepared = prepare(&mut connection, code_key, CHECKPOINT_PAGES_SMALL, &rewrite);
+        let prepared = prepare(&mut connection, code_key, SIZES_SMALL, &rewrite);
         let checkpoints = prepared.map_err(|why| unreadable(file, why))?;
-        let (watched, locked) = (None, None);
-        Ok(Self { connection, checkpoints, location, zones, known: Default::default(), watched, locked })
+        let (segment_bytes_max, known) = (SIZES_SMALL.segment_bytes_max, Default::default());
+        Ok(Self { connection, checkpoints, location, zones, segment_bytes_max, known, watched: None, locked: None })
     }
 }
 
@@ -166,7 +177,7 @@ fn rewrite(file: &Path) -> io::Result<()> {
 fn prepare(
     connection: &mut Connection,
     code_key: u64,
-    checkpoint_pages: u32,
+    sizes: Sizes,
     rewrite: &dyn Fn(&Path) -> io::Result<()>,
 ) -> Result<Checkpoints, String> {
     let said = |error: rusqlite::Error| error.to_string();
@@ -187,7 +198,7 @@ fn prepare(
     connection.pragma_update(None, "cache_size", -8_000).map_err(said)?;
     // What a long read made of the WAL is given back when it begins anew.
     connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES).map_err(said)?;
-    let checkpoints = Checkpoints::of(connection, checkpoint_pages).map_err(said)?;
+    let checkpoints = Checkpoints::of(connection, sizes.checkpoint_pages).map_err(said)?;
     // What is removed is overwritten where that costs no further write; VACUUM does the rest.
     connection.pragma_update(None, "secure_delete", "fast").map_err(said)?;
     connection.set_prepared_statement_cache_capacity(64);
@@ -195,7 +206,7 @@ fn prepare(
     // As one transaction: alone, a migration and the note that it was applied are two, and a process may die between.
     embedded::migrations::runner().set_grouped(true).run(connection).map_err(|error| error.to_string())?;
     Moment::Migration.reached();
-    bring_along(connection).map_err(|error| error.to_string())?;
+    bring_along(connection, sizes.segment_bytes_max).map_err(|error| error.to_string())?;
     Moment::Migration.reached();
     let code_key = code_key.cast_signed();
     connection.execute("insert or ignore into meta (name, value) values ('code_key', ?1)", [code_key]).map_err(said)?;

@@ -12,21 +12,24 @@ use super::file::Locked;
 #[cfg(test)]
 use super::list;
 use super::list::{BY_SERIES, scan};
-use super::log::{chain, oldest, replaced, revision, told_after, undone};
+use super::log::{chain, oldest, replaced, revision, told_from, undone};
 use super::rows::{self, SELECTED, read, signed};
+use super::segments::Wanted;
 use super::{Known, Sqlite, walk};
-use crate::domain::appointment::{Appointment, EmailKey, Place};
+use crate::domain::appointment::{Appointment, EmailKey, Image, Place};
 use crate::domain::appointment_type::Stamps;
 use crate::domain::calendar::{Busy, Calendar, DeletedType, Profile, Types, keep_from};
 use crate::domain::claims::{Claim, Claims};
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeNumber};
-use crate::domain::log::{LogEntry, Replaced};
+use crate::domain::log::{LogPosition, Replaced};
 use crate::domain::series::OCCURRENCES_MAX;
 use crate::domain::state::claim_on;
 use crate::domain::time::{Instant, MINUTE};
+use crate::store::history::HistoryBuilder;
 use crate::store::record::{self, PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord, damaged, decode};
 use crate::store::{
-    CalendarFilter, CalendarRow, ListPage, ListQuery, Oldest, Reader, RequestRecord, StoreError, ToldPage, ZoneLookup,
+    CalendarFilter, CalendarRow, HistoryPage, HistoryQuery, HistorySubject, ListPage, ListQuery, Oldest, Reader,
+    RequestRecord, StoreError, ToldPage, ZoneLookup,
 };
 
 const SELECT_CALENDAR: &str = "select c.key, c.since, v.version, v.reach, c.create_time, c.update_time, c.revision, c.profile \
@@ -289,7 +292,7 @@ impl Reader for SqliteReader {
         for (key, image) in undone {
             let Some(image) = image else { continue };
             let now = appointments_by_key(&transaction, &[key])?;
-            let then = now.into_iter().map(|now| now.with_image(image.clone()));
+            let then = now.into_iter().map(|now| now.with_image(Image::clone(&image)));
             page.appointments.extend(then.filter(|it| query.matches(it)));
         }
         Ok(page.finish(query, at))
@@ -325,47 +328,52 @@ impl Reader for SqliteReader {
         Ok((found, revision(&transaction)?))
     }
 
-    fn changes_of_appointment(
-        &mut self,
-        id: AppointmentId,
-        from: Option<Revision>,
-        limit: usize,
-    ) -> Result<Option<Vec<LogEntry>>, StoreError> {
+    fn history(&mut self, query: &HistoryQuery) -> Result<Option<HistoryPage>, StoreError> {
         let transaction = self.connection.transaction()?;
-        let Some(appointment) = appointments(&transaction, &[id])?.pop() else { return Ok(None) };
-        let of = |entry: &LogEntry| entry.appointments().find(|it| it.id == id).map(|it| it.previous);
-        let newest = from.unwrap_or(appointment.revision);
-        chain(&transaction, (newest, Revision(0)), limit, of).map(Some)
-    }
-
-    fn changes_of_calendar(
-        &mut self,
-        id: &CalendarId,
-        from: Option<Revision>,
-        limit: usize,
-    ) -> Result<Option<Vec<LogEntry>>, StoreError> {
-        let transaction = self.connection.transaction()?;
-        let bearers = bearers(&transaction, id, BEARERS_MAX)?;
-        let of = |entry: &LogEntry| entry.touched().filter(|it| it.calendar == *id).map(|it| it.previous).min();
-        let mut found = Vec::new();
-        for known in &bearers {
-            // A later page begins with the calendar that its revision belongs to.
-            let newest = from.map_or(known.version, |from| from.min(known.version));
-            found.extend(chain(&transaction, (newest, known.since), limit - found.len(), of)?);
+        let HistoryQuery { subject, from, changes_max } = query;
+        let mut page = HistoryBuilder::new(*changes_max);
+        let mut next = None;
+        match subject {
+            HistorySubject::Appointment(id) => {
+                let Some(it) = appointments(&transaction, &[*id])?.pop() else { return Ok(None) };
+                let newest = from.map_or(it.revision, |from| from.revision);
+                next = chain(&transaction, (newest, Revision(0)), *from, &Wanted::Appointment(it.key), &mut page)?;
+            }
+            HistorySubject::Calendar(id) => {
+                let bearers = bearers(&transaction, id, BEARERS_MAX)?;
+                if bearers.is_empty() {
+                    return Ok(None);
+                }
+                let filter = CalendarFilter::Among(vec![id.clone()]);
+                for known in &bearers {
+                    // A later page begins with the calendar that its revision belongs to.
+                    let newest = from.map_or(known.version, |from| from.revision.min(known.version));
+                    let wanted = Wanted::Calendars(&filter);
+                    next = chain(&transaction, (newest, known.since), *from, &wanted, &mut page)?;
+                    if next.is_some() {
+                        break;
+                    }
+                }
+            }
         }
-        Ok((!bearers.is_empty()).then_some(found))
+        Ok(Some(page.finish(next)))
     }
 
     fn replaced(&mut self, revision: Revision) -> Result<Vec<Replaced>, StoreError> {
-        replaced(&self.connection.transaction()?, revision)
+        replaced(&self.connection, revision)
     }
 
     fn oldest_change(&mut self) -> Result<Option<Oldest>, StoreError> {
         oldest(&self.connection)
     }
 
-    fn changes_after(&mut self, after: Revision, filter: &CalendarFilter) -> Result<ToldPage, StoreError> {
-        told_after(&self.connection.transaction()?, after, filter)
+    fn changes_from(
+        &mut self,
+        from: LogPosition,
+        filter: &CalendarFilter,
+        part_events_max: usize,
+    ) -> Result<ToldPage, StoreError> {
+        told_from(&self.connection.transaction()?, from, filter, part_events_max)
     }
 }
 
@@ -403,5 +411,5 @@ pub(super) fn statements() -> Vec<String> {
     ];
     let lists = list::statements();
     let loads = [select_by("id"), select_by("key"), select_claims(), walk::select_appointments(), select_series()];
-    consts.into_iter().chain(super::log::STATEMENTS).map(str::to_owned).chain(loads).chain(lists).collect()
+    consts.into_iter().chain(super::log::statements()).map(str::to_owned).chain(loads).chain(lists).collect()
 }

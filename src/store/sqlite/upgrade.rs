@@ -1,5 +1,6 @@
 //! What the rows of an older file lack, worked out from what is in it: sessions, original starts, claims under ids
-//! that were used again, versions of calendars that were deleted, and the keys of addresses. Done once, in one transaction, before anything is read; the note that
+//! that were used again, versions of calendars that were deleted, the keys of addresses, and the segments of large
+//! changes. Done once, in one transaction, before anything is read; the note that
 //! it was is part of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -8,11 +9,12 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::log::first_start;
 use super::rows::signed;
+use super::segments::cut_changes;
 use crate::domain::appointment::Place;
 use crate::domain::time::Instant;
 use crate::fold::{self, email_key};
 use crate::store::StoreError;
-use crate::store::change_record::ChangeRecord;
+use crate::store::change_record::{ChangeRecord, read_head};
 use crate::store::place_record::PlacesRecord;
 use crate::store::record::{self, decode};
 
@@ -21,7 +23,9 @@ const PUT_META: &str =
     "insert into meta (name, value) values (?1, ?2) on conflict (name) do update set value = excluded.value";
 /// The schema whose rows are whole.
 const ROWS: &str = "rows";
-const ROWS_WHOLE: i64 = 4;
+const ROWS_WHOLE: i64 = 5;
+/// The schema from which on rows have sessions, original starts, and claims under the calendar that they are of.
+const ROWS_WITH_SESSIONS: i64 = 4;
 /// The release of Unicode that folded the keys.
 const UNICODE: &str = "unicode";
 
@@ -58,7 +62,7 @@ type Set = BTreeSet<(String, u64)>;
 const PAGE: i64 = 10_000;
 
 /// Brings the rows along, where they are older than this binary.
-pub(super) fn bring_along(connection: &mut Connection) -> Result<(), StoreError> {
+pub(super) fn bring_along(connection: &mut Connection, segment_bytes_max: usize) -> Result<(), StoreError> {
     let meta = |name: &str| -> Result<Option<i64>, StoreError> {
         Ok(connection.query_row(SELECT_META, [name], |row| row.get(0)).optional()?)
     };
@@ -72,7 +76,7 @@ pub(super) fn bring_along(connection: &mut Connection) -> Result<(), StoreError>
     if !is_new {
         tracing::info!(revision = last, "bringing along the rows of an older version, which may take minutes");
     }
-    if rows != Some(ROWS_WHOLE) {
+    if rows.is_none_or(|rows| rows < ROWS_WITH_SESSIONS) {
         mend_claims(&transaction)?;
         mend_versions(&transaction)?;
         find_sessions(&transaction)?;
@@ -81,6 +85,9 @@ pub(super) fn bring_along(connection: &mut Connection) -> Result<(), StoreError>
     }
     if unicode != Some(fold::UNICODE_VERSION) {
         fold_addresses(&transaction)?;
+    }
+    if rows != Some(ROWS_WHOLE) {
+        cut_changes(&transaction, segment_bytes_max)?;
     }
     transaction.execute(PUT_META, params![ROWS, ROWS_WHOLE])?;
     transaction.execute(PUT_META, params![UNICODE, fold::UNICODE_VERSION])?;
@@ -164,9 +171,12 @@ fn mend_versions(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     while let Some(row) = rows.next()? {
         let revision: i64 = row.get(0)?;
         let record: ChangeRecord = decode(&row.get::<_, Vec<u8>>(1)?, "a change")?;
-        for id in record.touched() {
-            let newest = bearers.get_mut(id).and_then(|of_id| of_id.range_mut(..=revision).next_back());
-            newest.into_iter().for_each(|(_, (_, last))| *last = revision);
+        for event in &record.events {
+            for touched in read_head(event)?.calendars {
+                let of_id = bearers.get_mut(&touched.calendar);
+                let newest = of_id.and_then(|of_id| of_id.range_mut(..=revision).next_back());
+                newest.into_iter().for_each(|(_, (_, last))| *last = revision);
+            }
         }
     }
     let mut update = transaction.prepare(UPDATE_VERSION)?;

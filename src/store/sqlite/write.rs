@@ -12,22 +12,23 @@ use rusqlite::{Connection, ErrorCode, params};
 use super::log::revision;
 use super::read::{bearer_of, bearers as bearers_of_id};
 use super::rows::{INSERT_APPOINTMENT, UPDATE_APPOINTMENT, signed, write};
+use super::segments::Segments;
 use super::{Known, Sqlite, store_error};
 use crate::domain::appointment::{Appointment, Place};
 use crate::domain::appointment_type::{AppointmentType, Stamps};
 use crate::domain::calendar::{Busy, Profile};
 use crate::domain::change::{Cause, Change, Event};
 use crate::domain::ids::{CalendarId, Caller, Revision};
-use crate::domain::log::LogEntry;
+use crate::domain::log::LogEvent;
 use crate::domain::time::{Instant, MINUTE};
 use crate::sabotage::Bug;
-use crate::store::change_record::ChangeRecord;
+use crate::store::change_record::{ChangeRecord, write_event};
 use crate::store::record::{PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord};
 use crate::store::replaced_record::ReplacedRecord;
 use crate::store::{Batch, CommitError, RequestRecord, StoreError};
 
 const INSERT_CHANGE: &str =
-    "insert into changes (revision, time, record, caller, replaced) values (?1, ?2, ?3, ?4, ?5)";
+    "insert into changes (revision, time, record, caller, replaced, events) values (?1, ?2, ?3, ?4, ?5, ?6)";
 const RESET_REQUESTS: &str = "update requests set time = ?1 where time > ?1";
 const PUT_CLOCK_RESET: &str = "insert into meta (name, value) values ('clock_reset', ?1) \
      on conflict (name) do update set value = excluded.value";
@@ -77,7 +78,8 @@ impl Sqlite {
             }
         }
         run(&self.connection, "begin immediate").map_err(|error| store_error(&error))?;
-        let mut writing = Writing { connection: &self.connection, known: &self.known, touched: HashMap::new() };
+        let (connection, known, segment_bytes_max) = (&self.connection, &self.known, self.segment_bytes_max);
+        let mut writing = Writing { connection, known, segment_bytes_max, touched: HashMap::new() };
         let written = writing.batch(batch);
         let touched = writing.touched;
         if let Err(error) = written {
@@ -125,6 +127,7 @@ impl Sqlite {
 struct Writing<'a> {
     connection: &'a Connection,
     known: &'a HashMap<CalendarId, Known>,
+    segment_bytes_max: usize,
     /// By id, the newest that bears it first: that one is the id's own, whatever is deleted; the others still have claims.
     touched: HashMap<CalendarId, Vec<Touching>>,
 }
@@ -167,20 +170,25 @@ impl Writing<'_> {
         for event in &change.events {
             self.event(event, change)?;
         }
-        let mut fault = None;
-        let entry = LogEntry::new(change, |id| {
-            let touched = self.touch(id, change.revision);
-            touched.unwrap_or_else(|error| {
-                fault = Some(error);
-                Revision(0)
-            })
-        });
-        fault.map_or(Ok(()), Err)?;
-        let record = ChangeRecord::new(&entry).encode_to_vec();
+        let mut segments = Segments::new(self.connection, change.revision, self.segment_bytes_max);
+        for event in &change.events {
+            let mut fault = None;
+            let event = LogEvent::new(event, |id| {
+                let touched = self.touch(id, change.revision);
+                touched.unwrap_or_else(|error| {
+                    fault = Some(error);
+                    Revision(0)
+                })
+            });
+            fault.map_or(Ok(()), Err)?;
+            segments.push(write_event(&event, change.time))?;
+        }
+        let (events, count) = segments.finish()?;
+        let record = ChangeRecord::new(change.cause, events).encode_to_vec();
         let caller = self.principal(&change.caller)?;
         let replaced = ReplacedRecord::of(change).map(|it| it.encode_to_vec());
         let mut insert = self.connection.prepare_cached(INSERT_CHANGE)?;
-        insert.execute(params![signed(change.revision.0), change.time.seconds(), record, caller, replaced])?;
+        insert.execute(params![signed(change.revision.0), change.time.seconds(), record, caller, replaced, count])?;
         for event in &change.events {
             if let Event::CalendarDeleted { calendar } = event {
                 self.newest(calendar)?.is_loaded = false;

@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# What reading the change log takes of a server's memory when a change is an import of half a million appointments.
+#
+#   scripts/log.sh [IMPORTS]
+#
+# Makes files of 500 calendars with 1,000 appointments each, imports them, one change each (2 unless told otherwise: a
+# million appointments), and prints of each call how long it takes and the most that the server holds beyond what it held
+# before, once and by 4 callers at a time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+imports=${1:-2}
+. scripts/common.sh
+begin log "${TMPDIR:-/tmp}"
+
+# File number $1: one appointment an hour from the first of next month on.
+file() {
+    awk -v first=$((500 * $1)) -v from="$(date -u -d "$(date -u +%Y-%m-01) + 1 month" +%s)" 'BEGIN {
+        printf "{\"calendars\":["
+        for (c = first; c < first + 500; c++) {
+            printf "%s{\"calendar_id\":\"clinic/c%04d\",\"time_zone\":\"UTC\",", (c > first ? "," : ""), c
+            printf "\"rules\":[{\"start_time\":\"00:00\",\"end_time\":\"24:00\"}],\"appointments\":["
+            for (a = 0; a < 1000; a++) {
+                at = from + 3600 * a
+                printf "%s{\"appointment_id\":\"0190%04x-%04x-7000-8000-000000000001\",", (a ? ",\n" : ""), c, a
+                printf "\"calendar_ids\":[\"clinic/c%04d\"],\"appointment_type_id\":\"default\",", c
+                printf "\"start_time\":\"%s\",", strftime("%Y-%m-%dT%H:%M:%SZ", at, 1)
+                printf "\"end_time\":\"%s\",", strftime("%Y-%m-%dT%H:%M:%SZ", at + 3600, 1)
+                printf "\"state\":\"APPOINTMENT_STATE_CONFIRMED\",\"invitee\":{\"name\":\"Invitee %d\"}}", a
+            }
+            printf "]}"
+        }
+        print "]}"
+    }'
+}
+for number in $(seq 0 $((imports - 1))); do
+    file "$number" >"$work/calendars.json"
+    "$bookd" import "$work/calendars.json" --store "sqlite:$work/bookd.db"
+done
+
+"$bookd" serve --listen 127.0.0.1:0 --store "sqlite:$work/bookd.db" >"$work/served" 2>"$work/log" &
+server=$!
+BOOKD_SERVER=""
+until [ -n "$BOOKD_SERVER" ]; do
+    kill -0 "$server" 2>/dev/null || { cat "$work/log" >&2; exit 1; }
+    sleep 0.1
+    BOOKD_SERVER=$(sed -n 's/^bookd .* serves gRPC on \([^,]*\),.*/\1/p' "$work/served")
+done
+export BOOKD_SERVER BOOKD_TIMEOUT=5m
+
+# Kilobytes that the server holds, or held at most since it was asked last.
+held() { awk -v name="$1:" '$1 == name { print $2 }' "/proc/$server/status"; }
+
+# What a command takes, run by so many callers at a time.
+measure() {
+    local callers=$1 what=$2 before start
+    shift 2
+    before=$(held VmRSS)
+    echo 5 >"/proc/$server/clear_refs"
+    start=$(date +%s%N)
+    for _ in $(seq "$callers"); do "$bookd" "$@" >/dev/null & callees+=($!); done
+    for callee in "${callees[@]}"; do wait "$callee"; done
+    callees=()
+    awk -v ms=$((($(date +%s%N) - start) / 1000000)) -v before="$before" -v most="$(held VmHWM)" \
+        -v what="$callers x $what" \
+        'BEGIN { printf "%-44s %8.2f s %8.1f MiB of %.1f\n", what, ms / 1000, (most - before) / 1024, most / 1024 }'
+}
+
+callees=()
+for callers in 1 4; do
+    measure "$callers" "ListChanges of a calendar, one change" \
+        call ListChanges '{"calendar_id":"clinic/c0250","page_size":1}' --json
+    measure "$callers" "ListChanges of an appointment" \
+        call ListChanges '{"appointment_id":"019000fa-01f4-7000-8000-000000000001"}' --json
+    measure "$callers" "a watch of one calendar" watch clinic/c0250 --from 1 --json --count 2
+    measure "$callers" "a watch of everything, to the end" watch --from 1 --json --count $((501 * imports))
+done

@@ -1,0 +1,175 @@
+//! An appointment at a revision as the log stores it. What was written before schema 4 lacks some of it; the appointment's
+//! row, as it is now, fills that in.
+
+use prost::Message;
+
+use super::StoreError;
+use super::numbers;
+use super::place_record::{PlaceRecord, expect_once};
+use super::record::{self, buffer, calendar_id, damaged, ignored_bits, ignored_rules, type_id};
+use crate::domain::appointment::{Appointment, Image, Place};
+use crate::domain::ids::{AppointmentKey, Revision, TypeNumber};
+use crate::domain::time::{Instant, Minutes};
+
+/// An appointment at a revision, without anything personal.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ImageRecord {
+    /// Before schema 4: its calendars, by id.
+    #[prost(string, repeated, tag = "1")]
+    pub(super) calendars: Vec<String>,
+    #[prost(string, tag = "2")]
+    pub(super) type_id: String,
+    /// Seconds UTC.
+    #[prost(sint64, tag = "3")]
+    pub(super) start: i64,
+    /// Minutes.
+    #[prost(uint32, tag = "4")]
+    pub(super) duration: u32,
+    /// An `AppointmentState` by number.
+    #[prost(uint32, tag = "5")]
+    pub(super) state: u32,
+    /// Seconds UTC.
+    #[prost(sint64, optional, tag = "6")]
+    pub(super) expire_time: Option<i64>,
+    #[prost(uint32, tag = "7")]
+    pub(super) sequence: u32,
+    /// Bits.
+    #[prost(uint32, tag = "8")]
+    pub(super) ignored_rules: u32,
+    /// The revision that made it so.
+    #[prost(uint64, tag = "9")]
+    pub(super) revision: u64,
+    /// Before schema 4: minutes kept free before and after, of each calendar in turn; empty when there are none.
+    #[prost(uint32, repeated, tag = "10")]
+    pub(super) buffers: Vec<u32>,
+    /// What a clock showed at the start, in seconds after the start; so it is not worked out by later rules. It was of
+    /// 32 bits once, which are the same bytes.
+    #[prost(sint64, tag = "11")]
+    pub(super) offset: i64,
+    /// From schema 4 on, as everything below.
+    #[prost(message, repeated, tag = "12")]
+    pub(super) places: Vec<PlaceRecord>,
+    #[prost(string, tag = "13")]
+    pub(super) time_zone: String,
+    /// The key of the session's first seat; 0 = its own.
+    #[prost(uint64, tag = "14")]
+    pub(super) session: u64,
+    /// Whether it waits without taking time.
+    #[prost(bool, tag = "15")]
+    pub(super) waits: bool,
+    /// Seconds UTC; none = the time of the change.
+    #[prost(sint64, optional, tag = "16")]
+    pub(super) update_time: Option<i64>,
+}
+
+impl ImageRecord {
+    /// The image of the appointment with this key, in a change of this time.
+    pub(super) fn new(image: &Image, key: AppointmentKey, time: Instant) -> Self {
+        let Image {
+            places: _,
+            type_id,
+            start,
+            duration,
+            time_zone,
+            local_start,
+            state,
+            blocks,
+            expire_time,
+            session,
+            sequence,
+            ignored_rules,
+            update_time,
+            revision,
+        } = image;
+        Self {
+            calendars: Vec::new(),
+            type_id: type_id.as_str().to_owned(),
+            start: start.seconds(),
+            duration: duration.minutes(),
+            state: u32::from(numbers::of_state(*state)),
+            expire_time: expire_time.map(Instant::seconds),
+            sequence: *sequence,
+            ignored_rules: ignored_bits(*ignored_rules),
+            revision: revision.0,
+            buffers: Vec::new(),
+            offset: local_start.seconds().saturating_sub(start.seconds()),
+            places: PlaceRecord::all(image),
+            time_zone: time_zone.to_string(),
+            session: if *session == key { 0 } else { session.0 },
+            waits: !*blocks,
+            update_time: (*update_time != time).then(|| update_time.seconds()),
+        }
+    }
+
+    /// Whether all of an image is in it.
+    pub(super) fn is_whole(&self) -> bool {
+        self.calendars.is_empty()
+    }
+
+    /// The image, as of a change of this time. `now` is the appointment as its row is, for records that are not whole.
+    pub(super) fn read(
+        &self,
+        key: AppointmentKey,
+        time: Instant,
+        now: Option<&Appointment>,
+    ) -> Result<Image, StoreError> {
+        let (start, duration) = (record::instant(self.start)?, record::duration(self.duration)?);
+        let image = Image {
+            places: PlaceRecord::read_all(&self.places, start, duration)?,
+            type_id: type_id(&self.type_id)?,
+            start,
+            duration,
+            time_zone: self.time_zone.as_str().into(),
+            local_start: record::wall(self.start.saturating_add(self.offset))?,
+            state: numbers::state(self.state)?,
+            blocks: !self.waits,
+            expire_time: self.expire_time.map(record::instant).transpose()?,
+            session: if self.session == 0 { key } else { record::key(self.session)? },
+            sequence: self.sequence,
+            ignored_rules: ignored_rules(self.ignored_rules)?,
+            update_time: self.update_time.map_or(Ok(time), record::instant)?,
+            revision: record::revision(self.revision)?,
+        };
+        match now {
+            None if self.is_whole() => Ok(image),
+            None => Err(damaged("the appointment of an event")),
+            Some(now) => self.filled_in(image, now),
+        }
+    }
+
+    /// The image with what records of before schema 4 lack. The zone is known where the appointment begins when it did
+    /// then, by the same clock and on the same calendar; of others it was never written down, and is told by nobody: the
+    /// calendar may have been in another zone.
+    fn filled_in(&self, image: Image, now: &Appointment) -> Result<Image, StoreError> {
+        let place = |(index, id): (usize, &String)| -> Result<Place, StoreError> {
+            let calendar = calendar_id(id)?;
+            let known = now.places.iter().find(|it| it.calendar == calendar);
+            let kept_free = |at: usize| match self.buffers.as_slice() {
+                [] => Ok(Minutes::ZERO),
+                buffers => buffers.get(at).copied().ok_or_else(|| damaged("a buffer")).and_then(buffer),
+            };
+            Ok(Place {
+                since: known.map_or(Revision(0), |it| it.since),
+                type_number: known.map_or(TypeNumber(0), |it| it.type_number),
+                need: u16::try_from(index).map_err(|_| damaged("the calendars of an appointment"))?,
+                start: image.start,
+                duration: image.duration,
+                before: kept_free(2 * index)?,
+                after: kept_free(2 * index + 1)?,
+                units: 1,
+                calendar,
+            })
+        };
+        let places: Vec<Place> = self.calendars.iter().enumerate().map(place).collect::<Result<_, _>>()?;
+        let first = |places: &[Place]| places.first().map(|it| it.calendar.clone());
+        let is_there = (image.start, image.local_start) == (now.start, now.local_start);
+        let is_there = is_there && first(&places) == first(&now.places);
+        Ok(Image {
+            time_zone: if is_there { now.time_zone.clone() } else { "".into() },
+            places: expect_once(places)?,
+            blocks: now.blocks,
+            session: now.session,
+            ..image
+        })
+    }
+}

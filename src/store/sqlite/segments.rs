@@ -1,0 +1,281 @@
+//! The events of a change, segment by segment: nobody holds more than one of them.
+//!
+//! Most changes are one segment, in their own row. The segments of a larger one say which appointments and calendars may
+//! be in them, so that the others are passed over unread; and of a segment that is read, only the events that are wanted
+//! are made out.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use prost::Message;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::read::appointments_by_key;
+use super::rows::{self, signed};
+use crate::domain::appointment::Appointment;
+use crate::domain::change::Cause;
+use crate::domain::ids::{AppointmentKey, Caller, Revision};
+use crate::domain::log::{LogEntry, LogEvent};
+use crate::domain::time::Instant;
+use crate::store::change_record::{ChangeRecord, EventHead, Rows, read_event, read_head};
+use crate::store::record::{self, damaged};
+use crate::store::{CalendarFilter, StoreError};
+
+/// What the events of one segment take at most, in bytes, unless it is a single one: a hundred or two of them.
+pub(super) const SEGMENT_BYTES_MAX: usize = 32 * 1_024;
+
+/// The columns of a `ChangeRow`.
+pub(super) const CHANGE_COLUMNS: &str = "c.revision, c.time, c.caller, p.name, c.record, c.events from changes c \
+     left join principals p on p.number = c.caller";
+const SELECT_TIME: &str = "select time from changes where revision = ?1";
+const SELECT_SEGMENTS: &str = "select event, record from change_segments where revision = ?1 \
+     and event >= coalesce((select max(event) from change_segments where revision = ?1 and event <= ?2), 0) \
+     and key_min <= ?4 and key_max >= ?3 and calendar_min <= ?6 and calendar_max >= ?5 order by event";
+const INSERT_SEGMENT: &str = "insert into change_segments \
+     (revision, event, key_min, key_max, calendar_min, calendar_max, record) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+const SELECT_UNCUT: &str = "select revision, record from changes \
+     where revision > ?1 and length(record) > ?2 order by revision limit 1";
+const UPDATE_CHANGE: &str = "update changes set record = ?2, events = ?3 where revision = ?1";
+
+/// Every read of segments, for the test of their plans.
+#[cfg(test)]
+pub(super) const STATEMENTS: [&str; 3] = [SELECT_TIME, SELECT_SEGMENTS, SELECT_UNCUT];
+
+/// A change with its first segment.
+pub(super) struct ChangeRow {
+    /// Without events.
+    pub(super) entry: LogEntry,
+    record: ChangeRecord,
+    /// How many events there are, where they are more than the first segment's.
+    events: Option<u64>,
+}
+
+impl ChangeRow {
+    /// From a row with `CHANGE_COLUMNS`.
+    pub(super) fn read(row: &Row<'_>) -> Result<Self, StoreError> {
+        let (revision, time) = (rows::revision_of_change(row, 0)?, rows::instant(row, 1)?);
+        let caller = match (row.get::<_, Option<i64>>(2)?, row.get::<_, Option<String>>(3)?) {
+            (None, _) => Caller::default(),
+            (Some(_), Some(name)) => Caller(name.into()),
+            (Some(_), None) => return Err(damaged("the caller of a change")),
+        };
+        let record = change_record(row.get(4)?)?;
+        let events = row.get::<_, Option<i64>>(5)?;
+        // A number stands where there are more than the first segment's, and none of them was ever 2^32.
+        let is_number = |it: i64| u32::try_from(it).is_ok_and(|it| it as usize > record.events.len());
+        if !events.is_none_or(is_number) {
+            return Err(damaged("a change"));
+        }
+        let events = events.map(i64::unsigned_abs);
+        let cause: Cause = record.cause()?;
+        Ok(Self { entry: LogEntry { revision, time, cause, caller, events: Vec::new() }, record, events })
+    }
+
+    /// One of its events.
+    pub(super) fn event(&self, connection: &Connection, bytes: &Bytes) -> Result<LogEvent, StoreError> {
+        read_event(bytes, self.entry.time, &Stored(connection))
+    }
+
+    /// Hands out the events that are wanted, in order, each with how many come before it in the change, from one of them
+    /// on, until there is a `Break` or no other. When all are wanted, a gap between segments is damage.
+    pub(super) fn walk(
+        &self,
+        connection: &Connection,
+        from: u64,
+        wanted: &Wanted<'_>,
+        mut take: impl FnMut(u64, &Bytes) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut take_all = |first: u64, events: &[Bytes]| {
+            for (number, event) in (first..).zip(events).filter(|(number, _)| *number >= from) {
+                if wanted.wants(event)? && take(number, event)?.is_break() {
+                    return Ok::<_, StoreError>(ControlFlow::Break(()));
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        };
+        if take_all(0, &self.record.events)?.is_break() {
+            return Ok(());
+        }
+        let Some(count) = self.events else { return Ok(()) };
+        let mut statement = connection.prepare_cached(SELECT_SEGMENTS)?;
+        let ((key_min, key_max), (calendar_min, calendar_max)) = wanted.ranges();
+        let from = i64::try_from(from).unwrap_or(i64::MAX);
+        let revision = signed(self.entry.revision.0);
+        let mut rows = statement.query(params![revision, from, key_min, key_max, calendar_min, calendar_max])?;
+        let mut next = self.record.events.len() as u64;
+        while let Some(row) = rows.next()? {
+            let first = u64::try_from(row.get::<_, i64>(0)?).map_err(|_| damaged("a change"))?;
+            if wanted.is_all() && first > next.max(from.unsigned_abs()) {
+                return Err(damaged("a change"));
+            }
+            let record = change_record(row.get(1)?)?;
+            next = first + record.events.len() as u64;
+            if take_all(first, &record.events)?.is_break() {
+                return Ok(());
+            }
+        }
+        let is_whole = !wanted.is_all() || next == count;
+        if is_whole { Ok(()) } else { Err(damaged("a change")) }
+    }
+}
+
+fn change_record(bytes: Vec<u8>) -> Result<ChangeRecord, StoreError> {
+    // The events share these bytes.
+    ChangeRecord::decode(Bytes::from(bytes)).map_err(|_| damaged("a change"))
+}
+
+struct Stored<'a>(&'a Connection);
+
+impl Rows for Stored<'_> {
+    fn appointment(&self, key: AppointmentKey) -> Result<Option<Appointment>, StoreError> {
+        Ok(appointments_by_key(self.0, &[key])?.pop())
+    }
+
+    fn time_of(&self, revision: Revision) -> Result<Option<Instant>, StoreError> {
+        let time = |row: &Row<'_>| Ok(rows::instant(row, 0));
+        self.0.prepare_cached(SELECT_TIME)?.query_row([signed(revision.0)], time).optional()?.transpose()
+    }
+}
+
+/// Which events of a change are wanted.
+pub(super) enum Wanted<'a> {
+    /// Those that touch such calendars.
+    Calendars(&'a CalendarFilter),
+    /// Those of this appointment.
+    Appointment(AppointmentKey),
+}
+
+impl Wanted<'_> {
+    pub(super) const ALL: Wanted<'static> = Wanted::Calendars(&CalendarFilter::All);
+
+    fn is_all(&self) -> bool {
+        matches!(self, Self::Calendars(CalendarFilter::All))
+    }
+
+    fn wants(&self, event: &Bytes) -> Result<bool, StoreError> {
+        Ok(match self {
+            Self::Calendars(CalendarFilter::All) => true,
+            Self::Calendars(filter) => read_head(event)?.calendars.iter().any(|it| filter.wants(&it.calendar)),
+            Self::Appointment(key) => read_head(event)?.key == key.0,
+        })
+    }
+
+    /// The revision that last touched the appointment, or one of the calendars, before an event that is wanted.
+    pub(super) fn previous(&self, event: &Bytes) -> Result<Revision, StoreError> {
+        let EventHead { previous, calendars, .. } = read_head(event)?;
+        let previous = match self {
+            Self::Calendars(filter) => {
+                let touched = calendars.iter().filter(|it| filter.wants(&it.calendar));
+                touched.map(|it| it.previous).min().unwrap_or(0)
+            }
+            Self::Appointment(_) => previous,
+        };
+        record::revision(previous)
+    }
+
+    /// The first and last key of appointments, and the first and last id of calendars, between which they are.
+    fn ranges(&self) -> ((i64, i64), (String, String)) {
+        let (all_keys, last) = ((0, i64::MAX), char::MAX);
+        match self {
+            Self::Calendars(CalendarFilter::All) => (all_keys, (String::new(), last.into())),
+            Self::Calendars(CalendarFilter::Prefix(prefix)) => (all_keys, (prefix.clone(), format!("{prefix}{last}"))),
+            Self::Calendars(CalendarFilter::Among(calendars)) => {
+                let id = |id: Option<&str>| id.unwrap_or_default().to_owned();
+                let ids = || calendars.iter().map(|it| it.as_str());
+                (all_keys, (id(ids().min()), id(ids().max())))
+            }
+            Self::Appointment(key) => ((signed(key.0), signed(key.0)), (String::new(), last.into())),
+        }
+    }
+}
+
+/// The events of one change on their way into segments.
+pub(super) struct Segments<'a> {
+    connection: &'a Connection,
+    revision: Revision,
+    bytes_max: usize,
+    /// Once it is full.
+    first: Option<Vec<Bytes>>,
+    /// How many events are in segments before the one that is being filled.
+    count: u64,
+    events: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl<'a> Segments<'a> {
+    /// Of this change; segments behind the first are written while events come.
+    pub(super) fn new(connection: &'a Connection, revision: Revision, bytes_max: usize) -> Self {
+        Self { connection, revision, bytes_max, first: None, count: 0, events: Vec::new(), bytes: 0 }
+    }
+
+    /// Puts an event behind the others.
+    pub(super) fn push(&mut self, event: Bytes) -> Result<(), StoreError> {
+        if !self.events.is_empty() && self.bytes + event.len() > self.bytes_max {
+            self.cut()?;
+        }
+        self.bytes += event.len();
+        self.events.push(event);
+        Ok(())
+    }
+
+    fn cut(&mut self) -> Result<(), StoreError> {
+        let events = std::mem::take(&mut self.events);
+        let (first_event, count) = (self.count, events.len() as u64);
+        (self.count, self.bytes) = (first_event + count, 0);
+        if self.first.is_none() {
+            self.first = Some(events);
+            return Ok(());
+        }
+        let (mut keys, mut calendars) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
+        for event in &events {
+            let head = read_head(event)?;
+            keys.push(head.key);
+            calendars.extend(head.calendars.into_iter().map(|it| it.calendar));
+        }
+        let key = |key: Option<&u64>| signed(key.copied().unwrap_or(0));
+        let calendar = |id: Option<&String>| id.cloned().unwrap_or_default();
+        let mut insert = self.connection.prepare_cached(INSERT_SEGMENT)?;
+        insert.execute(params![
+            signed(self.revision.0),
+            signed(first_event),
+            key(keys.iter().min()),
+            key(keys.iter().max()),
+            calendar(calendars.iter().min()),
+            calendar(calendars.iter().max()),
+            ChangeRecord::segment(events).encode_to_vec(),
+        ])?;
+        Ok(())
+    }
+
+    /// The first segment; and how many events there are in all, where it is not the only one.
+    pub(super) fn finish(mut self) -> Result<(Vec<Bytes>, Option<i64>), StoreError> {
+        if self.first.is_none() {
+            return Ok((self.events, None));
+        }
+        self.cut()?;
+        Ok((self.first.unwrap_or_default(), Some(signed(self.count))))
+    }
+}
+
+/// Cuts the changes of files of before schema 5 into segments.
+pub(super) fn cut_changes(connection: &Connection, bytes_max: usize) -> Result<(), StoreError> {
+    let mut select = connection.prepare(SELECT_UNCUT)?;
+    let mut update = connection.prepare(UPDATE_CHANGE)?;
+    let mut last = 0;
+    loop {
+        let bytes_max_of_row = i64::try_from(bytes_max).unwrap_or(i64::MAX);
+        let row = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?));
+        let Some((revision, bytes)) = select.query_row([last, bytes_max_of_row], row).optional()? else {
+            return Ok(());
+        };
+        last = revision;
+        let record = change_record(bytes)?;
+        let cause = record.cause()?;
+        let mut segments = Segments::new(connection, record::revision(revision)?, bytes_max);
+        for event in record.events {
+            segments.push(event)?;
+        }
+        let (first, count) = segments.finish()?;
+        update.execute(params![revision, ChangeRecord::new(cause, first).encode_to_vec(), count])?;
+    }
+}
