@@ -8,7 +8,6 @@ use std::collections::{BinaryHeap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -28,9 +27,11 @@ use super::batch::{Batch, Draft, Drafted, Envelope};
 use super::compaction::Compaction;
 use super::fanout::Publisher;
 use super::published::{Commits, Published};
+use super::queue::Queue;
+use super::stall::Stall;
 use super::stopped::Stopped;
 use super::writer_clock::{BelievedClock, CLOCK_LOOK, WriterClock};
-use super::{Answer, BATCH_MAX, Failure, Layout, Mail, REQUEST_MEMORY, Settings};
+use super::{Answer, BATCH_MAX, Failure, Load, MAILBOX_MAX, Mail, REQUEST_MEMORY, Settings};
 
 /// A commit slower than this is logged.
 const SLOW_COMMIT: Duration = Duration::from_millis(500);
@@ -40,38 +41,6 @@ const EXPIRIES_MAX: usize = 1_024;
 const FORGOTTEN_LEAST: usize = 256;
 /// How long the actor sleeps at least before it records an expiry: clocks tick in whole seconds.
 const LEAST_NAP: Duration = Duration::from_millis(20);
-
-/// The actor, wherever it runs.
-pub(super) enum Worker {
-    Thread(JoinHandle<Stopped>),
-    Task(tokio::task::JoinHandle<Stopped>),
-}
-
-impl Worker {
-    #[allow(clippy::disallowed_methods, reason = "the actor's own thread, joined by `Running::stopped`")]
-    pub(super) fn spawn(actor: Actor, mail: mpsc::Receiver<Mail>, layout: Layout) -> Self {
-        if layout == Layout::Inline {
-            return Self::Task(tokio::spawn(actor.run(mail)));
-        }
-        let run = move || {
-            let failed = |error| Stopped::Failed(format!("the writer's runtime cannot start: {error}"));
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-            runtime.map_or_else(failed, |runtime| runtime.block_on(actor.run(mail)))
-        };
-        let thread = std::thread::Builder::new().name("bookd-writer".to_owned()).spawn(run);
-        Self::Thread(thread.expect("a process that starts can have a second thread"))
-    }
-
-    pub(super) async fn join(self) -> Stopped {
-        match self {
-            Self::Task(task) => task.await.unwrap_or_else(|_| Stopped::panicked()),
-            Self::Thread(thread) => {
-                let joined = tokio::task::spawn_blocking(move || thread.join()).await;
-                joined.ok().and_then(Result::ok).unwrap_or_else(Stopped::panicked)
-            }
-        }
-    }
-}
 
 /// See the header.
 pub(super) struct Actor {
@@ -84,8 +53,8 @@ pub(super) struct Actor {
     compaction: Option<Compaction>,
     /// What expires next. An entry that is out of date is found to be so when its time comes.
     expiries: BinaryHeap<Reverse<(Instant, AppointmentId)>>,
-    /// Commands that had to wait for another batch.
-    postponed: Vec<Envelope>,
+    /// Commands that wait to be decided.
+    queue: Queue,
     batches: u64,
     /// See `CALENDARS_IN_MEMORY_MAX`.
     calendars_in_memory_max: usize,
@@ -100,9 +69,6 @@ pub(super) struct Actor {
     /// See `Engine::cut`.
     is_cut: Arc<AtomicBool>,
 }
-
-/// A load that a reader asked for.
-pub(super) type Load = (Vec<CalendarId>, oneshot::Sender<Result<Option<CalendarId>, Failure>>);
 
 impl Actor {
     pub(super) fn new(
@@ -127,7 +93,7 @@ impl Actor {
             publisher,
             compaction: settings.keep_changes.map(Compaction::new),
             expiries,
-            postponed: Vec::new(),
+            queue: Queue::default(),
             batches: 0,
             calendars_in_memory_max: settings.calendars_in_memory_max,
             unloadable: HashMap::new(),
@@ -141,7 +107,7 @@ impl Actor {
     /// Takes turns until nobody is left or it must not go on; then whoever still waits is told.
     pub(super) async fn run(mut self, mut mail: mpsc::Receiver<Mail>) -> Stopped {
         let stopped = self.turns(&mut mail).await;
-        refuse(std::mem::take(&mut self.postponed), &Failure::ShuttingDown);
+        refuse(self.queue.take_all(), &Failure::ShuttingDown);
         mail.close();
         // To the end, and not only what is there: dropping the mailbox would leave behind what is put into it meanwhile.
         while let Some(late) = mail.recv().await {
@@ -153,10 +119,16 @@ impl Actor {
     async fn turns(&mut self, mail: &mut mpsc::Receiver<Mail>) -> Stopped {
         let mut inbox = Vec::with_capacity(BATCH_MAX);
         while !self.is_cut.load(Ordering::Relaxed) {
-            if self.postponed.is_empty()
+            if self.queue.is_empty()
                 && let Err(stopped) = self.wait(mail, &mut inbox).await
             {
                 return stopped;
+            }
+            // What came meanwhile has its turn beside what has waited.
+            while self.queue.len() + inbox.len() < MAILBOX_MAX
+                && let Ok(more) = mail.try_recv()
+            {
+                inbox.push(more);
             }
             if let Some(wait) = sabotage::disk_wait() {
                 tokio::time::sleep(wait).await;
@@ -219,23 +191,23 @@ impl Actor {
 
     /// One turn. An error is fatal: the process must not go on with what it has in memory.
     fn batch(&mut self, inbox: &mut Vec<Mail>) -> Result<(), Stopped> {
-        let mut envelopes = std::mem::take(&mut self.postponed);
         let mut loads: Vec<Load> = Vec::new();
         let mut ticks: Vec<oneshot::Sender<()>> = Vec::new();
         let steady = Deadline::now();
         for mail in inbox.drain(..) {
             match mail {
-                Mail::Command { command, terms, reply } => envelopes.push(Envelope { command: *command, terms, reply }),
+                Mail::Command { command, terms, reply } => {
+                    self.queue.push(Envelope { command: *command, terms, reply });
+                }
                 // It changes nothing: nobody needs what nobody waits for.
-                Mail::Load { reply, .. } if reply.is_closed() => {}
-                Mail::Load { calendars, deadline, reply, .. } if steady < deadline => loads.push((calendars, reply)),
-                Mail::Load { reply, .. } => drop(reply.send(Err(Failure::ExpiredInQueue))),
+                Mail::Load(load) if load.reply.is_closed() => {}
+                Mail::Load(load) if steady < load.deadline => loads.push(load),
+                Mail::Load(load) => drop(load.reply.send(Err(Failure::ExpiredInQueue))),
                 Mail::Tick { reply } => ticks.push(reply),
             }
         }
-        // What had to wait for another batch may have waited too long.
-        let is_late = |it: &mut Envelope| it.terms.deadline.is_some_and(|deadline| deadline <= steady);
-        refuse(envelopes.extract_if(.., is_late).collect(), &Failure::ExpiredInQueue);
+        refuse(self.queue.take_late(steady), &Failure::ExpiredInQueue);
+        let envelopes = self.queue.take_batch();
         self.unloadable.clear();
         let done = match self.writer_clock.look(self.state.last_time) {
             Ok(now) if envelopes.is_empty() && loads.is_empty() && self.next_due().is_none_or(|due| due > now) => {
@@ -245,7 +217,7 @@ impl Actor {
             Err(suspect) => {
                 self.writer_clock.count_refused(envelopes.len());
                 refuse(envelopes, &Failure::StoreUnavailable(suspect.to_string()));
-                let loaded = self.load(loads.iter().flat_map(|(calendars, _)| calendars));
+                let loaded = self.bring_asked(&mut loads);
                 self.answer_loads(loads, loaded.as_ref().err());
                 loaded.map(|()| true)
             }
@@ -266,9 +238,10 @@ impl Actor {
     }
 
     /// A batch at `now`. False when the outcome of its commit is not known.
-    fn batch_at(&mut self, now: Instant, envelopes: Vec<Envelope>, loads: Vec<Load>) -> Result<bool, StoreError> {
+    fn batch_at(&mut self, now: Instant, envelopes: Vec<Envelope>, mut loads: Vec<Load>) -> Result<bool, StoreError> {
         let due = self.due(now);
-        let prepared = self.prepare(now, &envelopes, &loads, &due);
+        let stall = Stall::begin(&envelopes);
+        let prepared = self.prepare(now, &envelopes, &mut loads, &due);
         self.answer_loads(loads, prepared.as_ref().err());
         let seen = match prepared {
             Ok(seen) => seen,
@@ -296,7 +269,8 @@ impl Actor {
                 None => batch.take(&mut self.state, envelope, &seen),
             }
         }
-        self.postponed = waiting.collect();
+        stall.end();
+        self.queue.put_back(waiting);
         let is_known = self.finish(batch, due)?;
         if let Some(compaction) = self.compaction.as_mut().filter(|it| is_known && it.due <= now) {
             return compaction.step(self.store.as_mut(), now);
@@ -319,7 +293,7 @@ impl Actor {
 
     /// Tells those who asked for calendars: loaded, or which of them does not exist, or why they cannot be had.
     fn answer_loads(&self, loads: Vec<Load>, error: Option<&StoreError>) {
-        for (calendars, reply) in loads {
+        for Load { calendars, reply, .. } in loads {
             let unloadable = calendars.iter().find_map(|id| self.unloadable.get(id));
             let why = error.map(ToString::to_string).or_else(|| unloadable.cloned());
             let absent = || calendars.iter().find(|id| !self.state.calendars.contains_key(*id)).cloned();

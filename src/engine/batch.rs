@@ -170,7 +170,7 @@ fn replayed(state: &State, command: &Command, earlier: &RequestRecord, now: Inst
 }
 
 /// What the answer would be; the state stays as it is.
-fn dry_run(state: &State, decision: Decision, now: Instant) -> Draft {
+pub(super) fn dry_run(state: &State, decision: Decision, now: Instant) -> Draft {
     let calendar = decision.outcome.calendar.as_ref().and_then(|id| {
         let mut scratch = state.scratch(decision.events.iter().flat_map(Event::calendars).chain([id]));
         if let Some(change) = decision.change(&scratch, now, Default::default()) {

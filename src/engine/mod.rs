@@ -8,21 +8,27 @@
 
 mod actor;
 mod batch;
+mod beside;
 mod compaction;
 mod fanout;
 mod foreseen;
+mod gather;
 mod loading;
 mod published;
+mod queue;
 mod readers;
 mod ring;
+mod stall;
 mod stopped;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests;
 mod watch;
+mod worker;
 mod writer_clock;
 
 use std::any::Any;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -49,6 +55,7 @@ pub use writer_clock::{CLOCK_AHEAD_MAX, CLOCK_BEHIND_LOGGED, CLOCK_JUMP_MAX, CLO
 use fanout::{Fanout, Waker};
 use published::Published;
 use readers::Readers;
+use worker::Worker;
 use writer_clock::BelievedClock;
 
 /// How many commands may wait. A full mailbox refuses at once: waiting longer than this many decisions helps nobody.
@@ -57,6 +64,9 @@ pub const MAILBOX_MAX: usize = 8_192;
 pub const BATCH_MAX: usize = 1_024;
 /// How many store reads run at a time; more wait for their turn until their deadline.
 pub const READERS_MAX: usize = 4;
+/// How many decisions are made beside the writer at a time; more wait for their turn until their deadline. Reads have
+/// readers of their own: a list never waits for a dry run.
+pub const DECIDERS_MAX: usize = 2;
 /// How many calendars stay in memory; the least recently used beyond are dropped and come back on demand.
 pub const CALENDARS_IN_MEMORY_MAX: usize = 200_000;
 /// How often a reader has calendars loaded that are dropped again before it sees them.
@@ -85,6 +95,10 @@ pub struct Wait {
 pub struct Terms {
     /// Who sends it.
     pub caller: Caller,
+    /// By which connection it came; none = from this process. Commands of several are decided in turn.
+    pub sender: Option<SocketAddr>,
+    /// By which method, for the log.
+    pub method: &'static str,
     /// The client's idempotency key, if it gave one.
     pub request: Option<RequestId>,
     /// Decide and answer, but change nothing.
@@ -183,15 +197,21 @@ impl From<StoreError> for Failure {
 enum Mail {
     /// Decide this.
     Command { command: Box<Command>, terms: Terms, reply: oneshot::Sender<Result<Answer, Failure>> },
-    /// Load these calendars, so that a reader finds them published; the answer is the first that does not exist.
-    Load {
-        calendars: Vec<CalendarId>,
-        deadline: Deadline,
-        _held: Option<Held>,
-        reply: oneshot::Sender<Result<Option<CalendarId>, Failure>>,
-    },
+    /// Bring these calendars into memory, so that a reader finds them published.
+    Load(Load),
     /// Look at the clock: tests move it by hand.
     Tick { reply: oneshot::Sender<()> },
+}
+
+/// Calendars that somebody asks for.
+struct Load {
+    calendars: Vec<CalendarId>,
+    /// Those of them that were loaded beside the writer, as of some moment.
+    adopted: Vec<Arc<Calendar>>,
+    deadline: Deadline,
+    _held: Option<Held>,
+    /// The answer is the first that does not exist.
+    reply: oneshot::Sender<Result<Option<CalendarId>, Failure>>,
 }
 
 impl Mail {
@@ -199,7 +219,7 @@ impl Mail {
     fn refuse(self) {
         match self {
             Self::Command { reply, .. } => drop(reply.send(Err(Failure::ShuttingDown))),
-            Self::Load { reply, .. } => drop(reply.send(Err(Failure::ShuttingDown))),
+            Self::Load(load) => drop(load.reply.send(Err(Failure::ShuttingDown))),
             // Whoever waits for a tick is told by the end of the channel.
             Self::Tick { reply } => drop(reply),
         }
@@ -231,6 +251,9 @@ pub struct Settings {
     pub keep_changes: Option<i64>,
     /// How changes are told to watchers.
     pub watch: WatchSettings,
+    /// Dry runs, and large commands that may be refused, are decided beside the writer. Proofs ask the writer, too: what
+    /// it has in memory shows in its own decisions alone.
+    pub decides_beside: bool,
 }
 
 impl Default for Settings {
@@ -242,6 +265,7 @@ impl Default for Settings {
             calendars_in_memory_max: CALENDARS_IN_MEMORY_MAX,
             keep_changes: None,
             watch: WatchSettings::default(),
+            decides_beside: true,
         }
     }
 }
@@ -252,6 +276,9 @@ pub struct Engine {
     mailbox: mpsc::Sender<Mail>,
     published: Arc<Published>,
     readers: Arc<Readers>,
+    /// For decisions beside the writer.
+    deciders: Arc<Readers>,
+    decides_beside: bool,
     fanout: Arc<Fanout>,
     clock: Arc<BelievedClock>,
     code_key: u64,
@@ -261,7 +288,7 @@ pub struct Engine {
 
 /// The engine as it runs: waited for at the end, so that nothing is left undone.
 pub struct Running {
-    worker: actor::Worker,
+    worker: Worker,
     waker: Waker,
 }
 
@@ -284,8 +311,10 @@ impl Engine {
     ) -> Result<(Self, Running), StoreError> {
         let clock = Arc::new(BelievedClock::new(clock));
         let boot = store.boot()?;
-        let readers = (0..READERS_MAX).map(|_| store.reader()).collect::<Result<Vec<_>, _>>()?;
+        let readers = |count| (0..count).map(|_| store.reader()).collect::<Result<Vec<_>, _>>();
+        let (readers, deciders) = (readers(READERS_MAX)?, readers(DECIDERS_MAX)?);
         let readers = Arc::new(Readers::new(readers, settings.layout));
+        let deciders = Arc::new(Readers::new(deciders, settings.layout));
         let (published, commits) = Published::new(boot.revision, boot.last_time);
         let (mailbox, mail) = mpsc::channel(settings.mailbox_max);
         let code_key = boot.code_key;
@@ -293,8 +322,10 @@ impl Engine {
         let shown = (Arc::clone(&published), commits);
         let is_cut = Arc::new(AtomicBool::new(false));
         let actor = actor::Actor::new(store, boot, Arc::clone(&clock), shown, publisher, Arc::clone(&is_cut), settings);
-        let worker = actor::Worker::spawn(actor, mail, settings.layout);
-        Ok((Self { mailbox, published, readers, fanout, clock, code_key, is_cut }, Running { worker, waker }))
+        let worker = Worker::spawn(actor, mail, settings.layout);
+        let decides_beside = settings.decides_beside;
+        let engine = Self { mailbox, published, readers, deciders, decides_beside, fanout, clock, code_key, is_cut };
+        Ok((engine, Running { worker, waker }))
     }
 
     /// Decides a command, makes it durable and visible, and answers.
@@ -302,26 +333,72 @@ impl Engine {
         if let Some(refusal) = foreseen::refusal(&self.published, &command, &terms, self.clock.now()) {
             return Err(refusal.into());
         }
+        let command = Arc::new(command);
+        if self.decides_beside && (terms.is_dry_run || command.is_refused_dearly()) {
+            let answer = self.decide_beside(Arc::clone(&command), &terms).await?;
+            if let Some(answer) = answer {
+                return answer;
+            }
+        } else if let missing = self.published.missing(command.calendars())
+            && !missing.is_empty()
+        {
+            let wait = Wait { deadline: terms.deadline, held: terms.held.clone() };
+            self.bring(missing, &wait).await?;
+        }
         let (reply, answer) = oneshot::channel();
-        self.post(Mail::Command { command: Box::new(command), terms, reply })?;
+        let command = Box::new(Arc::unwrap_or_clone(command));
+        self.post(Mail::Command { command, terms, reply })?;
         // A reply that is dropped means that the writer broke off in the middle of the batch.
         answer.await.unwrap_or(Err(Failure::CommitUnknown))
     }
 
     /// One moment of these calendars: all at one revision. A calendar that does not exist is a refusal.
     pub async fn view(&self, calendars: &[CalendarId], wait: &Wait) -> Result<View, Failure> {
-        let deadline = wait.deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX);
         for _ in 0..LOADS_MAX {
             if let Some(view) = self.published.view(calendars, self.clock.now()) {
                 return Ok(view);
             }
-            let (reply, loaded) = oneshot::channel();
-            self.post(Mail::Load { calendars: calendars.to_vec(), deadline, _held: wait.held.clone(), reply })?;
-            if let Some(absent) = loaded.await.unwrap_or(Err(Failure::ShuttingDown))? {
+            if let Some(absent) = self.bring(self.published.missing(calendars), wait).await? {
                 return Err(Refusal::CalendarNotFound(absent).into());
             }
         }
         self.published.view(calendars, self.clock.now()).ok_or(Failure::Overloaded)
+    }
+
+    /// Has calendars come into memory: they are loaded beside the writer, which takes them over as they are unless they
+    /// changed meanwhile. Answers the first that does not exist.
+    async fn bring(&self, calendars: Vec<CalendarId>, wait: &Wait) -> Result<Option<CalendarId>, Failure> {
+        let deadline = wait.deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX);
+        let asked = calendars.clone();
+        let loaded = self.read(Some(deadline), move |reader| beside::load(reader, &asked)).await;
+        let adopted = match loaded {
+            Ok(beside::Loaded { absent: Some(absent), .. }) => return Ok(Some(absent)),
+            Ok(beside::Loaded { calendars, .. }) => calendars,
+            // What cannot be read the writer tries, too, and says so.
+            Err(Failure::StoreUnavailable(_)) => Vec::new(),
+            Err(failure) => return Err(failure),
+        };
+        let (reply, loaded) = oneshot::channel();
+        self.post(Mail::Load(Load { calendars, adopted, deadline, _held: wait.held.clone(), reply }))?;
+        loaded.await.unwrap_or(Err(Failure::ShuttingDown))
+    }
+
+    /// The answer of a command that needs no writer, see `beside`; none when the writer must be asked.
+    async fn decide_beside(
+        &self,
+        command: Arc<Command>,
+        terms: &Terms,
+    ) -> Result<Option<Result<Answer, Failure>>, Failure> {
+        let (published, terms) = (Arc::clone(&self.published), terms.clone());
+        let (clock, deadline) = (self.clock.now(), terms.deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX));
+        let ask = move |reader: &mut dyn Reader| beside::answer(reader, &published, &command, &terms, clock);
+        let answer = self.deciders.read(deadline, ask).await;
+        self.published.settled().await?;
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(Failure::StoreUnavailable(_)) => Ok(None),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Asks the store, beside the writer. The answer holds everything that was answered before it was asked, and nothing

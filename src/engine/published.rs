@@ -98,6 +98,17 @@ impl Published {
         Some(View { revision: snapshot.revision, now: snapshot.time.max(clock), calendars })
     }
 
+    /// Those of these calendars that are not in memory.
+    pub(super) fn missing(&self, ids: &[CalendarId]) -> Vec<CalendarId> {
+        let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
+        ids.iter().filter(|id| !snapshot.calendars.contains_key(*id)).cloned().collect()
+    }
+
+    /// A calendar, if it is in memory.
+    pub(super) fn calendar(&self, id: &CalendarId) -> Option<Arc<Calendar>> {
+        self.view(std::slice::from_ref(id), Instant::MIN)?.calendars.pop()
+    }
+
     pub(super) fn revision(&self) -> Revision {
         self.snapshot.read().unwrap_or_else(PoisonError::into_inner).revision
     }

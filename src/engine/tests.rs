@@ -9,6 +9,7 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::domain::availability::Availability;
 use crate::domain::calendar::Profile;
+use crate::domain::ids::Etag;
 use crate::domain::zone::Zone;
 use crate::store::memory::Memory;
 
@@ -156,4 +157,77 @@ async fn calendars_that_are_dropped_from_memory_are_dropped_by_the_store_too_and
     // The first was dropped, and a change of it is decided and committed as before.
     let delete = Command::DeleteCalendar { calendar: id("calendar-0"), force: false, etag: None };
     engine.submit(delete, Terms::default()).await.unwrap();
+}
+
+/// What a call is answered without the writer, which runs on this very thread and has no turn meanwhile.
+fn beside(engine: &Engine, command: &Command, terms: Terms) -> Option<Result<Answer, Failure>> {
+    match pin!(engine.submit(command.clone(), terms)).poll(&mut Context::from_waker(Wakes::noop())) {
+        std::task::Poll::Ready(answer) => Some(answer),
+        std::task::Poll::Pending => None,
+    }
+}
+
+#[tokio::test]
+async fn dry_runs_and_refusals_of_large_commands_need_no_writer() {
+    let store = Memory::new(7);
+    let (engine, running) = start(&store, Layout::Inline);
+    engine.submit(create("ada"), Terms::default()).await.unwrap();
+    let dry = || Terms { is_dry_run: true, ..Terms::default() };
+    let delete = |etag| Command::DeleteCalendar { calendar: id("ada"), force: true, etag };
+    for command in [delete(None), create("lee"), create("ada"), delete(Some(Etag::of(b"other", Revision(1))))] {
+        let answer = beside(&engine, &command, dry()).expect("a dry run that waits for the writer");
+        let real = engine.submit(command.clone(), dry()).await;
+        assert_eq!(answer.is_ok(), real.is_ok(), "{command:?}");
+    }
+    let refused = beside(&engine, &delete(Some(Etag::of(b"other", Revision(1)))), Terms::default())
+        .expect("a refusal by the writer");
+    assert!(matches!(refused, Err(Failure::Refused(_))), "{refused:?}");
+    assert_eq!(engine.revision(), Revision(1), "nothing of it happened");
+    // What is not refused is the writer's, and a request that was made before has the answer of then.
+    let request = RequestId { hash: [1; 16], fingerprint: [2; 16] };
+    let named = Terms { request: Some(request), ..Terms::default() };
+    assert!(beside(&engine, &delete(None), Terms::default()).is_none());
+    engine.tick().await.unwrap();
+    assert_eq!(engine.revision(), Revision(2));
+    engine.submit(create("ada"), Terms::default()).await.unwrap();
+    let first = engine.submit(delete(None), named.clone()).await.unwrap();
+    let again = engine.submit(delete(None), named).await.unwrap();
+    assert_eq!((first.revision, again.revision), (Revision(4), Revision(4)));
+    drop(engine);
+    assert_eq!(running.stopped().await, Stopped::Done);
+}
+
+/// A command of some sender, that weighs as much as one of everything or nearly nothing.
+fn envelope(sender: u16, is_heavy: bool, deadline: Option<Deadline>) -> batch::Envelope {
+    let sender = Some(SocketAddr::from(([127, 0, 0, 1], sender)));
+    let heavy = Command::DeleteCalendar { calendar: id("ada"), force: true, etag: None };
+    let terms = Terms { sender, deadline, ..Terms::default() };
+    batch::Envelope { command: if is_heavy { heavy } else { create("ada") }, terms, reply: oneshot::channel().0 }
+}
+
+fn senders(batch: &[batch::Envelope]) -> Vec<u16> {
+    batch.iter().filter_map(|it| it.terms.sender).map(|it| it.port()).collect()
+}
+
+#[tokio::test]
+async fn each_connection_has_its_turn_and_a_batch_is_bounded_by_work() {
+    let mut queue = queue::Queue::default();
+    (0..3).for_each(|_| queue.push(envelope(1, true, None)));
+    (0..2).for_each(|_| queue.push(envelope(2, false, None)));
+    queue.push(envelope(3, false, None));
+    assert_eq!(queue.len(), 6);
+    let first = queue.take_batch();
+    assert_eq!(senders(&first), [1], "what weighs as much as a batch is one");
+    let second = queue.take_batch();
+    assert_eq!(senders(&second), [2, 3, 1], "the others before it has its turn again");
+    queue.put_back(second.into_iter().skip(1));
+    assert_eq!(senders(&queue.take_batch()), [3, 1], "what could not be decided goes before all others");
+    assert_eq!(senders(&queue.take_all()), [2, 1]);
+    assert!(queue.is_empty());
+    let now = Deadline::now();
+    queue.push(envelope(1, false, Some(now)));
+    queue.push(envelope(1, false, None));
+    queue.push(envelope(2, false, Some(now)));
+    assert_eq!(queue.take_late(now).len(), 2);
+    assert_eq!((queue.len(), senders(&queue.take_batch())), (1, vec![1]));
 }

@@ -19,7 +19,7 @@ use crate::zones::Zones;
 
 use super::fields::Fields;
 use super::room::InProgress;
-use super::wire::Deadline;
+use super::wire::{Deadline, Peer};
 use super::{render, status, token};
 
 /// Handed to every service.
@@ -48,6 +48,7 @@ impl Api {
         parse: impl FnOnce(&M, &mut Fields) -> Option<Command>,
     ) -> Result<Answer, Status> {
         let Wait { deadline, held } = wait(request.extensions());
+        let sender = request.extensions().get::<Peer>().and_then(|it| it.address);
         let message = request.into_inner();
         let mut fields = Fields::default();
         let is_named = fields.request_id(message.request_id());
@@ -56,7 +57,7 @@ impl Api {
         let caller = Caller::default();
         let is_dry_run = message.validate_only();
         let request = identify(message, &caller);
-        let terms = Terms { caller, request, is_dry_run, deadline, held };
+        let terms = Terms { caller, sender, method: M::METHOD, request, is_dry_run, deadline, held };
         self.engine.submit(command, terms).await.map_err(|failure| status::failed(&failure))
     }
 

@@ -18,9 +18,9 @@ use crate::domain::time::Instant;
 use super::history::HistoryBuilder;
 use super::told::{Part, TOLD_CHANGES_MAX, TOLD_EVENTS_MAX};
 use super::{
-    Batch, Boot, CalendarFilter, CalendarRow, CommitError, Expiring, HistoryPage, HistoryQuery, HistorySubject,
-    ListPage, ListQuery, Oldest, Reader, RequestRecord, Store, StoreError, ToldPage, UNDONE_APPOINTMENTS_MAX,
-    UNDONE_CHANGES_MAX,
+    Batch, Boot, CalendarFilter, CalendarRow, CommitError, Expiring, HistoryPage, HistoryQuery, HistorySubject, Last,
+    ListPage, ListQuery, Look, Moment, Oldest, Reader, RequestRecord, Store, StoreError, ToldPage,
+    UNDONE_APPOINTMENTS_MAX, UNDONE_CHANGES_MAX,
 };
 
 /// See the header. A clone is another handle of the same store.
@@ -138,6 +138,25 @@ impl Kept {
         keys.iter().filter_map(|key| all().find(|it| it.key == *key)).map(|it| Appointment::clone(it)).collect()
     }
 
+    fn of_email(&self, email: &EmailKey, limit: usize) -> Vec<AppointmentKey> {
+        let theirs = self.state.appointments.values().filter(|it| it.person.invitee.email.key == *email);
+        let mut theirs: Vec<(Instant, AppointmentKey)> = theirs.map(|it| (it.start, it.key)).collect();
+        theirs.sort_unstable();
+        theirs.into_iter().take(limit).map(|(_, key)| key).collect()
+    }
+
+    fn of_series(&self, series: SeriesId) -> Vec<Appointment> {
+        let of_series = self.state.appointments.values().filter(|it| it.series() == Some(series));
+        let mut found: Vec<_> = of_series.map(|it| Appointment::clone(it)).collect();
+        found.sort_by_key(|it| (it.start, it.id));
+        found.truncate(OCCURRENCES_MAX);
+        found
+    }
+
+    fn of_hashes(&self, hashes: &[[u8; 16]]) -> Vec<RequestRecord> {
+        hashes.iter().filter_map(|hash| self.requests.get(hash).cloned()).collect()
+    }
+
     fn oldest(&self) -> Option<Oldest> {
         let first = self.changes.first()?;
         let (revision, time) = (first.revision, self.age(first));
@@ -206,25 +225,23 @@ impl Store for Memory {
     }
 
     fn keys_of_email(&mut self, email: &EmailKey, limit: usize) -> Result<Vec<AppointmentKey>, StoreError> {
-        let kept = self.kept();
-        let theirs = kept.state.appointments.values().filter(|it| it.person.invitee.email.key == *email);
-        let mut theirs: Vec<(Instant, AppointmentKey)> = theirs.map(|it| (it.start, it.key)).collect();
-        theirs.sort_unstable();
-        Ok(theirs.into_iter().take(limit).map(|(_, key)| key).collect())
+        Ok(self.kept().of_email(email, limit))
     }
 
     fn load_series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError> {
-        let kept = self.kept();
-        let of_series = kept.state.appointments.values().filter(|it| it.series() == Some(series));
-        let mut found: Vec<_> = of_series.map(|it| Appointment::clone(it)).collect();
-        found.sort_by_key(|it| (it.start, it.id));
-        found.truncate(OCCURRENCES_MAX);
-        Ok(found)
+        Ok(self.kept().of_series(series))
     }
 
     fn seen_requests(&mut self, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError> {
-        let kept = self.kept();
-        Ok(hashes.iter().filter_map(|hash| kept.requests.get(hash).cloned()).collect())
+        Ok(self.kept().of_hashes(hashes))
+    }
+
+    fn adopt(&mut self, calendar: &Calendar) -> Result<bool, StoreError> {
+        let mut kept = self.kept();
+        let is_as_it_is = |it: &Arc<Calendar>| (it.since, it.version) == (calendar.since, calendar.version);
+        let is_known = kept.state.calendars.get(&calendar.id).is_some_and(is_as_it_is);
+        kept.known.extend(is_known.then(|| calendar.id.clone()));
+        Ok(is_known)
     }
 
     fn commit(&mut self, batch: &Batch<'_>) -> Result<(), CommitError> {
@@ -266,7 +283,49 @@ impl Store for Memory {
     }
 }
 
+/// What is kept, for as long as it is looked at.
+struct Locked<'a>(MutexGuard<'a, Kept>);
+
+impl Moment for Locked<'_> {
+    fn last(&mut self) -> Result<Last, StoreError> {
+        let State { revision, last_time, next_key, .. } = self.0.state;
+        Ok(Last { revision, time: last_time, next_key })
+    }
+
+    fn version(&mut self, id: &CalendarId) -> Result<Option<Revision>, StoreError> {
+        Ok(self.0.state.calendars.get(id).map(|it| it.version))
+    }
+
+    fn calendar(&mut self, id: &CalendarId, now: Instant) -> Result<Option<Calendar>, StoreError> {
+        Ok(self.0.state.calendars.get(id).map(|it| loaded(it, now)))
+    }
+
+    fn appointments(&mut self, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError> {
+        Ok(self.0.of_ids(ids))
+    }
+
+    fn appointments_by_key(&mut self, keys: &[AppointmentKey]) -> Result<Vec<Appointment>, StoreError> {
+        Ok(self.0.of_keys(keys))
+    }
+
+    fn keys_of_email(&mut self, email: &EmailKey, limit: usize) -> Result<Vec<AppointmentKey>, StoreError> {
+        Ok(self.0.of_email(email, limit))
+    }
+
+    fn series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError> {
+        Ok(self.0.of_series(series))
+    }
+
+    fn requests(&mut self, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError> {
+        Ok(self.0.of_hashes(hashes))
+    }
+}
+
 impl Reader for Memory {
+    fn at_once(&mut self, look: Look<'_>) -> Result<(), StoreError> {
+        look(&mut Locked(self.kept()))
+    }
+
     fn appointments(&mut self, ids: &[AppointmentId]) -> Result<(Vec<Appointment>, Revision), StoreError> {
         let kept = self.kept();
         Ok((kept.of_ids(ids), kept.state.revision))

@@ -270,6 +270,9 @@ pub trait Store: Send {
     fn load_series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError>;
     /// Those of these requests that were remembered.
     fn seen_requests(&mut self, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError>;
+    /// Takes it that the writer has this calendar in memory, as a reader loaded it. False where it has changed since, or
+    /// is gone: then it must be loaded.
+    fn adopt(&mut self, calendar: &Calendar) -> Result<bool, StoreError>;
     /// Makes a batch durable, all of it or nothing.
     fn commit(&mut self, batch: &Batch<'_>) -> Result<(), CommitError>;
     /// Forgets at most `limit` requests older than this; answers how many.
@@ -381,8 +384,44 @@ pub struct Oldest {
     pub is_followed: bool,
 }
 
+/// Where a store stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Last {
+    /// Of the last change.
+    pub revision: Revision,
+    /// The `now` of the last change.
+    pub time: Instant,
+    /// The key that the next new appointment gets.
+    pub next_key: AppointmentKey,
+}
+
+/// One moment of a store: whatever a decision looks at, all of it as of the same revision.
+pub trait Moment {
+    /// Where the store stands.
+    fn last(&mut self) -> Result<Last, StoreError>;
+    /// The revision that last touched the calendar which has this id; none when there is none.
+    fn version(&mut self, id: &CalendarId) -> Result<Option<Revision>, StoreError>;
+    /// The calendar, with every claim that must be in memory at `now`; none when there is none.
+    fn calendar(&mut self, id: &CalendarId, now: Instant) -> Result<Option<Calendar>, StoreError>;
+    /// Those of these appointments that there are.
+    fn appointments(&mut self, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError>;
+    /// Those of these appointments that there are.
+    fn appointments_by_key(&mut self, keys: &[AppointmentKey]) -> Result<Vec<Appointment>, StoreError>;
+    /// See `Store::keys_of_email`.
+    fn keys_of_email(&mut self, email: &EmailKey, limit: usize) -> Result<Vec<AppointmentKey>, StoreError>;
+    /// See `Store::load_series`.
+    fn series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError>;
+    /// Those of these requests that were remembered.
+    fn requests(&mut self, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError>;
+}
+
+/// What looks at one moment of a store.
+pub type Look<'a> = &'a mut dyn FnMut(&mut dyn Moment) -> Result<(), StoreError>;
+
 /// A reader's side. Every call sees one moment of the store.
 pub trait Reader: Send {
+    /// Shows one moment of the store, which is the same for as long as it is looked at.
+    fn at_once(&mut self, look: Look<'_>) -> Result<(), StoreError>;
     /// Those of these appointments that there are, and the revision.
     fn appointments(&mut self, ids: &[AppointmentId]) -> Result<(Vec<Appointment>, Revision), StoreError>;
     /// Those of these appointments that there are, and the revision.

@@ -10,7 +10,12 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use bookd::clock::SystemClock;
-use bookd::engine::{Engine, Layout, Settings, Stopped};
+use bookd::domain::availability::Availability;
+use bookd::domain::calendar::Profile;
+use bookd::domain::command::Command;
+use bookd::domain::ids::CalendarId;
+use bookd::domain::zone::Zone;
+use bookd::engine::{Engine, Layout, Settings, Stopped, Terms};
 use bookd::grpc::api::Api;
 use bookd::grpc::room::{Room, RoomLimits, Share};
 use bookd::grpc::wire::Wire;
@@ -186,7 +191,7 @@ async fn a_connection_may_be_refused_more_often_than_it_may_make_errors() {
 async fn calls_that_are_given_up_count_until_they_are_decided() {
     const CALLS_MAX: usize = 4;
     let booking = |number| grpc(&nth(number));
-    // A calendar that is not in memory is loaded by the writer.
+    // A calendar that is not in memory is taken over by the writer.
     let reading = |_| grpc(&pb::GetCalendarRequest { calendar_id: "ada".to_owned() });
     let booked = ("/bookd.v1.BookingService/BookAppointment", &booking as &dyn Fn(i64) -> Vec<u8>);
     for (path, message) in [booked, ("/bookd.v1.CalendarService/GetCalendar", &reading)] {
@@ -196,7 +201,15 @@ async fn calls_that_are_given_up_count_until_they_are_decided() {
 
 async fn given_up_count_until_they_are_decided(calls_max: usize, path: &str, message: &dyn Fn(i64) -> Vec<u8>) {
     let settings = Settings { layout: Layout::Inline, is_clock_confirmed: true, ..Settings::default() };
-    let (engine, _running) = Engine::start(Box::new(Memory::new(7)), Arc::new(SystemClock), settings).unwrap();
+    let store = Memory::new(7);
+    let start = || Engine::start(Box::new(store.clone()), Arc::new(SystemClock), settings).unwrap();
+    let (engine, running) = start();
+    let ada = CalendarId::parse("ada").unwrap();
+    let profile = Profile::open(Arc::new(Zone::utc()), Availability::default());
+    engine.submit(Command::CreateCalendar { calendar: ada, profile }, Terms::default()).await.unwrap();
+    drop(engine);
+    running.stopped().await;
+    let (engine, _running) = start();
     let api = Api::new(engine.clone(), Arc::new(Zones::bundled()));
     let room = Arc::new(Room::new(RoomLimits { calls_max, ..RoomLimits::default() }));
     let mut wire = Wire::within(Arc::clone(&room), bookd::grpc::services(&api).routes());

@@ -56,6 +56,10 @@ impl<S: Store> Store for Powered<S> {
         self.store.seen_requests(hashes)
     }
 
+    fn adopt(&mut self, calendar: &Calendar) -> Result<bool, StoreError> {
+        self.store.adopt(calendar)
+    }
+
     fn commit(&mut self, batch: &Batch<'_>) -> Result<(), CommitError> {
         let said = self.store.commit(batch);
         self.believed(said)

@@ -45,6 +45,10 @@ fn story(seed: u64, failure: Option<(u64, Fault)>, loses_power: bool) -> Ended {
     }
     let (accesses, failed) = (disk.accesses(), disk.failed());
     is_stopped_when_unknown(&mut story, has_stopped);
+    // A sync that fails is another matter, whatever it says.
+    if has_stopped && failed == Some(Access::Write) && matches!(failure, Some((_, Fault::Full))) {
+        story.found.push("the disk was full, and the writer has stopped".to_owned());
+    }
     let disk = if loses_power { disk.after_power_loss() } else { disk.after_kill() };
     match Life::start(&disk, &story) {
         Ok(mut life) => {

@@ -80,7 +80,10 @@ impl Life {
         let store = Box::new(Powered { store, power: disk.power() });
         // So that series come in parts.
         let watch = WatchSettings { part_events_max: 2, ..WatchSettings::default() };
-        let settings = Settings { layout: Layout::Inline, is_clock_confirmed: true, watch, ..Settings::default() };
+        // The writer decides all: what it has in memory after a failure must show.
+        let decides_beside = false;
+        let settings =
+            Settings { layout: Layout::Inline, is_clock_confirmed: true, watch, decides_beside, ..Settings::default() };
         let (engine, running, routes) = runtime.block_on(async {
             let started = Engine::start(store, Arc::new(story.clock.clone()), settings);
             let (engine, running) = started.map_err(|error| error.to_string())?;

@@ -36,7 +36,10 @@ pub async fn serve(world: Rc<World>, machine: Rc<Machine>) -> turmoil::Result {
     world.confirm_clock();
     // So that series come in parts.
     let watch = WatchSettings { part_events_max: 2, ..WatchSettings::default() };
-    let settings = Settings { layout: Layout::Inline, is_clock_confirmed: true, watch, ..Settings::default() };
+    // One start like this and one like that: what the writer has in memory shows in its own decisions alone.
+    let decides_beside = world.now() % 2 == 0;
+    let settings =
+        Settings { layout: Layout::Inline, is_clock_confirmed: true, watch, decides_beside, ..Settings::default() };
     let (engine, running) = match Engine::start(store, Arc::new(world.clock.clone()), settings) {
         Ok(started) => started,
         Err(error) => {

@@ -2,8 +2,9 @@
 
 use super::super::command::{Booking, Command, ImportedCalendar, Needs, Redacted};
 use super::super::ids::{AppointmentId, CalendarId, SeriesId};
-use super::super::series::{SeriesName, SeriesScope};
+use super::super::series::{OCCURRENCES_MAX, SeriesName, SeriesScope};
 use super::super::state::State;
+use super::redaction::REDACTED_MAX;
 
 impl Command {
     /// Everything that deciding this command may look at. Appointments come with the calendars they claim.
@@ -44,6 +45,53 @@ impl Command {
             Self::Import(calendars) => calendars.iter().for_each(|calendar| needs.add_import(calendar)),
         }
         needs
+    }
+}
+
+impl Command {
+    /// How much work it is to decide and to write, about, in bookings of one calendar: at least 1. What has no bound of
+    /// its own weighs as much as anything does.
+    pub fn weight(&self) -> usize {
+        const MOST: usize = 1_024;
+        match self {
+            Self::BatchBook(bookings) => bookings.len().max(1),
+            Self::BookSeries(wanted) => wanted.ids.len().max(1),
+            Self::CancelSeries { .. } => OCCURRENCES_MAX,
+            Self::DeleteCalendar { force: true, .. } | Self::Import(_) => MOST,
+            Self::Redact(Redacted::Email(_)) => REDACTED_MAX.min(MOST),
+            _ => 1,
+        }
+    }
+
+    /// Whether it may be refused after more work than a refusal is worth.
+    pub fn is_refused_dearly(&self) -> bool {
+        const DEAR: usize = 16;
+        let is_judged_whole = matches!(
+            self,
+            Self::BatchBook(_)
+                | Self::BookSeries(_)
+                | Self::CancelSeries { .. }
+                | Self::DeleteCalendar { force: true, .. }
+        );
+        is_judged_whole && self.weight() >= DEAR
+    }
+
+    /// The calendars that it names, as far as they are in one place.
+    pub fn calendars(&self) -> &[CalendarId] {
+        match self {
+            Self::Book(booking) | Self::Hold { booking, .. } => &booking.calendars,
+            Self::BookSeries(wanted) => &wanted.booking.calendars,
+            Self::Reschedule(to) => &to.calendars,
+            Self::UpdateCalendar { calendar, .. }
+            | Self::DeleteCalendar { calendar, .. }
+            | Self::PutAppointmentType { calendar, .. }
+            | Self::DeleteAppointmentType { calendar, .. }
+            | Self::SetAvailability { calendar, .. }
+            | Self::PutOverrides { calendar, .. }
+            | Self::DeleteOverrides { calendar, .. }
+            | Self::PutBusy { calendar, .. } => std::slice::from_ref(calendar),
+            _ => &[],
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod limits;
 mod list;
 mod location;
 mod log;
+mod moment;
 mod open;
 mod read;
 mod rows;
@@ -34,7 +35,7 @@ use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, Se
 use crate::domain::time::Instant;
 use crate::sabotage::Bug;
 
-use super::{Batch, Boot, CommitError, Oldest, Reader, RequestRecord, Store, StoreError, ZoneLookup, record};
+use super::{Batch, Boot, CommitError, Last, Oldest, Reader, RequestRecord, Store, StoreError, ZoneLookup, record};
 
 use checkpoint::Checkpoints;
 pub use copy::{Reserved, Source, unused};
@@ -100,6 +101,23 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
+/// Where the file stands.
+fn last(connection: &Connection) -> Result<Last, StoreError> {
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+    let change = connection.prepare_cached(SELECT_LAST_CHANGE)?.query_row([], row).optional()?;
+    let (revision, time) = match change {
+        Some((revision, time)) => (record::revision_of_change(revision)?, record::instant(time)?),
+        None => Default::default(),
+    };
+    let last_key: Option<i64> = connection.prepare_cached(SELECT_LAST_KEY)?.query_row([], |row| row.get(0))?;
+    let next_key = last_key.map(record::key).transpose()?.map_or(AppointmentKey(1), AppointmentKey::next);
+    // After a restore keys go on further up: those between were given out, and lost.
+    let mut first_key = connection.prepare_cached(SELECT_META)?;
+    let first_key: Option<i64> = first_key.query_row(["first_key"], |row| row.get(0)).optional()?;
+    let first_key = first_key.map(record::key).transpose()?;
+    Ok(Last { revision, time, next_key: first_key.map_or(next_key, |it| it.max(next_key)) })
+}
+
 impl Sqlite {
     /// What SQLite finds wrong with the file itself; nothing when it is sound.
     pub fn integrity(&self) -> Result<Vec<String>, StoreError> {
@@ -118,20 +136,9 @@ impl Store for Sqlite {
         if Bug::RevisionReused.is_on() {
             connection.execute("delete from changes where revision = (select max(revision) from changes)", [])?;
         }
-        let last = connection
-            .query_row(SELECT_LAST_CHANGE, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
-            .optional()?;
-        let (revision, last_time) = match last {
-            Some((revision, time)) => (record::revision_of_change(revision)?, record::instant(time)?),
-            None => Default::default(),
-        };
-        let last_key: Option<i64> = connection.query_row(SELECT_LAST_KEY, [], |row| row.get(0))?;
+        let Last { revision, time: last_time, next_key } = last(connection)?;
         let code_key: i64 = connection.query_row(SELECT_META, ["code_key"], |row| row.get(0))?;
-        // After a restore keys go on further up: those between were given out, and lost.
-        let first_key: Option<i64> = connection.query_row(SELECT_META, ["first_key"], |row| row.get(0)).optional()?;
         let sessions_from: i64 = connection.query_row(SELECT_META, [SESSIONS_FROM], |row| row.get(0))?;
-        let next_key = last_key.map(record::key).transpose()?.map_or(AppointmentKey(1), AppointmentKey::next);
-        let first_key = first_key.map(record::key).transpose()?;
         let mut statement = connection.prepare(SELECT_EXPIRING)?;
         let mut expiring = Vec::new();
         let mut rows = statement.query([])?;
@@ -142,7 +149,7 @@ impl Store for Sqlite {
         Ok(Boot {
             revision,
             last_time,
-            next_key: first_key.map_or(next_key, |it| it.max(next_key)),
+            next_key,
             expiring,
             code_key: code_key.cast_unsigned(),
             sessions_from: record::revision(sessions_from)?,
@@ -177,6 +184,13 @@ impl Store for Sqlite {
 
     fn seen_requests(&mut self, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError> {
         read::requests(&self.connection, hashes)
+    }
+
+    fn adopt(&mut self, calendar: &Calendar) -> Result<bool, StoreError> {
+        let known = read::known_calendar(&self.connection, &calendar.id)?;
+        let known = known.filter(|it| (it.since, it.version) == (calendar.since, calendar.version));
+        self.known.extend(known.map(|it| (calendar.id.clone(), it)));
+        Ok(known.is_some())
     }
 
     fn commit(&mut self, batch: &Batch<'_>) -> Result<(), CommitError> {

@@ -13,6 +13,7 @@ use super::file::Locked;
 use super::list;
 use super::list::{BY_SERIES, scan};
 use super::log::{chain, oldest, replaced, revision, told_from, undone};
+use super::moment::SqliteMoment;
 use super::rows::{self, SELECTED, read, signed};
 use super::segments::Wanted;
 use super::{Known, Sqlite, walk};
@@ -28,7 +29,7 @@ use crate::domain::time::{Instant, MINUTE};
 use crate::store::history::HistoryBuilder;
 use crate::store::record::{self, PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord, damaged, decode};
 use crate::store::{
-    CalendarFilter, CalendarRow, HistoryPage, HistoryQuery, HistorySubject, ListPage, ListQuery, Oldest, Reader,
+    CalendarFilter, CalendarRow, HistoryPage, HistoryQuery, HistorySubject, ListPage, ListQuery, Look, Oldest, Reader,
     RequestRecord, StoreError, ToldPage, ZoneLookup,
 };
 
@@ -154,34 +155,50 @@ fn stamps(row: &Row<'_>, first: usize) -> Result<Stamps, StoreError> {
 
 impl Sqlite {
     pub(super) fn load_calendar(&mut self, id: &CalendarId, now: Instant) -> Result<Option<Calendar>, StoreError> {
-        let mut statement = self.connection.prepare_cached(SELECT_CALENDAR)?;
-        let row = |row: &Row<'_>| Ok((known(row), stamps(row, 4), row.get::<_, Vec<u8>>(7)?));
-        let found = statement.query_row([id.as_str()], row).optional()?;
-        let Some((known, stamps, profile)) = found else { return Ok(None) };
-        let known = known?;
-        let Known { key, since, version, .. } = known;
-        let profile = decode::<ProfileRecord>(&profile, "a calendar")?.read(&self.zones)?;
-        let types = load_types(&self.connection, key)?;
-        let kept_from = keep_from(&profile.zone, types.limits().chain([&profile.limits]), now);
-        let mut calendar = Calendar {
-            id: id.clone(),
-            since,
-            profile: Arc::new(profile),
-            stamps: stamps?,
-            types: Arc::new(types),
-            busy: Arc::new(load_busy(&self.connection, key)?),
-            claims: Claims::default(),
-            requests: Arc::default(),
-            kept_from,
-            version,
-        };
-        let (claims, requests) = load_claims(&self.connection, known, &calendar)?;
-        calendar.claims = Claims::from_unordered(claims);
-        calendar.requests = Arc::new(requests);
-        drop(statement);
+        let Some((known, calendar)) = calendar(&self.connection, &self.zones, id, now)? else { return Ok(None) };
         self.known.insert(id.clone(), known);
         Ok(Some(calendar))
     }
+}
+
+/// Where the calendar lies that has this id; none when there is none.
+pub(super) fn known_calendar(connection: &Connection, id: &CalendarId) -> Result<Option<Known>, StoreError> {
+    let mut statement = connection.prepare_cached(SELECT_CALENDAR)?;
+    statement.query_row([id.as_str()], |row| Ok(known(row))).optional()?.transpose()
+}
+
+/// The calendar that has this id, with every claim that must be in memory at `now`, and where it lies.
+pub(super) fn calendar(
+    connection: &Connection,
+    zones: &ZoneLookup,
+    id: &CalendarId,
+    now: Instant,
+) -> Result<Option<(Known, Calendar)>, StoreError> {
+    let mut statement = connection.prepare_cached(SELECT_CALENDAR)?;
+    let row = |row: &Row<'_>| Ok((known(row), stamps(row, 4), row.get::<_, Vec<u8>>(7)?));
+    let found = statement.query_row([id.as_str()], row).optional()?;
+    let Some((known, stamps, profile)) = found else { return Ok(None) };
+    let known = known?;
+    let Known { key, since, version, .. } = known;
+    let profile = decode::<ProfileRecord>(&profile, "a calendar")?.read(zones)?;
+    let types = load_types(connection, key)?;
+    let kept_from = keep_from(&profile.zone, types.limits().chain([&profile.limits]), now);
+    let mut calendar = Calendar {
+        id: id.clone(),
+        since,
+        profile: Arc::new(profile),
+        stamps: stamps?,
+        types: Arc::new(types),
+        busy: Arc::new(load_busy(connection, key)?),
+        claims: Claims::default(),
+        requests: Arc::default(),
+        kept_from,
+        version,
+    };
+    let (claims, requests) = load_claims(connection, known, &calendar)?;
+    calendar.claims = Claims::from_unordered(claims);
+    calendar.requests = Arc::new(requests);
+    Ok(Some((known, calendar)))
 }
 
 fn load_types(connection: &Connection, calendar: i64) -> Result<Types, StoreError> {
@@ -264,6 +281,11 @@ impl Drop for SqliteReader {
 }
 
 impl Reader for SqliteReader {
+    fn at_once(&mut self, look: Look<'_>) -> Result<(), StoreError> {
+        let transaction = self.connection.transaction()?;
+        look(&mut SqliteMoment { connection: &transaction, zones: &self.zones })
+    }
+
     fn appointments(&mut self, ids: &[AppointmentId]) -> Result<(Vec<Appointment>, Revision), StoreError> {
         let transaction = self.connection.transaction()?;
         Ok((appointments(&transaction, ids)?, revision(&transaction)?))

@@ -1,0 +1,50 @@
+//! One moment of the file, for decisions beside the writer.
+
+use rusqlite::Connection;
+
+use super::read;
+use crate::domain::appointment::{Appointment, EmailKey};
+use crate::domain::calendar::Calendar;
+use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
+use crate::domain::time::Instant;
+use crate::store::{Last, Moment, RequestRecord, StoreError, ZoneLookup};
+
+/// Within a transaction that is open.
+pub(super) struct SqliteMoment<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) zones: &'a ZoneLookup,
+}
+
+impl Moment for SqliteMoment<'_> {
+    fn last(&mut self) -> Result<Last, StoreError> {
+        super::last(self.connection)
+    }
+
+    fn version(&mut self, id: &CalendarId) -> Result<Option<Revision>, StoreError> {
+        Ok(read::known_calendar(self.connection, id)?.map(|it| it.version))
+    }
+
+    fn calendar(&mut self, id: &CalendarId, now: Instant) -> Result<Option<Calendar>, StoreError> {
+        Ok(read::calendar(self.connection, self.zones, id, now)?.map(|(_, calendar)| calendar))
+    }
+
+    fn appointments(&mut self, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError> {
+        read::appointments(self.connection, ids)
+    }
+
+    fn appointments_by_key(&mut self, keys: &[AppointmentKey]) -> Result<Vec<Appointment>, StoreError> {
+        read::appointments_by_key(self.connection, keys)
+    }
+
+    fn keys_of_email(&mut self, email: &EmailKey, limit: usize) -> Result<Vec<AppointmentKey>, StoreError> {
+        read::keys_of_email(self.connection, email, limit)
+    }
+
+    fn series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError> {
+        read::appointments_of_series(self.connection, series)
+    }
+
+    fn requests(&mut self, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError> {
+        read::requests(self.connection, hashes)
+    }
+}
