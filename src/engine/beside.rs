@@ -113,11 +113,6 @@ fn answer_at(
     terms: &Terms,
     clock: Instant,
 ) -> Result<Option<Result<Answer, Failure>>, StoreError> {
-    if let Some(request) = terms.request.filter(|_| !terms.is_dry_run)
-        && !moment.requests(&[request.hash])?.is_empty()
-    {
-        return Ok(None);
-    }
     let Last { revision, time, next_key } = moment.last()?;
     let now = clock.max(time);
     let state = State { revision, last_time: time, next_key, ..State::default() };

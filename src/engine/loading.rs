@@ -72,7 +72,14 @@ impl Actor {
         for calendar in loads.iter_mut().flat_map(|it| it.adopted.drain(..)) {
             let is_missing = !self.state.calendars.contains_key(&calendar.id);
             let reaches_back = calendar.kept_from <= calendar.keep_from(self.state.last_time);
-            if is_missing && reaches_back && self.store.adopt(&calendar)? {
+            let is_adopted = is_missing
+                && reaches_back
+                && match self.store.adopt(&calendar) {
+                    Err(error) if error.is_fatal() => return Err(error),
+                    // It is loaded below, which says what is wrong.
+                    adopted => adopted.unwrap_or(false),
+                };
+            if is_adopted {
                 self.state.calendars.insert(calendar.id.clone(), Arc::clone(&calendar));
                 adopted.push(calendar);
             }

@@ -58,7 +58,7 @@ use readers::Readers;
 use worker::Worker;
 use writer_clock::BelievedClock;
 
-/// How many commands may wait. A full mailbox refuses at once: waiting longer than this many decisions helps nobody.
+/// How many commands may wait for the writer to take them up, and as many more for their turn. A full mailbox refuses at once: waiting longer than this many decisions helps nobody.
 pub const MAILBOX_MAX: usize = 8_192;
 /// How many commands share a commit at most: bounds what a failed commit takes with it, and how long readers wait.
 pub const BATCH_MAX: usize = 1_024;
@@ -334,13 +334,14 @@ impl Engine {
             return Err(refusal.into());
         }
         let command = Arc::new(command);
-        if self.decides_beside && (terms.is_dry_run || command.is_refused_dearly()) {
+        if self.is_decided_beside(&command, &terms) {
             let answer = self.decide_beside(Arc::clone(&command), &terms).await?;
             if let Some(answer) = answer {
                 return answer;
             }
         } else if let missing = self.published.missing(command.calendars())
             && !missing.is_empty()
+            && self.readers.is_free()
         {
             let wait = Wait { deadline: terms.deadline, held: terms.held.clone() };
             self.bring(missing, &wait).await?;
@@ -369,8 +370,10 @@ impl Engine {
     /// changed meanwhile. Answers the first that does not exist.
     async fn bring(&self, calendars: Vec<CalendarId>, wait: &Wait) -> Result<Option<CalendarId>, Failure> {
         let deadline = wait.deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX);
-        let asked = calendars.clone();
-        let loaded = self.read(Some(deadline), move |reader| beside::load(reader, &asked)).await;
+        let (asked, published) = (calendars.clone(), Arc::clone(&self.published));
+        // While it waited for a reader, another may have brought them.
+        let load = move |reader: &mut dyn Reader| beside::load(reader, &published.missing(&asked));
+        let loaded = self.read(Some(deadline), load).await;
         let adopted = match loaded {
             Ok(beside::Loaded { absent: Some(absent), .. }) => return Ok(Some(absent)),
             Ok(beside::Loaded { calendars, .. }) => calendars,
@@ -378,9 +381,20 @@ impl Engine {
             Err(Failure::StoreUnavailable(_)) => Vec::new(),
             Err(failure) => return Err(failure),
         };
+        if self.published.missing(&calendars).is_empty() {
+            return Ok(None);
+        }
         let (reply, loaded) = oneshot::channel();
         self.post(Mail::Load(Load { calendars, adopted, deadline, _held: wait.held.clone(), reply }))?;
         loaded.await.unwrap_or(Err(Failure::ShuttingDown))
+    }
+
+    /// Whether a command is looked at beside the writer first. Of one that may change something that spares the writer
+    /// work and nobody waits for it: not behind dry runs, and not while the clock is in doubt, of which the writer tells.
+    /// A repeated request is the writer's: its first one may be on its way.
+    fn is_decided_beside(&self, command: &Command, terms: &Terms) -> bool {
+        let is_spared = || terms.request.is_none() && command.is_refused_dearly() && self.deciders.is_free();
+        self.decides_beside && !self.clock.is_in_doubt() && (terms.is_dry_run || is_spared())
     }
 
     /// The answer of a command that needs no writer, see `beside`; none when the writer must be asked.
@@ -390,8 +404,8 @@ impl Engine {
         terms: &Terms,
     ) -> Result<Option<Result<Answer, Failure>>, Failure> {
         let (published, terms) = (Arc::clone(&self.published), terms.clone());
-        let (clock, deadline) = (self.clock.now(), terms.deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX));
-        let ask = move |reader: &mut dyn Reader| beside::answer(reader, &published, &command, &terms, clock);
+        let (clock, deadline) = (Arc::clone(&self.clock), terms.deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX));
+        let ask = move |reader: &mut dyn Reader| beside::answer(reader, &published, &command, &terms, clock.now());
         let answer = self.deciders.read(deadline, ask).await;
         self.published.settled().await?;
         match answer {

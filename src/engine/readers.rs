@@ -45,6 +45,11 @@ impl Readers {
         Self { idle: Arc::new(Mutex::new(readers)), permits, layout }
     }
 
+    /// Whether a read would begin at once.
+    pub(super) fn is_free(&self) -> bool {
+        self.permits.available_permits() > 0
+    }
+
     pub(super) async fn read<T, F>(&self, deadline: Deadline, ask: F) -> Result<T, Failure>
     where
         T: Send + 'static,

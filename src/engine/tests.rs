@@ -190,6 +190,9 @@ async fn dry_runs_and_refusals_of_large_commands_need_no_writer() {
     engine.tick().await.unwrap();
     assert_eq!(engine.revision(), Revision(2));
     engine.submit(create("ada"), Terms::default()).await.unwrap();
+    let other = delete(Some(Etag::of(b"other", Revision(1))));
+    assert!(beside(&engine, &other, named.clone()).is_none(), "its first one may be on its way");
+    engine.tick().await.unwrap();
     let first = engine.submit(delete(None), named.clone()).await.unwrap();
     let again = engine.submit(delete(None), named).await.unwrap();
     assert_eq!((first.revision, again.revision), (Revision(4), Revision(4)));

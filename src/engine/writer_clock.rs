@@ -12,7 +12,7 @@
 //! One wrong clock must not poison the file: a commit stamped with next year would keep `now` there for ever.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use crate::clock::{Clock, Reading, whole_seconds};
@@ -40,18 +40,25 @@ pub(super) struct BelievedClock {
     clock: Arc<dyn Clock>,
     /// When the machine was booted, by the wall clock that is believed; in seconds.
     boot_time: AtomicI64,
+    /// Whether the writer refuses changes for the clock.
+    is_in_doubt: AtomicBool,
 }
 
 impl BelievedClock {
     /// Believes what the clock shows.
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         let boot_time = AtomicI64::new(clock.read().boot_time().seconds());
-        Self { clock, boot_time }
+        Self { clock, boot_time, is_in_doubt: AtomicBool::new(false) }
     }
 
     /// The wall clock or, while it is further than a jump from where it must be, the clock of the boot.
     pub(super) fn now(&self) -> Instant {
         self.time_of(self.clock.read())
+    }
+
+    /// Whether the writer refuses changes for the clock.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.is_in_doubt.load(Ordering::Relaxed)
     }
 
     fn time_of(&self, reading: Reading) -> Instant {
@@ -129,6 +136,7 @@ impl WriterClock {
         if !is_confirmed && !is_first && run.wall.since(last) > CLOCK_AHEAD_MAX {
             writer_clock.doubt(ClockSuspect::Ahead { clock: run.wall, last }, run);
         }
+        writer_clock.tell_doubt();
         writer_clock
     }
 
@@ -136,6 +144,7 @@ impl WriterClock {
     pub(super) fn look(&mut self, last: Instant) -> Result<Instant, ClockSuspect> {
         let reading = self.believed.clock.read();
         self.compare(reading);
+        self.tell_doubt();
         if let Some(doubt) = &mut self.doubt {
             doubt.log_again(reading);
             return Err(doubt.why.clone());
@@ -143,6 +152,10 @@ impl WriterClock {
         self.note_behind(reading.wall, last);
         let clock = self.believed.time_of(reading);
         Ok(if Bug::ClockRunsBack.is_on() { clock } else { clock.max(last) })
+    }
+
+    fn tell_doubt(&self) {
+        self.believed.is_in_doubt.store(self.doubt.is_some(), Ordering::Relaxed);
     }
 
     /// `now` for what changes nothing, whether the clock is believed or not.

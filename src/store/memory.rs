@@ -315,10 +315,6 @@ impl Moment for Locked<'_> {
     fn series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError> {
         Ok(self.0.of_series(series))
     }
-
-    fn requests(&mut self, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError> {
-        Ok(self.0.of_hashes(hashes))
-    }
 }
 
 impl Reader for Memory {

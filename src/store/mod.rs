@@ -411,8 +411,6 @@ pub trait Moment {
     fn keys_of_email(&mut self, email: &EmailKey, limit: usize) -> Result<Vec<AppointmentKey>, StoreError>;
     /// See `Store::load_series`.
     fn series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError>;
-    /// Those of these requests that were remembered.
-    fn requests(&mut self, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError>;
 }
 
 /// What looks at one moment of a store.

@@ -157,8 +157,13 @@ impl Watched {
 #[cfg(target_os = "linux")]
 fn seen(path: &Path) -> io::Result<Identity> {
     use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
-    let it = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::INO)?;
-    Ok(Identity { device: makedev(it.stx_dev_major, it.stx_dev_minor), inode: it.stx_ino })
+    use rustix::io::Errno;
+    match statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::INO) {
+        Ok(it) => Ok(Identity { device: makedev(it.stx_dev_major, it.stx_dev_minor), inode: it.stx_ino }),
+        // A kernel that has no such call, or a sandbox that does not know it.
+        Err(Errno::NOSYS | Errno::PERM) => fs::symlink_metadata(path).map(|it| Identity::of(&it)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -7,7 +7,7 @@ use crate::domain::appointment::{Appointment, EmailKey};
 use crate::domain::calendar::Calendar;
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
 use crate::domain::time::Instant;
-use crate::store::{Last, Moment, RequestRecord, StoreError, ZoneLookup};
+use crate::store::{Last, Moment, StoreError, ZoneLookup};
 
 /// Within a transaction that is open.
 pub(super) struct SqliteMoment<'a> {
@@ -42,9 +42,5 @@ impl Moment for SqliteMoment<'_> {
 
     fn series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError> {
         read::appointments_of_series(self.connection, series)
-    }
-
-    fn requests(&mut self, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError> {
-        read::requests(self.connection, hashes)
     }
 }

@@ -229,10 +229,11 @@ impl<'a> Segments<'a> {
         let (mut keys, mut calendars) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
         for event in &events {
             let head = read_head(event)?;
-            keys.push(head.key);
+            // Of a calendar's event it is 0.
+            keys.push(if head.key == 0 { AppointmentKey(0) } else { record::key(head.key)? });
             calendars.extend(head.calendars.into_iter().map(|it| it.calendar));
         }
-        let key = |key: Option<&u64>| signed(key.copied().unwrap_or(0));
+        let key = |key: Option<&AppointmentKey>| signed(key.map_or(0, |it| it.0));
         let calendar = |id: Option<&String>| id.cloned().unwrap_or_default();
         let mut insert = self.connection.prepare_cached(INSERT_SEGMENT)?;
         insert.execute(params![
