@@ -108,10 +108,7 @@ impl Image {
 
     /// The state as it shows at `now`: what has expired is EXPIRED, recorded or not.
     pub fn state_at(&self, now: Instant) -> AppointmentState {
-        match self.expire_time {
-            Some(expire_time) if expire_time <= now => AppointmentState::Expired,
-            _ => self.state,
-        }
+        self.state.at(self.expire_time, now)
     }
 
     /// Whether it would expire by itself: HELD or PENDING.

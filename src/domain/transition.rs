@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use super::time::Instant;
+
 /// Where an appointment stands in its life.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum AppointmentState {
@@ -41,6 +43,14 @@ impl AppointmentState {
     /// Whether it never takes time again, whatever happens.
     pub const fn is_over(self) -> bool {
         matches!(self, Self::Cancelled | Self::Declined | Self::Expired)
+    }
+
+    /// The state as it shows at `now`: what has expired is EXPIRED, recorded or not.
+    pub fn at(self, expire_time: Option<Instant>, now: Instant) -> Self {
+        match expire_time {
+            Some(expire_time) if expire_time <= now => Self::Expired,
+            _ => self,
+        }
     }
 
     /// Upper case with underscores, as it stands in errors: `NO_SHOW`.

@@ -91,6 +91,7 @@ async fn of_calendar(
         is_descending: false,
         after: id.map(|id| (Instant::from_seconds(token.start), id)),
         limit: EXAMINED_MAX,
+        scanned_max: ListQuery::SCANNED_MAX,
         at: None,
         now,
     };

@@ -102,6 +102,7 @@ impl Lists {
             is_descending: is_descending?,
             after,
             limit: limit?,
+            scanned_max: ListQuery::SCANNED_MAX,
             at: token.map(|token| Revision(token.revision)),
             now,
         })

@@ -324,6 +324,7 @@ impl Slots {
             is_descending: false,
             after: None,
             limit: PERIODS_MAX,
+            scanned_max: ListQuery::SCANNED_MAX,
             at: Some(view.revision),
             now: view.now,
         };

@@ -17,13 +17,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::appointment::{Appointment, AppointmentState, EmailKey};
+use crate::domain::appointment::{Appointment, AppointmentState, EmailKey, Image};
 use crate::domain::appointment_type::Stamps;
 use crate::domain::calendar::{Calendar, Profile};
 use crate::domain::change::Change;
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeId};
 use crate::domain::log::{LogPosition, Replaced};
-use crate::domain::time::Instant;
+use crate::domain::time::{Instant, Minutes};
 use crate::domain::zone::Zone;
 
 pub use history::{HistoryPage, HistoryQuery, HistorySubject};
@@ -328,23 +328,51 @@ pub struct ListQuery {
     pub after: Option<(Instant, AppointmentId)>,
     /// How many.
     pub limit: usize,
+    /// How many appointments the store looks at before it ends the page, found or passed over: at least 1, usually
+    /// `SCANNED_MAX`. The store in memory looks at all of them.
+    pub scanned_max: usize,
     /// As of this revision; none = as it is.
     pub at: Option<Revision>,
     /// HELD and PENDING past their expiry show as EXPIRED.
     pub now: Instant,
 }
 
+/// What can be judged of an appointment before all of it is read.
+struct Outline<'a> {
+    start: Instant,
+    duration: Minutes,
+    /// As it is recorded.
+    state: AppointmentState,
+    expire_time: Option<Instant>,
+    type_id: &'a str,
+}
+
+impl<'a> Outline<'a> {
+    fn of(it: &'a Appointment) -> Self {
+        let Image { start, duration, state, expire_time, type_id, .. } = &it.image;
+        Self { start: *start, duration: *duration, state: *state, expire_time: *expire_time, type_id: type_id.as_str() }
+    }
+}
+
 impl ListQuery {
+    /// How many appointments a page looks at; then it ends, however few it found, and says where to go on.
+    pub const SCANNED_MAX: usize = 50_000;
+
+    /// Whether an appointment with this outline may belong on the page: whatever matches does.
+    fn may_match(&self, it: &Outline<'_>) -> bool {
+        it.start.plus(it.duration.seconds()) > self.from
+            && self.to.is_none_or(|to| it.start < to)
+            && self.states.contains(&it.state.at(it.expire_time, self.now))
+            && self.type_id.as_ref().is_none_or(|id| it.type_id == id.as_str())
+    }
+
     /// Whether this appointment belongs on the page or after it.
     fn matches(&self, it: &Appointment) -> bool {
         let order = (it.start, it.id);
         let is_after = |after| if self.is_descending { order < after } else { order > after };
-        self.after.is_none_or(is_after)
-            && it.end() > self.from
-            && self.to.is_none_or(|to| it.start < to)
-            && self.states.contains(&it.state_at(self.now))
+        self.may_match(&Outline::of(it))
+            && self.after.is_none_or(is_after)
             && self.calendar.as_ref().is_none_or(|id| it.calendars().any(|calendar| calendar == id))
-            && self.type_id.as_ref().is_none_or(|id| it.type_id == *id)
             && self.series.is_none_or(|series| it.series() == Some(series))
             && self.key.is_none_or(|key| it.key == key)
             && self.email.as_ref().is_none_or(|email| it.person.invitee.email.key == *email)

@@ -72,6 +72,7 @@ mod soak;
 mod soak_load;
 mod sqlite;
 mod store;
+mod store_lists;
 mod store_log;
 mod stored;
 mod transfer;

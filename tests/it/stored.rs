@@ -229,6 +229,7 @@ pub fn query() -> ListQuery {
         is_descending: false,
         after: None,
         limit: 100,
+        scanned_max: ListQuery::SCANNED_MAX,
         at: None,
         now: MONDAY,
     }

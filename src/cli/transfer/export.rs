@@ -210,6 +210,7 @@ impl<'a> Exporting<'a> {
             is_descending: false,
             after: None,
             limit: PAGE_ROWS,
+            scanned_max: ListQuery::SCANNED_MAX,
             at: None,
             now: self.now,
         }

@@ -56,7 +56,7 @@ const SELECT_REQUEST: &str = "select fingerprint, revision, time, subject from r
 /// How many calendars that had one id after the other are listed under it: the newest, should there ever be more.
 pub(super) const BEARERS_MAX: i64 = 100;
 /// The appointment whose `id` or `key` it is.
-fn select_by(column: &str) -> String {
+pub(super) fn select_by(column: &str) -> String {
     format!("select {} from appointments a where a.{column} = ?1", &*SELECTED)
 }
 

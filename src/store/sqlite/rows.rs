@@ -12,15 +12,21 @@ use uuid::Uuid;
 use crate::domain::appointment::{Appointment, Carried, Email, EmailKey, Image, Invitee, OccurrenceOf, Person};
 use crate::domain::ids::{AppointmentId, AppointmentKey, Revision, SeriesId, TypeId};
 use crate::domain::time::Instant;
-use crate::store::StoreError;
 use crate::store::numbers;
 use crate::store::place_record::PlacesRecord;
 use crate::store::record::{self, MetadataRecord, decode, ignored_bits, ignored_rules};
+use crate::store::{Outline, StoreError};
 
-/// The columns of an appointment, in the order of `read` and `write`; the first one is the key.
+/// The columns of an appointment, in the order of `read` and `write`; the first one is the key, and the first
+/// `OUTLINE_COLUMNS` are those of `read_outline`.
 const COLUMNS: [&str; 28] = [
     "key",
     "id",
+    "start",
+    "duration",
+    "state",
+    "expire_time",
+    "type_id",
     "create_time",
     "series",
     "original_start",
@@ -33,15 +39,10 @@ const COLUMNS: [&str; 28] = [
     "metadata",
     "location",
     "cancel_reason",
-    "start",
-    "duration",
     "places",
-    "type_id",
     "time_zone",
     "local_start",
-    "state",
     "blocks",
-    "expire_time",
     "session",
     "sequence",
     "ignored_rules",
@@ -49,8 +50,14 @@ const COLUMNS: [&str; 28] = [
     "revision",
 ];
 
+const OUTLINE_COLUMNS: usize = 7;
+
 /// The columns as they are read, of a table that is called `a`.
 pub(super) static SELECTED: LazyLock<String> = LazyLock::new(|| COLUMNS.map(|it| format!("a.{it}")).join(", "));
+
+/// Those of an outline alone.
+pub(super) static OUTLINED: LazyLock<String> =
+    LazyLock::new(|| COLUMNS[..OUTLINE_COLUMNS].iter().map(|it| format!("a.{it}")).collect::<Vec<_>>().join(", "));
 
 /// Inserts a row.
 pub(super) static INSERT_APPOINTMENT: LazyLock<String> = LazyLock::new(|| {
@@ -153,11 +160,9 @@ impl<'r> Columns<'r, '_> {
         })
     }
 
-    fn image(&mut self, key: AppointmentKey) -> Result<Image, StoreError> {
-        let start = self.instant()?;
-        let duration = record::duration(self.next()?)?;
+    fn image(&mut self, key: AppointmentKey, outline: &Outline<'_>) -> Result<Image, StoreError> {
+        let Outline { start, duration, state, expire_time, type_id } = *outline;
         let places = self.raw()?.as_blob().map_err(|_| damaged("the calendars"))?;
-        let type_id = self.raw()?.as_str().map_err(|_| damaged("the type"))?;
         Ok(Image {
             places: decode::<PlacesRecord>(places, "the calendars of an appointment")?.read(start, duration)?,
             type_id: TypeId::parse(type_id).map_err(|_| damaged("the type"))?,
@@ -165,9 +170,9 @@ impl<'r> Columns<'r, '_> {
             duration,
             time_zone: self.next::<String>()?.into(),
             local_start: self.next().and_then(record::wall)?,
-            state: numbers::state(self.next::<i64>()?)?,
+            state,
             blocks: self.flag("whether it takes time")?,
-            expire_time: self.instant_or_null()?,
+            expire_time,
             session: match self.next::<Option<i64>>()? {
                 None => key,
                 Some(session) => record::key(session)?,
@@ -180,11 +185,32 @@ impl<'r> Columns<'r, '_> {
     }
 }
 
+/// The beginning of a row: a fraction of the work of `read`.
+pub(super) fn read_outline<'r>(row: &'r Row<'_>) -> Result<(AppointmentKey, AppointmentId, Outline<'r>), StoreError> {
+    let mut columns = Columns { row, at: 2 };
+    let outline = Outline {
+        start: columns.instant()?,
+        duration: record::duration(columns.next()?)?,
+        state: numbers::state(columns.next::<i64>()?)?,
+        expire_time: columns.instant_or_null()?,
+        type_id: columns.raw()?.as_str().map_err(|_| damaged("the type"))?,
+    };
+    Ok((key(row, 0)?, appointment_id(row, 1)?, outline))
+}
+
 pub(super) fn read(row: &Row<'_>) -> Result<Appointment, StoreError> {
-    let mut columns = Columns { row, at: 0 };
-    let key = record::key(columns.next::<i64>()?)?;
-    let id = appointment_id(row, 1)?;
-    columns.at += 1;
+    let (key, id, outline) = read_outline(row)?;
+    read_rest(row, key, id, &outline)
+}
+
+/// The whole row, of which the beginning was read before.
+pub(super) fn read_rest(
+    row: &Row<'_>,
+    key: AppointmentKey,
+    id: AppointmentId,
+    outline: &Outline<'_>,
+) -> Result<Appointment, StoreError> {
+    let mut columns = Columns { row, at: OUTLINE_COLUMNS };
     let create_time = columns.instant()?;
     let series = columns.next::<Option<[u8; 16]>>()?.map(|bytes| SeriesId(Uuid::from_bytes(bytes)));
     let original_start = columns.instant_or_null()?;
@@ -193,7 +219,8 @@ pub(super) fn read(row: &Row<'_>) -> Result<Appointment, StoreError> {
         (Some(series), Some(original_start)) => Some(OccurrenceOf { series, original_start }),
         _ => return Err(damaged("the series")),
     };
-    Ok(Appointment { id, key, create_time, occurrence, person: columns.person()?, image: columns.image(key)? })
+    let (person, image) = (columns.person()?, columns.image(key, outline)?);
+    Ok(Appointment { id, key, create_time, occurrence, person, image })
 }
 
 /// Null for an empty text, so that partial indexes stay small.
@@ -226,6 +253,11 @@ pub(super) fn write(statement: &mut Statement<'_>, it: &Appointment) -> rusqlite
     statement.execute(params![
         signed(key.0),
         id.0.as_bytes(),
+        start.seconds(),
+        duration.minutes(),
+        numbers::of_state(*state),
+        expire_time.map(Instant::seconds),
+        type_id.as_str(),
         create_time.seconds(),
         occurrence.map(|it| it.series.0.into_bytes()),
         occurrence.map(|it| it.original_start.seconds()),
@@ -238,15 +270,10 @@ pub(super) fn write(statement: &mut Statement<'_>, it: &Appointment) -> rusqlite
         metadata,
         filled(location),
         filled(cancel_reason),
-        start.seconds(),
-        duration.minutes(),
         PlacesRecord::new(image).encode_to_vec(),
-        type_id.as_str(),
         &**time_zone,
         local_start.seconds(),
-        numbers::of_state(*state),
         *blocks,
-        expire_time.map(Instant::seconds),
         (session != key).then(|| signed(session.0)),
         *sequence,
         ignored_bits(*ignored_rules),
