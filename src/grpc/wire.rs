@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 use tonic::body::Body;
@@ -30,6 +30,10 @@ pub const ERROR_DOMAIN: &str = "bookd";
 /// Bytes of one request message, for `max_decoding_message_size` of every service: the largest documented request
 /// (10,000 busy periods) is a third of it.
 pub const REQUEST_BYTES_MAX: usize = 1_024 * 1_024;
+/// Bytes of a call's headers as HTTP/2 counts them: names, values, and 32 for each. Tokens of 8 KiB fit.
+pub const HEADERS_BYTES_MAX: usize = 16 * 1_024;
+/// What each header counts beside its name and value.
+const HEADER_BYTES: usize = 32;
 /// Time within which an answer begins, whatever deadline the client sets or leaves out. Decisions take milliseconds;
 /// what this ends is a request whose body never arrives. Streams begin at once and may then go on.
 pub const ANSWER_SECONDS_MAX: u64 = 120;
@@ -140,6 +144,10 @@ where
         };
         if !is_grpc(request.headers()) {
             return self.refuse(request, &share, unsupported_media_type(), record);
+        }
+        let headers_bytes = headers_bytes(request.uri(), request.headers());
+        if headers_bytes > HEADERS_BYTES_MAX {
+            return self.refuse(request, &share, headers_too_large(headers_bytes).into_http(), record);
         }
         let timeout = match timeout(request.headers()) {
             Ok(timeout) => timeout,
@@ -375,6 +383,20 @@ fn malformed(what: &str) -> Status {
 
 fn too_large(what: &str) -> Status {
     let message = format!("the request is too large, send it in parts: {what}");
+    with_reason(Code::ResourceExhausted, "REQUEST_TOO_LARGE", message)
+}
+
+/// The path and the headers, without the three pseudo-headers that are short.
+fn headers_bytes(uri: &Uri, headers: &HeaderMap) -> usize {
+    let header = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + HEADER_BYTES;
+    uri.path().len() + headers.iter().map(header).sum::<usize>()
+}
+
+fn headers_too_large(bytes: usize) -> Status {
+    let message = format!(
+        "the headers of the call are {bytes} bytes with {HEADER_BYTES} for each, at most {HEADERS_BYTES_MAX}: send less \
+         metadata; nothing was done"
+    );
     with_reason(Code::ResourceExhausted, "REQUEST_TOO_LARGE", message)
 }
 

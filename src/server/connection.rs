@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::call::{Activity, ConnectionService};
+use super::header_blocks::HeaderBlocks;
 use super::lane::Tasks;
 use super::preface::{Prefaced, Written};
 use super::{Calls, Limits, Shared, Stage};
@@ -42,6 +43,7 @@ where
     let limits = shared.limits.clone();
     let activity = Arc::new(Activity::default());
     let (io, mut preface, written) = Prefaced::new(io);
+    let io = HeaderBlocks::new(io, Arc::clone(&shared.block_bytes));
     let share = Share::default();
     let service = ConnectionService::new(service, origin.peer, share.clone(), activity.clone());
     let mut connection = pin!(builder(&limits, tasks).serve_connection(TokioIo::new(io), service));

@@ -11,8 +11,11 @@ const STREAMS_MAX: u32 = 200;
 /// Streams reset by the peer and not yet taken up, or reset by us for the peer's errors, before the connection is
 /// closed. The defence against rapid reset (RUSTSEC-2024-0003), far above what cancelling clients do.
 const RESET_STREAMS_MAX: usize = 1_024;
-/// The headers of one call, decoded. Tokens of 8 KiB fit, floods do not.
-const HEADER_LIST_BYTES_MAX: u32 = 16 * 1_024;
+/// The headers of one call that are decoded: far above `wire::HEADERS_BYTES_MAX`, so that a call whose headers are too large
+/// is refused with a reason. Above this HTTP/2 answers 431 by itself; above four times this it ends the connection.
+const HEADER_LIST_BYTES_MAX: u32 = 128 * 1_024;
+/// Unfinished header blocks of all connections together: 512 of the longest that are decoded.
+const BLOCK_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 /// Answers that wait in memory for a peer that reads slowly, per call.
 const SEND_BUFFER_BYTES_MAX: usize = 256 * 1_024;
 /// Connections open at once: a few per client process, and below the usual limits on descriptors.
@@ -48,6 +51,9 @@ pub struct Limits {
     pub reset_streams_max: usize,
     /// Bytes of the decoded headers of one call.
     pub header_list_bytes_max: u32,
+    /// Bytes of unfinished header blocks on all connections together, beside 24 KiB that each may have. A connection that
+    /// sends more is closed.
+    pub block_bytes_max: usize,
     /// Bytes of one call's answer that wait for a slow reader.
     pub send_buffer_bytes_max: usize,
     /// Bytes of one call that the peer may send ahead.
@@ -82,6 +88,7 @@ impl Default for Limits {
             streams_max: STREAMS_MAX,
             reset_streams_max: RESET_STREAMS_MAX,
             header_list_bytes_max: HEADER_LIST_BYTES_MAX,
+            block_bytes_max: BLOCK_BYTES_MAX,
             send_buffer_bytes_max: SEND_BUFFER_BYTES_MAX,
             stream_window_bytes: STREAM_WINDOW_BYTES,
             connection_window_bytes: CONNECTION_WINDOW_BYTES,

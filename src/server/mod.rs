@@ -11,6 +11,7 @@ mod accept;
 mod call;
 mod connection;
 mod counters;
+mod header_blocks;
 mod inbox;
 mod lane;
 mod limits;
@@ -30,6 +31,7 @@ pub use self::call::Calls;
 pub use self::counters::Counters;
 pub use self::limits::Limits;
 
+use self::header_blocks::BlockBytes;
 use self::lane::Lane;
 
 /// Where connections are served.
@@ -61,11 +63,17 @@ enum Stage {
 struct Shared {
     limits: Arc<Limits>,
     counters: Arc<Counters>,
+    block_bytes: Arc<BlockBytes>,
     /// The server has ended when the last of these receivers is dropped.
     stage: watch::Receiver<Stage>,
 }
 
 impl Shared {
+    fn new(limits: Limits, stage: watch::Receiver<Stage>) -> Self {
+        let block_bytes = Arc::new(BlockBytes::new(limits.block_bytes_max));
+        Self { limits: Arc::new(limits), counters: Arc::default(), block_bytes, stage }
+    }
+
     /// Waits until the server is at `stage` or beyond; a server whose handle is gone is beyond every stage.
     async fn reached(&mut self, stage: Stage) {
         let _ended_too = self.stage.wait_for(|now| *now >= stage).await;
@@ -134,9 +142,9 @@ where
 {
     listener.set_nonblocking(true)?;
     let local_address = listener.local_addr()?;
-    let counters = Arc::new(Counters::default());
     let (sender, stage) = watch::channel(Stage::Serving);
-    let shared = Shared { limits: Arc::new(limits), counters: counters.clone(), stage };
+    let shared = Shared::new(limits, stage);
+    let counters = shared.counters.clone();
     let stopper = Stopper { stage: Arc::new(sender) };
     // From here on an early return drops `running`, which ends the lanes that were started.
     let mut running = Running { local_address, counters, stopper, joinables: Vec::new() };
@@ -171,7 +179,7 @@ where
     S: Calls,
 {
     let (_never_stops, stage) = watch::channel(Stage::Serving);
-    let shared = Shared { limits: Arc::new(limits), counters: Arc::default(), stage };
+    let shared = Shared::new(limits, stage);
     let (tasks, mut ended) = lane::Tasks::new();
     connection::serve(io, connection::Origin { peer, number }, service, shared, tasks).await;
     let _none = ended.recv().await;

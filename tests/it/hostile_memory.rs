@@ -126,7 +126,7 @@ async fn requests_that_never_end_take_a_bounded_part_of_memory_and_the_others_ar
     besieged.ends_unharmed(MEMORY_MAX + (CONNECTIONS * RECEIVED) as u64).await;
 }
 
-fn serve(room: RoomLimits, limits: Limits) -> Running {
+pub(crate) fn serve(room: RoomLimits, limits: Limits) -> Running {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (_, health) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure()

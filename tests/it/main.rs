@@ -49,6 +49,7 @@ mod kill;
 #[cfg(debug_assertions)]
 mod kill_points;
 mod large_changes;
+mod large_headers;
 mod letters;
 mod listing;
 mod memory;
