@@ -333,12 +333,13 @@ impl Engine {
         if let Some(refusal) = foreseen::refusal(&self.published, &command, &terms, self.clock.now()) {
             return Err(refusal.into());
         }
-        let command = Arc::new(command);
+        let mut command = command;
         if self.is_decided_beside(&command, &terms) {
-            let answer = self.decide_beside(Arc::clone(&command), &terms).await?;
-            if let Some(answer) = answer {
+            let shared = Arc::new(command);
+            if let Some(answer) = self.decide_beside(Arc::clone(&shared), &terms).await? {
                 return answer;
             }
+            command = Arc::unwrap_or_clone(shared);
         } else if let missing = self.published.missing(command.calendars())
             && !missing.is_empty()
             && self.readers.is_free()
@@ -347,8 +348,7 @@ impl Engine {
             self.bring(missing, &wait).await?;
         }
         let (reply, answer) = oneshot::channel();
-        let command = Box::new(Arc::unwrap_or_clone(command));
-        self.post(Mail::Command { command, terms, reply })?;
+        self.post(Mail::Command { command: Box::new(command), terms, reply })?;
         // A reply that is dropped means that the writer broke off in the middle of the batch.
         answer.await.unwrap_or(Err(Failure::CommitUnknown))
     }
@@ -403,12 +403,10 @@ impl Engine {
         command: Arc<Command>,
         terms: &Terms,
     ) -> Result<Option<Result<Answer, Failure>>, Failure> {
-        let (published, terms) = (Arc::clone(&self.published), terms.clone());
-        let (clock, deadline) = (Arc::clone(&self.clock), terms.deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX));
+        let (published, clock, terms) = (Arc::clone(&self.published), Arc::clone(&self.clock), terms.clone());
+        let deadline = terms.deadline;
         let ask = move |reader: &mut dyn Reader| beside::answer(reader, &published, &command, &terms, clock.now());
-        let answer = self.deciders.read(deadline, ask).await;
-        self.published.settled().await?;
-        match answer {
+        match self.read_by(&self.deciders, deadline, ask).await {
             Ok(answer) => Ok(answer),
             Err(Failure::StoreUnavailable(_)) => Ok(None),
             Err(failure) => Err(failure),
@@ -422,7 +420,15 @@ impl Engine {
         T: Send + 'static,
         F: FnOnce(&mut dyn Reader) -> Result<T, StoreError> + Send + 'static,
     {
-        let answer = self.readers.read(deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX), ask).await;
+        self.read_by(&self.readers, deadline, ask).await
+    }
+
+    async fn read_by<T, F>(&self, readers: &Readers, deadline: Option<Deadline>, ask: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut dyn Reader) -> Result<T, StoreError> + Send + 'static,
+    {
+        let answer = readers.read(deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX), ask).await;
         self.published.settled().await?;
         answer
     }

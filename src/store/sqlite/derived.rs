@@ -18,7 +18,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::copy::count;
 use super::history::{Histories, History, TypeChange};
-use super::log::{SELECT_REVISION, replaced};
+use super::log::{replaced, revision};
 use super::read::{appointments_by_key, bearer_of};
 use super::rows::{self, signed};
 use super::segments::{CHANGE_COLUMNS, ChangeRow, Wanted};
@@ -56,7 +56,7 @@ const SELECT_SESSIONS: &str = "select start, type_id, duration, places, key, coa
 /// Compares everything; tells each difference in words, and answers how many facts there were.
 pub(super) fn compare(connection: &Connection, found: &mut dyn FnMut(String)) -> Result<u64, StoreError> {
     let sessions_from = connection.query_row(SELECT_META, [SESSIONS_FROM], |row| Ok(rows::revision(row, 0)))??;
-    let last = connection.query_row(SELECT_REVISION, [], |row| Ok(rows::revision(row, 0)))??;
+    let last = revision(connection)?;
     if sessions_from == Revision(0) || sessions_from > last.next() {
         found(format!("the note that schema 4 begins at revision {sessions_from} cannot be: the last is {last}"));
     }

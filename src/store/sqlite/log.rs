@@ -28,7 +28,7 @@ use crate::store::{
     CalendarFilter, CommitError, Oldest, StoreError, ToldPage, UNDONE_APPOINTMENTS_MAX, UNDONE_CHANGES_MAX,
 };
 
-pub(super) const SELECT_REVISION: &str = "select coalesce(max(revision), 0) from changes";
+const SELECT_REVISION: &str = "select coalesce(max(revision), 0) from changes";
 static SELECT_CHANGE: LazyLock<String> = LazyLock::new(|| format!("select {CHANGE_COLUMNS} where c.revision = ?1"));
 static SELECT_CHANGES_FROM: LazyLock<String> =
     LazyLock::new(|| format!("select {CHANGE_COLUMNS} where c.revision >= ?1 order by c.revision"));
