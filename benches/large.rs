@@ -12,6 +12,7 @@
     reason = "a benchmark prints, and stops when it cannot go on"
 )]
 
+mod filled;
 mod service;
 
 use std::collections::BTreeMap;
@@ -22,27 +23,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant as Stopwatch};
 
 use bookd::cli::bench::{fsync_rate, load, used_by_services};
-use bookd::clock::{Clock, SystemClock};
-use bookd::domain::appointment::{Assignment, IgnoredRules, Invitee, PersonDetails};
-use bookd::domain::availability::{Rule, Weekdays, Window};
-use bookd::domain::change::Change;
-use bookd::domain::command::{Booking, Command as Asked, NewId, Start};
-use bookd::domain::decide::decide;
-use bookd::domain::ids::{AppointmentId, CalendarId, Caller};
+use bookd::domain::command::Command as Asked;
+use bookd::domain::ids::CalendarId;
 use bookd::domain::state::State;
 use bookd::domain::time::{HOUR, Instant};
-use bookd::domain::zone::Zone;
 use bookd::engine::Wait;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
 use bookd::server::Limits;
 use bookd::service::{Service, open_sqlite};
-use bookd::store::sqlite::Sqlite;
-use bookd::store::{Batch, Store};
+use bookd::store::Store;
 use bookd::zones::Zones;
 use tonic::transport::Channel;
 
+use filled::{booking, commit, opened, take};
 use service::{CONNECTIONS, Spread, a_day, connections, tomorrow};
 
 /// How many appointments without `BOOKD_LARGE`.
@@ -95,43 +90,6 @@ fn fill(file: &Path, appointments: usize, first: Instant) {
         state.calendars.remove(&id);
     }
     commit(&mut store, &mut changes);
-}
-
-fn take(state: &mut State, command: &Asked, changes: &mut Vec<Change>) {
-    let now = SystemClock.now().max(state.last_time);
-    let change = decide(state, command, now).unwrap().change(state, now, Caller::default()).unwrap();
-    state.apply(&change);
-    changes.push(change);
-}
-
-fn commit(store: &mut Sqlite, changes: &mut Vec<Change>) {
-    store.commit(&Batch { changes, requests: &[], expected: &[] }).unwrap();
-    store.after_commit().unwrap();
-    changes.clear();
-}
-
-fn opened(id: &CalendarId, utc: &Arc<Zone>) -> Asked {
-    let window = Window::new(0, 24 * 60).unwrap();
-    let rules = vec![Rule { weekdays: Weekdays::ALL, window, first_date: None, last_date: None }];
-    Asked::SetAvailability { calendar: id.clone(), zone: None, utc: Arc::clone(utc), rules, etag: None }
-}
-
-fn booking(id: &CalendarId, start: Instant) -> Booking {
-    Booking {
-        id: NewId::Made(AppointmentId(uuid::Uuid::now_v7())),
-        calendars: vec![id.clone()],
-        assignment: Assignment::All,
-        type_id: None,
-        start: Some(Start::At(start)),
-        duration: None,
-        person: PersonDetails {
-            invitee: Some(Invitee { name: "Grace Hopper".to_owned(), ..Invitee::default() }),
-            ..PersonDetails::default()
-        },
-        hold: None,
-        ignored_rules: IgnoredRules::default(),
-        occurrence: None,
-    }
 }
 
 /// With the zones that the binary takes by default.

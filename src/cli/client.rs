@@ -162,6 +162,12 @@ impl Client {
 
     /// Calls a method by its name. Field names are those of the proto files.
     pub async fn call(&self, name: &str, request: Value) -> Result<Value, CallError> {
+        let call = self.prepare(name, request)?;
+        shown(&call.method, self.send(&call).await?)
+    }
+
+    /// A call as it is to be sent, of a method that answers once.
+    pub fn prepare(&self, name: &str, request: Value) -> Result<Call, CallError> {
         let method = self.method(name)?;
         if method.is_server_streaming() {
             return Err(CallError::Usage(format!(
@@ -170,10 +176,16 @@ impl Client {
             )));
         }
         let (message, path) = prepared(&method, request)?;
-        let mut request = Request::new(message);
+        Ok(Call { method, message, path })
+    }
+
+    /// The answer to it, as it came.
+    pub async fn send(&self, call: &Call) -> Result<Bytes, CallError> {
+        let mut request = Request::new(call.message.clone());
         request.set_timeout(self.server.patience().saturating_add(MARGIN));
+        let path = call.path.clone();
         let asked = async { self.ready().await?.unary(request, path, Raw).await.map_err(refused) };
-        shown(&method, self.server.answer(method.name(), asked).await??.into_inner())
+        Ok(self.server.answer(call.method.name(), asked).await??.into_inner())
     }
 
     /// Calls a method that answers with a stream. Its opening is waited for as an answer is, and no longer.
@@ -212,6 +224,13 @@ fn prepared(method: &MethodDescriptor, request: Value) -> Result<(Bytes, PathAnd
     Ok((Bytes::from(message.encode_to_vec()), path))
 }
 
+/// A call that is ready to be sent, as often as one likes.
+pub struct Call {
+    method: MethodDescriptor,
+    message: Bytes,
+    path: PathAndQuery,
+}
+
 /// The messages of a stream.
 pub struct Answers {
     method: MethodDescriptor,
@@ -221,8 +240,13 @@ pub struct Answers {
 impl Answers {
     /// The next one as JSON; waits for it. None when the stream is over.
     pub async fn next(&mut self) -> Result<Option<Value>, CallError> {
-        let message = self.messages.message().await.map_err(refused)?;
+        let message = self.next_bytes().await?;
         message.map(|message| shown(&self.method, message)).transpose()
+    }
+
+    /// The same as it came.
+    pub async fn next_bytes(&mut self) -> Result<Option<Bytes>, CallError> {
+        self.messages.message().await.map_err(refused)
     }
 }
 

@@ -1,0 +1,54 @@
+//! A file that is filled through the core and the store, without a server.
+#![allow(clippy::unwrap_used, dead_code, reason = "a benchmark stops when it cannot go on, and none needs all of this")]
+
+use std::sync::Arc;
+
+use bookd::clock::{Clock, SystemClock};
+use bookd::domain::appointment::{Assignment, IgnoredRules, Invitee, PersonDetails};
+use bookd::domain::availability::{Rule, Weekdays, Window};
+use bookd::domain::change::Change;
+use bookd::domain::command::{Booking, Command as Asked, NewId, Start};
+use bookd::domain::decide::decide;
+use bookd::domain::ids::{AppointmentId, CalendarId, Caller};
+use bookd::domain::state::State;
+use bookd::domain::time::Instant;
+use bookd::domain::zone::Zone;
+use bookd::store::sqlite::Sqlite;
+use bookd::store::{Batch, Store};
+
+pub(crate) fn take(state: &mut State, command: &Asked, changes: &mut Vec<Change>) {
+    let now = SystemClock.now().max(state.last_time);
+    let change = decide(state, command, now).unwrap().change(state, now, Caller::default()).unwrap();
+    state.apply(&change);
+    changes.push(change);
+}
+
+pub(crate) fn commit(store: &mut Sqlite, changes: &mut Vec<Change>) {
+    store.commit(&Batch { changes, requests: &[], expected: &[] }).unwrap();
+    store.after_commit().unwrap();
+    changes.clear();
+}
+
+pub(crate) fn opened(id: &CalendarId, utc: &Arc<Zone>) -> Asked {
+    let window = Window::new(0, 24 * 60).unwrap();
+    let rules = vec![Rule { weekdays: Weekdays::ALL, window, first_date: None, last_date: None }];
+    Asked::SetAvailability { calendar: id.clone(), zone: None, utc: Arc::clone(utc), rules, etag: None }
+}
+
+pub(crate) fn booking(id: &CalendarId, start: Instant) -> Booking {
+    Booking {
+        id: NewId::Made(AppointmentId(uuid::Uuid::now_v7())),
+        calendars: vec![id.clone()],
+        assignment: Assignment::All,
+        type_id: None,
+        start: Some(Start::At(start)),
+        duration: None,
+        person: PersonDetails {
+            invitee: Some(Invitee { name: "Grace Hopper".to_owned(), ..Invitee::default() }),
+            ..PersonDetails::default()
+        },
+        hold: None,
+        ignored_rules: IgnoredRules::default(),
+        occurrence: None,
+    }
+}

@@ -1,0 +1,337 @@
+//! What small bookings of one client wait while others make the heaviest calls that the contract allows, each in turn.
+//!
+//! `cargo bench --bench neighbours`: calendars of 50,000 and of 500,000 appointments; `BOOKD_HOT=50000` takes one of so many
+//! alone, `BOOKD_CASES=Delete` the methods with that in their name. Callers and the one who books run in this process, each
+//! on a thread of their own, and share its processors.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a benchmark prints, has threads, and stops when it cannot go on"
+)]
+
+mod filled;
+mod heavy;
+mod service;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant as Stopwatch};
+
+use bookd::cli::bench::{fsync_rate, load};
+use bookd::cli::client::{CallError, Client, Server};
+use bookd::domain::appointment_type::AppointmentType;
+use bookd::domain::change::Change;
+use bookd::domain::command::Command as Asked;
+use bookd::domain::ids::{CalendarId, TypeId, TypeNumber};
+use bookd::domain::state::State;
+use bookd::domain::time::{HOUR, Instant};
+use bookd::proto::FILE_DESCRIPTOR_SET;
+use bookd::proto::v1::booking_service_client::BookingServiceClient;
+use bookd::server::Limits;
+use bookd::service::open_sqlite;
+use bookd::store::Store;
+use bookd::store::sqlite::Sqlite;
+use bookd::zones::Zones;
+use prost::Message;
+use prost_types::FileDescriptorSet;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+
+use filled::{booking, commit, opened, take};
+use heavy::{Case, Ground, OF_CUSTOMER, TAKEN, cases};
+use service::tomorrow;
+
+/// Appointments on the hot calendars.
+const HOT: [usize; 2] = [50_000, 500_000];
+/// Calendars of the one who makes small bookings, hour by hour.
+const SMALL: usize = 200;
+/// Calendars that heavy calls name a hundred of, for each hot one; and others that are only listed.
+const MANY: usize = 100;
+const LISTED: usize = 1_000;
+/// Callers of what is heavy.
+const CALLERS: usize = 2;
+/// How long each case is measured, and the one who books alone before it.
+const BESIDE: Duration = Duration::from_millis(1_500);
+const ALONE: Duration = Duration::from_millis(400);
+/// Messages of a stream that are taken before it is opened anew.
+const TOLD: usize = 100;
+/// Changes of a commit while the file is filled.
+const BATCH: usize = 5_000;
+/// What is promised: so many times what it is alone, and so many milliseconds.
+const RATIO_MAX: f64 = 5.0;
+const MILLISECONDS_MAX: f64 = 50.0;
+
+fn calendar(name: &str) -> CalendarId {
+    CalendarId::parse(name).unwrap()
+}
+
+/// Fills a file: what is small, what is many, and a hot calendar and a victim for each size.
+struct Filling {
+    store: Sqlite,
+    state: State,
+    zones: Arc<Zones>,
+    changes: Vec<Change>,
+    first: Instant,
+}
+
+impl Filling {
+    fn command(&mut self, command: &Asked) {
+        take(&mut self.state, command, &mut self.changes);
+        if self.changes.len() >= BATCH {
+            self.commit();
+        }
+    }
+
+    fn commit(&mut self) {
+        commit(&mut self.store, &mut self.changes);
+        self.state.appointments.clear();
+    }
+
+    fn open(&mut self, id: &CalendarId) {
+        let utc = self.zones.zone("UTC").unwrap();
+        self.command(&opened(id, &utc));
+    }
+
+    /// A calendar with so many appointments; answers the id of one in the middle.
+    fn hot(&mut self, id: &CalendarId, appointments: usize, email: &str) -> String {
+        self.open(id);
+        let default = self.state.calendars[id].types.numbered(TypeNumber(0)).unwrap().clone();
+        let appointment_type = AppointmentType {
+            duration: bookd::domain::time::Minutes::new((TAKEN / 60) as u32).unwrap(),
+            horizon_days: 100_000,
+            ..AppointmentType::clone(&default)
+        };
+        self.command(&Asked::PutAppointmentType { calendar: id.clone(), appointment_type, etag: None });
+        let mut middle = String::new();
+        for number in 0..appointments {
+            let mut wanted = booking(id, self.first.plus(number as i64 * TAKEN));
+            if number < OF_CUSTOMER {
+                wanted.person.invitee.as_mut().unwrap().email = bookd::fold::email(email);
+            }
+            if number == appointments / 2 {
+                let bookd::domain::command::NewId::Made(id) = wanted.id else { panic!("made") };
+                middle = id.0.to_string();
+            }
+            self.command(&Asked::Book(wanted));
+        }
+        self.state.calendars.remove(id);
+        middle
+    }
+}
+
+fn fill(file: &Path, sizes: &[usize], first: Instant) -> Vec<Ground> {
+    let zones = Arc::new(Zones::bundled());
+    let mut store = open_sqlite(file, &zones).unwrap();
+    let boot = store.boot().unwrap();
+    let state = State { next_key: boot.next_key, revision: boot.revision, ..State::default() };
+    let mut filling = Filling { store, state, zones, changes: Vec::new(), first };
+    for number in 0..SMALL {
+        filling.open(&calendar(&format!("small/{number}")));
+    }
+    for number in 0..LISTED {
+        filling.open(&calendar(&format!("listed/{number}")));
+    }
+    let typed = calendar("typed");
+    filling.open(&typed);
+    let default = filling.state.calendars[&typed].types.numbered(TypeNumber(0)).unwrap().clone();
+    for number in 1..1_000 {
+        let id = TypeId::parse(&format!("type-{number}")).unwrap();
+        let appointment_type = AppointmentType { id, ..AppointmentType::clone(&default) };
+        filling.command(&Asked::PutAppointmentType { calendar: typed.clone(), appointment_type, etag: None });
+    }
+    let mut grounds = Vec::new();
+    for &appointments in sizes {
+        for number in 0..MANY {
+            filling.open(&calendar(&format!("many/{appointments}/{number}")));
+        }
+        let (hot, victim) = (format!("hot/{appointments}"), format!("victim/{appointments}"));
+        let email = format!("grace-{appointments}@example.com");
+        let appointment = filling.hot(&calendar(&hot), appointments, &email);
+        filling.hot(&calendar(&victim), appointments, "");
+        let (first, token) = (first.seconds(), String::new());
+        grounds.push(Ground { hot, victim, appointments, appointment, email, first, token });
+    }
+    filling.commit();
+    grounds
+}
+
+/// Who makes small bookings, one after the other.
+struct Booker {
+    client: BookingServiceClient<Channel>,
+    next: usize,
+    first: i64,
+}
+
+impl Booker {
+    /// Books until it is told to end; answers the milliseconds that each took.
+    async fn book(&mut self, is_over: impl Fn() -> bool) -> Vec<f64> {
+        let mut took = Vec::new();
+        while !is_over() {
+            let start = self.first + (self.next / SMALL) as i64 * HOUR;
+            let request = service::booking(format!("small/{}", self.next % SMALL), start);
+            self.next += 1;
+            let begun = Stopwatch::now();
+            self.client.book_appointment(request).await.unwrap();
+            took.push(begun.elapsed().as_secs_f64() * 1_000.0);
+        }
+        took
+    }
+
+    async fn alone(&mut self) -> Vec<f64> {
+        let begun = Stopwatch::now();
+        self.book(|| begun.elapsed() > ALONE).await
+    }
+}
+
+/// The n-th part of a hundred of what was measured.
+fn percentile(took: &mut [f64], part: usize) -> f64 {
+    took.sort_unstable_by(f64::total_cmp);
+    took[(took.len() * part / 100).min(took.len() - 1)]
+}
+
+/// One turn of a case. The answer says whether it was refused.
+async fn turn(client: &Client, case: &Case, ground: &Ground, number: usize) -> Result<(), CallError> {
+    let mut answer = Value::Null;
+    for (at, (method, request)) in case.calls.iter().enumerate() {
+        let request = request(ground, number, &answer);
+        if at + 1 < case.calls.len() {
+            answer = client.call(method, request).await?;
+        } else if method.starts_with("Watch") {
+            let mut told = client.stream(method, request).await?;
+            let wanted = if *method == "WatchSlots" { 1 } else { TOLD };
+            for _ in 0..wanted {
+                told.next_bytes().await?;
+            }
+        } else {
+            client.send(&client.prepare(method, request)?).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What the callers of a case share.
+#[derive(Default)]
+struct Calling {
+    next: AtomicUsize,
+    is_over: AtomicBool,
+}
+
+/// A caller who makes a case's calls until it is told to end. Refused it is where the case says so, and nowhere else.
+async fn call(server: Server, case: Arc<Case>, ground: Ground, calling: Arc<Calling>) -> Result<(), String> {
+    let client = Client::connect(&server).await.unwrap();
+    loop {
+        let number = calling.next.fetch_add(1, Ordering::Relaxed);
+        let done = turn(&client, &case, &ground, number).await;
+        if done.is_err() != case.what.contains("refused") {
+            return Err(format!("turn {number}: {done:?}"));
+        }
+        if calling.is_over.load(Ordering::Relaxed) || case.is_once {
+            return Ok(());
+        }
+    }
+}
+
+/// What was seen beside a case.
+struct Measured {
+    turns: usize,
+    seconds: f64,
+    took: Vec<f64>,
+    /// What went otherwise than it should.
+    fault: Option<String>,
+}
+
+async fn beside(booker: &mut Booker, server: &Server, case: &Arc<Case>, ground: &Ground) -> Measured {
+    let (calling, begun) = (Arc::new(Calling::default()), Stopwatch::now());
+    let calls: Vec<_> = (0..if case.is_once { 1 } else { CALLERS })
+        .map(|_| call(server.clone(), Arc::clone(case), ground.clone(), Arc::clone(&calling)))
+        .collect();
+    // On a thread of their own: who books waits for the server alone.
+    let callers = std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { JoinSet::from_iter(calls).join_all().await.into_iter().find_map(Result::err) })
+    });
+    let is_over = || {
+        calling.is_over.store(begun.elapsed() > BESIDE, Ordering::Relaxed);
+        callers.is_finished()
+    };
+    let took = booker.book(is_over).await;
+    let fault = callers.join().unwrap();
+    let turns = calling.next.load(Ordering::Relaxed);
+    Measured { turns, seconds: begun.elapsed().as_secs_f64(), took, fault }
+}
+
+/// All methods of the contract have a case.
+fn expect_complete(cases: &[Arc<Case>]) {
+    let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap().file;
+    let services = files.iter().filter(|it| it.package() == "bookd.v1").flat_map(|it| &it.service);
+    let methods: BTreeSet<&str> = services.flat_map(|it| it.method.iter().map(|method| method.name())).collect();
+    let covered: BTreeSet<&str> = cases.iter().map(|it| it.method).collect();
+    assert_eq!(covered, methods, "every method has a case here");
+}
+
+async fn run(file: &Path, grounds: Vec<Ground>, first: i64) {
+    let wanted = std::env::var("BOOKD_CASES").unwrap_or_default();
+    let cases: Vec<Arc<Case>> = cases().into_iter().map(Arc::new).collect();
+    expect_complete(&cases);
+    let service = service::start(file, Zones::load(None).unwrap(), Limits::default()).await;
+    let server = Server::new(service.local_addr().to_string(), Duration::from_secs(300));
+    let channel = service::connections(service.local_addr(), 1).await.remove(0);
+    let mut booker = Booker { client: BookingServiceClient::new(channel), next: 0, first };
+    // All small calendars come into memory.
+    booker.alone().await;
+    let (mut alone, mut faults) = (booker.alone().await, 0);
+    println!("| hot | beside | of | a second | p50 ms | p99 ms | of alone | worst ms | |");
+    println!("|---|---|---|---|---|---|---|---|---|");
+    for mut ground in grounds {
+        for case in cases.iter().filter(|it| it.method.contains(&wanted)) {
+            if ground.token.is_empty() && !case.is_once {
+                let request = json!({"calendar_id": ground.hot, "page_size": 1_000});
+                let page = Client::connect(&server).await.unwrap().call("ListAppointments", request).await.unwrap();
+                ground.token = page["next_page_token"].as_str().unwrap().to_owned();
+            }
+            alone.append(&mut booker.alone().await);
+            let measured = beside(&mut booker, &server, case, &ground).await;
+            faults += usize::from(measured.fault.is_some());
+            tell(&ground, case, measured, percentile(&mut alone, 99));
+        }
+    }
+    let (p50, p99, worst) = (percentile(&mut alone, 50), percentile(&mut alone, 99), percentile(&mut alone, 100));
+    println!("alone: {} bookings, p50 {p50:.2} ms, p99 {p99:.2} ms, worst {worst:.1} ms; load {}", alone.len(), load());
+    service.stop(Duration::from_secs(1)).await;
+    assert_eq!(faults, 0, "calls went otherwise than they should");
+}
+
+fn tell(ground: &Ground, case: &Case, measured: Measured, alone: f64) {
+    let Measured { turns, seconds, mut took, fault } = measured;
+    let (p50, p99, worst) = (percentile(&mut took, 50), percentile(&mut took, 99), percentile(&mut took, 100));
+    let (hot, method, what) = (ground.appointments, case.method, case.what);
+    // What happens but once holds up one booking or none.
+    let judged = if case.is_once { worst } else { p99 };
+    let (rate, ratio) = (turns as f64 / seconds, judged / alone);
+    let note = match fault {
+        Some(fault) => fault,
+        None if ratio <= RATIO_MAX && judged <= MILLISECONDS_MAX => String::new(),
+        None => "missed".to_owned(),
+    };
+    println!("| {hot} | {method} | {what} | {rate:.1} | {p50:.2} | {p99:.2} | {ratio:.1} | {worst:.1} | {note} |");
+}
+
+fn main() {
+    let sizes = std::env::var("BOOKD_HOT").map_or(HOT.to_vec(), |it| vec![it.parse().unwrap()]);
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (file, first) = (folder.path().join("bookd.db"), tomorrow());
+    println!("fsync {:.0}/s, load {}", fsync_rate(folder.path()).unwrap(), load());
+    let begun = Stopwatch::now();
+    let grounds = fill(&file, &sizes, Instant::from_seconds(first));
+    let megabytes = std::fs::metadata(&file).unwrap().len() / 1_000_000;
+    println!("{megabytes} MB, filled in {:.0} s", begun.elapsed().as_secs_f64());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(run(&file, grounds, first));
+}
