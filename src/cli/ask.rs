@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::client::{CallError, Client};
+use super::words::instant;
 use crate::domain::time::Instant;
 
 /// Asks a server what a command must know first.
@@ -39,8 +40,7 @@ impl Ask<'_> {
     /// The server's time.
     pub async fn now(&self) -> Result<Instant, CallError> {
         let info = self.client.call("GetServerInfo", json!({})).await?;
-        let now = info["time"].as_str().and_then(|it| it.parse::<jiff::Timestamp>().ok());
-        let now = now.ok_or_else(|| CallError::Failed("the server does not tell its time".to_owned()))?;
-        Ok(Instant::from_seconds(now.as_second()))
+        let now = info["time"].as_str().and_then(instant);
+        now.ok_or_else(|| CallError::Failed("the server does not tell its time".to_owned()))
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 
 use super::ask::Ask;
 use super::client::CallError;
-use super::words::weekday;
+use super::words::{instant, weekday};
 use crate::domain::time::{HOUR, Instant, LocalDate, MINUTE, Wall};
 use crate::domain::zone::{LocalInstants, Zone};
 use crate::zones::Zones;
@@ -137,8 +137,8 @@ impl<'a> Dates<'a> {
     /// THE reading of a word. A day of the week is the first one from a wall time on: of a range's end, from where the
     /// range begins; otherwise from tomorrow on.
     async fn read(&self, word: &str, from: Option<Wall>) -> Result<Moment, CallError> {
-        if let Ok(instant) = word.parse::<jiff::Timestamp>() {
-            return Ok(Moment::Instant(Instant::from_seconds(instant.as_second())));
+        if let Some(instant) = instant(word) {
+            return Ok(Moment::Instant(instant));
         }
         let wrong = || {
             CallError::Usage(format!(

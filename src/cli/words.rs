@@ -4,8 +4,17 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::domain::time::Instant;
+
 /// The longest length of time that a word may say, in seconds: what the longest notice is.
 const SECONDS_MAX: u64 = 100_000 * 24 * 60 * 60;
+
+/// An instant of RFC 3339, to the second. jiff reads more forms of it, and ends a day before the contract does.
+pub fn instant(text: &str) -> Option<Instant> {
+    let by_jiff = || text.parse::<jiff::Timestamp>().ok().map(|it| it.as_second());
+    let by_chrono = || chrono::DateTime::parse_from_rfc3339(text).ok().map(|it| it.timestamp());
+    by_jiff().or_else(by_chrono).map(Instant::from_seconds)
+}
 
 /// `30m`, `1h30m`, `2d`, `45s` as seconds; a number alone is minutes.
 pub fn seconds(text: &str) -> Result<u64, String> {
@@ -171,6 +180,14 @@ mod tests {
         let read = |text| seconds(text).ok();
         assert_eq!(["30", "30m", "1h30m", "2d", "45s"].map(read), [1_800, 1_800, 5_400, 172_800, 45].map(Some));
         assert_eq!(["", "m", "1x", "1h30", "-5", "99999999999999999999d"].map(read), [None; 6]);
+    }
+
+    #[test]
+    fn an_instant_is_read_up_to_the_last_of_the_contract() {
+        let second = |text| instant(text).map(Instant::seconds);
+        assert_eq!(second("9999-12-31T23:59:59Z"), Some(253_402_300_799));
+        assert_eq!([second("2027-03-01T09:00Z"), second("2027-03-01T10:00:00+01:00")], [Some(1_803_891_600); 2]);
+        assert_eq!([second("2027-03-01"), second("monday")], [None; 2]);
     }
 
     #[test]

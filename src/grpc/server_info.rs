@@ -26,6 +26,7 @@ fn limits() -> BTreeMap<String, i64> {
         ("request_id_characters", size(fields::REQUEST_ID_CHARACTERS_MAX)),
         ("name_characters", size(person::NAME_CHARACTERS_MAX)),
         ("note_characters", size(person::NOTE_CHARACTERS_MAX)),
+        ("location_characters", size(person::LOCATION_CHARACTERS_MAX)),
         ("metadata_keys", size(person::METADATA_KEYS_MAX)),
         ("calendars_per_request", size(appointment::CALENDARS_MAX)),
         ("bookings_per_batch", size(booking::BATCH_MAX)),

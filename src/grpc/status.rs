@@ -236,8 +236,8 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
             with(Code::FailedPrecondition, Reason::TooLate, message, "latest_time", latest.to_string())
         }
         Refusal::CalendarNotEmpty { upcoming } => {
-            let message =
-                format!("the calendar has {upcoming} upcoming appointments; cancel them first, or delete with force");
+            let them = if *upcoming == 1 { "appointment; cancel it" } else { "appointments; cancel them" };
+            let message = format!("the calendar has {upcoming} upcoming {them} first, or delete with force");
             with(Code::FailedPrecondition, Reason::CalendarNotEmpty, message, "upcoming", upcoming.to_string())
         }
         Refusal::Slot(slot) => slot_refused(slot, Metadata::new(), ""),
