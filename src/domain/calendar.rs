@@ -108,6 +108,15 @@ impl Busy {
     }
 }
 
+/// What appointments take of a calendar in some stretch of time, as a store has it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LoadedClaims {
+    /// What takes time, in any order.
+    pub claims: Vec<Claim>,
+    /// What waits to take some.
+    pub requests: BTreeMap<AppointmentKey, Claim>,
+}
+
 /// The appointment types of a calendar, those that were deleted among them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Types {
@@ -266,6 +275,15 @@ impl Calendar {
             calendar.claims = Claims::from_unordered(claims.copied().collect());
             calendar.kept_from = kept_from;
         }
+    }
+
+    /// Takes up what it lacks of the time from `from` on, which is before its `kept_from`.
+    pub fn reach_back(&mut self, from: Instant, past: LoadedClaims) {
+        self.claims.put_before(past.claims);
+        if !past.requests.is_empty() {
+            Arc::make_mut(&mut self.requests).extend(past.requests);
+        }
+        self.kept_from = from;
     }
 
     /// The etag of settings, weekly rules and overrides.

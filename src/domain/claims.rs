@@ -257,6 +257,19 @@ impl Claims {
         }
     }
 
+    /// Adds claims that are not there, in any order; where all lie before the others, these are not copied.
+    pub fn put_before(&mut self, claims: Vec<Claim>) {
+        let earlier = Self::from_unordered(claims);
+        let last = earlier.chunks.last().and_then(|chunk| chunk.last()).map(Claim::order);
+        let is_before = self.iter().next().is_none_or(|first| last.is_none_or(|last| last < first.order()));
+        if is_before {
+            self.len += earlier.len;
+            self.chunks.splice(..0, earlier.chunks);
+        } else {
+            *self = Self::from_unordered(earlier.iter().chain(self.iter()).copied().collect());
+        }
+    }
+
     /// Takes a claim out; false when it is not there.
     pub fn remove(&mut self, claim: &Claim) -> bool {
         let order = claim.order();

@@ -17,7 +17,7 @@ pub use claiming::resolve;
 pub use clock_reset::reset_clock;
 pub use import::IMPORT_VIOLATIONS_MAX;
 pub use lifecycle::{HOLD_LIFE_MAX, HOLD_SECONDS_MAX};
-pub use outside::{OUTSIDE_MAX, outside};
+pub use outside::{Hours, OUTSIDE_MAX};
 pub use redaction::REDACTED_MAX;
 pub use series::{SERIES_CLAIMS_MAX, SERIES_TEXT_BYTES_MAX};
 
@@ -28,7 +28,7 @@ use super::appointment_type::Stamps;
 use super::calendar::Calendar;
 use super::change::{AppointmentEvent, Cause, Change, Event};
 use super::command::Command;
-use super::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, Etag, Revision, TypeId};
+use super::ids::{AppointmentId, CalendarId, Caller, Etag, Revision, TypeId};
 use super::refusal::Refusal;
 use super::series::SeriesReport;
 use super::state::State;
@@ -54,8 +54,6 @@ pub struct Outcome {
     pub calendar: Option<CalendarId>,
     /// The appointment type it is about.
     pub type_id: Option<TypeId>,
-    /// Upcoming appointments that lie outside open time now, the earliest first, at most `OUTSIDE_MAX`.
-    pub outside: Vec<AppointmentKey>,
     /// How one calendar was chosen from several.
     pub candidates: Vec<Candidate>,
     /// What became of a series.
@@ -107,17 +105,7 @@ impl Decision {
 
 /// Decides a command at `now`. Everything in `command.needs()` is in `state`; what has expired is recorded.
 pub fn decide(state: &State, command: &Command, now: Instant) -> Result<Decision, Refusal> {
-    let decided = || decided(At { state, now }, command);
-    // Most commands change no hours, and a decision is large: theirs is passed on where it lies.
-    if !outside::changes_hours(command) {
-        return decided();
-    }
-    let mut decision = decided()?;
-    decision.outcome.outside = outside(state, command, &decision.events, now);
-    Ok(decision)
-}
-
-fn decided(at: At<'_>, command: &Command) -> Result<Decision, Refusal> {
+    let at = At { state, now };
     match command {
         Command::CreateCalendar { calendar, profile } => at.create_calendar(calendar, profile),
         Command::UpdateCalendar { calendar, patch, etag } => at.update_calendar(calendar, patch, *etag),

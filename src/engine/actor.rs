@@ -396,10 +396,11 @@ impl Actor {
                 }
             }
         }
-        // What must be read again is no longer shown: the next to ask loads it.
-        for id in batch.forgotten.drain(..) {
-            self.state.calendars.remove(&id);
-            batch.before.entry(id).or_insert(None);
+        for id in batch.short.drain(..) {
+            if !self.reach_back(&id, batch.now) {
+                // It is no longer shown: the next to ask loads it.
+                self.state.calendars.remove(&id);
+            }
         }
         for id in batch.before.keys() {
             if let Some(calendar) = self.state.calendars.get_mut(id) {
@@ -419,19 +420,28 @@ impl Actor {
         }
     }
 
+    /// Brings into memory what a calendar lacks of the past that its limits count by now. False where that cannot be had.
+    fn reach_back(&mut self, id: &CalendarId, now: Instant) -> bool {
+        let Some(calendar) = self.state.calendars.get_mut(id) else { return true };
+        let from = calendar.keep_from(now);
+        if calendar.kept_from <= from {
+            return true;
+        }
+        match self.store.load_past(calendar, from) {
+            Ok(past) => Arc::make_mut(calendar).reach_back(from, past),
+            Err(error) => tracing::warn!(calendar = %id, %error, "the past of a calendar cannot be loaded"),
+        }
+        calendar.kept_from <= from
+    }
+
     fn answer(&mut self, answers: Vec<Drafted>, now: Instant) {
         for (reply, draft) in answers {
-            let answer = draft.map(|draft| {
-                let outside = match draft.outcome.outside.as_slice() {
-                    [] => Vec::new(),
-                    // The change is made: that these cannot be shown must not make it look undone.
-                    keys => self.store.load_by_key(keys).unwrap_or_else(|error| {
-                        tracing::warn!(%error, "appointments outside of the hours cannot be shown");
-                        Vec::new()
-                    }),
-                };
-                let Draft { revision, outcome, calendar } = draft;
-                Answer { revision, outcome, calendar, outside, time: now }
+            let answer = draft.map(|Draft { revision, outcome, calendar }| Answer {
+                revision,
+                outcome,
+                calendar,
+                outside: Vec::new(),
+                time: now,
             });
             // Nobody may be waiting any more; then the answer is found by the request id.
             drop(reply.send(answer));

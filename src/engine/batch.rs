@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use crate::domain::calendar::Calendar;
 use crate::domain::change::{Change, Event};
 use crate::domain::command::Command;
-use crate::domain::decide::{Decision, Outcome, decide, outside};
+use crate::domain::decide::{Decision, Outcome, decide};
 use crate::domain::ids::{AppointmentKey, CalendarId, Revision};
 use crate::domain::refusal::Refusal;
 use crate::domain::series::SeriesReport;
@@ -38,8 +38,8 @@ pub(super) struct Batch {
     /// The calendars that were touched, as they were before; to go back to when the commit fails.
     pub(super) before: HashMap<CalendarId, Option<Arc<Calendar>>>,
     pub(super) answers: Vec<Drafted>,
-    /// Calendars that must be read again, because a limit now counts further back than memory reaches.
-    pub(super) forgotten: Vec<CalendarId>,
+    /// Calendars of which a limit now counts further back than memory reaches.
+    pub(super) short: Vec<CalendarId>,
     first: (Revision, Instant, AppointmentKey),
 }
 
@@ -58,7 +58,7 @@ impl Batch {
             requests: Vec::new(),
             before: HashMap::new(),
             answers: Vec::new(),
-            forgotten: Vec::new(),
+            short: Vec::new(),
             first: (state.revision, state.last_time, state.next_key),
         }
     }
@@ -83,7 +83,7 @@ impl Batch {
                 if earlier.fingerprint != request.fingerprint {
                     return Err(Refusal::RequestIdReused.into());
                 }
-                return Ok(replayed(state, command, earlier, self.now));
+                return Ok(replayed(state, command, earlier));
             }
         }
         let decision = decide(state, command, self.now)?;
@@ -123,15 +123,15 @@ impl Batch {
             if let Event::ProfileChanged { calendar, .. } | Event::TypePut { calendar, .. } = event
                 && !reaches_back(&state.calendars[calendar], self.now)
             {
-                self.forgotten.push(calendar.clone());
+                self.short.push(calendar.clone());
             }
         }
         self.changes.push(change);
     }
 
-    /// Whether the next command must wait for another batch, in which memory has been read again.
+    /// Whether the next command must wait for another batch, in which memory reaches back as far as it must.
     pub(super) fn must_end(&self) -> bool {
-        !self.forgotten.is_empty()
+        !self.short.is_empty()
     }
 
     /// Makes the state what it was before the batch.
@@ -152,7 +152,7 @@ fn reaches_back(calendar: &Calendar, now: Instant) -> bool {
 }
 
 /// The answer to a repeated request: the same ids and revision, and what it shows besides as it is now.
-fn replayed(state: &State, command: &Command, earlier: &RequestRecord, now: Instant) -> Draft {
+fn replayed(state: &State, command: &Command, earlier: &RequestRecord) -> Draft {
     let find = |id: &_| state.appointments.get(id);
     let is_series = matches!(command, Command::BookSeries(_));
     let series = is_series.then(|| SeriesReport::of_booked(&earlier.appointments, find)).flatten();
@@ -162,7 +162,6 @@ fn replayed(state: &State, command: &Command, earlier: &RequestRecord, now: Inst
         appointments,
         calendar: earlier.calendar.clone(),
         type_id: earlier.type_id.clone(),
-        outside: outside(state, command, &[], now),
         candidates: Vec::new(),
         series,
     };

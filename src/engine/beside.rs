@@ -125,8 +125,7 @@ fn answer_at(
         Ok(_) => return Ok(None),
     };
     let Draft { outcome, calendar, .. } = dry_run(&beside.state, decision, now);
-    let outside = beside.moment.appointments_by_key(&outcome.outside)?;
-    Ok(Some(Ok(Answer { revision, outcome, calendar, outside, time: now })))
+    Ok(Some(Ok(Answer { revision, outcome, calendar, outside: Vec::new(), time: now })))
 }
 
 impl Beside<'_> {

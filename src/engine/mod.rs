@@ -7,6 +7,7 @@
 //! wait for it ends with a failure that says whether something may have happened.
 
 mod actor;
+mod aside;
 mod batch;
 mod beside;
 mod compaction;
@@ -40,7 +41,7 @@ use crate::clock::Clock;
 use crate::domain::appointment::Appointment;
 use crate::domain::calendar::Calendar;
 use crate::domain::command::Command;
-use crate::domain::decide::Outcome;
+use crate::domain::decide::{Hours, Outcome};
 use crate::domain::ids::{CalendarId, Caller, Revision};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Instant;
@@ -52,6 +53,7 @@ pub use stopped::Stopped;
 pub use watch::{LAG_CHANGES_MAX, PROGRESS, Said, Touches, WATCHES_MAX, Watch, WatchSettings, Woken};
 pub use writer_clock::{CLOCK_AHEAD_MAX, CLOCK_BEHIND_LOGGED, CLOCK_JUMP_MAX, CLOCK_STEADY};
 
+use aside::Aside;
 use fanout::{Fanout, Waker};
 use published::Published;
 use readers::Readers;
@@ -279,6 +281,7 @@ pub struct Engine {
     /// For decisions beside the writer.
     deciders: Arc<Readers>,
     decides_beside: bool,
+    aside: Aside,
     fanout: Arc<Fanout>,
     clock: Arc<BelievedClock>,
     code_key: u64,
@@ -323,13 +326,43 @@ impl Engine {
         let is_cut = Arc::new(AtomicBool::new(false));
         let actor = actor::Actor::new(store, boot, Arc::clone(&clock), shown, publisher, Arc::clone(&is_cut), settings);
         let worker = Worker::spawn(actor, mail, settings.layout);
-        let decides_beside = settings.decides_beside;
-        let engine = Self { mailbox, published, readers, deciders, decides_beside, fanout, clock, code_key, is_cut };
+        let (decides_beside, aside) = (settings.decides_beside, Aside::new(settings.layout));
+        let engine =
+            Self { mailbox, published, readers, deciders, decides_beside, aside, fanout, clock, code_key, is_cut };
         Ok((engine, Running { worker, waker }))
     }
 
     /// Decides a command, makes it durable and visible, and answers.
     pub async fn submit(&self, command: Command, terms: Terms) -> Result<Answer, Failure> {
+        let (hours, deadline) = (Hours::of(&command), terms.deadline);
+        let mut answer = self.decided(command, terms).await?;
+        if let (Some(hours), Some(calendar)) = (hours, answer.calendar.clone()) {
+            answer.outside = self.outside(hours, calendar, answer.time, deadline).await;
+        }
+        Ok(answer)
+    }
+
+    /// What a command left outside of the hours; of a calendar with many appointments that is more than the writer has
+    /// time for.
+    async fn outside(
+        &self,
+        hours: Hours,
+        calendar: Arc<Calendar>,
+        now: Instant,
+        deadline: Option<Deadline>,
+    ) -> Vec<Appointment> {
+        let ask = move |reader: &mut dyn Reader| match hours.outside(&calendar, now) {
+            keys if keys.is_empty() => Ok(Vec::new()),
+            keys => reader.appointments_by_key(&keys).map(|(found, _)| found),
+        };
+        // The change is made: that these cannot be shown must not make it look undone.
+        self.read(deadline, ask).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "appointments outside of the hours cannot be shown");
+            Vec::new()
+        })
+    }
+
+    async fn decided(&self, command: Command, terms: Terms) -> Result<Answer, Failure> {
         if let Some(refusal) = foreseen::refusal(&self.published, &command, &terms, self.clock.now()) {
             return Err(refusal.into());
         }
@@ -431,6 +464,15 @@ impl Engine {
         let answer = readers.read(deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX), ask).await;
         self.published.settled().await?;
         answer
+    }
+
+    /// Does what takes a processor for many milliseconds where nobody else is waiting for the thread.
+    pub async fn compute<T: Send + 'static>(
+        &self,
+        deadline: Option<Deadline>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.aside.compute(deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX), work).await
     }
 
     /// The last published revision.

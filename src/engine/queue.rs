@@ -1,6 +1,7 @@
 //! The commands that wait to be decided: each connection's in the order in which they came, and the connections in turn.
 //!
-//! So a command waits for one of each other connection, however many those have sent.
+//! So a command waits for one of each other connection, however many those have sent. Large ones have a batch each, and
+//! between two of them comes one of small ones: nobody waits for a commit of thousands of rows but once.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -13,6 +14,13 @@ use super::batch::Envelope;
 /// Whose turn it is: the connection that a command came by; none of a command of this process.
 pub(super) type Sender = Option<SocketAddr>;
 
+/// What a command weighs that has a batch of its own.
+const LARGE: usize = BATCH_MAX / 8;
+
+fn is_large(envelope: &Envelope) -> bool {
+    envelope.command.weight() >= LARGE
+}
+
 /// See the header.
 #[derive(Default)]
 pub(super) struct Queue {
@@ -20,8 +28,11 @@ pub(super) struct Queue {
     first: VecDeque<Envelope>,
     /// Nobody here has nothing.
     of: HashMap<Sender, VecDeque<Envelope>>,
-    /// Everybody in `of`, once.
-    turns: VecDeque<Sender>,
+    /// Those in `of` whose next command is small, and those whose next one is large: everybody once.
+    small: VecDeque<Sender>,
+    large: VecDeque<Sender>,
+    /// Whether the last batch was a large command while small ones came: it is their turn.
+    is_turn_of_small: bool,
     len: usize,
 }
 
@@ -39,11 +50,19 @@ impl Queue {
     pub(super) fn push(&mut self, envelope: Envelope) {
         let sender = envelope.terms.sender;
         let theirs = self.of.entry(sender).or_default();
-        if theirs.is_empty() {
-            self.turns.push_back(sender);
-        }
         theirs.push_back(envelope);
+        if theirs.len() == 1 {
+            self.wait_for_turn(sender);
+        }
         self.len += 1;
+    }
+
+    /// Puts a sender who has something behind the others.
+    fn wait_for_turn(&mut self, sender: Sender) {
+        match self.of[&sender].front().is_some_and(is_large) {
+            true => self.large.push_back(sender),
+            false => self.small.push_back(sender),
+        }
     }
 
     /// Puts commands back that were taken, in this order, before all others.
@@ -53,35 +72,38 @@ impl Queue {
         self.len += self.first.len() - before;
     }
 
-    /// The commands of the next batch: no more than `BATCH_MAX`, and what they weigh together no more than that either,
-    /// but for the last of them. A command that weighs as much as a whole batch is the last of its own.
+    /// The commands of the next batch: a large one alone, or small ones, no more than `BATCH_MAX`, and what they weigh
+    /// together no more than that either, but for the last of them. What was put back is the beginning of it.
     pub(super) fn take_batch(&mut self) -> Vec<Envelope> {
-        let (mut batch, mut weight) = (Vec::new(), 0);
+        let mut batch: Vec<Envelope> = self.first.drain(..).collect();
+        self.len -= batch.len();
+        let is_for_large = batch.is_empty() && (self.small.is_empty() || !self.is_turn_of_small);
+        if is_for_large && let Some(sender) = self.large.pop_front() {
+            batch.push(self.take_of(sender));
+        }
+        self.is_turn_of_small = batch.first().is_some_and(is_large);
+        let mut weight: usize = batch.iter().map(|it| it.command.weight()).sum();
         while weight < BATCH_MAX
-            && let Some(envelope) = self.pop()
+            && !self.is_turn_of_small
+            && let Some(sender) = self.small.pop_front()
         {
+            let envelope = self.take_of(sender);
             weight += envelope.command.weight();
             batch.push(envelope);
         }
         batch
     }
 
-    fn pop(&mut self) -> Option<Envelope> {
-        let next = self.first.pop_front().or_else(|| self.pop_in_turn())?;
-        self.len -= 1;
-        Some(next)
-    }
-
-    /// The next command of whoever has waited longest for a turn.
-    fn pop_in_turn(&mut self) -> Option<Envelope> {
-        let sender = self.turns.pop_front()?;
-        let theirs = self.of.get_mut(&sender)?;
-        let next = theirs.pop_front();
+    /// The next command of this sender, who has just had a turn.
+    fn take_of(&mut self, sender: Sender) -> Envelope {
+        let theirs = self.of.get_mut(&sender).expect("who waits for a turn has something");
+        let next = theirs.pop_front().expect("nobody has nothing");
         if theirs.is_empty() {
             self.of.remove(&sender);
         } else {
-            self.turns.push_back(sender);
+            self.wait_for_turn(sender);
         }
+        self.len -= 1;
         next
     }
 
@@ -96,14 +118,27 @@ impl Queue {
                 *waiting = kept;
             }
         }
+        if late.is_empty() {
+            return late;
+        }
         self.len -= late.len();
         self.of.retain(|_, theirs| !theirs.is_empty());
-        self.turns.retain(|sender| self.of.contains_key(sender));
+        // Whose next command was small may have a large one now, and the other way round.
+        let waiting: Vec<Sender> = self.small.drain(..).chain(self.large.drain(..)).collect();
+        for sender in waiting {
+            if self.of.contains_key(&sender) {
+                self.wait_for_turn(sender);
+            }
+        }
         late
     }
 
-    /// Takes out everything, in the order of turns.
+    /// Takes out everything.
     pub(super) fn take_all(&mut self) -> Vec<Envelope> {
-        std::iter::from_fn(|| self.pop()).collect()
+        let mut all = Vec::with_capacity(self.len);
+        while !self.is_empty() {
+            all.extend(self.take_batch());
+        }
+        all
     }
 }

@@ -6,9 +6,11 @@ use std::pin::pin;
 use std::task::{Context, Waker as Wakes};
 
 use super::*;
-use crate::clock::SystemClock;
+use crate::clock::{ManualClock, SystemClock};
+use crate::domain::appointment_type::Limits;
 use crate::domain::availability::Availability;
 use crate::domain::calendar::Profile;
+use crate::domain::command::ProfilePatch;
 use crate::domain::ids::Etag;
 use crate::domain::zone::Zone;
 use crate::store::memory::Memory;
@@ -159,6 +161,23 @@ async fn calendars_that_are_dropped_from_memory_are_dropped_by_the_store_too_and
     engine.submit(delete, Terms::default()).await.unwrap();
 }
 
+#[tokio::test]
+async fn limits_that_count_further_back_keep_a_calendar_in_memory() {
+    let store = Memory::new(7);
+    let (engine, _running) = start(&store, Layout::Inline);
+    engine.submit(create("ada"), Terms::default()).await.unwrap();
+    let (engine, _running) = start(&store, Layout::Inline);
+    let kept_from = || engine.published.calendar(&id("ada")).map(|it| it.kept_from);
+    engine.view(&[id("ada")], &Wait::default()).await.unwrap();
+    let before = kept_from().unwrap();
+    let limits = Limits { per_year: Some(3), ..Limits::default() };
+    let patch = ProfilePatch { limits: Some(limits), ..ProfilePatch::default() };
+    let update = Command::UpdateCalendar { calendar: id("ada"), patch, etag: None };
+    engine.submit(update, Terms::default()).await.unwrap();
+    let year = SystemClock.now().plus(-100 * 366 * 24 * 60 * 60);
+    assert!(kept_from().is_some_and(|it| it <= before && it > year), "all of it is loaded anew");
+}
+
 /// What a call is answered without the writer, which runs on this very thread and has no turn meanwhile.
 fn beside(engine: &Engine, command: &Command, terms: Terms) -> Option<Result<Answer, Failure>> {
     match pin!(engine.submit(command.clone(), terms)).poll(&mut Context::from_waker(Wakes::noop())) {
@@ -200,6 +219,43 @@ async fn dry_runs_and_refusals_of_large_commands_need_no_writer() {
     assert_eq!(running.stopped().await, Stopped::Done);
 }
 
+#[tokio::test]
+async fn a_command_that_may_change_something_goes_beside_the_writer_only_where_nothing_waits() {
+    let store = Memory::new(7);
+    let clock = ManualClock::new(SystemClock.now());
+    let settings = Settings { layout: Layout::Threads, is_clock_confirmed: true, ..Settings::default() };
+    let (engine, _running) = Engine::start(Box::new(store), Arc::new(clock.clone()), settings).unwrap();
+    let delete = Command::DeleteCalendar { calendar: id("ada"), force: true, etag: None };
+    let dry = Terms { is_dry_run: true, ..Terms::default() };
+    let goes_beside = || [Terms::default(), dry.clone()].map(|terms| engine.is_decided_beside(&delete, &terms));
+    assert_eq!(goes_beside(), [true, true]);
+    // Two dry runs take as long as they like.
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let gone = Arc::new(std::sync::Mutex::new(gone));
+    let begun = Arc::new(tokio::sync::Semaphore::new(0));
+    let run = || {
+        let (engine, gone, begun) = (engine.clone(), Arc::clone(&gone), Arc::clone(&begun));
+        let wait = move |_: &mut dyn Reader| {
+            begun.add_permits(1);
+            let gone = gone.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let _over = gone.recv();
+            Ok(())
+        };
+        tokio::spawn(async move { engine.read_by(&engine.deciders, None, wait).await })
+    };
+    let dry_runs: Vec<_> = (0..DECIDERS_MAX).map(|_| run()).collect();
+    let _all_begun = begun.acquire_many(u32::try_from(DECIDERS_MAX).unwrap()).await.unwrap();
+    assert_eq!(goes_beside(), [false, true], "what changes something does not wait for dry runs");
+    drop(go);
+    for it in dry_runs {
+        it.await.unwrap().unwrap();
+    }
+    assert_eq!(goes_beside(), [true, true]);
+    clock.jump(2 * CLOCK_JUMP_MAX);
+    engine.tick().await.unwrap();
+    assert_eq!(goes_beside(), [false, false], "a clock in doubt is the writer's to tell");
+}
+
 /// A command of some sender, that weighs as much as one of everything or nearly nothing.
 fn envelope(sender: u16, is_heavy: bool, deadline: Option<Deadline>) -> batch::Envelope {
     let sender = Some(SocketAddr::from(([127, 0, 0, 1], sender)));
@@ -213,24 +269,29 @@ fn senders(batch: &[batch::Envelope]) -> Vec<u16> {
 }
 
 #[tokio::test]
-async fn each_connection_has_its_turn_and_a_batch_is_bounded_by_work() {
+async fn each_connection_has_its_turn_and_a_large_command_a_batch() {
     let mut queue = queue::Queue::default();
     (0..3).for_each(|_| queue.push(envelope(1, true, None)));
     (0..2).for_each(|_| queue.push(envelope(2, false, None)));
     queue.push(envelope(3, false, None));
-    assert_eq!(queue.len(), 6);
-    let first = queue.take_batch();
-    assert_eq!(senders(&first), [1], "what weighs as much as a batch is one");
+    queue.push(envelope(4, true, None));
+    queue.push(envelope(4, false, None));
+    assert_eq!(queue.len(), 8);
+    assert_eq!(senders(&queue.take_batch()), [1], "a large one alone");
     let second = queue.take_batch();
-    assert_eq!(senders(&second), [2, 3, 1], "the others before it has its turn again");
+    assert_eq!(senders(&second), [2, 3, 2], "then those that are small, in turn");
     queue.put_back(second.into_iter().skip(1));
-    assert_eq!(senders(&queue.take_batch()), [3, 1], "what could not be decided goes before all others");
-    assert_eq!(senders(&queue.take_all()), [2, 1]);
+    assert_eq!(senders(&queue.take_batch()), [3, 2], "what could not be decided goes before all others");
+    assert_eq!(senders(&queue.take_batch()), [4], "whoever has large ones has but one turn");
+    assert_eq!(senders(&queue.take_batch()), [4], "and what came behind it comes behind it");
+    assert_eq!(senders(&queue.take_all()), [1, 1]);
     assert!(queue.is_empty());
     let now = Deadline::now();
     queue.push(envelope(1, false, Some(now)));
-    queue.push(envelope(1, false, None));
+    queue.push(envelope(1, true, None));
     queue.push(envelope(2, false, Some(now)));
+    queue.push(envelope(3, false, None));
     assert_eq!(queue.take_late(now).len(), 2);
-    assert_eq!((queue.len(), senders(&queue.take_batch())), (1, vec![1]));
+    let batches = [queue.take_batch(), queue.take_batch()];
+    assert_eq!((queue.len(), batches.map(|it| senders(&it))), (0, [vec![3], vec![1]]), "each by what it is now");
 }

@@ -78,6 +78,29 @@ impl Api {
         Ok((view, calendar))
     }
 
+    /// Does some work here, or aside where it is long: a thread that takes calls works no longer than a millisecond or so
+    /// at a time, for others are on it.
+    pub(super) async fn compute<T: Send + 'static>(
+        &self,
+        weight: Weight,
+        deadline: Option<tokio::time::Instant>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        if weight.is_light() {
+            return Ok(work());
+        }
+        self.engine.compute(deadline, work).await.map_err(|failure| status::failed(&failure))
+    }
+
+    /// The hours of a calendar. That it takes long must not make a change look undone: then it is done here.
+    pub(super) async fn availability(&self, calendar: Arc<Calendar>) -> pb::Availability {
+        let overrides = calendar.profile.availability.overrides.values();
+        let weight = Weight::of_windows(overrides.map(|it| 1 + it.windows.len()).sum());
+        let shown = Arc::clone(&calendar);
+        let computed = self.compute(weight, None, move || render::availability(&shown)).await;
+        computed.unwrap_or_else(|_| render::availability(&calendar))
+    }
+
     pub(super) fn appointment(&self, it: &Appointment, now: Instant) -> pb::Appointment {
         render::appointment(it, now, self.engine.code_key())
     }
@@ -91,6 +114,31 @@ impl Api {
     /// The appointments of an answer that lie outside open time.
     pub(super) fn outside(&self, answer: &Answer) -> Vec<pb::Appointment> {
         answer.outside.iter().map(|it| self.appointment(it, answer.time)).collect()
+    }
+}
+
+/// How long some work takes, about, in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Weight(usize);
+
+impl Weight {
+    /// None at all.
+    pub(super) const NONE: Self = Self(0);
+    /// What is done at once.
+    const LIGHT_MAX: usize = 500;
+
+    /// A search, or what is like it, over so many days of so many calendars.
+    pub(super) const fn of_days(calendars: usize, days: usize) -> Self {
+        Self(calendars.saturating_mul(days).saturating_mul(2))
+    }
+
+    /// Showing so many windows of time.
+    pub(super) const fn of_windows(windows: usize) -> Self {
+        Self(windows / 4)
+    }
+
+    const fn is_light(self) -> bool {
+        self.0 <= Self::LIGHT_MAX
     }
 }
 
@@ -177,4 +225,17 @@ mutations! {
     RedactInviteeRequest "RedactInvitee"
     BookSeriesRequest "BookSeries"
     CancelSeriesRequest "CancelSeries"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_month_of_a_calendar_is_searched_at_once_and_a_year_of_a_hundred_is_not() {
+        assert!(Weight::of_days(1, 31).is_light() && Weight::of_days(5, 31).is_light());
+        assert!(!Weight::of_days(1, 400).is_light() && !Weight::of_days(100, 31).is_light());
+        assert!(Weight::of_windows(1_000).is_light() && !Weight::of_windows(20_000).is_light());
+        assert!(!Weight::of_days(usize::MAX, usize::MAX).is_light());
+    }
 }

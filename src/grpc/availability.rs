@@ -10,6 +10,7 @@ use crate::domain::command::Command;
 use crate::domain::interval::Interval;
 use crate::domain::person::NAME_CHARACTERS_MAX;
 use crate::domain::time::{Instant, LocalDate};
+use crate::engine::Answer;
 use crate::proto::v1 as pb;
 use crate::proto::v1::availability_service_server::AvailabilityService;
 
@@ -124,6 +125,16 @@ fn busy_after(token: &str, bound: u64, fields: &mut Fields) -> Option<Option<(In
     }
 }
 
+impl Availabilities {
+    /// The hours that a command left.
+    async fn hours(&self, answer: &Answer) -> Option<pb::Availability> {
+        match answer.calendar.clone() {
+            Some(calendar) => Some(self.0.availability(calendar).await),
+            None => None,
+        }
+    }
+}
+
 #[tonic::async_trait]
 impl AvailabilityService for Availabilities {
     async fn set_availability(
@@ -132,7 +143,7 @@ impl AvailabilityService for Availabilities {
     ) -> Result<Response<pb::SetAvailabilityResponse>, Status> {
         let answer = self.0.mutate(request, |message, fields| set(&self.0, message, fields)).await?;
         Ok(Response::new(pb::SetAvailabilityResponse {
-            availability: answer.calendar.as_deref().map(render::availability),
+            availability: self.hours(&answer).await,
             appointments_outside: self.0.outside(&answer),
             revision: render::revision(answer.revision),
         }))
@@ -143,7 +154,7 @@ impl AvailabilityService for Availabilities {
         request: Request<pb::GetAvailabilityRequest>,
     ) -> Result<Response<pb::GetAvailabilityResponse>, Status> {
         let (view, calendar) = self.0.calendar(request, |message| &message.calendar_id).await?;
-        let availability = Some(render::availability(&calendar));
+        let availability = Some(self.0.availability(calendar).await);
         Ok(Response::new(pb::GetAvailabilityResponse { availability, revision: render::revision(view.revision) }))
     }
 
@@ -153,7 +164,7 @@ impl AvailabilityService for Availabilities {
     ) -> Result<Response<pb::PutOverridesResponse>, Status> {
         let answer = self.0.mutate(request, put_overrides).await?;
         Ok(Response::new(pb::PutOverridesResponse {
-            availability: answer.calendar.as_deref().map(render::availability),
+            availability: self.hours(&answer).await,
             appointments_outside: self.0.outside(&answer),
             revision: render::revision(answer.revision),
         }))
@@ -165,7 +176,7 @@ impl AvailabilityService for Availabilities {
     ) -> Result<Response<pb::DeleteOverridesResponse>, Status> {
         let answer = self.0.mutate(request, delete_overrides).await?;
         Ok(Response::new(pb::DeleteOverridesResponse {
-            availability: answer.calendar.as_deref().map(render::availability),
+            availability: self.hours(&answer).await,
             appointments_outside: self.0.outside(&answer),
             revision: render::revision(answer.revision),
         }))

@@ -15,14 +15,14 @@ use crate::domain::ids::{AppointmentId, CalendarId, TypeId};
 use crate::domain::interval::Interval;
 use crate::domain::refusal::{Refusal, Violation};
 use crate::domain::several::{self, SharedSlot};
-use crate::domain::slots::Search;
+use crate::domain::slots::{NEAREST_DAYS_MAX, Search};
 use crate::domain::time::{DAY, Instant, LocalDate, MINUTE, Minutes};
 use crate::domain::zone::Zone;
 use crate::engine::{ListQuery, View, Wait};
 use crate::proto::v1 as pb;
 use crate::proto::v1::slots_service_server::SlotsService;
 
-use super::api::{Api, wait};
+use super::api::{Api, Weight, wait};
 use super::fields::{Fields, RANGE_DAYS_MAX};
 use super::pulled::Pulled;
 use super::token::{PageToken, fingerprint};
@@ -75,6 +75,50 @@ impl Asked {
                 ignored_rules: IgnoredRules::default(),
             })
             .collect()
+    }
+
+    /// How much work there is in going over this range.
+    pub(super) fn weight(&self, range: Interval) -> Weight {
+        let days = range.end.since(range.start).max(0) / DAY + 1;
+        Weight::of_days(self.view.calendars.len(), usize::try_from(days).unwrap_or(usize::MAX))
+    }
+
+    /// The slots of a range, at most so many, and where the next one begins.
+    fn list(&self, range: Interval, limit: usize, shown: Option<&Zone>) -> (Vec<pb::Slot>, Option<Instant>) {
+        let searches = self.searches(range);
+        let mut slots = Vec::new();
+        let mut next = None;
+        several::visit(&searches, self.assignment, &mut |SharedSlot { slot, calendars }| {
+            if slots.len() == limit {
+                next = Some(slot.start);
+                return ControlFlow::Break(());
+            }
+            let ids = calendars.iter().map(|index| searches[index].calendar.id.as_str().to_owned()).collect();
+            slots.push(render::slot(slot.interval(), slot.seats_remaining, ids, shown));
+            ControlFlow::Continue(())
+        });
+        (slots, next)
+    }
+
+    /// The slots of several ranges as one list, from an instant on.
+    fn list_all(
+        &self,
+        ranges: &[Interval],
+        from: Option<Instant>,
+        limit: usize,
+        shown: Option<&Zone>,
+    ) -> (Vec<pb::Slot>, Option<Instant>) {
+        let (mut slots, mut next) = (Vec::new(), None);
+        for range in ranges {
+            let start = range.start.max(from.unwrap_or(range.start));
+            let room = limit - slots.len();
+            if next.is_none() && start < range.end {
+                let (found, more) = self.list(Interval::new(start, range.end), room, shown);
+                slots.extend(found);
+                next = more;
+            }
+        }
+        (slots, next)
     }
 }
 
@@ -146,28 +190,6 @@ impl Slots {
         }
         Ok(Asked { view, types, durations, assignment, ignored })
     }
-
-    fn list(
-        &self,
-        asked: &Asked,
-        range: Interval,
-        limit: usize,
-        shown: Option<&Zone>,
-    ) -> (Vec<pb::Slot>, Option<Instant>) {
-        let searches = asked.searches(range);
-        let mut slots = Vec::new();
-        let mut next = None;
-        several::visit(&searches, asked.assignment, &mut |SharedSlot { slot, calendars }| {
-            if slots.len() == limit {
-                next = Some(slot.start);
-                return ControlFlow::Break(());
-            }
-            let ids = calendars.iter().map(|index| searches[index].calendar.id.as_str().to_owned()).collect();
-            slots.push(render::slot(slot.interval(), slot.seats_remaining, ids, shown));
-            ControlFlow::Continue(())
-        });
-        (slots, next)
-    }
 }
 
 /// What is listed: a date, or a range.
@@ -208,22 +230,17 @@ impl SlotsService for Slots {
         let (question, limit, from) = fields.finish((|| Some((question?, limit?, from?)))())?;
         let asked = self.asked(&question, &wait).await?;
         let (read_in, ranges) = self.ranges(&question, &asked);
-        let (mut slots, mut next) = (Vec::new(), None);
-        for range in ranges {
-            let start = range.start.max(from.unwrap_or(range.start));
-            let room = limit - slots.len();
-            if next.is_none() && start < range.end {
-                let (found, more) = self.list(&asked, Interval::new(start, range.end), room, question.zone.as_deref());
-                slots.extend(found);
-                next = more;
-            }
-        }
+        let (revision, now) = (asked.view.revision, asked.view.now);
+        let whole = ranges.first().zip(ranges.last()).map(|(first, last)| Interval::new(first.start, last.end));
+        let weight = whole.map_or(Weight::NONE, |whole| asked.weight(whole));
+        let list = move || asked.list_all(&ranges, from, limit, question.zone.as_deref());
+        let (slots, next) = self.0.compute(weight, wait.deadline, list).await?;
         let next = next.map(|start| PageToken { fingerprint: bound(), start: start.seconds(), ..PageToken::default() });
         Ok(Response::new(pb::ListSlotsResponse {
             slots,
             next_page_token: next.map(|token| token.write()).unwrap_or_default(),
-            revision: render::revision(asked.view.revision),
-            read_time: Some(render::timestamp(asked.view.now)),
+            revision: render::revision(revision),
+            read_time: Some(render::timestamp(now)),
             time_zone: read_in.name().to_owned(),
         }))
     }
@@ -246,7 +263,7 @@ impl SlotsService for Slots {
         let asked = self.about(&calendars, assignment, &type_id, duration, ignored, &wait).await?;
         let zone = asked.view.calendars.first().map_or(&self.0.utc, |it| &it.profile.zone);
         let start = resolve(&start, zone).map_err(|refusal| status::refused(&refusal))?;
-        let explained = self.explain(&asked, start, shown.as_deref(), wait.deadline).await?;
+        let explained = self.explain(asked, start, shown, wait.deadline).await?;
         Ok(Response::new(explained))
     }
 
@@ -264,23 +281,16 @@ impl SlotsService for Slots {
         let range = fields.range(message.start_time.as_ref(), message.end_time.as_ref(), RANGE_DAYS_MAX);
         let ((calendars, _), range) = fields.finish((|| Some((calendars?, range?)))())?;
         let view = self.0.engine.view(&calendars, &wait).await.map_err(|failure| status::failed(&failure))?;
-        let mut answer = Vec::with_capacity(calendars.len());
-        let mut count = 0;
+        let mut pasts = Vec::with_capacity(calendars.len());
         for calendar in &view.calendars {
-            let past = self.past(calendar, range, &view, wait.deadline).await?;
-            let (open, busy) = (free_busy::open(calendar, range), free_busy::busy(calendar, range, view.now, &past));
-            count += open.len() + busy.len();
-            if count > PERIODS_MAX {
-                return Err(too_many_periods());
-            }
-            answer.push(pb::CalendarFreeBusy {
-                calendar_id: calendar.id.to_string(),
-                open: open.into_iter().map(render::period).collect(),
-                busy: busy.into_iter().map(render::period).collect(),
-            });
+            pasts.push(self.past(calendar, range, &view, wait.deadline).await?);
         }
+        let days = usize::try_from(range.end.since(range.start) / DAY + 1).unwrap_or(usize::MAX);
+        let weight = Weight::of_days(calendars.len(), days);
         let revision = render::revision(view.revision);
-        Ok(Response::new(pb::QueryFreeBusyResponse { calendars: answer, revision }))
+        let answer = self.0.compute(weight, wait.deadline, move || free_and_busy(&view, range, &pasts)).await?;
+        let calendars = answer.ok_or_else(too_many_periods)?;
+        Ok(Response::new(pb::QueryFreeBusyResponse { calendars, revision }))
     }
 
     type WatchSlotsStream = Pulled<Offers>;
@@ -291,6 +301,25 @@ impl SlotsService for Slots {
     ) -> Result<Response<Self::WatchSlotsStream>, Status> {
         watch_slots::open(self, request).await
     }
+}
+
+/// What is open and what is taken on each calendar, with what was taken of each in the past; none when that is too much.
+fn free_and_busy(view: &View, range: Interval, pasts: &[Vec<Interval>]) -> Option<Vec<pb::CalendarFreeBusy>> {
+    let mut answer = Vec::with_capacity(pasts.len());
+    let mut count = 0;
+    for (calendar, past) in view.calendars.iter().zip(pasts) {
+        let (open, busy) = (free_busy::open(calendar, range), free_busy::busy(calendar, range, view.now, past));
+        count += open.len() + busy.len();
+        if count > PERIODS_MAX {
+            return None;
+        }
+        answer.push(pb::CalendarFreeBusy {
+            calendar_id: calendar.id.to_string(),
+            open: open.into_iter().map(render::period).collect(),
+            busy: busy.into_iter().map(render::period).collect(),
+        });
+    }
+    Some(answer)
 }
 
 fn too_many_periods() -> Status {
@@ -350,19 +379,17 @@ impl Slots {
 
     async fn explain(
         &self,
-        asked: &Asked,
+        asked: Asked,
         start: Instant,
-        shown: Option<&Zone>,
+        shown: Option<Arc<Zone>>,
         deadline: Option<tokio::time::Instant>,
     ) -> Result<pb::ExplainSlotResponse, Status> {
-        let searches = asked.searches(Interval::new(start, start));
-        let is_any = asked.assignment == Assignment::Any;
-        let asks = several::asks(searches.iter().copied(), asked.assignment, start);
-        let answers: Vec<Vec<Violation>> = asks.iter().map(violations).collect();
-        let is_free = |violations: &Vec<Violation>| violations.is_empty();
-        let bookable = if is_any { answers.iter().any(is_free) } else { answers.iter().all(is_free) };
+        let days = usize::try_from(2 * NEAREST_DAYS_MAX).unwrap_or(usize::MAX);
+        let weight = Weight::of_days(asked.view.calendars.len(), days);
+        let (answers, explained) =
+            self.0.compute(weight, deadline, move || asked.explain(start, shown.as_deref())).await?;
         let keys: Vec<_> = answers.iter().flatten().flat_map(|it| it.conflicts.iter().copied()).collect();
-        let named = match keys.is_empty() {
+        let named = match explained.bookable || keys.is_empty() {
             true => Vec::new(),
             false => {
                 let read = self.0.engine.read(deadline, move |reader| reader.appointments_by_key(&keys));
@@ -373,25 +400,40 @@ impl Slots {
             let of = named.iter().filter(|it| violation.conflicts.contains(&it.key));
             render::violation(violation, of.map(|it| it.id.to_string()).collect())
         };
-        let (before, after) = several::nearest(&searches, asked.assignment, start);
+        let violations = if explained.bookable { Vec::new() } else { answers.iter().flatten().map(name).collect() };
+        Ok(pb::ExplainSlotResponse { violations, ..explained })
+    }
+}
+
+impl Asked {
+    /// Why a time can be booked or not: what stands in the way on each calendar, and the answer but for that.
+    fn explain(&self, start: Instant, shown: Option<&Zone>) -> (Vec<Vec<Violation>>, pb::ExplainSlotResponse) {
+        let searches = self.searches(Interval::new(start, start));
+        let is_any = self.assignment == Assignment::Any;
+        let asks = several::asks(searches.iter().copied(), self.assignment, start);
+        let answers: Vec<Vec<Violation>> = asks.iter().map(violations).collect();
+        let is_free = |violations: &Vec<Violation>| violations.is_empty();
+        let bookable = if is_any { answers.iter().any(is_free) } else { answers.iter().all(is_free) };
+        let (before, after) = several::nearest(&searches, self.assignment, start);
         // An offered slot as the list shows it: with those who can take it, and their seats.
-        let offered = |at: Instant| self.list(asked, Interval::new(at, at.plus(MINUTE)), 1, shown).0.pop();
+        let offered = |at: Instant| self.list(Interval::new(at, at.plus(MINUTE)), 1, shown).0.pop();
         let refused = || {
-            let duration = asked.durations.first().copied().unwrap_or_default();
+            let duration = self.durations.first().copied().unwrap_or_default();
             let ids = searches.iter().map(|it| it.calendar.id.to_string()).collect();
             let seats = asks.iter().map(seats_remaining);
             let seats = if is_any { seats.max() } else { seats.min() };
             render::slot(Interval::new(start, start.plus(duration.seconds())), seats.unwrap_or_default(), ids, shown)
         };
-        Ok(pb::ExplainSlotResponse {
+        let explained = pb::ExplainSlotResponse {
             bookable,
-            violations: if bookable { Vec::new() } else { answers.iter().flatten().map(name).collect() },
+            violations: Vec::new(),
             slot: Some(if bookable { offered(start) } else { None }.unwrap_or_else(refused)),
             previous_slot: before.and_then(|it| offered(it.start)),
             next_slot: after.and_then(|it| offered(it.start)),
-            revision: render::revision(asked.view.revision),
-            read_time: Some(render::timestamp(asked.view.now)),
-        })
+            revision: render::revision(self.view.revision),
+            read_time: Some(render::timestamp(self.view.now)),
+        };
+        (answers, explained)
     }
 }
 

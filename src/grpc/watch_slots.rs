@@ -13,13 +13,14 @@ use tokio::time::Instant as Monotonic;
 use tonic::{Request, Response, Status};
 
 use crate::domain::ids::Revision;
+use crate::domain::interval::Interval;
 use crate::domain::several::{self, SharedSlot};
 use crate::domain::time::{Instant, MINUTE};
 use crate::domain::zone::Zone;
 use crate::engine::{Failure, Touches, Wait, Woken};
 use crate::proto::v1 as pb;
 
-use super::api::wait;
+use super::api::{Weight, wait};
 use super::fields::Fields;
 use super::pulled::{Pulled, Source};
 use super::slots::{Asked, Question, Slots};
@@ -71,7 +72,7 @@ pub(super) async fn open(
     // Noted before anything is looked at: what changes from here on is seen.
     let touches = slots.0.engine.touches(question.calendars.clone()).map_err(|failure| status::failed(&failure))?;
     let asked = slots.asked(&question, &wait).await?;
-    let offered = look(&question, &asked, is_by_date, slots)?;
+    let offered = look(&question, asked, is_by_date, slots, wait.deadline).await?;
     let first = Some(offered.message(offered.slots.iter(), [].iter(), &[]));
     let (slots, looked, said) = (Slots(slots.0.clone()), Monotonic::now(), Monotonic::now());
     let is_over = false;
@@ -104,27 +105,43 @@ fn listing(message: pb::WatchSlotsRequest) -> pb::ListSlotsRequest {
 }
 
 /// All slots of the question now.
-fn look(question: &Question, asked: &Asked, is_by_date: bool, slots: &Slots) -> Result<Offered, Status> {
-    let (_, ranges) = slots.ranges(question, asked);
+async fn look(
+    question: &Question,
+    asked: Asked,
+    is_by_date: bool,
+    slots: &Slots,
+    deadline: Option<Monotonic>,
+) -> Result<Offered, Status> {
+    let ((_, ranges), shown) = (slots.ranges(question, &asked), question.zone.clone());
+    let whole = ranges.first().zip(ranges.last()).map(|(first, last)| Interval::new(first.start, last.end));
+    let weight = whole.map_or(Weight::NONE, |whole| asked.weight(whole));
+    let offered = slots.0.compute(weight, deadline, move || offered(&asked, &ranges, shown)).await?;
+    offered.ok_or_else(|| {
+        let field = if is_by_date { "date" } else { "end_time" };
+        let text = format!("more than {SLOTS_WATCHED_MAX} slots, or too many calendars with them; watch less");
+        Fields::default().wrong_only(field, text)
+    })
+}
+
+/// The slots of these ranges; none when they are too many.
+fn offered(asked: &Asked, ranges: &[Interval], shown: Option<Arc<Zone>>) -> Option<Offered> {
     let ids: Vec<String> = asked.view.calendars.iter().map(|it| it.id.to_string()).collect();
     let mut found = Vec::new();
     let (mut bytes, mut is_too_much) = (0, false);
     for range in ranges {
-        several::visit(&asked.searches(range), asked.assignment, &mut |slot: SharedSlot| {
+        several::visit(&asked.searches(*range), asked.assignment, &mut |slot: SharedSlot| {
             bytes += SLOT_BYTES + slot.calendars.iter().map(|index| ids[index].len() + 2).sum::<usize>();
             found.push(slot);
             is_too_much |= found.len() > SLOTS_WATCHED_MAX || bytes > SLOTS_BYTES_MAX;
             if is_too_much { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         if is_too_much {
-            let field = if is_by_date { "date" } else { "end_time" };
-            let text = format!("more than {SLOTS_WATCHED_MAX} slots, or too many calendars with them; watch less");
-            return Err(Fields::default().wrong_only(field, text));
+            return None;
         }
     }
     let due = due(asked, found.first(), asked.view.now);
-    let (shown, revision, now) = (question.zone.clone(), asked.view.revision, asked.view.now);
-    Ok(Offered { slots: found, ids, shown, revision, now, due })
+    let (revision, now) = (asked.view.revision, asked.view.now);
+    Some(Offered { slots: found, ids, shown, revision, now, due })
 }
 
 /// When time alone may change what is offered: slots end at whole minutes and the second after, days at whole minutes;
@@ -199,7 +216,7 @@ impl Offers {
     async fn look(&mut self) -> Result<pb::WatchSlotsResponse, Status> {
         tokio::time::sleep_until(self.looked + self.touches.settings().slots_pause).await;
         let asked = self.slots.asked(&self.question, &Wait::default()).await?;
-        let offered = look(&self.question, &asked, self.is_by_date, &self.slots)?;
+        let offered = look(&self.question, asked, self.is_by_date, &self.slots, None).await?;
         self.looked = Monotonic::now();
         let message = offered.since(&self.offered);
         self.offered = offered;

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::appointment::{Appointment, EmailKey};
-use crate::domain::calendar::{Calendar, Profile};
+use crate::domain::calendar::{Calendar, LoadedClaims, Profile};
 use crate::domain::change::{Cause, Change, Event};
-use crate::domain::claims::Claims;
+use crate::domain::claims::{Claim, Claims};
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
 use crate::domain::log::{LogEntry, LogEvent, LogPosition, Replaced};
 use crate::domain::series::OCCURRENCES_MAX;
@@ -207,6 +207,15 @@ impl Store for Memory {
             Some(calendar)
         };
         Ok(ids.iter().map(load).collect())
+    }
+
+    fn load_past(&mut self, calendar: &Calendar, from: Instant) -> Result<LoadedClaims, StoreError> {
+        let kept = self.kept();
+        let is_past = |claim: &&Claim| claim.padded().end > from && claim.padded().end <= calendar.kept_from;
+        let claims =
+            kept.state.calendars.get(&calendar.id).map(|it| it.claims.iter().filter(is_past).copied().collect());
+        // A request never leaves memory.
+        Ok(LoadedClaims { claims: claims.unwrap_or_default(), requests: Default::default() })
     }
 
     fn let_go(&mut self, ids: &[CalendarId]) {

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use crate::domain::appointment::{Appointment, AppointmentState, EmailKey, Image};
 use crate::domain::appointment_type::Stamps;
-use crate::domain::calendar::{Calendar, Profile};
+use crate::domain::calendar::{Calendar, LoadedClaims, Profile};
 use crate::domain::change::Change;
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeId};
 use crate::domain::log::{LogPosition, Replaced};
@@ -257,6 +257,8 @@ pub trait Store: Send {
     fn boot(&mut self) -> Result<Boot, StoreError>;
     /// These calendars, each with every claim that must be in memory at `now`; none where there is no such calendar.
     fn load_calendars(&mut self, ids: &[CalendarId], now: Instant) -> Result<Vec<Option<Calendar>>, StoreError>;
+    /// What a calendar that is in memory lacks of the time from `from` on, which is before its `kept_from`.
+    fn load_past(&mut self, calendar: &Calendar, from: Instant) -> Result<LoadedClaims, StoreError>;
     /// The writer no longer has these calendars in memory: nothing need be known of them until they are loaded again,
     /// and before that no batch touches them.
     fn let_go(&mut self, ids: &[CalendarId]);

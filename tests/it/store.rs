@@ -408,6 +408,26 @@ fn old_changes_are_forgotten_in_steps_and_never_the_last(mut world: World) {
     world.check();
 }
 
+fn what_memory_lacks_of_the_past_is_loaded_alone(mut world: World) {
+    open(&mut world, "ada", "Europe/Paris");
+    put_special(&mut world);
+    for day in 0..6 {
+        world.book(10 + u128::try_from(day).unwrap(), "ada", at_hour(24 * day + 9));
+        // It waits for approval, and takes no time until then.
+        let type_id = Some(special_type().id);
+        let number = 20 + u128::try_from(day).unwrap();
+        world.run(&Command::Book(Booking { type_id, ..booking(number, "ada", at_hour(24 * day + 12)) }));
+    }
+    let mut load = |now| world.store().load_calendars(&[id("ada")], now).unwrap().remove(0).unwrap();
+    let (earlier, mut later) = (load(MONDAY), load(MONDAY.plus(5 * DAY)));
+    let lacks = earlier.claims.len() - later.claims.len();
+    assert!(lacks > 0 && !later.claims.is_empty());
+    let past = world.store().load_past(&later, earlier.kept_from).unwrap();
+    assert_eq!(past.claims.len(), lacks, "and not what it has");
+    later.reach_back(earlier.kept_from, past);
+    assert_eq!(later, earlier);
+}
+
 macro_rules! on_both_stores {
     ($($name:ident),* $(,)?) => {
         mod memory {
@@ -428,6 +448,7 @@ on_both_stores!(
     a_request_is_remembered_until_it_is_forgotten,
     a_batch_decided_on_an_older_calendar_is_refused_whole,
     a_calendar_that_was_let_go_of_is_touched_only_after_it_was_loaded_again,
+    what_memory_lacks_of_the_past_is_loaded_alone,
     later_pages_show_what_was_there_when_the_first_was_read,
     a_list_shows_only_what_is_asked_for,
     a_person_with_many_appointments_is_redacted_in_several_turns,

@@ -2,7 +2,7 @@
 //! of a commit from then on is not believed.
 
 use bookd::domain::appointment::{Appointment, EmailKey};
-use bookd::domain::calendar::Calendar;
+use bookd::domain::calendar::{Calendar, LoadedClaims};
 use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, SeriesId};
 use bookd::domain::time::Instant;
 use bookd::store::{Batch, Boot, CommitError, Oldest, Reader, RequestRecord, Store, StoreError};
@@ -30,6 +30,10 @@ impl<S: Store> Store for Powered<S> {
 
     fn load_calendars(&mut self, ids: &[CalendarId], now: Instant) -> Result<Vec<Option<Calendar>>, StoreError> {
         self.store.load_calendars(ids, now)
+    }
+
+    fn load_past(&mut self, calendar: &Calendar, from: Instant) -> Result<LoadedClaims, StoreError> {
+        self.store.load_past(calendar, from)
     }
 
     fn let_go(&mut self, ids: &[CalendarId]) {

@@ -72,16 +72,15 @@ impl<'a> At<'a> {
 
     pub(super) fn delete_calendar(self, id: &CalendarId, force: bool, etag: Option<Etag>) -> Result<Decision, Refusal> {
         let calendar = self.calendar_at(id, etag)?;
-        let upcoming: BTreeSet<AppointmentKey> = calendar
-            .claims
-            .ending_after(self.now)
-            .chain(calendar.requests.values())
-            .filter(|claim| claim.is_alive(self.now) && claim.interval().end > self.now)
-            .map(|claim| claim.key())
-            .collect();
-        if !upcoming.is_empty() && !force {
-            return Err(Refusal::CalendarNotEmpty { upcoming: upcoming.len() });
+        let claims = calendar.claims.ending_after(self.now).chain(calendar.requests.values());
+        let upcoming = claims.filter(|claim| claim.is_alive(self.now) && claim.interval().end > self.now);
+        // An appointment has one claim of a calendar.
+        match upcoming.clone().count() {
+            0 => {}
+            upcoming if !force => return Err(Refusal::CalendarNotEmpty { upcoming }),
+            _ => {}
         }
+        let upcoming: BTreeSet<AppointmentKey> = upcoming.map(|claim| claim.key()).collect();
         let mut cancelled: Vec<_> =
             self.state.appointments.values().filter(|appointment| upcoming.contains(&appointment.key)).collect();
         cancelled.sort_unstable_by_key(|appointment| appointment.key);

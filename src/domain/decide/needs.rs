@@ -53,9 +53,13 @@ impl Command {
     /// its own weighs as much as anything does.
     pub fn weight(&self) -> usize {
         const MOST: usize = 1_024;
+        // A further calendar of a booking is a claim more, and no row.
+        const CLAIMS_A_ROW: usize = 8;
+        let of_one = |booking: &Booking| 1 + booking.calendars.len() / CLAIMS_A_ROW;
         match self {
-            Self::BatchBook(bookings) => bookings.len().max(1),
-            Self::BookSeries(wanted) => wanted.ids.len().max(1),
+            Self::Book(booking) | Self::Hold { booking, .. } => of_one(booking),
+            Self::BatchBook(bookings) => bookings.iter().map(of_one).sum::<usize>().max(1),
+            Self::BookSeries(wanted) => wanted.ids.len().max(1) * of_one(&wanted.booking),
             Self::CancelSeries { .. } => OCCURRENCES_MAX,
             Self::DeleteCalendar { force: true, .. } | Self::Import(_) => MOST,
             Self::Redact(Redacted::Email(_)) => REDACTED_MAX.min(MOST),

@@ -5,16 +5,13 @@
 //! empty by definition because hours stay as they are: staff may have booked outside of them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::super::calendar::Calendar;
-use super::super::change::Event;
 use super::super::claims::Claim;
 use super::super::command::Command;
 use super::super::feasible::OpenWalk;
 use super::super::ids::{AppointmentKey, CalendarId, TypeId, TypeNumber};
 use super::super::interval::Interval;
-use super::super::state::State;
 use super::super::time::{DAY, Instant};
 
 /// The most appointments that an answer names as lying outside.
@@ -23,27 +20,30 @@ pub const OUTSIDE_MAX: usize = 100;
 /// From one claim to the next the hours are walked; over a longer gap they are looked up anew.
 const WALKED_MAX: i64 = 60 * DAY;
 
-/// The upcoming appointments that lie outside open time after these events of the command, as far as its answer names
-/// them: the earliest first, at most `OUTSIDE_MAX`. None of a command that changes no hours.
-pub fn outside(state: &State, command: &Command, events: &[Event], now: Instant) -> Vec<AppointmentKey> {
-    let Some((id, type_id)) = judged(command) else { return Vec::new() };
-    let before = state.calendars.get(id).map(|calendar| (id.clone(), Arc::clone(calendar)));
-    let mut after = State { calendars: before.into_iter().collect(), ..State::default() };
-    events.iter().for_each(|event| after.apply_event(event, state.revision.next()));
-    let Some(calendar) = after.calendars.get(id) else { return Vec::new() };
-    match type_id {
-        None => closed(calendar, now, |_| true),
-        // A type that never was has no appointments.
-        Some(id) => calendar
-            .types
-            .number_of(id)
-            .map_or_else(Vec::new, |number| closed(calendar, now, |claim| claim.type_number() == number)),
-    }
+/// Whose hours a command changes: a calendar's, or those of one type of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hours {
+    type_id: Option<TypeId>,
 }
 
-/// Whether the answer to a command names what lies outside.
-pub(super) fn changes_hours(command: &Command) -> bool {
-    judged(command).is_some()
+impl Hours {
+    /// Of a command whose answer names what lies outside; none of one that changes no hours.
+    pub fn of(command: &Command) -> Option<Self> {
+        judged(command).map(|(_, type_id)| Self { type_id: type_id.cloned() })
+    }
+
+    /// The upcoming appointments that lie outside open time on the calendar as the command left it, as far as its answer
+    /// names them: the earliest first, at most `OUTSIDE_MAX`. It goes over all that is upcoming.
+    pub fn outside(&self, calendar: &Calendar, now: Instant) -> Vec<AppointmentKey> {
+        match &self.type_id {
+            None => closed(calendar, now, |_| true),
+            // A type that never was has no appointments.
+            Some(id) => calendar
+                .types
+                .number_of(id)
+                .map_or_else(Vec::new, |number| closed(calendar, now, |claim| claim.type_number() == number)),
+        }
+    }
 }
 
 /// Whose hours a command changes: a calendar's, and of one type if it is no more than that.

@@ -30,7 +30,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use crate::descriptors;
 use crate::domain::appointment::{Appointment, EmailKey};
-use crate::domain::calendar::Calendar;
+use crate::domain::calendar::{Calendar, LoadedClaims};
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
 use crate::domain::time::Instant;
 use crate::sabotage::Bug;
@@ -158,6 +158,10 @@ impl Store for Sqlite {
 
     fn load_calendars(&mut self, ids: &[CalendarId], now: Instant) -> Result<Vec<Option<Calendar>>, StoreError> {
         ids.iter().map(|id| self.load_calendar(id, now)).collect()
+    }
+
+    fn load_past(&mut self, calendar: &Calendar, from: Instant) -> Result<LoadedClaims, StoreError> {
+        self.past(calendar, from)
     }
 
     fn let_go(&mut self, ids: &[CalendarId]) {

@@ -2,7 +2,6 @@
 //!
 //! Every statement goes by an index; a list scans a bounded number of rows and says where to go on.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -19,8 +18,8 @@ use super::segments::Wanted;
 use super::{Known, Sqlite, walk};
 use crate::domain::appointment::{Appointment, EmailKey, Image, Place};
 use crate::domain::appointment_type::Stamps;
-use crate::domain::calendar::{Busy, Calendar, DeletedType, Profile, Types, keep_from};
-use crate::domain::claims::{Claim, Claims};
+use crate::domain::calendar::{Busy, Calendar, DeletedType, LoadedClaims, Profile, Types, keep_from};
+use crate::domain::claims::Claims;
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeNumber};
 use crate::domain::log::{LogPosition, Replaced};
 use crate::domain::series::OCCURRENCES_MAX;
@@ -64,7 +63,7 @@ pub(super) fn select_by(column: &str) -> String {
 fn select_claims() -> String {
     format!(
         "select {} from claims c join appointments a on a.key = c.key \
-         where c.calendar = ?1 and c.is_over = 0 and c.start >= ?2",
+         where c.calendar = ?1 and c.is_over = 0 and c.start >= ?2 and c.start < ?3",
         &*SELECTED
     )
 }
@@ -159,6 +158,13 @@ impl Sqlite {
         self.known.insert(id.clone(), known);
         Ok(Some(calendar))
     }
+
+    /// See `Store`.
+    pub(super) fn past(&self, calendar: &Calendar, from: Instant) -> Result<LoadedClaims, StoreError> {
+        let known = self.known.get(&calendar.id).filter(|it| it.version == calendar.version);
+        let known = known.ok_or_else(|| StoreError::Stale(calendar.id.clone()))?;
+        taken(&self.connection, *known, calendar, (from, calendar.kept_from))
+    }
 }
 
 /// Where the calendar lies that has this id; none when there is none.
@@ -195,9 +201,9 @@ pub(super) fn calendar(
         kept_from,
         version,
     };
-    let (claims, requests) = load_claims(connection, known, &calendar)?;
-    calendar.claims = Claims::from_unordered(claims);
-    calendar.requests = Arc::new(requests);
+    let taken = taken(connection, known, &calendar, (kept_from, Instant::MAX))?;
+    calendar.claims = Claims::from_unordered(taken.claims);
+    calendar.requests = Arc::new(taken.requests);
     Ok(Some((known, calendar)))
 }
 
@@ -232,26 +238,27 @@ fn load_busy(connection: &Connection, calendar: i64) -> Result<Busy, StoreError>
     Ok(Busy::new(sources))
 }
 
-/// What takes time and what waits to, from `kept_from` on.
-fn load_claims(
+/// What takes time, ending after the first instant and not after the second; and what waits to.
+fn taken(
     connection: &Connection,
     known: Known,
     calendar: &Calendar,
-) -> Result<(Vec<Claim>, BTreeMap<AppointmentKey, Claim>), StoreError> {
+    (from, to): (Instant, Instant),
+) -> Result<LoadedClaims, StoreError> {
     let mut statement = connection.prepare_cached(&select_claims())?;
-    let first = calendar.kept_from.plus(-i64::from(known.reach_minutes) * MINUTE);
-    let mut rows = statement.query(params![known.key, first.seconds()])?;
-    let (mut claims, mut requests) = (Vec::new(), BTreeMap::new());
+    let first = from.plus(-i64::from(known.reach_minutes) * MINUTE);
+    let mut rows = statement.query(params![known.key, first.seconds(), to.seconds()])?;
+    let mut taken = LoadedClaims::default();
     while let Some(row) = rows.next()? {
         let appointment = read(row)?;
         let Some(claim) = claim_on(calendar, &appointment) else { continue };
         if !appointment.blocks {
-            requests.insert(appointment.key, claim);
-        } else if claim.padded().end > calendar.kept_from {
-            claims.push(claim);
+            taken.requests.insert(appointment.key, claim);
+        } else if claim.padded().end > from && claim.padded().end <= to {
+            taken.claims.push(claim);
         }
     }
-    Ok((claims, requests))
+    Ok(taken)
 }
 
 /// A connection that only reads.

@@ -65,11 +65,23 @@ pub(super) static INSERT_APPOINTMENT: LazyLock<String> = LazyLock::new(|| {
     format!("insert into appointments ({}) values ({})", COLUMNS.join(", "), values.join(", "))
 });
 
-/// Changes a row.
-pub(super) static UPDATE_APPOINTMENT: LazyLock<String> = LazyLock::new(|| {
-    let changed = COLUMNS.iter().zip(1..).skip(1).map(|(column, number)| format!("{column} = ?{number}"));
-    format!("update appointments set {} where key = ?1", changed.collect::<Vec<_>>().join(", "))
-});
+/// What stays as it is as long as there is the appointment.
+const FIXED: [&str; 5] = ["key", "id", "create_time", "series", "original_start"];
+/// What else an index goes by.
+const INDEXED: [&str; 2] = ["start", "email_key"];
+
+/// Changes a row. What is named here SQLite takes for changed, and writes every index of it anew.
+pub(super) static UPDATE_APPOINTMENT: LazyLock<String> = LazyLock::new(|| update(|it| !FIXED.contains(&it)));
+
+/// Changes a row whose start and address stay.
+pub(super) static UPDATE_IN_PLACE: LazyLock<String> =
+    LazyLock::new(|| update(|it| !FIXED.contains(&it) && !INDEXED.contains(&it)));
+
+fn update(is_changed: impl Fn(&str) -> bool) -> String {
+    let columns = COLUMNS.iter().zip(1..).filter(|(column, _)| is_changed(column));
+    let changed: Vec<String> = columns.map(|(column, number)| format!("{column} = ?{number}")).collect();
+    format!("update appointments set {} where key = ?1", changed.join(", "))
+}
 
 fn damaged(what: &str) -> StoreError {
     StoreError::Damaged(format!("{what} of an appointment cannot be read"))

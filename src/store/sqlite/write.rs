@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, params};
 
 use super::log::revision;
 use super::read::{bearer_of, bearers as bearers_of_id};
-use super::rows::{INSERT_APPOINTMENT, UPDATE_APPOINTMENT, signed, write};
+use super::rows::{INSERT_APPOINTMENT, UPDATE_APPOINTMENT, UPDATE_IN_PLACE, signed, write};
 use super::segments::Segments;
 use super::{Known, Sqlite, store_error};
 use crate::domain::appointment::{Appointment, Place};
@@ -326,7 +326,14 @@ impl Writing<'_> {
     }
 
     fn appointment(&mut self, before: Option<&Appointment>, after: &Appointment) -> Result<(), StoreError> {
-        let sql = if before.is_some() { &*UPDATE_APPOINTMENT } else { &*INSERT_APPOINTMENT };
+        let is_indexed_alike = |before: &Appointment| {
+            before.start == after.start && before.person.invitee.email.key == after.person.invitee.email.key
+        };
+        let sql = match before {
+            None => &*INSERT_APPOINTMENT,
+            Some(before) if is_indexed_alike(before) => &*UPDATE_IN_PLACE,
+            Some(_) => &*UPDATE_APPOINTMENT,
+        };
         write(&mut *self.connection.prepare_cached(sql)?, after)?;
         let place = |it: &Place| (it.calendar.clone(), it.since);
         let claims = |it: &Appointment| (it.state.is_over(), it.start, it.places.iter().map(place).collect::<Vec<_>>());
