@@ -241,6 +241,14 @@ pub enum OpenError {
         /// The newest that this binary knows.
         known: i64,
     },
+    /// What is in it or its WAL is not what was written.
+    #[error("{file} is damaged: {what}")]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// What shows it, and what to do.
+        what: String,
+    },
     /// It cannot be opened.
     #[error("{file} cannot be opened: {why}")]
     Unreadable {
