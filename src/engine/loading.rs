@@ -99,8 +99,12 @@ impl Actor {
                 Ok(found) => loaded.extend(found.into_iter().flatten().map(Arc::new)),
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(error) => {
-                    tracing::warn!(calendar = %id, %error, "a calendar cannot be loaded");
-                    self.unloadable.insert(id, error.to_string());
+                    if error.is_damage() {
+                        self.damaged.note(&id, &error);
+                    } else {
+                        tracing::warn!(calendar = %id, %error, "a calendar cannot be loaded");
+                    }
+                    self.unloadable.insert(id, error.into());
                 }
             }
         }

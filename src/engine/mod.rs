@@ -10,6 +10,7 @@ mod actor;
 mod batch;
 mod beside;
 mod compaction;
+mod damaged;
 mod fanout;
 mod foreseen;
 mod gather;
@@ -148,6 +149,9 @@ pub enum Failure {
     /// The store refused before the commit. Nothing happened.
     #[error("{0}")]
     StoreUnavailable(String),
+    /// What is stored of it is not what was written. Nothing happened.
+    #[error("what is stored of this is damaged")]
+    Damaged,
     /// The store failed in the commit itself: it happened, or it did not.
     #[error("the outcome of the commit is not known")]
     CommitUnknown,
@@ -188,6 +192,7 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Compacted { oldest } => Self::Compacted(oldest),
+            StoreError::Damaged(_) => Self::Damaged,
             other => Self::StoreUnavailable(other.to_string()),
         }
     }
@@ -378,7 +383,7 @@ impl Engine {
             Ok(beside::Loaded { absent: Some(absent), .. }) => return Ok(Some(absent)),
             Ok(beside::Loaded { calendars, .. }) => calendars,
             // What cannot be read the writer tries, too, and says so.
-            Err(Failure::StoreUnavailable(_)) => Vec::new(),
+            Err(Failure::StoreUnavailable(_) | Failure::Damaged) => Vec::new(),
             Err(failure) => return Err(failure),
         };
         if self.published.missing(&calendars).is_empty() {
@@ -408,7 +413,7 @@ impl Engine {
         let ask = move |reader: &mut dyn Reader| beside::answer(reader, &published, &command, &terms, clock.now());
         match self.read_by(&self.deciders, deadline, ask).await {
             Ok(answer) => Ok(answer),
-            Err(Failure::StoreUnavailable(_)) => Ok(None),
+            Err(Failure::StoreUnavailable(_) | Failure::Damaged) => Ok(None),
             Err(failure) => Err(failure),
         }
     }

@@ -152,9 +152,10 @@ impl StoreError {
         matches!(self, Self::Damaged(_))
     }
 
-    /// Whether the writer must not go on: the file is not what it has in memory, or not where it writes.
+    /// Whether the writer must not go on: the file is not what it has in memory, or not where it writes. Damage is none of
+    /// that: what is damaged is refused, and the rest is served.
     pub const fn is_fatal(&self) -> bool {
-        matches!(self, Self::Damaged(_) | Self::Gone(_) | Self::Overtaken { .. })
+        matches!(self, Self::Gone(_) | Self::Overtaken { .. })
     }
 }
 
