@@ -20,9 +20,9 @@ check:
 sim:
 	BOOKD_SIM_FIRST=$(FIRST) BOOKD_SIM_SEEDS=$(SEEDS) cargo test --locked --test sim seeds::under -- --nocapture
 
-# So many power cuts, and every single I/O error of a longer story.
+# So many power cuts, every single I/O error of a longer story, and each access of an upgrade in three ways.
 power:
-	BOOKD_CUTS=$(CUTS) BOOKD_IO_ROUNDS=10 cargo test --locked --test sim -- --nocapture power:: io_errors::
+	BOOKD_CUTS=$(CUTS) BOOKD_IO_ROUNDS=10 BOOKD_UPGRADE_KINDS=3 cargo test --locked --test sim -- --nocapture power:: io_errors:: upgrade::
 
 # So many deaths of the binary.
 kills:

@@ -15,7 +15,6 @@ use tokio::time::Instant as Deadline;
 
 use crate::domain::calendar::Calendar;
 use crate::domain::change::Event;
-use crate::domain::command::Command;
 use crate::domain::decide::expire;
 use crate::domain::ids::{AppointmentId, CalendarId, Caller};
 use crate::domain::state::State;
@@ -298,19 +297,6 @@ impl Actor {
         stall.end();
         self.queue.put_back(waiting);
         self.finish(batch, due)
-    }
-
-    /// Why a command cannot be decided now: something that it looks at cannot be loaded, or is damaged.
-    fn blocked(&self, command: &Command) -> Option<Failure> {
-        if self.unloadable.is_empty() && self.damaged.is_empty() {
-            return None;
-        }
-        let needs = command.needs();
-        let named = needs.appointments.iter().filter_map(|id| self.state.appointments.get(id));
-        let series = needs.series_in(&self.state);
-        let of_series = self.state.appointments.values().filter(|it| series.is_some() && it.series() == series);
-        let mut calendars = needs.calendars.iter().chain(named.chain(of_series).flat_map(|it| it.calendars()));
-        calendars.find_map(|id| self.unloadable.get(id).cloned().or_else(|| self.damaged.refusal(id)))
     }
 
     /// Tells those who asked for calendars: loaded, or which of them does not exist, or why they cannot be had.

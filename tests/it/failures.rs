@@ -116,9 +116,12 @@ async fn of_a_batch_that_meets_damage_only_the_commands_that_meet_it_are_refused
     }
     // The batch as a whole meets it, and of its parts none: as a page that is damaged in the first read alone.
     memory.fail_next_commit(CommitError::Refused(StoreError::Damaged("page 3".to_owned())));
-    let calls = ["ada", "bob", "cy", "dora"].map(|name| bookd.book(at(name, "10:00")));
-    let [a, b, c, d] = calls;
-    let (a, b, c, d) = tokio::join!(a, b, c, d);
+    let (a, b, c, d) = tokio::join!(
+        bookd.book(at("ada", "10:00")),
+        bookd.book(at("bob", "10:00")),
+        bookd.book(at("cy", "10:00")),
+        bookd.book(at("dora", "10:00"))
+    );
     let refusals = [a, b, c, d].into_iter().filter(Result::is_err).count();
     assert!(refusals <= 1, "at most one was alone in its batch: {refusals}");
     bookd.stop().await;
