@@ -3,13 +3,15 @@ SEEDS ?= 2000
 FIRST ?= 1
 CUTS ?= 2500
 KILLS ?= 300
+TRIALS ?= 1000
+SEED ?= 7
 MINUTES ?= 30
 TARGET ?= requests
 SECONDS ?= 1800
 TOOLS ?= $(or $(BOOKD_TOOLS),$(or $(TMPDIR),/tmp)/bookd-tools)
 FUZZ_VERSION := 0.13.2
 
-.PHONY: check sim power kills soak fuzz instructions
+.PHONY: check sim power kills damage soak fuzz instructions
 
 check:
 	.ci/run
@@ -18,13 +20,17 @@ check:
 sim:
 	BOOKD_SIM_FIRST=$(FIRST) BOOKD_SIM_SEEDS=$(SEEDS) cargo test --locked --test sim seeds::under -- --nocapture
 
-# So many power cuts, and every single I/O error of a longer story.
+# So many power cuts, every single I/O error of a longer story, and each access of an upgrade in three ways.
 power:
-	BOOKD_CUTS=$(CUTS) BOOKD_IO_ROUNDS=10 cargo test --locked --test sim -- --nocapture power:: io_errors::
+	BOOKD_CUTS=$(CUTS) BOOKD_IO_ROUNDS=10 BOOKD_UPGRADE_KINDS=3 cargo test --locked --test sim -- --nocapture power:: io_errors:: upgrade::
 
 # So many deaths of the binary.
 kills:
 	BOOKD_KILLS=$(KILLS) cargo test --locked --test it kill_points -- --nocapture
+
+# So many times one byte of a database, a WAL and its index is changed: each answer is right or an error, and check finds it.
+damage:
+	BOOKD_DAMAGES=$(TRIALS) BOOKD_DAMAGE_SEED=$(SEED) cargo test --locked --test it one_byte:: -- --nocapture
 
 # A release binary under mixed load for so long, killed again and again; what it holds must stay flat.
 soak:

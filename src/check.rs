@@ -34,6 +34,8 @@ pub struct Checked {
     pub findings: Vec<String>,
     /// How many findings there are.
     pub found: u64,
+    /// What is no damage and should be known.
+    pub notes: Vec<String>,
 }
 
 impl Checked {
@@ -50,7 +52,7 @@ impl Checked {
 }
 
 /// All that was checked of a store.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Report {
     /// What must not be: each finding is damage.
     pub invariants: Vec<Checked>,

@@ -19,7 +19,7 @@ use crate::check::{Checked, Report, check};
 use crate::clock::{Clock, SystemClock};
 use crate::service::{lookup, open_sqlite};
 use crate::store::StoreError;
-use crate::store::sqlite::{Source, Sqlite};
+use crate::store::sqlite::{Pages, Source, Sqlite};
 use crate::zones::Zones;
 
 /// What to check.
@@ -92,22 +92,41 @@ fn look_at_copy(mut source: Source, path: PathBuf, zones: Arc<Zones>) -> Result<
 
 /// Looks at all of a store: what SQLite says of the file, and what must be true of what is in it.
 pub(super) fn examine(store: &mut Sqlite, zones: &Arc<Zones>) -> Result<(Checked, Report), StoreError> {
-    let findings = store.integrity()?;
-    let file = Checked { name: "file", promise: "R2", examined: 1, found: findings.len() as u64, findings };
+    let Pages { count, unsummed, findings } = store.look_over()?;
+    let mut file = Checked { name: "file", promise: "R2", examined: count, ..Checked::default() };
+    file.notes.extend(
+        (unsummed > 0)
+            .then(|| format!("{unsummed} of {count} pages carry no checksum: another program copied them in")),
+    );
+    (file.found, file.findings) = (findings.len() as u64, findings);
+    match examine_content(store, zones) {
+        Ok(report) => Ok((file, report)),
+        // What cannot be read is named above.
+        Err(error) if file.found > 0 && error.is_damage() => Ok((file, Report::default())),
+        Err(error) => Err(error),
+    }
+}
+
+fn examine_content(store: &mut Sqlite, zones: &Arc<Zones>) -> Result<Report, StoreError> {
     let oldest = store.oldest()?;
     let bar = bar(store.count_rows()?, "checking");
-    let report = check(store, oldest, &lookup(zones), SystemClock.now(), |read| bar.inc(read))?;
+    let report = check(store, oldest, &lookup(zones), SystemClock.now(), |read| bar.inc(read));
     bar.finish_and_clear();
-    Ok((file, report))
+    report
 }
 
 fn all<'a>(file: &'a Checked, report: &'a Report) -> impl Iterator<Item = &'a Checked> {
-    [file].into_iter().chain(&report.invariants).chain([&report.sessions, &report.drift])
+    // What could not be looked at has no name.
+    [file]
+        .into_iter()
+        .chain(&report.invariants)
+        .chain([&report.sessions, &report.drift])
+        .filter(|it| !it.name.is_empty())
 }
 
 fn about(name: &str) -> &'static str {
     match name {
-        "file" => "SQLite finds the file sound",
+        "file" => "pages as they were written, and SQLite finds the file sound",
         "log" => "changes without gap, each from what was there",
         "lives" => "what happened to appointments, by what may follow what",
         "rows" => "appointments as the log made them",
@@ -128,6 +147,7 @@ fn as_text(file: &Checked, report: &Report) -> String {
     }
     let mut lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     for it in all(file, report) {
+        lines.extend(it.notes.iter().map(|note| format!("{}: {note}", it.name)));
         lines.extend(it.findings.iter().map(|finding| format!("{}: {finding}", it.name)));
         let more = it.found.saturating_sub(it.findings.len() as u64);
         lines.extend((more > 0).then(|| format!("{}: and {more} more", it.name)));
@@ -138,8 +158,9 @@ fn as_text(file: &Checked, report: &Report) -> String {
 fn as_json(file: &Checked, report: &Report) -> Value {
     let promise = |it: &Checked| Some(it.promise).filter(|it| !it.is_empty());
     let checks = all(file, report).map(|it| {
-        let Checked { name, examined, found, findings, .. } = it;
-        json!({ "check": name, "promise": promise(it), "examined": examined, "found": found, "findings": findings })
+        let Checked { name, examined, found, findings, notes, .. } = it;
+        let promise = promise(it);
+        json!({ "check": name, "promise": promise, "examined": examined, "found": found, "findings": findings, "notes": notes })
     });
     json!({ "damaged": file.found > 0 || report.is_damaged(), "checks": checks.collect::<Vec<_>>() })
 }

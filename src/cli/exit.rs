@@ -128,7 +128,7 @@ impl From<&OpenError> for Exit {
             | OpenError::Linked { .. }
             | OpenError::Orphaned { .. }
             | OpenError::Unfinished { .. } => Self::Invalid,
-            OpenError::Unreadable { .. } => Self::Failed,
+            OpenError::Unreadable { .. } | OpenError::Damaged { .. } => Self::Failed,
         }
     }
 }

@@ -15,16 +15,16 @@ use tokio::time::Instant as Deadline;
 
 use crate::domain::calendar::Calendar;
 use crate::domain::change::Event;
-use crate::domain::command::Command;
 use crate::domain::decide::expire;
 use crate::domain::ids::{AppointmentId, CalendarId, Caller};
 use crate::domain::state::State;
 use crate::domain::time::Instant;
 use crate::sabotage::{self, Bug, Moment};
-use crate::store::{self, Boot, CommitError, Store, StoreError};
+use crate::store::{self, Boot, CommitError, RequestRecord, Store, StoreError};
 
 use super::batch::{Batch, Draft, Drafted, Envelope};
 use super::compaction::Compaction;
+use super::damaged::{Damaged, Met};
 use super::fanout::Publisher;
 use super::published::{Commits, Published};
 use super::queue::Queue;
@@ -59,7 +59,11 @@ pub(super) struct Actor {
     /// See `CALENDARS_IN_MEMORY_MAX`.
     calendars_in_memory_max: usize,
     /// The calendars that could not be loaded for the batch at hand, and why.
-    pub(super) unloadable: HashMap<CalendarId, String>,
+    pub(super) unloadable: HashMap<CalendarId, Failure>,
+    /// The calendars that nothing is written to any more.
+    pub(super) damaged: Damaged,
+    /// Why it must not go on, though the batch at hand was answered.
+    must_stop: Option<StoreError>,
     /// Requests that were remembered since old ones were forgotten last.
     remembered: usize,
     /// When the store was last asked whether it is still there.
@@ -97,6 +101,8 @@ impl Actor {
             batches: 0,
             calendars_in_memory_max: settings.calendars_in_memory_max,
             unloadable: HashMap::new(),
+            damaged: Damaged::default(),
+            must_stop: None,
             remembered: 0,
             looked: Deadline::now(),
             is_refused: false,
@@ -229,6 +235,9 @@ impl Actor {
         for reply in ticks {
             let _nobody_waits = reply.send(());
         }
+        if let Some(error) = self.must_stop.take() {
+            return Err(Stopped::by(&error));
+        }
         match done {
             Ok(true) => Ok(()),
             Ok(false) => Err(Stopped::unknown()),
@@ -240,11 +249,12 @@ impl Actor {
     /// A batch at `now`. False when the outcome of its commit is not known.
     fn batch_at(&mut self, now: Instant, envelopes: Vec<Envelope>, mut loads: Vec<Load>) -> Result<bool, StoreError> {
         let due = self.due(now);
-        let stall = Stall::begin(&envelopes);
         let prepared = self.prepare(now, &envelopes, &mut loads, &due);
-        self.answer_loads(loads, prepared.as_ref().err());
-        let seen = match prepared {
-            Ok(seen) => seen,
+        // Damage is met behind what readers asked for: that has its own.
+        self.answer_loads(loads, prepared.as_ref().err().filter(|it| !it.is_damage()));
+        let is_known = match prepared {
+            Ok(seen) => self.decide(now, envelopes, due, &seen)?,
+            Err(error) if error.is_damage() => self.apart(now, Met { envelopes, due, touched: Vec::new(), error })?,
             Err(error) => {
                 self.is_refused = true;
                 due.into_iter().for_each(|it| self.expiries.push(Reverse(it)));
@@ -252,6 +262,21 @@ impl Actor {
                 return Err(error);
             }
         };
+        if let Some(compaction) = self.compaction.as_mut().filter(|it| is_known && it.due <= now) {
+            return compaction.step(self.store.as_mut(), now);
+        }
+        Ok(is_known)
+    }
+
+    /// Decides and commits what was prepared. False when the outcome of the commit is not known.
+    pub(super) fn decide(
+        &mut self,
+        now: Instant,
+        envelopes: Vec<Envelope>,
+        due: Vec<(Instant, AppointmentId)>,
+        seen: &HashMap<[u8; 16], RequestRecord>,
+    ) -> Result<bool, StoreError> {
+        let stall = Stall::begin(&envelopes);
         let mut batch = Batch::new(&self.state, now);
         for (_, appointment) in &due {
             let expired = expire(&self.state, *appointment, now);
@@ -266,38 +291,21 @@ impl Actor {
             let Some(envelope) = waiting.next() else { break };
             match self.blocked(&envelope.command) {
                 Some(failure) => drop(envelope.reply.send(Err(failure))),
-                None => batch.take(&mut self.state, envelope, &seen),
+                None => batch.take(&mut self.state, envelope, seen),
             }
         }
         stall.end();
         self.queue.put_back(waiting);
-        let is_known = self.finish(batch, due)?;
-        if let Some(compaction) = self.compaction.as_mut().filter(|it| is_known && it.due <= now) {
-            return compaction.step(self.store.as_mut(), now);
-        }
-        Ok(is_known)
-    }
-
-    /// Why a command cannot be decided now: something that it looks at cannot be loaded.
-    fn blocked(&self, command: &Command) -> Option<Failure> {
-        if self.unloadable.is_empty() {
-            return None;
-        }
-        let needs = command.needs();
-        let named = needs.appointments.iter().filter_map(|id| self.state.appointments.get(id));
-        let series = needs.series_in(&self.state);
-        let of_series = self.state.appointments.values().filter(|it| series.is_some() && it.series() == series);
-        let mut calendars = needs.calendars.iter().chain(named.chain(of_series).flat_map(|it| it.calendars()));
-        calendars.find_map(|id| self.unloadable.get(id)).map(|why| Failure::StoreUnavailable(why.clone()))
+        self.finish(batch, due)
     }
 
     /// Tells those who asked for calendars: loaded, or which of them does not exist, or why they cannot be had.
     fn answer_loads(&self, loads: Vec<Load>, error: Option<&StoreError>) {
         for Load { calendars, reply, .. } in loads {
             let unloadable = calendars.iter().find_map(|id| self.unloadable.get(id));
-            let why = error.map(ToString::to_string).or_else(|| unloadable.cloned());
+            let why = error.map(|it| Failure::StoreUnavailable(it.to_string())).or_else(|| unloadable.cloned());
             let absent = || calendars.iter().find(|id| !self.state.calendars.contains_key(*id)).cloned();
-            let answer = why.map_or_else(|| Ok(absent()), |why| Err(Failure::StoreUnavailable(why)));
+            let answer = why.map_or_else(|| Ok(absent()), Err);
             drop(reply.send(answer));
         }
     }
@@ -323,9 +331,9 @@ impl Actor {
         Moment::AfterCommit.reached();
         self.is_refused = committed.is_err();
         self.remembered += batch.requests.len();
-        let answers = std::mem::take(&mut batch.answers);
         match committed {
             Ok(()) => {
+                let answers = std::mem::take(&mut batch.answers);
                 self.publish(&mut batch);
                 self.commits.end();
                 self.publisher.publish(std::mem::take(&mut batch.changes), self.state.revision);
@@ -337,11 +345,15 @@ impl Actor {
                         tracing::error!(%error, "the WAL could not be copied, and the disk failed");
                         Ok(false)
                     }
-                    Err(damage) => Err(damage.into_store_error()),
+                    // What was to be copied is nowhere else.
+                    Err(damage) => {
+                        self.must_stop = Some(damage.into_store_error());
+                        Ok(true)
+                    }
                 }
             }
             Err(CommitError::Unknown(error)) => {
-                answers.into_iter().for_each(|(reply, _)| drop(reply.send(Err(Failure::CommitUnknown))));
+                refuse(batch.undecided(), &Failure::CommitUnknown);
                 if error.is_fatal() {
                     return Err(error);
                 }
@@ -351,13 +363,17 @@ impl Actor {
             Err(refused) => {
                 let error = refused.into_store_error();
                 tracing::warn!(%error, changes = batch.changes.len(), "the store refused a commit; nothing happened");
+                let touched: Vec<CalendarId> = batch.before.keys().cloned().collect();
                 if !Bug::UndoForgotten.is_on() {
                     batch.undo(&mut self.state);
                 }
                 self.commits.end();
+                if error.is_damage() {
+                    let now = batch.now;
+                    return self.apart(now, Met { envelopes: batch.undecided(), due, touched, error });
+                }
                 due.into_iter().for_each(|it| self.expiries.push(Reverse(it)));
-                let failure = Failure::StoreUnavailable(error.to_string());
-                answers.into_iter().for_each(|(reply, _)| drop(reply.send(Err(failure.clone()))));
+                refuse(batch.undecided(), &Failure::StoreUnavailable(error.to_string()));
                 Err(error)
             }
         }
@@ -470,7 +486,7 @@ impl Actor {
     }
 }
 
-fn refuse(envelopes: Vec<Envelope>, failure: &Failure) {
+pub(super) fn refuse(envelopes: Vec<Envelope>, failure: &Failure) {
     envelopes.into_iter().for_each(|envelope| drop(envelope.reply.send(Err(failure.clone()))));
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Batch {
     /// The calendars that were touched, as they were before; to go back to when the commit fails.
     pub(super) before: HashMap<CalendarId, Option<Arc<Calendar>>>,
     pub(super) answers: Vec<Drafted>,
+    /// What each of these was asked, should it have to be decided again.
+    asked: Vec<(Command, Terms)>,
     /// Calendars of which a limit now counts further back than memory reaches.
     pub(super) short: Vec<CalendarId>,
     first: (Revision, Instant, AppointmentKey),
@@ -58,6 +60,7 @@ impl Batch {
             requests: Vec::new(),
             before: HashMap::new(),
             answers: Vec::new(),
+            asked: Vec::new(),
             short: Vec::new(),
             first: (state.revision, state.last_time, state.next_key),
         }
@@ -68,6 +71,13 @@ impl Batch {
         let Envelope { command, terms, reply } = envelope;
         let answer = self.answer(state, &command, &terms, seen);
         self.answers.push((reply, answer));
+        self.asked.push((command, terms));
+    }
+
+    /// Its commands as they were before they were decided.
+    pub(super) fn undecided(self) -> Vec<Envelope> {
+        let asked = self.asked.into_iter().zip(self.answers);
+        asked.map(|((command, terms), (reply, _))| Envelope { command, terms, reply }).collect()
     }
 
     fn answer(

@@ -7,16 +7,16 @@ use std::sync::Arc;
 
 use crate::domain::appointment::{Appointment, EmailKey};
 use crate::domain::calendar::Calendar;
-use crate::domain::command::Needs;
+use crate::domain::command::{Command, Needs};
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, SeriesId};
 use crate::domain::state::State;
 use crate::domain::time::Instant;
 use crate::store::{RequestRecord, StoreError};
 
-use super::Load;
 use super::actor::Actor;
 use super::batch::Envelope;
 use super::gather::{Source, gather};
+use super::{Failure, Load};
 
 impl Source for Actor {
     fn state(&mut self) -> &mut State {
@@ -99,14 +99,31 @@ impl Actor {
                 Ok(found) => loaded.extend(found.into_iter().flatten().map(Arc::new)),
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(error) => {
-                    tracing::warn!(calendar = %id, %error, "a calendar cannot be loaded");
-                    self.unloadable.insert(id, error.to_string());
+                    if error.is_damage() {
+                        self.damaged.note(&id, &error);
+                    } else {
+                        tracing::warn!(calendar = %id, %error, "a calendar cannot be loaded");
+                    }
+                    self.unloadable.insert(id, error.into());
                 }
             }
         }
         self.state.calendars.extend(loaded.iter().map(|it| (it.id.clone(), Arc::clone(it))));
         self.show(loaded);
         Ok(())
+    }
+
+    /// Why a command cannot be decided now: something that it looks at cannot be loaded, or is damaged.
+    pub(super) fn blocked(&self, command: &Command) -> Option<Failure> {
+        if self.unloadable.is_empty() && self.damaged.is_empty() {
+            return None;
+        }
+        let needs = command.needs();
+        let named = needs.appointments.iter().filter_map(|id| self.state.appointments.get(id));
+        let series = needs.series_in(&self.state);
+        let of_series = self.state.appointments.values().filter(|it| series.is_some() && it.series() == series);
+        let mut calendars = needs.calendars.iter().chain(named.chain(of_series).flat_map(|it| it.calendars()));
+        calendars.find_map(|id| self.unloadable.get(id).cloned().or_else(|| self.damaged.refusal(id)))
     }
 
     fn show(&self, loaded: Vec<Arc<Calendar>>) {

@@ -11,6 +11,7 @@ mod aside;
 mod batch;
 mod beside;
 mod compaction;
+mod damaged;
 mod fanout;
 mod foreseen;
 mod gather;
@@ -150,6 +151,9 @@ pub enum Failure {
     /// The store refused before the commit. Nothing happened.
     #[error("{0}")]
     StoreUnavailable(String),
+    /// What is stored of it is not what was written. Nothing happened.
+    #[error("what is stored of this is damaged")]
+    Damaged,
     /// The store failed in the commit itself: it happened, or it did not.
     #[error("the outcome of the commit is not known")]
     CommitUnknown,
@@ -190,6 +194,7 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Compacted { oldest } => Self::Compacted(oldest),
+            StoreError::Damaged(_) => Self::Damaged,
             other => Self::StoreUnavailable(other.to_string()),
         }
     }
@@ -411,7 +416,7 @@ impl Engine {
             Ok(beside::Loaded { absent: Some(absent), .. }) => return Ok(Some(absent)),
             Ok(beside::Loaded { calendars, .. }) => calendars,
             // What cannot be read the writer tries, too, and says so.
-            Err(Failure::StoreUnavailable(_)) => Vec::new(),
+            Err(Failure::StoreUnavailable(_) | Failure::Damaged) => Vec::new(),
             Err(failure) => return Err(failure),
         };
         if self.published.missing(&calendars).is_empty() {
@@ -441,7 +446,7 @@ impl Engine {
         let ask = move |reader: &mut dyn Reader| beside::answer(reader, &published, &command, &terms, clock.now());
         match self.read_by(&self.deciders, deadline, ask).await {
             Ok(answer) => Ok(answer),
-            Err(Failure::StoreUnavailable(_)) => Ok(None),
+            Err(Failure::StoreUnavailable(_) | Failure::Damaged) => Ok(None),
             Err(failure) => Err(failure),
         }
     }

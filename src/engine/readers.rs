@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant as Deadline, timeout_at};
 
-use super::{Failure, Layout};
+use super::{Failure, Layout, damaged};
 use crate::store::{Reader, StoreError};
 
 pub(super) struct Readers {
@@ -71,6 +71,11 @@ impl Readers {
             Layout::Inline => work(),
             Layout::Threads => tokio::task::spawn_blocking(work).await.map_err(|_| Failure::ShuttingDown)?,
         };
-        answer.map_err(Failure::from)
+        answer.map_err(|error| {
+            if error.is_damage() {
+                damaged::tell(None, &error);
+            }
+            Failure::from(error)
+        })
     }
 }

@@ -76,6 +76,12 @@ pub(super) fn failed(failure: &Failure) -> Status {
         Failure::StoreUnavailable(why) => {
             retry(ErrorReason::StoreUnavailable, RETRY_LATER, format!("nothing happened: {why}"))
         }
+        Failure::Damaged => plain(
+            Code::DataLoss,
+            ErrorReason::StoreDamaged,
+            "what is stored of this is damaged: nothing happened, and no retry helps; whoever runs the server looks into its \
+             log and with `bookd check`, and restores a backup",
+        ),
         Failure::CommitUnknown => plain(
             Code::Unknown,
             ErrorReason::CommitUnknown,

@@ -152,9 +152,10 @@ impl StoreError {
         matches!(self, Self::Damaged(_))
     }
 
-    /// Whether the writer must not go on: the file is not what it has in memory, or not where it writes.
+    /// Whether the writer must not go on: the file is not what it has in memory, or not where it writes. Damage is none of
+    /// that: what is damaged is refused, and the rest is served.
     pub const fn is_fatal(&self) -> bool {
-        matches!(self, Self::Damaged(_) | Self::Gone(_) | Self::Overtaken { .. })
+        matches!(self, Self::Gone(_) | Self::Overtaken { .. })
     }
 }
 
@@ -240,6 +241,14 @@ pub enum OpenError {
         found: i64,
         /// The newest that this binary knows.
         known: i64,
+    },
+    /// What is in it or its WAL is not what was written.
+    #[error("{file} is damaged: {what}")]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// What shows it, and what to do.
+        what: String,
     },
     /// It cannot be opened.
     #[error("{file} cannot be opened: {why}")]

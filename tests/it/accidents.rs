@@ -8,13 +8,13 @@ use std::process::{Command, Output, Stdio};
 use bookd::cli::exit::Exit;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
-use rusqlite::Connection;
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
 use crate::harness::connect;
 use crate::kill::{Process, command, nth, open};
 use crate::people::{bookd, said};
+use crate::stored::raw;
 
 fn offline(folder: &Path, words: &[&str]) -> Output {
     bookd("127.0.0.1:1", folder, words)
@@ -246,7 +246,7 @@ async fn another_writer_of_the_file_stops_the_server_instead_of_being_refused_fo
         let process = Process::start(&file);
         let channel = connect(process.address).await;
         open(&channel).await;
-        Connection::open(&file).unwrap().execute_batch(sql).unwrap();
+        raw(&file).execute_batch(sql).unwrap();
         let booked = book(&channel, 0).await;
         assert_eq!(booked.is_err(), is_noticed, "{sql}: {booked:?}");
         let process = if is_noticed {
@@ -329,7 +329,7 @@ async fn a_check_writes_nothing_and_sees_what_is_in_the_wal() {
     // Damage that is in the WAL alone.
     let other = folder.path().join("copied");
     fs::create_dir(&other).unwrap();
-    let connection = Connection::open(&file).unwrap();
+    let connection = raw(&file);
     connection.execute_batch("update appointments set start = start + 60 where key = 2").unwrap();
     for ending in ["", "-wal"] {
         fs::copy(beside(&file, ending), beside(&other.join("bookd.db"), ending)).unwrap();
@@ -339,7 +339,7 @@ async fn a_check_writes_nothing_and_sees_what_is_in_the_wal() {
     leaves(&other, Exit::Done, revisions);
     drop(connection);
     // What was cut short in the middle of a transaction, before there was a WAL.
-    let connection = Connection::open(&file).unwrap();
+    let connection = raw(&file);
     let spilled = "pragma journal_mode = delete; pragma cache_size = 1; begin; create table t (x); \
          insert into t select randomblob(1000) from changes, changes, changes, changes";
     connection.execute_batch(spilled).unwrap();

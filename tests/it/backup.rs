@@ -13,7 +13,6 @@ use bookd::clock::{Clock, SystemClock};
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
-use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -23,6 +22,7 @@ use tonic::transport::Channel;
 use crate::harness::connect;
 use crate::kill::{Process, nth, open};
 use crate::people::{bookd, said};
+use crate::stored::raw;
 use crate::words::refused;
 
 /// The furthest hour that is booked: a type's horizon is a year.
@@ -270,7 +270,7 @@ async fn a_backup_never_takes_the_place_of_anything_and_says_what_it_cannot_copy
     let of_version = |version| {
         std::fs::remove_file(home.join("version.db")).ok();
         std::fs::copy(home.join("copy.db"), home.join("version.db")).unwrap();
-        let connection = Connection::open(home.join("version.db")).unwrap();
+        let connection = raw(home.join("version.db"));
         connection.pragma_update(None, "user_version", version).unwrap();
     };
     of_version(99);
@@ -307,7 +307,7 @@ async fn a_backup_that_cannot_be_written_whole_leaves_nothing() {
 #[tokio::test]
 async fn a_damaged_store_is_not_backed_up_and_a_damaged_backup_is_not_restored() {
     let (_folder, home) = served().await;
-    let change = |file: &str, sql: &str| Connection::open(home.join(file)).unwrap().execute_batch(sql).unwrap();
+    let change = |file: &str, sql: &str| raw(home.join(file)).execute_batch(sql).unwrap();
     change("bookd.db", "update appointments set start = start + 60 where key = 3");
     refuses(&home, &["backup", "other.db"], 1, &["bookd.db is damaged, and nothing was written", "rows: appointment"]);
     std::fs::copy(home.join("copy.db"), home.join("changed.db")).unwrap();
@@ -346,7 +346,7 @@ async fn a_restore_never_takes_the_place_of_anything_and_waits_for_nobody() {
         "update appointments set update_time = {future}, create_time = {future} {last}; \
          update changes set time = {future} {last}"
     );
-    Connection::open(home.join("copy.db")).unwrap().execute_batch(&sql).unwrap();
+    raw(home.join("copy.db")).execute_batch(&sql).unwrap();
     refuses(
         &home,
         &["restore", "copy.db", "--store", "sqlite:late.db"],

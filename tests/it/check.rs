@@ -4,11 +4,11 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use bookd::proto::v1 as pb;
-use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::{Bookd, at, minutes, timestamp};
+use crate::stored::raw;
 use crate::words::{appointment_type, booking, holding};
 
 /// A database after a busy life: moves, seats, holds, cancellations, a calendar that was deleted and made again.
@@ -71,7 +71,7 @@ fn found(folder: &Path) -> (Vec<String>, i32) {
 }
 
 fn change(folder: &Path, sql: &str) {
-    let connection = Connection::open(folder.join("bookd.db")).unwrap();
+    let connection = raw(folder.join("bookd.db"));
     connection.execute_batch(sql).unwrap();
 }
 

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use bookd::domain::command::{Booking, Command};
 use bookd::domain::ids::TypeId;
 use bookd::store::sqlite::Sqlite;
-use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::people::bookd as command;
-use crate::stored::{CODE_KEY, World, at_hour, booking, id, live_a_life, open, special_type, zones};
+use crate::stored::{CODE_KEY, World, at_hour, booking, id, live_a_life, open, raw, special_type, zones};
 
 /// A life with two seats of one session, calendars that were deleted and made again, and types that were deleted.
 fn lived_in() -> World {
@@ -67,7 +66,7 @@ fn each_is_found(file: &Path, cases: &[(&str, &str)]) {
     let mut wrong = Vec::new();
     for (sql, words) in cases {
         std::fs::copy(file, &copy).unwrap();
-        assert!(Connection::open(&copy).unwrap().execute(sql, []).unwrap() > 0, "{sql}");
+        assert!(raw(&copy).execute(sql, []).unwrap() > 0, "{sql}");
         let (found, code) = checked(folder.path());
         if code != 1 || !found.iter().any(|it| it.contains(words)) {
             wrong.push(format!("{sql}: code {code}, {found:?}"));

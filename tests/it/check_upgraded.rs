@@ -7,12 +7,11 @@ use bookd::domain::appointment::Appointment;
 use bookd::domain::command::{Booking, Command};
 use bookd::proto::v1 as pb;
 use bookd::store::sqlite::Sqlite;
-use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::harness::{Bookd, at, minutes, timestamp};
 use crate::people::{bookd as command, said};
-use crate::stored::{CODE_KEY, World, at_hour, booking, open, put_special, special_type, zones};
+use crate::stored::{CODE_KEY, World, at_hour, booking, open, put_special, raw, special_type, zones};
 use crate::words::{self, appointment_type};
 
 const FILE: &str = "schema-3.db";
@@ -115,7 +114,7 @@ fn only_what_takes_time_founds_a_session_of_an_older_file_or_joins_one() {
         .collect();
     let (kept, file) = (world.folder.clone().unwrap(), world.folder.as_ref().unwrap().path().join("bookd.db"));
     drop(world);
-    let connection = Connection::open(&file).unwrap();
+    let connection = raw(&file);
     // As the file of before: a request that takes no time, a hold that has run out, one that has not, another request, two
     // that are booked, and what was called off.
     let states = [(2, false, 1), (1, true, 0), (1, true, 1), (2, false, 1), (3, true, 1), (2, true, 1), (4, true, 1)];
@@ -131,7 +130,7 @@ fn only_what_takes_time_founds_a_session_of_an_older_file_or_joins_one() {
     connection.execute("delete from meta where name = 'rows'", []).unwrap();
     drop(connection);
     drop(Sqlite::open(&file, zones(), CODE_KEY).unwrap());
-    let connection = Connection::open(&file).unwrap();
+    let connection = raw(&file);
     let mut statement = connection.prepare("select coalesce(session, key) from appointments order by key").unwrap();
     let sessions: Vec<i64> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     let first = sessions[0];

@@ -18,7 +18,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::stored::{
-    CODE_KEY, MONDAY, World, appointment_id, at_hour, id, live_a_life, of_appointment, of_calendar, query, zones,
+    CODE_KEY, MONDAY, World, appointment_id, at_hour, id, live_a_life, of_appointment, of_calendar, query, raw, zones,
 };
 
 const HASH: [u8; 16] = [7; 16];
@@ -63,7 +63,7 @@ impl Whole {
     fn damaged(&self, damage: impl FnOnce(&Connection)) -> Sqlite {
         let file = self.folder.path().join("damaged.db");
         std::fs::copy(&self.file, &file).unwrap();
-        damage(&Connection::open(&file).unwrap());
+        damage(&raw(&file));
         open(&file)
     }
 }
@@ -125,7 +125,7 @@ fn impossible(kind: &str) -> &'static [&'static str] {
 fn no_column_of_an_appointment_or_of_a_change_holds_what_it_cannot() {
     const LOG: &[Read] = &[LIST_OF_THEN, OF_APPOINTMENT, OF_CALENDAR, WATCH];
     let whole = Whole::new();
-    let file = Connection::open(&whole.file).unwrap();
+    let file = raw(&whole.file);
     let mut wrong = Vec::new();
     for (table, key, reads) in [("appointments", "key", ROW), ("changes", "revision", LOG)] {
         for (column, kind) in columns(&file, table) {

@@ -4,13 +4,14 @@
 
 use std::time::Duration;
 
-use bookd::engine::Stopped;
+use bookd::engine::{Settings, Stopped};
 use bookd::proto::v1 as pb;
 use bookd::store::memory::Memory;
 use bookd::store::{CommitError, StoreError};
 use tonic::Code;
 
 use crate::harness::{Bookd, at};
+use crate::stored::raw;
 use crate::words::{Refused, refused};
 
 fn memory() -> Memory {
@@ -85,18 +86,49 @@ async fn a_commit_of_unknown_outcome_stops_the_writer_and_its_request_id_tells_w
 }
 
 #[tokio::test]
-async fn damaged_data_stops_the_writer() {
+async fn a_commit_that_meets_damage_is_data_loss_and_only_its_calendar_is_written_to_no_more() {
     let memory = memory();
     let bookd = Bookd::start_on(Box::new(memory.clone())).await;
     bookd.open("ada", "09:00", "17:00").await;
+    bookd.open("bob", "09:00", "17:00").await;
+    let revision = bookd.revision().await;
     memory.fail_next_commit(CommitError::Refused(StoreError::Damaged("page 3".to_owned())));
-    let refused = refused(bookd.book(once("10:00")).await);
-    assert!(refused.is(Code::Unavailable, "STORE_UNAVAILABLE"), "{refused:?}");
-    assert!(matches!(bookd.failed().await, Stopped::Failed(why) if why.contains("page 3")));
+    for clock in ["10:00", "11:00"] {
+        let damaged = refused(bookd.book(once(clock)).await);
+        assert!(damaged.is(Code::DataLoss, "STORE_DAMAGED") && !says_when_to_come_again(&damaged), "{damaged:?}");
+        assert!(!format!("{damaged:?}").contains("page 3"), "what is inside is the operator's");
+    }
+    assert_eq!(bookd.revision().await, revision);
+    assert!(bookd.offered("ada", "2027-01-04").await.unwrap().contains(&"10:00".to_owned()), "reads go on");
+    bookd.book(at("bob", "10:00")).await.unwrap();
+    bookd.stop().await;
+    let bookd = Bookd::start_on(Box::new(memory.clone())).await;
+    bookd.book(once("10:00")).await.unwrap();
+    bookd.stop().await;
 }
 
 #[tokio::test]
-async fn damage_that_only_housekeeping_meets_stops_the_writer_too_and_a_refusal_does_not() {
+async fn of_a_batch_that_meets_damage_only_the_commands_that_meet_it_are_refused() {
+    let memory = memory();
+    let bookd = Bookd::start_on(Box::new(memory.clone())).await;
+    for name in ["ada", "bob", "cy", "dora"] {
+        bookd.open(name, "09:00", "17:00").await;
+    }
+    // The batch as a whole meets it, and of its parts none: as a page that is damaged in the first read alone.
+    memory.fail_next_commit(CommitError::Refused(StoreError::Damaged("page 3".to_owned())));
+    let (a, b, c, d) = tokio::join!(
+        bookd.book(at("ada", "10:00")),
+        bookd.book(at("bob", "10:00")),
+        bookd.book(at("cy", "10:00")),
+        bookd.book(at("dora", "10:00"))
+    );
+    let refusals = [a, b, c, d].into_iter().filter(Result::is_err).count();
+    assert!(refusals <= 1, "at most one was alone in its batch: {refusals}");
+    bookd.stop().await;
+}
+
+#[tokio::test]
+async fn what_housekeeping_meets_stops_nobody() {
     let memory = memory();
     let bookd = Bookd::start_on(Box::new(memory.clone())).await;
     bookd.open("ada", "09:00", "17:00").await;
@@ -119,7 +151,61 @@ async fn damage_that_only_housekeeping_meets_stops_the_writer_too_and_a_refusal_
     memory.fail_next_forgetting(CommitError::Refused(StoreError::Busy));
     batches(&bookd).await.unwrap();
     memory.fail_next_forgetting(CommitError::Refused(StoreError::Damaged("page 5".to_owned())));
-    // The last of them may still be answered.
-    let _its_answer = batches(&bookd).await;
-    assert!(matches!(bookd.failed().await, Stopped::Failed(why) if why.contains("page 5")));
+    batches(&bookd).await.unwrap();
+    bookd.stop().await;
+}
+
+/// A file in which one calendar is damaged: that calendar is refused, whatever is asked of it, and the others are served.
+#[tokio::test]
+async fn damage_of_one_calendar_is_data_loss_for_it_and_the_others_are_served() {
+    let bookd = Bookd::start().await;
+    for name in ["ada", "bob"] {
+        bookd.open(name, "09:00", "17:00").await;
+    }
+    let booked = bookd.book(at("ada", "10:00")).await.unwrap();
+    let folder = bookd.stop_and_keep().await;
+    let damage = "update calendars set profile = x'ff' where id = 'ada'";
+    raw(folder.path().join("bookd.db")).execute_batch(damage).unwrap();
+    let settings = Settings { is_clock_confirmed: true, ..Settings::default() };
+    let bookd = Bookd::start_in_folder(folder, "2027-01-04T08:00:00Z", settings).await;
+    let is_damaged = |it: Refused| assert!(it.is(Code::DataLoss, "STORE_DAMAGED"), "{it:?}");
+    for _ in 0..2 {
+        is_damaged(refused(bookd.offered("ada", "2027-01-04").await));
+        is_damaged(refused(bookd.book(at("ada", "11:00")).await));
+        let calendar = pb::GetCalendarRequest { calendar_id: "ada".to_owned(), ..Default::default() };
+        is_damaged(refused(bookd.calendars().get_calendar(calendar).await));
+        let cancel =
+            pb::CancelAppointmentRequest { appointment_id: booked.appointment_id.clone(), ..Default::default() };
+        is_damaged(refused(bookd.booking().cancel_appointment(cancel).await));
+        assert!(bookd.offered("bob", "2027-01-04").await.unwrap().contains(&"10:00".to_owned()));
+    }
+    // Beside each other, too: in one batch or several.
+    let (ada, bob) = tokio::join!(bookd.book(at("ada", "12:00")), bookd.book(at("bob", "12:00")));
+    is_damaged(refused(ada));
+    bob.unwrap();
+    bookd.stop().await;
+}
+
+/// A hold that cannot be read runs out unrecorded: nobody waits for it, and the writer does not try it for ever.
+#[tokio::test]
+async fn an_expiry_that_meets_damage_keeps_nobody() {
+    let bookd = Bookd::start().await;
+    for name in ["ada", "bob"] {
+        bookd.open(name, "09:00", "17:00").await;
+    }
+    let hold = pb::HoldAppointmentRequest {
+        calendar_id: "ada".to_owned(),
+        local_start: "2027-01-04T10:00".to_owned(),
+        ..Default::default()
+    };
+    bookd.booking().hold_appointment(hold).await.unwrap();
+    let folder = bookd.stop_and_keep().await;
+    raw(folder.path().join("bookd.db")).execute_batch("update appointments set places = x'ff'").unwrap();
+    let settings = Settings { is_clock_confirmed: true, ..Settings::default() };
+    let bookd = Bookd::start_in_folder(folder, "2027-01-04T08:00:00Z", settings).await;
+    let revision = bookd.revision().await;
+    bookd.advance(3_600).await;
+    bookd.book(at("bob", "10:00")).await.unwrap();
+    assert_eq!(bookd.revision().await, revision + 1, "what ran out is not recorded");
+    bookd.stop().await;
 }

@@ -1,9 +1,9 @@
 //! An address is found however it is spelt, in letters outside ASCII too, and given back as it was written.
 
 use bookd::proto::v1 as pb;
-use rusqlite::Connection;
 
 use crate::harness::{Bookd, at};
+use crate::stored::raw;
 
 const WRITTEN: &str = "jürgen@example.com";
 /// Upper case; and the ü as a letter with two dots behind it.
@@ -58,7 +58,7 @@ async fn keys_of_older_files_and_of_another_release_of_unicode_are_made_anew() {
     let file = folder.path().join("bookd.db");
     let other_release = "update meta set value = value - 1 where name = 'unicode'; \
         update appointments set email_key = 'folded otherwise' where invitee_email is not null";
-    Connection::open(&file).unwrap().execute_batch(other_release).unwrap();
+    raw(&file).execute_batch(other_release).unwrap();
     let bookd = Bookd::start_from(file.to_str().unwrap(), now).await;
     assert_eq!(bookd.of_address("JÜRGEN@EXAMPLE.COM").await, [WRITTEN]);
     assert_eq!(bookd.of_address("CAROL@example.com").await.len(), 4);

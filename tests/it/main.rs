@@ -53,6 +53,7 @@ mod large_headers;
 mod letters;
 mod listing;
 mod memory;
+mod one_byte;
 mod outside;
 mod overload;
 mod parity;

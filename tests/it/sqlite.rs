@@ -10,12 +10,11 @@ use bookd::domain::appointment::AppointmentState;
 use bookd::store::memory::Memory;
 use bookd::store::sqlite::Sqlite;
 use bookd::store::{Batch, CommitError, ListQuery, OpenError, Store, StoreError};
-use rusqlite::Connection;
 
 use bookd::proto::v1 as pb;
 
 use crate::harness::{Bookd, at, reason};
-use crate::stored::{World, live_a_life, query, zones};
+use crate::stored::{World, live_a_life, query, raw, zones};
 
 const PERSONAL: [&str; 9] = [
     "Grace",
@@ -34,7 +33,7 @@ fn nothing_personal_is_in_the_bytes_of_the_log() {
     let mut world = World::sqlite();
     live_a_life(&mut world);
     let file = world.folder.as_ref().unwrap().path().join("bookd.db");
-    let connection = Connection::open(file).unwrap();
+    let connection = raw(file);
     let mut statement = connection.prepare("select record from changes").unwrap();
     let records = statement.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
     let records: Vec<String> = records.map(|it| String::from_utf8_lossy(&it.unwrap()).into_owned()).collect();
@@ -50,7 +49,7 @@ fn a_file_of_a_newer_version_is_refused_and_stays_as_it_is() {
     let folder = tempfile::TempDir::new().unwrap();
     let file = folder.path().join("bookd.db");
     drop(Sqlite::open(&file, zones(), 1).unwrap());
-    let connection = Connection::open(&file).unwrap();
+    let connection = raw(&file);
     connection.pragma_update(None, "user_version", 99).unwrap();
     drop(connection);
     let before = std::fs::read(&file).unwrap();
@@ -75,7 +74,7 @@ fn a_list_of_what_takes_place_reads_nothing_that_is_over() {
     // Whoever reads what was cancelled from now on finds it damaged.
     let file = world.folder.as_ref().unwrap().path().join("bookd.db");
     let damage = "update appointments set places = x'ff' where state in (4, 5, 6)";
-    assert!(Connection::open(file).unwrap().execute(damage, []).unwrap() > 0);
+    assert!(raw(file).execute(damage, []).unwrap() > 0);
     assert_eq!(lists(not_over), Ok(count));
     assert!(matches!(lists(over), Err(StoreError::Damaged(_))));
 }
@@ -128,7 +127,7 @@ async fn the_wal_is_bounded_however_reads_overlap() {
         let thread = std::thread::Builder::new().name("reader".to_owned());
         let run = move || {
             let mut reads = 0_u64;
-            let mut connection = Connection::open(file).unwrap();
+            let mut connection = raw(file);
             while !is_over.load(Relaxed) {
                 let transaction = connection.transaction().unwrap();
                 let _newest: i64 =
@@ -161,7 +160,7 @@ async fn what_a_long_read_made_of_the_wal_is_given_back() {
     const KEPT_BYTES: u64 = 64 * 1_024 * 1_024;
     let bookd = Bookd::start().await;
     bookd.open("ada", "00:00", "24:00").await;
-    let mut reader = Connection::open(bookd.file()).unwrap();
+    let mut reader = raw(bookd.file());
     let transaction = reader.transaction().unwrap();
     let _newest: i64 = transaction.query_row("select max(revision) from changes", [], |row| row.get(0)).unwrap();
     let mut rounds = 0..300;

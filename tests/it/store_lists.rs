@@ -9,11 +9,10 @@ use bookd::domain::ids::{AppointmentId, SeriesId, TypeId};
 use bookd::domain::time::{DAY, HOUR, Instant, MINUTE, Seconds};
 use bookd::fold::email_key;
 use bookd::store::{ListQuery, StoreError};
-use rusqlite::Connection;
 use uuid::Uuid;
 
 use crate::stored::{
-    MONDAY, World, appointment_id, at_hour, booking, cancel, id, live_a_life, open, query, special_type,
+    MONDAY, World, appointment_id, at_hour, booking, cancel, id, live_a_life, open, query, raw, special_type,
 };
 
 /// When everything has begun, and each hold but one has run out without a record of it.
@@ -116,7 +115,7 @@ fn a_row_that_a_filter_passes_over_is_not_read_whole() {
     let mut world = World::sqlite();
     live_mixed_lives(&mut world);
     let file = world.folder.as_ref().unwrap().path().join("bookd.db");
-    let connection = Connection::open(file).unwrap();
+    let connection = raw(file);
     // Whoever reads what takes place from now on finds it damaged; the store's own process may still be writing.
     connection.busy_timeout(Duration::from_secs(5)).unwrap();
     assert!(connection.execute("update appointments set places = x'ff' where state = 3", []).unwrap() > 0);

@@ -12,11 +12,10 @@ use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, Revi
 use bookd::domain::log::{Earlier, EarlierProfile, LogPosition, Mark};
 use bookd::domain::time::{DAY, LocalDate, Minutes};
 use bookd::store::{Batch, CalendarFilter, ListQuery, RequestRecord};
-use rusqlite::Connection;
 
 use crate::stored::{
     MONDAY, World, always_open, appointment_id, at_hour, booking, cancel, history, id, move_to, of_calendar, open,
-    query, special_type, zones,
+    query, raw, special_type, zones,
 };
 
 fn both() -> [World; 2] {
@@ -273,7 +272,7 @@ fn claims_that_lie_under_another_bearer_of_the_id_are_put_right_when_an_older_fi
     open(&mut world, "ada", "Europe/Paris");
     world.run(&move_to(appointment_id(1), at_hour(60)));
     world.run(&cancel(appointment_id(2)));
-    let file = Connection::open(world.folder.as_ref().unwrap().path().join("bookd.db")).unwrap();
+    let file = raw(world.folder.as_ref().unwrap().path().join("bookd.db"));
     let claims = || -> Vec<(i64, bool, i64, i64)> {
         let mut select = file.prepare("select calendar, is_over, start, key from claims order by 1, 2, 3, 4").unwrap();
         let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));

@@ -3,6 +3,7 @@
 //! Commands are decided by the core, committed, and only then made state.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use bookd::domain::appointment::{
@@ -18,12 +19,13 @@ use bookd::domain::log::{LogEntry, LogPosition};
 use bookd::domain::state::State;
 use bookd::domain::time::{DAY, HOUR, Instant, LocalDate, MINUTE, Minutes, Seconds};
 use bookd::store::memory::Memory;
-use bookd::store::sqlite::Sqlite;
+use bookd::store::sqlite::{Sqlite, vfs_name};
 use bookd::store::{
     Batch, CommitError, HistoryQuery, HistorySubject, ListPage, ListQuery, Reader, RequestRecord, Store, StoreError,
     ZoneLookup,
 };
 use bookd::zones::Zones;
+use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -46,6 +48,12 @@ pub fn appointment_id(number: u128) -> AppointmentId {
 
 pub fn minutes(minutes: u32) -> Minutes {
     Minutes::new(minutes).unwrap()
+}
+
+/// A connection to a file beside a store, or instead of one, that leaves checksums as they must be: what it changes is
+/// damage of rows and not of pages.
+pub fn raw(file: impl AsRef<Path>) -> Connection {
+    Connection::open_with_flags_and_vfs(file, OpenFlags::default(), vfs_name().as_str()).unwrap()
 }
 
 /// A page of the history of an appointment, from a revision on.

@@ -244,9 +244,19 @@ impl Drive for Disk {
         Path::new("/bookd.db")
     }
 
+    fn length(&self, file: &Path) -> io::Result<u64> {
+        let (name, mut state) = (file.to_string_lossy(), self.state());
+        let length = if state.exists(&name) { state.size(&name).map_err(said)? } else { 0 };
+        Ok(length as u64)
+    }
+
+    fn read(&self, file: &Path, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let at = usize::try_from(at).unwrap();
+        self.state().read(&file.to_string_lossy(), buffer, at).map_err(said)
+    }
+
     fn rewrite(&self, file: &Path) -> io::Result<()> {
         let name = file.to_string_lossy();
-        let said = |code: Code| io::Error::other(ffi::code_to_str(code));
         let mut state = self.state();
         let mut content = vec![0; state.size(&name).map_err(said)?];
         state.read(&name, &mut content, 0).map_err(said)?;
@@ -256,6 +266,10 @@ impl Drive for Disk {
         }
         state.sync(&name).map_err(said)
     }
+}
+
+fn said(code: Code) -> io::Error {
+    io::Error::other(ffi::code_to_str(code))
 }
 
 /// Tells whether the power of a disk is gone.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use prost::Message;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::checkpoint::Checkpoints;
 use super::file::{Locked, beside, length};
@@ -21,7 +21,7 @@ use super::location::{Location, Origin};
 use super::open::{self, Content, SCHEMA_VERSION};
 use super::rows::signed;
 use super::segments::SEGMENT_BYTES_MAX;
-use super::{Sqlite, log, store_error};
+use super::{Sqlite, log, store_error, sweep};
 use crate::domain::change::Cause;
 use crate::domain::ids::{AppointmentKey, Revision};
 use crate::domain::time::Instant;
@@ -78,10 +78,12 @@ impl Source {
             return Err(open::empty(file));
         }
         drop(opened);
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(file, flags).map_err(unreadable)?;
-        connection.busy_timeout(open::BUSY_WAIT).map_err(unreadable)?;
+        // Where somebody serves it, its WAL was looked at when he began to.
+        if let Ok(locked) = Locked::to_read(file) {
+            open::look_at_wal(file, &locked)?;
+        }
         let location = Location::new(file.to_owned(), Origin::Shared);
+        let connection = location.copier().map_err(unreadable)?;
         Self::of_this_version(file, connection, location, None)
     }
 
@@ -95,8 +97,9 @@ impl Source {
         if length(&beside(&locked.path, "-journal")) > 0 {
             return Err(OpenError::Unfinished { file: file.to_owned() });
         }
+        open::look_at_wal(file, &locked)?;
         let location = Location::new(locked.path.clone(), Origin::Unwritten);
-        let connection = location.reader().map_err(|error| open::unreadable(file, error.to_string()))?;
+        let connection = location.reader().map_err(|error| open::refused(file, error.to_string()))?;
         Self::of_this_version(file, connection, location, Some(locked))
     }
 
@@ -139,9 +142,9 @@ impl Source {
         Ok(number("page_count")?.unsigned_abs() * number("page_size")?.unsigned_abs())
     }
 
-    /// What SQLite finds wrong with it; nothing when it is sound.
+    /// What is wrong with the file itself; nothing when it is sound.
     pub fn integrity(&self) -> Result<Vec<String>, StoreError> {
-        integrity(&self.connection)
+        Ok(sweep::look_over(&self.connection)?.findings)
     }
 
     /// Writes a copy as it is at one moment to a file that is not there yet. `progress` is told how many bytes there are
@@ -164,14 +167,10 @@ impl Source {
 }
 
 fn unreadable(file: &Path, error: &rusqlite::Error) -> OpenError {
-    open::unreadable(file, store_error(error).to_string())
-}
-
-/// What SQLite finds wrong with a database; nothing when it is sound.
-pub(super) fn integrity(connection: &Connection) -> Result<Vec<String>, StoreError> {
-    let mut statement = connection.prepare("pragma integrity_check(100)")?;
-    let said = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
-    Ok(said.into_iter().filter(|line| line != "ok").collect())
+    match store_error(error) {
+        StoreError::Damaged(what) => OpenError::Damaged { file: file.to_owned(), what },
+        other => open::unreadable(file, other.to_string()),
+    }
 }
 
 /// What a statement counts.

@@ -2,19 +2,20 @@
 //! file that nobody may write meanwhile.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, FileControl, MAIN_DB, OpenFlags, ffi};
 
 use super::file::has_wal;
 use super::open::BUSY_WAIT;
+use super::pages::SUM_BYTES;
+use super::sweep::pass_over_counter;
+use super::vfs::Checked;
 use crate::store::StoreError;
 
 /// The pages that a reader keeps in memory, in KiB.
 const READER_CACHE: i32 = -16_000;
-/// SQLite's own VFS without any lock.
-const WITHOUT_LOCKS: &str = "unix-none";
-
 /// Through what SQLite reaches a file, and who else may.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Origin {
@@ -28,15 +29,23 @@ pub(super) enum Origin {
 }
 
 /// Where a database lies.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Location {
     file: PathBuf,
     origin: Origin,
+    /// What holds its pages to their checksums; none where SQLite has no such VFS.
+    vfs: Option<Arc<Checked>>,
 }
 
 impl Location {
     pub(super) fn new(file: PathBuf, origin: Origin) -> Self {
-        Self { file, origin }
+        let vfs = match &origin {
+            Origin::Shared => Checked::system(),
+            Origin::Unwritten if has_wal(&file) => Checked::without_locks(),
+            Origin::Unwritten => Checked::system(),
+            Origin::Vfs(name) => Checked::over(Some(name)),
+        };
+        Self { file, origin, vfs }
     }
 
     /// The file.
@@ -46,7 +55,18 @@ impl Location {
 
     /// A connection that writes, and makes the file if there is none.
     pub(super) fn writer(&self) -> rusqlite::Result<Connection> {
-        self.open(OpenFlags::default())
+        let connection = self.open(&self.file, OpenFlags::default())?;
+        leave_room(&connection)?;
+        Ok(connection)
+    }
+
+    /// A connection that copies the file, whoever else has it.
+    pub(super) fn copier(&self) -> rusqlite::Result<Connection> {
+        let connection = self.open(&self.file, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.busy_timeout(BUSY_WAIT)?;
+        leave_room(&connection)?;
+        let _page = pass_over_counter(&connection);
+        Ok(connection)
     }
 
     /// A connection that only reads.
@@ -56,22 +76,21 @@ impl Location {
             // Not read-only by flag: a reader must be able to make the WAL index when it comes first after a crash.
             Origin::Shared | Origin::Vfs(_) => {
                 let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-                let connection = self.open(flags)?;
+                let connection = self.open(&self.file, flags)?;
                 connection.pragma_update(None, "query_only", true)?;
                 connection
             }
         };
         connection.busy_timeout(BUSY_WAIT)?;
+        let _page = pass_over_counter(&connection);
         connection.pragma_update(None, "cache_size", READER_CACHE)?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(connection)
     }
 
-    fn open(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
-        match &self.origin {
-            Origin::Vfs(vfs) => Connection::open_with_flags_and_vfs(&self.file, flags, vfs.as_str()),
-            Origin::Shared | Origin::Unwritten => Connection::open_with_flags(&self.file, flags),
-        }
+    fn open(&self, file: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+        let vfs = self.vfs.as_ref().ok_or_else(no_vfs)?;
+        Connection::open_with_flags_and_vfs(file, flags, vfs.name())
     }
 
     /// A connection that leaves no trace. SQLite says of a file that nobody writes that it is `immutable`, and then does
@@ -80,13 +99,27 @@ impl Location {
     fn unwritten(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         if !has_wal(&self.file) {
-            return Connection::open_with_flags(immutable(&self.file), flags | OpenFlags::SQLITE_OPEN_URI);
+            let connection = self.open(Path::new(&immutable(&self.file)), flags | OpenFlags::SQLITE_OPEN_URI)?;
+            leave_room(&connection)?;
+            return Ok(connection);
         }
-        let connection = Connection::open_with_flags_and_vfs(&self.file, flags, WITHOUT_LOCKS)?;
+        let connection = self.open(&self.file, flags)?;
+        leave_room(&connection)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.pragma_update(None, "locking_mode", "exclusive")?;
         Ok(connection)
     }
+}
+
+/// Has SQLite leave room for a checksum in each page of a file that it makes, and of one that it makes anew by VACUUM.
+fn leave_room(connection: &Connection) -> rusqlite::Result<()> {
+    let mut bytes = i32::try_from(SUM_BYTES).expect("a few bytes");
+    connection.file_control(Some(MAIN_DB), FileControl::ReserveBytes(&mut bytes))
+}
+
+fn no_vfs() -> rusqlite::Error {
+    let said = "SQLite has no way to the files of this system".to_owned();
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CANTOPEN), Some(said))
 }
 
 /// The URI of a file that nobody writes. A file's name need not be UTF-8, and may have what means something in a URI.

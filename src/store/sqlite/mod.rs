@@ -6,6 +6,7 @@ mod checkpoint;
 mod copy;
 mod derived;
 mod file;
+mod frames;
 mod history;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
@@ -15,10 +16,14 @@ mod location;
 mod log;
 mod moment;
 mod open;
+mod pages;
 mod read;
+mod recovery;
 mod rows;
 mod segments;
+mod sweep;
 mod upgrade;
+mod vfs;
 mod walk;
 mod write;
 
@@ -26,7 +31,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, ffi, params};
 
 use crate::descriptors;
 use crate::domain::appointment::{Appointment, EmailKey};
@@ -42,6 +47,7 @@ pub use copy::{Reserved, Source, unused};
 use file::{Locked, Missing, Watched};
 use location::Location;
 pub use open::Drive;
+pub use sweep::Pages;
 use upgrade::SESSIONS_FROM;
 
 const SELECT_META: &str = "select value from meta where name = ?1";
@@ -49,6 +55,13 @@ const SELECT_LAST_CHANGE: &str = "select revision, time from changes order by re
 const SELECT_LAST_KEY: &str = "select max(key) from appointments";
 const SELECT_EXPIRING: &str =
     "select expire_time, id from appointments where state in (1, 2) and expire_time is not null order by expire_time";
+/// The name of the VFS through which the system's files are opened. Who writes to a database by another way leaves pages
+/// in it that do not match their checksums. For tests that do damage on purpose.
+#[doc(hidden)]
+pub fn vfs_name() -> String {
+    vfs::Checked::system().map_or_else(String::new, |it| it.name().to_owned())
+}
+
 /// How long an idle writer goes without a look at where its file is.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
@@ -82,6 +95,9 @@ struct Known {
 /// What SQLite says, in the store's words.
 fn store_error(error: &rusqlite::Error) -> StoreError {
     let text = error.to_string();
+    if error.sqlite_error().is_some_and(|it| it.extended_code == ffi::SQLITE_IOERR_DATA) {
+        return StoreError::Damaged(vfs::damage_met().unwrap_or(text));
+    }
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full,
         Some(ErrorCode::CannotOpen) if descriptors::ran_out() => StoreError::Descriptors,
@@ -119,9 +135,14 @@ fn last(connection: &Connection) -> Result<Last, StoreError> {
 }
 
 impl Sqlite {
-    /// What SQLite finds wrong with the file itself; nothing when it is sound.
+    /// What is wrong with the file itself; nothing when it is sound.
     pub fn integrity(&self) -> Result<Vec<String>, StoreError> {
-        copy::integrity(&self.connection)
+        Ok(self.look_over()?.findings)
+    }
+
+    /// Looks over every page of the file.
+    pub fn look_over(&self) -> Result<Pages, StoreError> {
+        sweep::look_over(&self.connection)
     }
 
     /// The oldest change that is kept.

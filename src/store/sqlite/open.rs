@@ -4,7 +4,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +14,11 @@ use super::Sqlite;
 use super::checkpoint::Checkpoints;
 use super::file::{Locked, beside};
 use super::location::{Location, Origin};
+use super::pages::{Format, PAGE_BYTES};
 use super::segments::SEGMENT_BYTES_MAX;
 use super::upgrade::bring_along;
+use super::vfs::damage_met;
+use super::{recovery, sweep};
 use crate::descriptors;
 use crate::sabotage::{Bug, Moment};
 use crate::store::{OpenError, ZoneLookup};
@@ -28,7 +31,10 @@ mod embedded {
 /// "bkd1": what a bookd database says it is, at byte 68 of the file (SQLite file format, §1.3.8).
 pub(super) const APPLICATION_ID: i32 = 0x626b_6431;
 /// The schema that this binary writes; SQLite keeps it at byte 60 as `user_version`.
-pub(super) const SCHEMA_VERSION: i32 = 5;
+pub(super) const SCHEMA_VERSION: i32 = 6;
+/// The schema of a file whose pages have no checksums, because there was no room to give it some: the next start tries
+/// again.
+const UNSUMMED_SCHEMA_VERSION: i32 = 5;
 
 const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";
@@ -60,6 +66,10 @@ pub trait Drive {
     fn vfs(&self) -> &str;
     /// Where the database lies on it.
     fn file(&self) -> &Path;
+    /// How many bytes a file has; none of one that is not there.
+    fn length(&self, file: &Path) -> io::Result<u64>;
+    /// Fills the buffer from this byte of a file on.
+    fn read(&self, file: &Path, at: u64, buffer: &mut [u8]) -> io::Result<()>;
     /// Writes all that is read of this file to where it was read, and syncs it.
     fn rewrite(&self, file: &Path) -> io::Result<()>;
 }
@@ -81,12 +91,12 @@ impl Sqlite {
 
     fn open_locked(file: &Path, locked: Locked, zones: ZoneLookup, code_key: u64) -> Result<Self, OpenError> {
         look_at(file, locked.file(), &locked.path)?;
-        let unreadable = |why: String| unreadable(file, why);
+        look_at_wal(file, &locked)?;
         let location = Location::new(locked.path.clone(), Origin::Shared);
-        let mut connection = location.writer().map_err(|error| unreadable(error.to_string()))?;
+        let mut connection = location.writer().map_err(|error| refused(file, error.to_string()))?;
         let sizes = if Moment::Checkpoint.is_armed() { SIZES_SMALL } else { SIZES };
-        let checkpoints = prepare(&mut connection, code_key, sizes, &rewrite).map_err(unreadable)?;
-        let watched = locked.watch().map_err(|error| unreadable(error.to_string()))?;
+        let checkpoints = prepare(&mut connection, code_key, sizes, &rewrite).map_err(|why| refused(file, why))?;
+        let watched = locked.watch().map_err(|error| unreadable(file, error.to_string()))?;
         let (watched, locked) = (Some(watched), Some(Arc::new(locked)));
         let (segment_bytes_max, known) = (sizes.segment_bytes_max, Default::default());
         Ok(Self { connection, checkpoints, location, zones, segment_bytes_max, known, watched, locked })
@@ -95,11 +105,13 @@ impl Sqlite {
     /// The same on a disk of its own.
     pub fn open_on(drive: &dyn Drive, zones: ZoneLookup, code_key: u64) -> Result<Self, OpenError> {
         let file = drive.file();
+        let content = wal_of_drive(drive).map_err(|error| unreadable(file, error.to_string()))?;
+        unless_damaged(file, file, &content)?;
         let location = Location::new(file.to_owned(), Origin::Vfs(drive.vfs().to_owned()));
-        let mut connection = location.writer().map_err(|error| unreadable(file, error.to_string()))?;
+        let mut connection = location.writer().map_err(|error| refused(file, error.to_string()))?;
         let rewrite = |file: &Path| drive.rewrite(file);
         let prepared = prepare(&mut connection, code_key, SIZES_SMALL, &rewrite);
-        let checkpoints = prepared.map_err(|why| unreadable(file, why))?;
+        let checkpoints = prepared.map_err(|why| refused(file, why))?;
         let (segment_bytes_max, known) = (SIZES_SMALL.segment_bytes_max, Default::default());
         Ok(Self { connection, checkpoints, location, zones, segment_bytes_max, known, watched: None, locked: None })
     }
@@ -109,6 +121,38 @@ impl Sqlite {
 pub(super) fn unreadable(file: &Path, why: String) -> OpenError {
     let why = if descriptors::ran_out() { descriptors::RAN_OUT.to_owned() } else { why };
     OpenError::Unreadable { file: file.to_owned(), why }
+}
+
+/// Why a file was not opened: SQLite's words, unless they are about damage that was met.
+pub(super) fn refused(file: &Path, why: String) -> OpenError {
+    match damage_met() {
+        Some(what) => OpenError::Damaged { file: file.to_owned(), what },
+        None => unreadable(file, why),
+    }
+}
+
+/// Refuses a file whose WAL holds acknowledged changes that SQLite would not recover.
+pub(super) fn look_at_wal(file: &Path, locked: &Locked) -> Result<(), OpenError> {
+    let content = recovery::look_at_files(&locked.path, locked.file());
+    let content = content.map_err(|error| unreadable(file, format!("its WAL: {error}")))?;
+    unless_damaged(file, &locked.path, &content)
+}
+
+fn wal_of_drive(drive: &dyn Drive) -> io::Result<recovery::Content> {
+    let file = drive.file();
+    let wal = beside(file, "-wal");
+    let bytes = |file: PathBuf| -> io::Result<recovery::Bytes<'_>> {
+        let length = drive.length(&file)?;
+        Ok(recovery::Bytes { length, read: Box::new(move |at, buffer| drive.read(&file, at, buffer)) })
+    };
+    recovery::look(&mut bytes(wal)?, &[], &mut bytes(file.to_owned())?)
+}
+
+fn unless_damaged(file: &Path, path: &Path, content: &recovery::Content) -> Result<(), OpenError> {
+    match content.refusal(&beside(path, "-wal"), &beside(path, "-shm")) {
+        Some(what) => Err(OpenError::Damaged { file: file.to_owned(), what }),
+        None => Ok(()),
+    }
 }
 
 /// What is said of a file in which nothing is, where there must be a database.
@@ -206,14 +250,54 @@ fn prepare(
     // As one transaction: alone, a migration and the note that it was applied are two, and a process may die between.
     embedded::migrations::runner().set_grouped(true).run(connection).map_err(|error| error.to_string())?;
     Moment::Migration.reached();
+    let _page = sweep::pass_over_counter(connection);
     bring_along(connection, sizes.segment_bytes_max).map_err(|error| error.to_string())?;
     Moment::Migration.reached();
     let code_key = code_key.cast_signed();
     connection.execute("insert or ignore into meta (name, value) values ('code_key', ?1)", [code_key]).map_err(said)?;
     Moment::Migration.reached();
-    connection.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(said)?;
+    let is_summed = give_sums(connection).map_err(said)?;
+    Moment::Migration.reached();
+    let schema = if is_summed { SCHEMA_VERSION } else { UNSUMMED_SCHEMA_VERSION };
+    connection.pragma_update(None, "user_version", schema).map_err(said)?;
     Moment::Migration.reached();
     Ok(checkpoints)
+}
+
+/// Sees to it that the pages of the file have checksums: SQLite writes a file of before schema 6 anew, with room for them.
+/// False where it cannot, for now.
+fn give_sums(connection: &Connection) -> rusqlite::Result<bool> {
+    if sweep::format(connection) == Format::Summed {
+        return Ok(true);
+    }
+    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let (page_bytes, bytes) = (number("page_size")?, number("page_count")?.saturating_mul(number("page_size")?));
+    if page_bytes != PAGE_BYTES as i64 {
+        tracing::warn!(page_bytes, "pages carry no checksums: only pages of {PAGE_BYTES} bytes can");
+        return Ok(false);
+    }
+    tracing::info!(bytes, "giving every page a checksum, which may take minutes");
+    match connection.execute_batch("vacuum") {
+        Ok(()) => {}
+        Err(error) if is_for_later(&error) => {
+            tracing::warn!(
+                %error, bytes,
+                "pages carry no checksums, so that damage in them may go unnoticed; free as much room as the database                  takes, beside it and in the folder for temporary files, and start again"
+            );
+            return Ok(false);
+        }
+        Err(error) => return Err(error),
+    }
+    // Copied now, so that the file itself has them.
+    connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()))?;
+    tracing::info!(bytes, "every page has a checksum");
+    Ok(true)
+}
+
+/// Whether it may go well at another start.
+fn is_for_later(error: &rusqlite::Error) -> bool {
+    let busy = [ErrorCode::DiskFull, ErrorCode::DatabaseBusy, ErrorCode::DatabaseLocked];
+    error.sqlite_error_code().is_some_and(|it| busy.contains(&it))
 }
 
 /// Makes the WAL what it shows, on the disk as well.

@@ -1,0 +1,326 @@
+//! Checksums of database pages: each page that is written gets one, and each that is read is held to it.
+//!
+//! ```text
+//! byte  0                                        4088      4096
+//!       | what SQLite keeps there                | checksum |
+//! ```
+//!
+//! SQLite leaves the last 8 bytes of each page alone ("reserved space", SQLite file format, §1.3.4). In memory and in the
+//! WAL they are zero; in the database they hold a hash of the rest and of the page's number. A page with zeros there has
+//! no checksum: a tool that is not bookd, such as a restore of Litestream, copied it out of a WAL. What is here knows
+//! pages and bytes; `vfs` calls it.
+
+use std::path::Path;
+
+use rusqlite::ffi;
+use twox_hash::XxHash3_64;
+
+/// The only length of pages that have checksums: what SQLite has by default, and bookd never changes.
+pub(super) const PAGE_BYTES: usize = 4_096;
+/// How many bytes at the end of each page are the checksum's.
+pub(super) const SUM_BYTES: usize = 8;
+/// The schema from which on every file has checksums.
+pub(super) const SUMMED_FROM: u32 = 6;
+
+/// The length of the database header.
+const HEADER_BYTES: usize = 100;
+/// The shortest page there is; what is shorter is a part of the header.
+const PAGE_BYTES_LEAST: usize = 512;
+
+/// Why an access fails.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Fault {
+    /// What the layer below said: an SQLite result code.
+    Code(i32),
+    /// What is in the file cannot be, in words.
+    Damage(String),
+}
+
+/// Fills the buffer from the file below.
+pub(super) type ReadBelow<'a> = &'a mut dyn FnMut(u64, &mut [u8]) -> Result<(), Fault>;
+
+/// Whether the pages of a file have checksums, as its header says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Format {
+    /// There is no header yet.
+    Unknown,
+    /// They have none.
+    Plain,
+    /// They have.
+    Summed,
+    /// They must have, by the schema; and cannot, by the rest.
+    Impossible,
+}
+
+impl Format {
+    /// What the first bytes of a file say.
+    pub(super) fn of(header: &[u8]) -> Self {
+        let number = |at: usize| header.get(at..at + 4).and_then(|it| it.try_into().ok()).map(u32::from_be_bytes);
+        let (Some(schema), Some(application)) = (number(60), number(68)) else { return Self::Unknown };
+        let is_summed = header[16..18] == [0x10, 0x00] && usize::from(header[20]) == SUM_BYTES;
+        let must_be = application == super::open::APPLICATION_ID.unsigned_abs() && schema >= SUMMED_FROM;
+        match (is_summed, must_be) {
+            (true, _) => Self::Summed,
+            (false, true) => Self::Impossible,
+            (false, false) => Self::Plain,
+        }
+    }
+}
+
+/// What became of a page that was looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// It is as it was written.
+    Sound,
+    /// It has no checksum.
+    Unsummed,
+    /// It is not as it was written.
+    Damaged,
+}
+
+/// The checksum of a page; never 0.
+fn sum(content: &[u8], number: u64) -> u64 {
+    XxHash3_64::oneshot_with_seed(number, content).max(1)
+}
+
+/// Holds a whole page to its checksum. Pages count from 1.
+pub(super) fn verdict(page: &[u8], number: u64) -> Verdict {
+    let Some((content, kept)) = page.split_last_chunk::<SUM_BYTES>() else { return Verdict::Damaged };
+    match u64::from_le_bytes(*kept) {
+        0 => Verdict::Unsummed,
+        kept if kept == sum(content, number) => Verdict::Sound,
+        _ => Verdict::Damaged,
+    }
+}
+
+/// Puts the checksum of a whole page in its place.
+pub(super) fn seal(page: &mut [u8], number: u64) {
+    if let Some((content, kept)) = page.split_last_chunk_mut::<SUM_BYTES>() {
+        *kept = sum(content, number).to_le_bytes();
+    }
+}
+
+/// The number of the page that begins at this byte; none when none does.
+fn page_at(at: u64, length: usize) -> Option<u64> {
+    let bytes = PAGE_BYTES as u64;
+    (length == PAGE_BYTES && at.is_multiple_of(bytes)).then(|| at / bytes + 1)
+}
+
+/// Whether a page is the only one of a table with one small row: what Litestream's counter is.
+///
+/// Litestream writes it without a checksum, or with the one that the page had before. An empty one, which it is where
+/// there is no Litestream, is never taken for one, whichever of its bytes is damaged.
+pub(super) fn is_counter(page: &[u8]) -> bool {
+    let word = |at: usize| page.get(at..at + 2).and_then(|it| it.try_into().ok()).map_or(0, u16::from_be_bytes);
+    page.first() == Some(&0x0d) && word(3) == 1 && (4_000..4_088).contains(&word(5))
+}
+
+/// A database file that is open.
+pub(super) struct Pages {
+    format: Format,
+    /// The page of Litestream's counter, once that is known.
+    pub(super) counter: Option<u64>,
+    /// Pages have been written with checksums before there was a header to say so.
+    is_assumed: bool,
+    scratch: Vec<u8>,
+}
+
+impl Pages {
+    pub(super) fn new() -> Self {
+        Self { format: Format::Unknown, counter: None, is_assumed: false, scratch: Vec::new() }
+    }
+
+    /// Judges what was read at this byte, and takes the checksum out of it.
+    pub(super) fn after_read(&mut self, at: u64, read: &mut [u8], below: ReadBelow<'_>) -> Result<(), Fault> {
+        if at == 0 && read.len() >= HEADER_BYTES {
+            self.see(Format::of(read));
+        } else if self.format == Format::Unknown {
+            let mut header = [0; HEADER_BYTES];
+            match below(0, &mut header) {
+                Ok(()) => self.see(Format::of(&header)),
+                Err(Fault::Code(ffi::SQLITE_IOERR_SHORT_READ)) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        match self.format {
+            Format::Unknown | Format::Plain => return Ok(()),
+            Format::Impossible => return Err(Fault::Damage(impossible())),
+            Format::Summed if read.len() < PAGE_BYTES_LEAST => return Ok(()),
+            Format::Summed => {}
+        }
+        let Some(number) = page_at(at, read.len()) else {
+            return Err(Fault::Damage(format!("its header (byte 16) says that pages have {} bytes", read.len())));
+        };
+        match verdict(read, number) {
+            Verdict::Damaged if self.counter == Some(number) && is_counter(read) => {}
+            Verdict::Damaged => return Err(Fault::Damage(damaged(number))),
+            Verdict::Unsummed => {}
+            Verdict::Sound => read[PAGE_BYTES - SUM_BYTES..].fill(0),
+        }
+        Ok(())
+    }
+
+    /// What of the format the header tells. Checksums come to a file by being written, and never go: a header without
+    /// them behind one with them is a damaged one, and page 1 shows it.
+    fn see(&mut self, seen: Format) {
+        if self.format != Format::Summed {
+            self.format = seen;
+        }
+    }
+
+    /// The bytes to write in place of these.
+    pub(super) fn before_write<'a>(
+        &'a mut self,
+        at: u64,
+        written: &'a [u8],
+        below: ReadBelow<'_>,
+    ) -> Result<&'a [u8], Fault> {
+        let Some(number) = page_at(at, written.len()) else { return Ok(written) };
+        if number == 1 {
+            let seen = Format::of(written);
+            // Never so: who makes a file asks for room for checksums first. But what is mixed could not be read again.
+            if seen == Format::Impossible || (self.is_assumed && seen != Format::Summed) {
+                return Err(Fault::Damage(impossible()));
+            }
+            (self.format, self.is_assumed) = (seen, false);
+        } else if self.format == Format::Unknown {
+            let mut header = [0; HEADER_BYTES];
+            match below(0, &mut header) {
+                Ok(()) => self.format = Format::of(&header),
+                // A large new file: what does not fit into memory is written before page 1 is.
+                Err(Fault::Code(ffi::SQLITE_IOERR_SHORT_READ)) => self.is_assumed = true,
+                Err(fault) => return Err(fault),
+            }
+        }
+        if self.format != Format::Summed && !self.is_assumed {
+            return Ok(written);
+        }
+        self.scratch.clear();
+        self.scratch.extend_from_slice(written);
+        seal(&mut self.scratch, number);
+        Ok(&self.scratch)
+    }
+
+    /// The file has this length now.
+    pub(super) fn truncated(&mut self, length: u64) {
+        if length == 0 {
+            *self = Self::new();
+        }
+    }
+}
+
+/// What is said of a page that is not as it was written.
+pub(super) fn damaged(number: u64) -> String {
+    let from = (number - 1) * PAGE_BYTES as u64;
+    format!("page {number} (bytes {from} to {}) does not match its checksum", from + PAGE_BYTES as u64)
+}
+
+fn impossible() -> String {
+    format!("its header (bytes 16 to 20) says that pages have no checksums, and those of schema {SUMMED_FROM} have")
+}
+
+/// What is said in the log of damage that was met.
+pub(super) fn log(file: &Path, what: &str) {
+    tracing::error!(
+        file = %file.display(), %what,
+        "the database is damaged; stop the server, look with `bookd check`, and restore a backup"
+    );
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use super::*;
+
+    fn none(_: u64, _: &mut [u8]) -> Result<(), Fault> {
+        Err(Fault::Code(ffi::SQLITE_IOERR_SHORT_READ))
+    }
+
+    /// Page 1 of a database with or without room for checksums.
+    fn first(reserved: u8, schema: u8) -> Vec<u8> {
+        let mut page = vec![0; PAGE_BYTES];
+        page[16..18].copy_from_slice(&[0x10, 0x00]);
+        page[20] = reserved;
+        page[63] = schema;
+        page[68..72].copy_from_slice(b"bkd1");
+        page
+    }
+
+    #[test]
+    fn each_byte_of_a_page_and_its_place_are_in_the_checksum() {
+        let mut page: Vec<u8> = (0..PAGE_BYTES).map(|it| it as u8).collect();
+        seal(&mut page, 7);
+        assert_eq!(verdict(&page, 7), Verdict::Sound);
+        assert_eq!(verdict(&page, 8), Verdict::Damaged);
+        for at in 0..PAGE_BYTES {
+            page[at] ^= 0x10;
+            assert_eq!(verdict(&page, 7), Verdict::Damaged, "byte {at}");
+            page[at] ^= 0x10;
+        }
+        page[PAGE_BYTES - SUM_BYTES..].fill(0);
+        assert_eq!(verdict(&page, 7), Verdict::Unsummed);
+    }
+
+    #[test]
+    fn a_new_file_has_checksums_whichever_page_is_written_first() {
+        let mut pages = Pages::new();
+        let mut second = pages.before_write(4_096, &[1; PAGE_BYTES], &mut none).unwrap().to_vec();
+        assert_eq!(verdict(&second, 2), Verdict::Sound);
+        let sealed = pages.before_write(0, &first(8, 6), &mut none).unwrap().to_vec();
+        assert_eq!(verdict(&sealed, 1), Verdict::Sound);
+        pages.after_read(4_096, &mut second, &mut none).unwrap();
+        assert_eq!(second[PAGE_BYTES - SUM_BYTES..], [0; SUM_BYTES]);
+        second[0] ^= 1;
+        seal(&mut second, 3);
+        let Err(Fault::Damage(what)) = pages.after_read(4_096, &mut second, &mut none) else { panic!("{second:?}") };
+        assert_eq!(what, "page 2 (bytes 4096 to 8192) does not match its checksum");
+    }
+
+    #[test]
+    fn a_file_without_checksums_stays_as_it_is() {
+        let mut pages = Pages::new();
+        let header = first(0, 5);
+        let mut below = |_: u64, buffer: &mut [u8]| {
+            buffer.copy_from_slice(&header[..buffer.len()]);
+            Ok(())
+        };
+        assert_eq!(pages.before_write(8_192, &[9; PAGE_BYTES], &mut below).unwrap(), [9; PAGE_BYTES]);
+        let mut read = [9; PAGE_BYTES];
+        pages.after_read(8_192, &mut read, &mut below).unwrap();
+        assert_eq!(read, [9; PAGE_BYTES]);
+        // Until it gets them.
+        let sealed = pages.before_write(0, &first(8, 5), &mut below).unwrap().to_vec();
+        assert_eq!(verdict(&sealed, 1), Verdict::Sound);
+        assert_eq!(pages.before_write(8_192, &[9; PAGE_BYTES], &mut below).unwrap().len(), PAGE_BYTES);
+    }
+
+    #[test]
+    fn the_counter_of_litestream_is_passed_over_and_nothing_else_is() {
+        let mut page = vec![0; PAGE_BYTES];
+        (page[0], page[4], page[5], page[6]) = (0x0d, 1, 0x0f, 0xf0);
+        seal(&mut page, 3);
+        page[4_086] ^= 1;
+        let mut pages = Pages::new();
+        pages.see(Format::Summed);
+        assert!(pages.after_read(8_192, &mut page, &mut none).is_err());
+        pages.counter = Some(3);
+        assert!(pages.after_read(8_192, &mut page, &mut none).is_ok());
+        let mut empty = vec![0; PAGE_BYTES];
+        (empty[0], empty[5], empty[6]) = (0x0d, 0x0f, 0xf8);
+        seal(&mut empty, 3);
+        for at in 0..PAGE_BYTES {
+            let mut damaged = empty.clone();
+            damaged[at] ^= 1;
+            assert!(pages.after_read(8_192, &mut damaged, &mut none).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_denies_the_checksums_of_its_schema_is_damaged() {
+        for (at, value) in [(16, 0x20), (17, 0x10), (20, 0), (20, 9)] {
+            let mut header = first(8, 6);
+            header[at] = value;
+            assert!(matches!(Pages::new().after_read(0, &mut header[..100], &mut none), Err(Fault::Damage(_))));
+        }
+    }
+}

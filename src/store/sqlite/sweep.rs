@@ -1,0 +1,124 @@
+//! Every page of a database held to its checksum, free ones too; and then what SQLite itself finds wrong.
+
+use std::collections::HashSet;
+use std::io;
+
+use rusqlite::{Connection, ffi};
+
+use super::frames::number;
+use super::pages::{Fault, Format, PAGE_BYTES, Verdict, damaged, is_counter, verdict};
+use super::recovery::{Bytes, look};
+use super::vfs::Raw;
+use crate::store::StoreError;
+
+/// How many pages are read at a time.
+const PAGES_AT_ONCE: u64 = 256;
+/// How many findings are told in words.
+const FINDINGS_MAX: usize = 100;
+/// The length of the header, and where it says how many pages there are.
+const HEADER_BYTES: usize = 100;
+const PAGE_COUNT_AT: usize = 28;
+
+const SELECT_COUNTER: &str = "select rootpage from sqlite_schema where name = '_litestream_seq'";
+
+/// What was found in the pages of a file.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Pages {
+    /// How many there are.
+    pub count: u64,
+    /// How many of them have no checksum.
+    pub unsummed: u64,
+    /// What is wrong, in words; nothing when the file is sound.
+    pub findings: Vec<String>,
+}
+
+/// Whether the pages of a file have checksums.
+pub(super) fn format(connection: &Connection) -> Format {
+    let mut header = [0; HEADER_BYTES];
+    match Raw::database(connection).map(|it| it.read(0, &mut header)) {
+        Some(Ok(())) => Format::of(&header),
+        _ => Format::Unknown,
+    }
+}
+
+/// The page of Litestream's counter, which it writes without a checksum: for the connection to pass it over. None where it
+/// cannot be found.
+pub(super) fn pass_over_counter(connection: &Connection) -> Option<u64> {
+    let page: i64 = connection.query_row(SELECT_COUNTER, [], |row| row.get(0)).ok()?;
+    let page = u64::try_from(page).ok()?;
+    Raw::database(connection)?.pass_over(page);
+    Some(page)
+}
+
+/// Looks over every page, and has SQLite look at what they make together where each is as it was written.
+pub(super) fn look_over(connection: &Connection) -> Result<Pages, StoreError> {
+    // One moment, so that no page is written meanwhile; and the WAL is open. A page 1 that is damaged is told below.
+    let _begun = connection.execute_batch("begin; select 1 from sqlite_schema limit 1");
+    let counter = pass_over_counter(connection);
+    let swept = sweep(connection, counter);
+    let _ended = connection.execute_batch("rollback");
+    let mut pages = swept.map_err(|fault| match fault {
+        Fault::Code(code) => StoreError::Io(ffi::code_to_str(code).to_owned()),
+        Fault::Damage(what) => StoreError::Damaged(what),
+    })?;
+    if pages.findings.is_empty() {
+        let mut statement = connection.prepare("pragma integrity_check(100)")?;
+        let said = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+        pages.findings.extend(said.into_iter().filter(|line| line != "ok"));
+    }
+    Ok(pages)
+}
+
+fn sweep(connection: &Connection, counter: Option<u64>) -> Result<Pages, Fault> {
+    let Some(database) = Raw::database(connection) else { return Ok(Pages::default()) };
+    let mut header = [0; HEADER_BYTES];
+    let length = database.length()?;
+    if length < PAGE_BYTES as u64 {
+        return Ok(Pages::default());
+    }
+    database.read(0, &mut header)?;
+    let is_summed = Format::of(&header) != Format::Plain;
+    let bytes = PAGE_BYTES as u64;
+    // What lies behind its end a transaction that was cut short has left.
+    let count = Some(u64::from(number(&header, PAGE_COUNT_AT))).filter(|it| *it > 0);
+    let count = (length / bytes).min(count.unwrap_or(u64::MAX));
+    let mut pages = Pages { count, unsummed: if is_summed { 0 } else { count }, findings: Vec::new() };
+    let mut in_wal: Option<HashSet<u32>> = None;
+    let mut read = vec![0; PAGE_BYTES * usize::try_from(PAGES_AT_ONCE).unwrap_or(1)];
+    let mut first = 0;
+    while is_summed && first < count {
+        let there = usize::try_from((count - first).min(PAGES_AT_ONCE)).unwrap_or(1);
+        let piece = read.get_mut(..there * PAGE_BYTES).unwrap_or_default();
+        database.read(first * bytes, piece)?;
+        for (page, page_number) in piece.chunks_exact(PAGE_BYTES).zip(first + 1..) {
+            match verdict(page, page_number) {
+                Verdict::Sound => {}
+                Verdict::Unsummed => pages.unsummed += 1,
+                Verdict::Damaged if counter == Some(page_number) && is_counter(page) => pages.unsummed += 1,
+                Verdict::Damaged => {
+                    let in_wal = match &mut in_wal {
+                        Some(it) => it,
+                        None => in_wal.insert(pages_in_wal(connection)?),
+                    };
+                    // A copy of the WAL that was cut short: what is read is in the WAL.
+                    let is_superseded = u32::try_from(page_number).is_ok_and(|it| in_wal.contains(&it));
+                    if !is_superseded && pages.findings.len() < FINDINGS_MAX {
+                        pages.findings.push(damaged(page_number));
+                    }
+                }
+            }
+        }
+        first += there as u64;
+    }
+    Ok(pages)
+}
+
+/// The pages that SQLite reads of the WAL and not of the database.
+fn pages_in_wal(connection: &Connection) -> Result<HashSet<u32>, Fault> {
+    let Some(wal) = Raw::wal(connection) else { return Ok(HashSet::new()) };
+    let length = wal.length()?;
+    let read = |at: u64, buffer: &mut [u8]| wal.read(at, buffer).map_err(|_| io::Error::from(io::ErrorKind::Other));
+    let mut nothing = Bytes { length: 0, read: Box::new(|_, _| Err(io::ErrorKind::UnexpectedEof.into())) };
+    let content = look(&mut Bytes { length, read: Box::new(read) }, &[], &mut nothing);
+    content.map(|it| it.pages).map_err(|_| Fault::Code(ffi::SQLITE_IOERR_READ))
+}

@@ -1,0 +1,387 @@
+//! One byte of a store's files is changed, anywhere: every answer is then right or an error, nothing panics, and
+//! `bookd check` finds it.
+//!
+//! `make damage TRIALS=1000 SEED=7` tries more of them.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use bookd::domain::command::Command;
+use bookd::domain::ids::{AppointmentKey, Revision};
+use bookd::domain::interval::Interval;
+use bookd::domain::log::LogPosition;
+use bookd::domain::time::HOUR;
+use bookd::fold::email_key;
+use bookd::store::sqlite::{Source, Sqlite};
+use bookd::store::told::PART_EVENTS_MAX;
+use bookd::store::{CalendarFilter, ListQuery, OpenError, RequestRecord, Store, StoreError};
+use tempfile::TempDir;
+
+use crate::proof::chance::{Chance, budget};
+use crate::stored::{
+    CODE_KEY, MONDAY, World, appointment_id, at_hour, cancel, id, live_a_life, move_to, of_appointment, of_calendar,
+    open, query, zones,
+};
+
+const CALENDARS: [&str; 4] = ["ada", "bob", "cy", "dora"];
+const HASHES: [[u8; 16]; 2] = [[7; 16], [8; 16]];
+const ENDINGS: [&str; 3] = ["", "-wal", "-shm"];
+
+/// The files of a store, and what is right.
+struct Whole {
+    _folder: TempDir,
+    /// Closed: there is no WAL.
+    at_rest: PathBuf,
+    /// As a process that was killed leaves them, with some hundred transactions in the WAL.
+    killed: PathBuf,
+    right_at_rest: Vec<String>,
+    right_killed: Vec<String>,
+}
+
+fn beside(file: &Path, ending: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+fn copy(from: &Path, to: &Path) {
+    for ending in ENDINGS {
+        let (from, to) = (beside(from, ending), beside(to, ending));
+        let _was_there = fs::remove_file(&to);
+        if from.exists() {
+            fs::copy(from, to).unwrap();
+        }
+    }
+}
+
+/// Something of everything, in four calendars.
+fn fill(world: &mut World) {
+    live_a_life(world);
+    for name in &CALENDARS[1..] {
+        open(world, name, "Europe/Paris");
+    }
+    let busy = Command::PutBusy {
+        calendar: id("bob"),
+        source: "elsewhere".to_owned(),
+        range: Interval::new(MONDAY, at_hour(400)),
+        periods: (0..60).map(|it| Interval::new(at_hour(3 * it), at_hour(3 * it + 1))).collect(),
+    };
+    world.run(&busy);
+    let request = RequestRecord {
+        hash: HASHES[0],
+        fingerprint: [9; 16],
+        revision: world.state.revision.next(),
+        time: MONDAY,
+        appointments: vec![appointment_id(1)],
+        calendar: Some(id("ada")),
+        type_id: None,
+    };
+    let reason = Command::PutBusy {
+        calendar: id("cy"),
+        source: "elsewhere".to_owned(),
+        range: Interval::new(MONDAY, at_hour(4)),
+        periods: vec![Interval::new(at_hour(1), at_hour(2))],
+    };
+    let decision = bookd::domain::decide::decide(&world.state, &reason, world.now).unwrap();
+    world.commit(&decision, &[request]).unwrap();
+    for number in 0..240 {
+        book(world, number);
+    }
+    for number in 0..20 {
+        world.run(&move_to(appointment_id(100 + number), at_hour(1_000 + 2 * i64::try_from(number).unwrap())));
+        world.run(&cancel(appointment_id(140 + number)));
+    }
+}
+
+fn book(world: &mut World, number: u128) {
+    let calendar = CALENDARS[1 + usize::try_from(number % 3).unwrap()];
+    let hour = 200 + 5 * i64::try_from(number / 3).unwrap();
+    world.book(100 + number, calendar, at_hour(hour));
+}
+
+impl Whole {
+    fn new() -> Self {
+        let mut world = World::sqlite();
+        fill(&mut world);
+        let kept = world.folder.clone().unwrap();
+        let file = kept.path().join("bookd.db");
+        let folder = TempDir::new().unwrap();
+        let (at_rest, killed) = (folder.path().join("at_rest.db"), folder.path().join("killed.db"));
+        world.reopen();
+        for number in 240..300 {
+            book(&mut world, number);
+        }
+        copy(&file, &killed);
+        drop(world);
+        copy(&file, &at_rest);
+        let (mut one, mut other) = (folder.path().join("one.db"), folder.path().join("other.db"));
+        let right = |from: &Path, to: &mut PathBuf| {
+            copy(from, to);
+            let mut store = opened(to).unwrap();
+            answers(&mut store).into_iter().map(Result::unwrap).collect::<Vec<_>>()
+        };
+        let (right_at_rest, right_killed) = (right(&at_rest, &mut one), right(&killed, &mut other));
+        assert_eq!(right_at_rest, right_killed, "what was committed is there after a kill");
+        assert!(!beside(&at_rest, "-wal").exists() && fs::metadata(beside(&killed, "-wal")).unwrap().len() > 1 << 20);
+        Self { _folder: folder, at_rest, killed, right_at_rest, right_killed }
+    }
+}
+
+fn opened(file: &Path) -> Result<Sqlite, OpenError> {
+    Sqlite::open(file, zones(), CODE_KEY)
+}
+
+/// Everything that can be asked of a store, in words. Of each question the answer, or that the file is damaged.
+fn answers(store: &mut Sqlite) -> Vec<Result<String, StoreError>> {
+    let mut all = vec![store.boot().map(|it| format!("{it:?}"))];
+    for name in CALENDARS {
+        all.push(store.load_calendars(&[id(name)], MONDAY).map(|it| format!("{it:?}")));
+    }
+    for number in (1..8).chain((100..400).step_by(17)) {
+        all.push(store.load_appointments(&[appointment_id(number)]).map(|it| format!("{it:?}")));
+    }
+    all.push(store.keys_of_email(&email_key("grace@example.com"), 1_000).map(|it| format!("{it:?}")));
+    all.push(store.seen_requests(&HASHES).map(|it| format!("{it:?}")));
+    let mut reader = match store.reader() {
+        Ok(reader) => reader,
+        Err(error) => {
+            all.push(Err(error));
+            return all;
+        }
+    };
+    all.push(reader.list_calendars("", None, 10).map(|(it, at)| {
+        let shown: Vec<_> = it.iter().map(|it| (&it.id, format!("{:?} {:?}", it.profile, it.stamps))).collect();
+        format!("{shown:?} {at:?}")
+    }));
+    all.push(reader.appointments_after(AppointmentKey(0), 10_000).map(|it| format!("{it:?}")));
+    let of = |name: &str| ListQuery { calendar: Some(id(name)), limit: 500, ..query() };
+    let lists = CALENDARS.map(of).into_iter().chain([
+        ListQuery { from: at_hour(210), to: Some(at_hour(500)), ..of("dora") },
+        ListQuery { calendar: None, email: Some(email_key("grace@example.com")), limit: 500, ..query() },
+        ListQuery { is_descending: true, ..of("bob") },
+        ListQuery { at: Some(Revision(200)), ..of("cy") },
+    ]);
+    for list in lists {
+        all.push(reader.list_appointments(&list).map(|it| format!("{it:?}")));
+    }
+    for name in CALENDARS {
+        all.push(reader.history(&of_calendar(&id(name), None, 1_000)).map(|it| format!("{it:?}")));
+    }
+    for number in (1..8).chain((100..400).step_by(23)) {
+        all.push(reader.history(&of_appointment(appointment_id(number), None, 100)).map(|it| format!("{it:?}")));
+    }
+    let mut from = LogPosition::of(Revision(1));
+    loop {
+        match reader.changes_from(from, &CalendarFilter::All, PART_EVENTS_MAX) {
+            Ok(page) if page.next == from => break,
+            Ok(page) => {
+                from = page.next;
+                all.push(Ok(format!("{page:?}")));
+            }
+            Err(error) => {
+                all.push(Err(error));
+                break;
+            }
+        }
+    }
+    all
+}
+
+/// Whether `bookd check` finds that these files are not as they were written.
+fn is_found(file: &Path) -> bool {
+    let looked = || -> Result<bool, StoreError> {
+        let Ok(source) = Source::open_unwritten(file) else { return Ok(true) };
+        if source.is_older() {
+            return Ok(!source.integrity()?.is_empty());
+        }
+        let mut store = source.into_store(zones())?;
+        if !store.look_over()?.findings.is_empty() {
+            return Ok(true);
+        }
+        let oldest = store.oldest()?;
+        let report = bookd::check::check(&mut store, oldest, &zones(), MONDAY, |_| ())?;
+        Ok(report.is_damaged())
+    };
+    looked().unwrap_or(true)
+}
+
+/// Changes one byte of a file; says which.
+fn damage(file: &Path, chance: &mut Chance) -> String {
+    let bytes = OpenOptions::new().read(true).write(true).open(file).unwrap();
+    let at = chance.below(bytes.metadata().unwrap().len());
+    let mut byte = [0];
+    bytes.read_exact_at(&mut byte, at).unwrap();
+    let other = byte[0] ^ u8::try_from(1 + chance.below(255)).unwrap();
+    bytes.write_all_at(&[other], at).unwrap();
+    format!("{}: byte {at} from {} to {other}", file.display(), byte[0])
+}
+
+/// What is wrong with the answers of a store, and how many of them were refused.
+fn wrong(answers: &[Result<String, StoreError>], right: &[String]) -> (Vec<String>, usize) {
+    let mut wrong = Vec::new();
+    for (at, answer) in answers.iter().enumerate() {
+        match (answer, right.get(at)) {
+            (Ok(answer), Some(right)) if answer == right => {}
+            (Err(StoreError::Damaged(_)), _) => {}
+            (answer, _) => wrong.push(format!("question {at}: {:.300}", format!("{answer:?}"))),
+        }
+    }
+    let refused = answers.iter().filter(|it| it.is_err()).count();
+    if refused == 0 && answers.len() != right.len() {
+        wrong.push(format!("{} answers for {} questions", answers.len(), right.len()));
+    }
+    (wrong, refused)
+}
+
+/// What came of some trials.
+#[derive(Default)]
+struct Tally {
+    trials: u64,
+    /// Not opened.
+    refused: u64,
+    /// Opened, and some answers refused.
+    partly: u64,
+    /// Everything was answered, and right.
+    unharmed: u64,
+    found: u64,
+    wrong: Vec<String>,
+}
+
+impl Tally {
+    fn tell(&self, what: &str) {
+        let Self { trials, refused, partly, unharmed, found, wrong } = self;
+        eprintln!(
+            "{what}: {trials} damaged, {refused} not opened, {partly} opened with answers refused, {unharmed} answered \
+             right throughout, {found} found by check, {} wrong",
+            wrong.len()
+        );
+    }
+}
+
+fn try_damage(whole: &Whole, ending: &str, trials: u64, seed: u64, must_be_found: bool) -> Tally {
+    let (source, right) =
+        if ending.is_empty() { (&whole.at_rest, &whole.right_at_rest) } else { (&whole.killed, &whole.right_killed) };
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("bookd.db");
+    let (mut chance, mut tally) = (Chance(seed), Tally::default());
+    for _ in 0..trials {
+        copy(source, &file);
+        let what = damage(&beside(&file, ending), &mut chance);
+        tally.trials += 1;
+        let found = catch_unwind(AssertUnwindSafe(|| is_found(&file)));
+        let answered = catch_unwind(AssertUnwindSafe(|| opened(&file).map(|mut it| answers(&mut it))));
+        match found {
+            Ok(true) => tally.found += 1,
+            Ok(false) if must_be_found => tally.wrong.push(format!("{what}: not found")),
+            Ok(false) => {}
+            Err(_) => tally.wrong.push(format!("{what}: the check panics")),
+        }
+        match answered {
+            Err(_) => tally.wrong.push(format!("{what}: panics")),
+            Ok(Err(_)) => tally.refused += 1,
+            Ok(Ok(answers)) => {
+                let (wrong, refused) = wrong(&answers, right);
+                tally.partly += u64::from(refused > 0);
+                tally.unharmed += u64::from(refused == 0);
+                tally.wrong.extend(wrong.into_iter().map(|it| format!("{what}: {it}")));
+            }
+        }
+    }
+    tally
+}
+
+fn seed() -> u64 {
+    budget("BOOKD_DAMAGE_SEED", 7)
+}
+
+fn trials(usual: u64) -> u64 {
+    budget("BOOKD_DAMAGES", usual)
+}
+
+#[test]
+fn one_byte_of_the_database_at_rest_gives_no_wrong_answer_and_is_found() {
+    let tally = try_damage(&Whole::new(), "", trials(60), seed(), true);
+    tally.tell("database");
+    assert_eq!(tally.wrong, Vec::<String>::new());
+}
+
+#[test]
+fn one_byte_of_the_wal_that_a_killed_server_left_gives_no_wrong_answer_and_is_found() {
+    let tally = try_damage(&Whole::new(), "-wal", trials(40), seed(), true);
+    tally.tell("WAL");
+    assert_eq!(tally.wrong, Vec::<String>::new());
+}
+
+/// Without the index a damaged last transaction is one that a power loss cut short. All others are found.
+#[test]
+fn one_byte_of_a_wal_without_its_index_takes_away_the_last_transaction_at_most() {
+    let whole = Whole::new();
+    fs::remove_file(beside(&whole.killed, "-shm")).unwrap();
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("bookd.db");
+    let (mut chance, mut cut) = (Chance(seed()), 0);
+    let last = newest(&whole.killed, &file).unwrap();
+    for _ in 0..trials(40) {
+        copy(&whole.killed, &file);
+        let what = damage(&beside(&file, "-wal"), &mut chance);
+        match opened(&file) {
+            Err(OpenError::Damaged { .. }) => {}
+            Err(other) => panic!("{what}: {other}"),
+            Ok(mut store) => {
+                // It, and the one before where the damaged frame ends that one.
+                assert!(store.boot().unwrap().revision.0 + 2 >= last.0, "{what}");
+                cut += 1;
+            }
+        }
+    }
+    eprintln!("WAL without index: {cut} times taken for cut short");
+}
+
+fn newest(from: &Path, file: &Path) -> Result<Revision, OpenError> {
+    copy(from, file);
+    Ok(opened(file)?.boot().unwrap().revision)
+}
+
+/// SQLite makes it anew whenever the first process opens it, so there is nothing to find.
+#[test]
+fn one_byte_of_the_index_that_a_killed_server_left_changes_nothing() {
+    let tally = try_damage(&Whole::new(), "-shm", trials(30), seed(), false);
+    tally.tell("index");
+    assert_eq!(tally.wrong, Vec::<String>::new());
+    assert_eq!(tally.unharmed, tally.trials, "nothing is refused either");
+}
+
+/// Under a store that is open: what it reads from then on is right or refused, and so is what it has committed.
+#[test]
+fn one_byte_of_the_files_under_an_open_store_gives_no_wrong_answer() {
+    let whole = Whole::new();
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("bookd.db");
+    let (mut chance, mut tally) = (Chance(seed()), Tally::default());
+    for trial in 0..trials(40) {
+        let ending = if trial % 2 == 0 { "" } else { "-wal" };
+        copy(&whole.at_rest, &file);
+        let mut store = opened(&file).unwrap();
+        if ending == "-wal" {
+            // So that there is something in it.
+            store.forget_requests(MONDAY.plus(-HOUR), 10).unwrap();
+        }
+        let what = damage(&beside(&file, ending), &mut chance);
+        tally.trials += 1;
+        match catch_unwind(AssertUnwindSafe(|| answers(&mut store))) {
+            Err(_) => tally.wrong.push(format!("{what}: panics")),
+            Ok(answers) => {
+                let (wrong, refused) = wrong(&answers, &whole.right_at_rest);
+                tally.partly += u64::from(refused > 0);
+                tally.unharmed += u64::from(refused == 0);
+                tally.wrong.extend(wrong.into_iter().map(|it| format!("{what}: {it}")));
+            }
+        }
+        let closed = catch_unwind(AssertUnwindSafe(|| drop(store)));
+        tally.wrong.extend(closed.is_err().then(|| format!("{what}: panics at the end")));
+    }
+    tally.tell("under an open store");
+    assert_eq!(tally.wrong, Vec::<String>::new());
+}
