@@ -114,6 +114,8 @@ pub struct SlotRefusal {
     pub nearest_before: Option<Interval>,
     /// The first slot offered after.
     pub nearest_after: Option<Interval>,
+    /// Within how many days either way these two were looked for; 0 where nobody looked.
+    pub nearest_days: i64,
 }
 
 impl SlotRefusal {

@@ -9,7 +9,7 @@ use super::appointment::{Assignment, CALENDARS_MAX};
 use super::cursor::{Cursor, Span};
 use super::feasible::{Ask, join, session_here};
 use super::interval::Interval;
-use super::slots::{self, Search, Slot, nearest_by, nearest_of};
+use super::slots::{self, Search, Slot, nearest_by, nearest_days, nearest_of};
 use super::time::{Instant, MINUTE};
 
 /// Some of the calendars of a search, by their place in its list.
@@ -89,7 +89,7 @@ pub fn first(searches: &[Search<'_>], assignment: Assignment, limit: usize) -> V
     slots
 }
 
-/// The last slot that starts before `around` and the first that starts after it, within `slots::NEAREST_DAYS_MAX`.
+/// The last slot that starts before `around` and the first that starts after it, within `slots::nearest_days`.
 pub fn nearest(
     searches: &[Search<'_>],
     assignment: Assignment,
@@ -99,7 +99,7 @@ pub fn nearest(
     if assignment == Assignment::Any || searches.len() < 2 {
         return nearest_of(searches, around);
     }
-    nearest_by(around, searches[0].now, |range, nearest| {
+    nearest_by(around, searches[0].now, nearest_days(searches.len()), |range, nearest| {
         let searches: Vec<_> = searches.iter().map(|search| Search { range, ..*search }).collect();
         visit(&searches, assignment, &mut |shared| nearest.see(shared.slot.interval()));
     })

@@ -13,8 +13,17 @@ use super::ids::AppointmentKey;
 use super::interval::Interval;
 use super::time::{DAY, Instant, Minutes};
 
-/// How far from a refused start the nearest offered ones are looked for, each way.
+/// How far from a refused start the nearest offered ones are looked for, each way, at most.
 pub const NEAREST_DAYS_MAX: i64 = 60;
+/// How many days of calendars such a search goes over each way: of more than 33 calendars it looks less far.
+const NEAREST_CALENDAR_DAYS_MAX: i64 = 2_000;
+
+/// How many days from a refused start of so many calendars the nearest offered ones are looked for, each way: 60, and 20 of
+/// a hundred calendars. Nobody waits for more of a refusal.
+pub fn nearest_days(calendars: usize) -> i64 {
+    let calendars = i64::try_from(calendars).unwrap_or(i64::MAX).max(1);
+    (NEAREST_CALENDAR_DAYS_MAX / calendars).clamp(1, NEAREST_DAYS_MAX)
+}
 
 /// What to look for, where.
 #[derive(Clone, Copy, Debug)]
@@ -104,8 +113,8 @@ pub fn first(search: &Search<'_>, limit: usize) -> Vec<Slot> {
     slots
 }
 
-/// The last slot that starts before `around` and the first that starts after it, within `NEAREST_DAYS_MAX`; the
-/// search's own range does not count.
+/// The last slot that starts before `around` and the first that starts after it, within `nearest_days`; the search's own
+/// range does not count.
 pub fn nearest(search: &Search<'_>, around: Instant) -> (Option<Interval>, Option<Interval>) {
     nearest_of(std::slice::from_ref(search), around)
 }
@@ -113,7 +122,7 @@ pub fn nearest(search: &Search<'_>, around: Instant) -> (Option<Interval>, Optio
 /// The same of all slots that any of the searches has; of slots with one start the first search's.
 pub(super) fn nearest_of(searches: &[Search<'_>], around: Instant) -> (Option<Interval>, Option<Interval>) {
     let Some(now) = searches.first().map(|search| search.now) else { return (None, None) };
-    nearest_by(around, now, |range, nearest| {
+    nearest_by(around, now, nearest_days(searches.len()), |range, nearest| {
         for search in searches {
             let range = nearest.nearer(range);
             if !range.is_empty() {
@@ -123,15 +132,16 @@ pub(super) fn nearest_of(searches: &[Search<'_>], around: Instant) -> (Option<In
     })
 }
 
-/// The same for any way to see the slots of a range in order.
+/// The same for any way to see the slots of a range in order, within so many days.
 pub(super) fn nearest_by(
     around: Instant,
     now: Instant,
+    days_max: i64,
     mut look: impl FnMut(Interval, &mut Nearest),
 ) -> (Option<Interval>, Option<Interval>) {
     let mut nearest = Nearest { around, before: None, after: None };
     let mut look = |nearest: &mut Nearest, from_day: i64, to_day: i64| {
-        let day = |days: i64| around.plus(days.clamp(-NEAREST_DAYS_MAX, NEAREST_DAYS_MAX) * DAY).max(now);
+        let day = |days: i64| around.plus(days.clamp(-days_max, days_max) * DAY).max(now);
         let range = Interval::new(day(from_day), day(to_day));
         if !range.is_empty() {
             look(range, nearest);
@@ -141,11 +151,11 @@ pub(super) fn nearest_by(
     // and so begins near and may end behind a weekend.
     let (mut back, mut ahead) = (1, 4);
     look(&mut nearest, -back, ahead);
-    while nearest.before.is_none() && back < NEAREST_DAYS_MAX {
+    while nearest.before.is_none() && back < days_max {
         look(&mut nearest, -4 * back, -back);
         back *= 4;
     }
-    while nearest.after.is_none() && ahead < NEAREST_DAYS_MAX {
+    while nearest.after.is_none() && ahead < days_max {
         look(&mut nearest, ahead, 4 * ahead);
         ahead *= 4;
     }

@@ -15,7 +15,7 @@ use crate::domain::ids::{AppointmentId, CalendarId, TypeId};
 use crate::domain::interval::Interval;
 use crate::domain::refusal::{Refusal, Violation};
 use crate::domain::several::{self, SharedSlot};
-use crate::domain::slots::{NEAREST_DAYS_MAX, Search};
+use crate::domain::slots::{Search, nearest_days};
 use crate::domain::time::{DAY, Instant, LocalDate, MINUTE, Minutes};
 use crate::domain::zone::Zone;
 use crate::engine::{ListQuery, View, Wait};
@@ -384,8 +384,9 @@ impl Slots {
         shown: Option<Arc<Zone>>,
         deadline: Option<tokio::time::Instant>,
     ) -> Result<pb::ExplainSlotResponse, Status> {
-        let days = usize::try_from(2 * NEAREST_DAYS_MAX).unwrap_or(usize::MAX);
-        let weight = Weight::of_days(asked.view.calendars.len(), days);
+        let calendars = asked.view.calendars.len();
+        let days = usize::try_from(2 * nearest_days(calendars)).unwrap_or(usize::MAX);
+        let weight = Weight::of_days(calendars, days);
         let (answers, explained) =
             self.0.compute(weight, deadline, move || asked.explain(start, shown.as_deref())).await?;
         let keys: Vec<_> = answers.iter().flatten().flat_map(|it| it.conflicts.iter().copied()).collect();

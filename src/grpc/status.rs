@@ -284,6 +284,10 @@ fn near(slot: &SlotRefusal) -> Metadata {
     let mut metadata = Metadata::from([("slot".to_owned(), shown(slot.slot))]);
     metadata.extend(slot.nearest_before.map(|it| ("nearest_before".to_owned(), shown(it))));
     metadata.extend(slot.nearest_after.map(|it| ("nearest_after".to_owned(), shown(it))));
+    // That there is none is said of so many days and no more.
+    if slot.nearest_days > 0 && (slot.nearest_before.is_none() || slot.nearest_after.is_none()) {
+        metadata.insert("nearest_days".to_owned(), slot.nearest_days.to_string());
+    }
     metadata
 }
 

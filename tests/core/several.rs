@@ -1,17 +1,20 @@
 //! The search over several calendars against the definition, on random calendars.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bookd::domain::appointment::Assignment;
+use bookd::domain::appointment::{Assignment, IgnoredRules};
+use bookd::domain::appointment_type::AppointmentType;
+use bookd::domain::availability::{Availability, Rule, Weekdays};
 use bookd::domain::interval::Interval;
 use bookd::domain::several::{first, nearest};
-use bookd::domain::slots::{self, NEAREST_DAYS_MAX, Search};
-use bookd::domain::time::{DAY, Instant};
+use bookd::domain::slots::{self, NEAREST_DAYS_MAX, Search, nearest_days};
+use bookd::domain::time::{DAY, HOUR, Instant};
 use proptest::prelude::*;
 
 use crate::checker::Mates;
 use crate::random::{Question, questions};
 use crate::slots::checker;
+use crate::world::{calendar as calendar_of, instant, minutes, rule, zone};
 
 /// The starts in the range, minute by minute, that the calendars take, with the places of those that do.
 fn taken_by(questions: &[Question], assignment: Assignment) -> Vec<(Instant, Vec<(usize, u32)>)> {
@@ -101,5 +104,32 @@ proptest! {
             let searches: Vec<_> = questions.iter().map(Question::search).collect();
             prop_assert_eq!(nearest(&searches, assignment, around), (last, next), "{:?}", assignment);
         }
+    }
+}
+
+#[test]
+fn of_many_calendars_the_nearest_are_looked_for_less_far() {
+    assert_eq!([0, 1, 33, 34, 100, 100_000].map(nearest_days), [60, 60, 60, 58, 20, 1]);
+    let now = instant("2027-01-04T00:00:00Z");
+    // Open from the thirtieth day on.
+    let opens = rule(Weekdays::ALL, "09:00", "17:00");
+    let first_date = Some("2027-02-03".parse().unwrap());
+    let availability = Availability { rules: vec![Rule { first_date, ..opens }], overrides: BTreeMap::new() };
+    let types = [AppointmentType::default_type(Default::default())];
+    let calendar = calendar_of(zone("UTC"), availability, types.clone(), Vec::new(), Vec::new());
+    let search = Search {
+        calendar: &calendar,
+        appointment_type: &types[0],
+        duration: minutes(60),
+        range: Interval::new(now, now),
+        now,
+        ignore: None,
+        present_duration: None,
+        ignored_rules: IgnoredRules::default(),
+    };
+    let opening = now.plus(30 * DAY + 9 * HOUR);
+    for assignment in [Assignment::All, Assignment::Any] {
+        let next = |count| nearest(&vec![search; count], assignment, now).1.map(|it| it.start);
+        assert_eq!([next(1), next(10), next(100)], [Some(opening), Some(opening), None], "{assignment:?}");
     }
 }

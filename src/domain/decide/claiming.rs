@@ -15,7 +15,7 @@ use super::super::ids::{AppointmentKey, CalendarId, TypeId};
 use super::super::interval::Interval;
 use super::super::refusal::{FieldViolation, Refusal, SlotRefusal, Violation};
 use super::super::several::{asks, nearest};
-use super::super::slots::Search;
+use super::super::slots::{Search, nearest_days};
 use super::super::time::{Instant, Minutes, Seconds};
 use super::super::zone::{LocalInstants, Zone};
 use super::calendars::invalid;
@@ -362,11 +362,12 @@ impl<'a> At<'a> {
         let first = offers.first().expect("a refusal is some calendar's");
         let slot = Interval::new(wanted.start, wanted.start.plus(wanted.duration_on(first).seconds()));
         let assignment = if is_any { Assignment::Any } else { Assignment::All };
-        let (nearest_before, nearest_after) = match wanted.alternatives {
-            Alternatives::Now => self.nearest(offers, assignment, wanted),
-            Alternatives::Later => (None, None),
-        };
-        Refusal::Slot(Box::new(SlotRefusal { slot, violations, nearest_before, nearest_after }))
+        let mut refusal = SlotRefusal { slot, violations, nearest_before: None, nearest_after: None, nearest_days: 0 };
+        if matches!(wanted.alternatives, Alternatives::Now) {
+            (refusal.nearest_before, refusal.nearest_after) = self.nearest(offers, assignment, wanted);
+            refusal.nearest_days = nearest_days(offers.len());
+        }
+        Refusal::Slot(Box::new(refusal))
     }
 
     fn nearest(

@@ -177,7 +177,7 @@ impl<'a> At<'a> {
         let violations: Vec<Violation> = asks.iter().flat_map(race_violations).collect();
         if !violations.is_empty() {
             let slot = before.interval();
-            let refusal = SlotRefusal { slot, violations, nearest_before: None, nearest_after: None };
+            let refusal = SlotRefusal { slot, violations, nearest_before: None, nearest_after: None, nearest_days: 0 };
             return Err(Refusal::Slot(Box::new(refusal)));
         }
         for (place, ask) in image.places.iter_mut().zip(&asks) {

@@ -13,6 +13,7 @@ use super::super::refusal::{FieldViolation, Refusal};
 use super::super::series::{
     Moment, Occurrence, Otherwise, SeriesBooking, SeriesName, SeriesReport, SeriesScope, expand,
 };
+use super::super::slots::nearest_days;
 use super::calendars::invalid;
 use super::claiming::Alternatives;
 use super::{At, Decision, Outcome};
@@ -58,7 +59,10 @@ impl<'a> At<'a> {
         let most = NEAREST_SEARCHES_MAX / wanted.booking.calendars.len().max(1);
         for it in occurrences.iter_mut().filter(|it| it.refusal.is_some()).take(most) {
             let nearest = self.alternatives(&occurrence(wanted, it.moment, it.id))?;
-            it.refusal.iter_mut().for_each(|refusal| (refusal.nearest_before, refusal.nearest_after) = nearest);
+            if let Some(refusal) = &mut it.refusal {
+                (refusal.nearest_before, refusal.nearest_after) = nearest;
+                refusal.nearest_days = nearest_days(wanted.booking.calendars.len());
+            }
         }
         Ok(())
     }
