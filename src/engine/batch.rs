@@ -71,7 +71,8 @@ impl Batch {
         let Envelope { command, terms, reply } = envelope;
         let answer = self.answer(state, &command, &terms, seen);
         self.answers.push((reply, answer));
-        self.asked.push((command, terms));
+        // What was held for it until it is decided is let go.
+        self.asked.push((command, Terms { held: None, ..terms }));
     }
 
     /// Its commands as they were before they were decided.

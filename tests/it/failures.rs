@@ -172,7 +172,7 @@ async fn damage_of_one_calendar_is_data_loss_for_it_and_the_others_are_served() 
     for _ in 0..2 {
         is_damaged(refused(bookd.offered("ada", "2027-01-04").await));
         is_damaged(refused(bookd.book(at("ada", "11:00")).await));
-        let calendar = pb::GetCalendarRequest { calendar_id: "ada".to_owned(), ..Default::default() };
+        let calendar = pb::GetCalendarRequest { calendar_id: "ada".to_owned() };
         is_damaged(refused(bookd.calendars().get_calendar(calendar).await));
         let cancel =
             pb::CancelAppointmentRequest { appointment_id: booked.appointment_id.clone(), ..Default::default() };

@@ -2,6 +2,7 @@
 //! `bookd check` finds it.
 //!
 //! `make damage TRIALS=1000 SEED=7` tries more of them.
+#![allow(clippy::print_stderr, reason = "what came of the trials")]
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;

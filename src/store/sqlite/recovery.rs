@@ -24,11 +24,14 @@ pub(super) const INDEX_BYTES: usize = 2 * INDEX_HEADER_BYTES;
 /// The version of WAL and index, which SQLite has never changed.
 const VERSION: u32 = 3_007_000;
 
+/// Fills the buffer from this byte on.
+type Read<'a> = dyn FnMut(u64, &mut [u8]) -> io::Result<()> + 'a;
+
 /// A file that is only read.
 pub(super) struct Bytes<'a> {
     pub(super) length: u64,
-    /// Fills the buffer from this byte on, which lies within the length.
-    pub(super) read: Box<dyn FnMut(u64, &mut [u8]) -> io::Result<()> + 'a>,
+    /// Reads what lies within the length.
+    pub(super) read: Box<Read<'a>>,
 }
 
 /// What a WAL holds.
