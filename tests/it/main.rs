@@ -53,6 +53,7 @@ mod large_headers;
 mod letters;
 mod listing;
 mod memory;
+mod offline_memory;
 mod outside;
 mod overload;
 mod parity;
