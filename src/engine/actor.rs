@@ -30,6 +30,7 @@ use super::published::{Commits, Published};
 use super::queue::Queue;
 use super::stall::Stall;
 use super::stopped::Stopped;
+use super::throttle::StoreLog;
 use super::writer_clock::{BelievedClock, CLOCK_LOOK, WriterClock};
 use super::{Answer, BATCH_MAX, Failure, Load, MAILBOX_MAX, Mail, REQUEST_MEMORY, Settings};
 
@@ -39,6 +40,8 @@ const SLOW_COMMIT: Duration = Duration::from_millis(500);
 const EXPIRIES_MAX: usize = 1_024;
 /// Old request ids are looked for after so many new ones, and so many at least are forgotten at a time.
 const FORGOTTEN_LEAST: usize = 256;
+/// How often what is beside the store is looked after.
+const TEND_PERIOD: Duration = Duration::from_secs(60);
 /// How long the actor sleeps at least before it records an expiry: clocks tick in whole seconds.
 const LEAST_NAP: Duration = Duration::from_millis(20);
 
@@ -64,6 +67,9 @@ pub(super) struct Actor {
     remembered: usize,
     /// When the store was last asked whether it is still there.
     looked: Deadline,
+    /// When what is beside the store was looked after last.
+    tended: Deadline,
+    pub(super) store_log: StoreLog,
     /// The last commit was refused: what has expired is not tried again at once, for a full disk stays full for a while.
     is_refused: bool,
     /// See `Engine::cut`.
@@ -99,6 +105,8 @@ impl Actor {
             unloadable: HashMap::new(),
             remembered: 0,
             looked: Deadline::now(),
+            tended: Deadline::now(),
+            store_log: StoreLog::default(),
             is_refused: false,
             is_cut,
         }
@@ -194,6 +202,7 @@ impl Actor {
         let mut loads: Vec<Load> = Vec::new();
         let mut ticks: Vec<oneshot::Sender<()>> = Vec::new();
         let steady = Deadline::now();
+        self.tend(steady);
         for mail in inbox.drain(..) {
             match mail {
                 Mail::Command { command, terms, reply } => {
@@ -237,6 +246,14 @@ impl Actor {
         }
     }
 
+    fn tend(&mut self, now: Deadline) {
+        self.store_log.look();
+        if now >= self.tended + TEND_PERIOD {
+            self.tended = now;
+            self.store.tend();
+        }
+    }
+
     /// A batch at `now`. False when the outcome of its commit is not known.
     fn batch_at(&mut self, now: Instant, envelopes: Vec<Envelope>, mut loads: Vec<Load>) -> Result<bool, StoreError> {
         let due = self.due(now);
@@ -247,6 +264,7 @@ impl Actor {
             Ok(seen) => seen,
             Err(error) => {
                 self.is_refused = true;
+                self.store_log.refused(envelopes.len(), &error);
                 due.into_iter().for_each(|it| self.expiries.push(Reverse(it)));
                 refuse(envelopes, &Failure::StoreUnavailable(error.to_string()));
                 return Err(error);
@@ -326,6 +344,9 @@ impl Actor {
         let answers = std::mem::take(&mut batch.answers);
         match committed {
             Ok(()) => {
+                if !batch.changes.is_empty() {
+                    self.store_log.took();
+                }
                 self.publish(&mut batch);
                 self.commits.end();
                 self.publisher.publish(std::mem::take(&mut batch.changes), self.state.revision);
@@ -350,7 +371,7 @@ impl Actor {
             }
             Err(refused) => {
                 let error = refused.into_store_error();
-                tracing::warn!(%error, changes = batch.changes.len(), "the store refused a commit; nothing happened");
+                self.store_log.refused(batch.changes.len(), &error);
                 if !Bug::UndoForgotten.is_on() {
                     batch.undo(&mut self.state);
                 }

@@ -99,7 +99,7 @@ impl Actor {
                 Ok(found) => loaded.extend(found.into_iter().flatten().map(Arc::new)),
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(error) => {
-                    tracing::warn!(calendar = %id, %error, "a calendar cannot be loaded");
+                    self.store_log.not_loaded(&id, &error);
                     self.unloadable.insert(id, error.to_string());
                 }
             }

@@ -32,6 +32,7 @@ mod erasure;
 mod exit_codes;
 mod failures;
 mod foreseen;
+mod full_disk;
 mod fuzzed;
 mod gone;
 mod harness;

@@ -16,6 +16,7 @@ mod log;
 mod moment;
 mod open;
 mod read;
+mod reserve;
 mod rows;
 mod segments;
 mod upgrade;
@@ -42,6 +43,8 @@ pub use copy::{Reserved, Source, unused};
 use file::{Locked, Missing, Watched};
 use location::Location;
 pub use open::Drive;
+use reserve::Reserve;
+pub use reserve::Room;
 use upgrade::SESSIONS_FROM;
 
 const SELECT_META: &str = "select value from meta where name = ?1";
@@ -62,6 +65,7 @@ pub struct Sqlite {
     segment_bytes_max: usize,
     /// The calendars that the writer has in memory: their row, and the revision that last touched them.
     known: HashMap<CalendarId, Known>,
+    reserve: Reserve,
     /// The files that must stay where they are; none on a disk of its own, and none that is only read.
     watched: Option<Watched>,
     /// Held as long as the store or a reader of it is open, and dropped after all of them: see `Locked`.
@@ -122,6 +126,12 @@ impl Sqlite {
     /// What SQLite finds wrong with the file itself; nothing when it is sound.
     pub fn integrity(&self) -> Result<Vec<String>, StoreError> {
         copy::integrity(&self.connection)
+    }
+
+    /// From now on there is a reserve beside the file, of so many bytes or as much as there is room for: it is given up
+    /// when the disk is full, and made again when there is room. 0 = none.
+    pub fn keep_reserve(&mut self, bytes: u64) {
+        self.reserve.keep(bytes);
     }
 
     /// The oldest change that is kept.
@@ -216,6 +226,12 @@ impl Store for Sqlite {
 
     fn after_commit(&mut self) -> Result<(), CommitError> {
         self.checkpoints.after_commit(&self.connection)
+    }
+
+    fn tend(&mut self) {
+        if self.reserve.tend() {
+            self.checkpoints.at_ease();
+        }
     }
 
     fn still_there(&mut self) -> Result<(), StoreError> {
