@@ -2,22 +2,27 @@
 //!
 //! It reads the rows and the log side by side, and believes neither. It changes nothing.
 
+mod claimed;
 mod conflicts;
+mod images;
 mod lives;
+mod records;
+mod sorter;
 
-use std::collections::HashMap;
+use std::path::Path;
 
-use crate::domain::appointment::{Appointment, AppointmentState, Image};
+use crate::domain::appointment::{Appointment, AppointmentState};
 use crate::domain::change::Cause;
 use crate::domain::drift::drift;
 use crate::domain::ids::{AppointmentKey, Revision};
-use crate::domain::log::{LogEntry, LogPosition, LoggedAppointment, Mark};
+use crate::domain::log::{LogEntry, LogPosition, Mark};
 use crate::domain::time::Instant;
 use crate::store::told::PART_EVENTS_MAX;
 use crate::store::{CalendarFilter, Oldest, Store, StoreError, ZoneLookup};
+use images::{Images, Life, Lives};
 
 /// How many appointments are read at a time.
-const PAGE: usize = 10_000;
+const PAGE: usize = 1_000;
 /// How many findings of one check are told; the rest is counted.
 pub const FINDINGS_MAX: usize = 100;
 
@@ -74,8 +79,24 @@ impl Report {
     }
 }
 
-/// Checks everything; `progress` is told of appointments and changes as they are read.
+/// Checks everything; `progress` is told of appointments and changes as they are read. What does not fit into memory is
+/// sorted in the folder for temporary files.
 pub fn check(
+    store: &mut dyn Store,
+    oldest: Option<Oldest>,
+    zones: &ZoneLookup,
+    now: Instant,
+    progress: impl FnMut(u64),
+) -> Result<Report, StoreError> {
+    check_in(&std::env::temp_dir(), store, oldest, zones, now, progress)
+}
+
+/// The same with another folder to sort in.
+///
+/// What is in memory at a time does not grow with the store: the log is walked once, and what is asked of it by
+/// appointment or by calendar is sorted that way. Only the claims of one calendar are there together.
+pub fn check_in(
+    folder: &Path,
     store: &mut dyn Store,
     oldest: Option<Oldest>,
     zones: &ZoneLookup,
@@ -85,8 +106,8 @@ pub fn check(
     let mut reader = store.reader()?;
     let (mut lives, mut conflicts) = (Checked::new("lives", "R6"), Checked::new("conflicts", "R1"));
     let sessions_from = store.boot()?.sessions_from;
-    let mut log = Log::new(oldest, sessions_from);
-    let mut walk = conflicts::Walk::new(sessions_from);
+    let (mut log, mut images) = (Log::new(), Images::new(folder, sessions_from));
+    let mut claimed = claimed::ByCalendar::new(folder, sessions_from);
     let mut from = LogPosition::of(oldest.map_or(Revision(1), |it| it.revision));
     loop {
         let page = reader.changes_from(from, &CalendarFilter::All, PART_EVENTS_MAX)?;
@@ -97,58 +118,51 @@ pub fn check(
         for told in &page.changes {
             log.take(&told.entry);
             lives::check(&told.entry, &mut lives);
-            walk.take(&told.entry, store, &mut conflicts)?;
+            claimed.take(&told.entry)?;
+            told.entry.appointments().try_for_each(|it| images.take(told.entry.revision, it))?;
         }
         progress(page.changes.iter().filter(|it| it.is_last()).count() as u64);
         from = page.next;
     }
-    let (mut claims, last_time) = (conflicts::Claims::new(sessions_from), log.last_time());
+    let (mut claims, last_time) = (conflicts::Claims::new(folder, sessions_from), log.last_time());
     let (mut drifted, mut sessions) = (Checked::new("drift", ""), Checked::new("sessions", ""));
-    let mut rows = Checked::new("rows", "R9");
+    let is_whole = oldest.is_none_or(|it| it.revision == Revision(1));
+    let mut rows = Rows { checked: Checked::new("rows", "R9"), is_whole, logged: images.finish(is_whole)?, next: None };
+    rows.read_on(&mut log.checked)?;
     let mut key = AppointmentKey::default();
     loop {
         let (page, _) = reader.appointments_after(key, PAGE)?;
         let Some(last) = page.last() else { break };
         key = last.key;
         for appointment in &page {
-            log.compare(appointment, &mut rows);
-            claims.take(appointment, log.claimed.get(&appointment.key).copied(), last_time);
+            let claimed = rows.compare(appointment, &mut log.checked)?;
+            claims.take(appointment, claimed, last_time)?;
             note_drift(appointment, zones, now, &mut drifted);
         }
         progress(page.len() as u64);
     }
-    log.missing(&mut rows);
-    claims.check(store, now, &mut conflicts, &mut sessions)?;
+    rows.missing(None, &mut log.checked)?;
+    claimed.check(store, &mut conflicts)?;
+    claims.check(store, &mut conflicts, &mut sessions)?;
     let mut derived = Checked::new("derived", "R9");
     derived.examined = store.compare_derived(&mut |what| derived.find(what))?;
-    Ok(Report { invariants: vec![log.checked, lives, rows, derived, conflicts], drift: drifted, sessions })
+    let invariants = vec![log.checked, lives, rows.checked, derived, conflicts];
+    Ok(Report { invariants, drift: drifted, sessions })
 }
 
-/// The log must have no gap, go forward in time but for the resets of a clock that was ahead, and tell each appointment's
-/// life without a jump.
+/// The log must have no gap, and go forward in time but for the resets of a clock that was ahead.
 struct Log {
     checked: Checked,
-    /// The log of before schema 4 lacks some of an image: what is told of that is taken from later rows.
-    sessions_from: Revision,
     next: Option<Revision>,
     time: Instant,
-    /// Each appointment as the log left it.
-    images: HashMap<AppointmentKey, Image>,
-    /// The revision at which each last claimed its time.
-    claimed: HashMap<AppointmentKey, Revision>,
-    /// What was made before the oldest change that is kept may be missing in it.
-    is_whole: bool,
     /// Behind the marks of restores revisions go on, and what is missing before them was taken back; behind those of
     /// clock resets time does.
     marks: Vec<Mark>,
 }
 
 impl Log {
-    fn new(oldest: Option<Oldest>, sessions_from: Revision) -> Self {
-        let is_whole = oldest.is_none_or(|it| it.revision == Revision(1));
-        let (images, claimed, marks) = Default::default();
-        let checked = Checked::new("log", "R4");
-        Self { checked, sessions_from, next: None, time: Instant::MIN, images, claimed, is_whole, marks }
+    fn new() -> Self {
+        Self { checked: Checked::new("log", "R4"), next: None, time: Instant::MIN, marks: Vec::new() }
     }
 
     fn take(&mut self, entry: &LogEntry) {
@@ -156,9 +170,6 @@ impl Log {
         // A large change comes in parts.
         if self.next != Some(revision.next()) {
             self.begin(revision, time);
-        }
-        for it in entry.appointments() {
-            self.take_appointment(revision, it);
         }
     }
 
@@ -177,55 +188,56 @@ impl Log {
         (self.next, self.time) = (Some(revision.next()), time);
     }
 
-    fn take_appointment(&mut self, revision: Revision, it: &LoggedAppointment) {
-        if conflicts::is_claiming(it) {
-            self.claimed.insert(it.key, revision);
-        }
-        let known = self.images.insert(it.key, it.after.clone());
-        let is_told = known.is_some() || self.is_whole;
-        let is_as_it_was = match (&known, &it.before) {
-            (Some(known), Some(before)) if known.revision < self.sessions_from => kept(known) == kept(before),
-            _ => known == it.before,
-        };
-        if is_told && !is_as_it_was {
-            let id = it.id;
-            self.checked.find(format!("revision {revision} changes appointment {id} from what it was not"));
-        }
-    }
-
     /// The time of the last entry, a mark or a change.
     fn last_time(&self) -> Instant {
         let after = self.next.unwrap_or_default();
         self.marks.last().filter(|it| it.revision >= after).map_or(self.time, |it| it.time)
     }
-
-    /// What the log made and no row is: nothing is ever removed.
-    fn missing(&self, checked: &mut Checked) {
-        let mut keys: Vec<_> = self.images.keys().collect();
-        keys.sort_unstable();
-        for key in keys {
-            checked.find(format!("the appointment with key {}, which the log made, is not there", key.0));
-        }
-    }
-
-    /// A row must be what the log made of it; it is asked for each row once.
-    fn compare(&mut self, row: &Appointment, checked: &mut Checked) {
-        checked.examined += 1;
-        match self.images.remove(&row.key) {
-            Some(image) if image != row.image => {
-                checked.find(format!("appointment {} is not what the log made of it", row.id));
-            }
-            None if self.is_whole => checked.find(format!("appointment {} is in no change", row.id)),
-            _ => {}
-        }
-    }
 }
 
-/// What of an image the log always kept.
-fn kept(it: &Image) -> impl PartialEq + use<> {
-    let places: Vec<_> = it.places.iter().map(|it| (it.calendar.clone(), it.before, it.after)).collect();
-    let Image { start, duration, local_start, state, expire_time, sequence, ignored_rules, revision, .. } = *it;
-    (places, it.type_id.clone(), start, duration, local_start, state, (expire_time, sequence, ignored_rules, revision))
+/// The rows beside what the log made of them, both by key.
+struct Rows {
+    checked: Checked,
+    /// What was made before the oldest change that is kept may be missing in the log.
+    is_whole: bool,
+    logged: Lives,
+    /// The next appointment of the log that no row was held against.
+    next: Option<Life>,
+}
+
+impl Rows {
+    fn read_on(&mut self, log: &mut Checked) -> Result<(), StoreError> {
+        self.next = self.logged.next(log)?;
+        Ok(())
+    }
+
+    /// What the log made before this key, and no row is: nothing is ever removed.
+    fn missing(&mut self, before: Option<AppointmentKey>, log: &mut Checked) -> Result<(), StoreError> {
+        while let Some(life) = self.next.filter(|it| before.is_none_or(|key| it.key < key)) {
+            let key = life.key.0;
+            self.checked.find(format!("the appointment with key {key}, which the log made, is not there"));
+            self.read_on(log)?;
+        }
+        Ok(())
+    }
+
+    /// A row must be what the log made of it. Answers the revision at which it last claimed its time, as far as that is
+    /// still in the log.
+    fn compare(&mut self, row: &Appointment, log: &mut Checked) -> Result<Option<Revision>, StoreError> {
+        self.checked.examined += 1;
+        self.missing(Some(row.key), log)?;
+        let Some(life) = self.next.filter(|it| it.key == row.key) else {
+            if self.is_whole {
+                self.checked.find(format!("appointment {} is in no change", row.id));
+            }
+            return Ok(None);
+        };
+        if !life.is(row) {
+            self.checked.find(format!("appointment {} is not what the log made of it", row.id));
+        }
+        self.read_on(log)?;
+        Ok(life.claimed)
+    }
 }
 
 fn note_drift(it: &Appointment, zones: &ZoneLookup, now: Instant, checked: &mut Checked) {

@@ -10,6 +10,9 @@ use clap::{Args, ValueEnum};
 /// The longest that changes can be kept without being kept for ever, in days.
 const KEEP_DAYS_MAX: i64 = 36_500;
 
+/// The largest reserve, in MiB.
+const RESERVE_MIB_MAX: i64 = 65_536;
+
 /// Where the store is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreUrl {
@@ -81,6 +84,9 @@ pub struct ServeConfig {
     /// Days that changes are kept, for watchers that come back and pages that are turned; default for ever
     #[arg(long, env = "BOOKD_KEEP_CHANGES", value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=KEEP_DAYS_MAX))]
     pub keep_changes: Option<u32>,
+    /// MiB kept free beside the store for when its disk is full, in a file that is given up then; 0 = none
+    #[arg(long, env = "BOOKD_RESERVE", default_value = "16", value_name = "MIB", value_parser = clap::value_parser!(u32).range(..=RESERVE_MIB_MAX))]
+    pub reserve: u32,
     /// The clock is right, though it is more than a day after the last commit: write at once
     #[arg(long, env = "BOOKD_CONFIRM_CLOCK")]
     pub confirm_clock: bool,
@@ -112,6 +118,7 @@ impl ServeConfig {
             format!("BOOKD_LANES={}", or_default(self.lanes.map(|it| it.to_string()))),
             format!("BOOKD_GRACE={}", self.grace.as_secs()),
             format!("BOOKD_KEEP_CHANGES={}", or_default(self.keep_changes.map(|it| it.to_string()))),
+            format!("BOOKD_RESERVE={}", self.reserve),
             format!("BOOKD_CONFIRM_CLOCK={}", self.confirm_clock),
             format!("BOOKD_LOG={}", self.log.log),
             format!("BOOKD_LOG_FORMAT={format}"),

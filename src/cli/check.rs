@@ -4,7 +4,7 @@
 //! files.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -15,7 +15,7 @@ use super::exit::Exit;
 use super::part::{Failed, copy, damaged, until_done};
 use super::progress::bar;
 use super::transfer::StoreOptions;
-use crate::check::{Checked, Report, check};
+use crate::check::{Checked, Report, check_in};
 use crate::clock::{Clock, SystemClock};
 use crate::service::{lookup, open_sqlite};
 use crate::store::StoreError;
@@ -71,7 +71,8 @@ fn look(options: &CheckOptions) -> Result<(Checked, Report), Failed> {
     if source.is_older() {
         return look_at_copy(source, path.to_owned(), zones);
     }
-    let examined = source.into_store(lookup(&zones)).and_then(|mut store| examine(&mut store, &zones));
+    let folder = std::env::temp_dir();
+    let examined = source.into_store(lookup(&zones)).and_then(|mut store| examine(&mut store, &zones, &folder));
     examined.map_err(|error| Failed::other(error.to_string()))
 }
 
@@ -85,13 +86,14 @@ fn look_at_copy(mut source: Source, path: PathBuf, zones: Arc<Zones>) -> Result<
         }
         copy(&mut source, made, made)?;
         let mut store = open_sqlite(made, &zones)?;
-        examine(&mut store, &zones).map_err(of_file)
+        examine(&mut store, &zones, &std::env::temp_dir()).map_err(of_file)
     })?;
     Ok(looked)
 }
 
-/// Looks at all of a store: what SQLite says of the file, and what must be true of what is in it.
-pub(super) fn examine(store: &mut Sqlite, zones: &Arc<Zones>) -> Result<(Checked, Report), StoreError> {
+/// Looks at all of a store: what SQLite says of the file, and what must be true of what is in it. What does not fit into
+/// memory is sorted in this folder.
+pub(super) fn examine(store: &mut Sqlite, zones: &Arc<Zones>, folder: &Path) -> Result<(Checked, Report), StoreError> {
     let Pages { count, unsummed, findings } = store.look_over()?;
     let mut file = Checked { name: "file", promise: "R2", examined: count, ..Checked::default() };
     file.notes.extend(
@@ -99,7 +101,7 @@ pub(super) fn examine(store: &mut Sqlite, zones: &Arc<Zones>) -> Result<(Checked
             .then(|| format!("{unsummed} of {count} pages carry no checksum: another program copied them in")),
     );
     (file.found, file.findings) = (findings.len() as u64, findings);
-    match examine_content(store, zones) {
+    match examine_content(store, zones, folder) {
         Ok(report) => Ok((file, report)),
         // What cannot be read is named above.
         Err(error) if file.found > 0 && error.is_damage() => Ok((file, Report::default())),
@@ -107,10 +109,10 @@ pub(super) fn examine(store: &mut Sqlite, zones: &Arc<Zones>) -> Result<(Checked
     }
 }
 
-fn examine_content(store: &mut Sqlite, zones: &Arc<Zones>) -> Result<Report, StoreError> {
+fn examine_content(store: &mut Sqlite, zones: &Arc<Zones>, folder: &Path) -> Result<Report, StoreError> {
     let oldest = store.oldest()?;
     let bar = bar(store.count_rows()?, "checking");
-    let report = check(store, oldest, &lookup(zones), SystemClock.now(), |read| bar.inc(read));
+    let report = check_in(folder, store, oldest, &lookup(zones), SystemClock.now(), |read| bar.inc(read));
     bar.finish_and_clear();
     report
 }

@@ -213,7 +213,9 @@ pub(super) fn sound(part: &Path, of: &Path, zones: &Arc<Zones>) -> Result<Sound,
         }
         other => Failed::from(other),
     })?;
-    let (file, Report { invariants, drift, sessions }) = examine(&mut store, zones).map_err(wrong)?;
+    // Beside the copy: where there is room for that there is room for what is sorted.
+    let folder = part.parent().unwrap_or(Path::new("."));
+    let (file, Report { invariants, drift, sessions }) = examine(&mut store, zones, folder).map_err(wrong)?;
     let appointments = invariants.iter().find(|it| it.name == "rows").map_or(0, |it| it.examined);
     let all = [file].into_iter().chain(invariants);
     let damage: Vec<String> =

@@ -17,6 +17,8 @@ use crate::service::{Parts, Service, open_sqlite};
 use crate::telemetry;
 use crate::zones::Zones;
 
+const MIB: u64 = 1_024 * 1_024;
+
 /// Runs until it is told to stop, or until the writer must stop.
 pub fn run(config: &ServeConfig) -> Exit {
     if config.print_config {
@@ -46,7 +48,8 @@ pub(super) fn say(text: &str) {
 async fn serve(config: &ServeConfig) -> Result<Exit, String> {
     let zones = Arc::new(Zones::load(config.zones.as_deref()).map_err(|error| error.to_string())?);
     let StoreUrl::Sqlite(file) = &config.store;
-    let store = open_sqlite(file, &zones).map_err(|error| error.to_string())?;
+    let mut store = open_sqlite(file, &zones).map_err(|error| error.to_string())?;
+    store.keep_reserve(u64::from(config.reserve) * MIB);
     let parts = Parts {
         listen: config.listen,
         zones: Arc::clone(&zones),

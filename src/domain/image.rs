@@ -13,7 +13,7 @@ use super::time::{Instant, Minutes, Wall};
 use super::transition::AppointmentState;
 
 /// What an appointment takes of one calendar.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Place {
     /// Which calendar.
     pub calendar: CalendarId,
@@ -63,7 +63,7 @@ pub struct IgnoredRules {
 }
 
 /// See the header.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Image {
     /// The calendars it claims, at least one; the first one's zone is the appointment's.
     pub places: Vec<Place>,

@@ -22,7 +22,7 @@ use crate::domain::time::Instant;
 use crate::sabotage::{self, Bug, Moment};
 use crate::store::{self, Boot, CommitError, RequestRecord, Store, StoreError};
 
-use super::batch::{Batch, Draft, Drafted, Envelope};
+use super::batch::{Batch, Draft, Drafted, Envelope, refuse};
 use super::compaction::Compaction;
 use super::damaged::{Damaged, Met};
 use super::fanout::Publisher;
@@ -30,6 +30,8 @@ use super::published::{Commits, Published};
 use super::queue::Queue;
 use super::stall::Stall;
 use super::stopped::Stopped;
+use super::throttle::StoreLog;
+use super::worker::until;
 use super::writer_clock::{BelievedClock, CLOCK_LOOK, WriterClock};
 use super::{Answer, BATCH_MAX, Failure, Load, MAILBOX_MAX, Mail, REQUEST_MEMORY, Settings};
 
@@ -39,6 +41,8 @@ const SLOW_COMMIT: Duration = Duration::from_millis(500);
 const EXPIRIES_MAX: usize = 1_024;
 /// Old request ids are looked for after so many new ones, and so many at least are forgotten at a time.
 const FORGOTTEN_LEAST: usize = 256;
+/// How often what is beside the store is looked after.
+const TEND_PERIOD: Duration = Duration::from_secs(60);
 /// How long the actor sleeps at least before it records an expiry: clocks tick in whole seconds.
 const LEAST_NAP: Duration = Duration::from_millis(20);
 
@@ -68,6 +72,9 @@ pub(super) struct Actor {
     remembered: usize,
     /// When the store was last asked whether it is still there.
     looked: Deadline,
+    /// When what is beside the store was looked after last.
+    tended: Deadline,
+    pub(super) store_log: StoreLog,
     /// The last commit was refused: what has expired is not tried again at once, for a full disk stays full for a while.
     is_refused: bool,
     /// See `Engine::cut`.
@@ -105,6 +112,8 @@ impl Actor {
             must_stop: None,
             remembered: 0,
             looked: Deadline::now(),
+            tended: Deadline::now(),
+            store_log: StoreLog::default(),
             is_refused: false,
             is_cut,
         }
@@ -200,6 +209,7 @@ impl Actor {
         let mut loads: Vec<Load> = Vec::new();
         let mut ticks: Vec<oneshot::Sender<()>> = Vec::new();
         let steady = Deadline::now();
+        self.tend(steady);
         for mail in inbox.drain(..) {
             match mail {
                 Mail::Command { command, terms, reply } => {
@@ -246,6 +256,14 @@ impl Actor {
         }
     }
 
+    fn tend(&mut self, now: Deadline) {
+        self.store_log.look();
+        if now >= self.tended + TEND_PERIOD {
+            self.tended = now;
+            self.store.tend();
+        }
+    }
+
     /// A batch at `now`. False when the outcome of its commit is not known.
     fn batch_at(&mut self, now: Instant, envelopes: Vec<Envelope>, mut loads: Vec<Load>) -> Result<bool, StoreError> {
         let due = self.due(now);
@@ -257,6 +275,7 @@ impl Actor {
             Err(error) if error.is_damage() => self.apart(now, Met { envelopes, due, touched: Vec::new(), error })?,
             Err(error) => {
                 self.is_refused = true;
+                self.store_log.refused(envelopes.len(), &error);
                 due.into_iter().for_each(|it| self.expiries.push(Reverse(it)));
                 refuse(envelopes, &Failure::StoreUnavailable(error.to_string()));
                 return Err(error);
@@ -334,6 +353,9 @@ impl Actor {
         match committed {
             Ok(()) => {
                 let answers = std::mem::take(&mut batch.answers);
+                if !batch.changes.is_empty() {
+                    self.store_log.took();
+                }
                 self.publish(&mut batch);
                 self.commits.end();
                 self.publisher.publish(std::mem::take(&mut batch.changes), self.state.revision);
@@ -362,7 +384,7 @@ impl Actor {
             }
             Err(refused) => {
                 let error = refused.into_store_error();
-                tracing::warn!(%error, changes = batch.changes.len(), "the store refused a commit; nothing happened");
+                self.store_log.refused(batch.changes.len(), &error);
                 let touched: Vec<CalendarId> = batch.before.keys().cloned().collect();
                 if !Bug::UndoForgotten.is_on() {
                     batch.undo(&mut self.state);
@@ -436,20 +458,6 @@ impl Actor {
         }
     }
 
-    /// Brings into memory what a calendar lacks of the past that its limits count by now. False where that cannot be had.
-    fn reach_back(&mut self, id: &CalendarId, now: Instant) -> bool {
-        let Some(calendar) = self.state.calendars.get_mut(id) else { return true };
-        let from = calendar.keep_from(now);
-        if calendar.kept_from <= from {
-            return true;
-        }
-        match self.store.load_past(calendar, from) {
-            Ok(past) => Arc::make_mut(calendar).reach_back(from, past),
-            Err(error) => tracing::warn!(calendar = %id, %error, "the past of a calendar cannot be loaded"),
-        }
-        calendar.kept_from <= from
-    }
-
     fn answer(&mut self, answers: Vec<Drafted>, now: Instant) {
         for (reply, draft) in answers {
             let answer = draft.map(|Draft { revision, outcome, calendar }| Answer {
@@ -483,17 +491,5 @@ impl Actor {
                 if error.is_fatal() { Err(error) } else { Ok(true) }
             }
         }
-    }
-}
-
-pub(super) fn refuse(envelopes: Vec<Envelope>, failure: &Failure) {
-    envelopes.into_iter().for_each(|envelope| drop(envelope.reply.send(Err(failure.clone()))));
-}
-
-/// Sleeps until then; for ever when nothing is to be waited for.
-async fn until(due: Option<Deadline>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
     }
 }

@@ -157,6 +157,11 @@ impl Batch {
     }
 }
 
+/// Answers all of these with one failure.
+pub(super) fn refuse(envelopes: Vec<Envelope>, failure: &Failure) {
+    envelopes.into_iter().for_each(|envelope| drop(envelope.reply.send(Err(failure.clone()))));
+}
+
 /// Whether memory holds every claim that the calendar's limits count.
 fn reaches_back(calendar: &Calendar, now: Instant) -> bool {
     calendar.kept_from <= calendar.keep_from(now)

@@ -15,8 +15,8 @@ use crate::domain::time::Instant;
 use crate::store::StoreError;
 
 use super::Failure;
-use super::actor::{Actor, refuse};
-use super::batch::Envelope;
+use super::actor::Actor;
+use super::batch::{Envelope, refuse};
 
 /// How often damage that is met again is told in the log, at most.
 const TOLD_EVERY: Duration = Duration::from_secs(1);

@@ -102,7 +102,7 @@ impl Actor {
                     if error.is_damage() {
                         self.damaged.note(&id, &error);
                     } else {
-                        tracing::warn!(calendar = %id, %error, "a calendar cannot be loaded");
+                        self.store_log.not_loaded(&id, &error);
                     }
                     self.unloadable.insert(id, error.into());
                 }
@@ -124,6 +124,20 @@ impl Actor {
         let of_series = self.state.appointments.values().filter(|it| series.is_some() && it.series() == series);
         let mut calendars = needs.calendars.iter().chain(named.chain(of_series).flat_map(|it| it.calendars()));
         calendars.find_map(|id| self.unloadable.get(id).cloned().or_else(|| self.damaged.refusal(id)))
+    }
+
+    /// Brings into memory what a calendar lacks of the past that its limits count by now. False where that cannot be had.
+    pub(super) fn reach_back(&mut self, id: &CalendarId, now: Instant) -> bool {
+        let Some(calendar) = self.state.calendars.get_mut(id) else { return true };
+        let from = calendar.keep_from(now);
+        if calendar.kept_from <= from {
+            return true;
+        }
+        match self.store.load_past(calendar, from) {
+            Ok(past) => Arc::make_mut(calendar).reach_back(from, past),
+            Err(error) => tracing::warn!(calendar = %id, %error, "the past of a calendar cannot be loaded"),
+        }
+        calendar.kept_from <= from
     }
 
     fn show(&self, loaded: Vec<Arc<Calendar>>) {

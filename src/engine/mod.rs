@@ -25,6 +25,7 @@ mod stopped;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests;
+mod throttle;
 mod watch;
 mod worker;
 mod writer_clock;

@@ -3,6 +3,7 @@
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant as Deadline;
 
 use super::actor::Actor;
 use super::stopped::Stopped;
@@ -37,5 +38,13 @@ impl Worker {
                 joined.ok().and_then(Result::ok).unwrap_or_else(Stopped::panicked)
             }
         }
+    }
+}
+
+/// Sleeps until then; for ever when nothing is to be waited for.
+pub(super) async fn until(due: Option<Deadline>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }

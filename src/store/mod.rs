@@ -301,6 +301,8 @@ pub trait Store: Send {
     fn after_commit(&mut self) -> Result<(), CommitError> {
         Ok(())
     }
+    /// Looks after what is beside what is stored. Asked about once a minute.
+    fn tend(&mut self) {}
     /// Whether what is written still lands where the store was opened. Asked after each commit before anybody is told of
     /// it, once every `look_period`, and at the end. An error is fatal.
     fn still_there(&mut self) -> Result<(), StoreError> {

@@ -9,11 +9,12 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bookd::store::sqlite::Drive;
+use bookd::store::sqlite::{Drive, Room};
 use rusqlite::ffi;
 
 use super::chance::Chance;
 use super::locks::Locks;
+use super::room::RoomOn;
 use super::vfs::Registered;
 
 /// What a disk writes whole or not at all, mostly.
@@ -75,6 +76,8 @@ pub struct State {
     failed: Option<(u64, Access)>,
     /// Nothing reaches it any more.
     is_off: bool,
+    /// What all files may have together, in bytes.
+    quota: Option<usize>,
     /// It says that it synced, and did not.
     lies: bool,
     /// Syncs that were said to be good after one of the same file had failed.
@@ -115,6 +118,7 @@ impl Disk {
             fail_sync_of: None,
             failed: None,
             is_off: false,
+            quota: None,
             lies: false,
             trusted_after_failure: 0,
             handles: 0,
@@ -176,6 +180,17 @@ impl Disk {
         (state.fail_at, state.cut_at) = (None, None);
     }
 
+    /// From now on there is room for so many bytes more; none = for any number.
+    pub fn leave_room(&self, bytes: Option<usize>) {
+        let mut state = self.state();
+        state.quota = bytes.map(|bytes| state.used() + bytes);
+    }
+
+    /// How long a file beside the database is, by the end of its name.
+    pub fn length(&self, ending: &str) -> usize {
+        self.state().size(&format!("{}{ending}", self.file().display())).unwrap_or(0)
+    }
+
     /// From now on it says that it syncs, and does not.
     pub fn lie(&self) {
         self.state().lies = true;
@@ -206,7 +221,7 @@ impl Disk {
         }
         let next = Self::with(files, state.chance.fork());
         next.state().ghosts = state.ghosts.clone();
-        next.state().lies = state.lies;
+        (next.state().lies, next.state().quota) = (state.lies, state.quota);
         next
     }
 
@@ -265,6 +280,10 @@ impl Drive for Disk {
             state.write(&name, bytes, piece * REWRITTEN_AT_A_TIME).map_err(said)?;
         }
         state.sync(&name).map_err(said)
+    }
+
+    fn room(&self) -> Box<dyn Room> {
+        Box::new(RoomOn::new(Arc::clone(&self.state), self.file()))
     }
 }
 
@@ -401,10 +420,33 @@ impl State {
         if accessed.is_err() && self.accesses != self.cut_at.unwrap_or_default() {
             return accessed;
         }
+        let free = self.free().unwrap_or(usize::MAX);
         let file = self.file(name)?;
+        // As much of it is written as there is room for.
+        let end = file.content.len().saturating_add(free).saturating_sub(at).min(bytes.len());
+        let (bytes, is_full) = (&bytes[..end], end < bytes.len());
         put(&mut file.content, at, bytes);
         file.unsynced.push(Unsynced::Write { at, bytes: bytes.to_owned() });
-        accessed
+        if is_full { Err(ffi::SQLITE_FULL) } else { accessed }
+    }
+
+    /// How many bytes all files have.
+    fn used(&self) -> usize {
+        self.files.values().map(|file| file.content.len()).sum()
+    }
+
+    pub fn free(&self) -> Option<usize> {
+        self.quota.map(|quota| quota.saturating_sub(self.used()))
+    }
+
+    /// Puts a file there that SQLite knows nothing of, or takes it away; false when nothing reaches the disk any more.
+    pub fn put_beside(&mut self, name: &str, content: Option<Vec<u8>>) -> bool {
+        let made = content.map(|it| File { content: it.clone(), safe: Some(it), ..File::default() });
+        if !self.is_off {
+            self.files.remove(name);
+            self.files.extend(made.map(|it| (name.to_owned(), it)));
+        }
+        !self.is_off
     }
 
     pub fn truncate(&mut self, name: &str, length: usize) -> Result<(), Code> {

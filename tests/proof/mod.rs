@@ -25,6 +25,7 @@ pub mod persons;
 pub mod powered;
 pub mod readable;
 pub mod refusals;
+pub mod room;
 pub mod timeline;
 pub mod tried;
 pub mod vfs;

@@ -87,6 +87,10 @@ impl<S: Store> Store for Powered<S> {
         self.store.after_commit()
     }
 
+    fn tend(&mut self) {
+        self.store.tend();
+    }
+
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
         self.store.reader()
     }

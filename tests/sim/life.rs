@@ -75,8 +75,14 @@ pub fn lookup() -> ZoneLookup {
 impl Life {
     /// Starts it, or says why it cannot.
     pub fn start(disk: &Disk, story: &Story) -> Result<Self, String> {
+        Self::start_with_reserve(disk, story, 0)
+    }
+
+    /// The same with a reserve of so many bytes, as far as there is room for it.
+    pub fn start_with_reserve(disk: &Disk, story: &Story, bytes: u64) -> Result<Self, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let store = Sqlite::open_on(disk, lookup(), CODE_KEY).map_err(|error| error.to_string())?;
+        let mut store = Sqlite::open_on(disk, lookup(), CODE_KEY).map_err(|error| error.to_string())?;
+        store.keep_reserve(bytes);
         let store = Box::new(Powered { store, power: disk.power() });
         // So that series come in parts.
         let watch = WatchSettings { part_events_max: 2, ..WatchSettings::default() };
@@ -151,6 +157,11 @@ impl Life {
         let last = i64::try_from(self.engine.as_ref().unwrap().revision().0).unwrap();
         let channel = connect(&self.runtime, self.routes.clone());
         self.runtime.block_on(from_the_beginning(&channel, last))
+    }
+
+    /// Lets time pass in which nobody asks for anything.
+    pub fn wait(&self, time: Duration) {
+        self.runtime.block_on(async { tokio::time::sleep(time).await });
     }
 
     /// Whether the writer has stopped by itself.

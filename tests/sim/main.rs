@@ -17,6 +17,7 @@ mod chance;
 mod clients;
 mod disk;
 mod faults;
+mod full_disk;
 mod io_errors;
 mod life;
 mod power;

@@ -20,12 +20,30 @@ use crate::store::{CommitError, StoreError};
 /// How long the writer waits for those who read, at most: longer than any read of this process takes by far.
 const READERS_WAIT: Duration = Duration::from_millis(50);
 
+/// Pages in the WAL at which it is copied while the disk is short of room: what it takes, the database cannot have.
+const SHORT_PAGES: u32 = 16;
+
+/// How far the WAL was copied that was to be cut to nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Copied {
+    /// All of it; it has no room any more.
+    Whole,
+    /// Somebody reads it for longer than is waited.
+    InUse,
+    /// There was no room for it in the database, or another failure that may pass.
+    InPart,
+}
+
 /// Knows how long the WAL is, and when to copy it next.
 pub(super) struct Checkpoints {
     /// Pages in the WAL after the last commit.
     pages: Arc<AtomicU32>,
+    /// What `first` is when there is room enough.
+    usual: u32,
     first: u32,
     next: u32,
+    /// The log says already that there is no room to copy it.
+    is_told: bool,
     wal_kept: WalKept,
 }
 
@@ -56,7 +74,7 @@ impl Checkpoints {
             seen.store(pages.unsigned_abs(), Ordering::Relaxed);
             Ok(())
         }))?;
-        Ok(Self { pages, first, next: first, wal_kept: WalKept::default() })
+        Ok(Self { pages, usual: first, first, next: first, is_told: false, wal_kept: WalKept::default() })
     }
 
     /// For readers, which close the file as well.
@@ -81,11 +99,52 @@ impl Checkpoints {
             return Ok(());
         }
         Moment::Checkpoint.reached();
-        let copied = copy(connection, pages >= 2 * self.first);
+        let copied = copy(connection, pages >= 2 * self.first || self.is_short());
         Moment::Checkpoint.reached();
         // That somebody reads is no error here: as much as could be was copied.
         self.next = pages.saturating_mul(2);
-        let Err(error) = copied else { return Ok(()) };
+        let Err(error) = copied else {
+            self.is_told = false;
+            return Ok(());
+        };
+        let error = self.judged(connection, error)?;
+        if !self.is_told {
+            tracing::warn!(%error, pages, "the WAL could not be copied; it grows until it can be");
+        }
+        self.is_told = error == StoreError::Full;
+        // Whenever there was room for a commit there may be room for a copy, and what the WAL takes the copy cannot have.
+        self.next = pages.saturating_add(if self.is_told { 1 } else { self.first });
+        Ok(())
+    }
+
+    /// There was no room for a commit, of which nothing is left: copies the WAL, and gives back the room that it has.
+    /// An error is one after which nobody may go on.
+    pub(super) fn give_back_room(&mut self, connection: &Connection) -> Result<Copied, CommitError> {
+        self.keep_short();
+        match copy_whole(connection) {
+            Ok(copied) => Ok(copied),
+            Err(error) => self.judged(connection, error).map(|_| Copied::InPart),
+        }
+    }
+
+    /// From now on the WAL is kept short: the disk is full.
+    pub(super) fn keep_short(&mut self) {
+        self.first = self.usual.min(SHORT_PAGES);
+        self.next = self.first;
+    }
+
+    /// Whether the WAL is kept short, since the disk was full.
+    fn is_short(&self) -> bool {
+        self.first < self.usual
+    }
+
+    /// The disk has room enough again.
+    pub(super) fn at_ease(&mut self) {
+        self.first = self.usual;
+    }
+
+    /// Why the WAL could not be copied, if that may be tried again; else the error that ends all.
+    fn judged(&self, connection: &Connection, error: rusqlite::Error) -> Result<StoreError, CommitError> {
         let is_of_sync = is_of_sync(&error);
         match StoreError::from(error) {
             error if is_of_sync => {
@@ -93,11 +152,7 @@ impl Checkpoints {
                 Err(CommitError::Unknown(error))
             }
             error if error.is_damage() => Err(CommitError::Refused(error)),
-            error => {
-                tracing::warn!(%error, pages, "the WAL could not be copied; it grows until it can be");
-                self.next = pages.saturating_add(self.first);
-                Ok(())
-            }
+            error => Ok(error),
         }
     }
 }
@@ -106,6 +161,14 @@ impl Checkpoints {
 fn is_of_sync(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|it| it.extended_code);
     code.is_some_and(|it| [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC].contains(&it))
+}
+
+/// Copies the WAL and cuts it to nothing.
+fn copy_whole(connection: &Connection) -> rusqlite::Result<Copied> {
+    connection.busy_timeout(READERS_WAIT)?;
+    let is_busy = connection.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0));
+    connection.busy_timeout(BUSY_WAIT)?;
+    Ok(if is_busy? { Copied::InUse } else { Copied::Whole })
 }
 
 fn copy(connection: &Connection, is_waiting: bool) -> rusqlite::Result<()> {

@@ -19,6 +19,7 @@ use super::checkpoint::Checkpoints;
 use super::file::{Locked, beside, length};
 use super::location::{Location, Origin};
 use super::open::{self, Content, SCHEMA_VERSION};
+use super::reserve::{FileSystem, Reserve};
 use super::rows::signed;
 use super::segments::SEGMENT_BYTES_MAX;
 use super::{Sqlite, log, store_error, sweep};
@@ -122,8 +123,9 @@ impl Source {
         let checkpoints = Checkpoints::of(&mut self.connection, u32::MAX)?;
         let Self { connection, location, locked, .. } = self;
         let locked = locked.map(Arc::new);
-        let (segment_bytes_max, known) = (SEGMENT_BYTES_MAX, HashMap::new());
-        Ok(Sqlite { connection, checkpoints, location, zones, segment_bytes_max, known, watched: None, locked })
+        let (segment_bytes_max, known, watched) = (SEGMENT_BYTES_MAX, HashMap::new(), None);
+        let reserve = Reserve::new(Box::new(FileSystem::of(location.file())));
+        Ok(Sqlite { connection, checkpoints, location, zones, segment_bytes_max, known, reserve, watched, locked })
     }
 
     /// The file.

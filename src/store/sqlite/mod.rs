@@ -19,6 +19,7 @@ mod open;
 mod pages;
 mod read;
 mod recovery;
+mod reserve;
 mod rows;
 mod segments;
 mod sweep;
@@ -47,6 +48,8 @@ pub use copy::{Reserved, Source, unused};
 use file::{Locked, Missing, Watched};
 use location::Location;
 pub use open::Drive;
+use reserve::Reserve;
+pub use reserve::Room;
 pub use sweep::Pages;
 use upgrade::SESSIONS_FROM;
 
@@ -75,6 +78,7 @@ pub struct Sqlite {
     segment_bytes_max: usize,
     /// The calendars that the writer has in memory: their row, and the revision that last touched them.
     known: HashMap<CalendarId, Known>,
+    reserve: Reserve,
     /// The files that must stay where they are; none on a disk of its own, and none that is only read.
     watched: Option<Watched>,
     /// Held as long as the store or a reader of it is open, and dropped after all of them: see `Locked`.
@@ -143,6 +147,12 @@ impl Sqlite {
     /// Looks over every page of the file.
     pub fn look_over(&self) -> Result<Pages, StoreError> {
         sweep::look_over(&self.connection)
+    }
+
+    /// From now on there is a reserve beside the file, of so many bytes or as much as there is room for: it is given up
+    /// when the disk is full, and made again when there is room. 0 = none.
+    pub fn keep_reserve(&mut self, bytes: u64) {
+        self.reserve.keep(bytes);
     }
 
     /// The oldest change that is kept.
@@ -241,6 +251,12 @@ impl Store for Sqlite {
 
     fn after_commit(&mut self) -> Result<(), CommitError> {
         self.checkpoints.after_commit(&self.connection)
+    }
+
+    fn tend(&mut self) {
+        if self.reserve.tend() {
+            self.checkpoints.at_ease();
+        }
     }
 
     fn still_there(&mut self) -> Result<(), StoreError> {

@@ -12,9 +12,10 @@ use rusqlite::{Connection, ErrorCode, ffi};
 
 use super::Sqlite;
 use super::checkpoint::Checkpoints;
-use super::file::{Locked, beside};
+use super::file::{Locked, beside, length};
 use super::location::{Location, Origin};
 use super::pages::{Format, PAGE_BYTES};
+use super::reserve::{FileSystem, Reserve, Room};
 use super::segments::SEGMENT_BYTES_MAX;
 use super::upgrade::bring_along;
 use super::vfs::damage_met;
@@ -56,6 +57,8 @@ const SIZES: Sizes = Sizes { checkpoint_pages: 8_000, segment_bytes_max: SEGMENT
 /// On disks that are there to fail: what is tried is small, and copies and large changes must be among it.
 const SIZES_SMALL: Sizes = Sizes { checkpoint_pages: 100, segment_bytes_max: 512 };
 
+/// The room without which a file is not opened as usual, in bytes: for a header, its journal, and the index of a WAL.
+const LEAST_BYTES: u64 = 1_024 * 1_024;
 /// What of the WAL is read and written at a time, when it is written anew.
 const PIECE_BYTES: usize = 1 << 20;
 
@@ -72,6 +75,8 @@ pub trait Drive {
     fn read(&self, file: &Path, at: u64, buffer: &mut [u8]) -> io::Result<()>;
     /// Writes all that is read of this file to where it was read, and syncs it.
     fn rewrite(&self, file: &Path) -> io::Result<()>;
+    /// The room on it.
+    fn room(&self) -> Box<dyn Room>;
 }
 
 impl Sqlite {
@@ -95,11 +100,13 @@ impl Sqlite {
         let location = Location::new(locked.path.clone(), Origin::Shared);
         let mut connection = location.writer().map_err(|error| refused(file, error.to_string()))?;
         let sizes = if Moment::Checkpoint.is_armed() { SIZES_SMALL } else { SIZES };
-        let checkpoints = prepare(&mut connection, code_key, sizes, &rewrite).map_err(|why| refused(file, why))?;
+        let mut reserve = Reserve::new(Box::new(FileSystem::of(&locked.path)));
+        let prepared = prepare(&mut connection, code_key, sizes, &rewrite, &mut reserve);
+        let checkpoints = prepared.map_err(|why| refused(file, why))?;
         let watched = locked.watch().map_err(|error| unreadable(file, error.to_string()))?;
         let (watched, locked) = (Some(watched), Some(Arc::new(locked)));
         let (segment_bytes_max, known) = (sizes.segment_bytes_max, Default::default());
-        Ok(Self { connection, checkpoints, location, zones, segment_bytes_max, known, watched, locked })
+        Ok(Self { connection, checkpoints, location, zones, segment_bytes_max, known, reserve, watched, locked })
     }
 
     /// The same on a disk of its own.
@@ -110,10 +117,12 @@ impl Sqlite {
         let location = Location::new(file.to_owned(), Origin::Vfs(drive.vfs().to_owned()));
         let mut connection = location.writer().map_err(|error| refused(file, error.to_string()))?;
         let rewrite = |file: &Path| drive.rewrite(file);
-        let prepared = prepare(&mut connection, code_key, SIZES_SMALL, &rewrite);
+        let mut reserve = Reserve::new(drive.room());
+        let prepared = prepare(&mut connection, code_key, SIZES_SMALL, &rewrite, &mut reserve);
         let checkpoints = prepared.map_err(|why| refused(file, why))?;
         let (segment_bytes_max, known) = (SIZES_SMALL.segment_bytes_max, Default::default());
-        Ok(Self { connection, checkpoints, location, zones, segment_bytes_max, known, watched: None, locked: None })
+        let (watched, locked) = (None, None);
+        Ok(Self { connection, checkpoints, location, zones, segment_bytes_max, known, reserve, watched, locked })
     }
 }
 
@@ -203,6 +212,8 @@ pub(super) fn newer(file: &Path, found: i32) -> OpenError {
 
 /// Writes all that is read of a file to where it was read, and syncs it.
 fn rewrite(file: &Path) -> io::Result<()> {
+    let folder = file.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = File::open(folder)?;
     let mut file = OpenOptions::new().read(true).write(true).open(file)?;
     let mut piece = vec![0; PIECE_BYTES];
     let mut at = 0;
@@ -210,7 +221,9 @@ fn rewrite(file: &Path) -> io::Result<()> {
         file.seek(SeekFrom::Start(at))?;
         let count = file.read(&mut piece)?;
         if count == 0 {
-            return file.sync_all();
+            file.sync_all()?;
+            // Whoever made it may have come to no sync, and its name would be lost.
+            return folder.sync_all();
         }
         file.seek(SeekFrom::Start(at))?;
         file.write_all(&piece[..count])?;
@@ -218,11 +231,30 @@ fn rewrite(file: &Path) -> io::Result<()> {
     }
 }
 
+/// Prepares a database to be written; where there is no room for that, the reserve is given up for it.
 fn prepare(
     connection: &mut Connection,
     code_key: u64,
     sizes: Sizes,
     rewrite: &dyn Fn(&Path) -> io::Result<()>,
+    reserve: &mut Reserve,
+) -> Result<Checkpoints, String> {
+    let prepared = prepare_once(connection, code_key, sizes, rewrite, reserve);
+    let is_short = prepared.is_err() && reserve.lacks(LEAST_BYTES);
+    if !is_short {
+        return prepared;
+    }
+    let prepared =
+        if reserve.give_up() { prepare_once(connection, code_key, sizes, rewrite, reserve) } else { prepared };
+    prepared.map_err(|why| format!("{why}; the disk is full: free some room, and start again"))
+}
+
+fn prepare_once(
+    connection: &mut Connection,
+    code_key: u64,
+    sizes: Sizes,
+    rewrite: &dyn Fn(&Path) -> io::Result<()>,
+    reserve: &mut Reserve,
 ) -> Result<Checkpoints, String> {
     let said = |error: rusqlite::Error| error.to_string();
     connection.busy_timeout(BUSY_WAIT).map_err(said)?;
@@ -234,7 +266,7 @@ fn prepare(
         connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(said)?;
     }
     renew_wal(connection, rewrite)?;
-    settle(connection).map_err(said)?;
+    settle_with_room(connection, reserve).map_err(said)?;
     let synchronous = if Bug::NormalForFull.is_on() { "normal" } else { "full" };
     connection.pragma_update(None, "synchronous", synchronous).map_err(said)?;
     // 8 MB of pages: SQLite goes over all that it keeps at most commits that split a page, and the system's own cache has
@@ -242,7 +274,10 @@ fn prepare(
     connection.pragma_update(None, "cache_size", -8_000).map_err(said)?;
     // What a long read made of the WAL is given back when it begins anew.
     connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES).map_err(said)?;
-    let checkpoints = Checkpoints::of(connection, sizes.checkpoint_pages).map_err(said)?;
+    let mut checkpoints = Checkpoints::of(connection, sizes.checkpoint_pages).map_err(said)?;
+    if reserve.is_short() {
+        checkpoints.keep_short();
+    }
     // What is removed is overwritten where that costs no further write; VACUUM does the rest.
     connection.pragma_update(None, "secure_delete", "fast").map_err(said)?;
     connection.set_prepared_statement_cache_capacity(64);
@@ -258,8 +293,12 @@ fn prepare(
     Moment::Migration.reached();
     let is_summed = give_sums(connection).map_err(said)?;
     Moment::Migration.reached();
-    let schema = if is_summed { SCHEMA_VERSION } else { UNSUMMED_SCHEMA_VERSION };
-    connection.pragma_update(None, "user_version", schema).map_err(said)?;
+    let wanted = if is_summed { SCHEMA_VERSION } else { UNSUMMED_SCHEMA_VERSION };
+    let schema: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(said)?;
+    // What is so already need not be written: there may be no room for it.
+    if schema != wanted {
+        connection.pragma_update(None, "user_version", wanted).map_err(said)?;
+    }
     Moment::Migration.reached();
     Ok(checkpoints)
 }
@@ -282,7 +321,8 @@ fn give_sums(connection: &Connection) -> rusqlite::Result<bool> {
         Err(error) if is_for_later(&error) => {
             tracing::warn!(
                 %error, bytes,
-                "pages carry no checksums, so that damage in them may go unnoticed; free as much room as the database                  takes, beside it and in the folder for temporary files, and start again"
+                "pages carry no checksums, so that damage in them may go unnoticed; free as much room as the database \
+                 takes, beside it and in the folder for temporary files, and start again"
             );
             return Ok(false);
         }
@@ -315,6 +355,36 @@ fn renew_wal(connection: &Connection, rewrite: &dyn Fn(&Path) -> io::Result<()>)
     let renewed = rewrite(&wal).map_err(|error| format!("its WAL {}: {error}", wal.display()));
     connection.execute_batch("rollback").map_err(said)?;
     renewed
+}
+
+/// Settles, where there is room for that, with the room of the reserve if need be.
+///
+/// Where there is none, the WAL stays what it is and is gone on with. That it was written anew and synced just before is
+/// as good for what is in it; what is not copied out of it now is copied later, from its beginning.
+fn settle_with_room(connection: &Connection, reserve: &mut Reserve) -> rusqlite::Result<()> {
+    let is_full = |error: &rusqlite::Error| error.sqlite_error_code() == Some(ErrorCode::DiskFull);
+    loop {
+        // Half of it is not begun: it leaves a WAL, and comes back to one only by writing.
+        let wal_bytes = connection.path().map_or(0, |file| length(&beside(Path::new(file), "-wal")));
+        let full = || rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_FULL), None);
+        let settled = if reserve.lacks(wal_bytes + LEAST_BYTES) { Err(full()) } else { settle(connection) };
+        match settled {
+            Err(error) if is_full(&error) => {
+                if reserve.give_up() {
+                    continue;
+                }
+                let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+                if mode != "wal" {
+                    set_journal_mode(connection, "wal")?;
+                }
+                tracing::warn!("the disk is full: what is in the WAL stays there until there is room; reads go on");
+                // It may fit all the same, and what was copied of it need not be given room again.
+                let copied = connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
+                return copied.or_else(|error| if is_full(&error) { Ok(()) } else { Err(error) });
+            }
+            other => return other,
+        }
+    }
 }
 
 /// Makes durable what a process before this one has left, before anybody is shown it, and ends in WAL mode.

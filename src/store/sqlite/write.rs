@@ -9,6 +9,7 @@ use std::collections::hash_map::Entry;
 use prost::Message;
 use rusqlite::{Connection, ErrorCode, params};
 
+use super::checkpoint::Copied;
 use super::log::revision;
 use super::read::{bearer_of, bearers as bearers_of_id};
 use super::rows::{INSERT_APPOINTMENT, UPDATE_APPOINTMENT, UPDATE_IN_PLACE, signed, write};
@@ -71,7 +72,29 @@ fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
 }
 
 impl Sqlite {
+    /// Makes a batch durable. On a full disk room is made once: by the WAL, which is copied and begins anew, and then by
+    /// the reserve, where that is not enough.
     pub(super) fn write(&mut self, batch: &Batch<'_>) -> Result<(), CommitError> {
+        const FULL: CommitError = CommitError::Refused(StoreError::Full);
+        let mut written = self.write_once(batch);
+        if written == Err(FULL) && self.reserve.note_full() {
+            let copied = self.checkpoints.give_back_room(&self.connection)?;
+            if copied == Copied::Whole {
+                written = self.write_once(batch);
+            }
+            if written == Err(FULL) && self.reserve.give_up() {
+                self.checkpoints.give_back_room(&self.connection)?;
+                written = self.write_once(batch);
+            }
+            // Who reads now does not read for ever.
+            self.reserve.note_hopeless(written == Err(FULL) && copied != Copied::InUse);
+        } else if written.is_ok() {
+            self.reserve.note_hopeless(false);
+        }
+        written
+    }
+
+    fn write_once(&mut self, batch: &Batch<'_>) -> Result<(), CommitError> {
         for (id, version) in batch.expected {
             if self.known.get(id).is_none_or(|known| known.version != *version) {
                 return Err(CommitError::Refused(StoreError::Stale(id.clone())));
