@@ -56,7 +56,7 @@ pub(super) struct Actor {
     publisher: Publisher,
     compaction: Option<Compaction>,
     /// What expires next. An entry that is out of date is found to be so when its time comes.
-    expiries: BinaryHeap<Reverse<(Instant, AppointmentId)>>,
+    pub(super) expiries: BinaryHeap<Reverse<(Instant, AppointmentId)>>,
     /// Commands that wait to be decided.
     queue: Queue,
     batches: u64,
@@ -76,7 +76,7 @@ pub(super) struct Actor {
     tended: Deadline,
     pub(super) store_log: StoreLog,
     /// The last commit was refused: what has expired is not tried again at once, for a full disk stays full for a while.
-    is_refused: bool,
+    pub(super) is_refused: bool,
     /// See `Engine::cut`.
     is_cut: Arc<AtomicBool>,
 }
@@ -276,7 +276,7 @@ impl Actor {
             Err(error) => {
                 self.is_refused = true;
                 self.store_log.refused(envelopes.len(), &error);
-                due.into_iter().for_each(|it| self.expiries.push(Reverse(it)));
+                self.put_off(due);
                 refuse(envelopes, &Failure::StoreUnavailable(error.to_string()));
                 return Err(error);
             }
@@ -394,7 +394,7 @@ impl Actor {
                     let now = batch.now;
                     return self.apart(now, Met { envelopes: batch.undecided(), due, touched, error });
                 }
-                due.into_iter().for_each(|it| self.expiries.push(Reverse(it)));
+                self.put_off(due);
                 refuse(batch.undecided(), &Failure::StoreUnavailable(error.to_string()));
                 Err(error)
             }

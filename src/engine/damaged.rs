@@ -4,12 +4,15 @@
 //! reads or writes meet it. The calendars of these are not written to until a restart. Nothing has happened by then: a
 //! commit that meets damage is undone before anybody is told.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant as Deadline;
 
+use crate::domain::calendar::Calendar;
+use crate::domain::claims::Claim;
 use crate::domain::ids::{AppointmentId, CalendarId};
 use crate::domain::time::Instant;
 use crate::store::StoreError;
@@ -23,24 +26,36 @@ const TOLD_EVERY: Duration = Duration::from_secs(1);
 /// How many calendars are noted; should there be more, each command that meets its damage is refused all the same.
 const NOTED_MAX: usize = 100_000;
 
-/// The calendars that damage was met in.
+/// What damage was met in.
 #[derive(Default)]
-pub(super) struct Damaged(HashSet<CalendarId>);
+pub(super) struct Damaged {
+    calendars: HashSet<CalendarId>,
+    /// When the holds and requests ran out whose end could not be recorded.
+    given_up: HashSet<Instant>,
+}
 
 impl Damaged {
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.calendars.is_empty() && self.given_up.is_empty()
     }
 
     /// Notes a calendar, and tells of it the first time.
     pub(super) fn note(&mut self, id: &CalendarId, error: &StoreError) {
-        let is_first = self.0.len() < NOTED_MAX && self.0.insert(id.clone());
+        let is_first = self.calendars.len() < NOTED_MAX && self.calendars.insert(id.clone());
         tell(is_first.then_some(id), error);
     }
 
-    /// Why nothing is written to this calendar.
-    pub(super) fn refusal(&self, id: &CalendarId) -> Option<Failure> {
-        self.0.contains(id).then_some(Failure::Damaged)
+    /// Why nothing is written to a calendar, which is in memory or not.
+    pub(super) fn refusal(&self, id: &CalendarId, calendar: Option<&Calendar>) -> Option<Failure> {
+        let is_damaged = self.calendars.contains(id) || calendar.is_some_and(|it| self.is_left_with_claims(it));
+        is_damaged.then_some(Failure::Damaged)
+    }
+
+    /// Whether a calendar has a claim that has run out, by the clock, and will stay: what is booked there must not become
+    /// state beside it.
+    fn is_left_with_claims(&self, calendar: &Calendar) -> bool {
+        let is_left = |claim: &Claim| claim.expire_time().is_some_and(|time| self.given_up.contains(&time));
+        !self.given_up.is_empty() && calendar.claims.iter().chain(calendar.requests.values()).any(is_left)
     }
 }
 
@@ -77,6 +92,7 @@ impl Actor {
     pub(super) fn apart(&mut self, now: Instant, met: Met) -> Result<bool, StoreError> {
         let Met { envelopes, due, touched, error } = met;
         if envelopes.len() + due.len() == 1 {
+            self.damaged.given_up.extend(due.into_iter().map(|(time, _)| time));
             self.refuse_damaged(envelopes, touched, &error);
             return Ok(true);
         }
@@ -89,7 +105,10 @@ impl Actor {
                 Err(error) if !error.is_fatal() => Failure::StoreUnavailable(error.to_string()),
                 _ => Failure::ShuttingDown,
             };
-            refuse(parts.flat_map(|(envelopes, _)| envelopes).collect(), &failure);
+            for (envelopes, due) in parts {
+                refuse(envelopes, &failure);
+                self.put_off(due);
+            }
             return done;
         }
         Ok(true)
@@ -108,12 +127,20 @@ impl Actor {
             Err(error) if error.is_damage() => self.apart(now, Met { envelopes, due, touched: Vec::new(), error }),
             Err(error) => {
                 refuse(envelopes, &Failure::StoreUnavailable(error.to_string()));
+                self.put_off(due);
                 Err(error)
             }
         }
     }
 
-    /// Refuses what met damage alone. An expiry is not tried again before a restart: its time is free all the same.
+    /// What could not be recorded now is tried again.
+    pub(super) fn put_off(&mut self, due: Vec<(Instant, AppointmentId)>) {
+        self.is_refused |= !due.is_empty();
+        self.expiries.extend(due.into_iter().map(Reverse));
+    }
+
+    /// Refuses what met damage alone. An expiry is not tried again before a restart; until then nothing is written to
+    /// calendars that it holds time of.
     fn refuse_damaged(&mut self, envelopes: Vec<Envelope>, touched: Vec<CalendarId>, error: &StoreError) {
         let hashes: Vec<[u8; 16]> = envelopes.iter().filter_map(|it| Some(it.terms.request?.hash)).collect();
         let is_of_request = self.store.seen_requests(&hashes).is_err();
@@ -125,5 +152,43 @@ impl Actor {
         }
         calendars.iter().for_each(|id| self.damaged.note(id, error));
         refuse(envelopes, &Failure::Damaged);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use super::*;
+    use crate::domain::appointment::AppointmentState;
+    use crate::domain::calendar::Profile;
+    use crate::domain::change::new_calendar;
+    use crate::domain::ids::{AppointmentKey, TypeNumber};
+    use crate::domain::time::{HOUR, Minutes};
+    use crate::domain::zone::Zone;
+
+    /// A calendar with a hold that runs out then.
+    fn held_until(name: &str, expire_time: Instant) -> Calendar {
+        let profile = Profile::open(std::sync::Arc::new(Zone::utc()), Default::default());
+        let id = CalendarId::parse(name).unwrap();
+        let mut calendar = new_calendar(&id, &std::sync::Arc::new(profile), Default::default(), &[]);
+        let (hour, none) = (Minutes::new(60).unwrap(), Minutes::ZERO);
+        let start = Instant::from_seconds(100 * HOUR);
+        let state = AppointmentState::Held;
+        let claim = Claim::new(AppointmentKey(7), TypeNumber(0), start, hour, none, none, state, Some(expire_time));
+        calendar.claims.insert(claim);
+        calendar
+    }
+
+    #[test]
+    fn nothing_is_written_to_a_calendar_whose_hold_ran_out_and_cannot_be_ended() {
+        let (then, later) = (Instant::from_seconds(10), Instant::from_seconds(11));
+        let (mut damaged, left, other) = (Damaged::default(), held_until("ada", then), held_until("lee", later));
+        assert!(damaged.is_empty() && damaged.refusal(&left.id, Some(&left)).is_none());
+        damaged.given_up.insert(then);
+        assert!(!damaged.is_empty());
+        assert_eq!(damaged.refusal(&left.id, Some(&left)), Some(Failure::Damaged));
+        assert_eq!(damaged.refusal(&other.id, Some(&other)), None);
+        damaged.note(&other.id, &StoreError::Damaged("a page".to_owned()));
+        assert_eq!(damaged.refusal(&other.id, None), Some(Failure::Damaged));
     }
 }

@@ -113,6 +113,10 @@ impl Actor {
         Ok(())
     }
 
+    fn refusal(&self, id: &CalendarId) -> Option<Failure> {
+        self.damaged.refusal(id, self.state.calendars.get(id).map(|it| &**it))
+    }
+
     /// Why a command cannot be decided now: something that it looks at cannot be loaded, or is damaged.
     pub(super) fn blocked(&self, command: &Command) -> Option<Failure> {
         if self.unloadable.is_empty() && self.damaged.is_empty() {
@@ -123,7 +127,7 @@ impl Actor {
         let series = needs.series_in(&self.state);
         let of_series = self.state.appointments.values().filter(|it| series.is_some() && it.series() == series);
         let mut calendars = needs.calendars.iter().chain(named.chain(of_series).flat_map(|it| it.calendars()));
-        calendars.find_map(|id| self.unloadable.get(id).cloned().or_else(|| self.damaged.refusal(id)))
+        calendars.find_map(|id| self.unloadable.get(id).cloned().or_else(|| self.refusal(id)))
     }
 
     /// Brings into memory what a calendar lacks of the past that its limits count by now. False where that cannot be had.

@@ -22,6 +22,7 @@ mod readers;
 mod ring;
 mod stall;
 mod stopped;
+mod submit;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests;
@@ -43,7 +44,7 @@ use crate::clock::Clock;
 use crate::domain::appointment::Appointment;
 use crate::domain::calendar::Calendar;
 use crate::domain::command::Command;
-use crate::domain::decide::{Hours, Outcome};
+use crate::domain::decide::Outcome;
 use crate::domain::ids::{CalendarId, Caller, Revision};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Instant;
@@ -338,60 +339,6 @@ impl Engine {
         Ok((engine, Running { worker, waker }))
     }
 
-    /// Decides a command, makes it durable and visible, and answers.
-    pub async fn submit(&self, command: Command, terms: Terms) -> Result<Answer, Failure> {
-        let (hours, deadline) = (Hours::of(&command), terms.deadline);
-        let mut answer = self.decided(command, terms).await?;
-        if let (Some(hours), Some(calendar)) = (hours, answer.calendar.clone()) {
-            answer.outside = self.outside(hours, calendar, answer.time, deadline).await;
-        }
-        Ok(answer)
-    }
-
-    /// What a command left outside of the hours; of a calendar with many appointments that is more than the writer has
-    /// time for.
-    async fn outside(
-        &self,
-        hours: Hours,
-        calendar: Arc<Calendar>,
-        now: Instant,
-        deadline: Option<Deadline>,
-    ) -> Vec<Appointment> {
-        let ask = move |reader: &mut dyn Reader| match hours.outside(&calendar, now) {
-            keys if keys.is_empty() => Ok(Vec::new()),
-            keys => reader.appointments_by_key(&keys).map(|(found, _)| found),
-        };
-        // The change is made: that these cannot be shown must not make it look undone.
-        self.read(deadline, ask).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "appointments outside of the hours cannot be shown");
-            Vec::new()
-        })
-    }
-
-    async fn decided(&self, command: Command, terms: Terms) -> Result<Answer, Failure> {
-        if let Some(refusal) = foreseen::refusal(&self.published, &command, &terms, self.clock.now()) {
-            return Err(refusal.into());
-        }
-        let mut command = command;
-        if self.is_decided_beside(&command, &terms) {
-            let shared = Arc::new(command);
-            if let Some(answer) = self.decide_beside(Arc::clone(&shared), &terms).await? {
-                return answer;
-            }
-            command = Arc::unwrap_or_clone(shared);
-        } else if let missing = self.published.missing(command.calendars())
-            && !missing.is_empty()
-            && self.readers.is_free()
-        {
-            let wait = Wait { deadline: terms.deadline, held: terms.held.clone() };
-            self.bring(missing, &wait).await?;
-        }
-        let (reply, answer) = oneshot::channel();
-        self.post(Mail::Command { command: Box::new(command), terms, reply })?;
-        // A reply that is dropped means that the writer broke off in the middle of the batch.
-        answer.await.unwrap_or(Err(Failure::CommitUnknown))
-    }
-
     /// One moment of these calendars: all at one revision. A calendar that does not exist is a refusal.
     pub async fn view(&self, calendars: &[CalendarId], wait: &Wait) -> Result<View, Failure> {
         for _ in 0..LOADS_MAX {
@@ -426,30 +373,6 @@ impl Engine {
         let (reply, loaded) = oneshot::channel();
         self.post(Mail::Load(Load { calendars, adopted, deadline, _held: wait.held.clone(), reply }))?;
         loaded.await.unwrap_or(Err(Failure::ShuttingDown))
-    }
-
-    /// Whether a command is looked at beside the writer first. Of one that may change something that spares the writer
-    /// work and nobody waits for it: not behind dry runs, and not while the clock is in doubt, of which the writer tells.
-    /// A repeated request is the writer's: its first one may be on its way.
-    fn is_decided_beside(&self, command: &Command, terms: &Terms) -> bool {
-        let is_spared = || terms.request.is_none() && command.is_refused_dearly() && self.deciders.is_free();
-        self.decides_beside && !self.clock.is_in_doubt() && (terms.is_dry_run || is_spared())
-    }
-
-    /// The answer of a command that needs no writer, see `beside`; none when the writer must be asked.
-    async fn decide_beside(
-        &self,
-        command: Arc<Command>,
-        terms: &Terms,
-    ) -> Result<Option<Result<Answer, Failure>>, Failure> {
-        let (published, clock, terms) = (Arc::clone(&self.published), Arc::clone(&self.clock), terms.clone());
-        let deadline = terms.deadline;
-        let ask = move |reader: &mut dyn Reader| beside::answer(reader, &published, &command, &terms, clock.now());
-        match self.read_by(&self.deciders, deadline, ask).await {
-            Ok(answer) => Ok(answer),
-            Err(Failure::StoreUnavailable(_) | Failure::Damaged) => Ok(None),
-            Err(failure) => Err(failure),
-        }
     }
 
     /// Asks the store, beside the writer. The answer holds everything that was answered before it was asked, and nothing

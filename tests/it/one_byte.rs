@@ -13,11 +13,10 @@ use bookd::domain::command::Command;
 use bookd::domain::ids::{AppointmentKey, Revision};
 use bookd::domain::interval::Interval;
 use bookd::domain::log::LogPosition;
-use bookd::domain::time::HOUR;
 use bookd::fold::email_key;
 use bookd::store::sqlite::{Source, Sqlite};
 use bookd::store::told::PART_EVENTS_MAX;
-use bookd::store::{CalendarFilter, ListQuery, OpenError, RequestRecord, Store, StoreError};
+use bookd::store::{Batch, CalendarFilter, ListQuery, OpenError, RequestRecord, Store, StoreError};
 use tempfile::TempDir;
 
 use crate::proof::chance::{Chance, budget};
@@ -367,7 +366,16 @@ fn one_byte_of_the_files_under_an_open_store_gives_no_wrong_answer() {
         let mut store = opened(&file).unwrap();
         if ending == "-wal" {
             // So that there is something in it.
-            store.forget_requests(MONDAY.plus(-HOUR), 10).unwrap();
+            let request = RequestRecord {
+                hash: [77; 16],
+                fingerprint: [9; 16],
+                revision: Revision(1),
+                time: MONDAY,
+                appointments: Vec::new(),
+                calendar: None,
+                type_id: None,
+            };
+            store.commit(&Batch { changes: &[], requests: &[request], expected: &[] }).unwrap();
         }
         let what = damage(&beside(&file, ending), &mut chance);
         tally.trials += 1;

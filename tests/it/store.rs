@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bookd::domain::appointment::{Appointment, AppointmentState, Carried, Invitee, PersonDetails, PersonPatch};
-use bookd::domain::appointment_type::AppointmentType;
+use bookd::domain::appointment_type::{AppointmentType, Limits};
 use bookd::domain::availability::{Override, Window};
 use bookd::domain::change::Cause;
 use bookd::domain::command::{Booking, Command, Move, ProfilePatch, Redacted};
@@ -410,7 +410,10 @@ fn old_changes_are_forgotten_in_steps_and_never_the_last(mut world: World) {
 
 fn what_memory_lacks_of_the_past_is_loaded_alone(mut world: World) {
     open(&mut world, "ada", "Europe/Paris");
-    put_special(&mut world);
+    let patch = ProfilePatch { limits: Some(Limits::default()), ..ProfilePatch::default() };
+    world.run(&Command::UpdateCalendar { calendar: id("ada"), patch, etag: None });
+    let appointment_type = AppointmentType { limits: Limits::default(), ..special_type() };
+    world.run(&Command::PutAppointmentType { calendar: id("ada"), appointment_type, etag: None });
     for day in 0..6 {
         world.book(10 + u128::try_from(day).unwrap(), "ada", at_hour(24 * day + 9));
         // It waits for approval, and takes no time until then.

@@ -5,22 +5,19 @@
 //! once, as Linux does. A file's name is safe from the first sync of the file on, which syncs its folder as well.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bookd::store::sqlite::{Drive, Room};
+use bookd::store::sqlite::Drive;
 use rusqlite::ffi;
 
 use super::chance::Chance;
 use super::locks::Locks;
-use super::room::RoomOn;
 use super::vfs::Registered;
 
 /// What a disk writes whole or not at all, mostly.
 const SECTOR: usize = 512;
-/// What is written at a time of a file that is written anew.
-const REWRITTEN_AT_A_TIME: usize = 16 * 1_024;
+/// A disk that was full stays so for a while: for the commit, for the WAL that would make room, and for one try more.
+const FULL_WRITES: u32 = 2;
 
 /// One access to the disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,7 +35,7 @@ pub enum Access {
 pub enum Fault {
     /// The device failed.
     Io,
-    /// There is no room; for what does not need any it is as `Io`.
+    /// There is no room, for some writes more; for what does not need any it is as `Io`.
     Full,
 }
 
@@ -70,6 +67,8 @@ pub struct State {
     accesses: u64,
     cut_at: Option<u64>,
     fail_at: Option<(u64, Fault)>,
+    /// So many more writes find it full.
+    full_writes: u32,
     /// The next sync of this file fails.
     fail_sync_of: Option<String>,
     /// The access that failed as it was told to.
@@ -90,8 +89,8 @@ pub type Code = i32;
 
 /// A disk, and the VFS that leads to it.
 pub struct Disk {
-    state: Arc<Mutex<State>>,
-    registered: Registered,
+    pub(super) state: Arc<Mutex<State>>,
+    pub(super) registered: Registered,
 }
 
 impl Disk {
@@ -115,6 +114,7 @@ impl Disk {
             accesses: 0,
             cut_at: None,
             fail_at: None,
+            full_writes: 0,
             fail_sync_of: None,
             failed: None,
             is_off: false,
@@ -127,7 +127,7 @@ impl Disk {
         Self { registered: Registered::new(Arc::clone(&state)), state }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 
@@ -177,7 +177,7 @@ impl Disk {
     /// Nothing fails that has not yet.
     pub fn heal(&self) {
         let mut state = self.state();
-        (state.fail_at, state.cut_at) = (None, None);
+        (state.fail_at, state.cut_at, state.full_writes) = (None, None, 0);
     }
 
     /// From now on there is room for so many bytes more; none = for any number.
@@ -250,47 +250,6 @@ impl Disk {
     }
 }
 
-impl Drive for Disk {
-    fn vfs(&self) -> &str {
-        self.registered.name()
-    }
-
-    fn file(&self) -> &Path {
-        Path::new("/bookd.db")
-    }
-
-    fn length(&self, file: &Path) -> io::Result<u64> {
-        let (name, mut state) = (file.to_string_lossy(), self.state());
-        let length = if state.exists(&name) { state.size(&name).map_err(said)? } else { 0 };
-        Ok(length as u64)
-    }
-
-    fn read(&self, file: &Path, at: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let at = usize::try_from(at).unwrap();
-        self.state().read(&file.to_string_lossy(), buffer, at).map_err(said)
-    }
-
-    fn rewrite(&self, file: &Path) -> io::Result<()> {
-        let name = file.to_string_lossy();
-        let mut state = self.state();
-        let mut content = vec![0; state.size(&name).map_err(said)?];
-        state.read(&name, &mut content, 0).map_err(said)?;
-        // As several writes: the power may go between.
-        for (piece, bytes) in content.chunks(REWRITTEN_AT_A_TIME).enumerate() {
-            state.write(&name, bytes, piece * REWRITTEN_AT_A_TIME).map_err(said)?;
-        }
-        state.sync(&name).map_err(said)
-    }
-
-    fn room(&self) -> Box<dyn Room> {
-        Box::new(RoomOn::new(Arc::clone(&self.state), self.file()))
-    }
-}
-
-fn said(code: Code) -> io::Error {
-    io::Error::other(ffi::code_to_str(code))
-}
-
 /// Tells whether the power of a disk is gone.
 #[derive(Clone)]
 pub struct Power(Arc<Mutex<State>>);
@@ -359,8 +318,13 @@ impl State {
             return Err(ffi::SQLITE_IOERR);
         }
         match self.fail_at {
+            _ if access == Access::Write && self.full_writes > 0 => {
+                self.full_writes -= 1;
+                Err(ffi::SQLITE_FULL)
+            }
             Some((at, fault)) if at == self.accesses => {
                 self.failed = Some((at, access));
+                self.full_writes = if (access, fault) == (Access::Write, Fault::Full) { FULL_WRITES } else { 0 };
                 Err(match (access, fault) {
                     (Access::Write, Fault::Full) => ffi::SQLITE_FULL,
                     (Access::Open, _) => ffi::SQLITE_CANTOPEN,

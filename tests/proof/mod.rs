@@ -14,6 +14,7 @@ pub mod caller;
 pub mod calls;
 pub mod chance;
 pub mod disk;
+pub mod drive;
 pub mod fuzzed;
 pub mod fuzzed_calls;
 pub mod history;

@@ -78,10 +78,16 @@ impl Source {
         if open::look_at(file, &opened, file)? == Content::Nothing {
             return Err(open::empty(file));
         }
+        let looked = open::wal_content(file, &opened)?;
         drop(opened);
-        // Where somebody serves it, its WAL was looked at when he began to.
-        if let Ok(locked) = Locked::to_read(file) {
-            open::look_at_wal(file, &locked)?;
+        // Looked at without a lock, so that no start is refused for it, it may be in the middle of a write. Where somebody
+        // serves the file, its WAL was looked at when he began to.
+        if looked.damage.is_some() {
+            match Locked::to_read(file) {
+                Ok(locked) => open::look_at_wal(file, &locked)?,
+                Err(OpenError::InUse { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         let location = Location::new(file.to_owned(), Origin::Shared);
         let connection = location.copier().map_err(unreadable)?;

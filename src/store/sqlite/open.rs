@@ -2,6 +2,7 @@
 //!
 //! What is not a bookd database of this version or an older one is left exactly as it was.
 
+use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -145,6 +146,12 @@ pub(super) fn look_at_wal(file: &Path, locked: &Locked) -> Result<(), OpenError>
     let content = recovery::look_at_files(&locked.path, locked.file());
     let content = content.map_err(|error| unreadable(file, format!("its WAL: {error}")))?;
     unless_damaged(file, &locked.path, &content)
+}
+
+/// What the WAL of a file holds that may be written meanwhile.
+pub(super) fn wal_content(file: &Path, opened: &File) -> Result<recovery::Content, OpenError> {
+    let content = file.canonicalize().and_then(|path| recovery::look_at_files(&path, opened));
+    content.map_err(|error| unreadable(file, format!("its WAL: {error}")))
 }
 
 fn wal_of_drive(drive: &dyn Drive) -> io::Result<recovery::Content> {
@@ -291,7 +298,7 @@ fn prepare_once(
     let code_key = code_key.cast_signed();
     connection.execute("insert or ignore into meta (name, value) values ('code_key', ?1)", [code_key]).map_err(said)?;
     Moment::Migration.reached();
-    let is_summed = give_sums(connection).map_err(said)?;
+    let is_summed = give_sums(connection, reserve).map_err(said)?;
     Moment::Migration.reached();
     let wanted = if is_summed { SCHEMA_VERSION } else { UNSUMMED_SCHEMA_VERSION };
     let schema: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(said)?;
@@ -305,7 +312,7 @@ fn prepare_once(
 
 /// Sees to it that the pages of the file have checksums: SQLite writes a file of before schema 6 anew, with room for them.
 /// False where it cannot, for now.
-fn give_sums(connection: &Connection) -> rusqlite::Result<bool> {
+fn give_sums(connection: &Connection, reserve: &Reserve) -> rusqlite::Result<bool> {
     if sweep::format(connection) == Format::Summed {
         return Ok(true);
     }
@@ -315,19 +322,31 @@ fn give_sums(connection: &Connection) -> rusqlite::Result<bool> {
         tracing::warn!(page_bytes, "pages carry no checksums: only pages of {PAGE_BYTES} bytes can");
         return Ok(false);
     }
+    let for_later = |why: &dyn Display| {
+        tracing::warn!(
+            %why, bytes,
+            "pages carry no checksums, so that damage in them may go unnoticed; free as much room as the database \
+             takes, beside it and in the folder for temporary files, and start again"
+        );
+    };
+    // All of it goes through the WAL. Filled in vain the disk would be of no use to anybody.
+    if reserve.lacks(bytes.unsigned_abs().saturating_add(LEAST_BYTES)) {
+        for_later(&"there is no room for it");
+        return Ok(false);
+    }
     tracing::info!(bytes, "giving every page a checksum, which may take minutes");
     match connection.execute_batch("vacuum") {
         Ok(()) => {}
         Err(error) if is_for_later(&error) => {
-            tracing::warn!(
-                %error, bytes,
-                "pages carry no checksums, so that damage in them may go unnoticed; free as much room as the database \
-                 takes, beside it and in the folder for temporary files, and start again"
-            );
+            for_later(&error);
+            // What it took of the disk is given back, as far as that can be.
+            let _given_back = connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
             return Ok(false);
         }
         Err(error) => return Err(error),
     }
+    // It has another place now.
+    let _page = sweep::pass_over_counter(connection);
     // Copied now, so that the file itself has them.
     connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()))?;
     tracing::info!(bytes, "every page has a checksum");

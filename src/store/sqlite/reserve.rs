@@ -179,7 +179,9 @@ impl Room for FileSystem {
             }
             let mut begin = Vec::with_capacity(MARK.len());
             File::open(&self.path)?.take(MARK.len() as u64).read_to_end(&mut begin)?;
-            Ok(if begin == MARK { known.len() } else { 0 })
+            // Of one that was being made when the power or the process went the mark is missing.
+            let is_unmarked = begin.iter().all(|byte| *byte == 0);
+            Ok(if begin == MARK { known.len() } else { u64::from(is_unmarked) * known.len().max(1) })
         };
         is_ours().unwrap_or(0)
     }
@@ -203,7 +205,8 @@ impl Room for FileSystem {
 fn fill(mut file: &File, bytes: u64) -> io::Result<()> {
     file.write_all(MARK)?;
     if allocate(file, bytes).is_ok() {
-        return Ok(());
+        // The mark, too, is there after a power loss.
+        return file.sync_all();
     }
     // Where room cannot be had without writing.
     let piece = vec![b'\n'; PIECE_BYTES];
@@ -251,6 +254,18 @@ mod tests {
         assert!(!reserve.give_up());
         reserve.keep(0);
         assert_eq!(fs::read_to_string(&path).unwrap(), "somebody's notes");
+    }
+
+    #[test]
+    fn a_reserve_that_was_being_made_when_the_power_went_is_made_anew() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("bookd.db-reserve");
+        for left in [Vec::new(), vec![0; 3 * PIECE_BYTES]] {
+            fs::write(&path, left).unwrap();
+            let mut reserve = Reserve::new(Box::new(FileSystem::of(&folder.path().join("bookd.db"))));
+            reserve.keep(UNIT_BYTES);
+            assert!(fs::read(&path).unwrap().starts_with(MARK));
+        }
     }
 
     #[test]

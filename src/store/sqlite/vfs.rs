@@ -37,7 +37,7 @@ pub(super) fn damage_met() -> Option<String> {
 
 /// A VFS that is known to SQLite until it is dropped.
 pub(super) struct Checked {
-    name: CString,
+    name: &'static CStr,
     vfs: *mut ffi::sqlite3_vfs,
 }
 
@@ -55,7 +55,10 @@ impl Checked {
         let below = unsafe { ffi::sqlite3_vfs_find(base.as_ref().map_or(ptr::null(), |it| it.as_ptr())) };
         // SAFETY: SQLite gives one that is whole.
         let like = unsafe { below.as_ref()? };
-        let name = CString::new(format!("bookd-{}", COUNT.fetch_add(1, Ordering::Relaxed))).ok()?;
+        // SQLite may ask for it as long as a connection is open, so it is as little freed as what bears it.
+        let name: &CStr = Box::leak(
+            CString::new(format!("bookd-{}", COUNT.fetch_add(1, Ordering::Relaxed))).ok()?.into_boxed_c_str(),
+        );
         let vfs = Box::into_raw(Box::new(ffi::sqlite3_vfs {
             iVersion: 2,
             szOsFile: like.szOsFile.saturating_add(c_int::try_from(size_of::<Handle>()).ok()?),

@@ -71,6 +71,12 @@ fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(statement)?.execute([]).map(drop)
 }
 
+/// A WAL that cannot be copied because it is damaged has what is nowhere else: whatever a batch has to do with that, the
+/// writer must not go on.
+fn must_stop(error: CommitError) -> CommitError {
+    CommitError::Unknown(error.into_store_error())
+}
+
 impl Sqlite {
     /// Makes a batch durable. On a full disk room is made once: by the WAL, which is copied and begins anew, and then by
     /// the reserve, where that is not enough.
@@ -78,12 +84,12 @@ impl Sqlite {
         const FULL: CommitError = CommitError::Refused(StoreError::Full);
         let mut written = self.write_once(batch);
         if written == Err(FULL) && self.reserve.note_full() {
-            let copied = self.checkpoints.give_back_room(&self.connection)?;
+            let copied = self.checkpoints.give_back_room(&self.connection).map_err(must_stop)?;
             if copied == Copied::Whole {
                 written = self.write_once(batch);
             }
             if written == Err(FULL) && self.reserve.give_up() {
-                self.checkpoints.give_back_room(&self.connection)?;
+                self.checkpoints.give_back_room(&self.connection).map_err(must_stop)?;
                 written = self.write_once(batch);
             }
             // Who reads now does not read for ever.

@@ -1,0 +1,55 @@
+//! How the store reaches a disk of the proofs beside SQLite's own way.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use bookd::store::sqlite::{Drive, Room};
+use rusqlite::ffi;
+
+use super::disk::{Code, Disk};
+use super::room::RoomOn;
+
+/// What is written at a time of a file that is written anew.
+const REWRITTEN_AT_A_TIME: usize = 16 * 1_024;
+
+impl Drive for Disk {
+    fn vfs(&self) -> &str {
+        self.registered.name()
+    }
+
+    fn file(&self) -> &Path {
+        Path::new("/bookd.db")
+    }
+
+    fn length(&self, file: &Path) -> io::Result<u64> {
+        let (name, mut state) = (file.to_string_lossy(), self.state());
+        let length = if state.exists(&name) { state.size(&name).map_err(said)? } else { 0 };
+        Ok(length as u64)
+    }
+
+    fn read(&self, file: &Path, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let at = usize::try_from(at).unwrap();
+        self.state().read(&file.to_string_lossy(), buffer, at).map_err(said)
+    }
+
+    fn rewrite(&self, file: &Path) -> io::Result<()> {
+        let name = file.to_string_lossy();
+        let mut state = self.state();
+        let mut content = vec![0; state.size(&name).map_err(said)?];
+        state.read(&name, &mut content, 0).map_err(said)?;
+        // As several writes: the power may go between.
+        for (piece, bytes) in content.chunks(REWRITTEN_AT_A_TIME).enumerate() {
+            state.write(&name, bytes, piece * REWRITTEN_AT_A_TIME).map_err(said)?;
+        }
+        state.sync(&name).map_err(said)
+    }
+
+    fn room(&self) -> Box<dyn Room> {
+        Box::new(RoomOn::new(Arc::clone(&self.state), self.file()))
+    }
+}
+
+fn said(code: Code) -> io::Error {
+    io::Error::other(ffi::code_to_str(code))
+}
