@@ -37,7 +37,7 @@ pub(crate) struct Ground {
     pub(crate) email: String,
     /// When the first begins, in seconds.
     pub(crate) first: i64,
-    /// A page of the list of `hot` as it was before all else, and what asks for the next.
+    /// What asks for the page that follows one of the list of `hot`.
     pub(crate) token: String,
 }
 
@@ -358,7 +358,7 @@ fn lists() -> Vec<Case> {
         ),
         case(
             "ListAppointments",
-            "the second page, as it was before all this",
+            "the second page, as it was some thousand changes before",
             |g, _| json!({"calendar_id": g.hot, "page_size": 1_000, "page_token": g.token}),
         ),
         case("ListAppointments", "of one customer", |g, _| json!({"invitee_email": g.email, "page_size": 1_000})),
