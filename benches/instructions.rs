@@ -20,11 +20,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use bookd::domain::appointment::{Appointment, Assignment, IgnoredRules, Invitee, PersonDetails};
+use bookd::domain::appointment::{Appointment, Assignment, IgnoredRules};
 use bookd::domain::appointment_type::Limits;
 use bookd::domain::calendar::Calendar;
 use bookd::domain::code::encode;
-use bookd::domain::command::{Booking, Command as Asked, Move, NewId, Start};
+use bookd::domain::command::{Booking, Command as Asked, Move, Start};
 use bookd::domain::decide::decide;
 use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller};
 use bookd::domain::several::first;
@@ -161,21 +161,7 @@ fn refused_of_hundred(assignment: Assignment) -> Task {
 }
 
 fn booking(number: u128, start: Instant) -> Booking {
-    Booking {
-        id: NewId::Made(AppointmentId(uuid::Uuid::from_u128(number))),
-        calendars: vec![CalendarId::parse("ada").unwrap()],
-        assignment: Assignment::All,
-        type_id: None,
-        start: Some(Start::At(start)),
-        duration: None,
-        person: PersonDetails {
-            invitee: Some(Invitee { name: "Grace Hopper".to_owned(), ..Invitee::default() }),
-            ..PersonDetails::default()
-        },
-        hold: None,
-        ignored_rules: IgnoredRules::default(),
-        occurrence: None,
-    }
+    world::booking(AppointmentId(uuid::Uuid::from_u128(number)), &CalendarId::parse("ada").unwrap(), start)
 }
 
 fn minutes_of_hold() -> Seconds {

@@ -14,6 +14,7 @@
 
 mod filled;
 mod service;
+mod world;
 
 use std::collections::BTreeMap;
 use std::path::Path;

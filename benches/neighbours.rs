@@ -16,6 +16,7 @@
 mod filled;
 mod heavy;
 mod service;
+mod world;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -4,10 +4,9 @@
 use std::sync::Arc;
 
 use bookd::clock::{Clock, SystemClock};
-use bookd::domain::appointment::{Assignment, IgnoredRules, Invitee, PersonDetails};
 use bookd::domain::availability::{Rule, Weekdays, Window};
 use bookd::domain::change::Change;
-use bookd::domain::command::{Booking, Command as Asked, NewId, Start};
+use bookd::domain::command::{Booking, Command as Asked};
 use bookd::domain::decide::decide;
 use bookd::domain::ids::{AppointmentId, CalendarId, Caller};
 use bookd::domain::state::State;
@@ -36,19 +35,5 @@ pub(crate) fn opened(id: &CalendarId, utc: &Arc<Zone>) -> Asked {
 }
 
 pub(crate) fn booking(id: &CalendarId, start: Instant) -> Booking {
-    Booking {
-        id: NewId::Made(AppointmentId(uuid::Uuid::now_v7())),
-        calendars: vec![id.clone()],
-        assignment: Assignment::All,
-        type_id: None,
-        start: Some(Start::At(start)),
-        duration: None,
-        person: PersonDetails {
-            invitee: Some(Invitee { name: "Grace Hopper".to_owned(), ..Invitee::default() }),
-            ..PersonDetails::default()
-        },
-        hold: None,
-        ignored_rules: IgnoredRules::default(),
-        occurrence: None,
-    }
+    crate::world::booking(AppointmentId(uuid::Uuid::now_v7()), id, start)
 }

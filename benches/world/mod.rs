@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use bookd::domain::appointment::{AppointmentState, Assignment, IgnoredRules};
+use bookd::domain::appointment::{AppointmentState, Assignment, IgnoredRules, Invitee, PersonDetails};
 use bookd::domain::appointment_type::{AppointmentType, Limits, Stamps};
 use bookd::domain::availability::{Availability, Rule, Weekdays, Window};
 use bookd::domain::calendar::{Busy, Calendar, Owner, Profile, Types};
 use bookd::domain::claims::{Claim, Claims};
-use bookd::domain::ids::{AppointmentKey, CalendarId, Revision, TypeNumber};
+use bookd::domain::command::{Booking, NewId, Start};
+use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, TypeNumber};
 use bookd::domain::interval::Interval;
 use bookd::domain::several;
 use bookd::domain::slots::{Search, visit};
@@ -114,4 +115,23 @@ pub(crate) fn count_several(searches: &[Search<'_>], assignment: Assignment) -> 
         ControlFlow::Continue(())
     });
     slots
+}
+
+/// A booking of one calendar, for a person with a name.
+pub(crate) fn booking(id: AppointmentId, calendar: &CalendarId, start: Instant) -> Booking {
+    Booking {
+        id: NewId::Made(id),
+        calendars: vec![calendar.clone()],
+        assignment: Assignment::All,
+        type_id: None,
+        start: Some(Start::At(start)),
+        duration: None,
+        person: PersonDetails {
+            invitee: Some(Invitee { name: "Grace Hopper".to_owned(), ..Invitee::default() }),
+            ..PersonDetails::default()
+        },
+        hold: None,
+        ignored_rules: IgnoredRules::default(),
+        occurrence: None,
+    }
 }

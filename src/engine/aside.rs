@@ -1,5 +1,5 @@
-//! Work of many milliseconds that needs no store: a search over hundreds of calendars and days. It is done on threads of its
-//! own, a few at a time, so that the thread which took the call goes on serving others.
+//! Work of many milliseconds: reads of the store, and searches over hundreds of calendars and days. It is done on threads of
+//! its own, a few at a time, so that the thread which took the call goes on serving others.
 
 use std::sync::Arc;
 
@@ -8,9 +8,10 @@ use tokio::time::{Instant as Deadline, timeout_at};
 
 use super::{Failure, Layout};
 
-/// How much of it is done at a time; more waits for its turn until its deadline.
-const ASIDE_MAX: usize = 2;
+/// How many searches are made at a time; more wait for their turn until their deadline.
+pub(super) const SEARCHES_MAX: usize = 2;
 
+/// Where some work is done, so much of it at a time.
 #[derive(Clone)]
 pub(super) struct Aside {
     permits: Arc<Semaphore>,
@@ -18,8 +19,13 @@ pub(super) struct Aside {
 }
 
 impl Aside {
-    pub(super) fn new(layout: Layout) -> Self {
-        Self { permits: Arc::new(Semaphore::new(ASIDE_MAX)), layout }
+    pub(super) fn new(layout: Layout, at_a_time: usize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(at_a_time)), layout }
+    }
+
+    /// Whether some work would begin at once.
+    pub(super) fn is_free(&self) -> bool {
+        self.permits.available_permits() > 0
     }
 
     pub(super) async fn compute<T: Send + 'static>(
@@ -27,9 +33,6 @@ impl Aside {
         deadline: Deadline,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        if self.layout == Layout::Inline {
-            return Ok(work());
-        }
         let permit = match timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await {
             Ok(permit) => permit.map_err(|_| Failure::ShuttingDown)?,
             Err(_) => return Err(Failure::ExpiredInQueue),
@@ -39,7 +42,10 @@ impl Aside {
             drop(permit);
             done
         };
-        tokio::task::spawn_blocking(work).await.map_err(|_| Failure::ShuttingDown)
+        match self.layout {
+            Layout::Inline => Ok(work()),
+            Layout::Threads => tokio::task::spawn_blocking(work).await.map_err(|_| Failure::ShuttingDown),
+        }
     }
 }
 
@@ -54,12 +60,12 @@ mod tests {
         let here = std::thread::current().id();
         let later = Deadline::now() + Duration::from_secs(5);
         let there = |layout| async move {
-            let thread = Aside::new(layout).compute(later, || std::thread::current().id()).await;
+            let thread = Aside::new(layout, 1).compute(later, || std::thread::current().id()).await;
             thread.is_ok_and(|it| it != here)
         };
         assert!(there(Layout::Threads).await && !there(Layout::Inline).await);
-        let aside = Aside::new(Layout::Threads);
-        let held: Vec<_> = (0..ASIDE_MAX).map(|_| Arc::clone(&aside.permits).try_acquire_owned()).collect();
+        let aside = Aside::new(Layout::Threads, SEARCHES_MAX);
+        let held: Vec<_> = (0..SEARCHES_MAX).map(|_| Arc::clone(&aside.permits).try_acquire_owned()).collect();
         assert_eq!(aside.compute(Deadline::now(), || ()).await, Err(Failure::ExpiredInQueue), "more waits its turn");
         drop(held);
         assert_eq!(aside.compute(later, || ()).await, Ok(()));

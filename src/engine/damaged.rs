@@ -7,7 +7,6 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::time::Instant as Deadline;
 
@@ -20,9 +19,8 @@ use crate::store::StoreError;
 use super::Failure;
 use super::actor::Actor;
 use super::batch::{Envelope, refuse};
+use super::throttle::{Line, Throttle};
 
-/// How often damage that is met again is told in the log, at most.
-const TOLD_EVERY: Duration = Duration::from_secs(1);
 /// How many calendars are noted; should there be more, each command that meets its damage is refused all the same.
 const NOTED_MAX: usize = 100_000;
 
@@ -61,19 +59,14 @@ impl Damaged {
 
 /// Tells in the log of damage: of a calendar in which it is met for the first time at once, otherwise once a second.
 pub(super) fn tell(calendar: Option<&CalendarId>, error: &StoreError) {
-    /// When it was told last, and how often it was met since.
-    static LAST: Mutex<(Option<Deadline>, u64)> = Mutex::new((None, 0));
+    static MET: Mutex<Throttle> = Mutex::new(Throttle::new());
     if let Some(calendar) = calendar {
         tracing::error!(%calendar, %error, "damage: this calendar is not written to until it is restored");
         return;
     }
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    last.1 += 1;
-    let now = Deadline::now();
-    // A clock of a test may begin anew.
-    if last.0.is_none_or(|told| now < told || now.duration_since(told) >= TOLD_EVERY) {
-        tracing::error!(%error, times = last.1, "damage was met, and what met it was refused");
-        *last = (Some(now), 0);
+    let line = MET.lock().unwrap_or_else(PoisonError::into_inner).failed(1, error, Deadline::now());
+    if let Some(Line::Fails { count, why }) = line {
+        tracing::error!(error = %why, times = count, "damage was met, and what met it was refused");
     }
 }
 

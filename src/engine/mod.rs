@@ -56,7 +56,7 @@ pub use stopped::Stopped;
 pub use watch::{LAG_CHANGES_MAX, PROGRESS, Said, Touches, WATCHES_MAX, Watch, WatchSettings, Woken};
 pub use writer_clock::{CLOCK_AHEAD_MAX, CLOCK_BEHIND_LOGGED, CLOCK_JUMP_MAX, CLOCK_STEADY};
 
-use aside::Aside;
+use aside::{Aside, SEARCHES_MAX};
 use fanout::{Fanout, Waker};
 use published::Published;
 use readers::Readers;
@@ -333,7 +333,7 @@ impl Engine {
         let is_cut = Arc::new(AtomicBool::new(false));
         let actor = actor::Actor::new(store, boot, Arc::clone(&clock), shown, publisher, Arc::clone(&is_cut), settings);
         let worker = Worker::spawn(actor, mail, settings.layout);
-        let (decides_beside, aside) = (settings.decides_beside, Aside::new(settings.layout));
+        let (decides_beside, aside) = (settings.decides_beside, Aside::new(settings.layout, SEARCHES_MAX));
         let engine =
             Self { mailbox, published, readers, deciders, decides_beside, aside, fanout, clock, code_key, is_cut };
         Ok((engine, Running { worker, waker }))

@@ -4,16 +4,16 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Semaphore;
-use tokio::time::{Instant as Deadline, timeout_at};
+use tokio::time::Instant as Deadline;
 
+use super::aside::Aside;
 use super::{Failure, Layout, damaged};
 use crate::store::{Reader, StoreError};
 
 pub(super) struct Readers {
     idle: Arc<Mutex<Vec<Box<dyn Reader>>>>,
-    permits: Arc<Semaphore>,
-    layout: Layout,
+    /// As much at a time as there are readers.
+    aside: Aside,
 }
 
 /// A reader that goes back to the others however its use ends.
@@ -41,13 +41,13 @@ impl Drop for Borrowed {
 
 impl Readers {
     pub(super) fn new(readers: Vec<Box<dyn Reader>>, layout: Layout) -> Self {
-        let permits = Arc::new(Semaphore::new(readers.len()));
-        Self { idle: Arc::new(Mutex::new(readers)), permits, layout }
+        let aside = Aside::new(layout, readers.len());
+        Self { idle: Arc::new(Mutex::new(readers)), aside }
     }
 
     /// Whether a read would begin at once.
     pub(super) fn is_free(&self) -> bool {
-        self.permits.available_permits() > 0
+        self.aside.is_free()
     }
 
     pub(super) async fn read<T, F>(&self, deadline: Deadline, ask: F) -> Result<T, Failure>
@@ -55,23 +55,10 @@ impl Readers {
         T: Send + 'static,
         F: FnOnce(&mut dyn Reader) -> Result<T, StoreError> + Send + 'static,
     {
-        let permit = match timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await {
-            Ok(permit) => permit.map_err(|_| Failure::ShuttingDown)?,
-            Err(_) => return Err(Failure::ExpiredInQueue),
-        };
         let idle = Arc::clone(&self.idle);
-        let work = move || {
-            let mut borrowed = Borrowed::new(idle);
-            let answer = ask(borrowed.reader());
-            drop(borrowed);
-            drop(permit);
-            answer
-        };
-        let answer = match self.layout {
-            Layout::Inline => work(),
-            Layout::Threads => tokio::task::spawn_blocking(work).await.map_err(|_| Failure::ShuttingDown)?,
-        };
-        answer.map_err(|error| {
+        // The reader is back before its turn is over.
+        let read = move || ask(Borrowed::new(idle).reader());
+        self.aside.compute(deadline, read).await?.map_err(|error| {
             if error.is_damage() {
                 damaged::tell(None, &error);
             }

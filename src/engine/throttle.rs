@@ -39,6 +39,10 @@ pub(super) enum Line {
 }
 
 impl Throttle {
+    pub(super) const fn new() -> Self {
+        Self { lasting: None }
+    }
+
     /// So many failed at `now`, for this reason.
     pub(super) fn failed(&mut self, count: usize, why: impl ToString, now: Deadline) -> Option<Line> {
         let count = count as u64;

@@ -122,8 +122,6 @@ impl Api {
 pub(super) struct Weight(usize);
 
 impl Weight {
-    /// None at all.
-    pub(super) const NONE: Self = Self(0);
     /// What is done at once.
     const LIGHT_MAX: usize = 500;
 

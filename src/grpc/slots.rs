@@ -77,9 +77,9 @@ impl Asked {
             .collect()
     }
 
-    /// How much work there is in going over this range.
-    pub(super) fn weight(&self, range: Interval) -> Weight {
-        let days = range.end.since(range.start).max(0) / DAY + 1;
+    /// How much work there is in going over these ranges.
+    pub(super) fn weight(&self, ranges: &[Interval]) -> Weight {
+        let days: i64 = ranges.iter().map(|it| it.end.since(it.start).max(0) / DAY + 1).sum();
         Weight::of_days(self.view.calendars.len(), usize::try_from(days).unwrap_or(usize::MAX))
     }
 
@@ -231,8 +231,7 @@ impl SlotsService for Slots {
         let asked = self.asked(&question, &wait).await?;
         let (read_in, ranges) = self.ranges(&question, &asked);
         let (revision, now) = (asked.view.revision, asked.view.now);
-        let whole = ranges.first().zip(ranges.last()).map(|(first, last)| Interval::new(first.start, last.end));
-        let weight = whole.map_or(Weight::NONE, |whole| asked.weight(whole));
+        let weight = asked.weight(&ranges);
         let list = move || asked.list_all(&ranges, from, limit, question.zone.as_deref());
         let (slots, next) = self.0.compute(weight, wait.deadline, list).await?;
         let next = next.map(|start| PageToken { fingerprint: bound(), start: start.seconds(), ..PageToken::default() });

@@ -20,7 +20,7 @@ use crate::domain::zone::Zone;
 use crate::engine::{Failure, Touches, Wait, Woken};
 use crate::proto::v1 as pb;
 
-use super::api::{Weight, wait};
+use super::api::wait;
 use super::fields::Fields;
 use super::pulled::{Pulled, Source};
 use super::slots::{Asked, Question, Slots};
@@ -113,8 +113,7 @@ async fn look(
     deadline: Option<Monotonic>,
 ) -> Result<Offered, Status> {
     let ((_, ranges), shown) = (slots.ranges(question, &asked), question.zone.clone());
-    let whole = ranges.first().zip(ranges.last()).map(|(first, last)| Interval::new(first.start, last.end));
-    let weight = whole.map_or(Weight::NONE, |whole| asked.weight(whole));
+    let weight = asked.weight(&ranges);
     let offered = slots.0.compute(weight, deadline, move || offered(&asked, &ranges, shown)).await?;
     offered.ok_or_else(|| {
         let field = if is_by_date { "date" } else { "end_time" };
