@@ -262,6 +262,12 @@ impl Calendar {
         keep_from(self.zone(), self.types.limits().chain([&self.profile.limits]), now)
     }
 
+    /// The appointments that take time of it, or wait to, and are not over at `now`: each once.
+    pub fn upcoming(&self, now: Instant) -> impl Iterator<Item = AppointmentKey> {
+        let claims = self.claims.ending_after(now).chain(self.requests.values());
+        claims.filter(move |claim| claim.is_alive(now) && claim.interval().end > now).map(|claim| claim.key())
+    }
+
     /// Lets go of what is over, once a day of it has gathered: limits and conflicts need no more than `keep_from` says.
     pub fn let_go(calendar: &mut Arc<Self>, now: Instant) {
         // Two days are always to spare: most calendars are told at a glance.

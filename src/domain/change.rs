@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::appointment::Appointment;
 use super::appointment_type::{AppointmentType, Stamps};
 use super::calendar::{Busy, Calendar, Profile};
+use super::deletion::Staged;
 use super::ids::{CalendarId, Caller, Revision, TypeId};
 use super::time::Instant;
 
@@ -188,6 +189,8 @@ pub enum Event {
     CalendarDeleted {
         /// Which calendar.
         calendar: CalendarId,
+        /// Events of the same change that the store has already: none of them is in the change.
+        staged: Option<Staged>,
     },
     /// A type came to be or changed.
     TypePut {
@@ -289,13 +292,21 @@ impl AppointmentEvent {
     ];
 }
 
+impl Change {
+    /// Those of its events that the store has already.
+    pub fn staged(&self) -> Option<Staged> {
+        let of = |event: &Event| if let Event::CalendarDeleted { staged, .. } = event { *staged } else { None };
+        self.events.iter().find_map(of)
+    }
+}
+
 impl Event {
     /// The calendars that it touches, in order.
     pub fn calendars(&self) -> Vec<&CalendarId> {
         match self {
             Self::CalendarCreated { calendar, .. }
             | Self::ProfileChanged { calendar, .. }
-            | Self::CalendarDeleted { calendar }
+            | Self::CalendarDeleted { calendar, .. }
             | Self::TypePut { calendar, .. }
             | Self::TypeDeleted { calendar, .. }
             | Self::BusyPut { calendar, .. } => vec![calendar],

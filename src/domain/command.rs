@@ -12,11 +12,21 @@ use super::appointment_type::AppointmentType;
 use super::appointment_type::Limits;
 use super::availability::{Override, Rule};
 use super::calendar::{Owner, Profile};
+use super::deletion::Staged;
 use super::ids::{AppointmentId, CalendarId, Etag, SeriesId, TypeId};
 use super::interval::Interval;
 use super::series::{SeriesBooking, SeriesName, SeriesScope};
 use super::time::{Instant, LocalDate, Minutes, Seconds, Wall};
 use super::zone::Zone;
+
+/// The appointments of a calendar that is deleted by force, as they were found while nobody could change them.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Beforehand {
+    /// The cancellations that are written already.
+    pub staged: Staged,
+    /// The appointments that the change itself cancels, unless they are over by then.
+    pub others: Vec<AppointmentId>,
+}
 
 /// A mutation.
 #[derive(Clone, PartialEq, Debug)]
@@ -45,6 +55,8 @@ pub enum Command {
         force: bool,
         /// The version that it must have.
         etag: Option<Etag>,
+        /// What of its work was done before it is decided; none = nothing.
+        beforehand: Option<Box<Beforehand>>,
     },
     /// Makes or replaces a type. Its number and stamps are the writer's to fill in.
     PutAppointmentType {

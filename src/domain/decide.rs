@@ -109,7 +109,9 @@ pub fn decide(state: &State, command: &Command, now: Instant) -> Result<Decision
     match command {
         Command::CreateCalendar { calendar, profile } => at.create_calendar(calendar, profile),
         Command::UpdateCalendar { calendar, patch, etag } => at.update_calendar(calendar, patch, *etag),
-        Command::DeleteCalendar { calendar, force, etag } => at.delete_calendar(calendar, *force, *etag),
+        Command::DeleteCalendar { calendar, force, etag, beforehand } => {
+            at.delete_calendar(calendar, *force, *etag, beforehand.as_deref())
+        }
         Command::PutAppointmentType { calendar, appointment_type, etag } => {
             at.put_type(calendar, appointment_type, *etag)
         }
@@ -190,7 +192,8 @@ impl<'a> At<'a> {
     }
 }
 
-fn expect_etag(expected: Option<Etag>, current: Etag, resource: impl FnOnce() -> String) -> Result<(), Refusal> {
+/// Refuses what must have another etag than it has.
+pub fn expect_etag(expected: Option<Etag>, current: Etag, resource: impl FnOnce() -> String) -> Result<(), Refusal> {
     match expected {
         Some(expected) if expected != current => Err(Refusal::EtagMismatch { resource: resource() }),
         _ => Ok(()),

@@ -10,6 +10,7 @@ pub mod code;
 pub mod command;
 mod cursor;
 pub mod decide;
+pub mod deletion;
 pub mod drift;
 pub mod feasible;
 pub mod free_busy;

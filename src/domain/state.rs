@@ -44,7 +44,7 @@ impl State {
             Event::CalendarCreated { calendar, profile, stamps, types } => {
                 self.calendars.insert(calendar.clone(), Arc::new(new_calendar(calendar, profile, *stamps, types)));
             }
-            Event::CalendarDeleted { calendar } => {
+            Event::CalendarDeleted { calendar, .. } => {
                 self.calendars.remove(calendar);
             }
             Event::ProfileChanged { calendar, profile, stamps, .. } => {

@@ -13,18 +13,17 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant as Deadline;
 
-use crate::domain::calendar::Calendar;
-use crate::domain::change::Event;
 use crate::domain::decide::expire;
 use crate::domain::ids::{AppointmentId, CalendarId, Caller};
 use crate::domain::state::State;
 use crate::domain::time::Instant;
-use crate::sabotage::{self, Bug, Moment};
-use crate::store::{self, Boot, CommitError, RequestRecord, Store, StoreError};
+use crate::sabotage;
+use crate::store::{Boot, RequestRecord, Store, StoreError};
 
-use super::batch::{Batch, Draft, Drafted, Envelope, refuse};
+use super::batch::{Batch, Envelope, refuse};
 use super::compaction::Compaction;
 use super::damaged::{Damaged, Met};
+use super::deletion::{Closing, Step};
 use super::fanout::Publisher;
 use super::published::{Commits, Published};
 use super::queue::Queue;
@@ -33,14 +32,10 @@ use super::stopped::Stopped;
 use super::throttle::StoreLog;
 use super::worker::until;
 use super::writer_clock::{BelievedClock, CLOCK_LOOK, WriterClock};
-use super::{Answer, BATCH_MAX, Failure, Load, MAILBOX_MAX, Mail, REQUEST_MEMORY, Settings};
+use super::{BATCH_MAX, Failure, Load, MAILBOX_MAX, Mail, Settings, Slices};
 
-/// A commit slower than this is logged.
-const SLOW_COMMIT: Duration = Duration::from_millis(500);
 /// How many expiries one batch records at most; more wait for the next one.
 const EXPIRIES_MAX: usize = 1_024;
-/// Old request ids are looked for after so many new ones, and so many at least are forgotten at a time.
-const FORGOTTEN_LEAST: usize = 256;
 /// How often what is beside the store is looked after.
 const TEND_PERIOD: Duration = Duration::from_secs(60);
 /// How long the actor sleeps at least before it records an expiry: clocks tick in whole seconds.
@@ -50,26 +45,32 @@ const LEAST_NAP: Duration = Duration::from_millis(20);
 pub(super) struct Actor {
     pub(super) store: Box<dyn Store>,
     pub(super) state: State,
-    writer_clock: WriterClock,
+    pub(super) writer_clock: WriterClock,
     pub(super) published: Arc<Published>,
-    commits: Commits,
-    publisher: Publisher,
+    pub(super) commits: Commits,
+    pub(super) publisher: Publisher,
     compaction: Option<Compaction>,
     /// What expires next. An entry that is out of date is found to be so when its time comes.
     pub(super) expiries: BinaryHeap<Reverse<(Instant, AppointmentId)>>,
     /// Commands that wait to be decided.
-    queue: Queue,
-    batches: u64,
+    pub(super) queue: Queue,
+    /// The deletion that is being prepared.
+    pub(super) closing: Option<Closing>,
+    /// When to go on with what deletions left behind; none = there is nothing.
+    pub(super) settles: Option<Deadline>,
+    /// See `Settings`.
+    pub(super) slices: Slices,
+    pub(super) batches: u64,
     /// See `CALENDARS_IN_MEMORY_MAX`.
-    calendars_in_memory_max: usize,
+    pub(super) calendars_in_memory_max: usize,
     /// The calendars that could not be loaded for the batch at hand, and why.
     pub(super) unloadable: HashMap<CalendarId, Failure>,
     /// The calendars that nothing is written to any more.
     pub(super) damaged: Damaged,
     /// Why it must not go on, though the batch at hand was answered.
-    must_stop: Option<StoreError>,
+    pub(super) must_stop: Option<StoreError>,
     /// Requests that were remembered since old ones were forgotten last.
-    remembered: usize,
+    pub(super) remembered: usize,
     /// When the store was last asked whether it is still there.
     looked: Deadline,
     /// When what is beside the store was looked after last.
@@ -105,6 +106,9 @@ impl Actor {
             compaction: settings.keep_changes.map(Compaction::new),
             expiries,
             queue: Queue::default(),
+            closing: None,
+            settles: Some(Deadline::now()),
+            slices: settings.slices,
             batches: 0,
             calendars_in_memory_max: settings.calendars_in_memory_max,
             unloadable: HashMap::new(),
@@ -122,6 +126,7 @@ impl Actor {
     /// Takes turns until nobody is left or it must not go on; then whoever still waits is told.
     pub(super) async fn run(mut self, mut mail: mpsc::Receiver<Mail>) -> Stopped {
         let stopped = self.turns(&mut mail).await;
+        self.end_deletion();
         refuse(self.queue.take_all(), &Failure::ShuttingDown);
         mail.close();
         // To the end, and not only what is there: dropping the mailbox would leave behind what is put into it meanwhile.
@@ -183,7 +188,7 @@ impl Actor {
         }
     }
 
-    fn look(&mut self) -> Result<(), StoreError> {
+    pub(super) fn look(&mut self) -> Result<(), StoreError> {
         self.looked = Deadline::now();
         self.store.still_there()
     }
@@ -195,7 +200,8 @@ impl Actor {
         }
         let now = self.writer_clock.read_now(self.state.last_time);
         let until = |due: Instant| Duration::from_secs(due.since(now).max(0).unsigned_abs());
-        self.next_due().map_or(CLOCK_LOOK, until).clamp(LEAST_NAP, CLOCK_LOOK)
+        let nap = self.next_due().map_or(CLOCK_LOOK, until).clamp(LEAST_NAP, CLOCK_LOOK);
+        self.settles.map_or(nap, |due| nap.min(due.saturating_duration_since(Deadline::now())))
     }
 
     /// When something expires or is to be forgotten next; none when nothing is.
@@ -208,6 +214,7 @@ impl Actor {
     fn batch(&mut self, inbox: &mut Vec<Mail>) -> Result<(), Stopped> {
         let mut loads: Vec<Load> = Vec::new();
         let mut ticks: Vec<oneshot::Sender<()>> = Vec::new();
+        let mut steps: Vec<Step> = Vec::new();
         let steady = Deadline::now();
         self.tend(steady);
         for mail in inbox.drain(..) {
@@ -219,8 +226,13 @@ impl Actor {
                 Mail::Load(load) if load.reply.is_closed() => {}
                 Mail::Load(load) if steady < load.deadline => loads.push(load),
                 Mail::Load(load) => drop(load.reply.send(Err(Failure::ExpiredInQueue))),
+                Mail::Deletion(step) => steps.push(step),
                 Mail::Tick { reply } => ticks.push(reply),
             }
+        }
+        self.look_after_deletion(steady);
+        for step in steps {
+            self.stop_unless_known(|it| it.step(step))?;
         }
         refuse(self.queue.take_late(steady), &Failure::ExpiredInQueue);
         let envelopes = self.queue.take_batch();
@@ -245,14 +257,20 @@ impl Actor {
         for reply in ticks {
             let _nobody_waits = reply.send(());
         }
+        self.stop_unless_known(|_| done)?;
+        self.stop_unless_known(Self::settle)
+    }
+
+    /// Does some work; it is the end where that says so, or does not know whether a commit happened.
+    fn stop_unless_known(&mut self, work: impl FnOnce(&mut Self) -> Result<bool, StoreError>) -> Result<(), Stopped> {
+        let done = work(self);
         if let Some(error) = self.must_stop.take() {
             return Err(Stopped::by(&error));
         }
         match done {
-            Ok(true) => Ok(()),
             Ok(false) => Err(Stopped::unknown()),
             Err(error) if error.is_fatal() => Err(Stopped::by(&error)),
-            Err(_) => Ok(()),
+            Ok(true) | Err(_) => Ok(()),
         }
     }
 
@@ -265,7 +283,13 @@ impl Actor {
     }
 
     /// A batch at `now`. False when the outcome of its commit is not known.
-    fn batch_at(&mut self, now: Instant, envelopes: Vec<Envelope>, mut loads: Vec<Load>) -> Result<bool, StoreError> {
+    fn batch_at(
+        &mut self,
+        now: Instant,
+        mut envelopes: Vec<Envelope>,
+        mut loads: Vec<Load>,
+    ) -> Result<bool, StoreError> {
+        envelopes.iter_mut().for_each(|it| self.forget_preparation(&mut it.command));
         let due = self.due(now);
         let prepared = self.prepare(now, &envelopes, &mut loads, &due);
         // Damage is met behind what readers asked for: that has its own.
@@ -292,9 +316,10 @@ impl Actor {
         &mut self,
         now: Instant,
         envelopes: Vec<Envelope>,
-        due: Vec<(Instant, AppointmentId)>,
+        mut due: Vec<(Instant, AppointmentId)>,
         seen: &HashMap<[u8; 16], RequestRecord>,
     ) -> Result<bool, StoreError> {
+        self.keep_back(&mut due);
         let stall = Stall::begin(&envelopes);
         let mut batch = Batch::new(&self.state, now);
         for (_, appointment) in &due {
@@ -303,11 +328,13 @@ impl Actor {
                 batch.apply(&mut self.state, change);
             }
         }
-        let mut waiting = envelopes.into_iter();
+        let (mut waiting, mut ends_deletion) = (envelopes.into_iter(), false);
         // A decision relies on it that what has expired is recorded: while more is due, everybody waits.
         let is_more_due = self.expiries.peek().is_some_and(|Reverse((time, _))| *time <= now);
         while !is_more_due && !batch.must_end() && !self.is_cut.load(Ordering::Relaxed) {
             let Some(envelope) = waiting.next() else { break };
+            let Some(envelope) = self.put_aside(envelope) else { continue };
+            ends_deletion |= self.is_end_of_deletion(&envelope.command);
             match self.blocked(&envelope.command) {
                 Some(failure) => drop(envelope.reply.send(Err(failure))),
                 None => batch.take(&mut self.state, envelope, seen),
@@ -315,7 +342,11 @@ impl Actor {
         }
         stall.end();
         self.queue.put_back(waiting);
-        self.finish(batch, due)
+        let done = self.finish(batch, due);
+        if ends_deletion {
+            self.end_deletion();
+        }
+        done
     }
 
     /// Tells those who asked for calendars: loaded, or which of them does not exist, or why they cannot be had.
@@ -336,160 +367,5 @@ impl Actor {
             due.extend(self.expiries.pop().map(|Reverse(it)| it));
         }
         due
-    }
-
-    /// Commits, publishes, answers. False when the outcome of the commit is not known.
-    fn finish(&mut self, mut batch: Batch, due: Vec<(Instant, AppointmentId)>) -> Result<bool, StoreError> {
-        if Bug::AnswerBeforeCommit.is_on() {
-            let answers = std::mem::take(&mut batch.answers);
-            self.answer(answers, batch.now);
-        }
-        self.commits.begin();
-        Moment::BeforeCommit.reached();
-        let committed = self.commit(&batch);
-        Moment::AfterCommit.reached();
-        self.is_refused = committed.is_err();
-        self.remembered += batch.requests.len();
-        match committed {
-            Ok(()) => {
-                let answers = std::mem::take(&mut batch.answers);
-                if !batch.changes.is_empty() {
-                    self.store_log.took();
-                }
-                self.publish(&mut batch);
-                self.commits.end();
-                self.publisher.publish(std::mem::take(&mut batch.changes), self.state.revision);
-                Moment::BeforeAnswer.reached();
-                self.answer(answers, batch.now);
-                match self.store.after_commit() {
-                    Ok(()) => self.forget(batch.now),
-                    Err(CommitError::Unknown(error)) => {
-                        tracing::error!(%error, "the WAL could not be copied, and the disk failed");
-                        Ok(false)
-                    }
-                    // What was to be copied is nowhere else.
-                    Err(damage) => {
-                        self.must_stop = Some(damage.into_store_error());
-                        Ok(true)
-                    }
-                }
-            }
-            Err(CommitError::Unknown(error)) => {
-                refuse(batch.undecided(), &Failure::CommitUnknown);
-                if error.is_fatal() {
-                    return Err(error);
-                }
-                tracing::error!(%error, "the commit failed, and whether it happened is not known");
-                Ok(false)
-            }
-            Err(refused) => {
-                let error = refused.into_store_error();
-                self.store_log.refused(batch.changes.len(), &error);
-                let touched: Vec<CalendarId> = batch.before.keys().cloned().collect();
-                if !Bug::UndoForgotten.is_on() {
-                    batch.undo(&mut self.state);
-                }
-                self.commits.end();
-                if error.is_damage() {
-                    let now = batch.now;
-                    return self.apart(now, Met { envelopes: batch.undecided(), due, touched, error });
-                }
-                self.put_off(due);
-                refuse(batch.undecided(), &Failure::StoreUnavailable(error.to_string()));
-                Err(error)
-            }
-        }
-    }
-
-    fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
-        if batch.changes.is_empty() {
-            return Ok(());
-        }
-        let expected: Vec<_> = batch
-            .before
-            .iter()
-            .filter_map(|(id, calendar)| calendar.as_ref().map(|calendar| (id.clone(), calendar.version)))
-            .collect();
-        let started = Deadline::now();
-        let commit = store::Batch { changes: &batch.changes, requests: &batch.requests, expected: &expected };
-        let committed = self.store.commit(&commit);
-        // What went into a file that nobody finds again is acknowledged to nobody.
-        let committed = committed.and_then(|()| self.look().map_err(CommitError::Unknown));
-        let took = started.elapsed();
-        if took > SLOW_COMMIT {
-            tracing::warn!(milliseconds = took.as_millis(), changes = batch.changes.len(), "a commit was slow");
-        }
-        committed
-    }
-
-    fn publish(&mut self, batch: &mut Batch) {
-        for change in &batch.changes {
-            for event in &change.events {
-                if let Event::Appointment { before, after, .. } = event
-                    && let Some(due) = after.expire_time
-                    && after.is_waiting()
-                    && before.as_ref().is_none_or(|it| !it.is_waiting() || it.expire_time != after.expire_time)
-                {
-                    self.expiries.push(Reverse((due, after.id)));
-                }
-            }
-        }
-        for id in batch.short.drain(..) {
-            if !self.reach_back(&id, batch.now) {
-                // It is no longer shown: the next to ask loads it.
-                self.state.calendars.remove(&id);
-            }
-        }
-        for id in batch.before.keys() {
-            if let Some(calendar) = self.state.calendars.get_mut(id) {
-                Calendar::let_go(calendar, batch.now);
-            }
-        }
-        let touched = batch.before.keys();
-        let shown: Vec<_> = touched.map(|id| (id.clone(), self.state.calendars.get(id).cloned())).collect();
-        if !batch.changes.is_empty() {
-            self.published.publish(self.state.revision, self.state.last_time, shown);
-        }
-        self.batches += 1;
-        if self.batches.is_multiple_of(64) {
-            let idle = self.published.drop_idle(self.calendars_in_memory_max);
-            self.store.let_go(&idle);
-            idle.iter().for_each(|id| drop(self.state.calendars.remove(id)));
-        }
-    }
-
-    fn answer(&mut self, answers: Vec<Drafted>, now: Instant) {
-        for (reply, draft) in answers {
-            let answer = draft.map(|Draft { revision, outcome, calendar }| Answer {
-                revision,
-                outcome,
-                calendar,
-                outside: Vec::new(),
-                time: now,
-            });
-            // Nobody may be waiting any more; then the answer is found by the request id.
-            drop(reply.send(answer));
-        }
-    }
-
-    /// Forgets requests that are old enough, a few at a time. False when nobody knows what is on disk.
-    fn forget(&mut self, now: Instant) -> Result<bool, StoreError> {
-        if !self.batches.is_multiple_of(64) && self.remembered < FORGOTTEN_LEAST {
-            return Ok(true);
-        }
-        // Twice what came in, so that forgetting always wins.
-        let limit = (2 * std::mem::take(&mut self.remembered)).max(FORGOTTEN_LEAST);
-        match self.store.forget_requests(now.plus(-REQUEST_MEMORY), limit) {
-            Ok(_) => Ok(true),
-            Err(CommitError::Unknown(error)) => {
-                tracing::error!(%error, "old request ids could not be removed, and the disk failed");
-                Ok(false)
-            }
-            Err(error) => {
-                let error = error.into_store_error();
-                tracing::warn!(%error, "old request ids could not be removed");
-                if error.is_fatal() { Err(error) } else { Ok(true) }
-            }
-        }
     }
 }

@@ -429,7 +429,7 @@ mod tests {
             time: Instant::from_seconds(0),
             cause: Cause::DeleteCalendar,
             caller: Caller::default(),
-            events: vec![Event::CalendarDeleted { calendar: id(calendar) }],
+            events: vec![Event::CalendarDeleted { calendar: id(calendar), staged: None }],
         };
         (first..).zip(calendars).map(change).collect()
     }

@@ -38,8 +38,7 @@ pub(super) fn gather(
     source.bring(&mut needs.iter().flat_map(|it| &it.calendars).cloned())?;
     let mut keys: Vec<AppointmentKey> = Vec::new();
     for calendar in needs.iter().filter_map(|it| source.state().calendars.get(it.all_of.as_ref()?).cloned()) {
-        let claims = calendar.claims.ending_after(now).chain(calendar.requests.values());
-        keys.extend(claims.map(|claim| claim.key()));
+        keys.extend(calendar.upcoming(now));
     }
     let ids: HashSet<AppointmentId> =
         needs.iter().flat_map(|it| it.appointments.iter().copied()).chain(further).collect();

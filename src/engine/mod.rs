@@ -12,7 +12,9 @@ mod batch;
 mod beside;
 mod compaction;
 mod damaged;
+mod deletion;
 mod fanout;
+mod finish;
 mod foreseen;
 mod gather;
 mod loading;
@@ -37,7 +39,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant as Deadline;
 
 use crate::clock::Clock;
@@ -51,12 +53,14 @@ use crate::domain::time::Instant;
 use crate::store::{Reader, Store, StoreError};
 
 pub use crate::store::{CalendarFilter, HistoryQuery, HistorySubject, ListQuery, Told};
+pub use deletion::Slices;
 pub use published::View;
 pub use stopped::Stopped;
 pub use watch::{LAG_CHANGES_MAX, PROGRESS, Said, Touches, WATCHES_MAX, Watch, WatchSettings, Woken};
 pub use writer_clock::{CLOCK_AHEAD_MAX, CLOCK_BEHIND_LOGGED, CLOCK_JUMP_MAX, CLOCK_STEADY};
 
 use aside::{Aside, SEARCHES_MAX};
+use deletion::Step;
 use fanout::{Fanout, Waker};
 use published::Published;
 use readers::Readers;
@@ -208,6 +212,8 @@ enum Mail {
     Command { command: Box<Command>, terms: Terms, reply: oneshot::Sender<Result<Answer, Failure>> },
     /// Bring these calendars into memory, so that a reader finds them published.
     Load(Load),
+    /// Prepare the deletion of a calendar.
+    Deletion(Step),
     /// Look at the clock: tests move it by hand.
     Tick { reply: oneshot::Sender<()> },
 }
@@ -229,6 +235,7 @@ impl Mail {
         match self {
             Self::Command { reply, .. } => drop(reply.send(Err(Failure::ShuttingDown))),
             Self::Load(load) => drop(load.reply.send(Err(Failure::ShuttingDown))),
+            Self::Deletion(step) => step.refuse(),
             // Whoever waits for a tick is told by the end of the channel.
             Self::Tick { reply } => drop(reply),
         }
@@ -263,6 +270,8 @@ pub struct Settings {
     /// Dry runs, and large commands that may be refused, are decided beside the writer. Proofs ask the writer, too: what
     /// it has in memory shows in its own decisions alone.
     pub decides_beside: bool,
+    /// How calendars with many appointments are deleted.
+    pub slices: Slices,
 }
 
 impl Default for Settings {
@@ -275,6 +284,7 @@ impl Default for Settings {
             keep_changes: None,
             watch: WatchSettings::default(),
             decides_beside: true,
+            slices: Slices::default(),
         }
     }
 }
@@ -288,6 +298,10 @@ pub struct Engine {
     /// For decisions beside the writer.
     deciders: Arc<Readers>,
     decides_beside: bool,
+    /// See `Settings`.
+    slices: Slices,
+    /// Held by who prepares the deletion of a calendar.
+    deletions: Arc<Mutex<()>>,
     aside: Aside,
     fanout: Arc<Fanout>,
     clock: Arc<BelievedClock>,
@@ -334,8 +348,21 @@ impl Engine {
         let actor = actor::Actor::new(store, boot, Arc::clone(&clock), shown, publisher, Arc::clone(&is_cut), settings);
         let worker = Worker::spawn(actor, mail, settings.layout);
         let (decides_beside, aside) = (settings.decides_beside, Aside::new(settings.layout, SEARCHES_MAX));
-        let engine =
-            Self { mailbox, published, readers, deciders, decides_beside, aside, fanout, clock, code_key, is_cut };
+        let (slices, deletions) = (settings.slices, Arc::default());
+        let engine = Self {
+            mailbox,
+            published,
+            readers,
+            deciders,
+            decides_beside,
+            slices,
+            deletions,
+            aside,
+            fanout,
+            clock,
+            code_key,
+            is_cut,
+        };
         Ok((engine, Running { worker, waker }))
     }
 

@@ -127,7 +127,9 @@ impl Ring {
             if self.end().is_some_and(|end| end.next() != change.revision) {
                 self.clear();
             }
-            let committed = Some(change).filter(|it| it.events.len() <= self.part_events_max).map(Committed::new);
+            let committed = Some(change)
+                .filter(|it| it.events.len() <= self.part_events_max && it.staged().is_none())
+                .map(Committed::new);
             let Some(committed) = committed.filter(|it| it.message_bytes < PART_BYTES_MAX) else {
                 self.clear();
                 continue;
@@ -216,7 +218,7 @@ mod tests {
 
     fn change(revision: u64, calendar: &str) -> Change {
         let calendar = CalendarId::parse(calendar).unwrap();
-        let events = vec![Event::CalendarDeleted { calendar }];
+        let events = vec![Event::CalendarDeleted { calendar, staged: None }];
         let (cause, caller, time) = (Cause::DeleteCalendar, Caller::default(), Instant::from_seconds(0));
         Change { revision: Revision(revision), time, cause, caller, events }
     }

@@ -61,6 +61,15 @@ impl Engine {
             return Err(refusal.into());
         }
         let mut command = command;
+        if let Command::DeleteCalendar { calendar, force: true, etag, beforehand } = &mut command
+            && !terms.is_dry_run
+            && let Some((prepared, asking)) = self.before_deletion((calendar, *etag), &terms).await?
+        {
+            *beforehand = Some(prepared);
+            let answer = self.ask_writer(command, terms).await;
+            drop(asking);
+            return answer;
+        }
         if self.is_decided_beside(&command, &terms) {
             let shared = Arc::new(command);
             if let Some(answer) = self.decide_beside(Arc::clone(&shared), &terms).await? {
@@ -74,6 +83,10 @@ impl Engine {
             let wait = Wait { deadline: terms.deadline, held: terms.held.clone() };
             self.bring(missing, &wait).await?;
         }
+        self.ask_writer(command, terms).await
+    }
+
+    pub(super) async fn ask_writer(&self, command: Command, terms: Terms) -> Result<Answer, Failure> {
         let (reply, answer) = oneshot::channel();
         self.post(Mail::Command { command: Box::new(command), terms, reply })?;
         // A reply that is dropped means that the writer broke off in the middle of the batch.

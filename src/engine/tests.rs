@@ -157,7 +157,7 @@ async fn calendars_that_are_dropped_from_memory_are_dropped_by_the_store_too_and
         assert!(store.calendars_known() < CALENDARS_MAX + BATCHES, "{} after {number}", store.calendars_known());
     }
     // The first was dropped, and a change of it is decided and committed as before.
-    let delete = Command::DeleteCalendar { calendar: id("calendar-0"), force: false, etag: None };
+    let delete = Command::DeleteCalendar { calendar: id("calendar-0"), force: false, etag: None, beforehand: None };
     engine.submit(delete, Terms::default()).await.unwrap();
 }
 
@@ -192,7 +192,7 @@ async fn dry_runs_and_refusals_of_large_commands_need_no_writer() {
     let (engine, running) = start(&store, Layout::Inline);
     engine.submit(create("ada"), Terms::default()).await.unwrap();
     let dry = || Terms { is_dry_run: true, ..Terms::default() };
-    let delete = |etag| Command::DeleteCalendar { calendar: id("ada"), force: true, etag };
+    let delete = |etag| Command::DeleteCalendar { calendar: id("ada"), force: true, etag, beforehand: None };
     for command in [delete(None), create("lee"), create("ada"), delete(Some(Etag::of(b"other", Revision(1))))] {
         let answer = beside(&engine, &command, dry()).expect("a dry run that waits for the writer");
         let real = engine.submit(command.clone(), dry()).await;
@@ -225,7 +225,7 @@ async fn a_command_that_may_change_something_goes_beside_the_writer_only_where_n
     let clock = ManualClock::new(SystemClock.now());
     let settings = Settings { layout: Layout::Threads, is_clock_confirmed: true, ..Settings::default() };
     let (engine, _running) = Engine::start(Box::new(store), Arc::new(clock.clone()), settings).unwrap();
-    let delete = Command::DeleteCalendar { calendar: id("ada"), force: true, etag: None };
+    let delete = Command::DeleteCalendar { calendar: id("ada"), force: true, etag: None, beforehand: None };
     let dry = Terms { is_dry_run: true, ..Terms::default() };
     let goes_beside = || [Terms::default(), dry.clone()].map(|terms| engine.is_decided_beside(&delete, &terms));
     assert_eq!(goes_beside(), [true, true]);
@@ -259,7 +259,7 @@ async fn a_command_that_may_change_something_goes_beside_the_writer_only_where_n
 /// A command of some sender, that weighs as much as one of everything or nearly nothing.
 fn envelope(sender: u16, is_heavy: bool, deadline: Option<Deadline>) -> batch::Envelope {
     let sender = Some(SocketAddr::from(([127, 0, 0, 1], sender)));
-    let heavy = Command::DeleteCalendar { calendar: id("ada"), force: true, etag: None };
+    let heavy = Command::DeleteCalendar { calendar: id("ada"), force: true, etag: None, beforehand: None };
     let terms = Terms { sender, deadline, ..Terms::default() };
     batch::Envelope { command: if is_heavy { heavy } else { create("ada") }, terms, reply: oneshot::channel().0 }
 }

@@ -220,7 +220,7 @@ impl CalendarService for Calendars {
         let parse = |message: &pb::DeleteCalendarRequest, fields: &mut Fields| {
             let calendar = fields.calendar_id("calendar_id", &message.calendar_id);
             let etag = fields.etag("etag", &message.etag);
-            Some(Command::DeleteCalendar { calendar: calendar?, force: message.force, etag: etag? })
+            Some(Command::DeleteCalendar { calendar: calendar?, force: message.force, etag: etag?, beforehand: None })
         };
         let answer = self.0.mutate(request, parse).await?;
         Ok(Response::new(pb::DeleteCalendarResponse { revision: render::revision(answer.revision) }))

@@ -14,6 +14,7 @@ use super::numbers::{self, calendar_event as kind};
 use super::record::{self, calendar_id, damaged, decode, type_id};
 use crate::domain::appointment::Appointment;
 use crate::domain::change::Cause;
+use crate::domain::deletion::STAMPS;
 use crate::domain::ids::{AppointmentId, AppointmentKey, Revision};
 use crate::domain::log::{CalendarEvent, LogEvent, LoggedAppointment, Touched, What};
 use crate::domain::time::Instant;
@@ -121,9 +122,9 @@ pub(super) fn write_event(event: &LogEvent, time: Instant) -> Bytes {
     EventRecord::new(event, time).encode_to_vec().into()
 }
 
-/// An event of a change of this time; `rows` is asked only about what was written before schema 4.
-pub(super) fn read_event(bytes: &[u8], time: Instant, rows: &impl Rows) -> Result<LogEvent, StoreError> {
-    decode::<EventRecord>(bytes, EVENT)?.read(time, rows)
+/// An event of a change with these stamps; `rows` is asked only about what was written before schema 4.
+pub(super) fn read_event(bytes: &[u8], stamps: (Instant, Revision), rows: &impl Rows) -> Result<LogEvent, StoreError> {
+    decode::<EventRecord>(bytes, EVENT)?.read(stamps, rows)
 }
 
 /// Whether its images are; those of before schema 4 are not.
@@ -167,7 +168,7 @@ impl EventRecord {
         }
     }
 
-    fn read(&self, time: Instant, rows: &impl Rows) -> Result<LogEvent, StoreError> {
+    fn read(&self, stamps: (Instant, Revision), rows: &impl Rows) -> Result<LogEvent, StoreError> {
         let touched = |it: &TouchedRecord| {
             Ok(Touched { calendar: calendar_id(&it.calendar)?, previous: record::revision(it.previous)? })
         };
@@ -176,7 +177,7 @@ impl EventRecord {
             return Err(damaged("an event of an appointment"));
         }
         let what = match &self.after {
-            Some(after) => What::Appointment(Box::new(self.read_appointment(after, time, rows)?)),
+            Some(after) => What::Appointment(Box::new(self.read_appointment(after, stamps, rows)?)),
             None => What::Calendar(self.read_calendar()?),
         };
         Ok(LogEvent { calendars, what })
@@ -197,7 +198,7 @@ impl EventRecord {
     fn read_appointment(
         &self,
         after: &ImageRecord,
-        time: Instant,
+        (time, revision): (Instant, Revision),
         rows: &impl Rows,
     ) -> Result<LoggedAppointment, StoreError> {
         let (key, previous) = (record::key(self.key)?, record::revision(self.previous)?);
@@ -209,13 +210,18 @@ impl EventRecord {
             Some(now) => rows.time_of(previous)?.unwrap_or(now.update_time),
         };
         let before = self.before.as_ref().map(|it| it.read(key, then, now.as_ref()));
+        let mut after = after.read(key, time, now.as_ref())?;
+        // It was written before its change had a revision.
+        if after.revision == STAMPS.1 {
+            after.revision = revision;
+        }
         Ok(LoggedAppointment {
             kind: numbers::appointment_event(self.kind)?,
             id: Uuid::from_slice(&self.appointment).map(AppointmentId).map_err(|_| damaged("an event"))?,
             key,
             previous,
             before: before.transpose()?,
-            after: after.read(key, time, now.as_ref())?,
+            after,
         })
     }
 }
@@ -262,7 +268,7 @@ mod tests {
     }
 
     fn read(record: &EventRecord) -> Result<LogEvent, StoreError> {
-        read_event(&record.encode_to_vec(), Instant::from_seconds(0), &NoRows)
+        read_event(&record.encode_to_vec(), (Instant::from_seconds(0), Revision(7)), &NoRows)
     }
 
     /// An appointment whose row is this now.
@@ -294,7 +300,7 @@ mod tests {
         };
         let told = |image: ImageRecord| {
             let record = EventRecord { before: None, after: Some(image), ..record() };
-            let read = read_event(&record.encode_to_vec(), Instant::from_seconds(0), &Row(now.clone()));
+            let read = read_event(&record.encode_to_vec(), (Instant::from_seconds(0), Revision(7)), &Row(now.clone()));
             let What::Appointment(it) = read.unwrap().what else { panic!("of an appointment") };
             it.after.time_zone.to_string()
         };
@@ -307,8 +313,9 @@ mod tests {
     #[test]
     fn an_event_is_written_as_it_was_read() {
         let event = read(&record()).unwrap();
-        let written = write_event(&event, Instant::from_seconds(0));
-        assert_eq!(read_event(&written, Instant::from_seconds(0), &NoRows).unwrap(), event);
+        let stamps = (Instant::from_seconds(0), Revision(7));
+        let written = write_event(&event, stamps.0);
+        assert_eq!(read_event(&written, stamps, &NoRows).unwrap(), event);
         let head = read_head(&written).unwrap();
         assert_eq!((head.key, head.previous, head.calendars), (5, 6, record().calendars));
     }

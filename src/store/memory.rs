@@ -123,7 +123,7 @@ impl Kept {
         for event in &change.events {
             match event {
                 Event::CalendarCreated { calendar, .. } => self.known.insert(calendar.clone()),
-                Event::CalendarDeleted { calendar } => self.known.remove(calendar),
+                Event::CalendarDeleted { calendar, .. } => self.known.remove(calendar),
                 _ => false,
             };
         }

@@ -5,6 +5,7 @@
 mod change_record;
 pub mod history;
 mod image_record;
+mod list_query;
 pub mod memory;
 mod numbers;
 mod place_record;
@@ -17,17 +18,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::appointment::{Appointment, AppointmentState, EmailKey, Image};
+use crate::domain::appointment::{Appointment, EmailKey};
 use crate::domain::appointment_type::Stamps;
 use crate::domain::calendar::{Calendar, LoadedClaims, Profile};
 use crate::domain::change::Change;
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeId};
-use crate::domain::log::{LogPosition, Replaced};
-use crate::domain::time::{Instant, Minutes};
+use crate::domain::log::{LogEvent, LogPosition, Replaced};
+use crate::domain::time::Instant;
 use crate::domain::zone::Zone;
 
 pub use history::{HistoryPage, HistoryQuery, HistorySubject};
+pub use list_query::{ListPage, ListQuery};
 pub use told::{CalendarFilter, Told, ToldPage};
+
+use list_query::Outline;
 
 /// Finds the zone of a name; none when the release in use does not have it.
 pub type ZoneLookup = Arc<dyn Fn(&str) -> Option<Arc<Zone>> + Send + Sync>;
@@ -296,6 +300,21 @@ pub trait Store: Send {
     fn compare_derived(&mut self, _found: &mut dyn FnMut(String)) -> Result<u64, StoreError> {
         Ok(0)
     }
+    /// Begins to write what a deletion of this calendar cancels before the deletion itself, see `domain::deletion`; `now` is
+    /// when it begins. Answers the number of it; none where the store writes any change at once.
+    fn begin_deletion(&mut self, _calendar: &CalendarId, _now: Instant) -> Result<Option<u64>, CommitError> {
+        Ok(None)
+    }
+    /// Makes further cancellations of this deletion durable, behind so many that are: each as the change will tell it, but
+    /// for `deletion::STAMPS`. Nobody sees them before the change.
+    fn stage(&mut self, _deletion: u64, _before: u64, _events: &[LogEvent]) -> Result<(), CommitError> {
+        Err(CommitError::Refused(StoreError::Other("no deletion was begun".to_owned())))
+    }
+    /// Goes on, for at most so many rows, with what deletions have left behind: rows that say otherwise than what is shown,
+    /// and cancellations of deletions that did not come to be, unless it is the one under way. False when nothing is left.
+    fn settle(&mut self, _limit: usize, _under_way: Option<u64>) -> Result<bool, CommitError> {
+        Ok(false)
+    }
     /// Does what comes with a commit, and is nothing that those who made it must wait for. An error is damage, or one
     /// after which nobody knows what is on disk.
     fn after_commit(&mut self) -> Result<(), CommitError> {
@@ -314,93 +333,6 @@ pub trait Store: Send {
     }
     /// Another view of the store, for reads beside the writer.
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError>;
-}
-
-/// Which appointments to list.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ListQuery {
-    /// Of every calendar that ever had this id.
-    pub calendar: Option<CalendarId>,
-    /// Of the invitee with this address.
-    pub email: Option<EmailKey>,
-    /// With this key, which a confirmation code stands for.
-    pub key: Option<AppointmentKey>,
-    /// Of this series.
-    pub series: Option<SeriesId>,
-    /// Of this type.
-    pub type_id: Option<TypeId>,
-    /// In one of these states at `now`.
-    pub states: Vec<AppointmentState>,
-    /// Ending after this.
-    pub from: Instant,
-    /// Starting before this.
-    pub to: Option<Instant>,
-    /// Latest first.
-    pub is_descending: bool,
-    /// The last one of the page before.
-    pub after: Option<(Instant, AppointmentId)>,
-    /// How many.
-    pub limit: usize,
-    /// How many appointments the store looks at before it ends the page, found or passed over: at least 1, usually
-    /// `SCANNED_MAX`. The store in memory looks at all of them.
-    pub scanned_max: usize,
-    /// As of this revision; none = as it is.
-    pub at: Option<Revision>,
-    /// HELD and PENDING past their expiry show as EXPIRED.
-    pub now: Instant,
-}
-
-/// What can be judged of an appointment before all of it is read.
-struct Outline<'a> {
-    start: Instant,
-    duration: Minutes,
-    /// As it is recorded.
-    state: AppointmentState,
-    expire_time: Option<Instant>,
-    type_id: &'a str,
-}
-
-impl<'a> Outline<'a> {
-    fn of(it: &'a Appointment) -> Self {
-        let Image { start, duration, state, expire_time, type_id, .. } = &it.image;
-        Self { start: *start, duration: *duration, state: *state, expire_time: *expire_time, type_id: type_id.as_str() }
-    }
-}
-
-impl ListQuery {
-    /// How many appointments a page looks at; then it ends, however few it found, and says where to go on.
-    pub const SCANNED_MAX: usize = 50_000;
-
-    /// Whether an appointment with this outline may belong on the page: whatever matches does.
-    fn may_match(&self, it: &Outline<'_>) -> bool {
-        it.start.plus(it.duration.seconds()) > self.from
-            && self.to.is_none_or(|to| it.start < to)
-            && self.states.contains(&it.state.at(it.expire_time, self.now))
-            && self.type_id.as_ref().is_none_or(|id| it.type_id == id.as_str())
-    }
-
-    /// Whether this appointment belongs on the page or after it.
-    fn matches(&self, it: &Appointment) -> bool {
-        let order = (it.start, it.id);
-        let is_after = |after| if self.is_descending { order < after } else { order > after };
-        self.may_match(&Outline::of(it))
-            && self.after.is_none_or(is_after)
-            && self.calendar.as_ref().is_none_or(|id| it.calendars().any(|calendar| calendar == id))
-            && self.series.is_none_or(|series| it.series() == Some(series))
-            && self.key.is_none_or(|key| it.key == key)
-            && self.email.as_ref().is_none_or(|email| it.person.invitee.email.key == *email)
-    }
-}
-
-/// A page of a list.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ListPage {
-    /// By start, then id.
-    pub appointments: Vec<Appointment>,
-    /// Where the next page goes on; none when there is nothing more.
-    pub next: Option<(Instant, AppointmentId)>,
-    /// What it shows.
-    pub revision: Revision,
 }
 
 /// A calendar as a list shows it.

@@ -28,7 +28,7 @@ fn lived_in() -> World {
         let delete = Command::DeleteAppointmentType { calendar: id(name), type_id: TypeId::default_type(), etag: None };
         world.book(if name == "bob" { 10 } else { 11 }, name, at_hour(9));
         world.run(&delete);
-        world.run(&Command::DeleteCalendar { calendar: id(name), force: true, etag: None });
+        world.run(&Command::DeleteCalendar { calendar: id(name), force: true, etag: None, beforehand: None });
     }
     open(&mut world, "bob", "UTC");
     let both = Booking { calendars: vec![id("ada"), id("bob")], ..booking(12, "ada", at_hour(40)) };
@@ -42,7 +42,7 @@ fn closed(world: World) -> Arc<TempDir> {
 }
 
 /// What `bookd check` finds, each with the name of its check, and how it ends; of what cannot be read at all, what it says.
-fn checked(folder: &Path) -> (Vec<String>, i32) {
+pub fn checked(folder: &Path) -> (Vec<String>, i32) {
     let output = command("127.0.0.1:1", folder, &["check", "--json"]);
     let code = output.status.code().unwrap();
     let Ok(report) = serde_json::from_slice::<Value>(&output.stdout) else {

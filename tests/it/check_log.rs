@@ -267,7 +267,7 @@ fn what_moved_away_ran_out_or_had_another_calendar_is_in_the_way_of_nobody() {
     forged.0.now = forged.0.now.plus(10 * MINUTE);
     forged.make(3, start, S::Confirmed);
     assert!(forged.promises().is_empty(), "{:?}", forged.found());
-    forged.0.run(&Command::DeleteCalendar { calendar: id("ada"), force: true, etag: None });
+    forged.0.run(&Command::DeleteCalendar { calendar: id("ada"), force: true, etag: None, beforehand: None });
     open(&mut forged.0, "ada", "UTC");
     forged.make(4, start, S::Confirmed);
     assert!(forged.promises().is_empty(), "{:?}", forged.found());

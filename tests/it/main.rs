@@ -26,6 +26,7 @@ mod complaints;
 mod damage;
 mod dates;
 mod deadline;
+mod deletion;
 mod demo;
 mod drift;
 mod erasure;

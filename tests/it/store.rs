@@ -65,7 +65,7 @@ fn a_calendar_comes_back_as_it_was_left(mut world: World) {
 fn a_deleted_calendar_is_listed_by_its_id_though_another_takes_it(mut world: World) {
     open(&mut world, "ada", "UTC");
     let booked = world.book(1, "ada", at_hour(9));
-    world.run(&Command::DeleteCalendar { calendar: id("ada"), force: true, etag: None });
+    world.run(&Command::DeleteCalendar { calendar: id("ada"), force: true, etag: None, beforehand: None });
     assert_eq!(world.store().load_calendars(&[id("ada")], MONDAY).unwrap(), [None]);
     let numbers =
         |world: &World| world.list(&query()).appointments.iter().map(|it| it.id.0.as_u128()).collect::<Vec<_>>();
@@ -277,7 +277,7 @@ fn a_series_is_loaded_whole_and_in_order(mut world: World) {
 
 fn calendars_are_listed_by_name_and_prefix(mut world: World) {
     ["b", "acme/2", "acme/1", "acme/10", "acmf"].iter().for_each(|name| open(&mut world, name, "UTC"));
-    world.run(&Command::DeleteCalendar { calendar: id("acme/2"), force: false, etag: None });
+    world.run(&Command::DeleteCalendar { calendar: id("acme/2"), force: false, etag: None, beforehand: None });
     let mut reader = world.store().reader().unwrap();
     let mut names = |prefix: &str, after: Option<&str>, limit| {
         let (rows, _) = reader.list_calendars(prefix, after.map(id).as_ref(), limit).unwrap();

@@ -177,7 +177,7 @@ fn outlived(world: &mut World) {
     world.book(1, "ada", at_hour(9));
     world.book(2, "ada", at_hour(12));
     world.now = at_hour(40);
-    world.run(&Command::DeleteCalendar { calendar: id("ada"), force: false, etag: None });
+    world.run(&Command::DeleteCalendar { calendar: id("ada"), force: false, etag: None, beforehand: None });
 }
 
 /// All of `ada`, page by page.
@@ -250,7 +250,7 @@ fn a_calendar_is_deleted_and_its_appointments_are_changed_in_one_batch() {
         world.book(1, "ada", at_hour(9));
         world.now = at_hour(40);
         let expected = [(id("ada"), world.state.calendars[&id("ada")].version)];
-        let delete = Command::DeleteCalendar { calendar: id("ada"), force: false, etag: None };
+        let delete = Command::DeleteCalendar { calendar: id("ada"), force: false, etag: None, beforehand: None };
         let changes = [delete, cancel(appointment_id(1))].map(|command| {
             let decision = decide(&world.state, &command, world.now).unwrap();
             let change = decision.change(&world.state, world.now, Caller::default()).unwrap();

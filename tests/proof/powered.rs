@@ -4,6 +4,7 @@
 use bookd::domain::appointment::{Appointment, EmailKey};
 use bookd::domain::calendar::{Calendar, LoadedClaims};
 use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, SeriesId};
+use bookd::domain::log::LogEvent;
 use bookd::domain::time::Instant;
 use bookd::store::{Batch, Boot, CommitError, Oldest, Reader, RequestRecord, Store, StoreError};
 
@@ -81,6 +82,21 @@ impl<S: Store> Store for Powered<S> {
 
     fn compare_derived(&mut self, found: &mut dyn FnMut(String)) -> Result<u64, StoreError> {
         self.store.compare_derived(found)
+    }
+
+    fn begin_deletion(&mut self, calendar: &CalendarId, now: Instant) -> Result<Option<u64>, CommitError> {
+        let said = self.store.begin_deletion(calendar, now);
+        self.believed(said)
+    }
+
+    fn stage(&mut self, deletion: u64, before: u64, events: &[LogEvent]) -> Result<(), CommitError> {
+        let said = self.store.stage(deletion, before, events);
+        self.believed(said)
+    }
+
+    fn settle(&mut self, limit: usize, under_way: Option<u64>) -> Result<bool, CommitError> {
+        let said = self.store.settle(limit, under_way);
+        self.believed(said)
     }
 
     fn after_commit(&mut self) -> Result<(), CommitError> {

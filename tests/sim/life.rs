@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bookd::clock::ManualClock;
 use bookd::domain::time::Instant;
-use bookd::engine::{Engine, Layout, Running, Settings, WatchSettings};
+use bookd::engine::{Engine, Layout, Running, Settings, Slices, WatchSettings};
 use bookd::grpc::api::Api;
 use bookd::grpc::wire::Wire;
 use bookd::ids::Ids;
@@ -84,12 +84,19 @@ impl Life {
         let mut store = Sqlite::open_on(disk, lookup(), CODE_KEY).map_err(|error| error.to_string())?;
         store.keep_reserve(bytes);
         let store = Box::new(Powered { store, power: disk.power() });
-        // So that series come in parts.
+        // So that deletions by force are prepared, and series come in parts.
+        let slices = Slices { at_once: 0, size: 1 };
         let watch = WatchSettings { part_events_max: 2, ..WatchSettings::default() };
         // The writer decides all: what it has in memory after a failure must show.
         let decides_beside = false;
-        let settings =
-            Settings { layout: Layout::Inline, is_clock_confirmed: true, watch, decides_beside, ..Settings::default() };
+        let settings = Settings {
+            layout: Layout::Inline,
+            is_clock_confirmed: true,
+            watch,
+            decides_beside,
+            slices,
+            ..Settings::default()
+        };
         let (engine, running, routes) = runtime.block_on(async {
             let started = Engine::start(store, Arc::new(story.clock.clone()), settings);
             let (engine, running) = started.map_err(|error| error.to_string())?;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
-use bookd::engine::{Engine, Layout, Settings, WatchSettings};
+use bookd::engine::{Engine, Layout, Settings, Slices, WatchSettings};
 use bookd::grpc::api::Api;
 use bookd::grpc::wire::Wire;
 use bookd::server::{Limits, serve_connection};
@@ -34,12 +34,19 @@ pub async fn serve(world: Rc<World>, machine: Rc<Machine>) -> turmoil::Result {
         }
     };
     world.confirm_clock();
-    // So that series come in parts.
+    // So that deletions by force are prepared, and series come in parts.
+    let slices = Slices { at_once: 0, size: 1 };
     let watch = WatchSettings { part_events_max: 2, ..WatchSettings::default() };
     // One start like this and one like that: what the writer has in memory shows in its own decisions alone.
     let decides_beside = world.now() % 2 == 0;
-    let settings =
-        Settings { layout: Layout::Inline, is_clock_confirmed: true, watch, decides_beside, ..Settings::default() };
+    let settings = Settings {
+        layout: Layout::Inline,
+        is_clock_confirmed: true,
+        watch,
+        decides_beside,
+        slices,
+        ..Settings::default()
+    };
     let (engine, running) = match Engine::start(store, Arc::new(world.clock.clone()), settings) {
         Ok(started) => started,
         Err(error) => {

@@ -5,21 +5,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::super::appointment::{Appointment, AppointmentState, Image, Person, Target, Transition};
+use super::super::appointment::{Appointment, Target, Transition};
 use super::super::appointment_type::{AppointmentType, TYPES_MAX};
 use super::super::availability::{Availability, OVERRIDES_MAX, Override, Rule};
 use super::super::calendar::{BUSY_PERIODS_CALENDAR_MAX, BUSY_SOURCES_MAX, Calendar, Profile};
 use super::super::change::{AppointmentEvent, Cause, Event};
-use super::super::command::ProfilePatch;
+use super::super::command::{Beforehand, ProfilePatch};
+use super::super::deletion::cancelled_with_calendar;
 use super::super::ids::{AppointmentKey, CalendarId, Etag, TypeId};
 use super::super::interval::{Interval, subtract};
 use super::super::refusal::{FieldViolation, Refusal};
 use super::super::time::LocalDate;
 use super::super::zone::Zone;
 use super::{At, Decision, expect_etag};
-
-/// Why the appointments of a deleted calendar were cancelled.
-const DELETED_REASON: &str = "The calendar was deleted.";
 
 impl<'a> At<'a> {
     pub(super) fn create_calendar(self, id: &CalendarId, profile: &Profile) -> Result<Decision, Refusal> {
@@ -70,28 +68,48 @@ impl<'a> At<'a> {
         Ok(Decision::of_calendar(Cause::UpdateCalendar, self.profile_changed(calendar, profile), id))
     }
 
-    pub(super) fn delete_calendar(self, id: &CalendarId, force: bool, etag: Option<Etag>) -> Result<Decision, Refusal> {
+    pub(super) fn delete_calendar(
+        self,
+        id: &CalendarId,
+        force: bool,
+        etag: Option<Etag>,
+        beforehand: Option<&Beforehand>,
+    ) -> Result<Decision, Refusal> {
         let calendar = self.calendar_at(id, etag)?;
-        let claims = calendar.claims.ending_after(self.now).chain(calendar.requests.values());
-        let upcoming = claims.filter(|claim| claim.is_alive(self.now) && claim.interval().end > self.now);
+        let cancelled = match beforehand {
+            Some(Beforehand { others, .. }) => {
+                let others = others.iter().filter_map(|id| self.state.appointments.get(id));
+                others.filter(|it| it.end() > self.now && it.state_at(self.now) == it.state).collect()
+            }
+            None => self.upcoming(calendar, force)?,
+        };
+        let events = cancelled.into_iter().filter_map(|appointment| self.cancelled_with_calendar(appointment));
+        let deleted = Event::CalendarDeleted { calendar: id.clone(), staged: beforehand.map(|it| it.staged) };
+        let events = events.chain([deleted]).collect();
+        Ok(Decision { events, ..Decision::of_calendar(Cause::DeleteCalendar, None, id) })
+    }
+
+    /// What a calendar has that is not over, by key; refused where there is any, unless by force.
+    fn upcoming(self, calendar: &Calendar, force: bool) -> Result<Vec<&'a Arc<Appointment>>, Refusal> {
         // An appointment has one claim of a calendar.
-        match upcoming.clone().count() {
-            0 => {}
-            upcoming if !force => return Err(Refusal::CalendarNotEmpty { upcoming }),
-            _ => {}
+        let upcoming: BTreeSet<AppointmentKey> = calendar.upcoming(self.now).collect();
+        if !upcoming.is_empty() && !force {
+            return Err(Refusal::CalendarNotEmpty { upcoming: upcoming.len() });
         }
-        let upcoming: BTreeSet<AppointmentKey> = upcoming.map(|claim| claim.key()).collect();
         let mut cancelled: Vec<_> =
             self.state.appointments.values().filter(|appointment| upcoming.contains(&appointment.key)).collect();
         cancelled.sort_unstable_by_key(|appointment| appointment.key);
         assert_eq!(cancelled.len(), upcoming.len(), "what a forced deletion cancels was loaded");
-        let events = cancelled.into_iter().filter_map(|appointment| {
-            // NO_SHOW and COMPLETED appointments that are not over yet stay what they are.
-            let Target::Becomes(state) = Transition::Cancel.target(appointment.state, false) else { return None };
-            Some(self.event(AppointmentEvent::Cancelled, appointment, called_off(appointment, state, DELETED_REASON)).0)
-        });
-        let events = events.chain([Event::CalendarDeleted { calendar: id.clone() }]).collect();
-        Ok(Decision { events, ..Decision::of_calendar(Cause::DeleteCalendar, None, id) })
+        Ok(cancelled)
+    }
+
+    /// NO_SHOW and COMPLETED appointments that are not over yet stay what they are.
+    fn cancelled_with_calendar(self, before: &Arc<Appointment>) -> Option<Event> {
+        let is_cancelled = matches!(Transition::Cancel.target(before.state, false), Target::Becomes(_));
+        is_cancelled.then(|| {
+            let after = Arc::new(cancelled_with_calendar(before, (self.now, self.revision())));
+            Event::Appointment { kind: AppointmentEvent::Cancelled, before: Some(Arc::clone(before)), after }
+        })
     }
 
     pub(super) fn put_type(
@@ -225,14 +243,6 @@ impl<'a> At<'a> {
         });
         Ok(Decision::of_calendar(Cause::PutBusy, event, id))
     }
-}
-
-/// The appointment as it is once it is called off.
-pub(super) fn called_off(appointment: &Appointment, state: AppointmentState, reason: &str) -> Appointment {
-    let sequence = appointment.sequence.saturating_add(1);
-    let image = Image { state, blocks: true, expire_time: None, sequence, ..appointment.image.clone() };
-    let person = Person { cancel_reason: reason.to_owned(), ..appointment.person.clone() };
-    appointment.with(person, image)
 }
 
 pub(super) fn invalid(field: &str, description: impl Into<String>) -> Refusal {

@@ -9,12 +9,13 @@ use super::super::appointment::{
 };
 use super::super::change::{AppointmentEvent, Cause};
 use super::super::command::Booking;
+use super::super::deletion::called_off;
 use super::super::feasible::{Ask, buffers, join, race_violations};
 use super::super::ids::{AppointmentId, Etag};
 use super::super::person::METADATA_KEYS_MAX;
 use super::super::refusal::{Refusal, SlotRefusal, Violation};
 use super::super::time::{HOUR, Instant, MINUTE, Seconds};
-use super::calendars::{called_off, invalid};
+use super::calendars::invalid;
 use super::claiming::{differences, resolve};
 use super::{At, Decision};
 use crate::sabotage::Bug;

@@ -19,6 +19,10 @@ impl Command {
             | Self::PutOverrides { calendar, .. }
             | Self::DeleteOverrides { calendar, .. }
             | Self::PutBusy { calendar, .. } => needs.calendars.push(calendar.clone()),
+            Self::DeleteCalendar { calendar, beforehand: Some(beforehand), .. } => {
+                needs.calendars.push(calendar.clone());
+                needs.appointments.extend_from_slice(&beforehand.others);
+            }
             Self::DeleteCalendar { calendar, force, .. } => {
                 needs.calendars.push(calendar.clone());
                 needs.all_of = force.then(|| calendar.clone());
@@ -61,6 +65,7 @@ impl Command {
             Self::BatchBook(bookings) => bookings.iter().map(of_one).sum::<usize>().max(1),
             Self::BookSeries(wanted) => wanted.ids.len().max(1) * of_one(&wanted.booking),
             Self::CancelSeries { .. } => OCCURRENCES_MAX,
+            Self::DeleteCalendar { beforehand: Some(beforehand), .. } => 1 + beforehand.others.len(),
             Self::DeleteCalendar { force: true, .. } | Self::Import(_) => MOST,
             Self::Redact(Redacted::Email(_)) => REDACTED_MAX.min(MOST),
             _ => 1,

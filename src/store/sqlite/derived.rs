@@ -17,6 +17,7 @@ use std::sync::LazyLock;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::copy::count;
+use super::deletion::Deletions;
 use super::history::{Histories, History, TypeChange};
 use super::log::{replaced, revision};
 use super::read::{appointments_by_key, bearer_of};
@@ -277,6 +278,7 @@ impl Comparison<'_> {
 
     /// One for each of its places, at its start, beside what is over if it is; answers how many of them there are.
     fn claims_of(&mut self, it: &Appointment) -> Result<u64, StoreError> {
+        let deletions = Deletions::unsettled(self.connection)?;
         let mut select = self.connection.prepare_cached(SELECT_CLAIM)?;
         let mut claims = 0;
         for place in &it.places {
@@ -286,8 +288,15 @@ impl Comparison<'_> {
                 (self.found)(format!("appointment {id} is of a calendar {calendar} that is not there"));
                 continue;
             };
-            let by = params![known.key, it.state.is_over(), it.start.seconds(), id.0.as_bytes()];
-            let key = select.query_row(by, |row| Ok(rows::key(row, 0))).optional()?.transpose()?;
+            let mut claim = |is_over: bool| {
+                let by = params![known.key, is_over, it.start.seconds(), id.0.as_bytes()];
+                select.query_row(by, |row| Ok(rows::key(row, 0))).optional()?.transpose()
+            };
+            let is_over = it.state.is_over();
+            let key = match claim(is_over)? {
+                None if is_over && deletions.is_of(place) => claim(false)?,
+                key => key,
+            };
             claims += u64::from(key.is_some());
             if key != Some(it.key) {
                 (self.found)(format!("appointment {id} has no claim on calendar {calendar} where it must be"));
@@ -302,6 +311,7 @@ impl Comparison<'_> {
     /// Claims that are none of an appointment's: there are more claims than places.
     fn claims_of_nothing(&mut self) -> Result<(), StoreError> {
         let connection = self.connection;
+        let deletions = Deletions::unsettled(connection)?;
         let mut statement = connection.prepare(SELECT_CLAIMS)?;
         let mut claims = statement.query([])?;
         while let Some(row) = claims.next()? {
@@ -310,8 +320,10 @@ impl Comparison<'_> {
             let of = appointments_by_key(connection, &[key])?.pop();
             let of = of.filter(|it| (it.id, it.start.seconds()) == (id, start));
             let mut is_of_place = false;
-            for place in of.iter().filter(|it| i64::from(it.state.is_over()) == is_over).flat_map(|it| &it.places) {
-                is_of_place |= bearer_of(connection, place)?.is_some_and(|known| known.key == calendar);
+            for place in of.iter().flat_map(|it| &it.places) {
+                let is_apart = of.as_ref().is_some_and(|it| it.state.is_over());
+                let is_there = i64::from(is_apart) == is_over || (is_apart && deletions.is_of(place));
+                is_of_place |= is_there && bearer_of(connection, place)?.is_some_and(|known| known.key == calendar);
             }
             if !is_of_place {
                 (self.found)(format!(

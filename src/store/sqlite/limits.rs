@@ -39,7 +39,7 @@ fn create(sqlite: &mut Sqlite, state: &mut State, name: &str, bytes: usize) -> R
 fn every_read_goes_by_an_index() {
     let folder = TempDir::new().unwrap();
     let sqlite = open(&folder);
-    let derived = derived::STATEMENTS.map(str::to_owned);
+    let derived = derived::STATEMENTS.into_iter().chain(deletion::STATEMENTS).map(str::to_owned);
     for sql in statements().into_iter().chain([SELECT_META.to_owned(), SELECT_EXPIRING.to_owned()]).chain(derived) {
         let mut statement = sqlite.connection.prepare(&format!("explain query plan {sql}")).unwrap();
         let nulls = vec![rusqlite::types::Null; statement.parameter_count()];

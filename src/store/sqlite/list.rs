@@ -9,6 +9,7 @@ use rusqlite::types::Value;
 use rusqlite::{CachedStatement, Rows, Transaction, params};
 
 use super::Known;
+use super::deletion::Deletions;
 use super::read::{BEARERS_MAX, appointments_by_key, bearers, select_by};
 use super::rows::{OUTLINED, SELECTED, read, read_outline, read_rest, signed};
 use crate::domain::appointment::{Appointment, AppointmentState};
@@ -78,16 +79,18 @@ struct Head {
 fn next_of(
     rows: &mut Rows<'_>,
     query: &ListQuery,
+    deletions: &Deletions,
     whole: Option<&mut CachedStatement<'_>>,
 ) -> Result<Option<Head>, StoreError> {
     let Some(row) = rows.next()? else { return Ok(None) };
     let (key, id, outline) = read_outline(row)?;
-    let appointment = match (query.may_match(&outline), whole) {
+    // The outline is the row's, and not yet what is shown of it.
+    let appointment = match (query.may_match(&outline) || !deletions.is_empty(), whole) {
         (false, _) => None,
         (true, None) => Some(read_rest(row, key, id, &outline)?),
         (true, Some(whole)) => Some(whole.query_row([signed(key.0)], |row| Ok(read(row)))??),
     };
-    Ok(Some(Head { key, order: (outline.start, id), appointment }))
+    Ok(Some(Head { key, order: (outline.start, id), appointment: appointment.map(|it| deletions.show(it)) }))
 }
 
 /// Where the rows of a list lie: beginnings of an index that has the start next, with the value that each begins with; and
@@ -150,7 +153,8 @@ pub(super) fn scan(
     for (statement, (_, by)) in statements.iter_mut().zip(&ranges) {
         rows.push(statement.query(params![by, first, end, start, id])?);
     }
-    let mut next = |rows: &mut Rows<'_>| next_of(rows, query, whole.as_mut());
+    let deletions = Deletions::unsettled(transaction)?;
+    let mut next = |rows: &mut Rows<'_>| next_of(rows, query, &deletions, whole.as_mut());
     let mut heads = rows.iter_mut().map(&mut next).collect::<Result<Vec<_>, _>>()?;
     let mut found = Scan { appointments: Vec::new(), stopped_at: None };
     for scanned in 1.. {

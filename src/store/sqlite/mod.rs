@@ -4,6 +4,7 @@
 
 mod checkpoint;
 mod copy;
+mod deletion;
 mod derived;
 mod file;
 mod frames;
@@ -38,6 +39,7 @@ use crate::descriptors;
 use crate::domain::appointment::{Appointment, EmailKey};
 use crate::domain::calendar::{Calendar, LoadedClaims};
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
+use crate::domain::log::LogEvent;
 use crate::domain::time::Instant;
 use crate::sabotage::Bug;
 
@@ -247,6 +249,18 @@ impl Store for Sqlite {
     fn compare_derived(&mut self, found: &mut dyn FnMut(String)) -> Result<u64, StoreError> {
         let transaction = self.connection.transaction()?;
         derived::compare(&transaction, found)
+    }
+
+    fn begin_deletion(&mut self, calendar: &CalendarId, now: Instant) -> Result<Option<u64>, CommitError> {
+        self.begin(calendar, now).map(Some)
+    }
+
+    fn stage(&mut self, deletion: u64, before: u64, events: &[LogEvent]) -> Result<(), CommitError> {
+        self.stage_events(deletion, before, events)
+    }
+
+    fn settle(&mut self, limit: usize, under_way: Option<u64>) -> Result<bool, CommitError> {
+        self.settle_some(limit, under_way)
     }
 
     fn after_commit(&mut self) -> Result<(), CommitError> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::checkpoint::WalKept;
+use super::deletion::Deletions;
 use super::file::Locked;
 #[cfg(test)]
 use super::list;
@@ -69,15 +70,26 @@ fn select_claims() -> String {
 }
 
 pub(super) fn appointments(connection: &Connection, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError> {
+    let deletions = Deletions::unsettled(connection)?;
     let mut statement = connection.prepare_cached(&select_by("id"))?;
     let mut found = Vec::with_capacity(ids.len());
     for id in ids {
-        found.extend(statement.query_row([id.0.as_bytes()], |row| Ok(read(row))).optional()?.transpose()?);
+        let row = statement.query_row([id.0.as_bytes()], |row| Ok(read(row))).optional()?.transpose()?;
+        found.extend(row.map(|it| deletions.show(it)));
     }
     Ok(found)
 }
 
 pub(super) fn appointments_by_key(
+    connection: &Connection,
+    keys: &[AppointmentKey],
+) -> Result<Vec<Appointment>, StoreError> {
+    let deletions = Deletions::unsettled(connection)?;
+    Ok(raw_appointments_by_key(connection, keys)?.into_iter().map(|it| deletions.show(it)).collect())
+}
+
+/// As their rows say, which is not what is shown while a deletion is not settled.
+pub(super) fn raw_appointments_by_key(
     connection: &Connection,
     keys: &[AppointmentKey],
 ) -> Result<Vec<Appointment>, StoreError> {
@@ -111,10 +123,11 @@ pub(super) fn appointments_of_series(
 ) -> Result<Vec<Appointment>, StoreError> {
     let mut statement = connection.prepare_cached(&select_series())?;
     let limit = i64::try_from(OCCURRENCES_MAX).unwrap_or(i64::MAX);
+    let deletions = Deletions::unsettled(connection)?;
     let mut rows = statement.query(params![series.0.as_bytes(), limit])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(read(row)?);
+        found.push(deletions.show(read(row)?));
     }
     Ok(found)
 }
@@ -250,6 +263,7 @@ fn taken(
     let mut rows = statement.query(params![known.key, first.seconds(), to.seconds()])?;
     let mut taken = LoadedClaims::default();
     while let Some(row) = rows.next()? {
+        // What a deletion still has to settle is of no calendar but the deleted one.
         let appointment = read(row)?;
         let Some(claim) = claim_on(calendar, &appointment) else { continue };
         if !appointment.blocks {

@@ -25,7 +25,7 @@ use crate::store::{CalendarFilter, StoreError};
 pub(super) const SEGMENT_BYTES_MAX: usize = 32 * 1_024;
 
 /// The columns of a `ChangeRow`.
-pub(super) const CHANGE_COLUMNS: &str = "c.revision, c.time, c.caller, p.name, c.record, c.events from changes c \
+pub(super) const CHANGE_COLUMNS: &str = "c.revision, c.time, c.caller, p.name, c.record, c.events, c.segments from changes c \
      left join principals p on p.number = c.caller";
 const SELECT_TIME: &str = "select time from changes where revision = ?1";
 const SELECT_SEGMENTS: &str = "select event, record from change_segments where revision = ?1 \
@@ -48,6 +48,8 @@ pub(super) struct ChangeRow {
     record: ChangeRecord,
     /// How many events there are, where they are more than the first segment's.
     events: Option<u64>,
+    /// Under which number the further segments lie.
+    segments: i64,
 }
 
 impl ChangeRow {
@@ -68,12 +70,13 @@ impl ChangeRow {
         }
         let events = events.map(i64::unsigned_abs);
         let cause: Cause = record.cause()?;
-        Ok(Self { entry: LogEntry { revision, time, cause, caller, events: Vec::new() }, record, events })
+        let segments = row.get::<_, Option<i64>>(6)?.unwrap_or(signed(revision.0));
+        Ok(Self { entry: LogEntry { revision, time, cause, caller, events: Vec::new() }, record, events, segments })
     }
 
     /// One of its events.
     pub(super) fn event(&self, connection: &Connection, bytes: &Bytes) -> Result<LogEvent, StoreError> {
-        read_event(bytes, self.entry.time, &Stored(connection))
+        read_event(bytes, (self.entry.time, self.entry.revision), &Stored(connection))
     }
 
     /// Hands out the events that are wanted, in order, each with how many come before it in the change, from one of them
@@ -100,8 +103,7 @@ impl ChangeRow {
         let mut statement = connection.prepare_cached(SELECT_SEGMENTS)?;
         let ((key_min, key_max), (calendar_min, calendar_max)) = wanted.ranges();
         let from = i64::try_from(from).unwrap_or(i64::MAX);
-        let revision = signed(self.entry.revision.0);
-        let mut rows = statement.query(params![revision, from, key_min, key_max, calendar_min, calendar_max])?;
+        let mut rows = statement.query(params![self.segments, from, key_min, key_max, calendar_min, calendar_max])?;
         let mut next = self.record.events.len() as u64;
         while let Some(row) = rows.next()? {
             let first = u64::try_from(row.get::<_, i64>(0)?).map_err(|_| damaged("a change"))?;
@@ -192,7 +194,8 @@ impl Wanted<'_> {
 /// The events of one change on their way into segments.
 pub(super) struct Segments<'a> {
     connection: &'a Connection,
-    revision: Revision,
+    /// Under which number they lie: the revision of the change, unless some were written before it.
+    number: i64,
     bytes_max: usize,
     /// Once it is full.
     first: Option<Vec<Bytes>>,
@@ -205,7 +208,13 @@ pub(super) struct Segments<'a> {
 impl<'a> Segments<'a> {
     /// Of this change; segments behind the first are written while events come.
     pub(super) fn new(connection: &'a Connection, revision: Revision, bytes_max: usize) -> Self {
-        Self { connection, revision, bytes_max, first: None, count: 0, events: Vec::new(), bytes: 0 }
+        let (number, events) = (signed(revision.0), Vec::new());
+        Self { connection, number, bytes_max, first: None, count: 0, events, bytes: 0 }
+    }
+
+    /// Further ones, behind so many events that lie under this number: none of them is in the row of the change.
+    pub(super) fn behind(connection: &'a Connection, number: i64, count: u64, bytes_max: usize) -> Self {
+        Self { connection, number, bytes_max, first: Some(Vec::new()), count, events: Vec::new(), bytes: 0 }
     }
 
     /// Puts an event behind the others.
@@ -237,7 +246,7 @@ impl<'a> Segments<'a> {
         let calendar = |id: Option<&String>| id.cloned().unwrap_or_default();
         let mut insert = self.connection.prepare_cached(INSERT_SEGMENT)?;
         insert.execute(params![
-            signed(self.revision.0),
+            self.number,
             signed(first_event),
             key(keys.iter().min()),
             key(keys.iter().max()),
@@ -253,7 +262,9 @@ impl<'a> Segments<'a> {
         if self.first.is_none() {
             return Ok((self.events, None));
         }
-        self.cut()?;
+        if !self.events.is_empty() {
+            self.cut()?;
+        }
         Ok((self.first.unwrap_or_default(), Some(signed(self.count))))
     }
 }

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, params};
 
+use super::deletion::Deletions;
 use super::rows::{SELECTED, read, signed};
 use crate::domain::appointment::Appointment;
 use crate::domain::ids::AppointmentKey;
@@ -20,9 +21,9 @@ pub(super) fn appointments(
     // No key is below 1, but what cannot be is not passed over.
     let first = if after == AppointmentKey::default() { i64::MIN } else { signed(after.next().0) };
     let mut rows = statement.query(params![first, i64::try_from(limit).unwrap_or(i64::MAX)])?;
-    let mut found = Vec::new();
+    let (deletions, mut found) = (Deletions::unsettled(connection)?, Vec::new());
     while let Some(row) = rows.next()? {
-        found.push(read(row)?);
+        found.push(deletions.show(read(row)?));
     }
     Ok(found)
 }

@@ -10,6 +10,7 @@ use prost::Message;
 use rusqlite::{Connection, ErrorCode, params};
 
 use super::checkpoint::Copied;
+use super::deletion::{make_so, number_of};
 use super::log::revision;
 use super::read::{bearer_of, bearers as bearers_of_id};
 use super::rows::{INSERT_APPOINTMENT, UPDATE_APPOINTMENT, UPDATE_IN_PLACE, signed, write};
@@ -28,8 +29,7 @@ use crate::store::record::{PeriodsRecord, ProfileRecord, SubjectRecord, TypeReco
 use crate::store::replaced_record::ReplacedRecord;
 use crate::store::{Batch, CommitError, RequestRecord, StoreError};
 
-const INSERT_CHANGE: &str =
-    "insert into changes (revision, time, record, caller, replaced, events) values (?1, ?2, ?3, ?4, ?5, ?6)";
+const INSERT_CHANGE: &str = "insert into changes (revision, time, record, caller, replaced, events, segments) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 const RESET_REQUESTS: &str = "update requests set time = ?1 where time > ?1";
 const PUT_CLOCK_RESET: &str = "insert into meta (name, value) values ('clock_reset', ?1) \
      on conflict (name) do update set value = excluded.value";
@@ -37,8 +37,10 @@ const INSERT_PRINCIPAL: &str = "insert into principals (name) values (?1) on con
 const SELECT_PRINCIPAL: &str = "select number from principals where name = ?1";
 const INSERT_REQUEST: &str =
     "insert into requests (hash, fingerprint, revision, time, subject) values (?1, ?2, ?3, ?4, ?5)";
-const INSERT_CLAIM: &str = "insert into claims (calendar, is_over, start, id, key) values (?1, ?2, ?3, ?4, ?5)";
-const DELETE_CLAIM: &str = "delete from claims where calendar = ?1 and is_over = ?2 and start = ?3 and id = ?4";
+pub(super) const INSERT_CLAIM: &str =
+    "insert into claims (calendar, is_over, start, id, key) values (?1, ?2, ?3, ?4, ?5)";
+pub(super) const DELETE_CLAIM: &str =
+    "delete from claims where calendar = ?1 and is_over = ?2 and start = ?3 and id = ?4";
 const INSERT_CALENDAR: &str = "insert into calendars (id, since, create_time, update_time, revision, profile) \
      values (?1, ?2, ?3, ?4, ?5, ?6)";
 const UPDATE_CALENDAR: &str = "update calendars set update_time = ?2, revision = ?3, profile = ?4 where key = ?1";
@@ -106,26 +108,30 @@ impl Sqlite {
                 return Err(CommitError::Refused(StoreError::Stale(id.clone())));
             }
         }
-        run(&self.connection, "begin immediate").map_err(|error| store_error(&error))?;
-        let (connection, known, segment_bytes_max) = (&self.connection, &self.known, self.segment_bytes_max);
-        let mut writing = Writing { connection, known, segment_bytes_max, touched: HashMap::new() };
-        let written = writing.batch(batch);
-        let touched = writing.touched;
-        if let Err(error) = written {
-            return Err(self.roll_back(error));
-        }
-        match run(&self.connection, "commit") {
-            Ok(()) => {
-                for (id, bearers) in touched {
-                    match bearers[0] {
-                        Touching { known, is_loaded: true } => drop(self.known.insert(id, known)),
-                        Touching { is_loaded: false, .. } => drop(self.known.remove(&id)),
-                    }
-                }
-                Ok(())
+        let segment_bytes_max = self.segment_bytes_max;
+        let touched = self.transaction(|connection, known| {
+            let mut writing = Writing { connection, known, segment_bytes_max, touched: HashMap::new() };
+            writing.batch(batch)?;
+            Ok(writing.touched)
+        })?;
+        for (id, bearers) in touched {
+            match bearers[0] {
+                Touching { known, is_loaded: true } => drop(self.known.insert(id, known)),
+                Touching { is_loaded: false, .. } => drop(self.known.remove(&id)),
             }
-            Err(error) => Err(self.commit_failed(&error)),
         }
+        Ok(())
+    }
+
+    /// Does some work that happens whole or not at all.
+    pub(super) fn transaction<T>(
+        &mut self,
+        work: impl FnOnce(&Connection, &HashMap<CalendarId, Known>) -> Result<T, StoreError>,
+    ) -> Result<T, CommitError> {
+        run(&self.connection, "begin immediate").map_err(|error| store_error(&error))?;
+        let done = work(&self.connection, &self.known).map_err(|error| self.roll_back(error))?;
+        run(&self.connection, "commit").map_err(|error| self.commit_failed(&error))?;
+        Ok(done)
     }
 
     /// What happened before COMMIT is undone for certain.
@@ -199,7 +205,14 @@ impl Writing<'_> {
         for event in &change.events {
             self.event(event, change)?;
         }
-        let mut segments = Segments::new(self.connection, change.revision, self.segment_bytes_max);
+        let staged = change.staged();
+        let mut segments = match staged {
+            Some(staged) => {
+                make_so(self.connection, staged, change)?;
+                Segments::behind(self.connection, number_of(staged), staged.events, self.segment_bytes_max)
+            }
+            None => Segments::new(self.connection, change.revision, self.segment_bytes_max),
+        };
         for event in &change.events {
             let mut fault = None;
             let event = LogEvent::new(event, |id| {
@@ -217,9 +230,10 @@ impl Writing<'_> {
         let caller = self.principal(&change.caller)?;
         let replaced = ReplacedRecord::of(change).map(|it| it.encode_to_vec());
         let mut insert = self.connection.prepare_cached(INSERT_CHANGE)?;
-        insert.execute(params![signed(change.revision.0), change.time.seconds(), record, caller, replaced, count])?;
+        let (revision, time) = (signed(change.revision.0), change.time.seconds());
+        insert.execute(params![revision, time, record, caller, replaced, count, staged.map(number_of)])?;
         for event in &change.events {
-            if let Event::CalendarDeleted { calendar } = event {
+            if let Event::CalendarDeleted { calendar, .. } = event {
                 self.newest(calendar)?.is_loaded = false;
             }
         }
@@ -292,7 +306,7 @@ impl Writing<'_> {
                 update.execute(params![self.key(calendar)?, time, revision, profile])?;
                 Ok(())
             }
-            Event::CalendarDeleted { calendar } => {
+            Event::CalendarDeleted { calendar, .. } => {
                 let mut delete = self.connection.prepare_cached(DELETE_CALENDAR)?;
                 delete.execute(params![self.key(calendar)?, change.time.seconds()])?;
                 Ok(())

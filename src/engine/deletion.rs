@@ -1,0 +1,380 @@
+//! The deletion of a calendar with thousands of appointments, so that nobody else waits for it.
+//!
+//! It is one change, made by a commit as small as others, for most of its work is done before and after it. While it is
+//! prepared nobody changes the calendar: commands that would wait for the end of it. What is cancelled is read beside the
+//! writer, and staged by it, slice by slice; the rows are written after the change, slice by slice again.
+//!
+//! Whoever asked for it may go away before the end: then it did not happen, and what was staged is removed.
+
+use std::cmp::Reverse;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant as Deadline, timeout_at};
+
+use crate::domain::appointment::Appointment;
+use crate::domain::calendar::Calendar;
+use crate::domain::change::AppointmentEvent;
+use crate::domain::command::{Beforehand, Command};
+use crate::domain::decide::expect_etag;
+use crate::domain::deletion::{STAMPS, Staged, cancelled_with_calendar, is_staged};
+use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Etag};
+use crate::domain::log::{LogEvent, LoggedAppointment, Touched, What};
+use crate::domain::refusal::Refusal;
+use crate::domain::time::Instant;
+use crate::store::{CommitError, Reader, StoreError};
+
+use super::actor::Actor;
+use super::batch::{Batch, Envelope, refuse};
+use super::{BATCH_MAX, Engine, Failure, Mail, Terms, WAIT_MAX, Wait};
+
+/// How many appointments the change itself cancels at most; a deletion with more of those is made at once.
+const OTHERS_MAX: usize = 2_000;
+/// How often it is begun anew, because a hold that takes other calendars too ran out meanwhile, before it is made at once.
+const ATTEMPTS_MAX: usize = 3;
+
+/// When to try again what a store refused.
+const SETTLE_AGAIN: Duration = Duration::from_secs(1);
+
+/// How calendars with many appointments are deleted.
+#[derive(Clone, Copy, Debug)]
+pub struct Slices {
+    /// A calendar with at most so many upcoming appointments is deleted at once.
+    pub at_once: usize,
+    /// How many appointments are read, staged or settled at a time.
+    pub size: usize,
+}
+
+impl Default for Slices {
+    fn default() -> Self {
+        Self { at_once: 1_000, size: 250 }
+    }
+}
+
+/// As long as somebody holds it, he waits for the deletion.
+pub(super) type Asking = Arc<()>;
+
+/// What is asked of the writer.
+pub(super) enum Step {
+    /// Let nobody change this calendar, and begin. None where it is made at once.
+    Begin { calendar: CalendarId, asking: Weak<()>, reply: Reply<Option<Begun>> },
+    /// Stage these events of this deletion, behind so many. False when it must be begun anew.
+    Stage { number: u64, before: u64, events: Vec<LogEvent>, reply: Reply<bool> },
+}
+
+type Reply<T> = oneshot::Sender<Result<T, Failure>>;
+
+/// A deletion that was begun.
+pub(super) struct Begun {
+    number: u64,
+    /// The calendar as it stays until the end.
+    calendar: Arc<Calendar>,
+    now: Instant,
+}
+
+impl Step {
+    /// Answers that the writer has ended.
+    pub(super) fn refuse(self) {
+        match self {
+            Self::Begin { reply, .. } => drop(reply.send(Err(Failure::ShuttingDown))),
+            Self::Stage { reply, .. } => drop(reply.send(Err(Failure::ShuttingDown))),
+        }
+    }
+}
+
+/// What a slice of appointments comes to.
+#[derive(Default)]
+struct Slice {
+    events: Vec<LogEvent>,
+    others: Vec<(AppointmentKey, AppointmentId)>,
+}
+
+impl Slice {
+    fn read(reader: &mut dyn Reader, keys: &[AppointmentKey], begun: &Begun) -> Result<Self, StoreError> {
+        let (mut slice, found) = (Self::default(), reader.appointments_by_key(keys)?.0);
+        if found.len() != keys.len() {
+            return Err(StoreError::Damaged(format!("an appointment of calendar {} is not there", begun.calendar.id)));
+        }
+        for it in found {
+            if is_staged(&it, begun.now) {
+                slice.events.push(cancelled(&it, &begun.calendar));
+            } else {
+                slice.others.push((it.key, it.id));
+            }
+        }
+        Ok(slice)
+    }
+}
+
+fn cancelled(before: &Appointment, calendar: &Calendar) -> LogEvent {
+    let logged = LoggedAppointment {
+        kind: AppointmentEvent::Cancelled,
+        id: before.id,
+        key: before.key,
+        previous: before.revision,
+        before: Some(before.image.clone()),
+        after: cancelled_with_calendar(before, STAMPS).image,
+    };
+    let touched = Touched { calendar: calendar.id.clone(), previous: calendar.version };
+    LogEvent { calendars: vec![touched], what: What::Appointment(Box::new(logged)) }
+}
+
+impl Engine {
+    /// What of a deletion by force can be done before it is decided; none where it is made at once. The calendar stays as it
+    /// is for as long as the second part is held.
+    pub(super) async fn before_deletion(
+        &self,
+        (calendar, etag): (&CalendarId, Option<Etag>),
+        terms: &Terms,
+    ) -> Result<Option<(Box<Beforehand>, Asking)>, Failure> {
+        let deadline = terms.deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX);
+        let wait = Wait { deadline: Some(deadline), held: terms.held.clone() };
+        self.bring(self.published.missing(std::slice::from_ref(calendar)), &wait).await?;
+        let is_large = |it: Arc<Calendar>| it.upcoming(self.now()).count() > self.slices.at_once;
+        if !self.published.calendar(calendar).is_some_and(is_large) {
+            return Ok(None);
+        }
+        // One at a time: the others' commands pass between the slices of one, and not of several.
+        let _turn = timeout_at(deadline, self.deletions.lock()).await.map_err(|_| Failure::ExpiredInQueue)?;
+        for _ in 0..ATTEMPTS_MAX {
+            let asking = Asking::default();
+            let prepared = timeout_at(deadline, self.prepare_deletion((calendar, etag), &asking, deadline));
+            match prepared.await.map_err(|_| Failure::ExpiredInQueue)?? {
+                Prepared::Whole(beforehand) => return Ok(Some((Box::new(beforehand), asking))),
+                Prepared::Refused(refusal) if terms.request.is_none() => return Err(refusal.into()),
+                Prepared::Stale => {}
+                // A repeated request is answered as it was.
+                Prepared::Refused(_) | Prepared::NotWorthIt => break,
+            }
+        }
+        Ok(None)
+    }
+
+    async fn prepare_deletion(
+        &self,
+        (calendar, etag): (&CalendarId, Option<Etag>),
+        asking: &Asking,
+        deadline: Deadline,
+    ) -> Result<Prepared, Failure> {
+        let (calendar, asking) = (calendar.clone(), Arc::downgrade(asking));
+        let Some(begun) = self.step(|reply| Step::Begin { calendar, asking, reply }).await? else {
+            return Ok(Prepared::NotWorthIt);
+        };
+        let resource = || format!("calendar {}", begun.calendar.id);
+        if let Err(refusal) = expect_etag(etag, begun.calendar.etag(), resource) {
+            return Ok(Prepared::Refused(refusal));
+        }
+        let begun = Arc::new(begun);
+        let mut keys: Vec<AppointmentKey> = begun.calendar.upcoming(begun.now).collect();
+        keys.sort_unstable();
+        let (mut others, mut events) = (Vec::new(), 0);
+        for keys in keys.chunks(self.slices.size) {
+            let (keys, of) = (keys.to_vec(), Arc::clone(&begun));
+            let read = move |reader: &mut dyn Reader| Slice::read(reader, &keys, &of);
+            let slice = self.read_by(&self.deciders, Some(deadline), read).await?;
+            others.extend(slice.others);
+            if others.len() > OTHERS_MAX {
+                return Ok(Prepared::NotWorthIt);
+            }
+            let (number, before, staged) = (begun.number, events, slice.events.len() as u64);
+            if staged > 0 {
+                let events = slice.events;
+                if !self.step(|reply| Step::Stage { number, before, events, reply }).await? {
+                    return Ok(Prepared::Stale);
+                }
+            }
+            events += staged;
+        }
+        if events == 0 {
+            return Ok(Prepared::NotWorthIt);
+        }
+        others.sort_unstable();
+        let others = others.into_iter().map(|(_, id)| id).collect();
+        Ok(Prepared::Whole(Beforehand { staged: Staged { number: begun.number, events, began: begun.now }, others }))
+    }
+
+    async fn step<T>(&self, step: impl FnOnce(Reply<T>) -> Step) -> Result<T, Failure> {
+        let (reply, done) = oneshot::channel();
+        self.post(Mail::Deletion(step(reply)))?;
+        done.await.unwrap_or(Err(Failure::ShuttingDown))
+    }
+}
+
+enum Prepared {
+    Whole(Beforehand),
+    Refused(Refusal),
+    /// Something of the calendar has changed.
+    Stale,
+    NotWorthIt,
+}
+
+/// The deletion under way, as the writer sees it.
+pub(super) struct Closing {
+    pub(super) number: u64,
+    calendar: CalendarId,
+    asking: Weak<()>,
+    /// The calendar was changed since it began.
+    is_stale: bool,
+    /// Commands that would change the calendar.
+    waiting: Vec<Envelope>,
+    /// Of the calendar alone, and has run out; recorded once it is known whether it is cancelled.
+    expired: Vec<(Instant, AppointmentId)>,
+}
+
+impl Closing {
+    fn holds(&self, it: &Appointment) -> bool {
+        it.calendars().any(|calendar| *calendar == self.calendar)
+    }
+}
+
+impl Actor {
+    /// Does a step of a deletion. False when the outcome of a commit is not known.
+    pub(super) fn step(&mut self, step: Step) -> Result<bool, StoreError> {
+        match step {
+            Step::Begin { calendar, asking, reply } => {
+                let begun = self.begin_deletion(&calendar, asking);
+                self.answer_step(begun, reply)
+            }
+            Step::Stage { number, before, events, reply } => {
+                let is_under_way = self.closing.as_ref().is_some_and(|it| it.number == number && !it.is_stale);
+                let staged = if is_under_way { self.store.stage(number, before, &events) } else { Ok(()) };
+                self.answer_step(staged.map(|()| is_under_way), reply)
+            }
+        }
+    }
+
+    fn answer_step<T>(&mut self, done: Result<T, CommitError>, reply: Reply<T>) -> Result<bool, StoreError> {
+        match done {
+            Ok(done) => {
+                drop(reply.send(Ok(done)));
+                Ok(self.copy_on() || self.must_stop.is_some())
+            }
+            Err(CommitError::Unknown(error)) => {
+                tracing::error!(%error, "a deletion could not be prepared, and the disk failed");
+                // Nothing of the deletion itself has happened.
+                drop(reply.send(Err(Failure::ShuttingDown)));
+                if error.is_fatal() { Err(error) } else { Ok(false) }
+            }
+            Err(CommitError::Refused(error)) => {
+                self.store_log.refused(1, &error);
+                drop(reply.send(Err(Failure::from(error.clone()))));
+                if error.is_fatal() { Err(error) } else { Ok(true) }
+            }
+        }
+    }
+
+    fn begin_deletion(&mut self, id: &CalendarId, asking: Weak<()>) -> Result<Option<Begun>, CommitError> {
+        let Ok(now) = self.writer_clock.look(self.state.last_time) else { return Ok(None) };
+        let Some(calendar) = self.state.calendars.get(id).cloned().filter(|_| self.closing.is_none()) else {
+            return Ok(None);
+        };
+        let Some(number) = self.store.begin_deletion(id, now)? else { return Ok(None) };
+        let (waiting, expired, calendar_id) = (Vec::new(), Vec::new(), id.clone());
+        self.closing = Some(Closing { number, calendar: calendar_id, asking, is_stale: false, waiting, expired });
+        Ok(Some(Begun { number, calendar, now }))
+    }
+
+    /// Ends the deletion when nobody waits for it any more, and refuses what has waited too long for its end.
+    pub(super) fn look_after_deletion(&mut self, steady: Deadline) {
+        let Some(closing) = &mut self.closing else { return };
+        let is_late = |it: &Envelope| it.terms.deadline.is_some_and(|deadline| deadline <= steady);
+        let late = closing.waiting.extract_if(.., |it| is_late(it)).collect();
+        let is_over = closing.asking.strong_count() == 0;
+        refuse(late, &Failure::ExpiredInQueue);
+        if is_over {
+            self.end_deletion();
+        }
+    }
+
+    /// Goes on without the deletion, whether it was made or not.
+    pub(super) fn end_deletion(&mut self) {
+        let Some(Closing { waiting, expired, .. }) = self.closing.take() else { return };
+        self.settles = Some(Deadline::now());
+        self.expiries.extend(expired.into_iter().map(Reverse));
+        self.queue.put_back(waiting.into_iter());
+    }
+
+    /// Whether the command is the end of the deletion under way.
+    pub(super) fn is_end_of_deletion(&self, command: &Command) -> bool {
+        let Command::DeleteCalendar { beforehand: Some(beforehand), .. } = command else { return false };
+        self.closing.as_ref().is_some_and(|it| it.number == beforehand.staged.number && !it.is_stale)
+    }
+
+    /// A deletion whose preparation came to nothing is made at once.
+    pub(super) fn forget_preparation(&self, command: &mut Command) {
+        if !self.is_end_of_deletion(command)
+            && let Command::DeleteCalendar { beforehand, .. } = command
+        {
+            *beforehand = None;
+        }
+    }
+
+    /// Takes a command that would change the calendar under deletion: it waits for the end of that. Else it is given back.
+    pub(super) fn put_aside(&mut self, envelope: Envelope) -> Option<Envelope> {
+        let is_end = self.is_end_of_deletion(&envelope.command);
+        let Some(closing) = self.closing.as_mut().filter(|_| !is_end) else { return Some(envelope) };
+        let needs = envelope.command.needs();
+        let appointments = || self.state.appointments.values();
+        let series = needs.series_in(&self.state);
+        let looked_at = appointments().filter(|it| {
+            needs.appointments.contains(&it.id)
+                || (series.is_some() && it.series() == series)
+                || needs.email.as_ref().is_some_and(|email| it.person.invitee.email.key == *email)
+        });
+        let is_touched =
+            needs.calendars.contains(&closing.calendar) || looked_at.into_iter().any(|it| closing.holds(it));
+        if !is_touched {
+            return Some(envelope);
+        }
+        if closing.waiting.len() < BATCH_MAX {
+            closing.waiting.push(envelope);
+        } else {
+            refuse(vec![envelope], &Failure::Overloaded);
+        }
+        None
+    }
+
+    /// Keeps back what has run out of the calendar under deletion alone: nobody decides on that meanwhile.
+    pub(super) fn keep_back(&mut self, due: &mut Vec<(Instant, AppointmentId)>) {
+        let Some(closing) = &mut self.closing else { return };
+        let appointments = &self.state.appointments;
+        let is_kept = |(_, id): &(Instant, AppointmentId)| {
+            appointments.get(id).is_some_and(|it| it.places.len() == 1 && closing.holds(it))
+        };
+        let kept: Vec<_> = due.extract_if(.., |it| is_kept(it)).collect();
+        closing.expired.extend(kept);
+    }
+
+    /// Notes what a batch changed.
+    pub(super) fn note_changed(&mut self, batch: &Batch) {
+        if let Some(closing) = &mut self.closing {
+            closing.is_stale |= batch.before.contains_key(&closing.calendar);
+        }
+    }
+
+    /// Goes on with what deletions left behind. False when the outcome of a commit is not known.
+    pub(super) fn settle(&mut self) -> Result<bool, StoreError> {
+        let now = Deadline::now();
+        if self.settles.is_none_or(|due| due > now) {
+            return Ok(true);
+        }
+        let under_way = self.closing.as_ref().map(|it| it.number);
+        match self.store.settle(self.slices.size, under_way) {
+            Ok(is_more) => {
+                self.settles = is_more.then_some(now);
+                Ok(self.copy_on() || self.must_stop.is_some())
+            }
+            Err(CommitError::Unknown(error)) => {
+                tracing::error!(%error, "a deletion could not be settled, and the disk failed");
+                if error.is_fatal() { Err(error) } else { Ok(false) }
+            }
+            Err(CommitError::Refused(error)) => {
+                self.store_log.refused(1, &error);
+                // What is damaged is left as it is until a restart.
+                self.settles = (!error.is_damage()).then(|| now + SETTLE_AGAIN);
+                if error.is_fatal() { Err(error) } else { Ok(true) }
+            }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Deletions of calendars with thousands of appointments, in small transactions that others' commits pass between.
+//!
+//! What they cancel is written to the log first, under a number that no change names yet. A commit as small as any other
+//! then makes the change, which names it: from then on the rows of these appointments are read as cancelled, whatever they
+//! say. The rows are written last, a few at a time.
+//!
+//! ```text
+//! begin ──▶ stage ──▶ stage ──▶ the change ──▶ settle ──▶ settle ──▶ nothing is left
+//!   └─────────┴─────────┴─▶ it does not come to be: settle removes what was staged
+//! ```
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::read::{known_calendar, raw_appointments_by_key};
+use super::rows::{self, UPDATE_IN_PLACE, instant, revision_of_change, signed, write};
+use super::segments::Segments;
+use super::write::{DELETE_CLAIM, INSERT_CLAIM};
+use super::{Sqlite, log, store_error};
+use crate::domain::appointment::{Appointment, Place};
+use crate::domain::change::Change;
+use crate::domain::deletion::{STAMPS, Staged, cancelled_with_calendar, is_staged};
+use crate::domain::ids::{AppointmentKey, CalendarId, Revision};
+use crate::domain::log::LogEvent;
+use crate::domain::time::{Instant, MINUTE};
+use crate::store::change_record::write_event;
+use crate::store::record::{self, damaged};
+use crate::store::{CommitError, StoreError};
+
+const SELECT_UNSETTLED: &str = "select c.id, c.since, d.began, d.revision, d.time \
+     from deletions d join calendars c on c.key = d.calendar where d.revision is not null";
+const SELECT_NEXT: &str = "select number, calendar, revision, last_start, last_id from deletions \
+     where revision is not null or number is not ?1 order by number limit 1";
+/// The numbers that are taken, farthest below 0 first.
+const SELECT_NUMBERS: [&str; 2] = ["select min(number) from deletions", "select min(revision) from change_segments"];
+const INSERT_DELETION: &str = "insert into deletions (number, calendar, began, last_start, last_id) \
+     values (?1, ?2, ?3, ?4, x'')";
+const MAKE_SO: &str = "update deletions set revision = ?2, time = ?3 where number = ?1 and revision is null";
+const MOVE_ON: &str = "update deletions set last_start = ?2, last_id = ?3 where number = ?1";
+const DELETE_DELETION: &str = "delete from deletions where number = ?1";
+const DELETE_STAGED: &str = "delete from change_segments where revision = ?1 and event in \
+     (select event from change_segments where revision = ?1 order by event limit ?2)";
+const SELECT_CLAIMS: &str = "select start, id, key from claims where calendar = ?1 and is_over = 0 \
+     and (start, id) > (?2, ?3) order by start, id limit ?4";
+
+/// Every read of tables that grow, for the test of their plans.
+#[cfg(test)]
+pub(super) const STATEMENTS: [&str; 3] = [SELECT_NUMBERS[0], SELECT_NUMBERS[1], SELECT_CLAIMS];
+
+/// The number under which the segments of a deletion lie.
+pub(super) fn number_of(staged: Staged) -> i64 {
+    -signed(staged.number)
+}
+
+/// A deletion that was made, while rows of what it cancelled say otherwise.
+struct Unsettled {
+    calendar: CalendarId,
+    since: Revision,
+    began: Instant,
+    stamps: (Instant, Revision),
+}
+
+/// Those there are: none, nearly always.
+pub(super) struct Deletions(Vec<Unsettled>);
+
+impl Deletions {
+    /// As of the transaction that is open.
+    pub(super) fn unsettled(connection: &Connection) -> Result<Self, StoreError> {
+        let mut statement = connection.prepare_cached(SELECT_UNSETTLED)?;
+        let mut rows = statement.query([])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(Unsettled {
+                calendar: record::calendar_id(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?,
+                since: rows::revision(row, 1)?,
+                began: instant(row, 2)?,
+                stamps: (instant(row, 4)?, revision_of_change(row, 3)?),
+            });
+        }
+        Ok(Self(found))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether claims on this calendar may not be apart yet though they are of what is over.
+    pub(super) fn is_of(&self, place: &Place) -> bool {
+        self.0.iter().any(|it| it.calendar == place.calendar && it.since == place.since)
+    }
+
+    /// The appointment as it is shown, of which this is the row.
+    pub(super) fn show(&self, it: Appointment) -> Appointment {
+        match self.0.iter().find(|deletion| deletion.cancels(&it)) {
+            Some(deletion) => cancelled_with_calendar(&it, deletion.stamps),
+            None => it,
+        }
+    }
+}
+
+impl Unsettled {
+    /// Whether the row is of before the deletion, and cancelled by it.
+    fn cancels(&self, row: &Appointment) -> bool {
+        row.places[0].calendar == self.calendar
+            && row.places[0].since == self.since
+            && row.revision < self.stamps.1
+            && is_staged(row, self.began)
+    }
+}
+
+/// The change that staged events wait for is made, by the transaction that is open.
+pub(super) fn make_so(connection: &Connection, staged: Staged, change: &Change) -> Result<(), StoreError> {
+    let mut update = connection.prepare_cached(MAKE_SO)?;
+    match update.execute(params![number_of(staged), signed(change.revision.0), change.time.seconds()])? {
+        1 => Ok(()),
+        _ => Err(StoreError::Other("what the deletion cancels is not staged".to_owned())),
+    }
+}
+
+impl Sqlite {
+    /// See `Store`.
+    pub(super) fn begin(&mut self, calendar: &CalendarId, now: Instant) -> Result<u64, CommitError> {
+        self.transaction(|connection, _| {
+            let known = known_calendar(connection, calendar)?.ok_or_else(|| StoreError::Stale(calendar.clone()))?;
+            let mut number = log::revision(connection)?.next().0;
+            // Nothing lies under it, and no change names it.
+            for select in SELECT_NUMBERS {
+                let taken: Option<i64> = connection.prepare_cached(select)?.query_row([], |row| row.get(0))?;
+                number = number.max(taken.filter(|it| *it < 0).map_or(0, i64::unsigned_abs) + 1);
+            }
+            let start = now.plus(-i64::from(known.reach_minutes) * MINUTE).seconds();
+            let mut insert = connection.prepare_cached(INSERT_DELETION)?;
+            insert.execute(params![-signed(number), known.key, now.seconds(), start])?;
+            Ok(number)
+        })
+    }
+
+    /// See `Store`.
+    pub(super) fn stage_events(&mut self, number: u64, before: u64, events: &[LogEvent]) -> Result<(), CommitError> {
+        let bytes_max = self.segment_bytes_max;
+        self.transaction(|connection, _| {
+            let mut segments = Segments::behind(connection, -signed(number), before, bytes_max);
+            for event in events {
+                segments.push(write_event(event, STAMPS.0))?;
+            }
+            segments.finish().map(drop)
+        })
+    }
+
+    /// See `Store`.
+    pub(super) fn settle_some(&mut self, limit: usize, under_way: Option<u64>) -> Result<bool, CommitError> {
+        let next = {
+            let refused = |error: rusqlite::Error| CommitError::Refused(store_error(&error));
+            let mut select = self.connection.prepare_cached(SELECT_NEXT).map_err(refused)?;
+            let row = |row: &rusqlite::Row<'_>| {
+                Ok(Next {
+                    number: row.get(0)?,
+                    calendar: row.get(1)?,
+                    is_made: row.get::<_, Option<i64>>(2)?.is_some(),
+                    last: (row.get(3)?, row.get(4)?),
+                })
+            };
+            select.query_row([under_way.map(|it| -signed(it))], row).optional().map_err(refused)?
+        };
+        let Some(next) = next else { return Ok(false) };
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.transaction(|connection, _| {
+            let is_done = if next.is_made { next.settle(connection, limit)? } else { next.remove(connection, limit)? };
+            if is_done {
+                connection.prepare_cached(DELETE_DELETION)?.execute([next.number])?;
+            }
+            Ok(())
+        })?;
+        Ok(true)
+    }
+}
+
+/// The deletion to go on with.
+struct Next {
+    number: i64,
+    calendar: i64,
+    is_made: bool,
+    /// The claims up to here have been looked at.
+    last: (i64, Vec<u8>),
+}
+
+impl Next {
+    /// Writes rows as they are shown, and puts their claims apart. True when there are no more.
+    fn settle(&self, connection: &Connection, limit: i64) -> Result<bool, StoreError> {
+        let deletions = Deletions::unsettled(connection)?;
+        let claims: Vec<(i64, Vec<u8>, AppointmentKey)> = {
+            let mut select = connection.prepare_cached(SELECT_CLAIMS)?;
+            let mut rows = select.query(params![self.calendar, self.last.0, self.last.1, limit])?;
+            let mut claims = Vec::new();
+            while let Some(row) = rows.next()? {
+                claims.push((row.get(0)?, row.get(1)?, rows::key(row, 2)?));
+            }
+            claims
+        };
+        let keys: Vec<AppointmentKey> = claims.iter().map(|(_, _, key)| *key).collect();
+        let found = raw_appointments_by_key(connection, &keys)?;
+        if found.len() != keys.len() {
+            return Err(damaged("a claim"));
+        }
+        for ((start, id, key), row) in claims.iter().zip(found) {
+            let shown = deletions.show(row.clone());
+            if shown.revision != row.revision {
+                write(&mut *connection.prepare_cached(&UPDATE_IN_PLACE)?, &shown)?;
+            }
+            // It may have been written by a later change, as it was shown then.
+            if shown.state.is_over() {
+                connection.prepare_cached(DELETE_CLAIM)?.execute(params![self.calendar, false, start, id])?;
+                let mut insert = connection.prepare_cached(INSERT_CLAIM)?;
+                insert.execute(params![self.calendar, true, start, id, signed(key.0)])?;
+            }
+        }
+        let is_last = i64::try_from(claims.len()).is_ok_and(|it| it < limit);
+        let Some((start, id, _)) = claims.last().filter(|_| !is_last) else { return Ok(true) };
+        connection.prepare_cached(MOVE_ON)?.execute(params![self.number, start, id])?;
+        Ok(false)
+    }
+
+    /// Removes what was staged for a change that did not come to be. True when there is no more.
+    fn remove(&self, connection: &Connection, limit: i64) -> Result<bool, StoreError> {
+        let removed = connection.prepare_cached(DELETE_STAGED)?.execute(params![self.number, limit])?;
+        Ok(i64::try_from(removed).is_ok_and(|it| it < limit))
+    }
+}
