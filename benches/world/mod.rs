@@ -14,8 +14,9 @@ use bookd::domain::claims::{Claim, Claims};
 use bookd::domain::command::{Booking, NewId, Start};
 use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, TypeNumber};
 use bookd::domain::interval::Interval;
+use bookd::domain::search::Search;
 use bookd::domain::several;
-use bookd::domain::slots::{Search, visit};
+use bookd::domain::slots::visit;
 use bookd::domain::time::{DAY, Instant, Minutes};
 use bookd::zones::Zones;
 

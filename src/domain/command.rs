@@ -14,7 +14,7 @@ use super::availability::{Override, Rule};
 use super::calendar::{Owner, Profile};
 use super::ids::{AppointmentId, CalendarId, Etag, SeriesId, TypeId};
 use super::interval::Interval;
-use super::series::{SeriesBooking, SeriesName, SeriesScope};
+use super::recurrence::Recurrence;
 use super::time::{Instant, LocalDate, Minutes, Seconds, Wall};
 use super::zone::Zone;
 
@@ -319,6 +319,52 @@ pub struct Move {
     pub ignored_rules: IgnoredRules,
     /// The version that it must have.
     pub etag: Option<Etag>,
+}
+
+/// A series that is asked for.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SeriesBooking {
+    /// What the occurrences share.
+    pub series: SeriesId,
+    /// New ids, one for each occurrence that there can be.
+    pub ids: Vec<AppointmentId>,
+    /// What is booked; its start is the first occurrence's, its id is nobody's.
+    pub booking: Booking,
+    /// When it repeats.
+    pub rule: Recurrence,
+    /// What becomes of it when an occurrence cannot be booked.
+    pub otherwise: Otherwise,
+    /// Nothing is to be changed: what cannot be booked is reported, and refuses nothing.
+    pub is_report: bool,
+}
+
+/// What becomes of a series one of whose occurrences cannot be booked.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Otherwise {
+    /// Nothing is booked.
+    Nothing,
+    /// The others are.
+    TheOthers,
+}
+
+/// Which occurrences of a series are called off.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum SeriesScope {
+    /// The one that is named.
+    One(AppointmentId),
+    /// The one that is named, and those after it.
+    Following(AppointmentId),
+    /// All that have not begun, of the series or of the one that this appointment belongs to.
+    All(SeriesName),
+}
+
+/// How a series is named.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum SeriesName {
+    /// By its id.
+    Id(SeriesId),
+    /// By one of its occurrences.
+    Of(AppointmentId),
 }
 
 /// A calendar that `bookd import` brings, with what is booked of it.

@@ -11,7 +11,7 @@ use super::ids::AppointmentKey;
 use super::interval::Interval;
 use super::limits::{Room, limits_on};
 use super::open_time::{OpenTime, Stretch};
-use super::slots::{Search, Slot};
+use super::search::{Search, Slot};
 use super::taken::{Counted, Refused, Sessions, Taken};
 use super::time::{DAY, Instant, LocalDate, MINUTE, Minutes};
 

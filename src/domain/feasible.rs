@@ -11,10 +11,10 @@ use super::calendar::Calendar;
 use super::claims::{Claim, Session};
 use super::ids::AppointmentKey;
 use super::interval::{Interval, first_overlap};
-use super::limits::exceeded;
+use super::limits::{Exceeded, Period, limits_on};
 use super::open_time::{OpenTime, Stretch};
-use super::refusal::{CONFLICTS_MAX, Violation, ViolationCode};
 use super::time::{Instant, LocalDate, Minutes, Wall};
+use super::violation::{CONFLICTS_MAX, Violation, ViolationCode};
 use super::wording;
 use crate::sabotage::Bug;
 
@@ -213,6 +213,18 @@ fn busy(ask: &Ask<'_>) -> Option<Interval> {
 fn is_full(ask: &Ask<'_>) -> bool {
     let has_one_too_many = || seats(ask).count() > ask.appointment_type.capacity as usize;
     seats_remaining(ask) == 0 && (!Bug::SeatTooMany.is_on() || has_one_too_many())
+}
+
+/// The limits that the booking would exceed.
+fn exceeded<'a>(ask: &Ask<'a>) -> impl Iterator<Item = Exceeded> {
+    let ask = *ask;
+    let limits = limits_on(ask.calendar, ask.appointment_type.number, &ask.appointment_type.limits);
+    limits.filter(move |_| !ask.ignored_rules.limit).filter_map(move |limit| {
+        let period = Period::around(limit.kind, ask.calendar.zone().wall(ask.start).date());
+        let sessions = limit.sessions(ask.calendar, period, ask.now, ask.ignore);
+        let added = u32::from(seats(&ask).next().is_none());
+        (sessions + added > limit.sessions_max).then_some(Exceeded { limit, period, sessions })
+    })
 }
 
 fn rule_violations<'a>(ask: &'a Ask<'a>) -> impl Iterator<Item = Violation> {

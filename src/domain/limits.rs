@@ -5,7 +5,6 @@
 use super::appointment_type::Limits;
 use super::calendar::Calendar;
 use super::claims::Claim;
-use super::feasible::{Ask, seats};
 use super::ids::{AppointmentKey, TypeNumber};
 use super::interval::Interval;
 use super::time::{Instant, LocalDate};
@@ -126,18 +125,6 @@ pub struct Exceeded {
     pub period: Period,
     /// How many sessions there are already.
     pub sessions: u32,
-}
-
-/// The limits that the booking would exceed.
-pub(super) fn exceeded<'a>(ask: &Ask<'a>) -> impl Iterator<Item = Exceeded> {
-    let ask = *ask;
-    let limits = limits_on(ask.calendar, ask.appointment_type.number, &ask.appointment_type.limits);
-    limits.filter(move |_| !ask.ignored_rules.limit).filter_map(move |limit| {
-        let period = Period::around(limit.kind, ask.calendar.zone().wall(ask.start).date());
-        let sessions = limit.sessions(ask.calendar, period, ask.now, ask.ignore);
-        let added = u32::from(seats(&ask).next().is_none());
-        (sessions + added > limit.sessions_max).then_some(Exceeded { limit, period, sessions })
-    })
 }
 
 /// The limits on one type in a search: whether a date has room for one more session, remembered for each period.

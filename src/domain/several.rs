@@ -9,7 +9,8 @@ use super::appointment::{Assignment, CALENDARS_MAX};
 use super::cursor::{Cursor, Span};
 use super::feasible::{Ask, join, session_here};
 use super::interval::Interval;
-use super::slots::{self, Search, Slot, nearest_by, nearest_days, nearest_of};
+use super::search::{Search, Slot};
+use super::slots::{self, nearest_by, nearest_days, nearest_of};
 use super::time::{Instant, MINUTE};
 
 /// Some of the calendars of a search, by their place in its list.

@@ -7,7 +7,7 @@ use super::calendar::Calendar;
 use super::claims::{Claim, Following};
 use super::ids::{AppointmentKey, TypeNumber};
 use super::interval::Interval;
-use super::slots::Search;
+use super::search::Search;
 use super::time::{Instant, Minutes};
 
 /// Which claims take time in this search.

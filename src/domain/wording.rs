@@ -7,8 +7,8 @@ use std::fmt::{self, Write};
 use super::appointment_type::AppointmentType;
 use super::interval::Interval;
 use super::limits::{Exceeded, PeriodKind};
-use super::refusal::ViolationCode;
 use super::time::{DAY, HOUR, Instant, LocalDate, MINUTE, Minutes, Seconds, Wall};
+use super::violation::ViolationCode;
 use super::zone::Zone;
 
 pub(super) fn paused() -> String {

@@ -12,8 +12,8 @@ use crate::domain::decide::Candidate;
 use crate::domain::ids::{CalendarId, Etag, Revision};
 use crate::domain::interval::Interval;
 use crate::domain::log::{CalendarEvent, LogEntry, LogEvent, What};
-use crate::domain::refusal::{Violation, ViolationCode};
 use crate::domain::time::{Instant, LocalDate, MINUTE, Minutes, Seconds};
+use crate::domain::violation::{Violation, ViolationCode};
 use crate::domain::zone::Zone;
 use crate::proto::v1 as pb;
 

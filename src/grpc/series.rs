@@ -3,10 +3,9 @@
 use tonic::{Request, Response, Status};
 
 use crate::domain::command::Command;
-use crate::domain::series::{
-    Ending, Frequency, INTERVAL_MAX, OCCURRENCES_MAX, Occurrence, Otherwise, Recurrence, SeriesBooking, SeriesName,
-    SeriesReport, SeriesScope,
-};
+use crate::domain::command::{Otherwise, SeriesBooking, SeriesName, SeriesScope};
+use crate::domain::recurrence::{Ending, Frequency, INTERVAL_MAX, OCCURRENCES_MAX, Recurrence};
+use crate::domain::series::{Occurrence, SeriesReport};
 use crate::domain::time::Instant;
 use crate::engine::Answer;
 use crate::proto::v1 as pb;

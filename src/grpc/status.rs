@@ -12,10 +12,12 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 
+use crate::domain::field_violation::FieldViolation;
 use crate::domain::ids::Revision;
 use crate::domain::interval::Interval;
-use crate::domain::refusal::{FieldViolation, Refusal, SlotRefusal};
+use crate::domain::refusal::Refusal;
 use crate::domain::series::{Occurrence, SeriesReport};
+use crate::domain::violation::SlotRefusal;
 use crate::engine::Failure;
 use crate::proto::v1::ErrorReason;
 

@@ -11,7 +11,7 @@ use crate::domain::change::{Cause, Change, Event};
 use crate::domain::claims::{Claim, Claims};
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
 use crate::domain::log::{LogEntry, LogEvent, LogPosition, Replaced};
-use crate::domain::series::OCCURRENCES_MAX;
+use crate::domain::recurrence::OCCURRENCES_MAX;
 use crate::domain::state::State;
 use crate::domain::time::Instant;
 

@@ -11,7 +11,8 @@ use bookd::domain::claims::Claim;
 use bookd::domain::feasible::violations;
 use bookd::domain::ids::{AppointmentKey, TypeId, TypeNumber};
 use bookd::domain::interval::Interval;
-use bookd::domain::slots::{Search, first};
+use bookd::domain::search::Search;
+use bookd::domain::slots::first;
 use bookd::domain::time::{Instant, Minutes, Seconds};
 use serde::Deserialize;
 

@@ -10,13 +10,13 @@ use bookd::domain::appointment::{
 use bookd::domain::availability::{Availability, Rule, Weekdays, Window};
 use bookd::domain::claims::{Claim, Claims};
 use bookd::domain::command::{Booking, Command, Move, NewId, Start};
+use bookd::domain::command::{Otherwise, SeriesBooking, SeriesName, SeriesScope};
 use bookd::domain::decide::{decide, expire};
 use bookd::domain::ids::{AppointmentId, CalendarId, Caller, SeriesId, TypeId};
 use bookd::domain::interval::Interval;
+use bookd::domain::recurrence::{Ending, Frequency, Recurrence};
 use bookd::domain::refusal::Refusal;
-use bookd::domain::series::{
-    Ending, Frequency, Otherwise, Recurrence, SeriesBooking, SeriesName, SeriesReport, SeriesScope,
-};
+use bookd::domain::series::SeriesReport;
 use bookd::domain::slots::first;
 use bookd::domain::state::{State, claim_on};
 use bookd::domain::time::{HOUR, Instant, Seconds};
@@ -25,7 +25,7 @@ use proptest::prelude::*;
 use bookd::domain::appointment_type::{AppointmentType, Stamps};
 use bookd::domain::calendar::{Calendar, Profile};
 use bookd::domain::ids::TypeNumber;
-use bookd::domain::slots::Search;
+use bookd::domain::search::Search;
 
 use crate::world::{instant, minutes, zone};
 

@@ -6,8 +6,9 @@ use bookd::domain::appointment::{Assignment, IgnoredRules};
 use bookd::domain::appointment_type::AppointmentType;
 use bookd::domain::availability::{Availability, Rule, Weekdays};
 use bookd::domain::interval::Interval;
+use bookd::domain::search::Search;
 use bookd::domain::several::{first, nearest};
-use bookd::domain::slots::{self, NEAREST_DAYS_MAX, Search, nearest_days};
+use bookd::domain::slots::{self, NEAREST_DAYS_MAX, nearest_days};
 use bookd::domain::time::{DAY, HOUR, Instant};
 use proptest::prelude::*;
 

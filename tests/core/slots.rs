@@ -5,9 +5,10 @@ use std::ops::ControlFlow;
 
 use bookd::domain::feasible::{Ask, is_race_lost, race_violations, seats_remaining, violations};
 use bookd::domain::interval::Interval;
-use bookd::domain::refusal::ViolationCode;
-use bookd::domain::slots::{NEAREST_DAYS_MAX, Search, first, nearest, visit};
+use bookd::domain::search::Search;
+use bookd::domain::slots::{NEAREST_DAYS_MAX, first, nearest, visit};
 use bookd::domain::time::{DAY, Instant};
+use bookd::domain::violation::ViolationCode;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;

@@ -15,8 +15,8 @@ use serde_json::value::RawValue;
 
 use super::{APPOINTMENTS_MAX, CALENDARS_MAX, COMPLAINTS_MAX, places, progress};
 use crate::domain::command::ImportedCalendar;
+use crate::domain::field_violation::FieldViolation;
 use crate::domain::ids::CalendarId;
-use crate::domain::refusal::FieldViolation;
 use crate::domain::zone::Zone;
 use crate::grpc::transfer::{CalendarFile, imported_appointment, imported_calendar};
 use crate::ids::Ids;

@@ -12,10 +12,12 @@ use super::super::calendar::{Busy, Calendar};
 use super::super::change::{AppointmentEvent, Cause, Event};
 use super::super::command::{ImportedAppointment, ImportedCalendar};
 use super::super::feasible::{Ask, join, race_violations};
+use super::super::field_violation::FieldViolation;
 use super::super::ids::{CalendarId, TypeId, TypeNumber};
-use super::super::refusal::{FieldViolation, Refusal, ViolationCode};
+use super::super::refusal::Refusal;
 use super::super::state::State;
 use super::super::time::{Instant, Minutes};
+use super::super::violation::ViolationCode;
 use super::claiming::{places, resolve};
 use super::{At, Decision, Outcome};
 

@@ -1,8 +1,9 @@
 //! What each command looks at, so that the engine loads it before the decision.
 
 use super::super::command::{Booking, Command, ImportedCalendar, Needs, Redacted};
+use super::super::command::{SeriesName, SeriesScope};
 use super::super::ids::{AppointmentId, CalendarId, SeriesId};
-use super::super::series::{OCCURRENCES_MAX, SeriesName, SeriesScope};
+use super::super::recurrence::OCCURRENCES_MAX;
 use super::super::state::State;
 use super::redaction::REDACTED_MAX;
 

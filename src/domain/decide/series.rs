@@ -8,11 +8,12 @@ use std::sync::Arc;
 use super::super::appointment::{Appointment, AppointmentState, CALENDARS_MAX, OccurrenceOf};
 use super::super::change::{Cause, Event};
 use super::super::command::{Booking, NewId, Start};
+use super::super::command::{Otherwise, SeriesBooking, SeriesName, SeriesScope};
+use super::super::field_violation::FieldViolation;
 use super::super::ids::{AppointmentId, SeriesId};
-use super::super::refusal::{FieldViolation, Refusal};
-use super::super::series::{
-    Moment, Occurrence, Otherwise, SeriesBooking, SeriesName, SeriesReport, SeriesScope, expand,
-};
+use super::super::recurrence::{Moment, expand};
+use super::super::refusal::Refusal;
+use super::super::series::{Occurrence, SeriesReport};
 use super::super::slots::nearest_days;
 use super::calendars::invalid;
 use super::claiming::Alternatives;

@@ -22,7 +22,7 @@ use crate::domain::calendar::{Busy, Calendar, DeletedType, LoadedClaims, Profile
 use crate::domain::claims::Claims;
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeNumber};
 use crate::domain::log::{LogPosition, Replaced};
-use crate::domain::series::OCCURRENCES_MAX;
+use crate::domain::recurrence::OCCURRENCES_MAX;
 use crate::domain::state::claim_on;
 use crate::domain::time::{Instant, MINUTE};
 use crate::store::history::HistoryBuilder;
