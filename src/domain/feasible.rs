@@ -16,7 +16,6 @@ use super::open_time::{OpenTime, Stretch};
 use super::time::{Instant, LocalDate, Minutes, Wall};
 use super::violation::{CONFLICTS_MAX, Violation, ViolationCode};
 use super::wording;
-use crate::sabotage::Bug;
 
 /// May this start and duration be booked of this calendar now?
 #[derive(Clone, Copy, Debug)]
@@ -177,9 +176,6 @@ impl Ask<'_> {
 
     /// The slot with its buffers.
     pub fn padded(&self) -> Interval {
-        if Bug::BufferForgotten.is_on() {
-            return self.slot();
-        }
         let (before, after) = buffers(self);
         self.slot().padded(before.seconds(), after.seconds())
     }
@@ -211,8 +207,7 @@ fn busy(ask: &Ask<'_>) -> Option<Interval> {
 }
 
 fn is_full(ask: &Ask<'_>) -> bool {
-    let has_one_too_many = || seats(ask).count() > ask.appointment_type.capacity as usize;
-    seats_remaining(ask) == 0 && (!Bug::SeatTooMany.is_on() || has_one_too_many())
+    seats_remaining(ask) == 0
 }
 
 /// The limits that the booking would exceed.

@@ -19,7 +19,7 @@ use crate::domain::decide::expire;
 use crate::domain::ids::{AppointmentId, CalendarId, Caller};
 use crate::domain::state::State;
 use crate::domain::time::Instant;
-use crate::sabotage::{self, Bug, Moment};
+use crate::sabotage::{self, Moment};
 use crate::store::{self, Boot, CommitError, RequestRecord, Store, StoreError};
 
 use super::batch::{Batch, Draft, Drafted, Envelope, refuse};
@@ -340,10 +340,6 @@ impl Actor {
 
     /// Commits, publishes, answers. False when the outcome of the commit is not known.
     fn finish(&mut self, mut batch: Batch, due: Vec<(Instant, AppointmentId)>) -> Result<bool, StoreError> {
-        if Bug::AnswerBeforeCommit.is_on() {
-            let answers = std::mem::take(&mut batch.answers);
-            self.answer(answers, batch.now);
-        }
         self.commits.begin();
         Moment::BeforeCommit.reached();
         let committed = self.commit(&batch);
@@ -386,9 +382,7 @@ impl Actor {
                 let error = refused.into_store_error();
                 self.store_log.refused(batch.changes.len(), &error);
                 let touched: Vec<CalendarId> = batch.before.keys().cloned().collect();
-                if !Bug::UndoForgotten.is_on() {
-                    batch.undo(&mut self.state);
-                }
+                batch.undo(&mut self.state);
                 self.commits.end();
                 if error.is_damage() {
                     let now = batch.now;

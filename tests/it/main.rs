@@ -67,7 +67,6 @@ mod random;
 mod readme;
 mod reasons;
 mod rooms;
-mod sabotage;
 mod segments;
 mod series;
 mod server;

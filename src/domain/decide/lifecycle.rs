@@ -18,7 +18,6 @@ use super::super::violation::{SlotRefusal, Violation};
 use super::calendars::{called_off, invalid};
 use super::claiming::{differences, resolve};
 use super::{At, Decision};
-use crate::sabotage::Bug;
 
 /// A hold is made, and each time extended, for at most this long from `now`, in seconds.
 pub const HOLD_SECONDS_MAX: i64 = 30 * MINUTE;
@@ -102,7 +101,6 @@ impl<'a> At<'a> {
             return Err(invalid("metadata", why));
         }
         let (blocks, expire_time) = self.claim_terms(state, self.types_of(before), before.start);
-        let expire_time = if Bug::HoldSettledTwice.is_on() { before.expire_time } else { expire_time };
         // A request that takes no time takes no seat.
         let session = if blocks { before.session } else { before.key };
         let image = Image { state, blocks, expire_time, session, ..before.image.clone() };
@@ -284,8 +282,7 @@ impl<'a> At<'a> {
 
     pub(super) fn expire(self, id: AppointmentId) -> Option<Decision> {
         let before = self.state.appointments.get(&id)?;
-        let is_late = |expire_time: Instant| Bug::HoldOutlivesItself.is_on() && expire_time == self.now;
-        let is_due = |expire_time: Instant| expire_time <= self.now && !is_late(expire_time);
+        let is_due = |expire_time: Instant| expire_time <= self.now;
         let is_waiting = matches!(before.state, AppointmentState::Held | AppointmentState::Pending);
         if !is_waiting || !before.expire_time.is_some_and(is_due) {
             return None;

@@ -39,7 +39,6 @@ use crate::domain::appointment::{Appointment, EmailKey};
 use crate::domain::calendar::{Calendar, LoadedClaims};
 use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
 use crate::domain::time::Instant;
-use crate::sabotage::Bug;
 
 use super::{Batch, Boot, CommitError, Last, Oldest, Reader, RequestRecord, Store, StoreError, ZoneLookup, record};
 
@@ -164,9 +163,6 @@ impl Sqlite {
 impl Store for Sqlite {
     fn boot(&mut self) -> Result<Boot, StoreError> {
         let connection = &self.connection;
-        if Bug::RevisionReused.is_on() {
-            connection.execute("delete from changes where revision = (select max(revision) from changes)", [])?;
-        }
         let Last { revision, time: last_time, next_key } = last(connection)?;
         let code_key: i64 = connection.query_row(SELECT_META, ["code_key"], |row| row.get(0))?;
         let sessions_from: i64 = connection.query_row(SELECT_META, [SESSIONS_FROM], |row| row.get(0))?;

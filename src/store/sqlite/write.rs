@@ -22,7 +22,6 @@ use crate::domain::change::{Cause, Change, Event};
 use crate::domain::ids::{CalendarId, Caller, Revision};
 use crate::domain::log::LogEvent;
 use crate::domain::time::{Instant, MINUTE};
-use crate::sabotage::Bug;
 use crate::store::change_record::{ChangeRecord, write_event};
 use crate::store::record::{PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord};
 use crate::store::replaced_record::ReplacedRecord;
@@ -144,11 +143,7 @@ impl Sqlite {
             error.sqlite_error_code(),
             Some(ErrorCode::DiskFull | ErrorCode::ReadOnly | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
         );
-        if is_refusal || Bug::UnknownTakenForRefused.is_on() {
-            self.roll_back(said)
-        } else {
-            CommitError::Unknown(said)
-        }
+        if is_refusal { self.roll_back(said) } else { CommitError::Unknown(said) }
     }
 }
 
@@ -180,12 +175,8 @@ impl Writing<'_> {
         }
         for change in batch.changes {
             self.change(change)?;
-            if Bug::HalfABatch.is_on() {
-                self.connection.execute_batch("commit; begin immediate")?;
-            }
         }
-        let requests = if Bug::RequestForgotten.is_on() { &[] } else { batch.requests };
-        for request in requests {
+        for request in batch.requests {
             self.request(request)?;
         }
         let mut touch = self.connection.prepare_cached(TOUCH_CALENDAR)?;
