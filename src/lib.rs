@@ -32,6 +32,8 @@ pub mod ids;
 #[cfg(feature = "proto")]
 pub mod proto;
 pub mod sabotage;
+#[cfg(all(test, feature = "server"))]
+mod sample;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]

@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn the_seats_of_a_session_have_one_set_whatever_the_order_of_their_calendars() {
-        let one = Appointment::on_calendars(100).image;
+        let one = crate::sample::appointment_on(100).image;
         let reversed = Image { places: one.places.iter().rev().cloned().collect(), ..one.clone() };
         assert_eq!(set_of(&one), set_of(&reversed));
         let fewer = Image { places: one.places[1..].to_vec(), ..one.clone() };

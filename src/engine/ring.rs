@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_ring_weighs_every_place_of_an_image() {
-        let before = Arc::new(Appointment::on_calendars(100));
+        let before = Arc::new(crate::sample::appointment_on(100));
         let moved = |revision: u64| {
             let (kind, before, after) = (AppointmentEvent::Moved, Some(Arc::clone(&before)), Arc::clone(&before));
             let events = vec![Event::Appointment { kind, before, after }];

@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn the_zone_of_an_older_record_is_told_where_the_appointment_has_not_moved_since() {
-        let mut now = Appointment::on_calendars(1);
+        let mut now = crate::sample::appointment_on(1);
         now.image.time_zone = "America/New_York".into();
         let calendar = now.places[0].calendar.as_str().to_owned();
         let old = |start: i64, offset: i64, calendar: &str| ImageRecord {
