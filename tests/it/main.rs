@@ -87,3 +87,4 @@ mod watch_ends;
 mod watch_slots;
 mod wire;
 mod words;
+mod zone_folder;
