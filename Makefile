@@ -50,4 +50,4 @@ fuzz:
 
 # What each task of the core costs, in instructions, beside benches/instructions.txt; WRITE=1 rewrites that file.
 instructions:
-	cargo bench --locked --no-default-features --bench instructions -- $(if $(WRITE),--write)
+	cargo bench --locked -p bookd-core --bench instructions -- $(if $(WRITE),--write)

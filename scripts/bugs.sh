@@ -30,8 +30,8 @@ export GIT_CEILING_DIRECTORIES
 export RUST_BACKTRACE=0
 
 cd "$copy"
-cp tests/bugs/switch.rs src/bugs.rs
-printf 'pub mod bugs;\n' >> src/lib.rs
+cp tests/bugs/switch.rs crates/core/src/bugs.rs
+printf 'pub mod bugs;\n' >> crates/core/src/lib.rs
 for patch in tests/bugs/*.patch; do
     git apply "$patch" || { echo "$patch no longer applies"; exit 1; }
 done

@@ -1,8 +1,8 @@
 //! An appointment for unit tests of what stands above the core.
 
-use crate::domain::appointment::{Appointment, AppointmentState, IgnoredRules, Image, Person, Place};
-use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, TypeId, TypeNumber};
-use crate::domain::time::{Instant, Minutes, Wall};
+use bookd_core::appointment::{Appointment, AppointmentState, IgnoredRules, Image, Person, Place};
+use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, TypeId, TypeNumber};
+use bookd_core::time::{Instant, Minutes, Wall};
 
 /// An appointment of an hour on so many calendars.
 pub(crate) fn appointment_on(calendars: u16) -> Appointment {

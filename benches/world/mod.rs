@@ -6,19 +6,24 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use bookd::domain::appointment::{AppointmentState, Assignment, IgnoredRules, Invitee, PersonDetails};
-use bookd::domain::appointment_type::{AppointmentType, Limits, Stamps};
-use bookd::domain::availability::{Availability, Rule, Weekdays, Window};
-use bookd::domain::calendar::{Busy, Calendar, Owner, Profile, Types};
-use bookd::domain::claims::{Claim, Claims};
-use bookd::domain::command::{Booking, NewId, Start};
-use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, TypeNumber};
-use bookd::domain::interval::Interval;
-use bookd::domain::search::Search;
-use bookd::domain::several;
-use bookd::domain::slots::visit;
-use bookd::domain::time::{DAY, Instant, Minutes};
-use bookd::zones::Zones;
+use bookd_core::appointment::{AppointmentState, Assignment, IgnoredRules, Invitee, PersonDetails};
+use bookd_core::appointment_type::{AppointmentType, Limits, Stamps};
+use bookd_core::availability::{Availability, Rule, Weekdays, Window};
+use bookd_core::calendar::{Busy, Calendar, Owner, Profile, Types};
+use bookd_core::claims::{Claim, Claims};
+use bookd_core::command::{Booking, NewId, Start};
+use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, TypeNumber};
+use bookd_core::interval::Interval;
+use bookd_core::search::Search;
+use bookd_core::several;
+use bookd_core::slots::visit;
+use bookd_core::time::{DAY, Instant, Minutes};
+use zones::Zones;
+
+/// Compiled here once more, so that a benchmark of the core builds nothing else of bookd.
+#[allow(unreachable_pub, reason = "it is public where it belongs")]
+#[path = "../../src/zones.rs"]
+mod zones;
 
 /// 2027-01-04T00:00:00Z, a Monday.
 pub(crate) const NOW: Instant = Instant::from_seconds(1_799_020_800);

@@ -13,14 +13,14 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant as Deadline;
 
-use crate::domain::calendar::Calendar;
-use crate::domain::change::Event;
-use crate::domain::decide::expire;
-use crate::domain::ids::{AppointmentId, CalendarId, Caller};
-use crate::domain::state::State;
-use crate::domain::time::Instant;
 use crate::sabotage::{self, Moment};
 use crate::store::{self, Boot, CommitError, RequestRecord, Store, StoreError};
+use bookd_core::calendar::Calendar;
+use bookd_core::change::Event;
+use bookd_core::decide::expire;
+use bookd_core::ids::{AppointmentId, CalendarId, Caller};
+use bookd_core::state::State;
+use bookd_core::time::Instant;
 
 use super::batch::{Batch, Draft, Drafted, Envelope, refuse};
 use super::compaction::Compaction;

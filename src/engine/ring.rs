@@ -6,12 +6,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::domain::appointment::{Appointment, Place};
-use crate::domain::change::{Change, Event};
-use crate::domain::ids::{AppointmentId, Revision};
-use crate::domain::log::{LogEntry, LogEvent, LogPosition, Touched, What};
 use crate::store::told::{PART_BYTES_MAX, TOLD_CHANGES_MAX, TOLD_EVENTS_MAX, message_bytes};
 use crate::store::{CalendarFilter, Told};
+use bookd_core::appointment::{Appointment, Place};
+use bookd_core::change::{Change, Event};
+use bookd_core::ids::{AppointmentId, Revision};
+use bookd_core::log::{LogEntry, LogEvent, LogPosition, Touched, What};
 
 /// Changes that are kept in memory at most: some seconds of a busy server.
 pub(super) const RING_CHANGES_MAX: usize = 8_192;
@@ -205,10 +205,10 @@ impl Ring {
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests {
     use super::*;
-    use crate::domain::change::{AppointmentEvent, Cause};
-    use crate::domain::ids::{CalendarId, Caller};
-    use crate::domain::time::Instant;
     use crate::store::told::PART_EVENTS_MAX;
+    use bookd_core::change::{AppointmentEvent, Cause};
+    use bookd_core::ids::{CalendarId, Caller};
+    use bookd_core::time::Instant;
 
     fn change(revision: u64, calendar: &str) -> Change {
         let calendar = CalendarId::parse(calendar).unwrap();

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use crate::clock::{Clock, Reading, whole_seconds};
-use crate::domain::time::{DAY, Instant, MINUTE};
+use bookd_core::time::{DAY, Instant, MINUTE};
 
 /// A clock further behind the last commit than this is logged, in seconds.
 pub const CLOCK_BEHIND_LOGGED: i64 = 5;
@@ -266,7 +266,7 @@ mod tests {
 
     use super::*;
     use crate::clock::ManualClock;
-    use crate::domain::time::HOUR;
+    use bookd_core::time::HOUR;
 
     const LAST: Instant = Instant::from_seconds(1_800_000_000);
 

@@ -2,15 +2,15 @@
 
 use tonic::{Request, Response, Status};
 
-use crate::domain::appointment::AppointmentState;
-use crate::domain::code;
-use crate::domain::ids::{AppointmentId, Revision, SeriesId};
-use crate::domain::log::LogPosition;
-use crate::domain::refusal::Refusal;
-use crate::domain::time::Instant;
 use crate::engine::{HistoryQuery, HistorySubject, ListQuery};
 use crate::proto::v1 as pb;
 use crate::proto::v1::list_service_server::ListService;
+use bookd_core::appointment::AppointmentState;
+use bookd_core::code;
+use bookd_core::ids::{AppointmentId, Revision, SeriesId};
+use bookd_core::log::LogPosition;
+use bookd_core::refusal::Refusal;
+use bookd_core::time::Instant;
 
 use super::api::{Api, deadline};
 use super::fields::Fields;

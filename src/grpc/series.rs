@@ -2,13 +2,13 @@
 
 use tonic::{Request, Response, Status};
 
-use crate::domain::command::Command;
-use crate::domain::command::{Otherwise, SeriesBooking, SeriesName, SeriesScope};
-use crate::domain::recurrence::{Ending, Frequency, INTERVAL_MAX, OCCURRENCES_MAX, Recurrence};
-use crate::domain::series::{Occurrence, SeriesReport};
-use crate::domain::time::Instant;
 use crate::engine::Answer;
 use crate::proto::v1 as pb;
+use bookd_core::command::Command;
+use bookd_core::command::{Otherwise, SeriesBooking, SeriesName, SeriesScope};
+use bookd_core::recurrence::{Ending, Frequency, INTERVAL_MAX, OCCURRENCES_MAX, Recurrence};
+use bookd_core::series::{Occurrence, SeriesReport};
+use bookd_core::time::Instant;
 
 use super::api::Api;
 use super::booking::wanted;
@@ -78,7 +78,7 @@ fn scope(message: &pb::CancelSeriesRequest, fields: &mut Fields) -> Option<Serie
         (pb::SeriesScope::Following, Some(id), _) => Some(SeriesScope::Following(id)),
         (pb::SeriesScope::All, Some(id), _) => Some(SeriesScope::All(SeriesName::Of(id))),
         (pb::SeriesScope::All, None, Some(id)) => {
-            Some(SeriesScope::All(SeriesName::Id(crate::domain::ids::SeriesId(id.0))))
+            Some(SeriesScope::All(SeriesName::Id(bookd_core::ids::SeriesId(id.0))))
         }
         (pb::SeriesScope::All, None, None) => fields.wrong("series_id", "is required, or appointment_id"),
         _ => fields.wrong("appointment_id", "is required with SERIES_SCOPE_ONE and SERIES_SCOPE_FOLLOWING"),

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use tonic::{Request, Response, Status};
 
-use crate::domain::decide::{HOLD_LIFE_MAX, HOLD_SECONDS_MAX, SERIES_CLAIMS_MAX, SERIES_TEXT_BYTES_MAX};
-use crate::domain::{appointment, appointment_type, availability, calendar, person, recurrence};
 use crate::engine;
 use crate::proto::v1 as pb;
 use crate::proto::v1::server_info_service_server::ServerInfoService;
+use bookd_core::decide::{HOLD_LIFE_MAX, HOLD_SECONDS_MAX, SERIES_CLAIMS_MAX, SERIES_TEXT_BYTES_MAX};
+use bookd_core::{appointment, appointment_type, availability, calendar, person, recurrence};
 
 use super::api::Api;
 use super::availability::BUSY_RANGE_DAYS_MAX;

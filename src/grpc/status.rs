@@ -12,14 +12,14 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 
-use crate::domain::field_violation::FieldViolation;
-use crate::domain::ids::Revision;
-use crate::domain::interval::Interval;
-use crate::domain::refusal::Refusal;
-use crate::domain::series::{Occurrence, SeriesReport};
-use crate::domain::violation::SlotRefusal;
 use crate::engine::Failure;
 use crate::proto::v1::ErrorReason;
+use bookd_core::field_violation::FieldViolation;
+use bookd_core::ids::Revision;
+use bookd_core::interval::Interval;
+use bookd_core::refusal::Refusal;
+use bookd_core::series::{Occurrence, SeriesReport};
+use bookd_core::violation::SlotRefusal;
 
 use super::turns::AGAIN_MAX;
 use super::wire::ERROR_DOMAIN;

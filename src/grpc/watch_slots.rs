@@ -12,13 +12,13 @@ use std::time::Duration;
 use tokio::time::Instant as Monotonic;
 use tonic::{Request, Response, Status};
 
-use crate::domain::ids::Revision;
-use crate::domain::interval::Interval;
-use crate::domain::several::{self, SharedSlot};
-use crate::domain::time::{Instant, MINUTE};
-use crate::domain::zone::Zone;
 use crate::engine::{Failure, Touches, Wait, Woken};
 use crate::proto::v1 as pb;
+use bookd_core::ids::Revision;
+use bookd_core::interval::Interval;
+use bookd_core::several::{self, SharedSlot};
+use bookd_core::time::{Instant, MINUTE};
+use bookd_core::zone::Zone;
 
 use super::api::wait;
 use super::fields::Fields;

@@ -17,14 +17,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::appointment::{Appointment, AppointmentState, EmailKey, Image};
-use crate::domain::appointment_type::Stamps;
-use crate::domain::calendar::{Calendar, LoadedClaims, Profile};
-use crate::domain::change::Change;
-use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeId};
-use crate::domain::log::{LogPosition, Replaced};
-use crate::domain::time::{Instant, Minutes};
-use crate::domain::zone::Zone;
+use bookd_core::appointment::{Appointment, AppointmentState, EmailKey, Image};
+use bookd_core::appointment_type::Stamps;
+use bookd_core::calendar::{Calendar, LoadedClaims, Profile};
+use bookd_core::change::Change;
+use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeId};
+use bookd_core::log::{LogPosition, Replaced};
+use bookd_core::time::{Instant, Minutes};
+use bookd_core::zone::Zone;
 
 pub use history::{HistoryPage, HistoryQuery, HistorySubject};
 pub use told::{CalendarFilter, Told, ToldPage};

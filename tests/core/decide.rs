@@ -4,28 +4,28 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bookd::domain::appointment::{
+use bookd_core::appointment::{
     Appointment, AppointmentState, Assignment, IgnoredRules, Invitee, PersonDetails, Target, Transition,
 };
-use bookd::domain::availability::{Availability, Rule, Weekdays, Window};
-use bookd::domain::claims::{Claim, Claims};
-use bookd::domain::command::{Booking, Command, Move, NewId, Start};
-use bookd::domain::command::{Otherwise, SeriesBooking, SeriesName, SeriesScope};
-use bookd::domain::decide::{decide, expire};
-use bookd::domain::ids::{AppointmentId, CalendarId, Caller, SeriesId, TypeId};
-use bookd::domain::interval::Interval;
-use bookd::domain::recurrence::{Ending, Frequency, Recurrence};
-use bookd::domain::refusal::Refusal;
-use bookd::domain::series::SeriesReport;
-use bookd::domain::slots::first;
-use bookd::domain::state::{State, claim_on};
-use bookd::domain::time::{HOUR, Instant, Seconds};
+use bookd_core::availability::{Availability, Rule, Weekdays, Window};
+use bookd_core::claims::{Claim, Claims};
+use bookd_core::command::{Booking, Command, Move, NewId, Start};
+use bookd_core::command::{Otherwise, SeriesBooking, SeriesName, SeriesScope};
+use bookd_core::decide::{decide, expire};
+use bookd_core::ids::{AppointmentId, CalendarId, Caller, SeriesId, TypeId};
+use bookd_core::interval::Interval;
+use bookd_core::recurrence::{Ending, Frequency, Recurrence};
+use bookd_core::refusal::Refusal;
+use bookd_core::series::SeriesReport;
+use bookd_core::slots::first;
+use bookd_core::state::{State, claim_on};
+use bookd_core::time::{HOUR, Instant, Seconds};
 use proptest::prelude::*;
 
-use bookd::domain::appointment_type::{AppointmentType, Stamps};
-use bookd::domain::calendar::{Calendar, Profile};
-use bookd::domain::ids::TypeNumber;
-use bookd::domain::search::Search;
+use bookd_core::appointment_type::{AppointmentType, Stamps};
+use bookd_core::calendar::{Calendar, Profile};
+use bookd_core::ids::TypeNumber;
+use bookd_core::search::Search;
 
 use crate::world::{instant, minutes, zone};
 
@@ -71,7 +71,7 @@ fn submit(state: &mut State, command: &Command, now: Instant) -> Result<Vec<Arc<
 
 /// Two calendars, open around the clock, with a type each of one seat and of three, with buffers and a limit.
 fn world() -> State {
-    let mut state = State { next_key: bookd::domain::ids::AppointmentKey(1), ..State::default() };
+    let mut state = State { next_key: bookd_core::ids::AppointmentKey(1), ..State::default() };
     let window = Window::new(0, 24 * 60).unwrap();
     let rule = Rule { weekdays: Weekdays::ALL, window, first_date: None, last_date: None };
     for name in ["ada", "bob"] {

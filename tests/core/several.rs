@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bookd::domain::appointment::{Assignment, IgnoredRules};
-use bookd::domain::appointment_type::AppointmentType;
-use bookd::domain::availability::{Availability, Rule, Weekdays};
-use bookd::domain::interval::Interval;
-use bookd::domain::search::Search;
-use bookd::domain::several::{first, nearest};
-use bookd::domain::slots::{self, NEAREST_DAYS_MAX, nearest_days};
-use bookd::domain::time::{DAY, HOUR, Instant};
+use bookd_core::appointment::{Assignment, IgnoredRules};
+use bookd_core::appointment_type::AppointmentType;
+use bookd_core::availability::{Availability, Rule, Weekdays};
+use bookd_core::interval::Interval;
+use bookd_core::search::Search;
+use bookd_core::several::{first, nearest};
+use bookd_core::slots::{self, NEAREST_DAYS_MAX, nearest_days};
+use bookd_core::time::{DAY, HOUR, Instant};
 use proptest::prelude::*;
 
 use crate::checker::Mates;

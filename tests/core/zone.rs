@@ -1,11 +1,12 @@
 //! Zones against jiff, in every zone of the release, around every transition and far beyond the table.
 
-use bookd::domain::time::{Instant, LocalDate, Wall};
-use bookd::domain::zone::{LocalInstants, Zone};
-use bookd::zones::{Zones, bundled_names};
+use bookd_core::time::{Instant, LocalDate, Wall};
+use bookd_core::zone::{LocalInstants, Zone};
 use chrono::Datelike;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+
+use crate::zones::{Zones, bundled_names};
 
 fn zone(name: &str) -> std::sync::Arc<Zone> {
     Zones::bundled().zone(name).unwrap()

@@ -35,10 +35,10 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, ffi, params};
 
 use crate::descriptors;
-use crate::domain::appointment::{Appointment, EmailKey};
-use crate::domain::calendar::{Calendar, LoadedClaims};
-use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
-use crate::domain::time::Instant;
+use bookd_core::appointment::{Appointment, EmailKey};
+use bookd_core::calendar::{Calendar, LoadedClaims};
+use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
+use bookd_core::time::Instant;
 
 use super::{Batch, Boot, CommitError, Last, Oldest, Reader, RequestRecord, Store, StoreError, ZoneLookup, record};
 
