@@ -4,8 +4,7 @@ use tonic::{Request, Response, Status};
 
 use crate::engine::Answer;
 use crate::proto::v1 as pb;
-use bookd_core::command::Command;
-use bookd_core::command::{Otherwise, SeriesBooking, SeriesName, SeriesScope};
+use bookd_core::command::{Command, Otherwise, SeriesBooking, SeriesName, SeriesScope};
 use bookd_core::recurrence::{Ending, Frequency, INTERVAL_MAX, OCCURRENCES_MAX, Recurrence};
 use bookd_core::series::{Occurrence, SeriesReport};
 use bookd_core::time::Instant;

@@ -9,8 +9,7 @@ use bookd_core::appointment::{
 };
 use bookd_core::availability::{Availability, Rule, Weekdays, Window};
 use bookd_core::claims::{Claim, Claims};
-use bookd_core::command::{Booking, Command, Move, NewId, Start};
-use bookd_core::command::{Otherwise, SeriesBooking, SeriesName, SeriesScope};
+use bookd_core::command::{Booking, Command, Move, NewId, Otherwise, SeriesBooking, SeriesName, SeriesScope, Start};
 use bookd_core::decide::{decide, expire};
 use bookd_core::ids::{AppointmentId, CalendarId, Caller, SeriesId, TypeId};
 use bookd_core::interval::Interval;

@@ -5,12 +5,12 @@
 
 use std::ops::Deref;
 
-use super::ids::{AppointmentId, AppointmentKey, Etag, SeriesId};
-use super::time::Instant;
+use crate::ids::{AppointmentId, AppointmentKey, Etag, SeriesId};
+use crate::time::Instant;
 
-pub use super::image::{IgnoredRules, Image, Place};
-pub use super::person::{Carried, Email, EmailKey, Invitee, Person, PersonDetails, PersonPatch};
-pub use super::transition::{AppointmentState, Target, Transition};
+pub use crate::image::{IgnoredRules, Image, Place};
+pub use crate::person::{Carried, Email, EmailKey, Invitee, Person, PersonDetails, PersonPatch};
+pub use crate::transition::{AppointmentState, Target, Transition};
 
 /// The most calendars of one appointment, and of one query.
 pub const CALENDARS_MAX: usize = 100;

@@ -2,9 +2,9 @@
 //!
 //! A type that exists is valid; changing it affects later claims only.
 
-use super::availability::Rule;
-use super::ids::{Etag, Revision, TypeId, TypeNumber};
-use super::time::{Instant, Minutes, Seconds};
+use crate::availability::Rule;
+use crate::ids::{Etag, Revision, TypeId, TypeNumber};
+use crate::time::{Instant, Minutes, Seconds};
 
 /// How far ahead can be booked unless the type says otherwise, in days.
 pub const HORIZON_DAYS_DEFAULT: u32 = 365;

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::time::LocalDate;
+use crate::time::LocalDate;
 
 /// Minutes of a day.
 pub const DAY_MINUTES: u16 = 24 * 60;

@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::appointment_type::{AppointmentType, Limits, Stamps};
-use super::availability::Availability;
-use super::claims::{Claim, Claims};
-use super::ids::{AppointmentKey, CalendarId, Etag, Revision, TypeId, TypeNumber};
-use super::image::{Image, Place};
-use super::interval::{Interval, union};
-use super::time::{DAY, Instant};
-use super::zone::{LocalInstants, Zone};
+use crate::appointment_type::{AppointmentType, Limits, Stamps};
+use crate::availability::Availability;
+use crate::claims::{Claim, Claims};
+use crate::ids::{AppointmentKey, CalendarId, Etag, Revision, TypeId, TypeNumber};
+use crate::image::{Image, Place};
+use crate::interval::{Interval, union};
+use crate::time::{DAY, Instant};
+use crate::zone::{LocalInstants, Zone};
 
 /// The most periods of one PutBusy.
 pub const BUSY_PERIODS_MAX: usize = 10_000;

@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use super::appointment::Appointment;
-use super::appointment_type::{AppointmentType, Stamps};
-use super::calendar::{Busy, Calendar, Profile};
-use super::ids::{CalendarId, Caller, Revision, TypeId};
-use super::time::Instant;
+use crate::appointment::Appointment;
+use crate::appointment_type::{AppointmentType, Stamps};
+use crate::calendar::{Busy, Calendar, Profile};
+use crate::ids::{CalendarId, Caller, Revision, TypeId};
+use crate::time::Instant;
 
 /// One committed change.
 #[derive(Clone, PartialEq, Debug)]
@@ -323,9 +323,9 @@ pub fn new_calendar(
         since: stamps.revision,
         profile: Arc::clone(profile),
         stamps,
-        types: Arc::new(super::calendar::Types::new(types, [])),
+        types: Arc::new(crate::calendar::Types::new(types, [])),
         busy: Arc::default(),
-        claims: super::claims::Claims::default(),
+        claims: crate::claims::Claims::default(),
         requests: Arc::default(),
         kept_from: Instant::MIN,
         version: stamps.revision,

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use super::appointment::{AppointmentState, CALENDARS_MAX};
-use super::ids::{AppointmentKey, TypeNumber};
-use super::interval::Interval;
-use super::time::{Instant, MINUTE, Minutes};
+use crate::appointment::{AppointmentState, CALENDARS_MAX};
+use crate::ids::{AppointmentKey, TypeNumber};
+use crate::interval::Interval;
+use crate::time::{Instant, MINUTE, Minutes};
 
 /// A chunk is split when it would hold more than there are chunks, within these: what one change copies is a chunk, and
 /// the list of chunks. 254 claims are 10 KB.

@@ -3,7 +3,7 @@
 //! A permutation of 40 bits under the store's secret, so that codes are unique without a column or an index, and one
 //! code does not tell the next. They identify; they do not authorise.
 
-use super::ids::AppointmentKey;
+use crate::ids::AppointmentKey;
 
 /// Crockford's base 32: no I, L, O or U to be misread.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";

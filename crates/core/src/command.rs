@@ -5,18 +5,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::appointment::{
+use crate::appointment::{
     Assignment, EmailKey, IgnoredRules, Invitee, OccurrenceOf, Person, PersonDetails, PersonPatch,
 };
-use super::appointment_type::AppointmentType;
-use super::appointment_type::Limits;
-use super::availability::{Override, Rule};
-use super::calendar::{Owner, Profile};
-use super::ids::{AppointmentId, CalendarId, Etag, SeriesId, TypeId};
-use super::interval::Interval;
-use super::recurrence::Recurrence;
-use super::time::{Instant, LocalDate, Minutes, Seconds, Wall};
-use super::zone::Zone;
+use crate::appointment_type::{AppointmentType, Limits};
+use crate::availability::{Override, Rule};
+use crate::calendar::{Owner, Profile};
+use crate::ids::{AppointmentId, CalendarId, Etag, SeriesId, TypeId};
+use crate::interval::Interval;
+use crate::recurrence::Recurrence;
+use crate::time::{Instant, LocalDate, Minutes, Seconds, Wall};
+use crate::zone::Zone;
 
 /// A mutation.
 #[derive(Clone, PartialEq, Debug)]
@@ -405,7 +404,7 @@ pub struct ImportedAppointment {
     /// The zone's name and what its clock showed when time was claimed; none = what they are by today's rules.
     pub recorded: Option<(Arc<str>, Wall)>,
     /// Where it stands; not HELD, for a hold lives for minutes.
-    pub state: super::appointment::AppointmentState,
+    pub state: crate::appointment::AppointmentState,
     /// Who booked, and what was said of it.
     pub person: Person,
     /// Which series it belongs to.

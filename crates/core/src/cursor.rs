@@ -5,30 +5,30 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use super::claims::Claim;
-use super::feasible::{bookable, is_duration_allowed, is_race_lost, seats as taken_seats, seats_remaining};
-use super::ids::AppointmentKey;
-use super::interval::Interval;
-use super::limits::{Room, limits_on};
-use super::open_time::{OpenTime, Stretch};
-use super::search::{Search, Slot};
-use super::taken::{Counted, Refused, Sessions, Taken};
-use super::time::{DAY, Instant, LocalDate, MINUTE, Minutes};
+use crate::claims::Claim;
+use crate::feasible::{bookable, is_duration_allowed, is_race_lost, seats as taken_seats, seats_remaining};
+use crate::ids::AppointmentKey;
+use crate::interval::Interval;
+use crate::limits::{Room, limits_on};
+use crate::open_time::{OpenTime, Stretch};
+use crate::search::{Search, Slot};
+use crate::taken::{Counted, Refused, Sessions, Taken};
+use crate::time::{DAY, Instant, LocalDate, MINUTE, Minutes};
 
 /// The starts from the one that was asked about up to `end`, all alike, but that the grid is not considered.
 #[derive(Clone, Copy)]
-pub(super) struct Span {
+pub(crate) struct Span {
     /// The first start that may be different.
-    pub(super) end: Instant,
+    pub(crate) end: Instant,
     /// How many can still book each; 0 = none of them is offered.
-    pub(super) seats: u32,
+    pub(crate) seats: u32,
     /// The first of the seats that are taken; the default where there is none, for keys begin at 1.
-    pub(super) seat: AppointmentKey,
+    pub(crate) seat: AppointmentKey,
 }
 
 impl Span {
     /// Of no start.
-    pub(super) const UNKNOWN: Self = Self { end: Instant::MIN, seats: 0, seat: AppointmentKey(0) };
+    pub(crate) const UNKNOWN: Self = Self { end: Instant::MIN, seats: 0, seat: AppointmentKey(0) };
 
     /// None is offered before `end`.
     const fn refused(end: Instant) -> Self {
@@ -42,7 +42,7 @@ impl Span {
 }
 
 /// Where a search stands.
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     search: Search<'a>,
     /// Where starts may lie: range, notice and, roughly, horizon.
     starts: Interval,
@@ -64,12 +64,12 @@ pub(super) struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     /// Of a claim of this calendar alone.
-    pub(super) fn new(search: &Search<'a>) -> Self {
+    pub(crate) fn new(search: &Search<'a>) -> Self {
         Self::among(search, 1)
     }
 
     /// Of a claim of so many calendars at once.
-    pub(super) fn among(search: &Search<'a>, places: usize) -> Self {
+    pub(crate) fn among(search: &Search<'a>, places: usize) -> Self {
         let Search { calendar, appointment_type, duration, .. } = *search;
         let (starts, last_date) = starts(search);
         let is_counted = Counted { now: search.now, ignore: search.ignore };
@@ -109,13 +109,13 @@ impl<'a> Cursor<'a> {
     }
 
     /// What is true of the slot that was shown last.
-    pub(super) fn span(&self) -> Span {
+    pub(crate) fn span(&self) -> Span {
         self.span
     }
 
     /// The next slot that starts before `end`.
     #[inline]
-    pub(super) fn next_before(&mut self, end: Instant) -> Option<Slot> {
+    pub(crate) fn next_before(&mut self, end: Instant) -> Option<Slot> {
         loop {
             let start = self.next[0].min(self.next[1]);
             if start >= end.min(self.span.end) {
@@ -134,7 +134,7 @@ impl<'a> Cursor<'a> {
 
     /// Shows every slot that starts before `end` and was not shown yet, until the visitor has seen enough; after that
     /// the cursor is not to be asked again.
-    pub(super) fn visit_before(
+    pub(crate) fn visit_before(
         &mut self,
         end: Instant,
         visitor: &mut impl FnMut(Slot) -> ControlFlow<()>,
@@ -214,7 +214,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Goes on at `at`, which lies after the last slot; none when nothing can follow.
-    pub(super) fn skip_to(&mut self, at: Instant) -> Option<()> {
+    pub(crate) fn skip_to(&mut self, at: Instant) -> Option<()> {
         if at < self.span.end {
             if self.span.seats > 0 {
                 self.align(at);
@@ -225,7 +225,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// No slot that was not shown yet starts before this.
-    pub(super) fn not_before(&self) -> Instant {
+    pub(crate) fn not_before(&self) -> Instant {
         let next = self.next[0].min(self.next[1]).min(self.span.end);
         if next < self.starts.end { next } else { Instant::MAX }
     }
@@ -254,7 +254,7 @@ impl<'a> Cursor<'a> {
 
     /// What is true of the start `at` and of those after it. Questions never go back in time.
     #[inline]
-    pub(super) fn span_at(&mut self, at: Instant) -> Span {
+    pub(crate) fn span_at(&mut self, at: Instant) -> Span {
         let refused = Span::refused;
         if at < self.starts.start {
             return refused(self.starts.start);

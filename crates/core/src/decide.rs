@@ -23,16 +23,16 @@ pub use series::{SERIES_CLAIMS_MAX, SERIES_TEXT_BYTES_MAX};
 
 use std::sync::Arc;
 
-use super::appointment::Appointment;
-use super::appointment_type::Stamps;
-use super::calendar::Calendar;
-use super::change::{AppointmentEvent, Cause, Change, Event};
-use super::command::Command;
-use super::ids::{AppointmentId, CalendarId, Caller, Etag, Revision, TypeId};
-use super::refusal::Refusal;
-use super::series::SeriesReport;
-use super::state::State;
-use super::time::Instant;
+use crate::appointment::Appointment;
+use crate::appointment_type::Stamps;
+use crate::calendar::Calendar;
+use crate::change::{AppointmentEvent, Cause, Change, Event};
+use crate::command::Command;
+use crate::ids::{AppointmentId, CalendarId, Caller, Etag, Revision, TypeId};
+use crate::refusal::Refusal;
+use crate::series::SeriesReport;
+use crate::state::State;
+use crate::time::Instant;
 
 /// What a command changes, and what its answer shows.
 #[derive(Clone, PartialEq, Debug)]

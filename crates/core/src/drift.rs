@@ -2,9 +2,9 @@
 //!
 //! Nothing moves by itself: both are kept since the day of booking, and what to do is for people to say.
 
-use super::appointment::Appointment;
-use super::time::{Instant, Wall};
-use super::zone::{LocalInstants, Zone};
+use crate::appointment::Appointment;
+use crate::time::{Instant, Wall};
+use crate::zone::{LocalInstants, Zone};
 
 /// How an appointment lies under the rules in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

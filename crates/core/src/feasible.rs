@@ -4,18 +4,18 @@
 
 use std::collections::VecDeque;
 
-use super::appointment::{AppointmentState, IgnoredRules};
-use super::appointment_type::AppointmentType;
-use super::availability::Rule;
-use super::calendar::Calendar;
-use super::claims::{Claim, Session};
-use super::ids::AppointmentKey;
-use super::interval::{Interval, first_overlap};
-use super::limits::{Exceeded, Period, limits_on};
-use super::open_time::{OpenTime, Stretch};
-use super::time::{Instant, LocalDate, Minutes, Wall};
-use super::violation::{CONFLICTS_MAX, Violation, ViolationCode};
-use super::wording;
+use crate::appointment::{AppointmentState, IgnoredRules};
+use crate::appointment_type::AppointmentType;
+use crate::availability::Rule;
+use crate::calendar::Calendar;
+use crate::claims::{Claim, Session};
+use crate::ids::AppointmentKey;
+use crate::interval::{Interval, first_overlap};
+use crate::limits::{Exceeded, Period, limits_on};
+use crate::open_time::{OpenTime, Stretch};
+use crate::time::{Instant, LocalDate, Minutes, Wall};
+use crate::violation::{CONFLICTS_MAX, Violation, ViolationCode};
+use crate::wording;
 
 /// May this start and duration be booked of this calendar now?
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +44,7 @@ pub struct Ask<'a> {
 
 /// The session that a claim of so many calendars at once would join, as far as this calendar tells: one of its type that
 /// begins and ends like the claim, and whose seats take as many calendars.
-pub(super) fn session_here(ask: &Ask<'_>, places: usize) -> Option<Session> {
+pub(crate) fn session_here(ask: &Ask<'_>, places: usize) -> Option<Session> {
     seats_among(ask, places).next().map(Claim::session)
 }
 
@@ -61,7 +61,7 @@ fn seats_among<'a>(ask: &'a Ask<'a>, places: usize) -> impl Iterator<Item = &'a 
 
 /// Makes these the questions of one claim: of each is asked what the session that it joins leaves it.
 #[inline]
-pub(super) fn join(asks: &mut [Ask<'_>]) -> Option<Session> {
+pub(crate) fn join(asks: &mut [Ask<'_>]) -> Option<Session> {
     let session = joined(asks);
     asks.iter_mut().for_each(|ask| ask.session = session);
     session
@@ -181,7 +181,7 @@ impl Ask<'_> {
     }
 
     /// Whether a claim takes time from this question's view.
-    pub(super) fn counts(&self, claim: &Claim) -> bool {
+    pub(crate) fn counts(&self, claim: &Claim) -> bool {
         claim.is_alive(self.now) && self.ignore != Some(claim.key())
     }
 
@@ -191,7 +191,7 @@ impl Ask<'_> {
 }
 
 /// The seats that are taken in the session that would be joined; none where none would be.
-pub(super) fn seats<'a>(ask: &'a Ask<'a>) -> impl Iterator<Item = &'a Claim> {
+pub(crate) fn seats<'a>(ask: &'a Ask<'a>) -> impl Iterator<Item = &'a Claim> {
     let claims = ask.session.map(|_| ask.calendar.claims.overlapping(ask.slot()));
     claims.into_iter().flatten().filter(|claim| ask.is_seat(claim) && ask.counts(claim))
 }

@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use super::calendar::Calendar;
-use super::interval::{Interval, union};
-use super::open_time::OpenTime;
-use super::time::Instant;
+use crate::calendar::Calendar;
+use crate::interval::{Interval, union};
+use crate::open_time::OpenTime;
+use crate::time::Instant;
 
 /// Open time of the calendar's own hours within the range, sorted and disjoint.
 pub fn open(calendar: &Calendar, range: Interval) -> Vec<Interval> {

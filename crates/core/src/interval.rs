@@ -2,7 +2,7 @@
 //!
 //! An `Interval` is `[start, end)` with `start <= end`; touching is not overlapping.
 
-use super::time::Instant;
+use crate::time::Instant;
 
 /// The instants `t` with `start <= t < end`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

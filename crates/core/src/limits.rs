@@ -2,13 +2,13 @@
 //!
 //! A claim belongs to the period that its start falls in; all seats of one session count once.
 
-use super::appointment_type::Limits;
-use super::calendar::Calendar;
-use super::claims::Claim;
-use super::ids::{AppointmentKey, TypeNumber};
-use super::interval::Interval;
-use super::time::{Instant, LocalDate};
-use super::zone::Zone;
+use crate::appointment_type::Limits;
+use crate::calendar::Calendar;
+use crate::claims::Claim;
+use crate::ids::{AppointmentKey, TypeNumber};
+use crate::interval::Interval;
+use crate::time::{Instant, LocalDate};
+use crate::zone::Zone;
 
 /// The periods that can have a limit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -128,20 +128,20 @@ pub struct Exceeded {
 }
 
 /// The limits on one type in a search: whether a date has room for one more session, remembered for each period.
-pub(super) struct Room {
+pub(crate) struct Room {
     limits: Vec<(Limit, Option<(Period, bool)>)>,
     last: Option<(LocalDate, bool)>,
 }
 
 impl Room {
     /// Nothing counted yet.
-    pub(super) fn new(limits: impl Iterator<Item = Limit>) -> Self {
+    pub(crate) fn new(limits: impl Iterator<Item = Limit>) -> Self {
         Self { limits: limits.map(|limit| (limit, None)).collect(), last: None }
     }
 
     /// Whether a session may be added on `date`. Most calendars have no limits, and searches ask for every stretch.
     #[inline]
-    pub(super) fn is_on(
+    pub(crate) fn is_on(
         &mut self,
         date: LocalDate,
         calendar: &Calendar,

@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use super::appointment_type::{AppointmentType, Limits};
-use super::availability::{Rule, Window};
-use super::calendar::Profile;
-use super::change::{AppointmentEvent, Cause, Change, Event};
-use super::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, Revision, TypeId};
-use super::image::Image;
-use super::time::{Instant, LocalDate};
+use crate::appointment_type::{AppointmentType, Limits};
+use crate::availability::{Rule, Window};
+use crate::calendar::Profile;
+use crate::change::{AppointmentEvent, Cause, Change, Event};
+use crate::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, Revision, TypeId};
+use crate::image::Image;
+use crate::time::{Instant, LocalDate};
 
 /// Where the log is read on: at one event of a change.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]

@@ -4,10 +4,10 @@
 
 use std::collections::VecDeque;
 
-use super::availability::{Availability, Days, Rule};
-use super::interval::Interval;
-use super::time::{DAY, Instant, LocalDate, MINUTE, Minutes, Wall};
-use super::zone::{Segment, Zone};
+use crate::availability::{Availability, Days, Rule};
+use crate::interval::Interval;
+use crate::time::{DAY, Instant, LocalDate, MINUTE, Minutes, Wall};
+use crate::zone::{Segment, Zone};
 
 /// The instants of a local date that are open through the same windows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -144,9 +144,9 @@ fn dates_of(days: &mut Days<'_>, segment: Segment, range: Interval) -> (LocalDat
 }
 
 /// The last window, if it reaches into the next date; an earlier one would overlap it.
-fn spill_of(windows: &[super::availability::Window]) -> Option<(u16, u16)> {
+fn spill_of(windows: &[crate::availability::Window]) -> Option<(u16, u16)> {
     let last = windows.last().map(|window| (window.start_minutes(), window.end_minutes()));
-    last.filter(|(_, end)| *end > super::availability::DAY_MINUTES)
+    last.filter(|(_, end)| *end > crate::availability::DAY_MINUTES)
 }
 
 fn instant_of(wall: Wall, segment: Segment) -> Instant {

@@ -1,12 +1,12 @@
 //! What a slot search asks of one calendar, and the slots that it answers.
 
-use super::appointment::IgnoredRules;
-use super::appointment_type::AppointmentType;
-use super::calendar::Calendar;
-use super::feasible::{Ask, session_here};
-use super::ids::AppointmentKey;
-use super::interval::Interval;
-use super::time::{Instant, Minutes};
+use crate::appointment::IgnoredRules;
+use crate::appointment_type::AppointmentType;
+use crate::calendar::Calendar;
+use crate::feasible::{Ask, session_here};
+use crate::ids::AppointmentKey;
+use crate::interval::Interval;
+use crate::time::{Instant, Minutes};
 
 /// What to look for, where.
 #[derive(Clone, Copy, Debug)]
@@ -37,13 +37,13 @@ impl<'a> Search<'a> {
 
     /// The question that booking one start of so many calendars at once would ask of this one, as far as it alone can tell
     /// which session would be joined.
-    pub(super) fn ask_among(&self, start: Instant, places: usize) -> Ask<'a> {
+    pub(crate) fn ask_among(&self, start: Instant, places: usize) -> Ask<'a> {
         let ask = self.ask_without_session(start);
         Ask { session: session_here(&ask, places), ..ask }
     }
 
     /// The same for who joins no session.
-    pub(super) fn ask_without_session(&self, start: Instant) -> Ask<'a> {
+    pub(crate) fn ask_without_session(&self, start: Instant) -> Ask<'a> {
         let Self { calendar, appointment_type, duration, now, ignore, present_duration, ignored_rules, .. } = *self;
         Ask {
             calendar,

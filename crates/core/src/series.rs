@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::appointment::Appointment;
-use super::ids::{AppointmentId, SeriesId};
-use super::recurrence::Moment;
-use super::violation::SlotRefusal;
+use crate::appointment::Appointment;
+use crate::ids::{AppointmentId, SeriesId};
+use crate::recurrence::Moment;
+use crate::violation::SlotRefusal;
 
 /// What became, or would become, of a series.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -5,13 +5,13 @@
 
 use std::ops::ControlFlow;
 
-use super::appointment::{Assignment, CALENDARS_MAX};
-use super::cursor::{Cursor, Span};
-use super::feasible::{Ask, join, session_here};
-use super::interval::Interval;
-use super::search::{Search, Slot};
-use super::slots::{self, nearest_by, nearest_days, nearest_of};
-use super::time::{Instant, MINUTE};
+use crate::appointment::{Assignment, CALENDARS_MAX};
+use crate::cursor::{Cursor, Span};
+use crate::feasible::{Ask, join, session_here};
+use crate::interval::Interval;
+use crate::search::{Search, Slot};
+use crate::slots::{self, nearest_by, nearest_days, nearest_of};
+use crate::time::{Instant, MINUTE};
 
 /// Some of the calendars of a search, by their place in its list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,10 +4,10 @@
 
 use std::ops::ControlFlow;
 
-use super::cursor::Cursor;
-use super::interval::Interval;
-use super::search::{Search, Slot};
-use super::time::{DAY, Instant};
+use crate::cursor::Cursor;
+use crate::interval::Interval;
+use crate::search::{Search, Slot};
+use crate::time::{DAY, Instant};
 
 /// How far from a refused start the nearest offered ones are looked for, each way, at most.
 pub const NEAREST_DAYS_MAX: i64 = 60;
@@ -46,7 +46,7 @@ pub fn nearest(search: &Search<'_>, around: Instant) -> (Option<Interval>, Optio
 }
 
 /// The same of all slots that any of the searches has; of slots with one start the first search's.
-pub(super) fn nearest_of(searches: &[Search<'_>], around: Instant) -> (Option<Interval>, Option<Interval>) {
+pub(crate) fn nearest_of(searches: &[Search<'_>], around: Instant) -> (Option<Interval>, Option<Interval>) {
     let Some(now) = searches.first().map(|search| search.now) else { return (None, None) };
     nearest_by(around, now, nearest_days(searches.len()), |range, nearest| {
         for search in searches {
@@ -59,7 +59,7 @@ pub(super) fn nearest_of(searches: &[Search<'_>], around: Instant) -> (Option<In
 }
 
 /// The same for any way to see the slots of a range in order, within so many days.
-pub(super) fn nearest_by(
+pub(crate) fn nearest_by(
     around: Instant,
     now: Instant,
     days_max: i64,
@@ -89,7 +89,7 @@ pub(super) fn nearest_by(
 }
 
 /// The slots next to an instant, as far as was looked.
-pub(super) struct Nearest {
+pub(crate) struct Nearest {
     around: Instant,
     before: Option<Interval>,
     after: Option<Interval>,
@@ -103,7 +103,7 @@ impl Nearest {
     }
 
     /// Slots come in order, none of them outside of what is nearer.
-    pub(super) fn see(&mut self, slot: Interval) -> ControlFlow<()> {
+    pub(crate) fn see(&mut self, slot: Interval) -> ControlFlow<()> {
         if slot.start > self.around {
             self.after = Some(slot);
             return ControlFlow::Break(());

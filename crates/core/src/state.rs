@@ -5,12 +5,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::appointment::{Appointment, AppointmentState, Place};
-use super::calendar::Calendar;
-use super::change::{Change, Event, new_calendar};
-use super::claims::{Claim, Session};
-use super::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
-use super::time::Instant;
+use crate::appointment::{Appointment, AppointmentState, Place};
+use crate::calendar::Calendar;
+use crate::change::{Change, Event, new_calendar};
+use crate::claims::{Claim, Session};
+use crate::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
+use crate::time::Instant;
 
 /// The writer's state, or the part of it that a decision needs.
 #[derive(Clone, Default, Debug)]
@@ -39,7 +39,7 @@ impl State {
     }
 
     /// Makes one event state. A change of several events is applied whole, or not at all.
-    pub(super) fn apply_event(&mut self, event: &Event, revision: Revision) {
+    pub(crate) fn apply_event(&mut self, event: &Event, revision: Revision) {
         match event {
             Event::CalendarCreated { calendar, profile, stamps, types } => {
                 self.calendars.insert(calendar.clone(), Arc::new(new_calendar(calendar, profile, *stamps, types)));

@@ -3,18 +3,18 @@
 //!
 //! Questions go forward in time, and each claim is looked at once.
 
-use super::calendar::Calendar;
-use super::claims::{Claim, Following};
-use super::ids::{AppointmentKey, TypeNumber};
-use super::interval::Interval;
-use super::search::Search;
-use super::time::{Instant, Minutes};
+use crate::calendar::Calendar;
+use crate::claims::{Claim, Following};
+use crate::ids::{AppointmentKey, TypeNumber};
+use crate::interval::Interval;
+use crate::search::Search;
+use crate::time::{Instant, Minutes};
 
 /// Which claims take time in this search.
 #[derive(Clone, Copy)]
-pub(super) struct Counted {
-    pub(super) now: Instant,
-    pub(super) ignore: Option<AppointmentKey>,
+pub(crate) struct Counted {
+    pub(crate) now: Instant,
+    pub(crate) ignore: Option<AppointmentKey>,
 }
 
 impl Counted {
@@ -25,9 +25,9 @@ impl Counted {
 
 /// The starts that one claim or busy period refuses, in seconds, which are added and compared more than all else here.
 #[derive(Clone, Copy)]
-pub(super) struct Refused {
-    pub(super) from: i64,
-    pub(super) until: i64,
+pub(crate) struct Refused {
+    pub(crate) from: i64,
+    pub(crate) until: i64,
 }
 
 impl Refused {
@@ -36,7 +36,7 @@ impl Refused {
 }
 
 /// Claims and busy periods beside the questions, as the starts that they refuse.
-pub(super) struct Taken<'a> {
+pub(crate) struct Taken<'a> {
     claims: Following<'a>,
     counted: Counted,
     by_claim: Refused,
@@ -48,7 +48,7 @@ pub(super) struct Taken<'a> {
 }
 
 impl<'a> Taken<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         calendar: &'a Calendar,
         counted: Counted,
         from: Instant,
@@ -67,7 +67,7 @@ impl<'a> Taken<'a> {
 
     /// The starts that the first claim or busy period to matter at `start` or later refuses.
     #[inline(always)]
-    pub(super) fn first_for(&mut self, start: i64) -> Refused {
+    pub(crate) fn first_for(&mut self, start: i64) -> Refused {
         while self.by_claim.until <= start {
             self.by_claim = self.next_claim();
         }
@@ -96,7 +96,7 @@ impl<'a> Taken<'a> {
 }
 
 /// The sessions of the type and duration that have begun to fill, beside the questions.
-pub(super) struct Sessions<'a> {
+pub(crate) struct Sessions<'a> {
     claims: Following<'a>,
     counted: Counted,
     of_type: TypeNumber,
@@ -105,7 +105,7 @@ pub(super) struct Sessions<'a> {
 }
 
 impl<'a> Sessions<'a> {
-    pub(super) fn new(search: &Search<'a>, counted: Counted, from: Instant) -> Self {
+    pub(crate) fn new(search: &Search<'a>, counted: Counted, from: Instant) -> Self {
         let claims = search.calendar.claims.ending_after(from);
         let (of_type, duration) = (search.appointment_type.number, search.duration);
         let mut sessions = Self { claims, counted, of_type, duration, next: Some(Instant::MIN) };
@@ -114,7 +114,7 @@ impl<'a> Sessions<'a> {
     }
 
     /// The first that starts at `at` or later.
-    pub(super) fn next_from(&mut self, at: Instant) -> Option<Instant> {
+    pub(crate) fn next_from(&mut self, at: Instant) -> Option<Instant> {
         let Self { counted, of_type, duration, .. } = *self;
         while self.next.is_some_and(|start| start < at) {
             let is_one =

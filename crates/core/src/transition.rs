@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::time::Instant;
+use crate::time::Instant;
 
 /// Where an appointment stands in its life.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

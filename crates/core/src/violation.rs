@@ -4,8 +4,8 @@
 
 use std::fmt;
 
-use super::ids::{AppointmentKey, CalendarId};
-use super::interval::Interval;
+use crate::ids::{AppointmentKey, CalendarId};
+use crate::interval::Interval;
 
 /// Why a time cannot be had, and which times near it can.
 #[derive(Clone, PartialEq, Eq, Debug)]

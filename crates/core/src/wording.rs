@@ -4,48 +4,48 @@
 
 use std::fmt::{self, Write};
 
-use super::appointment_type::AppointmentType;
-use super::interval::Interval;
-use super::limits::{Exceeded, PeriodKind};
-use super::time::{DAY, HOUR, Instant, LocalDate, MINUTE, Minutes, Seconds, Wall};
-use super::violation::ViolationCode;
-use super::zone::Zone;
+use crate::appointment_type::AppointmentType;
+use crate::interval::Interval;
+use crate::limits::{Exceeded, PeriodKind};
+use crate::time::{DAY, HOUR, Instant, LocalDate, MINUTE, Minutes, Seconds, Wall};
+use crate::violation::ViolationCode;
+use crate::zone::Zone;
 
-pub(super) fn paused() -> String {
+pub(crate) fn paused() -> String {
     "the calendar is paused and accepts no bookings".to_owned()
 }
 
-pub(super) fn duration(asked: Minutes, appointment_type: &AppointmentType) -> String {
+pub(crate) fn duration(asked: Minutes, appointment_type: &AppointmentType) -> String {
     let allowed = std::iter::once(&appointment_type.duration).chain(&appointment_type.duration_options);
     let allowed: Vec<String> = allowed.map(|duration| length(duration.seconds())).collect();
     format!("a duration of {} is not offered; the type allows {}", length(asked.seconds()), allowed.join(", "))
 }
 
-pub(super) fn past(now: Instant, zone: &Zone) -> String {
+pub(crate) fn past(now: Instant, zone: &Zone) -> String {
     format!("the start is before now, {}", at(now, zone))
 }
 
-pub(super) fn notice(min_notice: Seconds, earliest: Instant, zone: &Zone) -> String {
+pub(crate) fn notice(min_notice: Seconds, earliest: Instant, zone: &Zone) -> String {
     format!("min_notice is {}: the earliest start is {}", length(min_notice.seconds()), at(earliest, zone))
 }
 
-pub(super) fn horizon(horizon_days: u32, last_date: LocalDate, asked: LocalDate) -> String {
+pub(crate) fn horizon(horizon_days: u32, last_date: LocalDate, asked: LocalDate) -> String {
     format!("horizon_days is {horizon_days}: the last local date is {last_date}, and the start is on {asked}")
 }
 
-pub(super) fn outside(closed: Interval, zone: &Zone) -> String {
+pub(crate) fn outside(closed: Interval, zone: &Zone) -> String {
     let (from, to) = (zone.wall(closed.start), zone.wall(closed.end));
     format!("not open from {from} to {to} local time, which the slot needs")
 }
 
-pub(super) fn misaligned(step: Minutes, anchors: &[Wall], asked: Wall) -> String {
+pub(crate) fn misaligned(step: Minutes, anchors: &[Wall], asked: Wall) -> String {
     let step = length(step.seconds());
     let anchors: Vec<String> = anchors.iter().map(Wall::to_string).collect();
     let anchors = anchors.join(" or ");
     format!("starts are every {step} from {anchors} local time, and {asked} is none of them")
 }
 
-pub(super) fn busy_claim(code: ViolationCode, taken: Interval, zone: &Zone) -> String {
+pub(crate) fn busy_claim(code: ViolationCode, taken: Interval, zone: &Zone) -> String {
     let what = if code == ViolationCode::BusyHold { "a hold" } else { "an appointment" };
     let mut text = String::with_capacity(160);
     let (from, to) = (at(taken.start, zone), at(taken.end, zone));
@@ -53,15 +53,15 @@ pub(super) fn busy_claim(code: ViolationCode, taken: Interval, zone: &Zone) -> S
     text
 }
 
-pub(super) fn busy_external(taken: Interval, zone: &Zone) -> String {
+pub(crate) fn busy_external(taken: Interval, zone: &Zone) -> String {
     format!("an external calendar is busy from {} to {}", at(taken.start, zone), at(taken.end, zone))
 }
 
-pub(super) fn capacity(capacity: u32) -> String {
+pub(crate) fn capacity(capacity: u32) -> String {
     format!("the session is full: its capacity is {capacity}")
 }
 
-pub(super) fn limits(exceeded: &[Exceeded]) -> String {
+pub(crate) fn limits(exceeded: &[Exceeded]) -> String {
     let mut text = String::new();
     for Exceeded { limit, period, sessions } in exceeded {
         let whose = if limit.of_type.is_some() { "the type" } else { "the calendar" };

@@ -5,8 +5,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::interval::Interval;
-use super::time::{DAY, Instant, LocalDate, Wall};
+use crate::interval::Interval;
+use crate::time::{DAY, Instant, LocalDate, Wall};
 
 /// 400 Gregorian years, a whole number of weeks: after so many seconds every rule of a POSIX TZ string repeats.
 pub const CYCLE_SECONDS: i64 = 146_097 * DAY;

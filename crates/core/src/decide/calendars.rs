@@ -5,19 +5,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::super::appointment::{Appointment, AppointmentState, Image, Person, Target, Transition};
-use super::super::appointment_type::{AppointmentType, TYPES_MAX};
-use super::super::availability::{Availability, OVERRIDES_MAX, Override, Rule};
-use super::super::calendar::{BUSY_PERIODS_CALENDAR_MAX, BUSY_SOURCES_MAX, Calendar, Profile};
-use super::super::change::{AppointmentEvent, Cause, Event};
-use super::super::command::ProfilePatch;
-use super::super::field_violation::FieldViolation;
-use super::super::ids::{AppointmentKey, CalendarId, Etag, TypeId};
-use super::super::interval::{Interval, subtract};
-use super::super::refusal::Refusal;
-use super::super::time::LocalDate;
-use super::super::zone::Zone;
 use super::{At, Decision, expect_etag};
+use crate::appointment::{Appointment, AppointmentState, Image, Person, Target, Transition};
+use crate::appointment_type::{AppointmentType, TYPES_MAX};
+use crate::availability::{Availability, OVERRIDES_MAX, Override, Rule};
+use crate::calendar::{BUSY_PERIODS_CALENDAR_MAX, BUSY_SOURCES_MAX, Calendar, Profile};
+use crate::change::{AppointmentEvent, Cause, Event};
+use crate::command::ProfilePatch;
+use crate::field_violation::FieldViolation;
+use crate::ids::{AppointmentKey, CalendarId, Etag, TypeId};
+use crate::interval::{Interval, subtract};
+use crate::refusal::Refusal;
+use crate::time::LocalDate;
+use crate::zone::Zone;
 
 /// Why the appointments of a deleted calendar were cancelled.
 const DELETED_REASON: &str = "The calendar was deleted.";

@@ -4,25 +4,25 @@
 
 use std::sync::Arc;
 
-use super::super::appointment::{Appointment, AppointmentState, Assignment, IgnoredRules, Image, Place};
-use super::super::appointment_type::AppointmentType;
-use super::super::calendar::Calendar;
-use super::super::change::{AppointmentEvent, Cause, Event};
-use super::super::claims::{Claim, Session};
-use super::super::command::{Booking, Move, Needs, Start};
-use super::super::feasible::{self, Ask};
-use super::super::field_violation::FieldViolation;
-use super::super::ids::{AppointmentKey, CalendarId, TypeId};
-use super::super::interval::Interval;
-use super::super::refusal::Refusal;
-use super::super::search::Search;
-use super::super::several::{asks, nearest};
-use super::super::slots::nearest_days;
-use super::super::time::{Instant, Minutes, Seconds};
-use super::super::violation::{SlotRefusal, Violation};
-use super::super::zone::{LocalInstants, Zone};
 use super::calendars::invalid;
 use super::{At, Candidate, Decision, Outcome};
+use crate::appointment::{Appointment, AppointmentState, Assignment, IgnoredRules, Image, Place};
+use crate::appointment_type::AppointmentType;
+use crate::calendar::Calendar;
+use crate::change::{AppointmentEvent, Cause, Event};
+use crate::claims::{Claim, Session};
+use crate::command::{Booking, Move, Needs, Start};
+use crate::feasible::{self, Ask};
+use crate::field_violation::FieldViolation;
+use crate::ids::{AppointmentKey, CalendarId, TypeId};
+use crate::interval::Interval;
+use crate::refusal::Refusal;
+use crate::search::Search;
+use crate::several::{asks, nearest};
+use crate::slots::nearest_days;
+use crate::time::{Instant, Minutes, Seconds};
+use crate::violation::{SlotRefusal, Violation};
+use crate::zone::{LocalInstants, Zone};
 
 /// A calendar with its own type of the id that is booked.
 #[derive(Clone, Copy)]

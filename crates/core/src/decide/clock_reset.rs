@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use super::super::appointment::{Appointment, AppointmentState, Image};
-use super::super::change::{AppointmentEvent, Cause, Change, Event};
-use super::super::ids::Caller;
-use super::super::state::State;
-use super::super::time::Instant;
 use super::At;
 use super::lifecycle::HOLD_SECONDS_MAX;
+use crate::appointment::{Appointment, AppointmentState, Image};
+use crate::change::{AppointmentEvent, Cause, Change, Event};
+use crate::ids::Caller;
+use crate::state::State;
+use crate::time::Instant;
 
 /// The change of a reset to `now`: a mark, with an event for each of the waiting appointments that ends earlier. A hold ends at the latest when one made now could: whoever has it keeps it as long as the
 /// longest hold, and then its time is free. Requests (PENDING) end with their start, which no clock changes.

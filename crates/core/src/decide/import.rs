@@ -6,20 +6,20 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::super::appointment::{Appointment, AppointmentState, IgnoredRules, Image, OccurrenceOf};
-use super::super::appointment_type::{AppointmentType, CAPACITY_MAX};
-use super::super::calendar::{Busy, Calendar};
-use super::super::change::{AppointmentEvent, Cause, Event};
-use super::super::command::{ImportedAppointment, ImportedCalendar};
-use super::super::feasible::{Ask, join, race_violations};
-use super::super::field_violation::FieldViolation;
-use super::super::ids::{CalendarId, TypeId, TypeNumber};
-use super::super::refusal::Refusal;
-use super::super::state::State;
-use super::super::time::{Instant, Minutes};
-use super::super::violation::ViolationCode;
 use super::claiming::{places, resolve};
 use super::{At, Decision, Outcome};
+use crate::appointment::{Appointment, AppointmentState, IgnoredRules, Image, OccurrenceOf};
+use crate::appointment_type::{AppointmentType, CAPACITY_MAX};
+use crate::calendar::{Busy, Calendar};
+use crate::change::{AppointmentEvent, Cause, Event};
+use crate::command::{ImportedAppointment, ImportedCalendar};
+use crate::feasible::{Ask, join, race_violations};
+use crate::field_violation::FieldViolation;
+use crate::ids::{CalendarId, TypeId, TypeNumber};
+use crate::refusal::Refusal;
+use crate::state::State;
+use crate::time::{Instant, Minutes};
+use crate::violation::ViolationCode;
 
 /// After so much that is wrong the rest of an import is not looked at.
 pub const IMPORT_VIOLATIONS_MAX: usize = 100;

@@ -4,20 +4,20 @@
 
 use std::sync::Arc;
 
-use super::super::appointment::{
-    Appointment, AppointmentState, Image, Invitee, PersonDetails, PersonPatch, Target, Transition,
-};
-use super::super::change::{AppointmentEvent, Cause};
-use super::super::command::Booking;
-use super::super::feasible::{Ask, buffers, join, race_violations};
-use super::super::ids::{AppointmentId, Etag};
-use super::super::person::METADATA_KEYS_MAX;
-use super::super::refusal::Refusal;
-use super::super::time::{HOUR, Instant, MINUTE, Seconds};
-use super::super::violation::{SlotRefusal, Violation};
 use super::calendars::{called_off, invalid};
 use super::claiming::{differences, resolve};
 use super::{At, Decision};
+use crate::appointment::{
+    Appointment, AppointmentState, Image, Invitee, PersonDetails, PersonPatch, Target, Transition,
+};
+use crate::change::{AppointmentEvent, Cause};
+use crate::command::Booking;
+use crate::feasible::{Ask, buffers, join, race_violations};
+use crate::ids::{AppointmentId, Etag};
+use crate::person::METADATA_KEYS_MAX;
+use crate::refusal::Refusal;
+use crate::time::{HOUR, Instant, MINUTE, Seconds};
+use crate::violation::{SlotRefusal, Violation};
 
 /// A hold is made, and each time extended, for at most this long from `now`, in seconds.
 pub const HOLD_SECONDS_MAX: i64 = 30 * MINUTE;

@@ -1,11 +1,10 @@
 //! What each command looks at, so that the engine loads it before the decision.
 
-use super::super::command::{Booking, Command, ImportedCalendar, Needs, Redacted};
-use super::super::command::{SeriesName, SeriesScope};
-use super::super::ids::{AppointmentId, CalendarId, SeriesId};
-use super::super::recurrence::OCCURRENCES_MAX;
-use super::super::state::State;
 use super::redaction::REDACTED_MAX;
+use crate::command::{Booking, Command, ImportedCalendar, Needs, Redacted, SeriesName, SeriesScope};
+use crate::ids::{AppointmentId, CalendarId, SeriesId};
+use crate::recurrence::OCCURRENCES_MAX;
+use crate::state::State;
 
 impl Command {
     /// Everything that deciding this command may look at. Appointments come with the calendars they claim.

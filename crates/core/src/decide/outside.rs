@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use super::super::calendar::Calendar;
-use super::super::claims::Claim;
-use super::super::command::Command;
-use super::super::feasible::OpenWalk;
-use super::super::ids::{AppointmentKey, CalendarId, TypeId, TypeNumber};
-use super::super::interval::Interval;
-use super::super::time::{DAY, Instant};
+use crate::calendar::Calendar;
+use crate::claims::Claim;
+use crate::command::Command;
+use crate::feasible::OpenWalk;
+use crate::ids::{AppointmentKey, CalendarId, TypeId, TypeNumber};
+use crate::interval::Interval;
+use crate::time::{DAY, Instant};
 
 /// The most appointments that an answer names as lying outside.
 pub const OUTSIDE_MAX: usize = 100;

@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use super::super::appointment::{Appointment, Person};
-use super::super::change::{AppointmentEvent, Cause};
-use super::super::command::Redacted;
-use super::super::refusal::Refusal;
 use super::{At, Decision, Outcome};
+use crate::appointment::{Appointment, Person};
+use crate::change::{AppointmentEvent, Cause};
+use crate::command::Redacted;
+use crate::refusal::Refusal;
 
 /// The most appointments of one redaction: they are one change, and the writer does nothing else meanwhile.
 pub const REDACTED_MAX: usize = 1_000;

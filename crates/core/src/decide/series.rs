@@ -5,19 +5,18 @@
 
 use std::sync::Arc;
 
-use super::super::appointment::{Appointment, AppointmentState, CALENDARS_MAX, OccurrenceOf};
-use super::super::change::{Cause, Event};
-use super::super::command::{Booking, NewId, Start};
-use super::super::command::{Otherwise, SeriesBooking, SeriesName, SeriesScope};
-use super::super::field_violation::FieldViolation;
-use super::super::ids::{AppointmentId, SeriesId};
-use super::super::recurrence::{Moment, expand};
-use super::super::refusal::Refusal;
-use super::super::series::{Occurrence, SeriesReport};
-use super::super::slots::nearest_days;
 use super::calendars::invalid;
 use super::claiming::Alternatives;
 use super::{At, Decision, Outcome};
+use crate::appointment::{Appointment, AppointmentState, CALENDARS_MAX, OccurrenceOf};
+use crate::change::{Cause, Event};
+use crate::command::{Booking, NewId, Otherwise, SeriesBooking, SeriesName, SeriesScope, Start};
+use crate::field_violation::FieldViolation;
+use crate::ids::{AppointmentId, SeriesId};
+use crate::recurrence::{Moment, expand};
+use crate::refusal::Refusal;
+use crate::series::{Occurrence, SeriesReport};
+use crate::slots::nearest_days;
 
 /// The most questions to calendars that one series may put, occurrences × calendars: as many as the largest batch, so
 /// that no request keeps the writer longer than that.
