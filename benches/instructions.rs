@@ -22,17 +22,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
+use bookd_core::appointment::confirmation_code::encode;
 use bookd_core::appointment::{Appointment, Assignment, IgnoredRules};
-use bookd_core::appointment_type::Limits;
 use bookd_core::calendar::Calendar;
-use bookd_core::code::encode;
+use bookd_core::calendar::appointment_type::Limits;
 use bookd_core::command::{Booking, Command as Asked, Move, Start};
 use bookd_core::decide::decide;
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Caller};
-use bookd_core::several::first;
+use bookd_core::slots::multi_calendar::first;
 use bookd_core::state::State;
+use bookd_core::time::zone::LocalInstants;
 use bookd_core::time::{DAY, Instant, LocalDate, Seconds};
-use bookd_core::zone::LocalInstants;
 
 use world::{NOW, calendar, count, count_several, hundred_calendars, search, starts};
 

@@ -33,7 +33,7 @@ use bookd::service::open_sqlite;
 use bookd::store::Store;
 use bookd::store::sqlite::Sqlite;
 use bookd::zones::Zones;
-use bookd_core::appointment_type::AppointmentType;
+use bookd_core::calendar::appointment_type::AppointmentType;
 use bookd_core::change::Change;
 use bookd_core::command::Command as Asked;
 use bookd_core::ids::{CalendarId, TypeId, TypeNumber};

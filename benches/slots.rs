@@ -8,11 +8,11 @@ mod world;
 use std::sync::Arc;
 
 use bookd_core::appointment::Assignment;
-use bookd_core::appointment_type::Limits;
+use bookd_core::calendar::appointment_type::Limits;
 use bookd_core::command::Command;
 use bookd_core::decide::decide;
-use bookd_core::feasible::violations;
 use bookd_core::slots::nearest;
+use bookd_core::slots::rules::violations;
 use bookd_core::state::State;
 use bookd_core::time::DAY;
 use divan::{Bencher, black_box};

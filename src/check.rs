@@ -13,9 +13,9 @@ use std::path::Path;
 
 use crate::store::told::PART_EVENTS_MAX;
 use crate::store::{CalendarFilter, Oldest, Store, StoreError, ZoneLookup};
+use bookd_core::appointment::zone_drift::drift;
 use bookd_core::appointment::{Appointment, AppointmentState};
 use bookd_core::change::Cause;
-use bookd_core::drift::drift;
 use bookd_core::ids::{AppointmentKey, Revision};
 use bookd_core::log::{LogEntry, LogPosition, Mark};
 use bookd_core::time::Instant;

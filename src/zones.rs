@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use bookd_core::time::Instant;
-use bookd_core::zone::{CYCLE_SECONDS, InvalidZone, TRANSITIONS_MAX, Zone};
+use bookd_core::time::zone::{CYCLE_SECONDS, InvalidZone, TRANSITIONS_MAX, Zone};
 
 /// Where distributions keep the tz database.
 pub const SYSTEM_FOLDER: &str = "/usr/share/zoneinfo";

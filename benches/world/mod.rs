@@ -7,16 +7,16 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bookd_core::appointment::{AppointmentState, Assignment, IgnoredRules, Invitee, PersonDetails};
-use bookd_core::appointment_type::{AppointmentType, Limits, Stamps};
-use bookd_core::availability::{Availability, Rule, Weekdays, Window};
+use bookd_core::calendar::appointment_type::{AppointmentType, Limits, Stamps};
+use bookd_core::calendar::availability::{Availability, Rule, Weekdays, Window};
+use bookd_core::calendar::claims::{Claim, Claims};
 use bookd_core::calendar::{Busy, Calendar, Owner, Profile, Types};
-use bookd_core::claims::{Claim, Claims};
 use bookd_core::command::{Booking, NewId, Start};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, TypeNumber};
-use bookd_core::interval::Interval;
-use bookd_core::search::Search;
-use bookd_core::several;
+use bookd_core::slots::multi_calendar;
+use bookd_core::slots::search::Search;
 use bookd_core::slots::visit;
+use bookd_core::time::interval::Interval;
 use bookd_core::time::{DAY, Instant, Minutes};
 use zones::Zones;
 
@@ -115,7 +115,7 @@ pub(crate) fn count(search: &Search<'_>) -> u32 {
 /// The same of several calendars.
 pub(crate) fn count_several(searches: &[Search<'_>], assignment: Assignment) -> u32 {
     let mut slots = 0;
-    several::visit(searches, assignment, &mut |slot| {
+    multi_calendar::visit(searches, assignment, &mut |slot| {
         std::hint::black_box(slot);
         slots += 1;
         ControlFlow::Continue(())

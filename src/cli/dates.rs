@@ -12,8 +12,8 @@ use super::ask::Ask;
 use super::client::CallError;
 use super::words::{instant, weekday};
 use crate::zones::Zones;
+use bookd_core::time::zone::{LocalInstants, Zone};
 use bookd_core::time::{HOUR, Instant, LocalDate, MINUTE, Wall};
-use bookd_core::zone::{LocalInstants, Zone};
 
 /// How many days ahead of the first date of a range the same day of the week is again.
 const WEEK_DAYS: i32 = 7;

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::store::RequestRecord;
+use bookd_core::appointment::series::SeriesReport;
 use bookd_core::calendar::Calendar;
 use bookd_core::change::{Change, Event};
 use bookd_core::command::Command;
 use bookd_core::decide::{Decision, Outcome, decide};
 use bookd_core::ids::{AppointmentKey, CalendarId, Revision};
 use bookd_core::refusal::Refusal;
-use bookd_core::series::SeriesReport;
 use bookd_core::state::State;
 use bookd_core::time::Instant;
 

@@ -12,7 +12,7 @@ use tokio::time::Instant as Deadline;
 
 use crate::store::StoreError;
 use bookd_core::calendar::Calendar;
-use bookd_core::claims::Claim;
+use bookd_core::calendar::claims::Claim;
 use bookd_core::ids::{AppointmentId, CalendarId};
 use bookd_core::time::Instant;
 
@@ -156,8 +156,8 @@ mod tests {
     use bookd_core::calendar::Profile;
     use bookd_core::change::new_calendar;
     use bookd_core::ids::{AppointmentKey, TypeNumber};
+    use bookd_core::time::zone::Zone;
     use bookd_core::time::{HOUR, Minutes};
-    use bookd_core::zone::Zone;
 
     /// A calendar with a hold that runs out then.
     fn held_until(name: &str, expire_time: Instant) -> Calendar {

@@ -9,10 +9,10 @@ use bookd_core::appointment::Assignment;
 use bookd_core::calendar::Calendar;
 use bookd_core::command::{Booking, Command, NewId};
 use bookd_core::decide::{decide, resolve};
-use bookd_core::interval::Interval;
 use bookd_core::refusal::Refusal;
 use bookd_core::state::State;
 use bookd_core::time::Instant;
+use bookd_core::time::interval::Interval;
 
 /// The refusal of a new claim on time that is taken; nothing when the writer must be asked.
 pub(super) fn refusal(published: &Published, command: &Command, terms: &Terms, clock: Instant) -> Option<Refusal> {

@@ -15,7 +15,7 @@ use bookd_core::command::Command;
 use bookd_core::ids::Caller;
 use bookd_core::refusal::Refusal;
 use bookd_core::time::Instant;
-use bookd_core::zone::Zone;
+use bookd_core::time::zone::Zone;
 
 use super::fields::Fields;
 use super::room::InProgress;

@@ -7,11 +7,11 @@ use tonic::{Request, Response, Status};
 use crate::engine::Answer;
 use crate::proto::v1 as pb;
 use crate::proto::v1::availability_service_server::AvailabilityService;
-use bookd_core::availability::{CALENDAR_RULES_MAX, OVERRIDE_WINDOWS_MAX, OVERRIDES_MAX, Override};
+use bookd_core::appointment::person::NAME_CHARACTERS_MAX;
 use bookd_core::calendar::BUSY_PERIODS_MAX;
+use bookd_core::calendar::availability::{CALENDAR_RULES_MAX, OVERRIDE_WINDOWS_MAX, OVERRIDES_MAX, Override};
 use bookd_core::command::Command;
-use bookd_core::interval::Interval;
-use bookd_core::person::NAME_CHARACTERS_MAX;
+use bookd_core::time::interval::Interval;
 use bookd_core::time::{Instant, LocalDate};
 
 use super::api::Api;

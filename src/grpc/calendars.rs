@@ -7,15 +7,17 @@ use tonic::{Request, Response, Status};
 use crate::proto::v1 as pb;
 use crate::proto::v1::calendar_service_server::CalendarService;
 use crate::zones::Zones;
-use bookd_core::appointment_type::{AppointmentType, CAPACITY_MAX, DURATION_OPTIONS_MAX, HORIZON_DAYS_MAX, Stamps};
-use bookd_core::availability::{Availability, TYPE_RULES_MAX};
+use bookd_core::appointment::person::NAME_CHARACTERS_MAX;
+use bookd_core::calendar::appointment_type::{
+    AppointmentType, CAPACITY_MAX, DURATION_OPTIONS_MAX, HORIZON_DAYS_MAX, Stamps,
+};
+use bookd_core::calendar::availability::{Availability, TYPE_RULES_MAX};
 use bookd_core::calendar::{Calendar, Owner, Profile};
 use bookd_core::command::{Command, ProfilePatch};
 use bookd_core::ids::{CalendarId, ID_CHARACTERS_MAX};
-use bookd_core::person::NAME_CHARACTERS_MAX;
 use bookd_core::refusal::Refusal;
 use bookd_core::time::Seconds;
-use bookd_core::zone::Zone;
+use bookd_core::time::zone::Zone;
 
 use super::api::{Api, deadline};
 use super::fields::Fields;

@@ -6,8 +6,8 @@ use tonic::{Request, Status};
 
 use crate::engine::{Failure, ListQuery, Wait};
 use crate::proto::v1 as pb;
+use bookd_core::appointment::zone_drift::{Drift, drift};
 use bookd_core::appointment::{Appointment, AppointmentState};
-use bookd_core::drift::{Drift, drift};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
 use bookd_core::time::Instant;
 

@@ -11,19 +11,19 @@ use uuid::Uuid;
 
 use crate::proto::v1 as pb;
 use crate::zones::Zones;
+use bookd_core::appointment::person::NOTE_CHARACTERS_MAX;
 use bookd_core::appointment::{Assignment, CALENDARS_MAX, IgnoredRules};
-use bookd_core::appointment_type::Limits;
-use bookd_core::availability::{Rule, Weekdays, Window};
-use bookd_core::claims::Claim;
+use bookd_core::calendar::appointment_type::Limits;
+use bookd_core::calendar::availability::{Rule, Weekdays, Window};
+use bookd_core::calendar::claims::Claim;
 use bookd_core::command::Start;
 use bookd_core::decide::resolve;
 use bookd_core::field_violation::FieldViolation;
 use bookd_core::ids::{AppointmentId, CalendarId, Etag, TypeId};
-use bookd_core::interval::Interval;
-use bookd_core::person::NOTE_CHARACTERS_MAX;
 use bookd_core::refusal::Refusal;
+use bookd_core::time::interval::Interval;
+use bookd_core::time::zone::Zone;
 use bookd_core::time::{DAY, Instant, LocalDate, MINUTE, Minutes, Seconds, Wall};
-use bookd_core::zone::Zone;
 
 use super::status;
 

@@ -4,9 +4,9 @@ use tonic::{Request, Response, Status};
 
 use crate::engine::Answer;
 use crate::proto::v1 as pb;
+use bookd_core::appointment::recurrence::{Ending, Frequency, INTERVAL_MAX, OCCURRENCES_MAX, Recurrence};
+use bookd_core::appointment::series::{Occurrence, SeriesReport};
 use bookd_core::command::{Command, Otherwise, SeriesBooking, SeriesName, SeriesScope};
-use bookd_core::recurrence::{Ending, Frequency, INTERVAL_MAX, OCCURRENCES_MAX, Recurrence};
-use bookd_core::series::{Occurrence, SeriesReport};
 use bookd_core::time::Instant;
 
 use super::api::Api;

@@ -7,8 +7,9 @@ use tonic::{Request, Response, Status};
 use crate::engine;
 use crate::proto::v1 as pb;
 use crate::proto::v1::server_info_service_server::ServerInfoService;
+use bookd_core::appointment::{self, person, recurrence};
+use bookd_core::calendar::{self, appointment_type, availability};
 use bookd_core::decide::{HOLD_LIFE_MAX, HOLD_SECONDS_MAX, SERIES_CLAIMS_MAX, SERIES_TEXT_BYTES_MAX};
-use bookd_core::{appointment, appointment_type, availability, calendar, person, recurrence};
 
 use super::api::Api;
 use super::availability::BUSY_RANGE_DAYS_MAX;

@@ -14,12 +14,12 @@ use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 
 use crate::engine::Failure;
 use crate::proto::v1::ErrorReason;
+use bookd_core::appointment::series::{Occurrence, SeriesReport};
 use bookd_core::field_violation::FieldViolation;
 use bookd_core::ids::Revision;
-use bookd_core::interval::Interval;
 use bookd_core::refusal::Refusal;
-use bookd_core::series::{Occurrence, SeriesReport};
-use bookd_core::violation::SlotRefusal;
+use bookd_core::slots::violation::SlotRefusal;
+use bookd_core::time::interval::Interval;
 
 use super::turns::AGAIN_MAX;
 use super::wire::ERROR_DOMAIN;

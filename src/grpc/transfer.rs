@@ -7,19 +7,19 @@ use std::sync::Arc;
 
 use crate::proto::v1 as pb;
 use crate::zones::Zones;
+use bookd_core::appointment::person::NOTE_CHARACTERS_MAX;
 use bookd_core::appointment::{Appointment, AppointmentState, Assignment, Image, Person};
-use bookd_core::appointment_type::{AppointmentType, TYPES_MAX};
-use bookd_core::availability::{Availability, CALENDAR_RULES_MAX};
+use bookd_core::calendar::appointment_type::{AppointmentType, TYPES_MAX};
+use bookd_core::calendar::availability::{Availability, CALENDAR_RULES_MAX};
 use bookd_core::calendar::{BUSY_PERIODS_CALENDAR_MAX, BUSY_SOURCES_MAX, Calendar, Profile};
 use bookd_core::command::{ImportedAppointment, ImportedCalendar, NewId, Start};
 use bookd_core::decide::resolve;
 use bookd_core::field_violation::FieldViolation;
 use bookd_core::ids::{AppointmentId, CalendarId, SeriesId, TypeId};
-use bookd_core::interval::Interval;
-use bookd_core::person::NOTE_CHARACTERS_MAX;
 use bookd_core::refusal::Refusal;
+use bookd_core::time::interval::Interval;
+use bookd_core::time::zone::Zone;
 use bookd_core::time::{Instant, MINUTE, Minutes};
-use bookd_core::zone::Zone;
 
 use super::availability::put_override;
 use super::calendars::{appointment_type, patch_of};

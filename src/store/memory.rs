@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bookd_core::appointment::recurrence::OCCURRENCES_MAX;
 use bookd_core::appointment::{Appointment, EmailKey};
+use bookd_core::calendar::claims::{Claim, Claims};
 use bookd_core::calendar::{Calendar, LoadedClaims, Profile};
 use bookd_core::change::{Cause, Change, Event};
-use bookd_core::claims::{Claim, Claims};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
 use bookd_core::log::{LogEntry, LogEvent, LogPosition, Replaced};
-use bookd_core::recurrence::OCCURRENCES_MAX;
 use bookd_core::state::State;
 use bookd_core::time::Instant;
 

@@ -18,13 +18,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bookd_core::appointment::{Appointment, AppointmentState, EmailKey, Image};
-use bookd_core::appointment_type::Stamps;
+use bookd_core::calendar::appointment_type::Stamps;
 use bookd_core::calendar::{Calendar, LoadedClaims, Profile};
 use bookd_core::change::Change;
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeId};
 use bookd_core::log::{LogPosition, Replaced};
+use bookd_core::time::zone::Zone;
 use bookd_core::time::{Instant, Minutes};
-use bookd_core::zone::Zone;
 
 pub use history::{HistoryPage, HistoryQuery, HistorySubject};
 pub use told::{CalendarFilter, Told, ToldPage};

@@ -7,7 +7,7 @@ use prost::Message;
 use super::StoreError;
 use super::record::{self, buffer, damaged};
 use bookd_core::appointment::{CALENDARS_MAX, Image, Place};
-use bookd_core::claims::Claim;
+use bookd_core::calendar::claims::Claim;
 use bookd_core::ids::TypeNumber;
 use bookd_core::time::{Instant, MINUTE, Minutes};
 

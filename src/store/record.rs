@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use prost::Message;
 
 use bookd_core::appointment::IgnoredRules;
-use bookd_core::appointment_type::{AppointmentType, CAPACITY_MAX, HORIZON_DAYS_MAX, Limits, Stamps};
-use bookd_core::availability::{Availability, Override, Rule, Weekdays, Window};
+use bookd_core::calendar::appointment_type::{AppointmentType, CAPACITY_MAX, HORIZON_DAYS_MAX, Limits, Stamps};
+use bookd_core::calendar::availability::{Availability, Override, Rule, Weekdays, Window};
 use bookd_core::calendar::{Owner, Profile};
 use bookd_core::ids::{AppointmentKey, CalendarId, Revision, TypeId, TypeNumber};
-use bookd_core::interval::Interval;
+use bookd_core::time::interval::Interval;
+use bookd_core::time::zone::OFFSET_MAX;
 use bookd_core::time::{Instant, LocalDate, Minutes, Seconds, Wall};
-use bookd_core::zone::OFFSET_MAX;
 
 use super::{StoreError, ZoneLookup};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bookd_core::availability::{Availability, Override, Rule, Weekdays, Window};
+use bookd_core::calendar::availability::{Availability, Override, Rule, Weekdays, Window};
 use bookd_core::time::LocalDate;
 use proptest::prelude::*;
 

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bookd_core::appointment::{AppointmentState, IgnoredRules};
-use bookd_core::appointment_type::{AppointmentType, Limits, Stamps};
-use bookd_core::availability::{Availability, Override, Rule, Weekdays};
 use bookd_core::calendar::Calendar;
-use bookd_core::claims::Claim;
-use bookd_core::feasible::violations;
+use bookd_core::calendar::appointment_type::{AppointmentType, Limits, Stamps};
+use bookd_core::calendar::availability::{Availability, Override, Rule, Weekdays};
+use bookd_core::calendar::claims::Claim;
 use bookd_core::ids::{AppointmentKey, TypeId, TypeNumber};
-use bookd_core::interval::Interval;
-use bookd_core::search::Search;
 use bookd_core::slots::first;
+use bookd_core::slots::rules::violations;
+use bookd_core::slots::search::Search;
+use bookd_core::time::interval::Interval;
 use bookd_core::time::{Instant, Minutes, Seconds};
 use serde::Deserialize;
 

@@ -5,12 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bookd_core::appointment::IgnoredRules;
-use bookd_core::appointment_type::{AppointmentType, Limits};
-use bookd_core::availability::Rule;
 use bookd_core::calendar::Calendar;
-use bookd_core::claims::Claim;
+use bookd_core::calendar::appointment_type::{AppointmentType, Limits};
+use bookd_core::calendar::availability::Rule;
+use bookd_core::calendar::claims::Claim;
 use bookd_core::ids::AppointmentKey;
-use bookd_core::interval::Interval;
+use bookd_core::time::interval::Interval;
 use bookd_core::time::{Instant, LocalDate, Minutes};
 use chrono::Datelike;
 

@@ -1,12 +1,12 @@
 //! The chunked list of claims against a plain sorted one.
 
 use bookd_core::appointment::AppointmentState;
-use bookd_core::availability::Availability;
 use bookd_core::calendar::Calendar;
-use bookd_core::claims::{Claim, Claims, Session};
+use bookd_core::calendar::availability::Availability;
+use bookd_core::calendar::claims::{Claim, Claims, Session};
+use bookd_core::calendar::limits::{Limit, Period, PeriodKind};
 use bookd_core::ids::{AppointmentKey, TypeNumber};
-use bookd_core::interval::Interval;
-use bookd_core::limits::{Limit, Period, PeriodKind};
+use bookd_core::time::interval::Interval;
 use bookd_core::time::{HOUR, Instant};
 use proptest::prelude::*;
 

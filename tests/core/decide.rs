@@ -4,27 +4,27 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bookd_core::appointment::recurrence::{Ending, Frequency, Recurrence};
+use bookd_core::appointment::series::SeriesReport;
 use bookd_core::appointment::{
     Appointment, AppointmentState, Assignment, IgnoredRules, Invitee, PersonDetails, Target, Transition,
 };
-use bookd_core::availability::{Availability, Rule, Weekdays, Window};
-use bookd_core::claims::{Claim, Claims};
+use bookd_core::calendar::availability::{Availability, Rule, Weekdays, Window};
+use bookd_core::calendar::claims::{Claim, Claims};
 use bookd_core::command::{Booking, Command, Move, NewId, Otherwise, SeriesBooking, SeriesName, SeriesScope, Start};
 use bookd_core::decide::{decide, expire};
 use bookd_core::ids::{AppointmentId, CalendarId, Caller, SeriesId, TypeId};
-use bookd_core::interval::Interval;
-use bookd_core::recurrence::{Ending, Frequency, Recurrence};
 use bookd_core::refusal::Refusal;
-use bookd_core::series::SeriesReport;
 use bookd_core::slots::first;
 use bookd_core::state::{State, claim_on};
+use bookd_core::time::interval::Interval;
 use bookd_core::time::{HOUR, Instant, Seconds};
 use proptest::prelude::*;
 
-use bookd_core::appointment_type::{AppointmentType, Stamps};
+use bookd_core::calendar::appointment_type::{AppointmentType, Stamps};
 use bookd_core::calendar::{Calendar, Profile};
 use bookd_core::ids::TypeNumber;
-use bookd_core::search::Search;
+use bookd_core::slots::search::Search;
 
 use crate::world::{instant, minutes, zone};
 

@@ -6,8 +6,8 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bookd_core::appointment::{Assignment, IgnoredRules, PersonDetails};
-use bookd_core::appointment_type::AppointmentType;
-use bookd_core::availability::{Availability, Weekdays};
+use bookd_core::calendar::appointment_type::AppointmentType;
+use bookd_core::calendar::availability::{Availability, Weekdays};
 use bookd_core::command::{Booking, Command};
 use bookd_core::ids::{AppointmentId, CalendarId, TypeId};
 use bookd_core::time::{Instant, MINUTE, Seconds};

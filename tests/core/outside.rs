@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bookd_core::appointment::AppointmentState;
-use bookd_core::appointment_type::AppointmentType;
-use bookd_core::availability::{Availability, Override, Rule, Weekdays};
+use bookd_core::calendar::appointment_type::AppointmentType;
+use bookd_core::calendar::availability::{Availability, Override, Rule, Weekdays};
+use bookd_core::calendar::claims::{Claim, Claims};
 use bookd_core::calendar::{Calendar, Profile};
-use bookd_core::claims::{Claim, Claims};
 use bookd_core::command::{Command, ProfilePatch};
 use bookd_core::decide::{OUTSIDE_MAX, decide};
 use bookd_core::ids::{AppointmentKey, Caller, TypeNumber};
 use bookd_core::state::State;
+use bookd_core::time::zone::Zone;
 use bookd_core::time::{DAY, Instant, LocalDate};
-use bookd_core::zone::Zone;
 use proptest::prelude::*;
 use proptest::sample::select;
 

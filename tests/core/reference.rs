@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bookd_core::appointment::{AppointmentState as S, Assignment, IgnoredRules};
-use bookd_core::appointment_type::AppointmentType;
 use bookd_core::calendar::Calendar;
-use bookd_core::claims::{Claim, Claims};
+use bookd_core::calendar::appointment_type::AppointmentType;
+use bookd_core::calendar::claims::{Claim, Claims};
 use bookd_core::ids::{AppointmentKey, CalendarId, TypeId};
 use bookd_core::time::{HOUR, Instant, Minutes, Seconds};
 

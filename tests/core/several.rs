@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bookd_core::appointment::{Assignment, IgnoredRules};
-use bookd_core::appointment_type::AppointmentType;
-use bookd_core::availability::{Availability, Rule, Weekdays};
-use bookd_core::interval::Interval;
-use bookd_core::search::Search;
-use bookd_core::several::{first, nearest};
+use bookd_core::calendar::appointment_type::AppointmentType;
+use bookd_core::calendar::availability::{Availability, Rule, Weekdays};
+use bookd_core::slots::multi_calendar::{first, nearest};
+use bookd_core::slots::search::Search;
 use bookd_core::slots::{self, NEAREST_DAYS_MAX, nearest_days};
+use bookd_core::time::interval::Interval;
 use bookd_core::time::{DAY, HOUR, Instant};
 use proptest::prelude::*;
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bookd_core::appointment_type::AppointmentType;
-use bookd_core::availability::{Availability, Override, Rule};
 use bookd_core::calendar::Calendar;
+use bookd_core::calendar::appointment_type::AppointmentType;
+use bookd_core::calendar::availability::{Availability, Override, Rule};
 use bookd_core::ids::CalendarId;
 use bookd_core::time::{HOUR, Instant, LocalDate, Seconds};
 use proptest::prelude::*;

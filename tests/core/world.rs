@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, OnceLock};
 
-use bookd_core::appointment_type::{AppointmentType, Stamps};
-use bookd_core::availability::{Availability, Rule, Weekdays, Window};
+use bookd_core::calendar::appointment_type::{AppointmentType, Stamps};
+use bookd_core::calendar::availability::{Availability, Rule, Weekdays, Window};
+use bookd_core::calendar::claims::{Claim, Claims};
 use bookd_core::calendar::{Busy, Calendar, Profile, Types};
-use bookd_core::claims::{Claim, Claims};
 use bookd_core::ids::{CalendarId, Revision};
-use bookd_core::interval::Interval;
+use bookd_core::time::interval::Interval;
+use bookd_core::time::zone::Zone;
 use bookd_core::time::{Instant, Minutes};
-use bookd_core::zone::Zone;
 
 use crate::zones::{Zones, bundled_names};
 

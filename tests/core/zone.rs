@@ -1,7 +1,7 @@
 //! Zones against jiff, in every zone of the release, around every transition and far beyond the table.
 
+use bookd_core::time::zone::{LocalInstants, Zone};
 use bookd_core::time::{Instant, LocalDate, Wall};
-use bookd_core::zone::{LocalInstants, Zone};
 use chrono::Datelike;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;

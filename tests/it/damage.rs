@@ -11,9 +11,9 @@ use bookd::store::told::PART_EVENTS_MAX;
 use bookd::store::{CalendarFilter, ListQuery, RequestRecord, Store, StoreError};
 use bookd_core::command::Command;
 use bookd_core::ids::{AppointmentKey, Revision, TypeId};
-use bookd_core::interval::Interval;
 use bookd_core::log::LogPosition;
 use bookd_core::time::Instant;
+use bookd_core::time::interval::Interval;
 use rusqlite::Connection;
 use tempfile::TempDir;
 

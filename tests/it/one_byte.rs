@@ -15,8 +15,8 @@ use bookd::store::told::PART_EVENTS_MAX;
 use bookd::store::{Batch, CalendarFilter, ListQuery, OpenError, RequestRecord, Store, StoreError};
 use bookd_core::command::Command;
 use bookd_core::ids::{AppointmentKey, Revision};
-use bookd_core::interval::Interval;
 use bookd_core::log::LogPosition;
+use bookd_core::time::interval::Interval;
 use tempfile::TempDir;
 
 use crate::proof::chance::{Chance, budget};

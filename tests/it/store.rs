@@ -8,14 +8,14 @@ use bookd::fold::email_key;
 use bookd::store::told::PART_EVENTS_MAX;
 use bookd::store::{Batch, CalendarFilter, CommitError, ListQuery, Reader, RequestRecord, StoreError, Told};
 use bookd_core::appointment::{Appointment, AppointmentState, Carried, Invitee, PersonDetails, PersonPatch};
-use bookd_core::appointment_type::{AppointmentType, Limits};
-use bookd_core::availability::{Override, Window};
+use bookd_core::calendar::appointment_type::{AppointmentType, Limits};
+use bookd_core::calendar::availability::{Override, Window};
 use bookd_core::change::Cause;
 use bookd_core::command::{Booking, Command, Move, ProfilePatch, Redacted};
 use bookd_core::decide::{REDACTED_MAX, decide, expire};
 use bookd_core::ids::{AppointmentKey, Caller, Revision, SeriesId, TypeId};
-use bookd_core::interval::Interval;
 use bookd_core::log::LogPosition;
+use bookd_core::time::interval::Interval;
 use bookd_core::time::{DAY, HOUR, LocalDate, MINUTE};
 use uuid::Uuid;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bookd::store::{Batch, CalendarFilter, ListQuery, RequestRecord};
 use bookd_core::appointment::{Image, Place};
-use bookd_core::availability::{Availability, Override, Window};
+use bookd_core::calendar::availability::{Availability, Override, Window};
 use bookd_core::change::{AppointmentEvent, Cause, Event};
 use bookd_core::command::{Command, ProfilePatch};
 use bookd_core::decide::decide;
@@ -69,7 +69,7 @@ fn what_a_change_replaces_of_hours_settings_and_types_is_kept() {
 
         let put = |capacity| Command::PutAppointmentType {
             calendar: id("ada"),
-            appointment_type: bookd_core::appointment_type::AppointmentType { capacity, ..special_type() },
+            appointment_type: bookd_core::calendar::appointment_type::AppointmentType { capacity, ..special_type() },
             etag: None,
         };
         world.run(&put(3));

@@ -16,8 +16,8 @@ use bookd::zones::Zones;
 use bookd_core::appointment::{
     Appointment, AppointmentState, Assignment, Carried, IgnoredRules, Invitee, OccurrenceOf, PersonDetails, PersonPatch,
 };
-use bookd_core::appointment_type::{AppointmentType, Limits, Stamps};
-use bookd_core::availability::{Rule, Weekdays, Window};
+use bookd_core::calendar::appointment_type::{AppointmentType, Limits, Stamps};
+use bookd_core::calendar::availability::{Rule, Weekdays, Window};
 use bookd_core::calendar::{Calendar, Owner, Profile};
 use bookd_core::command::{Booking, Command, Move, NewId, Start};
 use bookd_core::decide::{Decision, decide, reset_clock};

@@ -7,9 +7,9 @@ use bookd::grpc::api::request_hash;
 use bookd::proto::v1 as pb;
 use bookd::store::told::PART_EVENTS_MAX;
 use bookd::store::{CalendarFilter, Reader, Store};
+use bookd_core::appointment::confirmation_code;
 use bookd_core::appointment::{Appointment, AppointmentState as S, IgnoredRules, Image, OccurrenceOf, Person};
 use bookd_core::change::Cause;
-use bookd_core::code;
 use bookd_core::ids::{AppointmentId, AppointmentKey, Caller, Etag, Revision};
 use bookd_core::log::{LogEntry, LogPosition};
 use bookd_core::time::Instant;
@@ -170,7 +170,7 @@ impl Life {
             time_zone: image.time_zone.to_string(),
             local_start: image.local_start.to_string(),
             state: wire_state(state),
-            confirmation_code: code::encode(self.key, code_key),
+            confirmation_code: confirmation_code::encode(self.key, code_key),
             expire_time: image.expire_time.map(timestamp),
             series_id: self.occurrence.map(|it| it.series.0.to_string()).unwrap_or_default(),
             original_start: self.occurrence.map(|it| timestamp(it.original_start)),

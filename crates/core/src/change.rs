@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::appointment::Appointment;
-use crate::appointment_type::{AppointmentType, Stamps};
+use crate::calendar::appointment_type::{AppointmentType, Stamps};
 use crate::calendar::{Busy, Calendar, Profile};
 use crate::ids::{CalendarId, Caller, Revision, TypeId};
 use crate::time::Instant;
@@ -325,7 +325,7 @@ pub fn new_calendar(
         stamps,
         types: Arc::new(crate::calendar::Types::new(types, [])),
         busy: Arc::default(),
-        claims: crate::claims::Claims::default(),
+        claims: crate::calendar::claims::Claims::default(),
         requests: Arc::default(),
         kept_from: Instant::MIN,
         version: stamps.revision,

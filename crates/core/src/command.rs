@@ -5,17 +5,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::appointment::recurrence::Recurrence;
 use crate::appointment::{
     Assignment, EmailKey, IgnoredRules, Invitee, OccurrenceOf, Person, PersonDetails, PersonPatch,
 };
-use crate::appointment_type::{AppointmentType, Limits};
-use crate::availability::{Override, Rule};
+use crate::calendar::appointment_type::{AppointmentType, Limits};
+use crate::calendar::availability::{Override, Rule};
 use crate::calendar::{Owner, Profile};
 use crate::ids::{AppointmentId, CalendarId, Etag, SeriesId, TypeId};
-use crate::interval::Interval;
-use crate::recurrence::Recurrence;
+use crate::time::interval::Interval;
+use crate::time::zone::Zone;
 use crate::time::{Instant, LocalDate, Minutes, Seconds, Wall};
-use crate::zone::Zone;
 
 /// A mutation.
 #[derive(Clone, PartialEq, Debug)]

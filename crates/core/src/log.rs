@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::appointment_type::{AppointmentType, Limits};
-use crate::availability::{Rule, Window};
+use crate::appointment::image::Image;
 use crate::calendar::Profile;
+use crate::calendar::appointment_type::{AppointmentType, Limits};
+use crate::calendar::availability::{Rule, Window};
 use crate::change::{AppointmentEvent, Cause, Change, Event};
 use crate::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, Revision, TypeId};
-use crate::image::Image;
 use crate::time::{Instant, LocalDate};
 
 /// Where the log is read on: at one event of a change.

@@ -2,12 +2,12 @@
 //!
 //! A refusal changes nothing and names nobody: which appointment has a time is known to Explain alone.
 
+use crate::appointment::series::SeriesReport;
 use crate::appointment::{AppointmentState, Transition};
 use crate::field_violation::FieldViolation;
 use crate::ids::{AppointmentId, CalendarId, SeriesId, TypeId};
-use crate::series::SeriesReport;
+use crate::slots::violation::SlotRefusal;
 use crate::time::Instant;
-use crate::violation::SlotRefusal;
 
 /// Why nothing was changed. The order of the variants is the order in which they are asked.
 #[derive(Clone, PartialEq, Eq, Debug)]

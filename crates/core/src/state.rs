@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::appointment::{Appointment, AppointmentState, Place};
 use crate::calendar::Calendar;
+use crate::calendar::claims::{Claim, Session};
 use crate::change::{Change, Event, new_calendar};
-use crate::claims::{Claim, Session};
 use crate::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
 use crate::time::Instant;
 

@@ -22,7 +22,7 @@ use crate::zones::Zones;
 use bookd_core::command::ImportedCalendar;
 use bookd_core::field_violation::FieldViolation;
 use bookd_core::ids::CalendarId;
-use bookd_core::zone::Zone;
+use bookd_core::time::zone::Zone;
 
 /// Something that is wrong with the file.
 #[derive(Clone, Debug, PartialEq, Eq)]

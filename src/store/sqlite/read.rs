@@ -22,13 +22,13 @@ use crate::store::{
     CalendarFilter, CalendarRow, HistoryPage, HistoryQuery, HistorySubject, ListPage, ListQuery, Look, Oldest, Reader,
     RequestRecord, StoreError, ToldPage, ZoneLookup,
 };
+use bookd_core::appointment::recurrence::OCCURRENCES_MAX;
 use bookd_core::appointment::{Appointment, EmailKey, Image, Place};
-use bookd_core::appointment_type::Stamps;
+use bookd_core::calendar::appointment_type::Stamps;
+use bookd_core::calendar::claims::Claims;
 use bookd_core::calendar::{Busy, Calendar, DeletedType, LoadedClaims, Profile, Types, keep_from};
-use bookd_core::claims::Claims;
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeNumber};
 use bookd_core::log::{LogPosition, Replaced};
-use bookd_core::recurrence::OCCURRENCES_MAX;
 use bookd_core::state::claim_on;
 use bookd_core::time::{Instant, MINUTE};
 

@@ -20,7 +20,7 @@ use crate::store::record::{PeriodsRecord, ProfileRecord, SubjectRecord, TypeReco
 use crate::store::replaced_record::ReplacedRecord;
 use crate::store::{Batch, CommitError, RequestRecord, StoreError};
 use bookd_core::appointment::{Appointment, Place};
-use bookd_core::appointment_type::{AppointmentType, Stamps};
+use bookd_core::calendar::appointment_type::{AppointmentType, Stamps};
 use bookd_core::calendar::{Busy, Profile};
 use bookd_core::change::{Cause, Change, Event};
 use bookd_core::ids::{CalendarId, Caller, Revision};

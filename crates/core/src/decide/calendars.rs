@@ -7,17 +7,17 @@ use std::sync::Arc;
 
 use super::{At, Decision, expect_etag};
 use crate::appointment::{Appointment, AppointmentState, Image, Person, Target, Transition};
-use crate::appointment_type::{AppointmentType, TYPES_MAX};
-use crate::availability::{Availability, OVERRIDES_MAX, Override, Rule};
+use crate::calendar::appointment_type::{AppointmentType, TYPES_MAX};
+use crate::calendar::availability::{Availability, OVERRIDES_MAX, Override, Rule};
 use crate::calendar::{BUSY_PERIODS_CALENDAR_MAX, BUSY_SOURCES_MAX, Calendar, Profile};
 use crate::change::{AppointmentEvent, Cause, Event};
 use crate::command::ProfilePatch;
 use crate::field_violation::FieldViolation;
 use crate::ids::{AppointmentKey, CalendarId, Etag, TypeId};
-use crate::interval::{Interval, subtract};
 use crate::refusal::Refusal;
 use crate::time::LocalDate;
-use crate::zone::Zone;
+use crate::time::interval::{Interval, subtract};
+use crate::time::zone::Zone;
 
 /// Why the appointments of a deleted calendar were cancelled.
 const DELETED_REASON: &str = "The calendar was deleted.";

@@ -7,22 +7,22 @@ use std::sync::Arc;
 use super::calendars::invalid;
 use super::{At, Candidate, Decision, Outcome};
 use crate::appointment::{Appointment, AppointmentState, Assignment, IgnoredRules, Image, Place};
-use crate::appointment_type::AppointmentType;
 use crate::calendar::Calendar;
+use crate::calendar::appointment_type::AppointmentType;
+use crate::calendar::claims::{Claim, Session};
 use crate::change::{AppointmentEvent, Cause, Event};
-use crate::claims::{Claim, Session};
 use crate::command::{Booking, Move, Needs, Start};
-use crate::feasible::{self, Ask};
 use crate::field_violation::FieldViolation;
 use crate::ids::{AppointmentKey, CalendarId, TypeId};
-use crate::interval::Interval;
 use crate::refusal::Refusal;
-use crate::search::Search;
-use crate::several::{asks, nearest};
+use crate::slots::multi_calendar::{asks, nearest};
 use crate::slots::nearest_days;
+use crate::slots::rules::{self, Ask};
+use crate::slots::search::Search;
+use crate::slots::violation::{SlotRefusal, Violation};
+use crate::time::interval::Interval;
+use crate::time::zone::{LocalInstants, Zone};
 use crate::time::{Instant, Minutes, Seconds};
-use crate::violation::{SlotRefusal, Violation};
-use crate::zone::{LocalInstants, Zone};
 
 /// A calendar with its own type of the id that is booked.
 #[derive(Clone, Copy)]
@@ -389,7 +389,7 @@ impl<'a> At<'a> {
 fn in_the_way(asks: &[Ask<'_>]) -> Vec<Vec<Violation>> {
     let mut answers = Vec::new();
     for (index, ask) in asks.iter().enumerate() {
-        let found = feasible::violations(ask);
+        let found = rules::violations(ask);
         if answers.is_empty() && found.is_empty() {
             continue;
         }
@@ -402,7 +402,7 @@ fn in_the_way(asks: &[Ask<'_>]) -> Vec<Vec<Violation>> {
 /// What a claim takes of the calendars that are asked, each for a need of its own.
 pub(super) fn places(asks: &[Ask<'_>]) -> Vec<Place> {
     let place = |(ask, need): (&Ask<'_>, u16)| {
-        let (before, after) = feasible::buffers(ask);
+        let (before, after) = rules::buffers(ask);
         Place {
             calendar: ask.calendar.id.clone(),
             since: ask.calendar.since,

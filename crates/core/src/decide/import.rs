@@ -9,17 +9,17 @@ use std::sync::Arc;
 use super::claiming::{places, resolve};
 use super::{At, Decision, Outcome};
 use crate::appointment::{Appointment, AppointmentState, IgnoredRules, Image, OccurrenceOf};
-use crate::appointment_type::{AppointmentType, CAPACITY_MAX};
+use crate::calendar::appointment_type::{AppointmentType, CAPACITY_MAX};
 use crate::calendar::{Busy, Calendar};
 use crate::change::{AppointmentEvent, Cause, Event};
 use crate::command::{ImportedAppointment, ImportedCalendar};
-use crate::feasible::{Ask, join, race_violations};
 use crate::field_violation::FieldViolation;
 use crate::ids::{CalendarId, TypeId, TypeNumber};
 use crate::refusal::Refusal;
+use crate::slots::rules::{Ask, join, race_violations};
+use crate::slots::violation::ViolationCode;
 use crate::state::State;
 use crate::time::{Instant, Minutes};
-use crate::violation::ViolationCode;
 
 /// After so much that is wrong the rest of an import is not looked at.
 pub const IMPORT_VIOLATIONS_MAX: usize = 100;

@@ -7,17 +7,17 @@ use std::sync::Arc;
 use super::calendars::{called_off, invalid};
 use super::claiming::{differences, resolve};
 use super::{At, Decision};
+use crate::appointment::person::METADATA_KEYS_MAX;
 use crate::appointment::{
     Appointment, AppointmentState, Image, Invitee, PersonDetails, PersonPatch, Target, Transition,
 };
 use crate::change::{AppointmentEvent, Cause};
 use crate::command::Booking;
-use crate::feasible::{Ask, buffers, join, race_violations};
 use crate::ids::{AppointmentId, Etag};
-use crate::person::METADATA_KEYS_MAX;
 use crate::refusal::Refusal;
+use crate::slots::rules::{Ask, buffers, join, race_violations};
+use crate::slots::violation::{SlotRefusal, Violation};
 use crate::time::{HOUR, Instant, MINUTE, Seconds};
-use crate::violation::{SlotRefusal, Violation};
 
 /// A hold is made, and each time extended, for at most this long from `now`, in seconds.
 pub const HOLD_SECONDS_MAX: i64 = 30 * MINUTE;

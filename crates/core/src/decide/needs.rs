@@ -1,9 +1,9 @@
 //! What each command looks at, so that the engine loads it before the decision.
 
 use super::redaction::REDACTED_MAX;
+use crate::appointment::recurrence::OCCURRENCES_MAX;
 use crate::command::{Booking, Command, ImportedCalendar, Needs, Redacted, SeriesName, SeriesScope};
 use crate::ids::{AppointmentId, CalendarId, SeriesId};
-use crate::recurrence::OCCURRENCES_MAX;
 use crate::state::State;
 
 impl Command {

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use super::calendars::invalid;
 use super::claiming::Alternatives;
 use super::{At, Decision, Outcome};
+use crate::appointment::recurrence::{Moment, expand};
+use crate::appointment::series::{Occurrence, SeriesReport};
 use crate::appointment::{Appointment, AppointmentState, CALENDARS_MAX, OccurrenceOf};
 use crate::change::{Cause, Event};
 use crate::command::{Booking, NewId, Otherwise, SeriesBooking, SeriesName, SeriesScope, Start};
 use crate::field_violation::FieldViolation;
 use crate::ids::{AppointmentId, SeriesId};
-use crate::recurrence::{Moment, expand};
 use crate::refusal::Refusal;
-use crate::series::{Occurrence, SeriesReport};
 use crate::slots::nearest_days;
 
 /// The most questions to calendars that one series may put, occurrences × calendars: as many as the largest batch, so

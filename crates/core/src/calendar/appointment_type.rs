@@ -2,7 +2,7 @@
 //!
 //! A type that exists is valid; changing it affects later claims only.
 
-use crate::availability::Rule;
+use crate::calendar::availability::Rule;
 use crate::ids::{Etag, Revision, TypeId, TypeNumber};
 use crate::time::{Instant, Minutes, Seconds};
 

@@ -5,17 +5,17 @@
 use std::collections::VecDeque;
 
 use crate::appointment::{AppointmentState, IgnoredRules};
-use crate::appointment_type::AppointmentType;
-use crate::availability::Rule;
 use crate::calendar::Calendar;
-use crate::claims::{Claim, Session};
+use crate::calendar::appointment_type::AppointmentType;
+use crate::calendar::availability::Rule;
+use crate::calendar::claims::{Claim, Session};
+use crate::calendar::limits::{Exceeded, Period, limits_on};
+use crate::calendar::open_time::{OpenTime, Stretch};
 use crate::ids::AppointmentKey;
-use crate::interval::{Interval, first_overlap};
-use crate::limits::{Exceeded, Period, limits_on};
-use crate::open_time::{OpenTime, Stretch};
+use crate::slots::rule_text;
+use crate::slots::violation::{CONFLICTS_MAX, Violation, ViolationCode};
+use crate::time::interval::{Interval, first_overlap};
 use crate::time::{Instant, LocalDate, Minutes, Wall};
-use crate::violation::{CONFLICTS_MAX, Violation, ViolationCode};
-use crate::wording;
 
 /// May this start and duration be booked of this calendar now?
 #[derive(Clone, Copy, Debug)]
@@ -105,17 +105,17 @@ fn add_race_violations(ask: &Ask<'_>, found: &mut Vec<Violation>) {
     found.extend(claim_violation(ask, ViolationCode::BusyBooking, bookings));
     found.extend(claim_violation(ask, ViolationCode::BusyHold, conflicts.filter(is_hold)));
     if let Some(busy) = busy(ask) {
-        let rule = wording::busy_external(busy, ask.calendar.zone());
+        let rule = rule_text::busy_external(busy, ask.calendar.zone());
         found.push(violation(ask, ViolationCode::BusyExternal, rule, Some(busy)));
     }
     if is_full(ask) {
-        let rule = wording::capacity(ask.appointment_type.capacity);
+        let rule = rule_text::capacity(ask.appointment_type.capacity);
         let keys = seats(ask).map(Claim::key).take(CONFLICTS_MAX).collect();
         found.push(Violation { conflicts: keys, ..violation(ask, ViolationCode::Capacity, rule, Some(ask.slot())) });
     }
     let limits: Vec<_> = exceeded(ask).collect();
     if let Some(first) = limits.first() {
-        let rule = wording::limits(&limits);
+        let rule = rule_text::limits(&limits);
         found.push(violation(ask, ViolationCode::Limit, rule, first.period.interval(ask.calendar.zone())));
     }
 }
@@ -226,14 +226,15 @@ fn rule_violations<'a>(ask: &'a Ask<'a>) -> impl Iterator<Item = Violation> {
     let appointment_type = ask.appointment_type;
     let zone = ask.calendar.zone();
     let bookable = bookable(ask.calendar, appointment_type, ask.now, ask.ignored_rules);
-    let paused = ask.calendar.profile.paused.then(|| (ViolationCode::CalendarPaused, wording::paused(), None));
+    let paused = ask.calendar.profile.paused.then(|| (ViolationCode::CalendarPaused, rule_text::paused(), None));
     let duration = (!is_duration_allowed(appointment_type, ask.duration, ask.present_duration))
-        .then(|| (ViolationCode::Duration, wording::duration(ask.duration, appointment_type), None));
-    let past = (ask.start < ask.now).then(|| (ViolationCode::InThePast, wording::past(ask.now, zone), None));
-    let notice = (past.is_none() && ask.start < bookable.earliest)
-        .then(|| (ViolationCode::Notice, wording::notice(appointment_type.min_notice, bookable.earliest, zone), None));
+        .then(|| (ViolationCode::Duration, rule_text::duration(ask.duration, appointment_type), None));
+    let past = (ask.start < ask.now).then(|| (ViolationCode::InThePast, rule_text::past(ask.now, zone), None));
+    let notice = (past.is_none() && ask.start < bookable.earliest).then(|| {
+        (ViolationCode::Notice, rule_text::notice(appointment_type.min_notice, bookable.earliest, zone), None)
+    });
     let horizon = (zone.wall(ask.start).date() > bookable.last_date).then(|| {
-        let rule = wording::horizon(appointment_type.horizon_days, bookable.last_date, zone.wall(ask.start).date());
+        let rule = rule_text::horizon(appointment_type.horizon_days, bookable.last_date, zone.wall(ask.start).date());
         (ViolationCode::Horizon, rule, None)
     });
     let (outside, misaligned) = availability_violations(ask);
@@ -255,14 +256,14 @@ fn availability_violations(ask: &Ask<'_>) -> (Found, Found) {
 
     let outside = first_closed(&stretches, ask.slot())
         .filter(|_| !ask.ignored_rules.outside_availability)
-        .map(|gap| (ViolationCode::OutsideAvailability, wording::outside(gap, zone), Some(gap)));
+        .map(|gap| (ViolationCode::OutsideAvailability, rule_text::outside(gap, zone), Some(gap)));
     let step = ask.appointment_type.step();
     let is_judged = ask.is_grid_judged && !ask.ignored_rules.misaligned;
     let at_start = stretches.front().filter(|stretch| is_judged && stretch.interval.contains(ask.start));
     let misaligned = at_start.filter(|stretch| !stretch.is_candidate(ask.start, step)).map(|stretch| {
         let anchors: Vec<Wall> =
             stretch.anchors().map(|anchor| wall_like(zone.wall(ask.start), ask.start, anchor)).collect();
-        (ViolationCode::Misaligned, wording::misaligned(step, &anchors, zone.wall(ask.start)), None)
+        (ViolationCode::Misaligned, rule_text::misaligned(step, &anchors, zone.wall(ask.start)), None)
     });
     (outside, misaligned)
 }
@@ -323,7 +324,7 @@ fn claim_violation<'a>(
 ) -> Option<Violation> {
     let mut claims = claims.peekable();
     let first = claims.peek()?.padded();
-    let rule = wording::busy_claim(code, first, ask.calendar.zone());
+    let rule = rule_text::busy_claim(code, first, ask.calendar.zone());
     let conflicts = claims.map(Claim::key).take(CONFLICTS_MAX).collect();
     Some(Violation { conflicts, ..violation(ask, code, rule, Some(first)) })
 }

@@ -6,11 +6,11 @@
 use std::ops::ControlFlow;
 
 use crate::appointment::{Assignment, CALENDARS_MAX};
-use crate::cursor::{Cursor, Span};
-use crate::feasible::{Ask, join, session_here};
-use crate::interval::Interval;
-use crate::search::{Search, Slot};
+use crate::slots::cursor::{Cursor, Span};
+use crate::slots::rules::{Ask, join, session_here};
+use crate::slots::search::{Search, Slot};
 use crate::slots::{self, nearest_by, nearest_days, nearest_of};
+use crate::time::interval::Interval;
 use crate::time::{Instant, MINUTE};
 
 /// Some of the calendars of a search, by their place in its list.

@@ -7,10 +7,10 @@
 
 use std::sync::Arc;
 
+use crate::appointment::transition::AppointmentState;
 use crate::ids::{AppointmentKey, CalendarId, Revision, TypeId, TypeNumber};
-use crate::interval::Interval;
+use crate::time::interval::Interval;
 use crate::time::{Instant, Minutes, Wall};
-use crate::transition::AppointmentState;
 
 /// What an appointment takes of one calendar.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

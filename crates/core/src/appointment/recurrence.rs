@@ -5,10 +5,10 @@
 
 use chrono::{Datelike, NaiveDate};
 
-use crate::claims::Claim;
+use crate::calendar::claims::Claim;
 use crate::field_violation::FieldViolation;
+use crate::time::zone::{LocalInstants, Zone};
 use crate::time::{Instant, LocalDate, Wall};
-use crate::zone::{LocalInstants, Zone};
 
 /// The most occurrences of one series.
 pub const OCCURRENCES_MAX: usize = 366;

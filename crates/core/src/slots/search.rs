@@ -1,11 +1,11 @@
 //! What a slot search asks of one calendar, and the slots that it answers.
 
 use crate::appointment::IgnoredRules;
-use crate::appointment_type::AppointmentType;
 use crate::calendar::Calendar;
-use crate::feasible::{Ask, session_here};
+use crate::calendar::appointment_type::AppointmentType;
 use crate::ids::AppointmentKey;
-use crate::interval::Interval;
+use crate::slots::rules::{Ask, session_here};
+use crate::time::interval::Interval;
 use crate::time::{Instant, Minutes};
 
 /// What to look for, where.

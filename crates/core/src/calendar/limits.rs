@@ -2,13 +2,13 @@
 //!
 //! A claim belongs to the period that its start falls in; all seats of one session count once.
 
-use crate::appointment_type::Limits;
 use crate::calendar::Calendar;
-use crate::claims::Claim;
+use crate::calendar::appointment_type::Limits;
+use crate::calendar::claims::Claim;
 use crate::ids::{AppointmentKey, TypeNumber};
-use crate::interval::Interval;
+use crate::time::interval::Interval;
+use crate::time::zone::Zone;
 use crate::time::{Instant, LocalDate};
-use crate::zone::Zone;
 
 /// The periods that can have a limit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -4,10 +4,10 @@
 //! Questions go forward in time, and each claim is looked at once.
 
 use crate::calendar::Calendar;
-use crate::claims::{Claim, Following};
+use crate::calendar::claims::{Claim, Following};
 use crate::ids::{AppointmentKey, TypeNumber};
-use crate::interval::Interval;
-use crate::search::Search;
+use crate::slots::search::Search;
+use crate::time::interval::Interval;
 use crate::time::{Instant, Minutes};
 
 /// Which claims take time in this search.

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use crate::ids::{AppointmentKey, CalendarId};
-use crate::interval::Interval;
+use crate::time::interval::Interval;
 
 /// Why a time cannot be had, and which times near it can.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -3,8 +3,8 @@
 //! Nothing moves by itself: both are kept since the day of booking, and what to do is for people to say.
 
 use crate::appointment::Appointment;
+use crate::time::zone::{LocalInstants, Zone};
 use crate::time::{Instant, Wall};
-use crate::zone::{LocalInstants, Zone};
 
 /// How an appointment lies under the rules in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -3,17 +3,23 @@
 //! Copies are cheap, for every part is shared: the writer changes its copy while readers keep theirs. `claims` holds
 //! everything that ends after `kept_from`, so no limit is counted and no conflict judged on less than the truth.
 
+pub mod appointment_type;
+pub mod availability;
+pub mod claims;
+pub mod limits;
+pub mod open_time;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::appointment_type::{AppointmentType, Limits, Stamps};
-use crate::availability::Availability;
-use crate::claims::{Claim, Claims};
+use crate::appointment::image::{Image, Place};
+use crate::calendar::appointment_type::{AppointmentType, Limits, Stamps};
+use crate::calendar::availability::Availability;
+use crate::calendar::claims::{Claim, Claims};
 use crate::ids::{AppointmentKey, CalendarId, Etag, Revision, TypeId, TypeNumber};
-use crate::image::{Image, Place};
-use crate::interval::{Interval, union};
+use crate::time::interval::{Interval, union};
+use crate::time::zone::{LocalInstants, Zone};
 use crate::time::{DAY, Instant};
-use crate::zone::{LocalInstants, Zone};
 
 /// The most periods of one PutBusy.
 pub const BUSY_PERIODS_MAX: usize = 10_000;

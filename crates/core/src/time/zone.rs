@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::interval::Interval;
+use crate::time::interval::Interval;
 use crate::time::{DAY, Instant, LocalDate, Wall};
 
 /// 400 Gregorian years, a whole number of weeks: after so many seconds every rule of a POSIX TZ string repeats.

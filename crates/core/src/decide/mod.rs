@@ -9,7 +9,7 @@ mod clock_reset;
 mod import;
 mod lifecycle;
 mod needs;
-mod outside;
+mod outside_open_time;
 mod redaction;
 mod series;
 
@@ -17,20 +17,20 @@ pub use claiming::resolve;
 pub use clock_reset::reset_clock;
 pub use import::IMPORT_VIOLATIONS_MAX;
 pub use lifecycle::{HOLD_LIFE_MAX, HOLD_SECONDS_MAX};
-pub use outside::{Hours, OUTSIDE_MAX};
+pub use outside_open_time::{Hours, OUTSIDE_MAX};
 pub use redaction::REDACTED_MAX;
 pub use series::{SERIES_CLAIMS_MAX, SERIES_TEXT_BYTES_MAX};
 
 use std::sync::Arc;
 
 use crate::appointment::Appointment;
-use crate::appointment_type::Stamps;
+use crate::appointment::series::SeriesReport;
 use crate::calendar::Calendar;
+use crate::calendar::appointment_type::Stamps;
 use crate::change::{AppointmentEvent, Cause, Change, Event};
 use crate::command::Command;
 use crate::ids::{AppointmentId, CalendarId, Caller, Etag, Revision, TypeId};
 use crate::refusal::Refusal;
-use crate::series::SeriesReport;
 use crate::state::State;
 use crate::time::Instant;
 

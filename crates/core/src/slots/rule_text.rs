@@ -4,12 +4,12 @@
 
 use std::fmt::{self, Write};
 
-use crate::appointment_type::AppointmentType;
-use crate::interval::Interval;
-use crate::limits::{Exceeded, PeriodKind};
+use crate::calendar::appointment_type::AppointmentType;
+use crate::calendar::limits::{Exceeded, PeriodKind};
+use crate::slots::violation::ViolationCode;
+use crate::time::interval::Interval;
+use crate::time::zone::Zone;
 use crate::time::{DAY, HOUR, Instant, LocalDate, MINUTE, Minutes, Seconds, Wall};
-use crate::violation::ViolationCode;
-use crate::zone::Zone;
 
 pub(crate) fn paused() -> String {
     "the calendar is paused and accepts no bookings".to_owned()

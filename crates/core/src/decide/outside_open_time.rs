@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 
 use crate::calendar::Calendar;
-use crate::claims::Claim;
+use crate::calendar::claims::Claim;
 use crate::command::Command;
-use crate::feasible::OpenWalk;
 use crate::ids::{AppointmentKey, CalendarId, TypeId, TypeNumber};
-use crate::interval::Interval;
+use crate::slots::rules::OpenWalk;
+use crate::time::interval::Interval;
 use crate::time::{DAY, Instant};
 
 /// The most appointments that an answer names as lying outside.

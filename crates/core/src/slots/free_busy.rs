@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use crate::calendar::Calendar;
-use crate::interval::{Interval, union};
-use crate::open_time::OpenTime;
+use crate::calendar::open_time::OpenTime;
 use crate::time::Instant;
+use crate::time::interval::{Interval, union};
 
 /// Open time of the calendar's own hours within the range, sorted and disjoint.
 pub fn open(calendar: &Calendar, range: Interval) -> Vec<Interval> {

@@ -5,14 +5,14 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use crate::claims::Claim;
-use crate::feasible::{bookable, is_duration_allowed, is_race_lost, seats as taken_seats, seats_remaining};
+use crate::calendar::claims::Claim;
+use crate::calendar::limits::{Room, limits_on};
+use crate::calendar::open_time::{OpenTime, Stretch};
 use crate::ids::AppointmentKey;
-use crate::interval::Interval;
-use crate::limits::{Room, limits_on};
-use crate::open_time::{OpenTime, Stretch};
-use crate::search::{Search, Slot};
-use crate::taken::{Counted, Refused, Sessions, Taken};
+use crate::slots::blocked_starts::{Counted, Refused, Sessions, Taken};
+use crate::slots::rules::{bookable, is_duration_allowed, is_race_lost, seats as taken_seats, seats_remaining};
+use crate::slots::search::{Search, Slot};
+use crate::time::interval::Interval;
 use crate::time::{DAY, Instant, LocalDate, MINUTE, Minutes};
 
 /// The starts from the one that was asked about up to `end`, all alike, but that the grid is not considered.

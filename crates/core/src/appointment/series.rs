@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::appointment::Appointment;
+use crate::appointment::recurrence::Moment;
 use crate::ids::{AppointmentId, SeriesId};
-use crate::recurrence::Moment;
-use crate::violation::SlotRefusal;
+use crate::slots::violation::SlotRefusal;
 
 /// What became, or would become, of a series.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,6 +1,9 @@
 //! Instants and wall time as integers: `Instant` (seconds UTC), `Wall` (seconds of a local clock), `LocalDate` (days).
 //!
-//! Nothing here knows a time zone; `zone.rs` alone converts between `Instant` and `Wall`.
+//! Nothing here knows a time zone; `zone` alone converts between `Instant` and `Wall`.
+
+pub mod interval;
+pub mod zone;
 
 use std::fmt;
 use std::str::FromStr;

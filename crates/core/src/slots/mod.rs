@@ -1,12 +1,21 @@
 //! Slot search: the slots that the one predicate offers, found by arithmetic instead of asking it minute by minute.
 //!
-//! Slots come in order of start, each once. What is listed here ⇔ `feasible::violations` is empty there.
+//! Slots come in order of start, each once. What is listed here ⇔ `rules::violations` is empty there.
+
+mod blocked_starts;
+mod cursor;
+pub mod free_busy;
+pub mod multi_calendar;
+mod rule_text;
+pub mod rules;
+pub mod search;
+pub mod violation;
 
 use std::ops::ControlFlow;
 
-use crate::cursor::Cursor;
-use crate::interval::Interval;
-use crate::search::{Search, Slot};
+use crate::slots::cursor::Cursor;
+use crate::slots::search::{Search, Slot};
+use crate::time::interval::Interval;
 use crate::time::{DAY, Instant};
 
 /// How far from a refused start the nearest offered ones are looked for, each way, at most.

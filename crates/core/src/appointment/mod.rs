@@ -3,14 +3,22 @@
 //! Its facts have two owners: `person` has what redaction removes, `image` everything else that changes. What stands
 //! beside them is said once, when it comes to be.
 
+pub mod confirmation_code;
+pub mod image;
+pub mod person;
+pub mod recurrence;
+pub mod series;
+pub mod transition;
+pub mod zone_drift;
+
 use std::ops::Deref;
 
 use crate::ids::{AppointmentId, AppointmentKey, Etag, SeriesId};
 use crate::time::Instant;
 
-pub use crate::image::{IgnoredRules, Image, Place};
-pub use crate::person::{Carried, Email, EmailKey, Invitee, Person, PersonDetails, PersonPatch};
-pub use crate::transition::{AppointmentState, Target, Transition};
+pub use image::{IgnoredRules, Image, Place};
+pub use person::{Carried, Email, EmailKey, Invitee, Person, PersonDetails, PersonPatch};
+pub use transition::{AppointmentState, Target, Transition};
 
 /// The most calendars of one appointment, and of one query.
 pub const CALENDARS_MAX: usize = 100;

@@ -4,10 +4,10 @@
 
 use std::collections::VecDeque;
 
-use crate::availability::{Availability, Days, Rule};
-use crate::interval::Interval;
+use crate::calendar::availability::{Availability, Days, Rule};
+use crate::time::interval::Interval;
+use crate::time::zone::{Segment, Zone};
 use crate::time::{DAY, Instant, LocalDate, MINUTE, Minutes, Wall};
-use crate::zone::{Segment, Zone};
 
 /// The instants of a local date that are open through the same windows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -144,9 +144,9 @@ fn dates_of(days: &mut Days<'_>, segment: Segment, range: Interval) -> (LocalDat
 }
 
 /// The last window, if it reaches into the next date; an earlier one would overlap it.
-fn spill_of(windows: &[crate::availability::Window]) -> Option<(u16, u16)> {
+fn spill_of(windows: &[crate::calendar::availability::Window]) -> Option<(u16, u16)> {
     let last = windows.last().map(|window| (window.start_minutes(), window.end_minutes()));
-    last.filter(|(_, end)| *end > crate::availability::DAY_MINUTES)
+    last.filter(|(_, end)| *end > crate::calendar::availability::DAY_MINUTES)
 }
 
 fn instant_of(wall: Wall, segment: Segment) -> Instant {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::appointment::{AppointmentState, CALENDARS_MAX};
 use crate::ids::{AppointmentKey, TypeNumber};
-use crate::interval::Interval;
+use crate::time::interval::Interval;
 use crate::time::{Instant, MINUTE, Minutes};
 
 /// A chunk is split when it would hold more than there are chunks, within these: what one change copies is a chunk, and
