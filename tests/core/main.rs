@@ -18,6 +18,7 @@ mod claims;
 mod decide;
 mod exhaustive;
 mod import;
+mod imports;
 mod model;
 mod outside;
 mod random;

@@ -27,7 +27,7 @@ fn root() -> &'static Path {
 }
 
 /// Every file of these folders with this ending, relative to the root.
-fn files(folders: &[&str], ending: &str) -> Vec<(PathBuf, String)> {
+pub(crate) fn files(folders: &[&str], ending: &str) -> Vec<(PathBuf, String)> {
     let mut waiting: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).filter(|it| it.exists()).collect();
     let mut found = Vec::new();
     while let Some(path) = waiting.pop() {
