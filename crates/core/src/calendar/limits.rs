@@ -128,12 +128,12 @@ pub struct Exceeded {
 }
 
 /// The limits on one type in a search: whether a date has room for one more session, remembered for each period.
-pub(crate) struct Room {
+pub(crate) struct LimitCache {
     limits: Vec<(Limit, Option<(Period, bool)>)>,
     last: Option<(LocalDate, bool)>,
 }
 
-impl Room {
+impl LimitCache {
     /// Nothing counted yet.
     pub(crate) fn new(limits: impl Iterator<Item = Limit>) -> Self {
         Self { limits: limits.map(|limit| (limit, None)).collect(), last: None }
@@ -141,37 +141,38 @@ impl Room {
 
     /// Whether a session may be added on `date`. Most calendars have no limits, and searches ask for every stretch.
     #[inline]
-    pub(crate) fn is_on(
+    pub(crate) fn allows(
         &mut self,
         date: LocalDate,
         calendar: &Calendar,
         now: Instant,
         ignore: Option<AppointmentKey>,
     ) -> bool {
-        self.limits.is_empty() || self.is_under_limits_on(date, calendar, now, ignore)
+        self.limits.is_empty() || self.allows_by_limits(date, calendar, now, ignore)
     }
 
-    fn is_under_limits_on(
+    fn allows_by_limits(
         &mut self,
         date: LocalDate,
         calendar: &Calendar,
         now: Instant,
         ignore: Option<AppointmentKey>,
     ) -> bool {
-        if let Some((_, is_room)) = self.last.filter(|(last, _)| *last == date) {
-            return is_room;
+        if let Some((_, is_allowed)) = self.last.filter(|(last, _)| *last == date) {
+            return is_allowed;
         }
-        let is_room = self.limits.iter_mut().all(|(limit, known)| {
-            if let Some((_, is_room)) = known.filter(|(period, _)| period.first_date <= date && date < period.end_date)
+        let is_allowed = self.limits.iter_mut().all(|(limit, known)| {
+            if let Some((_, is_allowed)) =
+                known.filter(|(period, _)| period.first_date <= date && date < period.end_date)
             {
-                return is_room;
+                return is_allowed;
             }
             let period = Period::around(limit.kind, date);
-            let is_room = limit.sessions(calendar, period, now, ignore) < limit.sessions_max;
-            *known = Some((period, is_room));
-            is_room
+            let is_allowed = limit.sessions(calendar, period, now, ignore) < limit.sessions_max;
+            *known = Some((period, is_allowed));
+            is_allowed
         });
-        self.last = Some((date, is_room));
-        is_room
+        self.last = Some((date, is_allowed));
+        is_allowed
     }
 }

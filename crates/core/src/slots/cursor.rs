@@ -6,10 +6,10 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use crate::calendar::claims::Claim;
-use crate::calendar::limits::{Room, limits_on};
+use crate::calendar::limits::{LimitCache, limits_on};
 use crate::calendar::open_time::{OpenTime, Stretch};
 use crate::ids::AppointmentKey;
-use crate::slots::blocked_starts::{Counted, Refused, Sessions, Taken};
+use crate::slots::blocked_starts::{Blocked, BlockedStarts, ClaimFilter, Sessions};
 use crate::slots::rules::{bookable, is_duration_allowed, is_race_lost, seats as taken_seats, seats_remaining};
 use crate::slots::search::{Search, Slot};
 use crate::time::interval::Interval;
@@ -48,9 +48,9 @@ pub(crate) struct Cursor<'a> {
     starts: Interval,
     last_date: LocalDate,
     open: Open<'a>,
-    taken: Taken<'a>,
+    blocked: BlockedStarts<'a>,
     sessions: Option<Sessions<'a>>,
-    room: Room,
+    limits: LimitCache,
     /// Where nothing but what is taken still matters: one stretch, open for the whole slot, with room under the limits.
     settled: Interval,
     /// The span whose slots are being shown.
@@ -72,7 +72,7 @@ impl<'a> Cursor<'a> {
     pub(crate) fn among(search: &Search<'a>, places: usize) -> Self {
         let Search { calendar, appointment_type, duration, .. } = *search;
         let (starts, last_date) = starts(search);
-        let is_counted = Counted { now: search.now, ignore: search.ignore };
+        let claim_filter = ClaimFilter { now: search.now, ignore: search.ignore };
         let (before, after) = (appointment_type.buffer_before, appointment_type.buffer_after);
         let range = Interval::new(
             starts.start,
@@ -91,15 +91,15 @@ impl<'a> Cursor<'a> {
                 run_end: Instant::MIN,
                 duration_seconds: duration.seconds(),
             },
-            taken: Taken::new(
+            blocked: BlockedStarts::new(
                 calendar,
-                is_counted,
+                claim_filter,
                 starts.start,
                 before.seconds(),
                 duration.seconds() + after.seconds(),
             ),
-            sessions: (appointment_type.capacity > 1).then(|| Sessions::new(search, is_counted, starts.start)),
-            room: Room::new(limits.filter(|_| !search.ignored_rules.limit)),
+            sessions: (appointment_type.capacity > 1).then(|| Sessions::new(search, claim_filter, starts.start)),
+            limits: LimitCache::new(limits.filter(|_| !search.ignored_rules.limit)),
             settled: Interval::new(starts.start, starts.start),
             span: Span::refused(starts.start),
             next: [Instant::MAX; 2],
@@ -159,7 +159,7 @@ impl<'a> Cursor<'a> {
                 break;
             }
             let Search { calendar, now, ignore, .. } = self.search;
-            if stretch.date <= self.last_date && self.room.is_on(stretch.date, calendar, now, ignore) {
+            if stretch.date <= self.last_date && self.limits.allows(stretch.date, calendar, now, ignore) {
                 let limit = end.min(stretch.interval.end).min(last_start.plus(1));
                 self.visit_stretch(&stretch, Interval::new(at.max(stretch.interval.start), limit), visitor)?;
             }
@@ -185,7 +185,7 @@ impl<'a> Cursor<'a> {
         // Two grids, or one and nothing; `next` is where the nearer one stands.
         let [mut next, mut other] = candidates.map(|start| start.unwrap_or(Instant::MAX).seconds());
         let end = within.end.seconds();
-        let mut taken = Refused { from: i64::MIN, until: i64::MIN };
+        let mut blocked = Blocked { from: i64::MIN, until: i64::MIN };
         loop {
             if other < next {
                 (next, other) = (other, next);
@@ -193,18 +193,18 @@ impl<'a> Cursor<'a> {
             if next >= end {
                 return ControlFlow::Continue(());
             }
-            if taken.until <= next {
-                taken = self.taken.first_for(next);
+            if blocked.until <= next {
+                blocked = self.blocked.first_for(next);
             }
-            if taken.from <= next {
-                next = next_from(next, taken.until, step);
-                other = next_from(other, taken.until, step);
+            if blocked.from <= next {
+                next = next_from(next, blocked.until, step);
+                other = next_from(other, blocked.until, step);
                 continue;
             }
             if other == next {
                 other += step;
             }
-            let until = taken.from.min(end).min(other);
+            let until = blocked.from.min(end).min(other);
             while next < until {
                 let start = Instant::from_seconds(next);
                 visitor(Slot { start, end: start.plus(duration_seconds), seats_remaining })?;
@@ -263,7 +263,7 @@ impl<'a> Cursor<'a> {
             return refused(Instant::MAX);
         }
         if self.settled.contains(at) {
-            let next = self.taken.first_for(at.seconds());
+            let next = self.blocked.first_for(at.seconds());
             let until = |seconds: i64| Instant::from_seconds(seconds);
             return if next.from <= at.seconds() {
                 refused(until(next.until))
@@ -276,7 +276,7 @@ impl<'a> Cursor<'a> {
         let is_at_session = session == Some(at);
         let mut free_until = at.plus(MINUTE);
         if !is_at_session {
-            let next = self.taken.first_for(at.seconds());
+            let next = self.blocked.first_for(at.seconds());
             if next.from <= at.seconds() {
                 return refused(Instant::from_seconds(next.until).min(until_session));
             }
@@ -297,7 +297,7 @@ impl<'a> Cursor<'a> {
         }
         let end = stretch.interval.end.min(until_session);
         let Search { calendar, now, ignore, .. } = self.search;
-        if !self.room.is_on(stretch.date, calendar, now, ignore) {
+        if !self.limits.allows(stretch.date, calendar, now, ignore) {
             return refused(end);
         }
         let end = end.min(last_start.plus(1)).min(self.starts.end);
