@@ -5,6 +5,7 @@ COPY Cargo.toml Cargo.lock rust-toolchain.toml build.rs ./
 COPY .cargo .cargo
 COPY proto proto
 COPY src src
+COPY crates crates
 # Cargo wants to see every target that Cargo.toml names.
 COPY tests tests
 COPY benches benches

@@ -11,10 +11,14 @@ SECONDS ?= 1800
 TOOLS ?= $(or $(BOOKD_TOOLS),$(or $(TMPDIR),/tmp)/bookd-tools)
 FUZZ_VERSION := 0.13.2
 
-.PHONY: check sim power kills damage soak fuzz instructions
+.PHONY: check bugs sim power kills damage soak fuzz instructions
 
 check:
 	.ci/run
+
+# Every bug on purpose, one after the other in a copy of the tree: the test that is there for it must fail.
+bugs:
+	scripts/bugs.sh
 
 # The simulation under so many seeds, from FIRST on.
 sim:
@@ -46,4 +50,4 @@ fuzz:
 
 # What each task of the core costs, in instructions, beside benches/instructions.txt; WRITE=1 rewrites that file.
 instructions:
-	cargo bench --locked --no-default-features --bench instructions -- $(if $(WRITE),--write)
+	cargo bench --locked -p bookd-core --bench instructions -- $(if $(WRITE),--write)

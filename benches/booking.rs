@@ -18,7 +18,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bookd::cli::bench::{fsync_rate, load, used_by_services};
-use bookd::domain::time::{DAY, HOUR};
 use bookd::grpc::room::RoomLimits;
 use bookd::grpc::wire::Wire;
 use bookd::proto::v1 as pb;
@@ -27,6 +26,7 @@ use bookd::proto::v1::server_info_service_client::ServerInfoServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
 use bookd::server::{self, Limits};
 use bookd::zones::Zones;
+use bookd_core::time::{DAY, HOUR};
 use prost::Message;
 use tonic::service::Routes;
 use tonic::transport::Channel;

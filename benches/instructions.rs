@@ -8,8 +8,10 @@
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
     missing_docs,
-    reason = "a benchmark prints, and stops when it must"
+    reason = "a benchmark prints, runs valgrind, and stops when it must; the core does nothing of the kind"
 )]
 
 mod world;
@@ -20,17 +22,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use bookd::domain::appointment::{Appointment, Assignment, IgnoredRules};
-use bookd::domain::appointment_type::Limits;
-use bookd::domain::calendar::Calendar;
-use bookd::domain::code::encode;
-use bookd::domain::command::{Booking, Command as Asked, Move, Start};
-use bookd::domain::decide::decide;
-use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller};
-use bookd::domain::several::first;
-use bookd::domain::state::State;
-use bookd::domain::time::{DAY, Instant, LocalDate, Seconds};
-use bookd::domain::zone::LocalInstants;
+use bookd_core::appointment::confirmation_code::encode;
+use bookd_core::appointment::{Appointment, Assignment, IgnoredRules};
+use bookd_core::calendar::Calendar;
+use bookd_core::calendar::appointment_type::Limits;
+use bookd_core::command::{Booking, Command as Asked, Move, Start};
+use bookd_core::decide::decide;
+use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Caller};
+use bookd_core::slots::multi_calendar::first;
+use bookd_core::state::State;
+use bookd_core::time::zone::LocalInstants;
+use bookd_core::time::{DAY, Instant, LocalDate, Seconds};
 
 use world::{NOW, calendar, count, count_several, hundred_calendars, search, starts};
 
@@ -247,7 +249,7 @@ fn measured(name: &str) -> Result<u64, String> {
 
 /// The file as it lies in the repository.
 fn file() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/instructions.txt")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../benches/instructions.txt")
 }
 
 /// What the counts depend on besides the code: compiler and machine.

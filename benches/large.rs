@@ -24,10 +24,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant as Stopwatch};
 
 use bookd::cli::bench::{fsync_rate, load, used_by_services};
-use bookd::domain::command::Command as Asked;
-use bookd::domain::ids::CalendarId;
-use bookd::domain::state::State;
-use bookd::domain::time::{HOUR, Instant};
 use bookd::engine::Wait;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
@@ -36,6 +32,10 @@ use bookd::server::Limits;
 use bookd::service::{Service, open_sqlite};
 use bookd::store::Store;
 use bookd::zones::Zones;
+use bookd_core::command::Command as Asked;
+use bookd_core::ids::CalendarId;
+use bookd_core::state::State;
+use bookd_core::time::{HOUR, Instant};
 use tonic::transport::Channel;
 
 use filled::{booking, commit, opened, take};

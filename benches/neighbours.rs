@@ -26,12 +26,6 @@ use std::time::{Duration, Instant as Stopwatch};
 
 use bookd::cli::bench::{fsync_rate, load};
 use bookd::cli::client::{CallError, Client, Server};
-use bookd::domain::appointment_type::AppointmentType;
-use bookd::domain::change::Change;
-use bookd::domain::command::Command as Asked;
-use bookd::domain::ids::{CalendarId, TypeId, TypeNumber};
-use bookd::domain::state::State;
-use bookd::domain::time::{HOUR, Instant};
 use bookd::proto::FILE_DESCRIPTOR_SET;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::server::Limits;
@@ -39,6 +33,12 @@ use bookd::service::open_sqlite;
 use bookd::store::Store;
 use bookd::store::sqlite::Sqlite;
 use bookd::zones::Zones;
+use bookd_core::calendar::appointment_type::AppointmentType;
+use bookd_core::change::Change;
+use bookd_core::command::Command as Asked;
+use bookd_core::ids::{CalendarId, TypeId, TypeNumber};
+use bookd_core::state::State;
+use bookd_core::time::{HOUR, Instant};
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use serde_json::{Value, json};
@@ -105,7 +105,7 @@ impl Filling {
         self.open(id);
         let default = self.state.calendars[id].types.numbered(TypeNumber(0)).unwrap().clone();
         let appointment_type = AppointmentType {
-            duration: bookd::domain::time::Minutes::new((TAKEN / 60) as u32).unwrap(),
+            duration: bookd_core::time::Minutes::new((TAKEN / 60) as u32).unwrap(),
             horizon_days: 100_000,
             ..AppointmentType::clone(&default)
         };
@@ -117,7 +117,7 @@ impl Filling {
                 wanted.person.invitee.as_mut().unwrap().email = bookd::fold::email(email);
             }
             if number == appointments / 2 {
-                let bookd::domain::command::NewId::Made(id) = wanted.id else { panic!("made") };
+                let bookd_core::command::NewId::Made(id) = wanted.id else { panic!("made") };
                 middle = id.0.to_string();
             }
             self.command(&Asked::Book(wanted));

@@ -7,14 +7,14 @@ mod world;
 
 use std::sync::Arc;
 
-use bookd::domain::appointment::Assignment;
-use bookd::domain::appointment_type::Limits;
-use bookd::domain::command::Command;
-use bookd::domain::decide::decide;
-use bookd::domain::feasible::violations;
-use bookd::domain::slots::nearest;
-use bookd::domain::state::State;
-use bookd::domain::time::DAY;
+use bookd_core::appointment::Assignment;
+use bookd_core::calendar::appointment_type::Limits;
+use bookd_core::command::Command;
+use bookd_core::decide::decide;
+use bookd_core::slots::nearest;
+use bookd_core::slots::rules::violations;
+use bookd_core::state::State;
+use bookd_core::time::DAY;
 use divan::{Bencher, black_box};
 
 use world::{NOW, calendar, count, count_several, hundred_calendars, search};

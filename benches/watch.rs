@@ -17,13 +17,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bookd::cli::bench::{fsync_rate, load, used_by_services};
-use bookd::domain::time::HOUR;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
 use bookd::proto::v1::watch_appointments_response::Message as Told;
 use bookd::server::Limits;
 use bookd::zones::Zones;
+use bookd_core::time::HOUR;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;

@@ -11,14 +11,14 @@ mod sorter;
 
 use std::path::Path;
 
-use crate::domain::appointment::{Appointment, AppointmentState};
-use crate::domain::change::Cause;
-use crate::domain::drift::drift;
-use crate::domain::ids::{AppointmentKey, Revision};
-use crate::domain::log::{LogEntry, LogPosition, Mark};
-use crate::domain::time::Instant;
 use crate::store::told::PART_EVENTS_MAX;
 use crate::store::{CalendarFilter, Oldest, Store, StoreError, ZoneLookup};
+use bookd_core::appointment::zone_drift::drift;
+use bookd_core::appointment::{Appointment, AppointmentState};
+use bookd_core::change::Cause;
+use bookd_core::ids::{AppointmentKey, Revision};
+use bookd_core::log::{LogEntry, LogPosition, Mark};
+use bookd_core::time::Instant;
 use images::{Images, Life, Lives};
 
 /// How many appointments are read at a time.

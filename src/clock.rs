@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::domain::time::Instant;
+use bookd_core::time::Instant;
 
 /// What both clocks showed at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,7 +6,7 @@
 use caseless::Caseless;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::domain::appointment::{Email, EmailKey};
+use bookd_core::appointment::{Email, EmailKey};
 
 /// The release of Unicode behind the keys. What another release folds otherwise must be folded anew, so a store keeps it
 /// beside them.

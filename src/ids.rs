@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use uuid::Uuid;
 
-use crate::domain::ids::{AppointmentId, SeriesId};
+use bookd_core::ids::{AppointmentId, SeriesId};
 
 /// Where new ids come from.
 #[derive(Debug, Default)]

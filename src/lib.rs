@@ -7,7 +7,7 @@
 //! grpc                  parse → call → render; knows protobuf, never the store
 //! engine                the actor: mailbox → batch → decide → commit → publish → answer
 //! store                 durability: SQLite, and memory as the reference
-//! domain                the core: decides; pure
+//! bookd_core            the core: decides; pure, and a crate of its own
 //! ```
 
 #[cfg(feature = "server")]
@@ -20,7 +20,6 @@ pub mod clock;
 pub mod config;
 #[cfg(any(feature = "server", feature = "client"))]
 pub mod descriptors;
-pub mod domain;
 #[cfg(feature = "server")]
 pub mod engine;
 #[cfg(feature = "server")]
@@ -32,6 +31,8 @@ pub mod ids;
 #[cfg(feature = "proto")]
 pub mod proto;
 pub mod sabotage;
+#[cfg(all(test, feature = "server"))]
+mod sample;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]

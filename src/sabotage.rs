@@ -1,77 +1,11 @@
-//! Bugs and deaths on demand, for the tests that must notice them: none of it is in a release build.
+//! Deaths and slow disks on demand, for the tests that need them: none of it is in a release build.
 //!
-//! A proof that has never seen a bug proves little. `BOOKD_BUG=name` switches one on, `BOOKD_DIE_AT=moment:n` ends the
-//! process when it comes to a moment for the n-th time; both are read only where debug assertions are compiled in.
+//! `BOOKD_DIE_AT=moment:n` ends the process when it comes to a moment for the n-th time; it is read only where debug
+//! assertions are compiled in. Bugs on purpose are not here: they are patches, in `tests/bugs`.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-/// A bug that the proofs must catch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Bug {
-    /// What is kept free around an appointment is not asked for.
-    BufferForgotten,
-    /// A session takes one more than it has seats.
-    SeatTooMany,
-    /// What expires this very second is not recorded as expired: `<` for `<=`.
-    HoldOutlivesItself,
-    /// A hold that was confirmed still runs out.
-    HoldSettledTwice,
-    /// Answers leave before the commit.
-    AnswerBeforeCommit,
-    /// A commit that did not happen leaves its changes in memory.
-    UndoForgotten,
-    /// `now` follows a clock that is set back.
-    ClockRunsBack,
-    /// A wall clock that jumps is believed at once.
-    JumpBelieved,
-    /// Watchers are not told of every change.
-    WatchSkips,
-    /// `synchronous=NORMAL` for FULL.
-    NormalForFull,
-    /// A batch is two transactions.
-    HalfABatch,
-    /// Request ids are not remembered.
-    RequestForgotten,
-    /// A commit whose outcome is not known is taken for one that did not happen.
-    UnknownTakenForRefused,
-    /// A start forgets the last change, and gives its revision to another.
-    RevisionReused,
-    /// A taken time is refused, without the writer, by what was published some bookings ago.
-    ForeseenStale,
-}
-
-impl Bug {
-    /// Every one of them.
-    pub const ALL: [Self; 15] = [
-        Self::BufferForgotten,
-        Self::SeatTooMany,
-        Self::HoldOutlivesItself,
-        Self::HoldSettledTwice,
-        Self::AnswerBeforeCommit,
-        Self::UndoForgotten,
-        Self::ClockRunsBack,
-        Self::JumpBelieved,
-        Self::WatchSkips,
-        Self::NormalForFull,
-        Self::HalfABatch,
-        Self::RequestForgotten,
-        Self::UnknownTakenForRefused,
-        Self::RevisionReused,
-        Self::ForeseenStale,
-    ];
-
-    /// Whether it is switched on; never in a release build.
-    pub fn is_on(self) -> bool {
-        static ON: OnceLock<Option<Bug>> = OnceLock::new();
-        let chosen = || {
-            let name = std::env::var("BOOKD_BUG").ok()?;
-            Self::ALL.into_iter().find(|bug| format!("{bug:?}") == name)
-        };
-        cfg!(debug_assertions) && *ON.get_or_init(chosen) == Some(self)
-    }
-}
 
 static DISK_WAIT_MILLIS: AtomicU64 = AtomicU64::new(0);
 

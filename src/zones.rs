@@ -1,4 +1,4 @@
-//! Finds the release of the tz database to go by, reads it, and hands zones to the domain.
+//! Finds the release of the tz database to go by, reads it, and hands zones to the core.
 //!
 //! The rules are read at run time, for they change by law several times a year: the newer of the system's copy and the
 //! one in the binary, or the folder that the operator names. A zone once read is shared and stays as it is.
@@ -12,8 +12,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::domain::time::Instant;
-use crate::domain::zone::{CYCLE_SECONDS, InvalidZone, TRANSITIONS_MAX, Zone};
+use bookd_core::time::Instant;
+use bookd_core::time::zone::{CYCLE_SECONDS, InvalidZone, TRANSITIONS_MAX, Zone};
 
 /// Where distributions keep the tz database.
 pub const SYSTEM_FOLDER: &str = "/usr/share/zoneinfo";

@@ -4,16 +4,16 @@
 use std::sync::Arc;
 
 use bookd::clock::{Clock, SystemClock};
-use bookd::domain::availability::{Rule, Weekdays, Window};
-use bookd::domain::change::Change;
-use bookd::domain::command::{Booking, Command as Asked};
-use bookd::domain::decide::decide;
-use bookd::domain::ids::{AppointmentId, CalendarId, Caller};
-use bookd::domain::state::State;
-use bookd::domain::time::Instant;
-use bookd::domain::zone::Zone;
 use bookd::store::sqlite::Sqlite;
 use bookd::store::{Batch, Store};
+use bookd_core::calendar::availability::{Rule, Weekdays, Window};
+use bookd_core::change::Change;
+use bookd_core::command::{Booking, Command as Asked};
+use bookd_core::decide::decide;
+use bookd_core::ids::{AppointmentId, CalendarId, Caller};
+use bookd_core::state::State;
+use bookd_core::time::Instant;
+use bookd_core::time::zone::Zone;
 
 pub(crate) fn take(state: &mut State, command: &Asked, changes: &mut Vec<Change>) {
     let now = SystemClock.now().max(state.last_time);

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use bookd::domain::time::{DAY, HOUR};
+use bookd_core::time::{DAY, HOUR};
 use chrono::{DateTime, SecondsFormat};
 
 /// Calendars that a request names at most.

@@ -8,12 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bookd::clock::{Clock, SystemClock};
-use bookd::domain::time::DAY;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
 use bookd::server::{Lanes, Limits};
 use bookd::service::{Parts, Service, open_sqlite};
 use bookd::zones::Zones;
+use bookd_core::time::DAY;
 use prost_types::Timestamp;
 use tonic::transport::{Channel, Endpoint};
 

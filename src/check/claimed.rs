@@ -10,12 +10,12 @@ use super::Checked;
 use super::conflicts::{calendar_id, is_claiming, load, set_of};
 use super::records::{Reading, Writing, fingerprint};
 use super::sorter::{MEMORY_BYTES_MAX, Sorter};
-use crate::domain::appointment::{AppointmentState, Image};
-use crate::domain::change::AppointmentEvent;
-use crate::domain::ids::{AppointmentId, CalendarId, Revision, TypeId};
-use crate::domain::log::{CalendarEvent, LogEntry, LoggedAppointment, What};
-use crate::domain::time::Instant;
 use crate::store::{Store, StoreError};
+use bookd_core::appointment::{AppointmentState, Image};
+use bookd_core::change::AppointmentEvent;
+use bookd_core::ids::{AppointmentId, CalendarId, Revision, TypeId};
+use bookd_core::log::{CalendarEvent, LogEntry, LoggedAppointment, What};
+use bookd_core::time::Instant;
 
 /// What happens to the time of a calendar. Of one event what is given back comes first.
 const DELETED: u8 = 0;

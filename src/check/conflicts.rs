@@ -6,13 +6,13 @@ use std::path::Path;
 use super::Checked;
 use super::records::{Reading, Writing, fingerprint};
 use super::sorter::{MEMORY_BYTES_MAX, Sorter};
-use crate::domain::appointment::{Appointment, AppointmentState, Image};
-use crate::domain::calendar::Calendar;
-use crate::domain::change::AppointmentEvent;
-use crate::domain::ids::{AppointmentId, CalendarId, Revision, TypeNumber};
-use crate::domain::log::LoggedAppointment;
-use crate::domain::time::Instant;
 use crate::store::{Store, StoreError};
+use bookd_core::appointment::{Appointment, AppointmentState, Image};
+use bookd_core::calendar::Calendar;
+use bookd_core::change::AppointmentEvent;
+use bookd_core::ids::{AppointmentId, CalendarId, Revision, TypeNumber};
+use bookd_core::log::LoggedAppointment;
+use bookd_core::time::Instant;
 
 /// Whether an event claims time; all else leaves it or gives it back. What is approved claims only the time that it did
 /// not take while it waited: of before schema 4 nothing says so, and nothing is asked of it.
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn the_seats_of_a_session_have_one_set_whatever_the_order_of_their_calendars() {
-        let one = Appointment::on_calendars(100).image;
+        let one = crate::sample::appointment_on(100).image;
         let reversed = Image { places: one.places.iter().rev().cloned().collect(), ..one.clone() };
         assert_eq!(set_of(&one), set_of(&reversed));
         let fewer = Image { places: one.places[1..].to_vec(), ..one.clone() };

@@ -10,10 +10,10 @@ use super::Checked;
 use super::conflicts::is_claiming;
 use super::records::{Reading, Writing, fingerprint};
 use super::sorter::{MEMORY_BYTES_MAX, Sorted, Sorter};
-use crate::domain::appointment::{Appointment, Image};
-use crate::domain::ids::{AppointmentId, AppointmentKey, Revision};
-use crate::domain::log::LoggedAppointment;
 use crate::store::StoreError;
+use bookd_core::appointment::{Appointment, Image};
+use bookd_core::ids::{AppointmentId, AppointmentKey, Revision};
+use bookd_core::log::LoggedAppointment;
 
 const IS_CLAIMING: u8 = 1;
 const HAS_BEFORE: u8 = 2;

@@ -3,10 +3,10 @@
 //! The table is written down here a second time: a slip in the writer's own, or past it, is seen.
 
 use super::Checked;
-use crate::domain::appointment::{AppointmentState as S, Image};
-use crate::domain::change::AppointmentEvent as E;
-use crate::domain::log::LogEntry;
-use crate::domain::time::Instant;
+use bookd_core::appointment::{AppointmentState as S, Image};
+use bookd_core::change::AppointmentEvent as E;
+use bookd_core::log::LogEntry;
+use bookd_core::time::Instant;
 
 /// Of each event the states from which it may come, none for what is new; and those to which it leads, none where the
 /// state stays.

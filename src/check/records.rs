@@ -4,9 +4,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use uuid::Uuid;
 
-use crate::domain::ids::{AppointmentId, Revision};
-use crate::domain::time::Instant;
 use crate::store::StoreError;
+use bookd_core::ids::{AppointmentId, Revision};
+use bookd_core::time::Instant;
 
 /// What stands for something of which only one thing is asked later: whether it equals another. Two that differ are
 /// taken for equal once in 2^64.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::client::{CallError, Client};
 use super::words::instant;
-use crate::domain::time::Instant;
+use bookd_core::time::Instant;
 
 /// Asks a server what a command must know first.
 pub struct Ask<'a> {

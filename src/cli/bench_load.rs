@@ -14,12 +14,12 @@ use tonic_types::StatusExt;
 use super::bench::{Phase, Weights};
 use super::client::{CallError, Server};
 use crate::clock::{Clock, SystemClock};
-use crate::domain::time::{DAY, HOUR, MINUTE};
 use crate::proto::v1 as pb;
 use crate::proto::v1::availability_service_client::AvailabilityServiceClient;
 use crate::proto::v1::booking_service_client::BookingServiceClient;
 use crate::proto::v1::calendar_service_client::CalendarServiceClient;
 use crate::proto::v1::slots_service_client::SlotsServiceClient;
+use bookd_core::time::{DAY, HOUR, MINUTE};
 
 /// How many calendars are made or deleted at a time.
 const SET_UP_IN_FLIGHT: u32 = 64;

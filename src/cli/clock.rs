@@ -12,18 +12,18 @@ use super::part::{Failed, unreadable};
 use super::serve::{complain, say};
 use super::transfer::StoreOptions;
 use crate::clock::{Clock, SystemClock};
-use crate::domain::appointment::Appointment;
-use crate::domain::change::{AppointmentEvent, Change};
-use crate::domain::decide::{HOLD_SECONDS_MAX, reset_clock};
-use crate::domain::ids::{AppointmentId, Revision};
-use crate::domain::log::LogPosition;
-use crate::domain::state::State;
-use crate::domain::time::{Instant, MINUTE};
 use crate::engine::CLOCK_BEHIND_LOGGED;
 use crate::service::open_sqlite;
 use crate::store::sqlite::Sqlite;
 use crate::store::told::PART_EVENTS_MAX;
 use crate::store::{Batch, Boot, CalendarFilter, CommitError, Store, StoreError};
+use bookd_core::appointment::Appointment;
+use bookd_core::change::{AppointmentEvent, Change};
+use bookd_core::decide::{HOLD_SECONDS_MAX, reset_clock};
+use bookd_core::ids::{AppointmentId, Revision};
+use bookd_core::log::LogPosition;
+use bookd_core::state::State;
+use bookd_core::time::{Instant, MINUTE};
 
 /// How many appointments are read at a time.
 const PAGE: usize = 1_000;

@@ -11,9 +11,9 @@ use tokio::sync::OnceCell;
 use super::ask::Ask;
 use super::client::CallError;
 use super::words::{instant, weekday};
-use crate::domain::time::{HOUR, Instant, LocalDate, MINUTE, Wall};
-use crate::domain::zone::{LocalInstants, Zone};
 use crate::zones::Zones;
+use bookd_core::time::zone::{LocalInstants, Zone};
+use bookd_core::time::{HOUR, Instant, LocalDate, MINUTE, Wall};
 
 /// How many days ahead of the first date of a range the same day of the week is again.
 const WEEK_DAYS: i32 = 7;

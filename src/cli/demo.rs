@@ -170,7 +170,7 @@ async fn fill(client: &Client) -> Result<Vec<Filled>, CallError> {
 
 /// A date so many days from the server's today, in UTC.
 async fn date_ahead(client: &Client, days: i64) -> Result<String, CallError> {
-    let then = Ask { client }.now().await?.plus(days * crate::domain::time::DAY);
+    let then = Ask { client }.now().await?.plus(days * bookd_core::time::DAY);
     Ok(then.to_string().chars().take(10).collect())
 }
 

@@ -15,11 +15,11 @@ use super::part::{Failed, Sound, copy, damaged, sound, unreadable, until_done};
 use super::serve::say;
 use super::transfer::StoreOptions;
 use crate::clock::SystemClock;
-use crate::domain::ids::{AppointmentKey, Revision};
-use crate::domain::time::Instant;
 use crate::store::Boot;
 use crate::store::sqlite::{Source, unused};
 use crate::zones::Zones;
+use bookd_core::ids::{AppointmentKey, Revision};
+use bookd_core::time::Instant;
 
 /// Revisions that are skipped for each millisecond of the clock since 1970: more than are ever made in one. So a restore
 /// goes on above every revision that any history before it has given out, without knowing any of them; and below 2^53,

@@ -10,12 +10,12 @@ use super::exit::Exit;
 use crate::clock::SystemClock;
 use crate::config::{ServeConfig, StoreUrl};
 use crate::descriptors;
-use crate::domain::time::DAY;
 use crate::engine::{self, Layout, Stopped};
 use crate::server::{Ended, Lanes, Limits};
 use crate::service::{Parts, Service, open_sqlite};
 use crate::telemetry;
 use crate::zones::Zones;
+use bookd_core::time::DAY;
 
 const MIB: u64 = 1_024 * 1_024;
 

@@ -3,7 +3,7 @@
 use comfy_table::{Table, presets};
 use serde_json::Value;
 
-use crate::domain::decide::OUTSIDE_MAX;
+use bookd_core::decide::OUTSIDE_MAX;
 
 fn text(value: &Value) -> String {
     match value {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::domain::time::Instant;
+use bookd_core::time::Instant;
 
 /// The longest length of time that a word may say, in seconds: what the longest notice is.
 const SECONDS_MAX: u64 = 100_000 * 24 * 60 * 60;

@@ -13,12 +13,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant as Deadline;
 
-use crate::domain::decide::expire;
-use crate::domain::ids::{AppointmentId, CalendarId, Caller};
-use crate::domain::state::State;
-use crate::domain::time::Instant;
 use crate::sabotage;
 use crate::store::{Boot, RequestRecord, Store, StoreError};
+use bookd_core::decide::expire;
+use bookd_core::ids::{AppointmentId, CalendarId, Caller};
+use bookd_core::state::State;
+use bookd_core::time::Instant;
 
 use super::batch::{Batch, Envelope, refuse};
 use super::compaction::Compaction;

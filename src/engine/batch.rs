@@ -7,16 +7,16 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::domain::calendar::Calendar;
-use crate::domain::change::{Change, Event};
-use crate::domain::command::Command;
-use crate::domain::decide::{Decision, Outcome, decide};
-use crate::domain::ids::{AppointmentKey, CalendarId, Revision};
-use crate::domain::refusal::Refusal;
-use crate::domain::series::SeriesReport;
-use crate::domain::state::State;
-use crate::domain::time::Instant;
 use crate::store::RequestRecord;
+use bookd_core::appointment::series::SeriesReport;
+use bookd_core::calendar::Calendar;
+use bookd_core::change::{Change, Event};
+use bookd_core::command::Command;
+use bookd_core::decide::{Decision, Outcome, decide};
+use bookd_core::ids::{AppointmentKey, CalendarId, Revision};
+use bookd_core::refusal::Refusal;
+use bookd_core::state::State;
+use bookd_core::time::Instant;
 
 use super::{Answer, Failure, Terms};
 

@@ -7,14 +7,14 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::domain::appointment::{Appointment, EmailKey};
-use crate::domain::calendar::Calendar;
-use crate::domain::command::Command;
-use crate::domain::decide::{decide, expire};
-use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, SeriesId};
-use crate::domain::state::State;
-use crate::domain::time::Instant;
 use crate::store::{Last, Moment, Reader, StoreError};
+use bookd_core::appointment::{Appointment, EmailKey};
+use bookd_core::calendar::Calendar;
+use bookd_core::command::Command;
+use bookd_core::decide::{decide, expire};
+use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, SeriesId};
+use bookd_core::state::State;
+use bookd_core::time::Instant;
 
 use super::batch::{Draft, dry_run};
 use super::gather::{Source, gather, keep};

@@ -2,8 +2,8 @@
 //!
 //! Each step is a commit of its own, so that nobody waits for more than one of them.
 
-use crate::domain::time::Instant;
 use crate::store::{CommitError, Store, StoreError};
+use bookd_core::time::Instant;
 
 /// Changes that one step forgets at most: twice what a batch brings, so that forgetting wins.
 const STEP_CHANGES_MAX: usize = 2 * super::BATCH_MAX;

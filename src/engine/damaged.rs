@@ -10,11 +10,11 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant as Deadline;
 
-use crate::domain::calendar::Calendar;
-use crate::domain::claims::Claim;
-use crate::domain::ids::{AppointmentId, CalendarId};
-use crate::domain::time::Instant;
 use crate::store::StoreError;
+use bookd_core::calendar::Calendar;
+use bookd_core::calendar::claims::Claim;
+use bookd_core::ids::{AppointmentId, CalendarId};
+use bookd_core::time::Instant;
 
 use super::Failure;
 use super::actor::Actor;
@@ -152,12 +152,12 @@ impl Actor {
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests {
     use super::*;
-    use crate::domain::appointment::AppointmentState;
-    use crate::domain::calendar::Profile;
-    use crate::domain::change::new_calendar;
-    use crate::domain::ids::{AppointmentKey, TypeNumber};
-    use crate::domain::time::{HOUR, Minutes};
-    use crate::domain::zone::Zone;
+    use bookd_core::appointment::AppointmentState;
+    use bookd_core::calendar::Profile;
+    use bookd_core::change::new_calendar;
+    use bookd_core::ids::{AppointmentKey, TypeNumber};
+    use bookd_core::time::zone::Zone;
+    use bookd_core::time::{HOUR, Minutes};
 
     /// A calendar with a hold that runs out then.
     fn held_until(name: &str, expire_time: Instant) -> Calendar {

@@ -13,17 +13,17 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant as Deadline, timeout_at};
 
-use crate::domain::appointment::Appointment;
-use crate::domain::calendar::Calendar;
-use crate::domain::change::AppointmentEvent;
-use crate::domain::command::{Beforehand, Command};
-use crate::domain::decide::expect_etag;
-use crate::domain::deletion::{STAMPS, Staged, cancelled_with_calendar, is_staged};
-use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Etag};
-use crate::domain::log::{LogEvent, LoggedAppointment, Touched, What};
-use crate::domain::refusal::Refusal;
-use crate::domain::time::Instant;
 use crate::store::{CommitError, Reader, StoreError};
+use bookd_core::appointment::Appointment;
+use bookd_core::calendar::Calendar;
+use bookd_core::change::AppointmentEvent;
+use bookd_core::command::{Beforehand, Command};
+use bookd_core::decide::expect_etag;
+use bookd_core::deletion::{STAMPS, Staged, cancelled_with_calendar, is_staged};
+use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Etag};
+use bookd_core::log::{LogEvent, LoggedAppointment, Touched, What};
+use bookd_core::refusal::Refusal;
+use bookd_core::time::Instant;
 
 use super::actor::Actor;
 use super::batch::{Batch, Envelope, refuse};

@@ -13,9 +13,9 @@ use tokio::time::Instant as Monotonic;
 
 use super::ring::{Ring, RingPage};
 use super::{Failure, Layout, READERS_MAX, WatchSettings};
-use crate::domain::change::Change;
-use crate::domain::ids::{CalendarId, Revision};
 use crate::store::{CalendarFilter, Told};
+use bookd_core::change::Change;
+use bookd_core::ids::{CalendarId, Revision};
 
 /// Changes that wait to be taken into the ring at most; when more come, the oldest batches are left to the store.
 const HANDOVER_CHANGES_MAX: usize = 8_192;
@@ -414,9 +414,9 @@ impl Drop for Registration {
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests {
     use super::*;
-    use crate::domain::change::{Cause, Event};
-    use crate::domain::ids::Caller;
-    use crate::domain::time::Instant;
+    use bookd_core::change::{Cause, Event};
+    use bookd_core::ids::Caller;
+    use bookd_core::time::Instant;
 
     fn id(text: &str) -> CalendarId {
         CalendarId::parse(text).unwrap()

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::time::Instant as Deadline;
 
-use crate::domain::calendar::Calendar;
-use crate::domain::change::Event;
-use crate::domain::ids::{AppointmentId, CalendarId};
-use crate::domain::time::Instant;
-use crate::sabotage::{Bug, Moment};
+use crate::sabotage::Moment;
 use crate::store::{self, CommitError, StoreError};
+use bookd_core::calendar::Calendar;
+use bookd_core::change::Event;
+use bookd_core::ids::{AppointmentId, CalendarId};
+use bookd_core::time::Instant;
 
 use super::actor::Actor;
 use super::batch::{Batch, Draft, Drafted, refuse};
@@ -25,10 +25,6 @@ const FORGOTTEN_LEAST: usize = 256;
 impl Actor {
     /// Commits, publishes, answers. False when the outcome of the commit is not known.
     pub(super) fn finish(&mut self, mut batch: Batch, due: Vec<(Instant, AppointmentId)>) -> Result<bool, StoreError> {
-        if Bug::AnswerBeforeCommit.is_on() {
-            let answers = std::mem::take(&mut batch.answers);
-            self.answer(answers, batch.now);
-        }
         self.commits.begin();
         Moment::BeforeCommit.reached();
         let committed = self.commit(&batch);
@@ -61,9 +57,7 @@ impl Actor {
                 let error = refused.into_store_error();
                 self.store_log.refused(batch.changes.len(), &error);
                 let touched: Vec<CalendarId> = batch.before.keys().cloned().collect();
-                if !Bug::UndoForgotten.is_on() {
-                    batch.undo(&mut self.state);
-                }
+                batch.undo(&mut self.state);
                 self.commits.end();
                 if error.is_damage() {
                     let now = batch.now;

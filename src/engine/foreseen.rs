@@ -3,32 +3,26 @@
 //! What is published has everything that anybody was answered; so the answer is as true as one that the writer gives
 //! now, and costs it nothing. Only races are foreseen: of everything else the order of reasons is the writer's to keep.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
-
 use super::published::Published;
 use super::{Terms, View};
-use crate::domain::appointment::Assignment;
-use crate::domain::calendar::Calendar;
-use crate::domain::command::{Booking, Command, NewId};
-use crate::domain::decide::{decide, resolve};
-use crate::domain::ids::CalendarId;
-use crate::domain::interval::Interval;
-use crate::domain::refusal::Refusal;
-use crate::domain::state::State;
-use crate::domain::time::Instant;
-use crate::sabotage::Bug;
+use bookd_core::appointment::Assignment;
+use bookd_core::calendar::Calendar;
+use bookd_core::command::{Booking, Command, NewId};
+use bookd_core::decide::{decide, resolve};
+use bookd_core::refusal::Refusal;
+use bookd_core::state::State;
+use bookd_core::time::Instant;
+use bookd_core::time::interval::Interval;
 
 /// The refusal of a new claim on time that is taken; nothing when the writer must be asked.
 pub(super) fn refusal(published: &Published, command: &Command, terms: &Terms, clock: Instant) -> Option<Refusal> {
     let (Command::Book(booking) | Command::Hold { booking, .. }) = command else { return None };
     // A repeated request gets its first answer, and an id that is there outranks a race.
     let is_new = terms.request.is_none() && booking.hold.is_none() && matches!(booking.id, NewId::Made(_));
-    let is_looked_at = is_new || Bug::ForeseenStale.is_on();
-    let view = is_looked_at.then(|| published.view(&booking.calendars, clock)).flatten().map(or_stale)?;
     if !is_new {
         return None;
     }
+    let view = published.view(&booking.calendars, clock)?;
     let is_met = |calendar: &Calendar| meets_a_claim(calendar, booking);
     let mut calendars = view.calendars.iter();
     let may_be_taken = match booking.assignment {
@@ -45,23 +39,6 @@ pub(super) fn refusal(published: &Published, command: &Command, terms: &Terms, c
         Err(Refusal::Slot(slot)) if !slot.is_rule_broken() => Some(Refusal::Slot(slot)),
         _ => None,
     }
-}
-
-/// What was looked at; with a bug on purpose each calendar as it was a few bookings ago.
-fn or_stale(view: View) -> View {
-    const BOOKINGS: usize = 8;
-    static SEEN: Mutex<BTreeMap<CalendarId, VecDeque<Arc<Calendar>>>> = Mutex::new(BTreeMap::new());
-    if !Bug::ForeseenStale.is_on() {
-        return view;
-    }
-    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let earlier = |it: Arc<Calendar>| {
-        let looks = seen.entry(it.id.clone()).or_default();
-        looks.truncate(BOOKINGS);
-        looks.push_front(Arc::clone(&it));
-        looks.back().map_or(it, Arc::clone)
-    };
-    View { calendars: view.calendars.into_iter().map(earlier).collect(), ..view }
 }
 
 /// Whether the wanted time meets one that is taken: cheap, and true of every time that is refused as taken, but for

@@ -4,13 +4,13 @@
 
 use std::collections::HashSet;
 
-use crate::domain::appointment::{Appointment, EmailKey};
-use crate::domain::command::Needs;
-use crate::domain::decide::REDACTED_MAX;
-use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, SeriesId};
-use crate::domain::state::State;
-use crate::domain::time::Instant;
 use crate::store::StoreError;
+use bookd_core::appointment::{Appointment, EmailKey};
+use bookd_core::command::Needs;
+use bookd_core::decide::REDACTED_MAX;
+use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, SeriesId};
+use bookd_core::state::State;
+use bookd_core::time::Instant;
 
 /// Where it comes from, and where it goes to.
 pub(super) trait Source {

@@ -5,13 +5,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::domain::appointment::{Appointment, EmailKey};
-use crate::domain::calendar::Calendar;
-use crate::domain::command::{Command, Needs};
-use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, SeriesId};
-use crate::domain::state::State;
-use crate::domain::time::Instant;
 use crate::store::{RequestRecord, StoreError};
+use bookd_core::appointment::{Appointment, EmailKey};
+use bookd_core::calendar::Calendar;
+use bookd_core::command::{Command, Needs};
+use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, SeriesId};
+use bookd_core::state::State;
+use bookd_core::time::Instant;
 
 use super::actor::Actor;
 use super::batch::Envelope;

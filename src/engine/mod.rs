@@ -43,14 +43,14 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant as Deadline;
 
 use crate::clock::Clock;
-use crate::domain::appointment::Appointment;
-use crate::domain::calendar::Calendar;
-use crate::domain::command::Command;
-use crate::domain::decide::Outcome;
-use crate::domain::ids::{CalendarId, Caller, Revision};
-use crate::domain::refusal::Refusal;
-use crate::domain::time::Instant;
 use crate::store::{Reader, Store, StoreError};
+use bookd_core::appointment::Appointment;
+use bookd_core::calendar::Calendar;
+use bookd_core::command::Command;
+use bookd_core::decide::Outcome;
+use bookd_core::ids::{CalendarId, Caller, Revision};
+use bookd_core::refusal::Refusal;
+use bookd_core::time::Instant;
 
 pub use crate::store::{CalendarFilter, HistoryQuery, HistorySubject, ListQuery, Told};
 pub use deletion::Slices;

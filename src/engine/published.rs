@@ -10,9 +10,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::watch;
 
 use super::Failure;
-use crate::domain::calendar::Calendar;
-use crate::domain::ids::{CalendarId, Revision};
-use crate::domain::time::Instant;
+use bookd_core::calendar::Calendar;
+use bookd_core::ids::{CalendarId, Revision};
+use bookd_core::time::Instant;
 
 /// One moment of some calendars.
 #[derive(Clone, Debug)]

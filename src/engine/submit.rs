@@ -5,12 +5,12 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::Instant as Deadline;
 
-use crate::domain::appointment::Appointment;
-use crate::domain::calendar::Calendar;
-use crate::domain::command::Command;
-use crate::domain::decide::Hours;
-use crate::domain::time::Instant;
 use crate::store::Reader;
+use bookd_core::appointment::Appointment;
+use bookd_core::calendar::Calendar;
+use bookd_core::command::Command;
+use bookd_core::decide::Hours;
+use bookd_core::time::Instant;
 
 use super::{Answer, Engine, Failure, Mail, Terms, Wait, beside, foreseen};
 

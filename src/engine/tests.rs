@@ -7,13 +7,13 @@ use std::task::{Context, Waker as Wakes};
 
 use super::*;
 use crate::clock::{ManualClock, SystemClock};
-use crate::domain::appointment_type::Limits;
-use crate::domain::availability::Availability;
-use crate::domain::calendar::Profile;
-use crate::domain::command::ProfilePatch;
-use crate::domain::ids::Etag;
-use crate::domain::zone::Zone;
 use crate::store::memory::Memory;
+use bookd_core::calendar::Profile;
+use bookd_core::calendar::appointment_type::Limits;
+use bookd_core::calendar::availability::Availability;
+use bookd_core::command::ProfilePatch;
+use bookd_core::ids::Etag;
+use bookd_core::time::zone::Zone;
 
 /// Longer than anything takes that waits for nobody.
 const AT_ONCE: Duration = Duration::from_secs(5);

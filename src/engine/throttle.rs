@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant as Deadline;
 
-use crate::domain::ids::CalendarId;
 use crate::store::StoreError;
+use bookd_core::ids::CalendarId;
 
 /// The least time between two lines.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -13,10 +13,10 @@ use tokio::time::Instant as Monotonic;
 use super::fanout::{Entry, Registration};
 use super::ring::RING_CHANGES_MAX;
 use super::{Engine, Failure, WAIT_MAX};
-use crate::domain::ids::{CalendarId, Revision};
-use crate::domain::log::LogPosition;
 use crate::store::told::PART_EVENTS_MAX;
 use crate::store::{CalendarFilter, Told, ToldPage};
+use bookd_core::ids::{CalendarId, Revision};
+use bookd_core::log::LogPosition;
 
 /// How often a watcher is told that it has missed nothing.
 pub const PROGRESS: Duration = Duration::from_secs(30);

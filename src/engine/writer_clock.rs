@@ -16,8 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use crate::clock::{Clock, Reading, whole_seconds};
-use crate::domain::time::{DAY, Instant, MINUTE};
-use crate::sabotage::Bug;
+use bookd_core::time::{DAY, Instant, MINUTE};
 
 /// A clock further behind the last commit than this is logged, in seconds.
 pub const CLOCK_BEHIND_LOGGED: i64 = 5;
@@ -85,7 +84,7 @@ impl BelievedClock {
 }
 
 fn is_jump(step: i64) -> bool {
-    step.saturating_abs() > CLOCK_JUMP_MAX && !Bug::JumpBelieved.is_on()
+    step.saturating_abs() > CLOCK_JUMP_MAX
 }
 
 /// Why the clock is not believed.
@@ -150,8 +149,7 @@ impl WriterClock {
             return Err(doubt.why.clone());
         }
         self.note_behind(reading.wall, last);
-        let clock = self.believed.time_of(reading);
-        Ok(if Bug::ClockRunsBack.is_on() { clock } else { clock.max(last) })
+        Ok(self.believed.time_of(reading).max(last))
     }
 
     fn tell_doubt(&self) {
@@ -268,7 +266,7 @@ mod tests {
 
     use super::*;
     use crate::clock::ManualClock;
-    use crate::domain::time::HOUR;
+    use bookd_core::time::HOUR;
 
     const LAST: Instant = Instant::from_seconds(1_800_000_000);
 

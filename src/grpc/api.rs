@@ -5,17 +5,17 @@ use std::sync::Arc;
 use prost::Message;
 use tonic::{Extensions, Request, Status};
 
-use crate::domain::appointment::Appointment;
-use crate::domain::calendar::Calendar;
-use crate::domain::command::Command;
-use crate::domain::ids::Caller;
-use crate::domain::refusal::Refusal;
-use crate::domain::time::Instant;
-use crate::domain::zone::Zone;
 use crate::engine::{Answer, Engine, RequestId, Terms, View, Wait};
 use crate::ids::Ids;
 use crate::proto::v1 as pb;
 use crate::zones::Zones;
+use bookd_core::appointment::Appointment;
+use bookd_core::calendar::Calendar;
+use bookd_core::command::Command;
+use bookd_core::ids::Caller;
+use bookd_core::refusal::Refusal;
+use bookd_core::time::Instant;
+use bookd_core::time::zone::Zone;
 
 use super::fields::Fields;
 use super::room::InProgress;

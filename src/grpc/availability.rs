@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tonic::{Request, Response, Status};
 
-use crate::domain::availability::{CALENDAR_RULES_MAX, OVERRIDE_WINDOWS_MAX, OVERRIDES_MAX, Override};
-use crate::domain::calendar::BUSY_PERIODS_MAX;
-use crate::domain::command::Command;
-use crate::domain::interval::Interval;
-use crate::domain::person::NAME_CHARACTERS_MAX;
-use crate::domain::time::{Instant, LocalDate};
 use crate::engine::Answer;
 use crate::proto::v1 as pb;
 use crate::proto::v1::availability_service_server::AvailabilityService;
+use bookd_core::appointment::person::NAME_CHARACTERS_MAX;
+use bookd_core::calendar::BUSY_PERIODS_MAX;
+use bookd_core::calendar::availability::{CALENDAR_RULES_MAX, OVERRIDE_WINDOWS_MAX, OVERRIDES_MAX, Override};
+use bookd_core::command::Command;
+use bookd_core::time::interval::Interval;
+use bookd_core::time::{Instant, LocalDate};
 
 use super::api::Api;
 use super::fields::{Fields, RANGE_DAYS_MAX};

@@ -5,14 +5,14 @@ use std::iter;
 use prost_types::{Duration, Timestamp};
 use tonic::{Request, Response, Status};
 
-use crate::domain::appointment::{Assignment, Carried, PersonDetails, PersonPatch};
-use crate::domain::command::{Booking, Command, Move, NewId, Redacted};
-use crate::domain::decide::{HOLD_SECONDS_MAX, REDACTED_MAX};
-use crate::domain::ids::CalendarId;
-use crate::domain::time::{MINUTE, Seconds};
 use crate::engine::Answer;
 use crate::proto::v1 as pb;
 use crate::proto::v1::booking_service_server::BookingService;
+use bookd_core::appointment::{Assignment, Carried, PersonDetails, PersonPatch};
+use bookd_core::command::{Booking, Command, Move, NewId, Redacted};
+use bookd_core::decide::{HOLD_SECONDS_MAX, REDACTED_MAX};
+use bookd_core::ids::CalendarId;
+use bookd_core::time::{MINUTE, Seconds};
 
 use super::api::Api;
 use super::fields::Fields;

@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use crate::domain::appointment_type::{AppointmentType, CAPACITY_MAX, DURATION_OPTIONS_MAX, HORIZON_DAYS_MAX, Stamps};
-use crate::domain::availability::{Availability, TYPE_RULES_MAX};
-use crate::domain::calendar::{Calendar, Owner, Profile};
-use crate::domain::command::{Command, ProfilePatch};
-use crate::domain::ids::{CalendarId, ID_CHARACTERS_MAX};
-use crate::domain::person::NAME_CHARACTERS_MAX;
-use crate::domain::refusal::Refusal;
-use crate::domain::time::Seconds;
-use crate::domain::zone::Zone;
 use crate::proto::v1 as pb;
 use crate::proto::v1::calendar_service_server::CalendarService;
 use crate::zones::Zones;
+use bookd_core::appointment::person::NAME_CHARACTERS_MAX;
+use bookd_core::calendar::appointment_type::{
+    AppointmentType, CAPACITY_MAX, DURATION_OPTIONS_MAX, HORIZON_DAYS_MAX, Stamps,
+};
+use bookd_core::calendar::availability::{Availability, TYPE_RULES_MAX};
+use bookd_core::calendar::{Calendar, Owner, Profile};
+use bookd_core::command::{Command, ProfilePatch};
+use bookd_core::ids::{CalendarId, ID_CHARACTERS_MAX};
+use bookd_core::refusal::Refusal;
+use bookd_core::time::Seconds;
+use bookd_core::time::zone::Zone;
 
 use super::api::{Api, deadline};
 use super::fields::Fields;
@@ -175,7 +177,7 @@ pub(super) fn appointment_type(it: &pb::AppointmentType, fields: &mut Fields) ->
     })
 }
 
-fn find_type(calendar: &Calendar, id: &crate::domain::ids::TypeId) -> Result<Arc<AppointmentType>, Status> {
+fn find_type(calendar: &Calendar, id: &bookd_core::ids::TypeId) -> Result<Arc<AppointmentType>, Status> {
     let not_found = || status::refused(&Refusal::AppointmentTypeNotFound(calendar.id.clone(), id.clone()));
     calendar.types.find(id).cloned().ok_or_else(not_found)
 }

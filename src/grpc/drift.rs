@@ -4,12 +4,12 @@
 
 use tonic::{Request, Status};
 
-use crate::domain::appointment::{Appointment, AppointmentState};
-use crate::domain::drift::{Drift, drift};
-use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
-use crate::domain::time::Instant;
 use crate::engine::{Failure, ListQuery, Wait};
 use crate::proto::v1 as pb;
+use bookd_core::appointment::zone_drift::{Drift, drift};
+use bookd_core::appointment::{Appointment, AppointmentState};
+use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
+use bookd_core::time::Instant;
 
 use super::api::{Api, wait};
 use super::fields::Fields;

@@ -9,20 +9,21 @@ use prost_types::{Duration, Timestamp};
 use tonic::Status;
 use uuid::Uuid;
 
-use crate::domain::appointment::{Assignment, CALENDARS_MAX, IgnoredRules};
-use crate::domain::appointment_type::Limits;
-use crate::domain::availability::{Rule, Weekdays, Window};
-use crate::domain::claims::Claim;
-use crate::domain::command::Start;
-use crate::domain::decide::resolve;
-use crate::domain::ids::{AppointmentId, CalendarId, Etag, TypeId};
-use crate::domain::interval::Interval;
-use crate::domain::person::NOTE_CHARACTERS_MAX;
-use crate::domain::refusal::{FieldViolation, Refusal};
-use crate::domain::time::{DAY, Instant, LocalDate, MINUTE, Minutes, Seconds, Wall};
-use crate::domain::zone::Zone;
 use crate::proto::v1 as pb;
 use crate::zones::Zones;
+use bookd_core::appointment::person::NOTE_CHARACTERS_MAX;
+use bookd_core::appointment::{Assignment, CALENDARS_MAX, IgnoredRules};
+use bookd_core::calendar::appointment_type::Limits;
+use bookd_core::calendar::availability::{Rule, Weekdays, Window};
+use bookd_core::calendar::claims::Claim;
+use bookd_core::command::Start;
+use bookd_core::decide::resolve;
+use bookd_core::field_violation::FieldViolation;
+use bookd_core::ids::{AppointmentId, CalendarId, Etag, TypeId};
+use bookd_core::refusal::Refusal;
+use bookd_core::time::interval::Interval;
+use bookd_core::time::zone::Zone;
+use bookd_core::time::{DAY, Instant, LocalDate, MINUTE, Minutes, Seconds, Wall};
 
 use super::status;
 

@@ -2,15 +2,15 @@
 
 use tonic::{Request, Response, Status};
 
-use crate::domain::appointment::AppointmentState;
-use crate::domain::code;
-use crate::domain::ids::{AppointmentId, Revision, SeriesId};
-use crate::domain::log::LogPosition;
-use crate::domain::refusal::Refusal;
-use crate::domain::time::Instant;
 use crate::engine::{HistoryQuery, HistorySubject, ListQuery};
 use crate::proto::v1 as pb;
 use crate::proto::v1::list_service_server::ListService;
+use bookd_core::appointment::AppointmentState;
+use bookd_core::appointment::confirmation_code;
+use bookd_core::ids::{AppointmentId, Revision, SeriesId};
+use bookd_core::log::LogPosition;
+use bookd_core::refusal::Refusal;
+use bookd_core::time::Instant;
 
 use super::api::{Api, deadline};
 use super::fields::Fields;
@@ -50,7 +50,7 @@ impl Lists {
         let email = fields.email("invitee_email", &message.invitee_email);
         let key = match message.confirmation_code.as_str() {
             "" => Some(None),
-            text => match code::decode(text, self.0.engine.code_key()) {
+            text => match confirmation_code::decode(text, self.0.engine.code_key()) {
                 Some(key) => Some(Some(key)),
                 None => fields.wrong("confirmation_code", "must be a code such as 7K3M-Q9XT"),
             },

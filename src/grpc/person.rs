@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::appointment::{Email, Invitee};
-use crate::domain::person::{
-    METADATA_KEY_CHARACTERS_MAX, METADATA_KEYS_MAX, METADATA_VALUE_CHARACTERS_MAX, NAME_CHARACTERS_MAX,
-};
 use crate::fold;
 use crate::proto::v1 as pb;
 use crate::zones::Zones;
+use bookd_core::appointment::person::{
+    METADATA_KEY_CHARACTERS_MAX, METADATA_KEYS_MAX, METADATA_VALUE_CHARACTERS_MAX, NAME_CHARACTERS_MAX,
+};
+use bookd_core::appointment::{Email, Invitee};
 
 use super::fields::Fields;
 
@@ -18,7 +18,7 @@ const EMAIL_CHARACTERS_MAX: usize = 254;
 /// Reads what a message has of `Carried`: whichever message, its fields have the same names.
 macro_rules! carried {
     ($message:expr, $fields:expr) => {{
-        use crate::domain::person::{Carried, LOCATION_CHARACTERS_MAX, NOTE_CHARACTERS_MAX};
+        use bookd_core::appointment::person::{Carried, LOCATION_CHARACTERS_MAX, NOTE_CHARACTERS_MAX};
         let note = $fields.note("note", &$message.note, NOTE_CHARACTERS_MAX);
         let metadata = $fields.metadata("metadata", &$message.metadata);
         let location = $fields.text("location", &$message.location, LOCATION_CHARACTERS_MAX);

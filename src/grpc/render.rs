@@ -1,21 +1,21 @@
-//! What the domain knows, as messages.
+//! What the core knows, as messages.
 
 use prost_types::{Duration, Timestamp};
 
-use crate::domain::appointment::{Appointment, AppointmentState, Carried, IgnoredRules, Image, Invitee, Person};
-use crate::domain::appointment_type::{AppointmentType, Limits, Stamps};
-use crate::domain::availability::{Rule, Window};
-use crate::domain::calendar::{Calendar, Profile};
-use crate::domain::change::AppointmentEvent;
-use crate::domain::code;
-use crate::domain::decide::Candidate;
-use crate::domain::ids::{CalendarId, Etag, Revision};
-use crate::domain::interval::Interval;
-use crate::domain::log::{CalendarEvent, LogEntry, LogEvent, What};
-use crate::domain::refusal::{Violation, ViolationCode};
-use crate::domain::time::{Instant, LocalDate, MINUTE, Minutes, Seconds};
-use crate::domain::zone::Zone;
 use crate::proto::v1 as pb;
+use bookd_core::appointment::confirmation_code;
+use bookd_core::appointment::{Appointment, AppointmentState, Carried, IgnoredRules, Image, Invitee, Person};
+use bookd_core::calendar::appointment_type::{AppointmentType, Limits, Stamps};
+use bookd_core::calendar::availability::{Rule, Window};
+use bookd_core::calendar::{Calendar, Profile};
+use bookd_core::change::AppointmentEvent;
+use bookd_core::decide::Candidate;
+use bookd_core::ids::{CalendarId, Etag, Revision};
+use bookd_core::log::{CalendarEvent, LogEntry, LogEvent, What};
+use bookd_core::slots::violation::{Violation, ViolationCode};
+use bookd_core::time::interval::Interval;
+use bookd_core::time::zone::Zone;
+use bookd_core::time::{Instant, LocalDate, MINUTE, Minutes, Seconds};
 
 /// An instant; before the year 1 or after 9999 as the first or the last that a timestamp can say. The first year that a
 /// limit counts may begin there, and what an earlier version stored may end there; and an answer with such a timestamp
@@ -83,7 +83,7 @@ fn date(date: Option<LocalDate>) -> String {
 }
 
 fn rule(it: &Rule) -> pb::AvailabilityRule {
-    let is_every_day = it.weekdays == crate::domain::availability::Weekdays::ALL;
+    let is_every_day = it.weekdays == bookd_core::calendar::availability::Weekdays::ALL;
     let days = it.weekdays.iter().filter(|_| !is_every_day).map(|day| i32::from(day) + 1);
     pb::AvailabilityRule {
         days_of_week: days.collect(),
@@ -167,7 +167,7 @@ pub(super) fn appointment(it: &Appointment, now: Instant, code_key: u64) -> pb::
         invitee: invitee(who),
         note: note.clone(),
         metadata: metadata.clone(),
-        confirmation_code: code::encode(it.key, code_key),
+        confirmation_code: confirmation_code::encode(it.key, code_key),
         expire_time: it.expire_time.map(timestamp),
         series_id: it.series().map(|series| series.0.to_string()).unwrap_or_default(),
         sequence: number(it.sequence),

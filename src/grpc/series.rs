@@ -2,14 +2,12 @@
 
 use tonic::{Request, Response, Status};
 
-use crate::domain::command::Command;
-use crate::domain::series::{
-    Ending, Frequency, INTERVAL_MAX, OCCURRENCES_MAX, Occurrence, Otherwise, Recurrence, SeriesBooking, SeriesName,
-    SeriesReport, SeriesScope,
-};
-use crate::domain::time::Instant;
 use crate::engine::Answer;
 use crate::proto::v1 as pb;
+use bookd_core::appointment::recurrence::{Ending, Frequency, INTERVAL_MAX, OCCURRENCES_MAX, Recurrence};
+use bookd_core::appointment::series::{Occurrence, SeriesReport};
+use bookd_core::command::{Command, Otherwise, SeriesBooking, SeriesName, SeriesScope};
+use bookd_core::time::Instant;
 
 use super::api::Api;
 use super::booking::wanted;
@@ -79,7 +77,7 @@ fn scope(message: &pb::CancelSeriesRequest, fields: &mut Fields) -> Option<Serie
         (pb::SeriesScope::Following, Some(id), _) => Some(SeriesScope::Following(id)),
         (pb::SeriesScope::All, Some(id), _) => Some(SeriesScope::All(SeriesName::Of(id))),
         (pb::SeriesScope::All, None, Some(id)) => {
-            Some(SeriesScope::All(SeriesName::Id(crate::domain::ids::SeriesId(id.0))))
+            Some(SeriesScope::All(SeriesName::Id(bookd_core::ids::SeriesId(id.0))))
         }
         (pb::SeriesScope::All, None, None) => fields.wrong("series_id", "is required, or appointment_id"),
         _ => fields.wrong("appointment_id", "is required with SERIES_SCOPE_ONE and SERIES_SCOPE_FOLLOWING"),

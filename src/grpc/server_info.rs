@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use tonic::{Request, Response, Status};
 
-use crate::domain::decide::{HOLD_LIFE_MAX, HOLD_SECONDS_MAX, SERIES_CLAIMS_MAX, SERIES_TEXT_BYTES_MAX};
-use crate::domain::{appointment, appointment_type, availability, calendar, person, series};
 use crate::engine;
 use crate::proto::v1 as pb;
 use crate::proto::v1::server_info_service_server::ServerInfoService;
+use bookd_core::appointment::{self, person, recurrence};
+use bookd_core::calendar::{self, appointment_type, availability};
+use bookd_core::decide::{HOLD_LIFE_MAX, HOLD_SECONDS_MAX, SERIES_CLAIMS_MAX, SERIES_TEXT_BYTES_MAX};
 
 use super::api::Api;
 use super::availability::BUSY_RANGE_DAYS_MAX;
@@ -30,7 +31,7 @@ fn limits() -> BTreeMap<String, i64> {
         ("metadata_keys", size(person::METADATA_KEYS_MAX)),
         ("calendars_per_request", size(appointment::CALENDARS_MAX)),
         ("bookings_per_batch", size(booking::BATCH_MAX)),
-        ("occurrences_per_series", size(series::OCCURRENCES_MAX)),
+        ("occurrences_per_series", size(recurrence::OCCURRENCES_MAX)),
         ("claims_per_series", size(SERIES_CLAIMS_MAX)),
         ("series_text_bytes", size(SERIES_TEXT_BYTES_MAX)),
         ("rules_per_calendar", size(availability::CALENDAR_RULES_MAX)),

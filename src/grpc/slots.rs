@@ -5,22 +5,24 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use crate::domain::appointment::{Appointment, AppointmentState, Assignment, IgnoredRules, Place};
-use crate::domain::appointment_type::AppointmentType;
-use crate::domain::calendar::Calendar;
-use crate::domain::decide::resolve;
-use crate::domain::feasible::{seats_remaining, violations};
-use crate::domain::free_busy;
-use crate::domain::ids::{AppointmentId, CalendarId, TypeId};
-use crate::domain::interval::Interval;
-use crate::domain::refusal::{Refusal, Violation};
-use crate::domain::several::{self, SharedSlot};
-use crate::domain::slots::{Search, nearest_days};
-use crate::domain::time::{DAY, Instant, LocalDate, MINUTE, Minutes};
-use crate::domain::zone::Zone;
 use crate::engine::{ListQuery, View, Wait};
 use crate::proto::v1 as pb;
 use crate::proto::v1::slots_service_server::SlotsService;
+use bookd_core::appointment::{Appointment, AppointmentState, Assignment, IgnoredRules, Place};
+use bookd_core::calendar::Calendar;
+use bookd_core::calendar::appointment_type::AppointmentType;
+use bookd_core::decide::resolve;
+use bookd_core::ids::{AppointmentId, CalendarId, TypeId};
+use bookd_core::refusal::Refusal;
+use bookd_core::slots::free_busy;
+use bookd_core::slots::multi_calendar::{self, SharedSlot};
+use bookd_core::slots::nearest_days;
+use bookd_core::slots::rules::{seats_remaining, violations};
+use bookd_core::slots::search::Search;
+use bookd_core::slots::violation::Violation;
+use bookd_core::time::interval::Interval;
+use bookd_core::time::zone::Zone;
+use bookd_core::time::{DAY, Instant, LocalDate, MINUTE, Minutes};
 
 use super::api::{Api, Weight, wait};
 use super::fields::{Fields, RANGE_DAYS_MAX};
@@ -88,7 +90,7 @@ impl Asked {
         let searches = self.searches(range);
         let mut slots = Vec::new();
         let mut next = None;
-        several::visit(&searches, self.assignment, &mut |SharedSlot { slot, calendars }| {
+        multi_calendar::visit(&searches, self.assignment, &mut |SharedSlot { slot, calendars }| {
             if slots.len() == limit {
                 next = Some(slot.start);
                 return ControlFlow::Break(());
@@ -410,11 +412,11 @@ impl Asked {
     fn explain(&self, start: Instant, shown: Option<&Zone>) -> (Vec<Vec<Violation>>, pb::ExplainSlotResponse) {
         let searches = self.searches(Interval::new(start, start));
         let is_any = self.assignment == Assignment::Any;
-        let asks = several::asks(searches.iter().copied(), self.assignment, start);
+        let asks = multi_calendar::asks(searches.iter().copied(), self.assignment, start);
         let answers: Vec<Vec<Violation>> = asks.iter().map(violations).collect();
         let is_free = |violations: &Vec<Violation>| violations.is_empty();
         let bookable = if is_any { answers.iter().any(is_free) } else { answers.iter().all(is_free) };
-        let (before, after) = several::nearest(&searches, self.assignment, start);
+        let (before, after) = multi_calendar::nearest(&searches, self.assignment, start);
         // An offered slot as the list shows it: with those who can take it, and their seats.
         let offered = |at: Instant| self.list(Interval::new(at, at.plus(MINUTE)), 1, shown).0.pop();
         let refused = || {

@@ -12,12 +12,14 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 
-use crate::domain::ids::Revision;
-use crate::domain::interval::Interval;
-use crate::domain::refusal::{FieldViolation, Refusal, SlotRefusal};
-use crate::domain::series::{Occurrence, SeriesReport};
 use crate::engine::Failure;
 use crate::proto::v1::ErrorReason;
+use bookd_core::appointment::series::{Occurrence, SeriesReport};
+use bookd_core::field_violation::FieldViolation;
+use bookd_core::ids::Revision;
+use bookd_core::refusal::Refusal;
+use bookd_core::slots::violation::SlotRefusal;
+use bookd_core::time::interval::Interval;
 
 use super::turns::AGAIN_MAX;
 use super::wire::ERROR_DOMAIN;

@@ -5,20 +5,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::domain::appointment::{Appointment, AppointmentState, Assignment, Image, Person};
-use crate::domain::appointment_type::{AppointmentType, TYPES_MAX};
-use crate::domain::availability::{Availability, CALENDAR_RULES_MAX};
-use crate::domain::calendar::{BUSY_PERIODS_CALENDAR_MAX, BUSY_SOURCES_MAX, Calendar, Profile};
-use crate::domain::command::{ImportedAppointment, ImportedCalendar, NewId, Start};
-use crate::domain::decide::resolve;
-use crate::domain::ids::{AppointmentId, CalendarId, SeriesId, TypeId};
-use crate::domain::interval::Interval;
-use crate::domain::person::NOTE_CHARACTERS_MAX;
-use crate::domain::refusal::{FieldViolation, Refusal};
-use crate::domain::time::{Instant, MINUTE, Minutes};
-use crate::domain::zone::Zone;
 use crate::proto::v1 as pb;
 use crate::zones::Zones;
+use bookd_core::appointment::person::NOTE_CHARACTERS_MAX;
+use bookd_core::appointment::{Appointment, AppointmentState, Assignment, Image, Person};
+use bookd_core::calendar::appointment_type::{AppointmentType, TYPES_MAX};
+use bookd_core::calendar::availability::{Availability, CALENDAR_RULES_MAX};
+use bookd_core::calendar::{BUSY_PERIODS_CALENDAR_MAX, BUSY_SOURCES_MAX, Calendar, Profile};
+use bookd_core::command::{ImportedAppointment, ImportedCalendar, NewId, Start};
+use bookd_core::decide::resolve;
+use bookd_core::field_violation::FieldViolation;
+use bookd_core::ids::{AppointmentId, CalendarId, SeriesId, TypeId};
+use bookd_core::refusal::Refusal;
+use bookd_core::time::interval::Interval;
+use bookd_core::time::zone::Zone;
+use bookd_core::time::{Instant, MINUTE, Minutes};
 
 use super::availability::put_override;
 use super::calendars::{appointment_type, patch_of};
@@ -253,7 +254,7 @@ fn further_calendars(calendar: &CalendarId, ids: &[String], fields: &mut Fields)
     Some(ids)
 }
 
-type Recorded = Option<(Arc<str>, crate::domain::time::Wall)>;
+type Recorded = Option<(Arc<str>, bookd_core::time::Wall)>;
 
 /// When it begins, how long it lasts, and what the clock showed when it was booked, where the file says both.
 fn time(
@@ -338,7 +339,7 @@ fn exported_type(it: pb::AppointmentType) -> pb::AppointmentType {
 /// for a hold that is alive, and where no calendar is left.
 pub fn exported_appointment(
     it: &Appointment,
-    is_there: impl Fn(&CalendarId, crate::domain::ids::Revision) -> bool,
+    is_there: impl Fn(&CalendarId, bookd_core::ids::Revision) -> bool,
     now: Instant,
     code_key: Option<u64>,
 ) -> Option<pb::Appointment> {

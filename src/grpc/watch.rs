@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use crate::domain::ids::{ID_CHARACTERS_MAX, Revision};
+use bookd_core::ids::{ID_CHARACTERS_MAX, Revision};
 
 use crate::engine::{CalendarFilter, Said, Told, Watch};
 use crate::proto::v1 as pb;

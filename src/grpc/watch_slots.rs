@@ -12,13 +12,13 @@ use std::time::Duration;
 use tokio::time::Instant as Monotonic;
 use tonic::{Request, Response, Status};
 
-use crate::domain::ids::Revision;
-use crate::domain::interval::Interval;
-use crate::domain::several::{self, SharedSlot};
-use crate::domain::time::{Instant, MINUTE};
-use crate::domain::zone::Zone;
 use crate::engine::{Failure, Touches, Wait, Woken};
 use crate::proto::v1 as pb;
+use bookd_core::ids::Revision;
+use bookd_core::slots::multi_calendar::{self, SharedSlot};
+use bookd_core::time::interval::Interval;
+use bookd_core::time::zone::Zone;
+use bookd_core::time::{Instant, MINUTE};
 
 use super::api::wait;
 use super::fields::Fields;
@@ -128,7 +128,7 @@ fn offered(asked: &Asked, ranges: &[Interval], shown: Option<Arc<Zone>>) -> Opti
     let mut found = Vec::new();
     let (mut bytes, mut is_too_much) = (0, false);
     for range in ranges {
-        several::visit(&asked.searches(*range), asked.assignment, &mut |slot: SharedSlot| {
+        multi_calendar::visit(&asked.searches(*range), asked.assignment, &mut |slot: SharedSlot| {
             bytes += SLOT_BYTES + slot.calendars.iter().map(|index| ids[index].len() + 2).sum::<usize>();
             found.push(slot);
             is_too_much |= found.len() > SLOTS_WATCHED_MAX || bytes > SLOTS_BYTES_MAX;

@@ -1,4 +1,4 @@
-//! The change log as it is stored: a translation of `domain::log` into messages by tag, and back.
+//! The change log as it is stored: a translation of `bookd_core::log` into messages by tag, and back.
 //!
 //! Nothing personal is in it. Every event names the revision that last touched its appointment and its calendars, so
 //! that the log is read back along these chains without an index. What was written before schema 4 lacks some of an
@@ -12,12 +12,12 @@ use super::StoreError;
 use super::image_record::ImageRecord;
 use super::numbers::{self, calendar_event as kind};
 use super::record::{self, calendar_id, damaged, decode, type_id};
-use crate::domain::appointment::Appointment;
-use crate::domain::change::Cause;
-use crate::domain::deletion::STAMPS;
-use crate::domain::ids::{AppointmentId, AppointmentKey, Revision};
-use crate::domain::log::{CalendarEvent, LogEvent, LoggedAppointment, Touched, What};
-use crate::domain::time::Instant;
+use bookd_core::appointment::Appointment;
+use bookd_core::change::Cause;
+use bookd_core::deletion::STAMPS;
+use bookd_core::ids::{AppointmentId, AppointmentKey, Revision};
+use bookd_core::log::{CalendarEvent, LogEvent, LoggedAppointment, Touched, What};
+use bookd_core::time::Instant;
 
 const EVENT: &str = "an event";
 
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn the_zone_of_an_older_record_is_told_where_the_appointment_has_not_moved_since() {
-        let mut now = Appointment::on_calendars(1);
+        let mut now = crate::sample::appointment_on(1);
         now.image.time_zone = "America/New_York".into();
         let calendar = now.places[0].calendar.as_str().to_owned();
         let old = |start: i64, offset: i64, calendar: &str| ImageRecord {

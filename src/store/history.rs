@@ -2,8 +2,8 @@
 //! first.
 
 use super::told::Gathered;
-use crate::domain::ids::{AppointmentId, CalendarId, Revision};
-use crate::domain::log::{LogEntry, LogEvent, LogPosition};
+use bookd_core::ids::{AppointmentId, CalendarId, Revision};
+use bookd_core::log::{LogEntry, LogEvent, LogPosition};
 
 /// Events of one page at most, of all its changes together; a change with more of them goes on on the next page.
 pub const HISTORY_EVENTS_MAX: usize = 1_000;

@@ -7,9 +7,9 @@ use super::StoreError;
 use super::numbers;
 use super::place_record::{PlaceRecord, expect_once};
 use super::record::{self, buffer, calendar_id, damaged, ignored_bits, ignored_rules, type_id};
-use crate::domain::appointment::{Appointment, Image, Place};
-use crate::domain::ids::{AppointmentKey, Revision, TypeNumber};
-use crate::domain::time::{Instant, Minutes};
+use bookd_core::appointment::{Appointment, Image, Place};
+use bookd_core::ids::{AppointmentKey, Revision, TypeNumber};
+use bookd_core::time::{Instant, Minutes};
 
 /// An appointment at a revision, without anything personal.
 #[derive(Clone, PartialEq, Message)]

@@ -1,8 +1,8 @@
 //! A list of appointments: what is asked for, and which appointments belong on it.
 
-use crate::domain::appointment::{Appointment, AppointmentState, EmailKey, Image};
-use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeId};
-use crate::domain::time::{Instant, Minutes};
+use bookd_core::appointment::{Appointment, AppointmentState, EmailKey, Image};
+use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeId};
+use bookd_core::time::{Instant, Minutes};
 
 /// Which appointments to list.
 #[derive(Clone, Debug, PartialEq)]

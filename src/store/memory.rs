@@ -5,15 +5,15 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::domain::appointment::{Appointment, EmailKey};
-use crate::domain::calendar::{Calendar, LoadedClaims, Profile};
-use crate::domain::change::{Cause, Change, Event};
-use crate::domain::claims::{Claim, Claims};
-use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
-use crate::domain::log::{LogEntry, LogEvent, LogPosition, Replaced};
-use crate::domain::series::OCCURRENCES_MAX;
-use crate::domain::state::State;
-use crate::domain::time::Instant;
+use bookd_core::appointment::recurrence::OCCURRENCES_MAX;
+use bookd_core::appointment::{Appointment, EmailKey};
+use bookd_core::calendar::claims::{Claim, Claims};
+use bookd_core::calendar::{Calendar, LoadedClaims, Profile};
+use bookd_core::change::{Cause, Change, Event};
+use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
+use bookd_core::log::{LogEntry, LogEvent, LogPosition, Replaced};
+use bookd_core::state::State;
+use bookd_core::time::Instant;
 
 use super::history::HistoryBuilder;
 use super::told::{Part, TOLD_CHANGES_MAX, TOLD_EVENTS_MAX};

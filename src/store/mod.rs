@@ -18,14 +18,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::appointment::{Appointment, EmailKey};
-use crate::domain::appointment_type::Stamps;
-use crate::domain::calendar::{Calendar, LoadedClaims, Profile};
-use crate::domain::change::Change;
-use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeId};
-use crate::domain::log::{LogEvent, LogPosition, Replaced};
-use crate::domain::time::Instant;
-use crate::domain::zone::Zone;
+use bookd_core::appointment::{Appointment, EmailKey};
+use bookd_core::calendar::appointment_type::Stamps;
+use bookd_core::calendar::{Calendar, LoadedClaims, Profile};
+use bookd_core::change::Change;
+use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeId};
+use bookd_core::log::{LogEvent, LogPosition, Replaced};
+use bookd_core::time::Instant;
+use bookd_core::time::zone::Zone;
 
 pub use history::{HistoryPage, HistoryQuery, HistorySubject};
 pub use list_query::{ListPage, ListQuery};

@@ -3,8 +3,8 @@
 
 use super::StoreError;
 use super::record::damaged;
-use crate::domain::appointment::AppointmentState;
-use crate::domain::change::{AppointmentEvent, Cause};
+use bookd_core::appointment::AppointmentState;
+use bookd_core::change::{AppointmentEvent, Cause};
 
 /// The state's number. The partial indexes of SQLite name some of them.
 pub(super) const fn of_state(state: AppointmentState) -> u8 {

@@ -6,10 +6,10 @@ use prost::Message;
 
 use super::StoreError;
 use super::record::{self, buffer, damaged};
-use crate::domain::appointment::{CALENDARS_MAX, Image, Place};
-use crate::domain::claims::Claim;
-use crate::domain::ids::TypeNumber;
-use crate::domain::time::{Instant, MINUTE, Minutes};
+use bookd_core::appointment::{CALENDARS_MAX, Image, Place};
+use bookd_core::calendar::claims::Claim;
+use bookd_core::ids::TypeNumber;
+use bookd_core::time::{Instant, MINUTE, Minutes};
 
 /// What an appointment takes of its calendars.
 #[derive(Clone, PartialEq, Message)]

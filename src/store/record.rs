@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 
-use crate::domain::appointment::IgnoredRules;
-use crate::domain::appointment_type::{AppointmentType, CAPACITY_MAX, HORIZON_DAYS_MAX, Limits, Stamps};
-use crate::domain::availability::{Availability, Override, Rule, Weekdays, Window};
-use crate::domain::calendar::{Owner, Profile};
-use crate::domain::ids::{AppointmentKey, CalendarId, Revision, TypeId, TypeNumber};
-use crate::domain::interval::Interval;
-use crate::domain::time::{Instant, LocalDate, Minutes, Seconds, Wall};
-use crate::domain::zone::OFFSET_MAX;
+use bookd_core::appointment::IgnoredRules;
+use bookd_core::calendar::appointment_type::{AppointmentType, CAPACITY_MAX, HORIZON_DAYS_MAX, Limits, Stamps};
+use bookd_core::calendar::availability::{Availability, Override, Rule, Weekdays, Window};
+use bookd_core::calendar::{Owner, Profile};
+use bookd_core::ids::{AppointmentKey, CalendarId, Revision, TypeId, TypeNumber};
+use bookd_core::time::interval::Interval;
+use bookd_core::time::zone::OFFSET_MAX;
+use bookd_core::time::{Instant, LocalDate, Minutes, Seconds, Wall};
 
 use super::{StoreError, ZoneLookup};
 

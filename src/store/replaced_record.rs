@@ -4,9 +4,9 @@ use prost::Message;
 
 use super::StoreError;
 use super::record::{LimitsRecord, OverrideRecord, RuleRecord, TypeRecord, calendar_id, damaged, date};
-use crate::domain::change::Change;
-use crate::domain::ids::TypeNumber;
-use crate::domain::log::{Earlier, EarlierProfile, Replaced};
+use bookd_core::change::Change;
+use bookd_core::ids::TypeNumber;
+use bookd_core::log::{Earlier, EarlierProfile, Replaced};
 
 /// A calendar as it was before a change.
 #[derive(Clone, PartialEq, Message)]

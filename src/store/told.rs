@@ -2,9 +2,9 @@
 //!
 //! Nothing personal is in the log, so what was removed from an appointment's row since is not told either.
 
-use crate::domain::appointment::Appointment;
-use crate::domain::ids::CalendarId;
-use crate::domain::log::{LogEntry, LogEvent, LogPosition, Mark};
+use bookd_core::appointment::Appointment;
+use bookd_core::ids::CalendarId;
+use bookd_core::log::{LogEntry, LogEvent, LogPosition, Mark};
 
 /// How many changes one page of the log looks at.
 pub const TOLD_CHANGES_MAX: usize = 256;

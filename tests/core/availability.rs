@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use bookd::domain::availability::{Availability, Override, Rule, Weekdays, Window};
-use bookd::domain::time::LocalDate;
+use bookd_core::calendar::availability::{Availability, Override, Rule, Weekdays, Window};
+use bookd_core::time::LocalDate;
 use proptest::prelude::*;
 
 use crate::world::{rule, window};

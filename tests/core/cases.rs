@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bookd::domain::appointment::{AppointmentState, IgnoredRules};
-use bookd::domain::appointment_type::{AppointmentType, Limits, Stamps};
-use bookd::domain::availability::{Availability, Override, Rule, Weekdays};
-use bookd::domain::calendar::Calendar;
-use bookd::domain::claims::Claim;
-use bookd::domain::feasible::violations;
-use bookd::domain::ids::{AppointmentKey, TypeId, TypeNumber};
-use bookd::domain::interval::Interval;
-use bookd::domain::slots::{Search, first};
-use bookd::domain::time::{Instant, Minutes, Seconds};
+use bookd_core::appointment::{AppointmentState, IgnoredRules};
+use bookd_core::calendar::Calendar;
+use bookd_core::calendar::appointment_type::{AppointmentType, Limits, Stamps};
+use bookd_core::calendar::availability::{Availability, Override, Rule, Weekdays};
+use bookd_core::calendar::claims::Claim;
+use bookd_core::ids::{AppointmentKey, TypeId, TypeNumber};
+use bookd_core::slots::first;
+use bookd_core::slots::rules::violations;
+use bookd_core::slots::search::Search;
+use bookd_core::time::interval::Interval;
+use bookd_core::time::{Instant, Minutes, Seconds};
 use serde::Deserialize;
 
 use crate::checker::Checker;
@@ -183,7 +184,7 @@ impl Case {
 fn folder() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let above = package.ancestors().skip(1).map(|folder| folder.join("shared/cases"));
-    above.into_iter().find(|cases| cases.is_dir()).unwrap_or_else(|| package.join("../shared/cases"))
+    above.into_iter().find(|cases| cases.is_dir()).unwrap_or_else(|| package.join("../../../shared/cases"))
 }
 
 /// The cases of a file; none, and a word about it, where the folder is not.

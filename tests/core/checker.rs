@@ -4,14 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use bookd::domain::appointment::IgnoredRules;
-use bookd::domain::appointment_type::{AppointmentType, Limits};
-use bookd::domain::availability::Rule;
-use bookd::domain::calendar::Calendar;
-use bookd::domain::claims::Claim;
-use bookd::domain::ids::AppointmentKey;
-use bookd::domain::interval::Interval;
-use bookd::domain::time::{Instant, LocalDate, Minutes};
+use bookd_core::appointment::IgnoredRules;
+use bookd_core::calendar::Calendar;
+use bookd_core::calendar::appointment_type::{AppointmentType, Limits};
+use bookd_core::calendar::availability::Rule;
+use bookd_core::calendar::claims::Claim;
+use bookd_core::ids::AppointmentKey;
+use bookd_core::time::interval::Interval;
+use bookd_core::time::{Instant, LocalDate, Minutes};
 use chrono::Datelike;
 
 /// The appointments with the same set of places as the one that is asked for.

@@ -1,13 +1,13 @@
 //! The chunked list of claims against a plain sorted one.
 
-use bookd::domain::appointment::AppointmentState;
-use bookd::domain::availability::Availability;
-use bookd::domain::calendar::Calendar;
-use bookd::domain::claims::{Claim, Claims, Session};
-use bookd::domain::ids::{AppointmentKey, TypeNumber};
-use bookd::domain::interval::Interval;
-use bookd::domain::limits::{Limit, Period, PeriodKind};
-use bookd::domain::time::{HOUR, Instant};
+use bookd_core::appointment::AppointmentState;
+use bookd_core::calendar::Calendar;
+use bookd_core::calendar::availability::Availability;
+use bookd_core::calendar::claims::{Claim, Claims, Session};
+use bookd_core::calendar::limits::{Limit, Period, PeriodKind};
+use bookd_core::ids::{AppointmentKey, TypeNumber};
+use bookd_core::time::interval::Interval;
+use bookd_core::time::{HOUR, Instant};
 use proptest::prelude::*;
 
 use crate::world::{calendar, minutes, zone};

@@ -4,28 +4,27 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bookd::domain::appointment::{
+use bookd_core::appointment::recurrence::{Ending, Frequency, Recurrence};
+use bookd_core::appointment::series::SeriesReport;
+use bookd_core::appointment::{
     Appointment, AppointmentState, Assignment, IgnoredRules, Invitee, PersonDetails, Target, Transition,
 };
-use bookd::domain::availability::{Availability, Rule, Weekdays, Window};
-use bookd::domain::claims::{Claim, Claims};
-use bookd::domain::command::{Booking, Command, Move, NewId, Start};
-use bookd::domain::decide::{decide, expire};
-use bookd::domain::ids::{AppointmentId, CalendarId, Caller, SeriesId, TypeId};
-use bookd::domain::interval::Interval;
-use bookd::domain::refusal::Refusal;
-use bookd::domain::series::{
-    Ending, Frequency, Otherwise, Recurrence, SeriesBooking, SeriesName, SeriesReport, SeriesScope,
-};
-use bookd::domain::slots::first;
-use bookd::domain::state::{State, claim_on};
-use bookd::domain::time::{HOUR, Instant, Seconds};
+use bookd_core::calendar::availability::{Availability, Rule, Weekdays, Window};
+use bookd_core::calendar::claims::{Claim, Claims};
+use bookd_core::command::{Booking, Command, Move, NewId, Otherwise, SeriesBooking, SeriesName, SeriesScope, Start};
+use bookd_core::decide::{decide, expire};
+use bookd_core::ids::{AppointmentId, CalendarId, Caller, SeriesId, TypeId};
+use bookd_core::refusal::Refusal;
+use bookd_core::slots::first;
+use bookd_core::state::{State, claim_on};
+use bookd_core::time::interval::Interval;
+use bookd_core::time::{HOUR, Instant, Seconds};
 use proptest::prelude::*;
 
-use bookd::domain::appointment_type::{AppointmentType, Stamps};
-use bookd::domain::calendar::{Calendar, Profile};
-use bookd::domain::ids::TypeNumber;
-use bookd::domain::slots::Search;
+use bookd_core::calendar::appointment_type::{AppointmentType, Stamps};
+use bookd_core::calendar::{Calendar, Profile};
+use bookd_core::ids::TypeNumber;
+use bookd_core::slots::search::Search;
 
 use crate::world::{instant, minutes, zone};
 
@@ -71,7 +70,7 @@ fn submit(state: &mut State, command: &Command, now: Instant) -> Result<Vec<Arc<
 
 /// Two calendars, open around the clock, with a type each of one seat and of three, with buffers and a limit.
 fn world() -> State {
-    let mut state = State { next_key: bookd::domain::ids::AppointmentKey(1), ..State::default() };
+    let mut state = State { next_key: bookd_core::ids::AppointmentKey(1), ..State::default() };
     let window = Window::new(0, 24 * 60).unwrap();
     let rule = Rule { weekdays: Weekdays::ALL, window, first_date: None, last_date: None };
     for name in ["ada", "bob"] {

@@ -5,12 +5,12 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use bookd::domain::appointment::{Assignment, IgnoredRules, PersonDetails};
-use bookd::domain::appointment_type::AppointmentType;
-use bookd::domain::availability::{Availability, Weekdays};
-use bookd::domain::command::{Booking, Command};
-use bookd::domain::ids::{AppointmentId, CalendarId, TypeId};
-use bookd::domain::time::{Instant, MINUTE, Seconds};
+use bookd_core::appointment::{Assignment, IgnoredRules, PersonDetails};
+use bookd_core::calendar::appointment_type::AppointmentType;
+use bookd_core::calendar::availability::{Availability, Weekdays};
+use bookd_core::command::{Booking, Command};
+use bookd_core::ids::{AppointmentId, CalendarId, TypeId};
+use bookd_core::time::{Instant, MINUTE, Seconds};
 
 use crate::model::{Pair, booking, grace, move_to};
 use crate::reference::{Outcome, Wish};

@@ -1,16 +1,16 @@
 //! Imports: all or nothing, never two of one time, and everything that is wrong is told at once.
 
-use bookd::domain::appointment::{AppointmentState, IgnoredRules, Person};
-use bookd::domain::appointment_type::{AppointmentType, Stamps};
-use bookd::domain::availability::Availability;
-use bookd::domain::calendar::Profile;
-use bookd::domain::command::{Command, ImportedAppointment, ImportedCalendar, NewId, Start};
-use bookd::domain::decide::{IMPORT_VIOLATIONS_MAX, decide};
-use bookd::domain::ids::{AppointmentId, CalendarId, Caller, TypeId};
-use bookd::domain::interval::Interval;
-use bookd::domain::refusal::Refusal;
-use bookd::domain::state::State;
-use bookd::domain::time::Instant;
+use bookd_core::appointment::{AppointmentState, IgnoredRules, Person};
+use bookd_core::calendar::Profile;
+use bookd_core::calendar::appointment_type::{AppointmentType, Stamps};
+use bookd_core::calendar::availability::Availability;
+use bookd_core::command::{Command, ImportedAppointment, ImportedCalendar, NewId, Start};
+use bookd_core::decide::{IMPORT_VIOLATIONS_MAX, decide};
+use bookd_core::ids::{AppointmentId, CalendarId, Caller, TypeId};
+use bookd_core::refusal::Refusal;
+use bookd_core::state::State;
+use bookd_core::time::Instant;
+use bookd_core::time::interval::Interval;
 use uuid::Uuid;
 
 use crate::world::{instant, minutes, zone};

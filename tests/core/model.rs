@@ -7,20 +7,20 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bookd::domain::appointment::AppointmentState as S;
-use bookd::domain::appointment::{Appointment, Assignment, IgnoredRules, Invitee, PersonDetails};
-use bookd::domain::appointment_type::AppointmentType;
-use bookd::domain::calendar::{Busy, Calendar};
-use bookd::domain::command::{Booking, Command, Move, NewId, ProfilePatch, Redacted, Start};
-use bookd::domain::decide::{decide, expire};
-use bookd::domain::feasible;
-use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, TypeId};
-use bookd::domain::interval::Interval;
-use bookd::domain::refusal::Refusal;
-use bookd::domain::several;
-use bookd::domain::slots::Search;
-use bookd::domain::state::State;
-use bookd::domain::time::{DAY, HOUR, Instant, MINUTE, Seconds};
+use bookd_core::appointment::AppointmentState as S;
+use bookd_core::appointment::{Appointment, Assignment, IgnoredRules, Invitee, PersonDetails};
+use bookd_core::calendar::appointment_type::AppointmentType;
+use bookd_core::calendar::{Busy, Calendar};
+use bookd_core::command::{Booking, Command, Move, NewId, ProfilePatch, Redacted, Start};
+use bookd_core::decide::{decide, expire};
+use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, TypeId};
+use bookd_core::refusal::Refusal;
+use bookd_core::slots::multi_calendar;
+use bookd_core::slots::rules;
+use bookd_core::slots::search::Search;
+use bookd_core::state::State;
+use bookd_core::time::interval::Interval;
+use bookd_core::time::{DAY, HOUR, Instant, MINUTE, Seconds};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestError, TestRng, TestRunner};
 
@@ -127,7 +127,7 @@ impl Pair {
         if step.start.is_multiple_of(2) {
             searches.iter_mut().for_each(|it| it.calendar = &self.reference.calendars[&it.calendar.id]);
         }
-        let offered = several::first(&searches, wish.assignment, 40);
+        let offered = multi_calendar::first(&searches, wish.assignment, 40);
         let pick = usize::from(step.start) / 20;
         match step.start % 20 {
             0..=15 if !offered.is_empty() => offered[pick % offered.len()].slot.start,
@@ -163,14 +163,14 @@ impl Pair {
         let searches = self.searches(wish, Interval::new(wish.start, wish.start.plus(MINUTE)));
         let is_one = searches.iter().all(|it| it.duration == searches[0].duration);
         let is_askable = !shows_every_minute && (is_one || wish.assignment == Assignment::Any);
-        is_askable.then(|| !several::first(&searches, wish.assignment, 1).is_empty())
+        is_askable.then(|| !multi_calendar::first(&searches, wish.assignment, 1).is_empty())
     }
 
     pub(crate) fn is_explained_bookable(&self, wish: &Wish) -> bool {
         let searches = self.searches(wish, Interval::new(wish.start, wish.start));
         let is_any = wish.assignment == Assignment::Any;
-        let asks = several::asks(searches.iter().copied(), wish.assignment, wish.start);
-        let mut answers = asks.iter().map(|ask| feasible::violations(ask).is_empty());
+        let asks = multi_calendar::asks(searches.iter().copied(), wish.assignment, wish.start);
+        let mut answers = asks.iter().map(|ask| rules::violations(ask).is_empty());
         if is_any { answers.any(|it| it) } else { answers.all(|it| it) }
     }
 

@@ -3,17 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bookd::domain::appointment::AppointmentState;
-use bookd::domain::appointment_type::AppointmentType;
-use bookd::domain::availability::{Availability, Override, Rule, Weekdays};
-use bookd::domain::calendar::{Calendar, Profile};
-use bookd::domain::claims::{Claim, Claims};
-use bookd::domain::command::{Command, ProfilePatch};
-use bookd::domain::decide::{OUTSIDE_MAX, decide};
-use bookd::domain::ids::{AppointmentKey, Caller, TypeNumber};
-use bookd::domain::state::State;
-use bookd::domain::time::{DAY, Instant, LocalDate};
-use bookd::domain::zone::Zone;
+use bookd_core::appointment::AppointmentState;
+use bookd_core::calendar::appointment_type::AppointmentType;
+use bookd_core::calendar::availability::{Availability, Override, Rule, Weekdays};
+use bookd_core::calendar::claims::{Claim, Claims};
+use bookd_core::calendar::{Calendar, Profile};
+use bookd_core::command::{Command, ProfilePatch};
+use bookd_core::decide::{OUTSIDE_MAX, decide};
+use bookd_core::ids::{AppointmentKey, Caller, TypeNumber};
+use bookd_core::state::State;
+use bookd_core::time::zone::Zone;
+use bookd_core::time::{DAY, Instant, LocalDate};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -122,7 +122,7 @@ fn left_outside(state: &State, command: &Command, now: Instant) -> Vec<Appointme
     let mut after = state.clone();
     decision.change(state, now, Caller::default()).iter().for_each(|change| after.apply(change));
     let calendar = &after.calendars[decision.outcome.calendar.as_ref().unwrap()];
-    bookd::domain::decide::Hours::of(command).unwrap().outside(calendar, now)
+    bookd_core::decide::Hours::of(command).unwrap().outside(calendar, now)
 }
 
 /// A calendar, and other hours about the same days.

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bookd::domain::appointment::{AppointmentState, IgnoredRules};
-use bookd::domain::appointment_type::{AppointmentType, Limits, Stamps};
-use bookd::domain::availability::{Availability, Override, Rule, Weekdays, Window};
-use bookd::domain::calendar::Calendar;
-use bookd::domain::claims::Claim;
-use bookd::domain::ids::{AppointmentKey, TypeId, TypeNumber};
-use bookd::domain::interval::Interval;
-use bookd::domain::slots::{Search, first};
-use bookd::domain::time::{DAY, HOUR, Instant, Minutes, Seconds};
+use bookd_core::appointment::{AppointmentState, IgnoredRules};
+use bookd_core::calendar::Calendar;
+use bookd_core::calendar::appointment_type::{AppointmentType, Limits, Stamps};
+use bookd_core::calendar::availability::{Availability, Override, Rule, Weekdays, Window};
+use bookd_core::calendar::claims::Claim;
+use bookd_core::ids::{AppointmentKey, TypeId, TypeNumber};
+use bookd_core::slots::first;
+use bookd_core::slots::search::Search;
+use bookd_core::time::interval::Interval;
+use bookd_core::time::{DAY, HOUR, Instant, Minutes, Seconds};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
@@ -85,7 +86,7 @@ fn hours() -> impl Strategy<Value = Window> {
 }
 
 pub(crate) fn rules(around: Instant) -> impl Strategy<Value = Vec<Rule>> {
-    let today = bookd::domain::time::Wall::from_seconds(around.seconds()).date();
+    let today = bookd_core::time::Wall::from_seconds(around.seconds()).date();
     let date = move || proptest::option::weighted(0.2, (-3i32..4).prop_map(move |days| today.plus(days)));
     let weekdays = prop_oneof![Just(127u8), 1u8..=127].prop_map(Weekdays::from_bits);
     let rule = (weekdays, hours(), date(), date());
@@ -94,8 +95,8 @@ pub(crate) fn rules(around: Instant) -> impl Strategy<Value = Vec<Rule>> {
     proptest::collection::vec(rule, 0..5)
 }
 
-pub(crate) fn overrides(around: Instant) -> impl Strategy<Value = BTreeMap<bookd::domain::time::LocalDate, Override>> {
-    let today = bookd::domain::time::Wall::from_seconds(around.seconds()).date();
+pub(crate) fn overrides(around: Instant) -> impl Strategy<Value = BTreeMap<bookd_core::time::LocalDate, Override>> {
+    let today = bookd_core::time::Wall::from_seconds(around.seconds()).date();
     let of_date =
         proptest::collection::vec(hours(), 0..3).prop_map(|windows| Override { windows, note: String::new() });
     proptest::collection::btree_map((-3i32..4).prop_map(move |days| today.plus(days)), of_date, 0..3)

@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bookd::domain::appointment::{AppointmentState as S, Assignment, IgnoredRules};
-use bookd::domain::appointment_type::AppointmentType;
-use bookd::domain::calendar::Calendar;
-use bookd::domain::claims::{Claim, Claims};
-use bookd::domain::ids::{AppointmentKey, CalendarId, TypeId};
-use bookd::domain::time::{HOUR, Instant, Minutes, Seconds};
+use bookd_core::appointment::{AppointmentState as S, Assignment, IgnoredRules};
+use bookd_core::calendar::Calendar;
+use bookd_core::calendar::appointment_type::AppointmentType;
+use bookd_core::calendar::claims::{Claim, Claims};
+use bookd_core::ids::{AppointmentKey, CalendarId, TypeId};
+use bookd_core::time::{HOUR, Instant, Minutes, Seconds};
 
 use crate::checker::{Checker, Mates};
 

@@ -1,9 +1,9 @@
 //! Series in wall time: as dateutil expands them where it is right (`series.txt`, made with Python, says how), by hand
 //! where RFC 5545 says otherwise, and against a count of the dates in every zone.
 
-use bookd::domain::series::{Ending, Frequency, Moment, OCCURRENCES_MAX, Recurrence, expand};
-use bookd::domain::time::{Instant, LocalDate, MINUTE, Wall};
-use bookd::domain::zone::{LocalInstants, Zone};
+use bookd_core::appointment::recurrence::{Ending, Frequency, Moment, OCCURRENCES_MAX, Recurrence, expand};
+use bookd_core::time::zone::{LocalInstants, Zone};
+use bookd_core::time::{Instant, LocalDate, MINUTE, Wall};
 use chrono::Datelike;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use proptest::prelude::*;

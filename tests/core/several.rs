@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bookd::domain::appointment::{Assignment, IgnoredRules};
-use bookd::domain::appointment_type::AppointmentType;
-use bookd::domain::availability::{Availability, Rule, Weekdays};
-use bookd::domain::interval::Interval;
-use bookd::domain::several::{first, nearest};
-use bookd::domain::slots::{self, NEAREST_DAYS_MAX, Search, nearest_days};
-use bookd::domain::time::{DAY, HOUR, Instant};
+use bookd_core::appointment::{Assignment, IgnoredRules};
+use bookd_core::calendar::appointment_type::AppointmentType;
+use bookd_core::calendar::availability::{Availability, Rule, Weekdays};
+use bookd_core::slots::multi_calendar::{first, nearest};
+use bookd_core::slots::search::Search;
+use bookd_core::slots::{self, NEAREST_DAYS_MAX, nearest_days};
+use bookd_core::time::interval::Interval;
+use bookd_core::time::{DAY, HOUR, Instant};
 use proptest::prelude::*;
 
 use crate::checker::Mates;

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use bookd::domain::feasible::{Ask, is_race_lost, race_violations, seats_remaining, violations};
-use bookd::domain::interval::Interval;
-use bookd::domain::refusal::ViolationCode;
-use bookd::domain::slots::{NEAREST_DAYS_MAX, Search, first, nearest, visit};
-use bookd::domain::time::{DAY, Instant};
+use bookd_core::slots::rules::{Ask, is_race_lost, race_violations, seats_remaining, violations};
+use bookd_core::slots::search::Search;
+use bookd_core::slots::violation::ViolationCode;
+use bookd_core::slots::{NEAREST_DAYS_MAX, first, nearest, visit};
+use bookd_core::time::interval::Interval;
+use bookd_core::time::{DAY, Instant};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;

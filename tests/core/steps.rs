@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bookd::domain::appointment_type::AppointmentType;
-use bookd::domain::availability::{Availability, Override, Rule};
-use bookd::domain::calendar::Calendar;
-use bookd::domain::ids::CalendarId;
-use bookd::domain::time::{HOUR, Instant, LocalDate, Seconds};
+use bookd_core::calendar::Calendar;
+use bookd_core::calendar::appointment_type::AppointmentType;
+use bookd_core::calendar::availability::{Availability, Override, Rule};
+use bookd_core::ids::CalendarId;
+use bookd_core::time::{HOUR, Instant, LocalDate, Seconds};
 use proptest::prelude::*;
 
 use crate::random::{limits, overrides, rules, two_types};

@@ -2,15 +2,16 @@
 
 use std::sync::{Arc, OnceLock};
 
-use bookd::domain::appointment_type::{AppointmentType, Stamps};
-use bookd::domain::availability::{Availability, Rule, Weekdays, Window};
-use bookd::domain::calendar::{Busy, Calendar, Profile, Types};
-use bookd::domain::claims::{Claim, Claims};
-use bookd::domain::ids::{CalendarId, Revision};
-use bookd::domain::interval::Interval;
-use bookd::domain::time::{Instant, Minutes};
-use bookd::domain::zone::Zone;
-use bookd::zones::{Zones, bundled_names};
+use bookd_core::calendar::appointment_type::{AppointmentType, Stamps};
+use bookd_core::calendar::availability::{Availability, Rule, Weekdays, Window};
+use bookd_core::calendar::claims::{Claim, Claims};
+use bookd_core::calendar::{Busy, Calendar, Profile, Types};
+use bookd_core::ids::{CalendarId, Revision};
+use bookd_core::time::interval::Interval;
+use bookd_core::time::zone::Zone;
+use bookd_core::time::{Instant, Minutes};
+
+use crate::zones::{Zones, bundled_names};
 
 /// The release in the binary, read once.
 fn zones() -> &'static Zones {

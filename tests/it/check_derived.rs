@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bookd::domain::command::{Booking, Command};
-use bookd::domain::ids::TypeId;
 use bookd::store::sqlite::Sqlite;
+use bookd_core::command::{Booking, Command};
+use bookd_core::ids::TypeId;
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use bookd::domain::appointment::{Appointment, AppointmentState as S, Image, OccurrenceOf, Place, Target, Transition};
-use bookd::domain::change::{AppointmentEvent as E, Cause, Change, Event};
-use bookd::domain::command::Command;
-use bookd::domain::decide::decide;
-use bookd::domain::ids::{AppointmentKey, Caller};
-use bookd::domain::time::{DAY, HOUR, Instant, MINUTE};
 use bookd::store::Batch;
+use bookd_core::appointment::{Appointment, AppointmentState as S, Image, OccurrenceOf, Place, Target, Transition};
+use bookd_core::change::{AppointmentEvent as E, Cause, Change, Event};
+use bookd_core::command::Command;
+use bookd_core::decide::decide;
+use bookd_core::ids::{AppointmentKey, Caller};
+use bookd_core::time::{DAY, HOUR, Instant, MINUTE};
 
 use crate::stored::{World, at_hour, booking, id, minutes, open, put_special, zones};
 

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bookd::domain::appointment::Appointment;
-use bookd::domain::command::{Booking, Command};
 use bookd::proto::v1 as pb;
 use bookd::store::sqlite::Sqlite;
+use bookd_core::appointment::Appointment;
+use bookd_core::command::{Booking, Command};
 use serde_json::Value;
 
 use crate::harness::{Bookd, at, minutes, timestamp};

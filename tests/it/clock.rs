@@ -5,9 +5,9 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use bookd::clock::{Clock, SystemClock};
-use bookd::domain::time::{DAY, Instant, MINUTE};
 use bookd::engine::Settings;
 use bookd::proto::v1 as pb;
+use bookd_core::time::{DAY, Instant, MINUTE};
 use serde_json::Value;
 use tempfile::TempDir;
 use tonic::Code;

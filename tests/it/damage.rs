@@ -5,15 +5,15 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use bookd::domain::command::Command;
-use bookd::domain::ids::{AppointmentKey, Revision, TypeId};
-use bookd::domain::interval::Interval;
-use bookd::domain::log::LogPosition;
-use bookd::domain::time::Instant;
 use bookd::fold::email_key;
 use bookd::store::sqlite::Sqlite;
 use bookd::store::told::PART_EVENTS_MAX;
 use bookd::store::{CalendarFilter, ListQuery, RequestRecord, Store, StoreError};
+use bookd_core::command::Command;
+use bookd_core::ids::{AppointmentKey, Revision, TypeId};
+use bookd_core::log::LogPosition;
+use bookd_core::time::Instant;
+use bookd_core::time::interval::Interval;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -49,7 +49,7 @@ impl Whole {
             calendar: Some(id("ada")),
             type_id: Some(TypeId::default_type()),
         };
-        let decision = bookd::domain::decide::decide(&world.state, &put_busy, world.now).unwrap();
+        let decision = bookd_core::decide::decide(&world.state, &put_busy, world.now).unwrap();
         world.commit(&decision, &[request]).unwrap();
         let kept = world.folder.clone().unwrap();
         drop(world);

@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bookd::clock::ManualClock;
-use bookd::domain::appointment::Appointment;
-use bookd::domain::change::{AppointmentEvent, Event};
-use bookd::domain::command::{Beforehand, Booking, Command};
-use bookd::domain::deletion::{STAMPS, Staged, cancelled_with_calendar, is_staged};
-use bookd::domain::ids::{AppointmentKey, Etag, Revision};
-use bookd::domain::log::{LogEntry, LogEvent};
-use bookd::domain::refusal::Refusal;
-use bookd::domain::time::{MINUTE, Seconds};
 use bookd::engine::{Answer, Engine, Failure, Layout, RequestId, Running, Settings, Slices, Terms};
 use bookd::store::sqlite::Sqlite;
 use bookd::store::{ListQuery, Reader};
+use bookd_core::appointment::Appointment;
+use bookd_core::change::{AppointmentEvent, Event};
+use bookd_core::command::{Beforehand, Booking, Command};
+use bookd_core::deletion::{STAMPS, Staged, cancelled_with_calendar, is_staged};
+use bookd_core::ids::{AppointmentKey, Etag, Revision};
+use bookd_core::log::{LogEntry, LogEvent};
+use bookd_core::refusal::Refusal;
+use bookd_core::time::{MINUTE, Seconds};
 use tempfile::TempDir;
 
 use crate::check_derived::checked;
@@ -315,7 +315,7 @@ async fn what_runs_out_while_a_deletion_is_prepared_has_run_out() {
         let ask = move |reader: &mut dyn Reader| Ok(reader.appointments(&[id])?.0.remove(0).state);
         served.engine.read(None, ask)
     };
-    use bookd::domain::appointment::AppointmentState::{Cancelled, Expired};
+    use bookd_core::appointment::AppointmentState::{Cancelled, Expired};
     let mut found = Vec::new();
     for number in [1, 9, 20, 22, 23] {
         found.push(states(number).await.unwrap());

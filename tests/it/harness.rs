@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bookd::clock::ManualClock;
-use bookd::domain::time::Instant;
 use bookd::engine::{Engine, Settings, Stopped};
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
@@ -20,6 +19,7 @@ use bookd::server::{Ended, Lanes};
 use bookd::service::{Parts, Service, open_sqlite};
 use bookd::store::Store;
 use bookd::zones::Zones;
+use bookd_core::time::Instant;
 use prost_types::Timestamp;
 use tempfile::TempDir;
 use tonic::Status;

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bookd::clock::ManualClock;
-use bookd::domain::time::Instant;
 use bookd::grpc::wire::Wire;
 use bookd::proto::v1 as pb;
 use bookd::store::memory::Memory;
+use bookd_core::time::Instant;
 use prost_reflect::{DynamicMessage, FieldDescriptor, MapKey, ReflectMessage, Value};
 use prost_types::{Duration, Timestamp};
 use tonic::service::Routes;

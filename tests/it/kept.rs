@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bookd::domain::appointment::Carried;
+use bookd_core::appointment::Carried;
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -1,8 +1,8 @@
 //! What is over leaves memory, and is still there for whoever asks.
 
-use bookd::domain::ids::CalendarId;
 use bookd::engine::Wait;
 use bookd::proto::v1 as pb;
+use bookd_core::ids::CalendarId;
 
 use crate::harness::{Bookd, minutes, timestamp};
 use crate::words::{appointment_type, booking};

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use bookd::clock::{Clock, SystemClock};
-use bookd::domain::change::Change;
-use bookd::domain::command::{Booking, Command as Asked};
-use bookd::domain::decide::decide;
-use bookd::domain::ids::Caller;
-use bookd::domain::state::State;
-use bookd::domain::time::{DAY, HOUR, Instant};
 use bookd::store::sqlite::Sqlite;
 use bookd::store::{Batch, Store};
+use bookd_core::change::Change;
+use bookd_core::command::{Booking, Command as Asked};
+use bookd_core::decide::decide;
+use bookd_core::ids::Caller;
+use bookd_core::state::State;
+use bookd_core::time::{DAY, HOUR, Instant};
 use tempfile::TempDir;
 
 use crate::stored::{CODE_KEY, always_open, booking, id, zones};

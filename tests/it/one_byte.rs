@@ -9,14 +9,14 @@ use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use bookd::domain::command::Command;
-use bookd::domain::ids::{AppointmentKey, Revision};
-use bookd::domain::interval::Interval;
-use bookd::domain::log::LogPosition;
 use bookd::fold::email_key;
 use bookd::store::sqlite::{Source, Sqlite};
 use bookd::store::told::PART_EVENTS_MAX;
 use bookd::store::{Batch, CalendarFilter, ListQuery, OpenError, RequestRecord, Store, StoreError};
+use bookd_core::command::Command;
+use bookd_core::ids::{AppointmentKey, Revision};
+use bookd_core::log::LogPosition;
+use bookd_core::time::interval::Interval;
 use tempfile::TempDir;
 
 use crate::proof::chance::{Chance, budget};
@@ -84,7 +84,7 @@ fn fill(world: &mut World) {
         range: Interval::new(MONDAY, at_hour(4)),
         periods: vec![Interval::new(at_hour(1), at_hour(2))],
     };
-    let decision = bookd::domain::decide::decide(&world.state, &reason, world.now).unwrap();
+    let decision = bookd_core::decide::decide(&world.state, &reason, world.now).unwrap();
     world.commit(&decision, &[request]).unwrap();
     for number in 0..240 {
         book(world, number);

@@ -4,15 +4,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bookd::domain::appointment::{Appointment, AppointmentState, IgnoredRules, Image};
-use bookd::domain::change::{AppointmentEvent, Cause, Change, Event};
-use bookd::domain::command::{Booking, Command};
-use bookd::domain::ids::{AppointmentKey, Caller, Revision};
-use bookd::domain::log::{LogEvent, LogPosition};
 use bookd::store::told::PART_EVENTS_MAX;
 use bookd::store::{
     Batch, CalendarFilter, HistoryPage, HistoryQuery, ListQuery, Reader, StoreError, Told, UNDONE_APPOINTMENTS_MAX,
 };
+use bookd_core::appointment::{Appointment, AppointmentState, IgnoredRules, Image};
+use bookd_core::change::{AppointmentEvent, Cause, Change, Event};
+use bookd_core::command::{Booking, Command};
+use bookd_core::ids::{AppointmentKey, Caller, Revision};
+use bookd_core::log::{LogEvent, LogPosition};
 use rusqlite::Connection;
 
 use crate::proof::log::whole_log;

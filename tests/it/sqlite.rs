@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use bookd::domain::appointment::AppointmentState;
 use bookd::store::memory::Memory;
 use bookd::store::sqlite::Sqlite;
 use bookd::store::{Batch, CommitError, ListQuery, OpenError, Store, StoreError};
+use bookd_core::appointment::AppointmentState;
 
 use bookd::proto::v1 as pb;
 

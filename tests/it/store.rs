@@ -4,19 +4,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bookd::domain::appointment::{Appointment, AppointmentState, Carried, Invitee, PersonDetails, PersonPatch};
-use bookd::domain::appointment_type::{AppointmentType, Limits};
-use bookd::domain::availability::{Override, Window};
-use bookd::domain::change::Cause;
-use bookd::domain::command::{Booking, Command, Move, ProfilePatch, Redacted};
-use bookd::domain::decide::{REDACTED_MAX, decide, expire};
-use bookd::domain::ids::{AppointmentKey, Caller, Revision, SeriesId, TypeId};
-use bookd::domain::interval::Interval;
-use bookd::domain::log::LogPosition;
-use bookd::domain::time::{DAY, HOUR, LocalDate, MINUTE};
 use bookd::fold::email_key;
 use bookd::store::told::PART_EVENTS_MAX;
 use bookd::store::{Batch, CalendarFilter, CommitError, ListQuery, Reader, RequestRecord, StoreError, Told};
+use bookd_core::appointment::{Appointment, AppointmentState, Carried, Invitee, PersonDetails, PersonPatch};
+use bookd_core::calendar::appointment_type::{AppointmentType, Limits};
+use bookd_core::calendar::availability::{Override, Window};
+use bookd_core::change::Cause;
+use bookd_core::command::{Booking, Command, Move, ProfilePatch, Redacted};
+use bookd_core::decide::{REDACTED_MAX, decide, expire};
+use bookd_core::ids::{AppointmentKey, Caller, Revision, SeriesId, TypeId};
+use bookd_core::log::LogPosition;
+use bookd_core::time::interval::Interval;
+use bookd_core::time::{DAY, HOUR, LocalDate, MINUTE};
 use uuid::Uuid;
 
 use crate::stored::{

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use bookd::domain::appointment::AppointmentState;
-use bookd::domain::command::{Booking, Command};
-use bookd::domain::ids::{AppointmentId, SeriesId, TypeId};
-use bookd::domain::time::{DAY, HOUR, Instant, MINUTE, Seconds};
 use bookd::fold::email_key;
 use bookd::store::{ListQuery, StoreError};
+use bookd_core::appointment::AppointmentState;
+use bookd_core::command::{Booking, Command};
+use bookd_core::ids::{AppointmentId, SeriesId, TypeId};
+use bookd_core::time::{DAY, HOUR, Instant, MINUTE, Seconds};
 use uuid::Uuid;
 
 use crate::stored::{

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bookd::domain::appointment::{Image, Place};
-use bookd::domain::availability::{Availability, Override, Window};
-use bookd::domain::change::{AppointmentEvent, Cause, Event};
-use bookd::domain::command::{Command, ProfilePatch};
-use bookd::domain::decide::decide;
-use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, Revision};
-use bookd::domain::log::{Earlier, EarlierProfile, LogPosition, Mark};
-use bookd::domain::time::{DAY, LocalDate, Minutes};
 use bookd::store::{Batch, CalendarFilter, ListQuery, RequestRecord};
+use bookd_core::appointment::{Image, Place};
+use bookd_core::calendar::availability::{Availability, Override, Window};
+use bookd_core::change::{AppointmentEvent, Cause, Event};
+use bookd_core::command::{Command, ProfilePatch};
+use bookd_core::decide::decide;
+use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, Revision};
+use bookd_core::log::{Earlier, EarlierProfile, LogPosition, Mark};
+use bookd_core::time::{DAY, LocalDate, Minutes};
 
 use crate::stored::{
     MONDAY, World, always_open, appointment_id, at_hour, booking, cancel, history, id, move_to, of_calendar, open,
@@ -69,7 +69,7 @@ fn what_a_change_replaces_of_hours_settings_and_types_is_kept() {
 
         let put = |capacity| Command::PutAppointmentType {
             calendar: id("ada"),
-            appointment_type: bookd::domain::appointment_type::AppointmentType { capacity, ..special_type() },
+            appointment_type: bookd_core::calendar::appointment_type::AppointmentType { capacity, ..special_type() },
             etag: None,
         };
         world.run(&put(3));
@@ -151,7 +151,7 @@ fn a_claim_is_loaded_as_long_as_it_lasts_however_long_that_is() {
             let cause = Cause::RescheduleAppointment;
             let revision = world.state.revision.next();
             let event = Event::Appointment { kind, before: Some(before), after };
-            let change = bookd::domain::change::Change { cause, revision, events: vec![event], ..change };
+            let change = bookd_core::change::Change { cause, revision, events: vec![event], ..change };
             let changes = std::slice::from_ref(&change);
             world.store().commit(&Batch { changes, requests: &[], expected: &[] }).unwrap();
             world.state.apply(&change);

@@ -6,18 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use bookd::domain::appointment::{
-    Appointment, AppointmentState, Assignment, Carried, IgnoredRules, Invitee, OccurrenceOf, PersonDetails, PersonPatch,
-};
-use bookd::domain::appointment_type::{AppointmentType, Limits, Stamps};
-use bookd::domain::availability::{Rule, Weekdays, Window};
-use bookd::domain::calendar::{Calendar, Owner, Profile};
-use bookd::domain::command::{Booking, Command, Move, NewId, Start};
-use bookd::domain::decide::{Decision, decide, reset_clock};
-use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, Revision, SeriesId, TypeId, TypeNumber};
-use bookd::domain::log::{LogEntry, LogPosition};
-use bookd::domain::state::State;
-use bookd::domain::time::{DAY, HOUR, Instant, LocalDate, MINUTE, Minutes, Seconds};
 use bookd::store::memory::Memory;
 use bookd::store::sqlite::{Sqlite, vfs_name};
 use bookd::store::{
@@ -25,6 +13,18 @@ use bookd::store::{
     ZoneLookup,
 };
 use bookd::zones::Zones;
+use bookd_core::appointment::{
+    Appointment, AppointmentState, Assignment, Carried, IgnoredRules, Invitee, OccurrenceOf, PersonDetails, PersonPatch,
+};
+use bookd_core::calendar::appointment_type::{AppointmentType, Limits, Stamps};
+use bookd_core::calendar::availability::{Rule, Weekdays, Window};
+use bookd_core::calendar::{Calendar, Owner, Profile};
+use bookd_core::command::{Booking, Command, Move, NewId, Start};
+use bookd_core::decide::{Decision, decide, reset_clock};
+use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, Revision, SeriesId, TypeId, TypeNumber};
+use bookd_core::log::{LogEntry, LogPosition};
+use bookd_core::state::State;
+use bookd_core::time::{DAY, HOUR, Instant, LocalDate, MINUTE, Minutes, Seconds};
 use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;
 use uuid::Uuid;

@@ -317,7 +317,7 @@ fn s4_slots_json_becomes_a_calendar_that_offers_exactly_its_slots() {
 #[tokio::test]
 async fn s4_slots_of_a_file_are_listed_and_booked_as_the_file_says() {
     let folder = tempfile::tempdir().unwrap();
-    let tomorrow = bookd::domain::time::Instant::from_seconds(
+    let tomorrow = bookd_core::time::Instant::from_seconds(
         bookd::clock::Clock::now(&bookd::clock::SystemClock).seconds() + 2 * 86_400,
     );
     let date = &tomorrow.to_string()[..10].to_owned();

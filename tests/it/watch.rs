@@ -353,7 +353,7 @@ async fn what_is_personal_is_told_as_it_is_now_wherever_the_change_is_read_from(
     let booked = bookd.book(secret).await.unwrap();
     // It reads one change and then nothing for a while: what waits for it was read before the removal.
     let mut slow =
-        bookd.engine().watch(bookd::engine::CalendarFilter::All, bookd::domain::ids::Revision(1), None).await.unwrap();
+        bookd.engine().watch(bookd::engine::CalendarFilter::All, bookd_core::ids::Revision(1), None).await.unwrap();
     slow.next().await.unwrap();
     let mut live = watch(&bookd, of_calendar("ada", 1)).await.unwrap();
     assert_eq!(changes_up_to(&mut live, 2).await[1].events[0].appointment.as_ref().unwrap().note, "secret");

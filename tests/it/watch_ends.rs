@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use bookd::domain::ids::Revision;
-use bookd::domain::time::DAY;
 use bookd::engine::{CalendarFilter, Failure, Said, Settings, WatchSettings};
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::watch_appointments_response::Message;
 use bookd::server::Ended;
+use bookd_core::ids::Revision;
+use bookd_core::time::DAY;
 use tonic::Code;
 use tonic::transport::Endpoint;
 

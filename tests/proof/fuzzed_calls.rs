@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use bookd::clock::{Clock, ManualClock};
-use bookd::domain::log::LogPosition;
-use bookd::domain::time::Instant;
 use bookd::engine::{CLOCK_STEADY, Engine, REQUEST_MEMORY};
 use bookd::grpc::wire::Wire;
 use bookd::proto::v1 as pb;
@@ -15,6 +13,8 @@ use bookd::proto::v1::slots_service_client::SlotsServiceClient;
 use bookd::store::memory::Memory;
 use bookd::store::told::PART_EVENTS_MAX;
 use bookd::store::{CalendarFilter, Store, ZoneLookup};
+use bookd_core::log::LogPosition;
+use bookd_core::time::Instant;
 use prost_types::Timestamp;
 use tokio::runtime::Runtime;
 use tonic::service::Routes;

@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bookd::domain::appointment::Image;
-use bookd::domain::log::LogEntry;
+use bookd_core::appointment::Image;
+use bookd_core::log::LogEntry;
 
 use super::calls::{Answered, Call, Outcome};
 use super::log::{Log, is_expiry, number};

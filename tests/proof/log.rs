@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use bookd::domain::appointment::{Appointment, AppointmentState as S, IgnoredRules, Image, OccurrenceOf, Person};
-use bookd::domain::change::Cause;
-use bookd::domain::code;
-use bookd::domain::ids::{AppointmentId, AppointmentKey, Caller, Etag, Revision};
-use bookd::domain::log::{LogEntry, LogPosition};
-use bookd::domain::time::Instant;
 use bookd::grpc::api::request_hash;
 use bookd::proto::v1 as pb;
 use bookd::store::told::PART_EVENTS_MAX;
 use bookd::store::{CalendarFilter, Reader, Store};
+use bookd_core::appointment::confirmation_code;
+use bookd_core::appointment::{Appointment, AppointmentState as S, IgnoredRules, Image, OccurrenceOf, Person};
+use bookd_core::change::Cause;
+use bookd_core::ids::{AppointmentId, AppointmentKey, Caller, Etag, Revision};
+use bookd_core::log::{LogEntry, LogPosition};
+use bookd_core::time::Instant;
 use prost_types::{Duration, Timestamp};
 
 use super::calls::Answered;
@@ -170,7 +170,7 @@ impl Life {
             time_zone: image.time_zone.to_string(),
             local_start: image.local_start.to_string(),
             state: wire_state(state),
-            confirmation_code: code::encode(self.key, code_key),
+            confirmation_code: confirmation_code::encode(self.key, code_key),
             expire_time: image.expire_time.map(timestamp),
             series_id: self.occurrence.map(|it| it.series.0.to_string()).unwrap_or_default(),
             original_start: self.occurrence.map(|it| timestamp(it.original_start)),

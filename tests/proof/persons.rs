@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bookd::domain::appointment;
-use bookd::domain::change::AppointmentEvent as E;
-use bookd::domain::log::LoggedAppointment;
 use bookd::proto::v1 as pb;
+use bookd_core::appointment;
+use bookd_core::change::AppointmentEvent as E;
+use bookd_core::log::LoggedAppointment;
 
 use super::calls::Call;
 use super::history::Op;

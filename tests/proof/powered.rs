@@ -1,12 +1,12 @@
 //! A store whose machine may lose power: a program without power says nothing any more, so that what its store says
 //! of a commit from then on is not believed.
 
-use bookd::domain::appointment::{Appointment, EmailKey};
-use bookd::domain::calendar::{Calendar, LoadedClaims};
-use bookd::domain::ids::{AppointmentId, AppointmentKey, CalendarId, SeriesId};
-use bookd::domain::log::LogEvent;
-use bookd::domain::time::Instant;
 use bookd::store::{Batch, Boot, CommitError, Oldest, Reader, RequestRecord, Store, StoreError};
+use bookd_core::appointment::{Appointment, EmailKey};
+use bookd_core::calendar::{Calendar, LoadedClaims};
+use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, SeriesId};
+use bookd_core::log::LogEvent;
+use bookd_core::time::Instant;
 
 use super::disk::Power;
 

@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bookd::domain::appointment::{AppointmentState as S, Image};
-use bookd::domain::time::Instant;
 use bookd::proto::v1 as pb;
+use bookd_core::appointment::{AppointmentState as S, Image};
+use bookd_core::time::Instant;
 
 use super::calls::{Call, Outcome};
 use super::history::Op;

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bookd::domain::appointment::Image;
-use bookd::domain::change::AppointmentEvent;
-use bookd::domain::log::{CalendarEvent, LogEntry, LogEvent, What};
-use bookd::domain::time::Instant;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::list_service_client::ListServiceClient;
+use bookd_core::appointment::Image;
+use bookd_core::change::AppointmentEvent;
+use bookd_core::log::{CalendarEvent, LogEntry, LogEvent, What};
+use bookd_core::time::Instant;
 use prost_types::Timestamp;
 use tokio::time::timeout;
 use tonic::client::GrpcService;

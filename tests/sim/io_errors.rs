@@ -2,9 +2,9 @@
 //!
 //! `BOOKD_IO_ROUNDS=n` makes the story longer, `BOOKD_SEED=n` tells another.
 
-use bookd::domain::time::Instant;
 use bookd::store::sqlite::{Drive, Sqlite};
 use bookd::store::{CommitError, Store};
+use bookd_core::time::Instant;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::life::{CODE_KEY, Life, Story, lookup};

@@ -7,7 +7,6 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bookd::clock::ManualClock;
-use bookd::domain::time::Instant;
 use bookd::engine::{Engine, Layout, Running, Settings, Slices, WatchSettings};
 use bookd::grpc::api::Api;
 use bookd::grpc::wire::Wire;
@@ -15,6 +14,7 @@ use bookd::ids::Ids;
 use bookd::server::{Limits, serve_connection};
 use bookd::store::ZoneLookup;
 use bookd::store::sqlite::Sqlite;
+use bookd_core::time::Instant;
 use hyper_util::rt::TokioIo;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;

@@ -3,13 +3,13 @@
 
 use std::path::Path;
 
-use bookd::domain::appointment::Appointment;
-use bookd::domain::calendar::Calendar;
-use bookd::domain::ids::{AppointmentKey, Revision};
-use bookd::domain::log::LogEntry;
-use bookd::domain::time::Instant;
 use bookd::store::Store;
 use bookd::store::sqlite::Sqlite;
+use bookd_core::appointment::Appointment;
+use bookd_core::calendar::Calendar;
+use bookd_core::ids::{AppointmentKey, Revision};
+use bookd_core::log::LogEntry;
+use bookd_core::time::Instant;
 
 use crate::life::{CODE_KEY, lookup};
 use crate::proof::chance::budget;

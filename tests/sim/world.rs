@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bookd::clock::{Clock, Reading};
-use bookd::domain::time::Instant;
 use bookd::engine::{CLOCK_JUMP_MAX, CLOCK_STEADY};
+use bookd_core::time::Instant;
 
 use crate::proof::calls::{Call, Outcome};
 use crate::proof::history::{Moment, Op};

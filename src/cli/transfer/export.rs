@@ -16,15 +16,15 @@ use serde_json::{Map, Value};
 use super::{StoreOptions, counted, progress};
 use crate::cli::exit::Exit;
 use crate::clock::{Clock, SystemClock};
-use crate::domain::appointment::AppointmentState;
-use crate::domain::calendar::Calendar;
-use crate::domain::ids::{CalendarId, Revision};
-use crate::domain::time::Instant;
 use crate::grpc::transfer::{exported_appointment, exported_calendar};
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::service::open_existing_sqlite;
 use crate::store::sqlite::Sqlite;
 use crate::store::{ListQuery, OpenError, Reader, Store};
+use bookd_core::appointment::AppointmentState;
+use bookd_core::calendar::Calendar;
+use bookd_core::ids::{CalendarId, Revision};
+use bookd_core::time::Instant;
 
 /// How many rows are read at a time.
 const PAGE_ROWS: usize = 1_000;

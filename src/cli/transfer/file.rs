@@ -14,15 +14,15 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{APPOINTMENTS_MAX, CALENDARS_MAX, COMPLAINTS_MAX, places, progress};
-use crate::domain::command::ImportedCalendar;
-use crate::domain::ids::CalendarId;
-use crate::domain::refusal::FieldViolation;
-use crate::domain::zone::Zone;
 use crate::grpc::transfer::{CalendarFile, imported_appointment, imported_calendar};
 use crate::ids::Ids;
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::v1 as pb;
 use crate::zones::Zones;
+use bookd_core::command::ImportedCalendar;
+use bookd_core::field_violation::FieldViolation;
+use bookd_core::ids::CalendarId;
+use bookd_core::time::zone::Zone;
 
 /// Something that is wrong with the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -273,7 +273,7 @@ impl Reading<'_> {
         piece: &'a str,
         calendar: (&CalendarId, &Arc<Zone>),
         origin: String,
-    ) -> Option<crate::domain::command::ImportedAppointment> {
+    ) -> Option<bookd_core::command::ImportedAppointment> {
         self.count += 1;
         self.bar.inc(1);
         if self.count > APPOINTMENTS_MAX {

@@ -12,13 +12,13 @@ use super::slots::{self, Unsaid};
 use super::{FILE_BYTES_MAX, StoreOptions, counted, progress};
 use crate::cli::exit::Exit;
 use crate::clock::SystemClock;
-use crate::domain::command::{Command, ImportedCalendar};
-use crate::domain::refusal::Refusal;
 use crate::engine::{self, Answer, Engine, Failure, Layout, Stopped, Terms};
 use crate::service::open_sqlite;
 use crate::store::memory::Memory;
 use crate::store::{OpenError, Store};
 use crate::zones::Zones;
+use bookd_core::command::{Command, ImportedCalendar};
+use bookd_core::refusal::Refusal;
 
 /// What `bookd import` needs to know.
 #[derive(Args, Clone, Debug)]

@@ -10,11 +10,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::file::{Members, Text};
-use crate::domain::command::ImportedCalendar;
-use crate::domain::time::LocalDate;
 use crate::grpc::transfer::{CalendarFile, clock, imported_calendar};
 use crate::proto::v1 as pb;
 use crate::zones::Zones;
+use bookd_core::command::ImportedCalendar;
+use bookd_core::time::LocalDate;
 
 /// What a file of slots does not say.
 #[derive(Clone, Debug, Default)]

@@ -23,11 +23,11 @@ use super::reserve::{FileSystem, Reserve};
 use super::rows::signed;
 use super::segments::SEGMENT_BYTES_MAX;
 use super::{Sqlite, log, store_error, sweep};
-use crate::domain::change::Cause;
-use crate::domain::ids::{AppointmentKey, Revision};
-use crate::domain::time::Instant;
 use crate::store::change_record::ChangeRecord;
 use crate::store::{OpenError, StoreError, ZoneLookup, record};
+use bookd_core::change::Cause;
+use bookd_core::ids::{AppointmentKey, Revision};
+use bookd_core::time::Instant;
 
 const COUNT_CALENDARS: &str = "select count(*) from calendars where delete_time is null";
 const COUNT_ROWS: &str = "select (select count(*) from changes) + (select count(*) from appointments)";

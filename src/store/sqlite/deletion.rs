@@ -16,15 +16,15 @@ use super::rows::{self, UPDATE_IN_PLACE, instant, revision_of_change, signed, wr
 use super::segments::Segments;
 use super::write::{DELETE_CLAIM, INSERT_CLAIM};
 use super::{Sqlite, log, store_error};
-use crate::domain::appointment::{Appointment, Place};
-use crate::domain::change::Change;
-use crate::domain::deletion::{STAMPS, Staged, cancelled_with_calendar, is_staged};
-use crate::domain::ids::{AppointmentKey, CalendarId, Revision};
-use crate::domain::log::LogEvent;
-use crate::domain::time::{Instant, MINUTE};
 use crate::store::change_record::write_event;
 use crate::store::record::{self, damaged};
 use crate::store::{CommitError, StoreError};
+use bookd_core::appointment::{Appointment, Place};
+use bookd_core::change::Change;
+use bookd_core::deletion::{STAMPS, Staged, cancelled_with_calendar, is_staged};
+use bookd_core::ids::{AppointmentKey, CalendarId, Revision};
+use bookd_core::log::LogEvent;
+use bookd_core::time::{Instant, MINUTE};
 
 const SELECT_UNSETTLED: &str = "select c.id, c.since, d.began, d.revision, d.time \
      from deletions d join calendars c on c.key = d.calendar where d.revision is not null";

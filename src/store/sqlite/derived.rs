@@ -26,15 +26,15 @@ use super::segments::{CHANGE_COLUMNS, ChangeRow, Wanted};
 use super::upgrade::{SESSIONS_FROM, places};
 use super::write::reach_minutes;
 use super::{SELECT_META, walk};
-use crate::domain::appointment::Appointment;
-use crate::domain::change::{AppointmentEvent, Cause};
-use crate::domain::ids::{AppointmentKey, CalendarId, Revision, TypeId, TypeNumber};
-use crate::domain::log::{CalendarEvent, Earlier, LogEvent, LoggedAppointment, Replaced, What};
-use crate::domain::time::Instant;
 use crate::fold::email_key;
 use crate::store::StoreError;
 use crate::store::change_record::is_whole;
 use crate::store::record::{self, TypeRecord, decode};
+use bookd_core::appointment::Appointment;
+use bookd_core::change::{AppointmentEvent, Cause};
+use bookd_core::ids::{AppointmentKey, CalendarId, Revision, TypeId, TypeNumber};
+use bookd_core::log::{CalendarEvent, Earlier, LogEvent, LoggedAppointment, Replaced, What};
+use bookd_core::time::Instant;
 
 /// How many appointments are in memory at a time.
 const PAGE: usize = 1_000;

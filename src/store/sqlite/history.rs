@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 use rusqlite::Connection;
 
 use super::read::{BEARERS_MAX, bearers};
-use crate::domain::change::Cause;
-use crate::domain::ids::{CalendarId, Revision, TypeId};
-use crate::domain::log::{CalendarEvent, LogEntry, LogEvent, What};
-use crate::domain::time::Instant;
 use crate::store::StoreError;
+use bookd_core::change::Cause;
+use bookd_core::ids::{CalendarId, Revision, TypeId};
+use bookd_core::log::{CalendarEvent, LogEntry, LogEvent, What};
+use bookd_core::time::Instant;
 
 /// What the log says of a calendar.
 #[derive(Default)]

@@ -10,13 +10,13 @@ use tempfile::TempDir;
 
 use super::read::statements;
 use super::*;
-use crate::domain::availability::Availability;
-use crate::domain::calendar::Profile;
-use crate::domain::command::Command;
-use crate::domain::decide::decide;
-use crate::domain::ids::Caller;
-use crate::domain::state::State;
-use crate::domain::zone::Zone;
+use bookd_core::calendar::Profile;
+use bookd_core::calendar::availability::Availability;
+use bookd_core::command::Command;
+use bookd_core::decide::decide;
+use bookd_core::ids::Caller;
+use bookd_core::state::State;
+use bookd_core::time::zone::Zone;
 
 fn open(folder: &TempDir) -> Sqlite {
     let zones: ZoneLookup = Arc::new(|_| Some(Arc::new(Zone::utc())));

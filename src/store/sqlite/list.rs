@@ -12,10 +12,10 @@ use super::Known;
 use super::deletion::Deletions;
 use super::read::{BEARERS_MAX, appointments_by_key, bearers, select_by};
 use super::rows::{OUTLINED, SELECTED, read, read_outline, read_rest, signed};
-use crate::domain::appointment::{Appointment, AppointmentState};
-use crate::domain::ids::{AppointmentId, AppointmentKey, Revision};
-use crate::domain::time::{Instant, MINUTE, Minutes};
 use crate::store::{ListPage, ListQuery, StoreError};
+use bookd_core::appointment::{Appointment, AppointmentState};
+use bookd_core::ids::{AppointmentId, AppointmentKey, Revision};
+use bookd_core::time::{Instant, MINUTE, Minutes};
 
 /// What a scan found, before what changed meanwhile is put back.
 pub(super) struct Scan {

@@ -15,10 +15,6 @@ use super::segments;
 use super::segments::{CHANGE_COLUMNS, ChangeRow, Wanted};
 use super::write::alone_failed;
 use super::{Sqlite, store_error};
-use crate::domain::appointment::Image;
-use crate::domain::ids::{AppointmentKey, Revision};
-use crate::domain::log::{LogPosition, Replaced, What};
-use crate::domain::time::Instant;
 use crate::store::change_record::ChangeRecord;
 use crate::store::history::HistoryBuilder;
 use crate::store::record::{self, decode};
@@ -27,6 +23,10 @@ use crate::store::told::{Part, TOLD_CHANGES_MAX, TOLD_EVENTS_MAX};
 use crate::store::{
     CalendarFilter, CommitError, Oldest, StoreError, ToldPage, UNDONE_APPOINTMENTS_MAX, UNDONE_CHANGES_MAX,
 };
+use bookd_core::appointment::Image;
+use bookd_core::ids::{AppointmentKey, Revision};
+use bookd_core::log::{LogPosition, Replaced, What};
+use bookd_core::time::Instant;
 
 const SELECT_REVISION: &str = "select coalesce(max(revision), 0) from changes";
 static SELECT_CHANGE: LazyLock<String> = LazyLock::new(|| format!("select {CHANGE_COLUMNS} where c.revision = ?1"));

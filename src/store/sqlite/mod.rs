@@ -36,12 +36,11 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, ffi, params};
 
 use crate::descriptors;
-use crate::domain::appointment::{Appointment, EmailKey};
-use crate::domain::calendar::{Calendar, LoadedClaims};
-use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
-use crate::domain::log::LogEvent;
-use crate::domain::time::Instant;
-use crate::sabotage::Bug;
+use bookd_core::appointment::{Appointment, EmailKey};
+use bookd_core::calendar::{Calendar, LoadedClaims};
+use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
+use bookd_core::log::LogEvent;
+use bookd_core::time::Instant;
 
 use super::{Batch, Boot, CommitError, Last, Oldest, Reader, RequestRecord, Store, StoreError, ZoneLookup, record};
 
@@ -166,9 +165,6 @@ impl Sqlite {
 impl Store for Sqlite {
     fn boot(&mut self) -> Result<Boot, StoreError> {
         let connection = &self.connection;
-        if Bug::RevisionReused.is_on() {
-            connection.execute("delete from changes where revision = (select max(revision) from changes)", [])?;
-        }
         let Last { revision, time: last_time, next_key } = last(connection)?;
         let code_key: i64 = connection.query_row(SELECT_META, ["code_key"], |row| row.get(0))?;
         let sessions_from: i64 = connection.query_row(SELECT_META, [SESSIONS_FROM], |row| row.get(0))?;

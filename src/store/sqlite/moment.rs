@@ -3,11 +3,11 @@
 use rusqlite::Connection;
 
 use super::read;
-use crate::domain::appointment::{Appointment, EmailKey};
-use crate::domain::calendar::Calendar;
-use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
-use crate::domain::time::Instant;
 use crate::store::{Last, Moment, StoreError, ZoneLookup};
+use bookd_core::appointment::{Appointment, EmailKey};
+use bookd_core::calendar::Calendar;
+use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId};
+use bookd_core::time::Instant;
 
 /// Within a transaction that is open.
 pub(super) struct SqliteMoment<'a> {

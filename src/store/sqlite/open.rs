@@ -22,7 +22,7 @@ use super::upgrade::bring_along;
 use super::vfs::damage_met;
 use super::{recovery, sweep};
 use crate::descriptors;
-use crate::sabotage::{Bug, Moment};
+use crate::sabotage::Moment;
 use crate::store::{OpenError, ZoneLookup};
 
 mod embedded {
@@ -271,8 +271,7 @@ fn prepare_once(
     }
     renew_wal(connection, rewrite)?;
     settle_with_room(connection, reserve).map_err(said)?;
-    let synchronous = if Bug::NormalForFull.is_on() { "normal" } else { "full" };
-    connection.pragma_update(None, "synchronous", synchronous).map_err(said)?;
+    connection.pragma_update(None, "synchronous", "full").map_err(said)?;
     // 8 MB of pages: SQLite goes over all that it keeps at most commits that split a page, and the system's own cache has
     // the others.
     connection.pragma_update(None, "cache_size", -8_000).map_err(said)?;

@@ -17,21 +17,21 @@ use super::moment::SqliteMoment;
 use super::rows::{self, SELECTED, read, signed};
 use super::segments::Wanted;
 use super::{Known, Sqlite, walk};
-use crate::domain::appointment::{Appointment, EmailKey, Image, Place};
-use crate::domain::appointment_type::Stamps;
-use crate::domain::calendar::{Busy, Calendar, DeletedType, LoadedClaims, Profile, Types, keep_from};
-use crate::domain::claims::Claims;
-use crate::domain::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeNumber};
-use crate::domain::log::{LogPosition, Replaced};
-use crate::domain::series::OCCURRENCES_MAX;
-use crate::domain::state::claim_on;
-use crate::domain::time::{Instant, MINUTE};
 use crate::store::history::HistoryBuilder;
 use crate::store::record::{self, PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord, damaged, decode};
 use crate::store::{
     CalendarFilter, CalendarRow, HistoryPage, HistoryQuery, HistorySubject, ListPage, ListQuery, Look, Oldest, Reader,
     RequestRecord, StoreError, ToldPage, ZoneLookup,
 };
+use bookd_core::appointment::recurrence::OCCURRENCES_MAX;
+use bookd_core::appointment::{Appointment, EmailKey, Image, Place};
+use bookd_core::calendar::appointment_type::Stamps;
+use bookd_core::calendar::claims::Claims;
+use bookd_core::calendar::{Busy, Calendar, DeletedType, LoadedClaims, Profile, Types, keep_from};
+use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeNumber};
+use bookd_core::log::{LogPosition, Replaced};
+use bookd_core::state::claim_on;
+use bookd_core::time::{Instant, MINUTE};
 
 const SELECT_CALENDAR: &str = "select c.key, c.since, v.version, v.reach, c.create_time, c.update_time, c.revision, c.profile \
      from calendars c left join versions v on v.calendar = c.key where c.id = ?1 and c.delete_time is null";

@@ -9,13 +9,13 @@ use rusqlite::types::{FromSql, ValueRef};
 use rusqlite::{Row, Statement, params};
 use uuid::Uuid;
 
-use crate::domain::appointment::{Appointment, Carried, Email, EmailKey, Image, Invitee, OccurrenceOf, Person};
-use crate::domain::ids::{AppointmentId, AppointmentKey, Revision, SeriesId, TypeId};
-use crate::domain::time::Instant;
 use crate::store::numbers;
 use crate::store::place_record::PlacesRecord;
 use crate::store::record::{self, MetadataRecord, decode, ignored_bits, ignored_rules};
 use crate::store::{Outline, StoreError};
+use bookd_core::appointment::{Appointment, Carried, Email, EmailKey, Image, Invitee, OccurrenceOf, Person};
+use bookd_core::ids::{AppointmentId, AppointmentKey, Revision, SeriesId, TypeId};
+use bookd_core::time::Instant;
 
 /// The columns of an appointment, in the order of `read` and `write`; the first one is the key, and the first
 /// `OUTLINE_COLUMNS` are those of `read_outline`.

@@ -12,14 +12,14 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::read::appointments_by_key;
 use super::rows::{self, signed};
-use crate::domain::appointment::Appointment;
-use crate::domain::change::Cause;
-use crate::domain::ids::{AppointmentKey, Caller, Revision};
-use crate::domain::log::{LogEntry, LogEvent};
-use crate::domain::time::Instant;
 use crate::store::change_record::{ChangeRecord, EventHead, Rows, read_event, read_head};
 use crate::store::record::{self, damaged};
 use crate::store::{CalendarFilter, StoreError};
+use bookd_core::appointment::Appointment;
+use bookd_core::change::Cause;
+use bookd_core::ids::{AppointmentKey, Caller, Revision};
+use bookd_core::log::{LogEntry, LogEvent};
+use bookd_core::time::Instant;
 
 /// What the events of one segment take at most, in bytes, unless it is a single one: a hundred or two of them.
 pub(super) const SEGMENT_BYTES_MAX: usize = 32 * 1_024;

@@ -10,13 +10,13 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use super::log::first_start;
 use super::rows::signed;
 use super::segments::cut_changes;
-use crate::domain::appointment::Place;
-use crate::domain::time::Instant;
 use crate::fold::{self, email_key};
 use crate::store::StoreError;
 use crate::store::change_record::{ChangeRecord, read_head};
 use crate::store::place_record::PlacesRecord;
 use crate::store::record::{self, decode};
+use bookd_core::appointment::Place;
+use bookd_core::time::Instant;
 
 const SELECT_META: &str = "select value from meta where name = ?1";
 const PUT_META: &str =

@@ -4,9 +4,9 @@ use rusqlite::{Connection, params};
 
 use super::deletion::Deletions;
 use super::rows::{SELECTED, read, signed};
-use crate::domain::appointment::Appointment;
-use crate::domain::ids::AppointmentKey;
 use crate::store::StoreError;
+use bookd_core::appointment::Appointment;
+use bookd_core::ids::AppointmentKey;
 
 pub(super) fn select_appointments() -> String {
     format!("select {} from appointments a where a.key >= ?1 order by a.key limit ?2", &*SELECTED)

@@ -16,18 +16,17 @@ use super::read::{bearer_of, bearers as bearers_of_id};
 use super::rows::{INSERT_APPOINTMENT, UPDATE_APPOINTMENT, UPDATE_IN_PLACE, signed, write};
 use super::segments::Segments;
 use super::{Known, Sqlite, store_error};
-use crate::domain::appointment::{Appointment, Place};
-use crate::domain::appointment_type::{AppointmentType, Stamps};
-use crate::domain::calendar::{Busy, Profile};
-use crate::domain::change::{Cause, Change, Event};
-use crate::domain::ids::{CalendarId, Caller, Revision};
-use crate::domain::log::LogEvent;
-use crate::domain::time::{Instant, MINUTE};
-use crate::sabotage::Bug;
 use crate::store::change_record::{ChangeRecord, write_event};
 use crate::store::record::{PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord};
 use crate::store::replaced_record::ReplacedRecord;
 use crate::store::{Batch, CommitError, RequestRecord, StoreError};
+use bookd_core::appointment::{Appointment, Place};
+use bookd_core::calendar::appointment_type::{AppointmentType, Stamps};
+use bookd_core::calendar::{Busy, Profile};
+use bookd_core::change::{Cause, Change, Event};
+use bookd_core::ids::{CalendarId, Caller, Revision};
+use bookd_core::log::LogEvent;
+use bookd_core::time::{Instant, MINUTE};
 
 const INSERT_CHANGE: &str = "insert into changes (revision, time, record, caller, replaced, events, segments) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 const RESET_REQUESTS: &str = "update requests set time = ?1 where time > ?1";
@@ -150,11 +149,7 @@ impl Sqlite {
             error.sqlite_error_code(),
             Some(ErrorCode::DiskFull | ErrorCode::ReadOnly | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
         );
-        if is_refusal || Bug::UnknownTakenForRefused.is_on() {
-            self.roll_back(said)
-        } else {
-            CommitError::Unknown(said)
-        }
+        if is_refusal { self.roll_back(said) } else { CommitError::Unknown(said) }
     }
 }
 
@@ -186,12 +181,8 @@ impl Writing<'_> {
         }
         for change in batch.changes {
             self.change(change)?;
-            if Bug::HalfABatch.is_on() {
-                self.connection.execute_batch("commit; begin immediate")?;
-            }
         }
-        let requests = if Bug::RequestForgotten.is_on() { &[] } else { batch.requests };
-        for request in requests {
+        for request in batch.requests {
             self.request(request)?;
         }
         let mut touch = self.connection.prepare_cached(TOUCH_CALENDAR)?;

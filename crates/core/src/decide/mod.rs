@@ -1,0 +1,201 @@
+//! Decides what a command changes: `decide(state, command, now)` answers events or a refusal, and touches nothing.
+//!
+//! The order in which things are asked is fixed: existence, id exists, etag, state and cut-offs, rules, races.
+//! No events means: it is so already; that is OK and spends no revision.
+
+mod calendars;
+mod claiming;
+mod clock_reset;
+mod import;
+mod lifecycle;
+mod needs;
+mod outside_open_time;
+mod redaction;
+mod series;
+
+pub use claiming::resolve;
+pub use clock_reset::reset_clock;
+pub use import::IMPORT_VIOLATIONS_MAX;
+pub use lifecycle::{HOLD_LIFE_MAX, HOLD_SECONDS_MAX};
+pub use outside_open_time::{Hours, OUTSIDE_MAX};
+pub use redaction::REDACTED_MAX;
+pub use series::{SERIES_CLAIMS_MAX, SERIES_TEXT_BYTES_MAX};
+
+use std::sync::Arc;
+
+use crate::appointment::Appointment;
+use crate::appointment::series::SeriesReport;
+use crate::calendar::Calendar;
+use crate::calendar::appointment_type::Stamps;
+use crate::change::{AppointmentEvent, Cause, Change, Event};
+use crate::command::Command;
+use crate::ids::{AppointmentId, CalendarId, Caller, Etag, Revision, TypeId};
+use crate::refusal::Refusal;
+use crate::state::State;
+use crate::time::Instant;
+
+/// What a command changes, and what its answer shows.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Decision {
+    /// Which command it was.
+    pub cause: Cause,
+    /// What changes; empty when it is so already.
+    pub events: Vec<Event>,
+    /// What the answer shows.
+    pub outcome: Outcome,
+}
+
+/// What an answer shows, besides the revision.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Outcome {
+    /// The appointments it is about, as they are now, in the order of the request.
+    pub appointments: Vec<Arc<Appointment>>,
+    /// The calendar it is about.
+    pub calendar: Option<CalendarId>,
+    /// The appointment type it is about.
+    pub type_id: Option<TypeId>,
+    /// How one calendar was chosen from several.
+    pub candidates: Vec<Candidate>,
+    /// What became of a series.
+    pub series: Option<SeriesReport>,
+}
+
+impl Outcome {
+    /// The ids by which a repeated request finds its appointments again: of a series those of all occurrences, so that
+    /// each keeps its place when some were left out.
+    pub fn remembered(&self) -> Vec<AppointmentId> {
+        match &self.series {
+            Some(report) => report.occurrences.iter().map(|it| it.id).collect(),
+            None => self.appointments.iter().map(|it| it.id).collect(),
+        }
+    }
+}
+
+/// One of the calendars that ANY could choose from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Candidate {
+    /// Which.
+    pub calendar: CalendarId,
+    /// Active appointments that start on the slot's local date.
+    pub load: u32,
+    /// Whether it was chosen.
+    pub is_chosen: bool,
+    /// Why, or why not, for people.
+    pub reason: String,
+}
+
+impl Decision {
+    /// The change that this decision is, as the next revision of `state`; none when nothing changes.
+    pub fn change(&self, state: &State, now: Instant, caller: Caller) -> Option<Change> {
+        let revision = state.revision.next();
+        let change = || Change { revision, time: now, cause: self.cause, caller, events: self.events.clone() };
+        (!self.events.is_empty()).then(change)
+    }
+
+    fn of_appointment(cause: Cause, event: Option<Event>, appointment: Arc<Appointment>) -> Self {
+        let outcome = Outcome { appointments: vec![appointment], ..Outcome::default() };
+        Self { cause, events: event.into_iter().collect(), outcome }
+    }
+
+    fn of_calendar(cause: Cause, event: Option<Event>, calendar: &CalendarId) -> Self {
+        let outcome = Outcome { calendar: Some(calendar.clone()), ..Outcome::default() };
+        Self { cause, events: event.into_iter().collect(), outcome }
+    }
+}
+
+/// Decides a command at `now`. Everything in `command.needs()` is in `state`; what has expired is recorded.
+pub fn decide(state: &State, command: &Command, now: Instant) -> Result<Decision, Refusal> {
+    let at = At { state, now };
+    match command {
+        Command::CreateCalendar { calendar, profile } => at.create_calendar(calendar, profile),
+        Command::UpdateCalendar { calendar, patch, etag } => at.update_calendar(calendar, patch, *etag),
+        Command::DeleteCalendar { calendar, force, etag, beforehand } => {
+            at.delete_calendar(calendar, *force, *etag, beforehand.as_deref())
+        }
+        Command::PutAppointmentType { calendar, appointment_type, etag } => {
+            at.put_type(calendar, appointment_type, *etag)
+        }
+        Command::DeleteAppointmentType { calendar, type_id, etag } => at.delete_type(calendar, type_id, *etag),
+        Command::SetAvailability { calendar, zone, utc, rules, etag } => {
+            at.set_availability(calendar, zone.as_ref(), utc, rules, *etag)
+        }
+        Command::PutOverrides { calendar, overrides, etag } => at.put_overrides(calendar, overrides, *etag),
+        Command::DeleteOverrides { calendar, dates, etag } => at.delete_overrides(calendar, dates, *etag),
+        Command::PutBusy { calendar, source, range, periods } => at.put_busy(calendar, source, *range, periods),
+        Command::Book(booking) => at.book(booking),
+        Command::Hold { booking, ttl } => at.hold(booking, *ttl),
+        Command::Reschedule(to) => at.reschedule(to),
+        Command::BatchBook(bookings) => at.batch_book(bookings),
+        Command::BookSeries(wanted) => at.book_series(wanted),
+        Command::CancelSeries { scope, reason } => at.cancel_series(*scope, reason),
+        Command::ExtendHold { appointment, ttl, etag } => at.extend_hold(*appointment, *ttl, *etag),
+        Command::ReleaseHold { appointment, etag } => at.release_hold(*appointment, *etag),
+        Command::Confirm { appointment, invitee, etag } => at.confirm(*appointment, invitee.as_ref(), *etag),
+        Command::Approve { appointment, etag } => at.approve(*appointment, *etag),
+        Command::Decline { appointment, reason, etag } => at.decline(*appointment, reason, *etag),
+        Command::Cancel { appointment, reason, etag } => at.cancel(*appointment, reason, *etag),
+        Command::UpdateAppointment { appointment, patch, etag } => at.update_appointment(*appointment, patch, *etag),
+        Command::MarkNoShow { appointment, undo, etag } => at.mark_no_show(*appointment, *undo, *etag),
+        Command::Complete { appointment, undo, etag } => at.complete(*appointment, *undo, *etag),
+        Command::Redact(who) => at.redact(who),
+        Command::Import(calendars) => at.import(calendars),
+    }
+}
+
+/// What records that an appointment ran out at or before `now`; none when it did not.
+pub fn expire(state: &State, appointment: AppointmentId, now: Instant) -> Option<Decision> {
+    At { state, now }.expire(appointment)
+}
+
+/// A moment of the state: what every question below is asked of.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    state: &'a State,
+    now: Instant,
+}
+
+impl<'a> At<'a> {
+    /// The revision that a change made now gets.
+    fn revision(self) -> Revision {
+        self.state.revision.next()
+    }
+
+    fn calendar(self, id: &CalendarId) -> Result<&'a Arc<Calendar>, Refusal> {
+        self.state.calendars.get(id).ok_or_else(|| Refusal::CalendarNotFound(id.clone()))
+    }
+
+    fn appointment(self, id: AppointmentId) -> Result<&'a Arc<Appointment>, Refusal> {
+        self.state.appointments.get(&id).ok_or(Refusal::AppointmentNotFound(id))
+    }
+
+    /// The appointment, seen that it has the etag it must have.
+    fn appointment_at(self, id: AppointmentId, etag: Option<Etag>) -> Result<&'a Arc<Appointment>, Refusal> {
+        let appointment = self.appointment(id)?;
+        expect_etag(etag, appointment.etag(), || format!("appointment {id}"))?;
+        Ok(appointment)
+    }
+
+    /// The event that makes `before` into `after`, stamped.
+    fn event(
+        self,
+        kind: AppointmentEvent,
+        before: &Arc<Appointment>,
+        mut after: Appointment,
+    ) -> (Event, Arc<Appointment>) {
+        (after.image.update_time, after.image.revision) = (self.now, self.revision());
+        let after = Arc::new(after);
+        (Event::Appointment { kind, before: Some(Arc::clone(before)), after: Arc::clone(&after) }, after)
+    }
+
+    fn stamps(self) -> Stamps {
+        Stamps::created(self.now, self.revision())
+    }
+}
+
+/// Refuses what must have another etag than it has.
+pub fn expect_etag(expected: Option<Etag>, current: Etag, resource: impl FnOnce() -> String) -> Result<(), Refusal> {
+    match expected {
+        Some(expected) if expected != current => Err(Refusal::EtagMismatch { resource: resource() }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,34 @@
+//! The decision that removes a person's data: from the appointment's row, which is the only place that has it.
+//!
+//! Time, calendars and state stay: what was booked was booked, only nobody can tell any more by whom.
+
+use std::sync::Arc;
+
+use super::{At, Decision, Outcome};
+use crate::appointment::{Appointment, Person};
+use crate::change::{AppointmentEvent, Cause};
+use crate::command::Redacted;
+use crate::refusal::Refusal;
+
+/// The most appointments of one redaction: they are one change, and the writer does nothing else meanwhile.
+pub const REDACTED_MAX: usize = 1_000;
+
+impl At<'_> {
+    pub(super) fn redact(self, who: &Redacted) -> Result<Decision, Refusal> {
+        let mut found: Vec<&Arc<Appointment>> = match who {
+            Redacted::Appointment(id) => vec![self.appointment(*id)?],
+            Redacted::Email(email) => {
+                let is_theirs = |it: &&Arc<Appointment>| it.person.invitee.email.key == *email;
+                self.state.appointments.values().filter(is_theirs).collect()
+            }
+        };
+        found.sort_by_key(|it| (it.start, it.key));
+        found.truncate(REDACTED_MAX);
+        let is_there = |it: &&Arc<Appointment>| it.person != Person::default();
+        let redact = |it| self.event(AppointmentEvent::Redacted, it, it.with_person(Person::default()));
+        let changed = found.into_iter().filter(is_there).map(redact);
+        let (events, appointments) = changed.unzip();
+        let outcome = Outcome { appointments, ..Outcome::default() };
+        Ok(Decision { cause: Cause::RedactInvitee, events, outcome })
+    }
+}

@@ -1,0 +1,158 @@
+//! Decisions about series: booking one, occurrence by occurrence, and calling off one, the following or all.
+//!
+//! One change for all occurrences, or none. Each is judged on what the ones before it left, so they count against each
+//! other; the nearest slots of one that cannot be booked are those that the rest of the series leaves.
+
+use std::sync::Arc;
+
+use super::calendars::invalid;
+use super::claiming::Alternatives;
+use super::{At, Decision, Outcome};
+use crate::appointment::recurrence::{Moment, expand};
+use crate::appointment::series::{Occurrence, SeriesReport};
+use crate::appointment::{Appointment, AppointmentState, CALENDARS_MAX, OccurrenceOf};
+use crate::change::{Cause, Event};
+use crate::command::{Booking, NewId, Otherwise, SeriesBooking, SeriesName, SeriesScope, Start};
+use crate::field_violation::FieldViolation;
+use crate::ids::{AppointmentId, SeriesId};
+use crate::refusal::Refusal;
+use crate::slots::nearest_days;
+
+/// The most questions to calendars that one series may put, occurrences × calendars: as many as the largest batch, so
+/// that no request keeps the writer longer than that.
+pub const SERIES_CLAIMS_MAX: usize = 10_000;
+/// The most bytes of notes and metadata that one series may write, occurrences × text: as much as the largest request.
+pub const SERIES_TEXT_BYTES_MAX: usize = 1_024 * 1_024;
+/// How many calendars are searched for the nearest slots, refused occurrences × calendars: as many as one refused booking
+/// of the most calendars. The first occurrences have theirs; whoever asks for more hopeless ones asks for other hours.
+const NEAREST_SEARCHES_MAX: usize = CALENDARS_MAX;
+
+impl<'a> At<'a> {
+    pub(super) fn book_series(self, wanted: &SeriesBooking) -> Result<Decision, Refusal> {
+        let (start, zone) = self.first_occurrence(&wanted.booking)?;
+        let moments = expand(start, &wanted.rule, zone).map_err(|it| Refusal::FieldInvalid(vec![it]))?;
+        expect_moderate(&wanted.booking, moments.len())?;
+        assert!(wanted.ids.len() >= moments.len(), "a series comes with an id for each occurrence");
+        let mut scratch = self.state.scratch(&wanted.booking.calendars);
+        let mut events = Vec::with_capacity(moments.len());
+        let mut occurrences = Vec::with_capacity(moments.len());
+        for (index, (moment, id)) in moments.into_iter().zip(&wanted.ids).enumerate() {
+            let booking = occurrence(wanted, moment, *id);
+            let at = At { state: &scratch, now: self.now };
+            let (appointment, refusal) = match at.book_new(&booking, Cause::BookSeries, Alternatives::Later) {
+                Ok(decision) => {
+                    decision.events.iter().for_each(|event| scratch.apply_event(event, self.revision()));
+                    events.extend(decision.events);
+                    (decision.outcome.appointments.into_iter().next(), None)
+                }
+                Err(Refusal::Slot(refusal)) => (None, Some(*refusal)),
+                Err(other) => return Err(other),
+            };
+            occurrences.push(Occurrence { index, id: *id, moment, appointment, refusal });
+        }
+        At { state: &scratch, now: self.now }.find_alternatives(wanted, &mut occurrences)?;
+        settle(wanted, events, SeriesReport { series: wanted.series, occurrences })
+    }
+
+    /// The nearest slots of what cannot be booked, beside all that can be.
+    fn find_alternatives(self, wanted: &SeriesBooking, occurrences: &mut [Occurrence]) -> Result<(), Refusal> {
+        let most = NEAREST_SEARCHES_MAX / wanted.booking.calendars.len().max(1);
+        for it in occurrences.iter_mut().filter(|it| it.refusal.is_some()).take(most) {
+            let nearest = self.alternatives(&occurrence(wanted, it.moment, it.id))?;
+            if let Some(refusal) = &mut it.refusal {
+                (refusal.nearest_before, refusal.nearest_after) = nearest;
+                refusal.nearest_days = nearest_days(wanted.booking.calendars.len());
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls off what the scope names. All or nothing: one that is past its cut-off keeps all of them.
+    pub(super) fn cancel_series(self, scope: SeriesScope, reason: &str) -> Result<Decision, Refusal> {
+        let mut all = Decision { cause: Cause::CancelSeries, events: Vec::new(), outcome: Outcome::default() };
+        for it in self.named_by(scope)? {
+            let of_series = |refusal| Refusal::OfSeries { appointment: it.id, refusal: Box::new(refusal) };
+            let decision = self.cancel(it.id, reason, None).map_err(of_series)?;
+            all.events.extend(decision.events);
+            all.outcome.appointments.extend(decision.outcome.appointments);
+        }
+        Ok(all)
+    }
+
+    /// The appointments that are called off or are so already, in order. The one that is named is among them whatever
+    /// its state is, to be judged as CancelAppointment judges it; of the others those that could not be cancelled, such
+    /// as what took place, are left as they are.
+    fn named_by(self, scope: SeriesScope) -> Result<Vec<&'a Arc<Appointment>>, Refusal> {
+        let order = |it: &Appointment| (it.start, it.key);
+        let can_be = |it: &Appointment| {
+            matches!(
+                it.state_at(self.now),
+                AppointmentState::Pending | AppointmentState::Confirmed | AppointmentState::Cancelled
+            )
+        };
+        let (series, first) = match scope {
+            SeriesScope::One(id) | SeriesScope::Following(id) => (self.series_of(id)?, Some(self.appointment(id)?)),
+            SeriesScope::All(SeriesName::Of(id)) => (self.series_of(id)?, None),
+            SeriesScope::All(SeriesName::Id(series)) => (series, None),
+        };
+        if let (SeriesScope::One(_), Some(only)) = (scope, first) {
+            return Ok(vec![only]);
+        }
+        let of_series = self.state.appointments.values().filter(|it| it.series() == Some(series));
+        let mut named: Vec<&Arc<Appointment>> = of_series.collect();
+        if named.is_empty() {
+            return Err(Refusal::SeriesNotFound(series));
+        }
+        named.retain(|it| match first {
+            Some(first) => it.id == first.id || (order(it) > order(first) && can_be(it)),
+            None => it.start > self.now && can_be(it),
+        });
+        named.sort_unstable_by_key(|it| order(it));
+        Ok(named)
+    }
+
+    fn series_of(self, id: AppointmentId) -> Result<SeriesId, Refusal> {
+        let no_series = || invalid("appointment_id", "belongs to no series; use CancelAppointment");
+        self.appointment(id)?.series().ok_or_else(no_series)
+    }
+}
+
+/// The booking of one occurrence.
+fn occurrence(wanted: &SeriesBooking, moment: Moment, id: AppointmentId) -> Booking {
+    let start = Some(Start::At(moment.start));
+    let occurrence = Some(OccurrenceOf { series: wanted.series, original_start: moment.start });
+    Booking { id: NewId::Made(id), start, occurrence, ..wanted.booking.clone() }
+}
+
+/// What becomes of a series, once every occurrence was judged.
+fn settle(wanted: &SeriesBooking, mut events: Vec<Event>, mut report: SeriesReport) -> Result<Decision, Refusal> {
+    let is_complete = report.refused().next().is_none();
+    let is_booked = is_complete || (wanted.otherwise == Otherwise::TheOthers && !events.is_empty());
+    if !is_booked {
+        report.occurrences.iter_mut().for_each(|it| it.appointment = None);
+        if !wanted.is_report {
+            return Err(Refusal::Series(Box::new(report)));
+        }
+        events.clear();
+    }
+    let appointments = report.occurrences.iter().filter_map(|it| it.appointment.clone()).collect();
+    let outcome = Outcome { appointments, series: Some(report), ..Outcome::default() };
+    Ok(Decision { cause: Cause::BookSeries, events, outcome })
+}
+
+/// That one series is not too much work for the writer, nor too much text for one change.
+fn expect_moderate(booking: &Booking, occurrences: usize) -> Result<(), Refusal> {
+    let claims_max = SERIES_CLAIMS_MAX / occurrences;
+    let bytes_max = SERIES_TEXT_BYTES_MAX / occurrences;
+    let texts = booking.person.carried.bytes();
+    let bytes: usize = texts.iter().map(|(_, bytes)| bytes).sum();
+    let longest = texts.iter().max_by_key(|(_, bytes)| bytes).map_or("note", |(field, _)| *field);
+    let fields = texts.map(|(field, _)| field).join(", ");
+    let calendars = format!("at most {claims_max} calendars with {occurrences} occurrences");
+    let text = format!("{fields}: at most {bytes_max} bytes together with {occurrences} occurrences");
+    let checks =
+        [(booking.calendars.len() > claims_max, "calendar_ids", calendars), (bytes > bytes_max, longest, text)];
+    let wrong = checks.into_iter().filter(|(is_wrong, ..)| *is_wrong);
+    let wrong: Vec<_> = wrong.map(|(_, field, description)| FieldViolation::new(field, description)).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(Refusal::FieldInvalid(wrong)) }
+}

@@ -1,0 +1,15 @@
+//! The core: what is bookable, and what a command changes. No IO, async, protobuf, SQL, clock or randomness.
+
+pub mod appointment;
+pub mod calendar;
+pub mod change;
+pub mod command;
+pub mod decide;
+pub mod deletion;
+pub mod field_violation;
+pub mod ids;
+pub mod log;
+pub mod refusal;
+pub mod slots;
+pub mod state;
+pub mod time;

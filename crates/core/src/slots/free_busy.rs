@@ -1,0 +1,26 @@
+//! Open and taken time of a calendar, without a word about who takes it.
+
+use std::collections::VecDeque;
+
+use crate::calendar::Calendar;
+use crate::calendar::open_time::OpenTime;
+use crate::time::Instant;
+use crate::time::interval::{Interval, union};
+
+/// Open time of the calendar's own hours within the range, sorted and disjoint.
+pub fn open(calendar: &Calendar, range: Interval) -> Vec<Interval> {
+    let availability = &calendar.profile.availability;
+    let mut open = OpenTime::new(calendar.zone(), availability, &[], range);
+    let mut stretches = VecDeque::new();
+    while open.fill(&mut stretches) {}
+    union(stretches.iter().map(|stretch| stretch.interval.intersection(range)).collect())
+}
+
+/// Taken time within the range, buffers and external calendars included, sorted and disjoint. `past` is what was taken
+/// before `kept_from`, which the calendar no longer holds.
+pub fn busy(calendar: &Calendar, range: Interval, now: Instant, past: &[Interval]) -> Vec<Interval> {
+    let past = past.iter().copied().filter(|period| period.overlaps(range));
+    let claims = calendar.claims.overlapping(range).filter(|claim| claim.is_alive(now)).map(|claim| claim.padded());
+    let external = calendar.busy.merged().iter().copied().filter(|period| period.overlaps(range));
+    union(past.chain(claims).chain(external).map(|taken| taken.intersection(range)).collect())
+}

@@ -1,0 +1,209 @@
+//! Slot search over several calendars: the starts that ALL of them can take, or that ANY of them can.
+//!
+//! Starts come in order, each once; each calendar applies its own type, rules, limits and zone. Memory does not grow
+//! with the range.
+
+use std::ops::ControlFlow;
+
+use crate::appointment::{Assignment, CALENDARS_MAX};
+use crate::slots::cursor::{Cursor, Span};
+use crate::slots::rules::{Ask, join, session_here};
+use crate::slots::search::{Search, Slot};
+use crate::slots::{self, nearest_by, nearest_days, nearest_of};
+use crate::time::interval::Interval;
+use crate::time::{Instant, MINUTE};
+
+/// Some of the calendars of a search, by their place in its list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CalendarSet(u128);
+
+const _: () = assert!(CALENDARS_MAX <= 128, "a set of calendars is 128 bits");
+
+impl CalendarSet {
+    /// The places in the list, in order.
+    pub fn iter(self) -> impl Iterator<Item = usize> {
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let first = (left != 0).then(|| left.trailing_zeros() as usize)?;
+            left &= left - 1;
+            Some(first)
+        })
+    }
+
+    fn first(count: usize) -> Self {
+        Self((0..count).fold(0, |bits, index| bits | 1 << index))
+    }
+}
+
+/// A start that several calendars can take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SharedSlot {
+    /// Start, end and seats. Under ALL the seats of the calendar that has the fewest; under ANY those of all together,
+    /// and the end is that of the first calendar, for each may have a duration of its own.
+    pub slot: Slot,
+    /// Who can take it; under ALL everybody.
+    pub calendars: CalendarSet,
+}
+
+/// The questions that claiming one start of these calendars asks, one a calendar. Of ANY each stands alone; under ALL they
+/// are one claim: the first one's grid is judged, and the session that is joined has a seat on each.
+pub fn asks<'a>(
+    searches: impl IntoIterator<Item = Search<'a>>,
+    assignment: Assignment,
+    start: Instant,
+) -> Vec<Ask<'a>> {
+    let mut asks: Vec<Ask<'a>> = searches.into_iter().map(|search| search.ask_without_session(start)).collect();
+    match assignment {
+        Assignment::Any => asks.iter_mut().for_each(|ask| ask.session = session_here(ask, 1)),
+        Assignment::All => {
+            join(&mut asks);
+            asks.iter_mut().skip(1).for_each(|ask| ask.is_grid_judged = false);
+        }
+    }
+    asks
+}
+
+/// Shows the visitor every slot in order, until it has seen enough. The searches have one range and one `now`; under ALL
+/// one duration, and only the first one's grid counts. At most `CALENDARS_MAX` are looked at.
+pub fn visit(searches: &[Search<'_>], assignment: Assignment, visitor: &mut impl FnMut(SharedSlot) -> ControlFlow<()>) {
+    let searches = &searches[..searches.len().min(CALENDARS_MAX)];
+    if let [only] = searches {
+        let calendars = CalendarSet::first(1);
+        return slots::visit(only, &mut |slot| visitor(SharedSlot { slot, calendars }));
+    }
+    // Whether the visitor or the range came to its end makes no difference.
+    let _ = match assignment {
+        Assignment::All => visit_all(searches, visitor),
+        Assignment::Any => visit_any(searches, visitor),
+    };
+}
+
+/// The first slots, at most `limit`.
+pub fn first(searches: &[Search<'_>], assignment: Assignment, limit: usize) -> Vec<SharedSlot> {
+    let mut slots = Vec::new();
+    if limit > 0 {
+        visit(searches, assignment, &mut |slot| {
+            slots.push(slot);
+            if slots.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+    }
+    slots
+}
+
+/// The last slot that starts before `around` and the first that starts after it, within `slots::nearest_days`.
+pub fn nearest(
+    searches: &[Search<'_>],
+    assignment: Assignment,
+    around: Instant,
+) -> (Option<Interval>, Option<Interval>) {
+    let searches = &searches[..searches.len().min(CALENDARS_MAX)];
+    if assignment == Assignment::Any || searches.len() < 2 {
+        return nearest_of(searches, around);
+    }
+    nearest_by(around, searches[0].now, nearest_days(searches.len()), |range, nearest| {
+        let searches: Vec<_> = searches.iter().map(|search| Search { range, ..*search }).collect();
+        visit(&searches, assignment, &mut |shared| nearest.see(shared.slot.interval()));
+    })
+}
+
+/// The first calendar leads with the starts of its grid, and whoever refuses one says until when.
+fn visit_all(searches: &[Search<'_>], visitor: &mut impl FnMut(SharedSlot) -> ControlFlow<()>) -> ControlFlow<()> {
+    let Some((first, others)) = searches.split_first() else { return ControlFlow::Continue(()) };
+    let calendars = CalendarSet::first(searches.len());
+    let places = searches.len();
+    let mut leader = Cursor::among(first, places);
+    let mut others: Vec<_> = others.iter().map(|search| (Span::UNKNOWN, Cursor::among(search, places))).collect();
+    'slots: while let Some(mut slot) = leader.next_before(first.range.end) {
+        let seat = leader.span().seat;
+        for (span, cursor) in &mut others {
+            if span.end <= slot.start {
+                *span = cursor.span_at(slot.start);
+            }
+            if span.seats == 0 {
+                if leader.skip_to(span.end).is_none() {
+                    return ControlFlow::Continue(());
+                }
+                continue 'slots;
+            }
+            // A session that has this seat on only some of them is of another set of calendars, and has its time. Those of
+            // one set are in one order everywhere.
+            if span.seat != seat {
+                continue 'slots;
+            }
+            slot.seats_remaining = slot.seats_remaining.min(span.seats);
+        }
+        visitor(SharedSlot { slot, calendars })?;
+    }
+    ControlFlow::Continue(())
+}
+
+/// How many minutes are merged at a time: enough that to go from calendar to calendar costs little beside the slots.
+const BOARD_MINUTES: usize = 4 * 24 * 60;
+
+/// Who can take the starts of some days, minute by minute: merging by place costs less than by comparison.
+struct Board {
+    start: Instant,
+    calendars: Vec<u128>,
+    seats: Vec<u32>,
+    /// One bit for each minute that somebody can take.
+    marked: [u64; BOARD_MINUTES / 64],
+}
+
+const _: () = assert!(BOARD_MINUTES.is_multiple_of(64), "every minute has its bit");
+
+impl Board {
+    #[inline]
+    fn mark(&mut self, index: usize, slot: Slot) {
+        let minute = (slot.start.since(self.start) / MINUTE) as usize;
+        self.calendars[minute] |= 1 << index;
+        self.seats[minute] = self.seats[minute].saturating_add(slot.seats_remaining);
+        self.marked[minute / 64] |= 1 << (minute % 64);
+    }
+
+    /// Shows what is marked, in order, and wipes it.
+    fn show(
+        &mut self,
+        searches: &[Search<'_>],
+        visitor: &mut impl FnMut(SharedSlot) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        for word in 0..self.marked.len() {
+            let mut marked = std::mem::take(&mut self.marked[word]);
+            while marked != 0 {
+                let minute = word * 64 + marked.trailing_zeros() as usize;
+                marked &= marked - 1;
+                let calendars = std::mem::take(&mut self.calendars[minute]);
+                let seats_remaining = std::mem::take(&mut self.seats[minute]);
+                let start = self.start.plus(minute as i64 * MINUTE);
+                let end = start.plus(searches[calendars.trailing_zeros() as usize].duration.seconds());
+                let slot = Slot { start, end, seats_remaining };
+                visitor(SharedSlot { slot, calendars: CalendarSet(calendars) })?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn visit_any(searches: &[Search<'_>], visitor: &mut impl FnMut(SharedSlot) -> ControlFlow<()>) -> ControlFlow<()> {
+    let Some(range) = searches.first().map(|search| search.range) else { return ControlFlow::Continue(()) };
+    let mut cursors: Vec<_> = searches.iter().map(Cursor::new).collect();
+    let mut board = Board {
+        start: range.start,
+        calendars: vec![0; BOARD_MINUTES],
+        seats: vec![0; BOARD_MINUTES],
+        marked: [0; BOARD_MINUTES / 64],
+    };
+    // Nobody can take anything before the earliest cursor, so that stretches without a slot are passed in one step.
+    while let Some(next) = cursors.iter().map(Cursor::not_before).min().filter(|next| *next < range.end) {
+        board.start = next.plus(-next.seconds().rem_euclid(MINUTE));
+        let end = board.start.plus(BOARD_MINUTES as i64 * MINUTE).min(range.end);
+        for (index, cursor) in cursors.iter_mut().enumerate() {
+            // The visitor never stops, and so neither does the cursor.
+            let _ = cursor.visit_before(end, &mut |slot| {
+                board.mark(index, slot);
+                ControlFlow::Continue(())
+            });
+        }
+        board.show(searches, visitor)?;
+    }
+    ControlFlow::Continue(())
+}
