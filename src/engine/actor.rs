@@ -289,7 +289,7 @@ impl Actor {
         mut envelopes: Vec<Envelope>,
         mut loads: Vec<Load>,
     ) -> Result<bool, StoreError> {
-        envelopes.iter_mut().for_each(|it| self.forget_preparation(&mut it.command));
+        self.put_named_aside(&mut envelopes);
         let due = self.due(now);
         let prepared = self.prepare(now, &envelopes, &mut loads, &due);
         // Damage is met behind what readers asked for: that has its own.

@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::time::{Instant as Deadline, timeout_at};
 
 use crate::store::{CommitError, Reader, StoreError};
@@ -26,13 +26,14 @@ use bookd_core::refusal::Refusal;
 use bookd_core::time::Instant;
 
 use super::actor::Actor;
-use super::batch::{Batch, Envelope, refuse};
+use super::batch::{Envelope, refuse};
 use super::{BATCH_MAX, Engine, Failure, Mail, Terms, WAIT_MAX, Wait};
 
 /// How many appointments the change itself cancels at most; a deletion with more of those is made at once.
 const OTHERS_MAX: usize = 2_000;
-/// How often it is begun anew, because a hold that takes other calendars too ran out meanwhile, before it is made at once.
-const ATTEMPTS_MAX: usize = 3;
+/// A step that takes longer makes the next slice larger: twice, and so many times at most.
+const SLOW_STEP: Duration = Duration::from_millis(20);
+const SLOW_SLICES: usize = 8;
 
 /// When to try again what a store refused.
 const SETTLE_AGAIN: Duration = Duration::from_secs(1);
@@ -52,15 +53,15 @@ impl Default for Slices {
     }
 }
 
-/// As long as somebody holds it, he waits for the deletion.
-pub(super) type Asking = Arc<()>;
+/// As long as it is held somebody waits for a deletion, and no other calendar is deleted in slices.
+pub(super) type Asking = Arc<OwnedMutexGuard<()>>;
 
 /// What is asked of the writer.
 pub(super) enum Step {
     /// Let nobody change this calendar, and begin. None where it is made at once.
-    Begin { calendar: CalendarId, asking: Weak<()>, reply: Reply<Option<Begun>> },
-    /// Stage these events of this deletion, behind so many. False when it must be begun anew.
-    Stage { number: u64, before: u64, events: Vec<LogEvent>, reply: Reply<bool> },
+    Begin { calendar: CalendarId, asking: Weak<OwnedMutexGuard<()>>, reply: Reply<Option<Begun>> },
+    /// Stage these events of this deletion, behind so many.
+    Stage { number: u64, before: u64, events: Vec<LogEvent>, reply: Reply<()> },
 }
 
 type Reply<T> = oneshot::Sender<Result<T, Failure>>;
@@ -98,7 +99,7 @@ impl Slice {
         }
         for it in found {
             if is_staged(&it, begun.now) {
-                slice.events.push(cancelled(&it, &begun.calendar));
+                slice.events.push(cancelled(&it, &begun.calendar.id));
             } else {
                 slice.others.push((it.key, it.id));
             }
@@ -107,7 +108,7 @@ impl Slice {
     }
 }
 
-fn cancelled(before: &Appointment, calendar: &Calendar) -> LogEvent {
+fn cancelled(before: &Appointment, calendar: &CalendarId) -> LogEvent {
     let logged = LoggedAppointment {
         kind: AppointmentEvent::Cancelled,
         id: before.id,
@@ -116,39 +117,37 @@ fn cancelled(before: &Appointment, calendar: &Calendar) -> LogEvent {
         before: Some(before.image.clone()),
         after: cancelled_with_calendar(before, STAMPS).image,
     };
-    let touched = Touched { calendar: calendar.id.clone(), previous: calendar.version };
+    let touched = Touched { calendar: calendar.clone(), previous: STAMPS.1 };
     LogEvent { calendars: vec![touched], what: What::Appointment(Box::new(logged)) }
 }
 
 impl Engine {
     /// What of a deletion by force can be done before it is decided; none where it is made at once. The calendar stays as it
-    /// is for as long as the second part is held.
+    /// is, and no other is deleted in slices, for as long as the second part is held.
     pub(super) async fn before_deletion(
         &self,
         (calendar, etag): (&CalendarId, Option<Etag>),
         terms: &Terms,
     ) -> Result<Option<(Box<Beforehand>, Asking)>, Failure> {
         let deadline = terms.deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX);
-        let wait = Wait { deadline: Some(deadline), held: terms.held.clone() };
-        self.bring(self.published.missing(std::slice::from_ref(calendar)), &wait).await?;
+        let missing = self.published.missing(std::slice::from_ref(calendar));
+        if !missing.is_empty() {
+            self.bring(missing, &Wait { deadline: Some(deadline), held: terms.held.clone() }).await?;
+        }
         let is_large = |it: Arc<Calendar>| it.upcoming(self.now()).count() > self.slices.at_once;
         if !self.published.calendar(calendar).is_some_and(is_large) {
             return Ok(None);
         }
-        // One at a time: the others' commands pass between the slices of one, and not of several.
-        let _turn = timeout_at(deadline, self.deletions.lock()).await.map_err(|_| Failure::ExpiredInQueue)?;
-        for _ in 0..ATTEMPTS_MAX {
-            let asking = Asking::default();
-            let prepared = timeout_at(deadline, self.prepare_deletion((calendar, etag), &asking, deadline));
-            match prepared.await.map_err(|_| Failure::ExpiredInQueue)?? {
-                Prepared::Whole(beforehand) => return Ok(Some((Box::new(beforehand), asking))),
-                Prepared::Refused(refusal) if terms.request.is_none() => return Err(refusal.into()),
-                Prepared::Stale => {}
-                // A repeated request is answered as it was.
-                Prepared::Refused(_) | Prepared::NotWorthIt => break,
-            }
+        // The others' commands pass between the slices of one deletion, and not of several.
+        let turn = timeout_at(deadline, Arc::clone(&self.deletions).lock_owned());
+        let asking = Asking::new(turn.await.map_err(|_| Failure::ExpiredInQueue)?);
+        let prepared = timeout_at(deadline, self.prepare_deletion((calendar, etag), &asking, deadline));
+        match prepared.await.map_err(|_| Failure::ExpiredInQueue)?? {
+            Prepared::Whole(beforehand) => Ok(Some((Box::new(beforehand), asking))),
+            Prepared::Refused(refusal) if terms.request.is_none() => Err(refusal.into()),
+            // A repeated request is answered as it was.
+            Prepared::Refused(_) | Prepared::NotWorthIt => Ok(None),
         }
-        Ok(None)
     }
 
     async fn prepare_deletion(
@@ -168,9 +167,12 @@ impl Engine {
         let begun = Arc::new(begun);
         let mut keys: Vec<AppointmentKey> = begun.calendar.upcoming(begun.now).collect();
         keys.sort_unstable();
-        let (mut others, mut events) = (Vec::new(), 0);
-        for keys in keys.chunks(self.slices.size) {
-            let (keys, of) = (keys.to_vec(), Arc::clone(&begun));
+        let (mut others, mut events, mut size) = (Vec::new(), 0, self.slices.size);
+        let mut left = &keys[..];
+        while !left.is_empty() {
+            let started = Deadline::now();
+            let (slice, rest) = left.split_at(size.min(left.len()));
+            let (keys, of) = (slice.to_vec(), Arc::clone(&begun));
             let read = move |reader: &mut dyn Reader| Slice::read(reader, &keys, &of);
             let slice = self.read_by(&self.deciders, Some(deadline), read).await?;
             others.extend(slice.others);
@@ -179,12 +181,13 @@ impl Engine {
             }
             let (number, before, staged) = (begun.number, events, slice.events.len() as u64);
             if staged > 0 {
-                let events = slice.events;
-                if !self.step(|reply| Step::Stage { number, before, events, reply }).await? {
-                    return Ok(Prepared::Stale);
-                }
+                self.step(|reply| Step::Stage { number, before, events: slice.events, reply }).await?;
             }
-            events += staged;
+            (events, left) = (events + staged, rest);
+            // Where the disk takes its time or others' commits pass between, fewer steps come to their end.
+            if started.elapsed() > SLOW_STEP {
+                size = (2 * size).min(SLOW_SLICES * self.slices.size);
+            }
         }
         if events == 0 {
             return Ok(Prepared::NotWorthIt);
@@ -196,7 +199,8 @@ impl Engine {
 
     async fn step<T>(&self, step: impl FnOnce(Reply<T>) -> Step) -> Result<T, Failure> {
         let (reply, done) = oneshot::channel();
-        self.post(Mail::Deletion(step(reply)))?;
+        // A full mailbox is waited for: one refusal would be the end of all that was prepared.
+        self.mailbox.send(Mail::Deletion(step(reply))).await.map_err(|_| Failure::ShuttingDown)?;
         done.await.unwrap_or(Err(Failure::ShuttingDown))
     }
 }
@@ -204,8 +208,6 @@ impl Engine {
 enum Prepared {
     Whole(Beforehand),
     Refused(Refusal),
-    /// Something of the calendar has changed.
-    Stale,
     NotWorthIt,
 }
 
@@ -213,9 +215,7 @@ enum Prepared {
 pub(super) struct Closing {
     pub(super) number: u64,
     calendar: CalendarId,
-    asking: Weak<()>,
-    /// The calendar was changed since it began.
-    is_stale: bool,
+    asking: Weak<OwnedMutexGuard<()>>,
     /// Commands that would change the calendar.
     waiting: Vec<Envelope>,
     /// Of the calendar alone, and has run out; recorded once it is known whether it is cancelled.
@@ -237,9 +237,8 @@ impl Actor {
                 self.answer_step(begun, reply)
             }
             Step::Stage { number, before, events, reply } => {
-                let is_under_way = self.closing.as_ref().is_some_and(|it| it.number == number && !it.is_stale);
-                let staged = if is_under_way { self.store.stage(number, before, &events) } else { Ok(()) };
-                self.answer_step(staged.map(|()| is_under_way), reply)
+                let staged = self.store.stage(number, before, &events);
+                self.answer_step(staged, reply)
             }
         }
     }
@@ -264,14 +263,19 @@ impl Actor {
         }
     }
 
-    fn begin_deletion(&mut self, id: &CalendarId, asking: Weak<()>) -> Result<Option<Begun>, CommitError> {
+    fn begin_deletion(
+        &mut self,
+        id: &CalendarId,
+        asking: Weak<OwnedMutexGuard<()>>,
+    ) -> Result<Option<Begun>, CommitError> {
         let Ok(now) = self.writer_clock.look(self.state.last_time) else { return Ok(None) };
-        let Some(calendar) = self.state.calendars.get(id).cloned().filter(|_| self.closing.is_none()) else {
+        let is_in_the_way = self.closing.is_some() || self.refusal(id).is_some();
+        let Some(calendar) = self.state.calendars.get(id).cloned().filter(|_| !is_in_the_way) else {
             return Ok(None);
         };
         let Some(number) = self.store.begin_deletion(id, now)? else { return Ok(None) };
         let (waiting, expired, calendar_id) = (Vec::new(), Vec::new(), id.clone());
-        self.closing = Some(Closing { number, calendar: calendar_id, asking, is_stale: false, waiting, expired });
+        self.closing = Some(Closing { number, calendar: calendar_id, asking, waiting, expired });
         Ok(Some(Begun { number, calendar, now }))
     }
 
@@ -292,47 +296,54 @@ impl Actor {
         let Some(Closing { waiting, expired, .. }) = self.closing.take() else { return };
         self.settles = Some(Deadline::now());
         self.expiries.extend(expired.into_iter().map(Reverse));
-        self.queue.put_back(waiting.into_iter());
+        waiting.into_iter().for_each(|it| self.queue.push(it));
     }
 
     /// Whether the command is the end of the deletion under way.
     pub(super) fn is_end_of_deletion(&self, command: &Command) -> bool {
-        let Command::DeleteCalendar { beforehand: Some(beforehand), .. } = command else { return false };
-        self.closing.as_ref().is_some_and(|it| it.number == beforehand.staged.number && !it.is_stale)
+        let Command::DeleteCalendar { calendar, beforehand: Some(beforehand), .. } = command else { return false };
+        let is_it = |it: &Closing| it.number == beforehand.staged.number && it.calendar == *calendar;
+        self.closing.as_ref().is_some_and(is_it)
     }
 
-    /// A deletion whose preparation came to nothing is made at once.
-    pub(super) fn forget_preparation(&self, command: &mut Command) {
-        if !self.is_end_of_deletion(command)
-            && let Command::DeleteCalendar { beforehand, .. } = command
-        {
-            *beforehand = None;
-        }
+    /// Takes those commands out that name the calendar under deletion: they wait for the end of that, and whatever they look
+    /// at need not be loaded before.
+    pub(super) fn put_named_aside(&mut self, envelopes: &mut Vec<Envelope>) {
+        let Some(closing) = &self.closing else { return };
+        let is_named = |it: &Envelope| it.command.needs().calendars.contains(&closing.calendar);
+        let named: Vec<_> =
+            envelopes.extract_if(.., |it| is_named(it) && !self.is_end_of_deletion(&it.command)).collect();
+        named.into_iter().for_each(|it| self.wait_for_deletion(it));
     }
 
-    /// Takes a command that would change the calendar under deletion: it waits for the end of that. Else it is given back.
+    /// Takes a command that would change the calendar under deletion, if it would. Else it is given back.
     pub(super) fn put_aside(&mut self, envelope: Envelope) -> Option<Envelope> {
-        let is_end = self.is_end_of_deletion(&envelope.command);
-        let Some(closing) = self.closing.as_mut().filter(|_| !is_end) else { return Some(envelope) };
+        let Some(closing) = self.closing.as_ref().filter(|_| !self.is_end_of_deletion(&envelope.command)) else {
+            return Some(envelope);
+        };
         let needs = envelope.command.needs();
-        let appointments = || self.state.appointments.values();
-        let series = needs.series_in(&self.state);
-        let looked_at = appointments().filter(|it| {
-            needs.appointments.contains(&it.id)
-                || (series.is_some() && it.series() == series)
-                || needs.email.as_ref().is_some_and(|email| it.person.invitee.email.key == *email)
-        });
-        let is_touched =
-            needs.calendars.contains(&closing.calendar) || looked_at.into_iter().any(|it| closing.holds(it));
+        let mut named = needs.appointments.iter().filter_map(|id| self.state.appointments.get(id));
+        let (series, email) = (needs.series_in(&self.state), &needs.email);
+        let is_of = |it: &Appointment| {
+            series.is_some_and(|series| it.series() == Some(series))
+                || email.as_ref().is_some_and(|email| it.person.invitee.email.key == *email)
+        };
+        let is_touched = needs.calendars.contains(&closing.calendar)
+            || named.any(|it| closing.holds(it))
+            || ((series.is_some() || email.is_some())
+                && self.state.appointments.values().any(|it| is_of(it) && closing.holds(it)));
         if !is_touched {
             return Some(envelope);
         }
-        if closing.waiting.len() < BATCH_MAX {
-            closing.waiting.push(envelope);
-        } else {
-            refuse(vec![envelope], &Failure::Overloaded);
-        }
+        self.wait_for_deletion(envelope);
         None
+    }
+
+    fn wait_for_deletion(&mut self, envelope: Envelope) {
+        match &mut self.closing {
+            Some(closing) if closing.waiting.len() < BATCH_MAX => closing.waiting.push(envelope),
+            _ => refuse(vec![envelope], &Failure::Overloaded),
+        }
     }
 
     /// Keeps back what has run out of the calendar under deletion alone: nobody decides on that meanwhile.
@@ -344,13 +355,6 @@ impl Actor {
         };
         let kept: Vec<_> = due.extract_if(.., |it| is_kept(it)).collect();
         closing.expired.extend(kept);
-    }
-
-    /// Notes what a batch changed.
-    pub(super) fn note_changed(&mut self, batch: &Batch) {
-        if let Some(closing) = &mut self.closing {
-            closing.is_stale |= batch.before.contains_key(&closing.calendar);
-        }
     }
 
     /// Goes on with what deletions left behind. False when the outcome of a commit is not known.

@@ -34,7 +34,6 @@ impl Actor {
         match committed {
             Ok(()) => {
                 let answers = std::mem::take(&mut batch.answers);
-                self.note_changed(&batch);
                 if !batch.changes.is_empty() {
                     self.store_log.took();
                 }

@@ -113,7 +113,7 @@ impl Actor {
         Ok(())
     }
 
-    fn refusal(&self, id: &CalendarId) -> Option<Failure> {
+    pub(super) fn refusal(&self, id: &CalendarId) -> Option<Failure> {
         self.damaged.refusal(id, self.state.calendars.get(id).map(|it| &**it))
     }
 

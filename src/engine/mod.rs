@@ -60,7 +60,7 @@ pub use watch::{LAG_CHANGES_MAX, PROGRESS, Said, Touches, WATCHES_MAX, Watch, Wa
 pub use writer_clock::{CLOCK_AHEAD_MAX, CLOCK_BEHIND_LOGGED, CLOCK_JUMP_MAX, CLOCK_STEADY};
 
 use aside::{Aside, SEARCHES_MAX};
-use deletion::Step;
+use deletion::{Asking, Step};
 use fanout::{Fanout, Waker};
 use published::Published;
 use readers::Readers;
@@ -116,6 +116,8 @@ pub struct Terms {
     pub deadline: Option<Deadline>,
     /// See `Held`.
     pub held: Option<Held>,
+    /// The engine's own: with the end of a deletion goes what stands for whoever waits for it.
+    pub asking: Option<Asking>,
 }
 
 /// A client's idempotency key and what it stands for, as hashes; the store never learns the bytes.

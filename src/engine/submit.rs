@@ -66,9 +66,7 @@ impl Engine {
             && let Some((prepared, asking)) = self.before_deletion((calendar, *etag), &terms).await?
         {
             *beforehand = Some(prepared);
-            let answer = self.ask_writer(command, terms).await;
-            drop(asking);
-            return answer;
+            return self.ask_writer(command, Terms { asking: Some(asking), ..terms }).await;
         }
         if self.is_decided_beside(&command, &terms) {
             let shared = Arc::new(command);

@@ -57,7 +57,7 @@ impl Api {
         let caller = Caller::default();
         let is_dry_run = message.validate_only();
         let request = identify(message, &caller);
-        let terms = Terms { caller, sender, method: M::METHOD, request, is_dry_run, deadline, held };
+        let terms = Terms { caller, sender, method: M::METHOD, request, is_dry_run, deadline, held, asking: None };
         self.engine.submit(command, terms).await.map_err(|failure| status::failed(&failure))
     }
 

@@ -31,6 +31,10 @@ pub(super) struct ChangeRecord {
     /// One per touched appointment or calendar: each an `EventRecord`, which is read when it is asked for.
     #[prost(bytes = "bytes", repeated, tag = "5")]
     pub(super) events: Vec<Bytes>,
+    /// The revision that last touched, before the change, the calendar of the events that were written ahead of it; they
+    /// say 0. 0 = none was.
+    #[prost(uint64, tag = "6")]
+    pub(super) previous: u64,
 }
 
 /// What of an `EventRecord` says whether it is asked for.
@@ -92,12 +96,12 @@ pub(super) trait Rows {
 
 impl ChangeRecord {
     pub(super) fn new(cause: Cause, events: Vec<Bytes>) -> Self {
-        Self { cause: numbers::of_cause(cause), events }
+        Self { cause: numbers::of_cause(cause), events, previous: 0 }
     }
 
     /// A segment behind the first.
     pub(super) fn segment(events: Vec<Bytes>) -> Self {
-        Self { cause: 0, events }
+        Self { cause: 0, events, previous: 0 }
     }
 
     pub(super) fn cause(&self) -> Result<Cause, StoreError> {
@@ -358,7 +362,7 @@ mod tests {
             damage(&mut record);
             assert!(matches!(read(&record), Err(StoreError::Damaged(_))), "damage {number}");
         }
-        let record = ChangeRecord { cause: 99, events: Vec::new() };
+        let record = ChangeRecord { cause: 99, ..ChangeRecord::default() };
         assert!(matches!(record.cause(), Err(StoreError::Damaged(_))));
     }
 }

@@ -23,7 +23,8 @@ use tempfile::TempDir;
 use crate::check_derived::checked;
 use crate::proof::log::whole_log;
 use crate::stored::{
-    CODE_KEY, MONDAY, World, always_open, appointment_id, at_hour, booking, cancel, id, profile, query, raw, zones,
+    CODE_KEY, MONDAY, World, always_open, appointment_id, at_hour, booking, cancel, history, id, of_calendar, profile,
+    query, raw, zones,
 };
 
 fn hold(booking: Booking, minutes: i64) -> Command {
@@ -76,10 +77,14 @@ fn lists(reader: &mut dyn Reader) -> Vec<Vec<Appointment>> {
     all.map(|query| reader.list_appointments(&query).unwrap().appointments).collect()
 }
 
-/// Everything that a reader can see.
-fn seen(reader: &mut dyn Reader) -> (Vec<Appointment>, Vec<Vec<Appointment>>, Vec<LogEntry>) {
+/// Everything that a reader can see: appointments, lists, the log, and the histories of calendars.
+type Seen = (Vec<Appointment>, Vec<Vec<Appointment>>, Vec<LogEntry>, Vec<Vec<LogEntry>>);
+
+fn seen(reader: &mut dyn Reader) -> Seen {
     let all = reader.appointments_after(AppointmentKey::default(), 1_000).unwrap().0;
-    (all, lists(reader), alike(whole_log(reader)))
+    let of = |name| alike(history(reader, &of_calendar(&id(name), None, 1_000)).unwrap().unwrap());
+    let histories = ["ada", "bob"].map(of).to_vec();
+    (all, lists(reader), alike(whole_log(reader)), histories)
 }
 
 fn left(file: &Path) -> (i64, i64) {
@@ -108,7 +113,6 @@ fn what_a_deletion_cancels_is_shown_with_its_change_though_the_rows_come_later()
     // One is begun and does not come to be.
     let began = sqlite.now;
     let abandoned = sqlite.store().begin_deletion(&id("ada"), began).unwrap().unwrap();
-    let version = sqlite.state.calendars[&id("ada")].version;
     let upcoming: Vec<AppointmentKey> = sqlite.state.calendars[&id("ada")].upcoming(began).collect();
     let of = |key: &AppointmentKey| sqlite.state.appointments.values().find(|it| it.key == *key).unwrap().clone();
     let mut all: Vec<Arc<Appointment>> = upcoming.iter().map(of).collect();
@@ -117,7 +121,7 @@ fn what_a_deletion_cancels_is_shown_with_its_change_though_the_rows_come_later()
     assert_eq!((staged.len(), others.len()), (8, 3));
     let event = |before: &Arc<Appointment>| {
         let (kind, after) = (AppointmentEvent::Cancelled, Arc::new(cancelled_with_calendar(before, STAMPS)));
-        LogEvent::new(&Event::Appointment { kind, before: Some(Arc::clone(before)), after }, |_| version)
+        LogEvent::new(&Event::Appointment { kind, before: Some(Arc::clone(before)), after }, |_| STAMPS.1)
     };
     let events: Vec<LogEvent> = staged.iter().map(event).collect();
     sqlite.store().stage(abandoned, 0, &events[..3]).unwrap();
@@ -186,7 +190,7 @@ impl Served {
         served
     }
 
-    async fn seen(&self) -> (Vec<Appointment>, Vec<Vec<Appointment>>, Vec<LogEntry>) {
+    async fn seen(&self) -> Seen {
         self.engine.read(None, |reader| Ok(seen(reader))).await.unwrap()
     }
 
@@ -321,7 +325,53 @@ async fn what_runs_out_while_a_deletion_is_prepared_has_run_out() {
         found.push(states(number).await.unwrap());
     }
     assert_eq!(found, [Cancelled, Cancelled, Cancelled, Expired, Expired]);
+    let told = served.engine.read(None, |reader| {
+        let of_ada = history(reader, &of_calendar(&id("ada"), None, 1_000))?.unwrap();
+        let touches = |it: &LogEntry| it.touched().any(|it| it.calendar == id("ada"));
+        let touched: Vec<Revision> = whole_log(reader).iter().filter(|it| touches(it)).map(|it| it.revision).collect();
+        Ok((of_ada.iter().rev().map(|it| it.revision).collect::<Vec<_>>(), touched))
+    });
+    let (of_ada, touched) = told.await.unwrap();
+    assert_eq!(of_ada, touched, "none is passed over");
     assert_eq!(checked_copy(&served.file()), (Vec::new(), 0));
+}
+
+#[tokio::test]
+async fn two_deletions_have_their_turns_and_each_goes_by_slices() {
+    let served = Served::with(TINY).await;
+    for number in 50..60 {
+        served.run(Command::Book(booking(number, "bob", at_hour(i64::try_from(number).unwrap())))).await.unwrap();
+    }
+    let of_bob = Command::DeleteCalendar { calendar: id("bob"), force: true, etag: None, beforehand: None };
+    let (ada, bob) = tokio::join!(served.run(delete(None)), served.run(of_bob));
+    assert!(ada.is_ok() && bob.is_ok(), "{ada:?} {bob:?}");
+    served.settle().await;
+    let staged = "select count(distinct segments) from changes where segments is not null";
+    let staged: i64 = raw(served.file()).query_row(staged, [], |row| row.get(0)).unwrap();
+    assert_eq!((staged, left(&served.file()).0), (2, 0), "each is one change with what was staged for it");
+    assert_eq!(checked_copy(&served.file()), (Vec::new(), 0));
+}
+
+#[tokio::test]
+async fn whenever_its_caller_goes_away_a_deletion_is_whole_or_has_not_happened_and_never_at_once() {
+    let mut made = Vec::new();
+    for steps in 1..40 {
+        let served = Served::with(TINY).await;
+        let mut deletion = Box::pin(served.run(delete(None)));
+        let mut is_answered = false;
+        for _ in 0..steps {
+            is_answered = is_answered || poll(deletion.as_mut()).is_some();
+            tokio::task::yield_now().await;
+        }
+        drop(deletion);
+        served.settle().await;
+        let (deletions, segments) = left(&served.file());
+        let is_gone = matches!(served.run(delete(None)).await, Err(Failure::Refused(_)));
+        assert_eq!((deletions, is_gone), (0, segments > 0), "after {steps} steps, made in slices or not at all");
+        assert!(is_gone || !is_answered, "after {steps} steps");
+        made.push(is_gone);
+    }
+    assert!(made.contains(&false) && made.contains(&true), "{made:?}");
 }
 
 #[tokio::test]

@@ -293,9 +293,12 @@ impl AppointmentEvent {
 }
 
 impl Change {
-    /// Those of its events that the store has already.
-    pub fn staged(&self) -> Option<Staged> {
-        let of = |event: &Event| if let Event::CalendarDeleted { staged, .. } = event { *staged } else { None };
+    /// Those of its events that the store has already, and the calendar that they are of.
+    pub fn staged(&self) -> Option<(&CalendarId, Staged)> {
+        let of = |event| match event {
+            &Event::CalendarDeleted { ref calendar, staged: Some(staged) } => Some((calendar, staged)),
+            _ => None,
+        };
         self.events.iter().find_map(of)
     }
 }

@@ -97,13 +97,13 @@ pub(super) fn chain(
         let (mut previous, mut next) = (None, None);
         if first > 0 {
             change.walk(transaction, 0, wanted, |_, bytes| {
-                previous = Some(wanted.previous(bytes)?);
+                previous = Some(change.previous(wanted, bytes)?);
                 Ok(ControlFlow::Break(()))
             })?;
         }
         change.walk(transaction, first, wanted, |event, bytes| {
             if previous.is_none() {
-                previous = Some(wanted.previous(bytes)?);
+                previous = Some(change.previous(wanted, bytes)?);
             }
             if !page.has_room(at) {
                 next = Some(LogPosition { revision: at, event });

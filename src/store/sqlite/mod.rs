@@ -248,15 +248,15 @@ impl Store for Sqlite {
     }
 
     fn begin_deletion(&mut self, calendar: &CalendarId, now: Instant) -> Result<Option<u64>, CommitError> {
-        self.begin(calendar, now).map(Some)
+        self.with_room(|it| it.begin(calendar, now)).map(Some)
     }
 
     fn stage(&mut self, deletion: u64, before: u64, events: &[LogEvent]) -> Result<(), CommitError> {
-        self.stage_events(deletion, before, events)
+        self.with_room(|it| it.stage_events(deletion, before, events))
     }
 
     fn settle(&mut self, limit: usize, under_way: Option<u64>) -> Result<bool, CommitError> {
-        self.settle_some(limit, under_way)
+        self.with_room(|it| it.settle_some(limit, under_way))
     }
 
     fn after_commit(&mut self) -> Result<(), CommitError> {

@@ -17,9 +17,13 @@ use crate::store::record::{self, damaged};
 use crate::store::{CalendarFilter, StoreError};
 use bookd_core::appointment::Appointment;
 use bookd_core::change::Cause;
+use bookd_core::deletion::STAMPS;
 use bookd_core::ids::{AppointmentKey, Caller, Revision};
 use bookd_core::log::{LogEntry, LogEvent};
 use bookd_core::time::Instant;
+
+/// What an event that was written before its change says of the change before it.
+const STAMPED: Revision = STAMPS.1;
 
 /// What the events of one segment take at most, in bytes, unless it is a single one: a hundred or two of them.
 pub(super) const SEGMENT_BYTES_MAX: usize = 32 * 1_024;
@@ -76,7 +80,20 @@ impl ChangeRow {
 
     /// One of its events.
     pub(super) fn event(&self, connection: &Connection, bytes: &Bytes) -> Result<LogEvent, StoreError> {
-        read_event(bytes, (self.entry.time, self.entry.revision), &Stored(connection))
+        let mut event = read_event(bytes, (self.entry.time, self.entry.revision), &Stored(connection))?;
+        for touched in event.calendars.iter_mut().filter(|it| it.previous == STAMPED) {
+            touched.previous = record::revision(self.record.previous)?;
+        }
+        Ok(event)
+    }
+
+    /// The revision that last touched the appointment, or one of the calendars, before an event that is wanted.
+    pub(super) fn previous(&self, wanted: &Wanted<'_>, event: &Bytes) -> Result<Revision, StoreError> {
+        match wanted.previous(event)? {
+            // It was written before its change; or nothing was before, and there is nothing in the record either.
+            STAMPED if matches!(wanted, Wanted::Calendars(_)) => record::revision(self.record.previous),
+            previous => Ok(previous),
+        }
     }
 
     /// Hands out the events that are wanted, in order, each with how many come before it in the change, from one of them
@@ -163,7 +180,7 @@ impl Wanted<'_> {
     }
 
     /// The revision that last touched the appointment, or one of the calendars, before an event that is wanted.
-    pub(super) fn previous(&self, event: &Bytes) -> Result<Revision, StoreError> {
+    fn previous(&self, event: &Bytes) -> Result<Revision, StoreError> {
         let EventHead { previous, calendars, .. } = read_head(event)?;
         let previous = match self {
             Self::Calendars(filter) => {

@@ -79,19 +79,27 @@ fn must_stop(error: CommitError) -> CommitError {
 }
 
 impl Sqlite {
-    /// Makes a batch durable. On a full disk room is made once: by the WAL, which is copied and begins anew, and then by
-    /// the reserve, where that is not enough.
+    /// Makes a batch durable.
     pub(super) fn write(&mut self, batch: &Batch<'_>) -> Result<(), CommitError> {
+        self.with_room(|it| it.write_once(batch))
+    }
+
+    /// Writes. On a full disk room is made once: by the WAL, which is copied and begins anew, and then by the reserve, where
+    /// that is not enough.
+    pub(super) fn with_room<T: PartialEq>(
+        &mut self,
+        mut write: impl FnMut(&mut Self) -> Result<T, CommitError>,
+    ) -> Result<T, CommitError> {
         const FULL: CommitError = CommitError::Refused(StoreError::Full);
-        let mut written = self.write_once(batch);
+        let mut written = write(self);
         if written == Err(FULL) && self.reserve.note_full() {
             let copied = self.checkpoints.give_back_room(&self.connection).map_err(must_stop)?;
             if copied == Copied::Whole {
-                written = self.write_once(batch);
+                written = write(self);
             }
             if written == Err(FULL) && self.reserve.give_up() {
                 self.checkpoints.give_back_room(&self.connection).map_err(must_stop)?;
-                written = self.write_once(batch);
+                written = write(self);
             }
             // Who reads now does not read for ever.
             self.reserve.note_hopeless(written == Err(FULL) && copied != Copied::InUse);
@@ -196,10 +204,11 @@ impl Writing<'_> {
         for event in &change.events {
             self.event(event, change)?;
         }
-        let staged = change.staged();
+        let (staged, mut previous) = (change.staged(), Revision(0));
         let mut segments = match staged {
-            Some(staged) => {
+            Some((calendar, staged)) => {
                 make_so(self.connection, staged, change)?;
+                previous = self.newest(calendar)?.known.version;
                 Segments::behind(self.connection, number_of(staged), staged.events, self.segment_bytes_max)
             }
             None => Segments::new(self.connection, change.revision, self.segment_bytes_max),
@@ -217,12 +226,14 @@ impl Writing<'_> {
             segments.push(write_event(&event, change.time))?;
         }
         let (events, count) = segments.finish()?;
-        let record = ChangeRecord::new(change.cause, events).encode_to_vec();
+        let mut record = ChangeRecord::new(change.cause, events);
+        record.previous = previous.0;
+        let (record, segments) = (record.encode_to_vec(), staged.map(|(_, it)| number_of(it)));
         let caller = self.principal(&change.caller)?;
         let replaced = ReplacedRecord::of(change).map(|it| it.encode_to_vec());
         let mut insert = self.connection.prepare_cached(INSERT_CHANGE)?;
         let (revision, time) = (signed(change.revision.0), change.time.seconds());
-        insert.execute(params![revision, time, record, caller, replaced, count, staged.map(number_of)])?;
+        insert.execute(params![revision, time, record, caller, replaced, count, segments])?;
         for event in &change.events {
             if let Event::CalendarDeleted { calendar, .. } = event {
                 self.newest(calendar)?.is_loaded = false;
