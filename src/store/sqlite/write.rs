@@ -5,9 +5,10 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::LazyLock;
 
 use prost::Message;
-use rusqlite::{Connection, ErrorCode, params};
+use rusqlite::{Connection, ErrorCode, ToSql, params};
 
 use super::checkpoint::Copied;
 use super::log::revision;
@@ -38,7 +39,17 @@ const SELECT_PRINCIPAL: &str = "select number from principals where name = ?1";
 const INSERT_REQUEST: &str =
     "insert into requests (hash, fingerprint, revision, time, subject) values (?1, ?2, ?3, ?4, ?5)";
 const INSERT_CLAIM: &str = "insert into claims (calendar, is_over, start, id, key) values (?1, ?2, ?3, ?4, ?5)";
+/// Many at once: half the work of a statement for each. A conflict fails without a journal of the statement, for the
+/// transaction is rolled back then.
+static INSERT_CLAIMS: LazyLock<String> = LazyLock::new(|| {
+    let rows = vec!["(?, ?, ?, ?, ?)"; CLAIMS_AT_ONCE].join(", ");
+    format!("insert or fail into claims (calendar, is_over, start, id, key) values {rows}")
+});
+const CLAIM_COLUMNS: usize = 5;
+const CLAIMS_AT_ONCE: usize = 16;
 const DELETE_CLAIM: &str = "delete from claims where calendar = ?1 and is_over = ?2 and start = ?3 and id = ?4";
+/// So many claims are noted before they are written, 64 bytes each, and those of one event more.
+const CLAIMS_MAX: usize = 16_384;
 const INSERT_CALENDAR: &str = "insert into calendars (id, since, create_time, update_time, revision, profile) \
      values (?1, ?2, ?3, ?4, ?5, ?6)";
 const UPDATE_CALENDAR: &str = "update calendars set update_time = ?2, revision = ?3, profile = ?4 where key = ?1";
@@ -108,7 +119,8 @@ impl Sqlite {
         }
         run(&self.connection, "begin immediate").map_err(|error| store_error(&error))?;
         let (connection, known, segment_bytes_max) = (&self.connection, &self.known, self.segment_bytes_max);
-        let mut writing = Writing { connection, known, segment_bytes_max, touched: HashMap::new() };
+        let (touched, claims) = (HashMap::new(), Vec::new());
+        let mut writing = Writing { connection, known, segment_bytes_max, touched, claims };
         let written = writing.batch(batch);
         let touched = writing.touched;
         if let Err(error) = written {
@@ -159,6 +171,18 @@ struct Writing<'a> {
     segment_bytes_max: usize,
     /// By id, the newest that bears it first: that one is the id's own, whatever is deleted; the others still have claims.
     touched: HashMap<CalendarId, Vec<Touching>>,
+    /// Claims that are to be written, in the order of the events: see `write_claims`.
+    claims: Vec<ClaimRow>,
+}
+
+/// A claim as a row, on its way into the table or out of it.
+struct ClaimRow {
+    calendar: i64,
+    is_over: bool,
+    start: i64,
+    id: [u8; 16],
+    /// None takes it out.
+    key: Option<i64>,
 }
 
 /// A calendar that the transaction touches.
@@ -184,6 +208,7 @@ impl Writing<'_> {
                 self.connection.execute_batch("commit; begin immediate")?;
             }
         }
+        self.write_claims()?;
         let requests = if Bug::RequestForgotten.is_on() { &[] } else { batch.requests };
         for request in requests {
             self.request(request)?;
@@ -198,6 +223,9 @@ impl Writing<'_> {
     fn change(&mut self, change: &Change) -> Result<(), StoreError> {
         for event in &change.events {
             self.event(event, change)?;
+            if self.claims.len() >= CLAIMS_MAX {
+                self.write_claims()?;
+            }
         }
         let mut segments = Segments::new(self.connection, change.revision, self.segment_bytes_max);
         for event in &change.events {
@@ -247,9 +275,9 @@ impl Writing<'_> {
         Ok(std::mem::replace(&mut known.version, revision))
     }
 
-    /// The newest calendar that bears an id, or bore it until it was deleted.
-    fn newest(&mut self, id: &CalendarId) -> Result<&mut Touching, StoreError> {
-        let bearers = match self.touched.entry(id.clone()) {
+    /// The calendars that bear or bore an id and are touched, the newest first; that one is among them.
+    fn bearers(&mut self, id: &CalendarId) -> Result<&mut Vec<Touching>, StoreError> {
+        Ok(match self.touched.entry(id.clone()) {
             Entry::Occupied(bearers) => bearers.into_mut(),
             Entry::Vacant(bearers) => {
                 let newest = match self.known.get(id) {
@@ -258,18 +286,22 @@ impl Writing<'_> {
                 };
                 bearers.insert(vec![newest])
             }
-        };
-        Ok(&mut bearers[0])
+        })
+    }
+
+    /// The newest calendar that bears an id, or bore it until it was deleted.
+    fn newest(&mut self, id: &CalendarId) -> Result<&mut Touching, StoreError> {
+        Ok(&mut self.bearers(id)?[0])
     }
 
     /// The calendar that a place of an appointment is of: the one that bore the id then.
     fn calendar_of(&mut self, place: &Place) -> Result<&mut Touching, StoreError> {
-        self.newest(&place.calendar)?;
-        let bearers = self.touched.entry(place.calendar.clone()).or_default();
+        let connection = self.connection;
+        let bearers = self.bearers(&place.calendar)?;
         let at = match bearers.iter().position(|it| it.known.since == place.since) {
             Some(at) => at,
             None => {
-                bearers.push(Touching::unloaded(bearer_of(self.connection, place)?, &place.calendar)?);
+                bearers.push(Touching::unloaded(bearer_of(connection, place)?, &place.calendar)?);
                 bearers.len() - 1
             }
         };
@@ -369,30 +401,68 @@ impl Writing<'_> {
         let is_in_place = before.is_some_and(|it| claims(it) == claims(after));
         if is_in_place {
             // Not even then is it as long as it was.
-            return after.places.iter().try_for_each(|place| self.reach(place, after.start));
+            return after.places.iter().try_for_each(|place| self.claimed(place, after.start).map(drop));
         }
-        if let Some(before) = before {
-            let mut delete = self.connection.prepare_cached(DELETE_CLAIM)?;
-            for place in &before.places {
-                let (is_over, id) = (before.state.is_over(), before.id.0.as_bytes());
-                let calendar = self.calendar_of(place)?.known.key;
-                delete.execute(params![calendar, is_over, before.start.seconds(), id])?;
-            }
-        }
-        let mut insert = self.connection.prepare_cached(INSERT_CLAIM)?;
-        for place in &after.places {
-            let (is_over, key) = (after.state.is_over(), signed(after.key.0));
+        let claim = |calendar, it: &Appointment, key| {
+            let (is_over, start, id) = (it.state.is_over(), it.start.seconds(), *it.id.0.as_bytes());
+            ClaimRow { calendar, is_over, start, id, key }
+        };
+        for (before, place) in before.iter().flat_map(|before| before.places.iter().map(move |place| (before, place))) {
             let calendar = self.calendar_of(place)?.known.key;
-            insert.execute(params![calendar, is_over, after.start.seconds(), after.id.0.as_bytes(), key])?;
-            self.reach(place, after.start)?;
+            self.claims.push(claim(calendar, before, None));
+        }
+        for place in &after.places {
+            let calendar = self.claimed(place, after.start)?;
+            self.claims.push(claim(calendar, after, Some(signed(after.key.0))));
         }
         Ok(())
     }
 
-    /// Notes how far a claim reaches beyond the start by which it is found.
-    fn reach(&mut self, place: &Place, start: Instant) -> Result<(), StoreError> {
+    /// Notes how far a claim reaches beyond the start by which it is found; answers the key of its calendar.
+    fn claimed(&mut self, place: &Place, start: Instant) -> Result<i64, StoreError> {
         let known = &mut self.calendar_of(place)?.known;
         known.reach_minutes = known.reach_minutes.max(reach_minutes(place, start));
+        Ok(known.key)
+    }
+
+    /// Writes the claims that were noted, in the order of the table: so its tree is walked along once, and not from one
+    /// calendar to the other for each appointment. What is noted of one row stays in its order.
+    fn write_claims(&mut self) -> Result<(), StoreError> {
+        self.claims.sort_by_key(|it| (it.calendar, it.is_over, it.start));
+        let mut delete = self.connection.prepare_cached(DELETE_CLAIM)?;
+        let mut insert = self.connection.prepare_cached(INSERT_CLAIM)?;
+        let mut rest = &self.claims[..];
+        while let Some((ClaimRow { calendar, is_over, start, id, key }, others)) = rest.split_first() {
+            let Some(key) = key else {
+                delete.execute(params![calendar, is_over, start, id])?;
+                rest = others;
+                continue;
+            };
+            match rest.split_at_checked(CLAIMS_AT_ONCE).filter(|(some, _)| some.iter().all(|it| it.key.is_some())) {
+                Some((some, others)) => {
+                    self.insert_claims(some)?;
+                    rest = others;
+                }
+                None => {
+                    insert.execute(params![calendar, is_over, start, id, key])?;
+                    rest = others;
+                }
+            }
+        }
+        self.claims.clear();
+        Ok(())
+    }
+
+    /// Inserts `CLAIMS_AT_ONCE` of them.
+    fn insert_claims(&self, claims: &[ClaimRow]) -> Result<(), StoreError> {
+        let mut insert = self.connection.prepare_cached(&INSERT_CLAIMS)?;
+        for (ClaimRow { calendar, is_over, start, id, key }, row) in claims.iter().zip(0..) {
+            let values: [&dyn ToSql; CLAIM_COLUMNS] = [calendar, is_over, start, id, key];
+            for (value, column) in values.into_iter().zip(1..) {
+                insert.raw_bind_parameter(row * CLAIM_COLUMNS + column, value)?;
+            }
+        }
+        insert.raw_execute()?;
         Ok(())
     }
 
