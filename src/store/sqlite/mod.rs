@@ -45,6 +45,7 @@ use super::{Batch, Boot, CommitError, Last, Oldest, Reader, RequestRecord, Store
 
 use checkpoint::Checkpoints;
 pub use copy::{Reserved, Source, unused};
+pub use file::is_there;
 use file::{Locked, Missing, Watched};
 use location::Location;
 pub use open::Drive;
