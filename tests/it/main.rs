@@ -72,6 +72,7 @@ mod segments;
 mod series;
 mod server;
 mod several;
+mod shown;
 mod soak;
 mod soak_load;
 mod sqlite;
