@@ -87,5 +87,6 @@ mod watch;
 mod watch_cli;
 mod watch_ends;
 mod watch_slots;
+mod whole_changes;
 mod wire;
 mod words;
