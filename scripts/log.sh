@@ -2,10 +2,13 @@
 # What reading the change log takes of a server's memory when a change is an import of half a million appointments.
 #
 #   scripts/log.sh [IMPORTS]
+#   LIMIT_MIB=512 scripts/log.sh [IMPORTS]
 #
 # Makes files of 500 calendars with 1,000 appointments each, imports them, one change each (2 unless told otherwise: a
 # million appointments), and prints of each call how long it takes and the most that the server holds beyond what it held
-# before, once and by 4 callers at a time.
+# before, once and by 4 callers at a time; then what the commands take that read the whole store. With LIMIT_MIB the
+# server is killed when it holds more than so much, its share of the system's page cache counted: it has a control group
+# of its own, which takes rights of root. A call that fails, or a server that ends, fails the script.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -33,12 +36,40 @@ file() {
         print "]}"
     }'
 }
+# What a command takes that has the store for itself.
+offline() {
+    /usr/bin/time -f "bookd $1 %e s %M KiB" -o "$work/took" "$bookd" "$@" >/dev/null
+    awk '{ printf "%-44s %8.2f s %8.1f MiB\n", $1 " " $2, $3, $5 / 1024 }' "$work/took"
+}
+
 for number in $(seq 0 $((imports - 1))); do
     file "$number" >"$work/calendars.json"
-    "$bookd" import "$work/calendars.json" --store "sqlite:$work/bookd.db"
+    offline import "$work/calendars.json" --store "sqlite:$work/bookd.db"
 done
 
-"$bookd" serve --listen 127.0.0.1:0 --store "sqlite:$work/bookd.db" >"$work/served" 2>"$work/log" &
+# Puts the process that asks into a control group with this limit, and says where that is.
+group=""
+confine() {
+    local megabytes=$1 v1=/sys/fs/cgroup/memory v2=/sys/fs/cgroup
+    if [ -d "$v1" ]; then
+        mkdir "$group" && echo "${megabytes}M" >"$group/memory.limit_in_bytes"
+        # Where swap is counted, there shall be none.
+        [ ! -w "$group/memory.memsw.limit_in_bytes" ] || echo "${megabytes}M" >"$group/memory.memsw.limit_in_bytes"
+    else
+        echo +memory >"$v2/cgroup.subtree_control" && mkdir "$group" && echo "${megabytes}M" >"$group/memory.max"
+        [ ! -w "$group/memory.swap.max" ] || echo 0 >"$group/memory.swap.max"
+    fi
+    echo "$BASHPID" >"$group/cgroup.procs"
+}
+if [ -n "${LIMIT_MIB:-}" ]; then
+    group=/sys/fs/cgroup$([ ! -d /sys/fs/cgroup/memory ] || echo /memory)/bookd-$$
+    trap 'finish; rmdir "$group"' EXIT
+fi
+
+{
+    [ -z "$group" ] || confine "$LIMIT_MIB"
+    exec "$bookd" serve --listen 127.0.0.1:0 --store "sqlite:$work/bookd.db"
+} >"$work/served" 2>"$work/log" &
 server=$!
 BOOKD_SERVER=""
 until [ -n "$BOOKD_SERVER" ]; do
@@ -51,14 +82,14 @@ export BOOKD_SERVER BOOKD_TIMEOUT=5m
 # Kilobytes that the server holds, or held at most since it was asked last.
 held() { awk -v name="$1:" '$1 == name { print $2 }' "/proc/$server/status"; }
 
-# What a command takes, run by so many callers at a time.
+# What a command takes, run by so many callers at a time; @ in its words is the number of the caller.
 measure() {
     local callers=$1 what=$2 before start
     shift 2
     before=$(held VmRSS)
     echo 5 >"/proc/$server/clear_refs"
     start=$(date +%s%N)
-    for _ in $(seq "$callers"); do "$bookd" "$@" >/dev/null & callees+=($!); done
+    for caller in $(seq "$callers"); do "$bookd" "${@//@/$caller}" >/dev/null & callees+=($!); done
     for callee in "${callees[@]}"; do wait "$callee"; done
     callees=()
     awk -v ms=$((($(date +%s%N) - start) / 1000000)) -v before="$before" -v most="$(held VmHWM)" \
@@ -66,12 +97,32 @@ measure() {
         'BEGIN { printf "%-44s %8.2f s %8.1f MiB of %.1f\n", what, ms / 1000, (most - before) / 1024, most / 1024 }'
 }
 
-callees=()
+callees=() appointment=019000fa-01f4-7000-8000-000000000001
+slots="{\"calendar_ids\":[$(seq -s, -f '"clinic/c0%03.0f"' 200 299)],\"assignment\":\"ASSIGNMENT_ANY\",\"page_size\":1000,\
+\"start_time\":\"$(date -u -d tomorrow +%FT00:00:00Z)\",\"end_time\":\"$(date -u -d 'tomorrow + 400 days' +%FT00:00:00Z)\"}"
 for callers in 1 4; do
     measure "$callers" "ListChanges of a calendar, one change" \
         call ListChanges '{"calendar_id":"clinic/c0250","page_size":1}' --json
+    measure "$callers" "ListChanges of a calendar, 1,000 changes" \
+        call ListChanges '{"calendar_id":"clinic/c0250","page_size":1000}' --json
     measure "$callers" "ListChanges of an appointment" \
-        call ListChanges '{"appointment_id":"019000fa-01f4-7000-8000-000000000001"}' --json
+        call ListChanges "{\"appointment_id\":\"$appointment\"}" --json
     measure "$callers" "a watch of one calendar" watch clinic/c0250 --from 1 --json --count 2
     measure "$callers" "a watch of everything, to the end" watch --from 1 --json --count $((501 * imports))
+    measure "$callers" "GetAppointment" call GetAppointment "{\"appointment_id\":\"$appointment\"}" --json
+    measure "$callers" "ListAppointments, a page of 1,000" \
+        call ListAppointments '{"calendar_id":"clinic/c0250","page_size":1000}' --json
+    measure "$callers" "ListSlots of 100 calendars, 400 days" call ListSlots "$slots" --json
+    measure "$callers" "DeleteCalendar of 1,000 appointments" \
+        call DeleteCalendar "{\"calendar_id\":\"clinic/c0${callers}0@\",\"force\":true}" --json
 done
+[ -z "$group" ] || awk -v most="$(cat "$group"/memory.max_usage_in_bytes "$group"/memory.peak 2>/dev/null)" \
+    'BEGIN { printf "%-44s %21.1f MiB\n", "at most, the page cache counted", most / 1048576 }'
+
+kill -TERM "$server"
+wait "$server"
+server=""
+offline check --store "sqlite:$work/bookd.db"
+offline backup "$work/copy.db" --store "sqlite:$work/bookd.db"
+offline restore "$work/copy.db" --store "sqlite:$work/restored.db"
+offline export "$work/exported.json" --store "sqlite:$work/bookd.db"

@@ -12,7 +12,7 @@ use super::exit::Exit;
 use super::part::{Failed, Sound, copy, sound, unreadable, until_done};
 use super::serve::say;
 use crate::config::StoreUrl;
-use crate::store::sqlite::Source;
+use crate::store::sqlite::{Source, is_there};
 use crate::zones::Zones;
 
 /// What to copy, and where to.
@@ -76,6 +76,7 @@ fn back_up(options: &BackupOptions) -> Result<Backup, Failed> {
 
 /// What the system knows of a file that must be there.
 pub(super) fn present(file: &Path) -> Result<std::fs::Metadata, Failed> {
+    is_there(file)?;
     match std::fs::metadata(file) {
         Ok(like) if like.is_file() => Ok(like),
         Ok(_) => Err(Failed::invalid(format!("{} is no file", file.display()))),

@@ -19,7 +19,7 @@ use crate::check::{Checked, Report, check_in};
 use crate::clock::{Clock, SystemClock};
 use crate::service::{lookup, open_sqlite};
 use crate::store::StoreError;
-use crate::store::sqlite::{Pages, Source, Sqlite};
+use crate::store::sqlite::{Pages, Source, Sqlite, is_there};
 use crate::zones::Zones;
 
 /// What to check.
@@ -63,7 +63,7 @@ pub fn run(options: &CheckOptions, is_json: bool) -> Exit {
 
 fn look(options: &CheckOptions) -> Result<(Checked, Report), Failed> {
     let path = options.store.file();
-    if !path.exists() {
+    if !is_there(path)? {
         return Err(Failed::not_found(format!("{}: there is no such file", path.display())));
     }
     let zones = Arc::new(options.store.load_zones().map_err(Failed::other)?);

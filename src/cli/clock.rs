@@ -14,7 +14,7 @@ use super::transfer::StoreOptions;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::CLOCK_BEHIND_LOGGED;
 use crate::service::open_sqlite;
-use crate::store::sqlite::Sqlite;
+use crate::store::sqlite::{Sqlite, is_there};
 use crate::store::told::PART_EVENTS_MAX;
 use crate::store::{Batch, Boot, CalendarFilter, CommitError, Store, StoreError};
 use bookd_core::appointment::Appointment;
@@ -106,7 +106,7 @@ pub fn run(command: &ClockCommand, is_json: bool) -> Exit {
 
 fn reset(options: &ResetOptions) -> Result<Plan, Failed> {
     let path = options.store.file();
-    if !path.exists() {
+    if !is_there(path)? {
         return Err(Failed::not_found(format!("{}: there is no such file", path.display())));
     }
     let zones = Arc::new(options.store.load_zones().map_err(Failed::other)?);

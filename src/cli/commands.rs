@@ -50,6 +50,26 @@ pub struct ClientOptions {
     pub json: bool,
 }
 
+/// The arguments and flags that stand for a field of a request under another name.
+const TYPED: [(&str, &str); 16] = [
+    ("local_start", "DATE TIME"),
+    ("time_zone", "--zone"),
+    ("calendar_id", "CALENDAR"),
+    ("calendar_ids", "CALENDARS"),
+    ("appointment_type_id", "--type"),
+    ("duration", "--duration"),
+    ("invitee.name", "--name"),
+    ("invitee.email", "--email"),
+    ("invitee.phone", "--phone"),
+    ("invitee.time_zone", "--invitee-zone"),
+    ("note", "--note"),
+    ("location", "--location"),
+    ("ignore_rules", "--ignore-rule"),
+    ("interval", "--interval"),
+    ("count", "--count"),
+    ("until", "--until"),
+];
+
 /// How long a server is waited for unless told otherwise: longer than any single answer takes, however busy it is.
 const PATIENCE_DEFAULT: &str = "30s";
 
@@ -189,6 +209,13 @@ pub struct New {
     pub safety: Safety,
 }
 
+impl New {
+    /// The zone that was named for its time, if one was.
+    fn zone(&self) -> Option<&str> {
+        self.what.read_in.zone.as_deref()
+    }
+}
+
 /// How much of a list is shown.
 #[derive(Args, Clone, Debug)]
 pub struct Limit {
@@ -273,8 +300,21 @@ impl ClientCommand {
     pub fn shown(&self, answer: &Value) -> Result<String, CallError> {
         match self {
             Self::Booking(it) => it.shown(answer),
+            Self::Calendars(it) => Ok(it.shown(answer)),
+            Self::Holds(it) => Ok(table::show_in(it.zone(), answer)),
+            Self::Call { method, .. } if method.contains("Delete") && table::is_about_nothing(answer) => {
+                Ok(format!("OK, revision {}", answer["revision"]))
+            }
             _ => Ok(table::show(answer)),
         }
+    }
+
+    /// What a person typed for a field of the request; none where they typed the request itself.
+    pub fn typed(&self, field: &str) -> Option<&'static str> {
+        if matches!(self, Self::Call { .. } | Self::Booking(BookingCommand::Batch { .. })) {
+            return None;
+        }
+        TYPED.iter().find(|(of_request, _)| *of_request == field).map(|(_, typed)| *typed)
     }
 
     /// The list that it asks for, if it asks for one.

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 use tonic::Status;
-use tonic_types::StatusExt;
+use tonic_types::{FieldViolation, StatusExt};
 
 use super::ask::Ask;
 use super::client::{CallError, Client};
@@ -31,7 +31,7 @@ pub fn run(command: ClientCommand, options: &ClientOptions) -> Exit {
             }
             text.map_or_else(|error| complain(&error), |_| Exit::Done)
         }
-        Err(error) => complain(&error),
+        Err(error) => complain_of(&error, |field| command.typed(field)),
     }
 }
 
@@ -80,8 +80,17 @@ async fn all_pages(client: &Client, method: &str, mut request: Value, pages: &Pa
 
 /// Says what went wrong; answers how the command ends.
 pub(super) fn complain(error: &CallError) -> Exit {
+    complain_of(error, |_| None)
+}
+
+/// The same, where fields of the request have other names for those who typed it.
+fn complain_of(error: &CallError, typed: impl Fn(&str) -> Option<&'static str>) -> Exit {
+    let told = match error {
+        CallError::Refused(status) => refused(status, typed),
+        other => told(other),
+    };
     // Standard error may be gone; then there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "bookd: {}", told(error));
+    let _ = writeln!(std::io::stderr(), "bookd: {told}");
     error.exit()
 }
 
@@ -93,17 +102,22 @@ pub(super) fn told(error: &CallError) -> String {
         | CallError::NoAnswer(text)
         | CallError::Nothing(text)
         | CallError::Failed(text) => text.clone(),
-        CallError::Refused(status) => refused(status),
+        CallError::Refused(status) => refused(status, |_| None),
     }
 }
 
-fn refused(status: &Status) -> String {
+fn refused(status: &Status, typed: impl Fn(&str) -> Option<&'static str>) -> String {
     let details = status.get_error_details();
     let reason = details.error_info().map_or_else(|| format!("{:?}", status.code()), |info| info.reason.clone());
     let fields = details.bad_request().map(|it| &it.field_violations[..]).unwrap_or_default();
     let broken = details.precondition_failure().map(|it| &it.violations[..]).unwrap_or_default();
-    let mut lines = vec![format!("{reason}: {}", status.message())];
-    lines.extend(fields.iter().map(|it| format!("  {}: {}", it.field, it.description)));
+    let field = |it: &FieldViolation| typed(&it.field).map_or_else(|| it.field.clone(), str::to_owned);
+    // Of a single field the message tells all.
+    let name =
+        |message: String, it: &FieldViolation| message.replace(&format!("{}: ", it.field), &format!("{}: ", field(it)));
+    let message = fields.iter().fold(status.message().to_owned(), name);
+    let mut lines = vec![format!("{reason}: {message}")];
+    lines.extend(fields.iter().map(|it| format!("  {}: {}", field(it), it.description)));
     lines.extend(broken.iter().map(|it| format!("  {} on {}: {}", it.r#type, it.subject, it.description)));
     lines.join("\n")
 }

@@ -48,7 +48,13 @@ pub(super) fn say(text: &str) {
 async fn serve(config: &ServeConfig) -> Result<Exit, String> {
     let zones = Arc::new(Zones::load(config.zones.as_deref()).map_err(|error| error.to_string())?);
     let StoreUrl::Sqlite(file) = &config.store;
-    let mut store = open_sqlite(file, &zones).map_err(|error| error.to_string())?;
+    let mut store = match open_sqlite(file, &zones) {
+        Ok(store) => store,
+        Err(error) => {
+            complain(&error.to_string());
+            return Ok(Exit::from(&error));
+        }
+    };
     store.keep_reserve(u64::from(config.reserve) * MIB);
     let parts = Parts {
         listen: config.listen,

@@ -31,18 +31,25 @@ fn state(appointment: &Value) -> String {
     text(&appointment["state"]).trim_start_matches("APPOINTMENT_STATE_").to_lowercase()
 }
 
-/// A row each; where any of them says where it takes place, with a column for that.
-fn appointments(found: &[Value]) -> String {
+/// A row each; where any of them says where it takes place, with a column for that, and where their times are not all of
+/// the zone that was named, or not all of one zone, with one for the zone.
+fn appointments(found: &[Value], named: Option<&str>) -> String {
+    let zone = |it: &Value| text(&it["time_zone"]);
+    let expected = named.map_or_else(|| found.first().map(zone).unwrap_or_default(), str::to_owned);
+    let has_zone = found.iter().any(|it| zone(it) != expected);
     let has_location = found.iter().any(|it| !text(&it["location"]).is_empty());
     let row = |it: &Value| {
-        let (local, calendars) = (text(&it["local_start"]).replace('T', " "), text(&it["calendar_ids"]));
-        let mut cells =
-            vec![local, calendars, text(&it["appointment_type_id"]), state(it), text(&it["invitee"]["name"])];
+        let mut cells = vec![text(&it["local_start"]).replace('T', " ")];
+        cells.extend(has_zone.then(|| zone(it)));
+        cells.extend([text(&it["calendar_ids"]), text(&it["appointment_type_id"]), state(it)]);
+        cells.push(text(&it["invitee"]["name"]));
         cells.extend(has_location.then(|| text(&it["location"])));
         cells.extend([text(&it["confirmation_code"]), text(&it["appointment_id"])]);
         cells
     };
-    let mut titles = vec!["start", "calendar", "type", "state", "invitee"];
+    let mut titles = vec!["start"];
+    titles.extend(has_zone.then_some("zone"));
+    titles.extend(["calendar", "type", "state", "invitee"]);
     titles.extend(has_location.then_some("location"));
     titles.extend(["code", "id"]);
     table(&titles, found.iter().map(row))
@@ -58,7 +65,7 @@ fn outside(answer: &Value) -> String {
         OUTSIDE_MAX => format!("{OUTSIDE_MAX} upcoming appointments or more lie outside open hours, the earliest are"),
         count => format!("{count} upcoming appointments lie outside open hours"),
     };
-    format!("\n{warning}:\n{}", appointments(found))
+    format!("\n{warning}:\n{}", appointments(found, None))
 }
 
 fn slots(answer: &Value) -> String {
@@ -228,7 +235,9 @@ fn drifts(found: &[Value]) -> String {
     table(&["booked for", "clocks show now", "calendar", "id"], found.iter().map(row))
 }
 
-fn occurrences(answer: &Value) -> String {
+fn occurrences(answer: &Value, named: Option<&str>) -> String {
+    let zone = items(answer, "occurrences").iter().find_map(|it| it["appointment"]["time_zone"].as_str());
+    let other = zone.filter(|zone| named.is_some_and(|named| named != *zone));
     let row = |it: &Value| {
         let why: Vec<String> =
             items(it, "violations").iter().map(|it| text(&it["code"]).replace("VIOLATION_CODE_", "")).collect();
@@ -236,28 +245,40 @@ fn occurrences(answer: &Value) -> String {
         vec![text(&it["local_start"]).replace('T', " "), outcome, text(&it["appointment"]["appointment_id"])]
     };
     let rows = table(&["start", "state", "id"], items(answer, "occurrences").iter().map(row));
-    format!("series {}\n{rows}", text(&answer["series_id"]))
+    let of_zone = other.map_or_else(String::new, |zone| format!(", times of {zone}"));
+    format!("series {}{of_zone}\n{rows}", text(&answer["series_id"]))
 }
 
 /// An answer as people read it.
 pub(super) fn show(answer: &Value) -> String {
+    show_in(None, answer)
+}
+
+/// Whether an answer says only how things stand.
+pub(super) fn is_about_nothing(answer: &Value) -> bool {
+    let is_how = |name: &String| ["revision", "read_time", "time_zone"].contains(&name.as_str());
+    answer.as_object().is_some_and(|it| it.keys().all(is_how))
+}
+
+/// An answer to somebody who named this zone: what has its time in another one says so.
+pub(super) fn show_in(zone: Option<&str>, answer: &Value) -> String {
     let more = match answer["next_page_token"].as_str() {
         Some(token) if !token.is_empty() => "\nthere is more; say --limit to see it",
         _ => "",
     };
-    format!("{}{more}", shown(answer))
+    format!("{}{more}", shown(answer, zone))
 }
 
-fn shown(answer: &Value) -> String {
+fn shown(answer: &Value, zone: Option<&str>) -> String {
     let has = |field: &str| !answer[field].is_null();
     if has("slots") {
         return slots(answer);
     }
     if has("appointments") {
-        return appointments(items(answer, "appointments"));
+        return appointments(items(answer, "appointments"), zone);
     }
     if has("appointment") {
-        return appointments(std::slice::from_ref(&answer["appointment"]));
+        return appointments(std::slice::from_ref(&answer["appointment"]), zone);
     }
     if has("availability") {
         return format!("{}{}", hours(&answer["availability"]), outside(answer));
@@ -281,7 +302,7 @@ fn shown(answer: &Value) -> String {
         return drifts(items(answer, "drifts"));
     }
     if has("occurrences") {
-        return occurrences(answer);
+        return occurrences(answer, zone);
     }
     if items(answer, "calendars").iter().any(|it| it["open"].is_array() || it["busy"].is_array()) {
         return free_busy(items(answer, "calendars"));
@@ -298,9 +319,7 @@ fn shown(answer: &Value) -> String {
         let names = ["version", "time_zone_release", "time_zone_source", "revision", "time", "features"];
         return table(&["what", "value"], names.into_iter().map(row));
     }
-    // An answer about nothing says only how things stand.
-    let is_about_nothing = |name: &String| ["revision", "read_time", "time_zone"].contains(&name.as_str());
-    if answer.as_object().is_some_and(|it| it.keys().all(is_about_nothing)) {
+    if is_about_nothing(answer) {
         return "none".to_owned();
     }
     format!("{answer:#}")

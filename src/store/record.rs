@@ -3,6 +3,7 @@
 //! A blob that cannot be read back is damage, and never a panic.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use prost::Message;
 
@@ -19,6 +20,14 @@ use super::{StoreError, ZoneLookup};
 
 pub(super) fn damaged(what: &str) -> StoreError {
     StoreError::Damaged(format!("{what} cannot be read"))
+}
+
+/// The same, where it is damage, with the row that has it.
+pub(super) fn in_row(table: &str, row: impl Display, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Damaged(what) => StoreError::Damaged(format!("{what}, in row {row} of table {table}")),
+        other => other,
+    }
 }
 
 /// A message from bytes; what cannot be one is damage.

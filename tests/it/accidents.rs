@@ -24,8 +24,8 @@ fn beside(file: &Path, ending: &str) -> PathBuf {
     PathBuf::from(format!("{}{ending}", file.display()))
 }
 
-/// What a start says that is refused.
-fn refused_start(file: &Path) -> String {
+/// What a start says that is refused, and ends so.
+fn refused_start(file: &Path, exit: Exit) -> String {
     let mut child = command(file).spawn().unwrap();
     let mut banner = String::new();
     if BufReader::new(child.stdout.take().unwrap()).read_line(&mut banner).unwrap() > 0 {
@@ -34,7 +34,7 @@ fn refused_start(file: &Path) -> String {
         panic!("{} is served: {banner}", file.display());
     }
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{}: {}", file.display(), said(&output));
+    assert_eq!(output.status.code(), Some(exit.code().into()), "{}: {}", file.display(), said(&output));
     said(&output)
 }
 
@@ -79,7 +79,7 @@ async fn a_second_server_is_refused_by_whichever_path_it_comes() {
     // Nothing beside the file has a part in this.
     let _none = fs::remove_file(beside(&file, ".lock"));
     for path in ["bookd.db", "elsewhere/link.db", "elsewhere/home/bookd.db", "elsewhere/../bookd.db", "second.db"] {
-        let told = refused_start(&home.join(path));
+        let told = refused_start(&home.join(path), Exit::TryAgain);
         assert!(told.contains("in use by another bookd") && told.contains(path), "{path}: {told}");
         let output = offline(home, &["check", "--store", &format!("sqlite:{path}")]);
         assert_eq!(output.status.code(), Some(Exit::TryAgain.code().into()), "{path}: {}", said(&output));
@@ -98,7 +98,7 @@ async fn a_file_with_two_names_is_refused_by_every_command_and_told_how_to_find_
     assert!(process.terminate_beside_clients().await.success());
     fs::hard_link(&file, home.join("second.db")).unwrap();
     for name in ["bookd.db", "second.db"] {
-        let told = refused_start(&home.join(name));
+        let told = refused_start(&home.join(name), Exit::Invalid);
         assert!(told.contains(name) && told.contains("2 names (hard links)") && told.contains("-inum"), "{told}");
         for words in [&["check"][..], &["export"]] {
             let output = offline(home, &[words, &["--store", &format!("sqlite:{name}")]].concat());
@@ -220,13 +220,17 @@ async fn a_start_beside_the_wal_of_a_database_that_is_gone_is_refused_and_makes_
         if is_empty {
             fs::write(&file, "").unwrap();
         }
-        let told = refused_start(&file);
+        let told = refused_start(&file, Exit::Invalid);
         assert!(told.contains("bookd.db-wal holds changes of a database that is no longer in"), "{told}");
         assert!(told.contains("restore a backup") && told.contains("move"), "{told}");
         assert_eq!(file.exists(), is_empty, "none was made");
         fs::write(home.join("new.json"), r#"{"calendars": []}"#).unwrap();
-        let import = offline(home, &["import", "new.json"]);
-        assert_eq!(import.status.code(), Some(Exit::Invalid.code().into()), "{}", said(&import));
+        for words in [&["import", "new.json"][..], &["check"], &["export"], &["backup", "copy.db"], &["clock", "reset"]]
+        {
+            let refused = offline(home, words);
+            assert_eq!(refused.status.code(), Some(Exit::Invalid.code().into()), "{words:?}: {}", said(&refused));
+            assert!(is_empty || said(&refused).contains("no longer in"), "{words:?}: {}", said(&refused));
+        }
         assert_eq!(fs::read(beside(&file, "-wal")).unwrap(), wal, "it is left as it was");
         fs::copy(home.join("saved"), &file).unwrap();
     }

@@ -122,6 +122,36 @@ async fn each_thing_that_cannot_be_is_found() {
 }
 
 #[tokio::test]
+async fn a_row_that_cannot_be_read_is_named_with_its_table_and_what_to_do() {
+    let folder = lived_in().await;
+    let sound = std::fs::read(folder.path().join("bookd.db")).unwrap();
+    for (sql, row) in [
+        ("update appointments set duration = 70000000000 where key = 2", "row 2 of table appointments"),
+        ("update appointments set state = 77 where key = 2", "row 2 of table appointments"),
+        ("update appointments set places = x'ff' where key = 2", "row 2 of table appointments"),
+        ("update changes set record = x'ff' where revision = 4", "row 4 of table changes"),
+        ("update changes set time = 9000000000000 where revision = 4", "row 4 of table changes"),
+        ("update types set body = x'ff' where number = 0 and calendar = 1", "row (1, 0) of table types"),
+        ("update types set number = 70000 where number = 0 and calendar = 1", "row (1, 70000) of table types"),
+        ("update calendars set since = -1 where key = 1", "row 1 of table calendars"),
+        ("update calendars set id = ' ' where key = 1", "row 1 of table calendars"),
+        (
+            "update versions set version = -1 where calendar = 1",
+            "row 1 of table calendars, or its row of table versions",
+        ),
+        ("delete from claims where calendar = 1; insert into claims values (1, 0, 60, x'00', 1)", "of table claims"),
+    ] {
+        std::fs::write(folder.path().join("bookd.db"), &sound).unwrap();
+        change(folder.path(), sql);
+        let output = checked(folder.path(), &[]);
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{sql}: {said}");
+        assert!(said.contains(row), "{sql}: {said}");
+        assert!(said.contains("restore a backup"), "{sql}: {said}");
+    }
+}
+
+#[tokio::test]
 async fn drift_is_news_and_no_damage() {
     let folder = lived_in().await;
     let zones = TempDir::new().unwrap();

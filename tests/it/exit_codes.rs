@@ -67,6 +67,11 @@ fn what_cannot_be_opened_ends_every_command_alike() {
             let (code, said) = code(&[command], store);
             assert_eq!(code, i32::from(expected.code()), "{command} {store} ({words}): {said}");
         }
+        // A server makes the file that is not there.
+        if expected != Exit::NotFound {
+            let (code, said) = code(&["serve"], store);
+            assert_eq!(code, i32::from(expected.code()), "serve {store} ({words}): {said}");
+        }
     }
     for (store, expected) in [(&letter, Exit::Invalid), (&served, Exit::TryAgain)] {
         let calendars = folder.path().join("calendars.json");

@@ -186,6 +186,50 @@ async fn damage_of_one_calendar_is_data_loss_for_it_and_the_others_are_served() 
     bookd.stop().await;
 }
 
+fn held_at(calendar: &str, clock: &str) -> pb::HoldAppointmentRequest {
+    let (calendar_id, local_start) = (calendar.to_owned(), format!("2027-01-04T{clock}"));
+    pb::HoldAppointmentRequest { calendar_id, local_start, ..Default::default() }
+}
+
+/// The claim of such a hold stays in memory, though its time is free by the clock: what would be booked there would meet it.
+#[tokio::test]
+async fn a_booking_on_the_time_of_a_hold_whose_end_cannot_be_recorded_is_refused_and_stops_nobody() {
+    let memory = memory();
+    let bookd = Bookd::start_on(Box::new(memory.clone())).await;
+    for name in ["ada", "bob"] {
+        bookd.open(name, "09:00", "17:00").await;
+    }
+    bookd.booking().hold_appointment(held_at("ada", "10:00")).await.unwrap();
+    memory.fail_next_commit(CommitError::Refused(StoreError::Damaged("page 3".to_owned())));
+    bookd.advance(3_600).await;
+    let damaged = refused(bookd.book(at("ada", "10:00")).await);
+    assert!(damaged.is(Code::DataLoss, "STORE_DAMAGED"), "{damaged:?}");
+    bookd.book(at("bob", "10:00")).await.unwrap();
+    bookd.stop().await;
+}
+
+/// Two holds run out together, and their batch meets damage; the halves of it that are tried then meet a disk that is
+/// locked: that is no reason to forget them.
+#[tokio::test]
+async fn an_expiry_whose_batch_met_damage_and_then_another_failure_is_recorded_later() {
+    let memory = memory();
+    let bookd = Bookd::start_on(Box::new(memory.clone())).await;
+    for name in ["ada", "bob"] {
+        bookd.open(name, "09:00", "17:00").await;
+        bookd.booking().hold_appointment(held_at(name, "10:00")).await.unwrap();
+    }
+    let revision = bookd.revision().await;
+    memory.fail_next_commit(CommitError::Refused(StoreError::Damaged("page 3".to_owned())));
+    memory.fail_next_commit(CommitError::Refused(StoreError::Busy));
+    bookd.advance(3_600).await;
+    bookd.advance(60).await;
+    assert_eq!(bookd.revision().await, revision + 2, "both ends are recorded");
+    for name in ["ada", "bob"] {
+        bookd.book(at(name, "10:00")).await.unwrap();
+    }
+    bookd.stop().await;
+}
+
 /// A hold that cannot be read runs out unrecorded: nobody waits for it, and the writer does not try it for ever.
 #[tokio::test]
 async fn an_expiry_that_meets_damage_keeps_nobody() {

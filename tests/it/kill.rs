@@ -208,7 +208,7 @@ async fn a_second_process_on_the_same_file_is_refused_and_says_why() {
     let mut second = command(&file).spawn().unwrap();
     let mut said = String::new();
     second.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    assert_eq!(second.wait().unwrap().code(), Some(1));
+    assert_eq!(second.wait().unwrap().code(), Some(7));
     assert!(said.contains("in use by another bookd") && said.contains("bookd.db"), "{said}");
     assert!(first.terminate_beside_clients().await.success());
 }
@@ -225,7 +225,7 @@ async fn what_is_not_a_bookd_database_is_refused_and_left_as_it_is() {
         std::fs::write(&file, &content).unwrap();
         let output = command(&file).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(output.status.code(), Some(3));
         assert!(said.contains(why), "{said}");
         assert_eq!(std::fs::read(&file).unwrap(), content);
     }

@@ -17,6 +17,9 @@ use crate::proof::disk::{Access, Disk, Fault};
 use crate::proof::log::whole_log;
 use crate::world::BEGINNING;
 
+/// What a start needs beside the file, in bytes: tables that an older schema lacks, and the index of the WAL.
+const ROOM_TO_OPEN: usize = 100 * 1_024;
+
 /// All that is in a store.
 #[derive(PartialEq, Debug)]
 struct Content {
@@ -91,5 +94,22 @@ fn wherever_the_power_goes_the_process_dies_or_the_disk_fails_an_older_file_lose
         }
         eprintln!("file {file}: {accesses} accesses, each cut off and failed {kinds} times; {writes} were writes");
         assert!(writes > 10, "an upgrade writes");
+    }
+}
+
+#[test]
+fn an_older_file_is_not_written_anew_where_that_would_fill_the_disk() {
+    for database in released() {
+        let disk = Disk::holding(1, &database);
+        // Room for the file once more, and not for the server beside it.
+        disk.leave_room(Some(2 * database.len() + ROOM_TO_OPEN));
+        let unsummed = |store: &Sqlite| store.look_over().unwrap().unsummed;
+        let store = open(&disk).unwrap();
+        assert!(unsummed(&store) > 0, "it waits for room");
+        drop(store);
+        let (grown, wal) = (disk.length("").saturating_sub(database.len()), disk.length("-wal"));
+        assert!(grown + wal < database.len() + ROOM_TO_OPEN, "the file grew by {grown} bytes, the WAL has {wal}");
+        disk.leave_room(None);
+        assert_eq!(unsummed(&open(&disk).unwrap()), 0, "every page has its checksum once there is room");
     }
 }

@@ -48,44 +48,47 @@ impl State {
                 self.calendars.remove(calendar);
             }
             Event::ProfileChanged { calendar, profile, stamps, .. } => {
-                let calendar = self.touched(calendar, revision);
+                let calendar = self.changed(calendar, revision);
                 calendar.profile = Arc::clone(profile);
                 calendar.stamps = *stamps;
             }
             Event::TypePut { calendar, appointment_type, .. } => {
-                Arc::make_mut(&mut self.touched(calendar, revision).types).put(Arc::clone(appointment_type));
+                Arc::make_mut(&mut self.changed(calendar, revision).types).put(Arc::clone(appointment_type));
             }
             Event::TypeDeleted { calendar, type_id, last } => {
-                Arc::make_mut(&mut self.touched(calendar, revision).types).remove(type_id, last.clone());
+                Arc::make_mut(&mut self.changed(calendar, revision).types).remove(type_id, last.clone());
             }
-            Event::BusyPut { calendar, busy, .. } => self.touched(calendar, revision).busy = Arc::clone(busy),
+            Event::BusyPut { calendar, busy, .. } => self.changed(calendar, revision).busy = Arc::clone(busy),
             Event::Appointment { before, after, .. } => self.apply_appointment(before.as_deref(), after, revision),
         }
     }
 
     fn apply_appointment(&mut self, before: Option<&Appointment>, after: &Arc<Appointment>, revision: Revision) {
         let mut had = Vec::new();
-        for place in before.iter().flat_map(|appointment| &appointment.places) {
-            if self.calendars.contains_key(&place.calendar) {
-                let calendar = self.touched(&place.calendar, revision);
-                let claim = take_out(calendar, before.expect("the place is of it"));
-                had.extend(claim.map(|claim| (&place.calendar, claim)));
+        for (before, place) in before.iter().flat_map(|before| before.places.iter().map(move |place| (before, place))) {
+            if let Some(calendar) = self.touched(&place.calendar, revision) {
+                had.extend(take_out(calendar, before, place).map(|claim| (&place.calendar, claim)));
             }
         }
         for place in &after.places {
-            if self.calendars.contains_key(&place.calendar) {
-                put_in(self.touched(&place.calendar, revision), after, &had);
+            if let Some(calendar) = self.touched(&place.calendar, revision) {
+                put_in(calendar, after, place, &had);
             }
         }
         self.next_key = self.next_key.max(after.key.next());
         self.appointments.insert(after.id, Arc::clone(after));
     }
 
-    fn touched(&mut self, id: &CalendarId, revision: Revision) -> &mut Calendar {
-        let calendar = self.calendars.get_mut(id).expect("a change touches only calendars that are loaded");
-        let calendar = Arc::make_mut(calendar);
+    /// A calendar that a change touches; none where it is gone.
+    fn touched(&mut self, id: &CalendarId, revision: Revision) -> Option<&mut Calendar> {
+        let calendar = Arc::make_mut(self.calendars.get_mut(id)?);
         calendar.version = revision;
-        calendar
+        Some(calendar)
+    }
+
+    /// The calendar that a change is of.
+    fn changed(&mut self, id: &CalendarId, revision: Revision) -> &mut Calendar {
+        self.touched(id, revision).expect("a change is only of calendars that are loaded")
     }
 
     /// A state that knows only these calendars, for deciding several steps of which all or none happen.
@@ -100,9 +103,16 @@ impl State {
 
 /// The claim of an appointment on one of its calendars; none when it takes no time and waits for nothing.
 pub fn claim_on(calendar: &Calendar, appointment: &Appointment) -> Option<Claim> {
+    appointment.places.iter().find(|place| is_of(calendar, place)).and_then(|place| claim_of(appointment, place))
+}
+
+fn is_of(calendar: &Calendar, place: &Place) -> bool {
+    place.since == calendar.since && place.calendar == calendar.id
+}
+
+/// The claim of one of an appointment's places; none when it takes no time and waits for nothing.
+fn claim_of(appointment: &Appointment, place: &Place) -> Option<Claim> {
     use AppointmentState as S;
-    let is_of = |place: &&Place| place.calendar == calendar.id && place.since == calendar.since;
-    let place = appointment.places.iter().find(is_of)?;
     let is_kept = matches!(appointment.state, S::Held | S::Pending | S::Confirmed | S::NoShow | S::Completed);
     is_kept.then(|| {
         let Place { type_number, start, duration, before, after, .. } = *place;
@@ -112,9 +122,9 @@ pub fn claim_on(calendar: &Calendar, appointment: &Appointment) -> Option<Claim>
     })
 }
 
-/// Gives the time back that an appointment took; answers its claim, if it took any.
-fn take_out(calendar: &mut Calendar, before: &Appointment) -> Option<Claim> {
-    let claim = claim_on(calendar, before)?;
+/// Gives the time back that an appointment took at one of its places; answers its claim, if it took any.
+fn take_out(calendar: &mut Calendar, before: &Appointment, place: &Place) -> Option<Claim> {
+    let claim = claim_of(before, place).filter(|_| is_of(calendar, place))?;
     if !before.blocks {
         Arc::make_mut(&mut calendar.requests).remove(&before.key);
         return None;
@@ -124,20 +134,19 @@ fn take_out(calendar: &mut Calendar, before: &Appointment) -> Option<Claim> {
     Some(claim)
 }
 
-/// Takes the time of an appointment. `had` are the claims that it had until now, by calendar.
-fn put_in(calendar: &mut Calendar, after: &Appointment, had: &[(&CalendarId, Claim)]) {
-    let Some(claim) = claim_on(calendar, after) else { return };
+/// Takes the time of an appointment at one of its places. `had` are the claims that it had until now, by calendar.
+fn put_in(calendar: &mut Calendar, after: &Appointment, place: &Place, had: &[(&CalendarId, Claim)]) {
+    let Some(claim) = claim_of(after, place).filter(|_| is_of(calendar, place)) else { return };
     if !after.blocks {
         Arc::make_mut(&mut calendar.requests).insert(after.key, claim);
     } else if claim.padded().end > calendar.kept_from {
         // The last line of defence, on in release builds: two claims of one time must never become state. What stays
         // where it was is not asked: files of before schema 4 may have two sessions at one time of one calendar.
-        let is_where_it_was = had
-            .iter()
-            .any(|(of, it)| **of == calendar.id && it.padded() == claim.padded() && it.session() == claim.session());
+        let is_it = |it: &Claim| it.padded() == claim.padded() && it.session() == claim.session();
+        let is_where_it_was = || had.iter().any(|(of, it)| **of == calendar.id && is_it(it));
         let is_in_the_way = |other: &&Claim| !other.shares_session(&claim) || other.padded() != claim.padded();
         let is_free = calendar.claims.overlapping(claim.padded()).find(is_in_the_way).is_none();
-        assert!(is_free || is_where_it_was, "two appointments of calendar {} at one time", calendar.id);
+        assert!(is_free || is_where_it_was(), "two appointments of calendar {} at one time", calendar.id);
         calendar.claims.insert(claim);
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Ask, CallError, Limit, Pages, Safety, guarded, map_over, safe};
 use crate::cli::exit::Exit;
+use crate::cli::table;
 use crate::cli::words::{length, pair, rules};
 
 /// Calendars and types.
@@ -354,6 +355,20 @@ impl CalendarCommand {
             Self::Types(TypeAction::Get { .. }) => "GetAppointmentType",
             Self::Types(TypeAction::Delete { .. }) => "DeleteAppointmentType",
             Self::Types(TypeAction::List { .. }) => "ListAppointmentTypes",
+        }
+    }
+
+    pub(super) fn shown(&self, answer: &Value) -> String {
+        let done = |safety: &Safety| if safety.dry_run { "would be deleted" } else { "is deleted" };
+        match self {
+            Self::Calendar(CalendarAction::Delete { calendar, force, safety }) => {
+                let upcoming = if *force { ", and what is upcoming of it cancelled" } else { "" };
+                format!("calendar {calendar} {}{upcoming}", done(safety))
+            }
+            Self::Types(TypeAction::Delete { calendar, appointment_type, safety }) => {
+                format!("type {appointment_type} of calendar {calendar} {}; what is booked of it stays", done(safety))
+            }
+            _ => table::show(answer),
         }
     }
 

@@ -85,6 +85,12 @@ pub enum HoldCommand {
 }
 
 impl HoldCommand {
+    /// The zone that was named for the time, if one was.
+    pub(super) fn zone(&self) -> Option<&str> {
+        let Self::Hold { new, .. } = self else { return None };
+        new.zone()
+    }
+
     pub(super) fn method(&self) -> &'static str {
         match self {
             Self::Hold { .. } => "HoldAppointment",

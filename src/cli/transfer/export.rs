@@ -19,7 +19,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::grpc::transfer::{exported_appointment, exported_calendar};
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::service::open_existing_sqlite;
-use crate::store::sqlite::Sqlite;
+use crate::store::sqlite::{Sqlite, is_there};
 use crate::store::{ListQuery, OpenError, Reader, Store};
 use bookd_core::appointment::AppointmentState;
 use bookd_core::calendar::Calendar;
@@ -75,7 +75,7 @@ impl<E: std::error::Error> From<E> for Failed {
 fn export(config: &ExportConfig) -> Result<String, Failed> {
     let zones = Arc::new(config.store.load_zones().map_err(Failed::Other)?);
     let file = config.store.file();
-    if !file.exists() {
+    if !is_there(file).map_err(Failed::Open)? {
         return Err(Failed::Absent(format!("{} is not there; name the store with --store", file.display())));
     }
     let mut store = open_existing_sqlite(file, &zones).map_err(Failed::Open)?;

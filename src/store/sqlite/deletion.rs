@@ -11,10 +11,10 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::claims::{DELETE_CLAIM, INSERT_CLAIM};
 use super::read::{known_calendar, raw_appointments_by_key};
 use super::rows::{self, UPDATE_IN_PLACE, instant, revision_of_change, signed, write};
 use super::segments::Segments;
-use super::write::{DELETE_CLAIM, INSERT_CLAIM};
 use super::{Sqlite, log, store_error};
 use crate::store::change_record::write_event;
 use crate::store::record::{self, damaged};

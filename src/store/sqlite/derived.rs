@@ -20,7 +20,7 @@ use super::copy::count;
 use super::deletion::Deletions;
 use super::history::{Histories, History, TypeChange};
 use super::log::{replaced, revision};
-use super::read::{appointments_by_key, bearer_of};
+use super::read::{appointments_by_key, bearer_of, of_calendar};
 use super::rows::{self, signed};
 use super::segments::{CHANGE_COLUMNS, ChangeRow, Wanted};
 use super::upgrade::{SESSIONS_FROM, places};
@@ -29,7 +29,7 @@ use super::{SELECT_META, walk};
 use crate::fold::email_key;
 use crate::store::StoreError;
 use crate::store::change_record::is_whole;
-use crate::store::record::{self, TypeRecord, decode};
+use crate::store::record::{self, TypeRecord, decode, in_row};
 use bookd_core::appointment::Appointment;
 use bookd_core::change::{AppointmentEvent, Cause};
 use bookd_core::ids::{AppointmentKey, CalendarId, Revision, TypeId, TypeNumber};
@@ -93,6 +93,10 @@ fn instant_or_null(row: &Row<'_>, column: usize) -> Result<Option<Instant>, Stor
 
 impl CalendarOfRow {
     fn read(row: &Row<'_>) -> Result<Self, StoreError> {
+        Self::of(row).map_err(|error| rows::by_key("calendars, or its row of table versions", row, error))
+    }
+
+    fn of(row: &Row<'_>) -> Result<Self, StoreError> {
         Ok(Self {
             key: row.get(0)?,
             id: record::calendar_id(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)?,
@@ -218,13 +222,18 @@ impl Comparison<'_> {
         let of = &calendar.id;
         let mut select = self.connection.prepare_cached(SELECT_TYPES)?;
         let mut types = select.query([calendar.key])?;
-        while let Some(row) = types.next()? {
-            self.examined += 1;
+        let read = |row: &Row<'_>| {
             let (number, id): (u16, String) = (row.get(0)?, row.get(1)?);
             let (body, deleted) = (row.get::<_, Option<Vec<u8>>>(2)?, instant_or_null(row, 3)?);
             if let Some(body) = &body {
                 decode::<TypeRecord>(body, "an appointment type")?.read(&id, TypeNumber(number))?;
             }
+            Ok::<_, StoreError>((id, body, deleted))
+        };
+        while let Some(row) = types.next()? {
+            self.examined += 1;
+            let (id, body, deleted) =
+                read(row).map_err(|error| in_row("types", of_calendar(row, calendar.key), error))?;
             let is_of_before = body.is_none() && deleted.is_none();
             let is_told = match history.types.remove(&record::type_id(&id)?) {
                 Some(last) if last.deleted.is_some() && last.revision < self.sessions_from => is_of_before,
@@ -316,7 +325,9 @@ impl Comparison<'_> {
         let mut claims = statement.query([])?;
         while let Some(row) = claims.next()? {
             let (calendar, is_over, start): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            let (id, key) = (rows::appointment_id(row, 3)?, rows::key(row, 4)?);
+            let named = || Ok((rows::appointment_id(row, 3)?, rows::key(row, 4)?));
+            let (id, key) =
+                named().map_err(|error| in_row("claims", format!("({calendar}, {is_over}, {start})"), error))?;
             let of = appointments_by_key(connection, &[key])?.pop();
             let of = of.filter(|it| (it.id, it.start.seconds()) == (id, start));
             let mut is_of_place = false;
@@ -344,13 +355,17 @@ impl Comparison<'_> {
         let mut statement = connection.prepare(SELECT_SESSIONS)?;
         // When it was is not known once the log of then is forgotten: what expires is not judged then.
         let mut rows = statement.query([from, last.unwrap_or(i64::MAX)])?;
-        while let Some(row) = rows.next()? {
-            self.examined += 1;
+        let read = |row: &Row<'_>| {
             let (start, type_id, minutes): (i64, String, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
             let mut set: Vec<_> =
                 places(row, 3, start, minutes)?.into_iter().map(|it| (it.calendar, it.since)).collect();
             set.sort_unstable();
-            let (key, session) = (rows::key(row, 4)?, rows::key(row, 5)?);
+            Ok((start, type_id, minutes, set, rows::key(row, 4)?, rows::key(row, 5)?))
+        };
+        while let Some(row) = rows.next()? {
+            self.examined += 1;
+            let of_row = |error| in_row("appointments", row.get::<_, i64>(4).unwrap_or_default(), error);
+            let (start, type_id, minutes, set, key, session) = read(row).map_err(of_row)?;
             if start != at {
                 sessions.clear();
                 at = start;

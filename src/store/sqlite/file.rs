@@ -53,10 +53,7 @@ impl Locked {
     /// Takes a file to write it. One that is not there is made, empty, so that there is something to lock.
     pub(super) fn to_write(file: &Path) -> Result<Self, OpenError> {
         let path = resolved(file)?;
-        let wal = beside(&path, "-wal");
-        if length(&path) == 0 && length(&wal) > WAL_HEADER_BYTES {
-            return Err(OpenError::Orphaned { file: file.to_owned(), wal });
-        }
+        expect_no_orphan(file, &path)?;
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(MODE).open(&path);
         Self::take(file, path, opened, File::try_lock)
     }
@@ -186,6 +183,23 @@ pub(super) fn beside(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(ending);
     PathBuf::from(name)
+}
+
+/// Whether there is a database at this path; refused where none is and there are changes of one.
+pub fn is_there(file: &Path) -> Result<bool, OpenError> {
+    if file.exists() {
+        return Ok(true);
+    }
+    // What is wrong with a folder or a link is told as of a file that is not there.
+    resolved(file).map_or(Ok(()), |path| expect_no_orphan(file, &path)).map(|()| false)
+}
+
+fn expect_no_orphan(file: &Path, path: &Path) -> Result<(), OpenError> {
+    let wal = beside(path, "-wal");
+    if length(path) == 0 && length(&wal) > WAL_HEADER_BYTES {
+        return Err(OpenError::Orphaned { file: file.to_owned(), wal });
+    }
+    Ok(())
 }
 
 /// A path without symbolic links and dots, of a file that need not be there yet.

@@ -3,6 +3,7 @@
 //! One process writes it, by a lock on the file itself; readers, backups and replication go on beside.
 
 mod checkpoint;
+mod claims;
 mod copy;
 mod deletion;
 mod derived;
@@ -46,6 +47,7 @@ use super::{Batch, Boot, CommitError, Last, Oldest, Reader, RequestRecord, Store
 
 use checkpoint::Checkpoints;
 pub use copy::{Reserved, Source, unused};
+pub use file::is_there;
 use file::{Locked, Missing, Watched};
 use location::Location;
 pub use open::Drive;

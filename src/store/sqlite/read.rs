@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::checkpoint::WalKept;
@@ -18,7 +19,7 @@ use super::rows::{self, SELECTED, read, signed};
 use super::segments::Wanted;
 use super::{Known, Sqlite, walk};
 use crate::store::history::HistoryBuilder;
-use crate::store::record::{self, PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord, damaged, decode};
+use crate::store::record::{self, PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord, damaged, decode, in_row};
 use crate::store::{
     CalendarFilter, CalendarRow, HistoryPage, HistoryQuery, HistorySubject, ListPage, ListQuery, Look, Oldest, Reader,
     RequestRecord, StoreError, ToldPage, ZoneLookup,
@@ -197,16 +198,17 @@ pub(super) fn calendar(
     let row = |row: &Row<'_>| Ok((known(row), stamps(row, 4), row.get::<_, Vec<u8>>(7)?));
     let found = statement.query_row([id.as_str()], row).optional()?;
     let Some((known, stamps, profile)) = found else { return Ok(None) };
-    let known = known?;
+    let of_row = |error| in_row("calendars", id, error);
+    let (known, stamps) = (known?, stamps.map_err(of_row)?);
     let Known { key, since, version, .. } = known;
-    let profile = decode::<ProfileRecord>(&profile, "a calendar")?.read(zones)?;
+    let profile = decode::<ProfileRecord>(&profile, "a calendar").and_then(|it| it.read(zones)).map_err(of_row)?;
     let types = load_types(connection, key)?;
     let kept_from = keep_from(&profile.zone, types.limits().chain([&profile.limits]), now);
     let mut calendar = Calendar {
         id: id.clone(),
         since,
         profile: Arc::new(profile),
-        stamps: stamps?,
+        stamps,
         types: Arc::new(types),
         busy: Arc::new(load_busy(connection, key)?),
         claims: Claims::default(),
@@ -224,7 +226,7 @@ fn load_types(connection: &Connection, calendar: i64) -> Result<Types, StoreErro
     let mut statement = connection.prepare_cached(SELECT_TYPES)?;
     let mut rows = statement.query([calendar])?;
     let (mut types, mut deleted) = (Vec::new(), Vec::new());
-    while let Some(row) = rows.next()? {
+    let mut take = |row: &Row<'_>| {
         let number = TypeNumber(row.get(0)?);
         let id: String = row.get(1)?;
         let body = row.get::<_, Option<Vec<u8>>>(2)?;
@@ -236,6 +238,10 @@ fn load_types(connection: &Connection, calendar: i64) -> Result<Types, StoreErro
                 deleted.push((record::type_id(&id)?, DeletedType { number, last: last.map(Arc::new) }));
             }
         }
+        Ok(())
+    };
+    while let Some(row) = rows.next()? {
+        take(row).map_err(|error| in_row("types", of_calendar(row, calendar), error))?;
     }
     Ok(Types::new(types, deleted))
 }
@@ -244,11 +250,25 @@ fn load_busy(connection: &Connection, calendar: i64) -> Result<Busy, StoreError>
     let mut statement = connection.prepare_cached(SELECT_BUSY)?;
     let mut rows = statement.query([calendar])?;
     let mut sources = Vec::new();
-    while let Some(row) = rows.next()? {
+    let mut take = |row: &Row<'_>| {
         let periods: PeriodsRecord = decode(&row.get::<_, Vec<u8>>(1)?, "a busy period")?;
         sources.push((row.get::<_, String>(0)?, periods.read()?));
+        Ok(())
+    };
+    while let Some(row) = rows.next()? {
+        take(row).map_err(|error| in_row("busy", of_calendar(row, calendar), error))?;
     }
     Ok(Busy::new(sources))
+}
+
+/// A row of a table by calendar, and by what its first column says.
+pub(super) fn of_calendar(row: &Row<'_>, calendar: i64) -> String {
+    let second = match row.get_ref(0) {
+        Ok(ValueRef::Integer(number)) => number.to_string(),
+        Ok(ValueRef::Text(text)) => String::from_utf8_lossy(text).into_owned(),
+        _ => "neither number nor text".to_owned(),
+    };
+    format!("({calendar}, {second})")
 }
 
 /// What takes time, ending after the first instant and not after the second; and what waits to.
@@ -421,8 +441,11 @@ impl Reader for SqliteReader {
 }
 
 fn known(row: &Row<'_>) -> Result<Known, StoreError> {
-    let (since, version) = (rows::revision(row, 1)?, rows::revision(row, 2)?);
-    Ok(Known { key: row.get(0)?, since, version, reach_minutes: row.get(3)? })
+    let known = || {
+        let (since, version) = (rows::revision(row, 1)?, rows::revision(row, 2)?);
+        Ok(Known { key: row.get(0)?, since, version, reach_minutes: row.get(3)? })
+    };
+    known().map_err(|error| rows::by_key("calendars, or its row of table versions", row, error))
 }
 
 /// The calendars that have an id, or had it until they were deleted, the newest first; none when there never was one.

@@ -11,11 +11,13 @@ use uuid::Uuid;
 
 use crate::store::numbers;
 use crate::store::place_record::PlacesRecord;
-use crate::store::record::{self, MetadataRecord, decode, ignored_bits, ignored_rules};
+use crate::store::record::{self, MetadataRecord, decode, ignored_bits, ignored_rules, in_row};
 use crate::store::{Outline, StoreError};
 use bookd_core::appointment::{Appointment, Carried, Email, EmailKey, Image, Invitee, OccurrenceOf, Person};
 use bookd_core::ids::{AppointmentId, AppointmentKey, Revision, SeriesId, TypeId};
 use bookd_core::time::Instant;
+
+const TABLE: &str = "appointments";
 
 /// The columns of an appointment, in the order of `read` and `write`; the first one is the key, and the first
 /// `OUTLINE_COLUMNS` are those of `read_outline`.
@@ -197,8 +199,18 @@ impl<'r> Columns<'r, '_> {
     }
 }
 
+/// Whose first column is its key, a number as the schema wants it, unless it was changed by other hands.
+pub(super) fn by_key(table: &str, row: &Row<'_>, error: StoreError) -> StoreError {
+    let key = row.get::<_, i64>(0).map_or_else(|_| "without a key".to_owned(), |key| key.to_string());
+    in_row(table, key, error)
+}
+
 /// The beginning of a row: a fraction of the work of `read`.
 pub(super) fn read_outline<'r>(row: &'r Row<'_>) -> Result<(AppointmentKey, AppointmentId, Outline<'r>), StoreError> {
+    outline(row).map_err(|error| by_key(TABLE, row, error))
+}
+
+fn outline<'r>(row: &'r Row<'_>) -> Result<(AppointmentKey, AppointmentId, Outline<'r>), StoreError> {
     let mut columns = Columns { row, at: 2 };
     let outline = Outline {
         start: columns.instant()?,
@@ -217,6 +229,15 @@ pub(super) fn read(row: &Row<'_>) -> Result<Appointment, StoreError> {
 
 /// The whole row, of which the beginning was read before.
 pub(super) fn read_rest(
+    row: &Row<'_>,
+    key: AppointmentKey,
+    id: AppointmentId,
+    outline: &Outline<'_>,
+) -> Result<Appointment, StoreError> {
+    rest(row, key, id, outline).map_err(|error| by_key(TABLE, row, error))
+}
+
+fn rest(
     row: &Row<'_>,
     key: AppointmentKey,
     id: AppointmentId,

@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::read::appointments_by_key;
 use super::rows::{self, signed};
 use crate::store::change_record::{ChangeRecord, EventHead, Rows, read_event, read_head};
-use crate::store::record::{self, damaged};
+use crate::store::record::{self, damaged, in_row};
 use crate::store::{CalendarFilter, StoreError};
 use bookd_core::appointment::Appointment;
 use bookd_core::change::Cause;
@@ -59,6 +59,10 @@ pub(super) struct ChangeRow {
 impl ChangeRow {
     /// From a row with `CHANGE_COLUMNS`.
     pub(super) fn read(row: &Row<'_>) -> Result<Self, StoreError> {
+        Self::of(row).map_err(|error| rows::by_key("changes", row, error))
+    }
+
+    fn of(row: &Row<'_>) -> Result<Self, StoreError> {
         let (revision, time) = (rows::revision_of_change(row, 0)?, rows::instant(row, 1)?);
         let caller = match (row.get::<_, Option<i64>>(2)?, row.get::<_, Option<String>>(3)?) {
             (None, _) => Caller::default(),
@@ -99,6 +103,17 @@ impl ChangeRow {
     /// Hands out the events that are wanted, in order, each with how many come before it in the change, from one of them
     /// on, until there is a `Break` or no other. When all are wanted, a gap between segments is damage.
     pub(super) fn walk(
+        &self,
+        connection: &Connection,
+        from: u64,
+        wanted: &Wanted<'_>,
+        take: impl FnMut(u64, &Bytes) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<(), StoreError> {
+        let walked = self.walk_on(connection, from, wanted, take);
+        walked.map_err(|error| in_row("changes", self.entry.revision, error))
+    }
+
+    fn walk_on(
         &self,
         connection: &Connection,
         from: u64,

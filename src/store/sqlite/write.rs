@@ -10,6 +10,7 @@ use prost::Message;
 use rusqlite::{Connection, ErrorCode, params};
 
 use super::checkpoint::Copied;
+use super::claims::{self, CLAIMS_MAX, ClaimRow};
 use super::deletion::{make_so, number_of};
 use super::log::revision;
 use super::read::{bearer_of, bearers as bearers_of_id};
@@ -36,10 +37,6 @@ const INSERT_PRINCIPAL: &str = "insert into principals (name) values (?1) on con
 const SELECT_PRINCIPAL: &str = "select number from principals where name = ?1";
 const INSERT_REQUEST: &str =
     "insert into requests (hash, fingerprint, revision, time, subject) values (?1, ?2, ?3, ?4, ?5)";
-pub(super) const INSERT_CLAIM: &str =
-    "insert into claims (calendar, is_over, start, id, key) values (?1, ?2, ?3, ?4, ?5)";
-pub(super) const DELETE_CLAIM: &str =
-    "delete from claims where calendar = ?1 and is_over = ?2 and start = ?3 and id = ?4";
 const INSERT_CALENDAR: &str = "insert into calendars (id, since, create_time, update_time, revision, profile) \
      values (?1, ?2, ?3, ?4, ?5, ?6)";
 const UPDATE_CALENDAR: &str = "update calendars set update_time = ?2, revision = ?3, profile = ?4 where key = ?1";
@@ -117,7 +114,8 @@ impl Sqlite {
         }
         let segment_bytes_max = self.segment_bytes_max;
         let touched = self.transaction(|connection, known| {
-            let mut writing = Writing { connection, known, segment_bytes_max, touched: HashMap::new() };
+            let (touched, claims) = (HashMap::new(), Vec::new());
+            let mut writing = Writing { connection, known, segment_bytes_max, touched, claims };
             writing.batch(batch)?;
             Ok(writing.touched)
         })?;
@@ -168,6 +166,8 @@ struct Writing<'a> {
     segment_bytes_max: usize,
     /// By id, the newest that bears it first: that one is the id's own, whatever is deleted; the others still have claims.
     touched: HashMap<CalendarId, Vec<Touching>>,
+    /// Claims that are to be written, in the order of the events: see `claims::write`.
+    claims: Vec<ClaimRow>,
 }
 
 /// A calendar that the transaction touches.
@@ -190,6 +190,7 @@ impl Writing<'_> {
         for change in batch.changes {
             self.change(change)?;
         }
+        claims::write(self.connection, &mut self.claims)?;
         for request in batch.requests {
             self.request(request)?;
         }
@@ -203,6 +204,9 @@ impl Writing<'_> {
     fn change(&mut self, change: &Change) -> Result<(), StoreError> {
         for event in &change.events {
             self.event(event, change)?;
+            if self.claims.len() >= CLAIMS_MAX {
+                claims::write(self.connection, &mut self.claims)?;
+            }
         }
         let (staged, mut previous) = (change.staged(), Revision(0));
         let mut segments = match staged {
@@ -263,9 +267,9 @@ impl Writing<'_> {
         Ok(std::mem::replace(&mut known.version, revision))
     }
 
-    /// The newest calendar that bears an id, or bore it until it was deleted.
-    fn newest(&mut self, id: &CalendarId) -> Result<&mut Touching, StoreError> {
-        let bearers = match self.touched.entry(id.clone()) {
+    /// The calendars that bear or bore an id and are touched, the newest first; that one is among them.
+    fn bearers(&mut self, id: &CalendarId) -> Result<&mut Vec<Touching>, StoreError> {
+        Ok(match self.touched.entry(id.clone()) {
             Entry::Occupied(bearers) => bearers.into_mut(),
             Entry::Vacant(bearers) => {
                 let newest = match self.known.get(id) {
@@ -274,18 +278,22 @@ impl Writing<'_> {
                 };
                 bearers.insert(vec![newest])
             }
-        };
-        Ok(&mut bearers[0])
+        })
+    }
+
+    /// The newest calendar that bears an id, or bore it until it was deleted.
+    fn newest(&mut self, id: &CalendarId) -> Result<&mut Touching, StoreError> {
+        Ok(&mut self.bearers(id)?[0])
     }
 
     /// The calendar that a place of an appointment is of: the one that bore the id then.
     fn calendar_of(&mut self, place: &Place) -> Result<&mut Touching, StoreError> {
-        self.newest(&place.calendar)?;
-        let bearers = self.touched.entry(place.calendar.clone()).or_default();
+        let connection = self.connection;
+        let bearers = self.bearers(&place.calendar)?;
         let at = match bearers.iter().position(|it| it.known.since == place.since) {
             Some(at) => at,
             None => {
-                bearers.push(Touching::unloaded(bearer_of(self.connection, place)?, &place.calendar)?);
+                bearers.push(Touching::unloaded(bearer_of(connection, place)?, &place.calendar)?);
                 bearers.len() - 1
             }
         };
@@ -385,31 +393,28 @@ impl Writing<'_> {
         let is_in_place = before.is_some_and(|it| claims(it) == claims(after));
         if is_in_place {
             // Not even then is it as long as it was.
-            return after.places.iter().try_for_each(|place| self.reach(place, after.start));
+            return after.places.iter().try_for_each(|place| self.claimed(place, after.start).map(drop));
         }
-        if let Some(before) = before {
-            let mut delete = self.connection.prepare_cached(DELETE_CLAIM)?;
-            for place in &before.places {
-                let (is_over, id) = (before.state.is_over(), before.id.0.as_bytes());
-                let calendar = self.calendar_of(place)?.known.key;
-                delete.execute(params![calendar, is_over, before.start.seconds(), id])?;
-            }
-        }
-        let mut insert = self.connection.prepare_cached(INSERT_CLAIM)?;
-        for place in &after.places {
-            let (is_over, key) = (after.state.is_over(), signed(after.key.0));
+        let claim = |calendar, it: &Appointment, key| {
+            let (is_over, start, id) = (it.state.is_over(), it.start.seconds(), *it.id.0.as_bytes());
+            ClaimRow { calendar, is_over, start, id, key }
+        };
+        for (before, place) in before.iter().flat_map(|before| before.places.iter().map(move |place| (before, place))) {
             let calendar = self.calendar_of(place)?.known.key;
-            insert.execute(params![calendar, is_over, after.start.seconds(), after.id.0.as_bytes(), key])?;
-            self.reach(place, after.start)?;
+            self.claims.push(claim(calendar, before, None));
+        }
+        for place in &after.places {
+            let calendar = self.claimed(place, after.start)?;
+            self.claims.push(claim(calendar, after, Some(signed(after.key.0))));
         }
         Ok(())
     }
 
-    /// Notes how far a claim reaches beyond the start by which it is found.
-    fn reach(&mut self, place: &Place, start: Instant) -> Result<(), StoreError> {
+    /// Notes how far a claim reaches beyond the start by which it is found; answers the key of its calendar.
+    fn claimed(&mut self, place: &Place, start: Instant) -> Result<i64, StoreError> {
         let known = &mut self.calendar_of(place)?.known;
         known.reach_minutes = known.reach_minutes.max(reach_minutes(place, start));
-        Ok(())
+        Ok(known.key)
     }
 
     fn request(&self, request: &RequestRecord) -> Result<(), StoreError> {

@@ -1,0 +1,73 @@
+//! Claims as rows: one for each calendar of an appointment, written many at a time in the order of their table.
+
+use std::sync::LazyLock;
+
+use rusqlite::{Connection, ToSql, params};
+
+use crate::store::StoreError;
+
+pub(super) const INSERT_CLAIM: &str =
+    "insert into claims (calendar, is_over, start, id, key) values (?1, ?2, ?3, ?4, ?5)";
+/// Many at once: half the work of a statement for each. A conflict fails without a journal of the statement, for the
+/// transaction is rolled back then.
+static INSERT_CLAIMS: LazyLock<String> = LazyLock::new(|| {
+    let rows = vec!["(?, ?, ?, ?, ?)"; CLAIMS_AT_ONCE].join(", ");
+    format!("insert or fail into claims (calendar, is_over, start, id, key) values {rows}")
+});
+const CLAIM_COLUMNS: usize = 5;
+const CLAIMS_AT_ONCE: usize = 16;
+pub(super) const DELETE_CLAIM: &str =
+    "delete from claims where calendar = ?1 and is_over = ?2 and start = ?3 and id = ?4";
+/// So many claims are noted before they are written, 64 bytes each, and those of one event more.
+pub(super) const CLAIMS_MAX: usize = 16_384;
+
+/// A claim as a row, on its way into the table or out of it.
+pub(super) struct ClaimRow {
+    pub(super) calendar: i64,
+    pub(super) is_over: bool,
+    pub(super) start: i64,
+    pub(super) id: [u8; 16],
+    /// None takes it out.
+    pub(super) key: Option<i64>,
+}
+
+/// Writes these claims, in the order of the table: so its tree is walked along once, and not from one calendar to the
+/// other for each appointment. What is noted of one row stays in its order.
+pub(super) fn write(connection: &Connection, claims: &mut Vec<ClaimRow>) -> Result<(), StoreError> {
+    claims.sort_by_key(|it| (it.calendar, it.is_over, it.start));
+    let mut delete = connection.prepare_cached(DELETE_CLAIM)?;
+    let mut insert = connection.prepare_cached(INSERT_CLAIM)?;
+    let mut rest = &claims[..];
+    while let Some((ClaimRow { calendar, is_over, start, id, key }, others)) = rest.split_first() {
+        let Some(key) = key else {
+            delete.execute(params![calendar, is_over, start, id])?;
+            rest = others;
+            continue;
+        };
+        match rest.split_at_checked(CLAIMS_AT_ONCE).filter(|(some, _)| some.iter().all(|it| it.key.is_some())) {
+            Some((some, others)) => {
+                insert_some(connection, some)?;
+                rest = others;
+            }
+            None => {
+                insert.execute(params![calendar, is_over, start, id, key])?;
+                rest = others;
+            }
+        }
+    }
+    claims.clear();
+    Ok(())
+}
+
+/// Inserts `CLAIMS_AT_ONCE` of them.
+fn insert_some(connection: &Connection, claims: &[ClaimRow]) -> Result<(), StoreError> {
+    let mut insert = connection.prepare_cached(&INSERT_CLAIMS)?;
+    for (ClaimRow { calendar, is_over, start, id, key }, row) in claims.iter().zip(0..) {
+        let values: [&dyn ToSql; CLAIM_COLUMNS] = [calendar, is_over, start, id, key];
+        for (value, column) in values.into_iter().zip(1..) {
+            insert.raw_bind_parameter(row * CLAIM_COLUMNS + column, value)?;
+        }
+    }
+    insert.raw_execute()?;
+    Ok(())
+}
