@@ -21,9 +21,9 @@ use bookd_core::state::State;
 use bookd_core::time::Instant;
 
 use super::batch::{Batch, Envelope, refuse};
+use super::closing::{Closing, Step};
 use super::compaction::Compaction;
 use super::damaged::{Damaged, Met};
-use super::deletion::{Closing, Step};
 use super::fanout::Publisher;
 use super::published::{Commits, Published};
 use super::queue::Queue;

@@ -27,6 +27,7 @@ use bookd_core::time::Instant;
 
 use super::actor::Actor;
 use super::batch::{Envelope, refuse};
+use super::closing::{Asking, Begun, Closing, Reply, Step};
 use super::{BATCH_MAX, Engine, Failure, Mail, Terms, WAIT_MAX, Wait};
 
 /// How many appointments the change itself cancels at most; a deletion with more of those is made at once.
@@ -50,37 +51,6 @@ pub struct Slices {
 impl Default for Slices {
     fn default() -> Self {
         Self { at_once: 1_000, size: 250 }
-    }
-}
-
-/// As long as it is held somebody waits for a deletion, and no other calendar is deleted in slices.
-pub(super) type Asking = Arc<OwnedMutexGuard<()>>;
-
-/// What is asked of the writer.
-pub(super) enum Step {
-    /// Let nobody change this calendar, and begin. None where it is made at once.
-    Begin { calendar: CalendarId, asking: Weak<OwnedMutexGuard<()>>, reply: Reply<Option<Begun>> },
-    /// Stage these events of this deletion, behind so many.
-    Stage { number: u64, before: u64, events: Vec<LogEvent>, reply: Reply<()> },
-}
-
-type Reply<T> = oneshot::Sender<Result<T, Failure>>;
-
-/// A deletion that was begun.
-pub(super) struct Begun {
-    number: u64,
-    /// The calendar as it stays until the end.
-    calendar: Arc<Calendar>,
-    now: Instant,
-}
-
-impl Step {
-    /// Answers that the writer has ended.
-    pub(super) fn refuse(self) {
-        match self {
-            Self::Begin { reply, .. } => drop(reply.send(Err(Failure::ShuttingDown))),
-            Self::Stage { reply, .. } => drop(reply.send(Err(Failure::ShuttingDown))),
-        }
     }
 }
 
@@ -209,23 +179,6 @@ enum Prepared {
     Whole(Beforehand),
     Refused(Refusal),
     NotWorthIt,
-}
-
-/// The deletion under way, as the writer sees it.
-pub(super) struct Closing {
-    pub(super) number: u64,
-    calendar: CalendarId,
-    asking: Weak<OwnedMutexGuard<()>>,
-    /// Commands that would change the calendar.
-    waiting: Vec<Envelope>,
-    /// Of the calendar alone, and has run out; recorded once it is known whether it is cancelled.
-    expired: Vec<(Instant, AppointmentId)>,
-}
-
-impl Closing {
-    fn holds(&self, it: &Appointment) -> bool {
-        it.calendars().any(|calendar| *calendar == self.calendar)
-    }
 }
 
 impl Actor {

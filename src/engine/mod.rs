@@ -10,6 +10,7 @@ mod actor;
 mod aside;
 mod batch;
 mod beside;
+mod closing;
 mod compaction;
 mod damaged;
 mod deletion;
@@ -60,7 +61,7 @@ pub use watch::{LAG_CHANGES_MAX, PROGRESS, Said, Touches, WATCHES_MAX, Watch, Wa
 pub use writer_clock::{CLOCK_AHEAD_MAX, CLOCK_BEHIND_LOGGED, CLOCK_JUMP_MAX, CLOCK_STEADY};
 
 use aside::{Aside, SEARCHES_MAX};
-use deletion::{Asking, Step};
+use closing::{Asking, Step};
 use fanout::{Fanout, Waker};
 use published::Published;
 use readers::Readers;

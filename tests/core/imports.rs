@@ -22,7 +22,7 @@ const KNOWN: [&str; 10] = [
     "grpc::slots grpc::watch_slots",
     "server::accept server::inbox",
     "server::connection server::lane",
-    "store::sqlite::checkpoint store::sqlite::deletion store::sqlite::frames store::sqlite::list store::sqlite::location store::sqlite::log \
+    "store::sqlite::checkpoint store::sqlite::frames store::sqlite::list store::sqlite::location store::sqlite::log \
      store::sqlite::moment store::sqlite::open store::sqlite::pages store::sqlite::read store::sqlite::recovery \
      store::sqlite::segments store::sqlite::sweep store::sqlite::upgrade store::sqlite::vfs store::sqlite::write",
 ];

@@ -13,28 +13,24 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::claims::{DELETE_CLAIM, INSERT_CLAIM};
 use super::read::{known_calendar, raw_appointments_by_key};
-use super::rows::{self, UPDATE_IN_PLACE, instant, revision_of_change, signed, write};
+use super::rows::{self, UPDATE_IN_PLACE, signed, write};
 use super::segments::Segments;
+use super::unsettled::Deletions;
 use super::{Sqlite, log, store_error};
 use crate::store::change_record::write_event;
-use crate::store::record::{self, damaged};
+use crate::store::record::damaged;
 use crate::store::{CommitError, StoreError};
-use bookd_core::appointment::{Appointment, Place};
-use bookd_core::change::Change;
-use bookd_core::deletion::{STAMPS, Staged, cancelled_with_calendar, is_staged};
-use bookd_core::ids::{AppointmentKey, CalendarId, Revision};
+use bookd_core::deletion::STAMPS;
+use bookd_core::ids::{AppointmentKey, CalendarId};
 use bookd_core::log::LogEvent;
 use bookd_core::time::{Instant, MINUTE};
 
-const SELECT_UNSETTLED: &str = "select c.id, c.since, d.began, d.revision, d.time \
-     from deletions d join calendars c on c.key = d.calendar where d.revision is not null";
 const SELECT_NEXT: &str = "select number, calendar, revision, last_start, last_id from deletions \
      where revision is not null or number is not ?1 order by number limit 1";
 /// The numbers that are taken, farthest below 0 first.
 const SELECT_NUMBERS: [&str; 2] = ["select min(number) from deletions", "select min(revision) from change_segments"];
 const INSERT_DELETION: &str = "insert into deletions (number, calendar, began, last_start, last_id) \
      values (?1, ?2, ?3, ?4, x'')";
-const MAKE_SO: &str = "update deletions set revision = ?2, time = ?3 where number = ?1 and revision is null";
 const MOVE_ON: &str = "update deletions set last_start = ?2, last_id = ?3 where number = ?1";
 const DELETE_DELETION: &str = "delete from deletions where number = ?1";
 const DELETE_STAGED: &str = "delete from change_segments where revision = ?1 and event in \
@@ -45,76 +41,6 @@ const SELECT_CLAIMS: &str = "select start, id, key from claims where calendar = 
 /// Every read of tables that grow, for the test of their plans.
 #[cfg(test)]
 pub(super) const STATEMENTS: [&str; 3] = [SELECT_NUMBERS[0], SELECT_NUMBERS[1], SELECT_CLAIMS];
-
-/// The number under which the segments of a deletion lie.
-pub(super) fn number_of(staged: Staged) -> i64 {
-    -signed(staged.number)
-}
-
-/// A deletion that was made, while rows of what it cancelled say otherwise.
-struct Unsettled {
-    calendar: CalendarId,
-    since: Revision,
-    began: Instant,
-    stamps: (Instant, Revision),
-}
-
-/// Those there are: none, nearly always.
-pub(super) struct Deletions(Vec<Unsettled>);
-
-impl Deletions {
-    /// As of the transaction that is open.
-    pub(super) fn unsettled(connection: &Connection) -> Result<Self, StoreError> {
-        let mut statement = connection.prepare_cached(SELECT_UNSETTLED)?;
-        let mut rows = statement.query([])?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
-            found.push(Unsettled {
-                calendar: record::calendar_id(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?,
-                since: rows::revision(row, 1)?,
-                began: instant(row, 2)?,
-                stamps: (instant(row, 4)?, revision_of_change(row, 3)?),
-            });
-        }
-        Ok(Self(found))
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Whether claims on this calendar may not be apart yet though they are of what is over.
-    pub(super) fn is_of(&self, place: &Place) -> bool {
-        self.0.iter().any(|it| it.calendar == place.calendar && it.since == place.since)
-    }
-
-    /// The appointment as it is shown, of which this is the row.
-    pub(super) fn show(&self, it: Appointment) -> Appointment {
-        match self.0.iter().find(|deletion| deletion.cancels(&it)) {
-            Some(deletion) => cancelled_with_calendar(&it, deletion.stamps),
-            None => it,
-        }
-    }
-}
-
-impl Unsettled {
-    /// Whether the row is of before the deletion, and cancelled by it.
-    fn cancels(&self, row: &Appointment) -> bool {
-        row.places[0].calendar == self.calendar
-            && row.places[0].since == self.since
-            && row.revision < self.stamps.1
-            && is_staged(row, self.began)
-    }
-}
-
-/// The change that staged events wait for is made, by the transaction that is open.
-pub(super) fn make_so(connection: &Connection, staged: Staged, change: &Change) -> Result<(), StoreError> {
-    let mut update = connection.prepare_cached(MAKE_SO)?;
-    match update.execute(params![number_of(staged), signed(change.revision.0), change.time.seconds()])? {
-        1 => Ok(()),
-        _ => Err(StoreError::Other("what the deletion cancels is not staged".to_owned())),
-    }
-}
 
 impl Sqlite {
     /// See `Store`.

@@ -17,12 +17,12 @@ use std::sync::LazyLock;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::copy::count;
-use super::deletion::Deletions;
 use super::history::{Histories, History, TypeChange};
 use super::log::{replaced, revision};
 use super::read::{appointments_by_key, bearer_of, of_calendar};
 use super::rows::{self, signed};
 use super::segments::{CHANGE_COLUMNS, ChangeRow, Wanted};
+use super::unsettled::Deletions;
 use super::upgrade::{SESSIONS_FROM, places};
 use super::write::reach_minutes;
 use super::{SELECT_META, walk};

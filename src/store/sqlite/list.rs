@@ -9,9 +9,9 @@ use rusqlite::types::Value;
 use rusqlite::{CachedStatement, Rows, Transaction, params};
 
 use super::Known;
-use super::deletion::Deletions;
 use super::read::{BEARERS_MAX, appointments_by_key, bearers, select_by};
 use super::rows::{OUTLINED, SELECTED, read, read_outline, read_rest, signed};
+use super::unsettled::Deletions;
 use crate::store::{ListPage, ListQuery, StoreError};
 use bookd_core::appointment::{Appointment, AppointmentState};
 use bookd_core::ids::{AppointmentId, AppointmentKey, Revision};

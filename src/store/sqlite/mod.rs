@@ -25,6 +25,7 @@ mod reserve;
 mod rows;
 mod segments;
 mod sweep;
+mod unsettled;
 mod upgrade;
 mod vfs;
 mod walk;

@@ -8,7 +8,6 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::checkpoint::WalKept;
-use super::deletion::Deletions;
 use super::file::Locked;
 #[cfg(test)]
 use super::list;
@@ -17,6 +16,7 @@ use super::log::{chain, oldest, replaced, revision, told_from, undone};
 use super::moment::SqliteMoment;
 use super::rows::{self, SELECTED, read, signed};
 use super::segments::Wanted;
+use super::unsettled::Deletions;
 use super::{Known, Sqlite, walk};
 use crate::store::history::HistoryBuilder;
 use crate::store::record::{self, PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord, damaged, decode, in_row};

@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, params};
 
-use super::deletion::Deletions;
 use super::rows::{SELECTED, read, signed};
+use super::unsettled::Deletions;
 use crate::store::StoreError;
 use bookd_core::appointment::Appointment;
 use bookd_core::ids::AppointmentKey;

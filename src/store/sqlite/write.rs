@@ -11,11 +11,11 @@ use rusqlite::{Connection, ErrorCode, params};
 
 use super::checkpoint::Copied;
 use super::claims::{self, CLAIMS_MAX, ClaimRow};
-use super::deletion::{make_so, number_of};
 use super::log::revision;
 use super::read::{bearer_of, bearers as bearers_of_id};
 use super::rows::{INSERT_APPOINTMENT, UPDATE_APPOINTMENT, UPDATE_IN_PLACE, signed, write};
 use super::segments::Segments;
+use super::unsettled::{make_so, number_of};
 use super::{Known, Sqlite, store_error};
 use crate::store::change_record::{ChangeRecord, write_event};
 use crate::store::record::{PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord};
