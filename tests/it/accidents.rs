@@ -243,7 +243,10 @@ async fn another_writer_of_the_file_stops_the_server_instead_of_being_refused_fo
     let file = folder.path().join("bookd.db");
     for (sql, is_noticed) in [
         // What a server on another machine does that has the file by a network, where locks do not hold.
-        ("insert into changes select max(revision) + 1, time, record, caller, replaced, events from changes", true),
+        (
+            "insert into changes select max(revision) + 1, time, record, caller, replaced, events, segments from changes",
+            true,
+        ),
         ("delete from changes where revision = (select max(revision) from changes)", true),
         ("update meta set value = value", false),
     ] {

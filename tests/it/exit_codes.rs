@@ -17,7 +17,8 @@ fn a_writer_that_stops_ends_its_server_with_a_code_that_nothing_else_has() {
     let server = process.address.to_string();
     assert!(bookd(&server, folder.path(), &["hours", "ada", "daily", "09:00-17:00"]).status.success());
     // What a server on another machine does that has the file by a network, where locks do not hold.
-    let other = "insert into changes select max(revision) + 1, time, record, caller, replaced, events from changes";
+    let other =
+        "insert into changes select max(revision) + 1, time, record, caller, replaced, events, segments from changes";
     crate::stored::raw(&file).execute_batch(other).unwrap();
     let asked = bookd(&server, folder.path(), &["hours", "bob", "daily", "09:00-17:00"]);
     assert_eq!(asked.status.code(), Some(Exit::TryAgain.code().into()), "{}", said(&asked));

@@ -29,7 +29,8 @@ const STAMPED: Revision = STAMPS.1;
 pub(super) const SEGMENT_BYTES_MAX: usize = 32 * 1_024;
 
 /// The columns of a `ChangeRow`.
-pub(super) const CHANGE_COLUMNS: &str = "c.revision, c.time, c.caller, p.name, c.record, c.events, c.segments from changes c \
+pub(super) const CHANGE_COLUMNS: &str = "c.revision, c.time, c.caller, p.name, c.record, c.events, c.segments \
+     from changes c \
      left join principals p on p.number = c.caller";
 const SELECT_TIME: &str = "select time from changes where revision = ?1";
 const SELECT_SEGMENTS: &str = "select event, record from change_segments where revision = ?1 \
@@ -78,7 +79,12 @@ impl ChangeRow {
         }
         let events = events.map(i64::unsigned_abs);
         let cause: Cause = record.cause()?;
-        let segments = row.get::<_, Option<i64>>(6)?.unwrap_or(signed(revision.0));
+        let segments = match row.get::<_, Option<i64>>(6)? {
+            None => signed(revision.0),
+            // Those that were written before the change lie below 0, and none lies in its row.
+            Some(number) if number < 0 && events.is_some() && record.events.is_empty() => number,
+            Some(_) => return Err(damaged("a change")),
+        };
         Ok(Self { entry: LogEntry { revision, time, cause, caller, events: Vec::new() }, record, events, segments })
     }
 
