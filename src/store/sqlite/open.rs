@@ -33,7 +33,10 @@ mod embedded {
 /// "bkd1": what a bookd database says it is, at byte 68 of the file (SQLite file format, §1.3.8).
 pub(super) const APPLICATION_ID: i32 = 0x626b_6431;
 /// The schema that this binary writes; SQLite keeps it at byte 60 as `user_version`.
-pub(super) const SCHEMA_VERSION: i32 = 7;
+pub(super) const SCHEMA_VERSION: i32 = 8;
+/// The same schema of a file whose pages have no checksums, because there was no room to give it some: the next start
+/// tries again.
+pub(super) const UNSUMMED_SCHEMA_VERSION: i32 = 7;
 
 const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";
@@ -294,28 +297,29 @@ fn prepare_once(
     let code_key = code_key.cast_signed();
     connection.execute("insert or ignore into meta (name, value) values ('code_key', ?1)", [code_key]).map_err(said)?;
     Moment::Migration.reached();
-    give_sums(connection, reserve).map_err(said)?;
+    let is_summed = give_sums(connection, reserve).map_err(said)?;
     Moment::Migration.reached();
+    let wanted = if is_summed { SCHEMA_VERSION } else { UNSUMMED_SCHEMA_VERSION };
     let schema: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(said)?;
     // What is so already need not be written: there may be no room for it.
-    if schema != SCHEMA_VERSION {
-        connection.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(said)?;
+    if schema != wanted {
+        connection.pragma_update(None, "user_version", wanted).map_err(said)?;
     }
     Moment::Migration.reached();
     Ok(checkpoints)
 }
 
 /// Sees to it that the pages of the file have checksums: SQLite writes a file of before schema 6 anew, with room for them.
-/// Where it cannot for now, the next start tries again.
-fn give_sums(connection: &Connection, reserve: &Reserve) -> rusqlite::Result<()> {
+/// False where it cannot, for now.
+fn give_sums(connection: &Connection, reserve: &Reserve) -> rusqlite::Result<bool> {
     if sweep::format(connection) == Format::Summed {
-        return Ok(());
+        return Ok(true);
     }
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (page_bytes, bytes) = (number("page_size")?, number("page_count")?.saturating_mul(number("page_size")?));
     if page_bytes != PAGE_BYTES as i64 {
         tracing::warn!(page_bytes, "pages carry no checksums: only pages of {PAGE_BYTES} bytes can");
-        return Ok(());
+        return Ok(false);
     }
     let for_later = |why: &dyn Display| {
         tracing::warn!(
@@ -327,7 +331,7 @@ fn give_sums(connection: &Connection, reserve: &Reserve) -> rusqlite::Result<()>
     // All of it goes through the WAL. Filled in vain the disk would be of no use to anybody.
     if reserve.lacks(bytes.unsigned_abs().saturating_add(LEAST_BYTES)) {
         for_later(&"there is no room for it");
-        return Ok(());
+        return Ok(false);
     }
     tracing::info!(bytes, "giving every page a checksum, which may take minutes");
     match connection.execute_batch("vacuum") {
@@ -336,7 +340,7 @@ fn give_sums(connection: &Connection, reserve: &Reserve) -> rusqlite::Result<()>
             for_later(&error);
             // What it took of the disk is given back, as far as that can be.
             let _given_back = connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
-            return Ok(());
+            return Ok(false);
         }
         Err(error) => return Err(error),
     }
@@ -345,7 +349,7 @@ fn give_sums(connection: &Connection, reserve: &Reserve) -> rusqlite::Result<()>
     // Copied now, so that the file itself has them.
     connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()))?;
     tracing::info!(bytes, "every page has a checksum");
-    Ok(())
+    Ok(true)
 }
 
 /// Whether it may go well at another start.

@@ -15,12 +15,14 @@ use std::path::Path;
 use rusqlite::ffi;
 use twox_hash::XxHash3_64;
 
+use super::open::{APPLICATION_ID, UNSUMMED_SCHEMA_VERSION};
+
 /// The only length of pages that have checksums: what SQLite has by default, and bookd never changes.
 pub(super) const PAGE_BYTES: usize = 4_096;
 /// How many bytes at the end of each page are the checksum's.
 pub(super) const SUM_BYTES: usize = 8;
-/// The schema from which on every file has checksums.
-pub(super) const SUMMED_FROM: u32 = 6;
+/// The schema from which on every file has checksums, unless its number says that it waits for room.
+const SUMMED_FROM: i32 = 6;
 
 /// The length of the database header.
 const HEADER_BYTES: usize = 100;
@@ -58,7 +60,9 @@ impl Format {
         let number = |at: usize| header.get(at..at + 4).and_then(|it| it.try_into().ok()).map(u32::from_be_bytes);
         let (Some(schema), Some(application)) = (number(60), number(68)) else { return Self::Unknown };
         let is_summed = header[16..18] == [0x10, 0x00] && usize::from(header[20]) == SUM_BYTES;
-        let must_be = application == super::open::APPLICATION_ID.unsigned_abs() && schema >= SUMMED_FROM;
+        let must_be = application == APPLICATION_ID.unsigned_abs()
+            && schema >= SUMMED_FROM.unsigned_abs()
+            && schema != UNSUMMED_SCHEMA_VERSION.unsigned_abs();
         match (is_summed, must_be) {
             (true, _) => Self::Summed,
             (false, true) => Self::Impossible,
@@ -216,7 +220,7 @@ pub(super) fn damaged(number: u64) -> String {
 }
 
 fn impossible() -> String {
-    format!("its header (bytes 16 to 20) says that pages have no checksums, and those of schema {SUMMED_FROM} have")
+    "its header (bytes 16 to 20) says that pages have no checksums, and those of its schema have".to_owned()
 }
 
 /// What is said in the log of damage that was met.
