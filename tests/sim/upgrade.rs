@@ -99,7 +99,10 @@ fn wherever_the_power_goes_the_process_dies_or_the_disk_fails_an_older_file_lose
 
 #[test]
 fn an_older_file_is_not_written_anew_where_that_would_fill_the_disk() {
-    for database in released() {
+    // Those of schema 6 have checksums: byte 20 of a file says how much of each page is kept for them.
+    let older: Vec<Vec<u8>> = released().into_iter().filter(|it| it[20] == 0).collect();
+    assert!(older.len() > 4, "{}", older.len());
+    for database in older {
         let disk = Disk::holding(1, &database);
         // Room for the file once more, and not for the server beside it.
         disk.leave_room(Some(2 * database.len() + ROOM_TO_OPEN));
