@@ -93,10 +93,12 @@ impl<'a> At<'a> {
     /// What a calendar has that is not over, by key; refused where there is any, unless by force.
     fn upcoming(self, calendar: &Calendar, force: bool) -> Result<Vec<&'a Arc<Appointment>>, Refusal> {
         // An appointment has one claim of a calendar.
-        let upcoming: BTreeSet<AppointmentKey> = calendar.upcoming(self.now).collect();
-        if !upcoming.is_empty() && !force {
-            return Err(Refusal::CalendarNotEmpty { upcoming: upcoming.len() });
+        match calendar.upcoming(self.now).count() {
+            0 => return Ok(Vec::new()),
+            upcoming if !force => return Err(Refusal::CalendarNotEmpty { upcoming }),
+            _ => {}
         }
+        let upcoming: BTreeSet<AppointmentKey> = calendar.upcoming(self.now).collect();
         let mut cancelled: Vec<_> =
             self.state.appointments.values().filter(|appointment| upcoming.contains(&appointment.key)).collect();
         cancelled.sort_unstable_by_key(|appointment| appointment.key);
