@@ -17,9 +17,9 @@ mod service;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use bookd::api::room::RoomLimits;
+use bookd::api::wire::Wire;
 use bookd::cli::bench::{fsync_rate, load, used_by_services};
-use bookd::grpc::room::RoomLimits;
-use bookd::grpc::wire::Wire;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::server_info_service_client::ServerInfoServiceClient;

@@ -4,12 +4,14 @@
 //!
 //! ```text
 //! main, cli, server     processes: flags, sockets, shutdown
-//! grpc                  parse → call → render; knows protobuf, never the store
+//! api                   parse → call → render; knows protobuf, never the store
 //! engine                the actor: mailbox → batch → decide → commit → publish → answer
 //! store                 durability: SQLite, and memory as the reference
 //! bookd_core            the core: decides; pure, and a crate of its own
 //! ```
 
+#[cfg(feature = "server")]
+pub mod api;
 #[cfg(feature = "server")]
 pub mod check;
 #[cfg(feature = "client")]
@@ -24,8 +26,6 @@ pub mod descriptors;
 pub mod engine;
 #[cfg(feature = "server")]
 pub mod fold;
-#[cfg(feature = "server")]
-pub mod grpc;
 #[cfg(feature = "server")]
 pub mod ids;
 #[cfg(feature = "proto")]

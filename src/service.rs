@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::context::Api;
+use crate::api::room::Room;
+use crate::api::wire::Wire;
+use crate::api::{self, HealthReporter, SERVICES};
 use crate::clock::{Clock, SystemClock};
 use crate::descriptors;
 use crate::engine::{self, Engine, Stopped};
-use crate::grpc::api::Api;
-use crate::grpc::room::Room;
-use crate::grpc::wire::Wire;
-use crate::grpc::{self, HealthReporter, SERVICES};
 use crate::server::{self, Ended, Lanes, Limits, Stopper};
 use crate::store::sqlite::Sqlite;
 use crate::store::{OpenError, ZoneLookup};
@@ -112,7 +112,7 @@ impl Service {
         let address = parts.listen;
         let listener = TcpListener::bind(address).map_err(|error| StartError::Listen { address, error })?;
         let (engine, writer) = Engine::start(store, parts.clock, parts.engine)?;
-        let (routes, health) = grpc::routes(&Api::new(engine.clone(), parts.zones)).await?;
+        let (routes, health) = api::routes(&Api::new(engine.clone(), parts.zones)).await?;
         // One for all lanes: what its calls may hold is counted over the process.
         let wire = Wire::within(Arc::new(Room::new(parts.limits.room)), routes).logging(is_logging);
         let service = move |_lane| wire.clone();

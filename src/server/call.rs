@@ -16,8 +16,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tower::util::{Oneshot, ServiceExt};
 
-use crate::grpc::room::Share;
-use crate::grpc::wire::{Peer, WireBody};
+use crate::api::room::Share;
+use crate::api::wire::{Peer, WireBody};
 
 /// What a lane can serve: `Wire<Routes>`, or whatever layers stand around one.
 pub trait Calls:

@@ -20,7 +20,7 @@ use super::header_blocks::HeaderBlocks;
 use super::lane::Tasks;
 use super::preface::{Prefaced, Written};
 use super::{Calls, Limits, Shared, Stage};
-use crate::grpc::room::Share;
+use crate::api::room::Share;
 
 /// Of the answers that wait, the part that a peer takes in a period if it reads at all.
 const UNREAD_PART: u64 = 8;
@@ -138,7 +138,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::grpc::room::Room;
+    use crate::api::room::Room;
 
     const PERIOD: Duration = Duration::from_secs(60);
 

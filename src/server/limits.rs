@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::grpc::room::RoomLimits;
+use crate::api::room::RoomLimits;
 
 /// Calls in progress on one connection. gRPC clients queue what is above; a proxy opens a second connection.
 const STREAMS_MAX: u32 = 200;

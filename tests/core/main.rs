@@ -19,6 +19,7 @@ mod decide;
 mod exhaustive;
 mod import;
 mod imports;
+mod index;
 mod model;
 mod outside;
 mod random;

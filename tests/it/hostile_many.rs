@@ -1,6 +1,6 @@
 //! What many connections together can make a server hold, where each of them stays below its own limits.
 
-use bookd::grpc::wire::REQUEST_BYTES_MAX;
+use bookd::api::wire::REQUEST_BYTES_MAX;
 use bookd::proto::v1 as pb;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bookd::grpc::room::{Room, RoomLimits};
-use bookd::grpc::wire::{REQUEST_BYTES_MAX, Wire};
+use bookd::api::room::{Room, RoomLimits};
+use bookd::api::wire::{REQUEST_BYTES_MAX, Wire};
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bookd::api::wire::Wire;
 use bookd::clock::ManualClock;
-use bookd::grpc::wire::Wire;
 use bookd::proto::v1 as pb;
 use bookd::store::memory::Memory;
 use bookd_core::time::Instant;

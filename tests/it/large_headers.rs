@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bookd::grpc::room::RoomLimits;
+use bookd::api::room::RoomLimits;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;

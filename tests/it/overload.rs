@@ -9,11 +9,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
+use bookd::api::context::Api;
+use bookd::api::room::{Room, RoomLimits, Share};
+use bookd::api::wire::Wire;
 use bookd::clock::SystemClock;
 use bookd::engine::{Engine, Layout, Settings, Stopped, Terms};
-use bookd::grpc::api::Api;
-use bookd::grpc::room::{Room, RoomLimits, Share};
-use bookd::grpc::wire::Wire;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
@@ -212,7 +212,7 @@ async fn given_up_count_until_they_are_decided(calls_max: usize, path: &str, mes
     let (engine, _running) = start();
     let api = Api::new(engine.clone(), Arc::new(Zones::bundled()));
     let room = Arc::new(Room::new(RoomLimits { calls_max, ..RoomLimits::default() }));
-    let mut wire = Wire::within(Arc::clone(&room), bookd::grpc::services(&api).routes());
+    let mut wire = Wire::within(Arc::clone(&room), bookd::api::services(&api).routes());
     let share = Share::default();
     // Nothing runs beside this until it waits for something, so the writer decides nothing.
     let mut is_let_in_and_given_up = |number: usize| {

@@ -8,7 +8,7 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bookd::grpc::wire::{Peer, Wire};
+use bookd::api::wire::{Peer, Wire};
 use bookd::server::{self, Ended, Lanes, Limits, Running};
 use tokio::sync::{Notify, Semaphore};
 use tonic::service::Routes;

@@ -3,8 +3,8 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use bookd::grpc::room::{Room, RoomLimits};
-use bookd::grpc::wire::{Deadline, ERROR_DOMAIN, Peer, Wire};
+use bookd::api::room::{Room, RoomLimits};
+use bookd::api::wire::{Deadline, ERROR_DOMAIN, Peer, Wire};
 use bookd::server::{self, Lanes, Limits, Running};
 use bytes::Bytes;
 use http::uri::PathAndQuery;

@@ -7,14 +7,14 @@ use std::io::Write;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bookd::api::context::Api;
+use bookd::api::wire::Wire;
 use bookd::cli::exit::Exit;
 use bookd::cli::transfer::StoreOptions;
 use bookd::cli::transfer::import::{self, ImportConfig};
 use bookd::clock::ManualClock;
 use bookd::config::StoreUrl;
 use bookd::engine::{Engine, Layout, Settings, WatchSettings};
-use bookd::grpc::api::Api;
-use bookd::grpc::wire::Wire;
 use bookd::proto::v1::ErrorReason;
 use bookd::server::{Limits, serve_connection};
 use bookd::store::memory::Memory;
@@ -60,7 +60,7 @@ pub async fn service_on(store: Memory, clock: Arc<ManualClock>) -> (Engine, Rout
     let settings = Settings { layout: Layout::Inline, is_clock_confirmed: true, watch, ..Settings::default() };
     let (engine, _running) = Engine::start(Box::new(store), clock, settings).unwrap();
     // Without reflection, which reads all descriptors anew for each input.
-    let routes = bookd::grpc::services(&Api::new(engine.clone(), zones())).routes();
+    let routes = bookd::api::services(&Api::new(engine.clone(), zones())).routes();
     (engine, routes)
 }
 

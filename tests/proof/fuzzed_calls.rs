@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use bookd::api::wire::Wire;
 use bookd::clock::{Clock, ManualClock};
 use bookd::engine::{CLOCK_STEADY, Engine, REQUEST_MEMORY};
-use bookd::grpc::wire::Wire;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
 use bookd::proto::v1::calendar_service_client::CalendarServiceClient;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use bookd::grpc::api::request_hash;
+use bookd::api::context::request_hash;
 use bookd::proto::v1 as pb;
 use bookd::store::told::PART_EVENTS_MAX;
 use bookd::store::{CalendarFilter, Reader, Store};

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use bookd::api::context::Api;
+use bookd::api::wire::Wire;
 use bookd::clock::ManualClock;
 use bookd::engine::{Engine, Layout, Running, Settings, Slices, WatchSettings};
-use bookd::grpc::api::Api;
-use bookd::grpc::wire::Wire;
 use bookd::ids::Ids;
 use bookd::server::{Limits, serve_connection};
 use bookd::store::ZoneLookup;
@@ -101,7 +101,7 @@ impl Life {
             let started = Engine::start(store, Arc::new(story.clock.clone()), settings);
             let (engine, running) = started.map_err(|error| error.to_string())?;
             let api = Api { ids: Arc::clone(&story.ids), ..Api::new(engine.clone(), zones()) };
-            let (routes, _health) = bookd::grpc::routes(&api).await.unwrap();
+            let (routes, _health) = bookd::api::routes(&api).await.unwrap();
             Ok::<_, String>((engine, running, routes))
         })?;
         let channel = connect(&runtime, routes.clone());

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
+use bookd::api::context::Api;
+use bookd::api::wire::Wire;
 use bookd::engine::{Engine, Layout, Settings, Slices, WatchSettings};
-use bookd::grpc::api::Api;
-use bookd::grpc::wire::Wire;
 use bookd::server::{Limits, serve_connection};
 use bookd::zones::Zones;
 use hyper_util::rt::TokioIo;
@@ -56,7 +56,7 @@ pub async fn serve(world: Rc<World>, machine: Rc<Machine>) -> turmoil::Result {
     };
     world.tell(format_args!("the server starts at revision {}", engine.revision()));
     let api = Api { ids: machine.ids(), ..Api::new(engine.clone(), zones()) };
-    let (routes, _health) = bookd::grpc::routes(&api).await?;
+    let (routes, _health) = bookd::api::routes(&api).await?;
     drop(api);
     let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
     let accepting = async {

@@ -1,4 +1,4 @@
-//! What can be asked of the writer. A command that exists is well-formed: `grpc/parse` read every field.
+//! What can be asked of the writer. A command that exists is well-formed: `api/convert/parse` read every field.
 //!
 //! Ids and zones come with the command, `now` comes with the batch; so a decision needs nothing but the state.
 

@@ -14,9 +14,9 @@ use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::{Map, Value};
 
 use super::{StoreOptions, counted, progress};
+use crate::api::convert::file::{exported_appointment, exported_calendar};
 use crate::cli::exit::Exit;
 use crate::clock::{Clock, SystemClock};
-use crate::grpc::transfer::{exported_appointment, exported_calendar};
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::service::open_existing_sqlite;
 use crate::store::sqlite::{Sqlite, is_there};

@@ -14,7 +14,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{APPOINTMENTS_MAX, CALENDARS_MAX, COMPLAINTS_MAX, places, progress};
-use crate::grpc::transfer::{CalendarFile, imported_appointment, imported_calendar};
+use crate::api::convert::file::{CalendarFile, imported_appointment, imported_calendar};
 use crate::ids::Ids;
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::v1 as pb;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::file::{Members, Text};
-use crate::grpc::transfer::{CalendarFile, clock, imported_calendar};
+use crate::api::convert::file::{CalendarFile, clock, imported_calendar};
 use crate::proto::v1 as pb;
 use crate::zones::Zones;
 use bookd_core::command::ImportedCalendar;

@@ -19,10 +19,11 @@ use bookd_core::refusal::Refusal;
 use bookd_core::time::Seconds;
 use bookd_core::time::zone::Zone;
 
-use super::api::{Api, deadline};
-use super::fields::Fields;
-use super::token::{PageToken, fingerprint};
-use super::{render, status};
+use crate::api::context::{Api, deadline};
+use crate::api::convert::page_token::{PageToken, fingerprint};
+use crate::api::convert::parse::Fields;
+use crate::api::convert::render;
+use crate::api::convert::status;
 
 /// See the header.
 pub struct Calendars(pub Api);
@@ -44,7 +45,7 @@ fn patch(api: &Api, it: &pb::Calendar, mask: &[&str], fields: &mut Fields) -> Op
 }
 
 /// All settings of a message, each as read.
-pub(super) fn patch_of(zones: &Zones, utc: &Arc<Zone>, it: &pb::Calendar, fields: &mut Fields) -> Option<ProfilePatch> {
+pub(crate) fn patch_of(zones: &Zones, utc: &Arc<Zone>, it: &pb::Calendar, fields: &mut Fields) -> Option<ProfilePatch> {
     let display_name = fields.text("calendar.display_name", &it.display_name, NAME_CHARACTERS_MAX);
     let owner = it.owner.clone().unwrap_or_default();
     let owner_name = fields.text("calendar.owner.name", &owner.name, NAME_CHARACTERS_MAX);
@@ -117,7 +118,7 @@ fn mask(mask: Option<&prost_types::FieldMask>, it: &pb::Calendar, fields: &mut F
         };
         return Some(MASKABLE.into_iter().filter(is_set).collect());
     };
-    super::fields_of_mask(mask, &MASKABLE, fields)
+    crate::api::convert::parse::fields_of_mask(mask, &MASKABLE, fields)
 }
 
 fn put_type(message: &pb::PutAppointmentTypeRequest, fields: &mut Fields) -> Option<Command> {
@@ -128,7 +129,7 @@ fn put_type(message: &pb::PutAppointmentTypeRequest, fields: &mut Fields) -> Opt
     Some(Command::PutAppointmentType { calendar: calendar?, appointment_type: appointment_type?, etag: etag? })
 }
 
-pub(super) fn appointment_type(it: &pb::AppointmentType, fields: &mut Fields) -> Option<AppointmentType> {
+pub(crate) fn appointment_type(it: &pb::AppointmentType, fields: &mut Fields) -> Option<AppointmentType> {
     let path = |name: &str| format!("appointment_type.{name}");
     let base = AppointmentType::default_type(Stamps::default());
     let id = fields.type_id(&path("appointment_type_id"), &it.appointment_type_id);

@@ -13,10 +13,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::room::{Entered, Received, RestHeld, Room, Share};
-use super::status;
-use super::timer::Timer;
-use super::wire::REQUEST_BYTES_MAX;
+use crate::api::convert::status;
+use crate::api::room::{Entered, Received, RestHeld, Room, Share};
+use crate::api::timer::Timer;
+use crate::api::wire::REQUEST_BYTES_MAX;
 
 /// Before each message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
@@ -37,7 +37,7 @@ pub struct Receiving<B> {
 }
 
 impl<B> Receiving<B> {
-    pub(super) fn new(body: B, room: Arc<Room>, share: Share, entered: Arc<Entered>, now: Instant) -> Self {
+    pub(crate) fn new(body: B, room: Arc<Room>, share: Share, entered: Arc<Entered>, now: Instant) -> Self {
         let timer = Timer::at(now + room.receive_time());
         Self { body, room, share, entered, progress: Progress::default(), received: None, timer, refused: None }
     }
@@ -59,7 +59,7 @@ struct Refused {
 const REST_WAIT: Duration = Duration::from_secs(1);
 
 /// What is still to come of a request that is answered without it.
-pub(super) struct Rest<B> {
+pub(crate) struct Rest<B> {
     body: B,
     timer: Timer,
     _held: RestHeld,
@@ -67,13 +67,13 @@ pub(super) struct Rest<B> {
 
 impl<B: Body<Data = Bytes> + Unpin> Rest<B> {
     /// None when it is all there, or when too many are waited for.
-    pub(super) fn of(body: B, room: &Arc<Room>, share: &Share) -> Option<Self> {
+    pub(crate) fn of(body: B, room: &Arc<Room>, share: &Share) -> Option<Self> {
         let held = if body.is_end_stream() { None } else { room.wait_for_rest(share) };
         held.map(|held| Self { body, timer: Timer::at(Instant::now() + REST_WAIT), _held: held })
     }
 
     /// Passes over what comes, until it ends or has been waited for.
-    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         poll_over(&mut self.body, &mut self.timer, cx)
     }
 }

@@ -19,11 +19,11 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::call_log::CallRecord;
-use super::receiving::{Receiving, Rest};
-use super::room::{Entered, InProgress, Room, Share};
-use super::status;
-use super::timer::{self, Timer};
+use crate::api::call_log::CallRecord;
+use crate::api::convert::status;
+use crate::api::receiving::{Receiving, Rest};
+use crate::api::room::{Entered, InProgress, Room, Share};
+use crate::api::timer::{self, Timer};
 
 /// `ErrorInfo.domain` of every error.
 pub const ERROR_DOMAIN: &str = "bookd";

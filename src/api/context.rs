@@ -17,10 +17,12 @@ use bookd_core::refusal::Refusal;
 use bookd_core::time::Instant;
 use bookd_core::time::zone::Zone;
 
-use super::fields::Fields;
-use super::room::InProgress;
-use super::wire::{Deadline, Peer};
-use super::{render, status, token};
+use crate::api::convert::page_token;
+use crate::api::convert::parse::Fields;
+use crate::api::convert::render;
+use crate::api::convert::status;
+use crate::api::room::InProgress;
+use crate::api::wire::{Deadline, Peer};
 
 /// Handed to every service.
 #[derive(Clone)]
@@ -42,7 +44,7 @@ impl Api {
     }
 
     /// Parses a mutation and submits the command: every field is read before anything is asked.
-    pub(super) async fn mutate<M: Mutation>(
+    pub(crate) async fn mutate<M: Mutation>(
         &self,
         request: Request<M>,
         parse: impl FnOnce(&M, &mut Fields) -> Option<Command>,
@@ -62,7 +64,7 @@ impl Api {
     }
 
     /// The one calendar that a request names, at this moment.
-    pub(super) async fn calendar<M>(
+    pub(crate) async fn calendar<M>(
         &self,
         request: Request<M>,
         name: impl FnOnce(&M) -> &String,
@@ -80,7 +82,7 @@ impl Api {
 
     /// Does some work here, or aside where it is long: a thread that takes calls works no longer than a millisecond or so
     /// at a time, for others are on it.
-    pub(super) async fn compute<T: Send + 'static>(
+    pub(crate) async fn compute<T: Send + 'static>(
         &self,
         weight: Weight,
         deadline: Option<tokio::time::Instant>,
@@ -93,7 +95,7 @@ impl Api {
     }
 
     /// The hours of a calendar. That it takes long must not make a change look undone: then it is done here.
-    pub(super) async fn availability(&self, calendar: Arc<Calendar>) -> pb::Availability {
+    pub(crate) async fn availability(&self, calendar: Arc<Calendar>) -> pb::Availability {
         let overrides = calendar.profile.availability.overrides.values();
         let weight = Weight::of_windows(overrides.map(|it| 1 + it.windows.len()).sum());
         let shown = Arc::clone(&calendar);
@@ -101,37 +103,37 @@ impl Api {
         computed.unwrap_or_else(|_| render::availability(&calendar))
     }
 
-    pub(super) fn appointment(&self, it: &Appointment, now: Instant) -> pb::Appointment {
+    pub(crate) fn appointment(&self, it: &Appointment, now: Instant) -> pb::Appointment {
         render::appointment(it, now, self.engine.code_key())
     }
 
     /// The only appointment of an answer.
-    pub(super) fn answered(&self, answer: &Answer) -> (Option<pb::Appointment>, i64) {
+    pub(crate) fn answered(&self, answer: &Answer) -> (Option<pb::Appointment>, i64) {
         let appointment = answer.outcome.appointments.first().map(|it| self.appointment(it, answer.time));
         (appointment, render::revision(answer.revision))
     }
 
     /// The appointments of an answer that lie outside open time.
-    pub(super) fn outside(&self, answer: &Answer) -> Vec<pb::Appointment> {
+    pub(crate) fn outside(&self, answer: &Answer) -> Vec<pb::Appointment> {
         answer.outside.iter().map(|it| self.appointment(it, answer.time)).collect()
     }
 }
 
 /// How long some work takes, about, in microseconds.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Weight(usize);
+pub(crate) struct Weight(usize);
 
 impl Weight {
     /// What is done at once.
     const LIGHT_MAX: usize = 500;
 
     /// A search, or what is like it, over so many days of so many calendars.
-    pub(super) const fn of_days(calendars: usize, days: usize) -> Self {
+    pub(crate) const fn of_days(calendars: usize, days: usize) -> Self {
         Self(calendars.saturating_mul(days).saturating_mul(2))
     }
 
     /// Showing so many windows of time.
-    pub(super) const fn of_windows(windows: usize) -> Self {
+    pub(crate) const fn of_windows(windows: usize) -> Self {
         Self(windows / 4)
     }
 
@@ -141,17 +143,17 @@ impl Weight {
 }
 
 /// When the answer of a call must have begun.
-pub(super) fn deadline(extensions: &Extensions) -> Option<tokio::time::Instant> {
+pub(crate) fn deadline(extensions: &Extensions) -> Option<tokio::time::Instant> {
     extensions.get::<Deadline>().map(|deadline| deadline.0)
 }
 
 /// How a call waits for the writer.
-pub(super) fn wait(extensions: &Extensions) -> Wait {
+pub(crate) fn wait(extensions: &Extensions) -> Wait {
     Wait { deadline: deadline(extensions), held: extensions.get::<InProgress>().map(InProgress::held) }
 }
 
 /// A request that may change something.
-pub(super) trait Mutation: Message + Default {
+pub(crate) trait Mutation: Message + Default {
     /// The method's name: part of what a repeated request is compared by.
     const METHOD: &'static str;
     fn request_id(&self) -> &str;
@@ -162,7 +164,7 @@ pub(super) trait Mutation: Message + Default {
 
 /// By what a store remembers the request of a caller under this id.
 pub fn request_hash(caller: &Caller, request_id: &str) -> [u8; 16] {
-    token::hash(&[caller.0.as_bytes(), request_id.as_bytes()])
+    page_token::hash(&[caller.0.as_bytes(), request_id.as_bytes()])
 }
 
 /// The idempotency key as hashes; none when the client gave none.
@@ -173,7 +175,7 @@ fn identify<M: Mutation>(mut message: M, caller: &Caller) -> Option<RequestId> {
     }
     Some(RequestId {
         hash: request_hash(caller, &request_id),
-        fingerprint: token::hash(&[M::METHOD.as_bytes(), &message.encode_to_vec()]),
+        fingerprint: page_token::hash(&[M::METHOD.as_bytes(), &message.encode_to_vec()]),
     })
 }
 

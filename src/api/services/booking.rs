@@ -14,11 +14,12 @@ use bookd_core::decide::{HOLD_SECONDS_MAX, REDACTED_MAX};
 use bookd_core::ids::CalendarId;
 use bookd_core::time::{MINUTE, Seconds};
 
-use super::api::Api;
-use super::fields::Fields;
-use super::person::carried;
-use super::slots::type_or_default;
-use super::{render, series};
+use crate::api::context::Api;
+use crate::api::convert::parse::Fields;
+use crate::api::convert::parse_person::carried;
+use crate::api::convert::render;
+use crate::api::services::series;
+use crate::api::services::slots::type_or_default;
 
 /// How long a hold lasts unless asked otherwise, in seconds.
 pub const HOLD_SECONDS_DEFAULT: i64 = 5 * MINUTE;
@@ -29,26 +30,26 @@ pub const BATCH_MAX: usize = 100;
 pub struct Bookings(pub Api);
 
 /// The fields that booking and holding share.
-pub(super) struct Wanted<'a> {
-    pub(super) calendar_id: &'a str,
-    pub(super) calendar_ids: &'a [String],
-    pub(super) assignment: i32,
-    pub(super) appointment_type_id: &'a str,
-    pub(super) start_time: Option<&'a Timestamp>,
-    pub(super) local_start: &'a str,
-    pub(super) time_zone: &'a str,
-    pub(super) duration: Option<&'a Duration>,
-    pub(super) invitee: Option<&'a pb::Invitee>,
-    pub(super) carried: &'a dyn Fn(&mut Fields) -> Option<Carried>,
-    pub(super) appointment_id: &'a str,
-    pub(super) hold_id: &'a str,
-    pub(super) ignore_rules: &'a [i32],
-    pub(super) is_invitee_required: bool,
+pub(crate) struct Wanted<'a> {
+    pub(crate) calendar_id: &'a str,
+    pub(crate) calendar_ids: &'a [String],
+    pub(crate) assignment: i32,
+    pub(crate) appointment_type_id: &'a str,
+    pub(crate) start_time: Option<&'a Timestamp>,
+    pub(crate) local_start: &'a str,
+    pub(crate) time_zone: &'a str,
+    pub(crate) duration: Option<&'a Duration>,
+    pub(crate) invitee: Option<&'a pb::Invitee>,
+    pub(crate) carried: &'a dyn Fn(&mut Fields) -> Option<Carried>,
+    pub(crate) appointment_id: &'a str,
+    pub(crate) hold_id: &'a str,
+    pub(crate) ignore_rules: &'a [i32],
+    pub(crate) is_invitee_required: bool,
 }
 
 macro_rules! wanted {
     ($message:expr, $appointment_id:expr, $hold_id:expr, $is_invitee_required:expr) => {
-        $crate::grpc::booking::Wanted {
+        $crate::api::services::booking::Wanted {
             calendar_id: &$message.calendar_id,
             calendar_ids: &$message.calendar_ids,
             assignment: $message.assignment,
@@ -58,7 +59,9 @@ macro_rules! wanted {
             time_zone: &$message.time_zone,
             duration: $message.duration.as_ref(),
             invitee: $message.invitee.as_ref(),
-            carried: &|fields: &mut $crate::grpc::fields::Fields| $crate::grpc::person::carried!($message, fields),
+            carried: &|fields: &mut $crate::api::convert::parse::Fields| {
+                $crate::api::convert::parse_person::carried!($message, fields)
+            },
             appointment_id: $appointment_id,
             hold_id: $hold_id,
             ignore_rules: &$message.ignore_rules,
@@ -66,10 +69,10 @@ macro_rules! wanted {
         }
     };
 }
-pub(super) use wanted;
+pub(crate) use wanted;
 
 impl Wanted<'_> {
-    pub(super) fn read(&self, api: &Api, fields: &mut Fields) -> Option<Booking> {
+    pub(crate) fn read(&self, api: &Api, fields: &mut Fields) -> Option<Booking> {
         let hold = fields.optional_appointment_id("hold_id", self.hold_id);
         let is_of_hold = !self.hold_id.is_empty();
         let names_calendar = !self.calendar_id.is_empty() || !self.calendar_ids.is_empty();
@@ -177,7 +180,7 @@ fn update(api: &Api, message: &pb::UpdateAppointmentRequest, fields: &mut Fields
     let all = Carried::default().bytes().map(|(name, _)| name);
     let maskable: Vec<&'static str> = iter::once(INVITEE).chain(all).collect();
     let mask = match message.update_mask.as_ref().filter(|mask| !mask.paths.is_empty()) {
-        Some(mask) => super::fields_of_mask(mask, &maskable, fields),
+        Some(mask) => crate::api::convert::parse::fields_of_mask(mask, &maskable, fields),
         None => carried.as_ref().map(|it| message.invitee.iter().map(|_| INVITEE).chain(it.said()).collect()),
     };
     let is_invitee_changed = mask.as_ref().is_some_and(|mask| mask.contains(&INVITEE));

@@ -21,11 +21,11 @@ use bookd_core::time::interval::Interval;
 use bookd_core::time::zone::Zone;
 use bookd_core::time::{Instant, MINUTE, Minutes};
 
-use super::availability::put_override;
-use super::calendars::{appointment_type, patch_of};
-use super::fields::{Fields, clock_minutes};
-use super::person::carried;
-use super::render;
+use crate::api::convert::parse::{Fields, clock_minutes};
+use crate::api::convert::parse_person::carried;
+use crate::api::convert::render;
+use crate::api::services::availability::put_override;
+use crate::api::services::calendars::{appointment_type, patch_of};
 
 /// A calendar as a file holds it, without its appointments.
 #[derive(Clone, Debug, Default, PartialEq)]

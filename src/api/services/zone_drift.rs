@@ -11,10 +11,11 @@ use bookd_core::appointment::{Appointment, AppointmentState};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
 use bookd_core::time::Instant;
 
-use super::api::{Api, wait};
-use super::fields::Fields;
-use super::token::{PageToken, fingerprint};
-use super::{render, status};
+use crate::api::context::{Api, wait};
+use crate::api::convert::page_token::{PageToken, fingerprint};
+use crate::api::convert::parse::Fields;
+use crate::api::convert::render;
+use crate::api::convert::status;
 
 /// How many appointments one page looks at.
 const EXAMINED_MAX: usize = 10_000;
@@ -28,7 +29,7 @@ struct Examined {
     revision: Revision,
 }
 
-pub(super) async fn list_zone_drift(
+pub(crate) async fn list_zone_drift(
     api: &Api,
     request: Request<pb::ListZoneDriftRequest>,
 ) -> Result<pb::ListZoneDriftResponse, Status> {

@@ -3,42 +3,42 @@
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use super::fields::Fields;
+use crate::api::convert::parse::Fields;
 
 /// The longest token that is looked at, in characters.
 const TOKEN_CHARACTERS_MAX: usize = 1_024;
 
 /// Where a list goes on.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct PageToken {
+pub(crate) struct PageToken {
     /// Of the other arguments.
     #[prost(fixed64, tag = "1")]
-    pub(super) fingerprint: u64,
+    pub(crate) fingerprint: u64,
     /// Seconds, of lists by time.
     #[prost(sint64, tag = "2")]
-    pub(super) start: i64,
+    pub(crate) start: i64,
     /// The last item's id.
     #[prost(bytes = "vec", tag = "3")]
-    pub(super) id: Vec<u8>,
+    pub(crate) id: Vec<u8>,
     /// The revision that all pages show, of lists that have one.
     #[prost(uint64, tag = "4")]
-    pub(super) revision: u64,
+    pub(crate) revision: u64,
     /// Further seconds: the moment of the first page.
     #[prost(sint64, tag = "5")]
-    pub(super) now: i64,
+    pub(crate) now: i64,
     /// Of changes: how many events of this revision come before the page. Tokens of before 0.2 have none, and begin with
     /// the first.
     #[prost(uint64, tag = "6")]
-    pub(super) event: u64,
+    pub(crate) event: u64,
 }
 
 impl PageToken {
-    pub(super) fn write(&self) -> String {
+    pub(crate) fn write(&self) -> String {
         self.encode_to_vec().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The token, if it is one of these arguments.
-    pub(super) fn read(text: &str, fingerprint: u64) -> Option<Self> {
+    pub(crate) fn read(text: &str, fingerprint: u64) -> Option<Self> {
         if text.len() > TOKEN_CHARACTERS_MAX || !text.len().is_multiple_of(2) || !text.is_ascii() {
             return None;
         }
@@ -52,20 +52,20 @@ impl PageToken {
 
 impl Fields {
     /// Where a page goes on; none inside on the first page. `bound` is of the request's other arguments.
-    pub(super) fn page_token(&mut self, text: &str, bound: u64) -> Option<Option<PageToken>> {
+    pub(crate) fn page_token(&mut self, text: &str, bound: u64) -> Option<Option<PageToken>> {
         if text.is_empty() {
             return Some(None);
         }
         PageToken::read(text, bound).map(Some).or_else(|| self.wrong_token())
     }
 
-    pub(super) fn wrong_token<T>(&mut self) -> Option<T> {
+    pub(crate) fn wrong_token<T>(&mut self) -> Option<T> {
         self.wrong("page_token", "is not of this list with these arguments")
     }
 }
 
 /// Sixteen bytes of SHA-256 over these parts, each told from the next by its length.
-pub(super) fn hash(parts: &[&[u8]]) -> [u8; 16] {
+pub(crate) fn hash(parts: &[&[u8]]) -> [u8; 16] {
     let mut hasher = Sha256::new();
     for part in parts {
         hasher.update((part.len() as u64).to_le_bytes());
@@ -78,7 +78,7 @@ pub(super) fn hash(parts: &[&[u8]]) -> [u8; 16] {
 }
 
 /// What a token is bound to: the request without its page fields.
-pub(super) fn fingerprint(request: &impl Message) -> u64 {
+pub(crate) fn fingerprint(request: &impl Message) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = hash(&[&request.encode_to_vec()]);
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }

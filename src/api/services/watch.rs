@@ -8,10 +8,11 @@ use crate::engine::{CalendarFilter, Said, Told, Watch};
 use crate::proto::v1 as pb;
 use crate::proto::v1::watch_appointments_response::Message;
 
-use super::api::{Api, deadline};
-use super::fields::Fields;
-use super::pulled::{Pulled, Source};
-use super::{render, status};
+use crate::api::context::{Api, deadline};
+use crate::api::convert::parse::Fields;
+use crate::api::convert::render;
+use crate::api::convert::status;
+use crate::api::pulled::{Pulled, Source};
 
 /// The messages of one watch.
 pub struct Changes {
@@ -28,7 +29,7 @@ fn filter(message: &pb::WatchAppointmentsRequest, fields: &mut Fields) -> Option
     }
 }
 
-pub(super) async fn open(
+pub(crate) async fn open(
     api: &Api,
     request: Request<pb::WatchAppointmentsRequest>,
 ) -> Result<Response<Pulled<Changes>>, Status> {

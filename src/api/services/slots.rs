@@ -24,12 +24,13 @@ use bookd_core::time::interval::Interval;
 use bookd_core::time::zone::Zone;
 use bookd_core::time::{DAY, Instant, LocalDate, MINUTE, Minutes};
 
-use super::api::{Api, Weight, wait};
-use super::fields::{Fields, RANGE_DAYS_MAX};
-use super::pulled::Pulled;
-use super::token::{PageToken, fingerprint};
-use super::watch_slots::{self, Offers};
-use super::{render, status};
+use crate::api::context::{Api, Weight, wait};
+use crate::api::convert::page_token::{PageToken, fingerprint};
+use crate::api::convert::parse::{Fields, RANGE_DAYS_MAX};
+use crate::api::convert::render;
+use crate::api::convert::status;
+use crate::api::pulled::Pulled;
+use crate::api::services::watch_slots::{self, Offers};
 
 /// The most periods of one QueryFreeBusy, all calendars together.
 pub const PERIODS_MAX: usize = 20_000;
@@ -41,29 +42,29 @@ const BUFFER_MAX: i64 = 7 * DAY;
 pub struct Slots(pub Api);
 
 /// Which slots.
-pub(super) struct Question {
-    pub(super) calendars: Vec<CalendarId>,
+pub(crate) struct Question {
+    pub(crate) calendars: Vec<CalendarId>,
     assignment: Assignment,
     type_id: TypeId,
     range: Range,
     duration: Option<Minutes>,
     /// In which local times are shown.
-    pub(super) zone: Option<Arc<Zone>>,
+    pub(crate) zone: Option<Arc<Zone>>,
     ignored: Option<AppointmentId>,
 }
 
 /// What slots are asked of: calendars with their types, at one moment.
-pub(super) struct Asked {
-    pub(super) view: View,
-    pub(super) types: Vec<Arc<AppointmentType>>,
+pub(crate) struct Asked {
+    pub(crate) view: View,
+    pub(crate) types: Vec<Arc<AppointmentType>>,
     durations: Vec<Minutes>,
-    pub(super) assignment: Assignment,
+    pub(crate) assignment: Assignment,
     ignored: Option<Appointment>,
 }
 
 impl Asked {
     /// The searches, one per calendar, over this range.
-    pub(super) fn searches(&self, range: Interval) -> Vec<Search<'_>> {
+    pub(crate) fn searches(&self, range: Interval) -> Vec<Search<'_>> {
         let calendars = self.view.calendars.iter().zip(&self.types).zip(&self.durations);
         calendars
             .map(|((calendar, appointment_type), duration)| Search {
@@ -80,7 +81,7 @@ impl Asked {
     }
 
     /// How much work there is in going over these ranges.
-    pub(super) fn weight(&self, ranges: &[Interval]) -> Weight {
+    pub(crate) fn weight(&self, ranges: &[Interval]) -> Weight {
         let days: i64 = ranges.iter().map(|it| it.end.since(it.start).max(0) / DAY + 1).sum();
         Weight::of_days(self.view.calendars.len(), usize::try_from(days).unwrap_or(usize::MAX))
     }
@@ -126,7 +127,7 @@ impl Asked {
 
 impl Slots {
     /// What a request to list or to watch slots asks.
-    pub(super) fn question(&self, message: &pb::ListSlotsRequest, fields: &mut Fields) -> Option<Question> {
+    pub(crate) fn question(&self, message: &pb::ListSlotsRequest, fields: &mut Fields) -> Option<Question> {
         let calendars = fields.calendars(&message.calendar_id, &message.calendar_ids, message.assignment);
         let type_id = type_or_default(&message.appointment_type_id, fields);
         let range = range(message, fields);
@@ -139,7 +140,7 @@ impl Slots {
     }
 
     /// The stretches of time that a question is about, and the zone in which its date is read.
-    pub(super) fn ranges(&self, question: &Question, asked: &Asked) -> (Arc<Zone>, Vec<Interval>) {
+    pub(crate) fn ranges(&self, question: &Question, asked: &Asked) -> (Arc<Zone>, Vec<Interval>) {
         let first = asked.view.calendars.first().map(|it| Arc::clone(&it.profile.zone));
         let read_in = question.zone.clone().or(first).unwrap_or_else(|| Arc::clone(&self.0.utc));
         let ranges = match question.range {
@@ -149,7 +150,7 @@ impl Slots {
         (read_in, ranges)
     }
 
-    pub(super) async fn asked(&self, question: &Question, wait: &Wait) -> Result<Asked, Status> {
+    pub(crate) async fn asked(&self, question: &Question, wait: &Wait) -> Result<Asked, Status> {
         let Question { assignment, duration, ignored, .. } = *question;
         self.about(&question.calendars, assignment, &question.type_id, duration, ignored, wait).await
     }
@@ -440,7 +441,7 @@ impl Asked {
 }
 
 /// The type of that name, or `default`.
-pub(super) fn type_or_default(text: &str, fields: &mut Fields) -> Option<TypeId> {
+pub(crate) fn type_or_default(text: &str, fields: &mut Fields) -> Option<TypeId> {
     if text.is_empty() { Some(TypeId::default_type()) } else { fields.type_id("appointment_type_id", text) }
 }
 

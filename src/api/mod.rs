@@ -3,29 +3,15 @@
 //! Knows protobuf and the engine. Every service reads all fields before anything is asked, and `status.rs` alone
 //! decides what an error looks like.
 
-pub mod api;
-pub mod availability;
-pub mod booking;
-pub mod calendars;
 mod call_log;
-mod drift;
-pub mod fields;
-pub mod lists;
-mod person;
+pub mod context;
+pub mod convert;
 pub mod pulled;
 pub mod receiving;
-mod render;
 pub mod room;
-mod series;
-pub mod server_info;
-pub mod slots;
-mod status;
+pub mod services;
 mod timer;
-mod token;
-pub mod transfer;
 mod turns;
-pub mod watch;
-pub mod watch_slots;
 pub mod wire;
 
 use tonic::service::{Routes, RoutesBuilder};
@@ -38,8 +24,8 @@ use crate::proto::v1::list_service_server::ListServiceServer;
 use crate::proto::v1::server_info_service_server::ServerInfoServiceServer;
 use crate::proto::v1::slots_service_server::SlotsServiceServer;
 
-use api::Api;
-use fields::Fields;
+use context::Api;
+use services::{availability, booking, calendars, lists, server_info, slots};
 use wire::REQUEST_BYTES_MAX;
 
 /// Says which services serve; the one `SERVICES` names and the empty name for all of them.
@@ -92,25 +78,4 @@ pub fn services(api: &Api) -> RoutesBuilder {
                 .max_decoding_message_size(REQUEST_BYTES_MAX),
         );
     routes
-}
-
-/// The fields that a mask names, of those that may be changed; `*` = all of them.
-fn fields_of_mask(
-    mask: &prost_types::FieldMask,
-    known: &[&'static str],
-    fields: &mut Fields,
-) -> Option<Vec<&'static str>> {
-    let mut named = Vec::new();
-    for path in &mask.paths {
-        match known.iter().find(|name| *name == path) {
-            Some(name) => named.push(*name),
-            None if path == "*" && mask.paths.len() == 1 => return Some(known.to_vec()),
-            None => {
-                let known = known.join(", ");
-                let shown: String = path.chars().take(60).collect();
-                return fields.wrong("update_mask", format!("{shown:?} cannot be changed; name some of {known}, or *"));
-            }
-        }
-    }
-    Some(named)
 }

@@ -10,7 +10,7 @@ use bookd_core::appointment::person::{
 };
 use bookd_core::appointment::{Email, Invitee};
 
-use super::fields::Fields;
+use crate::api::convert::parse::Fields;
 
 /// The longest e-mail address, in characters (RFC 5321 §4.5.3.1.3).
 const EMAIL_CHARACTERS_MAX: usize = 254;
@@ -26,16 +26,16 @@ macro_rules! carried {
         read()
     }};
 }
-pub(super) use carried;
+pub(crate) use carried;
 
 impl Fields {
     /// See `address`; with the key by which it is found.
-    pub(super) fn email(&mut self, field: &str, text: &str) -> Option<Email> {
+    pub(crate) fn email(&mut self, field: &str, text: &str) -> Option<Email> {
         self.address(field, text).map(fold::email)
     }
 
     /// Empty, or an address: one `@`, something before it, a domain after it, no space.
-    pub(super) fn address(&mut self, field: &str, text: &str) -> Option<String> {
+    pub(crate) fn address(&mut self, field: &str, text: &str) -> Option<String> {
         let is_address = text.split_once('@').is_some_and(|(local, domain)| {
             let is_label = |label: &str| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
             !local.is_empty()
@@ -50,7 +50,7 @@ impl Fields {
         self.wrong(field, "must be an e-mail address such as ada@example.com")
     }
 
-    pub(super) fn metadata(
+    pub(crate) fn metadata(
         &mut self,
         field: &str,
         metadata: &BTreeMap<String, String>,
@@ -70,7 +70,7 @@ impl Fields {
     }
 
     /// The person; a name is required where `is_required`.
-    pub(super) fn invitee(&mut self, zones: &Zones, invitee: &pb::Invitee, is_required: bool) -> Option<Invitee> {
+    pub(crate) fn invitee(&mut self, zones: &Zones, invitee: &pb::Invitee, is_required: bool) -> Option<Invitee> {
         let name = self.text("invitee.name", &invitee.name, NAME_CHARACTERS_MAX);
         let name = match name {
             Some(name) if name.is_empty() && is_required => self.wrong("invitee.name", "is required"),

@@ -7,25 +7,25 @@ use tokio::time::Instant;
 
 /// After what time whoever is not let in is asked to come again, at least and at most.
 const AGAIN_MIN: Duration = Duration::from_millis(100);
-pub(super) const AGAIN_MAX: Duration = Duration::from_secs(5);
+pub(crate) const AGAIN_MAX: Duration = Duration::from_secs(5);
 /// What lies between two of them: told one time, all would come back together, and be refused together.
 const AGAIN_APART: Duration = Duration::from_micros(250);
 
 /// When those come again who were not let in: one after the other.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(crate) struct Turns {
     begin: Instant,
     /// The last turn that was given away, in microseconds since the beginning.
     last: AtomicU64,
 }
 
 impl Turns {
-    pub(super) fn new(begin: Instant) -> Self {
+    pub(crate) fn new(begin: Instant) -> Self {
         Self { begin, last: AtomicU64::new(0) }
     }
 
     /// How long until a turn of its own.
-    pub(super) fn next(&self, now: Instant) -> Duration {
+    pub(crate) fn next(&self, now: Instant) -> Duration {
         let micros = |it: Duration| u64::try_from(it.as_micros()).unwrap_or(u64::MAX);
         let now = micros(now - self.begin);
         let (first, last) = (now + micros(AGAIN_MIN), now + micros(AGAIN_MAX));

@@ -14,10 +14,10 @@ use bookd_core::command::Command;
 use bookd_core::time::interval::Interval;
 use bookd_core::time::{Instant, LocalDate};
 
-use super::api::Api;
-use super::fields::{Fields, RANGE_DAYS_MAX};
-use super::render;
-use super::token::{PageToken, fingerprint};
+use crate::api::context::Api;
+use crate::api::convert::page_token::{PageToken, fingerprint};
+use crate::api::convert::parse::{Fields, RANGE_DAYS_MAX};
+use crate::api::convert::render;
 
 /// The longest range of PutBusy, in days: ten years.
 pub const BUSY_RANGE_DAYS_MAX: i64 = 3_660;
@@ -50,7 +50,7 @@ fn put_overrides(message: &pb::PutOverridesRequest, fields: &mut Fields) -> Opti
 }
 
 /// Adds the hours of each date of one override.
-pub(super) fn put_override(
+pub(crate) fn put_override(
     field: &str,
     it: &pb::AvailabilityOverride,
     overrides: &mut BTreeMap<LocalDate, Override>,

@@ -25,7 +25,7 @@ use bookd_core::time::interval::Interval;
 use bookd_core::time::zone::Zone;
 use bookd_core::time::{DAY, Instant, LocalDate, MINUTE, Minutes, Seconds, Wall};
 
-use super::status;
+use crate::api::convert::status;
 
 /// The longest range of a query, in days.
 pub const RANGE_DAYS_MAX: i64 = 400;
@@ -34,32 +34,32 @@ pub const REQUEST_ID_CHARACTERS_MAX: usize = 64;
 
 /// The fields of one request as they are read.
 #[derive(Debug, Default)]
-pub(super) struct Fields {
+pub(crate) struct Fields {
     violations: Vec<FieldViolation>,
 }
 
 impl Fields {
     /// Notes what is wrong with a field.
-    pub(super) fn wrong<T>(&mut self, field: &str, description: impl Into<String>) -> Option<T> {
+    pub(crate) fn wrong<T>(&mut self, field: &str, description: impl Into<String>) -> Option<T> {
         self.violations.push(FieldViolation::new(field, description));
         None
     }
 
     /// The status of a request that is wrong in this one way.
-    pub(super) fn wrong_only(mut self, field: &str, description: impl Into<String>) -> Status {
+    pub(crate) fn wrong_only(mut self, field: &str, description: impl Into<String>) -> Status {
         self.violations.push(FieldViolation::new(field, description));
         status::refused(&Refusal::FieldInvalid(self.violations))
     }
 
     /// Takes over what is wrong with a message inside this one: `from` at the beginning of a path becomes `to`.
-    pub(super) fn take_over(&mut self, inner: Self, from: &str, to: &str) {
+    pub(crate) fn take_over(&mut self, inner: Self, from: &str, to: &str) {
         let renamed = |path: &str| format!("{to}{}", path.strip_prefix(from).unwrap_or(path));
         self.violations
             .extend(inner.violations.into_iter().map(|it| FieldViolation { field: renamed(&it.field), ..it }));
     }
 
     /// What was read, or all that is wrong with it.
-    pub(super) fn finish_with<T>(self, read: Option<T>) -> Result<T, Vec<FieldViolation>> {
+    pub(crate) fn finish_with<T>(self, read: Option<T>) -> Result<T, Vec<FieldViolation>> {
         match read {
             Some(read) if self.violations.is_empty() => Ok(read),
             _ => Err(self.violations),
@@ -67,19 +67,19 @@ impl Fields {
     }
 
     /// The request, if every field of it could be read.
-    pub(super) fn finish<T>(self, request: Option<T>) -> Result<T, Status> {
+    pub(crate) fn finish<T>(self, request: Option<T>) -> Result<T, Status> {
         self.finish_with(request).map_err(|violations| status::refused(&Refusal::FieldInvalid(violations)))
     }
 
-    pub(super) fn calendar_id(&mut self, field: impl std::fmt::Display, text: &str) -> Option<CalendarId> {
+    pub(crate) fn calendar_id(&mut self, field: impl std::fmt::Display, text: &str) -> Option<CalendarId> {
         CalendarId::parse(text).or_else(|error| self.wrong(&field.to_string(), error.to_string()).ok_or(())).ok()
     }
 
-    pub(super) fn type_id(&mut self, field: &str, text: &str) -> Option<TypeId> {
+    pub(crate) fn type_id(&mut self, field: &str, text: &str) -> Option<TypeId> {
         TypeId::parse(text).or_else(|error| self.wrong(field, error.to_string()).ok_or(())).ok()
     }
 
-    pub(super) fn appointment_id(&mut self, field: &str, text: &str) -> Option<AppointmentId> {
+    pub(crate) fn appointment_id(&mut self, field: &str, text: &str) -> Option<AppointmentId> {
         // Only the hyphenated form, so that one appointment has one name.
         let id = (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten().filter(|id| !id.is_nil());
         match id {
@@ -88,12 +88,12 @@ impl Fields {
         }
     }
 
-    pub(super) fn optional_appointment_id(&mut self, field: &str, text: &str) -> Option<Option<AppointmentId>> {
+    pub(crate) fn optional_appointment_id(&mut self, field: &str, text: &str) -> Option<Option<AppointmentId>> {
         if text.is_empty() { Some(None) } else { self.appointment_id(field, text).map(Some) }
     }
 
     /// One calendar, or several with their assignment.
-    pub(super) fn calendars(
+    pub(crate) fn calendars(
         &mut self,
         one: &str,
         several: &[String],
@@ -108,7 +108,7 @@ impl Fields {
         self.several("calendar_ids", several, assignment)
     }
 
-    pub(super) fn several(
+    pub(crate) fn several(
         &mut self,
         field: &str,
         several: &[String],
@@ -133,12 +133,12 @@ impl Fields {
         Some((ids, assignment))
     }
 
-    pub(super) fn zone(&mut self, zones: &Zones, field: &str, name: &str) -> Option<Arc<Zone>> {
+    pub(crate) fn zone(&mut self, zones: &Zones, field: &str, name: &str) -> Option<Arc<Zone>> {
         zones.zone(name).or_else(|error| self.wrong(field, error.to_string()).ok_or(())).ok()
     }
 
     /// None inside when the field is empty.
-    pub(super) fn optional_zone(&mut self, zones: &Zones, field: &str, name: &str) -> Option<Option<Arc<Zone>>> {
+    pub(crate) fn optional_zone(&mut self, zones: &Zones, field: &str, name: &str) -> Option<Option<Arc<Zone>>> {
         if name.is_empty() { Some(None) } else { self.zone(zones, field, name).map(Some) }
     }
 
@@ -156,7 +156,7 @@ impl Fields {
 
     /// A bound, rounded up: everything inside is a whole second, so it compares as its fraction would. A fraction of the
     /// last second there is, by which programs mean for ever, is rounded down.
-    pub(super) fn bound(&mut self, field: &str, timestamp: Option<&Timestamp>) -> Option<Instant> {
+    pub(crate) fn bound(&mut self, field: &str, timestamp: Option<&Timestamp>) -> Option<Instant> {
         let Some(timestamp) = timestamp else { return self.wrong(field, "is required") };
         self.timestamp(field, timestamp).map(|(it, has_fraction)| it.plus(i64::from(has_fraction)).min(Instant::MAX))
     }
@@ -168,7 +168,7 @@ impl Fields {
     }
 
     /// A range of at most so many days.
-    pub(super) fn range(
+    pub(crate) fn range(
         &mut self,
         from: Option<&Timestamp>,
         to: Option<&Timestamp>,
@@ -186,7 +186,7 @@ impl Fields {
     }
 
     /// A period, rounded outward to seconds.
-    pub(super) fn period(&mut self, field: &str, period: &pb::Period) -> Option<Interval> {
+    pub(crate) fn period(&mut self, field: &str, period: &pb::Period) -> Option<Interval> {
         let from = self.floor(&format!("{field}.start_time"), period.start_time.as_ref());
         let to = self.bound(&format!("{field}.end_time"), period.end_time.as_ref());
         let (from, to) = (from?, to?);
@@ -210,7 +210,7 @@ impl Fields {
     }
 
     /// `start_time` or `local_start`, or neither.
-    pub(super) fn optional_start(
+    pub(crate) fn optional_start(
         &mut self,
         zones: &Zones,
         start_time: Option<&Timestamp>,
@@ -239,7 +239,7 @@ impl Fields {
         }
     }
 
-    pub(super) fn start(
+    pub(crate) fn start(
         &mut self,
         zones: &Zones,
         start_time: Option<&Timestamp>,
@@ -254,7 +254,7 @@ impl Fields {
     }
 
     /// `2027-03-26T09:00`.
-    pub(super) fn wall(&mut self, field: &str, text: &str) -> Option<Wall> {
+    pub(crate) fn wall(&mut self, field: &str, text: &str) -> Option<Wall> {
         let read = || {
             let (date, clock) = text.split_once('T')?;
             let minutes = clock_minutes(clock).filter(|minutes| *minutes < 24 * 60)?;
@@ -263,12 +263,12 @@ impl Fields {
         read().or_else(|| self.wrong(field, "must be YYYY-MM-DDTHH:MM, such as 2027-03-26T09:00"))
     }
 
-    pub(super) fn date(&mut self, field: &str, text: &str) -> Option<LocalDate> {
+    pub(crate) fn date(&mut self, field: &str, text: &str) -> Option<LocalDate> {
         text.parse().or_else(|_| self.wrong(field, "must be a date YYYY-MM-DD, such as 2027-03-14").ok_or(())).ok()
     }
 
     /// None inside when the field is empty.
-    pub(super) fn optional_date(&mut self, field: &str, text: &str) -> Option<Option<LocalDate>> {
+    pub(crate) fn optional_date(&mut self, field: &str, text: &str) -> Option<Option<LocalDate>> {
         if text.is_empty() { Some(None) } else { self.date(field, text).map(Some) }
     }
 
@@ -280,7 +280,7 @@ impl Fields {
     }
 
     /// Whole minutes, from `least` minutes to seven days; none inside when absent.
-    pub(super) fn minutes(&mut self, field: &str, duration: Option<&Duration>, least: u32) -> Option<Option<Minutes>> {
+    pub(crate) fn minutes(&mut self, field: &str, duration: Option<&Duration>, least: u32) -> Option<Option<Minutes>> {
         let Some(duration) = duration else { return Some(None) };
         let seconds = self.seconds_of(field, duration)?;
         let minutes = u32::try_from(seconds / MINUTE).ok().and_then(Minutes::new);
@@ -292,7 +292,7 @@ impl Fields {
     }
 
     /// Whole seconds up to `most`; none inside when absent.
-    pub(super) fn seconds(
+    pub(crate) fn seconds(
         &mut self,
         field: &str,
         duration: Option<&Duration>,
@@ -307,7 +307,7 @@ impl Fields {
     }
 
     /// At most so many characters, none of them a control character, no space around.
-    pub(super) fn text(&mut self, field: &str, text: &str, characters_max: usize) -> Option<String> {
+    pub(crate) fn text(&mut self, field: &str, text: &str, characters_max: usize) -> Option<String> {
         if text.trim() != text {
             return self.wrong(field, "must have no space around");
         }
@@ -318,7 +318,7 @@ impl Fields {
     }
 
     /// Free text of at most so many characters.
-    pub(super) fn note(&mut self, field: &str, text: &str, characters_max: usize) -> Option<String> {
+    pub(crate) fn note(&mut self, field: &str, text: &str, characters_max: usize) -> Option<String> {
         if text.contains('\0') {
             return self.wrong(field, "must not contain NUL");
         }
@@ -328,11 +328,11 @@ impl Fields {
         Some(text.to_owned())
     }
 
-    pub(super) fn reason(&mut self, text: &str) -> Option<String> {
+    pub(crate) fn reason(&mut self, text: &str) -> Option<String> {
         self.note("reason", text, NOTE_CHARACTERS_MAX)
     }
 
-    pub(super) fn limits(&mut self, field: &str, limits: Option<&pb::Limits>) -> Option<Limits> {
+    pub(crate) fn limits(&mut self, field: &str, limits: Option<&pb::Limits>) -> Option<Limits> {
         let Some(limits) = limits else { return Some(Limits::default()) };
         let mut one = |name: &str, value: Option<i32>| match value.map(u32::try_from) {
             None => Some(None),
@@ -344,7 +344,7 @@ impl Fields {
         Some(Limits { per_day: day?, per_week: week?, per_month: month?, per_year: year? })
     }
 
-    pub(super) fn window(&mut self, field: &str, start: &str, end: &str) -> Option<Window> {
+    pub(crate) fn window(&mut self, field: &str, start: &str, end: &str) -> Option<Window> {
         let (start_field, end_field) = (format!("{field}.start_time"), format!("{field}.end_time"));
         let mut clock = |path: &str, text: &str| {
             clock_minutes(text).or_else(|| self.wrong(path, "must be a clock time HH:MM, 00:00 to 48:00"))
@@ -355,7 +355,7 @@ impl Fields {
         Window::new(start, end).or_else(|error| self.wrong(path, error.to_string()).ok_or(())).ok()
     }
 
-    pub(super) fn rules(&mut self, field: &str, rules: &[pb::AvailabilityRule], most: usize) -> Option<Vec<Rule>> {
+    pub(crate) fn rules(&mut self, field: &str, rules: &[pb::AvailabilityRule], most: usize) -> Option<Vec<Rule>> {
         if rules.len() > most {
             return self.wrong(field, format!("at most {most} rules"));
         }
@@ -387,7 +387,7 @@ impl Fields {
         Some(Rule { weekdays: weekdays?, window: window?, first_date, last_date })
     }
 
-    pub(super) fn ignored_rules(&mut self, rules: &[i32]) -> Option<IgnoredRules> {
+    pub(crate) fn ignored_rules(&mut self, rules: &[i32]) -> Option<IgnoredRules> {
         let mut ignored = IgnoredRules::default();
         for (n, rule) in rules.iter().enumerate() {
             match pb::IgnorableRule::try_from(*rule) {
@@ -403,7 +403,7 @@ impl Fields {
     }
 
     /// None inside when the field is empty.
-    pub(super) fn etag(&mut self, field: &str, text: &str) -> Option<Option<Etag>> {
+    pub(crate) fn etag(&mut self, field: &str, text: &str) -> Option<Option<Etag>> {
         if text.is_empty() {
             return Some(None);
         }
@@ -411,7 +411,7 @@ impl Fields {
     }
 
     /// Between 1 and `most`, `default` for 0.
-    pub(super) fn page_size(&mut self, size: i32) -> Option<usize> {
+    pub(crate) fn page_size(&mut self, size: i32) -> Option<usize> {
         match usize::try_from(size) {
             Ok(0) => Some(PAGE_SIZE_DEFAULT),
             Ok(size) => Some(size.min(PAGE_SIZE_MAX)),
@@ -419,7 +419,7 @@ impl Fields {
         }
     }
 
-    pub(super) fn request_id(&mut self, text: &str) -> Option<()> {
+    pub(crate) fn request_id(&mut self, text: &str) -> Option<()> {
         let is_id = text.chars().count() <= REQUEST_ID_CHARACTERS_MAX && !text.chars().any(char::is_control);
         if is_id {
             return Some(());
@@ -437,7 +437,7 @@ pub const PAGE_SIZE_DEFAULT: usize = 100;
 pub const PAGE_SIZE_MAX: usize = 1_000;
 
 /// `HH:MM` from `00:00` to `48:00` as minutes.
-pub(super) fn clock_minutes(text: &str) -> Option<u16> {
+pub(crate) fn clock_minutes(text: &str) -> Option<u16> {
     let bytes = text.as_bytes();
     let digit = |index: usize| bytes.get(index).filter(|it| it.is_ascii_digit()).map(|it| u16::from(*it - b'0'));
     if bytes.len() != 5 || bytes[2] != b':' {
@@ -447,4 +447,25 @@ pub(super) fn clock_minutes(text: &str) -> Option<u16> {
     let minute = digit(3)? * 10 + digit(4)?;
     let minutes = hour * 60 + minute;
     (minute < 60 && minutes <= 48 * 60).then_some(minutes)
+}
+
+/// The fields that a mask names, of those that may be changed; `*` = all of them.
+pub(crate) fn fields_of_mask(
+    mask: &prost_types::FieldMask,
+    known: &[&'static str],
+    fields: &mut Fields,
+) -> Option<Vec<&'static str>> {
+    let mut named = Vec::new();
+    for path in &mask.paths {
+        match known.iter().find(|name| *name == path) {
+            Some(name) => named.push(*name),
+            None if path == "*" && mask.paths.len() == 1 => return Some(known.to_vec()),
+            None => {
+                let known = known.join(", ");
+                let shown: String = path.chars().take(60).collect();
+                return fields.wrong("update_mask", format!("{shown:?} cannot be changed; name some of {known}, or *"));
+            }
+        }
+    }
+    Some(named)
 }

@@ -9,10 +9,10 @@ use bookd_core::appointment::series::{Occurrence, SeriesReport};
 use bookd_core::command::{Command, Otherwise, SeriesBooking, SeriesName, SeriesScope};
 use bookd_core::time::Instant;
 
-use super::api::Api;
-use super::booking::wanted;
-use super::fields::Fields;
-use super::render;
+use crate::api::context::Api;
+use crate::api::convert::parse::Fields;
+use crate::api::convert::render;
+use crate::api::services::booking::wanted;
 
 /// The most violations that are told of one occurrence.
 const VIOLATIONS_MAX: usize = 10;
@@ -119,7 +119,7 @@ fn booked(api: &Api, answer: &Answer, ids: &[String]) -> pb::BookSeriesResponse 
     }
 }
 
-pub(super) async fn book(
+pub(crate) async fn book(
     api: &Api,
     request: Request<pb::BookSeriesRequest>,
 ) -> Result<Response<pb::BookSeriesResponse>, Status> {
@@ -128,7 +128,7 @@ pub(super) async fn book(
     Ok(Response::new(booked(api, &answer, &ids)))
 }
 
-pub(super) async fn cancel(
+pub(crate) async fn cancel(
     api: &Api,
     request: Request<pb::CancelSeriesRequest>,
 ) -> Result<Response<pb::CancelSeriesResponse>, Status> {

@@ -44,7 +44,7 @@ fn methods() -> &'static HashSet<String> {
 
 /// A call under way. Dropped before its end, it was cut off, and its line says so.
 #[derive(Debug)]
-pub(super) struct CallRecord {
+pub(crate) struct CallRecord {
     /// `/package.Service/Method`.
     method: &'static str,
     begun: Instant,
@@ -52,13 +52,13 @@ pub(super) struct CallRecord {
 }
 
 impl CallRecord {
-    pub(super) fn begin(path: &str) -> Self {
+    pub(crate) fn begin(path: &str) -> Self {
         let method = methods().get(path).map_or(UNKNOWN, String::as_str);
         Self { method, begun: Instant::now(), is_told: false }
     }
 
     /// The call ends with these headers or trailers, if they hold a status.
-    pub(super) fn note(&mut self, headers: &HeaderMap) {
+    pub(crate) fn note(&mut self, headers: &HeaderMap) {
         let Some(status) = Status::from_header_map(headers) else { return };
         let details = status.get_error_details();
         let reason = details.error_info().map(|it| it.reason.clone()).unwrap_or_default();
@@ -66,7 +66,7 @@ impl CallRecord {
     }
 
     /// The call ended without a word of gRPC.
-    pub(super) fn note_foreign(&mut self) {
+    pub(crate) fn note_foreign(&mut self) {
         self.tell("NotGrpc", "");
     }
 

@@ -21,8 +21,8 @@ use bookd_core::refusal::Refusal;
 use bookd_core::slots::violation::SlotRefusal;
 use bookd_core::time::interval::Interval;
 
-use super::turns::AGAIN_MAX;
-use super::wire::ERROR_DOMAIN;
+use crate::api::turns::AGAIN_MAX;
+use crate::api::wire::ERROR_DOMAIN;
 
 /// Violations that one error spells out; the rest is counted. Keeps details under 6 KiB of the header list.
 const VIOLATIONS_MAX: usize = 16;
@@ -62,7 +62,7 @@ fn missing(code: Code, reason: ErrorReason, kind: &str, name: &str, message: Str
 }
 
 /// An engine's failure.
-pub(super) fn failed(failure: &Failure) -> Status {
+pub(crate) fn failed(failure: &Failure) -> Status {
     let retry = |reason, after, message: String| {
         let mut details = details(reason, Metadata::new());
         details.set_retry_info(Some(after));
@@ -147,7 +147,7 @@ const TOO_MANY_CALLS: &str = "too many calls are in progress; nothing happened, 
 
 /// A call that was not let in, and may come again after this time. Made once for each tenth of a second: a server that
 /// is full has no time to write it anew for each call.
-pub(super) fn too_many_calls(again: Duration) -> Response<Body> {
+pub(crate) fn too_many_calls(again: Duration) -> Response<Body> {
     const STEP_MILLISECONDS: u128 = 100;
     static MADE: LazyLock<Vec<HeaderMap>> = LazyLock::new(|| {
         let made = |again| overloaded_until(again, TOO_MANY_CALLS).into_http::<Body>().into_parts().0.headers;
@@ -161,23 +161,23 @@ pub(super) fn too_many_calls(again: Duration) -> Response<Body> {
 }
 
 /// The same, of a call that was let in and whose request is not whole yet.
-pub(super) fn too_many_begun(again: Duration) -> Status {
+pub(crate) fn too_many_begun(again: Duration) -> Status {
     overloaded_until(again, TOO_MANY_CALLS)
 }
 
 /// A large request for which there is no room.
-pub(super) fn no_room_to_receive() -> Status {
+pub(crate) fn no_room_to_receive() -> Status {
     overloaded("too many large requests are being received; nothing happened, retry shortly")
 }
 
 /// A request that did not come.
-pub(super) fn not_received() -> Status {
+pub(crate) fn not_received() -> Status {
     let message = "the request did not arrive in time; nothing happened";
     plain(Code::DeadlineExceeded, ErrorReason::ExpiredInQueue, message)
 }
 
 /// An answer for which there is no room. Only of a method that changes nothing can be said that nothing happened.
-pub(super) fn no_room_to_answer(is_reading: bool) -> Status {
+pub(crate) fn no_room_to_answer(is_reading: bool) -> Status {
     if is_reading {
         return overloaded("too many answers wait to be read; read them, or ask for smaller pages");
     }
@@ -185,12 +185,12 @@ pub(super) fn no_room_to_answer(is_reading: bool) -> Status {
 }
 
 /// A call whose answer is lost, and with it whether it changed something.
-pub(super) fn outcome_unknown(message: impl Into<String>) -> Status {
+pub(crate) fn outcome_unknown(message: impl Into<String>) -> Status {
     plain(Code::Unknown, ErrorReason::CommitUnknown, message)
 }
 
 /// A refusal.
-pub(super) fn refused(refusal: &Refusal) -> Status {
+pub(crate) fn refused(refusal: &Refusal) -> Status {
     use ErrorReason as Reason;
     match refusal {
         Refusal::FieldInvalid(violations) => invalid(violations),

@@ -20,15 +20,15 @@ use bookd_core::time::{Instant, LocalDate, MINUTE, Minutes, Seconds};
 /// An instant; before the year 1 or after 9999 as the first or the last that a timestamp can say. The first year that a
 /// limit counts may begin there, and what an earlier version stored may end there; and an answer with such a timestamp
 /// has no JSON form: nothing of it could be read.
-pub(super) fn timestamp(instant: Instant) -> Timestamp {
+pub(crate) fn timestamp(instant: Instant) -> Timestamp {
     Timestamp { seconds: instant.clamp(Instant::MIN, Instant::MAX).seconds(), nanos: 0 }
 }
 
-pub(super) fn revision(revision: Revision) -> i64 {
+pub(crate) fn revision(revision: Revision) -> i64 {
     i64::try_from(revision.0).unwrap_or(i64::MAX)
 }
 
-pub(super) fn period(interval: Interval) -> pb::Period {
+pub(crate) fn period(interval: Interval) -> pb::Period {
     pb::Period { start_time: Some(timestamp(interval.start)), end_time: Some(timestamp(interval.end)) }
 }
 
@@ -53,11 +53,11 @@ fn limits(limits: &Limits) -> Option<pb::Limits> {
     })
 }
 
-pub(super) fn calendar(it: &Calendar) -> pb::Calendar {
+pub(crate) fn calendar(it: &Calendar) -> pb::Calendar {
     profile(&it.id, &it.profile, it.stamps)
 }
 
-pub(super) fn profile(id: &CalendarId, it: &Profile, stamps: Stamps) -> pb::Calendar {
+pub(crate) fn profile(id: &CalendarId, it: &Profile, stamps: Stamps) -> pb::Calendar {
     let has_owner = !it.owner.name.is_empty() || !it.owner.email.is_empty();
     pb::Calendar {
         calendar_id: id.to_string(),
@@ -98,7 +98,7 @@ fn window(it: &Window) -> pb::Window {
     pb::Window { start_time: clock(it.start_minutes()), end_time: clock(it.end_minutes()) }
 }
 
-pub(super) fn availability(it: &Calendar) -> pb::Availability {
+pub(crate) fn availability(it: &Calendar) -> pb::Availability {
     let overrides = it.profile.availability.overrides.iter().map(|(date, hours)| pb::AvailabilityOverride {
         date: date.to_string(),
         to_date: String::new(),
@@ -114,7 +114,7 @@ pub(super) fn availability(it: &Calendar) -> pb::Availability {
     }
 }
 
-pub(super) fn appointment_type(it: &AppointmentType) -> pb::AppointmentType {
+pub(crate) fn appointment_type(it: &AppointmentType) -> pb::AppointmentType {
     pb::AppointmentType {
         appointment_type_id: it.id.to_string(),
         display_name: it.display_name.clone(),
@@ -139,7 +139,7 @@ pub(super) fn appointment_type(it: &AppointmentType) -> pb::AppointmentType {
     }
 }
 
-pub(super) fn ignored_rules(it: IgnoredRules) -> Vec<i32> {
+pub(crate) fn ignored_rules(it: IgnoredRules) -> Vec<i32> {
     let flags = [
         (it.outside_availability, pb::IgnorableRule::OutsideAvailability),
         (it.misaligned, pb::IgnorableRule::Misaligned),
@@ -151,7 +151,7 @@ pub(super) fn ignored_rules(it: IgnoredRules) -> Vec<i32> {
 }
 
 /// An appointment as it shows at `now`.
-pub(super) fn appointment(it: &Appointment, now: Instant, code_key: u64) -> pb::Appointment {
+pub(crate) fn appointment(it: &Appointment, now: Instant, code_key: u64) -> pb::Appointment {
     let first = it.places.first();
     let Person { invitee: who, carried, cancel_reason } = &it.person;
     let Carried { note, metadata, location } = carried;
@@ -195,7 +195,7 @@ fn invitee(it: &Invitee) -> Option<pb::Invitee> {
     })
 }
 
-pub(super) fn state(state: AppointmentState) -> pb::AppointmentState {
+pub(crate) fn state(state: AppointmentState) -> pb::AppointmentState {
     match state {
         AppointmentState::Held => pb::AppointmentState::Held,
         AppointmentState::Pending => pb::AppointmentState::Pending,
@@ -209,12 +209,12 @@ pub(super) fn state(state: AppointmentState) -> pb::AppointmentState {
 }
 
 /// The state of that number on the wire; none where it is none.
-pub(super) fn read_state(number: i32) -> Option<AppointmentState> {
+pub(crate) fn read_state(number: i32) -> Option<AppointmentState> {
     AppointmentState::ALL.into_iter().find(|it| i32::from(state(*it)) == number)
 }
 
 /// A change, without the appointments that only watchers are shown.
-pub(super) fn change(entry: &LogEntry) -> pb::Change {
+pub(crate) fn change(entry: &LogEntry) -> pb::Change {
     pb::Change {
         revision: revision(entry.revision),
         commit_time: Some(timestamp(entry.time)),
@@ -286,7 +286,7 @@ fn appointment_event(kind: AppointmentEvent) -> pb::ChangeKind {
     }
 }
 
-pub(super) fn candidate(it: &Candidate) -> pb::AssignmentCandidate {
+pub(crate) fn candidate(it: &Candidate) -> pb::AssignmentCandidate {
     pb::AssignmentCandidate {
         calendar_id: it.calendar.as_str().to_owned(),
         load: number(it.load),
@@ -296,7 +296,7 @@ pub(super) fn candidate(it: &Candidate) -> pb::AssignmentCandidate {
 }
 
 /// A slot; with a zone, what clocks there show.
-pub(super) fn slot(interval: Interval, seats: u32, calendars: Vec<String>, zone: Option<&Zone>) -> pb::Slot {
+pub(crate) fn slot(interval: Interval, seats: u32, calendars: Vec<String>, zone: Option<&Zone>) -> pb::Slot {
     // The wall time of a zone that counted seconds once is shown to the minute.
     let shown = |instant: Instant| {
         zone.map(|zone| {
@@ -314,7 +314,7 @@ pub(super) fn slot(interval: Interval, seats: u32, calendars: Vec<String>, zone:
     }
 }
 
-pub(super) fn violation(it: &Violation, appointment_ids: Vec<String>) -> pb::Violation {
+pub(crate) fn violation(it: &Violation, appointment_ids: Vec<String>) -> pb::Violation {
     pb::Violation {
         code: violation_code(it.code).into(),
         calendar_id: it.calendar.as_str().to_owned(),

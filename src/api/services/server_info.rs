@@ -11,9 +11,13 @@ use bookd_core::appointment::{self, person, recurrence};
 use bookd_core::calendar::{self, appointment_type, availability};
 use bookd_core::decide::{HOLD_LIFE_MAX, HOLD_SECONDS_MAX, SERIES_CLAIMS_MAX, SERIES_TEXT_BYTES_MAX};
 
-use super::api::Api;
-use super::availability::BUSY_RANGE_DAYS_MAX;
-use super::{booking, fields, render, watch_slots, wire};
+use crate::api::context::Api;
+use crate::api::convert::parse;
+use crate::api::convert::render;
+use crate::api::services::availability::BUSY_RANGE_DAYS_MAX;
+use crate::api::services::booking;
+use crate::api::services::watch_slots;
+use crate::api::wire;
 
 /// See the header.
 pub struct ServerInfo(pub Api);
@@ -22,9 +26,9 @@ fn limits() -> BTreeMap<String, i64> {
     let size = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
     let limits = [
         ("request_bytes", size(wire::REQUEST_BYTES_MAX)),
-        ("query_range_days", fields::RANGE_DAYS_MAX),
-        ("page_size", size(fields::PAGE_SIZE_MAX)),
-        ("request_id_characters", size(fields::REQUEST_ID_CHARACTERS_MAX)),
+        ("query_range_days", parse::RANGE_DAYS_MAX),
+        ("page_size", size(parse::PAGE_SIZE_MAX)),
+        ("request_id_characters", size(parse::REQUEST_ID_CHARACTERS_MAX)),
         ("name_characters", size(person::NAME_CHARACTERS_MAX)),
         ("note_characters", size(person::NOTE_CHARACTERS_MAX)),
         ("location_characters", size(person::LOCATION_CHARACTERS_MAX)),

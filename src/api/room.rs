@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::engine::Held;
 
-use super::turns::Turns;
+use crate::api::turns::Turns;
 
 /// Calls that are being worked on, until the beginning of their answer: enough to keep every thread at work, and few
 /// enough that none of them waits for long. When there are more, only connections with few calls are let in, before
@@ -162,17 +162,17 @@ impl Room {
         self.all.calls.held()
     }
 
-    pub(super) fn receive_time(&self) -> Duration {
+    pub(crate) fn receive_time(&self) -> Duration {
         self.limits.receive
     }
 
     /// Lets a call in; or says when to come again, when there are too many.
-    pub(super) fn enter(self: &Arc<Self>, share: &Share, is_standard: bool) -> Result<Arc<Entered>, Duration> {
+    pub(crate) fn enter(self: &Arc<Self>, share: &Share, is_standard: bool) -> Result<Arc<Entered>, Duration> {
         self.try_enter(share, is_standard).ok_or_else(|| self.turn())
     }
 
     /// When to come again, of a call that has begun above the limit.
-    pub(super) fn turn(&self) -> Duration {
+    pub(crate) fn turn(&self) -> Duration {
         self.turns.next(Instant::now())
     }
 
@@ -188,13 +188,13 @@ impl Room {
     }
 
     /// Room to wait for the rest of a request that is refused.
-    pub(super) fn wait_for_rest(self: &Arc<Self>, share: &Share) -> Option<RestHeld> {
+    pub(crate) fn wait_for_rest(self: &Arc<Self>, share: &Share) -> Option<RestHeld> {
         let fits = self.all.rests.share_out(1, RESTS_MAX, RESTS_GRANTED, &share.0.rests);
         fits.then(|| RestHeld { room: Arc::clone(self), share: share.clone() })
     }
 
     /// Room for a request that is being received.
-    pub(super) fn receive(self: &Arc<Self>, bytes: usize, share: &Share) -> Option<Received> {
+    pub(crate) fn receive(self: &Arc<Self>, bytes: usize, share: &Share) -> Option<Received> {
         let fits =
             self.all.receiving.share_out(bytes, self.limits.receiving_bytes_max, BYTES_GRANTED, &share.0.receiving);
         fits.then(|| Received { room: Arc::clone(self), share: share.clone(), bytes })
@@ -219,7 +219,7 @@ const ANSWERED: u8 = 3;
 
 /// A call in progress.
 #[derive(Debug)]
-pub(super) struct Entered {
+pub(crate) struct Entered {
     room: Arc<Room>,
     share: Share,
     /// Counted by itself, from its beginning to its end.
@@ -230,10 +230,10 @@ pub(super) struct Entered {
 /// In the extensions of a request: its call, which counts until what it asks for is decided. A client that gives a call
 /// up takes nothing out of the writer's queue.
 #[derive(Clone, Debug)]
-pub(super) struct InProgress(pub(super) Arc<Entered>);
+pub(crate) struct InProgress(pub(crate) Arc<Entered>);
 
 impl InProgress {
-    pub(super) fn held(&self) -> Held {
+    pub(crate) fn held(&self) -> Held {
         Arc::<Entered>::clone(&self.0)
     }
 }
@@ -241,7 +241,7 @@ impl InProgress {
 impl Entered {
     /// A part of its request is still to come: until then it is no work. False when there is no room to wait for it;
     /// then it is over.
-    pub(super) fn begin(&self) -> bool {
+    pub(crate) fn begin(&self) -> bool {
         let is_new = self.advance(BEGUN);
         let is_too_many = || self.room.all.begun.held() > self.room.limits.begun_calls_max;
         let is_refused = is_new && is_too_many() && self.share.0.calls.held() > CALLS_GRANTED;
@@ -252,12 +252,12 @@ impl Entered {
     }
 
     /// All of its request is there.
-    pub(super) fn is_received(&self) {
+    pub(crate) fn is_received(&self) {
         self.advance(RECEIVED);
     }
 
     /// Its answer has begun: from here on it is counted by its bytes, and a stream by its own limit.
-    pub(super) fn is_answered(&self) {
+    pub(crate) fn is_answered(&self) {
         self.advance(ANSWERED);
     }
 
@@ -292,7 +292,7 @@ impl Drop for Entered {
 
 /// Room that the rest of a refused request takes.
 #[derive(Debug)]
-pub(super) struct RestHeld {
+pub(crate) struct RestHeld {
     room: Arc<Room>,
     share: Share,
 }
@@ -306,14 +306,14 @@ impl Drop for RestHeld {
 
 /// Room that a request takes while it is being received.
 #[derive(Debug)]
-pub(super) struct Received {
+pub(crate) struct Received {
     room: Arc<Room>,
     share: Share,
     bytes: usize,
 }
 
 impl Received {
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 }

@@ -12,12 +12,13 @@ use bookd_core::log::LogPosition;
 use bookd_core::refusal::Refusal;
 use bookd_core::time::Instant;
 
-use super::api::{Api, deadline};
-use super::fields::Fields;
-use super::pulled::Pulled;
-use super::token::{PageToken, fingerprint};
-use super::watch::{self, Changes};
-use super::{render, status};
+use crate::api::context::{Api, deadline};
+use crate::api::convert::page_token::{PageToken, fingerprint};
+use crate::api::convert::parse::Fields;
+use crate::api::convert::render;
+use crate::api::convert::status;
+use crate::api::pulled::Pulled;
+use crate::api::services::watch::{self, Changes};
 
 /// See the header.
 pub struct Lists(pub Api);
@@ -201,7 +202,7 @@ impl ListService for Lists {
         &self,
         request: Request<pb::ListZoneDriftRequest>,
     ) -> Result<Response<pb::ListZoneDriftResponse>, Status> {
-        super::drift::list_zone_drift(&self.0, request).await.map(Response::new)
+        crate::api::services::zone_drift::list_zone_drift(&self.0, request).await.map(Response::new)
     }
 
     type WatchAppointmentsStream = Pulled<Changes>;

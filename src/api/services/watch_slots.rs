@@ -20,11 +20,12 @@ use bookd_core::time::interval::Interval;
 use bookd_core::time::zone::Zone;
 use bookd_core::time::{Instant, MINUTE};
 
-use super::api::wait;
-use super::fields::Fields;
-use super::pulled::{Pulled, Source};
-use super::slots::{Asked, Question, Slots};
-use super::{render, status};
+use crate::api::context::wait;
+use crate::api::convert::parse::Fields;
+use crate::api::convert::render;
+use crate::api::convert::status;
+use crate::api::pulled::{Pulled, Source};
+use crate::api::services::slots::{Asked, Question, Slots};
 
 /// The most slots that one watch may have at a time.
 pub const SLOTS_WATCHED_MAX: usize = 5_000;
@@ -59,7 +60,7 @@ struct Offered {
     due: Instant,
 }
 
-pub(super) async fn open(
+pub(crate) async fn open(
     slots: &Slots,
     request: Request<pb::WatchSlotsRequest>,
 ) -> Result<Response<Pulled<Offers>>, Status> {

@@ -30,7 +30,7 @@ enum State<S: Source> {
 pub struct Pulled<S: Source>(State<S>);
 
 impl<S: Source> Pulled<S> {
-    pub(super) fn new(source: S) -> Self {
+    pub(crate) fn new(source: S) -> Self {
         Self(State::Resting(Box::new(source)))
     }
 }

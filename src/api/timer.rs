@@ -12,24 +12,24 @@ const STREAM_SECONDS_MAX: u64 = 24 * 60 * 60;
 const TIMEOUT_DIGITS_MAX: usize = 8;
 
 /// Fires at a deadline. Registers with the runtime's timer only when asked, which calls answered at once never do.
-pub(super) struct Timer {
-    pub(super) deadline: Instant,
+pub(crate) struct Timer {
+    pub(crate) deadline: Instant,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Timer {
-    pub(super) fn at(deadline: Instant) -> Timer {
+    pub(crate) fn at(deadline: Instant) -> Timer {
         Timer { deadline, sleep: None }
     }
 
-    pub(super) fn has_fired(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn has_fired(&mut self, cx: &mut Context<'_>) -> bool {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(self.deadline)));
         sleep.as_mut().poll(cx).is_ready()
     }
 }
 
 /// The value of `grpc-timeout`, a day at most; none if it is not one.
-pub(super) fn parse_timeout(value: &[u8]) -> Option<Duration> {
+pub(crate) fn parse_timeout(value: &[u8]) -> Option<Duration> {
     let (unit, digits) = value.split_last()?;
     if digits.is_empty() || digits.len() > TIMEOUT_DIGITS_MAX || !digits.iter().all(u8::is_ascii_digit) {
         return None;

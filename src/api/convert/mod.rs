@@ -1,0 +1,10 @@
+//! Between the contract's messages and the core: requests are read, answers and errors are rendered.
+//!
+//! Nothing here asks the engine. After a request is read there is no text in it that could be wrong.
+
+pub mod file;
+pub(crate) mod page_token;
+pub mod parse;
+pub(crate) mod parse_person;
+pub(crate) mod render;
+pub(crate) mod status;
