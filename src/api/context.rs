@@ -1,11 +1,14 @@
-//! What every service shares: the engine, the zones, and how a mutation is submitted.
+//! The one door of all methods: what a call brings beside its message, and how its answer or failure leaves.
+//!
+//! A handler is a function of the API and a [`Call`]; it knows no HTTP, no metadata and no status.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use prost::Message;
-use tonic::{Extensions, Request, Status};
+use tonic::{Request, Response, Status};
 
-use crate::engine::{Answer, Engine, RequestId, Terms, View, Wait};
+use crate::engine::{Answer, Engine, Failure, RequestId, Terms, View, Wait};
 use crate::ids::Ids;
 use crate::proto::v1 as pb;
 use crate::zones::Zones;
@@ -23,6 +26,45 @@ use crate::api::convert::render;
 use crate::api::convert::status;
 use crate::api::room::InProgress;
 use crate::api::wire::{Deadline, Peer};
+
+/// What a method answers, or why it does not.
+pub(crate) type Answered<T> = Result<T, Failure>;
+
+/// What is known of a call beside its message.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    /// The method's name, such as `BookAppointment`: part of what a repeated request is compared by.
+    pub(crate) method: &'static str,
+    /// Who calls.
+    pub(crate) caller: Caller,
+    /// By which connection the call came; none = from this process.
+    pub(crate) sender: Option<SocketAddr>,
+    /// How long the call waits, and the permit that it holds until what it asks for is decided.
+    pub(crate) wait: Wait,
+}
+
+/// A call as a handler sees it.
+pub(crate) struct Call<M> {
+    pub(crate) context: Context,
+    pub(crate) message: M,
+}
+
+impl<M> Call<M> {
+    /// The way in.
+    pub(crate) fn enter(method: &'static str, request: Request<M>) -> Self {
+        let extensions = request.extensions();
+        let deadline = extensions.get::<Deadline>().map(|deadline| deadline.0);
+        let held = extensions.get::<InProgress>().map(InProgress::held);
+        let sender = extensions.get::<Peer>().and_then(|peer| peer.address);
+        let context = Context { method, caller: Caller::default(), sender, wait: Wait { deadline, held } };
+        Self { context, message: request.into_inner() }
+    }
+}
+
+/// The way out.
+pub(crate) fn leave<T>(answered: Answered<T>) -> Result<Response<T>, Status> {
+    answered.map(Response::new).map_err(|failure| status::failed(&failure))
+}
 
 /// Handed to every service.
 #[derive(Clone)]
@@ -46,37 +88,27 @@ impl Api {
     /// Parses a mutation and submits the command: every field is read before anything is asked.
     pub(crate) async fn mutate<M: Mutation>(
         &self,
-        request: Request<M>,
+        call: Call<M>,
         parse: impl FnOnce(&M, &mut Fields) -> Option<Command>,
-    ) -> Result<Answer, Status> {
-        let Wait { deadline, held } = wait(request.extensions());
-        let sender = request.extensions().get::<Peer>().and_then(|it| it.address);
-        let message = request.into_inner();
+    ) -> Answered<Answer> {
+        let Call { context: Context { method, caller, sender, wait: Wait { deadline, held } }, message } = call;
         let mut fields = Fields::default();
         let is_named = fields.request_id(message.request_id());
         let command = parse(&message, &mut fields);
         let command = fields.finish(is_named.and(command))?;
-        let caller = Caller::default();
         let is_dry_run = message.validate_only();
-        let request = identify(message, &caller);
-        let terms = Terms { caller, sender, method: M::METHOD, request, is_dry_run, deadline, held, asking: None };
-        self.engine.submit(command, terms).await.map_err(|failure| status::failed(&failure))
+        let request = identify(method, message, &caller);
+        let terms = Terms { caller, sender, method, request, is_dry_run, deadline, held, asking: None };
+        self.engine.submit(command, terms).await
     }
 
     /// The one calendar that a request names, at this moment.
-    pub(crate) async fn calendar<M>(
-        &self,
-        request: Request<M>,
-        name: impl FnOnce(&M) -> &String,
-    ) -> Result<(View, Arc<Calendar>), Status> {
-        let wait = wait(request.extensions());
+    pub(crate) async fn calendar(&self, name: &str, context: &Context) -> Answered<(View, Arc<Calendar>)> {
         let mut fields = Fields::default();
-        let id = fields.calendar_id("calendar_id", name(request.get_ref()));
+        let id = fields.calendar_id("calendar_id", name);
         let id = fields.finish(id)?;
-        let view = self.engine.view(std::slice::from_ref(&id), &wait).await;
-        let view = view.map_err(|failure| status::failed(&failure))?;
-        let calendar = view.calendars.first().cloned();
-        let calendar = calendar.ok_or_else(|| status::refused(&Refusal::CalendarNotFound(id)))?;
+        let view = self.engine.view(std::slice::from_ref(&id), &context.wait).await?;
+        let calendar = view.calendars.first().cloned().ok_or(Refusal::CalendarNotFound(id))?;
         Ok((view, calendar))
     }
 
@@ -87,11 +119,11 @@ impl Api {
         weight: Weight,
         deadline: Option<tokio::time::Instant>,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Status> {
+    ) -> Answered<T> {
         if weight.is_light() {
             return Ok(work());
         }
-        self.engine.compute(deadline, work).await.map_err(|failure| status::failed(&failure))
+        self.engine.compute(deadline, work).await
     }
 
     /// The hours of a calendar. That it takes long must not make a change look undone: then it is done here.
@@ -142,20 +174,8 @@ impl Weight {
     }
 }
 
-/// When the answer of a call must have begun.
-pub(crate) fn deadline(extensions: &Extensions) -> Option<tokio::time::Instant> {
-    extensions.get::<Deadline>().map(|deadline| deadline.0)
-}
-
-/// How a call waits for the writer.
-pub(crate) fn wait(extensions: &Extensions) -> Wait {
-    Wait { deadline: deadline(extensions), held: extensions.get::<InProgress>().map(InProgress::held) }
-}
-
 /// A request that may change something.
 pub(crate) trait Mutation: Message + Default {
-    /// The method's name: part of what a repeated request is compared by.
-    const METHOD: &'static str;
     fn request_id(&self) -> &str;
     fn validate_only(&self) -> bool;
     /// Takes the id out: what is left is what a repeated request is compared by.
@@ -168,22 +188,20 @@ pub fn request_hash(caller: &Caller, request_id: &str) -> [u8; 16] {
 }
 
 /// The idempotency key as hashes; none when the client gave none.
-fn identify<M: Mutation>(mut message: M, caller: &Caller) -> Option<RequestId> {
+fn identify<M: Mutation>(method: &str, mut message: M, caller: &Caller) -> Option<RequestId> {
     let request_id = message.take_request_id();
     if request_id.is_empty() {
         return None;
     }
     Some(RequestId {
         hash: request_hash(caller, &request_id),
-        fingerprint: page_token::hash(&[M::METHOD.as_bytes(), &message.encode_to_vec()]),
+        fingerprint: page_token::hash(&[method.as_bytes(), &message.encode_to_vec()]),
     })
 }
 
 macro_rules! mutations {
-    ($($request:ident $method:literal)*) => {
+    ($($request:ident)*) => {
         $(impl Mutation for pb::$request {
-            const METHOD: &'static str = $method;
-
             fn request_id(&self) -> &str {
                 &self.request_id
             }
@@ -200,31 +218,31 @@ macro_rules! mutations {
 }
 
 mutations! {
-    CreateCalendarRequest "CreateCalendar"
-    UpdateCalendarRequest "UpdateCalendar"
-    DeleteCalendarRequest "DeleteCalendar"
-    PutAppointmentTypeRequest "PutAppointmentType"
-    DeleteAppointmentTypeRequest "DeleteAppointmentType"
-    SetAvailabilityRequest "SetAvailability"
-    PutOverridesRequest "PutOverrides"
-    DeleteOverridesRequest "DeleteOverrides"
-    PutBusyRequest "PutBusy"
-    BookAppointmentRequest "BookAppointment"
-    HoldAppointmentRequest "HoldAppointment"
-    ExtendHoldRequest "ExtendHold"
-    ReleaseHoldRequest "ReleaseHold"
-    ConfirmAppointmentRequest "ConfirmAppointment"
-    ApproveAppointmentRequest "ApproveAppointment"
-    DeclineAppointmentRequest "DeclineAppointment"
-    RescheduleAppointmentRequest "RescheduleAppointment"
-    CancelAppointmentRequest "CancelAppointment"
-    UpdateAppointmentRequest "UpdateAppointment"
-    MarkNoShowRequest "MarkNoShow"
-    CompleteAppointmentRequest "CompleteAppointment"
-    BatchBookRequest "BatchBook"
-    RedactInviteeRequest "RedactInvitee"
-    BookSeriesRequest "BookSeries"
-    CancelSeriesRequest "CancelSeries"
+    CreateCalendarRequest
+    UpdateCalendarRequest
+    DeleteCalendarRequest
+    PutAppointmentTypeRequest
+    DeleteAppointmentTypeRequest
+    SetAvailabilityRequest
+    PutOverridesRequest
+    DeleteOverridesRequest
+    PutBusyRequest
+    BookAppointmentRequest
+    HoldAppointmentRequest
+    ExtendHoldRequest
+    ReleaseHoldRequest
+    ConfirmAppointmentRequest
+    ApproveAppointmentRequest
+    DeclineAppointmentRequest
+    RescheduleAppointmentRequest
+    CancelAppointmentRequest
+    UpdateAppointmentRequest
+    MarkNoShowRequest
+    CompleteAppointmentRequest
+    BatchBookRequest
+    RedactInviteeRequest
+    BookSeriesRequest
+    CancelSeriesRequest
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@
 mod call_log;
 pub mod context;
 pub mod convert;
-pub mod pulled;
 pub mod receiving;
 pub mod room;
 pub mod services;
+mod stream;
 mod timer;
 mod turns;
 pub mod wire;
@@ -25,7 +25,7 @@ use crate::proto::v1::server_info_service_server::ServerInfoServiceServer;
 use crate::proto::v1::slots_service_server::SlotsServiceServer;
 
 use context::Api;
-use services::{availability, booking, calendars, lists, server_info, slots};
+use services::Services;
 use wire::REQUEST_BYTES_MAX;
 
 /// Says which services serve; the one `SERVICES` names and the empty name for all of them.
@@ -59,23 +59,14 @@ pub async fn routes(api: &Api) -> Result<(Routes, HealthReporter), tonic_reflect
 
 /// The services of the contract alone.
 pub fn services(api: &Api) -> RoutesBuilder {
+    let services = Services(api.clone());
     let mut routes = Routes::builder();
     routes
-        .add_service(
-            CalendarServiceServer::new(calendars::Calendars(api.clone())).max_decoding_message_size(REQUEST_BYTES_MAX),
-        )
-        .add_service(
-            AvailabilityServiceServer::new(availability::Availabilities(api.clone()))
-                .max_decoding_message_size(REQUEST_BYTES_MAX),
-        )
-        .add_service(SlotsServiceServer::new(slots::Slots(api.clone())).max_decoding_message_size(REQUEST_BYTES_MAX))
-        .add_service(
-            BookingServiceServer::new(booking::Bookings(api.clone())).max_decoding_message_size(REQUEST_BYTES_MAX),
-        )
-        .add_service(ListServiceServer::new(lists::Lists(api.clone())).max_decoding_message_size(REQUEST_BYTES_MAX))
-        .add_service(
-            ServerInfoServiceServer::new(server_info::ServerInfo(api.clone()))
-                .max_decoding_message_size(REQUEST_BYTES_MAX),
-        );
+        .add_service(CalendarServiceServer::new(services.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(AvailabilityServiceServer::new(services.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(SlotsServiceServer::new(services.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(BookingServiceServer::new(services.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(ListServiceServer::new(services.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(ServerInfoServiceServer::new(services).max_decoding_message_size(REQUEST_BYTES_MAX));
     routes
 }

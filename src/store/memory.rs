@@ -383,6 +383,10 @@ impl Reader for Memory {
         Ok(ListPage { appointments, next, revision })
     }
 
+    fn has_calendar(&mut self, id: &CalendarId) -> Result<bool, StoreError> {
+        Ok(self.kept().state.calendars.contains_key(id))
+    }
+
     fn ever_had(&mut self, id: &CalendarId) -> Result<bool, StoreError> {
         Ok(self.kept().versions.contains_key(id))
     }

@@ -405,6 +405,8 @@ pub trait Reader: Send {
     ) -> Result<(Vec<Appointment>, Revision), StoreError>;
     /// A page of a list.
     fn list_appointments(&mut self, query: &ListQuery) -> Result<ListPage, StoreError>;
+    /// Whether there is a calendar with this id.
+    fn has_calendar(&mut self, id: &CalendarId) -> Result<bool, StoreError>;
     /// Whether there is or ever was a calendar with this id: what was booked of it is listed under it.
     fn ever_had(&mut self, id: &CalendarId) -> Result<bool, StoreError>;
     /// Calendars by id, and the revision.

@@ -22,10 +22,9 @@ use bookd_core::time::zone::Zone;
 use bookd_core::time::{Instant, MINUTE, Minutes};
 
 use crate::api::convert::parse::{Fields, clock_minutes};
+use crate::api::convert::parse_calendar::{appointment_type, patch_of, put_override};
 use crate::api::convert::parse_person::carried;
 use crate::api::convert::render;
-use crate::api::services::availability::put_override;
-use crate::api::services::calendars::{appointment_type, patch_of};
 
 /// A calendar as a file holds it, without its appointments.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -5,6 +5,7 @@
 pub mod file;
 pub(crate) mod page_token;
 pub mod parse;
+pub(crate) mod parse_calendar;
 pub(crate) mod parse_person;
 pub(crate) mod render;
 pub(crate) mod status;

@@ -4,6 +4,7 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 
 use crate::api::convert::parse::Fields;
+use crate::proto::v1 as pb;
 
 /// The longest token that is looked at, in characters.
 const TOKEN_CHARACTERS_MAX: usize = 1_024;
@@ -50,13 +51,69 @@ impl PageToken {
     }
 }
 
+/// A request whose answer comes page by page.
+pub(crate) trait Paged: Message + Clone {
+    fn page_size(&self) -> i32;
+    fn page_token(&self) -> &str;
+    /// The request without its page fields: what all pages of one list have in common.
+    fn arguments(&self) -> Self;
+}
+
+macro_rules! paged {
+    ($($request:ident)*) => {
+        $(impl Paged for pb::$request {
+            fn page_size(&self) -> i32 {
+                self.page_size
+            }
+
+            fn page_token(&self) -> &str {
+                &self.page_token
+            }
+
+            fn arguments(&self) -> Self {
+                Self { page_size: 0, page_token: String::new(), ..self.clone() }
+            }
+        })*
+    };
+}
+
+paged! {
+    ListCalendarsRequest
+    ListAppointmentTypesRequest
+    ListBusyRequest
+    ListSlotsRequest
+    ListAppointmentsRequest
+    ListChangesRequest
+    ListZoneDriftRequest
+}
+
+/// The page that a request asks for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Page {
+    /// The most items of it.
+    pub(crate) limit: usize,
+    /// Where it begins; none = the first page.
+    pub(crate) token: Option<PageToken>,
+}
+
+impl Page {
+    /// `next_page_token` of the answer: where the next page begins; empty when there is none.
+    pub(crate) fn next(request: &impl Paged, token: Option<PageToken>) -> String {
+        let bound = |token| PageToken { fingerprint: fingerprint(&request.arguments()), ..token };
+        token.map(|token| bound(token).write()).unwrap_or_default()
+    }
+}
+
 impl Fields {
-    /// Where a page goes on; none inside on the first page. `bound` is of the request's other arguments.
-    pub(crate) fn page_token(&mut self, text: &str, bound: u64) -> Option<Option<PageToken>> {
-        if text.is_empty() {
-            return Some(None);
-        }
-        PageToken::read(text, bound).map(Some).or_else(|| self.wrong_token())
+    /// Which page is asked for.
+    pub(crate) fn page(&mut self, request: &impl Paged) -> Option<Page> {
+        let limit = self.page_size(request.page_size());
+        let token = match request.page_token() {
+            "" => Some(None),
+            // The arguments are only hashed for a page that follows one.
+            text => PageToken::read(text, fingerprint(&request.arguments())).map(Some).or_else(|| self.wrong_token()),
+        };
+        Some(Page { limit: limit?, token: token? })
     }
 
     pub(crate) fn wrong_token<T>(&mut self) -> Option<T> {
@@ -78,7 +135,7 @@ pub(crate) fn hash(parts: &[&[u8]]) -> [u8; 16] {
 }
 
 /// What a token is bound to: the request without its page fields.
-pub(crate) fn fingerprint(request: &impl Message) -> u64 {
+fn fingerprint(request: &impl Message) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = hash(&[&request.encode_to_vec()]);
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }

@@ -6,7 +6,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use prost_types::{Duration, Timestamp};
-use tonic::Status;
 use uuid::Uuid;
 
 use crate::proto::v1 as pb;
@@ -24,8 +23,6 @@ use bookd_core::refusal::Refusal;
 use bookd_core::time::interval::Interval;
 use bookd_core::time::zone::Zone;
 use bookd_core::time::{DAY, Instant, LocalDate, MINUTE, Minutes, Seconds, Wall};
-
-use crate::api::convert::status;
 
 /// The longest range of a query, in days.
 pub const RANGE_DAYS_MAX: i64 = 400;
@@ -45,10 +42,9 @@ impl Fields {
         None
     }
 
-    /// The status of a request that is wrong in this one way.
-    pub(crate) fn wrong_only(mut self, field: &str, description: impl Into<String>) -> Status {
-        self.violations.push(FieldViolation::new(field, description));
-        status::refused(&Refusal::FieldInvalid(self.violations))
+    /// The refusal of a request that is wrong in this one way.
+    pub(crate) fn wrong_only(field: &str, description: impl Into<String>) -> Refusal {
+        Refusal::FieldInvalid(vec![FieldViolation::new(field, description)])
     }
 
     /// Takes over what is wrong with a message inside this one: `from` at the beginning of a path becomes `to`.
@@ -67,8 +63,8 @@ impl Fields {
     }
 
     /// The request, if every field of it could be read.
-    pub(crate) fn finish<T>(self, request: Option<T>) -> Result<T, Status> {
-        self.finish_with(request).map_err(|violations| status::refused(&Refusal::FieldInvalid(violations)))
+    pub(crate) fn finish<T>(self, request: Option<T>) -> Result<T, Refusal> {
+        self.finish_with(request).map_err(Refusal::FieldInvalid)
     }
 
     pub(crate) fn calendar_id(&mut self, field: impl std::fmt::Display, text: &str) -> Option<CalendarId> {

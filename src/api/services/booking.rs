@@ -2,32 +2,25 @@
 
 use std::iter;
 
-use prost_types::{Duration, Timestamp};
-use tonic::{Request, Response, Status};
-
 use crate::engine::Answer;
 use crate::proto::v1 as pb;
-use crate::proto::v1::booking_service_server::BookingService;
 use bookd_core::appointment::{Assignment, Carried, PersonDetails, PersonPatch};
 use bookd_core::command::{Booking, Command, Move, NewId, Redacted};
 use bookd_core::decide::{HOLD_SECONDS_MAX, REDACTED_MAX};
 use bookd_core::ids::CalendarId;
 use bookd_core::time::{MINUTE, Seconds};
+use prost_types::{Duration, Timestamp};
 
-use crate::api::context::Api;
-use crate::api::convert::parse::Fields;
+use crate::api::context::{Answered, Api, Call};
+use crate::api::convert::parse::{Fields, fields_of_mask};
 use crate::api::convert::parse_person::carried;
 use crate::api::convert::render;
-use crate::api::services::series;
-use crate::api::services::slots::type_or_default;
+use crate::api::services::slot_question::type_or_default;
 
 /// How long a hold lasts unless asked otherwise, in seconds.
 pub const HOLD_SECONDS_DEFAULT: i64 = 5 * MINUTE;
 /// The most bookings of one BatchBook.
 pub const BATCH_MAX: usize = 100;
-
-/// See the header.
-pub struct Bookings(pub Api);
 
 /// The fields that booking and holding share.
 pub(crate) struct Wanted<'a> {
@@ -180,7 +173,7 @@ fn update(api: &Api, message: &pb::UpdateAppointmentRequest, fields: &mut Fields
     let all = Carried::default().bytes().map(|(name, _)| name);
     let maskable: Vec<&'static str> = iter::once(INVITEE).chain(all).collect();
     let mask = match message.update_mask.as_ref().filter(|mask| !mask.paths.is_empty()) {
-        Some(mask) => crate::api::convert::parse::fields_of_mask(mask, &maskable, fields),
+        Some(mask) => fields_of_mask(mask, &maskable, fields),
         None => carried.as_ref().map(|it| message.invitee.iter().map(|_| INVITEE).chain(it.said()).collect()),
     };
     let is_invitee_changed = mask.as_ref().is_some_and(|mask| mask.contains(&INVITEE));
@@ -204,209 +197,178 @@ fn redacted(email: &str, appointment: &str, fields: &mut Fields) -> Option<Redac
     }
 }
 
-impl Bookings {
-    fn candidates(answer: &Answer) -> Vec<pb::AssignmentCandidate> {
-        answer.outcome.candidates.iter().map(render::candidate).collect()
-    }
+fn candidates(answer: &Answer) -> Vec<pb::AssignmentCandidate> {
+    answer.outcome.candidates.iter().map(render::candidate).collect()
 }
 
-#[tonic::async_trait]
-impl BookingService for Bookings {
-    async fn book_appointment(
-        &self,
-        request: Request<pb::BookAppointmentRequest>,
-    ) -> Result<Response<pb::BookAppointmentResponse>, Status> {
-        let parse = |message: &pb::BookAppointmentRequest, fields: &mut Fields| {
-            wanted!(message, &message.appointment_id, &message.hold_id, true).read(&self.0, fields).map(Command::Book)
+pub(crate) async fn book_appointment(
+    api: &Api,
+    call: Call<pb::BookAppointmentRequest>,
+) -> Answered<pb::BookAppointmentResponse> {
+    let parse = |message: &pb::BookAppointmentRequest, fields: &mut Fields| {
+        wanted!(message, &message.appointment_id, &message.hold_id, true).read(api, fields).map(Command::Book)
+    };
+    let answer = api.mutate(call, parse).await?;
+    let (appointment, revision) = api.answered(&answer);
+    let candidates = candidates(&answer);
+    Ok(pb::BookAppointmentResponse { appointment, revision, candidates })
+}
+
+pub(crate) async fn hold_appointment(
+    api: &Api,
+    call: Call<pb::HoldAppointmentRequest>,
+) -> Answered<pb::HoldAppointmentResponse> {
+    let parse = |message: &pb::HoldAppointmentRequest, fields: &mut Fields| {
+        let booking = wanted!(message, &message.appointment_id, "", false).read(api, fields);
+        let ttl = ttl(message.ttl.as_ref(), fields);
+        Some(Command::Hold { booking: booking?, ttl: ttl? })
+    };
+    let answer = api.mutate(call, parse).await?;
+    let (appointment, revision) = api.answered(&answer);
+    let candidates = candidates(&answer);
+    Ok(pb::HoldAppointmentResponse { appointment, revision, candidates })
+}
+
+pub(crate) async fn extend_hold(api: &Api, call: Call<pb::ExtendHoldRequest>) -> Answered<pb::ExtendHoldResponse> {
+    let parse = |message: &pb::ExtendHoldRequest, fields: &mut Fields| {
+        let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
+        let ttl = ttl(message.ttl.as_ref(), fields);
+        let etag = fields.etag("etag", &message.etag);
+        Some(Command::ExtendHold { appointment: appointment?, ttl: ttl?, etag: etag? })
+    };
+    let (appointment, revision) = api.answered(&api.mutate(call, parse).await?);
+    Ok(pb::ExtendHoldResponse { appointment, revision })
+}
+
+pub(crate) async fn release_hold(api: &Api, call: Call<pb::ReleaseHoldRequest>) -> Answered<pb::ReleaseHoldResponse> {
+    let parse = |message: &pb::ReleaseHoldRequest, fields: &mut Fields| {
+        let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
+        let etag = fields.etag("etag", &message.etag);
+        Some(Command::ReleaseHold { appointment: appointment?, etag: etag? })
+    };
+    let (appointment, revision) = api.answered(&api.mutate(call, parse).await?);
+    Ok(pb::ReleaseHoldResponse { appointment, revision })
+}
+
+pub(crate) async fn confirm_appointment(
+    api: &Api,
+    call: Call<pb::ConfirmAppointmentRequest>,
+) -> Answered<pb::ConfirmAppointmentResponse> {
+    let parse = |message: &pb::ConfirmAppointmentRequest, fields: &mut Fields| {
+        let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
+        let invitee = match &message.invitee {
+            None => Some(None),
+            Some(invitee) => fields.invitee(&api.zones, invitee, true).map(Some),
         };
-        let answer = self.0.mutate(request, parse).await?;
-        let (appointment, revision) = self.0.answered(&answer);
-        let candidates = Self::candidates(&answer);
-        Ok(Response::new(pb::BookAppointmentResponse { appointment, revision, candidates }))
-    }
+        let etag = fields.etag("etag", &message.etag);
+        Some(Command::Confirm { appointment: appointment?, invitee: invitee?, etag: etag? })
+    };
+    let (appointment, revision) = api.answered(&api.mutate(call, parse).await?);
+    Ok(pb::ConfirmAppointmentResponse { appointment, revision })
+}
 
-    async fn hold_appointment(
-        &self,
-        request: Request<pb::HoldAppointmentRequest>,
-    ) -> Result<Response<pb::HoldAppointmentResponse>, Status> {
-        let parse = |message: &pb::HoldAppointmentRequest, fields: &mut Fields| {
-            let booking = wanted!(message, &message.appointment_id, "", false).read(&self.0, fields);
-            let ttl = ttl(message.ttl.as_ref(), fields);
-            Some(Command::Hold { booking: booking?, ttl: ttl? })
-        };
-        let answer = self.0.mutate(request, parse).await?;
-        let (appointment, revision) = self.0.answered(&answer);
-        let candidates = Self::candidates(&answer);
-        Ok(Response::new(pb::HoldAppointmentResponse { appointment, revision, candidates }))
-    }
+pub(crate) async fn approve_appointment(
+    api: &Api,
+    call: Call<pb::ApproveAppointmentRequest>,
+) -> Answered<pb::ApproveAppointmentResponse> {
+    let parse = |message: &pb::ApproveAppointmentRequest, fields: &mut Fields| {
+        let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
+        let etag = fields.etag("etag", &message.etag);
+        Some(Command::Approve { appointment: appointment?, etag: etag? })
+    };
+    let (appointment, revision) = api.answered(&api.mutate(call, parse).await?);
+    Ok(pb::ApproveAppointmentResponse { appointment, revision })
+}
 
-    async fn extend_hold(
-        &self,
-        request: Request<pb::ExtendHoldRequest>,
-    ) -> Result<Response<pb::ExtendHoldResponse>, Status> {
-        let parse = |message: &pb::ExtendHoldRequest, fields: &mut Fields| {
-            let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
-            let ttl = ttl(message.ttl.as_ref(), fields);
-            let etag = fields.etag("etag", &message.etag);
-            Some(Command::ExtendHold { appointment: appointment?, ttl: ttl?, etag: etag? })
-        };
-        let (appointment, revision) = self.0.answered(&self.0.mutate(request, parse).await?);
-        Ok(Response::new(pb::ExtendHoldResponse { appointment, revision }))
-    }
+pub(crate) async fn decline_appointment(
+    api: &Api,
+    call: Call<pb::DeclineAppointmentRequest>,
+) -> Answered<pb::DeclineAppointmentResponse> {
+    let parse = |message: &pb::DeclineAppointmentRequest, fields: &mut Fields| {
+        let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
+        let reason = fields.reason(&message.reason);
+        let etag = fields.etag("etag", &message.etag);
+        Some(Command::Decline { appointment: appointment?, reason: reason?, etag: etag? })
+    };
+    let (appointment, revision) = api.answered(&api.mutate(call, parse).await?);
+    Ok(pb::DeclineAppointmentResponse { appointment, revision })
+}
 
-    async fn release_hold(
-        &self,
-        request: Request<pb::ReleaseHoldRequest>,
-    ) -> Result<Response<pb::ReleaseHoldResponse>, Status> {
-        let parse = |message: &pb::ReleaseHoldRequest, fields: &mut Fields| {
-            let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
-            let etag = fields.etag("etag", &message.etag);
-            Some(Command::ReleaseHold { appointment: appointment?, etag: etag? })
-        };
-        let (appointment, revision) = self.0.answered(&self.0.mutate(request, parse).await?);
-        Ok(Response::new(pb::ReleaseHoldResponse { appointment, revision }))
-    }
+pub(crate) async fn reschedule_appointment(
+    api: &Api,
+    call: Call<pb::RescheduleAppointmentRequest>,
+) -> Answered<pb::RescheduleAppointmentResponse> {
+    let answer = api.mutate(call, |message, fields| reschedule(api, message, fields)).await?;
+    let (appointment, revision) = api.answered(&answer);
+    let candidates = candidates(&answer);
+    Ok(pb::RescheduleAppointmentResponse { appointment, revision, candidates })
+}
 
-    async fn confirm_appointment(
-        &self,
-        request: Request<pb::ConfirmAppointmentRequest>,
-    ) -> Result<Response<pb::ConfirmAppointmentResponse>, Status> {
-        let parse = |message: &pb::ConfirmAppointmentRequest, fields: &mut Fields| {
-            let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
-            let invitee = match &message.invitee {
-                None => Some(None),
-                Some(invitee) => fields.invitee(&self.0.zones, invitee, true).map(Some),
-            };
-            let etag = fields.etag("etag", &message.etag);
-            Some(Command::Confirm { appointment: appointment?, invitee: invitee?, etag: etag? })
-        };
-        let (appointment, revision) = self.0.answered(&self.0.mutate(request, parse).await?);
-        Ok(Response::new(pb::ConfirmAppointmentResponse { appointment, revision }))
-    }
+pub(crate) async fn cancel_appointment(
+    api: &Api,
+    call: Call<pb::CancelAppointmentRequest>,
+) -> Answered<pb::CancelAppointmentResponse> {
+    let parse = |message: &pb::CancelAppointmentRequest, fields: &mut Fields| {
+        let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
+        let reason = fields.reason(&message.reason);
+        let etag = fields.etag("etag", &message.etag);
+        Some(Command::Cancel { appointment: appointment?, reason: reason?, etag: etag? })
+    };
+    let (appointment, revision) = api.answered(&api.mutate(call, parse).await?);
+    Ok(pb::CancelAppointmentResponse { appointment, revision })
+}
 
-    async fn approve_appointment(
-        &self,
-        request: Request<pb::ApproveAppointmentRequest>,
-    ) -> Result<Response<pb::ApproveAppointmentResponse>, Status> {
-        let parse = |message: &pb::ApproveAppointmentRequest, fields: &mut Fields| {
-            let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
-            let etag = fields.etag("etag", &message.etag);
-            Some(Command::Approve { appointment: appointment?, etag: etag? })
-        };
-        let (appointment, revision) = self.0.answered(&self.0.mutate(request, parse).await?);
-        Ok(Response::new(pb::ApproveAppointmentResponse { appointment, revision }))
-    }
+pub(crate) async fn update_appointment(
+    api: &Api,
+    call: Call<pb::UpdateAppointmentRequest>,
+) -> Answered<pb::UpdateAppointmentResponse> {
+    let answer = api.mutate(call, |message, fields| update(api, message, fields)).await?;
+    let (appointment, revision) = api.answered(&answer);
+    Ok(pb::UpdateAppointmentResponse { appointment, revision })
+}
 
-    async fn decline_appointment(
-        &self,
-        request: Request<pb::DeclineAppointmentRequest>,
-    ) -> Result<Response<pb::DeclineAppointmentResponse>, Status> {
-        let parse = |message: &pb::DeclineAppointmentRequest, fields: &mut Fields| {
-            let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
-            let reason = fields.reason(&message.reason);
-            let etag = fields.etag("etag", &message.etag);
-            Some(Command::Decline { appointment: appointment?, reason: reason?, etag: etag? })
-        };
-        let (appointment, revision) = self.0.answered(&self.0.mutate(request, parse).await?);
-        Ok(Response::new(pb::DeclineAppointmentResponse { appointment, revision }))
-    }
+pub(crate) async fn mark_no_show(api: &Api, call: Call<pb::MarkNoShowRequest>) -> Answered<pb::MarkNoShowResponse> {
+    let parse = |message: &pb::MarkNoShowRequest, fields: &mut Fields| {
+        let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
+        let etag = fields.etag("etag", &message.etag);
+        Some(Command::MarkNoShow { appointment: appointment?, undo: message.undo, etag: etag? })
+    };
+    let (appointment, revision) = api.answered(&api.mutate(call, parse).await?);
+    Ok(pb::MarkNoShowResponse { appointment, revision })
+}
 
-    async fn reschedule_appointment(
-        &self,
-        request: Request<pb::RescheduleAppointmentRequest>,
-    ) -> Result<Response<pb::RescheduleAppointmentResponse>, Status> {
-        let answer = self.0.mutate(request, |message, fields| reschedule(&self.0, message, fields)).await?;
-        let (appointment, revision) = self.0.answered(&answer);
-        let candidates = Self::candidates(&answer);
-        Ok(Response::new(pb::RescheduleAppointmentResponse { appointment, revision, candidates }))
-    }
+pub(crate) async fn complete_appointment(
+    api: &Api,
+    call: Call<pb::CompleteAppointmentRequest>,
+) -> Answered<pb::CompleteAppointmentResponse> {
+    let parse = |message: &pb::CompleteAppointmentRequest, fields: &mut Fields| {
+        let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
+        let etag = fields.etag("etag", &message.etag);
+        Some(Command::Complete { appointment: appointment?, undo: message.undo, etag: etag? })
+    };
+    let (appointment, revision) = api.answered(&api.mutate(call, parse).await?);
+    Ok(pb::CompleteAppointmentResponse { appointment, revision })
+}
 
-    async fn cancel_appointment(
-        &self,
-        request: Request<pb::CancelAppointmentRequest>,
-    ) -> Result<Response<pb::CancelAppointmentResponse>, Status> {
-        let parse = |message: &pb::CancelAppointmentRequest, fields: &mut Fields| {
-            let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
-            let reason = fields.reason(&message.reason);
-            let etag = fields.etag("etag", &message.etag);
-            Some(Command::Cancel { appointment: appointment?, reason: reason?, etag: etag? })
-        };
-        let (appointment, revision) = self.0.answered(&self.0.mutate(request, parse).await?);
-        Ok(Response::new(pb::CancelAppointmentResponse { appointment, revision }))
-    }
+pub(crate) async fn batch_book(api: &Api, call: Call<pb::BatchBookRequest>) -> Answered<pb::BatchBookResponse> {
+    let answer = api.mutate(call, |message, fields| batch(api, message, fields)).await?;
+    let appointments = answer.outcome.appointments.iter().map(|it| api.appointment(it, answer.time));
+    let revision = render::revision(answer.revision);
+    Ok(pb::BatchBookResponse { appointments: appointments.collect(), revision })
+}
 
-    async fn update_appointment(
-        &self,
-        request: Request<pb::UpdateAppointmentRequest>,
-    ) -> Result<Response<pb::UpdateAppointmentResponse>, Status> {
-        let answer = self.0.mutate(request, |message, fields| update(&self.0, message, fields)).await?;
-        let (appointment, revision) = self.0.answered(&answer);
-        Ok(Response::new(pb::UpdateAppointmentResponse { appointment, revision }))
-    }
-
-    async fn mark_no_show(
-        &self,
-        request: Request<pb::MarkNoShowRequest>,
-    ) -> Result<Response<pb::MarkNoShowResponse>, Status> {
-        let parse = |message: &pb::MarkNoShowRequest, fields: &mut Fields| {
-            let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
-            let etag = fields.etag("etag", &message.etag);
-            Some(Command::MarkNoShow { appointment: appointment?, undo: message.undo, etag: etag? })
-        };
-        let (appointment, revision) = self.0.answered(&self.0.mutate(request, parse).await?);
-        Ok(Response::new(pb::MarkNoShowResponse { appointment, revision }))
-    }
-
-    async fn complete_appointment(
-        &self,
-        request: Request<pb::CompleteAppointmentRequest>,
-    ) -> Result<Response<pb::CompleteAppointmentResponse>, Status> {
-        let parse = |message: &pb::CompleteAppointmentRequest, fields: &mut Fields| {
-            let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
-            let etag = fields.etag("etag", &message.etag);
-            Some(Command::Complete { appointment: appointment?, undo: message.undo, etag: etag? })
-        };
-        let (appointment, revision) = self.0.answered(&self.0.mutate(request, parse).await?);
-        Ok(Response::new(pb::CompleteAppointmentResponse { appointment, revision }))
-    }
-
-    async fn batch_book(
-        &self,
-        request: Request<pb::BatchBookRequest>,
-    ) -> Result<Response<pb::BatchBookResponse>, Status> {
-        let answer = self.0.mutate(request, |message, fields| batch(&self.0, message, fields)).await?;
-        let appointments = answer.outcome.appointments.iter().map(|it| self.0.appointment(it, answer.time));
-        let revision = render::revision(answer.revision);
-        Ok(Response::new(pb::BatchBookResponse { appointments: appointments.collect(), revision }))
-    }
-
-    async fn book_series(
-        &self,
-        request: Request<pb::BookSeriesRequest>,
-    ) -> Result<Response<pb::BookSeriesResponse>, Status> {
-        series::book(&self.0, request).await
-    }
-
-    async fn cancel_series(
-        &self,
-        request: Request<pb::CancelSeriesRequest>,
-    ) -> Result<Response<pb::CancelSeriesResponse>, Status> {
-        series::cancel(&self.0, request).await
-    }
-
-    async fn redact_invitee(
-        &self,
-        request: Request<pb::RedactInviteeRequest>,
-    ) -> Result<Response<pb::RedactInviteeResponse>, Status> {
-        let parse = |message: &pb::RedactInviteeRequest, fields: &mut Fields| {
-            redacted(&message.invitee_email, &message.appointment_id, fields).map(Command::Redact)
-        };
-        let answer = self.0.mutate(request, parse).await?;
-        let redacted = answer.outcome.appointments.len();
-        Ok(Response::new(pb::RedactInviteeResponse {
-            appointments_redacted: i32::try_from(redacted).expect("at most REDACTED_MAX"),
-            revision: render::revision(answer.revision),
-            more: redacted >= REDACTED_MAX,
-        }))
-    }
+pub(crate) async fn redact_invitee(
+    api: &Api,
+    call: Call<pb::RedactInviteeRequest>,
+) -> Answered<pb::RedactInviteeResponse> {
+    let parse = |message: &pb::RedactInviteeRequest, fields: &mut Fields| {
+        redacted(&message.invitee_email, &message.appointment_id, fields).map(Command::Redact)
+    };
+    let answer = api.mutate(call, parse).await?;
+    let redacted = answer.outcome.appointments.len();
+    Ok(pb::RedactInviteeResponse {
+        appointments_redacted: i32::try_from(redacted).expect("at most REDACTED_MAX"),
+        revision: render::revision(answer.revision),
+        more: redacted >= REDACTED_MAX,
+    })
 }

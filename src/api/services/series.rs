@@ -1,7 +1,5 @@
 //! BookSeries and CancelSeries.
 
-use tonic::{Request, Response, Status};
-
 use crate::engine::Answer;
 use crate::proto::v1 as pb;
 use bookd_core::appointment::recurrence::{Ending, Frequency, INTERVAL_MAX, OCCURRENCES_MAX, Recurrence};
@@ -9,7 +7,7 @@ use bookd_core::appointment::series::{Occurrence, SeriesReport};
 use bookd_core::command::{Command, Otherwise, SeriesBooking, SeriesName, SeriesScope};
 use bookd_core::time::Instant;
 
-use crate::api::context::Api;
+use crate::api::context::{Answered, Api, Call};
 use crate::api::convert::parse::Fields;
 use crate::api::convert::render;
 use crate::api::services::booking::wanted;
@@ -119,25 +117,22 @@ fn booked(api: &Api, answer: &Answer, ids: &[String]) -> pb::BookSeriesResponse 
     }
 }
 
-pub(crate) async fn book(
-    api: &Api,
-    request: Request<pb::BookSeriesRequest>,
-) -> Result<Response<pb::BookSeriesResponse>, Status> {
-    let ids = only_calendar(request.get_ref());
-    let answer = api.mutate(request, |message, fields| booking(api, message, fields)).await?;
-    Ok(Response::new(booked(api, &answer, &ids)))
+pub(crate) async fn book_series(api: &Api, call: Call<pb::BookSeriesRequest>) -> Answered<pb::BookSeriesResponse> {
+    let ids = only_calendar(&call.message);
+    let answer = api.mutate(call, |message, fields| booking(api, message, fields)).await?;
+    Ok(booked(api, &answer, &ids))
 }
 
-pub(crate) async fn cancel(
+pub(crate) async fn cancel_series(
     api: &Api,
-    request: Request<pb::CancelSeriesRequest>,
-) -> Result<Response<pb::CancelSeriesResponse>, Status> {
+    call: Call<pb::CancelSeriesRequest>,
+) -> Answered<pb::CancelSeriesResponse> {
     let parse = |message: &pb::CancelSeriesRequest, fields: &mut Fields| {
         let scope = scope(message, fields);
         let reason = fields.reason(&message.reason);
         Some(Command::CancelSeries { scope: scope?, reason: reason? })
     };
-    let answer = api.mutate(request, parse).await?;
+    let answer = api.mutate(call, parse).await?;
     let appointments = answer.outcome.appointments.iter().map(|it| api.appointment(it, answer.time)).collect();
-    Ok(Response::new(pb::CancelSeriesResponse { appointments, revision: render::revision(answer.revision) }))
+    Ok(pb::CancelSeriesResponse { appointments, revision: render::revision(answer.revision) })
 }

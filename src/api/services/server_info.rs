@@ -2,25 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use tonic::{Request, Response, Status};
-
 use crate::engine;
 use crate::proto::v1 as pb;
-use crate::proto::v1::server_info_service_server::ServerInfoService;
 use bookd_core::appointment::{self, person, recurrence};
 use bookd_core::calendar::{self, appointment_type, availability};
 use bookd_core::decide::{HOLD_LIFE_MAX, HOLD_SECONDS_MAX, SERIES_CLAIMS_MAX, SERIES_TEXT_BYTES_MAX};
 
-use crate::api::context::Api;
+use crate::api::context::{Answered, Api, Call};
 use crate::api::convert::parse;
 use crate::api::convert::render;
 use crate::api::services::availability::BUSY_RANGE_DAYS_MAX;
 use crate::api::services::booking;
 use crate::api::services::watch_slots;
 use crate::api::wire;
-
-/// See the header.
-pub struct ServerInfo(pub Api);
 
 fn limits() -> BTreeMap<String, i64> {
     let size = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
@@ -58,22 +52,19 @@ fn limits() -> BTreeMap<String, i64> {
     limits.into_iter().map(|(name, limit)| (name.to_owned(), limit)).collect()
 }
 
-#[tonic::async_trait]
-impl ServerInfoService for ServerInfo {
-    async fn get_server_info(
-        &self,
-        _: Request<pb::GetServerInfoRequest>,
-    ) -> Result<Response<pb::GetServerInfoResponse>, Status> {
-        Ok(Response::new(pb::GetServerInfoResponse {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            time_zone_release: self.0.zones.release().to_owned(),
-            time_zone_source: self.0.zones.source().to_string(),
-            limits: limits(),
-            features: ["holds", "sessions", "approval", "several_calendars", "series", "watches"]
-                .map(str::to_owned)
-                .to_vec(),
-            revision: render::revision(self.0.engine.revision()),
-            time: Some(render::timestamp(self.0.engine.now())),
-        }))
-    }
+pub(crate) async fn get_server_info(
+    api: &Api,
+    _call: Call<pb::GetServerInfoRequest>,
+) -> Answered<pb::GetServerInfoResponse> {
+    Ok(pb::GetServerInfoResponse {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        time_zone_release: api.zones.release().to_owned(),
+        time_zone_source: api.zones.source().to_string(),
+        limits: limits(),
+        features: ["holds", "sessions", "approval", "several_calendars", "series", "watches"]
+            .map(str::to_owned)
+            .to_vec(),
+        revision: render::revision(api.engine.revision()),
+        time: Some(render::timestamp(api.engine.now())),
+    })
 }

@@ -1,21 +1,18 @@
 //! WatchAppointments: changes in order, without gap or repeat, with marks of progress.
 
-use tonic::{Request, Response, Status};
-
 use bookd_core::ids::{ID_CHARACTERS_MAX, Revision};
 
 use crate::engine::{CalendarFilter, Said, Told, Watch};
 use crate::proto::v1 as pb;
 use crate::proto::v1::watch_appointments_response::Message;
 
-use crate::api::context::{Api, deadline};
+use crate::api::context::{Answered, Api, Call};
 use crate::api::convert::parse::Fields;
 use crate::api::convert::render;
-use crate::api::convert::status;
-use crate::api::pulled::{Pulled, Source};
+use crate::api::stream::Source;
 
 /// The messages of one watch.
-pub struct Changes {
+pub(crate) struct Changes {
     api: Api,
     watch: Watch,
 }
@@ -29,12 +26,8 @@ fn filter(message: &pb::WatchAppointmentsRequest, fields: &mut Fields) -> Option
     }
 }
 
-pub(crate) async fn open(
-    api: &Api,
-    request: Request<pb::WatchAppointmentsRequest>,
-) -> Result<Response<Pulled<Changes>>, Status> {
-    let deadline = deadline(request.extensions());
-    let message = request.into_inner();
+pub(crate) async fn watch_appointments(api: &Api, call: Call<pb::WatchAppointmentsRequest>) -> Answered<Changes> {
+    let Call { context, message } = call;
     let mut fields = Fields::default();
     let filter = filter(&message, &mut fields);
     let start = match u64::try_from(message.start_revision) {
@@ -42,8 +35,8 @@ pub(crate) async fn open(
         Err(_) => fields.wrong("start_revision", "must be a revision, or 0 for what comes after now"),
     };
     let (filter, start) = fields.finish(filter.zip(start))?;
-    let watch = api.engine.watch(filter, start, deadline).await.map_err(|failure| status::failed(&failure))?;
-    Ok(Response::new(Pulled::new(Changes { api: api.clone(), watch })))
+    let watch = api.engine.watch(filter, start, context.wait.deadline).await?;
+    Ok(Changes { api: api.clone(), watch })
 }
 
 impl Changes {
@@ -60,8 +53,8 @@ impl Changes {
 impl Source for Changes {
     type Message = pb::WatchAppointmentsResponse;
 
-    async fn next(&mut self) -> Result<pb::WatchAppointmentsResponse, Status> {
-        let said = self.watch.next().await.map_err(|failure| status::failed(&failure))?;
+    async fn next(&mut self) -> Answered<pb::WatchAppointmentsResponse> {
+        let said = self.watch.next().await?;
         Ok(match said {
             Said::Change { told, part } => pb::WatchAppointmentsResponse {
                 part: i32::try_from(part).unwrap_or(i32::MAX),

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant as Monotonic;
-use tonic::{Request, Response, Status};
 
 use crate::engine::{Failure, Touches, Wait, Woken};
 use crate::proto::v1 as pb;
@@ -20,12 +19,11 @@ use bookd_core::time::interval::Interval;
 use bookd_core::time::zone::Zone;
 use bookd_core::time::{Instant, MINUTE};
 
-use crate::api::context::wait;
+use crate::api::context::{Answered, Api, Call};
 use crate::api::convert::parse::Fields;
 use crate::api::convert::render;
-use crate::api::convert::status;
-use crate::api::pulled::{Pulled, Source};
-use crate::api::services::slots::{Asked, Question, Slots};
+use crate::api::services::slot_question::{Asked, Question};
+use crate::api::stream::Source;
 
 /// The most slots that one watch may have at a time.
 pub const SLOTS_WATCHED_MAX: usize = 5_000;
@@ -35,8 +33,8 @@ const SLOTS_BYTES_MAX: usize = 1_024 * 1_024;
 const SLOT_BYTES: usize = 72;
 
 /// The messages of one watch.
-pub struct Offers {
-    slots: Slots,
+pub(crate) struct Offers {
+    api: Api,
     question: Question,
     is_by_date: bool,
     touches: Touches,
@@ -60,34 +58,20 @@ struct Offered {
     due: Instant,
 }
 
-pub(crate) async fn open(
-    slots: &Slots,
-    request: Request<pb::WatchSlotsRequest>,
-) -> Result<Response<Pulled<Offers>>, Status> {
-    let wait = wait(request.extensions());
-    let message = listing(request.into_inner());
+pub(crate) async fn watch_slots(api: &Api, call: Call<pb::WatchSlotsRequest>) -> Answered<Offers> {
+    let wait = call.context.wait;
+    let message = listing(call.message);
     let is_by_date = !message.date.is_empty();
     let mut fields = Fields::default();
-    let question = slots.question(&message, &mut fields);
+    let question = Question::read(api, &message, &mut fields);
     let question = fields.finish(question)?;
     // Noted before anything is looked at: what changes from here on is seen.
-    let touches = slots.0.engine.touches(question.calendars.clone()).map_err(|failure| status::failed(&failure))?;
-    let asked = slots.asked(&question, &wait).await?;
-    let offered = look(&question, asked, is_by_date, slots, wait.deadline).await?;
+    let touches = api.engine.touches(question.calendars.clone())?;
+    let asked = question.ask(api, &wait).await?;
+    let offered = look(&question, asked, is_by_date, api, wait.deadline).await?;
     let first = Some(offered.message(offered.slots.iter(), [].iter(), &[]));
-    let (slots, looked, said) = (Slots(slots.0.clone()), Monotonic::now(), Monotonic::now());
-    let is_over = false;
-    Ok(Response::new(Pulled::new(Offers {
-        slots,
-        question,
-        is_by_date,
-        touches,
-        offered,
-        first,
-        looked,
-        said,
-        is_over,
-    })))
+    let (api, looked, said) = (api.clone(), Monotonic::now(), Monotonic::now());
+    Ok(Offers { api, question, is_by_date, touches, offered, first, looked, said, is_over: false })
 }
 
 fn listing(message: pb::WatchSlotsRequest) -> pb::ListSlotsRequest {
@@ -110,17 +94,18 @@ async fn look(
     question: &Question,
     asked: Asked,
     is_by_date: bool,
-    slots: &Slots,
+    api: &Api,
     deadline: Option<Monotonic>,
-) -> Result<Offered, Status> {
-    let ((_, ranges), shown) = (slots.ranges(question, &asked), question.zone.clone());
+) -> Answered<Offered> {
+    let ((_, ranges), shown) = (question.ranges(api, &asked), question.zone.clone());
     let weight = asked.weight(&ranges);
-    let offered = slots.0.compute(weight, deadline, move || offered(&asked, &ranges, shown)).await?;
-    offered.ok_or_else(|| {
+    let offered = api.compute(weight, deadline, move || offered(&asked, &ranges, shown)).await?;
+    let offered = offered.ok_or_else(|| {
         let field = if is_by_date { "date" } else { "end_time" };
         let text = format!("more than {SLOTS_WATCHED_MAX} slots, or too many calendars with them; watch less");
-        Fields::default().wrong_only(field, text)
-    })
+        Fields::wrong_only(field, text)
+    })?;
+    Ok(offered)
 }
 
 /// The slots of these ranges; none when they are too many.
@@ -213,32 +198,32 @@ fn difference<'a>(before: &'a [SharedSlot], after: &'a [SharedSlot]) -> (Vec<&'a
 
 impl Offers {
     /// Looks again; answers what has changed.
-    async fn look(&mut self) -> Result<pb::WatchSlotsResponse, Status> {
+    async fn look(&mut self) -> Answered<pb::WatchSlotsResponse> {
         tokio::time::sleep_until(self.looked + self.touches.settings().slots_pause).await;
-        let asked = self.slots.asked(&self.question, &Wait::default()).await?;
-        let offered = look(&self.question, asked, self.is_by_date, &self.slots, None).await?;
+        let asked = self.question.ask(&self.api, &Wait::default()).await?;
+        let offered = look(&self.question, asked, self.is_by_date, &self.api, None).await?;
         self.looked = Monotonic::now();
         let message = offered.since(&self.offered);
         self.offered = offered;
         Ok(message)
     }
 
-    async fn follow(&mut self) -> Result<pb::WatchSlotsResponse, Status> {
+    async fn follow(&mut self) -> Answered<pb::WatchSlotsResponse> {
         loop {
             let progress = self.said + self.touches.settings().progress;
-            let seconds = self.offered.due.since(self.slots.0.engine.now()).max(0).unsigned_abs();
+            let seconds = self.offered.due.since(self.api.engine.now()).max(0).unsigned_abs();
             // Whole seconds may have begun long ago: a wait of none is a look at once.
             let until = Monotonic::now() + Duration::from_secs(seconds);
             let woken = self.touches.woken(until.min(progress)).await;
             let is_progress = Monotonic::now() >= progress;
-            let is_due = self.slots.0.engine.now() >= self.offered.due;
+            let is_due = self.api.engine.now() >= self.offered.due;
             match woken {
                 Woken::Closed => {
                     self.is_over = true;
                     return Ok(self.offered.message([].iter(), [].iter(), &[]));
                 }
                 Woken::Cut => {
-                    return Err(status::failed(&self.slots.0.engine.lagged(self.offered.revision).await));
+                    return Err(self.api.engine.lagged(self.offered.revision).await);
                 }
                 Woken::Touched => {}
                 Woken::Time if is_progress || is_due => {}
@@ -255,10 +240,10 @@ impl Offers {
 impl Source for Offers {
     type Message = pb::WatchSlotsResponse;
 
-    async fn next(&mut self) -> Result<pb::WatchSlotsResponse, Status> {
+    async fn next(&mut self) -> Answered<pb::WatchSlotsResponse> {
         self.touches.asks();
         if self.is_over {
-            return Err(status::failed(&Failure::ShuttingDown));
+            return Err(Failure::ShuttingDown);
         }
         let message = match self.first.take() {
             Some(first) => first,

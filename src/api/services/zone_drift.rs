@@ -2,20 +2,18 @@
 //!
 //! A page looks at a bounded number of appointments; it may find none of them drifted and still say where to go on.
 
-use tonic::{Request, Status};
-
-use crate::engine::{Failure, ListQuery, Wait};
+use crate::engine::ListQuery;
 use crate::proto::v1 as pb;
 use bookd_core::appointment::zone_drift::{Drift, drift};
 use bookd_core::appointment::{Appointment, AppointmentState};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
+use bookd_core::refusal::Refusal;
 use bookd_core::time::Instant;
 
-use crate::api::context::{Api, wait};
-use crate::api::convert::page_token::{PageToken, fingerprint};
+use crate::api::context::{Answered, Api, Call};
+use crate::api::convert::page_token::{Page, PageToken};
 use crate::api::convert::parse::Fields;
 use crate::api::convert::render;
-use crate::api::convert::status;
 
 /// How many appointments one page looks at.
 const EXAMINED_MAX: usize = 10_000;
@@ -31,26 +29,24 @@ struct Examined {
 
 pub(crate) async fn list_zone_drift(
     api: &Api,
-    request: Request<pb::ListZoneDriftRequest>,
-) -> Result<pb::ListZoneDriftResponse, Status> {
-    let wait = wait(request.extensions());
-    let message = request.into_inner();
-    let bound = fingerprint(&pb::ListZoneDriftRequest { page_token: String::new(), page_size: 0, ..message.clone() });
+    call: Call<pb::ListZoneDriftRequest>,
+) -> Answered<pb::ListZoneDriftResponse> {
+    let Call { context, message } = call;
+    let until = context.wait.deadline;
     let mut fields = Fields::default();
-    let limit = fields.page_size(message.page_size);
-    let token = fields.page_token(&message.page_token, bound);
+    let page = fields.page(&message);
     let calendar = match message.calendar_id.as_str() {
         "" => Some(None),
         id => fields.calendar_id("calendar_id", id).map(Some),
     };
-    let (limit, token, calendar) = fields.finish((|| Some((limit?, token?, calendar?)))())?;
+    let (Page { limit, token }, calendar) = fields.finish(page.zip(calendar))?;
     let now = api.engine.now();
-    let token = token.unwrap_or_else(|| PageToken { fingerprint: bound, start: i64::MIN, ..PageToken::default() });
+    let token = token.unwrap_or_else(|| PageToken { start: i64::MIN, ..PageToken::default() });
     let examined = match calendar {
-        Some(calendar) => of_calendar(api, calendar, now, token, &wait).await,
-        None => of_all(api, token, wait.deadline).await,
+        Some(calendar) => of_calendar(api, calendar, now, token, until).await?,
+        None => of_all(api, token, until).await?,
     };
-    let Examined { appointments, mut next, revision } = examined.map_err(|failure| status::failed(&failure))?;
+    let Examined { appointments, mut next, revision } = examined;
     let mut drifts = Vec::new();
     for (appointment, after) in appointments {
         let is_upcoming = appointment.end() > now && STATES.contains(&appointment.state_at(now));
@@ -64,7 +60,7 @@ pub(crate) async fn list_zone_drift(
     }
     Ok(pb::ListZoneDriftResponse {
         drifts,
-        next_page_token: next.map(|token| token.write()).unwrap_or_default(),
+        next_page_token: Page::next(&message, next),
         revision: render::revision(revision),
     })
 }
@@ -75,13 +71,11 @@ async fn of_calendar(
     calendar: CalendarId,
     now: Instant,
     token: PageToken,
-    wait: &Wait,
-) -> Result<Examined, Failure> {
-    // Only the writer knows which calendars there are.
-    api.engine.view(std::slice::from_ref(&calendar), wait).await?;
+    until: Option<tokio::time::Instant>,
+) -> Answered<Examined> {
     let id = uuid::Uuid::from_slice(&token.id).ok().map(AppointmentId);
     let query = ListQuery {
-        calendar: Some(calendar),
+        calendar: Some(calendar.clone()),
         email: None,
         key: None,
         series: None,
@@ -96,7 +90,12 @@ async fn of_calendar(
         at: None,
         now,
     };
-    let page = api.engine.read(wait.deadline, move |reader| reader.list_appointments(&query)).await?;
+    let asked = calendar.clone();
+    let read = api.engine.read(until, move |reader| match reader.has_calendar(&asked)? {
+        true => reader.list_appointments(&query).map(Some),
+        false => Ok(None),
+    });
+    let page = read.await?.ok_or(Refusal::CalendarNotFound(calendar))?;
     let at = |start: Instant, id: AppointmentId| PageToken {
         start: start.seconds(),
         id: id.0.as_bytes().to_vec(),
@@ -111,7 +110,7 @@ async fn of_calendar(
 }
 
 /// In the order in which they were booked, past ones included: there is no index of all that is upcoming.
-async fn of_all(api: &Api, token: PageToken, until: Option<tokio::time::Instant>) -> Result<Examined, Failure> {
+async fn of_all(api: &Api, token: PageToken, until: Option<tokio::time::Instant>) -> Answered<Examined> {
     let after = AppointmentKey(token.start.max(0).unsigned_abs());
     let read = api.engine.read(until, move |reader| reader.appointments_after(after, EXAMINED_MAX)).await?;
     let (found, revision) = read;

@@ -361,6 +361,10 @@ impl Reader for SqliteReader {
         Ok(page.finish(query, at))
     }
 
+    fn has_calendar(&mut self, id: &CalendarId) -> Result<bool, StoreError> {
+        Ok(known_calendar(&self.connection, id)?.is_some())
+    }
+
     fn ever_had(&mut self, id: &CalendarId) -> Result<bool, StoreError> {
         Ok(!bearers(&self.connection, id, 1)?.is_empty())
     }

@@ -1,0 +1,200 @@
+//! What slots are asked of: some calendars with a type of each, a stretch of time, at one moment.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bookd_core::appointment::{Appointment, Assignment, IgnoredRules};
+use bookd_core::calendar::Calendar;
+use bookd_core::calendar::appointment_type::AppointmentType;
+use bookd_core::ids::{AppointmentId, CalendarId, TypeId};
+use bookd_core::refusal::Refusal;
+use bookd_core::slots::multi_calendar::{self, SharedSlot};
+use bookd_core::slots::search::Search;
+use bookd_core::time::interval::Interval;
+use bookd_core::time::zone::Zone;
+use bookd_core::time::{DAY, Instant, LocalDate, Minutes};
+
+use crate::api::context::{Answered, Api, Weight};
+use crate::api::convert::parse::{Fields, RANGE_DAYS_MAX};
+use crate::api::convert::render;
+use crate::engine::{View, Wait};
+use crate::proto::v1 as pb;
+
+/// Which slots.
+pub(crate) struct Question {
+    pub(crate) calendars: Vec<CalendarId>,
+    assignment: Assignment,
+    type_id: TypeId,
+    range: Range,
+    duration: Option<Minutes>,
+    /// In which local times are shown.
+    pub(crate) zone: Option<Arc<Zone>>,
+    ignored: Option<AppointmentId>,
+}
+
+/// What slots are asked of: calendars with their types, at one moment.
+pub(crate) struct Asked {
+    pub(crate) view: View,
+    pub(crate) types: Vec<Arc<AppointmentType>>,
+    pub(crate) durations: Vec<Minutes>,
+    pub(crate) assignment: Assignment,
+    ignored: Option<Appointment>,
+}
+
+impl Asked {
+    /// The searches, one per calendar, over this range.
+    pub(crate) fn searches(&self, range: Interval) -> Vec<Search<'_>> {
+        let calendars = self.view.calendars.iter().zip(&self.types).zip(&self.durations);
+        calendars
+            .map(|((calendar, appointment_type), duration)| Search {
+                calendar,
+                appointment_type,
+                duration: *duration,
+                range,
+                now: self.view.now,
+                ignore: self.ignored.as_ref().map(|it| it.key),
+                present_duration: self.ignored.as_ref().map(|it| it.duration),
+                ignored_rules: IgnoredRules::default(),
+            })
+            .collect()
+    }
+
+    /// How much work there is in going over these ranges.
+    pub(crate) fn weight(&self, ranges: &[Interval]) -> Weight {
+        let days: i64 = ranges.iter().map(|it| it.end.since(it.start).max(0) / DAY + 1).sum();
+        Weight::of_days(self.view.calendars.len(), usize::try_from(days).unwrap_or(usize::MAX))
+    }
+
+    /// The slots of a range, at most so many, and where the next one begins.
+    pub(crate) fn list(&self, range: Interval, limit: usize, shown: Option<&Zone>) -> (Vec<pb::Slot>, Option<Instant>) {
+        let searches = self.searches(range);
+        let mut slots = Vec::new();
+        let mut next = None;
+        multi_calendar::visit(&searches, self.assignment, &mut |SharedSlot { slot, calendars }| {
+            if slots.len() == limit {
+                next = Some(slot.start);
+                return ControlFlow::Break(());
+            }
+            let ids = calendars.iter().map(|index| searches[index].calendar.id.as_str().to_owned()).collect();
+            slots.push(render::slot(slot.interval(), slot.seats_remaining, ids, shown));
+            ControlFlow::Continue(())
+        });
+        (slots, next)
+    }
+
+    /// The slots of several ranges as one list, from an instant on.
+    pub(crate) fn list_all(
+        &self,
+        ranges: &[Interval],
+        from: Option<Instant>,
+        limit: usize,
+        shown: Option<&Zone>,
+    ) -> (Vec<pb::Slot>, Option<Instant>) {
+        let (mut slots, mut next) = (Vec::new(), None);
+        for range in ranges {
+            let start = range.start.max(from.unwrap_or(range.start));
+            let room = limit - slots.len();
+            if next.is_none() && start < range.end {
+                let (found, more) = self.list(Interval::new(start, range.end), room, shown);
+                slots.extend(found);
+                next = more;
+            }
+        }
+        (slots, next)
+    }
+}
+
+impl Question {
+    /// What a request to list or to watch slots asks.
+    pub(crate) fn read(api: &Api, message: &pb::ListSlotsRequest, fields: &mut Fields) -> Option<Self> {
+        let calendars = fields.calendars(&message.calendar_id, &message.calendar_ids, message.assignment);
+        let type_id = type_or_default(&message.appointment_type_id, fields);
+        let range = range(message, fields);
+        let duration = fields.minutes("duration", message.duration.as_ref(), 1);
+        let zone = fields.optional_zone(&api.zones, "time_zone", &message.time_zone);
+        let ignored = fields.optional_appointment_id("ignore_appointment_id", &message.ignore_appointment_id);
+        let (calendars, assignment) = calendars?;
+        let (type_id, range, duration, zone, ignored) = (type_id?, range?, duration?, zone?, ignored?);
+        Some(Self { calendars, assignment, type_id, range, duration, zone, ignored })
+    }
+
+    /// The stretches of time that a question is about, and the zone in which its date is read.
+    pub(crate) fn ranges(&self, api: &Api, asked: &Asked) -> (Arc<Zone>, Vec<Interval>) {
+        let first = asked.view.calendars.first().map(|it| Arc::clone(&it.profile.zone));
+        let read_in = self.zone.clone().or(first).unwrap_or_else(|| Arc::clone(&api.utc));
+        let ranges = match self.range {
+            Range::Between(range) => vec![range],
+            Range::Date(date) => read_in.day(date).collect(),
+        };
+        (read_in, ranges)
+    }
+
+    pub(crate) async fn ask(&self, api: &Api, wait: &Wait) -> Answered<Asked> {
+        let Self { assignment, duration, ignored, .. } = *self;
+        Asked::about(api, &self.calendars, assignment, &self.type_id, duration, ignored, wait).await
+    }
+}
+
+impl Asked {
+    /// What slots of this type are asked of; the calendars as they are now.
+    pub(crate) async fn about(
+        api: &Api,
+        calendars: &[CalendarId],
+        assignment: Assignment,
+        type_id: &TypeId,
+        duration: Option<Minutes>,
+        ignored: Option<AppointmentId>,
+        wait: &Wait,
+    ) -> Answered<Self> {
+        let view = api.engine.view(calendars, wait).await?;
+        let moved = match ignored {
+            None => None,
+            Some(id) => {
+                let read = api.engine.read(wait.deadline, move |reader| reader.appointments(&[id]));
+                read.await?.0.pop()
+            }
+        };
+        let find = |calendar: &Arc<Calendar>| {
+            let not_found = || Refusal::AppointmentTypeNotFound(calendar.id.clone(), type_id.clone());
+            let moved = moved.as_ref().filter(|it| it.type_id == *type_id);
+            calendar.type_to_book(type_id, moved.map(|it| &it.image)).cloned().ok_or_else(not_found)
+        };
+        let types = view.calendars.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        let ignored = match (ignored, moved) {
+            (Some(id), None) => return Err(Refusal::AppointmentNotFound(id).into()),
+            (_, moved) => moved,
+        };
+        let present = ignored.as_ref().map(|it| it.duration);
+        let durations: Vec<Minutes> = types.iter().map(|it| duration.or(present).unwrap_or(it.duration)).collect();
+        if assignment == Assignment::All && durations.windows(2).any(|pair| pair[0] != pair[1]) {
+            let wrong = "is required, because the default durations of these calendars differ";
+            return Err(Fields::wrong_only("duration", wrong).into());
+        }
+        Ok(Self { view, types, durations, assignment, ignored })
+    }
+}
+
+/// What is listed: a date, or a range.
+#[derive(Clone, Copy)]
+enum Range {
+    Date(LocalDate),
+    Between(Interval),
+}
+
+fn range(message: &pb::ListSlotsRequest, fields: &mut Fields) -> Option<Range> {
+    let has_range = message.start_time.is_some() || message.end_time.is_some();
+    match (message.date.as_str(), has_range) {
+        ("", false) => fields.wrong("date", "is required, or start_time and end_time"),
+        ("", true) => {
+            let range = fields.range(message.start_time.as_ref(), message.end_time.as_ref(), RANGE_DAYS_MAX);
+            range.map(Range::Between)
+        }
+        (_, true) => fields.wrong("date", "cannot stand beside start_time and end_time"),
+        (date, false) => fields.date("date", date).map(Range::Date),
+    }
+}
+
+/// The type of that name, or `default`.
+pub(crate) fn type_or_default(text: &str, fields: &mut Fields) -> Option<TypeId> {
+    if text.is_empty() { Some(TypeId::default_type()) } else { fields.type_id("appointment_type_id", text) }
+}
