@@ -11,7 +11,7 @@ mod sorter;
 
 use std::path::Path;
 
-use crate::store::told::PART_EVENTS_MAX;
+use crate::store::log_reader::PART_EVENTS_MAX;
 use crate::store::{CalendarFilter, Oldest, Store, StoreError, ZoneLookup};
 use bookd_core::appointment::zone_drift::drift;
 use bookd_core::appointment::{Appointment, AppointmentState};

@@ -28,6 +28,10 @@ pub mod engine;
 pub mod fold;
 #[cfg(feature = "server")]
 pub mod ids;
+#[cfg(feature = "server")]
+pub mod layout;
+#[cfg(feature = "server")]
+pub mod log;
 #[cfg(feature = "proto")]
 pub mod proto;
 pub mod sabotage;

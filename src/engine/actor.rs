@@ -22,9 +22,7 @@ use bookd_core::time::Instant;
 
 use super::batch::{Batch, Envelope, refuse};
 use super::closing::{Closing, Step};
-use super::compaction::Compaction;
 use super::damaged::{Damaged, Met};
-use super::fanout::Publisher;
 use super::published::{Commits, Published};
 use super::queue::Queue;
 use super::stall::Stall;
@@ -33,6 +31,8 @@ use super::throttle::StoreLog;
 use super::worker::until;
 use super::writer_clock::{BelievedClock, CLOCK_LOOK, WriterClock};
 use super::{BATCH_MAX, Failure, Load, MAILBOX_MAX, Mail, Settings, Slices};
+use crate::log::retention::Retention;
+use crate::log::subscriptions::Publisher;
 
 /// How many expiries one batch records at most; more wait for the next one.
 const EXPIRIES_MAX: usize = 1_024;
@@ -49,7 +49,7 @@ pub(super) struct Actor {
     pub(super) published: Arc<Published>,
     pub(super) commits: Commits,
     pub(super) publisher: Publisher,
-    compaction: Option<Compaction>,
+    retention: Option<Retention>,
     /// What expires next. An entry that is out of date is found to be so when its time comes.
     pub(super) expiries: BinaryHeap<Reverse<(Instant, AppointmentId)>>,
     /// Commands that wait to be decided.
@@ -103,7 +103,7 @@ impl Actor {
             published,
             commits,
             publisher,
-            compaction: settings.keep_changes.map(Compaction::new),
+            retention: settings.keep_changes.map(|keep| Retention::new(keep, BATCH_MAX)),
             expiries,
             queue: Queue::default(),
             closing: None,
@@ -207,7 +207,7 @@ impl Actor {
     /// When something expires or is to be forgotten next; none when nothing is.
     fn next_due(&self) -> Option<Instant> {
         let expiry = self.expiries.peek().map(|Reverse((due, _))| *due);
-        expiry.into_iter().chain(self.compaction.as_ref().map(|it| it.due)).min()
+        expiry.into_iter().chain(self.retention.as_ref().map(|it| it.due)).min()
     }
 
     /// One turn. An error is fatal: the process must not go on with what it has in memory.
@@ -305,8 +305,8 @@ impl Actor {
                 return Err(error);
             }
         };
-        if let Some(compaction) = self.compaction.as_mut().filter(|it| is_known && it.due <= now) {
-            return compaction.step(self.store.as_mut(), now);
+        if let Some(retention) = self.retention.as_mut().filter(|it| is_known && it.due <= now) {
+            return retention.step(self.store.as_mut(), now);
         }
         Ok(is_known)
     }

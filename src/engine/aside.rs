@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant as Deadline, timeout_at};
 
-use super::{Failure, Layout};
+use super::Failure;
+use crate::layout::Layout;
 
 /// How many searches are made at a time; more wait for their turn until their deadline.
 pub(super) const SEARCHES_MAX: usize = 2;

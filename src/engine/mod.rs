@@ -11,10 +11,8 @@ mod aside;
 mod batch;
 mod beside;
 mod closing;
-mod compaction;
 mod damaged;
 mod deletion;
-mod fanout;
 mod finish;
 mod foreseen;
 mod gather;
@@ -22,7 +20,6 @@ mod loading;
 mod published;
 mod queue;
 mod readers;
-mod ring;
 mod stall;
 mod stopped;
 mod submit;
@@ -40,11 +37,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio::time::Instant as Deadline;
 
 use crate::clock::Clock;
-use crate::store::{Reader, Store, StoreError};
+use crate::layout::Layout;
+use crate::log::WatchSettings;
+use crate::log::subscriptions::{Subscriptions, Waker};
+use crate::store::{LogReader, Queries, Reader, Store, StoreError};
 use bookd_core::appointment::Appointment;
 use bookd_core::calendar::Calendar;
 use bookd_core::command::Command;
@@ -53,16 +53,14 @@ use bookd_core::ids::{CalendarId, Caller, Revision};
 use bookd_core::refusal::Refusal;
 use bookd_core::time::Instant;
 
-pub use crate::store::{CalendarFilter, HistoryQuery, HistorySubject, ListQuery, Told};
 pub use deletion::Slices;
 pub use published::View;
 pub use stopped::Stopped;
-pub use watch::{LAG_CHANGES_MAX, PROGRESS, Said, Touches, WATCHES_MAX, Watch, WatchSettings, Woken};
+pub use watch::{CalendarWatch, Wakeup, Watch, Watched};
 pub use writer_clock::{CLOCK_AHEAD_MAX, CLOCK_BEHIND_LOGGED, CLOCK_JUMP_MAX, CLOCK_STEADY};
 
 use aside::{Aside, SEARCHES_MAX};
 use closing::{Asking, Step};
-use fanout::{Fanout, Waker};
 use published::Published;
 use readers::Readers;
 use worker::Worker;
@@ -83,8 +81,6 @@ pub const CALENDARS_IN_MEMORY_MAX: usize = 200_000;
 const LOADS_MAX: usize = 3;
 /// How long a request id is remembered at least, in seconds.
 pub const REQUEST_MEMORY: i64 = 8 * 24 * 60 * 60;
-/// How long changes are kept at least, in seconds: who pages through a list, or was away for a night, must find his place.
-pub const KEEP_CHANGES_MIN: i64 = 24 * 60 * 60;
 /// How long a call waits for the engine when it brings no deadline of its own.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -245,15 +241,6 @@ impl Mail {
     }
 }
 
-/// How the engine runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// The actor on a thread of its own, store reads on tokio's blocking threads.
-    Threads,
-    /// Everything on the caller's runtime: virtual time does not wait for threads.
-    Inline,
-}
-
 /// What the engine needs to know when it starts.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -266,7 +253,7 @@ pub struct Settings {
     pub mailbox_max: usize,
     /// See `CALENDARS_IN_MEMORY_MAX`.
     pub calendars_in_memory_max: usize,
-    /// How long changes are kept, in seconds; none = for ever. At least `KEEP_CHANGES_MIN`.
+    /// How long changes are kept, in seconds; none = for ever. At least `log::retention::KEEP_CHANGES_MIN`.
     pub keep_changes: Option<i64>,
     /// How changes are told to watchers.
     pub watch: WatchSettings,
@@ -306,7 +293,9 @@ pub struct Engine {
     /// Held by who prepares the deletion of a calendar.
     deletions: Arc<Mutex<()>>,
     aside: Aside,
-    fanout: Arc<Fanout>,
+    subscriptions: Arc<Subscriptions>,
+    /// Who may read the store at a time because its watch is behind.
+    catching_up: Arc<Semaphore>,
     clock: Arc<BelievedClock>,
     code_key: u64,
     /// See `cut`.
@@ -345,7 +334,8 @@ impl Engine {
         let (published, commits) = Published::new(boot.revision, boot.last_time);
         let (mailbox, mail) = mpsc::channel(settings.mailbox_max);
         let code_key = boot.code_key;
-        let (fanout, publisher, waker) = Fanout::start(boot.revision, settings.watch, settings.layout);
+        let (subscriptions, publisher, waker) = Subscriptions::start(boot.revision, settings.watch, settings.layout);
+        let catching_up = Arc::new(Semaphore::new(watch::CATCHING_UP_MAX));
         let shown = (Arc::clone(&published), commits);
         let is_cut = Arc::new(AtomicBool::new(false));
         let actor = actor::Actor::new(store, boot, Arc::clone(&clock), shown, publisher, Arc::clone(&is_cut), settings);
@@ -361,7 +351,8 @@ impl Engine {
             slices,
             deletions,
             aside,
-            fanout,
+            subscriptions,
+            catching_up,
             clock,
             code_key,
             is_cut,
@@ -406,7 +397,25 @@ impl Engine {
     }
 
     /// Asks the store, beside the writer. The answer holds everything that was answered before it was asked, and nothing
-    /// of a commit whose outcome is not known.
+    /// of a commit whose outcome is not known. Fails with `ExpiredInQueue` when no connection is free by the deadline.
+    pub async fn query<T, F>(&self, deadline: Option<Deadline>, ask: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut dyn Queries) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.read(deadline, |reader| ask(reader)).await
+    }
+
+    /// Reads the log, on the terms of [`Engine::query`].
+    pub async fn read_log<T, F>(&self, deadline: Option<Deadline>, ask: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut dyn LogReader) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.read(deadline, |reader| ask(reader)).await
+    }
+
+    /// Both, with one connection; the API asks for the one that it needs.
     pub async fn read<T, F>(&self, deadline: Option<Deadline>, ask: F) -> Result<T, Failure>
     where
         T: Send + 'static,

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant as Deadline;
 
 use super::aside::Aside;
-use super::{Failure, Layout, damaged};
+use super::{Failure, damaged};
+use crate::layout::Layout;
 use crate::store::{Reader, StoreError};
 
 pub(super) struct Readers {

@@ -7,6 +7,7 @@ use std::task::{Context, Waker as Wakes};
 
 use super::*;
 use crate::clock::{ManualClock, SystemClock};
+use crate::store::CalendarFilter;
 use crate::store::memory::Memory;
 use bookd_core::calendar::Profile;
 use bookd_core::calendar::appointment_type::Limits;
@@ -104,7 +105,7 @@ async fn whatever_waits_for_a_writer_that_is_gone_is_told_so_at_once() {
             let (engine, running) = start(&store, layout);
             engine.submit(create("ada"), Terms::default()).await.unwrap();
             let mut watch = engine.watch(CalendarFilter::All, Revision(0), None).await.unwrap();
-            assert_eq!(watch.next().await, Ok(Said::Progress(Revision(1))));
+            assert_eq!(watch.next().await, Ok(Watched::Progress(Revision(1))));
             let mut touches = engine.touches(vec![id("ada")]).unwrap();
             match end {
                 End::Unknown => store.lose_next_commit(StoreError::Io("gone".to_owned())),
@@ -119,7 +120,7 @@ async fn whatever_waits_for_a_writer_that_is_gone_is_told_so_at_once() {
             assert_eq!(unknown.err(), Some(Failure::CommitUnknown));
             at_once("whoever stops it", end, engine.closed()).await;
             let gone = Some(Failure::ShuttingDown);
-            let read = engine.read(None, |reader| reader.oldest_change());
+            let read = engine.read_log(None, |log| log.oldest_change());
             assert_eq!(at_once("a read", end, read).await.err(), gone);
             let wait = Wait::default();
             let other = [id("zoe")];
@@ -128,10 +129,10 @@ async fn whatever_waits_for_a_writer_that_is_gone_is_told_so_at_once() {
             assert_eq!(at_once("a tick", end, engine.tick()).await.err(), gone);
             let lagged = at_once("a watcher that was cut", end, engine.lagged(Revision(1))).await;
             assert_eq!(lagged, Failure::Lagged { last: Revision(1), oldest: Revision(1) });
-            assert_eq!(at_once("a watch", end, watch.next()).await, Ok(Said::Progress(Revision(1))));
+            assert_eq!(at_once("a watch", end, watch.next()).await, Ok(Watched::Progress(Revision(1))));
             assert_eq!(at_once("a watch", end, watch.next()).await.err(), gone);
             let never = Deadline::now() + 2 * AT_ONCE;
-            assert_eq!(at_once("a watch of slots", end, touches.woken(never)).await, Woken::Closed);
+            assert_eq!(at_once("a watch of slots", end, touches.woken(never)).await, Wakeup::Closed);
             let late = engine.watch(CalendarFilter::All, Revision(1), None);
             assert_eq!(at_once("a new watch", end, late).await.err(), gone);
             assert!(matches!(at_once("the end", end, running.stopped()).await, Stopped::Failed(_)));
@@ -232,7 +233,7 @@ async fn a_command_that_may_change_something_goes_beside_the_writer_only_where_n
     // Two dry runs take as long as they like.
     let (go, gone) = std::sync::mpsc::channel::<()>();
     let gone = Arc::new(std::sync::Mutex::new(gone));
-    let begun = Arc::new(tokio::sync::Semaphore::new(0));
+    let begun = Arc::new(Semaphore::new(0));
     let run = || {
         let (engine, gone, begun) = (engine.clone(), Arc::clone(&gone), Arc::clone(&begun));
         let wait = move |_: &mut dyn Reader| {

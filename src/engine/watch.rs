@@ -1,4 +1,4 @@
-//! One watcher: from the store while it is behind, from the ring while it keeps up, and a mark of progress in time.
+//! One watcher: from the store while it is behind, from the tail of the log in memory while it keeps up, and a mark of progress in time.
 //!
 //! It is asked for what comes next and does nothing in between, so a client that does not read costs nothing but its
 //! place. Everything up to `position` was told, exactly once; whoever is too slow is cut, and never skips. A large change
@@ -6,69 +6,35 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant as Monotonic;
 
-use super::fanout::{Entry, Registration};
-use super::ring::RING_CHANGES_MAX;
-use super::{Engine, Failure, WAIT_MAX};
-use crate::store::told::PART_EVENTS_MAX;
-use crate::store::{CalendarFilter, Told, ToldPage};
+use super::{Engine, Failure, READERS_MAX, WAIT_MAX};
+use crate::log::WatchSettings;
+use crate::log::subscriptions::{Refused, Subscriber, Subscription};
+use crate::store::{CalendarFilter, ChangePage, ChangePart};
 use bookd_core::ids::{CalendarId, Revision};
 use bookd_core::log::LogPosition;
 
-/// How often a watcher is told that it has missed nothing.
-pub const PROGRESS: Duration = Duration::from_secs(30);
-/// A watcher that does not read for longer is cut.
-pub(super) const STALL_MAX: Duration = Duration::from_secs(60);
-/// A watcher that was up to date, and then falls further behind than so many changes, is cut.
-pub const LAG_CHANGES_MAX: u64 = 100_000;
-/// Watches that are open at a time, of both kinds together.
-pub const WATCHES_MAX: usize = 4_096;
-/// The slots of one watch are looked for at most once in such a time.
-pub(super) const SLOTS_PAUSE: Duration = Duration::from_millis(100);
+/// Watchers that read the store at a time; the other readers are for everybody else.
+pub(super) const CATCHING_UP_MAX: usize = READERS_MAX / 2;
 
-/// How changes are told to watchers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WatchSettings {
-    /// See `PROGRESS`.
-    pub progress: Duration,
-    /// See `STALL_MAX`.
-    pub stall_max: Duration,
-    /// See `LAG_CHANGES_MAX`.
-    pub lag_changes_max: u64,
-    /// See `WATCHES_MAX`.
-    pub watches_max: usize,
-    /// See `SLOTS_PAUSE`.
-    pub slots_pause: Duration,
-    /// See `RING_CHANGES_MAX`.
-    pub ring_changes_max: usize,
-    /// See `PART_EVENTS_MAX`.
-    pub part_events_max: usize,
-}
-
-impl Default for WatchSettings {
-    fn default() -> Self {
-        Self {
-            progress: PROGRESS,
-            stall_max: STALL_MAX,
-            lag_changes_max: LAG_CHANGES_MAX,
-            watches_max: WATCHES_MAX,
-            slots_pause: SLOTS_PAUSE,
-            ring_changes_max: RING_CHANGES_MAX,
-            part_events_max: PART_EVENTS_MAX,
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Closed => Self::ShuttingDown,
+            Refused::TooMany(most) => Self::TooManyWatches(most),
         }
     }
 }
 
 /// What a watcher is told.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Said {
+pub enum Watched {
     /// One change of which something passed, or a part of one; the parts of a change are numbered from 1.
     Change {
         /// What passed.
-        told: Box<Told>,
+        told: Box<ChangePart>,
         /// Which part of the change it is.
         part: u32,
     },
@@ -79,7 +45,7 @@ pub enum Said {
 /// See the header.
 pub struct Watch {
     engine: Engine,
-    registration: Registration,
+    subscription: Subscription,
     /// Everything up to here was told, or did not pass.
     position: Revision,
     /// Where what was told last ends; within a change while parts of it are still to come.
@@ -87,7 +53,7 @@ pub struct Watch {
     /// Of the change within which that is, so many parts were told.
     parts: u32,
     /// What comes next, where that ends, and at which revision it was read.
-    queue: VecDeque<Told>,
+    queue: VecDeque<ChangePart>,
     queue_end: LogPosition,
     read_at: Revision,
     /// How far it must go on before it waits.
@@ -102,38 +68,38 @@ pub struct Watch {
 
 impl Watch {
     /// What comes next; waits for it. After an error there is nothing more.
-    pub async fn next(&mut self) -> Result<Said, Failure> {
-        let rested = self.registration.asks();
+    pub async fn next(&mut self) -> Result<Watched, Failure> {
+        let rested = self.subscription.asks();
         if self.is_over {
             return Err(Failure::ShuttingDown);
         }
-        if rested > self.registration.fanout.settings.stall_max || self.registration.entry.is_cut() {
+        if rested > self.subscription.subscriptions.settings.stall_max || self.subscription.subscriber.is_cut() {
             return Err(self.engine.lagged(self.position).await);
         }
         let said = self.look().await;
-        if matches!(said, Ok(Said::Progress(_))) {
-            self.progress_due = Monotonic::now() + self.registration.fanout.settings.progress;
+        if matches!(said, Ok(Watched::Progress(_))) {
+            self.progress_due = Monotonic::now() + self.subscription.subscriptions.settings.progress;
         }
-        self.registration.rests();
+        self.subscription.rests();
         said
     }
 
-    async fn look(&mut self) -> Result<Said, Failure> {
+    async fn look(&mut self) -> Result<Watched, Failure> {
         self.is_fresh = false;
         loop {
-            if self.registration.fanout.is_closed() {
+            if self.subscription.subscriptions.is_closed() {
                 self.is_over = true;
                 if self.queue.is_empty() {
                     self.pass_queue();
                     self.note();
                 }
-                return Ok(Said::Progress(self.position));
+                return Ok(Watched::Progress(self.position));
             }
             let is_due = Monotonic::now() >= self.progress_due;
             match self.queue.pop_front() {
                 Some(told) if is_due => {
                     self.queue.push_front(told);
-                    return Ok(Said::Progress(self.position));
+                    return Ok(Watched::Progress(self.position));
                 }
                 Some(mut told) => {
                     if !self.is_up_to_date(&mut told) {
@@ -145,22 +111,22 @@ impl Watch {
             }
             let newest = self.note();
             if is_due {
-                return Ok(Said::Progress(self.position));
+                return Ok(Watched::Progress(self.position));
             }
             if self.position < self.target {
                 self.fill(newest).await?;
             } else if !self.was_current {
                 self.was_current = true;
-                return Ok(Said::Progress(self.position));
+                return Ok(Watched::Progress(self.position));
             } else {
-                let woken = self.registration.entry.woken();
+                let woken = self.subscription.subscriber.woken();
                 // Whichever comes first, the next turn finds out.
                 let _or_time = tokio::time::timeout_at(self.progress_due, woken).await;
             }
         }
     }
 
-    fn tell(&mut self, told: Told) -> Said {
+    fn tell(&mut self, told: ChangePart) -> Watched {
         let part = self.parts + 1;
         self.told_upto = told.next;
         if told.is_last() {
@@ -169,7 +135,7 @@ impl Watch {
             // Nothing else is waited for within a change.
             (self.target, self.parts) = (self.target.max(told.entry.revision), part);
         }
-        Said::Change { told: Box::new(told), part }
+        Watched::Change { told: Box::new(told), part }
     }
 
     /// Nothing of the queue is left: what it ends with did not pass.
@@ -179,9 +145,9 @@ impl Watch {
     }
 
     /// What waited while the client read something else may show what was removed meanwhile: then it is read again.
-    fn is_up_to_date(&mut self, told: &mut Told) -> bool {
+    fn is_up_to_date(&mut self, told: &mut ChangePart) -> bool {
         let newest = self.engine.revision();
-        let is_known = self.is_fresh || self.registration.fanout.refresh(told, self.read_at, newest);
+        let is_known = self.is_fresh || self.subscription.subscriptions.refresh(told, self.read_at, newest);
         if !is_known {
             self.queue.clear();
             self.queue_end = self.told_upto;
@@ -192,8 +158,8 @@ impl Watch {
 
     /// How far there is to go. The order of these reads matters: what is not seen by one is seen by the next.
     fn note(&mut self) -> Revision {
-        let seen = self.registration.fanout.seen();
-        let pending = self.registration.entry.take_pending();
+        let seen = self.subscription.subscriptions.seen();
+        let pending = self.subscription.subscriber.take_pending();
         let newest = self.engine.revision();
         if !self.was_current {
             self.target = self.target.max(newest);
@@ -210,24 +176,25 @@ impl Watch {
         newest
     }
 
-    /// Reads on, from the ring or from the store.
+    /// Reads on, from the tail in memory or from the store.
     async fn fill(&mut self, newest: Revision) -> Result<(), Failure> {
-        let Registration { fanout, entry, .. } = &self.registration;
+        let Subscription { subscriptions, subscriber, .. } = &self.subscription;
         (self.is_fresh, self.read_at) = (true, newest);
         let behind = newest.0.saturating_sub(self.position.0);
-        if self.was_current && behind > fanout.settings.lag_changes_max {
+        if self.was_current && behind > subscriptions.settings.lag_changes_max {
             return Err(self.engine.lagged(self.position).await);
         }
         let from = self.told_upto.max(LogPosition::after(self.position));
-        let of_ring = if from.is_within_change() { None } else { fanout.page(self.position, newest, &entry.filter) };
-        if let Some(page) = of_ring {
-            self.queue.extend(page.changes.iter().map(|found| found.tell(&entry.filter)));
+        let of_tail =
+            if from.is_within_change() { None } else { subscriptions.page(self.position, newest, &subscriber.filter) };
+        if let Some(page) = of_tail {
+            self.queue.extend(page.changes.iter().map(|found| found.tell(&subscriber.filter)));
             self.queue_end = page.next;
             // A long stretch in which nothing passes must leave room for the others of this lane.
             tokio::task::yield_now().await;
             return Ok(());
         }
-        let page = self.engine.told_from(from, Arc::clone(entry), None).await.map_err(busy)?;
+        let page = self.engine.told_from(from, Arc::clone(subscriber), None).await.map_err(busy)?;
         self.queue.extend(page.changes);
         self.queue_end = page.next;
         Ok(())
@@ -241,7 +208,7 @@ fn busy(failure: Failure) -> Failure {
 
 /// Why a wait for calendars ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Woken {
+pub enum Wakeup {
     /// A change touched one of them.
     Touched,
     /// The time is up, or the clock was moved by hand.
@@ -253,40 +220,40 @@ pub enum Woken {
 }
 
 /// Tells when a change touches one of some calendars.
-pub struct Touches {
-    registration: Registration,
+pub struct CalendarWatch {
+    subscription: Subscription,
 }
 
-impl Touches {
+impl CalendarWatch {
     /// Waits until a change touches one of them, but no longer than this.
-    pub async fn woken(&mut self, until: Monotonic) -> Woken {
-        let Registration { fanout, entry, .. } = &self.registration;
-        let mut pending = entry.take_pending();
-        if pending.is_none() && !fanout.is_closed() && !entry.is_cut() {
-            let _or_time = tokio::time::timeout_at(until, entry.woken()).await;
-            pending = entry.take_pending();
+    pub async fn woken(&mut self, until: Monotonic) -> Wakeup {
+        let Subscription { subscriptions, subscriber, .. } = &self.subscription;
+        let mut pending = subscriber.take_pending();
+        if pending.is_none() && !subscriptions.is_closed() && !subscriber.is_cut() {
+            let _or_time = tokio::time::timeout_at(until, subscriber.woken()).await;
+            pending = subscriber.take_pending();
         }
         match pending {
-            _ if fanout.is_closed() => Woken::Closed,
-            _ if entry.is_cut() => Woken::Cut,
-            Some(_) => Woken::Touched,
-            None => Woken::Time,
+            _ if subscriptions.is_closed() => Wakeup::Closed,
+            _ if subscriber.is_cut() => Wakeup::Cut,
+            Some(_) => Wakeup::Touched,
+            None => Wakeup::Time,
         }
     }
 
     /// It has been given something, and has not asked for more yet.
     pub fn rests(&self) {
-        self.registration.rests();
+        self.subscription.rests();
     }
 
     /// It asks for more.
     pub fn asks(&self) {
-        self.registration.asks();
+        self.subscription.asks();
     }
 
     /// How it is told.
     pub fn settings(&self) -> WatchSettings {
-        self.registration.fanout.settings
+        self.subscription.subscriptions.settings
     }
 }
 
@@ -299,7 +266,7 @@ impl Engine {
         deadline: Option<Monotonic>,
     ) -> Result<Watch, Failure> {
         // Registered before anything is read: what happens from here on is told.
-        let registration = self.fanout.register(filter, false)?;
+        let subscription = self.subscriptions.register(filter, false)?;
         let newest = self.revision();
         let position = if start == Revision(0) { newest } else { Revision(start.0 - 1) };
         if position > newest {
@@ -308,14 +275,14 @@ impl Engine {
         let told_upto = LogPosition::after(position);
         let (mut queue, mut queue_end) = (VecDeque::new(), told_upto);
         if position < newest {
-            let page = self.told_from(told_upto, Arc::clone(&registration.entry), deadline).await?;
+            let page = self.told_from(told_upto, Arc::clone(&subscription.subscriber), deadline).await?;
             queue.extend(page.changes);
             queue_end = page.next;
         }
-        let progress_due = Monotonic::now() + self.fanout.settings.progress;
+        let progress_due = Monotonic::now() + self.subscriptions.settings.progress;
         Ok(Watch {
             engine: self.clone(),
-            registration,
+            subscription,
             position,
             told_upto,
             parts: 0,
@@ -335,19 +302,19 @@ impl Engine {
     async fn told_from(
         &self,
         from: LogPosition,
-        entry: Arc<Entry>,
+        subscriber: Arc<Subscriber>,
         deadline: Option<Monotonic>,
-    ) -> Result<ToldPage, Failure> {
+    ) -> Result<ChangePage, Failure> {
         let deadline = deadline.unwrap_or_else(|| Monotonic::now() + WAIT_MAX);
-        let turn = tokio::time::timeout_at(deadline, self.fanout.catching_up.acquire()).await;
+        let turn = tokio::time::timeout_at(deadline, self.catching_up.acquire()).await;
         let _turn = turn.map_err(|_| Failure::ExpiredInQueue)?.map_err(|_| Failure::ShuttingDown)?;
-        let part_events_max = self.fanout.settings.part_events_max;
-        self.read(Some(deadline), move |reader| reader.changes_from(from, &entry.filter, part_events_max)).await
+        let part_events_max = self.subscriptions.settings.part_events_max;
+        self.read_log(Some(deadline), move |log| log.changes_from(from, &subscriber.filter, part_events_max)).await
     }
 
     /// The oldest revision that can be watched from; 1 while nothing is compacted.
     async fn oldest(&self, deadline: Option<Monotonic>) -> Result<Revision, Failure> {
-        let oldest = self.read(deadline, |reader| reader.oldest_change()).await?;
+        let oldest = self.read_log(deadline, |log| log.oldest_change()).await?;
         Ok(oldest.map_or(Revision(1), |it| it.revision))
     }
 
@@ -358,12 +325,12 @@ impl Engine {
     }
 
     /// Tells when something touches one of these calendars.
-    pub fn touches(&self, calendars: Vec<CalendarId>) -> Result<Touches, Failure> {
-        Ok(Touches { registration: self.fanout.register(CalendarFilter::Among(calendars), true)? })
+    pub fn touches(&self, calendars: Vec<CalendarId>) -> Result<CalendarWatch, Failure> {
+        Ok(CalendarWatch { subscription: self.subscriptions.register(CalendarFilter::Among(calendars), true)? })
     }
 
     /// Ends every watch with the last revision that it was told of. From then on no watch begins.
     pub fn end_watches(&self) {
-        self.fanout.close();
+        self.subscriptions.close();
     }
 }

@@ -5,9 +5,10 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 use tokio::time::Instant as Deadline;
 
+use super::Mail;
 use super::actor::Actor;
 use super::stopped::Stopped;
-use super::{Layout, Mail};
+use crate::layout::Layout;
 
 /// The actor, wherever it runs.
 pub(super) enum Worker {

@@ -1,7 +1,7 @@
 //! Pages of what happened to one appointment or calendar: of each change those events that are about it, newest change
 //! first.
 
-use super::told::Gathered;
+use super::log_reader::Gathered;
 use bookd_core::ids::{AppointmentId, CalendarId, Revision};
 use bookd_core::log::{LogEntry, LogEvent, LogPosition};
 

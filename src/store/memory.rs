@@ -16,11 +16,11 @@ use bookd_core::state::State;
 use bookd_core::time::Instant;
 
 use super::history::HistoryBuilder;
-use super::told::{Part, TOLD_CHANGES_MAX, TOLD_EVENTS_MAX};
+use super::log_reader::{PAGE_CHANGES_MAX, PAGE_EVENTS_MAX, PartBuilder};
 use super::{
-    Batch, Boot, CalendarFilter, CalendarRow, CommitError, Expiring, HistoryPage, HistoryQuery, HistorySubject, Last,
-    ListPage, ListQuery, Look, Moment, Oldest, Reader, RequestRecord, Store, StoreError, ToldPage,
-    UNDONE_APPOINTMENTS_MAX, UNDONE_CHANGES_MAX,
+    Batch, Boot, CalendarFilter, CalendarRow, ChangePage, CommitError, Expiring, HistoryPage, HistoryQuery,
+    HistorySubject, Last, ListPage, ListQuery, LogReader, Look, Moment, Oldest, Queries, Reader, RequestRecord, Store,
+    StoreError, UNDONE_APPOINTMENTS_MAX, UNDONE_CHANGES_MAX,
 };
 
 /// See the header. A clone is another handle of the same store.
@@ -330,7 +330,9 @@ impl Reader for Memory {
     fn at_once(&mut self, look: Look<'_>) -> Result<(), StoreError> {
         look(&mut Locked(self.kept()))
     }
+}
 
+impl Queries for Memory {
     fn appointments(&mut self, ids: &[AppointmentId]) -> Result<(Vec<Appointment>, Revision), StoreError> {
         let kept = self.kept();
         Ok((kept.of_ids(ids), kept.state.revision))
@@ -410,7 +412,9 @@ impl Reader for Memory {
         rows.truncate(limit);
         Ok((rows, kept.state.revision))
     }
+}
 
+impl LogReader for Memory {
     fn history(&mut self, query: &HistoryQuery) -> Result<Option<HistoryPage>, StoreError> {
         let kept = self.kept();
         let is_known = match &query.subject {
@@ -456,17 +460,17 @@ impl Reader for Memory {
         from: LogPosition,
         filter: &CalendarFilter,
         part_events_max: usize,
-    ) -> Result<ToldPage, StoreError> {
+    ) -> Result<ChangePage, StoreError> {
         let kept = self.kept();
         let oldest = kept.oldest().map_or(Revision(0), |it| it.revision);
         if from.revision < oldest {
             return Err(StoreError::Compacted { oldest });
         }
-        let mut page = ToldPage { changes: Vec::new(), next: from, marks: Vec::new() };
+        let mut page = ChangePage { changes: Vec::new(), next: from, marks: Vec::new() };
         let mut events = 0;
-        for entry in kept.changes.iter().filter(|it| it.revision >= from.revision).take(TOLD_CHANGES_MAX) {
+        for entry in kept.changes.iter().filter(|it| it.revision >= from.revision).take(PAGE_CHANGES_MAX) {
             page.marks.extend(entry.mark());
-            let (mut part, mut cut) = (Part::new(part_events_max), None);
+            let (mut part, mut cut) = (PartBuilder::new(part_events_max), None);
             for (number, event) in (0..).zip(&entry.events).filter(|(_, event)| filter.passes(event)) {
                 if (LogPosition { revision: entry.revision, event: number }) < from {
                     continue;
@@ -481,7 +485,7 @@ impl Reader for Memory {
             events += told.as_ref().map_or(0, |it| it.appointments.len());
             page.next = told.as_ref().map_or(LogPosition::after(entry.revision), |it| it.next);
             page.changes.extend(told);
-            if events >= TOLD_EVENTS_MAX || page.next.is_within_change() {
+            if events >= PAGE_EVENTS_MAX || page.next.is_within_change() {
                 break;
             }
         }

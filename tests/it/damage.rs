@@ -6,8 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use bookd::fold::email_key;
+use bookd::store::log_reader::PART_EVENTS_MAX;
 use bookd::store::sqlite::Sqlite;
-use bookd::store::told::PART_EVENTS_MAX;
 use bookd::store::{CalendarFilter, ListQuery, RequestRecord, Store, StoreError};
 use bookd_core::command::Command;
 use bookd_core::ids::{AppointmentKey, Revision, TypeId};

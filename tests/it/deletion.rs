@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bookd::clock::ManualClock;
-use bookd::engine::{Answer, Engine, Failure, Layout, RequestId, Running, Settings, Slices, Terms};
+use bookd::engine::{Answer, Engine, Failure, RequestId, Running, Settings, Slices, Terms};
+use bookd::layout::Layout;
 use bookd::store::sqlite::Sqlite;
 use bookd::store::{ListQuery, Reader};
 use bookd_core::appointment::Appointment;

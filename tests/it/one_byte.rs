@@ -10,8 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use bookd::fold::email_key;
+use bookd::store::log_reader::PART_EVENTS_MAX;
 use bookd::store::sqlite::{Source, Sqlite};
-use bookd::store::told::PART_EVENTS_MAX;
 use bookd::store::{Batch, CalendarFilter, ListQuery, OpenError, RequestRecord, Store, StoreError};
 use bookd_core::command::Command;
 use bookd_core::ids::{AppointmentKey, Revision};

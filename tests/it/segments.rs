@@ -4,9 +4,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bookd::store::told::PART_EVENTS_MAX;
+use bookd::store::log_reader::PART_EVENTS_MAX;
 use bookd::store::{
-    Batch, CalendarFilter, HistoryPage, HistoryQuery, ListQuery, Reader, StoreError, Told, UNDONE_APPOINTMENTS_MAX,
+    Batch, CalendarFilter, ChangePart, HistoryPage, HistoryQuery, ListQuery, Reader, StoreError,
+    UNDONE_APPOINTMENTS_MAX,
 };
 use bookd_core::appointment::{Appointment, AppointmentState, IgnoredRules, Image};
 use bookd_core::change::{AppointmentEvent, Cause, Change, Event};
@@ -68,7 +69,7 @@ fn segments(world: &mut World) -> Vec<i64> {
 }
 
 /// The log as a watcher of this filter is told it, page by page.
-fn told(reader: &mut dyn Reader, filter: &CalendarFilter, part_events_max: usize) -> Vec<Told> {
+fn told(reader: &mut dyn Reader, filter: &CalendarFilter, part_events_max: usize) -> Vec<ChangePart> {
     let (mut all, mut from) = (Vec::new(), LogPosition::of(Revision(1)));
     loop {
         let page = reader.changes_from(from, filter, part_events_max).unwrap();
@@ -106,7 +107,7 @@ fn a_change_is_told_in_parts_that_are_together_what_passes_of_it() {
             assert_eq!(of_file, of_memory, "{filter:?} {part_events_max}");
             assert!(of_file.iter().all(|it| (1..=part_events_max).contains(&it.entry.events.len())));
             for entry in &log {
-                let parts: Vec<&Told> = of_file.iter().filter(|it| it.entry.revision == entry.revision).collect();
+                let parts: Vec<&ChangePart> = of_file.iter().filter(|it| it.entry.revision == entry.revision).collect();
                 let events: Vec<&LogEvent> = parts.iter().flat_map(|it| &it.entry.events).collect();
                 assert_eq!(events, entry.events.iter().filter(passing).collect::<Vec<_>>());
                 assert!(parts.iter().rev().enumerate().all(|(after, it)| it.is_last() == (after == 0)));

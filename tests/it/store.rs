@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bookd::fold::email_key;
-use bookd::store::told::PART_EVENTS_MAX;
-use bookd::store::{Batch, CalendarFilter, CommitError, ListQuery, Reader, RequestRecord, StoreError, Told};
+use bookd::store::log_reader::PART_EVENTS_MAX;
+use bookd::store::{Batch, CalendarFilter, ChangePart, CommitError, ListQuery, Reader, RequestRecord, StoreError};
 use bookd_core::appointment::{Appointment, AppointmentState, Carried, Invitee, PersonDetails, PersonPatch};
 use bookd_core::calendar::appointment_type::{AppointmentType, Limits};
 use bookd_core::calendar::availability::{Override, Window};
@@ -309,7 +309,7 @@ fn what_happened_is_told_newest_first_and_page_by_page(mut world: World) {
 }
 
 /// The whole log as a watcher of this filter is told it, page by page.
-fn told(world: &mut World, after: u64, filter: &CalendarFilter) -> Vec<Told> {
+fn told(world: &mut World, after: u64, filter: &CalendarFilter) -> Vec<ChangePart> {
     let mut reader = world.store().reader().unwrap();
     let (mut all, mut from) = (Vec::new(), LogPosition::after(Revision(after)));
     loop {
@@ -343,8 +343,8 @@ fn the_log_is_told_in_order_with_appointments_as_of_then_and_what_is_personal_as
     let all = told(&mut world, 0, &CalendarFilter::All);
     let revisions: Vec<u64> = all.iter().map(|it| it.entry.revision.0).collect();
     assert_eq!(revisions, (1..=world.state.revision.0).collect::<Vec<_>>());
-    let of_five = |it: &&Told| it.appointments.iter().flatten().any(|it| it.id == appointment_id(5));
-    let seen: Vec<&Told> = all.iter().filter(of_five).collect();
+    let of_five = |it: &&ChangePart| it.appointments.iter().flatten().any(|it| it.id == appointment_id(5));
+    let seen: Vec<&ChangePart> = all.iter().filter(of_five).collect();
     assert!(
         seen.len() >= 4
             && seen.iter().all(|it| it.appointments[0].as_ref().unwrap().person.carried.note == "newest-note")

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bookd::engine::{Settings, WatchSettings};
+use bookd::engine::Settings;
+use bookd::log::WatchSettings;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::watch_appointments_response::Message;
@@ -189,13 +190,13 @@ async fn every_change_is_told_once_in_order_and_whole_and_the_same_live_as_repla
 #[tokio::test]
 async fn a_watch_resumed_a_thousand_times_at_random_misses_and_repeats_nothing_while_writers_write() {
     // A ring so small that every watcher goes back and forth between it and the store; and the usual one.
-    for (ring_changes_max, seed) in [(16, 11), (WatchSettings::default().ring_changes_max, 12)] {
-        resume(ring_changes_max, seed).await;
+    for (tail_changes_max, seed) in [(16, 11), (WatchSettings::default().tail_changes_max, 12)] {
+        resume(tail_changes_max, seed).await;
     }
 }
 
-async fn resume(ring_changes_max: usize, seed: u64) {
-    let bookd = start(WatchSettings { ring_changes_max, ..WatchSettings::default() }).await;
+async fn resume(tail_changes_max: usize, seed: u64) {
+    let bookd = start(WatchSettings { tail_changes_max, ..WatchSettings::default() }).await;
     let calendars = ["ada", "bob", "cem"];
     for calendar in calendars {
         open_quarters(&bookd, calendar).await;
@@ -353,7 +354,7 @@ async fn what_is_personal_is_told_as_it_is_now_wherever_the_change_is_read_from(
     let booked = bookd.book(secret).await.unwrap();
     // It reads one change and then nothing for a while: what waits for it was read before the removal.
     let mut slow =
-        bookd.engine().watch(bookd::engine::CalendarFilter::All, bookd_core::ids::Revision(1), None).await.unwrap();
+        bookd.engine().watch(bookd::store::CalendarFilter::All, bookd_core::ids::Revision(1), None).await.unwrap();
     slow.next().await.unwrap();
     let mut live = watch(&bookd, of_calendar("ada", 1)).await.unwrap();
     assert_eq!(changes_up_to(&mut live, 2).await[1].events[0].appointment.as_ref().unwrap().note, "secret");
@@ -365,7 +366,7 @@ async fn what_is_personal_is_told_as_it_is_now_wherever_the_change_is_read_from(
     };
     bookd.booking().update_appointment(removal).await.unwrap();
     change(&mut live).await;
-    let bookd::engine::Said::Change { told, .. } = slow.next().await.unwrap() else { panic!("a change waits") };
+    let bookd::engine::Watched::Change { told, .. } = slow.next().await.unwrap() else { panic!("a change waits") };
     assert_eq!(told.entry.revision.0, 2);
     let then = told.appointments[0].as_ref().unwrap();
     assert_eq!((then.person.invitee.name.as_str(), then.person.carried.note.as_str()), ("(removed)", ""));

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use bookd::engine::{CalendarFilter, Failure, Said, Settings, WatchSettings};
+use bookd::engine::{Failure, Settings, Watched};
+use bookd::log::WatchSettings;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::watch_appointments_response::Message;
 use bookd::server::Ended;
+use bookd::store::CalendarFilter;
 use bookd_core::ids::Revision;
 use bookd_core::time::DAY;
 use tonic::Code;
@@ -120,8 +122,8 @@ async fn a_watcher_that_falls_too_far_behind_is_cut_with_what_it_was_told_last()
     let mut last = Revision(0);
     loop {
         match slow.next().await.unwrap() {
-            Said::Change { told, .. } => last = told.entry.revision,
-            Said::Progress(revision) => break assert_eq!(revision, last),
+            Watched::Change { told, .. } => last = told.entry.revision,
+            Watched::Progress(revision) => break assert_eq!(revision, last),
         }
     }
     let writers = Writers::start(&bookd, &["ada"]);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use bookd::engine::WatchSettings;
+use bookd::log::WatchSettings;
 use bookd::proto::v1 as pb;
 use prost_types::Timestamp;
 use tonic::{Code, Streaming};

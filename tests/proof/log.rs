@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bookd::api::context::request_hash;
 use bookd::proto::v1 as pb;
-use bookd::store::told::PART_EVENTS_MAX;
+use bookd::store::log_reader::PART_EVENTS_MAX;
 use bookd::store::{CalendarFilter, Reader, Store};
 use bookd_core::appointment::confirmation_code;
 use bookd_core::appointment::{Appointment, AppointmentState as S, IgnoredRules, Image, OccurrenceOf, Person};

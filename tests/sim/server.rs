@@ -5,7 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use bookd::api::context::Api;
 use bookd::api::wire::Wire;
-use bookd::engine::{Engine, Layout, Settings, Slices, WatchSettings};
+use bookd::engine::{Engine, Settings, Slices};
+use bookd::layout::Layout;
+use bookd::log::WatchSettings;
 use bookd::server::{Limits, serve_connection};
 use bookd::zones::Zones;
 use hyper_util::rt::TokioIo;

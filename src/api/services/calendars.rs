@@ -151,7 +151,7 @@ pub(crate) async fn list_calendars(
     let page = page_after(&message, &mut fields);
     let (prefix, (limit, after)) = fields.finish(prefix.zip(page))?;
     let read =
-        api.engine.read(context.wait.deadline, move |reader| reader.list_calendars(&prefix, after.as_ref(), limit + 1));
+        api.engine.query(context.wait.deadline, move |store| store.list_calendars(&prefix, after.as_ref(), limit + 1));
     let (mut rows, revision) = read.await?;
     let has_more = rows.len() > limit;
     rows.truncate(limit);

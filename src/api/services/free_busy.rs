@@ -10,8 +10,9 @@ use bookd_core::time::interval::Interval;
 use crate::api::context::{Answered, Api, Call, Weight};
 use crate::api::convert::parse::{Fields, RANGE_DAYS_MAX};
 use crate::api::convert::render;
-use crate::engine::{ListQuery, View};
+use crate::engine::View;
 use crate::proto::v1 as pb;
+use crate::store::ListQuery;
 
 /// The most periods of one QueryFreeBusy, all calendars together.
 pub(super) const PERIODS_MAX: usize = 20_000;
@@ -99,7 +100,7 @@ async fn past(
     };
     loop {
         let asked = query.clone();
-        let page = api.engine.read(deadline, move |reader| reader.list_appointments(&asked)).await;
+        let page = api.engine.query(deadline, move |store| store.list_appointments(&asked)).await;
         let page = page?;
         for it in page.appointments.iter().filter(|it| it.blocks) {
             // A calendar that had the id before is another.

@@ -1,7 +1,7 @@
 //! ListService: appointments, and what happened to them.
 
-use crate::engine::{HistoryQuery, HistorySubject, ListQuery};
 use crate::proto::v1 as pb;
+use crate::store::{HistoryQuery, HistorySubject, ListQuery};
 use bookd_core::appointment::AppointmentState;
 use bookd_core::appointment::confirmation_code;
 use bookd_core::ids::{AppointmentId, Revision, SeriesId};
@@ -104,7 +104,7 @@ pub(crate) async fn get_appointment(
     let mut fields = Fields::default();
     let id = fields.appointment_id("appointment_id", &call.message.appointment_id);
     let id = fields.finish(id)?;
-    let read = api.engine.read(call.context.wait.deadline, move |reader| reader.appointments(&[id])).await;
+    let read = api.engine.query(call.context.wait.deadline, move |store| store.appointments(&[id])).await;
     let (found, revision) = read?;
     let found = found.first().ok_or_else(|| Refusal::AppointmentNotFound(id))?;
     let appointment = Some(api.appointment(found, api.engine.now()));
@@ -121,9 +121,9 @@ pub(crate) async fn list_appointments(
     let query = fields.finish(query)?;
     let now = query.now;
     let calendar = query.calendar.clone();
-    let read = api.engine.read(context.wait.deadline, move |reader| match &query.calendar {
-        Some(calendar) if !reader.ever_had(calendar)? => Ok(None),
-        _ => reader.list_appointments(&query).map(Some),
+    let read = api.engine.query(context.wait.deadline, move |store| match &query.calendar {
+        Some(calendar) if !store.ever_had(calendar)? => Ok(None),
+        _ => store.list_appointments(&query).map(Some),
     });
     let page = read.await?;
     let not_found = || calendar.map(Refusal::CalendarNotFound);
@@ -156,7 +156,7 @@ pub(crate) async fn list_changes(api: &Api, call: Call<pb::ListChangesRequest>) 
     let from = token.map(|it| LogPosition { revision: Revision(it.revision), event: it.event });
     let query = HistoryQuery { changes_max: limit, from, subject };
     let asked = query.clone();
-    let read = api.engine.read(context.wait.deadline, move |reader| reader.history(&asked)).await;
+    let read = api.engine.read_log(context.wait.deadline, move |log| log.history(&asked)).await;
     let page = read?;
     let page = page.ok_or_else(|| not_found(query.subject))?;
     let next = page.next.map(|LogPosition { revision, event }| PageToken {

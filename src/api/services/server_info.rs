@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::engine;
+use crate::log;
 use crate::proto::v1 as pb;
 use bookd_core::appointment::{self, person, recurrence};
 use bookd_core::calendar::{self, appointment_type, availability};
@@ -44,9 +45,9 @@ fn limits() -> BTreeMap<String, i64> {
         ("hold_seconds", HOLD_SECONDS_MAX),
         ("hold_life_seconds", HOLD_LIFE_MAX),
         ("queued_commands", size(engine::MAILBOX_MAX)),
-        ("watches", size(engine::WATCHES_MAX)),
-        ("watch_progress_seconds", i64::try_from(engine::PROGRESS.as_secs()).unwrap_or(i64::MAX)),
-        ("watch_lag_changes", i64::try_from(engine::LAG_CHANGES_MAX).unwrap_or(i64::MAX)),
+        ("watches", size(log::WATCHES_MAX)),
+        ("watch_progress_seconds", i64::try_from(log::PROGRESS.as_secs()).unwrap_or(i64::MAX)),
+        ("watch_lag_changes", i64::try_from(log::LAG_CHANGES_MAX).unwrap_or(i64::MAX)),
         ("watched_slots", size(watch_slots::SLOTS_WATCHED_MAX)),
     ];
     limits.into_iter().map(|(name, limit)| (name.to_owned(), limit)).collect()

@@ -150,7 +150,7 @@ impl Asked {
         let moved = match ignored {
             None => None,
             Some(id) => {
-                let read = api.engine.read(wait.deadline, move |reader| reader.appointments(&[id]));
+                let read = api.engine.query(wait.deadline, move |store| store.appointments(&[id]));
                 read.await?.0.pop()
             }
         };

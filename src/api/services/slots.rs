@@ -73,7 +73,7 @@ async fn explain(
     let named = match explained.bookable || keys.is_empty() {
         true => Vec::new(),
         false => {
-            let read = api.engine.read(deadline, move |reader| reader.appointments_by_key(&keys));
+            let read = api.engine.query(deadline, move |store| store.appointments_by_key(&keys));
             read.await?.0
         }
     };

@@ -2,9 +2,10 @@
 
 use bookd_core::ids::{ID_CHARACTERS_MAX, Revision};
 
-use crate::engine::{CalendarFilter, Said, Told, Watch};
+use crate::engine::{Watch, Watched};
 use crate::proto::v1 as pb;
 use crate::proto::v1::watch_appointments_response::Message;
+use crate::store::{CalendarFilter, ChangePart};
 
 use crate::api::context::{Answered, Api, Call};
 use crate::api::convert::parse::Fields;
@@ -40,7 +41,7 @@ pub(crate) async fn watch_appointments(api: &Api, call: Call<pb::WatchAppointmen
 }
 
 impl Changes {
-    fn change(&self, told: &Told) -> pb::Change {
+    fn change(&self, told: &ChangePart) -> pb::Change {
         let then = told.entry.time;
         let mut change = render::change(&told.entry);
         for (event, appointment) in change.events.iter_mut().zip(&told.appointments) {
@@ -56,12 +57,12 @@ impl Source for Changes {
     async fn next(&mut self) -> Answered<pb::WatchAppointmentsResponse> {
         let said = self.watch.next().await?;
         Ok(match said {
-            Said::Change { told, part } => pb::WatchAppointmentsResponse {
+            Watched::Change { told, part } => pb::WatchAppointmentsResponse {
                 part: i32::try_from(part).unwrap_or(i32::MAX),
                 is_last: told.is_last(),
                 message: Some(Message::Change(self.change(&told))),
             },
-            Said::Progress(revision) => {
+            Watched::Progress(revision) => {
                 let time = Some(render::timestamp(self.api.engine.now()));
                 let progress = pb::WatchProgress { revision: render::revision(revision), time };
                 pb::WatchAppointmentsResponse { message: Some(Message::Progress(progress)), ..Default::default() }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant as Monotonic;
 
-use crate::engine::{Failure, Touches, Wait, Woken};
+use crate::engine::{CalendarWatch, Failure, Wait, Wakeup};
 use crate::proto::v1 as pb;
 use bookd_core::ids::Revision;
 use bookd_core::slots::multi_calendar::{self, SharedSlot};
@@ -37,7 +37,7 @@ pub(crate) struct Offers {
     api: Api,
     question: Question,
     is_by_date: bool,
-    touches: Touches,
+    touches: CalendarWatch,
     /// What the client has, once it has read everything.
     offered: Offered,
     /// The first message, until it is sent.
@@ -218,16 +218,16 @@ impl Offers {
             let is_progress = Monotonic::now() >= progress;
             let is_due = self.api.engine.now() >= self.offered.due;
             match woken {
-                Woken::Closed => {
+                Wakeup::Closed => {
                     self.is_over = true;
                     return Ok(self.offered.message([].iter(), [].iter(), &[]));
                 }
-                Woken::Cut => {
+                Wakeup::Cut => {
                     return Err(self.api.engine.lagged(self.offered.revision).await);
                 }
-                Woken::Touched => {}
-                Woken::Time if is_progress || is_due => {}
-                Woken::Time => continue,
+                Wakeup::Touched => {}
+                Wakeup::Time if is_progress || is_due => {}
+                Wakeup::Time => continue,
             }
             let message = self.look().await?;
             if is_progress || !message.added.is_empty() || !message.removed.is_empty() {

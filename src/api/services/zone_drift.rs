@@ -2,8 +2,8 @@
 //!
 //! A page looks at a bounded number of appointments; it may find none of them drifted and still say where to go on.
 
-use crate::engine::ListQuery;
 use crate::proto::v1 as pb;
+use crate::store::ListQuery;
 use bookd_core::appointment::zone_drift::{Drift, drift};
 use bookd_core::appointment::{Appointment, AppointmentState};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
@@ -91,8 +91,8 @@ async fn of_calendar(
         now,
     };
     let asked = calendar.clone();
-    let read = api.engine.read(until, move |reader| match reader.has_calendar(&asked)? {
-        true => reader.list_appointments(&query).map(Some),
+    let read = api.engine.query(until, move |store| match store.has_calendar(&asked)? {
+        true => store.list_appointments(&query).map(Some),
         false => Ok(None),
     });
     let page = read.await?.ok_or(Refusal::CalendarNotFound(calendar))?;
@@ -112,7 +112,7 @@ async fn of_calendar(
 /// In the order in which they were booked, past ones included: there is no index of all that is upcoming.
 async fn of_all(api: &Api, token: PageToken, until: Option<tokio::time::Instant>) -> Answered<Examined> {
     let after = AppointmentKey(token.start.max(0).unsigned_abs());
-    let read = api.engine.read(until, move |reader| reader.appointments_after(after, EXAMINED_MAX)).await?;
+    let read = api.engine.query(until, move |store| store.appointments_after(after, EXAMINED_MAX)).await?;
     let (found, revision) = read;
     let at = |key: AppointmentKey| PageToken { start: i64::try_from(key.0).unwrap_or(i64::MAX), ..token.clone() };
     let next = found.last().filter(|_| found.len() == EXAMINED_MAX).map(|it| at(it.key));

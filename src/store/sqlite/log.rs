@@ -17,11 +17,11 @@ use super::write::alone_failed;
 use super::{Sqlite, store_error};
 use crate::store::change_record::ChangeRecord;
 use crate::store::history::HistoryBuilder;
+use crate::store::log_reader::{PAGE_CHANGES_MAX, PAGE_EVENTS_MAX, PartBuilder};
 use crate::store::record::{self, decode};
 use crate::store::replaced_record::ReplacedRecord;
-use crate::store::told::{Part, TOLD_CHANGES_MAX, TOLD_EVENTS_MAX};
 use crate::store::{
-    CalendarFilter, CommitError, Oldest, StoreError, ToldPage, UNDONE_APPOINTMENTS_MAX, UNDONE_CHANGES_MAX,
+    CalendarFilter, ChangePage, CommitError, Oldest, StoreError, UNDONE_APPOINTMENTS_MAX, UNDONE_CHANGES_MAX,
 };
 use bookd_core::appointment::Image;
 use bookd_core::ids::{AppointmentKey, Revision};
@@ -192,7 +192,7 @@ pub(super) fn told_from(
     from: LogPosition,
     filter: &CalendarFilter,
     part_events_max: usize,
-) -> Result<ToldPage, StoreError> {
+) -> Result<ChangePage, StoreError> {
     let oldest = oldest(transaction)?.map_or(Revision(0), |it| it.revision);
     if from.revision < oldest {
         return Err(StoreError::Compacted { oldest });
@@ -208,10 +208,10 @@ pub(super) fn told_from(
     }
     let mut statement = transaction.prepare_cached(&SELECT_CHANGES_FROM)?;
     let mut rows = statement.query([signed(from.revision.0)])?;
-    let mut page = ToldPage { changes: Vec::new(), next: from, marks: Vec::new() };
+    let mut page = ChangePage { changes: Vec::new(), next: from, marks: Vec::new() };
     let (mut looked_at, mut events) = (0, 0);
-    while looked_at < TOLD_CHANGES_MAX
-        && events < TOLD_EVENTS_MAX
+    while looked_at < PAGE_CHANGES_MAX
+        && events < PAGE_EVENTS_MAX
         && let Some(row) = rows.next()?
     {
         looked_at += 1;
@@ -219,7 +219,7 @@ pub(super) fn told_from(
         let revision = change.entry.revision;
         page.marks.extend(change.entry.mark());
         let first = if revision == from.revision { from.event } else { 0 };
-        let (mut part, mut cut) = (Part::new(part_events_max), None);
+        let (mut part, mut cut) = (PartBuilder::new(part_events_max), None);
         change.walk(transaction, first, &Wanted::Calendars(filter), |event, bytes| {
             if part.is_full() {
                 cut = Some(event);

@@ -21,8 +21,8 @@ use super::{Known, Sqlite, walk};
 use crate::store::history::HistoryBuilder;
 use crate::store::record::{self, PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord, damaged, decode, in_row};
 use crate::store::{
-    CalendarFilter, CalendarRow, HistoryPage, HistoryQuery, HistorySubject, ListPage, ListQuery, Look, Oldest, Reader,
-    RequestRecord, StoreError, ToldPage, ZoneLookup,
+    CalendarFilter, CalendarRow, ChangePage, HistoryPage, HistoryQuery, HistorySubject, ListPage, ListQuery, LogReader,
+    Look, Oldest, Queries, Reader, RequestRecord, StoreError, ZoneLookup,
 };
 use bookd_core::appointment::recurrence::OCCURRENCES_MAX;
 use bookd_core::appointment::{Appointment, EmailKey, Image, Place};
@@ -326,7 +326,9 @@ impl Reader for SqliteReader {
         let transaction = self.connection.transaction()?;
         look(&mut SqliteMoment { connection: &transaction, zones: &self.zones })
     }
+}
 
+impl Queries for SqliteReader {
     fn appointments(&mut self, ids: &[AppointmentId]) -> Result<(Vec<Appointment>, Revision), StoreError> {
         let transaction = self.connection.transaction()?;
         Ok((appointments(&transaction, ids)?, revision(&transaction)?))
@@ -394,7 +396,9 @@ impl Reader for SqliteReader {
         drop(statement);
         Ok((found, revision(&transaction)?))
     }
+}
 
+impl LogReader for SqliteReader {
     fn history(&mut self, query: &HistoryQuery) -> Result<Option<HistoryPage>, StoreError> {
         let transaction = self.connection.transaction()?;
         let HistoryQuery { subject, from, changes_max } = query;
@@ -439,7 +443,7 @@ impl Reader for SqliteReader {
         from: LogPosition,
         filter: &CalendarFilter,
         part_events_max: usize,
-    ) -> Result<ToldPage, StoreError> {
+    ) -> Result<ChangePage, StoreError> {
         told_from(&self.connection.transaction()?, from, filter, part_events_max)
     }
 }

@@ -1,26 +1,25 @@
 //! How changes reach watchers: the writer hands a batch over and wakes one thread, and that one wakes who wants it.
 //!
 //! Nothing here makes the writer do work for each watcher: it takes a lock that is held for a moment, and goes on. What
-//! is handed over is taken into the ring by whoever looks first, so a watcher sees everything that was answered.
+//! is handed over is taken into the tail by whoever looks first, so a watcher sees everything that was answered.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant as Monotonic;
 
-use super::ring::{Ring, RingPage};
-use super::{Failure, Layout, READERS_MAX, WatchSettings};
-use crate::store::{CalendarFilter, Told};
+use super::WatchSettings;
+use super::tail::{Tail, TailPage};
+use crate::layout::Layout;
+use crate::store::{CalendarFilter, ChangePart};
 use bookd_core::change::Change;
 use bookd_core::ids::{CalendarId, Revision};
 
-/// Changes that wait to be taken into the ring at most; when more come, the oldest batches are left to the store.
+/// Changes that wait to be taken into the tail at most; when more come, the oldest batches are left to the store.
 const HANDOVER_CHANGES_MAX: usize = 8_192;
-/// Watchers that read the store at a time; the other readers are for everybody else.
-const CATCHING_UP_MAX: usize = READERS_MAX / 2;
 /// The pause after waking watchers, in which changes gather: what comes first is told at once, and a stream of changes in
 /// gulps, which costs everybody fewer wake-ups.
 const GATHER: Duration = Duration::from_millis(2);
@@ -57,53 +56,53 @@ struct News {
 }
 
 /// The writer's end. When it is dropped, the thread that wakes watchers ends.
-pub(super) struct Publisher {
-    fanout: Arc<Fanout>,
+pub(crate) struct Publisher {
+    subscriptions: Arc<Subscriptions>,
     news: watch::Sender<News>,
 }
 
 impl Publisher {
     /// Hands over what was committed and is published. Costs the same for any number of watchers.
-    pub(super) fn publish(&self, changes: Vec<Change>, revision: Revision) {
-        if self.fanout.count.load(Ordering::SeqCst) == 0 || changes.is_empty() {
+    pub(crate) fn publish(&self, changes: Vec<Change>, revision: Revision) {
+        if self.subscriptions.count.load(Ordering::SeqCst) == 0 || changes.is_empty() {
             return;
         }
-        let unseen = lock(&self.fanout.handover).put(changes);
+        let unseen = lock(&self.subscriptions.handover).put(changes);
         // Let go outside of the lock.
         drop(unseen);
         self.news.send_modify(|news| news.revision = revision);
     }
 
     /// Says that the clock was moved by hand.
-    pub(super) fn tick(&self) {
+    pub(crate) fn tick(&self) {
         self.news.send_modify(|news| news.ticks += 1);
     }
 }
 
 /// The thread, or the task, that wakes watchers.
-pub(super) enum Waker {
+pub(crate) enum Waker {
     Thread(std::thread::JoinHandle<()>),
     Task(tokio::task::JoinHandle<()>),
 }
 
 impl Waker {
     #[allow(clippy::disallowed_methods, reason = "the engine's own thread, joined by `Running::stopped`")]
-    fn spawn(fanout: Arc<Fanout>, news: watch::Receiver<News>, layout: Layout) -> Self {
+    fn spawn(subscriptions: Arc<Subscriptions>, news: watch::Receiver<News>, layout: Layout) -> Self {
         if layout == Layout::Inline {
-            return Self::Task(tokio::spawn(wake(fanout, news)));
+            return Self::Task(tokio::spawn(wake(subscriptions, news)));
         }
         let run = move || match tokio::runtime::Builder::new_current_thread().enable_time().build() {
-            Ok(runtime) => runtime.block_on(wake(fanout, news)),
+            Ok(runtime) => runtime.block_on(wake(subscriptions, news)),
             Err(error) => {
                 tracing::error!(%error, "nobody can be told of changes: watches are refused");
-                fanout.close();
+                subscriptions.close();
             }
         };
         let thread = std::thread::Builder::new().name("bookd-watch".to_owned()).spawn(run);
         Self::Thread(thread.expect("a process that starts can have a third thread"))
     }
 
-    pub(super) async fn join(self) {
+    pub(crate) async fn join(self) {
         let joined = match self {
             Self::Task(task) => task.await.is_ok(),
             Self::Thread(thread) => tokio::task::spawn_blocking(move || thread.join().is_ok()).await.unwrap_or(false),
@@ -114,21 +113,21 @@ impl Waker {
     }
 }
 
-async fn wake(fanout: Arc<Fanout>, mut news: watch::Receiver<News>) {
+async fn wake(subscriptions: Arc<Subscriptions>, mut news: watch::Receiver<News>) {
     let mut ticks = 0;
     // It fails when the writer is gone; then there is nothing more to say, and the service stops.
     while news.changed().await.is_ok() {
         let said = *news.borrow_and_update();
         let is_tick = std::mem::replace(&mut ticks, said.ticks) != said.ticks;
-        fanout.spread(said.revision, is_tick);
+        subscriptions.spread(said.revision, is_tick);
         tokio::time::sleep(GATHER).await;
     }
-    fanout.close();
+    subscriptions.close();
 }
 
 /// What is known of one watcher.
-pub(super) struct Entry {
-    pub(super) filter: CalendarFilter,
+pub(crate) struct Subscriber {
+    pub(crate) filter: CalendarFilter,
     /// It also wants to know when the clock was moved by hand.
     is_timed: bool,
     /// The first change that it wants since it looked last; 0 = none.
@@ -139,7 +138,7 @@ pub(super) struct Entry {
     is_cut: AtomicBool,
 }
 
-impl Entry {
+impl Subscriber {
     fn wake(&self, revision: Revision) {
         // Only the first counts, and whoever was told once is told.
         if self.pending.compare_exchange(0, revision.0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
@@ -148,12 +147,12 @@ impl Entry {
     }
 
     /// Waits until something that it wants may have happened.
-    pub(super) async fn woken(&self) {
+    pub(crate) async fn woken(&self) {
         self.woken.notified().await;
     }
 
     /// The first change that it wants since this was asked last.
-    pub(super) fn take_pending(&self) -> Option<Revision> {
+    pub(crate) fn take_pending(&self) -> Option<Revision> {
         match self.pending.swap(0, Ordering::SeqCst) {
             0 => None,
             revision => Some(Revision(revision)),
@@ -161,7 +160,7 @@ impl Entry {
     }
 
     /// It had to make room for others.
-    pub(super) fn is_cut(&self) -> bool {
+    pub(crate) fn is_cut(&self) -> bool {
         self.is_cut.load(Ordering::SeqCst)
     }
 }
@@ -169,25 +168,25 @@ impl Entry {
 #[derive(Default)]
 struct Registry {
     next: u64,
-    all: HashMap<u64, Arc<Entry>>,
+    all: HashMap<u64, Arc<Subscriber>>,
     /// Those whose filter names no calendars.
-    wide: HashMap<u64, Arc<Entry>>,
-    by_calendar: HashMap<CalendarId, HashMap<u64, Arc<Entry>>>,
+    wide: HashMap<u64, Arc<Subscriber>>,
+    by_calendar: HashMap<CalendarId, HashMap<u64, Arc<Subscriber>>>,
 }
 
 impl Registry {
-    fn put(&mut self, entry: Arc<Entry>) -> u64 {
+    fn put(&mut self, subscriber: Arc<Subscriber>) -> u64 {
         self.next += 1;
         let number = self.next;
-        match &entry.filter {
+        match &subscriber.filter {
             CalendarFilter::Among(calendars) => {
                 for id in calendars {
-                    self.by_calendar.entry(id.clone()).or_default().insert(number, Arc::clone(&entry));
+                    self.by_calendar.entry(id.clone()).or_default().insert(number, Arc::clone(&subscriber));
                 }
             }
-            CalendarFilter::All | CalendarFilter::Prefix(_) => drop(self.wide.insert(number, Arc::clone(&entry))),
+            CalendarFilter::All | CalendarFilter::Prefix(_) => drop(self.wide.insert(number, Arc::clone(&subscriber))),
         }
-        self.all.insert(number, entry);
+        self.all.insert(number, subscriber);
         number
     }
 
@@ -198,8 +197,8 @@ impl Registry {
         for (first, calendar) in &named {
             self.by_calendar.get(*calendar).into_iter().flat_map(HashMap::values).for_each(|it| it.wake(*first));
         }
-        for entry in self.wide.values() {
-            let first = match &entry.filter {
+        for subscriber in self.wide.values() {
+            let first = match &subscriber.filter {
                 CalendarFilter::Prefix(prefix) => {
                     let from = firsts.range(prefix.as_str()..);
                     from.take_while(|(calendar, _)| calendar.starts_with(prefix.as_str()))
@@ -209,15 +208,15 @@ impl Registry {
                 _ => named.first().map(|(first, _)| *first),
             };
             if let Some(first) = first {
-                entry.wake(first);
+                subscriber.wake(first);
             }
         }
     }
 
     fn remove(&mut self, number: u64) {
-        let Some(entry) = self.all.remove(&number) else { return };
+        let Some(subscriber) = self.all.remove(&number) else { return };
         self.wide.remove(&number);
-        if let CalendarFilter::Among(calendars) = &entry.filter {
+        if let CalendarFilter::Among(calendars) = &subscriber.filter {
             for id in calendars {
                 if let Some(watchers) = self.by_calendar.get_mut(id) {
                     watchers.remove(&number);
@@ -230,10 +229,19 @@ impl Registry {
     }
 }
 
-/// See the header.
-pub(super) struct Fanout {
+/// Why there is no subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The server is stopping.
+    Closed,
+    /// So many are open already.
+    TooMany(usize),
+}
+
+/// All who are told of changes, and what they are told from.
+pub(crate) struct Subscriptions {
     handover: Mutex<Handover>,
-    ring: Mutex<Ring>,
+    tail: Mutex<Tail>,
     registry: Mutex<Registry>,
     /// How many watchers there are.
     count: AtomicUsize,
@@ -241,10 +249,8 @@ pub(super) struct Fanout {
     seen: AtomicU64,
     /// The server is stopping. Written while the registry is held, so that nobody slips in.
     is_closed: AtomicBool,
-    /// Who may read the store at a time because it is behind.
-    pub(super) catching_up: Semaphore,
     begun: Monotonic,
-    pub(super) settings: WatchSettings,
+    pub(crate) settings: WatchSettings,
 }
 
 /// A lock that is held for a moment; what it guards is whole even if its last holder panicked.
@@ -252,45 +258,44 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Fanout {
+impl Subscriptions {
     /// The fan-out of an engine that stands at this revision, the writer's end of it, and what wakes watchers.
-    pub(super) fn start(revision: Revision, settings: WatchSettings, layout: Layout) -> (Arc<Self>, Publisher, Waker) {
-        let fanout = Arc::new(Self {
+    pub(crate) fn start(revision: Revision, settings: WatchSettings, layout: Layout) -> (Arc<Self>, Publisher, Waker) {
+        let subscriptions = Arc::new(Self {
             handover: Mutex::default(),
-            ring: Mutex::new(Ring::new(settings.ring_changes_max, settings.part_events_max)),
+            tail: Mutex::new(Tail::new(settings.tail_changes_max, settings.part_events_max)),
             registry: Mutex::default(),
             count: AtomicUsize::new(0),
             seen: AtomicU64::new(revision.0),
             is_closed: AtomicBool::new(false),
-            catching_up: Semaphore::new(CATCHING_UP_MAX),
             begun: Monotonic::now(),
             settings,
         });
         let (news, received) = watch::channel(News { revision, ticks: 0 });
-        let waker = Waker::spawn(Arc::clone(&fanout), received, layout);
-        (Arc::clone(&fanout), Publisher { fanout, news }, waker)
+        let waker = Waker::spawn(Arc::clone(&subscriptions), received, layout);
+        (Arc::clone(&subscriptions), Publisher { subscriptions, news }, waker)
     }
 
-    /// Takes what was handed over into the ring.
-    fn ring(&self) -> MutexGuard<'_, Ring> {
-        let mut ring = lock(&self.ring);
+    /// Takes what was handed over into the tail.
+    fn tail(&self) -> MutexGuard<'_, Tail> {
+        let mut tail = lock(&self.tail);
         let handed = std::mem::take(&mut *lock(&self.handover));
-        handed.batches.iter().for_each(|changes| ring.absorb(changes));
-        ring
+        handed.batches.iter().for_each(|changes| tail.absorb(changes));
+        tail
     }
 
     /// A page of what came after a revision; none when the store must be asked.
-    pub(super) fn page(&self, after: Revision, newest: Revision, filter: &CalendarFilter) -> Option<RingPage> {
-        self.ring().page(after, newest, filter)
+    pub(crate) fn page(&self, after: Revision, newest: Revision, filter: &CalendarFilter) -> Option<TailPage> {
+        self.tail().page(after, newest, filter)
     }
 
     /// Brings what was read at a revision up to date in what is personal. False when it must be read again.
-    pub(super) fn refresh(&self, told: &mut Told, read_at: Revision, newest: Revision) -> bool {
-        newest <= read_at || self.ring().refresh(told, read_at, newest)
+    pub(crate) fn refresh(&self, told: &mut ChangePart, read_at: Revision, newest: Revision) -> bool {
+        newest <= read_at || self.tail().refresh(told, read_at, newest)
     }
 
     /// Everybody who wants a change up to this one has been told.
-    pub(super) fn seen(&self) -> Revision {
+    pub(crate) fn seen(&self) -> Revision {
         Revision(self.seen.load(Ordering::SeqCst))
     }
 
@@ -298,9 +303,9 @@ impl Fanout {
     fn spread(&self, newest: Revision, is_tick: bool) {
         let seen = self.seen();
         let fresh: Option<Vec<_>> = {
-            let ring = self.ring();
-            let is_whole = newest <= seen || ring.end().is_some_and(|end| end >= newest);
-            ring.after(seen).filter(|_| is_whole).map(|it| it.cloned().collect())
+            let tail = self.tail();
+            let is_whole = newest <= seen || tail.end().is_some_and(|end| end >= newest);
+            tail.after(seen).filter(|_| is_whole).map(|it| it.cloned().collect())
         };
         let registry = lock(&self.registry);
         let mut end = newest.max(seen);
@@ -331,82 +336,82 @@ impl Fanout {
     }
 
     /// Notes a watcher. Refused when there are too many that are served, or when the server is stopping.
-    pub(super) fn register(self: &Arc<Self>, filter: CalendarFilter, is_timed: bool) -> Result<Registration, Failure> {
+    pub(crate) fn register(self: &Arc<Self>, filter: CalendarFilter, is_timed: bool) -> Result<Subscription, Refused> {
         let mut registry = lock(&self.registry);
         if self.is_closed() {
-            return Err(Failure::ShuttingDown);
+            return Err(Refused::Closed);
         }
         if registry.all.len() >= self.settings.watches_max {
             self.make_room(&mut registry);
         }
         if registry.all.len() >= self.settings.watches_max {
-            return Err(Failure::TooManyWatches(self.settings.watches_max));
+            return Err(Refused::TooMany(self.settings.watches_max));
         }
         let (pending, resting) = (AtomicU64::new(0), AtomicU64::new(0));
         let (woken, is_cut) = (Notify::new(), AtomicBool::new(false));
-        let entry = Arc::new(Entry { filter, is_timed, pending, woken, resting, is_cut });
-        let number = registry.put(Arc::clone(&entry));
+        let subscriber = Arc::new(Subscriber { filter, is_timed, pending, woken, resting, is_cut });
+        let number = registry.put(Arc::clone(&subscriber));
         self.count.store(registry.all.len(), Ordering::SeqCst);
-        Ok(Registration { fanout: Arc::clone(self), number, entry })
+        Ok(Subscription { subscriptions: Arc::clone(self), number, subscriber })
     }
 
     /// Those who do not read what they are sent go first.
     fn make_room(&self, registry: &mut Registry) {
         let now = self.clock();
         let longest = u64::try_from(self.settings.stall_max.as_millis()).unwrap_or(u64::MAX);
-        let is_stalled = |entry: &Entry| match entry.resting.load(Ordering::SeqCst) {
+        let is_stalled = |subscriber: &Subscriber| match subscriber.resting.load(Ordering::SeqCst) {
             0 => false,
             since => now.saturating_sub(since) > longest,
         };
         let stalled: Vec<u64> = registry.all.iter().filter(|(_, it)| is_stalled(it)).map(|(it, _)| *it).collect();
         for number in stalled {
-            if let Some(entry) = registry.all.get(&number) {
-                entry.is_cut.store(true, Ordering::SeqCst);
+            if let Some(subscriber) = registry.all.get(&number) {
+                subscriber.is_cut.store(true, Ordering::SeqCst);
             }
             registry.remove(number);
         }
     }
 
     /// Ends every watch, each with the last revision that it was told of; no new one begins.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         let registry = lock(&self.registry);
         self.is_closed.store(true, Ordering::SeqCst);
         registry.all.values().for_each(|it| it.woken.notify_one());
     }
 
     /// The server is stopping.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::SeqCst)
     }
 }
 
 /// A watcher's place among the others, given back when it is dropped.
-pub(super) struct Registration {
-    pub(super) fanout: Arc<Fanout>,
+pub(crate) struct Subscription {
+    pub(crate) subscriptions: Arc<Subscriptions>,
     number: u64,
-    pub(super) entry: Arc<Entry>,
+    pub(crate) subscriber: Arc<Subscriber>,
 }
 
-impl Registration {
+impl Subscription {
     /// It has been given something, and has not asked for more yet.
-    pub(super) fn rests(&self) {
-        self.entry.resting.store(self.fanout.clock(), Ordering::SeqCst);
+    pub(crate) fn rests(&self) {
+        self.subscriber.resting.store(self.subscriptions.clock(), Ordering::SeqCst);
     }
 
     /// It asks for more; answers how long it has rested.
-    pub(super) fn asks(&self) -> Duration {
-        match self.entry.resting.swap(0, Ordering::SeqCst) {
+    pub(crate) fn asks(&self) -> Duration {
+        match self.subscriber.resting.swap(0, Ordering::SeqCst) {
             0 => Duration::ZERO,
-            since => Duration::from_millis(self.fanout.clock().saturating_sub(since)),
+            since => Duration::from_millis(self.subscriptions.clock().saturating_sub(since)),
         }
     }
 }
 
-impl Drop for Registration {
+impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut registry = lock(&self.fanout.registry);
+        let mut registry = lock(&self.subscriptions.registry);
         registry.remove(self.number);
-        self.fanout.count.store(registry.all.len(), Ordering::SeqCst);
+        self.subscriptions.count.store(registry.all.len(), Ordering::SeqCst);
     }
 }
 
@@ -436,32 +441,35 @@ mod tests {
 
     #[tokio::test]
     async fn only_who_is_touched_is_woken_and_told_the_first_change_that_is_for_him() {
-        let (fanout, publisher, waker) = Fanout::start(Revision(0), WatchSettings::default(), Layout::Inline);
-        let watch = |filter| fanout.register(filter, false).unwrap();
+        let (subscriptions, publisher, waker) =
+            Subscriptions::start(Revision(0), WatchSettings::default(), Layout::Inline);
+        let watch = |filter| subscriptions.register(filter, false).unwrap();
         let of = |names: &[&str]| CalendarFilter::Among(names.iter().map(|name| id(name)).collect());
         let (ada, several) = (watch(of(&["ada"])), watch(of(&["nobody", "b/2", "ada"])));
         let (all, prefix) = (watch(CalendarFilter::All), watch(CalendarFilter::Prefix("b/".to_owned())));
         let (other, nobody) = (watch(of(&["b"])), watch(CalendarFilter::Prefix("b/22".to_owned())));
         publisher.publish(changes(1, ["zoe", "b/2", "b/1", "ada", "ada"]), Revision(5));
-        all.entry.woken().await;
-        let pending = [ada, several, all, prefix, other, nobody].map(|it| it.entry.take_pending().map(|first| first.0));
+        all.subscriber.woken().await;
+        let pending =
+            [ada, several, all, prefix, other, nobody].map(|it| it.subscriber.take_pending().map(|first| first.0));
         assert_eq!(pending, [Some(4), Some(2), Some(1), Some(2), None, None]);
-        assert_eq!(fanout.seen(), Revision(5));
+        assert_eq!(subscriptions.seen(), Revision(5));
         drop(publisher);
         waker.join().await;
-        assert_eq!(fanout.register(CalendarFilter::All, false).err(), Some(Failure::ShuttingDown));
+        assert_eq!(subscriptions.register(CalendarFilter::All, false).err(), Some(Refused::Closed));
     }
 
     #[tokio::test]
     async fn what_was_not_taken_in_time_is_left_to_the_store_and_nobody_is_forgotten() {
-        let (fanout, publisher, waker) = Fanout::start(Revision(0), WatchSettings::default(), Layout::Inline);
-        let watcher = fanout.register(CalendarFilter::Among(vec![id("ada")]), false).unwrap();
+        let (subscriptions, publisher, waker) =
+            Subscriptions::start(Revision(0), WatchSettings::default(), Layout::Inline);
+        let watcher = subscriptions.register(CalendarFilter::Among(vec![id("ada")]), false).unwrap();
         // Nobody takes anything meanwhile: the first batch has no room any more.
         publisher.publish(changes(1, std::iter::repeat_n("ada", 1)), Revision(1));
         publisher.publish(changes(2, std::iter::repeat_n("zoe", HANDOVER_CHANGES_MAX)), Revision(8_193));
-        watcher.entry.woken().await;
-        assert_eq!(watcher.entry.take_pending(), Some(Revision(1)));
-        let page = |after| fanout.page(Revision(after), Revision(8_193), &watcher.entry.filter);
+        watcher.subscriber.woken().await;
+        assert_eq!(watcher.subscriber.take_pending(), Some(Revision(1)));
+        let page = |after| subscriptions.page(Revision(after), Revision(8_193), &watcher.subscriber.filter);
         assert!(page(0).is_none() && page(1).is_some());
         drop(publisher);
         waker.join().await;

@@ -5,30 +5,32 @@
 use crate::store::{CommitError, Store, StoreError};
 use bookd_core::time::Instant;
 
-/// Changes that one step forgets at most: twice what a batch brings, so that forgetting wins.
-const STEP_CHANGES_MAX: usize = 2 * super::BATCH_MAX;
+/// How long changes are kept at least, in seconds: who pages through a list, or was away for a night, must find his place.
+pub const KEEP_CHANGES_MIN: i64 = 24 * 60 * 60;
 /// Seconds until the next look when there is nothing old left, or the store refused.
 const PAUSE: i64 = 60;
 
-pub(super) struct Compaction {
+pub(crate) struct Retention {
     /// Seconds.
     keep: i64,
+    /// Changes that one step forgets at most.
+    step_changes_max: usize,
     /// When there may be something to forget.
-    pub(super) due: Instant,
+    pub(crate) due: Instant,
 }
 
-impl Compaction {
-    /// Keeps changes for so many seconds.
-    pub(super) fn new(keep: i64) -> Self {
-        Self { keep: keep.max(super::KEEP_CHANGES_MIN), due: Instant::default() }
+impl Retention {
+    /// Keeps changes for so many seconds. One step forgets twice what a batch brings at most, so that forgetting wins.
+    pub(crate) fn new(keep: i64, batch_changes_max: usize) -> Self {
+        Self { keep: keep.max(KEEP_CHANGES_MIN), step_changes_max: 2 * batch_changes_max, due: Instant::default() }
     }
 
     /// Forgets some. An error is damage; what the store merely refuses is tried again later. False when nobody knows
     /// what is on disk.
-    pub(super) fn step(&mut self, store: &mut dyn Store, now: Instant) -> Result<bool, StoreError> {
+    pub(crate) fn step(&mut self, store: &mut dyn Store, now: Instant) -> Result<bool, StoreError> {
         let before = now.plus(-self.keep);
         let soon = now.plus(PAUSE);
-        match store.compact_changes(before, STEP_CHANGES_MAX) {
+        match store.compact_changes(before, self.step_changes_max) {
             // The last change stays, however old it is; and what is left may be old as well.
             Ok(oldest) => {
                 let next = oldest.map_or(soon, |it| it.time.plus(self.keep + 1));

@@ -1,4 +1,4 @@
-//! The last changes in memory, for watchers that keep up: they need no store.
+//! The tail of the log in memory, for watchers that keep up: they need no store.
 //!
 //! Bounded by changes, events and bytes; whoever falls out of it goes on from the store, without gap or repeat. A change
 //! that is told in parts is never in it: only the store reads one part by part.
@@ -6,19 +6,19 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::store::told::{PART_BYTES_MAX, TOLD_CHANGES_MAX, TOLD_EVENTS_MAX, message_bytes};
-use crate::store::{CalendarFilter, Told};
+use crate::store::log_reader::{PAGE_CHANGES_MAX, PAGE_EVENTS_MAX, PART_BYTES_MAX, message_bytes};
+use crate::store::{CalendarFilter, ChangePart};
 use bookd_core::appointment::{Appointment, Place};
 use bookd_core::change::{Change, Event};
 use bookd_core::ids::{AppointmentId, Revision};
 use bookd_core::log::{LogEntry, LogEvent, LogPosition, Touched, What};
 
 /// Changes that are kept in memory at most: some seconds of a busy server.
-pub(super) const RING_CHANGES_MAX: usize = 8_192;
+pub(crate) const TAIL_CHANGES_MAX: usize = 8_192;
 /// Events of them at most.
-const RING_EVENTS_MAX: usize = 16_384;
+const TAIL_EVENTS_MAX: usize = 16_384;
 /// What they weigh at most, in bytes, by estimate.
-const RING_BYTES_MAX: usize = 32 * 1_024 * 1_024;
+const TAIL_BYTES_MAX: usize = 32 * 1_024 * 1_024;
 /// What one event weighs without its texts, places and calendars.
 const EVENT_BYTES: usize = 1_024;
 
@@ -33,7 +33,7 @@ fn places_bytes(event: &LogEvent, appointment: Option<&Appointment>) -> usize {
 }
 
 /// A committed change with what watchers are told of it.
-pub(super) struct Committed {
+pub(crate) struct Committed {
     entry: LogEntry,
     /// For each event its appointment as the change left it.
     appointments: Vec<Option<Arc<Appointment>>>,
@@ -57,32 +57,32 @@ impl Committed {
         Self { entry, bytes: appointments.len() * EVENT_BYTES + texts + places, message_bytes, appointments }
     }
 
-    pub(super) fn revision(&self) -> Revision {
+    pub(crate) fn revision(&self) -> Revision {
         self.entry.revision
     }
 
     /// The calendars that it touches; one may come several times.
-    pub(super) fn calendars(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn calendars(&self) -> impl Iterator<Item = &str> {
         self.entry.touched().map(|touched| touched.calendar.as_str())
     }
 }
 
 /// A change that passed, with the appointments of its events as they are now.
-pub(super) struct Found {
+pub(crate) struct Found {
     committed: Arc<Committed>,
     now: Vec<Option<Arc<Appointment>>>,
 }
 
 impl Found {
     /// As a watcher is told it: as of the change, but for what is personal.
-    pub(super) fn tell(&self, filter: &CalendarFilter) -> Told {
+    pub(crate) fn tell(&self, filter: &CalendarFilter) -> ChangePart {
         let Committed { entry, appointments, .. } = &*self.committed;
         let passing = || entry.events.iter().enumerate().filter(|(_, event)| filter.passes(event));
         let appointment = |(index, _): (usize, _)| {
             Some(appointments[index].as_ref()?.with_person(self.now[index].as_ref()?.person.clone()))
         };
         let events = passing().map(|(_, event)| event.clone()).collect();
-        Told {
+        ChangePart {
             appointments: passing().map(appointment).collect(),
             next: LogPosition::after(entry.revision),
             entry: LogEntry { events, caller: entry.caller.clone(), ..*entry },
@@ -90,15 +90,15 @@ impl Found {
     }
 }
 
-/// A page of the ring.
-pub(super) struct RingPage {
-    pub(super) changes: Vec<Found>,
-    pub(super) next: LogPosition,
+/// A page of the tail.
+pub(crate) struct TailPage {
+    pub(crate) changes: Vec<Found>,
+    pub(crate) next: LogPosition,
 }
 
 /// See the header.
-pub(super) struct Ring {
-    /// See `RING_CHANGES_MAX`.
+pub(crate) struct Tail {
+    /// See `TAIL_CHANGES_MAX`.
     most: usize,
     /// See `PART_EVENTS_MAX`.
     part_events_max: usize,
@@ -109,9 +109,9 @@ pub(super) struct Ring {
     bytes: usize,
 }
 
-impl Ring {
+impl Tail {
     /// Of so many changes at most, each of at most so many events.
-    pub(super) fn new(most: usize, part_events_max: usize) -> Self {
+    pub(crate) fn new(most: usize, part_events_max: usize) -> Self {
         Self { most, part_events_max, changes: VecDeque::new(), now: HashMap::new(), events: 0, bytes: 0 }
     }
 
@@ -121,7 +121,7 @@ impl Ring {
     }
 
     /// Takes in what was committed. What does not follow on the last change that it has begins it anew.
-    pub(super) fn absorb(&mut self, changes: &[Change]) {
+    pub(crate) fn absorb(&mut self, changes: &[Change]) {
         for change in changes {
             if self.end().is_some_and(|end| end.next() != change.revision) {
                 self.clear();
@@ -138,7 +138,7 @@ impl Ring {
             self.now.extend(committed.appointments.iter().flatten().map(|it| (it.id, Arc::clone(it))));
             self.changes.push_back(Arc::new(committed));
             let is_full =
-                |it: &Self| it.changes.len() > it.most || it.events > RING_EVENTS_MAX || it.bytes > RING_BYTES_MAX;
+                |it: &Self| it.changes.len() > it.most || it.events > TAIL_EVENTS_MAX || it.bytes > TAIL_BYTES_MAX;
             while is_full(self) {
                 self.drop_first();
             }
@@ -157,25 +157,25 @@ impl Ring {
     }
 
     /// The last change that it has.
-    pub(super) fn end(&self) -> Option<Revision> {
+    pub(crate) fn end(&self) -> Option<Revision> {
         self.changes.back().map(|it| it.revision())
     }
 
     /// Everything after a revision; none when something of that is no longer here.
-    pub(super) fn after(&self, after: Revision) -> Option<impl Iterator<Item = &Arc<Committed>>> {
+    pub(crate) fn after(&self, after: Revision) -> Option<impl Iterator<Item = &Arc<Committed>>> {
         let first = self.changes.front()?.revision();
         let skipped = after.next().0.checked_sub(first.0)?;
         Some(self.changes.iter().skip(usize::try_from(skipped).unwrap_or(usize::MAX)))
     }
 
     /// A page of what came after a revision; none when the store must be asked, because something is missing here.
-    pub(super) fn page(&self, after: Revision, newest: Revision, filter: &CalendarFilter) -> Option<RingPage> {
+    pub(crate) fn page(&self, after: Revision, newest: Revision, filter: &CalendarFilter) -> Option<TailPage> {
         if self.end()? < newest {
             return None;
         }
-        let mut page = RingPage { changes: Vec::new(), next: LogPosition::after(after) };
+        let mut page = TailPage { changes: Vec::new(), next: LogPosition::after(after) };
         let mut events = 0;
-        for committed in self.after(after)?.take(TOLD_CHANGES_MAX) {
+        for committed in self.after(after)?.take(PAGE_CHANGES_MAX) {
             let revision = committed.revision();
             page.next = LogPosition::after(revision);
             if committed.entry.events.iter().any(|event| filter.passes(event)) {
@@ -184,7 +184,7 @@ impl Ring {
                 let now = committed.appointments.iter().map(now).collect();
                 page.changes.push(Found { committed: Arc::clone(committed), now });
             }
-            if events >= TOLD_EVENTS_MAX {
+            if events >= PAGE_EVENTS_MAX {
                 break;
             }
         }
@@ -192,7 +192,7 @@ impl Ring {
     }
 
     /// Brings what was read at a revision up to date in what is personal. False when that cannot be told from here.
-    pub(super) fn refresh(&self, told: &mut Told, read_at: Revision, newest: Revision) -> bool {
+    pub(crate) fn refresh(&self, told: &mut ChangePart, read_at: Revision, newest: Revision) -> bool {
         let is_known = self.end().is_some_and(|end| end >= newest) && self.after(read_at).is_some();
         for then in told.appointments.iter_mut().flatten().filter(|_| is_known) {
             if let Some(now) = self.now.get(&then.id) {
@@ -207,7 +207,7 @@ impl Ring {
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests {
     use super::*;
-    use crate::store::told::PART_EVENTS_MAX;
+    use crate::store::log_reader::PART_EVENTS_MAX;
     use bookd_core::change::{AppointmentEvent, Cause};
     use bookd_core::ids::{CalendarId, Caller};
     use bookd_core::time::Instant;
@@ -219,8 +219,8 @@ mod tests {
         Change { revision: Revision(revision), time, cause, caller, events }
     }
 
-    fn page(ring: &Ring, after: u64, newest: u64, filter: &CalendarFilter) -> Option<(Vec<u64>, u64)> {
-        let page = ring.page(Revision(after), Revision(newest), filter)?;
+    fn page(tail: &Tail, after: u64, newest: u64, filter: &CalendarFilter) -> Option<(Vec<u64>, u64)> {
+        let page = tail.page(Revision(after), Revision(newest), filter)?;
         Some((page.changes.iter().map(|it| it.tell(filter).entry.revision.0).collect(), page.next.revision.0 - 1))
     }
 
@@ -232,36 +232,36 @@ mod tests {
             let events = vec![Event::Appointment { kind, before, after }];
             Change { events, ..change(revision, "x") }
         };
-        let mut ring = Ring::new(RING_CHANGES_MAX, PART_EVENTS_MAX);
-        ring.absorb(&(1..=4_000).map(moved).collect::<Vec<_>>());
-        let kept: usize = ring.changes.iter().map(|it| it.appointments.len()).sum();
+        let mut tail = Tail::new(TAIL_CHANGES_MAX, PART_EVENTS_MAX);
+        tail.absorb(&(1..=4_000).map(moved).collect::<Vec<_>>());
+        let kept: usize = tail.changes.iter().map(|it| it.appointments.len()).sum();
         let least = 100 * (3 * size_of::<Place>() + size_of::<Touched>());
-        assert!(kept > 0 && kept * least <= RING_BYTES_MAX, "{kept} of {least} bytes and more");
+        assert!(kept > 0 && kept * least <= TAIL_BYTES_MAX, "{kept} of {least} bytes and more");
     }
 
     #[test]
     fn a_ring_answers_only_when_nothing_is_missing() {
-        let mut ring = Ring::new(3, 2);
+        let mut tail = Tail::new(3, 2);
         let all = &CalendarFilter::All;
-        assert_eq!(page(&ring, 0, 0, all), None);
+        assert_eq!(page(&tail, 0, 0, all), None);
         let changes: Vec<Change> = (5..=9).map(|it| change(it, if it % 2 == 0 { "even" } else { "odd" })).collect();
-        ring.absorb(&changes);
-        assert_eq!(page(&ring, 5, 9, all), None, "6 has fallen out");
-        assert_eq!(page(&ring, 6, 9, all), Some((vec![7, 8, 9], 9)));
-        assert_eq!(page(&ring, 6, 10, all), None, "10 is not here yet");
-        assert_eq!(page(&ring, 9, 9, all), Some((vec![], 9)));
+        tail.absorb(&changes);
+        assert_eq!(page(&tail, 5, 9, all), None, "6 has fallen out");
+        assert_eq!(page(&tail, 6, 9, all), Some((vec![7, 8, 9], 9)));
+        assert_eq!(page(&tail, 6, 10, all), None, "10 is not here yet");
+        assert_eq!(page(&tail, 9, 9, all), Some((vec![], 9)));
         let even = CalendarFilter::Among(vec![CalendarId::parse("even").unwrap()]);
-        assert_eq!(page(&ring, 6, 9, &even), Some((vec![8], 9)));
-        assert_eq!(page(&ring, 6, 9, &CalendarFilter::Prefix("x".to_owned())), Some((vec![], 9)));
-        ring.absorb(&[change(11, "odd")]);
-        assert_eq!(page(&ring, 8, 11, all), None, "what does not follow begins it anew");
-        assert_eq!(page(&ring, 10, 11, all), Some((vec![11], 11)));
+        assert_eq!(page(&tail, 6, 9, &even), Some((vec![8], 9)));
+        assert_eq!(page(&tail, 6, 9, &CalendarFilter::Prefix("x".to_owned())), Some((vec![], 9)));
+        tail.absorb(&[change(11, "odd")]);
+        assert_eq!(page(&tail, 8, 11, all), None, "what does not follow begins it anew");
+        assert_eq!(page(&tail, 10, 11, all), Some((vec![11], 11)));
         let large = change(12, "odd");
         let events = large.events.iter().cycle().take(3).cloned().collect();
-        ring.absorb(&[Change { events, ..large }]);
-        assert_eq!(page(&ring, 11, 12, all), None, "what comes in parts is left to the store");
-        ring.absorb(&[change(13, "odd")]);
-        assert_eq!(page(&ring, 11, 13, all), None);
-        assert_eq!(page(&ring, 12, 13, all), Some((vec![13], 13)));
+        tail.absorb(&[Change { events, ..large }]);
+        assert_eq!(page(&tail, 11, 12, all), None, "what comes in parts is left to the store");
+        tail.absorb(&[change(13, "odd")]);
+        assert_eq!(page(&tail, 11, 13, all), None);
+        assert_eq!(page(&tail, 12, 13, all), Some((vec![13], 13)));
     }
 }
