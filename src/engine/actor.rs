@@ -20,16 +20,16 @@ use bookd_core::ids::{AppointmentId, CalendarId, Caller};
 use bookd_core::state::State;
 use bookd_core::time::Instant;
 
+use super::actor_thread::until;
 use super::batch::{Batch, Envelope, refuse};
-use super::closing::{Closing, Step};
-use super::damaged::{Damaged, Met};
-use super::published::{Commits, Published};
+use super::clock::{CLOCK_LOOK, EngineClock, WriterClock};
+use super::closed_calendar::{Closing, Step};
+use super::damage::{Damaged, Met};
+use super::log_throttle::StoreLog;
 use super::queue::Queue;
+use super::snapshots::{Commits, Snapshots};
 use super::stall::Stall;
-use super::stopped::Stopped;
-use super::throttle::StoreLog;
-use super::worker::until;
-use super::writer_clock::{BelievedClock, CLOCK_LOOK, WriterClock};
+use super::stop::Stopped;
 use super::{BATCH_MAX, Failure, Load, MAILBOX_MAX, Mail, Settings, Slices};
 use crate::log::retention::Retention;
 use crate::log::subscriptions::Publisher;
@@ -46,7 +46,7 @@ pub(super) struct Actor {
     pub(super) store: Box<dyn Store>,
     pub(super) state: State,
     pub(super) writer_clock: WriterClock,
-    pub(super) published: Arc<Published>,
+    pub(super) published: Arc<Snapshots>,
     pub(super) commits: Commits,
     pub(super) publisher: Publisher,
     retention: Option<Retention>,
@@ -86,8 +86,8 @@ impl Actor {
     pub(super) fn new(
         store: Box<dyn Store>,
         boot: Boot,
-        clock: Arc<BelievedClock>,
-        (published, commits): (Arc<Published>, Commits),
+        clock: Arc<EngineClock>,
+        (published, commits): (Arc<Snapshots>, Commits),
         publisher: Publisher,
         is_cut: Arc<AtomicBool>,
         settings: Settings,

@@ -27,7 +27,7 @@ use bookd_core::time::Instant;
 
 use super::actor::Actor;
 use super::batch::{Envelope, refuse};
-use super::closing::{Asking, Begun, Closing, Reply, Step};
+use super::closed_calendar::{Asking, Begun, Closing, Reply, Step};
 use super::{BATCH_MAX, Engine, Failure, Mail, Terms, WAIT_MAX, Wait};
 
 /// How many appointments the change itself cancels at most; a deletion with more of those is made at once.

@@ -15,7 +15,7 @@ use bookd_core::time::Instant;
 
 use super::actor::Actor;
 use super::batch::Envelope;
-use super::gather::{Source, gather};
+use super::prefetch::{Source, gather};
 use super::{Failure, Load};
 
 impl Source for Actor {

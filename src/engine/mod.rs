@@ -1,35 +1,35 @@
 //! The engine: one actor owns every calendar of the process, and all commands pass through its mailbox.
 //!
 //! `decide → durable → visible → answered`, in this order, is the whole argument for linearizability: no answer,
-//! refusals included, leaves before every change that it saw is on disk. Readers use snapshots and never queue.
+//! refusals included, leaves before every change that it saw is on disk. ReaderPool use snapshots and never queue.
 //!
 //! Whoever waits for the writer waits on a channel of which the writer has the other end: when the writer ends, every
 //! wait for it ends with a failure that says whether something may have happened.
 
 mod actor;
-mod aside;
+mod actor_thread;
 mod batch;
-mod beside;
-mod closing;
-mod damaged;
+mod clock;
+mod closed_calendar;
+mod commit;
+mod damage;
 mod deletion;
-mod finish;
-mod foreseen;
-mod gather;
+mod fast_reject;
 mod loading;
-mod published;
+mod log_throttle;
+mod offload;
+mod prefetch;
 mod queue;
-mod readers;
+mod reader_pool;
+mod snapshot_decision;
+mod snapshots;
 mod stall;
-mod stopped;
+mod stop;
 mod submit;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests;
-mod throttle;
 mod watch;
-mod worker;
-mod writer_clock;
 
 use std::any::Any;
 use std::net::SocketAddr;
@@ -53,18 +53,18 @@ use bookd_core::ids::{CalendarId, Caller, Revision};
 use bookd_core::refusal::Refusal;
 use bookd_core::time::Instant;
 
+pub use clock::{CLOCK_AHEAD_MAX, CLOCK_BEHIND_LOGGED, CLOCK_JUMP_MAX, CLOCK_STEADY};
 pub use deletion::Slices;
-pub use published::View;
-pub use stopped::Stopped;
+pub use snapshots::View;
+pub use stop::Stopped;
 pub use watch::{CalendarWatch, Wakeup, Watch, Watched};
-pub use writer_clock::{CLOCK_AHEAD_MAX, CLOCK_BEHIND_LOGGED, CLOCK_JUMP_MAX, CLOCK_STEADY};
 
-use aside::{Aside, SEARCHES_MAX};
-use closing::{Asking, Step};
-use published::Published;
-use readers::Readers;
-use worker::Worker;
-use writer_clock::BelievedClock;
+use actor_thread::Worker;
+use clock::EngineClock;
+use closed_calendar::{Asking, Step};
+use offload::{Offload, SEARCHES_MAX};
+use reader_pool::ReaderPool;
+use snapshots::Snapshots;
 
 /// How many commands may wait for the writer to take them up, and as many more for their turn. A full mailbox refuses at once: waiting longer than this many decisions helps nobody.
 pub const MAILBOX_MAX: usize = 8_192;
@@ -283,20 +283,20 @@ impl Default for Settings {
 #[derive(Clone)]
 pub struct Engine {
     mailbox: mpsc::Sender<Mail>,
-    published: Arc<Published>,
-    readers: Arc<Readers>,
+    published: Arc<Snapshots>,
+    readers: Arc<ReaderPool>,
     /// For decisions beside the writer.
-    deciders: Arc<Readers>,
+    deciders: Arc<ReaderPool>,
     decides_beside: bool,
     /// See `Settings`.
     slices: Slices,
     /// Held by who prepares the deletion of a calendar.
     deletions: Arc<Mutex<()>>,
-    aside: Aside,
+    aside: Offload,
     subscriptions: Arc<Subscriptions>,
     /// Who may read the store at a time because its watch is behind.
     catching_up: Arc<Semaphore>,
-    clock: Arc<BelievedClock>,
+    clock: Arc<EngineClock>,
     code_key: u64,
     /// See `cut`.
     is_cut: Arc<AtomicBool>,
@@ -325,13 +325,13 @@ impl Engine {
         clock: Arc<dyn Clock>,
         settings: Settings,
     ) -> Result<(Self, Running), StoreError> {
-        let clock = Arc::new(BelievedClock::new(clock));
+        let clock = Arc::new(EngineClock::new(clock));
         let boot = store.boot()?;
         let readers = |count| (0..count).map(|_| store.reader()).collect::<Result<Vec<_>, _>>();
         let (readers, deciders) = (readers(READERS_MAX)?, readers(DECIDERS_MAX)?);
-        let readers = Arc::new(Readers::new(readers, settings.layout));
-        let deciders = Arc::new(Readers::new(deciders, settings.layout));
-        let (published, commits) = Published::new(boot.revision, boot.last_time);
+        let readers = Arc::new(ReaderPool::new(readers, settings.layout));
+        let deciders = Arc::new(ReaderPool::new(deciders, settings.layout));
+        let (published, commits) = Snapshots::new(boot.revision, boot.last_time);
         let (mailbox, mail) = mpsc::channel(settings.mailbox_max);
         let code_key = boot.code_key;
         let (subscriptions, publisher, waker) = Subscriptions::start(boot.revision, settings.watch, settings.layout);
@@ -340,7 +340,7 @@ impl Engine {
         let is_cut = Arc::new(AtomicBool::new(false));
         let actor = actor::Actor::new(store, boot, Arc::clone(&clock), shown, publisher, Arc::clone(&is_cut), settings);
         let worker = Worker::spawn(actor, mail, settings.layout);
-        let (decides_beside, aside) = (settings.decides_beside, Aside::new(settings.layout, SEARCHES_MAX));
+        let (decides_beside, aside) = (settings.decides_beside, Offload::new(settings.layout, SEARCHES_MAX));
         let (slices, deletions) = (settings.slices, Arc::default());
         let engine = Self {
             mailbox,
@@ -379,11 +379,11 @@ impl Engine {
         let deadline = wait.deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX);
         let (asked, published) = (calendars.clone(), Arc::clone(&self.published));
         // While it waited for a reader, another may have brought them.
-        let load = move |reader: &mut dyn Reader| beside::load(reader, &published.missing(&asked));
+        let load = move |reader: &mut dyn Reader| snapshot_decision::load(reader, &published.missing(&asked));
         let loaded = self.read(Some(deadline), load).await;
         let adopted = match loaded {
-            Ok(beside::Loaded { absent: Some(absent), .. }) => return Ok(Some(absent)),
-            Ok(beside::Loaded { calendars, .. }) => calendars,
+            Ok(snapshot_decision::Loaded { absent: Some(absent), .. }) => return Ok(Some(absent)),
+            Ok(snapshot_decision::Loaded { calendars, .. }) => calendars,
             // What cannot be read the writer tries, too, and says so.
             Err(Failure::StoreUnavailable(_) | Failure::Damaged) => Vec::new(),
             Err(failure) => return Err(failure),
@@ -424,7 +424,7 @@ impl Engine {
         self.read_by(&self.readers, deadline, ask).await
     }
 
-    async fn read_by<T, F>(&self, readers: &Readers, deadline: Option<Deadline>, ask: F) -> Result<T, Failure>
+    async fn read_by<T, F>(&self, readers: &ReaderPool, deadline: Option<Deadline>, ask: F) -> Result<T, Failure>
     where
         T: Send + 'static,
         F: FnOnce(&mut dyn Reader) -> Result<T, StoreError> + Send + 'static,

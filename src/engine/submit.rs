@@ -12,7 +12,7 @@ use bookd_core::command::Command;
 use bookd_core::decide::Hours;
 use bookd_core::time::Instant;
 
-use super::{Answer, Engine, Failure, Mail, Terms, Wait, beside, foreseen};
+use super::{Answer, Engine, Failure, Mail, Terms, Wait, fast_reject, snapshot_decision};
 
 fn not_shown(failure: Failure) -> Vec<Appointment> {
     tracing::warn!(%failure, "appointments outside of the hours cannot be shown");
@@ -57,7 +57,7 @@ impl Engine {
     }
 
     async fn decided(&self, command: Command, terms: Terms) -> Result<Answer, Failure> {
-        if let Some(refusal) = foreseen::refusal(&self.published, &command, &terms, self.clock.now()) {
+        if let Some(refusal) = fast_reject::refusal(&self.published, &command, &terms, self.clock.now()) {
             return Err(refusal.into());
         }
         let mut command = command;
@@ -99,7 +99,7 @@ impl Engine {
         self.decides_beside && !self.clock.is_in_doubt() && (terms.is_dry_run || is_spared())
     }
 
-    /// The answer of a command that needs no writer, see `beside`; none when the writer must be asked.
+    /// The answer of a command that needs no writer, see `snapshot_decision`; none when the writer must be asked.
     async fn decide_beside(
         &self,
         command: Arc<Command>,
@@ -107,7 +107,8 @@ impl Engine {
     ) -> Result<Option<Result<Answer, Failure>>, Failure> {
         let (published, clock, terms) = (Arc::clone(&self.published), Arc::clone(&self.clock), terms.clone());
         let deadline = terms.deadline;
-        let ask = move |reader: &mut dyn Reader| beside::answer(reader, &published, &command, &terms, clock.now());
+        let ask =
+            move |reader: &mut dyn Reader| snapshot_decision::answer(reader, &published, &command, &terms, clock.now());
         match self.read_by(&self.deciders, deadline, ask).await {
             Ok(answer) => Ok(answer),
             Err(Failure::StoreUnavailable(_) | Failure::Damaged) => Ok(None),

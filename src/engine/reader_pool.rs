@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant as Deadline;
 
-use super::aside::Aside;
-use super::{Failure, damaged};
+use super::offload::Offload;
+use super::{Failure, damage};
 use crate::layout::Layout;
 use crate::store::{Reader, StoreError};
 
-pub(super) struct Readers {
+pub(super) struct ReaderPool {
     idle: Arc<Mutex<Vec<Box<dyn Reader>>>>,
     /// As much at a time as there are readers.
-    aside: Aside,
+    aside: Offload,
 }
 
 /// A reader that goes back to the others however its use ends.
@@ -40,9 +40,9 @@ impl Drop for Borrowed {
     }
 }
 
-impl Readers {
+impl ReaderPool {
     pub(super) fn new(readers: Vec<Box<dyn Reader>>, layout: Layout) -> Self {
-        let aside = Aside::new(layout, readers.len());
+        let aside = Offload::new(layout, readers.len());
         Self { idle: Arc::new(Mutex::new(readers)), aside }
     }
 
@@ -61,7 +61,7 @@ impl Readers {
         let read = move || ask(Borrowed::new(idle).reader());
         self.aside.compute(deadline, read).await?.map_err(|error| {
             if error.is_damage() {
-                damaged::tell(None, &error);
+                damage::tell(None, &error);
             }
             Failure::from(error)
         })

@@ -14,7 +14,7 @@ use bookd_core::time::Instant;
 
 use super::actor::Actor;
 use super::batch::{Batch, Draft, Drafted, refuse};
-use super::damaged::Met;
+use super::damage::Met;
 use super::{Answer, Failure, REQUEST_MEMORY};
 
 /// A commit slower than this is logged.

@@ -39,7 +39,7 @@ struct Snapshot {
 }
 
 /// See the header.
-pub(super) struct Published {
+pub(super) struct Snapshots {
     snapshot: RwLock<Snapshot>,
     epoch: AtomicU64,
     /// Commits that began, and those that have ended and are shown.
@@ -49,7 +49,7 @@ pub(super) struct Published {
 
 /// The writer's end of its commits. When it is dropped, nobody waits for one any more.
 pub(super) struct Commits {
-    published: Arc<Published>,
+    published: Arc<Snapshots>,
     ended: watch::Sender<u64>,
 }
 
@@ -65,7 +65,7 @@ impl Commits {
     }
 }
 
-impl Published {
+impl Snapshots {
     pub(super) fn new(revision: Revision, time: Instant) -> (Arc<Self>, Commits) {
         let snapshot = Snapshot { revision, time, calendars: HashMap::new() };
         let (sender, ended) = watch::channel(0);

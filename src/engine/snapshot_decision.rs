@@ -17,14 +17,14 @@ use bookd_core::state::State;
 use bookd_core::time::Instant;
 
 use super::batch::{Draft, dry_run};
-use super::gather::{Source, gather, keep};
-use super::published::Published;
+use super::prefetch::{Source, gather, keep};
+use super::snapshots::Snapshots;
 use super::{Answer, Failure, Terms};
 
 /// What one decision looks at.
 struct Beside<'a> {
     moment: &'a mut dyn Moment,
-    published: &'a Published,
+    published: &'a Snapshots,
     state: State,
 }
 
@@ -93,7 +93,7 @@ pub(super) fn load(reader: &mut dyn Reader, ids: &[CalendarId]) -> Result<Loaded
 /// The answer to a dry run, or the refusal of a command; none when the writer must be asked.
 pub(super) fn answer(
     reader: &mut dyn Reader,
-    published: &Published,
+    published: &Snapshots,
     command: &Command,
     terms: &Terms,
     clock: Instant,
@@ -108,7 +108,7 @@ pub(super) fn answer(
 
 fn answer_at(
     moment: &mut dyn Moment,
-    published: &Published,
+    published: &Snapshots,
     command: &Command,
     terms: &Terms,
     clock: Instant,

@@ -3,7 +3,7 @@
 //! What is published has everything that anybody was answered; so the answer is as true as one that the writer gives
 //! now, and costs it nothing. Only races are foreseen: of everything else the order of reasons is the writer's to keep.
 
-use super::published::Published;
+use super::snapshots::Snapshots;
 use super::{Terms, View};
 use bookd_core::appointment::Assignment;
 use bookd_core::calendar::Calendar;
@@ -15,7 +15,7 @@ use bookd_core::time::Instant;
 use bookd_core::time::interval::Interval;
 
 /// The refusal of a new claim on time that is taken; nothing when the writer must be asked.
-pub(super) fn refusal(published: &Published, command: &Command, terms: &Terms, clock: Instant) -> Option<Refusal> {
+pub(super) fn refusal(published: &Snapshots, command: &Command, terms: &Terms, clock: Instant) -> Option<Refusal> {
     let (Command::Book(booking) | Command::Hold { booking, .. }) = command else { return None };
     // A repeated request gets its first answer, and an id that is there outranks a race.
     let is_new = terms.request.is_none() && booking.hold.is_none() && matches!(booking.id, NewId::Made(_));

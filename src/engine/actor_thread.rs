@@ -7,7 +7,7 @@ use tokio::time::Instant as Deadline;
 
 use super::Mail;
 use super::actor::Actor;
-use super::stopped::Stopped;
+use super::stop::Stopped;
 use crate::layout::Layout;
 
 /// The actor, wherever it runs.

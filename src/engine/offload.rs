@@ -14,12 +14,12 @@ pub(super) const SEARCHES_MAX: usize = 2;
 
 /// Where some work is done, so much of it at a time.
 #[derive(Clone)]
-pub(super) struct Aside {
+pub(super) struct Offload {
     permits: Arc<Semaphore>,
     layout: Layout,
 }
 
-impl Aside {
+impl Offload {
     pub(super) fn new(layout: Layout, at_a_time: usize) -> Self {
         Self { permits: Arc::new(Semaphore::new(at_a_time)), layout }
     }
@@ -61,11 +61,11 @@ mod tests {
         let here = std::thread::current().id();
         let later = Deadline::now() + Duration::from_secs(5);
         let there = |layout| async move {
-            let thread = Aside::new(layout, 1).compute(later, || std::thread::current().id()).await;
+            let thread = Offload::new(layout, 1).compute(later, || std::thread::current().id()).await;
             thread.is_ok_and(|it| it != here)
         };
         assert!(there(Layout::Threads).await && !there(Layout::Inline).await);
-        let aside = Aside::new(Layout::Threads, SEARCHES_MAX);
+        let aside = Offload::new(Layout::Threads, SEARCHES_MAX);
         let held: Vec<_> = (0..SEARCHES_MAX).map(|_| Arc::clone(&aside.permits).try_acquire_owned()).collect();
         assert_eq!(aside.compute(Deadline::now(), || ()).await, Err(Failure::ExpiredInQueue), "more waits its turn");
         drop(held);

@@ -19,7 +19,7 @@ use bookd_core::time::Instant;
 use super::Failure;
 use super::actor::Actor;
 use super::batch::{Envelope, refuse};
-use super::throttle::{Line, Throttle};
+use super::log_throttle::{Line, Throttle};
 
 /// How many calendars are noted; should there be more, each command that meets its damage is refused all the same.
 const NOTED_MAX: usize = 100_000;

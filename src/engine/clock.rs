@@ -35,7 +35,7 @@ const DRIFT_MAX: i64 = 5;
 const LOG_PAUSE: Duration = Duration::from_secs(60);
 
 /// The clock as far as it is believed: what reads go by, and what the writer stamps on changes.
-pub(super) struct BelievedClock {
+pub(super) struct EngineClock {
     clock: Arc<dyn Clock>,
     /// When the machine was booted, by the wall clock that is believed; in seconds.
     boot_time: AtomicI64,
@@ -43,7 +43,7 @@ pub(super) struct BelievedClock {
     is_in_doubt: AtomicBool,
 }
 
-impl BelievedClock {
+impl EngineClock {
     /// Believes what the clock shows.
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         let boot_time = AtomicI64::new(clock.read().boot_time().seconds());
@@ -119,7 +119,7 @@ struct Doubt {
 
 /// The writer's side: it alone decides what is believed.
 pub(super) struct WriterClock {
-    believed: Arc<BelievedClock>,
+    believed: Arc<EngineClock>,
     /// What the clocks showed when the wall clock began to run as the clock of the boot does.
     run: Reading,
     doubt: Option<Doubt>,
@@ -128,7 +128,7 @@ pub(super) struct WriterClock {
 
 impl WriterClock {
     /// At the start: an empty store, whose last commit is at the epoch, believes any clock.
-    pub(super) fn new(believed: Arc<BelievedClock>, is_confirmed: bool, last: Instant) -> Self {
+    pub(super) fn new(believed: Arc<EngineClock>, is_confirmed: bool, last: Instant) -> Self {
         let run = believed.clock.read();
         let mut writer_clock = Self { believed, run, doubt: None, is_behind: false };
         let is_first = last == Instant::default();
@@ -273,7 +273,7 @@ mod tests {
     /// A machine whose last commit was at `LAST`, and the lines that it logs.
     struct Machine {
         clock: ManualClock,
-        believed: Arc<BelievedClock>,
+        believed: Arc<EngineClock>,
         writer_clock: WriterClock,
         log: Arc<Mutex<Vec<u8>>>,
     }
@@ -304,7 +304,7 @@ mod tests {
     impl Machine {
         fn starting(now: Instant, is_confirmed: bool, last: Instant) -> Self {
             let (clock, log) = (ManualClock::new(now), Arc::default());
-            let believed = Arc::new(BelievedClock::new(Arc::new(clock.clone())));
+            let believed = Arc::new(EngineClock::new(Arc::new(clock.clone())));
             let writer_clock = logging(&log, || WriterClock::new(Arc::clone(&believed), is_confirmed, last));
             Self { clock, believed, writer_clock, log }
         }
