@@ -2,18 +2,13 @@
 //!
 //! `commit` returns only after the batch is on disk, and an error of it says whether anything may have happened.
 
-mod change_record;
+mod codec;
 mod error;
 pub mod history;
-mod image_record;
 mod list_query;
 pub mod log_reader;
 pub mod memory;
-mod numbers;
-mod place_record;
 mod queries;
-mod record;
-mod replaced_record;
 pub mod sqlite;
 
 use std::sync::Arc;

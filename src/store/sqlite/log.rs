@@ -15,11 +15,11 @@ use super::segments;
 use super::segments::{CHANGE_COLUMNS, ChangeRow, Wanted};
 use super::write::alone_failed;
 use super::{Sqlite, store_error};
-use crate::store::change_record::ChangeRecord;
+use crate::store::codec::change::ChangeRecord;
+use crate::store::codec::record::{self, decode};
+use crate::store::codec::replaced::ReplacedRecord;
 use crate::store::history::HistoryBuilder;
 use crate::store::log_reader::{PAGE_CHANGES_MAX, PAGE_EVENTS_MAX, PartBuilder};
-use crate::store::record::{self, decode};
-use crate::store::replaced_record::ReplacedRecord;
 use crate::store::{
     CalendarFilter, ChangePage, CommitError, Oldest, StoreError, UNDONE_APPOINTMENTS_MAX, UNDONE_CHANGES_MAX,
 };

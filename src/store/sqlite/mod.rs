@@ -44,7 +44,8 @@ use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, Serie
 use bookd_core::log::LogEvent;
 use bookd_core::time::Instant;
 
-use super::{Batch, Boot, CommitError, Last, Oldest, Reader, RequestRecord, Store, StoreError, ZoneLookup, record};
+use super::{Batch, Boot, CommitError, Last, Oldest, Reader, RequestRecord, Store, StoreError, ZoneLookup};
+use crate::store::codec::record;
 
 use checkpoint::Checkpoints;
 pub use copy::{Reserved, Source, unused};

@@ -18,8 +18,10 @@ use super::rows::{self, SELECTED, read, signed};
 use super::segments::Wanted;
 use super::unsettled::Deletions;
 use super::{Known, Sqlite, walk};
+use crate::store::codec::record::{
+    self, PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord, damaged, decode, in_row,
+};
 use crate::store::history::HistoryBuilder;
-use crate::store::record::{self, PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord, damaged, decode, in_row};
 use crate::store::{
     CalendarFilter, CalendarRow, ChangePage, HistoryPage, HistoryQuery, HistorySubject, ListPage, ListQuery, LogReader,
     Look, Oldest, Queries, Reader, RequestRecord, StoreError, ZoneLookup,

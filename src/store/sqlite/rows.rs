@@ -9,9 +9,9 @@ use rusqlite::types::{FromSql, ValueRef};
 use rusqlite::{Row, Statement, params};
 use uuid::Uuid;
 
-use crate::store::numbers;
-use crate::store::place_record::PlacesRecord;
-use crate::store::record::{self, MetadataRecord, decode, ignored_bits, ignored_rules, in_row};
+use crate::store::codec::numbers;
+use crate::store::codec::place::PlacesRecord;
+use crate::store::codec::record::{self, MetadataRecord, decode, ignored_bits, ignored_rules, in_row};
 use crate::store::{Outline, StoreError};
 use bookd_core::appointment::{Appointment, Carried, Email, EmailKey, Image, Invitee, OccurrenceOf, Person};
 use bookd_core::ids::{AppointmentId, AppointmentKey, Revision, SeriesId, TypeId};

@@ -12,8 +12,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::read::appointments_by_key;
 use super::rows::{self, signed};
-use crate::store::change_record::{ChangeRecord, EventHead, Rows, read_event, read_head};
-use crate::store::record::{self, damaged, in_row};
+use crate::store::codec::change::{ChangeRecord, EventHead, Rows, read_event, read_head};
+use crate::store::codec::record::{self, damaged, in_row};
 use crate::store::{CalendarFilter, StoreError};
 use bookd_core::appointment::Appointment;
 use bookd_core::change::Cause;

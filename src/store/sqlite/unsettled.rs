@@ -4,7 +4,7 @@ use rusqlite::{Connection, params};
 
 use super::rows::{self, instant, revision_of_change, signed};
 use crate::store::StoreError;
-use crate::store::record;
+use crate::store::codec::record;
 use bookd_core::appointment::{Appointment, Place};
 use bookd_core::change::Change;
 use bookd_core::deletion::{Staged, cancelled_with_calendar, is_staged};

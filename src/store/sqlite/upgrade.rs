@@ -12,9 +12,9 @@ use super::rows::signed;
 use super::segments::cut_changes;
 use crate::fold::{self, email_key};
 use crate::store::StoreError;
-use crate::store::change_record::{ChangeRecord, read_head};
-use crate::store::place_record::PlacesRecord;
-use crate::store::record::{self, decode};
+use crate::store::codec::change::{ChangeRecord, read_head};
+use crate::store::codec::place::PlacesRecord;
+use crate::store::codec::record::{self, decode};
 use bookd_core::appointment::Place;
 use bookd_core::time::Instant;
 

@@ -17,9 +17,9 @@ use super::rows::{INSERT_APPOINTMENT, UPDATE_APPOINTMENT, UPDATE_IN_PLACE, signe
 use super::segments::Segments;
 use super::unsettled::{make_so, number_of};
 use super::{Known, Sqlite, store_error};
-use crate::store::change_record::{ChangeRecord, write_event};
-use crate::store::record::{PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord};
-use crate::store::replaced_record::ReplacedRecord;
+use crate::store::codec::change::{ChangeRecord, write_event};
+use crate::store::codec::record::{PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord};
+use crate::store::codec::replaced::ReplacedRecord;
 use crate::store::{Batch, CommitError, RequestRecord, StoreError};
 use bookd_core::appointment::{Appointment, Place};
 use bookd_core::calendar::appointment_type::{AppointmentType, Stamps};

@@ -1,13 +1,13 @@
 //! The numbers by which stores write what has a name, each by an explicit match: they never change, whatever becomes of
 //! the enumerations.
 
-use super::StoreError;
 use super::record::damaged;
+use crate::store::StoreError;
 use bookd_core::appointment::AppointmentState;
 use bookd_core::change::{AppointmentEvent, Cause};
 
 /// The state's number. The partial indexes of SQLite name some of them.
-pub(super) const fn of_state(state: AppointmentState) -> u8 {
+pub(crate) const fn of_state(state: AppointmentState) -> u8 {
     use AppointmentState as S;
     match state {
         S::Held => 1,
@@ -22,13 +22,13 @@ pub(super) const fn of_state(state: AppointmentState) -> u8 {
 }
 
 /// The state with this number.
-pub(super) fn state(number: impl TryInto<u8>) -> Result<AppointmentState, StoreError> {
+pub(crate) fn state(number: impl TryInto<u8>) -> Result<AppointmentState, StoreError> {
     let number = number.try_into().map_err(|_| damaged("a state"))?;
     AppointmentState::ALL.into_iter().find(|it| of_state(*it) == number).ok_or_else(|| damaged("a state"))
 }
 
 /// The cause's number.
-pub(super) const fn of_cause(cause: Cause) -> u32 {
+pub(crate) const fn of_cause(cause: Cause) -> u32 {
     use Cause as C;
     match cause {
         C::CreateCalendar => 1,
@@ -64,12 +64,12 @@ pub(super) const fn of_cause(cause: Cause) -> u32 {
 }
 
 /// The cause with this number.
-pub(super) fn cause(number: u32) -> Result<Cause, StoreError> {
+pub(crate) fn cause(number: u32) -> Result<Cause, StoreError> {
     Cause::ALL.into_iter().find(|it| of_cause(*it) == number).ok_or_else(|| damaged("the cause of a change"))
 }
 
 /// The number of what happened to an appointment.
-pub(super) const fn of_appointment_event(kind: AppointmentEvent) -> u32 {
+pub(crate) const fn of_appointment_event(kind: AppointmentEvent) -> u32 {
     use AppointmentEvent as E;
     match kind {
         E::Booked => 1,
@@ -93,13 +93,13 @@ pub(super) const fn of_appointment_event(kind: AppointmentEvent) -> u32 {
 }
 
 /// What happened to an appointment, by its number.
-pub(super) fn appointment_event(number: u32) -> Result<AppointmentEvent, StoreError> {
+pub(crate) fn appointment_event(number: u32) -> Result<AppointmentEvent, StoreError> {
     let kind = AppointmentEvent::ALL.into_iter().find(|it| of_appointment_event(*it) == number);
     kind.ok_or_else(|| damaged("an event"))
 }
 
 /// Kinds of calendar events, beside those of appointments.
-pub(super) mod calendar_event {
+pub(crate) mod calendar_event {
     /// It came to be.
     pub(in super::super) const CREATED: u32 = 100;
     /// Settings, rules or overrides changed.

@@ -16,14 +16,14 @@ use bookd_core::time::interval::Interval;
 use bookd_core::time::zone::OFFSET_MAX;
 use bookd_core::time::{Instant, LocalDate, Minutes, Seconds, Wall};
 
-use super::{StoreError, ZoneLookup};
+use crate::store::{StoreError, ZoneLookup};
 
-pub(super) fn damaged(what: &str) -> StoreError {
+pub(crate) fn damaged(what: &str) -> StoreError {
     StoreError::Damaged(format!("{what} cannot be read"))
 }
 
 /// The same, where it is damage, with the row that has it.
-pub(super) fn in_row(table: &str, row: impl Display, error: StoreError) -> StoreError {
+pub(crate) fn in_row(table: &str, row: impl Display, error: StoreError) -> StoreError {
     match error {
         StoreError::Damaged(what) => StoreError::Damaged(format!("{what}, in row {row} of table {table}")),
         other => other,
@@ -31,7 +31,7 @@ pub(super) fn in_row(table: &str, row: impl Display, error: StoreError) -> Store
 }
 
 /// A message from bytes; what cannot be one is damage.
-pub(super) fn decode<M: Message + Default>(bytes: &[u8], what: &str) -> Result<M, StoreError> {
+pub(crate) fn decode<M: Message + Default>(bytes: &[u8], what: &str) -> Result<M, StoreError> {
     M::decode(bytes).map_err(|_| damaged(what))
 }
 
@@ -39,17 +39,17 @@ pub(super) fn decode<M: Message + Default>(bytes: &[u8], what: &str) -> Result<M
 const COUNTED_MAX: u64 = i64::MAX as u64 - 1;
 
 /// A revision as it is stored, in a column or in a blob: 0 to `COUNTED_MAX`; 0 is that of no change.
-pub(super) fn revision(value: impl TryInto<u64>) -> Result<Revision, StoreError> {
+pub(crate) fn revision(value: impl TryInto<u64>) -> Result<Revision, StoreError> {
     counted(value, 0).map(Revision).ok_or_else(|| damaged("a revision"))
 }
 
 /// The revision of a change that was made: 1 to `COUNTED_MAX`.
-pub(super) fn revision_of_change(value: impl TryInto<u64>) -> Result<Revision, StoreError> {
+pub(crate) fn revision_of_change(value: impl TryInto<u64>) -> Result<Revision, StoreError> {
     counted(value, 1).map(Revision).ok_or_else(|| damaged("the revision of a change"))
 }
 
 /// The key of an appointment as it is stored: 1 to `COUNTED_MAX`.
-pub(super) fn key(value: impl TryInto<u64>) -> Result<AppointmentKey, StoreError> {
+pub(crate) fn key(value: impl TryInto<u64>) -> Result<AppointmentKey, StoreError> {
     counted(value, 1).map(AppointmentKey).ok_or_else(|| damaged("the key of an appointment"))
 }
 
@@ -58,20 +58,20 @@ fn counted(value: impl TryInto<u64>, first: u64) -> Option<u64> {
 }
 
 /// An instant as it is stored, in seconds UTC: one that a timestamp can say.
-pub(super) fn instant(seconds: i64) -> Result<Instant, StoreError> {
+pub(crate) fn instant(seconds: i64) -> Result<Instant, StoreError> {
     let instant = Instant::from_seconds(seconds);
     if (Instant::MIN..=Instant::MAX).contains(&instant) { Ok(instant) } else { Err(damaged("a time")) }
 }
 
 /// What a clock showed, as it is stored, in seconds of that clock: what one of some zone may show at an instant.
-pub(super) fn wall(seconds: i64) -> Result<Wall, StoreError> {
+pub(crate) fn wall(seconds: i64) -> Result<Wall, StoreError> {
     let furthest = i64::from(OFFSET_MAX);
     let shown = Instant::MIN.plus(-furthest).seconds()..=Instant::MAX.plus(furthest).seconds();
     if shown.contains(&seconds) { Ok(Wall::from_seconds(seconds)) } else { Err(damaged("a wall time")) }
 }
 
 /// A local date as it is stored, in days: one that `YYYY-MM-DD` can say.
-pub(super) fn date(days: i32) -> Result<LocalDate, StoreError> {
+pub(crate) fn date(days: i32) -> Result<LocalDate, StoreError> {
     let date = LocalDate::from_days(days);
     if (LocalDate::MIN..=LocalDate::MAX).contains(&date) { Ok(date) } else { Err(damaged("a date")) }
 }
@@ -82,16 +82,16 @@ fn within(range: std::ops::RangeInclusive<u32>, value: u32, what: &str) -> Resul
 }
 
 /// How long something lasts: at least a minute.
-pub(super) fn duration(value: u32) -> Result<Minutes, StoreError> {
+pub(crate) fn duration(value: u32) -> Result<Minutes, StoreError> {
     minutes(value).and_then(|it| if it == Minutes::ZERO { Err(damaged("a duration")) } else { Ok(it) })
 }
 
 /// What is kept free before or after.
-pub(super) fn buffer(value: u32) -> Result<Minutes, StoreError> {
+pub(crate) fn buffer(value: u32) -> Result<Minutes, StoreError> {
     minutes(value).and_then(|it| if it <= Minutes::ASKED_MAX { Ok(it) } else { Err(damaged("a buffer")) })
 }
 
-pub(super) fn minutes(value: u32) -> Result<Minutes, StoreError> {
+pub(crate) fn minutes(value: u32) -> Result<Minutes, StoreError> {
     Minutes::new(value).ok_or_else(|| damaged("a length of time"))
 }
 
@@ -99,16 +99,16 @@ fn seconds(value: i64) -> Result<Seconds, StoreError> {
     Seconds::new(value).ok_or_else(|| damaged("a length of time"))
 }
 
-pub(super) fn calendar_id(text: &str) -> Result<CalendarId, StoreError> {
+pub(crate) fn calendar_id(text: &str) -> Result<CalendarId, StoreError> {
     CalendarId::parse(text).map_err(|_| damaged("a calendar's id"))
 }
 
-pub(super) fn type_id(text: &str) -> Result<TypeId, StoreError> {
+pub(crate) fn type_id(text: &str) -> Result<TypeId, StoreError> {
     TypeId::parse(text).map_err(|_| damaged("a type's id"))
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct LimitsRecord {
+pub(crate) struct LimitsRecord {
     #[prost(uint32, optional, tag = "1")]
     per_day: Option<u32>,
     #[prost(uint32, optional, tag = "2")]
@@ -120,19 +120,19 @@ pub(super) struct LimitsRecord {
 }
 
 impl LimitsRecord {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         let Limits { per_day, per_week, per_month, per_year } = limits;
         Self { per_day, per_week, per_month, per_year }
     }
 
-    pub(super) fn read(&self) -> Limits {
+    pub(crate) fn read(&self) -> Limits {
         let Self { per_day, per_week, per_month, per_year } = *self;
         Limits { per_day, per_week, per_month, per_year }
     }
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct RuleRecord {
+pub(crate) struct RuleRecord {
     #[prost(uint32, tag = "1")]
     weekdays: u32,
     #[prost(uint32, tag = "2")]
@@ -151,7 +151,7 @@ fn window(start: u32, end: u32) -> Result<Window, StoreError> {
 }
 
 impl RuleRecord {
-    pub(super) fn new(rule: &Rule) -> Self {
+    pub(crate) fn new(rule: &Rule) -> Self {
         Self {
             weekdays: u32::from(rule.weekdays.bits()),
             start: u32::from(rule.window.start_minutes()),
@@ -161,7 +161,7 @@ impl RuleRecord {
         }
     }
 
-    pub(super) fn read(&self) -> Result<Rule, StoreError> {
+    pub(crate) fn read(&self) -> Result<Rule, StoreError> {
         Ok(Rule {
             weekdays: Weekdays::from_bits(u8::try_from(self.weekdays).map_err(|_| damaged("a weekday"))?),
             window: window(self.start, self.end)?,
@@ -172,7 +172,7 @@ impl RuleRecord {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct OverrideRecord {
+pub(crate) struct OverrideRecord {
     #[prost(sint32, tag = "1")]
     date: i32,
     /// Start and end in turn.
@@ -183,7 +183,7 @@ pub(super) struct OverrideRecord {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ProfileRecord {
+pub(crate) struct ProfileRecord {
     #[prost(string, tag = "1")]
     display_name: String,
     #[prost(string, tag = "2")]
@@ -205,12 +205,12 @@ pub(super) struct ProfileRecord {
 }
 
 impl OverrideRecord {
-    pub(super) fn new(date: LocalDate, windows: &[Window], note: &str) -> Self {
+    pub(crate) fn new(date: LocalDate, windows: &[Window], note: &str) -> Self {
         let bounds = windows.iter().flat_map(|it| [u32::from(it.start_minutes()), u32::from(it.end_minutes())]);
         Self { date: date.days(), windows: bounds.collect(), note: note.to_owned() }
     }
 
-    pub(super) fn read(self) -> Result<(LocalDate, Override), StoreError> {
+    pub(crate) fn read(self) -> Result<(LocalDate, Override), StoreError> {
         let windows = self.windows.chunks(2).map(|pair| match pair {
             [start, end] => window(*start, *end),
             _ => Err(damaged("an override")),
@@ -221,7 +221,7 @@ impl OverrideRecord {
 }
 
 impl ProfileRecord {
-    pub(super) fn new(profile: &Profile) -> Self {
+    pub(crate) fn new(profile: &Profile) -> Self {
         let overrides = profile.availability.overrides.iter();
         let overrides = overrides.map(|(date, hours)| OverrideRecord::new(*date, &hours.windows, &hours.note));
         Self {
@@ -237,7 +237,7 @@ impl ProfileRecord {
         }
     }
 
-    pub(super) fn read(self, zones: &ZoneLookup) -> Result<Profile, StoreError> {
+    pub(crate) fn read(self, zones: &ZoneLookup) -> Result<Profile, StoreError> {
         let zone = zones(&self.time_zone).ok_or(StoreError::UnknownZone(self.time_zone))?;
         let overrides = self.overrides.into_iter().map(OverrideRecord::read).collect::<Result<_, _>>()?;
         let mut rules = self.rules.iter().map(RuleRecord::read).collect::<Result<Vec<_>, _>>()?;
@@ -256,7 +256,7 @@ impl ProfileRecord {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct TypeRecord {
+pub(crate) struct TypeRecord {
     #[prost(string, tag = "1")]
     display_name: String,
     #[prost(uint32, tag = "2")]
@@ -296,7 +296,7 @@ pub(super) struct TypeRecord {
 }
 
 impl TypeRecord {
-    pub(super) fn new(it: &AppointmentType) -> Self {
+    pub(crate) fn new(it: &AppointmentType) -> Self {
         Self {
             display_name: it.display_name.clone(),
             duration: it.duration.minutes(),
@@ -319,7 +319,7 @@ impl TypeRecord {
         }
     }
 
-    pub(super) fn read(self, id: &str, number: TypeNumber) -> Result<AppointmentType, StoreError> {
+    pub(crate) fn read(self, id: &str, number: TypeNumber) -> Result<AppointmentType, StoreError> {
         Ok(AppointmentType {
             id: type_id(id)?,
             number,
@@ -349,17 +349,17 @@ impl TypeRecord {
 
 /// Busy periods: start and end in turn, seconds.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct PeriodsRecord {
+pub(crate) struct PeriodsRecord {
     #[prost(sint64, repeated, tag = "1")]
     bounds: Vec<i64>,
 }
 
 impl PeriodsRecord {
-    pub(super) fn new(periods: &[Interval]) -> Self {
+    pub(crate) fn new(periods: &[Interval]) -> Self {
         Self { bounds: periods.iter().flat_map(|it| [it.start.seconds(), it.end.seconds()]).collect() }
     }
 
-    pub(super) fn read(&self) -> Result<Vec<Interval>, StoreError> {
+    pub(crate) fn read(&self) -> Result<Vec<Interval>, StoreError> {
         let period = |pair: &[i64]| match pair {
             [start, end] if start < end => {
                 // An earlier version rounded the fraction of the last second up to one that no timestamp can say.
@@ -375,31 +375,31 @@ impl PeriodsRecord {
 
 /// A `metadata` map.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct MetadataRecord {
+pub(crate) struct MetadataRecord {
     #[prost(btree_map = "string, string", tag = "1")]
-    pub(super) entries: BTreeMap<String, String>,
+    pub(crate) entries: BTreeMap<String, String>,
 }
 
 /// What a remembered request was about.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct SubjectRecord {
+pub(crate) struct SubjectRecord {
     #[prost(bytes = "vec", repeated, tag = "1")]
-    pub(super) appointments: Vec<Vec<u8>>,
+    pub(crate) appointments: Vec<Vec<u8>>,
     #[prost(string, optional, tag = "2")]
-    pub(super) calendar: Option<String>,
+    pub(crate) calendar: Option<String>,
     #[prost(string, optional, tag = "3")]
-    pub(super) type_id: Option<String>,
+    pub(crate) type_id: Option<String>,
 }
 
 /// The ignored rules as bits.
-pub(super) fn ignored_bits(rules: IgnoredRules) -> u32 {
+pub(crate) fn ignored_bits(rules: IgnoredRules) -> u32 {
     let IgnoredRules { outside_availability, misaligned, notice, horizon, limit } = rules;
     let bits = [outside_availability, misaligned, notice, horizon, limit];
     bits.iter().zip(0..).map(|(bit, position)| u32::from(*bit) << position).sum()
 }
 
 /// The bits as ignored rules; a bit of no rule is damage.
-pub(super) fn ignored_rules(bits: u32) -> Result<IgnoredRules, StoreError> {
+pub(crate) fn ignored_rules(bits: u32) -> Result<IgnoredRules, StoreError> {
     let bit = |position: u32| bits >> position & 1 == 1;
     let rules = IgnoredRules {
         outside_availability: bit(0),

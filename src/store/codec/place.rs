@@ -4,8 +4,8 @@
 
 use prost::Message;
 
-use super::StoreError;
 use super::record::{self, buffer, damaged};
+use crate::store::StoreError;
 use bookd_core::appointment::{CALENDARS_MAX, Image, Place};
 use bookd_core::calendar::claims::Claim;
 use bookd_core::ids::TypeNumber;
@@ -13,13 +13,13 @@ use bookd_core::time::{Instant, MINUTE, Minutes};
 
 /// What an appointment takes of its calendars.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct PlacesRecord {
+pub(crate) struct PlacesRecord {
     #[prost(message, repeated, tag = "1")]
     places: Vec<PlaceRecord>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct PlaceRecord {
+pub(crate) struct PlaceRecord {
     #[prost(string, tag = "1")]
     calendar: String,
     #[prost(uint32, tag = "2")]
@@ -47,12 +47,12 @@ pub(super) struct PlaceRecord {
 
 impl PlaceRecord {
     /// The places of an image.
-    pub(super) fn all(image: &Image) -> Vec<Self> {
+    pub(crate) fn all(image: &Image) -> Vec<Self> {
         image.places.iter().zip(0..).map(|(it, index)| Self::new(it, index, image.start, image.duration)).collect()
     }
 
     /// What `all` wrote of an image that begins at `start` and lasts for `duration`.
-    pub(super) fn read_all(records: &[Self], start: Instant, duration: Minutes) -> Result<Vec<Place>, StoreError> {
+    pub(crate) fn read_all(records: &[Self], start: Instant, duration: Minutes) -> Result<Vec<Place>, StoreError> {
         if records.len() > CALENDARS_MAX || !is_start(start) {
             return Err(damaged("the calendars of an appointment"));
         }
@@ -96,7 +96,7 @@ impl PlaceRecord {
 #[cfg(test)]
 impl PlaceRecord {
     /// A place of a calendar that came to be at this revision.
-    pub(super) fn of(calendar: &str, since: u64) -> Self {
+    pub(crate) fn of(calendar: &str, since: u64) -> Self {
         Self { calendar: calendar.to_owned(), since, ..Self::default() }
     }
 }
@@ -107,18 +107,18 @@ fn is_start(it: Instant) -> bool {
 }
 
 /// The places, of which no two are of one calendar.
-pub(super) fn expect_once(places: Vec<Place>) -> Result<Vec<Place>, StoreError> {
+pub(crate) fn expect_once(places: Vec<Place>) -> Result<Vec<Place>, StoreError> {
     let is_again = |(index, it): (usize, &Place)| places[..index].iter().any(|other| other.calendar == it.calendar);
     let is_twice = places.iter().enumerate().any(is_again);
     if is_twice { Err(damaged("the calendars of an appointment")) } else { Ok(places) }
 }
 
 impl PlacesRecord {
-    pub(super) fn new(image: &Image) -> Self {
+    pub(crate) fn new(image: &Image) -> Self {
         Self { places: PlaceRecord::all(image) }
     }
 
-    pub(super) fn read(&self, start: Instant, duration: Minutes) -> Result<Vec<Place>, StoreError> {
+    pub(crate) fn read(&self, start: Instant, duration: Minutes) -> Result<Vec<Place>, StoreError> {
         if self.places.is_empty() {
             return Err(damaged("the calendars of an appointment"));
         }

@@ -3,68 +3,68 @@
 
 use prost::Message;
 
-use super::StoreError;
 use super::numbers;
-use super::place_record::{PlaceRecord, expect_once};
+use super::place::{PlaceRecord, expect_once};
 use super::record::{self, buffer, calendar_id, damaged, ignored_bits, ignored_rules, type_id};
+use crate::store::StoreError;
 use bookd_core::appointment::{Appointment, Image, Place};
 use bookd_core::ids::{AppointmentKey, Revision, TypeNumber};
 use bookd_core::time::{Instant, Minutes};
 
 /// An appointment at a revision, without anything personal.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ImageRecord {
+pub(crate) struct ImageRecord {
     /// Before schema 4: its calendars, by id.
     #[prost(string, repeated, tag = "1")]
-    pub(super) calendars: Vec<String>,
+    pub(crate) calendars: Vec<String>,
     #[prost(string, tag = "2")]
-    pub(super) type_id: String,
+    pub(crate) type_id: String,
     /// Seconds UTC.
     #[prost(sint64, tag = "3")]
-    pub(super) start: i64,
+    pub(crate) start: i64,
     /// Minutes.
     #[prost(uint32, tag = "4")]
-    pub(super) duration: u32,
+    pub(crate) duration: u32,
     /// An `AppointmentState` by number.
     #[prost(uint32, tag = "5")]
-    pub(super) state: u32,
+    pub(crate) state: u32,
     /// Seconds UTC.
     #[prost(sint64, optional, tag = "6")]
-    pub(super) expire_time: Option<i64>,
+    pub(crate) expire_time: Option<i64>,
     #[prost(uint32, tag = "7")]
-    pub(super) sequence: u32,
+    pub(crate) sequence: u32,
     /// Bits.
     #[prost(uint32, tag = "8")]
-    pub(super) ignored_rules: u32,
+    pub(crate) ignored_rules: u32,
     /// The revision that made it so.
     #[prost(uint64, tag = "9")]
-    pub(super) revision: u64,
+    pub(crate) revision: u64,
     /// Before schema 4: minutes kept free before and after, of each calendar in turn; empty when there are none.
     #[prost(uint32, repeated, tag = "10")]
-    pub(super) buffers: Vec<u32>,
+    pub(crate) buffers: Vec<u32>,
     /// What a clock showed at the start, in seconds after the start; so it is not worked out by later rules. It was of
     /// 32 bits once, which are the same bytes.
     #[prost(sint64, tag = "11")]
-    pub(super) offset: i64,
+    pub(crate) offset: i64,
     /// From schema 4 on, as everything below.
     #[prost(message, repeated, tag = "12")]
-    pub(super) places: Vec<PlaceRecord>,
+    pub(crate) places: Vec<PlaceRecord>,
     #[prost(string, tag = "13")]
-    pub(super) time_zone: String,
+    pub(crate) time_zone: String,
     /// The key of the session's first seat; 0 = its own.
     #[prost(uint64, tag = "14")]
-    pub(super) session: u64,
+    pub(crate) session: u64,
     /// Whether it waits without taking time.
     #[prost(bool, tag = "15")]
-    pub(super) waits: bool,
+    pub(crate) waits: bool,
     /// Seconds UTC; none = the time of the change.
     #[prost(sint64, optional, tag = "16")]
-    pub(super) update_time: Option<i64>,
+    pub(crate) update_time: Option<i64>,
 }
 
 impl ImageRecord {
     /// The image of the appointment with this key, in a change of this time.
-    pub(super) fn new(image: &Image, key: AppointmentKey, time: Instant) -> Self {
+    pub(crate) fn new(image: &Image, key: AppointmentKey, time: Instant) -> Self {
         let Image {
             places: _,
             type_id,
@@ -102,12 +102,12 @@ impl ImageRecord {
     }
 
     /// Whether all of an image is in it.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.calendars.is_empty()
     }
 
     /// The image, as of a change of this time. `now` is the appointment as its row is, for records that are not whole.
-    pub(super) fn read(
+    pub(crate) fn read(
         &self,
         key: AppointmentKey,
         time: Instant,

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use prost::Message;
 use uuid::Uuid;
 
-use super::StoreError;
-use super::image_record::ImageRecord;
+use super::image::ImageRecord;
 use super::numbers::{self, calendar_event as kind};
 use super::record::{self, calendar_id, damaged, decode, type_id};
+use crate::store::StoreError;
 use bookd_core::appointment::Appointment;
 use bookd_core::change::Cause;
 use bookd_core::deletion::STAMPS;
@@ -24,33 +24,33 @@ const EVENT: &str = "an event";
 /// A committed change, or a further segment of one, which has no cause of its own. Its revision, time and caller are
 /// columns of its row.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ChangeRecord {
+pub(crate) struct ChangeRecord {
     /// A `Cause` by number.
     #[prost(uint32, tag = "3")]
     cause: u32,
     /// One per touched appointment or calendar: each an `EventRecord`, which is read when it is asked for.
     #[prost(bytes = "bytes", repeated, tag = "5")]
-    pub(super) events: Vec<Bytes>,
+    pub(crate) events: Vec<Bytes>,
     /// The revision that last touched, before the change, the calendar of the events that were written ahead of it; they
     /// say 0. 0 = none was.
     #[prost(uint64, tag = "6")]
-    pub(super) previous: u64,
+    pub(crate) previous: u64,
 }
 
 /// What of an `EventRecord` says whether it is asked for.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct EventHead {
+pub(crate) struct EventHead {
     #[prost(uint64, tag = "3")]
-    pub(super) key: u64,
+    pub(crate) key: u64,
     #[prost(uint64, tag = "4")]
-    pub(super) previous: u64,
+    pub(crate) previous: u64,
     #[prost(message, repeated, tag = "7")]
-    pub(super) calendars: Vec<TouchedRecord>,
+    pub(crate) calendars: Vec<TouchedRecord>,
 }
 
 /// What happened to one appointment or calendar.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct EventRecord {
+pub(crate) struct EventRecord {
     /// An `AppointmentEvent` by number, or 100 and more for calendars.
     #[prost(uint32, tag = "1")]
     kind: u32,
@@ -79,15 +79,15 @@ pub(super) struct EventRecord {
 
 /// A calendar that an event touched.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct TouchedRecord {
+pub(crate) struct TouchedRecord {
     #[prost(string, tag = "1")]
-    pub(super) calendar: String,
+    pub(crate) calendar: String,
     #[prost(uint64, tag = "2")]
-    pub(super) previous: u64,
+    pub(crate) previous: u64,
 }
 
 /// What the rest of the store tells about what a record of before schema 4 lacks.
-pub(super) trait Rows {
+pub(crate) trait Rows {
     /// An appointment as its row is now.
     fn appointment(&self, key: AppointmentKey) -> Result<Option<Appointment>, StoreError>;
     /// When a change was made; none when it is no longer kept.
@@ -95,22 +95,22 @@ pub(super) trait Rows {
 }
 
 impl ChangeRecord {
-    pub(super) fn new(cause: Cause, events: Vec<Bytes>) -> Self {
+    pub(crate) fn new(cause: Cause, events: Vec<Bytes>) -> Self {
         Self { cause: numbers::of_cause(cause), events, previous: 0 }
     }
 
     /// A segment behind the first.
-    pub(super) fn segment(events: Vec<Bytes>) -> Self {
+    pub(crate) fn segment(events: Vec<Bytes>) -> Self {
         Self { cause: 0, events, previous: 0 }
     }
 
-    pub(super) fn cause(&self) -> Result<Cause, StoreError> {
+    pub(crate) fn cause(&self) -> Result<Cause, StoreError> {
         numbers::cause(self.cause)
     }
 
     /// When the appointment with this key began before the change, or after the one that made it; and the revision that
     /// touched it before. None when the change is of others.
-    pub(super) fn start_of(&self, key: AppointmentKey) -> Result<Option<(Instant, u64)>, StoreError> {
+    pub(crate) fn start_of(&self, key: AppointmentKey) -> Result<Option<(Instant, u64)>, StoreError> {
         for bytes in &self.events {
             let event: EventRecord = decode(bytes, EVENT)?;
             if let Some(image) = event.before.as_ref().or(event.after.as_ref()).filter(|_| event.key == key.0) {
@@ -122,23 +122,23 @@ impl ChangeRecord {
 }
 
 /// An event as it is stored, of a change of this time.
-pub(super) fn write_event(event: &LogEvent, time: Instant) -> Bytes {
+pub(crate) fn write_event(event: &LogEvent, time: Instant) -> Bytes {
     EventRecord::new(event, time).encode_to_vec().into()
 }
 
 /// An event of a change with these stamps; `rows` is asked only about what was written before schema 4.
-pub(super) fn read_event(bytes: &[u8], stamps: (Instant, Revision), rows: &impl Rows) -> Result<LogEvent, StoreError> {
+pub(crate) fn read_event(bytes: &[u8], stamps: (Instant, Revision), rows: &impl Rows) -> Result<LogEvent, StoreError> {
     decode::<EventRecord>(bytes, EVENT)?.read(stamps, rows)
 }
 
 /// Whether its images are; those of before schema 4 are not.
-pub(super) fn is_whole(bytes: &[u8]) -> Result<bool, StoreError> {
+pub(crate) fn is_whole(bytes: &[u8]) -> Result<bool, StoreError> {
     let event: EventRecord = decode(bytes, EVENT)?;
     Ok(event.before.iter().chain(&event.after).all(ImageRecord::is_whole))
 }
 
 /// What says whether an event is asked for.
-pub(super) fn read_head(bytes: &[u8]) -> Result<EventHead, StoreError> {
+pub(crate) fn read_head(bytes: &[u8]) -> Result<EventHead, StoreError> {
     decode(bytes, EVENT)
 }
 
@@ -233,8 +233,8 @@ impl EventRecord {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 mod tests {
+    use super::super::place::PlaceRecord;
     use super::*;
-    use crate::store::place_record::PlaceRecord;
 
     struct NoRows;
 

@@ -2,8 +2,8 @@
 
 use prost::Message;
 
-use super::StoreError;
 use super::record::{LimitsRecord, OverrideRecord, RuleRecord, TypeRecord, calendar_id, damaged, date};
+use crate::store::StoreError;
 use bookd_core::change::Change;
 use bookd_core::ids::TypeNumber;
 use bookd_core::log::{Earlier, EarlierProfile, Replaced};
@@ -43,19 +43,19 @@ struct EarlierRecord {
 
 /// What one change replaced.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ReplacedRecord {
+pub(crate) struct ReplacedRecord {
     #[prost(message, repeated, tag = "1")]
     earlier: Vec<EarlierRecord>,
 }
 
 impl ReplacedRecord {
     /// None when nothing was replaced.
-    pub(super) fn of(change: &Change) -> Option<Self> {
+    pub(crate) fn of(change: &Change) -> Option<Self> {
         let earlier: Vec<EarlierRecord> = Replaced::by(change).iter().map(EarlierRecord::new).collect();
         (!earlier.is_empty()).then_some(Self { earlier })
     }
 
-    pub(super) fn read(self) -> Result<Vec<Replaced>, StoreError> {
+    pub(crate) fn read(self) -> Result<Vec<Replaced>, StoreError> {
         self.earlier.into_iter().map(EarlierRecord::read).collect()
     }
 }
