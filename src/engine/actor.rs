@@ -20,7 +20,6 @@ use bookd_core::ids::{AppointmentId, CalendarId, Caller};
 use bookd_core::state::State;
 use bookd_core::time::Instant;
 
-use super::actor_thread::until;
 use super::batch::{Batch, Envelope, refuse};
 use super::clock::{CLOCK_LOOK, EngineClock, WriterClock};
 use super::closed_calendar::{Closing, Step};
@@ -367,5 +366,13 @@ impl Actor {
             due.extend(self.expiries.pop().map(|Reverse(it)| it));
         }
         due
+    }
+}
+
+/// Sleeps until then; for ever when nothing is to be waited for.
+async fn until(due: Option<Deadline>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }

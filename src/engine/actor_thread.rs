@@ -3,7 +3,6 @@
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
-use tokio::time::Instant as Deadline;
 
 use super::Mail;
 use super::actor::Actor;
@@ -39,13 +38,5 @@ impl Worker {
                 joined.ok().and_then(Result::ok).unwrap_or_else(Stopped::panicked)
             }
         }
-    }
-}
-
-/// Sleeps until then; for ever when nothing is to be waited for.
-pub(super) async fn until(due: Option<Deadline>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
     }
 }

@@ -13,6 +13,7 @@ mod clock;
 mod closed_calendar;
 mod commit;
 mod damage;
+mod damaged_batch;
 mod deletion;
 mod fast_reject;
 mod loading;

@@ -13,7 +13,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ffi};
 
-use super::open::BUSY_WAIT;
+use super::location::BUSY_WAIT;
 use crate::sabotage::Moment;
 use crate::store::{CommitError, StoreError};
 

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use rusqlite::params_from_iter;
 use tempfile::TempDir;
 
-use super::read::statements;
 use super::*;
 use bookd_core::calendar::Profile;
 use bookd_core::calendar::availability::Availability;
@@ -40,7 +39,10 @@ fn every_read_goes_by_an_index() {
     let folder = TempDir::new().unwrap();
     let sqlite = open(&folder);
     let derived = derived::STATEMENTS.into_iter().chain(deletion::STATEMENTS).map(str::to_owned);
-    for sql in statements().into_iter().chain([SELECT_META.to_owned(), SELECT_EXPIRING.to_owned()]).chain(derived) {
+    let reads = read::statements().into_iter().chain(list::statements()).chain([walk::select_appointments()]);
+    let log = log::statements().into_iter().map(str::to_owned);
+    let starts = [SELECT_META.to_owned(), SELECT_EXPIRING.to_owned()];
+    for sql in reads.chain(log).chain(starts).chain(derived) {
         let mut statement = sqlite.connection.prepare(&format!("explain query plan {sql}")).unwrap();
         let nulls = vec![rusqlite::types::Null; statement.parameter_count()];
         let steps = statement.query_map(params_from_iter(nulls), |row| row.get::<_, String>(3)).unwrap();

@@ -3,16 +3,19 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, FileControl, MAIN_DB, OpenFlags, ffi};
 
 use super::file::has_wal;
-use super::open::BUSY_WAIT;
 use super::pages::SUM_BYTES;
 use super::sweep::pass_over_counter;
 use super::vfs::Checked;
 use crate::store::StoreError;
+
+/// How long to wait for another program that has the file locked for a moment.
+pub(super) const BUSY_WAIT: Duration = Duration::from_secs(2);
 
 /// The pages that a reader keeps in memory, in KiB.
 const READER_CACHE: i32 = -16_000;

@@ -13,8 +13,7 @@ use super::rows::{self, signed};
 #[cfg(test)]
 use super::segments;
 use super::segments::{CHANGE_COLUMNS, ChangeRow, Wanted};
-use super::write::alone_failed;
-use super::{Sqlite, store_error};
+use super::{Sqlite, alone_failed, store_error};
 use crate::store::codec::change::ChangeRecord;
 use crate::store::codec::record::{self, decode};
 use crate::store::codec::replaced::ReplacedRecord;

@@ -20,9 +20,11 @@ mod moment;
 mod open;
 mod pages;
 mod read;
+mod reader;
 mod recovery;
 mod reserve;
 mod rows;
+mod schema;
 mod segments;
 mod sweep;
 mod unsettled;
@@ -117,6 +119,19 @@ fn store_error(error: &rusqlite::Error) -> StoreError {
         // A column of another type than the schema's: the file was changed by other hands.
         None => StoreError::Damaged(text),
         Some(_) => StoreError::Other(text),
+    }
+}
+
+/// Why a statement that is its own transaction failed. Unless nothing but reading went wrong, a failure of the disk may
+/// be one of its commit: what a failed fsync left of it nobody knows, and an fsync that is tried again says nothing.
+pub(super) fn alone_failed(error: &rusqlite::Error) -> CommitError {
+    let said = store_error(error);
+    let is_of_reading = error
+        .sqlite_error()
+        .is_some_and(|it| [ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_SHORT_READ].contains(&it.extended_code));
+    match said {
+        StoreError::Io(_) if !is_of_reading => CommitError::Unknown(said),
+        _ => CommitError::Refused(said),
     }
 }
 
@@ -239,7 +254,7 @@ impl Store for Sqlite {
             (select hash from requests where time < ?1 order by time limit ?2)";
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let deleted = self.connection.execute(DELETE_REQUESTS, params![before.seconds(), limit]);
-        deleted.map_err(|error| write::alone_failed(&error))
+        deleted.map_err(|error| alone_failed(&error))
     }
 
     fn compact_changes(&mut self, before: Instant, limit: usize) -> Result<Option<Oldest>, CommitError> {
@@ -289,6 +304,6 @@ impl Store for Sqlite {
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
         let connection = self.location.reader()?;
         let (zones, wal_kept) = (self.zones.clone(), self.checkpoints.wal_kept());
-        Ok(Box::new(read::SqliteReader::new(connection, zones, wal_kept, self.locked.clone())))
+        Ok(Box::new(reader::SqliteReader::new(connection, zones, wal_kept, self.locked.clone())))
     }
 }

@@ -7,16 +7,16 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, ffi};
 
 use super::Sqlite;
 use super::checkpoint::Checkpoints;
 use super::file::{Locked, beside, length};
-use super::location::{Location, Origin};
+use super::location::{BUSY_WAIT, Location, Origin};
 use super::pages::{Format, PAGE_BYTES};
 use super::reserve::{FileSystem, Reserve, Room};
+use super::schema::{APPLICATION_ID, SCHEMA_VERSION, UNSUMMED_SCHEMA_VERSION};
 use super::segments::SEGMENT_BYTES_MAX;
 use super::upgrade::bring_along;
 use super::vfs::damage_met;
@@ -30,18 +30,8 @@ mod embedded {
     refinery::embed_migrations!("src/store/migrations");
 }
 
-/// "bkd1": what a bookd database says it is, at byte 68 of the file (SQLite file format, §1.3.8).
-pub(super) const APPLICATION_ID: i32 = 0x626b_6431;
-/// The schema that this binary writes; SQLite keeps it at byte 60 as `user_version`.
-pub(super) const SCHEMA_VERSION: i32 = 8;
-/// The same schema of a file whose pages have no checksums, because there was no room to give it some: the next start
-/// tries again.
-pub(super) const UNSUMMED_SCHEMA_VERSION: i32 = 7;
-
 const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";
-/// How long to wait for another program that has the file locked for a moment.
-pub(super) const BUSY_WAIT: Duration = Duration::from_secs(2);
 /// What a WAL that begins anew keeps of its length: what it has when nobody reads for long.
 const WAL_KEPT_BYTES: i64 = 64 * 1_024 * 1_024;
 

@@ -15,7 +15,7 @@ use std::path::Path;
 use rusqlite::ffi;
 use twox_hash::XxHash3_64;
 
-use super::open::{APPLICATION_ID, UNSUMMED_SCHEMA_VERSION};
+use super::schema::{APPLICATION_ID, UNSUMMED_SCHEMA_VERSION};
 
 /// The only length of pages that have checksums: what SQLite has by default, and bookd never changes.
 pub(super) const PAGE_BYTES: usize = 4_096;

@@ -1,38 +1,25 @@
-//! Reads: calendars with their claims, appointments, lists at one revision.
+//! Reads of calendars with their claims, of appointments, and of requests that were answered.
 //!
-//! Every statement goes by an index; a list scans a bounded number of rows and says where to go on.
+//! Every statement goes by an index.
 
 use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::checkpoint::WalKept;
-use super::file::Locked;
-#[cfg(test)]
-use super::list;
-use super::list::{BY_SERIES, scan};
-use super::log::{chain, oldest, replaced, revision, told_from, undone};
-use super::moment::SqliteMoment;
 use super::rows::{self, SELECTED, read, signed};
-use super::segments::Wanted;
 use super::unsettled::Deletions;
-use super::{Known, Sqlite, walk};
+use super::{Known, Sqlite};
 use crate::store::codec::record::{
     self, PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord, damaged, decode, in_row,
 };
-use crate::store::history::HistoryBuilder;
-use crate::store::{
-    CalendarFilter, CalendarRow, ChangePage, HistoryPage, HistoryQuery, HistorySubject, ListPage, ListQuery, LogReader,
-    Look, Oldest, Queries, Reader, RequestRecord, StoreError, ZoneLookup,
-};
+use crate::store::{RequestRecord, StoreError, ZoneLookup};
 use bookd_core::appointment::recurrence::OCCURRENCES_MAX;
-use bookd_core::appointment::{Appointment, EmailKey, Image, Place};
+use bookd_core::appointment::{Appointment, EmailKey, Place};
 use bookd_core::calendar::appointment_type::Stamps;
 use bookd_core::calendar::claims::Claims;
-use bookd_core::calendar::{Busy, Calendar, DeletedType, LoadedClaims, Profile, Types, keep_from};
-use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeNumber};
-use bookd_core::log::{LogPosition, Replaced};
+use bookd_core::calendar::{Busy, Calendar, DeletedType, LoadedClaims, Types, keep_from};
+use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, SeriesId, TypeNumber};
 use bookd_core::state::claim_on;
 use bookd_core::time::{Instant, MINUTE};
 
@@ -49,7 +36,7 @@ const SELECT_BEARER: &str = "select c.key, c.since, v.version, v.reach from cale
      where c.id = ?1 and c.delete_time is null and c.since = ?2 union all \
      select c.key, c.since, v.version, v.reach from calendars c left join versions v on v.calendar = c.key \
      where c.id = ?1 and c.delete_time is not null and c.since = ?2";
-const SELECT_CALENDARS: &str = "select id, create_time, update_time, revision, profile from calendars \
+pub(super) const SELECT_CALENDARS: &str = "select id, create_time, update_time, revision, profile from calendars \
      where id >= ?1 and id > ?2 and delete_time is null order by id limit ?3";
 const SELECT_TYPES: &str = "select number, id, body, delete_time from types where calendar = ?1";
 const SELECT_BUSY: &str = "select source, periods from busy where calendar = ?1";
@@ -117,7 +104,7 @@ pub(super) fn keys_of_email(
 
 /// The appointments of a series, in order.
 fn select_series() -> String {
-    format!("select {} from appointments a where {BY_SERIES} = ?1 order by a.start, a.id limit ?2", &*SELECTED)
+    format!("select {} from appointments a where a.series = ?1 order by a.start, a.id limit ?2", &*SELECTED)
 }
 
 pub(super) fn appointments_of_series(
@@ -160,7 +147,7 @@ pub(super) fn requests(connection: &Connection, hashes: &[[u8; 16]]) -> Result<V
     Ok(found)
 }
 
-fn stamps(row: &Row<'_>, first: usize) -> Result<Stamps, StoreError> {
+pub(super) fn stamps(row: &Row<'_>, first: usize) -> Result<Stamps, StoreError> {
     Ok(Stamps {
         create_time: rows::instant(row, first)?,
         update_time: rows::instant(row, first + 1)?,
@@ -297,159 +284,6 @@ fn taken(
     Ok(taken)
 }
 
-/// A connection that only reads.
-pub(super) struct SqliteReader {
-    connection: Connection,
-    zones: ZoneLookup,
-    wal_kept: WalKept,
-    /// After the connection: see `Locked`.
-    _locked: Option<Arc<Locked>>,
-}
-
-impl SqliteReader {
-    pub(super) fn new(
-        connection: Connection,
-        zones: ZoneLookup,
-        wal_kept: WalKept,
-        locked: Option<Arc<Locked>>,
-    ) -> Self {
-        Self { connection, zones, wal_kept, _locked: locked }
-    }
-}
-
-impl Drop for SqliteReader {
-    fn drop(&mut self) {
-        self.wal_kept.before_close(&self.connection);
-    }
-}
-
-impl Reader for SqliteReader {
-    fn at_once(&mut self, look: Look<'_>) -> Result<(), StoreError> {
-        let transaction = self.connection.transaction()?;
-        look(&mut SqliteMoment { connection: &transaction, zones: &self.zones })
-    }
-}
-
-impl Queries for SqliteReader {
-    fn appointments(&mut self, ids: &[AppointmentId]) -> Result<(Vec<Appointment>, Revision), StoreError> {
-        let transaction = self.connection.transaction()?;
-        Ok((appointments(&transaction, ids)?, revision(&transaction)?))
-    }
-
-    fn appointments_by_key(&mut self, keys: &[AppointmentKey]) -> Result<(Vec<Appointment>, Revision), StoreError> {
-        let transaction = self.connection.transaction()?;
-        Ok((appointments_by_key(&transaction, keys)?, revision(&transaction)?))
-    }
-
-    fn appointments_after(
-        &mut self,
-        after: AppointmentKey,
-        limit: usize,
-    ) -> Result<(Vec<Appointment>, Revision), StoreError> {
-        let transaction = self.connection.transaction()?;
-        Ok((walk::appointments(&transaction, after, limit)?, revision(&transaction)?))
-    }
-
-    fn list_appointments(&mut self, query: &ListQuery) -> Result<ListPage, StoreError> {
-        let transaction = self.connection.transaction()?;
-        let current = revision(&transaction)?;
-        let at = query.at.unwrap_or(current);
-        let undone = undone(&transaction, at, current)?;
-        let mut page = scan(&transaction, query, &undone.keys().copied().collect())?;
-        for (key, image) in undone {
-            let Some(image) = image else { continue };
-            let now = appointments_by_key(&transaction, &[key])?;
-            let then = now.into_iter().map(|now| now.with_image(Image::clone(&image)));
-            page.appointments.extend(then.filter(|it| query.matches(it)));
-        }
-        Ok(page.finish(query, at))
-    }
-
-    fn has_calendar(&mut self, id: &CalendarId) -> Result<bool, StoreError> {
-        Ok(known_calendar(&self.connection, id)?.is_some())
-    }
-
-    fn ever_had(&mut self, id: &CalendarId) -> Result<bool, StoreError> {
-        Ok(!bearers(&self.connection, id, 1)?.is_empty())
-    }
-
-    fn list_calendars(
-        &mut self,
-        prefix: &str,
-        after: Option<&CalendarId>,
-        limit: usize,
-    ) -> Result<(Vec<CalendarRow>, Revision), StoreError> {
-        let transaction = self.connection.transaction()?;
-        let mut statement = transaction.prepare_cached(SELECT_CALENDARS)?;
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut rows = statement.query(params![prefix, after.map_or("", |it| it.as_str()), limit])?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
-            let id: String = row.get(0)?;
-            if !id.starts_with(prefix) {
-                break;
-            }
-            let id = record::calendar_id(&id)?;
-            let profile: Profile =
-                decode::<ProfileRecord>(&row.get::<_, Vec<u8>>(4)?, "a calendar")?.read(&self.zones)?;
-            found.push(CalendarRow { id, profile, stamps: stamps(row, 1)? });
-        }
-        drop(rows);
-        drop(statement);
-        Ok((found, revision(&transaction)?))
-    }
-}
-
-impl LogReader for SqliteReader {
-    fn history(&mut self, query: &HistoryQuery) -> Result<Option<HistoryPage>, StoreError> {
-        let transaction = self.connection.transaction()?;
-        let HistoryQuery { subject, from, changes_max } = query;
-        let mut page = HistoryBuilder::new(*changes_max);
-        let mut next = None;
-        match subject {
-            HistorySubject::Appointment(id) => {
-                let Some(it) = appointments(&transaction, &[*id])?.pop() else { return Ok(None) };
-                let newest = from.map_or(it.revision, |from| from.revision);
-                next = chain(&transaction, (newest, Revision(0)), *from, &Wanted::Appointment(it.key), &mut page)?;
-            }
-            HistorySubject::Calendar(id) => {
-                let bearers = bearers(&transaction, id, BEARERS_MAX)?;
-                if bearers.is_empty() {
-                    return Ok(None);
-                }
-                let filter = CalendarFilter::Among(vec![id.clone()]);
-                for known in &bearers {
-                    // A later page begins with the calendar that its revision belongs to.
-                    let newest = from.map_or(known.version, |from| from.revision.min(known.version));
-                    let wanted = Wanted::Calendars(&filter);
-                    next = chain(&transaction, (newest, known.since), *from, &wanted, &mut page)?;
-                    if next.is_some() {
-                        break;
-                    }
-                }
-            }
-        }
-        Ok(Some(page.finish(next)))
-    }
-
-    fn replaced(&mut self, revision: Revision) -> Result<Vec<Replaced>, StoreError> {
-        replaced(&self.connection, revision)
-    }
-
-    fn oldest_change(&mut self) -> Result<Option<Oldest>, StoreError> {
-        oldest(&self.connection)
-    }
-
-    fn changes_from(
-        &mut self,
-        from: LogPosition,
-        filter: &CalendarFilter,
-        part_events_max: usize,
-    ) -> Result<ChangePage, StoreError> {
-        told_from(&self.connection.transaction()?, from, filter, part_events_max)
-    }
-}
-
 fn known(row: &Row<'_>) -> Result<Known, StoreError> {
     let known = || {
         let (since, version) = (rows::revision(row, 1)?, rows::revision(row, 2)?);
@@ -472,7 +306,7 @@ pub(super) fn bearer_of(connection: &Connection, place: &Place) -> Result<Option
     statement.query_row(by, |row| Ok(known(row))).optional()?.transpose()
 }
 
-/// Every read of tables that grow, for the test of their plans.
+/// Every read of this file, for the test of their plans.
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
     let consts = [
@@ -485,7 +319,6 @@ pub(super) fn statements() -> Vec<String> {
         SELECT_KEYS_OF_EMAIL,
         SELECT_REQUEST,
     ];
-    let lists = list::statements();
-    let loads = [select_by("id"), select_by("key"), select_claims(), walk::select_appointments(), select_series()];
-    consts.into_iter().chain(super::log::statements()).map(str::to_owned).chain(loads).chain(lists).collect()
+    let loads = [select_by("id"), select_by("key"), select_claims(), select_series()];
+    consts.into_iter().map(str::to_owned).chain(loads).collect()
 }

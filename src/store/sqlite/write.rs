@@ -51,19 +51,6 @@ const PUT_BUSY: &str = "insert into busy (calendar, source, periods) values (?1,
      on conflict (calendar, source) do update set periods = excluded.periods";
 const DELETE_BUSY: &str = "delete from busy where calendar = ?1 and source = ?2";
 
-/// Why a statement that is its own transaction failed. Unless nothing but reading went wrong, a failure of the disk may
-/// be one of its commit: what a failed fsync left of it nobody knows, and an fsync that is tried again says nothing.
-pub(super) fn alone_failed(error: &rusqlite::Error) -> CommitError {
-    let said = store_error(error);
-    let is_of_reading = error.sqlite_error().is_some_and(|it| {
-        [rusqlite::ffi::SQLITE_IOERR_READ, rusqlite::ffi::SQLITE_IOERR_SHORT_READ].contains(&it.extended_code)
-    });
-    match said {
-        StoreError::Io(_) if !is_of_reading => CommitError::Unknown(said),
-        _ => CommitError::Refused(said),
-    }
-}
-
 /// Runs a statement without parameters, which is parsed once and not at each commit.
 fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(statement)?.execute([]).map(drop)
