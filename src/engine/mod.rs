@@ -1,7 +1,7 @@
 //! The engine: one actor owns every calendar of the process, and all commands pass through its mailbox.
 //!
 //! `decide → durable → visible → answered`, in this order, is the whole argument for linearizability: no answer,
-//! refusals included, leaves before every change that it saw is on disk. ReaderPool use snapshots and never queue.
+//! refusals included, leaves before every change that it saw is on disk. Readers use snapshots and never queue.
 //!
 //! Whoever waits for the writer waits on a channel of which the writer has the other end: when the writer ends, every
 //! wait for it ends with a failure that says whether something may have happened.
@@ -9,19 +9,23 @@
 mod actor;
 mod actor_thread;
 mod batch;
+mod call;
 mod clock;
 mod closed_calendar;
 mod commit;
 mod damage;
 mod damaged_batch;
 mod deletion;
+mod error;
 mod fast_reject;
 mod loading;
 mod log_throttle;
+mod mail;
 mod offload;
 mod prefetch;
 mod queue;
 mod reader_pool;
+mod settings;
 mod snapshot_decision;
 mod snapshots;
 mod stall;
@@ -32,8 +36,6 @@ mod submit;
 mod tests;
 mod watch;
 
-use std::any::Any;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -42,243 +44,39 @@ use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio::time::Instant as Deadline;
 
 use crate::clock::Clock;
-use crate::layout::Layout;
-use crate::log::WatchSettings;
 use crate::log::subscriptions::{Subscriptions, Waker};
 use crate::store::{LogReader, Queries, Reader, Store, StoreError};
-use bookd_core::appointment::Appointment;
-use bookd_core::calendar::Calendar;
-use bookd_core::command::Command;
-use bookd_core::decide::Outcome;
-use bookd_core::ids::{CalendarId, Caller, Revision};
+use bookd_core::ids::{CalendarId, Revision};
 use bookd_core::refusal::Refusal;
 use bookd_core::time::Instant;
 
+pub use call::{Answer, Held, RequestId, Terms, Wait};
 pub use clock::{CLOCK_AHEAD_MAX, CLOCK_BEHIND_LOGGED, CLOCK_JUMP_MAX, CLOCK_STEADY};
 pub use deletion::Slices;
+pub use error::Failure;
+pub use settings::{BATCH_MAX, CALENDARS_IN_MEMORY_MAX, MAILBOX_MAX, Settings};
 pub use snapshots::View;
 pub use stop::Stopped;
 pub use watch::{CalendarWatch, Wakeup, Watch, Watched};
 
 use actor_thread::Worker;
 use clock::EngineClock;
-use closed_calendar::{Asking, Step};
+use mail::{Load, Mail};
 use offload::{Offload, SEARCHES_MAX};
 use reader_pool::ReaderPool;
 use snapshots::Snapshots;
 
-/// How many commands may wait for the writer to take them up, and as many more for their turn. A full mailbox refuses at once: waiting longer than this many decisions helps nobody.
-pub const MAILBOX_MAX: usize = 8_192;
-/// How many commands share a commit at most: bounds what a failed commit takes with it, and how long readers wait.
-pub const BATCH_MAX: usize = 1_024;
 /// How many store reads run at a time; more wait for their turn until their deadline.
 pub const READERS_MAX: usize = 4;
 /// How many decisions are made beside the writer at a time; more wait for their turn until their deadline. Reads have
 /// readers of their own: a list never waits for a dry run.
 pub const DECIDERS_MAX: usize = 2;
-/// How many calendars stay in memory; the least recently used beyond are dropped and come back on demand.
-pub const CALENDARS_IN_MEMORY_MAX: usize = 200_000;
 /// How often a reader has calendars loaded that are dropped again before it sees them.
 const LOADS_MAX: usize = 3;
 /// How long a request id is remembered at least, in seconds.
 pub const REQUEST_MEMORY: i64 = 8 * 24 * 60 * 60;
 /// How long a call waits for the engine when it brings no deadline of its own.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
-
-/// What counts for as long as it stands in the writer's queue, though nobody may wait for its answer any more.
-pub type Held = Arc<dyn Any + Send + Sync>;
-
-/// How a reader waits.
-#[derive(Clone, Debug, Default)]
-pub struct Wait {
-    /// After this it does not.
-    pub deadline: Option<Deadline>,
-    /// See `Held`.
-    pub held: Option<Held>,
-}
-
-/// How a command is to be taken.
-#[derive(Clone, Debug, Default)]
-pub struct Terms {
-    /// Who sends it.
-    pub caller: Caller,
-    /// By which connection it came; none = from this process. Commands of several are decided in turn.
-    pub sender: Option<SocketAddr>,
-    /// By which method, for the log.
-    pub method: &'static str,
-    /// The client's idempotency key, if it gave one.
-    pub request: Option<RequestId>,
-    /// Decide and answer, but change nothing.
-    pub is_dry_run: bool,
-    /// After this nobody waits for the answer.
-    pub deadline: Option<Deadline>,
-    /// See `Held`.
-    pub held: Option<Held>,
-    /// The engine's own: with the end of a deletion goes what stands for whoever waits for it.
-    pub asking: Option<Asking>,
-}
-
-/// A client's idempotency key and what it stands for, as hashes; the store never learns the bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RequestId {
-    /// Of caller and `request_id`.
-    pub hash: [u8; 16],
-    /// Of RPC and canonical request.
-    pub fingerprint: [u8; 16],
-}
-
-/// What a command led to.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// The change's; of an answer that changed nothing, the last one it saw.
-    pub revision: Revision,
-    /// What it is about.
-    pub outcome: Outcome,
-    /// The calendar it is about, as it is after the command.
-    pub calendar: Option<Arc<Calendar>>,
-    /// The appointments that lie outside open time now.
-    pub outside: Vec<Appointment>,
-    /// The writer's `now`.
-    pub time: Instant,
-}
-
-/// Why there is no answer.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum Failure {
-    /// The command was decided, and refused.
-    #[error("refused: {0:?}")]
-    Refused(Box<Refusal>),
-    /// The mailbox is full. Nothing happened.
-    #[error("{MAILBOX_MAX} commands are waiting already")]
-    Overloaded,
-    /// The engine is stopping. Nothing happened.
-    #[error("the server is shutting down")]
-    ShuttingDown,
-    /// The store refused before the commit. Nothing happened.
-    #[error("{0}")]
-    StoreUnavailable(String),
-    /// What is stored of it is not what was written. Nothing happened.
-    #[error("what is stored of this is damaged")]
-    Damaged,
-    /// The store failed in the commit itself: it happened, or it did not.
-    #[error("the outcome of the commit is not known")]
-    CommitUnknown,
-    /// The deadline passed before the work began. Nothing happened.
-    #[error("the deadline passed before the work began")]
-    ExpiredInQueue,
-    /// Paging or watching at a revision that is no longer kept; the oldest one that is.
-    #[error("history before revision {0} is compacted")]
-    Compacted(Revision),
-    /// Watching from a revision that has not been made.
-    #[error("the newest revision is {newest}")]
-    InFuture {
-        /// The newest one.
-        newest: Revision,
-        /// The oldest one that is kept.
-        oldest: Revision,
-    },
-    /// The watcher was too slow.
-    #[error("the watcher was too slow; it was told of everything up to revision {last}")]
-    Lagged {
-        /// The last revision that it was told of.
-        last: Revision,
-        /// The oldest one that is kept.
-        oldest: Revision,
-    },
-    /// So many watches are open already.
-    #[error("{0} watches are open already")]
-    TooManyWatches(usize),
-}
-
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(Box::new(refusal))
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Compacted { oldest } => Self::Compacted(oldest),
-            StoreError::Damaged(_) => Self::Damaged,
-            other => Self::StoreUnavailable(other.to_string()),
-        }
-    }
-}
-
-/// A message to the actor.
-enum Mail {
-    /// Decide this.
-    Command { command: Box<Command>, terms: Terms, reply: oneshot::Sender<Result<Answer, Failure>> },
-    /// Bring these calendars into memory, so that a reader finds them published.
-    Load(Load),
-    /// Prepare the deletion of a calendar.
-    Deletion(Step),
-    /// Look at the clock: tests move it by hand.
-    Tick { reply: oneshot::Sender<()> },
-}
-
-/// Calendars that somebody asks for.
-struct Load {
-    calendars: Vec<CalendarId>,
-    /// Those of them that were loaded beside the writer, as of some moment.
-    adopted: Vec<Arc<Calendar>>,
-    deadline: Deadline,
-    _held: Option<Held>,
-    /// The answer is the first that does not exist.
-    reply: oneshot::Sender<Result<Option<CalendarId>, Failure>>,
-}
-
-impl Mail {
-    /// Answers that the writer has ended. Nothing happened: it was not taken.
-    fn refuse(self) {
-        match self {
-            Self::Command { reply, .. } => drop(reply.send(Err(Failure::ShuttingDown))),
-            Self::Load(load) => drop(load.reply.send(Err(Failure::ShuttingDown))),
-            Self::Deletion(step) => step.refuse(),
-            // Whoever waits for a tick is told by the end of the channel.
-            Self::Tick { reply } => drop(reply),
-        }
-    }
-}
-
-/// What the engine needs to know when it starts.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// How it runs.
-    pub layout: Layout,
-    /// The operator says that the clock is right at the start, though it is far ahead of the last commit. What it jumps
-    /// afterwards is not confirmed by that.
-    pub is_clock_confirmed: bool,
-    /// See `MAILBOX_MAX`.
-    pub mailbox_max: usize,
-    /// See `CALENDARS_IN_MEMORY_MAX`.
-    pub calendars_in_memory_max: usize,
-    /// How long changes are kept, in seconds; none = for ever. At least `log::retention::KEEP_CHANGES_MIN`.
-    pub keep_changes: Option<i64>,
-    /// How changes are told to watchers.
-    pub watch: WatchSettings,
-    /// Dry runs, and large commands that may be refused, are decided beside the writer. Proofs ask the writer, too: what
-    /// it has in memory shows in its own decisions alone.
-    pub decides_beside: bool,
-    /// How calendars with many appointments are deleted.
-    pub slices: Slices,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            layout: Layout::Threads,
-            is_clock_confirmed: false,
-            mailbox_max: MAILBOX_MAX,
-            calendars_in_memory_max: CALENDARS_IN_MEMORY_MAX,
-            keep_changes: None,
-            watch: WatchSettings::default(),
-            decides_beside: true,
-            slices: Slices::default(),
-        }
-    }
-}
 
 /// A handle to the engine; copies share it.
 #[derive(Clone)]

@@ -7,11 +7,15 @@ use std::task::{Context, Waker as Wakes};
 
 use super::*;
 use crate::clock::{ManualClock, SystemClock};
+use std::net::SocketAddr;
+
+use crate::layout::Layout;
 use crate::store::CalendarFilter;
 use crate::store::memory::Memory;
 use bookd_core::calendar::Profile;
 use bookd_core::calendar::appointment_type::Limits;
 use bookd_core::calendar::availability::Availability;
+use bookd_core::command::Command;
 use bookd_core::command::ProfilePatch;
 use bookd_core::ids::Etag;
 use bookd_core::time::zone::Zone;
