@@ -1,7 +1,4 @@
 //! Bytes as a file to import.
 #![no_main]
 
-#[path = "../../tests/proof/mod.rs"]
-mod proof;
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| proof::fuzzed::import_file(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bookd_kit::fuzzed::import_file(bytes));

@@ -1,7 +1,4 @@
 //! Bytes as requests of every RPC, one after the other.
 #![no_main]
 
-#[path = "../../tests/proof/mod.rs"]
-mod proof;
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| proof::fuzzed::requests(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bookd_kit::fuzzed::requests(bytes));

@@ -22,7 +22,7 @@ use bookd_core::time::{MINUTE, Seconds};
 use tempfile::TempDir;
 
 use crate::check_derived::checked;
-use crate::proof::log::whole_log;
+use bookd_kit::log::whole_log;
 use crate::stored::{
     CODE_KEY, MONDAY, World, always_open, appointment_id, at_hour, booking, cancel, history, id, of_calendar, profile,
     query, raw, zones,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::proof::{fuzzed, fuzzed_calls};
+use bookd_kit::{fuzzed, fuzzed_calls};
 
 /// What a target does with its bytes.
 type Target = fn(&[u8]);

@@ -14,7 +14,7 @@ use tonic::{Code, Response, Status};
 use crate::harness::{Bookd, minutes, timestamp};
 use crate::http2::PATIENCE;
 use crate::people;
-use crate::proof::readable::assert_readable;
+use bookd_kit::readable::assert_readable;
 use crate::words::{appointment_type, booking, grace, rule, set_availability};
 
 const SECONDS: [i64; 14] = [

@@ -13,10 +13,10 @@ use prost_reflect::{DynamicMessage, FieldDescriptor, MapKey, ReflectMessage, Val
 use prost_types::{Duration, Timestamp};
 use tonic::service::Routes;
 
-use crate::proof::calls::Call;
-use crate::proof::fuzzed::{NOW, service_on};
-use crate::proof::log::{Log, PERSONAL};
-use crate::proof::readable::dynamic;
+use bookd_kit::calls::Call;
+use bookd_kit::fuzzed::{NOW, service_on};
+use bookd_kit::log::{Log, PERSONAL};
+use bookd_kit::readable::dynamic;
 
 const CALENDAR: &str = "ada";
 

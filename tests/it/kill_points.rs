@@ -22,12 +22,12 @@ use tonic::transport::Channel;
 
 use crate::harness::connect;
 use crate::kill::{Process, command};
-use crate::proof::caller::Caller;
-use crate::proof::calls::{Call, Outcome};
-use crate::proof::chance::{Chance, budget};
-use crate::proof::history::{self, Op};
-use crate::proof::log::Log;
-use crate::proof::watched::{Shared, follow, from_the_beginning};
+use bookd_kit::caller::Caller;
+use bookd_kit::calls::{Call, Outcome};
+use bookd_kit::chance::{Chance, budget};
+use bookd_kit::history::{self, Op};
+use bookd_kit::log::Log;
+use bookd_kit::watched::{Shared, follow, from_the_beginning};
 
 /// How often it dies in `cargo test`.
 const KILLS: u64 = 18;

@@ -8,9 +8,6 @@
     reason = "a test that cannot go on has failed"
 )]
 
-#[path = "../proof/mod.rs"]
-mod proof;
-
 mod accidents;
 mod as_it_was;
 mod backup;

@@ -19,7 +19,7 @@ use bookd_core::log::LogPosition;
 use bookd_core::time::interval::Interval;
 use tempfile::TempDir;
 
-use crate::proof::chance::{Chance, budget};
+use bookd_kit::chance::{Chance, budget};
 use crate::stored::{
     CODE_KEY, MONDAY, World, appointment_id, at_hour, cancel, id, live_a_life, move_to, of_appointment, of_calendar,
     open, query, zones,

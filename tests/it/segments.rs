@@ -16,7 +16,7 @@ use bookd_core::ids::{AppointmentKey, Caller, Revision};
 use bookd_core::log::{LogEvent, LogPosition};
 use rusqlite::Connection;
 
-use crate::proof::log::whole_log;
+use bookd_kit::log::whole_log;
 use crate::stored::{
     MONDAY, World, appointment_id, at_hour, booking, cancel, id, move_to, of_appointment, of_calendar, open, query,
     raw, zones,

@@ -9,7 +9,7 @@ use prost_types::Timestamp;
 use tonic::{Code, Streaming};
 
 use crate::harness::{Bookd, at, minutes, timestamp};
-use crate::proof::readable::assert_readable;
+use bookd_kit::readable::assert_readable;
 use crate::random::Chance;
 use crate::watch::start;
 use crate::words::{Refused, appointment_type, refused, rule, set_availability};

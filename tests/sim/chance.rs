@@ -7,7 +7,7 @@
 
 use std::cell::Cell;
 
-use crate::proof::chance::Chance;
+use bookd_kit::chance::Chance;
 
 thread_local! {
     static STATE: Cell<u64> = const { Cell::new(0x626f_6f6b_6421) };

@@ -9,11 +9,11 @@ use bookd::proto::v1::watch_appointments_response::Message;
 use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
 
-use crate::proof::caller::Caller;
-use crate::proof::calls::{Call, Outcome};
-use crate::proof::chance::Chance;
-use crate::proof::readable::assert_readable;
-use crate::proof::watched::{Scope, Watched};
+use bookd_kit::caller::Caller;
+use bookd_kit::calls::{Call, Outcome};
+use bookd_kit::chance::Chance;
+use bookd_kit::readable::assert_readable;
+use bookd_kit::watched::{Scope, Watched};
 use crate::server::connect;
 use crate::world::{Phase, World};
 

@@ -8,9 +8,9 @@ use bookd::ids::Ids;
 use bookd::store::sqlite::Sqlite;
 use bookd::store::{OpenError, Store};
 
-use crate::proof::chance::Chance;
-use crate::proof::disk::{Disk, Fault};
-use crate::proof::powered::Powered;
+use bookd_kit::chance::Chance;
+use bookd_kit::disk::{Disk, Fault};
+use bookd_kit::powered::Powered;
 use crate::server::zones;
 
 pub struct Machine {

@@ -6,7 +6,7 @@ use bookd::sabotage::slow_the_disk;
 use turmoil::Sim;
 
 use crate::disk::Machine;
-use crate::proof::chance::Chance;
+use bookd_kit::chance::Chance;
 use crate::server::SERVER;
 use crate::world::{Phase, World};
 

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use crate::life::{Life, Story};
-use crate::proof::calls::Outcome;
-use crate::proof::disk::Disk;
+use bookd_kit::calls::Outcome;
+use bookd_kit::disk::Disk;
 
 const MIB: usize = 1_024 * 1_024;
 /// What somebody else leaves of a disk, in bytes: the WAL alone would be full of it after a few bookings.

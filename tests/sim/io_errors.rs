@@ -8,9 +8,9 @@ use bookd_core::time::Instant;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::life::{CODE_KEY, Life, Story, lookup};
-use crate::proof::calls::Outcome;
-use crate::proof::chance::budget;
-use crate::proof::disk::{Access, Disk, Fault};
+use bookd_kit::calls::Outcome;
+use bookd_kit::chance::budget;
+use bookd_kit::disk::{Access, Disk, Fault};
 use crate::world::BEGINNING;
 
 /// Calls come in rounds of three.

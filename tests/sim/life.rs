@@ -24,15 +24,15 @@ use tokio::time::timeout;
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::proof::caller::Caller;
-use crate::proof::calls::{Call, Outcome};
-use crate::proof::chance::Chance;
-use crate::proof::disk::Disk;
-use crate::proof::history::{self, Op};
-use crate::proof::log::Log;
-use crate::proof::panics::{note_panics, r11_nothing_panics};
-use crate::proof::powered::Powered;
-use crate::proof::watched::{Shared, Watched, follow, from_the_beginning};
+use bookd_kit::caller::Caller;
+use bookd_kit::calls::{Call, Outcome};
+use bookd_kit::chance::Chance;
+use bookd_kit::disk::Disk;
+use bookd_kit::history::{self, Op};
+use bookd_kit::log::Log;
+use bookd_kit::panics::{note_panics, r11_nothing_panics};
+use bookd_kit::powered::Powered;
+use bookd_kit::watched::{Shared, Watched, follow, from_the_beginning};
 use crate::server::zones;
 use crate::world::BEGINNING;
 

@@ -10,9 +10,6 @@
 )]
 #![allow(missing_docs, unreachable_pub, reason = "a test, some of whose modules other tests share")]
 
-#[path = "../proof/mod.rs"]
-mod proof;
-
 mod chance;
 mod clients;
 mod disk;

@@ -3,8 +3,8 @@
 //! `BOOKD_CUTS=n` cuts as often as asked, `BOOKD_SEED=n` begins with another story.
 
 use crate::life::{Life, Story};
-use crate::proof::chance::{Chance, budget};
-use crate::proof::disk::Disk;
+use bookd_kit::chance::{Chance, budget};
+use bookd_kit::disk::Disk;
 
 /// How often the power goes in `cargo test`.
 const CUTS: u64 = 300;

@@ -6,9 +6,9 @@ use bookd::proto::v1::calendar_service_client::CalendarServiceClient;
 use prost_types::Duration;
 use tonic::{Code, Status};
 
-use crate::proof::caller::{CALENDARS, TYPES};
-use crate::proof::calls::Call;
-use crate::proof::history::Op;
+use bookd_kit::caller::{CALENDARS, TYPES};
+use bookd_kit::calls::Call;
+use bookd_kit::history::Op;
 use crate::server::connect;
 use crate::world::World;
 

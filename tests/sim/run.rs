@@ -8,11 +8,11 @@ use turmoil::{Builder, Sim};
 
 use crate::disk::Machine;
 use crate::faults::Faults;
-use crate::proof::chance::Chance;
-use crate::proof::history;
-use crate::proof::log::{Log, number};
-use crate::proof::panics::{note_panics, r11_nothing_panics};
-use crate::proof::watched::Scope;
+use bookd_kit::chance::Chance;
+use bookd_kit::history;
+use bookd_kit::log::{Log, number};
+use bookd_kit::panics::{note_panics, r11_nothing_panics};
+use bookd_kit::watched::Scope;
 use crate::server::{SERVER, serve, zones};
 use crate::world::{Phase, World};
 use crate::{clients, verify};

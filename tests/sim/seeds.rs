@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
-use crate::proof::chance::budget;
+use bookd_kit::chance::budget;
 use crate::run::{Report, run};
 
 /// How many seeds `cargo test` tries.

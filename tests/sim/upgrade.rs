@@ -12,9 +12,9 @@ use bookd_core::log::LogEntry;
 use bookd_core::time::Instant;
 
 use crate::life::{CODE_KEY, lookup};
-use crate::proof::chance::budget;
-use crate::proof::disk::{Access, Disk, Fault};
-use crate::proof::log::whole_log;
+use bookd_kit::chance::budget;
+use bookd_kit::disk::{Access, Disk, Fault};
+use bookd_kit::log::whole_log;
 use crate::world::BEGINNING;
 
 /// What a start needs beside the file, in bytes: tables that an older schema lacks, and the index of the WAL.

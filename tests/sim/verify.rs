@@ -14,11 +14,11 @@ use tokio::time::sleep;
 use tonic::Status;
 
 use crate::clients::send;
-use crate::proof::caller::{ALL_STATES, CALENDARS, Caller, TYPES};
-use crate::proof::calls::Outcome;
-use crate::proof::chance::Chance;
-use crate::proof::tried::{self, Wanted};
-use crate::proof::watched::from_the_beginning;
+use bookd_kit::caller::{ALL_STATES, CALENDARS, Caller, TYPES};
+use bookd_kit::calls::Outcome;
+use bookd_kit::chance::Chance;
+use bookd_kit::tried::{self, Wanted};
+use bookd_kit::watched::from_the_beginning;
 use crate::read_back;
 use crate::server::connect;
 use crate::world::{Phase, World};

@@ -11,9 +11,9 @@ use bookd::clock::{Clock, Reading};
 use bookd::engine::{CLOCK_JUMP_MAX, CLOCK_STEADY};
 use bookd_core::time::Instant;
 
-use crate::proof::calls::{Call, Outcome};
-use crate::proof::history::{Moment, Op};
-use crate::proof::watched::Watched;
+use bookd_kit::calls::{Call, Outcome};
+use bookd_kit::history::{Moment, Op};
+use bookd_kit::watched::Watched;
 
 /// Monday the 1st of March 2027, 08:00 UTC: two weeks before the clocks change in New York, four before Paris.
 pub const BEGINNING: i64 = 1_803_888_000;

@@ -1,7 +1,6 @@
 //! What every proof shares: chance from a seed, random calls, the record of what was answered, and its checkers.
 //!
-//! Included by the test binaries that need it; none uses all of it.
-#![allow(dead_code, reason = "each of the binaries uses a part")]
+//! Compiled once for integration tests, the simulation and fuzzing.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
