@@ -32,7 +32,7 @@ use tonic::service::Routes;
 use tonic::transport::Channel;
 
 use echo::{Echo, Sized};
-use service::{CONNECTIONS, Spread, a_day, connections, open, start, tomorrow, two_lanes};
+use service::{CONNECTIONS, Spread, a_day, connections, open, start, tomorrow, two_workers};
 
 /// How often everything is measured, in turn.
 const ROUNDS: usize = 3;
@@ -183,7 +183,7 @@ async fn measure(folder: &Path) {
     let echo_listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let routes = Routes::new(Echo);
     let echo =
-        server::start(echo_listener, Limits::default(), two_lanes(), move |_| Wire::new(routes.clone())).unwrap();
+        server::start(echo_listener, Limits::default(), two_workers(), move |_| Wire::new(routes.clone())).unwrap();
     let channels = connections(service.local_addr(), CONNECTIONS).await;
     for number in 0..CALENDARS {
         open(&channels[0], format!("calendar-{number}")).await;

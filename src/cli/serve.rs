@@ -11,7 +11,7 @@ use crate::clock::SystemClock;
 use crate::config::{ServeConfig, StoreUrl};
 use crate::descriptors;
 use crate::engine::{self, Layout, Stopped};
-use crate::server::{Ended, Lanes, Limits};
+use crate::server::{Ended, Limits, Workers};
 use crate::service::{Parts, Service, open_sqlite};
 use crate::telemetry;
 use crate::zones::Zones;
@@ -60,7 +60,7 @@ async fn serve(config: &ServeConfig) -> Result<Exit, String> {
         listen: config.listen,
         zones: Arc::clone(&zones),
         clock: Arc::new(SystemClock),
-        lanes: config.lanes.map_or_else(Lanes::per_core, Lanes::Threads),
+        workers: config.lanes.map_or_else(Workers::per_core, Workers::Threads),
         engine: engine::Settings {
             layout: Layout::Threads,
             is_clock_confirmed: config.confirm_clock,

@@ -223,7 +223,7 @@ impl Watch {
         if let Some(page) = of_ring {
             self.queue.extend(page.changes.iter().map(|found| found.tell(&entry.filter)));
             self.queue_end = page.next;
-            // A long stretch in which nothing passes must leave room for the others of this lane.
+            // A long stretch in which nothing passes must leave room for the others of this worker.
             tokio::task::yield_now().await;
             return Ok(());
         }

@@ -15,10 +15,10 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::call::{Activity, ConnectionService};
+use super::connection_service::{Activity, ConnectionService};
+use super::handshake::{Handshaking, Written};
 use super::header_blocks::HeaderBlocks;
-use super::lane::Tasks;
-use super::preface::{Prefaced, Written};
+use super::tasks::Tasks;
 use super::{Calls, Limits, Shared, Stage};
 use crate::api::room::Share;
 
@@ -42,7 +42,7 @@ where
 {
     let limits = shared.limits.clone();
     let activity = Arc::new(Activity::default());
-    let (io, mut preface, written) = Prefaced::new(io);
+    let (io, mut preface, written) = Handshaking::new(io);
     let io = HeaderBlocks::new(io, Arc::clone(&shared.block_bytes));
     let share = Share::default();
     let service = ConnectionService::new(service, origin.peer, share.clone(), activity.clone());
@@ -54,7 +54,7 @@ where
         _ = &mut connection => return,
         _ = &mut preface => {}
         () = tokio::time::sleep(limits.handshake) => {
-            shared.counters.handshake_timeouts.fetch_add(1, Relaxed);
+            shared.metrics.handshake_timeouts.fetch_add(1, Relaxed);
             tracing::debug!(peer = %origin.peer, "closed: no HTTP/2 preface in time");
             return;
         }
@@ -85,7 +85,7 @@ where
 }
 
 fn cut_unread(shared: &Shared, origin: &Origin) {
-    shared.counters.unread.fetch_add(1, Relaxed);
+    shared.metrics.unread.fetch_add(1, Relaxed);
     tracing::debug!(peer = %origin.peer, "closed: it asks and does not read the answers");
 }
 

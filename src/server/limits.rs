@@ -33,7 +33,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 256 * 1_024;
 /// In such a time a peer takes an eighth of the answers that wait for it, or its connection is closed. As long as a
 /// watcher may rest, which is told first if it reads again.
 const UNREAD_SECONDS: u64 = 60;
-/// Time in which a lane takes up a connection unless it is stuck. Taking one up is a few microseconds, and the longest
+/// Time in which a worker takes up a connection unless it is stuck. Taking one up is a few microseconds, and the longest
 /// that a call computes without a pause are some hundred milliseconds.
 const STUCK_SECONDS: u64 = 1;
 /// Time without a call after which a connection is asked to go.
@@ -66,7 +66,7 @@ pub struct Limits {
     pub room: RoomLimits,
     /// Connections open at once; what comes above is closed unanswered.
     pub connections_max: usize,
-    /// Time after which a lane that has not taken up a connection gets no further ones until it runs again.
+    /// Time after which a worker that has not taken up a connection gets no further ones until it runs again.
     pub stuck: Duration,
     /// Time for the HTTP/2 preface and the first SETTINGS.
     pub handshake: Duration,

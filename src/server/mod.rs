@@ -1,21 +1,22 @@
-//! The transport: one listener, lanes of connections, an ordered end.
+//! The transport: one listener, workers of connections, an ordered end.
 //!
 //! Nothing a peer does on its connection slows another connection down, holds memory without a limit of
 //! [`Limits`], or outlives [`Running::shutdown`]: every task and thread begun here is joined there.
 //!
-//! A *lane* is a current-thread runtime. A connection and all its calls live on one lane, because a wake-up across
+//! A *worker* is a current-thread runtime. A connection and all its calls live on one worker, because a wake-up across
 //! threads costs more than deciding a booking does. tonic's own server is not used: it announces no stream limit,
 //! drops aged connections without GOAWAY, spins when descriptors run out, and waits for ever on an open stream.
 
-mod accept;
-mod call;
 mod connection;
-mod counters;
+mod connection_service;
+mod handshake;
 mod header_blocks;
-mod inbox;
-mod lane;
 mod limits;
-mod preface;
+mod listener;
+mod metrics;
+mod tasks;
+mod worker;
+mod worker_queue;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -27,26 +28,26 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
-pub use self::call::Calls;
-pub use self::counters::Counters;
+pub use self::connection_service::Calls;
 pub use self::limits::Limits;
+pub use self::metrics::Metrics;
 
 use self::header_blocks::BlockBytes;
-use self::lane::Lane;
+use self::worker::Worker;
 
 /// Where connections are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lanes {
+pub enum Workers {
     /// So many threads of their own, each with a current-thread runtime.
     Threads(NonZeroUsize),
-    /// One lane on the runtime that calls [`start`]: for tests and simulations.
+    /// One worker on the runtime that calls [`start`]: for tests and simulations.
     Here,
 }
 
-impl Lanes {
-    /// One lane for every core this process may use.
-    pub fn per_core() -> Lanes {
-        Lanes::Threads(thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
+impl Workers {
+    /// One worker for every core this process may use.
+    pub fn per_core() -> Workers {
+        Workers::Threads(thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
     }
 }
 
@@ -62,7 +63,7 @@ enum Stage {
 #[derive(Clone)]
 struct Shared {
     limits: Arc<Limits>,
-    counters: Arc<Counters>,
+    metrics: Arc<Metrics>,
     block_bytes: Arc<BlockBytes>,
     /// The server has ended when the last of these receivers is dropped.
     stage: watch::Receiver<Stage>,
@@ -71,7 +72,7 @@ struct Shared {
 impl Shared {
     fn new(limits: Limits, stage: watch::Receiver<Stage>) -> Self {
         let block_bytes = Arc::new(BlockBytes::new(limits.block_bytes_max));
-        Self { limits: Arc::new(limits), counters: Arc::default(), block_bytes, stage }
+        Self { limits: Arc::new(limits), metrics: Arc::default(), block_bytes, stage }
     }
 
     /// Waits until the server is at `stage` or beyond; a server whose handle is gone is beyond every stage.
@@ -119,9 +120,9 @@ pub enum Ended {
 #[derive(Debug)]
 pub struct Running {
     local_address: SocketAddr,
-    counters: Arc<Counters>,
+    metrics: Arc<Metrics>,
     stopper: Stopper,
-    /// The lanes, and what deals to them.
+    /// The workers, and what hands to them.
     joinables: Vec<Joinable>,
 }
 
@@ -133,9 +134,9 @@ enum Joinable {
 
 /// Serves what `service` makes on the connections that `listener` accepts.
 ///
-/// `service` is called once on every lane, with the number of the lane, inside the lane's runtime. Fails when a
-/// thread or a runtime cannot be made, or when [`Lanes::Here`] is asked for outside a runtime.
-pub fn start<F, S>(listener: TcpListener, limits: Limits, lanes: Lanes, service: F) -> io::Result<Running>
+/// `service` is called once on every worker, with the number of the worker, inside the worker's runtime. Fails when a
+/// thread or a runtime cannot be made, or when [`Workers::Here`] is asked for outside a runtime.
+pub fn start<F, S>(listener: TcpListener, limits: Limits, workers: Workers, service: F) -> io::Result<Running>
 where
     F: Fn(usize) -> S + Send + Sync + 'static,
     S: Calls,
@@ -144,29 +145,29 @@ where
     let local_address = listener.local_addr()?;
     let (sender, stage) = watch::channel(Stage::Serving);
     let shared = Shared::new(limits, stage);
-    let counters = shared.counters.clone();
+    let metrics = shared.metrics.clone();
     let stopper = Stopper { stage: Arc::new(sender) };
-    // From here on an early return drops `running`, which ends the lanes that were started.
-    let mut running = Running { local_address, counters, stopper, joinables: Vec::new() };
+    // From here on an early return drops `running`, which ends the workers that were started.
+    let mut running = Running { local_address, metrics, stopper, joinables: Vec::new() };
 
-    let lane_count = match lanes {
-        Lanes::Threads(count) => count.get(),
-        Lanes::Here => 1,
+    let worker_count = match workers {
+        Workers::Threads(count) => count.get(),
+        Workers::Here => 1,
     };
-    let (dealer, inboxes) = accept::Dealer::new(lane_count, shared.limits.stuck);
-    // Not on a lane: a lane may be stuck, and the others must have connections all the same.
-    let acceptor = accept::Acceptor { listener, dealer, shared: shared.clone() };
+    let (dispatcher, queues) = listener::Dispatcher::new(worker_count, shared.limits.stuck);
+    // Not on a worker: a worker may be stuck, and the others must have connections all the same.
+    let listener = listener::Listener { listener, dispatcher, shared: shared.clone() };
     let service = Arc::new(service);
-    for (number, inbox) in inboxes.into_iter().enumerate() {
-        let lane = Lane { number, inbox, shared: shared.clone(), service: service.clone() };
-        running.joinables.push(match lanes {
-            Lanes::Threads(_) => Joinable::Thread(lane.start_thread()?),
-            Lanes::Here => Joinable::Task(lane.start_here()?),
+    for (number, queue) in queues.into_iter().enumerate() {
+        let worker = Worker { number, queue, shared: shared.clone(), service: service.clone() };
+        running.joinables.push(match workers {
+            Workers::Threads(_) => Joinable::Thread(worker.start_thread()?),
+            Workers::Here => Joinable::Task(worker.start_here()?),
         });
     }
-    running.joinables.push(match lanes {
-        Lanes::Threads(_) => Joinable::Thread(acceptor.start_thread()?),
-        Lanes::Here => Joinable::Task(acceptor.start_here()?),
+    running.joinables.push(match workers {
+        Workers::Threads(_) => Joinable::Thread(listener.start_thread()?),
+        Workers::Here => Joinable::Task(listener.start_here()?),
     });
     Ok(running)
 }
@@ -180,7 +181,7 @@ where
 {
     let (_never_stops, stage) = watch::channel(Stage::Serving);
     let shared = Shared::new(limits, stage);
-    let (tasks, mut ended) = lane::Tasks::new();
+    let (tasks, mut ended) = tasks::Tasks::new();
     connection::serve(io, connection::Origin { peer, number }, service, shared, tasks).await;
     let _none = ended.recv().await;
 }
@@ -192,8 +193,8 @@ impl Running {
     }
 
     /// What was counted since the start.
-    pub fn counters(&self) -> Arc<Counters> {
-        self.counters.clone()
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.metrics.clone()
     }
 
     /// A handle that begins the end, or cuts the grace of a shutdown short.
@@ -216,7 +217,7 @@ impl Running {
         }
         for joinable in std::mem::take(&mut self.joinables) {
             let joined = match joinable {
-                // A runtime waits for its blocking calls when it is dropped: not something to do on a lane.
+                // A runtime waits for its blocking calls when it is dropped: not something to do on a worker.
                 Joinable::Thread(thread) => {
                     tokio::task::spawn_blocking(move || thread.join().is_ok()).await.unwrap_or(false)
                 }

@@ -10,7 +10,7 @@ use bookd::api::wire::{REQUEST_BYTES_MAX, Wire};
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
-use bookd::server::{self, Lanes, Limits, Running};
+use bookd::server::{self, Limits, Running, Workers};
 use bytes::Bytes;
 use http_body::Frame;
 use tokio::sync::mpsc;
@@ -134,7 +134,7 @@ pub(crate) fn serve(room: RoomLimits, limits: Limits) -> Running {
     let mut routes = Routes::builder();
     routes.add_service(health).add_service(reflection.build_v1().unwrap());
     let wire = Wire::within(Arc::new(Room::new(room)), routes.routes());
-    server::start(listener, limits, Lanes::Here, move |_| wire.clone()).unwrap()
+    server::start(listener, limits, Workers::Here, move |_| wire.clone()).unwrap()
 }
 
 async fn channel(running: &Running) -> Channel {
@@ -168,10 +168,10 @@ async fn who_leaves_answers_unread_is_closed_and_who_reads_slowly_is_not() {
     deaf.send(&call(1, "/grpc.health.v1.Health/Check", &health)).await;
     // It answers pings all the while, which is not reading.
     deaf.ended().await;
-    assert_eq!(running.counters().unread(), 1);
+    assert_eq!(running.metrics().unread(), 1);
     reader.send(&call(1, "/grpc.health.v1.Health/Check", &health)).await;
     assert!(reader.next_of(DATA).await.is_some());
-    assert_eq!(running.counters().open(), 1);
+    assert_eq!(running.metrics().open(), 1);
 }
 
 /// Batches of 100 with long notes: a page of 1,000 has more than 3 MB.

@@ -118,7 +118,7 @@ async fn half_way(besieged: &Besieged, connections: usize, block: &[u8]) -> Vec<
         let _closed_when_it_is_full = connection.try_send(block).await;
         open.push(connection);
     }
-    // Whatever was sent before is read before these are answered, on every lane.
+    // Whatever was sent before is read before these are answered, on every worker.
     for _ in 0..100 {
         open.push(greeted(besieged).await);
     }

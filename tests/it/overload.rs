@@ -18,7 +18,7 @@ use bookd::proto::v1 as pb;
 use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
-use bookd::server::{Lanes, Limits};
+use bookd::server::{Limits, Workers};
 use bookd::service::{Parts, Service, open_sqlite};
 use bookd::store::memory::Memory;
 use bookd::zones::Zones;
@@ -56,7 +56,7 @@ async fn start(room: RoomLimits) -> (Service, TempDir) {
     let (folder, zones) = (tempfile::tempdir().unwrap(), Arc::new(Zones::bundled()));
     let store = open_sqlite(&folder.path().join("bookd.db"), &zones).unwrap();
     let parts = Parts {
-        lanes: Lanes::Threads(NonZeroUsize::new(2).unwrap()),
+        workers: Workers::Threads(NonZeroUsize::new(2).unwrap()),
         limits: Limits { room, ..Limits::default() },
         ..Parts::local(zones)
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bookd::api::room::{Room, RoomLimits};
 use bookd::api::wire::{Deadline, ERROR_DOMAIN, Peer, Wire};
-use bookd::server::{self, Lanes, Limits, Running};
+use bookd::server::{self, Limits, Running, Workers};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http_body_util::{BodyExt, Full};
@@ -73,7 +73,7 @@ fn wired() -> Wire<Routes> {
 
 async fn served() -> (Running, Channel) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let running = server::start(listener, Limits::default(), Lanes::Here, |_lane| wired()).unwrap();
+    let running = server::start(listener, Limits::default(), Workers::Here, |_worker| wired()).unwrap();
     let channel = Endpoint::from_shared(format!("http://{}", running.local_addr())).unwrap().connect().await.unwrap();
     (running, channel)
 }

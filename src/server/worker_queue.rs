@@ -1,37 +1,46 @@
-//! What a lane was dealt and has not taken up yet, and whether the lane is stuck.
+//! What a worker was handed and has not taken up yet, and whether the worker is stuck.
 //!
-//! The acceptor puts in and takes back, the lane takes; neither waits for the other while it holds the lock.
+//! The listener puts in and takes back, the worker takes; neither waits for the other while it holds the lock.
 
 use std::collections::VecDeque;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::accept::Accepted;
+use super::metrics::OpenConnection;
 
-/// Connections that may wait for a lane. Taking one up is a few microseconds, so a longer queue would only hide a lane
+/// Connections that may wait for a worker. Taking one up is a few microseconds, so a longer queue would only hide a worker
 /// that stands still.
 const WAITING_MAX: usize = 64;
 
+/// A connection on its way to a worker.
+pub(super) struct Accepted {
+    pub(super) stream: TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) number: u64,
+    pub(super) open: OpenConnection,
+}
+
 /// See the header.
-pub(super) struct Inbox {
+pub(super) struct WorkerQueue {
     state: Mutex<State>,
-    /// For the lane: something was put in, or it is asked for a sign of life.
+    /// For the worker: something was put in, or it is asked for a sign of life.
     arrived: Notify,
-    /// For the acceptor, from all lanes: one of them took something up, or is no longer stuck.
+    /// For the listener, from all workers: one of them took something up, or is no longer stuck.
     taken: Arc<Notify>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Each with when it was dealt.
+    /// Each with when it was handed.
     waiting: VecDeque<(Accepted, Instant)>,
     is_stuck: bool,
     is_closed: bool,
 }
 
-impl Inbox {
+impl WorkerQueue {
     pub(super) fn new(taken: Arc<Notify>) -> Self {
         Self { state: Mutex::default(), arrived: Notify::new(), taken }
     }
@@ -41,7 +50,7 @@ impl Inbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lane's next connection; waits for it. None when nothing more comes.
+    /// The worker's next connection; waits for it. None when nothing more comes.
     pub(super) async fn next(&self) -> Option<Accepted> {
         loop {
             {
@@ -63,13 +72,13 @@ impl Inbox {
         }
     }
 
-    /// Deals the lane a connection.
+    /// Hands the worker a connection.
     pub(super) fn put(&self, accepted: Accepted, now: Instant) {
         self.state().waiting.push_back((accepted, now));
         self.arrived.notify_one();
     }
 
-    /// Takes back what a stuck lane has not taken up, the first of it.
+    /// Takes back what a stuck worker has not taken up, the first of it.
     pub(super) fn take_back(&self) -> Option<Accepted> {
         let mut state = self.state();
         if state.is_stuck { state.waiting.pop_front().map(|(accepted, _)| accepted) } else { None }
@@ -81,7 +90,7 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
-    /// Whether the lane can be dealt one more.
+    /// Whether the worker can be handed one more.
     pub(super) fn has_room(&self) -> bool {
         let state = self.state();
         !state.is_stuck && state.waiting.len() < WAITING_MAX
@@ -99,8 +108,8 @@ impl Inbox {
         state.waiting.front().filter(|_| !state.is_stuck).map(|(_, since)| *since)
     }
 
-    /// Calls the lane stuck if its first connection has waited since then or longer; true when it was not before. The
-    /// lane takes that back as soon as it runs.
+    /// Calls the worker stuck if its first connection has waited since then or longer; true when it was not before. The
+    /// worker takes that back as soon as it runs.
     pub(super) fn judge(&self, latest: Instant) -> bool {
         let mut state = self.state();
         let is_overdue = !state.is_stuck && state.waiting.front().is_some_and(|(_, since)| *since <= latest);

@@ -19,7 +19,7 @@ use tower::util::{Oneshot, ServiceExt};
 use crate::api::room::Share;
 use crate::api::wire::{Peer, WireBody};
 
-/// What a lane can serve: `Wire<Routes>`, or whatever layers stand around one.
+/// What a worker can serve: `Wire<Routes>`, or whatever layers stand around one.
 pub trait Calls:
     tower::Service<
         Request<Incoming>,
@@ -87,7 +87,7 @@ impl Drop for OpenCall {
     }
 }
 
-/// The service of a lane as one connection sees it.
+/// The service of a worker as one connection sees it.
 pub(super) struct ConnectionService<S> {
     service: S,
     peer: Peer,
