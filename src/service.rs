@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bookd_transport::{Admission, Ended, Limits, Stopper, Workers};
+
 use crate::api::context::Api;
-use crate::api::room::Room;
 use crate::api::wire::Wire;
 use crate::api::{self, HealthReporter, SERVICES};
 use crate::clock::{Clock, SystemClock};
 use crate::descriptors;
 use crate::engine::{self, Engine, Stopped};
-use crate::server::{self, Ended, Limits, Stopper, Workers};
 use crate::store::sqlite::Sqlite;
 use crate::store::{OpenError, ZoneLookup};
 use crate::zones::Zones;
@@ -74,7 +74,7 @@ impl Parts {
 
 /// A service that runs.
 pub struct Service {
-    server: server::Running,
+    server: bookd_transport::Running,
     engine: Engine,
     writer: engine::Running,
     health: HealthReporter,
@@ -114,9 +114,9 @@ impl Service {
         let (engine, writer) = Engine::start(store, parts.clock, parts.engine)?;
         let (routes, health) = api::routes(&Api::new(engine.clone(), parts.zones)).await?;
         // One for all workers: what its calls may hold is counted over the process.
-        let wire = Wire::within(Arc::new(Room::new(parts.limits.room)), routes).logging(is_logging);
+        let wire = Wire::within(Arc::new(Admission::new(parts.limits.admission)), routes).logging(is_logging);
         let service = move |_worker| wire.clone();
-        let started = server::start(listener, parts.limits, parts.workers, service);
+        let started = bookd_transport::start(listener, parts.limits, parts.workers, service);
         let server = started.map_err(StartError::Server)?;
         Ok(Self { server, engine, writer, health })
     }

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use bookd::clock::{Clock, SystemClock};
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
-use bookd::server::{Limits, Workers};
 use bookd::service::{Parts, Service, open_sqlite};
 use bookd::zones::Zones;
 use bookd_core::time::DAY;
+use bookd_transport::{Limits, Workers};
 use prost_types::Timestamp;
 use tonic::transport::{Channel, Endpoint};
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use bookd_transport::{CallPermit, Deadline, Peer};
 use prost::Message;
 use tonic::{Extensions, Request, Status};
 
-use crate::engine::{Answer, Engine, RequestId, Terms, View, Wait};
+use crate::engine::{Answer, Engine, Held, RequestId, Terms, View, Wait};
 use crate::ids::Ids;
 use crate::proto::v1 as pb;
 use crate::zones::Zones;
@@ -21,8 +22,6 @@ use crate::api::convert::page_token;
 use crate::api::convert::parse::Fields;
 use crate::api::convert::render;
 use crate::api::convert::status;
-use crate::api::room::InProgress;
-use crate::api::wire::{Deadline, Peer};
 
 /// Handed to every service.
 #[derive(Clone)]
@@ -149,7 +148,8 @@ pub(crate) fn deadline(extensions: &Extensions) -> Option<tokio::time::Instant> 
 
 /// How a call waits for the writer.
 pub(crate) fn wait(extensions: &Extensions) -> Wait {
-    Wait { deadline: deadline(extensions), held: extensions.get::<InProgress>().map(InProgress::held) }
+    let permit = extensions.get::<Arc<CallPermit>>();
+    Wait { deadline: deadline(extensions), held: permit.map(|permit| Arc::clone(permit) as Held) }
 }
 
 /// A request that may change something.

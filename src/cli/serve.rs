@@ -11,11 +11,11 @@ use crate::clock::SystemClock;
 use crate::config::{ServeConfig, StoreUrl};
 use crate::descriptors;
 use crate::engine::{self, Layout, Stopped};
-use crate::server::{Ended, Limits, Workers};
 use crate::service::{Parts, Service, open_sqlite};
 use crate::telemetry;
 use crate::zones::Zones;
 use bookd_core::time::DAY;
+use bookd_transport::{Ended, Limits, Workers};
 
 const MIB: u64 = 1_024 * 1_024;
 

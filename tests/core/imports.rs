@@ -9,11 +9,11 @@ use std::path::Path;
 use crate::tidy::files;
 
 /// The packages, by where their files lie. Cargo refuses a circle of packages.
-const PACKAGES: [&str; 2] = ["src", "crates/core/src"];
+const PACKAGES: [&str; 3] = ["src", "crates/core/src", "crates/transport/src"];
 
 /// The circles that there still are, each with its modules in order. They may only become fewer and smaller.
 const KNOWN: [&str; 8] = [
-    "api::convert::status api::receiving api::wire",
+    "api::convert::status api::request_body api::wire",
     "api::services::booking api::services::series",
     "api::services::slots api::services::watch_slots",
     "cli::bench cli::bench_load",

@@ -8,8 +8,8 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bookd::api::wire::{Peer, Wire};
-use bookd::server::{self, Ended, Limits, Running, Workers};
+use bookd::api::wire::Wire;
+use bookd_transport::{Ended, Limits, Peer, Running, Workers};
 use tokio::sync::{Notify, Semaphore};
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
@@ -68,7 +68,7 @@ fn start_on(workers: Workers, limits: Limits, gate: &Gate) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let gate = gate.clone();
     let service = move |_worker| Wire::new(Routes::new(HealthServer::new(gate.clone())));
-    server::start(listener, limits, workers, service).unwrap()
+    bookd_transport::start(listener, limits, workers, service).unwrap()
 }
 
 fn start(limits: Limits, gate: &Gate) -> Running {
@@ -362,7 +362,7 @@ fn a_lane_here_needs_a_runtime() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (_, health) = tonic_health::server::health_reporter();
     let service = move |_worker| Wire::new(Routes::new(health.clone()));
-    let error = server::start(listener, Limits::default(), Workers::Here, service).unwrap_err();
+    let error = bookd_transport::start(listener, Limits::default(), Workers::Here, service).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::Other);
 }
 
@@ -411,7 +411,7 @@ async fn connections_are_accepted_and_served_by_the_others_while_a_worker_is_stu
         let limits = Limits { stuck: Duration::from_millis(20), ..Limits::default() };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let workers = Workers::Threads(NonZeroUsize::new(WORKERS).unwrap());
-        let running = server::start(listener, limits, workers, service).unwrap();
+        let running = bookd_transport::start(listener, limits, workers, service).unwrap();
         let address = running.local_addr();
         let served = async |what: &str| {
             let call = async { check(&mut client(address).await).await.unwrap() };

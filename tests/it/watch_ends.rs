@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use bookd::engine::{CalendarFilter, Failure, Said, Settings, WatchSettings};
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::watch_appointments_response::Message;
-use bookd::server::Ended;
 use bookd_core::ids::Revision;
 use bookd_core::time::DAY;
+use bookd_transport::Ended;
 use tonic::Code;
 use tonic::transport::Endpoint;
 

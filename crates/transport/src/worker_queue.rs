@@ -9,22 +9,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::metrics::OpenConnection;
+use crate::metrics::OpenConnection;
 
 /// Connections that may wait for a worker. Taking one up is a few microseconds, so a longer queue would only hide a worker
 /// that stands still.
 const WAITING_MAX: usize = 64;
 
 /// A connection on its way to a worker.
-pub(super) struct Accepted {
-    pub(super) stream: TcpStream,
-    pub(super) peer: SocketAddr,
-    pub(super) number: u64,
-    pub(super) open: OpenConnection,
+pub(crate) struct Accepted {
+    pub(crate) stream: TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) number: u64,
+    pub(crate) open: OpenConnection,
 }
 
 /// See the header.
-pub(super) struct WorkerQueue {
+pub(crate) struct WorkerQueue {
     state: Mutex<State>,
     /// For the worker: something was put in, or it is asked for a sign of life.
     arrived: Notify,
@@ -41,7 +41,7 @@ struct State {
 }
 
 impl WorkerQueue {
-    pub(super) fn new(taken: Arc<Notify>) -> Self {
+    pub(crate) fn new(taken: Arc<Notify>) -> Self {
         Self { state: Mutex::default(), arrived: Notify::new(), taken }
     }
 
@@ -51,7 +51,7 @@ impl WorkerQueue {
     }
 
     /// The worker's next connection; waits for it. None when nothing more comes.
-    pub(super) async fn next(&self) -> Option<Accepted> {
+    pub(crate) async fn next(&self) -> Option<Accepted> {
         loop {
             {
                 let mut state = self.state();
@@ -73,44 +73,44 @@ impl WorkerQueue {
     }
 
     /// Hands the worker a connection.
-    pub(super) fn put(&self, accepted: Accepted, now: Instant) {
+    pub(crate) fn put(&self, accepted: Accepted, now: Instant) {
         self.state().waiting.push_back((accepted, now));
         self.arrived.notify_one();
     }
 
     /// Takes back what a stuck worker has not taken up, the first of it.
-    pub(super) fn take_back(&self) -> Option<Accepted> {
+    pub(crate) fn take_back(&self) -> Option<Accepted> {
         let mut state = self.state();
         if state.is_stuck { state.waiting.pop_front().map(|(accepted, _)| accepted) } else { None }
     }
 
     /// Nothing more comes.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.state().is_closed = true;
         self.arrived.notify_one();
     }
 
     /// Whether the worker can be handed one more.
-    pub(super) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         let state = self.state();
         !state.is_stuck && state.waiting.len() < WAITING_MAX
     }
 
     /// Whether it is stuck, and connections wait in it.
-    pub(super) fn has_leftovers(&self) -> bool {
+    pub(crate) fn has_leftovers(&self) -> bool {
         let state = self.state();
         state.is_stuck && !state.waiting.is_empty()
     }
 
     /// Since when its first connection waits; none when none does, or when it is known to be stuck.
-    pub(super) fn waiting_since(&self) -> Option<Instant> {
+    pub(crate) fn waiting_since(&self) -> Option<Instant> {
         let state = self.state();
         state.waiting.front().filter(|_| !state.is_stuck).map(|(_, since)| *since)
     }
 
     /// Calls the worker stuck if its first connection has waited since then or longer; true when it was not before. The
     /// worker takes that back as soon as it runs.
-    pub(super) fn judge(&self, latest: Instant) -> bool {
+    pub(crate) fn judge(&self, latest: Instant) -> bool {
         let mut state = self.state();
         let is_overdue = !state.is_stuck && state.waiting.front().is_some_and(|(_, since)| *since <= latest);
         state.is_stuck |= is_overdue;

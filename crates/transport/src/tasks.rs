@@ -8,17 +8,17 @@ use tokio::sync::mpsc;
 
 /// Spawns on the worker and keeps the worker from ending before what was spawned has.
 #[derive(Clone)]
-pub(super) struct Tasks {
+pub(crate) struct Tasks {
     running: mpsc::Sender<Infallible>,
 }
 
 impl Tasks {
-    pub(super) fn new() -> (Tasks, mpsc::Receiver<Infallible>) {
+    pub(crate) fn new() -> (Tasks, mpsc::Receiver<Infallible>) {
         let (running, ended) = mpsc::channel(1);
         (Tasks { running }, ended)
     }
 
-    pub(super) fn spawn<T>(&self, task: T)
+    pub(crate) fn spawn<T>(&self, task: T)
     where
         T: Future + Send + 'static,
         T::Output: Send,

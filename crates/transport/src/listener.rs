@@ -14,9 +14,9 @@ use tokio::runtime;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::metrics::OpenConnection;
-use super::worker_queue::{Accepted, WorkerQueue};
-use super::{Shared, Stage};
+use crate::metrics::OpenConnection;
+use crate::shared::{Shared, Stage};
+use crate::worker_queue::{Accepted, WorkerQueue};
 
 /// The first pause after an error that accepting again would meet again, such as EMFILE; doubled up to the longest.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(10);
@@ -26,19 +26,19 @@ const BACK_OFF_LONGEST: Duration = Duration::from_secs(1);
 const STUCK_LOGGED: Duration = Duration::from_secs(60);
 
 /// The listener, and the workers it hands to.
-pub(super) struct Listener {
-    pub(super) listener: TcpListener,
-    pub(super) dispatcher: Dispatcher,
-    pub(super) shared: Shared,
+pub(crate) struct Listener {
+    pub(crate) listener: TcpListener,
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) shared: Shared,
 }
 
 impl Listener {
-    pub(super) fn start_thread(self) -> io::Result<thread::JoinHandle<()>> {
+    pub(crate) fn start_thread(self) -> io::Result<thread::JoinHandle<()>> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new().name("bookd-accept".to_owned()).spawn(move || runtime.block_on(self.run()))
     }
 
-    pub(super) fn start_here(self) -> io::Result<tokio::task::JoinHandle<()>> {
+    pub(crate) fn start_here(self) -> io::Result<tokio::task::JoinHandle<()>> {
         let runtime = runtime::Handle::try_current().map_err(io::Error::other)?;
         Ok(runtime.spawn(self.run()))
     }
@@ -98,7 +98,7 @@ async fn accept(listener: TcpListener, mut dispatcher: Dispatcher, shared: &mut 
 }
 
 /// Hands connections to the workers in turn.
-pub(super) struct Dispatcher {
+pub(crate) struct Dispatcher {
     workers: Vec<Arc<WorkerQueue>>,
     /// Whose turn it is.
     turn: usize,
@@ -118,7 +118,7 @@ impl Drop for Dispatcher {
 
 impl Dispatcher {
     /// A dispatcher to so many workers, with the queue of each.
-    pub(super) fn new(count: usize, stuck: Duration) -> (Self, Vec<Arc<WorkerQueue>>) {
+    pub(crate) fn new(count: usize, stuck: Duration) -> (Self, Vec<Arc<WorkerQueue>>) {
         let taken = Arc::new(Notify::new());
         let workers: Vec<_> = (0..count).map(|_| Arc::new(WorkerQueue::new(Arc::clone(&taken)))).collect();
         (Self { workers: workers.clone(), turn: 0, taken, stuck, logged: vec![None; count] }, workers)

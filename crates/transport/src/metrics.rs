@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// Counts of connections since the start of the server.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    pub(super) accepted: AtomicU64,
-    pub(super) open: AtomicU64,
-    pub(super) refused: AtomicU64,
-    pub(super) handshake_timeouts: AtomicU64,
-    pub(super) accept_errors: AtomicU64,
-    pub(super) unread: AtomicU64,
+    pub(crate) accepted: AtomicU64,
+    pub(crate) open: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) handshake_timeouts: AtomicU64,
+    pub(crate) accept_errors: AtomicU64,
+    pub(crate) unread: AtomicU64,
 }
 
 impl Metrics {
@@ -49,14 +49,14 @@ impl Metrics {
 }
 
 /// A connection that counts as open for as long as this exists.
-pub(super) struct OpenConnection {
+pub(crate) struct OpenConnection {
     metrics: Arc<Metrics>,
 }
 
 impl OpenConnection {
     /// Takes one of `connections_max` places, or counts a refusal. Only the listener calls this, so looking and then
     /// counting up cannot pass the limit.
-    pub(super) fn admit(metrics: &Arc<Metrics>, connections_max: usize) -> Option<OpenConnection> {
+    pub(crate) fn admit(metrics: &Arc<Metrics>, connections_max: usize) -> Option<OpenConnection> {
         if metrics.open() >= u64::try_from(connections_max).unwrap_or(u64::MAX) {
             metrics.refused.fetch_add(1, Relaxed);
             return None;

@@ -9,16 +9,18 @@ use std::thread;
 use tokio::net::TcpStream;
 use tokio::runtime;
 
-use super::tasks::Tasks;
-use super::worker_queue::{Accepted, WorkerQueue};
-use super::{Calls, Shared, connection};
+use crate::connection;
+use crate::connection_service::Calls;
+use crate::shared::Shared;
+use crate::tasks::Tasks;
+use crate::worker_queue::{Accepted, WorkerQueue};
 
 /// A worker that is about to run.
-pub(super) struct Worker<F> {
-    pub(super) number: usize,
-    pub(super) queue: Arc<WorkerQueue>,
-    pub(super) shared: Shared,
-    pub(super) service: Arc<F>,
+pub(crate) struct Worker<F> {
+    pub(crate) number: usize,
+    pub(crate) queue: Arc<WorkerQueue>,
+    pub(crate) shared: Shared,
+    pub(crate) service: Arc<F>,
 }
 
 impl<F, S> Worker<F>
@@ -26,12 +28,12 @@ where
     F: Fn(usize) -> S + Send + Sync + 'static,
     S: Calls,
 {
-    pub(super) fn start_thread(self) -> io::Result<thread::JoinHandle<()>> {
+    pub(crate) fn start_thread(self) -> io::Result<thread::JoinHandle<()>> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new().name(format!("bookd-worker-{}", self.number)).spawn(move || runtime.block_on(self.run()))
     }
 
-    pub(super) fn start_here(self) -> io::Result<tokio::task::JoinHandle<()>> {
+    pub(crate) fn start_here(self) -> io::Result<tokio::task::JoinHandle<()>> {
         let runtime = runtime::Handle::try_current().map_err(io::Error::other)?;
         Ok(runtime.spawn(self.run()))
     }

@@ -19,7 +19,7 @@ const FRAME_HEADER_BYTES: usize = 9;
 const FRAME_LENGTH_BYTES: usize = 3;
 
 /// A connection that tells once when its preface and first SETTINGS are complete.
-pub(super) struct Handshaking<I> {
+pub(crate) struct Handshaking<I> {
     io: I,
     progress: Progress,
     complete: Option<oneshot::Sender<()>>,
@@ -28,14 +28,14 @@ pub(super) struct Handshaking<I> {
 
 /// How many bytes the peer was sent.
 #[derive(Clone, Default)]
-pub(super) struct Written(Arc<AtomicU64>);
+pub(crate) struct Written(Arc<AtomicU64>);
 
 impl Written {
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.0.load(Relaxed)
     }
 
-    pub(super) fn note(&self, result: &Poll<io::Result<usize>>) {
+    pub(crate) fn note(&self, result: &Poll<io::Result<usize>>) {
         if let Poll::Ready(Ok(bytes)) = result {
             self.0.fetch_add(*bytes as u64, Relaxed);
         }
@@ -44,7 +44,7 @@ impl Written {
 
 impl<I> Handshaking<I> {
     /// The receiver also resolves when the connection is dropped before.
-    pub(super) fn new(io: I) -> (Handshaking<I>, oneshot::Receiver<()>, Written) {
+    pub(crate) fn new(io: I) -> (Handshaking<I>, oneshot::Receiver<()>, Written) {
         let (complete, completed) = oneshot::channel();
         let written = Written::default();
         let progress = Progress::default();

@@ -1,22 +1,6 @@
-//! The transport: one listener, workers of connections, an ordered end.
+//! Starts and ends a server: one listener, workers of connections, an ordered end.
 //!
-//! Nothing a peer does on its connection slows another connection down, holds memory without a limit of
-//! [`Limits`], or outlives [`Running::shutdown`]: every task and thread begun here is joined there.
-//!
-//! A *worker* is a current-thread runtime. A connection and all its calls live on one worker, because a wake-up across
-//! threads costs more than deciding a booking does. tonic's own server is not used: it announces no stream limit,
-//! drops aged connections without GOAWAY, spins when descriptors run out, and waits for ever on an open stream.
-
-mod connection;
-mod connection_service;
-mod handshake;
-mod header_blocks;
-mod limits;
-mod listener;
-mod metrics;
-mod tasks;
-mod worker;
-mod worker_queue;
+//! Every task and thread that is begun here is joined by [`Running::shutdown`].
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -28,12 +12,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
-pub use self::connection_service::Calls;
-pub use self::limits::Limits;
-pub use self::metrics::Metrics;
-
-use self::header_blocks::BlockBytes;
-use self::worker::Worker;
+use crate::connection;
+use crate::connection_service::Calls;
+use crate::limits::Limits;
+use crate::listener::{Dispatcher, Listener};
+use crate::metrics::Metrics;
+use crate::shared::{Shared, Stage, Stopper};
+use crate::tasks::Tasks;
+use crate::worker::Worker;
 
 /// Where connections are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,62 +34,6 @@ impl Workers {
     /// One worker for every core this process may use.
     pub fn per_core() -> Workers {
         Workers::Threads(thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
-    }
-}
-
-/// How far the server has come on its way out. The order of the variants is the order in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
-    Serving,
-    Draining,
-    Aborted,
-}
-
-/// What every connection is given.
-#[derive(Clone)]
-struct Shared {
-    limits: Arc<Limits>,
-    metrics: Arc<Metrics>,
-    block_bytes: Arc<BlockBytes>,
-    /// The server has ended when the last of these receivers is dropped.
-    stage: watch::Receiver<Stage>,
-}
-
-impl Shared {
-    fn new(limits: Limits, stage: watch::Receiver<Stage>) -> Self {
-        let block_bytes = Arc::new(BlockBytes::new(limits.block_bytes_max));
-        Self { limits: Arc::new(limits), metrics: Arc::default(), block_bytes, stage }
-    }
-
-    /// Waits until the server is at `stage` or beyond; a server whose handle is gone is beyond every stage.
-    async fn reached(&mut self, stage: Stage) {
-        let _ended_too = self.stage.wait_for(|now| *now >= stage).await;
-    }
-}
-
-/// Asks a running server to end, from anywhere; [`Running::shutdown`] is what waits for it.
-#[derive(Clone, Debug)]
-pub struct Stopper {
-    stage: Arc<watch::Sender<Stage>>,
-}
-
-impl Stopper {
-    /// Stop accepting, send GOAWAY on every connection, let calls in flight finish.
-    pub fn drain(&self) {
-        self.advance(Stage::Draining);
-    }
-
-    /// Drop every connection now, and with them the calls in flight.
-    pub fn abort(&self) {
-        self.advance(Stage::Aborted);
-    }
-
-    fn advance(&self, to: Stage) {
-        self.stage.send_if_modified(|stage| {
-            let later = to > *stage;
-            *stage = to.max(*stage);
-            later
-        });
     }
 }
 
@@ -154,9 +84,9 @@ where
         Workers::Threads(count) => count.get(),
         Workers::Here => 1,
     };
-    let (dispatcher, queues) = listener::Dispatcher::new(worker_count, shared.limits.stuck);
+    let (dispatcher, queues) = Dispatcher::new(worker_count, shared.limits.stuck);
     // Not on a worker: a worker may be stuck, and the others must have connections all the same.
-    let listener = listener::Listener { listener, dispatcher, shared: shared.clone() };
+    let listener = Listener { listener, dispatcher, shared: shared.clone() };
     let service = Arc::new(service);
     for (number, queue) in queues.into_iter().enumerate() {
         let worker = Worker { number, queue, shared: shared.clone(), service: service.clone() };
@@ -181,7 +111,7 @@ where
 {
     let (_never_stops, stage) = watch::channel(Stage::Serving);
     let shared = Shared::new(limits, stage);
-    let (tasks, mut ended) = tasks::Tasks::new();
+    let (tasks, mut ended) = Tasks::new();
     connection::serve(io, connection::Origin { peer, number }, service, shared, tasks).await;
     let _none = ended.recv().await;
 }
