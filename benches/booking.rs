@@ -17,22 +17,22 @@ mod service;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bookd::api::room::RoomLimits;
 use bookd::api::wire::Wire;
 use bookd::cli::bench::{fsync_rate, load, used_by_services};
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::server_info_service_client::ServerInfoServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
-use bookd::server::{self, Limits};
 use bookd::zones::Zones;
 use bookd_core::time::{DAY, HOUR};
+use bookd_transport::AdmissionLimits;
+use bookd_transport::Limits;
 use prost::Message;
 use tonic::service::Routes;
 use tonic::transport::Channel;
 
 use echo::{Echo, Sized};
-use service::{CONNECTIONS, Spread, a_day, connections, open, start, tomorrow, two_lanes};
+use service::{CONNECTIONS, Spread, a_day, connections, open, start, tomorrow, two_workers};
 
 /// How often everything is measured, in turn.
 const ROUNDS: usize = 3;
@@ -178,12 +178,13 @@ async fn refusals(in_flight: usize, channels: &[Channel], first: i64) -> Measure
 async fn measure(folder: &Path) {
     let service = start(&folder.join("bookd.db"), Zones::bundled(), Limits::default()).await;
     // Of each connection some calls are let in all the same: what is asked there is nothing.
-    let room = RoomLimits { calls_max: 0, ..RoomLimits::default() };
-    let full = start(&folder.join("full.db"), Zones::bundled(), Limits { room, ..Limits::default() }).await;
+    let room = AdmissionLimits { calls_max: 0, ..AdmissionLimits::default() };
+    let full = start(&folder.join("full.db"), Zones::bundled(), Limits { admission: room, ..Limits::default() }).await;
     let echo_listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let routes = Routes::new(Echo);
     let echo =
-        server::start(echo_listener, Limits::default(), two_lanes(), move |_| Wire::new(routes.clone())).unwrap();
+        bookd_transport::start(echo_listener, Limits::default(), two_workers(), move |_| Wire::new(routes.clone()))
+            .unwrap();
     let channels = connections(service.local_addr(), CONNECTIONS).await;
     for number in 0..CALENDARS {
         open(&channels[0], format!("calendar-{number}")).await;

@@ -28,7 +28,6 @@ use bookd::engine::Wait;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
-use bookd::server::Limits;
 use bookd::service::{Service, open_sqlite};
 use bookd::store::Store;
 use bookd::zones::Zones;
@@ -36,6 +35,7 @@ use bookd_core::command::Command as Asked;
 use bookd_core::ids::CalendarId;
 use bookd_core::state::State;
 use bookd_core::time::{HOUR, Instant};
+use bookd_transport::Limits;
 use tonic::transport::Channel;
 
 use filled::{booking, commit, opened, take};

@@ -20,10 +20,10 @@ use bookd::cli::bench::{fsync_rate, load, used_by_services};
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
-use bookd::proto::v1::watch_appointments_response::Message as ChangePart;
-use bookd::server::Limits;
+use bookd::proto::v1::watch_appointments_response::Message as Told;
 use bookd::zones::Zones;
 use bookd_core::time::HOUR;
+use bookd_transport::Limits;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -109,7 +109,7 @@ impl World {
                 let mut is_ready = false;
                 while let Some(it) = stream.message().await.unwrap() {
                     match it.message {
-                        Some(ChangePart::Change(_)) => drop(told.fetch_add(1, Ordering::Relaxed)),
+                        Some(Told::Change(_)) => drop(told.fetch_add(1, Ordering::Relaxed)),
                         _ if !is_ready => {
                             is_ready = true;
                             ready.add_permits(1);

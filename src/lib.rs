@@ -3,11 +3,12 @@
 //! The layers, each importing only what stands below it:
 //!
 //! ```text
-//! main, cli, server     processes: flags, sockets, shutdown
+//! main, cli, service    processes: flags, shutdown
 //! api                   parse → call → render; knows protobuf, never the store
 //! engine                the actor: mailbox → batch → decide → commit → publish → answer
 //! store                 durability: SQLite, and memory as the reference
 //! bookd_core            the core: decides; pure, and a crate of its own
+//! bookd_transport       connections, limits, deadlines; knows nothing of bookd, and a crate of its own
 //! ```
 
 #[cfg(feature = "server")]
@@ -37,8 +38,6 @@ pub mod proto;
 pub mod sabotage;
 #[cfg(all(test, feature = "server"))]
 mod sample;
-#[cfg(feature = "server")]
-pub mod server;
 #[cfg(feature = "server")]
 pub mod service;
 #[cfg(feature = "server")]

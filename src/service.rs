@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bookd_transport::{Admission, Ended, Limits, Stopper, Workers};
+
 use crate::api::context::Api;
-use crate::api::room::Room;
 use crate::api::wire::Wire;
 use crate::api::{self, HealthReporter, SERVICES};
 use crate::clock::{Clock, SystemClock};
 use crate::descriptors;
 use crate::engine::{self, Engine, Stopped};
-use crate::server::{self, Ended, Lanes, Limits, Stopper};
 use crate::store::sqlite::Sqlite;
 use crate::store::{OpenError, ZoneLookup};
 use crate::zones::Zones;
@@ -51,7 +51,7 @@ pub struct Parts {
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Where connections are served.
-    pub lanes: Lanes,
+    pub workers: Workers,
     /// How the engine runs.
     pub engine: engine::Settings,
     /// What a connection may do.
@@ -65,7 +65,7 @@ impl Parts {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             zones,
             clock: Arc::new(SystemClock),
-            lanes: Lanes::per_core(),
+            workers: Workers::per_core(),
             engine: engine::Settings::default(),
             limits: Limits::default(),
         }
@@ -74,7 +74,7 @@ impl Parts {
 
 /// A service that runs.
 pub struct Service {
-    server: server::Running,
+    server: bookd_transport::Running,
     engine: Engine,
     writer: engine::Running,
     health: HealthReporter,
@@ -113,10 +113,10 @@ impl Service {
         let listener = TcpListener::bind(address).map_err(|error| StartError::Listen { address, error })?;
         let (engine, writer) = Engine::start(store, parts.clock, parts.engine)?;
         let (routes, health) = api::routes(&Api::new(engine.clone(), parts.zones)).await?;
-        // One for all lanes: what its calls may hold is counted over the process.
-        let wire = Wire::within(Arc::new(Room::new(parts.limits.room)), routes).logging(is_logging);
-        let service = move |_lane| wire.clone();
-        let started = server::start(listener, parts.limits, parts.lanes, service);
+        // One for all workers: what its calls may hold is counted over the process.
+        let wire = Wire::within(Arc::new(Admission::new(parts.limits.admission)), routes).logging(is_logging);
+        let service = move |_worker| wire.clone();
+        let started = bookd_transport::start(listener, parts.limits, parts.workers, service);
         let server = started.map_err(StartError::Server)?;
         Ok(Self { server, engine, writer, health })
     }

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use bookd::clock::{Clock, SystemClock};
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
-use bookd::server::{Lanes, Limits};
 use bookd::service::{Parts, Service, open_sqlite};
 use bookd::zones::Zones;
 use bookd_core::time::DAY;
+use bookd_transport::{Limits, Workers};
 use prost_types::Timestamp;
 use tonic::transport::{Channel, Endpoint};
 
@@ -24,16 +24,16 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Connections of those who book.
 pub(crate) const CONNECTIONS: usize = 4;
 
-/// A lane for each core of the machines that figures are kept of.
-pub(crate) fn two_lanes() -> Lanes {
-    Lanes::Threads(NonZeroUsize::new(2).unwrap())
+/// A worker for each core of the machines that figures are kept of.
+pub(crate) fn two_workers() -> Workers {
+    Workers::Threads(NonZeroUsize::new(2).unwrap())
 }
 
 /// Starts the service on this file.
 pub(crate) async fn start(file: &Path, zones: Zones, limits: Limits) -> Service {
     let zones = Arc::new(zones);
     let store = open_sqlite(file, &zones).unwrap();
-    let parts = Parts { lanes: two_lanes(), limits, ..Parts::local(zones) };
+    let parts = Parts { workers: two_workers(), limits, ..Parts::local(zones) };
     Service::start(parts, Box::new(store)).await.unwrap()
 }
 

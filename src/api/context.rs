@@ -5,10 +5,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bookd_transport::{CallPermit, Deadline, Peer};
 use prost::Message;
 use tonic::{Request, Response, Status};
 
-use crate::engine::{Answer, Engine, Failure, RequestId, Terms, View, Wait};
+use crate::engine::{Answer, Engine, Failure, Held, RequestId, Terms, View, Wait};
 use crate::ids::Ids;
 use crate::proto::v1 as pb;
 use crate::zones::Zones;
@@ -24,8 +25,6 @@ use crate::api::convert::page_token;
 use crate::api::convert::parse::Fields;
 use crate::api::convert::render;
 use crate::api::convert::status;
-use crate::api::room::InProgress;
-use crate::api::wire::{Deadline, Peer};
 
 /// What a method answers, or why it does not.
 pub(crate) type Answered<T> = Result<T, Failure>;
@@ -54,7 +53,7 @@ impl<M> Call<M> {
     pub(crate) fn enter(method: &'static str, request: Request<M>) -> Self {
         let extensions = request.extensions();
         let deadline = extensions.get::<Deadline>().map(|deadline| deadline.0);
-        let held = extensions.get::<InProgress>().map(InProgress::held);
+        let held = extensions.get::<Arc<CallPermit>>().map(|permit| Arc::clone(permit) as Held);
         let sender = extensions.get::<Peer>().and_then(|peer| peer.address);
         let context = Context { method, caller: Caller::default(), sender, wait: Wait { deadline, held } };
         Self { context, message: request.into_inner() }

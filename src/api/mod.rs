@@ -3,15 +3,12 @@
 //! Knows protobuf and the engine. Every service reads all fields before anything is asked, and `status.rs` alone
 //! decides what an error looks like.
 
-mod call_log;
+mod access_log;
 pub mod context;
 pub mod convert;
-pub mod receiving;
-pub mod room;
+pub mod request_body;
 pub mod services;
 mod stream;
-mod timer;
-mod turns;
 pub mod wire;
 
 use tonic::service::{Routes, RoutesBuilder};

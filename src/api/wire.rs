@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bookd_transport::deadline::{self, Timer};
+use bookd_transport::{Admission, CallPermit, ConnectionShare, Deadline, Peer};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body::{Frame, SizeHint};
@@ -19,11 +20,9 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::api::call_log::CallRecord;
+use crate::api::access_log::CallRecord;
 use crate::api::convert::status;
-use crate::api::receiving::{Receiving, Rest};
-use crate::api::room::{Entered, InProgress, Room, Share};
-use crate::api::timer::{self, Timer};
+use crate::api::request_body::{RequestBody, Rest};
 
 /// `ErrorInfo.domain` of every error.
 pub const ERROR_DOMAIN: &str = "bookd";
@@ -50,43 +49,12 @@ const STANDARD: &str = "/grpc.";
 /// How the methods that change nothing begin.
 const READING: [&str; 5] = ["Get", "List", "Query", "Explain", "Watch"];
 
-/// In the extensions of every request: when its answer must have begun. Work that leaves a queue after it is not
-/// begun any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Deadline(pub Instant);
-
-impl Deadline {
-    /// Whether it has passed.
-    pub fn is_over(self, now: Instant) -> bool {
-        now >= self.0
-    }
-}
-
-/// In the extensions of every request: where it comes from, as far as the transport knows. Not an identity.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Peer {
-    /// The other end of the connection.
-    pub address: Option<SocketAddr>,
-}
-
-/// Lays [`Wire`] around routes.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct WireLayer;
-
-impl<S> tower::Layer<S> for WireLayer {
-    type Service = Wire<S>;
-
-    fn layer(&self, routes: S) -> Wire<S> {
-        Wire::new(routes)
-    }
-}
-
 /// Routes with deadlines and typed errors.
 #[derive(Clone, Debug)]
 pub struct Wire<S> {
     routes: S,
     is_logging: bool,
-    room: Arc<Room>,
+    room: Arc<Admission>,
 }
 
 impl<S> Wire<S> {
@@ -96,7 +64,7 @@ impl<S> Wire<S> {
     }
 
     /// The same, in this room.
-    pub fn within(room: Arc<Room>, routes: S) -> Wire<S> {
+    pub fn within(room: Arc<Admission>, routes: S) -> Wire<S> {
         Wire { routes, is_logging: false, room }
     }
 
@@ -109,7 +77,7 @@ impl<S> Wire<S> {
     fn refuse<F, B>(
         &self,
         request: Request<B>,
-        share: &Share,
+        share: &ConnectionShare,
         answer: Response<Body>,
         record: Option<CallRecord>,
     ) -> WireFuture<F, B>
@@ -123,10 +91,10 @@ impl<S> Wire<S> {
 
 impl<S, B> tower::Service<Request<B>> for Wire<S>
 where
-    S: tower::Service<Request<Receiving<B>>, Response = Response<Body>, Error = Infallible, Future: Unpin>,
+    S: tower::Service<Request<RequestBody<B>>, Response = Response<Body>, Error = Infallible, Future: Unpin>,
     B: http_body::Body<Data = Bytes> + Unpin,
 {
-    type Response = Response<WireBody>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
     type Future = WireFuture<S::Future, B>;
 
@@ -137,8 +105,8 @@ where
     fn call(&mut self, mut request: Request<B>) -> WireFuture<S::Future, B> {
         let record = self.is_logging.then(|| CallRecord::begin(request.uri().path()));
         // Before anything else: what a full server does not take up must cost it next to nothing.
-        let share = request.extensions().get::<Share>().cloned().unwrap_or_default();
-        let entered = match self.room.enter(&share, request.uri().path().starts_with(STANDARD)) {
+        let share = request.extensions().get::<ConnectionShare>().cloned().unwrap_or_default();
+        let entered = match self.room.admit(&share, request.uri().path().starts_with(STANDARD)) {
             Ok(entered) => entered,
             Err(again) => return self.refuse(request, &share, status::too_many_calls(again), record),
         };
@@ -161,12 +129,12 @@ where
         let answer_latest = now + Duration::from_secs(ANSWER_SECONDS_MAX);
         let deadline = Deadline(stream_deadline.map_or(answer_latest, |deadline| deadline.min(answer_latest)));
         request.extensions_mut().insert(deadline);
-        request.extensions_mut().insert(InProgress(Arc::clone(&entered)));
+        request.extensions_mut().insert(Arc::clone(&entered));
         if request.extensions().get::<Peer>().is_none() {
             request.extensions_mut().insert(Peer::default());
         }
         let uri = request.uri().clone();
-        let body = |body| Receiving::new(body, Arc::clone(&self.room), share.clone(), Arc::clone(&entered), now);
+        let body = |body| RequestBody::new(body, Arc::clone(&self.room), share.clone(), Arc::clone(&entered), now);
         let answer = self.routes.call(request.map(body));
         let room = Arc::clone(&self.room);
         let holding = Holding { entered, room, share, is_reading: is_reading(uri.path()) };
@@ -191,7 +159,7 @@ where
     F: Future<Output = Result<Response<Body>, Infallible>> + Unpin,
     B: http_body::Body<Data = Bytes> + Unpin,
 {
-    type Output = Result<Response<WireBody>, Infallible>;
+    type Output = Result<Response<ResponseBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut response = match &mut self.state {
@@ -200,7 +168,7 @@ where
                     return Poll::Pending;
                 }
                 *rest = None;
-                WireBody::without_deadline(answer.take().expect("a future is not polled after its end"))
+                ResponseBody::without_deadline(answer.take().expect("a future is not polled after its end"))
             }
             State::Running { answer, uri, timer, stream_deadline, holding } => match Pin::new(answer).poll(cx) {
                 Poll::Ready(Ok(mut response)) => {
@@ -208,11 +176,14 @@ where
                         response = status.into_http();
                     }
                     if let Some(holding) = holding {
-                        holding.entered.is_answered();
+                        holding.entered.mark_answered();
                     }
-                    response.map(|body| WireBody { holding: holding.take(), ..WireBody::new(body, *stream_deadline) })
+                    response.map(|body| ResponseBody {
+                        holding: holding.take(),
+                        ..ResponseBody::new(body, *stream_deadline)
+                    })
                 }
-                Poll::Pending if timer.has_fired(cx) => WireBody::without_deadline(cut_unanswered().into_http()),
+                Poll::Pending if timer.has_fired(cx) => ResponseBody::without_deadline(cut_unanswered().into_http()),
                 Poll::Pending => return Poll::Pending,
             },
         };
@@ -229,15 +200,15 @@ where
 
 /// What a call holds until its answer is taken.
 struct Holding {
-    entered: Arc<Entered>,
-    room: Arc<Room>,
-    share: Share,
+    entered: Arc<CallPermit>,
+    room: Arc<Admission>,
+    share: ConnectionShare,
     /// The method changes nothing.
     is_reading: bool,
 }
 
 /// The body of an answer, which ends at the client's deadline and whose trailers are translated.
-pub struct WireBody {
+pub struct ResponseBody {
     body: Body,
     timer: Option<Timer>,
     has_sent_data: bool,
@@ -246,14 +217,14 @@ pub struct WireBody {
     holding: Option<Holding>,
 }
 
-impl WireBody {
-    fn new(body: Body, deadline: Option<Instant>) -> WireBody {
+impl ResponseBody {
+    fn new(body: Body, deadline: Option<Instant>) -> ResponseBody {
         let timer = deadline.map(Timer::at);
-        WireBody { body, timer, has_sent_data: false, is_over: false, record: None, holding: None }
+        ResponseBody { body, timer, has_sent_data: false, is_over: false, record: None, holding: None }
     }
 
-    fn without_deadline(response: Response<Body>) -> Response<WireBody> {
-        response.map(|body| WireBody::new(body, None))
+    fn without_deadline(response: Response<Body>) -> Response<ResponseBody> {
+        response.map(|body| ResponseBody::new(body, None))
     }
 
     fn end_with(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
@@ -287,7 +258,7 @@ impl WireBody {
     }
 }
 
-impl http_body::Body for WireBody {
+impl http_body::Body for ResponseBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -448,7 +419,7 @@ fn unsupported_media_type() -> Response<Body> {
 /// The client's timeout; `Err` with the answer if it is not one.
 fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
     let wrong = || malformed("grpc-timeout is 1 to 8 digits and one of the units H, M, S, m, u, n");
-    headers.get(GRPC_TIMEOUT).map(|value| timer::parse_timeout(value.as_bytes()).ok_or_else(wrong)).transpose()
+    headers.get(GRPC_TIMEOUT).map(|value| deadline::parse_timeout(value.as_bytes()).ok_or_else(wrong)).transpose()
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn user_and_system_time_are_read_behind_any_name() {
-        let stat = "77 (bookd-lane) 0) S 1 77 77 0 -1 4194304 100 0 0 0 250 33 0 0 20 0 5 0 1 2 3";
+        let stat = "77 (bookd-worker) 0) S 1 77 77 0 -1 4194304 100 0 0 0 250 33 0 0 20 0 5 0 1 2 3";
         assert_eq!(ticks(stat, "bookd-"), Some(283));
         assert_eq!(ticks(stat, ""), Some(283));
         assert_eq!(ticks(stat, "tokio"), None);

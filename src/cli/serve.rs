@@ -12,11 +12,11 @@ use crate::config::{ServeConfig, StoreUrl};
 use crate::descriptors;
 use crate::engine::{self, Stopped};
 use crate::layout::Layout;
-use crate::server::{Ended, Lanes, Limits};
 use crate::service::{Parts, Service, open_sqlite};
 use crate::telemetry;
 use crate::zones::Zones;
 use bookd_core::time::DAY;
+use bookd_transport::{Ended, Limits, Workers};
 
 const MIB: u64 = 1_024 * 1_024;
 
@@ -61,7 +61,7 @@ async fn serve(config: &ServeConfig) -> Result<Exit, String> {
         listen: config.listen,
         zones: Arc::clone(&zones),
         clock: Arc::new(SystemClock),
-        lanes: config.lanes.map_or_else(Lanes::per_core, Lanes::Threads),
+        workers: config.lanes.map_or_else(Workers::per_core, Workers::Threads),
         engine: engine::Settings {
             layout: Layout::Threads,
             is_clock_confirmed: config.confirm_clock,

@@ -190,7 +190,7 @@ impl Watch {
         if let Some(page) = of_tail {
             self.queue.extend(page.changes.iter().map(|found| found.tell(&subscriber.filter)));
             self.queue_end = page.next;
-            // A long stretch in which nothing passes must leave room for the others of this lane.
+            // A long stretch in which nothing passes must leave room for the others of this worker.
             tokio::task::yield_now().await;
             return Ok(());
         }

@@ -22,11 +22,11 @@ use bookd_core::time::{MINUTE, Seconds};
 use tempfile::TempDir;
 
 use crate::check_derived::checked;
-use bookd_kit::log::whole_log;
 use crate::stored::{
     CODE_KEY, MONDAY, World, always_open, appointment_id, at_hour, booking, cancel, history, id, of_calendar, profile,
     query, raw, zones,
 };
+use bookd_kit::log::whole_log;
 
 fn hold(booking: Booking, minutes: i64) -> Command {
     Command::Hold { booking, ttl: Seconds::new(minutes * MINUTE).unwrap() }

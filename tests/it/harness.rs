@@ -15,11 +15,11 @@ use bookd::proto::v1::calendar_service_client::CalendarServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
 use bookd::proto::v1::server_info_service_client::ServerInfoServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
-use bookd::server::{Ended, Lanes};
 use bookd::service::{Parts, Service, open_sqlite};
 use bookd::store::Store;
 use bookd::zones::Zones;
 use bookd_core::time::Instant;
+use bookd_transport::{Ended, Workers};
 use prost_types::Timestamp;
 use tempfile::TempDir;
 use tonic::Status;
@@ -107,7 +107,7 @@ impl Bookd {
     ) -> Self {
         let parts = Parts {
             clock: Arc::new(clock.clone()),
-            lanes: Lanes::Threads(NonZeroUsize::MIN),
+            workers: Workers::Threads(NonZeroUsize::MIN),
             engine,
             ..Parts::local(zones)
         };

@@ -14,8 +14,8 @@ use tonic::{Code, Response, Status};
 use crate::harness::{Bookd, minutes, timestamp};
 use crate::http2::PATIENCE;
 use crate::people;
-use bookd_kit::readable::assert_readable;
 use crate::words::{appointment_type, booking, grace, rule, set_availability};
+use bookd_kit::readable::assert_readable;
 
 const SECONDS: [i64; 14] = [
     i64::MIN,

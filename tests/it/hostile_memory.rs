@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bookd::api::room::{Room, RoomLimits};
 use bookd::api::wire::{REQUEST_BYTES_MAX, Wire};
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
-use bookd::server::{self, Lanes, Limits, Running};
+use bookd_transport::{Admission, AdmissionLimits};
+use bookd_transport::{Limits, Running, Workers};
 use bytes::Bytes;
 use http_body::Frame;
 use tokio::sync::mpsc;
@@ -126,15 +126,15 @@ async fn requests_that_never_end_take_a_bounded_part_of_memory_and_the_others_ar
     besieged.ends_unharmed(MEMORY_MAX + (CONNECTIONS * RECEIVED) as u64).await;
 }
 
-pub(crate) fn serve(room: RoomLimits, limits: Limits) -> Running {
+pub(crate) fn serve(room: AdmissionLimits, limits: Limits) -> Running {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (_, health) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
     let mut routes = Routes::builder();
     routes.add_service(health).add_service(reflection.build_v1().unwrap());
-    let wire = Wire::within(Arc::new(Room::new(room)), routes.routes());
-    server::start(listener, limits, Lanes::Here, move |_| wire.clone()).unwrap()
+    let wire = Wire::within(Arc::new(Admission::new(room)), routes.routes());
+    bookd_transport::start(listener, limits, Workers::Here, move |_| wire.clone()).unwrap()
 }
 
 async fn channel(running: &Running) -> Channel {
@@ -143,7 +143,7 @@ async fn channel(running: &Running) -> Channel {
 
 #[tokio::test]
 async fn a_request_that_does_not_arrive_in_time_is_answered_and_nothing_was_done() {
-    let room = RoomLimits { receive: Duration::from_millis(30), ..RoomLimits::default() };
+    let room = AdmissionLimits { receive: Duration::from_millis(30), ..AdmissionLimits::default() };
     let running = serve(room, Limits::default());
     let channel = channel(&running).await;
     for (path, sent) in [("/grpc.health.v1.Health/Check", None), ("/grpc.health.v1.Health/Check", Some(begun(9, 4)))] {
@@ -161,17 +161,17 @@ async fn a_request_that_does_not_arrive_in_time_is_answered_and_nothing_was_done
 #[tokio::test]
 async fn who_leaves_answers_unread_is_closed_and_who_reads_slowly_is_not() {
     let limits = Limits { unread: Duration::from_millis(60), ..Limits::default() };
-    let running = serve(RoomLimits::default(), limits);
+    let running = serve(AdmissionLimits::default(), limits);
     let health = tonic_health::pb::HealthCheckRequest::default();
     let mut reader = Connection::shaken(running.local_addr()).await;
     let mut deaf = Connection::deaf(running.local_addr()).await;
     deaf.send(&call(1, "/grpc.health.v1.Health/Check", &health)).await;
     // It answers pings all the while, which is not reading.
     deaf.ended().await;
-    assert_eq!(running.counters().unread(), 1);
+    assert_eq!(running.metrics().unread(), 1);
     reader.send(&call(1, "/grpc.health.v1.Health/Check", &health)).await;
     assert!(reader.next_of(DATA).await.is_some());
-    assert_eq!(running.counters().open(), 1);
+    assert_eq!(running.metrics().open(), 1);
 }
 
 /// Batches of 100 with long notes: a page of 1,000 has more than 3 MB.

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use bookd::api::room::RoomLimits;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
-use bookd::server::Limits;
+use bookd_transport::AdmissionLimits;
+use bookd_transport::Limits;
 use tonic::metadata::{AsciiMetadataKey, MetadataMap};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
@@ -118,7 +118,7 @@ async fn half_way(besieged: &Besieged, connections: usize, block: &[u8]) -> Vec<
         let _closed_when_it_is_full = connection.try_send(block).await;
         open.push(connection);
     }
-    // Whatever was sent before is read before these are answered, on every lane.
+    // Whatever was sent before is read before these are answered, on every worker.
     for _ in 0..100 {
         open.push(greeted(besieged).await);
     }
@@ -165,7 +165,7 @@ async fn calls_that_all_have_as_many_tiny_headers_as_are_read_take_little_memory
 async fn a_header_that_never_ends_is_waited_for_as_long_as_the_answer_to_a_ping() {
     let keepalive = Duration::from_millis(50);
     let limits = Limits { keepalive, keepalive_timeout: keepalive, ..Limits::default() };
-    let running = serve(RoomLimits::default(), limits);
+    let running = serve(AdmissionLimits::default(), limits);
     let mut connection = Connection::shaken(running.local_addr()).await;
     connection.send(&frame(HEADERS, 0, 1, &call_headers(BOOK))).await;
     let (_from, mut to) = connection.into_stream().into_split();

@@ -19,11 +19,11 @@ use bookd_core::log::LogPosition;
 use bookd_core::time::interval::Interval;
 use tempfile::TempDir;
 
-use bookd_kit::chance::{Chance, budget};
 use crate::stored::{
     CODE_KEY, MONDAY, World, appointment_id, at_hour, cancel, id, live_a_life, move_to, of_appointment, of_calendar,
     open, query, zones,
 };
+use bookd_kit::chance::{Chance, budget};
 
 const CALENDARS: [&str; 4] = ["ada", "bob", "cy", "dora"];
 const HASHES: [[u8; 16]; 2] = [[7; 16], [8; 16]];

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use bookd::api::context::Api;
-use bookd::api::room::{Room, RoomLimits, Share};
 use bookd::api::wire::Wire;
 use bookd::clock::SystemClock;
 use bookd::engine::{Engine, Settings, Stopped, Terms};
@@ -19,7 +18,6 @@ use bookd::proto::v1 as pb;
 use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
-use bookd::server::{Lanes, Limits};
 use bookd::service::{Parts, Service, open_sqlite};
 use bookd::store::memory::Memory;
 use bookd::zones::Zones;
@@ -28,6 +26,8 @@ use bookd_core::calendar::availability::Availability;
 use bookd_core::command::Command;
 use bookd_core::ids::CalendarId;
 use bookd_core::time::zone::Zone;
+use bookd_transport::{Admission, AdmissionLimits, ConnectionShare};
+use bookd_transport::{Limits, Workers};
 use http_body_util::Full;
 use prost_types::Timestamp;
 use tempfile::TempDir;
@@ -53,12 +53,12 @@ const CALLS_MAX: usize = 50;
 /// After so many refusals of one call something else is wrong.
 const REFUSALS_MAX: usize = 100_000;
 
-async fn start(room: RoomLimits) -> (Service, TempDir) {
+async fn start(room: AdmissionLimits) -> (Service, TempDir) {
     let (folder, zones) = (tempfile::tempdir().unwrap(), Arc::new(Zones::bundled()));
     let store = open_sqlite(&folder.path().join("bookd.db"), &zones).unwrap();
     let parts = Parts {
-        lanes: Lanes::Threads(NonZeroUsize::new(2).unwrap()),
-        limits: Limits { room, ..Limits::default() },
+        workers: Workers::Threads(NonZeroUsize::new(2).unwrap()),
+        limits: Limits { admission: room, ..Limits::default() },
         ..Parts::local(zones)
     };
     (Service::start(parts, Box::new(store)).await.unwrap(), folder)
@@ -94,7 +94,7 @@ async fn persist(channel: Channel, request: pb::BookAppointmentRequest) -> usize
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_times_the_calls_that_a_server_takes_are_booked_or_overloaded_and_none_is_lost_or_booked_twice() {
-    let (service, _folder) = start(RoomLimits { calls_max: CALLS_MAX, ..RoomLimits::default() }).await;
+    let (service, _folder) = start(AdmissionLimits { calls_max: CALLS_MAX, ..AdmissionLimits::default() }).await;
     let address = service.local_addr();
     let mut channels = Vec::new();
     for connection in 0..CONNECTIONS {
@@ -135,7 +135,7 @@ async fn many_times_the_calls_that_a_server_takes_are_booked_or_overloaded_and_n
 
 #[tokio::test]
 async fn requests_that_never_arrive_are_overloaded_above_their_limit_and_keep_out_nobody_who_has_few_calls() {
-    let (service, _folder) = start(RoomLimits { begun_calls_max: 10, ..RoomLimits::default() }).await;
+    let (service, _folder) = start(AdmissionLimits { begun_calls_max: 10, ..AdmissionLimits::default() }).await;
     let address = service.local_addr();
     let book = call_headers("/bookd.v1.BookingService/BookAppointment");
     let mut greedy = Connection::shaken(address).await;
@@ -163,7 +163,7 @@ async fn requests_that_never_arrive_are_overloaded_above_their_limit_and_keep_ou
 async fn a_connection_may_be_refused_more_often_than_it_may_make_errors() {
     const ROUNDS: u32 = 12;
     const CALLS: u32 = 100;
-    let (service, _folder) = start(RoomLimits { begun_calls_max: 4, ..RoomLimits::default() }).await;
+    let (service, _folder) = start(AdmissionLimits { begun_calls_max: 4, ..AdmissionLimits::default() }).await;
     let mut connection = Connection::shaken(service.local_addr()).await;
     let book = call_headers("/bookd.v1.BookingService/BookAppointment");
     for stream in 0..4 {
@@ -212,9 +212,9 @@ async fn given_up_count_until_they_are_decided(calls_max: usize, path: &str, mes
     running.stopped().await;
     let (engine, _running) = start();
     let api = Api::new(engine.clone(), Arc::new(Zones::bundled()));
-    let room = Arc::new(Room::new(RoomLimits { calls_max, ..RoomLimits::default() }));
+    let room = Arc::new(Admission::new(AdmissionLimits { calls_max, ..AdmissionLimits::default() }));
     let mut wire = Wire::within(Arc::clone(&room), bookd::api::services(&api).routes());
-    let share = Share::default();
+    let share = ConnectionShare::default();
     // Nothing runs beside this until it waits for something, so the writer decides nothing.
     let mut is_let_in_and_given_up = |number: usize| {
         let request = http::Request::post(format!("http://localhost{path}"))

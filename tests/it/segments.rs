@@ -16,11 +16,11 @@ use bookd_core::ids::{AppointmentKey, Caller, Revision};
 use bookd_core::log::{LogEvent, LogPosition};
 use rusqlite::Connection;
 
-use bookd_kit::log::whole_log;
 use crate::stored::{
     MONDAY, World, appointment_id, at_hour, booking, cancel, id, move_to, of_appointment, of_calendar, open, query,
     raw, zones,
 };
+use bookd_kit::log::whole_log;
 
 /// How many events the large change has.
 const EVENTS: u32 = 2_000;

@@ -8,8 +8,8 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bookd::api::wire::{Peer, Wire};
-use bookd::server::{self, Ended, Lanes, Limits, Running};
+use bookd::api::wire::Wire;
+use bookd_transport::{Ended, Limits, Peer, Running, Workers};
 use tokio::sync::{Notify, Semaphore};
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
@@ -64,15 +64,15 @@ impl Health for Gate {
     }
 }
 
-fn start_on(lanes: Lanes, limits: Limits, gate: &Gate) -> Running {
+fn start_on(workers: Workers, limits: Limits, gate: &Gate) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let gate = gate.clone();
-    let service = move |_lane| Wire::new(Routes::new(HealthServer::new(gate.clone())));
-    server::start(listener, limits, lanes, service).unwrap()
+    let service = move |_worker| Wire::new(Routes::new(HealthServer::new(gate.clone())));
+    bookd_transport::start(listener, limits, workers, service).unwrap()
 }
 
 fn start(limits: Limits, gate: &Gate) -> Running {
-    start_on(Lanes::Threads(NonZeroUsize::new(2).unwrap()), limits, gate)
+    start_on(Workers::Threads(NonZeroUsize::new(2).unwrap()), limits, gate)
 }
 
 async fn client(address: SocketAddr) -> HealthClient<Channel> {
@@ -101,9 +101,9 @@ async fn until_refused(address: SocketAddr) {
     tokio::time::timeout(PATIENCE, wait).await.expect("a draining server stops listening");
 }
 
-async fn a_shutdown_finishes_what_is_in_flight(lanes: Lanes) {
+async fn a_shutdown_finishes_what_is_in_flight(workers: Workers) {
     let gate = Gate::closed();
-    let running = start_on(lanes, Limits::default(), &gate);
+    let running = start_on(workers, Limits::default(), &gate);
     let address = running.local_addr();
     let mut client = client(address).await;
     let call = tokio::spawn(async move { check(&mut client).await });
@@ -119,12 +119,12 @@ async fn a_shutdown_finishes_what_is_in_flight(lanes: Lanes) {
 
 #[tokio::test]
 async fn a_shutdown_refuses_connections_and_finishes_calls_in_flight() {
-    a_shutdown_finishes_what_is_in_flight(Lanes::Threads(NonZeroUsize::new(2).unwrap())).await;
+    a_shutdown_finishes_what_is_in_flight(Workers::Threads(NonZeroUsize::new(2).unwrap())).await;
 }
 
 #[tokio::test]
 async fn a_lane_on_the_runtime_of_the_caller_ends_in_the_same_order() {
-    a_shutdown_finishes_what_is_in_flight(Lanes::Here).await;
+    a_shutdown_finishes_what_is_in_flight(Workers::Here).await;
 }
 
 #[tokio::test]
@@ -152,9 +152,9 @@ async fn calls_that_outlive_the_grace_are_dropped() {
 
 #[tokio::test]
 async fn an_abort_cuts_the_grace_short_even_with_every_call_hanging() {
-    for lanes in [Lanes::Threads(NonZeroUsize::MIN), Lanes::Here] {
+    for workers in [Workers::Threads(NonZeroUsize::MIN), Workers::Here] {
         let gate = Gate::closed();
-        let running = start_on(lanes, Limits::default(), &gate);
+        let running = start_on(workers, Limits::default(), &gate);
         let mut client = client(running.local_addr()).await;
         let call = tokio::spawn(async move { check(&mut client).await });
         gate.entered.notified().await;
@@ -185,9 +185,9 @@ async fn a_connection_without_a_complete_preface_is_closed_by_the_handshake_time
         connection.send(beginning).await;
         connection.closed().await;
     }
-    assert_eq!(running.counters().handshake_timeouts(), 3);
-    assert_eq!(running.counters().accepted(), 3);
-    eventually(|| running.counters().open() == 0).await;
+    assert_eq!(running.metrics().handshake_timeouts(), 3);
+    assert_eq!(running.metrics().accepted(), 3);
+    eventually(|| running.metrics().open() == 0).await;
 }
 
 #[tokio::test]
@@ -195,33 +195,33 @@ async fn a_connection_with_a_preface_outlives_the_handshake_timer() {
     let limits = Limits { handshake: Duration::from_millis(50), ..Limits::default() };
     let running = start(limits, &Gate::opened());
     let mut patient = Connection::shaken(running.local_addr()).await;
-    eventually(|| running.counters().open() == 1).await;
+    eventually(|| running.metrics().open() == 1).await;
     // A connection that came later has met its timer, so the earlier one would have too.
     let mut silent = Connection::open(running.local_addr()).await;
     silent.closed().await;
     patient.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &call_headers(WATCH))).await;
     assert_eq!(patient.next_of(HEADERS).await.unwrap().stream, 1);
-    assert_eq!(running.counters().handshake_timeouts(), 1);
+    assert_eq!(running.metrics().handshake_timeouts(), 1);
 }
 
 #[tokio::test]
 async fn connections_above_the_limit_are_refused_and_the_others_go_on() {
     let limits = Limits { connections_max: 2, ..Limits::default() };
     let running = start(limits, &Gate::opened());
-    let counters = running.counters();
+    let metrics = running.metrics();
     let mut client = client(running.local_addr()).await;
     let second = Connection::open(running.local_addr()).await;
-    eventually(|| counters.open() == 2).await;
+    eventually(|| metrics.open() == 2).await;
 
     Connection::open(running.local_addr()).await.closed().await;
-    assert_eq!(counters.refused(), 1);
+    assert_eq!(metrics.refused(), 1);
     check(&mut client).await.unwrap();
 
     drop(second);
-    eventually(|| counters.open() == 1).await;
+    eventually(|| metrics.open() == 1).await;
     let mut third = Connection::shaken(running.local_addr()).await;
     assert_eq!(third.next().await.unwrap().kind, SETTINGS);
-    assert_eq!(counters.accepted(), 3);
+    assert_eq!(metrics.accepted(), 3);
 }
 
 #[tokio::test]
@@ -265,7 +265,7 @@ async fn an_idle_connection_gets_goaway_and_one_with_an_open_stream_does_not() {
         assert!(idle.next_of(GOAWAY).await.is_some());
         idle.ended().await;
     }
-    eventually(|| running.counters().open() == 1).await;
+    eventually(|| running.metrics().open() == 1).await;
     busy.send(&frame(HEADERS, END_HEADERS | END_STREAM, 3, &call_headers(WATCH))).await;
     assert_eq!(busy.next_of(HEADERS).await.unwrap().stream, 3);
 }
@@ -280,12 +280,12 @@ async fn a_peer_that_answers_no_ping_is_closed() {
     let running = start(limits, &Gate::opened());
     let mut connection = Connection::shaken(running.local_addr()).await;
     connection.closed().await;
-    assert_eq!(running.counters().handshake_timeouts(), 0);
+    assert_eq!(running.metrics().handshake_timeouts(), 0);
 }
 
 #[tokio::test]
 async fn garbage_in_place_of_the_preface_disturbs_nobody() {
-    let running = start_on(Lanes::Threads(NonZeroUsize::MIN), Limits::default(), &Gate::opened());
+    let running = start_on(Workers::Threads(NonZeroUsize::MIN), Limits::default(), &Gate::opened());
     let mut client = client(running.local_addr()).await;
     for garbage in [&b"GET / HTTP/1.1\r\nhost: bookd\r\n\r\n"[..], &[0; 64], &[0xff; 4_096]] {
         let mut connection = Connection::open(running.local_addr()).await;
@@ -293,13 +293,13 @@ async fn garbage_in_place_of_the_preface_disturbs_nobody() {
         connection.closed().await;
         check(&mut client).await.unwrap();
     }
-    eventually(|| running.counters().open() == 1).await;
+    eventually(|| running.metrics().open() == 1).await;
 }
 
 #[tokio::test]
 async fn a_header_bomb_is_refused_before_any_handler_sees_it() {
     let gate = Gate::opened();
-    let running = start_on(Lanes::Threads(NonZeroUsize::MIN), Limits::default(), &gate);
+    let running = start_on(Workers::Threads(NonZeroUsize::MIN), Limits::default(), &gate);
     let mut client = client(running.local_addr()).await;
     let mut connection = Connection::shaken(running.local_addr()).await;
     let mut bomb = frame(HEADERS, END_STREAM, 1, &call_headers(WATCH));
@@ -325,7 +325,7 @@ async fn a_header_bomb_is_refused_before_any_handler_sees_it() {
 #[tokio::test]
 async fn rapid_resets_end_the_connection() {
     let limits = Limits { reset_streams_max: 16, ..Limits::default() };
-    let running = start_on(Lanes::Threads(NonZeroUsize::MIN), limits, &Gate::opened());
+    let running = start_on(Workers::Threads(NonZeroUsize::MIN), limits, &Gate::opened());
     let mut client = client(running.local_addr()).await;
     let mut connection = Connection::shaken(running.local_addr()).await;
     let cancel = 8u32.to_be_bytes();
@@ -361,16 +361,16 @@ async fn a_stream_above_the_limit_is_refused() {
 fn a_lane_here_needs_a_runtime() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (_, health) = tonic_health::server::health_reporter();
-    let service = move |_lane| Wire::new(Routes::new(health.clone()));
-    let error = server::start(listener, Limits::default(), Lanes::Here, service).unwrap_err();
+    let service = move |_worker| Wire::new(Routes::new(health.clone()));
+    let error = bookd_transport::start(listener, Limits::default(), Workers::Here, service).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::Other);
 }
 
-/// Answers a check with nothing, and one of the service `block` by blocking its lane's thread until it is told.
+/// Answers a check with nothing, and one of the service `block` by blocking its worker's thread until it is told.
 #[derive(Clone)]
 struct Blocking {
-    lane: usize,
-    /// The lanes that were called, in order.
+    worker: usize,
+    /// The workers that were called, in order.
     called: Arc<Mutex<Vec<usize>>>,
     entered: Arc<Notify>,
     release: Arc<Mutex<Receiver<()>>>,
@@ -381,7 +381,7 @@ impl Health for Blocking {
     type WatchStream = tokio_stream::Pending<Result<HealthCheckResponse, Status>>;
 
     async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
-        self.called.lock().unwrap().push(self.lane);
+        self.called.lock().unwrap().push(self.worker);
         if request.get_ref().service == "block" {
             self.entered.notify_one();
             self.release.lock().unwrap().recv().unwrap();
@@ -395,32 +395,32 @@ impl Health for Blocking {
 }
 
 #[tokio::test]
-async fn connections_are_accepted_and_served_by_the_others_while_a_lane_is_stuck() {
-    const LANES: usize = 3;
-    for stuck in 0..LANES {
+async fn connections_are_accepted_and_served_by_the_others_while_a_worker_is_stuck() {
+    const WORKERS: usize = 3;
+    for stuck in 0..WORKERS {
         let (called, entered): (Arc<Mutex<Vec<usize>>>, Arc<Notify>) = Default::default();
         let (free, release) = std::sync::mpsc::channel();
         let release = Arc::new(Mutex::new(release));
         let service = {
             let (called, entered) = (Arc::clone(&called), Arc::clone(&entered));
-            move |lane| {
+            move |worker| {
                 let (called, entered, release) = (Arc::clone(&called), Arc::clone(&entered), Arc::clone(&release));
-                Wire::new(Routes::new(HealthServer::new(Blocking { lane, called, entered, release })))
+                Wire::new(Routes::new(HealthServer::new(Blocking { worker, called, entered, release })))
             }
         };
         let limits = Limits { stuck: Duration::from_millis(20), ..Limits::default() };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let lanes = Lanes::Threads(NonZeroUsize::new(LANES).unwrap());
-        let running = server::start(listener, limits, lanes, service).unwrap();
+        let workers = Workers::Threads(NonZeroUsize::new(WORKERS).unwrap());
+        let running = bookd_transport::start(listener, limits, workers, service).unwrap();
         let address = running.local_addr();
         let served = async |what: &str| {
             let call = async { check(&mut client(address).await).await.unwrap() };
-            tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| panic!("lane {stuck} is stuck: {what}"));
+            tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| panic!("worker {stuck} is stuck: {what}"));
             *called.lock().unwrap().last().unwrap()
         };
-        // In turn, until it is the turn of the lane that is to be stuck.
-        for lane in 0..stuck {
-            assert_eq!(served("not yet").await, lane);
+        // In turn, until it is the turn of the worker that is to be stuck.
+        for worker in 0..stuck {
+            assert_eq!(served("not yet").await, worker);
         }
         let mut caller = client(address).await;
         let blocked =
@@ -429,17 +429,17 @@ async fn connections_are_accepted_and_served_by_the_others_while_a_lane_is_stuck
             );
         entered.notified().await;
         let mut others = Vec::new();
-        for _ in 0..4 * LANES {
+        for _ in 0..4 * WORKERS {
             others.push(served("nobody serves this connection").await);
         }
         assert!(!others.contains(&stuck) && !blocked.is_finished());
-        let is_idle = |lane: &usize| *lane != stuck && !others.contains(lane);
-        assert_eq!((0..LANES).find(is_idle), None, "the others take turns");
+        let is_idle = |worker: &usize| *worker != stuck && !others.contains(worker);
+        assert_eq!((0..WORKERS).find(is_idle), None, "the others take turns");
         free.send(()).unwrap();
         blocked.await.unwrap().unwrap();
         // Once it runs it has its turn again.
         let again = async { while served("it is free").await != stuck {} };
-        tokio::time::timeout(PATIENCE, again).await.expect("a lane that runs again gets connections again");
+        tokio::time::timeout(PATIENCE, again).await.expect("a worker that runs again gets connections again");
         assert_eq!(running.shutdown(LONG).await, Ended::InOrder);
     }
 }

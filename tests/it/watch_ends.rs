@@ -6,10 +6,10 @@ use bookd::engine::{Failure, Settings, Watched};
 use bookd::log::WatchSettings;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::watch_appointments_response::Message;
-use bookd::server::Ended;
 use bookd::store::CalendarFilter;
 use bookd_core::ids::Revision;
 use bookd_core::time::DAY;
+use bookd_transport::Ended;
 use tonic::Code;
 use tonic::transport::Endpoint;
 

@@ -9,10 +9,10 @@ use prost_types::Timestamp;
 use tonic::{Code, Streaming};
 
 use crate::harness::{Bookd, at, minutes, timestamp};
-use bookd_kit::readable::assert_readable;
 use crate::random::Chance;
 use crate::watch::start;
 use crate::words::{Refused, appointment_type, refused, rule, set_availability};
+use bookd_kit::readable::assert_readable;
 
 type Stream = Streaming<pb::WatchSlotsResponse>;
 /// By start, as a client keeps it.

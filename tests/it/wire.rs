@@ -3,9 +3,8 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use bookd::api::room::{Room, RoomLimits};
-use bookd::api::wire::{Deadline, ERROR_DOMAIN, Peer, Wire};
-use bookd::server::{self, Lanes, Limits, Running};
+use bookd::api::wire::{ERROR_DOMAIN, Wire};
+use bookd_transport::{Admission, AdmissionLimits, Deadline, Limits, Peer, Running, Workers};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http_body_util::{BodyExt, Full};
@@ -66,14 +65,14 @@ impl Health for Named {
 
 fn wired() -> Wire<Routes> {
     // Some of these tests keep all that they are sent.
-    let boundless = RoomLimits { untaken_bytes_max: usize::MAX, ..RoomLimits::default() };
+    let boundless = AdmissionLimits { untaken_bytes_max: usize::MAX, ..AdmissionLimits::default() };
     let routes = Routes::new(HealthServer::new(Named).max_decoding_message_size(REQUEST_BYTES_MAX));
-    Wire::within(Arc::new(Room::new(boundless)), routes)
+    Wire::within(Arc::new(Admission::new(boundless)), routes)
 }
 
 async fn served() -> (Running, Channel) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let running = server::start(listener, Limits::default(), Lanes::Here, |_lane| wired()).unwrap();
+    let running = bookd_transport::start(listener, Limits::default(), Workers::Here, |_worker| wired()).unwrap();
     let channel = Endpoint::from_shared(format!("http://{}", running.local_addr())).unwrap().connect().await.unwrap();
     (running, channel)
 }

@@ -9,13 +9,13 @@ use bookd::proto::v1::watch_appointments_response::Message;
 use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
 
+use crate::server::connect;
+use crate::world::{Phase, World};
 use bookd_kit::caller::Caller;
 use bookd_kit::calls::{Call, Outcome};
 use bookd_kit::chance::Chance;
 use bookd_kit::readable::assert_readable;
 use bookd_kit::watched::{Scope, Watched};
-use crate::server::connect;
-use crate::world::{Phase, World};
 
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);

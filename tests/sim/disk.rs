@@ -8,10 +8,10 @@ use bookd::ids::Ids;
 use bookd::store::sqlite::Sqlite;
 use bookd::store::{OpenError, Store};
 
+use crate::server::zones;
 use bookd_kit::chance::Chance;
 use bookd_kit::disk::{Disk, Fault};
 use bookd_kit::powered::Powered;
-use crate::server::zones;
 
 pub struct Machine {
     ids: Arc<Ids>,

@@ -6,9 +6,9 @@ use bookd::sabotage::slow_the_disk;
 use turmoil::Sim;
 
 use crate::disk::Machine;
-use bookd_kit::chance::Chance;
 use crate::server::SERVER;
 use crate::world::{Phase, World};
+use bookd_kit::chance::Chance;
 
 /// How long things fail, in virtual time.
 const LASTS: Duration = Duration::from_secs(20);

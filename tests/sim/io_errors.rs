@@ -8,10 +8,10 @@ use bookd_core::time::Instant;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::life::{CODE_KEY, Life, Story, lookup};
+use crate::world::BEGINNING;
 use bookd_kit::calls::Outcome;
 use bookd_kit::chance::budget;
 use bookd_kit::disk::{Access, Disk, Fault};
-use crate::world::BEGINNING;
 
 /// Calls come in rounds of three.
 const ROUNDS: u64 = 4;

@@ -13,10 +13,10 @@ use bookd::engine::{Engine, Running, Settings, Slices};
 use bookd::ids::Ids;
 use bookd::layout::Layout;
 use bookd::log::WatchSettings;
-use bookd::server::{Limits, serve_connection};
 use bookd::store::ZoneLookup;
 use bookd::store::sqlite::Sqlite;
 use bookd_core::time::Instant;
+use bookd_transport::{Limits, serve_connection};
 use hyper_util::rt::TokioIo;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -24,6 +24,8 @@ use tokio::time::timeout;
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::server::zones;
+use crate::world::BEGINNING;
 use bookd_kit::caller::Caller;
 use bookd_kit::calls::{Call, Outcome};
 use bookd_kit::chance::Chance;
@@ -33,8 +35,6 @@ use bookd_kit::log::Log;
 use bookd_kit::panics::{note_panics, r11_nothing_panics};
 use bookd_kit::powered::Powered;
 use bookd_kit::watched::{Shared, Watched, follow, from_the_beginning};
-use crate::server::zones;
-use crate::world::BEGINNING;
 
 /// How many calls are sent at a time.
 const TOGETHER: usize = 3;

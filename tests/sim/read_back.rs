@@ -6,11 +6,11 @@ use bookd::proto::v1::calendar_service_client::CalendarServiceClient;
 use prost_types::Duration;
 use tonic::{Code, Status};
 
+use crate::server::connect;
+use crate::world::World;
 use bookd_kit::caller::{CALENDARS, TYPES};
 use bookd_kit::calls::Call;
 use bookd_kit::history::Op;
-use crate::server::connect;
-use crate::world::World;
 
 /// What is asked of a calendar is what was acknowledged last of it; time stands still, and nothing is under way.
 pub async fn calendars_say_what_they_were_told(world: &World) -> Result<(), Status> {

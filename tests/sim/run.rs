@@ -8,14 +8,14 @@ use turmoil::{Builder, Sim};
 
 use crate::disk::Machine;
 use crate::faults::Faults;
+use crate::server::{SERVER, serve, zones};
+use crate::world::{Phase, World};
+use crate::{clients, verify};
 use bookd_kit::chance::Chance;
 use bookd_kit::history;
 use bookd_kit::log::{Log, number};
 use bookd_kit::panics::{note_panics, r11_nothing_panics};
 use bookd_kit::watched::Scope;
-use crate::server::{SERVER, serve, zones};
-use crate::world::{Phase, World};
-use crate::{clients, verify};
 
 const CALLERS: usize = 4;
 /// Who watch everything; others watch less.

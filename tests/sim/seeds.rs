@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
-use bookd_kit::chance::budget;
 use crate::run::{Report, run};
+use bookd_kit::chance::budget;
 
 /// How many seeds `cargo test` tries.
 const SEEDS: u64 = 100;

@@ -12,10 +12,10 @@ use bookd_core::log::LogEntry;
 use bookd_core::time::Instant;
 
 use crate::life::{CODE_KEY, lookup};
+use crate::world::BEGINNING;
 use bookd_kit::chance::budget;
 use bookd_kit::disk::{Access, Disk, Fault};
 use bookd_kit::log::whole_log;
-use crate::world::BEGINNING;
 
 /// What a start needs beside the file, in bytes: tables that an older schema lacks, and the index of the WAL.
 const ROOM_TO_OPEN: usize = 100 * 1_024;

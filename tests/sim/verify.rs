@@ -14,14 +14,14 @@ use tokio::time::sleep;
 use tonic::Status;
 
 use crate::clients::send;
+use crate::read_back;
+use crate::server::connect;
+use crate::world::{Phase, World};
 use bookd_kit::caller::{ALL_STATES, CALENDARS, Caller, TYPES};
 use bookd_kit::calls::Outcome;
 use bookd_kit::chance::Chance;
 use bookd_kit::tried::{self, Wanted};
 use bookd_kit::watched::from_the_beginning;
-use crate::read_back;
-use crate::server::connect;
-use crate::world::{Phase, World};
 
 const DAY: i64 = 86_400;
 /// Every so manieth slot that is listed is tried, and of those that are not.

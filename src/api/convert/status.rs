@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use bookd_transport::retry_schedule::AGAIN_MAX;
 use http::{HeaderMap, Response};
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -21,7 +22,6 @@ use bookd_core::refusal::Refusal;
 use bookd_core::slots::violation::SlotRefusal;
 use bookd_core::time::interval::Interval;
 
-use crate::api::turns::AGAIN_MAX;
 use crate::api::wire::ERROR_DOMAIN;
 
 /// Violations that one error spells out; the rest is counted. Keeps details under 6 KiB of the header list.

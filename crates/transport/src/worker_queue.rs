@@ -1,38 +1,47 @@
-//! What a lane was dealt and has not taken up yet, and whether the lane is stuck.
+//! What a worker was handed and has not taken up yet, and whether the worker is stuck.
 //!
-//! The acceptor puts in and takes back, the lane takes; neither waits for the other while it holds the lock.
+//! The listener puts in and takes back, the worker takes; neither waits for the other while it holds the lock.
 
 use std::collections::VecDeque;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::accept::Accepted;
+use crate::metrics::OpenConnection;
 
-/// Connections that may wait for a lane. Taking one up is a few microseconds, so a longer queue would only hide a lane
+/// Connections that may wait for a worker. Taking one up is a few microseconds, so a longer queue would only hide a worker
 /// that stands still.
 const WAITING_MAX: usize = 64;
 
+/// A connection on its way to a worker.
+pub(crate) struct Accepted {
+    pub(crate) stream: TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) number: u64,
+    pub(crate) open: OpenConnection,
+}
+
 /// See the header.
-pub(super) struct Inbox {
+pub(crate) struct WorkerQueue {
     state: Mutex<State>,
-    /// For the lane: something was put in, or it is asked for a sign of life.
+    /// For the worker: something was put in, or it is asked for a sign of life.
     arrived: Notify,
-    /// For the acceptor, from all lanes: one of them took something up, or is no longer stuck.
+    /// For the listener, from all workers: one of them took something up, or is no longer stuck.
     taken: Arc<Notify>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Each with when it was dealt.
+    /// Each with when it was handed.
     waiting: VecDeque<(Accepted, Instant)>,
     is_stuck: bool,
     is_closed: bool,
 }
 
-impl Inbox {
-    pub(super) fn new(taken: Arc<Notify>) -> Self {
+impl WorkerQueue {
+    pub(crate) fn new(taken: Arc<Notify>) -> Self {
         Self { state: Mutex::default(), arrived: Notify::new(), taken }
     }
 
@@ -41,8 +50,8 @@ impl Inbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lane's next connection; waits for it. None when nothing more comes.
-    pub(super) async fn next(&self) -> Option<Accepted> {
+    /// The worker's next connection; waits for it. None when nothing more comes.
+    pub(crate) async fn next(&self) -> Option<Accepted> {
         loop {
             {
                 let mut state = self.state();
@@ -63,45 +72,45 @@ impl Inbox {
         }
     }
 
-    /// Deals the lane a connection.
-    pub(super) fn put(&self, accepted: Accepted, now: Instant) {
+    /// Hands the worker a connection.
+    pub(crate) fn put(&self, accepted: Accepted, now: Instant) {
         self.state().waiting.push_back((accepted, now));
         self.arrived.notify_one();
     }
 
-    /// Takes back what a stuck lane has not taken up, the first of it.
-    pub(super) fn take_back(&self) -> Option<Accepted> {
+    /// Takes back what a stuck worker has not taken up, the first of it.
+    pub(crate) fn take_back(&self) -> Option<Accepted> {
         let mut state = self.state();
         if state.is_stuck { state.waiting.pop_front().map(|(accepted, _)| accepted) } else { None }
     }
 
     /// Nothing more comes.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.state().is_closed = true;
         self.arrived.notify_one();
     }
 
-    /// Whether the lane can be dealt one more.
-    pub(super) fn has_room(&self) -> bool {
+    /// Whether the worker can be handed one more.
+    pub(crate) fn has_room(&self) -> bool {
         let state = self.state();
         !state.is_stuck && state.waiting.len() < WAITING_MAX
     }
 
     /// Whether it is stuck, and connections wait in it.
-    pub(super) fn has_leftovers(&self) -> bool {
+    pub(crate) fn has_leftovers(&self) -> bool {
         let state = self.state();
         state.is_stuck && !state.waiting.is_empty()
     }
 
     /// Since when its first connection waits; none when none does, or when it is known to be stuck.
-    pub(super) fn waiting_since(&self) -> Option<Instant> {
+    pub(crate) fn waiting_since(&self) -> Option<Instant> {
         let state = self.state();
         state.waiting.front().filter(|_| !state.is_stuck).map(|(_, since)| *since)
     }
 
-    /// Calls the lane stuck if its first connection has waited since then or longer; true when it was not before. The
-    /// lane takes that back as soon as it runs.
-    pub(super) fn judge(&self, latest: Instant) -> bool {
+    /// Calls the worker stuck if its first connection has waited since then or longer; true when it was not before. The
+    /// worker takes that back as soon as it runs.
+    pub(crate) fn judge(&self, latest: Instant) -> bool {
         let mut state = self.state();
         let is_overdue = !state.is_stuck && state.waiting.front().is_some_and(|(_, since)| *since <= latest);
         state.is_stuck |= is_overdue;

@@ -11,25 +11,40 @@ const STREAM_SECONDS_MAX: u64 = 24 * 60 * 60;
 /// Digits of `grpc-timeout`, as the protocol limits them.
 const TIMEOUT_DIGITS_MAX: usize = 8;
 
+/// In the extensions of every request: when its answer must have begun. Work that leaves a queue after it is not
+/// begun any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(pub Instant);
+
+impl Deadline {
+    /// Whether it has passed.
+    pub fn is_over(self, now: Instant) -> bool {
+        now >= self.0
+    }
+}
+
 /// Fires at a deadline. Registers with the runtime's timer only when asked, which calls answered at once never do.
-pub(crate) struct Timer {
-    pub(crate) deadline: Instant,
+pub struct Timer {
+    /// When it fires.
+    pub deadline: Instant,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Timer {
-    pub(crate) fn at(deadline: Instant) -> Timer {
+    /// Fires then.
+    pub fn at(deadline: Instant) -> Timer {
         Timer { deadline, sleep: None }
     }
 
-    pub(crate) fn has_fired(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Whether it has fired; wakes the task when it does.
+    pub fn has_fired(&mut self, cx: &mut Context<'_>) -> bool {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(self.deadline)));
         sleep.as_mut().poll(cx).is_ready()
     }
 }
 
 /// The value of `grpc-timeout`, a day at most; none if it is not one.
-pub(crate) fn parse_timeout(value: &[u8]) -> Option<Duration> {
+pub fn parse_timeout(value: &[u8]) -> Option<Duration> {
     let (unit, digits) = value.split_last()?;
     if digits.is_empty() || digits.len() > TIMEOUT_DIGITS_MAX || !digits.iter().all(u8::is_ascii_digit) {
         return None;

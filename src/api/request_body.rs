@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bookd_transport::admission::{ReceivePermit, RestPermit};
+use bookd_transport::deadline::Timer;
+use bookd_transport::{Admission, CallPermit, ConnectionShare};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use crate::api::convert::status;
-use crate::api::room::{Entered, Received, RestHeld, Room, Share};
-use crate::api::timer::Timer;
 use crate::api::wire::REQUEST_BYTES_MAX;
 
 /// Before each message: whether it is compressed, and its length.
@@ -24,25 +25,31 @@ const PREFIX_BYTES: usize = 5;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// See the header.
-pub struct Receiving<B> {
+pub struct RequestBody<B> {
     body: B,
-    room: Arc<Room>,
-    share: Share,
-    entered: Arc<Entered>,
+    room: Arc<Admission>,
+    share: ConnectionShare,
+    entered: Arc<CallPermit>,
     progress: Progress,
-    received: Option<Received>,
+    received: Option<ReceivePermit>,
     timer: Timer,
     /// There is no room for it: what comes is passed over.
     refused: Option<Refused>,
 }
 
-impl<B> Receiving<B> {
-    pub(crate) fn new(body: B, room: Arc<Room>, share: Share, entered: Arc<Entered>, now: Instant) -> Self {
+impl<B> RequestBody<B> {
+    pub(crate) fn new(
+        body: B,
+        room: Arc<Admission>,
+        share: ConnectionShare,
+        entered: Arc<CallPermit>,
+        now: Instant,
+    ) -> Self {
         let timer = Timer::at(now + room.receive_time());
         Self { body, room, share, entered, progress: Progress::default(), received: None, timer, refused: None }
     }
 
-    fn refuse(&mut self, held: Option<RestHeld>) {
+    fn refuse(&mut self, held: Option<RestPermit>) {
         self.refused = Some(Refused { timer: Timer::at(Instant::now() + REST_WAIT), held });
     }
 }
@@ -51,7 +58,7 @@ impl<B> Receiving<B> {
 struct Refused {
     timer: Timer,
     /// Of a call that has begun above the limit: it is counted no longer. None for want of memory.
-    held: Option<RestHeld>,
+    held: Option<RestPermit>,
 }
 
 /// How long the rest of a request is waited for that is refused without it. What is sent comes within moments; and what
@@ -62,12 +69,12 @@ const REST_WAIT: Duration = Duration::from_secs(1);
 pub(crate) struct Rest<B> {
     body: B,
     timer: Timer,
-    _held: RestHeld,
+    _held: RestPermit,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Rest<B> {
     /// None when it is all there, or when too many are waited for.
-    pub(crate) fn of(body: B, room: &Arc<Room>, share: &Share) -> Option<Self> {
+    pub(crate) fn of(body: B, room: &Arc<Admission>, share: &ConnectionShare) -> Option<Self> {
         let held = if body.is_end_stream() { None } else { room.wait_for_rest(share) };
         held.map(|held| Self { body, timer: Timer::at(Instant::now() + REST_WAIT), _held: held })
     }
@@ -124,7 +131,7 @@ impl Progress {
     }
 }
 
-impl<B> Body for Receiving<B>
+impl<B> Body for RequestBody<B>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
 {
@@ -138,7 +145,7 @@ where
             let is_over = poll_over(&mut this.body, timer, cx);
             return is_over.map(|()| {
                 Some(Err(match held {
-                    Some(_) => status::too_many_begun(room.turn()).into(),
+                    Some(_) => status::too_many_begun(room.retry_after()).into(),
                     None => status::no_room_to_receive().into(),
                 }))
             });
@@ -151,7 +158,7 @@ where
             Poll::Pending if this.entered.begin() => return Poll::Pending,
             Poll::Pending => {
                 let Some(held) = this.room.wait_for_rest(&this.share) else {
-                    return Poll::Ready(Some(Err(status::too_many_begun(this.room.turn()).into())));
+                    return Poll::Ready(Some(Err(status::too_many_begun(this.room.retry_after()).into())));
                 };
                 this.refuse(Some(held));
                 return self.poll_frame(cx);
@@ -165,8 +172,8 @@ where
         // No handler begins before the client has said that this is all.
         if frame.is_none() || this.body.is_end_stream() {
             this.received = None;
-            this.entered.is_received();
-        } else if this.received.as_ref().map_or(0, Received::bytes) < this.progress.longest {
+            this.entered.mark_received();
+        } else if this.received.as_ref().map_or(0, ReceivePermit::bytes) < this.progress.longest {
             this.received = None;
             this.received = this.room.receive(this.progress.longest, &this.share);
             if this.received.is_none() {

@@ -15,12 +15,13 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::call::{Activity, ConnectionService};
-use super::header_blocks::HeaderBlocks;
-use super::lane::Tasks;
-use super::preface::{Prefaced, Written};
-use super::{Calls, Limits, Shared, Stage};
-use crate::api::room::Share;
+use crate::admission::ConnectionShare;
+use crate::connection_service::{Activity, Calls, ConnectionService};
+use crate::handshake::{Handshaking, Written};
+use crate::header_blocks::HeaderBlocks;
+use crate::limits::Limits;
+use crate::shared::{Shared, Stage};
+use crate::tasks::Tasks;
 
 /// Of the answers that wait, the part that a peer takes in a period if it reads at all.
 const UNREAD_PART: u64 = 8;
@@ -29,22 +30,22 @@ const UNREAD_BYTES_LEAST: u64 = 1_024;
 
 /// Who a connection is from.
 #[derive(Clone, Copy)]
-pub(super) struct Origin {
-    pub(super) peer: SocketAddr,
-    pub(super) number: u64,
+pub(crate) struct Origin {
+    pub(crate) peer: SocketAddr,
+    pub(crate) number: u64,
 }
 
 /// Serves a connection until it is over.
-pub(super) async fn serve<I, S>(io: I, origin: Origin, service: S, mut shared: Shared, tasks: Tasks)
+pub(crate) async fn serve<I, S>(io: I, origin: Origin, service: S, mut shared: Shared, tasks: Tasks)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Calls,
 {
     let limits = shared.limits.clone();
     let activity = Arc::new(Activity::default());
-    let (io, mut preface, written) = Prefaced::new(io);
+    let (io, mut preface, written) = Handshaking::new(io);
     let io = HeaderBlocks::new(io, Arc::clone(&shared.block_bytes));
-    let share = Share::default();
+    let share = ConnectionShare::default();
     let service = ConnectionService::new(service, origin.peer, share.clone(), activity.clone());
     let mut connection = pin!(builder(&limits, tasks).serve_connection(TokioIo::new(io), service));
 
@@ -54,7 +55,7 @@ where
         _ = &mut connection => return,
         _ = &mut preface => {}
         () = tokio::time::sleep(limits.handshake) => {
-            shared.counters.handshake_timeouts.fetch_add(1, Relaxed);
+            shared.metrics.handshake_timeouts.fetch_add(1, Relaxed);
             tracing::debug!(peer = %origin.peer, "closed: no HTTP/2 preface in time");
             return;
         }
@@ -85,14 +86,14 @@ where
 }
 
 fn cut_unread(shared: &Shared, origin: &Origin) {
-    shared.counters.unread.fetch_add(1, Relaxed);
+    shared.metrics.unread.fetch_add(1, Relaxed);
     tracing::debug!(peer = %origin.peer, "closed: it asks and does not read the answers");
 }
 
 /// Resolves when answers waited for the peer through all of a `period` in which it took next to nothing. Looks once a
 /// period. Closing is all that can be done: HTTP/2 asks nobody while a peer grants no window. Both are bytes on the
 /// wire: what else an answer weighs in memory is many times a small one, and nobody could read fast enough for that.
-async fn left_unread(share: &Share, written: &Written, period: Duration) {
+async fn left_unread(share: &ConnectionShare, written: &Written, period: Duration) {
     loop {
         let (waiting, emptied_before, written_before) = (share.unsent(), share.emptied(), written.bytes());
         tokio::time::sleep(period).await;
@@ -138,7 +139,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::api::room::Room;
+    use crate::admission::Admission;
 
     const PERIOD: Duration = Duration::from_secs(60);
 
@@ -146,7 +147,7 @@ mod tests {
     async fn is_cut_who_takes(answers_a_period: usize, periods: usize) -> bool {
         const ANSWER: usize = 300;
         const WAITING: usize = 150;
-        let (room, share, written) = (Arc::new(Room::default()), Share::default(), Written::default());
+        let (room, share, written) = (Arc::new(Admission::default()), ConnectionShare::default(), Written::default());
         let next = || room.keep(Bytes::from(vec![7; ANSWER]), &share).expect("there is room");
         let mut waiting: std::collections::VecDeque<Bytes> = (0..WAITING).map(|_| next()).collect();
         let reads = async {

@@ -10,9 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::engine::Held;
-
-use crate::api::turns::Turns;
+use crate::retry_schedule::RetrySchedule;
 
 /// Calls that are being worked on, until the beginning of their answer: enough to keep every thread at work, and few
 /// enough that none of them waits for long. When there are more, only connections with few calls are let in, before
@@ -47,7 +45,7 @@ pub const RECEIVE_SECONDS_MAX: u64 = 20;
 
 /// What all calls together may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RoomLimits {
+pub struct AdmissionLimits {
     /// See `CALLS_MAX`.
     pub calls_max: usize,
     /// See `BEGUN_CALLS_MAX`.
@@ -60,7 +58,7 @@ pub struct RoomLimits {
     pub receive: Duration,
 }
 
-impl Default for RoomLimits {
+impl Default for AdmissionLimits {
     fn default() -> Self {
         Self {
             calls_max: CALLS_MAX,
@@ -74,23 +72,23 @@ impl Default for RoomLimits {
 
 /// What is held now; shared by everything that serves calls.
 #[derive(Debug)]
-pub struct Room {
-    limits: RoomLimits,
+pub struct Admission {
+    limits: AdmissionLimits,
     all: Amounts,
-    turns: Turns,
+    retries: RetrySchedule,
 }
 
-impl Default for Room {
+impl Default for Admission {
     fn default() -> Self {
-        Self::new(RoomLimits::default())
+        Self::new(AdmissionLimits::default())
     }
 }
 
 /// In the extensions of a request: what its connection holds. The transport looks at it, to see who does not read.
 #[derive(Clone, Debug, Default)]
-pub struct Share(Arc<Amounts>);
+pub struct ConnectionShare(Arc<Amounts>);
 
-impl Share {
+impl ConnectionShare {
     /// Bytes of answers that the peer has not taken, without what else they weigh: what it is still to be sent.
     pub fn unsent(&self) -> usize {
         self.0.unsent.held()
@@ -151,10 +149,10 @@ impl Amount {
     }
 }
 
-impl Room {
-    /// Room with these limits.
-    pub fn new(limits: RoomLimits) -> Self {
-        Self { limits, all: Amounts::default(), turns: Turns::new(Instant::now()) }
+impl Admission {
+    /// With these limits.
+    pub fn new(limits: AdmissionLimits) -> Self {
+        Self { limits, all: Amounts::default(), retries: RetrySchedule::new(Instant::now()) }
     }
 
     /// Calls that are being worked on, without those of health and reflection.
@@ -162,23 +160,24 @@ impl Room {
         self.all.calls.held()
     }
 
-    pub(crate) fn receive_time(&self) -> Duration {
+    /// See `AdmissionLimits::receive`.
+    pub fn receive_time(&self) -> Duration {
         self.limits.receive
     }
 
     /// Lets a call in; or says when to come again, when there are too many.
-    pub(crate) fn enter(self: &Arc<Self>, share: &Share, is_standard: bool) -> Result<Arc<Entered>, Duration> {
-        self.try_enter(share, is_standard).ok_or_else(|| self.turn())
+    pub fn admit(self: &Arc<Self>, share: &ConnectionShare, is_standard: bool) -> Result<Arc<CallPermit>, Duration> {
+        self.try_admit(share, is_standard).ok_or_else(|| self.retry_after())
     }
 
     /// When to come again, of a call that has begun above the limit.
-    pub(crate) fn turn(&self) -> Duration {
-        self.turns.next(Instant::now())
+    pub fn retry_after(&self) -> Duration {
+        self.retries.next(Instant::now())
     }
 
-    fn try_enter(self: &Arc<Self>, share: &Share, is_standard: bool) -> Option<Arc<Entered>> {
-        let phase = AtomicU8::new(ENTERED);
-        let entered = Entered { room: Arc::clone(self), share: share.clone(), is_standard, phase };
+    fn try_admit(self: &Arc<Self>, share: &ConnectionShare, is_standard: bool) -> Option<Arc<CallPermit>> {
+        let phase = AtomicU8::new(ADMITTED);
+        let entered = CallPermit { admission: Arc::clone(self), share: share.clone(), is_standard, phase };
         if is_standard {
             let (own, all) = (share.0.standard.add(1), self.all.standard.add(1));
             return (all <= STANDARD_CALLS_MAX || own <= CALLS_GRANTED).then(|| Arc::new(entered));
@@ -188,62 +187,52 @@ impl Room {
     }
 
     /// Room to wait for the rest of a request that is refused.
-    pub(crate) fn wait_for_rest(self: &Arc<Self>, share: &Share) -> Option<RestHeld> {
+    pub fn wait_for_rest(self: &Arc<Self>, share: &ConnectionShare) -> Option<RestPermit> {
         let fits = self.all.rests.share_out(1, RESTS_MAX, RESTS_GRANTED, &share.0.rests);
-        fits.then(|| RestHeld { room: Arc::clone(self), share: share.clone() })
+        fits.then(|| RestPermit { admission: Arc::clone(self), share: share.clone() })
     }
 
     /// Room for a request that is being received.
-    pub(crate) fn receive(self: &Arc<Self>, bytes: usize, share: &Share) -> Option<Received> {
+    pub fn receive(self: &Arc<Self>, bytes: usize, share: &ConnectionShare) -> Option<ReceivePermit> {
         let fits =
             self.all.receiving.share_out(bytes, self.limits.receiving_bytes_max, BYTES_GRANTED, &share.0.receiving);
-        fits.then(|| Received { room: Arc::clone(self), share: share.clone(), bytes })
+        fits.then(|| ReceivePermit { admission: Arc::clone(self), share: share.clone(), bytes })
     }
 
     /// Keeps a piece of an answer until the client has taken it; nothing when too much is kept already.
-    pub(crate) fn keep(self: &Arc<Self>, piece: Bytes, share: &Share) -> Option<Bytes> {
+    pub fn keep(self: &Arc<Self>, piece: Bytes, share: &ConnectionShare) -> Option<Bytes> {
         let bytes = weight(&piece);
         let fits = self.all.untaken.share_out(bytes, self.limits.untaken_bytes_max, BYTES_GRANTED, &share.0.untaken);
         fits.then(|| {
             share.0.unsent.add(piece.len());
-            Bytes::from_owner(Kept { room: Arc::clone(self), share: share.clone(), piece })
+            Bytes::from_owner(UntakenPiece { admission: Arc::clone(self), share: share.clone(), piece })
         })
     }
 }
 
 /// How far a call has come: just let in, found to have no whole request yet, with all of its request, answered.
-const ENTERED: u8 = 0;
+const ADMITTED: u8 = 0;
 const BEGUN: u8 = 1;
 const RECEIVED: u8 = 2;
 const ANSWERED: u8 = 3;
 
-/// A call in progress.
+/// In the extensions of a request, in an `Arc`: its call, which counts until what it asks for is decided. A client that
+/// gives a call up takes nothing out of a queue: whoever keeps the command there keeps this with it.
 #[derive(Debug)]
-pub(crate) struct Entered {
-    room: Arc<Room>,
-    share: Share,
+pub struct CallPermit {
+    admission: Arc<Admission>,
+    share: ConnectionShare,
     /// Counted by itself, from its beginning to its end.
     is_standard: bool,
     phase: AtomicU8,
 }
 
-/// In the extensions of a request: its call, which counts until what it asks for is decided. A client that gives a call
-/// up takes nothing out of the writer's queue.
-#[derive(Clone, Debug)]
-pub(crate) struct InProgress(pub(crate) Arc<Entered>);
-
-impl InProgress {
-    pub(crate) fn held(&self) -> Held {
-        Arc::<Entered>::clone(&self.0)
-    }
-}
-
-impl Entered {
+impl CallPermit {
     /// A part of its request is still to come: until then it is no work. False when there is no room to wait for it;
     /// then it is over.
-    pub(crate) fn begin(&self) -> bool {
+    pub fn begin(&self) -> bool {
         let is_new = self.advance(BEGUN);
-        let is_too_many = || self.room.all.begun.held() > self.room.limits.begun_calls_max;
+        let is_too_many = || self.admission.all.begun.held() > self.admission.limits.begun_calls_max;
         let is_refused = is_new && is_too_many() && self.share.0.calls.held() > CALLS_GRANTED;
         if is_refused {
             self.advance(ANSWERED);
@@ -252,12 +241,12 @@ impl Entered {
     }
 
     /// All of its request is there.
-    pub(crate) fn is_received(&self) {
+    pub fn mark_received(&self) {
         self.advance(RECEIVED);
     }
 
     /// Its answer has begun: from here on it is counted by its bytes, and a stream by its own limit.
-    pub(crate) fn is_answered(&self) {
+    pub fn mark_answered(&self) {
         self.advance(ANSWERED);
     }
 
@@ -268,60 +257,61 @@ impl Entered {
             return false;
         }
         match from {
-            BEGUN => self.room.all.begun.give_back(1),
-            _ => self.room.all.calls.give_back(1),
+            BEGUN => self.admission.all.begun.give_back(1),
+            _ => self.admission.all.calls.give_back(1),
         };
         match to {
-            BEGUN => self.room.all.begun.add(1),
-            RECEIVED => self.room.all.calls.add(1),
+            BEGUN => self.admission.all.begun.add(1),
+            RECEIVED => self.admission.all.calls.add(1),
             _ => self.share.0.calls.give_back(1),
         };
         true
     }
 }
 
-impl Drop for Entered {
+impl Drop for CallPermit {
     fn drop(&mut self) {
         self.advance(ANSWERED);
         if self.is_standard {
             self.share.0.standard.give_back(1);
-            self.room.all.standard.give_back(1);
+            self.admission.all.standard.give_back(1);
         }
     }
 }
 
 /// Room that the rest of a refused request takes.
 #[derive(Debug)]
-pub(crate) struct RestHeld {
-    room: Arc<Room>,
-    share: Share,
+pub struct RestPermit {
+    admission: Arc<Admission>,
+    share: ConnectionShare,
 }
 
-impl Drop for RestHeld {
+impl Drop for RestPermit {
     fn drop(&mut self) {
         self.share.0.rests.give_back(1);
-        self.room.all.rests.give_back(1);
+        self.admission.all.rests.give_back(1);
     }
 }
 
 /// Room that a request takes while it is being received.
 #[derive(Debug)]
-pub(crate) struct Received {
-    room: Arc<Room>,
-    share: Share,
+pub struct ReceivePermit {
+    admission: Arc<Admission>,
+    share: ConnectionShare,
     bytes: usize,
 }
 
-impl Received {
-    pub(crate) fn bytes(&self) -> usize {
+impl ReceivePermit {
+    /// How many bytes it is for.
+    pub fn bytes(&self) -> usize {
         self.bytes
     }
 }
 
-impl Drop for Received {
+impl Drop for ReceivePermit {
     fn drop(&mut self) {
         self.share.0.receiving.give_back(self.bytes);
-        self.room.all.receiving.give_back(self.bytes);
+        self.admission.all.receiving.give_back(self.bytes);
     }
 }
 
@@ -330,25 +320,25 @@ fn weight(piece: &Bytes) -> usize {
 }
 
 /// A piece of an answer; HTTP/2 drops it when the last byte of it is sent, or its stream is reset.
-struct Kept {
-    room: Arc<Room>,
-    share: Share,
+struct UntakenPiece {
+    admission: Arc<Admission>,
+    share: ConnectionShare,
     piece: Bytes,
 }
 
-impl AsRef<[u8]> for Kept {
+impl AsRef<[u8]> for UntakenPiece {
     fn as_ref(&self) -> &[u8] {
         &self.piece
     }
 }
 
-impl Drop for Kept {
+impl Drop for UntakenPiece {
     fn drop(&mut self) {
         self.share.0.unsent.give_back(self.piece.len());
         if self.share.0.untaken.give_back(weight(&self.piece)) == 0 {
             self.share.0.emptied.add(1);
         }
-        self.room.all.untaken.give_back(weight(&self.piece));
+        self.admission.all.untaken.give_back(weight(&self.piece));
     }
 }
 
@@ -358,41 +348,45 @@ mod tests {
 
     const KIB: usize = 1_024;
 
-    fn room() -> Arc<Room> {
-        Arc::new(Room::new(RoomLimits {
+    fn admission() -> Arc<Admission> {
+        Arc::new(Admission::new(AdmissionLimits {
             calls_max: 6,
             receiving_bytes_max: 800 * KIB,
             untaken_bytes_max: 800 * KIB,
-            ..RoomLimits::default()
+            ..AdmissionLimits::default()
         }))
     }
 
     #[test]
     fn a_full_server_lets_in_connections_with_few_calls_and_health_and_nobody_else() {
-        let (room, many, few) = (room(), Share::default(), Share::default());
-        let calls: Vec<_> = (0..6).map(|_| room.enter(&many, false).expect("there is room")).collect();
-        assert!(room.enter(&many, false).is_err(), "what was let in counts at once");
-        calls.iter().for_each(|call| call.is_received());
-        assert!(room.enter(&many, false).is_err());
-        let granted: Vec<_> = (0..CALLS_GRANTED).map(|_| room.enter(&few, false).expect("it has few")).collect();
-        assert!(room.enter(&few, false).is_err());
-        assert!(room.enter(&many, true).is_ok());
-        assert_eq!((room.calls(), room.all.begun.held()), (6 + CALLS_GRANTED, 0));
+        let (admission, many, few) = (admission(), ConnectionShare::default(), ConnectionShare::default());
+        let calls: Vec<_> = (0..6).map(|_| admission.admit(&many, false).expect("there is room")).collect();
+        assert!(admission.admit(&many, false).is_err(), "what was let in counts at once");
+        calls.iter().for_each(|call| call.mark_received());
+        assert!(admission.admit(&many, false).is_err());
+        let granted: Vec<_> = (0..CALLS_GRANTED).map(|_| admission.admit(&few, false).expect("it has few")).collect();
+        assert!(admission.admit(&few, false).is_err());
+        assert!(admission.admit(&many, true).is_ok());
+        assert_eq!((admission.calls(), admission.all.begun.held()), (6 + CALLS_GRANTED, 0));
         drop(granted);
-        assert!(room.enter(&many, false).is_err());
-        calls[0].is_answered();
-        assert!(room.enter(&many, false).is_ok(), "what is answered makes room");
+        assert!(admission.admit(&many, false).is_err());
+        calls[0].mark_answered();
+        assert!(admission.admit(&many, false).is_ok(), "what is answered makes room");
         drop(calls);
-        assert_eq!((room.calls(), room.all.standard.held(), many.0.calls.held(), few.0.calls.held()), (0, 0, 0, 0));
-        assert_eq!(room.all.begun.held(), 0);
+        assert_eq!(
+            (admission.calls(), admission.all.standard.held(), many.0.calls.held(), few.0.calls.held()),
+            (0, 0, 0, 0)
+        );
+        assert_eq!(admission.all.begun.held(), 0);
     }
 
     #[test]
     fn requests_that_never_arrive_keep_nobody_out_whose_arrive() {
-        let (room, many, few) = (Arc::new(Room::default()), Share::default(), Share::default());
-        let enter = |share| room.enter(share, false).expect("there is room");
+        let (admission, many, few) =
+            (Arc::new(Admission::default()), ConnectionShare::default(), ConnectionShare::default());
+        let enter = |share| admission.admit(share, false).expect("there is room");
         let begun: Vec<_> = (0..BEGUN_CALLS_MAX).map(|_| enter(&many)).filter(|call| call.begin()).collect();
-        let count = || (room.calls(), room.all.begun.held());
+        let count = || (admission.calls(), admission.all.begun.held());
         assert_eq!(count(), (0, BEGUN_CALLS_MAX));
         let calls: Vec<_> = (0..200).map(|_| enter(&few)).collect();
         assert_eq!(count(), (200, BEGUN_CALLS_MAX), "however many it has");
@@ -404,7 +398,7 @@ mod tests {
         assert_eq!(count(), (0, BEGUN_CALLS_MAX + 1));
         let more: Vec<_> = (0..CALLS_GRANTED).map(|_| enter(&few)).collect();
         assert!(call.begin(), "what is waited for goes on being waited for");
-        call.is_received();
+        call.mark_received();
         assert!(call.begin());
         assert_eq!(count(), (1 + more.len(), BEGUN_CALLS_MAX));
         drop((begun, call, more));
@@ -414,66 +408,66 @@ mod tests {
     #[test]
     fn however_many_requests_are_refused_the_rest_of_the_next_one_is_waited_for() {
         const STREAMS: usize = 200;
-        let (room, last) = (Arc::new(Room::default()), Share::default());
-        let mut held: Vec<_> = (0..STREAMS).map_while(|_| room.wait_for_rest(&last)).collect();
+        let (admission, last) = (Arc::new(Admission::default()), ConnectionShare::default());
+        let mut held: Vec<_> = (0..STREAMS).map_while(|_| admission.wait_for_rest(&last)).collect();
         assert_eq!(held.len(), STREAMS, "it has as many as it has calls");
         held.clear();
         let of_others = (0..100).flat_map(|_| {
-            let other = Share::default();
-            (0..STREAMS).map_while(|_| room.wait_for_rest(&other)).collect::<Vec<_>>()
+            let other = ConnectionShare::default();
+            (0..STREAMS).map_while(|_| admission.wait_for_rest(&other)).collect::<Vec<_>>()
         });
         held.extend(of_others);
         assert!(held.len() <= RESTS_MAX + 100 * RESTS_GRANTED, "{}", held.len());
-        assert!(room.wait_for_rest(&last).is_some(), "{}", held.len());
+        assert!(admission.wait_for_rest(&last).is_some(), "{}", held.len());
         held.clear();
-        assert_eq!((room.all.rests.held(), last.0.rests.held()), (0, 0));
+        assert_eq!((admission.all.rests.held(), last.0.rests.held()), (0, 0));
     }
 
     #[test]
     fn a_request_is_received_into_an_eighth_of_what_the_others_leave_and_its_room_comes_back() {
-        let (room, one, other) = (room(), Share::default(), Share::default());
-        let first = room.receive(60 * KIB, &one).expect("there is room");
-        let second = room.receive(40 * KIB, &one).expect("there is room");
-        assert!(room.receive(1, &one).is_none(), "100 of 800 KiB are its share");
-        assert!(room.receive(88 * KIB, &other).is_none() && room.receive(800 * KIB, &other).is_none());
-        let third = room.receive(87 * KIB, &other);
+        let (admission, one, other) = (admission(), ConnectionShare::default(), ConnectionShare::default());
+        let first = admission.receive(60 * KIB, &one).expect("there is room");
+        let second = admission.receive(40 * KIB, &one).expect("there is room");
+        assert!(admission.receive(1, &one).is_none(), "100 of 800 KiB are its share");
+        assert!(admission.receive(88 * KIB, &other).is_none() && admission.receive(800 * KIB, &other).is_none());
+        let third = admission.receive(87 * KIB, &other);
         assert!(third.is_some(), "700 are left");
-        assert_eq!((first.bytes(), room.all.receiving.held()), (60 * KIB, 187 * KIB));
+        assert_eq!((first.bytes(), admission.all.receiving.held()), (60 * KIB, 187 * KIB));
         drop((first, second, third));
-        assert!(room.receive(100 * KIB, &one).is_some());
-        assert_eq!((room.all.receiving.held(), one.0.receiving.held(), other.0.receiving.held()), (0, 0, 0));
+        assert!(admission.receive(100 * KIB, &one).is_some());
+        assert_eq!((admission.all.receiving.held(), one.0.receiving.held(), other.0.receiving.held()), (0, 0, 0));
     }
 
     #[test]
     fn however_many_leave_their_answers_the_next_one_is_answered() {
-        let room = room();
+        let admission = admission();
         let piece = |bytes| Bytes::from(vec![7; bytes]);
         let mut kept = Vec::new();
         for _ in 0..1_000 {
-            let deaf = Share::default();
-            while let Some(answer) = room.keep(piece(KIB), &deaf) {
+            let deaf = ConnectionShare::default();
+            while let Some(answer) = admission.keep(piece(KIB), &deaf) {
                 kept.push(answer);
             }
             assert!(deaf.0.untaken.held() > 0, "{}", kept.len());
         }
-        let (all, granted) = (room.all.untaken.held(), 1_000 * BYTES_GRANTED);
+        let (all, granted) = (admission.all.untaken.held(), 1_000 * BYTES_GRANTED);
         assert!(all <= 800 * KIB + granted, "{all}");
-        assert!(room.keep(piece(KIB), &Share::default()).is_some());
-        assert!(room.keep(piece(BYTES_GRANTED), &Share::default()).is_none());
+        assert!(admission.keep(piece(KIB), &ConnectionShare::default()).is_some());
+        assert!(admission.keep(piece(BYTES_GRANTED), &ConnectionShare::default()).is_none());
     }
 
     #[test]
     fn a_part_of_an_answer_that_is_still_being_sent_keeps_the_whole() {
-        let (room, one) = (room(), Share::default());
+        let (admission, one) = (admission(), ConnectionShare::default());
         let piece = || Bytes::from_static(&[7; 20 * KIB]);
         let weight = 20 * KIB + ANSWER_BYTES;
-        let mut kept: Vec<_> = (0..3).map(|_| room.keep(piece(), &one).expect("there is room")).collect();
-        assert!(room.keep(piece(), &one).is_none(), "the connection has its share");
+        let mut kept: Vec<_> = (0..3).map(|_| admission.keep(piece(), &one).expect("there is room")).collect();
+        assert!(admission.keep(piece(), &one).is_none(), "the connection has its share");
         let part = kept.pop().map(|it| it.slice(9..));
         drop(kept);
         assert_eq!((one.0.untaken.held(), one.unsent(), one.emptied()), (weight, 20 * KIB, 0));
         drop(part);
         assert_eq!((one.0.untaken.held(), one.unsent()), (0, 0));
-        assert_eq!((one.0.untaken.held(), one.emptied(), room.all.untaken.held()), (0, 1, 0));
+        assert_eq!((one.0.untaken.held(), one.emptied(), admission.all.untaken.held()), (0, 1, 0));
     }
 }

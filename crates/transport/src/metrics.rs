@@ -1,22 +1,22 @@
 //! What happened to connections, as counters that anybody may read.
 //!
-//! Counters only grow, except `open`, which goes down exactly once for every connection that counted up.
+//! They only grow, except `open`, which goes down exactly once for every connection that counted up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Counts of connections since the start of the server.
 #[derive(Debug, Default)]
-pub struct Counters {
-    pub(super) accepted: AtomicU64,
-    pub(super) open: AtomicU64,
-    pub(super) refused: AtomicU64,
-    pub(super) handshake_timeouts: AtomicU64,
-    pub(super) accept_errors: AtomicU64,
-    pub(super) unread: AtomicU64,
+pub struct Metrics {
+    pub(crate) accepted: AtomicU64,
+    pub(crate) open: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) handshake_timeouts: AtomicU64,
+    pub(crate) accept_errors: AtomicU64,
+    pub(crate) unread: AtomicU64,
 }
 
-impl Counters {
+impl Metrics {
     /// Connections taken in, without those refused.
     pub fn accepted(&self) -> u64 {
         self.accepted.load(Relaxed)
@@ -49,26 +49,26 @@ impl Counters {
 }
 
 /// A connection that counts as open for as long as this exists.
-pub(super) struct OpenConnection {
-    counters: Arc<Counters>,
+pub(crate) struct OpenConnection {
+    metrics: Arc<Metrics>,
 }
 
 impl OpenConnection {
-    /// Takes one of `connections_max` places, or counts a refusal. Only the acceptor calls this, so looking and then
+    /// Takes one of `connections_max` places, or counts a refusal. Only the listener calls this, so looking and then
     /// counting up cannot pass the limit.
-    pub(super) fn admit(counters: &Arc<Counters>, connections_max: usize) -> Option<OpenConnection> {
-        if counters.open() >= u64::try_from(connections_max).unwrap_or(u64::MAX) {
-            counters.refused.fetch_add(1, Relaxed);
+    pub(crate) fn admit(metrics: &Arc<Metrics>, connections_max: usize) -> Option<OpenConnection> {
+        if metrics.open() >= u64::try_from(connections_max).unwrap_or(u64::MAX) {
+            metrics.refused.fetch_add(1, Relaxed);
             return None;
         }
-        counters.accepted.fetch_add(1, Relaxed);
-        counters.open.fetch_add(1, Relaxed);
-        Some(OpenConnection { counters: counters.clone() })
+        metrics.accepted.fetch_add(1, Relaxed);
+        metrics.open.fetch_add(1, Relaxed);
+        Some(OpenConnection { metrics: metrics.clone() })
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.counters.open.fetch_sub(1, Relaxed);
+        self.metrics.open.fetch_sub(1, Relaxed);
     }
 }

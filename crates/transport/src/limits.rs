@@ -4,14 +4,14 @@
 
 use std::time::Duration;
 
-use crate::api::room::RoomLimits;
+use crate::admission::AdmissionLimits;
 
 /// Calls in progress on one connection. gRPC clients queue what is above; a proxy opens a second connection.
 const STREAMS_MAX: u32 = 200;
 /// Streams reset by the peer and not yet taken up, or reset by us for the peer's errors, before the connection is
 /// closed. The defence against rapid reset (RUSTSEC-2024-0003), far above what cancelling clients do.
 const RESET_STREAMS_MAX: usize = 1_024;
-/// The headers of one call that are decoded: far above `wire::HEADERS_BYTES_MAX`, so that a call whose headers are too large
+/// The headers of one call that are decoded: far above what the stack lets in, so that a call whose headers are too large
 /// is refused with a reason. Above this HTTP/2 answers 431 by itself; above four times this it ends the connection.
 const HEADER_LIST_BYTES_MAX: u32 = 128 * 1_024;
 /// Unfinished header blocks of all connections together: 512 of the longest that are decoded.
@@ -33,7 +33,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 256 * 1_024;
 /// In such a time a peer takes an eighth of the answers that wait for it, or its connection is closed. As long as a
 /// watcher may rest, which is told first if it reads again.
 const UNREAD_SECONDS: u64 = 60;
-/// Time in which a lane takes up a connection unless it is stuck. Taking one up is a few microseconds, and the longest
+/// Time in which a worker takes up a connection unless it is stuck. Taking one up is a few microseconds, and the longest
 /// that a call computes without a pause are some hundred milliseconds.
 const STUCK_SECONDS: u64 = 1;
 /// Time without a call after which a connection is asked to go.
@@ -63,10 +63,10 @@ pub struct Limits {
     /// Time in which a peer takes an eighth of the answers that wait for it.
     pub unread: Duration,
     /// What all calls together may hold.
-    pub room: RoomLimits,
+    pub admission: AdmissionLimits,
     /// Connections open at once; what comes above is closed unanswered.
     pub connections_max: usize,
-    /// Time after which a lane that has not taken up a connection gets no further ones until it runs again.
+    /// Time after which a worker that has not taken up a connection gets no further ones until it runs again.
     pub stuck: Duration,
     /// Time for the HTTP/2 preface and the first SETTINGS.
     pub handshake: Duration,
@@ -93,7 +93,7 @@ impl Default for Limits {
             stream_window_bytes: STREAM_WINDOW_BYTES,
             connection_window_bytes: CONNECTION_WINDOW_BYTES,
             unread: Duration::from_secs(UNREAD_SECONDS),
-            room: RoomLimits::default(),
+            admission: AdmissionLimits::default(),
             connections_max: CONNECTIONS_MAX,
             stuck: Duration::from_secs(STUCK_SECONDS),
             handshake: Duration::from_secs(HANDSHAKE_SECONDS),
@@ -109,7 +109,7 @@ impl Default for Limits {
 impl Limits {
     /// The age of the connection with this number: within a tenth of `age`, so that connections which came together
     /// do not go together. A function of the number and not of chance, so that a simulation repeats itself.
-    pub(super) fn age_of(&self, connection_number: u64) -> Duration {
+    pub(crate) fn age_of(&self, connection_number: u64) -> Duration {
         // Fibonacci hashing spreads neighbours over the whole range.
         let spread = connection_number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         let permille = 900 + u32::try_from(spread % 201).expect("a remainder below 201 fits");

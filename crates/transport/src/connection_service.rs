@@ -16,46 +16,50 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tower::util::{Oneshot, ServiceExt};
 
-use crate::api::room::Share;
-use crate::api::wire::{Peer, WireBody};
+use crate::admission::ConnectionShare;
 
-/// What a lane can serve: `Wire<Routes>`, or whatever layers stand around one.
-pub trait Calls:
-    tower::Service<
-        Request<Incoming>,
-        Response = Response<WireBody>,
-        Error = Infallible,
-        Future: Future<Output = Result<Response<WireBody>, Infallible>> + Send + Unpin + 'static,
-    > + Clone
-    + Send
-    + Unpin
-    + 'static
-{
+/// In the extensions of every request: where it comes from, as far as the transport knows. Not an identity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// The other end of the connection.
+    pub address: Option<SocketAddr>,
 }
 
-impl<S> Calls for S where
-    S: tower::Service<
-            Request<Incoming>,
-            Response = Response<WireBody>,
-            Error = Infallible,
-            Future: Future<Output = Result<Response<WireBody>, Infallible>> + Send + Unpin + 'static,
-        > + Clone
-        + Send
-        + Unpin
-        + 'static
+/// What a worker can serve: a stack of layers around a service, which answers every call in one way or another.
+pub trait Calls: Clone + Send + Unpin + 'static {
+    /// The body of its answers.
+    type Body: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static;
+    /// A call whose answer has not begun.
+    type Answer: Future<Output = Result<Response<Self::Body>, Infallible>> + Send + Unpin + 'static;
+
+    /// Begins a call.
+    fn answer(&self, request: Request<Incoming>) -> Self::Answer;
+}
+
+impl<S, B> Calls for S
+where
+    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Unpin + 'static,
+    S::Future: Send + Unpin + 'static,
+    B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
 {
+    type Body = B;
+    type Answer = Oneshot<S, Request<Incoming>>;
+
+    fn answer(&self, request: Request<Incoming>) -> Self::Answer {
+        self.clone().oneshot(request)
+    }
 }
 
 /// How much a connection is used.
 #[derive(Debug, Default)]
-pub(super) struct Activity {
+pub(crate) struct Activity {
     begun: AtomicU64,
     ended: AtomicU64,
 }
 
 impl Activity {
     /// Resolves when no call was open for `period`, looking once a period: so after one to two periods.
-    pub(super) async fn idle_for(&self, period: Duration) {
+    pub(crate) async fn idle_for(&self, period: Duration) {
         let mut begun_before = None;
         loop {
             let begun = self.begun.load(Relaxed);
@@ -87,40 +91,48 @@ impl Drop for OpenCall {
     }
 }
 
-/// The service of a lane as one connection sees it.
-pub(super) struct ConnectionService<S> {
+/// The service of a worker as one connection sees it.
+pub(crate) struct ConnectionService<S> {
     service: S,
     peer: Peer,
-    share: Share,
+    share: ConnectionShare,
     activity: Arc<Activity>,
 }
 
 impl<S> ConnectionService<S> {
-    pub(super) fn new(service: S, peer: SocketAddr, share: Share, activity: Arc<Activity>) -> ConnectionService<S> {
+    pub(crate) fn new(
+        service: S,
+        peer: SocketAddr,
+        share: ConnectionShare,
+        activity: Arc<Activity>,
+    ) -> ConnectionService<S> {
         ConnectionService { service, peer: Peer { address: Some(peer) }, share, activity }
     }
 }
 
 impl<S: Calls> hyper::service::Service<Request<Incoming>> for ConnectionService<S> {
-    type Response = Response<CallBody>;
+    type Response = Response<CallBody<S::Body>>;
     type Error = Infallible;
-    type Future = CallFuture<S>;
+    type Future = CallFuture<S::Answer>;
 
-    fn call(&self, mut request: Request<Incoming>) -> CallFuture<S> {
+    fn call(&self, mut request: Request<Incoming>) -> CallFuture<S::Answer> {
         request.extensions_mut().insert(self.peer);
         request.extensions_mut().insert(self.share.clone());
-        CallFuture { answer: self.service.clone().oneshot(request), open: Some(OpenCall::begin(&self.activity)) }
+        CallFuture { answer: self.service.answer(request), open: Some(OpenCall::begin(&self.activity)) }
     }
 }
 
 /// A call whose answer has not begun.
-pub(super) struct CallFuture<S: Calls> {
-    answer: Oneshot<S, Request<Incoming>>,
+pub(crate) struct CallFuture<F> {
+    answer: F,
     open: Option<OpenCall>,
 }
 
-impl<S: Calls> Future for CallFuture<S> {
-    type Output = Result<Response<CallBody>, Infallible>;
+impl<F, B> Future for CallFuture<F>
+where
+    F: Future<Output = Result<Response<B>, Infallible>> + Unpin,
+{
+    type Output = Result<Response<CallBody<B>>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Ok(response) = ready!(Pin::new(&mut self.answer).poll(cx));
@@ -130,12 +142,12 @@ impl<S: Calls> Future for CallFuture<S> {
 }
 
 /// The answer of a call, which is open until this is dropped.
-pub(super) struct CallBody {
-    body: WireBody,
+pub(crate) struct CallBody<B> {
+    body: B,
     _open: Option<OpenCall>,
 }
 
-impl Body for CallBody {
+impl<B: Body<Data = Bytes, Error = Infallible> + Unpin> Body for CallBody<B> {
     type Data = Bytes;
     type Error = Infallible;
 

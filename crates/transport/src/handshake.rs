@@ -19,7 +19,7 @@ const FRAME_HEADER_BYTES: usize = 9;
 const FRAME_LENGTH_BYTES: usize = 3;
 
 /// A connection that tells once when its preface and first SETTINGS are complete.
-pub(super) struct Prefaced<I> {
+pub(crate) struct Handshaking<I> {
     io: I,
     progress: Progress,
     complete: Option<oneshot::Sender<()>>,
@@ -28,27 +28,27 @@ pub(super) struct Prefaced<I> {
 
 /// How many bytes the peer was sent.
 #[derive(Clone, Default)]
-pub(super) struct Written(Arc<AtomicU64>);
+pub(crate) struct Written(Arc<AtomicU64>);
 
 impl Written {
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.0.load(Relaxed)
     }
 
-    pub(super) fn note(&self, result: &Poll<io::Result<usize>>) {
+    pub(crate) fn note(&self, result: &Poll<io::Result<usize>>) {
         if let Poll::Ready(Ok(bytes)) = result {
             self.0.fetch_add(*bytes as u64, Relaxed);
         }
     }
 }
 
-impl<I> Prefaced<I> {
+impl<I> Handshaking<I> {
     /// The receiver also resolves when the connection is dropped before.
-    pub(super) fn new(io: I) -> (Prefaced<I>, oneshot::Receiver<()>, Written) {
+    pub(crate) fn new(io: I) -> (Handshaking<I>, oneshot::Receiver<()>, Written) {
         let (complete, completed) = oneshot::channel();
         let written = Written::default();
         let progress = Progress::default();
-        (Prefaced { io, progress, complete: Some(complete), written: written.clone() }, completed, written)
+        (Handshaking { io, progress, complete: Some(complete), written: written.clone() }, completed, written)
     }
 }
 
@@ -74,7 +74,7 @@ impl Progress {
     }
 }
 
-impl<I: AsyncRead + Unpin> AsyncRead for Prefaced<I> {
+impl<I: AsyncRead + Unpin> AsyncRead for Handshaking<I> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let filled_before = buffer.filled().len();
         let result = Pin::new(&mut self.io).poll_read(cx, buffer);
@@ -89,7 +89,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Prefaced<I> {
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for Prefaced<I> {
+impl<I: AsyncWrite + Unpin> AsyncWrite for Handshaking<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.written.note(&result);

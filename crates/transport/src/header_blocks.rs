@@ -28,13 +28,13 @@ const READ_BYTES: usize = 4 * 1_024;
 
 /// Bytes of unfinished header blocks on all connections, up to a limit.
 #[derive(Debug)]
-pub(super) struct BlockBytes {
+pub(crate) struct BlockBytes {
     held: AtomicUsize,
     max: usize,
 }
 
 impl BlockBytes {
-    pub(super) fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self { held: AtomicUsize::new(0), max }
     }
 }
@@ -85,14 +85,14 @@ impl Drop for Held {
 }
 
 /// A connection whose header blocks are read only when they are whole. What is written passes unchanged.
-pub(super) struct HeaderBlocks<I> {
+pub(crate) struct HeaderBlocks<I> {
     io: I,
     frames: Frames,
     held: Held,
 }
 
 impl<I> HeaderBlocks<I> {
-    pub(super) fn new(io: I, all: Arc<BlockBytes>) -> Self {
+    pub(crate) fn new(io: I, all: Arc<BlockBytes>) -> Self {
         Self { io, frames: Frames::default(), held: Held::new(all) }
     }
 }

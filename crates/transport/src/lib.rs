@@ -1,0 +1,32 @@
+//! The transport: HTTP/2 from the listener to the service, and what no service should have to think of.
+//!
+//! Nothing a peer does on its connection slows another connection down, holds memory without a limit of [`Limits`], or
+//! outlives [`Running::shutdown`]. Nothing of bookd is known here.
+//!
+//! A *worker* is a current-thread runtime. A connection and all its calls live on one worker, because a wake-up across
+//! threads costs more than deciding a booking does. tonic's own server is not used: it announces no stream limit,
+//! drops aged connections without GOAWAY, spins when descriptors run out, and waits for ever on an open stream.
+
+pub mod admission;
+mod connection;
+mod connection_service;
+pub mod deadline;
+mod handshake;
+mod header_blocks;
+mod limits;
+mod listener;
+mod metrics;
+pub mod retry_schedule;
+mod server;
+mod shared;
+mod tasks;
+mod worker;
+mod worker_queue;
+
+pub use admission::{Admission, AdmissionLimits, CallPermit, ConnectionShare};
+pub use connection_service::{Calls, Peer};
+pub use deadline::Deadline;
+pub use limits::Limits;
+pub use metrics::Metrics;
+pub use server::{Ended, Running, Workers, serve_connection, start};
+pub use shared::Stopper;

@@ -1,0 +1,173 @@
+//! Starts and ends a server: one listener, workers of connections, an ordered end.
+//!
+//! Every task and thread that is begun here is joined by [`Running::shutdown`].
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use crate::connection;
+use crate::connection_service::Calls;
+use crate::limits::Limits;
+use crate::listener::{Dispatcher, Listener};
+use crate::metrics::Metrics;
+use crate::shared::{Shared, Stage, Stopper};
+use crate::tasks::Tasks;
+use crate::worker::Worker;
+
+/// Where connections are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workers {
+    /// So many threads of their own, each with a current-thread runtime.
+    Threads(NonZeroUsize),
+    /// One worker on the runtime that calls [`start`]: for tests and simulations.
+    Here,
+}
+
+impl Workers {
+    /// One worker for every core this process may use.
+    pub fn per_core() -> Workers {
+        Workers::Threads(thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
+    }
+}
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Every call in flight was finished.
+    InOrder,
+    /// The grace was over, or was cut short; calls were dropped.
+    Cut,
+}
+
+/// A server that accepts connections. Dropping it aborts the server without waiting; prefer [`Running::shutdown`].
+#[derive(Debug)]
+pub struct Running {
+    local_address: SocketAddr,
+    metrics: Arc<Metrics>,
+    stopper: Stopper,
+    /// The workers, and what hands to them.
+    joinables: Vec<Joinable>,
+}
+
+#[derive(Debug)]
+enum Joinable {
+    Thread(thread::JoinHandle<()>),
+    Task(tokio::task::JoinHandle<()>),
+}
+
+/// Serves what `service` makes on the connections that `listener` accepts.
+///
+/// `service` is called once on every worker, with the number of the worker, inside the worker's runtime. Fails when a
+/// thread or a runtime cannot be made, or when [`Workers::Here`] is asked for outside a runtime.
+pub fn start<F, S>(listener: TcpListener, limits: Limits, workers: Workers, service: F) -> io::Result<Running>
+where
+    F: Fn(usize) -> S + Send + Sync + 'static,
+    S: Calls,
+{
+    listener.set_nonblocking(true)?;
+    let local_address = listener.local_addr()?;
+    let (sender, stage) = watch::channel(Stage::Serving);
+    let shared = Shared::new(limits, stage);
+    let metrics = shared.metrics.clone();
+    let stopper = Stopper { stage: Arc::new(sender) };
+    // From here on an early return drops `running`, which ends the workers that were started.
+    let mut running = Running { local_address, metrics, stopper, joinables: Vec::new() };
+
+    let worker_count = match workers {
+        Workers::Threads(count) => count.get(),
+        Workers::Here => 1,
+    };
+    let (dispatcher, queues) = Dispatcher::new(worker_count, shared.limits.stuck);
+    // Not on a worker: a worker may be stuck, and the others must have connections all the same.
+    let listener = Listener { listener, dispatcher, shared: shared.clone() };
+    let service = Arc::new(service);
+    for (number, queue) in queues.into_iter().enumerate() {
+        let worker = Worker { number, queue, shared: shared.clone(), service: service.clone() };
+        running.joinables.push(match workers {
+            Workers::Threads(_) => Joinable::Thread(worker.start_thread()?),
+            Workers::Here => Joinable::Task(worker.start_here()?),
+        });
+    }
+    running.joinables.push(match workers {
+        Workers::Threads(_) => Joinable::Thread(listener.start_thread()?),
+        Workers::Here => Joinable::Task(listener.start_here()?),
+    });
+    Ok(running)
+}
+
+/// Serves one connection that was accepted elsewhere, on the runtime that calls this, until it and its calls have
+/// ended: for listeners that are not this machine's TCP, such as a simulated network. Dropping it cuts the connection.
+pub async fn serve_connection<I, S>(io: I, peer: SocketAddr, number: u64, limits: Limits, service: S)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Calls,
+{
+    let (_never_stops, stage) = watch::channel(Stage::Serving);
+    let shared = Shared::new(limits, stage);
+    let (tasks, mut ended) = Tasks::new();
+    connection::serve(io, connection::Origin { peer, number }, service, shared, tasks).await;
+    let _none = ended.recv().await;
+}
+
+impl Running {
+    /// The address that is listened on; tells the port when port 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_address
+    }
+
+    /// What was counted since the start.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.metrics.clone()
+    }
+
+    /// A handle that begins the end, or cuts the grace of a shutdown short.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Waits until somebody asks through a [`Stopper`] for the end.
+    pub async fn stop_asked(&self) {
+        let mut stage = self.stopper.stage.subscribe();
+        let _sender_is_ours = stage.wait_for(|stage| *stage > Stage::Serving).await;
+    }
+
+    /// Stops accepting, sends GOAWAY, lets calls in flight finish for `grace`, drops what is left, joins everything.
+    pub async fn shutdown(mut self, grace: Duration) -> Ended {
+        self.stopper.drain();
+        if tokio::time::timeout(grace, self.stopper.stage.closed()).await.is_err() {
+            self.stopper.abort();
+            self.stopper.stage.closed().await;
+        }
+        for joinable in std::mem::take(&mut self.joinables) {
+            let joined = match joinable {
+                // A runtime waits for its blocking calls when it is dropped: not something to do on a worker.
+                Joinable::Thread(thread) => {
+                    tokio::task::spawn_blocking(move || thread.join().is_ok()).await.unwrap_or(false)
+                }
+                Joinable::Task(task) => task.await.is_ok(),
+            };
+            if !joined {
+                tracing::error!("a thread of the server panicked");
+            }
+        }
+        match *self.stopper.stage.borrow() {
+            Stage::Aborted => Ended::Cut,
+            Stage::Serving | Stage::Draining => Ended::InOrder,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.joinables.is_empty() {
+            self.stopper.abort();
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What every connection of a server is given, and how far the server has come on its way out.
+//!
+//! A stage is never gone back from.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::header_blocks::BlockBytes;
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+
+/// How far the server has come on its way out. The order of the variants is the order in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Serving,
+    Draining,
+    Aborted,
+}
+
+/// What every connection is given.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) block_bytes: Arc<BlockBytes>,
+    /// The server has ended when the last of these receivers is dropped.
+    pub(crate) stage: watch::Receiver<Stage>,
+}
+
+impl Shared {
+    pub(crate) fn new(limits: Limits, stage: watch::Receiver<Stage>) -> Self {
+        let block_bytes = Arc::new(BlockBytes::new(limits.block_bytes_max));
+        Self { limits: Arc::new(limits), metrics: Arc::default(), block_bytes, stage }
+    }
+
+    /// Waits until the server is at `stage` or beyond; a server whose handle is gone is beyond every stage.
+    pub(crate) async fn reached(&mut self, stage: Stage) {
+        let _ended_too = self.stage.wait_for(|now| *now >= stage).await;
+    }
+}
+
+/// Asks a running server to end, from anywhere; [`crate::Running::shutdown`] is what waits for it.
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    pub(crate) stage: Arc<watch::Sender<Stage>>,
+}
+
+impl Stopper {
+    /// Stop accepting, send GOAWAY on every connection, let calls in flight finish.
+    pub fn drain(&self) {
+        self.advance(Stage::Draining);
+    }
+
+    /// Drop every connection now, and with them the calls in flight.
+    pub fn abort(&self) {
+        self.advance(Stage::Aborted);
+    }
+
+    fn advance(&self, to: Stage) {
+        self.stage.send_if_modified(|stage| {
+            let later = to > *stage;
+            *stage = to.max(*stage);
+            later
+        });
+    }
+}

@@ -1,0 +1,66 @@
+//! A worker: one thread's share of the connections.
+//!
+//! A worker ends when nothing more can arrive and the last task that was spawned on it is gone, its calls included.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+use tokio::net::TcpStream;
+use tokio::runtime;
+
+use crate::connection;
+use crate::connection_service::Calls;
+use crate::shared::Shared;
+use crate::tasks::Tasks;
+use crate::worker_queue::{Accepted, WorkerQueue};
+
+/// A worker that is about to run.
+pub(crate) struct Worker<F> {
+    pub(crate) number: usize,
+    pub(crate) queue: Arc<WorkerQueue>,
+    pub(crate) shared: Shared,
+    pub(crate) service: Arc<F>,
+}
+
+impl<F, S> Worker<F>
+where
+    F: Fn(usize) -> S + Send + Sync + 'static,
+    S: Calls,
+{
+    pub(crate) fn start_thread(self) -> io::Result<thread::JoinHandle<()>> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        thread::Builder::new().name(format!("bookd-worker-{}", self.number)).spawn(move || runtime.block_on(self.run()))
+    }
+
+    pub(crate) fn start_here(self) -> io::Result<tokio::task::JoinHandle<()>> {
+        let runtime = runtime::Handle::try_current().map_err(io::Error::other)?;
+        Ok(runtime.spawn(self.run()))
+    }
+
+    async fn run(self) {
+        let Worker { number, queue, shared, service } = self;
+        serve(&queue, service(number), shared).await;
+    }
+}
+
+async fn serve<S: Calls>(queue: &WorkerQueue, service: S, shared: Shared) {
+    let (tasks, mut ended) = Tasks::new();
+    while let Some(accepted) = queue.next().await {
+        let Accepted { stream, peer, number, open } = accepted;
+        match TcpStream::from_std(stream) {
+            Ok(stream) => {
+                let origin = connection::Origin { peer, number };
+                let served = connection::serve(stream, origin, service.clone(), shared.clone(), tasks.clone());
+                tasks.spawn(async move {
+                    served.await;
+                    drop(open);
+                });
+            }
+            Err(error) => tracing::warn!(%peer, %error, "a connection cannot be registered with its worker"),
+        }
+    }
+    drop(tasks);
+    // Nothing is ever sent: this is how the last task to go is noticed.
+    let _none = ended.recv().await;
+}
