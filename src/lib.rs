@@ -11,9 +11,9 @@
 //! ```
 
 #[cfg(feature = "server")]
-pub mod api;
+pub mod admin;
 #[cfg(feature = "server")]
-pub mod check;
+pub mod api;
 #[cfg(feature = "client")]
 pub mod cli;
 #[cfg(feature = "server")]

@@ -15,7 +15,7 @@ use super::exit::Exit;
 use super::part::{Failed, copy, damaged, until_done};
 use super::progress::bar;
 use super::transfer::StoreOptions;
-use crate::check::{Checked, Report, check_in};
+use crate::admin::check::{Checked, Report, check_in};
 use crate::clock::{Clock, SystemClock};
 use crate::service::{lookup, open_sqlite};
 use crate::store::StoreError;

@@ -33,7 +33,7 @@ pub enum Exit {
     WriterStopped = 8,
     /// A server did not answer within `--timeout`.
     NoAnswer = 9,
-    /// A database is sound, and people should know of something: see `check::Report::has_news`.
+    /// A database is sound, and people should know of something: see `admin::check::Report::has_news`.
     Drifted = 10,
     /// A server ended because its file was taken away from under it.
     FileGone = 11,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::check::examine;
 use super::exit::Exit;
 use super::serve::Signals;
-use crate::check::{Checked, Report};
+use crate::admin::check::{Checked, Report};
 use crate::descriptors;
 use crate::service::open_sqlite;
 use crate::store::sqlite::{Reserved, Source, Sqlite};

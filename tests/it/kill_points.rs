@@ -255,7 +255,7 @@ async fn judge(file: &Path, record: &Record) {
     let mut store = open_sqlite(file, &zones).unwrap();
     let lookup: ZoneLookup = Arc::new(move |name| zones.zone(name).ok());
     let oldest = store.oldest().unwrap();
-    let report = bookd::check::check(&mut store, oldest, &lookup, SystemClock.now(), |_| ()).unwrap();
+    let report = bookd::admin::check::check(&mut store, oldest, &lookup, SystemClock.now(), |_| ()).unwrap();
     let mut found: Vec<String> = report.invariants.iter().flat_map(|it| it.findings.clone()).collect();
     found.extend(store.integrity().unwrap());
     let ops = record.ops.lock().unwrap();

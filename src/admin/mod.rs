@@ -1,0 +1,3 @@
+//! Administration: what a person does to a store as a whole.
+
+pub mod check;
