@@ -28,6 +28,8 @@ pub mod engine;
 pub mod fold;
 #[cfg(feature = "server")]
 pub mod ids;
+#[cfg(feature = "server")]
+pub mod open_store;
 #[cfg(feature = "proto")]
 pub mod proto;
 pub mod sabotage;
@@ -37,6 +39,8 @@ mod sample;
 pub mod server;
 #[cfg(feature = "server")]
 pub mod service;
+#[cfg(feature = "server")]
+pub mod signals;
 #[cfg(feature = "server")]
 pub mod store;
 #[cfg(all(feature = "server", feature = "client"))]

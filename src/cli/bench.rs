@@ -22,7 +22,8 @@ use super::commands::ClientOptions;
 use super::exit::Exit;
 use super::progress::bar;
 use super::run::complain;
-use crate::service::{Parts, Service, open_sqlite};
+use crate::open_store::open_sqlite;
+use crate::service::{Parts, Service};
 use crate::zones::Zones;
 
 /// The most calls in flight: more than that many streams say more about the client than about the server.

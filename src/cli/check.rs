@@ -17,7 +17,7 @@ use super::progress::bar;
 use super::transfer::StoreOptions;
 use crate::admin::check::{Checked, Report, check_in};
 use crate::clock::{Clock, SystemClock};
-use crate::service::{lookup, open_sqlite};
+use crate::open_store::{lookup, open_sqlite};
 use crate::store::StoreError;
 use crate::store::sqlite::{Pages, Source, Sqlite, is_there};
 use crate::zones::Zones;

@@ -13,7 +13,7 @@ use super::serve::{complain, say};
 use super::transfer::StoreOptions;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::CLOCK_BEHIND_LOGGED;
-use crate::service::open_sqlite;
+use crate::open_store::open_sqlite;
 use crate::store::sqlite::{Sqlite, is_there};
 use crate::store::told::PART_EVENTS_MAX;
 use crate::store::{Batch, Boot, CalendarFilter, CommitError, Store, StoreError};

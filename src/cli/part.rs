@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use super::check::examine;
 use super::exit::Exit;
-use super::serve::Signals;
 use crate::admin::check::{Checked, Report};
 use crate::descriptors;
-use crate::service::open_sqlite;
+use crate::open_store::open_sqlite;
+use crate::signals::Signals;
 use crate::store::sqlite::{Reserved, Source, Sqlite};
 use crate::store::{Boot, OpenError, Store, StoreError};
 use crate::zones::Zones;
@@ -255,7 +255,7 @@ pub(super) fn until_done<T: Send + 'static>(
                 let done = done.unwrap_or_else(|error| Err(Failed::other(format!("it came to no end: {error}"))));
                 done.map(|made| (part, made))
             }
-            () = signals.next() => Err(Failed::other("interrupted; nothing was written".to_owned())),
+            _ = signals.next() => Err(Failed::other("interrupted; nothing was written".to_owned())),
         }
     });
     // What is still at work ends with the process.

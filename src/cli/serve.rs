@@ -4,15 +4,15 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
 use super::exit::Exit;
 use crate::clock::SystemClock;
 use crate::config::{ServeConfig, StoreUrl};
 use crate::descriptors;
 use crate::engine::{self, Layout, Stopped};
+use crate::open_store::open_sqlite;
 use crate::server::{Ended, Lanes, Limits};
-use crate::service::{Parts, Service, open_sqlite};
+use crate::service::{Parts, Service};
+use crate::signals::Signals;
 use crate::telemetry;
 use crate::zones::Zones;
 use bookd_core::time::DAY;
@@ -78,44 +78,16 @@ async fn serve(config: &ServeConfig) -> Result<Exit, String> {
     until_told(service, signals, config.grace).await
 }
 
-/// What tells a process to stop.
-pub(super) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    /// From now on they end nothing by themselves.
-    pub(super) fn new() -> Result<Self, String> {
-        let terminate = signal(SignalKind::terminate()).map_err(|error| descriptors::told(&error, ""))?;
-        let interrupt = signal(SignalKind::interrupt()).map_err(|error| descriptors::told(&error, ""))?;
-        Ok(Self { terminate, interrupt })
-    }
-
-    /// Waits for the next one.
-    pub(super) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
 /// Serves until a signal, or until the writer must stop; then stops in order.
-pub(super) async fn until_told(service: Service, signals: Signals, grace: Duration) -> Result<Exit, String> {
-    let Signals { mut terminate, mut interrupt } = signals;
+pub(super) async fn until_told(service: Service, mut signals: Signals, grace: Duration) -> Result<Exit, String> {
     tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
+        signal = signals.next() => tracing::info!("{signal}: stopping"),
         () = service.failed() => {}
     }
     let stopper = service.stopper();
     let stop = service.stop(grace);
     let second = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        signals.next().await;
         tracing::warn!("second signal: stopping now");
         stopper.abort();
         std::future::pending::<()>().await

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bookd::clock::{Clock, SystemClock};
+use bookd::open_store::open_sqlite;
 use bookd::sabotage::Moment;
-use bookd::service::open_sqlite;
 use bookd::store::ZoneLookup;
 use bookd::zones::Zones;
 use tokio::sync::mpsc;

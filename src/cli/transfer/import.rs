@@ -13,7 +13,7 @@ use super::{FILE_BYTES_MAX, StoreOptions, counted, progress};
 use crate::cli::exit::Exit;
 use crate::clock::SystemClock;
 use crate::engine::{self, Answer, Engine, Failure, Layout, Stopped, Terms};
-use crate::service::open_sqlite;
+use crate::open_store::open_sqlite;
 use crate::store::memory::Memory;
 use crate::store::{OpenError, Store};
 use crate::zones::Zones;
