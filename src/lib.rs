@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! main, cli, server     processes: flags, sockets, shutdown
+//! admin                 what a person does to a store as a whole: check, backup, import
 //! api                   parse → call → render; knows protobuf, never the store
 //! engine                the actor: mailbox → batch → decide → commit → publish → answer
 //! store                 durability: SQLite, and memory as the reference

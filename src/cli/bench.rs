@@ -20,6 +20,7 @@ use super::bench_load::{Answered, Load, Phase, Weights, Worker};
 use super::client::{CallError, Server};
 use super::commands::ClientOptions;
 use super::exit::Exit;
+use super::output::say;
 use super::progress::bar;
 use super::run::complain;
 use crate::open_store::open_sqlite;
@@ -132,7 +133,7 @@ pub fn run(config: &BenchConfig, options: &ClientOptions) -> Exit {
     match report {
         Ok(report) => {
             let shown = if options.json { format!("{:#}", report.as_json(config)) } else { report.as_text(config) };
-            let _ = writeln!(std::io::stdout(), "{shown}");
+            say(&shown);
             Exit::Done
         }
         Err(error) => complain(&error),

@@ -1,10 +1,10 @@
 //! `bookd serve`: starts the service, says what it serves, and stops it in order on SIGTERM or Ctrl-C.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::exit::Exit;
+use super::output::{complain, failed, say};
 use crate::clock::SystemClock;
 use crate::config::{ServeConfig, StoreUrl};
 use crate::descriptors;
@@ -27,22 +27,12 @@ pub fn run(config: &ServeConfig) -> Exit {
     }
     let runtime = match descriptors::runtime() {
         Ok(runtime) => runtime,
-        Err(error) => return complain(&error),
+        Err(error) => return failed(&error),
     };
     match telemetry::start(&config.log).and_then(|()| runtime.block_on(serve(config))) {
         Ok(code) => code,
-        Err(error) => complain(&error),
+        Err(error) => failed(&error),
     }
-}
-
-pub(super) fn complain(error: &str) -> Exit {
-    // Standard error may be gone; then there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "bookd: {error}");
-    Exit::Failed
-}
-
-pub(super) fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 async fn serve(config: &ServeConfig) -> Result<Exit, String> {
