@@ -25,10 +25,11 @@ use std::time::{Duration, Instant as Stopwatch};
 
 use bookd::cli::bench::{fsync_rate, load, used_by_services};
 use bookd::engine::Wait;
+use bookd::open_store::open_sqlite;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
-use bookd::service::{Service, open_sqlite};
+use bookd::service::Service;
 use bookd::store::Store;
 use bookd::zones::Zones;
 use bookd_core::command::Command as Asked;

@@ -26,9 +26,9 @@ use std::time::{Duration, Instant as Stopwatch};
 
 use bookd::cli::bench::{fsync_rate, load};
 use bookd::cli::client::{CallError, Client, Server};
+use bookd::open_store::open_sqlite;
 use bookd::proto::FILE_DESCRIPTOR_SET;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
-use bookd::service::open_sqlite;
 use bookd::store::Store;
 use bookd::store::sqlite::Sqlite;
 use bookd::zones::Zones;

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! main, cli, service    processes: flags, shutdown
+//! admin                 what a person does to a store as a whole: check, backup, import
 //! api                   parse → call → render; knows protobuf, never the store
 //! engine                the actor: mailbox → batch → decide → commit → publish → answer
 //! store                 durability: SQLite, and memory as the reference
@@ -12,9 +13,9 @@
 //! ```
 
 #[cfg(feature = "server")]
-pub mod api;
+pub mod admin;
 #[cfg(feature = "server")]
-pub mod check;
+pub mod api;
 #[cfg(feature = "client")]
 pub mod cli;
 #[cfg(feature = "server")]
@@ -33,6 +34,8 @@ pub mod ids;
 pub mod layout;
 #[cfg(feature = "server")]
 pub mod log;
+#[cfg(feature = "server")]
+pub mod open_store;
 #[cfg(feature = "proto")]
 pub mod proto;
 pub mod sabotage;
@@ -40,6 +43,8 @@ pub mod sabotage;
 mod sample;
 #[cfg(feature = "server")]
 pub mod service;
+#[cfg(feature = "server")]
+pub mod signals;
 #[cfg(feature = "server")]
 pub mod store;
 #[cfg(all(feature = "server", feature = "client"))]

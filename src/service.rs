@@ -1,7 +1,6 @@
 //! The service as a whole: zones, store, engine, routes, transport, started in this order and stopped in the reverse.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +12,7 @@ use crate::api::{self, HealthReporter, SERVICES};
 use crate::clock::{Clock, SystemClock};
 use crate::descriptors;
 use crate::engine::{self, Engine, Stopped};
-use crate::store::sqlite::Sqlite;
-use crate::store::{OpenError, ZoneLookup};
+use crate::store::OpenError;
 use crate::zones::Zones;
 
 /// Why the service cannot start.
@@ -78,23 +76,6 @@ pub struct Service {
     engine: Engine,
     writer: engine::Running,
     health: HealthReporter,
-}
-
-/// Opens the SQLite store in this file; a new one gets a new secret for its confirmation codes.
-pub fn open_sqlite(file: &Path, zones: &Arc<Zones>) -> Result<Sqlite, OpenError> {
-    let (high, low) = uuid::Uuid::now_v7().as_u64_pair();
-    Sqlite::open(file, lookup(zones), high.rotate_left(17) ^ low)
-}
-
-/// The same of a store that must be there.
-pub fn open_existing_sqlite(file: &Path, zones: &Arc<Zones>) -> Result<Sqlite, OpenError> {
-    Sqlite::open_existing(file, lookup(zones))
-}
-
-/// These zones, as a store asks for them.
-pub fn lookup(zones: &Arc<Zones>) -> ZoneLookup {
-    let zones = Arc::clone(zones);
-    Arc::new(move |name| zones.zone(name).ok())
 }
 
 impl Service {

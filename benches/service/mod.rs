@@ -8,9 +8,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bookd::clock::{Clock, SystemClock};
+use bookd::open_store::open_sqlite;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
-use bookd::service::{Parts, Service, open_sqlite};
+use bookd::service::{Parts, Service};
 use bookd::zones::Zones;
 use bookd_core::time::DAY;
 use bookd_transport::{Limits, Workers};

@@ -10,9 +10,9 @@ use super::commands::{ClientCommand, ClientOptions};
 use super::demo::{self, DemoConfig};
 use super::demo_race::{self, RaceConfig};
 use super::exit::Exit;
+use super::export::{self, ExportConfig};
+use super::import::{self, ImportConfig};
 use super::restore::{self, RestoreOptions};
-use super::transfer::export::{self, ExportConfig};
-use super::transfer::import::{self, ImportConfig};
 use super::{run, serve};
 use crate::config::ServeConfig;
 

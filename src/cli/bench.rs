@@ -6,24 +6,25 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 use tonic::transport::Channel;
 
 use super::bench_cpu;
-use super::bench_load::{Answered, Load, Worker};
+use super::bench_load::{Answered, Load, Phase, Weights, Worker};
 use super::client::{CallError, Server};
 use super::commands::ClientOptions;
 use super::exit::Exit;
+use super::output::say;
 use super::progress::bar;
 use super::run::complain;
-use crate::service::{Parts, Service, open_sqlite};
+use crate::open_store::open_sqlite;
+use crate::service::{Parts, Service};
 use crate::zones::Zones;
 
 /// The most calls in flight: more than that many streams say more about the client than about the server.
@@ -41,67 +42,6 @@ const OVERLOAD_MAX: i64 = 100;
 const JOINING: Duration = Duration::from_micros(200);
 /// How long the disk's own rate is measured.
 const FSYNC_SECONDS: f64 = 1.0;
-
-/// One kind of call at a time, or all of them mixed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Phase {
-    /// The health check: what the transport costs.
-    Echo,
-    /// The free slots of a day.
-    List,
-    /// Durable bookings of free slots.
-    Book,
-    /// Bookings of a slot that is taken.
-    Refuse,
-    /// Cancellations of what was booked.
-    Cancel,
-    /// List, book and cancel by the weights of --mix.
-    Mix,
-    /// Durable bookings, so many times as many in flight: see --overload.
-    #[value(skip)]
-    Overload,
-}
-
-impl Phase {
-    const ALL: [Self; 6] = [Self::Echo, Self::List, Self::Book, Self::Refuse, Self::Mix, Self::Cancel];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Echo => "echo",
-            Self::List => "list",
-            Self::Book => "book",
-            Self::Refuse => "refuse",
-            Self::Cancel => "cancel",
-            Self::Mix => "mix",
-            Self::Overload => "over",
-        }
-    }
-}
-
-/// How often each call comes in a mix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Weights {
-    /// ListSlots.
-    pub list: u32,
-    /// BookAppointment.
-    pub book: u32,
-    /// CancelAppointment.
-    pub cancel: u32,
-}
-
-impl FromStr for Weights {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parts: Vec<u32> = text.split(',').filter_map(|it| it.trim().parse().ok()).collect();
-        match parts[..] {
-            [list, book, cancel] if (1..=1_000).contains(&(list.saturating_add(book).saturating_add(cancel))) => {
-                Ok(Self { list, book, cancel })
-            }
-            _ => Err("write three numbers: how often to list, book and cancel, such as 60,30,10".to_owned()),
-        }
-    }
-}
 
 /// What `bookd bench` needs to know.
 #[derive(Args, Clone, Debug)]
@@ -193,7 +133,7 @@ pub fn run(config: &BenchConfig, options: &ClientOptions) -> Exit {
     match report {
         Ok(report) => {
             let shown = if options.json { format!("{:#}", report.as_json(config)) } else { report.as_text(config) };
-            let _ = writeln!(std::io::stdout(), "{shown}");
+            say(&shown);
             Exit::Done
         }
         Err(error) => complain(&error),

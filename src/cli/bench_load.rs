@@ -2,8 +2,10 @@
 //!
 //! Two workers never want the same time, so every booking is to succeed and every refusal is asked for.
 
+use std::str::FromStr;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use prost_types::Timestamp;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
@@ -11,7 +13,6 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
 
-use super::bench::{Phase, Weights};
 use super::client::{CallError, Server};
 use crate::clock::{Clock, SystemClock};
 use crate::proto::v1 as pb;
@@ -29,6 +30,67 @@ const DAYS: i64 = 360;
 const HOURLY_CALENDARS_MIN: u32 = 100;
 /// The appointment type of a minute.
 const SHORT_TYPE: &str = "short";
+
+/// One kind of call at a time, or all of them mixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Phase {
+    /// The health check: what the transport costs.
+    Echo,
+    /// The free slots of a day.
+    List,
+    /// Durable bookings of free slots.
+    Book,
+    /// Bookings of a slot that is taken.
+    Refuse,
+    /// Cancellations of what was booked.
+    Cancel,
+    /// List, book and cancel by the weights of --mix.
+    Mix,
+    /// Durable bookings, so many times as many in flight: see --overload.
+    #[value(skip)]
+    Overload,
+}
+
+impl Phase {
+    pub(super) const ALL: [Self; 6] = [Self::Echo, Self::List, Self::Book, Self::Refuse, Self::Mix, Self::Cancel];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Echo => "echo",
+            Self::List => "list",
+            Self::Book => "book",
+            Self::Refuse => "refuse",
+            Self::Cancel => "cancel",
+            Self::Mix => "mix",
+            Self::Overload => "over",
+        }
+    }
+}
+
+/// How often each call comes in a mix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weights {
+    /// ListSlots.
+    pub list: u32,
+    /// BookAppointment.
+    pub book: u32,
+    /// CancelAppointment.
+    pub cancel: u32,
+}
+
+impl FromStr for Weights {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts: Vec<u32> = text.split(',').filter_map(|it| it.trim().parse().ok()).collect();
+        match parts[..] {
+            [list, book, cancel] if (1..=1_000).contains(&(list.saturating_add(book).saturating_add(cancel))) => {
+                Ok(Self { list, book, cancel })
+            }
+            _ => Err("write three numbers: how often to list, book and cancel, such as 60,30,10".to_owned()),
+        }
+    }
+}
 
 /// What a benchmark books.
 pub(super) struct Load {

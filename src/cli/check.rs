@@ -1,26 +1,16 @@
-//! `bookd check`: looks at a whole database while nobody serves it, and writes nothing to it or beside it.
-//!
-//! A database of an older schema is looked at in a copy of it that is brought to this one, in the folder for temporary
-//! files.
-
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+//! `bookd check`: what the look at a whole database that nobody serves has found, as a table or as JSON.
 
 use clap::Args;
-use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
 use super::exit::Exit;
-use super::part::{Failed, copy, damaged, until_done};
-use super::progress::bar;
-use super::transfer::StoreOptions;
-use crate::check::{Checked, Report, check_in};
-use crate::clock::{Clock, SystemClock};
-use crate::service::{lookup, open_sqlite};
-use crate::store::StoreError;
-use crate::store::sqlite::{Pages, Source, Sqlite, is_there};
-use crate::zones::Zones;
+use super::output::{ended, say};
+use super::progress::shown;
+use super::store_options::StoreOptions;
+use super::table::table;
+use crate::admin::check::Checked;
+use crate::admin::check::examine::Examined;
+use crate::admin::check::offline::look;
 
 /// What to check.
 #[derive(Args, Clone, Debug)]
@@ -46,84 +36,18 @@ fn help() -> String {
 
 /// Runs it; the exit code tells what was found.
 pub fn run(options: &CheckOptions, is_json: bool) -> Exit {
-    match look(options) {
-        Ok((file, report)) => {
-            let shown = if is_json { format!("{:#}", as_json(&file, &report)) } else { as_text(&file, &report) };
-            // A closed pipe is the reader's way to say that it has seen enough.
-            let _ = writeln!(std::io::stdout(), "{}", shown.trim_end());
-            match (file.found > 0 || report.is_damaged(), report.has_news()) {
+    match look(&options.store.file(), shown) {
+        Ok(examined) => {
+            let text = if is_json { format!("{:#}", as_json(&examined)) } else { as_text(&examined) };
+            say(text.trim_end());
+            match (examined.is_damaged(), examined.report.has_news()) {
                 (true, _) => Exit::Failed,
                 (false, true) => Exit::Drifted,
                 (false, false) => Exit::Done,
             }
         }
-        Err(failed) => failed.complain(),
+        Err(error) => ended(&error),
     }
-}
-
-fn look(options: &CheckOptions) -> Result<(Checked, Report), Failed> {
-    let path = options.store.file();
-    if !is_there(path)? {
-        return Err(Failed::not_found(format!("{}: there is no such file", path.display())));
-    }
-    let zones = Arc::new(options.store.load_zones().map_err(Failed::other)?);
-    let source = Source::open_unwritten(path)?;
-    if source.is_older() {
-        return look_at_copy(source, path.to_owned(), zones);
-    }
-    let folder = std::env::temp_dir();
-    let examined = source.into_store(lookup(&zones)).and_then(|mut store| examine(&mut store, &zones, &folder));
-    examined.map_err(|error| Failed::other(error.to_string()))
-}
-
-/// Looks at a copy that is brought to this schema; it is gone afterwards.
-fn look_at_copy(mut source: Source, path: PathBuf, zones: Arc<Zones>) -> Result<(Checked, Report), Failed> {
-    let (_copy, looked) = until_done(&std::env::temp_dir().join("bookd-check.db"), move |made| {
-        let of_file = |error: StoreError| Failed::other(format!("{}: {error}", path.display()));
-        let findings = source.integrity().map_err(of_file)?;
-        if !findings.is_empty() {
-            return Err(damaged(&path, &findings));
-        }
-        copy(&mut source, made, made)?;
-        let mut store = open_sqlite(made, &zones)?;
-        examine(&mut store, &zones, &std::env::temp_dir()).map_err(of_file)
-    })?;
-    Ok(looked)
-}
-
-/// Looks at all of a store: what SQLite says of the file, and what must be true of what is in it. What does not fit into
-/// memory is sorted in this folder.
-pub(super) fn examine(store: &mut Sqlite, zones: &Arc<Zones>, folder: &Path) -> Result<(Checked, Report), StoreError> {
-    let Pages { count, unsummed, findings } = store.look_over()?;
-    let mut file = Checked { name: "file", promise: "R2", examined: count, ..Checked::default() };
-    file.notes.extend(
-        (unsummed > 0)
-            .then(|| format!("{unsummed} of {count} pages carry no checksum: another program copied them in")),
-    );
-    (file.found, file.findings) = (findings.len() as u64, findings);
-    match examine_content(store, zones, folder) {
-        Ok(report) => Ok((file, report)),
-        // What cannot be read is named above.
-        Err(error) if file.found > 0 && error.is_damage() => Ok((file, Report::default())),
-        Err(error) => Err(error),
-    }
-}
-
-fn examine_content(store: &mut Sqlite, zones: &Arc<Zones>, folder: &Path) -> Result<Report, StoreError> {
-    let oldest = store.oldest()?;
-    let bar = bar(store.count_rows()?, "checking");
-    let report = check_in(folder, store, oldest, &lookup(zones), SystemClock.now(), |read| bar.inc(read));
-    bar.finish_and_clear();
-    report
-}
-
-fn all<'a>(file: &'a Checked, report: &'a Report) -> impl Iterator<Item = &'a Checked> {
-    // What could not be looked at has no name.
-    [file]
-        .into_iter()
-        .chain(&report.invariants)
-        .chain([&report.sessions, &report.drift])
-        .filter(|it| !it.name.is_empty())
 }
 
 fn about(name: &str) -> &'static str {
@@ -139,30 +63,32 @@ fn about(name: &str) -> &'static str {
     }
 }
 
-fn as_text(file: &Checked, report: &Report) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(["CHECK", "PROMISE", "EXAMINED", "FOUND", "WHAT"]);
-    for it in all(file, report) {
-        let promise = if it.promise.is_empty() { "-" } else { it.promise };
-        table.add_row([it.name, promise, &it.examined.to_string(), &it.found.to_string(), about(it.name)]);
-    }
-    let mut lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    for it in all(file, report) {
-        lines.extend(it.notes.iter().map(|note| format!("{}: {note}", it.name)));
-        lines.extend(it.findings.iter().map(|finding| format!("{}: {finding}", it.name)));
+fn as_text(examined: &Examined) -> String {
+    let mut text = table(
+        &["check", "promise", "examined", "found", "what"],
+        examined.all().map(|it| {
+            let promise = if it.promise.is_empty() { "-" } else { it.promise };
+            [it.name, promise, &it.examined.to_string(), &it.found.to_string(), about(it.name)]
+                .map(str::to_owned)
+                .into()
+        }),
+    );
+    for it in examined.all() {
         let more = it.found.saturating_sub(it.findings.len() as u64);
-        lines.extend((more > 0).then(|| format!("{}: and {more} more", it.name)));
+        let more = (more > 0).then(|| format!("and {more} more"));
+        for line in it.notes.iter().chain(&it.findings).chain(&more) {
+            text.push_str(&format!("\n{}: {line}", it.name));
+        }
     }
-    lines.join("\n")
+    text
 }
 
-fn as_json(file: &Checked, report: &Report) -> Value {
+fn as_json(examined: &Examined) -> Value {
     let promise = |it: &Checked| Some(it.promise).filter(|it| !it.is_empty());
-    let checks = all(file, report).map(|it| {
+    let checks = examined.all().map(|it| {
         let Checked { name, examined, found, findings, notes, .. } = it;
         let promise = promise(it);
         json!({ "check": name, "promise": promise, "examined": examined, "found": found, "findings": findings, "notes": notes })
     });
-    json!({ "damaged": file.found > 0 || report.is_damaged(), "checks": checks.collect::<Vec<_>>() })
+    json!({ "damaged": examined.is_damaged(), "checks": checks.collect::<Vec<_>>() })
 }

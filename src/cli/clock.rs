@@ -1,32 +1,14 @@
-//! `bookd clock reset`: brings a store that believed a wrong clock back to the one that is right, offline.
-//!
-//! A store's time never goes back by itself. This says first what going back means, and does it only when told to.
-
-use std::sync::Arc;
+//! `bookd clock reset`: what it finds and changes, in words or as JSON.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::exit::Exit;
-use super::part::{Failed, unreadable};
-use super::serve::{complain, say};
-use super::transfer::StoreOptions;
-use crate::clock::{Clock, SystemClock};
-use crate::engine::CLOCK_BEHIND_LOGGED;
-use crate::service::open_sqlite;
-use crate::store::log_reader::PART_EVENTS_MAX;
-use crate::store::sqlite::{Sqlite, is_there};
-use crate::store::{Batch, Boot, CalendarFilter, CommitError, Store, StoreError};
-use bookd_core::appointment::Appointment;
-use bookd_core::change::{AppointmentEvent, Change};
-use bookd_core::decide::{HOLD_SECONDS_MAX, reset_clock};
-use bookd_core::ids::{AppointmentId, Revision};
-use bookd_core::log::LogPosition;
-use bookd_core::state::State;
-use bookd_core::time::{Instant, MINUTE};
-
-/// How many appointments are read at a time.
-const PAGE: usize = 1_000;
+use super::output::{complain, counted, ended, say};
+use super::store_options::StoreOptions;
+use crate::admin::clock_reset::{Ahead, Plan, reset};
+use bookd_core::decide::HOLD_SECONDS_MAX;
+use bookd_core::time::MINUTE;
 
 /// What to do about the time of a store.
 #[derive(Subcommand, Clone, Debug)]
@@ -50,29 +32,6 @@ pub struct ResetOptions {
     pub dry_run: bool,
 }
 
-/// What a reset finds, and what it changes.
-struct Plan {
-    /// The last change, and when it says that it was made.
-    last: (Revision, Instant),
-    /// What this machine's clock shows.
-    now: Instant,
-    /// What lies after that; none when the store's time is not ahead.
-    ahead: Option<Ahead>,
-}
-
-/// What was made by the wrong clock, and the change that brings the store back.
-struct Ahead {
-    /// The first change that is kept and says that it was made after now.
-    first: Revision,
-    /// Changes that do.
-    changes: u64,
-    /// Holds and requests that they let run out.
-    expired: u64,
-    /// Every change that is kept lies after now: the clock may be the one that is wrong.
-    is_all: bool,
-    reset: Change,
-}
-
 fn help() -> String {
     let exits = Exit::some(&[
         (Exit::Done, "done, shown, or nothing to do"),
@@ -90,87 +49,23 @@ fn help() -> String {
 /// Runs it; see its help for the exit codes.
 pub fn run(command: &ClockCommand, is_json: bool) -> Exit {
     let ClockCommand::Reset(options) = command;
-    match reset(options) {
+    match reset(&options.store.file(), options.yes) {
         Ok(plan) => {
             let is_done = options.yes && plan.ahead.is_some();
             say(&if is_json { as_json(options, &plan, is_done) } else { as_text(options, &plan, is_done) });
             if is_done || options.dry_run || plan.ahead.is_none() {
                 return Exit::Done;
             }
-            let _always_the_same = complain("nothing was changed: say --yes to do it");
+            complain("nothing was changed: say --yes to do it");
             Exit::Usage
         }
-        Err(failed) => failed.complain(),
-    }
-}
-
-fn reset(options: &ResetOptions) -> Result<Plan, Failed> {
-    let path = options.store.file();
-    if !is_there(path)? {
-        return Err(Failed::not_found(format!("{}: there is no such file", path.display())));
-    }
-    let zones = Arc::new(options.store.load_zones().map_err(Failed::other)?);
-    let mut store = open_sqlite(path, &zones)?;
-    let plan = plan(&mut store, SystemClock.now()).map_err(|error| unreadable(path, &error))?;
-    if let Some(ahead) = plan.ahead.as_ref().filter(|_| options.yes) {
-        let batch = Batch { changes: std::slice::from_ref(&ahead.reset), requests: &[], expected: &[] };
-        store.commit(&batch).map_err(|error| match error {
-            CommitError::Refused(error) => unreadable(path, &error),
-            CommitError::Unknown(error) => {
-                let unknown = "whether the reset was written is not known; run it again to see";
-                Failed::other(format!("{}: {error}; {unknown}", path.display()))
-            }
-        })?;
-    }
-    Ok(plan)
-}
-
-fn plan(store: &mut Sqlite, now: Instant) -> Result<Plan, StoreError> {
-    let boot = store.boot()?;
-    let last = (boot.revision, boot.last_time);
-    // A clock that is this little behind catches up by itself.
-    if boot.last_time.since(now) <= CLOCK_BEHIND_LOGGED {
-        return Ok(Plan { last, now, ahead: None });
-    }
-    let waiting = waiting(store, &boot)?;
-    let state = State { revision: boot.revision, last_time: boot.last_time, ..State::default() };
-    let reset = reset_clock(&state, &waiting, now);
-    let first = store.first_change_after(now)?.unwrap_or(boot.revision);
-    let is_all = store.oldest()?.is_none_or(|oldest| oldest.revision == first);
-    let (changes, expired) = made_after(store, first, now)?;
-    Ok(Plan { last, now, ahead: Some(Ahead { first, changes, expired, is_all, reset }) })
-}
-
-/// Every hold and request.
-fn waiting(store: &mut Sqlite, boot: &Boot) -> Result<Vec<Arc<Appointment>>, StoreError> {
-    let ids: Vec<AppointmentId> = boot.expiring.iter().map(|it| it.appointment).collect();
-    let mut waiting = Vec::with_capacity(ids.len());
-    for page in ids.chunks(PAGE) {
-        waiting.extend(store.load_appointments(page)?.into_iter().map(Arc::new));
-    }
-    Ok(waiting)
-}
-
-/// How many changes from `first` on say that they were made after `now`, and how much they let run out.
-fn made_after(store: &Sqlite, first: Revision, now: Instant) -> Result<(u64, u64), StoreError> {
-    let mut reader = store.reader()?;
-    let (mut changes, mut expired) = (0, 0);
-    let mut from = LogPosition::of(first);
-    loop {
-        let page = reader.changes_from(from, &CalendarFilter::All, PART_EVENTS_MAX)?;
-        if page.next == from {
-            return Ok((changes, expired));
-        }
-        for told in page.changes.iter().filter(|it| it.entry.time > now) {
-            changes += u64::from(told.is_last());
-            expired += told.entry.appointments().filter(|it| it.kind == AppointmentEvent::Expired).count() as u64;
-        }
-        from = page.next;
+        Err(error) => ended(&error),
     }
 }
 
 fn as_text(options: &ResetOptions, plan: &Plan, is_done: bool) -> String {
-    let store = options.store.file().display();
+    let store = options.store.file();
+    let store = store.path.display();
     let Plan { last: (revision, time), now, ahead } = plan;
     let Some(Ahead { first, changes, expired, is_all, reset }) = ahead else {
         return format!(
@@ -202,12 +97,6 @@ fn as_text(options: &ResetOptions, plan: &Plan, is_done: bool) -> String {
     lines.join("\n")
 }
 
-/// `1 hold`, `2 holds`.
-fn counted(count: u64, one: &str) -> String {
-    let several = one.split(' ').map(|word| if word == "or" { word.to_owned() } else { format!("{word}s") });
-    if count == 1 { format!("1 {one}") } else { format!("{count} {}", several.collect::<Vec<_>>().join(" ")) }
-}
-
 /// In words, such as `3 d 4 h 5 min`.
 fn length(seconds: i64) -> String {
     let minutes = seconds / MINUTE;
@@ -220,7 +109,7 @@ fn length(seconds: i64) -> String {
 fn as_json(options: &ResetOptions, plan: &Plan, is_done: bool) -> String {
     let Plan { last: (revision, time), now, ahead } = plan;
     let mut value: Value = json!({
-        "store": options.store.file().display().to_string(),
+        "store": options.store.file().path.display().to_string(),
         "revision": revision.0,
         "time": time.to_string(),
         "clock": now.to_string(),

@@ -6,6 +6,7 @@ mod calendars;
 mod holds;
 mod lists;
 mod slots;
+mod watch;
 
 use std::time::Duration;
 
@@ -16,7 +17,6 @@ use super::ask::Ask;
 use super::client::{CallError, Server};
 use super::dates::Dates;
 use super::table;
-use super::watch::WatchCommand;
 use super::words::{enumerated, length, pair, patience};
 
 pub use availability::AvailabilityCommand;
@@ -25,6 +25,7 @@ pub use calendars::CalendarCommand;
 pub use holds::HoldCommand;
 pub use lists::ListCommand;
 pub use slots::SlotsCommand;
+pub use watch::WatchCommand;
 
 /// How many items a list shows at most, unless asked otherwise.
 const LIMIT_DEFAULT: usize = 1_000;
@@ -342,7 +343,7 @@ fn json_of(what: &str, text: &str) -> Result<Value, CallError> {
 }
 
 /// `calendar_id`, or `calendar_ids` of words with commas, which need to be told how they take part.
-pub(super) fn on(mut request: Value, calendars: &str, taking_part: &TakingPart) -> Result<Value, CallError> {
+fn on(mut request: Value, calendars: &str, taking_part: &TakingPart) -> Result<Value, CallError> {
     let ids: Vec<&str> = calendars.split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
     match ids[..] {
         [one] if !taking_part.all && !taking_part.any => request["calendar_id"] = json!(one),
@@ -358,11 +359,11 @@ pub(super) fn on(mut request: Value, calendars: &str, taking_part: &TakingPart) 
 }
 
 /// The calendar whose clocks count.
-pub(super) fn first(calendars: &str) -> &str {
+fn first(calendars: &str) -> &str {
     calendars.split(',').next().unwrap_or_default().trim()
 }
 
-pub(super) fn asked(mut request: Value, what: &What) -> Value {
+fn asked(mut request: Value, what: &What) -> Value {
     request["appointment_type_id"] = json!(what.appointment_type);
     request["duration"] = json!(what.duration);
     request["time_zone"] = json!(what.read_in.zone);

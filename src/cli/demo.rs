@@ -11,12 +11,14 @@ use serde_json::{Value, json};
 use super::ask::Ask;
 use super::client::{CallError, Client, Server};
 use super::exit::Exit;
+use super::output::{failed, say};
 use super::run::told;
-use super::serve::{Signals, complain, say, until_told};
+use super::serve::until_told;
 use super::words::without_nulls;
 use crate::config::LogConfig;
 use crate::descriptors;
 use crate::service::{Parts, Service};
+use crate::signals::Signals;
 use crate::store::memory::Memory;
 use crate::telemetry;
 use crate::zones::Zones;
@@ -45,12 +47,12 @@ pub struct DemoConfig {
 pub fn run(config: &DemoConfig) -> Exit {
     let runtime = match descriptors::runtime() {
         Ok(runtime) => runtime,
-        Err(error) => return complain(&error),
+        Err(error) => return failed(&error),
     };
     let quiet = LogConfig { log: quieter(&config.log.log), ..config.log.clone() };
     match telemetry::start(&quiet).and_then(|()| runtime.block_on(demo(config))) {
         Ok(code) => code,
-        Err(error) => complain(&error),
+        Err(error) => failed(&error),
     }
 }
 

@@ -3,7 +3,6 @@
 //! Of any two slots that overlap at most one may be had, and whoever loses is told why; when that is not so, the race has failed.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +18,7 @@ use super::commands::ClientOptions;
 use super::dates::Dates;
 use super::demo::in_memory;
 use super::exit::Exit;
+use super::output::say;
 use super::run::{complain, to_its_end};
 use crate::engine::Stopped;
 use crate::zones::Zones;
@@ -58,7 +58,7 @@ pub fn run(_config: &RaceConfig, options: &ClientOptions) -> Exit {
         Ok(slots) => {
             let wrong = wrong(&slots);
             let shown = if options.json { format!("{:#}", as_json(&slots, &wrong)) } else { as_table(&slots, &wrong) };
-            let _ = writeln!(std::io::stdout(), "{shown}");
+            say(&shown);
             if wrong.is_empty() { Exit::Done } else { Exit::Failed }
         }
         Err(error) => complain(&error),

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use tonic::Code;
 
 #[cfg(feature = "server")]
+use crate::admin::AdminError;
+#[cfg(feature = "server")]
 use crate::store::OpenError;
 
 /// How a command ended.
@@ -33,7 +35,7 @@ pub enum Exit {
     WriterStopped = 8,
     /// A server did not answer within `--timeout`.
     NoAnswer = 9,
-    /// A database is sound, and people should know of something: see `check::Report::has_news`.
+    /// A database is sound, and people should know of something: see `admin::check::Report::has_news`.
     Drifted = 10,
     /// A server ended because its file was taken away from under it.
     FileGone = 11,
@@ -129,6 +131,21 @@ impl From<&OpenError> for Exit {
             | OpenError::Orphaned { .. }
             | OpenError::Unfinished { .. } => Self::Invalid,
             OpenError::Unreadable { .. } | OpenError::Damaged { .. } => Self::Failed,
+        }
+    }
+}
+
+/// What administration that came to nothing comes to.
+#[cfg(feature = "server")]
+impl From<&AdminError> for Exit {
+    fn from(error: &AdminError) -> Self {
+        match error {
+            AdminError::Open(error) => Self::from(error),
+            AdminError::Invalid(_) => Self::Invalid,
+            AdminError::NotFound(_) => Self::NotFound,
+            AdminError::Exists(_) => Self::Conflict,
+            AdminError::Later(_) => Self::TryAgain,
+            AdminError::Store(_) | AdminError::Io(_) | AdminError::Failed(_) => Self::Failed,
         }
     }
 }

@@ -24,7 +24,10 @@ pub mod demo;
 pub mod demo_race;
 pub mod exit;
 #[cfg(feature = "server")]
-mod part;
+pub mod export;
+#[cfg(feature = "server")]
+pub mod import;
+mod output;
 #[cfg(feature = "server")]
 mod progress;
 #[cfg(feature = "server")]
@@ -32,8 +35,8 @@ pub mod restore;
 pub mod run;
 #[cfg(feature = "server")]
 pub mod serve;
-mod table;
 #[cfg(feature = "server")]
-pub mod transfer;
+pub mod store_options;
+mod table;
 pub mod watch;
 pub mod words;

@@ -1,6 +1,21 @@
 //! Progress bars for long work: on standard error, and on a terminal alone.
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
+
+use crate::admin::{Position, Step};
+
+/// Shows a step of administration until it is over.
+pub(super) fn shown(step: Step) -> Position {
+    let bar = match step {
+        Step::Copying { bytes } => of_bytes(bytes, "copying"),
+        Step::Checking { rows } => bar(rows, "checking"),
+        Step::Reading => counter("reading"),
+        Step::Writing => counter("writing"),
+    };
+    let bar = bar.with_finish(ProgressFinish::AndClear);
+    bar.tick();
+    Box::new(move |position| bar.set_position(position))
+}
 
 /// A bar of so many of something.
 pub(super) fn bar(length: u64, what: &'static str) -> ProgressBar {
@@ -8,13 +23,13 @@ pub(super) fn bar(length: u64, what: &'static str) -> ProgressBar {
 }
 
 /// A bar of so many bytes.
-pub(super) fn bytes(length: u64, what: &'static str) -> ProgressBar {
+fn of_bytes(length: u64, what: &'static str) -> ProgressBar {
     let style = style("{msg} {bar:40} {bytes}/{total_bytes} {eta}");
     ProgressBar::new(length).with_style(style).with_message(what)
 }
 
 /// A counter of something that may have no end.
-pub(super) fn counter(what: &'static str) -> ProgressBar {
+fn counter(what: &'static str) -> ProgressBar {
     ProgressBar::new_spinner().with_style(style("{spinner} {msg} {human_pos}")).with_message(what)
 }
 

@@ -1,7 +1,5 @@
 //! Runs a client command: what its words mean, the call, page after page, the answer as a table or as JSON.
 
-use std::io::Write;
-
 use serde_json::{Value, json};
 use tonic::Status;
 use tonic_types::{FieldViolation, StatusExt};
@@ -10,6 +8,7 @@ use super::ask::Ask;
 use super::client::{CallError, Client};
 use super::commands::{ClientCommand, ClientOptions, Pages};
 use super::exit::Exit;
+use super::output::{self, say};
 use super::watch;
 use super::words::without_nulls;
 use crate::descriptors;
@@ -26,8 +25,7 @@ pub fn run(command: ClientCommand, options: &ClientOptions) -> Exit {
             let text = command.shown(&answer);
             let shown = if options.json { Some(format!("{answer:#}")) } else { text.as_ref().ok().cloned() };
             if let Some(shown) = shown {
-                // A closed pipe is the reader's way to say that it has seen enough.
-                let _ = writeln!(std::io::stdout(), "{}", shown.trim_end());
+                say(shown.trim_end());
             }
             text.map_or_else(|error| complain(&error), |_| Exit::Done)
         }
@@ -89,8 +87,7 @@ fn complain_of(error: &CallError, typed: impl Fn(&str) -> Option<&'static str>) 
         CallError::Refused(status) => refused(status, typed),
         other => told(other),
     };
-    // Standard error may be gone; then there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "bookd: {told}");
+    output::complain(&told);
     error.exit()
 }
 

@@ -1,18 +1,18 @@
 //! `bookd serve`: starts the service, says what it serves, and stops it in order on SIGTERM or Ctrl-C.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
 use super::exit::Exit;
+use super::output::{complain, failed, say};
 use crate::clock::SystemClock;
 use crate::config::{ServeConfig, StoreUrl};
 use crate::descriptors;
 use crate::engine::{self, Stopped};
 use crate::layout::Layout;
-use crate::service::{Parts, Service, open_sqlite};
+use crate::open_store::open_sqlite;
+use crate::service::{Parts, Service};
+use crate::signals::Signals;
 use crate::telemetry;
 use crate::zones::Zones;
 use bookd_core::time::DAY;
@@ -28,22 +28,12 @@ pub fn run(config: &ServeConfig) -> Exit {
     }
     let runtime = match descriptors::runtime() {
         Ok(runtime) => runtime,
-        Err(error) => return complain(&error),
+        Err(error) => return failed(&error),
     };
     match telemetry::start(&config.log).and_then(|()| runtime.block_on(serve(config))) {
         Ok(code) => code,
-        Err(error) => complain(&error),
+        Err(error) => failed(&error),
     }
-}
-
-pub(super) fn complain(error: &str) -> Exit {
-    // Standard error may be gone; then there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "bookd: {error}");
-    Exit::Failed
-}
-
-pub(super) fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 async fn serve(config: &ServeConfig) -> Result<Exit, String> {
@@ -79,44 +69,16 @@ async fn serve(config: &ServeConfig) -> Result<Exit, String> {
     until_told(service, signals, config.grace).await
 }
 
-/// What tells a process to stop.
-pub(super) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    /// From now on they end nothing by themselves.
-    pub(super) fn new() -> Result<Self, String> {
-        let terminate = signal(SignalKind::terminate()).map_err(|error| descriptors::told(&error, ""))?;
-        let interrupt = signal(SignalKind::interrupt()).map_err(|error| descriptors::told(&error, ""))?;
-        Ok(Self { terminate, interrupt })
-    }
-
-    /// Waits for the next one.
-    pub(super) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
 /// Serves until a signal, or until the writer must stop; then stops in order.
-pub(super) async fn until_told(service: Service, signals: Signals, grace: Duration) -> Result<Exit, String> {
-    let Signals { mut terminate, mut interrupt } = signals;
+pub(super) async fn until_told(service: Service, mut signals: Signals, grace: Duration) -> Result<Exit, String> {
     tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
+        signal = signals.next() => tracing::info!("{signal}: stopping"),
         () = service.failed() => {}
     }
     let stopper = service.stopper();
     let stop = service.stop(grace);
     let second = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        signals.next().await;
         tracing::warn!("second signal: stopping now");
         stopper.abort();
         std::future::pending::<()>().await

@@ -96,7 +96,7 @@ impl Forged {
         let now = self.0.now;
         let store = self.0.store();
         let oldest = store.reader().unwrap().oldest_change().unwrap();
-        let report = bookd::check::check(store, oldest, &zones(), now, |_| ()).unwrap();
+        let report = bookd::admin::check::check(store, oldest, &zones(), now, |_| ()).unwrap();
         let found = report.invariants.into_iter().filter(|it| it.found > 0);
         found.map(|it| (it.promise, it.findings)).collect()
     }

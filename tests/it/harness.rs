@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bookd::clock::ManualClock;
 use bookd::engine::{Engine, Settings, Stopped};
+use bookd::open_store::open_sqlite;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
@@ -15,7 +16,7 @@ use bookd::proto::v1::calendar_service_client::CalendarServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
 use bookd::proto::v1::server_info_service_client::ServerInfoServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
-use bookd::service::{Parts, Service, open_sqlite};
+use bookd::service::{Parts, Service};
 use bookd::store::Store;
 use bookd::zones::Zones;
 use bookd_core::time::Instant;

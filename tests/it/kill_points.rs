@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bookd::clock::{Clock, SystemClock};
+use bookd::open_store::open_sqlite;
 use bookd::sabotage::Moment;
-use bookd::service::open_sqlite;
 use bookd::store::ZoneLookup;
 use bookd::zones::Zones;
 use tokio::sync::mpsc;
@@ -255,7 +255,7 @@ async fn judge(file: &Path, record: &Record) {
     let mut store = open_sqlite(file, &zones).unwrap();
     let lookup: ZoneLookup = Arc::new(move |name| zones.zone(name).ok());
     let oldest = store.oldest().unwrap();
-    let report = bookd::check::check(&mut store, oldest, &lookup, SystemClock.now(), |_| ()).unwrap();
+    let report = bookd::admin::check::check(&mut store, oldest, &lookup, SystemClock.now(), |_| ()).unwrap();
     let mut found: Vec<String> = report.invariants.iter().flat_map(|it| it.findings.clone()).collect();
     found.extend(store.integrity().unwrap());
     let ops = record.ops.lock().unwrap();

@@ -201,7 +201,7 @@ fn is_found(file: &Path) -> bool {
             return Ok(true);
         }
         let oldest = store.oldest()?;
-        let report = bookd::check::check(&mut store, oldest, &zones(), MONDAY, |_| ())?;
+        let report = bookd::admin::check::check(&mut store, oldest, &zones(), MONDAY, |_| ())?;
         Ok(report.is_damaged())
     };
     looked().unwrap_or(true)

@@ -200,7 +200,7 @@ fn a_segment_that_is_missing_is_damage_to_who_reads_all_of_the_log() {
         let page = reader.changes_from(LogPosition::of(LARGE), &CalendarFilter::All, usize::MAX);
         assert!(damage_of(page), "{spoil}");
         let oldest = reader.oldest_change().unwrap();
-        let report = bookd::check::check(sqlite.store(), oldest, &zones(), MONDAY, |_| ());
+        let report = bookd::admin::check::check(sqlite.store(), oldest, &zones(), MONDAY, |_| ());
         assert!(damage_of(report), "{spoil}");
     }
 }

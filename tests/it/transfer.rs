@@ -278,7 +278,7 @@ fn a_large_file_is_imported_and_only_so_many_mistakes_of_it_are_told() {
         appointments.iter().enumerate().filter(|(n, _)| n % 1_440 != 1_439).map(|it| it.1.clone()).collect();
     let wrong: Vec<Value> = (0..200).map(|_| json!({ "start_time": "never" })).collect();
     let told = complaints(&folder, &whole(&wrong).to_string(), &[]);
-    assert_eq!(told.len(), bookd::cli::transfer::COMPLAINTS_MAX + 1);
+    assert_eq!(told.len(), bookd::admin::import::COMPLAINTS_MAX + 1);
     assert!(told.last().unwrap().contains("150 more"), "{:?}", told.last());
     let file = written(&folder, "large.json", &whole(&proper).to_string());
     assert!(well(folder.path(), &["import", &file]).contains("1 calendar with 9994 appointments"));

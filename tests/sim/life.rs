@@ -291,7 +291,7 @@ impl Story {
         let sound = store.integrity().unwrap_or_else(|error| vec![error.to_string()]);
         self.found.extend(sound.into_iter().map(|it| format!("SQLite: {it}")));
         let now = bookd::clock::Clock::now(&self.clock);
-        let checked = store.oldest().and_then(|it| bookd::check::check(&mut store, it, &lookup(), now, |_| ()));
+        let checked = store.oldest().and_then(|it| bookd::admin::check::check(&mut store, it, &lookup(), now, |_| ()));
         match checked {
             Ok(report) => self.found.extend(report.invariants.iter().flat_map(|it| it.findings.clone())),
             Err(error) => return self.found.push(format!("the store cannot be read at the end: {error}")),

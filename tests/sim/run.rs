@@ -118,7 +118,7 @@ fn judge(world: &World, machine: &Machine) {
     let lookup: ZoneLookup = std::sync::Arc::new(|name| zones().zone(name).ok());
     let oldest = store.reader().and_then(|mut it| it.oldest_change()).unwrap();
     let now = bookd_core::time::Instant::from_seconds(world.now());
-    let report = bookd::check::check(store.as_mut(), oldest, &lookup, now, |_| ()).unwrap();
+    let report = bookd::admin::check::check(store.as_mut(), oldest, &lookup, now, |_| ()).unwrap();
     for checked in &report.invariants {
         checked.findings.iter().for_each(|it| world.find(format!("{}: {it}", checked.name)));
     }

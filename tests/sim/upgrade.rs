@@ -43,7 +43,7 @@ fn content(disk: &Disk) -> Content {
     assert_eq!(store.integrity().unwrap(), Vec::<String>::new());
     let now = Instant::from_seconds(BEGINNING);
     let oldest = store.oldest().unwrap();
-    let report = bookd::check::check(&mut store, oldest, &lookup(), now, |_| ()).unwrap();
+    let report = bookd::admin::check::check(&mut store, oldest, &lookup(), now, |_| ()).unwrap();
     assert!(!report.is_damaged(), "{:?}", report.invariants);
     let boot = store.boot().unwrap();
     let mut reader = store.reader().unwrap();

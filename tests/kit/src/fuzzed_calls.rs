@@ -127,7 +127,7 @@ impl Life {
         let watched = from_the_beginning(&self.service, number(self.engine.revision())).await;
         let zones = zones();
         let lookup: ZoneLookup = Arc::new(move |name| zones.zone(name).ok());
-        let report = bookd::check::check(&mut self.store, None, &lookup, self.engine.now(), |_| ()).unwrap();
+        let report = bookd::admin::check::check(&mut self.store, None, &lookup, self.engine.now(), |_| ()).unwrap();
         let is_long = self.engine.now().max(self.clock.now()).seconds() - NOW >= REQUEST_MEMORY;
         let store = &mut self.store;
         let log = if is_long { Log::read_of_a_long_life(store) } else { Log::read(store, &self.ops) };

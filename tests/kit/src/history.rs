@@ -1,7 +1,7 @@
 //! What clients were answered, and what must be true of it beside the log: one function for each promise.
 //!
 //! The promises that a store alone must keep (no conflict, an unbroken log, rows that are what the log made of them)
-//! are judged by `bookd::check`, which `bookd check` runs as well.
+//! are judged by `bookd::admin::check`, which `bookd check` runs as well.
 
 use std::collections::{BTreeMap, BTreeSet};
 

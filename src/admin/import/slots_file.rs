@@ -9,7 +9,7 @@ use prost_types::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::file::{Members, Text};
+use super::text::{Members, Text};
 use crate::api::convert::file::{CalendarFile, clock, imported_calendar};
 use crate::proto::v1 as pb;
 use crate::zones::Zones;

@@ -1,26 +1,22 @@
-//! `bookd export`: writes everything that an import reads, calendar by calendar, page by page, and changes nothing.
+//! An export: everything that an import reads, calendar by calendar, page by page; it changes nothing.
 //!
 //! The same store gives the same bytes. A file comes to be whole or not at all: it is written beside its place first.
 
 use std::collections::HashMap;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use clap::Args;
-use indicatif::ProgressBar;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::{Map, Value};
 
-use super::{StoreOptions, counted, progress};
+use super::{AdminError, Position, Progress, Step, StoreFile};
 use crate::api::convert::file::{exported_appointment, exported_calendar};
-use crate::cli::exit::Exit;
 use crate::clock::{Clock, SystemClock};
+use crate::open_store::open_existing_sqlite;
 use crate::proto::FILE_DESCRIPTOR_SET;
-use crate::service::open_existing_sqlite;
 use crate::store::sqlite::{Sqlite, is_there};
-use crate::store::{ListQuery, OpenError, Reader, Store};
+use crate::store::{ListQuery, Reader, Store};
 use bookd_core::appointment::AppointmentState;
 use bookd_core::calendar::Calendar;
 use bookd_core::ids::{CalendarId, Revision};
@@ -29,69 +25,47 @@ use bookd_core::time::Instant;
 /// How many rows are read at a time.
 const PAGE_ROWS: usize = 1_000;
 
-/// What `bookd export` needs to know.
-#[derive(Args, Clone, Debug)]
-#[command(after_help = "Example:\n  bookd export calendars.json --store sqlite:bookd.db")]
-pub struct ExportConfig {
-    /// Where to; default standard output
-    pub file: Option<PathBuf>,
-    /// The store
-    #[command(flatten)]
-    pub store: StoreOptions,
-    /// Write confirmation codes too, to look up by what people were told; an import gives new ones
-    #[arg(long)]
-    pub codes: bool,
+/// Where an export goes.
+pub enum Output<'a> {
+    /// To a file, which it replaces.
+    File(&'a Path),
+    /// To whoever reads it as it is written.
+    Stream(&'a mut dyn Write),
 }
 
-/// Runs it; the exit code tells why the store cannot be had.
-pub fn run(config: &ExportConfig) -> Exit {
-    let (text, exit) = match export(config) {
-        Ok(done) => {
-            if config.file.is_some() {
-                let _ = writeln!(std::io::stdout(), "{done}");
-            }
-            return Exit::Done;
-        }
-        Err(Failed::Open(error)) => (error.to_string(), Exit::from(&error)),
-        Err(Failed::Absent(text)) => (text, Exit::NotFound),
-        Err(Failed::Other(text)) => (text, Exit::Failed),
-    };
-    let _ = writeln!(std::io::stderr(), "bookd: {text}");
-    exit
+/// How much was exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// Calendars.
+    pub calendars: u64,
+    /// Appointments.
+    pub appointments: u64,
 }
 
-enum Failed {
-    Open(OpenError),
-    Absent(String),
-    Other(String),
-}
-
-impl<E: std::error::Error> From<E> for Failed {
-    fn from(error: E) -> Self {
-        Self::Other(error.to_string())
+/// Exports all of a store, with its confirmation codes if they are wanted.
+pub fn export(
+    store: &StoreFile,
+    has_codes: bool,
+    output: Output<'_>,
+    progress: Progress,
+) -> Result<Exported, AdminError> {
+    let zones = store.load_zones()?;
+    let file = &store.path;
+    if !is_there(file)? {
+        return Err(AdminError::NotFound(format!("{} is not there; name the store with --store", file.display())));
     }
-}
-
-fn export(config: &ExportConfig) -> Result<String, Failed> {
-    let zones = Arc::new(config.store.load_zones().map_err(Failed::Other)?);
-    let file = config.store.file();
-    if !is_there(file).map_err(Failed::Open)? {
-        return Err(Failed::Absent(format!("{} is not there; name the store with --store", file.display())));
+    let mut store = open_existing_sqlite(file, &zones)?;
+    let mut exporting = Exporting::new(&mut store, has_codes, progress)?;
+    match output {
+        Output::Stream(out) => exporting.write(out),
+        Output::File(to) => atomically(to, |out| exporting.write(out)),
     }
-    let mut store = open_existing_sqlite(file, &zones).map_err(Failed::Open)?;
-    let mut exporting = Exporting::new(&mut store, config.codes)?;
-    let (calendars, appointments) = match &config.file {
-        None => exporting.write(&mut std::io::stdout().lock())?,
-        Some(to) => atomically(to, |out| exporting.write(out))?,
-    };
-    let to = config.file.as_deref().unwrap_or(Path::new("-")).display();
-    Ok(format!("{} exported to {to}", counted(calendars, appointments)))
 }
 
 /// Writes a file whole or not at all: beside its place, to the disk, and then by a rename.
-fn atomically<T>(to: &Path, write: impl FnOnce(&mut dyn Write) -> Result<T, Failed>) -> Result<T, Failed> {
-    let cannot = |error: std::io::Error| Failed::Other(format!("{} cannot be written: {error}", to.display()));
-    let mut name = to.file_name().ok_or_else(|| Failed::Other(format!("{} is no file", to.display())))?.to_owned();
+fn atomically<T>(to: &Path, write: impl FnOnce(&mut dyn Write) -> Result<T, AdminError>) -> Result<T, AdminError> {
+    let cannot = |error: std::io::Error| AdminError::Failed(format!("{} cannot be written: {error}", to.display()));
+    let mut name = to.file_name().ok_or_else(|| AdminError::Failed(format!("{} is no file", to.display())))?.to_owned();
     name.push(format!(".{}.part", std::process::id()));
     let part = to.with_file_name(name);
     let written = || {
@@ -118,28 +92,27 @@ struct Exporting<'a> {
     now: Instant,
     code_key: Option<u64>,
     json: Json,
-    bar: ProgressBar,
+    written: u64,
+    position: Position,
 }
 
 impl<'a> Exporting<'a> {
-    fn new(store: &'a mut Sqlite, has_codes: bool) -> Result<Self, Failed> {
+    fn new(store: &'a mut Sqlite, has_codes: bool, progress: Progress) -> Result<Self, AdminError> {
         let boot = store.boot()?;
         let now = SystemClock.now().max(boot.last_time);
         let reader = store.reader()?;
         let code_key = has_codes.then_some(boot.code_key);
-        let bar = progress("writing", None);
-        Ok(Self { store, reader, since: HashMap::new(), now, code_key, json: Json::new(), bar })
+        let position = progress(Step::Writing);
+        Ok(Self { store, reader, since: HashMap::new(), now, code_key, json: Json::new(), written: 0, position })
     }
 
-    /// Writes everything; answers how many calendars and appointments that is.
-    fn write(&mut self, out: &mut dyn Write) -> Result<(usize, usize), Failed> {
+    fn write(&mut self, out: &mut dyn Write) -> Result<Exported, AdminError> {
         let mut out = BufWriter::new(out);
         let ids = self.calendar_ids()?;
         for id in &ids {
             let calendar = self.calendar(id)?;
             self.since.insert(id.clone(), calendar.since);
         }
-        let mut appointments = 0;
         write!(out, "{{\"calendars\": [")?;
         for (n, id) in ids.iter().enumerate() {
             write!(out, "{}", if n == 0 { "\n" } else { ",\n" })?;
@@ -147,17 +120,15 @@ impl<'a> Exporting<'a> {
             let head = self.json.calendar(&calendar).to_string();
             // The appointments are the last member, one a line.
             write!(out, "{}, \"appointments\": [", head.strip_suffix('}').unwrap_or(&head))?;
-            let count = self.appointments(&mut out, id)?;
-            write!(out, "{}]}}", if count == 0 { "" } else { "\n" })?;
-            appointments += count;
+            let is_empty = self.appointments(&mut out, id)?;
+            write!(out, "{}]}}", if is_empty { "" } else { "\n" })?;
         }
         writeln!(out, "{}]}}", if ids.is_empty() { "" } else { "\n" })?;
         out.flush()?;
-        self.bar.finish_and_clear();
-        Ok((ids.len(), appointments))
+        Ok(Exported { calendars: ids.len() as u64, appointments: self.written })
     }
 
-    fn calendar_ids(&mut self) -> Result<Vec<CalendarId>, Failed> {
+    fn calendar_ids(&mut self) -> Result<Vec<CalendarId>, AdminError> {
         let mut ids: Vec<CalendarId> = Vec::new();
         loop {
             let (page, _) = self.reader.list_calendars("", ids.last(), PAGE_ROWS)?;
@@ -169,14 +140,15 @@ impl<'a> Exporting<'a> {
         }
     }
 
-    fn calendar(&mut self, id: &CalendarId) -> Result<Calendar, Failed> {
+    fn calendar(&mut self, id: &CalendarId) -> Result<Calendar, AdminError> {
         let found = self.store.load_calendars(std::slice::from_ref(id), self.now)?.pop().flatten();
-        found.ok_or_else(|| Failed::Other(format!("calendar {id} vanished while it was read")))
+        found.ok_or_else(|| AdminError::Failed(format!("calendar {id} vanished while it was read")))
     }
 
-    /// Writes the appointments that stand under this calendar: those whose first calendar it is.
-    fn appointments(&mut self, out: &mut dyn Write, calendar: &CalendarId) -> Result<usize, Failed> {
-        let mut count = 0;
+    /// Writes the appointments that stand under this calendar: those whose first calendar it is. Answers whether there is
+    /// none.
+    fn appointments(&mut self, out: &mut dyn Write, calendar: &CalendarId) -> Result<bool, AdminError> {
+        let mut is_empty = true;
         let mut query = self.all_of(calendar);
         loop {
             let page = self.reader.list_appointments(&query)?;
@@ -186,13 +158,14 @@ impl<'a> Exporting<'a> {
                 if message.calendar_ids.first().is_none_or(|first| first != calendar.as_str()) {
                     continue;
                 }
-                write!(out, "{}{}", if count == 0 { "\n" } else { ",\n" }, self.json.message("Appointment", &message))?;
-                count += 1;
-                self.bar.inc(1);
+                write!(out, "{}{}", if is_empty { "\n" } else { ",\n" }, self.json.message("Appointment", &message))?;
+                is_empty = false;
+                self.written += 1;
+                (self.position)(self.written);
             }
             match page.next {
                 Some(next) => query.after = Some(next),
-                None => return Ok(count),
+                None => return Ok(is_empty),
             }
         }
     }

@@ -4,8 +4,10 @@
 
 mod claimed;
 mod conflicts;
+pub mod examine;
 mod images;
 mod lives;
+pub mod offline;
 mod records;
 mod sorter;
 

@@ -1,0 +1,40 @@
+//! `bookd export`: a store's calendars and appointments as one JSON file, or on standard output.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::exit::Exit;
+use super::output::{counted_together, ended, say};
+use super::progress::shown;
+use super::store_options::StoreOptions;
+use crate::admin::export::{Exported, Output, export};
+
+/// What `bookd export` needs to know.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Example:\n  bookd export calendars.json --store sqlite:bookd.db")]
+pub struct ExportConfig {
+    /// Where to; default standard output
+    pub file: Option<PathBuf>,
+    /// The store
+    #[command(flatten)]
+    pub store: StoreOptions,
+    /// Write confirmation codes too, to look up by what people were told; an import gives new ones
+    #[arg(long)]
+    pub codes: bool,
+}
+
+/// Runs it; the exit code tells why the store cannot be had.
+pub fn run(config: &ExportConfig) -> Exit {
+    let mut stdout = std::io::stdout();
+    let output = config.file.as_deref().map_or(Output::Stream(&mut stdout), Output::File);
+    match export(&config.store.file(), config.codes, output, shown) {
+        Ok(Exported { calendars, appointments }) => {
+            if let Some(file) = &config.file {
+                say(&format!("{} exported to {}", counted_together(calendars, appointments), file.display()));
+            }
+            Exit::Done
+        }
+        Err(error) => ended(&error),
+    }
+}
