@@ -28,7 +28,7 @@ use super::log_throttle::StoreLog;
 use super::queue::Queue;
 use super::snapshots::{Commits, Snapshots};
 use super::stall::Stall;
-use super::stop::Stopped;
+use super::stop::{Stopped, goes_on_without};
 use super::{BATCH_MAX, Failure, Load, MAILBOX_MAX, Mail, Settings, Slices};
 use crate::log::retention::Retention;
 use crate::log::subscriptions::Publisher;
@@ -305,7 +305,8 @@ impl Actor {
             }
         };
         if let Some(retention) = self.retention.as_mut().filter(|it| is_known && it.due <= now) {
-            return retention.step(self.store.as_mut(), now);
+            let step = retention.step(self.store.as_mut(), now);
+            return step.map_or_else(|error| goes_on_without(error, "old changes could not be removed"), |()| Ok(true));
         }
         Ok(is_known)
     }

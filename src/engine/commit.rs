@@ -15,6 +15,7 @@ use bookd_core::time::Instant;
 use super::actor::Actor;
 use super::batch::{Batch, Draft, Drafted, refuse};
 use super::damage::Met;
+use super::stop::goes_on_without;
 use super::{Answer, Failure, REQUEST_MEMORY};
 
 /// A commit slower than this is logged.
@@ -165,15 +166,7 @@ impl Actor {
         let limit = (2 * std::mem::take(&mut self.remembered)).max(FORGOTTEN_LEAST);
         match self.store.forget_requests(now.plus(-REQUEST_MEMORY), limit) {
             Ok(_) => Ok(true),
-            Err(CommitError::Unknown(error)) => {
-                tracing::error!(%error, "old request ids could not be removed, and the disk failed");
-                Ok(false)
-            }
-            Err(error) => {
-                let error = error.into_store_error();
-                tracing::warn!(%error, "old request ids could not be removed");
-                if error.is_fatal() { Err(error) } else { Ok(true) }
-            }
+            Err(error) => goes_on_without(error, "old request ids could not be removed"),
         }
     }
 }

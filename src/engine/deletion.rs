@@ -28,6 +28,7 @@ use bookd_core::time::Instant;
 use super::actor::Actor;
 use super::batch::{Envelope, refuse};
 use super::closed_calendar::{Asking, Begun, Closing, Reply, Step};
+use super::stop::goes_on_after;
 use super::{BATCH_MAX, Engine, Failure, Mail, Terms, WAIT_MAX, Wait};
 
 /// How many appointments the change itself cancels at most; a deletion with more of those is made at once.
@@ -202,16 +203,15 @@ impl Actor {
                 drop(reply.send(Ok(done)));
                 Ok(self.copy_on() || self.must_stop.is_some())
             }
-            Err(CommitError::Unknown(error)) => {
-                tracing::error!(%error, "a deletion could not be prepared, and the disk failed");
+            Err(error) => {
                 // Nothing of the deletion itself has happened.
-                drop(reply.send(Err(Failure::ShuttingDown)));
-                if error.is_fatal() { Err(error) } else { Ok(false) }
-            }
-            Err(CommitError::Refused(error)) => {
-                self.store_log.refused(1, &error);
-                drop(reply.send(Err(Failure::from(error.clone()))));
-                if error.is_fatal() { Err(error) } else { Ok(true) }
+                let failure = match &error {
+                    CommitError::Unknown(_) => Failure::ShuttingDown,
+                    CommitError::Refused(error) => Failure::from(error.clone()),
+                };
+                self.note_refused(&error);
+                drop(reply.send(Err(failure)));
+                goes_on_after(error, "a deletion could not be prepared")
             }
         }
     }
@@ -322,16 +322,19 @@ impl Actor {
                 self.settles = is_more.then_some(now);
                 Ok(self.copy_on() || self.must_stop.is_some())
             }
-            Err(CommitError::Unknown(error)) => {
-                tracing::error!(%error, "a deletion could not be settled, and the disk failed");
-                if error.is_fatal() { Err(error) } else { Ok(false) }
-            }
-            Err(CommitError::Refused(error)) => {
-                self.store_log.refused(1, &error);
+            Err(error) => {
+                self.note_refused(&error);
                 // What is damaged is left as it is until a restart.
-                self.settles = (!error.is_damage()).then(|| now + SETTLE_AGAIN);
-                if error.is_fatal() { Err(error) } else { Ok(true) }
+                let is_damage = matches!(&error, CommitError::Refused(error) if error.is_damage());
+                self.settles = (!is_damage).then(|| now + SETTLE_AGAIN);
+                goes_on_after(error, "a deletion could not be settled")
             }
+        }
+    }
+
+    fn note_refused(&mut self, error: &CommitError) {
+        if let CommitError::Refused(error) = error {
+            self.store_log.refused(1, error);
         }
     }
 }

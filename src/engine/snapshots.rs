@@ -128,12 +128,16 @@ impl Snapshots {
         let mut snapshot = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
         snapshot.revision = revision;
         snapshot.time = snapshot.time.max(time);
-        for (id, calendar) in calendars {
-            match calendar {
-                Some(calendar) => drop(snapshot.calendars.insert(id, Entry { calendar, used: AtomicU64::new(epoch) })),
-                None => drop(snapshot.calendars.remove(&id)),
-            }
-        }
+        let replaced: Vec<Entry> = calendars
+            .into_iter()
+            .filter_map(|(id, calendar)| match calendar {
+                Some(calendar) => snapshot.calendars.insert(id, Entry { calendar, used: AtomicU64::new(epoch) }),
+                None => snapshot.calendars.remove(&id),
+            })
+            .collect();
+        drop(snapshot);
+        // The claims of a large calendar take milliseconds to free: no reader waits for that.
+        drop(replaced);
     }
 
     /// Those that were not used for longest, so many that at most `keep` stay. They are no longer published.
@@ -147,7 +151,9 @@ impl Snapshots {
             snapshot.calendars.iter().map(|(id, entry)| (entry.used.load(Ordering::Relaxed), id.clone())).collect();
         uses.select_nth_unstable(excess - 1);
         let idle: Vec<CalendarId> = uses.into_iter().take(excess).map(|(_, id)| id).collect();
-        idle.iter().for_each(|id| drop(snapshot.calendars.remove(id)));
+        let dropped: Vec<Entry> = idle.iter().filter_map(|id| snapshot.calendars.remove(id)).collect();
+        drop(snapshot);
+        drop(dropped);
         idle
     }
 }

@@ -1,6 +1,6 @@
 //! How the writer ends, and the one line of the log that says why.
 
-use crate::store::StoreError;
+use crate::store::{CommitError, StoreError};
 
 /// How the actor ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,4 +34,23 @@ impl Stopped {
 fn logged(why: String) -> String {
     tracing::error!(error = %why, "the writer stops");
     why
+}
+
+/// Whether the writer goes on after something that it does between batches has failed, which `work` names: not when nobody
+/// knows what is on disk (false), and not after a fatal error.
+pub(super) fn goes_on_after(error: CommitError, work: &str) -> Result<bool, StoreError> {
+    let is_known = matches!(error, CommitError::Refused(_));
+    let error = error.into_store_error();
+    if !is_known {
+        tracing::error!(%error, "{work}, and the disk failed");
+    }
+    if error.is_fatal() { Err(error) } else { Ok(is_known) }
+}
+
+/// The same where the writer comes back to the work later: the log tells what the store refused, too.
+pub(super) fn goes_on_without(error: CommitError, work: &str) -> Result<bool, StoreError> {
+    if let CommitError::Refused(error) = &error {
+        tracing::warn!(%error, "{work}");
+    }
+    goes_on_after(error, work)
 }

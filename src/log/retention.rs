@@ -2,7 +2,7 @@
 //!
 //! Each step is a commit of its own, so that nobody waits for more than one of them.
 
-use crate::store::{CommitError, Store, StoreError};
+use crate::store::{CommitError, Store};
 use bookd_core::time::Instant;
 
 /// How long changes are kept at least, in seconds: who pages through a list, or was away for a night, must find his place.
@@ -25,9 +25,8 @@ impl Retention {
         Self { keep: keep.max(KEEP_CHANGES_MIN), step_changes_max: 2 * batch_changes_max, due: Instant::default() }
     }
 
-    /// Forgets some. An error is damage; what the store merely refuses is tried again later. False when nobody knows
-    /// what is on disk.
-    pub(crate) fn step(&mut self, store: &mut dyn Store, now: Instant) -> Result<bool, StoreError> {
+    /// Forgets some. What the store refuses is tried again later.
+    pub(crate) fn step(&mut self, store: &mut dyn Store, now: Instant) -> Result<(), CommitError> {
         let before = now.plus(-self.keep);
         let soon = now.plus(PAUSE);
         match store.compact_changes(before, self.step_changes_max) {
@@ -36,17 +35,11 @@ impl Retention {
                 let next = oldest.map_or(soon, |it| it.time.plus(self.keep + 1));
                 let is_cut = oldest.is_some_and(|it| it.is_followed) && next <= now;
                 self.due = if is_cut { now } else { next.max(soon) };
-                Ok(true)
-            }
-            Err(CommitError::Unknown(error)) => {
-                tracing::error!(%error, "old changes could not be removed, and the disk failed");
-                Ok(false)
+                Ok(())
             }
             Err(error) => {
-                let error = error.into_store_error();
                 self.due = soon;
-                tracing::warn!(%error, "old changes could not be removed");
-                if error.is_fatal() { Err(error) } else { Ok(true) }
+                Err(error)
             }
         }
     }
