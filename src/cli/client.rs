@@ -149,7 +149,7 @@ impl Client {
     }
 
     fn method(&self, name: &str) -> Result<MethodDescriptor, CallError> {
-        let simple = name.rsplit('/').next().unwrap_or(name);
+        let simple = simple_name(name);
         let mut methods: Vec<MethodDescriptor> =
             self.pool.services().flat_map(|it| it.methods().collect::<Vec<_>>()).collect();
         methods.sort_by(|a, b| a.name().cmp(b.name()));
@@ -205,6 +205,11 @@ impl Client {
         grpc.ready().await.map_err(not_ready)?;
         Ok(grpc)
     }
+}
+
+/// The name of a method without the service that it may stand behind.
+pub(super) fn simple_name(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
 }
 
 /// How the names of methods begin that change nothing.
