@@ -3,7 +3,8 @@
 //! The same store gives the same bytes. A file comes to be whole or not at all: it is written beside its place first.
 
 use std::collections::HashMap;
-use std::io::{BufWriter, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use prost::Message;
@@ -64,23 +65,17 @@ pub fn export(
 
 /// Writes a file whole or not at all: beside its place, to the disk, and then by a rename.
 fn atomically<T>(to: &Path, write: impl FnOnce(&mut dyn Write) -> Result<T, AdminError>) -> Result<T, AdminError> {
-    let cannot = |error: std::io::Error| AdminError::Failed(format!("{} cannot be written: {error}", to.display()));
+    let cannot = |error: io::Error| AdminError::Failed(format!("{} cannot be written: {error}", to.display()));
     let mut name = to.file_name().ok_or_else(|| AdminError::Failed(format!("{} is no file", to.display())))?.to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = to.with_file_name(name);
-    let written = || {
-        let mut out = std::fs::OpenOptions::new().write(true).create_new(true).open(&part).map_err(cannot)?;
-        let done = write(&mut out)?;
-        out.sync_all().map_err(cannot)?;
-        std::fs::rename(&part, to).map_err(cannot)?;
-        Ok(done)
-    };
-    let done = written();
-    if done.is_err() {
-        // What was begun is of no use; that it cannot be removed either is no second error.
-        let _ = std::fs::remove_file(&part);
-    }
-    done
+    name.push(".");
+    let folder = to.parent().unwrap_or(Path::new(""));
+    // Whoever may read other files of this person may read this one.
+    let made = tempfile::Builder::new().prefix(&name).suffix(".part").make_in(folder, |path| File::create_new(path));
+    let mut made = made.map_err(cannot)?;
+    let done = write(made.as_file_mut())?;
+    made.as_file().sync_all().map_err(cannot)?;
+    made.persist(to).map_err(|failed| cannot(failed.error))?;
+    Ok(done)
 }
 
 /// An export under way.
