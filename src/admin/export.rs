@@ -8,14 +8,14 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::{Map, Value};
 
 use super::{AdminError, Position, Progress, Step, StoreFile};
 use crate::api::convert::file::{exported_appointment, exported_calendar};
 use crate::clock::{Clock, SystemClock};
 use crate::open_store::open_existing_sqlite;
-use crate::proto::FILE_DESCRIPTOR_SET;
+use crate::proto_json;
 use crate::store::sqlite::{Sqlite, is_there};
 use crate::store::{ListQuery, Reader, Store};
 use bookd_core::appointment::AppointmentState;
@@ -97,8 +97,9 @@ impl<'a> Exporting<'a> {
         let now = SystemClock.now().max(boot.last_time);
         let reader = store.reader()?;
         let code_key = has_codes.then_some(boot.code_key);
+        let json = Json { pool: proto_json::descriptors() };
         let position = progress(Step::Writing);
-        Ok(Self { store, reader, since: HashMap::new(), now, code_key, json: Json::new(), written: 0, position })
+        Ok(Self { store, reader, since: HashMap::new(), now, code_key, json, written: 0, position })
     }
 
     fn write(&mut self, out: &mut dyn Write) -> Result<Exported, AdminError> {
@@ -185,25 +186,17 @@ impl<'a> Exporting<'a> {
     }
 }
 
-/// Messages as JSON with the names of the proto files.
+/// Messages as JSON.
 struct Json {
     pool: DescriptorPool,
-    options: SerializeOptions,
 }
 
 impl Json {
-    fn new() -> Self {
-        let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("the descriptors were made by this build");
-        Self { pool, options: SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false) }
-    }
-
     fn message(&self, name: &str, message: &impl Message) -> Value {
-        let found = self.pool.get_message_by_name(&format!("bookd.v1.{name}"));
-        let descriptor = found.expect("the messages of the contract are in its descriptors");
+        let descriptor = proto_json::message(&self.pool, name);
         let message = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice());
         let message = message.expect("a message of the contract is one to its descriptors too");
-        let value = message.serialize_with_options(serde_json::value::Serializer, &self.options);
-        let mut value = value.expect("every message of the contract has a JSON form");
+        let mut value = proto_json::to_json(&message).expect("every message of the contract has a JSON form");
         // A map has no order of its own, and the same store shall give the same bytes.
         if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
             metadata.sort_keys();

@@ -363,19 +363,18 @@ fn server_info(answer: &Value) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests {
     use std::collections::BTreeSet;
 
-    use prost_reflect::{DescriptorPool, Kind, MessageDescriptor, MethodDescriptor};
+    use prost_reflect::{Kind, MessageDescriptor, MethodDescriptor};
     use serde_json::json;
 
     use super::*;
-    use crate::proto::FILE_DESCRIPTOR_SET;
+    use crate::proto_json::descriptors;
 
     /// What answers once; streams are shown line by line.
     fn methods() -> Vec<MethodDescriptor> {
-        let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
+        let pool = descriptors();
         let of_services = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
         of_services.filter(|method| !method.is_server_streaming()).collect()
     }
