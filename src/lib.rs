@@ -38,6 +38,8 @@ pub mod log;
 pub mod open_store;
 #[cfg(feature = "proto")]
 pub mod proto;
+#[cfg(feature = "client")]
+pub mod proto_json;
 pub mod sabotage;
 #[cfg(all(test, feature = "server"))]
 mod sample;

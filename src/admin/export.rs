@@ -3,18 +3,19 @@
 //! The same store gives the same bytes. A file comes to be whole or not at all: it is written beside its place first.
 
 use std::collections::HashMap;
-use std::io::{BufWriter, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::{Map, Value};
 
 use super::{AdminError, Position, Progress, Step, StoreFile};
 use crate::api::convert::file::{exported_appointment, exported_calendar};
 use crate::clock::{Clock, SystemClock};
 use crate::open_store::open_existing_sqlite;
-use crate::proto::FILE_DESCRIPTOR_SET;
+use crate::proto_json;
 use crate::store::sqlite::{Sqlite, is_there};
 use crate::store::{ListQuery, Reader, Store};
 use bookd_core::appointment::AppointmentState;
@@ -64,23 +65,17 @@ pub fn export(
 
 /// Writes a file whole or not at all: beside its place, to the disk, and then by a rename.
 fn atomically<T>(to: &Path, write: impl FnOnce(&mut dyn Write) -> Result<T, AdminError>) -> Result<T, AdminError> {
-    let cannot = |error: std::io::Error| AdminError::Failed(format!("{} cannot be written: {error}", to.display()));
+    let cannot = |error: io::Error| AdminError::Failed(format!("{} cannot be written: {error}", to.display()));
     let mut name = to.file_name().ok_or_else(|| AdminError::Failed(format!("{} is no file", to.display())))?.to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = to.with_file_name(name);
-    let written = || {
-        let mut out = std::fs::OpenOptions::new().write(true).create_new(true).open(&part).map_err(cannot)?;
-        let done = write(&mut out)?;
-        out.sync_all().map_err(cannot)?;
-        std::fs::rename(&part, to).map_err(cannot)?;
-        Ok(done)
-    };
-    let done = written();
-    if done.is_err() {
-        // What was begun is of no use; that it cannot be removed either is no second error.
-        let _ = std::fs::remove_file(&part);
-    }
-    done
+    name.push(".");
+    let folder = to.parent().unwrap_or(Path::new(""));
+    // Whoever may read other files of this person may read this one.
+    let made = tempfile::Builder::new().prefix(&name).suffix(".part").make_in(folder, |path| File::create_new(path));
+    let mut made = made.map_err(cannot)?;
+    let done = write(made.as_file_mut())?;
+    made.as_file().sync_all().map_err(cannot)?;
+    made.persist(to).map_err(|failed| cannot(failed.error))?;
+    Ok(done)
 }
 
 /// An export under way.
@@ -102,8 +97,9 @@ impl<'a> Exporting<'a> {
         let now = SystemClock.now().max(boot.last_time);
         let reader = store.reader()?;
         let code_key = has_codes.then_some(boot.code_key);
+        let json = Json { pool: proto_json::descriptors() };
         let position = progress(Step::Writing);
-        Ok(Self { store, reader, since: HashMap::new(), now, code_key, json: Json::new(), written: 0, position })
+        Ok(Self { store, reader, since: HashMap::new(), now, code_key, json, written: 0, position })
     }
 
     fn write(&mut self, out: &mut dyn Write) -> Result<Exported, AdminError> {
@@ -190,25 +186,17 @@ impl<'a> Exporting<'a> {
     }
 }
 
-/// Messages as JSON with the names of the proto files.
+/// Messages as JSON.
 struct Json {
     pool: DescriptorPool,
-    options: SerializeOptions,
 }
 
 impl Json {
-    fn new() -> Self {
-        let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("the descriptors were made by this build");
-        Self { pool, options: SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false) }
-    }
-
     fn message(&self, name: &str, message: &impl Message) -> Value {
-        let found = self.pool.get_message_by_name(&format!("bookd.v1.{name}"));
-        let descriptor = found.expect("the messages of the contract are in its descriptors");
+        let descriptor = proto_json::message(&self.pool, name);
         let message = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice());
         let message = message.expect("a message of the contract is one to its descriptors too");
-        let value = message.serialize_with_options(serde_json::value::Serializer, &self.options);
-        let mut value = value.expect("every message of the contract has a JSON form");
+        let mut value = proto_json::to_json(&message).expect("every message of the contract has a JSON form");
         // A map has no order of its own, and the same store shall give the same bytes.
         if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
             metadata.sort_keys();

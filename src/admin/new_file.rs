@@ -9,6 +9,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use tempfile::TempPath;
+
 use super::AdminError;
 use crate::descriptors;
 use crate::signals::Signals;
@@ -75,16 +77,15 @@ impl NewFile {
         let _reserved = Reserved::new(&file)?;
         std::fs::set_permissions(&file, like.permissions()).map_err(cannot)?;
         File::open(&file).and_then(|it| it.sync_all()).map_err(cannot)?;
-        // A rename would write over a file that came to be since it was looked for; a second name never does.
-        match std::fs::hard_link(&file, &self.target) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists && self.target.symlink_metadata().is_err() => {
-                // File systems without second names.
-                std::fs::rename(&file, &self.target).map_err(cannot)?;
+        // A rename would write over a file that came to be since it was looked for.
+        match TempPath::try_from_path(file).map_err(cannot)?.persist_noclobber(&self.target) {
+            // File systems that know neither such a rename nor second names.
+            Err(failed)
+                if failed.error.kind() != ErrorKind::AlreadyExists && self.target.symlink_metadata().is_err() =>
+            {
+                failed.path.persist(&self.target).map_err(|failed| cannot(failed.error))?;
             }
-            linked => {
-                linked.map_err(cannot)?;
-                std::fs::remove_file(&file).map_err(cannot)?;
-            }
+            published => published.map_err(|failed| cannot(failed.error))?,
         }
         let folder = self.target.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(folder).and_then(|it| it.sync_all()).map_err(cannot)

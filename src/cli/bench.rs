@@ -140,25 +140,16 @@ pub fn run(config: &BenchConfig, options: &ClientOptions) -> Exit {
     }
 }
 
-/// A folder that is removed again, whatever happens.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // It may be gone already; then there is nothing to do.
-        let _removed = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 async fn bench(config: &BenchConfig, options: &ClientOptions) -> Result<Report, CallError> {
     if let Some(server) = options.named_server() {
         return measure(config, &server, None).await;
     }
-    let folder = Folder(config.folder.join(format!("bookd-bench-{}", uuid::Uuid::now_v7())));
-    std::fs::create_dir_all(&folder.0).map_err(|error| format!("{}: {error}", folder.0.display()))?;
-    let fsyncs = fsync_rate(&folder.0).map_err(|error| format!("{}: {error}", folder.0.display()))?;
+    let cannot = |error: std::io::Error| format!("{}: {error}", config.folder.display());
+    std::fs::create_dir_all(&config.folder).map_err(cannot)?;
+    let folder = tempfile::Builder::new().prefix("bookd-bench-").tempdir_in(&config.folder).map_err(cannot)?;
+    let fsyncs = fsync_rate(folder.path()).map_err(cannot)?;
     let zones = Arc::new(Zones::bundled());
-    let store = open_sqlite(&folder.0.join("bookd.db"), &zones).map_err(|error| error.to_string())?;
+    let store = open_sqlite(&folder.path().join("bookd.db"), &zones).map_err(|error| error.to_string())?;
     let started = Service::start(Parts::local(zones), Box::new(store)).await;
     let service = started.map_err(|error| error.to_string())?;
     let server = Server::new(service.local_addr().to_string(), options.timeout);

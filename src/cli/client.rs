@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes};
 use http::uri::PathAndQuery;
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, SerializeOptions};
+use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor};
 use serde_json::Value;
 use tokio::time::timeout;
 use tonic::client::Grpc;
@@ -16,7 +16,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 
 use super::exit::Exit;
-use crate::proto::FILE_DESCRIPTOR_SET;
+use crate::proto_json::{descriptors, to_json};
 
 /// Bytes of one answer that are taken.
 const ANSWER_BYTES_MAX: usize = 256 * 1_024 * 1_024;
@@ -144,12 +144,11 @@ impl Client {
     /// Connects.
     pub async fn connect(server: &Server) -> Result<Self, CallError> {
         let channel = server.connect().await?;
-        let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("the descriptors were made by this build");
-        Ok(Self { server: server.clone(), channel, pool })
+        Ok(Self { server: server.clone(), channel, pool: descriptors() })
     }
 
     fn method(&self, name: &str) -> Result<MethodDescriptor, CallError> {
-        let simple = name.rsplit('/').next().unwrap_or(name);
+        let simple = simple_name(name);
         let mut methods: Vec<MethodDescriptor> =
             self.pool.services().flat_map(|it| it.methods().collect::<Vec<_>>()).collect();
         methods.sort_by(|a, b| a.name().cmp(b.name()));
@@ -207,6 +206,11 @@ impl Client {
     }
 }
 
+/// The name of a method without the service that it may stand behind.
+pub(super) fn simple_name(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
 /// How the names of methods begin that change nothing.
 const READS: [&str; 5] = ["Get", "List", "Explain", "Query", "Watch"];
 
@@ -254,8 +258,7 @@ impl Answers {
 fn shown(method: &MethodDescriptor, answer: Bytes) -> Result<Value, CallError> {
     let unreadable = || CallError::Unreachable("the answer cannot be read; is that a bookd?".to_owned());
     let answer = DynamicMessage::decode(method.output(), answer).map_err(|_| unreadable())?;
-    let options = SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false);
-    answer.serialize_with_options(serde_json::value::Serializer, &options).map_err(|_| unreadable())
+    to_json(&answer).map_err(|_| unreadable())
 }
 
 /// Bytes as they are.

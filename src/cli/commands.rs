@@ -302,11 +302,8 @@ impl ClientCommand {
         match self {
             Self::Booking(it) => it.shown(answer),
             Self::Calendars(it) => Ok(it.shown(answer)),
-            Self::Holds(it) => Ok(table::show_in(it.zone(), answer)),
-            Self::Call { method, .. } if method.contains("Delete") && table::is_about_nothing(answer) => {
-                Ok(format!("OK, revision {}", answer["revision"]))
-            }
-            _ => Ok(table::show(answer)),
+            Self::Holds(it) => Ok(table::show(it.method(), it.zone(), answer)),
+            _ => Ok(table::show(self.method(), None, answer)),
         }
     }
 

@@ -1,9 +1,107 @@
-//! Answers for people: tables, and a line where there is nothing to tabulate.
+//! Answers for people: a form for each method of the contract that answers more than that it was done.
 
 use comfy_table::{Table, presets};
 use serde_json::Value;
 
+use super::client::simple_name;
 use bookd_core::decide::OUTSIDE_MAX;
+
+/// How the answers of some methods are shown.
+struct Form {
+    methods: &'static [&'static str],
+    /// An answer without this field has nothing to show in this form.
+    field: &'static str,
+    /// Given the zone that was named by who asked, if one was.
+    show: fn(&Value, Option<&str>) -> String,
+}
+
+/// All forms. What a method without one answers is shown as JSON.
+const FORMS: [Form; 16] = [
+    Form { methods: &["ListSlots"], field: "slots", show: |answer, _| slots(answer) },
+    Form {
+        methods: &["ListAppointments", "CancelSeries", "BatchBook"],
+        field: "appointments",
+        show: |answer, zone| appointments(items(answer, "appointments"), zone),
+    },
+    Form {
+        methods: &[
+            "GetAppointment",
+            "BookAppointment",
+            "HoldAppointment",
+            "ExtendHold",
+            "ReleaseHold",
+            "ConfirmAppointment",
+            "ApproveAppointment",
+            "DeclineAppointment",
+            "RescheduleAppointment",
+            "CancelAppointment",
+            "UpdateAppointment",
+            "MarkNoShow",
+            "CompleteAppointment",
+        ],
+        field: "appointment",
+        show: |answer, zone| appointments(std::slice::from_ref(&answer["appointment"]), zone),
+    },
+    Form {
+        methods: &["GetAvailability", "SetAvailability", "PutOverrides", "DeleteOverrides"],
+        field: "availability",
+        show: |answer, _| format!("{}{}", hours(&answer["availability"]), outside(answer)),
+    },
+    Form { methods: &["ListChanges"], field: "changes", show: |answer, _| changes(answer) },
+    Form {
+        methods: &["GetCalendar", "CreateCalendar", "UpdateCalendar"],
+        field: "calendar",
+        show: |answer, _| format!("{}{}", calendar(&answer["calendar"]), outside(answer)),
+    },
+    Form {
+        methods: &["GetAppointmentType", "PutAppointmentType"],
+        field: "appointment_type",
+        show: |answer, _| format!("{}{}", appointment_type(&answer["appointment_type"]), outside(answer)),
+    },
+    Form {
+        methods: &["ListAppointmentTypes"],
+        field: "appointment_types",
+        show: |answer, _| types(items(answer, "appointment_types")),
+    },
+    Form { methods: &["PutBusy", "ListBusy"], field: "periods", show: |answer, _| busy(items(answer, "periods")) },
+    Form { methods: &["ListZoneDrift"], field: "drifts", show: |answer, _| drifts(items(answer, "drifts")) },
+    Form { methods: &["BookSeries"], field: "occurrences", show: occurrences },
+    Form { methods: &["QueryFreeBusy"], field: "calendars", show: |answer, _| free_busy(items(answer, "calendars")) },
+    Form { methods: &["ListCalendars"], field: "calendars", show: |answer, _| calendars(items(answer, "calendars")) },
+    Form { methods: &["ExplainSlot"], field: "slot", show: |answer, _| explained(answer) },
+    Form { methods: &["GetServerInfo"], field: "time_zone_release", show: |answer, _| server_info(answer) },
+    Form {
+        methods: &["DeleteCalendar", "DeleteAppointmentType"],
+        field: "revision",
+        show: |answer, _| format!("OK, revision {}", answer["revision"]),
+    },
+];
+
+/// The form of a method, however it is spelled.
+fn form(method: &str) -> Option<&'static Form> {
+    let is_of = |form: &&Form| form.methods.iter().any(|it| it.eq_ignore_ascii_case(simple_name(method)));
+    FORMS.iter().find(is_of)
+}
+
+/// An answer of a method as people read it, who named this zone: what has its time in another one says so.
+pub(super) fn show(method: &str, zone: Option<&str>, answer: &Value) -> String {
+    let shown = match form(method).filter(|form| !answer[form.field].is_null()) {
+        Some(form) => (form.show)(answer, zone),
+        None if is_about_nothing(answer) => "none".to_owned(),
+        None => format!("{answer:#}"),
+    };
+    let more = match answer["next_page_token"].as_str() {
+        Some(token) if !token.is_empty() => "\nthere is more; say --limit to see it",
+        _ => "",
+    };
+    format!("{shown}{more}")
+}
+
+/// Whether an answer says only how things stand.
+fn is_about_nothing(answer: &Value) -> bool {
+    let is_how = |name: &String| ["revision", "read_time", "time_zone"].contains(&name.as_str());
+    answer.as_object().is_some_and(|it| it.keys().all(is_how))
+}
 
 fn text(value: &Value) -> String {
     match value {
@@ -212,7 +310,16 @@ fn busy(found: &[Value]) -> String {
     table(&["start", "end", "source"], found.iter().map(row))
 }
 
+fn calendars(found: &[Value]) -> String {
+    let row = |it: &Value| vec![text(&it["calendar_id"]), text(&it["time_zone"]), text(&it["display_name"])];
+    table(&["calendar", "zone", "name"], found.iter().map(row))
+}
+
+/// What is open and what is busy, calendar by calendar; where nothing of any is either, the calendars alone.
 fn free_busy(found: &[Value]) -> String {
+    if found.iter().all(|it| it["open"].is_null() && it["busy"].is_null()) {
+        return calendars(found);
+    }
     let rows = found.iter().flat_map(|calendar| {
         let of = |field: &'static str| {
             items(calendar, field).iter().map(move |it| {
@@ -249,78 +356,75 @@ fn occurrences(answer: &Value, named: Option<&str>) -> String {
     format!("series {}{of_zone}\n{rows}", text(&answer["series_id"]))
 }
 
-/// An answer as people read it.
-pub(super) fn show(answer: &Value) -> String {
-    show_in(None, answer)
+fn server_info(answer: &Value) -> String {
+    let row = |name: &str| vec![name.replace('_', " "), text(&answer[name])];
+    let names = ["version", "time_zone_release", "time_zone_source", "revision", "time", "features"];
+    table(&["what", "value"], names.into_iter().map(row))
 }
 
-/// Whether an answer says only how things stand.
-pub(super) fn is_about_nothing(answer: &Value) -> bool {
-    let is_how = |name: &String| ["revision", "read_time", "time_zone"].contains(&name.as_str());
-    answer.as_object().is_some_and(|it| it.keys().all(is_how))
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
 
-/// An answer to somebody who named this zone: what has its time in another one says so.
-pub(super) fn show_in(zone: Option<&str>, answer: &Value) -> String {
-    let more = match answer["next_page_token"].as_str() {
-        Some(token) if !token.is_empty() => "\nthere is more; say --limit to see it",
-        _ => "",
-    };
-    format!("{}{more}", shown(answer, zone))
-}
+    use prost_reflect::{Kind, MessageDescriptor, MethodDescriptor};
+    use serde_json::json;
 
-fn shown(answer: &Value, zone: Option<&str>) -> String {
-    let has = |field: &str| !answer[field].is_null();
-    if has("slots") {
-        return slots(answer);
+    use super::*;
+    use crate::proto_json::descriptors;
+
+    /// What answers once; streams are shown line by line.
+    fn methods() -> Vec<MethodDescriptor> {
+        let pool = descriptors();
+        let of_services = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
+        of_services.filter(|method| !method.is_server_streaming()).collect()
     }
-    if has("appointments") {
-        return appointments(items(answer, "appointments"), zone);
+
+    /// Whether it has more than numbers, texts and times.
+    fn has_resources(answer: &MessageDescriptor) -> bool {
+        let is_of_contract = |kind| matches!(kind, Kind::Message(it) if it.full_name().starts_with("bookd."));
+        answer.fields().any(|field| is_of_contract(field.kind()))
     }
-    if has("appointment") {
-        return appointments(std::slice::from_ref(&answer["appointment"]), zone);
+
+    #[test]
+    fn every_method_that_answers_resources_has_a_form_and_the_others_are_shown_as_json() {
+        let mut without = Vec::new();
+        for method in methods() {
+            match form(method.name()) {
+                Some(form) => {
+                    let field = method.output().get_field_by_name(form.field);
+                    assert!(field.is_some(), "{} answers no {}", method.name(), form.field);
+                }
+                None => {
+                    assert!(!has_resources(&method.output()), "{} has no form", method.name());
+                    without.push(method.name().to_owned());
+                }
+            }
+        }
+        assert_eq!(without, ["RedactInvitee"]);
+        let redacted = json!({ "appointments_redacted": 2, "revision": 7 });
+        assert_eq!(show("RedactInvitee", None, &redacted), format!("{redacted:#}"));
     }
-    if has("availability") {
-        return format!("{}{}", hours(&answer["availability"]), outside(answer));
+
+    #[test]
+    fn every_form_is_of_methods_of_the_contract_and_none_of_two_forms() {
+        let known: BTreeSet<String> = methods().iter().map(|it| it.name().to_owned()).collect();
+        let named: Vec<&str> = FORMS.iter().flat_map(|form| form.methods).copied().collect();
+        assert!(named.iter().all(|it| known.contains(*it)), "{named:?}");
+        assert_eq!(named.iter().collect::<BTreeSet<_>>().len(), named.len());
     }
-    if has("changes") {
-        return changes(answer);
+
+    #[test]
+    fn an_answer_without_what_its_form_shows_says_so() {
+        assert_eq!(show("ListSlots", None, &json!({ "revision": 7, "time_zone": "Europe/Paris" })), "none");
+        let is_not_the_first = json!({ "next_page_token": "x", "revision": 7 });
+        let more = "\nthere is more; say --limit to see it";
+        assert_eq!(show("ListAppointments", None, &is_not_the_first), format!("{is_not_the_first:#}{more}"));
     }
-    if has("calendar") {
-        return format!("{}{}", calendar(&answer["calendar"]), outside(answer));
+
+    #[test]
+    fn a_method_has_its_form_however_it_is_spelled() {
+        for method in ["DeleteCalendar", "deletecalendar", "bookd.v1.CalendarService/DeleteCalendar"] {
+            assert_eq!(show(method, None, &json!({ "revision": 7 })), "OK, revision 7", "{method}");
+        }
     }
-    if has("appointment_type") {
-        return format!("{}{}", appointment_type(&answer["appointment_type"]), outside(answer));
-    }
-    if has("appointment_types") {
-        return types(items(answer, "appointment_types"));
-    }
-    if has("periods") {
-        return busy(items(answer, "periods"));
-    }
-    if has("drifts") {
-        return drifts(items(answer, "drifts"));
-    }
-    if has("occurrences") {
-        return occurrences(answer, zone);
-    }
-    if items(answer, "calendars").iter().any(|it| it["open"].is_array() || it["busy"].is_array()) {
-        return free_busy(items(answer, "calendars"));
-    }
-    if has("calendars") {
-        let row = |it: &Value| vec![text(&it["calendar_id"]), text(&it["time_zone"]), text(&it["display_name"])];
-        return table(&["calendar", "zone", "name"], items(answer, "calendars").iter().map(row));
-    }
-    if has("slot") {
-        return explained(answer);
-    }
-    if has("time_zone_release") {
-        let row = |name: &str| vec![name.replace('_', " "), text(&answer[name])];
-        let names = ["version", "time_zone_release", "time_zone_source", "revision", "time", "features"];
-        return table(&["what", "value"], names.into_iter().map(row));
-    }
-    if is_about_nothing(answer) {
-        return "none".to_owned();
-    }
-    format!("{answer:#}")
 }

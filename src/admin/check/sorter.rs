@@ -4,15 +4,14 @@
 //! push ──▶ memory, up to a limit ──sorted──▶ run 1 │ run 2 │ … in one file ──merged──▶ next
 //! ```
 //!
-//! A record is bytes and its order is theirs. The file loses its name as soon as it is made: whatever ends the process,
-//! nothing of it is left.
+//! A record is bytes and its order is theirs. The file has no name: whatever ends the process, nothing of it is left.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::store::StoreError;
@@ -66,7 +65,7 @@ impl Sorter {
         self.sort();
         let file = match self.file.take() {
             Some(file) => file,
-            None => nameless(&self.folder)?,
+            None => tempfile::tempfile_in(&self.folder)?,
         };
         let first = self.runs.last().map_or(0, |run| run.end);
         let mut length = 0;
@@ -198,14 +197,6 @@ impl Run {
         self.taken = taken.end;
         self.window.get(taken).ok_or_else(|| ErrorKind::UnexpectedEof.into())
     }
-}
-
-/// A file that only this process has, and that is gone with it.
-fn nameless(folder: &Path) -> io::Result<File> {
-    let path = folder.join(format!(".bookd-sort-{}", uuid::Uuid::now_v7()));
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-    std::fs::remove_file(&path)?;
-    Ok(file)
 }
 
 fn failed(folder: &Path, error: &io::Error) -> StoreError {

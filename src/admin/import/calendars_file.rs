@@ -15,8 +15,8 @@ use super::{APPOINTMENTS_MAX, CALENDARS_MAX, json_positions};
 use crate::admin::{Position, Progress, Step};
 use crate::api::convert::file::{CalendarFile, imported_appointment, imported_calendar};
 use crate::ids::Ids;
-use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::v1 as pb;
+use crate::proto_json;
 use crate::zones::Zones;
 use bookd_core::command::{ImportedAppointment, ImportedCalendar};
 use bookd_core::ids::CalendarId;
@@ -29,8 +29,7 @@ struct Messages {
 
 impl Messages {
     fn descriptor(&self, name: &str) -> MessageDescriptor {
-        let found = self.pool.get_message_by_name(&format!("bookd.v1.{name}"));
-        found.expect("the messages of the contract are in its descriptors")
+        proto_json::message(&self.pool, name)
     }
 
     fn read<T: Message + Default>(descriptor: &MessageDescriptor, json: &str) -> Result<T, serde_json::Error> {
@@ -57,9 +56,7 @@ pub(super) fn calendars<'a>(
     zones: &Zones,
     progress: Progress,
 ) -> Vec<ImportedCalendar> {
-    let messages = Messages {
-        pool: DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("the descriptors were made by this build"),
-    };
+    let messages = Messages { pool: proto_json::descriptors() };
     let appointment = messages.descriptor("Appointment");
     let mut reading = Reading { zones, messages, appointment, count: 0, position: progress(Step::Reading) };
     let mut read = Vec::new();

@@ -309,10 +309,17 @@ impl BookingCommand {
                 let whom = email.as_ref().or(appointment.as_ref());
                 redacted(answer, whom.map_or("", String::as_str), safety.dry_run)
             }
-            Self::Book { new, .. } => Ok(table::show_in(new.zone(), answer)),
-            Self::Series(SeriesAction::Book(book)) => Ok(table::show_in(book.new.zone(), answer)),
-            Self::Move { read_in, .. } => Ok(table::show_in(read_in.zone.as_deref(), answer)),
-            _ => Ok(table::show(answer)),
+            _ => Ok(table::show(self.method(), self.zone(), answer)),
+        }
+    }
+
+    /// The zone that was named for its time, if one was.
+    fn zone(&self) -> Option<&str> {
+        match self {
+            Self::Book { new, .. } => new.zone(),
+            Self::Series(SeriesAction::Book(book)) => book.new.zone(),
+            Self::Move { read_in, .. } => read_in.zone.as_deref(),
+            _ => None,
         }
     }
 

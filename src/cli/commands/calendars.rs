@@ -368,7 +368,7 @@ impl CalendarCommand {
             Self::Types(TypeAction::Delete { calendar, appointment_type, safety }) => {
                 format!("type {appointment_type} of calendar {calendar} {}; what is booked of it stays", done(safety))
             }
-            _ => table::show(answer),
+            _ => table::show(self.method(), None, answer),
         }
     }
 
