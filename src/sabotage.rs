@@ -22,7 +22,7 @@ pub fn disk_wait() -> Option<Duration> {
 
 /// A moment at which a process may die.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Moment {
+pub enum DeathMoment {
     /// The changes are written, and not committed.
     BeforeCommit,
     /// They are committed, and not yet shown.
@@ -35,14 +35,14 @@ pub enum Moment {
     Checkpoint,
 }
 
-impl Moment {
+impl DeathMoment {
     /// Every one of them.
     pub const ALL: [Self; 5] =
         [Self::BeforeCommit, Self::AfterCommit, Self::BeforeAnswer, Self::Migration, Self::Checkpoint];
 
     /// At which time it is deadly, if at any. Never in a release build.
     fn armed(self) -> Option<u64> {
-        static ARMED: OnceLock<Option<(Moment, u64)>> = OnceLock::new();
+        static ARMED: OnceLock<Option<(DeathMoment, u64)>> = OnceLock::new();
         let armed = || {
             let text = std::env::var("BOOKD_DIE_AT").ok()?;
             let (name, times) = text.split_once(':')?;

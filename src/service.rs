@@ -74,7 +74,7 @@ impl Parts {
 pub struct Service {
     server: bookd_transport::Running,
     engine: Engine,
-    writer: engine::Running,
+    writer: engine::RunningEngine,
     health: HealthReporter,
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bookd::clock::{Clock, SystemClock};
 use bookd::store::sqlite::Sqlite;
-use bookd::store::{Batch, Store};
+use bookd::store::{CommitBatch, Store};
 use bookd_core::calendar::availability::{Rule, Weekdays, Window};
 use bookd_core::change::Change;
 use bookd_core::command::{Booking, Command as Asked};
@@ -23,7 +23,7 @@ pub(crate) fn take(state: &mut State, command: &Asked, changes: &mut Vec<Change>
 }
 
 pub(crate) fn commit(store: &mut Sqlite, changes: &mut Vec<Change>) {
-    store.commit(&Batch { changes, requests: &[], expected: &[] }).unwrap();
+    store.commit(&CommitBatch { changes, requests: &[], expected: &[] }).unwrap();
     store.after_commit().unwrap();
     changes.clear();
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::copy::{Sound, copy, look_over, present};
 use super::new_file::until_done;
 use super::{AdminError, Progress, StoreFile};
-use crate::store::sqlite::Source;
+use crate::store::sqlite::CopySource;
 use crate::zones::Zones;
 
 /// A backup that was made.
@@ -36,7 +36,7 @@ pub fn back_up(store: &StoreFile, target: &Path, progress: Progress) -> Result<B
 }
 
 fn make(file: &Path, made: &Path, target: &Path, zones: &Arc<Zones>, progress: Progress) -> Result<Backup, AdminError> {
-    let mut source = Source::open(file)?;
+    let mut source = CopySource::open(file)?;
     if source.is_older() {
         let what = "was made by an older bookd, or never finished";
         let next = "copy it with the bookd that serves it, or start `bookd serve` on it once";

@@ -10,7 +10,7 @@ use crate::engine::CLOCK_BEHIND_LOGGED;
 use crate::open_store::open_sqlite;
 use crate::store::log_reader::PART_EVENTS_MAX;
 use crate::store::sqlite::Sqlite;
-use crate::store::{Batch, Boot, CalendarFilter, CommitError, Store, StoreError};
+use crate::store::{Boot, CalendarFilter, CommitBatch, CommitError, Store, StoreError};
 use bookd_core::appointment::Appointment;
 use bookd_core::change::{AppointmentEvent, Change};
 use bookd_core::decide::reset_clock;
@@ -56,7 +56,7 @@ pub fn reset(store: &StoreFile, is_to_be_done: bool) -> Result<Plan, AdminError>
     let mut store = open_sqlite(path, &zones)?;
     let plan = plan(&mut store, SystemClock.now()).map_err(|error| AdminError::unreadable(path, &error))?;
     if let Some(ahead) = plan.ahead.as_ref().filter(|_| is_to_be_done) {
-        let batch = Batch { changes: std::slice::from_ref(&ahead.reset), requests: &[], expected: &[] };
+        let batch = CommitBatch { changes: std::slice::from_ref(&ahead.reset), requests: &[], expected: &[] };
         store.commit(&batch).map_err(|error| match error {
             CommitError::Refused(error) => AdminError::unreadable(path, &error),
             CommitError::Unknown(error) => {

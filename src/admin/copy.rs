@@ -9,7 +9,7 @@ use super::check::{Checked, Report};
 use super::new_file::{full, unwritable};
 use super::{AdminError, Progress, Step};
 use crate::open_store::open_sqlite;
-use crate::store::sqlite::{Source, Sqlite, is_there};
+use crate::store::sqlite::{CopySource, Sqlite, is_there};
 use crate::store::{Boot, OpenError, Store, StoreError};
 use crate::zones::Zones;
 
@@ -24,7 +24,7 @@ pub(super) fn present(file: &Path) -> Result<Metadata, AdminError> {
 }
 
 /// Copies a database to `made`, which will be called `target`.
-pub(super) fn copy(source: &mut Source, made: &Path, target: &Path, progress: Progress) -> Result<(), AdminError> {
+pub(super) fn copy(source: &mut CopySource, made: &Path, target: &Path, progress: Progress) -> Result<(), AdminError> {
     let bytes = source.bytes().map_err(|error| AdminError::unreadable(source.file(), &error))?;
     source.copy_into(made, progress(Step::Copying { bytes })).map_err(|error| match error {
         // The source is only read.

@@ -11,7 +11,7 @@ use super::new_file::until_done;
 use super::{AdminError, Progress, StoreFile};
 use crate::clock::SystemClock;
 use crate::store::Boot;
-use crate::store::sqlite::{Source, unused};
+use crate::store::sqlite::{CopySource, unused};
 use crate::zones::Zones;
 use bookd_core::ids::{AppointmentKey, Revision};
 use bookd_core::time::Instant;
@@ -63,7 +63,7 @@ fn make(
     zones: &Arc<Zones>,
     progress: Progress,
 ) -> Result<Restored, AdminError> {
-    let mut source = Source::open(backup)?;
+    let mut source = CopySource::open(backup)?;
     // A copy is sound where an index of the original is not.
     let findings = source.integrity().map_err(|error| AdminError::unreadable(backup, &error))?;
     if !findings.is_empty() {

@@ -18,7 +18,7 @@ use crate::config::ServeConfig;
 
 /// Everything that bookd does.
 #[derive(Subcommand)]
-pub enum Command {
+pub enum CliCommand {
     /// Run the service
     Serve(ServeConfig),
     /// Run a service with something in it, to play with; everything is in memory
@@ -54,7 +54,7 @@ pub enum Command {
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: CliCommand,
     /// Where the server is, and how answers look.
     #[command(flatten)]
     pub options: ClientOptions,
@@ -64,17 +64,17 @@ impl Arguments {
     /// Does it.
     pub fn run(self) -> Exit {
         match self.command {
-            Command::Serve(config) => serve::run(&config),
-            Command::Demo(config) => demo::run(&config),
-            Command::DemoRace(config) => demo_race::run(&config, &self.options),
-            Command::Import(config) => import::run(&config),
-            Command::Export(config) => export::run(&config),
-            Command::Bench(config) => bench::run(&config, &self.options),
-            Command::Backup(options) => backup::run(&options, self.options.json),
-            Command::Restore(options) => restore::run(&options, self.options.json),
-            Command::Check(options) => check::run(&options, self.options.json),
-            Command::Clock(command) => clock::run(&command, self.options.json),
-            Command::Client(command) => run::run(command, &self.options),
+            CliCommand::Serve(config) => serve::run(&config),
+            CliCommand::Demo(config) => demo::run(&config),
+            CliCommand::DemoRace(config) => demo_race::run(&config, &self.options),
+            CliCommand::Import(config) => import::run(&config),
+            CliCommand::Export(config) => export::run(&config),
+            CliCommand::Bench(config) => bench::run(&config, &self.options),
+            CliCommand::Backup(options) => backup::run(&options, self.options.json),
+            CliCommand::Restore(options) => restore::run(&options, self.options.json),
+            CliCommand::Check(options) => check::run(&options, self.options.json),
+            CliCommand::Clock(command) => clock::run(&command, self.options.json),
+            CliCommand::Client(command) => run::run(command, &self.options),
         }
     }
 }

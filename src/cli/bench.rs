@@ -16,7 +16,7 @@ use tokio::time::timeout_at;
 use tonic::transport::Channel;
 
 use super::bench_cpu;
-use super::bench_load::{Answered, Load, Phase, Weights, Worker};
+use super::bench_load::{BookingLoad, CallEnd, LoadWorker, Phase, Weights};
 use super::client::{CallError, Server};
 use super::commands::ClientOptions;
 use super::exit::Exit;
@@ -115,7 +115,7 @@ impl Measured {
 }
 
 /// Everything that was measured.
-struct Report {
+struct BenchReport {
     server: String,
     /// Appends of 4 KiB with fsync a second; none of a server that is elsewhere.
     fsyncs: Option<f64>,
@@ -140,7 +140,7 @@ pub fn run(config: &BenchConfig, options: &ClientOptions) -> Exit {
     }
 }
 
-async fn bench(config: &BenchConfig, options: &ClientOptions) -> Result<Report, CallError> {
+async fn bench(config: &BenchConfig, options: &ClientOptions) -> Result<BenchReport, CallError> {
     if let Some(server) = options.named_server() {
         return measure(config, &server, None).await;
     }
@@ -181,15 +181,15 @@ pub fn load() -> String {
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
-async fn measure(config: &BenchConfig, server: &Server, fsyncs: Option<f64>) -> Result<Report, CallError> {
+async fn measure(config: &BenchConfig, server: &Server, fsyncs: Option<f64>) -> Result<BenchReport, CallError> {
     let channels = connect(server, config.connections).await?;
-    let load_of = Load::new(config.calendars, config.mix);
+    let load_of = BookingLoad::new(config.calendars, config.mix);
     load_of.open(server, &channels[0]).await?;
     let phases: Vec<Phase> =
         Phase::ALL.into_iter().filter(|it| config.only.is_empty() || config.only.contains(it)).collect();
     let phases_all = phases.len() + usize::from(config.overload.is_some());
     let progress = bar(phases_all as u64 * u64::from(config.seconds), "seconds");
-    let mut workers: Vec<Worker> = (0..config.in_flight)
+    let mut workers: Vec<LoadWorker> = (0..config.in_flight)
         .map(|number| load_of.worker(number, config.in_flight, channel(&channels, number)))
         .collect();
     let mut measured = Vec::new();
@@ -202,7 +202,7 @@ async fn measure(config: &BenchConfig, server: &Server, fsyncs: Option<f64>) -> 
         measured.push(overload(config, server, times, &progress).await?);
     }
     progress.finish_and_clear();
-    Ok(Report { server: server.address().to_owned(), fsyncs, load: load(), measured })
+    Ok(BenchReport { server: server.address().to_owned(), fsyncs, load: load(), measured })
 }
 
 /// Books with so many times the calls in flight.
@@ -215,10 +215,10 @@ async fn overload(
     let in_flight = config.in_flight * times;
     // No more connections than it takes: calls of few connections are cheaper than those of many.
     let connections = config.connections.max(in_flight.div_ceil(CALLS_OF_A_CONNECTION));
-    let load_of = Load::new(config.calendars, config.mix);
+    let load_of = BookingLoad::new(config.calendars, config.mix);
     let channels = connect(server, connections).await?;
     load_of.open(server, &channels[0]).await?;
-    let mut workers: Vec<Worker> =
+    let mut workers: Vec<LoadWorker> =
         (0..in_flight).map(|number| load_of.worker(number, in_flight, channel(&channels, number))).collect();
     let measured = run_phase(Phase::Overload, &mut workers, config, server, progress).await?;
     drop(workers);
@@ -248,7 +248,7 @@ fn joining(phase: Phase, workers: usize, seconds: u32) -> Duration {
 /// Lets all workers do one kind of call for some seconds.
 async fn run_phase(
     phase: Phase,
-    workers: &mut Vec<Worker>,
+    workers: &mut Vec<LoadWorker>,
     config: &BenchConfig,
     server: &Server,
     progress: &indicatif::ProgressBar,
@@ -264,13 +264,13 @@ async fn run_phase(
             while Instant::now() < until && worker.can(phase) {
                 let asked = Instant::now();
                 match worker.call(phase).await {
-                    Answered::Overloaded(again) => {
+                    CallEnd::Overloaded(again) => {
                         overloaded += 1;
                         tokio::time::sleep_until((asked + again).min(until).into()).await;
                         continue;
                     }
-                    Answered::Wrongly => failed += 1,
-                    Answered::Rightly => {}
+                    CallEnd::Wrongly => failed += 1,
+                    CallEnd::Rightly => {}
                 }
                 waits.push(u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX));
             }
@@ -299,7 +299,7 @@ async fn run_phase(
     Ok(Measured { phase, calls: waits.len(), failed, overloaded, seconds: seconds_taken, waits, cpu })
 }
 
-impl Report {
+impl BenchReport {
     fn ratio(&self, it: &Measured) -> Option<f64> {
         let echo = self.measured.iter().find(|it| it.phase == Phase::Echo)?;
         Some(it.rate() / echo.rate())

@@ -93,7 +93,7 @@ impl FromStr for Weights {
 }
 
 /// What a benchmark books.
-pub(super) struct Load {
+pub(super) struct BookingLoad {
     /// Nobody else's calendars begin so.
     prefix: String,
     calendars: u32,
@@ -104,7 +104,7 @@ pub(super) struct Load {
     step: i64,
 }
 
-impl Load {
+impl BookingLoad {
     pub(super) fn new(calendars: u32, mix: Weights) -> Self {
         let prefix = format!("bench/{}", uuid::Uuid::now_v7());
         let first = (SystemClock.now().seconds() / DAY + 1) * DAY;
@@ -182,9 +182,9 @@ impl Load {
 
     /// One of so many workers, with its share of the calendars; where there are fewer calendars than workers, with its
     /// share of the times of one.
-    pub(super) fn worker(&self, number: u32, of: u32, channel: Channel) -> Worker {
+    pub(super) fn worker(&self, number: u32, of: u32, channel: Channel) -> LoadWorker {
         let own = (number % self.calendars..self.calendars).step_by(of as usize).map(|it| self.calendar(it));
-        Worker {
+        LoadWorker {
             own: own.collect(),
             first: self.first,
             step: self.step,
@@ -211,7 +211,7 @@ async fn join(running: &mut JoinSet<Result<(), tonic::Status>>) -> Result<(), Ca
 }
 
 /// One call in flight, again and again.
-pub(super) struct Worker {
+pub(super) struct LoadWorker {
     own: Vec<String>,
     first: i64,
     step: i64,
@@ -232,7 +232,7 @@ pub(super) struct Worker {
 
 /// How a call was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answered {
+pub(super) enum CallEnd {
     /// As it must be.
     Rightly,
     /// Otherwise, or not at all.
@@ -241,7 +241,7 @@ pub(super) enum Answered {
     Overloaded(Duration),
 }
 
-impl Answered {
+impl CallEnd {
     /// That a call is answered at all is right.
     fn of<T>(answer: &Result<T, tonic::Status>) -> Self {
         match answer {
@@ -257,7 +257,7 @@ impl Answered {
     }
 }
 
-impl Worker {
+impl LoadWorker {
     /// Whether there is something left for it to do.
     pub(super) fn can(&self, phase: Phase) -> bool {
         let steps = usize::try_from(DAYS * DAY / self.step).unwrap_or(usize::MAX);
@@ -271,10 +271,10 @@ impl Worker {
     }
 
     /// Makes one call.
-    pub(super) async fn call(&mut self, phase: Phase) -> Answered {
+    pub(super) async fn call(&mut self, phase: Phase) -> CallEnd {
         self.turn = self.turn.wrapping_add(1);
         match phase {
-            Phase::Echo => Answered::of(&self.health.check(HealthCheckRequest { service: String::new() }).await),
+            Phase::Echo => CallEnd::of(&self.health.check(HealthCheckRequest { service: String::new() }).await),
             Phase::List => self.list().await,
             Phase::Book | Phase::Overload => self.book().await,
             Phase::Refuse => self.refuse().await,
@@ -310,7 +310,7 @@ impl Worker {
         }
     }
 
-    async fn list(&mut self) -> Answered {
+    async fn list(&mut self) -> CallEnd {
         let day = |seconds| Some(Timestamp { seconds, nanos: 0 });
         let request = pb::ListSlotsRequest {
             calendar_id: self.calendar(self.turn),
@@ -318,34 +318,34 @@ impl Worker {
             end_time: day(self.first + DAY),
             ..Default::default()
         };
-        Answered::of(&self.slots.list_slots(request).await)
+        CallEnd::of(&self.slots.list_slots(request).await)
     }
 
-    async fn book(&mut self) -> Answered {
+    async fn book(&mut self) -> CallEnd {
         let request = self.booking_of(self.asked);
         self.asked += 1;
         let answer = self.booking.book_appointment(request).await;
-        let answered = Answered::of(&answer);
+        let answered = CallEnd::of(&answer);
         self.booked.extend(answer.ok().and_then(|it| it.into_inner().appointment).map(|it| it.appointment_id));
         answered
     }
 
     /// A slot that it has itself: the answer must be a refusal.
-    async fn refuse(&mut self) -> Answered {
+    async fn refuse(&mut self) -> CallEnd {
         if self.booked.is_empty() {
             return self.book().await;
         }
         let request = self.booking_of(self.asked - 1);
         match self.booking.book_appointment(request).await {
-            Ok(_) => Answered::Wrongly,
-            Err(status) if status.code() == tonic::Code::Aborted => Answered::Rightly,
-            Err(status) => Answered::of_error(&status),
+            Ok(_) => CallEnd::Wrongly,
+            Err(status) if status.code() == tonic::Code::Aborted => CallEnd::Rightly,
+            Err(status) => CallEnd::of_error(&status),
         }
     }
 
-    async fn cancel(&mut self) -> Answered {
-        let Some(appointment_id) = self.booked.pop() else { return Answered::Wrongly };
+    async fn cancel(&mut self) -> CallEnd {
+        let Some(appointment_id) = self.booked.pop() else { return CallEnd::Wrongly };
         let request = pb::CancelAppointmentRequest { appointment_id, ..Default::default() };
-        Answered::of(&self.booking.cancel_appointment(request).await)
+        CallEnd::of(&self.booking.cancel_appointment(request).await)
     }
 }

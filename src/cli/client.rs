@@ -166,7 +166,7 @@ impl Client {
     }
 
     /// A call as it is to be sent, of a method that answers once.
-    pub fn prepare(&self, name: &str, request: Value) -> Result<Call, CallError> {
+    pub fn prepare(&self, name: &str, request: Value) -> Result<PreparedCall, CallError> {
         let method = self.method(name)?;
         if method.is_server_streaming() {
             return Err(CallError::Usage(format!(
@@ -175,15 +175,15 @@ impl Client {
             )));
         }
         let (message, path) = prepared(&method, request)?;
-        Ok(Call { method, message, path })
+        Ok(PreparedCall { method, message, path })
     }
 
     /// The answer to it, as it came.
-    pub async fn send(&self, call: &Call) -> Result<Bytes, CallError> {
+    pub async fn send(&self, call: &PreparedCall) -> Result<Bytes, CallError> {
         let mut request = Request::new(call.message.clone());
         request.set_timeout(self.server.patience().saturating_add(MARGIN));
         let path = call.path.clone();
-        let asked = async { self.ready().await?.unary(request, path, Raw).await.map_err(refused) };
+        let asked = async { self.ready().await?.unary(request, path, BytesCodec).await.map_err(refused) };
         Ok(self.server.answer(call.method.name(), asked).await??.into_inner())
     }
 
@@ -191,8 +191,9 @@ impl Client {
     pub async fn stream(&self, name: &str, request: Value) -> Result<Answers, CallError> {
         let method = self.method(name)?;
         let (message, path) = prepared(&method, request)?;
-        let asked =
-            async { self.ready().await?.server_streaming(Request::new(message), path, Raw).await.map_err(refused) };
+        let asked = async {
+            self.ready().await?.server_streaming(Request::new(message), path, BytesCodec).await.map_err(refused)
+        };
         let messages = self.server.answer(method.name(), asked).await??.into_inner();
         Ok(Answers { method, messages })
     }
@@ -229,7 +230,7 @@ fn prepared(method: &MethodDescriptor, request: Value) -> Result<(Bytes, PathAnd
 }
 
 /// A call that is ready to be sent, as often as one likes.
-pub struct Call {
+pub struct PreparedCall {
     method: MethodDescriptor,
     message: Bytes,
     path: PathAndQuery,
@@ -263,9 +264,9 @@ fn shown(method: &MethodDescriptor, answer: Bytes) -> Result<Value, CallError> {
 
 /// Bytes as they are.
 #[derive(Clone, Copy, Default)]
-struct Raw;
+struct BytesCodec;
 
-impl Codec for Raw {
+impl Codec for BytesCodec {
     type Encode = Bytes;
     type Decode = Bytes;
     type Encoder = Self;
@@ -280,7 +281,7 @@ impl Codec for Raw {
     }
 }
 
-impl Encoder for Raw {
+impl Encoder for BytesCodec {
     type Item = Bytes;
     type Error = Status;
 
@@ -290,7 +291,7 @@ impl Encoder for Raw {
     }
 }
 
-impl Decoder for Raw {
+impl Decoder for BytesCodec {
     type Item = Bytes;
     type Error = Status;
 

@@ -13,9 +13,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::ask::Ask;
 use super::client::{CallError, Server};
 use super::dates::Dates;
+use super::lookup::Lookup;
 use super::table;
 use super::words::{enumerated, length, pair, patience};
 
@@ -108,7 +108,7 @@ pub struct Who {
 
 /// What an appointment carries.
 #[derive(Args, Clone, Debug)]
-pub struct Carried {
+pub struct CarriedArgs {
     /// A note
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
@@ -120,7 +120,7 @@ pub struct Carried {
     pub location: Option<String>,
 }
 
-impl Carried {
+impl CarriedArgs {
     /// Its texts: the field of each, what is said of it, and what clears it.
     fn texts(&self) -> [(&'static str, Option<&String>, booking::Clear); 2] {
         let Self { note, metadata: _, location } = self;
@@ -130,7 +130,7 @@ impl Carried {
 
 /// What is to be booked.
 #[derive(Args, Clone, Debug)]
-pub struct What {
+pub struct BookingArgs {
     /// The appointment type
     #[arg(long = "type", value_name = "TYPE")]
     pub appointment_type: Option<String>,
@@ -155,7 +155,7 @@ pub struct ReadIn {
 
 impl ReadIn {
     /// Reads words in it; where none is named, in the zone of the first of these calendars, and else in UTC.
-    pub(super) fn dates<'a>(&'a self, ask: &'a Ask<'a>, calendars: Option<&'a str>) -> Dates<'a> {
+    pub(super) fn dates<'a>(&'a self, ask: &'a Lookup<'a>, calendars: Option<&'a str>) -> Dates<'a> {
         Dates::new(ask, self.zone.as_deref(), calendars.map(first))
     }
 }
@@ -195,13 +195,13 @@ pub struct Safety {
 pub struct New {
     /// What it is
     #[command(flatten)]
-    pub what: What,
+    pub what: BookingArgs,
     /// For whom
     #[command(flatten)]
     pub who: Who,
     /// What goes with it
     #[command(flatten)]
-    pub carried: Carried,
+    pub carried: CarriedArgs,
     /// Rules that staff override
     #[command(flatten)]
     pub ignored: Ignored,
@@ -219,7 +219,7 @@ impl New {
 
 /// How much of a list is shown.
 #[derive(Args, Clone, Debug)]
-pub struct Limit {
+pub struct LimitArgs {
     /// At most so many, page after page
     #[arg(long, value_name = "NUMBER", default_value_t = LIMIT_DEFAULT)]
     pub limit: usize,
@@ -251,7 +251,7 @@ pub enum ClientCommand {
     Watches(WatchCommand),
     /// Call any method with JSON
     #[command(after_help = "Example:\n  bookd call GetCalendar '{\"calendar_id\":\"ada\"}'")]
-    Call {
+    PreparedCall {
         /// The method, such as BookAppointment
         method: String,
         /// The request; `-` reads standard input
@@ -261,7 +261,7 @@ pub enum ClientCommand {
 }
 
 /// A list that comes in pages.
-pub struct Pages {
+pub struct PagedList {
     /// The field with the items.
     pub field: &'static str,
     /// How many of them are wanted.
@@ -279,12 +279,12 @@ impl ClientCommand {
             Self::Holds(it) => it.method(),
             Self::Lists(it) => it.method(),
             Self::Watches(it) => it.method(),
-            Self::Call { method, .. } => method,
+            Self::PreparedCall { method, .. } => method,
         }
     }
 
     /// Its request; nulls stand for what was left out.
-    pub async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+    pub async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         match self {
             Self::Calendars(it) => it.request(ask).await,
             Self::Availability(it) => it.request(ask).await,
@@ -293,7 +293,7 @@ impl ClientCommand {
             Self::Holds(it) => it.request(ask).await,
             Self::Lists(it) => it.request(ask).await,
             Self::Watches(it) => it.request(ask).await,
-            Self::Call { request, .. } => json_of("the request", &read(request)?),
+            Self::PreparedCall { request, .. } => json_of("the request", &read(request)?),
         }
     }
 
@@ -309,20 +309,20 @@ impl ClientCommand {
 
     /// What a person typed for a field of the request; none where they typed the request itself.
     pub fn typed(&self, field: &str) -> Option<&'static str> {
-        if matches!(self, Self::Call { .. } | Self::Booking(BookingCommand::Batch { .. })) {
+        if matches!(self, Self::PreparedCall { .. } | Self::Booking(BookingCommand::Batch { .. })) {
             return None;
         }
         TYPED.iter().find(|(of_request, _)| *of_request == field).map(|(_, typed)| *typed)
     }
 
     /// The list that it asks for, if it asks for one.
-    pub fn pages(&self) -> Option<Pages> {
+    pub fn pages(&self) -> Option<PagedList> {
         match self {
             Self::Calendars(it) => it.pages(),
             Self::Availability(it) => it.pages(),
             Self::Slots(it) => it.pages(),
             Self::Lists(it) => it.pages(),
-            Self::Booking(_) | Self::Holds(_) | Self::Watches(_) | Self::Call { .. } => None,
+            Self::Booking(_) | Self::Holds(_) | Self::Watches(_) | Self::PreparedCall { .. } => None,
         }
     }
 }
@@ -360,7 +360,7 @@ fn first(calendars: &str) -> &str {
     calendars.split(',').next().unwrap_or_default().trim()
 }
 
-fn asked(mut request: Value, what: &What) -> Value {
+fn asked(mut request: Value, what: &BookingArgs) -> Value {
     request["appointment_type_id"] = json!(what.appointment_type);
     request["duration"] = json!(what.duration);
     request["time_zone"] = json!(what.read_in.zone);
@@ -392,7 +392,7 @@ impl Who {
     }
 }
 
-fn carrying(mut request: Value, carried: &Carried) -> Value {
+fn carrying(mut request: Value, carried: &CarriedArgs) -> Value {
     for (field, text, _) in carried.texts() {
         request[field] = json!(text);
     }
@@ -435,7 +435,7 @@ fn guarded(mut request: Value, etag: &Value, safety: &Safety) -> Value {
 }
 
 /// The invitee of an appointment with what is said of them now: their fields are replaced together.
-async fn invitee_over(ask: &Ask<'_>, appointment: &str, who: &Who) -> Result<Value, CallError> {
+async fn invitee_over(ask: &Lookup<'_>, appointment: &str, who: &Who) -> Result<Value, CallError> {
     if !who.is_said() {
         return Ok(Value::Null);
     }

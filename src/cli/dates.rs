@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use super::ask::Ask;
 use super::client::CallError;
+use super::lookup::Lookup;
 use super::words::{instant, weekday};
 use crate::zones::Zones;
 use bookd_core::time::zone::{LocalInstants, Zone};
@@ -20,21 +20,21 @@ const WEEK_DAYS: i32 = 7;
 
 /// Reads the words of one command.
 pub struct Dates<'a> {
-    ask: &'a Ask<'a>,
+    ask: &'a Lookup<'a>,
     zone: Option<&'a str>,
     calendar: Option<&'a str>,
-    clock: OnceCell<Clock>,
+    clock: OnceCell<ZoneAndToday>,
 }
 
 /// In which zone words are read, and what is today there.
-struct Clock {
+struct ZoneAndToday {
     zone: Arc<Zone>,
     today: LocalDate,
 }
 
 /// What a word says.
 #[derive(Clone, Copy)]
-enum Moment {
+enum TimeWord {
     /// `2027-03-01`, `today`, `monday`.
     Date(LocalDate),
     /// `2027-03-01T09:00`, `mondayT09:00`.
@@ -45,7 +45,7 @@ enum Moment {
 
 impl<'a> Dates<'a> {
     /// Words are read in `zone` if one is named, else in the zone of the calendar, else in UTC.
-    pub fn new(ask: &'a Ask<'a>, zone: Option<&'a str>, calendar: Option<&'a str>) -> Self {
+    pub fn new(ask: &'a Lookup<'a>, zone: Option<&'a str>, calendar: Option<&'a str>) -> Self {
         Self { ask, zone, calendar, clock: OnceCell::new() }
     }
 
@@ -90,10 +90,10 @@ impl<'a> Dates<'a> {
     pub async fn days(&self, first: &str, last: &str) -> Result<[Value; 2], CallError> {
         let first = self.read_date(first, None).await?;
         let end = match self.read(last, Some(first.midnight())).await? {
-            Moment::Date(last) => Moment::Date(last.plus(1)),
+            TimeWord::Date(last) => TimeWord::Date(last.plus(1)),
             time => time,
         };
-        Ok([self.instant(Some(("", Moment::Date(first)))).await?, self.instant(Some((last, end))).await?])
+        Ok([self.instant(Some(("", TimeWord::Date(first)))).await?, self.instant(Some((last, end))).await?])
     }
 
     /// The instants at which a range of time begins and ends, where they are said. Its end is not in it, so that
@@ -105,30 +105,30 @@ impl<'a> Dates<'a> {
         };
         let Some(end) = end else { return Ok([self.instant(start).await?, Value::Null]) };
         let after = match start {
-            Some((_, Moment::Date(date))) => Some(date.midnight()),
-            Some((_, Moment::Wall(wall))) => Some(wall),
-            Some((_, Moment::Instant(instant))) if is_weekday(end) => Some(self.clock().await?.zone.wall(instant)),
-            Some((_, Moment::Instant(_))) | None => None,
+            Some((_, TimeWord::Date(date))) => Some(date.midnight()),
+            Some((_, TimeWord::Wall(wall))) => Some(wall),
+            Some((_, TimeWord::Instant(instant))) if is_weekday(end) => Some(self.clock().await?.zone.wall(instant)),
+            Some((_, TimeWord::Instant(_))) | None => None,
         };
         let end = (end, self.read(end, after.map(|wall| wall.plus(1))).await?);
         Ok([self.instant(start).await?, self.instant(Some(end)).await?])
     }
 
     /// The instant of a word that was read, for a request.
-    async fn instant(&self, read: Option<(&str, Moment)>) -> Result<Value, CallError> {
+    async fn instant(&self, read: Option<(&str, TimeWord)>) -> Result<Value, CallError> {
         let wall = match read {
             None => return Ok(Value::Null),
-            Some((word, Moment::Instant(_))) => return Ok(Value::from(word)),
-            Some((_, Moment::Date(date))) => date.midnight(),
-            Some((_, Moment::Wall(wall))) => wall,
+            Some((word, TimeWord::Instant(_))) => return Ok(Value::from(word)),
+            Some((_, TimeWord::Date(date))) => date.midnight(),
+            Some((_, TimeWord::Wall(wall))) => wall,
         };
         Ok(Value::from(instant_of(&self.clock().await?.zone, wall).to_string()))
     }
 
     async fn read_date(&self, word: &str, from: Option<Wall>) -> Result<LocalDate, CallError> {
         match self.read(word, from).await? {
-            Moment::Date(date) => Ok(date),
-            Moment::Wall(_) | Moment::Instant(_) => {
+            TimeWord::Date(date) => Ok(date),
+            TimeWord::Wall(_) | TimeWord::Instant(_) => {
                 Err(CallError::Usage(format!("{word}: write a date alone, such as 2027-03-01, today or monday")))
             }
         }
@@ -136,9 +136,9 @@ impl<'a> Dates<'a> {
 
     /// THE reading of a word. A day of the week is the first one from a wall time on: of a range's end, from where the
     /// range begins; otherwise from tomorrow on.
-    async fn read(&self, word: &str, from: Option<Wall>) -> Result<Moment, CallError> {
+    async fn read(&self, word: &str, from: Option<Wall>) -> Result<TimeWord, CallError> {
         if let Some(instant) = instant(word) {
-            return Ok(Moment::Instant(instant));
+            return Ok(TimeWord::Instant(instant));
         }
         let wrong = || {
             CallError::Usage(format!(
@@ -163,16 +163,16 @@ impl<'a> Dates<'a> {
             _ => return Err(wrong()),
         };
         Ok(match time {
-            Some(_) => Moment::Wall(date.midnight().plus(seconds)),
-            None => Moment::Date(date),
+            Some(_) => TimeWord::Wall(date.midnight().plus(seconds)),
+            None => TimeWord::Date(date),
         })
     }
 
-    async fn clock(&self) -> Result<&Clock, CallError> {
+    async fn clock(&self) -> Result<&ZoneAndToday, CallError> {
         self.clock.get_or_try_init(|| self.look_at_clock()).await
     }
 
-    async fn look_at_clock(&self) -> Result<Clock, CallError> {
+    async fn look_at_clock(&self) -> Result<ZoneAndToday, CallError> {
         let name = match (self.zone, self.calendar) {
             (Some(zone), _) => zone.to_owned(),
             (None, Some(calendar)) => self.ask.zone_of(calendar).await.map_err(CallError::about_zone)?,
@@ -180,7 +180,7 @@ impl<'a> Dates<'a> {
         };
         let zone = known(&name)?;
         let today = zone.wall(self.ask.now().await?).date();
-        Ok(Clock { zone, today })
+        Ok(ZoneAndToday { zone, today })
     }
 }
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::ask::Ask;
 use super::client::{CallError, Client, Server};
 use super::exit::Exit;
+use super::lookup::Lookup;
 use super::output::{failed, say};
 use super::run::told;
 use super::serve::until_told;
@@ -172,7 +172,7 @@ async fn fill(client: &Client) -> Result<Vec<Filled>, CallError> {
 
 /// A date so many days from the server's today, in UTC.
 async fn date_ahead(client: &Client, days: i64) -> Result<String, CallError> {
-    let then = Ask { client }.now().await?.plus(days * bookd_core::time::DAY);
+    let then = Lookup { client }.now().await?.plus(days * bookd_core::time::DAY);
     Ok(then.to_string().chars().take(10).collect())
 }
 

@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tonic_types::StatusExt;
 
-use super::ask::Ask;
 use super::client::{CallError, Client, Server};
 use super::commands::ClientOptions;
 use super::dates::Dates;
 use super::demo::in_memory;
 use super::exit::Exit;
+use super::lookup::Lookup;
 use super::output::say;
 use super::run::{complain, to_its_end};
 use crate::engine::Stopped;
@@ -43,14 +43,14 @@ pub struct RaceConfig {}
 
 /// What came of one start.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Slot {
+struct RaceSlot {
     asked: usize,
     won: usize,
     /// How many were told what.
     lost: BTreeMap<String, usize>,
 }
 
-type Slots = BTreeMap<usize, Slot>;
+type Slots = BTreeMap<usize, RaceSlot>;
 
 /// Runs the race: against the server that is named, else against one of its own.
 pub fn run(_config: &RaceConfig, options: &ClientOptions) -> Exit {
@@ -97,7 +97,7 @@ async fn race(server: &Server) -> Result<Slots, CallError> {
 }
 
 async fn run_all(server: &Server, client: &Client, calendar: &str) -> Result<Slots, CallError> {
-    let ask = Ask { client };
+    let ask = Lookup { client };
     let date = Dates::new(&ask, None, Some(calendar)).date("tomorrow").await?;
     let mut clients = Vec::new();
     // Everybody is connected before anybody starts.
@@ -159,7 +159,7 @@ fn wrong(slots: &Slots) -> Vec<String> {
     wrong
 }
 
-fn reasons(slot: &Slot) -> String {
+fn reasons(slot: &RaceSlot) -> String {
     slot.lost.iter().map(|(reason, count)| format!("{count} {reason}")).collect::<Vec<_>>().join(", ")
 }
 
@@ -179,7 +179,7 @@ fn as_table(slots: &Slots, wrong: &[String]) -> String {
 }
 
 fn as_json(slots: &Slots, wrong: &[String]) -> Value {
-    let slot = |(start, it): (&usize, &Slot)| json!({ "start": clock(*start), "clients": it.asked, "won": it.won, "lost": it.lost });
+    let slot = |(start, it): (&usize, &RaceSlot)| json!({ "start": clock(*start), "clients": it.asked, "won": it.won, "lost": it.lost });
     json!({ "slots": slots.iter().map(slot).collect::<Vec<_>>(), "wrong": wrong })
 }
 
@@ -187,9 +187,9 @@ fn as_json(slots: &Slots, wrong: &[String]) -> Value {
 mod tests {
     use super::*;
 
-    fn slot(won: usize, lost: &[(&str, usize)]) -> Slot {
+    fn slot(won: usize, lost: &[(&str, usize)]) -> RaceSlot {
         let lost: BTreeMap<String, usize> = lost.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect();
-        Slot { asked: won + lost.values().sum::<usize>(), won, lost }
+        RaceSlot { asked: won + lost.values().sum::<usize>(), won, lost }
     }
 
     #[test]

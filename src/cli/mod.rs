@@ -2,7 +2,6 @@
 
 #[cfg(feature = "server")]
 pub mod arguments;
-pub mod ask;
 #[cfg(feature = "server")]
 pub mod backup;
 #[cfg(feature = "server")]
@@ -27,6 +26,7 @@ pub mod exit;
 pub mod export;
 #[cfg(feature = "server")]
 pub mod import;
+pub mod lookup;
 mod output;
 #[cfg(feature = "server")]
 mod progress;

@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 use tonic::Status;
 use tonic_types::{FieldViolation, StatusExt};
 
-use super::ask::Ask;
 use super::client::{CallError, Client};
-use super::commands::{ClientCommand, ClientOptions, Pages};
+use super::commands::{ClientCommand, ClientOptions, PagedList};
 use super::exit::Exit;
+use super::lookup::Lookup;
 use super::output::{self, say};
 use super::watch;
 use super::words::without_nulls;
@@ -44,7 +44,7 @@ pub(super) fn to_its_end<T>(asking: impl Future<Output = Result<T, CallError>>) 
 /// The answer; none of a stream, which is shown as it comes.
 async fn ask(command: &ClientCommand, options: &ClientOptions) -> Result<Option<Value>, CallError> {
     let client = Client::connect(&options.server()).await?;
-    let request = without_nulls(command.request(&Ask { client: &client }).await?);
+    let request = without_nulls(command.request(&Lookup { client: &client }).await?);
     if let ClientCommand::Watches(watched) = command {
         return watch::follow(&client, watched, request, options.json).await.map(|()| None);
     }
@@ -56,7 +56,7 @@ async fn ask(command: &ClientCommand, options: &ClientOptions) -> Result<Option<
 }
 
 /// Every page up to the limit, as one answer; a token that is left says that there is more.
-async fn all_pages(client: &Client, method: &str, mut request: Value, pages: &Pages) -> Result<Value, CallError> {
+async fn all_pages(client: &Client, method: &str, mut request: Value, pages: &PagedList) -> Result<Value, CallError> {
     let mut items: Vec<Value> = Vec::new();
     loop {
         request["page_size"] = json!((pages.limit - items.len()).clamp(1, PAGE_SIZE_MAX));

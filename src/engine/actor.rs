@@ -22,7 +22,7 @@ use bookd_core::time::Instant;
 
 use super::batch::{Batch, Envelope, refuse};
 use super::clock::{CLOCK_LOOK, EngineClock, WriterClock};
-use super::closed_calendar::{Closing, Step};
+use super::closed_calendar::{Closing, DeletionStep};
 use super::damage::{Damaged, Met};
 use super::log_throttle::StoreLog;
 use super::queue::Queue;
@@ -213,7 +213,7 @@ impl Actor {
     fn batch(&mut self, inbox: &mut Vec<Mail>) -> Result<(), Stopped> {
         let mut loads: Vec<Load> = Vec::new();
         let mut ticks: Vec<oneshot::Sender<()>> = Vec::new();
-        let mut steps: Vec<Step> = Vec::new();
+        let mut steps: Vec<DeletionStep> = Vec::new();
         let steady = Deadline::now();
         self.tend(steady);
         for mail in inbox.drain(..) {

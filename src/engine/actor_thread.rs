@@ -10,12 +10,12 @@ use super::stop::Stopped;
 use crate::layout::Layout;
 
 /// The actor, wherever it runs.
-pub(super) enum Worker {
+pub(super) enum ActorThread {
     Thread(JoinHandle<Stopped>),
     Task(tokio::task::JoinHandle<Stopped>),
 }
 
-impl Worker {
+impl ActorThread {
     #[allow(clippy::disallowed_methods, reason = "the actor's own thread, joined by `Running::stopped`")]
     pub(super) fn spawn(actor: Actor, mail: mpsc::Receiver<Mail>, layout: Layout) -> Self {
         if layout == Layout::Inline {

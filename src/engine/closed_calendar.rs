@@ -17,7 +17,7 @@ use super::batch::Envelope;
 pub(super) type Asking = Arc<OwnedMutexGuard<()>>;
 
 /// What is asked of the writer.
-pub(super) enum Step {
+pub(super) enum DeletionStep {
     /// Let nobody change this calendar, and begin. None where it is made at once.
     Begin { calendar: CalendarId, asking: Weak<OwnedMutexGuard<()>>, reply: Reply<Option<Begun>> },
     /// Stage these events of this deletion, behind so many.
@@ -34,7 +34,7 @@ pub(super) struct Begun {
     pub(super) now: Instant,
 }
 
-impl Step {
+impl DeletionStep {
     /// Answers that the writer has ended.
     pub(super) fn refuse(self) {
         match self {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant as Deadline;
 
-use crate::sabotage::Moment;
+use crate::sabotage::DeathMoment;
 use crate::store::{self, CommitError, StoreError};
 use bookd_core::calendar::Calendar;
 use bookd_core::change::Event;
@@ -27,9 +27,9 @@ impl Actor {
     /// Commits, publishes, answers. False when the outcome of the commit is not known.
     pub(super) fn finish(&mut self, mut batch: Batch, due: Vec<(Instant, AppointmentId)>) -> Result<bool, StoreError> {
         self.commits.begin();
-        Moment::BeforeCommit.reached();
+        DeathMoment::BeforeCommit.reached();
         let committed = self.commit(&batch);
-        Moment::AfterCommit.reached();
+        DeathMoment::AfterCommit.reached();
         self.is_refused = committed.is_err();
         self.remembered += batch.requests.len();
         match committed {
@@ -41,7 +41,7 @@ impl Actor {
                 self.publish(&mut batch);
                 self.commits.end();
                 self.publisher.publish(std::mem::take(&mut batch.changes), self.state.revision);
-                Moment::BeforeAnswer.reached();
+                DeathMoment::BeforeAnswer.reached();
                 self.answer(answers, batch.now);
                 if self.copy_on() { self.forget(batch.now) } else { Ok(self.must_stop.is_some()) }
             }
@@ -96,7 +96,7 @@ impl Actor {
             .filter_map(|(id, calendar)| calendar.as_ref().map(|calendar| (id.clone(), calendar.version)))
             .collect();
         let started = Deadline::now();
-        let commit = store::Batch { changes: &batch.changes, requests: &batch.requests, expected: &expected };
+        let commit = store::CommitBatch { changes: &batch.changes, requests: &batch.requests, expected: &expected };
         let committed = self.store.commit(&commit);
         // What went into a file that nobody finds again is acknowledged to nobody.
         let committed = committed.and_then(|()| self.look().map_err(CommitError::Unknown));

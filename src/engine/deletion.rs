@@ -27,7 +27,7 @@ use bookd_core::time::Instant;
 
 use super::actor::Actor;
 use super::batch::{Envelope, refuse};
-use super::closed_calendar::{Asking, Begun, Closing, Reply, Step};
+use super::closed_calendar::{Asking, Begun, Closing, DeletionStep, Reply};
 use super::stop::goes_on_after;
 use super::{BATCH_MAX, Engine, Failure, Mail, Terms, WAIT_MAX, Wait};
 
@@ -128,7 +128,7 @@ impl Engine {
         deadline: Deadline,
     ) -> Result<Prepared, Failure> {
         let (calendar, asking) = (calendar.clone(), Arc::downgrade(asking));
-        let Some(begun) = self.step(|reply| Step::Begin { calendar, asking, reply }).await? else {
+        let Some(begun) = self.step(|reply| DeletionStep::Begin { calendar, asking, reply }).await? else {
             return Ok(Prepared::NotWorthIt);
         };
         let resource = || format!("calendar {}", begun.calendar.id);
@@ -152,7 +152,7 @@ impl Engine {
             }
             let (number, before, staged) = (begun.number, events, slice.events.len() as u64);
             if staged > 0 {
-                self.step(|reply| Step::Stage { number, before, events: slice.events, reply }).await?;
+                self.step(|reply| DeletionStep::Stage { number, before, events: slice.events, reply }).await?;
             }
             (events, left) = (events + staged, rest);
             // Where the disk takes its time or others' commits pass between, fewer steps come to their end.
@@ -168,7 +168,7 @@ impl Engine {
         Ok(Prepared::Whole(Beforehand { staged: Staged { number: begun.number, events, began: begun.now }, others }))
     }
 
-    async fn step<T>(&self, step: impl FnOnce(Reply<T>) -> Step) -> Result<T, Failure> {
+    async fn step<T>(&self, step: impl FnOnce(Reply<T>) -> DeletionStep) -> Result<T, Failure> {
         let (reply, done) = oneshot::channel();
         // A full mailbox is waited for: one refusal would be the end of all that was prepared.
         self.mailbox.send(Mail::Deletion(step(reply))).await.map_err(|_| Failure::ShuttingDown)?;
@@ -184,13 +184,13 @@ enum Prepared {
 
 impl Actor {
     /// Does a step of a deletion. False when the outcome of a commit is not known.
-    pub(super) fn step(&mut self, step: Step) -> Result<bool, StoreError> {
+    pub(super) fn step(&mut self, step: DeletionStep) -> Result<bool, StoreError> {
         match step {
-            Step::Begin { calendar, asking, reply } => {
+            DeletionStep::Begin { calendar, asking, reply } => {
                 let begun = self.begin_deletion(&calendar, asking);
                 self.answer_step(begun, reply)
             }
-            Step::Stage { number, before, events, reply } => {
+            DeletionStep::Stage { number, before, events, reply } => {
                 let staged = self.store.stage(number, before, &events);
                 self.answer_step(staged, reply)
             }

@@ -15,10 +15,10 @@ use bookd_core::time::Instant;
 
 use super::actor::Actor;
 use super::batch::Envelope;
-use super::prefetch::{Source, gather};
+use super::prefetch::{PrefetchSource, gather};
 use super::{Failure, Load};
 
-impl Source for Actor {
+impl PrefetchSource for Actor {
     fn state(&mut self) -> &mut State {
         &mut self.state
     }

@@ -10,7 +10,7 @@ use bookd_core::command::Command;
 use bookd_core::ids::CalendarId;
 
 use super::call::{Answer, Held, Terms};
-use super::closed_calendar::Step;
+use super::closed_calendar::DeletionStep;
 use super::error::Failure;
 
 /// A message to the actor.
@@ -20,7 +20,7 @@ pub(super) enum Mail {
     /// Bring these calendars into memory, so that a reader finds them published.
     Load(Load),
     /// Prepare the deletion of a calendar.
-    Deletion(Step),
+    Deletion(DeletionStep),
     /// Look at the clock: tests move it by hand.
     Tick { reply: oneshot::Sender<()> },
 }

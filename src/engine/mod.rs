@@ -59,7 +59,7 @@ pub use snapshots::View;
 pub use stop::Stopped;
 pub use watch::{CalendarWatch, Wakeup, Watch, Watched};
 
-use actor_thread::Worker;
+use actor_thread::ActorThread;
 use clock::EngineClock;
 use mail::{Load, Mail};
 use offload::{Offload, SEARCHES_MAX};
@@ -102,12 +102,12 @@ pub struct Engine {
 }
 
 /// The engine as it runs: waited for at the end, so that nothing is left undone.
-pub struct Running {
-    worker: Worker,
+pub struct RunningEngine {
+    worker: ActorThread,
     waker: Waker,
 }
 
-impl Running {
+impl RunningEngine {
     /// Waits until the actor has stopped: after every `Engine` is dropped, or after a failure that it must not outlive.
     pub async fn stopped(self) -> Stopped {
         let stopped = self.worker.join().await;
@@ -123,7 +123,7 @@ impl Engine {
         mut store: Box<dyn Store>,
         clock: Arc<dyn Clock>,
         settings: Settings,
-    ) -> Result<(Self, Running), StoreError> {
+    ) -> Result<(Self, RunningEngine), StoreError> {
         let clock = Arc::new(EngineClock::new(clock));
         let boot = store.boot()?;
         let readers = |count| (0..count).map(|_| store.reader()).collect::<Result<Vec<_>, _>>();
@@ -138,7 +138,7 @@ impl Engine {
         let shown = (Arc::clone(&published), commits);
         let is_cut = Arc::new(AtomicBool::new(false));
         let actor = actor::Actor::new(store, boot, Arc::clone(&clock), shown, publisher, Arc::clone(&is_cut), settings);
-        let worker = Worker::spawn(actor, mail, settings.layout);
+        let worker = ActorThread::spawn(actor, mail, settings.layout);
         let (decides_beside, aside) = (settings.decides_beside, Offload::new(settings.layout, SEARCHES_MAX));
         let (slices, deletions) = (settings.slices, Arc::default());
         let engine = Self {
@@ -156,7 +156,7 @@ impl Engine {
             code_key,
             is_cut,
         };
-        Ok((engine, Running { worker, waker }))
+        Ok((engine, RunningEngine { worker, waker }))
     }
 
     /// One moment of these calendars: all at one revision. A calendar that does not exist is a refusal.

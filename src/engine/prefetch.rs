@@ -13,7 +13,7 @@ use bookd_core::state::State;
 use bookd_core::time::Instant;
 
 /// Where it comes from, and where it goes to.
-pub(super) trait Source {
+pub(super) trait PrefetchSource {
     /// What is there so far.
     fn state(&mut self) -> &mut State;
     /// Brings those of these calendars into the state that are not there, and exist.
@@ -30,7 +30,7 @@ pub(super) trait Source {
 
 /// Brings all that commands with these needs look at, and these appointments.
 pub(super) fn gather(
-    source: &mut impl Source,
+    source: &mut impl PrefetchSource,
     needs: &[Needs],
     further: impl IntoIterator<Item = AppointmentId>,
     now: Instant,
@@ -63,7 +63,7 @@ pub(super) fn gather(
 }
 
 /// Keeps appointments for the decision, with the calendars that they claim.
-pub(super) fn keep(source: &mut impl Source, found: Vec<Appointment>) -> Result<(), StoreError> {
+pub(super) fn keep(source: &mut impl PrefetchSource, found: Vec<Appointment>) -> Result<(), StoreError> {
     source.bring(&mut found.iter().flat_map(|it| it.calendars().cloned()))?;
     source.state().appointments.extend(found.into_iter().map(|it| (it.id, it.into())));
     Ok(())

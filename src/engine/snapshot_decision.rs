@@ -17,7 +17,7 @@ use bookd_core::state::State;
 use bookd_core::time::Instant;
 
 use super::batch::{Draft, dry_run};
-use super::prefetch::{Source, gather, keep};
+use super::prefetch::{PrefetchSource, gather, keep};
 use super::snapshots::Snapshots;
 use super::{Answer, Failure, Terms};
 
@@ -28,7 +28,7 @@ struct Beside<'a> {
     state: State,
 }
 
-impl Source for Beside<'_> {
+impl PrefetchSource for Beside<'_> {
     fn state(&mut self) -> &mut State {
         &mut self.state
     }

@@ -23,7 +23,7 @@ use bookd_core::time::zone::Zone;
 /// Longer than anything takes that waits for nobody.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-fn start(store: &Memory, layout: Layout) -> (Engine, Running) {
+fn start(store: &Memory, layout: Layout) -> (Engine, RunningEngine) {
     let settings = Settings { layout, is_clock_confirmed: true, ..Settings::default() };
     Engine::start(Box::new(store.clone()), Arc::new(SystemClock), settings).unwrap()
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant as Monotonic;
 
 use super::{Engine, Failure, READERS_MAX, WAIT_MAX};
 use crate::log::WatchSettings;
-use crate::log::subscriptions::{Refused, Subscriber, Subscription};
+use crate::log::subscriptions::{Subscriber, Subscription, SubscriptionRefused};
 use crate::store::{CalendarFilter, ChangePage, ChangePart};
 use bookd_core::ids::{CalendarId, Revision};
 use bookd_core::log::LogPosition;
@@ -19,11 +19,11 @@ use bookd_core::log::LogPosition;
 /// Watchers that read the store at a time; the other readers are for everybody else.
 pub(super) const CATCHING_UP_MAX: usize = READERS_MAX / 2;
 
-impl From<Refused> for Failure {
-    fn from(refused: Refused) -> Self {
+impl From<SubscriptionRefused> for Failure {
+    fn from(refused: SubscriptionRefused) -> Self {
         match refused {
-            Refused::Closed => Self::ShuttingDown,
-            Refused::TooMany(most) => Self::TooManyWatches(most),
+            SubscriptionRefused::Closed => Self::ShuttingDown,
+            SubscriptionRefused::TooMany(most) => Self::TooManyWatches(most),
         }
     }
 }

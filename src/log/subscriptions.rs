@@ -231,7 +231,7 @@ impl Registry {
 
 /// Why there is no subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum SubscriptionRefused {
     /// The server is stopping.
     Closed,
     /// So many are open already.
@@ -335,17 +335,21 @@ impl Subscriptions {
         u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
-    /// Notes a watcher. Refused when there are too many that are served, or when the server is stopping.
-    pub(crate) fn register(self: &Arc<Self>, filter: CalendarFilter, is_timed: bool) -> Result<Subscription, Refused> {
+    /// Notes a watcher. SubscriptionRefused when there are too many that are served, or when the server is stopping.
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        filter: CalendarFilter,
+        is_timed: bool,
+    ) -> Result<Subscription, SubscriptionRefused> {
         let mut registry = lock(&self.registry);
         if self.is_closed() {
-            return Err(Refused::Closed);
+            return Err(SubscriptionRefused::Closed);
         }
         if registry.all.len() >= self.settings.watches_max {
             self.make_room(&mut registry);
         }
         if registry.all.len() >= self.settings.watches_max {
-            return Err(Refused::TooMany(self.settings.watches_max));
+            return Err(SubscriptionRefused::TooMany(self.settings.watches_max));
         }
         let (pending, resting) = (AtomicU64::new(0), AtomicU64::new(0));
         let (woken, is_cut) = (Notify::new(), AtomicBool::new(false));
@@ -456,7 +460,7 @@ mod tests {
         assert_eq!(subscriptions.seen(), Revision(5));
         drop(publisher);
         waker.join().await;
-        assert_eq!(subscriptions.register(CalendarFilter::All, false).err(), Some(Refused::Closed));
+        assert_eq!(subscriptions.register(CalendarFilter::All, false).err(), Some(SubscriptionRefused::Closed));
     }
 
     #[tokio::test]

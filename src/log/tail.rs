@@ -68,12 +68,12 @@ impl Committed {
 }
 
 /// A change that passed, with the appointments of its events as they are now.
-pub(crate) struct Found {
+pub(crate) struct TailChange {
     committed: Arc<Committed>,
     now: Vec<Option<Arc<Appointment>>>,
 }
 
-impl Found {
+impl TailChange {
     /// As a watcher is told it: as of the change, but for what is personal.
     pub(crate) fn tell(&self, filter: &CalendarFilter) -> ChangePart {
         let Committed { entry, appointments, .. } = &*self.committed;
@@ -92,7 +92,7 @@ impl Found {
 
 /// A page of the tail.
 pub(crate) struct TailPage {
-    pub(crate) changes: Vec<Found>,
+    pub(crate) changes: Vec<TailChange>,
     pub(crate) next: LogPosition,
 }
 
@@ -182,7 +182,7 @@ impl Tail {
                 events += committed.appointments.len();
                 let now = |it: &Option<Arc<Appointment>>| it.as_ref().and_then(|it| self.now.get(&it.id)).cloned();
                 let now = committed.appointments.iter().map(now).collect();
-                page.changes.push(Found { committed: Arc::clone(committed), now });
+                page.changes.push(TailChange { committed: Arc::clone(committed), now });
             }
             if events >= PAGE_EVENTS_MAX {
                 break;

@@ -18,7 +18,7 @@ use bookd_core::time::Instant;
 use super::history::HistoryBuilder;
 use super::log_reader::{PAGE_CHANGES_MAX, PAGE_EVENTS_MAX, PartBuilder};
 use super::{
-    Batch, Boot, CalendarFilter, CalendarRow, ChangePage, CommitError, Expiring, HistoryPage, HistoryQuery,
+    Boot, CalendarFilter, CalendarRow, ChangePage, CommitBatch, CommitError, Expiring, HistoryPage, HistoryQuery,
     HistorySubject, Last, ListPage, ListQuery, LogReader, Look, Moment, Oldest, Queries, Reader, RequestRecord, Store,
     StoreError, UNDONE_APPOINTMENTS_MAX, UNDONE_CHANGES_MAX,
 };
@@ -43,13 +43,13 @@ struct Kept {
     requests: BTreeMap<[u8; 16], RequestRecord>,
     /// The calendars that a writer has in memory.
     known: HashSet<CalendarId>,
-    faults: VecDeque<Fault>,
+    faults: VecDeque<ScriptedFault>,
     /// What the next forgetting of requests says.
     forgetting_fault: Option<CommitError>,
 }
 
 /// What the next commit says, whatever the batch.
-struct Fault {
+struct ScriptedFault {
     error: CommitError,
     /// The batch is made durable, and its caller is not told so.
     is_late: bool,
@@ -67,12 +67,12 @@ impl Memory {
 
     /// Makes the next commit, or the one after those that fail already, fail with nothing done.
     pub fn fail_next_commit(&self, error: CommitError) {
-        self.kept().faults.push_back(Fault { error, is_late: false });
+        self.kept().faults.push_back(ScriptedFault { error, is_late: false });
     }
 
     /// Makes a commit fail with an unknown outcome after everything was done.
     pub fn lose_next_commit(&self, error: StoreError) {
-        self.kept().faults.push_back(Fault { error: CommitError::Unknown(error), is_late: true });
+        self.kept().faults.push_back(ScriptedFault { error: CommitError::Unknown(error), is_late: true });
     }
 
     /// Makes the next forgetting of old requests fail so.
@@ -92,7 +92,7 @@ impl Memory {
 }
 
 impl Kept {
-    fn judge(&self, batch: &Batch<'_>) -> Result<(), StoreError> {
+    fn judge(&self, batch: &CommitBatch<'_>) -> Result<(), StoreError> {
         for (id, version) in batch.expected {
             let is_stale = |calendar: &Arc<Calendar>| calendar.version != *version || !self.known.contains(id);
             if self.state.calendars.get(id).is_none_or(is_stale) {
@@ -253,10 +253,10 @@ impl Store for Memory {
         Ok(is_known)
     }
 
-    fn commit(&mut self, batch: &Batch<'_>) -> Result<(), CommitError> {
+    fn commit(&mut self, batch: &CommitBatch<'_>) -> Result<(), CommitError> {
         let mut kept = self.kept();
         let fault = kept.faults.pop_front();
-        if let Some(Fault { error, is_late: false }) = fault {
+        if let Some(ScriptedFault { error, is_late: false }) = fault {
             return Err(error);
         }
         kept.judge(batch)?;
@@ -293,9 +293,9 @@ impl Store for Memory {
 }
 
 /// What is kept, for as long as it is looked at.
-struct Locked<'a>(MutexGuard<'a, Kept>);
+struct LockedView<'a>(MutexGuard<'a, Kept>);
 
-impl Moment for Locked<'_> {
+impl Moment for LockedView<'_> {
     fn last(&mut self) -> Result<Last, StoreError> {
         let State { revision, last_time, next_key, .. } = self.0.state;
         Ok(Last { revision, time: last_time, next_key })
@@ -328,7 +328,7 @@ impl Moment for Locked<'_> {
 
 impl Reader for Memory {
     fn at_once(&mut self, look: Look<'_>) -> Result<(), StoreError> {
-        look(&mut Locked(self.kept()))
+        look(&mut LockedView(self.kept()))
     }
 }
 

@@ -86,7 +86,7 @@ pub struct RequestRecord {
 
 /// What one transaction makes durable.
 #[derive(Clone, Copy, Debug)]
-pub struct Batch<'a> {
+pub struct CommitBatch<'a> {
     /// In order of revision, without gaps.
     pub changes: &'a [Change],
     /// To be remembered.
@@ -120,7 +120,7 @@ pub trait Store: Send {
     /// is gone: then it must be loaded.
     fn adopt(&mut self, calendar: &Calendar) -> Result<bool, StoreError>;
     /// Makes a batch durable, all of it or nothing.
-    fn commit(&mut self, batch: &Batch<'_>) -> Result<(), CommitError>;
+    fn commit(&mut self, batch: &CommitBatch<'_>) -> Result<(), CommitError>;
     /// Forgets at most `limit` requests older than this; answers how many.
     fn forget_requests(&mut self, before: Instant, limit: usize) -> Result<usize, CommitError>;
     /// Forgets at most `limit` of the oldest changes, those made before this, and never the last one. Answers the oldest

@@ -1,7 +1,7 @@
 //! Series in wall time: as dateutil expands them where it is right (`series.txt`, made with Python, says how), by hand
 //! where RFC 5545 says otherwise, and against a count of the dates in every zone.
 
-use bookd_core::appointment::recurrence::{Ending, Frequency, Moment, OCCURRENCES_MAX, Recurrence, expand};
+use bookd_core::appointment::recurrence::{Ending, Frequency, OCCURRENCES_MAX, OccurrenceTime, Recurrence, expand};
 use bookd_core::time::zone::{LocalInstants, Zone};
 use bookd_core::time::{Instant, LocalDate, MINUTE, Wall};
 use chrono::Datelike;
@@ -188,7 +188,7 @@ proptest! {
         let moments = expanded.unwrap();
         prop_assert_eq!(moments.len(), usize::from(count));
         let anchor = zone.wall(start);
-        prop_assert_eq!(moments[0], Moment { local_start: anchor, start });
+        prop_assert_eq!(moments[0], OccurrenceTime { local_start: anchor, start });
         prop_assert!(moments.windows(2).all(|pair| pair[0].start < pair[1].start));
         let mut expected = Vec::new();
         let mut date = anchor.date();
@@ -196,7 +196,7 @@ proptest! {
             date = date.plus(1);
             let local_start = date.midnight().plus(anchor.clock());
             let at = read_by_jiff(&jiff, local_start).filter(|at| is_named(anchor.date(), date, &rule) && at % 60 == 0);
-            expected.extend(at.map(|at| Moment { local_start, start: Instant::from_seconds(at) }));
+            expected.extend(at.map(|at| OccurrenceTime { local_start, start: Instant::from_seconds(at) }));
         }
         prop_assert_eq!(&moments[1..], &expected[..]);
         // The same, said by its last date.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bookd::store::Batch;
+use bookd::store::CommitBatch;
 use bookd_core::appointment::{Appointment, AppointmentState as S, Image, OccurrenceOf, Place, Target, Transition};
 use bookd_core::change::{AppointmentEvent as E, Cause, Change, Event};
 use bookd_core::command::Command;
@@ -69,7 +69,7 @@ impl Forged {
         let event = Event::Appointment { kind, before: before.cloned(), after: Arc::clone(&after) };
         let (cause, caller) = (Cause::BookAppointment, Caller::default());
         let change = Change { revision, time: now, cause, caller, events: vec![event] };
-        let batch = Batch { changes: &[change], requests: &[], expected: &[] };
+        let batch = CommitBatch { changes: &[change], requests: &[], expected: &[] };
         self.0.store().commit(&batch).unwrap();
         self.0.state.revision = revision;
         self.0.state.last_time = now;

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use bookd::cli::arguments::{Arguments, Command as Parsed};
+use bookd::cli::arguments::{Arguments, CliCommand as Parsed};
 use clap::{CommandFactory, Parser};
 
 use crate::kill::Process;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bookd::clock::ManualClock;
-use bookd::engine::{Answer, Engine, Failure, RequestId, Running, Settings, Slices, Terms};
+use bookd::engine::{Answer, Engine, Failure, RequestId, RunningEngine, Settings, Slices, Terms};
 use bookd::layout::Layout;
 use bookd::store::sqlite::Sqlite;
 use bookd::store::{ListQuery, Reader};
@@ -168,7 +168,7 @@ struct Served {
     folder: TempDir,
     clock: ManualClock,
     engine: Engine,
-    _running: Running,
+    _running: RunningEngine,
 }
 
 impl Served {
@@ -207,7 +207,7 @@ impl Served {
     }
 }
 
-fn start(folder: &TempDir, clock: &ManualClock, slices: Slices) -> (Engine, Running) {
+fn start(folder: &TempDir, clock: &ManualClock, slices: Slices) -> (Engine, RunningEngine) {
     let store = Sqlite::open(&folder.path().join("bookd.db"), zones(), CODE_KEY).unwrap();
     let settings = Settings { layout: Layout::Inline, is_clock_confirmed: true, slices, ..Settings::default() };
     Engine::start(Box::new(store), Arc::new(clock.clone()), settings).unwrap()

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bookd::clock::{Clock, SystemClock};
 use bookd::open_store::open_sqlite;
-use bookd::sabotage::Moment;
+use bookd::sabotage::DeathMoment;
 use bookd::store::ZoneLookup;
 use bookd::zones::Zones;
 use tokio::sync::mpsc;
@@ -44,7 +44,7 @@ const SIGKILL: i32 = 9;
 #[derive(Clone, Copy, Debug)]
 enum End {
     /// By itself, when it has come to a moment so many times.
-    At(Moment, u64),
+    At(DeathMoment, u64),
     /// By SIGKILL, after so many answers.
     Killed(u64),
     /// By SIGKILL, after it was stopped and went on.
@@ -56,12 +56,12 @@ enum End {
 fn end(chance: &mut Chance) -> End {
     let times = 1 + chance.below(20);
     match chance.below(9) {
-        0 | 1 => End::At(Moment::BeforeCommit, times),
-        2 | 3 => End::At(Moment::AfterCommit, times),
-        4 => End::At(Moment::BeforeAnswer, times),
+        0 | 1 => End::At(DeathMoment::BeforeCommit, times),
+        2 | 3 => End::At(DeathMoment::AfterCommit, times),
+        4 => End::At(DeathMoment::BeforeAnswer, times),
         5 => End::Frozen(times),
         6 => End::Terminated(times),
-        7 => End::At(Moment::Checkpoint, 1 + times / 4),
+        7 => End::At(DeathMoment::Checkpoint, 1 + times / 4),
         _ => End::Killed(times),
     }
 }
@@ -186,7 +186,9 @@ async fn life(file: &Path, end: End, record: &Record, callers: Vec<Caller>) -> V
             assert_eq!(signal, Some(SIGABRT), "{moment:?} for the {times}. time");
         }
         // So little is written in one life that the WAL is not always copied so often.
-        End::At(moment, times) => assert_eq!(moment, Moment::Checkpoint, "it never came to it for the {times}. time"),
+        End::At(moment, times) => {
+            assert_eq!(moment, DeathMoment::Checkpoint, "it never came to it for the {times}. time")
+        }
         End::Killed(_) | End::Frozen(_) => assert_eq!(ended(process, end).await.signal(), Some(SIGKILL)),
         End::Terminated(_) => assert!(ended(process, end).await.success(), "it ends in order"),
     }
@@ -301,7 +303,7 @@ async fn a_process_that_dies_while_it_makes_its_file_leaves_one_that_opens() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("bookd.db");
         let mut dying = command(&file);
-        let output = dying.env("BOOKD_DIE_AT", format!("{:?}:{times}", Moment::Migration)).output().unwrap();
+        let output = dying.env("BOOKD_DIE_AT", format!("{:?}:{times}", DeathMoment::Migration)).output().unwrap();
         assert_eq!(output.status.signal(), Some(SIGABRT), "it was to die for the {times}. time");
         let process = Process::start(&file);
         assert!(process.terminate_beside_clients().await.success());
@@ -321,7 +323,7 @@ fn a_process_that_dies_while_it_brings_an_older_file_up_leaves_all_that_was_in_i
             command.args(words).args(["--store", &format!("sqlite:{}", file.display())]).current_dir(folder.path());
             command.env("BOOKD_DIE_AT", die_at).output().unwrap()
         };
-        let died = run(&["export"], &format!("{:?}:{times}", Moment::Migration));
+        let died = run(&["export"], &format!("{:?}:{times}", DeathMoment::Migration));
         assert_eq!(died.status.signal(), Some(SIGABRT), "it was to die for the {times}. time");
         let checked = run(&["check"], "");
         assert_ne!(checked.status.code(), Some(1), "{}", String::from_utf8_lossy(&checked.stdout));

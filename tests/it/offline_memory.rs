@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use bookd::clock::{Clock, SystemClock};
 use bookd::store::sqlite::Sqlite;
-use bookd::store::{Batch, Store};
+use bookd::store::{CommitBatch, Store};
 use bookd_core::change::Change;
 use bookd_core::command::{Booking, Command as Asked};
 use bookd_core::decide::decide;
@@ -59,7 +59,7 @@ fn take(state: &mut State, command: &Asked, now: Instant, changes: &mut Vec<Chan
 }
 
 fn commit(store: &mut Sqlite, changes: &mut Vec<Change>) {
-    store.commit(&Batch { changes, requests: &[], expected: &[] }).unwrap();
+    store.commit(&CommitBatch { changes, requests: &[], expected: &[] }).unwrap();
     store.after_commit().unwrap();
     changes.clear();
 }

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use bookd::fold::email_key;
 use bookd::store::log_reader::PART_EVENTS_MAX;
-use bookd::store::sqlite::{Source, Sqlite};
-use bookd::store::{Batch, CalendarFilter, ListQuery, OpenError, RequestRecord, Store, StoreError};
+use bookd::store::sqlite::{CopySource, Sqlite};
+use bookd::store::{CalendarFilter, CommitBatch, ListQuery, OpenError, RequestRecord, Store, StoreError};
 use bookd_core::command::Command;
 use bookd_core::ids::{AppointmentKey, Revision};
 use bookd_core::log::LogPosition;
@@ -192,7 +192,7 @@ fn answers(store: &mut Sqlite) -> Vec<Result<String, StoreError>> {
 /// Whether `bookd check` finds that these files are not as they were written.
 fn is_found(file: &Path) -> bool {
     let looked = || -> Result<bool, StoreError> {
-        let Ok(source) = Source::open_unwritten(file) else { return Ok(true) };
+        let Ok(source) = CopySource::open_unwritten(file) else { return Ok(true) };
         if source.is_older() {
             return Ok(!source.integrity()?.is_empty());
         }
@@ -375,7 +375,7 @@ fn one_byte_of_the_files_under_an_open_store_gives_no_wrong_answer() {
                 calendar: None,
                 type_id: None,
             };
-            store.commit(&Batch { changes: &[], requests: &[request], expected: &[] }).unwrap();
+            store.commit(&CommitBatch { changes: &[], requests: &[request], expected: &[] }).unwrap();
         }
         let what = damage(&beside(&file, ending), &mut chance);
         tally.trials += 1;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use bookd::cli::arguments::{Arguments, Command as Parsed};
+use bookd::cli::arguments::{Arguments, CliCommand as Parsed};
 use bookd::proto::FILE_DESCRIPTOR_SET;
 use clap::{CommandFactory, Parser};
 use prost_reflect::DescriptorPool;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bookd::store::log_reader::PART_EVENTS_MAX;
 use bookd::store::{
-    Batch, CalendarFilter, ChangePart, HistoryPage, HistoryQuery, ListQuery, Reader, StoreError,
+    CalendarFilter, ChangePart, CommitBatch, HistoryPage, HistoryQuery, ListQuery, Reader, StoreError,
     UNDONE_APPOINTMENTS_MAX,
 };
 use bookd_core::appointment::{Appointment, AppointmentState, IgnoredRules, Image};
@@ -245,7 +245,7 @@ fn a_list_that_would_put_back_too_many_appointments_is_refused() {
         };
         let events = (2..).take(UNDONE_APPOINTMENTS_MAX + 1).map(event).collect();
         let change = Change { revision, time: MONDAY, cause: Cause::Import, caller: Caller::default(), events };
-        world.store().commit(&Batch { changes: &[change], requests: &[], expected: &[] }).unwrap();
+        world.store().commit(&CommitBatch { changes: &[change], requests: &[], expected: &[] }).unwrap();
         let mut reader = world.store().reader().unwrap();
         let mut list = |at| reader.list_appointments(&ListQuery { calendar: Some(id("a")), at: Some(at), ..query() });
         assert_eq!(list(before), Err(StoreError::Compacted { oldest: revision }));

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bookd::store::memory::Memory;
 use bookd::store::sqlite::Sqlite;
-use bookd::store::{Batch, CommitError, ListQuery, OpenError, Store, StoreError};
+use bookd::store::{CommitBatch, CommitError, ListQuery, OpenError, Store, StoreError};
 use bookd_core::appointment::AppointmentState;
 
 use bookd::proto::v1 as pb;
@@ -199,7 +199,7 @@ fn long_metadata() -> BTreeMap<String, String> {
 
 #[test]
 fn the_reference_fails_as_the_script_says() {
-    let empty = Batch { changes: &[], requests: &[], expected: &[] };
+    let empty = CommitBatch { changes: &[], requests: &[], expected: &[] };
     let mut memory = Memory::new(1);
     let full = CommitError::Refused(StoreError::Full);
     let lost = StoreError::Io("gone".to_owned());

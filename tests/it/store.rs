@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bookd::fold::email_key;
 use bookd::store::log_reader::PART_EVENTS_MAX;
-use bookd::store::{Batch, CalendarFilter, ChangePart, CommitError, ListQuery, Reader, RequestRecord, StoreError};
+use bookd::store::{
+    CalendarFilter, ChangePart, CommitBatch, CommitError, ListQuery, Reader, RequestRecord, StoreError,
+};
 use bookd_core::appointment::{Appointment, AppointmentState, Carried, Invitee, PersonDetails, PersonPatch};
 use bookd_core::calendar::appointment_type::{AppointmentType, Limits};
 use bookd_core::calendar::availability::{Override, Window};
@@ -147,7 +149,7 @@ fn a_batch_decided_on_an_older_calendar_is_refused_whole(mut world: World) {
     let change = decision.change(&world.state, world.now, Caller::default()).unwrap();
     for expected in [(id("ada"), Revision(1)), (id("nobody"), Revision(2))] {
         let stale = CommitError::Refused(StoreError::Stale(expected.0.clone()));
-        let batch = Batch { changes: std::slice::from_ref(&change), requests: &[], expected: &[expected] };
+        let batch = CommitBatch { changes: std::slice::from_ref(&change), requests: &[], expected: &[expected] };
         assert_eq!(world.store().commit(&batch), Err(stale));
         world.check();
         assert!(world.store().load_appointments(&[appointment_id(1)]).unwrap().is_empty());

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bookd::store::{Batch, CalendarFilter, ListQuery, RequestRecord};
+use bookd::store::{CalendarFilter, CommitBatch, ListQuery, RequestRecord};
 use bookd_core::appointment::{Image, Place};
 use bookd_core::calendar::availability::{Availability, Override, Window};
 use bookd_core::change::{AppointmentEvent, Cause, Event};
@@ -108,7 +108,7 @@ fn a_change_says_who_sent_it_and_nobody_is_nobody() {
                 let (before, after) = (Some(Arc::clone(there)), Arc::new(there.with_image(image)));
                 change.events = vec![Event::Appointment { kind: AppointmentEvent::Updated, before, after }];
             }
-            world.store().commit(&Batch { changes: &[change.clone()], requests: &[], expected: &[] }).unwrap();
+            world.store().commit(&CommitBatch { changes: &[change.clone()], requests: &[], expected: &[] }).unwrap();
             world.state.apply(&change);
         }
         world.reopen();
@@ -135,7 +135,7 @@ fn a_claim_is_loaded_as_long_as_it_lasts_however_long_that_is() {
             let duration = Minutes::new(days * 24 * 60).unwrap();
             let places = after.places.iter().map(|it| Place { start, duration, ..it.clone() }).collect();
             *after = Arc::new(after.with_image(Image { start, duration, places, ..after.image.clone() }));
-            world.store().commit(&Batch { changes: &[change.clone()], requests: &[], expected: &[] }).unwrap();
+            world.store().commit(&CommitBatch { changes: &[change.clone()], requests: &[], expected: &[] }).unwrap();
             world.state.apply(&change);
             // One that becomes longer where it is reaches as far as one that was booked so.
             let there = change.events.last().map(|it| match it {
@@ -153,7 +153,7 @@ fn a_claim_is_loaded_as_long_as_it_lasts_however_long_that_is() {
             let event = Event::Appointment { kind, before: Some(before), after };
             let change = bookd_core::change::Change { cause, revision, events: vec![event], ..change };
             let changes = std::slice::from_ref(&change);
-            world.store().commit(&Batch { changes, requests: &[], expected: &[] }).unwrap();
+            world.store().commit(&CommitBatch { changes, requests: &[], expected: &[] }).unwrap();
             world.state.apply(&change);
             let end = start.plus(i64::from(days) * DAY);
             // A year more, for claims are kept as long as limits count them.
@@ -257,7 +257,7 @@ fn a_calendar_is_deleted_and_its_appointments_are_changed_in_one_batch() {
             world.state.apply(&change);
             change
         });
-        world.store().commit(&Batch { changes: &changes, requests: &[], expected: &expected }).unwrap();
+        world.store().commit(&CommitBatch { changes: &changes, requests: &[], expected: &expected }).unwrap();
         assert_eq!(listed(&world, 1), [appointment_id(1)]);
         assert_eq!(revisions_of_ada(&mut world), [5, 4, 3, 2, 1]);
         world.check();

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use bookd::store::memory::Memory;
 use bookd::store::sqlite::{Sqlite, vfs_name};
 use bookd::store::{
-    Batch, CommitError, HistoryQuery, HistorySubject, ListPage, ListQuery, Reader, RequestRecord, Store, StoreError,
-    ZoneLookup,
+    CommitBatch, CommitError, HistoryQuery, HistorySubject, ListPage, ListQuery, Reader, RequestRecord, Store,
+    StoreError, ZoneLookup,
 };
 use bookd::zones::Zones;
 use bookd_core::appointment::{
@@ -118,7 +118,7 @@ impl World {
         let touched: BTreeSet<_> = change.events.iter().flat_map(|it| it.calendars()).collect();
         let version = |id: &&CalendarId| Some(((*id).clone(), self.state.calendars.get(*id)?.version));
         let expected: Vec<_> = touched.iter().filter_map(version).collect();
-        let batch = Batch { changes: std::slice::from_ref(&change), requests, expected: &expected };
+        let batch = CommitBatch { changes: std::slice::from_ref(&change), requests, expected: &expected };
         self.store.as_mut().unwrap().commit(&batch)?;
         self.state.apply(&change);
         Ok(())
@@ -136,7 +136,9 @@ impl World {
         let state = State { revision: self.state.revision, ..State::default() };
         let waiting: Vec<_> = self.state.appointments.values().cloned().collect();
         let change = reset_clock(&state, &waiting, now);
-        self.store().commit(&Batch { changes: std::slice::from_ref(&change), requests: &[], expected: &[] }).unwrap();
+        self.store()
+            .commit(&CommitBatch { changes: std::slice::from_ref(&change), requests: &[], expected: &[] })
+            .unwrap();
         self.state.apply(&change);
         self.now = now;
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bookd::api::context::Api;
 use bookd::api::wire::Wire;
 use bookd::clock::ManualClock;
-use bookd::engine::{Engine, Running, Settings, Slices};
+use bookd::engine::{Engine, RunningEngine, Settings, Slices};
 use bookd::ids::Ids;
 use bookd::layout::Layout;
 use bookd::log::WatchSettings;
@@ -61,7 +61,7 @@ pub struct Story {
 pub struct Life {
     runtime: Runtime,
     engine: Option<Engine>,
-    running: Option<Running>,
+    running: Option<RunningEngine>,
     routes: Routes,
     channel: Channel,
     /// Watches everything on, all along.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::Checked;
 use super::conflicts::{calendar_id, is_claiming, load, set_of};
-use super::records::{Reading, Writing, fingerprint};
+use super::records::{RecordReader, RecordWriter, fingerprint};
 use super::sorter::{MEMORY_BYTES_MAX, Sorter};
 use crate::store::{Store, StoreError};
 use bookd_core::appointment::{AppointmentState, Image};
@@ -32,7 +32,7 @@ pub(super) struct ByCalendar {
     /// See `Boot::sessions_from`.
     sessions_from: Revision,
     sorter: Sorter,
-    record: Writing,
+    record: RecordWriter,
     /// How many events were taken.
     events: u64,
 }
@@ -40,7 +40,7 @@ pub(super) struct ByCalendar {
 impl ByCalendar {
     pub(super) fn new(folder: &Path, sessions_from: Revision) -> Self {
         let sorter = Sorter::new(folder, MEMORY_BYTES_MAX);
-        Self { sessions_from, sorter, record: Writing::default(), events: 0 }
+        Self { sessions_from, sorter, record: RecordWriter::default(), events: 0 }
     }
 
     /// The next change, or the next part of it.
@@ -100,13 +100,13 @@ impl ByCalendar {
     /// Walks all of it.
     pub(super) fn check(self, store: &mut dyn Store, checked: &mut Checked) -> Result<(), StoreError> {
         let mut sorted = self.sorter.finish()?;
-        let mut walk: Option<Walk> = None;
+        let mut walk: Option<ClaimWalk> = None;
         while let Some(record) = sorted.next()? {
-            let mut record = Reading(record);
+            let mut record = RecordReader(record);
             let id = record.text()?;
             let walk = match &mut walk {
                 Some(walk) if walk.calendar.as_str() == id => walk,
-                other => other.insert(Walk::new(calendar_id(id)?, self.sessions_from)),
+                other => other.insert(ClaimWalk::new(calendar_id(id)?, self.sessions_from)),
             };
             walk.take(record, store, checked)?;
         }
@@ -155,7 +155,7 @@ struct Claiming<'a> {
 type Capacities = HashMap<TypeId, (Revision, u32)>;
 
 /// What is claimed of one calendar at the revision to which the log has been walked.
-struct Walk {
+struct ClaimWalk {
     calendar: CalendarId,
     /// See `Boot::sessions_from`.
     sessions_from: Revision,
@@ -169,14 +169,14 @@ struct Walk {
     given_back: u64,
 }
 
-impl Walk {
+impl ClaimWalk {
     fn new(calendar: CalendarId, sessions_from: Revision) -> Self {
         Self { calendar, sessions_from, claims: BTreeMap::new(), longest: 0, capacities: None, given_back: 0 }
     }
 
     fn take(
         &mut self,
-        mut record: Reading<'_>,
+        mut record: RecordReader<'_>,
         store: &mut dyn Store,
         checked: &mut Checked,
     ) -> Result<(), StoreError> {

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::Checked;
-use super::records::{Reading, Writing, fingerprint};
+use super::records::{RecordReader, RecordWriter, fingerprint};
 use super::sorter::{MEMORY_BYTES_MAX, Sorter};
 use crate::store::{Store, StoreError};
 use bookd_core::appointment::{Appointment, AppointmentState, Image};
@@ -46,7 +46,7 @@ pub(super) fn load(store: &mut dyn Store, id: &CalendarId) -> Result<Option<Cale
 
 /// One claim of a calendar's time.
 #[derive(Clone, PartialEq, Eq)]
-struct Claim {
+struct ClaimRecord {
     from: Instant,
     to: Instant,
     /// Its type, its start, and how many minutes it takes.
@@ -57,23 +57,23 @@ struct Claim {
     appointment: AppointmentId,
 }
 
-impl Claim {
+impl ClaimRecord {
     fn is_seat_of(&self, other: &Self) -> bool {
         (self.alike, self.from, self.to, self.set) == (other.alike, other.from, other.to, other.set)
     }
 }
 
 /// The claims of the rows, as they are in the end: sorted by calendar and time.
-pub(super) struct Claims {
+pub(super) struct ClaimRecords {
     /// See `Boot::sessions_from`.
     sessions_from: Revision,
     sorter: Sorter,
-    record: Writing,
+    record: RecordWriter,
 }
 
-impl Claims {
+impl ClaimRecords {
     pub(super) fn new(folder: &Path, sessions_from: Revision) -> Self {
-        Self { sessions_from, sorter: Sorter::new(folder, MEMORY_BYTES_MAX), record: Writing::default() }
+        Self { sessions_from, sorter: Sorter::new(folder, MEMORY_BYTES_MAX), record: RecordWriter::default() }
     }
 
     /// The next row.
@@ -114,7 +114,7 @@ impl Claims {
         let mut sorted = self.sorter.finish()?;
         let mut calendar: Option<OfCalendar> = None;
         while let Some(record) = sorted.next()? {
-            let mut record = Reading(record);
+            let mut record = RecordReader(record);
             let (id, since) = (record.text()?, record.revision()?);
             let of = match calendar.take() {
                 Some(of) if (of.id.as_str(), of.since) == (id, since) => of,
@@ -129,18 +129,18 @@ impl Claims {
     }
 }
 
-fn read(record: &mut Reading<'_>) -> Result<Claim, StoreError> {
+fn read(record: &mut RecordReader<'_>) -> Result<ClaimRecord, StoreError> {
     let (from, to) = (record.instant()?, record.instant()?);
     let type_number = TypeNumber(u16::try_from(record.number()?).unwrap_or(u16::MAX));
     let alike = (type_number, record.instant()?, record.number()?);
     let (set, appointment, claimed) = (record.number()?, record.id()?, record.revision()?);
     let claimed = Some(claimed).filter(|it| *it != Revision::default());
-    Ok(Claim { from, to, alike, set, claimed, appointment })
+    Ok(ClaimRecord { from, to, alike, set, claimed, appointment })
 }
 
 /// The seats of one session that have come so far, which follow each other.
 struct Seats {
-    first: Claim,
+    first: ClaimRecord,
     second: Option<AppointmentId>,
     count: usize,
     /// When the last of them was claimed.
@@ -153,7 +153,7 @@ struct OfCalendar {
     since: Revision,
     sessions_from: Revision,
     /// Of those that came, that which ends last.
-    longest: Option<Claim>,
+    longest: Option<ClaimRecord>,
     seats: Option<Seats>,
     /// Itself; none while no session was met, and then none when nobody knows any more how many seats there were.
     types: Option<Option<Calendar>>,
@@ -168,7 +168,7 @@ impl OfCalendar {
     /// The next claim.
     fn take(
         mut self,
-        claim: Claim,
+        claim: ClaimRecord,
         store: &mut dyn Store,
         checked: &mut Checked,
         shared: &mut Checked,
@@ -177,7 +177,7 @@ impl OfCalendar {
         shared.examined += 1;
         let calendar = &self.id;
         // A change that is no longer kept may be of any revision: of before schema 4 only where there is such a time.
-        let is_early = |it: &Claim| it.claimed.unwrap_or(Revision(1)) < self.sessions_from;
+        let is_early = |it: &ClaimRecord| it.claimed.unwrap_or(Revision(1)) < self.sessions_from;
         if let Some(other) = self.longest.as_ref().filter(|it| claim.from < it.to && !claim.is_seat_of(it)) {
             let (one, two) = (other.appointment, claim.appointment);
             let is_alike = (claim.alike, claim.from, claim.to) == (other.alike, other.from, other.to);

@@ -8,7 +8,7 @@ use crate::admin::{Progress, Step};
 use crate::clock::{Clock, SystemClock};
 use crate::open_store::lookup;
 use crate::store::StoreError;
-use crate::store::sqlite::{Pages, Sqlite};
+use crate::store::sqlite::{Sqlite, SweptPages};
 use crate::zones::Zones;
 
 /// What was looked at of a file, and what was found.
@@ -42,7 +42,7 @@ pub(in crate::admin) fn examine(
     folder: &Path,
     progress: Progress,
 ) -> Result<Examined, StoreError> {
-    let Pages { count, unsummed, findings } = store.look_over()?;
+    let SweptPages { count, unsummed, findings } = store.look_over()?;
     let mut file = Checked { name: "file", promise: "R2", examined: count, ..Checked::default() };
     file.notes.extend(
         (unsummed > 0)

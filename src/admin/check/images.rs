@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::Checked;
 use super::conflicts::is_claiming;
-use super::records::{Reading, Writing, fingerprint};
+use super::records::{RecordReader, RecordWriter, fingerprint};
 use super::sorter::{MEMORY_BYTES_MAX, Sorted, Sorter};
 use crate::store::StoreError;
 use bookd_core::appointment::{Appointment, Image};
@@ -34,7 +34,7 @@ pub(super) struct Images {
     /// The log of before schema 4 lacks some of an image: what is told of that is taken from later rows.
     sessions_from: Revision,
     sorter: Sorter,
-    record: Writing,
+    record: RecordWriter,
     /// How many events were taken.
     events: u64,
 }
@@ -42,7 +42,7 @@ pub(super) struct Images {
 impl Images {
     pub(super) fn new(folder: &Path, sessions_from: Revision) -> Self {
         let sorter = Sorter::new(folder, MEMORY_BYTES_MAX);
-        Self { sessions_from, sorter, record: Writing::default(), events: 0 }
+        Self { sessions_from, sorter, record: RecordWriter::default(), events: 0 }
     }
 
     pub(super) fn take(&mut self, revision: Revision, it: &LoggedAppointment) -> Result<(), StoreError> {
@@ -84,7 +84,7 @@ fn kept(it: &Image) -> u64 {
 }
 
 /// One event.
-struct Event {
+struct EventImage {
     key: AppointmentKey,
     revision: Revision,
     id: AppointmentId,
@@ -115,20 +115,20 @@ impl Life {
 pub(super) struct Lives {
     sorted: Sorted,
     is_whole: bool,
-    next: Option<Event>,
+    next: Option<EventImage>,
 }
 
 impl Lives {
-    fn read(&mut self) -> Result<Option<Event>, StoreError> {
+    fn read(&mut self) -> Result<Option<EventImage>, StoreError> {
         let Some(record) = self.sorted.next()? else { return Ok(None) };
-        let mut record = Reading(record);
+        let mut record = RecordReader(record);
         let key = AppointmentKey(record.number()?);
         let _order = record.number()?;
         let (revision, id, flags) = (record.revision()?, record.id()?, record.byte()?);
         let mut print = || Ok::<_, StoreError>(Print { all: record.number()?, kept: record.number()? });
         let before = if flags & HAS_BEFORE > 0 { Some(print()?) } else { None };
         let (is_claiming, is_early) = (flags & IS_CLAIMING > 0, flags & IS_EARLY > 0);
-        Ok(Some(Event { key, revision, id, is_claiming, is_early, before, after: print()? }))
+        Ok(Some(EventImage { key, revision, id, is_claiming, is_early, before, after: print()? }))
     }
 
     /// The next appointment; its changes must each find what the one before it left.
@@ -139,7 +139,7 @@ impl Lives {
         loop {
             let is_told = known.is_some() || self.is_whole;
             if is_told && !is_as_it_was(known, event.before) {
-                let Event { revision, id, .. } = event;
+                let EventImage { revision, id, .. } = event;
                 checked.find(format!("revision {revision} changes appointment {id} from what it was not"));
             }
             if event.is_claiming {

@@ -108,7 +108,7 @@ pub fn check_in(
     let mut reader = store.reader()?;
     let (mut lives, mut conflicts) = (Checked::new("lives", "R6"), Checked::new("conflicts", "R1"));
     let sessions_from = store.boot()?.sessions_from;
-    let (mut log, mut images) = (Log::new(), Images::new(folder, sessions_from));
+    let (mut log, mut images) = (LogCheck::new(), Images::new(folder, sessions_from));
     let mut claimed = claimed::ByCalendar::new(folder, sessions_from);
     let mut from = LogPosition::of(oldest.map_or(Revision(1), |it| it.revision));
     loop {
@@ -126,10 +126,11 @@ pub fn check_in(
         progress(page.changes.iter().filter(|it| it.is_last()).count() as u64);
         from = page.next;
     }
-    let (mut claims, last_time) = (conflicts::Claims::new(folder, sessions_from), log.last_time());
+    let (mut claims, last_time) = (conflicts::ClaimRecords::new(folder, sessions_from), log.last_time());
     let (mut drifted, mut sessions) = (Checked::new("drift", ""), Checked::new("sessions", ""));
     let is_whole = oldest.is_none_or(|it| it.revision == Revision(1));
-    let mut rows = Rows { checked: Checked::new("rows", "R9"), is_whole, logged: images.finish(is_whole)?, next: None };
+    let mut rows =
+        RowsCheck { checked: Checked::new("rows", "R9"), is_whole, logged: images.finish(is_whole)?, next: None };
     rows.read_on(&mut log.checked)?;
     let mut key = AppointmentKey::default();
     loop {
@@ -153,7 +154,7 @@ pub fn check_in(
 }
 
 /// The log must have no gap, and go forward in time but for the resets of a clock that was ahead.
-struct Log {
+struct LogCheck {
     checked: Checked,
     next: Option<Revision>,
     time: Instant,
@@ -162,7 +163,7 @@ struct Log {
     marks: Vec<Mark>,
 }
 
-impl Log {
+impl LogCheck {
     fn new() -> Self {
         Self { checked: Checked::new("log", "R4"), next: None, time: Instant::MIN, marks: Vec::new() }
     }
@@ -198,7 +199,7 @@ impl Log {
 }
 
 /// The rows beside what the log made of them, both by key.
-struct Rows {
+struct RowsCheck {
     checked: Checked,
     /// What was made before the oldest change that is kept may be missing in the log.
     is_whole: bool,
@@ -207,7 +208,7 @@ struct Rows {
     next: Option<Life>,
 }
 
-impl Rows {
+impl RowsCheck {
     fn read_on(&mut self, log: &mut Checked) -> Result<(), StoreError> {
         self.next = self.logged.next(log)?;
         Ok(())

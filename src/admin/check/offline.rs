@@ -12,14 +12,14 @@ use crate::admin::new_file::until_done;
 use crate::admin::{AdminError, Progress, StoreFile};
 use crate::open_store::{lookup, open_sqlite};
 use crate::store::StoreError;
-use crate::store::sqlite::Source;
+use crate::store::sqlite::CopySource;
 use crate::zones::Zones;
 
 /// Looks at a store that must be there.
 pub fn look(store: &StoreFile, progress: Progress) -> Result<Examined, AdminError> {
     store.must_be_there()?;
     let zones = store.load_zones()?;
-    let source = Source::open_unwritten(&store.path)?;
+    let source = CopySource::open_unwritten(&store.path)?;
     if source.is_older() {
         return look_at_copy(source, store.path.clone(), zones, progress);
     }
@@ -29,7 +29,7 @@ pub fn look(store: &StoreFile, progress: Progress) -> Result<Examined, AdminErro
 
 /// Looks at a copy that is brought to this schema; it is gone afterwards.
 fn look_at_copy(
-    mut source: Source,
+    mut source: CopySource,
     path: PathBuf,
     zones: Arc<Zones>,
     progress: Progress,

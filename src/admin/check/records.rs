@@ -18,9 +18,9 @@ pub(super) fn fingerprint(it: &impl Hash) -> u64 {
 
 /// A record that is written field by field.
 #[derive(Default)]
-pub(super) struct Writing(Vec<u8>);
+pub(super) struct RecordWriter(Vec<u8>);
 
-impl Writing {
+impl RecordWriter {
     /// Begins the next record.
     pub(super) fn begin(&mut self) -> &mut Self {
         self.0.clear();
@@ -65,14 +65,14 @@ impl Writing {
 const SIGN: u64 = 1 << 63;
 
 /// A record that is read field by field, as it was written.
-pub(super) struct Reading<'a>(pub(super) &'a [u8]);
+pub(super) struct RecordReader<'a>(pub(super) &'a [u8]);
 
 /// What was written by this very process comes back otherwise.
 fn broken() -> StoreError {
     StoreError::Io("what was sorted came back from its file as something else".to_owned())
 }
 
-impl<'a> Reading<'a> {
+impl<'a> RecordReader<'a> {
     fn array<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
         let (first, rest) = self.0.split_first_chunk().ok_or_else(broken)?;
         self.0 = rest;
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     fn written(calendar: &str, seconds: i64, number: u64) -> Vec<u8> {
-        let mut it = Writing::default();
+        let mut it = RecordWriter::default();
         it.begin().text(calendar).instant(Instant::from_seconds(seconds)).number(number).byte(3);
         it.bytes().to_owned()
     }
@@ -125,7 +125,7 @@ mod tests {
         let records = all.map(|(calendar, seconds, number)| written(calendar, seconds, number));
         assert!(records.is_sorted());
         for (record, (calendar, seconds, number)) in records.iter().zip(all) {
-            let mut it = Reading(record);
+            let mut it = RecordReader(record);
             assert_eq!((it.text().unwrap(), it.instant().unwrap().seconds()), (calendar, seconds));
             assert_eq!((it.number().unwrap(), it.byte().unwrap()), (number, 3));
             assert!(it.byte().is_err());

@@ -23,11 +23,11 @@ use bookd_core::ids::CalendarId;
 use bookd_core::time::zone::Zone;
 
 /// Reads messages of the contract.
-struct Messages {
+struct MessageReader {
     pool: DescriptorPool,
 }
 
-impl Messages {
+impl MessageReader {
     fn descriptor(&self, name: &str) -> MessageDescriptor {
         proto_json::message(&self.pool, name)
     }
@@ -41,9 +41,9 @@ impl Messages {
 }
 
 /// One reading of a file.
-struct Reading<'z> {
+struct FileReading<'z> {
     zones: &'z Zones,
-    messages: Messages,
+    messages: MessageReader,
     appointment: MessageDescriptor,
     count: usize,
     position: Position,
@@ -56,9 +56,9 @@ pub(super) fn calendars<'a>(
     zones: &Zones,
     progress: Progress,
 ) -> Vec<ImportedCalendar> {
-    let messages = Messages { pool: proto_json::descriptors() };
+    let messages = MessageReader { pool: proto_json::descriptors() };
     let appointment = messages.descriptor("Appointment");
-    let mut reading = Reading { zones, messages, appointment, count: 0, position: progress(Step::Reading) };
+    let mut reading = FileReading { zones, messages, appointment, count: 0, position: progress(Step::Reading) };
     let mut read = Vec::new();
     for (key, raw) in &members.0 {
         if key != "calendars" {
@@ -77,7 +77,7 @@ pub(super) fn calendars<'a>(
     read
 }
 
-impl Reading<'_> {
+impl FileReading<'_> {
     fn calendar<'a>(&mut self, text: &mut Text<'a>, piece: &'a str, origin: &str) -> Option<ImportedCalendar> {
         let members: Members<'a> = text.read(piece, origin)?;
         let mut file = CalendarFile::default();
@@ -152,7 +152,7 @@ impl Reading<'_> {
             text.wrong_at((piece, 0), origin, format!("at most {APPOINTMENTS_MAX} appointments in one file"));
             return None;
         }
-        let message = Messages::read::<pb::Appointment>(&self.appointment, piece);
+        let message = MessageReader::read::<pb::Appointment>(&self.appointment, piece);
         let message = message.map_err(|error| text.unreadable(piece, &origin, &error)).ok()?;
         let read = imported_appointment(self.zones, calendar, &message, (Ids::Random.appointment_id(), &origin));
         match read {
@@ -179,7 +179,7 @@ impl Reading<'_> {
         let Some(raws) = text.read::<Vec<&'a RawValue>>(piece, path) else { return vec![path.to_owned()] };
         let mut broken = Vec::new();
         for (n, raw) in raws.into_iter().enumerate() {
-            let read = Messages::read(&descriptor, raw.get());
+            let read = MessageReader::read(&descriptor, raw.get());
             if let Err(error) = &read {
                 text.unreadable(raw.get(), &format!("{path}[{n}]"), error);
                 broken.push(format!("{path}[{n}]"));
@@ -193,7 +193,7 @@ impl Reading<'_> {
     fn busy<'a>(&self, text: &mut Text<'a>, piece: &'a str, path: &str, file: &mut CalendarFile) -> Vec<String> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct Source<'a> {
+        struct ImportedFile<'a> {
             source: String,
             #[serde(borrow)]
             periods: &'a RawValue,
@@ -202,7 +202,7 @@ impl Reading<'_> {
         let mut broken = Vec::new();
         for (n, raw) in raws.into_iter().enumerate() {
             let path = format!("{path}[{n}]");
-            let Some(it) = text.read::<Source<'a>>(raw.get(), &path) else {
+            let Some(it) = text.read::<ImportedFile<'a>>(raw.get(), &path) else {
                 broken.push(path);
                 file.busy.push(Default::default());
                 continue;
@@ -223,7 +223,7 @@ impl Reading<'_> {
         calendar: &mut pb::Calendar,
     ) -> Option<String> {
         let json = format!("{{{}:{piece}}}", serde_json::Value::from(key));
-        let read = Messages::read::<pb::Calendar>(&self.messages.descriptor("Calendar"), &json);
+        let read = MessageReader::read::<pb::Calendar>(&self.messages.descriptor("Calendar"), &json);
         let merged =
             read.and_then(|read| calendar.merge(read.encode_to_vec().as_slice()).map_err(serde_json::Error::custom));
         let error = merged.err()?;

@@ -17,7 +17,7 @@ pub(super) fn offset_of(text: &str, line: usize, column: usize) -> usize {
 pub(super) fn find(json: &str, path: &str) -> usize {
     let wanted = segments(path);
     let mut best = (0, json.len() - json.trim_start().len());
-    let mut walk = Walk::new(json);
+    let mut walk = ValueWalk::new(json);
     while let Some(offset) = walk.next_value() {
         let matching = walk.stack.len();
         let is_above = matching <= wanted.len() && walk.stack.iter().zip(&wanted).all(|(step, name)| step.is(name));
@@ -34,7 +34,7 @@ pub(super) fn find(json: &str, path: &str) -> usize {
 /// The path of the last key or value that begins before an offset.
 pub(super) fn path_at(json: &str, offset: usize) -> String {
     let mut path = String::new();
-    let mut walk = Walk { has_keys: true, ..Walk::new(json) };
+    let mut walk = ValueWalk { has_keys: true, ..ValueWalk::new(json) };
     while let Some(at) = walk.next_value() {
         if at > offset {
             break;
@@ -51,12 +51,12 @@ fn segments(path: &str) -> Vec<String> {
 }
 
 /// One step from a value to a value in it.
-enum Step {
+enum PathStep {
     Key(String),
     Index(usize),
 }
 
-impl Step {
+impl PathStep {
     fn is(&self, name: &str) -> bool {
         match self {
             // `startTime` and `start_time` are one field to the contract's JSON.
@@ -67,11 +67,11 @@ impl Step {
 }
 
 /// Walks the values of a text in order, without recursion.
-struct Walk<'a> {
+struct ValueWalk<'a> {
     bytes: &'a [u8],
     at: usize,
     /// How one comes from the top to the value at hand: a step for each open `{` and `[` around it.
-    stack: Vec<Step>,
+    stack: Vec<PathStep>,
     /// The value at hand is a `{` (true) or `[` that the next one may lie in.
     opened: Option<bool>,
     /// The next string is a key.
@@ -80,7 +80,7 @@ struct Walk<'a> {
     has_keys: bool,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> ValueWalk<'a> {
     fn new(json: &'a str) -> Self {
         Self { bytes: json.as_bytes(), at: 0, stack: Vec::new(), opened: None, is_key_next: false, has_keys: false }
     }
@@ -88,7 +88,7 @@ impl<'a> Walk<'a> {
     /// The offset of the next value; `stack` then says which it is.
     fn next_value(&mut self) -> Option<usize> {
         if let Some(is_object) = self.opened.take() {
-            self.stack.push(if is_object { Step::Key(String::new()) } else { Step::Index(0) });
+            self.stack.push(if is_object { PathStep::Key(String::new()) } else { PathStep::Index(0) });
             self.is_key_next = is_object;
         }
         while let Some(byte) = self.bytes.get(self.at).copied() {
@@ -107,8 +107,8 @@ impl<'a> Walk<'a> {
                 b',' => {
                     self.at += 1;
                     match self.stack.last_mut() {
-                        Some(Step::Index(index)) => *index += 1,
-                        Some(Step::Key(_)) => self.is_key_next = true,
+                        Some(PathStep::Index(index)) => *index += 1,
+                        Some(PathStep::Key(_)) => self.is_key_next = true,
                         None => {}
                     }
                 }
@@ -116,7 +116,7 @@ impl<'a> Walk<'a> {
                     let key = String::from_utf8_lossy(self.string()).into_owned();
                     self.is_key_next = false;
                     if let Some(step) = self.stack.last_mut() {
-                        *step = Step::Key(key);
+                        *step = PathStep::Key(key);
                     }
                     if self.has_keys {
                         return Some(start);
@@ -157,9 +157,9 @@ impl<'a> Walk<'a> {
         let mut path = String::new();
         for step in &self.stack {
             match step {
-                Step::Index(index) => path.push_str(&format!("[{index}]")),
-                Step::Key(key) if path.is_empty() => path.push_str(key),
-                Step::Key(key) => path.push_str(&format!(".{key}")),
+                PathStep::Index(index) => path.push_str(&format!("[{index}]")),
+                PathStep::Key(key) if path.is_empty() => path.push_str(key),
+                PathStep::Key(key) => path.push_str(&format!(".{key}")),
             }
         }
         path

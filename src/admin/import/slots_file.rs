@@ -30,7 +30,7 @@ pub(super) struct Unsaid {
 /// A slot as such a file may write it.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Written {
+enum SlotsFile {
     Text(String),
     Object(Object),
 }
@@ -50,7 +50,7 @@ struct Object {
 
 /// A type as it is gathered.
 #[derive(Default)]
-struct Gathered {
+struct GatheredType {
     minutes: Option<u16>,
     /// The dates of each window, in order.
     windows: BTreeMap<(u16, u16), Vec<LocalDate>>,
@@ -68,7 +68,7 @@ pub(super) fn calendar<'a>(
     unsaid: &Unsaid,
     zones: &Zones,
 ) -> Vec<ImportedCalendar> {
-    let mut types: BTreeMap<String, Gathered> = BTreeMap::new();
+    let mut types: BTreeMap<String, GatheredType> = BTreeMap::new();
     let mut dates: Vec<(Option<LocalDate>, &String, &'a RawValue)> =
         members.0.iter().map(|(key, raw)| (key.parse().ok(), key, *raw)).collect();
     dates.sort_by_key(|(date, ..)| *date);
@@ -132,18 +132,18 @@ impl Unsaid {
 }
 
 /// Start and end of a slot that is open; the first one of a type says how long they all are.
-fn slot<'a>(text: &mut Text<'a>, piece: &'a str, path: &str, type_: &mut Gathered) -> Option<(u16, u16)> {
-    let Ok(written) = serde_json::from_str::<Written>(piece) else {
+fn slot<'a>(text: &mut Text<'a>, piece: &'a str, path: &str, type_: &mut GatheredType) -> Option<(u16, u16)> {
+    let Ok(written) = serde_json::from_str::<SlotsFile>(piece) else {
         let why = "must be \"09:00\", \"09:00-09:30\" or {\"start_time\", \"end_time\", \"available\"}";
         text.wrong(piece, path, "", why);
         return None;
     };
     let (start, end, is_open) = match written {
-        Written::Text(it) => match it.split_once('-') {
+        SlotsFile::Text(it) => match it.split_once('-') {
             Some((start, end)) => (start.trim().to_owned(), Some(end.trim().to_owned()), true),
             None => (it, None, true),
         },
-        Written::Object(it) => {
+        SlotsFile::Object(it) => {
             (it.start_time, it.end_time, it.available.unwrap_or(true) && !it.booked.unwrap_or(false))
         }
     };
@@ -198,7 +198,7 @@ fn windows<'a>(
     windows
 }
 
-impl Gathered {
+impl GatheredType {
     fn message(self, name: String) -> pb::AppointmentType {
         let rules = self.windows.into_iter().flat_map(|(window, dates)| {
             // Runs of consecutive dates.

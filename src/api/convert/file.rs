@@ -45,10 +45,10 @@ pub struct CalendarFile {
     pub busy: Vec<(String, Vec<pb::Period>)>,
 }
 
-type Violations = Vec<FieldViolation>;
+type FileViolations = Vec<FieldViolation>;
 
 /// Reads a calendar; `origin` is where it stands. Violations name fields below the calendar: `rules[2].start_time`.
-pub fn imported_calendar(zones: &Zones, file: &CalendarFile, origin: &str) -> Result<ImportedCalendar, Violations> {
+pub fn imported_calendar(zones: &Zones, file: &CalendarFile, origin: &str) -> Result<ImportedCalendar, FileViolations> {
     let mut fields = Fields::default();
     let it = &file.calendar;
     let id = fields.calendar_id("calendar_id", &it.calendar_id);
@@ -93,7 +93,7 @@ fn profile(zones: &Zones, file: &CalendarFile, fields: &mut Fields) -> Option<Pr
     })
 }
 
-type Types = (Vec<AppointmentType>, Vec<(TypeId, Option<AppointmentType>)>);
+type TypesRead = (Vec<AppointmentType>, Vec<(TypeId, Option<AppointmentType>)>);
 
 /// The last definitions of deleted types, by their ids.
 fn last_definitions(file: &CalendarFile, fields: &mut Fields) -> Option<BTreeMap<String, AppointmentType>> {
@@ -120,7 +120,7 @@ fn last_definitions(file: &CalendarFile, fields: &mut Fields) -> Option<BTreeMap
     known
 }
 
-fn types(file: &CalendarFile, fields: &mut Fields) -> Option<Types> {
+fn types(file: &CalendarFile, fields: &mut Fields) -> Option<TypesRead> {
     // One more for `default`, which is added where it is missing.
     if file.appointment_types.len() + file.deleted_appointment_types.len() + 1 > TYPES_MAX {
         return fields
@@ -182,7 +182,7 @@ pub fn imported_appointment(
     calendar: (&CalendarId, &Arc<Zone>),
     it: &pb::Appointment,
     (made, origin): (AppointmentId, &str),
-) -> Result<ImportedAppointment, Violations> {
+) -> Result<ImportedAppointment, FileViolations> {
     let (calendar, zone) = calendar;
     let mut fields = Fields::default();
     let id = fields.optional_appointment_id("appointment_id", &it.appointment_id);

@@ -35,9 +35,9 @@ const RETRY_SOON: Duration = Duration::from_millis(100);
 /// When to come again after a store that refused or a server that stops.
 const RETRY_LATER: Duration = Duration::from_secs(1);
 
-type Metadata = HashMap<String, String>;
+type ErrorMetadata = HashMap<String, String>;
 
-fn details(reason: ErrorReason, metadata: Metadata) -> ErrorDetails {
+fn details(reason: ErrorReason, metadata: ErrorMetadata) -> ErrorDetails {
     let mut details = ErrorDetails::new();
     details.set_error_info(reason.as_str_name(), ERROR_DOMAIN, metadata);
     details
@@ -48,15 +48,15 @@ fn status(code: Code, message: impl Into<String>, details: ErrorDetails) -> Stat
 }
 
 fn plain(code: Code, reason: ErrorReason, message: impl Into<String>) -> Status {
-    status(code, message, details(reason, Metadata::new()))
+    status(code, message, details(reason, ErrorMetadata::new()))
 }
 
 fn with(code: Code, reason: ErrorReason, message: String, key: &str, value: String) -> Status {
-    status(code, message, details(reason, Metadata::from([(key.to_owned(), value)])))
+    status(code, message, details(reason, ErrorMetadata::from([(key.to_owned(), value)])))
 }
 
 fn missing(code: Code, reason: ErrorReason, kind: &str, name: &str, message: String) -> Status {
-    let mut details = details(reason, Metadata::new());
+    let mut details = details(reason, ErrorMetadata::new());
     details.set_resource_info(kind, name, "", &message);
     status(code, message, details)
 }
@@ -64,7 +64,7 @@ fn missing(code: Code, reason: ErrorReason, kind: &str, name: &str, message: Str
 /// An engine's failure.
 pub(crate) fn failed(failure: &Failure) -> Status {
     let retry = |reason, after, message: String| {
-        let mut details = details(reason, Metadata::new());
+        let mut details = details(reason, ErrorMetadata::new());
         details.set_retry_info(Some(after));
         status(Code::Unavailable, message, details)
     };
@@ -111,7 +111,7 @@ pub(crate) fn failed(failure: &Failure) -> Status {
 fn watch_failed(failure: &Failure) -> Status {
     let range = |reason, message: String, key: &str, revision: Revision, oldest: Revision| {
         let of = |key: &str, revision: Revision| (key.to_owned(), revision.to_string());
-        let metadata = Metadata::from([of("oldest_revision", oldest), of(key, revision)]);
+        let metadata = ErrorMetadata::from([of("oldest_revision", oldest), of(key, revision)]);
         status(Code::OutOfRange, message, details(reason, metadata))
     };
     match failure {
@@ -125,7 +125,7 @@ fn watch_failed(failure: &Failure) -> Status {
             range(ErrorReason::WatchLagged, message, "last_revision", *last, *oldest)
         }
         other => {
-            let mut details = details(ErrorReason::Overloaded, Metadata::new());
+            let mut details = details(ErrorReason::Overloaded, ErrorMetadata::new());
             details.set_retry_info(Some(RETRY_LATER));
             status(Code::Unavailable, format!("{other}; retry later or on another server"), details)
         }
@@ -138,7 +138,7 @@ fn overloaded(message: &str) -> Status {
 }
 
 fn overloaded_until(again: Duration, message: &str) -> Status {
-    let mut details = details(ErrorReason::Overloaded, Metadata::new());
+    let mut details = details(ErrorReason::Overloaded, ErrorMetadata::new());
     details.set_retry_info(Some(again));
     status(Code::Unavailable, message, details)
 }
@@ -248,11 +248,11 @@ pub(crate) fn refused(refusal: &Refusal) -> Status {
             let message = format!("the calendar has {upcoming} upcoming {them} first, or delete with force");
             with(Code::FailedPrecondition, Reason::CalendarNotEmpty, message, "upcoming", upcoming.to_string())
         }
-        Refusal::Slot(slot) => slot_refused(slot, Metadata::new(), ""),
+        Refusal::Slot(slot) => slot_refused(slot, ErrorMetadata::new(), ""),
         Refusal::InBatch { index, refusal } => in_batch(*index, refusal),
         Refusal::Series(report) => series_refused(report),
         Refusal::OfSeries { appointment, refusal } => {
-            let metadata = Metadata::from([("appointment_id".to_owned(), appointment.to_string())]);
+            let metadata = ErrorMetadata::from([("appointment_id".to_owned(), appointment.to_string())]);
             within(&format!("appointment {appointment}"), refusal, metadata)
         }
     }
@@ -266,7 +266,7 @@ fn shortened(text: &str) -> String {
 }
 
 fn invalid(violations: &[FieldViolation]) -> Status {
-    let mut details = details(ErrorReason::FieldInvalid, Metadata::new());
+    let mut details = details(ErrorReason::FieldInvalid, ErrorMetadata::new());
     for violation in violations.iter().take(VIOLATIONS_MAX) {
         details.add_bad_request_violation(shortened(&violation.field), shortened(&violation.description));
     }
@@ -281,9 +281,9 @@ fn invalid(violations: &[FieldViolation]) -> Status {
 }
 
 /// What was asked for and the nearest slots, for programs.
-fn near(slot: &SlotRefusal) -> Metadata {
+fn near(slot: &SlotRefusal) -> ErrorMetadata {
     let shown = |interval: Interval| format!("{}/{}", interval.start, interval.end);
-    let mut metadata = Metadata::from([("slot".to_owned(), shown(slot.slot))]);
+    let mut metadata = ErrorMetadata::from([("slot".to_owned(), shown(slot.slot))]);
     metadata.extend(slot.nearest_before.map(|it| ("nearest_before".to_owned(), shown(it))));
     metadata.extend(slot.nearest_after.map(|it| ("nearest_after".to_owned(), shown(it))));
     // That there is none is said of so many days and no more.
@@ -293,7 +293,7 @@ fn near(slot: &SlotRefusal) -> Metadata {
     metadata
 }
 
-fn slot_refused(slot: &SlotRefusal, mut metadata: Metadata, prefix: &str) -> Status {
+fn slot_refused(slot: &SlotRefusal, mut metadata: ErrorMetadata, prefix: &str) -> Status {
     let (code, reason) = if slot.is_rule_broken() {
         (Code::FailedPrecondition, ErrorReason::SlotUnavailable)
     } else {
@@ -320,7 +320,7 @@ fn slot_refused(slot: &SlotRefusal, mut metadata: Metadata, prefix: &str) -> Sta
 /// The refusal of one of a batch, with its index.
 fn in_batch(index: usize, refusal: &Refusal) -> Status {
     let field = format!("requests[{index}]");
-    let metadata = Metadata::from([("index".to_owned(), index.to_string())]);
+    let metadata = ErrorMetadata::from([("index".to_owned(), index.to_string())]);
     match refusal {
         Refusal::FieldInvalid(violations) => {
             let at = |it: &FieldViolation| FieldViolation::new(format!("{field}.{}", it.field), it.description.clone());
@@ -332,7 +332,7 @@ fn in_batch(index: usize, refusal: &Refusal) -> Status {
 }
 
 /// A refusal, with what it is of.
-fn within(what: &str, refusal: &Refusal, metadata: Metadata) -> Status {
+fn within(what: &str, refusal: &Refusal, metadata: ErrorMetadata) -> Status {
     let inner = refused(refusal);
     let mut details = inner.get_error_details();
     if let Some(info) = details.error_info() {
@@ -353,7 +353,7 @@ fn series_refused(report: &SeriesReport) -> Status {
     };
     let refused: Vec<(&Occurrence, &SlotRefusal)> = report.refused().collect();
     let indices: Vec<String> = refused.iter().map(|(it, _)| it.index.to_string()).collect();
-    let mut metadata = Metadata::from([("occurrences".to_owned(), indices.join(","))]);
+    let mut metadata = ErrorMetadata::from([("occurrences".to_owned(), indices.join(","))]);
     metadata.extend(refused.first().map(|(_, slot)| near(slot)).unwrap_or_default());
     let mut details = details(reason, metadata);
     let mut bytes = 0;

@@ -23,7 +23,7 @@ pub const HOLD_SECONDS_DEFAULT: i64 = 5 * MINUTE;
 pub const BATCH_MAX: usize = 100;
 
 /// The fields that booking and holding share.
-pub(crate) struct Wanted<'a> {
+pub(crate) struct BookingFields<'a> {
     pub(crate) calendar_id: &'a str,
     pub(crate) calendar_ids: &'a [String],
     pub(crate) assignment: i32,
@@ -42,7 +42,7 @@ pub(crate) struct Wanted<'a> {
 
 macro_rules! wanted {
     ($message:expr, $appointment_id:expr, $hold_id:expr, $is_invitee_required:expr) => {
-        $crate::api::services::booking::Wanted {
+        $crate::api::services::booking::BookingFields {
             calendar_id: &$message.calendar_id,
             calendar_ids: &$message.calendar_ids,
             assignment: $message.assignment,
@@ -64,7 +64,7 @@ macro_rules! wanted {
 }
 pub(crate) use wanted;
 
-impl Wanted<'_> {
+impl BookingFields<'_> {
     pub(crate) fn read(&self, api: &Api, fields: &mut Fields) -> Option<Booking> {
         let hold = fields.optional_appointment_id("hold_id", self.hold_id);
         let is_of_hold = !self.hold_id.is_empty();

@@ -21,7 +21,7 @@ const EXAMINED_MAX: usize = 10_000;
 const STATES: [AppointmentState; 3] = [AppointmentState::Held, AppointmentState::Pending, AppointmentState::Confirmed];
 
 /// Appointments to look at, each with the token that goes on after it, and the token after all of them.
-struct Examined {
+struct DriftPage {
     appointments: Vec<(Appointment, PageToken)>,
     next: Option<PageToken>,
     revision: Revision,
@@ -46,7 +46,7 @@ pub(crate) async fn list_zone_drift(
         Some(calendar) => of_calendar(api, calendar, now, token, until).await?,
         None => of_all(api, token, until).await?,
     };
-    let Examined { appointments, mut next, revision } = examined;
+    let DriftPage { appointments, mut next, revision } = examined;
     let mut drifts = Vec::new();
     for (appointment, after) in appointments {
         let is_upcoming = appointment.end() > now && STATES.contains(&appointment.state_at(now));
@@ -72,7 +72,7 @@ async fn of_calendar(
     now: Instant,
     token: PageToken,
     until: Option<tokio::time::Instant>,
-) -> Answered<Examined> {
+) -> Answered<DriftPage> {
     let id = uuid::Uuid::from_slice(&token.id).ok().map(AppointmentId);
     let query = ListQuery {
         calendar: Some(calendar.clone()),
@@ -106,11 +106,11 @@ async fn of_calendar(
         let after = at(it.start, it.id);
         (it, after)
     });
-    Ok(Examined { appointments: appointments.collect(), next, revision: page.revision })
+    Ok(DriftPage { appointments: appointments.collect(), next, revision: page.revision })
 }
 
 /// In the order in which they were booked, past ones included: there is no index of all that is upcoming.
-async fn of_all(api: &Api, token: PageToken, until: Option<tokio::time::Instant>) -> Answered<Examined> {
+async fn of_all(api: &Api, token: PageToken, until: Option<tokio::time::Instant>) -> Answered<DriftPage> {
     let after = AppointmentKey(token.start.max(0).unsigned_abs());
     let read = api.engine.query(until, move |store| store.appointments_after(after, EXAMINED_MAX)).await?;
     let (found, revision) = read;
@@ -120,7 +120,7 @@ async fn of_all(api: &Api, token: PageToken, until: Option<tokio::time::Instant>
         let after = at(it.key);
         (it, after)
     });
-    Ok(Examined { appointments: appointments.collect(), next, revision })
+    Ok(DriftPage { appointments: appointments.collect(), next, revision })
 }
 
 fn rendered(api: &Api, appointment: &Appointment, drift: Drift, now: Instant) -> pb::ZoneDrift {

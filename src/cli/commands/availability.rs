@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{Ask, CallError, Limit, Pages, ReadIn, Safety, guarded, safe};
+use super::{CallError, LimitArgs, Lookup, PagedList, ReadIn, Safety, guarded, safe};
 use crate::cli::words::{NONE, is_alone, weekly, windows};
 
 /// When a calendar is open.
@@ -127,7 +127,7 @@ pub enum BusyAction {
         source: Option<String>,
         /// How many
         #[command(flatten)]
-        limit: Limit,
+        limit: LimitArgs,
     },
 }
 
@@ -143,14 +143,14 @@ impl AvailabilityCommand {
         }
     }
 
-    pub(super) fn pages(&self) -> Option<Pages> {
+    pub(super) fn pages(&self) -> Option<PagedList> {
         match self {
-            Self::Busy(BusyAction::List { limit, .. }) => Some(Pages { field: "periods", limit: limit.limit }),
+            Self::Busy(BusyAction::List { limit, .. }) => Some(PagedList { field: "periods", limit: limit.limit }),
             _ => None,
         }
     }
 
-    pub(super) async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+    pub(super) async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         match self {
             Self::Hours { calendar, hours, zone, .. } if hours.is_empty() && zone.is_none() => {
                 Ok(json!({ "calendar_id": calendar }))
@@ -172,7 +172,7 @@ impl AvailabilityCommand {
 }
 
 impl OverrideAction {
-    async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+    async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         match self {
             Self::Put { calendar, date, hours, to, read_in, note, safety } => {
                 let windows = windows(hours).map_err(CallError::Usage)?;
@@ -197,7 +197,7 @@ impl OverrideAction {
 }
 
 impl BusyAction {
-    async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+    async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         let (Self::Put { calendar, from, to, read_in, .. } | Self::List { calendar, from, to, read_in, .. }) = self;
         let dates = read_in.dates(ask, Some(calendar));
         let [start, end] = dates.range(Some(from), Some(to)).await?;

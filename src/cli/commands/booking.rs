@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::calendars::camel;
 use super::{
-    Ask, CallError, Carried, Ignored, New, ReadIn, Safety, TakingPart, Who, claiming, guarded, ignoring, invitee_over,
-    json_of, map_over, on, read, safe,
+    CallError, CarriedArgs, Ignored, Lookup, New, ReadIn, Safety, TakingPart, Who, claiming, guarded, ignoring,
+    invitee_over, json_of, map_over, on, read, safe,
 };
 use crate::cli::table;
 use crate::cli::words::length;
@@ -94,7 +94,7 @@ pub enum BookingCommand {
         who: Who,
         /// What goes with it
         #[command(flatten)]
-        carried: Carried,
+        carried: CarriedArgs,
         /// What to empty before: note, location or metadata; may be repeated
         #[arg(long, value_name = "FIELD")]
         clear: Vec<Clear>,
@@ -262,7 +262,7 @@ pub struct SeriesBook {
 }
 
 impl SeriesBook {
-    async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+    async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         let dates = self.new.what.read_in.dates(ask, Some(&self.calendars));
         let taking_part = on(json!({}), &self.calendars, &self.new.what.taking_part)?;
         let (date, until) = match &self.until {
@@ -323,7 +323,7 @@ impl BookingCommand {
         }
     }
 
-    pub(super) async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+    pub(super) async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         match self {
             Self::Book { calendars, date, time, hold, id, new } => {
                 let mut request = json!({ "hold_id": hold, "appointment_id": id });
@@ -373,7 +373,7 @@ impl BookingCommand {
         }
     }
 
-    async fn moving(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+    async fn moving(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         let Self::Move { appointment, date, time, duration, read_in, to, taking_part, ignored, safety } = self else {
             return Err(CallError::Usage("only `move` moves".to_owned()));
         };
@@ -413,7 +413,7 @@ fn redacted(answer: &Value, whom: &str, is_dry_run: bool) -> Result<String, Call
 }
 
 /// What is said, over the appointment that there is.
-fn updated(present: &Value, who: &Who, carried: &Carried, clear: &[Clear]) -> Result<Value, CallError> {
+fn updated(present: &Value, who: &Who, carried: &CarriedArgs, clear: &[Clear]) -> Result<Value, CallError> {
     let mut request = json!({ "appointment_id": present["appointment_id"] });
     let mut mask = Vec::new();
     if who.is_said() {

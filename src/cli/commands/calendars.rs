@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Ask, CallError, Limit, Pages, Safety, guarded, map_over, safe};
+use super::{CallError, LimitArgs, Lookup, PagedList, Safety, guarded, map_over, safe};
 use crate::cli::exit::Exit;
 use crate::cli::table;
 use crate::cli::words::{length, pair, rules};
@@ -25,7 +25,7 @@ pub enum CalendarCommand {
         prefix: String,
         /// How many
         #[command(flatten)]
-        limit: Limit,
+        limit: LimitArgs,
     },
     /// List, show, set or delete what can be booked of a calendar
     #[command(
@@ -47,7 +47,7 @@ pub enum CalendarAction {
         calendar: String,
         /// Its settings
         #[command(flatten)]
-        settings: Settings,
+        settings: CalendarSettingArgs,
         /// Safety
         #[command(flatten)]
         safety: Safety,
@@ -69,7 +69,7 @@ pub enum CalendarAction {
         calendar: String,
         /// Its settings
         #[command(flatten)]
-        settings: Settings,
+        settings: CalendarSettingArgs,
         /// A setting to empty before: display_name, owner, limits or metadata; may be repeated
         #[arg(long, value_name = "SETTING")]
         clear: Vec<String>,
@@ -93,7 +93,7 @@ pub enum CalendarAction {
 
 /// Settings of a calendar.
 #[derive(Args, Clone, Debug)]
-pub struct Settings {
+pub struct CalendarSettingArgs {
     /// Its name for people
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -114,7 +114,7 @@ pub struct Settings {
     resume: bool,
     /// Sessions of all types together
     #[command(flatten)]
-    limits: Limits,
+    limits: SessionLimitArgs,
     /// A key and value of your own; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     metadata: Vec<(String, String)>,
@@ -122,7 +122,7 @@ pub struct Settings {
 
 /// How many sessions may start in a period.
 #[derive(Args, Clone, Debug)]
-pub(super) struct Limits {
+pub(super) struct SessionLimitArgs {
     /// The most sessions a day
     #[arg(long, value_name = "NUMBER")]
     per_day: Option<u32>,
@@ -137,7 +137,7 @@ pub(super) struct Limits {
     per_year: Option<u32>,
 }
 
-impl Limits {
+impl SessionLimitArgs {
     /// What is said of them, over what there is.
     fn over(&self, present: &Value) -> Value {
         let said = [
@@ -155,7 +155,7 @@ impl Limits {
     }
 }
 
-impl Settings {
+impl CalendarSettingArgs {
     /// What is said, over what there is: each setting as it is to be, null for those that nothing is said of.
     fn over(&self, present: &Value) -> Value {
         let owner = match (&self.owner, &self.owner_email) {
@@ -216,7 +216,7 @@ pub enum TypeAction {
         calendar: String,
         /// How many
         #[command(flatten)]
-        limit: Limit,
+        limit: LimitArgs,
     },
 }
 
@@ -277,7 +277,7 @@ pub struct TypePut {
     hours: Vec<String>,
     /// Sessions of this type
     #[command(flatten)]
-    limits: Limits,
+    limits: SessionLimitArgs,
     /// Safety
     #[command(flatten)]
     safety: Safety,
@@ -285,7 +285,7 @@ pub struct TypePut {
 
 impl TypePut {
     /// The type that what is said goes over: the one that there is, unless it is to be replaced.
-    async fn present(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+    async fn present(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         if self.replace {
             return Ok(json!({}));
         }
@@ -372,17 +372,17 @@ impl CalendarCommand {
         }
     }
 
-    pub(super) fn pages(&self) -> Option<Pages> {
+    pub(super) fn pages(&self) -> Option<PagedList> {
         match self {
-            Self::Calendars { limit, .. } => Some(Pages { field: "calendars", limit: limit.limit }),
+            Self::Calendars { limit, .. } => Some(PagedList { field: "calendars", limit: limit.limit }),
             Self::Types(TypeAction::List { limit, .. }) => {
-                Some(Pages { field: "appointment_types", limit: limit.limit })
+                Some(PagedList { field: "appointment_types", limit: limit.limit })
             }
             _ => None,
         }
     }
 
-    pub(super) async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+    pub(super) async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         match self {
             Self::Calendars { prefix, .. } => Ok(json!({ "id_prefix": prefix })),
             Self::Calendar(action) => action.request(ask).await,
@@ -392,7 +392,7 @@ impl CalendarCommand {
 }
 
 impl CalendarAction {
-    async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+    async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         match self {
             Self::Create { calendar, settings, safety } => {
                 let made = overlaid(json!({ "calendar_id": calendar }), settings.over(&Value::Null));
@@ -438,7 +438,7 @@ pub(super) fn camel(mask: &[String]) -> String {
 }
 
 impl TypeAction {
-    async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+    async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         match self {
             Self::Put(put) => {
                 let present = put.present(ask).await?;

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{Ask, CallError, New, Safety, Who, claiming, invitee_over, on, safe};
+use super::{CallError, Lookup, New, Safety, Who, claiming, invitee_over, on, safe};
 use crate::cli::words::length;
 
 /// Holds and requests.
@@ -102,7 +102,7 @@ impl HoldCommand {
         }
     }
 
-    pub(super) async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+    pub(super) async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         match self {
             Self::Hold { calendars, date, time, ttl, id, new } => {
                 let request = json!({ "ttl": ttl, "appointment_id": id });

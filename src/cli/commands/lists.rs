@@ -3,7 +3,7 @@
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{Ask, CallError, Limit, Pages, ReadIn};
+use super::{CallError, LimitArgs, Lookup, PagedList, ReadIn};
 use crate::cli::words::enumerated;
 
 /// What there is.
@@ -52,7 +52,7 @@ pub enum ListCommand {
         order: Order,
         /// How many
         #[command(flatten)]
-        limit: Limit,
+        limit: LimitArgs,
     },
     /// List what happened to a calendar or an appointment, newest first
     #[command(
@@ -63,7 +63,7 @@ pub enum ListCommand {
         subject: String,
         /// How many
         #[command(flatten)]
-        limit: Limit,
+        limit: LimitArgs,
     },
     /// List upcoming appointments whose clock time is another since a zone's rules changed
     #[command(after_help = "Example:\n  bookd zone-drift ada")]
@@ -72,7 +72,7 @@ pub enum ListCommand {
         calendar: Option<String>,
         /// How many
         #[command(flatten)]
-        limit: Limit,
+        limit: LimitArgs,
     },
     /// Say what the server is
     #[command(after_help = "Example:\n  bookd info")]
@@ -99,16 +99,16 @@ impl ListCommand {
         }
     }
 
-    pub(super) fn pages(&self) -> Option<Pages> {
+    pub(super) fn pages(&self) -> Option<PagedList> {
         match self {
-            Self::List { limit, .. } => Some(Pages { field: "appointments", limit: limit.limit }),
-            Self::Changes { limit, .. } => Some(Pages { field: "changes", limit: limit.limit }),
-            Self::ZoneDrift { limit, .. } => Some(Pages { field: "drifts", limit: limit.limit }),
+            Self::List { limit, .. } => Some(PagedList { field: "appointments", limit: limit.limit }),
+            Self::Changes { limit, .. } => Some(PagedList { field: "changes", limit: limit.limit }),
+            Self::ZoneDrift { limit, .. } => Some(PagedList { field: "drifts", limit: limit.limit }),
             Self::Show { .. } | Self::Info => None,
         }
     }
 
-    pub(super) async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+    pub(super) async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         match self {
             Self::Show { appointment } => Ok(json!({ "appointment_id": appointment })),
             Self::List { .. } => self.list(ask).await,
@@ -121,7 +121,7 @@ impl ListCommand {
         }
     }
 
-    async fn list(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+    async fn list(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         let Self::List { calendar, email, code, series, appointment_type, state, from, to, read_in, order, .. } = self
         else {
             return Err(CallError::Usage("only `list` lists".to_owned()));

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{Ask, CallError, Limit, Pages, ReadIn, What, asked, first, on};
+use super::{BookingArgs, CallError, LimitArgs, Lookup, PagedList, ReadIn, asked, first, on};
 
 /// What is free.
 #[derive(Subcommand, Clone, Debug)]
@@ -25,10 +25,10 @@ pub enum SlotsCommand {
         moving: Option<String>,
         /// What is to be booked
         #[command(flatten)]
-        what: What,
+        what: BookingArgs,
         /// How many
         #[command(flatten)]
-        limit: Limit,
+        limit: LimitArgs,
     },
     /// Say why a time can or cannot be booked
     #[command(after_help = "Example:\n  bookd explain ada tomorrow 12:15")]
@@ -44,7 +44,7 @@ pub enum SlotsCommand {
         moving: Option<String>,
         /// What is to be booked
         #[command(flatten)]
-        what: What,
+        what: BookingArgs,
     },
     /// Show open and taken time, without who takes it
     #[command(after_help = "Example:\n  bookd free-busy ada,bea --from today --to saturday")]
@@ -72,14 +72,14 @@ impl SlotsCommand {
         }
     }
 
-    pub(super) fn pages(&self) -> Option<Pages> {
+    pub(super) fn pages(&self) -> Option<PagedList> {
         match self {
-            Self::Slots { limit, .. } => Some(Pages { field: "slots", limit: limit.limit }),
+            Self::Slots { limit, .. } => Some(PagedList { field: "slots", limit: limit.limit }),
             _ => None,
         }
     }
 
-    pub(super) async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+    pub(super) async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         match self {
             Self::Slots { calendars, date, to, moving, what, .. } => {
                 let dates = what.read_in.dates(ask, Some(calendars));

@@ -3,9 +3,9 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{What, asked, first, on};
-use crate::cli::ask::Ask;
+use super::{BookingArgs, asked, first, on};
 use crate::cli::client::CallError;
+use crate::cli::lookup::Lookup;
 
 /// What happens.
 #[derive(Subcommand, Clone, Debug)]
@@ -38,7 +38,7 @@ pub enum WatchCommand {
         date: String,
         /// What is to be booked
         #[command(flatten)]
-        what: What,
+        what: BookingArgs,
         /// End after so many messages
         #[arg(long, value_name = "NUMBER")]
         count: Option<usize>,
@@ -60,7 +60,7 @@ impl WatchCommand {
         }
     }
 
-    pub(super) async fn request(&self, ask: &Ask<'_>) -> Result<Value, CallError> {
+    pub(super) async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         match self {
             Self::Watch { calendar, prefix, from, .. } => {
                 Ok(json!({ "calendar_id": calendar, "id_prefix": prefix, "start_revision": from }))

@@ -87,7 +87,7 @@ pub(crate) struct TouchedRecord {
 }
 
 /// What the rest of the store tells about what a record of before schema 4 lacks.
-pub(crate) trait Rows {
+pub(crate) trait KnownRows {
     /// An appointment as its row is now.
     fn appointment(&self, key: AppointmentKey) -> Result<Option<Appointment>, StoreError>;
     /// When a change was made; none when it is no longer kept.
@@ -127,7 +127,11 @@ pub(crate) fn write_event(event: &LogEvent, time: Instant) -> Bytes {
 }
 
 /// An event of a change with these stamps; `rows` is asked only about what was written before schema 4.
-pub(crate) fn read_event(bytes: &[u8], stamps: (Instant, Revision), rows: &impl Rows) -> Result<LogEvent, StoreError> {
+pub(crate) fn read_event(
+    bytes: &[u8],
+    stamps: (Instant, Revision),
+    rows: &impl KnownRows,
+) -> Result<LogEvent, StoreError> {
     decode::<EventRecord>(bytes, EVENT)?.read(stamps, rows)
 }
 
@@ -172,7 +176,7 @@ impl EventRecord {
         }
     }
 
-    fn read(&self, stamps: (Instant, Revision), rows: &impl Rows) -> Result<LogEvent, StoreError> {
+    fn read(&self, stamps: (Instant, Revision), rows: &impl KnownRows) -> Result<LogEvent, StoreError> {
         let touched = |it: &TouchedRecord| {
             Ok(Touched { calendar: calendar_id(&it.calendar)?, previous: record::revision(it.previous)? })
         };
@@ -203,7 +207,7 @@ impl EventRecord {
         &self,
         after: &ImageRecord,
         (time, revision): (Instant, Revision),
-        rows: &impl Rows,
+        rows: &impl KnownRows,
     ) -> Result<LoggedAppointment, StoreError> {
         let (key, previous) = (record::key(self.key)?, record::revision(self.previous)?);
         let is_whole = after.is_whole() && self.before.as_ref().is_none_or(ImageRecord::is_whole);
@@ -238,7 +242,7 @@ mod tests {
 
     struct NoRows;
 
-    impl Rows for NoRows {
+    impl KnownRows for NoRows {
         fn appointment(&self, _: AppointmentKey) -> Result<Option<Appointment>, StoreError> {
             Ok(None)
         }
@@ -278,7 +282,7 @@ mod tests {
     /// An appointment whose row is this now.
     struct Row(Appointment);
 
-    impl Rows for Row {
+    impl KnownRows for Row {
         fn appointment(&self, _: AppointmentKey) -> Result<Option<Appointment>, StoreError> {
             Ok(Some(self.0.clone()))
         }

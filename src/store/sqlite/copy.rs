@@ -17,7 +17,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::checkpoint::Checkpoints;
 use super::file::{Locked, beside, length};
-use super::location::{Location, Origin};
+use super::location::{FileAccess, Location};
 use super::open::{self, Content};
 use super::reserve::{FileSystem, Reserve};
 use super::rows::signed;
@@ -64,7 +64,7 @@ pub fn unused(file: &Path) -> Result<(), OpenError> {
 }
 
 /// A database that is read whole and never written.
-pub struct Source {
+pub struct CopySource {
     connection: Connection,
     location: Location,
     schema: i32,
@@ -72,7 +72,7 @@ pub struct Source {
     locked: Option<Locked>,
 }
 
-impl Source {
+impl CopySource {
     /// Opens a database of this version or an older one, whoever else has it.
     pub fn open(file: &Path) -> Result<Self, OpenError> {
         let unreadable = |error: rusqlite::Error| unreadable(file, &error);
@@ -91,7 +91,7 @@ impl Source {
                 Err(error) => return Err(error),
             }
         }
-        let location = Location::new(file.to_owned(), Origin::Shared);
+        let location = Location::new(file.to_owned(), FileAccess::Shared);
         let connection = location.copier().map_err(unreadable)?;
         Self::of_this_version(file, connection, location, None)
     }
@@ -107,7 +107,7 @@ impl Source {
             return Err(OpenError::Unfinished { file: file.to_owned() });
         }
         open::look_at_wal(file, &locked)?;
-        let location = Location::new(locked.path.clone(), Origin::Unwritten);
+        let location = Location::new(locked.path.clone(), FileAccess::Unwritten);
         let connection = location.reader().map_err(|error| open::refused(file, error.to_string()))?;
         Self::of_this_version(file, connection, location, Some(locked))
     }

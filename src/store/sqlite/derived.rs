@@ -21,7 +21,7 @@ use super::history::{Histories, History, TypeChange};
 use super::log::{replaced, revision};
 use super::read::{appointments_by_key, bearer_of, of_calendar};
 use super::rows::{self, signed};
-use super::segments::{CHANGE_COLUMNS, ChangeRow, Wanted};
+use super::segments::{CHANGE_COLUMNS, ChangeRow, WantedEvents};
 use super::unsettled::Deletions;
 use super::upgrade::{SESSIONS_FROM, places};
 use super::write::reach_minutes;
@@ -127,7 +127,7 @@ impl Comparison<'_> {
             let is_early = revision < self.sessions_from;
             let (mut images_whole, mut replacing) = (None, Replacing::default());
             histories.begin(revision);
-            change.walk(connection, 0, &Wanted::ALL, |_, bytes| {
+            change.walk(connection, 0, &WantedEvents::ALL, |_, bytes| {
                 let event = change.event(connection, bytes)?;
                 if let What::Appointment(it) = &event.what {
                     images_whole = Some(images_whole.unwrap_or(true) && is_whole(bytes)?);

@@ -103,17 +103,17 @@ impl Locked {
     }
 
     /// Begins to watch over the file and what is beside it, once SQLite has all of it open.
-    pub(super) fn watch(&self) -> io::Result<Watched> {
+    pub(super) fn watch(&self) -> io::Result<WatchedFiles> {
         let database = (self.path.clone(), Identity::of(&self.file.metadata()?));
         let others = ["-wal", "-shm"].map(|ending| beside(&self.path, ending));
         let others = others.map(|path| seen(&path).map(|it| (path, it)));
         let [wal, index] = others;
-        Ok(Watched { database, others: [wal?, index?] })
+        Ok(WatchedFiles { database, others: [wal?, index?] })
     }
 }
 
 /// Files that are open, and by which names they must be found.
-pub(super) struct Watched {
+pub(super) struct WatchedFiles {
     database: (PathBuf, Identity),
     others: [(PathBuf, Identity); 2],
 }
@@ -124,7 +124,7 @@ pub(super) struct Missing {
     pub(super) error: StoreError,
 }
 
-impl Watched {
+impl WatchedFiles {
     /// Whether each is where it was: a few microseconds, for it only asks what the names lead to.
     pub(super) fn look(&self) -> Result<(), Missing> {
         let lost = |(path, was): &(PathBuf, Identity)| match seen(path) {

@@ -29,7 +29,7 @@ fn create(sqlite: &mut Sqlite, state: &mut State, name: &str, bytes: usize) -> R
     let command = Command::CreateCalendar { calendar: CalendarId::parse(name).unwrap(), profile };
     let decision = decide(state, &command, Instant::from_seconds(0)).unwrap();
     let change = decision.change(state, Instant::from_seconds(0), Caller::default()).unwrap();
-    sqlite.commit(&Batch { changes: std::slice::from_ref(&change), requests: &[], expected: &[] })?;
+    sqlite.commit(&CommitBatch { changes: std::slice::from_ref(&change), requests: &[], expected: &[] })?;
     state.apply(&change);
     Ok(())
 }

@@ -11,7 +11,7 @@ use rusqlite::{Connection, FileControl, MAIN_DB, OpenFlags, ffi};
 use super::file::has_wal;
 use super::pages::SUM_BYTES;
 use super::sweep::pass_over_counter;
-use super::vfs::Checked;
+use super::vfs::RegisteredVfs;
 use crate::store::StoreError;
 
 /// How long to wait for another program that has the file locked for a moment.
@@ -21,7 +21,7 @@ pub(super) const BUSY_WAIT: Duration = Duration::from_secs(2);
 const READER_CACHE: i32 = -16_000;
 /// Through what SQLite reaches a file, and who else may.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Origin {
+pub(super) enum FileAccess {
     /// The system's file system; other programs may read it meanwhile.
     Shared,
     /// A VFS of this name.
@@ -35,18 +35,18 @@ pub(super) enum Origin {
 #[derive(Clone)]
 pub(super) struct Location {
     file: PathBuf,
-    origin: Origin,
+    origin: FileAccess,
     /// What holds its pages to their checksums; none where SQLite has no such VFS.
-    vfs: Option<Arc<Checked>>,
+    vfs: Option<Arc<RegisteredVfs>>,
 }
 
 impl Location {
-    pub(super) fn new(file: PathBuf, origin: Origin) -> Self {
+    pub(super) fn new(file: PathBuf, origin: FileAccess) -> Self {
         let vfs = match &origin {
-            Origin::Shared => Checked::system(),
-            Origin::Unwritten if has_wal(&file) => Checked::without_locks(),
-            Origin::Unwritten => Checked::system(),
-            Origin::Vfs(name) => Checked::over(Some(name)),
+            FileAccess::Shared => RegisteredVfs::system(),
+            FileAccess::Unwritten if has_wal(&file) => RegisteredVfs::without_locks(),
+            FileAccess::Unwritten => RegisteredVfs::system(),
+            FileAccess::Vfs(name) => RegisteredVfs::over(Some(name)),
         };
         Self { file, origin, vfs }
     }
@@ -75,9 +75,9 @@ impl Location {
     /// A connection that only reads.
     pub(super) fn reader(&self) -> Result<Connection, StoreError> {
         let connection = match self.origin {
-            Origin::Unwritten => self.unwritten()?,
+            FileAccess::Unwritten => self.unwritten()?,
             // Not read-only by flag: a reader must be able to make the WAL index when it comes first after a crash.
-            Origin::Shared | Origin::Vfs(_) => {
+            FileAccess::Shared | FileAccess::Vfs(_) => {
                 let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
                 let connection = self.open(&self.file, flags)?;
                 connection.pragma_update(None, "query_only", true)?;

@@ -12,7 +12,7 @@ use super::read::appointments_by_key;
 use super::rows::{self, signed};
 #[cfg(test)]
 use super::segments;
-use super::segments::{CHANGE_COLUMNS, ChangeRow, Wanted};
+use super::segments::{CHANGE_COLUMNS, ChangeRow, WantedEvents};
 use super::{Sqlite, alone_failed, store_error};
 use crate::store::codec::change::ChangeRecord;
 use crate::store::codec::record::{self, decode};
@@ -82,7 +82,7 @@ pub(super) fn chain(
     transaction: &Transaction<'_>,
     (newest, oldest): (Revision, Revision),
     from: Option<LogPosition>,
-    wanted: &Wanted<'_>,
+    wanted: &WantedEvents<'_>,
     page: &mut HistoryBuilder,
 ) -> Result<Option<LogPosition>, StoreError> {
     let mut statement = transaction.prepare_cached(&SELECT_CHANGE)?;
@@ -170,7 +170,7 @@ pub(super) fn undone(
     let mut rows = statement.query([signed(at.next().0)])?;
     while let Some(row) = rows.next()? {
         let change = ChangeRow::read(row)?;
-        change.walk(transaction, 0, &Wanted::ALL, |_, bytes| {
+        change.walk(transaction, 0, &WantedEvents::ALL, |_, bytes| {
             if let What::Appointment(it) = change.event(transaction, bytes)?.what {
                 // The first change after `at` holds what was there at it.
                 images.entry(it.key).or_insert(it.before.map(Box::new));
@@ -219,7 +219,7 @@ pub(super) fn told_from(
         page.marks.extend(change.entry.mark());
         let first = if revision == from.revision { from.event } else { 0 };
         let (mut part, mut cut) = (PartBuilder::new(part_events_max), None);
-        change.walk(transaction, first, &Wanted::Calendars(filter), |event, bytes| {
+        change.walk(transaction, first, &WantedEvents::Calendars(filter), |event, bytes| {
             if part.is_full() {
                 cut = Some(event);
                 return Ok(ControlFlow::Break(()));

@@ -46,18 +46,18 @@ use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, Serie
 use bookd_core::log::LogEvent;
 use bookd_core::time::Instant;
 
-use super::{Batch, Boot, CommitError, Last, Oldest, Reader, RequestRecord, Store, StoreError, ZoneLookup};
+use super::{Boot, CommitBatch, CommitError, Last, Oldest, Reader, RequestRecord, Store, StoreError, ZoneLookup};
 use crate::store::codec::record;
 
 use checkpoint::Checkpoints;
-pub use copy::{Reserved, Source, unused};
+pub use copy::{CopySource, Reserved, unused};
 pub use file::is_there;
-use file::{Locked, Missing, Watched};
+use file::{Locked, Missing, WatchedFiles};
 use location::Location;
 pub use open::Drive;
 use reserve::Reserve;
 pub use reserve::Room;
-pub use sweep::Pages;
+pub use sweep::SweptPages;
 use upgrade::SESSIONS_FROM;
 
 const SELECT_META: &str = "select value from meta where name = ?1";
@@ -69,7 +69,7 @@ const SELECT_EXPIRING: &str =
 /// in it that do not match their checksums. For tests that do damage on purpose.
 #[doc(hidden)]
 pub fn vfs_name() -> String {
-    vfs::Checked::system().map_or_else(String::new, |it| it.name().to_owned())
+    vfs::RegisteredVfs::system().map_or_else(String::new, |it| it.name().to_owned())
 }
 
 /// How long an idle writer goes without a look at where its file is.
@@ -87,7 +87,7 @@ pub struct Sqlite {
     known: HashMap<CalendarId, Known>,
     reserve: Reserve,
     /// The files that must stay where they are; none on a disk of its own, and none that is only read.
-    watched: Option<Watched>,
+    watched: Option<WatchedFiles>,
     /// Held as long as the store or a reader of it is open, and dropped after all of them: see `Locked`.
     locked: Option<Arc<Locked>>,
 }
@@ -165,7 +165,7 @@ impl Sqlite {
     }
 
     /// Looks over every page of the file.
-    pub fn look_over(&self) -> Result<Pages, StoreError> {
+    pub fn look_over(&self) -> Result<SweptPages, StoreError> {
         sweep::look_over(&self.connection)
     }
 
@@ -245,7 +245,7 @@ impl Store for Sqlite {
         Ok(known.is_some())
     }
 
-    fn commit(&mut self, batch: &Batch<'_>) -> Result<(), CommitError> {
+    fn commit(&mut self, batch: &CommitBatch<'_>) -> Result<(), CommitError> {
         self.write(batch)
     }
 
@@ -289,7 +289,9 @@ impl Store for Sqlite {
     }
 
     fn still_there(&mut self) -> Result<(), StoreError> {
-        let Some(Err(Missing { is_database, error })) = self.watched.as_ref().map(Watched::look) else { return Ok(()) };
+        let Some(Err(Missing { is_database, error })) = self.watched.as_ref().map(WatchedFiles::look) else {
+            return Ok(());
+        };
         if is_database {
             // Beside the file that was moved, or as the sign that one was here: a start without it is refused.
             self.checkpoints.keep_wal(&self.connection);

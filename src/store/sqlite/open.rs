@@ -13,7 +13,7 @@ use rusqlite::{Connection, ErrorCode, ffi};
 use super::Sqlite;
 use super::checkpoint::Checkpoints;
 use super::file::{Locked, beside, length};
-use super::location::{BUSY_WAIT, Location, Origin};
+use super::location::{BUSY_WAIT, FileAccess, Location};
 use super::pages::{Format, PAGE_BYTES};
 use super::reserve::{FileSystem, Reserve, Room};
 use super::schema::{APPLICATION_ID, SCHEMA_VERSION, UNSUMMED_SCHEMA_VERSION};
@@ -22,7 +22,7 @@ use super::upgrade::bring_along;
 use super::vfs::damage_met;
 use super::{recovery, sweep};
 use crate::descriptors;
-use crate::sabotage::Moment;
+use crate::sabotage::DeathMoment;
 use crate::store::{OpenError, ZoneLookup};
 
 mod embedded {
@@ -88,9 +88,9 @@ impl Sqlite {
     fn open_locked(file: &Path, locked: Locked, zones: ZoneLookup, code_key: u64) -> Result<Self, OpenError> {
         look_at(file, locked.file(), &locked.path)?;
         look_at_wal(file, &locked)?;
-        let location = Location::new(locked.path.clone(), Origin::Shared);
+        let location = Location::new(locked.path.clone(), FileAccess::Shared);
         let mut connection = location.writer().map_err(|error| refused(file, error.to_string()))?;
-        let sizes = if Moment::Checkpoint.is_armed() { SIZES_SMALL } else { SIZES };
+        let sizes = if DeathMoment::Checkpoint.is_armed() { SIZES_SMALL } else { SIZES };
         let mut reserve = Reserve::new(Box::new(FileSystem::of(&locked.path)));
         let prepared = prepare(&mut connection, code_key, sizes, &rewrite, &mut reserve);
         let checkpoints = prepared.map_err(|why| refused(file, why))?;
@@ -105,7 +105,7 @@ impl Sqlite {
         let file = drive.file();
         let content = wal_of_drive(drive).map_err(|error| unreadable(file, error.to_string()))?;
         unless_damaged(file, file, &content)?;
-        let location = Location::new(file.to_owned(), Origin::Vfs(drive.vfs().to_owned()));
+        let location = Location::new(file.to_owned(), FileAccess::Vfs(drive.vfs().to_owned()));
         let mut connection = location.writer().map_err(|error| refused(file, error.to_string()))?;
         let rewrite = |file: &Path| drive.rewrite(file);
         let mut reserve = Reserve::new(drive.room());
@@ -139,12 +139,12 @@ pub(super) fn look_at_wal(file: &Path, locked: &Locked) -> Result<(), OpenError>
 }
 
 /// What the WAL of a file holds that may be written meanwhile.
-pub(super) fn wal_content(file: &Path, opened: &File) -> Result<recovery::Content, OpenError> {
+pub(super) fn wal_content(file: &Path, opened: &File) -> Result<recovery::WalContent, OpenError> {
     let content = file.canonicalize().and_then(|path| recovery::look_at_files(&path, opened));
     content.map_err(|error| unreadable(file, format!("its WAL: {error}")))
 }
 
-fn wal_of_drive(drive: &dyn Drive) -> io::Result<recovery::Content> {
+fn wal_of_drive(drive: &dyn Drive) -> io::Result<recovery::WalContent> {
     let file = drive.file();
     let wal = beside(file, "-wal");
     let bytes = |file: PathBuf| -> io::Result<recovery::Bytes<'_>> {
@@ -154,7 +154,7 @@ fn wal_of_drive(drive: &dyn Drive) -> io::Result<recovery::Content> {
     recovery::look(&mut bytes(wal)?, &[], &mut bytes(file.to_owned())?)
 }
 
-fn unless_damaged(file: &Path, path: &Path, content: &recovery::Content) -> Result<(), OpenError> {
+fn unless_damaged(file: &Path, path: &Path, content: &recovery::WalContent) -> Result<(), OpenError> {
     match content.refusal(&beside(path, "-wal"), &beside(path, "-shm")) {
         Some(what) => Err(OpenError::Damaged { file: file.to_owned(), what }),
         None => Ok(()),
@@ -277,25 +277,25 @@ fn prepare_once(
     // What is removed is overwritten where that costs no further write; VACUUM does the rest.
     connection.pragma_update(None, "secure_delete", "fast").map_err(said)?;
     connection.set_prepared_statement_cache_capacity(64);
-    Moment::Migration.reached();
+    DeathMoment::Migration.reached();
     // As one transaction: alone, a migration and the note that it was applied are two, and a process may die between.
     embedded::migrations::runner().set_grouped(true).run(connection).map_err(|error| error.to_string())?;
-    Moment::Migration.reached();
+    DeathMoment::Migration.reached();
     let _page = sweep::pass_over_counter(connection);
     bring_along(connection, sizes.segment_bytes_max).map_err(|error| error.to_string())?;
-    Moment::Migration.reached();
+    DeathMoment::Migration.reached();
     let code_key = code_key.cast_signed();
     connection.execute("insert or ignore into meta (name, value) values ('code_key', ?1)", [code_key]).map_err(said)?;
-    Moment::Migration.reached();
+    DeathMoment::Migration.reached();
     let is_summed = give_sums(connection, reserve).map_err(said)?;
-    Moment::Migration.reached();
+    DeathMoment::Migration.reached();
     let wanted = if is_summed { SCHEMA_VERSION } else { UNSUMMED_SCHEMA_VERSION };
     let schema: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(said)?;
     // What is so already need not be written: there may be no room for it.
     if schema != wanted {
         connection.pragma_update(None, "user_version", wanted).map_err(said)?;
     }
-    Moment::Migration.reached();
+    DeathMoment::Migration.reached();
     Ok(checkpoints)
 }
 

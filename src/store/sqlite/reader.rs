@@ -10,7 +10,7 @@ use super::list::scan;
 use super::log::{chain, oldest, replaced, revision, told_from, undone};
 use super::moment::SqliteMoment;
 use super::read::{BEARERS_MAX, SELECT_CALENDARS, appointments, appointments_by_key, bearers, known_calendar, stamps};
-use super::segments::Wanted;
+use super::segments::WantedEvents;
 use super::walk;
 use crate::store::codec::record::{self, ProfileRecord, decode};
 use crate::store::history::HistoryBuilder;
@@ -136,7 +136,8 @@ impl LogReader for SqliteReader {
             HistorySubject::Appointment(id) => {
                 let Some(it) = appointments(&transaction, &[*id])?.pop() else { return Ok(None) };
                 let newest = from.map_or(it.revision, |from| from.revision);
-                next = chain(&transaction, (newest, Revision(0)), *from, &Wanted::Appointment(it.key), &mut page)?;
+                next =
+                    chain(&transaction, (newest, Revision(0)), *from, &WantedEvents::Appointment(it.key), &mut page)?;
             }
             HistorySubject::Calendar(id) => {
                 let bearers = bearers(&transaction, id, BEARERS_MAX)?;
@@ -147,7 +148,7 @@ impl LogReader for SqliteReader {
                 for known in &bearers {
                     // A later page begins with the calendar that its revision belongs to.
                     let newest = from.map_or(known.version, |from| from.revision.min(known.version));
-                    let wanted = Wanted::Calendars(&filter);
+                    let wanted = WantedEvents::Calendars(&filter);
                     next = chain(&transaction, (newest, known.since), *from, &wanted, &mut page)?;
                     if next.is_some() {
                         break;

@@ -36,7 +36,7 @@ pub(super) struct Bytes<'a> {
 
 /// What a WAL holds.
 #[derive(Default, PartialEq, Eq, Debug)]
-pub(super) struct Content {
+pub(super) struct WalContent {
     /// The pages of the database that are in it, as of its last transaction.
     pub(super) pages: HashSet<u32>,
     /// How many of its bytes SQLite believes.
@@ -69,9 +69,9 @@ impl Index {
 }
 
 /// Looks at a WAL, at the first bytes of its index where there are some, and at the database where it must.
-pub(super) fn look(wal: &mut Bytes<'_>, index: &[u8], database: &mut Bytes<'_>) -> io::Result<Content> {
+pub(super) fn look(wal: &mut Bytes<'_>, index: &[u8], database: &mut Bytes<'_>) -> io::Result<WalContent> {
     if wal.length <= HEADER_BYTES as u64 {
-        return Ok(Content::default());
+        return Ok(WalContent::default());
     }
     let mut header = [0; HEADER_BYTES];
     (wal.read)(0, &mut header)?;
@@ -83,7 +83,7 @@ pub(super) fn look(wal: &mut Bytes<'_>, index: &[u8], database: &mut Bytes<'_>) 
 }
 
 /// Looks at the WAL of a database that lies here, and nobody has open.
-pub(super) fn look_at_files(path: &Path, database: &File) -> io::Result<Content> {
+pub(super) fn look_at_files(path: &Path, database: &File) -> io::Result<WalContent> {
     // The index first: what it counts was in the WAL before.
     let mut index = Vec::with_capacity(INDEX_BYTES);
     if let Ok(file) = File::open(beside(path, "-shm")) {
@@ -91,7 +91,7 @@ pub(super) fn look_at_files(path: &Path, database: &File) -> io::Result<Content>
     }
     let wal = beside(path, "-wal");
     if length(&wal) <= HEADER_BYTES as u64 {
-        return Ok(Content::default());
+        return Ok(WalContent::default());
     }
     let wal = File::open(wal)?;
     look(&mut Bytes::of(&wal)?, &index, &mut Bytes::of(database)?)
@@ -104,14 +104,14 @@ impl<'a> Bytes<'a> {
 }
 
 /// The frames of a WAL, one after the other.
-struct Walk<'a, 'b> {
+struct FrameWalk<'a, 'b> {
     wal: &'a mut Bytes<'b>,
     frame: Vec<u8>,
     /// How many were read.
     count: u64,
 }
 
-impl<'a, 'b> Walk<'a, 'b> {
+impl<'a, 'b> FrameWalk<'a, 'b> {
     fn new(wal: &'a mut Bytes<'b>, page_bytes: usize) -> Self {
         Self { wal, frame: vec![0; FRAME_HEADER_BYTES + page_bytes], count: 0 }
     }
@@ -168,10 +168,10 @@ fn behind_header(
     header: &[u8; HEADER_BYTES],
     first: Sum,
     index: Option<Index>,
-) -> io::Result<Content> {
+) -> io::Result<WalContent> {
     let (is_big, salts) = (is_big(header), kept(header, 16));
     let index = index.filter(|it| it.salts == salts);
-    let mut walk = Walk::new(wal, usize::try_from(number(header, 8)).unwrap_or(PAGE_BYTES));
+    let mut walk = FrameWalk::new(wal, usize::try_from(number(header, 8)).unwrap_or(PAGE_BYTES));
     let (mut from, mut waiting) = (first, Vec::new());
     let (mut pages, mut believed, mut last) = (HashSet::new(), HEADER_BYTES as u64, 0);
     let mut behind: Option<Behind> = None;
@@ -210,12 +210,12 @@ fn behind_header(
             "frame {bad} (from byte {at} on) is not as it was written, and {count} frames behind it were acknowledged"
         )
     });
-    Ok(Content { pages, believed, damage })
+    Ok(WalContent { pages, believed, damage })
 }
 
 impl Behind {
     /// The next frame behind it.
-    fn take(&mut self, walk: &Walk<'_, '_>, is_big: bool, is_of_this: bool) {
+    fn take(&mut self, walk: &FrameWalk<'_, '_>, is_big: bool, is_of_this: bool) {
         if !is_of_this {
             self.before = [None; 2];
             return;
@@ -239,12 +239,12 @@ fn without_header(
     worked_out: Sum,
     index: Option<Index>,
     database: &mut Bytes<'_>,
-) -> io::Result<Content> {
+) -> io::Result<WalContent> {
     // The magic itself, which tells the order of bytes, may be what is damaged.
     let follows = |from: Sum, frame: &[u8]| [false, true].into_iter().any(|big| goes_on(big, from, frame).is_ok());
-    let mut walk = Walk::new(wal, PAGE_BYTES);
+    let mut walk = FrameWalk::new(wal, PAGE_BYTES);
     if !walk.next()? {
-        return Ok(Content::default());
+        return Ok(WalContent::default());
     }
     let salts = walk.salts();
     let of_header = [worked_out, kept(header, 24)].into_iter().any(|from| follows(from, &walk.frame));
@@ -270,7 +270,7 @@ fn without_header(
     let damage = is_lost.then(|| {
         format!("its header (bytes 0 to {HEADER_BYTES}) is not as it was written, and {count} frames behind it were acknowledged")
     });
-    Ok(Content { damage, ..Content::default() })
+    Ok(WalContent { damage, ..WalContent::default() })
 }
 
 /// Whether the database has each of these pages as the WAL has it.
@@ -293,7 +293,7 @@ fn is_copied(wal: &mut Bytes<'_>, latest: &HashMap<u32, u64>, database: &mut Byt
     Ok(!latest.is_empty())
 }
 
-impl Content {
+impl WalContent {
     /// What is said of a WAL that must not be recovered, and what to do.
     pub(super) fn refusal(&self, wal: &Path, index: &Path) -> Option<String> {
         let (what, wal, index) = (self.damage.as_ref()?, wal.display(), index.display());

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::read::appointments_by_key;
 use super::rows::{self, signed};
-use crate::store::codec::change::{ChangeRecord, EventHead, Rows, read_event, read_head};
+use crate::store::codec::change::{ChangeRecord, EventHead, KnownRows, read_event, read_head};
 use crate::store::codec::record::{self, damaged, in_row};
 use crate::store::{CalendarFilter, StoreError};
 use bookd_core::appointment::Appointment;
@@ -98,10 +98,10 @@ impl ChangeRow {
     }
 
     /// The revision that last touched the appointment, or one of the calendars, before an event that is wanted.
-    pub(super) fn previous(&self, wanted: &Wanted<'_>, event: &Bytes) -> Result<Revision, StoreError> {
+    pub(super) fn previous(&self, wanted: &WantedEvents<'_>, event: &Bytes) -> Result<Revision, StoreError> {
         match wanted.previous(event)? {
             // It was written before its change; or nothing was before, and there is nothing in the record either.
-            STAMPED if matches!(wanted, Wanted::Calendars(_)) => record::revision(self.record.previous),
+            STAMPED if matches!(wanted, WantedEvents::Calendars(_)) => record::revision(self.record.previous),
             previous => Ok(previous),
         }
     }
@@ -112,7 +112,7 @@ impl ChangeRow {
         &self,
         connection: &Connection,
         from: u64,
-        wanted: &Wanted<'_>,
+        wanted: &WantedEvents<'_>,
         take: impl FnMut(u64, &Bytes) -> Result<ControlFlow<()>, StoreError>,
     ) -> Result<(), StoreError> {
         let walked = self.walk_on(connection, from, wanted, take);
@@ -123,7 +123,7 @@ impl ChangeRow {
         &self,
         connection: &Connection,
         from: u64,
-        wanted: &Wanted<'_>,
+        wanted: &WantedEvents<'_>,
         mut take: impl FnMut(u64, &Bytes) -> Result<ControlFlow<()>, StoreError>,
     ) -> Result<(), StoreError> {
         let mut take_all = |first: u64, events: &[Bytes]| {
@@ -166,7 +166,7 @@ fn change_record(bytes: Vec<u8>) -> Result<ChangeRecord, StoreError> {
 
 struct Stored<'a>(&'a Connection);
 
-impl Rows for Stored<'_> {
+impl KnownRows for Stored<'_> {
     fn appointment(&self, key: AppointmentKey) -> Result<Option<Appointment>, StoreError> {
         Ok(appointments_by_key(self.0, &[key])?.pop())
     }
@@ -178,15 +178,15 @@ impl Rows for Stored<'_> {
 }
 
 /// Which events of a change are wanted.
-pub(super) enum Wanted<'a> {
+pub(super) enum WantedEvents<'a> {
     /// Those that touch such calendars.
     Calendars(&'a CalendarFilter),
     /// Those of this appointment.
     Appointment(AppointmentKey),
 }
 
-impl Wanted<'_> {
-    pub(super) const ALL: Wanted<'static> = Wanted::Calendars(&CalendarFilter::All);
+impl WantedEvents<'_> {
+    pub(super) const ALL: WantedEvents<'static> = WantedEvents::Calendars(&CalendarFilter::All);
 
     fn is_all(&self) -> bool {
         matches!(self, Self::Calendars(CalendarFilter::All))

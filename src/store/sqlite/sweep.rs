@@ -8,7 +8,7 @@ use rusqlite::{Connection, ffi};
 use super::frames::number;
 use super::pages::{Fault, Format, PAGE_BYTES, Verdict, damaged, is_counter, verdict};
 use super::recovery::{Bytes, look};
-use super::vfs::Raw;
+use super::vfs::UncheckedFile;
 use crate::store::StoreError;
 
 /// How many pages are read at a time.
@@ -23,7 +23,7 @@ const SELECT_COUNTER: &str = "select rootpage from sqlite_schema where name = '_
 
 /// What was found in the pages of a file.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Pages {
+pub struct SweptPages {
     /// How many there are.
     pub count: u64,
     /// How many of them have no checksum.
@@ -35,7 +35,7 @@ pub struct Pages {
 /// Whether the pages of a file have checksums.
 pub(super) fn format(connection: &Connection) -> Format {
     let mut header = [0; HEADER_BYTES];
-    match Raw::database(connection).map(|it| it.read(0, &mut header)) {
+    match UncheckedFile::database(connection).map(|it| it.read(0, &mut header)) {
         Some(Ok(())) => Format::of(&header),
         _ => Format::Unknown,
     }
@@ -46,12 +46,12 @@ pub(super) fn format(connection: &Connection) -> Format {
 pub(super) fn pass_over_counter(connection: &Connection) -> Option<u64> {
     let page: i64 = connection.query_row(SELECT_COUNTER, [], |row| row.get(0)).ok()?;
     let page = u64::try_from(page).ok()?;
-    Raw::database(connection)?.pass_over(page);
+    UncheckedFile::database(connection)?.pass_over(page);
     Some(page)
 }
 
 /// Looks over every page, and has SQLite look at what they make together where each is as it was written.
-pub(super) fn look_over(connection: &Connection) -> Result<Pages, StoreError> {
+pub(super) fn look_over(connection: &Connection) -> Result<SweptPages, StoreError> {
     // One moment, so that no page is written meanwhile; and the WAL is open. A page 1 that is damaged is told below.
     let _begun = connection.execute_batch("begin; select 1 from sqlite_schema limit 1");
     let counter = pass_over_counter(connection);
@@ -69,12 +69,12 @@ pub(super) fn look_over(connection: &Connection) -> Result<Pages, StoreError> {
     Ok(pages)
 }
 
-fn sweep(connection: &Connection, counter: Option<u64>) -> Result<Pages, Fault> {
-    let Some(database) = Raw::database(connection) else { return Ok(Pages::default()) };
+fn sweep(connection: &Connection, counter: Option<u64>) -> Result<SweptPages, Fault> {
+    let Some(database) = UncheckedFile::database(connection) else { return Ok(SweptPages::default()) };
     let mut header = [0; HEADER_BYTES];
     let length = database.length()?;
     if length < PAGE_BYTES as u64 {
-        return Ok(Pages::default());
+        return Ok(SweptPages::default());
     }
     database.read(0, &mut header)?;
     let is_summed = Format::of(&header) != Format::Plain;
@@ -82,7 +82,7 @@ fn sweep(connection: &Connection, counter: Option<u64>) -> Result<Pages, Fault> 
     // What lies behind its end a transaction that was cut short has left.
     let count = Some(u64::from(number(&header, PAGE_COUNT_AT))).filter(|it| *it > 0);
     let count = (length / bytes).min(count.unwrap_or(u64::MAX));
-    let mut pages = Pages { count, unsummed: if is_summed { 0 } else { count }, findings: Vec::new() };
+    let mut pages = SweptPages { count, unsummed: if is_summed { 0 } else { count }, findings: Vec::new() };
     let mut in_wal: Option<HashSet<u32>> = None;
     let mut read = vec![0; PAGE_BYTES * usize::try_from(PAGES_AT_ONCE).unwrap_or(1)];
     let mut first = 0;
@@ -115,7 +115,7 @@ fn sweep(connection: &Connection, counter: Option<u64>) -> Result<Pages, Fault> 
 
 /// The pages that SQLite reads of the WAL and not of the database.
 fn pages_in_wal(connection: &Connection) -> Result<HashSet<u32>, Fault> {
-    let Some(wal) = Raw::wal(connection) else { return Ok(HashSet::new()) };
+    let Some(wal) = UncheckedFile::wal(connection) else { return Ok(HashSet::new()) };
     let length = wal.length()?;
     let read = |at: u64, buffer: &mut [u8]| wal.read(at, buffer).map_err(|_| io::Error::from(io::ErrorKind::Other));
     let mut nothing = Bytes { length: 0, read: Box::new(|_, _| Err(io::ErrorKind::UnexpectedEof.into())) };

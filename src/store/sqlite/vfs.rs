@@ -36,17 +36,17 @@ pub(super) fn damage_met() -> Option<String> {
 }
 
 /// A VFS that is known to SQLite until it is dropped.
-pub(super) struct Checked {
+pub(super) struct RegisteredVfs {
     name: &'static CStr,
     vfs: *mut ffi::sqlite3_vfs,
 }
 
 // SAFETY: SQLite takes registrations from any thread; the pointer is only used to take it back.
-unsafe impl Send for Checked {}
+unsafe impl Send for RegisteredVfs {}
 // SAFETY: as above.
-unsafe impl Sync for Checked {}
+unsafe impl Sync for RegisteredVfs {}
 
-impl Checked {
+impl RegisteredVfs {
     /// Over the VFS of this name; over SQLite's own where none is named.
     pub(super) fn over(base: Option<&str>) -> Option<Arc<Self>> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -90,13 +90,14 @@ impl Checked {
 
     /// The one over SQLite's own.
     pub(super) fn system() -> Option<Arc<Self>> {
-        static SYSTEM: LazyLock<Option<Arc<Checked>>> = LazyLock::new(|| Checked::over(None));
+        static SYSTEM: LazyLock<Option<Arc<RegisteredVfs>>> = LazyLock::new(|| RegisteredVfs::over(None));
         SYSTEM.clone()
     }
 
     /// The one over SQLite's own without locks.
     pub(super) fn without_locks() -> Option<Arc<Self>> {
-        static WITHOUT_LOCKS: LazyLock<Option<Arc<Checked>>> = LazyLock::new(|| Checked::over(Some("unix-none")));
+        static WITHOUT_LOCKS: LazyLock<Option<Arc<RegisteredVfs>>> =
+            LazyLock::new(|| RegisteredVfs::over(Some("unix-none")));
         WITHOUT_LOCKS.clone()
     }
 
@@ -105,7 +106,7 @@ impl Checked {
     }
 }
 
-impl Drop for Checked {
+impl Drop for RegisteredVfs {
     fn drop(&mut self) {
         // SAFETY: it was registered. Connections that are still open go by it, so its few bytes are left to them; this
         // happens to disks of proofs alone.
@@ -409,12 +410,12 @@ unsafe extern "C" fn last_error(vfs: *mut ffi::sqlite3_vfs, length: c_int, out: 
 }
 
 /// A file of a connection, as the layer below reads it: without a look at checksums.
-pub(super) struct Raw<'a> {
+pub(super) struct UncheckedFile<'a> {
     file: *mut ffi::sqlite3_file,
     _connection: &'a Connection,
 }
 
-impl<'a> Raw<'a> {
+impl<'a> UncheckedFile<'a> {
     /// The database of a connection; none when it was not opened through here.
     pub(super) fn database(connection: &'a Connection) -> Option<Self> {
         Self::of(connection, ffi::SQLITE_FCNTL_FILE_POINTER)

@@ -20,7 +20,7 @@ use super::{Known, Sqlite, store_error};
 use crate::store::codec::change::{ChangeRecord, write_event};
 use crate::store::codec::record::{PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord};
 use crate::store::codec::replaced::ReplacedRecord;
-use crate::store::{Batch, CommitError, RequestRecord, StoreError};
+use crate::store::{CommitBatch, CommitError, RequestRecord, StoreError};
 use bookd_core::appointment::{Appointment, Place};
 use bookd_core::calendar::appointment_type::{AppointmentType, Stamps};
 use bookd_core::calendar::{Busy, Profile};
@@ -64,7 +64,7 @@ fn must_stop(error: CommitError) -> CommitError {
 
 impl Sqlite {
     /// Makes a batch durable.
-    pub(super) fn write(&mut self, batch: &Batch<'_>) -> Result<(), CommitError> {
+    pub(super) fn write(&mut self, batch: &CommitBatch<'_>) -> Result<(), CommitError> {
         self.with_room(|it| it.write_once(batch))
     }
 
@@ -93,7 +93,7 @@ impl Sqlite {
         written
     }
 
-    fn write_once(&mut self, batch: &Batch<'_>) -> Result<(), CommitError> {
+    fn write_once(&mut self, batch: &CommitBatch<'_>) -> Result<(), CommitError> {
         for (id, version) in batch.expected {
             if self.known.get(id).is_none_or(|known| known.version != *version) {
                 return Err(CommitError::Refused(StoreError::Stale(id.clone())));
@@ -102,7 +102,7 @@ impl Sqlite {
         let segment_bytes_max = self.segment_bytes_max;
         let touched = self.transaction(|connection, known| {
             let (touched, claims) = (HashMap::new(), Vec::new());
-            let mut writing = Writing { connection, known, segment_bytes_max, touched, claims };
+            let mut writing = WriteTransaction { connection, known, segment_bytes_max, touched, claims };
             writing.batch(batch)?;
             Ok(writing.touched)
         })?;
@@ -147,7 +147,7 @@ impl Sqlite {
 }
 
 /// A transaction under way.
-struct Writing<'a> {
+struct WriteTransaction<'a> {
     connection: &'a Connection,
     known: &'a HashMap<CalendarId, Known>,
     segment_bytes_max: usize,
@@ -166,8 +166,8 @@ struct Touching {
     is_loaded: bool,
 }
 
-impl Writing<'_> {
-    fn batch(&mut self, batch: &Batch<'_>) -> Result<(), StoreError> {
+impl WriteTransaction<'_> {
+    fn batch(&mut self, batch: &CommitBatch<'_>) -> Result<(), StoreError> {
         if let Some(first) = batch.changes.first() {
             let last = revision(self.connection)?;
             if last.next() != first.revision {

@@ -1,7 +1,7 @@
 //! A store whose machine may lose power: a program without power says nothing any more, so that what its store says
 //! of a commit from then on is not believed.
 
-use bookd::store::{Batch, Boot, CommitError, Oldest, Reader, RequestRecord, Store, StoreError};
+use bookd::store::{Boot, CommitBatch, CommitError, Oldest, Reader, RequestRecord, Store, StoreError};
 use bookd_core::appointment::{Appointment, EmailKey};
 use bookd_core::calendar::{Calendar, LoadedClaims};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, SeriesId};
@@ -65,7 +65,7 @@ impl<S: Store> Store for Powered<S> {
         self.store.adopt(calendar)
     }
 
-    fn commit(&mut self, batch: &Batch<'_>) -> Result<(), CommitError> {
+    fn commit(&mut self, batch: &CommitBatch<'_>) -> Result<(), CommitError> {
         let said = self.store.commit(batch);
         self.believed(said)
     }

@@ -67,7 +67,7 @@ impl Recurrence {
 
 /// When one occurrence is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Moment {
+pub struct OccurrenceTime {
     /// What a clock in the series' zone shows.
     pub local_start: Wall,
     /// When it does.
@@ -76,7 +76,7 @@ pub struct Moment {
 
 /// When the occurrences of a series that begins at `start` are, in order. Refused is an end before the beginning, and a
 /// rule that names more than `OCCURRENCES_MAX` or goes on beyond what can be booked.
-pub fn expand(start: Instant, rule: &Recurrence, zone: &Zone) -> Result<Vec<Moment>, FieldViolation> {
+pub fn expand(start: Instant, rule: &Recurrence, zone: &Zone) -> Result<Vec<OccurrenceTime>, FieldViolation> {
     let anchor = zone.wall(start);
     let first = anchor.date();
     let beyond = |field| FieldViolation::new(field, "lies outside the years 1 to 5999");
@@ -89,7 +89,7 @@ pub fn expand(start: Instant, rule: &Recurrence, zone: &Zone) -> Result<Vec<Mome
         Ending::Until(until) => (usize::MAX, Some(until), "until"),
     };
     let Some(civil) = first.civil() else { return Err(beyond("start_time")) };
-    let mut moments = vec![Moment { local_start: anchor, start }];
+    let mut moments = vec![OccurrenceTime { local_start: anchor, start }];
     for step in 1..STEPS_MAX {
         if moments.len() == count {
             return Ok(moments);
@@ -108,7 +108,7 @@ pub fn expand(start: Instant, rule: &Recurrence, zone: &Zone) -> Result<Vec<Mome
         }
         // Where a zone once counted seconds, no whole minute of UTC may show that time.
         if start.is_whole_minute() {
-            moments.push(Moment { local_start, start });
+            moments.push(OccurrenceTime { local_start, start });
         }
         if moments.len() > OCCURRENCES_MAX {
             return Err(FieldViolation::new(field, format!("names more than {OCCURRENCES_MAX} occurrences")));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::appointment::Appointment;
-use crate::appointment::recurrence::Moment;
+use crate::appointment::recurrence::OccurrenceTime;
 use crate::ids::{AppointmentId, SeriesId};
 use crate::slots::violation::SlotRefusal;
 
@@ -24,7 +24,7 @@ pub struct Occurrence {
     /// The id that it has, or would have had.
     pub id: AppointmentId,
     /// When it is.
-    pub moment: Moment,
+    pub moment: OccurrenceTime,
     /// What was made.
     pub appointment: Option<Arc<Appointment>>,
     /// Why it cannot be booked; the nearest slots are those that the rest of the series leaves.
@@ -53,7 +53,7 @@ impl SeriesReport {
             .map(|(index, it)| Occurrence {
                 index,
                 id: it.id,
-                moment: Moment { local_start: it.local_start, start: it.start },
+                moment: OccurrenceTime { local_start: it.local_start, start: it.start },
                 appointment: Some(it),
                 refusal: None,
             })

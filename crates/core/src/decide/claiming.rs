@@ -32,7 +32,7 @@ struct Offer<'a> {
 }
 
 /// What is asked of each calendar: a time, and what stays allowed or does not count in a move.
-struct Wanted {
+struct WantedTime {
     start: Instant,
     /// None = each calendar's default.
     duration: Option<Minutes>,
@@ -52,7 +52,7 @@ pub(super) enum Alternatives {
 }
 
 /// How a new claim stands.
-struct Terms {
+struct ClaimTerms {
     state: AppointmentState,
     blocks: bool,
     expire_time: Option<Instant>,
@@ -87,14 +87,14 @@ impl<'a> At<'a> {
             let wants_approval = types().any(|it| it.requires_approval);
             let state = if wants_approval { AppointmentState::Pending } else { AppointmentState::Confirmed };
             let (blocks, expire_time) = self.claim_terms(state, types(), start);
-            Terms { state, blocks, expire_time }
+            ClaimTerms { state, blocks, expire_time }
         })
     }
 
     pub(super) fn hold(self, booking: &Booking, ttl: Seconds) -> Result<Decision, Refusal> {
         let expire_time = Some(self.now.plus(ttl.seconds()));
         let kind = (Cause::HoldAppointment, AppointmentEvent::Held);
-        self.claim(booking, Alternatives::Now, kind, |_, _| Terms {
+        self.claim(booking, Alternatives::Now, kind, |_, _| ClaimTerms {
             state: AppointmentState::Held,
             blocks: true,
             expire_time,
@@ -125,7 +125,7 @@ impl<'a> At<'a> {
         booking: &Booking,
         alternatives: Alternatives,
         (cause, kind): (Cause, AppointmentEvent),
-        terms: impl FnOnce(&[Offer<'a>], Instant) -> Terms,
+        terms: impl FnOnce(&[Offer<'a>], Instant) -> ClaimTerms,
     ) -> Result<Decision, Refusal> {
         let type_id = booking.type_id.clone().unwrap_or_else(TypeId::default_type);
         let (offers, start) = self.offered(booking, &type_id)?;
@@ -134,10 +134,10 @@ impl<'a> At<'a> {
         {
             return Err(Refusal::AppointmentExists(id));
         }
-        let wanted = Wanted::of_booking(booking, start, alternatives);
+        let wanted = WantedTime::of_booking(booking, start, alternatives);
         let taken = self.take(offers, booking.assignment, &wanted)?;
         let chosen = taken.offers.first().expect("what is taken is taken by a calendar");
-        let Terms { state, blocks, expire_time } = terms(&taken.offers, start);
+        let ClaimTerms { state, blocks, expire_time } = terms(&taken.offers, start);
         let key = self.state.next_key;
         let image = Image {
             type_id,
@@ -187,7 +187,7 @@ impl<'a> At<'a> {
     pub(super) fn alternatives(self, booking: &Booking) -> Result<(Option<Interval>, Option<Interval>), Refusal> {
         let type_id = booking.type_id.clone().unwrap_or_else(TypeId::default_type);
         let (offers, start) = self.offered(booking, &type_id)?;
-        Ok(self.nearest(&offers, booking.assignment, &Wanted::of_booking(booking, start, Alternatives::Now)))
+        Ok(self.nearest(&offers, booking.assignment, &WantedTime::of_booking(booking, start, Alternatives::Now)))
     }
 
     pub(super) fn reschedule(self, to: &Move) -> Result<Decision, Refusal> {
@@ -207,7 +207,7 @@ impl<'a> At<'a> {
         if is_same_time && (to.calendars.is_empty() || *calendars == present) {
             return Ok(Decision::of_appointment(Cause::RescheduleAppointment, None, Arc::clone(before)));
         }
-        let wanted = Wanted {
+        let wanted = WantedTime {
             start,
             duration: Some(duration),
             ignore: Some(before.key),
@@ -289,7 +289,7 @@ impl<'a> At<'a> {
         })
     }
 
-    fn take(self, offers: Vec<Offer<'a>>, assignment: Assignment, wanted: &Wanted) -> Result<Taken<'a>, Refusal> {
+    fn take(self, offers: Vec<Offer<'a>>, assignment: Assignment, wanted: &WantedTime) -> Result<Taken<'a>, Refusal> {
         let is_any = assignment == Assignment::Any;
         let here = Interval::new(wanted.start, wanted.start);
         let searches = offers.iter().map(|offer| self.search(offer, wanted, here));
@@ -310,7 +310,7 @@ impl<'a> At<'a> {
     }
 
     /// The least loaded of the calendars that could take it, then the first by id.
-    fn choose(self, offers: &[Offer<'_>], answers: &[Vec<Violation>], wanted: &Wanted) -> (usize, Vec<Candidate>) {
+    fn choose(self, offers: &[Offer<'_>], answers: &[Vec<Violation>], wanted: &WantedTime) -> (usize, Vec<Candidate>) {
         let loads: Vec<u32> = offers.iter().map(|offer| self.load(offer.calendar, wanted)).collect();
         let is_free = |index: &usize| answers[*index].is_empty();
         let chosen = (0..offers.len())
@@ -331,7 +331,7 @@ impl<'a> At<'a> {
     }
 
     /// Active appointments that start on the local date of the slot, the moved one not counted.
-    fn load(self, calendar: &Calendar, wanted: &Wanted) -> u32 {
+    fn load(self, calendar: &Calendar, wanted: &WantedTime) -> u32 {
         let zone = calendar.zone();
         let date = zone.wall(wanted.start).date();
         let first = zone.day(date).next();
@@ -343,7 +343,7 @@ impl<'a> At<'a> {
         u32::try_from(counted.filter(starts_that_day).count()).unwrap_or(u32::MAX)
     }
 
-    fn search<'q>(self, offer: &Offer<'q>, wanted: &Wanted, range: Interval) -> Search<'q> {
+    fn search<'q>(self, offer: &Offer<'q>, wanted: &WantedTime, range: Interval) -> Search<'q> {
         Search {
             calendar: offer.calendar,
             appointment_type: offer.appointment_type,
@@ -356,7 +356,7 @@ impl<'a> At<'a> {
         }
     }
 
-    fn refused(self, offers: &[Offer<'_>], answers: Vec<Vec<Violation>>, is_any: bool, wanted: &Wanted) -> Refusal {
+    fn refused(self, offers: &[Offer<'_>], answers: Vec<Vec<Violation>>, is_any: bool, wanted: &WantedTime) -> Refusal {
         let is_race = |violations: &Vec<Violation>| violations.iter().all(|violation| !violation.code.is_rule());
         // Of ANY, one calendar that is merely taken makes it a lost race: it would be bookable but for the others.
         let is_race_lost = is_any && answers.iter().any(is_race);
@@ -377,7 +377,7 @@ impl<'a> At<'a> {
         self,
         offers: &[Offer<'_>],
         assignment: Assignment,
-        wanted: &Wanted,
+        wanted: &WantedTime,
     ) -> (Option<Interval>, Option<Interval>) {
         let here = Interval::new(wanted.start, wanted.start);
         let searches: Vec<Search<'_>> = offers.iter().map(|offer| self.search(offer, wanted, here)).collect();
@@ -418,7 +418,7 @@ pub(super) fn places(asks: &[Ask<'_>]) -> Vec<Place> {
     asks.iter().zip(0..).map(place).collect()
 }
 
-impl Wanted {
+impl WantedTime {
     fn of_booking(booking: &Booking, start: Instant, alternatives: Alternatives) -> Self {
         let Booking { duration, ignored_rules, .. } = *booking;
         Self { start, duration, ignore: None, present_duration: None, ignored_rules, alternatives }

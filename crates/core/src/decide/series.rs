@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::calendars::invalid;
 use super::claiming::Alternatives;
 use super::{At, Decision, Outcome};
-use crate::appointment::recurrence::{Moment, expand};
+use crate::appointment::recurrence::{OccurrenceTime, expand};
 use crate::appointment::series::{Occurrence, SeriesReport};
 use crate::appointment::{Appointment, AppointmentState, CALENDARS_MAX, OccurrenceOf};
 use crate::change::{Cause, Event};
@@ -118,7 +118,7 @@ impl<'a> At<'a> {
 }
 
 /// The booking of one occurrence.
-fn occurrence(wanted: &SeriesBooking, moment: Moment, id: AppointmentId) -> Booking {
+fn occurrence(wanted: &SeriesBooking, moment: OccurrenceTime, id: AppointmentId) -> Booking {
     let start = Some(Start::At(moment.start));
     let occurrence = Some(OccurrenceOf { series: wanted.series, original_start: moment.start });
     Booking { id: NewId::Made(id), start, occurrence, ..wanted.booking.clone() }

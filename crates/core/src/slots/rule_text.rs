@@ -80,16 +80,16 @@ pub(crate) fn limits(exceeded: &[Exceeded]) -> String {
 }
 
 /// `2027-03-26T08:00:00Z (2027-03-26T09:00 local time)`.
-struct At(Instant, Wall);
+struct InstantAndWall(Instant, Wall);
 
-impl fmt::Display for At {
+impl fmt::Display for InstantAndWall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({} local time)", self.0, self.1)
     }
 }
 
-fn at(instant: Instant, zone: &Zone) -> At {
-    At(instant, zone.wall(instant))
+fn at(instant: Instant, zone: &Zone) -> InstantAndWall {
+    InstantAndWall(instant, zone.wall(instant))
 }
 
 /// `90 min`, `1 h`, `2 d`, `45 s`: in the largest unit that divides it.

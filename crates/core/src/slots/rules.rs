@@ -244,10 +244,10 @@ fn rule_violations<'a>(ask: &'a Ask<'a>) -> impl Iterator<Item = Violation> {
         .map(|(code, rule, interval)| violation(ask, code, rule, interval))
 }
 
-type Found = Option<(ViolationCode, String, Option<Interval>)>;
+type BrokenRule = Option<(ViolationCode, String, Option<Interval>)>;
 
 /// OUTSIDE_AVAILABILITY and MISALIGNED.
-fn availability_violations(ask: &Ask<'_>) -> (Found, Found) {
+fn availability_violations(ask: &Ask<'_>) -> (BrokenRule, BrokenRule) {
     let availability = &ask.calendar.profile.availability;
     let zone = ask.calendar.zone();
     let mut open = OpenTime::new(zone, availability, &ask.appointment_type.rules, ask.slot());

@@ -7,12 +7,12 @@ use super::words::instant;
 use bookd_core::time::Instant;
 
 /// Asks a server what a command must know first.
-pub struct Ask<'a> {
+pub struct Lookup<'a> {
     /// Whom to ask.
     pub client: &'a Client,
 }
 
-impl Ask<'_> {
+impl Lookup<'_> {
     /// The time zone of a calendar.
     pub async fn zone_of(&self, calendar: &str) -> Result<String, CallError> {
         let found = self.client.call("GetCalendar", json!({ "calendar_id": calendar })).await?;
