@@ -6,5 +6,6 @@ pub mod file;
 pub(crate) mod page_token;
 pub mod parse;
 pub(crate) mod parse_person;
+pub mod rejections;
 pub(crate) mod render;
 pub(crate) mod status;
