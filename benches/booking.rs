@@ -17,7 +17,7 @@ mod service;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bookd::api::wire::Wire;
+use bookd::api::stack;
 use bookd::cli::bench::{fsync_rate, load, used_by_services};
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
@@ -178,12 +178,12 @@ async fn refusals(in_flight: usize, channels: &[Channel], first: i64) -> Measure
 async fn measure(folder: &Path) {
     let service = start(&folder.join("bookd.db"), Zones::bundled(), Limits::default()).await;
     // Of each connection some calls are let in all the same: what is asked there is nothing.
-    let room = AdmissionLimits { calls_max: 0, ..AdmissionLimits::default() };
-    let full = start(&folder.join("full.db"), Zones::bundled(), Limits { admission: room, ..Limits::default() }).await;
+    let admission = AdmissionLimits { calls_max: 0, ..AdmissionLimits::default() };
+    let full = start(&folder.join("full.db"), Zones::bundled(), Limits { admission, ..Limits::default() }).await;
     let echo_listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let routes = Routes::new(Echo);
     let echo =
-        bookd_transport::start(echo_listener, Limits::default(), two_workers(), move |_| Wire::new(routes.clone()))
+        bookd_transport::start(echo_listener, Limits::default(), two_workers(), move |_| stack::alone(routes.clone()))
             .unwrap();
     let channels = connections(service.local_addr(), CONNECTIONS).await;
     for number in 0..CALENDARS {

@@ -7,8 +7,7 @@ use std::time::Duration;
 use bookd_transport::{Admission, Ended, Limits, Stopper, Workers};
 
 use crate::api::context::Api;
-use crate::api::wire::Wire;
-use crate::api::{self, HealthReporter, SERVICES};
+use crate::api::{self, HealthReporter, SERVICES, stack};
 use crate::clock::{Clock, SystemClock};
 use crate::descriptors;
 use crate::engine::{self, Engine, Stopped};
@@ -95,8 +94,9 @@ impl Service {
         let (engine, writer) = Engine::start(store, parts.clock, parts.engine)?;
         let (routes, health) = api::routes(&Api::new(engine.clone(), parts.zones)).await?;
         // One for all workers: what its calls may hold is counted over the process.
-        let wire = Wire::within(Arc::new(Admission::new(parts.limits.admission)), routes).logging(is_logging);
-        let service = move |_worker| wire.clone();
+        let admission = Arc::new(Admission::new(parts.limits.admission));
+        let stack = stack::around(routes, admission, is_logging);
+        let service = move |_worker| stack.clone();
         let started = bookd_transport::start(listener, parts.limits, parts.workers, service);
         let server = started.map_err(StartError::Server)?;
         Ok(Self { server, engine, writer, health })

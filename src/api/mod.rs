@@ -1,16 +1,15 @@
 //! gRPC: parse, call, render.
 //!
-//! Knows protobuf and the engine. Every service reads all fields before anything is asked, and `status.rs` alone
-//! decides what an error looks like.
+//! Knows protobuf and the engine. Every service reads all fields before anything is asked, and `convert/status.rs`
+//! alone decides what an error looks like.
 
-mod access_log;
 pub mod context;
 pub mod convert;
-pub mod request_body;
 pub mod services;
+pub mod stack;
 mod stream;
-pub mod wire;
 
+use bookd_transport::grpc::REQUEST_BYTES_MAX;
 use tonic::service::{Routes, RoutesBuilder};
 
 use crate::proto::FILE_DESCRIPTOR_SET;
@@ -23,8 +22,9 @@ use crate::proto::v1::slots_service_server::SlotsServiceServer;
 
 use context::Api;
 use services::Services;
-use wire::REQUEST_BYTES_MAX;
 
+/// `ErrorInfo.domain` of every error.
+pub use convert::status::ERROR_DOMAIN;
 /// Says which services serve; the one `SERVICES` names and the empty name for all of them.
 pub use tonic_health::server::HealthReporter;
 

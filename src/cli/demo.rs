@@ -58,7 +58,7 @@ pub fn run(config: &DemoConfig) -> Exit {
 
 /// A demonstration is for reading: the default filter would talk in between.
 fn quieter(filter: &str) -> String {
-    if filter == "info" { "warn,bookd::api::access_log=info".to_owned() } else { filter.to_owned() }
+    if filter == "info" { "warn,bookd_transport::access_log=info".to_owned() } else { filter.to_owned() }
 }
 
 /// A service that keeps everything in memory.

@@ -1,7 +1,7 @@
 //! What many connections together can make a server hold, where each of them stays below its own limits.
 
-use bookd::api::wire::REQUEST_BYTES_MAX;
 use bookd::proto::v1 as pb;
+use bookd_transport::grpc::REQUEST_BYTES_MAX;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;

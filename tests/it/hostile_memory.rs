@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bookd::api::wire::{REQUEST_BYTES_MAX, Wire};
+use bookd::api::stack;
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
+use bookd_transport::grpc::REQUEST_BYTES_MAX;
 use bookd_transport::{Admission, AdmissionLimits};
 use bookd_transport::{Limits, Running, Workers};
 use bytes::Bytes;
@@ -126,15 +127,15 @@ async fn requests_that_never_end_take_a_bounded_part_of_memory_and_the_others_ar
     besieged.ends_unharmed(MEMORY_MAX + (CONNECTIONS * RECEIVED) as u64).await;
 }
 
-pub(crate) fn serve(room: AdmissionLimits, limits: Limits) -> Running {
+pub(crate) fn serve(admission: AdmissionLimits, limits: Limits) -> Running {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (_, health) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
     let mut routes = Routes::builder();
     routes.add_service(health).add_service(reflection.build_v1().unwrap());
-    let wire = Wire::within(Arc::new(Admission::new(room)), routes.routes());
-    bookd_transport::start(listener, limits, Workers::Here, move |_| wire.clone()).unwrap()
+    let stack = stack::around(routes.routes(), Arc::new(Admission::new(admission)), false);
+    bookd_transport::start(listener, limits, Workers::Here, move |_| stack.clone()).unwrap()
 }
 
 async fn channel(running: &Running) -> Channel {
@@ -143,8 +144,8 @@ async fn channel(running: &Running) -> Channel {
 
 #[tokio::test]
 async fn a_request_that_does_not_arrive_in_time_is_answered_and_nothing_was_done() {
-    let room = AdmissionLimits { receive: Duration::from_millis(30), ..AdmissionLimits::default() };
-    let running = serve(room, Limits::default());
+    let admission = AdmissionLimits { receive: Duration::from_millis(30), ..AdmissionLimits::default() };
+    let running = serve(admission, Limits::default());
     let channel = channel(&running).await;
     for (path, sent) in [("/grpc.health.v1.Health/Check", None), ("/grpc.health.v1.Health/Check", Some(begun(9, 4)))] {
         let status = refused(channel.clone(), request(path, &[], Body::new(Unfinished(sent)))).await;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bookd::api::wire::Wire;
+use bookd::api::stack::{self, Stack};
 use bookd::clock::ManualClock;
 use bookd::proto::v1 as pb;
 use bookd::store::memory::Memory;
@@ -73,7 +73,7 @@ fn hold() -> Call {
     })
 }
 
-async fn call(service: &Wire<Routes>, call: Call) -> Vec<pb::Appointment> {
+async fn call(service: &Stack<Routes>, call: Call) -> Vec<pb::Appointment> {
     call.send(service).await.unwrap().appointments
 }
 
@@ -82,7 +82,7 @@ async fn shown() -> (Log, Vec<pb::Appointment>) {
     let mut store = Memory::new(7);
     let clock = Arc::new(ManualClock::new(Instant::from_seconds(NOW)));
     let (_engine, routes) = service_on(store.clone(), clock).await;
-    let service = Wire::new(routes);
+    let service = stack::alone(routes);
     for it in calendar() {
         call(&service, it).await;
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use bookd::api::context::Api;
-use bookd::api::wire::Wire;
+use bookd::api::stack;
 use bookd::clock::SystemClock;
 use bookd::engine::{Engine, Settings, Stopped, Terms};
 use bookd::layout::Layout;
@@ -54,12 +54,12 @@ const CALLS_MAX: usize = 50;
 /// After so many refusals of one call something else is wrong.
 const REFUSALS_MAX: usize = 100_000;
 
-async fn start(room: AdmissionLimits) -> (Service, TempDir) {
+async fn start(admission: AdmissionLimits) -> (Service, TempDir) {
     let (folder, zones) = (tempfile::tempdir().unwrap(), Arc::new(Zones::bundled()));
     let store = open_sqlite(&folder.path().join("bookd.db"), &zones).unwrap();
     let parts = Parts {
         workers: Workers::Threads(NonZeroUsize::new(2).unwrap()),
-        limits: Limits { admission: room, ..Limits::default() },
+        limits: Limits { admission, ..Limits::default() },
         ..Parts::local(zones)
     };
     (Service::start(parts, Box::new(store)).await.unwrap(), folder)
@@ -213,8 +213,8 @@ async fn given_up_count_until_they_are_decided(calls_max: usize, path: &str, mes
     running.stopped().await;
     let (engine, _running) = start();
     let api = Api::new(engine.clone(), Arc::new(Zones::bundled()));
-    let room = Arc::new(Admission::new(AdmissionLimits { calls_max, ..AdmissionLimits::default() }));
-    let mut wire = Wire::within(Arc::clone(&room), bookd::api::services(&api).routes());
+    let admission = Arc::new(Admission::new(AdmissionLimits { calls_max, ..AdmissionLimits::default() }));
+    let mut stack = stack::around(bookd::api::services(&api).routes(), Arc::clone(&admission), false);
     let share = ConnectionShare::default();
     // Nothing runs beside this until it waits for something, so the writer decides nothing.
     let mut is_let_in_and_given_up = |number: usize| {
@@ -223,11 +223,11 @@ async fn given_up_count_until_they_are_decided(calls_max: usize, path: &str, mes
             .extension(share.clone())
             .body(Full::from(message(i64::try_from(number).unwrap())))
             .unwrap();
-        pin!(wire.call(request)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+        pin!(stack.call(request)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
     };
     let let_in = (0..3 * calls_max).filter(|number| is_let_in_and_given_up(*number)).count();
-    assert_eq!((let_in, room.calls()), (calls_max, calls_max), "{path}");
+    assert_eq!((let_in, admission.calls()), (calls_max, calls_max), "{path}");
     engine.tick().await.unwrap();
-    assert_eq!(room.calls(), 0, "{path}: what is decided makes room");
+    assert_eq!(admission.calls(), 0, "{path}: what is decided makes room");
     assert!(is_let_in_and_given_up(0));
 }

@@ -8,7 +8,7 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bookd::api::wire::Wire;
+use bookd::api::stack;
 use bookd_transport::{Ended, Limits, Peer, Running, Workers};
 use tokio::sync::{Notify, Semaphore};
 use tonic::service::Routes;
@@ -67,7 +67,7 @@ impl Health for Gate {
 fn start_on(workers: Workers, limits: Limits, gate: &Gate) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let gate = gate.clone();
-    let service = move |_worker| Wire::new(Routes::new(HealthServer::new(gate.clone())));
+    let service = move |_worker| stack::alone(Routes::new(HealthServer::new(gate.clone())));
     bookd_transport::start(listener, limits, workers, service).unwrap()
 }
 
@@ -361,7 +361,7 @@ async fn a_stream_above_the_limit_is_refused() {
 fn a_lane_here_needs_a_runtime() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (_, health) = tonic_health::server::health_reporter();
-    let service = move |_worker| Wire::new(Routes::new(health.clone()));
+    let service = move |_worker| stack::alone(Routes::new(health.clone()));
     let error = bookd_transport::start(listener, Limits::default(), Workers::Here, service).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::Other);
 }
@@ -405,7 +405,7 @@ async fn connections_are_accepted_and_served_by_the_others_while_a_worker_is_stu
             let (called, entered) = (Arc::clone(&called), Arc::clone(&entered));
             move |worker| {
                 let (called, entered, release) = (Arc::clone(&called), Arc::clone(&entered), Arc::clone(&release));
-                Wire::new(Routes::new(HealthServer::new(Blocking { worker, called, entered, release })))
+                stack::alone(Routes::new(HealthServer::new(Blocking { worker, called, entered, release })))
             }
         };
         let limits = Limits { stuck: Duration::from_millis(20), ..Limits::default() };

@@ -3,7 +3,8 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use bookd::api::wire::{ERROR_DOMAIN, Wire};
+use bookd::api::ERROR_DOMAIN;
+use bookd::api::stack::{self, Stack};
 use bookd_transport::{Admission, AdmissionLimits, Deadline, Limits, Peer, Running, Workers};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -63,11 +64,11 @@ impl Health for Named {
     }
 }
 
-fn wired() -> Wire<Routes> {
+fn wired() -> Stack<Routes> {
     // Some of these tests keep all that they are sent.
     let boundless = AdmissionLimits { untaken_bytes_max: usize::MAX, ..AdmissionLimits::default() };
     let routes = Routes::new(HealthServer::new(Named).max_decoding_message_size(REQUEST_BYTES_MAX));
-    Wire::within(Arc::new(Admission::new(boundless)), routes)
+    stack::around(routes, Arc::new(Admission::new(boundless)), false)
 }
 
 async fn served() -> (Running, Channel) {

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bookd::api::context::Api;
-use bookd::api::wire::Wire;
+use bookd::api::stack;
 use bookd::clock::ManualClock;
 use bookd::engine::{Engine, RunningEngine, Settings, Slices};
 use bookd::ids::Ids;
@@ -197,7 +197,7 @@ fn connect(runtime: &Runtime, routes: Routes) -> Channel {
     let connector = tower::service_fn(move |_| {
         let (ours, theirs) = tokio::io::duplex(PIPE);
         let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-        tokio::spawn(serve_connection(theirs, peer, 1, Limits::default(), Wire::new(routes.clone())));
+        tokio::spawn(serve_connection(theirs, peer, 1, Limits::default(), stack::alone(routes.clone())));
         std::future::ready(Ok::<_, std::io::Error>(TokioIo::new(ours)))
     });
     let _entered = runtime.enter();

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use bookd::api::context::Api;
-use bookd::api::wire::Wire;
+use bookd::api::stack;
 use bookd::engine::{Engine, Settings, Slices};
 use bookd::layout::Layout;
 use bookd::log::WatchSettings;
@@ -64,7 +64,7 @@ pub async fn serve(world: Rc<World>, machine: Rc<Machine>) -> turmoil::Result {
     let accepting = async {
         for number in 0.. {
             let Ok((stream, peer)) = listener.accept().await else { continue };
-            let service = Wire::new(routes.clone());
+            let service = stack::alone(routes.clone());
             tokio::spawn(serve_connection(stream, peer, number, Limits::default(), service));
         }
     };

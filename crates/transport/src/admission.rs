@@ -1,21 +1,23 @@
-//! How much all calls together may hold in memory while they wait for their peers.
+//! Admission control: how many calls, and how much memory for their requests and answers, all connections together have.
 //!
 //! Limits of one connection bound nothing when there may be ten thousand of them: what is counted here is counted over
 //! the process. Whatever was counted is given back when what it stands for is dropped, whichever way that comes about.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use crate::amounts::Amounts;
+use crate::methods::Method;
 use crate::retry_schedule::RetrySchedule;
 
 /// Calls that are being worked on, until the beginning of their answer: enough to keep every thread at work, and few
 /// enough that none of them waits for long. When there are more, only connections with few calls are let in, before
 /// anything of the call is read: that costs a small part of a booking.
-pub const CALLS_MAX: usize = 2_048;
+const CALLS_MAX: usize = 2_048;
 /// Calls whose request was looked for and is not whole. Counted by themselves: who never finishes a request keeps nobody
 /// out who does. When there are more, only those of connections with few calls are waited for.
 const BEGUN_CALLS_MAX: usize = 8_192;
@@ -31,9 +33,6 @@ const STANDARD_CALLS_MAX: usize = 1_024;
 const RESTS_MAX: usize = 4_096;
 /// Of one connection whatever the others do.
 const RESTS_GRANTED: usize = 4;
-/// A connection gets at most this part of what the other connections leave of its kind: so few of them never
-/// take all of it.
-const PART_OF_REST: usize = 8;
 /// What it gets of each kind whatever the others do: a usual request, a usual answer.
 const BYTES_GRANTED: usize = 16 * 1_024;
 /// Bytes of requests that have begun to arrive and have not ended. A request that comes in one piece takes none of it.
@@ -41,7 +40,7 @@ const RECEIVING_BYTES_MAX: usize = 128 * 1_024 * 1_024;
 /// Bytes of answers that were written and that their clients have not taken.
 const UNTAKEN_BYTES_MAX: usize = 256 * 1_024 * 1_024;
 /// Time in which a request is received once its headers are there. 1 MiB in it is 420 kbit/s.
-pub const RECEIVE_SECONDS_MAX: u64 = 20;
+const RECEIVE_SECONDS_MAX: u64 = 20;
 
 /// What all calls together may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,55 +99,6 @@ impl ConnectionShare {
     }
 }
 
-#[derive(Debug, Default)]
-struct Amounts {
-    /// Begun or being worked on, of a connection; being worked on, of all.
-    calls: Amount,
-    begun: Amount,
-    /// Of health and reflection.
-    standard: Amount,
-    /// Refused, and still coming.
-    rests: Amount,
-    receiving: Amount,
-    untaken: Amount,
-    /// The bytes in `untaken` that go to the peer; counted for connections only.
-    unsent: Amount,
-    /// How often `untaken` became nothing; counted for connections only.
-    emptied: Amount,
-}
-
-/// A number that is held, up to a limit.
-#[derive(Debug, Default)]
-struct Amount(AtomicUsize);
-
-impl Amount {
-    fn held(&self) -> usize {
-        self.0.load(Relaxed)
-    }
-
-    /// Takes so much, and tells how much is held now.
-    fn add(&self, amount: usize) -> usize {
-        self.0.fetch_add(amount, Relaxed).saturating_add(amount)
-    }
-
-    /// Takes so much for a connection, which gets a part of what the others leave, and always a little.
-    fn share_out(&self, amount: usize, max: usize, granted: usize, own: &Self) -> bool {
-        let (mine, all) = (own.add(amount), self.add(amount));
-        let left = max.saturating_sub(all.saturating_sub(mine));
-        let fits = mine <= granted || mine <= left / PART_OF_REST;
-        if !fits {
-            own.give_back(amount);
-            self.give_back(amount);
-        }
-        fits
-    }
-
-    /// Gives so much back, and tells how much is held now.
-    fn give_back(&self, amount: usize) -> usize {
-        self.0.fetch_sub(amount, Relaxed) - amount
-    }
-}
-
 impl Admission {
     /// With these limits.
     pub fn new(limits: AdmissionLimits) -> Self {
@@ -160,47 +110,45 @@ impl Admission {
         self.all.calls.held()
     }
 
-    /// See `AdmissionLimits::receive`.
-    pub fn receive_time(&self) -> Duration {
-        self.limits.receive
-    }
-
     /// Lets a call in; or says when to come again, when there are too many.
-    pub fn admit(self: &Arc<Self>, share: &ConnectionShare, is_standard: bool) -> Result<Arc<CallPermit>, Duration> {
-        self.try_admit(share, is_standard).ok_or_else(|| self.retry_after())
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        share: &ConnectionShare,
+        method: Method,
+    ) -> Result<Arc<CallPermit>, Duration> {
+        self.try_admit(share, method).ok_or_else(|| self.retry_after())
     }
 
-    /// When to come again, of a call that has begun above the limit.
-    pub fn retry_after(&self) -> Duration {
+    fn retry_after(&self) -> Duration {
         self.retries.next(Instant::now())
     }
 
-    fn try_admit(self: &Arc<Self>, share: &ConnectionShare, is_standard: bool) -> Option<Arc<CallPermit>> {
+    fn try_admit(self: &Arc<Self>, share: &ConnectionShare, method: Method) -> Option<Arc<CallPermit>> {
         let phase = AtomicU8::new(ADMITTED);
-        let entered = CallPermit { admission: Arc::clone(self), share: share.clone(), is_standard, phase };
-        if is_standard {
+        let permit = CallPermit { admission: Arc::clone(self), share: share.clone(), method, phase };
+        if method.is_standard {
             let (own, all) = (share.0.standard.add(1), self.all.standard.add(1));
-            return (all <= STANDARD_CALLS_MAX || own <= CALLS_GRANTED).then(|| Arc::new(entered));
+            return (all <= STANDARD_CALLS_MAX || own <= CALLS_GRANTED).then(|| Arc::new(permit));
         }
         let (own, calls) = (share.0.calls.add(1), self.all.calls.add(1));
-        (calls <= self.limits.calls_max || own <= CALLS_GRANTED).then(|| Arc::new(entered))
+        (calls <= self.limits.calls_max || own <= CALLS_GRANTED).then(|| Arc::new(permit))
     }
 
     /// Room to wait for the rest of a request that is refused.
-    pub fn wait_for_rest(self: &Arc<Self>, share: &ConnectionShare) -> Option<RestPermit> {
+    pub(crate) fn wait_for_rest(self: &Arc<Self>, share: &ConnectionShare) -> Option<RestPermit> {
         let fits = self.all.rests.share_out(1, RESTS_MAX, RESTS_GRANTED, &share.0.rests);
         fits.then(|| RestPermit { admission: Arc::clone(self), share: share.clone() })
     }
 
     /// Room for a request that is being received.
-    pub fn receive(self: &Arc<Self>, bytes: usize, share: &ConnectionShare) -> Option<ReceivePermit> {
+    fn receive(self: &Arc<Self>, bytes: usize, share: &ConnectionShare) -> Option<ReceivePermit> {
         let fits =
             self.all.receiving.share_out(bytes, self.limits.receiving_bytes_max, BYTES_GRANTED, &share.0.receiving);
         fits.then(|| ReceivePermit { admission: Arc::clone(self), share: share.clone(), bytes })
     }
 
     /// Keeps a piece of an answer until the client has taken it; nothing when too much is kept already.
-    pub fn keep(self: &Arc<Self>, piece: Bytes, share: &ConnectionShare) -> Option<Bytes> {
+    pub(crate) fn keep(self: &Arc<Self>, piece: Bytes, share: &ConnectionShare) -> Option<Bytes> {
         let bytes = weight(&piece);
         let fits = self.all.untaken.share_out(bytes, self.limits.untaken_bytes_max, BYTES_GRANTED, &share.0.untaken);
         fits.then(|| {
@@ -222,15 +170,15 @@ const ANSWERED: u8 = 3;
 pub struct CallPermit {
     admission: Arc<Admission>,
     share: ConnectionShare,
-    /// Counted by itself, from its beginning to its end.
-    is_standard: bool,
+    /// One of the standard services is counted by itself, from the beginning of the call to its end.
+    method: Method,
     phase: AtomicU8,
 }
 
 impl CallPermit {
     /// A part of its request is still to come: until then it is no work. False when there is no room to wait for it;
     /// then it is over.
-    pub fn begin(&self) -> bool {
+    pub(crate) fn begin(&self) -> bool {
         let is_new = self.advance(BEGUN);
         let is_too_many = || self.admission.all.begun.held() > self.admission.limits.begun_calls_max;
         let is_refused = is_new && is_too_many() && self.share.0.calls.held() > CALLS_GRANTED;
@@ -241,19 +189,49 @@ impl CallPermit {
     }
 
     /// All of its request is there.
-    pub fn mark_received(&self) {
+    pub(crate) fn mark_received(&self) {
         self.advance(RECEIVED);
     }
 
     /// Its answer has begun: from here on it is counted by its bytes, and a stream by its own limit.
-    pub fn mark_answered(&self) {
+    pub(crate) fn mark_answered(&self) {
         self.advance(ANSWERED);
+    }
+
+    /// The method changes nothing.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.method.is_reading
+    }
+
+    /// When to come again, of a call that has begun above the limit.
+    pub(crate) fn retry_after(&self) -> Duration {
+        self.admission.retry_after()
+    }
+
+    /// See `AdmissionLimits::receive`.
+    pub(crate) fn receive_time(&self) -> Duration {
+        self.admission.limits.receive
+    }
+
+    /// Room for so much of its request.
+    pub(crate) fn receive(&self, bytes: usize) -> Option<ReceivePermit> {
+        self.admission.receive(bytes, &self.share)
+    }
+
+    /// See `Admission::wait_for_rest`.
+    pub(crate) fn wait_for_rest(&self) -> Option<RestPermit> {
+        self.admission.wait_for_rest(&self.share)
+    }
+
+    /// See `Admission::keep`.
+    pub(crate) fn keep(&self, piece: Bytes) -> Option<Bytes> {
+        self.admission.keep(piece, &self.share)
     }
 
     /// Whether it had not come so far, and is counted by how far it has.
     fn advance(&self, to: u8) -> bool {
         let from = self.phase.fetch_max(to, Relaxed);
-        if from >= to || self.is_standard {
+        if from >= to || self.method.is_standard {
             return false;
         }
         match from {
@@ -272,7 +250,7 @@ impl CallPermit {
 impl Drop for CallPermit {
     fn drop(&mut self) {
         self.advance(ANSWERED);
-        if self.is_standard {
+        if self.method.is_standard {
             self.share.0.standard.give_back(1);
             self.admission.all.standard.give_back(1);
         }
@@ -281,7 +259,7 @@ impl Drop for CallPermit {
 
 /// Room that the rest of a refused request takes.
 #[derive(Debug)]
-pub struct RestPermit {
+pub(crate) struct RestPermit {
     admission: Arc<Admission>,
     share: ConnectionShare,
 }
@@ -295,15 +273,14 @@ impl Drop for RestPermit {
 
 /// Room that a request takes while it is being received.
 #[derive(Debug)]
-pub struct ReceivePermit {
+pub(crate) struct ReceivePermit {
     admission: Arc<Admission>,
     share: ConnectionShare,
     bytes: usize,
 }
 
 impl ReceivePermit {
-    /// How many bytes it is for.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 }
@@ -347,6 +324,8 @@ mod tests {
     use super::*;
 
     const KIB: usize = 1_024;
+    const USUAL: Method = Method { is_reading: false, is_standard: false };
+    const HEALTH: Method = Method { is_reading: true, is_standard: true };
 
     fn admission() -> Arc<Admission> {
         Arc::new(Admission::new(AdmissionLimits {
@@ -360,18 +339,18 @@ mod tests {
     #[test]
     fn a_full_server_lets_in_connections_with_few_calls_and_health_and_nobody_else() {
         let (admission, many, few) = (admission(), ConnectionShare::default(), ConnectionShare::default());
-        let calls: Vec<_> = (0..6).map(|_| admission.admit(&many, false).expect("there is room")).collect();
-        assert!(admission.admit(&many, false).is_err(), "what was let in counts at once");
+        let calls: Vec<_> = (0..6).map(|_| admission.admit(&many, USUAL).expect("there is room")).collect();
+        assert!(admission.admit(&many, USUAL).is_err(), "what was let in counts at once");
         calls.iter().for_each(|call| call.mark_received());
-        assert!(admission.admit(&many, false).is_err());
-        let granted: Vec<_> = (0..CALLS_GRANTED).map(|_| admission.admit(&few, false).expect("it has few")).collect();
-        assert!(admission.admit(&few, false).is_err());
-        assert!(admission.admit(&many, true).is_ok());
+        assert!(admission.admit(&many, USUAL).is_err());
+        let granted: Vec<_> = (0..CALLS_GRANTED).map(|_| admission.admit(&few, USUAL).expect("it has few")).collect();
+        assert!(admission.admit(&few, USUAL).is_err());
+        assert!(admission.admit(&many, HEALTH).is_ok());
         assert_eq!((admission.calls(), admission.all.begun.held()), (6 + CALLS_GRANTED, 0));
         drop(granted);
-        assert!(admission.admit(&many, false).is_err());
+        assert!(admission.admit(&many, USUAL).is_err());
         calls[0].mark_answered();
-        assert!(admission.admit(&many, false).is_ok(), "what is answered makes room");
+        assert!(admission.admit(&many, USUAL).is_ok(), "what is answered makes room");
         drop(calls);
         assert_eq!(
             (admission.calls(), admission.all.standard.held(), many.0.calls.held(), few.0.calls.held()),
@@ -384,7 +363,7 @@ mod tests {
     fn requests_that_never_arrive_keep_nobody_out_whose_arrive() {
         let (admission, many, few) =
             (Arc::new(Admission::default()), ConnectionShare::default(), ConnectionShare::default());
-        let enter = |share| admission.admit(share, false).expect("there is room");
+        let enter = |share| admission.admit(share, USUAL).expect("there is room");
         let begun: Vec<_> = (0..BEGUN_CALLS_MAX).map(|_| enter(&many)).filter(|call| call.begin()).collect();
         let count = || (admission.calls(), admission.all.begun.held());
         assert_eq!(count(), (0, BEGUN_CALLS_MAX));

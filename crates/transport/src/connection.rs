@@ -147,8 +147,9 @@ mod tests {
     async fn is_cut_who_takes(answers_a_period: usize, periods: usize) -> bool {
         const ANSWER: usize = 300;
         const WAITING: usize = 150;
-        let (room, share, written) = (Arc::new(Admission::default()), ConnectionShare::default(), Written::default());
-        let next = || room.keep(Bytes::from(vec![7; ANSWER]), &share).expect("there is room");
+        let (admission, share, written) =
+            (Arc::new(Admission::default()), ConnectionShare::default(), Written::default());
+        let next = || admission.keep(Bytes::from(vec![7; ANSWER]), &share).expect("there is room");
         let mut waiting: std::collections::VecDeque<Bytes> = (0..WAITING).map(|_| next()).collect();
         let reads = async {
             for _ in 0..periods * answers_a_period {

@@ -1,15 +1,28 @@
-//! What a client says of its deadline, and a timer that costs nothing until something is waited for.
+//! Ends calls at their deadlines.
+//!
+//! No call waits for ever for its answer to begin, and a stream ends when its client no longer waits for it. A first
+//! message whose outcome is known is delivered even if the deadline passed meanwhile.
 
+use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::Context;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
+use tower::Service;
 
-/// The longest deadline of a stream. A client that says more means "no deadline".
-const STREAM_SECONDS_MAX: u64 = 24 * 60 * 60;
-/// Digits of `grpc-timeout`, as the protocol limits them.
-const TIMEOUT_DIGITS_MAX: usize = 8;
+use crate::protocol::Protocol;
+use crate::rejection::Rejection;
+use crate::response_body::ResponseBody;
+use crate::timer::Timer;
+use crate::unread::Unread;
+
+/// Time within which an answer begins, whatever deadline the client sets or leaves out. Decisions take milliseconds;
+/// what this ends is a request whose body never arrives. Streams begin at once and may then go on.
+const ANSWER_SECONDS_MAX: u64 = 120;
 
 /// In the extensions of every request: when its answer must have begun. Work that leaves a queue after it is not
 /// begun any more.
@@ -23,70 +36,194 @@ impl Deadline {
     }
 }
 
-/// Fires at a deadline. Registers with the runtime's timer only when asked, which calls answered at once never do.
-pub struct Timer {
-    /// When it fires.
-    pub deadline: Instant,
-    sleep: Option<Pin<Box<Sleep>>>,
+/// See the header. Every call that is passed on has its [`Deadline`] in its extensions.
+#[derive(Clone, Debug)]
+pub struct Deadlines<S, P> {
+    inner: S,
+    protocol: P,
 }
 
-impl Timer {
-    /// Fires then.
-    pub fn at(deadline: Instant) -> Timer {
-        Timer { deadline, sleep: None }
-    }
-
-    /// Whether it has fired; wakes the task when it does.
-    pub fn has_fired(&mut self, cx: &mut Context<'_>) -> bool {
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(self.deadline)));
-        sleep.as_mut().poll(cx).is_ready()
+impl<S, P> Deadlines<S, P> {
+    pub(crate) fn new(inner: S, protocol: P) -> Self {
+        Self { inner, protocol }
     }
 }
 
-/// The value of `grpc-timeout`, a day at most; none if it is not one.
-pub fn parse_timeout(value: &[u8]) -> Option<Duration> {
-    let (unit, digits) = value.split_last()?;
-    if digits.is_empty() || digits.len() > TIMEOUT_DIGITS_MAX || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
+impl<S, P, B, R> Service<Request<B>> for Deadlines<S, P>
+where
+    S: Service<Request<B>, Response = Response<R>, Error = Infallible, Future: Unpin>,
+    P: Protocol,
+    B: Body<Data = Bytes> + Unpin,
+{
+    type Response = Response<DeadlineBody<R, P>>;
+    type Error = Infallible;
+    type Future = DeadlineFuture<S::Future, B, P>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
     }
-    let amount: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    let timeout = match unit {
-        b'H' => Duration::from_secs(amount * 3_600),
-        b'M' => Duration::from_secs(amount * 60),
-        b'S' => Duration::from_secs(amount),
-        b'm' => Duration::from_millis(amount),
-        b'u' => Duration::from_micros(amount),
-        b'n' => Duration::from_nanos(amount),
-        _ => return None,
-    };
-    Some(timeout.min(Duration::from_secs(STREAM_SECONDS_MAX)))
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let protocol = self.protocol;
+        let timeout = match protocol.timeout(request.headers()) {
+            Ok(Some(Duration::ZERO)) => Err(Rejection::ExpiredBeforeBegin),
+            timeout => timeout,
+        };
+        let state = match timeout {
+            Ok(timeout) => {
+                let now = Instant::now();
+                let stream_deadline = timeout.map(|timeout| now + timeout);
+                let answer_latest = now + Duration::from_secs(ANSWER_SECONDS_MAX);
+                let deadline = stream_deadline.map_or(answer_latest, |deadline| deadline.min(answer_latest));
+                request.extensions_mut().insert(Deadline(deadline));
+                State::Running { answer: self.inner.call(request), timer: Timer::at(deadline), stream_deadline }
+            }
+            Err(rejection) => State::Unread(Unread::of_call(protocol.response(&rejection), request)),
+        };
+        DeadlineFuture { state, protocol }
+    }
+}
+
+/// A call whose answer has not begun.
+pub struct DeadlineFuture<F, B, P> {
+    state: State<F, B>,
+    protocol: P,
+}
+
+enum State<F, B> {
+    Unread(Unread<B>),
+    Running { answer: F, timer: Timer, stream_deadline: Option<Instant> },
+}
+
+impl<F, B, P, R> Future for DeadlineFuture<F, B, P>
+where
+    F: Future<Output = Result<Response<R>, Infallible>> + Unpin,
+    B: Body<Data = Bytes> + Unpin,
+    P: Protocol,
+{
+    type Output = Result<Response<DeadlineBody<R, P>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let protocol = self.protocol;
+        let (response, deadline) = match &mut self.state {
+            State::Unread(unread) => (ResponseBody::rendered(ready!(Pin::new(unread).poll(cx))), None),
+            State::Running { answer, timer, stream_deadline } => match Pin::new(answer).poll(cx) {
+                Poll::Ready(Ok(response)) => (response.map(ResponseBody::Service), *stream_deadline),
+                Poll::Pending if timer.has_fired(cx) => {
+                    (ResponseBody::rendered(protocol.response(&Rejection::CutUnanswered)), None)
+                }
+                Poll::Pending => return Poll::Pending,
+            },
+        };
+        let timer = deadline.map(Timer::at);
+        Poll::Ready(Ok(response.map(|body| DeadlineBody { body, timer, has_sent_data: false, protocol })))
+    }
+}
+
+/// The body of an answer, which ends at the client's deadline.
+pub struct DeadlineBody<B, P> {
+    body: ResponseBody<B>,
+    timer: Option<Timer>,
+    has_sent_data: bool,
+    protocol: P,
+}
+
+impl<B, P> DeadlineBody<B, P> {
+    /// The first message is delivered even if the deadline passed meanwhile: its outcome is known, and better told.
+    /// A stream that always has a next message would otherwise never see its deadline.
+    fn is_cut_before(&mut self, frame: &Frame<Bytes>) -> bool {
+        let is_later_data = frame.is_data() && std::mem::replace(&mut self.has_sent_data, true);
+        is_later_data && self.timer.as_ref().is_some_and(Timer::is_over)
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin, P: Protocol> Body for DeadlineBody<B, P> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = &mut *self;
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        let is_cut = match &polled {
+            Poll::Ready(Some(Ok(frame))) => this.is_cut_before(frame),
+            Poll::Ready(_) => false,
+            Poll::Pending => this.timer.as_mut().is_some_and(|timer| timer.has_fired(cx)),
+        };
+        if is_cut {
+            return Poll::Ready(Some(Ok(this.body.end_with(this.protocol.trailers(&Rejection::CutStream)))));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::future::{pending, ready};
+    use std::sync::Arc;
 
-    #[test]
-    fn a_timeout_is_at_most_eight_digits_and_a_unit_and_a_day() {
-        for (text, expected) in [
-            ("1H", Some(Duration::from_secs(3_600))),
-            ("2M", Some(Duration::from_secs(120))),
-            ("3S", Some(Duration::from_secs(3))),
-            ("250m", Some(Duration::from_millis(250))),
-            ("7u", Some(Duration::from_micros(7))),
-            ("99999999n", Some(Duration::from_nanos(99_999_999))),
-            ("99999999H", Some(Duration::from_secs(24 * 3_600))),
-            ("0S", Some(Duration::ZERO)),
-            ("", None),
-            ("S", None),
-            ("12", None),
-            ("+1S", None),
-            ("-1S", None),
-            ("1s", None),
-            ("1.5S", None),
-            ("100000000n", None),
-        ] {
-            assert_eq!(parse_timeout(text.as_bytes()), expected, "{text:?}");
+    use http_body_util::{BodyExt, Empty};
+
+    use super::*;
+    use crate::testing::{Frames, Plain, read, request, sure};
+
+    type Asked = Request<Empty<Bytes>>;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_answered_at_its_deadline_at_the_latest_or_after_two_minutes() {
+        for (header, milliseconds) in
+            [(Some(("timeout", "20")), 20), (None, 120_000), (Some(("timeout", "999999999")), 120_000)]
+        {
+            let begin = Instant::now();
+            let hanging = tower::service_fn(move |request: Asked| {
+                let deadline = *request.extensions().get::<Deadline>().expect("every call has one");
+                assert_eq!(deadline.0 - begin, Duration::from_millis(milliseconds));
+                pending::<Result<Response<Empty<Bytes>>, Infallible>>()
+            });
+            let answer = sure(Deadlines::new(hanging, Plain).call(request(Empty::new(), header)).await);
+            assert_eq!(read(answer).await, "CutUnanswered");
+            assert_eq!(begin.elapsed().as_millis(), u128::from(milliseconds));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_deadline_has_passed_or_is_none_is_not_begun() {
+        let unreached =
+            tower::service_fn(|_: Asked| -> std::future::Ready<Result<Response<Empty<Bytes>>, Infallible>> {
+                unreachable!("it was begun")
+            });
+        let mut deadlines = Deadlines::new(unreached, Plain);
+        for (timeout, expected) in [("0", "ExpiredBeforeBegin"), ("soon", "Malformed { what: \"\" }")] {
+            let answer = sure(deadlines.call(request(Empty::new(), Some(("timeout", timeout)))).await);
+            assert_eq!(read(answer).await, expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_ends_at_its_deadline_whether_it_rests_or_not_and_lets_its_source_go() {
+        for (count, expected) in [(1, "1 "), (9, "1 ")] {
+            let (source, dropped) = Frames::of_data("1 ", count);
+            let mut source = Some(source);
+            let service = tower::service_fn(move |_: Asked| ready(Ok(Response::new(source.take().expect("one call")))));
+            let mut deadlines = Deadlines::new(service, Plain);
+            let mut answer = sure(deadlines.call(request(Empty::new(), Some(("timeout", "50")))).await);
+            if count > 1 {
+                // Its messages are there at once, and nobody reads them before the deadline.
+                tokio::time::advance(Duration::from_millis(50)).await;
+            }
+            let first = answer.body_mut().frame().await.expect("a frame").expect("no error");
+            assert_eq!(first.into_data().expect("what is known is told"), expected);
+            let second = answer.body_mut().frame().await.expect("a frame").expect("no error");
+            assert_eq!(second.into_trailers().expect("it is over")["rejection"], "CutStream");
+            assert_eq!(Arc::strong_count(&dropped), 1, "its source is gone");
+            assert!(answer.body_mut().frame().await.is_none());
         }
     }
 }

@@ -7,19 +7,36 @@
 //! threads costs more than deciding a booking does. tonic's own server is not used: it announces no stream limit,
 //! drops aged connections without GOAWAY, spins when descriptors run out, and waits for ever on an open stream.
 
-pub mod admission;
+mod access_log;
+mod admission;
+mod admission_control;
+mod amounts;
+mod bodies;
 mod connection;
 mod connection_service;
-pub mod deadline;
+mod deadline;
+mod error_mapping;
+pub mod grpc;
 mod handshake;
 mod header_blocks;
 mod limits;
 mod listener;
+mod methods;
 mod metrics;
-pub mod retry_schedule;
+mod protocol;
+mod rejection;
+mod request_body;
+mod request_check;
+mod response_body;
+mod retry_schedule;
 mod server;
 mod shared;
+mod stack;
 mod tasks;
+#[cfg(test)]
+mod testing;
+mod timer;
+mod unread;
 mod worker;
 mod worker_queue;
 
@@ -27,6 +44,12 @@ pub use admission::{Admission, AdmissionLimits, CallPermit, ConnectionShare};
 pub use connection_service::{Calls, Peer};
 pub use deadline::Deadline;
 pub use limits::Limits;
+pub use methods::{Method, Methods};
 pub use metrics::Metrics;
+pub use protocol::{BoxError, Messages, Outcome, Place, Protocol};
+pub use rejection::Rejection;
+pub use request_body::RequestBody;
+pub use retry_schedule::RETRY_MAX;
 pub use server::{Ended, Running, Workers, serve_connection, start};
 pub use shared::Stopper;
+pub use stack::{Stack, stack};

@@ -4,12 +4,9 @@
 //! is UNKNOWN.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
 use std::time::Duration;
 
-use bookd_transport::retry_schedule::AGAIN_MAX;
-use http::{HeaderMap, Response};
-use tonic::body::Body;
+use bookd_transport::Rejection;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 
@@ -22,10 +19,12 @@ use bookd_core::refusal::Refusal;
 use bookd_core::slots::violation::SlotRefusal;
 use bookd_core::time::interval::Interval;
 
-use crate::api::wire::ERROR_DOMAIN;
-
+/// `ErrorInfo.domain` of every error.
+pub const ERROR_DOMAIN: &str = "bookd";
 /// Violations that one error spells out; the rest is counted. Keeps details under 6 KiB of the header list.
 const VIOLATIONS_MAX: usize = 16;
+/// Characters of a path that a caller made up, which an error repeats.
+const QUOTED_CHARACTERS_MAX: usize = 200;
 /// Characters of one description.
 const DESCRIPTION_CHARACTERS_MAX: usize = 240;
 /// Bytes of the violations that the refusal of a series spells out: as many occurrences may be named beside them.
@@ -143,50 +142,71 @@ fn overloaded_until(again: Duration, message: &str) -> Status {
     status(Code::Unavailable, message, details)
 }
 
-const TOO_MANY_CALLS: &str = "too many calls are in progress; nothing happened, retry after the delay that is told";
-
-/// A call that was not let in, and may come again after this time. Made once for each tenth of a second: a server that
-/// is full has no time to write it anew for each call.
-pub(crate) fn too_many_calls(again: Duration) -> Response<Body> {
-    const STEP_MILLISECONDS: u128 = 100;
-    static MADE: LazyLock<Vec<HeaderMap>> = LazyLock::new(|| {
-        let made = |again| overloaded_until(again, TOO_MANY_CALLS).into_http::<Body>().into_parts().0.headers;
-        let steps = AGAIN_MAX.as_millis() / STEP_MILLISECONDS;
-        (0..=steps).map(|step| made(AGAIN_MAX.mul_f64(step as f64 / steps as f64))).collect()
-    });
-    let step = usize::try_from(again.as_millis().div_ceil(STEP_MILLISECONDS)).unwrap_or(usize::MAX);
-    let mut response = Response::default();
-    *response.headers_mut() = MADE[step.min(MADE.len() - 1)].clone();
-    response
-}
-
-/// The same, of a call that was let in and whose request is not whole yet.
-pub(crate) fn too_many_begun(again: Duration) -> Status {
-    overloaded_until(again, TOO_MANY_CALLS)
-}
-
-/// A large request for which there is no room.
-pub(crate) fn no_room_to_receive() -> Status {
-    overloaded("too many large requests are being received; nothing happened, retry shortly")
-}
-
-/// A request that did not come.
-pub(crate) fn not_received() -> Status {
-    let message = "the request did not arrive in time; nothing happened";
-    plain(Code::DeadlineExceeded, ErrorReason::ExpiredInQueue, message)
-}
-
-/// An answer for which there is no room. Only of a method that changes nothing can be said that nothing happened.
-pub(crate) fn no_room_to_answer(is_reading: bool) -> Status {
-    if is_reading {
-        return overloaded("too many answers wait to be read; read them, or ask for smaller pages");
+/// What the transport answers by itself.
+pub(crate) fn rejected(rejection: &Rejection) -> Status {
+    use ErrorReason as Reason;
+    match rejection {
+        Rejection::TooManyCalls { retry_after } => {
+            let message = "too many calls are in progress; nothing happened, retry after the delay that is told";
+            overloaded_until(*retry_after, message)
+        }
+        Rejection::NoRoomToReceive => {
+            overloaded("too many large requests are being received; nothing happened, retry shortly")
+        }
+        // Only of a method that changes nothing can be said that nothing happened.
+        Rejection::NoRoomToAnswer { is_reading: true } => {
+            overloaded("too many answers wait to be read; read them, or ask for smaller pages")
+        }
+        Rejection::NoRoomToAnswer { is_reading: false } => plain(
+            Code::Unknown,
+            Reason::CommitUnknown,
+            "too many answers wait to be read, and this one was let go: repeat it with the same request_id",
+        ),
+        Rejection::AnswerFailed { message } => plain(
+            Code::Unknown,
+            Reason::CommitUnknown,
+            format!("the answer failed, what the call did is not known: {message}"),
+        ),
+        Rejection::NotReceived => plain(
+            Code::DeadlineExceeded,
+            Reason::ExpiredInQueue,
+            "the request did not arrive in time; nothing happened",
+        ),
+        Rejection::ExpiredBeforeBegin => plain(
+            Code::DeadlineExceeded,
+            Reason::ExpiredInQueue,
+            "the deadline had passed before the call was begun; nothing was done",
+        ),
+        // No reason is given: EXPIRED_IN_QUEUE would claim that nothing was done. Clients do without one, for most often
+        // their own library has answered at the deadline before.
+        Rejection::CutUnanswered => Status::deadline_exceeded(
+            "the deadline passed before the answer; what the call did is not known: repeat it with the same request_id",
+        ),
+        Rejection::CutStream => {
+            Status::deadline_exceeded("the deadline passed while the stream was open; begin a new one where it ended")
+        }
+        Rejection::HeadersTooLarge { bytes, bytes_each, bytes_max } => {
+            let message = format!(
+                "the headers of the call are {bytes} bytes with {bytes_each} for each, at most {bytes_max}: send less \
+                 metadata; nothing was done"
+            );
+            plain(Code::ResourceExhausted, Reason::RequestTooLarge, message)
+        }
+        Rejection::RequestTooLarge { what } => {
+            let message = format!("the request is too large, send it in parts: {what}");
+            plain(Code::ResourceExhausted, Reason::RequestTooLarge, message)
+        }
+        Rejection::Malformed { what } => {
+            let message = format!("the request cannot be read as the method's message: {what}");
+            plain(Code::InvalidArgument, Reason::MalformedRequest, message)
+        }
+        Rejection::NoSuchMethod { path } => {
+            let method: String = path.chars().take(QUOTED_CHARACTERS_MAX).collect();
+            let hint = "methods are /package.Service/Method, and server reflection lists them";
+            plain(Code::Unimplemented, Reason::NotImplemented, format!("no method {method} here: {hint}"))
+        }
+        Rejection::NotImplemented { what } => plain(Code::Unimplemented, Reason::NotImplemented, what),
     }
-    outcome_unknown("too many answers wait to be read, and this one was let go: repeat it with the same request_id")
-}
-
-/// A call whose answer is lost, and with it whether it changed something.
-pub(crate) fn outcome_unknown(message: impl Into<String>) -> Status {
-    plain(Code::Unknown, ErrorReason::CommitUnknown, message)
 }
 
 /// A refusal.
@@ -388,4 +408,54 @@ fn beside(slot: &SlotRefusal) -> String {
     }
     let shown = |interval: Option<Interval>| interval.map_or_else(|| "none".to_owned(), |it| it.start.to_string());
     format!(" (free before {}, after {})", shown(slot.nearest_before), shown(slot.nearest_after))
+}
+
+#[cfg(test)]
+mod tests {
+    use bookd_transport::grpc::Grpc;
+    use bookd_transport::{Place, Protocol};
+
+    use super::*;
+    use crate::api::convert::rejections::{StatusErrors, trailers};
+
+    const HEADERS: Place<'_> = Place::Headers { path: "/s/m" };
+
+    fn replacement(status: &Status, place: Place<'_>) -> Option<Status> {
+        Grpc(StatusErrors).replacement(&trailers(status), place).map(|rejection| rejected(&rejection))
+    }
+
+    #[test]
+    fn internal_never_leaves_wherever_it_was_found() {
+        let bare = Status::internal("failed");
+        let detailed = plain(Code::Internal, ErrorReason::FieldInvalid, "failed");
+        for (status, place, expected) in [
+            (&bare, HEADERS, Code::InvalidArgument),
+            (&bare, Place::Trailers, Code::Unknown),
+            (&detailed, HEADERS, Code::Unknown),
+            (&detailed, Place::Trailers, Code::Unknown),
+        ] {
+            let status = replacement(status, place).expect("it is replaced");
+            assert_eq!(status.code(), expected);
+            assert!(status.message().ends_with(": failed"), "{status:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_told_unknown_is_told_the_reason_of_it() {
+        let failed = replacement(&Status::internal("failed"), Place::Trailers).expect("it is replaced");
+        for status in [failed, rejected(&Rejection::NoRoomToAnswer { is_reading: false })] {
+            let reason = status.get_details_error_info().map(|it| it.reason);
+            assert_eq!((status.code(), reason.as_deref()), (Code::Unknown, Some("COMMIT_UNKNOWN")));
+            assert!(replacement(&status, Place::Trailers).is_none(), "it passes as it is");
+        }
+    }
+
+    #[test]
+    fn errors_with_details_and_codes_of_standard_services_pass() {
+        let ours = plain(Code::OutOfRange, ErrorReason::RevisionCompacted, "gone");
+        for status in [ours, Status::not_found("service not registered"), Status::ok("")] {
+            assert!(replacement(&status, HEADERS).is_none());
+            assert!(replacement(&status, Place::Trailers).is_none());
+        }
+    }
 }

@@ -15,12 +15,11 @@ use crate::api::convert::render;
 use crate::api::services::availability::BUSY_RANGE_DAYS_MAX;
 use crate::api::services::booking;
 use crate::api::services::watch_slots;
-use crate::api::wire;
 
 fn limits() -> BTreeMap<String, i64> {
     let size = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
     let limits = [
-        ("request_bytes", size(wire::REQUEST_BYTES_MAX)),
+        ("request_bytes", size(bookd_transport::grpc::REQUEST_BYTES_MAX)),
         ("query_range_days", parse::RANGE_DAYS_MAX),
         ("page_size", size(parse::PAGE_SIZE_MAX)),
         ("request_id_characters", size(parse::REQUEST_ID_CHARACTERS_MAX)),

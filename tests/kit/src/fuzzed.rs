@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bookd::api::context::Api;
-use bookd::api::wire::Wire;
+use bookd::api::stack;
 use bookd::cli::exit::Exit;
 use bookd::cli::import::{self, ImportConfig};
 use bookd::cli::store_options::StoreOptions;
@@ -91,7 +91,7 @@ async fn post(routes: &Routes, path: &str, message: Vec<u8>) -> (Code, Option<St
     body.extend(message);
     let request = http::Request::post(path).header("content-type", "application/grpc").header("te", "trailers");
     let request = request.body(Full::new(Bytes::from(body))).unwrap();
-    let answer = Wire::new(routes.clone()).oneshot(request).await.unwrap();
+    let answer = stack::alone(routes.clone()).oneshot(request).await.unwrap();
     let (parts, body) = answer.into_parts();
     let collected = body.collect().await.unwrap();
     let trailers = collected.trailers().cloned().unwrap_or_default();
@@ -158,7 +158,7 @@ pub fn frames(bytes: &[u8]) {
     runtime.block_on(async {
         let (_engine, routes) = service().await;
         let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-        let serve = |io| serve_connection(io, peer, 1, Limits::default(), Wire::new(routes.clone()));
+        let serve = |io| serve_connection(io, peer, 1, Limits::default(), stack::alone(routes.clone()));
         let (mut ours, theirs) = tokio::io::duplex(1 << 16);
         let served = tokio::spawn(serve(theirs));
         // Half of the inputs get the preface for nothing.

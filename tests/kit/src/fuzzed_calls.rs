@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bookd::api::wire::Wire;
+use bookd::api::stack::{self, Stack};
 use bookd::clock::{Clock, ManualClock};
 use bookd::engine::{CLOCK_STEADY, Engine, REQUEST_MEMORY};
 use bookd::proto::v1 as pb;
@@ -46,7 +46,7 @@ struct Life {
     store: Memory,
     clock: Arc<ManualClock>,
     engine: Engine,
-    service: Wire<Routes>,
+    service: Stack<Routes>,
     caller: Caller,
     ops: Vec<Op>,
 }
@@ -59,7 +59,7 @@ impl Life {
         let clock = Arc::new(ManualClock::new(Instant::from_seconds(NOW)));
         let (engine, routes) = service_on(store.clone(), Arc::clone(&clock)).await;
         let caller = Caller::new("fuzz", Chance(7));
-        let mut life = Self { store, clock, engine, service: Wire::new(routes), caller, ops: Vec::new() };
+        let mut life = Self { store, clock, engine, service: stack::alone(routes), caller, ops: Vec::new() };
         for call in life.caller.opening().into_iter().take(opening) {
             life.ops.push(Op::new("fuzz", call, 0));
             life.send(life.ops.len() - 1).await;
@@ -196,7 +196,7 @@ struct Page {
     calendars: Vec<String>,
 }
 
-async fn page(service: &Wire<Routes>, list: List, page_token: String) -> Result<Page, Status> {
+async fn page(service: &Stack<Routes>, list: List, page_token: String) -> Result<Page, Status> {
     let at = |seconds| Some(Timestamp { seconds, nanos: 0 });
     let calendar_id = CALENDARS[0].to_owned();
     let (page_size, start_time, end_time) = (1, at(NOW - 9 * DAY), at(NOW + 9 * DAY));

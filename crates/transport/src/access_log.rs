@@ -1,0 +1,238 @@
+//! One log line a call: which method, how it ended, how long it took.
+//!
+//! Nothing of a request or an answer is in it, no id, no address: not even who called. What stands in a path that is
+//! no method of ours was made up by the caller, and is not repeated.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
+use tower::Service;
+
+use crate::methods::Methods;
+use crate::protocol::{Outcome, Protocol};
+
+/// What a call of something that there is not is called.
+const UNKNOWN: &str = "unknown";
+/// How a call ended that did not come to its end.
+const CUT_OFF: &str = "CutOff";
+
+/// See the header.
+#[derive(Clone, Debug)]
+pub struct AccessLog<S, P> {
+    inner: S,
+    methods: &'static Methods,
+    is_logging: bool,
+    protocol: P,
+}
+
+impl<S, P> AccessLog<S, P> {
+    pub(crate) fn new(inner: S, methods: &'static Methods, is_logging: bool, protocol: P) -> Self {
+        Self { inner, methods, is_logging, protocol }
+    }
+}
+
+impl<S, P, B, R> Service<Request<B>> for AccessLog<S, P>
+where
+    S: Service<Request<B>, Response = Response<R>, Error = Infallible, Future: Unpin>,
+    P: Protocol,
+{
+    type Response = Response<LoggedBody<R, P>>;
+    type Error = Infallible;
+    type Future = LoggedFuture<S::Future, P>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let name = || self.methods.find(request.uri().path()).map_or(UNKNOWN, |(path, _)| path);
+        let record = self.is_logging.then(|| CallRecord::begin(name()));
+        LoggedFuture { answer: self.inner.call(request), record, protocol: self.protocol }
+    }
+}
+
+/// A call whose answer has not begun.
+pub struct LoggedFuture<F, P> {
+    answer: F,
+    record: Option<CallRecord>,
+    protocol: P,
+}
+
+impl<F, P, R> Future for LoggedFuture<F, P>
+where
+    F: Future<Output = Result<Response<R>, Infallible>> + Unpin,
+    P: Protocol,
+{
+    type Output = Result<Response<LoggedBody<R, P>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Ok(response) = ready!(Pin::new(&mut self.answer).poll(cx));
+        let (mut record, protocol) = (self.record.take(), self.protocol);
+        if let Some(record) = &mut record
+            && let Some(outcome) = protocol.outcome(response.status(), response.headers())
+        {
+            record.end(&outcome);
+        }
+        Poll::Ready(Ok(response.map(|body| LoggedBody { body, record, protocol })))
+    }
+}
+
+/// The body of an answer, whose end is the end of its call.
+pub struct LoggedBody<B, P> {
+    body: B,
+    record: Option<CallRecord>,
+    protocol: P,
+}
+
+impl<B: Body<Data = Bytes> + Unpin, P: Protocol> Body for LoggedBody<B, P> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = &mut *self;
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        if let (Some(record), Some(Ok(frame))) = (&mut this.record, &frame)
+            && let Some(trailers) = frame.trailers_ref()
+            && let Some(outcome) = this.protocol.outcome_of_trailers(trailers)
+        {
+            record.end(&outcome);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A call under way. Dropped before its end, it was cut off, and its line says so.
+#[derive(Debug)]
+struct CallRecord {
+    /// The path of the method.
+    method: &'static str,
+    begun: Instant,
+    is_logged: bool,
+}
+
+impl CallRecord {
+    fn begin(method: &'static str) -> Self {
+        Self { method, begun: Instant::now(), is_logged: false }
+    }
+
+    /// The call ends so; what it is told after that is not logged.
+    fn end(&mut self, outcome: &Outcome) {
+        self.log(outcome.code, &outcome.reason);
+    }
+
+    fn log(&mut self, code: &'static str, reason: &str) {
+        if std::mem::replace(&mut self.is_logged, true) {
+            return;
+        }
+        let method = self.method;
+        let ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match reason {
+            "" => tracing::info!(method, code, ms, "call"),
+            reason => tracing::info!(method, code, reason, ms, "call"),
+        }
+    }
+}
+
+impl Drop for CallRecord {
+    fn drop(&mut self) {
+        self.log(CUT_OFF, "");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::{Debug, Write};
+    use std::future::ready;
+    use std::sync::{Arc, Mutex};
+
+    use http::StatusCode;
+    use http_body_util::Empty;
+    use tracing::field::{Field, Visit};
+    use tracing::span;
+
+    use super::*;
+    use crate::methods::Method;
+    use crate::testing::{Frames, Plain, read, request, sure, trailers};
+
+    /// The lines of a log, without what they took.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<String>>>);
+
+    impl Visit for Lines {
+        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+            if !["ms", "message"].contains(&field.name()) {
+                let mut lines = self.0.lock().expect("no panic");
+                write!(lines.last_mut().expect("a line"), "{value:?} ").expect("it is a string");
+            }
+        }
+    }
+
+    impl tracing::Subscriber for Lines {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+        fn event(&self, event: &tracing::Event<'_>) {
+            self.0.lock().expect("no panic").push(String::new());
+            event.record(&mut self.clone());
+        }
+
+        fn enter(&self, _: &span::Id) {}
+
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    /// What is logged of one call with this answer, of which so much is read.
+    async fn logged(path: &str, answer: Response<Frames>, is_read: bool) -> Vec<String> {
+        let methods: Methods = [("/s/m".to_owned(), Method::default())].into_iter().collect();
+        let mut answer = Some(answer);
+        let service = tower::service_fn(|_: Request<Empty<Bytes>>| ready(Ok(answer.take().expect("one call"))));
+        let mut log = AccessLog::new(service, Box::leak(Box::new(methods)), true, Plain);
+        let mut request = request(Empty::new(), None);
+        *request.uri_mut() = path.parse().expect("a path");
+        let lines = Lines::default();
+        let _here = tracing::subscriber::set_default(lines.clone());
+        let answer = sure(log.call(request).await);
+        if is_read {
+            read(answer).await;
+        } else {
+            drop(answer);
+        }
+        let lines = lines.0.lock().expect("no panic");
+        lines.clone()
+    }
+
+    #[tokio::test]
+    async fn every_call_has_one_line_with_its_method_and_how_it_ended() {
+        let with_trailers = || {
+            let end = |reason| Ok(Frame::trailers(trailers("reason", reason)));
+            Response::new(Frames::new(vec![Ok(Frame::data(Bytes::from_static(b"1"))), end("FULL"), end("LATE")]).0)
+        };
+        assert_eq!(logged("/s/m", with_trailers(), true).await, ["\"/s/m\" \"Ended\" \"FULL\" "]);
+        assert_eq!(logged("/s/m", with_trailers(), false).await, ["\"/s/m\" \"CutOff\" "]);
+        let mut foreign = with_trailers();
+        *foreign.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        assert_eq!(logged("/made/up", foreign, true).await, ["\"unknown\" \"Foreign\" "]);
+    }
+}

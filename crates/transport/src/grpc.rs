@@ -1,0 +1,361 @@
+//! gRPC over HTTP/2, as far as the transport must understand it: content type, deadline, framing, and where a status is.
+//!
+//! What the errors look like is given by whoever renders them. Errors of the service carry `google.rpc` details, always; so
+//! one without them is of the service's framework, or of a standard service, whose codes pass.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode, header};
+use percent_encoding::percent_decode;
+
+use crate::protocol::{BoxError, Messages, Outcome, Place, Protocol};
+use crate::rejection::Rejection;
+
+/// Bytes of one request message. A service must refuse a longer one by the length that it announces.
+pub const REQUEST_BYTES_MAX: usize = 1_024 * 1_024;
+
+const CONTENT_TYPE: &str = "application/grpc";
+const TIMEOUT: &str = "grpc-timeout";
+/// Digits of `grpc-timeout`, as the protocol limits them.
+const TIMEOUT_DIGITS_MAX: usize = 8;
+/// The longest deadline of a stream. A client that says more means "no deadline".
+const STREAM_SECONDS_MAX: u64 = 24 * 60 * 60;
+/// Before each message: whether it is compressed, and its length.
+const PREFIX_BYTES: usize = 5;
+
+const STATUS: &str = "grpc-status";
+const STATUS_MESSAGE: &str = "grpc-message";
+const STATUS_DETAILS: &str = "grpc-status-details-bin";
+const OK: &[u8] = b"0";
+const UNKNOWN: usize = 2;
+const OUT_OF_RANGE: &[u8] = b"11";
+const UNIMPLEMENTED: &[u8] = b"12";
+const INTERNAL: &[u8] = b"13";
+/// The codes by their numbers.
+const CODES: [&str; 17] = [
+    "Ok",
+    "Cancelled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+];
+/// What the access log has for an answer without a status.
+const NOT_GRPC: &str = "NotGrpc";
+
+/// Writes errors as gRPC has them, and reads what the transport wants to know of others.
+pub trait Errors: Copy + Send + Sync + Unpin + 'static {
+    /// A rejection as a whole answer.
+    fn response(self, rejection: &Rejection) -> Response<Bytes>;
+    /// A rejection as trailers.
+    fn trailers(self, rejection: &Rejection) -> HeaderMap;
+    /// A rejection as an error that the service's framework takes for its own.
+    fn error(self, rejection: &Rejection) -> BoxError;
+    /// What an error of the service's framework says.
+    fn message(self, error: BoxError) -> String;
+    /// The reason in the details of these headers or trailers; empty if there is none.
+    fn reason(self, headers: &HeaderMap) -> String;
+}
+
+/// The protocol, with errors that look like this.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Grpc<E>(pub E);
+
+impl<E: Errors> Protocol for Grpc<E> {
+    type Messages = Prefixed;
+
+    /// gRPC over HTTP/2 with any message format; `application/grpc-web` is another protocol.
+    fn is_spoken(self, headers: &HeaderMap) -> bool {
+        headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|content_type| content_type.as_bytes().strip_prefix(CONTENT_TYPE.as_bytes()))
+            .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    }
+
+    fn not_spoken(self) -> Response<Bytes> {
+        let mut response = Response::default();
+        *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        response
+    }
+
+    fn timeout(self, headers: &HeaderMap) -> Result<Option<Duration>, Rejection> {
+        let wrong = || {
+            let what = "grpc-timeout is 1 to 8 digits and one of the units H, M, S, m, u, n".to_owned();
+            Rejection::Malformed { what }
+        };
+        headers.get(TIMEOUT).map(|value| parse_timeout(value.as_bytes()).ok_or_else(wrong)).transpose()
+    }
+
+    fn replacement(self, headers: &HeaderMap, place: Place<'_>) -> Option<Rejection> {
+        let code = headers.get(STATUS)?.as_bytes();
+        if code == OK {
+            return None;
+        }
+        let is_of_service = headers.contains_key(STATUS_DETAILS);
+        match (code, place) {
+            // A handler must not answer so; whatever it did, its effect is not known.
+            (INTERNAL, _) if is_of_service => Some(Rejection::AnswerFailed { message: message(headers) }),
+            (_, _) if is_of_service => None,
+            (INTERNAL, Place::Headers { .. }) => Some(Rejection::Malformed { what: message(headers) }),
+            (INTERNAL, Place::Trailers) => Some(Rejection::AnswerFailed { message: message(headers) }),
+            (OUT_OF_RANGE, Place::Headers { .. }) => Some(Rejection::RequestTooLarge { what: message(headers) }),
+            (UNIMPLEMENTED, Place::Headers { path }) => Some(match message(headers) {
+                message if message.is_empty() => Rejection::NoSuchMethod { path: path.to_owned() },
+                // The framework says what it does not do, such as a compression.
+                what => Rejection::NotImplemented { what },
+            }),
+            _ => None,
+        }
+    }
+
+    fn message(self, error: BoxError) -> String {
+        self.0.message(error)
+    }
+
+    fn outcome(self, status: StatusCode, headers: &HeaderMap) -> Option<Outcome> {
+        let foreign = || Outcome { code: NOT_GRPC, reason: String::new() };
+        self.outcome_of_trailers(headers).or_else(|| (status != StatusCode::OK).then(foreign))
+    }
+
+    fn outcome_of_trailers(self, trailers: &HeaderMap) -> Option<Outcome> {
+        let number = trailers.get(STATUS)?.as_bytes();
+        let number: usize = str::from_utf8(number).ok().and_then(|digits| digits.parse().ok()).unwrap_or(UNKNOWN);
+        let code = CODES.get(number).unwrap_or(&CODES[UNKNOWN]);
+        let has_details = trailers.contains_key(STATUS_DETAILS);
+        Some(Outcome { code, reason: if has_details { self.0.reason(trailers) } else { String::new() } })
+    }
+
+    fn response(self, rejection: &Rejection) -> Response<Bytes> {
+        self.0.response(rejection)
+    }
+
+    fn trailers(self, rejection: &Rejection) -> HeaderMap {
+        self.0.trailers(rejection)
+    }
+
+    fn error(self, rejection: &Rejection) -> BoxError {
+        self.0.error(rejection)
+    }
+}
+
+/// What a status says.
+fn message(headers: &HeaderMap) -> String {
+    let message = headers.get(STATUS_MESSAGE).map_or(&b""[..], |message| message.as_bytes());
+    percent_decode(message).decode_utf8_lossy().into_owned()
+}
+
+/// The value of `grpc-timeout`, a day at most; none if it is not one.
+fn parse_timeout(value: &[u8]) -> Option<Duration> {
+    let (unit, digits) = value.split_last()?;
+    if digits.is_empty() || digits.len() > TIMEOUT_DIGITS_MAX || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let amount: u64 = str::from_utf8(digits).ok()?.parse().ok()?;
+    let timeout = match unit {
+        b'H' => Duration::from_secs(amount * 3_600),
+        b'M' => Duration::from_secs(amount * 60),
+        b'S' => Duration::from_secs(amount),
+        b'm' => Duration::from_millis(amount),
+        b'u' => Duration::from_micros(amount),
+        b'n' => Duration::from_nanos(amount),
+        _ => return None,
+    };
+    Some(timeout.min(Duration::from_secs(STREAM_SECONDS_MAX)))
+}
+
+/// How far the messages of a body have come, each behind a prefix that announces its length.
+#[derive(Default)]
+pub struct Prefixed {
+    /// Bytes of the prefix that are there.
+    prefix_bytes: usize,
+    /// What it announced so far.
+    announced: usize,
+    /// Bytes of the message that are still to come.
+    missing: usize,
+    /// What the longest message announced that is not refused by its length.
+    longest: usize,
+}
+
+impl Messages for Prefixed {
+    fn advance(&mut self, mut bytes: &[u8]) {
+        while let Some((first, rest)) = bytes.split_first() {
+            if self.prefix_bytes < PREFIX_BYTES {
+                let is_length = self.prefix_bytes > 0;
+                self.announced = if is_length { self.announced << 8 | usize::from(*first) } else { 0 };
+                self.prefix_bytes += 1;
+                self.missing = self.announced;
+                bytes = rest;
+            } else {
+                let taken = self.missing.min(bytes.len());
+                self.missing -= taken;
+                bytes = &bytes[taken..];
+            }
+            if self.prefix_bytes == PREFIX_BYTES && self.announced <= REQUEST_BYTES_MAX {
+                self.longest = self.longest.max(self.announced);
+            }
+            if self.prefix_bytes == PREFIX_BYTES && self.missing == 0 {
+                self.prefix_bytes = 0;
+            }
+        }
+    }
+
+    fn bytes_set_aside(&self) -> usize {
+        self.longest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    /// Renders nothing.
+    #[derive(Clone, Copy)]
+    struct Unseen;
+
+    impl Errors for Unseen {
+        fn response(self, _: &Rejection) -> Response<Bytes> {
+            Response::default()
+        }
+
+        fn trailers(self, _: &Rejection) -> HeaderMap {
+            HeaderMap::new()
+        }
+
+        fn error(self, _: &Rejection) -> BoxError {
+            "".into()
+        }
+
+        fn message(self, _: BoxError) -> String {
+            String::new()
+        }
+
+        fn reason(self, _: &HeaderMap) -> String {
+            "WHY".to_owned()
+        }
+    }
+
+    fn headers(all: &[(&'static str, &'static str)]) -> HeaderMap {
+        let header = |(name, value): &(&'static str, &'static str)| {
+            (http::HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        all.iter().map(header).collect()
+    }
+
+    #[test]
+    fn grpc_is_spoken_with_any_message_format_and_not_over_the_web() {
+        for (content_type, is_spoken) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc;x", true),
+            ("application/grpc-web", false),
+            ("application/json", false),
+        ] {
+            assert_eq!(Grpc(Unseen).is_spoken(&headers(&[("content-type", content_type)])), is_spoken);
+        }
+        assert!(!Grpc(Unseen).is_spoken(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn what_the_framework_answers_is_told_apart_from_what_the_service_does() {
+        let at = Place::Headers { path: "/s/m" };
+        let (what, message) = ("ü %".to_owned(), "ü %".to_owned());
+        for (code, place, expected) in [
+            ("0", at, None),
+            ("5", at, None),
+            ("13", at, Some(Rejection::Malformed { what: what.clone() })),
+            ("13", Place::Trailers, Some(Rejection::AnswerFailed { message: message.clone() })),
+            ("11", at, Some(Rejection::RequestTooLarge { what: what.clone() })),
+            ("11", Place::Trailers, None),
+            ("12", at, Some(Rejection::NotImplemented { what })),
+        ] {
+            let all = [("grpc-status", code), ("grpc-message", "%C3%BC %25")];
+            assert_eq!(Grpc(Unseen).replacement(&headers(&all), place), expected, "{code}");
+            let of_service = headers(&[all[0], all[1], ("grpc-status-details-bin", "")]);
+            let expected = (code == "13").then(|| Rejection::AnswerFailed { message: message.clone() });
+            assert_eq!(Grpc(Unseen).replacement(&of_service, place), expected, "{code}");
+        }
+        let nothing = headers(&[("grpc-status", "12")]);
+        let expected = Rejection::NoSuchMethod { path: "/s/m".to_owned() };
+        assert_eq!(Grpc(Unseen).replacement(&nothing, at), Some(expected));
+    }
+
+    #[test]
+    fn the_log_has_codes_by_their_names_and_reasons_of_errors() {
+        let outcome = |all: &[_]| {
+            let outcome = Grpc(Unseen).outcome(StatusCode::OK, &headers(all));
+            outcome.map(|it| format!("{} {}", it.code, it.reason))
+        };
+        assert_eq!(outcome(&[]), None);
+        assert_eq!(outcome(&[("grpc-status", "0")]).as_deref(), Some("Ok "));
+        let with_details = [("grpc-status", "16"), ("grpc-status-details-bin", "")];
+        assert_eq!(outcome(&with_details).as_deref(), Some("Unauthenticated WHY"));
+        assert_eq!(outcome(&[("grpc-status", "17")]).as_deref(), Some("Unknown "));
+        let foreign = Grpc(Unseen).outcome(StatusCode::UNSUPPORTED_MEDIA_TYPE, &HeaderMap::new());
+        assert_eq!(foreign.map(|it| it.code), Some("NotGrpc"));
+    }
+
+    #[test]
+    fn a_timeout_is_at_most_eight_digits_and_a_unit_and_a_day() {
+        for (text, expected) in [
+            ("1H", Some(Duration::from_secs(3_600))),
+            ("2M", Some(Duration::from_secs(120))),
+            ("3S", Some(Duration::from_secs(3))),
+            ("250m", Some(Duration::from_millis(250))),
+            ("7u", Some(Duration::from_micros(7))),
+            ("99999999n", Some(Duration::from_nanos(99_999_999))),
+            ("99999999H", Some(Duration::from_secs(24 * 3_600))),
+            ("0S", Some(Duration::ZERO)),
+            ("", None),
+            ("S", None),
+            ("12", None),
+            ("+1S", None),
+            ("-1S", None),
+            ("1s", None),
+            ("1.5S", None),
+            ("100000000n", None),
+        ] {
+            assert_eq!(parse_timeout(text.as_bytes()), expected, "{text:?}");
+        }
+    }
+
+    /// Two messages, of 3 bytes and of none.
+    const BYTES: [u8; 13] = [0, 0, 0, 0, 3, 7, 7, 7, 0, 0, 0, 0, 0];
+
+    #[test]
+    fn messages_are_followed_however_they_are_cut() {
+        for piece in 1..=BYTES.len() {
+            let mut messages = Prefixed::default();
+            let mut at = 0;
+            for bytes in BYTES.chunks(piece) {
+                messages.advance(bytes);
+                at += bytes.len();
+                assert_eq!(messages.prefix_bytes == 0, at == 8 || at == 13, "{at} in pieces of {piece}");
+                assert_eq!(messages.longest, if at < 5 { 0 } else { 3 }, "{at} in pieces of {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_that_will_be_refused_by_its_length_claims_nothing() {
+        let mut messages = Prefixed::default();
+        messages.advance(&[0, 0x40, 0, 0, 0]);
+        assert_eq!(messages.longest, 0);
+        messages = Prefixed::default();
+        messages.advance(&[0, 0, 0x10, 0, 0]);
+        assert_eq!(messages.longest, REQUEST_BYTES_MAX);
+    }
+}

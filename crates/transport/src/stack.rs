@@ -1,0 +1,38 @@
+//! The layers that stand around a service, in their order.
+//!
+//! From the outside: the access log, which sees how every call ends; admission, before anything that costs something;
+//! the check of the request's head; deadlines, which end what is inside; the bodies, whose limits hold until the last
+//! byte; and next to the service the mapping of its framework's errors.
+
+use std::sync::Arc;
+
+use crate::access_log::AccessLog;
+use crate::admission::Admission;
+use crate::admission_control::AdmissionControl;
+use crate::bodies::BoundedBodies;
+use crate::deadline::Deadlines;
+use crate::error_mapping::ErrorMapping;
+use crate::methods::Methods;
+use crate::protocol::Protocol;
+use crate::request_check::RequestCheck;
+
+/// A service with all layers around it. Copies share their admission.
+pub type Stack<S, P> =
+    AccessLog<AdmissionControl<RequestCheck<Deadlines<BoundedBodies<ErrorMapping<S, P>, P>, P>, P>, P>, P>;
+
+/// Lays all layers around a service that is asked in this protocol, by these methods. Its calls are counted by
+/// `admission`, and logged only if `is_logging`.
+pub fn stack<S, P: Protocol>(
+    service: S,
+    protocol: P,
+    methods: &'static Methods,
+    admission: Arc<Admission>,
+    is_logging: bool,
+) -> Stack<S, P> {
+    let service = ErrorMapping::new(service, protocol);
+    let service = BoundedBodies::new(service, protocol);
+    let service = Deadlines::new(service, protocol);
+    let service = RequestCheck::new(service, protocol);
+    let service = AdmissionControl::new(service, admission, methods, protocol);
+    AccessLog::new(service, methods, is_logging, protocol)
+}

@@ -1,0 +1,152 @@
+//! For the tests of the layers: a protocol in which one header says each thing, and bodies that behave in one way each.
+
+use std::convert::Infallible;
+use std::fmt::Debug;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+
+use crate::protocol::{BoxError, Messages, Outcome, Place, Protocol};
+use crate::rejection::Rejection;
+
+/// Shows a rejection as its name in Rust.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plain;
+
+/// Every byte of a body is a message that sets a KiB aside.
+#[derive(Default)]
+pub(crate) struct Counted(usize);
+
+impl Messages for Counted {
+    fn advance(&mut self, bytes: &[u8]) {
+        self.0 += bytes.len() * 1_024;
+    }
+
+    fn bytes_set_aside(&self) -> usize {
+        self.0
+    }
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).map(|value| value.to_str().expect("it is text").to_owned())
+}
+
+impl Protocol for Plain {
+    type Messages = Counted;
+
+    fn is_spoken(self, headers: &HeaderMap) -> bool {
+        !headers.contains_key("foreign")
+    }
+
+    fn not_spoken(self) -> Response<Bytes> {
+        let mut response = Response::default();
+        *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        response
+    }
+
+    fn timeout(self, headers: &HeaderMap) -> Result<Option<Duration>, Rejection> {
+        let milliseconds = |text: String| text.parse().map(Duration::from_millis);
+        text(headers, "timeout").map(milliseconds).transpose().map_err(|_| Rejection::Malformed { what: String::new() })
+    }
+
+    fn replacement(self, headers: &HeaderMap, place: Place<'_>) -> Option<Rejection> {
+        let message = text(headers, "error")?;
+        Some(match place {
+            Place::Headers { path } => Rejection::NoSuchMethod { path: path.to_owned() },
+            Place::Trailers => Rejection::AnswerFailed { message },
+        })
+    }
+
+    fn message(self, error: BoxError) -> String {
+        error.to_string()
+    }
+
+    fn outcome(self, status: StatusCode, headers: &HeaderMap) -> Option<Outcome> {
+        let foreign = || Outcome { code: "Foreign", reason: String::new() };
+        self.outcome_of_trailers(headers).or_else(|| (status != StatusCode::OK).then(foreign))
+    }
+
+    fn outcome_of_trailers(self, trailers: &HeaderMap) -> Option<Outcome> {
+        text(trailers, "reason").map(|reason| Outcome { code: "Ended", reason })
+    }
+
+    fn response(self, rejection: &Rejection) -> Response<Bytes> {
+        Response::new(Bytes::from(format!("{rejection:?}")))
+    }
+
+    fn trailers(self, rejection: &Rejection) -> HeaderMap {
+        trailers("rejection", &format!("{rejection:?}"))
+    }
+
+    fn error(self, rejection: &Rejection) -> BoxError {
+        format!("{rejection:?}").into()
+    }
+}
+
+/// One header, or trailer.
+pub(crate) fn trailers(name: &'static str, value: &str) -> HeaderMap {
+    HeaderMap::from_iter([(name.parse().expect("a name"), HeaderValue::from_str(value).expect("a value"))])
+}
+
+/// A request with this body and perhaps a header.
+pub(crate) fn request<B>(body: B, header: Option<(&'static str, &str)>) -> Request<B> {
+    let mut request = Request::new(body);
+    *request.uri_mut() = "/s/m".parse().expect("a path");
+    if let Some((name, value)) = header {
+        request.headers_mut().extend(trailers(name, value));
+    }
+    request
+}
+
+/// All of an answer: its data, or the trailers that stand in their place.
+pub(crate) async fn read<B: Body<Data = Bytes, Error: Debug>>(response: Response<B>) -> String {
+    let body = response.into_body().collect().await.expect("no error");
+    let rejection = body.trailers().and_then(|it| text(it, "rejection")).unwrap_or_default();
+    let data = body.to_bytes();
+    format!("{}{rejection}", str::from_utf8(&data).expect("it is text"))
+}
+
+/// A body that gives these frames one after the other. With trailers among them it then ends, without it rests for ever.
+/// Whoever made it sees when it is dropped.
+pub(crate) struct Frames {
+    frames: std::vec::IntoIter<Result<Frame<Bytes>, BoxError>>,
+    ends: bool,
+    _dropped: Arc<()>,
+}
+
+impl Frames {
+    pub(crate) fn new(frames: Vec<Result<Frame<Bytes>, BoxError>>) -> (Self, Arc<()>) {
+        let dropped = Arc::new(());
+        let ends = frames.iter().flatten().any(Frame::is_trailers);
+        (Self { frames: frames.into_iter(), ends, _dropped: Arc::clone(&dropped) }, dropped)
+    }
+
+    /// So many frames of these bytes.
+    pub(crate) fn of_data(data: &'static str, count: usize) -> (Self, Arc<()>) {
+        Self::new((0..count).map(|_| Ok(Frame::data(Bytes::from_static(data.as_bytes())))).collect())
+    }
+}
+
+impl Body for Frames {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.frames.next() {
+            None if !self.ends => Poll::Pending,
+            frame => Poll::Ready(frame),
+        }
+    }
+}
+
+/// Unwraps what cannot fail.
+pub(crate) fn sure<T>(result: Result<T, Infallible>) -> T {
+    let Ok(it) = result;
+    it
+}
