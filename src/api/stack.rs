@@ -5,7 +5,8 @@ use std::sync::{Arc, LazyLock};
 use bookd_transport::grpc::Grpc;
 use bookd_transport::{Admission, Method, Methods};
 use prost::Message;
-use prost_types::FileDescriptorSet;
+use prost_types::method_options::IdempotencyLevel;
+use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 
 use crate::api::convert::rejections::StatusErrors;
 use crate::proto::FILE_DESCRIPTOR_SET;
@@ -18,8 +19,6 @@ const STANDARD_METHODS: [&str; 5] = [
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
-/// How the methods that change nothing begin.
-const READING: [&str; 5] = ["Get", "List", "Query", "Explain", "Watch"];
 
 /// Routes, or what stands around them, as they are served.
 pub type Stack<S> = bookd_transport::Stack<S, Grpc<StatusErrors>>;
@@ -41,15 +40,38 @@ static METHODS: LazyLock<Methods> = LazyLock::new(|| {
     let mut methods: Vec<(String, Method)> = standard.into();
     for file in &files.file {
         for service in &file.service {
-            let path = |method| format!("/{}.{}/{method}", file.package(), service.name());
-            let known = |method| (path(method), Method { is_reading: is_reading(method), is_standard: false });
-            methods.extend(service.method.iter().map(|it| known(it.name())));
+            let path = |method: &str| format!("/{}.{}/{method}", file.package(), service.name());
+            let known = |it: &MethodDescriptorProto| {
+                (path(it.name()), Method { is_reading: is_reading(it), is_standard: false })
+            };
+            methods.extend(service.method.iter().map(known));
         }
     }
     methods.into_iter().collect()
 });
 
-/// Whether a method of the contract changes nothing.
-fn is_reading(method: &str) -> bool {
-    READING.iter().any(|it| method.starts_with(it))
+/// Whether the contract says of a method that it changes nothing.
+fn is_reading(method: &MethodDescriptorProto) -> bool {
+    method.options.as_ref().is_some_and(|options| options.idempotency_level() == IdempotencyLevel::NoSideEffects)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_either_says_that_it_only_reads_or_takes_a_request_id() {
+        let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).expect("the descriptors were made by this build");
+        let messages = || files.file.iter().flat_map(|file| &file.message_type);
+        let takes_request_id = |method: &MethodDescriptorProto| {
+            let name = method.input_type().rsplit('.').next();
+            let message = messages().find(|it| Some(it.name()) == name).expect("every request is a message");
+            message.field.iter().any(|field| field.name() == "request_id")
+        };
+        let methods: Vec<_> = files.file.iter().flat_map(|it| &it.service).flat_map(|it| &it.method).collect();
+        assert!(!methods.is_empty());
+        for method in methods {
+            assert_ne!(is_reading(method), takes_request_id(method), "{}", method.name());
+        }
+    }
 }
