@@ -14,14 +14,14 @@ use tokio::time::Instant;
 use tower::Service;
 
 use crate::methods::Methods;
-use crate::protocol::{Outcome, Protocol};
+use crate::protocol::{CallOutcome, Protocol};
 
 /// What a call of something that there is not is called.
 const UNKNOWN: &str = "unknown";
 /// How a call ended that did not come to its end.
 const CUT_OFF: &str = "CutOff";
 
-/// See the header.
+/// A service each of whose calls leaves a line in the log.
 #[derive(Clone, Debug)]
 pub struct AccessLog<S, P> {
     inner: S,
@@ -129,7 +129,7 @@ impl CallRecord {
     }
 
     /// The call ends so; what it is told after that is not logged.
-    fn end(&mut self, outcome: &Outcome) {
+    fn end(&mut self, outcome: &CallOutcome) {
         self.log(outcome.code, &outcome.reason);
     }
 
@@ -165,7 +165,7 @@ mod tests {
 
     use super::*;
     use crate::methods::Method;
-    use crate::testing::{Frames, Plain, read, request, sure, trailers};
+    use crate::testing::{Plain, ScriptedBody, read, request, sure, trailers};
 
     /// The lines of a log, without what they took.
     #[derive(Clone, Default)]
@@ -204,7 +204,7 @@ mod tests {
     }
 
     /// What is logged of one call with this answer, of which so much is read.
-    async fn logged(path: &str, answer: Response<Frames>, is_read: bool) -> Vec<String> {
+    async fn logged(path: &str, answer: Response<ScriptedBody>, is_read: bool) -> Vec<String> {
         let methods: Methods = [("/s/m".to_owned(), Method::default())].into_iter().collect();
         let mut answer = Some(answer);
         let service = tower::service_fn(|_: Request<Empty<Bytes>>| ready(Ok(answer.take().expect("one call"))));
@@ -227,7 +227,9 @@ mod tests {
     async fn every_call_has_one_line_with_its_method_and_how_it_ended() {
         let with_trailers = || {
             let end = |reason| Ok(Frame::trailers(trailers("reason", reason)));
-            Response::new(Frames::new(vec![Ok(Frame::data(Bytes::from_static(b"1"))), end("FULL"), end("LATE")]).0)
+            Response::new(
+                ScriptedBody::new(vec![Ok(Frame::data(Bytes::from_static(b"1"))), end("FULL"), end("LATE")]).0,
+            )
         };
         assert_eq!(logged("/s/m", with_trailers(), true).await, ["\"/s/m\" \"Ended\" \"FULL\" "]);
         assert_eq!(logged("/s/m", with_trailers(), false).await, ["\"/s/m\" \"CutOff\" "]);

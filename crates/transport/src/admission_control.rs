@@ -19,7 +19,7 @@ use crate::rejection::Rejection;
 use crate::response_body::ResponseBody;
 use crate::unread::{Checked, Unread};
 
-/// See the header. A call that is let in has its [`crate::CallPermit`] in its extensions.
+/// A service that is reached only by calls that are let in. Each has its [`crate::CallPermit`] in its extensions.
 #[derive(Clone, Debug)]
 pub struct AdmissionControl<S, P> {
     inner: S,
@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
     use crate::admission::{AdmissionLimits, CallPermit};
-    use crate::testing::{Frames, Plain, read, request, sure};
+    use crate::testing::{Plain, ScriptedBody, read, request, sure};
 
     fn control<S>(service: S, calls_max: usize) -> AdmissionControl<S, Plain> {
         let limits = AdmissionLimits { calls_max, ..AdmissionLimits::default() };
@@ -113,12 +113,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refused_call_waits_a_second_for_the_rest_of_its_request_and_no_longer() {
-        let keep = |request: Request<Frames>| ready(Ok(Response::new(request)));
+        let keep = |request: Request<ScriptedBody>| ready(Ok(Response::new(request)));
         let (mut control, share, begin) =
             (control(tower::service_fn(keep), 0), ConnectionShare::default(), Instant::now());
         let mut held = Vec::new();
         loop {
-            let (body, dropped) = Frames::of_data("a piece", 9);
+            let (body, dropped) = ScriptedBody::of_data("a piece", 9);
             let answer = sure(control.call(from(&share, body)).await);
             match answer.into_body() {
                 ResponseBody::Service(request) => held.push(request),

@@ -13,7 +13,7 @@ use crate::protocol::Protocol;
 use crate::request_body::RequestBody;
 use crate::response_body::CountedBody;
 
-/// See the header. Stands behind [`crate::admission_control::AdmissionControl`].
+/// A service whose requests and answers are bounded. Stands behind [`crate::admission_control::AdmissionControl`].
 #[derive(Clone, Debug)]
 pub struct BoundedBodies<S, P> {
     inner: S,
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
     use crate::admission::{Admission, AdmissionLimits, ConnectionShare};
     use crate::methods::Method;
-    use crate::testing::{Frames, Plain, read, request, sure};
+    use crate::testing::{Plain, ScriptedBody, read, request, sure};
 
     const KIB: usize = 1_024;
 
@@ -107,8 +107,8 @@ mod tests {
     }
 
     /// What a service that reads all of its request is told.
-    async fn received(body: Frames) -> String {
-        let service = tower::service_fn(|request: Request<RequestBody<Frames, Plain>>| {
+    async fn received(body: ScriptedBody) -> String {
+        let service = tower::service_fn(|request: Request<RequestBody<ScriptedBody, Plain>>| {
             Box::pin(async move {
                 let error = request.into_body().collect().await.err();
                 Ok(Response::new(error.map(|it| it.to_string()).unwrap_or_default()))
@@ -120,10 +120,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_is_received_within_limits_of_time_and_memory() {
-        assert_eq!(received(Frames::of_data("a message", 9).0).await, "NotReceived");
+        assert_eq!(received(ScriptedBody::of_data("a message", 9).0).await, "NotReceived");
         // An eighth of 800 KiB is 100 messages of a KiB.
-        assert_eq!(received(Frames::of_data("ten of 100", 11).0).await, "NoRoomToReceive");
-        assert_eq!(received(Frames::of_data("ten of 100", 10).0).await, "NotReceived");
+        assert_eq!(received(ScriptedBody::of_data("ten of 100", 11).0).await, "NoRoomToReceive");
+        assert_eq!(received(ScriptedBody::of_data("ten of 100", 10).0).await, "NotReceived");
     }
 
     #[tokio::test]

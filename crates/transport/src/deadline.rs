@@ -36,7 +36,7 @@ impl Deadline {
     }
 }
 
-/// See the header. Every call that is passed on has its [`Deadline`] in its extensions.
+/// A service that answers in time, or is answered for. Every call that reaches it has its [`Deadline`] in its extensions.
 #[derive(Clone, Debug)]
 pub struct Deadlines<S, P> {
     inner: S,
@@ -172,7 +172,7 @@ mod tests {
     use http_body_util::{BodyExt, Empty};
 
     use super::*;
-    use crate::testing::{Frames, Plain, read, request, sure};
+    use crate::testing::{Plain, ScriptedBody, read, request, sure};
 
     type Asked = Request<Empty<Bytes>>;
 
@@ -209,7 +209,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_ends_at_its_deadline_whether_it_rests_or_not_and_lets_its_source_go() {
         for (count, expected) in [(1, "1 "), (9, "1 ")] {
-            let (source, dropped) = Frames::of_data("1 ", count);
+            let (source, dropped) = ScriptedBody::of_data("1 ", count);
             let mut source = Some(source);
             let service = tower::service_fn(move |_: Asked| ready(Ok(Response::new(source.take().expect("one call")))));
             let mut deadlines = Deadlines::new(service, Plain);

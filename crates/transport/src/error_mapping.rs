@@ -12,11 +12,11 @@ use http::{Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use tower::Service;
 
-use crate::protocol::{BoxError, Place, Protocol};
+use crate::protocol::{BoxError, FoundIn, Protocol};
 use crate::rejection::Rejection;
 use crate::response_body::ResponseBody;
 
-/// See the header.
+/// A service whose framework's errors are replaced.
 #[derive(Clone, Debug)]
 pub struct ErrorMapping<S, P> {
     inner: S,
@@ -65,7 +65,7 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Ok(response) = ready!(Pin::new(&mut self.answer).poll(cx));
         let protocol = self.protocol;
-        let response = match protocol.replacement(response.headers(), Place::Headers { path: self.uri.path() }) {
+        let response = match protocol.replacement(response.headers(), FoundIn::Headers { path: self.uri.path() }) {
             Some(rejection) => ResponseBody::rendered(protocol.response(&logged(rejection))),
             None => response.map(ResponseBody::Service),
         };
@@ -93,7 +93,7 @@ where
             None => return Poll::Ready(None),
             Some(Ok(frame)) => {
                 let trailers = frame.trailers_ref();
-                match trailers.and_then(|trailers| this.protocol.replacement(trailers, Place::Trailers)) {
+                match trailers.and_then(|trailers| this.protocol.replacement(trailers, FoundIn::Trailers)) {
                     Some(replacement) => replacement,
                     None => return Poll::Ready(Some(Ok(frame))),
                 }
@@ -128,10 +128,10 @@ mod tests {
     use http_body_util::Empty;
 
     use super::*;
-    use crate::testing::{Frames, Plain, read, request, sure, trailers};
+    use crate::testing::{Plain, ScriptedBody, read, request, sure, trailers};
 
     async fn mapped(headers: Option<&str>, frames: Vec<Result<Frame<Bytes>, BoxError>>) -> String {
-        let mut answer = Response::new(Frames::new(frames).0);
+        let mut answer = Response::new(ScriptedBody::new(frames).0);
         if let Some(error) = headers {
             answer.headers_mut().extend(trailers("error", error));
         }

@@ -1,6 +1,6 @@
 //! gRPC over HTTP/2, as far as the transport must understand it: content type, deadline, framing, and where a status is.
 //!
-//! What the errors look like is given by whoever renders them. Errors of the service carry `google.rpc` details, always; so
+//! What the errors look like is given by whoever renders them. RenderErrors of the service carry `google.rpc` details, always; so
 //! one without them is of the service's framework, or of a standard service, whose codes pass.
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header};
 use percent_encoding::percent_decode;
 
-use crate::protocol::{BoxError, Messages, Outcome, Place, Protocol};
+use crate::protocol::{BoxError, CallOutcome, FoundIn, Messages, Protocol};
 use crate::rejection::Rejection;
 
 /// Bytes of one request message. A service must refuse a longer one by the length that it announces.
@@ -56,7 +56,7 @@ const CODES: [&str; 17] = [
 const NOT_GRPC: &str = "NotGrpc";
 
 /// Writes errors as gRPC has them, and reads what the transport wants to know of others.
-pub trait Errors: Copy + Send + Sync + Unpin + 'static {
+pub trait RenderErrors: Copy + Send + Sync + Unpin + 'static {
     /// A rejection as a whole answer.
     fn response(self, rejection: &Rejection) -> Response<Bytes>;
     /// A rejection as trailers.
@@ -73,7 +73,7 @@ pub trait Errors: Copy + Send + Sync + Unpin + 'static {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Grpc<E>(pub E);
 
-impl<E: Errors> Protocol for Grpc<E> {
+impl<E: RenderErrors> Protocol for Grpc<E> {
     type Messages = Prefixed;
 
     /// gRPC over HTTP/2 with any message format; `application/grpc-web` is another protocol.
@@ -98,20 +98,20 @@ impl<E: Errors> Protocol for Grpc<E> {
         headers.get(TIMEOUT).map(|value| parse_timeout(value.as_bytes()).ok_or_else(wrong)).transpose()
     }
 
-    fn replacement(self, headers: &HeaderMap, place: Place<'_>) -> Option<Rejection> {
+    fn replacement(self, headers: &HeaderMap, found: FoundIn<'_>) -> Option<Rejection> {
         let code = headers.get(STATUS)?.as_bytes();
         if code == OK {
             return None;
         }
         let is_of_service = headers.contains_key(STATUS_DETAILS);
-        match (code, place) {
+        match (code, found) {
             // A handler must not answer so; whatever it did, its effect is not known.
             (INTERNAL, _) if is_of_service => Some(Rejection::AnswerFailed { message: message(headers) }),
             (_, _) if is_of_service => None,
-            (INTERNAL, Place::Headers { .. }) => Some(Rejection::Malformed { what: message(headers) }),
-            (INTERNAL, Place::Trailers) => Some(Rejection::AnswerFailed { message: message(headers) }),
-            (OUT_OF_RANGE, Place::Headers { .. }) => Some(Rejection::RequestTooLarge { what: message(headers) }),
-            (UNIMPLEMENTED, Place::Headers { path }) => Some(match message(headers) {
+            (INTERNAL, FoundIn::Headers { .. }) => Some(Rejection::Malformed { what: message(headers) }),
+            (INTERNAL, FoundIn::Trailers) => Some(Rejection::AnswerFailed { message: message(headers) }),
+            (OUT_OF_RANGE, FoundIn::Headers { .. }) => Some(Rejection::RequestTooLarge { what: message(headers) }),
+            (UNIMPLEMENTED, FoundIn::Headers { path }) => Some(match message(headers) {
                 message if message.is_empty() => Rejection::NoSuchMethod { path: path.to_owned() },
                 // The framework says what it does not do, such as a compression.
                 what => Rejection::NotImplemented { what },
@@ -124,17 +124,17 @@ impl<E: Errors> Protocol for Grpc<E> {
         self.0.message(error)
     }
 
-    fn outcome(self, status: StatusCode, headers: &HeaderMap) -> Option<Outcome> {
-        let foreign = || Outcome { code: NOT_GRPC, reason: String::new() };
+    fn outcome(self, status: StatusCode, headers: &HeaderMap) -> Option<CallOutcome> {
+        let foreign = || CallOutcome { code: NOT_GRPC, reason: String::new() };
         self.outcome_of_trailers(headers).or_else(|| (status != StatusCode::OK).then(foreign))
     }
 
-    fn outcome_of_trailers(self, trailers: &HeaderMap) -> Option<Outcome> {
+    fn outcome_of_trailers(self, trailers: &HeaderMap) -> Option<CallOutcome> {
         let number = trailers.get(STATUS)?.as_bytes();
         let number: usize = str::from_utf8(number).ok().and_then(|digits| digits.parse().ok()).unwrap_or(UNKNOWN);
         let code = CODES.get(number).unwrap_or(&CODES[UNKNOWN]);
         let has_details = trailers.contains_key(STATUS_DETAILS);
-        Some(Outcome { code, reason: if has_details { self.0.reason(trailers) } else { String::new() } })
+        Some(CallOutcome { code, reason: if has_details { self.0.reason(trailers) } else { String::new() } })
     }
 
     fn response(self, rejection: &Rejection) -> Response<Bytes> {
@@ -226,7 +226,7 @@ mod tests {
     #[derive(Clone, Copy)]
     struct Unseen;
 
-    impl Errors for Unseen {
+    impl RenderErrors for Unseen {
         fn response(self, _: &Rejection) -> Response<Bytes> {
             Response::default()
         }
@@ -271,22 +271,22 @@ mod tests {
 
     #[test]
     fn what_the_framework_answers_is_told_apart_from_what_the_service_does() {
-        let at = Place::Headers { path: "/s/m" };
+        let at = FoundIn::Headers { path: "/s/m" };
         let (what, message) = ("ü %".to_owned(), "ü %".to_owned());
-        for (code, place, expected) in [
+        for (code, found, expected) in [
             ("0", at, None),
             ("5", at, None),
             ("13", at, Some(Rejection::Malformed { what: what.clone() })),
-            ("13", Place::Trailers, Some(Rejection::AnswerFailed { message: message.clone() })),
+            ("13", FoundIn::Trailers, Some(Rejection::AnswerFailed { message: message.clone() })),
             ("11", at, Some(Rejection::RequestTooLarge { what: what.clone() })),
-            ("11", Place::Trailers, None),
+            ("11", FoundIn::Trailers, None),
             ("12", at, Some(Rejection::NotImplemented { what })),
         ] {
             let all = [("grpc-status", code), ("grpc-message", "%C3%BC %25")];
-            assert_eq!(Grpc(Unseen).replacement(&headers(&all), place), expected, "{code}");
+            assert_eq!(Grpc(Unseen).replacement(&headers(&all), found), expected, "{code}");
             let of_service = headers(&[all[0], all[1], ("grpc-status-details-bin", "")]);
             let expected = (code == "13").then(|| Rejection::AnswerFailed { message: message.clone() });
-            assert_eq!(Grpc(Unseen).replacement(&of_service, place), expected, "{code}");
+            assert_eq!(Grpc(Unseen).replacement(&of_service, found), expected, "{code}");
         }
         let nothing = headers(&[("grpc-status", "12")]);
         let expected = Rejection::NoSuchMethod { path: "/s/m".to_owned() };

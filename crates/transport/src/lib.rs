@@ -46,7 +46,7 @@ pub use deadline::Deadline;
 pub use limits::Limits;
 pub use methods::{Method, Methods};
 pub use metrics::Metrics;
-pub use protocol::{BoxError, Messages, Outcome, Place, Protocol};
+pub use protocol::{BoxError, CallOutcome, FoundIn, Messages, Protocol};
 pub use rejection::Rejection;
 pub use request_body::RequestBody;
 pub use retry_schedule::RETRY_MAX;

@@ -25,13 +25,13 @@ pub trait Protocol: Copy + Send + Sync + Unpin + 'static {
     fn timeout(self, headers: &HeaderMap) -> Result<Option<Duration>, Rejection>;
     /// What to answer instead of an error that the service's framework made; none if these headers or trailers hold no
     /// error, or one that callers may see as it is.
-    fn replacement(self, headers: &HeaderMap, place: Place<'_>) -> Option<Rejection>;
+    fn replacement(self, headers: &HeaderMap, found: FoundIn<'_>) -> Option<Rejection>;
     /// What an error of the body of an answer says.
     fn message(self, error: BoxError) -> String;
     /// How a call has ended whose answer begins so; none if its trailers will tell.
-    fn outcome(self, status: StatusCode, headers: &HeaderMap) -> Option<Outcome>;
+    fn outcome(self, status: StatusCode, headers: &HeaderMap) -> Option<CallOutcome>;
     /// How a call has ended with these trailers.
-    fn outcome_of_trailers(self, trailers: &HeaderMap) -> Option<Outcome>;
+    fn outcome_of_trailers(self, trailers: &HeaderMap) -> Option<CallOutcome>;
     /// A rejection as a whole answer.
     fn response(self, rejection: &Rejection) -> Response<Bytes>;
     /// A rejection as the end of an answer that has begun.
@@ -50,7 +50,7 @@ pub trait Messages: Default + Send + Unpin + 'static {
 
 /// Where an error was found, which tells what the service's framework was doing.
 #[derive(Clone, Copy, Debug)]
-pub enum Place<'a> {
+pub enum FoundIn<'a> {
     /// In the headers: the request was being read, and the handler was not reached unless it answered itself.
     Headers {
         /// Of the request.
@@ -62,7 +62,7 @@ pub enum Place<'a> {
 
 /// How a call ended, for the access log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct CallOutcome {
     /// The protocol's code.
     pub code: &'static str,
     /// The reason of an error; empty if it has none.

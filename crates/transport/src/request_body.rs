@@ -18,7 +18,7 @@ use crate::rejection::Rejection;
 use crate::timer::Timer;
 use crate::unread::Rest;
 
-/// See the header.
+/// A body that fails when it takes too long, or when there is no room for what it announces.
 pub struct RequestBody<B, P: Protocol> {
     body: B,
     permit: Arc<CallPermit>,

@@ -18,7 +18,7 @@ const HEADERS_BYTES_MAX: usize = 16 * 1_024;
 /// What each header counts beside its name and value.
 const HEADER_BYTES: usize = 32;
 
-/// See the header.
+/// A service that is reached only by requests of its protocol with headers of a bearable size.
 #[derive(Clone, Debug)]
 pub struct RequestCheck<S, P> {
     inner: S,

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 
-use crate::protocol::{BoxError, Messages, Outcome, Place, Protocol};
+use crate::protocol::{BoxError, CallOutcome, FoundIn, Messages, Protocol};
 use crate::rejection::Rejection;
 
 /// Shows a rejection as its name in Rust.
@@ -55,11 +55,11 @@ impl Protocol for Plain {
         text(headers, "timeout").map(milliseconds).transpose().map_err(|_| Rejection::Malformed { what: String::new() })
     }
 
-    fn replacement(self, headers: &HeaderMap, place: Place<'_>) -> Option<Rejection> {
+    fn replacement(self, headers: &HeaderMap, found: FoundIn<'_>) -> Option<Rejection> {
         let message = text(headers, "error")?;
-        Some(match place {
-            Place::Headers { path } => Rejection::NoSuchMethod { path: path.to_owned() },
-            Place::Trailers => Rejection::AnswerFailed { message },
+        Some(match found {
+            FoundIn::Headers { path } => Rejection::NoSuchMethod { path: path.to_owned() },
+            FoundIn::Trailers => Rejection::AnswerFailed { message },
         })
     }
 
@@ -67,13 +67,13 @@ impl Protocol for Plain {
         error.to_string()
     }
 
-    fn outcome(self, status: StatusCode, headers: &HeaderMap) -> Option<Outcome> {
-        let foreign = || Outcome { code: "Foreign", reason: String::new() };
+    fn outcome(self, status: StatusCode, headers: &HeaderMap) -> Option<CallOutcome> {
+        let foreign = || CallOutcome { code: "Foreign", reason: String::new() };
         self.outcome_of_trailers(headers).or_else(|| (status != StatusCode::OK).then(foreign))
     }
 
-    fn outcome_of_trailers(self, trailers: &HeaderMap) -> Option<Outcome> {
-        text(trailers, "reason").map(|reason| Outcome { code: "Ended", reason })
+    fn outcome_of_trailers(self, trailers: &HeaderMap) -> Option<CallOutcome> {
+        text(trailers, "reason").map(|reason| CallOutcome { code: "Ended", reason })
     }
 
     fn response(self, rejection: &Rejection) -> Response<Bytes> {
@@ -114,13 +114,13 @@ pub(crate) async fn read<B: Body<Data = Bytes, Error: Debug>>(response: Response
 
 /// A body that gives these frames one after the other. With trailers among them it then ends, without it rests for ever.
 /// Whoever made it sees when it is dropped.
-pub(crate) struct Frames {
+pub(crate) struct ScriptedBody {
     frames: std::vec::IntoIter<Result<Frame<Bytes>, BoxError>>,
     ends: bool,
     _dropped: Arc<()>,
 }
 
-impl Frames {
+impl ScriptedBody {
     pub(crate) fn new(frames: Vec<Result<Frame<Bytes>, BoxError>>) -> (Self, Arc<()>) {
         let dropped = Arc::new(());
         let ends = frames.iter().flatten().any(Frame::is_trailers);
@@ -133,7 +133,7 @@ impl Frames {
     }
 }
 
-impl Body for Frames {
+impl Body for ScriptedBody {
     type Data = Bytes;
     type Error = BoxError;
 

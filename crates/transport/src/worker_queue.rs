@@ -23,7 +23,7 @@ pub(crate) struct Accepted {
     pub(crate) open: OpenConnection,
 }
 
-/// See the header.
+/// The connections that wait for one worker, in the order in which they were handed to it.
 pub(crate) struct WorkerQueue {
     state: Mutex<State>,
     /// For the worker: something was put in, or it is asked for a sign of life.

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use bookd_transport::grpc::Errors;
+use bookd_transport::grpc::RenderErrors;
 use bookd_transport::{BoxError, RETRY_MAX, Rejection};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
@@ -16,7 +16,7 @@ use crate::api::convert::status;
 #[derive(Clone, Copy, Debug)]
 pub struct StatusErrors;
 
-impl Errors for StatusErrors {
+impl RenderErrors for StatusErrors {
     fn response(self, rejection: &Rejection) -> Response<Bytes> {
         match rejection {
             Rejection::TooManyCalls { retry_after } => too_many_calls(*retry_after),

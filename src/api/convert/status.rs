@@ -413,28 +413,28 @@ fn beside(slot: &SlotRefusal) -> String {
 #[cfg(test)]
 mod tests {
     use bookd_transport::grpc::Grpc;
-    use bookd_transport::{Place, Protocol};
+    use bookd_transport::{FoundIn, Protocol};
 
     use super::*;
     use crate::api::convert::rejections::{StatusErrors, trailers};
 
-    const HEADERS: Place<'_> = Place::Headers { path: "/s/m" };
+    const HEADERS: FoundIn<'_> = FoundIn::Headers { path: "/s/m" };
 
-    fn replacement(status: &Status, place: Place<'_>) -> Option<Status> {
-        Grpc(StatusErrors).replacement(&trailers(status), place).map(|rejection| rejected(&rejection))
+    fn replacement(status: &Status, found: FoundIn<'_>) -> Option<Status> {
+        Grpc(StatusErrors).replacement(&trailers(status), found).map(|rejection| rejected(&rejection))
     }
 
     #[test]
     fn internal_never_leaves_wherever_it_was_found() {
         let bare = Status::internal("failed");
         let detailed = plain(Code::Internal, ErrorReason::FieldInvalid, "failed");
-        for (status, place, expected) in [
+        for (status, found, expected) in [
             (&bare, HEADERS, Code::InvalidArgument),
-            (&bare, Place::Trailers, Code::Unknown),
+            (&bare, FoundIn::Trailers, Code::Unknown),
             (&detailed, HEADERS, Code::Unknown),
-            (&detailed, Place::Trailers, Code::Unknown),
+            (&detailed, FoundIn::Trailers, Code::Unknown),
         ] {
-            let status = replacement(status, place).expect("it is replaced");
+            let status = replacement(status, found).expect("it is replaced");
             assert_eq!(status.code(), expected);
             assert!(status.message().ends_with(": failed"), "{status:?}");
         }
@@ -442,11 +442,11 @@ mod tests {
 
     #[test]
     fn who_is_told_unknown_is_told_the_reason_of_it() {
-        let failed = replacement(&Status::internal("failed"), Place::Trailers).expect("it is replaced");
+        let failed = replacement(&Status::internal("failed"), FoundIn::Trailers).expect("it is replaced");
         for status in [failed, rejected(&Rejection::NoRoomToAnswer { is_reading: false })] {
             let reason = status.get_details_error_info().map(|it| it.reason);
             assert_eq!((status.code(), reason.as_deref()), (Code::Unknown, Some("COMMIT_UNKNOWN")));
-            assert!(replacement(&status, Place::Trailers).is_none(), "it passes as it is");
+            assert!(replacement(&status, FoundIn::Trailers).is_none(), "it passes as it is");
         }
     }
 
@@ -455,7 +455,7 @@ mod tests {
         let ours = plain(Code::OutOfRange, ErrorReason::RevisionCompacted, "gone");
         for status in [ours, Status::not_found("service not registered"), Status::ok("")] {
             assert!(replacement(&status, HEADERS).is_none());
-            assert!(replacement(&status, Place::Trailers).is_none());
+            assert!(replacement(&status, FoundIn::Trailers).is_none());
         }
     }
 }
