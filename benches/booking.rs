@@ -26,7 +26,7 @@ use bookd::proto::v1::slots_service_client::SlotsServiceClient;
 use bookd::zones::Zones;
 use bookd_core::time::{DAY, HOUR};
 use bookd_transport::AdmissionLimits;
-use bookd_transport::Limits;
+use bookd_transport::ServerLimits;
 use prost::Message;
 use tonic::service::Routes;
 use tonic::transport::Channel;
@@ -176,15 +176,17 @@ async fn refusals(in_flight: usize, channels: &[Channel], first: i64) -> Measure
 }
 
 async fn measure(folder: &Path) {
-    let service = start(&folder.join("bookd.db"), Zones::bundled(), Limits::default()).await;
+    let service = start(&folder.join("bookd.db"), Zones::bundled(), ServerLimits::default()).await;
     // Of each connection some calls are let in all the same: what is asked there is nothing.
     let admission = AdmissionLimits { calls_max: 0, ..AdmissionLimits::default() };
-    let full = start(&folder.join("full.db"), Zones::bundled(), Limits { admission, ..Limits::default() }).await;
+    let full =
+        start(&folder.join("full.db"), Zones::bundled(), ServerLimits { admission, ..ServerLimits::default() }).await;
     let echo_listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let routes = Routes::new(Echo);
-    let echo =
-        bookd_transport::start(echo_listener, Limits::default(), two_workers(), move |_| stack::alone(routes.clone()))
-            .unwrap();
+    let echo = bookd_transport::start(echo_listener, ServerLimits::default(), two_workers(), move |_| {
+        stack::alone(routes.clone())
+    })
+    .unwrap();
     let channels = connections(service.local_addr(), CONNECTIONS).await;
     for number in 0..CALENDARS {
         open(&channels[0], format!("calendar-{number}")).await;

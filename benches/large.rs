@@ -36,7 +36,7 @@ use bookd_core::command::Command as Asked;
 use bookd_core::ids::CalendarId;
 use bookd_core::state::State;
 use bookd_core::time::{HOUR, Instant};
-use bookd_transport::Limits;
+use bookd_transport::ServerLimits;
 use tonic::transport::Channel;
 
 use filled::{booking, commit, opened, take};
@@ -96,7 +96,7 @@ fn fill(file: &Path, appointments: usize, first: Instant) {
 
 /// With the zones that the binary takes by default.
 async fn serve(file: &Path) -> Service {
-    service::start(file, Zones::load(None).unwrap(), Limits::default()).await
+    service::start(file, Zones::load(None).unwrap(), ServerLimits::default()).await
 }
 
 fn milliseconds(since: Stopwatch) -> f64 {

@@ -38,7 +38,7 @@ use bookd_core::command::Command as Asked;
 use bookd_core::ids::{CalendarId, TypeId, TypeNumber};
 use bookd_core::state::State;
 use bookd_core::time::{HOUR, Instant};
-use bookd_transport::Limits;
+use bookd_transport::ServerLimits;
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use serde_json::{Value, json};
@@ -281,7 +281,7 @@ async fn run(file: &Path, grounds: Vec<Ground>, first: i64) {
     let wanted = std::env::var("BOOKD_CASES").unwrap_or_default();
     let cases: Vec<Arc<Case>> = cases().into_iter().map(Arc::new).collect();
     expect_complete(&cases);
-    let service = service::start(file, Zones::load(None).unwrap(), Limits::default()).await;
+    let service = service::start(file, Zones::load(None).unwrap(), ServerLimits::default()).await;
     let server = Server::new(service.local_addr().to_string(), Duration::from_secs(300));
     let channel = service::connections(service.local_addr(), 1).await.remove(0);
     let mut booker = Booker { client: BookingServiceClient::new(channel), next: 0, first };

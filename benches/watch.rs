@@ -23,7 +23,7 @@ use bookd::proto::v1::list_service_client::ListServiceClient;
 use bookd::proto::v1::watch_appointments_response::Message as Told;
 use bookd::zones::Zones;
 use bookd_core::time::HOUR;
-use bookd_transport::Limits;
+use bookd_transport::ServerLimits;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -172,7 +172,7 @@ fn tell(in_flight: usize, measured: &[[Measured; Kind::ALL.len()]]) {
 }
 
 async fn run(handle: Handle, folder: &std::path::Path) {
-    let service = start(&folder.join("bookd.db"), Zones::bundled(), Limits::default()).await;
+    let service = start(&folder.join("bookd.db"), Zones::bundled(), ServerLimits::default()).await;
     let address = service.local_addr();
     let channels = connections(address, CONNECTIONS).await;
     let watching = handle.spawn(connections(address, WATCHING_CONNECTIONS)).await.unwrap();

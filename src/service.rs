@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bookd_transport::{Admission, Ended, Limits, Stopper, Workers};
+use bookd_transport::{Admission, Ended, ServerLimits, Stopper, Workers};
 
 use crate::api::context::Api;
 use crate::api::{self, HealthReporter, SERVICES, stack};
@@ -52,7 +52,7 @@ pub struct Parts {
     /// How the engine runs.
     pub engine: engine::Settings,
     /// What a connection may do.
-    pub limits: Limits,
+    pub limits: ServerLimits,
 }
 
 impl Parts {
@@ -64,7 +64,7 @@ impl Parts {
             clock: Arc::new(SystemClock),
             workers: Workers::per_core(),
             engine: engine::Settings::default(),
-            limits: Limits::default(),
+            limits: ServerLimits::default(),
         }
     }
 }

@@ -14,7 +14,7 @@ use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
 use bookd::service::{Parts, Service};
 use bookd::zones::Zones;
 use bookd_core::time::DAY;
-use bookd_transport::{Limits, Workers};
+use bookd_transport::{ServerLimits, Workers};
 use prost_types::Timestamp;
 use tonic::transport::{Channel, Endpoint};
 
@@ -31,7 +31,7 @@ pub(crate) fn two_workers() -> Workers {
 }
 
 /// Starts the service on this file.
-pub(crate) async fn start(file: &Path, zones: Zones, limits: Limits) -> Service {
+pub(crate) async fn start(file: &Path, zones: Zones, limits: ServerLimits) -> Service {
     let zones = Arc::new(zones);
     let store = open_sqlite(file, &zones).unwrap();
     let parts = Parts { workers: two_workers(), limits, ..Parts::local(zones) };

@@ -21,15 +21,15 @@ const STANDARD_METHODS: [&str; 5] = [
 ];
 
 /// Routes, or what stands around them, as they are served.
-pub type Stack<S> = bookd_transport::Stack<S, Grpc<StatusErrors>>;
+pub type GrpcStack<S> = bookd_transport::Stack<S, Grpc<StatusErrors>>;
 
 /// Lays the layers around routes. Their calls are counted by `admission`, and logged only if `is_logging`.
-pub fn around<S>(routes: S, admission: Arc<Admission>, is_logging: bool) -> Stack<S> {
+pub fn around<S>(routes: S, admission: Arc<Admission>, is_logging: bool) -> GrpcStack<S> {
     bookd_transport::stack(routes, Grpc(StatusErrors), &METHODS, admission, is_logging)
 }
 
 /// The same with an admission of their own, and without a log.
-pub fn alone<S>(routes: S) -> Stack<S> {
+pub fn alone<S>(routes: S) -> GrpcStack<S> {
     around(routes, Arc::default(), false)
 }
 

@@ -16,7 +16,7 @@ use crate::signals::Signals;
 use crate::telemetry;
 use crate::zones::Zones;
 use bookd_core::time::DAY;
-use bookd_transport::{Ended, Limits, Workers};
+use bookd_transport::{Ended, ServerLimits, Workers};
 
 const MIB: u64 = 1_024 * 1_024;
 
@@ -58,7 +58,7 @@ async fn serve(config: &ServeConfig) -> Result<Exit, String> {
             keep_changes: config.keep_changes.map(|days| i64::from(days) * DAY),
             ..engine::Settings::default()
         },
-        limits: Limits::default(),
+        limits: ServerLimits::default(),
     };
     let signals = Signals::new()?;
     let started = Service::start_logging(parts, Box::new(store), config.log.log_calls).await;

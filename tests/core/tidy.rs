@@ -1,5 +1,6 @@
 //! The rules of the house that a machine can check: layers, headers, sizes, and what the documents name.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 const FILE_LINES_MAX: usize = 500;
@@ -94,6 +95,30 @@ fn each_layer_imports_only_what_stands_below_it() {
         }
     }
     complain(&wrong);
+}
+
+/// The name of the type that a line defines, if it defines one.
+fn defined_type(line: &str) -> Option<&str> {
+    let bare = line.trim_start();
+    let bare = ["pub ", "pub(super) ", "pub(crate) "].iter().find_map(|it| bare.strip_prefix(it)).unwrap_or(bare);
+    let of_type = |kind: &str| bare.strip_prefix(kind);
+    let named = ["struct ", "enum ", "trait "].iter().find_map(|kind| of_type(kind));
+    // An indented `type` is what an implementation has for a trait.
+    let named = named.or_else(|| of_type("type ").filter(|_| !line.starts_with(' ')))?;
+    named.split(|it: char| !it.is_alphanumeric() && it != '_').next().filter(|name| !name.is_empty())
+}
+
+#[test]
+fn no_two_types_have_one_name() {
+    let mut files_of: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (path, text) in files(&["src", "crates"], "rs") {
+        let product = text.split("\nmod tests {").next().unwrap_or(&text);
+        for name in product.lines().filter_map(defined_type) {
+            files_of.entry(name.to_owned()).or_default().insert(path.display().to_string());
+        }
+    }
+    let twice = files_of.into_iter().filter(|(_, files)| files.len() > 1);
+    complain(&twice.map(|(name, files)| format!("{name} is a type in {files:?}")).collect::<Vec<_>>());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
 use bookd_transport::grpc::REQUEST_BYTES_MAX;
 use bookd_transport::{Admission, AdmissionLimits};
-use bookd_transport::{Limits, Running, Workers};
+use bookd_transport::{Running, ServerLimits, Workers};
 use bytes::Bytes;
 use http_body::Frame;
 use tokio::sync::mpsc;
@@ -127,7 +127,7 @@ async fn requests_that_never_end_take_a_bounded_part_of_memory_and_the_others_ar
     besieged.ends_unharmed(MEMORY_MAX + (CONNECTIONS * RECEIVED) as u64).await;
 }
 
-pub(crate) fn serve(admission: AdmissionLimits, limits: Limits) -> Running {
+pub(crate) fn serve(admission: AdmissionLimits, limits: ServerLimits) -> Running {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (_, health) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure()
@@ -145,7 +145,7 @@ async fn channel(running: &Running) -> Channel {
 #[tokio::test]
 async fn a_request_that_does_not_arrive_in_time_is_answered_and_nothing_was_done() {
     let admission = AdmissionLimits { receive: Duration::from_millis(30), ..AdmissionLimits::default() };
-    let running = serve(admission, Limits::default());
+    let running = serve(admission, ServerLimits::default());
     let channel = channel(&running).await;
     for (path, sent) in [("/grpc.health.v1.Health/Check", None), ("/grpc.health.v1.Health/Check", Some(begun(9, 4)))] {
         let status = refused(channel.clone(), request(path, &[], Body::new(Unfinished(sent)))).await;
@@ -161,7 +161,7 @@ async fn a_request_that_does_not_arrive_in_time_is_answered_and_nothing_was_done
 
 #[tokio::test]
 async fn who_leaves_answers_unread_is_closed_and_who_reads_slowly_is_not() {
-    let limits = Limits { unread: Duration::from_millis(60), ..Limits::default() };
+    let limits = ServerLimits { unread: Duration::from_millis(60), ..ServerLimits::default() };
     let running = serve(AdmissionLimits::default(), limits);
     let health = tonic_health::pb::HealthCheckRequest::default();
     let mut reader = Connection::shaken(running.local_addr()).await;

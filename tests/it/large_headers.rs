@@ -6,7 +6,7 @@ use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
 use bookd_transport::AdmissionLimits;
-use bookd_transport::Limits;
+use bookd_transport::ServerLimits;
 use tonic::metadata::{AsciiMetadataKey, MetadataMap};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
@@ -164,7 +164,7 @@ async fn calls_that_all_have_as_many_tiny_headers_as_are_read_take_little_memory
 #[tokio::test]
 async fn a_header_that_never_ends_is_waited_for_as_long_as_the_answer_to_a_ping() {
     let keepalive = Duration::from_millis(50);
-    let limits = Limits { keepalive, keepalive_timeout: keepalive, ..Limits::default() };
+    let limits = ServerLimits { keepalive, keepalive_timeout: keepalive, ..ServerLimits::default() };
     let running = serve(AdmissionLimits::default(), limits);
     let mut connection = Connection::shaken(running.local_addr()).await;
     connection.send(&frame(HEADERS, 0, 1, &call_headers(BOOK))).await;

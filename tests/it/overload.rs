@@ -28,7 +28,7 @@ use bookd_core::command::Command;
 use bookd_core::ids::CalendarId;
 use bookd_core::time::zone::Zone;
 use bookd_transport::{Admission, AdmissionLimits, ConnectionShare};
-use bookd_transport::{Limits, Workers};
+use bookd_transport::{ServerLimits, Workers};
 use http_body_util::Full;
 use prost_types::Timestamp;
 use tempfile::TempDir;
@@ -59,7 +59,7 @@ async fn start(admission: AdmissionLimits) -> (Service, TempDir) {
     let store = open_sqlite(&folder.path().join("bookd.db"), &zones).unwrap();
     let parts = Parts {
         workers: Workers::Threads(NonZeroUsize::new(2).unwrap()),
-        limits: Limits { admission, ..Limits::default() },
+        limits: ServerLimits { admission, ..ServerLimits::default() },
         ..Parts::local(zones)
     };
     (Service::start(parts, Box::new(store)).await.unwrap(), folder)

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bookd::api::stack;
-use bookd_transport::{Ended, Limits, Peer, Running, Workers};
+use bookd_transport::{Ended, Peer, Running, ServerLimits, Workers};
 use tokio::sync::{Notify, Semaphore};
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
@@ -64,14 +64,14 @@ impl Health for Gate {
     }
 }
 
-fn start_on(workers: Workers, limits: Limits, gate: &Gate) -> Running {
+fn start_on(workers: Workers, limits: ServerLimits, gate: &Gate) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let gate = gate.clone();
     let service = move |_worker| stack::alone(Routes::new(HealthServer::new(gate.clone())));
     bookd_transport::start(listener, limits, workers, service).unwrap()
 }
 
-fn start(limits: Limits, gate: &Gate) -> Running {
+fn start(limits: ServerLimits, gate: &Gate) -> Running {
     start_on(Workers::Threads(NonZeroUsize::new(2).unwrap()), limits, gate)
 }
 
@@ -103,7 +103,7 @@ async fn until_refused(address: SocketAddr) {
 
 async fn a_shutdown_finishes_what_is_in_flight(workers: Workers) {
     let gate = Gate::closed();
-    let running = start_on(workers, Limits::default(), &gate);
+    let running = start_on(workers, ServerLimits::default(), &gate);
     let address = running.local_addr();
     let mut client = client(address).await;
     let call = tokio::spawn(async move { check(&mut client).await });
@@ -129,7 +129,7 @@ async fn a_lane_on_the_runtime_of_the_caller_ends_in_the_same_order() {
 
 #[tokio::test]
 async fn a_shutdown_sends_goaway_to_connections_that_would_stay() {
-    let running = start(Limits::default(), &Gate::opened());
+    let running = start(ServerLimits::default(), &Gate::opened());
     let mut connection = Connection::shaken(running.local_addr()).await;
     assert_eq!(connection.next().await.unwrap().kind, SETTINGS);
     let shutdown = tokio::spawn(running.shutdown(LONG));
@@ -142,7 +142,7 @@ async fn a_shutdown_sends_goaway_to_connections_that_would_stay() {
 #[tokio::test]
 async fn calls_that_outlive_the_grace_are_dropped() {
     let gate = Gate::closed();
-    let running = start(Limits::default(), &gate);
+    let running = start(ServerLimits::default(), &gate);
     let mut client = client(running.local_addr()).await;
     let call = tokio::spawn(async move { check(&mut client).await });
     gate.entered.notified().await;
@@ -154,7 +154,7 @@ async fn calls_that_outlive_the_grace_are_dropped() {
 async fn an_abort_cuts_the_grace_short_even_with_every_call_hanging() {
     for workers in [Workers::Threads(NonZeroUsize::MIN), Workers::Here] {
         let gate = Gate::closed();
-        let running = start_on(workers, Limits::default(), &gate);
+        let running = start_on(workers, ServerLimits::default(), &gate);
         let mut client = client(running.local_addr()).await;
         let call = tokio::spawn(async move { check(&mut client).await });
         gate.entered.notified().await;
@@ -170,7 +170,7 @@ async fn an_abort_cuts_the_grace_short_even_with_every_call_hanging() {
 
 #[tokio::test]
 async fn whoever_holds_a_stopper_can_ask_for_the_end() {
-    let running = start(Limits::default(), &Gate::opened());
+    let running = start(ServerLimits::default(), &Gate::opened());
     running.stopper().drain();
     tokio::time::timeout(PATIENCE, running.stop_asked()).await.unwrap();
     assert_eq!(running.shutdown(LONG).await, Ended::InOrder);
@@ -178,7 +178,7 @@ async fn whoever_holds_a_stopper_can_ask_for_the_end() {
 
 #[tokio::test]
 async fn a_connection_without_a_complete_preface_is_closed_by_the_handshake_timer() {
-    let limits = Limits { handshake: Duration::from_millis(50), ..Limits::default() };
+    let limits = ServerLimits { handshake: Duration::from_millis(50), ..ServerLimits::default() };
     let running = start(limits, &Gate::opened());
     for beginning in [&b""[..], &PREFACE[..10], PREFACE] {
         let mut connection = Connection::open(running.local_addr()).await;
@@ -192,7 +192,7 @@ async fn a_connection_without_a_complete_preface_is_closed_by_the_handshake_time
 
 #[tokio::test]
 async fn a_connection_with_a_preface_outlives_the_handshake_timer() {
-    let limits = Limits { handshake: Duration::from_millis(50), ..Limits::default() };
+    let limits = ServerLimits { handshake: Duration::from_millis(50), ..ServerLimits::default() };
     let running = start(limits, &Gate::opened());
     let mut patient = Connection::shaken(running.local_addr()).await;
     eventually(|| running.metrics().open() == 1).await;
@@ -206,7 +206,7 @@ async fn a_connection_with_a_preface_outlives_the_handshake_timer() {
 
 #[tokio::test]
 async fn connections_above_the_limit_are_refused_and_the_others_go_on() {
-    let limits = Limits { connections_max: 2, ..Limits::default() };
+    let limits = ServerLimits { connections_max: 2, ..ServerLimits::default() };
     let running = start(limits, &Gate::opened());
     let metrics = running.metrics();
     let mut client = client(running.local_addr()).await;
@@ -226,7 +226,11 @@ async fn connections_above_the_limit_are_refused_and_the_others_go_on() {
 
 #[tokio::test]
 async fn a_connection_of_age_gets_goaway_and_then_the_grace() {
-    let limits = Limits { age: Duration::from_millis(50), age_grace: Duration::from_millis(50), ..Limits::default() };
+    let limits = ServerLimits {
+        age: Duration::from_millis(50),
+        age_grace: Duration::from_millis(50),
+        ..ServerLimits::default()
+    };
     let running = start(limits, &Gate::opened());
     let mut connection = Connection::shaken(running.local_addr()).await;
     connection.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &call_headers(WATCH))).await;
@@ -239,7 +243,7 @@ async fn a_connection_of_age_gets_goaway_and_then_the_grace() {
 
 #[tokio::test]
 async fn a_call_in_flight_is_finished_after_goaway_by_age() {
-    let limits = Limits { age: Duration::from_millis(50), ..Limits::default() };
+    let limits = ServerLimits { age: Duration::from_millis(50), ..ServerLimits::default() };
     let gate = Gate::closed();
     let running = start(limits, &gate);
     let mut aged = client(running.local_addr()).await;
@@ -255,7 +259,7 @@ async fn a_call_in_flight_is_finished_after_goaway_by_age() {
 
 #[tokio::test]
 async fn an_idle_connection_gets_goaway_and_one_with_an_open_stream_does_not() {
-    let limits = Limits { idle: Duration::from_millis(50), ..Limits::default() };
+    let limits = ServerLimits { idle: Duration::from_millis(50), ..ServerLimits::default() };
     let running = start(limits, &Gate::opened());
     let mut busy = Connection::shaken(running.local_addr()).await;
     busy.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &call_headers(WATCH))).await;
@@ -272,10 +276,10 @@ async fn an_idle_connection_gets_goaway_and_one_with_an_open_stream_does_not() {
 
 #[tokio::test]
 async fn a_peer_that_answers_no_ping_is_closed() {
-    let limits = Limits {
+    let limits = ServerLimits {
         keepalive: Duration::from_millis(30),
         keepalive_timeout: Duration::from_millis(30),
-        ..Limits::default()
+        ..ServerLimits::default()
     };
     let running = start(limits, &Gate::opened());
     let mut connection = Connection::shaken(running.local_addr()).await;
@@ -285,7 +289,7 @@ async fn a_peer_that_answers_no_ping_is_closed() {
 
 #[tokio::test]
 async fn garbage_in_place_of_the_preface_disturbs_nobody() {
-    let running = start_on(Workers::Threads(NonZeroUsize::MIN), Limits::default(), &Gate::opened());
+    let running = start_on(Workers::Threads(NonZeroUsize::MIN), ServerLimits::default(), &Gate::opened());
     let mut client = client(running.local_addr()).await;
     for garbage in [&b"GET / HTTP/1.1\r\nhost: bookd\r\n\r\n"[..], &[0; 64], &[0xff; 4_096]] {
         let mut connection = Connection::open(running.local_addr()).await;
@@ -299,7 +303,7 @@ async fn garbage_in_place_of_the_preface_disturbs_nobody() {
 #[tokio::test]
 async fn a_header_bomb_is_refused_before_any_handler_sees_it() {
     let gate = Gate::opened();
-    let running = start_on(Workers::Threads(NonZeroUsize::MIN), Limits::default(), &gate);
+    let running = start_on(Workers::Threads(NonZeroUsize::MIN), ServerLimits::default(), &gate);
     let mut client = client(running.local_addr()).await;
     let mut connection = Connection::shaken(running.local_addr()).await;
     let mut bomb = frame(HEADERS, END_STREAM, 1, &call_headers(WATCH));
@@ -324,7 +328,7 @@ async fn a_header_bomb_is_refused_before_any_handler_sees_it() {
 
 #[tokio::test]
 async fn rapid_resets_end_the_connection() {
-    let limits = Limits { reset_streams_max: 16, ..Limits::default() };
+    let limits = ServerLimits { reset_streams_max: 16, ..ServerLimits::default() };
     let running = start_on(Workers::Threads(NonZeroUsize::MIN), limits, &Gate::opened());
     let mut client = client(running.local_addr()).await;
     let mut connection = Connection::shaken(running.local_addr()).await;
@@ -345,7 +349,7 @@ async fn rapid_resets_end_the_connection() {
 
 #[tokio::test]
 async fn a_stream_above_the_limit_is_refused() {
-    let limits = Limits { streams_max: 1, ..Limits::default() };
+    let limits = ServerLimits { streams_max: 1, ..ServerLimits::default() };
     let running = start(limits, &Gate::opened());
     let mut connection = Connection::shaken(running.local_addr()).await;
     assert!(connection.next_of(SETTINGS).await.is_some());
@@ -362,7 +366,7 @@ fn a_lane_here_needs_a_runtime() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (_, health) = tonic_health::server::health_reporter();
     let service = move |_worker| stack::alone(Routes::new(health.clone()));
-    let error = bookd_transport::start(listener, Limits::default(), Workers::Here, service).unwrap_err();
+    let error = bookd_transport::start(listener, ServerLimits::default(), Workers::Here, service).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::Other);
 }
 
@@ -408,7 +412,7 @@ async fn connections_are_accepted_and_served_by_the_others_while_a_worker_is_stu
                 stack::alone(Routes::new(HealthServer::new(Blocking { worker, called, entered, release })))
             }
         };
-        let limits = Limits { stuck: Duration::from_millis(20), ..Limits::default() };
+        let limits = ServerLimits { stuck: Duration::from_millis(20), ..ServerLimits::default() };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let workers = Workers::Threads(NonZeroUsize::new(WORKERS).unwrap());
         let running = bookd_transport::start(listener, limits, workers, service).unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bookd::api::ERROR_DOMAIN;
 use bookd::api::stack::{self, Stack};
-use bookd_transport::{Admission, AdmissionLimits, Deadline, Limits, Peer, Running, Workers};
+use bookd_transport::{Admission, AdmissionLimits, Deadline, Peer, Running, ServerLimits, Workers};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http_body_util::{BodyExt, Full};
@@ -73,7 +73,7 @@ fn wired() -> Stack<Routes> {
 
 async fn served() -> (Running, Channel) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let running = bookd_transport::start(listener, Limits::default(), Workers::Here, |_worker| wired()).unwrap();
+    let running = bookd_transport::start(listener, ServerLimits::default(), Workers::Here, |_worker| wired()).unwrap();
     let channel = Endpoint::from_shared(format!("http://{}", running.local_addr())).unwrap().connect().await.unwrap();
     (running, channel)
 }

@@ -16,7 +16,7 @@ use bookd::log::WatchSettings;
 use bookd::store::ZoneLookup;
 use bookd::store::sqlite::Sqlite;
 use bookd_core::time::Instant;
-use bookd_transport::{Limits, serve_connection};
+use bookd_transport::{ServerLimits, serve_connection};
 use hyper_util::rt::TokioIo;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -197,7 +197,7 @@ fn connect(runtime: &Runtime, routes: Routes) -> Channel {
     let connector = tower::service_fn(move |_| {
         let (ours, theirs) = tokio::io::duplex(PIPE);
         let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-        tokio::spawn(serve_connection(theirs, peer, 1, Limits::default(), stack::alone(routes.clone())));
+        tokio::spawn(serve_connection(theirs, peer, 1, ServerLimits::default(), stack::alone(routes.clone())));
         std::future::ready(Ok::<_, std::io::Error>(TokioIo::new(ours)))
     });
     let _entered = runtime.enter();

@@ -9,7 +9,7 @@ use bookd::engine::{Engine, Settings, Slices};
 use bookd::layout::Layout;
 use bookd::log::WatchSettings;
 use bookd::zones::Zones;
-use bookd_transport::{Limits, serve_connection};
+use bookd_transport::{ServerLimits, serve_connection};
 use hyper_util::rt::TokioIo;
 use tonic::transport::{Channel, Endpoint};
 use turmoil::net::{TcpListener, TcpStream};
@@ -65,7 +65,7 @@ pub async fn serve(world: Rc<World>, machine: Rc<Machine>) -> turmoil::Result {
         for number in 0.. {
             let Ok((stream, peer)) = listener.accept().await else { continue };
             let service = stack::alone(routes.clone());
-            tokio::spawn(serve_connection(stream, peer, number, Limits::default(), service));
+            tokio::spawn(serve_connection(stream, peer, number, ServerLimits::default(), service));
         }
     };
     tokio::select! {

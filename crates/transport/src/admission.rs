@@ -1,6 +1,6 @@
 //! Admission control: how many calls, and how much memory for their requests and answers, all connections together have.
 //!
-//! Limits of one connection bound nothing when there may be ten thousand of them: what is counted here is counted over
+//! ServerLimits of one connection bound nothing when there may be ten thousand of them: what is counted here is counted over
 //! the process. Whatever was counted is given back when what it stands for is dropped, whichever way that comes about.
 
 use std::sync::Arc;

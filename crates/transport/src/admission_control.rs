@@ -17,7 +17,7 @@ use crate::methods::Methods;
 use crate::protocol::Protocol;
 use crate::rejection::Rejection;
 use crate::response_body::ResponseBody;
-use crate::unread::{Checked, Unread};
+use crate::unread::{PassedOrAnswered, Unread};
 
 /// A service that is reached only by calls that are let in. Each has its [`crate::CallPermit`] in its extensions.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ where
 {
     type Response = Response<ResponseBody<R>>;
     type Error = Infallible;
-    type Future = Checked<S::Future, B>;
+    type Future = PassedOrAnswered<S::Future, B>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -57,14 +57,14 @@ where
             Err(retry_after) => {
                 let answer = self.protocol.response(&Rejection::TooManyCalls { retry_after });
                 let wait_for_rest = || self.admission.wait_for_rest(&share);
-                return Checked::Unread(Unread::new(answer, request.into_body(), wait_for_rest));
+                return PassedOrAnswered::Unread(Unread::new(answer, request.into_body(), wait_for_rest));
             }
         };
         if request.extensions().get::<Peer>().is_none() {
             request.extensions_mut().insert(Peer::default());
         }
         request.extensions_mut().insert(permit);
-        Checked::Passed(self.inner.call(request))
+        PassedOrAnswered::Passed(self.inner.call(request))
     }
 }
 

@@ -19,7 +19,7 @@ use crate::admission::ConnectionShare;
 use crate::connection_service::{Activity, Calls, ConnectionService};
 use crate::handshake::{Handshaking, Written};
 use crate::header_blocks::HeaderBlocks;
-use crate::limits::Limits;
+use crate::limits::ServerLimits;
 use crate::shared::{Shared, Stage};
 use crate::tasks::Tasks;
 
@@ -113,7 +113,7 @@ async fn over(grace: Option<Duration>) {
     }
 }
 
-fn builder(limits: &Limits, tasks: Tasks) -> http2::Builder<Tasks> {
+fn builder(limits: &ServerLimits, tasks: Tasks) -> http2::Builder<Tasks> {
     let mut builder = http2::Builder::new(tasks);
     builder
         .timer(TokioTimer::new())

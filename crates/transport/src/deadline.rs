@@ -76,9 +76,9 @@ where
                 let answer_latest = now + Duration::from_secs(ANSWER_SECONDS_MAX);
                 let deadline = stream_deadline.map_or(answer_latest, |deadline| deadline.min(answer_latest));
                 request.extensions_mut().insert(Deadline(deadline));
-                State::Running { answer: self.inner.call(request), timer: Timer::at(deadline), stream_deadline }
+                DeadlineState::Running { answer: self.inner.call(request), timer: Timer::at(deadline), stream_deadline }
             }
-            Err(rejection) => State::Unread(Unread::of_call(protocol.response(&rejection), request)),
+            Err(rejection) => DeadlineState::Unread(Unread::of_call(protocol.response(&rejection), request)),
         };
         DeadlineFuture { state, protocol }
     }
@@ -86,11 +86,11 @@ where
 
 /// A call whose answer has not begun.
 pub struct DeadlineFuture<F, B, P> {
-    state: State<F, B>,
+    state: DeadlineState<F, B>,
     protocol: P,
 }
 
-enum State<F, B> {
+enum DeadlineState<F, B> {
     Unread(Unread<B>),
     Running { answer: F, timer: Timer, stream_deadline: Option<Instant> },
 }
@@ -106,8 +106,8 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let protocol = self.protocol;
         let (response, deadline) = match &mut self.state {
-            State::Unread(unread) => (ResponseBody::rendered(ready!(Pin::new(unread).poll(cx))), None),
-            State::Running { answer, timer, stream_deadline } => match Pin::new(answer).poll(cx) {
+            DeadlineState::Unread(unread) => (ResponseBody::rendered(ready!(Pin::new(unread).poll(cx))), None),
+            DeadlineState::Running { answer, timer, stream_deadline } => match Pin::new(answer).poll(cx) {
                 Poll::Ready(Ok(response)) => (response.map(ResponseBody::Service), *stream_deadline),
                 Poll::Pending if timer.has_fired(cx) => {
                     (ResponseBody::rendered(protocol.response(&Rejection::CutUnanswered)), None)

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header};
 use percent_encoding::percent_decode;
 
-use crate::protocol::{BoxError, CallOutcome, FoundIn, Messages, Protocol};
+use crate::protocol::{BoxError, CallOutcome, FoundIn, MessageProgress, Protocol};
 use crate::rejection::Rejection;
 
 /// Bytes of one request message. A service must refuse a longer one by the length that it announces.
@@ -74,7 +74,7 @@ pub trait RenderErrors: Copy + Send + Sync + Unpin + 'static {
 pub struct Grpc<E>(pub E);
 
 impl<E: RenderErrors> Protocol for Grpc<E> {
-    type Messages = Prefixed;
+    type MessageProgress = Prefixed;
 
     /// gRPC over HTTP/2 with any message format; `application/grpc-web` is another protocol.
     fn is_spoken(self, headers: &HeaderMap) -> bool {
@@ -188,7 +188,7 @@ pub struct Prefixed {
     longest: usize,
 }
 
-impl Messages for Prefixed {
+impl MessageProgress for Prefixed {
     fn advance(&mut self, mut bytes: &[u8]) {
         while let Some((first, rest)) = bytes.split_first() {
             if self.prefix_bytes < PREFIX_BYTES {

@@ -21,7 +21,7 @@ const FRAME_LENGTH_BYTES: usize = 3;
 /// A connection that tells once when its preface and first SETTINGS are complete.
 pub(crate) struct Handshaking<I> {
     io: I,
-    progress: Progress,
+    progress: HandshakeProgress,
     complete: Option<oneshot::Sender<()>>,
     written: Written,
 }
@@ -47,20 +47,20 @@ impl<I> Handshaking<I> {
     pub(crate) fn new(io: I) -> (Handshaking<I>, oneshot::Receiver<()>, Written) {
         let (complete, completed) = oneshot::channel();
         let written = Written::default();
-        let progress = Progress::default();
+        let progress = HandshakeProgress::default();
         (Handshaking { io, progress, complete: Some(complete), written: written.clone() }, completed, written)
     }
 }
 
 #[derive(Default)]
-struct Progress {
+struct HandshakeProgress {
     /// Bytes read so far.
     position: usize,
     /// What the first frame announced of its length so far.
     settings_bytes: usize,
 }
 
-impl Progress {
+impl HandshakeProgress {
     /// Takes in more bytes; true when preface and first frame are there.
     fn advance(&mut self, bytes: &[u8]) -> bool {
         let length_field = PREFACE_BYTES..PREFACE_BYTES + FRAME_LENGTH_BYTES;
@@ -135,7 +135,7 @@ mod tests {
         for settings_bytes in [0, 6, 36] {
             let bytes = preface_and_settings(settings_bytes);
             for chunk_bytes in 1..=bytes.len() {
-                let mut progress = Progress::default();
+                let mut progress = HandshakeProgress::default();
                 let mut taken = 0;
                 for chunk in bytes.chunks(chunk_bytes) {
                     taken += chunk.len();

@@ -18,7 +18,7 @@ const FRAME_HEAD_BYTES: usize = 9;
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
-/// A longer block is passed on unfinished: more than the h2 crate takes with `Limits::header_list_bytes_max`, which ends
+/// A longer block is passed on unfinished: more than the h2 crate takes with `ServerLimits::header_list_bytes_max`, which ends
 /// the connection with an error of its own.
 const BLOCK_BYTES_MAX: usize = 256 * 1_024;
 /// What a connection may hold of a block however much the others hold: more than the headers of any call that is served.
@@ -40,7 +40,7 @@ impl BlockBytes {
 }
 
 /// The unfinished block of one connection, after what came before it and was not read yet.
-struct Held {
+struct UnfinishedBlock {
     all: Arc<BlockBytes>,
     bytes: Vec<u8>,
     /// How many of them may be read.
@@ -49,7 +49,7 @@ struct Held {
     read: usize,
 }
 
-impl Held {
+impl UnfinishedBlock {
     fn new(all: Arc<BlockBytes>) -> Self {
         Self { all, bytes: Vec::new(), free: 0, read: 0 }
     }
@@ -78,7 +78,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for UnfinishedBlock {
     fn drop(&mut self) {
         self.all.held.fetch_sub(self.bytes.len(), Relaxed);
     }
@@ -87,13 +87,13 @@ impl Drop for Held {
 /// A connection whose header blocks are read only when they are whole. What is written passes unchanged.
 pub(crate) struct HeaderBlocks<I> {
     io: I,
-    frames: Frames,
-    held: Held,
+    frames: FrameFollower,
+    held: UnfinishedBlock,
 }
 
 impl<I> HeaderBlocks<I> {
     pub(crate) fn new(io: I, all: Arc<BlockBytes>) -> Self {
-        Self { io, frames: Frames::default(), held: Held::new(all) }
+        Self { io, frames: FrameFollower::default(), held: UnfinishedBlock::new(all) }
     }
 }
 
@@ -134,7 +134,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for HeaderBlocks<I> {
 
 /// Follows frames through the bytes of a connection, to know which are of an unfinished header block.
 #[derive(Default)]
-struct Frames {
+struct FrameFollower {
     /// Bytes of the preface that came.
     preface_bytes: usize,
     /// The head of a frame, and how much of it came.
@@ -148,7 +148,7 @@ struct Frames {
     is_last: bool,
 }
 
-impl Frames {
+impl FrameFollower {
     /// Takes in more bytes, and tells how many of them are before the unfinished block in which they end: all when there
     /// is none, and none when that block was begun before. A block begins after the head of its first frame.
     fn advance(&mut self, bytes: &[u8]) -> usize {

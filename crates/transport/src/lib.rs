@@ -1,6 +1,6 @@
 //! The transport: HTTP/2 from the listener to the service, and what no service should have to think of.
 //!
-//! Nothing a peer does on its connection slows another connection down, holds memory without a limit of [`Limits`], or
+//! Nothing a peer does on its connection slows another connection down, holds memory without a limit of [`ServerLimits`], or
 //! outlives [`Running::shutdown`]. Nothing of bookd is known here.
 //!
 //! A *worker* is a current-thread runtime. A connection and all its calls live on one worker, because a wake-up across
@@ -43,10 +43,10 @@ mod worker_queue;
 pub use admission::{Admission, AdmissionLimits, CallPermit, ConnectionShare};
 pub use connection_service::{Calls, Peer};
 pub use deadline::Deadline;
-pub use limits::Limits;
+pub use limits::ServerLimits;
 pub use methods::{Method, Methods};
 pub use metrics::Metrics;
-pub use protocol::{BoxError, CallOutcome, FoundIn, Messages, Protocol};
+pub use protocol::{BoxError, CallOutcome, FoundIn, MessageProgress, Protocol};
 pub use rejection::Rejection;
 pub use request_body::RequestBody;
 pub use retry_schedule::RETRY_MAX;

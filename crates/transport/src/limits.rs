@@ -42,9 +42,9 @@ const IDLE_SECONDS: u64 = 10 * 60;
 const KEEPALIVE_SECONDS: u64 = 30;
 const KEEPALIVE_TIMEOUT_SECONDS: u64 = 20;
 
-/// What one server allows. `Limits::default()` is meant for production.
+/// What one server allows. `ServerLimits::default()` is meant for production.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ServerLimits {
     /// Calls in progress on one connection.
     pub streams_max: u32,
     /// Reset streams on one connection before it is closed, counted separately by who reset them.
@@ -82,9 +82,9 @@ pub struct Limits {
     pub keepalive_timeout: Duration,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
+impl Default for ServerLimits {
+    fn default() -> ServerLimits {
+        ServerLimits {
             streams_max: STREAMS_MAX,
             reset_streams_max: RESET_STREAMS_MAX,
             header_list_bytes_max: HEADER_LIST_BYTES_MAX,
@@ -106,7 +106,7 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
+impl ServerLimits {
     /// The age of the connection with this number: within a tenth of `age`, so that connections which came together
     /// do not go together. A function of the number and not of chance, so that a simulation repeats itself.
     pub(crate) fn age_of(&self, connection_number: u64) -> Duration {
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn the_age_of_a_connection_is_within_a_tenth_and_differs_between_neighbours() {
-        let limits = Limits::default();
+        let limits = ServerLimits::default();
         let ages: Vec<Duration> = (0..1_000).map(|number| limits.age_of(number)).collect();
         assert!(ages.iter().all(|age| *age >= limits.age * 9 / 10 && *age <= limits.age * 11 / 10));
         assert!(ages.windows(2).all(|pair| pair[0].abs_diff(pair[1]) > Duration::from_secs(1)));

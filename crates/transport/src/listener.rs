@@ -104,7 +104,7 @@ pub(crate) struct Dispatcher {
     turn: usize,
     /// See `WorkerQueue`.
     taken: Arc<Notify>,
-    /// See `Limits::stuck`.
+    /// See `ServerLimits::stuck`.
     stuck: Duration,
     /// When each worker was last logged as stuck.
     logged: Vec<Option<Instant>>,

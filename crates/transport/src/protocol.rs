@@ -15,7 +15,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// A protocol over HTTP, with the errors of it as callers see them.
 pub trait Protocol: Copy + Send + Sync + Unpin + 'static {
     /// Follows the messages in the body of a request.
-    type Messages: Messages;
+    type MessageProgress: MessageProgress;
 
     /// Whether a request with these headers is of this protocol.
     fn is_spoken(self, headers: &HeaderMap) -> bool;
@@ -41,7 +41,7 @@ pub trait Protocol: Copy + Send + Sync + Unpin + 'static {
 }
 
 /// How far the messages of a request's body have come.
-pub trait Messages: Default + Send + Unpin + 'static {
+pub trait MessageProgress: Default + Send + Unpin + 'static {
     /// Takes in more bytes of the body.
     fn advance(&mut self, bytes: &[u8]);
     /// The memory that whoever reads them sets aside, in bytes.

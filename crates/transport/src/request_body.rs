@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use crate::admission::{CallPermit, ReceivePermit, RestPermit};
-use crate::protocol::{BoxError, Messages, Protocol};
+use crate::protocol::{BoxError, MessageProgress, Protocol};
 use crate::rejection::Rejection;
 use crate::timer::Timer;
 use crate::unread::Rest;
@@ -22,7 +22,7 @@ use crate::unread::Rest;
 pub struct RequestBody<B, P: Protocol> {
     body: B,
     permit: Arc<CallPermit>,
-    messages: P::Messages,
+    messages: P::MessageProgress,
     received: Option<ReceivePermit>,
     timer: Timer,
     /// It was let in, and is refused before it is whole: what comes is passed over. With a permit it is of a call that has
@@ -34,7 +34,7 @@ pub struct RequestBody<B, P: Protocol> {
 impl<B, P: Protocol> RequestBody<B, P> {
     pub(crate) fn new(body: B, permit: Arc<CallPermit>, protocol: P) -> Self {
         let timer = Timer::at(Instant::now() + permit.receive_time());
-        let messages = P::Messages::default();
+        let messages = P::MessageProgress::default();
         Self { body, permit, messages, received: None, timer, refused: None, protocol }
     }
 

@@ -11,7 +11,7 @@ use tower::Service;
 use crate::protocol::Protocol;
 use crate::rejection::Rejection;
 use crate::response_body::ResponseBody;
-use crate::unread::{Checked, Unread};
+use crate::unread::{PassedOrAnswered, Unread};
 
 /// Bytes of a call's headers as HTTP/2 counts them: names, values, and 32 for each. Tokens of 8 KiB fit.
 const HEADERS_BYTES_MAX: usize = 16 * 1_024;
@@ -39,7 +39,7 @@ where
 {
     type Response = Response<ResponseBody<R>>;
     type Error = Infallible;
-    type Future = Checked<S::Future, B>;
+    type Future = PassedOrAnswered<S::Future, B>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -47,15 +47,15 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         if !self.protocol.is_spoken(request.headers()) {
-            return Checked::Unread(Unread::of_call(self.protocol.not_spoken(), request));
+            return PassedOrAnswered::Unread(Unread::of_call(self.protocol.not_spoken(), request));
         }
         let bytes = headers_bytes(request.uri(), request.headers());
         if bytes > HEADERS_BYTES_MAX {
             let (bytes_each, bytes_max) = (HEADER_BYTES, HEADERS_BYTES_MAX);
             let answer = self.protocol.response(&Rejection::HeadersTooLarge { bytes, bytes_each, bytes_max });
-            return Checked::Unread(Unread::of_call(answer, request));
+            return PassedOrAnswered::Unread(Unread::of_call(answer, request));
         }
-        Checked::Passed(self.inner.call(request))
+        PassedOrAnswered::Passed(self.inner.call(request))
     }
 }
 

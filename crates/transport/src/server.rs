@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::connection;
 use crate::connection_service::Calls;
-use crate::limits::Limits;
+use crate::limits::ServerLimits;
 use crate::listener::{Dispatcher, Listener};
 use crate::metrics::Metrics;
 use crate::shared::{Shared, Stage, Stopper};
@@ -66,7 +66,7 @@ enum Joinable {
 ///
 /// `service` is called once on every worker, with the number of the worker, inside the worker's runtime. Fails when a
 /// thread or a runtime cannot be made, or when [`Workers::Here`] is asked for outside a runtime.
-pub fn start<F, S>(listener: TcpListener, limits: Limits, workers: Workers, service: F) -> io::Result<Running>
+pub fn start<F, S>(listener: TcpListener, limits: ServerLimits, workers: Workers, service: F) -> io::Result<Running>
 where
     F: Fn(usize) -> S + Send + Sync + 'static,
     S: Calls,
@@ -104,7 +104,7 @@ where
 
 /// Serves one connection that was accepted elsewhere, on the runtime that calls this, until it and its calls have
 /// ended: for listeners that are not this machine's TCP, such as a simulated network. Dropping it cuts the connection.
-pub async fn serve_connection<I, S>(io: I, peer: SocketAddr, number: u64, limits: Limits, service: S)
+pub async fn serve_connection<I, S>(io: I, peer: SocketAddr, number: u64, limits: ServerLimits, service: S)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Calls,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::header_blocks::BlockBytes;
-use crate::limits::Limits;
+use crate::limits::ServerLimits;
 use crate::metrics::Metrics;
 
 /// How far the server has come on its way out. The order of the variants is the order in time.
@@ -21,7 +21,7 @@ pub(crate) enum Stage {
 /// What every connection is given.
 #[derive(Clone)]
 pub(crate) struct Shared {
-    pub(crate) limits: Arc<Limits>,
+    pub(crate) limits: Arc<ServerLimits>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) block_bytes: Arc<BlockBytes>,
     /// The server has ended when the last of these receivers is dropped.
@@ -29,7 +29,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(limits: Limits, stage: watch::Receiver<Stage>) -> Self {
+    pub(crate) fn new(limits: ServerLimits, stage: watch::Receiver<Stage>) -> Self {
         let block_bytes = Arc::new(BlockBytes::new(limits.block_bytes_max));
         Self { limits: Arc::new(limits), metrics: Arc::default(), block_bytes, stage }
     }

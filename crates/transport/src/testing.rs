@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 
-use crate::protocol::{BoxError, CallOutcome, FoundIn, Messages, Protocol};
+use crate::protocol::{BoxError, CallOutcome, FoundIn, MessageProgress, Protocol};
 use crate::rejection::Rejection;
 
 /// Shows a rejection as its name in Rust.
@@ -23,7 +23,7 @@ pub(crate) struct Plain;
 #[derive(Default)]
 pub(crate) struct Counted(usize);
 
-impl Messages for Counted {
+impl MessageProgress for Counted {
     fn advance(&mut self, bytes: &[u8]) {
         self.0 += bytes.len() * 1_024;
     }
@@ -38,7 +38,7 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 impl Protocol for Plain {
-    type Messages = Counted;
+    type MessageProgress = Counted;
 
     fn is_spoken(self, headers: &HeaderMap) -> bool {
         !headers.contains_key("foreign")

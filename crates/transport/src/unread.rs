@@ -78,14 +78,14 @@ impl<B: Body<Data = Bytes> + Unpin> Future for Unread<B> {
 }
 
 /// A call that a layer has passed on, or has answered without reading its request.
-pub enum Checked<F, B> {
+pub enum PassedOrAnswered<F, B> {
     /// Answered.
     Unread(Unread<B>),
     /// Passed on.
     Passed(F),
 }
 
-impl<F, B, R> Future for Checked<F, B>
+impl<F, B, R> Future for PassedOrAnswered<F, B>
 where
     F: Future<Output = Result<Response<R>, Infallible>> + Unpin,
     B: Body<Data = Bytes> + Unpin,

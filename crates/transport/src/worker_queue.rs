@@ -25,7 +25,7 @@ pub(crate) struct Accepted {
 
 /// The connections that wait for one worker, in the order in which they were handed to it.
 pub(crate) struct WorkerQueue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     /// For the worker: something was put in, or it is asked for a sign of life.
     arrived: Notify,
     /// For the listener, from all workers: one of them took something up, or is no longer stuck.
@@ -33,7 +33,7 @@ pub(crate) struct WorkerQueue {
 }
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     /// Each with when it was handed.
     waiting: VecDeque<(Accepted, Instant)>,
     is_stuck: bool,
@@ -45,7 +45,7 @@ impl WorkerQueue {
         Self { state: Mutex::default(), arrived: Notify::new(), taken }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
         // Nothing is done under the lock that could leave half of it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

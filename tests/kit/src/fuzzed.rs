@@ -22,7 +22,7 @@ use bookd::store::memory::Memory;
 use bookd::zones::{Zones, from_tzif};
 use bookd_core::time::zone::LocalInstants;
 use bookd_core::time::{DAY, Instant};
-use bookd_transport::{Limits, serve_connection};
+use bookd_transport::{ServerLimits, serve_connection};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -158,7 +158,7 @@ pub fn frames(bytes: &[u8]) {
     runtime.block_on(async {
         let (_engine, routes) = service().await;
         let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-        let serve = |io| serve_connection(io, peer, 1, Limits::default(), stack::alone(routes.clone()));
+        let serve = |io| serve_connection(io, peer, 1, ServerLimits::default(), stack::alone(routes.clone()));
         let (mut ours, theirs) = tokio::io::duplex(1 << 16);
         let served = tokio::spawn(serve(theirs));
         // Half of the inputs get the preface for nothing.

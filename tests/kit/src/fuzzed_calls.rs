@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bookd::api::stack::{self, Stack};
+use bookd::api::stack::{self, GrpcStack};
 use bookd::clock::{Clock, ManualClock};
 use bookd::engine::{CLOCK_STEADY, Engine, REQUEST_MEMORY};
 use bookd::proto::v1 as pb;
@@ -46,7 +46,7 @@ struct Life {
     store: Memory,
     clock: Arc<ManualClock>,
     engine: Engine,
-    service: Stack<Routes>,
+    service: GrpcStack<Routes>,
     caller: Caller,
     ops: Vec<Op>,
 }
@@ -196,7 +196,7 @@ struct Page {
     calendars: Vec<String>,
 }
 
-async fn page(service: &Stack<Routes>, list: List, page_token: String) -> Result<Page, Status> {
+async fn page(service: &GrpcStack<Routes>, list: List, page_token: String) -> Result<Page, Status> {
     let at = |seconds| Some(Timestamp { seconds, nanos: 0 });
     let calendar_id = CALENDARS[0].to_owned();
     let (page_size, start_time, end_time) = (1, at(NOW - 9 * DAY), at(NOW + 9 * DAY));
