@@ -55,7 +55,10 @@ struct Measured {
 
 impl Measured {
     fn beside(self, echo: &Measured) -> Measured {
-        Measured { of_echo: self.calls_per_second / echo.calls_per_second, ..self }
+        Measured {
+            of_echo: self.calls_per_second / echo.calls_per_second,
+            ..self
+        }
     }
 }
 
@@ -100,7 +103,10 @@ fn booking(lane: usize, n: usize, in_flight: usize, first: i64) -> pb::BookAppoi
 async fn size_of_booking(channel: &Channel, start: i64) -> Sized {
     let request = booking(0, 0, 1, start);
     let asked = request.encoded_len();
-    let answer = BookingServiceClient::new(channel.clone()).book_appointment(request).await.unwrap();
+    let answer = BookingServiceClient::new(channel.clone())
+        .book_appointment(request)
+        .await
+        .unwrap();
     Sized::new(asked, answer.into_inner().encoded_len())
 }
 
@@ -110,7 +116,10 @@ async fn size_of_day(channel: &Channel, first: i64) -> Sized {
     for number in (0..CALENDARS).step_by(CALENDARS / SAMPLES) {
         let request = a_day(format!("calendar-{number}"), first);
         asked += request.encoded_len();
-        let answer = SlotsServiceClient::new(channel.clone()).list_slots(request).await.unwrap();
+        let answer = SlotsServiceClient::new(channel.clone())
+            .list_slots(request)
+            .await
+            .unwrap();
         answered += answer.into_inner().encoded_len();
     }
     Sized::new(asked / SAMPLES, answered / SAMPLES)
@@ -145,7 +154,12 @@ impl Asked {
             async move { client.book_appointment(request).await.is_ok() }
         });
         let booked = booked.await.beside(&echoed);
-        let echoed_day = echo_rate(in_flight, &self.echo, size_of_day(&self.service[0], first).await).await;
+        let echoed_day = echo_rate(
+            in_flight,
+            &self.echo,
+            size_of_day(&self.service[0], first).await,
+        )
+        .await;
         let clients = self.service.clone();
         let listed = rate(in_flight, move |lane, n| {
             let mut client = SlotsServiceClient::new(clients[lane % CONNECTIONS].clone());
@@ -153,7 +167,9 @@ impl Asked {
             async move { client.list_slots(request).await.is_ok() }
         });
         let listed = listed.await.beside(&echoed_day);
-        let refused = refusals(in_flight, &self.service, first).await.beside(&echoed);
+        let refused = refusals(in_flight, &self.service, first)
+            .await
+            .beside(&echoed);
         let mut round = vec![("echo", echoed), ("book", booked), ("refused", refused)];
         round.extend([("echo of a day", echoed_day), ("slots", listed)]);
         if in_flight > 16 {
@@ -176,16 +192,34 @@ async fn refusals(in_flight: usize, channels: &[Channel], first: i64) -> Measure
 }
 
 async fn measure(folder: &Path) {
-    let service = start(&folder.join("bookd.db"), Zones::bundled(), ServerLimits::default()).await;
+    let service = start(
+        &folder.join("bookd.db"),
+        Zones::bundled(),
+        ServerLimits::default(),
+    )
+    .await;
     // Of each connection some calls are let in all the same: what is asked there is nothing.
-    let admission = AdmissionLimits { calls_max: 0, ..AdmissionLimits::default() };
-    let full =
-        start(&folder.join("full.db"), Zones::bundled(), ServerLimits { admission, ..ServerLimits::default() }).await;
+    let admission = AdmissionLimits {
+        calls_max: 0,
+        ..AdmissionLimits::default()
+    };
+    let full = start(
+        &folder.join("full.db"),
+        Zones::bundled(),
+        ServerLimits {
+            admission,
+            ..ServerLimits::default()
+        },
+    )
+    .await;
     let echo_listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let routes = Routes::new(Echo);
-    let echo = bookd_transport::start(echo_listener, ServerLimits::default(), two_workers(), move |_| {
-        stack::alone(routes.clone())
-    })
+    let echo = bookd_transport::start(
+        echo_listener,
+        ServerLimits::default(),
+        two_workers(),
+        move |_| stack::alone(routes.clone()),
+    )
     .unwrap();
     let channels = connections(service.local_addr(), CONNECTIONS).await;
     for number in 0..CALENDARS {
@@ -205,7 +239,13 @@ async fn measure(folder: &Path) {
         let fsync = fsync_rate(folder).unwrap();
         let mut round = Vec::new();
         for in_flight in IN_FLIGHT {
-            round.extend(asked.round(in_flight, first).await.into_iter().map(|(call, it)| (in_flight, call, it)));
+            round.extend(
+                asked
+                    .round(in_flight, first)
+                    .await
+                    .into_iter()
+                    .map(|(call, it)| (in_flight, call, it)),
+            );
             // What is taken stays taken: the next ones book later dates.
             first += DAYS * DAY;
         }
@@ -215,8 +255,15 @@ async fn measure(folder: &Path) {
         rounds.push(round);
     }
     tell(&rounds);
-    println!("fsync {:.0}/s, load {}", Spread::of(fsyncs.into_iter()), load());
-    println!("one booking at a time, beyond an echo, in append + fsync: {:.2}", Spread::of(waits.into_iter()));
+    println!(
+        "fsync {:.0}/s, load {}",
+        Spread::of(fsyncs.into_iter()),
+        load()
+    );
+    println!(
+        "one booking at a time, beyond an echo, in append + fsync: {:.2}",
+        Spread::of(waits.into_iter())
+    );
     tell_end(&asked.service[0]).await;
     drop(asked);
     echo.shutdown(Duration::from_secs(1)).await;
@@ -226,22 +273,39 @@ async fn measure(folder: &Path) {
 
 /// Of all rounds, for each number in flight and each call.
 fn tell(rounds: &[Vec<(usize, &'static str, Measured)>]) {
-    println!("{:>9} {:>13} {:>28} {:>20} {:>20}", "in flight", "call", "calls/s", "of echo", "CPU µs");
+    println!(
+        "{:>9} {:>13} {:>28} {:>20} {:>20}",
+        "in flight", "call", "calls/s", "of echo", "CPU µs"
+    );
     for (at, (in_flight, call, _)) in rounds[0].iter().enumerate() {
-        let of = |what: fn(&Measured) -> f64| Spread::of(rounds.iter().map(|round| what(&round[at].2)));
-        let (rate, of_echo, cpu) = (of(|it| it.calls_per_second), of(|it| it.of_echo), of(|it| it.cpu_microseconds));
+        let of =
+            |what: fn(&Measured) -> f64| Spread::of(rounds.iter().map(|round| what(&round[at].2)));
+        let (rate, of_echo, cpu) = (
+            of(|it| it.calls_per_second),
+            of(|it| it.of_echo),
+            of(|it| it.cpu_microseconds),
+        );
         println!("{in_flight:>9} {call:>13} {rate:>28.0} {of_echo:>20.2} {cpu:>20.1}");
     }
 }
 
 async fn tell_end(channel: &Channel) {
-    let info =
-        ServerInfoServiceClient::new(channel.clone()).get_server_info(pb::GetServerInfoRequest {}).await.unwrap();
-    println!("{} changes committed, load {}", info.into_inner().revision, load());
+    let info = ServerInfoServiceClient::new(channel.clone())
+        .get_server_info(pb::GetServerInfoRequest {})
+        .await
+        .unwrap();
+    println!(
+        "{} changes committed, load {}",
+        info.into_inner().revision,
+        load()
+    );
 }
 
 fn main() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(measure(folder.path()));
 }

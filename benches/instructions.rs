@@ -39,7 +39,8 @@ use world::{NOW, calendar, count, count_several, hundred_calendars, search, star
 /// In percent of what the file says: more fails.
 const MORE_MAX: f64 = 5.0;
 /// What must be done to go on, whatever it is that does not agree.
-const REWRITE: &str = "if that is meant, rewrite the file: make instructions WRITE=1, and say in the commit why";
+const REWRITE: &str =
+    "if that is meant, rewrite the file: make instructions WRITE=1, and say in the commit why";
 /// Tasks of well under a microsecond are done so often in their case.
 const OFTEN: i64 = 100;
 /// How many appointments the calendar has that is decided on.
@@ -57,17 +58,38 @@ const CASES: [Case; 19] = [
     ("slots_31_days_2000_appointments", || slots(31, 2_000)),
     ("slots_365_days_200_appointments", || slots(365, 200)),
     ("slots_365_days_2000_appointments", || slots(365, 2_000)),
-    ("slots_31_days_100_calendars_any", || slots_of_hundred(Assignment::Any)),
-    ("slots_31_days_100_calendars_all", || slots_of_hundred(Assignment::All)),
+    ("slots_31_days_100_calendars_any", || {
+        slots_of_hundred(Assignment::Any)
+    }),
+    ("slots_31_days_100_calendars_all", || {
+        slots_of_hundred(Assignment::All)
+    }),
     ("list_a_day", day_listed),
-    ("decide_book", || deciding(true, |it| Asked::Book(booking(2, it.free[1])))),
+    ("decide_book", || {
+        deciding(true, |it| Asked::Book(booking(2, it.free[1])))
+    }),
     ("decide_and_apply_book", booked_whole),
-    ("decide_refuse", || deciding(false, |it| Asked::Book(booking(2, it.taken)))),
-    ("decide_hold", || deciding(true, |it| Asked::Hold { booking: booking(2, it.free[1]), ttl: minutes_of_hold() })),
-    ("decide_move", || deciding(true, |it| Asked::Reschedule(moved(it)))),
-    ("decide_cancel", || deciding(true, |it| cancelled(it.booked.id))),
-    ("refuse_100_calendars_any", || refused_of_hundred(Assignment::Any)),
-    ("refuse_100_calendars_all", || refused_of_hundred(Assignment::All)),
+    ("decide_refuse", || {
+        deciding(false, |it| Asked::Book(booking(2, it.taken)))
+    }),
+    ("decide_hold", || {
+        deciding(true, |it| Asked::Hold {
+            booking: booking(2, it.free[1]),
+            ttl: minutes_of_hold(),
+        })
+    }),
+    ("decide_move", || {
+        deciding(true, |it| Asked::Reschedule(moved(it)))
+    }),
+    ("decide_cancel", || {
+        deciding(true, |it| cancelled(it.booked.id))
+    }),
+    ("refuse_100_calendars_any", || {
+        refused_of_hundred(Assignment::Any)
+    }),
+    ("refuse_100_calendars_all", || {
+        refused_of_hundred(Assignment::All)
+    }),
     ("read_100_dates", dates_read),
     ("show_100_instants", instants_shown),
     ("show_100_codes", codes_shown),
@@ -82,7 +104,10 @@ fn slots(days: i64, appointments: usize) -> Task {
 fn slots_of_hundred(assignment: Assignment) -> Task {
     let calendars = hundred_calendars(200);
     Box::new(move || {
-        let searches: Vec<_> = calendars.iter().map(|calendar| search(calendar, 31)).collect();
+        let searches: Vec<_> = calendars
+            .iter()
+            .map(|calendar| search(calendar, 31))
+            .collect();
         count_several(&searches, assignment) > 0
     })
 }
@@ -95,7 +120,12 @@ fn day_listed() -> Task {
         let slots = first(&searches, Assignment::All, 100);
         let named: Vec<Vec<String>> = slots
             .iter()
-            .map(|it| it.calendars.iter().map(|index| searches[index].calendar.id.as_str().to_owned()).collect())
+            .map(|it| {
+                it.calendars
+                    .iter()
+                    .map(|index| searches[index].calendar.id.as_str().to_owned())
+                    .collect()
+            })
             .collect();
         black_box(&named).len() == 8
     })
@@ -112,12 +142,30 @@ struct Decided {
 fn decided() -> Decided {
     let calendar = calendar(APPOINTMENTS, Limits::default());
     // Between the appointments is a free slot each; the one in their middle is booked through the front door.
-    let free: Vec<Instant> = starts(&calendar).into_iter().skip(APPOINTMENTS / 2).take(2).collect();
-    let taken = calendar.claims.iter().nth(APPOINTMENTS / 2).unwrap().start();
+    let free: Vec<Instant> = starts(&calendar)
+        .into_iter()
+        .skip(APPOINTMENTS / 2)
+        .take(2)
+        .collect();
+    let taken = calendar
+        .claims
+        .iter()
+        .nth(APPOINTMENTS / 2)
+        .unwrap()
+        .start();
     let calendars = [(calendar.id.clone(), Arc::new(calendar))].into();
-    let mut state = State { calendars, next_key: AppointmentKey(1_000_000), ..State::default() };
+    let mut state = State {
+        calendars,
+        next_key: AppointmentKey(1_000_000),
+        ..State::default()
+    };
     let booked = booked(&mut state, &Asked::Book(booking(1, free[0])));
-    Decided { state, booked, taken, free }
+    Decided {
+        state,
+        booked,
+        taken,
+        free,
+    }
 }
 
 /// Decides, and makes it state.
@@ -155,15 +203,27 @@ fn refused_of_hundred(assignment: Assignment) -> Task {
         let id = CalendarId::parse(&format!("calendar-{number}")).unwrap();
         (id.clone(), Arc::new(Calendar { id, ..calendar }))
     });
-    let state = State { calendars: named.collect(), next_key: AppointmentKey(1_000_000), ..State::default() };
+    let state = State {
+        calendars: named.collect(),
+        next_key: AppointmentKey(1_000_000),
+        ..State::default()
+    };
     let mut calendars: Vec<CalendarId> = state.calendars.keys().cloned().collect();
     calendars.sort_unstable();
-    let command = Asked::Book(Booking { calendars, assignment, ..booking(1, taken) });
+    let command = Asked::Book(Booking {
+        calendars,
+        assignment,
+        ..booking(1, taken)
+    });
     Box::new(move || black_box(decide(&state, &command, NOW)).is_err())
 }
 
 fn booking(number: u128, start: Instant) -> Booking {
-    world::booking(AppointmentId(uuid::Uuid::from_u128(number)), &CalendarId::parse("ada").unwrap(), start)
+    world::booking(
+        AppointmentId(uuid::Uuid::from_u128(number)),
+        &CalendarId::parse("ada").unwrap(),
+        start,
+    )
 }
 
 fn minutes_of_hold() -> Seconds {
@@ -183,12 +243,22 @@ fn moved(world: &Decided) -> Move {
 }
 
 fn cancelled(appointment: AppointmentId) -> Asked {
-    Asked::Cancel { appointment, reason: "rain".to_owned(), etag: None }
+    Asked::Cancel {
+        appointment,
+        reason: "rain".to_owned(),
+        etag: None,
+    }
 }
 
 fn dates_read() -> Task {
-    let texts: Vec<String> = (0..OFTEN).map(|n| LocalDate::from_days(20_000 + n as i32).to_string()).collect();
-    Box::new(move || texts.iter().all(|text| black_box(text.parse::<LocalDate>()).is_ok()))
+    let texts: Vec<String> = (0..OFTEN)
+        .map(|n| LocalDate::from_days(20_000 + n as i32).to_string())
+        .collect();
+    Box::new(move || {
+        texts
+            .iter()
+            .all(|text| black_box(text.parse::<LocalDate>()).is_ok())
+    })
 }
 
 fn instants_shown() -> Task {
@@ -223,10 +293,16 @@ fn counted_by_valgrind(task: &mut dyn FnMut() -> bool) -> bool {
 
 /// Runs one case: once so that all is warm, once counted.
 fn run(name: &str) -> ExitCode {
-    let Some((_, prepare)) = CASES.iter().find(|case| case.0 == name) else { return ExitCode::FAILURE };
+    let Some((_, prepare)) = CASES.iter().find(|case| case.0 == name) else {
+        return ExitCode::FAILURE;
+    };
     let mut task = prepare();
     let is_right = task() && counted_by_valgrind(&mut task);
-    if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if is_right {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// The instructions of a case, counted in a process of its own.
@@ -237,14 +313,25 @@ fn measured(name: &str) -> Result<u64, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--tool=callgrind", "--toggle-collect=*counted_by_valgrind*"]);
-    valgrind.arg(format!("--callgrind-out-file={}", out.display())).arg(own).args(["--case", name]);
+    valgrind
+        .arg(format!("--callgrind-out-file={}", out.display()))
+        .arg(own)
+        .args(["--case", name]);
     let ran = valgrind.output().map_err(|error| error.to_string())?;
     if !ran.status.success() {
-        return Err(format!("{name} did not come out as it should:\n{}", String::from_utf8_lossy(&ran.stderr)));
+        return Err(format!(
+            "{name} did not come out as it should:\n{}",
+            String::from_utf8_lossy(&ran.stderr)
+        ));
     }
-    let text = std::fs::read_to_string(&out).map_err(|error| format!("{}: {error}", out.display()))?;
-    let total = text.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok());
-    total.filter(|it| *it > 0).ok_or_else(|| format!("{}: valgrind counted nothing", out.display()))
+    let text =
+        std::fs::read_to_string(&out).map_err(|error| format!("{}: {error}", out.display()))?;
+    let total = text
+        .lines()
+        .find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok());
+    total
+        .filter(|it| *it > 0)
+        .ok_or_else(|| format!("{}: valgrind counted nothing", out.display()))
 }
 
 /// The file as it lies in the repository.
@@ -255,20 +342,33 @@ fn file() -> PathBuf {
 /// What the counts depend on besides the code: compiler and machine.
 fn toolchain() -> String {
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
-    let told = Command::new(rustc).arg("-vV").output().map(|it| String::from_utf8_lossy(&it.stdout).into_owned());
+    let told = Command::new(rustc)
+        .arg("-vV")
+        .output()
+        .map(|it| String::from_utf8_lossy(&it.stdout).into_owned());
     let told = told.unwrap_or_default();
-    let host = told.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default();
+    let host = told
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .unwrap_or_default();
     format!("{}, {host}", told.lines().next().unwrap_or_default())
 }
 
 /// What the file says: the toolchain it was made with, and the instructions of each case.
 fn kept() -> (String, BTreeMap<String, u64>) {
     let text = std::fs::read_to_string(file()).unwrap_or_default();
-    let made_with = text.lines().find_map(|line| line.strip_prefix("# made with ")).unwrap_or_default().to_owned();
-    let cases = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
-        let (name, count) = line.split_once(' ')?;
-        Some((name.to_owned(), count.trim().parse().ok()?))
-    });
+    let made_with = text
+        .lines()
+        .find_map(|line| line.strip_prefix("# made with "))
+        .unwrap_or_default()
+        .to_owned();
+    let cases = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| {
+            let (name, count) = line.split_once(' ')?;
+            Some((name.to_owned(), count.trim().parse().ok()?))
+        });
     (made_with, cases.collect())
 }
 
@@ -295,13 +395,22 @@ fn compare(counted: &[(&str, u64)], kept: &BTreeMap<String, u64>) -> Vec<String>
         let more = (*count as f64 / *before as f64 - 1.0) * 100.0;
         println!("{name:<42} {count:>10} {more:>+8.2} %");
         if more > MORE_MAX {
-            wrong.push(format!("{name} took {before} instructions and takes {count}: {more:.1} % more"));
+            wrong.push(format!(
+                "{name} took {before} instructions and takes {count}: {more:.1} % more"
+            ));
         } else if more < -MORE_MAX {
-            println!("{:<42} less than the file says: make instructions WRITE=1 keeps it so", "");
+            println!(
+                "{:<42} less than the file says: make instructions WRITE=1 keeps it so",
+                ""
+            );
         }
     }
     let is_gone = |name: &&String| !counted.iter().any(|it| it.0 == name.as_str());
-    wrong.extend(kept.keys().filter(is_gone).map(|name| format!("{name} is in the file and is no case")));
+    wrong.extend(
+        kept.keys()
+            .filter(is_gone)
+            .map(|name| format!("{name} is in the file and is no case")),
+    );
     wrong
 }
 
@@ -311,10 +420,15 @@ fn main() -> ExitCode {
         return run(arguments.get(at + 1).map_or("", String::as_str));
     }
     if Command::new("valgrind").arg("--version").output().is_err() {
-        println!("instructions are not counted: there is no valgrind; apt-get install valgrind brings it");
+        println!(
+            "instructions are not counted: there is no valgrind; apt-get install valgrind brings it"
+        );
         return ExitCode::SUCCESS;
     }
-    let counted: Result<Vec<_>, String> = CASES.iter().map(|(name, _)| Ok((*name, measured(name)?))).collect();
+    let counted: Result<Vec<_>, String> = CASES
+        .iter()
+        .map(|(name, _)| Ok((*name, measured(name)?)))
+        .collect();
     let counted = match counted {
         Ok(counted) => counted,
         Err(error) => {

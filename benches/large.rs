@@ -76,14 +76,22 @@ fn fill(file: &Path, appointments: usize, first: Instant) {
     let zones = Arc::new(Zones::bundled());
     let mut store = open_sqlite(file, &zones).unwrap();
     let boot = store.boot().unwrap();
-    let mut state = State { next_key: boot.next_key, revision: boot.revision, ..State::default() };
+    let mut state = State {
+        next_key: boot.next_key,
+        revision: boot.revision,
+        ..State::default()
+    };
     let utc = zones.zone("UTC").unwrap();
     let (calendars, mut changes) = (calendars_of(appointments), Vec::with_capacity(BATCH));
     for number in 0..calendars {
         let id = calendar(number);
         take(&mut state, &opened(&id, &utc), &mut changes);
         for hour in 0..(appointments / calendars) as i64 {
-            take(&mut state, &Asked::Book(booking(&id, first.plus(hour * 2 * HOUR))), &mut changes);
+            take(
+                &mut state,
+                &Asked::Book(booking(&id, first.plus(hour * 2 * HOUR))),
+                &mut changes,
+            );
             if changes.len() >= BATCH {
                 commit(&mut store, &mut changes);
                 state.appointments.clear();
@@ -109,9 +117,17 @@ async fn start(file: &Path, appointments: usize, first: Instant) {
     let service = serve(file).await;
     println!("started {}", milliseconds(begun));
     let called = Stopwatch::now();
-    let request = a_day(calendar(calendars_of(appointments) / 2).to_string(), first.seconds());
+    let request = a_day(
+        calendar(calendars_of(appointments) / 2).to_string(),
+        first.seconds(),
+    );
     let channel = connections(service.local_addr(), 1).await.remove(0);
-    let slots = SlotsServiceClient::new(channel).list_slots(request).await.unwrap().into_inner().slots;
+    let slots = SlotsServiceClient::new(channel)
+        .list_slots(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .slots;
     println!("called {}", milliseconds(called));
     // Of the first day every second hour is taken.
     let taken = (appointments / calendars_of(appointments)).min(12);
@@ -122,8 +138,14 @@ async fn start(file: &Path, appointments: usize, first: Instant) {
 /// Kilobytes of memory that this process has.
 fn resident() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    line.split_whitespace().next().and_then(|it| it.parse().ok()).unwrap_or_default()
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap_or_default();
+    line.split_whitespace()
+        .next()
+        .and_then(|it| it.parse().ok())
+        .unwrap_or_default()
 }
 
 /// Brings every calendar into memory and says how much that takes; then books on some of them and on all, and says what it
@@ -137,7 +159,11 @@ async fn book(file: &Path, appointments: usize, first: Instant, round: usize) {
     let mut claims = 0;
     for some in ids.chunks(VIEWED) {
         let view = service.engine().view(some, &Wait::default()).await.unwrap();
-        claims += view.calendars.iter().map(|it| it.claims.len()).sum::<usize>();
+        claims += view
+            .calendars
+            .iter()
+            .map(|it| it.claims.len())
+            .sum::<usize>();
     }
     println!("loaded {}", resident());
     println!("seconds {}", begun.elapsed().as_secs_f64());
@@ -146,7 +172,10 @@ async fn book(file: &Path, appointments: usize, first: Instant, round: usize) {
     for (name, some) in [("some", CALENDARS_MIN), ("all", calendars)] {
         // Of a file that has no more calendars all are some.
         if name == "some" || some > CALENDARS_MIN {
-            let (cpu, rate) = booked(&channels, round, move |number| free(number, calendars, some, first)).await;
+            let (cpu, rate) = booked(&channels, round, move |number| {
+                free(number, calendars, some, first)
+            })
+            .await;
             println!("{name}_cpu {cpu}\n{name}_rate {rate}");
         }
     }
@@ -177,14 +206,25 @@ where
     }
     running.join_all().await;
     let cpu = used_by_services().unwrap_or(0) - cpu;
-    (cpu as f64 / BOOKINGS as f64, BOOKINGS as f64 / begun.elapsed().as_secs_f64())
+    (
+        cpu as f64 / BOOKINGS as f64,
+        BOOKINGS as f64 / begun.elapsed().as_secs_f64(),
+    )
 }
 
 /// The n-th booking on some of the calendars, in an order that is none; where it is not on all, at times that those leave.
-fn free(number: usize, calendars: usize, some: usize, first: Instant) -> pb::BookAppointmentRequest {
+fn free(
+    number: usize,
+    calendars: usize,
+    some: usize,
+    first: Instant,
+) -> pb::BookAppointmentRequest {
     let turn = number / some + if some < calendars { ALL_TURNS_MAX } else { 0 };
     let start = first.plus(turn as i64 * 2 * HOUR + HOUR);
-    service::booking(calendar(number * 7_919 % some * (calendars / some)).to_string(), start.seconds())
+    service::booking(
+        calendar(number * 7_919 % some * (calendars / some)).to_string(),
+        start.seconds(),
+    )
 }
 
 /// What a measurement said, by name.
@@ -194,8 +234,16 @@ type Round = (Said, Said);
 
 /// One measurement in a process of its own: what it said, by name.
 fn child(words: &[&str]) -> Said {
-    let output = Command::new(std::env::current_exe().unwrap()).arg("--child").args(words).output().unwrap();
-    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(std::env::current_exe().unwrap())
+        .arg("--child")
+        .args(words)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{words:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let said = String::from_utf8(output.stdout).unwrap();
     said.lines()
         .filter_map(|line| line.split_once(' '))
@@ -214,16 +262,33 @@ struct Filled {
 impl Filled {
     fn make(file: &Path, appointments: usize, first: Instant) -> Self {
         let (file, appointments) = (file.display().to_string(), appointments.to_string());
-        let (it, begun) = (Self { file, appointments, first: first.seconds().to_string() }, Stopwatch::now());
+        let (it, begun) = (
+            Self {
+                file,
+                appointments,
+                first: first.seconds().to_string(),
+            },
+            Stopwatch::now(),
+        );
         it.child("fill", 0);
         let megabytes = std::fs::metadata(&it.file).unwrap().len() / 1_000_000;
         let seconds = begun.elapsed().as_secs_f64();
-        println!("{:>11} appointments: {megabytes} MB, filled in {seconds:.0} s, load {}", it.appointments, load());
+        println!(
+            "{:>11} appointments: {megabytes} MB, filled in {seconds:.0} s, load {}",
+            it.appointments,
+            load()
+        );
         it
     }
 
     fn child(&self, what: &str, round: usize) -> Said {
-        child(&[what, &self.file, &self.appointments, &self.first, &round.to_string()])
+        child(&[
+            what,
+            &self.file,
+            &self.appointments,
+            &self.first,
+            &round.to_string(),
+        ])
     }
 
     fn calendars(&self) -> usize {
@@ -233,8 +298,14 @@ impl Filled {
     /// Takes the file out of the system's memory, where its tools can.
     fn forget(&self) {
         std::fs::File::open(&self.file).unwrap().sync_all().unwrap();
-        let said = Command::new("dd").arg(format!("if={}", self.file)).args(["iflag=nocache", "count=0"]).output();
-        assert!(said.is_ok_and(|it| it.status.success()), "GNU dd takes a file out of the cache");
+        let said = Command::new("dd")
+            .arg(format!("if={}", self.file))
+            .args(["iflag=nocache", "count=0"])
+            .output();
+        assert!(
+            said.is_ok_and(|it| it.status.success()),
+            "GNU dd takes a file out of the cache"
+        );
     }
 
     /// Start and first call, with the file on the disk alone and in the system's memory.
@@ -277,20 +348,29 @@ fn tell_bookings(small: &Filled, large: &Filled, folder: &Path) {
     for round in 0..ROUNDS {
         let copy = folder.join(format!("copy-{round}.db"));
         std::fs::copy(&small.file, &copy).unwrap();
-        let copied = Filled { file: copy.display().to_string(), ..small.clone() };
+        let copied = Filled {
+            file: copy.display().to_string(),
+            ..small.clone()
+        };
         let (of_small, of_large) = (copied.child("book", 0), large.child("book", round));
         if round == 0 {
             large.tell_memory(&of_large);
         }
         rounds.push((of_small, of_large));
     }
-    println!("{:>34} {:>22} {:>20} {:>24}", "BOOKINGS", "CPU µs", "of small", "bookings/s");
+    println!(
+        "{:>34} {:>22} {:>20} {:>24}",
+        "BOOKINGS", "CPU µs", "of small", "bookings/s"
+    );
     let tell = |it: &Filled, calendars: usize, of: fn(&Round) -> &Said, kind: &str| {
         let spread = |what: &dyn Fn(&Round) -> f64| Spread::of(rounds.iter().map(what));
         let (cpu, rate) = (format!("{kind}_cpu"), format!("{kind}_rate"));
         // Each round is held against itself: the machine was the same for both.
         let ratio = spread(&|round| of(round)[&cpu] / round.0["some_cpu"]);
-        let (cpu, rate) = (spread(&|round| of(round)[&cpu]), spread(&|round| of(round)[&rate]));
+        let (cpu, rate) = (
+            spread(&|round| of(round)[&cpu]),
+            spread(&|round| of(round)[&rate]),
+        );
         let name = format!("{} on {calendars} calendars", it.appointments);
         println!("{name:>34} {cpu:>22.1} {ratio:>20.2} {rate:>24.0}");
     };
@@ -305,10 +385,15 @@ fn tell_bookings(small: &Filled, large: &Filled, folder: &Path) {
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if arguments.get(1).is_some_and(|it| it == "--child") {
-        let [what, file, appointments, first, round] = &arguments[2..] else { panic!("five words") };
+        let [what, file, appointments, first, round] = &arguments[2..] else {
+            panic!("five words")
+        };
         let (file, appointments) = (Path::new(file), appointments.parse().unwrap());
         let first = Instant::from_seconds(first.parse().unwrap());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         match what.as_str() {
             "fill" => fill(file, appointments, first),
             "start" => runtime.block_on(start(file, appointments, first)),
@@ -319,7 +404,11 @@ fn main() {
     let appointments = std::env::var("BOOKD_LARGE").map_or(APPOINTMENTS, |it| it.parse().unwrap());
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let first = Instant::from_seconds(tomorrow());
-    println!("fsync {:.0}/s, load {}", fsync_rate(folder.path()).unwrap(), load());
+    println!(
+        "fsync {:.0}/s, load {}",
+        fsync_rate(folder.path()).unwrap(),
+        load()
+    );
     let small = Filled::make(&folder.path().join("small.db"), SMALL, first);
     let large = Filled::make(&folder.path().join("large.db"), appointments, first);
     small.tell_start();

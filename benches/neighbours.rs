@@ -103,13 +103,21 @@ impl Filling {
     /// A calendar with so many appointments; answers the id of one in the middle.
     fn hot(&mut self, id: &CalendarId, appointments: usize, email: &str) -> String {
         self.open(id);
-        let default = self.state.calendars[id].types.numbered(TypeNumber(0)).unwrap().clone();
+        let default = self.state.calendars[id]
+            .types
+            .numbered(TypeNumber(0))
+            .unwrap()
+            .clone();
         let appointment_type = AppointmentType {
             duration: bookd_core::time::Minutes::new((TAKEN / 60) as u32).unwrap(),
             horizon_days: 100_000,
             ..AppointmentType::clone(&default)
         };
-        self.command(&Asked::PutAppointmentType { calendar: id.clone(), appointment_type, etag: None });
+        self.command(&Asked::PutAppointmentType {
+            calendar: id.clone(),
+            appointment_type,
+            etag: None,
+        });
         let mut middle = String::new();
         for number in 0..appointments {
             let mut wanted = booking(id, self.first.plus(number as i64 * TAKEN));
@@ -117,7 +125,9 @@ impl Filling {
                 wanted.person.invitee.as_mut().unwrap().email = bookd::fold::email(email);
             }
             if number == appointments / 2 {
-                let bookd_core::command::NewId::Made(id) = wanted.id else { panic!("made") };
+                let bookd_core::command::NewId::Made(id) = wanted.id else {
+                    panic!("made")
+                };
                 middle = id.0.to_string();
             }
             self.command(&Asked::Book(wanted));
@@ -131,8 +141,18 @@ fn fill(file: &Path, sizes: &[usize], first: Instant) -> Vec<Ground> {
     let zones = Arc::new(Zones::bundled());
     let mut store = open_sqlite(file, &zones).unwrap();
     let boot = store.boot().unwrap();
-    let state = State { next_key: boot.next_key, revision: boot.revision, ..State::default() };
-    let mut filling = Filling { store, state, zones, changes: Vec::new(), first };
+    let state = State {
+        next_key: boot.next_key,
+        revision: boot.revision,
+        ..State::default()
+    };
+    let mut filling = Filling {
+        store,
+        state,
+        zones,
+        changes: Vec::new(),
+        first,
+    };
     for number in 0..SMALL {
         filling.open(&calendar(&format!("small/{number}")));
     }
@@ -141,23 +161,45 @@ fn fill(file: &Path, sizes: &[usize], first: Instant) -> Vec<Ground> {
     }
     let typed = calendar("typed");
     filling.open(&typed);
-    let default = filling.state.calendars[&typed].types.numbered(TypeNumber(0)).unwrap().clone();
+    let default = filling.state.calendars[&typed]
+        .types
+        .numbered(TypeNumber(0))
+        .unwrap()
+        .clone();
     for number in 1..1_000 {
         let id = TypeId::parse(&format!("type-{number}")).unwrap();
-        let appointment_type = AppointmentType { id, ..AppointmentType::clone(&default) };
-        filling.command(&Asked::PutAppointmentType { calendar: typed.clone(), appointment_type, etag: None });
+        let appointment_type = AppointmentType {
+            id,
+            ..AppointmentType::clone(&default)
+        };
+        filling.command(&Asked::PutAppointmentType {
+            calendar: typed.clone(),
+            appointment_type,
+            etag: None,
+        });
     }
     let mut grounds = Vec::new();
     for &appointments in sizes {
         for number in 0..MANY {
             filling.open(&calendar(&format!("many/{appointments}/{number}")));
         }
-        let (hot, victim) = (format!("hot/{appointments}"), format!("victim/{appointments}"));
+        let (hot, victim) = (
+            format!("hot/{appointments}"),
+            format!("victim/{appointments}"),
+        );
         let email = format!("grace-{appointments}@example.com");
         let appointment = filling.hot(&calendar(&hot), appointments, &email);
         filling.hot(&calendar(&victim), appointments, "");
         let (first, token) = (first.seconds(), String::new());
-        grounds.push(Ground { hot, victim, appointments, appointment, email, first, token });
+        grounds.push(Ground {
+            hot,
+            victim,
+            appointments,
+            appointment,
+            email,
+            first,
+            token,
+        });
     }
     filling.commit();
     grounds
@@ -198,7 +240,12 @@ fn percentile(took: &mut [f64], part: usize) -> f64 {
 }
 
 /// One turn of a case. The answer says whether it was refused.
-async fn turn(client: &Client, case: &Case, ground: &Ground, number: usize) -> Result<(), CallError> {
+async fn turn(
+    client: &Client,
+    case: &Case,
+    ground: &Ground,
+    number: usize,
+) -> Result<(), CallError> {
     let mut answer = Value::Null;
     for (at, (method, request)) in case.calls.iter().enumerate() {
         let request = request(ground, number, &answer);
@@ -225,7 +272,12 @@ struct Calling {
 }
 
 /// A caller who makes a case's calls until it is told to end. Refused it is where the case says so, and nowhere else.
-async fn call(server: Server, case: Arc<Case>, ground: Ground, calling: Arc<Calling>) -> Result<(), String> {
+async fn call(
+    server: Server,
+    case: Arc<Case>,
+    ground: Ground,
+    calling: Arc<Calling>,
+) -> Result<(), String> {
     let client = Client::connect(&server).await.unwrap();
     loop {
         let number = calling.next.fetch_add(1, Ordering::Relaxed);
@@ -248,31 +300,64 @@ struct Measured {
     fault: Option<String>,
 }
 
-async fn beside(booker: &mut Booker, server: &Server, case: &Arc<Case>, ground: &Ground) -> Measured {
+async fn beside(
+    booker: &mut Booker,
+    server: &Server,
+    case: &Arc<Case>,
+    ground: &Ground,
+) -> Measured {
     let (calling, begun) = (Arc::new(Calling::default()), Stopwatch::now());
     let calls: Vec<_> = (0..if case.is_once { 1 } else { CALLERS })
-        .map(|_| call(server.clone(), Arc::clone(case), ground.clone(), Arc::clone(&calling)))
+        .map(|_| {
+            call(
+                server.clone(),
+                Arc::clone(case),
+                ground.clone(),
+                Arc::clone(&calling),
+            )
+        })
         .collect();
     // On a thread of their own: who books waits for the server alone.
     let callers = std::thread::spawn(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async { JoinSet::from_iter(calls).join_all().await.into_iter().find_map(Result::err) })
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            JoinSet::from_iter(calls)
+                .join_all()
+                .await
+                .into_iter()
+                .find_map(Result::err)
+        })
     });
     let is_over = || {
-        calling.is_over.store(begun.elapsed() > BESIDE, Ordering::Relaxed);
+        calling
+            .is_over
+            .store(begun.elapsed() > BESIDE, Ordering::Relaxed);
         callers.is_finished()
     };
     let took = booker.book(is_over).await;
     let fault = callers.join().unwrap();
     let turns = calling.next.load(Ordering::Relaxed);
-    Measured { turns, seconds: begun.elapsed().as_secs_f64(), took, fault }
+    Measured {
+        turns,
+        seconds: begun.elapsed().as_secs_f64(),
+        took,
+        fault,
+    }
 }
 
 /// All methods of the contract have a case.
 fn expect_complete(cases: &[Arc<Case>]) {
     let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap().file;
-    let services = files.iter().filter(|it| it.package() == "bookd.v1").flat_map(|it| &it.service);
-    let methods: BTreeSet<&str> = services.flat_map(|it| it.method.iter().map(|method| method.name())).collect();
+    let services = files
+        .iter()
+        .filter(|it| it.package() == "bookd.v1")
+        .flat_map(|it| &it.service);
+    let methods: BTreeSet<&str> = services
+        .flat_map(|it| it.method.iter().map(|method| method.name()))
+        .collect();
     let covered: BTreeSet<&str> = cases.iter().map(|it| it.method).collect();
     assert_eq!(covered, methods, "every method has a case here");
 }
@@ -283,8 +368,14 @@ async fn run(file: &Path, grounds: Vec<Ground>, first: i64) {
     expect_complete(&cases);
     let service = service::start(file, Zones::load(None).unwrap(), ServerLimits::default()).await;
     let server = Server::new(service.local_addr().to_string(), Duration::from_secs(300));
-    let channel = service::connections(service.local_addr(), 1).await.remove(0);
-    let mut booker = Booker { client: BookingServiceClient::new(channel), next: 0, first };
+    let channel = service::connections(service.local_addr(), 1)
+        .await
+        .remove(0);
+    let mut booker = Booker {
+        client: BookingServiceClient::new(channel),
+        next: 0,
+        first,
+    };
     // All small calendars come into memory.
     booker.alone().await;
     let (mut alone, mut faults) = (booker.alone().await, 0);
@@ -294,7 +385,12 @@ async fn run(file: &Path, grounds: Vec<Ground>, first: i64) {
         for case in cases.iter().filter(|it| it.method.contains(&wanted)) {
             if ground.token.is_empty() && case.method == "ListAppointments" {
                 let request = json!({"calendar_id": ground.hot, "page_size": 1_000});
-                let page = Client::connect(&server).await.unwrap().call("ListAppointments", request).await.unwrap();
+                let page = Client::connect(&server)
+                    .await
+                    .unwrap()
+                    .call("ListAppointments", request)
+                    .await
+                    .unwrap();
                 ground.token = page["next_page_token"].as_str().unwrap().to_owned();
             }
             alone.append(&mut booker.alone().await);
@@ -303,15 +399,32 @@ async fn run(file: &Path, grounds: Vec<Ground>, first: i64) {
             tell(&ground, case, measured, percentile(&mut alone, 99));
         }
     }
-    let (p50, p99, worst) = (percentile(&mut alone, 50), percentile(&mut alone, 99), percentile(&mut alone, 100));
-    println!("alone: {} bookings, p50 {p50:.2} ms, p99 {p99:.2} ms, worst {worst:.1} ms; load {}", alone.len(), load());
+    let (p50, p99, worst) = (
+        percentile(&mut alone, 50),
+        percentile(&mut alone, 99),
+        percentile(&mut alone, 100),
+    );
+    println!(
+        "alone: {} bookings, p50 {p50:.2} ms, p99 {p99:.2} ms, worst {worst:.1} ms; load {}",
+        alone.len(),
+        load()
+    );
     service.stop(Duration::from_secs(1)).await;
     assert_eq!(faults, 0, "calls went otherwise than they should");
 }
 
 fn tell(ground: &Ground, case: &Case, measured: Measured, alone: f64) {
-    let Measured { turns, seconds, mut took, fault } = measured;
-    let (p50, p99, worst) = (percentile(&mut took, 50), percentile(&mut took, 99), percentile(&mut took, 100));
+    let Measured {
+        turns,
+        seconds,
+        mut took,
+        fault,
+    } = measured;
+    let (p50, p99, worst) = (
+        percentile(&mut took, 50),
+        percentile(&mut took, 99),
+        percentile(&mut took, 100),
+    );
     let (hot, method, what) = (ground.appointments, case.method, case.what);
     // What happens but once holds up one booking or none.
     let judged = if case.is_once { worst } else { p99 };
@@ -321,18 +434,30 @@ fn tell(ground: &Ground, case: &Case, measured: Measured, alone: f64) {
         None if ratio <= RATIO_MAX && judged <= MILLISECONDS_MAX => String::new(),
         None => "missed".to_owned(),
     };
-    println!("| {hot} | {method} | {what} | {rate:.1} | {p50:.2} | {p99:.2} | {ratio:.1} | {worst:.1} | {note} |");
+    println!(
+        "| {hot} | {method} | {what} | {rate:.1} | {p50:.2} | {p99:.2} | {ratio:.1} | {worst:.1} | {note} |"
+    );
 }
 
 fn main() {
     let sizes = std::env::var("BOOKD_HOT").map_or(HOT.to_vec(), |it| vec![it.parse().unwrap()]);
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (file, first) = (folder.path().join("bookd.db"), tomorrow());
-    println!("fsync {:.0}/s, load {}", fsync_rate(folder.path()).unwrap(), load());
+    println!(
+        "fsync {:.0}/s, load {}",
+        fsync_rate(folder.path()).unwrap(),
+        load()
+    );
     let begun = Stopwatch::now();
     let grounds = fill(&file, &sizes, Instant::from_seconds(first));
     let megabytes = std::fs::metadata(&file).unwrap().len() / 1_000_000;
-    println!("{megabytes} MB, filled in {:.0} s", begun.elapsed().as_secs_f64());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    println!(
+        "{megabytes} MB, filled in {:.0} s",
+        begun.elapsed().as_secs_f64()
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(run(&file, grounds, first));
 }

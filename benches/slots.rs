@@ -37,15 +37,26 @@ fn days_365(bencher: Bencher<'_, '_>, appointments: usize) {
 
 #[divan::bench]
 fn days_31_with_every_limit(bencher: Bencher<'_, '_>) {
-    let limits = Limits { per_day: Some(10), per_week: Some(100), per_month: Some(200), per_year: Some(5_000) };
+    let limits = Limits {
+        per_day: Some(10),
+        per_week: Some(100),
+        per_month: Some(200),
+        per_year: Some(5_000),
+    };
     let calendar = calendar(200, limits);
     bencher.bench_local(|| count(black_box(&search(&calendar, 31))));
 }
 
 #[divan::bench(args = [(Assignment::All, 20), (Assignment::All, 200), (Assignment::Any, 20), (Assignment::Any, 200)])]
-fn days_31_of_100_calendars(bencher: Bencher<'_, '_>, (assignment, appointments): (Assignment, usize)) {
+fn days_31_of_100_calendars(
+    bencher: Bencher<'_, '_>,
+    (assignment, appointments): (Assignment, usize),
+) {
     let calendars = hundred_calendars(appointments);
-    let searches: Vec<_> = calendars.iter().map(|calendar| search(calendar, 31)).collect();
+    let searches: Vec<_> = calendars
+        .iter()
+        .map(|calendar| search(calendar, 31))
+        .collect();
     bencher.bench_local(|| count_several(black_box(&searches), assignment));
 }
 
@@ -70,7 +81,16 @@ fn hours_beside_appointments(bencher: Bencher<'_, '_>, appointments: usize) {
     let mut rules = calendar.profile.availability.rules.clone();
     rules.resize(100, rules[0].clone());
     let (id, utc) = (calendar.id.clone(), Arc::clone(&calendar.profile.zone));
-    let state = State { calendars: [(id.clone(), Arc::new(calendar))].into(), ..State::default() };
-    let command = Command::SetAvailability { calendar: id, zone: None, utc, rules, etag: None };
+    let state = State {
+        calendars: [(id.clone(), Arc::new(calendar))].into(),
+        ..State::default()
+    };
+    let command = Command::SetAvailability {
+        calendar: id,
+        zone: None,
+        utc,
+        rules,
+        etag: None,
+    };
     bencher.bench_local(|| decide(black_box(&state), &command, NOW).unwrap());
 }

@@ -71,7 +71,10 @@ impl Kind {
             Self::One => format!("calendar-{}", number % CALENDARS),
             Self::None | Self::Everything => String::new(),
         };
-        pb::WatchAppointmentsRequest { calendar_id, ..Default::default() }
+        pb::WatchAppointmentsRequest {
+            calendar_id,
+            ..Default::default()
+        }
     }
 }
 
@@ -102,10 +105,15 @@ impl World {
             return watchers;
         }
         for number in 0..WATCHERS {
-            let mut client = ListServiceClient::new(self.watching[number % WATCHING_CONNECTIONS].clone());
+            let mut client =
+                ListServiceClient::new(self.watching[number % WATCHING_CONNECTIONS].clone());
             let (told, ready) = (Arc::clone(&self.told), Arc::clone(&ready));
             let watching = async move {
-                let mut stream = client.watch_appointments(kind.request(number)).await.unwrap().into_inner();
+                let mut stream = client
+                    .watch_appointments(kind.request(number))
+                    .await
+                    .unwrap()
+                    .into_inner();
                 let mut is_ready = false;
                 while let Some(it) = stream.message().await.unwrap() {
                     match it.message {
@@ -133,7 +141,10 @@ impl World {
             running.spawn(async move {
                 let mut done = 0;
                 while Instant::now() < until && asked.fetch_add(1, Ordering::Relaxed) < at_most {
-                    client.book_appointment(booking(next.fetch_add(1, Ordering::Relaxed), first)).await.unwrap();
+                    client
+                        .book_appointment(booking(next.fetch_add(1, Ordering::Relaxed), first))
+                        .await
+                        .unwrap();
                     done += 1;
                 }
                 done
@@ -144,14 +155,28 @@ impl World {
 
     async fn measure(&self, kind: Kind, in_flight: usize) -> Measured {
         let watchers = self.watch(kind).await;
-        self.book(in_flight, WARM_UP, Instant::now() + Duration::from_secs(10)).await;
+        self.book(in_flight, WARM_UP, Instant::now() + Duration::from_secs(10))
+            .await;
         let (begun, cpu) = (Instant::now(), used_by_services().unwrap_or(0));
         let told = self.told.load(Ordering::Relaxed);
-        let bookings = self.book(in_flight, usize::MAX, begun + Duration::from_secs_f64(SECONDS)).await;
-        let (seconds, cpu) = (begun.elapsed().as_secs_f64(), used_by_services().unwrap_or(0) - cpu);
+        let bookings = self
+            .book(
+                in_flight,
+                usize::MAX,
+                begun + Duration::from_secs_f64(SECONDS),
+            )
+            .await;
+        let (seconds, cpu) = (
+            begun.elapsed().as_secs_f64(),
+            used_by_services().unwrap_or(0) - cpu,
+        );
         let told = self.told.load(Ordering::Relaxed) - told;
         drop(watchers);
-        Measured { bookings: bookings as f64 / seconds, cpu: cpu as f64 / bookings as f64, told: told as f64 / seconds }
+        Measured {
+            bookings: bookings as f64 / seconds,
+            cpu: cpu as f64 / bookings as f64,
+            told: told as f64 / seconds,
+        }
     }
 }
 
@@ -163,30 +188,60 @@ fn booking(number: usize, first: i64) -> pb::BookAppointmentRequest {
 
 fn tell(in_flight: usize, measured: &[[Measured; Kind::ALL.len()]]) {
     for (at, kind) in Kind::ALL.into_iter().enumerate() {
-        let of = |what: fn(&Measured) -> f64| Spread::of(measured.iter().map(|round| what(&round[at])));
+        let of =
+            |what: fn(&Measured) -> f64| Spread::of(measured.iter().map(|round| what(&round[at])));
         let (rate, cpu, told) = (of(|it| it.bookings), of(|it| it.cpu), of(|it| it.told));
         // Each round is held against itself: the machine was the same for both.
-        let ratio = Spread::of(measured.iter().map(|round| round[at].bookings / round[0].bookings));
-        println!("{in_flight:>9} {:>26} {rate:>24.0} {ratio:>18.2} {cpu:>24.1} {told:>24.0}", kind.name());
+        let ratio = Spread::of(
+            measured
+                .iter()
+                .map(|round| round[at].bookings / round[0].bookings),
+        );
+        println!(
+            "{in_flight:>9} {:>26} {rate:>24.0} {ratio:>18.2} {cpu:>24.1} {told:>24.0}",
+            kind.name()
+        );
     }
 }
 
 async fn run(handle: Handle, folder: &std::path::Path) {
-    let service = start(&folder.join("bookd.db"), Zones::bundled(), ServerLimits::default()).await;
+    let service = start(
+        &folder.join("bookd.db"),
+        Zones::bundled(),
+        ServerLimits::default(),
+    )
+    .await;
     let address = service.local_addr();
     let channels = connections(address, CONNECTIONS).await;
-    let watching = handle.spawn(connections(address, WATCHING_CONNECTIONS)).await.unwrap();
+    let watching = handle
+        .spawn(connections(address, WATCHING_CONNECTIONS))
+        .await
+        .unwrap();
     let (told, next) = (Arc::default(), Arc::default());
-    let world = World { channels, watching, handle, told, next, first: tomorrow() };
+    let world = World {
+        channels,
+        watching,
+        handle,
+        told,
+        next,
+        first: tomorrow(),
+    };
     for number in 0..CALENDARS {
         open(&world.channels[0], format!("calendar-{number}")).await;
     }
     for number in 0..WATCHERS {
         open(&world.channels[0], format!("elsewhere-{number}")).await;
     }
-    println!("fsync {:.0}/s, load {}", fsync_rate(folder).unwrap(), load());
+    println!(
+        "fsync {:.0}/s, load {}",
+        fsync_rate(folder).unwrap(),
+        load()
+    );
     let (bookings, ratio, cpu, told) = ("bookings/s", "of none", "CPU µs", "told/s");
-    println!("in flight {:>26} {bookings:>24} {ratio:>18} {cpu:>24} {told:>24}", "watchers");
+    println!(
+        "in flight {:>26} {bookings:>24} {ratio:>18} {cpu:>24} {told:>24}",
+        "watchers"
+    );
     for in_flight in [1, 64] {
         let mut measured = Vec::new();
         for _ in 0..ROUNDS {
@@ -205,7 +260,14 @@ async fn run(handle: Handle, folder: &std::path::Path) {
 
 fn main() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let watching = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let watching = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(run(watching.handle().clone(), folder.path()));
 }

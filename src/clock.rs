@@ -52,7 +52,10 @@ const ONE_MOMENT: Duration = Duration::from_secs(1);
 
 impl SystemClock {
     /// Milliseconds since 1970, for what must not be the same twice.
-    #[allow(clippy::disallowed_methods, reason = "the one place that may ask the system for the time")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the one place that may ask the system for the time"
+    )]
     pub fn milliseconds(self) -> i64 {
         match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
@@ -67,11 +70,17 @@ impl Clock for SystemClock {
         for _ in 1..READINGS_MAX {
             let (wall, after) = (self.now(), uptime());
             if after.saturating_sub(before) <= ONE_MOMENT {
-                return Reading { wall, uptime: after };
+                return Reading {
+                    wall,
+                    uptime: after,
+                };
             }
             before = after;
         }
-        Reading { wall: self.now(), uptime: uptime() }
+        Reading {
+            wall: self.now(),
+            uptime: uptime(),
+        }
     }
 
     fn now(&self) -> Instant {
@@ -101,22 +110,34 @@ pub struct ManualClock(Arc<Mutex<Reading>>);
 impl ManualClock {
     /// A machine whose wall clock shows `now`.
     pub fn new(now: Instant) -> Self {
-        Self(Arc::new(Mutex::new(Reading { wall: now, uptime: Duration::ZERO })))
+        Self(Arc::new(Mutex::new(Reading {
+            wall: now,
+            uptime: Duration::ZERO,
+        })))
     }
 
     /// Lets time pass until the wall clock shows `now`. Time does not pass backwards: to an earlier `now` it jumps.
     pub fn set(&self, now: Instant) {
-        self.change(|reading| Reading { wall: now, uptime: later(reading.uptime, now.since(reading.wall)) });
+        self.change(|reading| Reading {
+            wall: now,
+            uptime: later(reading.uptime, now.since(reading.wall)),
+        });
     }
 
     /// Lets so many seconds pass; so many back it jumps.
     pub fn advance(&self, seconds: i64) {
-        self.change(|Reading { wall, uptime }| Reading { wall: wall.plus(seconds), uptime: later(uptime, seconds) });
+        self.change(|Reading { wall, uptime }| Reading {
+            wall: wall.plus(seconds),
+            uptime: later(uptime, seconds),
+        });
     }
 
     /// Sets the wall clock ahead by so many seconds, or back, while no time passes.
     pub fn jump(&self, seconds: i64) {
-        self.change(|reading| Reading { wall: reading.wall.plus(seconds), ..reading });
+        self.change(|reading| Reading {
+            wall: reading.wall.plus(seconds),
+            ..reading
+        });
     }
 
     fn change(&self, changed: impl FnOnce(Reading) -> Reading) {

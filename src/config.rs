@@ -55,7 +55,12 @@ pub struct LogConfig {
     #[arg(long, env = "BOOKD_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
     /// How log lines look; they go to standard error
-    #[arg(long, env = "BOOKD_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    #[arg(
+        long,
+        env = "BOOKD_LOG_FORMAT",
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
     pub log_format: LogFormat,
     /// Log a line for every call: method, outcome, milliseconds; nothing of its contents, and not who called
     #[arg(long, env = "BOOKD_LOG_CALLS")]
@@ -67,10 +72,20 @@ pub struct LogConfig {
 #[command(after_help = "Example:\n  bookd serve --listen 127.0.0.1:50051 --store sqlite:bookd.db")]
 pub struct ServeConfig {
     /// The address to listen on; port 0 takes a free one
-    #[arg(long, env = "BOOKD_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "BOOKD_LISTEN",
+        default_value = "127.0.0.1:50051",
+        value_name = "ADDRESS"
+    )]
     pub listen: SocketAddr,
     /// Where everything is kept
-    #[arg(long, env = "BOOKD_STORE", default_value = "sqlite:bookd.db", value_name = "URL")]
+    #[arg(
+        long,
+        env = "BOOKD_STORE",
+        default_value = "sqlite:bookd.db",
+        value_name = "URL"
+    )]
     pub store: StoreUrl,
     /// A folder of compiled time zones to use instead of the newer of the system's and the bundled release
     #[arg(long, env = "BOOKD_ZONES", value_name = "FOLDER")]
@@ -99,8 +114,14 @@ pub struct ServeConfig {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: u64 = text.parse().map_err(|_| "write whole seconds, such as 10".to_owned())?;
-    if seconds <= 3_600 { Ok(Duration::from_secs(seconds)) } else { Err("at most 3600 seconds".to_owned()) }
+    let seconds: u64 = text
+        .parse()
+        .map_err(|_| "write whole seconds, such as 10".to_owned())?;
+    if seconds <= 3_600 {
+        Ok(Duration::from_secs(seconds))
+    } else {
+        Err("at most 3600 seconds".to_owned())
+    }
 }
 
 impl ServeConfig {
@@ -114,10 +135,19 @@ impl ServeConfig {
         vec![
             format!("BOOKD_LISTEN={}", self.listen),
             format!("BOOKD_STORE={}", self.store),
-            format!("BOOKD_ZONES={}", or_default(self.zones.as_ref().map(|it| it.display().to_string()))),
-            format!("BOOKD_LANES={}", or_default(self.lanes.map(|it| it.to_string()))),
+            format!(
+                "BOOKD_ZONES={}",
+                or_default(self.zones.as_ref().map(|it| it.display().to_string()))
+            ),
+            format!(
+                "BOOKD_LANES={}",
+                or_default(self.lanes.map(|it| it.to_string()))
+            ),
             format!("BOOKD_GRACE={}", self.grace.as_secs()),
-            format!("BOOKD_KEEP_CHANGES={}", or_default(self.keep_changes.map(|it| it.to_string()))),
+            format!(
+                "BOOKD_KEEP_CHANGES={}",
+                or_default(self.keep_changes.map(|it| it.to_string()))
+            ),
             format!("BOOKD_RESERVE={}", self.reserve),
             format!("BOOKD_CONFIRM_CLOCK={}", self.confirm_clock),
             format!("BOOKD_LOG={}", self.log.log),

@@ -44,7 +44,9 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, String> {
     if ran_out() {
         return Err(cannot(RAN_OUT));
     }
-    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let built = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     built.map_err(|error| cannot(&told(&error, "")))
 }
 
@@ -55,10 +57,16 @@ mod tests {
     #[test]
     fn the_limit_is_named_only_when_it_is_what_is_wrong() {
         for number in [EMFILE, ENFILE] {
-            assert_eq!(told(&io::Error::from_raw_os_error(number), "; choose another"), RAN_OUT);
+            assert_eq!(
+                told(&io::Error::from_raw_os_error(number), "; choose another"),
+                RAN_OUT
+            );
         }
         let taken = io::Error::from(io::ErrorKind::AddrInUse);
-        assert_eq!(told(&taken, "; choose another"), format!("{taken}; choose another"));
+        assert_eq!(
+            told(&taken, "; choose another"),
+            format!("{taken}; choose another")
+        );
         assert!(!ran_out());
     }
 }

@@ -49,9 +49,17 @@ mod tests {
         ];
         for (one, other) in same {
             assert_eq!(email_key(one), email_key(other), "{one} and {other}");
-            assert_eq!(email_key(email_key(one).as_str()), email_key(one), "a key is its own key");
+            assert_eq!(
+                email_key(email_key(one).as_str()),
+                email_key(one),
+                "a key is its own key"
+            );
         }
-        let other = [("jürgen@example.com", "jurgen@example.com"), ("i@example.com", "ı@example.com"), ("a", "")];
+        let other = [
+            ("jürgen@example.com", "jurgen@example.com"),
+            ("i@example.com", "ı@example.com"),
+            ("a", ""),
+        ];
         for (one, other) in other {
             assert_ne!(email_key(one), email_key(other), "{one} and {other}");
         }

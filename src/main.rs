@@ -17,7 +17,11 @@ fn main() -> ExitCode {
         Err(error) => {
             // Standard error may be gone; then there is nobody to tell.
             let _ = error.print();
-            if error.use_stderr() { Exit::Usage } else { Exit::Done }
+            if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            }
         }
     };
     exit.into()

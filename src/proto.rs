@@ -1,7 +1,13 @@
 //! The messages and services of `proto/`, generated at build time.
 
 /// Package `bookd.v1`.
-#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::doc_markdown)]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::doc_markdown
+)]
 pub mod v1 {
     tonic::include_proto!("bookd.v1");
 }

@@ -18,6 +18,8 @@ pub fn message(pool: &DescriptorPool, name: &str) -> MessageDescriptor {
 
 /// A message as JSON; numbers of 64 bits are numbers.
 pub fn to_json(message: &DynamicMessage) -> Result<Value, serde_json::Error> {
-    let options = SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false);
+    let options = SerializeOptions::new()
+        .use_proto_field_name(true)
+        .stringify_64_bit_integers(false);
     message.serialize_with_options(serde_json::value::Serializer, &options)
 }

@@ -11,7 +11,10 @@ static DISK_WAIT_MILLIS: AtomicU64 = AtomicU64::new(0);
 
 /// From now on each batch waits so long for the disk: for simulations, whose stores wait for nothing.
 pub fn slow_the_disk(wait: Duration) {
-    DISK_WAIT_MILLIS.store(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    DISK_WAIT_MILLIS.store(
+        u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+        Ordering::Relaxed,
+    );
 }
 
 /// How long to wait for a disk that was made slow; never in a release build.
@@ -37,8 +40,13 @@ pub enum DeathMoment {
 
 impl DeathMoment {
     /// Every one of them.
-    pub const ALL: [Self; 5] =
-        [Self::BeforeCommit, Self::AfterCommit, Self::BeforeAnswer, Self::Migration, Self::Checkpoint];
+    pub const ALL: [Self; 5] = [
+        Self::BeforeCommit,
+        Self::AfterCommit,
+        Self::BeforeAnswer,
+        Self::Migration,
+        Self::Checkpoint,
+    ];
 
     /// At which time it is deadly, if at any. Never in a release build.
     fn armed(self) -> Option<u64> {
@@ -46,9 +54,14 @@ impl DeathMoment {
         let armed = || {
             let text = std::env::var("BOOKD_DIE_AT").ok()?;
             let (name, times) = text.split_once(':')?;
-            Some((Self::ALL.into_iter().find(|it| format!("{it:?}") == name)?, times.parse().ok()?))
+            Some((
+                Self::ALL.into_iter().find(|it| format!("{it:?}") == name)?,
+                times.parse().ok()?,
+            ))
         };
-        let (moment, times) = cfg!(debug_assertions).then(|| *ARMED.get_or_init(armed)).flatten()?;
+        let (moment, times) = cfg!(debug_assertions)
+            .then(|| *ARMED.get_or_init(armed))
+            .flatten()?;
         (moment == self).then_some(times)
     }
 

@@ -36,5 +36,12 @@ pub(crate) fn appointment_on(calendars: u16) -> Appointment {
         revision: Revision(1),
     };
     let id = AppointmentId(uuid::Uuid::from_u128(1));
-    Appointment { id, key, create_time: start, occurrence: None, person: Person::default(), image }
+    Appointment {
+        id,
+        key,
+        create_time: start,
+        occurrence: None,
+        person: Person::default(),
+        image,
+    }
 }

@@ -18,7 +18,10 @@ use crate::zones::Zones;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address is taken, or not this machine's.
-    #[error("cannot listen on {address}: {}", descriptors::told(error, "; choose another with --listen"))]
+    #[error(
+        "cannot listen on {address}: {}",
+        descriptors::told(error, "; choose another with --listen")
+    )]
     Listen {
         /// Which address.
         address: SocketAddr,
@@ -79,7 +82,10 @@ pub struct Service {
 
 impl Service {
     /// Starts everything on this store, without a log of calls.
-    pub async fn start(parts: Parts, store: Box<dyn crate::store::Store>) -> Result<Self, StartError> {
+    pub async fn start(
+        parts: Parts,
+        store: Box<dyn crate::store::Store>,
+    ) -> Result<Self, StartError> {
         Self::start_logging(parts, store, false).await
     }
 
@@ -90,7 +96,8 @@ impl Service {
         is_logging: bool,
     ) -> Result<Self, StartError> {
         let address = parts.listen;
-        let listener = TcpListener::bind(address).map_err(|error| StartError::Listen { address, error })?;
+        let listener =
+            TcpListener::bind(address).map_err(|error| StartError::Listen { address, error })?;
         let (engine, writer) = Engine::start(store, parts.clock, parts.engine)?;
         let (routes, health) = api::routes(&Api::new(engine.clone(), parts.zones)).await?;
         // One for all workers: what its calls may hold is counted over the process.
@@ -99,7 +106,12 @@ impl Service {
         let service = move |_worker| stack.clone();
         let started = bookd_transport::start(listener, parts.limits, parts.workers, service);
         let server = started.map_err(StartError::Server)?;
-        Ok(Self { server, engine, writer, health })
+        Ok(Self {
+            server,
+            engine,
+            writer,
+            health,
+        })
     }
 
     /// Where it listens.
@@ -125,7 +137,9 @@ impl Service {
     /// Health first, then watches, connections, the writer, so that every answer that was begun is given.
     pub async fn stop(self, grace: Duration) -> (Ended, Stopped) {
         for service in SERVICES.into_iter().chain([""]) {
-            self.health.set_service_status(service, tonic_health::ServingStatus::NotServing).await;
+            self.health
+                .set_service_status(service, tonic_health::ServingStatus::NotServing)
+                .await;
         }
         // A watch would never end by itself; each is told the last revision that it need not ask for again.
         self.engine.end_watches();

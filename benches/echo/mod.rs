@@ -31,7 +31,10 @@ impl Sized {
     /// A request of so many bytes, for an answer of so many.
     pub(crate) fn new(request: usize, answer: usize) -> Self {
         let wanted = u32::try_from(answer.saturating_sub(BESIDE)).expect("answers are small");
-        Self { wanted, filler: filler(request.saturating_sub(BESIDE)) }
+        Self {
+            wanted,
+            filler: filler(request.saturating_sub(BESIDE)),
+        }
     }
 }
 
@@ -54,7 +57,10 @@ impl UnaryService<Sized> for Answer {
     type Future = Ready<Result<Response<Sized>, Status>>;
 
     fn call(&mut self, request: Request<Sized>) -> Self::Future {
-        ready(Ok(Response::new(Sized { wanted: 0, filler: filler(request.into_inner().wanted as usize) })))
+        ready(Ok(Response::new(Sized {
+            wanted: 0,
+            filler: filler(request.into_inner().wanted as usize),
+        })))
     }
 }
 
@@ -76,8 +82,12 @@ impl Service<http::Request<Body>> for Echo {
 /// Asks for an echo.
 pub(crate) async fn ask(channel: Channel, request: Sized) -> Result<(), Status> {
     let mut grpc = tonic::client::Grpc::new(channel);
-    grpc.ready().await.map_err(|error| Status::unknown(error.to_string()))?;
+    grpc.ready()
+        .await
+        .map_err(|error| Status::unknown(error.to_string()))?;
     let path = PathAndQuery::from_static("/bench.Echo/Echo");
     let codec: ProstCodec<Sized, Sized> = ProstCodec::default();
-    grpc.unary(Request::new(request), path, codec).await.map(drop)
+    grpc.unary(Request::new(request), path, codec)
+        .await
+        .map(drop)
 }

@@ -1,5 +1,9 @@
 //! A file that is filled through the core and the store, without a server.
-#![allow(clippy::unwrap_used, dead_code, reason = "a benchmark stops when it cannot go on, and none needs all of this")]
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    reason = "a benchmark stops when it cannot go on, and none needs all of this"
+)]
 
 use std::sync::Arc;
 
@@ -17,21 +21,41 @@ use bookd_core::time::zone::Zone;
 
 pub(crate) fn take(state: &mut State, command: &Asked, changes: &mut Vec<Change>) {
     let now = SystemClock.now().max(state.last_time);
-    let change = decide(state, command, now).unwrap().change(state, now, Caller::default()).unwrap();
+    let change = decide(state, command, now)
+        .unwrap()
+        .change(state, now, Caller::default())
+        .unwrap();
     state.apply(&change);
     changes.push(change);
 }
 
 pub(crate) fn commit(store: &mut Sqlite, changes: &mut Vec<Change>) {
-    store.commit(&CommitBatch { changes, requests: &[], expected: &[] }).unwrap();
+    store
+        .commit(&CommitBatch {
+            changes,
+            requests: &[],
+            expected: &[],
+        })
+        .unwrap();
     store.after_commit().unwrap();
     changes.clear();
 }
 
 pub(crate) fn opened(id: &CalendarId, utc: &Arc<Zone>) -> Asked {
     let window = Window::new(0, 24 * 60).unwrap();
-    let rules = vec![Rule { weekdays: Weekdays::ALL, window, first_date: None, last_date: None }];
-    Asked::SetAvailability { calendar: id.clone(), zone: None, utc: Arc::clone(utc), rules, etag: None }
+    let rules = vec![Rule {
+        weekdays: Weekdays::ALL,
+        window,
+        first_date: None,
+        last_date: None,
+    }];
+    Asked::SetAvailability {
+        calendar: id.clone(),
+        zone: None,
+        utc: Arc::clone(utc),
+        rules,
+        etag: None,
+    }
 }
 
 pub(crate) fn booking(id: &CalendarId, start: Instant) -> Booking {

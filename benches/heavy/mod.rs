@@ -60,7 +60,12 @@ fn case(
     request: impl Fn(&Ground, usize) -> Value + Send + Sync + 'static,
 ) -> Case {
     let request: Request = Box::new(move |ground, turn, _| request(ground, turn));
-    Case { method, what, calls: vec![(method, request)], is_once: false }
+    Case {
+        method,
+        what,
+        calls: vec![(method, request)],
+        is_once: false,
+    }
 }
 
 impl Case {
@@ -70,7 +75,13 @@ impl Case {
         method: &'static str,
         request: impl Fn(&Ground, usize) -> Value + Send + Sync + 'static,
     ) -> Self {
-        self.calls.insert(0, (method, Box::new(move |ground, turn, _| request(ground, turn))));
+        self.calls.insert(
+            0,
+            (
+                method,
+                Box::new(move |ground, turn, _| request(ground, turn)),
+            ),
+        );
         self
     }
 
@@ -82,22 +93,32 @@ impl Case {
 
 /// An instant as JSON has it.
 pub(crate) fn time(seconds: i64) -> String {
-    DateTime::from_timestamp(seconds, 0).unwrap().to_rfc3339_opts(SecondsFormat::Secs, true)
+    DateTime::from_timestamp(seconds, 0)
+        .unwrap()
+        .to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// So many of the calendars that are for this ground alone.
 fn many(ground: &Ground, count: usize) -> Vec<String> {
-    (0..count).map(|number| format!("many/{}/{number}", ground.appointments)).collect()
+    (0..count)
+        .map(|number| format!("many/{}/{number}", ground.appointments))
+        .collect()
 }
 
 /// An id that nobody else gives.
 fn id(ground: &Ground, kind: u8, turn: usize) -> String {
     let number = (ground.appointments as u128) << 96 | u128::from(kind) << 64 | turn as u128;
-    uuid::Builder::from_random_bytes(number.to_be_bytes()).into_uuid().to_string()
+    uuid::Builder::from_random_bytes(number.to_be_bytes())
+        .into_uuid()
+        .to_string()
 }
 
 fn metadata() -> Value {
-    Value::Object((0..50).map(|key| (format!("key-{key}"), json!("v".repeat(1_000)))).collect())
+    Value::Object(
+        (0..50)
+            .map(|key| (format!("key-{key}"), json!("v".repeat(1_000))))
+            .collect(),
+    )
 }
 
 fn rules(count: usize, turn: usize) -> Vec<Value> {
@@ -133,7 +154,13 @@ fn with(mut request: Value, field: &str, value: impl Into<Value>) -> Value {
 
 /// The same with an id, an hour for each turn from this one on.
 fn of_wide(kind: u8, hour: usize) -> impl Fn(&Ground, usize) -> Value + Send + Sync + 'static {
-    move |ground, turn| with(wide(ground, hour + turn), "appointment_id", id(ground, kind, turn))
+    move |ground, turn| {
+        with(
+            wide(ground, hour + turn),
+            "appointment_id",
+            id(ground, kind, turn),
+        )
+    }
 }
 
 fn by_id(kind: u8) -> impl Fn(&Ground, usize) -> Value + Send + Sync + 'static {
@@ -169,7 +196,8 @@ fn hot_series(ground: &Ground, is_partial: bool) -> Value {
 
 /// A hundred bookings on a hundred calendars each.
 fn batch(ground: &Ground, turn: usize) -> Value {
-    let start = |number: usize| ground.first + (30_000 + turn as i64) * 5 * DAY + number as i64 * HOUR;
+    let start =
+        |number: usize| ground.first + (30_000 + turn as i64) * 5 * DAY + number as i64 * HOUR;
     let one = |number| {
         json!({
             "calendar_ids": many(ground, CALENDARS), "assignment": "ASSIGNMENT_ALL", "start_time": time(start(number)),
@@ -195,7 +223,9 @@ fn overrides(ground: &Ground, turn: usize) -> Value {
     };
     // As much as a request may weigh.
     let windows: Vec<Value> = (0..20).map(window).collect();
-    let overrides: Vec<Value> = (0..1_000).map(|it| json!({"date": day(it), "windows": windows})).collect();
+    let overrides: Vec<Value> = (0..1_000)
+        .map(|it| json!({"date": day(it), "windows": windows}))
+        .collect();
     json!({"calendar_id": ground.hot, "overrides": overrides})
 }
 
@@ -210,13 +240,26 @@ fn busy(ground: &Ground, turn: usize) -> Value {
 
 /// All of them. What deletes the ground comes last.
 pub(crate) fn cases() -> Vec<Case> {
-    let everything = [calendars(), hours(), bookings(), series_and_batches(), lists(), slots(), deletions()];
+    let everything = [
+        calendars(),
+        hours(),
+        bookings(),
+        series_and_batches(),
+        lists(),
+        slots(),
+        deletions(),
+    ];
     everything.into_iter().flatten().collect()
 }
 
 fn calendars() -> Vec<Case> {
     vec![
-        case("GetCalendar", "the first of a hot one since the start", |g, _| json!({"calendar_id": g.hot})).once(),
+        case(
+            "GetCalendar",
+            "the first of a hot one since the start",
+            |g, _| json!({"calendar_id": g.hot}),
+        )
+        .once(),
         case("GetCalendar", "hot", |g, _| json!({"calendar_id": g.hot})),
         case(
             "CreateCalendar",
@@ -237,7 +280,11 @@ fn calendars() -> Vec<Case> {
             "no limits, hot",
             |g, _| json!({"calendar": {"calendar_id": g.hot}, "update_mask": "limits"}),
         ),
-        case("ListCalendars", "a page of 1,000", |_, _| json!({"page_size": 1_000})),
+        case(
+            "ListCalendars",
+            "a page of 1,000",
+            |_, _| json!({"page_size": 1_000}),
+        ),
         case("PutAppointmentType", "1,000 rules, hot", |g, turn| {
             let it = json!({
                 "appointment_type_id": "default", "duration": "900s", "horizon_days": 100_000,
@@ -250,7 +297,11 @@ fn calendars() -> Vec<Case> {
             "1,000 rules",
             |g, _| json!({"calendar_id": g.hot, "appointment_type_id": "default"}),
         ),
-        case("ListAppointmentTypes", "a page of 1,000", |_, _| json!({"calendar_id": "typed", "page_size": 1_000})),
+        case(
+            "ListAppointmentTypes",
+            "a page of 1,000",
+            |_, _| json!({"calendar_id": "typed", "page_size": 1_000}),
+        ),
         case(
             "DeleteAppointmentType",
             "dry, hot",
@@ -266,12 +317,22 @@ fn calendars() -> Vec<Case> {
 
 fn hours() -> Vec<Case> {
     vec![
-        case("SetAvailability", "100 rules, hot", |g, turn| json!({"calendar_id": g.hot, "rules": rules(100, turn)})),
+        case(
+            "SetAvailability",
+            "100 rules, hot",
+            |g, turn| json!({"calendar_id": g.hot, "rules": rules(100, turn)}),
+        ),
         case("PutOverrides", "1,000 days of 20 windows, hot", overrides),
-        case("GetAvailability", "the same", |g, _| json!({"calendar_id": g.hot})),
+        case(
+            "GetAvailability",
+            "the same",
+            |g, _| json!({"calendar_id": g.hot}),
+        ),
         case("DeleteOverrides", "1,000 days, hot", |g, turn| {
             let dates = |turn: usize| {
-                (0..1_000).map(|it| time(g.first + (it + turn as i64) * DAY)[..10].to_owned()).collect::<Vec<_>>()
+                (0..1_000)
+                    .map(|it| time(g.first + (it + turn as i64) * DAY)[..10].to_owned())
+                    .collect::<Vec<_>>()
             };
             json!({"calendar_id": g.hot, "dates": dates(turn)})
         }),
@@ -298,7 +359,9 @@ fn hours() -> Vec<Case> {
 
 fn bookings() -> Vec<Case> {
     vec![
-        case("BookAppointment", "all of 100 calendars", |g, turn| wide(g, 8_000 - turn)),
+        case("BookAppointment", "all of 100 calendars", |g, turn| {
+            wide(g, 8_000 - turn)
+        }),
         case("BookAppointment", "any of 100 calendars", |g, turn| {
             with(wide(g, turn / 100), "assignment", "ASSIGNMENT_ANY")
         }),
@@ -307,50 +370,103 @@ fn bookings() -> Vec<Case> {
             "taken, hot: refused with the nearest",
             |g, _| json!({"calendar_id": g.hot, "start_time": time(g.first), "invitee": {"name": "Grace Hopper"}}),
         ),
-        case("HoldAppointment", "taken, all of 100 calendars: refused with the nearest", |g, _| wide(g, 8_000)),
-        case("ExtendHold", "all of 100 calendars", |g, turn| json!({"appointment_id": id(g, 1, turn), "ttl": "900s"}))
-            .after("HoldAppointment", of_wide(1, 6_000)),
-        case("ReleaseHold", "all of 100 calendars", by_id(2)).after("HoldAppointment", of_wide(2, 2_000)),
-        case("ConfirmAppointment", "all of 100 calendars", by_id(3)).after("HoldAppointment", of_wide(3, 4_000)),
-        case("ApproveAppointment", "of 100 calendars, confirmed before", |g, _| json!({"appointment_id": id(g, 3, 0)})),
+        case(
+            "HoldAppointment",
+            "taken, all of 100 calendars: refused with the nearest",
+            |g, _| wide(g, 8_000),
+        ),
+        case(
+            "ExtendHold",
+            "all of 100 calendars",
+            |g, turn| json!({"appointment_id": id(g, 1, turn), "ttl": "900s"}),
+        )
+        .after("HoldAppointment", of_wide(1, 6_000)),
+        case("ReleaseHold", "all of 100 calendars", by_id(2))
+            .after("HoldAppointment", of_wide(2, 2_000)),
+        case("ConfirmAppointment", "all of 100 calendars", by_id(3))
+            .after("HoldAppointment", of_wide(3, 4_000)),
+        case(
+            "ApproveAppointment",
+            "of 100 calendars, confirmed before",
+            |g, _| json!({"appointment_id": id(g, 3, 0)}),
+        ),
         case("DeclineAppointment", "not pending: refused", by_id(3)),
         case(
             "RescheduleAppointment",
             "all of 100 calendars",
             |g, turn| json!({"appointment_id": id(g, 3, 0), "start_time": time(later(g, 7_000 + turn % 50))}),
         ),
-        case("UpdateAppointment", "50 keys of 1,000 characters", |g, turn| {
-            let metadata = with(metadata(), "key-0", turn.to_string());
-            json!({"appointment_id": id(g, 3, 0), "metadata": metadata, "update_mask": "metadata"})
-        }),
+        case(
+            "UpdateAppointment",
+            "50 keys of 1,000 characters",
+            |g, turn| {
+                let metadata = with(metadata(), "key-0", turn.to_string());
+                json!({"appointment_id": id(g, 3, 0), "metadata": metadata, "update_mask": "metadata"})
+            },
+        ),
         case("MarkNoShow", "not begun: refused", by_id(3)),
         case("CompleteAppointment", "not begun: refused", by_id(3)),
-        case("CancelAppointment", "all of 100 calendars", by_id(4)).after("BookAppointment", of_wide(4, 1_000)),
-        case("GetAppointment", "all of 100 calendars", |g, _| json!({"appointment_id": id(g, 3, 0)})),
-        case("RedactInvitee", "1,000 appointments", |g, _| json!({"invitee_email": g.email})),
+        case("CancelAppointment", "all of 100 calendars", by_id(4))
+            .after("BookAppointment", of_wide(4, 1_000)),
+        case(
+            "GetAppointment",
+            "all of 100 calendars",
+            |g, _| json!({"appointment_id": id(g, 3, 0)}),
+        ),
+        case(
+            "RedactInvitee",
+            "1,000 appointments",
+            |g, _| json!({"invitee_email": g.email}),
+        ),
     ]
 }
 
 fn series_and_batches() -> Vec<Case> {
-    let cancelled: Request =
-        Box::new(|_, _, booked| json!({"series_id": booked["series_id"], "scope": "SERIES_SCOPE_ALL"}));
-    let mut cancel = case("CancelSeries", "366 dates on 27 calendars", |_, _| json!({})).after("BookSeries", series);
+    let cancelled: Request = Box::new(
+        |_, _, booked| json!({"series_id": booked["series_id"], "scope": "SERIES_SCOPE_ALL"}),
+    );
+    let mut cancel = case(
+        "CancelSeries",
+        "366 dates on 27 calendars",
+        |_, _| json!({}),
+    )
+    .after("BookSeries", series);
     cancel.calls[1].1 = cancelled;
     vec![
         cancel,
-        case("BookSeries", "366 dates on 27 calendars", |g, turn| series(g, turn + 24)),
-        case("BookSeries", "dry, 366 dates on 27 calendars", |g, _| with(series(g, 240), "validate_only", true)),
-        case("BookSeries", "all dates taken, hot: refused", |g, _| hot_series(g, false)),
-        case("BookSeries", "all dates taken, hot, in part: refused", |g, _| hot_series(g, true)),
+        case("BookSeries", "366 dates on 27 calendars", |g, turn| {
+            series(g, turn + 24)
+        }),
+        case("BookSeries", "dry, 366 dates on 27 calendars", |g, _| {
+            with(series(g, 240), "validate_only", true)
+        }),
+        case("BookSeries", "all dates taken, hot: refused", |g, _| {
+            hot_series(g, false)
+        }),
+        case(
+            "BookSeries",
+            "all dates taken, hot, in part: refused",
+            |g, _| hot_series(g, true),
+        ),
         case("BatchBook", "100 bookings on 100 calendars", batch),
-        case("BatchBook", "dry, 100 bookings on 100 calendars", |g, _| with(batch(g, 900), "validate_only", true)),
-        case("BatchBook", "100 bookings on 100 calendars, the last refused", |g, _| refused_batch(g)),
+        case("BatchBook", "dry, 100 bookings on 100 calendars", |g, _| {
+            with(batch(g, 900), "validate_only", true)
+        }),
+        case(
+            "BatchBook",
+            "100 bookings on 100 calendars, the last refused",
+            |g, _| refused_batch(g),
+        ),
     ]
 }
 
 fn lists() -> Vec<Case> {
     vec![
-        case("ListAppointments", "a page of 1,000, hot", |g, _| json!({"calendar_id": g.hot, "page_size": 1_000})),
+        case(
+            "ListAppointments",
+            "a page of 1,000, hot",
+            |g, _| json!({"calendar_id": g.hot, "page_size": 1_000}),
+        ),
         case(
             "ListAppointments",
             "a state that none has, hot",
@@ -361,20 +477,48 @@ fn lists() -> Vec<Case> {
             "the second page, as it was some thousand changes before",
             |g, _| json!({"calendar_id": g.hot, "page_size": 1_000, "page_token": g.token}),
         ),
-        case("ListAppointments", "of one customer", |g, _| json!({"invitee_email": g.email, "page_size": 1_000})),
-        case("ListChanges", "a page of 1,000, hot", |g, _| json!({"calendar_id": g.hot, "page_size": 1_000})),
-        case("ListChanges", "of an appointment", |g, _| json!({"appointment_id": g.appointment, "page_size": 1_000})),
-        case("ListZoneDrift", "hot", |g, _| json!({"calendar_id": g.hot, "page_size": 1_000})),
-        case("WatchAppointments", "everything, from the beginning", |_, _| json!({"start_revision": 1})),
-        case("WatchAppointments", "hot, from the beginning", |g, _| json!({"start_revision": 1, "calendar_id": g.hot})),
+        case(
+            "ListAppointments",
+            "of one customer",
+            |g, _| json!({"invitee_email": g.email, "page_size": 1_000}),
+        ),
+        case(
+            "ListChanges",
+            "a page of 1,000, hot",
+            |g, _| json!({"calendar_id": g.hot, "page_size": 1_000}),
+        ),
+        case(
+            "ListChanges",
+            "of an appointment",
+            |g, _| json!({"appointment_id": g.appointment, "page_size": 1_000}),
+        ),
+        case(
+            "ListZoneDrift",
+            "hot",
+            |g, _| json!({"calendar_id": g.hot, "page_size": 1_000}),
+        ),
+        case(
+            "WatchAppointments",
+            "everything, from the beginning",
+            |_, _| json!({"start_revision": 1}),
+        ),
+        case(
+            "WatchAppointments",
+            "hot, from the beginning",
+            |g, _| json!({"start_revision": 1, "calendar_id": g.hot}),
+        ),
     ]
 }
 
 fn slots() -> Vec<Case> {
     vec![
         case("ListSlots", "400 days, hot", |g, _| hot_slots(g)),
-        case("ListSlots", "400 days, all of 100 calendars", |g, _| many_slots(g, "ASSIGNMENT_ALL")),
-        case("ListSlots", "400 days, any of 100 calendars", |g, _| many_slots(g, "ASSIGNMENT_ANY")),
+        case("ListSlots", "400 days, all of 100 calendars", |g, _| {
+            many_slots(g, "ASSIGNMENT_ALL")
+        }),
+        case("ListSlots", "400 days, any of 100 calendars", |g, _| {
+            many_slots(g, "ASSIGNMENT_ANY")
+        }),
         case(
             "ExplainSlot",
             "taken, hot: the nearest",
@@ -385,13 +529,17 @@ fn slots() -> Vec<Case> {
             "all of 100 calendars",
             |g, _| json!({"calendar_ids": many(g, CALENDARS), "assignment": "ASSIGNMENT_ALL", "start_time": time(g.first + 900)}),
         ),
-        case("QueryFreeBusy", "400 days, 99 calendars and the hot one", |g, _| {
-            let mut calendars = many(g, CALENDARS - 1);
-            calendars.push(g.hot.clone());
-            json!({
-                "calendar_ids": calendars, "start_time": time(g.first), "end_time": time(g.first + DAYS * DAY),
-            })
-        }),
+        case(
+            "QueryFreeBusy",
+            "400 days, 99 calendars and the hot one",
+            |g, _| {
+                let mut calendars = many(g, CALENDARS - 1);
+                calendars.push(g.hot.clone());
+                json!({
+                    "calendar_ids": calendars, "start_time": time(g.first), "end_time": time(g.first + DAYS * DAY),
+                })
+            },
+        ),
         case("WatchSlots", "hot, as long as may be", |g, _| {
             json!({
                 "calendar_id": g.hot, "start_time": time(g.first), "end_time": time(g.first + DAYS * DAY),
@@ -402,12 +550,21 @@ fn slots() -> Vec<Case> {
 
 fn deletions() -> Vec<Case> {
     vec![
-        case("DeleteCalendar", "not empty, hot: refused", |g, _| json!({"calendar_id": g.hot})),
+        case(
+            "DeleteCalendar",
+            "not empty, hot: refused",
+            |g, _| json!({"calendar_id": g.hot}),
+        ),
         case(
             "DeleteCalendar",
             "dry, with force, hot",
             |g, _| json!({"calendar_id": g.hot, "force": true, "validate_only": true}),
         ),
-        case("DeleteCalendar", "with force, hot", |g, _| json!({"calendar_id": g.victim, "force": true})).once(),
+        case(
+            "DeleteCalendar",
+            "with force, hot",
+            |g, _| json!({"calendar_id": g.victim, "force": true}),
+        )
+        .once(),
     ]
 }

@@ -1,6 +1,10 @@
 //! The service as the benchmarks start it, in their own process and with the allocator of the binary; and what they ask
 //! of it.
-#![allow(clippy::unwrap_used, dead_code, reason = "a benchmark stops when it cannot go on, and none needs all of this")]
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    reason = "a benchmark stops when it cannot go on, and none needs all of this"
+)]
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -34,13 +38,19 @@ pub(crate) fn two_workers() -> Workers {
 pub(crate) async fn start(file: &Path, zones: Zones, limits: ServerLimits) -> Service {
     let zones = Arc::new(zones);
     let store = open_sqlite(file, &zones).unwrap();
-    let parts = Parts { workers: two_workers(), limits, ..Parts::local(zones) };
+    let parts = Parts {
+        workers: two_workers(),
+        limits,
+        ..Parts::local(zones)
+    };
     Service::start(parts, Box::new(store)).await.unwrap()
 }
 
 /// So many connections.
 pub(crate) async fn connections(address: SocketAddr, number: usize) -> Vec<Channel> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap().tcp_nodelay(true);
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .unwrap()
+        .tcp_nodelay(true);
     let mut channels = Vec::new();
     for _ in 0..number {
         channels.push(endpoint.connect().await.unwrap());
@@ -50,10 +60,20 @@ pub(crate) async fn connections(address: SocketAddr, number: usize) -> Vec<Chann
 
 /// Opens a calendar around the clock.
 pub(crate) async fn open(channel: &Channel, calendar_id: String) {
-    let rule =
-        pb::AvailabilityRule { start_time: "00:00".to_owned(), end_time: "24:00".to_owned(), ..Default::default() };
-    let request = pb::SetAvailabilityRequest { calendar_id, rules: vec![rule], ..Default::default() };
-    AvailabilityServiceClient::new(channel.clone()).set_availability(request).await.unwrap();
+    let rule = pb::AvailabilityRule {
+        start_time: "00:00".to_owned(),
+        end_time: "24:00".to_owned(),
+        ..Default::default()
+    };
+    let request = pb::SetAvailabilityRequest {
+        calendar_id,
+        rules: vec![rule],
+        ..Default::default()
+    };
+    AvailabilityServiceClient::new(channel.clone())
+        .set_availability(request)
+        .await
+        .unwrap();
 }
 
 /// When the next day begins.
@@ -69,7 +89,10 @@ pub(crate) fn booking(calendar_id: String, start: i64) -> pb::BookAppointmentReq
     pb::BookAppointmentRequest {
         calendar_id,
         start_time: at(start),
-        invitee: Some(pb::Invitee { name: "Grace Hopper".to_owned(), ..Default::default() }),
+        invitee: Some(pb::Invitee {
+            name: "Grace Hopper".to_owned(),
+            ..Default::default()
+        }),
         ..Default::default()
     }
 }
@@ -77,7 +100,12 @@ pub(crate) fn booking(calendar_id: String, start: i64) -> pb::BookAppointmentReq
 /// The slots of the day that begins then.
 pub(crate) fn a_day(calendar_id: String, start: i64) -> pb::ListSlotsRequest {
     let (start_time, end_time) = (at(start), at(start + DAY));
-    pb::ListSlotsRequest { calendar_id, start_time, end_time, ..Default::default() }
+    pb::ListSlotsRequest {
+        calendar_id,
+        start_time,
+        end_time,
+        ..Default::default()
+    }
 }
 
 /// What several rounds came to: "median (least – most)", with as many decimals as are asked for.
@@ -94,7 +122,11 @@ impl Spread {
 impl std::fmt::Display for Spread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let decimals = f.precision().unwrap_or(0);
-        let (least, middle, most) = (self.0[0], self.0[self.0.len() / 2], self.0[self.0.len() - 1]);
+        let (least, middle, most) = (
+            self.0[0],
+            self.0[self.0.len() / 2],
+            self.0[self.0.len() - 1],
+        );
         let text = format!("{middle:.decimals$} ({least:.decimals$} – {most:.decimals$})");
         write!(f, "{text:>width$}", width = f.width().unwrap_or(0))
     }

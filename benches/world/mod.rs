@@ -1,6 +1,10 @@
 //! What the benchmarks of the core search and decide on: New York hours, a 30-minute grid, an appointment in every second
 //! slot until there are enough.
-#![allow(clippy::unwrap_used, dead_code, reason = "a benchmark stops when it cannot go on, and none needs all of this")]
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    reason = "a benchmark stops when it cannot go on, and none needs all of this"
+)]
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -36,7 +40,12 @@ pub(crate) fn half_hour() -> Minutes {
 pub(crate) fn calendar(appointments: usize, limits: Limits) -> Calendar {
     let weekdays = Weekdays::from_bits(0b1_1111);
     let window = Window::new(9 * 60, 17 * 60).unwrap();
-    let rules = vec![Rule { weekdays, window, first_date: None, last_date: None }];
+    let rules = vec![Rule {
+        weekdays,
+        window,
+        first_date: None,
+        last_date: None,
+    }];
     let profile = Profile {
         display_name: String::new(),
         owner: Owner::default(),
@@ -44,7 +53,10 @@ pub(crate) fn calendar(appointments: usize, limits: Limits) -> Calendar {
         paused: false,
         limits: Limits::default(),
         metadata: BTreeMap::new(),
-        availability: Availability { rules, overrides: BTreeMap::new() },
+        availability: Availability {
+            rules,
+            overrides: BTreeMap::new(),
+        },
     };
     let of_type = AppointmentType {
         duration: half_hour(),
@@ -64,10 +76,23 @@ pub(crate) fn calendar(appointments: usize, limits: Limits) -> Calendar {
         kept_from: Instant::MIN,
         version: Revision(0),
     };
-    let starts = starts(&calendar).into_iter().zip(0..).filter(|(_, index)| index % 2 == 0).take(appointments);
+    let starts = starts(&calendar)
+        .into_iter()
+        .zip(0..)
+        .filter(|(_, index)| index % 2 == 0)
+        .take(appointments);
     let claim = |(start, index)| {
         let (key, state) = (AppointmentKey(index), AppointmentState::Confirmed);
-        Claim::new(key, TypeNumber(0), start, half_hour(), Minutes::ZERO, Minutes::ZERO, state, None)
+        Claim::new(
+            key,
+            TypeNumber(0),
+            start,
+            half_hour(),
+            Minutes::ZERO,
+            Minutes::ZERO,
+            state,
+            None,
+        )
     };
     calendar.claims = Claims::from_unordered(starts.map(claim).collect());
     calendar
@@ -85,7 +110,9 @@ pub(crate) fn starts(calendar: &Calendar) -> Vec<Instant> {
 
 /// All have the same booked: nobody refuses early, which is the most work that ALL can have.
 pub(crate) fn hundred_calendars(appointments: usize) -> Vec<Calendar> {
-    (0..100).map(|_| calendar(appointments, Limits::default())).collect()
+    (0..100)
+        .map(|_| calendar(appointments, Limits::default()))
+        .collect()
 }
 
 pub(crate) fn search(calendar: &Calendar, days: i64) -> Search<'_> {
@@ -133,7 +160,10 @@ pub(crate) fn booking(id: AppointmentId, calendar: &CalendarId, start: Instant) 
         start: Some(Start::At(start)),
         duration: None,
         person: PersonDetails {
-            invitee: Some(Invitee { name: "Grace Hopper".to_owned(), ..Invitee::default() }),
+            invitee: Some(Invitee {
+                name: "Grace Hopper".to_owned(),
+                ..Invitee::default()
+            }),
             ..PersonDetails::default()
         },
         hold: None,

@@ -30,21 +30,46 @@ pub fn back_up(store: &StoreFile, target: &Path, progress: Progress) -> Result<B
     let zones = store.load_zones()?;
     let like = present(&store.path)?;
     let (file, name) = (store.path.clone(), target.to_owned());
-    let (new_file, backup) = until_done(target, move |made| make(&file, made, &name, &zones, progress))?;
+    let (new_file, backup) = until_done(target, move |made| {
+        make(&file, made, &name, &zones, progress)
+    })?;
     new_file.publish(&like)?;
     Ok(backup)
 }
 
-fn make(file: &Path, made: &Path, target: &Path, zones: &Arc<Zones>, progress: Progress) -> Result<Backup, AdminError> {
+fn make(
+    file: &Path,
+    made: &Path,
+    target: &Path,
+    zones: &Arc<Zones>,
+    progress: Progress,
+) -> Result<Backup, AdminError> {
     let mut source = CopySource::open(file)?;
     if source.is_older() {
         let what = "was made by an older bookd, or never finished";
         let next = "copy it with the bookd that serves it, or start `bookd serve` on it once";
-        return Err(AdminError::Invalid(format!("{} {what}; {next}", file.display())));
+        return Err(AdminError::Invalid(format!(
+            "{} {what}; {next}",
+            file.display()
+        )));
     }
     copy(&mut source, made, target, progress)?;
-    let Sound { store, boot, calendars, appointments, findings } = look_over(made, file, zones, progress)?;
-    store.close_alone().map_err(|error| AdminError::unreadable(target, &error))?;
+    let Sound {
+        store,
+        boot,
+        calendars,
+        appointments,
+        findings,
+    } = look_over(made, file, zones, progress)?;
+    store
+        .close_alone()
+        .map_err(|error| AdminError::unreadable(target, &error))?;
     let bytes = std::fs::metadata(made).map_or(0, |it| it.len());
-    Ok(Backup { revision: boot.revision.0, calendars, appointments, bytes, findings })
+    Ok(Backup {
+        revision: boot.revision.0,
+        calendars,
+        appointments,
+        bytes,
+        findings,
+    })
 }

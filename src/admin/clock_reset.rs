@@ -54,9 +54,14 @@ pub fn reset(store: &StoreFile, is_to_be_done: bool) -> Result<Plan, AdminError>
     let zones = store.load_zones()?;
     let path = &store.path;
     let mut store = open_sqlite(path, &zones)?;
-    let plan = plan(&mut store, SystemClock.now()).map_err(|error| AdminError::unreadable(path, &error))?;
+    let plan = plan(&mut store, SystemClock.now())
+        .map_err(|error| AdminError::unreadable(path, &error))?;
     if let Some(ahead) = plan.ahead.as_ref().filter(|_| is_to_be_done) {
-        let batch = CommitBatch { changes: std::slice::from_ref(&ahead.reset), requests: &[], expected: &[] };
+        let batch = CommitBatch {
+            changes: std::slice::from_ref(&ahead.reset),
+            requests: &[],
+            expected: &[],
+        };
         store.commit(&batch).map_err(|error| match error {
             CommitError::Refused(error) => AdminError::unreadable(path, &error),
             CommitError::Unknown(error) => {
@@ -73,15 +78,35 @@ fn plan(store: &mut Sqlite, now: Instant) -> Result<Plan, StoreError> {
     let last = (boot.revision, boot.last_time);
     // A clock that is this little behind catches up by itself.
     if boot.last_time.since(now) <= CLOCK_BEHIND_LOGGED {
-        return Ok(Plan { last, now, ahead: None });
+        return Ok(Plan {
+            last,
+            now,
+            ahead: None,
+        });
     }
     let waiting = waiting(store, &boot)?;
-    let state = State { revision: boot.revision, last_time: boot.last_time, ..State::default() };
+    let state = State {
+        revision: boot.revision,
+        last_time: boot.last_time,
+        ..State::default()
+    };
     let reset = reset_clock(&state, &waiting, now);
     let first = store.first_change_after(now)?.unwrap_or(boot.revision);
-    let is_all = store.oldest()?.is_none_or(|oldest| oldest.revision == first);
+    let is_all = store
+        .oldest()?
+        .is_none_or(|oldest| oldest.revision == first);
     let (changes, expired) = made_after(store, first, now)?;
-    Ok(Plan { last, now, ahead: Some(Ahead { first, changes, expired, is_all, reset }) })
+    Ok(Plan {
+        last,
+        now,
+        ahead: Some(Ahead {
+            first,
+            changes,
+            expired,
+            is_all,
+            reset,
+        }),
+    })
 }
 
 /// Every hold and request.
@@ -106,7 +131,11 @@ fn made_after(store: &Sqlite, first: Revision, now: Instant) -> Result<(u64, u64
         }
         for told in page.changes.iter().filter(|it| it.entry.time > now) {
             changes += u64::from(told.is_last());
-            expired += told.entry.appointments().filter(|it| it.kind == AppointmentEvent::Expired).count() as u64;
+            expired += told
+                .entry
+                .appointments()
+                .filter(|it| it.kind == AppointmentEvent::Expired)
+                .count() as u64;
         }
         from = page.next;
     }

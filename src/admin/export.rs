@@ -53,7 +53,10 @@ pub fn export(
     let zones = store.load_zones()?;
     let file = &store.path;
     if !is_there(file)? {
-        return Err(AdminError::NotFound(format!("{} is not there; name the store with --store", file.display())));
+        return Err(AdminError::NotFound(format!(
+            "{} is not there; name the store with --store",
+            file.display()
+        )));
     }
     let mut store = open_existing_sqlite(file, &zones)?;
     let mut exporting = Exporting::new(&mut store, has_codes, progress)?;
@@ -64,13 +67,24 @@ pub fn export(
 }
 
 /// Writes a file whole or not at all: beside its place, to the disk, and then by a rename.
-fn atomically<T>(to: &Path, write: impl FnOnce(&mut dyn Write) -> Result<T, AdminError>) -> Result<T, AdminError> {
-    let cannot = |error: io::Error| AdminError::Failed(format!("{} cannot be written: {error}", to.display()));
-    let mut name = to.file_name().ok_or_else(|| AdminError::Failed(format!("{} is no file", to.display())))?.to_owned();
+fn atomically<T>(
+    to: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<T, AdminError>,
+) -> Result<T, AdminError> {
+    let cannot = |error: io::Error| {
+        AdminError::Failed(format!("{} cannot be written: {error}", to.display()))
+    };
+    let mut name = to
+        .file_name()
+        .ok_or_else(|| AdminError::Failed(format!("{} is no file", to.display())))?
+        .to_owned();
     name.push(".");
     let folder = to.parent().unwrap_or(Path::new(""));
     // Whoever may read other files of this person may read this one.
-    let made = tempfile::Builder::new().prefix(&name).suffix(".part").make_in(folder, |path| File::create_new(path));
+    let made = tempfile::Builder::new()
+        .prefix(&name)
+        .suffix(".part")
+        .make_in(folder, |path| File::create_new(path));
     let mut made = made.map_err(cannot)?;
     let done = write(made.as_file_mut())?;
     made.as_file().sync_all().map_err(cannot)?;
@@ -97,9 +111,20 @@ impl<'a> Exporting<'a> {
         let now = SystemClock.now().max(boot.last_time);
         let reader = store.reader()?;
         let code_key = has_codes.then_some(boot.code_key);
-        let json = Json { pool: proto_json::descriptors() };
+        let json = Json {
+            pool: proto_json::descriptors(),
+        };
         let position = progress(Step::Writing);
-        Ok(Self { store, reader, since: HashMap::new(), now, code_key, json, written: 0, position })
+        Ok(Self {
+            store,
+            reader,
+            since: HashMap::new(),
+            now,
+            code_key,
+            json,
+            written: 0,
+            position,
+        })
     }
 
     fn write(&mut self, out: &mut dyn Write) -> Result<Exported, AdminError> {
@@ -115,13 +140,20 @@ impl<'a> Exporting<'a> {
             let calendar = self.calendar(id)?;
             let head = self.json.calendar(&calendar).to_string();
             // The appointments are the last member, one a line.
-            write!(out, "{}, \"appointments\": [", head.strip_suffix('}').unwrap_or(&head))?;
+            write!(
+                out,
+                "{}, \"appointments\": [",
+                head.strip_suffix('}').unwrap_or(&head)
+            )?;
             let is_empty = self.appointments(&mut out, id)?;
             write!(out, "{}]}}", if is_empty { "" } else { "\n" })?;
         }
         writeln!(out, "{}]}}", if ids.is_empty() { "" } else { "\n" })?;
         out.flush()?;
-        Ok(Exported { calendars: ids.len() as u64, appointments: self.written })
+        Ok(Exported {
+            calendars: ids.len() as u64,
+            appointments: self.written,
+        })
     }
 
     fn calendar_ids(&mut self) -> Result<Vec<CalendarId>, AdminError> {
@@ -137,24 +169,44 @@ impl<'a> Exporting<'a> {
     }
 
     fn calendar(&mut self, id: &CalendarId) -> Result<Calendar, AdminError> {
-        let found = self.store.load_calendars(std::slice::from_ref(id), self.now)?.pop().flatten();
+        let found = self
+            .store
+            .load_calendars(std::slice::from_ref(id), self.now)?
+            .pop()
+            .flatten();
         found.ok_or_else(|| AdminError::Failed(format!("calendar {id} vanished while it was read")))
     }
 
     /// Writes the appointments that stand under this calendar: those whose first calendar it is. Answers whether there is
     /// none.
-    fn appointments(&mut self, out: &mut dyn Write, calendar: &CalendarId) -> Result<bool, AdminError> {
+    fn appointments(
+        &mut self,
+        out: &mut dyn Write,
+        calendar: &CalendarId,
+    ) -> Result<bool, AdminError> {
         let mut is_empty = true;
         let mut query = self.all_of(calendar);
         loop {
             let page = self.reader.list_appointments(&query)?;
             for it in &page.appointments {
                 let is_there = |id: &CalendarId, since| self.since.get(id) == Some(&since);
-                let Some(message) = exported_appointment(it, is_there, self.now, self.code_key) else { continue };
-                if message.calendar_ids.first().is_none_or(|first| first != calendar.as_str()) {
+                let Some(message) = exported_appointment(it, is_there, self.now, self.code_key)
+                else {
+                    continue;
+                };
+                if message
+                    .calendar_ids
+                    .first()
+                    .is_none_or(|first| first != calendar.as_str())
+                {
                     continue;
                 }
-                write!(out, "{}{}", if is_empty { "\n" } else { ",\n" }, self.json.message("Appointment", &message))?;
+                write!(
+                    out,
+                    "{}{}",
+                    if is_empty { "\n" } else { ",\n" },
+                    self.json.message("Appointment", &message)
+                )?;
                 is_empty = false;
                 self.written += 1;
                 (self.position)(self.written);
@@ -196,7 +248,8 @@ impl Json {
         let descriptor = proto_json::message(&self.pool, name);
         let message = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice());
         let message = message.expect("a message of the contract is one to its descriptors too");
-        let mut value = proto_json::to_json(&message).expect("every message of the contract has a JSON form");
+        let mut value =
+            proto_json::to_json(&message).expect("every message of the contract has a JSON form");
         // A map has no order of its own, and the same store shall give the same bytes.
         if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
             metadata.sort_keys();
@@ -207,14 +260,39 @@ impl Json {
     fn calendar(&self, calendar: &Calendar) -> Value {
         let file = exported_calendar(calendar);
         let mut value = self.message("Calendar", &file.calendar);
-        let all = |name: &str, messages: Vec<Value>| (!messages.is_empty()).then(|| (name.to_owned(), messages.into()));
-        let rules = file.rules.iter().map(|it| self.message("AvailabilityRule", it)).collect();
-        let overrides = file.overrides.iter().map(|it| self.message("AvailabilityOverride", it)).collect();
-        let types = file.appointment_types.iter().map(|it| self.message("AppointmentType", it)).collect();
-        let last = file.last_definitions.iter().map(|it| self.message("AppointmentType", it)).collect();
-        let deleted = file.deleted_appointment_types.iter().map(|it| Value::from(it.as_str())).collect();
+        let all = |name: &str, messages: Vec<Value>| {
+            (!messages.is_empty()).then(|| (name.to_owned(), messages.into()))
+        };
+        let rules = file
+            .rules
+            .iter()
+            .map(|it| self.message("AvailabilityRule", it))
+            .collect();
+        let overrides = file
+            .overrides
+            .iter()
+            .map(|it| self.message("AvailabilityOverride", it))
+            .collect();
+        let types = file
+            .appointment_types
+            .iter()
+            .map(|it| self.message("AppointmentType", it))
+            .collect();
+        let last = file
+            .last_definitions
+            .iter()
+            .map(|it| self.message("AppointmentType", it))
+            .collect();
+        let deleted = file
+            .deleted_appointment_types
+            .iter()
+            .map(|it| Value::from(it.as_str()))
+            .collect();
         let source = |(source, periods): &(String, Vec<crate::proto::v1::Period>)| {
-            let periods: Vec<Value> = periods.iter().map(|it| self.message("Period", it)).collect();
+            let periods: Vec<Value> = periods
+                .iter()
+                .map(|it| self.message("Period", it))
+                .collect();
             Value::Object(Map::from_iter([
                 ("source".to_owned(), Value::from(source.as_str())),
                 ("periods".to_owned(), Value::from(periods)),

@@ -60,16 +60,30 @@ impl AdminError {
             return Self::damaged(file, &[error.to_string()]);
         }
         let text = format!("{}: {error}; nothing was written", file.display());
-        if *error == StoreError::Busy { Self::Later(text) } else { Self::Failed(text) }
+        if *error == StoreError::Busy {
+            Self::Later(text)
+        } else {
+            Self::Failed(text)
+        }
     }
 
     /// Something is in a database that cannot be.
     fn damaged(file: &Path, damage: &[String]) -> Self {
-        let told = damage.iter().take(FINDINGS_TOLD_MAX).map(|it| format!("\n  {it}"));
+        let told = damage
+            .iter()
+            .take(FINDINGS_TOLD_MAX)
+            .map(|it| format!("\n  {it}"));
         let more = damage.len().saturating_sub(FINDINGS_TOLD_MAX);
-        let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
+        let more = if more > 0 {
+            format!("\n  and {more} more")
+        } else {
+            String::new()
+        };
         let file = file.display();
-        Self::Failed(format!("{file} is damaged, and nothing was written:{}{more}", told.collect::<String>()))
+        Self::Failed(format!(
+            "{file} is damaged, and nothing was written:{}{more}",
+            told.collect::<String>()
+        ))
     }
 }
 
@@ -110,14 +124,19 @@ pub struct StoreFile {
 impl StoreFile {
     fn load_zones(&self) -> Result<Arc<Zones>, AdminError> {
         let zones = Zones::load(self.zones.as_deref());
-        zones.map(Arc::new).map_err(|error| AdminError::Failed(error.to_string()))
+        zones
+            .map(Arc::new)
+            .map_err(|error| AdminError::Failed(error.to_string()))
     }
 
     /// Refused when it is not there.
     fn must_be_there(&self) -> Result<(), AdminError> {
         match is_there(&self.path)? {
             true => Ok(()),
-            false => Err(AdminError::NotFound(format!("{}: there is no such file", self.path.display()))),
+            false => Err(AdminError::NotFound(format!(
+                "{}: there is no such file",
+                self.path.display()
+            ))),
         }
     }
 }

@@ -30,8 +30,9 @@ pub(super) struct NewFile {
 impl NewFile {
     /// Begins a file that will have this name. Refused when there is one, or what SQLite would take for what belongs to it.
     fn of(target: &Path) -> Result<Self, AdminError> {
-        let name =
-            target.file_name().ok_or_else(|| AdminError::Invalid(format!("{} names no file", target.display())))?;
+        let name = target
+            .file_name()
+            .ok_or_else(|| AdminError::Invalid(format!("{} names no file", target.display())))?;
         let there: Vec<String> = [target.to_owned()]
             .into_iter()
             .chain(BESIDE.map(|ending| with_ending(target.as_os_str().to_owned(), ending)))
@@ -48,13 +49,20 @@ impl NewFile {
         let made = format!(".{:08x}.part", chance & 0xffff_ffff);
         let folder = target.with_file_name(with_ending(name.to_owned(), &made));
         // Nobody else reads what is not finished.
-        DirBuilder::new().mode(0o700).create(&folder).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => {
-                AdminError::NotFound(format!("{}: its folder does not exist; create it first", target.display()))
-            }
-            _ => unwritable(target, &error.to_string()),
-        })?;
-        Ok(Self { folder, target: target.to_owned() })
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&folder)
+            .map_err(|error| match error.kind() {
+                ErrorKind::NotFound => AdminError::NotFound(format!(
+                    "{}: its folder does not exist; create it first",
+                    target.display()
+                )),
+                _ => unwritable(target, &error.to_string()),
+            })?;
+        Ok(Self {
+            folder,
+            target: target.to_owned(),
+        })
     }
 
     /// Where it is made.
@@ -66,9 +74,10 @@ impl NewFile {
     /// read `like`.
     pub(super) fn publish(self, like: &Metadata) -> Result<(), AdminError> {
         let cannot = |error: std::io::Error| match error.kind() {
-            ErrorKind::AlreadyExists => {
-                AdminError::Exists(format!("{}: came to be meanwhile; nothing was written", self.target.display()))
-            }
+            ErrorKind::AlreadyExists => AdminError::Exists(format!(
+                "{}: came to be meanwhile; nothing was written",
+                self.target.display()
+            )),
             ErrorKind::StorageFull => full(&self.target),
             _ => unwritable(&self.target, &error.to_string()),
         };
@@ -76,19 +85,34 @@ impl NewFile {
         // Whoever opens it under its name while it has another one as well is told that it is in use.
         let _reserved = Reserved::new(&file)?;
         std::fs::set_permissions(&file, like.permissions()).map_err(cannot)?;
-        File::open(&file).and_then(|it| it.sync_all()).map_err(cannot)?;
+        File::open(&file)
+            .and_then(|it| it.sync_all())
+            .map_err(cannot)?;
         // A rename would write over a file that came to be since it was looked for.
-        match TempPath::try_from_path(file).map_err(cannot)?.persist_noclobber(&self.target) {
+        match TempPath::try_from_path(file)
+            .map_err(cannot)?
+            .persist_noclobber(&self.target)
+        {
             // File systems that know neither such a rename nor second names.
             Err(failed)
-                if failed.error.kind() != ErrorKind::AlreadyExists && self.target.symlink_metadata().is_err() =>
+                if failed.error.kind() != ErrorKind::AlreadyExists
+                    && self.target.symlink_metadata().is_err() =>
             {
-                failed.path.persist(&self.target).map_err(|failed| cannot(failed.error))?;
+                failed
+                    .path
+                    .persist(&self.target)
+                    .map_err(|failed| cannot(failed.error))?;
             }
             published => published.map_err(|failed| cannot(failed.error))?,
         }
-        let folder = self.target.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder).and_then(|it| it.sync_all()).map_err(cannot)
+        let folder = self
+            .target
+            .parent()
+            .filter(|it| !it.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        File::open(folder)
+            .and_then(|it| it.sync_all())
+            .map_err(cannot)
     }
 }
 
@@ -96,7 +120,8 @@ impl Drop for NewFile {
     fn drop(&mut self) {
         // When it was cut short, somebody may still be writing; without the folder he cannot begin another file.
         for _ in 0..REMOVALS_MAX {
-            if !matches!(std::fs::remove_dir_all(&self.folder), Err(error) if error.kind() != ErrorKind::NotFound) {
+            if !matches!(std::fs::remove_dir_all(&self.folder), Err(error) if error.kind() != ErrorKind::NotFound)
+            {
                 break;
             }
         }
@@ -109,7 +134,10 @@ fn with_ending(mut name: OsString, ending: &str) -> PathBuf {
 }
 
 pub(super) fn unwritable(target: &Path, why: &str) -> AdminError {
-    AdminError::Failed(format!("{} cannot be written: {why}; nothing of it was left", target.display()))
+    AdminError::Failed(format!(
+        "{} cannot be written: {why}; nothing of it was left",
+        target.display()
+    ))
 }
 
 pub(super) fn full(target: &Path) -> AdminError {

@@ -44,14 +44,20 @@ pub struct Restored {
 }
 
 /// Makes a store from a backup, which is only read.
-pub fn restore(backup: &Path, store: &StoreFile, progress: Progress) -> Result<Restored, AdminError> {
+pub fn restore(
+    backup: &Path,
+    store: &StoreFile,
+    progress: Progress,
+) -> Result<Restored, AdminError> {
     let zones = store.load_zones()?;
     let like = present(backup)?;
     // Whoever serves it is to be told something else than that it is there. A file that comes to be after this is kept as
     // well: the restore ends without one.
     unused(&store.path)?;
     let (backup, name) = (backup.to_owned(), store.path.clone());
-    let (new_file, restored) = until_done(&store.path, move |made| make(&backup, made, &name, &zones, progress))?;
+    let (new_file, restored) = until_done(&store.path, move |made| {
+        make(&backup, made, &name, &zones, progress)
+    })?;
     new_file.publish(&like)?;
     Ok(restored)
 }
@@ -65,34 +71,61 @@ fn make(
 ) -> Result<Restored, AdminError> {
     let mut source = CopySource::open(backup)?;
     // A copy is sound where an index of the original is not.
-    let findings = source.integrity().map_err(|error| AdminError::unreadable(backup, &error))?;
+    let findings = source
+        .integrity()
+        .map_err(|error| AdminError::unreadable(backup, &error))?;
     if !findings.is_empty() {
         return Err(AdminError::damaged(backup, &findings));
     }
     copy(&mut source, made, target, progress)?;
-    let Sound { mut store, boot, calendars, appointments, findings } = look_over(made, backup, zones, progress)?;
-    let (goes_on_after, first_key) = above_all(&boot, SystemClock.milliseconds()).map_err(AdminError::Later)?;
+    let Sound {
+        mut store,
+        boot,
+        calendars,
+        appointments,
+        findings,
+    } = look_over(made, backup, zones, progress)?;
+    let (goes_on_after, first_key) =
+        above_all(&boot, SystemClock.milliseconds()).map_err(AdminError::Later)?;
     let unwritten = |error| AdminError::unreadable(target, &error);
-    store.go_on_from(goes_on_after, first_key).map_err(unwritten)?;
+    store
+        .go_on_from(goes_on_after, first_key)
+        .map_err(unwritten)?;
     store.close_alone().map_err(unwritten)?;
     let bytes = std::fs::metadata(made).map_or(0, |it| it.len());
     let (revision, last_time) = (boot.revision, boot.last_time);
-    Ok(Restored { revision, last_time, goes_on_after, calendars, appointments, bytes, findings })
+    Ok(Restored {
+        revision,
+        last_time,
+        goes_on_after,
+        calendars,
+        appointments,
+        bytes,
+        findings,
+    })
 }
 
 /// A revision and a key above all that were ever given out, by the clock's milliseconds.
 fn above_all(boot: &Boot, now: i64) -> Result<(Revision, AppointmentKey), String> {
     let since = |from: i64| u64::try_from(now.saturating_sub(from)).ok();
     let last = boot.last_time;
-    let above = since(KEYS_FROM.max(last.seconds().saturating_mul(1_000))).and(since(0)).zip(since(KEYS_FROM));
-    match above.map(|(revisions, keys)| (Revision(revisions * REVISIONS_A_MILLISECOND), AppointmentKey(keys))) {
+    let above = since(KEYS_FROM.max(last.seconds().saturating_mul(1_000)))
+        .and(since(0))
+        .zip(since(KEYS_FROM));
+    match above.map(|(revisions, keys)| {
+        (
+            Revision(revisions * REVISIONS_A_MILLISECOND),
+            AppointmentKey(keys),
+        )
+    }) {
         Some((revision, key)) if revision > boot.revision => Ok((revision, boot.next_key.max(key))),
         _ => {
             let (now, newest) = (Instant::from_seconds(now.div_euclid(1_000)), boot.revision);
             let why = "revisions go on from the time, so that none is given out twice";
-            let what = format!("the clock shows {now}, and the backup's last change is revision {newest} of {last}");
-            let ahead =
-                "if the backup was stamped by a clock that was ahead, run `bookd clock reset` on a copy of it first";
+            let what = format!(
+                "the clock shows {now}, and the backup's last change is revision {newest} of {last}"
+            );
+            let ahead = "if the backup was stamped by a clock that was ahead, run `bookd clock reset` on a copy of it first";
             Err(format!("{what}; set the clock right: {why}; {ahead}"))
         }
     }

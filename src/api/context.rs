@@ -53,16 +53,28 @@ impl<M> Call<M> {
     pub(crate) fn enter(method: &'static str, request: Request<M>) -> Self {
         let extensions = request.extensions();
         let deadline = extensions.get::<Deadline>().map(|deadline| deadline.0);
-        let held = extensions.get::<Arc<CallPermit>>().map(|permit| Arc::clone(permit) as Held);
+        let held = extensions
+            .get::<Arc<CallPermit>>()
+            .map(|permit| Arc::clone(permit) as Held);
         let sender = extensions.get::<Peer>().and_then(|peer| peer.address);
-        let context = Context { method, caller: Caller::default(), sender, wait: Wait { deadline, held } };
-        Self { context, message: request.into_inner() }
+        let context = Context {
+            method,
+            caller: Caller::default(),
+            sender,
+            wait: Wait { deadline, held },
+        };
+        Self {
+            context,
+            message: request.into_inner(),
+        }
     }
 }
 
 /// The way out.
 pub(crate) fn leave<T>(answered: Answered<T>) -> Result<Response<T>, Status> {
-    answered.map(Response::new).map_err(|failure| status::failed(&failure))
+    answered
+        .map(Response::new)
+        .map_err(|failure| status::failed(&failure))
 }
 
 /// Handed to every service.
@@ -81,7 +93,12 @@ pub struct Api {
 impl Api {
     /// An engine with the zones that its calendars are in.
     pub fn new(engine: Engine, zones: Arc<Zones>) -> Self {
-        Self { engine, zones, utc: Arc::new(Zone::utc()), ids: Arc::default() }
+        Self {
+            engine,
+            zones,
+            utc: Arc::new(Zone::utc()),
+            ids: Arc::default(),
+        }
     }
 
     /// Parses a mutation and submits the command: every field is read before anything is asked.
@@ -90,24 +107,53 @@ impl Api {
         call: Call<M>,
         parse: impl FnOnce(&M, &mut Fields) -> Option<Command>,
     ) -> Answered<Answer> {
-        let Call { context: Context { method, caller, sender, wait: Wait { deadline, held } }, message } = call;
+        let Call {
+            context:
+                Context {
+                    method,
+                    caller,
+                    sender,
+                    wait: Wait { deadline, held },
+                },
+            message,
+        } = call;
         let mut fields = Fields::default();
         let is_named = fields.request_id(message.request_id());
         let command = parse(&message, &mut fields);
         let command = fields.finish(is_named.and(command))?;
         let is_dry_run = message.validate_only();
         let request = identify(method, message, &caller);
-        let terms = Terms { caller, sender, method, request, is_dry_run, deadline, held, asking: None };
+        let terms = Terms {
+            caller,
+            sender,
+            method,
+            request,
+            is_dry_run,
+            deadline,
+            held,
+            asking: None,
+        };
         self.engine.submit(command, terms).await
     }
 
     /// The one calendar that a request names, at this moment.
-    pub(crate) async fn calendar(&self, name: &str, context: &Context) -> Answered<(View, Arc<Calendar>)> {
+    pub(crate) async fn calendar(
+        &self,
+        name: &str,
+        context: &Context,
+    ) -> Answered<(View, Arc<Calendar>)> {
         let mut fields = Fields::default();
         let id = fields.calendar_id("calendar_id", name);
         let id = fields.finish(id)?;
-        let view = self.engine.view(std::slice::from_ref(&id), &context.wait).await?;
-        let calendar = view.calendars.first().cloned().ok_or(Refusal::CalendarNotFound(id))?;
+        let view = self
+            .engine
+            .view(std::slice::from_ref(&id), &context.wait)
+            .await?;
+        let calendar = view
+            .calendars
+            .first()
+            .cloned()
+            .ok_or(Refusal::CalendarNotFound(id))?;
         Ok((view, calendar))
     }
 
@@ -130,7 +176,9 @@ impl Api {
         let overrides = calendar.profile.availability.overrides.values();
         let weight = Weight::of_windows(overrides.map(|it| 1 + it.windows.len()).sum());
         let shown = Arc::clone(&calendar);
-        let computed = self.compute(weight, None, move || render::availability(&shown)).await;
+        let computed = self
+            .compute(weight, None, move || render::availability(&shown))
+            .await;
         computed.unwrap_or_else(|_| render::availability(&calendar))
     }
 
@@ -140,13 +188,21 @@ impl Api {
 
     /// The only appointment of an answer.
     pub(crate) fn answered(&self, answer: &Answer) -> (Option<pb::Appointment>, i64) {
-        let appointment = answer.outcome.appointments.first().map(|it| self.appointment(it, answer.time));
+        let appointment = answer
+            .outcome
+            .appointments
+            .first()
+            .map(|it| self.appointment(it, answer.time));
         (appointment, render::revision(answer.revision))
     }
 
     /// The appointments of an answer that lie outside open time.
     pub(crate) fn outside(&self, answer: &Answer) -> Vec<pb::Appointment> {
-        answer.outside.iter().map(|it| self.appointment(it, answer.time)).collect()
+        answer
+            .outside
+            .iter()
+            .map(|it| self.appointment(it, answer.time))
+            .collect()
     }
 }
 

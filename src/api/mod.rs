@@ -39,10 +39,14 @@ pub const SERVICES: [&str; 6] = [
 ];
 
 /// All services, with health and reflection; and what switches their health.
-pub async fn routes(api: &Api) -> Result<(Routes, HealthReporter), tonic_reflection::server::Error> {
+pub async fn routes(
+    api: &Api,
+) -> Result<(Routes, HealthReporter), tonic_reflection::server::Error> {
     let (health, health_service) = tonic_health::server::health_reporter();
     for service in SERVICES {
-        health.set_service_status(service, tonic_health::ServingStatus::Serving).await;
+        health
+            .set_service_status(service, tonic_health::ServingStatus::Serving)
+            .await;
     }
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -50,7 +54,10 @@ pub async fn routes(api: &Api) -> Result<(Routes, HealthReporter), tonic_reflect
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let mut routes = services(api);
-    routes.add_service(health_service).add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?);
+    routes
+        .add_service(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
     Ok((routes.routes(), health))
 }
 
@@ -59,11 +66,26 @@ pub fn services(api: &Api) -> RoutesBuilder {
     let services = Services(api.clone());
     let mut routes = Routes::builder();
     routes
-        .add_service(CalendarServiceServer::new(services.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
-        .add_service(AvailabilityServiceServer::new(services.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
-        .add_service(SlotsServiceServer::new(services.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
-        .add_service(BookingServiceServer::new(services.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
-        .add_service(ListServiceServer::new(services.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
-        .add_service(ServerInfoServiceServer::new(services).max_decoding_message_size(REQUEST_BYTES_MAX));
+        .add_service(
+            CalendarServiceServer::new(services.clone())
+                .max_decoding_message_size(REQUEST_BYTES_MAX),
+        )
+        .add_service(
+            AvailabilityServiceServer::new(services.clone())
+                .max_decoding_message_size(REQUEST_BYTES_MAX),
+        )
+        .add_service(
+            SlotsServiceServer::new(services.clone()).max_decoding_message_size(REQUEST_BYTES_MAX),
+        )
+        .add_service(
+            BookingServiceServer::new(services.clone())
+                .max_decoding_message_size(REQUEST_BYTES_MAX),
+        )
+        .add_service(
+            ListServiceServer::new(services.clone()).max_decoding_message_size(REQUEST_BYTES_MAX),
+        )
+        .add_service(
+            ServerInfoServiceServer::new(services).max_decoding_message_size(REQUEST_BYTES_MAX),
+        );
     routes
 }

@@ -35,14 +35,29 @@ pub fn alone<S>(routes: S) -> GrpcStack<S> {
 
 /// Every method that is served.
 static METHODS: LazyLock<Methods> = LazyLock::new(|| {
-    let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).expect("the descriptors were made by this build");
-    let standard = STANDARD_METHODS.map(|path| (path.to_owned(), Method { is_reading: true, is_standard: true }));
+    let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET)
+        .expect("the descriptors were made by this build");
+    let standard = STANDARD_METHODS.map(|path| {
+        (
+            path.to_owned(),
+            Method {
+                is_reading: true,
+                is_standard: true,
+            },
+        )
+    });
     let mut methods: Vec<(String, Method)> = standard.into();
     for file in &files.file {
         for service in &file.service {
             let path = |method: &str| format!("/{}.{}/{method}", file.package(), service.name());
             let known = |it: &MethodDescriptorProto| {
-                (path(it.name()), Method { is_reading: is_reading(it), is_standard: false })
+                (
+                    path(it.name()),
+                    Method {
+                        is_reading: is_reading(it),
+                        is_standard: false,
+                    },
+                )
             };
             methods.extend(service.method.iter().map(known));
         }
@@ -52,7 +67,10 @@ static METHODS: LazyLock<Methods> = LazyLock::new(|| {
 
 /// Whether the contract says of a method that it changes nothing.
 fn is_reading(method: &MethodDescriptorProto) -> bool {
-    method.options.as_ref().is_some_and(|options| options.idempotency_level() == IdempotencyLevel::NoSideEffects)
+    method
+        .options
+        .as_ref()
+        .is_some_and(|options| options.idempotency_level() == IdempotencyLevel::NoSideEffects)
 }
 
 #[cfg(test)]
@@ -61,17 +79,33 @@ mod tests {
 
     #[test]
     fn a_method_either_says_that_it_only_reads_or_takes_a_request_id() {
-        let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).expect("the descriptors were made by this build");
+        let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET)
+            .expect("the descriptors were made by this build");
         let messages = || files.file.iter().flat_map(|file| &file.message_type);
         let takes_request_id = |method: &MethodDescriptorProto| {
             let name = method.input_type().rsplit('.').next();
-            let message = messages().find(|it| Some(it.name()) == name).expect("every request is a message");
-            message.field.iter().any(|field| field.name() == "request_id")
+            let message = messages()
+                .find(|it| Some(it.name()) == name)
+                .expect("every request is a message");
+            message
+                .field
+                .iter()
+                .any(|field| field.name() == "request_id")
         };
-        let methods: Vec<_> = files.file.iter().flat_map(|it| &it.service).flat_map(|it| &it.method).collect();
+        let methods: Vec<_> = files
+            .file
+            .iter()
+            .flat_map(|it| &it.service)
+            .flat_map(|it| &it.method)
+            .collect();
         assert!(!methods.is_empty());
         for method in methods {
-            assert_ne!(is_reading(method), takes_request_id(method), "{}", method.name());
+            assert_ne!(
+                is_reading(method),
+                takes_request_id(method),
+                "{}",
+                method.name()
+            );
         }
     }
 }

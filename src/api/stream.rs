@@ -26,7 +26,10 @@ pub(crate) trait Source: Send + 'static {
 /// The stream of what a source makes.
 pub(crate) fn messages<S: Source>(source: S) -> Messages<S::Message> {
     Box::pin(try_unfold(source, async |mut source| {
-        let message = source.next().await.map_err(|failure| status::failed(&failure))?;
+        let message = source
+            .next()
+            .await
+            .map_err(|failure| status::failed(&failure))?;
         Ok(Some((message, source)))
     }))
 }

@@ -38,7 +38,10 @@ pub enum CliCommand {
     /// Check a database that nobody serves, a backup for instance: integrity, log, conflicts, and appointments whose time zone changed its rules
     Check(CheckOptions),
     /// Repair a store that believed a wrong clock, while no server runs on it
-    #[command(subcommand, after_help = "Example:\n  bookd clock reset --store sqlite:bookd.db --dry-run")]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  bookd clock reset --store sqlite:bookd.db --dry-run"
+    )]
     Clock(ClockCommand),
     /// Ask a server that runs.
     #[command(flatten)]

@@ -20,7 +20,12 @@ pub struct BackupOptions {
     /// The file to write; it must not be there
     pub file: PathBuf,
     /// The store; a server may be running on it
-    #[arg(long, env = "BOOKD_STORE", default_value = "sqlite:bookd.db", value_name = "URL")]
+    #[arg(
+        long,
+        env = "BOOKD_STORE",
+        default_value = "sqlite:bookd.db",
+        value_name = "URL"
+    )]
     pub store: StoreUrl,
     /// A folder of compiled time zones to use instead of the newer of the system's and the bundled release
     #[arg(long, env = "BOOKD_ZONES", value_name = "FOLDER")]
@@ -36,7 +41,10 @@ fn help() -> String {
         (Exit::Conflict, "the file exists"),
         (Exit::TryAgain, "no room or in use, try again"),
     ]);
-    let examples = ["bookd backup copy.db --store sqlite:bookd.db", "bookd backup /backups/monday.db --json"];
+    let examples = [
+        "bookd backup copy.db --store sqlite:bookd.db",
+        "bookd backup /backups/monday.db --json",
+    ];
     format!("Examples:\n  {}\n\n{exits}", examples.join("\n  "))
 }
 
@@ -44,10 +52,21 @@ fn help() -> String {
 pub fn run(options: &BackupOptions, is_json: bool) -> Exit {
     let begun = Instant::now();
     let StoreUrl::Sqlite(path) = options.store.clone();
-    match back_up(&StoreFile { path, zones: options.zones.clone() }, &options.file, shown) {
+    match back_up(
+        &StoreFile {
+            path,
+            zones: options.zones.clone(),
+        },
+        &options.file,
+        shown,
+    ) {
         Ok(backup) => {
             let seconds = begun.elapsed().as_secs_f64();
-            say(&if is_json { as_json(options, &backup, seconds) } else { as_text(options, &backup, seconds) });
+            say(&if is_json {
+                as_json(options, &backup, seconds)
+            } else {
+                as_text(options, &backup, seconds)
+            });
             Exit::Done
         }
         Err(error) => ended(&error),
@@ -56,7 +75,15 @@ pub fn run(options: &BackupOptions, is_json: bool) -> Exit {
 
 fn as_text(options: &BackupOptions, it: &Backup, seconds: f64) -> String {
     let mut lines = super::table::table(
-        &["file", "revision", "calendars", "appointments", "bytes", "seconds", "findings"],
+        &[
+            "file",
+            "revision",
+            "calendars",
+            "appointments",
+            "bytes",
+            "seconds",
+            "findings",
+        ],
         std::iter::once(vec![
             options.file.display().to_string(),
             it.revision.to_string(),
@@ -67,12 +94,20 @@ fn as_text(options: &BackupOptions, it: &Backup, seconds: f64) -> String {
             it.findings.len().to_string(),
         ]),
     );
-    it.findings.iter().for_each(|finding| lines.push_str(&format!("\n{finding}")));
+    it.findings
+        .iter()
+        .for_each(|finding| lines.push_str(&format!("\n{finding}")));
     lines
 }
 
 fn as_json(options: &BackupOptions, it: &Backup, seconds: f64) -> String {
-    let Backup { revision, calendars, appointments, bytes, findings } = it;
+    let Backup {
+        revision,
+        calendars,
+        appointments,
+        bytes,
+        findings,
+    } = it;
     let value: Value = json!({
         "file": options.file.display().to_string(),
         "revision": revision,

@@ -104,7 +104,9 @@ impl Measured {
     /// Microseconds of the server's processor time for each call and each refusal alike.
     fn cpu_each(&self) -> Option<f64> {
         let all = self.calls + self.overloaded;
-        self.cpu.filter(|_| all > 0).map(|cpu| cpu as f64 / all as f64)
+        self.cpu
+            .filter(|_| all > 0)
+            .map(|cpu| cpu as f64 / all as f64)
     }
 
     /// The wait that so many in a thousand calls did not exceed, in microseconds.
@@ -125,14 +127,22 @@ struct BenchReport {
 
 /// Measures, and tells.
 pub fn run(config: &BenchConfig, options: &ClientOptions) -> Exit {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
     let report = match runtime {
         Ok(runtime) => runtime.block_on(bench(config, options)),
-        Err(error) => Err(CallError::Failed(format!("the runtime cannot start: {error}"))),
+        Err(error) => Err(CallError::Failed(format!(
+            "the runtime cannot start: {error}"
+        ))),
     };
     match report {
         Ok(report) => {
-            let shown = if options.json { format!("{:#}", report.as_json(config)) } else { report.as_text(config) };
+            let shown = if options.json {
+                format!("{:#}", report.as_json(config))
+            } else {
+                report.as_text(config)
+            };
             say(&shown);
             Exit::Done
         }
@@ -146,10 +156,14 @@ async fn bench(config: &BenchConfig, options: &ClientOptions) -> Result<BenchRep
     }
     let cannot = |error: std::io::Error| format!("{}: {error}", config.folder.display());
     std::fs::create_dir_all(&config.folder).map_err(cannot)?;
-    let folder = tempfile::Builder::new().prefix("bookd-bench-").tempdir_in(&config.folder).map_err(cannot)?;
+    let folder = tempfile::Builder::new()
+        .prefix("bookd-bench-")
+        .tempdir_in(&config.folder)
+        .map_err(cannot)?;
     let fsyncs = fsync_rate(folder.path()).map_err(cannot)?;
     let zones = Arc::new(Zones::bundled());
-    let store = open_sqlite(&folder.path().join("bookd.db"), &zones).map_err(|error| error.to_string())?;
+    let store =
+        open_sqlite(&folder.path().join("bookd.db"), &zones).map_err(|error| error.to_string())?;
     let started = Service::start(Parts::local(zones), Box::new(store)).await;
     let service = started.map_err(|error| error.to_string())?;
     let server = Server::new(service.local_addr().to_string(), options.timeout);
@@ -181,12 +195,18 @@ pub fn load() -> String {
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
-async fn measure(config: &BenchConfig, server: &Server, fsyncs: Option<f64>) -> Result<BenchReport, CallError> {
+async fn measure(
+    config: &BenchConfig,
+    server: &Server,
+    fsyncs: Option<f64>,
+) -> Result<BenchReport, CallError> {
     let channels = connect(server, config.connections).await?;
     let load_of = BookingLoad::new(config.calendars, config.mix);
     load_of.open(server, &channels[0]).await?;
-    let phases: Vec<Phase> =
-        Phase::ALL.into_iter().filter(|it| config.only.is_empty() || config.only.contains(it)).collect();
+    let phases: Vec<Phase> = Phase::ALL
+        .into_iter()
+        .filter(|it| config.only.is_empty() || config.only.contains(it))
+        .collect();
     let phases_all = phases.len() + usize::from(config.overload.is_some());
     let progress = bar(phases_all as u64 * u64::from(config.seconds), "seconds");
     let mut workers: Vec<LoadWorker> = (0..config.in_flight)
@@ -202,7 +222,12 @@ async fn measure(config: &BenchConfig, server: &Server, fsyncs: Option<f64>) -> 
         measured.push(overload(config, server, times, &progress).await?);
     }
     progress.finish_and_clear();
-    Ok(BenchReport { server: server.address().to_owned(), fsyncs, load: load(), measured })
+    Ok(BenchReport {
+        server: server.address().to_owned(),
+        fsyncs,
+        load: load(),
+        measured,
+    })
 }
 
 /// Books with so many times the calls in flight.
@@ -214,12 +239,15 @@ async fn overload(
 ) -> Result<Measured, CallError> {
     let in_flight = config.in_flight * times;
     // No more connections than it takes: calls of few connections are cheaper than those of many.
-    let connections = config.connections.max(in_flight.div_ceil(CALLS_OF_A_CONNECTION));
+    let connections = config
+        .connections
+        .max(in_flight.div_ceil(CALLS_OF_A_CONNECTION));
     let load_of = BookingLoad::new(config.calendars, config.mix);
     let channels = connect(server, connections).await?;
     load_of.open(server, &channels[0]).await?;
-    let mut workers: Vec<LoadWorker> =
-        (0..in_flight).map(|number| load_of.worker(number, in_flight, channel(&channels, number))).collect();
+    let mut workers: Vec<LoadWorker> = (0..in_flight)
+        .map(|number| load_of.worker(number, in_flight, channel(&channels, number)))
+        .collect();
     let measured = run_phase(Phase::Overload, &mut workers, config, server, progress).await?;
     drop(workers);
     load_of.close(server, &channels[0]).await?;
@@ -242,7 +270,11 @@ fn channel(channels: &[Channel], number: u32) -> Channel {
 fn joining(phase: Phase, workers: usize, seconds: u32) -> Duration {
     let half = Duration::from_secs(u64::from(seconds)) / 2;
     let workers = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
-    if phase == Phase::Overload { JOINING.min(half / workers) } else { Duration::ZERO }
+    if phase == Phase::Overload {
+        JOINING.min(half / workers)
+    } else {
+        Duration::ZERO
+    }
 }
 
 /// Lets all workers do one kind of call for some seconds.
@@ -280,8 +312,9 @@ async fn run_phase(
     let (mut waits, mut failed, mut overloaded) = (Vec::new(), 0, 0);
     // One timer for all of a phase: one for each call would be measured with it.
     let patience_over = (until + server.patience()).into();
-    while let Some(done) =
-        timeout_at(patience_over, running.join_next()).await.map_err(|_| server.silent("calls of the bench"))?
+    while let Some(done) = timeout_at(patience_over, running.join_next())
+        .await
+        .map_err(|_| server.silent("calls of the bench"))?
     {
         let (worker, some, wrong, refused) = done.map_err(|error| error.to_string())?;
         workers.push(worker);
@@ -289,14 +322,23 @@ async fn run_phase(
         failed += wrong;
         overloaded += refused;
     }
-    let cpu =
-        bench_cpu::used(config.server_process).zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
+    let cpu = bench_cpu::used(config.server_process)
+        .zip(cpu_before)
+        .map(|(after, before)| after.saturating_sub(before));
     let seconds_taken = started.elapsed().as_secs_f64();
     progress.inc(u64::from(config.seconds));
     waits.sort_unstable();
     // Without a process named, only a server of its own can be looked at; one elsewhere uses nothing here.
     let cpu = cpu.filter(|it| *it > 0);
-    Ok(Measured { phase, calls: waits.len(), failed, overloaded, seconds: seconds_taken, waits, cpu })
+    Ok(Measured {
+        phase,
+        calls: waits.len(),
+        failed,
+        overloaded,
+        seconds: seconds_taken,
+        waits,
+        cpu,
+    })
 }
 
 impl BenchReport {
@@ -306,7 +348,9 @@ impl BenchReport {
     }
 
     fn as_text(&self, config: &BenchConfig) -> String {
-        let fsyncs = self.fsyncs.map_or_else(|| "unknown".to_owned(), |it| format!("{it:.0}/s"));
+        let fsyncs = self
+            .fsyncs
+            .map_or_else(|| "unknown".to_owned(), |it| format!("{it:.0}/s"));
         let mut lines = vec![
             format!(
                 "{}: {} in flight over {} connections, {} calendars; fsync {fsyncs}, load {}",
@@ -314,11 +358,22 @@ impl BenchReport {
             ),
             format!(
                 " {:<7} {:>10} {:>7} {:>8} {:>8} {:>8} {:>8} {:>7} {:>10} {:>7}",
-                "CALL", "CALLS/S", "RATIO", "P50 µs", "P90 µs", "P99 µs", "P99.9 µs", "FAILED", "OVERLOADED", "CPU µs"
+                "CALL",
+                "CALLS/S",
+                "RATIO",
+                "P50 µs",
+                "P90 µs",
+                "P99 µs",
+                "P99.9 µs",
+                "FAILED",
+                "OVERLOADED",
+                "CPU µs"
             ),
         ];
         for it in &self.measured {
-            let ratio = self.ratio(it).map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+            let ratio = self
+                .ratio(it)
+                .map_or_else(String::new, |ratio| format!("{ratio:.2}"));
             let [p50, p90, p99, p999] = [500, 900, 990, 999].map(|permille| it.wait(permille));
             lines.push(format!(
                 " {:<7} {:>10.0} {ratio:>7} {p50:>8} {p90:>8} {p99:>8} {p999:>8} {:>7} {:>10} {:>7}",
@@ -335,7 +390,9 @@ impl BenchReport {
     fn as_json(&self, config: &BenchConfig) -> Value {
         let of = |it: &Measured| {
             let waits: BTreeMap<&str, u32> =
-                [("p50", 500), ("p90", 900), ("p99", 990), ("p99.9", 999)].map(|(name, at)| (name, it.wait(at))).into();
+                [("p50", 500), ("p90", 900), ("p99", 990), ("p99.9", 999)]
+                    .map(|(name, at)| (name, it.wait(at)))
+                    .into();
             json!({
                 "call": it.phase.name(),
                 "calls": it.calls,

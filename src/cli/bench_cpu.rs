@@ -14,14 +14,20 @@ pub(super) fn used(process: Option<u32>) -> Option<u64> {
         Some(process) => of(&Path::new("/proc").join(process.to_string()), ""),
         None => {
             let threads = std::fs::read_dir("/proc/self/task").ok()?;
-            Some(threads.flatten().filter_map(|thread| of(&thread.path(), OWN_THREADS)).sum())
+            Some(
+                threads
+                    .flatten()
+                    .filter_map(|thread| of(&thread.path(), OWN_THREADS))
+                    .sum(),
+            )
         }
     }
 }
 
 /// Of one process or thread, if its name begins so.
 fn of(folder: &Path, name: &str) -> Option<u64> {
-    ticks(&std::fs::read_to_string(folder.join("stat")).ok()?, name).map(|it| it * TICK_MICROSECONDS)
+    ticks(&std::fs::read_to_string(folder.join("stat")).ok()?, name)
+        .map(|it| it * TICK_MICROSECONDS)
 }
 
 /// `1234 (name) S …`: the 14th and 15th fields. A name may hold anything, brackets too.
@@ -31,7 +37,10 @@ fn ticks(stat: &str, name: &str) -> Option<u64> {
     if !its_name.starts_with(name) {
         return None;
     }
-    let mut fields = rest.split(' ').skip(11).map(|field| field.parse::<u64>().ok());
+    let mut fields = rest
+        .split(' ')
+        .skip(11)
+        .map(|field| field.parse::<u64>().ok());
     Some(fields.next()?? + fields.next()??)
 }
 
@@ -41,7 +50,8 @@ mod tests {
 
     #[test]
     fn user_and_system_time_are_read_behind_any_name() {
-        let stat = "77 (bookd-worker) 0) S 1 77 77 0 -1 4194304 100 0 0 0 250 33 0 0 20 0 5 0 1 2 3";
+        let stat =
+            "77 (bookd-worker) 0) S 1 77 77 0 -1 4194304 100 0 0 0 250 33 0 0 20 0 5 0 1 2 3";
         assert_eq!(ticks(stat, "bookd-"), Some(283));
         assert_eq!(ticks(stat, ""), Some(283));
         assert_eq!(ticks(stat, "tokio"), None);

@@ -52,7 +52,14 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub(super) const ALL: [Self; 6] = [Self::Echo, Self::List, Self::Book, Self::Refuse, Self::Mix, Self::Cancel];
+    pub(super) const ALL: [Self; 6] = [
+        Self::Echo,
+        Self::List,
+        Self::Book,
+        Self::Refuse,
+        Self::Mix,
+        Self::Cancel,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -82,12 +89,20 @@ impl FromStr for Weights {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parts: Vec<u32> = text.split(',').filter_map(|it| it.trim().parse().ok()).collect();
+        let parts: Vec<u32> = text
+            .split(',')
+            .filter_map(|it| it.trim().parse().ok())
+            .collect();
         match parts[..] {
-            [list, book, cancel] if (1..=1_000).contains(&(list.saturating_add(book).saturating_add(cancel))) => {
+            [list, book, cancel]
+                if (1..=1_000).contains(&(list.saturating_add(book).saturating_add(cancel))) =>
+            {
                 Ok(Self { list, book, cancel })
             }
-            _ => Err("write three numbers: how often to list, book and cancel, such as 60,30,10".to_owned()),
+            _ => Err(
+                "write three numbers: how often to list, book and cancel, such as 60,30,10"
+                    .to_owned(),
+            ),
         }
     }
 }
@@ -108,8 +123,18 @@ impl BookingLoad {
     pub(super) fn new(calendars: u32, mix: Weights) -> Self {
         let prefix = format!("bench/{}", uuid::Uuid::now_v7());
         let first = (SystemClock.now().seconds() / DAY + 1) * DAY;
-        let step = if calendars < HOURLY_CALENDARS_MIN { MINUTE } else { HOUR };
-        Self { prefix, calendars, mix, first, step }
+        let step = if calendars < HOURLY_CALENDARS_MIN {
+            MINUTE
+        } else {
+            HOUR
+        };
+        Self {
+            prefix,
+            calendars,
+            mix,
+            first,
+            step,
+        }
     }
 
     /// Empty for the type that every calendar has.
@@ -131,7 +156,10 @@ impl BookingLoad {
             };
             let appointment_type = pb::AppointmentType {
                 appointment_type_id: self.type_id().to_owned(),
-                duration: Some(prost_types::Duration { seconds: self.step, nanos: 0 }),
+                duration: Some(prost_types::Duration {
+                    seconds: self.step,
+                    nanos: 0,
+                }),
                 ..Default::default()
             };
             let put = (!self.type_id().is_empty()).then(|| pb::PutAppointmentTypeRequest {
@@ -139,7 +167,11 @@ impl BookingLoad {
                 appointment_type: Some(appointment_type),
                 ..Default::default()
             });
-            let request = pb::SetAvailabilityRequest { calendar_id, rules: vec![rule], ..Default::default() };
+            let request = pb::SetAvailabilityRequest {
+                calendar_id,
+                rules: vec![rule],
+                ..Default::default()
+            };
             let mut client = AvailabilityServiceClient::new(channel.clone());
             let mut types = CalendarServiceClient::new(channel.clone());
             async move {
@@ -156,14 +188,23 @@ impl BookingLoad {
     /// Deletes them, with all that was booked.
     pub(super) async fn close(&self, server: &Server, channel: &Channel) -> Result<(), CallError> {
         self.of_each(server, "DeleteCalendar", |calendar_id| {
-            let request = pb::DeleteCalendarRequest { calendar_id, force: true, ..Default::default() };
+            let request = pb::DeleteCalendarRequest {
+                calendar_id,
+                force: true,
+                ..Default::default()
+            };
             let mut client = CalendarServiceClient::new(channel.clone());
             async move { client.delete_calendar(request).await.map(drop) }
         })
         .await
     }
 
-    async fn of_each<F>(&self, server: &Server, method: &str, call: impl Fn(String) -> F) -> Result<(), CallError>
+    async fn of_each<F>(
+        &self,
+        server: &Server,
+        method: &str,
+        call: impl Fn(String) -> F,
+    ) -> Result<(), CallError>
     where
         F: Future<Output = Result<(), tonic::Status>> + Send + 'static,
     {
@@ -183,7 +224,9 @@ impl BookingLoad {
     /// One of so many workers, with its share of the calendars; where there are fewer calendars than workers, with its
     /// share of the times of one.
     pub(super) fn worker(&self, number: u32, of: u32, channel: Channel) -> LoadWorker {
-        let own = (number % self.calendars..self.calendars).step_by(of as usize).map(|it| self.calendar(it));
+        let own = (number % self.calendars..self.calendars)
+            .step_by(of as usize)
+            .map(|it| self.calendar(it));
         LoadWorker {
             own: own.collect(),
             first: self.first,
@@ -251,9 +294,15 @@ impl CallEnd {
     }
 
     fn of_error(status: &tonic::Status) -> Self {
-        let is_overload = status.get_details_error_info().is_some_and(|it| it.reason == "OVERLOADED");
-        let again = status.get_details_retry_info().and_then(|it| it.retry_delay);
-        again.filter(|_| is_overload).map_or(Self::Wrongly, Self::Overloaded)
+        let is_overload = status
+            .get_details_error_info()
+            .is_some_and(|it| it.reason == "OVERLOADED");
+        let again = status
+            .get_details_retry_info()
+            .and_then(|it| it.retry_delay);
+        again
+            .filter(|_| is_overload)
+            .map_or(Self::Wrongly, Self::Overloaded)
     }
 }
 
@@ -274,7 +323,14 @@ impl LoadWorker {
     pub(super) async fn call(&mut self, phase: Phase) -> CallEnd {
         self.turn = self.turn.wrapping_add(1);
         match phase {
-            Phase::Echo => CallEnd::of(&self.health.check(HealthCheckRequest { service: String::new() }).await),
+            Phase::Echo => CallEnd::of(
+                &self
+                    .health
+                    .check(HealthCheckRequest {
+                        service: String::new(),
+                    })
+                    .await,
+            ),
             Phase::List => self.list().await,
             Phase::Book | Phase::Overload => self.book().await,
             Phase::Refuse => self.refuse().await,
@@ -304,8 +360,14 @@ impl LoadWorker {
         pb::BookAppointmentRequest {
             calendar_id: self.calendar(number),
             appointment_type_id: self.type_id.to_owned(),
-            start_time: Some(Timestamp { seconds: self.first + step * self.step, nanos: 0 }),
-            invitee: Some(pb::Invitee { name: "Grace Hopper".to_owned(), ..Default::default() }),
+            start_time: Some(Timestamp {
+                seconds: self.first + step * self.step,
+                nanos: 0,
+            }),
+            invitee: Some(pb::Invitee {
+                name: "Grace Hopper".to_owned(),
+                ..Default::default()
+            }),
             ..Default::default()
         }
     }
@@ -326,7 +388,12 @@ impl LoadWorker {
         self.asked += 1;
         let answer = self.booking.book_appointment(request).await;
         let answered = CallEnd::of(&answer);
-        self.booked.extend(answer.ok().and_then(|it| it.into_inner().appointment).map(|it| it.appointment_id));
+        self.booked.extend(
+            answer
+                .ok()
+                .and_then(|it| it.into_inner().appointment)
+                .map(|it| it.appointment_id),
+        );
         answered
     }
 
@@ -344,8 +411,13 @@ impl LoadWorker {
     }
 
     async fn cancel(&mut self) -> CallEnd {
-        let Some(appointment_id) = self.booked.pop() else { return CallEnd::Wrongly };
-        let request = pb::CancelAppointmentRequest { appointment_id, ..Default::default() };
+        let Some(appointment_id) = self.booked.pop() else {
+            return CallEnd::Wrongly;
+        };
+        let request = pb::CancelAppointmentRequest {
+            appointment_id,
+            ..Default::default()
+        };
         CallEnd::of(&self.booking.cancel_appointment(request).await)
     }
 }

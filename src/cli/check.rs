@@ -28,9 +28,15 @@ fn help() -> String {
         (Exit::Invalid, "it is not a bookd database of this version"),
         (Exit::NotFound, "there is none"),
         (Exit::TryAgain, "in use, try again"),
-        (Exit::Drifted, "sound, but people should know of something: drift, or two sessions at one time"),
+        (
+            Exit::Drifted,
+            "sound, but people should know of something: drift, or two sessions at one time",
+        ),
     ]);
-    let examples = ["bookd check --store sqlite:bookd.db", "bookd check --store sqlite:copy.db --json"];
+    let examples = [
+        "bookd check --store sqlite:bookd.db",
+        "bookd check --store sqlite:copy.db --json",
+    ];
     format!("Examples:\n  {}\n\n{exits}", examples.join("\n  "))
 }
 
@@ -38,7 +44,11 @@ fn help() -> String {
 pub fn run(options: &CheckOptions, is_json: bool) -> Exit {
     match look(&options.store.file(), shown) {
         Ok(examined) => {
-            let text = if is_json { format!("{:#}", as_json(&examined)) } else { as_text(&examined) };
+            let text = if is_json {
+                format!("{:#}", as_json(&examined))
+            } else {
+                as_text(&examined)
+            };
             say(text.trim_end());
             match (examined.is_damaged(), examined.report.has_news()) {
                 (true, _) => Exit::Failed,
@@ -57,7 +67,9 @@ fn about(name: &str) -> &'static str {
         "lives" => "what happened to appointments, by what may follow what",
         "rows" => "appointments as the log made them",
         "derived" => "what is kept beside rows and log, as it follows from them",
-        "sessions" => "sessions that share a calendar at one time, as files of before schema 4 may have them",
+        "sessions" => {
+            "sessions that share a calendar at one time, as files of before schema 4 may have them"
+        }
         "conflicts" => "claims of time, never two of them on one time",
         _ => "upcoming appointments with the wall time they were booked for",
     }
@@ -67,10 +79,20 @@ fn as_text(examined: &Examined) -> String {
     let mut text = table(
         &["check", "promise", "examined", "found", "what"],
         examined.all().map(|it| {
-            let promise = if it.promise.is_empty() { "-" } else { it.promise };
-            [it.name, promise, &it.examined.to_string(), &it.found.to_string(), about(it.name)]
-                .map(str::to_owned)
-                .into()
+            let promise = if it.promise.is_empty() {
+                "-"
+            } else {
+                it.promise
+            };
+            [
+                it.name,
+                promise,
+                &it.examined.to_string(),
+                &it.found.to_string(),
+                about(it.name),
+            ]
+            .map(str::to_owned)
+            .into()
         }),
     );
     for it in examined.all() {

@@ -60,13 +60,26 @@ impl CallError {
     /// The same, of the question for a calendar's zone: what was booked of a calendar that is gone can still be listed, but
     /// by whose clock it does not say.
     pub(super) fn about_zone(self) -> Self {
-        let Self::Refused(status) = self else { return self };
+        let Self::Refused(status) = self else {
+            return self;
+        };
         if status.code() != Code::NotFound {
             return Self::Refused(status);
         }
-        let message = format!("{}; where it is gone, say --zone for dates and words", status.message());
-        let (details, metadata) = (status.details().to_owned().into(), status.metadata().clone());
-        Self::Refused(Box::new(Status::with_details_and_metadata(status.code(), message, details, metadata)))
+        let message = format!(
+            "{}; where it is gone, say --zone for dates and words",
+            status.message()
+        );
+        let (details, metadata) = (
+            status.details().to_owned().into(),
+            status.metadata().clone(),
+        );
+        Self::Refused(Box::new(Status::with_details_and_metadata(
+            status.code(),
+            message,
+            details,
+            metadata,
+        )))
     }
 }
 
@@ -87,7 +100,10 @@ pub struct Server {
 impl Server {
     /// `address` is `host:port`.
     pub fn new(address: impl Into<String>, patience: Duration) -> Self {
-        Self { address: address.into(), patience }
+        Self {
+            address: address.into(),
+            patience,
+        }
     }
 
     /// Where it is.
@@ -104,32 +120,48 @@ impl Server {
     pub async fn connect(&self) -> Result<Channel, CallError> {
         let Self { address, patience } = self;
         let endpoint = Endpoint::from_shared(format!("http://{address}"));
-        let endpoint = endpoint.map_err(|_| CallError::Usage(format!("--server {address}: write HOST:PORT")))?;
+        let endpoint = endpoint
+            .map_err(|_| CallError::Usage(format!("--server {address}: write HOST:PORT")))?;
         let unreachable = |_| {
             let next = "start one with `bookd serve`, or name it with --server";
             CallError::Unreachable(format!("nobody answers at {address}; {next}"))
         };
         let silent = |_| {
             let next = "is it the right address, and does a firewall let it through? --timeout waits longer";
-            CallError::NoAnswer(format!("{address} took no connection within {patience:?}; {next}"))
+            CallError::NoAnswer(format!(
+                "{address} took no connection within {patience:?}; {next}"
+            ))
         };
-        timeout(*patience, endpoint.tcp_nodelay(true).connect()).await.map_err(silent)?.map_err(unreachable)
+        timeout(*patience, endpoint.tcp_nodelay(true).connect())
+            .await
+            .map_err(silent)?
+            .map_err(unreachable)
     }
 
     /// What it answers to a method.
-    pub async fn answer<T>(&self, method: &str, asked: impl Future<Output = T>) -> Result<T, CallError> {
+    pub async fn answer<T>(
+        &self,
+        method: &str,
+        asked: impl Future<Output = T>,
+    ) -> Result<T, CallError> {
         let unknown = match READS.iter().any(|it| method.starts_with(it)) {
             true => "",
-            false => "; whether it happened is not known: the same command with the same --request-id tells",
+            false => {
+                "; whether it happened is not known: the same command with the same --request-id tells"
+            }
         };
-        timeout(self.patience, asked).await.map_err(|_| self.silent(&format!("{method}{unknown}")))
+        timeout(self.patience, asked)
+            .await
+            .map_err(|_| self.silent(&format!("{method}{unknown}")))
     }
 
     /// That it did not answer something in time.
     pub fn silent(&self, what: &str) -> CallError {
         let Self { address, patience } = self;
         let next = "it may be stopped or overloaded; --timeout waits longer";
-        CallError::NoAnswer(format!("no answer from {address} within {patience:?}, {next}: {what}"))
+        CallError::NoAnswer(format!(
+            "no answer from {address} within {patience:?}, {next}: {what}"
+        ))
     }
 }
 
@@ -144,18 +176,31 @@ impl Client {
     /// Connects.
     pub async fn connect(server: &Server) -> Result<Self, CallError> {
         let channel = server.connect().await?;
-        Ok(Self { server: server.clone(), channel, pool: descriptors() })
+        Ok(Self {
+            server: server.clone(),
+            channel,
+            pool: descriptors(),
+        })
     }
 
     fn method(&self, name: &str) -> Result<MethodDescriptor, CallError> {
         let simple = simple_name(name);
-        let mut methods: Vec<MethodDescriptor> =
-            self.pool.services().flat_map(|it| it.methods().collect::<Vec<_>>()).collect();
+        let mut methods: Vec<MethodDescriptor> = self
+            .pool
+            .services()
+            .flat_map(|it| it.methods().collect::<Vec<_>>())
+            .collect();
         methods.sort_by(|a, b| a.name().cmp(b.name()));
-        let found = methods.iter().find(|it| it.name().eq_ignore_ascii_case(simple)).cloned();
+        let found = methods
+            .iter()
+            .find(|it| it.name().eq_ignore_ascii_case(simple))
+            .cloned();
         found.ok_or_else(|| {
             let names: Vec<&str> = methods.iter().map(|it| it.name()).collect();
-            CallError::Usage(format!("there is no method {simple}; there are {}", names.join(", ")))
+            CallError::Usage(format!(
+                "there is no method {simple}; there are {}",
+                names.join(", ")
+            ))
         })
     }
 
@@ -175,7 +220,11 @@ impl Client {
             )));
         }
         let (message, path) = prepared(&method, request)?;
-        Ok(PreparedCall { method, message, path })
+        Ok(PreparedCall {
+            method,
+            message,
+            path,
+        })
     }
 
     /// The answer to it, as it came.
@@ -183,8 +232,18 @@ impl Client {
         let mut request = Request::new(call.message.clone());
         request.set_timeout(self.server.patience().saturating_add(MARGIN));
         let path = call.path.clone();
-        let asked = async { self.ready().await?.unary(request, path, BytesCodec).await.map_err(refused) };
-        Ok(self.server.answer(call.method.name(), asked).await??.into_inner())
+        let asked = async {
+            self.ready()
+                .await?
+                .unary(request, path, BytesCodec)
+                .await
+                .map_err(refused)
+        };
+        Ok(self
+            .server
+            .answer(call.method.name(), asked)
+            .await??
+            .into_inner())
     }
 
     /// Calls a method that answers with a stream. Its opening is waited for as an answer is, and no longer.
@@ -192,9 +251,17 @@ impl Client {
         let method = self.method(name)?;
         let (message, path) = prepared(&method, request)?;
         let asked = async {
-            self.ready().await?.server_streaming(Request::new(message), path, BytesCodec).await.map_err(refused)
+            self.ready()
+                .await?
+                .server_streaming(Request::new(message), path, BytesCodec)
+                .await
+                .map_err(refused)
         };
-        let messages = self.server.answer(method.name(), asked).await??.into_inner();
+        let messages = self
+            .server
+            .answer(method.name(), asked)
+            .await??
+            .into_inner();
         Ok(Answers { method, messages })
     }
 
@@ -246,7 +313,9 @@ impl Answers {
     /// The next one as JSON; waits for it. None when the stream is over.
     pub async fn next(&mut self) -> Result<Option<Value>, CallError> {
         let message = self.next_bytes().await?;
-        message.map(|message| shown(&self.method, message)).transpose()
+        message
+            .map(|message| shown(&self.method, message))
+            .transpose()
     }
 
     /// The same as it came.
@@ -257,7 +326,8 @@ impl Answers {
 
 /// An answer as JSON.
 fn shown(method: &MethodDescriptor, answer: Bytes) -> Result<Value, CallError> {
-    let unreadable = || CallError::Unreachable("the answer cannot be read; is that a bookd?".to_owned());
+    let unreadable =
+        || CallError::Unreachable("the answer cannot be read; is that a bookd?".to_owned());
     let answer = DynamicMessage::decode(method.output(), answer).map_err(|_| unreadable())?;
     to_json(&answer).map_err(|_| unreadable())
 }

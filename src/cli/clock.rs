@@ -41,8 +41,10 @@ fn help() -> String {
         (Exit::NotFound, "there is none"),
         (Exit::TryAgain, "in use or it refuses, try again"),
     ]);
-    let examples =
-        ["bookd clock reset --store sqlite:bookd.db --dry-run", "bookd clock reset --store sqlite:bookd.db --yes"];
+    let examples = [
+        "bookd clock reset --store sqlite:bookd.db --dry-run",
+        "bookd clock reset --store sqlite:bookd.db --yes",
+    ];
     format!("Examples:\n  {}\n\n{exits}", examples.join("\n  "))
 }
 
@@ -52,7 +54,11 @@ pub fn run(command: &ClockCommand, is_json: bool) -> Exit {
     match reset(&options.store.file(), options.yes) {
         Ok(plan) => {
             let is_done = options.yes && plan.ahead.is_some();
-            say(&if is_json { as_json(options, &plan, is_done) } else { as_text(options, &plan, is_done) });
+            say(&if is_json {
+                as_json(options, &plan, is_done)
+            } else {
+                as_text(options, &plan, is_done)
+            });
             if is_done || options.dry_run || plan.ahead.is_none() {
                 return Exit::Done;
             }
@@ -66,8 +72,19 @@ pub fn run(command: &ClockCommand, is_json: bool) -> Exit {
 fn as_text(options: &ResetOptions, plan: &Plan, is_done: bool) -> String {
     let store = options.store.file();
     let store = store.path.display();
-    let Plan { last: (revision, time), now, ahead } = plan;
-    let Some(Ahead { first, changes, expired, is_all, reset }) = ahead else {
+    let Plan {
+        last: (revision, time),
+        now,
+        ahead,
+    } = plan;
+    let Some(Ahead {
+        first,
+        changes,
+        expired,
+        is_all,
+        reset,
+    }) = ahead
+    else {
         return format!(
             "{store} is not ahead of the clock: its last change is revision {revision} of {time}, and the clock shows {now}. \
              Nothing to do."
@@ -79,20 +96,31 @@ fn as_text(options: &ResetOptions, plan: &Plan, is_done: bool) -> String {
     let holds = counted(shortened, "hold");
     let end = if is_done { "end" } else { "will end" };
     let mut lines = vec![
-        format!("{store} is {} ahead of the clock:", length(time.since(*now))),
+        format!(
+            "{store} is {} ahead of the clock:",
+            length(time.since(*now))
+        ),
         format!("  last change    revision {revision} of {time}"),
         format!("  clock          {now}"),
-        format!("  ahead          {changes}, from revision {first} on: they stay as they are, with their times"),
+        format!(
+            "  ahead          {changes}, from revision {first} on: they stay as they are, with their times"
+        ),
         format!("  run out by it  {expired}: they stay EXPIRED, and their time is free"),
-        format!("  too long       {holds}: they {end} at {latest}, as late as a hold that is made now"),
+        format!(
+            "  too long       {holds}: they {end} at {latest}, as late as a hold that is made now"
+        ),
     ];
     lines.extend(is_all.then(|| {
         "Every change that is kept lies after the clock: make sure that it is not the clock that is wrong.".to_owned()
     }));
     let reset = reset.revision;
     lines.push(match is_done {
-        true => format!("Revision {reset} is the mark of the reset; the store goes on at the clock's time."),
-        false => format!("The reset will be revision {reset}, and the store will go on at the clock's time."),
+        true => format!(
+            "Revision {reset} is the mark of the reset; the store goes on at the clock's time."
+        ),
+        false => format!(
+            "The reset will be revision {reset}, and the store will go on at the clock's time."
+        ),
     });
     lines.join("\n")
 }
@@ -100,14 +128,26 @@ fn as_text(options: &ResetOptions, plan: &Plan, is_done: bool) -> String {
 /// In words, such as `3 d 4 h 5 min`.
 fn length(seconds: i64) -> String {
     let minutes = seconds / MINUTE;
-    let parts = [(minutes / 1_440, "d"), (minutes / 60 % 24, "h"), (minutes % 60, "min"), (seconds % MINUTE, "s")];
-    let said: Vec<String> =
-        parts.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count} {unit}")).collect();
+    let parts = [
+        (minutes / 1_440, "d"),
+        (minutes / 60 % 24, "h"),
+        (minutes % 60, "min"),
+        (seconds % MINUTE, "s"),
+    ];
+    let said: Vec<String> = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, unit)| format!("{count} {unit}"))
+        .collect();
     said.join(" ")
 }
 
 fn as_json(options: &ResetOptions, plan: &Plan, is_done: bool) -> String {
-    let Plan { last: (revision, time), now, ahead } = plan;
+    let Plan {
+        last: (revision, time),
+        now,
+        ahead,
+    } = plan;
     let mut value: Value = json!({
         "store": options.store.file().path.display().to_string(),
         "revision": revision.0,
@@ -117,7 +157,14 @@ fn as_json(options: &ResetOptions, plan: &Plan, is_done: bool) -> String {
         "needed": ahead.is_some(),
         "done": is_done,
     });
-    if let Some(Ahead { first, changes, expired, is_all, reset }) = ahead {
+    if let Some(Ahead {
+        first,
+        changes,
+        expired,
+        is_all,
+        reset,
+    }) = ahead
+    {
         value["first_revision_ahead"] = json!(first.0);
         value["changes_ahead"] = json!(changes);
         value["all_ahead"] = json!(is_all);

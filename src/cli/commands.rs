@@ -80,7 +80,10 @@ const SERVER_DEFAULT: &str = "127.0.0.1:50051";
 impl ClientOptions {
     /// The server to talk to.
     pub fn server(&self) -> Server {
-        Server::new(self.server.as_deref().unwrap_or(SERVER_DEFAULT), self.timeout)
+        Server::new(
+            self.server.as_deref().unwrap_or(SERVER_DEFAULT),
+            self.timeout,
+        )
     }
 
     /// The server to talk to, if one was named.
@@ -123,8 +126,15 @@ pub struct CarriedArgs {
 impl CarriedArgs {
     /// Its texts: the field of each, what is said of it, and what clears it.
     fn texts(&self) -> [(&'static str, Option<&String>, booking::Clear); 2] {
-        let Self { note, metadata: _, location } = self;
-        [("note", note.as_ref(), booking::Clear::Note), ("location", location.as_ref(), booking::Clear::Location)]
+        let Self {
+            note,
+            metadata: _,
+            location,
+        } = self;
+        [
+            ("note", note.as_ref(), booking::Clear::Note),
+            ("location", location.as_ref(), booking::Clear::Location),
+        ]
     }
 }
 
@@ -155,7 +165,11 @@ pub struct ReadIn {
 
 impl ReadIn {
     /// Reads words in it; where none is named, in the zone of the first of these calendars, and else in UTC.
-    pub(super) fn dates<'a>(&'a self, ask: &'a Lookup<'a>, calendars: Option<&'a str>) -> Dates<'a> {
+    pub(super) fn dates<'a>(
+        &'a self,
+        ask: &'a Lookup<'a>,
+        calendars: Option<&'a str>,
+    ) -> Dates<'a> {
         Dates::new(ask, self.zone.as_deref(), calendars.map(first))
     }
 }
@@ -309,10 +323,16 @@ impl ClientCommand {
 
     /// What a person typed for a field of the request; none where they typed the request itself.
     pub fn typed(&self, field: &str) -> Option<&'static str> {
-        if matches!(self, Self::PreparedCall { .. } | Self::Booking(BookingCommand::Batch { .. })) {
+        if matches!(
+            self,
+            Self::PreparedCall { .. } | Self::Booking(BookingCommand::Batch { .. })
+        ) {
             return None;
         }
-        TYPED.iter().find(|(of_request, _)| *of_request == field).map(|(_, typed)| *typed)
+        TYPED
+            .iter()
+            .find(|(of_request, _)| *of_request == field)
+            .map(|(_, typed)| *typed)
     }
 
     /// The list that it asks for, if it asks for one.
@@ -322,7 +342,9 @@ impl ClientCommand {
             Self::Availability(it) => it.pages(),
             Self::Slots(it) => it.pages(),
             Self::Lists(it) => it.pages(),
-            Self::Booking(_) | Self::Holds(_) | Self::Watches(_) | Self::PreparedCall { .. } => None,
+            Self::Booking(_) | Self::Holds(_) | Self::Watches(_) | Self::PreparedCall { .. } => {
+                None
+            }
         }
     }
 }
@@ -332,23 +354,35 @@ fn read(word: &str) -> Result<String, CallError> {
     if word != "-" {
         return Ok(word.to_owned());
     }
-    std::io::read_to_string(std::io::stdin()).map_err(|error| CallError::Usage(format!("standard input: {error}")))
+    std::io::read_to_string(std::io::stdin())
+        .map_err(|error| CallError::Usage(format!("standard input: {error}")))
 }
 
 fn json_of(what: &str, text: &str) -> Result<Value, CallError> {
-    serde_json::from_str(text).map_err(|error| CallError::Usage(format!("{what} is no JSON: {error}")))
+    serde_json::from_str(text)
+        .map_err(|error| CallError::Usage(format!("{what} is no JSON: {error}")))
 }
 
 /// `calendar_id`, or `calendar_ids` of words with commas, which need to be told how they take part.
 fn on(mut request: Value, calendars: &str, taking_part: &TakingPart) -> Result<Value, CallError> {
-    let ids: Vec<&str> = calendars.split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
+    let ids: Vec<&str> = calendars
+        .split(',')
+        .map(str::trim)
+        .filter(|it| !it.is_empty())
+        .collect();
     match ids[..] {
         [one] if !taking_part.all && !taking_part.any => request["calendar_id"] = json!(one),
         _ if !taking_part.all && !taking_part.any => {
-            return Err(CallError::Usage(format!("{calendars}: add --all or --any, for these are several calendars")));
+            return Err(CallError::Usage(format!(
+                "{calendars}: add --all or --any, for these are several calendars"
+            )));
         }
         _ => {
-            request["assignment"] = json!(if taking_part.all { "ASSIGNMENT_ALL" } else { "ASSIGNMENT_ANY" });
+            request["assignment"] = json!(if taking_part.all {
+                "ASSIGNMENT_ALL"
+            } else {
+                "ASSIGNMENT_ANY"
+            });
             request["calendar_ids"] = json!(ids);
         }
     }
@@ -369,23 +403,35 @@ fn asked(mut request: Value, what: &BookingArgs) -> Value {
 
 fn with(mut request: Value, who: &Who) -> Value {
     if who.is_said() {
-        request["invitee"] =
-            json!({ "name": who.name, "email": who.email, "phone": who.phone, "time_zone": who.invitee_zone });
+        request["invitee"] = json!({ "name": who.name, "email": who.email, "phone": who.phone, "time_zone": who.invitee_zone });
     }
     request
 }
 
 impl Who {
     fn is_said(&self) -> bool {
-        [&self.name, &self.email, &self.phone, &self.invitee_zone].into_iter().any(Option::is_some)
+        [&self.name, &self.email, &self.phone, &self.invitee_zone]
+            .into_iter()
+            .any(Option::is_some)
     }
 
     /// What is said, over the invitee that there is.
     fn over(&self, present: &Value) -> Value {
-        let mut invitee = if present.is_object() { present.clone() } else { json!({}) };
-        let said =
-            [("name", &self.name), ("email", &self.email), ("phone", &self.phone), ("time_zone", &self.invitee_zone)];
-        for (field, value) in said.into_iter().filter_map(|(field, value)| Some((field, value.as_ref()?))) {
+        let mut invitee = if present.is_object() {
+            present.clone()
+        } else {
+            json!({})
+        };
+        let said = [
+            ("name", &self.name),
+            ("email", &self.email),
+            ("phone", &self.phone),
+            ("time_zone", &self.invitee_zone),
+        ];
+        for (field, value) in said
+            .into_iter()
+            .filter_map(|(field, value)| Some((field, value.as_ref()?)))
+        {
             invitee[field] = json!(value);
         }
         invitee
@@ -401,7 +447,11 @@ fn carrying(mut request: Value, carried: &CarriedArgs) -> Value {
 }
 
 fn ignoring(mut request: Value, ignored: &Ignored) -> Value {
-    let rules: Vec<String> = ignored.rules.iter().map(|it| enumerated("IGNORABLE_RULE", it)).collect();
+    let rules: Vec<String> = ignored
+        .rules
+        .iter()
+        .map(|it| enumerated("IGNORABLE_RULE", it))
+        .collect();
     request["ignore_rules"] = json!(rules);
     request
 }
@@ -422,7 +472,15 @@ fn map_over(present: &Value, pairs: &[(String, String)]) -> Value {
         return Value::Null;
     }
     let said = pairs.iter().map(|(key, value)| (key.clone(), json!(value)));
-    Value::Object(present.as_object().cloned().unwrap_or_default().into_iter().chain(said).collect::<Map<_, _>>())
+    Value::Object(
+        present
+            .as_object()
+            .cloned()
+            .unwrap_or_default()
+            .into_iter()
+            .chain(said)
+            .collect::<Map<_, _>>(),
+    )
 }
 
 /// A request that was made from what there is: it must still be so. Not beside a request id, for the same word must make

@@ -46,7 +46,12 @@ enum TimeWord {
 impl<'a> Dates<'a> {
     /// Words are read in `zone` if one is named, else in the zone of the calendar, else in UTC.
     pub fn new(ask: &'a Lookup<'a>, zone: Option<&'a str>, calendar: Option<&'a str>) -> Self {
-        Self { ask, zone, calendar, clock: OnceCell::new() }
+        Self {
+            ask,
+            zone,
+            calendar,
+            clock: OnceCell::new(),
+        }
     }
 
     /// A date for a request, `YYYY-MM-DD`.
@@ -64,16 +69,30 @@ impl<'a> Dates<'a> {
     /// The first date of a series, and the last one as the server counts it: on the calendar's clocks, by which a series
     /// repeats. Where the words are read in another zone, it is the calendar's date of the last start that is there on the
     /// last date or before.
-    pub async fn series(&self, first: &str, time: &str, last: &str) -> Result<(String, String), CallError> {
+    pub async fn series(
+        &self,
+        first: &str,
+        time: &str,
+        last: &str,
+    ) -> Result<(String, String), CallError> {
         let first = self.read_date(first, None).await?;
         let last = self.read_date(last, Some(first.midnight())).await?;
-        let (Some(_), Some(calendar), Some(seconds)) = (self.zone, self.calendar, clock_seconds(time)) else {
+        let (Some(_), Some(calendar), Some(seconds)) =
+            (self.zone, self.calendar, clock_seconds(time))
+        else {
             return Ok((first.to_string(), last.to_string()));
         };
         let there = &self.clock().await?.zone;
         let here = known(&self.ask.zone_of(calendar).await?)?;
-        let clock = here.wall(instant_of(there, first.midnight().plus(seconds))).clock();
-        let is_over = |date: &LocalDate| there.wall(instant_of(&here, date.midnight().plus(clock))).date() > last;
+        let clock = here
+            .wall(instant_of(there, first.midnight().plus(seconds)))
+            .clock();
+        let is_over = |date: &LocalDate| {
+            there
+                .wall(instant_of(&here, date.midnight().plus(clock)))
+                .date()
+                > last
+        };
         // No two clocks are further apart than two dates.
         let mut dates = (-2..=2).rev().map(|days| last.plus(days));
         let last = dates.find(|date| !is_over(date)).unwrap_or(last);
@@ -93,21 +112,32 @@ impl<'a> Dates<'a> {
             TimeWord::Date(last) => TimeWord::Date(last.plus(1)),
             time => time,
         };
-        Ok([self.instant(Some(("", TimeWord::Date(first)))).await?, self.instant(Some((last, end))).await?])
+        Ok([
+            self.instant(Some(("", TimeWord::Date(first)))).await?,
+            self.instant(Some((last, end))).await?,
+        ])
     }
 
     /// The instants at which a range of time begins and ends, where they are said. Its end is not in it, so that
     /// `saturday` to `saturday` is a week.
-    pub async fn range(&self, start: Option<&str>, end: Option<&str>) -> Result<[Value; 2], CallError> {
+    pub async fn range(
+        &self,
+        start: Option<&str>,
+        end: Option<&str>,
+    ) -> Result<[Value; 2], CallError> {
         let start = match start {
             Some(word) => Some((word, self.read(word, None).await?)),
             None => None,
         };
-        let Some(end) = end else { return Ok([self.instant(start).await?, Value::Null]) };
+        let Some(end) = end else {
+            return Ok([self.instant(start).await?, Value::Null]);
+        };
         let after = match start {
             Some((_, TimeWord::Date(date))) => Some(date.midnight()),
             Some((_, TimeWord::Wall(wall))) => Some(wall),
-            Some((_, TimeWord::Instant(instant))) if is_weekday(end) => Some(self.clock().await?.zone.wall(instant)),
+            Some((_, TimeWord::Instant(instant))) if is_weekday(end) => {
+                Some(self.clock().await?.zone.wall(instant))
+            }
             Some((_, TimeWord::Instant(_))) | None => None,
         };
         let end = (end, self.read(end, after.map(|wall| wall.plus(1))).await?);
@@ -122,15 +152,17 @@ impl<'a> Dates<'a> {
             Some((_, TimeWord::Date(date))) => date.midnight(),
             Some((_, TimeWord::Wall(wall))) => wall,
         };
-        Ok(Value::from(instant_of(&self.clock().await?.zone, wall).to_string()))
+        Ok(Value::from(
+            instant_of(&self.clock().await?.zone, wall).to_string(),
+        ))
     }
 
     async fn read_date(&self, word: &str, from: Option<Wall>) -> Result<LocalDate, CallError> {
         match self.read(word, from).await? {
             TimeWord::Date(date) => Ok(date),
-            TimeWord::Wall(_) | TimeWord::Instant(_) => {
-                Err(CallError::Usage(format!("{word}: write a date alone, such as 2027-03-01, today or monday")))
-            }
+            TimeWord::Wall(_) | TimeWord::Instant(_) => Err(CallError::Usage(format!(
+                "{word}: write a date alone, such as 2027-03-01, today or monday"
+            ))),
         }
     }
 
@@ -175,7 +207,11 @@ impl<'a> Dates<'a> {
     async fn look_at_clock(&self) -> Result<ZoneAndToday, CallError> {
         let name = match (self.zone, self.calendar) {
             (Some(zone), _) => zone.to_owned(),
-            (None, Some(calendar)) => self.ask.zone_of(calendar).await.map_err(CallError::about_zone)?,
+            (None, Some(calendar)) => self
+                .ask
+                .zone_of(calendar)
+                .await
+                .map_err(CallError::about_zone)?,
             (None, None) => "UTC".to_owned(),
         };
         let zone = known(&name)?;
@@ -186,8 +222,11 @@ impl<'a> Dates<'a> {
 
 /// A zone by its name.
 fn known(name: &str) -> Result<Arc<Zone>, CallError> {
-    let unknown =
-        |_| CallError::Usage(format!("zone {name} is unknown here; write a date as 2027-03-01, and a time with Z"));
+    let unknown = |_| {
+        CallError::Usage(format!(
+            "zone {name} is unknown here; write a date as 2027-03-01, and a time with Z"
+        ))
+    };
     Zones::bundled().zone(name).map_err(unknown)
 }
 
@@ -201,14 +240,22 @@ fn instant_of(zone: &Zone, wall: Wall) -> Instant {
 
 /// The first such day of the week with this clock time that is not before `from`.
 fn next(weekday: usize, seconds: i64, from: Wall) -> LocalDate {
-    let days = (i32::try_from(weekday).unwrap_or_default() - i32::from(from.date().weekday())).rem_euclid(WEEK_DAYS);
+    let days = (i32::try_from(weekday).unwrap_or_default() - i32::from(from.date().weekday()))
+        .rem_euclid(WEEK_DAYS);
     let date = from.date().plus(days);
-    if date.midnight().plus(seconds) < from { date.plus(WEEK_DAYS) } else { date }
+    if date.midnight().plus(seconds) < from {
+        date.plus(WEEK_DAYS)
+    } else {
+        date
+    }
 }
 
 /// The day of a word, and its clock time; `Tuesday` has a T too.
 fn split(word: &str) -> (&str, Option<&str>) {
-    match word.rsplit_once(['T', 't']).filter(|(_, time)| time.contains(':')) {
+    match word
+        .rsplit_once(['T', 't'])
+        .filter(|(_, time)| time.contains(':'))
+    {
         Some((day, time)) => (day, Some(time)),
         None => (word, None),
     }
@@ -229,7 +276,8 @@ fn ahead(word: &str) -> Option<i32> {
 fn clock_seconds(text: &str) -> Option<i64> {
     let (hours, minutes) = text.split_once(':')?;
     let (hours, minutes): (i64, i64) = (hours.parse().ok()?, minutes.parse().ok()?);
-    ((0..24).contains(&hours) && (0..60).contains(&minutes)).then_some(hours * HOUR + minutes * MINUTE)
+    ((0..24).contains(&hours) && (0..60).contains(&minutes))
+        .then_some(hours * HOUR + minutes * MINUTE)
 }
 
 #[cfg(test)]
@@ -242,11 +290,16 @@ mod tests {
         let date = |text: &str| text.parse::<LocalDate>().unwrap();
         // A Saturday.
         let saturday = date("2027-03-06").midnight();
-        let from = |wall: Wall, number: usize, seconds: i64| next(number, seconds, wall).to_string();
+        let from =
+            |wall: Wall, number: usize, seconds: i64| next(number, seconds, wall).to_string();
         assert_eq!(from(saturday, 5, 0), "2027-03-06");
         assert_eq!(from(saturday, 6, 0), "2027-03-07");
         assert_eq!(from(saturday, 4, 0), "2027-03-12");
-        assert_eq!(from(saturday.plus(1), 5, 0), "2027-03-13", "midnight is over");
+        assert_eq!(
+            from(saturday.plus(1), 5, 0),
+            "2027-03-13",
+            "midnight is over"
+        );
         assert_eq!(from(saturday.plus(1), 5, HOUR), "2027-03-06");
         assert_eq!(from(saturday.plus(2 * HOUR), 5, HOUR), "2027-03-13");
     }

@@ -33,7 +33,12 @@ const GRACE: Duration = Duration::from_secs(2);
 #[command(after_help = "Example:\n  bookd demo --listen 127.0.0.1:50051")]
 pub struct DemoConfig {
     /// The address to listen on; port 0 takes a free one
-    #[arg(long, env = "BOOKD_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "BOOKD_LISTEN",
+        default_value = "127.0.0.1:50051",
+        value_name = "ADDRESS"
+    )]
     pub listen: SocketAddr,
     /// A folder of compiled time zones to use instead of the newer of the system's and the bundled release
     #[arg(long, env = "BOOKD_ZONES", value_name = "FOLDER")]
@@ -49,7 +54,10 @@ pub fn run(config: &DemoConfig) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
-    let quiet = LogConfig { log: quieter(&config.log.log), ..config.log.clone() };
+    let quiet = LogConfig {
+        log: quieter(&config.log.log),
+        ..config.log.clone()
+    };
     match telemetry::start(&quiet).and_then(|()| runtime.block_on(demo(config))) {
         Ok(code) => code,
         Err(error) => failed(&error),
@@ -58,15 +66,28 @@ pub fn run(config: &DemoConfig) -> Exit {
 
 /// A demonstration is for reading: the default filter would talk in between.
 fn quieter(filter: &str) -> String {
-    if filter == "info" { "warn,bookd_transport::access_log=info".to_owned() } else { filter.to_owned() }
+    if filter == "info" {
+        "warn,bookd_transport::access_log=info".to_owned()
+    } else {
+        filter.to_owned()
+    }
 }
 
 /// A service that keeps everything in memory.
-pub(super) async fn in_memory(listen: SocketAddr, zones: Arc<Zones>, is_logging: bool) -> Result<Service, String> {
+pub(super) async fn in_memory(
+    listen: SocketAddr,
+    zones: Arc<Zones>,
+    is_logging: bool,
+) -> Result<Service, String> {
     let (key, _) = uuid::Uuid::now_v7().as_u64_pair();
     let store = Memory::new(key);
-    let parts = Parts { listen, ..Parts::local(zones) };
-    Service::start_logging(parts, Box::new(store), is_logging).await.map_err(|error| error.to_string())
+    let parts = Parts {
+        listen,
+        ..Parts::local(zones)
+    };
+    Service::start_logging(parts, Box::new(store), is_logging)
+        .await
+        .map_err(|error| error.to_string())
 }
 
 async fn demo(config: &DemoConfig) -> Result<Exit, String> {
@@ -74,7 +95,9 @@ async fn demo(config: &DemoConfig) -> Result<Exit, String> {
     let signals = Signals::new()?;
     let service = in_memory(config.listen, zones, config.log.log_calls).await?;
     let address = service.local_addr();
-    let client = Client::connect(&Server::new(reachable(address), PATIENCE)).await.map_err(|error| told(&error))?;
+    let client = Client::connect(&Server::new(reachable(address), PATIENCE))
+        .await
+        .map_err(|error| told(&error))?;
     let filled = fill(&client).await.map_err(|error| told(&error))?;
     drop(client);
     say(&banner(address, &filled));
@@ -98,38 +121,88 @@ struct Filled {
 
 /// Calendars: id, name, zone, days and hours.
 const CALENDARS: [(&str, &str, &str, &[&str]); 7] = [
-    ("clinic/dr-lee", "Dr Lee", "Europe/Paris", &["mon-sat", "08:00-12:00", "13:00-18:00"]),
-    ("clinic/room-1", "Room 1", "Europe/Paris", &["daily", "07:00-20:00"]),
-    ("salon/kim", "Kim", "America/New_York", &["tue-sat", "10:00-19:00"]),
-    ("salon/sam", "Sam", "America/New_York", &["mon-fri", "09:00-17:00"]),
-    ("studio/yoga", "Yoga", "Asia/Kolkata", &["daily", "07:00-08:00", "18:00-20:00"]),
+    (
+        "clinic/dr-lee",
+        "Dr Lee",
+        "Europe/Paris",
+        &["mon-sat", "08:00-12:00", "13:00-18:00"],
+    ),
+    (
+        "clinic/room-1",
+        "Room 1",
+        "Europe/Paris",
+        &["daily", "07:00-20:00"],
+    ),
+    (
+        "salon/kim",
+        "Kim",
+        "America/New_York",
+        &["tue-sat", "10:00-19:00"],
+    ),
+    (
+        "salon/sam",
+        "Sam",
+        "America/New_York",
+        &["mon-fri", "09:00-17:00"],
+    ),
+    (
+        "studio/yoga",
+        "Yoga",
+        "Asia/Kolkata",
+        &["daily", "07:00-08:00", "18:00-20:00"],
+    ),
     ("acme/ada", "Ada", "UTC", &["daily", "09:00-17:00"]),
     ("acme/bea", "Bea", "UTC", &["daily", "09:00-17:00"]),
 ];
 
 /// What can be booked: the calendar and the type.
 fn types() -> [(&'static str, Value); 9] {
-    let visit =
-        || json!({ "appointment_type_id": "visit", "duration": "1800s", "buffer_after": "600s", "slot_step": "600s" });
-    let cut =
-        || json!({ "appointment_type_id": "haircut", "duration": "2700s", "slot_step": "900s", "min_notice": "3600s" });
+    let visit = || json!({ "appointment_type_id": "visit", "duration": "1800s", "buffer_after": "600s", "slot_step": "600s" });
+    let cut = || json!({ "appointment_type_id": "haircut", "duration": "2700s", "slot_step": "900s", "min_notice": "3600s" });
     [
         ("clinic/dr-lee", visit()),
         ("clinic/room-1", visit()),
         ("salon/kim", cut()),
         ("salon/sam", cut()),
-        ("salon/kim", json!({ "appointment_type_id": "colour", "duration": "7200s", "slot_step": "1800s" })),
-        ("studio/yoga", json!({ "appointment_type_id": "class", "duration": "3600s", "capacity": 12 })),
-        ("acme/ada", json!({ "appointment_type_id": "intro", "duration": "1800s", "requires_approval": true })),
-        ("acme/bea", json!({ "appointment_type_id": "intro", "duration": "1800s", "limits": { "per_day": 4 } })),
-        ("acme/ada", json!({ "appointment_type_id": "review", "duration": "3600s", "cancel_notice": "86400s" })),
+        (
+            "salon/kim",
+            json!({ "appointment_type_id": "colour", "duration": "7200s", "slot_step": "1800s" }),
+        ),
+        (
+            "studio/yoga",
+            json!({ "appointment_type_id": "class", "duration": "3600s", "capacity": 12 }),
+        ),
+        (
+            "acme/ada",
+            json!({ "appointment_type_id": "intro", "duration": "1800s", "requires_approval": true }),
+        ),
+        (
+            "acme/bea",
+            json!({ "appointment_type_id": "intro", "duration": "1800s", "limits": { "per_day": 4 } }),
+        ),
+        (
+            "acme/ada",
+            json!({ "appointment_type_id": "review", "duration": "3600s", "cancel_notice": "86400s" }),
+        ),
     ]
 }
 
 /// What is booked: calendars, how they take part, type, and how many, each on so manieth of the free slots.
 const BOOKED: [(&[&str], &str, &str, usize, usize); 7] = [
-    (&["clinic/dr-lee", "clinic/room-1"], "ASSIGNMENT_ALL", "visit", 8, 5),
-    (&["salon/kim", "salon/sam"], "ASSIGNMENT_ANY", "haircut", 8, 7),
+    (
+        &["clinic/dr-lee", "clinic/room-1"],
+        "ASSIGNMENT_ALL",
+        "visit",
+        8,
+        5,
+    ),
+    (
+        &["salon/kim", "salon/sam"],
+        "ASSIGNMENT_ANY",
+        "haircut",
+        8,
+        7,
+    ),
     (&["salon/kim"], "ASSIGNMENT_ALL", "colour", 2, 9),
     // Twice, for several people come to one class.
     (&["studio/yoga"], "ASSIGNMENT_ALL", "class", 6, 1),
@@ -138,8 +211,14 @@ const BOOKED: [(&[&str], &str, &str, usize, usize); 7] = [
     (&["acme/bea"], "ASSIGNMENT_ALL", "intro", 3, 3),
 ];
 
-const PEOPLE: [&str; 6] =
-    ["Grace Hopper", "Alan Turing", "Mary Jackson", "Edsger Dijkstra", "Barbara Liskov", "Donald Knuth"];
+const PEOPLE: [&str; 6] = [
+    "Grace Hopper",
+    "Alan Turing",
+    "Mary Jackson",
+    "Edsger Dijkstra",
+    "Barbara Liskov",
+    "Donald Knuth",
+];
 
 /// Fills a server through its own front door.
 async fn fill(client: &Client) -> Result<Vec<Filled>, CallError> {
@@ -147,8 +226,15 @@ async fn fill(client: &Client) -> Result<Vec<Filled>, CallError> {
         let hours: Vec<String> = hours.iter().map(|it| (*it).to_owned()).collect();
         let rules = super::words::rules(&hours).map_err(CallError::Usage)?;
         let calendar = json!({ "calendar_id": id, "display_name": name, "time_zone": zone });
-        client.call("CreateCalendar", json!({ "calendar": calendar })).await?;
-        client.call("SetAvailability", json!({ "calendar_id": id, "rules": rules })).await?;
+        client
+            .call("CreateCalendar", json!({ "calendar": calendar }))
+            .await?;
+        client
+            .call(
+                "SetAvailability",
+                json!({ "calendar_id": id, "rules": rules }),
+            )
+            .await?;
     }
     for (calendar, appointment_type) in types() {
         let request = json!({ "calendar_id": calendar, "appointment_type": appointment_type });
@@ -156,7 +242,12 @@ async fn fill(client: &Client) -> Result<Vec<Filled>, CallError> {
     }
     let next_week = date_ahead(client, 7).await?;
     let closed = json!({ "date": next_week, "note": "closed for a day" });
-    client.call("PutOverrides", json!({ "calendar_id": "acme/ada", "overrides": [closed] })).await?;
+    client
+        .call(
+            "PutOverrides",
+            json!({ "calendar_id": "acme/ada", "overrides": [closed] }),
+        )
+        .await?;
     for booked in &BOOKED {
         book(client, booked).await?;
     }
@@ -165,14 +256,21 @@ async fn fill(client: &Client) -> Result<Vec<Filled>, CallError> {
         let request = json!({ "calendar_id": calendar, "page_size": 1_000 });
         let found = client.call("ListAppointments", request).await?;
         let appointments = found["appointments"].as_array().map_or(0, Vec::len);
-        filled.push(Filled { calendar, what, appointments });
+        filled.push(Filled {
+            calendar,
+            what,
+            appointments,
+        });
     }
     Ok(filled)
 }
 
 /// A date so many days from the server's today, in UTC.
 async fn date_ahead(client: &Client, days: i64) -> Result<String, CallError> {
-    let then = Lookup { client }.now().await?.plus(days * bookd_core::time::DAY);
+    let then = Lookup { client }
+        .now()
+        .await?
+        .plus(days * bookd_core::time::DAY);
     Ok(then.to_string().chars().take(10).collect())
 }
 
@@ -190,7 +288,12 @@ async fn book(
         "page_size": 1_000,
     });
     let found = client.call("ListSlots", asked).await?;
-    let starts: Vec<&Value> = found["slots"].as_array().into_iter().flatten().map(|it| &it["start_time"]).collect();
+    let starts: Vec<&Value> = found["slots"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|it| &it["start_time"])
+        .collect();
     for (n, start) in starts.iter().step_by(*nth).take(*count).enumerate() {
         let name = PEOPLE[n % PEOPLE.len()];
         let email = format!("{}@example.com", name.to_lowercase().replace(' ', "."));
@@ -214,7 +317,12 @@ async fn book(
 fn banner(address: SocketAddr, filled: &[Filled]) -> String {
     let rows: Vec<String> = filled
         .iter()
-        .map(|it| format!("  {:<15} {:<8} {} upcoming appointments", it.calendar, it.what, it.appointments))
+        .map(|it| {
+            format!(
+                "  {:<15} {:<8} {} upcoming appointments",
+                it.calendar, it.what, it.appointments
+            )
+        })
         .collect();
     let server = reachable(address);
     format!(

@@ -38,7 +38,9 @@ const LOST: &str = "SLOT_TAKEN";
 
 /// What `bookd demo-race` needs to know.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Examples:\n  bookd demo-race\n  bookd demo-race --server 127.0.0.1:50051 --json")]
+#[command(
+    after_help = "Examples:\n  bookd demo-race\n  bookd demo-race --server 127.0.0.1:50051 --json"
+)]
 pub struct RaceConfig {}
 
 /// What came of one start.
@@ -57,9 +59,17 @@ pub fn run(_config: &RaceConfig, options: &ClientOptions) -> Exit {
     match to_its_end(race_somewhere(options)) {
         Ok(slots) => {
             let wrong = wrong(&slots);
-            let shown = if options.json { format!("{:#}", as_json(&slots, &wrong)) } else { as_table(&slots, &wrong) };
+            let shown = if options.json {
+                format!("{:#}", as_json(&slots, &wrong))
+            } else {
+                as_table(&slots, &wrong)
+            };
             say(&shown);
-            if wrong.is_empty() { Exit::Done } else { Exit::Failed }
+            if wrong.is_empty() {
+                Exit::Done
+            } else {
+                Exit::Failed
+            }
         }
         Err(error) => complain(&error),
     }
@@ -70,8 +80,14 @@ async fn race_somewhere(options: &ClientOptions) -> Result<Slots, CallError> {
         return race(&server).await;
     }
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let service = in_memory(listen, Arc::new(Zones::bundled()), false).await.map_err(CallError::Failed)?;
-    let raced = race(&Server::new(service.local_addr().to_string(), options.timeout)).await;
+    let service = in_memory(listen, Arc::new(Zones::bundled()), false)
+        .await
+        .map_err(CallError::Failed)?;
+    let raced = race(&Server::new(
+        service.local_addr().to_string(),
+        options.timeout,
+    ))
+    .await;
     match service.stop(Duration::from_secs(1)).await.1 {
         Stopped::Done => raced,
         Stopped::Failed(why) | Stopped::FileGone(why) => Err(CallError::Failed(why)),
@@ -83,7 +99,12 @@ async fn race(server: &Server) -> Result<Slots, CallError> {
     let client = Client::connect(server).await?;
     let calendar = format!("demo-race/{}", uuid::Uuid::now_v7());
     let rule = json!({ "start_time": "00:00", "end_time": "24:00" });
-    client.call("SetAvailability", json!({ "calendar_id": calendar, "rules": [rule] })).await?;
+    client
+        .call(
+            "SetAvailability",
+            json!({ "calendar_id": calendar, "rules": [rule] }),
+        )
+        .await?;
     let appointment_type = json!({
         "appointment_type_id": "race",
         "duration": format!("{}s", LENGTH * 60),
@@ -92,13 +113,20 @@ async fn race(server: &Server) -> Result<Slots, CallError> {
     let request = json!({ "calendar_id": calendar, "appointment_type": appointment_type });
     client.call("PutAppointmentType", request).await?;
     let raced = run_all(server, &client, &calendar).await;
-    client.call("DeleteCalendar", json!({ "calendar_id": calendar, "force": true })).await?;
+    client
+        .call(
+            "DeleteCalendar",
+            json!({ "calendar_id": calendar, "force": true }),
+        )
+        .await?;
     raced
 }
 
 async fn run_all(server: &Server, client: &Client, calendar: &str) -> Result<Slots, CallError> {
     let ask = Lookup { client };
-    let date = Dates::new(&ask, None, Some(calendar)).date("tomorrow").await?;
+    let date = Dates::new(&ask, None, Some(calendar))
+        .date("tomorrow")
+        .await?;
     let mut clients = Vec::new();
     // Everybody is connected before anybody starts.
     for number in 0..CLIENTS {
@@ -124,7 +152,10 @@ async fn run_all(server: &Server, client: &Client, calendar: &str) -> Result<Slo
             Err(CallError::Refused(status)) => {
                 let details = status.get_error_details();
                 let reason = details.error_info().map(|it| it.reason.clone());
-                *slot.lost.entry(reason.unwrap_or_else(|| format!("{:?}", status.code()))).or_default() += 1;
+                *slot
+                    .lost
+                    .entry(reason.unwrap_or_else(|| format!("{:?}", status.code())))
+                    .or_default() += 1;
             }
             Err(error) => return Err(error),
         }
@@ -143,9 +174,16 @@ fn wrong(slots: &Slots) -> Vec<String> {
     if asked != CLIENTS {
         wrong.push(format!("{asked} of {CLIENTS} clients were answered"));
     }
-    let won: Vec<usize> = slots.iter().flat_map(|(start, it)| std::iter::repeat_n(*start, it.won)).collect();
+    let won: Vec<usize> = slots
+        .iter()
+        .flat_map(|(start, it)| std::iter::repeat_n(*start, it.won))
+        .collect();
     for pair in won.windows(2).filter(|pair| pair[1] - pair[0] < LENGTH) {
-        wrong.push(format!("{} and {} overlap, and both were had", clock(pair[0]), clock(pair[1])));
+        wrong.push(format!(
+            "{} and {} overlap, and both were had",
+            clock(pair[0]),
+            clock(pair[1])
+        ));
     }
     for (start, slot) in slots {
         let has_rival = won.iter().any(|other| other.abs_diff(*start) < LENGTH);
@@ -153,20 +191,33 @@ fn wrong(slots: &Slots) -> Vec<String> {
             wrong.push(format!("{} was free, and nobody got it", clock(*start)));
         }
         for reason in slot.lost.keys().filter(|it| *it != LOST) {
-            wrong.push(format!("a loser of {} was told {reason} instead of {LOST}", clock(*start)));
+            wrong.push(format!(
+                "a loser of {} was told {reason} instead of {LOST}",
+                clock(*start)
+            ));
         }
     }
     wrong
 }
 
 fn reasons(slot: &RaceSlot) -> String {
-    slot.lost.iter().map(|(reason, count)| format!("{count} {reason}")).collect::<Vec<_>>().join(", ")
+    slot.lost
+        .iter()
+        .map(|(reason, count)| format!("{count} {reason}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn as_table(slots: &Slots, wrong: &[String]) -> String {
     let mut lines = vec![" START  CLIENTS  WON  TOLD".to_owned()];
     for (start, slot) in slots {
-        let line = format!(" {}  {:>7}  {:>3}  {}", clock(*start), slot.asked, slot.won, reasons(slot));
+        let line = format!(
+            " {}  {:>7}  {:>3}  {}",
+            clock(*start),
+            slot.asked,
+            slot.won,
+            reasons(slot)
+        );
         lines.push(line.trim_end().to_owned());
     }
     let won: usize = slots.values().map(|it| it.won).sum();
@@ -188,17 +239,33 @@ mod tests {
     use super::*;
 
     fn slot(won: usize, lost: &[(&str, usize)]) -> RaceSlot {
-        let lost: BTreeMap<String, usize> = lost.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect();
-        RaceSlot { asked: won + lost.values().sum::<usize>(), won, lost }
+        let lost: BTreeMap<String, usize> = lost
+            .iter()
+            .map(|(reason, count)| ((*reason).to_owned(), *count))
+            .collect();
+        RaceSlot {
+            asked: won + lost.values().sum::<usize>(),
+            won,
+            lost,
+        }
     }
 
     #[test]
     fn a_race_in_which_something_is_wrong_is_told_so() {
-        let fair = || Slots::from([(540, slot(1, &[(LOST, 31)])), (590, slot(0, &[(LOST, 31)])), (600, slot(1, &[]))]);
+        let fair = || {
+            Slots::from([
+                (540, slot(1, &[(LOST, 31)])),
+                (590, slot(0, &[(LOST, 31)])),
+                (600, slot(1, &[])),
+            ])
+        };
         assert_eq!(wrong(&fair()), Vec::<String>::new());
         let mut twice = fair();
         twice.insert(540, slot(2, &[(LOST, 30)]));
-        assert_eq!(wrong(&twice), ["09:00 and 09:00 overlap, and both were had"]);
+        assert_eq!(
+            wrong(&twice),
+            ["09:00 and 09:00 overlap, and both were had"]
+        );
         let mut overlapping = fair();
         overlapping.insert(590, slot(1, &[(LOST, 30)]));
         assert_eq!(wrong(&overlapping).len(), 2);

@@ -67,34 +67,48 @@ impl Exit {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Done => "done",
-            Self::Failed => "failed in another way, such as a damaged store or a server that cannot start",
+            Self::Failed => {
+                "failed in another way, such as a damaged store or a server that cannot start"
+            }
             Self::Usage => "wrong usage; nothing was done",
             Self::Invalid => "the request or the file is invalid",
             Self::NotFound => "not found",
-            Self::Conflict => "conflict: the time is taken, it exists already, or it changed meanwhile",
+            Self::Conflict => {
+                "conflict: the time is taken, it exists already, or it changed meanwhile"
+            }
             Self::NotAllowed => "not allowed now",
-            Self::TryAgain => "try again: nobody is there, overloaded, in use, or the outcome is unknown",
+            Self::TryAgain => {
+                "try again: nobody is there, overloaded, in use, or the outcome is unknown"
+            }
             Self::WriterStopped => "the writer of the server had to stop",
             Self::NoAnswer => "no answer within --timeout",
             Self::Drifted => {
                 "the database is sound, but appointments lost their wall time, or two sessions share a calendar at one time"
             }
-            Self::FileGone => "the file of the server was removed or replaced; look before it is started again",
+            Self::FileGone => {
+                "the file of the server was removed or replaced; look before it is started again"
+            }
         }
     }
 
     /// Some of them, each with what it means to one command, for the help of that.
     pub fn some(told: &[(Self, &str)]) -> String {
-        let told: Vec<String> = told.iter().map(|(exit, meaning)| format!("{} {meaning}", exit.code())).collect();
+        let told: Vec<String> = told
+            .iter()
+            .map(|(exit, meaning)| format!("{} {meaning}", exit.code()))
+            .collect();
         format!("Exit codes: {}.", told.join(", "))
     }
 
     /// All of them, a line each, for `--help`.
     pub fn table() -> String {
-        Self::ALL.iter().fold("Exit codes:".to_owned(), |mut table, it| {
-            write!(table, "\n  {:>2}  {}", it.code(), it.meaning()).expect("a string takes everything");
-            table
-        })
+        Self::ALL
+            .iter()
+            .fold("Exit codes:".to_owned(), |mut table, it| {
+                write!(table, "\n  {:>2}  {}", it.code(), it.meaning())
+                    .expect("a string takes everything");
+                table
+            })
     }
 }
 
@@ -112,8 +126,13 @@ impl From<Code> for Exit {
             Code::InvalidArgument | Code::OutOfRange => Self::Invalid,
             Code::NotFound => Self::NotFound,
             Code::Aborted | Code::AlreadyExists => Self::Conflict,
-            Code::FailedPrecondition | Code::PermissionDenied | Code::Unauthenticated => Self::NotAllowed,
-            Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Unknown => Self::TryAgain,
+            Code::FailedPrecondition | Code::PermissionDenied | Code::Unauthenticated => {
+                Self::NotAllowed
+            }
+            Code::Unavailable
+            | Code::ResourceExhausted
+            | Code::DeadlineExceeded
+            | Code::Unknown => Self::TryAgain,
             Code::Cancelled | Code::Unimplemented | Code::Internal | Code::DataLoss => Self::Failed,
         }
     }

@@ -27,11 +27,21 @@ pub struct ExportConfig {
 /// Runs it; the exit code tells why the store cannot be had.
 pub fn run(config: &ExportConfig) -> Exit {
     let mut stdout = std::io::stdout();
-    let output = config.file.as_deref().map_or(Output::Stream(&mut stdout), Output::File);
+    let output = config
+        .file
+        .as_deref()
+        .map_or(Output::Stream(&mut stdout), Output::File);
     match export(&config.store.file(), config.codes, output, shown) {
-        Ok(Exported { calendars, appointments }) => {
+        Ok(Exported {
+            calendars,
+            appointments,
+        }) => {
             if let Some(file) = &config.file {
-                say(&format!("{} exported to {}", counted_together(calendars, appointments), file.display()));
+                say(&format!(
+                    "{} exported to {}",
+                    counted_together(calendars, appointments),
+                    file.display()
+                ));
             }
             Exit::Done
         }

@@ -43,8 +43,13 @@ pub struct ImportConfig {
 fn duration(text: &str) -> Result<(String, u16), String> {
     let (name, length) = text.split_once('=').unwrap_or(("", text));
     let seconds = words::seconds(length)?;
-    let minutes = u16::try_from(seconds / 60).ok().filter(|it| *it > 0 && *it <= 7 * 24 * 60 && seconds % 60 == 0);
-    Ok((name.to_owned(), minutes.ok_or("must be whole minutes, 1 minute to 7 days")?))
+    let minutes = u16::try_from(seconds / 60)
+        .ok()
+        .filter(|it| *it > 0 && *it <= 7 * 24 * 60 && seconds % 60 == 0);
+    Ok((
+        name.to_owned(),
+        minutes.ok_or("must be whole minutes, 1 minute to 7 days")?,
+    ))
 }
 
 /// Runs it; the exit code tells whether the file is wrong, a calendar exists, or the store cannot be had.
@@ -64,8 +69,15 @@ pub fn run(config: &ImportConfig) -> Exit {
         }
     };
     match import(&config.store.file(), &wanted, open, shown) {
-        Ok(Imported { calendars, appointments, revision }) => {
-            let (counted, store) = (counted_together(calendars, appointments), &config.store.store);
+        Ok(Imported {
+            calendars,
+            appointments,
+            revision,
+        }) => {
+            let (counted, store) = (
+                counted_together(calendars, appointments),
+                &config.store.store,
+            );
             say(&match config.dry_run {
                 true => format!("{counted} would be imported into {store}"),
                 false => format!("{counted} imported into {store} at revision {revision}"),

@@ -15,26 +15,41 @@ pub struct Lookup<'a> {
 impl Lookup<'_> {
     /// The time zone of a calendar.
     pub async fn zone_of(&self, calendar: &str) -> Result<String, CallError> {
-        let found = self.client.call("GetCalendar", json!({ "calendar_id": calendar })).await?;
-        Ok(found["calendar"]["time_zone"].as_str().unwrap_or("UTC").to_owned())
+        let found = self
+            .client
+            .call("GetCalendar", json!({ "calendar_id": calendar }))
+            .await?;
+        Ok(found["calendar"]["time_zone"]
+            .as_str()
+            .unwrap_or("UTC")
+            .to_owned())
     }
 
     /// The hours of a calendar as they are.
     pub async fn availability(&self, calendar: &str) -> Result<Value, CallError> {
-        let found = self.client.call("GetAvailability", json!({ "calendar_id": calendar })).await?;
+        let found = self
+            .client
+            .call("GetAvailability", json!({ "calendar_id": calendar }))
+            .await?;
         Ok(found["availability"].clone())
     }
 
     /// An appointment as it is.
     pub async fn appointment(&self, id: &str) -> Result<Value, CallError> {
-        let found = self.client.call("GetAppointment", json!({ "appointment_id": id })).await?;
+        let found = self
+            .client
+            .call("GetAppointment", json!({ "appointment_id": id }))
+            .await?;
         Ok(found["appointment"].clone())
     }
 
     /// The first calendar of an appointment.
     pub async fn calendar_of(&self, appointment: &str) -> Result<String, CallError> {
         let found = self.appointment(appointment).await?;
-        Ok(found["calendar_ids"][0].as_str().unwrap_or_default().to_owned())
+        Ok(found["calendar_ids"][0]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned())
     }
 
     /// The server's time.

@@ -36,12 +36,26 @@ pub(super) fn ended(error: &AdminError) -> Exit {
 /// `1 hold`, `2 holds or requests`.
 #[cfg(feature = "server")]
 pub(super) fn counted(count: u64, one: &str) -> String {
-    let several = one.split(' ').map(|word| if word == "or" { word.to_owned() } else { format!("{word}s") });
-    if count == 1 { format!("1 {one}") } else { format!("{count} {}", several.collect::<Vec<_>>().join(" ")) }
+    let several = one.split(' ').map(|word| {
+        if word == "or" {
+            word.to_owned()
+        } else {
+            format!("{word}s")
+        }
+    });
+    if count == 1 {
+        format!("1 {one}")
+    } else {
+        format!("{count} {}", several.collect::<Vec<_>>().join(" "))
+    }
 }
 
 /// `1 calendar with 2 appointments`.
 #[cfg(feature = "server")]
 pub(super) fn counted_together(calendars: u64, appointments: u64) -> String {
-    format!("{} with {}", counted(calendars, "calendar"), counted(appointments, "appointment"))
+    format!(
+        "{} with {}",
+        counted(calendars, "calendar"),
+        counted(appointments, "appointment")
+    )
 }

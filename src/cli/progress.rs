@@ -19,18 +19,24 @@ pub(super) fn shown(step: Step) -> Position {
 
 /// A bar of so many of something.
 pub(super) fn bar(length: u64, what: &'static str) -> ProgressBar {
-    ProgressBar::new(length).with_style(style("{msg} {bar:40} {human_pos}/{human_len} {eta}")).with_message(what)
+    ProgressBar::new(length)
+        .with_style(style("{msg} {bar:40} {human_pos}/{human_len} {eta}"))
+        .with_message(what)
 }
 
 /// A bar of so many bytes.
 fn of_bytes(length: u64, what: &'static str) -> ProgressBar {
     let style = style("{msg} {bar:40} {bytes}/{total_bytes} {eta}");
-    ProgressBar::new(length).with_style(style).with_message(what)
+    ProgressBar::new(length)
+        .with_style(style)
+        .with_message(what)
 }
 
 /// A counter of something that may have no end.
 fn counter(what: &'static str) -> ProgressBar {
-    ProgressBar::new_spinner().with_style(style("{spinner} {msg} {human_pos}")).with_message(what)
+    ProgressBar::new_spinner()
+        .with_style(style("{spinner} {msg} {human_pos}"))
+        .with_message(what)
 }
 
 fn style(text: &str) -> ProgressStyle {

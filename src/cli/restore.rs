@@ -41,7 +41,11 @@ pub fn run(options: &RestoreOptions, is_json: bool) -> Exit {
     match restore(&options.backup, &options.store.file(), shown) {
         Ok(restored) => {
             let seconds = begun.elapsed().as_secs_f64();
-            say(&if is_json { as_json(options, &restored, seconds) } else { as_text(options, &restored) });
+            say(&if is_json {
+                as_json(options, &restored, seconds)
+            } else {
+                as_text(options, &restored)
+            });
             Exit::Done
         }
         Err(error) => ended(&error),
@@ -52,15 +56,26 @@ fn as_text(options: &RestoreOptions, it: &Restored) -> String {
     let counted = counted_together(it.calendars, it.appointments);
     let (store, backup) = (options.store.file(), options.backup.display());
     let store = store.path.display();
-    let Restored { revision, last_time, goes_on_after, .. } = it;
-    let made = if revision.0 == 0 { String::new() } else { format!(", made {last_time}") };
+    let Restored {
+        revision,
+        last_time,
+        goes_on_after,
+        ..
+    } = it;
+    let made = if revision.0 == 0 {
+        String::new()
+    } else {
+        format!(", made {last_time}")
+    };
     let mut text = format!(
         "{store} is what {backup} was at revision {revision}{made}: {counted}\n\
          What happened after that is gone: bookings that people were told of, moves, cancellations.\n\
          The next change is revision {next}. Watchers and pages further than {revision} are told REVISION_COMPACTED, and begin anew.",
         next = goes_on_after.next(),
     );
-    it.findings.iter().for_each(|finding| text.push_str(&format!("\n{finding}")));
+    it.findings
+        .iter()
+        .for_each(|finding| text.push_str(&format!("\n{finding}")));
     text
 }
 

@@ -23,7 +23,11 @@ pub fn run(command: ClientCommand, options: &ClientOptions) -> Exit {
         Ok(None) => Exit::Done,
         Ok(Some(answer)) => {
             let text = command.shown(&answer);
-            let shown = if options.json { Some(format!("{answer:#}")) } else { text.as_ref().ok().cloned() };
+            let shown = if options.json {
+                Some(format!("{answer:#}"))
+            } else {
+                text.as_ref().ok().cloned()
+            };
             if let Some(shown) = shown {
                 say(shown.trim_end());
             }
@@ -34,7 +38,9 @@ pub fn run(command: ClientCommand, options: &ClientOptions) -> Exit {
 }
 
 /// Runs what asks a server, and waits for nothing that it leaves behind: the name of a server may still be looked up.
-pub(super) fn to_its_end<T>(asking: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+pub(super) fn to_its_end<T>(
+    asking: impl Future<Output = Result<T, CallError>>,
+) -> Result<T, CallError> {
     let runtime = descriptors::runtime().map_err(CallError::Failed)?;
     let done = runtime.block_on(asking);
     runtime.shutdown_background();
@@ -46,7 +52,9 @@ async fn ask(command: &ClientCommand, options: &ClientOptions) -> Result<Option<
     let client = Client::connect(&options.server()).await?;
     let request = without_nulls(command.request(&Lookup { client: &client }).await?);
     if let ClientCommand::Watches(watched) = command {
-        return watch::follow(&client, watched, request, options.json).await.map(|()| None);
+        return watch::follow(&client, watched, request, options.json)
+            .await
+            .map(|()| None);
     }
     let answer = match command.pages() {
         None => client.call(command.method(), request).await,
@@ -56,7 +64,12 @@ async fn ask(command: &ClientCommand, options: &ClientOptions) -> Result<Option<
 }
 
 /// Every page up to the limit, as one answer; a token that is left says that there is more.
-async fn all_pages(client: &Client, method: &str, mut request: Value, pages: &PagedList) -> Result<Value, CallError> {
+async fn all_pages(
+    client: &Client,
+    method: &str,
+    mut request: Value,
+    pages: &PagedList,
+) -> Result<Value, CallError> {
     let mut items: Vec<Value> = Vec::new();
     loop {
         request["page_size"] = json!((pages.limit - items.len()).clamp(1, PAGE_SIZE_MAX));
@@ -64,7 +77,10 @@ async fn all_pages(client: &Client, method: &str, mut request: Value, pages: &Pa
         if let Some(page) = answer.get_mut(pages.field).and_then(Value::as_array_mut) {
             items.append(page);
         }
-        let next = answer["next_page_token"].as_str().unwrap_or_default().to_owned();
+        let next = answer["next_page_token"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         if next.is_empty() || items.len() >= pages.limit {
             items.truncate(pages.limit);
             if !items.is_empty() {
@@ -105,16 +121,35 @@ pub(super) fn told(error: &CallError) -> String {
 
 fn refused(status: &Status, typed: impl Fn(&str) -> Option<&'static str>) -> String {
     let details = status.get_error_details();
-    let reason = details.error_info().map_or_else(|| format!("{:?}", status.code()), |info| info.reason.clone());
-    let fields = details.bad_request().map(|it| &it.field_violations[..]).unwrap_or_default();
-    let broken = details.precondition_failure().map(|it| &it.violations[..]).unwrap_or_default();
-    let field = |it: &FieldViolation| typed(&it.field).map_or_else(|| it.field.clone(), str::to_owned);
+    let reason = details.error_info().map_or_else(
+        || format!("{:?}", status.code()),
+        |info| info.reason.clone(),
+    );
+    let fields = details
+        .bad_request()
+        .map(|it| &it.field_violations[..])
+        .unwrap_or_default();
+    let broken = details
+        .precondition_failure()
+        .map(|it| &it.violations[..])
+        .unwrap_or_default();
+    let field =
+        |it: &FieldViolation| typed(&it.field).map_or_else(|| it.field.clone(), str::to_owned);
     // Of a single field the message tells all.
-    let name =
-        |message: String, it: &FieldViolation| message.replace(&format!("{}: ", it.field), &format!("{}: ", field(it)));
+    let name = |message: String, it: &FieldViolation| {
+        message.replace(&format!("{}: ", it.field), &format!("{}: ", field(it)))
+    };
     let message = fields.iter().fold(status.message().to_owned(), name);
     let mut lines = vec![format!("{reason}: {message}")];
-    lines.extend(fields.iter().map(|it| format!("  {}: {}", field(it), it.description)));
-    lines.extend(broken.iter().map(|it| format!("  {} on {}: {}", it.r#type, it.subject, it.description)));
+    lines.extend(
+        fields
+            .iter()
+            .map(|it| format!("  {}: {}", field(it), it.description)),
+    );
+    lines.extend(
+        broken
+            .iter()
+            .map(|it| format!("  {} on {}: {}", it.r#type, it.subject, it.description)),
+    );
     lines.join("\n")
 }

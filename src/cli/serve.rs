@@ -51,7 +51,9 @@ async fn serve(config: &ServeConfig) -> Result<Exit, String> {
         listen: config.listen,
         zones: Arc::clone(&zones),
         clock: Arc::new(SystemClock),
-        workers: config.lanes.map_or_else(Workers::per_core, Workers::Threads),
+        workers: config
+            .lanes
+            .map_or_else(Workers::per_core, Workers::Threads),
         engine: engine::Settings {
             layout: Layout::Threads,
             is_clock_confirmed: config.confirm_clock,
@@ -70,7 +72,11 @@ async fn serve(config: &ServeConfig) -> Result<Exit, String> {
 }
 
 /// Serves until a signal, or until the writer must stop; then stops in order.
-pub(super) async fn until_told(service: Service, mut signals: Signals, grace: Duration) -> Result<Exit, String> {
+pub(super) async fn until_told(
+    service: Service,
+    mut signals: Signals,
+    grace: Duration,
+) -> Result<Exit, String> {
     tokio::select! {
         signal = signals.next() => tracing::info!("{signal}: stopping"),
         () = service.failed() => {}

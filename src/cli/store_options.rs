@@ -11,7 +11,12 @@ use crate::config::StoreUrl;
 #[derive(Args, Clone, Debug)]
 pub struct StoreOptions {
     /// The store; no server may be running on it
-    #[arg(long, env = "BOOKD_STORE", default_value = "sqlite:bookd.db", value_name = "URL")]
+    #[arg(
+        long,
+        env = "BOOKD_STORE",
+        default_value = "sqlite:bookd.db",
+        value_name = "URL"
+    )]
     pub store: StoreUrl,
     /// A folder of compiled time zones to use instead of the newer of the system's and the bundled release
     #[arg(long, env = "BOOKD_ZONES", value_name = "FOLDER")]
@@ -22,6 +27,9 @@ impl StoreOptions {
     /// The file that they name.
     pub fn file(&self) -> StoreFile {
         let StoreUrl::Sqlite(path) = self.store.clone();
-        StoreFile { path, zones: self.zones.clone() }
+        StoreFile {
+            path,
+            zones: self.zones.clone(),
+        }
     }
 }

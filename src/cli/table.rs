@@ -17,7 +17,11 @@ struct Form {
 
 /// All forms. What a method without one answers is shown as JSON.
 const FORMS: [Form; 16] = [
-    Form { methods: &["ListSlots"], field: "slots", show: |answer, _| slots(answer) },
+    Form {
+        methods: &["ListSlots"],
+        field: "slots",
+        show: |answer, _| slots(answer),
+    },
     Form {
         methods: &["ListAppointments", "CancelSeries", "BatchBook"],
         field: "appointments",
@@ -43,11 +47,20 @@ const FORMS: [Form; 16] = [
         show: |answer, zone| appointments(std::slice::from_ref(&answer["appointment"]), zone),
     },
     Form {
-        methods: &["GetAvailability", "SetAvailability", "PutOverrides", "DeleteOverrides"],
+        methods: &[
+            "GetAvailability",
+            "SetAvailability",
+            "PutOverrides",
+            "DeleteOverrides",
+        ],
         field: "availability",
         show: |answer, _| format!("{}{}", hours(&answer["availability"]), outside(answer)),
     },
-    Form { methods: &["ListChanges"], field: "changes", show: |answer, _| changes(answer) },
+    Form {
+        methods: &["ListChanges"],
+        field: "changes",
+        show: |answer, _| changes(answer),
+    },
     Form {
         methods: &["GetCalendar", "CreateCalendar", "UpdateCalendar"],
         field: "calendar",
@@ -56,20 +69,54 @@ const FORMS: [Form; 16] = [
     Form {
         methods: &["GetAppointmentType", "PutAppointmentType"],
         field: "appointment_type",
-        show: |answer, _| format!("{}{}", appointment_type(&answer["appointment_type"]), outside(answer)),
+        show: |answer, _| {
+            format!(
+                "{}{}",
+                appointment_type(&answer["appointment_type"]),
+                outside(answer)
+            )
+        },
     },
     Form {
         methods: &["ListAppointmentTypes"],
         field: "appointment_types",
         show: |answer, _| types(items(answer, "appointment_types")),
     },
-    Form { methods: &["PutBusy", "ListBusy"], field: "periods", show: |answer, _| busy(items(answer, "periods")) },
-    Form { methods: &["ListZoneDrift"], field: "drifts", show: |answer, _| drifts(items(answer, "drifts")) },
-    Form { methods: &["BookSeries"], field: "occurrences", show: occurrences },
-    Form { methods: &["QueryFreeBusy"], field: "calendars", show: |answer, _| free_busy(items(answer, "calendars")) },
-    Form { methods: &["ListCalendars"], field: "calendars", show: |answer, _| calendars(items(answer, "calendars")) },
-    Form { methods: &["ExplainSlot"], field: "slot", show: |answer, _| explained(answer) },
-    Form { methods: &["GetServerInfo"], field: "time_zone_release", show: |answer, _| server_info(answer) },
+    Form {
+        methods: &["PutBusy", "ListBusy"],
+        field: "periods",
+        show: |answer, _| busy(items(answer, "periods")),
+    },
+    Form {
+        methods: &["ListZoneDrift"],
+        field: "drifts",
+        show: |answer, _| drifts(items(answer, "drifts")),
+    },
+    Form {
+        methods: &["BookSeries"],
+        field: "occurrences",
+        show: occurrences,
+    },
+    Form {
+        methods: &["QueryFreeBusy"],
+        field: "calendars",
+        show: |answer, _| free_busy(items(answer, "calendars")),
+    },
+    Form {
+        methods: &["ListCalendars"],
+        field: "calendars",
+        show: |answer, _| calendars(items(answer, "calendars")),
+    },
+    Form {
+        methods: &["ExplainSlot"],
+        field: "slot",
+        show: |answer, _| explained(answer),
+    },
+    Form {
+        methods: &["GetServerInfo"],
+        field: "time_zone_release",
+        show: |answer, _| server_info(answer),
+    },
     Form {
         methods: &["DeleteCalendar", "DeleteAppointmentType"],
         field: "revision",
@@ -79,7 +126,11 @@ const FORMS: [Form; 16] = [
 
 /// The form of a method, however it is spelled.
 fn form(method: &str) -> Option<&'static Form> {
-    let is_of = |form: &&Form| form.methods.iter().any(|it| it.eq_ignore_ascii_case(simple_name(method)));
+    let is_of = |form: &&Form| {
+        form.methods
+            .iter()
+            .any(|it| it.eq_ignore_ascii_case(simple_name(method)))
+    };
     FORMS.iter().find(is_of)
 }
 
@@ -117,7 +168,10 @@ pub(super) fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -
     table.load_style(presets::NOTHING);
     table.set_header(columns.iter().map(|name| name.to_uppercase()));
     table.add_rows(rows);
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    let lines: Vec<String> = table
+        .lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect();
     lines.join("\n")
 }
 
@@ -126,20 +180,29 @@ fn items<'a>(answer: &'a Value, field: &str) -> &'a [Value] {
 }
 
 fn state(appointment: &Value) -> String {
-    text(&appointment["state"]).trim_start_matches("APPOINTMENT_STATE_").to_lowercase()
+    text(&appointment["state"])
+        .trim_start_matches("APPOINTMENT_STATE_")
+        .to_lowercase()
 }
 
 /// A row each; where any of them says where it takes place, with a column for that, and where their times are not all of
 /// the zone that was named, or not all of one zone, with one for the zone.
 fn appointments(found: &[Value], named: Option<&str>) -> String {
     let zone = |it: &Value| text(&it["time_zone"]);
-    let expected = named.map_or_else(|| found.first().map(zone).unwrap_or_default(), str::to_owned);
+    let expected = named.map_or_else(
+        || found.first().map(zone).unwrap_or_default(),
+        str::to_owned,
+    );
     let has_zone = found.iter().any(|it| zone(it) != expected);
     let has_location = found.iter().any(|it| !text(&it["location"]).is_empty());
     let row = |it: &Value| {
         let mut cells = vec![text(&it["local_start"]).replace('T', " ")];
         cells.extend(has_zone.then(|| zone(it)));
-        cells.extend([text(&it["calendar_ids"]), text(&it["appointment_type_id"]), state(it)]);
+        cells.extend([
+            text(&it["calendar_ids"]),
+            text(&it["appointment_type_id"]),
+            state(it),
+        ]);
         cells.push(text(&it["invitee"]["name"]));
         cells.extend(has_location.then(|| text(&it["location"])));
         cells.extend([text(&it["confirmation_code"]), text(&it["appointment_id"])]);
@@ -160,7 +223,9 @@ fn outside(answer: &Value) -> String {
         0 => return String::new(),
         1 => "1 upcoming appointment lies outside open hours".to_owned(),
         // No answer names more.
-        OUTSIDE_MAX => format!("{OUTSIDE_MAX} upcoming appointments or more lie outside open hours, the earliest are"),
+        OUTSIDE_MAX => format!(
+            "{OUTSIDE_MAX} upcoming appointments or more lie outside open hours, the earliest are"
+        ),
         count => format!("{count} upcoming appointments lie outside open hours"),
     };
     format!("\n{warning}:\n{}", appointments(found, None))
@@ -169,32 +234,68 @@ fn outside(answer: &Value) -> String {
 fn slots(answer: &Value) -> String {
     let clock = |slot: &Value, local: &str, instant: &str| {
         let local = text(&slot[local]);
-        if local.is_empty() { text(&slot[instant]) } else { local.replace('T', " ") }
+        if local.is_empty() {
+            text(&slot[instant])
+        } else {
+            local.replace('T', " ")
+        }
     };
     let row = |it: &Value| {
-        vec![clock(it, "local_start", "start_time"), clock(it, "local_end", "end_time"), text(&it["seats_remaining"])]
+        vec![
+            clock(it, "local_start", "start_time"),
+            clock(it, "local_end", "end_time"),
+            text(&it["seats_remaining"]),
+        ]
     };
-    table(&["start", "end", "seats"], items(answer, "slots").iter().map(row))
+    table(
+        &["start", "end", "seats"],
+        items(answer, "slots").iter().map(row),
+    )
 }
 
 fn hours(availability: &Value) -> String {
     let days = |rule: &Value| {
-        let days = text(&rule["days_of_week"]).replace("DAY_OF_WEEK_", "").to_lowercase();
-        if days.is_empty() { "daily".to_owned() } else { days }
+        let days = text(&rule["days_of_week"])
+            .replace("DAY_OF_WEEK_", "")
+            .to_lowercase();
+        if days.is_empty() {
+            "daily".to_owned()
+        } else {
+            days
+        }
     };
     let rules = items(availability, "rules").iter().map(|rule| {
-        let dates = format!("{} {}", text(&rule["from_date"]), text(&rule["to_date"])).trim().to_owned();
-        vec![days(rule), text(&rule["start_time"]), text(&rule["end_time"]), dates]
+        let dates = format!("{} {}", text(&rule["from_date"]), text(&rule["to_date"]))
+            .trim()
+            .to_owned();
+        vec![
+            days(rule),
+            text(&rule["start_time"]),
+            text(&rule["end_time"]),
+            dates,
+        ]
     });
     let overrides = items(availability, "overrides").iter().map(|it| {
-        let windows =
-            items(it, "windows").iter().map(|it| format!("{}-{}", text(&it["start_time"]), text(&it["end_time"])));
+        let windows = items(it, "windows")
+            .iter()
+            .map(|it| format!("{}-{}", text(&it["start_time"]), text(&it["end_time"])));
         let windows: Vec<String> = windows.collect();
-        let windows = if windows.is_empty() { "closed".to_owned() } else { windows.join(", ") };
+        let windows = if windows.is_empty() {
+            "closed".to_owned()
+        } else {
+            windows.join(", ")
+        };
         vec![text(&it["date"]), windows, String::new(), text(&it["note"])]
     });
-    let head = format!("{} in {}", text(&availability["calendar_id"]), text(&availability["time_zone"]));
-    format!("{head}\n{}", table(&["days", "from", "to", "dates"], rules.chain(overrides)))
+    let head = format!(
+        "{} in {}",
+        text(&availability["calendar_id"]),
+        text(&availability["time_zone"])
+    );
+    format!(
+        "{head}\n{}",
+        table(&["days", "from", "to", "dates"], rules.chain(overrides))
+    )
 }
 
 fn explained(answer: &Value) -> String {
@@ -203,10 +304,15 @@ fn explained(answer: &Value) -> String {
         return format!("{slot} can be booked");
     }
     let row = |it: &Value| {
-        let code = text(&it["code"]).trim_start_matches("VIOLATION_CODE_").to_owned();
+        let code = text(&it["code"])
+            .trim_start_matches("VIOLATION_CODE_")
+            .to_owned();
         vec![code, text(&it["calendar_id"]), text(&it["message"])]
     };
-    let rows = table(&["why", "calendar", "rule"], items(answer, "violations").iter().map(row));
+    let rows = table(
+        &["why", "calendar", "rule"],
+        items(answer, "violations").iter().map(row),
+    );
     let near = |name: &str, label: &str| match &answer[name]["start_time"] {
         Value::String(start) => format!("\n{label} {start}"),
         _ => String::new(),
@@ -221,7 +327,9 @@ fn explained(answer: &Value) -> String {
 fn changes(answer: &Value) -> String {
     let rows = items(answer, "changes").iter().flat_map(|change| {
         items(change, "events").iter().map(|event| {
-            let kind = text(&event["kind"]).trim_start_matches("CHANGE_KIND_").to_lowercase();
+            let kind = text(&event["kind"])
+                .trim_start_matches("CHANGE_KIND_")
+                .to_lowercase();
             let subject = text(&event["appointment_id"]);
             let start = text(&event["after"]["start_time"]);
             vec![
@@ -234,21 +342,35 @@ fn changes(answer: &Value) -> String {
             ]
         })
     });
-    table(&["revision", "time", "command", "what", "start", "appointment"], rows)
+    table(
+        &[
+            "revision",
+            "time",
+            "command",
+            "what",
+            "start",
+            "appointment",
+        ],
+        rows,
+    )
 }
 
 /// Each thing that is said of one resource, a line each; what is empty is left out.
 fn sheet(it: &Value, fields: &[(&str, &str)]) -> String {
-    let said = fields.iter().map(|(label, field)| vec![(*label).to_owned(), plain(&it[*field])]);
+    let said = fields
+        .iter()
+        .map(|(label, field)| vec![(*label).to_owned(), plain(&it[*field])]);
     table(&["what", "value"], said.filter(|row| !row[1].is_empty()))
 }
 
 /// A value on one line: `per_day 8`, `2 rules`.
 fn plain(value: &Value) -> String {
     match value {
-        Value::Object(members) => {
-            members.iter().map(|(name, value)| format!("{name} {}", plain(value))).collect::<Vec<_>>().join(", ")
-        }
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| format!("{name} {}", plain(value)))
+            .collect::<Vec<_>>()
+            .join(", "),
         Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join("; "),
         other => text(other),
     }
@@ -295,8 +417,17 @@ fn appointment_type(it: &Value) -> String {
 
 fn types(found: &[Value]) -> String {
     let row = |it: &Value| {
-        let approval = if it["requires_approval"] == Value::Bool(true) { "approval" } else { "" };
-        vec![text(&it["appointment_type_id"]), text(&it["duration"]), text(&it["capacity"]), approval.to_owned()]
+        let approval = if it["requires_approval"] == Value::Bool(true) {
+            "approval"
+        } else {
+            ""
+        };
+        vec![
+            text(&it["appointment_type_id"]),
+            text(&it["duration"]),
+            text(&it["capacity"]),
+            approval.to_owned(),
+        ]
     };
     table(&["type", "duration", "seats", ""], found.iter().map(row))
 }
@@ -304,27 +435,49 @@ fn types(found: &[Value]) -> String {
 fn busy(found: &[Value]) -> String {
     let row = |it: &Value| {
         // PutBusy answers periods alone, ListBusy with their source.
-        let period = if it["period"].is_object() { &it["period"] } else { it };
-        vec![text(&period["start_time"]), text(&period["end_time"]), text(&it["source"])]
+        let period = if it["period"].is_object() {
+            &it["period"]
+        } else {
+            it
+        };
+        vec![
+            text(&period["start_time"]),
+            text(&period["end_time"]),
+            text(&it["source"]),
+        ]
     };
     table(&["start", "end", "source"], found.iter().map(row))
 }
 
 fn calendars(found: &[Value]) -> String {
-    let row = |it: &Value| vec![text(&it["calendar_id"]), text(&it["time_zone"]), text(&it["display_name"])];
+    let row = |it: &Value| {
+        vec![
+            text(&it["calendar_id"]),
+            text(&it["time_zone"]),
+            text(&it["display_name"]),
+        ]
+    };
     table(&["calendar", "zone", "name"], found.iter().map(row))
 }
 
 /// What is open and what is busy, calendar by calendar; where nothing of any is either, the calendars alone.
 fn free_busy(found: &[Value]) -> String {
-    if found.iter().all(|it| it["open"].is_null() && it["busy"].is_null()) {
+    if found
+        .iter()
+        .all(|it| it["open"].is_null() && it["busy"].is_null())
+    {
         return calendars(found);
     }
     let rows = found.iter().flat_map(|calendar| {
         let of = |field: &'static str| {
             items(calendar, field).iter().map(move |it| {
                 let id = text(&calendar["calendar_id"]);
-                vec![id, field.to_owned(), text(&it["start_time"]), text(&it["end_time"])]
+                vec![
+                    id,
+                    field.to_owned(),
+                    text(&it["start_time"]),
+                    text(&it["end_time"]),
+                ]
             })
         };
         of("open").chain(of("busy"))
@@ -337,28 +490,58 @@ fn drifts(found: &[Value]) -> String {
         let appointment = &it["appointment"];
         let booked = text(&appointment["local_start"]).replace('T', " ");
         let now = text(&it["local_start_now"]).replace('T', " ");
-        vec![booked, now, text(&appointment["calendar_ids"]), text(&appointment["appointment_id"])]
+        vec![
+            booked,
+            now,
+            text(&appointment["calendar_ids"]),
+            text(&appointment["appointment_id"]),
+        ]
     };
-    table(&["booked for", "clocks show now", "calendar", "id"], found.iter().map(row))
+    table(
+        &["booked for", "clocks show now", "calendar", "id"],
+        found.iter().map(row),
+    )
 }
 
 fn occurrences(answer: &Value, named: Option<&str>) -> String {
-    let zone = items(answer, "occurrences").iter().find_map(|it| it["appointment"]["time_zone"].as_str());
+    let zone = items(answer, "occurrences")
+        .iter()
+        .find_map(|it| it["appointment"]["time_zone"].as_str());
     let other = zone.filter(|zone| named.is_some_and(|named| named != *zone));
     let row = |it: &Value| {
-        let why: Vec<String> =
-            items(it, "violations").iter().map(|it| text(&it["code"]).replace("VIOLATION_CODE_", "")).collect();
-        let outcome = if it["appointment"].is_object() { state(&it["appointment"]) } else { why.join(", ") };
-        vec![text(&it["local_start"]).replace('T', " "), outcome, text(&it["appointment"]["appointment_id"])]
+        let why: Vec<String> = items(it, "violations")
+            .iter()
+            .map(|it| text(&it["code"]).replace("VIOLATION_CODE_", ""))
+            .collect();
+        let outcome = if it["appointment"].is_object() {
+            state(&it["appointment"])
+        } else {
+            why.join(", ")
+        };
+        vec![
+            text(&it["local_start"]).replace('T', " "),
+            outcome,
+            text(&it["appointment"]["appointment_id"]),
+        ]
     };
-    let rows = table(&["start", "state", "id"], items(answer, "occurrences").iter().map(row));
+    let rows = table(
+        &["start", "state", "id"],
+        items(answer, "occurrences").iter().map(row),
+    );
     let of_zone = other.map_or_else(String::new, |zone| format!(", times of {zone}"));
     format!("series {}{of_zone}\n{rows}", text(&answer["series_id"]))
 }
 
 fn server_info(answer: &Value) -> String {
     let row = |name: &str| vec![name.replace('_', " "), text(&answer[name])];
-    let names = ["version", "time_zone_release", "time_zone_source", "revision", "time", "features"];
+    let names = [
+        "version",
+        "time_zone_release",
+        "time_zone_source",
+        "revision",
+        "time",
+        "features",
+    ];
     table(&["what", "value"], names.into_iter().map(row))
 }
 
@@ -375,13 +558,18 @@ mod tests {
     /// What answers once; streams are shown line by line.
     fn methods() -> Vec<MethodDescriptor> {
         let pool = descriptors();
-        let of_services = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
-        of_services.filter(|method| !method.is_server_streaming()).collect()
+        let of_services = pool
+            .services()
+            .flat_map(|service| service.methods().collect::<Vec<_>>());
+        of_services
+            .filter(|method| !method.is_server_streaming())
+            .collect()
     }
 
     /// Whether it has more than numbers, texts and times.
     fn has_resources(answer: &MessageDescriptor) -> bool {
-        let is_of_contract = |kind| matches!(kind, Kind::Message(it) if it.full_name().starts_with("bookd."));
+        let is_of_contract =
+            |kind| matches!(kind, Kind::Message(it) if it.full_name().starts_with("bookd."));
         answer.fields().any(|field| is_of_contract(field.kind()))
     }
 
@@ -392,39 +580,73 @@ mod tests {
             match form(method.name()) {
                 Some(form) => {
                     let field = method.output().get_field_by_name(form.field);
-                    assert!(field.is_some(), "{} answers no {}", method.name(), form.field);
+                    assert!(
+                        field.is_some(),
+                        "{} answers no {}",
+                        method.name(),
+                        form.field
+                    );
                 }
                 None => {
-                    assert!(!has_resources(&method.output()), "{} has no form", method.name());
+                    assert!(
+                        !has_resources(&method.output()),
+                        "{} has no form",
+                        method.name()
+                    );
                     without.push(method.name().to_owned());
                 }
             }
         }
         assert_eq!(without, ["RedactInvitee"]);
         let redacted = json!({ "appointments_redacted": 2, "revision": 7 });
-        assert_eq!(show("RedactInvitee", None, &redacted), format!("{redacted:#}"));
+        assert_eq!(
+            show("RedactInvitee", None, &redacted),
+            format!("{redacted:#}")
+        );
     }
 
     #[test]
     fn every_form_is_of_methods_of_the_contract_and_none_of_two_forms() {
         let known: BTreeSet<String> = methods().iter().map(|it| it.name().to_owned()).collect();
-        let named: Vec<&str> = FORMS.iter().flat_map(|form| form.methods).copied().collect();
+        let named: Vec<&str> = FORMS
+            .iter()
+            .flat_map(|form| form.methods)
+            .copied()
+            .collect();
         assert!(named.iter().all(|it| known.contains(*it)), "{named:?}");
         assert_eq!(named.iter().collect::<BTreeSet<_>>().len(), named.len());
     }
 
     #[test]
     fn an_answer_without_what_its_form_shows_says_so() {
-        assert_eq!(show("ListSlots", None, &json!({ "revision": 7, "time_zone": "Europe/Paris" })), "none");
+        assert_eq!(
+            show(
+                "ListSlots",
+                None,
+                &json!({ "revision": 7, "time_zone": "Europe/Paris" })
+            ),
+            "none"
+        );
         let is_not_the_first = json!({ "next_page_token": "x", "revision": 7 });
         let more = "\nthere is more; say --limit to see it";
-        assert_eq!(show("ListAppointments", None, &is_not_the_first), format!("{is_not_the_first:#}{more}"));
+        assert_eq!(
+            show("ListAppointments", None, &is_not_the_first),
+            format!("{is_not_the_first:#}{more}")
+        );
     }
 
     #[test]
     fn a_method_has_its_form_however_it_is_spelled() {
-        for method in ["DeleteCalendar", "deletecalendar", "bookd.v1.CalendarService/DeleteCalendar"] {
-            assert_eq!(show(method, None, &json!({ "revision": 7 })), "OK, revision 7", "{method}");
+        for method in [
+            "DeleteCalendar",
+            "deletecalendar",
+            "bookd.v1.CalendarService/DeleteCalendar",
+        ] {
+            assert_eq!(
+                show(method, None, &json!({ "revision": 7 })),
+                "OK, revision 7",
+                "{method}"
+            );
         }
     }
 }

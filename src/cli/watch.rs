@@ -8,11 +8,22 @@ use super::client::{CallError, Client};
 use super::commands::WatchCommand;
 
 /// Prints what a stream says until it ends, which it does only with an error, or until nobody reads it any more.
-pub async fn follow(client: &Client, command: &WatchCommand, request: Value, is_json: bool) -> Result<(), CallError> {
+pub async fn follow(
+    client: &Client,
+    command: &WatchCommand,
+    request: Value,
+    is_json: bool,
+) -> Result<(), CallError> {
     let mut stream = client.stream(command.method(), request).await?;
     for _ in 0..command.count() {
-        let Some(message) = stream.next().await? else { break };
-        let lines = if is_json { vec![message.to_string()] } else { told(&message) };
+        let Some(message) = stream.next().await? else {
+            break;
+        };
+        let lines = if is_json {
+            vec![message.to_string()]
+        } else {
+            told(&message)
+        };
         for line in lines {
             if writeln!(std::io::stdout(), "{line}").is_err() {
                 // A closed pipe is the reader's way to say that it has seen enough.
@@ -34,19 +45,30 @@ fn items(value: &Value) -> &[Value] {
 /// A message as people read it; marks of progress are for programs.
 fn told(message: &Value) -> Vec<String> {
     let change = &message["change"];
-    let events = items(&change["events"]).iter().map(|event| happened(change, event));
+    let events = items(&change["events"])
+        .iter()
+        .map(|event| happened(change, event));
     let slots = [("+", "added"), ("-", "removed")]
         .into_iter()
-        .flat_map(|(sign, field)| items(&message[field]).iter().map(move |slot| format!("{sign} {}", offered(slot))));
+        .flat_map(|(sign, field)| {
+            items(&message[field])
+                .iter()
+                .map(move |slot| format!("{sign} {}", offered(slot)))
+        });
     events.chain(slots).collect()
 }
 
 /// `7  2027-01-04T08:00:00Z  booked  ada  2027-01-05T09:00  default  confirmed  Grace Hopper  <id>`
 fn happened(change: &Value, event: &Value) -> String {
-    let kind = text(&event["kind"]).trim_start_matches("CHANGE_KIND_").replace('_', " ").to_lowercase();
+    let kind = text(&event["kind"])
+        .trim_start_matches("CHANGE_KIND_")
+        .replace('_', " ")
+        .to_lowercase();
     let calendars: Vec<&str> = items(&event["calendar_ids"]).iter().map(text).collect();
     let appointment = &event["appointment"];
-    let state = text(&appointment["state"]).trim_start_matches("APPOINTMENT_STATE_").to_lowercase();
+    let state = text(&appointment["state"])
+        .trim_start_matches("APPOINTMENT_STATE_")
+        .to_lowercase();
     let words = [
         change["revision"].to_string(),
         text(&change["commit_time"]).to_owned(),
@@ -59,12 +81,20 @@ fn happened(change: &Value, event: &Value) -> String {
         text(&appointment["invitee"]["name"]).to_owned(),
         text(&event["appointment_id"]).to_owned(),
     ];
-    words.into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>().join("  ")
+    words
+        .into_iter()
+        .filter(|it| !it.is_empty())
+        .collect::<Vec<_>>()
+        .join("  ")
 }
 
 fn offered(slot: &Value) -> String {
     let local = text(&slot["local_start"]);
-    let start = if local.is_empty() { text(&slot["start_time"]) } else { local };
+    let start = if local.is_empty() {
+        text(&slot["start_time"])
+    } else {
+        local
+    };
     let calendars: Vec<&str> = items(&slot["calendar_ids"]).iter().map(text).collect();
     match slot["seats_remaining"].as_u64() {
         Some(seats) if seats > 1 => format!("{start}  {}  {seats} seats", calendars.join(",")),

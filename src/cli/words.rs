@@ -11,8 +11,16 @@ const SECONDS_MAX: u64 = 100_000 * 24 * 60 * 60;
 
 /// An instant of RFC 3339, to the second. jiff reads more forms of it, and ends a day before the contract does.
 pub fn instant(text: &str) -> Option<Instant> {
-    let by_jiff = || text.parse::<jiff::Timestamp>().ok().map(|it| it.as_second());
-    let by_chrono = || chrono::DateTime::parse_from_rfc3339(text).ok().map(|it| it.timestamp());
+    let by_jiff = || {
+        text.parse::<jiff::Timestamp>()
+            .ok()
+            .map(|it| it.as_second())
+    };
+    let by_chrono = || {
+        chrono::DateTime::parse_from_rfc3339(text)
+            .ok()
+            .map(|it| it.timestamp())
+    };
     by_jiff().or_else(by_chrono).map(Instant::from_seconds)
 }
 
@@ -20,12 +28,20 @@ pub fn instant(text: &str) -> Option<Instant> {
 pub fn seconds(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text}: write a length such as 30m, 1h30m, 2d or 45s");
     if let Ok(minutes) = text.parse::<u64>() {
-        return minutes.checked_mul(60).filter(|it| *it <= SECONDS_MAX).ok_or_else(wrong);
+        return minutes
+            .checked_mul(60)
+            .filter(|it| *it <= SECONDS_MAX)
+            .ok_or_else(wrong);
     }
     let (mut total, mut number) = (0_u64, None::<u64>);
     for character in text.chars() {
         if let Some(digit) = character.to_digit(10) {
-            number = Some(number.unwrap_or(0).saturating_mul(10).saturating_add(u64::from(digit)));
+            number = Some(
+                number
+                    .unwrap_or(0)
+                    .saturating_mul(10)
+                    .saturating_add(u64::from(digit)),
+            );
             continue;
         }
         let unit = match character {
@@ -52,13 +68,18 @@ pub fn length(text: &str) -> Result<String, String> {
 pub fn patience(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text}: write a length with its unit, such as 30s or 2m");
     let is_unitless = text.chars().all(|it| it.is_ascii_digit());
-    let seconds = seconds(text).ok().filter(|it| *it > 0 && !is_unitless).ok_or_else(wrong)?;
+    let seconds = seconds(text)
+        .ok()
+        .filter(|it| *it > 0 && !is_unitless)
+        .ok_or_else(wrong)?;
     Ok(Duration::from_secs(seconds))
 }
 
 /// `key=value`.
 pub fn pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or_else(|| format!("{text}: write KEY=VALUE"))?;
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("{text}: write KEY=VALUE"))?;
     Ok((key.to_owned(), value.to_owned()))
 }
 
@@ -68,7 +89,15 @@ pub fn enumerated(prefix: &str, word: &str) -> String {
 }
 
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-const DAY_NAMES: [&str; 7] = ["MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY"];
+const DAY_NAMES: [&str; 7] = [
+    "MONDAY",
+    "TUESDAY",
+    "WEDNESDAY",
+    "THURSDAY",
+    "FRIDAY",
+    "SATURDAY",
+    "SUNDAY",
+];
 
 /// The number of a day by its first three letters or its name, 0 = Monday.
 pub fn weekday(word: &str) -> Option<usize> {
@@ -91,8 +120,9 @@ pub fn rules(words: &[String]) -> Result<Value, String> {
     for word in words.iter().flat_map(|it| it.split_whitespace()) {
         if word.contains(':') {
             let (start, end) = window(word)?;
-            let (_, days) =
-                days.as_ref().ok_or_else(|| format!("{word}: say first on which days, such as mon-fri or daily"))?;
+            let (_, days) = days.as_ref().ok_or_else(|| {
+                format!("{word}: say first on which days, such as mon-fri or daily")
+            })?;
             rules.push(json!({ "days_of_week": days, "start_time": start, "end_time": end }));
             bare = None;
         } else {
@@ -118,7 +148,11 @@ fn hours_of(bare: Option<&str>) -> Result<(), String> {
 
 /// The weekly hours of a calendar: rules, or none when `closed` is said alone.
 pub fn weekly(words: &[String]) -> Result<Value, String> {
-    if is_alone(words, CLOSED) { Ok(json!([])) } else { rules(words) }
+    if is_alone(words, CLOSED) {
+        Ok(json!([]))
+    } else {
+        rules(words)
+    }
 }
 
 /// The hours of a date: windows, or none when `closed` is said alone.
@@ -127,7 +161,9 @@ pub fn windows(words: &[String]) -> Result<Value, String> {
         return Ok(json!([]));
     }
     let windows = words.iter().map(|word| window(word));
-    windows.map(|it| it.map(|(start, end)| json!({ "start_time": start, "end_time": end }))).collect()
+    windows
+        .map(|it| it.map(|(start, end)| json!({ "start_time": start, "end_time": end })))
+        .collect()
 }
 
 /// Whether one word is all that is said.
@@ -137,7 +173,8 @@ pub fn is_alone(words: &[String], word: &str) -> bool {
 
 /// `09:00-12:00` as start and end.
 pub fn window(word: &str) -> Result<(&str, &str), String> {
-    word.split_once('-').ok_or_else(|| format!("{word}: write HH:MM-HH:MM"))
+    word.split_once('-')
+        .ok_or_else(|| format!("{word}: write HH:MM-HH:MM"))
 }
 
 fn days_of(word: &str) -> Result<Vec<String>, String> {
@@ -145,15 +182,22 @@ fn days_of(word: &str) -> Result<Vec<String>, String> {
         return Ok(Vec::new());
     }
     if word.eq_ignore_ascii_case(CLOSED) {
-        return Err(format!("{word}: stands alone, and for the hours of a calendar or a date"));
+        return Err(format!(
+            "{word}: stands alone, and for the hours of a calendar or a date"
+        ));
     }
     let mut named = Vec::new();
     for part in word.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let unknown = || format!("{word}: write days as mon-fri, sat,sun or daily");
-        let (first, last) = (weekday(first).ok_or_else(unknown)?, weekday(last).ok_or_else(unknown)?);
+        let (first, last) = (
+            weekday(first).ok_or_else(unknown)?,
+            weekday(last).ok_or_else(unknown)?,
+        );
         let length = (last + 7 - first) % 7;
-        named.extend((0..=length).map(|ahead| format!("DAY_OF_WEEK_{}", DAY_NAMES[(first + ahead) % 7])));
+        named.extend(
+            (0..=length).map(|ahead| format!("DAY_OF_WEEK_{}", DAY_NAMES[(first + ahead) % 7])),
+        );
     }
     Ok(named)
 }
@@ -163,7 +207,10 @@ pub fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(fields) => {
             let kept = fields.into_iter().filter(|(_, value)| !value.is_null());
-            Value::Object(kept.map(|(name, value)| (name, without_nulls(value))).collect::<Map<_, _>>())
+            Value::Object(
+                kept.map(|(name, value)| (name, without_nulls(value)))
+                    .collect::<Map<_, _>>(),
+            )
         }
         Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
         other => other,
@@ -178,25 +225,49 @@ mod tests {
     #[test]
     fn a_length_is_read_with_its_units_and_nothing_else() {
         let read = |text| seconds(text).ok();
-        assert_eq!(["30", "30m", "1h30m", "2d", "45s"].map(read), [1_800, 1_800, 5_400, 172_800, 45].map(Some));
-        assert_eq!(["", "m", "1x", "1h30", "-5", "99999999999999999999d"].map(read), [None; 6]);
+        assert_eq!(
+            ["30", "30m", "1h30m", "2d", "45s"].map(read),
+            [1_800, 1_800, 5_400, 172_800, 45].map(Some)
+        );
+        assert_eq!(
+            ["", "m", "1x", "1h30", "-5", "99999999999999999999d"].map(read),
+            [None; 6]
+        );
     }
 
     #[test]
     fn an_instant_is_read_up_to_the_last_of_the_contract() {
         let second = |text| instant(text).map(Instant::seconds);
         assert_eq!(second("9999-12-31T23:59:59Z"), Some(253_402_300_799));
-        assert_eq!([second("2027-03-01T09:00Z"), second("2027-03-01T10:00:00+01:00")], [Some(1_803_891_600); 2]);
+        assert_eq!(
+            [
+                second("2027-03-01T09:00Z"),
+                second("2027-03-01T10:00:00+01:00")
+            ],
+            [Some(1_803_891_600); 2]
+        );
         assert_eq!([second("2027-03-01"), second("monday")], [None; 2]);
     }
 
     #[test]
     fn days_go_round_the_week() {
-        assert_eq!(days_of("sat-mon").unwrap(), ["SATURDAY", "SUNDAY", "MONDAY"].map(|it| format!("DAY_OF_WEEK_{it}")));
-        assert!(rules(&["09:00-10:00".to_owned()]).is_err(), "hours without days");
+        assert_eq!(
+            days_of("sat-mon").unwrap(),
+            ["SATURDAY", "SUNDAY", "MONDAY"].map(|it| format!("DAY_OF_WEEK_{it}"))
+        );
+        assert!(
+            rules(&["09:00-10:00".to_owned()]).is_err(),
+            "hours without days"
+        );
         assert!(rules(&["mon".to_owned()]).is_err(), "days without hours");
-        assert!(rules(&["mon 09:00-10:00 tue".to_owned()]).is_err(), "the last days without hours");
-        assert!(rules(&[String::new()]).is_err() && rules(&[]).is_err(), "nothing");
+        assert!(
+            rules(&["mon 09:00-10:00 tue".to_owned()]).is_err(),
+            "the last days without hours"
+        );
+        assert!(
+            rules(&[String::new()]).is_err() && rules(&[]).is_err(),
+            "nothing"
+        );
         assert!(days_of("someday").is_err());
     }
 }

@@ -91,9 +91,17 @@ impl Actor {
         is_cut: Arc<AtomicBool>,
         settings: Settings,
     ) -> Self {
-        let expiries = boot.expiring.iter().map(|it| Reverse((it.expire_time, it.appointment))).collect();
-        let state =
-            State { revision: boot.revision, last_time: boot.last_time, next_key: boot.next_key, ..State::default() };
+        let expiries = boot
+            .expiring
+            .iter()
+            .map(|it| Reverse((it.expire_time, it.appointment)))
+            .collect();
+        let state = State {
+            revision: boot.revision,
+            last_time: boot.last_time,
+            next_key: boot.next_key,
+            ..State::default()
+        };
         let writer_clock = WriterClock::new(clock, settings.is_clock_confirmed, boot.last_time);
         Self {
             store,
@@ -102,7 +110,9 @@ impl Actor {
             published,
             commits,
             publisher,
-            retention: settings.keep_changes.map(|keep| Retention::new(keep, BATCH_MAX)),
+            retention: settings
+                .keep_changes
+                .map(|keep| Retention::new(keep, BATCH_MAX)),
             expiries,
             queue: Queue::default(),
             closing: None,
@@ -164,11 +174,16 @@ impl Actor {
 
     /// Nobody is left to send it anything, or to wait for what was sent.
     fn ended(&mut self) -> Stopped {
-        self.look().map_or_else(|gone| Stopped::by(&gone), |()| Stopped::Done)
+        self.look()
+            .map_or_else(|gone| Stopped::by(&gone), |()| Stopped::Done)
     }
 
     /// Waits until there is something to do, and looks meanwhile whether the store is still there. An error is the end.
-    async fn wait(&mut self, mail: &mut mpsc::Receiver<Mail>, inbox: &mut Vec<Mail>) -> Result<(), Stopped> {
+    async fn wait(
+        &mut self,
+        mail: &mut mpsc::Receiver<Mail>,
+        inbox: &mut Vec<Mail>,
+    ) -> Result<(), Stopped> {
         let nap = Deadline::now() + self.nap();
         loop {
             let look = self.store.look_period().map(|period| self.looked + period);
@@ -199,14 +214,22 @@ impl Actor {
         }
         let now = self.writer_clock.read_now(self.state.last_time);
         let until = |due: Instant| Duration::from_secs(due.since(now).max(0).unsigned_abs());
-        let nap = self.next_due().map_or(CLOCK_LOOK, until).clamp(LEAST_NAP, CLOCK_LOOK);
-        self.settles.map_or(nap, |due| nap.min(due.saturating_duration_since(Deadline::now())))
+        let nap = self
+            .next_due()
+            .map_or(CLOCK_LOOK, until)
+            .clamp(LEAST_NAP, CLOCK_LOOK);
+        self.settles.map_or(nap, |due| {
+            nap.min(due.saturating_duration_since(Deadline::now()))
+        })
     }
 
     /// When something expires or is to be forgotten next; none when nothing is.
     fn next_due(&self) -> Option<Instant> {
         let expiry = self.expiries.peek().map(|Reverse((due, _))| *due);
-        expiry.into_iter().chain(self.retention.as_ref().map(|it| it.due)).min()
+        expiry
+            .into_iter()
+            .chain(self.retention.as_ref().map(|it| it.due))
+            .min()
     }
 
     /// One turn. An error is fatal: the process must not go on with what it has in memory.
@@ -218,8 +241,16 @@ impl Actor {
         self.tend(steady);
         for mail in inbox.drain(..) {
             match mail {
-                Mail::Command { command, terms, reply } => {
-                    self.queue.push(Envelope { command: *command, terms, reply });
+                Mail::Command {
+                    command,
+                    terms,
+                    reply,
+                } => {
+                    self.queue.push(Envelope {
+                        command: *command,
+                        terms,
+                        reply,
+                    });
                 }
                 // It changes nothing: nobody needs what nobody waits for.
                 Mail::Load(load) if load.reply.is_closed() => {}
@@ -237,7 +268,11 @@ impl Actor {
         let envelopes = self.queue.take_batch();
         self.unloadable.clear();
         let done = match self.writer_clock.look(self.state.last_time) {
-            Ok(now) if envelopes.is_empty() && loads.is_empty() && self.next_due().is_none_or(|due| due > now) => {
+            Ok(now)
+                if envelopes.is_empty()
+                    && loads.is_empty()
+                    && self.next_due().is_none_or(|due| due > now) =>
+            {
                 Ok(true)
             }
             Ok(now) => self.batch_at(now, envelopes, loads),
@@ -261,7 +296,10 @@ impl Actor {
     }
 
     /// Does some work; it is the end where that says so, or does not know whether a commit happened.
-    fn stop_unless_known(&mut self, work: impl FnOnce(&mut Self) -> Result<bool, StoreError>) -> Result<(), Stopped> {
+    fn stop_unless_known(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<bool, StoreError>,
+    ) -> Result<(), Stopped> {
         let done = work(self);
         if let Some(error) = self.must_stop.take() {
             return Err(Stopped::by(&error));
@@ -295,7 +333,15 @@ impl Actor {
         self.answer_loads(loads, prepared.as_ref().err().filter(|it| !it.is_damage()));
         let is_known = match prepared {
             Ok(seen) => self.decide(now, envelopes, due, &seen)?,
-            Err(error) if error.is_damage() => self.apart(now, Met { envelopes, due, touched: Vec::new(), error })?,
+            Err(error) if error.is_damage() => self.apart(
+                now,
+                Met {
+                    envelopes,
+                    due,
+                    touched: Vec::new(),
+                    error,
+                },
+            )?,
             Err(error) => {
                 self.is_refused = true;
                 self.store_log.refused(envelopes.len(), &error);
@@ -304,9 +350,16 @@ impl Actor {
                 return Err(error);
             }
         };
-        if let Some(retention) = self.retention.as_mut().filter(|it| is_known && it.due <= now) {
+        if let Some(retention) = self
+            .retention
+            .as_mut()
+            .filter(|it| is_known && it.due <= now)
+        {
             let step = retention.step(self.store.as_mut(), now);
-            return step.map_or_else(|error| goes_on_without(error, "old changes could not be removed"), |()| Ok(true));
+            return step.map_or_else(
+                |error| goes_on_without(error, "old changes could not be removed"),
+                |()| Ok(true),
+            );
         }
         Ok(is_known)
     }
@@ -324,16 +377,25 @@ impl Actor {
         let mut batch = Batch::new(&self.state, now);
         for (_, appointment) in &due {
             let expired = expire(&self.state, *appointment, now);
-            if let Some(change) = expired.and_then(|it| it.change(&self.state, now, Caller::default())) {
+            if let Some(change) =
+                expired.and_then(|it| it.change(&self.state, now, Caller::default()))
+            {
                 batch.apply(&mut self.state, change);
             }
         }
         let (mut waiting, mut ends_deletion) = (envelopes.into_iter(), false);
         // A decision relies on it that what has expired is recorded: while more is due, everybody waits.
-        let is_more_due = self.expiries.peek().is_some_and(|Reverse((time, _))| *time <= now);
+        let is_more_due = self
+            .expiries
+            .peek()
+            .is_some_and(|Reverse((time, _))| *time <= now);
         while !is_more_due && !batch.must_end() && !self.is_cut.load(Ordering::Relaxed) {
-            let Some(envelope) = waiting.next() else { break };
-            let Some(envelope) = self.put_aside(envelope) else { continue };
+            let Some(envelope) = waiting.next() else {
+                break;
+            };
+            let Some(envelope) = self.put_aside(envelope) else {
+                continue;
+            };
             ends_deletion |= self.is_end_of_deletion(&envelope.command);
             match self.blocked(&envelope.command) {
                 Some(failure) => drop(envelope.reply.send(Err(failure))),
@@ -351,10 +413,20 @@ impl Actor {
 
     /// Tells those who asked for calendars: loaded, or which of them does not exist, or why they cannot be had.
     fn answer_loads(&self, loads: Vec<Load>, error: Option<&StoreError>) {
-        for Load { calendars, reply, .. } in loads {
+        for Load {
+            calendars, reply, ..
+        } in loads
+        {
             let unloadable = calendars.iter().find_map(|id| self.unloadable.get(id));
-            let why = error.map(|it| Failure::StoreUnavailable(it.to_string())).or_else(|| unloadable.cloned());
-            let absent = || calendars.iter().find(|id| !self.state.calendars.contains_key(*id)).cloned();
+            let why = error
+                .map(|it| Failure::StoreUnavailable(it.to_string()))
+                .or_else(|| unloadable.cloned());
+            let absent = || {
+                calendars
+                    .iter()
+                    .find(|id| !self.state.calendars.contains_key(*id))
+                    .cloned()
+            };
             let answer = why.map_or_else(|| Ok(absent()), Err);
             drop(reply.send(answer));
         }
@@ -363,7 +435,12 @@ impl Actor {
     /// What has expired at `now`, taken out of the heap.
     fn due(&mut self, now: Instant) -> Vec<(Instant, AppointmentId)> {
         let mut due = Vec::new();
-        while due.len() < EXPIRIES_MAX && self.expiries.peek().is_some_and(|Reverse((time, _))| *time <= now) {
+        while due.len() < EXPIRIES_MAX
+            && self
+                .expiries
+                .peek()
+                .is_some_and(|Reverse((time, _))| *time <= now)
+        {
             due.extend(self.expiries.pop().map(|Reverse(it)| it));
         }
         due

@@ -28,7 +28,10 @@ pub(super) struct Envelope {
 }
 
 /// An answer to be, and whom to give it to once it is durable.
-pub(super) type Drafted = (oneshot::Sender<Result<Answer, Failure>>, Result<Draft, Failure>);
+pub(super) type Drafted = (
+    oneshot::Sender<Result<Answer, Failure>>,
+    Result<Draft, Failure>,
+);
 
 /// What a batch has made of the state so far.
 pub(super) struct Batch {
@@ -67,18 +70,39 @@ impl Batch {
     }
 
     /// Decides one command on what the ones before it left, and notes its answer.
-    pub(super) fn take(&mut self, state: &mut State, envelope: Envelope, seen: &HashMap<[u8; 16], RequestRecord>) {
-        let Envelope { command, terms, reply } = envelope;
+    pub(super) fn take(
+        &mut self,
+        state: &mut State,
+        envelope: Envelope,
+        seen: &HashMap<[u8; 16], RequestRecord>,
+    ) {
+        let Envelope {
+            command,
+            terms,
+            reply,
+        } = envelope;
         let answer = self.answer(state, &command, &terms, seen);
         self.answers.push((reply, answer));
         // What was held for it until it is decided is let go.
-        self.asked.push((command, Terms { held: None, ..terms }));
+        self.asked.push((
+            command,
+            Terms {
+                held: None,
+                ..terms
+            },
+        ));
     }
 
     /// Its commands as they were before they were decided.
     pub(super) fn undecided(self) -> Vec<Envelope> {
         let asked = self.asked.into_iter().zip(self.answers);
-        asked.map(|((command, terms), (reply, _))| Envelope { command, terms, reply }).collect()
+        asked
+            .map(|((command, terms), (reply, _))| Envelope {
+                command,
+                terms,
+                reply,
+            })
+            .collect()
     }
 
     fn answer(
@@ -89,7 +113,11 @@ impl Batch {
         seen: &HashMap<[u8; 16], RequestRecord>,
     ) -> Result<Draft, Failure> {
         if let Some(request) = terms.request.filter(|_| !terms.is_dry_run) {
-            let earlier = self.requests.iter().find(|it| it.hash == request.hash).or_else(|| seen.get(&request.hash));
+            let earlier = self
+                .requests
+                .iter()
+                .find(|it| it.hash == request.hash)
+                .or_else(|| seen.get(&request.hash));
             if let Some(earlier) = earlier {
                 if earlier.fingerprint != request.fingerprint {
                     return Err(Refusal::RequestIdReused.into());
@@ -116,8 +144,17 @@ impl Batch {
             }
             self.apply(state, change);
         }
-        let calendar = decision.outcome.calendar.as_ref().and_then(|id| state.calendars.get(id)).cloned();
-        Ok(Draft { revision: state.revision, outcome: decision.outcome, calendar })
+        let calendar = decision
+            .outcome
+            .calendar
+            .as_ref()
+            .and_then(|id| state.calendars.get(id))
+            .cloned();
+        Ok(Draft {
+            revision: state.revision,
+            outcome: decision.outcome,
+            calendar,
+        })
     }
 
     /// Makes a change part of the batch, and state.
@@ -125,7 +162,8 @@ impl Batch {
         for event in &change.events {
             for id in event.calendars() {
                 if !self.before.contains_key(id) {
-                    self.before.insert(id.clone(), state.calendars.get(id).cloned());
+                    self.before
+                        .insert(id.clone(), state.calendars.get(id).cloned());
                 }
             }
         }
@@ -159,7 +197,9 @@ impl Batch {
 
 /// Answers all of these with one failure.
 pub(super) fn refuse(envelopes: Vec<Envelope>, failure: &Failure) {
-    envelopes.into_iter().for_each(|envelope| drop(envelope.reply.send(Err(failure.clone()))));
+    envelopes
+        .into_iter()
+        .for_each(|envelope| drop(envelope.reply.send(Err(failure.clone()))));
 }
 
 /// Whether memory holds every claim that the calendar's limits count.
@@ -171,9 +211,20 @@ fn reaches_back(calendar: &Calendar, now: Instant) -> bool {
 fn replayed(state: &State, command: &Command, earlier: &RequestRecord) -> Draft {
     let find = |id: &_| state.appointments.get(id);
     let is_series = matches!(command, Command::BookSeries(_));
-    let series = is_series.then(|| SeriesReport::of_booked(&earlier.appointments, find)).flatten();
-    let appointments = earlier.appointments.iter().filter_map(find).cloned().collect();
-    let calendar = earlier.calendar.as_ref().and_then(|id| state.calendars.get(id)).cloned();
+    let series = is_series
+        .then(|| SeriesReport::of_booked(&earlier.appointments, find))
+        .flatten();
+    let appointments = earlier
+        .appointments
+        .iter()
+        .filter_map(find)
+        .cloned()
+        .collect();
+    let calendar = earlier
+        .calendar
+        .as_ref()
+        .and_then(|id| state.calendars.get(id))
+        .cloned();
     let outcome = Outcome {
         appointments,
         calendar: earlier.calendar.clone(),
@@ -181,17 +232,31 @@ fn replayed(state: &State, command: &Command, earlier: &RequestRecord) -> Draft 
         candidates: Vec::new(),
         series,
     };
-    Draft { revision: earlier.revision, outcome, calendar }
+    Draft {
+        revision: earlier.revision,
+        outcome,
+        calendar,
+    }
 }
 
 /// What the answer would be; the state stays as it is.
 pub(super) fn dry_run(state: &State, decision: Decision, now: Instant) -> Draft {
     let calendar = decision.outcome.calendar.as_ref().and_then(|id| {
-        let mut scratch = state.scratch(decision.events.iter().flat_map(Event::calendars).chain([id]));
+        let mut scratch = state.scratch(
+            decision
+                .events
+                .iter()
+                .flat_map(Event::calendars)
+                .chain([id]),
+        );
         if let Some(change) = decision.change(&scratch, now, Default::default()) {
             scratch.apply(&change);
         }
         scratch.calendars.remove(id)
     });
-    Draft { revision: state.revision, outcome: decision.outcome, calendar }
+    Draft {
+        revision: state.revision,
+        outcome: decision.outcome,
+        calendar,
+    }
 }

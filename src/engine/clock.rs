@@ -47,7 +47,11 @@ impl EngineClock {
     /// Believes what the clock shows.
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         let boot_time = AtomicI64::new(clock.read().boot_time().seconds());
-        Self { clock, boot_time, is_in_doubt: AtomicBool::new(false) }
+        Self {
+            clock,
+            boot_time,
+            is_in_doubt: AtomicBool::new(false),
+        }
     }
 
     /// The wall clock or, while it is further than a jump from where it must be, the clock of the boot.
@@ -61,7 +65,11 @@ impl EngineClock {
     }
 
     fn time_of(&self, reading: Reading) -> Instant {
-        if is_jump(self.off(reading)) { self.expected(reading) } else { reading.wall }
+        if is_jump(self.off(reading)) {
+            self.expected(reading)
+        } else {
+            reading.wall
+        }
     }
 
     /// What the wall clock would show had it not jumped.
@@ -79,7 +87,8 @@ impl EngineClock {
     }
 
     fn believe(&self, reading: Reading) {
-        self.boot_time.store(reading.boot_time().seconds(), Ordering::Relaxed);
+        self.boot_time
+            .store(reading.boot_time().seconds(), Ordering::Relaxed);
     }
 }
 
@@ -130,10 +139,21 @@ impl WriterClock {
     /// At the start: an empty store, whose last commit is at the epoch, believes any clock.
     pub(super) fn new(believed: Arc<EngineClock>, is_confirmed: bool, last: Instant) -> Self {
         let run = believed.clock.read();
-        let mut writer_clock = Self { believed, run, doubt: None, is_behind: false };
+        let mut writer_clock = Self {
+            believed,
+            run,
+            doubt: None,
+            is_behind: false,
+        };
         let is_first = last == Instant::default();
         if !is_confirmed && !is_first && run.wall.since(last) > CLOCK_AHEAD_MAX {
-            writer_clock.doubt(ClockSuspect::Ahead { clock: run.wall, last }, run);
+            writer_clock.doubt(
+                ClockSuspect::Ahead {
+                    clock: run.wall,
+                    last,
+                },
+                run,
+            );
         }
         writer_clock.tell_doubt();
         writer_clock
@@ -153,7 +173,9 @@ impl WriterClock {
     }
 
     fn tell_doubt(&self) {
-        self.believed.is_in_doubt.store(self.doubt.is_some(), Ordering::Relaxed);
+        self.believed
+            .is_in_doubt
+            .store(self.doubt.is_some(), Ordering::Relaxed);
     }
 
     /// `now` for what changes nothing, whether the clock is believed or not.
@@ -178,7 +200,13 @@ impl WriterClock {
         let drift = reading.boot_time().since(self.run.boot_time());
         let is_unsteady = self.doubt.is_some() && drift.saturating_abs() > DRIFT_MAX;
         if is_jump(drift) {
-            self.doubt(ClockSuspect::Jumped { step: drift, clock: reading.wall }, reading);
+            self.doubt(
+                ClockSuspect::Jumped {
+                    step: drift,
+                    clock: reading.wall,
+                },
+                reading,
+            );
         } else if is_unsteady {
             self.run = reading;
         } else if reading.uptime.saturating_sub(self.run.uptime) >= CLOCK_STEADY {
@@ -212,7 +240,13 @@ impl WriterClock {
                          wrong, set it right now; a restart with --confirm-clock believes it at once"
                     ),
                 }
-                self.doubt = Some(Doubt { why, since, logged, refused: 0, jumps });
+                self.doubt = Some(Doubt {
+                    why,
+                    since,
+                    logged,
+                    refused: 0,
+                    jumps,
+                });
             }
         }
     }
@@ -305,8 +339,15 @@ mod tests {
         fn starting(now: Instant, is_confirmed: bool, last: Instant) -> Self {
             let (clock, log) = (ManualClock::new(now), Arc::default());
             let believed = Arc::new(EngineClock::new(Arc::new(clock.clone())));
-            let writer_clock = logging(&log, || WriterClock::new(Arc::clone(&believed), is_confirmed, last));
-            Self { clock, believed, writer_clock, log }
+            let writer_clock = logging(&log, || {
+                WriterClock::new(Arc::clone(&believed), is_confirmed, last)
+            });
+            Self {
+                clock,
+                believed,
+                writer_clock,
+                log,
+            }
         }
 
         /// Started right after the last commit.
@@ -322,7 +363,10 @@ mod tests {
 
         /// So many seconds pass, and the writer looks after each.
         fn pass(&mut self, seconds: i64) -> Result<Instant, ClockSuspect> {
-            (0..seconds).map(|_| (self.clock.advance(1), self.look()).1).last().unwrap()
+            (0..seconds)
+                .map(|_| (self.clock.advance(1), self.look()).1)
+                .last()
+                .unwrap()
         }
 
         fn is_believed(&mut self) -> bool {
@@ -343,15 +387,28 @@ mod tests {
         assert_eq!(machine.pass(10), Ok(LAST));
         let lines = machine.lines();
         assert_eq!(lines.len(), 1, "{lines:?}");
-        assert!(lines[0].starts_with("WARN the clock is behind"), "{lines:?}");
-        assert!(lines[0].contains("bookd clock reset") && lines[0].contains("behind_seconds=3600"), "{lines:?}");
+        assert!(
+            lines[0].starts_with("WARN the clock is behind"),
+            "{lines:?}"
+        );
+        assert!(
+            lines[0].contains("bookd clock reset") && lines[0].contains("behind_seconds=3600"),
+            "{lines:?}"
+        );
         machine.clock.advance(3_600);
         assert_eq!(machine.look(), Ok(LAST.plus(10)));
     }
 
     #[test]
-    fn a_jump_of_more_than_a_minute_either_way_is_logged_at_once_and_believed_after_a_minute_of_steady_running() {
-        for jump in [23 * HOUR, -23 * HOUR, CLOCK_JUMP_MAX + 1, -CLOCK_JUMP_MAX - 1, 3_650 * DAY] {
+    fn a_jump_of_more_than_a_minute_either_way_is_logged_at_once_and_believed_after_a_minute_of_steady_running()
+     {
+        for jump in [
+            23 * HOUR,
+            -23 * HOUR,
+            CLOCK_JUMP_MAX + 1,
+            -CLOCK_JUMP_MAX - 1,
+            3_650 * DAY,
+        ] {
             let mut machine = Machine::running();
             machine.pass(100).unwrap();
             machine.clock.jump(jump);
@@ -359,13 +416,22 @@ mod tests {
             let lines = machine.lines();
             assert_eq!(lines.len(), 1, "{lines:?}");
             assert!(lines[0].starts_with("WARN the clock jumped"), "{lines:?}");
-            assert!(lines[0].contains(&format!("jumped_seconds={jump} ")), "{lines:?}");
-            assert!(lines[0].contains(&format!("expected={}", LAST.plus(100))), "{lines:?}");
+            assert!(
+                lines[0].contains(&format!("jumped_seconds={jump} ")),
+                "{lines:?}"
+            );
+            assert!(
+                lines[0].contains(&format!("expected={}", LAST.plus(100))),
+                "{lines:?}"
+            );
             assert!(machine.pass(59).is_err(), "{jump}");
             assert_eq!(machine.lines(), Vec::<String>::new());
             assert_eq!(machine.pass(1), Ok(LAST.max(LAST.plus(160 + jump))));
             let lines = machine.lines();
-            assert!(lines[0].starts_with("INFO the clock has run steadily"), "{lines:?}");
+            assert!(
+                lines[0].starts_with("INFO the clock has run steadily"),
+                "{lines:?}"
+            );
         }
     }
 
@@ -384,7 +450,9 @@ mod tests {
     #[test]
     fn a_clock_that_runs_at_three_times_its_pace_is_a_jump_too() {
         let mut machine = Machine::running();
-        let believed = (0..60).take_while(|_| (machine.clock.jump(2), machine.pass(1)).1.is_ok()).count();
+        let believed = (0..60)
+            .take_while(|_| (machine.clock.jump(2), machine.pass(1)).1.is_ok())
+            .count();
         assert_eq!(believed, 30);
     }
 
@@ -415,19 +483,36 @@ mod tests {
         assert!(machine.pass(60).is_err());
         let lines = machine.lines();
         assert_eq!(lines.len(), 2, "one a minute: {lines:?}");
-        assert!(lines.iter().all(|it| it.starts_with("WARN the clock is not believed yet")), "{lines:?}");
-        assert!(lines.iter().all(|it| it.contains("refused=7") && it.contains("jumps=2")), "{lines:?}");
+        assert!(
+            lines
+                .iter()
+                .all(|it| it.starts_with("WARN the clock is not believed yet")),
+            "{lines:?}"
+        );
+        assert!(
+            lines
+                .iter()
+                .all(|it| it.contains("refused=7") && it.contains("jumps=2")),
+            "{lines:?}"
+        );
         assert!(machine.pass(1).is_ok());
         let lines = machine.lines();
-        assert!(lines[0].starts_with("INFO") && lines[0].contains("refused=7"), "{lines:?}");
+        assert!(
+            lines[0].starts_with("INFO") && lines[0].contains("refused=7"),
+            "{lines:?}"
+        );
     }
 
     #[test]
-    fn a_start_more_than_a_day_ahead_is_logged_and_believed_after_a_minute_of_steady_running_and_not_before() {
+    fn a_start_more_than_a_day_ahead_is_logged_and_believed_after_a_minute_of_steady_running_and_not_before()
+     {
         let mut machine = Machine::starting(LAST.plus(CLOCK_AHEAD_MAX + 1), false, LAST);
         let lines = machine.lines();
         assert_eq!(lines.len(), 1, "{lines:?}");
-        assert!(lines[0].starts_with("WARN the clock is more than a day after"), "{lines:?}");
+        assert!(
+            lines[0].starts_with("WARN the clock is more than a day after"),
+            "{lines:?}"
+        );
         assert!(!machine.is_believed());
         assert!(machine.pass(59).is_err());
         assert_eq!(machine.pass(1), Ok(LAST.plus(CLOCK_AHEAD_MAX + 61)));

@@ -19,9 +19,18 @@ pub(super) type Asking = Arc<OwnedMutexGuard<()>>;
 /// What is asked of the writer.
 pub(super) enum DeletionStep {
     /// Let nobody change this calendar, and begin. None where it is made at once.
-    Begin { calendar: CalendarId, asking: Weak<OwnedMutexGuard<()>>, reply: Reply<Option<Begun>> },
+    Begin {
+        calendar: CalendarId,
+        asking: Weak<OwnedMutexGuard<()>>,
+        reply: Reply<Option<Begun>>,
+    },
     /// Stage these events of this deletion, behind so many.
-    Stage { number: u64, before: u64, events: Vec<LogEvent>, reply: Reply<()> },
+    Stage {
+        number: u64,
+        before: u64,
+        events: Vec<LogEvent>,
+        reply: Reply<()>,
+    },
 }
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Failure>>;

@@ -25,7 +25,11 @@ const FORGOTTEN_LEAST: usize = 256;
 
 impl Actor {
     /// Commits, publishes, answers. False when the outcome of the commit is not known.
-    pub(super) fn finish(&mut self, mut batch: Batch, due: Vec<(Instant, AppointmentId)>) -> Result<bool, StoreError> {
+    pub(super) fn finish(
+        &mut self,
+        mut batch: Batch,
+        due: Vec<(Instant, AppointmentId)>,
+    ) -> Result<bool, StoreError> {
         self.commits.begin();
         DeathMoment::BeforeCommit.reached();
         let committed = self.commit(&batch);
@@ -40,10 +44,15 @@ impl Actor {
                 }
                 self.publish(&mut batch);
                 self.commits.end();
-                self.publisher.publish(std::mem::take(&mut batch.changes), self.state.revision);
+                self.publisher
+                    .publish(std::mem::take(&mut batch.changes), self.state.revision);
                 DeathMoment::BeforeAnswer.reached();
                 self.answer(answers, batch.now);
-                if self.copy_on() { self.forget(batch.now) } else { Ok(self.must_stop.is_some()) }
+                if self.copy_on() {
+                    self.forget(batch.now)
+                } else {
+                    Ok(self.must_stop.is_some())
+                }
             }
             Err(CommitError::Unknown(error)) => {
                 refuse(batch.undecided(), &Failure::CommitUnknown);
@@ -61,10 +70,21 @@ impl Actor {
                 self.commits.end();
                 if error.is_damage() {
                     let now = batch.now;
-                    return self.apart(now, Met { envelopes: batch.undecided(), due, touched, error });
+                    return self.apart(
+                        now,
+                        Met {
+                            envelopes: batch.undecided(),
+                            due,
+                            touched,
+                            error,
+                        },
+                    );
                 }
                 self.put_off(due);
-                refuse(batch.undecided(), &Failure::StoreUnavailable(error.to_string()));
+                refuse(
+                    batch.undecided(),
+                    &Failure::StoreUnavailable(error.to_string()),
+                );
                 Err(error)
             }
         }
@@ -93,16 +113,28 @@ impl Actor {
         let expected: Vec<_> = batch
             .before
             .iter()
-            .filter_map(|(id, calendar)| calendar.as_ref().map(|calendar| (id.clone(), calendar.version)))
+            .filter_map(|(id, calendar)| {
+                calendar
+                    .as_ref()
+                    .map(|calendar| (id.clone(), calendar.version))
+            })
             .collect();
         let started = Deadline::now();
-        let commit = store::CommitBatch { changes: &batch.changes, requests: &batch.requests, expected: &expected };
+        let commit = store::CommitBatch {
+            changes: &batch.changes,
+            requests: &batch.requests,
+            expected: &expected,
+        };
         let committed = self.store.commit(&commit);
         // What went into a file that nobody finds again is acknowledged to nobody.
         let committed = committed.and_then(|()| self.look().map_err(CommitError::Unknown));
         let took = started.elapsed();
         if took > SLOW_COMMIT {
-            tracing::warn!(milliseconds = took.as_millis(), changes = batch.changes.len(), "a commit was slow");
+            tracing::warn!(
+                milliseconds = took.as_millis(),
+                changes = batch.changes.len(),
+                "a commit was slow"
+            );
         }
         committed
     }
@@ -113,7 +145,9 @@ impl Actor {
                 if let Event::Appointment { before, after, .. } = event
                     && let Some(due) = after.expire_time
                     && after.is_waiting()
-                    && before.as_ref().is_none_or(|it| !it.is_waiting() || it.expire_time != after.expire_time)
+                    && before
+                        .as_ref()
+                        .is_none_or(|it| !it.is_waiting() || it.expire_time != after.expire_time)
                 {
                     self.expiries.push(Reverse((due, after.id)));
                 }
@@ -131,27 +165,37 @@ impl Actor {
             }
         }
         let touched = batch.before.keys();
-        let shown: Vec<_> = touched.map(|id| (id.clone(), self.state.calendars.get(id).cloned())).collect();
+        let shown: Vec<_> = touched
+            .map(|id| (id.clone(), self.state.calendars.get(id).cloned()))
+            .collect();
         if !batch.changes.is_empty() {
-            self.published.publish(self.state.revision, self.state.last_time, shown);
+            self.published
+                .publish(self.state.revision, self.state.last_time, shown);
         }
         self.batches += 1;
         if self.batches.is_multiple_of(64) {
             let idle = self.published.drop_idle(self.calendars_in_memory_max);
             self.store.let_go(&idle);
-            idle.iter().for_each(|id| drop(self.state.calendars.remove(id)));
+            idle.iter()
+                .for_each(|id| drop(self.state.calendars.remove(id)));
         }
     }
 
     fn answer(&mut self, answers: Vec<Drafted>, now: Instant) {
         for (reply, draft) in answers {
-            let answer = draft.map(|Draft { revision, outcome, calendar }| Answer {
-                revision,
-                outcome,
-                calendar,
-                outside: Vec::new(),
-                time: now,
-            });
+            let answer = draft.map(
+                |Draft {
+                     revision,
+                     outcome,
+                     calendar,
+                 }| Answer {
+                    revision,
+                    outcome,
+                    calendar,
+                    outside: Vec::new(),
+                    time: now,
+                },
+            );
             // Nobody may be waiting any more; then the answer is found by the request id.
             drop(reply.send(answer));
         }

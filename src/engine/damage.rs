@@ -41,15 +41,25 @@ impl Damaged {
 
     /// Why nothing is written to a calendar, which is in memory or not.
     pub(super) fn refusal(&self, id: &CalendarId, calendar: Option<&Calendar>) -> Option<Failure> {
-        let is_damaged = self.calendars.contains(id) || calendar.is_some_and(|it| self.is_left_with_claims(it));
+        let is_damaged =
+            self.calendars.contains(id) || calendar.is_some_and(|it| self.is_left_with_claims(it));
         is_damaged.then_some(Failure::Damaged)
     }
 
     /// Whether a calendar has a claim that has run out, by the clock, and will stay: what is booked there must not become
     /// state beside it.
     fn is_left_with_claims(&self, calendar: &Calendar) -> bool {
-        let is_left = |claim: &Claim| claim.expire_time().is_some_and(|time| self.given_up.contains(&time));
-        !self.given_up.is_empty() && calendar.claims.iter().chain(calendar.requests.values()).any(is_left)
+        let is_left = |claim: &Claim| {
+            claim
+                .expire_time()
+                .is_some_and(|time| self.given_up.contains(&time))
+        };
+        !self.given_up.is_empty()
+            && calendar
+                .claims
+                .iter()
+                .chain(calendar.requests.values())
+                .any(is_left)
     }
 }
 
@@ -60,7 +70,10 @@ pub(super) fn tell(calendar: Option<&CalendarId>, error: &StoreError) {
         tracing::error!(%calendar, %error, "damage: this calendar is not written to until it is restored");
         return;
     }
-    let line = MET.lock().unwrap_or_else(PoisonError::into_inner).failed(1, error, Deadline::now());
+    let line = MET
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .failed(1, error, Deadline::now());
     if let Some(Line::Fails { count, why }) = line {
         tracing::error!(error = %why, times = count, "damage was met, and what met it was refused");
     }
@@ -90,11 +103,21 @@ mod tests {
     fn held_until(name: &str, expire_time: Instant) -> Calendar {
         let profile = Profile::open(std::sync::Arc::new(Zone::utc()), Default::default());
         let id = CalendarId::parse(name).unwrap();
-        let mut calendar = new_calendar(&id, &std::sync::Arc::new(profile), Default::default(), &[]);
+        let mut calendar =
+            new_calendar(&id, &std::sync::Arc::new(profile), Default::default(), &[]);
         let (hour, none) = (Minutes::new(60).unwrap(), Minutes::ZERO);
         let start = Instant::from_seconds(100 * HOUR);
         let state = AppointmentState::Held;
-        let claim = Claim::new(AppointmentKey(7), TypeNumber(0), start, hour, none, none, state, Some(expire_time));
+        let claim = Claim::new(
+            AppointmentKey(7),
+            TypeNumber(0),
+            start,
+            hour,
+            none,
+            none,
+            state,
+            Some(expire_time),
+        );
         calendar.claims.insert(claim);
         calendar
     }
@@ -102,11 +125,18 @@ mod tests {
     #[test]
     fn nothing_is_written_to_a_calendar_whose_hold_ran_out_and_cannot_be_ended() {
         let (then, later) = (Instant::from_seconds(10), Instant::from_seconds(11));
-        let (mut damaged, left, other) = (Damaged::default(), held_until("ada", then), held_until("lee", later));
+        let (mut damaged, left, other) = (
+            Damaged::default(),
+            held_until("ada", then),
+            held_until("lee", later),
+        );
         assert!(damaged.is_empty() && damaged.refusal(&left.id, Some(&left)).is_none());
         damaged.given_up.insert(then);
         assert!(!damaged.is_empty());
-        assert_eq!(damaged.refusal(&left.id, Some(&left)), Some(Failure::Damaged));
+        assert_eq!(
+            damaged.refusal(&left.id, Some(&left)),
+            Some(Failure::Damaged)
+        );
         assert_eq!(damaged.refusal(&other.id, Some(&other)), None);
         damaged.note(&other.id, &StoreError::Damaged("a page".to_owned()));
         assert_eq!(damaged.refusal(&other.id, None), Some(Failure::Damaged));

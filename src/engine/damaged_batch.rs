@@ -19,9 +19,16 @@ impl Actor {
     /// Decides the parts of a batch that met damage, each alone; one that is alone is refused. False when the outcome of a
     /// commit is not known.
     pub(super) fn apart(&mut self, now: Instant, met: Met) -> Result<bool, StoreError> {
-        let Met { envelopes, due, touched, error } = met;
+        let Met {
+            envelopes,
+            due,
+            touched,
+            error,
+        } = met;
         if envelopes.len() + due.len() == 1 {
-            self.damaged.given_up.extend(due.into_iter().map(|(time, _)| time));
+            self.damaged
+                .given_up
+                .extend(due.into_iter().map(|(time, _)| time));
             self.refuse_damaged(envelopes, touched, &error);
             return Ok(true);
         }
@@ -53,7 +60,15 @@ impl Actor {
         self.state.appointments.clear();
         match self.prepare(now, &envelopes, &mut [], &due) {
             Ok(seen) => self.decide(now, envelopes, due, &seen),
-            Err(error) if error.is_damage() => self.apart(now, Met { envelopes, due, touched: Vec::new(), error }),
+            Err(error) if error.is_damage() => self.apart(
+                now,
+                Met {
+                    envelopes,
+                    due,
+                    touched: Vec::new(),
+                    error,
+                },
+            ),
             Err(error) => {
                 refuse(envelopes, &Failure::StoreUnavailable(error.to_string()));
                 self.put_off(due);
@@ -70,12 +85,23 @@ impl Actor {
 
     /// Refuses what met damage alone. An expiry is not tried again before a restart; until then nothing is written to
     /// calendars that it holds time of.
-    fn refuse_damaged(&mut self, envelopes: Vec<Envelope>, touched: Vec<CalendarId>, error: &StoreError) {
-        let hashes: Vec<[u8; 16]> = envelopes.iter().filter_map(|it| Some(it.terms.request?.hash)).collect();
+    fn refuse_damaged(
+        &mut self,
+        envelopes: Vec<Envelope>,
+        touched: Vec<CalendarId>,
+        error: &StoreError,
+    ) {
+        let hashes: Vec<[u8; 16]> = envelopes
+            .iter()
+            .filter_map(|it| Some(it.terms.request?.hash))
+            .collect();
         let is_of_request = self.store.seen_requests(&hashes).is_err();
         let needed = envelopes.iter().flat_map(|it| it.command.needs().calendars);
-        let calendars: HashSet<CalendarId> =
-            if is_of_request { HashSet::new() } else { touched.into_iter().chain(needed).collect() };
+        let calendars: HashSet<CalendarId> = if is_of_request {
+            HashSet::new()
+        } else {
+            touched.into_iter().chain(needed).collect()
+        };
         if calendars.is_empty() {
             tell(None, error);
         }

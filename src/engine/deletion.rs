@@ -51,7 +51,10 @@ pub struct Slices {
 
 impl Default for Slices {
     fn default() -> Self {
-        Self { at_once: 1_000, size: 250 }
+        Self {
+            at_once: 1_000,
+            size: 250,
+        }
     }
 }
 
@@ -63,10 +66,17 @@ struct Slice {
 }
 
 impl Slice {
-    fn read(reader: &mut dyn Reader, keys: &[AppointmentKey], begun: &Begun) -> Result<Self, StoreError> {
+    fn read(
+        reader: &mut dyn Reader,
+        keys: &[AppointmentKey],
+        begun: &Begun,
+    ) -> Result<Self, StoreError> {
         let (mut slice, found) = (Self::default(), reader.appointments_by_key(keys)?.0);
         if found.len() != keys.len() {
-            return Err(StoreError::Damaged(format!("an appointment of calendar {} is not there", begun.calendar.id)));
+            return Err(StoreError::Damaged(format!(
+                "an appointment of calendar {} is not there",
+                begun.calendar.id
+            )));
         }
         for it in found {
             if is_staged(&it, begun.now) {
@@ -88,8 +98,14 @@ fn cancelled(before: &Appointment, calendar: &CalendarId) -> LogEvent {
         before: Some(before.image.clone()),
         after: cancelled_with_calendar(before, STAMPS).image,
     };
-    let touched = Touched { calendar: calendar.clone(), previous: STAMPS.1 };
-    LogEvent { calendars: vec![touched], what: What::Appointment(Box::new(logged)) }
+    let touched = Touched {
+        calendar: calendar.clone(),
+        previous: STAMPS.1,
+    };
+    LogEvent {
+        calendars: vec![touched],
+        what: What::Appointment(Box::new(logged)),
+    }
 }
 
 impl Engine {
@@ -103,7 +119,14 @@ impl Engine {
         let deadline = terms.deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX);
         let missing = self.published.missing(std::slice::from_ref(calendar));
         if !missing.is_empty() {
-            self.bring(missing, &Wait { deadline: Some(deadline), held: terms.held.clone() }).await?;
+            self.bring(
+                missing,
+                &Wait {
+                    deadline: Some(deadline),
+                    held: terms.held.clone(),
+                },
+            )
+            .await?;
         }
         let is_large = |it: Arc<Calendar>| it.upcoming(self.now()).count() > self.slices.at_once;
         if !self.published.calendar(calendar).is_some_and(is_large) {
@@ -112,7 +135,10 @@ impl Engine {
         // The others' commands pass between the slices of one deletion, and not of several.
         let turn = timeout_at(deadline, Arc::clone(&self.deletions).lock_owned());
         let asking = Asking::new(turn.await.map_err(|_| Failure::ExpiredInQueue)?);
-        let prepared = timeout_at(deadline, self.prepare_deletion((calendar, etag), &asking, deadline));
+        let prepared = timeout_at(
+            deadline,
+            self.prepare_deletion((calendar, etag), &asking, deadline),
+        );
         match prepared.await.map_err(|_| Failure::ExpiredInQueue)?? {
             Prepared::Whole(beforehand) => Ok(Some((Box::new(beforehand), asking))),
             Prepared::Refused(refusal) if terms.request.is_none() => Err(refusal.into()),
@@ -128,7 +154,14 @@ impl Engine {
         deadline: Deadline,
     ) -> Result<Prepared, Failure> {
         let (calendar, asking) = (calendar.clone(), Arc::downgrade(asking));
-        let Some(begun) = self.step(|reply| DeletionStep::Begin { calendar, asking, reply }).await? else {
+        let Some(begun) = self
+            .step(|reply| DeletionStep::Begin {
+                calendar,
+                asking,
+                reply,
+            })
+            .await?
+        else {
             return Ok(Prepared::NotWorthIt);
         };
         let resource = || format!("calendar {}", begun.calendar.id);
@@ -152,7 +185,13 @@ impl Engine {
             }
             let (number, before, staged) = (begun.number, events, slice.events.len() as u64);
             if staged > 0 {
-                self.step(|reply| DeletionStep::Stage { number, before, events: slice.events, reply }).await?;
+                self.step(|reply| DeletionStep::Stage {
+                    number,
+                    before,
+                    events: slice.events,
+                    reply,
+                })
+                .await?;
             }
             (events, left) = (events + staged, rest);
             // Where the disk takes its time or others' commits pass between, fewer steps come to their end.
@@ -165,13 +204,23 @@ impl Engine {
         }
         others.sort_unstable();
         let others = others.into_iter().map(|(_, id)| id).collect();
-        Ok(Prepared::Whole(Beforehand { staged: Staged { number: begun.number, events, began: begun.now }, others }))
+        Ok(Prepared::Whole(Beforehand {
+            staged: Staged {
+                number: begun.number,
+                events,
+                began: begun.now,
+            },
+            others,
+        }))
     }
 
     async fn step<T>(&self, step: impl FnOnce(Reply<T>) -> DeletionStep) -> Result<T, Failure> {
         let (reply, done) = oneshot::channel();
         // A full mailbox is waited for: one refusal would be the end of all that was prepared.
-        self.mailbox.send(Mail::Deletion(step(reply))).await.map_err(|_| Failure::ShuttingDown)?;
+        self.mailbox
+            .send(Mail::Deletion(step(reply)))
+            .await
+            .map_err(|_| Failure::ShuttingDown)?;
         done.await.unwrap_or(Err(Failure::ShuttingDown))
     }
 }
@@ -186,18 +235,31 @@ impl Actor {
     /// Does a step of a deletion. False when the outcome of a commit is not known.
     pub(super) fn step(&mut self, step: DeletionStep) -> Result<bool, StoreError> {
         match step {
-            DeletionStep::Begin { calendar, asking, reply } => {
+            DeletionStep::Begin {
+                calendar,
+                asking,
+                reply,
+            } => {
                 let begun = self.begin_deletion(&calendar, asking);
                 self.answer_step(begun, reply)
             }
-            DeletionStep::Stage { number, before, events, reply } => {
+            DeletionStep::Stage {
+                number,
+                before,
+                events,
+                reply,
+            } => {
                 let staged = self.store.stage(number, before, &events);
                 self.answer_step(staged, reply)
             }
         }
     }
 
-    fn answer_step<T>(&mut self, done: Result<T, CommitError>, reply: Reply<T>) -> Result<bool, StoreError> {
+    fn answer_step<T>(
+        &mut self,
+        done: Result<T, CommitError>,
+        reply: Reply<T>,
+    ) -> Result<bool, StoreError> {
         match done {
             Ok(done) => {
                 drop(reply.send(Ok(done)));
@@ -221,20 +283,42 @@ impl Actor {
         id: &CalendarId,
         asking: Weak<OwnedMutexGuard<()>>,
     ) -> Result<Option<Begun>, CommitError> {
-        let Ok(now) = self.writer_clock.look(self.state.last_time) else { return Ok(None) };
-        let is_in_the_way = self.closing.is_some() || self.refusal(id).is_some();
-        let Some(calendar) = self.state.calendars.get(id).cloned().filter(|_| !is_in_the_way) else {
+        let Ok(now) = self.writer_clock.look(self.state.last_time) else {
             return Ok(None);
         };
-        let Some(number) = self.store.begin_deletion(id, now)? else { return Ok(None) };
+        let is_in_the_way = self.closing.is_some() || self.refusal(id).is_some();
+        let Some(calendar) = self
+            .state
+            .calendars
+            .get(id)
+            .cloned()
+            .filter(|_| !is_in_the_way)
+        else {
+            return Ok(None);
+        };
+        let Some(number) = self.store.begin_deletion(id, now)? else {
+            return Ok(None);
+        };
         let (waiting, expired, calendar_id) = (Vec::new(), Vec::new(), id.clone());
-        self.closing = Some(Closing { number, calendar: calendar_id, asking, waiting, expired });
-        Ok(Some(Begun { number, calendar, now }))
+        self.closing = Some(Closing {
+            number,
+            calendar: calendar_id,
+            asking,
+            waiting,
+            expired,
+        });
+        Ok(Some(Begun {
+            number,
+            calendar,
+            now,
+        }))
     }
 
     /// Ends the deletion when nobody waits for it any more, and refuses what has waited too long for its end.
     pub(super) fn look_after_deletion(&mut self, steady: Deadline) {
-        let Some(closing) = &mut self.closing else { return };
+        let Some(closing) = &mut self.closing else {
+            return;
+        };
         let is_late = |it: &Envelope| it.terms.deadline.is_some_and(|deadline| deadline <= steady);
         let late = closing.waiting.extract_if(.., |it| is_late(it)).collect();
         let is_over = closing.asking.strong_count() == 0;
@@ -246,7 +330,12 @@ impl Actor {
 
     /// Goes on without the deletion, whether it was made or not.
     pub(super) fn end_deletion(&mut self) {
-        let Some(Closing { waiting, expired, .. }) = self.closing.take() else { return };
+        let Some(Closing {
+            waiting, expired, ..
+        }) = self.closing.take()
+        else {
+            return;
+        };
         self.settles = Some(Deadline::now());
         self.expiries.extend(expired.into_iter().map(Reverse));
         waiting.into_iter().for_each(|it| self.queue.push(it));
@@ -254,8 +343,16 @@ impl Actor {
 
     /// Whether the command is the end of the deletion under way.
     pub(super) fn is_end_of_deletion(&self, command: &Command) -> bool {
-        let Command::DeleteCalendar { calendar, beforehand: Some(beforehand), .. } = command else { return false };
-        let is_it = |it: &Closing| it.number == beforehand.staged.number && it.calendar == *calendar;
+        let Command::DeleteCalendar {
+            calendar,
+            beforehand: Some(beforehand),
+            ..
+        } = command
+        else {
+            return false;
+        };
+        let is_it =
+            |it: &Closing| it.number == beforehand.staged.number && it.calendar == *calendar;
         self.closing.as_ref().is_some_and(is_it)
     }
 
@@ -264,27 +361,43 @@ impl Actor {
     pub(super) fn put_named_aside(&mut self, envelopes: &mut Vec<Envelope>) {
         let Some(closing) = &self.closing else { return };
         let is_named = |it: &Envelope| it.command.needs().calendars.contains(&closing.calendar);
-        let named: Vec<_> =
-            envelopes.extract_if(.., |it| is_named(it) && !self.is_end_of_deletion(&it.command)).collect();
+        let named: Vec<_> = envelopes
+            .extract_if(.., |it| {
+                is_named(it) && !self.is_end_of_deletion(&it.command)
+            })
+            .collect();
         named.into_iter().for_each(|it| self.wait_for_deletion(it));
     }
 
     /// Takes a command that would change the calendar under deletion, if it would. Else it is given back.
     pub(super) fn put_aside(&mut self, envelope: Envelope) -> Option<Envelope> {
-        let Some(closing) = self.closing.as_ref().filter(|_| !self.is_end_of_deletion(&envelope.command)) else {
+        let Some(closing) = self
+            .closing
+            .as_ref()
+            .filter(|_| !self.is_end_of_deletion(&envelope.command))
+        else {
             return Some(envelope);
         };
         let needs = envelope.command.needs();
-        let mut named = needs.appointments.iter().filter_map(|id| self.state.appointments.get(id));
+        let mut named = needs
+            .appointments
+            .iter()
+            .filter_map(|id| self.state.appointments.get(id));
         let (series, email) = (needs.series_in(&self.state), &needs.email);
         let is_of = |it: &Appointment| {
             series.is_some_and(|series| it.series() == Some(series))
-                || email.as_ref().is_some_and(|email| it.person.invitee.email.key == *email)
+                || email
+                    .as_ref()
+                    .is_some_and(|email| it.person.invitee.email.key == *email)
         };
         let is_touched = needs.calendars.contains(&closing.calendar)
             || named.any(|it| closing.holds(it))
             || ((series.is_some() || email.is_some())
-                && self.state.appointments.values().any(|it| is_of(it) && closing.holds(it)));
+                && self
+                    .state
+                    .appointments
+                    .values()
+                    .any(|it| is_of(it) && closing.holds(it)));
         if !is_touched {
             return Some(envelope);
         }
@@ -301,10 +414,14 @@ impl Actor {
 
     /// Keeps back what has run out of the calendar under deletion alone: nobody decides on that meanwhile.
     pub(super) fn keep_back(&mut self, due: &mut Vec<(Instant, AppointmentId)>) {
-        let Some(closing) = &mut self.closing else { return };
+        let Some(closing) = &mut self.closing else {
+            return;
+        };
         let appointments = &self.state.appointments;
         let is_kept = |(_, id): &(Instant, AppointmentId)| {
-            appointments.get(id).is_some_and(|it| it.places.len() == 1 && closing.holds(it))
+            appointments
+                .get(id)
+                .is_some_and(|it| it.places.len() == 1 && closing.holds(it))
         };
         let kept: Vec<_> = due.extract_if(.., |it| is_kept(it)).collect();
         closing.expired.extend(kept);

@@ -15,10 +15,18 @@ use bookd_core::time::Instant;
 use bookd_core::time::interval::Interval;
 
 /// The refusal of a new claim on time that is taken; nothing when the writer must be asked.
-pub(super) fn refusal(published: &Snapshots, command: &Command, terms: &Terms, clock: Instant) -> Option<Refusal> {
-    let (Command::Book(booking) | Command::Hold { booking, .. }) = command else { return None };
+pub(super) fn refusal(
+    published: &Snapshots,
+    command: &Command,
+    terms: &Terms,
+    clock: Instant,
+) -> Option<Refusal> {
+    let (Command::Book(booking) | Command::Hold { booking, .. }) = command else {
+        return None;
+    };
     // A repeated request gets its first answer, and an id that is there outranks a race.
-    let is_new = terms.request.is_none() && booking.hold.is_none() && matches!(booking.id, NewId::Made(_));
+    let is_new =
+        terms.request.is_none() && booking.hold.is_none() && matches!(booking.id, NewId::Made(_));
     if !is_new {
         return None;
     }
@@ -32,9 +40,20 @@ pub(super) fn refusal(published: &Snapshots, command: &Command, terms: &Terms, c
     if !may_be_taken {
         return None;
     }
-    let View { revision, now, calendars } = view;
-    let calendars = calendars.into_iter().map(|it| (it.id.clone(), it)).collect();
-    let state = State { revision, calendars, ..State::default() };
+    let View {
+        revision,
+        now,
+        calendars,
+    } = view;
+    let calendars = calendars
+        .into_iter()
+        .map(|it| (it.id.clone(), it))
+        .collect();
+    let state = State {
+        revision,
+        calendars,
+        ..State::default()
+    };
     match decide(&state, command, now) {
         Err(Refusal::Slot(slot)) if !slot.is_rule_broken() => Some(Refusal::Slot(slot)),
         _ => None,
@@ -44,7 +63,13 @@ pub(super) fn refusal(published: &Snapshots, command: &Command, terms: &Terms, c
 /// Whether the wanted time meets one that is taken: cheap, and true of every time that is refused as taken, but for
 /// buffers and limits.
 fn meets_a_claim(calendar: &Calendar, booking: &Booking) -> bool {
-    let Some(start) = booking.start.as_ref().and_then(|it| resolve(it, calendar.zone()).ok()) else { return false };
+    let Some(start) = booking
+        .start
+        .as_ref()
+        .and_then(|it| resolve(it, calendar.zone()).ok())
+    else {
+        return false;
+    };
     let probe = Interval::new(start, start.plus(1));
     calendar.claims.overlapping(probe).next().is_some()
 }

@@ -24,7 +24,9 @@ impl PrefetchSource for Actor {
     }
 
     fn bring(&mut self, calendars: &mut dyn Iterator<Item = CalendarId>) -> Result<(), StoreError> {
-        let mut missing: Vec<CalendarId> = calendars.filter(|id| !self.state.calendars.contains_key(id)).collect();
+        let mut missing: Vec<CalendarId> = calendars
+            .filter(|id| !self.state.calendars.contains_key(id))
+            .collect();
         missing.sort_unstable();
         missing.dedup();
         self.load(missing)
@@ -34,11 +36,18 @@ impl PrefetchSource for Actor {
         self.store.load_appointments(ids)
     }
 
-    fn appointments_by_key(&mut self, keys: &[AppointmentKey]) -> Result<Vec<Appointment>, StoreError> {
+    fn appointments_by_key(
+        &mut self,
+        keys: &[AppointmentKey],
+    ) -> Result<Vec<Appointment>, StoreError> {
         self.store.load_by_key(keys)
     }
 
-    fn keys_of_email(&mut self, email: &EmailKey, limit: usize) -> Result<Vec<AppointmentKey>, StoreError> {
+    fn keys_of_email(
+        &mut self,
+        email: &EmailKey,
+        limit: usize,
+    ) -> Result<Vec<AppointmentKey>, StoreError> {
         self.store.keys_of_email(email, limit)
     }
 
@@ -57,13 +66,28 @@ impl Actor {
         due: &[(Instant, AppointmentId)],
     ) -> Result<HashMap<[u8; 16], RequestRecord>, StoreError> {
         self.bring_asked(loads)?;
-        let hashes: Vec<[u8; 16]> = envelopes.iter().filter_map(|it| Some(it.terms.request?.hash)).collect();
-        let seen = if hashes.is_empty() { Vec::new() } else { self.store.seen_requests(&hashes)? };
+        let hashes: Vec<[u8; 16]> = envelopes
+            .iter()
+            .filter_map(|it| Some(it.terms.request?.hash))
+            .collect();
+        let seen = if hashes.is_empty() {
+            Vec::new()
+        } else {
+            self.store.seen_requests(&hashes)?
+        };
         self.bring(&mut seen.iter().filter_map(|it| it.calendar.clone()))?;
         let needs: Vec<Needs> = envelopes.iter().map(|it| it.command.needs()).collect();
         let of_seen = seen.iter().flat_map(|it| it.appointments.iter().copied());
-        gather(self, &needs, due.iter().map(|(_, id)| *id).chain(of_seen), now)?;
-        Ok(seen.into_iter().map(|record| (record.hash, record)).collect())
+        gather(
+            self,
+            &needs,
+            due.iter().map(|(_, id)| *id).chain(of_seen),
+            now,
+        )?;
+        Ok(seen
+            .into_iter()
+            .map(|record| (record.hash, record))
+            .collect())
     }
 
     /// Brings the calendars that readers asked for: as they loaded them themselves, where they have not changed since.
@@ -80,7 +104,9 @@ impl Actor {
                     adopted => adopted.unwrap_or(false),
                 };
             if is_adopted {
-                self.state.calendars.insert(calendar.id.clone(), Arc::clone(&calendar));
+                self.state
+                    .calendars
+                    .insert(calendar.id.clone(), Arc::clone(&calendar));
                 adopted.push(calendar);
             }
         }
@@ -108,13 +134,16 @@ impl Actor {
                 }
             }
         }
-        self.state.calendars.extend(loaded.iter().map(|it| (it.id.clone(), Arc::clone(it))));
+        self.state
+            .calendars
+            .extend(loaded.iter().map(|it| (it.id.clone(), Arc::clone(it))));
         self.show(loaded);
         Ok(())
     }
 
     pub(super) fn refusal(&self, id: &CalendarId) -> Option<Failure> {
-        self.damaged.refusal(id, self.state.calendars.get(id).map(|it| &**it))
+        self.damaged
+            .refusal(id, self.state.calendars.get(id).map(|it| &**it))
     }
 
     /// Why a command cannot be decided now: something that it looks at cannot be loaded, or is damaged.
@@ -123,23 +152,42 @@ impl Actor {
             return None;
         }
         let needs = command.needs();
-        let named = needs.appointments.iter().filter_map(|id| self.state.appointments.get(id));
+        let named = needs
+            .appointments
+            .iter()
+            .filter_map(|id| self.state.appointments.get(id));
         let series = needs.series_in(&self.state);
-        let of_series = self.state.appointments.values().filter(|it| series.is_some() && it.series() == series);
-        let mut calendars = needs.calendars.iter().chain(named.chain(of_series).flat_map(|it| it.calendars()));
-        calendars.find_map(|id| self.unloadable.get(id).cloned().or_else(|| self.refusal(id)))
+        let of_series = self
+            .state
+            .appointments
+            .values()
+            .filter(|it| series.is_some() && it.series() == series);
+        let mut calendars = needs
+            .calendars
+            .iter()
+            .chain(named.chain(of_series).flat_map(|it| it.calendars()));
+        calendars.find_map(|id| {
+            self.unloadable
+                .get(id)
+                .cloned()
+                .or_else(|| self.refusal(id))
+        })
     }
 
     /// Brings into memory what a calendar lacks of the past that its limits count by now. False where that cannot be had.
     pub(super) fn reach_back(&mut self, id: &CalendarId, now: Instant) -> bool {
-        let Some(calendar) = self.state.calendars.get_mut(id) else { return true };
+        let Some(calendar) = self.state.calendars.get_mut(id) else {
+            return true;
+        };
         let from = calendar.keep_from(now);
         if calendar.kept_from <= from {
             return true;
         }
         match self.store.load_past(calendar, from) {
             Ok(past) => Arc::make_mut(calendar).reach_back(from, past),
-            Err(error) => tracing::warn!(calendar = %id, %error, "the past of a calendar cannot be loaded"),
+            Err(error) => {
+                tracing::warn!(calendar = %id, %error, "the past of a calendar cannot be loaded")
+            }
         }
         calendar.kept_from <= from
     }
@@ -147,7 +195,8 @@ impl Actor {
     fn show(&self, loaded: Vec<Arc<Calendar>>) {
         if !loaded.is_empty() {
             let shown = loaded.into_iter().map(|it| (it.id.clone(), Some(it)));
-            self.published.publish(self.state.revision, self.state.last_time, shown);
+            self.published
+                .publish(self.state.revision, self.state.last_time, shown);
         }
     }
 }

@@ -44,12 +44,23 @@ impl Throttle {
     }
 
     /// So many failed at `now`, for this reason.
-    pub(super) fn failed(&mut self, count: usize, why: impl ToString, now: Deadline) -> Option<Line> {
+    pub(super) fn failed(
+        &mut self,
+        count: usize,
+        why: impl ToString,
+        now: Deadline,
+    ) -> Option<Line> {
         let count = count as u64;
         let why = why.to_string();
         match &mut self.lasting {
             None => {
-                self.lasting = Some(Lasting { since: now, told: now, untold: 0, all: count, why: why.clone() });
+                self.lasting = Some(Lasting {
+                    since: now,
+                    told: now,
+                    untold: 0,
+                    all: count,
+                    why: why.clone(),
+                });
                 Some(Line::Fails { count, why })
             }
             Some(lasting) => {
@@ -63,15 +74,24 @@ impl Throttle {
 
     /// What is to be said at `now` though nothing new failed.
     pub(super) fn due(&mut self, now: Deadline) -> Option<Line> {
-        let lasting = self.lasting.as_mut().filter(|it| it.untold > 0 && now >= it.told + PAUSE)?;
+        let lasting = self
+            .lasting
+            .as_mut()
+            .filter(|it| it.untold > 0 && now >= it.told + PAUSE)?;
         lasting.told = now;
-        Some(Line::Fails { count: std::mem::take(&mut lasting.untold), why: lasting.why.clone() })
+        Some(Line::Fails {
+            count: std::mem::take(&mut lasting.untold),
+            why: lasting.why.clone(),
+        })
     }
 
     /// What failed before went well at `now`.
     pub(super) fn went_well(&mut self, now: Deadline) -> Option<Line> {
         let Lasting { since, all, .. } = self.lasting.take()?;
-        Some(Line::Over { count: all, seconds: now.duration_since(since).as_secs() })
+        Some(Line::Over {
+            count: all,
+            seconds: now.duration_since(since).as_secs(),
+        })
     }
 }
 
@@ -95,7 +115,10 @@ impl StoreLog {
 
     /// It could not load this calendar. Others may be there: this is never over.
     pub(super) fn not_loaded(&mut self, calendar: &CalendarId, error: &StoreError) {
-        say_not_loaded(self.loads.failed(1, format!("{calendar}: {error}"), Deadline::now()));
+        say_not_loaded(
+            self.loads
+                .failed(1, format!("{calendar}: {error}"), Deadline::now()),
+        );
     }
 
     /// Says what was not said yet and is due.
@@ -129,21 +152,41 @@ mod tests {
     use super::*;
 
     fn fails(count: u64, why: &str) -> Option<Line> {
-        Some(Line::Fails { count, why: why.to_owned() })
+        Some(Line::Fails {
+            count,
+            why: why.to_owned(),
+        })
     }
 
     #[test]
     fn what_fails_hundreds_of_times_a_second_is_one_line_a_second_and_none_is_uncounted() {
         let (mut throttle, begun) = (Throttle::default(), Deadline::now());
         let at = |milliseconds: u64| begun + Duration::from_millis(milliseconds);
-        let lines: Vec<Line> = (0..4_000).filter_map(|it| throttle.failed(1, "full", at(it * 5 / 2))).collect();
+        let lines: Vec<Line> = (0..4_000)
+            .filter_map(|it| throttle.failed(1, "full", at(it * 5 / 2)))
+            .collect();
         assert_eq!(lines.len(), 10, "in ten seconds: {lines:?}");
-        let count = |line: &Line| if let Line::Fails { count, .. } = line { *count } else { 0 };
+        let count = |line: &Line| {
+            if let Line::Fails { count, .. } = line {
+                *count
+            } else {
+                0
+            }
+        };
         assert_eq!((count(&lines[0]), count(&lines[1])), (1, 400));
         // Nobody asks for anything any more: what was not told is told once.
-        assert_eq!(throttle.due(at(10_500)), fails(4_000 - lines.iter().map(count).sum::<u64>(), "full"));
+        assert_eq!(
+            throttle.due(at(10_500)),
+            fails(4_000 - lines.iter().map(count).sum::<u64>(), "full")
+        );
         assert_eq!(throttle.due(at(20_000)), None);
-        assert_eq!(throttle.went_well(at(21_000)), Some(Line::Over { count: 4_000, seconds: 21 }));
+        assert_eq!(
+            throttle.went_well(at(21_000)),
+            Some(Line::Over {
+                count: 4_000,
+                seconds: 21
+            })
+        );
         assert_eq!(throttle.went_well(at(22_000)), None);
     }
 
@@ -154,6 +197,10 @@ mod tests {
         assert_eq!(throttle.failed(2, "full", begun), None);
         assert_eq!(throttle.due(begun + PAUSE), fails(2, "full"));
         assert!(throttle.went_well(begun + PAUSE).is_some());
-        assert_eq!(throttle.failed(1, "busy", begun + PAUSE), fails(1, "busy"), "it begins anew");
+        assert_eq!(
+            throttle.failed(1, "busy", begun + PAUSE),
+            fails(1, "busy"),
+            "it begins anew"
+        );
     }
 }

@@ -16,7 +16,11 @@ use super::error::Failure;
 /// A message to the actor.
 pub(super) enum Mail {
     /// Decide this.
-    Command { command: Box<Command>, terms: Terms, reply: oneshot::Sender<Result<Answer, Failure>> },
+    Command {
+        command: Box<Command>,
+        terms: Terms,
+        reply: oneshot::Sender<Result<Answer, Failure>>,
+    },
     /// Bring these calendars into memory, so that a reader finds them published.
     Load(Load),
     /// Prepare the deletion of a calendar.

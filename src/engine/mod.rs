@@ -126,20 +126,36 @@ impl Engine {
     ) -> Result<(Self, RunningEngine), StoreError> {
         let clock = Arc::new(EngineClock::new(clock));
         let boot = store.boot()?;
-        let readers = |count| (0..count).map(|_| store.reader()).collect::<Result<Vec<_>, _>>();
+        let readers = |count| {
+            (0..count)
+                .map(|_| store.reader())
+                .collect::<Result<Vec<_>, _>>()
+        };
         let (readers, deciders) = (readers(READERS_MAX)?, readers(DECIDERS_MAX)?);
         let readers = Arc::new(ReaderPool::new(readers, settings.layout));
         let deciders = Arc::new(ReaderPool::new(deciders, settings.layout));
         let (published, commits) = Snapshots::new(boot.revision, boot.last_time);
         let (mailbox, mail) = mpsc::channel(settings.mailbox_max);
         let code_key = boot.code_key;
-        let (subscriptions, publisher, waker) = Subscriptions::start(boot.revision, settings.watch, settings.layout);
+        let (subscriptions, publisher, waker) =
+            Subscriptions::start(boot.revision, settings.watch, settings.layout);
         let catching_up = Arc::new(Semaphore::new(watch::CATCHING_UP_MAX));
         let shown = (Arc::clone(&published), commits);
         let is_cut = Arc::new(AtomicBool::new(false));
-        let actor = actor::Actor::new(store, boot, Arc::clone(&clock), shown, publisher, Arc::clone(&is_cut), settings);
+        let actor = actor::Actor::new(
+            store,
+            boot,
+            Arc::clone(&clock),
+            shown,
+            publisher,
+            Arc::clone(&is_cut),
+            settings,
+        );
         let worker = ActorThread::spawn(actor, mail, settings.layout);
-        let (decides_beside, aside) = (settings.decides_beside, Offload::new(settings.layout, SEARCHES_MAX));
+        let (decides_beside, aside) = (
+            settings.decides_beside,
+            Offload::new(settings.layout, SEARCHES_MAX),
+        );
         let (slices, deletions) = (settings.slices, Arc::default());
         let engine = Self {
             mailbox,
@@ -169,19 +185,30 @@ impl Engine {
                 return Err(Refusal::CalendarNotFound(absent).into());
             }
         }
-        self.published.view(calendars, self.clock.now()).ok_or(Failure::Overloaded)
+        self.published
+            .view(calendars, self.clock.now())
+            .ok_or(Failure::Overloaded)
     }
 
     /// Has calendars come into memory: they are loaded beside the writer, which takes them over as they are unless they
     /// changed meanwhile. Answers the first that does not exist.
-    async fn bring(&self, calendars: Vec<CalendarId>, wait: &Wait) -> Result<Option<CalendarId>, Failure> {
+    async fn bring(
+        &self,
+        calendars: Vec<CalendarId>,
+        wait: &Wait,
+    ) -> Result<Option<CalendarId>, Failure> {
         let deadline = wait.deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX);
         let (asked, published) = (calendars.clone(), Arc::clone(&self.published));
         // While it waited for a reader, another may have brought them.
-        let load = move |reader: &mut dyn Reader| snapshot_decision::load(reader, &published.missing(&asked));
+        let load = move |reader: &mut dyn Reader| {
+            snapshot_decision::load(reader, &published.missing(&asked))
+        };
         let loaded = self.read(Some(deadline), load).await;
         let adopted = match loaded {
-            Ok(snapshot_decision::Loaded { absent: Some(absent), .. }) => return Ok(Some(absent)),
+            Ok(snapshot_decision::Loaded {
+                absent: Some(absent),
+                ..
+            }) => return Ok(Some(absent)),
             Ok(snapshot_decision::Loaded { calendars, .. }) => calendars,
             // What cannot be read the writer tries, too, and says so.
             Err(Failure::StoreUnavailable(_) | Failure::Damaged) => Vec::new(),
@@ -191,7 +218,13 @@ impl Engine {
             return Ok(None);
         }
         let (reply, loaded) = oneshot::channel();
-        self.post(Mail::Load(Load { calendars, adopted, deadline, _held: wait.held.clone(), reply }))?;
+        self.post(Mail::Load(Load {
+            calendars,
+            adopted,
+            deadline,
+            _held: wait.held.clone(),
+            reply,
+        }))?;
         loaded.await.unwrap_or(Err(Failure::ShuttingDown))
     }
 
@@ -223,12 +256,19 @@ impl Engine {
         self.read_by(&self.readers, deadline, ask).await
     }
 
-    async fn read_by<T, F>(&self, readers: &ReaderPool, deadline: Option<Deadline>, ask: F) -> Result<T, Failure>
+    async fn read_by<T, F>(
+        &self,
+        readers: &ReaderPool,
+        deadline: Option<Deadline>,
+        ask: F,
+    ) -> Result<T, Failure>
     where
         T: Send + 'static,
         F: FnOnce(&mut dyn Reader) -> Result<T, StoreError> + Send + 'static,
     {
-        let answer = readers.read(deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX), ask).await;
+        let answer = readers
+            .read(deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX), ask)
+            .await;
         self.published.settled().await?;
         answer
     }
@@ -239,7 +279,9 @@ impl Engine {
         deadline: Option<Deadline>,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        self.aside.compute(deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX), work).await
+        self.aside
+            .compute(deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX), work)
+            .await
     }
 
     /// The last published revision.
@@ -262,7 +304,9 @@ impl Engine {
     pub fn cut(&self) {
         self.is_cut.store(true, Ordering::Relaxed);
         // It may be asleep. Where the mailbox is full it is not.
-        let _is_awake = self.mailbox.try_send(Mail::Tick { reply: oneshot::channel().0 });
+        let _is_awake = self.mailbox.try_send(Mail::Tick {
+            reply: oneshot::channel().0,
+        });
     }
 
     /// Waits until the actor is gone.

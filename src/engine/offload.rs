@@ -21,7 +21,10 @@ pub(super) struct Offload {
 
 impl Offload {
     pub(super) fn new(layout: Layout, at_a_time: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(at_a_time)), layout }
+        Self {
+            permits: Arc::new(Semaphore::new(at_a_time)),
+            layout,
+        }
     }
 
     /// Whether some work would begin at once.
@@ -45,7 +48,9 @@ impl Offload {
         };
         match self.layout {
             Layout::Inline => Ok(work()),
-            Layout::Threads => tokio::task::spawn_blocking(work).await.map_err(|_| Failure::ShuttingDown),
+            Layout::Threads => tokio::task::spawn_blocking(work)
+                .await
+                .map_err(|_| Failure::ShuttingDown),
         }
     }
 }
@@ -61,13 +66,21 @@ mod tests {
         let here = std::thread::current().id();
         let later = Deadline::now() + Duration::from_secs(5);
         let there = |layout| async move {
-            let thread = Offload::new(layout, 1).compute(later, || std::thread::current().id()).await;
+            let thread = Offload::new(layout, 1)
+                .compute(later, || std::thread::current().id())
+                .await;
             thread.is_ok_and(|it| it != here)
         };
         assert!(there(Layout::Threads).await && !there(Layout::Inline).await);
         let aside = Offload::new(Layout::Threads, SEARCHES_MAX);
-        let held: Vec<_> = (0..SEARCHES_MAX).map(|_| Arc::clone(&aside.permits).try_acquire_owned()).collect();
-        assert_eq!(aside.compute(Deadline::now(), || ()).await, Err(Failure::ExpiredInQueue), "more waits its turn");
+        let held: Vec<_> = (0..SEARCHES_MAX)
+            .map(|_| Arc::clone(&aside.permits).try_acquire_owned())
+            .collect();
+        assert_eq!(
+            aside.compute(Deadline::now(), || ()).await,
+            Err(Failure::ExpiredInQueue),
+            "more waits its turn"
+        );
         drop(held);
         assert_eq!(aside.compute(later, || ()).await, Ok(()));
     }

@@ -21,9 +21,16 @@ pub(super) trait PrefetchSource {
     /// Those of these appointments that there are.
     fn appointments(&mut self, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError>;
     /// Those of these appointments that there are.
-    fn appointments_by_key(&mut self, keys: &[AppointmentKey]) -> Result<Vec<Appointment>, StoreError>;
+    fn appointments_by_key(
+        &mut self,
+        keys: &[AppointmentKey],
+    ) -> Result<Vec<Appointment>, StoreError>;
     /// See `Store`.
-    fn keys_of_email(&mut self, email: &EmailKey, limit: usize) -> Result<Vec<AppointmentKey>, StoreError>;
+    fn keys_of_email(
+        &mut self,
+        email: &EmailKey,
+        limit: usize,
+    ) -> Result<Vec<AppointmentKey>, StoreError>;
     /// See `Store`.
     fn series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError>;
 }
@@ -37,11 +44,17 @@ pub(super) fn gather(
 ) -> Result<(), StoreError> {
     source.bring(&mut needs.iter().flat_map(|it| &it.calendars).cloned())?;
     let mut keys: Vec<AppointmentKey> = Vec::new();
-    for calendar in needs.iter().filter_map(|it| source.state().calendars.get(it.all_of.as_ref()?).cloned()) {
+    for calendar in needs
+        .iter()
+        .filter_map(|it| source.state().calendars.get(it.all_of.as_ref()?).cloned())
+    {
         keys.extend(calendar.upcoming(now));
     }
-    let ids: HashSet<AppointmentId> =
-        needs.iter().flat_map(|it| it.appointments.iter().copied()).chain(further).collect();
+    let ids: HashSet<AppointmentId> = needs
+        .iter()
+        .flat_map(|it| it.appointments.iter().copied())
+        .chain(further)
+        .collect();
     for email in needs.iter().filter_map(|it| it.email.as_ref()) {
         keys.extend(source.keys_of_email(email, REDACTED_MAX)?);
     }
@@ -54,7 +67,10 @@ pub(super) fn gather(
         let found = source.appointments_by_key(&keys)?;
         keep(source, found)?;
     }
-    let series: HashSet<SeriesId> = needs.iter().filter_map(|it| it.series_in(source.state())).collect();
+    let series: HashSet<SeriesId> = needs
+        .iter()
+        .filter_map(|it| it.series_in(source.state()))
+        .collect();
     for series in series {
         let found = source.series(series)?;
         keep(source, found)?;
@@ -63,8 +79,14 @@ pub(super) fn gather(
 }
 
 /// Keeps appointments for the decision, with the calendars that they claim.
-pub(super) fn keep(source: &mut impl PrefetchSource, found: Vec<Appointment>) -> Result<(), StoreError> {
+pub(super) fn keep(
+    source: &mut impl PrefetchSource,
+    found: Vec<Appointment>,
+) -> Result<(), StoreError> {
     source.bring(&mut found.iter().flat_map(|it| it.calendars().cloned()))?;
-    source.state().appointments.extend(found.into_iter().map(|it| (it.id, it.into())));
+    source
+        .state()
+        .appointments
+        .extend(found.into_iter().map(|it| (it.id, it.into())));
     Ok(())
 }

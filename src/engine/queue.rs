@@ -96,7 +96,10 @@ impl Queue {
 
     /// The next command of this sender, who has just had a turn.
     fn take_of(&mut self, sender: Sender) -> Envelope {
-        let theirs = self.of.get_mut(&sender).expect("who waits for a turn has something");
+        let theirs = self
+            .of
+            .get_mut(&sender)
+            .expect("who waits for a turn has something");
         let next = theirs.pop_front().expect("nobody has nothing");
         if theirs.is_empty() {
             self.of.remove(&sender);
@@ -113,7 +116,8 @@ impl Queue {
         let mut late = Vec::new();
         for waiting in self.of.values_mut().chain([&mut self.first]) {
             if waiting.iter().any(is_late) {
-                let (gone, kept): (VecDeque<_>, VecDeque<_>) = std::mem::take(waiting).into_iter().partition(is_late);
+                let (gone, kept): (VecDeque<_>, VecDeque<_>) =
+                    std::mem::take(waiting).into_iter().partition(is_late);
                 late.extend(gone);
                 *waiting = kept;
             }

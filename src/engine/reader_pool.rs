@@ -30,20 +30,29 @@ impl Borrowed {
     }
 
     fn reader(&mut self) -> &mut dyn Reader {
-        self.reader.as_mut().expect("there are as many readers as permits").as_mut()
+        self.reader
+            .as_mut()
+            .expect("there are as many readers as permits")
+            .as_mut()
     }
 }
 
 impl Drop for Borrowed {
     fn drop(&mut self) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(self.reader.take());
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(self.reader.take());
     }
 }
 
 impl ReaderPool {
     pub(super) fn new(readers: Vec<Box<dyn Reader>>, layout: Layout) -> Self {
         let aside = Offload::new(layout, readers.len());
-        Self { idle: Arc::new(Mutex::new(readers)), aside }
+        Self {
+            idle: Arc::new(Mutex::new(readers)),
+            aside,
+        }
     }
 
     /// Whether a read would begin at once.

@@ -38,11 +38,19 @@ impl PrefetchSource for Beside<'_> {
             if self.state.calendars.contains_key(&id) {
                 continue;
             }
-            let Some(version) = self.moment.version(&id)? else { continue };
-            let shown = self.published.calendar(&id).filter(|it| it.version == version);
+            let Some(version) = self.moment.version(&id)? else {
+                continue;
+            };
+            let shown = self
+                .published
+                .calendar(&id)
+                .filter(|it| it.version == version);
             let found = match shown {
                 Some(shown) => Some(shown),
-                None => self.moment.calendar(&id, self.state.last_time)?.map(Arc::new),
+                None => self
+                    .moment
+                    .calendar(&id, self.state.last_time)?
+                    .map(Arc::new),
             };
             self.state.calendars.extend(found.map(|it| (id, it)));
         }
@@ -53,11 +61,18 @@ impl PrefetchSource for Beside<'_> {
         self.moment.appointments(ids)
     }
 
-    fn appointments_by_key(&mut self, keys: &[AppointmentKey]) -> Result<Vec<Appointment>, StoreError> {
+    fn appointments_by_key(
+        &mut self,
+        keys: &[AppointmentKey],
+    ) -> Result<Vec<Appointment>, StoreError> {
         self.moment.appointments_by_key(keys)
     }
 
-    fn keys_of_email(&mut self, email: &EmailKey, limit: usize) -> Result<Vec<AppointmentKey>, StoreError> {
+    fn keys_of_email(
+        &mut self,
+        email: &EmailKey,
+        limit: usize,
+    ) -> Result<Vec<AppointmentKey>, StoreError> {
         self.moment.keys_of_email(email, limit)
     }
 
@@ -113,10 +128,23 @@ fn answer_at(
     terms: &Terms,
     clock: Instant,
 ) -> Result<Option<Result<Answer, Failure>>, StoreError> {
-    let Last { revision, time, next_key } = moment.last()?;
+    let Last {
+        revision,
+        time,
+        next_key,
+    } = moment.last()?;
     let now = clock.max(time);
-    let state = State { revision, last_time: time, next_key, ..State::default() };
-    let mut beside = Beside { moment, published, state };
+    let state = State {
+        revision,
+        last_time: time,
+        next_key,
+        ..State::default()
+    };
+    let mut beside = Beside {
+        moment,
+        published,
+        state,
+    };
     gather(&mut beside, &[command.needs()], [], now)?;
     beside.expire(now)?;
     let decision = match decide(&beside.state, command, now) {
@@ -124,26 +152,48 @@ fn answer_at(
         Ok(decision) if terms.is_dry_run => decision,
         Ok(_) => return Ok(None),
     };
-    let Draft { outcome, calendar, .. } = dry_run(&beside.state, decision, now);
-    Ok(Some(Ok(Answer { revision, outcome, calendar, outside: Vec::new(), time: now })))
+    let Draft {
+        outcome, calendar, ..
+    } = dry_run(&beside.state, decision, now);
+    Ok(Some(Ok(Answer {
+        revision,
+        outcome,
+        calendar,
+        outside: Vec::new(),
+        time: now,
+    })))
 }
 
 impl Beside<'_> {
     /// Records for this decision what has run out, as the writer does before each of its own.
     fn expire(&mut self, now: Instant) -> Result<(), StoreError> {
         let calendars: Vec<Arc<Calendar>> = self.state.calendars.values().cloned().collect();
-        let claims = calendars.iter().flat_map(|it| it.claims.iter().chain(it.requests.values()));
-        let known: HashSet<AppointmentKey> = self.state.appointments.values().map(|it| it.key).collect();
-        let due: Vec<AppointmentKey> =
-            claims.filter(|it| !it.is_alive(now)).map(|it| it.key()).filter(|it| !known.contains(it)).collect();
+        let claims = calendars
+            .iter()
+            .flat_map(|it| it.claims.iter().chain(it.requests.values()));
+        let known: HashSet<AppointmentKey> =
+            self.state.appointments.values().map(|it| it.key).collect();
+        let due: Vec<AppointmentKey> = claims
+            .filter(|it| !it.is_alive(now))
+            .map(|it| it.key())
+            .filter(|it| !known.contains(it))
+            .collect();
         let found = self.moment.appointments_by_key(&due)?;
         keep(self, found)?;
-        let mut waiting: Vec<_> = self.state.appointments.values().filter(|it| it.is_waiting()).cloned().collect();
+        let mut waiting: Vec<_> = self
+            .state
+            .appointments
+            .values()
+            .filter(|it| it.is_waiting())
+            .cloned()
+            .collect();
         waiting.retain(|it| it.expire_time.is_some_and(|due| due <= now));
         waiting.sort_unstable_by_key(|it| (it.expire_time, it.key));
         for it in waiting {
             let expired = expire(&self.state, it.id, now);
-            if let Some(change) = expired.and_then(|it| it.change(&self.state, now, Caller::default())) {
+            if let Some(change) =
+                expired.and_then(|it| it.change(&self.state, now, Caller::default()))
+            {
                 self.state.apply(&change);
             }
         }

@@ -61,17 +61,33 @@ impl Commits {
 
     /// It has ended, and what it did is published or undone.
     pub(super) fn end(&self) {
-        self.ended.send_replace(self.published.begun.load(Ordering::SeqCst));
+        self.ended
+            .send_replace(self.published.begun.load(Ordering::SeqCst));
     }
 }
 
 impl Snapshots {
     pub(super) fn new(revision: Revision, time: Instant) -> (Arc<Self>, Commits) {
-        let snapshot = Snapshot { revision, time, calendars: HashMap::new() };
+        let snapshot = Snapshot {
+            revision,
+            time,
+            calendars: HashMap::new(),
+        };
         let (sender, ended) = watch::channel(0);
         let (epoch, begun) = (AtomicU64::new(0), AtomicU64::new(0));
-        let published = Arc::new(Self { snapshot: RwLock::new(snapshot), epoch, begun, ended });
-        (Arc::clone(&published), Commits { published, ended: sender })
+        let published = Arc::new(Self {
+            snapshot: RwLock::new(snapshot),
+            epoch,
+            begun,
+            ended,
+        });
+        (
+            Arc::clone(&published),
+            Commits {
+                published,
+                ended: sender,
+            },
+        )
     }
 
     /// Waits until every commit that has begun is shown, so that nobody who read the store sees an older snapshot next.
@@ -82,7 +98,11 @@ impl Snapshots {
             return Ok(());
         }
         let mut ended = self.ended.clone();
-        ended.wait_for(|ended| *ended >= begun).await.map(drop).map_err(|_| Failure::ShuttingDown)
+        ended
+            .wait_for(|ended| *ended >= begun)
+            .await
+            .map(drop)
+            .map_err(|_| Failure::ShuttingDown)
     }
 
     /// All of these calendars, or none when one of them is not in memory.
@@ -95,26 +115,41 @@ impl Snapshots {
             Some(Arc::clone(&entry.calendar))
         };
         let calendars = ids.iter().map(calendar).collect::<Option<Vec<_>>>()?;
-        Some(View { revision: snapshot.revision, now: snapshot.time.max(clock), calendars })
+        Some(View {
+            revision: snapshot.revision,
+            now: snapshot.time.max(clock),
+            calendars,
+        })
     }
 
     /// Those of these calendars that are not in memory.
     pub(super) fn missing(&self, ids: &[CalendarId]) -> Vec<CalendarId> {
         let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
-        ids.iter().filter(|id| !snapshot.calendars.contains_key(*id)).cloned().collect()
+        ids.iter()
+            .filter(|id| !snapshot.calendars.contains_key(*id))
+            .cloned()
+            .collect()
     }
 
     /// A calendar, if it is in memory.
     pub(super) fn calendar(&self, id: &CalendarId) -> Option<Arc<Calendar>> {
-        self.view(std::slice::from_ref(id), Instant::MIN)?.calendars.pop()
+        self.view(std::slice::from_ref(id), Instant::MIN)?
+            .calendars
+            .pop()
     }
 
     pub(super) fn revision(&self) -> Revision {
-        self.snapshot.read().unwrap_or_else(PoisonError::into_inner).revision
+        self.snapshot
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .revision
     }
 
     pub(super) fn time(&self) -> Instant {
-        self.snapshot.read().unwrap_or_else(PoisonError::into_inner).time
+        self.snapshot
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .time
     }
 
     /// Shows what a batch made: these calendars as they are now, or gone.
@@ -125,13 +160,22 @@ impl Snapshots {
         calendars: impl IntoIterator<Item = (CalendarId, Option<Arc<Calendar>>)>,
     ) {
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed);
-        let mut snapshot = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+        let mut snapshot = self
+            .snapshot
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         snapshot.revision = revision;
         snapshot.time = snapshot.time.max(time);
         let replaced: Vec<Entry> = calendars
             .into_iter()
             .filter_map(|(id, calendar)| match calendar {
-                Some(calendar) => snapshot.calendars.insert(id, Entry { calendar, used: AtomicU64::new(epoch) }),
+                Some(calendar) => snapshot.calendars.insert(
+                    id,
+                    Entry {
+                        calendar,
+                        used: AtomicU64::new(epoch),
+                    },
+                ),
                 None => snapshot.calendars.remove(&id),
             })
             .collect();
@@ -142,16 +186,25 @@ impl Snapshots {
 
     /// Those that were not used for longest, so many that at most `keep` stay. They are no longer published.
     pub(super) fn drop_idle(&self, keep: usize) -> Vec<CalendarId> {
-        let mut snapshot = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+        let mut snapshot = self
+            .snapshot
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let excess = snapshot.calendars.len().saturating_sub(keep);
         if excess == 0 {
             return Vec::new();
         }
-        let mut uses: Vec<(u64, CalendarId)> =
-            snapshot.calendars.iter().map(|(id, entry)| (entry.used.load(Ordering::Relaxed), id.clone())).collect();
+        let mut uses: Vec<(u64, CalendarId)> = snapshot
+            .calendars
+            .iter()
+            .map(|(id, entry)| (entry.used.load(Ordering::Relaxed), id.clone()))
+            .collect();
         uses.select_nth_unstable(excess - 1);
         let idle: Vec<CalendarId> = uses.into_iter().take(excess).map(|(_, id)| id).collect();
-        let dropped: Vec<Entry> = idle.iter().filter_map(|id| snapshot.calendars.remove(id)).collect();
+        let dropped: Vec<Entry> = idle
+            .iter()
+            .filter_map(|id| snapshot.calendars.remove(id))
+            .collect();
         drop(snapshot);
         drop(dropped);
         idle

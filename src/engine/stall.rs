@@ -20,12 +20,20 @@ pub(super) struct Stall {
 impl Stall {
     pub(super) fn begin(envelopes: &[Envelope]) -> Self {
         let heaviest = envelopes.iter().max_by_key(|it| it.command.weight());
-        Self { began: Deadline::now(), method: heaviest.map_or("", |it| it.terms.method), commands: envelopes.len() }
+        Self {
+            began: Deadline::now(),
+            method: heaviest.map_or("", |it| it.terms.method),
+            commands: envelopes.len(),
+        }
     }
 
     /// It is decided.
     pub(super) fn end(self) {
-        let Self { began, method, commands } = self;
+        let Self {
+            began,
+            method,
+            commands,
+        } = self;
         let took = began.elapsed();
         if took > STALL {
             tracing::warn!(

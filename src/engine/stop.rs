@@ -17,12 +17,18 @@ impl Stopped {
     /// By an error after which the writer must not go on.
     pub(super) fn by(fatal: &StoreError) -> Self {
         let why = logged(fatal.to_string());
-        if matches!(fatal, StoreError::Gone(_)) { Self::FileGone(why) } else { Self::Failed(why) }
+        if matches!(fatal, StoreError::Gone(_)) {
+            Self::FileGone(why)
+        } else {
+            Self::Failed(why)
+        }
     }
 
     /// By a commit of which nobody knows whether it happened.
     pub(super) fn unknown() -> Self {
-        Self::Failed(logged("what is on disk is not known for certain; a restart finds it".to_owned()))
+        Self::Failed(logged(
+            "what is on disk is not known for certain; a restart finds it".to_owned(),
+        ))
     }
 
     /// By a panic, which has said itself what it is.
@@ -44,7 +50,11 @@ pub(super) fn goes_on_after(error: CommitError, work: &str) -> Result<bool, Stor
     if !is_known {
         tracing::error!(%error, "{work}, and the disk failed");
     }
-    if error.is_fatal() { Err(error) } else { Ok(is_known) }
+    if error.is_fatal() {
+        Err(error)
+    } else {
+        Ok(is_known)
+    }
 }
 
 /// The same where the writer comes back to the work later: the log tells what the store refused, too.

@@ -27,7 +27,11 @@ impl Engine {
         if let (Some(hours), Some(calendar)) = (hours, answer.calendar.clone()) {
             let outside = self.outside(hours, calendar, answer.time, deadline).await;
             // The change is made: that these cannot be shown must not make it look undone.
-            answer.outside = if is_dry_run { outside? } else { outside.unwrap_or_else(not_shown) };
+            answer.outside = if is_dry_run {
+                outside?
+            } else {
+                outside.unwrap_or_else(not_shown)
+            };
         }
         Ok(answer)
     }
@@ -47,7 +51,12 @@ impl Engine {
                 // Those that can be read are shown.
                 Err(error) if error.is_damage() => {
                     tracing::error!(calendar = %calendar.id, %error, "not all appointments outside of the hours are shown");
-                    let one = |key| reader.appointments_by_key(&[key]).ok().and_then(|(mut found, _)| found.pop());
+                    let one = |key| {
+                        reader
+                            .appointments_by_key(&[key])
+                            .ok()
+                            .and_then(|(mut found, _)| found.pop())
+                    };
                     Ok(keys.into_iter().filter_map(one).collect())
                 }
                 read => read.map(|(found, _)| found),
@@ -57,16 +66,32 @@ impl Engine {
     }
 
     async fn decided(&self, command: Command, terms: Terms) -> Result<Answer, Failure> {
-        if let Some(refusal) = fast_reject::refusal(&self.published, &command, &terms, self.clock.now()) {
+        if let Some(refusal) =
+            fast_reject::refusal(&self.published, &command, &terms, self.clock.now())
+        {
             return Err(refusal.into());
         }
         let mut command = command;
-        if let Command::DeleteCalendar { calendar, force: true, etag, beforehand } = &mut command
+        if let Command::DeleteCalendar {
+            calendar,
+            force: true,
+            etag,
+            beforehand,
+        } = &mut command
             && !terms.is_dry_run
-            && let Some((prepared, asking)) = self.before_deletion((calendar, *etag), &terms).await?
+            && let Some((prepared, asking)) =
+                self.before_deletion((calendar, *etag), &terms).await?
         {
             *beforehand = Some(prepared);
-            return self.ask_writer(command, Terms { asking: Some(asking), ..terms }).await;
+            return self
+                .ask_writer(
+                    command,
+                    Terms {
+                        asking: Some(asking),
+                        ..terms
+                    },
+                )
+                .await;
         }
         if self.is_decided_beside(&command, &terms) {
             let shared = Arc::new(command);
@@ -78,15 +103,26 @@ impl Engine {
             && !missing.is_empty()
             && self.readers.is_free()
         {
-            let wait = Wait { deadline: terms.deadline, held: terms.held.clone() };
+            let wait = Wait {
+                deadline: terms.deadline,
+                held: terms.held.clone(),
+            };
             self.bring(missing, &wait).await?;
         }
         self.ask_writer(command, terms).await
     }
 
-    pub(super) async fn ask_writer(&self, command: Command, terms: Terms) -> Result<Answer, Failure> {
+    pub(super) async fn ask_writer(
+        &self,
+        command: Command,
+        terms: Terms,
+    ) -> Result<Answer, Failure> {
         let (reply, answer) = oneshot::channel();
-        self.post(Mail::Command { command: Box::new(command), terms, reply })?;
+        self.post(Mail::Command {
+            command: Box::new(command),
+            terms,
+            reply,
+        })?;
         // A reply that is dropped means that the writer broke off in the middle of the batch.
         answer.await.unwrap_or(Err(Failure::CommitUnknown))
     }
@@ -95,7 +131,8 @@ impl Engine {
     /// work and nobody waits for it: not behind dry runs, and not while the clock is in doubt, of which the writer tells.
     /// A repeated request is the writer's: its first one may be on its way.
     pub(super) fn is_decided_beside(&self, command: &Command, terms: &Terms) -> bool {
-        let is_spared = || terms.request.is_none() && command.is_refused_dearly() && self.deciders.is_free();
+        let is_spared =
+            || terms.request.is_none() && command.is_refused_dearly() && self.deciders.is_free();
         self.decides_beside && !self.clock.is_in_doubt() && (terms.is_dry_run || is_spared())
     }
 
@@ -105,10 +142,15 @@ impl Engine {
         command: Arc<Command>,
         terms: &Terms,
     ) -> Result<Option<Result<Answer, Failure>>, Failure> {
-        let (published, clock, terms) = (Arc::clone(&self.published), Arc::clone(&self.clock), terms.clone());
+        let (published, clock, terms) = (
+            Arc::clone(&self.published),
+            Arc::clone(&self.clock),
+            terms.clone(),
+        );
         let deadline = terms.deadline;
-        let ask =
-            move |reader: &mut dyn Reader| snapshot_decision::answer(reader, &published, &command, &terms, clock.now());
+        let ask = move |reader: &mut dyn Reader| {
+            snapshot_decision::answer(reader, &published, &command, &terms, clock.now())
+        };
         match self.read_by(&self.deciders, deadline, ask).await {
             Ok(answer) => Ok(answer),
             Err(Failure::StoreUnavailable(_) | Failure::Damaged) => Ok(None),

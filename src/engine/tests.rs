@@ -24,7 +24,11 @@ use bookd_core::time::zone::Zone;
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 fn start(store: &Memory, layout: Layout) -> (Engine, RunningEngine) {
-    let settings = Settings { layout, is_clock_confirmed: true, ..Settings::default() };
+    let settings = Settings {
+        layout,
+        is_clock_confirmed: true,
+        ..Settings::default()
+    };
     Engine::start(Box::new(store.clone()), Arc::new(SystemClock), settings).unwrap()
 }
 
@@ -34,7 +38,10 @@ fn id(name: &str) -> CalendarId {
 
 fn create(name: &str) -> Command {
     let profile = Profile::open(Arc::new(Zone::utc()), Availability::default());
-    Command::CreateCalendar { calendar: id(name), profile }
+    Command::CreateCalendar {
+        calendar: id(name),
+        profile,
+    }
 }
 
 #[tokio::test]
@@ -42,14 +49,26 @@ async fn what_a_reader_that_gave_up_had_asked_for_is_not_loaded() {
     let store = Memory::new(7);
     let calendar = id("ada");
     let (engine, running) = start(&store, Layout::Inline);
-    engine.submit(create("ada"), Terms::default()).await.unwrap();
+    engine
+        .submit(create("ada"), Terms::default())
+        .await
+        .unwrap();
     drop(engine);
     assert_eq!(running.stopped().await, Stopped::Done);
     let (engine, _running) = start(&store, Layout::Inline);
-    let is_loaded = || engine.published.view(std::slice::from_ref(&calendar), SystemClock.now()).is_some();
+    let is_loaded = || {
+        engine
+            .published
+            .view(std::slice::from_ref(&calendar), SystemClock.now())
+            .is_some()
+    };
     let wait = Wait::default();
     let ask = || engine.view(std::slice::from_ref(&calendar), &wait);
-    assert!(pin!(ask()).poll(&mut Context::from_waker(Wakes::noop())).is_pending());
+    assert!(
+        pin!(ask())
+            .poll(&mut Context::from_waker(Wakes::noop()))
+            .is_pending()
+    );
     engine.tick().await.unwrap();
     assert!(!is_loaded(), "nobody waits for it");
     ask().await.unwrap();
@@ -66,18 +85,29 @@ impl Drop for Cuts {
 }
 
 #[tokio::test]
-async fn a_queue_that_is_cut_is_refused_from_the_next_command_on_and_what_was_decided_is_answered() {
+async fn a_queue_that_is_cut_is_refused_from_the_next_command_on_and_what_was_decided_is_answered()
+{
     for layout in [Layout::Threads, Layout::Inline] {
         let store = Memory::new(7);
         let (engine, running) = start(&store, layout);
-        let cuts = Terms { held: Some(Arc::new(Cuts(engine.clone()))), ..Terms::default() };
+        let cuts = Terms {
+            held: Some(Arc::new(Cuts(engine.clone()))),
+            ..Terms::default()
+        };
         let ask = |name, terms| engine.submit(create(name), terms);
         // Inline all three are one batch; the writer's own thread may take them apart.
-        let (ada, lee, zoe) =
-            tokio::join!(ask("ada", Terms::default()), ask("lee", cuts), ask("zoe", Terms::default()));
+        let (ada, lee, zoe) = tokio::join!(
+            ask("ada", Terms::default()),
+            ask("lee", cuts),
+            ask("zoe", Terms::default())
+        );
         let answers = [ada, lee, zoe];
         let revisions = answers.map(|it| it.map(|answer| answer.revision));
-        assert_eq!(revisions, [Ok(Revision(1)), Ok(Revision(2)), Err(Failure::ShuttingDown)], "{layout:?}");
+        assert_eq!(
+            revisions,
+            [Ok(Revision(1)), Ok(Revision(2)), Err(Failure::ShuttingDown)],
+            "{layout:?}"
+        );
         let late = engine.submit(create("bob"), Terms::default()).await;
         assert_eq!(late.err(), Some(Failure::ShuttingDown));
         drop(engine);
@@ -97,7 +127,10 @@ enum End {
 
 async fn at_once<T>(what: &str, end: End, answer: impl Future<Output = T>) -> T {
     let answer = tokio::time::timeout(AT_ONCE, answer).await;
-    assert!(answer.is_ok(), "{what} waits for a writer that is gone, {end:?}");
+    assert!(
+        answer.is_ok(),
+        "{what} waits for a writer that is gone, {end:?}"
+    );
     answer.unwrap()
 }
 
@@ -107,8 +140,14 @@ async fn whatever_waits_for_a_writer_that_is_gone_is_told_so_at_once() {
         for end in [End::Unknown, End::Panic] {
             let store = Memory::new(7);
             let (engine, running) = start(&store, layout);
-            engine.submit(create("ada"), Terms::default()).await.unwrap();
-            let mut watch = engine.watch(CalendarFilter::All, Revision(0), None).await.unwrap();
+            engine
+                .submit(create("ada"), Terms::default())
+                .await
+                .unwrap();
+            let mut watch = engine
+                .watch(CalendarFilter::All, Revision(0), None)
+                .await
+                .unwrap();
             assert_eq!(watch.next().await, Ok(Watched::Progress(Revision(1))));
             let mut touches = engine.touches(vec![id("ada")]).unwrap();
             match end {
@@ -120,7 +159,12 @@ async fn whatever_waits_for_a_writer_that_is_gone_is_told_so_at_once() {
                     other_running.stopped().await;
                 }
             }
-            let unknown = at_once("a command", end, engine.submit(create("zoe"), Terms::default())).await;
+            let unknown = at_once(
+                "a command",
+                end,
+                engine.submit(create("zoe"), Terms::default()),
+            )
+            .await;
             assert_eq!(unknown.err(), Some(Failure::CommitUnknown));
             at_once("whoever stops it", end, engine.closed()).await;
             let gone = Some(Failure::ShuttingDown);
@@ -128,18 +172,47 @@ async fn whatever_waits_for_a_writer_that_is_gone_is_told_so_at_once() {
             assert_eq!(at_once("a read", end, read).await.err(), gone);
             let wait = Wait::default();
             let other = [id("zoe")];
-            assert_eq!(at_once("a view", end, engine.view(&other, &wait)).await.err(), gone);
-            assert_eq!(at_once("a command", end, engine.submit(create("bob"), Terms::default())).await.err(), gone);
+            assert_eq!(
+                at_once("a view", end, engine.view(&other, &wait))
+                    .await
+                    .err(),
+                gone
+            );
+            assert_eq!(
+                at_once(
+                    "a command",
+                    end,
+                    engine.submit(create("bob"), Terms::default())
+                )
+                .await
+                .err(),
+                gone
+            );
             assert_eq!(at_once("a tick", end, engine.tick()).await.err(), gone);
             let lagged = at_once("a watcher that was cut", end, engine.lagged(Revision(1))).await;
-            assert_eq!(lagged, Failure::Lagged { last: Revision(1), oldest: Revision(1) });
-            assert_eq!(at_once("a watch", end, watch.next()).await, Ok(Watched::Progress(Revision(1))));
+            assert_eq!(
+                lagged,
+                Failure::Lagged {
+                    last: Revision(1),
+                    oldest: Revision(1)
+                }
+            );
+            assert_eq!(
+                at_once("a watch", end, watch.next()).await,
+                Ok(Watched::Progress(Revision(1)))
+            );
             assert_eq!(at_once("a watch", end, watch.next()).await.err(), gone);
             let never = Deadline::now() + 2 * AT_ONCE;
-            assert_eq!(at_once("a watch of slots", end, touches.woken(never)).await, Wakeup::Closed);
+            assert_eq!(
+                at_once("a watch of slots", end, touches.woken(never)).await,
+                Wakeup::Closed
+            );
             let late = engine.watch(CalendarFilter::All, Revision(1), None);
             assert_eq!(at_once("a new watch", end, late).await.err(), gone);
-            assert!(matches!(at_once("the end", end, running.stopped()).await, Stopped::Failed(_)));
+            assert!(matches!(
+                at_once("the end", end, running.stopped()).await,
+                Stopped::Failed(_)
+            ));
         }
     }
 }
@@ -156,13 +229,26 @@ async fn calendars_that_are_dropped_from_memory_are_dropped_by_the_store_too_and
         calendars_in_memory_max: CALENDARS_MAX,
         ..Settings::default()
     };
-    let (engine, _running) = Engine::start(Box::new(store.clone()), Arc::new(SystemClock), settings).unwrap();
+    let (engine, _running) =
+        Engine::start(Box::new(store.clone()), Arc::new(SystemClock), settings).unwrap();
     for number in 0..4 * BATCHES {
-        engine.submit(create(&format!("calendar-{number}")), Terms::default()).await.unwrap();
-        assert!(store.calendars_known() < CALENDARS_MAX + BATCHES, "{} after {number}", store.calendars_known());
+        engine
+            .submit(create(&format!("calendar-{number}")), Terms::default())
+            .await
+            .unwrap();
+        assert!(
+            store.calendars_known() < CALENDARS_MAX + BATCHES,
+            "{} after {number}",
+            store.calendars_known()
+        );
     }
     // The first was dropped, and a change of it is decided and committed as before.
-    let delete = Command::DeleteCalendar { calendar: id("calendar-0"), force: false, etag: None, beforehand: None };
+    let delete = Command::DeleteCalendar {
+        calendar: id("calendar-0"),
+        force: false,
+        etag: None,
+        beforehand: None,
+    };
     engine.submit(delete, Terms::default()).await.unwrap();
 }
 
@@ -170,22 +256,39 @@ async fn calendars_that_are_dropped_from_memory_are_dropped_by_the_store_too_and
 async fn limits_that_count_further_back_keep_a_calendar_in_memory() {
     let store = Memory::new(7);
     let (engine, _running) = start(&store, Layout::Inline);
-    engine.submit(create("ada"), Terms::default()).await.unwrap();
+    engine
+        .submit(create("ada"), Terms::default())
+        .await
+        .unwrap();
     let (engine, _running) = start(&store, Layout::Inline);
     let kept_from = || engine.published.calendar(&id("ada")).map(|it| it.kept_from);
     engine.view(&[id("ada")], &Wait::default()).await.unwrap();
     let before = kept_from().unwrap();
-    let limits = Limits { per_year: Some(3), ..Limits::default() };
-    let patch = ProfilePatch { limits: Some(limits), ..ProfilePatch::default() };
-    let update = Command::UpdateCalendar { calendar: id("ada"), patch, etag: None };
+    let limits = Limits {
+        per_year: Some(3),
+        ..Limits::default()
+    };
+    let patch = ProfilePatch {
+        limits: Some(limits),
+        ..ProfilePatch::default()
+    };
+    let update = Command::UpdateCalendar {
+        calendar: id("ada"),
+        patch,
+        etag: None,
+    };
     engine.submit(update, Terms::default()).await.unwrap();
     let year = SystemClock.now().plus(-100 * 366 * 24 * 60 * 60);
-    assert!(kept_from().is_some_and(|it| it <= before && it > year), "all of it is loaded anew");
+    assert!(
+        kept_from().is_some_and(|it| it <= before && it > year),
+        "all of it is loaded anew"
+    );
 }
 
 /// What a call is answered without the writer, which runs on this very thread and has no turn meanwhile.
 fn beside(engine: &Engine, command: &Command, terms: Terms) -> Option<Result<Answer, Failure>> {
-    match pin!(engine.submit(command.clone(), terms)).poll(&mut Context::from_waker(Wakes::noop())) {
+    match pin!(engine.submit(command.clone(), terms)).poll(&mut Context::from_waker(Wakes::noop()))
+    {
         std::task::Poll::Ready(answer) => Some(answer),
         std::task::Poll::Pending => None,
     }
@@ -195,27 +298,59 @@ fn beside(engine: &Engine, command: &Command, terms: Terms) -> Option<Result<Ans
 async fn dry_runs_and_refusals_of_large_commands_need_no_writer() {
     let store = Memory::new(7);
     let (engine, running) = start(&store, Layout::Inline);
-    engine.submit(create("ada"), Terms::default()).await.unwrap();
-    let dry = || Terms { is_dry_run: true, ..Terms::default() };
-    let delete = |etag| Command::DeleteCalendar { calendar: id("ada"), force: true, etag, beforehand: None };
-    for command in [delete(None), create("lee"), create("ada"), delete(Some(Etag::of(b"other", Revision(1))))] {
+    engine
+        .submit(create("ada"), Terms::default())
+        .await
+        .unwrap();
+    let dry = || Terms {
+        is_dry_run: true,
+        ..Terms::default()
+    };
+    let delete = |etag| Command::DeleteCalendar {
+        calendar: id("ada"),
+        force: true,
+        etag,
+        beforehand: None,
+    };
+    for command in [
+        delete(None),
+        create("lee"),
+        create("ada"),
+        delete(Some(Etag::of(b"other", Revision(1)))),
+    ] {
         let answer = beside(&engine, &command, dry()).expect("a dry run that waits for the writer");
         let real = engine.submit(command.clone(), dry()).await;
         assert_eq!(answer.is_ok(), real.is_ok(), "{command:?}");
     }
-    let refused = beside(&engine, &delete(Some(Etag::of(b"other", Revision(1)))), Terms::default())
-        .expect("a refusal by the writer");
+    let refused = beside(
+        &engine,
+        &delete(Some(Etag::of(b"other", Revision(1)))),
+        Terms::default(),
+    )
+    .expect("a refusal by the writer");
     assert!(matches!(refused, Err(Failure::Refused(_))), "{refused:?}");
     assert_eq!(engine.revision(), Revision(1), "nothing of it happened");
     // What is not refused is the writer's, and a request that was made before has the answer of then.
-    let request = RequestId { hash: [1; 16], fingerprint: [2; 16] };
-    let named = Terms { request: Some(request), ..Terms::default() };
+    let request = RequestId {
+        hash: [1; 16],
+        fingerprint: [2; 16],
+    };
+    let named = Terms {
+        request: Some(request),
+        ..Terms::default()
+    };
     assert!(beside(&engine, &delete(None), Terms::default()).is_none());
     engine.tick().await.unwrap();
     assert_eq!(engine.revision(), Revision(2));
-    engine.submit(create("ada"), Terms::default()).await.unwrap();
+    engine
+        .submit(create("ada"), Terms::default())
+        .await
+        .unwrap();
     let other = delete(Some(Etag::of(b"other", Revision(1))));
-    assert!(beside(&engine, &other, named.clone()).is_none(), "its first one may be on its way");
+    assert!(
+        beside(&engine, &other, named.clone()).is_none(),
+        "its first one may be on its way"
+    );
     engine.tick().await.unwrap();
     let first = engine.submit(delete(None), named.clone()).await.unwrap();
     let again = engine.submit(delete(None), named).await.unwrap();
@@ -228,11 +363,25 @@ async fn dry_runs_and_refusals_of_large_commands_need_no_writer() {
 async fn a_command_that_may_change_something_goes_beside_the_writer_only_where_nothing_waits() {
     let store = Memory::new(7);
     let clock = ManualClock::new(SystemClock.now());
-    let settings = Settings { layout: Layout::Threads, is_clock_confirmed: true, ..Settings::default() };
-    let (engine, _running) = Engine::start(Box::new(store), Arc::new(clock.clone()), settings).unwrap();
-    let delete = Command::DeleteCalendar { calendar: id("ada"), force: true, etag: None, beforehand: None };
-    let dry = Terms { is_dry_run: true, ..Terms::default() };
-    let goes_beside = || [Terms::default(), dry.clone()].map(|terms| engine.is_decided_beside(&delete, &terms));
+    let settings = Settings {
+        layout: Layout::Threads,
+        is_clock_confirmed: true,
+        ..Settings::default()
+    };
+    let (engine, _running) =
+        Engine::start(Box::new(store), Arc::new(clock.clone()), settings).unwrap();
+    let delete = Command::DeleteCalendar {
+        calendar: id("ada"),
+        force: true,
+        etag: None,
+        beforehand: None,
+    };
+    let dry = Terms {
+        is_dry_run: true,
+        ..Terms::default()
+    };
+    let goes_beside =
+        || [Terms::default(), dry.clone()].map(|terms| engine.is_decided_beside(&delete, &terms));
     assert_eq!(goes_beside(), [true, true]);
     // Two dry runs take as long as they like.
     let (go, gone) = std::sync::mpsc::channel::<()>();
@@ -242,15 +391,24 @@ async fn a_command_that_may_change_something_goes_beside_the_writer_only_where_n
         let (engine, gone, begun) = (engine.clone(), Arc::clone(&gone), Arc::clone(&begun));
         let wait = move |_: &mut dyn Reader| {
             begun.add_permits(1);
-            let gone = gone.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let gone = gone
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             let _over = gone.recv();
             Ok(())
         };
         tokio::spawn(async move { engine.read_by(&engine.deciders, None, wait).await })
     };
     let dry_runs: Vec<_> = (0..DECIDERS_MAX).map(|_| run()).collect();
-    let _all_begun = begun.acquire_many(u32::try_from(DECIDERS_MAX).unwrap()).await.unwrap();
-    assert_eq!(goes_beside(), [false, true], "what changes something does not wait for dry runs");
+    let _all_begun = begun
+        .acquire_many(u32::try_from(DECIDERS_MAX).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(
+        goes_beside(),
+        [false, true],
+        "what changes something does not wait for dry runs"
+    );
     drop(go);
     for it in dry_runs {
         it.await.unwrap().unwrap();
@@ -258,19 +416,40 @@ async fn a_command_that_may_change_something_goes_beside_the_writer_only_where_n
     assert_eq!(goes_beside(), [true, true]);
     clock.jump(2 * CLOCK_JUMP_MAX);
     engine.tick().await.unwrap();
-    assert_eq!(goes_beside(), [false, false], "a clock in doubt is the writer's to tell");
+    assert_eq!(
+        goes_beside(),
+        [false, false],
+        "a clock in doubt is the writer's to tell"
+    );
 }
 
 /// A command of some sender, that weighs as much as one of everything or nearly nothing.
 fn envelope(sender: u16, is_heavy: bool, deadline: Option<Deadline>) -> batch::Envelope {
     let sender = Some(SocketAddr::from(([127, 0, 0, 1], sender)));
-    let heavy = Command::DeleteCalendar { calendar: id("ada"), force: true, etag: None, beforehand: None };
-    let terms = Terms { sender, deadline, ..Terms::default() };
-    batch::Envelope { command: if is_heavy { heavy } else { create("ada") }, terms, reply: oneshot::channel().0 }
+    let heavy = Command::DeleteCalendar {
+        calendar: id("ada"),
+        force: true,
+        etag: None,
+        beforehand: None,
+    };
+    let terms = Terms {
+        sender,
+        deadline,
+        ..Terms::default()
+    };
+    batch::Envelope {
+        command: if is_heavy { heavy } else { create("ada") },
+        terms,
+        reply: oneshot::channel().0,
+    }
 }
 
 fn senders(batch: &[batch::Envelope]) -> Vec<u16> {
-    batch.iter().filter_map(|it| it.terms.sender).map(|it| it.port()).collect()
+    batch
+        .iter()
+        .filter_map(|it| it.terms.sender)
+        .map(|it| it.port())
+        .collect()
 }
 
 #[tokio::test]
@@ -284,11 +463,27 @@ async fn each_connection_has_its_turn_and_a_large_command_a_batch() {
     assert_eq!(queue.len(), 8);
     assert_eq!(senders(&queue.take_batch()), [1], "a large one alone");
     let second = queue.take_batch();
-    assert_eq!(senders(&second), [2, 3, 2], "then those that are small, in turn");
+    assert_eq!(
+        senders(&second),
+        [2, 3, 2],
+        "then those that are small, in turn"
+    );
     queue.put_back(second.into_iter().skip(1));
-    assert_eq!(senders(&queue.take_batch()), [3, 2], "what could not be decided goes before all others");
-    assert_eq!(senders(&queue.take_batch()), [4], "whoever has large ones has but one turn");
-    assert_eq!(senders(&queue.take_batch()), [4], "and what came behind it comes behind it");
+    assert_eq!(
+        senders(&queue.take_batch()),
+        [3, 2],
+        "what could not be decided goes before all others"
+    );
+    assert_eq!(
+        senders(&queue.take_batch()),
+        [4],
+        "whoever has large ones has but one turn"
+    );
+    assert_eq!(
+        senders(&queue.take_batch()),
+        [4],
+        "and what came behind it comes behind it"
+    );
     assert_eq!(senders(&queue.take_all()), [1, 1]);
     assert!(queue.is_empty());
     let now = Deadline::now();
@@ -298,5 +493,9 @@ async fn each_connection_has_its_turn_and_a_large_command_a_batch() {
     queue.push(envelope(3, false, None));
     assert_eq!(queue.take_late(now).len(), 2);
     let batches = [queue.take_batch(), queue.take_batch()];
-    assert_eq!((queue.len(), batches.map(|it| senders(&it))), (0, [vec![3], vec![1]]), "each by what it is now");
+    assert_eq!(
+        (queue.len(), batches.map(|it| senders(&it))),
+        (0, [vec![3], vec![1]]),
+        "each by what it is now"
+    );
 }

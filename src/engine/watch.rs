@@ -73,12 +73,15 @@ impl Watch {
         if self.is_over {
             return Err(Failure::ShuttingDown);
         }
-        if rested > self.subscription.subscriptions.settings.stall_max || self.subscription.subscriber.is_cut() {
+        if rested > self.subscription.subscriptions.settings.stall_max
+            || self.subscription.subscriber.is_cut()
+        {
             return Err(self.engine.lagged(self.position).await);
         }
         let said = self.look().await;
         if matches!(said, Ok(Watched::Progress(_))) {
-            self.progress_due = Monotonic::now() + self.subscription.subscriptions.settings.progress;
+            self.progress_due =
+                Monotonic::now() + self.subscription.subscriptions.settings.progress;
         }
         self.subscription.rests();
         said
@@ -135,19 +138,28 @@ impl Watch {
             // Nothing else is waited for within a change.
             (self.target, self.parts) = (self.target.max(told.entry.revision), part);
         }
-        Watched::Change { told: Box::new(told), part }
+        Watched::Change {
+            told: Box::new(told),
+            part,
+        }
     }
 
     /// Nothing of the queue is left: what it ends with did not pass.
     fn pass_queue(&mut self) {
         self.told_upto = self.told_upto.max(self.queue_end);
-        self.position = self.position.max(Revision(self.told_upto.revision.0.saturating_sub(1)));
+        self.position = self
+            .position
+            .max(Revision(self.told_upto.revision.0.saturating_sub(1)));
     }
 
     /// What waited while the client read something else may show what was removed meanwhile: then it is read again.
     fn is_up_to_date(&mut self, told: &mut ChangePart) -> bool {
         let newest = self.engine.revision();
-        let is_known = self.is_fresh || self.subscription.subscriptions.refresh(told, self.read_at, newest);
+        let is_known = self.is_fresh
+            || self
+                .subscription
+                .subscriptions
+                .refresh(told, self.read_at, newest);
         if !is_known {
             self.queue.clear();
             self.queue_end = self.told_upto;
@@ -178,23 +190,38 @@ impl Watch {
 
     /// Reads on, from the tail in memory or from the store.
     async fn fill(&mut self, newest: Revision) -> Result<(), Failure> {
-        let Subscription { subscriptions, subscriber, .. } = &self.subscription;
+        let Subscription {
+            subscriptions,
+            subscriber,
+            ..
+        } = &self.subscription;
         (self.is_fresh, self.read_at) = (true, newest);
         let behind = newest.0.saturating_sub(self.position.0);
         if self.was_current && behind > subscriptions.settings.lag_changes_max {
             return Err(self.engine.lagged(self.position).await);
         }
         let from = self.told_upto.max(LogPosition::after(self.position));
-        let of_tail =
-            if from.is_within_change() { None } else { subscriptions.page(self.position, newest, &subscriber.filter) };
+        let of_tail = if from.is_within_change() {
+            None
+        } else {
+            subscriptions.page(self.position, newest, &subscriber.filter)
+        };
         if let Some(page) = of_tail {
-            self.queue.extend(page.changes.iter().map(|found| found.tell(&subscriber.filter)));
+            self.queue.extend(
+                page.changes
+                    .iter()
+                    .map(|found| found.tell(&subscriber.filter)),
+            );
             self.queue_end = page.next;
             // A long stretch in which nothing passes must leave room for the others of this worker.
             tokio::task::yield_now().await;
             return Ok(());
         }
-        let page = self.engine.told_from(from, Arc::clone(subscriber), None).await.map_err(busy)?;
+        let page = self
+            .engine
+            .told_from(from, Arc::clone(subscriber), None)
+            .await
+            .map_err(busy)?;
         self.queue.extend(page.changes);
         self.queue_end = page.next;
         Ok(())
@@ -203,7 +230,11 @@ impl Watch {
 
 /// A read that found no connection in time says nothing about the client's deadline.
 fn busy(failure: Failure) -> Failure {
-    if failure == Failure::ExpiredInQueue { Failure::Overloaded } else { failure }
+    if failure == Failure::ExpiredInQueue {
+        Failure::Overloaded
+    } else {
+        failure
+    }
 }
 
 /// Why a wait for calendars ended.
@@ -227,7 +258,11 @@ pub struct CalendarWatch {
 impl CalendarWatch {
     /// Waits until a change touches one of them, but no longer than this.
     pub async fn woken(&mut self, until: Monotonic) -> Wakeup {
-        let Subscription { subscriptions, subscriber, .. } = &self.subscription;
+        let Subscription {
+            subscriptions,
+            subscriber,
+            ..
+        } = &self.subscription;
         let mut pending = subscriber.take_pending();
         if pending.is_none() && !subscriptions.is_closed() && !subscriber.is_cut() {
             let _or_time = tokio::time::timeout_at(until, subscriber.woken()).await;
@@ -268,14 +303,23 @@ impl Engine {
         // Registered before anything is read: what happens from here on is told.
         let subscription = self.subscriptions.register(filter, false)?;
         let newest = self.revision();
-        let position = if start == Revision(0) { newest } else { Revision(start.0 - 1) };
+        let position = if start == Revision(0) {
+            newest
+        } else {
+            Revision(start.0 - 1)
+        };
         if position > newest {
-            return Err(Failure::InFuture { newest, oldest: self.oldest(deadline).await? });
+            return Err(Failure::InFuture {
+                newest,
+                oldest: self.oldest(deadline).await?,
+            });
         }
         let told_upto = LogPosition::after(position);
         let (mut queue, mut queue_end) = (VecDeque::new(), told_upto);
         if position < newest {
-            let page = self.told_from(told_upto, Arc::clone(&subscription.subscriber), deadline).await?;
+            let page = self
+                .told_from(told_upto, Arc::clone(&subscription.subscriber), deadline)
+                .await?;
             queue.extend(page.changes);
             queue_end = page.next;
         }
@@ -307,9 +351,14 @@ impl Engine {
     ) -> Result<ChangePage, Failure> {
         let deadline = deadline.unwrap_or_else(|| Monotonic::now() + WAIT_MAX);
         let turn = tokio::time::timeout_at(deadline, self.catching_up.acquire()).await;
-        let _turn = turn.map_err(|_| Failure::ExpiredInQueue)?.map_err(|_| Failure::ShuttingDown)?;
+        let _turn = turn
+            .map_err(|_| Failure::ExpiredInQueue)?
+            .map_err(|_| Failure::ShuttingDown)?;
         let part_events_max = self.subscriptions.settings.part_events_max;
-        self.read_log(Some(deadline), move |log| log.changes_from(from, &subscriber.filter, part_events_max)).await
+        self.read_log(Some(deadline), move |log| {
+            log.changes_from(from, &subscriber.filter, part_events_max)
+        })
+        .await
     }
 
     /// The oldest revision that can be watched from; 1 while nothing is compacted.
@@ -326,7 +375,11 @@ impl Engine {
 
     /// Tells when something touches one of these calendars.
     pub fn touches(&self, calendars: Vec<CalendarId>) -> Result<CalendarWatch, Failure> {
-        Ok(CalendarWatch { subscription: self.subscriptions.register(CalendarFilter::Among(calendars), true)? })
+        Ok(CalendarWatch {
+            subscription: self
+                .subscriptions
+                .register(CalendarFilter::Among(calendars), true)?,
+        })
     }
 
     /// Ends every watch with the last revision that it was told of. From then on no watch begins.

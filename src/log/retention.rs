@@ -22,7 +22,11 @@ pub(crate) struct Retention {
 impl Retention {
     /// Keeps changes for so many seconds. One step forgets twice what a batch brings at most, so that forgetting wins.
     pub(crate) fn new(keep: i64, batch_changes_max: usize) -> Self {
-        Self { keep: keep.max(KEEP_CHANGES_MIN), step_changes_max: 2 * batch_changes_max, due: Instant::default() }
+        Self {
+            keep: keep.max(KEEP_CHANGES_MIN),
+            step_changes_max: 2 * batch_changes_max,
+            due: Instant::default(),
+        }
     }
 
     /// Forgets some. What the store refuses is tried again later.

@@ -86,26 +86,40 @@ pub(crate) enum Waker {
 }
 
 impl Waker {
-    #[allow(clippy::disallowed_methods, reason = "the engine's own thread, joined by `Running::stopped`")]
-    fn spawn(subscriptions: Arc<Subscriptions>, news: watch::Receiver<News>, layout: Layout) -> Self {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the engine's own thread, joined by `Running::stopped`"
+    )]
+    fn spawn(
+        subscriptions: Arc<Subscriptions>,
+        news: watch::Receiver<News>,
+        layout: Layout,
+    ) -> Self {
         if layout == Layout::Inline {
             return Self::Task(tokio::spawn(wake(subscriptions, news)));
         }
-        let run = move || match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+        let run = move || match tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+        {
             Ok(runtime) => runtime.block_on(wake(subscriptions, news)),
             Err(error) => {
                 tracing::error!(%error, "nobody can be told of changes: watches are refused");
                 subscriptions.close();
             }
         };
-        let thread = std::thread::Builder::new().name("bookd-watch".to_owned()).spawn(run);
+        let thread = std::thread::Builder::new()
+            .name("bookd-watch".to_owned())
+            .spawn(run);
         Self::Thread(thread.expect("a process that starts can have a third thread"))
     }
 
     pub(crate) async fn join(self) {
         let joined = match self {
             Self::Task(task) => task.await.is_ok(),
-            Self::Thread(thread) => tokio::task::spawn_blocking(move || thread.join().is_ok()).await.unwrap_or(false),
+            Self::Thread(thread) => tokio::task::spawn_blocking(move || thread.join().is_ok())
+                .await
+                .unwrap_or(false),
         };
         if !joined {
             tracing::error!("the thread that wakes watchers panicked");
@@ -141,7 +155,11 @@ pub(crate) struct Subscriber {
 impl Subscriber {
     fn wake(&self, revision: Revision) {
         // Only the first counts, and whoever was told once is told.
-        if self.pending.compare_exchange(0, revision.0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+        if self
+            .pending
+            .compare_exchange(0, revision.0, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+        {
             self.woken.notify_one();
         }
     }
@@ -181,10 +199,15 @@ impl Registry {
         match &subscriber.filter {
             CalendarFilter::Among(calendars) => {
                 for id in calendars {
-                    self.by_calendar.entry(id.clone()).or_default().insert(number, Arc::clone(&subscriber));
+                    self.by_calendar
+                        .entry(id.clone())
+                        .or_default()
+                        .insert(number, Arc::clone(&subscriber));
                 }
             }
-            CalendarFilter::All | CalendarFilter::Prefix(_) => drop(self.wide.insert(number, Arc::clone(&subscriber))),
+            CalendarFilter::All | CalendarFilter::Prefix(_) => {
+                drop(self.wide.insert(number, Arc::clone(&subscriber)))
+            }
         }
         self.all.insert(number, subscriber);
         number
@@ -192,10 +215,17 @@ impl Registry {
 
     /// Wakes those who want something of these calendars, each with the first change that it wants.
     fn tell(&self, firsts: &BTreeMap<&str, Revision>) {
-        let mut named: Vec<(Revision, &str)> = firsts.iter().map(|(calendar, first)| (*first, *calendar)).collect();
+        let mut named: Vec<(Revision, &str)> = firsts
+            .iter()
+            .map(|(calendar, first)| (*first, *calendar))
+            .collect();
         named.sort_unstable();
         for (first, calendar) in &named {
-            self.by_calendar.get(*calendar).into_iter().flat_map(HashMap::values).for_each(|it| it.wake(*first));
+            self.by_calendar
+                .get(*calendar)
+                .into_iter()
+                .flat_map(HashMap::values)
+                .for_each(|it| it.wake(*first));
         }
         for subscriber in self.wide.values() {
             let first = match &subscriber.filter {
@@ -214,7 +244,9 @@ impl Registry {
     }
 
     fn remove(&mut self, number: u64) {
-        let Some(subscriber) = self.all.remove(&number) else { return };
+        let Some(subscriber) = self.all.remove(&number) else {
+            return;
+        };
         self.wide.remove(&number);
         if let CalendarFilter::Among(calendars) = &subscriber.filter {
             for id in calendars {
@@ -260,10 +292,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Subscriptions {
     /// The fan-out of an engine that stands at this revision, the writer's end of it, and what wakes watchers.
-    pub(crate) fn start(revision: Revision, settings: WatchSettings, layout: Layout) -> (Arc<Self>, Publisher, Waker) {
+    pub(crate) fn start(
+        revision: Revision,
+        settings: WatchSettings,
+        layout: Layout,
+    ) -> (Arc<Self>, Publisher, Waker) {
         let subscriptions = Arc::new(Self {
             handover: Mutex::default(),
-            tail: Mutex::new(Tail::new(settings.tail_changes_max, settings.part_events_max)),
+            tail: Mutex::new(Tail::new(
+                settings.tail_changes_max,
+                settings.part_events_max,
+            )),
             registry: Mutex::default(),
             count: AtomicUsize::new(0),
             seen: AtomicU64::new(revision.0),
@@ -273,24 +312,44 @@ impl Subscriptions {
         });
         let (news, received) = watch::channel(News { revision, ticks: 0 });
         let waker = Waker::spawn(Arc::clone(&subscriptions), received, layout);
-        (Arc::clone(&subscriptions), Publisher { subscriptions, news }, waker)
+        (
+            Arc::clone(&subscriptions),
+            Publisher {
+                subscriptions,
+                news,
+            },
+            waker,
+        )
     }
 
     /// Takes what was handed over into the tail.
     fn tail(&self) -> MutexGuard<'_, Tail> {
         let mut tail = lock(&self.tail);
         let handed = std::mem::take(&mut *lock(&self.handover));
-        handed.batches.iter().for_each(|changes| tail.absorb(changes));
+        handed
+            .batches
+            .iter()
+            .for_each(|changes| tail.absorb(changes));
         tail
     }
 
     /// A page of what came after a revision; none when the store must be asked.
-    pub(crate) fn page(&self, after: Revision, newest: Revision, filter: &CalendarFilter) -> Option<TailPage> {
+    pub(crate) fn page(
+        &self,
+        after: Revision,
+        newest: Revision,
+        filter: &CalendarFilter,
+    ) -> Option<TailPage> {
         self.tail().page(after, newest, filter)
     }
 
     /// Brings what was read at a revision up to date in what is personal. False when it must be read again.
-    pub(crate) fn refresh(&self, told: &mut ChangePart, read_at: Revision, newest: Revision) -> bool {
+    pub(crate) fn refresh(
+        &self,
+        told: &mut ChangePart,
+        read_at: Revision,
+        newest: Revision,
+    ) -> bool {
         newest <= read_at || self.tail().refresh(told, read_at, newest)
     }
 
@@ -305,7 +364,9 @@ impl Subscriptions {
         let fresh: Option<Vec<_>> = {
             let tail = self.tail();
             let is_whole = newest <= seen || tail.end().is_some_and(|end| end >= newest);
-            tail.after(seen).filter(|_| is_whole).map(|it| it.cloned().collect())
+            tail.after(seen)
+                .filter(|_| is_whole)
+                .map(|it| it.cloned().collect())
         };
         let registry = lock(&self.registry);
         let mut end = newest.max(seen);
@@ -325,14 +386,20 @@ impl Subscriptions {
             None => {}
         }
         if is_tick {
-            registry.all.values().filter(|it| it.is_timed).for_each(|it| it.woken.notify_one());
+            registry
+                .all
+                .values()
+                .filter(|it| it.is_timed)
+                .for_each(|it| it.woken.notify_one());
         }
         // Before the registry is let go: whoever registers now is told of what comes after.
         self.seen.store(end.0, Ordering::SeqCst);
     }
 
     fn clock(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+        u64::try_from(self.begun.elapsed().as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_add(1)
     }
 
     /// Notes a watcher. SubscriptionRefused when there are too many that are served, or when the server is stopping.
@@ -353,10 +420,21 @@ impl Subscriptions {
         }
         let (pending, resting) = (AtomicU64::new(0), AtomicU64::new(0));
         let (woken, is_cut) = (Notify::new(), AtomicBool::new(false));
-        let subscriber = Arc::new(Subscriber { filter, is_timed, pending, woken, resting, is_cut });
+        let subscriber = Arc::new(Subscriber {
+            filter,
+            is_timed,
+            pending,
+            woken,
+            resting,
+            is_cut,
+        });
         let number = registry.put(Arc::clone(&subscriber));
         self.count.store(registry.all.len(), Ordering::SeqCst);
-        Ok(Subscription { subscriptions: Arc::clone(self), number, subscriber })
+        Ok(Subscription {
+            subscriptions: Arc::clone(self),
+            number,
+            subscriber,
+        })
     }
 
     /// Those who do not read what they are sent go first.
@@ -367,7 +445,12 @@ impl Subscriptions {
             0 => false,
             since => now.saturating_sub(since) > longest,
         };
-        let stalled: Vec<u64> = registry.all.iter().filter(|(_, it)| is_stalled(it)).map(|(it, _)| *it).collect();
+        let stalled: Vec<u64> = registry
+            .all
+            .iter()
+            .filter(|(_, it)| is_stalled(it))
+            .map(|(it, _)| *it)
+            .collect();
         for number in stalled {
             if let Some(subscriber) = registry.all.get(&number) {
                 subscriber.is_cut.store(true, Ordering::SeqCst);
@@ -399,7 +482,9 @@ pub(crate) struct Subscription {
 impl Subscription {
     /// It has been given something, and has not asked for more yet.
     pub(crate) fn rests(&self) {
-        self.subscriber.resting.store(self.subscriptions.clock(), Ordering::SeqCst);
+        self.subscriber
+            .resting
+            .store(self.subscriptions.clock(), Ordering::SeqCst);
     }
 
     /// It asks for more; answers how long it has rested.
@@ -415,7 +500,9 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         let mut registry = lock(&self.subscriptions.registry);
         registry.remove(self.number);
-        self.subscriptions.count.store(registry.all.len(), Ordering::SeqCst);
+        self.subscriptions
+            .count
+            .store(registry.all.len(), Ordering::SeqCst);
     }
 }
 
@@ -438,7 +525,10 @@ mod tests {
             time: Instant::from_seconds(0),
             cause: Cause::DeleteCalendar,
             caller: Caller::default(),
-            events: vec![Event::CalendarDeleted { calendar: id(calendar), staged: None }],
+            events: vec![Event::CalendarDeleted {
+                calendar: id(calendar),
+                staged: None,
+            }],
         };
         (first..).zip(calendars).map(change).collect()
     }
@@ -448,32 +538,49 @@ mod tests {
         let (subscriptions, publisher, waker) =
             Subscriptions::start(Revision(0), WatchSettings::default(), Layout::Inline);
         let watch = |filter| subscriptions.register(filter, false).unwrap();
-        let of = |names: &[&str]| CalendarFilter::Among(names.iter().map(|name| id(name)).collect());
+        let of =
+            |names: &[&str]| CalendarFilter::Among(names.iter().map(|name| id(name)).collect());
         let (ada, several) = (watch(of(&["ada"])), watch(of(&["nobody", "b/2", "ada"])));
-        let (all, prefix) = (watch(CalendarFilter::All), watch(CalendarFilter::Prefix("b/".to_owned())));
-        let (other, nobody) = (watch(of(&["b"])), watch(CalendarFilter::Prefix("b/22".to_owned())));
+        let (all, prefix) = (
+            watch(CalendarFilter::All),
+            watch(CalendarFilter::Prefix("b/".to_owned())),
+        );
+        let (other, nobody) = (
+            watch(of(&["b"])),
+            watch(CalendarFilter::Prefix("b/22".to_owned())),
+        );
         publisher.publish(changes(1, ["zoe", "b/2", "b/1", "ada", "ada"]), Revision(5));
         all.subscriber.woken().await;
-        let pending =
-            [ada, several, all, prefix, other, nobody].map(|it| it.subscriber.take_pending().map(|first| first.0));
+        let pending = [ada, several, all, prefix, other, nobody]
+            .map(|it| it.subscriber.take_pending().map(|first| first.0));
         assert_eq!(pending, [Some(4), Some(2), Some(1), Some(2), None, None]);
         assert_eq!(subscriptions.seen(), Revision(5));
         drop(publisher);
         waker.join().await;
-        assert_eq!(subscriptions.register(CalendarFilter::All, false).err(), Some(SubscriptionRefused::Closed));
+        assert_eq!(
+            subscriptions.register(CalendarFilter::All, false).err(),
+            Some(SubscriptionRefused::Closed)
+        );
     }
 
     #[tokio::test]
     async fn what_was_not_taken_in_time_is_left_to_the_store_and_nobody_is_forgotten() {
         let (subscriptions, publisher, waker) =
             Subscriptions::start(Revision(0), WatchSettings::default(), Layout::Inline);
-        let watcher = subscriptions.register(CalendarFilter::Among(vec![id("ada")]), false).unwrap();
+        let watcher = subscriptions
+            .register(CalendarFilter::Among(vec![id("ada")]), false)
+            .unwrap();
         // Nobody takes anything meanwhile: the first batch has no room any more.
         publisher.publish(changes(1, std::iter::repeat_n("ada", 1)), Revision(1));
-        publisher.publish(changes(2, std::iter::repeat_n("zoe", HANDOVER_CHANGES_MAX)), Revision(8_193));
+        publisher.publish(
+            changes(2, std::iter::repeat_n("zoe", HANDOVER_CHANGES_MAX)),
+            Revision(8_193),
+        );
         watcher.subscriber.woken().await;
         assert_eq!(watcher.subscriber.take_pending(), Some(Revision(1)));
-        let page = |after| subscriptions.page(Revision(after), Revision(8_193), &watcher.subscriber.filter);
+        let page = |after| {
+            subscriptions.page(Revision(after), Revision(8_193), &watcher.subscriber.filter)
+        };
         assert!(page(0).is_none() && page(1).is_some());
         drop(publisher);
         waker.join().await;

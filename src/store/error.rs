@@ -13,7 +13,9 @@ pub enum StoreError {
     #[error("the disk is full; free some room, reads go on meanwhile")]
     Full,
     /// No right to write.
-    #[error("the database cannot be written; check the permissions of file and folder, reads go on meanwhile")]
+    #[error(
+        "the database cannot be written; check the permissions of file and folder, reads go on meanwhile"
+    )]
     ReadOnly,
     /// No descriptor to open it with.
     #[error("{}", crate::descriptors::RAN_OUT)]
@@ -101,7 +103,9 @@ impl From<StoreError> for CommitError {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it.
-    #[error("{file} is in use by another bookd, by this path or another one; stop it first, or serve another file")]
+    #[error(
+        "{file} is in use by another bookd, by this path or another one; stop it first, or serve another file"
+    )]
     InUse {
         /// The database.
         file: PathBuf,
@@ -131,7 +135,9 @@ pub enum OpenError {
         wal: PathBuf,
     },
     /// The last who wrote it was cut short, and its journal has to be undone before it can be read.
-    #[error("{file} was left in the middle of a write, which the next start undoes; start `bookd serve` on it once")]
+    #[error(
+        "{file} was left in the middle of a write, which the next start undoes; start `bookd serve` on it once"
+    )]
     Unfinished {
         /// The file.
         file: PathBuf,
@@ -145,7 +151,9 @@ pub enum OpenError {
         why: String,
     },
     /// A newer bookd made it.
-    #[error("{file} was written by a newer bookd (schema {found}, this one knows {known}); it was left as it is")]
+    #[error(
+        "{file} was written by a newer bookd (schema {found}, this one knows {known}); it was left as it is"
+    )]
     Newer {
         /// The file.
         file: PathBuf,

@@ -46,25 +46,43 @@ pub(super) struct HistoryBuilder {
 
 impl HistoryBuilder {
     pub(super) const fn new(changes_max: usize) -> Self {
-        Self { changes_max, gathered: Gathered::new(HISTORY_EVENTS_MAX), entries: Vec::new() }
+        Self {
+            changes_max,
+            gathered: Gathered::new(HISTORY_EVENTS_MAX),
+            entries: Vec::new(),
+        }
     }
 
     /// Whether an event of the change with this revision fits: if not, it is the next page's first.
     pub(super) fn has_room(&self, revision: Revision) -> bool {
-        let is_begun = self.entries.last().is_some_and(|it| it.revision == revision);
+        let is_begun = self
+            .entries
+            .last()
+            .is_some_and(|it| it.revision == revision);
         !self.gathered.is_full() && (is_begun || self.entries.len() < self.changes_max)
     }
 
     /// Adds an event of a change.
     pub(super) fn add(&mut self, change: &LogEntry, event: LogEvent) {
         self.gathered.add(&event, None);
-        match self.entries.last_mut().filter(|it| it.revision == change.revision) {
+        match self
+            .entries
+            .last_mut()
+            .filter(|it| it.revision == change.revision)
+        {
             Some(entry) => entry.events.push(event),
-            None => self.entries.push(LogEntry { events: vec![event], caller: change.caller.clone(), ..*change }),
+            None => self.entries.push(LogEntry {
+                events: vec![event],
+                caller: change.caller.clone(),
+                ..*change
+            }),
         }
     }
 
     pub(super) fn finish(self, next: Option<LogPosition>) -> HistoryPage {
-        HistoryPage { entries: self.entries, next }
+        HistoryPage {
+            entries: self.entries,
+            next,
+        }
     }
 }

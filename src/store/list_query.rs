@@ -50,8 +50,21 @@ pub(super) struct Outline<'a> {
 
 impl<'a> Outline<'a> {
     fn of(it: &'a Appointment) -> Self {
-        let Image { start, duration, state, expire_time, type_id, .. } = &it.image;
-        Self { start: *start, duration: *duration, state: *state, expire_time: *expire_time, type_id: type_id.as_str() }
+        let Image {
+            start,
+            duration,
+            state,
+            expire_time,
+            type_id,
+            ..
+        } = &it.image;
+        Self {
+            start: *start,
+            duration: *duration,
+            state: *state,
+            expire_time: *expire_time,
+            type_id: type_id.as_str(),
+        }
     }
 }
 
@@ -64,19 +77,34 @@ impl ListQuery {
         it.start.plus(it.duration.seconds()) > self.from
             && self.to.is_none_or(|to| it.start < to)
             && self.states.contains(&it.state.at(it.expire_time, self.now))
-            && self.type_id.as_ref().is_none_or(|id| it.type_id == id.as_str())
+            && self
+                .type_id
+                .as_ref()
+                .is_none_or(|id| it.type_id == id.as_str())
     }
 
     /// Whether this appointment belongs on the page or after it.
     pub(super) fn matches(&self, it: &Appointment) -> bool {
         let order = (it.start, it.id);
-        let is_after = |after| if self.is_descending { order < after } else { order > after };
+        let is_after = |after| {
+            if self.is_descending {
+                order < after
+            } else {
+                order > after
+            }
+        };
         self.may_match(&Outline::of(it))
             && self.after.is_none_or(is_after)
-            && self.calendar.as_ref().is_none_or(|id| it.calendars().any(|calendar| calendar == id))
+            && self
+                .calendar
+                .as_ref()
+                .is_none_or(|id| it.calendars().any(|calendar| calendar == id))
             && self.series.is_none_or(|series| it.series() == Some(series))
             && self.key.is_none_or(|key| it.key == key)
-            && self.email.as_ref().is_none_or(|email| it.person.invitee.email.key == *email)
+            && self
+                .email
+                .as_ref()
+                .is_none_or(|email| it.person.invitee.email.key == *email)
     }
 }
 

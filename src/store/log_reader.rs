@@ -74,7 +74,11 @@ impl CalendarFilter {
 
     /// Whether it wants this event.
     pub fn passes(&self, event: &LogEvent) -> bool {
-        *self == Self::All || event.calendars.iter().any(|touched| self.wants(touched.calendar.as_str()))
+        *self == Self::All
+            || event
+                .calendars
+                .iter()
+                .any(|touched| self.wants(touched.calendar.as_str()))
     }
 }
 
@@ -112,7 +116,11 @@ pub struct ChangePage {
 pub(crate) fn message_bytes(event: &LogEvent, appointment: Option<&Appointment>) -> usize {
     const BARE_BYTES: usize = 512;
     const BYTES_BESIDE_ID: usize = 4;
-    let ids: usize = event.calendars.iter().map(|it| it.calendar.as_str().len() + BYTES_BESIDE_ID).sum();
+    let ids: usize = event
+        .calendars
+        .iter()
+        .map(|it| it.calendar.as_str().len() + BYTES_BESIDE_ID)
+        .sum();
     BARE_BYTES + 4 * ids + appointment.map_or(0, |it| it.person.text_bytes())
 }
 
@@ -125,7 +133,10 @@ pub(super) struct Gathered {
 impl Gathered {
     /// Room for so many events, and for a message of `PART_BYTES_MAX`.
     pub(super) const fn new(events_max: usize) -> Self {
-        Self { events_left: events_max, bytes_left: PART_BYTES_MAX }
+        Self {
+            events_left: events_max,
+            bytes_left: PART_BYTES_MAX,
+        }
     }
 
     pub(super) const fn is_full(&self) -> bool {
@@ -135,7 +146,9 @@ impl Gathered {
     /// Notes an event; the first always has room.
     pub(super) fn add(&mut self, event: &LogEvent, appointment: Option<&Appointment>) {
         self.events_left = self.events_left.saturating_sub(1);
-        self.bytes_left = self.bytes_left.saturating_sub(message_bytes(event, appointment));
+        self.bytes_left = self
+            .bytes_left
+            .saturating_sub(message_bytes(event, appointment));
     }
 }
 
@@ -149,7 +162,11 @@ pub(super) struct PartBuilder {
 impl PartBuilder {
     /// Of at most so many events.
     pub(super) const fn new(events_max: usize) -> Self {
-        Self { gathered: Gathered::new(events_max), events: Vec::new(), appointments: Vec::new() }
+        Self {
+            gathered: Gathered::new(events_max),
+            events: Vec::new(),
+            appointments: Vec::new(),
+        }
     }
 
     pub(super) const fn is_full(&self) -> bool {
@@ -158,7 +175,9 @@ impl PartBuilder {
 
     /// Adds an event that passes; `now` is its appointment as it is now.
     pub(super) fn add(&mut self, event: LogEvent, now: Option<Appointment>) {
-        let then = event.appointment().and_then(|it| Some(now?.with_image(it.after.clone())));
+        let then = event
+            .appointment()
+            .and_then(|it| Some(now?.with_image(it.after.clone())));
         self.gathered.add(&event, then.as_ref());
         self.events.push(event);
         self.appointments.push(then);
@@ -166,9 +185,20 @@ impl PartBuilder {
 
     /// The part of this change, if there is anything in it. `cut` is where the next part begins, if not after the change.
     pub(super) fn finish(self, entry: LogEntry, cut: Option<u64>) -> Option<ChangePart> {
-        let Self { events, appointments, .. } = self;
+        let Self {
+            events,
+            appointments,
+            ..
+        } = self;
         let revision = entry.revision;
-        let next = cut.map_or(LogPosition::after(revision), |event| LogPosition { revision, event });
-        (!events.is_empty()).then_some(ChangePart { entry: LogEntry { events, ..entry }, appointments, next })
+        let next = cut.map_or(LogPosition::after(revision), |event| LogPosition {
+            revision,
+            event,
+        });
+        (!events.is_empty()).then_some(ChangePart {
+            entry: LogEntry { events, ..entry },
+            appointments,
+            next,
+        })
     }
 }

@@ -100,9 +100,14 @@ pub trait Store: Send {
     /// Where the store stands.
     fn boot(&mut self) -> Result<Boot, StoreError>;
     /// These calendars, each with every claim that must be in memory at `now`; none where there is no such calendar.
-    fn load_calendars(&mut self, ids: &[CalendarId], now: Instant) -> Result<Vec<Option<Calendar>>, StoreError>;
+    fn load_calendars(
+        &mut self,
+        ids: &[CalendarId],
+        now: Instant,
+    ) -> Result<Vec<Option<Calendar>>, StoreError>;
     /// What a calendar that is in memory lacks of the time from `from` on, which is before its `kept_from`.
-    fn load_past(&mut self, calendar: &Calendar, from: Instant) -> Result<LoadedClaims, StoreError>;
+    fn load_past(&mut self, calendar: &Calendar, from: Instant)
+    -> Result<LoadedClaims, StoreError>;
     /// The writer no longer has these calendars in memory: nothing need be known of them until they are loaded again,
     /// and before that no batch touches them.
     fn let_go(&mut self, ids: &[CalendarId]);
@@ -111,7 +116,11 @@ pub trait Store: Send {
     /// Those of these appointments that there are.
     fn load_by_key(&mut self, keys: &[AppointmentKey]) -> Result<Vec<Appointment>, StoreError>;
     /// The appointments with this address, at most so many of them, the earliest first.
-    fn keys_of_email(&mut self, email: &EmailKey, limit: usize) -> Result<Vec<AppointmentKey>, StoreError>;
+    fn keys_of_email(
+        &mut self,
+        email: &EmailKey,
+        limit: usize,
+    ) -> Result<Vec<AppointmentKey>, StoreError>;
     /// The appointments of a series, by start and id.
     fn load_series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError>;
     /// Those of these requests that were remembered.
@@ -125,7 +134,11 @@ pub trait Store: Send {
     fn forget_requests(&mut self, before: Instant, limit: usize) -> Result<usize, CommitError>;
     /// Forgets at most `limit` of the oldest changes, those made before this, and never the last one. Answers the oldest
     /// that is left.
-    fn compact_changes(&mut self, before: Instant, limit: usize) -> Result<Option<Oldest>, CommitError>;
+    fn compact_changes(
+        &mut self,
+        before: Instant,
+        limit: usize,
+    ) -> Result<Option<Oldest>, CommitError>;
     /// Works out anew what the store keeps beside the rows and changes that it follows from, and tells each difference in
     /// words; answers how many facts it compared. It reads everything.
     fn compare_derived(&mut self, _found: &mut dyn FnMut(String)) -> Result<u64, StoreError> {
@@ -133,13 +146,24 @@ pub trait Store: Send {
     }
     /// Begins to write what a deletion of this calendar cancels before the deletion itself, see `domain::deletion`; `now` is
     /// when it begins. Answers the number of it; none where the store writes any change at once.
-    fn begin_deletion(&mut self, _calendar: &CalendarId, _now: Instant) -> Result<Option<u64>, CommitError> {
+    fn begin_deletion(
+        &mut self,
+        _calendar: &CalendarId,
+        _now: Instant,
+    ) -> Result<Option<u64>, CommitError> {
         Ok(None)
     }
     /// Makes further cancellations of this deletion durable, behind so many that are: each as the change will tell it, but
     /// for `deletion::STAMPS`. Nobody sees them before the change.
-    fn stage(&mut self, _deletion: u64, _before: u64, _events: &[LogEvent]) -> Result<(), CommitError> {
-        Err(CommitError::Refused(StoreError::Other("no deletion was begun".to_owned())))
+    fn stage(
+        &mut self,
+        _deletion: u64,
+        _before: u64,
+        _events: &[LogEvent],
+    ) -> Result<(), CommitError> {
+        Err(CommitError::Refused(StoreError::Other(
+            "no deletion was begun".to_owned(),
+        )))
     }
     /// Goes on, for at most so many rows, with what deletions have left behind: rows that say otherwise than what is shown,
     /// and cancellations of deletions that did not come to be, unless it is the one under way. False when nothing is left.

@@ -11,9 +11,15 @@ use super::{ListPage, ListQuery, StoreError};
 /// Questions about what is stored. Every answer is of one moment of the store.
 pub trait Queries {
     /// Those of these appointments that there are, and the revision.
-    fn appointments(&mut self, ids: &[AppointmentId]) -> Result<(Vec<Appointment>, Revision), StoreError>;
+    fn appointments(
+        &mut self,
+        ids: &[AppointmentId],
+    ) -> Result<(Vec<Appointment>, Revision), StoreError>;
     /// Those of these appointments that there are, and the revision.
-    fn appointments_by_key(&mut self, keys: &[AppointmentKey]) -> Result<(Vec<Appointment>, Revision), StoreError>;
+    fn appointments_by_key(
+        &mut self,
+        keys: &[AppointmentKey],
+    ) -> Result<(Vec<Appointment>, Revision), StoreError>;
     /// Appointments by key, whatever their state, and the revision: a walk over all there are.
     fn appointments_after(
         &mut self,
@@ -68,9 +74,16 @@ pub trait Moment {
     /// Those of these appointments that there are.
     fn appointments(&mut self, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError>;
     /// Those of these appointments that there are.
-    fn appointments_by_key(&mut self, keys: &[AppointmentKey]) -> Result<Vec<Appointment>, StoreError>;
+    fn appointments_by_key(
+        &mut self,
+        keys: &[AppointmentKey],
+    ) -> Result<Vec<Appointment>, StoreError>;
     /// See `Store::keys_of_email`.
-    fn keys_of_email(&mut self, email: &EmailKey, limit: usize) -> Result<Vec<AppointmentKey>, StoreError>;
+    fn keys_of_email(
+        &mut self,
+        email: &EmailKey,
+        limit: usize,
+    ) -> Result<Vec<AppointmentKey>, StoreError>;
     /// See `Store::load_series`.
     fn series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError>;
 }

@@ -12,23 +12,39 @@ use crate::world::{rule, window};
 const MONDAY: LocalDate = LocalDate::from_days(20_457);
 
 fn hours(windows: &[Window]) -> Vec<(u16, u16)> {
-    windows.iter().map(|window| (window.start_minutes(), window.end_minutes())).collect()
+    windows
+        .iter()
+        .map(|window| (window.start_minutes(), window.end_minutes()))
+        .collect()
 }
 
 fn weekly(rules: Vec<Rule>) -> Availability {
-    Availability { rules, overrides: BTreeMap::new() }
+    Availability {
+        rules,
+        overrides: BTreeMap::new(),
+    }
 }
 
 #[test]
 fn windows_of_one_date_that_overlap_or_touch_are_one() {
     let every_day = |start, end| rule(Weekdays::ALL, start, end);
-    let rules = vec![every_day("13:00", "17:00"), every_day("09:00", "12:00"), every_day("12:00", "12:30")];
-    assert_eq!(hours(&weekly(rules).windows(&[], MONDAY)), [(540, 750), (780, 1020)]);
+    let rules = vec![
+        every_day("13:00", "17:00"),
+        every_day("09:00", "12:00"),
+        every_day("12:00", "12:30"),
+    ];
+    assert_eq!(
+        hours(&weekly(rules).windows(&[], MONDAY)),
+        [(540, 750), (780, 1020)]
+    );
 }
 
 #[test]
 fn windows_of_one_date_may_together_be_longer_than_a_day() {
-    let rules = vec![rule(Weekdays::ALL, "06:00", "30:00"), rule(Weekdays::ALL, "23:00", "47:00")];
+    let rules = vec![
+        rule(Weekdays::ALL, "06:00", "30:00"),
+        rule(Weekdays::ALL, "23:00", "47:00"),
+    ];
     assert_eq!(hours(&weekly(rules).windows(&[], MONDAY)), [(360, 2_820)]);
 }
 
@@ -41,17 +57,30 @@ fn windows_of_different_dates_are_never_merged() {
 #[test]
 fn a_type_with_rules_of_its_own_keeps_the_overrides_of_the_calendar() {
     let closed = BTreeMap::from([(MONDAY, Override::default())]);
-    let availability = Availability { rules: vec![rule(Weekdays::ALL, "09:00", "17:00")], overrides: closed };
+    let availability = Availability {
+        rules: vec![rule(Weekdays::ALL, "09:00", "17:00")],
+        overrides: closed,
+    };
     let own = [rule(Weekdays::ALL, "20:00", "26:00")];
     assert_eq!(hours(&availability.windows(&own, MONDAY)), []);
-    assert_eq!(hours(&availability.windows(&own, MONDAY.plus(1))), [(1_200, 1_560)]);
-    assert_eq!(hours(&availability.windows(&[], MONDAY.plus(1))), [(540, 1_020)]);
+    assert_eq!(
+        hours(&availability.windows(&own, MONDAY.plus(1))),
+        [(1_200, 1_560)]
+    );
+    assert_eq!(
+        hours(&availability.windows(&[], MONDAY.plus(1))),
+        [(540, 1_020)]
+    );
 }
 
 #[test]
 fn the_first_and_the_last_date_of_a_rule_are_part_of_it() {
     let nine_to_five = rule(Weekdays::ALL, "09:00", "17:00");
-    let rule = Rule { first_date: Some(MONDAY), last_date: Some(MONDAY.plus(1)), ..nine_to_five };
+    let rule = Rule {
+        first_date: Some(MONDAY),
+        last_date: Some(MONDAY.plus(1)),
+        ..nine_to_five
+    };
     let days = weekly(vec![rule]);
     let is_open = |days_later| !days.windows(&[], MONDAY.plus(days_later)).is_empty();
     assert_eq!([-1, 0, 1, 2].map(is_open), [false, true, true, false]);
@@ -60,8 +89,15 @@ fn the_first_and_the_last_date_of_a_rule_are_part_of_it() {
 #[test]
 fn an_override_without_windows_closes_its_date_alone() {
     let overrides = BTreeMap::from([(MONDAY, Override::default())]);
-    let availability = Availability { rules: vec![rule(Weekdays::ALL, "09:00", "17:00")], overrides };
-    let is_open = |days_later| !availability.windows(&[], MONDAY.plus(days_later)).is_empty();
+    let availability = Availability {
+        rules: vec![rule(Weekdays::ALL, "09:00", "17:00")],
+        overrides,
+    };
+    let is_open = |days_later| {
+        !availability
+            .windows(&[], MONDAY.plus(days_later))
+            .is_empty()
+    };
     assert_eq!([-1, 0, 1].map(is_open), [true, false, true]);
 }
 

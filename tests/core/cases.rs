@@ -19,7 +19,15 @@ use serde::Deserialize;
 use crate::checker::Checker;
 use crate::world::{calendar, instant, minutes, rule, window, zone};
 
-const DAYS: [&str; 7] = ["MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY"];
+const DAYS: [&str; 7] = [
+    "MONDAY",
+    "TUESDAY",
+    "WEDNESDAY",
+    "THURSDAY",
+    "FRIDAY",
+    "SATURDAY",
+    "SUNDAY",
+];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -104,14 +112,22 @@ struct CaseQuery {
 
 impl CaseRule {
     fn rule(&self) -> Rule {
-        let number = |day: &String| DAYS.iter().position(|name| name == day).expect("a day of the week") as u8;
+        let number = |day: &String| {
+            DAYS.iter()
+                .position(|name| name == day)
+                .expect("a day of the week") as u8
+        };
         let weekdays = match self.days.as_slice() {
             [] => Weekdays::ALL,
             days => days.iter().map(number).fold(Weekdays::NONE, Weekdays::with),
         };
         let first_date = self.from_date.as_ref().map(|date| date.parse().unwrap());
         let last_date = self.to_date.as_ref().map(|date| date.parse().unwrap());
-        Rule { first_date, last_date, ..rule(weekdays, &self.start, &self.end) }
+        Rule {
+            first_date,
+            last_date,
+            ..rule(weekdays, &self.start, &self.end)
+        }
     }
 }
 
@@ -147,18 +163,37 @@ impl Case {
             .overrides
             .iter()
             .map(|of_date| {
-                let windows = of_date.windows.iter().map(|hours| window(&hours.start, &hours.end)).collect();
-                (of_date.date.parse().unwrap(), Override { windows, note: String::new() })
+                let windows = of_date
+                    .windows
+                    .iter()
+                    .map(|hours| window(&hours.start, &hours.end))
+                    .collect();
+                (
+                    of_date.date.parse().unwrap(),
+                    Override {
+                        windows,
+                        note: String::new(),
+                    },
+                )
             })
             .collect();
         let rules = self.calendar.rules.iter().map(CaseRule::rule).collect();
-        let types: Vec<AppointmentType> =
-            self.types.iter().zip(0..).map(|(of_case, number)| of_case.appointment_type(number)).collect();
+        let types: Vec<AppointmentType> = self
+            .types
+            .iter()
+            .zip(0..)
+            .map(|(of_case, number)| of_case.appointment_type(number))
+            .collect();
         let busy = self.calendar.busy.iter();
-        let busy = busy.map(|period| Interval::new(instant(&period.start), instant(&period.end))).collect();
+        let busy = busy
+            .map(|period| Interval::new(instant(&period.start), instant(&period.end)))
+            .collect();
         let claim = |(appointment, key): (&CaseAppointment, u64)| {
             let id = TypeId::parse(&appointment.r#type).unwrap();
-            let of_type = types.iter().find(|candidate| candidate.id == id).expect("the type is of the case");
+            let of_type = types
+                .iter()
+                .find(|candidate| candidate.id == id)
+                .expect("the type is of the case");
             Claim::new(
                 AppointmentKey(key),
                 of_type.number,
@@ -172,28 +207,51 @@ impl Case {
         };
         let mut claims: Vec<Claim> = Vec::new();
         for claim in self.appointments.iter().zip(1..).map(claim) {
-            let is_alike = |it: &&Claim| it.is_alike(claim.type_number(), claim.start(), claim.duration());
-            let session = claims.iter().find(is_alike).map_or(claim.session(), Claim::session);
+            let is_alike =
+                |it: &&Claim| it.is_alike(claim.type_number(), claim.start(), claim.duration());
+            let session = claims
+                .iter()
+                .find(is_alike)
+                .map_or(claim.session(), Claim::session);
             claims.push(claim.in_session(session));
         }
-        calendar(zone(&self.calendar.time_zone), Availability { rules, overrides }, types.clone(), busy, claims)
+        calendar(
+            zone(&self.calendar.time_zone),
+            Availability { rules, overrides },
+            types.clone(),
+            busy,
+            claims,
+        )
     }
 }
 
 /// `../shared/cases`; of a work tree that stands deeper, the same folder further up.
 fn folder() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let above = package.ancestors().skip(1).map(|folder| folder.join("shared/cases"));
-    above.into_iter().find(|cases| cases.is_dir()).unwrap_or_else(|| package.join("../../../shared/cases"))
+    let above = package
+        .ancestors()
+        .skip(1)
+        .map(|folder| folder.join("shared/cases"));
+    above
+        .into_iter()
+        .find(|cases| cases.is_dir())
+        .unwrap_or_else(|| package.join("../../../shared/cases"))
 }
 
 /// The cases of a file; none, and a word about it, where the folder is not.
 fn load(name: &str) -> Vec<Case> {
     let path = folder().join(name);
     match std::fs::read_to_string(&path) {
-        Ok(text) => text.lines().map(|line| serde_json::from_str(line).expect("a case a line")).collect(),
+        Ok(text) => text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("a case a line"))
+            .collect(),
         Err(error) => {
-            assert!(std::env::var_os("CI").is_none(), "in CI the cases must be there: {}: {error}", path.display());
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "in CI the cases must be there: {}: {error}",
+                path.display()
+            );
             let notice = format!("SKIPPED: {}: {error}\n", path.display());
             std::io::Write::write_all(&mut std::io::stderr(), notice.as_bytes()).unwrap();
             Vec::new()
@@ -219,7 +277,10 @@ fn check(case: &Case) {
         present_duration: None,
         ignored_rules,
     };
-    let listed: Vec<Instant> = first(&search, usize::MAX).iter().map(|slot| slot.start).collect();
+    let listed: Vec<Instant> = first(&search, usize::MAX)
+        .iter()
+        .map(|slot| slot.start)
+        .collect();
     assert_eq!(listed, expected, "{}: the search", case.id);
 
     let offered = Checker::new(&calendar, appointment_type, duration, now).offered(range);
@@ -228,7 +289,12 @@ fn check(case: &Case) {
 
     for start in expected {
         let ask = search.ask(start);
-        assert_eq!(violations(&ask), [], "{}: the predicate at {start}", case.id);
+        assert_eq!(
+            violations(&ask),
+            [],
+            "{}: the predicate at {start}",
+            case.id
+        );
     }
 }
 

@@ -99,7 +99,10 @@ impl<'a> Checker<'a> {
     pub(crate) fn buffers(&self, start: Instant) -> (Minutes, Minutes) {
         match self.session(start).first() {
             Some(seat) => (seat.before(), seat.after()),
-            None => (self.appointment_type.buffer_before, self.appointment_type.buffer_after),
+            None => (
+                self.appointment_type.buffer_before,
+                self.appointment_type.buffer_after,
+            ),
         }
     }
 
@@ -112,7 +115,11 @@ impl<'a> Checker<'a> {
         let is_allowed = self.duration == of_type.duration
             || of_type.duration_options.contains(&self.duration)
             || self.present_duration == Some(self.duration);
-        let notice = if self.ignored_rules.notice { 0 } else { of_type.min_notice.seconds() };
+        let notice = if self.ignored_rules.notice {
+            0
+        } else {
+            of_type.min_notice.seconds()
+        };
         let horizon = i64::from(self.date(self.now).days()) + i64::from(of_type.horizon_days);
         !self.calendar.profile.paused
             && is_allowed
@@ -128,20 +135,28 @@ impl<'a> Checker<'a> {
         }
         let availability = &self.calendar.profile.availability;
         let own = &self.appointment_type.rules;
-        let rules: &[Rule] = if own.is_empty() { &availability.rules } else { own };
+        let rules: &[Rule] = if own.is_empty() {
+            &availability.rules
+        } else {
+            own
+        };
         let mut is_open = vec![false; 48 * 60];
         let windows = match availability.overrides.get(&date) {
             Some(of_date) => of_date.windows.clone(),
             None => rules
                 .iter()
-                .filter(|rule| rule.weekdays.contains(date.civil().unwrap().weekday().num_days_from_monday() as u8))
+                .filter(|rule| {
+                    rule.weekdays
+                        .contains(date.civil().unwrap().weekday().num_days_from_monday() as u8)
+                })
                 .filter(|rule| rule.first_date.is_none_or(|first| first <= date))
                 .filter(|rule| rule.last_date.is_none_or(|last| date <= last))
                 .map(|rule| rule.window)
                 .collect(),
         };
         for window in windows {
-            is_open[usize::from(window.start_minutes())..usize::from(window.end_minutes())].fill(true);
+            is_open[usize::from(window.start_minutes())..usize::from(window.end_minutes())]
+                .fill(true);
         }
         let mut merged = Vec::new();
         let mut minute = 0;
@@ -163,10 +178,24 @@ impl<'a> Checker<'a> {
     fn open_through(&mut self, instant: Instant) -> Vec<i64> {
         let wall = self.calendar.zone().wall(instant);
         let (date, clock) = (wall.date(), wall.clock());
-        let of_date = self.windows(date).into_iter().map(|window| (window, clock)).collect::<Vec<_>>();
+        let of_date = self
+            .windows(date)
+            .into_iter()
+            .map(|window| (window, clock))
+            .collect::<Vec<_>>();
         let mut asked = of_date;
-        if !self.calendar.profile.availability.overrides.contains_key(&date) {
-            asked.extend(self.windows(date.plus(-1)).into_iter().map(|window| (window, clock + 86_400)));
+        if !self
+            .calendar
+            .profile
+            .availability
+            .overrides
+            .contains_key(&date)
+        {
+            asked.extend(
+                self.windows(date.plus(-1))
+                    .into_iter()
+                    .map(|window| (window, clock + 86_400)),
+            );
         }
         asked
             .into_iter()
@@ -176,8 +205,14 @@ impl<'a> Checker<'a> {
     }
 
     fn is_candidate(&mut self, start: Instant) -> bool {
-        let step = self.appointment_type.slot_step.unwrap_or(self.appointment_type.duration).seconds();
-        self.open_through(start).into_iter().any(|since| since % step == 0)
+        let step = self
+            .appointment_type
+            .slot_step
+            .unwrap_or(self.appointment_type.duration)
+            .seconds();
+        self.open_through(start)
+            .into_iter()
+            .any(|since| since % step == 0)
     }
 
     pub(crate) fn is_open_throughout(&mut self, start: Instant) -> bool {
@@ -191,14 +226,21 @@ impl<'a> Checker<'a> {
         if let Some(known) = self.minutes.get(&minute) {
             return *known;
         }
-        let is_open = !self.open_through(minute).is_empty() && !self.open_through(minute.plus(59)).is_empty();
+        let is_open =
+            !self.open_through(minute).is_empty() && !self.open_through(minute.plus(59)).is_empty();
         self.minutes.insert(minute, is_open);
         is_open
     }
 
     fn active(&self) -> Vec<Claim> {
-        let is_active = |claim: &&Claim| claim.is_alive(self.now) && self.ignore != Some(claim.key());
-        self.calendar.claims.iter().filter(is_active).copied().collect()
+        let is_active =
+            |claim: &&Claim| claim.is_alive(self.now) && self.ignore != Some(claim.key());
+        self.calendar
+            .claims
+            .iter()
+            .filter(is_active)
+            .copied()
+            .collect()
     }
 
     fn session(&self, start: Instant) -> Vec<Claim> {
@@ -216,7 +258,9 @@ impl<'a> Checker<'a> {
     }
 
     pub(crate) fn seats_remaining(&self, start: Instant) -> u32 {
-        self.appointment_type.capacity.saturating_sub(self.session(start).len() as u32)
+        self.appointment_type
+            .capacity
+            .saturating_sub(self.session(start).len() as u32)
     }
 
     fn is_free(&self, start: Instant) -> bool {
@@ -225,16 +269,25 @@ impl<'a> Checker<'a> {
         let from = start.seconds() - before.seconds();
         let to = start.seconds() + self.duration.seconds() + after.seconds();
         let is_met = |taken: Interval| taken.start.seconds() < to && from < taken.end.seconds();
-        let others = self.active().into_iter().filter(|claim| !session.iter().any(|seat| seat.key() == claim.key()));
+        let others = self
+            .active()
+            .into_iter()
+            .filter(|claim| !session.iter().any(|seat| seat.key() == claim.key()));
         let is_claimed = others.into_iter().any(|claim| is_met(claim.padded()));
-        !is_claimed && !self.calendar.busy.sources().any(|(_, periods)| periods.iter().any(|period| is_met(*period)))
+        !is_claimed
+            && !self
+                .calendar
+                .busy
+                .sources()
+                .any(|(_, periods)| periods.iter().any(|period| is_met(*period)))
     }
 
     fn is_within_limits(&self, start: Instant) -> bool {
         let number = self.appointment_type.number;
         let all = &self.calendar.profile.limits;
-        self.keeps(&self.appointment_type.limits, start, |claim| claim.type_number() == number)
-            && self.keeps(all, start, |_| true)
+        self.keeps(&self.appointment_type.limits, start, |claim| {
+            claim.type_number() == number
+        }) && self.keeps(all, start, |_| true)
     }
 
     fn keeps(&self, limits: &Limits, start: Instant, is_counted: impl Fn(&Claim) -> bool) -> bool {
@@ -242,16 +295,23 @@ impl<'a> Checker<'a> {
         let count = |is_same_period: &dyn Fn(chrono::NaiveDate, chrono::NaiveDate) -> bool| {
             let counted = self.active().into_iter().filter(|claim| is_counted(claim));
             let counted = counted.filter(|claim| is_same_period(date(claim.start()), date(start)));
-            let mut sessions: BTreeSet<_> =
-                counted.map(|claim| (claim.type_number(), claim.start(), claim.duration())).collect();
+            let mut sessions: BTreeSet<_> = counted
+                .map(|claim| (claim.type_number(), claim.start(), claim.duration()))
+                .collect();
             sessions.insert((self.appointment_type.number, start, self.duration));
             sessions.len() as u32
         };
-        limits.per_day.is_none_or(|limit| count(&|a, b| a == b) <= limit)
-            && limits.per_week.is_none_or(|limit| count(&|a, b| a.iso_week() == b.iso_week()) <= limit)
+        limits
+            .per_day
+            .is_none_or(|limit| count(&|a, b| a == b) <= limit)
             && limits
-                .per_month
-                .is_none_or(|limit| count(&|a, b| (a.year(), a.month()) == (b.year(), b.month())) <= limit)
-            && limits.per_year.is_none_or(|limit| count(&|a, b| a.year() == b.year()) <= limit)
+                .per_week
+                .is_none_or(|limit| count(&|a, b| a.iso_week() == b.iso_week()) <= limit)
+            && limits.per_month.is_none_or(|limit| {
+                count(&|a, b| (a.year(), a.month()) == (b.year(), b.month())) <= limit
+            })
+            && limits
+                .per_year
+                .is_none_or(|limit| count(&|a, b| a.year() == b.year()) <= limit)
     }
 }

@@ -118,12 +118,25 @@ proptest! {
 /// Two sessions at one time on one calendar, as files of before schema 4 have them: their seats alternate.
 #[test]
 fn a_limit_counts_two_sessions_at_one_time_as_two_however_their_seats_lie() {
-    let seat = |key: u64, of: u64| claim(10, key, 0).in_session(Session { key: AppointmentKey(of), places: 2 });
+    let seat = |key: u64, of: u64| {
+        claim(10, key, 0).in_session(Session {
+            key: AppointmentKey(of),
+            places: 2,
+        })
+    };
     let claims = vec![seat(1, 1), seat(2, 2), seat(3, 1), seat(4, 2)];
     let calendar: Calendar = calendar(zone("UTC"), Availability::default(), [], Vec::new(), claims);
-    let limit = Limit { of_type: None, kind: PeriodKind::Day, sessions_max: 3 };
+    let limit = Limit {
+        of_type: None,
+        kind: PeriodKind::Day,
+        sessions_max: 3,
+    };
     let now = Instant::from_seconds(0);
     let day = Period::around(PeriodKind::Day, calendar.zone().wall(now).date());
     assert_eq!(limit.sessions(&calendar, day, now, None), 2);
-    assert_eq!(limit.sessions(&calendar, day, now, Some(AppointmentKey(1))), 2, "a seat of it is left");
+    assert_eq!(
+        limit.sessions(&calendar, day, now, Some(AppointmentKey(1))),
+        2,
+        "a seat of it is left"
+    );
 }

@@ -7,11 +7,14 @@ use std::sync::Arc;
 use bookd_core::appointment::recurrence::{Ending, Frequency, Recurrence};
 use bookd_core::appointment::series::SeriesReport;
 use bookd_core::appointment::{
-    Appointment, AppointmentState, Assignment, IgnoredRules, Invitee, PersonDetails, Target, Transition,
+    Appointment, AppointmentState, Assignment, IgnoredRules, Invitee, PersonDetails, Target,
+    Transition,
 };
 use bookd_core::calendar::availability::{Availability, Rule, Weekdays, Window};
 use bookd_core::calendar::claims::{Claim, Claims};
-use bookd_core::command::{Booking, Command, Move, NewId, Otherwise, SeriesBooking, SeriesName, SeriesScope, Start};
+use bookd_core::command::{
+    Booking, Command, Move, NewId, Otherwise, SeriesBooking, SeriesName, SeriesScope, Start,
+};
 use bookd_core::decide::{decide, expire};
 use bookd_core::ids::{AppointmentId, CalendarId, Caller, SeriesId, TypeId};
 use bookd_core::refusal::Refusal;
@@ -43,7 +46,12 @@ fn profile(name: &str, availability: Availability) -> Profile {
     Profile::open(zone(name), availability)
 }
 
-fn search<'a>(calendar: &'a Calendar, of: &'a AppointmentType, range: Interval, now: Instant) -> Search<'a> {
+fn search<'a>(
+    calendar: &'a Calendar,
+    of: &'a AppointmentType,
+    range: Interval,
+    now: Instant,
+) -> Search<'a> {
     Search {
         calendar,
         appointment_type: of,
@@ -60,7 +68,11 @@ fn calendar_id(name: &str) -> CalendarId {
     CalendarId::parse(name).unwrap()
 }
 
-fn submit(state: &mut State, command: &Command, now: Instant) -> Result<Vec<Arc<Appointment>>, Refusal> {
+fn submit(
+    state: &mut State,
+    command: &Command,
+    now: Instant,
+) -> Result<Vec<Arc<Appointment>>, Refusal> {
     let decision = decide(state, command, now)?;
     if let Some(change) = decision.change(state, now, Caller::default()) {
         state.apply(&change);
@@ -70,14 +82,33 @@ fn submit(state: &mut State, command: &Command, now: Instant) -> Result<Vec<Arc<
 
 /// Two calendars, open around the clock, with a type each of one seat and of three, with buffers and a limit.
 fn world() -> State {
-    let mut state = State { next_key: bookd_core::ids::AppointmentKey(1), ..State::default() };
+    let mut state = State {
+        next_key: bookd_core::ids::AppointmentKey(1),
+        ..State::default()
+    };
     let window = Window::new(0, 24 * 60).unwrap();
-    let rule = Rule { weekdays: Weekdays::ALL, window, first_date: None, last_date: None };
+    let rule = Rule {
+        weekdays: Weekdays::ALL,
+        window,
+        first_date: None,
+        last_date: None,
+    };
     for name in ["ada", "bob"] {
         let calendar = calendar_id(name);
-        let availability = Availability { rules: vec![rule.clone()], ..Availability::default() };
+        let availability = Availability {
+            rules: vec![rule.clone()],
+            ..Availability::default()
+        };
         let profile = profile("Europe/Paris", availability);
-        submit(&mut state, &Command::CreateCalendar { calendar: calendar.clone(), profile }, instant(NOW)).unwrap();
+        submit(
+            &mut state,
+            &Command::CreateCalendar {
+                calendar: calendar.clone(),
+                profile,
+            },
+            instant(NOW),
+        )
+        .unwrap();
         let mut visit = appointment_type("visit", 0, 60);
         (visit.slot_step, visit.buffer_after) = (Some(minutes(30)), minutes(10));
         let mut class = appointment_type("class", 0, 90);
@@ -85,14 +116,24 @@ fn world() -> State {
         let mut request = appointment_type("request", 0, 30);
         (request.requires_approval, request.pending_blocks) = (true, false);
         for appointment_type in [visit, class, request] {
-            let put = Command::PutAppointmentType { calendar: calendar.clone(), appointment_type, etag: None };
+            let put = Command::PutAppointmentType {
+                calendar: calendar.clone(),
+                appointment_type,
+                etag: None,
+            };
             submit(&mut state, &put, instant(NOW)).unwrap();
         }
     }
     state
 }
 
-fn booking(number: u128, calendars: &[&str], assignment: Assignment, type_id: &str, start: Instant) -> Booking {
+fn booking(
+    number: u128,
+    calendars: &[&str],
+    assignment: Assignment,
+    type_id: &str,
+    start: Instant,
+) -> Booking {
     Booking {
         id: NewId::Brought(AppointmentId(uuid::Uuid::from_u128(number))),
         calendars: calendars.iter().map(|it| calendar_id(it)).collect(),
@@ -101,7 +142,10 @@ fn booking(number: u128, calendars: &[&str], assignment: Assignment, type_id: &s
         start: Some(Start::At(start)),
         duration: None,
         person: PersonDetails {
-            invitee: Some(Invitee { name: "Grace".to_owned(), ..Invitee::default() }),
+            invitee: Some(Invitee {
+                name: "Grace".to_owned(),
+                ..Invitee::default()
+            }),
             ..PersonDetails::default()
         },
         hold: None,
@@ -117,18 +161,31 @@ fn check(state: &State, now: Instant) {
         for appointment in state.appointments.values() {
             claims.extend(claim_on(calendar, appointment).filter(|_| appointment.blocks));
         }
-        assert_eq!(calendar.claims, Claims::from_unordered(claims.clone()), "memory is what a restart would make");
+        assert_eq!(
+            calendar.claims,
+            Claims::from_unordered(claims.clone()),
+            "memory is what a restart would make"
+        );
         claims.retain(|claim| claim.is_alive(now));
         let mut sessions: HashMap<(Instant, u16), u32> = HashMap::new();
         for (n, claim) in claims.iter().enumerate() {
             for other in &claims[..n] {
                 let is_seat = claim.shares_session(other);
-                assert!(is_seat || !claim.padded().overlaps(other.padded()), "{claim:?} and {other:?}");
+                assert!(
+                    is_seat || !claim.padded().overlaps(other.padded()),
+                    "{claim:?} and {other:?}"
+                );
             }
-            *sessions.entry((claim.start(), claim.type_number().0)).or_default() += 1;
+            *sessions
+                .entry((claim.start(), claim.type_number().0))
+                .or_default() += 1;
         }
         for ((_, number), seats) in sessions {
-            let of = calendar.types.iter().find(|it| it.number.0 == number).unwrap();
+            let of = calendar
+                .types
+                .iter()
+                .find(|it| it.number.0 == number)
+                .unwrap();
             assert!(seats <= of.capacity);
         }
     }
@@ -143,12 +200,15 @@ struct Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (0..17_u8, 0..40_u128, 0..96_i64, 0..9_usize).prop_map(|(kind, pick, half_hour, which)| Step {
-        kind,
-        pick,
-        half_hour,
-        which,
-    });
+    let step =
+        (0..17_u8, 0..40_u128, 0..96_i64, 0..9_usize).prop_map(|(kind, pick, half_hour, which)| {
+            Step {
+                kind,
+                pick,
+                half_hour,
+                which,
+            }
+        });
     prop::collection::vec(step, 1..120)
 }
 
@@ -157,7 +217,11 @@ fn command(step: &Step, number: u128, base: Instant) -> Command {
     let calendars: [&[&str]; 3] = [&["ada"], &["bob"], &["ada", "bob"]];
     let calendars = calendars[step.which % 3];
     let type_id = ["visit", "class", "request"][step.which / 3];
-    let assignment = if step.pick.is_multiple_of(2) { Assignment::All } else { Assignment::Any };
+    let assignment = if step.pick.is_multiple_of(2) {
+        Assignment::All
+    } else {
+        Assignment::Any
+    };
     let appointment = AppointmentId(uuid::Uuid::from_u128(step.pick + 1));
     let booking = || booking(number, calendars, assignment, type_id, start);
     match step.kind {
@@ -171,22 +235,50 @@ fn command(step: &Step, number: u128, base: Instant) -> Command {
             reason: String::new(),
         },
         0..=3 => Command::Book(booking()),
-        4 | 5 => Command::Hold { booking: booking(), ttl: Seconds::new(600).unwrap() },
+        4 | 5 => Command::Hold {
+            booking: booking(),
+            ttl: Seconds::new(600).unwrap(),
+        },
         6 => Command::Confirm {
             appointment,
-            invitee: Some(Invitee { name: "G".to_owned(), ..Invitee::default() }),
+            invitee: Some(Invitee {
+                name: "G".to_owned(),
+                ..Invitee::default()
+            }),
             etag: None,
         },
-        7 => Command::ReleaseHold { appointment, etag: None },
-        8 => Command::Approve { appointment, etag: None },
-        9 => Command::Cancel { appointment, reason: String::new(), etag: None },
-        10 => Command::ExtendHold { appointment, ttl: Seconds::new(900).unwrap(), etag: None },
-        11 => Command::Decline { appointment, reason: String::new(), etag: None },
+        7 => Command::ReleaseHold {
+            appointment,
+            etag: None,
+        },
+        8 => Command::Approve {
+            appointment,
+            etag: None,
+        },
+        9 => Command::Cancel {
+            appointment,
+            reason: String::new(),
+            etag: None,
+        },
+        10 => Command::ExtendHold {
+            appointment,
+            ttl: Seconds::new(900).unwrap(),
+            etag: None,
+        },
+        11 => Command::Decline {
+            appointment,
+            reason: String::new(),
+            etag: None,
+        },
         _ => Command::Reschedule(Move {
             appointment,
             start: Some(Start::At(start)),
             duration: None,
-            calendars: if step.kind == 12 { Vec::new() } else { calendars.iter().map(|it| calendar_id(it)).collect() },
+            calendars: if step.kind == 12 {
+                Vec::new()
+            } else {
+                calendars.iter().map(|it| calendar_id(it)).collect()
+            },
             assignment,
             ignored_rules: IgnoredRules::default(),
             etag: None,
@@ -196,15 +288,29 @@ fn command(step: &Step, number: u128, base: Instant) -> Command {
 
 /// Every day, week or month, a few times; the first occurrence has the number as its id.
 fn series(step: &Step, number: u128, booking: Booking) -> SeriesBooking {
-    let id = |n: u128| AppointmentId(uuid::Uuid::from_u128(if n == 0 { number } else { number << 32 | n }));
+    let id = |n: u128| {
+        AppointmentId(uuid::Uuid::from_u128(if n == 0 {
+            number
+        } else {
+            number << 32 | n
+        }))
+    };
     let frequency = [Frequency::Daily, Frequency::Weekly, Frequency::Monthly][step.which % 3];
     let ending = Ending::Count(u16::try_from(1 + step.pick % 9).unwrap());
-    let otherwise = if step.half_hour % 2 == 0 { Otherwise::Nothing } else { Otherwise::TheOthers };
+    let otherwise = if step.half_hour % 2 == 0 {
+        Otherwise::Nothing
+    } else {
+        Otherwise::TheOthers
+    };
     SeriesBooking {
         series: SeriesId(uuid::Uuid::from_u128(number)),
         ids: (0..9).map(id).collect(),
         booking,
-        rule: Recurrence { frequency, interval: 1, ending },
+        rule: Recurrence {
+            frequency,
+            interval: 1,
+            ending,
+        },
         otherwise,
         is_report: false,
     }
@@ -212,10 +318,19 @@ fn series(step: &Step, number: u128, booking: Booking) -> SeriesBooking {
 
 /// The report of a series tells what booking it does: it is refused by the same report, or books what that shows.
 fn check_series(state: &State, wanted: &SeriesBooking, now: Instant) {
-    let reported = Command::BookSeries(Box::new(SeriesBooking { is_report: true, ..wanted.clone() }));
+    let reported = Command::BookSeries(Box::new(SeriesBooking {
+        is_report: true,
+        ..wanted.clone()
+    }));
     let reported = decide(state, &reported, now).unwrap();
     let report = reported.outcome.series.unwrap();
-    let made = |report: &SeriesReport| report.occurrences.iter().filter(|it| it.appointment.is_some()).count();
+    let made = |report: &SeriesReport| {
+        report
+            .occurrences
+            .iter()
+            .filter(|it| it.appointment.is_some())
+            .count()
+    };
     let is_all = report.refused().next().is_none();
     for it in &report.occurrences {
         assert!(it.appointment.is_none() || it.refusal.is_none());
@@ -237,11 +352,18 @@ fn check_series(state: &State, wanted: &SeriesBooking, now: Instant) {
 
 /// What the list of one calendar says about the booking of a step, if the step is such a booking.
 fn listed(state: &State, command: &Command, now: Instant) -> Option<bool> {
-    let Command::Book(Booking { calendars, type_id: Some(type_id), start: Some(Start::At(start)), .. }) = command
+    let Command::Book(Booking {
+        calendars,
+        type_id: Some(type_id),
+        start: Some(Start::At(start)),
+        ..
+    }) = command
     else {
         return None;
     };
-    let [calendar] = calendars.as_slice() else { return None };
+    let [calendar] = calendars.as_slice() else {
+        return None;
+    };
     let calendar = &state.calendars[calendar];
     let of = calendar.types.find(type_id).unwrap();
     let range = Interval::new(*start, start.plus(60));
@@ -303,7 +425,10 @@ fn every_state_and_transition_is_in_the_table_and_nothing_else_is() {
     ];
     for from in S::ALL {
         for transition in Transition::ALL {
-            let expected = allowed.iter().find(|row| (row.0, row.1) == (from, transition)).map(|row| row.2);
+            let expected = allowed
+                .iter()
+                .find(|row| (row.0, row.1) == (from, transition))
+                .map(|row| row.2);
             let found = match transition.target(from, false) {
                 Target::Becomes(state) => Some(state),
                 Target::Already | Target::Refused => None,
@@ -311,31 +436,63 @@ fn every_state_and_transition_is_in_the_table_and_nothing_else_is() {
             assert_eq!(found, expected, "{from} {transition:?}");
         }
     }
-    assert_eq!(Transition::Confirm.target(S::Held, true), Target::Becomes(S::Pending));
+    assert_eq!(
+        Transition::Confirm.target(S::Held, true),
+        Target::Becomes(S::Pending)
+    );
 }
 
 #[test]
 fn any_takes_the_least_loaded_and_says_why() {
     let mut state = world();
     let start = instant("2027-01-05T09:00:00Z");
-    submit(&mut state, &Command::Book(booking(1, &["ada"], Assignment::All, "visit", start)), instant(NOW)).unwrap();
-    let any = Command::Book(booking(2, &["ada", "bob"], Assignment::Any, "visit", start.plus(4 * HOUR)));
+    submit(
+        &mut state,
+        &Command::Book(booking(1, &["ada"], Assignment::All, "visit", start)),
+        instant(NOW),
+    )
+    .unwrap();
+    let any = Command::Book(booking(
+        2,
+        &["ada", "bob"],
+        Assignment::Any,
+        "visit",
+        start.plus(4 * HOUR),
+    ));
     let decision = decide(&state, &any, instant(NOW)).unwrap();
-    let chosen = decision.outcome.candidates.iter().find(|it| it.is_chosen).unwrap();
+    let chosen = decision
+        .outcome
+        .candidates
+        .iter()
+        .find(|it| it.is_chosen)
+        .unwrap();
     assert_eq!((chosen.calendar.as_str(), chosen.load), ("bob", 0));
     assert_eq!(decision.outcome.candidates.len(), 2);
     let taken = Command::Book(booking(3, &["ada", "bob"], Assignment::All, "visit", start));
-    assert!(matches!(submit(&mut state, &taken, instant(NOW)), Err(Refusal::Slot(slot)) if !slot.is_rule_broken()));
+    assert!(
+        matches!(submit(&mut state, &taken, instant(NOW)), Err(Refusal::Slot(slot)) if !slot.is_rule_broken())
+    );
 }
 
 #[test]
 fn a_batch_books_all_or_none_and_names_the_offending_one() {
     let mut state = world();
     let start = instant("2027-01-05T09:00:00Z");
-    let one = |number, ahead: i64| booking(number, &["ada"], Assignment::All, "visit", start.plus(ahead * HOUR));
+    let one = |number, ahead: i64| {
+        booking(
+            number,
+            &["ada"],
+            Assignment::All,
+            "visit",
+            start.plus(ahead * HOUR),
+        )
+    };
     let clash = Command::BatchBook(vec![one(1, 0), one(2, 4), one(3, 4)]);
     let refusal = submit(&mut state, &clash, instant(NOW)).unwrap_err();
-    assert!(matches!(refusal, Refusal::InBatch { index: 2, .. }), "{refusal:?}");
+    assert!(
+        matches!(refusal, Refusal::InBatch { index: 2, .. }),
+        "{refusal:?}"
+    );
     assert!(state.appointments.is_empty());
     let fine = Command::BatchBook(vec![one(1, 0), one(2, 4), one(3, 8)]);
     let before = state.revision;
@@ -347,24 +504,62 @@ fn a_batch_books_all_or_none_and_names_the_offending_one() {
 fn a_series_counts_against_itself_and_leaves_the_nearest_slots_to_itself() {
     let mut state = world();
     let start = instant("2027-01-05T08:00:00Z");
-    let step = Step { kind: 14, pick: 3, half_hour: 0, which: 0 };
+    let step = Step {
+        kind: 14,
+        pick: 3,
+        half_hour: 0,
+        which: 0,
+    };
     // 26 hours, every day.
     let mut long = appointment_type("long", 0, 26 * 60);
     long.slot_step = Some(minutes(60));
-    let put = Command::PutAppointmentType { calendar: calendar_id("bob"), appointment_type: long, etag: None };
+    let put = Command::PutAppointmentType {
+        calendar: calendar_id("bob"),
+        appointment_type: long,
+        etag: None,
+    };
     submit(&mut state, &put, instant(NOW)).unwrap();
-    let long = series(&step, 2, booking(2, &["bob"], Assignment::All, "long", start));
-    let refusal = submit(&mut state, &Command::BookSeries(Box::new(long.clone())), instant(NOW)).unwrap_err();
-    let Refusal::Series(report) = refusal else { panic!("{refusal:?}") };
+    let long = series(
+        &step,
+        2,
+        booking(2, &["bob"], Assignment::All, "long", start),
+    );
+    let refusal = submit(
+        &mut state,
+        &Command::BookSeries(Box::new(long.clone())),
+        instant(NOW),
+    )
+    .unwrap_err();
+    let Refusal::Series(report) = refusal else {
+        panic!("{refusal:?}")
+    };
     let refused: Vec<usize> = report.refused().map(|(it, _)| it.index).collect();
-    assert_eq!(refused, [1, 3], "the second meets the first, the third follows a day later, and so on");
+    assert_eq!(
+        refused,
+        [1, 3],
+        "the second meets the first, the third follows a day later, and so on"
+    );
     assert!(!report.is_rule_broken());
     // Between the first, the third and what comes after, there is no room for 26 hours, but after all of them.
     let (_, second) = report.refused().next().unwrap();
-    assert_eq!(second.nearest_after.unwrap().start, instant("2027-01-08T10:00:00Z"));
-    let others = SeriesBooking { otherwise: Otherwise::TheOthers, ..long };
-    let booked = submit(&mut state, &Command::BookSeries(Box::new(others)), instant(NOW)).unwrap();
-    assert_eq!(booked.iter().map(|it| it.start).collect::<Vec<_>>(), [start, start.plus(48 * HOUR)]);
+    assert_eq!(
+        second.nearest_after.unwrap().start,
+        instant("2027-01-08T10:00:00Z")
+    );
+    let others = SeriesBooking {
+        otherwise: Otherwise::TheOthers,
+        ..long
+    };
+    let booked = submit(
+        &mut state,
+        &Command::BookSeries(Box::new(others)),
+        instant(NOW),
+    )
+    .unwrap();
+    assert_eq!(
+        booked.iter().map(|it| it.start).collect::<Vec<_>>(),
+        [start, start.plus(48 * HOUR)]
+    );
     check(&state, instant(NOW));
 }
 
@@ -377,9 +572,15 @@ fn of_two_requests_for_one_time_one_can_be_approved() {
         let booked = submit(&mut state, &Command::Book(request), instant(NOW)).unwrap();
         assert_eq!(booked[0].state, AppointmentState::Pending);
     }
-    let approve = |number| Command::Approve { appointment: AppointmentId(uuid::Uuid::from_u128(number)), etag: None };
+    let approve = |number| Command::Approve {
+        appointment: AppointmentId(uuid::Uuid::from_u128(number)),
+        etag: None,
+    };
     submit(&mut state, &approve(2), instant(NOW)).unwrap();
-    assert!(matches!(submit(&mut state, &approve(1), instant(NOW)), Err(Refusal::Slot(_))));
+    assert!(matches!(
+        submit(&mut state, &approve(1), instant(NOW)),
+        Err(Refusal::Slot(_))
+    ));
 }
 
 #[test]
@@ -387,12 +588,19 @@ fn a_request_for_this_very_moment_takes_its_time_until_the_next_one() {
     let mut state = world();
     let mut blocking = appointment_type("blocking", 0, 60);
     blocking.requires_approval = true;
-    let put = Command::PutAppointmentType { calendar: calendar_id("ada"), appointment_type: blocking, etag: None };
+    let put = Command::PutAppointmentType {
+        calendar: calendar_id("ada"),
+        appointment_type: blocking,
+        etag: None,
+    };
     submit(&mut state, &put, instant(NOW)).unwrap();
     let now = |number| booking(number, &["ada"], Assignment::All, "blocking", instant(NOW));
     let twice = Command::BatchBook(vec![now(1), now(2)]);
     let refusal = submit(&mut state, &twice, instant(NOW)).unwrap_err();
-    assert!(matches!(refusal, Refusal::InBatch { index: 1, .. }), "{refusal:?}");
+    assert!(
+        matches!(refusal, Refusal::InBatch { index: 1, .. }),
+        "{refusal:?}"
+    );
     submit(&mut state, &Command::Book(now(1)), instant(NOW)).unwrap();
     assert!(submit(&mut state, &Command::Book(now(2)), instant(NOW)).is_err());
 }
@@ -408,10 +616,19 @@ fn turning_somebody_elses_appointment_is_refused_and_repeating_ones_own_is_not()
     submit(&mut state, &hold, instant(NOW)).unwrap();
     let confirm = |name: &str| Command::Confirm {
         appointment: AppointmentId(uuid::Uuid::from_u128(1)),
-        invitee: Some(Invitee { name: name.to_owned(), ..Invitee::default() }),
+        invitee: Some(Invitee {
+            name: name.to_owned(),
+            ..Invitee::default()
+        }),
         etag: None,
     };
     let first = submit(&mut state, &confirm("Ada"), instant(NOW)).unwrap();
-    assert_eq!(submit(&mut state, &confirm("Ada"), instant(NOW)).unwrap(), first);
-    assert!(matches!(submit(&mut state, &confirm("Bob"), instant(NOW)), Err(Refusal::AppointmentState { .. })));
+    assert_eq!(
+        submit(&mut state, &confirm("Ada"), instant(NOW)).unwrap(),
+        first
+    );
+    assert!(matches!(
+        submit(&mut state, &confirm("Bob"), instant(NOW)),
+        Err(Refusal::AppointmentState { .. })
+    ));
 }

@@ -42,7 +42,13 @@ fn tries(count: u128, has_waited: bool) -> Vec<Try> {
         tries.extend((0..SLOTS).flat_map(|slot| [Try::Book(slot), Try::Hold(slot)]));
     }
     for id in 1..=count {
-        tries.extend([Try::Confirm(id), Try::Release(id), Try::Approve(id), Try::Decline(id), Try::Cancel(id)]);
+        tries.extend([
+            Try::Confirm(id),
+            Try::Release(id),
+            Try::Approve(id),
+            Try::Decline(id),
+            Try::Cancel(id),
+        ]);
         tries.extend((0..SLOTS).map(|slot| Try::Move(id, slot)));
     }
     tries.extend((!has_waited).then_some(Try::Wait));
@@ -71,24 +77,67 @@ fn try_it(pair: &mut Pair, what: Try) -> Outcome {
     let (etag, reason) = (None, String::new());
     let ttl = Seconds::new(TTL).unwrap();
     let (command, expected) = match what {
-        Try::Book(slot) => (Command::Book(booking(new, &wish(slot))), pair.reference.claim(new, &wish(slot), None)),
+        Try::Book(slot) => (
+            Command::Book(booking(new, &wish(slot))),
+            pair.reference.claim(new, &wish(slot), None),
+        ),
         Try::Hold(slot) => {
-            let booking = Booking { person: PersonDetails::default(), ..booking(new, &wish(slot)) };
-            (Command::Hold { booking, ttl }, pair.reference.claim(new, &wish(slot), Some(ttl)))
+            let booking = Booking {
+                person: PersonDetails::default(),
+                ..booking(new, &wish(slot))
+            };
+            (
+                Command::Hold { booking, ttl },
+                pair.reference.claim(new, &wish(slot), Some(ttl)),
+            )
         }
         Try::Confirm(id) => {
-            let command = Command::Confirm { appointment: appointment(id), invitee: Some(grace()), etag };
+            let command = Command::Confirm {
+                appointment: appointment(id),
+                invitee: Some(grace()),
+                etag,
+            };
             (command, pair.reference.confirm(id, true))
         }
-        Try::Release(id) => (Command::ReleaseHold { appointment: appointment(id), etag }, pair.reference.release(id)),
-        Try::Approve(id) => (Command::Approve { appointment: appointment(id), etag }, pair.reference.approve(id)),
-        Try::Decline(id) => {
-            (Command::Decline { appointment: appointment(id), reason, etag }, pair.reference.decline(id))
-        }
-        Try::Cancel(id) => (Command::Cancel { appointment: appointment(id), reason, etag }, pair.reference.cancel(id)),
+        Try::Release(id) => (
+            Command::ReleaseHold {
+                appointment: appointment(id),
+                etag,
+            },
+            pair.reference.release(id),
+        ),
+        Try::Approve(id) => (
+            Command::Approve {
+                appointment: appointment(id),
+                etag,
+            },
+            pair.reference.approve(id),
+        ),
+        Try::Decline(id) => (
+            Command::Decline {
+                appointment: appointment(id),
+                reason,
+                etag,
+            },
+            pair.reference.decline(id),
+        ),
+        Try::Cancel(id) => (
+            Command::Cancel {
+                appointment: appointment(id),
+                reason,
+                etag,
+            },
+            pair.reference.cancel(id),
+        ),
         Try::Move(id, slot) => {
-            let to = Wish { calendars: Vec::new(), ..wish(slot) };
-            (Command::Reschedule(move_to(appointment(id), &to)), pair.reference.reschedule(id, &to))
+            let to = Wish {
+                calendars: Vec::new(),
+                ..wish(slot)
+            };
+            (
+                Command::Reschedule(move_to(appointment(id), &to)),
+                pair.reference.reschedule(id, &to),
+            )
         }
         Try::Wait => {
             pair.tick(TTL + 1);
@@ -96,14 +145,27 @@ fn try_it(pair: &mut Pair, what: Try) -> Outcome {
         }
     };
     let outcome = pair.submit(&command);
-    assert_eq!(outcome, expected, "{command:?} after {:?}", pair.reference.kept);
+    assert_eq!(
+        outcome, expected,
+        "{command:?} after {:?}",
+        pair.reference.kept
+    );
     outcome
 }
 
 /// Nothing tells two situations apart that look the same here: row numbers and when a hold was made decide nothing.
 fn seen_as(pair: &Pair) -> String {
-    let of = |it: &crate::reference::Kept| format!("{:?}", (it.start, it.state, it.blocks, it.expiry, it.is_named));
-    format!("{:?} {:?}", pair.reference.now, pair.reference.kept.values().map(of).collect::<Vec<_>>())
+    let of = |it: &crate::reference::Kept| {
+        format!(
+            "{:?}",
+            (it.start, it.state, it.blocks, it.expiry, it.is_named)
+        )
+    };
+    format!(
+        "{:?} {:?}",
+        pair.reference.now,
+        pair.reference.kept.values().map(of).collect::<Vec<_>>()
+    )
 }
 
 /// Every slot is listed if and only if it is explained as bookable and booked by the reference.
@@ -111,14 +173,27 @@ fn look_at_slots(pair: &Pair) {
     for slot in 0..SLOTS {
         let wish = wish(slot);
         let is_booked = pair.reference.clone().claim(u128::MAX, &wish, None).is_ok();
-        assert_eq!(pair.is_listed(&wish), Some(is_booked), "slot {slot} of {:?}", pair.reference.kept);
-        assert_eq!(pair.is_explained_bookable(&wish), is_booked, "slot {slot} of {:?}", pair.reference.kept);
+        assert_eq!(
+            pair.is_listed(&wish),
+            Some(is_booked),
+            "slot {slot} of {:?}",
+            pair.reference.kept
+        );
+        assert_eq!(
+            pair.is_explained_bookable(&wish),
+            is_booked,
+            "slot {slot} of {:?}",
+            pair.reference.kept
+        );
     }
 }
 
 /// Goes into every situation of this type; answers how many there are, and how many commands were tried.
 fn explore(of_type: AppointmentType) -> (usize, usize) {
-    let hours = Availability { rules: vec![rule(Weekdays::ALL, "09:00", "11:00")], overrides: Default::default() };
+    let hours = Availability {
+        rules: vec![rule(Weekdays::ALL, "09:00", "11:00")],
+        overrides: Default::default(),
+    };
     let ada = calendar(zone("UTC"), hours, [of_type], Vec::new(), Vec::new());
     let begin = instant("2027-03-01T06:00:00Z");
     let mut waiting = VecDeque::from([Pair::new(vec![ada], begin)]);
@@ -142,7 +217,11 @@ fn explore(of_type: AppointmentType) -> (usize, usize) {
 
 fn half_hours() -> AppointmentType {
     let id = TypeId::parse("a").unwrap();
-    AppointmentType { id, duration: minutes(30), ..AppointmentType::default_type(Default::default()) }
+    AppointmentType {
+        id,
+        duration: minutes(30),
+        ..AppointmentType::default_type(Default::default())
+    }
 }
 
 #[test]
@@ -150,17 +229,42 @@ fn whatever_happens_in_a_small_world_is_what_the_reference_says() {
     let plain = half_hours();
     let types = [
         ("plain", plain.clone()),
-        ("with a buffer", AppointmentType { buffer_after: minutes(15), ..plain.clone() }),
-        ("two seats", AppointmentType { capacity: 2, ..plain.clone() }),
-        ("on approval", AppointmentType { requires_approval: true, ..plain.clone() }),
+        (
+            "with a buffer",
+            AppointmentType {
+                buffer_after: minutes(15),
+                ..plain.clone()
+            },
+        ),
+        (
+            "two seats",
+            AppointmentType {
+                capacity: 2,
+                ..plain.clone()
+            },
+        ),
+        (
+            "on approval",
+            AppointmentType {
+                requires_approval: true,
+                ..plain.clone()
+            },
+        ),
         (
             "on approval, taken by whoever comes first",
-            AppointmentType { requires_approval: true, pending_blocks: false, ..plain },
+            AppointmentType {
+                requires_approval: true,
+                pending_blocks: false,
+                ..plain
+            },
         ),
     ];
     for (name, of_type) in types {
         let (situations, tried) = explore(of_type);
-        assert!(situations > 1_000 && tried > 10 * situations, "{name}: {situations} situations, {tried} commands");
+        assert!(
+            situations > 1_000 && tried > 10 * situations,
+            "{name}: {situations} situations, {tried} commands"
+        );
         eprintln!("{name}: {situations} situations, {tried} commands");
     }
 }

@@ -17,11 +17,23 @@ use crate::world::{instant, minutes, zone};
 
 const NOW: &str = "2027-03-01T08:00:00Z";
 
-fn calendar(id: &str, types: Vec<AppointmentType>, appointments: Vec<ImportedAppointment>) -> ImportedCalendar {
+fn calendar(
+    id: &str,
+    types: Vec<AppointmentType>,
+    appointments: Vec<ImportedAppointment>,
+) -> ImportedCalendar {
     let profile = Profile::open(zone("Europe/Paris"), Availability::default());
     let (deleted_types, busy) = (vec![(TypeId::parse("gone").unwrap(), None)], Vec::new());
     let calendar = CalendarId::parse(id).unwrap();
-    ImportedCalendar { calendar, profile, types, deleted_types, busy, appointments, origin: id.to_owned() }
+    ImportedCalendar {
+        calendar,
+        profile,
+        types,
+        deleted_types,
+        busy,
+        appointments,
+        origin: id.to_owned(),
+    }
 }
 
 fn at(number: u128, start: &str, kind: &str) -> ImportedAppointment {
@@ -44,20 +56,27 @@ fn at(number: u128, start: &str, kind: &str) -> ImportedAppointment {
 }
 
 fn kind(id: &str) -> AppointmentType {
-    AppointmentType { id: TypeId::parse(id).unwrap(), ..AppointmentType::default_type(Stamps::default()) }
+    AppointmentType {
+        id: TypeId::parse(id).unwrap(),
+        ..AppointmentType::default_type(Stamps::default())
+    }
 }
 
 /// What the import makes of an empty state.
 fn imported(calendars: Vec<ImportedCalendar>) -> Result<State, Refusal> {
     let mut state = State::default();
     let decision = decide(&state, &Command::Import(calendars), instant(NOW))?;
-    let change = decision.change(&state, instant(NOW), Caller::default()).unwrap();
+    let change = decision
+        .change(&state, instant(NOW), Caller::default())
+        .unwrap();
     state.apply(&change);
     Ok(state)
 }
 
 fn fields(refusal: Refusal) -> Vec<String> {
-    let Refusal::FieldInvalid(found) = refusal else { panic!("{refusal:?}") };
+    let Refusal::FieldInvalid(found) = refusal else {
+        panic!("{refusal:?}")
+    };
     found.into_iter().map(|it| it.field).collect()
 }
 
@@ -66,55 +85,113 @@ fn an_import_stands_over_busy_time_and_deleted_types_keep_their_appointments() {
     let mut ada = calendar(
         "ada",
         Vec::new(),
-        vec![at(1, "2027-03-02T10:00:00Z", "default"), at(2, "2027-03-02T12:00:00Z", "gone")],
+        vec![
+            at(1, "2027-03-02T10:00:00Z", "default"),
+            at(2, "2027-03-02T12:00:00Z", "gone"),
+        ],
     );
-    let (from, to) = (instant("2027-03-02T09:00:00Z"), instant("2027-03-02T15:00:00Z"));
+    let (from, to) = (
+        instant("2027-03-02T09:00:00Z"),
+        instant("2027-03-02T15:00:00Z"),
+    );
     ada.busy = vec![("google".to_owned(), vec![Interval::new(from, to)])];
     let state = imported(vec![ada]).unwrap();
     let ada = &state.calendars[&CalendarId::parse("ada").unwrap()];
     assert_eq!(ada.claims.ending_after(Instant::MIN).count(), 2);
-    assert_eq!(ada.types.deleted().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["gone"]);
+    assert_eq!(
+        ada.types
+            .deleted()
+            .map(|(id, _)| id.as_str())
+            .collect::<Vec<_>>(),
+        ["gone"]
+    );
     assert!(ada.types.find(&TypeId::parse("gone").unwrap()).is_none());
-    assert!(ada.types.deleted().all(|(_, it)| it.last.is_none()), "nobody knows what it was");
+    assert!(
+        ada.types.deleted().all(|(_, it)| it.last.is_none()),
+        "nobody knows what it was"
+    );
 }
 
 #[test]
 fn what_was_booked_of_a_deleted_type_keeps_the_buffers_of_its_last_definition_on_every_calendar() {
-    let last = AppointmentType { buffer_before: minutes(20), buffer_after: minutes(40), ..kind("gone") };
+    let last = AppointmentType {
+        buffer_before: minutes(20),
+        buffer_after: minutes(40),
+        ..kind("gone")
+    };
     let rooms = ["ada", "room"].map(|id| {
         let appointment = ImportedAppointment {
             further_calendars: vec![CalendarId::parse("room").unwrap()],
             buffers: (Some(minutes(5)), None),
             ..at(1, "2027-03-02T12:00:00Z", "gone")
         };
-        let booked = if id == "ada" { vec![appointment] } else { Vec::new() };
+        let booked = if id == "ada" {
+            vec![appointment]
+        } else {
+            Vec::new()
+        };
         let deleted_types = vec![(last.id.clone(), Some(last.clone()))];
-        ImportedCalendar { deleted_types, ..calendar(id, Vec::new(), booked) }
+        ImportedCalendar {
+            deleted_types,
+            ..calendar(id, Vec::new(), booked)
+        }
     });
     let state = imported(rooms.into()).unwrap();
     let places = &state.appointments.values().next().unwrap().places;
-    let buffers: Vec<_> = places.iter().map(|it| (it.before.minutes(), it.after.minutes())).collect();
+    let buffers: Vec<_> = places
+        .iter()
+        .map(|it| (it.before.minutes(), it.after.minutes()))
+        .collect();
     assert_eq!(buffers, [(5, 40), (20, 40)]);
 }
 
 #[test]
 fn a_conflict_that_buffers_make_is_found_and_requests_that_do_not_block_make_none() {
-    let buffered = AppointmentType { buffer_after: minutes(30), ..kind("buffered") };
-    let free = AppointmentType { pending_blocks: false, requires_approval: true, ..kind("free") };
+    let buffered = AppointmentType {
+        buffer_after: minutes(30),
+        ..kind("buffered")
+    };
+    let free = AppointmentType {
+        pending_blocks: false,
+        requires_approval: true,
+        ..kind("free")
+    };
     let types = || vec![buffered.clone(), free.clone()];
-    let beside = vec![at(1, "2027-03-02T10:00:00Z", "buffered"), at(2, "2027-03-02T11:15:00Z", "buffered")];
-    assert_eq!(fields(imported(vec![calendar("ada", types(), beside.clone())]).unwrap_err()), ["[2].start_time"]);
+    let beside = vec![
+        at(1, "2027-03-02T10:00:00Z", "buffered"),
+        at(2, "2027-03-02T11:15:00Z", "buffered"),
+    ];
+    assert_eq!(
+        fields(imported(vec![calendar("ada", types(), beside.clone())]).unwrap_err()),
+        ["[2].start_time"]
+    );
     let mut shorter = beside;
     shorter[0].buffers.1 = Some(minutes(15));
     imported(vec![calendar("ada", types(), shorter)]).unwrap();
-    let pending =
-        |number| ImportedAppointment { state: AppointmentState::Pending, ..at(number, "2027-03-02T10:00:00Z", "free") };
+    let pending = |number| ImportedAppointment {
+        state: AppointmentState::Pending,
+        ..at(number, "2027-03-02T10:00:00Z", "free")
+    };
     let state = imported(vec![calendar("ada", types(), vec![pending(1), pending(2)])]).unwrap();
     let ada = &state.calendars[&CalendarId::parse("ada").unwrap()];
-    assert_eq!((ada.requests.len(), ada.claims.ending_after(Instant::MIN).count()), (2, 0));
-    let over = ImportedAppointment { state: AppointmentState::Pending, ..at(3, "2027-02-01T10:00:00Z", "free") };
+    assert_eq!(
+        (
+            ada.requests.len(),
+            ada.claims.ending_after(Instant::MIN).count()
+        ),
+        (2, 0)
+    );
+    let over = ImportedAppointment {
+        state: AppointmentState::Pending,
+        ..at(3, "2027-02-01T10:00:00Z", "free")
+    };
     let state = imported(vec![calendar("ada", types(), vec![over])]).unwrap();
-    assert!(state.appointments.values().all(|it| it.state == AppointmentState::Expired));
+    assert!(
+        state
+            .appointments
+            .values()
+            .all(|it| it.state == AppointmentState::Expired)
+    );
 }
 
 #[test]
@@ -130,29 +207,58 @@ fn everything_wrong_is_told_at_once_but_no_more_than_so_much() {
         },
     ];
     let told = fields(imported(vec![calendar("ada", Vec::new(), wrong)]).unwrap_err());
-    assert_eq!(told, ["[2].start_time", "[1].appointment_id", "[3].appointment_type_id", "[4].calendar_ids"]);
-    let many = (0..1_000).map(|number| at(number, "2027-03-02T10:00:00Z", "default")).collect();
-    assert_eq!(fields(imported(vec![calendar("ada", Vec::new(), many)]).unwrap_err()).len(), IMPORT_VIOLATIONS_MAX);
-    let twice = vec![calendar("ada", Vec::new(), Vec::new()), calendar("ada", Vec::new(), Vec::new())];
+    assert_eq!(
+        told,
+        [
+            "[2].start_time",
+            "[1].appointment_id",
+            "[3].appointment_type_id",
+            "[4].calendar_ids"
+        ]
+    );
+    let many = (0..1_000)
+        .map(|number| at(number, "2027-03-02T10:00:00Z", "default"))
+        .collect();
+    assert_eq!(
+        fields(imported(vec![calendar("ada", Vec::new(), many)]).unwrap_err()).len(),
+        IMPORT_VIOLATIONS_MAX
+    );
+    let twice = vec![
+        calendar("ada", Vec::new(), Vec::new()),
+        calendar("ada", Vec::new(), Vec::new()),
+    ];
     assert_eq!(fields(imported(twice).unwrap_err()), ["ada.calendar_id"]);
     let state = imported(vec![calendar("ada", Vec::new(), Vec::new())]).unwrap();
-    let again = decide(&state, &Command::Import(vec![calendar("ada", Vec::new(), Vec::new())]), instant(NOW));
+    let again = decide(
+        &state,
+        &Command::Import(vec![calendar("ada", Vec::new(), Vec::new())]),
+        instant(NOW),
+    );
     assert!(matches!(again, Err(Refusal::CalendarExists(_))));
 }
 
 #[test]
 fn a_calendar_whose_default_type_was_deleted_comes_without_one() {
-    let mut ada = calendar("ada", vec![kind("visit")], vec![at(1, "2027-03-02T10:00:00Z", "default")]);
+    let mut ada = calendar(
+        "ada",
+        vec![kind("visit")],
+        vec![at(1, "2027-03-02T10:00:00Z", "default")],
+    );
     ada.deleted_types.push((TypeId::default_type(), None));
     let state = imported(vec![ada]).unwrap();
     let types = &state.calendars[&CalendarId::parse("ada").unwrap()].types;
-    assert_eq!(types.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(), ["visit"]);
+    assert_eq!(
+        types.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(),
+        ["visit"]
+    );
 }
 
 /// Numbers that are the same in every run.
 fn numbers(mut seed: u64) -> impl FnMut(u64) -> u64 {
     move |below| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) % below
     }
 }
@@ -164,17 +270,36 @@ fn whatever_is_imported_no_two_appointments_have_one_time() {
     for seed in 0..2_000 {
         let mut next = numbers(seed);
         let mut below = |most: u64| u16::try_from(next(most)).unwrap();
-        let class = AppointmentType { capacity: 3, buffer_after: minutes(below(3) * 10), ..kind("class") };
-        let free = AppointmentType { pending_blocks: false, ..kind("free") };
+        let class = AppointmentType {
+            capacity: 3,
+            buffer_after: minutes(below(3) * 10),
+            ..kind("class")
+        };
+        let free = AppointmentType {
+            pending_blocks: false,
+            ..kind("free")
+        };
         let appointments = (0..4 + below(4)).map(|number| {
             let start = format!("2027-03-02T{:02}:{:02}:00Z", 6 + below(16), below(2) * 30);
-            let states = [S::Confirmed, S::Pending, S::Completed, S::Cancelled, S::NoShow, S::Expired, S::Declined];
+            let states = [
+                S::Confirmed,
+                S::Pending,
+                S::Completed,
+                S::Cancelled,
+                S::NoShow,
+                S::Expired,
+                S::Declined,
+            ];
             let buffer = (below(3) == 0).then(|| minutes(below(3) * 10));
             ImportedAppointment {
                 state: states[usize::from(below(7))],
                 duration: (below(2) == 0).then(|| minutes(30)),
                 buffers: (None, buffer),
-                ..at(u128::from(number) + 1, &start, ["class", "gone", "free", "default"][usize::from(below(4))])
+                ..at(
+                    u128::from(number) + 1,
+                    &start,
+                    ["class", "gone", "free", "default"][usize::from(below(4))],
+                )
             }
         });
         let appointments: Vec<_> = appointments.collect();
@@ -186,12 +311,19 @@ fn whatever_is_imported_no_two_appointments_have_one_time() {
                 let claims: Vec<_> = ada.claims.ending_after(Instant::MIN).collect();
                 for (n, one) in claims.iter().enumerate() {
                     for other in &claims[n + 1..] {
-                        let is_session = one.type_number() == other.type_number() && one.start() == other.start();
-                        assert!(is_session || !one.padded().overlaps(other.padded()), "seed {seed}");
+                        let is_session = one.type_number() == other.type_number()
+                            && one.start() == other.start();
+                        assert!(
+                            is_session || !one.padded().overlaps(other.padded()),
+                            "seed {seed}"
+                        );
                     }
                 }
             }
         }
     }
-    assert!(whole > 100 && refused > 100, "{whole} whole, {refused} refused");
+    assert!(
+        whole > 100 && refused > 100,
+        "{whole} whole, {refused} refused"
+    );
 }

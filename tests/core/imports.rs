@@ -19,15 +19,30 @@ struct Imports(BTreeMap<Module, BTreeSet<Module>>);
 
 impl Imports {
     fn of(package: &str) -> Self {
-        let files = files(&[package], "rs").into_iter().filter(|(path, _)| !path.ends_with("main.rs"));
-        let texts: BTreeMap<Module, String> =
-            files.map(|(path, text)| (module(path.strip_prefix(package).unwrap()), without_tests(&text))).collect();
+        let files = files(&[package], "rs")
+            .into_iter()
+            .filter(|(path, _)| !path.ends_with("main.rs"));
+        let texts: BTreeMap<Module, String> = files
+            .map(|(path, text)| {
+                (
+                    module(path.strip_prefix(package).unwrap()),
+                    without_tests(&text),
+                )
+            })
+            .collect();
         let all: BTreeSet<&Module> = texts.keys().collect();
         let imported = |of: &Module, text: &str| -> BTreeSet<Module> {
-            let targets = paths(text).into_iter().filter_map(|path| target(&path, of, &all));
+            let targets = paths(text)
+                .into_iter()
+                .filter_map(|path| target(&path, of, &all));
             targets.filter(|target| !of.starts_with(target)).collect()
         };
-        Self(texts.iter().map(|(module, text)| (module.clone(), imported(module, text))).collect())
+        Self(
+            texts
+                .iter()
+                .map(|(module, text)| (module.clone(), imported(module, text)))
+                .collect(),
+        )
     }
 
     /// Every module that is reached from this one by one import or several.
@@ -44,18 +59,29 @@ impl Imports {
 
     /// The circles: modules that all reach each other, in order, as text.
     fn circles(&self) -> BTreeSet<String> {
-        let reached: BTreeMap<&Module, BTreeSet<&Module>> = self.0.keys().map(|it| (it, self.reached(it))).collect();
+        let reached: BTreeMap<&Module, BTreeSet<&Module>> =
+            self.0.keys().map(|it| (it, self.reached(it))).collect();
         let circle = |it: &Module| -> Vec<String> {
-            let others = reached[it].iter().filter(|other| reached[*other].contains(it));
+            let others = reached[it]
+                .iter()
+                .filter(|other| reached[*other].contains(it));
             others.map(|other| other.join("::")).collect()
         };
-        reached.keys().map(|it| circle(it).join(" ")).filter(|circle| !circle.is_empty()).collect()
+        reached
+            .keys()
+            .map(|it| circle(it).join(" "))
+            .filter(|circle| !circle.is_empty())
+            .collect()
     }
 }
 
 /// The module of a file, given by its path in the package.
 fn module(path: &Path) -> Module {
-    let mut module: Module = path.with_extension("").iter().map(|it| it.to_str().unwrap().to_owned()).collect();
+    let mut module: Module = path
+        .with_extension("")
+        .iter()
+        .map(|it| it.to_str().unwrap().to_owned())
+        .collect();
     module.pop_if(|last| last == "mod" || last == "lib");
     module
 }
@@ -82,7 +108,11 @@ fn without_tests(text: &str) -> String {
 fn use_tree(line: &str) -> Option<&str> {
     let line = line.trim_start();
     let visibilities = ["pub ", "pub(crate) ", "pub(super) "];
-    visibilities.iter().find_map(|it| line.strip_prefix(it)).unwrap_or(line).strip_prefix("use ")
+    visibilities
+        .iter()
+        .find_map(|it| line.strip_prefix(it))
+        .unwrap_or(line)
+        .strip_prefix("use ")
 }
 
 /// Every path of the text: those of `use`, and those that are written out, as far as their first name is known.
@@ -102,8 +132,10 @@ fn paths(text: &str) -> Vec<Vec<String>> {
         }
         expand(tree.trim_end().trim_end_matches(';'), &[], &mut paths);
     }
-    let named: BTreeMap<String, Vec<String>> =
-        paths.iter().filter_map(|path| Some((path.last()?.clone(), path.clone()))).collect();
+    let named: BTreeMap<String, Vec<String>> = paths
+        .iter()
+        .filter_map(|path| Some((path.last()?.clone(), path.clone())))
+        .collect();
     let is_apart = |it: char| !(it.is_alphanumeric() || it == '_' || it == ':');
     for written in rest.split(is_apart).filter(|it| it.contains("::")) {
         let written = names(written);
@@ -128,7 +160,9 @@ fn expand(tree: &str, before: &[String], paths: &mut Vec<Vec<String>>) {
             }
             None => {
                 let name = part.split(" as ").next().unwrap_or(part);
-                let named = names(name).into_iter().filter(|it| it != "*" && (before.is_empty() || it != "self"));
+                let named = names(name)
+                    .into_iter()
+                    .filter(|it| it != "*" && (before.is_empty() || it != "self"));
                 paths.push(before.iter().cloned().chain(named).collect());
             }
         }
@@ -136,7 +170,11 @@ fn expand(tree: &str, before: &[String], paths: &mut Vec<Vec<String>>) {
 }
 
 fn names(path: &str) -> Vec<String> {
-    path.split("::").map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect()
+    path.split("::")
+        .map(str::trim)
+        .filter(|it| !it.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The module that a path in a module leads to; none when that is of another package.
@@ -163,24 +201,47 @@ fn target(path: &[String], of: &Module, all: &BTreeSet<&Module>) -> Option<Modul
 
 #[test]
 fn no_files_import_each_other_in_a_circle_but_a_parent_and_what_is_below_it() {
-    let found: BTreeSet<String> = PACKAGES.iter().flat_map(|package| Imports::of(package).circles()).collect();
-    assert!(found.is_empty(), "circles, each with its modules in order: {found:#?}");
+    let found: BTreeSet<String> = PACKAGES
+        .iter()
+        .flat_map(|package| Imports::of(package).circles())
+        .collect();
+    assert!(
+        found.is_empty(),
+        "circles, each with its modules in order: {found:#?}"
+    );
 }
 
 #[test]
 fn an_import_is_found_however_it_is_written() {
-    let all: Vec<Module> = ["", "a", "a::b", "a::b::c", "d"].iter().map(|it| names(it)).collect();
+    let all: Vec<Module> = ["", "a", "a::b", "a::b::c", "d"]
+        .iter()
+        .map(|it| names(it))
+        .collect();
     let all: BTreeSet<&Module> = all.iter().collect();
     let targets = |text: &str, of: &str| -> Vec<String> {
         let paths = paths(&without_tests(text)).into_iter();
-        paths.filter_map(|path| target(&path, &names(of), &all)).map(|it| it.join("::")).collect()
+        paths
+            .filter_map(|path| target(&path, &names(of), &all))
+            .map(|it| it.join("::"))
+            .collect()
     };
-    assert_eq!(targets("use crate::a::{self, b::{X, c::Y as Z}};\n", "d"), ["a", "a::b", "a::b::c"]);
-    assert_eq!(targets("pub(crate) use super::\n    b::c;\n", "a::b"), ["a::b::c"]);
+    assert_eq!(
+        targets("use crate::a::{self, b::{X, c::Y as Z}};\n", "d"),
+        ["a", "a::b", "a::b::c"]
+    );
+    assert_eq!(
+        targets("pub(crate) use super::\n    b::c;\n", "a::b"),
+        ["a::b::c"]
+    );
     assert_eq!(targets("use std::a::b;\nuse b::X;\n", "a"), ["a::b"]);
-    assert_eq!(targets("fn f() -> crate::d::D {\n    super::a::g()\n}\n", "d"), ["d", "a"]);
-    assert_eq!(targets("use crate::a;\nfn f() { a::b::g() }\n", "d"), ["a", "a::b"]);
-    let of_tests =
-        "#[cfg(test)]\nuse crate::a;\n// use crate::d;\nmod tests {\n    use crate::d;\n}\nuse crate::a::b::*;\n";
+    assert_eq!(
+        targets("fn f() -> crate::d::D {\n    super::a::g()\n}\n", "d"),
+        ["d", "a"]
+    );
+    assert_eq!(
+        targets("use crate::a;\nfn f() { a::b::g() }\n", "d"),
+        ["a", "a::b"]
+    );
+    let of_tests = "#[cfg(test)]\nuse crate::a;\n// use crate::d;\nmod tests {\n    use crate::d;\n}\nuse crate::a::b::*;\n";
     assert_eq!(targets(of_tests, "d"), ["a::b"]);
 }

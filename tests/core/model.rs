@@ -48,25 +48,46 @@ impl Pair {
         let named = |it: Calendar| (it.id.clone(), it);
         let state = State {
             next_key,
-            calendars: calendars.iter().map(|it| (it.id.clone(), Arc::new(it.clone()))).collect(),
+            calendars: calendars
+                .iter()
+                .map(|it| (it.id.clone(), Arc::new(it.clone())))
+                .collect(),
             ..State::default()
         };
         let calendars = calendars.into_iter().map(named).collect();
-        let reference = Reference { calendars, kept: BTreeMap::new(), next_key, now };
-        Self { tally: BTreeMap::new(), state, reference, next_id: 1 }
+        let reference = Reference {
+            calendars,
+            kept: BTreeMap::new(),
+            next_key,
+            now,
+        };
+        Self {
+            tally: BTreeMap::new(),
+            state,
+            reference,
+            next_id: 1,
+        }
     }
 
     pub(crate) fn tick(&mut self, seconds: i64) {
         let now = self.reference.now.plus(seconds);
         self.reference.now = now;
-        let mut due: Vec<_> = self.state.appointments.values().map(|it| (it.key, it.id)).collect();
+        let mut due: Vec<_> = self
+            .state
+            .appointments
+            .values()
+            .map(|it| (it.key, it.id))
+            .collect();
         due.sort_unstable();
         for (_, id) in due {
-            if let Some(change) =
-                expire(&self.state, id, now).and_then(|it| it.change(&self.state, now, Caller::default()))
+            if let Some(change) = expire(&self.state, id, now)
+                .and_then(|it| it.change(&self.state, now, Caller::default()))
             {
                 self.state.apply(&change);
-                assert!(expire(&self.state, id, now).is_none(), "an expiry is recorded once");
+                assert!(
+                    expire(&self.state, id, now).is_none(),
+                    "an expiry is recorded once"
+                );
             }
         }
         self.reference.expire();
@@ -80,11 +101,19 @@ impl Pair {
             1..=4 => number % count.max(1),
             _ => count.saturating_sub(1 + number % 6),
         };
-        self.reference.kept.keys().nth(nth).copied().unwrap_or(self.next_id)
+        self.reference
+            .kept
+            .keys()
+            .nth(nth)
+            .copied()
+            .unwrap_or(self.next_id)
     }
 
     fn wish(&self, step: &Step) -> Wish {
-        let ids: Vec<CalendarId> = CALENDARS.iter().map(|it| CalendarId::parse(it).unwrap()).collect();
+        let ids: Vec<CalendarId> = CALENDARS
+            .iter()
+            .map(|it| CalendarId::parse(it).unwrap())
+            .collect();
         let chosen = match step.calendars % 8 {
             0..=2 => vec![0],
             3 => vec![1],
@@ -93,11 +122,22 @@ impl Pair {
             6 => vec![1, 0, 2],
             _ => vec![1, 2],
         };
-        let assignment = if step.calendars & 8 == 0 { Assignment::All } else { Assignment::Any };
+        let assignment = if step.calendars & 8 == 0 {
+            Assignment::All
+        } else {
+            Assignment::Any
+        };
         let type_id = TypeId::parse(if step.calendars & 16 == 0 { "a" } else { "b" }).unwrap();
         let calendars: Vec<CalendarId> = chosen.into_iter().map(|it| ids[it].clone()).collect();
-        let of_type = self.state.calendars[&calendars[0]].types.find(&type_id).unwrap().clone();
-        let durations: Vec<_> = [of_type.duration].into_iter().chain(of_type.duration_options.clone()).collect();
+        let of_type = self.state.calendars[&calendars[0]]
+            .types
+            .find(&type_id)
+            .unwrap()
+            .clone();
+        let durations: Vec<_> = [of_type.duration]
+            .into_iter()
+            .chain(of_type.duration_options.clone())
+            .collect();
         let duration = match step.calendars >> 5 {
             0..=3 => None,
             4 | 5 => Some(of_type.duration),
@@ -112,7 +152,14 @@ impl Pair {
             limit: bit(4),
         };
         let start = Instant::from_seconds(0);
-        let mut wish = Wish { calendars, assignment, type_id, start, duration, ignored };
+        let mut wish = Wish {
+            calendars,
+            assignment,
+            type_id,
+            start,
+            duration,
+            ignored,
+        };
         wish.start = self.start(step, &wish);
         wish
     }
@@ -125,14 +172,21 @@ impl Pair {
         let mut searches = self.searches(wish, range);
         // What would be free if nobody had come first: a race to lose.
         if step.start.is_multiple_of(2) {
-            searches.iter_mut().for_each(|it| it.calendar = &self.reference.calendars[&it.calendar.id]);
+            searches
+                .iter_mut()
+                .for_each(|it| it.calendar = &self.reference.calendars[&it.calendar.id]);
         }
         let offered = multi_calendar::first(&searches, wish.assignment, 40);
         let pick = usize::from(step.start) / 20;
         match step.start % 20 {
             0..=15 if !offered.is_empty() => offered[pick % offered.len()].slot.start,
             0..=17 if !self.reference.kept.is_empty() => {
-                self.reference.kept.values().nth(pick % self.reference.kept.len()).unwrap().start
+                self.reference
+                    .kept
+                    .values()
+                    .nth(pick % self.reference.kept.len())
+                    .unwrap()
+                    .start
             }
             18 => minute.plus(i64::from(step.minute) / 120 * 15 * MINUTE),
             _ => minute.plus(i64::from(step.minute) / 8 * MINUTE),
@@ -161,7 +215,9 @@ impl Pair {
     pub(crate) fn is_listed(&self, wish: &Wish) -> Option<bool> {
         let shows_every_minute = wish.ignored.outside_availability || wish.ignored.misaligned;
         let searches = self.searches(wish, Interval::new(wish.start, wish.start.plus(MINUTE)));
-        let is_one = searches.iter().all(|it| it.duration == searches[0].duration);
+        let is_one = searches
+            .iter()
+            .all(|it| it.duration == searches[0].duration);
         let is_askable = !shows_every_minute && (is_one || wish.assignment == Assignment::Any);
         is_askable.then(|| !multi_calendar::first(&searches, wish.assignment, 1).is_empty())
     }
@@ -171,7 +227,11 @@ impl Pair {
         let is_any = wish.assignment == Assignment::Any;
         let asks = multi_calendar::asks(searches.iter().copied(), wish.assignment, wish.start);
         let mut answers = asks.iter().map(|ask| rules::violations(ask).is_empty());
-        if is_any { answers.any(|it| it) } else { answers.all(|it| it) }
+        if is_any {
+            answers.any(|it| it)
+        } else {
+            answers.all(|it| it)
+        }
     }
 
     pub(crate) fn submit(&mut self, command: &Command) -> Outcome {
@@ -194,22 +254,46 @@ impl Pair {
     fn claim(&mut self, step: &Step, ttl: Option<Seconds>) {
         let wish = self.wish(step);
         // Now and then an id that is taken.
-        let id = if step.id.is_multiple_of(64) { 1 } else { self.next_id };
+        let id = if step.id.is_multiple_of(64) {
+            1
+        } else {
+            self.next_id
+        };
         let is_new = !self.reference.kept.contains_key(&id);
-        let hold = Command::Hold { booking: booking(id, &wish), ttl: Seconds::new(600).unwrap() };
-        let held = decide(&self.state, &hold, self.reference.now).map(drop).map_err(|it| kind(&it));
-        let booked = decide(&self.state, &Command::Book(booking(id, &wish)), self.reference.now);
+        let hold = Command::Hold {
+            booking: booking(id, &wish),
+            ttl: Seconds::new(600).unwrap(),
+        };
+        let held = decide(&self.state, &hold, self.reference.now)
+            .map(drop)
+            .map_err(|it| kind(&it));
+        let booked = decide(
+            &self.state,
+            &Command::Book(booking(id, &wish)),
+            self.reference.now,
+        );
         let booked = booked.map(drop).map_err(|it| kind(&it));
         assert_eq!(held, booked, "held ⇔ booked");
         let is_fit = is_new && held != Err(Refused::Invalid);
         if is_fit {
-            assert_eq!(self.is_explained_bookable(&wish), booked.is_ok(), "explained ⇔ booked: {wish:?}");
-            assert!(self.is_listed(&wish).is_none_or(|it| it == booked.is_ok()), "listed ⇔ booked: {wish:?}");
+            assert_eq!(
+                self.is_explained_bookable(&wish),
+                booked.is_ok(),
+                "explained ⇔ booked: {wish:?}"
+            );
+            assert!(
+                self.is_listed(&wish).is_none_or(|it| it == booked.is_ok()),
+                "listed ⇔ booked: {wish:?}"
+            );
         }
         let command = match ttl {
-            Some(ttl) => {
-                Command::Hold { booking: Booking { person: PersonDetails::default(), ..booking(id, &wish) }, ttl }
-            }
+            Some(ttl) => Command::Hold {
+                booking: Booking {
+                    person: PersonDetails::default(),
+                    ..booking(id, &wish)
+                },
+                ttl,
+            },
             None => Command::Book(booking(id, &wish)),
         };
         let expected = self.reference.claim(id, &wish, ttl);
@@ -219,13 +303,23 @@ impl Pair {
 
     fn batch(&mut self, step: &Step) {
         let first = self.wish(step);
-        let later = |minutes: i64| Wish { start: first.start.plus(minutes * MINUTE), ..first.clone() };
+        let later = |minutes: i64| Wish {
+            start: first.start.plus(minutes * MINUTE),
+            ..first.clone()
+        };
         let spread = i64::from(step.minute) % 12 * 15;
-        let wishes =
-            [(self.next_id, first.clone()), (self.next_id + 1, later(spread)), (self.next_id + 2, later(2 * spread))];
+        let wishes = [
+            (self.next_id, first.clone()),
+            (self.next_id + 1, later(spread)),
+            (self.next_id + 2, later(2 * spread)),
+        ];
         let bookings = wishes.iter().map(|(id, wish)| booking(*id, wish)).collect();
         let expected = self.reference.batch(&wishes);
-        assert_eq!(self.submit(&Command::BatchBook(bookings)), expected, "{wishes:?}");
+        assert_eq!(
+            self.submit(&Command::BatchBook(bookings)),
+            expected,
+            "{wishes:?}"
+        );
         self.next_id += 3;
     }
 
@@ -243,32 +337,88 @@ impl Pair {
             19..=23 => {
                 let brings_name = step.minute % 3 != 0;
                 let invitee = brings_name.then(grace);
-                (Command::Confirm { appointment, invitee, etag }, self.reference.confirm(id, brings_name))
+                (
+                    Command::Confirm {
+                        appointment,
+                        invitee,
+                        etag,
+                    },
+                    self.reference.confirm(id, brings_name),
+                )
             }
-            24 => (Command::ExtendHold { appointment, ttl, etag }, self.reference.extend(id, ttl)),
-            25 => (Command::ReleaseHold { appointment, etag }, self.reference.release(id)),
-            26..=28 => (Command::Approve { appointment, etag }, self.reference.approve(id)),
-            29 => (Command::Decline { appointment, reason: String::new(), etag }, self.reference.decline(id)),
-            30..=33 => (Command::Cancel { appointment, reason: String::new(), etag }, self.reference.cancel(id)),
+            24 => (
+                Command::ExtendHold {
+                    appointment,
+                    ttl,
+                    etag,
+                },
+                self.reference.extend(id, ttl),
+            ),
+            25 => (
+                Command::ReleaseHold { appointment, etag },
+                self.reference.release(id),
+            ),
+            26..=28 => (
+                Command::Approve { appointment, etag },
+                self.reference.approve(id),
+            ),
+            29 => (
+                Command::Decline {
+                    appointment,
+                    reason: String::new(),
+                    etag,
+                },
+                self.reference.decline(id),
+            ),
+            30..=33 => (
+                Command::Cancel {
+                    appointment,
+                    reason: String::new(),
+                    etag,
+                },
+                self.reference.cancel(id),
+            ),
             34..=37 => {
                 let mut wish = self.wish(step);
                 if step.id.is_multiple_of(2) {
                     wish.calendars.clear();
                 }
-                (Command::Reschedule(move_to(appointment, &wish)), self.reference.reschedule(id, &wish))
+                (
+                    Command::Reschedule(move_to(appointment, &wish)),
+                    self.reference.reschedule(id, &wish),
+                )
             }
             38 | 39 => {
                 let undo = step.minute % 2 == 0;
-                (Command::MarkNoShow { appointment, undo, etag }, self.reference.attend(id, S::NoShow, undo))
+                (
+                    Command::MarkNoShow {
+                        appointment,
+                        undo,
+                        etag,
+                    },
+                    self.reference.attend(id, S::NoShow, undo),
+                )
             }
             40 | 41 => {
                 let undo = step.minute % 2 == 0;
-                (Command::Complete { appointment, undo, etag }, self.reference.attend(id, S::Completed, undo))
+                (
+                    Command::Complete {
+                        appointment,
+                        undo,
+                        etag,
+                    },
+                    self.reference.attend(id, S::Completed, undo),
+                )
             }
             42 => {
                 let found = self.reference.kept.get_mut(&id);
-                let expected = found.map_or(Err(Refused::NotFound), |kept| Ok(std::mem::take(&mut kept.is_named)));
-                (Command::Redact(Redacted::Appointment(appointment)), expected)
+                let expected = found.map_or(Err(Refused::NotFound), |kept| {
+                    Ok(std::mem::take(&mut kept.is_named))
+                });
+                (
+                    Command::Redact(Redacted::Appointment(appointment)),
+                    expected,
+                )
             }
             _ => return self.settings(step),
         };
@@ -293,8 +443,15 @@ impl Pair {
                 }
             }
             44 if !step.overrides.is_empty() => {
-                profile.availability.overrides.extend(step.overrides.clone());
-                Command::PutOverrides { calendar: id.clone(), overrides: step.overrides.clone(), etag: None }
+                profile
+                    .availability
+                    .overrides
+                    .extend(step.overrides.clone());
+                Command::PutOverrides {
+                    calendar: id.clone(),
+                    overrides: step.overrides.clone(),
+                    etag: None,
+                }
             }
             45 => {
                 let start = self.reference.now.plus(i64::from(step.minute) * 20);
@@ -306,23 +463,46 @@ impl Pair {
                     let after = Interval::new(it.start.max(range.end).min(it.end), it.end);
                     [before, after]
                 });
-                let periods: Vec<_> = kept.filter(|it| it.start < it.end).chain([busy.intersection(range)]).collect();
+                let periods: Vec<_> = kept
+                    .filter(|it| it.start < it.end)
+                    .chain([busy.intersection(range)])
+                    .collect();
                 calendar.busy = Arc::new(Busy::new([("phone".to_owned(), periods)]));
-                Command::PutBusy { calendar: id.clone(), source: "phone".to_owned(), range, periods: vec![busy] }
+                Command::PutBusy {
+                    calendar: id.clone(),
+                    source: "phone".to_owned(),
+                    range,
+                    periods: vec![busy],
+                }
             }
             46 => {
-                let name = TypeId::parse(if step.id.is_multiple_of(2) { "a" } else { "b" }).unwrap();
+                let name =
+                    TypeId::parse(if step.id.is_multiple_of(2) { "a" } else { "b" }).unwrap();
                 let was = AppointmentType::clone(calendar.types.find(&name).unwrap());
                 let capacity = u32::from(step.start % 4).max(1);
-                let appointment_type = AppointmentType { capacity, ..with_terms(was, step.calendars) };
+                let appointment_type = AppointmentType {
+                    capacity,
+                    ..with_terms(was, step.calendars)
+                };
                 Arc::make_mut(&mut calendar.types).put(Arc::new(appointment_type.clone()));
-                Command::PutAppointmentType { calendar: id.clone(), appointment_type, etag: None }
+                Command::PutAppointmentType {
+                    calendar: id.clone(),
+                    appointment_type,
+                    etag: None,
+                }
             }
             _ => {
                 // Rarely paused, and then not for long.
                 profile.paused = step.id.is_multiple_of(8);
-                let patch = ProfilePatch { paused: Some(profile.paused), ..ProfilePatch::default() };
-                Command::UpdateCalendar { calendar: id.clone(), patch, etag: None }
+                let patch = ProfilePatch {
+                    paused: Some(profile.paused),
+                    ..ProfilePatch::default()
+                };
+                Command::UpdateCalendar {
+                    calendar: id.clone(),
+                    patch,
+                    etag: None,
+                }
             }
         };
         self.submit(&command).unwrap();
@@ -333,12 +513,38 @@ impl Pair {
     pub(crate) fn compare(&self) {
         assert_eq!(self.state.appointments.len(), self.reference.kept.len());
         for (id, kept) in &self.reference.kept {
-            let found: &Appointment = &self.state.appointments[&AppointmentId(uuid::Uuid::from_u128(*id))];
+            let found: &Appointment =
+                &self.state.appointments[&AppointmentId(uuid::Uuid::from_u128(*id))];
             let calendars: Vec<_> = found.calendars().cloned().collect();
-            let buffers: Vec<_> = found.places.iter().map(|it| (it.before, it.after)).collect();
-            assert_eq!((&calendars, &buffers), (&kept.calendars, &kept.buffers), "{kept:?}");
-            let of_found = (found.key, found.start, found.duration, found.state, found.blocks, found.expire_time);
-            assert_eq!(of_found, (kept.key, kept.start, kept.duration, kept.state, kept.blocks, kept.expiry));
+            let buffers: Vec<_> = found
+                .places
+                .iter()
+                .map(|it| (it.before, it.after))
+                .collect();
+            assert_eq!(
+                (&calendars, &buffers),
+                (&kept.calendars, &kept.buffers),
+                "{kept:?}"
+            );
+            let of_found = (
+                found.key,
+                found.start,
+                found.duration,
+                found.state,
+                found.blocks,
+                found.expire_time,
+            );
+            assert_eq!(
+                of_found,
+                (
+                    kept.key,
+                    kept.start,
+                    kept.duration,
+                    kept.state,
+                    kept.blocks,
+                    kept.expiry
+                )
+            );
             assert_eq!(found.person.invitee.name.is_empty(), !kept.is_named);
         }
     }
@@ -364,7 +570,10 @@ fn name(command: &Command) -> &'static str {
 }
 
 pub(crate) fn grace() -> Invitee {
-    Invitee { name: "Grace".to_owned(), ..Invitee::default() }
+    Invitee {
+        name: "Grace".to_owned(),
+        ..Invitee::default()
+    }
 }
 
 pub(crate) fn booking(id: u128, wish: &Wish) -> Booking {
@@ -375,7 +584,10 @@ pub(crate) fn booking(id: u128, wish: &Wish) -> Booking {
         type_id: Some(wish.type_id.clone()),
         start: Some(Start::At(wish.start)),
         duration: wish.duration,
-        person: PersonDetails { invitee: Some(grace()), ..PersonDetails::default() },
+        person: PersonDetails {
+            invitee: Some(grace()),
+            ..PersonDetails::default()
+        },
         hold: None,
         ignored_rules: wish.ignored,
         occurrence: None,
@@ -396,9 +608,9 @@ pub(crate) fn move_to(appointment: AppointmentId, wish: &Wish) -> Move {
 
 fn kind(refusal: &Refusal) -> Refused {
     match refusal {
-        Refusal::CalendarNotFound(_) | Refusal::AppointmentTypeNotFound(..) | Refusal::AppointmentNotFound(_) => {
-            Refused::NotFound
-        }
+        Refusal::CalendarNotFound(_)
+        | Refusal::AppointmentTypeNotFound(..)
+        | Refusal::AppointmentNotFound(_) => Refused::NotFound,
         Refusal::AppointmentExists(_) => Refused::Exists,
         Refusal::HoldExpired { .. } => Refused::HoldExpired,
         Refusal::AppointmentState { .. } => Refused::State,
@@ -414,7 +626,11 @@ fn kind(refusal: &Refusal) -> Refused {
 fn beginning(name: &str) -> Instant {
     let now = instant("2027-01-04T08:00:00Z");
     let change = Instant::from_seconds(zone(name).segment_at(now).end);
-    if change < now.plus(400 * DAY) { change.plus(-DAY) } else { now }
+    if change < now.plus(400 * DAY) {
+        change.plus(-DAY)
+    } else {
+        now
+    }
 }
 
 #[test]
@@ -427,11 +643,20 @@ fn every_command_leads_to_what_the_reference_says_in_every_zone() {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         bytes[8..16].copy_from_slice(&(number as u64).to_le_bytes());
-        let config =
-            ProptestConfig { cases: 1, failure_persistence: None, max_shrink_iters: 600, ..ProptestConfig::default() };
-        let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+        let config = ProptestConfig {
+            cases: 1,
+            failure_persistence: None,
+            max_shrink_iters: 600,
+            ..ProptestConfig::default()
+        };
+        let mut runner =
+            TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
         let around = beginning(name);
-        let zones = [name.clone(), names[(number * 7 + 3) % names.len()].clone(), name.clone()];
+        let zones = [
+            name.clone(),
+            names[(number * 7 + 3) % names.len()].clone(),
+            name.clone(),
+        ];
         let [first, second, third] = zones;
         let calendars = (
             some_calendar(CALENDARS[0], first, around),
@@ -469,10 +694,25 @@ fn every_command_leads_to_what_the_reference_says_in_every_zone() {
             .sum()
     };
     for command in tally.keys().map(|(name, _)| *name) {
-        assert!(count(&|it| *it == Ok(true), command) >= 30, "{command} hardly ever happens: {tally:?}");
+        assert!(
+            count(&|it| *it == Ok(true), command) >= 30,
+            "{command} hardly ever happens: {tally:?}"
+        );
     }
     use Refused as R;
-    for refused in [R::Invalid, R::NotFound, R::Exists, R::HoldExpired, R::State, R::TooLate, R::Rule, R::Race] {
-        assert!(count(&|it| *it == Err(refused), "") >= 100, "{refused:?} hardly ever happens: {tally:?}");
+    for refused in [
+        R::Invalid,
+        R::NotFound,
+        R::Exists,
+        R::HoldExpired,
+        R::State,
+        R::TooLate,
+        R::Rule,
+        R::Race,
+    ] {
+        assert!(
+            count(&|it| *it == Err(refused), "") >= 100,
+            "{refused:?} hardly ever happens: {tally:?}"
+        );
     }
 }

@@ -29,29 +29,50 @@ fn outside(calendar: &Calendar, now: Instant, of_type: Option<TypeNumber>) -> Ve
         .filter(|claim| of_type.is_none_or(|number| claim.type_number() == number))
         .filter(|claim| {
             let of_type = calendar.types.numbered(claim.type_number()).unwrap();
-            !Checker::new(calendar, of_type, claim.duration(), now).is_open_throughout(claim.start())
+            !Checker::new(calendar, of_type, claim.duration(), now)
+                .is_open_throughout(claim.start())
         })
         .map(|claim| (claim.start(), claim.key()))
         .collect();
     outside.sort_unstable();
-    outside.into_iter().map(|(_, key)| key).take(OUTSIDE_MAX).collect()
+    outside
+        .into_iter()
+        .map(|(_, key)| key)
+        .take(OUTSIDE_MAX)
+        .collect()
 }
 
 /// The calendar with some of its appointments as requests that take no time.
 fn with_requests(calendar: Calendar, is_request: impl Fn(&Claim) -> bool) -> Calendar {
-    let (requests, claims): (Vec<Claim>, Vec<Claim>) = calendar.claims.iter().partition(|claim| is_request(claim));
+    let (requests, claims): (Vec<Claim>, Vec<Claim>) =
+        calendar.claims.iter().partition(|claim| is_request(claim));
     let request = |it: Claim| {
         let (before, after, state) = (it.before(), it.after(), AppointmentState::Pending);
-        let claim =
-            Claim::new(it.key(), it.type_number(), it.start(), it.duration(), before, after, state, Some(it.start()));
+        let claim = Claim::new(
+            it.key(),
+            it.type_number(),
+            it.start(),
+            it.duration(),
+            before,
+            after,
+            state,
+            Some(it.start()),
+        );
         (it.key(), claim)
     };
     let requests = Arc::new(requests.into_iter().map(request).collect());
-    Calendar { claims: Claims::from_unordered(claims), requests, ..calendar }
+    Calendar {
+        claims: Claims::from_unordered(claims),
+        requests,
+        ..calendar
+    }
 }
 
 fn state_of(calendar: &Calendar) -> State {
-    State { calendars: [(calendar.id.clone(), Arc::new(calendar.clone()))].into(), ..State::default() }
+    State {
+        calendars: [(calendar.id.clone(), Arc::new(calendar.clone()))].into(),
+        ..State::default()
+    }
 }
 
 /// Other hours that a calendar may get.
@@ -79,12 +100,20 @@ fn changes(question: &Question, hours: &Hours) -> Vec<(Command, Calendar, Option
         rules: rules.to_vec(),
         etag: None,
     };
-    let update = |patch: ProfilePatch| Command::UpdateCalendar { calendar: id.clone(), patch, etag: None };
+    let update = |patch: ProfilePatch| Command::UpdateCalendar {
+        calendar: id.clone(),
+        patch,
+        etag: None,
+    };
     let put = |appointment_type: &AppointmentType| {
         let mut changed = calendar.clone();
         Arc::make_mut(&mut changed.types).put(Arc::new(appointment_type.clone()));
         let (number, appointment_type) = (appointment_type.number, appointment_type.clone());
-        let command = Command::PutAppointmentType { calendar: id.clone(), appointment_type, etag: None };
+        let command = Command::PutAppointmentType {
+            calendar: id.clone(),
+            appointment_type,
+            etag: None,
+        };
         (command, changed, Some(number))
     };
     let of_type = question.appointment_type();
@@ -92,27 +121,52 @@ fn changes(question: &Question, hours: &Hours) -> Vec<(Command, Calendar, Option
     let dates: BTreeSet<LocalDate> = overrides.keys().copied().collect();
     vec![
         (set(None, &rules), calendar.clone(), None),
-        (set(None, &hours.rules), profiled(&|it| it.availability.rules.clone_from(&hours.rules)), None),
-        (set(Some(zone.clone()), &rules), profiled(&|it| it.zone = zone.clone()), None),
         (
-            Command::PutOverrides { calendar: id.clone(), overrides: hours.overrides.clone(), etag: None },
+            set(None, &hours.rules),
+            profiled(&|it| it.availability.rules.clone_from(&hours.rules)),
+            None,
+        ),
+        (
+            set(Some(zone.clone()), &rules),
+            profiled(&|it| it.zone = zone.clone()),
+            None,
+        ),
+        (
+            Command::PutOverrides {
+                calendar: id.clone(),
+                overrides: hours.overrides.clone(),
+                etag: None,
+            },
             profiled(&|it| it.availability.overrides.extend(hours.overrides.clone())),
             None,
         ),
         (
-            Command::DeleteOverrides { calendar: id.clone(), dates, etag: None },
+            Command::DeleteOverrides {
+                calendar: id.clone(),
+                dates,
+                etag: None,
+            },
             profiled(&|it| it.availability.overrides.clear()),
             None,
         ),
         (update(ProfilePatch::default()), calendar.clone(), None),
         (
-            update(ProfilePatch { zone: Some(zone.clone()), ..ProfilePatch::default() }),
+            update(ProfilePatch {
+                zone: Some(zone.clone()),
+                ..ProfilePatch::default()
+            }),
             profiled(&|it| it.zone = zone.clone()),
             None,
         ),
         put(of_type),
-        put(&AppointmentType { rules: hours.rules.clone(), ..of_type.clone() }),
-        put(&AppointmentType { rules: Vec::new(), ..of_type.clone() }),
+        put(&AppointmentType {
+            rules: hours.rules.clone(),
+            ..of_type.clone()
+        }),
+        put(&AppointmentType {
+            rules: Vec::new(),
+            ..of_type.clone()
+        }),
     ]
 }
 
@@ -120,21 +174,35 @@ fn changes(question: &Question, hours: &Hours) -> Vec<(Command, Calendar, Option
 fn left_outside(state: &State, command: &Command, now: Instant) -> Vec<AppointmentKey> {
     let decision = decide(state, command, now).unwrap();
     let mut after = state.clone();
-    decision.change(state, now, Caller::default()).iter().for_each(|change| after.apply(change));
+    decision
+        .change(state, now, Caller::default())
+        .iter()
+        .for_each(|change| after.apply(change));
     let calendar = &after.calendars[decision.outcome.calendar.as_ref().unwrap()];
-    bookd_core::decide::Hours::of(command).unwrap().outside(calendar, now)
+    bookd_core::decide::Hours::of(command)
+        .unwrap()
+        .outside(calendar, now)
 }
 
 /// A calendar, and other hours about the same days.
 fn question_and_hours() -> impl Strategy<Value = (Question, Hours)> {
     let question = (question(), 0u64..4).prop_map(|(question, requests)| {
-        let calendar = with_requests(question.calendar, |claim| requests > 0 && claim.key().0 % 4 == requests);
-        Question { calendar, ..question }
+        let calendar = with_requests(question.calendar, |claim| {
+            requests > 0 && claim.key().0 % 4 == requests
+        });
+        Question {
+            calendar,
+            ..question
+        }
     });
     question.prop_flat_map(|question| {
         let around = question.range.start;
         let hours = (rules(around), overrides(around), select(zone_names()));
-        let hours = hours.prop_map(|(rules, overrides, name)| Hours { rules, overrides, zone: zone(&name) });
+        let hours = hours.prop_map(|(rules, overrides, name)| Hours {
+            rules,
+            overrides,
+            zone: zone(&name),
+        });
         (Just(question), hours)
     })
 }
@@ -157,22 +225,46 @@ proptest! {
 #[test]
 fn the_earliest_hundred_are_named_of_more() {
     let now = instant("2027-01-04T00:00:00Z");
-    let availability = Availability { rules: vec![rule(Weekdays::ALL, "09:00", "17:00")], overrides: BTreeMap::new() };
+    let availability = Availability {
+        rules: vec![rule(Weekdays::ALL, "09:00", "17:00")],
+        overrides: BTreeMap::new(),
+    };
     let types = [AppointmentType::default_type(Default::default())];
     let claim = |day: u64| {
         let start = now.plus(i64::try_from(day).unwrap() * DAY);
         // The later a key, the earlier it is.
         let key = AppointmentKey(1_000 - day);
         let (length, none) = (minutes(60), minutes(0));
-        Claim::new(key, types[0].number, start, length, none, none, AppointmentState::Confirmed, None)
+        Claim::new(
+            key,
+            types[0].number,
+            start,
+            length,
+            none,
+            none,
+            AppointmentState::Confirmed,
+            None,
+        )
     };
     let claims = (1..=150).map(claim).collect();
     let calendar = calendar_of(zone("UTC"), availability, types.clone(), Vec::new(), claims);
     let (id, patch) = (calendar.id.clone(), ProfilePatch::default());
-    let update = Command::UpdateCalendar { calendar: id.clone(), patch, etag: None };
-    let put = Command::PutAppointmentType { calendar: id, appointment_type: types[0].clone(), etag: None };
+    let update = Command::UpdateCalendar {
+        calendar: id.clone(),
+        patch,
+        etag: None,
+    };
+    let put = Command::PutAppointmentType {
+        calendar: id,
+        appointment_type: types[0].clone(),
+        etag: None,
+    };
     for command in [update, put] {
         let expected: Vec<_> = (1..=100).map(|day| AppointmentKey(1_000 - day)).collect();
-        assert_eq!(left_outside(&state_of(&calendar), &command, now), expected, "{command:?}");
+        assert_eq!(
+            left_outside(&state_of(&calendar), &command, now),
+            expected,
+            "{command:?}"
+        );
     }
 }

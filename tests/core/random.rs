@@ -68,12 +68,14 @@ const CHANGES: [(&str, &str); 10] = [
 pub(crate) fn place() -> impl Strategy<Value = (String, Instant)> {
     let listed = select(CHANGES.to_vec()).prop_map(|(name, at)| (name.to_owned(), instant(at)));
     let years = -60i64..90;
-    let any = (select(zone_names()), years, 0i64..365, any::<bool>()).prop_map(|(name, years, days, is_change)| {
-        let at = Instant::from_seconds((years * 365 + days) * DAY);
-        let change = Instant::from_seconds(zone(&name).segment_at(at).end);
-        let is_near = is_change && change < Instant::from_seconds(150 * 365 * DAY);
-        (name, if is_near { change } else { at })
-    });
+    let any = (select(zone_names()), years, 0i64..365, any::<bool>()).prop_map(
+        |(name, years, days, is_change)| {
+            let at = Instant::from_seconds((years * 365 + days) * DAY);
+            let change = Instant::from_seconds(zone(&name).segment_at(at).end);
+            let is_near = is_change && change < Instant::from_seconds(150 * 365 * DAY);
+            (name, if is_near { change } else { at })
+        },
+    );
     prop_oneof![1 => listed, 4 => any]
 }
 
@@ -81,32 +83,50 @@ fn hours() -> impl Strategy<Value = Window> {
     let round = (0u16..96, 1u16..96).prop_map(|(start, length)| (start * 15, length * 15));
     let odd = (0u16..1440, 1u16..=1440);
     let whole_days = Just((0, 1440));
-    prop_oneof![5 => round, 2 => odd, 1 => whole_days]
-        .prop_map(|(start, length)| Window::new(start, start + length).expect("a day at most, begun before 24:00"))
+    prop_oneof![5 => round, 2 => odd, 1 => whole_days].prop_map(|(start, length)| {
+        Window::new(start, start + length).expect("a day at most, begun before 24:00")
+    })
 }
 
 pub(crate) fn rules(around: Instant) -> impl Strategy<Value = Vec<Rule>> {
     let today = bookd_core::time::Wall::from_seconds(around.seconds()).date();
-    let date = move || proptest::option::weighted(0.2, (-3i32..4).prop_map(move |days| today.plus(days)));
+    let date =
+        move || proptest::option::weighted(0.2, (-3i32..4).prop_map(move |days| today.plus(days)));
     let weekdays = prop_oneof![Just(127u8), 1u8..=127].prop_map(Weekdays::from_bits);
     let rule = (weekdays, hours(), date(), date());
-    let rule =
-        rule.prop_map(|(weekdays, window, first_date, last_date)| Rule { weekdays, window, first_date, last_date });
+    let rule = rule.prop_map(|(weekdays, window, first_date, last_date)| Rule {
+        weekdays,
+        window,
+        first_date,
+        last_date,
+    });
     proptest::collection::vec(rule, 0..5)
 }
 
-pub(crate) fn overrides(around: Instant) -> impl Strategy<Value = BTreeMap<bookd_core::time::LocalDate, Override>> {
+pub(crate) fn overrides(
+    around: Instant,
+) -> impl Strategy<Value = BTreeMap<bookd_core::time::LocalDate, Override>> {
     let today = bookd_core::time::Wall::from_seconds(around.seconds()).date();
-    let of_date =
-        proptest::collection::vec(hours(), 0..3).prop_map(|windows| Override { windows, note: String::new() });
-    proptest::collection::btree_map((-3i32..4).prop_map(move |days| today.plus(days)), of_date, 0..3)
+    let of_date = proptest::collection::vec(hours(), 0..3).prop_map(|windows| Override {
+        windows,
+        note: String::new(),
+    });
+    proptest::collection::btree_map(
+        (-3i32..4).prop_map(move |days| today.plus(days)),
+        of_date,
+        0..3,
+    )
 }
 
 pub(crate) fn limits() -> impl Strategy<Value = Limits> {
     let limit = || proptest::option::weighted(0.25, 0u32..5);
     let some = (limit(), limit(), limit(), limit());
-    let some =
-        some.prop_map(|(per_day, per_week, per_month, per_year)| Limits { per_day, per_week, per_month, per_year });
+    let some = some.prop_map(|(per_day, per_week, per_month, per_year)| Limits {
+        per_day,
+        per_week,
+        per_month,
+        per_year,
+    });
     prop_oneof![2 => Just(Limits::default()), 1 => some]
 }
 
@@ -153,21 +173,33 @@ prop_compose! {
 pub(crate) fn two_types(around: Instant) -> impl Strategy<Value = Vec<AppointmentType>> {
     proptest::collection::vec(appointment_type(around), 2).prop_map(|types| {
         let names = ["a", "b"].into_iter().zip(0..);
-        let named = types.into_iter().zip(names).map(|(of_type, (name, number))| AppointmentType {
-            id: TypeId::parse(name).unwrap(),
-            number: TypeNumber(number),
-            ..of_type
-        });
+        let named = types
+            .into_iter()
+            .zip(names)
+            .map(|(of_type, (name, number))| AppointmentType {
+                id: TypeId::parse(name).unwrap(),
+                number: TypeNumber(number),
+                ..of_type
+            });
         named.collect()
     })
 }
 
 /// What was tried to be booked: of which type, at which of the first free starts or else when, with the default duration
 /// or another, when it expires.
-type Attempt = (Index, Option<Index>, i64, Index, Option<i64>, (u16, u16), bool);
+type Attempt = (
+    Index,
+    Option<Index>,
+    i64,
+    Index,
+    Option<i64>,
+    (u16, u16),
+    bool,
+);
 
 fn attempts() -> impl Strategy<Value = Vec<Attempt>> {
-    let start = prop_oneof![3 => (-96i64..96).prop_map(|quarter| quarter * 15), 1 => -3000i64..3000];
+    let start =
+        prop_oneof![3 => (-96i64..96).prop_map(|quarter| quarter * 15), 1 => -3000i64..3000];
     let expiry = proptest::option::weighted(0.3, -2 * HOUR..2 * HOUR);
     let attempt = (
         any::<Index>(),
@@ -190,16 +222,24 @@ fn claims(
     now: Instant,
 ) -> Vec<Claim> {
     let mut claims: Vec<Claim> = Vec::new();
-    for (index, (of_type, at, start, duration, expiry, buffers, is_as_the_type_says)) in attempts.iter().enumerate() {
+    for (index, (of_type, at, start, duration, expiry, buffers, is_as_the_type_says)) in
+        attempts.iter().enumerate()
+    {
         let free = &free[of_type.index(types.len())];
         let of_type = &types[of_type.index(types.len())];
-        let durations: Vec<Minutes> = [of_type.duration].into_iter().chain(of_type.duration_options.clone()).collect();
+        let durations: Vec<Minutes> = [of_type.duration]
+            .into_iter()
+            .chain(of_type.duration_options.clone())
+            .collect();
         let duration = durations[duration.index(durations.len())];
         let start = match at.filter(|_| !free.is_empty()) {
             Some(at) => free[at.index(free.len())],
             None => Instant::from_seconds((around.seconds() / 900) * 900 + start * 60),
         };
-        let session = claims.iter().find(|claim| claim.is_alike(of_type.number, start, duration)).copied();
+        let session = claims
+            .iter()
+            .find(|claim| claim.is_alike(of_type.number, start, duration))
+            .copied();
         let (before, after) = match session {
             Some(seat) if of_type.capacity > 1 => (seat.before(), seat.after()),
             _ if *is_as_the_type_says => (of_type.buffer_before, of_type.buffer_after),
@@ -210,11 +250,25 @@ fn claims(
             None => (AppointmentState::Confirmed, None),
         };
         let key = AppointmentKey(index as u64 + 1);
-        let claim = Claim::new(key, of_type.number, start, duration, before, after, state, expire_time);
-        let joined = session.filter(|_| of_type.capacity > 1).map(|seat| seat.session());
+        let claim = Claim::new(
+            key,
+            of_type.number,
+            start,
+            duration,
+            before,
+            after,
+            state,
+            expire_time,
+        );
+        let joined = session
+            .filter(|_| of_type.capacity > 1)
+            .map(|seat| seat.session());
         let claim = joined.map_or(claim, |joined| claim.in_session(joined));
         let is_seat = |other: &Claim| other.shares_session(&claim);
-        if claims.iter().all(|other| is_seat(other) || !other.padded().overlaps(claim.padded())) {
+        if claims
+            .iter()
+            .all(|other| is_seat(other) || !other.padded().overlaps(claim.padded()))
+        {
             claims.push(claim);
         }
     }
@@ -222,7 +276,11 @@ fn claims(
 }
 
 /// Where the type could be booked, were nothing booked yet: few, so that several want the same.
-fn some_starts(calendar: &Calendar, appointment_type: &AppointmentType, range: Interval) -> Vec<Instant> {
+fn some_starts(
+    calendar: &Calendar,
+    appointment_type: &AppointmentType,
+    range: Interval,
+) -> Vec<Instant> {
     let search = Search {
         calendar,
         appointment_type,
@@ -231,9 +289,16 @@ fn some_starts(calendar: &Calendar, appointment_type: &AppointmentType, range: I
         now: Instant::MIN,
         ignore: None,
         present_duration: None,
-        ignored_rules: IgnoredRules { horizon: true, limit: true, ..IgnoredRules::default() },
+        ignored_rules: IgnoredRules {
+            horizon: true,
+            limit: true,
+            ..IgnoredRules::default()
+        },
     };
-    first(&search, 8).into_iter().map(|slot| slot.start).collect()
+    first(&search, 8)
+        .into_iter()
+        .map(|slot| slot.start)
+        .collect()
 }
 
 prop_compose! {
@@ -247,8 +312,12 @@ prop_compose! {
 
 fn ignored_rules() -> impl Strategy<Value = IgnoredRules> {
     let some = (any::<bool>(), any::<bool>(), any::<bool>());
-    let some =
-        some.prop_map(|(notice, horizon, limit)| IgnoredRules { notice, horizon, limit, ..IgnoredRules::default() });
+    let some = some.prop_map(|(notice, horizon, limit)| IgnoredRules {
+        notice,
+        horizon,
+        limit,
+        ..IgnoredRules::default()
+    });
     prop_oneof![3 => Just(IgnoredRules::default()), 1 => some]
 }
 
@@ -264,11 +333,19 @@ pub(crate) fn questions() -> impl Strategy<Value = Vec<Question>> {
     let is_wide = proptest::collection::vec(proptest::bool::weighted(0.8), 4);
     (place(), others, is_wide).prop_flat_map(|((name, around), others, is_wide)| {
         let names = std::iter::once(name).chain(others);
-        let questions: Vec<_> = names.map(|name| question_about(name, around).boxed()).collect();
+        let questions: Vec<_> = names
+            .map(|name| question_about(name, around).boxed())
+            .collect();
         questions.prop_map(move |mut questions| {
-            let Question { range, now, ignored_rules, .. } = questions[0];
+            let Question {
+                range,
+                now,
+                ignored_rules,
+                ..
+            } = questions[0];
             for (question, is_wide) in questions.iter_mut().zip(&is_wide) {
-                (question.range, question.now, question.ignored_rules) = (range, now, ignored_rules);
+                (question.range, question.now, question.ignored_rules) =
+                    (range, now, ignored_rules);
                 if *is_wide {
                     open_round_the_clock(question);
                 }
@@ -280,15 +357,33 @@ pub(crate) fn questions() -> impl Strategy<Value = Vec<Question>> {
 
 fn open_round_the_clock(question: &mut Question) {
     let weekdays = Weekdays::ALL;
-    let always = Rule { weekdays, window: Window::new(0, 1_440).unwrap(), first_date: None, last_date: None };
-    let of_type = AppointmentType { rules: Vec::new(), ..question.appointment_type().clone() };
+    let always = Rule {
+        weekdays,
+        window: Window::new(0, 1_440).unwrap(),
+        first_date: None,
+        last_date: None,
+    };
+    let of_type = AppointmentType {
+        rules: Vec::new(),
+        ..question.appointment_type().clone()
+    };
     Arc::make_mut(&mut question.calendar.types).put(Arc::new(of_type));
-    let availability = Availability { rules: vec![always], overrides: BTreeMap::new() };
+    let availability = Availability {
+        rules: vec![always],
+        overrides: BTreeMap::new(),
+    };
     Arc::make_mut(&mut question.calendar.profile).availability = availability;
 }
 
 fn question_about(name: String, around: Instant) -> impl Strategy<Value = Question> {
-    let parts = (rules(around), overrides(around), two_types(around), busy(around), limits(), attempts());
+    let parts = (
+        rules(around),
+        overrides(around),
+        two_types(around),
+        busy(around),
+        limits(),
+        attempts(),
+    );
     let asked = (
         -2 * DAY..2 * DAY,
         0..3 * DAY,
@@ -305,12 +400,27 @@ fn question_about(name: String, around: Instant) -> impl Strategy<Value = Questi
         let now = around.plus(now);
         let range = Interval::new(around.plus(from), around.plus(from + length));
         let availability = Availability { rules, overrides };
-        let empty = calendar(zone(&name), availability.clone(), types.clone(), busy.clone(), Vec::new());
-        let free: Vec<_> = types.iter().map(|of_type| some_starts(&empty, of_type, range)).collect();
+        let empty = calendar(
+            zone(&name),
+            availability.clone(),
+            types.clone(),
+            busy.clone(),
+            Vec::new(),
+        );
+        let free: Vec<_> = types
+            .iter()
+            .map(|of_type| some_starts(&empty, of_type, range))
+            .collect();
         let claims = claims(&attempts, &types, &free, around, now);
         let of_type = types[of_type.index(types.len())].clone();
         let mut durations = vec![of_type.duration, of_type.duration];
-        durations.extend(of_type.duration_options.iter().copied().chain(present_duration.map(minutes)));
+        durations.extend(
+            of_type
+                .duration_options
+                .iter()
+                .copied()
+                .chain(present_duration.map(minutes)),
+        );
         let mut calendar = calendar(zone(&name), availability, types, busy, claims);
         Arc::make_mut(&mut calendar.profile).limits = limits;
         Question {

@@ -47,7 +47,11 @@ pub(crate) struct Kept {
 
 impl Kept {
     fn state_at(&self, now: Instant) -> S {
-        if self.expiry.is_some_and(|expiry| expiry <= now) { S::Expired } else { self.state }
+        if self.expiry.is_some_and(|expiry| expiry <= now) {
+            S::Expired
+        } else {
+            self.state
+        }
     }
 
     fn is_active(&self, now: Instant) -> bool {
@@ -84,7 +88,11 @@ pub(crate) struct Reference {
 
 impl Reference {
     fn type_of(&self, calendar: &CalendarId, id: &TypeId) -> Result<Arc<AppointmentType>, Refused> {
-        self.calendars[calendar].types.find(id).cloned().ok_or(Refused::NotFound)
+        self.calendars[calendar]
+            .types
+            .find(id)
+            .cloned()
+            .ok_or(Refused::NotFound)
     }
 
     /// The calendar with what is active of it.
@@ -94,17 +102,35 @@ impl Reference {
             for (calendar, (before, after)) in kept.calendars.iter().zip(&kept.buffers) {
                 if calendar == id {
                     let number = self.calendars[id].types.find(&kept.type_id).unwrap().number;
-                    let Kept { key, start, duration, state, expiry, .. } = *kept;
+                    let Kept {
+                        key,
+                        start,
+                        duration,
+                        state,
+                        expiry,
+                        ..
+                    } = *kept;
                     // Who shares a session is told by `mates`, and not by the claims.
-                    claims.push(Claim::new(key, number, start, duration, *before, *after, state, expiry));
+                    claims.push(Claim::new(
+                        key, number, start, duration, *before, *after, state, expiry,
+                    ));
                 }
             }
         }
-        Calendar { claims: Claims::from_unordered(claims), ..self.calendars[id].clone() }
+        Calendar {
+            claims: Claims::from_unordered(claims),
+            ..self.calendars[id].clone()
+        }
     }
 
     /// The active appointments of a type that begin and end like this and take this very set of calendars.
-    fn mates(&self, type_id: &TypeId, start: Instant, duration: Minutes, calendars: &[CalendarId]) -> Mates {
+    fn mates(
+        &self,
+        type_id: &TypeId,
+        start: Instant,
+        duration: Minutes,
+        calendars: &[CalendarId],
+    ) -> Mates {
         let set = |calendars: &[CalendarId]| calendars.iter().cloned().collect::<BTreeSet<_>>();
         let wanted = set(calendars);
         let is_mate = |kept: &&Kept| {
@@ -112,7 +138,13 @@ impl Reference {
                 && (&kept.type_id, kept.start, kept.duration) == (type_id, start, duration)
                 && set(&kept.calendars) == wanted
         };
-        Mates::Keys(self.kept.values().filter(is_mate).map(|kept| kept.key).collect())
+        Mates::Keys(
+            self.kept
+                .values()
+                .filter(is_mate)
+                .map(|kept| kept.key)
+                .collect(),
+        )
     }
 
     /// Of the calendars that are wished for, those that take it and what they keep free; or the weightier refusal.
@@ -121,8 +153,11 @@ impl Reference {
         wish: &Wish,
         moved: Option<&Kept>,
     ) -> Result<(Vec<CalendarId>, Vec<(Minutes, Minutes)>, Minutes), Refused> {
-        let types: Vec<_> =
-            wish.calendars.iter().map(|id| self.type_of(id, &wish.type_id)).collect::<Result<_, _>>()?;
+        let types: Vec<_> = wish
+            .calendars
+            .iter()
+            .map(|id| self.type_of(id, &wish.type_id))
+            .collect::<Result<_, _>>()?;
         let is_any = wish.assignment == Assignment::Any;
         let (mut takers, mut within_rules) = (Vec::new(), 0);
         for (index, (id, of_type)) in wish.calendars.iter().zip(&types).enumerate() {
@@ -132,7 +167,11 @@ impl Reference {
             checker.ignore = moved.map(|it| it.key);
             checker.present_duration = moved.map(|it| it.duration);
             checker.ignored_rules = wish.ignored;
-            let together = if is_any { std::slice::from_ref(id) } else { &wish.calendars };
+            let together = if is_any {
+                std::slice::from_ref(id)
+            } else {
+                &wish.calendars
+            };
             // Where one of them seats one at a time, nobody shares anything.
             let is_shared = is_any || types.iter().all(|it| it.capacity > 1);
             checker.mates = match is_shared {
@@ -146,21 +185,41 @@ impl Reference {
                     let date = zone.wall(wish.start).date();
                     let starts_then = |it: &&Claim| zone.wall(it.start()).date() == date;
                     let is_other = |it: &&Claim| moved.is_none_or(|moved| moved.key != it.key());
-                    let load = calendar.claims.iter().filter(is_other).filter(starts_then).count();
+                    let load = calendar
+                        .claims
+                        .iter()
+                        .filter(is_other)
+                        .filter(starts_then)
+                        .count();
                     takers.push((load, id.clone(), checker.buffers(wish.start), duration));
                 }
             }
         }
-        let is_taken = if is_any { !takers.is_empty() } else { takers.len() == types.len() };
-        let is_rule_kept = if is_any { within_rules > 0 } else { within_rules == types.len() };
+        let is_taken = if is_any {
+            !takers.is_empty()
+        } else {
+            takers.len() == types.len()
+        };
+        let is_rule_kept = if is_any {
+            within_rules > 0
+        } else {
+            within_rules == types.len()
+        };
         match (is_taken, is_rule_kept) {
             (true, _) if is_any => {
-                let (_, id, buffers, duration) = takers.into_iter().min_by_key(|it| (it.0, it.1.clone())).unwrap();
+                let (_, id, buffers, duration) = takers
+                    .into_iter()
+                    .min_by_key(|it| (it.0, it.1.clone()))
+                    .unwrap();
                 Ok((vec![id], vec![buffers], duration))
             }
             (true, _) => {
                 let duration = takers[0].3;
-                Ok((wish.calendars.clone(), takers.into_iter().map(|it| it.2).collect(), duration))
+                Ok((
+                    wish.calendars.clone(),
+                    takers.into_iter().map(|it| it.2).collect(),
+                    duration,
+                ))
             }
             (false, true) => Err(Refused::Race),
             (false, false) => Err(Refused::Rule),
@@ -168,18 +227,31 @@ impl Reference {
     }
 
     /// State, whether it blocks and until when, of what is booked of these calendars.
-    fn booked(&self, calendars: &[CalendarId], type_id: &TypeId, start: Instant) -> (S, bool, Option<Instant>) {
-        let types: Vec<_> = calendars.iter().map(|id| self.type_of(id, type_id).unwrap()).collect();
+    fn booked(
+        &self,
+        calendars: &[CalendarId],
+        type_id: &TypeId,
+        start: Instant,
+    ) -> (S, bool, Option<Instant>) {
+        let types: Vec<_> = calendars
+            .iter()
+            .map(|id| self.type_of(id, type_id).unwrap())
+            .collect();
         if types.iter().all(|it| !it.requires_approval) {
             return (S::Confirmed, true, None);
         }
-        let blocks = types.iter().any(|it| it.requires_approval && it.pending_blocks);
+        let blocks = types
+            .iter()
+            .any(|it| it.requires_approval && it.pending_blocks);
         (S::Pending, blocks, Some(start.max(self.now.plus(1))))
     }
 
     /// Books, or holds for `ttl`.
     pub(crate) fn claim(&mut self, id: u128, wish: &Wish, ttl: Option<Seconds>) -> Outcome {
-        let types = wish.calendars.iter().map(|id| self.type_of(id, &wish.type_id));
+        let types = wish
+            .calendars
+            .iter()
+            .map(|id| self.type_of(id, &wish.type_id));
         let types: Vec<_> = types.collect::<Result<_, _>>()?;
         // Fields that only the calendars can judge come before what is there already.
         let is_one = types.iter().all(|it| it.duration == types[0].duration);
@@ -247,8 +319,18 @@ impl Reference {
         match state {
             S::Held if !brings_name && !kept.is_named => Err(Refused::Invalid),
             S::Held => {
-                let (state, blocks, expiry) = self.booked(&kept.calendars, &kept.type_id, kept.start);
-                self.put(id, Kept { state, blocks, expiry, is_named: true, ..kept })
+                let (state, blocks, expiry) =
+                    self.booked(&kept.calendars, &kept.type_id, kept.start);
+                self.put(
+                    id,
+                    Kept {
+                        state,
+                        blocks,
+                        expiry,
+                        is_named: true,
+                        ..kept
+                    },
+                )
             }
             S::Pending | S::Confirmed if brings_name && !kept.is_named => Err(Refused::State),
             S::Pending | S::Confirmed => Ok(false),
@@ -269,7 +351,14 @@ impl Reference {
     pub(crate) fn release(&mut self, id: u128) -> Outcome {
         let (kept, state) = self.hold(id)?;
         match state {
-            S::Held => self.put(id, Kept { state: S::Cancelled, expiry: None, ..kept }),
+            S::Held => self.put(
+                id,
+                Kept {
+                    state: S::Cancelled,
+                    expiry: None,
+                    ..kept
+                },
+            ),
             S::Cancelled => Ok(false),
             _ => Err(Refused::State),
         }
@@ -280,15 +369,28 @@ impl Reference {
         match state {
             S::Pending => {
                 let mut buffers = kept.buffers.clone();
-                let types = kept.calendars.iter().map(|id| self.type_of(id, &kept.type_id));
+                let types = kept
+                    .calendars
+                    .iter()
+                    .map(|id| self.type_of(id, &kept.type_id));
                 let types = types.collect::<Result<Vec<_>, _>>()?;
                 let is_shared = types.iter().all(|it| it.capacity > 1);
-                for (calendar, buffers) in kept.calendars.iter().zip(&mut buffers).filter(|_| !kept.blocks) {
-                    let (calendar, of_type) = (self.with_claims(calendar), self.type_of(calendar, &kept.type_id)?);
+                for (calendar, buffers) in kept
+                    .calendars
+                    .iter()
+                    .zip(&mut buffers)
+                    .filter(|_| !kept.blocks)
+                {
+                    let (calendar, of_type) = (
+                        self.with_claims(calendar),
+                        self.type_of(calendar, &kept.type_id)?,
+                    );
                     let mut checker = Checker::new(&calendar, &of_type, kept.duration, self.now);
                     checker.ignored_rules = kept.ignored;
                     checker.mates = match is_shared {
-                        true => self.mates(&kept.type_id, kept.start, kept.duration, &kept.calendars),
+                        true => {
+                            self.mates(&kept.type_id, kept.start, kept.duration, &kept.calendars)
+                        }
                         false => Mates::Keys(BTreeSet::new()),
                     };
                     if !checker.is_to_be_had(kept.start) {
@@ -296,7 +398,16 @@ impl Reference {
                     }
                     *buffers = checker.buffers(kept.start);
                 }
-                self.put(id, Kept { state: S::Confirmed, blocks: true, expiry: None, buffers, ..kept })
+                self.put(
+                    id,
+                    Kept {
+                        state: S::Confirmed,
+                        blocks: true,
+                        expiry: None,
+                        buffers,
+                        ..kept
+                    },
+                )
             }
             S::Confirmed => Ok(false),
             _ => Err(Refused::State),
@@ -306,28 +417,53 @@ impl Reference {
     pub(crate) fn decline(&mut self, id: u128) -> Outcome {
         let (kept, state) = self.find(id)?;
         match state {
-            S::Pending => self.put(id, Kept { state: S::Declined, blocks: true, expiry: None, ..kept }),
+            S::Pending => self.put(
+                id,
+                Kept {
+                    state: S::Declined,
+                    blocks: true,
+                    expiry: None,
+                    ..kept
+                },
+            ),
             S::Declined => Ok(false),
             _ => Err(Refused::State),
         }
     }
 
     /// Whether it is too late, by the strictest of its types.
-    fn is_late(&self, kept: &Kept, state: S, notice: impl Fn(&AppointmentType) -> Option<Seconds>) -> bool {
-        let types = kept.calendars.iter().map(|id| self.type_of(id, &kept.type_id).unwrap());
+    fn is_late(
+        &self,
+        kept: &Kept,
+        state: S,
+        notice: impl Fn(&AppointmentType) -> Option<Seconds>,
+    ) -> bool {
+        let types = kept
+            .calendars
+            .iter()
+            .map(|id| self.type_of(id, &kept.type_id).unwrap());
         let strictest = types.filter_map(|it| notice(&it)).max();
-        state != S::Held && strictest.is_some_and(|notice| self.now > kept.start.plus(-notice.seconds()))
+        state != S::Held
+            && strictest.is_some_and(|notice| self.now > kept.start.plus(-notice.seconds()))
     }
 
     pub(crate) fn cancel(&mut self, id: u128) -> Outcome {
         let (kept, state) = self.find(id)?;
         match state {
-            S::Held | S::Pending | S::Confirmed if self.is_late(&kept, state, |it| it.cancel_notice) => {
+            S::Held | S::Pending | S::Confirmed
+                if self.is_late(&kept, state, |it| it.cancel_notice) =>
+            {
                 Err(Refused::TooLate)
             }
-            S::Held | S::Pending | S::Confirmed => {
-                self.put(id, Kept { state: S::Cancelled, blocks: true, expiry: None, ..kept })
-            }
+            S::Held | S::Pending | S::Confirmed => self.put(
+                id,
+                Kept {
+                    state: S::Cancelled,
+                    blocks: true,
+                    expiry: None,
+                    ..kept
+                },
+            ),
             S::Cancelled => Ok(false),
             _ => Err(Refused::State),
         }
@@ -337,8 +473,16 @@ impl Reference {
     pub(crate) fn reschedule(&mut self, id: u128, to: &Wish) -> Outcome {
         let (kept, state) = self.find(id)?;
         let stays = to.calendars.is_empty();
-        let calendars = if stays { kept.calendars.clone() } else { to.calendars.clone() };
-        let assignment = if stays { Assignment::All } else { to.assignment };
+        let calendars = if stays {
+            kept.calendars.clone()
+        } else {
+            to.calendars.clone()
+        };
+        let assignment = if stays {
+            Assignment::All
+        } else {
+            to.assignment
+        };
         for calendar in &calendars {
             self.type_of(calendar, &kept.type_id)?;
         }
@@ -353,16 +497,41 @@ impl Reference {
             return Ok(false);
         }
         let duration = Some(duration);
-        let wish = Wish { calendars, assignment, type_id: kept.type_id.clone(), duration, ..to.clone() };
+        let wish = Wish {
+            calendars,
+            assignment,
+            type_id: kept.type_id.clone(),
+            duration,
+            ..to.clone()
+        };
         let (calendars, buffers, duration) = self.take(&wish, Some(&kept))?;
-        let expiry = if state == S::Pending { Some(to.start.max(self.now.plus(1))) } else { kept.expiry };
-        self.put(id, Kept { calendars, buffers, duration, start: to.start, expiry, ignored: to.ignored, ..kept })
+        let expiry = if state == S::Pending {
+            Some(to.start.max(self.now.plus(1)))
+        } else {
+            kept.expiry
+        };
+        self.put(
+            id,
+            Kept {
+                calendars,
+                buffers,
+                duration,
+                start: to.start,
+                expiry,
+                ignored: to.ignored,
+                ..kept
+            },
+        )
     }
 
     /// Says that it took place, or that the invitee did not come, or takes that back.
     pub(crate) fn attend(&mut self, id: u128, said: S, undo: bool) -> Outcome {
         let (kept, state) = self.find(id)?;
-        let (from, to) = if undo { (said, S::Confirmed) } else { (S::Confirmed, said) };
+        let (from, to) = if undo {
+            (said, S::Confirmed)
+        } else {
+            (S::Confirmed, said)
+        };
         if state == to {
             return Ok(false);
         }
@@ -375,7 +544,11 @@ impl Reference {
     /// Records what ran out.
     pub(crate) fn expire(&mut self) {
         let now = self.now;
-        for kept in self.kept.values_mut().filter(|kept| kept.expiry.is_some_and(|expiry| expiry <= now)) {
+        for kept in self
+            .kept
+            .values_mut()
+            .filter(|kept| kept.expiry.is_some_and(|expiry| expiry <= now))
+        {
             (kept.state, kept.blocks) = (S::Expired, true);
         }
     }

@@ -22,16 +22,25 @@ fn taken_by(questions: &[Question], assignment: Assignment) -> Vec<(Instant, Vec
     let is_together = assignment == Assignment::All && questions.len() > 1;
     let mut checkers: Vec<_> = questions.iter().map(checker).collect();
     // What is booked here is booked of one calendar each: whoever wants several shares no session with that.
-    let mates = || if is_together { Mates::Keys(BTreeSet::new()) } else { Mates::Alone };
+    let mates = || {
+        if is_together {
+            Mates::Keys(BTreeSet::new())
+        } else {
+            Mates::Alone
+        }
+    };
     checkers.iter_mut().for_each(|it| it.mates = mates());
     let range = questions[0].range;
     let mut start = range.start.plus((-range.start.seconds()).rem_euclid(60));
     let mut starts = Vec::new();
     while start < range.end {
-        let takers = checkers.iter_mut().enumerate().filter_map(|(index, checker)| {
-            let is_offered = checker.is_offered(start, !is_together || index == 0);
-            is_offered.then(|| (index, checker.seats_remaining(start)))
-        });
+        let takers = checkers
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(index, checker)| {
+                let is_offered = checker.is_offered(start, !is_together || index == 0);
+                is_offered.then(|| (index, checker.seats_remaining(start)))
+            });
         starts.push((start, takers.collect()));
         start = start.plus(60);
     }
@@ -110,14 +119,29 @@ proptest! {
 
 #[test]
 fn of_many_calendars_the_nearest_are_looked_for_less_far() {
-    assert_eq!([0, 1, 33, 34, 100, 100_000].map(nearest_days), [60, 60, 60, 58, 20, 1]);
+    assert_eq!(
+        [0, 1, 33, 34, 100, 100_000].map(nearest_days),
+        [60, 60, 60, 58, 20, 1]
+    );
     let now = instant("2027-01-04T00:00:00Z");
     // Open from the thirtieth day on.
     let opens = rule(Weekdays::ALL, "09:00", "17:00");
     let first_date = Some("2027-02-03".parse().unwrap());
-    let availability = Availability { rules: vec![Rule { first_date, ..opens }], overrides: BTreeMap::new() };
+    let availability = Availability {
+        rules: vec![Rule {
+            first_date,
+            ..opens
+        }],
+        overrides: BTreeMap::new(),
+    };
     let types = [AppointmentType::default_type(Default::default())];
-    let calendar = calendar_of(zone("UTC"), availability, types.clone(), Vec::new(), Vec::new());
+    let calendar = calendar_of(
+        zone("UTC"),
+        availability,
+        types.clone(),
+        Vec::new(),
+        Vec::new(),
+    );
     let search = Search {
         calendar: &calendar,
         appointment_type: &types[0],
@@ -130,7 +154,15 @@ fn of_many_calendars_the_nearest_are_looked_for_less_far() {
     };
     let opening = now.plus(30 * DAY + 9 * HOUR);
     for assignment in [Assignment::All, Assignment::Any] {
-        let next = |count| nearest(&vec![search; count], assignment, now).1.map(|it| it.start);
-        assert_eq!([next(1), next(10), next(100)], [Some(opening), Some(opening), None], "{assignment:?}");
+        let next = |count| {
+            nearest(&vec![search; count], assignment, now)
+                .1
+                .map(|it| it.start)
+        };
+        assert_eq!(
+            [next(1), next(10), next(100)],
+            [Some(opening), Some(opening), None],
+            "{assignment:?}"
+        );
     }
 }

@@ -17,7 +17,12 @@ use crate::checker::Checker;
 use crate::random::{Question, question};
 
 pub(crate) fn checker(question: &Question) -> Checker<'_> {
-    let mut checker = Checker::new(&question.calendar, question.appointment_type(), question.duration, question.now);
+    let mut checker = Checker::new(
+        &question.calendar,
+        question.appointment_type(),
+        question.duration,
+        question.now,
+    );
     checker.ignore = question.ignore;
     checker.present_duration = question.present_duration;
     checker.ignored_rules = question.ignored_rules;
@@ -30,11 +35,17 @@ fn ask(question: &Question, start: Instant) -> Ask<'_> {
 
 fn minutes_of(range: Interval) -> impl Iterator<Item = Instant> {
     let first = range.start.plus((-range.start.seconds()).rem_euclid(60));
-    (0..).map(move |minute| first.plus(minute * 60)).take_while(move |start| *start < range.end)
+    (0..)
+        .map(move |minute| first.plus(minute * 60))
+        .take_while(move |start| *start < range.end)
 }
 
 fn config(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 /// A property holds vacuously on calendars that are always closed: of the random ones many must be worth asking.
@@ -44,7 +55,10 @@ fn the_random_questions_meet_every_rule() {
     let mut alone: BTreeMap<ViolationCode, u32> = BTreeMap::new();
     let (mut with_slots, mut with_seats) = (0, 0);
     for _ in 0..200 {
-        let question = question().new_tree(&mut runner).expect("a question").current();
+        let question = question()
+            .new_tree(&mut runner)
+            .expect("a question")
+            .current();
         let listed = first(&question.search(), usize::MAX);
         with_slots += u32::from(!listed.is_empty());
         let capacity = question.appointment_type().capacity;
@@ -56,14 +70,30 @@ fn the_random_questions_meet_every_rule() {
                 seen.insert(only.code);
             }
         }
-        seen.into_iter().for_each(|code| *alone.entry(code).or_default() += 1);
+        seen.into_iter()
+            .for_each(|code| *alone.entry(code).or_default() += 1);
     }
-    assert!(with_slots >= 60 && with_seats >= 4, "{with_slots} with slots, {with_seats} with seats taken, {alone:?}");
+    assert!(
+        with_slots >= 60 && with_seats >= 4,
+        "{with_slots} with slots, {with_seats} with seats taken, {alone:?}"
+    );
     use ViolationCode as Code;
-    for code in [Code::InThePast, Code::Notice, Code::Horizon, Code::OutsideAvailability, Code::Misaligned] {
+    for code in [
+        Code::InThePast,
+        Code::Notice,
+        Code::Horizon,
+        Code::OutsideAvailability,
+        Code::Misaligned,
+    ] {
         assert!(alone.contains_key(&code), "{code} alone: {alone:?}");
     }
-    for code in [Code::BusyBooking, Code::BusyHold, Code::BusyExternal, Code::Capacity, Code::Limit] {
+    for code in [
+        Code::BusyBooking,
+        Code::BusyHold,
+        Code::BusyExternal,
+        Code::Capacity,
+        Code::Limit,
+    ] {
         assert!(alone.contains_key(&code), "{code} alone: {alone:?}");
     }
 }

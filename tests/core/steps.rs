@@ -30,22 +30,47 @@ pub(crate) struct Step {
 }
 
 pub(crate) fn step(around: Instant) -> impl Strategy<Value = Step> {
-    let wait = prop_oneof![8 => Just(0), 8 => 1..120i64, 2 => 120..2 * HOUR, 1 => 2 * HOUR..8 * HOUR];
-    let numbers = (0..48u8, wait, any::<u16>(), any::<u8>(), any::<u16>(), any::<i16>());
+    let wait =
+        prop_oneof![8 => Just(0), 8 => 1..120i64, 2 => 120..2 * HOUR, 1 => 2 * HOUR..8 * HOUR];
+    let numbers = (
+        0..48u8,
+        wait,
+        any::<u16>(),
+        any::<u8>(),
+        any::<u16>(),
+        any::<i16>(),
+    );
     let ignored = prop_oneof![5 => Just(0u8), 1 => 1..32u8];
     // Few steps change hours, but each of them needs some at hand.
-    let hours = (proptest::option::weighted(0.1, rules(around)), proptest::option::weighted(0.1, overrides(around)));
+    let hours = (
+        proptest::option::weighted(0.1, rules(around)),
+        proptest::option::weighted(0.1, overrides(around)),
+    );
     let is_tried = proptest::bool::weighted(0.999);
-    (is_tried, numbers, ignored, hours).prop_map(|(is_tried, numbers, ignored, (rules, overrides))| {
-        let (kind, wait, id, calendars, start, minute) = numbers;
-        let (rules, overrides) = (rules.unwrap_or_default(), overrides.unwrap_or_default());
-        Step { is_tried, kind, wait, id, calendars, start, minute, ignored, rules, overrides }
-    })
+    (is_tried, numbers, ignored, hours).prop_map(
+        |(is_tried, numbers, ignored, (rules, overrides))| {
+            let (kind, wait, id, calendars, start, minute) = numbers;
+            let (rules, overrides) = (rules.unwrap_or_default(), overrides.unwrap_or_default());
+            Step {
+                is_tried,
+                kind,
+                wait,
+                id,
+                calendars,
+                start,
+                minute,
+                ignored,
+                rules,
+                overrides,
+            }
+        },
+    )
 }
 
 /// A type with approval and cut-offs by these numbers.
 pub(crate) fn with_terms(of_type: AppointmentType, terms: u8) -> AppointmentType {
-    let cut_off = |bits: u8| [None, Seconds::new(0), Seconds::new(HOUR), None][usize::from(bits % 4)];
+    let cut_off =
+        |bits: u8| [None, Seconds::new(0), Seconds::new(HOUR), None][usize::from(bits % 4)];
     AppointmentType {
         requires_approval: terms.is_multiple_of(3),
         pending_blocks: terms.is_multiple_of(2),
@@ -55,10 +80,23 @@ pub(crate) fn with_terms(of_type: AppointmentType, terms: u8) -> AppointmentType
     }
 }
 
-pub(crate) fn some_calendar(name: &'static str, of: String, around: Instant) -> impl Strategy<Value = Calendar> {
-    let parts = (rules(around), overrides(around), two_types(around), any::<[u8; 2]>(), limits());
+pub(crate) fn some_calendar(
+    name: &'static str,
+    of: String,
+    around: Instant,
+) -> impl Strategy<Value = Calendar> {
+    let parts = (
+        rules(around),
+        overrides(around),
+        two_types(around),
+        any::<[u8; 2]>(),
+        limits(),
+    );
     parts.prop_map(move |(rules, overrides, types, terms, limits)| {
-        let types = types.into_iter().zip(terms).map(|(of_type, terms)| with_terms(of_type, terms));
+        let types = types
+            .into_iter()
+            .zip(terms)
+            .map(|(of_type, terms)| with_terms(of_type, terms));
         let availability = Availability { rules, overrides };
         let mut calendar = calendar_of(zone(&of), availability, types, Vec::new(), Vec::new());
         calendar.id = CalendarId::parse(name).unwrap();

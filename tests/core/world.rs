@@ -20,7 +20,9 @@ fn zones() -> &'static Zones {
 }
 
 pub(crate) fn zone(name: &str) -> Arc<Zone> {
-    zones().zone(name).unwrap_or_else(|error| panic!("{name}: {error}"))
+    zones()
+        .zone(name)
+        .unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 pub(crate) fn minutes(minutes: u16) -> Minutes {
@@ -29,7 +31,8 @@ pub(crate) fn minutes(minutes: u16) -> Minutes {
 
 /// Reads `2027-03-14T07:00:00Z`.
 pub(crate) fn instant(text: &str) -> Instant {
-    let utc = chrono::DateTime::parse_from_rfc3339(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    let utc = chrono::DateTime::parse_from_rfc3339(text)
+        .unwrap_or_else(|error| panic!("{text}: {error}"));
     Instant::from_seconds(utc.timestamp())
 }
 
@@ -45,7 +48,12 @@ pub(crate) fn window(start: &str, end: &str) -> Window {
 
 /// Every week, for ever.
 pub(crate) fn rule(weekdays: Weekdays, start: &str, end: &str) -> Rule {
-    Rule { weekdays, window: window(start, end), first_date: None, last_date: None }
+    Rule {
+        weekdays,
+        window: window(start, end),
+        first_date: None,
+        last_date: None,
+    }
 }
 
 pub(crate) fn calendar(

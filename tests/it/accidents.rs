@@ -28,18 +28,31 @@ fn beside(file: &Path, ending: &str) -> PathBuf {
 fn refused_start(file: &Path, exit: Exit) -> String {
     let mut child = command(file).spawn().unwrap();
     let mut banner = String::new();
-    if BufReader::new(child.stdout.take().unwrap()).read_line(&mut banner).unwrap() > 0 {
+    if BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut banner)
+        .unwrap()
+        > 0
+    {
         child.kill().unwrap();
         child.wait().unwrap();
         panic!("{} is served: {banner}", file.display());
     }
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(exit.code().into()), "{}: {}", file.display(), said(&output));
+    assert_eq!(
+        output.status.code(),
+        Some(exit.code().into()),
+        "{}: {}",
+        file.display(),
+        said(&output)
+    );
     said(&output)
 }
 
 async fn book(channel: &Channel, n: i64) -> Result<pb::BookAppointmentResponse, tonic::Status> {
-    BookingServiceClient::new(channel.clone()).book_appointment(nth(n)).await.map(tonic::Response::into_inner)
+    BookingServiceClient::new(channel.clone())
+        .book_appointment(nth(n))
+        .await
+        .map(tonic::Response::into_inner)
 }
 
 /// A server on a file in this folder, with three appointments, and what was answered.
@@ -60,7 +73,11 @@ async fn has_all(file: &Path, answers: &[pb::BookAppointmentResponse]) {
     let channel = connect(process.address).await;
     for (n, answer) in answers.iter().enumerate() {
         let again = book(&channel, i64::try_from(n).unwrap()).await.unwrap();
-        assert_eq!((&again.appointment, again.revision), (&answer.appointment, answer.revision), "booking {n}");
+        assert_eq!(
+            (&again.appointment, again.revision),
+            (&answer.appointment, answer.revision),
+            "booking {n}"
+        );
     }
     drop(channel);
     assert!(process.terminate_beside_clients().await.success());
@@ -78,13 +95,30 @@ async fn a_second_server_is_refused_by_whichever_path_it_comes() {
     fs::hard_link(&file, home.join("second.db")).unwrap();
     // Nothing beside the file has a part in this.
     let _none = fs::remove_file(beside(&file, ".lock"));
-    for path in ["bookd.db", "elsewhere/link.db", "elsewhere/home/bookd.db", "elsewhere/../bookd.db", "second.db"] {
+    for path in [
+        "bookd.db",
+        "elsewhere/link.db",
+        "elsewhere/home/bookd.db",
+        "elsewhere/../bookd.db",
+        "second.db",
+    ] {
         let told = refused_start(&home.join(path), Exit::TryAgain);
-        assert!(told.contains("in use by another bookd") && told.contains(path), "{path}: {told}");
+        assert!(
+            told.contains("in use by another bookd") && told.contains(path),
+            "{path}: {told}"
+        );
         let output = offline(home, &["check", "--store", &format!("sqlite:{path}")]);
-        assert_eq!(output.status.code(), Some(Exit::TryAgain.code().into()), "{path}: {}", said(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(Exit::TryAgain.code().into()),
+            "{path}: {}",
+            said(&output)
+        );
     }
-    assert!(!beside(&file, ".lock").exists(), "the lock is on the file itself");
+    assert!(
+        !beside(&file, ".lock").exists(),
+        "the lock is on the file itself"
+    );
     assert!(process.terminate_beside_clients().await.success());
 }
 
@@ -99,10 +133,21 @@ async fn a_file_with_two_names_is_refused_by_every_command_and_told_how_to_find_
     fs::hard_link(&file, home.join("second.db")).unwrap();
     for name in ["bookd.db", "second.db"] {
         let told = refused_start(&home.join(name), Exit::Invalid);
-        assert!(told.contains(name) && told.contains("2 names (hard links)") && told.contains("-inum"), "{told}");
+        assert!(
+            told.contains(name) && told.contains("2 names (hard links)") && told.contains("-inum"),
+            "{told}"
+        );
         for words in [&["check"][..], &["export"]] {
-            let output = offline(home, &[words, &["--store", &format!("sqlite:{name}")]].concat());
-            assert_eq!(output.status.code(), Some(Exit::Invalid.code().into()), "{words:?}: {}", said(&output));
+            let output = offline(
+                home,
+                &[words, &["--store", &format!("sqlite:{name}")]].concat(),
+            );
+            assert_eq!(
+                output.status.code(),
+                Some(Exit::Invalid.code().into()),
+                "{words:?}: {}",
+                said(&output)
+            );
         }
     }
     fs::remove_file(home.join("second.db")).unwrap();
@@ -137,20 +182,61 @@ fn link_elsewhere(path: &Path) {
 }
 
 const ACCIDENTS: [Accident; 9] = [
-    Accident { ending: "", happens: remove, says: "bookd.db was removed" },
-    Accident { ending: "", happens: move_away, says: "bookd.db was removed" },
-    Accident { ending: "", happens: replace, says: "bookd.db was replaced by another file" },
-    Accident { ending: "", happens: link_elsewhere, says: "bookd.db was replaced by another file" },
-    Accident { ending: "-wal", happens: remove, says: "bookd.db-wal was removed" },
-    Accident { ending: "-wal", happens: move_away, says: "bookd.db-wal was removed" },
-    Accident { ending: "-wal", happens: replace, says: "bookd.db-wal was replaced by another file" },
-    Accident { ending: "-shm", happens: remove, says: "bookd.db-shm was removed" },
-    Accident { ending: "-shm", happens: replace, says: "bookd.db-shm was replaced by another file" },
+    Accident {
+        ending: "",
+        happens: remove,
+        says: "bookd.db was removed",
+    },
+    Accident {
+        ending: "",
+        happens: move_away,
+        says: "bookd.db was removed",
+    },
+    Accident {
+        ending: "",
+        happens: replace,
+        says: "bookd.db was replaced by another file",
+    },
+    Accident {
+        ending: "",
+        happens: link_elsewhere,
+        says: "bookd.db was replaced by another file",
+    },
+    Accident {
+        ending: "-wal",
+        happens: remove,
+        says: "bookd.db-wal was removed",
+    },
+    Accident {
+        ending: "-wal",
+        happens: move_away,
+        says: "bookd.db-wal was removed",
+    },
+    Accident {
+        ending: "-wal",
+        happens: replace,
+        says: "bookd.db-wal was replaced by another file",
+    },
+    Accident {
+        ending: "-shm",
+        happens: remove,
+        says: "bookd.db-shm was removed",
+    },
+    Accident {
+        ending: "-shm",
+        happens: replace,
+        says: "bookd.db-shm was replaced by another file",
+    },
 ];
 
 #[tokio::test]
 async fn nothing_is_acknowledged_once_a_file_is_gone_and_the_server_says_which_and_ends() {
-    for Accident { ending, happens, says } in ACCIDENTS {
+    for Accident {
+        ending,
+        happens,
+        says,
+    } in ACCIDENTS
+    {
         for is_idle in [false, true] {
             let folder = TempDir::new().unwrap();
             let file = folder.path().join("bookd.db");
@@ -161,10 +247,23 @@ async fn nothing_is_acknowledged_once_a_file_is_gone_and_the_server_says_which_a
                 let allowed = [tonic::Code::Unavailable, tonic::Code::Unknown];
                 assert!(allowed.contains(&refused.code()), "{says}: {refused:?}");
             }
-            let (status, told) = tokio::task::spawn_blocking(|| process.ended_by_itself()).await.unwrap();
-            assert_eq!(status.code(), Some(Exit::FileGone.code().into()), "{says}: {told}");
-            let line = told.lines().find(|line| line.contains("ERROR")).expect(&told);
-            assert!(line.contains(says) && line.contains("bookd check") | line.contains("restore a backup"), "{line}");
+            let (status, told) = tokio::task::spawn_blocking(|| process.ended_by_itself())
+                .await
+                .unwrap();
+            assert_eq!(
+                status.code(),
+                Some(Exit::FileGone.code().into()),
+                "{says}: {told}"
+            );
+            let line = told
+                .lines()
+                .find(|line| line.contains("ERROR"))
+                .expect(&told);
+            assert!(
+                line.contains(says)
+                    && line.contains("bookd check") | line.contains("restore a backup"),
+                "{line}"
+            );
             assert!(!told.contains("is on disk"), "{told}");
         }
     }
@@ -175,18 +274,33 @@ async fn a_stop_does_not_say_that_all_is_on_disk_when_the_file_is_gone() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("bookd.db");
     let mut serve = Command::new(env!("CARGO_BIN_EXE_bookd"));
-    serve.args(["serve", "--listen", "127.0.0.1:0", "--store", &format!("sqlite:{}", file.display())]);
+    serve.args([
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--store",
+        &format!("sqlite:{}", file.display()),
+    ]);
     let process = Process::spawn(serve, "or with this program");
     remove(&file);
-    let (status, told) = tokio::task::spawn_blocking(|| process.terminate_and_read()).await.unwrap();
+    let (status, told) = tokio::task::spawn_blocking(|| process.terminate_and_read())
+        .await
+        .unwrap();
     assert_eq!(status.code(), Some(Exit::FileGone.code().into()), "{told}");
-    assert!(told.contains("bookd.db was removed") && !told.contains("is on disk"), "{told}");
+    assert!(
+        told.contains("bookd.db was removed") && !told.contains("is on disk"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
 async fn what_was_acknowledged_is_there_when_a_moved_database_is_put_back_or_its_wal_was_lost() {
     for (ending, happens, mends) in [
-        ("", move_away as fn(&Path), (|path| fs::rename(path.with_file_name("moved"), path).unwrap()) as fn(&Path)),
+        (
+            "",
+            move_away as fn(&Path),
+            (|path| fs::rename(path.with_file_name("moved"), path).unwrap()) as fn(&Path),
+        ),
         ("-wal", remove, |_| ()),
         ("-wal", replace, |_| ()),
         ("-shm", remove, |_| ()),
@@ -196,7 +310,9 @@ async fn what_was_acknowledged_is_there_when_a_moved_database_is_put_back_or_its
         let (process, channel, answers) = served(&file).await;
         drop(channel);
         happens(&beside(&file, ending));
-        let (status, _) = tokio::task::spawn_blocking(|| process.ended_by_itself()).await.unwrap();
+        let (status, _) = tokio::task::spawn_blocking(|| process.ended_by_itself())
+            .await
+            .unwrap();
         assert_eq!(status.code(), Some(Exit::FileGone.code().into()));
         mends(&beside(&file, ending));
         let check = offline(folder.path(), &["check"]);
@@ -221,17 +337,41 @@ async fn a_start_beside_the_wal_of_a_database_that_is_gone_is_refused_and_makes_
             fs::write(&file, "").unwrap();
         }
         let told = refused_start(&file, Exit::Invalid);
-        assert!(told.contains("bookd.db-wal holds changes of a database that is no longer in"), "{told}");
-        assert!(told.contains("restore a backup") && told.contains("move"), "{told}");
+        assert!(
+            told.contains("bookd.db-wal holds changes of a database that is no longer in"),
+            "{told}"
+        );
+        assert!(
+            told.contains("restore a backup") && told.contains("move"),
+            "{told}"
+        );
         assert_eq!(file.exists(), is_empty, "none was made");
         fs::write(home.join("new.json"), r#"{"calendars": []}"#).unwrap();
-        for words in [&["import", "new.json"][..], &["check"], &["export"], &["backup", "copy.db"], &["clock", "reset"]]
-        {
+        for words in [
+            &["import", "new.json"][..],
+            &["check"],
+            &["export"],
+            &["backup", "copy.db"],
+            &["clock", "reset"],
+        ] {
             let refused = offline(home, words);
-            assert_eq!(refused.status.code(), Some(Exit::Invalid.code().into()), "{words:?}: {}", said(&refused));
-            assert!(is_empty || said(&refused).contains("no longer in"), "{words:?}: {}", said(&refused));
+            assert_eq!(
+                refused.status.code(),
+                Some(Exit::Invalid.code().into()),
+                "{words:?}: {}",
+                said(&refused)
+            );
+            assert!(
+                is_empty || said(&refused).contains("no longer in"),
+                "{words:?}: {}",
+                said(&refused)
+            );
         }
-        assert_eq!(fs::read(beside(&file, "-wal")).unwrap(), wal, "it is left as it was");
+        assert_eq!(
+            fs::read(beside(&file, "-wal")).unwrap(),
+            wal,
+            "it is left as it was"
+        );
         fs::copy(home.join("saved"), &file).unwrap();
     }
     has_all(&file, &answers).await;
@@ -247,7 +387,10 @@ async fn another_writer_of_the_file_stops_the_server_instead_of_being_refused_fo
             "insert into changes select max(revision) + 1, time, record, caller, replaced, events, segments from changes",
             true,
         ),
-        ("delete from changes where revision = (select max(revision) from changes)", true),
+        (
+            "delete from changes where revision = (select max(revision) from changes)",
+            true,
+        ),
         ("update meta set value = value", false),
     ] {
         let process = Process::start(&file);
@@ -258,17 +401,32 @@ async fn another_writer_of_the_file_stops_the_server_instead_of_being_refused_fo
         assert_eq!(booked.is_err(), is_noticed, "{sql}: {booked:?}");
         let process = if is_noticed {
             let refused = booked.unwrap_err();
-            assert_eq!(refused.code(), tonic::Code::Unavailable, "nothing happened: {refused:?}");
-            let (status, told) = tokio::task::spawn_blocking(|| process.ended_by_itself()).await.unwrap();
-            assert_eq!(status.code(), Some(Exit::WriterStopped.code().into()), "{told}");
-            assert!(told.contains("ERROR") && told.contains("another program writes to the database"), "{told}");
+            assert_eq!(
+                refused.code(),
+                tonic::Code::Unavailable,
+                "nothing happened: {refused:?}"
+            );
+            let (status, told) = tokio::task::spawn_blocking(|| process.ended_by_itself())
+                .await
+                .unwrap();
+            assert_eq!(
+                status.code(),
+                Some(Exit::WriterStopped.code().into()),
+                "{told}"
+            );
+            assert!(
+                told.contains("ERROR") && told.contains("another program writes to the database"),
+                "{told}"
+            );
             Process::start(&file)
         } else {
             process
         };
         drop(channel);
         assert!(process.terminate_beside_clients().await.success());
-        ["", "-wal", "-shm"].into_iter().for_each(|ending| drop(fs::remove_file(beside(&file, ending))));
+        ["", "-wal", "-shm"]
+            .into_iter()
+            .for_each(|ending| drop(fs::remove_file(beside(&file, ending))));
     }
 }
 
@@ -279,7 +437,11 @@ fn contents(folder: &Path) -> Vec<(String, Vec<u8>, std::time::SystemTime)> {
         .map(|it| {
             let it = it.unwrap();
             let name = it.file_name().into_string().unwrap();
-            (name, fs::read(it.path()).unwrap(), it.metadata().unwrap().modified().unwrap())
+            (
+                name,
+                fs::read(it.path()).unwrap(),
+                it.metadata().unwrap().modified().unwrap(),
+            )
         })
         .collect();
     all.sort();
@@ -294,12 +456,24 @@ fn an_empty_file_is_no_store_to_anybody_but_a_server_that_makes_one_of_it() {
     fs::write(&file, "").unwrap();
     fs::write(home.join("new.json"), r#"{"calendars": []}"#).unwrap();
     let before = contents(home);
-    for words in
-        [&["check"][..], &["export"], &["backup", "copy.db"], &["restore", "bookd.db", "--store", "sqlite:new.db"]]
-    {
+    for words in [
+        &["check"][..],
+        &["export"],
+        &["backup", "copy.db"],
+        &["restore", "bookd.db", "--store", "sqlite:new.db"],
+    ] {
         let output = offline(home, words);
-        assert_eq!(output.status.code(), Some(Exit::Invalid.code().into()), "{words:?}: {}", said(&output));
-        assert!(said(&output).contains("bookd.db is not a bookd database (it is empty)"), "{}", said(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(Exit::Invalid.code().into()),
+            "{words:?}: {}",
+            said(&output)
+        );
+        assert!(
+            said(&output).contains("bookd.db is not a bookd database (it is empty)"),
+            "{}",
+            said(&output)
+        );
         assert_eq!(contents(home), before, "{words:?}");
     }
     let asked = offline(home, &["import", "new.json", "--dry-run"]);
@@ -321,25 +495,45 @@ async fn a_check_writes_nothing_and_sees_what_is_in_the_wal() {
     let leaves = |home: &Path, exit: Exit, says: &str| {
         let before = contents(home);
         let output = offline(home, &["check"]);
-        assert_eq!(output.status.code(), Some(exit.code().into()), "{}", said(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(exit.code().into()),
+            "{}",
+            said(&output)
+        );
         assert!(said(&output).contains(says), "{}", said(&output));
-        assert!(contents(home) == before, "{:?}", contents(home).iter().map(|it| &it.0).collect::<Vec<_>>());
+        assert!(
+            contents(home) == before,
+            "{:?}",
+            contents(home).iter().map(|it| &it.0).collect::<Vec<_>>()
+        );
     };
     process.kill();
     let revisions = "log        R4       4 ";
     leaves(&home, Exit::Done, revisions);
     remove(&beside(&file, "-shm"));
     leaves(&home, Exit::Done, revisions);
-    assert!(Process::start(&file).terminate_beside_clients().await.success());
+    assert!(
+        Process::start(&file)
+            .terminate_beside_clients()
+            .await
+            .success()
+    );
     assert!(!beside(&file, "-wal").exists());
     leaves(&home, Exit::Done, revisions);
     // Damage that is in the WAL alone.
     let other = folder.path().join("copied");
     fs::create_dir(&other).unwrap();
     let connection = raw(&file);
-    connection.execute_batch("update appointments set start = start + 60 where key = 2").unwrap();
+    connection
+        .execute_batch("update appointments set start = start + 60 where key = 2")
+        .unwrap();
     for ending in ["", "-wal"] {
-        fs::copy(beside(&file, ending), beside(&other.join("bookd.db"), ending)).unwrap();
+        fs::copy(
+            beside(&file, ending),
+            beside(&other.join("bookd.db"), ending),
+        )
+        .unwrap();
     }
     leaves(&other, Exit::Failed, "rows: appointment");
     remove(&beside(&other.join("bookd.db"), "-wal"));
@@ -351,7 +545,11 @@ async fn a_check_writes_nothing_and_sees_what_is_in_the_wal() {
          insert into t select randomblob(1000) from changes, changes, changes, changes";
     connection.execute_batch(spilled).unwrap();
     for ending in ["", "-journal"] {
-        fs::copy(beside(&file, ending), beside(&other.join("bookd.db"), ending)).unwrap();
+        fs::copy(
+            beside(&file, ending),
+            beside(&other.join("bookd.db"), ending),
+        )
+        .unwrap();
     }
     leaves(&other, Exit::Invalid, "start `bookd serve` on it once");
     drop(connection);
@@ -377,10 +575,17 @@ fn a_start_without_descriptors_says_so_and_how_to_raise_the_limit() {
             file.display()
         );
         let mut serve = Command::new("sh");
-        serve.args(["-c", &script]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        serve
+            .args(["-c", &script])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = serve.spawn().unwrap();
         let mut banner = String::new();
-        if BufReader::new(child.stdout.take().unwrap()).read_line(&mut banner).unwrap() > 0 {
+        if BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut banner)
+            .unwrap()
+            > 0
+        {
             child.kill().unwrap();
             child.wait().unwrap();
             assert!(limit > LEAST + 10, "{limit}");
@@ -389,8 +594,14 @@ fn a_start_without_descriptors_says_so_and_how_to_raise_the_limit() {
         let output = child.wait_with_output().unwrap();
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{limit}: {told}");
-        assert!(told.contains("no file descriptor is left; raise the limit"), "{limit}: {told}");
-        assert!(told.contains("ulimit -n") && !told.contains("permissions"), "{limit}: {told}");
+        assert!(
+            told.contains("no file descriptor is left; raise the limit"),
+            "{limit}: {told}"
+        );
+        assert!(
+            told.contains("ulimit -n") && !told.contains("permissions"),
+            "{limit}: {told}"
+        );
     }
     panic!("it never starts");
 }

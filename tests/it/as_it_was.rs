@@ -9,7 +9,11 @@ const ID: &str = "01900001-0000-7000-8000-000000000001";
 
 impl Bookd {
     async fn open_in(&self, calendar: &str, zone: &str) {
-        let rule = pb::AvailabilityRule { start_time: "00:00".into(), end_time: "24:00".into(), ..Default::default() };
+        let rule = pb::AvailabilityRule {
+            start_time: "00:00".into(),
+            end_time: "24:00".into(),
+            ..Default::default()
+        };
         let request = pb::SetAvailabilityRequest {
             calendar_id: calendar.into(),
             time_zone: zone.into(),
@@ -26,16 +30,31 @@ impl Bookd {
             start_time: Some(timestamp(&format!("{MONDAY}T{clock}:00Z"))),
             ..Default::default()
         };
-        self.booking().reschedule_appointment(request).await.unwrap().into_inner().appointment.unwrap()
+        self.booking()
+            .reschedule_appointment(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .appointment
+            .unwrap()
     }
 
     /// What a watch from a revision on shows of the next changes, one appointment each.
     async fn watched(&self, start_revision: i64, count: usize) -> Vec<pb::Appointment> {
-        let request = pb::WatchAppointmentsRequest { start_revision, ..Default::default() };
-        let mut stream = self.lists().watch_appointments(request).await.unwrap().into_inner();
+        let request = pb::WatchAppointmentsRequest {
+            start_revision,
+            ..Default::default()
+        };
+        let mut stream = self
+            .lists()
+            .watch_appointments(request)
+            .await
+            .unwrap()
+            .into_inner();
         let mut seen = Vec::new();
         while seen.len() < count {
-            if let Some(Message::Change(change)) = stream.message().await.unwrap().unwrap().message {
+            if let Some(Message::Change(change)) = stream.message().await.unwrap().unwrap().message
+            {
                 seen.extend(change.events.into_iter().filter_map(|it| it.appointment));
             }
         }
@@ -49,7 +68,11 @@ impl Bookd {
             page_token: token.into(),
             ..Default::default()
         };
-        self.lists().list_appointments(request).await.unwrap().into_inner()
+        self.lists()
+            .list_appointments(request)
+            .await
+            .unwrap()
+            .into_inner()
     }
 }
 
@@ -75,17 +98,33 @@ async fn live(bookd: &Bookd) -> Vec<pb::Appointment> {
     bookd.advance(60).await;
     lived.push(bookd.move_to("york", "15:00").await);
     bookd.advance(60).await;
-    let cancel = pb::CancelAppointmentRequest { appointment_id: ID.into(), ..Default::default() };
-    lived.push(bookd.booking().cancel_appointment(cancel).await.unwrap().into_inner().appointment.unwrap());
+    let cancel = pb::CancelAppointmentRequest {
+        appointment_id: ID.into(),
+        ..Default::default()
+    };
+    lived.push(
+        bookd
+            .booking()
+            .cancel_appointment(cancel)
+            .await
+            .unwrap()
+            .into_inner()
+            .appointment
+            .unwrap(),
+    );
     lived
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watch_shows_an_appointment_as_each_change_left_it_from_memory_and_from_the_store_alike() {
+async fn a_watch_shows_an_appointment_as_each_change_left_it_from_memory_and_from_the_store_alike()
+{
     let mut bookd = Bookd::start().await;
     let lived = live(&bookd).await;
     assert_eq!(
-        lived.iter().map(|it| (&*it.time_zone, &*it.local_start)).collect::<Vec<_>>(),
+        lived
+            .iter()
+            .map(|it| (&*it.time_zone, &*it.local_start))
+            .collect::<Vec<_>>(),
         [
             ("Europe/Paris", "2027-01-04T13:00"),
             ("America/New_York", "2027-01-04T10:00"),
@@ -106,7 +145,12 @@ async fn a_later_page_shows_an_appointment_as_it_was_when_the_first_one_was_read
         bookd.open_in("paris", "Europe/Paris").await;
         bookd.open_in("york", "America/New_York").await;
         bookd.book(at("paris", "09:00")).await.unwrap();
-        let then = bookd.book(pb::BookAppointmentRequest { appointment_id: ID.into(), ..at("paris", "12:00") }).await;
+        let then = bookd
+            .book(pb::BookAppointmentRequest {
+                appointment_id: ID.into(),
+                ..at("paris", "12:00")
+            })
+            .await;
         let then = then.unwrap();
         let first = bookd.page("paris", "").await;
         bookd.advance(60).await;
@@ -114,7 +158,13 @@ async fn a_later_page_shows_an_appointment_as_it_was_when_the_first_one_was_read
         if is_restarted {
             bookd = bookd.restart().await;
         }
-        assert_eq!(bookd.page("paris", &first.next_page_token).await.appointments, [then]);
+        assert_eq!(
+            bookd
+                .page("paris", &first.next_page_token)
+                .await
+                .appointments,
+            [then]
+        );
         bookd.stop().await;
     }
 }
@@ -136,7 +186,14 @@ async fn a_location_is_kept_shown_changed_watched_and_carried_over() {
         location: room("by phone"),
         ..Default::default()
     };
-    let held = bookd.booking().hold_appointment(hold).await.unwrap().into_inner().appointment.unwrap();
+    let held = bookd
+        .booking()
+        .hold_appointment(hold)
+        .await
+        .unwrap()
+        .into_inner()
+        .appointment
+        .unwrap();
     assert_eq!(held.location, "by phone");
     for (said, expected) in [("", "by phone"), ("at the door", "at the door")] {
         let from_hold = pb::BookAppointmentRequest {
@@ -156,31 +213,64 @@ async fn a_location_is_kept_shown_changed_watched_and_carried_over() {
         location: room("Gym"),
         ..Default::default()
     };
-    let series = bookd.booking().book_series(series).await.unwrap().into_inner();
-    assert!(series.occurrences.iter().all(|it| it.appointment.as_ref().unwrap().location == "Gym"));
-    let starts = series.occurrences.iter().map(|it| it.appointment.as_ref().unwrap().original_start);
+    let series = bookd
+        .booking()
+        .book_series(series)
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(
+        series
+            .occurrences
+            .iter()
+            .all(|it| it.appointment.as_ref().unwrap().location == "Gym")
+    );
+    let starts = series
+        .occurrences
+        .iter()
+        .map(|it| it.appointment.as_ref().unwrap().original_start);
     assert!(starts.eq(series.occurrences.iter().map(|it| it.start_time)));
     let update = |location: &str, paths: &[&str]| pb::UpdateAppointmentRequest {
         appointment_id: ID.into(),
         location: location.into(),
-        update_mask: (!paths.is_empty())
-            .then(|| prost_types::FieldMask { paths: paths.iter().map(|it| (*it).to_owned()).collect() }),
+        update_mask: (!paths.is_empty()).then(|| prost_types::FieldMask {
+            paths: paths.iter().map(|it| (*it).to_owned()).collect(),
+        }),
         ..Default::default()
     };
-    for (request, expected) in
-        [(update("Room 3", &[]), "Room 3"), (update("", &["note"]), "Room 3"), (update("", &["location"]), "")]
-    {
-        let updated = bookd.booking().update_appointment(request).await.unwrap().into_inner();
+    for (request, expected) in [
+        (update("Room 3", &[]), "Room 3"),
+        (update("", &["note"]), "Room 3"),
+        (update("", &["location"]), ""),
+    ] {
+        let updated = bookd
+            .booking()
+            .update_appointment(request)
+            .await
+            .unwrap()
+            .into_inner();
         assert_eq!(updated.appointment.unwrap().location, expected);
     }
-    bookd.booking().update_appointment(update("Rue de la Paix 2", &[])).await.unwrap();
+    bookd
+        .booking()
+        .update_appointment(update("Rue de la Paix 2", &[]))
+        .await
+        .unwrap();
     bookd = bookd.restart().await;
     let shown = bookd.page("ada", "").await.appointments;
     assert_eq!(shown[0].location, "Rue de la Paix 2");
     let watched = bookd.watched(shown[0].revision, 1).await;
     assert_eq!(watched, shown[..1]);
-    let too_long = bookd.booking().update_appointment(update(&"x".repeat(501), &[])).await.unwrap_err();
+    let too_long = bookd
+        .booking()
+        .update_appointment(update(&"x".repeat(501), &[]))
+        .await
+        .unwrap_err();
     assert_eq!(crate::harness::invalid_fields(&too_long), ["location"]);
-    bookd.booking().update_appointment(update(&"é".repeat(500), &[])).await.unwrap();
+    bookd
+        .booking()
+        .update_appointment(update(&"é".repeat(500), &[]))
+        .await
+        .unwrap();
     bookd.stop().await;
 }

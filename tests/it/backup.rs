@@ -43,7 +43,8 @@ pub fn well(folder: &Path, words: &[&str]) -> Value {
 
 /// The names in a folder.
 fn names(folder: &Path) -> Vec<String> {
-    let name = |it: std::io::Result<std::fs::DirEntry>| it.unwrap().file_name().into_string().unwrap();
+    let name =
+        |it: std::io::Result<std::fs::DirEntry>| it.unwrap().file_name().into_string().unwrap();
     let mut names: Vec<String> = std::fs::read_dir(folder).unwrap().map(name).collect();
     names.sort();
     names
@@ -52,7 +53,10 @@ fn names(folder: &Path) -> Vec<String> {
 /// The names in a folder but for what SQLite leaves beside a store that was only read.
 fn kept(folder: &Path) -> Vec<String> {
     let is_left = |it: &String| it.starts_with("bookd.db-");
-    names(folder).into_iter().filter(|it| !is_left(it)).collect()
+    names(folder)
+        .into_iter()
+        .filter(|it| !is_left(it))
+        .collect()
 }
 
 /// A command that is refused with this code, says all of this, and leaves the folder as it was.
@@ -61,7 +65,10 @@ fn refuses(folder: &Path, words: &[&str], code: i32, says: &[&str]) {
     let output = offline(folder, words);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{words:?}: {said}");
-    assert!(output.stdout.is_empty() && said.starts_with("bookd: "), "{words:?}: {said}");
+    assert!(
+        output.stdout.is_empty() && said.starts_with("bookd: "),
+        "{words:?}: {said}"
+    );
     for text in says {
         assert!(said.contains(text), "{words:?}: {said} does not say {text}");
     }
@@ -95,7 +102,11 @@ impl Load {
                 }
             });
         }
-        Self { acknowledged, is_over, clients }
+        Self {
+            acknowledged,
+            is_over,
+            clients,
+        }
     }
 
     fn so_far(&self) -> BTreeMap<i64, pb::BookAppointmentResponse> {
@@ -145,7 +156,10 @@ async fn a_backup_beside_load_has_all_that_was_acknowledged_and_what_is_restored
         let before = load.so_far();
         let (home, file) = (home.clone(), format!("{round}.db"));
         let made = beside(move || well(&home, &["backup", &file])).await;
-        assert!(load.so_far().len() > before.len(), "bookings go on beside a backup");
+        assert!(
+            load.so_far().len() > before.len(),
+            "bookings go on beside a backup"
+        );
         backups.push((before, made));
     }
     load.more(40).await;
@@ -153,9 +167,19 @@ async fn a_backup_beside_load_has_all_that_was_acknowledged_and_what_is_restored
     assert!(process.terminate_beside_clients().await.success());
     let mut last = newest(&all);
     for (before, made) in backups {
-        let (file, revision) = (made["file"].as_str().unwrap(), made["revision"].as_i64().unwrap());
-        assert!(revision >= newest(&before), "what was acknowledged before it began is in it");
-        assert_eq!((&made["appointments"], &made["findings"]), (&json!(revision - 1), &json!([])), "one a revision");
+        let (file, revision) = (
+            made["file"].as_str().unwrap(),
+            made["revision"].as_i64().unwrap(),
+        );
+        assert!(
+            revision >= newest(&before),
+            "what was acknowledged before it began is in it"
+        );
+        assert_eq!(
+            (&made["appointments"], &made["findings"]),
+            (&json!(revision - 1), &json!([])),
+            "one a revision"
+        );
         let store = format!("sqlite:restored-{file}");
         let check = well(&home, &["check", "--store", &format!("sqlite:{file}")]);
         assert_eq!(check["damaged"], false);
@@ -164,16 +188,37 @@ async fn a_backup_beside_load_has_all_that_was_acknowledged_and_what_is_restored
         let process = Process::start(&home.join(format!("restored-{file}")));
         let channel = connect(process.address).await;
         let mut booking = BookingServiceClient::new(channel.clone());
-        let (kept, lost): (BTreeMap<_, _>, BTreeMap<_, _>) = all.iter().partition(|(_, it)| it.revision <= revision);
+        let (kept, lost): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            all.iter().partition(|(_, it)| it.revision <= revision);
         assert!(before.keys().all(|n| kept.contains_key(n)) && !lost.is_empty());
         for (n, answer) in &kept {
-            assert_eq!(&booking.book_appointment(nth(**n)).await.unwrap().into_inner(), *answer, "request-{n}");
+            assert_eq!(
+                &booking
+                    .book_appointment(nth(**n))
+                    .await
+                    .unwrap()
+                    .into_inner(),
+                *answer,
+                "request-{n}"
+            );
         }
         for n in lost.keys().take(20) {
-            let again = booking.book_appointment(nth(**n)).await.unwrap().into_inner();
-            assert!(again.revision > last, "{} was given out before", again.revision);
+            let again = booking
+                .book_appointment(nth(**n))
+                .await
+                .unwrap()
+                .into_inner();
+            assert!(
+                again.revision > last,
+                "{} was given out before",
+                again.revision
+            );
             last = again.revision;
-            assert!(all.values().all(|it| code(it) != code(&again)), "{} was given out before", code(&again));
+            assert!(
+                all.values().all(|it| code(it) != code(&again)),
+                "{} was given out before",
+                code(&again)
+            );
         }
         drop((booking, channel));
         assert!(process.terminate_beside_clients().await.success());
@@ -186,15 +231,30 @@ async fn a_backup_beside_load_has_all_that_was_acknowledged_and_what_is_restored
 async fn book(channel: &Channel, hours: std::ops::Range<i64>) -> pb::BookAppointmentResponse {
     let mut last = None;
     for n in hours {
-        last = Some(BookingServiceClient::new(channel.clone()).book_appointment(nth(n)).await.unwrap().into_inner());
+        last = Some(
+            BookingServiceClient::new(channel.clone())
+                .book_appointment(nth(n))
+                .await
+                .unwrap()
+                .into_inner(),
+        );
     }
     last.unwrap()
 }
 
 /// The first thing that a watch from a revision says.
-async fn watched(channel: &Channel, start_revision: i64) -> Result<pb::WatchAppointmentsResponse, tonic::Status> {
-    let request = pb::WatchAppointmentsRequest { start_revision, ..Default::default() };
-    let mut stream = ListServiceClient::new(channel.clone()).watch_appointments(request).await?.into_inner();
+async fn watched(
+    channel: &Channel,
+    start_revision: i64,
+) -> Result<pb::WatchAppointmentsResponse, tonic::Status> {
+    let request = pb::WatchAppointmentsRequest {
+        start_revision,
+        ..Default::default()
+    };
+    let mut stream = ListServiceClient::new(channel.clone())
+        .watch_appointments(request)
+        .await?
+        .into_inner();
     Ok(stream.message().await?.unwrap())
 }
 
@@ -215,25 +275,44 @@ async fn whoever_heard_of_what_is_gone_is_told_so_after_every_restore() {
     assert!(process.terminate_beside_clients().await.success());
     for life in 0..2 {
         let file = format!("life-{life}.db");
-        let restored = well(&home, &["restore", "copy.db", "--store", &format!("sqlite:{file}")]);
+        let restored = well(
+            &home,
+            &["restore", "copy.db", "--store", &format!("sqlite:{file}")],
+        );
         let process = Process::start(&home.join(&file));
         channel = connect(process.address).await;
         let booked = book(&channel, 20..22).await;
-        assert_eq!(booked.revision, restored["next_revision"].as_i64().unwrap() + 1);
+        assert_eq!(
+            booked.revision,
+            restored["next_revision"].as_i64().unwrap() + 1
+        );
         for of in &told {
             for start in [of.revision, of.revision + 1] {
                 let refused = refused(watched(&channel, start).await);
-                assert!(refused.is(Code::OutOfRange, "REVISION_COMPACTED"), "{start}: {refused:?}");
+                assert!(
+                    refused.is(Code::OutOfRange, "REVISION_COMPACTED"),
+                    "{start}: {refused:?}"
+                );
             }
             assert_ne!(code(of), code(&booked), "two appointments of one code");
             let id = of.appointment.as_ref().unwrap().appointment_id.clone();
             let request = pb::GetAppointmentRequest { appointment_id: id };
-            let gone = refused(ListServiceClient::new(channel.clone()).get_appointment(request).await);
+            let gone = refused(
+                ListServiceClient::new(channel.clone())
+                    .get_appointment(request)
+                    .await,
+            );
             assert!(gone.is(Code::NotFound, "APPOINTMENT_NOT_FOUND"), "{gone:?}");
         }
         // Whoever was told nothing of what is gone misses nothing.
-        let next = watched(&channel, kept.revision + 1).await.unwrap().message.unwrap();
-        let pb::watch_appointments_response::Message::Change(change) = next else { panic!("{next:?}") };
+        let next = watched(&channel, kept.revision + 1)
+            .await
+            .unwrap()
+            .message
+            .unwrap();
+        let pb::watch_appointments_response::Message::Change(change) = next else {
+            panic!("{next:?}")
+        };
         assert_eq!(change.revision, restored["next_revision"].as_i64().unwrap());
         told.push(booked);
         assert!(process.terminate_beside_clients().await.success());
@@ -259,32 +338,92 @@ async fn a_backup_never_takes_the_place_of_anything_and_says_what_it_cannot_copy
     let (_folder, home) = served().await;
     let letter = "Dear Ada, this is a letter and no database. ".repeat(8);
     std::fs::write(home.join("letter"), &letter).unwrap();
-    refuses(&home, &["backup", "letter"], 5, &["letter: there already", "move it away"]);
-    assert_eq!(std::fs::read_to_string(home.join("letter")).unwrap(), letter);
+    refuses(
+        &home,
+        &["backup", "letter"],
+        5,
+        &["letter: there already", "move it away"],
+    );
+    assert_eq!(
+        std::fs::read_to_string(home.join("letter")).unwrap(),
+        letter
+    );
     std::fs::write(home.join("new.db-wal"), "a WAL of another database").unwrap();
-    refuses(&home, &["backup", "new.db"], 5, &["new.db-wal: there already"]);
-    refuses(&home, &["backup", "no/new.db"], 4, &["no/new.db", "its folder does not exist"]);
-    refuses(&home, &["backup", "other.db", "--store", "sqlite:none.db"], 4, &["none.db cannot be read"]);
-    refuses(&home, &["backup", "other.db", "--store", "sqlite:."], 3, &["is no file"]);
-    refuses(&home, &["backup", "other.db", "--store", "sqlite:letter"], 3, &["letter is not a bookd database"]);
+    refuses(
+        &home,
+        &["backup", "new.db"],
+        5,
+        &["new.db-wal: there already"],
+    );
+    refuses(
+        &home,
+        &["backup", "no/new.db"],
+        4,
+        &["no/new.db", "its folder does not exist"],
+    );
+    refuses(
+        &home,
+        &["backup", "other.db", "--store", "sqlite:none.db"],
+        4,
+        &["none.db cannot be read"],
+    );
+    refuses(
+        &home,
+        &["backup", "other.db", "--store", "sqlite:."],
+        3,
+        &["is no file"],
+    );
+    refuses(
+        &home,
+        &["backup", "other.db", "--store", "sqlite:letter"],
+        3,
+        &["letter is not a bookd database"],
+    );
     let of_version = |version| {
         std::fs::remove_file(home.join("version.db")).ok();
         std::fs::copy(home.join("copy.db"), home.join("version.db")).unwrap();
         let connection = raw(home.join("version.db"));
-        connection.pragma_update(None, "user_version", version).unwrap();
+        connection
+            .pragma_update(None, "user_version", version)
+            .unwrap();
     };
     of_version(99);
-    refuses(&home, &["backup", "other.db", "--store", "sqlite:version.db"], 3, &["written by a newer bookd", "99"]);
-    refuses(&home, &["restore", "version.db", "--store", "sqlite:other.db"], 3, &["written by a newer bookd", "99"]);
+    refuses(
+        &home,
+        &["backup", "other.db", "--store", "sqlite:version.db"],
+        3,
+        &["written by a newer bookd", "99"],
+    );
+    refuses(
+        &home,
+        &["restore", "version.db", "--store", "sqlite:other.db"],
+        3,
+        &["written by a newer bookd", "99"],
+    );
     of_version(0);
-    refuses(&home, &["backup", "other.db", "--store", "sqlite:version.db"], 3, &["older bookd", "bookd serve"]);
+    refuses(
+        &home,
+        &["backup", "other.db", "--store", "sqlite:version.db"],
+        3,
+        &["older bookd", "bookd serve"],
+    );
     // A backup of an older version is restored all the same: it is brought to this one.
     let older = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files/schema-1.db");
     std::fs::copy(older, home.join("older.db")).unwrap();
     let refused = offline(&home, &["backup", "other.db", "--store", "sqlite:older.db"]);
-    assert!(refused.status.code() == Some(3) && said(&refused).contains("older bookd"), "{}", said(&refused));
-    let restored = well(&home, &["restore", "older.db", "--store", "sqlite:newer.db"]);
-    assert_eq!((&restored["calendars"], &restored["appointments"]), (&json!(2), &json!(16)));
+    assert!(
+        refused.status.code() == Some(3) && said(&refused).contains("older bookd"),
+        "{}",
+        said(&refused)
+    );
+    let restored = well(
+        &home,
+        &["restore", "older.db", "--store", "sqlite:newer.db"],
+    );
+    assert_eq!(
+        (&restored["calendars"], &restored["appointments"]),
+        (&json!(2), &json!(16))
+    );
 }
 
 #[tokio::test]
@@ -293,12 +432,20 @@ async fn a_backup_that_cannot_be_written_whole_leaves_nothing() {
     let before = kept(&home);
     // A disk that takes 50 KiB of a file and no more: enough for what SQLite puts beside the store.
     let path = Path::new(env!("CARGO_BIN_EXE_bookd"));
-    let script = format!("trap '' XFSZ; ulimit -f 100; exec {} backup other.db", path.display());
-    let output = Command::new("sh").args(["-c", &script]).current_dir(&home).output().unwrap();
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 100; exec {} backup other.db",
+        path.display()
+    );
+    let output = Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(&home)
+        .output()
+        .unwrap();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(
-        told.contains("bookd.db was copied to other.db") && told.contains("nothing of the copy was left"),
+        told.contains("bookd.db was copied to other.db")
+            && told.contains("nothing of the copy was left"),
         "{told}"
     );
     assert_eq!(kept(&home), before);
@@ -308,36 +455,87 @@ async fn a_backup_that_cannot_be_written_whole_leaves_nothing() {
 async fn a_damaged_store_is_not_backed_up_and_a_damaged_backup_is_not_restored() {
     let (_folder, home) = served().await;
     let change = |file: &str, sql: &str| raw(home.join(file)).execute_batch(sql).unwrap();
-    change("bookd.db", "update appointments set start = start + 60 where key = 3");
-    refuses(&home, &["backup", "other.db"], 1, &["bookd.db is damaged, and nothing was written", "rows: appointment"]);
+    change(
+        "bookd.db",
+        "update appointments set start = start + 60 where key = 3",
+    );
+    refuses(
+        &home,
+        &["backup", "other.db"],
+        1,
+        &[
+            "bookd.db is damaged, and nothing was written",
+            "rows: appointment",
+        ],
+    );
     std::fs::copy(home.join("copy.db"), home.join("changed.db")).unwrap();
     change("changed.db", "delete from changes where revision = 3");
     let store = ["--store", "sqlite:restored.db"];
-    refuses(&home, &["restore", "changed.db", store[0], store[1]], 1, &["changed.db is damaged", "log: revision 4"]);
+    refuses(
+        &home,
+        &["restore", "changed.db", store[0], store[1]],
+        1,
+        &["changed.db is damaged", "log: revision 4"],
+    );
     let mut bytes = std::fs::read(home.join("copy.db")).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle..middle + 4_096].fill(0xa5);
     std::fs::write(home.join("torn.db"), &bytes).unwrap();
-    refuses(&home, &["restore", "torn.db", store[0], store[1]], 1, &["torn.db is damaged, and nothing was written"]);
+    refuses(
+        &home,
+        &["restore", "torn.db", store[0], store[1]],
+        1,
+        &["torn.db is damaged, and nothing was written"],
+    );
     bytes.truncate(middle);
     std::fs::write(home.join("short.db"), &bytes).unwrap();
-    refuses(&home, &["restore", "short.db", store[0], store[1]], 1, &["short.db"]);
+    refuses(
+        &home,
+        &["restore", "short.db", store[0], store[1]],
+        1,
+        &["short.db"],
+    );
 }
 
 #[tokio::test]
 async fn a_restore_never_takes_the_place_of_anything_and_waits_for_nobody() {
     let (_folder, home) = served().await;
     let served = std::fs::read(home.join("bookd.db")).unwrap();
-    refuses(&home, &["restore", "copy.db"], 5, &["bookd.db", "there already", "move it away"]);
-    refuses(&home, &["restore", "none.db", "--store", "sqlite:new.db"], 4, &["none.db cannot be read"]);
+    refuses(
+        &home,
+        &["restore", "copy.db"],
+        5,
+        &["bookd.db", "there already", "move it away"],
+    );
+    refuses(
+        &home,
+        &["restore", "none.db", "--store", "sqlite:new.db"],
+        4,
+        &["none.db cannot be read"],
+    );
     std::fs::write(home.join("letter"), "Dear Ada").unwrap();
-    refuses(&home, &["restore", "letter", "--store", "sqlite:new.db"], 3, &["letter is not a bookd database"]);
+    refuses(
+        &home,
+        &["restore", "letter", "--store", "sqlite:new.db"],
+        3,
+        &["letter is not a bookd database"],
+    );
     // The WAL of what was there before would be taken for this one's.
     std::fs::write(home.join("new.db-wal"), "left behind").unwrap();
-    refuses(&home, &["restore", "copy.db", "--store", "sqlite:new.db"], 5, &["new.db-wal: there already"]);
+    refuses(
+        &home,
+        &["restore", "copy.db", "--store", "sqlite:new.db"],
+        5,
+        &["new.db-wal: there already"],
+    );
     assert_eq!(std::fs::read(home.join("bookd.db")).unwrap(), served);
     let process = Process::start(&home.join("bookd.db"));
-    refuses(&home, &["restore", "copy.db"], 7, &["bookd.db is in use by another bookd", "stop it first"]);
+    refuses(
+        &home,
+        &["restore", "copy.db"],
+        7,
+        &["bookd.db is in use by another bookd", "stop it first"],
+    );
     assert!(process.terminate().success());
     // A clock that is behind what the backup has seen would give revisions out twice.
     let future = SystemClock.now().seconds() + 86_400;
@@ -358,26 +556,65 @@ async fn a_restore_never_takes_the_place_of_anything_and_waits_for_nobody() {
 #[tokio::test]
 async fn a_backup_is_one_file_on_its_own_that_whoever_may_read_the_store_may_read() {
     let (_folder, home) = served().await;
-    let mode = |file: &str| std::fs::metadata(home.join(file)).unwrap().permissions().mode() & 0o777;
-    std::fs::set_permissions(home.join("bookd.db"), std::fs::Permissions::from_mode(0o640)).unwrap();
+    let mode = |file: &str| {
+        std::fs::metadata(home.join(file))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777
+    };
+    std::fs::set_permissions(
+        home.join("bookd.db"),
+        std::fs::Permissions::from_mode(0o640),
+    )
+    .unwrap();
     let made = well(&home, &["backup", "mine.db"]);
     assert_eq!(mode("mine.db"), 0o640);
     let bytes = std::fs::metadata(home.join("mine.db")).unwrap().len();
     assert_eq!(made["bytes"], bytes);
-    assert_eq!(names(&home).iter().filter(|it| it.starts_with("mine.db")).count(), 1, "{:?}", names(&home));
+    assert_eq!(
+        names(&home)
+            .iter()
+            .filter(|it| it.starts_with("mine.db"))
+            .count(),
+        1,
+        "{:?}",
+        names(&home)
+    );
     well(&home, &["restore", "mine.db", "--store", "sqlite:again.db"]);
     assert_eq!(mode("again.db"), 0o640);
     // As a table, for people.
     let output = offline(&home, &["backup", "table.db"]);
     let text = String::from_utf8(output.stdout).unwrap();
-    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(rows[0], ["FILE", "REVISION", "CALENDARS", "APPOINTMENTS", "BYTES", "SECONDS", "FINDINGS"]);
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(
+        rows[0],
+        [
+            "FILE",
+            "REVISION",
+            "CALENDARS",
+            "APPOINTMENTS",
+            "BYTES",
+            "SECONDS",
+            "FINDINGS"
+        ]
+    );
     assert_eq!(rows[1][..4], ["table.db", "6", "1", "5"]);
 }
 
 /// A store that takes a while to copy.
 fn large(home: &Path) {
-    let start = |n: usize| format!("{}-01-01T{:02}:{:02}:00Z", 2031 + n / 1_440, n / 60 % 24, n % 60);
+    let start = |n: usize| {
+        format!(
+            "{}-01-01T{:02}:{:02}:00Z",
+            2031 + n / 1_440,
+            n / 60 % 24,
+            n % 60
+        )
+    };
     let appointments: Vec<Value> = (0..20_000)
         .filter(|n| n % 1_440 != 1_439)
         .map(|n| json!({ "start_time": start(n), "end_time": start(n + 1), "note": "n".repeat(200) }))
@@ -397,23 +634,47 @@ fn a_backup_that_is_interrupted_leaves_nothing_and_one_that_is_killed_nothing_wi
     for (signal, code) in [("-INT", Some(1)), ("-TERM", Some(1)), ("-KILL", None)] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bookd"));
         let errors = File::create(home.join("large.json")).unwrap();
-        command.args(["backup", "other.db"]).current_dir(home).stdout(Stdio::null()).stderr(errors);
+        command
+            .args(["backup", "other.db"])
+            .current_dir(home)
+            .stdout(Stdio::null())
+            .stderr(errors);
         let mut child = command.spawn().unwrap();
         while !names(home).iter().any(|it| it.ends_with(".part")) {
-            assert!(child.try_wait().unwrap().is_none(), "it ended before it began");
+            assert!(
+                child.try_wait().unwrap().is_none(),
+                "it ended before it began"
+            );
             std::thread::yield_now();
         }
-        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([signal, &child.id().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
         assert_eq!(child.wait().unwrap().code(), code, "{signal}");
-        let left: Vec<String> = kept(home).into_iter().filter(|it| !before.contains(it)).collect();
+        let left: Vec<String> = kept(home)
+            .into_iter()
+            .filter(|it| !before.contains(it))
+            .collect();
         match code {
             Some(_) => assert_eq!(left, Vec::<String>::new(), "{signal}"),
             None => {
-                assert!(left.len() == 1 && left[0].starts_with("other.db.") && left[0].ends_with(".part"), "{left:?}")
+                assert!(
+                    left.len() == 1
+                        && left[0].starts_with("other.db.")
+                        && left[0].ends_with(".part"),
+                    "{left:?}"
+                )
             }
         }
         let told = std::fs::read_to_string(home.join("large.json")).unwrap();
-        assert!(code.is_none() || told.contains("interrupted; nothing was written"), "{told}");
+        assert!(
+            code.is_none() || told.contains("interrupted; nothing was written"),
+            "{told}"
+        );
     }
     // What was left is in nobody's way.
     assert_eq!(well(home, &["backup", "other.db"])["appointments"], 19_987);

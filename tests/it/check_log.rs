@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use bookd::store::CommitBatch;
-use bookd_core::appointment::{Appointment, AppointmentState as S, Image, OccurrenceOf, Place, Target, Transition};
+use bookd_core::appointment::{
+    Appointment, AppointmentState as S, Image, OccurrenceOf, Place, Target, Transition,
+};
 use bookd_core::change::{AppointmentEvent as E, Cause, Change, Event};
 use bookd_core::command::Command;
 use bookd_core::decide::decide;
@@ -20,13 +22,29 @@ const BEGINNING: i64 = 9;
 
 /// The same at another time.
 fn start_at(it: &Appointment, start: Instant) -> Appointment {
-    let places = it.places.iter().map(|place| Place { start, ..place.clone() }).collect();
+    let places = it
+        .places
+        .iter()
+        .map(|place| Place {
+            start,
+            ..place.clone()
+        })
+        .collect();
     let local_start = zones()("UTC").unwrap().wall(start);
-    it.with_image(Image { start, local_start, places, ..it.image.clone() })
+    it.with_image(Image {
+        start,
+        local_start,
+        places,
+        ..it.image.clone()
+    })
 }
 
 fn called_off(it: &Appointment) -> Appointment {
-    it.with_image(Image { state: S::Cancelled, expire_time: None, ..it.image.clone() })
+    it.with_image(Image {
+        state: S::Cancelled,
+        expire_time: None,
+        ..it.image.clone()
+    })
 }
 
 impl Forged {
@@ -47,35 +65,81 @@ impl Forged {
 
     /// An appointment of an hour, as it would have been booked.
     fn appointment(&self, number: u128, start: Instant, state: S) -> Appointment {
-        let booked = decide(&self.0.state, &Command::Book(booking(number, "ada", at_hour(100))), self.0.now).unwrap();
-        let Event::Appointment { after, .. } = &booked.events[0] else { unreachable!("a booking") };
+        let booked = decide(
+            &self.0.state,
+            &Command::Book(booking(number, "ada", at_hour(100))),
+            self.0.now,
+        )
+        .unwrap();
+        let Event::Appointment { after, .. } = &booked.events[0] else {
+            unreachable!("a booking")
+        };
         let expire_time = match state {
             S::Held => Some(self.0.now.plus(10 * MINUTE)),
             S::Pending => Some(start),
             _ => None,
         };
         let begun = start_at(after, start);
-        let occurrence = begun.occurrence.map(|it| OccurrenceOf { original_start: start, ..it });
-        let image = Image { state, expire_time, ..begun.image };
-        Appointment { occurrence, image, ..begun }
+        let occurrence = begun.occurrence.map(|it| OccurrenceOf {
+            original_start: start,
+            ..it
+        });
+        let image = Image {
+            state,
+            expire_time,
+            ..begun.image
+        };
+        Appointment {
+            occurrence,
+            image,
+            ..begun
+        }
     }
 
     /// Writes that this happened, whether it can or not.
-    fn tell(&mut self, kind: E, before: Option<&Arc<Appointment>>, after: Appointment) -> Arc<Appointment> {
+    fn tell(
+        &mut self,
+        kind: E,
+        before: Option<&Arc<Appointment>>,
+        after: Appointment,
+    ) -> Arc<Appointment> {
         let (now, revision) = (self.0.now, self.0.state.revision.next());
         let create_time = before.map_or(now, |before| before.create_time);
-        let image = Image { update_time: now, revision, ..after.image };
-        let after = Arc::new(Appointment { create_time, image, ..after });
-        let event = Event::Appointment { kind, before: before.cloned(), after: Arc::clone(&after) };
+        let image = Image {
+            update_time: now,
+            revision,
+            ..after.image
+        };
+        let after = Arc::new(Appointment {
+            create_time,
+            image,
+            ..after
+        });
+        let event = Event::Appointment {
+            kind,
+            before: before.cloned(),
+            after: Arc::clone(&after),
+        };
         let (cause, caller) = (Cause::BookAppointment, Caller::default());
-        let change = Change { revision, time: now, cause, caller, events: vec![event] };
-        let batch = CommitBatch { changes: &[change], requests: &[], expected: &[] };
+        let change = Change {
+            revision,
+            time: now,
+            cause,
+            caller,
+            events: vec![event],
+        };
+        let batch = CommitBatch {
+            changes: &[change],
+            requests: &[],
+            expected: &[],
+        };
         self.0.store().commit(&batch).unwrap();
         self.0.state.revision = revision;
         self.0.state.last_time = now;
         self.0.state.next_key = self.0.state.next_key.max(after.key.next());
         for place in &after.places {
-            Arc::make_mut(self.0.state.calendars.get_mut(&place.calendar).unwrap()).version = revision;
+            Arc::make_mut(self.0.state.calendars.get_mut(&place.calendar).unwrap()).version =
+                revision;
         }
         after
     }
@@ -102,14 +166,19 @@ impl Forged {
     }
 
     fn promises(&mut self) -> Vec<&'static str> {
-        self.found().into_iter().map(|(promise, _)| promise).collect()
+        self.found()
+            .into_iter()
+            .map(|(promise, _)| promise)
+            .collect()
     }
 }
 
 /// Whether an event may lead from one state to another, by the table that the writer asks.
 fn is_allowed(kind: E, from: Option<S>, to: S) -> bool {
     let becomes = |transitions: &[Transition], from: S| {
-        let targets = transitions.iter().flat_map(|it| [it.target(from, false), it.target(from, true)]);
+        let targets = transitions
+            .iter()
+            .flat_map(|it| [it.target(from, false), it.target(from, true)]);
         targets.into_iter().any(|it| it == Target::Becomes(to))
     };
     match (kind, from) {
@@ -127,7 +196,9 @@ fn is_allowed(kind: E, from: Option<S>, to: S) -> bool {
         (E::Cancelled, Some(from)) => becomes(&[Transition::Cancel], from),
         (E::MarkedNoShow, Some(from)) => becomes(&[Transition::MarkNoShow], from),
         (E::Completed, Some(from)) => becomes(&[Transition::Complete], from),
-        (E::Undone, Some(from)) => becomes(&[Transition::UndoNoShow, Transition::UndoComplete], from),
+        (E::Undone, Some(from)) => {
+            becomes(&[Transition::UndoNoShow, Transition::UndoComplete], from)
+        }
         (E::Expired, Some(from)) => becomes(&[Transition::Expire], from),
     }
 }
@@ -151,8 +222,16 @@ fn of_every_event_and_two_states_exactly_those_are_found_that_the_table_does_not
                 let after = match before.as_deref() {
                     Some(before) => {
                         let keeps = from == Some(to) || to == S::Expired;
-                        let expire_time = if keeps { before.expire_time } else { like.expire_time };
-                        before.with_image(Image { state: to, expire_time, ..before.image.clone() })
+                        let expire_time = if keeps {
+                            before.expire_time
+                        } else {
+                            like.expire_time
+                        };
+                        before.with_image(Image {
+                            state: to,
+                            expire_time,
+                            ..before.image.clone()
+                        })
                     }
                     None => like,
                 };
@@ -161,8 +240,15 @@ fn of_every_event_and_two_states_exactly_those_are_found_that_the_table_does_not
                 allowed += usize::from(is_allowed);
                 let found = forged.found();
                 let promises: Vec<_> = found.iter().map(|it| it.0).collect();
-                assert_eq!(promises.contains(&"R6"), !is_allowed, "{kind:?} from {from:?} to {to:?}: {found:?}");
-                assert!(promises.iter().all(|it| *it == "R6"), "{kind:?} from {from:?} to {to:?}: {found:?}");
+                assert_eq!(
+                    promises.contains(&"R6"),
+                    !is_allowed,
+                    "{kind:?} from {from:?} to {to:?}: {found:?}"
+                );
+                assert!(
+                    promises.iter().all(|it| *it == "R6"),
+                    "{kind:?} from {from:?} to {to:?}: {found:?}"
+                );
             }
         }
     }
@@ -184,12 +270,54 @@ fn a_hold_that_ends_too_early_too_late_or_twice_is_found_and_so_is_what_only_a_m
         it.places[0].start = it.start;
     };
     let rows: [(&str, S, i64, E, Change, bool); 20] = [
-        ("runs out early", S::Held, before_its_end, E::Expired, expired, false),
-        ("runs out in time", S::Held, at_its_end, E::Expired, expired, true),
-        ("is confirmed in time", S::Held, before_its_end, E::Confirmed, confirmed, true),
-        ("is confirmed at its end", S::Held, at_its_end, E::Confirmed, confirmed, false),
-        ("is let go afterwards", S::Held, after_its_end, E::Released, cancelled, false),
-        ("is extended afterwards", S::Held, after_its_end, E::Extended, |it| it.expire_time = Some(at_hour(0)), false),
+        (
+            "runs out early",
+            S::Held,
+            before_its_end,
+            E::Expired,
+            expired,
+            false,
+        ),
+        (
+            "runs out in time",
+            S::Held,
+            at_its_end,
+            E::Expired,
+            expired,
+            true,
+        ),
+        (
+            "is confirmed in time",
+            S::Held,
+            before_its_end,
+            E::Confirmed,
+            confirmed,
+            true,
+        ),
+        (
+            "is confirmed at its end",
+            S::Held,
+            at_its_end,
+            E::Confirmed,
+            confirmed,
+            false,
+        ),
+        (
+            "is let go afterwards",
+            S::Held,
+            after_its_end,
+            E::Released,
+            cancelled,
+            false,
+        ),
+        (
+            "is extended afterwards",
+            S::Held,
+            after_its_end,
+            E::Extended,
+            |it| it.expire_time = Some(at_hour(0)),
+            false,
+        ),
         (
             "is extended into the past",
             S::Held,
@@ -198,8 +326,22 @@ fn a_hold_that_ends_too_early_too_late_or_twice_is_found_and_so_is_what_only_a_m
             |it| it.expire_time = Some(it.update_time),
             false,
         ),
-        ("is confirmed and runs out all the same", S::Held, at_once, E::Confirmed, |it| it.state = S::Confirmed, false),
-        ("never ends", S::Held, at_once, E::Extended, |it| it.expire_time = None, false),
+        (
+            "is confirmed and runs out all the same",
+            S::Held,
+            at_once,
+            E::Confirmed,
+            |it| it.state = S::Confirmed,
+            false,
+        ),
+        (
+            "never ends",
+            S::Held,
+            at_once,
+            E::Extended,
+            |it| it.expire_time = None,
+            false,
+        ),
         (
             "is declined after it was to start",
             S::Pending,
@@ -208,16 +350,72 @@ fn a_hold_that_ends_too_early_too_late_or_twice_is_found_and_so_is_what_only_a_m
             declined,
             false,
         ),
-        ("is declined in time", S::Pending, at_once, E::Declined, declined, true),
-        ("did not come before it began", S::Confirmed, at_once, E::MarkedNoShow, |it| it.state = S::NoShow, false),
-        ("took place before it began", S::Confirmed, at_once, E::Completed, |it| it.state = S::Completed, false),
+        (
+            "is declined in time",
+            S::Pending,
+            at_once,
+            E::Declined,
+            declined,
+            true,
+        ),
+        (
+            "did not come before it began",
+            S::Confirmed,
+            at_once,
+            E::MarkedNoShow,
+            |it| it.state = S::NoShow,
+            false,
+        ),
+        (
+            "took place before it began",
+            S::Confirmed,
+            at_once,
+            E::Completed,
+            |it| it.state = S::Completed,
+            false,
+        ),
         ("moves", S::Confirmed, at_once, E::Moved, later, true),
-        ("moves without a move", S::Confirmed, at_once, E::Updated, later, false),
-        ("lasts longer without a move", S::Confirmed, at_once, E::Redacted, |it| it.duration = minutes(90), false),
-        ("changes calendars without a move", S::Held, at_once, E::Extended, |it| it.places.clear(), false),
-        ("waits longer without a word", S::Held, at_once, E::Updated, |it| it.expire_time = Some(at_hour(0)), false),
+        (
+            "moves without a move",
+            S::Confirmed,
+            at_once,
+            E::Updated,
+            later,
+            false,
+        ),
+        (
+            "lasts longer without a move",
+            S::Confirmed,
+            at_once,
+            E::Redacted,
+            |it| it.duration = minutes(90),
+            false,
+        ),
+        (
+            "changes calendars without a move",
+            S::Held,
+            at_once,
+            E::Extended,
+            |it| it.places.clear(),
+            false,
+        ),
+        (
+            "waits longer without a word",
+            S::Held,
+            at_once,
+            E::Updated,
+            |it| it.expire_time = Some(at_hour(0)),
+            false,
+        ),
         ("is updated", S::Held, at_once, E::Updated, nothing, true),
-        ("is cancelled twice", S::Cancelled, at_once, E::Cancelled, nothing, false),
+        (
+            "is cancelled twice",
+            S::Cancelled,
+            at_once,
+            E::Cancelled,
+            nothing,
+            false,
+        ),
     ];
     for (what, from, seconds_later, kind, change, is_allowed) in rows {
         let mut forged = Forged::new();
@@ -236,17 +434,31 @@ fn a_hold_that_ends_too_early_too_late_or_twice_is_found_and_so_is_what_only_a_m
 /// Whether a second claim on a time that another has is found; and that it is not once the first has given it back.
 #[test]
 fn two_on_one_time_are_found_though_one_of_them_gave_way_later() {
-    for (kind, state) in
-        [(E::Booked, S::Confirmed), (E::Booked, S::Pending), (E::Held, S::Held), (E::Imported, S::Confirmed)]
-    {
-        for (minutes_later, is_conflict) in [(0, true), (59, true), (60, false), (-59, true), (-60, false)] {
+    for (kind, state) in [
+        (E::Booked, S::Confirmed),
+        (E::Booked, S::Pending),
+        (E::Held, S::Held),
+        (E::Imported, S::Confirmed),
+    ] {
+        for (minutes_later, is_conflict) in [
+            (0, true),
+            (59, true),
+            (60, false),
+            (-59, true),
+            (-60, false),
+        ] {
             let mut forged = Forged::in_a_file();
             let first = forged.make(1, at_hour(BEGINNING), S::Confirmed);
-            let second = forged.appointment(2, at_hour(BEGINNING).plus(minutes_later * MINUTE), state);
+            let second =
+                forged.appointment(2, at_hour(BEGINNING).plus(minutes_later * MINUTE), state);
             let second = forged.tell(kind, None, second);
             forged.tell(E::Cancelled, Some(&second), called_off(&second));
             let expected: &[&str] = if is_conflict { &["R1"] } else { &[] };
-            assert_eq!(forged.promises(), expected, "{state:?} {minutes_later} minutes later");
+            assert_eq!(
+                forged.promises(),
+                expected,
+                "{state:?} {minutes_later} minutes later"
+            );
 
             forged.tell(E::Cancelled, Some(&first), called_off(&first));
             let third = forged.appointment(3, at_hour(BEGINNING), state);
@@ -267,7 +479,12 @@ fn what_moved_away_ran_out_or_had_another_calendar_is_in_the_way_of_nobody() {
     forged.0.now = forged.0.now.plus(10 * MINUTE);
     forged.make(3, start, S::Confirmed);
     assert!(forged.promises().is_empty(), "{:?}", forged.found());
-    forged.0.run(&Command::DeleteCalendar { calendar: id("ada"), force: true, etag: None, beforehand: None });
+    forged.0.run(&Command::DeleteCalendar {
+        calendar: id("ada"),
+        force: true,
+        etag: None,
+        beforehand: None,
+    });
     open(&mut forged.0, "ada", "UTC");
     forged.make(4, start, S::Confirmed);
     assert!(forged.promises().is_empty(), "{:?}", forged.found());
@@ -282,15 +499,35 @@ fn an_approval_claims_the_time_that_the_request_did_not_take() {
     for (blocks, expected) in [(false, &["R1"][..]), (true, &[])] {
         let mut forged = Forged::in_a_file();
         let request = forged.appointment(1, at_hour(BEGINNING), S::Pending);
-        let request = forged.tell(E::Booked, None, request.with_image(Image { blocks, ..request.image.clone() }));
+        let request = forged.tell(
+            E::Booked,
+            None,
+            request.with_image(Image {
+                blocks,
+                ..request.image.clone()
+            }),
+        );
         // Of the same time, though nobody asked: what is judged here is the approval alone.
         let other = forged.make(2, at_hour(BEGINNING + 24), S::Confirmed);
-        let other = forged.tell(E::Updated, Some(&other), start_at(&other, at_hour(BEGINNING)));
-        let approved = Image { state: S::Confirmed, blocks: true, expire_time: None, ..request.image.clone() };
+        let other = forged.tell(
+            E::Updated,
+            Some(&other),
+            start_at(&other, at_hour(BEGINNING)),
+        );
+        let approved = Image {
+            state: S::Confirmed,
+            blocks: true,
+            expire_time: None,
+            ..request.image.clone()
+        };
         let approved = forged.tell(E::Approved, Some(&request), request.with_image(approved));
         forged.tell(E::Cancelled, Some(&approved), called_off(&approved));
         forged.tell(E::Cancelled, Some(&other), called_off(&other));
-        assert_eq!(forged.promises(), [&["R6"][..], expected].concat(), "takes time: {blocks}");
+        assert_eq!(
+            forged.promises(),
+            [&["R6"][..], expected].concat(),
+            "takes time: {blocks}"
+        );
     }
 }
 
@@ -299,19 +536,39 @@ fn buffers_and_seats_are_judged_at_the_revision_that_claims_them() {
     let mut forged = Forged::in_a_file();
     put_special(&mut forged.0);
     let start = at_hour(BEGINNING);
-    let number = forged.0.state.calendars[&id("ada")].types.find(&crate::stored::special_type().id).unwrap().number;
+    let number = forged.0.state.calendars[&id("ada")]
+        .types
+        .find(&crate::stored::special_type().id)
+        .unwrap()
+        .number;
     let seat = |forged: &Forged, key: u128, start: Instant| {
         let it = forged.appointment(key, start, S::Confirmed);
         let (before, after, duration) = (minutes(5), minutes(10), minutes(45));
-        let places = vec![Place { type_number: number, before, after, duration, ..it.places[0].clone() }];
+        let places = vec![Place {
+            type_number: number,
+            before,
+            after,
+            duration,
+            ..it.places[0].clone()
+        }];
         let (type_id, session) = (crate::stored::special_type().id, AppointmentKey(1));
-        it.with_image(Image { type_id, duration, places, session, ..it.image.clone() })
+        it.with_image(Image {
+            type_id,
+            duration,
+            places,
+            session,
+            ..it.image.clone()
+        })
     };
     for key in 1..=3 {
         let it = seat(&forged, key, start);
         forged.tell(E::Booked, None, it);
     }
-    assert!(forged.promises().is_empty(), "three seats: {:?}", forged.found());
+    assert!(
+        forged.promises().is_empty(),
+        "three seats: {:?}",
+        forged.found()
+    );
     let fourth = seat(&forged, 4, start);
     let fourth = forged.tell(E::Booked, None, fourth);
     forged.tell(E::Cancelled, Some(&fourth), called_off(&fourth));
@@ -339,7 +596,11 @@ fn a_log_that_goes_back_in_time_is_found_but_where_the_clock_was_reset() {
         let right = std::mem::replace(&mut forged.0.now, wrong);
         forged.tell(E::Booked, None, second);
         forged.0.reset_clock(right.plus(MINUTE));
-        assert!(forged.promises().is_empty(), "at the end of the log: {:?}", forged.found());
+        assert!(
+            forged.promises().is_empty(),
+            "at the end of the log: {:?}",
+            forged.found()
+        );
         forged.make(3, at_hour(BEGINNING + 2), S::Confirmed);
         assert!(forged.promises().is_empty(), "{:?}", forged.found());
         forged.0.now = right;

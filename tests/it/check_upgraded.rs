@@ -11,7 +11,9 @@ use serde_json::Value;
 
 use crate::harness::{Bookd, at, minutes, timestamp};
 use crate::people::{bookd as command, said};
-use crate::stored::{CODE_KEY, World, at_hour, booking, open, put_special, raw, special_type, zones};
+use crate::stored::{
+    CODE_KEY, World, at_hour, booking, open, put_special, raw, special_type, zones,
+};
 use crate::words::{self, appointment_type};
 
 const FILE: &str = "schema-3.db";
@@ -33,12 +35,24 @@ fn damage(folder: &Path) -> Vec<Value> {
 
 impl Bookd {
     async fn approve(&self, appointment_id: String) -> pb::Appointment {
-        let request = pb::ApproveAppointmentRequest { appointment_id, ..Default::default() };
-        self.booking().approve_appointment(request).await.unwrap().into_inner().appointment.unwrap()
+        let request = pb::ApproveAppointmentRequest {
+            appointment_id,
+            ..Default::default()
+        };
+        self.booking()
+            .approve_appointment(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .appointment
+            .unwrap()
     }
 
     async fn decline(&self, appointment_id: String) {
-        let request = pb::DeclineAppointmentRequest { appointment_id, ..Default::default() };
+        let request = pb::DeclineAppointmentRequest {
+            appointment_id,
+            ..Default::default()
+        };
         self.booking().decline_appointment(request).await.unwrap();
     }
 }
@@ -108,16 +122,30 @@ fn only_what_takes_time_founds_a_session_of_an_older_file_or_joins_one() {
     let seats: Vec<Arc<Appointment>> = (1..=7)
         .map(|number| {
             let type_id = Some(special_type().id);
-            let seat = Booking { type_id, ..booking(number, "ada", at_hour(9)) };
+            let seat = Booking {
+                type_id,
+                ..booking(number, "ada", at_hour(9))
+            };
             world.run(&Command::Book(seat)).remove(0)
         })
         .collect();
-    let (kept, file) = (world.folder.clone().unwrap(), world.folder.as_ref().unwrap().path().join("bookd.db"));
+    let (kept, file) = (
+        world.folder.clone().unwrap(),
+        world.folder.as_ref().unwrap().path().join("bookd.db"),
+    );
     drop(world);
     let connection = raw(&file);
     // As the file of before: a request that takes no time, a hold that has run out, one that has not, another request, two
     // that are booked, and what was called off.
-    let states = [(2, false, 1), (1, true, 0), (1, true, 1), (2, false, 1), (3, true, 1), (2, true, 1), (4, true, 1)];
+    let states = [
+        (2, false, 1),
+        (1, true, 0),
+        (1, true, 1),
+        (2, false, 1),
+        (3, true, 1),
+        (2, true, 1),
+        (4, true, 1),
+    ];
     for (seat, (state, blocks, later)) in seats.iter().zip(states) {
         connection
             .execute(
@@ -127,13 +155,24 @@ fn only_what_takes_time_founds_a_session_of_an_older_file_or_joins_one() {
             )
             .unwrap();
     }
-    connection.execute("delete from meta where name = 'rows'", []).unwrap();
+    connection
+        .execute("delete from meta where name = 'rows'", [])
+        .unwrap();
     drop(connection);
     drop(Sqlite::open(&file, zones(), CODE_KEY).unwrap());
     let connection = raw(&file);
-    let mut statement = connection.prepare("select coalesce(session, key) from appointments order by key").unwrap();
-    let sessions: Vec<i64> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    let mut statement = connection
+        .prepare("select coalesce(session, key) from appointments order by key")
+        .unwrap();
+    let sessions: Vec<i64> = statement
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
     let first = sessions[0];
-    assert_eq!(sessions.iter().map(|it| it - first).collect::<Vec<_>>(), [0, 1, 2, 3, 2, 2, 6]);
+    assert_eq!(
+        sessions.iter().map(|it| it - first).collect::<Vec<_>>(),
+        [0, 1, 2, 3, 2, 2, 6]
+    );
     drop(kept);
 }

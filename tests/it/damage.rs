@@ -18,7 +18,8 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::stored::{
-    CODE_KEY, MONDAY, World, appointment_id, at_hour, id, live_a_life, of_appointment, of_calendar, query, raw, zones,
+    CODE_KEY, MONDAY, World, appointment_id, at_hour, id, live_a_life, of_appointment, of_calendar,
+    query, raw, zones,
 };
 
 const HASH: [u8; 16] = [7; 16];
@@ -78,18 +79,52 @@ type Read = fn(&mut Sqlite) -> Result<(), StoreError>;
 const BOOT: Read = |store| store.boot().map(drop);
 const CALENDAR: Read = |store| store.load_calendars(&[id("ada")], MONDAY).map(drop);
 const APPOINTMENT: Read = |store| store.load_appointments(&[appointment_id(1)]).map(drop);
-const BY_EMAIL: Read = |store| store.keys_of_email(&email_key("grace@example.com"), 10).map(drop);
+const BY_EMAIL: Read = |store| {
+    store
+        .keys_of_email(&email_key("grace@example.com"), 10)
+        .map(drop)
+};
 const REQUEST: Read = |store| store.seen_requests(&[HASH]).map(drop);
-const WALK: Read = |store| store.reader()?.appointments_after(AppointmentKey(0), 10).map(drop);
+const WALK: Read = |store| {
+    store
+        .reader()?
+        .appointments_after(AppointmentKey(0), 10)
+        .map(drop)
+};
 const CALENDARS: Read = |store| store.reader()?.list_calendars("", None, 10).map(drop);
 const LIST: Read = |store| store.reader()?.list_appointments(&query()).map(drop);
-const LIST_OF_THEN: Read =
-    |store| store.reader()?.list_appointments(&ListQuery { at: Some(Revision(5)), ..query() }).map(drop);
-const OF_APPOINTMENT: Read = |store| store.reader()?.history(&of_appointment(appointment_id(1), None, 10)).map(drop);
-const OF_CALENDAR: Read = |store| store.reader()?.history(&of_calendar(&id("ada"), None, 100)).map(drop);
+const LIST_OF_THEN: Read = |store| {
+    store
+        .reader()?
+        .list_appointments(&ListQuery {
+            at: Some(Revision(5)),
+            ..query()
+        })
+        .map(drop)
+};
+const OF_APPOINTMENT: Read = |store| {
+    store
+        .reader()?
+        .history(&of_appointment(appointment_id(1), None, 10))
+        .map(drop)
+};
+const OF_CALENDAR: Read = |store| {
+    store
+        .reader()?
+        .history(&of_calendar(&id("ada"), None, 100))
+        .map(drop)
+};
 const REPLACED: Read = |store| store.reader()?.replaced(Revision(2)).map(drop);
-const WATCH: Read =
-    |store| store.reader()?.changes_from(LogPosition::of(Revision(1)), &CalendarFilter::All, PART_EVENTS_MAX).map(drop);
+const WATCH: Read = |store| {
+    store
+        .reader()?
+        .changes_from(
+            LogPosition::of(Revision(1)),
+            &CalendarFilter::All,
+            PART_EVENTS_MAX,
+        )
+        .map(drop)
+};
 
 /// What reads the rows of appointments.
 const ROW: &[Read] = &[CALENDAR, APPOINTMENT, WALK, LIST];
@@ -100,14 +135,22 @@ fn unnoticed(what: &str, store: &mut Sqlite, reads: &[Read]) -> Vec<String> {
     let answers: Vec<_> = reads.iter().map(&mut answer).collect();
     let is_damage = |it: &std::thread::Result<_>| matches!(it, Ok(Err(StoreError::Damaged(_))));
     let wrong = answers.iter().enumerate().filter(|(_, it)| !is_damage(it));
-    wrong.map(|(at, it)| format!("{what}: read {at} answers {it:?}")).collect()
+    wrong
+        .map(|(at, it)| format!("{what}: read {at} answers {it:?}"))
+        .collect()
 }
 
 /// Of each column of a table its name, and its type in the schema.
 fn columns(file: &Connection, table: &str) -> Vec<(String, String)> {
-    let mut statement = file.prepare(&format!("pragma table_info({table})")).unwrap();
+    let mut statement = file
+        .prepare(&format!("pragma table_info({table})"))
+        .unwrap();
     let column = |row: &rusqlite::Row<'_>| Ok((row.get(1)?, row.get(2)?));
-    statement.query_map([], column).unwrap().map(Result::unwrap).collect()
+    statement
+        .query_map([], column)
+        .unwrap()
+        .map(Result::unwrap)
+        .collect()
 }
 
 /// What no column of this type can hold: no number is as large or as small, no text is of that byte, and no message and no
@@ -134,14 +177,18 @@ fn no_column_of_an_appointment_or_of_a_change_holds_what_it_cannot() {
                 ("appointments", "customer_id") => continue,
                 ("appointments", "key") => ("where key = 1", &[APPOINTMENT, WALK]),
                 ("appointments", "id") => ("where key = 1", &[WALK, LIST]),
-                ("changes", "revision") => ("where revision = (select max(revision) from changes)", &[WATCH]),
+                ("changes", "revision") => (
+                    "where revision = (select max(revision) from changes)",
+                    &[WATCH],
+                ),
                 ("changes", "replaced") => ("", &[REPLACED]),
                 _ => ("", reads),
             };
             for value in impossible(&kind) {
                 let damage = format!("update {table} set {column} = {value} {rows}");
-                let mut store =
-                    whole.damaged(|file| assert!(file.execute(&damage, []).unwrap() > 0, "{key}: {damage}"));
+                let mut store = whole.damaged(|file| {
+                    assert!(file.execute(&damage, []).unwrap() > 0, "{key}: {damage}")
+                });
                 wrong.extend(unnoticed(&damage, &mut store, reads));
             }
         }
@@ -179,10 +226,19 @@ fn what_cannot_be_in_a_row_is_damage_wherever_it_is_read() {
         ("update busy set periods = x'0a0102'", &[CALENDAR]),
         ("update busy set periods = x'0a020402'", &[CALENDAR]),
         ("update busy set periods = x'0a020202'", &[CALENDAR]),
-        ("update appointments set revision = -revision", &[APPOINTMENT, WALK, LIST]),
-        ("update appointments set key = -key", &[BOOT, APPOINTMENT, BY_EMAIL]),
+        (
+            "update appointments set revision = -revision",
+            &[APPOINTMENT, WALK, LIST],
+        ),
+        (
+            "update appointments set key = -key",
+            &[BOOT, APPOINTMENT, BY_EMAIL],
+        ),
         // Booked of the calendar that came to be at revision 2^63.
-        ("update appointments set places = x'0a100a036164612880808080808080808001'", &[APPOINTMENT, WALK]),
+        (
+            "update appointments set places = x'0a100a036164612880808080808080808001'",
+            &[APPOINTMENT, WALK],
+        ),
         // Of 101 calendars, of none, in the middle of a minute, and after the last start there is.
         (
             "update appointments set places = (select cast(group_concat(x'0a050a03616461', '') as blob) from \
@@ -191,26 +247,54 @@ fn what_cannot_be_in_a_row_is_damage_wherever_it_is_read() {
         ),
         ("update appointments set places = x''", ROW),
         // Of one calendar twice.
-        ("update appointments set places = x'0a050a036164610a050a03616461'", ROW),
+        (
+            "update appointments set places = x'0a050a036164610a050a03616461'",
+            ROW,
+        ),
         ("update appointments set duration = 0", ROW),
         ("update appointments set blocks = 2", ROW),
         ("update appointments set ignored_rules = 32", ROW),
         // After the last key there is nothing to book with, and no key is 0.
-        ("update appointments set key = 9223372036854775807 where key = 1", &[BOOT]),
-        ("update appointments set key = 0 where key = 1", &[APPOINTMENT, WALK]),
-        ("update changes set revision = 0 where revision = 1", &[LIST_OF_THEN, WATCH]),
-        ("update changes set revision = 9223372036854775807 where revision = 9", &[BOOT, LIST, CALENDARS]),
+        (
+            "update appointments set key = 9223372036854775807 where key = 1",
+            &[BOOT],
+        ),
+        (
+            "update appointments set key = 0 where key = 1",
+            &[APPOINTMENT, WALK],
+        ),
+        (
+            "update changes set revision = 0 where revision = 1",
+            &[LIST_OF_THEN, WATCH],
+        ),
+        (
+            "update changes set revision = 9223372036854775807 where revision = 9",
+            &[BOOT, LIST, CALENDARS],
+        ),
         ("update appointments set start = start + 1", ROW),
         ("update appointments set start = start + 1000000000000", ROW),
         ("update calendars set since = -since", &[CALENDAR]),
-        ("update calendars set revision = -revision", &[CALENDAR, CALENDARS]),
-        ("update versions set version = -version", &[CALENDAR, OF_CALENDAR]),
-        ("update changes set revision = -revision", &[BOOT, LIST, CALENDARS]),
-        ("insert into meta (name, value) values ('first_key', -1)", &[BOOT]),
+        (
+            "update calendars set revision = -revision",
+            &[CALENDAR, CALENDARS],
+        ),
+        (
+            "update versions set version = -version",
+            &[CALENDAR, OF_CALENDAR],
+        ),
+        (
+            "update changes set revision = -revision",
+            &[BOOT, LIST, CALENDARS],
+        ),
+        (
+            "insert into meta (name, value) values ('first_key', -1)",
+            &[BOOT],
+        ),
     ];
     let mut wrong = Vec::new();
     for (damage, reads) in cases {
-        let mut store = whole.damaged(|file| assert!(file.execute(damage, []).unwrap() > 0, "{damage}"));
+        let mut store =
+            whole.damaged(|file| assert!(file.execute(damage, []).unwrap() > 0, "{damage}"));
         wrong.extend(unnoticed(damage, &mut store, reads));
     }
     assert_eq!(wrong, Vec::<String>::new());
@@ -236,11 +320,23 @@ fn a_busy_period_that_ends_after_the_year_9999_is_read_as_one_that_lasts_until_i
     let last = Instant::MAX.seconds();
     let periods = [[last - 3_600, last + 1], [last, last + 1]];
     let read = periods.map(|bounds| {
-        let zigzag = bounds.iter().flat_map(|it| varint(2 * it.unsigned_abs())).collect::<Vec<u8>>();
+        let zigzag = bounds
+            .iter()
+            .flat_map(|it| varint(2 * it.unsigned_abs()))
+            .collect::<Vec<u8>>();
         let record = [vec![0x0a, u8::try_from(zigzag.len()).unwrap()], zigzag].concat();
-        let mut store =
-            whole.damaged(|file| assert!(file.execute("update busy set periods = ?1", [&record]).unwrap() > 0));
-        let calendar = store.load_calendars(&[id("ada")], MONDAY).unwrap().remove(0).unwrap();
+        let mut store = whole.damaged(|file| {
+            assert!(
+                file.execute("update busy set periods = ?1", [&record])
+                    .unwrap()
+                    > 0
+            )
+        });
+        let calendar = store
+            .load_calendars(&[id("ada")], MONDAY)
+            .unwrap()
+            .remove(0)
+            .unwrap();
         calendar.busy.of_source("elsewhere").to_vec()
     });
     let until_the_end = Interval::new(Instant::MAX.plus(-3_600), Instant::MAX);

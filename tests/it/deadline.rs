@@ -16,8 +16,16 @@ const NO_ANSWER: i32 = 9;
 /// Starts a command that waits a second at most.
 fn asking(server: SocketAddr, words: &[String]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bookd"));
-    command.args(words).args(["--timeout", "1s"]).env("BOOKD_SERVER", server.to_string());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    command
+        .args(words)
+        .args(["--timeout", "1s"])
+        .env("BOOKD_SERVER", server.to_string());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 #[test]
@@ -27,22 +35,38 @@ fn every_client_command_ends_when_nobody_answers_and_says_who_did_not_in_what_ti
     let address = silent.local_addr().unwrap();
     let mut all = Vec::new();
     leaves(&Arguments::command(), "bookd", &mut all);
-    let mut lines: Vec<Vec<String>> = all.iter().flat_map(|(_, it)| examples(it)).map(|it| words(&it)).collect();
+    let mut lines: Vec<Vec<String>> = all
+        .iter()
+        .flat_map(|(_, it)| examples(it))
+        .map(|it| words(&it))
+        .collect();
     // `batch` reads its file first; the bench and the race ask the server that is named.
-    lines.retain(|it| matches!(Arguments::try_parse_from(it).unwrap().command, Parsed::Client(_)) && it[1] != "batch");
-    lines.extend(["bookd bench --only echo --seconds 1", "bookd demo-race"].map(|it| {
-        let mut line = words(it);
-        line.extend(["--server".to_owned(), address.to_string()]);
-        line
-    }));
+    lines.retain(|it| {
+        matches!(
+            Arguments::try_parse_from(it).unwrap().command,
+            Parsed::Client(_)
+        ) && it[1] != "batch"
+    });
+    lines.extend(
+        ["bookd bench --only echo --seconds 1", "bookd demo-race"].map(|it| {
+            let mut line = words(it);
+            line.extend(["--server".to_owned(), address.to_string()]);
+            line
+        }),
+    );
     assert!(lines.len() > 50, "{}", lines.len());
-    let running: Vec<(Child, String)> =
-        lines.into_iter().map(|line| (asking(address, &line[1..]), line.join(" "))).collect();
+    let running: Vec<(Child, String)> = lines
+        .into_iter()
+        .map(|line| (asking(address, &line[1..]), line.join(" ")))
+        .collect();
     for (child, line) in running {
         let output = child.wait_with_output().unwrap();
         let said = said(&output);
         assert_eq!(output.status.code(), Some(NO_ANSWER), "{line}\n{said}");
-        assert!(said.contains(&address.to_string()) && said.contains("within 1s"), "{line}\n{said}");
+        assert!(
+            said.contains(&address.to_string()) && said.contains("within 1s"),
+            "{line}\n{said}"
+        );
     }
 }
 
@@ -51,14 +75,25 @@ fn a_stopped_process_is_not_waited_for_and_answers_again_when_it_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(&folder.path().join("bookd.db"));
     let signal = |name: &str| {
-        assert!(Command::new("kill").args([name, &process.id().to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([name, &process.id().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
     };
     let server = process.address.to_string();
     signal("-STOP");
-    let output = asking(process.address, &["info".to_owned()]).wait_with_output().unwrap();
+    let output = asking(process.address, &["info".to_owned()])
+        .wait_with_output()
+        .unwrap();
     let complaint = said(&output);
     assert_eq!(output.status.code(), Some(NO_ANSWER), "{complaint}");
-    assert!(complaint.contains("GetServerInfo") && complaint.contains("--timeout"), "{complaint}");
+    assert!(
+        complaint.contains("GetServerInfo") && complaint.contains("--timeout"),
+        "{complaint}"
+    );
     signal("-CONT");
     let output = bookd(&server, folder.path(), &["info"]);
     assert!(output.status.success(), "{}", said(&output));
@@ -75,10 +110,15 @@ fn a_connection_that_nobody_takes_is_not_waited_for() {
         waiting.push(stream);
         assert!(waiting.len() < 10_000);
     }
-    let output = asking(address, &["info".to_owned()]).wait_with_output().unwrap();
+    let output = asking(address, &["info".to_owned()])
+        .wait_with_output()
+        .unwrap();
     let complaint = said(&output);
     assert_eq!(output.status.code(), Some(NO_ANSWER), "{complaint}");
-    assert!(complaint.contains(&format!("{address} took no connection within 1s")), "{complaint}");
+    assert!(
+        complaint.contains(&format!("{address} took no connection within 1s")),
+        "{complaint}"
+    );
 }
 
 #[test]
@@ -89,22 +129,45 @@ fn a_watch_outlives_the_deadline_of_its_opening() {
     // It is still there when a command that began later has waited for as long.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     for _ in 0..2 {
-        let waited = asking(silent.local_addr().unwrap(), &["info".to_owned()]).wait_with_output().unwrap();
+        let waited = asking(silent.local_addr().unwrap(), &["info".to_owned()])
+            .wait_with_output()
+            .unwrap();
         assert_eq!(waited.status.code(), Some(NO_ANSWER));
     }
     assert!(process.terminate().success());
     let output = watch.wait_with_output().unwrap();
-    assert!(output.status.code() == Some(7) && said(&output).contains("SHUTTING_DOWN"), "{}", said(&output));
+    assert!(
+        output.status.code() == Some(7) && said(&output).contains("SHUTTING_DOWN"),
+        "{}",
+        said(&output)
+    );
 }
 
 #[test]
 fn a_timeout_has_a_unit_and_is_longer_than_nothing() {
     let folder = tempfile::tempdir().unwrap();
     for timeout in ["0s", "30", "soon", ""] {
-        let output = bookd("127.0.0.1:1", folder.path(), &["info", "--timeout", timeout]);
-        assert_eq!(output.status.code(), Some(2), "{timeout}: {}", said(&output));
+        let output = bookd(
+            "127.0.0.1:1",
+            folder.path(),
+            &["info", "--timeout", timeout],
+        );
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{timeout}: {}",
+            said(&output)
+        );
     }
     let mut command = Command::new(env!("CARGO_BIN_EXE_bookd"));
-    let output = command.arg("info").env("BOOKD_TIMEOUT", "never").output().unwrap();
-    assert!(output.status.code() == Some(2) && said(&output).contains("30s"), "{}", said(&output));
+    let output = command
+        .arg("info")
+        .env("BOOKD_TIMEOUT", "never")
+        .output()
+        .unwrap();
+    assert!(
+        output.status.code() == Some(2) && said(&output).contains("30s"),
+        "{}",
+        said(&output)
+    );
 }

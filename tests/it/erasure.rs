@@ -42,12 +42,19 @@ fn xanthippe(calendar: &str, clock: &str) -> pb::BookAppointmentRequest {
 }
 
 fn by_email(email: &str) -> pb::RedactInviteeRequest {
-    pb::RedactInviteeRequest { invitee_email: email.into(), ..Default::default() }
+    pb::RedactInviteeRequest {
+        invitee_email: email.into(),
+        ..Default::default()
+    }
 }
 
 impl Bookd {
     async fn redact(&self, request: pb::RedactInviteeRequest) -> pb::RedactInviteeResponse {
-        self.booking().redact_invitee(request).await.unwrap().into_inner()
+        self.booking()
+            .redact_invitee(request)
+            .await
+            .unwrap()
+            .into_inner()
     }
 
     /// An appointment moved, one cancelled with a reason, one updated: every path that could keep a copy.
@@ -55,7 +62,12 @@ impl Bookd {
         self.open("ada", "08:00", "18:00").await;
         let mut ids = Vec::new();
         for clock in ["09:00", "10:00", "11:00"] {
-            ids.push(self.book(xanthippe("ada", clock)).await.unwrap().appointment_id);
+            ids.push(
+                self.book(xanthippe("ada", clock))
+                    .await
+                    .unwrap()
+                    .appointment_id,
+            );
         }
         let moved = pb::RescheduleAppointmentRequest {
             appointment_id: ids[0].clone(),
@@ -87,7 +99,9 @@ fn bytes_of(file: &Path) -> Vec<u8> {
 
 fn holds(bytes: &[u8], word: &str) -> bool {
     let word = word.to_ascii_lowercase();
-    bytes.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word.as_bytes()))
+    bytes
+        .windows(word.len())
+        .any(|window| window.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 #[tokio::test]
@@ -96,21 +110,34 @@ async fn nothing_personal_is_left_in_the_file_after_a_redaction_and_vacuum() {
     let ids = bookd.live_with_xanthippe().await;
     let file = bookd.file();
     let before = bytes_of(&file);
-    assert_eq!(PERSONAL.iter().find(|word| !holds(&before, word)), None, "the test sees what there is to see");
+    assert_eq!(
+        PERSONAL.iter().find(|word| !holds(&before, word)),
+        None,
+        "the test sees what there is to see"
+    );
     // Case does not matter in an address.
     let redacted = bookd.redact(by_email("XANTHIPPE@privat.example")).await;
     assert_eq!((redacted.appointments_redacted, redacted.more), (3, false));
     for id in &ids {
         let appointment = bookd.appointment(id).await;
         assert_eq!(appointment.invitee, None);
-        assert!(appointment.note.is_empty() && appointment.metadata.is_empty() && appointment.cancel_reason.is_empty());
+        assert!(
+            appointment.note.is_empty()
+                && appointment.metadata.is_empty()
+                && appointment.cancel_reason.is_empty()
+        );
     }
     let folder = bookd.stop_and_keep().await;
     let connection = Connection::open(&file).unwrap();
-    connection.execute_batch("vacuum; pragma wal_checkpoint(truncate)").unwrap();
+    connection
+        .execute_batch("vacuum; pragma wal_checkpoint(truncate)")
+        .unwrap();
     drop(connection);
     let after = bytes_of(&file);
-    assert!(holds(&after, "ada"), "the file is still what it was otherwise");
+    assert!(
+        holds(&after, "ada"),
+        "the file is still what it was otherwise"
+    );
     assert_eq!(PERSONAL.iter().find(|word| holds(&after, word)), None);
     drop(folder);
 }
@@ -122,23 +149,54 @@ async fn a_redaction_keeps_time_and_state_and_is_one_change() {
     let offered = bookd.offered("ada", MONDAY).await.unwrap();
     let revision = bookd.revision().await;
     let before = bookd.appointment(&ids[0]).await;
-    assert_eq!(bookd.redact(by_email("xanthippe@privat.example")).await.revision, revision + 1);
+    assert_eq!(
+        bookd
+            .redact(by_email("xanthippe@privat.example"))
+            .await
+            .revision,
+        revision + 1
+    );
     let after = bookd.appointment(&ids[0]).await;
-    let kept = |it: &pb::Appointment| (it.start_time, it.state, it.calendar_ids.clone(), it.confirmation_code.clone());
+    let kept = |it: &pb::Appointment| {
+        (
+            it.start_time,
+            it.state,
+            it.calendar_ids.clone(),
+            it.confirmation_code.clone(),
+        )
+    };
     assert_eq!(kept(&before), kept(&after));
     assert_ne!(before.etag, after.etag);
     assert_eq!(bookd.offered("ada", MONDAY).await.unwrap(), offered);
     for appointment_id in ids.clone() {
-        let changes = pb::ListChangesRequest { appointment_id, ..Default::default() };
-        let changes = bookd.lists().list_changes(changes).await.unwrap().into_inner().changes;
-        assert_eq!((changes[0].command.as_str(), changes[0].revision), ("RedactInvitee", revision + 1));
+        let changes = pb::ListChangesRequest {
+            appointment_id,
+            ..Default::default()
+        };
+        let changes = bookd
+            .lists()
+            .list_changes(changes)
+            .await
+            .unwrap()
+            .into_inner()
+            .changes;
+        assert_eq!(
+            (changes[0].command.as_str(), changes[0].revision),
+            ("RedactInvitee", revision + 1)
+        );
         let kinds: Vec<i32> = changes[0].events.iter().map(|it| it.kind).collect();
         assert_eq!(kinds, [pb::ChangeKind::Redacted as i32]);
     }
     // Nothing is left to remove.
     let again = bookd.redact(by_email("xanthippe@privat.example")).await;
-    assert_eq!((again.appointments_redacted, again.revision), (0, revision + 1));
-    let one = pb::RedactInviteeRequest { appointment_id: ids[0].clone(), ..Default::default() };
+    assert_eq!(
+        (again.appointments_redacted, again.revision),
+        (0, revision + 1)
+    );
+    let one = pb::RedactInviteeRequest {
+        appointment_id: ids[0].clone(),
+        ..Default::default()
+    };
     assert_eq!(bookd.redact(one).await.appointments_redacted, 0);
     bookd.stop().await;
 }
@@ -148,7 +206,10 @@ async fn a_redaction_is_dry_run_replayed_and_refused_like_every_mutation() {
     let bookd = Bookd::start().await;
     let ids = bookd.live_with_xanthippe().await;
     let revision = bookd.revision().await;
-    let dry = pb::RedactInviteeRequest { validate_only: true, ..by_email("xanthippe@privat.example") };
+    let dry = pb::RedactInviteeRequest {
+        validate_only: true,
+        ..by_email("xanthippe@privat.example")
+    };
     assert_eq!(bookd.redact(dry).await.appointments_redacted, 3);
     assert_eq!(bookd.revision().await, revision);
     let one = pb::RedactInviteeRequest {
@@ -157,12 +218,29 @@ async fn a_redaction_is_dry_run_replayed_and_refused_like_every_mutation() {
         ..Default::default()
     };
     let first = bookd.redact(one.clone()).await;
-    assert_eq!((first.appointments_redacted, first.revision), (1, revision + 1));
+    assert_eq!(
+        (first.appointments_redacted, first.revision),
+        (1, revision + 1)
+    );
     assert_eq!(bookd.redact(one).await, first);
-    assert_eq!(bookd.redact(by_email("xanthippe@privat.example")).await.appointments_redacted, 2, "the others");
-    let both = pb::RedactInviteeRequest { appointment_id: ids[0].clone(), ..by_email("a@b.example") };
+    assert_eq!(
+        bookd
+            .redact(by_email("xanthippe@privat.example"))
+            .await
+            .appointments_redacted,
+        2,
+        "the others"
+    );
+    let both = pb::RedactInviteeRequest {
+        appointment_id: ids[0].clone(),
+        ..by_email("a@b.example")
+    };
     let neither = pb::RedactInviteeRequest::default();
-    for (request, field) in [(both, "appointment_id"), (neither, "invitee_email"), (by_email("who"), "invitee_email")] {
+    for (request, field) in [
+        (both, "appointment_id"),
+        (neither, "invitee_email"),
+        (by_email("who"), "invitee_email"),
+    ] {
         let refused = refused(bookd.booking().redact_invitee(request).await);
         assert!(refused.is(Code::InvalidArgument, "FIELD_INVALID"));
         assert_eq!(refused.fields(), [field]);
@@ -180,10 +258,20 @@ async fn a_redaction_is_dry_run_replayed_and_refused_like_every_mutation() {
 async fn appointments_of_a_deleted_calendar_are_redacted_too() {
     let bookd = Bookd::start().await;
     let ids = bookd.live_with_xanthippe().await;
-    let delete = pb::DeleteCalendarRequest { calendar_id: "ada".into(), force: true, ..Default::default() };
+    let delete = pb::DeleteCalendarRequest {
+        calendar_id: "ada".into(),
+        force: true,
+        ..Default::default()
+    };
     bookd.calendars().delete_calendar(delete).await.unwrap();
     bookd.open("ada", "08:00", "18:00").await;
-    assert_eq!(bookd.redact(by_email("xanthippe@privat.example")).await.appointments_redacted, 3);
+    assert_eq!(
+        bookd
+            .redact(by_email("xanthippe@privat.example"))
+            .await
+            .appointments_redacted,
+        3
+    );
     assert_eq!(bookd.appointment(&ids[1]).await.invitee, None);
     let bookd = bookd.restart().await;
     assert_eq!(bookd.appointment(&ids[2]).await.invitee, None);

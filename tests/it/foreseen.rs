@@ -18,13 +18,20 @@ async fn opened() -> Bookd {
     for calendar in ["ada", "bob"] {
         bookd.hours(calendar, "Europe/Paris", &HOURS).await;
     }
-    let class = pb::AppointmentType { capacity: Some(2), ..appointment_type("class", 60) };
+    let class = pb::AppointmentType {
+        capacity: Some(2),
+        ..appointment_type("class", 60)
+    };
     let request = pb::PutAppointmentTypeRequest {
         calendar_id: "ada".into(),
         appointment_type: Some(class),
         ..Default::default()
     };
-    bookd.calendars().put_appointment_type(request).await.unwrap();
+    bookd
+        .calendars()
+        .put_appointment_type(request)
+        .await
+        .unwrap();
     bookd
 }
 
@@ -35,12 +42,24 @@ async fn tried(bookd: &Bookd, request: pb::BookAppointmentRequest) -> Result<(),
 /// The refusal, seen that a request with an id, of which only the writer knows whether it is repeated, is refused alike.
 async fn alike(bookd: &Bookd, request: pb::BookAppointmentRequest) -> Refused {
     let published = tried(bookd, request.clone()).await.unwrap_err();
-    let named = pb::BookAppointmentRequest { request_id: "named".into(), ..request };
+    let named = pb::BookAppointmentRequest {
+        request_id: "named".into(),
+        ..request
+    };
     let writer = tried(bookd, named).await.unwrap_err();
-    assert_eq!((published.code(), published.message()), (writer.code(), writer.message()));
+    assert_eq!(
+        (published.code(), published.message()),
+        (writer.code(), writer.message())
+    );
     let (published, writer) = (Refused::of(&published), Refused::of(&writer));
     assert_eq!(published.metadata, writer.metadata);
-    let violations = |it: &Refused| format!("{:?} {:?}", it.details.precondition_failure(), it.details.bad_request());
+    let violations = |it: &Refused| {
+        format!(
+            "{:?} {:?}",
+            it.details.precondition_failure(),
+            it.details.bad_request()
+        )
+    };
     assert_eq!(violations(&published), violations(&writer));
     published
 }
@@ -58,27 +77,60 @@ async fn what_is_taken_is_refused_alike_whether_the_writer_is_asked_or_not() {
         tried(&bookd, class("ada", "14:00")).await.unwrap();
     }
     let taken = (Code::Aborted, "SLOT_TAKEN");
-    for request in [booking("ada", &at("10:00")), booking("ada", &at("11:00")), class("ada", "14:00")] {
+    for request in [
+        booking("ada", &at("10:00")),
+        booking("ada", &at("11:00")),
+        class("ada", "14:00"),
+    ] {
         let refused = alike(&bookd, request).await;
         assert!(refused.is(taken.0, taken.1), "{refused:?}");
-        assert!(refused.metadata.contains_key("nearest_after"), "{refused:?}");
+        assert!(
+            refused.metadata.contains_key("nearest_after"),
+            "{refused:?}"
+        );
     }
     // A broken rule outranks a race, and an appointment that is there outranks both.
-    assert!(alike(&bookd, booking("ada", &at("10:30"))).await.is(Code::FailedPrecondition, "SLOT_UNAVAILABLE"));
+    assert!(
+        alike(&bookd, booking("ada", &at("10:30")))
+            .await
+            .is(Code::FailedPrecondition, "SLOT_UNAVAILABLE")
+    );
     let both = |assignment: pb::Assignment, time: &str| pb::BookAppointmentRequest {
         calendar_id: String::new(),
         calendar_ids: vec!["ada".into(), "bob".into()],
         assignment: assignment.into(),
         ..booking("", &at(time))
     };
-    assert!(alike(&bookd, both(pb::Assignment::All, "10:00")).await.is(taken.0, taken.1));
-    let chosen = bookd.booking().book_appointment(both(pb::Assignment::Any, "10:00")).await.unwrap().into_inner();
+    assert!(
+        alike(&bookd, both(pb::Assignment::All, "10:00"))
+            .await
+            .is(taken.0, taken.1)
+    );
+    let chosen = bookd
+        .booking()
+        .book_appointment(both(pb::Assignment::Any, "10:00"))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(chosen.appointment.unwrap().calendar_ids, ["bob"]);
-    assert!(alike(&bookd, both(pb::Assignment::Any, "10:00")).await.is(taken.0, taken.1));
-    let again =
-        pb::BookAppointmentRequest { appointment_id: held.appointment_id.clone(), ..booking("ada", &at("10:00")) };
-    assert!(alike(&bookd, again).await.is(Code::AlreadyExists, "APPOINTMENT_EXISTS"));
-    let hold = bookd.booking().hold_appointment(holding("ada", &at("10:00"))).await;
+    assert!(
+        alike(&bookd, both(pb::Assignment::Any, "10:00"))
+            .await
+            .is(taken.0, taken.1)
+    );
+    let again = pb::BookAppointmentRequest {
+        appointment_id: held.appointment_id.clone(),
+        ..booking("ada", &at("10:00"))
+    };
+    assert!(
+        alike(&bookd, again)
+            .await
+            .is(Code::AlreadyExists, "APPOINTMENT_EXISTS")
+    );
+    let hold = bookd
+        .booking()
+        .hold_appointment(holding("ada", &at("10:00")))
+        .await;
     assert!(refused(hold).is(taken.0, taken.1));
     bookd.stop().await;
 }

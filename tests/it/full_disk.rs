@@ -46,20 +46,44 @@ impl Small {
         let (mount, log) = (folder.join("disk"), folder.join("log"));
         std::fs::create_dir(&mount).unwrap();
         let mut command = Command::new("unshare");
-        command.args(["--map-root-user", "--mount", "sh", "-c", SCRIPT]).arg(&mount);
-        command.arg(env!("CARGO_BIN_EXE_bookd")).args(["serve", "--listen", "127.0.0.1:0", "--confirm-clock"]);
-        command.args(["--log", "info", "--store"]).arg(format!("sqlite:{}", mount.join("bookd.db").display()));
+        command
+            .args(["--map-root-user", "--mount", "sh", "-c", SCRIPT])
+            .arg(&mount);
+        command.arg(env!("CARGO_BIN_EXE_bookd")).args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--confirm-clock",
+        ]);
+        command
+            .args(["--log", "info", "--store"])
+            .arg(format!("sqlite:{}", mount.join("bookd.db").display()));
         let errors = File::create(&log).unwrap();
-        let mut shell = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn().ok()?;
+        let mut shell = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            .spawn()
+            .ok()?;
         let mut output = BufReader::new(shell.stdout.take().unwrap());
         let mut line = String::new();
         output.read_line(&mut line).unwrap();
-        let Some(process) = line.trim().strip_prefix("process ").and_then(|it| it.parse().ok()) else {
+        let Some(process) = line
+            .trim()
+            .strip_prefix("process ")
+            .and_then(|it| it.parse().ok())
+        else {
             shell.wait().unwrap();
             return None;
         };
         let disk = PathBuf::from(format!("/proc/{}/root{}", shell.id(), mount.display()));
-        Some(Self { shell, output, process, disk, log })
+        Some(Self {
+            shell,
+            output,
+            process,
+            disk,
+            log,
+        })
     }
 
     /// Waits until it serves.
@@ -67,26 +91,50 @@ impl Small {
         let mut said = String::new();
         while !said.contains("or with this program") {
             let log = || std::fs::read_to_string(&self.log).unwrap();
-            assert_ne!(self.output.read_line(&mut said).unwrap(), 0, "it ends before it serves: {said} {}", log());
+            assert_ne!(
+                self.output.read_line(&mut said).unwrap(),
+                0,
+                "it ends before it serves: {said} {}",
+                log()
+            );
         }
         if let Some(process) = said.lines().find_map(|line| line.strip_prefix("process ")) {
             self.process = process.parse().unwrap();
         }
-        let address = said.split(" on ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+        let address = said
+            .split(" on ")
+            .nth(1)
+            .and_then(|rest| rest.split(',').next())
+            .unwrap();
         connect(address.parse::<SocketAddr>().unwrap()).await
     }
 
     fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args([name, &self.process.to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([name, &self.process.to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// How many lines of the log say this.
     fn lines(&self, words: &str) -> usize {
-        std::fs::read_to_string(&self.log).unwrap().lines().filter(|line| line.contains(words)).count()
+        std::fs::read_to_string(&self.log)
+            .unwrap()
+            .lines()
+            .filter(|line| line.contains(words))
+            .count()
     }
 
     fn filler(&self) -> File {
-        OpenOptions::new().create(true).truncate(false).write(true).open(self.disk.join("filler")).unwrap()
+        OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(self.disk.join("filler"))
+            .unwrap()
     }
 
     /// Somebody else takes all of the disk but so much.
@@ -100,7 +148,9 @@ impl Small {
     /// Somebody else takes so much less.
     fn free(&self, bytes: u64) {
         let filler = self.filler();
-        filler.set_len(filler.metadata().unwrap().len().saturating_sub(bytes)).unwrap();
+        filler
+            .set_len(filler.metadata().unwrap().len().saturating_sub(bytes))
+            .unwrap();
     }
 }
 
@@ -109,23 +159,40 @@ impl Drop for Small {
         // Both may have ended already, as they should have.
         let _ended = self.shell.kill();
         let _status = self.shell.wait();
-        let _killed = Command::new("kill").args(["-KILL", &self.process.to_string()]).stderr(Stdio::null()).status();
+        let _killed = Command::new("kill")
+            .args(["-KILL", &self.process.to_string()])
+            .stderr(Stdio::null())
+            .status();
     }
 }
 
 /// The n-th booking, each of another hour.
 fn booking(n: i64) -> pb::BookAppointmentRequest {
     let calendar_id = format!("room-{}", n / EACH);
-    pb::BookAppointmentRequest { calendar_id, request_id: format!("request-{n}"), ..nth(n % EACH) }
+    pb::BookAppointmentRequest {
+        calendar_id,
+        request_id: format!("request-{n}"),
+        ..nth(n % EACH)
+    }
 }
 
 async fn open(channel: &Channel) {
     for number in 0..CALENDARS {
-        let all_day =
-            pb::AvailabilityRule { start_time: "00:00".into(), end_time: "24:00".into(), ..Default::default() };
+        let all_day = pb::AvailabilityRule {
+            start_time: "00:00".into(),
+            end_time: "24:00".into(),
+            ..Default::default()
+        };
         let calendar_id = format!("room-{number}");
-        let hours = pb::SetAvailabilityRequest { calendar_id, rules: vec![all_day], ..Default::default() };
-        AvailabilityServiceClient::new(channel.clone()).set_availability(hours).await.unwrap();
+        let hours = pb::SetAvailabilityRequest {
+            calendar_id,
+            rules: vec![all_day],
+            ..Default::default()
+        };
+        AvailabilityServiceClient::new(channel.clone())
+            .set_availability(hours)
+            .await
+            .unwrap();
     }
 }
 
@@ -150,9 +217,16 @@ async fn listed(channel: &Channel) -> usize {
     let mut count = 0;
     for number in 0..CALENDARS {
         let calendar_id = format!("room-{number}");
-        let mut list = pb::ListAppointmentsRequest { calendar_id, page_size: 1_000, ..Default::default() };
+        let mut list = pb::ListAppointmentsRequest {
+            calendar_id,
+            page_size: 1_000,
+            ..Default::default()
+        };
         loop {
-            let page = ListServiceClient::new(channel.clone()).list_appointments(list.clone()).await.unwrap();
+            let page = ListServiceClient::new(channel.clone())
+                .list_appointments(list.clone())
+                .await
+                .unwrap();
             let page = page.into_inner();
             count += page.appointments.len();
             list.page_token = page.next_page_token;
@@ -177,28 +251,57 @@ async fn on_a_full_disk_it_books_with_what_room_there_is_and_a_restart_reads() {
     let channel = small.ready().await;
     open(&channel).await;
     let reserve = small.disk.join("bookd.db-reserve");
-    assert_eq!(std::fs::metadata(&reserve).unwrap().len(), MIB, "an eighth of the disk, in whole MiB");
+    assert_eq!(
+        std::fs::metadata(&reserve).unwrap().len(),
+        MIB,
+        "an eighth of the disk, in whole MiB"
+    );
     small.fill(64 * KIB);
     let (mut next, begun) = (0, Instant::now());
     let booked = book(&channel, &mut next).await;
     assert!(!reserve.exists(), "it was given up");
     small.free(3 * MIB);
     let more = book(&channel, &mut next).await;
-    let (seconds, lines) = (begun.elapsed().as_secs_f64(), small.lines("the store refused changes"));
-    eprintln!("{booked} bookings with the reserve, {more} in 3 MiB that were freed; {lines} lines in {seconds:.1} s");
+    let (seconds, lines) = (
+        begun.elapsed().as_secs_f64(),
+        small.lines("the store refused changes"),
+    );
+    eprintln!(
+        "{booked} bookings with the reserve, {more} in 3 MiB that were freed; {lines} lines in {seconds:.1} s"
+    );
     assert!(booked > 300 && more > 500, "{booked} and {more}");
-    assert!(lines as f64 <= seconds + 2.0, "{lines} lines in {seconds:.1} s");
+    assert!(
+        lines as f64 <= seconds + 2.0,
+        "{lines} lines in {seconds:.1} s"
+    );
     assert_eq!(listed(&channel).await, booked + more, "reads go on");
 
     small.signal("-KILL");
     let channel = small.ready().await;
-    assert_eq!(listed(&channel).await, booked + more, "a restart on the full disk reads");
-    let refused = BookingServiceClient::new(channel.clone()).book_appointment(booking(next)).await.unwrap_err();
-    assert!(refused.message().contains("the disk is full"), "{refused:?}");
+    assert_eq!(
+        listed(&channel).await,
+        booked + more,
+        "a restart on the full disk reads"
+    );
+    let refused = BookingServiceClient::new(channel.clone())
+        .book_appointment(booking(next))
+        .await
+        .unwrap_err();
+    assert!(
+        refused.message().contains("the disk is full"),
+        "{refused:?}"
+    );
     small.free(u64::MAX);
-    BookingServiceClient::new(channel.clone()).book_appointment(booking(next)).await.unwrap();
+    BookingServiceClient::new(channel.clone())
+        .book_appointment(booking(next))
+        .await
+        .unwrap();
     drop(channel);
     small.signal("-TERM");
     assert!(small.shell.wait().unwrap().success());
-    assert_eq!(small.lines("the store takes changes again"), 2, "after the room that was freed, each time");
+    assert_eq!(
+        small.lines("the store takes changes again"),
+        2,
+        "after the room that was freed, each time"
+    );
 }

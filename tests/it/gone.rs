@@ -29,17 +29,31 @@ impl Bookd {
             appointment_type_id: "class".into(),
             ..Default::default()
         };
-        self.calendars().delete_appointment_type(request).await.unwrap();
+        self.calendars()
+            .delete_appointment_type(request)
+            .await
+            .unwrap();
     }
 
-    async fn move_by(&self, id: &str, calendars: &[&str], start: &str) -> Result<pb::Appointment, tonic::Status> {
+    async fn move_by(
+        &self,
+        id: &str,
+        calendars: &[&str],
+        start: &str,
+    ) -> Result<pb::Appointment, tonic::Status> {
         let request = pb::RescheduleAppointmentRequest {
             appointment_id: id.into(),
             calendar_ids: calendars.iter().map(|it| (*it).to_owned()).collect(),
             start_time: Some(timestamp(start)),
             ..Default::default()
         };
-        Ok(self.booking().reschedule_appointment(request).await?.into_inner().appointment.unwrap())
+        Ok(self
+            .booking()
+            .reschedule_appointment(request)
+            .await?
+            .into_inner()
+            .appointment
+            .unwrap())
     }
 
     async fn listed(&self, calendar: &str) -> Result<Vec<String>, tonic::Status> {
@@ -50,15 +64,28 @@ impl Bookd {
             ..Default::default()
         };
         let listed = self.lists().list_appointments(request).await?.into_inner();
-        Ok(listed.appointments.into_iter().map(|it| it.invitee.unwrap().name).collect())
+        Ok(listed
+            .appointments
+            .into_iter()
+            .map(|it| it.invitee.unwrap().name)
+            .collect())
     }
 
     async fn history(&self, calendar: &str) -> Vec<i64> {
         let (mut revisions, mut page_token) = (Vec::new(), String::new());
         loop {
-            let request =
-                pb::ListChangesRequest { calendar_id: calendar.into(), page_size: 2, page_token, ..Default::default() };
-            let page = self.lists().list_changes(request).await.unwrap().into_inner();
+            let request = pb::ListChangesRequest {
+                calendar_id: calendar.into(),
+                page_size: 2,
+                page_token,
+                ..Default::default()
+            };
+            let page = self
+                .lists()
+                .list_changes(request)
+                .await
+                .unwrap()
+                .into_inner();
             revisions.extend(page.changes.iter().map(|it| it.revision));
             page_token = page.next_page_token;
             if page_token.is_empty() {
@@ -69,8 +96,14 @@ impl Bookd {
 }
 
 fn named(calendar: &str, clock: &str, name: &str) -> pb::BookAppointmentRequest {
-    let invitee = pb::Invitee { name: name.to_owned(), ..Default::default() };
-    pb::BookAppointmentRequest { invitee: Some(invitee), ..at(calendar, clock) }
+    let invitee = pb::Invitee {
+        name: name.to_owned(),
+        ..Default::default()
+    };
+    pb::BookAppointmentRequest {
+        invitee: Some(invitee),
+        ..at(calendar, clock)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -84,13 +117,25 @@ async fn appointments_of_a_deleted_type_are_moved_by_its_last_definition() {
         appointment_type_id: "class".into(),
         ..named("ada", clock, name)
     };
-    let one = bookd.book(class("14:00", "one")).await.unwrap().appointment_id;
-    let two = bookd.book(class("15:00", "two")).await.unwrap().appointment_id;
+    let one = bookd
+        .book(class("14:00", "one"))
+        .await
+        .unwrap()
+        .appointment_id;
+    let two = bookd
+        .book(class("15:00", "two"))
+        .await
+        .unwrap()
+        .appointment_id;
     bookd.delete_class("ada").await;
     bookd.delete_class("bea").await;
     for _ in 0..2 {
         let booked = bookd.book(class("16:00", "new")).await.unwrap_err();
-        assert_eq!(reason(&booked), "APPOINTMENT_TYPE_NOT_FOUND", "nothing new is booked of it");
+        assert_eq!(
+            reason(&booked),
+            "APPOINTMENT_TYPE_NOT_FOUND",
+            "nothing new is booked of it"
+        );
         // What is listed for the move is what the move takes: its grid, its buffers, its seats.
         let list = pb::ListSlotsRequest {
             calendar_id: "ada".into(),
@@ -100,22 +145,59 @@ async fn appointments_of_a_deleted_type_are_moved_by_its_last_definition() {
             ignore_appointment_id: one.clone(),
             ..Default::default()
         };
-        let listed = bookd.slots().list_slots(list.clone()).await.unwrap().into_inner().slots;
-        let listed: Vec<_> = listed.iter().map(|it| (it.start_time.unwrap().seconds, it.seats_remaining)).collect();
+        let listed = bookd
+            .slots()
+            .list_slots(list.clone())
+            .await
+            .unwrap()
+            .into_inner()
+            .slots;
+        let listed: Vec<_> = listed
+            .iter()
+            .map(|it| (it.start_time.unwrap().seconds, it.seats_remaining))
+            .collect();
         let at = |clock: &str| timestamp(&format!("{MONDAY}T{clock}:00Z")).seconds;
-        assert_eq!(listed, [(at("14:00"), 3), (at("15:00"), 2), (at("16:00"), 3)]);
-        let without = pb::ListSlotsRequest { ignore_appointment_id: String::new(), ..list };
-        assert_eq!(reason(&bookd.slots().list_slots(without).await.unwrap_err()), "APPOINTMENT_TYPE_NOT_FOUND");
+        assert_eq!(
+            listed,
+            [(at("14:00"), 3), (at("15:00"), 2), (at("16:00"), 3)]
+        );
+        let without = pb::ListSlotsRequest {
+            ignore_appointment_id: String::new(),
+            ..list
+        };
+        assert_eq!(
+            reason(&bookd.slots().list_slots(without).await.unwrap_err()),
+            "APPOINTMENT_TYPE_NOT_FOUND"
+        );
         bookd = bookd.restart().await;
     }
-    let off_the_grid = bookd.move_by(&one, &[], &format!("{MONDAY}T16:10:00Z")).await.unwrap_err();
+    let off_the_grid = bookd
+        .move_by(&one, &[], &format!("{MONDAY}T16:10:00Z"))
+        .await
+        .unwrap_err();
     assert_eq!(violations(&off_the_grid), ["MISALIGNED"]);
-    let elsewhere = bookd.move_by(&one, &["bea"], &format!("{MONDAY}T14:00:00Z")).await.unwrap_err();
-    assert_eq!(reason(&elsewhere), "APPOINTMENT_TYPE_NOT_FOUND", "of another calendar the type is gone");
-    let moved = bookd.move_by(&one, &[], &format!("{MONDAY}T15:00:00Z")).await.unwrap();
-    assert_eq!((moved.buffer_after, moved.appointment_type_id.as_str()), (Some(minutes(10)), "class"));
+    let elsewhere = bookd
+        .move_by(&one, &["bea"], &format!("{MONDAY}T14:00:00Z"))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        reason(&elsewhere),
+        "APPOINTMENT_TYPE_NOT_FOUND",
+        "of another calendar the type is gone"
+    );
+    let moved = bookd
+        .move_by(&one, &[], &format!("{MONDAY}T15:00:00Z"))
+        .await
+        .unwrap();
+    assert_eq!(
+        (moved.buffer_after, moved.appointment_type_id.as_str()),
+        (Some(minutes(10)), "class")
+    );
     bookd.set_clock(&format!("{MONDAY}T14:30:00Z")).await;
-    let late = bookd.move_by(&two, &[], &format!("{TUESDAY}T09:00:00Z")).await.unwrap_err();
+    let late = bookd
+        .move_by(&two, &[], &format!("{TUESDAY}T09:00:00Z"))
+        .await
+        .unwrap_err();
     assert_eq!(reason(&late), "TOO_LATE", "its cut-off counts");
     // Made again it is what it is said to be now.
     bookd
@@ -128,7 +210,10 @@ async fn appointments_of_a_deleted_type_are_moved_by_its_last_definition() {
             },
         )
         .await;
-    let moved = bookd.move_by(&two, &[], &format!("{TUESDAY}T08:40:00Z")).await.unwrap();
+    let moved = bookd
+        .move_by(&two, &[], &format!("{TUESDAY}T08:40:00Z"))
+        .await
+        .unwrap();
     assert_eq!(moved.buffer_after, Some(minutes(0)));
     bookd.stop().await;
 }
@@ -138,14 +223,30 @@ async fn a_deleted_calendar_is_listed_by_its_id_with_whatever_has_that_id_next()
     let mut bookd = Bookd::start().await;
     bookd.open("ada", "08:00", "18:00").await;
     bookd.book(named("ada", "09:00", "before")).await.unwrap();
-    let delete = pb::DeleteCalendarRequest { calendar_id: "ada".into(), force: true, ..Default::default() };
+    let delete = pb::DeleteCalendarRequest {
+        calendar_id: "ada".into(),
+        force: true,
+        ..Default::default()
+    };
     bookd.calendars().delete_calendar(delete).await.unwrap();
     for _ in 0..2 {
         assert_eq!(bookd.listed("ada").await.unwrap(), ["before"]);
-        assert_eq!(bookd.history("ada").await, [3, 2, 1], "its deletion is part of its history");
-        let gone = pb::GetCalendarRequest { calendar_id: "ada".into() };
-        assert_eq!(reason(&bookd.calendars().get_calendar(gone).await.unwrap_err()), "CALENDAR_NOT_FOUND");
-        assert_eq!(reason(&bookd.offered("ada", MONDAY).await.unwrap_err()), "CALENDAR_NOT_FOUND");
+        assert_eq!(
+            bookd.history("ada").await,
+            [3, 2, 1],
+            "its deletion is part of its history"
+        );
+        let gone = pb::GetCalendarRequest {
+            calendar_id: "ada".into(),
+        };
+        assert_eq!(
+            reason(&bookd.calendars().get_calendar(gone).await.unwrap_err()),
+            "CALENDAR_NOT_FOUND"
+        );
+        assert_eq!(
+            reason(&bookd.offered("ada", MONDAY).await.unwrap_err()),
+            "CALENDAR_NOT_FOUND"
+        );
         bookd = bookd.restart().await;
     }
     bookd.open("ada", "08:00", "18:00").await;
@@ -159,9 +260,24 @@ async fn a_deleted_calendar_is_listed_by_its_id_with_whatever_has_that_id_next()
     };
     bookd.set_clock("2027-02-01T00:00:00Z").await;
     bookd = bookd.restart().await;
-    let busy = bookd.slots().query_free_busy(free_busy).await.unwrap().into_inner().calendars.remove(0).busy;
-    assert_eq!(busy.len(), 1, "what was booked of the other one takes no time of this one: {busy:?}");
-    assert_eq!(reason(&bookd.listed("nobody").await.unwrap_err()), "CALENDAR_NOT_FOUND");
+    let busy = bookd
+        .slots()
+        .query_free_busy(free_busy)
+        .await
+        .unwrap()
+        .into_inner()
+        .calendars
+        .remove(0)
+        .busy;
+    assert_eq!(
+        busy.len(),
+        1,
+        "what was booked of the other one takes no time of this one: {busy:?}"
+    );
+    assert_eq!(
+        reason(&bookd.listed("nobody").await.unwrap_err()),
+        "CALENDAR_NOT_FOUND"
+    );
     bookd.stop().await;
 }
 
@@ -169,7 +285,11 @@ async fn a_deleted_calendar_is_listed_by_its_id_with_whatever_has_that_id_next()
 async fn what_has_passed_of_a_deleted_calendar_is_still_cancelled_alone_and_as_a_series() {
     let mut bookd = Bookd::start().await;
     bookd.open("ada", "08:00", "18:00").await;
-    let one = bookd.book(named("ada", "09:00", "one")).await.unwrap().appointment_id;
+    let one = bookd
+        .book(named("ada", "09:00", "one"))
+        .await
+        .unwrap()
+        .appointment_id;
     let series = pb::BookSeriesRequest {
         calendar_id: "ada".into(),
         local_start: format!("{MONDAY}T12:00"),
@@ -178,10 +298,18 @@ async fn what_has_passed_of_a_deleted_calendar_is_still_cancelled_alone_and_as_a
         count: Some(2),
         ..Default::default()
     };
-    let series = bookd.booking().book_series(series).await.unwrap().into_inner();
+    let series = bookd
+        .booking()
+        .book_series(series)
+        .await
+        .unwrap()
+        .into_inner();
     let first = series.occurrences[0].appointment.clone().unwrap();
     bookd.set_clock("2027-02-01T00:00:00Z").await;
-    let delete = pb::DeleteCalendarRequest { calendar_id: "ada".into(), ..Default::default() };
+    let delete = pb::DeleteCalendarRequest {
+        calendar_id: "ada".into(),
+        ..Default::default()
+    };
     bookd.calendars().delete_calendar(delete).await.unwrap();
     bookd.cancel(&one).await;
     bookd = bookd.restart().await;
@@ -200,10 +328,22 @@ async fn what_has_passed_of_a_deleted_calendar_is_still_cancelled_alone_and_as_a
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_an_older_file_too_both_that_had_an_id_are_listed() {
     let bookd = Bookd::start_from("schema-3.db", "2026-12-01T00:00:00Z").await;
-    let request =
-        pb::ListAppointmentsRequest { calendar_id: "again".into(), states: (1..=8).collect(), ..Default::default() };
-    let listed = bookd.lists().list_appointments(request).await.unwrap().into_inner();
-    let mut names: Vec<_> = listed.appointments.into_iter().map(|it| it.invitee.unwrap().name).collect();
+    let request = pb::ListAppointmentsRequest {
+        calendar_id: "again".into(),
+        states: (1..=8).collect(),
+        ..Default::default()
+    };
+    let listed = bookd
+        .lists()
+        .list_appointments(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let mut names: Vec<_> = listed
+        .appointments
+        .into_iter()
+        .map(|it| it.invitee.unwrap().name)
+        .collect();
     names.sort();
     assert_eq!(names, ["After", "Before"]);
     bookd.stop().await;
@@ -214,7 +354,11 @@ async fn the_command_line_lists_a_deleted_calendar_and_says_what_its_dates_need(
     let bookd = Bookd::start().await;
     bookd.open("ada", "08:00", "18:00").await;
     bookd.book(named("ada", "14:00", "Grace")).await.unwrap();
-    let delete = pb::DeleteCalendarRequest { calendar_id: "ada".into(), force: true, ..Default::default() };
+    let delete = pb::DeleteCalendarRequest {
+        calendar_id: "ada".into(),
+        force: true,
+        ..Default::default()
+    };
     bookd.calendars().delete_calendar(delete).await.unwrap();
     let (address, folder) = (bookd.address().to_string(), tempfile::tempdir().unwrap());
     let list = |more: &str| {
@@ -225,7 +369,10 @@ async fn the_command_line_lists_a_deleted_calendar_and_says_what_its_dates_need(
     };
     let without = list("");
     let said = people::said(&without);
-    assert!(without.status.code() == Some(4) && said.contains("CALENDAR_NOT_FOUND"), "{said}");
+    assert!(
+        without.status.code() == Some(4) && said.contains("CALENDAR_NOT_FOUND"),
+        "{said}"
+    );
     assert!(said.contains("say --zone"), "{said}");
     let with = people::said(&list(" --zone Europe/Paris"));
     assert!(with.contains("Grace"), "{with}");

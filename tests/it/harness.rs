@@ -35,11 +35,17 @@ pub fn instant(text: &str) -> Instant {
 }
 
 pub fn timestamp(text: &str) -> Timestamp {
-    Timestamp { seconds: instant(text).seconds(), nanos: 0 }
+    Timestamp {
+        seconds: instant(text).seconds(),
+        nanos: 0,
+    }
 }
 
 pub fn minutes(minutes: i64) -> prost_types::Duration {
-    prost_types::Duration { seconds: minutes * 60, nanos: 0 }
+    prost_types::Duration {
+        seconds: minutes * 60,
+        nanos: 0,
+    }
 }
 
 /// A service with everything that it needs, and clients for it.
@@ -52,7 +58,11 @@ pub struct Bookd {
 }
 
 pub async fn connect(address: SocketAddr) -> Channel {
-    Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+    Endpoint::from_shared(format!("http://{address}"))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap()
 }
 
 impl Bookd {
@@ -62,38 +72,72 @@ impl Bookd {
 
     /// With the clock at this instant.
     pub async fn start_at(now: &str) -> Self {
-        let settings = Settings { is_clock_confirmed: true, ..Settings::default() };
+        let settings = Settings {
+            is_clock_confirmed: true,
+            ..Settings::default()
+        };
         Self::start_with(now, settings).await
     }
 
     /// On a copy of a file, with the clock at this instant.
     pub async fn start_from(file: &str, now: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let kept = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/files").join(file);
+        let kept = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/files")
+            .join(file);
         std::fs::copy(kept, folder.path().join("bookd.db")).unwrap();
-        let settings = Settings { is_clock_confirmed: true, ..Settings::default() };
-        Self::start_in(folder, ManualClock::new(instant(now)), settings, Arc::new(Zones::bundled())).await
+        let settings = Settings {
+            is_clock_confirmed: true,
+            ..Settings::default()
+        };
+        Self::start_in(
+            folder,
+            ManualClock::new(instant(now)),
+            settings,
+            Arc::new(Zones::bundled()),
+        )
+        .await
     }
 
     /// With an engine that runs otherwise.
     pub async fn start_with(now: &str, settings: Settings) -> Self {
         let zones = Arc::new(Zones::bundled());
-        Self::start_in(tempfile::tempdir().unwrap(), ManualClock::new(instant(now)), settings, zones).await
+        Self::start_in(
+            tempfile::tempdir().unwrap(),
+            ManualClock::new(instant(now)),
+            settings,
+            zones,
+        )
+        .await
     }
 
     /// On the file in this folder, with the clock at this instant.
     pub async fn start_in_folder(folder: TempDir, now: &str, settings: Settings) -> Self {
-        Self::start_in(folder, ManualClock::new(instant(now)), settings, Arc::new(Zones::bundled())).await
+        Self::start_in(
+            folder,
+            ManualClock::new(instant(now)),
+            settings,
+            Arc::new(Zones::bundled()),
+        )
+        .await
     }
 
-    async fn start_in(folder: TempDir, clock: ManualClock, engine: Settings, zones: Arc<Zones>) -> Self {
+    async fn start_in(
+        folder: TempDir,
+        clock: ManualClock,
+        engine: Settings,
+        zones: Arc<Zones>,
+    ) -> Self {
         let store = open_sqlite(&folder.path().join("bookd.db"), &zones).unwrap();
         Self::start_with_store(Box::new(store), folder, clock, engine, zones).await
     }
 
     /// On a store of the test's own.
     pub async fn start_on(store: Box<dyn Store>) -> Self {
-        let settings = Settings { is_clock_confirmed: true, ..Settings::default() };
+        let settings = Settings {
+            is_clock_confirmed: true,
+            ..Settings::default()
+        };
         let (folder, zones) = (tempfile::tempdir().unwrap(), Arc::new(Zones::bundled()));
         let clock = ManualClock::new(instant("2027-01-04T08:00:00Z"));
         Self::start_with_store(store, folder, clock, settings, zones).await
@@ -114,7 +158,13 @@ impl Bookd {
         };
         let service = Service::start(parts, store).await.unwrap();
         let channel = connect(service.local_addr()).await;
-        Self { service, folder, clock, channel, settings: engine }
+        Self {
+            service,
+            folder,
+            clock,
+            channel,
+            settings: engine,
+        }
     }
 
     #[allow(dead_code, reason = "for tests that look at the file")]
@@ -129,7 +179,13 @@ impl Bookd {
 
     /// The same, under other time zones.
     pub async fn restart_with(self, zones: Zones) -> Self {
-        let Self { service, folder, clock, channel, settings } = self;
+        let Self {
+            service,
+            folder,
+            clock,
+            channel,
+            settings,
+        } = self;
         drop(channel);
         assert_eq!(service.stop(Duration::from_secs(5)).await.1, Stopped::Done);
         Self::start_in(folder, clock, settings, Arc::new(zones)).await
@@ -142,7 +198,10 @@ impl Bookd {
     /// Stops it; the file is there until the folder is dropped.
     pub async fn stop_and_keep(self) -> TempDir {
         drop(self.channel);
-        assert_eq!(self.service.stop(Duration::from_secs(5)).await.1, Stopped::Done);
+        assert_eq!(
+            self.service.stop(Duration::from_secs(5)).await.1,
+            Stopped::Done
+        );
         self.folder
     }
 
@@ -224,10 +283,16 @@ impl Bookd {
 
     /// Opens a calendar every day, `09:00` to `17:00` UTC unless said otherwise.
     pub async fn open(&self, calendar: &str, start: &str, end: &str) {
-        let rule =
-            pb::AvailabilityRule { start_time: start.to_owned(), end_time: end.to_owned(), ..Default::default() };
-        let request =
-            pb::SetAvailabilityRequest { calendar_id: calendar.to_owned(), rules: vec![rule], ..Default::default() };
+        let rule = pb::AvailabilityRule {
+            start_time: start.to_owned(),
+            end_time: end.to_owned(),
+            ..Default::default()
+        };
+        let request = pb::SetAvailabilityRequest {
+            calendar_id: calendar.to_owned(),
+            rules: vec![rule],
+            ..Default::default()
+        };
         self.availability().set_availability(request).await.unwrap();
     }
 
@@ -237,10 +302,16 @@ impl Bookd {
             appointment_type: Some(appointment_type),
             ..Default::default()
         };
-        self.calendars().put_appointment_type(request).await.unwrap();
+        self.calendars()
+            .put_appointment_type(request)
+            .await
+            .unwrap();
     }
 
-    pub async fn book(&self, request: pb::BookAppointmentRequest) -> Result<pb::Appointment, Status> {
+    pub async fn book(
+        &self,
+        request: pb::BookAppointmentRequest,
+    ) -> Result<pb::Appointment, Status> {
         let answer = self.booking().book_appointment(request).await?;
         Ok(answer.into_inner().appointment.unwrap())
     }
@@ -254,11 +325,20 @@ impl Bookd {
             ..Default::default()
         };
         let answer = self.slots().list_slots(request).await?.into_inner();
-        Ok(answer.slots.into_iter().map(|slot| slot.local_start[11..].to_owned()).collect())
+        Ok(answer
+            .slots
+            .into_iter()
+            .map(|slot| slot.local_start[11..].to_owned())
+            .collect())
     }
 
     pub async fn revision(&self) -> i64 {
-        self.info().get_server_info(pb::GetServerInfoRequest {}).await.unwrap().into_inner().revision
+        self.info()
+            .get_server_info(pb::GetServerInfoRequest {})
+            .await
+            .unwrap()
+            .into_inner()
+            .revision
     }
 }
 
@@ -267,7 +347,10 @@ pub fn at(calendar: &str, clock: &str) -> pb::BookAppointmentRequest {
     pb::BookAppointmentRequest {
         calendar_id: calendar.to_owned(),
         start_time: Some(timestamp(&format!("{MONDAY}T{clock}:00Z"))),
-        invitee: Some(pb::Invitee { name: "Grace Hopper".to_owned(), ..Default::default() }),
+        invitee: Some(pb::Invitee {
+            name: "Grace Hopper".to_owned(),
+            ..Default::default()
+        }),
         ..Default::default()
     }
 }
@@ -275,7 +358,9 @@ pub fn at(calendar: &str, clock: &str) -> pb::BookAppointmentRequest {
 /// The reason of an error, and that it has the domain that every error has.
 pub fn reason(status: &Status) -> String {
     let details = status.get_error_details();
-    let info = details.error_info().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
+    let info = details
+        .error_info()
+        .unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
     assert_eq!(info.domain, "bookd");
     info.reason.clone()
 }
@@ -283,11 +368,23 @@ pub fn reason(status: &Status) -> String {
 /// The fields that a BadRequest names.
 pub fn invalid_fields(status: &Status) -> Vec<String> {
     let details = status.get_error_details();
-    details.bad_request().unwrap().field_violations.iter().map(|it| it.field.clone()).collect()
+    details
+        .bad_request()
+        .unwrap()
+        .field_violations
+        .iter()
+        .map(|it| it.field.clone())
+        .collect()
 }
 
 /// The codes that a PreconditionFailure names.
 pub fn violations(status: &Status) -> Vec<String> {
     let details = status.get_error_details();
-    details.precondition_failure().unwrap().violations.iter().map(|it| it.r#type.clone()).collect()
+    details
+        .precondition_failure()
+        .unwrap()
+        .violations
+        .iter()
+        .map(|it| it.r#type.clone())
+        .collect()
 }

@@ -11,7 +11,12 @@ use crate::harness::{Bookd, timestamp};
 use crate::words::{booking, grace, refused};
 
 async fn changes(bookd: &Bookd, request: pb::ListChangesRequest) -> pb::ListChangesResponse {
-    bookd.lists().list_changes(request).await.unwrap().into_inner()
+    bookd
+        .lists()
+        .list_changes(request)
+        .await
+        .unwrap()
+        .into_inner()
 }
 
 #[tokio::test]
@@ -28,14 +33,20 @@ async fn the_changes_of_a_calendar_are_told_newest_first_page_by_page_without_ga
     bookd.hold("ada", "2027-03-02T13:00").await;
     bookd.advance(300).await;
     let newest = bookd.revision().await;
-    let mut request = pb::ListChangesRequest { calendar_id: "ada".into(), page_size: 2, ..Default::default() };
+    let mut request = pb::ListChangesRequest {
+        calendar_id: "ada".into(),
+        page_size: 2,
+        ..Default::default()
+    };
     let mut told = Vec::new();
     loop {
         let page = changes(&bookd, request.clone()).await;
         assert!(page.changes.len() <= 2);
         told.extend(page.changes);
         // What happens between the pages belongs to none of them.
-        bookd.booked("ada", &format!("2027-03-03T{:02}:00", 9 + told.len() / 2)).await;
+        bookd
+            .booked("ada", &format!("2027-03-03T{:02}:00", 9 + told.len() / 2))
+            .await;
         request.page_token = page.next_page_token;
         if request.page_token.is_empty() {
             break;
@@ -59,34 +70,82 @@ async fn the_changes_of_a_calendar_are_told_newest_first_page_by_page_without_ga
     let expected = ["2027-03-02T08:00:00Z", "2027-03-02T10:00:00Z"];
     assert_eq!(starts, expected.map(|text| Some(timestamp(text))));
 
-    let unknown = pb::ListChangesRequest { calendar_id: "eve".into(), ..Default::default() };
-    assert!(refused(bookd.lists().list_changes(unknown).await).is(Code::NotFound, "CALENDAR_NOT_FOUND"));
+    let unknown = pb::ListChangesRequest {
+        calendar_id: "eve".into(),
+        ..Default::default()
+    };
+    assert!(
+        refused(bookd.lists().list_changes(unknown).await).is(Code::NotFound, "CALENDAR_NOT_FOUND")
+    );
     bookd.stop().await;
 }
 
 #[tokio::test]
-async fn a_request_sent_again_has_its_effect_once_and_answers_with_what_is_there_now_after_a_restart_too() {
+async fn a_request_sent_again_has_its_effect_once_and_answers_with_what_is_there_now_after_a_restart_too()
+ {
     let bookd = Bookd::with_ada().await;
-    let book = pb::BookAppointmentRequest { request_id: "one".into(), ..booking("ada", "2027-03-02T09:00") };
-    let first = bookd.booking().book_appointment(book.clone()).await.unwrap().into_inner();
+    let book = pb::BookAppointmentRequest {
+        request_id: "one".into(),
+        ..booking("ada", "2027-03-02T09:00")
+    };
+    let first = bookd
+        .booking()
+        .book_appointment(book.clone())
+        .await
+        .unwrap()
+        .into_inner();
     let id = first.appointment.clone().unwrap().appointment_id;
-    let cancel =
-        pb::CancelAppointmentRequest { appointment_id: id.clone(), request_id: "two".into(), ..Default::default() };
-    let cancelled = bookd.booking().cancel_appointment(cancel.clone()).await.unwrap().into_inner();
+    let cancel = pb::CancelAppointmentRequest {
+        appointment_id: id.clone(),
+        request_id: "two".into(),
+        ..Default::default()
+    };
+    let cancelled = bookd
+        .booking()
+        .cancel_appointment(cancel.clone())
+        .await
+        .unwrap()
+        .into_inner();
     let revision = bookd.revision().await;
     let bookd = bookd.restart().await;
-    let again = bookd.booking().book_appointment(book.clone()).await.unwrap().into_inner();
+    let again = bookd
+        .booking()
+        .book_appointment(book.clone())
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(again.revision, first.revision);
-    assert_eq!(again.appointment, cancelled.appointment, "the resource as it is now");
-    assert_eq!(bookd.booking().cancel_appointment(cancel).await.unwrap().into_inner(), cancelled);
+    assert_eq!(
+        again.appointment, cancelled.appointment,
+        "the resource as it is now"
+    );
+    assert_eq!(
+        bookd
+            .booking()
+            .cancel_appointment(cancel)
+            .await
+            .unwrap()
+            .into_inner(),
+        cancelled
+    );
     assert_eq!(bookd.revision().await, revision);
 
     // The same id for anything else is refused, also over another RPC.
-    let other = pb::BookAppointmentRequest { note: "other".into(), ..book };
+    let other = pb::BookAppointmentRequest {
+        note: "other".into(),
+        ..book
+    };
     assert!(refused(bookd.book(other).await).is(Code::InvalidArgument, "REQUEST_ID_REUSED"));
-    let cancel = pb::CancelAppointmentRequest { appointment_id: id, request_id: "one".into(), ..Default::default() };
+    let cancel = pb::CancelAppointmentRequest {
+        appointment_id: id,
+        request_id: "one".into(),
+        ..Default::default()
+    };
     let answer = refused(bookd.booking().cancel_appointment(cancel).await);
-    assert!(answer.is(Code::InvalidArgument, "REQUEST_ID_REUSED"), "{answer:?}");
+    assert!(
+        answer.is(Code::InvalidArgument, "REQUEST_ID_REUSED"),
+        "{answer:?}"
+    );
     bookd.stop().await;
 }
 
@@ -94,7 +153,10 @@ async fn a_request_sent_again_has_its_effect_once_and_answers_with_what_is_there
 async fn a_refusal_is_not_remembered_and_is_decided_anew() {
     let bookd = Bookd::with_ada().await;
     let first = bookd.booked("ada", "2027-03-02T09:00").await;
-    let book = pb::BookAppointmentRequest { request_id: "late".into(), ..booking("ada", "2027-03-02T09:00") };
+    let book = pb::BookAppointmentRequest {
+        request_id: "late".into(),
+        ..booking("ada", "2027-03-02T09:00")
+    };
     assert!(refused(bookd.book(book.clone()).await).is(Code::Aborted, "SLOT_TAKEN"));
     bookd.cancel(&first.appointment_id).await;
     bookd.book(book).await.unwrap();
@@ -104,15 +166,51 @@ async fn a_refusal_is_not_remembered_and_is_decided_anew() {
 #[tokio::test]
 async fn calendars_types_and_hours_are_made_once_by_one_request_id() {
     let bookd = Bookd::with_ada().await;
-    let calendar = pb::Calendar { calendar_id: "lee".into(), time_zone: "Asia/Tokyo".into(), ..Default::default() };
-    let create =
-        pb::CreateCalendarRequest { calendar: Some(calendar), request_id: "make".into(), ..Default::default() };
-    let made = bookd.calendars().create_calendar(create.clone()).await.unwrap().into_inner();
-    assert_eq!(bookd.calendars().create_calendar(create).await.unwrap().into_inner(), made);
-    let delete =
-        pb::DeleteCalendarRequest { calendar_id: "lee".into(), request_id: "gone".into(), ..Default::default() };
-    let gone = bookd.calendars().delete_calendar(delete.clone()).await.unwrap().into_inner();
-    assert_eq!(bookd.calendars().delete_calendar(delete).await.unwrap().into_inner(), gone);
+    let calendar = pb::Calendar {
+        calendar_id: "lee".into(),
+        time_zone: "Asia/Tokyo".into(),
+        ..Default::default()
+    };
+    let create = pb::CreateCalendarRequest {
+        calendar: Some(calendar),
+        request_id: "make".into(),
+        ..Default::default()
+    };
+    let made = bookd
+        .calendars()
+        .create_calendar(create.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        bookd
+            .calendars()
+            .create_calendar(create)
+            .await
+            .unwrap()
+            .into_inner(),
+        made
+    );
+    let delete = pb::DeleteCalendarRequest {
+        calendar_id: "lee".into(),
+        request_id: "gone".into(),
+        ..Default::default()
+    };
+    let gone = bookd
+        .calendars()
+        .delete_calendar(delete.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        bookd
+            .calendars()
+            .delete_calendar(delete)
+            .await
+            .unwrap()
+            .into_inner(),
+        gone
+    );
     bookd.stop().await;
 }
 
@@ -130,14 +228,26 @@ async fn a_list_shows_the_states_that_are_asked_for_and_else_what_takes_time() {
             order_by: order_by.into(),
             ..Default::default()
         };
-        let found = bookd.lists().list_appointments(request).await.unwrap().into_inner().appointments;
-        found.iter().map(|it| it.local_start[11..].to_owned()).collect::<Vec<_>>()
+        let found = bookd
+            .lists()
+            .list_appointments(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .appointments;
+        found
+            .iter()
+            .map(|it| it.local_start[11..].to_owned())
+            .collect::<Vec<_>>()
     };
     use pb::AppointmentState as State;
     assert_eq!(listed(&[], "").await, ["10:00", "11:00"]);
     assert_eq!(listed(&[], "start_time desc").await, ["11:00", "10:00"]);
     assert_eq!(listed(&[State::Cancelled], "").await, ["09:00"]);
-    assert_eq!(listed(&[State::Held, State::Cancelled], "").await, ["09:00", "11:00"]);
+    assert_eq!(
+        listed(&[State::Held, State::Cancelled], "").await,
+        ["09:00", "11:00"]
+    );
     // At the very second of its expiry a hold is no longer listed as one, swept or not.
     bookd.clock.advance(300);
     assert_eq!(listed(&[], "").await, ["10:00"]);
@@ -150,7 +260,16 @@ async fn a_list_shows_the_states_that_are_asked_for_and_else_what_takes_time() {
         ..Default::default()
     };
     let answer = refused(bookd.lists().list_appointments(unknown).await);
-    assert_eq!(answer.fields(), ["states[0]", "states[1]", "order_by", "page_size", "calendar_id"]);
+    assert_eq!(
+        answer.fields(),
+        [
+            "states[0]",
+            "states[1]",
+            "order_by",
+            "page_size",
+            "calendar_id"
+        ]
+    );
     bookd.stop().await;
 }
 
@@ -165,18 +284,33 @@ async fn no_dry_run_of_any_kind_changes_anything_and_each_answers_what_would_be(
         appointment_id: appointment_id.clone(),
         local_start: "2027-03-02T09:00".into(),
         time_zone: "Asia/Tokyo".into(),
-        ignore_rules: vec![pb::IgnorableRule::OutsideAvailability.into(), pb::IgnorableRule::Misaligned.into()],
+        ignore_rules: vec![
+            pb::IgnorableRule::OutsideAvailability.into(),
+            pb::IgnorableRule::Misaligned.into(),
+        ],
         validate_only: true,
         ..Default::default()
     };
-    let shown = client.reschedule_appointment(moved).await.unwrap().into_inner().appointment.unwrap();
+    let shown = client
+        .reschedule_appointment(moved)
+        .await
+        .unwrap()
+        .into_inner()
+        .appointment
+        .unwrap();
     assert_eq!(shown.local_start, "2027-03-02T01:00");
     let cancel = pb::CancelAppointmentRequest {
         appointment_id: appointment_id.clone(),
         validate_only: true,
         ..Default::default()
     };
-    let shown = client.cancel_appointment(cancel).await.unwrap().into_inner().appointment.unwrap();
+    let shown = client
+        .cancel_appointment(cancel)
+        .await
+        .unwrap()
+        .into_inner()
+        .appointment
+        .unwrap();
     assert_eq!(shown.state(), pb::AppointmentState::Cancelled);
     let update = pb::UpdateAppointmentRequest {
         appointment_id: appointment_id.clone(),
@@ -185,22 +319,57 @@ async fn no_dry_run_of_any_kind_changes_anything_and_each_answers_what_would_be(
         validate_only: true,
         ..Default::default()
     };
-    let shown = client.update_appointment(update).await.unwrap().into_inner().appointment.unwrap();
+    let shown = client
+        .update_appointment(update)
+        .await
+        .unwrap()
+        .into_inner()
+        .appointment
+        .unwrap();
     assert_eq!(shown.note, "new");
     let batch = pb::BatchBookRequest {
-        requests: vec![booking("ada", "2027-03-02T10:00"), booking("ada", "2027-03-02T11:00")],
+        requests: vec![
+            booking("ada", "2027-03-02T10:00"),
+            booking("ada", "2027-03-02T11:00"),
+        ],
         validate_only: true,
         ..Default::default()
     };
-    assert_eq!(client.batch_book(batch).await.unwrap().into_inner().appointments.len(), 2);
-    let delete =
-        pb::DeleteCalendarRequest { calendar_id: "ada".into(), force: true, validate_only: true, ..Default::default() };
+    assert_eq!(
+        client
+            .batch_book(batch)
+            .await
+            .unwrap()
+            .into_inner()
+            .appointments
+            .len(),
+        2
+    );
+    let delete = pb::DeleteCalendarRequest {
+        calendar_id: "ada".into(),
+        force: true,
+        validate_only: true,
+        ..Default::default()
+    };
     bookd.calendars().delete_calendar(delete).await.unwrap();
-    let hours = pb::SetAvailabilityRequest { calendar_id: "eve".into(), validate_only: true, ..Default::default() };
-    let shown = bookd.availability().set_availability(hours).await.unwrap().into_inner();
+    let hours = pb::SetAvailabilityRequest {
+        calendar_id: "eve".into(),
+        validate_only: true,
+        ..Default::default()
+    };
+    let shown = bookd
+        .availability()
+        .set_availability(hours)
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(shown.availability.unwrap().time_zone, "UTC");
-    let eve = pb::GetCalendarRequest { calendar_id: "eve".into() };
-    assert!(refused(bookd.calendars().get_calendar(eve).await).is(Code::NotFound, "CALENDAR_NOT_FOUND"));
+    let eve = pb::GetCalendarRequest {
+        calendar_id: "eve".into(),
+    };
+    assert!(
+        refused(bookd.calendars().get_calendar(eve).await).is(Code::NotFound, "CALENDAR_NOT_FOUND")
+    );
     assert_eq!(bookd.revision().await, revision);
     assert_eq!(bookd.appointment(&appointment_id).await, booked);
     bookd.stop().await;
@@ -222,20 +391,40 @@ async fn both_reflections_list_every_service_and_know_its_messages() {
         ($version:ident) => {{
             use $version::server_reflection_request::MessageRequest;
             use $version::server_reflection_response::MessageResponse;
-            let ask =
-                |message| $version::ServerReflectionRequest { host: String::new(), message_request: Some(message) };
+            let ask = |message| $version::ServerReflectionRequest {
+                host: String::new(),
+                message_request: Some(message),
+            };
             let asked = [
                 ask(MessageRequest::ListServices(String::new())),
-                ask(MessageRequest::FileContainingSymbol("bookd.v1.BookingService.BookAppointment".into())),
+                ask(MessageRequest::FileContainingSymbol(
+                    "bookd.v1.BookingService.BookAppointment".into(),
+                )),
             ];
-            let mut client = $version::server_reflection_client::ServerReflectionClient::new(bookd.channel.clone());
-            let stream = client.server_reflection_info(tokio_stream::iter(asked)).await.unwrap().into_inner();
-            let answers: Vec<_> = stream.map(|it| it.unwrap().message_response.unwrap()).collect().await;
-            let MessageResponse::ListServicesResponse(list) = &answers[0] else { panic!("{answers:?}") };
+            let mut client = $version::server_reflection_client::ServerReflectionClient::new(
+                bookd.channel.clone(),
+            );
+            let stream = client
+                .server_reflection_info(tokio_stream::iter(asked))
+                .await
+                .unwrap()
+                .into_inner();
+            let answers: Vec<_> = stream
+                .map(|it| it.unwrap().message_response.unwrap())
+                .collect()
+                .await;
+            let MessageResponse::ListServicesResponse(list) = &answers[0] else {
+                panic!("{answers:?}")
+            };
             for service in services {
-                assert!(list.service.iter().any(|it| it.name == service), "{service}");
+                assert!(
+                    list.service.iter().any(|it| it.name == service),
+                    "{service}"
+                );
             }
-            let MessageResponse::FileDescriptorResponse(files) = &answers[1] else { panic!("{answers:?}") };
+            let MessageResponse::FileDescriptorResponse(files) = &answers[1] else {
+                panic!("{answers:?}")
+            };
             assert!(!files.file_descriptor_proto.is_empty());
         }};
     }
@@ -247,11 +436,25 @@ async fn both_reflections_list_every_service_and_know_its_messages() {
 #[tokio::test]
 async fn the_server_says_its_version_zones_limits_revision_and_time() {
     let bookd = Bookd::with_ada().await;
-    let info = bookd.info().get_server_info(pb::GetServerInfoRequest {}).await.unwrap().into_inner();
+    let info = bookd
+        .info()
+        .get_server_info(pb::GetServerInfoRequest {})
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(info.version, env!("CARGO_PKG_VERSION"));
     assert_eq!(info.time_zone_release, bookd::zones::bundled_release());
-    assert_eq!((info.limits["request_bytes"], info.limits["page_size"]), (1_048_576, 1_000));
-    assert_eq!((info.limits["query_range_days"], info.limits["hold_seconds"]), (400, 1_800));
-    assert_eq!((info.revision, info.time), (1, Some(timestamp(crate::words::NOW))));
+    assert_eq!(
+        (info.limits["request_bytes"], info.limits["page_size"]),
+        (1_048_576, 1_000)
+    );
+    assert_eq!(
+        (info.limits["query_range_days"], info.limits["hold_seconds"]),
+        (400, 1_800)
+    );
+    assert_eq!(
+        (info.revision, info.time),
+        (1, Some(timestamp(crate::words::NOW)))
+    );
     bookd.stop().await;
 }

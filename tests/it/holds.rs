@@ -18,16 +18,29 @@ async fn of_two_holds_and_a_booking_for_one_time_exactly_one_comes_through_each_
             let (mut client, start) = (bookd.booking(), start.clone());
             clients.spawn(async move {
                 let answer = match who {
-                    0 => client.book_appointment(booking("ada", &start)).await.map(|it| it.into_inner().appointment),
-                    _ => client.hold_appointment(holding("ada", &start)).await.map(|it| it.into_inner().appointment),
+                    0 => client
+                        .book_appointment(booking("ada", &start))
+                        .await
+                        .map(|it| it.into_inner().appointment),
+                    _ => client
+                        .hold_appointment(holding("ada", &start))
+                        .await
+                        .map(|it| it.into_inner().appointment),
                 };
                 (who, answer.map(Option::unwrap))
             });
         }
         let answers = clients.join_all().await;
-        let won: Vec<_> = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()).collect();
+        let won: Vec<_> = answers
+            .iter()
+            .filter_map(|(_, answer)| answer.as_ref().ok())
+            .collect();
         assert_eq!(won.len(), 1, "{start}");
-        let by = if won[0].state() == pb::AppointmentState::Held { "BUSY_HOLD" } else { "BUSY_BOOKING" };
+        let by = if won[0].state() == pb::AppointmentState::Held {
+            "BUSY_HOLD"
+        } else {
+            "BUSY_BOOKING"
+        };
         for (_, lost) in answers.iter().filter(|(_, answer)| answer.is_err()) {
             let lost = refused(lost.clone());
             assert!(lost.is(Code::Aborted, "SLOT_TAKEN"), "{lost:?}");
@@ -49,16 +62,35 @@ async fn a_hold_that_many_confirm_release_and_extend_at_once_ends_exactly_once()
                 match who % 3 {
                     0 => {
                         let invitee = grace();
-                        let request = pb::ConfirmAppointmentRequest { appointment_id, invitee, ..Default::default() };
-                        client.confirm_appointment(request).await.map(|it| it.into_inner().appointment)
+                        let request = pb::ConfirmAppointmentRequest {
+                            appointment_id,
+                            invitee,
+                            ..Default::default()
+                        };
+                        client
+                            .confirm_appointment(request)
+                            .await
+                            .map(|it| it.into_inner().appointment)
                     }
                     1 => {
-                        let request = pb::ReleaseHoldRequest { appointment_id, ..Default::default() };
-                        client.release_hold(request).await.map(|it| it.into_inner().appointment)
+                        let request = pb::ReleaseHoldRequest {
+                            appointment_id,
+                            ..Default::default()
+                        };
+                        client
+                            .release_hold(request)
+                            .await
+                            .map(|it| it.into_inner().appointment)
                     }
                     _ => {
-                        let request = pb::ExtendHoldRequest { appointment_id, ..Default::default() };
-                        client.extend_hold(request).await.map(|it| it.into_inner().appointment)
+                        let request = pb::ExtendHoldRequest {
+                            appointment_id,
+                            ..Default::default()
+                        };
+                        client
+                            .extend_hold(request)
+                            .await
+                            .map(|it| it.into_inner().appointment)
                     }
                 }
             });
@@ -66,14 +98,29 @@ async fn a_hold_that_many_confirm_release_and_extend_at_once_ends_exactly_once()
         for answer in clients.join_all().await.into_iter().filter(Result::is_err) {
             assert!(refused(answer).is(Code::FailedPrecondition, "APPOINTMENT_STATE"));
         }
-        let request = pb::ListChangesRequest { appointment_id: hold.appointment_id.clone(), ..Default::default() };
-        let changes = bookd.lists().list_changes(request).await.unwrap().into_inner().changes;
+        let request = pb::ListChangesRequest {
+            appointment_id: hold.appointment_id.clone(),
+            ..Default::default()
+        };
+        let changes = bookd
+            .lists()
+            .list_changes(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .changes;
         let ends = changes.iter().flat_map(|it| &it.events).filter(|event| {
-            matches!(event.kind(), pb::ChangeKind::Confirmed | pb::ChangeKind::Released | pb::ChangeKind::Expired)
+            matches!(
+                event.kind(),
+                pb::ChangeKind::Confirmed | pb::ChangeKind::Released | pb::ChangeKind::Expired
+            )
         });
         assert_eq!(ends.count(), 1);
         let state = bookd.appointment(&hold.appointment_id).await.state();
-        assert!(matches!(state, pb::AppointmentState::Confirmed | pb::AppointmentState::Cancelled));
+        assert!(matches!(
+            state,
+            pb::AppointmentState::Confirmed | pb::AppointmentState::Cancelled
+        ));
     }
     bookd.stop().await;
 }
@@ -96,7 +143,9 @@ async fn a_hold_can_be_extended_for_two_hours_and_not_a_second_longer() {
     assert_eq!(last.state(), pb::AppointmentState::Expired);
     let create = hold.create_time.unwrap().seconds;
     assert_eq!(last.expire_time.unwrap().seconds, create + 2 * 60 * 60);
-    assert!(refused(client.extend_hold(extend(1)).await).is(Code::FailedPrecondition, "HOLD_EXPIRED"));
+    assert!(
+        refused(client.extend_hold(extend(1)).await).is(Code::FailedPrecondition, "HOLD_EXPIRED")
+    );
     bookd.booked("ada", "2027-03-02T09:00").await;
     bookd.stop().await;
 }
@@ -104,15 +153,28 @@ async fn a_hold_can_be_extended_for_two_hours_and_not_a_second_longer() {
 #[tokio::test]
 async fn a_cancelled_seat_can_be_had_again_and_another_type_has_none_of_the_session() {
     let bookd = Bookd::with_ada().await;
-    bookd.put_type("ada", pb::AppointmentType { capacity: Some(3), ..appointment_type("class", 60) }).await;
-    let seat =
-        || pb::BookAppointmentRequest { appointment_type_id: "class".into(), ..booking("ada", "2027-03-02T10:00") };
+    bookd
+        .put_type(
+            "ada",
+            pb::AppointmentType {
+                capacity: Some(3),
+                ..appointment_type("class", 60)
+            },
+        )
+        .await;
+    let seat = || pb::BookAppointmentRequest {
+        appointment_type_id: "class".into(),
+        ..booking("ada", "2027-03-02T10:00")
+    };
     let mut seats = Vec::new();
     for _ in 0..3 {
         seats.push(bookd.book(seat()).await.unwrap());
     }
     assert_eq!(refused(bookd.book(seat()).await).codes(), ["CAPACITY"]);
-    assert_eq!(refused(bookd.book(booking("ada", "2027-03-02T10:00")).await).codes(), ["BUSY_BOOKING"]);
+    assert_eq!(
+        refused(bookd.book(booking("ada", "2027-03-02T10:00")).await).codes(),
+        ["BUSY_BOOKING"]
+    );
     bookd.cancel(&seats[1].appointment_id).await;
     bookd.book(seat()).await.unwrap();
     assert_eq!(refused(bookd.book(seat()).await).codes(), ["CAPACITY"]);
@@ -123,12 +185,22 @@ async fn a_cancelled_seat_can_be_had_again_and_another_type_has_none_of_the_sess
 async fn more_holds_than_one_batch_records_run_out_at_once_and_their_time_is_free() {
     const HOLDS: i64 = 1_100;
     let bookd = Bookd::with_ada().await;
-    bookd.put_type("ada", pb::AppointmentType { capacity: Some(2_000), ..appointment_type("hall", 60) }).await;
+    bookd
+        .put_type(
+            "ada",
+            pb::AppointmentType {
+                capacity: Some(2_000),
+                ..appointment_type("hall", 60)
+            },
+        )
+        .await;
     let mut clients = tokio::task::JoinSet::new();
     for _ in 0..HOLDS {
         let mut client = bookd.booking();
-        let seat =
-            pb::HoldAppointmentRequest { appointment_type_id: "hall".into(), ..holding("ada", "2027-03-02T10:00") };
+        let seat = pb::HoldAppointmentRequest {
+            appointment_type_id: "hall".into(),
+            ..holding("ada", "2027-03-02T10:00")
+        };
         clients.spawn(async move { client.hold_appointment(seat).await.is_ok() });
     }
     assert!(clients.join_all().await.into_iter().all(|is_held| is_held));
@@ -136,30 +208,54 @@ async fn more_holds_than_one_batch_records_run_out_at_once_and_their_time_is_fre
     // Without a word to the writer: nothing is recorded of any of them when this comes, and it must not meet them.
     bookd.clock.advance(301);
     bookd.booked("ada", "2027-03-02T10:00").await;
-    assert_eq!(bookd.revision().await, revision + HOLDS + 1, "each expiry is a change of its own, once");
+    assert_eq!(
+        bookd.revision().await,
+        revision + HOLDS + 1,
+        "each expiry is a change of its own, once"
+    );
     bookd.stop().await;
 }
 
 #[tokio::test]
 async fn a_hold_and_its_confirmation_have_no_more_keys_together_than_one_appointment() {
     let bookd = Bookd::with_ada().await;
-    let keys = |from: usize, to: usize| (from..to).map(|n| (format!("key-{n}"), "value".to_owned())).collect();
+    let keys = |from: usize, to: usize| {
+        (from..to)
+            .map(|n| (format!("key-{n}"), "value".to_owned()))
+            .collect()
+    };
     let hold = pb::HoldAppointmentRequest {
         calendar_id: "ada".into(),
         local_start: "2027-03-02T09:00".into(),
         metadata: keys(0, 30),
         ..Default::default()
     };
-    let hold = bookd.booking().hold_appointment(hold).await.unwrap().into_inner().appointment.unwrap();
+    let hold = bookd
+        .booking()
+        .hold_appointment(hold)
+        .await
+        .unwrap()
+        .into_inner()
+        .appointment
+        .unwrap();
     let confirm = |to: usize| pb::BookAppointmentRequest {
         hold_id: hold.appointment_id.clone(),
-        invitee: Some(pb::Invitee { name: "Grace".into(), ..Default::default() }),
+        invitee: Some(pb::Invitee {
+            name: "Grace".into(),
+            ..Default::default()
+        }),
         metadata: keys(10, to),
         ..Default::default()
     };
     let refused = bookd.book(confirm(51)).await.unwrap_err();
-    assert_eq!((reason(&refused).as_str(), invalid_fields(&refused)), ("FIELD_INVALID", vec!["metadata".to_owned()]));
-    assert_eq!(bookd.appointment(&hold.appointment_id).await.state(), pb::AppointmentState::Held);
+    assert_eq!(
+        (reason(&refused).as_str(), invalid_fields(&refused)),
+        ("FIELD_INVALID", vec!["metadata".to_owned()])
+    );
+    assert_eq!(
+        bookd.appointment(&hold.appointment_id).await.state(),
+        pb::AppointmentState::Held
+    );
     assert_eq!(bookd.book(confirm(50)).await.unwrap().metadata.len(), 50);
     bookd.stop().await;
 }

@@ -58,11 +58,19 @@ async fn answered<T: Message>(
     what: &dyn Debug,
     call: impl Future<Output = Result<Response<T>, Status>>,
 ) -> Result<Response<T>, Status> {
-    let answer = tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| panic!("no answer: {what:?}"));
+    let answer = tokio::time::timeout(PATIENCE, call)
+        .await
+        .unwrap_or_else(|_| panic!("no answer: {what:?}"));
     match &answer {
         Ok(answer) => assert_readable(answer.get_ref()),
         Err(status) => {
-            let slips = [Code::Internal, Code::Unknown, Code::Cancelled, Code::DeadlineExceeded, Code::Unavailable];
+            let slips = [
+                Code::Internal,
+                Code::Unknown,
+                Code::Cancelled,
+                Code::DeadlineExceeded,
+                Code::Unavailable,
+            ];
             assert!(!slips.contains(&status.code()), "{what:?}: {status:?}");
         }
     }
@@ -114,16 +122,28 @@ async fn no_instant_is_too_early_or_too_late_to_be_answered() {
                     source: "s".into(),
                     start_time: at(seconds, 0),
                     end_time: at(other, 999_999_999),
-                    periods: vec![pb::Period { start_time: at(start, 0), end_time: at(other, 1) }],
+                    periods: vec![pb::Period {
+                        start_time: at(start, 0),
+                        end_time: at(other, 1),
+                    }],
                     ..Default::default()
                 };
                 let _ = answered(&busy, bookd.availability().put_busy(busy.clone())).await;
             }
             let (start_time, end_time) = (at(seconds, 0), at(other, 999_999_999));
             let calendar_id = "ada".to_owned();
-            let list = pb::ListBusyRequest { calendar_id, start_time, end_time, ..Default::default() };
+            let list = pb::ListBusyRequest {
+                calendar_id,
+                start_time,
+                end_time,
+                ..Default::default()
+            };
             let _ = answered(&list, bookd.availability().list_busy(list.clone())).await;
-            let query = pb::QueryFreeBusyRequest { calendar_ids: vec!["ada".into()], start_time, end_time };
+            let query = pb::QueryFreeBusyRequest {
+                calendar_ids: vec!["ada".into()],
+                start_time,
+                end_time,
+            };
             let _ = answered(&query, bookd.slots().query_free_busy(query.clone())).await;
         }
     }
@@ -134,15 +154,31 @@ async fn no_instant_is_too_early_or_too_late_to_be_answered() {
 #[tokio::test]
 async fn a_limit_is_explained_at_the_edges_of_time_wherever_the_calendar_is() {
     let bookd = Bookd::with_ada().await;
-    let calendars = [("east", "Pacific/Kiritimati"), ("west", "Pacific/Pago_Pago")];
+    let calendars = [
+        ("east", "Pacific/Kiritimati"),
+        ("west", "Pacific/Pago_Pago"),
+    ];
     for (calendar, zone) in calendars {
         bookd.hours(calendar, zone, &[("00:00", "24:00")]).await;
         for kind in 0..4 {
             let mut limits = [None; 4];
             limits[kind] = Some(0);
             let [per_day, per_week, per_month, per_year] = limits;
-            let limits = Some(pb::Limits { per_day, per_week, per_month, per_year });
-            bookd.put_type(calendar, pb::AppointmentType { limits, ..appointment_type("never", 60) }).await;
+            let limits = Some(pb::Limits {
+                per_day,
+                per_week,
+                per_month,
+                per_year,
+            });
+            bookd
+                .put_type(
+                    calendar,
+                    pb::AppointmentType {
+                        limits,
+                        ..appointment_type("never", 60)
+                    },
+                )
+                .await;
             for seconds in [-62_135_596_800, 127_174_492_740] {
                 let explain = pb::ExplainSlotRequest {
                     calendar_id: calendar.into(),
@@ -150,9 +186,16 @@ async fn a_limit_is_explained_at_the_edges_of_time_wherever_the_calendar_is() {
                     start_time: at(seconds, 0),
                     ..Default::default()
                 };
-                let answer = answered(&explain, bookd.slots().explain_slot(explain.clone())).await.unwrap();
+                let answer = answered(&explain, bookd.slots().explain_slot(explain.clone()))
+                    .await
+                    .unwrap();
                 let violations = answer.into_inner().violations;
-                assert!(violations.iter().any(|it| it.code() == pb::ViolationCode::Limit), "{violations:?}");
+                assert!(
+                    violations
+                        .iter()
+                        .any(|it| it.code() == pb::ViolationCode::Limit),
+                    "{violations:?}"
+                );
             }
         }
     }
@@ -164,8 +207,14 @@ async fn a_limit_is_explained_at_the_edges_of_time_wherever_the_calendar_is() {
 async fn busy_time_that_lasts_to_the_end_of_time_is_listed_and_exported() {
     const LAST: i64 = 253_402_300_799;
     let bookd = Bookd::with_ada().await;
-    let forever = pb::Period { start_time: at(LAST - 3_600, 0), end_time: at(LAST, 999_999_999) };
-    let shown = pb::Period { end_time: at(LAST, 0), ..forever };
+    let forever = pb::Period {
+        start_time: at(LAST - 3_600, 0),
+        end_time: at(LAST, 999_999_999),
+    };
+    let shown = pb::Period {
+        end_time: at(LAST, 0),
+        ..forever
+    };
     let put = pb::PutBusyRequest {
         calendar_id: "ada".into(),
         source: "elsewhere".into(),
@@ -174,19 +223,48 @@ async fn busy_time_that_lasts_to_the_end_of_time_is_listed_and_exported() {
         periods: vec![forever],
         ..Default::default()
     };
-    let answer = answered(&put, bookd.availability().put_busy(put.clone())).await.unwrap().into_inner();
+    let answer = answered(&put, bookd.availability().put_busy(put.clone()))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(answer.periods, [shown]);
     let (start_time, end_time) = (forever.start_time, forever.end_time);
-    let list = pb::ListBusyRequest { calendar_id: "ada".into(), start_time, end_time, ..Default::default() };
-    let answer = answered(&list, bookd.availability().list_busy(list.clone())).await.unwrap().into_inner();
-    assert_eq!(answer.periods.iter().map(|it| it.period.unwrap()).collect::<Vec<_>>(), [shown]);
-    let query = pb::QueryFreeBusyRequest { calendar_ids: vec!["ada".into()], start_time, end_time };
-    let answer = answered(&query, bookd.slots().query_free_busy(query.clone())).await.unwrap().into_inner();
+    let list = pb::ListBusyRequest {
+        calendar_id: "ada".into(),
+        start_time,
+        end_time,
+        ..Default::default()
+    };
+    let answer = answered(&list, bookd.availability().list_busy(list.clone()))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        answer
+            .periods
+            .iter()
+            .map(|it| it.period.unwrap())
+            .collect::<Vec<_>>(),
+        [shown]
+    );
+    let query = pb::QueryFreeBusyRequest {
+        calendar_ids: vec!["ada".into()],
+        start_time,
+        end_time,
+    };
+    let answer = answered(&query, bookd.slots().query_free_busy(query.clone()))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(answer.calendars[0].busy, [shown]);
     let folder = bookd.stop_and_keep().await;
     let well = |words: &[&str]| {
         let output = people::bookd("127.0.0.1:1", folder.path(), words);
-        assert!(output.status.success(), "{words:?}: {}", people::said(&output));
+        assert!(
+            output.status.success(),
+            "{words:?}: {}",
+            people::said(&output)
+        );
         String::from_utf8(output.stdout).unwrap()
     };
     let exported = well(&["export"]);
@@ -200,7 +278,10 @@ async fn busy_time_that_lasts_to_the_end_of_time_is_listed_and_exported() {
 async fn no_number_or_length_is_too_small_or_too_large_to_be_answered() {
     let bookd = Bookd::with_ada().await;
     let mut client = bookd.calendars();
-    for seconds in SECONDS.into_iter().chain([30, 604_800, 604_860, 8_640_000_000, 8_640_000_001]) {
+    for seconds in SECONDS
+        .into_iter()
+        .chain([30, 604_800, 604_860, 8_640_000_000, 8_640_000_001])
+    {
         let one = Duration { seconds, nanos: 0 };
         let length = Some(one);
         for field in 0..8 {
@@ -220,7 +301,10 @@ async fn no_number_or_length_is_too_small_or_too_large_to_be_answered() {
                 appointment_type: Some(kind),
                 ..Default::default()
             };
-            if answered(&put, client.put_appointment_type(put.clone())).await.is_ok() {
+            if answered(&put, client.put_appointment_type(put.clone()))
+                .await
+                .is_ok()
+            {
                 try_the_odd_type(&bookd).await;
             }
         }
@@ -231,15 +315,28 @@ async fn no_number_or_length_is_too_small_or_too_large_to_be_answered() {
             match field {
                 0 => kind.capacity = Some(number),
                 1 => kind.horizon_days = Some(number),
-                2 => kind.limits = Some(pb::Limits { per_day: Some(number), ..Default::default() }),
-                _ => kind.limits = Some(pb::Limits { per_year: Some(number), ..Default::default() }),
+                2 => {
+                    kind.limits = Some(pb::Limits {
+                        per_day: Some(number),
+                        ..Default::default()
+                    })
+                }
+                _ => {
+                    kind.limits = Some(pb::Limits {
+                        per_year: Some(number),
+                        ..Default::default()
+                    })
+                }
             }
             let put = pb::PutAppointmentTypeRequest {
                 calendar_id: "ada".into(),
                 appointment_type: Some(kind),
                 ..Default::default()
             };
-            if answered(&put, client.put_appointment_type(put.clone())).await.is_ok() {
+            if answered(&put, client.put_appointment_type(put.clone()))
+                .await
+                .is_ok()
+            {
                 try_the_odd_type(&bookd).await;
             }
         }
@@ -272,7 +369,9 @@ async fn try_the_odd_type(bookd: &Bookd) {
         ignore_rules: (1..=5).collect(),
         ..booking("ada", "2027-03-03T09:00")
     };
-    let Ok(booked) = answered(&book, client.book_appointment(book.clone())).await else { return };
+    let Ok(booked) = answered(&book, client.book_appointment(book.clone())).await else {
+        return;
+    };
     let appointment_id = booked.into_inner().appointment.unwrap().appointment_id;
     let moved = pb::RescheduleAppointmentRequest {
         appointment_id: appointment_id.clone(),
@@ -280,7 +379,10 @@ async fn try_the_odd_type(bookd: &Bookd) {
         ..Default::default()
     };
     let _ = answered(&moved, client.reschedule_appointment(moved.clone())).await;
-    let cancel = pb::CancelAppointmentRequest { appointment_id, ..Default::default() };
+    let cancel = pb::CancelAppointmentRequest {
+        appointment_id,
+        ..Default::default()
+    };
     let _ = answered(&cancel, client.cancel_appointment(cancel.clone())).await;
 }
 
@@ -288,14 +390,34 @@ async fn try_the_odd_type(bookd: &Bookd) {
 async fn no_text_is_too_odd_to_be_answered() {
     let bookd = Bookd::with_ada().await;
     let long = "9".repeat(100_000);
-    for text in TEXTS.into_iter().chain([long.as_str(), "", " ", "Etc/GMT+12", "posixrules", "Europe/paris"]) {
-        let list = pb::ListSlotsRequest { calendar_id: "ada".into(), date: text.into(), ..Default::default() };
+    for text in TEXTS.into_iter().chain([
+        long.as_str(),
+        "",
+        " ",
+        "Etc/GMT+12",
+        "posixrules",
+        "Europe/paris",
+    ]) {
+        let list = pb::ListSlotsRequest {
+            calendar_id: "ada".into(),
+            date: text.into(),
+            ..Default::default()
+        };
         let _ = answered(&list, bookd.slots().list_slots(list.clone())).await;
-        let zoned = pb::ListSlotsRequest { time_zone: text.into(), date: "2027-03-02".into(), ..list.clone() };
+        let zoned = pb::ListSlotsRequest {
+            time_zone: text.into(),
+            date: "2027-03-02".into(),
+            ..list.clone()
+        };
         let _ = answered(&zoned, bookd.slots().list_slots(zoned.clone())).await;
         let book = booking("ada", text);
         let _ = answered(&book, bookd.booking().book_appointment(book.clone())).await;
-        let name = pb::Invitee { name: text.into(), email: text.into(), phone: text.into(), time_zone: text.into() };
+        let name = pb::Invitee {
+            name: text.into(),
+            email: text.into(),
+            phone: text.into(),
+            time_zone: text.into(),
+        };
         let book = pb::BookAppointmentRequest {
             invitee: Some(name),
             note: text.into(),
@@ -305,11 +427,23 @@ async fn no_text_is_too_odd_to_be_answered() {
             ..booking(text, text)
         };
         let _ = answered(&book, bookd.booking().book_appointment(book.clone())).await;
-        let ranged = pb::AvailabilityRule { from_date: text.into(), to_date: text.into(), ..rule("00:00", "24:00") };
+        let ranged = pb::AvailabilityRule {
+            from_date: text.into(),
+            to_date: text.into(),
+            ..rule("00:00", "24:00")
+        };
         let set = set_availability("odd", text, vec![ranged, rule(text, text)]);
         let _ = answered(&set, bookd.availability().set_availability(set.clone())).await;
-        let over = pb::AvailabilityOverride { date: text.into(), note: text.into(), ..Default::default() };
-        let put = pb::PutOverridesRequest { calendar_id: "ada".into(), overrides: vec![over], ..Default::default() };
+        let over = pb::AvailabilityOverride {
+            date: text.into(),
+            note: text.into(),
+            ..Default::default()
+        };
+        let put = pb::PutOverridesRequest {
+            calendar_id: "ada".into(),
+            overrides: vec![over],
+            ..Default::default()
+        };
         let _ = answered(&put, bookd.availability().put_overrides(put.clone())).await;
         let delete = pb::DeleteOverridesRequest {
             calendar_id: "ada".into(),
@@ -317,7 +451,11 @@ async fn no_text_is_too_odd_to_be_answered() {
             etag: text.into(),
             ..Default::default()
         };
-        let _ = answered(&delete, bookd.availability().delete_overrides(delete.clone())).await;
+        let _ = answered(
+            &delete,
+            bookd.availability().delete_overrides(delete.clone()),
+        )
+        .await;
         let find = pb::ListAppointmentsRequest {
             confirmation_code: text.into(),
             invitee_email: text.into(),
@@ -325,10 +463,20 @@ async fn no_text_is_too_odd_to_be_answered() {
             ..Default::default()
         };
         let _ = answered(&find, bookd.lists().list_appointments(find.clone())).await;
-        let calendars =
-            pb::ListCalendarsRequest { id_prefix: text.into(), page_token: text.into(), ..Default::default() };
-        let _ = answered(&calendars, bookd.calendars().list_calendars(calendars.clone())).await;
-        let prefix = pb::ListCalendarsRequest { id_prefix: text.into(), ..Default::default() };
+        let calendars = pb::ListCalendarsRequest {
+            id_prefix: text.into(),
+            page_token: text.into(),
+            ..Default::default()
+        };
+        let _ = answered(
+            &calendars,
+            bookd.calendars().list_calendars(calendars.clone()),
+        )
+        .await;
+        let prefix = pb::ListCalendarsRequest {
+            id_prefix: text.into(),
+            ..Default::default()
+        };
         let _ = answered(&prefix, bookd.calendars().list_calendars(prefix.clone())).await;
     }
     bookd.stop().await;
@@ -339,7 +487,8 @@ fn forged(token: &str) -> impl Iterator<Item = String> {
     let token = token.to_owned();
     (0..token.len() / 2).flat_map(move |byte| {
         let token = token.clone();
-        ["00", "01", "7f", "80", "ff"].map(|with| format!("{}{with}{}", &token[..byte * 2], &token[byte * 2 + 2..]))
+        ["00", "01", "7f", "80", "ff"]
+            .map(|with| format!("{}{with}{}", &token[..byte * 2], &token[byte * 2 + 2..]))
     })
 }
 
@@ -347,9 +496,15 @@ fn forged(token: &str) -> impl Iterator<Item = String> {
 async fn no_forged_page_token_is_too_odd_to_be_answered() {
     let bookd = Bookd::with_ada().await;
     for hour in 9..13 {
-        bookd.booked("ada", &format!("2027-03-02T{hour:02}:00")).await;
+        bookd
+            .booked("ada", &format!("2027-03-02T{hour:02}:00"))
+            .await;
     }
-    let appointments = pb::ListAppointmentsRequest { calendar_id: "ada".into(), page_size: 2, ..Default::default() };
+    let appointments = pb::ListAppointmentsRequest {
+        calendar_id: "ada".into(),
+        page_size: 2,
+        ..Default::default()
+    };
     let slots = pb::ListSlotsRequest {
         calendar_id: "ada".into(),
         start_time: Some(timestamp("2027-03-02T00:00:00Z")),
@@ -358,33 +513,82 @@ async fn no_forged_page_token_is_too_odd_to_be_answered() {
         page_size: 2,
         ..Default::default()
     };
-    let changes = pb::ListChangesRequest { calendar_id: "ada".into(), page_size: 2, ..Default::default() };
-    let token = bookd.lists().list_appointments(appointments.clone()).await.unwrap().into_inner().next_page_token;
+    let changes = pb::ListChangesRequest {
+        calendar_id: "ada".into(),
+        page_size: 2,
+        ..Default::default()
+    };
+    let token = bookd
+        .lists()
+        .list_appointments(appointments.clone())
+        .await
+        .unwrap()
+        .into_inner()
+        .next_page_token;
     for page_token in forged(&token) {
-        let request = pb::ListAppointmentsRequest { page_token, ..appointments.clone() };
+        let request = pb::ListAppointmentsRequest {
+            page_token,
+            ..appointments.clone()
+        };
         let _ = answered(&request, bookd.lists().list_appointments(request.clone())).await;
     }
-    let token = bookd.slots().list_slots(slots.clone()).await.unwrap().into_inner().next_page_token;
+    let token = bookd
+        .slots()
+        .list_slots(slots.clone())
+        .await
+        .unwrap()
+        .into_inner()
+        .next_page_token;
     for page_token in forged(&token) {
-        let request = pb::ListSlotsRequest { page_token, ..slots.clone() };
+        let request = pb::ListSlotsRequest {
+            page_token,
+            ..slots.clone()
+        };
         let _ = answered(&request, bookd.slots().list_slots(request.clone())).await;
     }
-    let token = bookd.lists().list_changes(changes.clone()).await.unwrap().into_inner().next_page_token;
+    let token = bookd
+        .lists()
+        .list_changes(changes.clone())
+        .await
+        .unwrap()
+        .into_inner()
+        .next_page_token;
     for page_token in forged(&token) {
-        let request = pb::ListChangesRequest { page_token, ..changes.clone() };
+        let request = pb::ListChangesRequest {
+            page_token,
+            ..changes.clone()
+        };
         let _ = answered(&request, bookd.lists().list_changes(request.clone())).await;
     }
     // Still there, and still right.
-    let request = pb::ListAppointmentsRequest { page_size: 10, ..appointments };
-    assert_eq!(bookd.lists().list_appointments(request).await.unwrap().into_inner().appointments.len(), 4);
+    let request = pb::ListAppointmentsRequest {
+        page_size: 10,
+        ..appointments
+    };
+    assert_eq!(
+        bookd
+            .lists()
+            .list_appointments(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .appointments
+            .len(),
+        4
+    );
     bookd.stop().await;
 }
 
 #[tokio::test]
 async fn the_longest_query_at_the_finest_grid_is_answered_in_time_and_disturbs_nobody() {
     let bookd = Bookd::with_ada().await;
-    bookd.hours("ada", "Europe/Paris", &[("00:00", "24:00")]).await;
-    let week = Some(Duration { seconds: 7 * 86_400, nanos: 0 });
+    bookd
+        .hours("ada", "Europe/Paris", &[("00:00", "24:00")])
+        .await;
+    let week = Some(Duration {
+        seconds: 7 * 86_400,
+        nanos: 0,
+    });
     let fine = pb::AppointmentType {
         slot_step: Some(minutes(1)),
         buffer_before: week,
@@ -411,7 +615,9 @@ async fn the_longest_query_at_the_finest_grid_is_answered_in_time_and_disturbs_n
         page_size: i32::MAX,
         ..Default::default()
     };
-    let slow = tokio::time::timeout(Patience::from_secs(5), bookd.slots().list_slots(list)).await.unwrap();
+    let slow = tokio::time::timeout(Patience::from_secs(5), bookd.slots().list_slots(list))
+        .await
+        .unwrap();
     assert_eq!(slow.unwrap().into_inner().slots.len(), 1_000);
     bookd.stop().await;
 }

@@ -1,7 +1,10 @@
 //! Connections that no well-behaved client makes: too many, idle, half open, cut off, in another protocol, one byte at
 //! a time.
 
-#![allow(clippy::print_stdout, reason = "the figures, for who asks for them with --nocapture")]
+#![allow(
+    clippy::print_stdout,
+    reason = "the figures, for who asks for them with --nocapture"
+)]
 
 use std::net::SocketAddr;
 
@@ -9,7 +12,10 @@ use bookd::proto::v1 as pb;
 use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
 
 use crate::besieged::{Besieged, descriptors_max};
-use crate::http2::{Connection, DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, call_headers, frame, grpc};
+use crate::http2::{
+    Connection, DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, call_headers, frame,
+    grpc,
+};
 
 /// What the server takes at most, as its limit says.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -54,7 +60,9 @@ async fn ten_thousand_idle_connections_are_borne_the_next_is_refused_and_who_was
 
 /// The beginning of a TLS handshake, as curl sends it to https://.
 fn client_hello() -> Vec<u8> {
-    let mut hello = vec![0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03];
+    let mut hello = vec![
+        0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03,
+    ];
     hello.resize(517, 0x5a);
     hello
 }
@@ -62,11 +70,14 @@ fn client_hello() -> Vec<u8> {
 #[tokio::test]
 async fn other_protocols_and_garbage_are_closed_at_once() {
     let mut besieged = Besieged::start().await;
-    let mut upgrade = b"GET / HTTP/1.1\r\nhost: bookd\r\nconnection: Upgrade, HTTP2-Settings\r\n".to_vec();
+    let mut upgrade =
+        b"GET / HTTP/1.1\r\nhost: bookd\r\nconnection: Upgrade, HTTP2-Settings\r\n".to_vec();
     upgrade.extend(b"upgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n\r\n");
     let mut chance: u64 = 7;
     let noise: Vec<u8> = std::iter::repeat_with(|| {
-        chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        chance = chance
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         chance.to_be_bytes()[0]
     })
     .take(100_000)
@@ -76,7 +87,8 @@ async fn other_protocols_and_garbage_are_closed_at_once() {
     let mut almost = PREFACE[..23].to_vec();
     almost.extend(b"X and much more that is never read as frames");
     let garbage = [
-        b"POST /bookd.v1.BookingService/BookAppointment HTTP/1.1\r\ncontent-length: 0\r\n\r\n".to_vec(),
+        b"POST /bookd.v1.BookingService/BookAppointment HTTP/1.1\r\ncontent-length: 0\r\n\r\n"
+            .to_vec(),
         b"GET / HTTP/1.0\r\n\r\n".to_vec(),
         upgrade,
         client_hello(),
@@ -100,8 +112,18 @@ async fn connections_that_are_cut_off_at_any_moment_leave_nothing_behind() {
     let mut besieged = Besieged::start().await;
     let mut whole = PREFACE.to_vec();
     whole.extend(frame(SETTINGS, 0, 0, &[]));
-    whole.extend(frame(HEADERS, END_HEADERS, 1, &call_headers("/bookd.v1.BookingService/BookAppointment")));
-    whole.extend(frame(DATA, 0, 1, &grpc(&pb::BookAppointmentRequest::default())));
+    whole.extend(frame(
+        HEADERS,
+        END_HEADERS,
+        1,
+        &call_headers("/bookd.v1.BookingService/BookAppointment"),
+    ));
+    whole.extend(frame(
+        DATA,
+        0,
+        1,
+        &grpc(&pb::BookAppointmentRequest::default()),
+    ));
     for length in 0..=whole.len() {
         for is_half_open in [false, true] {
             let mut connection = Connection::open(besieged.address()).await;
@@ -132,15 +154,22 @@ async fn a_handshake_byte_by_byte_ends_at_its_deadline_and_a_request_byte_by_byt
     for byte in frame(HEADERS, END_HEADERS, 1, &call_headers(path)) {
         connection.send(&[byte]).await;
     }
-    for byte in grpc(&pb::GetAvailabilityRequest { calendar_id: "ada".into() }) {
+    for byte in grpc(&pb::GetAvailabilityRequest {
+        calendar_id: "ada".into(),
+    }) {
         connection.send(&frame(DATA, 0, 1, &[byte])).await;
     }
     connection.send(&frame(DATA, END_STREAM, 1, &[])).await;
     let headers = connection.next_of(HEADERS).await.unwrap();
     assert_eq!(headers.flags & END_STREAM, 0, "an answer and no error");
     let data = connection.next_of(DATA).await.unwrap();
-    let request = pb::GetAvailabilityRequest { calendar_id: "ada".into() };
-    let answer = AvailabilityServiceClient::new(besieged.channel()).get_availability(request).await.unwrap();
+    let request = pb::GetAvailabilityRequest {
+        calendar_id: "ada".into(),
+    };
+    let answer = AvailabilityServiceClient::new(besieged.channel())
+        .get_availability(request)
+        .await
+        .unwrap();
     assert_eq!(data.payload, grpc(answer.get_ref()));
     drop(connection);
     besieged.ends_unharmed(MEMORY_MAX).await;

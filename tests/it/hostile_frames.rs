@@ -10,8 +10,9 @@ use tokio::sync::Notify;
 
 use crate::besieged::Besieged;
 use crate::http2::{
-    ACK, CONTINUATION, Connection, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PRIORITY, PUSH_PROMISE,
-    RST_STREAM, SETTINGS, WINDOW_UPDATE, call_headers, frame, grpc, long_header, setting,
+    ACK, CONTINUATION, Connection, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PRIORITY,
+    PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE, call_headers, frame, grpc, long_header,
+    setting,
 };
 
 const BOOK: &str = "/bookd.v1.BookingService/BookAppointment";
@@ -84,7 +85,9 @@ async fn flood(address: SocketAddr, pieces: impl Iterator<Item = Vec<u8>>) -> Fa
             () = write => unreachable!("it never ends"),
         }
     };
-    tokio::time::timeout(ATTACK, all).await.expect("the server reads or closes")
+    tokio::time::timeout(ATTACK, all)
+        .await
+        .expect("the server reads or closes")
 }
 
 /// Headers of a call, with more behind them.
@@ -108,54 +111,163 @@ fn broken() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("DATA on stream 0", frame(DATA, 0, 0, b"x")),
         ("DATA on an idle stream", frame(DATA, 0, 1, b"x")),
-        ("DATA with more padding than there is", after(opened(1), frame(DATA, PADDED, 1, &[200, 1, 2]))),
-        ("DATA after the end", after(frame(HEADERS, END_HEADERS | END_STREAM, 1, &headers), frame(DATA, 0, 1, b"x"))),
-        ("HEADERS on stream 0", frame(HEADERS, END_HEADERS, 0, &headers)),
-        ("HEADERS on a stream of the server", frame(HEADERS, END_HEADERS, 2, &headers)),
-        ("HEADERS with more padding than there is", frame(HEADERS, END_HEADERS | PADDED, 1, &[200, 0x83])),
-        ("HEADERS too short for their priority", frame(HEADERS, END_HEADERS | PRIORITIZED, 1, &[0, 0])),
+        (
+            "DATA with more padding than there is",
+            after(opened(1), frame(DATA, PADDED, 1, &[200, 1, 2])),
+        ),
+        (
+            "DATA after the end",
+            after(
+                frame(HEADERS, END_HEADERS | END_STREAM, 1, &headers),
+                frame(DATA, 0, 1, b"x"),
+            ),
+        ),
+        (
+            "HEADERS on stream 0",
+            frame(HEADERS, END_HEADERS, 0, &headers),
+        ),
+        (
+            "HEADERS on a stream of the server",
+            frame(HEADERS, END_HEADERS, 2, &headers),
+        ),
+        (
+            "HEADERS with more padding than there is",
+            frame(HEADERS, END_HEADERS | PADDED, 1, &[200, 0x83]),
+        ),
+        (
+            "HEADERS too short for their priority",
+            frame(HEADERS, END_HEADERS | PRIORITIZED, 1, &[0, 0]),
+        ),
         ("streams that go backwards", after(opened(5), opened(3))),
-        ("an index that is in no table", frame(HEADERS, END_HEADERS, 1, &headers_and(&[0xff, 0xff, 0x7f]))),
-        ("an integer that never ends", frame(HEADERS, END_HEADERS, 1, &headers_and(&[0xff; 64]))),
-        ("a name that is cut off", frame(HEADERS, END_HEADERS, 1, &headers_and(&[0, 100, b'x']))),
-        ("a table of 4 GiB", frame(HEADERS, END_HEADERS, 1, &[0x3f, 0xff, 0xff, 0xff, 0xff, 0x0f])),
-        ("a header in capitals", frame(HEADERS, END_HEADERS, 1, &headers_and(b"\x00\x01X\x01y"))),
-        ("a header of the connection", frame(HEADERS, END_HEADERS, 1, &headers_and(b"\x00\x0aconnection\x05close"))),
-        ("no path", frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0x83, 0x86])),
-        ("two paths", frame(HEADERS, END_HEADERS, 1, &headers_and(b"\x04\x02/x"))),
+        (
+            "an index that is in no table",
+            frame(HEADERS, END_HEADERS, 1, &headers_and(&[0xff, 0xff, 0x7f])),
+        ),
+        (
+            "an integer that never ends",
+            frame(HEADERS, END_HEADERS, 1, &headers_and(&[0xff; 64])),
+        ),
+        (
+            "a name that is cut off",
+            frame(HEADERS, END_HEADERS, 1, &headers_and(&[0, 100, b'x'])),
+        ),
+        (
+            "a table of 4 GiB",
+            frame(
+                HEADERS,
+                END_HEADERS,
+                1,
+                &[0x3f, 0xff, 0xff, 0xff, 0xff, 0x0f],
+            ),
+        ),
+        (
+            "a header in capitals",
+            frame(HEADERS, END_HEADERS, 1, &headers_and(b"\x00\x01X\x01y")),
+        ),
+        (
+            "a header of the connection",
+            frame(
+                HEADERS,
+                END_HEADERS,
+                1,
+                &headers_and(b"\x00\x0aconnection\x05close"),
+            ),
+        ),
+        (
+            "no path",
+            frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0x83, 0x86]),
+        ),
+        (
+            "two paths",
+            frame(HEADERS, END_HEADERS, 1, &headers_and(b"\x04\x02/x")),
+        ),
         ("PRIORITY too short", frame(PRIORITY, 0, 1, &[0; 4])),
         ("PRIORITY on stream 0", frame(PRIORITY, 0, 0, &[0; 5])),
-        ("RST_STREAM too short", after(opened(1), frame(RST_STREAM, 0, 1, &[0; 3]))),
+        (
+            "RST_STREAM too short",
+            after(opened(1), frame(RST_STREAM, 0, 1, &[0; 3])),
+        ),
         ("RST_STREAM on stream 0", frame(RST_STREAM, 0, 0, &[0; 4])),
-        ("RST_STREAM on an idle stream", frame(RST_STREAM, 0, 1, &[0; 4])),
+        (
+            "RST_STREAM on an idle stream",
+            frame(RST_STREAM, 0, 1, &[0; 4]),
+        ),
         ("SETTINGS of 5 bytes", frame(SETTINGS, 0, 0, &[0; 5])),
         ("SETTINGS on a stream", frame(SETTINGS, 0, 1, &[])),
-        ("an acknowledgement with SETTINGS", frame(SETTINGS, ACK, 0, &setting(4, 1))),
+        (
+            "an acknowledgement with SETTINGS",
+            frame(SETTINGS, ACK, 0, &setting(4, 1)),
+        ),
         ("ENABLE_PUSH of 2", frame(SETTINGS, 0, 0, &setting(2, 2))),
-        ("a window of 2 GiB", frame(SETTINGS, 0, 0, &setting(4, 1 << 31))),
+        (
+            "a window of 2 GiB",
+            frame(SETTINGS, 0, 0, &setting(4, 1 << 31)),
+        ),
         ("frames of 1 byte", frame(SETTINGS, 0, 0, &setting(5, 1))),
-        ("PUSH_PROMISE of a client", after(opened(1), frame(PUSH_PROMISE, END_HEADERS, 1, &[0, 0, 0, 2, 0x83]))),
+        (
+            "PUSH_PROMISE of a client",
+            after(
+                opened(1),
+                frame(PUSH_PROMISE, END_HEADERS, 1, &[0, 0, 0, 2, 0x83]),
+            ),
+        ),
         ("PING of 7 bytes", frame(PING, 0, 0, &[0; 7])),
         ("PING on a stream", frame(PING, 0, 1, &[0; 8])),
         ("GOAWAY on a stream", frame(GOAWAY, 0, 1, &[0; 8])),
         ("GOAWAY too short", frame(GOAWAY, 0, 0, &[0; 4])),
-        ("WINDOW_UPDATE of 3 bytes", frame(WINDOW_UPDATE, 0, 0, &[0; 3])),
-        ("WINDOW_UPDATE by nothing", frame(WINDOW_UPDATE, 0, 0, &[0; 4])),
-        ("WINDOW_UPDATE by nothing on a stream", after(opened(1), frame(WINDOW_UPDATE, 0, 1, &[0; 4]))),
-        ("a window that overflows", frame(WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0xff, 0xff])),
+        (
+            "WINDOW_UPDATE of 3 bytes",
+            frame(WINDOW_UPDATE, 0, 0, &[0; 3]),
+        ),
+        (
+            "WINDOW_UPDATE by nothing",
+            frame(WINDOW_UPDATE, 0, 0, &[0; 4]),
+        ),
+        (
+            "WINDOW_UPDATE by nothing on a stream",
+            after(opened(1), frame(WINDOW_UPDATE, 0, 1, &[0; 4])),
+        ),
+        (
+            "a window that overflows",
+            frame(WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0xff, 0xff]),
+        ),
         (
             "a window of a stream that overflows",
-            after(opened(1), frame(WINDOW_UPDATE, 0, 1, &[0x7f, 0xff, 0xff, 0xff])),
+            after(
+                opened(1),
+                frame(WINDOW_UPDATE, 0, 1, &[0x7f, 0xff, 0xff, 0xff]),
+            ),
         ),
-        ("WINDOW_UPDATE on an idle stream", frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])),
-        ("CONTINUATION of nothing", frame(CONTINUATION, END_HEADERS, 1, &headers)),
-        ("DATA in the middle of headers", after(frame(HEADERS, 0, 1, &headers), frame(DATA, 0, 1, b"x"))),
+        (
+            "WINDOW_UPDATE on an idle stream",
+            frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]),
+        ),
+        (
+            "CONTINUATION of nothing",
+            frame(CONTINUATION, END_HEADERS, 1, &headers),
+        ),
+        (
+            "DATA in the middle of headers",
+            after(frame(HEADERS, 0, 1, &headers), frame(DATA, 0, 1, b"x")),
+        ),
         (
             "CONTINUATION of other headers",
-            after(frame(HEADERS, 0, 1, &headers), frame(CONTINUATION, END_HEADERS, 3, &[])),
+            after(
+                frame(HEADERS, 0, 1, &headers),
+                frame(CONTINUATION, END_HEADERS, 3, &[]),
+            ),
         ),
-        ("a frame of 16 MiB", vec![0xff, 0xff, 0xff, DATA, 0, 0, 0, 0, 1]),
-        ("more data than the window", after(opened(1), vec![frame(DATA, 0, 1, &[0; 16_384]); 40].concat())),
+        (
+            "a frame of 16 MiB",
+            vec![0xff, 0xff, 0xff, DATA, 0, 0, 0, 0, 1],
+        ),
+        (
+            "more data than the window",
+            after(
+                opened(1),
+                vec![frame(DATA, 0, 1, &[0; 16_384]); 40].concat(),
+            ),
+        ),
     ]
 }
 
@@ -164,7 +276,10 @@ async fn no_broken_frame_of_any_type_passes_or_costs_more_than_its_connection() 
     let mut besieged = Besieged::start().await;
     for (what, bytes) in broken() {
         let fate = flood(besieged.address(), [bytes].into_iter()).await;
-        assert!(fate.is_closed || fate.goaway.is_some() || fate.refused > 0, "{what} passed: {fate:?}");
+        assert!(
+            fate.is_closed || fate.goaway.is_some() || fate.refused > 0,
+            "{what} passed: {fate:?}"
+        );
         besieged.books(1).await;
     }
     besieged.ends_unharmed(MEMORY_MAX).await;
@@ -179,8 +294,15 @@ async fn frames_of_unknown_types_and_flags_and_priorities_are_passed_over() {
     on_itself.extend(call_headers(WATCH));
     let headers = frame(HEADERS, END_HEADERS | PRIORITIZED, 1, &on_itself);
     let unknown = (10..=255).map(|kind| frame(kind, 0xff, 0, &[7; 100]));
-    let settings = [frame(SETTINGS, 0, 0, &setting(0x99, 7)), frame(PING, 0xfe, 0, &[7; 8])];
-    let fate = flood(besieged.address(), unknown.chain(settings).chain([headers, priority])).await;
+    let settings = [
+        frame(SETTINGS, 0, 0, &setting(0x99, 7)),
+        frame(PING, 0xfe, 0, &[7; 8]),
+    ];
+    let fate = flood(
+        besieged.address(),
+        unknown.chain(settings).chain([headers, priority]),
+    )
+    .await;
     assert!(!fate.is_closed && fate.goaway.is_none(), "{fate:?}");
     besieged.books(1).await;
     besieged.ends_unharmed(MEMORY_MAX).await;
@@ -198,8 +320,14 @@ async fn floods_of_control_frames_take_no_memory_and_disturb_nobody() {
         frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 9]),
         frame(0x77, 0, 0, &[]),
     ] {
-        let flooding = tokio::spawn(flood(besieged.address(), std::iter::repeat_n(piece.repeat(100), 1_000)));
-        let (_from, mut to) = Connection::shaken(besieged.address()).await.into_stream().into_split();
+        let flooding = tokio::spawn(flood(
+            besieged.address(),
+            std::iter::repeat_n(piece.repeat(100), 1_000),
+        ));
+        let (_from, mut to) = Connection::shaken(besieged.address())
+            .await
+            .into_stream()
+            .into_split();
         let mute = tokio::spawn(async move {
             // Until it is full, closed, or all of it is taken.
             for _ in 0..1_000 {
@@ -224,14 +352,22 @@ async fn a_hundred_thousand_rapid_resets_are_read_or_end_their_connection_and_di
     while sent < 100_000 {
         let pairs = (0..10_000).map(|number| number * 2 + 1).map(move |stream| {
             let mut pair = frame(HEADERS, END_HEADERS, stream, &call_headers(WATCH));
-            pair.extend(frame(DATA, END_STREAM, stream, &grpc(&pb::WatchAppointmentsRequest::default())));
+            pair.extend(frame(
+                DATA,
+                END_STREAM,
+                stream,
+                &grpc(&pb::WatchAppointmentsRequest::default()),
+            ));
             pair.extend(frame(RST_STREAM, 0, stream, &cancel));
             pair
         });
         let flooding = tokio::spawn(flood(besieged.address(), pairs));
         besieged.books(3).await;
         let fate = flooding.await.unwrap();
-        assert!(fate.goaway.is_none_or(|code| code == 11), "ENHANCE_YOUR_CALM or nothing: {fate:?}");
+        assert!(
+            fate.goaway.is_none_or(|code| code == 11),
+            "ENHANCE_YOUR_CALM or nothing: {fate:?}"
+        );
         sent += 10_000;
     }
     besieged.ends_unharmed(MEMORY_MAX).await;
@@ -246,21 +382,35 @@ async fn header_bombs_of_every_make_are_given_up() {
     indexed.extend([b'v'; 4_000]);
     indexed.extend([0xbe; 12_000]);
     let table = frame(HEADERS, END_HEADERS | END_STREAM, 1, &indexed);
-    let sizes = frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0x20, 0x3f, 0xe1, 0x1f].repeat(4_000));
+    let sizes = frame(
+        HEADERS,
+        END_HEADERS | END_STREAM,
+        1,
+        &[0x20, 0x3f, 0xe1, 0x1f].repeat(4_000),
+    );
     let empty = std::iter::repeat_n(frame(CONTINUATION, 0, 1, &[]).repeat(100), 1_000);
     let many: Vec<u8> = (0..120).flat_map(long_header).collect();
     let large = std::iter::repeat_n(frame(CONTINUATION, 0, 1, &many), 5_000);
     let bombs: [(&str, Vec<Vec<u8>>); 4] = [
         ("a table that is named often", vec![table]),
         ("a table that changes its size", vec![sizes]),
-        ("100,000 empty CONTINUATIONs", [begun()].into_iter().chain(empty).collect()),
-        ("80 MB of CONTINUATIONs", [begun()].into_iter().chain(large).collect()),
+        (
+            "100,000 empty CONTINUATIONs",
+            [begun()].into_iter().chain(empty).collect(),
+        ),
+        (
+            "80 MB of CONTINUATIONs",
+            [begun()].into_iter().chain(large).collect(),
+        ),
     ];
     for (what, bomb) in bombs {
         let flooding = tokio::spawn(flood(besieged.address(), bomb.into_iter()));
         besieged.books(3).await;
         let fate = flooding.await.unwrap();
-        assert!(fate.is_closed || fate.goaway.is_some() || fate.refused > 0, "{what} passed: {fate:?}");
+        assert!(
+            fate.is_closed || fate.goaway.is_some() || fate.refused > 0,
+            "{what} passed: {fate:?}"
+        );
     }
     besieged.ends_unharmed(MEMORY_MAX).await;
 }

@@ -8,8 +8,12 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::besieged::Besieged;
 use crate::harness::connect;
-use crate::hostile_memory::{BOOK, MEMORY_MAX, REFLECTION, STREAMS, are_overloaded, begun, never_ending};
-use crate::http2::{Connection, DATA, END_HEADERS, END_STREAM, HEADERS, call, call_headers, frame, grpc};
+use crate::hostile_memory::{
+    BOOK, MEMORY_MAX, REFLECTION, STREAMS, are_overloaded, begun, never_ending,
+};
+use crate::http2::{
+    Connection, DATA, END_HEADERS, END_STREAM, HEADERS, call, call_headers, frame, grpc,
+};
 use crate::kill::nth;
 
 const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
@@ -24,11 +28,18 @@ const GRANTED: usize = 4;
 
 /// A booking that comes in two pieces, over a connection of its own.
 async fn is_served_in_pieces(besieged: &Besieged) {
-    let message = grpc(&pb::BookAppointmentRequest { note: "n".repeat(3_000), ..nth(900) });
+    let message = grpc(&pb::BookAppointmentRequest {
+        note: "n".repeat(3_000),
+        ..nth(900)
+    });
     let mut connection = Connection::shaken(besieged.address()).await;
-    connection.send(&frame(HEADERS, END_HEADERS, 1, &call_headers(BOOK))).await;
+    connection
+        .send(&frame(HEADERS, END_HEADERS, 1, &call_headers(BOOK)))
+        .await;
     connection.send(&frame(DATA, 0, 1, &message[..1_000])).await;
-    connection.send(&frame(DATA, END_STREAM, 1, &message[1_000..])).await;
+    connection
+        .send(&frame(DATA, END_STREAM, 1, &message[1_000..]))
+        .await;
     let answer = connection.next_of(HEADERS).await.expect("an answer");
     assert_eq!(answer.flags & END_STREAM, 0, "it was booked");
 }
@@ -54,13 +65,23 @@ async fn requests_that_are_whole_and_do_not_end_are_counted_until_they_do() {
     const OF_EACH: usize = 60;
     const BYTES: usize = 128 * 1_024;
     let mut besieged = Besieged::start().await;
-    let whole = grpc(&pb::BookAppointmentRequest { note: "n".repeat(BYTES), ..nth(1) }).into();
+    let whole = grpc(&pb::BookAppointmentRequest {
+        note: "n".repeat(BYTES),
+        ..nth(1)
+    })
+    .into();
     let (mut calls, mut answers) = never_ending(&besieged, CONNECTIONS, OF_EACH, whole).await;
-    are_overloaded(&mut answers, CONNECTIONS * OF_EACH - RECEIVING_MAX * 1_024 * 1_024 / BYTES).await;
+    are_overloaded(
+        &mut answers,
+        CONNECTIONS * OF_EACH - RECEIVING_MAX * 1_024 * 1_024 / BYTES,
+    )
+    .await;
     besieged.books(5).await;
     is_served_in_pieces(&besieged).await;
     calls.shutdown().await;
-    besieged.ends_unharmed(MEMORY_MAX + 2 * RECEIVING_MAX as u64).await;
+    besieged
+        .ends_unharmed(MEMORY_MAX + 2 * RECEIVING_MAX as u64)
+        .await;
 }
 
 /// 4,000 streams of the standard services.
@@ -71,16 +92,26 @@ async fn standard_streams_are_bounded(path: &str) {
     for _ in 0..CONNECTIONS {
         let mut connection = Connection::shaken(besieged.address()).await;
         for stream in 0..u32::try_from(STREAMS).unwrap() {
-            connection.send(&frame(HEADERS, END_HEADERS, stream * 2 + 1, &call_headers(path))).await;
+            connection
+                .send(&frame(
+                    HEADERS,
+                    END_HEADERS,
+                    stream * 2 + 1,
+                    &call_headers(path),
+                ))
+                .await;
             // A watch begins when its request is there; the other is a stream of requests, which may never come.
             if path == HEALTH_WATCH {
                 let message = grpc(&HealthCheckRequest::default());
-                connection.send(&frame(DATA, END_STREAM, stream * 2 + 1, &message)).await;
+                connection
+                    .send(&frame(DATA, END_STREAM, stream * 2 + 1, &message))
+                    .await;
             }
         }
         let mut of_this = 0;
         for _ in 0..STREAMS {
-            let is_refused = connection.next_of(HEADERS).await.expect("an answer").flags & END_STREAM != 0;
+            let is_refused =
+                connection.next_of(HEADERS).await.expect("an answer").flags & END_STREAM != 0;
             of_this += usize::from(!is_refused);
             overloaded += usize::from(is_refused);
         }
@@ -88,11 +119,17 @@ async fn standard_streams_are_bounded(path: &str) {
         open += of_this;
         connections.push(connection);
     }
-    assert!(open <= STANDARD_MAX + CONNECTIONS * GRANTED, "{open} are open");
+    assert!(
+        open <= STANDARD_MAX + CONNECTIONS * GRANTED,
+        "{open} are open"
+    );
     assert_eq!(open + overloaded, CONNECTIONS * STREAMS);
     // A full server says that it lives, to whoever asks little; and works.
     let channel: Channel = connect(besieged.address()).await;
-    let health = HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await.unwrap();
+    let health = HealthClient::new(channel.clone())
+        .check(HealthCheckRequest::default())
+        .await
+        .unwrap();
     assert_eq!(health.into_inner().status, 1, "SERVING");
     besieged.books(5).await;
     drop((connections, channel));
@@ -119,7 +156,11 @@ async fn small_answers_that_nobody_takes_are_counted_with_what_they_keep() {
         let mut connection = Connection::deaf(besieged.address()).await;
         let mut bytes = Vec::new();
         for stream in 0..u32::try_from(STREAMS).unwrap() {
-            bytes.extend(call(stream * 2 + 1, SERVER_INFO, &pb::GetServerInfoRequest {}));
+            bytes.extend(call(
+                stream * 2 + 1,
+                SERVER_INFO,
+                &pb::GetServerInfoRequest {},
+            ));
         }
         connection.send(&bytes).await;
         for _ in 0..STREAMS {

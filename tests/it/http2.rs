@@ -50,7 +50,11 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 /// The header block of a call of this method, without Huffman coding or the dynamic table.
 pub(crate) fn call_headers(path: &str) -> Vec<u8> {
     let mut block = vec![0x83, 0x86];
-    for (indexed_name, value) in [(&[0x04][..], path), (&[0x01], "localhost"), (&[0x0f, 0x10], "application/grpc")] {
+    for (indexed_name, value) in [
+        (&[0x04][..], path),
+        (&[0x01], "localhost"),
+        (&[0x0f, 0x10], "application/grpc"),
+    ] {
         block.extend(indexed_name);
         block.push(u8::try_from(value.len()).unwrap());
         block.extend(value.as_bytes());
@@ -97,7 +101,9 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> Connection {
-        Connection { stream: TcpStream::connect(address).await.unwrap() }
+        Connection {
+            stream: TcpStream::connect(address).await.unwrap(),
+        }
     }
 
     /// A connection that has said its preface and SETTINGS.
@@ -111,7 +117,9 @@ impl Connection {
     /// The same, and it takes no data: no stream of it ever has a window.
     pub(crate) async fn deaf(address: SocketAddr) -> Connection {
         let mut connection = Connection::shaken(address).await;
-        connection.send(&frame(SETTINGS, 0, 0, &setting(INITIAL_WINDOW_SIZE, 0))).await;
+        connection
+            .send(&frame(SETTINGS, 0, 0, &setting(INITIAL_WINDOW_SIZE, 0)))
+            .await;
         connection
     }
 
@@ -169,7 +177,9 @@ impl Connection {
     pub(crate) async fn closed(&mut self) {
         let mut ignored = Vec::new();
         let _reset_is_closed_too =
-            tokio::time::timeout(PATIENCE, self.stream.read_to_end(&mut ignored)).await.expect("the server closes");
+            tokio::time::timeout(PATIENCE, self.stream.read_to_end(&mut ignored))
+                .await
+                .expect("the server closes");
     }
 
     async fn read_frame(&mut self) -> io::Result<Frame> {
@@ -178,6 +188,11 @@ impl Connection {
         let [l0, l1, l2, kind, flags, s0, s1, s2, s3] = header;
         let mut payload = vec![0; u32::from_be_bytes([0, l0, l1, l2]) as usize];
         self.stream.read_exact(&mut payload).await?;
-        Ok(Frame { kind, flags, stream: u32::from_be_bytes([s0, s1, s2, s3]), payload })
+        Ok(Frame {
+            kind,
+            flags,
+            stream: u32::from_be_bytes([s0, s1, s2, s3]),
+            payload,
+        })
     }
 }

@@ -21,11 +21,18 @@ use bookd_kit::readable::dynamic;
 const CALENDAR: &str = "ada";
 
 fn minutes(minutes: i64) -> Option<Duration> {
-    Some(Duration { seconds: 60 * minutes, nanos: 0 })
+    Some(Duration {
+        seconds: 60 * minutes,
+        nanos: 0,
+    })
 }
 
 fn calendar() -> [Call; 2] {
-    let rule = pb::AvailabilityRule { start_time: "09:00".into(), end_time: "17:00".into(), ..Default::default() };
+    let rule = pb::AvailabilityRule {
+        start_time: "09:00".into(),
+        end_time: "17:00".into(),
+        ..Default::default()
+    };
     let hours = pb::SetAvailabilityRequest {
         calendar_id: CALENDAR.to_owned(),
         time_zone: "Europe/Paris".to_owned(),
@@ -43,16 +50,26 @@ fn calendar() -> [Call; 2] {
         appointment_type: Some(appointment_type),
         ..Default::default()
     };
-    [Call::SetAvailability(hours), Call::PutAppointmentType(visit)]
+    [
+        Call::SetAvailability(hours),
+        Call::PutAppointmentType(visit),
+    ]
 }
 
 /// A series with everything that can be said of one, in which every rule is overridden.
 fn series() -> Call {
-    let invitee = pb::Invitee { name: "Grace Hopper".into(), email: "grace@example.com".into(), ..Default::default() };
+    let invitee = pb::Invitee {
+        name: "Grace Hopper".into(),
+        email: "grace@example.com".into(),
+        ..Default::default()
+    };
     Call::BookSeries(pb::BookSeriesRequest {
         calendar_ids: vec![CALENDAR.to_owned()],
         appointment_type_id: "visit".to_owned(),
-        start_time: Some(Timestamp { seconds: NOW + 86_400, nanos: 0 }),
+        start_time: Some(Timestamp {
+            seconds: NOW + 86_400,
+            nanos: 0,
+        }),
         invitee: Some(invitee),
         note: "a note".to_owned(),
         metadata: [("key".to_owned(), "value".to_owned())].into(),
@@ -68,7 +85,10 @@ fn hold() -> Call {
     Call::HoldAppointment(pb::HoldAppointmentRequest {
         calendar_ids: vec![CALENDAR.to_owned()],
         appointment_type_id: "visit".to_owned(),
-        start_time: Some(Timestamp { seconds: NOW + 3_600, nanos: 0 }),
+        start_time: Some(Timestamp {
+            seconds: NOW + 3_600,
+            nanos: 0,
+        }),
         ..Default::default()
     })
 }
@@ -92,7 +112,9 @@ async fn shown() -> (Log, Vec<pb::Appointment>) {
         reason: "a reason".to_owned(),
         ..Default::default()
     };
-    let cancelled = call(&service, Call::CancelAppointment(cancel)).await.remove(0);
+    let cancelled = call(&service, Call::CancelAppointment(cancel))
+        .await
+        .remove(0);
     let held = call(&service, hold()).await.remove(0);
     (Log::read(&mut store, &[]), vec![cancelled, held])
 }
@@ -105,9 +127,15 @@ fn others(value: &Value, field: &FieldDescriptor) -> Vec<Value> {
         Value::I64(it) => vec![Value::I64(it + 1)],
         Value::EnumNumber(it) => vec![Value::EnumNumber(it + 1)],
         Value::String(it) => vec![Value::String(format!("{it}x"))],
-        Value::Message(it) => tampered(it).into_iter().map(|(_, it)| Value::Message(it)).collect(),
+        Value::Message(it) => tampered(it)
+            .into_iter()
+            .map(|(_, it)| Value::Message(it))
+            .collect(),
         Value::List(items) => {
-            let more = items.iter().cloned().chain([Value::default_value(&field.kind())]);
+            let more = items
+                .iter()
+                .cloned()
+                .chain([Value::default_value(&field.kind())]);
             let changed = |at: usize| {
                 let with = move |other: Value| {
                     let mut items = items.clone();
@@ -116,14 +144,23 @@ fn others(value: &Value, field: &FieldDescriptor) -> Vec<Value> {
                 };
                 others(&items[at], field).into_iter().map(with)
             };
-            [Value::List(more.collect())].into_iter().chain((0..items.len()).flat_map(changed)).collect()
+            [Value::List(more.collect())]
+                .into_iter()
+                .chain((0..items.len()).flat_map(changed))
+                .collect()
         }
         Value::Map(entries) => {
             let mut more = entries.clone();
-            more.insert(MapKey::String("other".to_owned()), Value::String(String::new()));
+            more.insert(
+                MapKey::String("other".to_owned()),
+                Value::String(String::new()),
+            );
             vec![Value::Map(more)]
         }
-        other => panic!("no field of an appointment is like {} so far: {other:?}", field.full_name()),
+        other => panic!(
+            "no field of an appointment is like {} so far: {other:?}",
+            field.full_name()
+        ),
     }
 }
 
@@ -146,29 +183,52 @@ fn tampered(message: &DynamicMessage) -> Vec<(FieldDescriptor, DynamicMessage)> 
 }
 
 #[tokio::test]
-async fn whichever_field_of_an_appointment_is_shown_wrong_is_noticed_but_for_those_that_are_personal() {
+async fn whichever_field_of_an_appointment_is_shown_wrong_is_noticed_but_for_those_that_are_personal()
+ {
     let (log, shown) = shown().await;
-    let (mut noticed, mut unnoticed, mut bare) = (BTreeSet::new(), BTreeSet::new(), None::<BTreeSet<String>>);
+    let (mut noticed, mut unnoticed, mut bare) =
+        (BTreeSet::new(), BTreeSet::new(), None::<BTreeSet<String>>);
     for it in &shown {
         let (_, image) = log.latest(&it.appointment_id, it.revision).unwrap();
         assert!(log.is_as(image, it, false), "{it:?} was {image:?}");
         let message = dynamic(it);
         let descriptor = message.descriptor();
-        let absent = descriptor.fields().filter(|field| !message.has_field(field));
+        let absent = descriptor
+            .fields()
+            .filter(|field| !message.has_field(field));
         let absent: BTreeSet<String> = absent.map(|field| field.name().to_owned()).collect();
-        bare = Some(bare.map_or_else(|| absent.clone(), |bare| bare.intersection(&absent).cloned().collect()));
+        bare = Some(bare.map_or_else(
+            || absent.clone(),
+            |bare| bare.intersection(&absent).cloned().collect(),
+        ));
         for (field, wrong) in tampered(&message) {
             let wrong: pb::Appointment = wrong.transcode_to().unwrap();
             assert_ne!(wrong, *it, "{}", field.name());
             for may_have_run_out in [false, true] {
                 let is_noticed = !log.is_as(image, &wrong, may_have_run_out);
-                if is_noticed { &mut noticed } else { &mut unnoticed }.insert(field.name().to_owned());
+                if is_noticed {
+                    &mut noticed
+                } else {
+                    &mut unnoticed
+                }
+                .insert(field.name().to_owned());
             }
         }
     }
-    assert_eq!(bare, Some(BTreeSet::new()), "a field that none of them has is not tried as it shows");
+    assert_eq!(
+        bare,
+        Some(BTreeSet::new()),
+        "a field that none of them has is not tried as it shows"
+    );
     assert_eq!(unnoticed, PERSONAL.map(str::to_owned).into());
     assert!(unnoticed.is_disjoint(&noticed), "{noticed:?}");
-    let all: BTreeSet<String> = dynamic(&shown[0]).descriptor().fields().map(|it| it.name().to_owned()).collect();
-    assert_eq!(noticed.union(&unnoticed).cloned().collect::<BTreeSet<_>>(), all);
+    let all: BTreeSet<String> = dynamic(&shown[0])
+        .descriptor()
+        .fields()
+        .map(|it| it.name().to_owned())
+        .collect();
+    assert_eq!(
+        noticed.union(&unnoticed).cloned().collect::<BTreeSet<_>>(),
+        all
+    );
 }

@@ -28,8 +28,19 @@ pub struct Process {
 /// How the binary serves a file on a free port.
 pub fn command(file: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bookd"));
-    command.args(["serve", "--listen", "127.0.0.1:0", "--confirm-clock", "--log", "warn", "--store"]);
-    command.arg(format!("sqlite:{}", file.display())).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args([
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--confirm-clock",
+        "--log",
+        "warn",
+        "--store",
+    ]);
+    command
+        .arg(format!("sqlite:{}", file.display()))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
@@ -45,15 +56,33 @@ impl Process {
 
     /// The same, with its standard error somewhere: a pipe that nobody reads holds a process up when it is full.
     pub fn spawn_into(mut command: Command, last: &str, errors: Stdio) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(errors).spawn().unwrap();
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            .spawn()
+            .unwrap();
         let mut output = BufReader::new(child.stdout.as_mut().unwrap());
         let mut banner = String::new();
         while !banner.contains(last) {
-            assert_ne!(output.read_line(&mut banner).unwrap(), 0, "it ends before it serves: {banner:?}");
+            assert_ne!(
+                output.read_line(&mut banner).unwrap(),
+                0,
+                "it ends before it serves: {banner:?}"
+            );
         }
-        let address = banner.split(" on ").nth(1).and_then(|rest| rest.split(',').next());
-        let address = address.unwrap_or_else(|| panic!("no address in {banner:?}")).parse().unwrap();
-        Self { child, address, banner }
+        let address = banner
+            .split(" on ")
+            .nth(1)
+            .and_then(|rest| rest.split(',').next());
+        let address = address
+            .unwrap_or_else(|| panic!("no address in {banner:?}"))
+            .parse()
+            .unwrap();
+        Self {
+            child,
+            address,
+            banner,
+        }
     }
 
     pub fn id(&self) -> u32 {
@@ -63,7 +92,9 @@ impl Process {
     /// Waits, on another thread, until it has ended by itself: debug builds do so where they are told to.
     #[cfg(debug_assertions)]
     pub async fn ended(mut self) -> ExitStatus {
-        tokio::task::spawn_blocking(move || self.child.wait().unwrap()).await.unwrap()
+        tokio::task::spawn_blocking(move || self.child.wait().unwrap())
+            .await
+            .unwrap()
     }
 
     pub fn kill(mut self) {
@@ -87,7 +118,13 @@ impl Process {
     /// Stops it; answers what it said on standard error, too.
     pub fn terminate_and_read(mut self) -> (ExitStatus, String) {
         let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &id])
+                .status()
+                .unwrap()
+                .success()
+        );
         let mut said = String::new();
         if let Some(mut errors) = self.child.stderr.take() {
             errors.read_to_string(&mut said).unwrap();
@@ -97,7 +134,9 @@ impl Process {
 
     /// Waits on another thread: clients on this one go on, and answer the pings of a server that closes.
     pub async fn terminate_beside_clients(self) -> ExitStatus {
-        tokio::task::spawn_blocking(|| self.terminate()).await.unwrap()
+        tokio::task::spawn_blocking(|| self.terminate())
+            .await
+            .unwrap()
     }
 }
 
@@ -110,10 +149,20 @@ impl Drop for Process {
 }
 
 pub async fn open(channel: &Channel) {
-    let rule =
-        pb::AvailabilityRule { start_time: "00:00".to_owned(), end_time: "24:00".to_owned(), ..Default::default() };
-    let request = pb::SetAvailabilityRequest { calendar_id: "ada".to_owned(), rules: vec![rule], ..Default::default() };
-    AvailabilityServiceClient::new(channel.clone()).set_availability(request).await.unwrap();
+    let rule = pb::AvailabilityRule {
+        start_time: "00:00".to_owned(),
+        end_time: "24:00".to_owned(),
+        ..Default::default()
+    };
+    let request = pb::SetAvailabilityRequest {
+        calendar_id: "ada".to_owned(),
+        rules: vec![rule],
+        ..Default::default()
+    };
+    AvailabilityServiceClient::new(channel.clone())
+        .set_availability(request)
+        .await
+        .unwrap();
 }
 
 /// The booking of the n-th free hour from tomorrow on.
@@ -121,15 +170,25 @@ pub fn nth(n: i64) -> pb::BookAppointmentRequest {
     let tomorrow = (SystemClock.now().seconds() / 86_400 + 1) * 86_400;
     pb::BookAppointmentRequest {
         calendar_id: "ada".to_owned(),
-        start_time: Some(Timestamp { seconds: tomorrow + n * 3_600, nanos: 0 }),
-        invitee: Some(pb::Invitee { name: "Grace".to_owned(), ..Default::default() }),
+        start_time: Some(Timestamp {
+            seconds: tomorrow + n * 3_600,
+            nanos: 0,
+        }),
+        invitee: Some(pb::Invitee {
+            name: "Grace".to_owned(),
+            ..Default::default()
+        }),
         request_id: format!("request-{n}"),
         ..Default::default()
     }
 }
 
 /// Books hour after hour from `first` on with 16 in flight until the process dies; tells `reached` of each answer.
-async fn load(channel: Channel, first: i64, reached: mpsc::Sender<(i64, pb::BookAppointmentResponse)>) {
+async fn load(
+    channel: Channel,
+    first: i64,
+    reached: mpsc::Sender<(i64, pb::BookAppointmentResponse)>,
+) {
     let mut clients = tokio::task::JoinSet::new();
     for lane in 0..16 {
         let mut booking = BookingServiceClient::new(channel.clone());
@@ -174,11 +233,22 @@ async fn what_was_acknowledged_survives_six_kills_and_its_request_ids_answer_as_
     let channel = connect(process.address).await;
     let mut booking = BookingServiceClient::new(channel.clone());
     for (n, answer) in &acknowledged {
-        let again = booking.book_appointment(nth(*n)).await.unwrap().into_inner();
-        assert_eq!((&again.appointment, again.revision), (&answer.appointment, answer.revision), "request-{n}");
+        let again = booking
+            .book_appointment(nth(*n))
+            .await
+            .unwrap()
+            .into_inner();
+        assert_eq!(
+            (&again.appointment, again.revision),
+            (&answer.appointment, answer.revision),
+            "request-{n}"
+        );
     }
     let starts = listed(&channel).await;
-    assert!(starts.windows(2).all(|pair| pair[1] - pair[0] >= 3_600), "no two at one time");
+    assert!(
+        starts.windows(2).all(|pair| pair[1] - pair[0] >= 3_600),
+        "no two at one time"
+    );
     assert!(starts.len() >= acknowledged.len());
     drop(channel);
     assert!(process.terminate_beside_clients().await.success());
@@ -188,11 +258,22 @@ async fn what_was_acknowledged_survives_six_kills_and_its_request_ids_answer_as_
 async fn listed(channel: &Channel) -> Vec<i64> {
     let mut lists = ListServiceClient::new(channel.clone());
     let mut starts = Vec::new();
-    let mut request =
-        pb::ListAppointmentsRequest { calendar_id: "ada".to_owned(), page_size: 97, ..Default::default() };
+    let mut request = pb::ListAppointmentsRequest {
+        calendar_id: "ada".to_owned(),
+        page_size: 97,
+        ..Default::default()
+    };
     loop {
-        let page = lists.list_appointments(request.clone()).await.unwrap().into_inner();
-        starts.extend(page.appointments.iter().map(|it| it.start_time.unwrap().seconds));
+        let page = lists
+            .list_appointments(request.clone())
+            .await
+            .unwrap()
+            .into_inner();
+        starts.extend(
+            page.appointments
+                .iter()
+                .map(|it| it.start_time.unwrap().seconds),
+        );
         if page.next_page_token.is_empty() {
             return starts;
         }
@@ -207,9 +288,17 @@ async fn a_second_process_on_the_same_file_is_refused_and_says_why() {
     let first = Process::start(&file);
     let mut second = command(&file).spawn().unwrap();
     let mut said = String::new();
-    second.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    second
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
     assert_eq!(second.wait().unwrap().code(), Some(7));
-    assert!(said.contains("in use by another bookd") && said.contains("bookd.db"), "{said}");
+    assert!(
+        said.contains("in use by another bookd") && said.contains("bookd.db"),
+        "{said}"
+    );
     assert!(first.terminate_beside_clients().await.success());
 }
 
@@ -218,9 +307,15 @@ async fn what_is_not_a_bookd_database_is_refused_and_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("letter.db");
     for (content, why) in [
-        (b"Dear Ada, this is a letter and no database. ".repeat(8), "it is not an SQLite database"),
+        (
+            b"Dear Ada, this is a letter and no database. ".repeat(8),
+            "it is not an SQLite database",
+        ),
         (b"short".to_vec(), "it is not an SQLite database"),
-        ([&b"SQLite format 3\0"[..], &[7; 200]].concat(), "its application_id is another program's"),
+        (
+            [&b"SQLite format 3\0"[..], &[7; 200]].concat(),
+            "its application_id is another program's",
+        ),
     ] {
         std::fs::write(&file, &content).unwrap();
         let output = command(&file).output().unwrap();
@@ -254,9 +349,14 @@ async fn sigterm_answers_everything_that_it_commits_and_exits_in_order() {
     loading.await.unwrap();
     let process = Process::start(&file);
     let starts = listed(&connect(process.address).await).await;
-    let mut expected: Vec<i64> =
-        acknowledged.values().map(|it| it.appointment.as_ref().unwrap().start_time.unwrap().seconds).collect();
+    let mut expected: Vec<i64> = acknowledged
+        .values()
+        .map(|it| it.appointment.as_ref().unwrap().start_time.unwrap().seconds)
+        .collect();
     expected.sort_unstable();
-    assert_eq!(starts, expected, "nothing is there that nobody was told of, and nothing is missing");
+    assert_eq!(
+        starts, expected,
+        "nothing is there that nobody was told of, and nothing is missing"
+    );
     assert!(process.terminate_beside_clients().await.success());
 }

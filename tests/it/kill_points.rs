@@ -85,7 +85,13 @@ impl Record {
         self.make(channel, client, caller, call).await
     }
 
-    async fn make(&self, channel: &Channel, client: &str, caller: &mut Caller, call: Call) -> Outcome {
+    async fn make(
+        &self,
+        channel: &Channel,
+        client: &str,
+        caller: &mut Caller,
+        call: Call,
+    ) -> Outcome {
         let op = {
             let mut ops = self.ops.lock().unwrap();
             ops.push(Op::new(client, call.clone(), self.moment()));
@@ -95,7 +101,12 @@ impl Record {
         self.note(op, outcome.clone());
         if let Outcome::Done(answered) = &outcome {
             caller.learn(&call, answered);
-            caller.known.extend(answered.appointments.iter().map(|it| it.appointment_id.clone()));
+            caller.known.extend(
+                answered
+                    .appointments
+                    .iter()
+                    .map(|it| it.appointment_id.clone()),
+            );
         }
         outcome
     }
@@ -124,7 +135,9 @@ async fn calls(
 ) -> (Caller, bool) {
     for _ in 0..CALLS {
         let outcome = record.call(&channel, &client, &mut caller).await;
-        if matches!(&outcome, Outcome::Unknown(_)) || outcome == Outcome::Later("SHUTTING_DOWN".to_owned()) {
+        if matches!(&outcome, Outcome::Unknown(_))
+            || outcome == Outcome::Later("SHUTTING_DOWN".to_owned())
+        {
             return (caller, true);
         }
         let _nobody_counts_any_more = answers.send(()).await;
@@ -134,7 +147,9 @@ async fn calls(
 
 fn signal(process: &Process, name: &str) {
     // It may be gone already.
-    let _status = Command::new("kill").args([name, &process.id().to_string()]).status();
+    let _status = Command::new("kill")
+        .args([name, &process.id().to_string()])
+        .status();
 }
 
 /// One life of the process, with all callers.
@@ -145,18 +160,29 @@ async fn life(file: &Path, end: End, record: &Record, callers: Vec<Caller>) -> V
     }
     let process = Process::spawn(command, "or with this program");
     let channel = connect(process.address).await;
-    let watching = tokio::spawn(follow(connect(process.address).await, Arc::clone(&record.watched), None));
+    let watching = tokio::spawn(follow(
+        connect(process.address).await,
+        Arc::clone(&record.watched),
+        None,
+    ));
     let (sender, mut answers) = mpsc::channel(1_024);
     let running: Vec<_> = callers
         .into_iter()
         .enumerate()
         .map(|(number, caller)| {
             let client = format!("caller{number}");
-            tokio::spawn(calls(record.clone(), channel.clone(), caller, client, sender.clone()))
+            tokio::spawn(calls(
+                record.clone(),
+                channel.clone(),
+                caller,
+                client,
+                sender.clone(),
+            ))
         })
         .collect();
     drop(sender);
-    let (End::At(_, wanted) | End::Killed(wanted) | End::Frozen(wanted) | End::Terminated(wanted)) = end;
+    let (End::At(_, wanted) | End::Killed(wanted) | End::Frozen(wanted) | End::Terminated(wanted)) =
+        end;
     for _ in 0..wanted {
         if answers.recv().await.is_none() {
             break;
@@ -187,9 +213,15 @@ async fn life(file: &Path, end: End, record: &Record, callers: Vec<Caller>) -> V
         }
         // So little is written in one life that the WAL is not always copied so often.
         End::At(moment, times) => {
-            assert_eq!(moment, DeathMoment::Checkpoint, "it never came to it for the {times}. time")
+            assert_eq!(
+                moment,
+                DeathMoment::Checkpoint,
+                "it never came to it for the {times}. time"
+            )
         }
-        End::Killed(_) | End::Frozen(_) => assert_eq!(ended(process, end).await.signal(), Some(SIGKILL)),
+        End::Killed(_) | End::Frozen(_) => {
+            assert_eq!(ended(process, end).await.signal(), Some(SIGKILL))
+        }
         End::Terminated(_) => assert!(ended(process, end).await.success(), "it ends in order"),
     }
     watching.abort();
@@ -198,16 +230,21 @@ async fn life(file: &Path, end: End, record: &Record, callers: Vec<Caller>) -> V
 }
 
 async fn ended(process: Process, end: End) -> ExitStatus {
-    timeout(PATIENCE, process.ended()).await.unwrap_or_else(|_| panic!("it does not end: {end:?}"))
+    timeout(PATIENCE, process.ended())
+        .await
+        .unwrap_or_else(|_| panic!("it does not end: {end:?}"))
 }
 
 /// Whether the signal has come to each of its threads: that takes a moment.
 fn is_stopped(process: u32) -> bool {
     let mut threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
     threads.all(|thread| {
-        let status = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default();
+        let status =
+            std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default();
         // Behind the name, which may have anything in it.
-        status.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'))
+        status
+            .rsplit_once(") ")
+            .is_some_and(|(_, state)| state.starts_with('T'))
     })
 }
 
@@ -220,15 +257,25 @@ async fn frozen(process: &Process, record: &Record, channel: &Channel) {
         }
     };
     timeout(PATIENCE, is_stopped).await.expect("it stops");
-    let mut caller = Caller::new(&format!("frozen{}", process.id()), Chance(u64::from(process.id())));
+    let mut caller = Caller::new(
+        &format!("frozen{}", process.id()),
+        Chance(u64::from(process.id())),
+    );
     let call = caller.booking_or_cancelling(SystemClock.now().seconds());
     let (record, channel) = (record.clone(), channel.clone());
-    let mut calling = tokio::spawn(async move { record.make(&channel, "frozen", &mut caller, call).await });
+    let mut calling =
+        tokio::spawn(async move { record.make(&channel, "frozen", &mut caller, call).await });
     let answered = timeout(FROZEN, &mut calling).await;
-    assert!(answered.is_err(), "a process that is stopped answers: {answered:?}");
+    assert!(
+        answered.is_err(),
+        "a process that is stopped answers: {answered:?}"
+    );
     signal(process, "-CONT");
     let outcome = calling.await.unwrap();
-    assert!(matches!(outcome, Outcome::Done(_) | Outcome::Refused(..)), "who waited is answered: {outcome:?}");
+    assert!(
+        matches!(outcome, Outcome::Done(_) | Outcome::Refused(..)),
+        "who waited is answered: {outcome:?}"
+    );
 }
 
 /// Opens the calendars, asks after every call that may have happened, and judges all of it.
@@ -237,17 +284,35 @@ async fn judge(file: &Path, record: &Record) {
     let channel = connect(process.address).await;
     let open: Vec<_> = {
         let ops = record.ops.lock().unwrap();
-        ops.iter().enumerate().filter(|(_, op)| op.may_have_happened()).map(|(at, op)| (at, op.call.clone())).collect()
+        ops.iter()
+            .enumerate()
+            .filter(|(_, op)| op.may_have_happened())
+            .map(|(at, op)| (at, op.call.clone()))
+            .collect()
     };
     for (op, call) in open {
         record.note(op, send(&channel, &call).await);
     }
-    let last = record.ops.lock().unwrap().iter().filter_map(|op| Some(op.done()?.revision)).max().unwrap();
+    let last = record
+        .ops
+        .lock()
+        .unwrap()
+        .iter()
+        .filter_map(|op| Some(op.done()?.revision))
+        .max()
+        .unwrap();
     if record.watched.lock().unwrap().upto < last {
-        let following = follow(connect(process.address).await, Arc::clone(&record.watched), Some(last));
+        let following = follow(
+            connect(process.address).await,
+            Arc::clone(&record.watched),
+            Some(last),
+        );
         let _in_time = timeout(PATIENCE, following).await;
     }
-    assert!(record.watched.lock().unwrap().upto >= last, "R5 a watcher does not catch up");
+    assert!(
+        record.watched.lock().unwrap().upto >= last,
+        "R5 a watcher does not catch up"
+    );
     // What the store tells of everything, beside what was told of it while it happened.
     let mut watched = from_the_beginning(&channel, last).await;
     watched.push(record.watched.lock().unwrap().clone());
@@ -257,8 +322,13 @@ async fn judge(file: &Path, record: &Record) {
     let mut store = open_sqlite(file, &zones).unwrap();
     let lookup: ZoneLookup = Arc::new(move |name| zones.zone(name).ok());
     let oldest = store.oldest().unwrap();
-    let report = bookd::admin::check::check(&mut store, oldest, &lookup, SystemClock.now(), |_| ()).unwrap();
-    let mut found: Vec<String> = report.invariants.iter().flat_map(|it| it.findings.clone()).collect();
+    let report =
+        bookd::admin::check::check(&mut store, oldest, &lookup, SystemClock.now(), |_| ()).unwrap();
+    let mut found: Vec<String> = report
+        .invariants
+        .iter()
+        .flat_map(|it| it.findings.clone())
+        .collect();
     found.extend(store.integrity().unwrap());
     let ops = record.ops.lock().unwrap();
     let log = Log::read(&mut store, &ops);
@@ -274,8 +344,9 @@ async fn wherever_the_process_dies_what_was_answered_is_there_and_what_was_not_i
     let seed = budget("BOOKD_SEED", SystemClock.now().seconds().unsigned_abs());
     let mut chance = Chance(seed);
     eprintln!("BOOKD_SEED={seed}");
-    let mut callers: Vec<Caller> =
-        (0..CALLERS).map(|number| Caller::new(&format!("caller{number}"), chance.fork())).collect();
+    let mut callers: Vec<Caller> = (0..CALLERS)
+        .map(|number| Caller::new(&format!("caller{number}"), chance.fork()))
+        .collect();
     let first = Process::start(&file);
     let channel = connect(first.address).await;
     for call in callers[0].opening() {
@@ -293,8 +364,14 @@ async fn wherever_the_process_dies_what_was_answered_is_there_and_what_was_not_i
     judge(&file, &record).await;
     let ops = record.ops.lock().unwrap();
     let acknowledged = ops.iter().filter(|op| op.done().is_some()).count();
-    eprintln!("{kills} deaths, {} calls, {acknowledged} acknowledged, none lost", ops.len());
-    assert!(acknowledged * 5 > ops.len(), "calls must come to something, or nothing is shown");
+    eprintln!(
+        "{kills} deaths, {} calls, {acknowledged} acknowledged, none lost",
+        ops.len()
+    );
+    assert!(
+        acknowledged * 5 > ops.len(),
+        "calls must come to something, or nothing is shown"
+    );
 }
 
 #[tokio::test]
@@ -303,8 +380,18 @@ async fn a_process_that_dies_while_it_makes_its_file_leaves_one_that_opens() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("bookd.db");
         let mut dying = command(&file);
-        let output = dying.env("BOOKD_DIE_AT", format!("{:?}:{times}", DeathMoment::Migration)).output().unwrap();
-        assert_eq!(output.status.signal(), Some(SIGABRT), "it was to die for the {times}. time");
+        let output = dying
+            .env(
+                "BOOKD_DIE_AT",
+                format!("{:?}:{times}", DeathMoment::Migration),
+            )
+            .output()
+            .unwrap();
+        assert_eq!(
+            output.status.signal(),
+            Some(SIGABRT),
+            "it was to die for the {times}. time"
+        );
         let process = Process::start(&file);
         assert!(process.terminate_beside_clients().await.success());
     }
@@ -320,15 +407,37 @@ fn a_process_that_dies_while_it_brings_an_older_file_up_leaves_all_that_was_in_i
         std::fs::copy(&released, &file).unwrap();
         let run = |words: &[&str], die_at: &str| {
             let mut command = Command::new(env!("CARGO_BIN_EXE_bookd"));
-            command.args(words).args(["--store", &format!("sqlite:{}", file.display())]).current_dir(folder.path());
+            command
+                .args(words)
+                .args(["--store", &format!("sqlite:{}", file.display())])
+                .current_dir(folder.path());
             command.env("BOOKD_DIE_AT", die_at).output().unwrap()
         };
-        let died = run(&["export"], &format!("{:?}:{times}", DeathMoment::Migration));
-        assert_eq!(died.status.signal(), Some(SIGABRT), "it was to die for the {times}. time");
+        let died = run(
+            &["export"],
+            &format!("{:?}:{times}", DeathMoment::Migration),
+        );
+        assert_eq!(
+            died.status.signal(),
+            Some(SIGABRT),
+            "it was to die for the {times}. time"
+        );
         let checked = run(&["check"], "");
-        assert_ne!(checked.status.code(), Some(1), "{}", String::from_utf8_lossy(&checked.stdout));
+        assert_ne!(
+            checked.status.code(),
+            Some(1),
+            "{}",
+            String::from_utf8_lossy(&checked.stdout)
+        );
         let exported = run(&["export", "all.json", "--codes"], "");
-        assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
-        assert_eq!(std::fs::read_to_string(folder.path().join("all.json")).unwrap(), wanted);
+        assert!(
+            exported.status.success(),
+            "{}",
+            String::from_utf8_lossy(&exported.stderr)
+        );
+        assert_eq!(
+            std::fs::read_to_string(folder.path().join("all.json")).unwrap(),
+            wanted
+        );
     }
 }

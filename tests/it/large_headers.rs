@@ -14,7 +14,8 @@ use tonic::{Code, Request, Status, Streaming};
 use crate::besieged::Besieged;
 use crate::hostile_memory::{BOOK, MEMORY_MAX, STREAMS, reason, serve};
 use crate::http2::{
-    ACK, CONTINUATION, Connection, END_HEADERS, END_STREAM, HEADERS, PATIENCE, PING, call_headers, frame, long_header,
+    ACK, CONTINUATION, Connection, END_HEADERS, END_STREAM, HEADERS, PATIENCE, PING, call_headers,
+    frame, long_header,
 };
 use crate::kill::nth;
 
@@ -31,25 +32,41 @@ fn metadata(keys: usize, value_bytes: usize) -> MetadataMap {
     metadata
 }
 
-async fn book_with(channel: &Channel, number: i64, metadata: MetadataMap) -> Result<pb::Appointment, Status> {
+async fn book_with(
+    channel: &Channel,
+    number: i64,
+    metadata: MetadataMap,
+) -> Result<pb::Appointment, Status> {
     let mut request = Request::new(nth(number));
     *request.metadata_mut() = metadata;
-    let booked = BookingServiceClient::new(channel.clone()).book_appointment(request).await?;
+    let booked = BookingServiceClient::new(channel.clone())
+        .book_appointment(request)
+        .await?;
     Ok(booked.into_inner().appointment.unwrap())
 }
 
 async fn tells_of(watch: &mut Streaming<pb::WatchAppointmentsResponse>, appointment_id: &str) {
     let told = async {
         loop {
-            let message = watch.message().await.expect("the watch goes on").expect("the watch goes on").message;
+            let message = watch
+                .message()
+                .await
+                .expect("the watch goes on")
+                .expect("the watch goes on")
+                .message;
             if let Some(pb::watch_appointments_response::Message::Change(change)) = message
-                && change.events.iter().any(|it| format!("{it:?}").contains(appointment_id))
+                && change
+                    .events
+                    .iter()
+                    .any(|it| format!("{it:?}").contains(appointment_id))
             {
                 return;
             }
         }
     };
-    tokio::time::timeout(PATIENCE, told).await.expect("it is told");
+    tokio::time::timeout(PATIENCE, told)
+        .await
+        .expect("it is told");
 }
 
 #[tokio::test]
@@ -58,12 +75,20 @@ async fn a_call_with_too_large_headers_is_refused_alone_and_the_watch_beside_it_
     // One connection.
     let channel = besieged.channel();
     let watching = ListServiceClient::new(channel.clone());
-    let mut watch =
-        watching.clone().watch_appointments(pb::WatchAppointmentsRequest::default()).await.unwrap().into_inner();
+    let mut watch = watching
+        .clone()
+        .watch_appointments(pb::WatchAppointmentsRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
     let mut number = 1_000;
-    for (keys, value_bytes, is_served) in
-        [(1, 15_000, true), (1, 17_000, false), (1, 100_000, false), (1_000, 10, false), (1_000, 80, false)]
-    {
+    for (keys, value_bytes, is_served) in [
+        (1, 15_000, true),
+        (1, 17_000, false),
+        (1, 100_000, false),
+        (1_000, 10, false),
+        (1_000, 80, false),
+    ] {
         number += 1;
         let answer = book_with(&channel, number, metadata(keys, value_bytes)).await;
         if is_served {
@@ -77,11 +102,17 @@ async fn a_call_with_too_large_headers_is_refused_alone_and_the_watch_beside_it_
             );
         }
         number += 1;
-        let booked = book_with(&channel, number, MetadataMap::new()).await.unwrap();
+        let booked = book_with(&channel, number, MetadataMap::new())
+            .await
+            .unwrap();
         tells_of(&mut watch, &booked.appointment_id).await;
     }
     // What HTTP/2 refuses by itself has no reason, and ends no more than its call.
-    assert!(book_with(&channel, 2_000, metadata(1, 160_000)).await.is_err());
+    assert!(
+        book_with(&channel, 2_000, metadata(1, 160_000))
+            .await
+            .is_err()
+    );
     let booked = besieged.books(1).await.remove(0);
     tells_of(&mut watch, &booked.appointment_id).await;
     besieged.ends_unharmed(MEMORY_MAX).await;
@@ -92,7 +123,12 @@ fn begun_block(more: &[u8]) -> Vec<u8> {
     let block = [&call_headers(BOOK), more].concat();
     let mut bytes = Vec::new();
     for (number, piece) in block.chunks(FRAME_BYTES).enumerate() {
-        bytes.extend(frame(if number == 0 { HEADERS } else { CONTINUATION }, 0, 1, piece));
+        bytes.extend(frame(
+            if number == 0 { HEADERS } else { CONTINUATION },
+            0,
+            1,
+            piece,
+        ));
     }
     bytes
 }
@@ -131,9 +167,11 @@ async fn a_thousand_headers_that_are_half_sent_take_what_was_sent_of_them_and_th
     let literal: Vec<u8> = (0..780).flat_map(long_header).collect();
     let large = begun_block(&literal);
     let small = begun_block(&named_often(3_900));
-    for (block, memory_max) in
-        [(small, MEMORY_MAX), (large[..large.len() / 2].to_vec(), 2 * MEMORY_MAX), (large, 3 * MEMORY_MAX)]
-    {
+    for (block, memory_max) in [
+        (small, MEMORY_MAX),
+        (large[..large.len() / 2].to_vec(), 2 * MEMORY_MAX),
+        (large, 3 * MEMORY_MAX),
+    ] {
         let mut besieged = Besieged::start().await;
         let open = half_way(&besieged, CONNECTIONS, &block).await;
         besieged.books(10).await;
@@ -153,7 +191,10 @@ async fn calls_that_all_have_as_many_tiny_headers_as_are_read_take_little_memory
         let mut connection = Connection::shaken(besieged.address()).await;
         connection.send(&calls).await;
         for _ in 0..STREAMS {
-            let headers = connection.next_of(HEADERS).await.expect("the connection goes on");
+            let headers = connection
+                .next_of(HEADERS)
+                .await
+                .expect("the connection goes on");
             assert_ne!(headers.flags & END_STREAM, 0, "a refusal");
         }
     }
@@ -164,15 +205,26 @@ async fn calls_that_all_have_as_many_tiny_headers_as_are_read_take_little_memory
 #[tokio::test]
 async fn a_header_that_never_ends_is_waited_for_as_long_as_the_answer_to_a_ping() {
     let keepalive = Duration::from_millis(50);
-    let limits = ServerLimits { keepalive, keepalive_timeout: keepalive, ..ServerLimits::default() };
+    let limits = ServerLimits {
+        keepalive,
+        keepalive_timeout: keepalive,
+        ..ServerLimits::default()
+    };
     let running = serve(AdmissionLimits::default(), limits);
     let mut connection = Connection::shaken(running.local_addr()).await;
-    connection.send(&frame(HEADERS, 0, 1, &call_headers(BOOK))).await;
+    connection
+        .send(&frame(HEADERS, 0, 1, &call_headers(BOOK)))
+        .await;
     let (_from, mut to) = connection.into_stream().into_split();
     let trickling = async {
-        while tokio::io::AsyncWriteExt::write_all(&mut to, &frame(CONTINUATION, 0, 1, &[0x82])).await.is_ok() {
+        while tokio::io::AsyncWriteExt::write_all(&mut to, &frame(CONTINUATION, 0, 1, &[0x82]))
+            .await
+            .is_ok()
+        {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, trickling).await.expect("the server closes");
+    tokio::time::timeout(PATIENCE, trickling)
+        .await
+        .expect("the server closes");
 }

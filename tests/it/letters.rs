@@ -7,23 +7,55 @@ use crate::stored::raw;
 
 const WRITTEN: &str = "jürgen@example.com";
 /// Upper case; and the ü as a letter with two dots behind it.
-const SPELT: [&str; 4] = [WRITTEN, "JÜRGEN@EXAMPLE.COM", "ju\u{308}rgen@Example.com", "JU\u{308}RGEN@example.com"];
+const SPELT: [&str; 4] = [
+    WRITTEN,
+    "JÜRGEN@EXAMPLE.COM",
+    "ju\u{308}rgen@Example.com",
+    "JU\u{308}RGEN@example.com",
+];
 
 fn by(email: &str, address: &str, clock: &str) -> pb::BookAppointmentRequest {
-    let invitee = pb::Invitee { name: email.to_owned(), email: address.to_owned(), ..Default::default() };
-    pb::BookAppointmentRequest { invitee: Some(invitee), ..at("ada", clock) }
+    let invitee = pb::Invitee {
+        name: email.to_owned(),
+        email: address.to_owned(),
+        ..Default::default()
+    };
+    pb::BookAppointmentRequest {
+        invitee: Some(invitee),
+        ..at("ada", clock)
+    }
 }
 
 impl Bookd {
     async fn of_address(&self, address: &str) -> Vec<String> {
-        let request = pb::ListAppointmentsRequest { invitee_email: address.into(), ..Default::default() };
-        let listed = self.lists().list_appointments(request).await.unwrap().into_inner();
-        listed.appointments.into_iter().map(|it| it.invitee.unwrap().email).collect()
+        let request = pb::ListAppointmentsRequest {
+            invitee_email: address.into(),
+            ..Default::default()
+        };
+        let listed = self
+            .lists()
+            .list_appointments(request)
+            .await
+            .unwrap()
+            .into_inner();
+        listed
+            .appointments
+            .into_iter()
+            .map(|it| it.invitee.unwrap().email)
+            .collect()
     }
 
     async fn redact_address(&self, address: &str) -> i32 {
-        let request = pb::RedactInviteeRequest { invitee_email: address.into(), ..Default::default() };
-        self.booking().redact_invitee(request).await.unwrap().into_inner().appointments_redacted
+        let request = pb::RedactInviteeRequest {
+            invitee_email: address.into(),
+            ..Default::default()
+        };
+        self.booking()
+            .redact_invitee(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .appointments_redacted
     }
 }
 
@@ -32,19 +64,37 @@ async fn an_address_is_found_in_every_spelling_and_kept_as_it_was_written() {
     let mut bookd = Bookd::start().await;
     bookd.open("ada", "08:00", "18:00").await;
     bookd.book(by("one", WRITTEN, "09:00")).await.unwrap();
-    bookd.book(by("two", "JÜRGEN@example.com", "10:00")).await.unwrap();
-    bookd.book(by("another", "jurgen@example.com", "11:00")).await.unwrap();
+    bookd
+        .book(by("two", "JÜRGEN@example.com", "10:00"))
+        .await
+        .unwrap();
+    bookd
+        .book(by("another", "jurgen@example.com", "11:00"))
+        .await
+        .unwrap();
     for _ in 0..2 {
         for spelt in SPELT {
-            assert_eq!(bookd.of_address(spelt).await, [WRITTEN, "JÜRGEN@example.com"], "{spelt}");
+            assert_eq!(
+                bookd.of_address(spelt).await,
+                [WRITTEN, "JÜRGEN@example.com"],
+                "{spelt}"
+            );
         }
-        assert_eq!(bookd.of_address("Jurgen@example.com").await, ["jurgen@example.com"], "accents count");
+        assert_eq!(
+            bookd.of_address("Jurgen@example.com").await,
+            ["jurgen@example.com"],
+            "accents count"
+        );
         bookd = bookd.restart().await;
     }
     assert_eq!(bookd.redact_address("JU\u{308}RGEN@EXAMPLE.COM").await, 2);
     assert!(bookd.of_address(WRITTEN).await.is_empty());
     assert_eq!(bookd.of_address("jurgen@example.com").await.len(), 1);
-    assert_eq!(bookd.redact_address(WRITTEN).await, 0, "nobody is left, and that is no error");
+    assert_eq!(
+        bookd.redact_address(WRITTEN).await,
+        0,
+        "nobody is left, and that is no error"
+    );
     bookd.stop().await;
 }
 

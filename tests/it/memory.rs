@@ -10,7 +10,11 @@ use crate::words::{appointment_type, booking};
 impl Bookd {
     /// How many claims of a calendar are in memory.
     async fn claims(&self, calendar: &str) -> usize {
-        let view = self.engine().view(&[CalendarId::parse(calendar).unwrap()], &Wait::default()).await.unwrap();
+        let view = self
+            .engine()
+            .view(&[CalendarId::parse(calendar).unwrap()], &Wait::default())
+            .await
+            .unwrap();
         view.calendars[0].claims.iter().count()
     }
 
@@ -20,7 +24,12 @@ impl Bookd {
             start_time: Some(timestamp(from)),
             end_time: Some(timestamp(to)),
         };
-        let mut answer = self.slots().query_free_busy(query).await.unwrap().into_inner();
+        let mut answer = self
+            .slots()
+            .query_free_busy(query)
+            .await
+            .unwrap()
+            .into_inner();
         answer.calendars.remove(0).busy
     }
 }
@@ -29,11 +38,23 @@ impl Bookd {
 async fn what_is_over_leaves_memory_within_days_and_free_busy_still_shows_it() {
     let bookd = Bookd::with_ada().await;
     bookd
-        .put_type("ada", pb::AppointmentType { buffer_after: Some(minutes(30)), ..appointment_type("visit", 60) })
+        .put_type(
+            "ada",
+            pb::AppointmentType {
+                buffer_after: Some(minutes(30)),
+                ..appointment_type("visit", 60)
+            },
+        )
         .await;
     for day in 2..12 {
         let visit = booking("ada", &format!("2027-03-{day:02}T10:00"));
-        bookd.book(pb::BookAppointmentRequest { appointment_type_id: "visit".into(), ..visit }).await.unwrap();
+        bookd
+            .book(pb::BookAppointmentRequest {
+                appointment_type_id: "visit".into(),
+                ..visit
+            })
+            .await
+            .unwrap();
     }
     assert_eq!(bookd.claims("ada").await, 10);
     let (from, to) = ("2027-03-01T00:00:00Z", "2027-03-20T00:00:00Z");
@@ -46,14 +67,20 @@ async fn what_is_over_leaves_memory_within_days_and_free_busy_still_shows_it() {
     let after = bookd.busy("ada", from, to).await;
     assert_eq!(after[..10], before[..], "the past is read from the store");
     assert_eq!(after.len(), 11);
-    let part = bookd.busy("ada", "2027-03-03T09:45:00Z", "2027-03-04T09:15:00Z").await;
+    let part = bookd
+        .busy("ada", "2027-03-03T09:45:00Z", "2027-03-04T09:15:00Z")
+        .await;
     let clocks = |it: &pb::Period| (it.start_time.unwrap().seconds, it.end_time.unwrap().seconds);
     let at = |text: &str| timestamp(text).seconds;
     let expected = [
         (at("2027-03-03T09:45:00Z"), at("2027-03-03T10:30:00Z")),
         (at("2027-03-04T09:00:00Z"), at("2027-03-04T09:15:00Z")),
     ];
-    assert_eq!(part.iter().map(clocks).collect::<Vec<_>>(), expected, "cut to the range, buffers included");
+    assert_eq!(
+        part.iter().map(clocks).collect::<Vec<_>>(),
+        expected,
+        "cut to the range, buffers included"
+    );
     let bookd = bookd.restart().await;
     assert_eq!(bookd.busy("ada", from, to).await, after);
     bookd.stop().await;
@@ -62,9 +89,23 @@ async fn what_is_over_leaves_memory_within_days_and_free_busy_still_shows_it() {
 #[tokio::test]
 async fn a_yearly_limit_counts_what_is_long_over() {
     let bookd = Bookd::with_ada().await;
-    let limits = pb::Limits { per_year: Some(2), ..Default::default() };
-    bookd.put_type("ada", pb::AppointmentType { limits: Some(limits), ..appointment_type("few", 60) }).await;
-    let few = |start: &str| pb::BookAppointmentRequest { appointment_type_id: "few".into(), ..booking("ada", start) };
+    let limits = pb::Limits {
+        per_year: Some(2),
+        ..Default::default()
+    };
+    bookd
+        .put_type(
+            "ada",
+            pb::AppointmentType {
+                limits: Some(limits),
+                ..appointment_type("few", 60)
+            },
+        )
+        .await;
+    let few = |start: &str| pb::BookAppointmentRequest {
+        appointment_type_id: "few".into(),
+        ..booking("ada", start)
+    };
     bookd.book(few("2027-03-02T10:00")).await.unwrap();
     bookd.book(few("2027-03-03T10:00")).await.unwrap();
     bookd.set_clock("2027-11-10T12:00:00Z").await;
@@ -77,20 +118,42 @@ async fn a_yearly_limit_counts_what_is_long_over() {
 #[tokio::test]
 async fn the_limit_of_a_deleted_type_counts_what_is_long_over() {
     let mut bookd = Bookd::with_ada().await;
-    let few = |start: &str| pb::BookAppointmentRequest { appointment_type_id: "few".into(), ..booking("ada", start) };
+    let few = |start: &str| pb::BookAppointmentRequest {
+        appointment_type_id: "few".into(),
+        ..booking("ada", start)
+    };
     bookd.put_type("ada", appointment_type("few", 60)).await;
     bookd.book(few("2027-03-02T10:00")).await.unwrap();
     bookd.book(few("2027-03-03T10:00")).await.unwrap();
     let third = bookd.book(few("2027-06-15T10:00")).await.unwrap();
-    let limits = pb::Limits { per_year: Some(2), ..Default::default() };
-    bookd.put_type("ada", pb::AppointmentType { limits: Some(limits), ..appointment_type("few", 60) }).await;
+    let limits = pb::Limits {
+        per_year: Some(2),
+        ..Default::default()
+    };
+    bookd
+        .put_type(
+            "ada",
+            pb::AppointmentType {
+                limits: Some(limits),
+                ..appointment_type("few", 60)
+            },
+        )
+        .await;
     let delete = pb::DeleteAppointmentTypeRequest {
         calendar_id: "ada".into(),
         appointment_type_id: "few".into(),
         ..Default::default()
     };
-    bookd.calendars().delete_appointment_type(delete).await.unwrap();
-    for (now, other) in [("2027-03-04", "2027-05-20"), ("2027-04-10", "2027-05-21"), ("2027-05-10", "2027-05-24")] {
+    bookd
+        .calendars()
+        .delete_appointment_type(delete)
+        .await
+        .unwrap();
+    for (now, other) in [
+        ("2027-03-04", "2027-05-20"),
+        ("2027-04-10", "2027-05-21"),
+        ("2027-05-10", "2027-05-24"),
+    ] {
         bookd.set_clock(&format!("{now}T12:00:00Z")).await;
         bookd.booked("ada", &format!("{other}T10:00")).await;
         let to = pb::RescheduleAppointmentRequest {
@@ -98,7 +161,11 @@ async fn the_limit_of_a_deleted_type_counts_what_is_long_over() {
             local_start: "2027-06-16T10:00".into(),
             ..Default::default()
         };
-        let moved = bookd.booking().reschedule_appointment(to).await.map(|it| it.into_inner().appointment.unwrap());
+        let moved = bookd
+            .booking()
+            .reschedule_appointment(to)
+            .await
+            .map(|it| it.into_inner().appointment.unwrap());
         assert_eq!(crate::words::refused(moved).codes(), ["LIMIT"], "{now}");
         bookd = bookd.restart().await;
     }

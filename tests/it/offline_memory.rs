@@ -28,19 +28,34 @@ const BYTES_EACH_MAX: u64 = 800;
 /// A store whose every appointment was booked by a change of its own.
 fn fill(file: &Path, appointments: usize) {
     let mut store = Sqlite::open(file, zones(), CODE_KEY).unwrap();
-    let (mut state, mut changes) = (State { next_key: store.boot().unwrap().next_key, ..State::default() }, Vec::new());
+    let (mut state, mut changes) = (
+        State {
+            next_key: store.boot().unwrap().next_key,
+            ..State::default()
+        },
+        Vec::new(),
+    );
     let utc = zones()("UTC").unwrap();
     // As by the clock that a restore goes by.
     let now = Instant::from_seconds(SystemClock.now().seconds() / DAY * DAY);
     for calendar in 0..CALENDARS {
         let calendar = format!("calendar-{calendar}");
         let rules = always_open();
-        let hours = Asked::SetAvailability { calendar: id(&calendar), zone: None, utc: utc.clone(), rules, etag: None };
+        let hours = Asked::SetAvailability {
+            calendar: id(&calendar),
+            zone: None,
+            utc: utc.clone(),
+            rules,
+            etag: None,
+        };
         take(&mut state, &hours, now, &mut changes);
         for hour in 0..appointments / CALENDARS {
             let number = u128::from(state.next_key.0);
             let start = now.plus(2 * DAY + i64::try_from(hour).unwrap() * HOUR);
-            let once = Booking { occurrence: None, ..booking(number, &calendar, start) };
+            let once = Booking {
+                occurrence: None,
+                ..booking(number, &calendar, start)
+            };
             take(&mut state, &Asked::Book(once), now, &mut changes);
             if changes.len() >= BATCH {
                 commit(&mut store, &mut changes);
@@ -53,13 +68,22 @@ fn fill(file: &Path, appointments: usize) {
 }
 
 fn take(state: &mut State, command: &Asked, now: Instant, changes: &mut Vec<Change>) {
-    let change = decide(state, command, now).unwrap().change(state, now, Caller::default()).unwrap();
+    let change = decide(state, command, now)
+        .unwrap()
+        .change(state, now, Caller::default())
+        .unwrap();
     state.apply(&change);
     changes.push(change);
 }
 
 fn commit(store: &mut Sqlite, changes: &mut Vec<Change>) {
-    store.commit(&CommitBatch { changes, requests: &[], expected: &[] }).unwrap();
+    store
+        .commit(&CommitBatch {
+            changes,
+            requests: &[],
+            expected: &[],
+        })
+        .unwrap();
     store.after_commit().unwrap();
     changes.clear();
 }
@@ -67,14 +91,21 @@ fn commit(store: &mut Sqlite, changes: &mut Vec<Change>) {
 /// Runs a command to its end; answers the most that it held, in bytes.
 fn held(arguments: &[&str]) -> u64 {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bookd"));
-    let mut child = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = command
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     let ended = loop {
         // What has ended says nothing of its memory any more.
         let text = std::fs::read_to_string(&status).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes = line.and_then(|it| it.split_whitespace().next()).map_or(0, |it| it.parse::<u64>().unwrap());
+        let kilobytes = line
+            .and_then(|it| it.split_whitespace().next())
+            .map_or(0, |it| it.parse::<u64>().unwrap());
         peak = peak.max(kilobytes * 1_024);
         if let Some(ended) = child.try_wait().unwrap() {
             break ended;
@@ -90,7 +121,13 @@ fn held(arguments: &[&str]) -> u64 {
 fn what_a_check_a_backup_and_a_restore_hold_does_not_grow_with_the_store() {
     let folder = TempDir::new().unwrap();
     let peaks = [APPOINTMENTS, 3 * APPOINTMENTS].map(|appointments| {
-        let file = |name: &str| folder.path().join(format!("{name}-{appointments}.db")).display().to_string();
+        let file = |name: &str| {
+            folder
+                .path()
+                .join(format!("{name}-{appointments}.db"))
+                .display()
+                .to_string()
+        };
         let (store, copy, restored) = (file("store"), file("copy"), file("restored"));
         fill(Path::new(&store), appointments);
         let url = |file: &str| format!("sqlite:{file}");
@@ -101,10 +138,20 @@ fn what_a_check_a_backup_and_a_restore_hold_does_not_grow_with_the_store() {
         ]
     });
     let [small, large] = peaks;
-    for (command, (small, large)) in ["check", "backup", "restore"].into_iter().zip(small.into_iter().zip(large)) {
+    for (command, (small, large)) in ["check", "backup", "restore"]
+        .into_iter()
+        .zip(small.into_iter().zip(large))
+    {
         let each = large.saturating_sub(small) / (2 * APPOINTMENTS as u64);
         let megabytes = |bytes: u64| bytes / 1_024 / 1_024;
-        eprintln!("{command}: {} and {} MiB, {each} bytes for each", megabytes(small), megabytes(large));
-        assert!(small > 0 && each < BYTES_EACH_MAX, "{command}: {each} bytes more for each appointment");
+        eprintln!(
+            "{command}: {} and {} MiB, {each} bytes for each",
+            megabytes(small),
+            megabytes(large)
+        );
+        assert!(
+            small > 0 && each < BYTES_EACH_MAX,
+            "{command}: {each} bytes more for each appointment"
+        );
     }
 }

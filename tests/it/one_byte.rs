@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use bookd::fold::email_key;
 use bookd::store::log_reader::PART_EVENTS_MAX;
 use bookd::store::sqlite::{CopySource, Sqlite};
-use bookd::store::{CalendarFilter, CommitBatch, ListQuery, OpenError, RequestRecord, Store, StoreError};
+use bookd::store::{
+    CalendarFilter, CommitBatch, ListQuery, OpenError, RequestRecord, Store, StoreError,
+};
 use bookd_core::command::Command;
 use bookd_core::ids::{AppointmentKey, Revision};
 use bookd_core::log::LogPosition;
@@ -20,8 +22,8 @@ use bookd_core::time::interval::Interval;
 use tempfile::TempDir;
 
 use crate::stored::{
-    CODE_KEY, MONDAY, World, appointment_id, at_hour, cancel, id, live_a_life, move_to, of_appointment, of_calendar,
-    open, query, zones,
+    CODE_KEY, MONDAY, World, appointment_id, at_hour, cancel, id, live_a_life, move_to,
+    of_appointment, of_calendar, open, query, zones,
 };
 use bookd_kit::chance::{Chance, budget};
 
@@ -66,7 +68,9 @@ fn fill(world: &mut World) {
         calendar: id("bob"),
         source: "elsewhere".to_owned(),
         range: Interval::new(MONDAY, at_hour(400)),
-        periods: (0..60).map(|it| Interval::new(at_hour(3 * it), at_hour(3 * it + 1))).collect(),
+        periods: (0..60)
+            .map(|it| Interval::new(at_hour(3 * it), at_hour(3 * it + 1)))
+            .collect(),
     };
     world.run(&busy);
     let request = RequestRecord {
@@ -90,7 +94,10 @@ fn fill(world: &mut World) {
         book(world, number);
     }
     for number in 0..20 {
-        world.run(&move_to(appointment_id(100 + number), at_hour(1_000 + 2 * i64::try_from(number).unwrap())));
+        world.run(&move_to(
+            appointment_id(100 + number),
+            at_hour(1_000 + 2 * i64::try_from(number).unwrap()),
+        ));
         world.run(&cancel(appointment_id(140 + number)));
     }
 }
@@ -108,7 +115,10 @@ impl Whole {
         let kept = world.folder.clone().unwrap();
         let file = kept.path().join("bookd.db");
         let folder = TempDir::new().unwrap();
-        let (at_rest, killed) = (folder.path().join("at_rest.db"), folder.path().join("killed.db"));
+        let (at_rest, killed) = (
+            folder.path().join("at_rest.db"),
+            folder.path().join("killed.db"),
+        );
         world.reopen();
         for number in 240..300 {
             book(&mut world, number);
@@ -120,12 +130,27 @@ impl Whole {
         let right = |from: &Path, to: &mut PathBuf| {
             copy(from, to);
             let mut store = opened(to).unwrap();
-            answers(&mut store).into_iter().map(Result::unwrap).collect::<Vec<_>>()
+            answers(&mut store)
+                .into_iter()
+                .map(Result::unwrap)
+                .collect::<Vec<_>>()
         };
         let (right_at_rest, right_killed) = (right(&at_rest, &mut one), right(&killed, &mut other));
-        assert_eq!(right_at_rest, right_killed, "what was committed is there after a kill");
-        assert!(!beside(&at_rest, "-wal").exists() && fs::metadata(beside(&killed, "-wal")).unwrap().len() > 1 << 20);
-        Self { _folder: folder, at_rest, killed, right_at_rest, right_killed }
+        assert_eq!(
+            right_at_rest, right_killed,
+            "what was committed is there after a kill"
+        );
+        assert!(
+            !beside(&at_rest, "-wal").exists()
+                && fs::metadata(beside(&killed, "-wal")).unwrap().len() > 1 << 20
+        );
+        Self {
+            _folder: folder,
+            at_rest,
+            killed,
+            right_at_rest,
+            right_killed,
+        }
     }
 }
 
@@ -137,12 +162,24 @@ fn opened(file: &Path) -> Result<Sqlite, OpenError> {
 fn answers(store: &mut Sqlite) -> Vec<Result<String, StoreError>> {
     let mut all = vec![store.boot().map(|it| format!("{it:?}"))];
     for name in CALENDARS {
-        all.push(store.load_calendars(&[id(name)], MONDAY).map(|it| format!("{it:?}")));
+        all.push(
+            store
+                .load_calendars(&[id(name)], MONDAY)
+                .map(|it| format!("{it:?}")),
+        );
     }
     for number in (1..8).chain((100..400).step_by(17)) {
-        all.push(store.load_appointments(&[appointment_id(number)]).map(|it| format!("{it:?}")));
+        all.push(
+            store
+                .load_appointments(&[appointment_id(number)])
+                .map(|it| format!("{it:?}")),
+        );
     }
-    all.push(store.keys_of_email(&email_key("grace@example.com"), 1_000).map(|it| format!("{it:?}")));
+    all.push(
+        store
+            .keys_of_email(&email_key("grace@example.com"), 1_000)
+            .map(|it| format!("{it:?}")),
+    );
     all.push(store.seen_requests(&HASHES).map(|it| format!("{it:?}")));
     let mut reader = match store.reader() {
         Ok(reader) => reader,
@@ -152,25 +189,59 @@ fn answers(store: &mut Sqlite) -> Vec<Result<String, StoreError>> {
         }
     };
     all.push(reader.list_calendars("", None, 10).map(|(it, at)| {
-        let shown: Vec<_> = it.iter().map(|it| (&it.id, format!("{:?} {:?}", it.profile, it.stamps))).collect();
+        let shown: Vec<_> = it
+            .iter()
+            .map(|it| (&it.id, format!("{:?} {:?}", it.profile, it.stamps)))
+            .collect();
         format!("{shown:?} {at:?}")
     }));
-    all.push(reader.appointments_after(AppointmentKey(0), 10_000).map(|it| format!("{it:?}")));
-    let of = |name: &str| ListQuery { calendar: Some(id(name)), limit: 500, ..query() };
+    all.push(
+        reader
+            .appointments_after(AppointmentKey(0), 10_000)
+            .map(|it| format!("{it:?}")),
+    );
+    let of = |name: &str| ListQuery {
+        calendar: Some(id(name)),
+        limit: 500,
+        ..query()
+    };
     let lists = CALENDARS.map(of).into_iter().chain([
-        ListQuery { from: at_hour(210), to: Some(at_hour(500)), ..of("dora") },
-        ListQuery { calendar: None, email: Some(email_key("grace@example.com")), limit: 500, ..query() },
-        ListQuery { is_descending: true, ..of("bob") },
-        ListQuery { at: Some(Revision(200)), ..of("cy") },
+        ListQuery {
+            from: at_hour(210),
+            to: Some(at_hour(500)),
+            ..of("dora")
+        },
+        ListQuery {
+            calendar: None,
+            email: Some(email_key("grace@example.com")),
+            limit: 500,
+            ..query()
+        },
+        ListQuery {
+            is_descending: true,
+            ..of("bob")
+        },
+        ListQuery {
+            at: Some(Revision(200)),
+            ..of("cy")
+        },
     ]);
     for list in lists {
         all.push(reader.list_appointments(&list).map(|it| format!("{it:?}")));
     }
     for name in CALENDARS {
-        all.push(reader.history(&of_calendar(&id(name), None, 1_000)).map(|it| format!("{it:?}")));
+        all.push(
+            reader
+                .history(&of_calendar(&id(name), None, 1_000))
+                .map(|it| format!("{it:?}")),
+        );
     }
     for number in (1..8).chain((100..400).step_by(23)) {
-        all.push(reader.history(&of_appointment(appointment_id(number), None, 100)).map(|it| format!("{it:?}")));
+        all.push(
+            reader
+                .history(&of_appointment(appointment_id(number), None, 100))
+                .map(|it| format!("{it:?}")),
+        );
     }
     let mut from = LogPosition::of(Revision(1));
     loop {
@@ -192,7 +263,9 @@ fn answers(store: &mut Sqlite) -> Vec<Result<String, StoreError>> {
 /// Whether `bookd check` finds that these files are not as they were written.
 fn is_found(file: &Path) -> bool {
     let looked = || -> Result<bool, StoreError> {
-        let Ok(source) = CopySource::open_unwritten(file) else { return Ok(true) };
+        let Ok(source) = CopySource::open_unwritten(file) else {
+            return Ok(true);
+        };
         if source.is_older() {
             return Ok(!source.integrity()?.is_empty());
         }
@@ -209,7 +282,11 @@ fn is_found(file: &Path) -> bool {
 
 /// Changes one byte of a file; says which.
 fn damage(file: &Path, chance: &mut Chance) -> String {
-    let bytes = OpenOptions::new().read(true).write(true).open(file).unwrap();
+    let bytes = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(file)
+        .unwrap();
     let at = chance.below(bytes.metadata().unwrap().len());
     let mut byte = [0];
     bytes.read_exact_at(&mut byte, at).unwrap();
@@ -230,7 +307,11 @@ fn wrong(answers: &[Result<String, StoreError>], right: &[String]) -> (Vec<Strin
     }
     let refused = answers.iter().filter(|it| it.is_err()).count();
     if refused == 0 && answers.len() != right.len() {
-        wrong.push(format!("{} answers for {} questions", answers.len(), right.len()));
+        wrong.push(format!(
+            "{} answers for {} questions",
+            answers.len(),
+            right.len()
+        ));
     }
     (wrong, refused)
 }
@@ -251,7 +332,14 @@ struct Tally {
 
 impl Tally {
     fn tell(&self, what: &str) {
-        let Self { trials, refused, partly, unharmed, found, wrong } = self;
+        let Self {
+            trials,
+            refused,
+            partly,
+            unharmed,
+            found,
+            wrong,
+        } = self;
         eprintln!(
             "{what}: {trials} damaged, {refused} not opened, {partly} opened with answers refused, {unharmed} answered \
              right throughout, {found} found by check, {} wrong",
@@ -261,8 +349,11 @@ impl Tally {
 }
 
 fn try_damage(whole: &Whole, ending: &str, trials: u64, seed: u64, must_be_found: bool) -> Tally {
-    let (source, right) =
-        if ending.is_empty() { (&whole.at_rest, &whole.right_at_rest) } else { (&whole.killed, &whole.right_killed) };
+    let (source, right) = if ending.is_empty() {
+        (&whole.at_rest, &whole.right_at_rest)
+    } else {
+        (&whole.killed, &whole.right_killed)
+    };
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("bookd.db");
     let (mut chance, mut tally) = (Chance(seed), Tally::default());
@@ -271,7 +362,9 @@ fn try_damage(whole: &Whole, ending: &str, trials: u64, seed: u64, must_be_found
         let what = damage(&beside(&file, ending), &mut chance);
         tally.trials += 1;
         let found = catch_unwind(AssertUnwindSafe(|| is_found(&file)));
-        let answered = catch_unwind(AssertUnwindSafe(|| opened(&file).map(|mut it| answers(&mut it))));
+        let answered = catch_unwind(AssertUnwindSafe(|| {
+            opened(&file).map(|mut it| answers(&mut it))
+        }));
         match found {
             Ok(true) => tally.found += 1,
             Ok(false) if must_be_found => tally.wrong.push(format!("{what}: not found")),
@@ -285,7 +378,9 @@ fn try_damage(whole: &Whole, ending: &str, trials: u64, seed: u64, must_be_found
                 let (wrong, refused) = wrong(&answers, right);
                 tally.partly += u64::from(refused > 0);
                 tally.unharmed += u64::from(refused == 0);
-                tally.wrong.extend(wrong.into_iter().map(|it| format!("{what}: {it}")));
+                tally
+                    .wrong
+                    .extend(wrong.into_iter().map(|it| format!("{what}: {it}")));
             }
         }
     }
@@ -375,7 +470,13 @@ fn one_byte_of_the_files_under_an_open_store_gives_no_wrong_answer() {
                 calendar: None,
                 type_id: None,
             };
-            store.commit(&CommitBatch { changes: &[], requests: &[request], expected: &[] }).unwrap();
+            store
+                .commit(&CommitBatch {
+                    changes: &[],
+                    requests: &[request],
+                    expected: &[],
+                })
+                .unwrap();
         }
         let what = damage(&beside(&file, ending), &mut chance);
         tally.trials += 1;
@@ -385,11 +486,17 @@ fn one_byte_of_the_files_under_an_open_store_gives_no_wrong_answer() {
                 let (wrong, refused) = wrong(&answers, &whole.right_at_rest);
                 tally.partly += u64::from(refused > 0);
                 tally.unharmed += u64::from(refused == 0);
-                tally.wrong.extend(wrong.into_iter().map(|it| format!("{what}: {it}")));
+                tally
+                    .wrong
+                    .extend(wrong.into_iter().map(|it| format!("{what}: {it}")));
             }
         }
         let closed = catch_unwind(AssertUnwindSafe(|| drop(store)));
-        tally.wrong.extend(closed.is_err().then(|| format!("{what}: panics at the end")));
+        tally.wrong.extend(
+            closed
+                .is_err()
+                .then(|| format!("{what}: panics at the end")),
+        );
     }
     tally.tell("under an open store");
     assert_eq!(tally.wrong, Vec::<String>::new());

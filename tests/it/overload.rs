@@ -2,7 +2,10 @@
 //!
 //! How long the accepted wait and what the refused cost is measured by `bookd bench --overload`; here no time counts.
 
-#![allow(clippy::print_stdout, reason = "the figures, for who asks for them with --nocapture")]
+#![allow(
+    clippy::print_stdout,
+    reason = "the figures, for who asks for them with --nocapture"
+)]
 
 use std::num::NonZeroUsize;
 use std::pin::pin;
@@ -42,7 +45,8 @@ use tower::Service as _;
 
 use crate::harness::connect;
 use crate::http2::{
-    ACK, Connection, DATA, END_HEADERS, END_STREAM, HEADERS, PATIENCE, PING, call, call_headers, frame, grpc,
+    ACK, Connection, DATA, END_HEADERS, END_STREAM, HEADERS, PATIENCE, PING, call, call_headers,
+    frame, grpc,
 };
 use crate::kill::nth;
 use crate::words::{rule, set_availability};
@@ -59,10 +63,16 @@ async fn start(admission: AdmissionLimits) -> (Service, TempDir) {
     let store = open_sqlite(&folder.path().join("bookd.db"), &zones).unwrap();
     let parts = Parts {
         workers: Workers::Threads(NonZeroUsize::new(2).unwrap()),
-        limits: ServerLimits { admission, ..ServerLimits::default() },
+        limits: ServerLimits {
+            admission,
+            ..ServerLimits::default()
+        },
         ..Parts::local(zones)
     };
-    (Service::start(parts, Box::new(store)).await.unwrap(), folder)
+    (
+        Service::start(parts, Box::new(store)).await.unwrap(),
+        folder,
+    )
 }
 
 fn booking(connection: i64, number: i64) -> pb::BookAppointmentRequest {
@@ -76,16 +86,26 @@ fn booking(connection: i64, number: i64) -> pb::BookAppointmentRequest {
 /// Books until it is booked; how often it was refused before.
 async fn persist(channel: Channel, request: pb::BookAppointmentRequest) -> usize {
     for refused in 0..REFUSALS_MAX {
-        match BookingServiceClient::new(channel.clone()).book_appointment(request.clone()).await {
+        match BookingServiceClient::new(channel.clone())
+            .book_appointment(request.clone())
+            .await
+        {
             Ok(answer) => {
                 let start = answer.into_inner().appointment.unwrap().start_time;
-                assert_eq!(start.map(|it: Timestamp| it.seconds), request.start_time.map(|it| it.seconds));
+                assert_eq!(
+                    start.map(|it: Timestamp| it.seconds),
+                    request.start_time.map(|it| it.seconds)
+                );
                 return refused;
             }
             Err(status) => {
                 let details = status.get_error_details();
                 let reason = details.error_info().map(|it| it.reason.as_str());
-                assert_eq!((status.code(), reason), (Code::Unavailable, Some("OVERLOADED")), "{status:?}");
+                assert_eq!(
+                    (status.code(), reason),
+                    (Code::Unavailable, Some("OVERLOADED")),
+                    "{status:?}"
+                );
                 assert!(details.retry_info().unwrap().retry_delay.is_some());
             }
         }
@@ -94,14 +114,26 @@ async fn persist(channel: Channel, request: pb::BookAppointmentRequest) -> usize
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_times_the_calls_that_a_server_takes_are_booked_or_overloaded_and_none_is_lost_or_booked_twice() {
-    let (service, _folder) = start(AdmissionLimits { calls_max: CALLS_MAX, ..AdmissionLimits::default() }).await;
+async fn many_times_the_calls_that_a_server_takes_are_booked_or_overloaded_and_none_is_lost_or_booked_twice()
+ {
+    let (service, _folder) = start(AdmissionLimits {
+        calls_max: CALLS_MAX,
+        ..AdmissionLimits::default()
+    })
+    .await;
     let address = service.local_addr();
     let mut channels = Vec::new();
     for connection in 0..CONNECTIONS {
         let channel = connect(address).await;
-        let hours = set_availability(&format!("crowd/{connection}"), "UTC", vec![rule("00:00", "24:00")]);
-        AvailabilityServiceClient::new(channel.clone()).set_availability(hours).await.unwrap();
+        let hours = set_availability(
+            &format!("crowd/{connection}"),
+            "UTC",
+            vec![rule("00:00", "24:00")],
+        );
+        AvailabilityServiceClient::new(channel.clone())
+            .set_availability(hours)
+            .await
+            .unwrap();
         channels.push(channel);
     }
     let mut calls = JoinSet::new();
@@ -112,13 +144,26 @@ async fn many_times_the_calls_that_a_server_takes_are_booked_or_overloaded_and_n
     }
     // In the middle of it the health service answers, and a connection with one call is let in at once.
     let outside = connect(address).await;
-    let health = HealthClient::new(outside.clone()).check(HealthCheckRequest::default()).await.unwrap();
+    let health = HealthClient::new(outside.clone())
+        .check(HealthCheckRequest::default())
+        .await
+        .unwrap();
     assert_eq!(health.into_inner().status, 1, "SERVING");
     assert_eq!(persist(outside.clone(), booking(0, CALLS_OF_EACH)).await, 0);
     let refusals: Vec<usize> = calls.join_all().await;
-    println!("{} calls, {} refusals", refusals.len(), refusals.iter().sum::<usize>());
-    assert_eq!(refusals.len(), usize::try_from(CONNECTIONS * CALLS_OF_EACH).unwrap());
-    assert!(refusals.iter().sum::<usize>() > 0, "the server was never full");
+    println!(
+        "{} calls, {} refusals",
+        refusals.len(),
+        refusals.iter().sum::<usize>()
+    );
+    assert_eq!(
+        refusals.len(),
+        usize::try_from(CONNECTIONS * CALLS_OF_EACH).unwrap()
+    );
+    assert!(
+        refusals.iter().sum::<usize>() > 0,
+        "the server was never full"
+    );
     let mut lists = ListServiceClient::new(outside.clone());
     for connection in 0..CONNECTIONS {
         let request = pb::ListAppointmentsRequest {
@@ -126,35 +171,68 @@ async fn many_times_the_calls_that_a_server_takes_are_booked_or_overloaded_and_n
             page_size: 1_000,
             ..Default::default()
         };
-        let listed = lists.list_appointments(request).await.unwrap().into_inner().appointments;
+        let listed = lists
+            .list_appointments(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .appointments;
         let expected = CALLS_OF_EACH + i64::from(connection == 0);
-        assert_eq!(i64::try_from(listed.len()).unwrap(), expected, "crowd/{connection}");
+        assert_eq!(
+            i64::try_from(listed.len()).unwrap(),
+            expected,
+            "crowd/{connection}"
+        );
     }
     drop((lists, outside, channels));
     assert_eq!(service.stop(PATIENCE).await.1, Stopped::Done);
 }
 
 #[tokio::test]
-async fn requests_that_never_arrive_are_overloaded_above_their_limit_and_keep_out_nobody_who_has_few_calls() {
-    let (service, _folder) = start(AdmissionLimits { begun_calls_max: 10, ..AdmissionLimits::default() }).await;
+async fn requests_that_never_arrive_are_overloaded_above_their_limit_and_keep_out_nobody_who_has_few_calls()
+ {
+    let (service, _folder) = start(AdmissionLimits {
+        begun_calls_max: 10,
+        ..AdmissionLimits::default()
+    })
+    .await;
     let address = service.local_addr();
     let book = call_headers("/bookd.v1.BookingService/BookAppointment");
     let mut greedy = Connection::shaken(address).await;
     for stream in 0..11 {
-        greedy.send(&frame(HEADERS, END_HEADERS, stream * 2 + 1, &book)).await;
+        greedy
+            .send(&frame(HEADERS, END_HEADERS, stream * 2 + 1, &book))
+            .await;
     }
     // The rest of the last is waited for in vain.
     let refusal = greedy.next_of(HEADERS).await.unwrap();
-    assert_eq!((refusal.stream, refusal.flags & END_STREAM), (21, END_STREAM));
+    assert_eq!(
+        (refusal.stream, refusal.flags & END_STREAM),
+        (21, END_STREAM)
+    );
     let modest = connect(address).await;
     AvailabilityServiceClient::new(modest.clone())
-        .set_availability(set_availability("crowd/0", "UTC", vec![rule("00:00", "24:00")]))
+        .set_availability(set_availability(
+            "crowd/0",
+            "UTC",
+            vec![rule("00:00", "24:00")],
+        ))
         .await
         .unwrap();
     assert_eq!(persist(modest.clone(), booking(0, 1)).await, 0);
-    greedy.send(&call(23, "/grpc.health.v1.Health/Check", &HealthCheckRequest::default())).await;
+    greedy
+        .send(&call(
+            23,
+            "/grpc.health.v1.Health/Check",
+            &HealthCheckRequest::default(),
+        ))
+        .await;
     let health = greedy.next_of(HEADERS).await.unwrap();
-    assert_eq!((health.stream, health.flags & END_STREAM), (23, 0), "it is answered");
+    assert_eq!(
+        (health.stream, health.flags & END_STREAM),
+        (23, 0),
+        "it is answered"
+    );
     drop((greedy, modest));
     assert_eq!(service.stop(PATIENCE).await.1, Stopped::Done);
 }
@@ -164,24 +242,41 @@ async fn requests_that_never_arrive_are_overloaded_above_their_limit_and_keep_ou
 async fn a_connection_may_be_refused_more_often_than_it_may_make_errors() {
     const ROUNDS: u32 = 12;
     const CALLS: u32 = 100;
-    let (service, _folder) = start(AdmissionLimits { begun_calls_max: 4, ..AdmissionLimits::default() }).await;
+    let (service, _folder) = start(AdmissionLimits {
+        begun_calls_max: 4,
+        ..AdmissionLimits::default()
+    })
+    .await;
     let mut connection = Connection::shaken(service.local_addr()).await;
     let book = call_headers("/bookd.v1.BookingService/BookAppointment");
     for stream in 0..4 {
-        connection.send(&frame(HEADERS, END_HEADERS, stream * 2 + 1, &book)).await;
+        connection
+            .send(&frame(HEADERS, END_HEADERS, stream * 2 + 1, &book))
+            .await;
     }
     for round in 0..ROUNDS {
-        let streams: Vec<u32> = (0..CALLS).map(|call| (4 + round * CALLS + call) * 2 + 1).collect();
-        let begun: Vec<u8> = streams.iter().flat_map(|stream| frame(HEADERS, END_HEADERS, *stream, &book)).collect();
+        let streams: Vec<u32> = (0..CALLS)
+            .map(|call| (4 + round * CALLS + call) * 2 + 1)
+            .collect();
+        let begun: Vec<u8> = streams
+            .iter()
+            .flat_map(|stream| frame(HEADERS, END_HEADERS, *stream, &book))
+            .collect();
         connection.send(&begun).await;
         // All of them are there when their messages come.
         connection.send(&frame(PING, 0, 0, &[7; 8])).await;
         while connection.next_of(PING).await.expect("it goes on").flags & ACK == 0 {}
         let message = grpc(&nth(1));
-        let rest: Vec<u8> = streams.iter().flat_map(|stream| frame(DATA, END_STREAM, *stream, &message)).collect();
+        let rest: Vec<u8> = streams
+            .iter()
+            .flat_map(|stream| frame(DATA, END_STREAM, *stream, &message))
+            .collect();
         connection.send(&rest).await;
         for _ in 0..CALLS {
-            assert_ne!(connection.next_of(HEADERS).await.expect("it goes on").flags & END_STREAM, 0);
+            assert_ne!(
+                connection.next_of(HEADERS).await.expect("it goes on").flags & END_STREAM,
+                0
+            );
         }
     }
     drop(connection);
@@ -194,27 +289,58 @@ async fn calls_that_are_given_up_count_until_they_are_decided() {
     const CALLS_MAX: usize = 4;
     let booking = |number| grpc(&nth(number));
     // A calendar that is not in memory is taken over by the writer.
-    let reading = |_| grpc(&pb::GetCalendarRequest { calendar_id: "ada".to_owned() });
-    let booked = ("/bookd.v1.BookingService/BookAppointment", &booking as &dyn Fn(i64) -> Vec<u8>);
+    let reading = |_| {
+        grpc(&pb::GetCalendarRequest {
+            calendar_id: "ada".to_owned(),
+        })
+    };
+    let booked = (
+        "/bookd.v1.BookingService/BookAppointment",
+        &booking as &dyn Fn(i64) -> Vec<u8>,
+    );
     for (path, message) in [booked, ("/bookd.v1.CalendarService/GetCalendar", &reading)] {
         given_up_count_until_they_are_decided(CALLS_MAX, path, message).await;
     }
 }
 
-async fn given_up_count_until_they_are_decided(calls_max: usize, path: &str, message: &dyn Fn(i64) -> Vec<u8>) {
-    let settings = Settings { layout: Layout::Inline, is_clock_confirmed: true, ..Settings::default() };
+async fn given_up_count_until_they_are_decided(
+    calls_max: usize,
+    path: &str,
+    message: &dyn Fn(i64) -> Vec<u8>,
+) {
+    let settings = Settings {
+        layout: Layout::Inline,
+        is_clock_confirmed: true,
+        ..Settings::default()
+    };
     let store = Memory::new(7);
     let start = || Engine::start(Box::new(store.clone()), Arc::new(SystemClock), settings).unwrap();
     let (engine, running) = start();
     let ada = CalendarId::parse("ada").unwrap();
     let profile = Profile::open(Arc::new(Zone::utc()), Availability::default());
-    engine.submit(Command::CreateCalendar { calendar: ada, profile }, Terms::default()).await.unwrap();
+    engine
+        .submit(
+            Command::CreateCalendar {
+                calendar: ada,
+                profile,
+            },
+            Terms::default(),
+        )
+        .await
+        .unwrap();
     drop(engine);
     running.stopped().await;
     let (engine, _running) = start();
     let api = Api::new(engine.clone(), Arc::new(Zones::bundled()));
-    let admission = Arc::new(Admission::new(AdmissionLimits { calls_max, ..AdmissionLimits::default() }));
-    let mut stack = stack::around(bookd::api::services(&api).routes(), Arc::clone(&admission), false);
+    let admission = Arc::new(Admission::new(AdmissionLimits {
+        calls_max,
+        ..AdmissionLimits::default()
+    }));
+    let mut stack = stack::around(
+        bookd::api::services(&api).routes(),
+        Arc::clone(&admission),
+        false,
+    );
     let share = ConnectionShare::default();
     // Nothing runs beside this until it waits for something, so the writer decides nothing.
     let mut is_let_in_and_given_up = |number: usize| {
@@ -223,10 +349,18 @@ async fn given_up_count_until_they_are_decided(calls_max: usize, path: &str, mes
             .extension(share.clone())
             .body(Full::from(message(i64::try_from(number).unwrap())))
             .unwrap();
-        pin!(stack.call(request)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+        pin!(stack.call(request))
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_pending()
     };
-    let let_in = (0..3 * calls_max).filter(|number| is_let_in_and_given_up(*number)).count();
-    assert_eq!((let_in, admission.calls()), (calls_max, calls_max), "{path}");
+    let let_in = (0..3 * calls_max)
+        .filter(|number| is_let_in_and_given_up(*number))
+        .count();
+    assert_eq!(
+        (let_in, admission.calls()),
+        (calls_max, calls_max),
+        "{path}"
+    );
     engine.tick().await.unwrap();
     assert_eq!(admission.calls(), 0, "{path}: what is decided makes room");
     assert!(is_let_in_and_given_up(0));

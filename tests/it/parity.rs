@@ -9,7 +9,8 @@ use tonic::Code;
 
 use crate::harness::{Bookd, minutes, timestamp};
 use crate::words::{
-    NOW, appointment_type, booking, clocks, grace, holding, listing, refused, rule, rule_on, set_availability,
+    NOW, appointment_type, booking, clocks, grace, holding, listing, refused, rule, rule_on,
+    set_availability,
 };
 
 const DAY: &str = "2027-03-02";
@@ -21,7 +22,10 @@ fn calendar(calendar_id: &str) -> pb::Calendar {
         calendar_id: calendar_id.into(),
         display_name: "Dr Lee".into(),
         time_zone: "America/New_York".into(),
-        owner: Some(pb::Owner { name: "Lee".into(), email: "lee@example.com".into() }),
+        owner: Some(pb::Owner {
+            name: "Lee".into(),
+            email: "lee@example.com".into(),
+        }),
         ..Default::default()
     }
 }
@@ -31,43 +35,92 @@ async fn b1_space_around_an_id_is_an_error_everywhere() {
     let bookd = Bookd::with_ada().await;
     let (mut calendars, mut availability) = (bookd.calendars(), bookd.availability());
     for id in [" ada", "ada ", "ada\n", "a da", ""] {
-        let create = pb::CreateCalendarRequest { calendar: Some(calendar(id)), ..Default::default() };
-        let get = pb::GetCalendarRequest { calendar_id: id.into() };
-        let hours = pb::GetAvailabilityRequest { calendar_id: id.into() };
+        let create = pb::CreateCalendarRequest {
+            calendar: Some(calendar(id)),
+            ..Default::default()
+        };
+        let get = pb::GetCalendarRequest {
+            calendar_id: id.into(),
+        };
+        let hours = pb::GetAvailabilityRequest {
+            calendar_id: id.into(),
+        };
         let answers = [
             refused(calendars.create_calendar(create).await),
             refused(calendars.get_calendar(get).await),
-            refused(availability.set_availability(set_availability(id, PARIS, vec![])).await),
+            refused(
+                availability
+                    .set_availability(set_availability(id, PARIS, vec![]))
+                    .await,
+            ),
             refused(availability.get_availability(hours).await),
             refused(bookd.list(listing(id, DAY)).await),
             refused(bookd.book(booking(id, "2027-03-02T09:00")).await),
-            refused(bookd.booking().hold_appointment(holding(id, "2027-03-02T09:00")).await),
+            refused(
+                bookd
+                    .booking()
+                    .hold_appointment(holding(id, "2027-03-02T09:00"))
+                    .await,
+            ),
         ];
         for answer in answers {
-            assert!(answer.is(Code::InvalidArgument, "FIELD_INVALID"), "{id:?}: {answer:?}");
-            assert!(answer.fields()[0].ends_with("calendar_id"), "{id:?}: {answer:?}");
+            assert!(
+                answer.is(Code::InvalidArgument, "FIELD_INVALID"),
+                "{id:?}: {answer:?}"
+            );
+            assert!(
+                answer.fields()[0].ends_with("calendar_id"),
+                "{id:?}: {answer:?}"
+            );
         }
     }
     bookd.stop().await;
 }
 
 #[tokio::test]
-async fn b2_b3_an_owner_has_name_email_and_zone_and_deleting_asks_for_force_while_appointments_are_upcoming() {
+async fn b2_b3_an_owner_has_name_email_and_zone_and_deleting_asks_for_force_while_appointments_are_upcoming()
+ {
     let bookd = Bookd::start_at(NOW).await;
     let mut calendars = bookd.calendars();
-    let create = pb::CreateCalendarRequest { calendar: Some(calendar("acme/lee")), ..Default::default() };
-    let made = calendars.create_calendar(create).await.unwrap().into_inner().calendar.unwrap();
-    let get = pb::GetCalendarRequest { calendar_id: "acme/lee".into() };
-    let got = calendars.get_calendar(get.clone()).await.unwrap().into_inner().calendar.unwrap();
+    let create = pb::CreateCalendarRequest {
+        calendar: Some(calendar("acme/lee")),
+        ..Default::default()
+    };
+    let made = calendars
+        .create_calendar(create)
+        .await
+        .unwrap()
+        .into_inner()
+        .calendar
+        .unwrap();
+    let get = pb::GetCalendarRequest {
+        calendar_id: "acme/lee".into(),
+    };
+    let got = calendars
+        .get_calendar(get.clone())
+        .await
+        .unwrap()
+        .into_inner()
+        .calendar
+        .unwrap();
     assert_eq!(got, made);
-    assert_eq!((got.owner, got.time_zone.as_str()), (calendar("").owner, "America/New_York"));
+    assert_eq!(
+        (got.owner, got.time_zone.as_str()),
+        (calendar("").owner, "America/New_York")
+    );
 
     bookd.hours("acme/lee", "", &[("09:00", "17:00")]).await;
     let appointment = bookd.booked("acme/lee", "2027-03-02T09:00").await;
     assert_eq!(appointment.time_zone, "America/New_York");
-    let mut delete = pb::DeleteCalendarRequest { calendar_id: "acme/lee".into(), ..Default::default() };
+    let mut delete = pb::DeleteCalendarRequest {
+        calendar_id: "acme/lee".into(),
+        ..Default::default()
+    };
     let not_empty = refused(calendars.delete_calendar(delete.clone()).await);
-    assert!(not_empty.is(Code::FailedPrecondition, "CALENDAR_NOT_EMPTY"), "{not_empty:?}");
+    assert!(
+        not_empty.is(Code::FailedPrecondition, "CALENDAR_NOT_EMPTY"),
+        "{not_empty:?}"
+    );
     assert_eq!(not_empty.metadata["upcoming"], "1");
 
     delete.force = true;
@@ -79,15 +132,29 @@ async fn b2_b3_an_owner_has_name_email_and_zone_and_deleting_asks_for_force_whil
 }
 
 #[tokio::test]
-async fn b4_b5_b6_b7_b8_hours_go_by_weekday_date_and_date_range_with_several_windows_a_day_all_together() {
+async fn b4_b5_b6_b7_b8_hours_go_by_weekday_date_and_date_range_with_several_windows_a_day_all_together()
+ {
     let bookd = Bookd::start_at(NOW).await;
-    let in_march =
-        pb::AvailabilityRule { from_date: "2027-03-08".into(), to_date: "2027-03-10".into(), ..rule("20:00", "21:00") };
+    let in_march = pb::AvailabilityRule {
+        from_date: "2027-03-08".into(),
+        to_date: "2027-03-10".into(),
+        ..rule("20:00", "21:00")
+    };
     let tuesday = pb::DayOfWeek::Tuesday;
-    let rules =
-        vec![rule("09:00", "10:00"), rule_on(tuesday, "13:00", "15:00"), rule_on(tuesday, "17:00", "18:00"), in_march];
+    let rules = vec![
+        rule("09:00", "10:00"),
+        rule_on(tuesday, "13:00", "15:00"),
+        rule_on(tuesday, "17:00", "18:00"),
+        in_march,
+    ];
     bookd.set_rules("ada", PARIS, rules).await;
-    bookd.put_override("ada", "2027-03-09", &[("08:00", "09:00"), ("11:00", "12:00")]).await;
+    bookd
+        .put_override(
+            "ada",
+            "2027-03-09",
+            &[("08:00", "09:00"), ("11:00", "12:00")],
+        )
+        .await;
     bookd.put_override("ada", "2027-03-11", &[]).await;
     for (date, expected) in [
         ("2027-03-02", "09:00 13:00 14:00 17:00"),
@@ -98,7 +165,11 @@ async fn b4_b5_b6_b7_b8_hours_go_by_weekday_date_and_date_range_with_several_win
         ("2027-03-11", ""),
         ("2027-03-16", "09:00 13:00 14:00 17:00"),
     ] {
-        assert_eq!(bookd.starts("ada", PARIS, date).await, clocks(expected), "{date}");
+        assert_eq!(
+            bookd.starts("ada", PARIS, date).await,
+            clocks(expected),
+            "{date}"
+        );
     }
     bookd.stop().await;
 }
@@ -106,7 +177,12 @@ async fn b4_b5_b6_b7_b8_hours_go_by_weekday_date_and_date_range_with_several_win
 #[tokio::test]
 async fn b9_overlapping_and_identical_rules_offer_each_slot_once() {
     let bookd = Bookd::start_at(NOW).await;
-    let hours = [("09:00", "12:00"), ("09:00", "12:00"), ("11:00", "14:00"), ("14:00", "15:00")];
+    let hours = [
+        ("09:00", "12:00"),
+        ("09:00", "12:00"),
+        ("11:00", "14:00"),
+        ("14:00", "15:00"),
+    ];
     bookd.hours("ada", PARIS, &hours).await;
     let expected = clocks("09:00 10:00 11:00 12:00 13:00 14:00");
     assert_eq!(bookd.starts("ada", PARIS, DAY).await, expected);
@@ -119,12 +195,26 @@ async fn b9_overlapping_and_identical_rules_offer_each_slot_once() {
 #[tokio::test]
 async fn b10_b11_windows_and_date_ranges_that_end_before_they_begin_are_invalid_fields() {
     let bookd = Bookd::start_at(NOW).await;
-    let backwards =
-        pb::AvailabilityRule { from_date: DAY.into(), to_date: "2027-03-01".into(), ..rule("09:00", "10:00") };
+    let backwards = pb::AvailabilityRule {
+        from_date: DAY.into(),
+        to_date: "2027-03-01".into(),
+        ..rule("09:00", "10:00")
+    };
     let rules = vec![rule("10:00", "09:00"), rule("09:00", "09:00"), backwards];
-    let answer = refused(bookd.availability().set_availability(set_availability("ada", PARIS, rules)).await);
-    assert!(answer.is(Code::InvalidArgument, "FIELD_INVALID"), "{answer:?}");
-    assert_eq!(answer.fields(), ["rules[0].end_time", "rules[1].end_time", "rules[2].to_date"]);
+    let answer = refused(
+        bookd
+            .availability()
+            .set_availability(set_availability("ada", PARIS, rules))
+            .await,
+    );
+    assert!(
+        answer.is(Code::InvalidArgument, "FIELD_INVALID"),
+        "{answer:?}"
+    );
+    assert_eq!(
+        answer.fields(),
+        ["rules[0].end_time", "rules[1].end_time", "rules[2].to_date"]
+    );
     bookd.stop().await;
 }
 
@@ -136,8 +226,13 @@ async fn b13_b14_b15_clock_times_are_two_digits_any_minute_and_a_day_ends_at_24_
         let answer = refused(bookd.availability().set_availability(request).await);
         assert_eq!(answer.fields(), ["rules[0].start_time"], "{text:?}");
     }
-    bookd.hours("ada", PARIS, &[("09:10", "11:15"), ("23:00", "24:00")]).await;
-    assert_eq!(bookd.starts("ada", PARIS, DAY).await, clocks("09:10 10:10 23:00"));
+    bookd
+        .hours("ada", PARIS, &[("09:10", "11:15"), ("23:00", "24:00")])
+        .await;
+    assert_eq!(
+        bookd.starts("ada", PARIS, DAY).await,
+        clocks("09:10 10:10 23:00")
+    );
     let last = bookd.booked("ada", "2027-03-02T23:00").await;
     assert_eq!(last.end_time, Some(timestamp("2027-03-02T23:00:00Z")));
     bookd.stop().await;
@@ -148,23 +243,42 @@ async fn b16_b17_b18_no_rules_is_never_open_an_unknown_owner_is_made_and_past_da
     let bookd = Bookd::start_at(NOW).await;
     bookd.hours("ada", PARIS, &[]).await;
     assert_eq!(bookd.starts("ada", PARIS, DAY).await, clocks(""));
-    let get = pb::GetCalendarRequest { calendar_id: "ada".into() };
-    let made = bookd.calendars().get_calendar(get).await.unwrap().into_inner().calendar.unwrap();
+    let get = pb::GetCalendarRequest {
+        calendar_id: "ada".into(),
+    };
+    let made = bookd
+        .calendars()
+        .get_calendar(get)
+        .await
+        .unwrap()
+        .into_inner()
+        .calendar
+        .unwrap();
     assert_eq!(made.time_zone, PARIS);
-    let past =
-        pb::AvailabilityRule { from_date: "2020-01-01".into(), to_date: "2020-12-31".into(), ..rule("06:00", "07:00") };
-    bookd.set_rules("ada", PARIS, vec![past, rule("09:00", "10:00")]).await;
-    bookd.put_override("ada", "2020-01-01", &[("06:00", "07:00")]).await;
+    let past = pb::AvailabilityRule {
+        from_date: "2020-01-01".into(),
+        to_date: "2020-12-31".into(),
+        ..rule("06:00", "07:00")
+    };
+    bookd
+        .set_rules("ada", PARIS, vec![past, rule("09:00", "10:00")])
+        .await;
+    bookd
+        .put_override("ada", "2020-01-01", &[("06:00", "07:00")])
+        .await;
     assert_eq!(bookd.starts("ada", PARIS, DAY).await, clocks("09:00"));
     bookd.stop().await;
 }
 
 #[tokio::test]
-async fn b19_b20_b21_the_default_takes_60_minutes_types_their_own_and_a_last_partial_slot_is_dropped() {
+async fn b19_b20_b21_the_default_takes_60_minutes_types_their_own_and_a_last_partial_slot_is_dropped()
+ {
     let bookd = Bookd::start_at(NOW).await;
     bookd.hours("clinic", PARIS, &[("09:00", "10:45")]).await;
     for (id, duration) in [("consultation", 30), ("follow-up", 15), ("therapy", 60)] {
-        bookd.put_type("clinic", appointment_type(id, duration)).await;
+        bookd
+            .put_type("clinic", appointment_type(id, duration))
+            .await;
     }
     for (id, expected) in [
         ("", "09:00"),
@@ -172,8 +286,11 @@ async fn b19_b20_b21_the_default_takes_60_minutes_types_their_own_and_a_last_par
         ("consultation", "09:00 09:30 10:00"),
         ("follow-up", "09:00 09:15 09:30 09:45 10:00 10:15 10:30"),
     ] {
-        let request =
-            pb::ListSlotsRequest { appointment_type_id: id.into(), time_zone: PARIS.into(), ..listing("clinic", DAY) };
+        let request = pb::ListSlotsRequest {
+            appointment_type_id: id.into(),
+            time_zone: PARIS.into(),
+            ..listing("clinic", DAY)
+        };
         assert_eq!(bookd.starts_of(request).await, clocks(expected), "{id}");
     }
     bookd.stop().await;
@@ -183,19 +300,32 @@ async fn b19_b20_b21_the_default_takes_60_minutes_types_their_own_and_a_last_par
 async fn b22_b36_booked_time_disappears_from_the_list_of_every_type() {
     let bookd = Bookd::start_at(NOW).await;
     bookd.hours("clinic", PARIS, &[("09:00", "12:00")]).await;
-    bookd.put_type("clinic", appointment_type("follow-up", 30)).await;
-    let follow_up =
-        pb::BookAppointmentRequest { appointment_type_id: "follow-up".into(), ..booking("clinic", "2027-03-02T10:30") };
+    bookd
+        .put_type("clinic", appointment_type("follow-up", 30))
+        .await;
+    let follow_up = pb::BookAppointmentRequest {
+        appointment_type_id: "follow-up".into(),
+        ..booking("clinic", "2027-03-02T10:30")
+    };
     let booked = bookd.book(follow_up).await.unwrap();
     let of_follow_up = || pb::ListSlotsRequest {
         appointment_type_id: "follow-up".into(),
         time_zone: PARIS.into(),
         ..listing("clinic", DAY)
     };
-    assert_eq!(bookd.starts("clinic", PARIS, DAY).await, clocks("09:00 11:00"));
-    assert_eq!(bookd.starts_of(of_follow_up()).await, clocks("09:00 09:30 10:00 11:00 11:30"));
+    assert_eq!(
+        bookd.starts("clinic", PARIS, DAY).await,
+        clocks("09:00 11:00")
+    );
+    assert_eq!(
+        bookd.starts_of(of_follow_up()).await,
+        clocks("09:00 09:30 10:00 11:00 11:30")
+    );
     bookd.cancel(&booked.appointment_id).await;
-    assert_eq!(bookd.starts("clinic", PARIS, DAY).await, clocks("09:00 10:00 11:00"));
+    assert_eq!(
+        bookd.starts("clinic", PARIS, DAY).await,
+        clocks("09:00 10:00 11:00")
+    );
     bookd.stop().await;
 }
 
@@ -203,27 +333,58 @@ async fn b22_b36_booked_time_disappears_from_the_list_of_every_type() {
 async fn b23_slots_earlier_today_are_not_offered() {
     let bookd = Bookd::with_ada().await;
     bookd.set_clock("2027-03-01T11:00:00Z").await;
-    assert_eq!(bookd.starts("ada", PARIS, "2027-03-01").await, clocks("12:00 13:00 14:00 15:00 16:00"));
+    assert_eq!(
+        bookd.starts("ada", PARIS, "2027-03-01").await,
+        clocks("12:00 13:00 14:00 15:00 16:00")
+    );
     bookd.advance(1).await;
-    assert_eq!(bookd.starts("ada", PARIS, "2027-03-01").await, clocks("13:00 14:00 15:00 16:00"));
+    assert_eq!(
+        bookd.starts("ada", PARIS, "2027-03-01").await,
+        clocks("13:00 14:00 15:00 16:00")
+    );
     bookd.stop().await;
 }
 
 #[tokio::test]
-async fn b24_b25_b26_b27_b28_past_empty_and_far_dates_are_empty_and_only_a_bad_date_or_owner_is_an_error() {
+async fn b24_b25_b26_b27_b28_past_empty_and_far_dates_are_empty_and_only_a_bad_date_or_owner_is_an_error()
+ {
     let bookd = Bookd::with_ada().await;
     bookd.put_override("ada", "2027-03-05", &[]).await;
     // The horizon of 365 days is counted in dates, its last one included.
-    assert_eq!(bookd.starts("ada", PARIS, "2028-02-29").await, clocks(ADAS_STARTS));
-    for date in ["2027-02-28", "2020-01-01", "2027-03-05", "2028-03-01", "9000-01-01"] {
+    assert_eq!(
+        bookd.starts("ada", PARIS, "2028-02-29").await,
+        clocks(ADAS_STARTS)
+    );
+    for date in [
+        "2027-02-28",
+        "2020-01-01",
+        "2027-03-05",
+        "2028-03-01",
+        "9000-01-01",
+    ] {
         assert_eq!(bookd.starts("ada", PARIS, date).await, clocks(""), "{date}");
     }
     let unknown = refused(bookd.list(listing("nobody", DAY)).await);
-    assert!(unknown.is(Code::NotFound, "CALENDAR_NOT_FOUND"), "{unknown:?}");
-    assert_eq!(unknown.details.resource_info().unwrap().resource_name, "nobody");
-    for date in ["2027-02-29", "2027-13-01", "02.03.2027", "tomorrow", "2027-03-02T00:00"] {
+    assert!(
+        unknown.is(Code::NotFound, "CALENDAR_NOT_FOUND"),
+        "{unknown:?}"
+    );
+    assert_eq!(
+        unknown.details.resource_info().unwrap().resource_name,
+        "nobody"
+    );
+    for date in [
+        "2027-02-29",
+        "2027-13-01",
+        "02.03.2027",
+        "tomorrow",
+        "2027-03-02T00:00",
+    ] {
         let answer = refused(bookd.list(listing("ada", date)).await);
-        assert!(answer.is(Code::InvalidArgument, "FIELD_INVALID"), "{date}: {answer:?}");
+        assert!(
+            answer.is(Code::InvalidArgument, "FIELD_INVALID"),
+            "{date}: {answer:?}"
+        );
         assert_eq!(answer.fields(), ["date"], "{date}");
     }
     bookd.stop().await;
@@ -232,8 +393,18 @@ async fn b24_b25_b26_b27_b28_past_empty_and_far_dates_are_empty_and_only_a_bad_d
 #[tokio::test]
 async fn b29_a_date_has_one_spelling() {
     let bookd = Bookd::with_ada().await;
-    for date in ["2027-3-2", "2027-03-2", "27-03-02", "2027-03-02 ", "20270302"] {
-        assert_eq!(refused(bookd.list(listing("ada", date)).await).fields(), ["date"], "{date}");
+    for date in [
+        "2027-3-2",
+        "2027-03-2",
+        "27-03-02",
+        "2027-03-02 ",
+        "20270302",
+    ] {
+        assert_eq!(
+            refused(bookd.list(listing("ada", date)).await).fields(),
+            ["date"],
+            "{date}"
+        );
         let answer = refused(bookd.book(booking("ada", &format!("{date}T09:00"))).await);
         assert_eq!(answer.fields(), ["local_start"], "{date}");
     }
@@ -243,12 +414,26 @@ async fn b29_a_date_has_one_spelling() {
 #[tokio::test]
 async fn b30_an_unknown_type_is_not_found() {
     let bookd = Bookd::with_ada().await;
-    let list = pb::ListSlotsRequest { appointment_type_id: "surgery".into(), ..listing("ada", DAY) };
-    let book =
-        pb::BookAppointmentRequest { appointment_type_id: "surgery".into(), ..booking("ada", "2027-03-02T09:00") };
-    for answer in [refused(bookd.list(list).await), refused(bookd.book(book).await)] {
-        assert!(answer.is(Code::NotFound, "APPOINTMENT_TYPE_NOT_FOUND"), "{answer:?}");
-        assert_eq!(answer.details.resource_info().unwrap().resource_name, "surgery");
+    let list = pb::ListSlotsRequest {
+        appointment_type_id: "surgery".into(),
+        ..listing("ada", DAY)
+    };
+    let book = pb::BookAppointmentRequest {
+        appointment_type_id: "surgery".into(),
+        ..booking("ada", "2027-03-02T09:00")
+    };
+    for answer in [
+        refused(bookd.list(list).await),
+        refused(bookd.book(book).await),
+    ] {
+        assert!(
+            answer.is(Code::NotFound, "APPOINTMENT_TYPE_NOT_FOUND"),
+            "{answer:?}"
+        );
+        assert_eq!(
+            answer.details.resource_info().unwrap().resource_name,
+            "surgery"
+        );
     }
     bookd.stop().await;
 }
@@ -259,28 +444,62 @@ async fn b32_booking_needs_no_search_before_and_a_hold_keeps_a_time_meanwhile() 
     bookd.booked("ada", "2027-03-02T09:00").await;
     let hold = bookd.hold("ada", "2027-03-02T10:00").await;
     assert_eq!(hold.state(), pb::AppointmentState::Held);
-    assert_eq!(refused(bookd.book(booking("ada", "2027-03-02T10:00")).await).codes(), ["BUSY_HOLD"]);
-    let confirm =
-        pb::BookAppointmentRequest { hold_id: hold.appointment_id.clone(), invitee: grace(), ..Default::default() };
+    assert_eq!(
+        refused(bookd.book(booking("ada", "2027-03-02T10:00")).await).codes(),
+        ["BUSY_HOLD"]
+    );
+    let confirm = pb::BookAppointmentRequest {
+        hold_id: hold.appointment_id.clone(),
+        invitee: grace(),
+        ..Default::default()
+    };
     let booked = bookd.book(confirm).await.unwrap();
-    assert_eq!((booked.appointment_id, booked.start_time), (hold.appointment_id, hold.start_time));
+    assert_eq!(
+        (booked.appointment_id, booked.start_time),
+        (hold.appointment_id, hold.start_time)
+    );
     bookd.stop().await;
 }
 
 #[tokio::test]
-async fn b33_b34_b35_off_the_grid_outside_hours_and_taken_are_told_apart_with_the_next_free_slots() {
+async fn b33_b34_b35_off_the_grid_outside_hours_and_taken_are_told_apart_with_the_next_free_slots()
+{
     let bookd = Bookd::with_ada().await;
     bookd.booked("ada", "2027-03-02T10:00").await;
     for (start, code, reason, violation, after) in [
-        ("11:20", Code::FailedPrecondition, "SLOT_UNAVAILABLE", "MISALIGNED", "2027-03-02T11:00:00Z"),
-        ("18:00", Code::FailedPrecondition, "SLOT_UNAVAILABLE", "OUTSIDE_AVAILABILITY", "2027-03-03T08:00:00Z"),
-        ("10:00", Code::Aborted, "SLOT_TAKEN", "BUSY_BOOKING", "2027-03-02T10:00:00Z"),
+        (
+            "11:20",
+            Code::FailedPrecondition,
+            "SLOT_UNAVAILABLE",
+            "MISALIGNED",
+            "2027-03-02T11:00:00Z",
+        ),
+        (
+            "18:00",
+            Code::FailedPrecondition,
+            "SLOT_UNAVAILABLE",
+            "OUTSIDE_AVAILABILITY",
+            "2027-03-03T08:00:00Z",
+        ),
+        (
+            "10:00",
+            Code::Aborted,
+            "SLOT_TAKEN",
+            "BUSY_BOOKING",
+            "2027-03-02T10:00:00Z",
+        ),
     ] {
         let answer = refused(bookd.book(booking("ada", &format!("{DAY}T{start}"))).await);
         assert!(answer.is(code, reason), "{start}: {answer:?}");
         assert_eq!(answer.codes(), [violation], "{start}");
-        assert!(answer.metadata["nearest_after"].starts_with(after), "{start}: {answer:?}");
-        assert!(answer.metadata.contains_key("nearest_before"), "{start}: {answer:?}");
+        assert!(
+            answer.metadata["nearest_after"].starts_with(after),
+            "{start}: {answer:?}"
+        );
+        assert!(
+            answer.metadata.contains_key("nearest_before"),
+            "{start}: {answer:?}"
+        );
     }
     bookd.stop().await;
 }
@@ -289,18 +508,28 @@ async fn b33_b34_b35_off_the_grid_outside_hours_and_taken_are_told_apart_with_th
 async fn b37_b38_the_past_is_refused_and_the_horizon_rules() {
     let bookd = Bookd::with_ada().await;
     let past = refused(bookd.book(booking("ada", "2027-02-26T09:00")).await);
-    assert_eq!((past.code, past.codes()), (Code::FailedPrecondition, vec!["IN_THE_PAST"]));
-    let ten_days = pb::AppointmentType { horizon_days: Some(10), ..appointment_type("default", 60) };
+    assert_eq!(
+        (past.code, past.codes()),
+        (Code::FailedPrecondition, vec!["IN_THE_PAST"])
+    );
+    let ten_days = pb::AppointmentType {
+        horizon_days: Some(10),
+        ..appointment_type("default", 60)
+    };
     bookd.put_type("ada", ten_days).await;
     bookd.booked("ada", "2027-03-11T09:00").await;
     let far = refused(bookd.book(booking("ada", "2027-03-12T09:00")).await);
-    assert_eq!((far.code, far.codes()), (Code::FailedPrecondition, vec!["HORIZON"]));
+    assert_eq!(
+        (far.code, far.codes()),
+        (Code::FailedPrecondition, vec!["HORIZON"])
+    );
     assert_eq!(bookd.starts("ada", PARIS, "2027-03-12").await, clocks(""));
     bookd.stop().await;
 }
 
 #[tokio::test]
-async fn b39_b40_b41_b42_a_name_is_required_trimmed_and_bounded_and_an_email_is_checked_when_given() {
+async fn b39_b40_b41_b42_a_name_is_required_trimmed_and_bounded_and_an_email_is_checked_when_given()
+{
     let bookd = Bookd::with_ada().await;
     let long = "é".repeat(201);
     for (name, email, field) in [
@@ -314,12 +543,29 @@ async fn b39_b40_b41_b42_a_name_is_required_trimmed_and_bounded_and_an_email_is_
         ("Grace", "grace@exa mple.com", "invitee.email"),
         ("Grace", "a@b@example.com", "invitee.email"),
     ] {
-        let invitee = Some(pb::Invitee { name: name.into(), email: email.into(), ..Default::default() });
-        let request = pb::BookAppointmentRequest { invitee, ..booking("ada", "2027-03-02T09:00") };
-        assert_eq!(refused(bookd.book(request).await).fields(), [field], "{name:?} {email:?}");
+        let invitee = Some(pb::Invitee {
+            name: name.into(),
+            email: email.into(),
+            ..Default::default()
+        });
+        let request = pb::BookAppointmentRequest {
+            invitee,
+            ..booking("ada", "2027-03-02T09:00")
+        };
+        assert_eq!(
+            refused(bookd.book(request).await).fields(),
+            [field],
+            "{name:?} {email:?}"
+        );
     }
-    let invitee = Some(pb::Invitee { name: "é".repeat(200), ..Default::default() });
-    let request = pb::BookAppointmentRequest { invitee: invitee.clone(), ..booking("ada", "2027-03-02T09:00") };
+    let invitee = Some(pb::Invitee {
+        name: "é".repeat(200),
+        ..Default::default()
+    });
+    let request = pb::BookAppointmentRequest {
+        invitee: invitee.clone(),
+        ..booking("ada", "2027-03-02T09:00")
+    };
     assert_eq!(bookd.book(request).await.unwrap().invitee, invitee);
     bookd.stop().await;
 }
@@ -327,7 +573,10 @@ async fn b39_b40_b41_b42_a_name_is_required_trimmed_and_bounded_and_an_email_is_
 #[tokio::test]
 async fn b43_phone_reason_and_further_fields_are_kept() {
     let bookd = Bookd::with_ada().await;
-    let invitee = pb::Invitee { phone: "+33 1 23 45 67 89".into(), ..grace().unwrap() };
+    let invitee = pb::Invitee {
+        phone: "+33 1 23 45 67 89".into(),
+        ..grace().unwrap()
+    };
     let metadata = BTreeMap::from([("insurance".to_owned(), "public".to_owned())]);
     let request = pb::BookAppointmentRequest {
         invitee: Some(invitee.clone()),
@@ -349,28 +598,56 @@ async fn b44_b45_every_bad_field_is_named_at_once_and_output_only_fields_cannot_
     let request = pb::BookAppointmentRequest {
         calendar_id: " ".into(),
         duration: Some(minutes(0)),
-        invitee: Some(pb::Invitee { email: "no".into(), ..Default::default() }),
+        invitee: Some(pb::Invitee {
+            email: "no".into(),
+            ..Default::default()
+        }),
         appointment_id: "1".into(),
         request_id: "x".repeat(65),
         ..Default::default()
     };
     let answer = refused(bookd.book(request).await);
     let fields: BTreeSet<&str> = answer.fields().into_iter().collect();
-    let expected =
-        ["appointment_id", "calendar_id", "duration", "invitee.email", "invitee.name", "request_id", "start_time"];
+    let expected = [
+        "appointment_id",
+        "calendar_id",
+        "duration",
+        "invitee.email",
+        "invitee.name",
+        "request_id",
+        "start_time",
+    ];
     assert_eq!(fields, BTreeSet::from(expected));
 
-    let mask = prost_types::FieldMask { paths: vec!["state".into()] };
+    let mask = prost_types::FieldMask {
+        paths: vec!["state".into()],
+    };
     let booked = bookd.booked("ada", "2027-03-02T09:00").await;
     let update = pb::UpdateAppointmentRequest {
         appointment_id: booked.appointment_id,
         update_mask: Some(mask),
         ..Default::default()
     };
-    assert_eq!(refused(bookd.booking().update_appointment(update).await).fields(), ["update_mask"]);
-    let sent = pb::Calendar { revision: 99, etag: String::new(), create_time: Some(timestamp(NOW)), ..calendar("lee") };
-    let create = pb::CreateCalendarRequest { calendar: Some(sent), ..Default::default() };
-    let made = bookd.calendars().create_calendar(create).await.unwrap().into_inner();
+    assert_eq!(
+        refused(bookd.booking().update_appointment(update).await).fields(),
+        ["update_mask"]
+    );
+    let sent = pb::Calendar {
+        revision: 99,
+        etag: String::new(),
+        create_time: Some(timestamp(NOW)),
+        ..calendar("lee")
+    };
+    let create = pb::CreateCalendarRequest {
+        calendar: Some(sent),
+        ..Default::default()
+    };
+    let made = bookd
+        .calendars()
+        .create_calendar(create)
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(made.calendar.unwrap().revision, made.revision);
     bookd.stop().await;
 }

@@ -42,15 +42,26 @@ struct Garbled {
 #[tokio::test]
 async fn a_size_outranks_a_field_and_bytes_that_are_no_message_are_malformed() {
     let bookd = Bookd::with_ada().await;
-    let large = pb::BookAppointmentRequest { note: "n".repeat(1_100_000), ..booking(" ", "never") };
-    expect(&bookd, bookd.booking().book_appointment(large), Code::ResourceExhausted, "REQUEST_TOO_LARGE").await;
+    let large = pb::BookAppointmentRequest {
+        note: "n".repeat(1_100_000),
+        ..booking(" ", "never")
+    };
+    expect(
+        &bookd,
+        bookd.booking().book_appointment(large),
+        Code::ResourceExhausted,
+        "REQUEST_TOO_LARGE",
+    )
+    .await;
 
     let garbled = async {
         let mut client = Grpc::new(bookd.channel.clone());
         client.ready().await.unwrap();
         let path = "/bookd.v1.BookingService/BookAppointment".parse().unwrap();
         let codec: ProstCodec<Garbled, pb::BookAppointmentResponse> = ProstCodec::default();
-        client.unary(Request::new(Garbled { calendar_id: 7 }), path, codec).await
+        client
+            .unary(Request::new(Garbled { calendar_id: 7 }), path, codec)
+            .await
     };
     expect(&bookd, garbled, Code::InvalidArgument, "MALFORMED_REQUEST").await;
     bookd.stop().await;
@@ -59,17 +70,36 @@ async fn a_size_outranks_a_field_and_bytes_that_are_no_message_are_malformed() {
 #[tokio::test]
 async fn of_very_many_bad_fields_the_first_are_named_and_the_rest_is_counted_in_6_kib() {
     let bookd = Bookd::with_ada().await;
-    let bad = || pb::BookAppointmentRequest { calendar_id: "x".repeat(4_000), ..Default::default() };
-    let batch = pb::BatchBookRequest { requests: (0..100).map(|_| bad()).collect(), ..Default::default() };
+    let bad = || pb::BookAppointmentRequest {
+        calendar_id: "x".repeat(4_000),
+        ..Default::default()
+    };
+    let batch = pb::BatchBookRequest {
+        requests: (0..100).map(|_| bad()).collect(),
+        ..Default::default()
+    };
     let status = bookd.booking().batch_book(batch).await.unwrap_err();
     let answer = Refused::of(&status);
-    assert!(answer.is(Code::InvalidArgument, "FIELD_INVALID"), "{answer:?}");
+    assert!(
+        answer.is(Code::InvalidArgument, "FIELD_INVALID"),
+        "{answer:?}"
+    );
     let violations = &answer.details.bad_request().unwrap().field_violations;
     assert_eq!(violations[0].field, "requests[0].calendar_id");
     assert_eq!(violations.last().unwrap().description, "and 284 more");
-    assert!(status.details().len() <= 6 * 1_024, "{} bytes", status.details().len());
-    let many = pb::BatchBookRequest { requests: (0..101).map(|_| bad()).collect(), ..Default::default() };
-    assert_eq!(refused(bookd.booking().batch_book(many).await).fields(), ["requests"]);
+    assert!(
+        status.details().len() <= 6 * 1_024,
+        "{} bytes",
+        status.details().len()
+    );
+    let many = pb::BatchBookRequest {
+        requests: (0..101).map(|_| bad()).collect(),
+        ..Default::default()
+    };
+    assert_eq!(
+        refused(bookd.booking().batch_book(many).await).fields(),
+        ["requests"]
+    );
     bookd.stop().await;
 }
 
@@ -83,7 +113,11 @@ async fn the_reasons_of_extending_releasing_and_confirming_a_hold_come_in_their_
         etag: etag.into(),
         ..Default::default()
     };
-    bookd.booking().release_hold(release(&released.appointment_id, "")).await.unwrap();
+    bookd
+        .booking()
+        .release_hold(release(&released.appointment_id, ""))
+        .await
+        .unwrap();
     bookd.advance(300).await;
     let extend = |id: &str, etag: &str, seconds: i64| pb::ExtendHoldRequest {
         appointment_id: id.into(),
@@ -98,26 +132,63 @@ async fn the_reasons_of_extending_releasing_and_confirming_a_hold_come_in_their_
         ..Default::default()
     };
     let (mut one, mut two, mut three) = (bookd.booking(), bookd.booking(), bookd.booking());
-    let fields = expect(&bookd, one.extend_hold(extend("7", "?", 1_801)), Code::InvalidArgument, "FIELD_INVALID").await;
+    let fields = expect(
+        &bookd,
+        one.extend_hold(extend("7", "?", 1_801)),
+        Code::InvalidArgument,
+        "FIELD_INVALID",
+    )
+    .await;
     assert_eq!(fields.fields(), ["appointment_id", "ttl", "etag"]);
     for (id, etag, code, reason) in [
         (NOBODY, STALE, Code::NotFound, "APPOINTMENT_NOT_FOUND"),
-        (hold.appointment_id.as_str(), STALE, Code::Aborted, "ETAG_MISMATCH"),
-        (hold.appointment_id.as_str(), "", Code::FailedPrecondition, "HOLD_EXPIRED"),
+        (
+            hold.appointment_id.as_str(),
+            STALE,
+            Code::Aborted,
+            "ETAG_MISMATCH",
+        ),
+        (
+            hold.appointment_id.as_str(),
+            "",
+            Code::FailedPrecondition,
+            "HOLD_EXPIRED",
+        ),
     ] {
         let answer = expect(&bookd, one.extend_hold(extend(id, etag, 60)), code, reason).await;
-        assert_eq!(answer.details.resource_info().is_some(), code == Code::NotFound);
+        assert_eq!(
+            answer.details.resource_info().is_some(),
+            code == Code::NotFound
+        );
         expect(&bookd, two.release_hold(release(id, etag)), code, reason).await;
-        let answer = expect(&bookd, three.confirm_appointment(confirm(id, etag)), code, reason).await;
+        let answer = expect(
+            &bookd,
+            three.confirm_appointment(confirm(id, etag)),
+            code,
+            reason,
+        )
+        .await;
         if reason == "HOLD_EXPIRED" {
             assert_eq!(answer.metadata["expire_time"], "2027-03-01T08:05:00Z");
         }
     }
     let id = &released.appointment_id;
     let state = "APPOINTMENT_STATE";
-    let answer = expect(&bookd, one.extend_hold(extend(id, "", 60)), Code::FailedPrecondition, state).await;
+    let answer = expect(
+        &bookd,
+        one.extend_hold(extend(id, "", 60)),
+        Code::FailedPrecondition,
+        state,
+    )
+    .await;
     assert_eq!(answer.metadata["state"], "CANCELLED");
-    expect(&bookd, three.confirm_appointment(confirm(id, "")), Code::FailedPrecondition, state).await;
+    expect(
+        &bookd,
+        three.confirm_appointment(confirm(id, "")),
+        Code::FailedPrecondition,
+        state,
+    )
+    .await;
     bookd.stop().await;
 }
 
@@ -125,7 +196,11 @@ async fn the_reasons_of_extending_releasing_and_confirming_a_hold_come_in_their_
 async fn the_reasons_of_booking_a_hold_come_in_their_order() {
     let bookd = Bookd::with_ada().await;
     let first = bookd.hold("ada", "2027-03-02T09:00").await;
-    let of = |id: &str| pb::BookAppointmentRequest { hold_id: id.into(), invitee: grace(), ..Default::default() };
+    let of = |id: &str| pb::BookAppointmentRequest {
+        hold_id: id.into(),
+        invitee: grace(),
+        ..Default::default()
+    };
     let mut client = bookd.booking();
     let ignoring = pb::BookAppointmentRequest {
         ignore_rules: vec![pb::IgnorableRule::Notice.into()],
@@ -135,7 +210,13 @@ async fn the_reasons_of_booking_a_hold_come_in_their_order() {
     let call = client.book_appointment(ignoring);
     let answer = expect(&bookd, call, Code::InvalidArgument, "FIELD_INVALID").await;
     assert_eq!(answer.fields(), ["appointment_id", "ignore_rules"]);
-    expect(&bookd, client.book_appointment(of(NOBODY)), Code::NotFound, "APPOINTMENT_NOT_FOUND").await;
+    expect(
+        &bookd,
+        client.book_appointment(of(NOBODY)),
+        Code::NotFound,
+        "APPOINTMENT_NOT_FOUND",
+    )
+    .await;
     bookd.advance(300).await;
     let other = pb::BookAppointmentRequest {
         start_time: Some(timestamp("2027-03-02T12:00:00Z")),
@@ -144,8 +225,17 @@ async fn the_reasons_of_booking_a_hold_come_in_their_order() {
         ..of(&first.appointment_id)
     };
     // What differs from the hold is a wrong field, even when the hold has run out.
-    let answer = expect(&bookd, client.book_appointment(other), Code::InvalidArgument, "FIELD_INVALID").await;
-    assert_eq!(answer.fields(), ["appointment_type_id", "start_time", "duration"]);
+    let answer = expect(
+        &bookd,
+        client.book_appointment(other),
+        Code::InvalidArgument,
+        "FIELD_INVALID",
+    )
+    .await;
+    assert_eq!(
+        answer.fields(),
+        ["appointment_type_id", "start_time", "duration"]
+    );
     let call = client.book_appointment(of(&first.appointment_id));
     expect(&bookd, call, Code::FailedPrecondition, "HOLD_EXPIRED").await;
     let declined = bookd.booked("ada", "2027-03-02T09:00").await;
@@ -158,10 +248,16 @@ async fn the_reasons_of_booking_a_hold_come_in_their_order() {
 #[tokio::test]
 async fn the_reasons_of_approving_declining_and_attending_come_in_their_order() {
     let bookd = Bookd::with_ada().await;
-    let request_only =
-        pb::AppointmentType { requires_approval: true, pending_blocks: Some(false), ..appointment_type("ask", 60) };
+    let request_only = pb::AppointmentType {
+        requires_approval: true,
+        pending_blocks: Some(false),
+        ..appointment_type("ask", 60)
+    };
     bookd.put_type("ada", request_only).await;
-    let ask = pb::BookAppointmentRequest { appointment_type_id: "ask".into(), ..booking("ada", "2027-03-02T09:00") };
+    let ask = pb::BookAppointmentRequest {
+        appointment_type_id: "ask".into(),
+        ..booking("ada", "2027-03-02T09:00")
+    };
     let pending = bookd.book(ask.clone()).await.unwrap();
     assert_eq!(pending.state(), pb::AppointmentState::Pending);
     let confirmed = bookd.booked("ada", "2027-03-02T09:00").await;
@@ -176,25 +272,92 @@ async fn the_reasons_of_approving_declining_and_attending_come_in_their_order() 
         etag: etag.into(),
         ..Default::default()
     };
-    let attend = |id: &str| pb::CompleteAppointmentRequest { appointment_id: id.into(), ..Default::default() };
-    let missed = |id: &str, undo| pb::MarkNoShowRequest { appointment_id: id.into(), undo, ..Default::default() };
+    let attend = |id: &str| pb::CompleteAppointmentRequest {
+        appointment_id: id.into(),
+        ..Default::default()
+    };
+    let missed = |id: &str, undo| pb::MarkNoShowRequest {
+        appointment_id: id.into(),
+        undo,
+        ..Default::default()
+    };
     let id = &pending.appointment_id;
-    expect(&bookd, client.approve_appointment(approve(NOBODY, STALE)), Code::NotFound, "APPOINTMENT_NOT_FOUND").await;
-    expect(&bookd, client.approve_appointment(approve(id, STALE)), Code::Aborted, "ETAG_MISMATCH").await;
-    let taken = expect(&bookd, client.approve_appointment(approve(id, "")), Code::Aborted, "SLOT_TAKEN").await;
+    expect(
+        &bookd,
+        client.approve_appointment(approve(NOBODY, STALE)),
+        Code::NotFound,
+        "APPOINTMENT_NOT_FOUND",
+    )
+    .await;
+    expect(
+        &bookd,
+        client.approve_appointment(approve(id, STALE)),
+        Code::Aborted,
+        "ETAG_MISMATCH",
+    )
+    .await;
+    let taken = expect(
+        &bookd,
+        client.approve_appointment(approve(id, "")),
+        Code::Aborted,
+        "SLOT_TAKEN",
+    )
+    .await;
     assert_eq!(taken.codes(), ["BUSY_BOOKING"]);
     let other = &confirmed.appointment_id;
-    expect(&bookd, client.decline_appointment(decline(other, STALE)), Code::Aborted, "ETAG_MISMATCH").await;
-    expect(&bookd, client.decline_appointment(decline(other, "")), failed, "APPOINTMENT_STATE").await;
+    expect(
+        &bookd,
+        client.decline_appointment(decline(other, STALE)),
+        Code::Aborted,
+        "ETAG_MISMATCH",
+    )
+    .await;
+    expect(
+        &bookd,
+        client.decline_appointment(decline(other, "")),
+        failed,
+        "APPOINTMENT_STATE",
+    )
+    .await;
     // Not before it begins.
-    expect(&bookd, client.complete_appointment(attend(other)), failed, "APPOINTMENT_STATE").await;
-    expect(&bookd, client.mark_no_show(missed(other, false)), failed, "APPOINTMENT_STATE").await;
+    expect(
+        &bookd,
+        client.complete_appointment(attend(other)),
+        failed,
+        "APPOINTMENT_STATE",
+    )
+    .await;
+    expect(
+        &bookd,
+        client.mark_no_show(missed(other, false)),
+        failed,
+        "APPOINTMENT_STATE",
+    )
+    .await;
     bookd.set_clock("2027-03-02T07:59:59Z").await;
-    expect(&bookd, client.complete_appointment(attend(other)), failed, "APPOINTMENT_STATE").await;
+    expect(
+        &bookd,
+        client.complete_appointment(attend(other)),
+        failed,
+        "APPOINTMENT_STATE",
+    )
+    .await;
     bookd.advance(1).await;
-    expect(&bookd, client.approve_appointment(approve(id, "")), failed, "APPOINTMENT_STATE").await;
+    expect(
+        &bookd,
+        client.approve_appointment(approve(id, "")),
+        failed,
+        "APPOINTMENT_STATE",
+    )
+    .await;
     client.mark_no_show(missed(other, false)).await.unwrap();
-    expect(&bookd, client.complete_appointment(attend(other)), failed, "APPOINTMENT_STATE").await;
+    expect(
+        &bookd,
+        client.complete_appointment(attend(other)),
+        failed,
+        "APPOINTMENT_STATE",
+    )
+    .await;
     client.mark_no_show(missed(other, true)).await.unwrap();
     client.complete_appointment(attend(other)).await.unwrap();
     bookd.stop().await;
@@ -206,29 +369,87 @@ async fn the_reasons_of_calendars_types_and_hours_come_in_their_order() {
     bookd.booked("ada", "2027-03-02T09:00").await;
     let mut client = bookd.calendars();
     let calendar = |id: &str, etag: &str| {
-        Some(pb::Calendar { calendar_id: id.into(), etag: etag.into(), paused: true, ..Default::default() })
+        Some(pb::Calendar {
+            calendar_id: id.into(),
+            etag: etag.into(),
+            paused: true,
+            ..Default::default()
+        })
     };
-    let update =
-        |id: &str, etag: &str| pb::UpdateCalendarRequest { calendar: calendar(id, etag), ..Default::default() };
-    expect(&bookd, client.update_calendar(update("eve", STALE)), Code::NotFound, "CALENDAR_NOT_FOUND").await;
-    expect(&bookd, client.update_calendar(update("ada", STALE)), Code::Aborted, "ETAG_MISMATCH").await;
+    let update = |id: &str, etag: &str| pb::UpdateCalendarRequest {
+        calendar: calendar(id, etag),
+        ..Default::default()
+    };
+    expect(
+        &bookd,
+        client.update_calendar(update("eve", STALE)),
+        Code::NotFound,
+        "CALENDAR_NOT_FOUND",
+    )
+    .await;
+    expect(
+        &bookd,
+        client.update_calendar(update("ada", STALE)),
+        Code::Aborted,
+        "ETAG_MISMATCH",
+    )
+    .await;
     let delete = |id: &str, etag: &str| pb::DeleteCalendarRequest {
         calendar_id: id.into(),
         etag: etag.into(),
         ..Default::default()
     };
-    expect(&bookd, client.delete_calendar(delete("eve", STALE)), Code::NotFound, "CALENDAR_NOT_FOUND").await;
-    expect(&bookd, client.delete_calendar(delete("ada", STALE)), Code::Aborted, "ETAG_MISMATCH").await;
-    expect(&bookd, client.delete_calendar(delete("ada", "")), Code::FailedPrecondition, "CALENDAR_NOT_EMPTY").await;
+    expect(
+        &bookd,
+        client.delete_calendar(delete("eve", STALE)),
+        Code::NotFound,
+        "CALENDAR_NOT_FOUND",
+    )
+    .await;
+    expect(
+        &bookd,
+        client.delete_calendar(delete("ada", STALE)),
+        Code::Aborted,
+        "ETAG_MISMATCH",
+    )
+    .await;
+    expect(
+        &bookd,
+        client.delete_calendar(delete("ada", "")),
+        Code::FailedPrecondition,
+        "CALENDAR_NOT_EMPTY",
+    )
+    .await;
 
     let put = |id: &str, name: &str| pb::PutAppointmentTypeRequest {
         calendar_id: id.into(),
-        appointment_type: Some(pb::AppointmentType { etag: STALE.into(), ..appointment_type(name, 60) }),
+        appointment_type: Some(pb::AppointmentType {
+            etag: STALE.into(),
+            ..appointment_type(name, 60)
+        }),
         ..Default::default()
     };
-    expect(&bookd, client.put_appointment_type(put("eve", "default")), Code::NotFound, "CALENDAR_NOT_FOUND").await;
-    expect(&bookd, client.put_appointment_type(put("ada", "default")), Code::Aborted, "ETAG_MISMATCH").await;
-    expect(&bookd, client.put_appointment_type(put("ada", "new")), Code::Aborted, "ETAG_MISMATCH").await;
+    expect(
+        &bookd,
+        client.put_appointment_type(put("eve", "default")),
+        Code::NotFound,
+        "CALENDAR_NOT_FOUND",
+    )
+    .await;
+    expect(
+        &bookd,
+        client.put_appointment_type(put("ada", "default")),
+        Code::Aborted,
+        "ETAG_MISMATCH",
+    )
+    .await;
+    expect(
+        &bookd,
+        client.put_appointment_type(put("ada", "new")),
+        Code::Aborted,
+        "ETAG_MISMATCH",
+    )
+    .await;
     let drop_type = |id: &str, name: &str| pb::DeleteAppointmentTypeRequest {
         calendar_id: id.into(),
         appointment_type_id: name.into(),
@@ -236,9 +457,27 @@ async fn the_reasons_of_calendars_types_and_hours_come_in_their_order() {
         ..Default::default()
     };
     let (missing, unknown) = (Code::NotFound, "APPOINTMENT_TYPE_NOT_FOUND");
-    expect(&bookd, client.delete_appointment_type(drop_type("eve", "no")), missing, "CALENDAR_NOT_FOUND").await;
-    expect(&bookd, client.delete_appointment_type(drop_type("ada", "no")), missing, unknown).await;
-    expect(&bookd, client.delete_appointment_type(drop_type("ada", "default")), Code::Aborted, "ETAG_MISMATCH").await;
+    expect(
+        &bookd,
+        client.delete_appointment_type(drop_type("eve", "no")),
+        missing,
+        "CALENDAR_NOT_FOUND",
+    )
+    .await;
+    expect(
+        &bookd,
+        client.delete_appointment_type(drop_type("ada", "no")),
+        missing,
+        unknown,
+    )
+    .await;
+    expect(
+        &bookd,
+        client.delete_appointment_type(drop_type("ada", "default")),
+        Code::Aborted,
+        "ETAG_MISMATCH",
+    )
+    .await;
 
     let mut hours = bookd.availability();
     for id in ["eve", "ada"] {
@@ -248,7 +487,13 @@ async fn the_reasons_of_calendars_types_and_hours_come_in_their_order() {
             etag: STALE.into(),
             ..Default::default()
         };
-        expect(&bookd, hours.set_availability(set), Code::Aborted, "ETAG_MISMATCH").await;
+        expect(
+            &bookd,
+            hours.set_availability(set),
+            Code::Aborted,
+            "ETAG_MISMATCH",
+        )
+        .await;
     }
     bookd.stop().await;
 }
@@ -263,20 +508,44 @@ async fn a_batch_is_all_or_nothing_and_names_the_one_that_failed() {
     let mut client = bookd.booking();
     // The third meets the first of its own batch.
     let batch = of(&["2027-03-02T09:00", "2027-03-02T10:00", "2027-03-02T09:00"]);
-    let answer = expect(&bookd, client.batch_book(batch), Code::Aborted, "SLOT_TAKEN").await;
+    let answer = expect(
+        &bookd,
+        client.batch_book(batch),
+        Code::Aborted,
+        "SLOT_TAKEN",
+    )
+    .await;
     assert_eq!(answer.metadata["index"], "2");
     let batch = of(&["2027-03-02T09:00", "2027-03-02T18:00"]);
-    let answer = expect(&bookd, client.batch_book(batch), Code::FailedPrecondition, "SLOT_UNAVAILABLE").await;
-    assert_eq!((answer.metadata["index"].as_str(), answer.codes()), ("1", vec!["OUTSIDE_AVAILABILITY"]));
+    let answer = expect(
+        &bookd,
+        client.batch_book(batch),
+        Code::FailedPrecondition,
+        "SLOT_UNAVAILABLE",
+    )
+    .await;
+    assert_eq!(
+        (answer.metadata["index"].as_str(), answer.codes()),
+        ("1", vec!["OUTSIDE_AVAILABILITY"])
+    );
     let mut batch = of(&["2027-03-02T09:00", "2027-03-02T10:00"]);
     batch.requests[1].calendar_id = "eve".into();
-    let answer = expect(&bookd, client.batch_book(batch), Code::NotFound, "CALENDAR_NOT_FOUND").await;
+    let answer = expect(
+        &bookd,
+        client.batch_book(batch),
+        Code::NotFound,
+        "CALENDAR_NOT_FOUND",
+    )
+    .await;
     assert_eq!(answer.metadata["index"], "1");
     assert_eq!(answer.details.resource_info().unwrap().resource_name, "eve");
     let both = of(&["2027-03-02T09:00", "2027-03-02T10:00"]);
     let before = bookd.revision().await;
     let booked = client.batch_book(both).await.unwrap().into_inner();
-    assert_eq!((booked.appointments.len(), booked.revision), (2, before + 1));
+    assert_eq!(
+        (booked.appointments.len(), booked.revision),
+        (2, before + 1)
+    );
     bookd.stop().await;
 }
 
@@ -287,8 +556,10 @@ async fn a_local_start_that_does_not_exist_once_is_a_field_and_outranks_etag_sta
     bookd.cancel(&booked.appointment_id).await;
     let mut client = bookd.booking();
     for skipped in ["2027-03-28T02:30", "2027-10-31T02:30"] {
-        let exists =
-            pb::BookAppointmentRequest { appointment_id: booked.appointment_id.clone(), ..booking("ada", skipped) };
+        let exists = pb::BookAppointmentRequest {
+            appointment_id: booked.appointment_id.clone(),
+            ..booking("ada", skipped)
+        };
         let call = client.book_appointment(exists);
         let answer = expect(&bookd, call, Code::InvalidArgument, "FIELD_INVALID").await;
         assert_eq!(answer.fields(), ["local_start"]);
@@ -322,7 +593,11 @@ async fn a_clock_that_jumps_ahead_is_not_believed_and_the_caller_is_told_to_come
 
 #[tokio::test]
 async fn a_full_queue_refuses_at_once_and_what_it_refused_did_not_happen() {
-    let settings = Settings { is_clock_confirmed: true, mailbox_max: 1, ..Settings::default() };
+    let settings = Settings {
+        is_clock_confirmed: true,
+        mailbox_max: 1,
+        ..Settings::default()
+    };
     let bookd = Bookd::start_with(NOW, settings).await;
     bookd.hours("ada", PARIS, &[("00:00", "24:00")]).await;
     let (mut booked, mut overloaded) = (0, 0);
@@ -346,8 +621,19 @@ async fn a_full_queue_refuses_at_once_and_what_it_refused_did_not_happen() {
         }
     }
     assert!(overloaded > 0, "a queue of one was never full");
-    let all = pb::ListAppointmentsRequest { calendar_id: "ada".into(), page_size: 1_000, ..Default::default() };
-    let listed = bookd.lists().list_appointments(all).await.unwrap().into_inner().appointments.len();
+    let all = pb::ListAppointmentsRequest {
+        calendar_id: "ada".into(),
+        page_size: 1_000,
+        ..Default::default()
+    };
+    let listed = bookd
+        .lists()
+        .list_appointments(all)
+        .await
+        .unwrap()
+        .into_inner()
+        .appointments
+        .len();
     assert_eq!((listed, booked + overloaded), (booked, 480));
     bookd.stop().await;
 }

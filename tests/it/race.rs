@@ -21,7 +21,10 @@ async fn of_64_racing_for_overlapping_times_the_winners_are_disjoint_and_maximal
         let start = 9 * 60 + client * 7 % 25 * 10;
         let clock = format!("{:02}:{:02}", start / 60, start % 60);
         let mut booking = bookd.booking();
-        let request = pb::BookAppointmentRequest { appointment_type_id: "visit".to_owned(), ..at("ada", &clock) };
+        let request = pb::BookAppointmentRequest {
+            appointment_type_id: "visit".to_owned(),
+            ..at("ada", &clock)
+        };
         clients.spawn(async move { (i64::from(start), booking.book_appointment(request).await) });
     }
     let (mut won, mut lost) = (Vec::new(), 0);
@@ -29,7 +32,11 @@ async fn of_64_racing_for_overlapping_times_the_winners_are_disjoint_and_maximal
         match answer {
             Ok(_) => won.push(start),
             Err(status) => {
-                assert_eq!((status.code(), reason(&status).as_str()), (Code::Aborted, "SLOT_TAKEN"), "{status:?}");
+                assert_eq!(
+                    (status.code(), reason(&status).as_str()),
+                    (Code::Aborted, "SLOT_TAKEN"),
+                    "{status:?}"
+                );
                 assert_eq!(violations(&status), ["BUSY_BOOKING"]);
                 lost += 1;
             }
@@ -37,10 +44,17 @@ async fn of_64_racing_for_overlapping_times_the_winners_are_disjoint_and_maximal
     }
     won.sort_unstable();
     assert_eq!(won.len() + lost, 64);
-    assert!(won.windows(2).all(|pair| pair[1] - pair[0] >= 60), "{won:?}");
+    assert!(
+        won.windows(2).all(|pair| pair[1] - pair[0] >= 60),
+        "{won:?}"
+    );
     let is_free = |start: &i64| won.iter().all(|other| (other - start).abs() >= 60);
     let asked_for = (0..25).map(|step| 9 * 60 + step * 10);
-    assert_eq!(asked_for.filter(is_free).count(), 0, "somebody could still have been served beside {won:?}");
+    assert_eq!(
+        asked_for.filter(is_free).count(),
+        0,
+        "somebody could still have been served beside {won:?}"
+    );
     bookd.stop().await;
 }
 
@@ -48,19 +62,31 @@ async fn of_64_racing_for_overlapping_times_the_winners_are_disjoint_and_maximal
 async fn of_50_racing_for_5_seats_exactly_5_get_one() {
     let bookd = Bookd::start().await;
     bookd.open("yoga", "09:00", "17:00").await;
-    let group =
-        pb::AppointmentType { appointment_type_id: "class".to_owned(), capacity: Some(5), ..Default::default() };
+    let group = pb::AppointmentType {
+        appointment_type_id: "class".to_owned(),
+        capacity: Some(5),
+        ..Default::default()
+    };
     bookd.put_type("yoga", group).await;
     let mut clients = tokio::task::JoinSet::new();
     for _ in 0..50 {
         let mut booking = bookd.booking();
-        let request = pb::BookAppointmentRequest { appointment_type_id: "class".to_owned(), ..at("yoga", "10:00") };
+        let request = pb::BookAppointmentRequest {
+            appointment_type_id: "class".to_owned(),
+            ..at("yoga", "10:00")
+        };
         clients.spawn(async move { booking.book_appointment(request).await });
     }
     let answers = clients.join_all().await;
-    let lost: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
+    let lost: Vec<_> = answers
+        .iter()
+        .filter_map(|answer| answer.as_ref().err())
+        .collect();
     assert_eq!(lost.len(), 45);
-    assert!(lost.iter().all(|status| reason(status) == "SLOT_TAKEN" && violations(status) == ["CAPACITY"]));
+    assert!(
+        lost.iter()
+            .all(|status| reason(status) == "SLOT_TAKEN" && violations(status) == ["CAPACITY"])
+    );
     bookd.stop().await;
 }
 
@@ -71,11 +97,25 @@ async fn one_request_id_sent_64_times_at_once_makes_one_appointment() {
     let mut clients = tokio::task::JoinSet::new();
     for _ in 0..64 {
         let mut booking = bookd.booking();
-        let request = pb::BookAppointmentRequest { request_id: "once".to_owned(), ..at("ada", "10:00") };
-        clients.spawn(async move { booking.book_appointment(request).await.unwrap().into_inner() });
+        let request = pb::BookAppointmentRequest {
+            request_id: "once".to_owned(),
+            ..at("ada", "10:00")
+        };
+        clients.spawn(async move {
+            booking
+                .book_appointment(request)
+                .await
+                .unwrap()
+                .into_inner()
+        });
     }
     let mut answers = clients.join_all().await;
-    answers.dedup_by_key(|answer| (answer.appointment.as_ref().unwrap().appointment_id.clone(), answer.revision));
+    answers.dedup_by_key(|answer| {
+        (
+            answer.appointment.as_ref().unwrap().appointment_id.clone(),
+            answer.revision,
+        )
+    });
     assert_eq!(answers.len(), 1);
     bookd.stop().await;
 }

@@ -51,14 +51,20 @@ impl Run {
         // Quarters of the hour of the next six days, so that many calls meet.
         let now = self.bookd.clock_seconds();
         let quarter = i64::try_from(self.chance.below(6 * 96)).unwrap();
-        Some(Timestamp { seconds: now.div_euclid(DAY) * DAY + quarter * 15 * MINUTE, nanos: 0 })
+        Some(Timestamp {
+            seconds: now.div_euclid(DAY) * DAY + quarter * 15 * MINUTE,
+            nanos: 0,
+        })
     }
 
     fn calendars(&mut self) -> (Vec<String>, pb::Assignment) {
         match self.chance.below(6) {
             0 => (CALENDARS.map(str::to_owned).to_vec(), pb::Assignment::Any),
             1 => (vec!["ada".into(), "room".into()], pb::Assignment::All),
-            _ => (vec![self.chance.of(&CALENDARS).to_owned()], pb::Assignment::All),
+            _ => (
+                vec![self.chance.of(&CALENDARS).to_owned()],
+                pb::Assignment::All,
+            ),
         }
     }
 
@@ -83,7 +89,11 @@ impl Run {
 
     fn some_id(&mut self) -> String {
         let recent: Vec<String> = self.known.keys().rev().take(40).cloned().collect();
-        if recent.is_empty() { uuid::Uuid::from_u128(7).to_string() } else { self.chance.of(&recent) }
+        if recent.is_empty() {
+            uuid::Uuid::from_u128(7).to_string()
+        } else {
+            self.chance.of(&recent)
+        }
     }
 
     /// Notes what a call was answered. Only documented refusals are allowed.
@@ -91,7 +101,8 @@ impl Run {
         match answer {
             Ok(appointment) => {
                 self.accepted += 1;
-                self.known.extend(appointment.map(|it| (it.appointment_id.clone(), it)));
+                self.known
+                    .extend(appointment.map(|it| (it.appointment_id.clone(), it)));
             }
             Err(status) => {
                 let refusal = Refused::of(&status);
@@ -120,18 +131,35 @@ impl Run {
                 ignore_rules: request.ignore_rules,
                 ..Default::default()
             };
-            client.hold_appointment(request).await.map(|it| it.into_inner().appointment)
+            client
+                .hold_appointment(request)
+                .await
+                .map(|it| it.into_inner().appointment)
         } else {
-            client.book_appointment(request).await.map(|it| it.into_inner().appointment)
+            client
+                .book_appointment(request)
+                .await
+                .map(|it| it.into_inner().appointment)
         };
         self.note(answer);
     }
 
     async fn batch(&mut self) {
         let requests = (0..3).map(|_| self.booking()).collect();
-        let answer = self.bookd.booking().batch_book(pb::BatchBookRequest { requests, ..Default::default() }).await;
+        let answer = self
+            .bookd
+            .booking()
+            .batch_book(pb::BatchBookRequest {
+                requests,
+                ..Default::default()
+            })
+            .await;
         match answer {
-            Ok(answer) => answer.into_inner().appointments.into_iter().for_each(|it| self.note(Ok(Some(it)))),
+            Ok(answer) => answer
+                .into_inner()
+                .appointments
+                .into_iter()
+                .for_each(|it| self.note(Ok(Some(it)))),
             Err(status) => self.note(Err(status)),
         }
     }
@@ -140,11 +168,23 @@ impl Run {
     async fn series(&mut self) {
         let mut client = self.bookd.booking();
         if self.chance.is(3) {
-            let scope = self.chance.of(&[pb::SeriesScope::One, pb::SeriesScope::Following, pb::SeriesScope::All]);
+            let scope = self.chance.of(&[
+                pb::SeriesScope::One,
+                pb::SeriesScope::Following,
+                pb::SeriesScope::All,
+            ]);
             let appointment_id = self.some_id();
-            let request = pb::CancelSeriesRequest { appointment_id, scope: scope.into(), ..Default::default() };
+            let request = pb::CancelSeriesRequest {
+                appointment_id,
+                scope: scope.into(),
+                ..Default::default()
+            };
             match client.cancel_series(request).await {
-                Ok(answer) => answer.into_inner().appointments.into_iter().for_each(|it| self.note(Ok(Some(it)))),
+                Ok(answer) => answer
+                    .into_inner()
+                    .appointments
+                    .into_iter()
+                    .for_each(|it| self.note(Ok(Some(it)))),
                 Err(status) => self.note(Err(status)),
             }
             return;
@@ -158,14 +198,21 @@ impl Run {
             duration: one.duration,
             invitee: one.invitee,
             ignore_rules: one.ignore_rules,
-            frequency: self.chance.of(&[pb::Frequency::Daily, pb::Frequency::Weekly]).into(),
+            frequency: self
+                .chance
+                .of(&[pb::Frequency::Daily, pb::Frequency::Weekly])
+                .into(),
             count: Some(self.chance.of(&[1, 2, 5])),
             allow_partial: self.chance.is(2),
             ..Default::default()
         };
         match client.book_series(request).await {
             Ok(answer) => {
-                let made = answer.into_inner().occurrences.into_iter().filter_map(|it| it.appointment);
+                let made = answer
+                    .into_inner()
+                    .occurrences
+                    .into_iter()
+                    .filter_map(|it| it.appointment);
                 made.for_each(|it| self.note(Ok(Some(it))));
             }
             Err(status) => self.note(Err(status)),
@@ -176,7 +223,11 @@ impl Run {
         let (appointment_id, mut client) = (self.some_id(), self.bookd.booking());
         let answer = match self.chance.below(10) {
             0..=2 => {
-                let (calendar_ids, assignment) = if self.chance.is(3) { self.calendars() } else { Default::default() };
+                let (calendar_ids, assignment) = if self.chance.is(3) {
+                    self.calendars()
+                } else {
+                    Default::default()
+                };
                 let request = pb::RescheduleAppointmentRequest {
                     appointment_id,
                     start_time: self.start_time(),
@@ -184,31 +235,72 @@ impl Run {
                     assignment: assignment.into(),
                     ..Default::default()
                 };
-                client.reschedule_appointment(request).await.map(|it| it.into_inner().appointment)
+                client
+                    .reschedule_appointment(request)
+                    .await
+                    .map(|it| it.into_inner().appointment)
             }
             3 | 4 => {
-                let request = pb::CancelAppointmentRequest { appointment_id, ..Default::default() };
-                client.cancel_appointment(request).await.map(|it| it.into_inner().appointment)
+                let request = pb::CancelAppointmentRequest {
+                    appointment_id,
+                    ..Default::default()
+                };
+                client
+                    .cancel_appointment(request)
+                    .await
+                    .map(|it| it.into_inner().appointment)
             }
             5 => {
-                let request = pb::ConfirmAppointmentRequest { appointment_id, invitee: grace(), ..Default::default() };
-                client.confirm_appointment(request).await.map(|it| it.into_inner().appointment)
+                let request = pb::ConfirmAppointmentRequest {
+                    appointment_id,
+                    invitee: grace(),
+                    ..Default::default()
+                };
+                client
+                    .confirm_appointment(request)
+                    .await
+                    .map(|it| it.into_inner().appointment)
             }
             6 => {
-                let request = pb::ApproveAppointmentRequest { appointment_id, ..Default::default() };
-                client.approve_appointment(request).await.map(|it| it.into_inner().appointment)
+                let request = pb::ApproveAppointmentRequest {
+                    appointment_id,
+                    ..Default::default()
+                };
+                client
+                    .approve_appointment(request)
+                    .await
+                    .map(|it| it.into_inner().appointment)
             }
             7 => {
-                let request = pb::DeclineAppointmentRequest { appointment_id, ..Default::default() };
-                client.decline_appointment(request).await.map(|it| it.into_inner().appointment)
+                let request = pb::DeclineAppointmentRequest {
+                    appointment_id,
+                    ..Default::default()
+                };
+                client
+                    .decline_appointment(request)
+                    .await
+                    .map(|it| it.into_inner().appointment)
             }
             8 => {
-                let request = pb::MarkNoShowRequest { appointment_id, undo: self.chance.is(2), ..Default::default() };
-                client.mark_no_show(request).await.map(|it| it.into_inner().appointment)
+                let request = pb::MarkNoShowRequest {
+                    appointment_id,
+                    undo: self.chance.is(2),
+                    ..Default::default()
+                };
+                client
+                    .mark_no_show(request)
+                    .await
+                    .map(|it| it.into_inner().appointment)
             }
             _ => {
-                let request = pb::ReleaseHoldRequest { appointment_id, ..Default::default() };
-                client.release_hold(request).await.map(|it| it.into_inner().appointment)
+                let request = pb::ReleaseHoldRequest {
+                    appointment_id,
+                    ..Default::default()
+                };
+                client
+                    .release_hold(request)
+                    .await
+                    .map(|it| it.into_inner().appointment)
             }
         };
         self.note(answer);
@@ -222,28 +314,48 @@ impl Run {
                 self.bookd.put_type(&calendar_id, kind).await;
             }
             1 => {
-                let (start, end) = self.chance.of(&[("09:00", "17:00"), ("00:00", "24:00"), ("22:00", "30:00")]);
+                let (start, end) =
+                    self.chance
+                        .of(&[("09:00", "17:00"), ("00:00", "24:00"), ("22:00", "30:00")]);
                 let request = set_availability(&calendar_id, "", vec![rule(start, end)]);
-                self.bookd.availability().set_availability(request).await.unwrap();
+                self.bookd
+                    .availability()
+                    .set_availability(request)
+                    .await
+                    .unwrap();
             }
             2 => {
                 let start = self.start_time().unwrap().seconds;
                 let at = |seconds| Some(Timestamp { seconds, nanos: 0 });
-                let periods = vec![pb::Period { start_time: at(start), end_time: at(start + 20 * MINUTE) }];
+                let periods = vec![pb::Period {
+                    start_time: at(start),
+                    end_time: at(start + 20 * MINUTE),
+                }];
                 let request = pb::PutBusyRequest {
                     calendar_id,
                     source: self.chance.of(&["work", "home"]).to_owned(),
                     start_time: at(start - DAY / 2),
                     end_time: at(start + DAY / 2),
-                    periods: if self.chance.is(3) { Vec::new() } else { periods },
+                    periods: if self.chance.is(3) {
+                        Vec::new()
+                    } else {
+                        periods
+                    },
                     ..Default::default()
                 };
                 self.bookd.availability().put_busy(request).await.unwrap();
             }
             _ if self.chance.is(8) => {
-                let request =
-                    pb::DeleteCalendarRequest { calendar_id: calendar_id.clone(), force: true, ..Default::default() };
-                self.bookd.calendars().delete_calendar(request).await.unwrap();
+                let request = pb::DeleteCalendarRequest {
+                    calendar_id: calendar_id.clone(),
+                    force: true,
+                    ..Default::default()
+                };
+                self.bookd
+                    .calendars()
+                    .delete_calendar(request)
+                    .await
+                    .unwrap();
                 self.open(&calendar_id).await;
             }
             _ => {}
@@ -253,7 +365,10 @@ impl Run {
     fn random_type(&mut self) -> pb::AppointmentType {
         let name = self.chance.of(&TYPES);
         let limits = pb::Limits {
-            per_day: self.chance.is(3).then(|| i32::try_from(1 + self.chance.below(4)).unwrap()),
+            per_day: self
+                .chance
+                .is(3)
+                .then(|| i32::try_from(1 + self.chance.below(4)).unwrap()),
             per_year: self.chance.is(6).then_some(30),
             ..Default::default()
         };
@@ -261,19 +376,37 @@ impl Run {
             slot_step: self.chance.is(2).then(|| minutes(15)),
             buffer_before: Some(minutes(self.chance.of(&[0, 0, 5, 20]))),
             buffer_after: Some(minutes(self.chance.of(&[0, 0, 10, 45]))),
-            capacity: Some(if name == "class" { self.chance.of(&[1, 2, 3]) } else { 1 }),
+            capacity: Some(if name == "class" {
+                self.chance.of(&[1, 2, 3])
+            } else {
+                1
+            }),
             requires_approval: name == "ask",
             pending_blocks: Some(self.chance.is(2)),
             limits: Some(limits),
-            ..appointment_type(name, if name == "short" { 15 } else { self.chance.of(&[30, 60]) })
+            ..appointment_type(
+                name,
+                if name == "short" {
+                    15
+                } else {
+                    self.chance.of(&[30, 60])
+                },
+            )
         }
     }
 
     async fn open(&mut self, calendar_id: &str) {
-        let zone = self.chance.of(&["Europe/Paris", "America/New_York", "Asia/Kathmandu"]);
-        self.bookd.hours(calendar_id, zone, &[("09:00", "17:00")]).await;
+        let zone = self
+            .chance
+            .of(&["Europe/Paris", "America/New_York", "Asia/Kathmandu"]);
+        self.bookd
+            .hours(calendar_id, zone, &[("09:00", "17:00")])
+            .await;
         for name in TYPES {
-            let kind = pb::AppointmentType { requires_approval: name == "ask", ..appointment_type(name, 60) };
+            let kind = pb::AppointmentType {
+                requires_approval: name == "ask",
+                ..appointment_type(name, 60)
+            };
             self.bookd.put_type(calendar_id, kind).await;
         }
     }
@@ -283,8 +416,14 @@ impl Run {
         pb::ListSlotsRequest {
             calendar_id: calendar_id.into(),
             appointment_type_id: kind.into(),
-            start_time: Some(Timestamp { seconds: now - DAY, nanos: 0 }),
-            end_time: Some(Timestamp { seconds: now + 7 * DAY, nanos: 0 }),
+            start_time: Some(Timestamp {
+                seconds: now - DAY,
+                nanos: 0,
+            }),
+            end_time: Some(Timestamp {
+                seconds: now + 7 * DAY,
+                nanos: 0,
+            }),
             page_size: 1_000,
             ..Default::default()
         }
@@ -295,7 +434,12 @@ impl Run {
         let mut slots = Vec::new();
         for calendar_id in CALENDARS {
             for kind in TYPES {
-                slots.push(self.bookd.list(self.listing(calendar_id, kind)).await.unwrap());
+                slots.push(
+                    self.bookd
+                        .list(self.listing(calendar_id, kind))
+                        .await
+                        .unwrap(),
+                );
             }
         }
         let mut appointments = Vec::new();
@@ -308,11 +452,22 @@ impl Run {
     /// What is offered can be booked; a quarter of an hour that is not offered cannot.
     async fn expect_offers_are_kept(&mut self) {
         let (calendar_id, kind) = (self.chance.of(&CALENDARS), self.chance.of(&TYPES));
-        let slots = self.bookd.list(self.listing(calendar_id, kind)).await.unwrap();
-        let offered: Vec<i64> = slots.iter().map(|slot| slot.start_time.unwrap().seconds).collect();
+        let slots = self
+            .bookd
+            .list(self.listing(calendar_id, kind))
+            .await
+            .unwrap();
+        let offered: Vec<i64> = slots
+            .iter()
+            .map(|slot| slot.start_time.unwrap().seconds)
+            .collect();
         let first = self.bookd.clock_seconds().div_euclid(DAY) * DAY;
         let quarter = i64::try_from(self.chance.below(96)).unwrap() * 15 * MINUTE;
-        let asked = offered.iter().copied().take(12).chain((0..4).map(|day| first + day * DAY + quarter));
+        let asked = offered
+            .iter()
+            .copied()
+            .take(12)
+            .chain((0..4).map(|day| first + day * DAY + quarter));
         for seconds in asked {
             let request = pb::BookAppointmentRequest {
                 calendar_id: calendar_id.into(),
@@ -323,14 +478,21 @@ impl Run {
                 ..Default::default()
             };
             let answer = self.bookd.book(request).await;
-            assert_eq!(answer.is_ok(), offered.contains(&seconds), "{calendar_id} {kind} {seconds}: {answer:?}");
+            assert_eq!(
+                answer.is_ok(),
+                offered.contains(&seconds),
+                "{calendar_id} {kind} {seconds}: {answer:?}"
+            );
         }
     }
 }
 
 fn is_active(appointment: &pb::Appointment) -> bool {
     use pb::AppointmentState as S;
-    matches!(appointment.state(), S::Held | S::Confirmed | S::NoShow | S::Completed)
+    matches!(
+        appointment.state(),
+        S::Held | S::Confirmed | S::NoShow | S::Completed
+    )
 }
 
 /// No two active appointments of a calendar meet, buffers included, but for the seats of one session.
@@ -339,26 +501,43 @@ fn expect_no_time_is_had_twice(appointments: &[pb::Appointment]) {
     let active: Vec<_> = appointments.iter().filter(|it| is_active(it)).collect();
     for (index, one) in active.iter().enumerate() {
         for two in &active[..index] {
-            let shares = one.calendar_ids.iter().any(|id| two.calendar_ids.contains(id));
+            let shares = one
+                .calendar_ids
+                .iter()
+                .any(|id| two.calendar_ids.contains(id));
             let is_session = one.appointment_type_id == "class"
                 && two.appointment_type_id == "class"
                 && (one.start_time, one.end_time) == (two.start_time, two.end_time);
             // Buffers shown are the first calendar's; of several calendars the plain times must be apart at least.
             let is_plain = one.calendar_ids.len() > 1 || two.calendar_ids.len() > 1;
             let padded = |it: &pb::Appointment| {
-                let (before, after) =
-                    if is_plain { (0, 0) } else { (seconds(it.buffer_before), seconds(it.buffer_after)) };
-                (it.start_time.unwrap().seconds - before, it.end_time.unwrap().seconds + after)
+                let (before, after) = if is_plain {
+                    (0, 0)
+                } else {
+                    (seconds(it.buffer_before), seconds(it.buffer_after))
+                };
+                (
+                    it.start_time.unwrap().seconds - before,
+                    it.end_time.unwrap().seconds + after,
+                )
             };
             let ((from, to), (other_from, other_to)) = (padded(one), padded(two));
-            assert!(!shares || is_session || to <= other_from || other_to <= from, "{one:?}\n{two:?}");
+            assert!(
+                !shares || is_session || to <= other_from || other_to <= from,
+                "{one:?}\n{two:?}"
+            );
         }
     }
 }
 
 async fn run(seed: u64) {
     let bookd = Bookd::start_at(NOW).await;
-    let mut run = Run { bookd, chance: Chance(seed), known: BTreeMap::new(), accepted: 0 };
+    let mut run = Run {
+        bookd,
+        chance: Chance(seed),
+        known: BTreeMap::new(),
+        accepted: 0,
+    };
     for calendar_id in CALENDARS {
         run.open(calendar_id).await;
     }
@@ -380,11 +559,22 @@ async fn run(seed: u64) {
             expect_no_time_is_had_twice(&before.1);
             let revision = run.bookd.revision().await;
             run.bookd = run.bookd.restart().await;
-            assert_eq!(run.bookd.revision().await, revision, "seed {seed}, step {step}");
-            assert!(run.shown().await == before, "a restart changed what shows: seed {seed}, step {step}");
+            assert_eq!(
+                run.bookd.revision().await,
+                revision,
+                "seed {seed}, step {step}"
+            );
+            assert!(
+                run.shown().await == before,
+                "a restart changed what shows: seed {seed}, step {step}"
+            );
         }
     }
-    assert!(run.accepted > STEPS / 10, "seed {seed}: hardly anything was accepted: {}", run.accepted);
+    assert!(
+        run.accepted > STEPS / 10,
+        "seed {seed}: hardly anything was accepted: {}",
+        run.accepted
+    );
     run.bookd.stop().await;
 }
 

@@ -10,7 +10,10 @@ use crate::harness::{Bookd, at, invalid_fields, minutes, reason, timestamp, viol
 const NOBODY: &str = "0190163d-8694-739b-aea5-966c26f8ad91";
 
 fn named(calendar: &str, type_id: &str, clock: &str) -> pb::BookAppointmentRequest {
-    pb::BookAppointmentRequest { appointment_type_id: type_id.to_owned(), ..at(calendar, clock) }
+    pb::BookAppointmentRequest {
+        appointment_type_id: type_id.to_owned(),
+        ..at(calendar, clock)
+    }
 }
 
 async fn refused(bookd: &Bookd, request: pb::BookAppointmentRequest) -> Status {
@@ -21,7 +24,11 @@ async fn refused(bookd: &Bookd, request: pb::BookAppointmentRequest) -> Status {
 }
 
 fn expect(status: &Status, code: Code, name: &str) {
-    assert_eq!((status.code(), reason(status).as_str()), (code, name), "{status:?}");
+    assert_eq!(
+        (status.code(), reason(status).as_str()),
+        (code, name),
+        "{status:?}"
+    );
 }
 
 #[tokio::test]
@@ -31,11 +38,21 @@ async fn all_that_is_wrong_with_a_request_is_said_at_once() {
         request_id: "x".repeat(65),
         calendar_id: " ada".to_owned(),
         appointment_type_id: "-".to_owned(),
-        start_time: Some(prost_types::Timestamp { seconds: 30, nanos: 0 }),
+        start_time: Some(prost_types::Timestamp {
+            seconds: 30,
+            nanos: 0,
+        }),
         local_start: String::new(),
         time_zone: "Mars/Olympus".to_owned(),
-        duration: Some(prost_types::Duration { seconds: 90, nanos: 0 }),
-        invitee: Some(pb::Invitee { name: " ".to_owned(), email: "nobody".to_owned(), ..Default::default() }),
+        duration: Some(prost_types::Duration {
+            seconds: 90,
+            nanos: 0,
+        }),
+        invitee: Some(pb::Invitee {
+            name: " ".to_owned(),
+            email: "nobody".to_owned(),
+            ..Default::default()
+        }),
         note: "n".repeat(4_001),
         appointment_id: "7".to_owned(),
         ignore_rules: vec![9],
@@ -57,7 +74,10 @@ async fn all_that_is_wrong_with_a_request_is_said_at_once() {
         "appointment_id",
         "ignore_rules[0]",
     ] {
-        assert!(named_fields.iter().any(|it| it == field), "{field} is not among {named_fields:?}");
+        assert!(
+            named_fields.iter().any(|it| it == field),
+            "{field} is not among {named_fields:?}"
+        );
     }
     bookd.stop().await;
 }
@@ -66,11 +86,23 @@ async fn all_that_is_wrong_with_a_request_is_said_at_once() {
 async fn the_reasons_of_booking_come_in_their_order() {
     let bookd = Bookd::start().await;
     bookd.open("ada", "09:00", "17:00").await;
-    let first =
-        bookd.book(pb::BookAppointmentRequest { request_id: "used".to_owned(), ..at("ada", "10:00") }).await.unwrap();
+    let first = bookd
+        .book(pb::BookAppointmentRequest {
+            request_id: "used".to_owned(),
+            ..at("ada", "10:00")
+        })
+        .await
+        .unwrap();
 
-    let reused = pb::BookAppointmentRequest { request_id: "used".to_owned(), ..at("nobody", "10:00") };
-    expect(&refused(&bookd, reused).await, Code::InvalidArgument, "REQUEST_ID_REUSED");
+    let reused = pb::BookAppointmentRequest {
+        request_id: "used".to_owned(),
+        ..at("nobody", "10:00")
+    };
+    expect(
+        &refused(&bookd, reused).await,
+        Code::InvalidArgument,
+        "REQUEST_ID_REUSED",
+    );
 
     let nowhere = pb::BookAppointmentRequest {
         appointment_id: first.appointment_id.clone(),
@@ -80,25 +112,57 @@ async fn the_reasons_of_booking_come_in_their_order() {
     expect(&status, Code::NotFound, "CALENDAR_NOT_FOUND");
     assert_eq!(status.get_details_resource().as_deref(), Some("nobody"));
 
-    let untyped =
-        pb::BookAppointmentRequest { appointment_id: first.appointment_id.clone(), ..named("ada", "nothing", "07:00") };
-    expect(&refused(&bookd, untyped).await, Code::NotFound, "APPOINTMENT_TYPE_NOT_FOUND");
+    let untyped = pb::BookAppointmentRequest {
+        appointment_id: first.appointment_id.clone(),
+        ..named("ada", "nothing", "07:00")
+    };
+    expect(
+        &refused(&bookd, untyped).await,
+        Code::NotFound,
+        "APPOINTMENT_TYPE_NOT_FOUND",
+    );
 
-    let exists = pb::BookAppointmentRequest { appointment_id: first.appointment_id.clone(), ..at("ada", "07:00") };
-    expect(&refused(&bookd, exists).await, Code::AlreadyExists, "APPOINTMENT_EXISTS");
+    let exists = pb::BookAppointmentRequest {
+        appointment_id: first.appointment_id.clone(),
+        ..at("ada", "07:00")
+    };
+    expect(
+        &refused(&bookd, exists).await,
+        Code::AlreadyExists,
+        "APPOINTMENT_EXISTS",
+    );
 
     let past_closed_and_off_the_grid = refused(&bookd, at("ada", "07:30")).await;
-    expect(&past_closed_and_off_the_grid, Code::FailedPrecondition, "SLOT_UNAVAILABLE");
-    assert_eq!(violations(&past_closed_and_off_the_grid), ["IN_THE_PAST", "OUTSIDE_AVAILABILITY"]);
+    expect(
+        &past_closed_and_off_the_grid,
+        Code::FailedPrecondition,
+        "SLOT_UNAVAILABLE",
+    );
+    assert_eq!(
+        violations(&past_closed_and_off_the_grid),
+        ["IN_THE_PAST", "OUTSIDE_AVAILABILITY"]
+    );
 
     let rule_before_race = refused(&bookd, at("ada", "10:30")).await;
-    expect(&rule_before_race, Code::FailedPrecondition, "SLOT_UNAVAILABLE");
-    assert_eq!(violations(&rule_before_race), ["MISALIGNED", "BUSY_BOOKING"]);
+    expect(
+        &rule_before_race,
+        Code::FailedPrecondition,
+        "SLOT_UNAVAILABLE",
+    );
+    assert_eq!(
+        violations(&rule_before_race),
+        ["MISALIGNED", "BUSY_BOOKING"]
+    );
 
     let race = refused(&bookd, at("ada", "10:00")).await;
     expect(&race, Code::Aborted, "SLOT_TAKEN");
     assert_eq!(violations(&race), ["BUSY_BOOKING"]);
-    assert!(race.message().contains("the next free slot is 2027-01-04T11:00:00Z"), "{}", race.message());
+    assert!(
+        race.message()
+            .contains("the next free slot is 2027-01-04T11:00:00Z"),
+        "{}",
+        race.message()
+    );
     bookd.stop().await;
 }
 
@@ -110,7 +174,9 @@ trait Details {
 impl Details for Status {
     fn get_details_resource(&self) -> Option<String> {
         use tonic_types::StatusExt;
-        self.get_error_details().resource_info().map(|it| it.resource_name.clone())
+        self.get_error_details()
+            .resource_info()
+            .map(|it| it.resource_name.clone())
     }
 }
 
@@ -137,35 +203,86 @@ async fn the_reasons_of_moving_come_in_their_order() {
         ..Default::default()
     };
     let moved = async |request: pb::RescheduleAppointmentRequest| {
-        bookd.booking().reschedule_appointment(request).await.map(|it| it.into_inner().appointment.unwrap())
+        bookd
+            .booking()
+            .reschedule_appointment(request)
+            .await
+            .map(|it| it.into_inner().appointment.unwrap())
     };
     let stale = "0123456789abcdef".to_owned();
-    expect(&moved(to(NOBODY, "07:00")).await.unwrap_err(), Code::NotFound, "APPOINTMENT_NOT_FOUND");
+    expect(
+        &moved(to(NOBODY, "07:00")).await.unwrap_err(),
+        Code::NotFound,
+        "APPOINTMENT_NOT_FOUND",
+    );
     let elsewhere = pb::RescheduleAppointmentRequest {
         calendar_ids: vec!["nobody".to_owned()],
         etag: stale.clone(),
         ..to(&first.appointment_id, "07:00")
     };
-    expect(&moved(elsewhere).await.unwrap_err(), Code::NotFound, "CALENDAR_NOT_FOUND");
-    let old = pb::RescheduleAppointmentRequest { etag: stale, ..to(&first.appointment_id, "07:00") };
-    expect(&moved(old).await.unwrap_err(), Code::Aborted, "ETAG_MISMATCH");
-    expect(&moved(to(&first.appointment_id, "07:00")).await.unwrap_err(), Code::FailedPrecondition, "TOO_LATE");
-    expect(&moved(to(&other.appointment_id, "07:00")).await.unwrap_err(), Code::FailedPrecondition, "SLOT_UNAVAILABLE");
-    expect(&moved(to(&other.appointment_id, "10:00")).await.unwrap_err(), Code::Aborted, "SLOT_TAKEN");
+    expect(
+        &moved(elsewhere).await.unwrap_err(),
+        Code::NotFound,
+        "CALENDAR_NOT_FOUND",
+    );
+    let old = pb::RescheduleAppointmentRequest {
+        etag: stale,
+        ..to(&first.appointment_id, "07:00")
+    };
+    expect(
+        &moved(old).await.unwrap_err(),
+        Code::Aborted,
+        "ETAG_MISMATCH",
+    );
+    expect(
+        &moved(to(&first.appointment_id, "07:00")).await.unwrap_err(),
+        Code::FailedPrecondition,
+        "TOO_LATE",
+    );
+    expect(
+        &moved(to(&other.appointment_id, "07:00")).await.unwrap_err(),
+        Code::FailedPrecondition,
+        "SLOT_UNAVAILABLE",
+    );
+    expect(
+        &moved(to(&other.appointment_id, "10:00")).await.unwrap_err(),
+        Code::Aborted,
+        "SLOT_TAKEN",
+    );
     let unchanged = moved(to(&other.appointment_id, "12:00")).await.unwrap();
-    assert_eq!(unchanged.revision, other.revision, "moving onto itself changes nothing");
+    assert_eq!(
+        unchanged.revision, other.revision,
+        "moving onto itself changes nothing"
+    );
     let cancel = |appointment: &str| pb::CancelAppointmentRequest {
         appointment_id: appointment.to_owned(),
         ..Default::default()
     };
     expect(
-        &bookd.booking().cancel_appointment(cancel(&first.appointment_id)).await.unwrap_err(),
+        &bookd
+            .booking()
+            .cancel_appointment(cancel(&first.appointment_id))
+            .await
+            .unwrap_err(),
         Code::FailedPrecondition,
         "TOO_LATE",
     );
-    let cancelled = bookd.booking().cancel_appointment(cancel(&other.appointment_id)).await.unwrap().into_inner();
-    let again = bookd.booking().cancel_appointment(cancel(&other.appointment_id)).await.unwrap().into_inner();
-    assert_eq!(again.appointment, cancelled.appointment, "cancelling what is cancelled is OK, unchanged");
+    let cancelled = bookd
+        .booking()
+        .cancel_appointment(cancel(&other.appointment_id))
+        .await
+        .unwrap()
+        .into_inner();
+    let again = bookd
+        .booking()
+        .cancel_appointment(cancel(&other.appointment_id))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        again.appointment, cancelled.appointment,
+        "cancelling what is cancelled is OK, unchanged"
+    );
     expect(
         &moved(to(&other.appointment_id, "13:00")).await.unwrap_err(),
         Code::FailedPrecondition,
@@ -179,13 +296,27 @@ async fn the_reasons_of_calendars_and_holds() {
     let bookd = Bookd::start().await;
     bookd.open("ada", "09:00", "17:00").await;
     let create = pb::CreateCalendarRequest {
-        calendar: Some(pb::Calendar { calendar_id: "ada".to_owned(), ..Default::default() }),
+        calendar: Some(pb::Calendar {
+            calendar_id: "ada".to_owned(),
+            ..Default::default()
+        }),
         ..Default::default()
     };
-    expect(&bookd.calendars().create_calendar(create).await.unwrap_err(), Code::AlreadyExists, "CALENDAR_EXISTS");
+    expect(
+        &bookd.calendars().create_calendar(create).await.unwrap_err(),
+        Code::AlreadyExists,
+        "CALENDAR_EXISTS",
+    );
     bookd.book(at("ada", "10:00")).await.unwrap();
-    let delete = pb::DeleteCalendarRequest { calendar_id: "ada".to_owned(), ..Default::default() };
-    let status = bookd.calendars().delete_calendar(delete.clone()).await.unwrap_err();
+    let delete = pb::DeleteCalendarRequest {
+        calendar_id: "ada".to_owned(),
+        ..Default::default()
+    };
+    let status = bookd
+        .calendars()
+        .delete_calendar(delete.clone())
+        .await
+        .unwrap_err();
     expect(&status, Code::FailedPrecondition, "CALENDAR_NOT_EMPTY");
 
     let hold = pb::HoldAppointmentRequest {
@@ -193,22 +324,47 @@ async fn the_reasons_of_calendars_and_holds() {
         start_time: at("ada", "11:00").start_time,
         ..Default::default()
     };
-    let held = bookd.booking().hold_appointment(hold.clone()).await.unwrap().into_inner().appointment.unwrap();
+    let held = bookd
+        .booking()
+        .hold_appointment(hold.clone())
+        .await
+        .unwrap()
+        .into_inner()
+        .appointment
+        .unwrap();
     let status = refused(&bookd, at("ada", "11:00")).await;
     expect(&status, Code::Aborted, "SLOT_TAKEN");
     assert_eq!(violations(&status), ["BUSY_HOLD"]);
     bookd.set_clock("2027-01-04T08:05:00Z").await;
     let confirm = pb::ConfirmAppointmentRequest {
         appointment_id: held.appointment_id.clone(),
-        invitee: Some(pb::Invitee { name: "Grace".to_owned(), ..Default::default() }),
+        invitee: Some(pb::Invitee {
+            name: "Grace".to_owned(),
+            ..Default::default()
+        }),
         ..Default::default()
     };
-    expect(&bookd.booking().confirm_appointment(confirm).await.unwrap_err(), Code::FailedPrecondition, "HOLD_EXPIRED");
+    expect(
+        &bookd
+            .booking()
+            .confirm_appointment(confirm)
+            .await
+            .unwrap_err(),
+        Code::FailedPrecondition,
+        "HOLD_EXPIRED",
+    );
     bookd.book(at("ada", "11:00")).await.unwrap();
 
-    let forced = pb::DeleteCalendarRequest { force: true, ..delete };
+    let forced = pb::DeleteCalendarRequest {
+        force: true,
+        ..delete
+    };
     bookd.calendars().delete_calendar(forced).await.unwrap();
-    expect(&refused(&bookd, at("ada", "14:00")).await, Code::NotFound, "CALENDAR_NOT_FOUND");
+    expect(
+        &refused(&bookd, at("ada", "14:00")).await,
+        Code::NotFound,
+        "CALENDAR_NOT_FOUND",
+    );
     bookd.open("ada", "09:00", "17:00").await;
     bookd.book(at("ada", "10:00")).await.unwrap();
     bookd.stop().await;

@@ -28,12 +28,19 @@ struct Class {
 
 impl Class {
     fn new(calendars: &[&str], clock: &str) -> Self {
-        Self { start: at("t", clock).start_time.unwrap(), ..Self::of_file(calendars) }
+        Self {
+            start: at("t", clock).start_time.unwrap(),
+            ..Self::of_file(calendars)
+        }
     }
 
     fn of_file(calendars: &[&str]) -> Self {
         let calendars = calendars.iter().map(|it| (*it).to_owned()).collect();
-        Self { calendars, type_id: "yoga", start: timestamp(FILE_START) }
+        Self {
+            calendars,
+            type_id: "yoga",
+            start: timestamp(FILE_START),
+        }
     }
 
     fn assignment(&self) -> i32 {
@@ -86,8 +93,18 @@ impl Bookd {
 
     /// How many seats the list and the explanation show; both say the same.
     async fn seats(&self, class: &Class) -> Option<i32> {
-        let Class { calendars, type_id, start } = class.clone();
-        let (assignment, end) = (class.assignment(), Timestamp { seconds: start.seconds + 60, ..start });
+        let Class {
+            calendars,
+            type_id,
+            start,
+        } = class.clone();
+        let (assignment, end) = (
+            class.assignment(),
+            Timestamp {
+                seconds: start.seconds + 60,
+                ..start
+            },
+        );
         let list = pb::ListSlotsRequest {
             calendar_ids: calendars.clone(),
             assignment,
@@ -96,7 +113,13 @@ impl Bookd {
             end_time: Some(end),
             ..Default::default()
         };
-        let listed = self.slots().list_slots(list).await.unwrap().into_inner().slots;
+        let listed = self
+            .slots()
+            .list_slots(list)
+            .await
+            .unwrap()
+            .into_inner()
+            .slots;
         let explain = pb::ExplainSlotRequest {
             calendar_ids: calendars,
             assignment,
@@ -104,14 +127,25 @@ impl Bookd {
             start_time: Some(start),
             ..Default::default()
         };
-        let explained = self.slots().explain_slot(explain).await.unwrap().into_inner();
+        let explained = self
+            .slots()
+            .explain_slot(explain)
+            .await
+            .unwrap()
+            .into_inner();
         let seats = listed.first().map(|it| it.seats_remaining);
         assert_eq!(explained.bookable, seats.is_some(), "listed and explained");
         seats
     }
 
     async fn hold_class(&self, class: &Class) -> Result<pb::Appointment, Status> {
-        Ok(self.booking().hold_appointment(class.hold()).await?.into_inner().appointment.unwrap())
+        Ok(self
+            .booking()
+            .hold_appointment(class.hold())
+            .await?
+            .into_inner()
+            .appointment
+            .unwrap())
     }
 
     async fn move_class(&self, id: &str, to: &Class) -> Result<pb::Appointment, Status> {
@@ -122,27 +156,42 @@ impl Bookd {
             start_time: Some(to.start),
             ..Default::default()
         };
-        Ok(self.booking().reschedule_appointment(request).await?.into_inner().appointment.unwrap())
+        Ok(self
+            .booking()
+            .reschedule_appointment(request)
+            .await?
+            .into_inner()
+            .appointment
+            .unwrap())
     }
 }
 
 fn is_busy(refused: Result<pb::Appointment, Status>) {
     let status = refused.unwrap_err();
     let codes = violations(&status);
-    assert!(reason(&status) == "SLOT_TAKEN" && codes.iter().all(|it| it == "BUSY_BOOKING"), "{status:?}");
+    assert!(
+        reason(&status) == "SLOT_TAKEN" && codes.iter().all(|it| it == "BUSY_BOOKING"),
+        "{status:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_class_shares_its_seats_with_the_same_set_of_places_and_with_no_other() {
     let mut bookd = Bookd::start().await;
     bookd.open_rooms().await;
-    let (first, second) = (Class::new(&["t", "r1"], "10:00"), Class::new(&["t", "r2"], "10:00"));
+    let (first, second) = (
+        Class::new(&["t", "r1"], "10:00"),
+        Class::new(&["t", "r2"], "10:00"),
+    );
     assert_eq!(bookd.seats(&first).await, Some(5));
     let seat = bookd.book(first.booking()).await.unwrap();
     for _ in 0..2 {
         // The order in which places are named makes no difference.
         assert_eq!(bookd.seats(&first).await, Some(4));
-        assert_eq!(bookd.seats(&Class::new(&["r1", "t"], "10:00")).await, Some(4));
+        assert_eq!(
+            bookd.seats(&Class::new(&["r1", "t"], "10:00")).await,
+            Some(4)
+        );
         let others = [&["t", "r2"][..], &["t"], &["r1"], &["t", "r1", "r2"]];
         for other in others.map(|places| Class::new(places, "10:00")) {
             assert_eq!(bookd.seats(&other).await, None, "{:?}", other.calendars);
@@ -162,19 +211,47 @@ async fn a_class_shares_its_seats_with_the_same_set_of_places_and_with_no_other(
         count: Some(2),
         ..Default::default()
     };
-    let refused = bookd.booking().book_series(series.clone()).await.unwrap_err();
+    let refused = bookd
+        .booking()
+        .book_series(series.clone())
+        .await
+        .unwrap_err();
     assert_eq!(reason(&refused), "SLOT_TAKEN");
-    let partial = pb::BookSeriesRequest { allow_partial: true, ..series };
-    let report = bookd.booking().book_series(partial).await.unwrap().into_inner();
-    assert_eq!(report.occurrences.iter().map(|it| it.bookable).collect::<Vec<_>>(), [false, true]);
+    let partial = pb::BookSeriesRequest {
+        allow_partial: true,
+        ..series
+    };
+    let report = bookd
+        .booking()
+        .book_series(partial)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        report
+            .occurrences
+            .iter()
+            .map(|it| it.bookable)
+            .collect::<Vec<_>>(),
+        [false, true]
+    );
 
-    let later = bookd.book(Class::new(&["t", "r2"], "12:00").booking()).await.unwrap();
+    let later = bookd
+        .book(Class::new(&["t", "r2"], "12:00").booking())
+        .await
+        .unwrap();
     is_busy(bookd.move_class(&later.appointment_id, &second).await);
-    let joined = bookd.move_class(&later.appointment_id, &first).await.unwrap();
+    let joined = bookd
+        .move_class(&later.appointment_id, &first)
+        .await
+        .unwrap();
     assert_eq!(joined.calendar_ids, ["t", "r1"]);
     assert_eq!(bookd.seats(&first).await, Some(3));
     // The first seat leaves, and the others are still one session that can be joined.
-    bookd.move_class(&seat.appointment_id, &Class::new(&["t", "r1"], "15:00")).await.unwrap();
+    bookd
+        .move_class(&seat.appointment_id, &Class::new(&["t", "r1"], "15:00"))
+        .await
+        .unwrap();
     assert_eq!(bookd.seats(&first).await, Some(4));
     bookd = bookd.restart().await;
     bookd.book(first.booking()).await.unwrap();
@@ -194,28 +271,52 @@ async fn a_first_seat_that_moves_away_founds_a_session_that_is_not_the_one_it_le
     let (left, founded) = (class(&["t", "r1"]), class(&["r2", "r3"]));
     let first = bookd.book(left.booking()).await.unwrap();
     bookd.book(left.booking()).await.unwrap();
-    bookd.move_class(&first.appointment_id, &founded).await.unwrap();
+    bookd
+        .move_class(&first.appointment_id, &founded)
+        .await
+        .unwrap();
     for _ in 0..2 {
         for mixed in [["t", "r2"], ["r2", "t"], ["r1", "r3"]] {
             assert_eq!(bookd.seats(&class(&mixed)).await, None, "{mixed:?}");
             is_busy(bookd.book(class(&mixed).booking()).await);
             is_busy(bookd.hold_class(&class(&mixed)).await);
-            is_busy(bookd.move_class(&first.appointment_id, &class(&mixed)).await);
+            is_busy(
+                bookd
+                    .move_class(&first.appointment_id, &class(&mixed))
+                    .await,
+            );
         }
-        assert_eq!((bookd.seats(&left).await, bookd.seats(&founded).await), (Some(4), Some(4)));
+        assert_eq!(
+            (bookd.seats(&left).await, bookd.seats(&founded).await),
+            (Some(4), Some(4))
+        );
         bookd = bookd.restart().await;
     }
     bookd.book(founded.booking()).await.unwrap();
-    bookd.move_class(&first.appointment_id, &left).await.unwrap();
-    assert_eq!((bookd.seats(&left).await, bookd.seats(&founded).await), (Some(3), Some(4)));
+    bookd
+        .move_class(&first.appointment_id, &left)
+        .await
+        .unwrap();
+    assert_eq!(
+        (bookd.seats(&left).await, bookd.seats(&founded).await),
+        (Some(3), Some(4))
+    );
     bookd.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_sessions_of_an_older_file_stay_and_nobody_joins_either() {
     let mut bookd = Bookd::start_from(FILE, FILE_NOW).await;
-    let (first, second) = (Class::of_file(&["class/t", "class/r1"]), Class::of_file(&["class/t", "class/r2"]));
-    for class in [&first, &second, &Class::of_file(&["class/t"]), &Class::of_file(&["class/r1"])] {
+    let (first, second) = (
+        Class::of_file(&["class/t", "class/r1"]),
+        Class::of_file(&["class/t", "class/r2"]),
+    );
+    for class in [
+        &first,
+        &second,
+        &Class::of_file(&["class/t"]),
+        &Class::of_file(&["class/r1"]),
+    ] {
         assert_eq!(bookd.seats(class).await, None);
         is_busy(bookd.book(class.booking()).await);
         is_busy(bookd.hold_class(class).await);
@@ -229,11 +330,21 @@ async fn two_sessions_of_an_older_file_stay_and_nobody_joins_either() {
         bookd.booking().update_appointment(note).await.unwrap();
     }
     bookd = bookd.restart().await;
-    let cancel = pb::CancelAppointmentRequest { appointment_id: SEATS[1].to_owned(), ..Default::default() };
+    let cancel = pb::CancelAppointmentRequest {
+        appointment_id: SEATS[1].to_owned(),
+        ..Default::default()
+    };
     bookd.booking().cancel_appointment(cancel).await.unwrap();
-    assert_eq!(bookd.seats(&first).await, None, "the other room's session is there still");
+    assert_eq!(
+        bookd.seats(&first).await,
+        None,
+        "the other room's session is there still"
+    );
     // Once one of the two has moved away the other is a session like any.
-    let free = Class { start: timestamp("2026-12-10T13:00:00Z"), ..second.clone() };
+    let free = Class {
+        start: timestamp("2026-12-10T13:00:00Z"),
+        ..second.clone()
+    };
     bookd.move_class(SEATS[2], &free).await.unwrap();
     assert_eq!(bookd.seats(&first).await, Some(4));
     bookd.book(first.booking()).await.unwrap();
@@ -244,14 +355,23 @@ async fn two_sessions_of_an_older_file_stay_and_nobody_joins_either() {
 #[test]
 fn a_check_names_the_sessions_that_share_a_calendar_and_calls_them_no_damage() {
     let folder = tempfile::TempDir::new().unwrap();
-    let kept = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files").join(FILE);
+    let kept = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/files")
+        .join(FILE);
     std::fs::copy(kept, folder.path().join("bookd.db")).unwrap();
     let output = command("127.0.0.1:1", folder.path(), &["check", "--json"]);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((report["damaged"].as_bool(), output.status.code()), (Some(false), Some(10)), "{report:#}");
+    assert_eq!(
+        (report["damaged"].as_bool(), output.status.code()),
+        (Some(false), Some(10)),
+        "{report:#}"
+    );
     let checks = report["checks"].as_array().unwrap();
     let sessions = checks.iter().find(|it| it["check"] == "sessions").unwrap();
     let found = sessions["findings"][0].as_str().unwrap();
-    assert!(found.contains(SEATS[2]) && (found.contains(SEATS[0]) || found.contains(SEATS[1])), "{found}");
+    assert!(
+        found.contains(SEATS[2]) && (found.contains(SEATS[0]) || found.contains(SEATS[1])),
+        "{found}"
+    );
     assert!(found.contains("class/t"), "{found}");
 }

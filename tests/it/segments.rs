@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bookd::store::log_reader::PART_EVENTS_MAX;
 use bookd::store::{
-    CalendarFilter, ChangePart, CommitBatch, HistoryPage, HistoryQuery, ListQuery, Reader, StoreError,
-    UNDONE_APPOINTMENTS_MAX,
+    CalendarFilter, ChangePart, CommitBatch, HistoryPage, HistoryQuery, ListQuery, Reader,
+    StoreError, UNDONE_APPOINTMENTS_MAX,
 };
 use bookd_core::appointment::{Appointment, AppointmentState, IgnoredRules, Image};
 use bookd_core::change::{AppointmentEvent, Cause, Change, Event};
@@ -17,8 +17,8 @@ use bookd_core::log::{LogEvent, LogPosition};
 use rusqlite::Connection;
 
 use crate::stored::{
-    MONDAY, World, appointment_id, at_hour, booking, cancel, id, move_to, of_appointment, of_calendar, open, query,
-    raw, zones,
+    MONDAY, World, appointment_id, at_hour, booking, cancel, id, move_to, of_appointment,
+    of_calendar, open, query, raw, zones,
 };
 use bookd_kit::log::whole_log;
 
@@ -40,8 +40,15 @@ fn fill(world: &mut World) {
             1_000..1_600 => "b/1",
             _ => "b/2",
         };
-        let ignored_rules = IgnoredRules { limit: true, notice: true, ..IgnoredRules::default() };
-        Booking { ignored_rules, ..booking(u128::from(number) + 1, calendar, at_hour(i64::from(number))) }
+        let ignored_rules = IgnoredRules {
+            limit: true,
+            notice: true,
+            ..IgnoredRules::default()
+        };
+        Booking {
+            ignored_rules,
+            ..booking(u128::from(number) + 1, calendar, at_hour(i64::from(number)))
+        }
     });
     world.run(&Command::BatchBook(batch.collect()));
     world.run(&cancel(appointment_id(350)));
@@ -62,14 +69,20 @@ fn beside<T>(world: &mut World, change: impl Fn(&Connection) -> T) -> T {
 
 fn segments(world: &mut World) -> Vec<i64> {
     beside(world, |connection| {
-        let mut select = connection.prepare("select event from change_segments where revision = 7").unwrap();
+        let mut select = connection
+            .prepare("select event from change_segments where revision = 7")
+            .unwrap();
         let events = select.query_map([], |row| row.get(0)).unwrap();
         events.collect::<Result<_, _>>().unwrap()
     })
 }
 
 /// The log as a watcher of this filter is told it, page by page.
-fn told(reader: &mut dyn Reader, filter: &CalendarFilter, part_events_max: usize) -> Vec<ChangePart> {
+fn told(
+    reader: &mut dyn Reader,
+    filter: &CalendarFilter,
+    part_events_max: usize,
+) -> Vec<ChangePart> {
     let (mut all, mut from) = (Vec::new(), LogPosition::of(Revision(1)));
     loop {
         let page = reader.changes_from(from, filter, part_events_max).unwrap();
@@ -95,22 +108,47 @@ fn filters() -> [CalendarFilter; 5] {
 #[test]
 fn a_change_is_told_in_parts_that_are_together_what_passes_of_it() {
     let [mut memory, mut sqlite] = both();
-    assert!(segments(&mut sqlite).len() > 1, "{:?}", segments(&mut sqlite));
+    assert!(
+        segments(&mut sqlite).len() > 1,
+        "{:?}",
+        segments(&mut sqlite)
+    );
     let log = whole_log(&mut *memory.store().reader().unwrap());
     assert_eq!(log[6].events.len(), EVENTS as usize);
     assert_eq!(whole_log(&mut *sqlite.store().reader().unwrap()), log);
     for filter in filters() {
         let passing = |event: &&LogEvent| filter.passes(event);
         for part_events_max in [1, 7, 200, PART_EVENTS_MAX] {
-            let [of_memory, of_file] = [&mut memory, &mut sqlite]
-                .map(|world| told(&mut *world.store().reader().unwrap(), &filter, part_events_max));
+            let [of_memory, of_file] = [&mut memory, &mut sqlite].map(|world| {
+                told(
+                    &mut *world.store().reader().unwrap(),
+                    &filter,
+                    part_events_max,
+                )
+            });
             assert_eq!(of_file, of_memory, "{filter:?} {part_events_max}");
-            assert!(of_file.iter().all(|it| (1..=part_events_max).contains(&it.entry.events.len())));
+            assert!(
+                of_file
+                    .iter()
+                    .all(|it| (1..=part_events_max).contains(&it.entry.events.len()))
+            );
             for entry in &log {
-                let parts: Vec<&ChangePart> = of_file.iter().filter(|it| it.entry.revision == entry.revision).collect();
+                let parts: Vec<&ChangePart> = of_file
+                    .iter()
+                    .filter(|it| it.entry.revision == entry.revision)
+                    .collect();
                 let events: Vec<&LogEvent> = parts.iter().flat_map(|it| &it.entry.events).collect();
-                assert_eq!(events, entry.events.iter().filter(passing).collect::<Vec<_>>());
-                assert!(parts.iter().rev().enumerate().all(|(after, it)| it.is_last() == (after == 0)));
+                assert_eq!(
+                    events,
+                    entry.events.iter().filter(passing).collect::<Vec<_>>()
+                );
+                assert!(
+                    parts
+                        .iter()
+                        .rev()
+                        .enumerate()
+                        .all(|(after, it)| it.is_last() == (after == 0))
+                );
             }
         }
     }
@@ -138,24 +176,52 @@ fn a_history_has_the_events_of_its_subject_on_pages_of_any_size() {
         for calendar in ["a", "b/1", "b/2"] {
             let query = of_calendar(&id(calendar), None, changes_max);
             let of_file = pages(&mut sqlite, query.clone());
-            assert_eq!(of_file, pages(&mut memory, query), "{calendar} {changes_max}");
-            let is_of_it = |event: &&LogEvent| event.calendars.iter().any(|it| it.calendar == id(calendar));
-            let of_log = log.iter().rev().flat_map(|it| it.events.iter().filter(is_of_it));
-            let events = of_file.iter().flat_map(|it| &it.entries).flat_map(|it| &it.events);
+            assert_eq!(
+                of_file,
+                pages(&mut memory, query),
+                "{calendar} {changes_max}"
+            );
+            let is_of_it =
+                |event: &&LogEvent| event.calendars.iter().any(|it| it.calendar == id(calendar));
+            let of_log = log
+                .iter()
+                .rev()
+                .flat_map(|it| it.events.iter().filter(is_of_it));
+            let events = of_file
+                .iter()
+                .flat_map(|it| &it.entries)
+                .flat_map(|it| &it.events);
             assert_eq!(events.collect::<Vec<_>>(), of_log.collect::<Vec<_>>());
         }
         for (number, changes) in [(1, 1), (350, 2), (1_200, 2), (2_000, 1)] {
             let query = of_appointment(appointment_id(number), None, changes_max);
             let of_file = pages(&mut sqlite, query.clone());
             assert_eq!(of_file, pages(&mut memory, query));
-            assert_eq!(of_file.iter().flat_map(|it| &it.entries).map(|it| it.events.len()).sum::<usize>(), changes);
+            assert_eq!(
+                of_file
+                    .iter()
+                    .flat_map(|it| &it.entries)
+                    .map(|it| it.events.len())
+                    .sum::<usize>(),
+                changes
+            );
         }
     }
     // Within the change, from any event on, and from where there is none.
     for event in [1, 999, 1_000, 1_500, 2_000, u64::MAX] {
-        let from = Some(LogPosition { revision: LARGE, event });
-        let query = HistoryQuery { from, ..of_calendar(&id("b/1"), None, 100) };
-        assert_eq!(pages(&mut sqlite, query.clone()), pages(&mut memory, query), "{event}");
+        let from = Some(LogPosition {
+            revision: LARGE,
+            event,
+        });
+        let query = HistoryQuery {
+            from,
+            ..of_calendar(&id("b/1"), None, 100)
+        };
+        assert_eq!(
+            pages(&mut sqlite, query.clone()),
+            pages(&mut memory, query),
+            "{event}"
+        );
     }
 }
 
@@ -176,10 +242,23 @@ fn segments_that_cannot_have_what_is_asked_for_are_not_read() {
         Err(StoreError::Damaged(_)) => false,
         answer => !answer.unwrap().unwrap().entries.is_empty(),
     };
-    assert!(is_readable(&of_appointment(appointment_id(1), None, 10)), "in the row of the change");
-    assert!(is_readable(&of_appointment(appointment_id(2_000), None, 10)), "in the last segment");
-    assert!(!is_readable(&of_appointment(appointment_id(u128::from(first.unsigned_abs()) + 1), None, 10)));
-    assert!(is_readable(&of_calendar(&id("b/1"), None, 10)) && is_readable(&of_calendar(&id("b/2"), None, 10)));
+    assert!(
+        is_readable(&of_appointment(appointment_id(1), None, 10)),
+        "in the row of the change"
+    );
+    assert!(
+        is_readable(&of_appointment(appointment_id(2_000), None, 10)),
+        "in the last segment"
+    );
+    assert!(!is_readable(&of_appointment(
+        appointment_id(u128::from(first.unsigned_abs()) + 1),
+        None,
+        10
+    )));
+    assert!(
+        is_readable(&of_calendar(&id("b/1"), None, 10))
+            && is_readable(&of_calendar(&id("b/2"), None, 10))
+    );
     assert!(!is_readable(&of_calendar(&id("a"), None, 10)));
 }
 
@@ -188,14 +267,17 @@ fn a_segment_that_is_missing_is_damage_to_who_reads_all_of_the_log() {
     let last = segments(&mut both()[1]).pop().unwrap();
     for spoil in [
         format!("delete from change_segments where event = {last}"),
-        "delete from change_segments where event = (select min(event) from change_segments)".to_owned(),
+        "delete from change_segments where event = (select min(event) from change_segments)"
+            .to_owned(),
         "delete from change_segments".to_owned(),
         "update changes set events = 2001 where revision = 7".to_owned(),
         "update changes set events = -1 where revision = 7".to_owned(),
         "update change_segments set event = event + 1".to_owned(),
     ] {
         let [_, mut sqlite] = both();
-        beside(&mut sqlite, |connection| connection.execute_batch(&spoil).unwrap());
+        beside(&mut sqlite, |connection| {
+            connection.execute_batch(&spoil).unwrap()
+        });
         let mut reader = sqlite.store().reader().unwrap();
         let page = reader.changes_from(LogPosition::of(LARGE), &CalendarFilter::All, usize::MAX);
         assert!(damage_of(page), "{spoil}");
@@ -208,15 +290,31 @@ fn a_segment_that_is_missing_is_damage_to_who_reads_all_of_the_log() {
 #[test]
 fn a_change_of_a_file_of_schema_4_is_cut_when_the_file_is_opened_and_goes_with_its_segments() {
     let [_, mut sqlite] = both();
-    let (log, cut) = (whole_log(&mut *sqlite.store().reader().unwrap()), segments(&mut sqlite));
+    let (log, cut) = (
+        whole_log(&mut *sqlite.store().reader().unwrap()),
+        segments(&mut sqlite),
+    );
     beside(&mut sqlite, |connection| {
-        let mut select = connection.prepare("select record from change_segments order by event").unwrap();
-        let records: Vec<Vec<u8>> = select.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        let mut select = connection
+            .prepare("select record from change_segments order by event")
+            .unwrap();
+        let records: Vec<Vec<u8>> = select
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
         let first = |row: &rusqlite::Row<'_>| row.get::<_, Vec<u8>>(0);
-        let first = connection.query_row("select record from changes where revision = 7", [], first).unwrap();
+        let first = connection
+            .query_row("select record from changes where revision = 7", [], first)
+            .unwrap();
         // Messages of the same kind, one behind the other, are one message.
         let whole = [first, records.concat()].concat();
-        connection.execute("update changes set record = ?1, events = null where revision = 7", [whole]).unwrap();
+        connection
+            .execute(
+                "update changes set record = ?1, events = null where revision = 7",
+                [whole],
+            )
+            .unwrap();
         let back = "drop trigger segments_go_with_their_change; drop table change_segments; \
              alter table changes drop column events; \
              alter table changes drop column segments; drop table deletions; delete from refinery_schema_history where version >= 5; \
@@ -237,18 +335,54 @@ fn a_list_that_would_put_back_too_many_appointments_is_refused() {
         open(&mut world, "a", "UTC");
         let booked = world.book(1, "a", at_hour(9));
         let (before, revision) = (world.state.revision, world.state.revision.next());
-        let image = Image { state: AppointmentState::Cancelled, expire_time: None, revision, ..booked.image.clone() };
+        let image = Image {
+            state: AppointmentState::Cancelled,
+            expire_time: None,
+            revision,
+            ..booked.image.clone()
+        };
         let event = |number: u64| {
             let (id, key) = (appointment_id(number.into()), AppointmentKey(number));
-            let after = Arc::new(Appointment { id, key, image: image.clone(), ..(*booked).clone() });
-            Event::Appointment { kind: AppointmentEvent::Imported, before: None, after }
+            let after = Arc::new(Appointment {
+                id,
+                key,
+                image: image.clone(),
+                ..(*booked).clone()
+            });
+            Event::Appointment {
+                kind: AppointmentEvent::Imported,
+                before: None,
+                after,
+            }
         };
         let events = (2..).take(UNDONE_APPOINTMENTS_MAX + 1).map(event).collect();
-        let change = Change { revision, time: MONDAY, cause: Cause::Import, caller: Caller::default(), events };
-        world.store().commit(&CommitBatch { changes: &[change], requests: &[], expected: &[] }).unwrap();
+        let change = Change {
+            revision,
+            time: MONDAY,
+            cause: Cause::Import,
+            caller: Caller::default(),
+            events,
+        };
+        world
+            .store()
+            .commit(&CommitBatch {
+                changes: &[change],
+                requests: &[],
+                expected: &[],
+            })
+            .unwrap();
         let mut reader = world.store().reader().unwrap();
-        let mut list = |at| reader.list_appointments(&ListQuery { calendar: Some(id("a")), at: Some(at), ..query() });
-        assert_eq!(list(before), Err(StoreError::Compacted { oldest: revision }));
+        let mut list = |at| {
+            reader.list_appointments(&ListQuery {
+                calendar: Some(id("a")),
+                at: Some(at),
+                ..query()
+            })
+        };
+        assert_eq!(
+            list(before),
+            Err(StoreError::Compacted { oldest: revision })
+        );
         assert_eq!(list(revision).unwrap().appointments.len(), 100);
     }
 }

@@ -19,8 +19,8 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::http2::{
-    CONTINUATION, Connection, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PATIENCE, PREFACE, RST_STREAM, SETTINGS,
-    call_headers, frame, long_header,
+    CONTINUATION, Connection, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PATIENCE, PREFACE,
+    RST_STREAM, SETTINGS, call_headers, frame, long_header,
 };
 
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
@@ -36,7 +36,11 @@ struct Gate {
 
 impl Gate {
     fn closed() -> Gate {
-        Gate { entered: Arc::default(), open: Arc::new(Semaphore::new(0)), calls: Arc::default() }
+        Gate {
+            entered: Arc::default(),
+            open: Arc::new(Semaphore::new(0)),
+            calls: Arc::default(),
+        }
     }
 
     fn opened() -> Gate {
@@ -50,15 +54,28 @@ impl Gate {
 impl Health for Gate {
     type WatchStream = tokio_stream::Pending<Result<HealthCheckResponse, Status>>;
 
-    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
-        assert!(request.extensions().get::<Peer>().unwrap().address.is_some());
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        assert!(
+            request
+                .extensions()
+                .get::<Peer>()
+                .unwrap()
+                .address
+                .is_some()
+        );
         self.calls.fetch_add(1, Relaxed);
         self.entered.notify_one();
         let _closed_is_open = self.open.acquire().await;
         Ok(Response::new(HealthCheckResponse::default()))
     }
 
-    async fn watch(&self, _: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        _: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         self.calls.fetch_add(1, Relaxed);
         Ok(Response::new(tokio_stream::pending()))
     }
@@ -72,15 +89,28 @@ fn start_on(workers: Workers, limits: ServerLimits, gate: &Gate) -> Running {
 }
 
 fn start(limits: ServerLimits, gate: &Gate) -> Running {
-    start_on(Workers::Threads(NonZeroUsize::new(2).unwrap()), limits, gate)
+    start_on(
+        Workers::Threads(NonZeroUsize::new(2).unwrap()),
+        limits,
+        gate,
+    )
 }
 
 async fn client(address: SocketAddr) -> HealthClient<Channel> {
-    HealthClient::new(Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap())
+    HealthClient::new(
+        Endpoint::from_shared(format!("http://{address}"))
+            .unwrap()
+            .connect()
+            .await
+            .unwrap(),
+    )
 }
 
 async fn check(client: &mut HealthClient<Channel>) -> Result<(), Status> {
-    client.check(HealthCheckRequest::default()).await.map(|_| ())
+    client
+        .check(HealthCheckRequest::default())
+        .await
+        .map(|_| ())
 }
 
 async fn eventually(mut is_true: impl FnMut() -> bool) {
@@ -89,7 +119,9 @@ async fn eventually(mut is_true: impl FnMut() -> bool) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, wait).await.expect("it comes about");
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .expect("it comes about");
 }
 
 async fn until_refused(address: SocketAddr) {
@@ -98,7 +130,9 @@ async fn until_refused(address: SocketAddr) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, wait).await.expect("a draining server stops listening");
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .expect("a draining server stops listening");
 }
 
 async fn a_shutdown_finishes_what_is_in_flight(workers: Workers) {
@@ -146,7 +180,10 @@ async fn calls_that_outlive_the_grace_are_dropped() {
     let mut client = client(running.local_addr()).await;
     let call = tokio::spawn(async move { check(&mut client).await });
     gate.entered.notified().await;
-    assert_eq!(running.shutdown(Duration::from_millis(20)).await, Ended::Cut);
+    assert_eq!(
+        running.shutdown(Duration::from_millis(20)).await,
+        Ended::Cut
+    );
     assert!(call.await.unwrap().is_err());
 }
 
@@ -162,7 +199,13 @@ async fn an_abort_cuts_the_grace_short_even_with_every_call_hanging() {
         let stopper = running.stopper();
         let shutdown = tokio::spawn(running.shutdown(LONG));
         stopper.abort();
-        assert_eq!(tokio::time::timeout(PATIENCE, shutdown).await.unwrap().unwrap(), Ended::Cut);
+        assert_eq!(
+            tokio::time::timeout(PATIENCE, shutdown)
+                .await
+                .unwrap()
+                .unwrap(),
+            Ended::Cut
+        );
         assert!(call.await.unwrap().is_err());
         silent.closed().await;
     }
@@ -172,13 +215,18 @@ async fn an_abort_cuts_the_grace_short_even_with_every_call_hanging() {
 async fn whoever_holds_a_stopper_can_ask_for_the_end() {
     let running = start(ServerLimits::default(), &Gate::opened());
     running.stopper().drain();
-    tokio::time::timeout(PATIENCE, running.stop_asked()).await.unwrap();
+    tokio::time::timeout(PATIENCE, running.stop_asked())
+        .await
+        .unwrap();
     assert_eq!(running.shutdown(LONG).await, Ended::InOrder);
 }
 
 #[tokio::test]
 async fn a_connection_without_a_complete_preface_is_closed_by_the_handshake_timer() {
-    let limits = ServerLimits { handshake: Duration::from_millis(50), ..ServerLimits::default() };
+    let limits = ServerLimits {
+        handshake: Duration::from_millis(50),
+        ..ServerLimits::default()
+    };
     let running = start(limits, &Gate::opened());
     for beginning in [&b""[..], &PREFACE[..10], PREFACE] {
         let mut connection = Connection::open(running.local_addr()).await;
@@ -192,21 +240,34 @@ async fn a_connection_without_a_complete_preface_is_closed_by_the_handshake_time
 
 #[tokio::test]
 async fn a_connection_with_a_preface_outlives_the_handshake_timer() {
-    let limits = ServerLimits { handshake: Duration::from_millis(50), ..ServerLimits::default() };
+    let limits = ServerLimits {
+        handshake: Duration::from_millis(50),
+        ..ServerLimits::default()
+    };
     let running = start(limits, &Gate::opened());
     let mut patient = Connection::shaken(running.local_addr()).await;
     eventually(|| running.metrics().open() == 1).await;
     // A connection that came later has met its timer, so the earlier one would have too.
     let mut silent = Connection::open(running.local_addr()).await;
     silent.closed().await;
-    patient.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &call_headers(WATCH))).await;
+    patient
+        .send(&frame(
+            HEADERS,
+            END_HEADERS | END_STREAM,
+            1,
+            &call_headers(WATCH),
+        ))
+        .await;
     assert_eq!(patient.next_of(HEADERS).await.unwrap().stream, 1);
     assert_eq!(running.metrics().handshake_timeouts(), 1);
 }
 
 #[tokio::test]
 async fn connections_above_the_limit_are_refused_and_the_others_go_on() {
-    let limits = ServerLimits { connections_max: 2, ..ServerLimits::default() };
+    let limits = ServerLimits {
+        connections_max: 2,
+        ..ServerLimits::default()
+    };
     let running = start(limits, &Gate::opened());
     let metrics = running.metrics();
     let mut client = client(running.local_addr()).await;
@@ -233,7 +294,14 @@ async fn a_connection_of_age_gets_goaway_and_then_the_grace() {
     };
     let running = start(limits, &Gate::opened());
     let mut connection = Connection::shaken(running.local_addr()).await;
-    connection.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &call_headers(WATCH))).await;
+    connection
+        .send(&frame(
+            HEADERS,
+            END_HEADERS | END_STREAM,
+            1,
+            &call_headers(WATCH),
+        ))
+        .await;
     assert_eq!(connection.next_of(HEADERS).await.unwrap().stream, 1);
     let goaway = connection.next_of(GOAWAY).await.unwrap();
     assert_eq!(goaway.payload[4..8], [0; 4], "no error");
@@ -243,7 +311,10 @@ async fn a_connection_of_age_gets_goaway_and_then_the_grace() {
 
 #[tokio::test]
 async fn a_call_in_flight_is_finished_after_goaway_by_age() {
-    let limits = ServerLimits { age: Duration::from_millis(50), ..ServerLimits::default() };
+    let limits = ServerLimits {
+        age: Duration::from_millis(50),
+        ..ServerLimits::default()
+    };
     let gate = Gate::closed();
     let running = start(limits, &gate);
     let mut aged = client(running.local_addr()).await;
@@ -259,10 +330,19 @@ async fn a_call_in_flight_is_finished_after_goaway_by_age() {
 
 #[tokio::test]
 async fn an_idle_connection_gets_goaway_and_one_with_an_open_stream_does_not() {
-    let limits = ServerLimits { idle: Duration::from_millis(50), ..ServerLimits::default() };
+    let limits = ServerLimits {
+        idle: Duration::from_millis(50),
+        ..ServerLimits::default()
+    };
     let running = start(limits, &Gate::opened());
     let mut busy = Connection::shaken(running.local_addr()).await;
-    busy.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &call_headers(WATCH))).await;
+    busy.send(&frame(
+        HEADERS,
+        END_HEADERS | END_STREAM,
+        1,
+        &call_headers(WATCH),
+    ))
+    .await;
     assert!(busy.next_of(HEADERS).await.is_some());
     for _ in 0..3 {
         let mut idle = Connection::shaken(running.local_addr()).await;
@@ -270,7 +350,13 @@ async fn an_idle_connection_gets_goaway_and_one_with_an_open_stream_does_not() {
         idle.ended().await;
     }
     eventually(|| running.metrics().open() == 1).await;
-    busy.send(&frame(HEADERS, END_HEADERS | END_STREAM, 3, &call_headers(WATCH))).await;
+    busy.send(&frame(
+        HEADERS,
+        END_HEADERS | END_STREAM,
+        3,
+        &call_headers(WATCH),
+    ))
+    .await;
     assert_eq!(busy.next_of(HEADERS).await.unwrap().stream, 3);
 }
 
@@ -289,9 +375,17 @@ async fn a_peer_that_answers_no_ping_is_closed() {
 
 #[tokio::test]
 async fn garbage_in_place_of_the_preface_disturbs_nobody() {
-    let running = start_on(Workers::Threads(NonZeroUsize::MIN), ServerLimits::default(), &Gate::opened());
+    let running = start_on(
+        Workers::Threads(NonZeroUsize::MIN),
+        ServerLimits::default(),
+        &Gate::opened(),
+    );
     let mut client = client(running.local_addr()).await;
-    for garbage in [&b"GET / HTTP/1.1\r\nhost: bookd\r\n\r\n"[..], &[0; 64], &[0xff; 4_096]] {
+    for garbage in [
+        &b"GET / HTTP/1.1\r\nhost: bookd\r\n\r\n"[..],
+        &[0; 64],
+        &[0xff; 4_096],
+    ] {
         let mut connection = Connection::open(running.local_addr()).await;
         connection.send(garbage).await;
         connection.closed().await;
@@ -303,19 +397,27 @@ async fn garbage_in_place_of_the_preface_disturbs_nobody() {
 #[tokio::test]
 async fn a_header_bomb_is_refused_before_any_handler_sees_it() {
     let gate = Gate::opened();
-    let running = start_on(Workers::Threads(NonZeroUsize::MIN), ServerLimits::default(), &gate);
+    let running = start_on(
+        Workers::Threads(NonZeroUsize::MIN),
+        ServerLimits::default(),
+        &gate,
+    );
     let mut client = client(running.local_addr()).await;
     let mut connection = Connection::shaken(running.local_addr()).await;
     let mut bomb = frame(HEADERS, END_STREAM, 1, &call_headers(WATCH));
     for number in 0..30 {
-        let headers: Vec<u8> = (number * 100..number * 100 + 100).flat_map(long_header).collect();
+        let headers: Vec<u8> = (number * 100..number * 100 + 100)
+            .flat_map(long_header)
+            .collect();
         bomb.extend(frame(CONTINUATION, 0, 1, &headers));
     }
     bomb.extend(frame(CONTINUATION, END_HEADERS, 1, &[]));
     connection.send(&bomb).await;
     let refusal = loop {
         match connection.next().await {
-            Some(frame) if [HEADERS, RST_STREAM, GOAWAY].contains(&frame.kind) => break Some(frame),
+            Some(frame) if [HEADERS, RST_STREAM, GOAWAY].contains(&frame.kind) => {
+                break Some(frame);
+            }
             Some(_) => {}
             None => break None,
         }
@@ -328,7 +430,10 @@ async fn a_header_bomb_is_refused_before_any_handler_sees_it() {
 
 #[tokio::test]
 async fn rapid_resets_end_the_connection() {
-    let limits = ServerLimits { reset_streams_max: 16, ..ServerLimits::default() };
+    let limits = ServerLimits {
+        reset_streams_max: 16,
+        ..ServerLimits::default()
+    };
     let running = start_on(Workers::Threads(NonZeroUsize::MIN), limits, &Gate::opened());
     let mut client = client(running.local_addr()).await;
     let mut connection = Connection::shaken(running.local_addr()).await;
@@ -343,20 +448,28 @@ async fn rapid_resets_end_the_connection() {
         .collect();
     connection.send(&resets).await;
     const ENHANCE_YOUR_CALM: [u8; 4] = [0, 0, 0, 11];
-    assert_eq!(connection.next_of(GOAWAY).await.unwrap().payload[4..8], ENHANCE_YOUR_CALM);
+    assert_eq!(
+        connection.next_of(GOAWAY).await.unwrap().payload[4..8],
+        ENHANCE_YOUR_CALM
+    );
     check(&mut client).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_stream_above_the_limit_is_refused() {
-    let limits = ServerLimits { streams_max: 1, ..ServerLimits::default() };
+    let limits = ServerLimits {
+        streams_max: 1,
+        ..ServerLimits::default()
+    };
     let running = start(limits, &Gate::opened());
     let mut connection = Connection::shaken(running.local_addr()).await;
     assert!(connection.next_of(SETTINGS).await.is_some());
     connection.send(&frame(SETTINGS, 1, 0, &[])).await;
     // Neither request ends: the first call would be answered at once, for it has no message, and make room.
     for stream in [1, 3] {
-        connection.send(&frame(HEADERS, END_HEADERS, stream, &call_headers(WATCH))).await;
+        connection
+            .send(&frame(HEADERS, END_HEADERS, stream, &call_headers(WATCH)))
+            .await;
     }
     assert_eq!(connection.next_of(RST_STREAM).await.unwrap().stream, 3);
 }
@@ -366,7 +479,8 @@ fn a_lane_here_needs_a_runtime() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (_, health) = tonic_health::server::health_reporter();
     let service = move |_worker| stack::alone(Routes::new(health.clone()));
-    let error = bookd_transport::start(listener, ServerLimits::default(), Workers::Here, service).unwrap_err();
+    let error = bookd_transport::start(listener, ServerLimits::default(), Workers::Here, service)
+        .unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::Other);
 }
 
@@ -384,7 +498,10 @@ struct Blocking {
 impl Health for Blocking {
     type WatchStream = tokio_stream::Pending<Result<HealthCheckResponse, Status>>;
 
-    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
         self.called.lock().unwrap().push(self.worker);
         if request.get_ref().service == "block" {
             self.entered.notify_one();
@@ -393,7 +510,10 @@ impl Health for Blocking {
         Ok(Response::new(HealthCheckResponse::default()))
     }
 
-    async fn watch(&self, _: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        _: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         Ok(Response::new(tokio_stream::pending()))
     }
 }
@@ -408,18 +528,32 @@ async fn connections_are_accepted_and_served_by_the_others_while_a_worker_is_stu
         let service = {
             let (called, entered) = (Arc::clone(&called), Arc::clone(&entered));
             move |worker| {
-                let (called, entered, release) = (Arc::clone(&called), Arc::clone(&entered), Arc::clone(&release));
-                stack::alone(Routes::new(HealthServer::new(Blocking { worker, called, entered, release })))
+                let (called, entered, release) = (
+                    Arc::clone(&called),
+                    Arc::clone(&entered),
+                    Arc::clone(&release),
+                );
+                stack::alone(Routes::new(HealthServer::new(Blocking {
+                    worker,
+                    called,
+                    entered,
+                    release,
+                })))
             }
         };
-        let limits = ServerLimits { stuck: Duration::from_millis(20), ..ServerLimits::default() };
+        let limits = ServerLimits {
+            stuck: Duration::from_millis(20),
+            ..ServerLimits::default()
+        };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let workers = Workers::Threads(NonZeroUsize::new(WORKERS).unwrap());
         let running = bookd_transport::start(listener, limits, workers, service).unwrap();
         let address = running.local_addr();
         let served = async |what: &str| {
             let call = async { check(&mut client(address).await).await.unwrap() };
-            tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| panic!("worker {stuck} is stuck: {what}"));
+            tokio::time::timeout(PATIENCE, call)
+                .await
+                .unwrap_or_else(|_| panic!("worker {stuck} is stuck: {what}"));
             *called.lock().unwrap().last().unwrap()
         };
         // In turn, until it is the turn of the worker that is to be stuck.
@@ -427,10 +561,14 @@ async fn connections_are_accepted_and_served_by_the_others_while_a_worker_is_stu
             assert_eq!(served("not yet").await, worker);
         }
         let mut caller = client(address).await;
-        let blocked =
-            tokio::spawn(
-                async move { caller.check(HealthCheckRequest { service: "block".to_owned() }).await.map(|_| ()) },
-            );
+        let blocked = tokio::spawn(async move {
+            caller
+                .check(HealthCheckRequest {
+                    service: "block".to_owned(),
+                })
+                .await
+                .map(|_| ())
+        });
         entered.notified().await;
         let mut others = Vec::new();
         for _ in 0..4 * WORKERS {
@@ -443,7 +581,9 @@ async fn connections_are_accepted_and_served_by_the_others_while_a_worker_is_stu
         blocked.await.unwrap().unwrap();
         // Once it runs it has its turn again.
         let again = async { while served("it is free").await != stuck {} };
-        tokio::time::timeout(PATIENCE, again).await.expect("a worker that runs again gets connections again");
+        tokio::time::timeout(PATIENCE, again)
+            .await
+            .expect("a worker that runs again gets connections again");
         assert_eq!(running.shutdown(LONG).await, Ended::InOrder);
     }
 }

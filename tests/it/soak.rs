@@ -3,7 +3,10 @@
 //! By default a few rounds of some thousand calls each. `make soak MINUTES=n` (BOOKD_SOAK_MINUTES) goes on for so long:
 //! nine rounds that end with kill -9 take half of it, the last one, over which slopes are fitted, the other half.
 
-#![allow(clippy::print_stdout, reason = "the figures, for who asks for them with --nocapture")]
+#![allow(
+    clippy::print_stdout,
+    reason = "the figures, for who asks for them with --nocapture"
+)]
 
 use std::path::Path;
 use std::process::Command;
@@ -80,14 +83,22 @@ fn rise(points: &[(f64, f64)]) -> f64 {
     let along: f64 = points.iter().map(|it| (it.0 - time) * (it.1 - value)).sum();
     let spread: f64 = points.iter().map(|it| (it.0 - time).powi(2)).sum();
     let length = points.last().map_or(0.0, |last| last.0 - points[0].0);
-    if spread > 0.0 { along / spread * length } else { 0.0 }
+    if spread > 0.0 {
+        along / spread * length
+    } else {
+        0.0
+    }
 }
 
 #[test]
 fn a_line_is_fitted_and_noise_is_none() {
-    let line: Vec<_> = (0..=100).map(|at| (f64::from(at), 3.0 + f64::from(at) * 0.5)).collect();
+    let line: Vec<_> = (0..=100)
+        .map(|at| (f64::from(at), 3.0 + f64::from(at) * 0.5))
+        .collect();
     assert!((rise(&line) - 50.0).abs() < 1e-9);
-    let saw: Vec<_> = (0..=100).map(|at| (f64::from(at), f64::from(at % 10))).collect();
+    let saw: Vec<_> = (0..=100)
+        .map(|at| (f64::from(at), f64::from(at % 10)))
+        .collect();
     assert!(rise(&saw).abs() < 1.0);
     assert_eq!(rise(&[(1.0, 5.0)]), 0.0);
 }
@@ -110,7 +121,12 @@ struct Soak {
 
 impl Soak {
     /// Puts a server under load for a while; then it is still under load.
-    async fn load(&mut self, process: &Process, round: u64, length: Length) -> (Vec<Sample>, JoinSet<()>) {
+    async fn load(
+        &mut self,
+        process: &Process,
+        round: u64,
+        length: Length,
+    ) -> (Vec<Sample>, JoinSet<()>) {
         let every = match length {
             Length::Calls(_) => CALLS_OF_A_SAMPLE,
             Length::Time(_) => CALLS_OF_A_LONG_SAMPLE,
@@ -118,7 +134,12 @@ impl Soak {
         let calls = Arc::new(Calls::every(every));
         let mut workers = JoinSet::new();
         for number in 0..WORKERS {
-            let worker = Worker::new(number, round, connect(process.address).await, Arc::clone(&self.ledger));
+            let worker = Worker::new(
+                number,
+                round,
+                connect(process.address).await,
+                Arc::clone(&self.ledger),
+            );
             workers.spawn(worker.work(Arc::clone(&calls)));
         }
         let (begun, mut samples) = (Instant::now(), Vec::new());
@@ -145,10 +166,18 @@ impl Soak {
         let acknowledged = self.ledger.lock().await.take();
         assert!(!acknowledged.is_empty());
         for (request, answer) in acknowledged {
-            let again = BookingServiceClient::new(channel.clone()).book_appointment(request.clone()).await;
-            let again = again.unwrap_or_else(|error| panic!("{request:?}: {error:?}")).into_inner();
+            let again = BookingServiceClient::new(channel.clone())
+                .book_appointment(request.clone())
+                .await;
+            let again = again
+                .unwrap_or_else(|error| panic!("{request:?}: {error:?}"))
+                .into_inner();
             let (now, then) = (again.appointment.unwrap(), answer.appointment.unwrap());
-            assert_eq!((&now.appointment_id, again.revision), (&then.appointment_id, answer.revision), "{request:?}");
+            assert_eq!(
+                (&now.appointment_id, again.revision),
+                (&then.appointment_id, answer.revision),
+                "{request:?}"
+            );
             self.verified += 1;
         }
     }
@@ -158,7 +187,11 @@ impl Soak {
         let store = format!("sqlite:{}", self.folder.path().join("bookd.db").display());
         let mut command = Command::new(binary());
         let output = command.args(["check", "--store", &store]).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
         println!("{}", String::from_utf8_lossy(&output.stdout).trim_end());
     }
 }
@@ -166,9 +199,19 @@ impl Soak {
 /// Of each thing that is held, how much it rose; fails when it is too much.
 fn flat(samples: &[Sample]) {
     let settled = &samples[(samples.len() as f64 * SETTLED) as usize..];
-    let of = |what: fn(&Sample) -> f64| settled.iter().map(|it| (it.seconds, what(it))).collect::<Vec<_>>();
-    let seconds = settled.last().map_or(0.0, |last| last.seconds - settled[0].seconds);
-    println!("slopes over the last {seconds:.0} s, {} samples:", settled.len());
+    let of = |what: fn(&Sample) -> f64| {
+        settled
+            .iter()
+            .map(|it| (it.seconds, what(it)))
+            .collect::<Vec<_>>()
+    };
+    let seconds = settled
+        .last()
+        .map_or(0.0, |last| last.seconds - settled[0].seconds);
+    println!(
+        "slopes over the last {seconds:.0} s, {} samples:",
+        settled.len()
+    );
     for (name, points, rise_max) in [
         ("memory MiB", of(|it| it.memory), MEMORY_RISE_MAX),
         ("descriptors", of(|it| it.descriptors), DESCRIPTORS_RISE_MAX),
@@ -178,10 +221,15 @@ fn flat(samples: &[Sample]) {
         let least = points.iter().map(|it| it.1).fold(f64::INFINITY, f64::min);
         let most = points.iter().map(|it| it.1).fold(0.0, f64::max);
         let rise = rise(&points);
-        println!("  {name:<12} {least:>8.1} to {most:>8.1}, rise {rise:>6.2} of at most {rise_max}");
+        println!(
+            "  {name:<12} {least:>8.1} to {most:>8.1}, rise {rise:>6.2} of at most {rise_max}"
+        );
         // A WAL begins at nothing with each start, and grows to its bound before it is begun anew.
         let is_growing = name == "WAL MiB" && seconds < WAL_SETTLES_SECONDS;
-        assert!(is_growing || rise <= rise_max, "{name} rises by {rise:.2} in {seconds:.0} seconds");
+        assert!(
+            is_growing || rise <= rise_max,
+            "{name} rises by {rise:.2} in {seconds:.0} seconds"
+        );
     }
     let wal = samples.iter().map(|it| it.wal).fold(0.0, f64::max);
     assert!(wal <= WAL_MAX, "the WAL had {wal:.0} MiB");
@@ -189,11 +237,22 @@ fn flat(samples: &[Sample]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_mixed_load_and_kills_nothing_acknowledged_is_lost_and_what_is_held_stays_flat() {
-    let minutes = std::env::var("BOOKD_SOAK_MINUTES").ok().map(|it| it.parse::<u32>().expect("minutes"));
-    let (kills, short, long) = match minutes.map(|minutes| Duration::from_secs(60 * u64::from(minutes))) {
-        None => (2, Length::Calls(CALLS_OF_A_ROUND), Length::Calls(2 * CALLS_OF_A_ROUND)),
-        Some(all) => (KILLS, Length::Time(all / (2 * KILLS)), Length::Time(all / 2)),
-    };
+    let minutes = std::env::var("BOOKD_SOAK_MINUTES")
+        .ok()
+        .map(|it| it.parse::<u32>().expect("minutes"));
+    let (kills, short, long) =
+        match minutes.map(|minutes| Duration::from_secs(60 * u64::from(minutes))) {
+            None => (
+                2,
+                Length::Calls(CALLS_OF_A_ROUND),
+                Length::Calls(2 * CALLS_OF_A_ROUND),
+            ),
+            Some(all) => (
+                KILLS,
+                Length::Time(all / (2 * KILLS)),
+                Length::Time(all / 2),
+            ),
+        };
     let mut soak = Soak {
         folder: tempfile::tempdir().unwrap(),
         ledger: Arc::default(),
@@ -225,11 +284,20 @@ async fn under_mixed_load_and_kills_nothing_acknowledged_is_lost_and_what_is_hel
     soak.verify(&process).await;
     assert!(process.terminate_beside_clients().await.success());
     let errors = std::fs::read_to_string(soak.folder.path().join("errors")).unwrap();
-    assert!(!errors.contains("panicked") && !errors.contains("ERROR"), "{errors}");
-    println!("{} calls, {} acknowledged bookings verified after kills", soak.calls, soak.verified);
+    assert!(
+        !errors.contains("panicked") && !errors.contains("ERROR"),
+        "{errors}"
+    );
+    println!(
+        "{} calls, {} acknowledged bookings verified after kills",
+        soak.calls, soak.verified
+    );
     println!("memory after a start, MiB: {starts:.0?}");
     let start_rise = starts[starts.len() - 1] - starts[0];
-    assert!(start_rise <= START_RISE_MAX, "a start takes {start_rise:.0} MiB more than the first");
+    assert!(
+        start_rise <= START_RISE_MAX,
+        "a start takes {start_rise:.0} MiB more than the first"
+    );
     soak.check();
     flat(&samples);
 }
@@ -237,6 +305,7 @@ async fn under_mixed_load_and_kills_nothing_acknowledged_is_lost_and_what_is_hel
 /// What a long soak is asked of: the README's command must not take minutes by chance.
 #[test]
 fn a_soak_is_asked_for_its_minutes_by_the_name_that_it_reads() {
-    let makefile = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Makefile")).unwrap();
+    let makefile =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Makefile")).unwrap();
     assert!(makefile.contains("BOOKD_SOAK_MINUTES=$(MINUTES)"));
 }

@@ -53,7 +53,10 @@ impl Ledger {
                 self.earlier.push(earlier);
             } else {
                 let at = Chance(self.chance).below(self.chance);
-                if let Some(place) = usize::try_from(at).ok().and_then(|at| self.earlier.get_mut(at)) {
+                if let Some(place) = usize::try_from(at)
+                    .ok()
+                    .and_then(|at| self.earlier.get_mut(at))
+                {
                     *place = earlier;
                 }
             }
@@ -77,7 +80,11 @@ pub struct Calls {
 impl Calls {
     /// Tells after every so many.
     pub fn every(every: u64) -> Self {
-        Self { made: AtomicU64::new(0), every, more: Notify::new() }
+        Self {
+            made: AtomicU64::new(0),
+            every,
+            more: Notify::new(),
+        }
     }
 
     pub fn made(&self) -> u64 {
@@ -104,7 +111,10 @@ fn calendar(worker: u64) -> String {
 pub async fn open_calendars(channel: Channel) {
     for worker in 0..WORKERS {
         let request = set_availability(&calendar(worker), "UTC", vec![rule("00:00", "24:00")]);
-        AvailabilityServiceClient::new(channel.clone()).set_availability(request).await.unwrap();
+        AvailabilityServiceClient::new(channel.clone())
+            .set_availability(request)
+            .await
+            .unwrap();
     }
 }
 
@@ -129,7 +139,11 @@ fn known<T>(answer: Result<T, Status>) -> Option<Option<T>> {
         Err(status) => match status.code() {
             Code::Aborted | Code::FailedPrecondition | Code::NotFound => Some(None),
             // The connection broke: tonic says so under several codes.
-            Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal if is_broken(&status) => None,
+            Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal
+                if is_broken(&status) =>
+            {
+                None
+            }
             _ => panic!("{status:?}"),
         },
     }
@@ -144,7 +158,16 @@ impl Worker {
     pub fn new(number: u64, round: u64, channel: Channel, ledger: Arc<Mutex<Ledger>>) -> Self {
         let first = (SystemClock.now().seconds() / DAY + 1) * DAY;
         let chance = Chance(round * 1_000 + number);
-        Self { number, round, turn: 0, chance, channel, ledger, active: VecDeque::new(), first }
+        Self {
+            number,
+            round,
+            turn: 0,
+            chance,
+            channel,
+            ledger,
+            active: VecDeque::new(),
+            first,
+        }
     }
 
     /// Calls until the server is gone.
@@ -160,7 +183,10 @@ impl Worker {
 
     fn hour(&self, ahead: u64) -> Option<Timestamp> {
         let hour = i64::try_from((self.turn + ahead) % HOURS).unwrap();
-        Some(Timestamp { seconds: self.first + hour * HOUR, nanos: 0 })
+        Some(Timestamp {
+            seconds: self.first + hour * HOUR,
+            nanos: 0,
+        })
     }
 
     fn booking(&self) -> pb::BookAppointmentRequest {
@@ -181,7 +207,11 @@ impl Worker {
                 page_size: 100,
                 ..Default::default()
             };
-            let page = known(ListServiceClient::new(self.channel.clone()).list_appointments(request).await)?;
+            let page = known(
+                ListServiceClient::new(self.channel.clone())
+                    .list_appointments(request)
+                    .await,
+            )?;
             let page = page.unwrap().into_inner().appointments;
             if page.is_empty() {
                 return Some(());
@@ -193,8 +223,16 @@ impl Worker {
     }
 
     async fn cancel(&mut self, appointment_id: String) -> Option<()> {
-        let request = pb::CancelAppointmentRequest { appointment_id, ..Default::default() };
-        known(BookingServiceClient::new(self.channel.clone()).cancel_appointment(request).await).map(drop)
+        let request = pb::CancelAppointmentRequest {
+            appointment_id,
+            ..Default::default()
+        };
+        known(
+            BookingServiceClient::new(self.channel.clone())
+                .cancel_appointment(request)
+                .await,
+        )
+        .map(drop)
     }
 
     /// One call; books most often, and lets the oldest go when it has enough.
@@ -222,10 +260,15 @@ impl Worker {
 
     async fn book(&mut self) -> Option<()> {
         let request = self.booking();
-        let answer = known(BookingServiceClient::new(self.channel.clone()).book_appointment(request.clone()).await)?;
+        let answer = known(
+            BookingServiceClient::new(self.channel.clone())
+                .book_appointment(request.clone())
+                .await,
+        )?;
         if let Some(answer) = answer {
             let answer = answer.into_inner();
-            self.active.extend(answer.appointment.clone().map(|it| it.appointment_id));
+            self.active
+                .extend(answer.appointment.clone().map(|it| it.appointment_id));
             self.ledger.lock().await.note(request, answer);
         }
         Some(())
@@ -237,10 +280,15 @@ impl Worker {
         let request = pb::HoldAppointmentRequest {
             calendar_id: calendar(self.number),
             start_time: self.hour(0),
-            ttl: Some(Duration { seconds: 1 + i64::try_from(self.chance.below(5)).unwrap(), nanos: 0 }),
+            ttl: Some(Duration {
+                seconds: 1 + i64::try_from(self.chance.below(5)).unwrap(),
+                nanos: 0,
+            }),
             ..Default::default()
         };
-        let Some(held) = known(client.hold_appointment(request).await)? else { return Some(()) };
+        let Some(held) = known(client.hold_appointment(request).await)? else {
+            return Some(());
+        };
         let appointment_id = held.into_inner().appointment.unwrap().appointment_id;
         match self.chance.below(3) {
             0 => {
@@ -253,7 +301,10 @@ impl Worker {
                 known(client.confirm_appointment(request).await).map(drop)
             }
             1 => {
-                let request = pb::ReleaseHoldRequest { appointment_id, ..Default::default() };
+                let request = pb::ReleaseHoldRequest {
+                    appointment_id,
+                    ..Default::default()
+                };
                 known(client.release_hold(request).await).map(drop)
             }
             _ => Some(()),
@@ -261,10 +312,21 @@ impl Worker {
     }
 
     async fn reschedule(&mut self) -> Option<()> {
-        let Some(appointment_id) = self.active.back().cloned() else { return Some(()) };
+        let Some(appointment_id) = self.active.back().cloned() else {
+            return Some(());
+        };
         let start_time = self.hour(HOURS / 2);
-        let request = pb::RescheduleAppointmentRequest { appointment_id, start_time, ..Default::default() };
-        known(BookingServiceClient::new(self.channel.clone()).reschedule_appointment(request).await).map(drop)
+        let request = pb::RescheduleAppointmentRequest {
+            appointment_id,
+            start_time,
+            ..Default::default()
+        };
+        known(
+            BookingServiceClient::new(self.channel.clone())
+                .reschedule_appointment(request)
+                .await,
+        )
+        .map(drop)
     }
 
     async fn series(&mut self) -> Option<()> {
@@ -278,9 +340,15 @@ impl Worker {
             allow_partial: true,
             ..Default::default()
         };
-        let Some(booked) = known(client.book_series(request).await)? else { return Some(()) };
+        let Some(booked) = known(client.book_series(request).await)? else {
+            return Some(());
+        };
         let series_id = booked.into_inner().series_id;
-        let request = pb::CancelSeriesRequest { series_id, scope: pb::SeriesScope::All.into(), ..Default::default() };
+        let request = pb::CancelSeriesRequest {
+            series_id,
+            scope: pb::SeriesScope::All.into(),
+            ..Default::default()
+        };
         known(client.cancel_series(request).await).map(drop)
     }
 
@@ -290,9 +358,18 @@ impl Worker {
             start_time: self.hour(HOURS / 3 + ahead),
             ..self.booking()
         };
-        let request = pb::BatchBookRequest { requests: vec![one(0), one(1), one(2)], ..Default::default() };
-        let answer = known(BookingServiceClient::new(self.channel.clone()).batch_book(request).await)?;
-        let booked = answer.into_iter().flat_map(|it| it.into_inner().appointments);
+        let request = pb::BatchBookRequest {
+            requests: vec![one(0), one(1), one(2)],
+            ..Default::default()
+        };
+        let answer = known(
+            BookingServiceClient::new(self.channel.clone())
+                .batch_book(request)
+                .await,
+        )?;
+        let booked = answer
+            .into_iter()
+            .flat_map(|it| it.into_inner().appointments);
         for appointment in booked.collect::<Vec<_>>() {
             self.cancel(appointment.appointment_id).await?;
         }
@@ -301,9 +378,16 @@ impl Worker {
 
     /// A watcher that comes, is told of something, and goes.
     async fn watch(&mut self) -> Option<()> {
-        let request = pb::WatchAppointmentsRequest { calendar_id: calendar(self.number), ..Default::default() };
-        let opened = ListServiceClient::new(self.channel.clone()).watch_appointments(request).await;
-        let Some(stream) = known(opened)? else { return Some(()) };
+        let request = pb::WatchAppointmentsRequest {
+            calendar_id: calendar(self.number),
+            ..Default::default()
+        };
+        let opened = ListServiceClient::new(self.channel.clone())
+            .watch_appointments(request)
+            .await;
+        let Some(stream) = known(opened)? else {
+            return Some(());
+        };
         let mut stream = stream.into_inner();
         known(stream.message().await)?;
         self.book().await?;
@@ -314,30 +398,45 @@ impl Worker {
         let request = pb::WatchSlotsRequest {
             calendar_id: calendar(self.number),
             start_time: self.hour(0),
-            end_time: self.hour(24).map(|it| Timestamp { seconds: it.seconds.max(self.first + DAY), ..it }),
+            end_time: self.hour(24).map(|it| Timestamp {
+                seconds: it.seconds.max(self.first + DAY),
+                ..it
+            }),
             ..Default::default()
         };
         if request.end_time.as_ref()?.seconds <= request.start_time.as_ref()?.seconds {
             return Some(());
         }
-        let opened = SlotsServiceClient::new(self.channel.clone()).watch_slots(request).await;
-        let Some(stream) = known(opened)? else { return Some(()) };
+        let opened = SlotsServiceClient::new(self.channel.clone())
+            .watch_slots(request)
+            .await;
+        let Some(stream) = known(opened)? else {
+            return Some(());
+        };
         known(stream.into_inner().message().await).map(drop)
     }
 
     async fn pages(&mut self) -> Option<()> {
         let mut client = ListServiceClient::new(self.channel.clone());
-        let mut request =
-            pb::ListAppointmentsRequest { calendar_id: calendar(self.number), page_size: 20, ..Default::default() };
+        let mut request = pb::ListAppointmentsRequest {
+            calendar_id: calendar(self.number),
+            page_size: 20,
+            ..Default::default()
+        };
         for _ in 0..5 {
-            let page = known(client.list_appointments(request.clone()).await)?.unwrap().into_inner();
+            let page = known(client.list_appointments(request.clone()).await)?
+                .unwrap()
+                .into_inner();
             if page.next_page_token.is_empty() {
                 break;
             }
             request.page_token = page.next_page_token;
         }
-        let changes =
-            pb::ListChangesRequest { calendar_id: calendar(self.number), page_size: 50, ..Default::default() };
+        let changes = pb::ListChangesRequest {
+            calendar_id: calendar(self.number),
+            page_size: 50,
+            ..Default::default()
+        };
         known(client.list_changes(changes).await).map(drop)
     }
 
@@ -345,7 +444,10 @@ impl Worker {
         let mut client = CalendarServiceClient::new(self.channel.clone());
         let calendar_id = format!("soak/{}/own", self.number);
         let create = pb::CreateCalendarRequest {
-            calendar: Some(pb::Calendar { calendar_id: calendar_id.clone(), ..Default::default() }),
+            calendar: Some(pb::Calendar {
+                calendar_id: calendar_id.clone(),
+                ..Default::default()
+            }),
             ..Default::default()
         };
         // It may be there since before the kill.
@@ -353,16 +455,28 @@ impl Worker {
             Err(status) if status.code() == Code::AlreadyExists => {}
             other => drop(known(other)?),
         }
-        let delete = pb::DeleteCalendarRequest { calendar_id, force: true, ..Default::default() };
+        let delete = pb::DeleteCalendarRequest {
+            calendar_id,
+            force: true,
+            ..Default::default()
+        };
         known(client.delete_calendar(delete).await).map(drop)
     }
 
     async fn busy(&mut self) -> Option<()> {
-        let second = |at: i64| Some(Timestamp { seconds: self.first + at, nanos: 0 });
+        let second = |at: i64| {
+            Some(Timestamp {
+                seconds: self.first + at,
+                nanos: 0,
+            })
+        };
         let from = 9_000 * HOUR;
         let periods = (0..10).map(|at| {
             let start = from + at * HOUR;
-            pb::Period { start_time: second(start), end_time: second(start + HOUR / 2) }
+            pb::Period {
+                start_time: second(start),
+                end_time: second(start + HOUR / 2),
+            }
         });
         let request = pb::PutBusyRequest {
             calendar_id: calendar(self.number),
@@ -372,25 +486,46 @@ impl Worker {
             periods: periods.collect(),
             ..Default::default()
         };
-        known(AvailabilityServiceClient::new(self.channel.clone()).put_busy(request).await).map(drop)
+        known(
+            AvailabilityServiceClient::new(self.channel.clone())
+                .put_busy(request)
+                .await,
+        )
+        .map(drop)
     }
 
     async fn read(&mut self) -> Option<()> {
         let (start_time, calendar_id) = (self.hour(0), calendar(self.number));
-        let end_time = start_time.map(|it| Timestamp { seconds: it.seconds + DAY, ..it });
+        let end_time = start_time.map(|it| Timestamp {
+            seconds: it.seconds + DAY,
+            ..it
+        });
         let mut slots = SlotsServiceClient::new(self.channel.clone());
         match self.chance.below(4) {
             0 => {
-                let request = pb::ListSlotsRequest { calendar_id, start_time, end_time, ..Default::default() };
+                let request = pb::ListSlotsRequest {
+                    calendar_id,
+                    start_time,
+                    end_time,
+                    ..Default::default()
+                };
                 known(slots.list_slots(request).await).map(drop)
             }
             1 => {
-                let request = pb::ExplainSlotRequest { calendar_id, start_time, ..Default::default() };
+                let request = pb::ExplainSlotRequest {
+                    calendar_id,
+                    start_time,
+                    ..Default::default()
+                };
                 known(slots.explain_slot(request).await).map(drop)
             }
             2 => {
                 let calendar_ids = (0..WORKERS).map(calendar).collect();
-                let request = pb::QueryFreeBusyRequest { calendar_ids, start_time, end_time };
+                let request = pb::QueryFreeBusyRequest {
+                    calendar_ids,
+                    start_time,
+                    end_time,
+                };
                 known(slots.query_free_busy(request).await).map(drop)
             }
             _ => {

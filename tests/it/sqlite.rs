@@ -35,12 +35,22 @@ fn nothing_personal_is_in_the_bytes_of_the_log() {
     let file = world.folder.as_ref().unwrap().path().join("bookd.db");
     let connection = raw(file);
     let mut statement = connection.prepare("select record from changes").unwrap();
-    let records = statement.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
-    let records: Vec<String> = records.map(|it| String::from_utf8_lossy(&it.unwrap()).into_owned()).collect();
+    let records = statement
+        .query_map([], |row| row.get::<_, Vec<u8>>(0))
+        .unwrap();
+    let records: Vec<String> = records
+        .map(|it| String::from_utf8_lossy(&it.unwrap()).into_owned())
+        .collect();
     assert_eq!(records.len() as u64, world.state.revision.0);
-    assert!(records.iter().any(|it| it.contains("special")), "the log is read as it was written");
+    assert!(
+        records.iter().any(|it| it.contains("special")),
+        "the log is read as it was written"
+    );
     for personal in PERSONAL {
-        assert!(!records.iter().any(|it| it.contains(personal)), "{personal} is in the log");
+        assert!(
+            !records.iter().any(|it| it.contains(personal)),
+            "{personal} is in the log"
+        );
     }
 }
 
@@ -54,7 +64,10 @@ fn a_file_of_a_newer_version_is_refused_and_stays_as_it_is() {
     drop(connection);
     let before = std::fs::read(&file).unwrap();
     let refused = Sqlite::open(&file, zones(), 1).err().unwrap();
-    assert!(matches!(refused, OpenError::Newer { found: 99, .. }), "{refused}");
+    assert!(
+        matches!(refused, OpenError::Newer { found: 99, .. }),
+        "{refused}"
+    );
     assert_eq!(std::fs::read(&file).unwrap(), before);
 }
 
@@ -84,13 +97,27 @@ fn a_second_store_of_one_file_is_refused_until_the_first_and_its_readers_are_dro
     let folder = tempfile::TempDir::new().unwrap();
     let file = folder.path().join("bookd.db");
     let first = Sqlite::open(&file, zones(), 1).unwrap();
-    assert!(matches!(Sqlite::open(&file, zones(), 1), Err(OpenError::InUse { .. })));
+    assert!(matches!(
+        Sqlite::open(&file, zones(), 1),
+        Err(OpenError::InUse { .. })
+    ));
     let reader = first.reader().unwrap();
     drop(first);
     // SQLite has the file open, with locks of its own, which are gone when any descriptor of the file is closed.
-    assert!(matches!(Sqlite::open(&file, zones(), 1), Err(OpenError::InUse { .. })));
+    assert!(matches!(
+        Sqlite::open(&file, zones(), 1),
+        Err(OpenError::InUse { .. })
+    ));
     drop(reader);
-    assert_eq!(Sqlite::open(&file, zones(), 2).unwrap().boot().unwrap().code_key, 1, "the secret stays");
+    assert_eq!(
+        Sqlite::open(&file, zones(), 2)
+            .unwrap()
+            .boot()
+            .unwrap()
+            .code_key,
+        1,
+        "the secret stays"
+    );
 }
 
 /// That SQLite says so of a file without the right to write is shown in the store's own tests.
@@ -100,13 +127,32 @@ async fn a_store_that_cannot_be_written_is_unavailable_for_writes_and_read_meanw
     let bookd = Bookd::start_on(Box::new(memory.clone())).await;
     bookd.open("ada", "09:00", "17:00").await;
     memory.fail_next_commit(CommitError::Refused(StoreError::ReadOnly));
-    let refused = bookd.booking().book_appointment(at("ada", "10:00")).await.unwrap_err();
-    assert_eq!((refused.code(), reason(&refused).as_str()), (tonic::Code::Unavailable, "STORE_UNAVAILABLE"));
+    let refused = bookd
+        .booking()
+        .book_appointment(at("ada", "10:00"))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (tonic::Code::Unavailable, "STORE_UNAVAILABLE")
+    );
     assert!(refused.message().contains("permissions"), "{refused:?}");
-    let list = pb::ListAppointmentsRequest { calendar_id: "ada".to_owned(), ..Default::default() };
-    let listed = bookd.lists().list_appointments(list).await.unwrap().into_inner();
+    let list = pb::ListAppointmentsRequest {
+        calendar_id: "ada".to_owned(),
+        ..Default::default()
+    };
+    let listed = bookd
+        .lists()
+        .list_appointments(list)
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(listed.appointments, [], "nothing happened");
-    bookd.booking().book_appointment(at("ada", "10:00")).await.unwrap();
+    bookd
+        .booking()
+        .book_appointment(at("ada", "10:00"))
+        .await
+        .unwrap();
     bookd.stop().await;
 }
 
@@ -130,8 +176,9 @@ async fn the_wal_is_bounded_however_reads_overlap() {
             let mut connection = raw(file);
             while !is_over.load(Relaxed) {
                 let transaction = connection.transaction().unwrap();
-                let _newest: i64 =
-                    transaction.query_row("select max(revision) from changes", [], |row| row.get(0)).unwrap();
+                let _newest: i64 = transaction
+                    .query_row("select max(revision) from changes", [], |row| row.get(0))
+                    .unwrap();
                 reads += 1;
                 if begun.send(()).is_err() || other_has_begun.recv().is_err() {
                     break;
@@ -148,7 +195,10 @@ async fn the_wal_is_bounded_however_reads_overlap() {
         assert!(bytes <= WAL_BYTES_MAX, "{bytes} bytes after {round} rounds");
         written = written.max(bytes);
     }
-    assert!(written > 8_000 * 4_096, "it was never long enough to be copied");
+    assert!(
+        written > 8_000 * 4_096,
+        "it was never long enough to be copied"
+    );
     is_over.store(true, Relaxed);
     assert!(readers.into_iter().all(|reader| reader.join().unwrap() > 0));
     bookd.stop().await;
@@ -162,7 +212,9 @@ async fn what_a_long_read_made_of_the_wal_is_given_back() {
     bookd.open("ada", "00:00", "24:00").await;
     let mut reader = raw(bookd.file());
     let transaction = reader.transaction().unwrap();
-    let _newest: i64 = transaction.query_row("select max(revision) from changes", [], |row| row.get(0)).unwrap();
+    let _newest: i64 = transaction
+        .query_row("select max(revision) from changes", [], |row| row.get(0))
+        .unwrap();
     let mut rounds = 0..300;
     let mut until = async |is_so: fn(u64) -> bool| {
         while !is_so(wal_bytes(&bookd)) {
@@ -186,20 +238,33 @@ async fn book_many(bookd: &Bookd, round: i64) {
     let requests = (0..20).map(|one| {
         let mut request = at("ada", "10:00");
         request.start_time.as_mut().unwrap().seconds += (round * 20 + one) * 3_600;
-        pb::BookAppointmentRequest { note: "n".repeat(4_000), metadata: long_metadata(), ..request }
+        pb::BookAppointmentRequest {
+            note: "n".repeat(4_000),
+            metadata: long_metadata(),
+            ..request
+        }
     });
-    let request = pb::BatchBookRequest { requests: requests.collect(), ..Default::default() };
+    let request = pb::BatchBookRequest {
+        requests: requests.collect(),
+        ..Default::default()
+    };
     bookd.booking().batch_book(request).await.unwrap();
 }
 
 /// 40 KB, so that an appointment takes many pages.
 fn long_metadata() -> BTreeMap<String, String> {
-    (0..40).map(|key| (format!("key-{key}"), "v".repeat(1_000))).collect()
+    (0..40)
+        .map(|key| (format!("key-{key}"), "v".repeat(1_000)))
+        .collect()
 }
 
 #[test]
 fn the_reference_fails_as_the_script_says() {
-    let empty = CommitBatch { changes: &[], requests: &[], expected: &[] };
+    let empty = CommitBatch {
+        changes: &[],
+        requests: &[],
+        expected: &[],
+    };
     let mut memory = Memory::new(1);
     let full = CommitError::Refused(StoreError::Full);
     let lost = StoreError::Io("gone".to_owned());

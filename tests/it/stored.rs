@@ -9,19 +9,22 @@ use std::sync::Arc;
 use bookd::store::memory::Memory;
 use bookd::store::sqlite::{Sqlite, vfs_name};
 use bookd::store::{
-    CommitBatch, CommitError, HistoryQuery, HistorySubject, ListPage, ListQuery, Reader, RequestRecord, Store,
-    StoreError, ZoneLookup,
+    CommitBatch, CommitError, HistoryQuery, HistorySubject, ListPage, ListQuery, Reader,
+    RequestRecord, Store, StoreError, ZoneLookup,
 };
 use bookd::zones::Zones;
 use bookd_core::appointment::{
-    Appointment, AppointmentState, Assignment, Carried, IgnoredRules, Invitee, OccurrenceOf, PersonDetails, PersonPatch,
+    Appointment, AppointmentState, Assignment, Carried, IgnoredRules, Invitee, OccurrenceOf,
+    PersonDetails, PersonPatch,
 };
 use bookd_core::calendar::appointment_type::{AppointmentType, Limits, Stamps};
 use bookd_core::calendar::availability::{Rule, Weekdays, Window};
 use bookd_core::calendar::{Calendar, Owner, Profile};
 use bookd_core::command::{Booking, Command, Move, NewId, Start};
 use bookd_core::decide::{Decision, decide, reset_clock};
-use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, Revision, SeriesId, TypeId, TypeNumber};
+use bookd_core::ids::{
+    AppointmentId, AppointmentKey, CalendarId, Caller, Revision, SeriesId, TypeId, TypeNumber,
+};
 use bookd_core::log::{LogEntry, LogPosition};
 use bookd_core::state::State;
 use bookd_core::time::{DAY, HOUR, Instant, LocalDate, MINUTE, Minutes, Seconds};
@@ -57,19 +60,34 @@ pub fn raw(file: impl AsRef<Path>) -> Connection {
 }
 
 /// A page of the history of an appointment, from a revision on.
-pub fn of_appointment(id: AppointmentId, from: Option<Revision>, changes_max: usize) -> HistoryQuery {
+pub fn of_appointment(
+    id: AppointmentId,
+    from: Option<Revision>,
+    changes_max: usize,
+) -> HistoryQuery {
     let from = from.map(LogPosition::of);
-    HistoryQuery { subject: HistorySubject::Appointment(id), from, changes_max }
+    HistoryQuery {
+        subject: HistorySubject::Appointment(id),
+        from,
+        changes_max,
+    }
 }
 
 /// The same of a calendar.
 pub fn of_calendar(id: &CalendarId, from: Option<Revision>, changes_max: usize) -> HistoryQuery {
     let from = from.map(LogPosition::of);
-    HistoryQuery { subject: HistorySubject::Calendar(id.clone()), from, changes_max }
+    HistoryQuery {
+        subject: HistorySubject::Calendar(id.clone()),
+        from,
+        changes_max,
+    }
 }
 
 /// The changes of such a page; none when there never was what it asks for.
-pub fn history(reader: &mut dyn Reader, query: &HistoryQuery) -> Result<Option<Vec<LogEntry>>, StoreError> {
+pub fn history(
+    reader: &mut dyn Reader,
+    query: &HistoryQuery,
+) -> Result<Option<Vec<LogEntry>>, StoreError> {
     Ok(reader.history(query)?.map(|page| page.entries))
 }
 
@@ -84,8 +102,17 @@ pub struct World {
 
 impl World {
     fn new(reopen: Box<dyn Fn() -> Box<dyn Store>>) -> Self {
-        let state = State { next_key: AppointmentKey(1), ..State::default() };
-        Self { store: Some(reopen()), reopen, state, now: MONDAY, folder: None }
+        let state = State {
+            next_key: AppointmentKey(1),
+            ..State::default()
+        };
+        Self {
+            store: Some(reopen()),
+            reopen,
+            state,
+            now: MONDAY,
+            folder: None,
+        }
     }
 
     pub fn memory() -> Self {
@@ -96,8 +123,12 @@ impl World {
     pub fn sqlite() -> Self {
         let folder = Arc::new(TempDir::new().unwrap());
         let file = folder.path().join("bookd.db");
-        let open = move || Box::new(Sqlite::open(&file, zones(), CODE_KEY).unwrap()) as Box<dyn Store>;
-        Self { folder: Some(folder), ..Self::new(Box::new(open)) }
+        let open =
+            move || Box::new(Sqlite::open(&file, zones(), CODE_KEY).unwrap()) as Box<dyn Store>;
+        Self {
+            folder: Some(folder),
+            ..Self::new(Box::new(open))
+        }
     }
 
     pub fn store(&mut self) -> &mut dyn Store {
@@ -113,12 +144,23 @@ impl World {
         self.store().load_calendars(&calendars, now).unwrap();
     }
 
-    pub fn commit(&mut self, decision: &Decision, requests: &[RequestRecord]) -> Result<(), CommitError> {
-        let change = decision.change(&self.state, self.now, Caller("clerk".into())).unwrap();
+    pub fn commit(
+        &mut self,
+        decision: &Decision,
+        requests: &[RequestRecord],
+    ) -> Result<(), CommitError> {
+        let change = decision
+            .change(&self.state, self.now, Caller("clerk".into()))
+            .unwrap();
         let touched: BTreeSet<_> = change.events.iter().flat_map(|it| it.calendars()).collect();
-        let version = |id: &&CalendarId| Some(((*id).clone(), self.state.calendars.get(*id)?.version));
+        let version =
+            |id: &&CalendarId| Some(((*id).clone(), self.state.calendars.get(*id)?.version));
         let expected: Vec<_> = touched.iter().filter_map(version).collect();
-        let batch = CommitBatch { changes: std::slice::from_ref(&change), requests, expected: &expected };
+        let batch = CommitBatch {
+            changes: std::slice::from_ref(&change),
+            requests,
+            expected: &expected,
+        };
         self.store.as_mut().unwrap().commit(&batch)?;
         self.state.apply(&change);
         Ok(())
@@ -133,22 +175,36 @@ impl World {
 
     /// Brings the store back to `now`, as `bookd clock reset` does.
     pub fn reset_clock(&mut self, now: Instant) {
-        let state = State { revision: self.state.revision, ..State::default() };
+        let state = State {
+            revision: self.state.revision,
+            ..State::default()
+        };
         let waiting: Vec<_> = self.state.appointments.values().cloned().collect();
         let change = reset_clock(&state, &waiting, now);
         self.store()
-            .commit(&CommitBatch { changes: std::slice::from_ref(&change), requests: &[], expected: &[] })
+            .commit(&CommitBatch {
+                changes: std::slice::from_ref(&change),
+                requests: &[],
+                expected: &[],
+            })
             .unwrap();
         self.state.apply(&change);
         self.now = now;
     }
 
     pub fn book(&mut self, number: u128, calendar: &str, start: Instant) -> Arc<Appointment> {
-        self.run(&Command::Book(booking(number, calendar, start))).remove(0)
+        self.run(&Command::Book(booking(number, calendar, start)))
+            .remove(0)
     }
 
     pub fn list(&self, query: &ListQuery) -> ListPage {
-        self.store.as_ref().unwrap().reader().unwrap().list_appointments(query).unwrap()
+        self.store
+            .as_ref()
+            .unwrap()
+            .reader()
+            .unwrap()
+            .list_appointments(query)
+            .unwrap()
     }
 
     /// What is loaded, before and after the store is opened again, is what the core says.
@@ -156,20 +212,49 @@ impl World {
         for _ in 0..2 {
             let now = self.now;
             for calendar in self.state.calendars.clone().into_values() {
-                let loaded = self.store().load_calendars(std::slice::from_ref(&calendar.id), now).unwrap().remove(0);
-                let loaded = Calendar { kept_from: calendar.kept_from, ..loaded.unwrap() };
+                let loaded = self
+                    .store()
+                    .load_calendars(std::slice::from_ref(&calendar.id), now)
+                    .unwrap()
+                    .remove(0);
+                let loaded = Calendar {
+                    kept_from: calendar.kept_from,
+                    ..loaded.unwrap()
+                };
                 assert_eq!(loaded, *calendar);
             }
             for appointment in self.state.appointments.clone().into_values() {
-                assert_eq!(self.store().load_appointments(&[appointment.id]).unwrap(), [(*appointment).clone()]);
-                assert_eq!(self.store().load_by_key(&[appointment.key]).unwrap(), [(*appointment).clone()]);
+                assert_eq!(
+                    self.store().load_appointments(&[appointment.id]).unwrap(),
+                    [(*appointment).clone()]
+                );
+                assert_eq!(
+                    self.store().load_by_key(&[appointment.key]).unwrap(),
+                    [(*appointment).clone()]
+                );
             }
             let boot = self.store().boot().unwrap();
-            let State { revision, last_time, next_key, .. } = self.state;
-            assert_eq!((boot.revision, boot.last_time, boot.next_key), (revision, last_time, next_key));
-            let waiting = self.state.appointments.values().filter(|it| it.is_waiting());
+            let State {
+                revision,
+                last_time,
+                next_key,
+                ..
+            } = self.state;
+            assert_eq!(
+                (boot.revision, boot.last_time, boot.next_key),
+                (revision, last_time, next_key)
+            );
+            let waiting = self
+                .state
+                .appointments
+                .values()
+                .filter(|it| it.is_waiting());
             let mut waiting: Vec<_> = waiting.map(|it| (it.expire_time.unwrap(), it.id)).collect();
-            let mut expiring: Vec<_> = boot.expiring.iter().map(|it| (it.expire_time, it.appointment)).collect();
+            let mut expiring: Vec<_> = boot
+                .expiring
+                .iter()
+                .map(|it| (it.expire_time, it.appointment))
+                .collect();
             waiting.sort_unstable();
             expiring.sort_unstable();
             assert_eq!(expiring, waiting);
@@ -181,10 +266,16 @@ impl World {
 pub fn profile(zone: &str) -> Profile {
     Profile {
         display_name: "Ada’s room".to_owned(),
-        owner: Owner { name: "Ada".to_owned(), email: "ada@example.com".to_owned() },
+        owner: Owner {
+            name: "Ada".to_owned(),
+            email: "ada@example.com".to_owned(),
+        },
         zone: zones()(zone).unwrap(),
         paused: false,
-        limits: Limits { per_week: Some(50), ..Limits::default() },
+        limits: Limits {
+            per_week: Some(50),
+            ..Limits::default()
+        },
         metadata: BTreeMap::from([("colour".to_owned(), "blue".to_owned())]),
         availability: Default::default(),
     }
@@ -216,14 +307,23 @@ pub fn booking(number: u128, calendar: &str, start: Instant) -> Booking {
             },
         },
         hold: None,
-        ignored_rules: IgnoredRules { notice: true, ..IgnoredRules::default() },
-        occurrence: Some(OccurrenceOf { original_start: start, ..of_series(7) }),
+        ignored_rules: IgnoredRules {
+            notice: true,
+            ..IgnoredRules::default()
+        },
+        occurrence: Some(OccurrenceOf {
+            original_start: start,
+            ..of_series(7)
+        }),
     }
 }
 
 /// An occurrence that was to begin on Monday.
 pub fn of_series(number: u128) -> OccurrenceOf {
-    OccurrenceOf { series: SeriesId(Uuid::from_u128(number)), original_start: MONDAY }
+    OccurrenceOf {
+        series: SeriesId(Uuid::from_u128(number)),
+        original_start: MONDAY,
+    }
 }
 
 pub fn query() -> ListQuery {
@@ -251,14 +351,28 @@ pub fn at_hour(hour: i64) -> Instant {
 
 pub fn always_open() -> Vec<Rule> {
     let window = Window::new(0, 1440).unwrap();
-    vec![Rule { weekdays: Weekdays::ALL, window, first_date: None, last_date: Some(LocalDate::from_days(30_000)) }]
+    vec![Rule {
+        weekdays: Weekdays::ALL,
+        window,
+        first_date: None,
+        last_date: Some(LocalDate::from_days(30_000)),
+    }]
 }
 
 pub fn open(world: &mut World, calendar: &str, zone: &str) {
     let calendar = id(calendar);
-    world.run(&Command::CreateCalendar { calendar: calendar.clone(), profile: profile(zone) });
+    world.run(&Command::CreateCalendar {
+        calendar: calendar.clone(),
+        profile: profile(zone),
+    });
     let utc = zones()("UTC").unwrap();
-    world.run(&Command::SetAvailability { calendar, zone: None, utc, rules: always_open(), etag: None });
+    world.run(&Command::SetAvailability {
+        calendar,
+        zone: None,
+        utc,
+        rules: always_open(),
+        etag: None,
+    });
 }
 
 pub fn special_type() -> AppointmentType {
@@ -274,7 +388,11 @@ pub fn special_type() -> AppointmentType {
         min_notice: Seconds::new(HOUR).unwrap(),
         horizon_days: 90,
         capacity: 3,
-        limits: Limits { per_day: Some(4), per_month: Some(40), ..Limits::default() },
+        limits: Limits {
+            per_day: Some(4),
+            per_month: Some(40),
+            ..Limits::default()
+        },
         requires_approval: true,
         pending_blocks: false,
         cancel_notice: Some(Seconds::new(60).unwrap()),
@@ -285,7 +403,11 @@ pub fn special_type() -> AppointmentType {
 }
 
 pub fn put_special(world: &mut World) {
-    world.run(&Command::PutAppointmentType { calendar: id("ada"), appointment_type: special_type(), etag: None });
+    world.run(&Command::PutAppointmentType {
+        calendar: id("ada"),
+        appointment_type: special_type(),
+        etag: None,
+    });
 }
 
 pub fn moved(appointment: AppointmentId, start: Instant) -> Move {
@@ -305,7 +427,11 @@ pub fn move_to(appointment: AppointmentId, start: Instant) -> Command {
 }
 
 pub fn cancel(appointment: AppointmentId) -> Command {
-    Command::Cancel { appointment, reason: "secret-reason".to_owned(), etag: None }
+    Command::Cancel {
+        appointment,
+        reason: "secret-reason".to_owned(),
+        etag: None,
+    }
 }
 
 /// Everything that can happen to an appointment, and something personal in each of its fields.
@@ -315,24 +441,59 @@ pub fn live_a_life(world: &mut World) {
     let booked = world.book(1, "ada", at_hour(9));
     world.run(&move_to(booked.id, at_hour(14)));
     let patch = PersonPatch {
-        carried: Carried { note: "secret-note-2".to_owned(), ..Carried::default() },
+        carried: Carried {
+            note: "secret-note-2".to_owned(),
+            ..Carried::default()
+        },
         fields: vec!["note"],
         ..PersonPatch::default()
     };
-    world.run(&Command::UpdateAppointment { appointment: booked.id, patch, etag: None });
+    world.run(&Command::UpdateAppointment {
+        appointment: booked.id,
+        patch,
+        etag: None,
+    });
     world.run(&cancel(booked.id));
     let ttl = Seconds::new(10 * MINUTE).unwrap();
-    world.run(&Command::Hold { booking: booking(2, "ada", at_hour(9)), ttl });
-    world.run(&Command::Hold { booking: booking(3, "ada", at_hour(10)), ttl });
-    world.run(&Command::Hold { booking: booking(4, "ada", at_hour(11)), ttl });
-    world.run(&Command::Confirm { appointment: appointment_id(2), invitee: None, etag: None });
-    world.run(&Command::ReleaseHold { appointment: appointment_id(3), etag: None });
+    world.run(&Command::Hold {
+        booking: booking(2, "ada", at_hour(9)),
+        ttl,
+    });
+    world.run(&Command::Hold {
+        booking: booking(3, "ada", at_hour(10)),
+        ttl,
+    });
+    world.run(&Command::Hold {
+        booking: booking(4, "ada", at_hour(11)),
+        ttl,
+    });
+    world.run(&Command::Confirm {
+        appointment: appointment_id(2),
+        invitee: None,
+        etag: None,
+    });
+    world.run(&Command::ReleaseHold {
+        appointment: appointment_id(3),
+        etag: None,
+    });
     let special = |number, hour| {
         let type_id = Some(special_type().id);
-        Command::Book(Booking { type_id, ..booking(number, "ada", at_hour(hour)) })
+        Command::Book(Booking {
+            type_id,
+            ..booking(number, "ada", at_hour(hour))
+        })
     };
-    (5..8).zip(16..).for_each(|(number, hour)| drop(world.run(&special(number, hour))));
-    world.run(&Command::Approve { appointment: appointment_id(5), etag: None });
+    (5..8)
+        .zip(16..)
+        .for_each(|(number, hour)| drop(world.run(&special(number, hour))));
+    world.run(&Command::Approve {
+        appointment: appointment_id(5),
+        etag: None,
+    });
     let reason = "secret-reason".to_owned();
-    world.run(&Command::Decline { appointment: appointment_id(6), reason, etag: None });
+    world.run(&Command::Decline {
+        appointment: appointment_id(6),
+        reason,
+        etag: None,
+    });
 }

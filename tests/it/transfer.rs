@@ -29,11 +29,21 @@ fn well(folder: &Path, words: &[&str]) -> String {
 /// What is wrong with a file, line by line.
 fn complaints(folder: &TempDir, text: &str, further: &[&str]) -> Vec<String> {
     let file = written(folder, "wrong.json", text);
-    let words: Vec<&str> = ["import", &file].into_iter().chain(further.iter().copied()).collect();
+    let words: Vec<&str> = ["import", &file]
+        .into_iter()
+        .chain(further.iter().copied())
+        .collect();
     let output = offline(folder.path(), &words);
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
-    assert!(!folder.path().join("bookd.db").exists() || well(folder.path(), &["export"]) == "{\"calendars\": []}\n");
-    said(&output).lines().skip(1).map(|line| line.trim().trim_start_matches("wrong.json:").to_owned()).collect()
+    assert!(
+        !folder.path().join("bookd.db").exists()
+            || well(folder.path(), &["export"]) == "{\"calendars\": []}\n"
+    );
+    said(&output)
+        .lines()
+        .skip(1)
+        .map(|line| line.trim().trim_start_matches("wrong.json:").to_owned())
+        .collect()
 }
 
 const CLINIC: &str = r#"{"calendars": [
@@ -70,31 +80,83 @@ const CLINIC: &str = r#"{"calendars": [
 fn what_is_exported_and_imported_again_is_exported_the_same_byte_by_byte() {
     let folder = tempfile::tempdir().unwrap();
     let file = written(&folder, "clinic.json", CLINIC);
-    assert!(well(folder.path(), &["import", &file]).contains("2 calendars with 9 appointments imported"));
-    assert!(well(folder.path(), &["export", "one.json"]).contains("2 calendars with 9 appointments exported"));
-    well(folder.path(), &["import", "one.json", "--store", "sqlite:two.db"]);
-    well(folder.path(), &["export", "two.json", "--store", "sqlite:two.db"]);
-    let [one, two] = ["one.json", "two.json"].map(|it| std::fs::read_to_string(folder.path().join(it)).unwrap());
+    assert!(
+        well(folder.path(), &["import", &file])
+            .contains("2 calendars with 9 appointments imported")
+    );
+    assert!(
+        well(folder.path(), &["export", "one.json"])
+            .contains("2 calendars with 9 appointments exported")
+    );
+    well(
+        folder.path(),
+        &["import", "one.json", "--store", "sqlite:two.db"],
+    );
+    well(
+        folder.path(),
+        &["export", "two.json", "--store", "sqlite:two.db"],
+    );
+    let [one, two] =
+        ["one.json", "two.json"].map(|it| std::fs::read_to_string(folder.path().join(it)).unwrap());
     assert_eq!(one, two);
-    assert_eq!(well(folder.path(), &["export"]), one, "to standard output the same");
+    assert_eq!(
+        well(folder.path(), &["export"]),
+        one,
+        "to standard output the same"
+    );
     let exported: Value = serde_json::from_str(&one).unwrap();
     let appointments = exported["calendars"][0]["appointments"].as_array().unwrap();
-    let of = |start: &str| appointments.iter().find(|it| it["local_start"] == start).unwrap();
-    assert_eq!(of("2031-03-04T11:00")["series_id"], "0190163d-8694-739b-aea5-966c26f8ad91");
+    let of = |start: &str| {
+        appointments
+            .iter()
+            .find(|it| it["local_start"] == start)
+            .unwrap()
+    };
+    assert_eq!(
+        of("2031-03-04T11:00")["series_id"],
+        "0190163d-8694-739b-aea5-966c26f8ad91"
+    );
     assert_eq!(of("2031-03-04T11:00")["sequence"], 3);
-    assert_eq!(of("2031-03-04T11:00")["calendar_ids"], json!(["ada", "room"]));
-    assert_eq!(of("2031-03-06T11:00")["start_time"], "2031-03-06T09:00:00Z", "as it was recorded");
+    assert_eq!(
+        of("2031-03-04T11:00")["calendar_ids"],
+        json!(["ada", "room"])
+    );
+    assert_eq!(
+        of("2031-03-06T11:00")["start_time"],
+        "2031-03-06T09:00:00Z",
+        "as it was recorded"
+    );
     assert_eq!(of("2020-03-01T12:00")["appointment_type_id"], "gone");
-    let states = |state: &str| appointments.iter().filter(|it| it["state"] == state).count();
-    assert_eq!(states("APPOINTMENT_STATE_EXPIRED"), 1, "a request that nobody approved before its start");
-    assert_eq!(states("APPOINTMENT_STATE_PENDING"), 2, "that do not block each other");
+    let states = |state: &str| {
+        appointments
+            .iter()
+            .filter(|it| it["state"] == state)
+            .count()
+    };
+    assert_eq!(
+        states("APPOINTMENT_STATE_EXPIRED"),
+        1,
+        "a request that nobody approved before its start"
+    );
+    assert_eq!(
+        states("APPOINTMENT_STATE_PENDING"),
+        2,
+        "that do not block each other"
+    );
     let overrides = &exported["calendars"][0]["overrides"];
     assert_eq!(overrides.as_array().unwrap().len(), 3, "a range is dates");
     let codes = well(folder.path(), &["export", "--codes"]);
     assert_eq!(codes.matches("confirmation_code").count(), 9);
     written(&folder, "codes.json", &codes);
-    well(folder.path(), &["import", "codes.json", "--store", "sqlite:three.db"]);
-    assert!(std::fs::read_dir(folder.path()).unwrap().all(|it| !it.unwrap().path().ends_with(".part")));
+    well(
+        folder.path(),
+        &["import", "codes.json", "--store", "sqlite:three.db"],
+    );
+    assert!(
+        std::fs::read_dir(folder.path())
+            .unwrap()
+            .all(|it| !it.unwrap().path().ends_with(".part"))
+    );
 }
 
 #[test]
@@ -102,12 +164,22 @@ fn what_an_older_version_wrote_is_exported_and_imported_the_same_byte_by_byte() 
     // The file of schema 3 has sessions that take each other's time: these are refused.
     for schema in 1..=2 {
         let folder = tempfile::tempdir().unwrap();
-        let kept = format!("{}/tests/files/schema-{schema}.db", env!("CARGO_MANIFEST_DIR"));
+        let kept = format!(
+            "{}/tests/files/schema-{schema}.db",
+            env!("CARGO_MANIFEST_DIR")
+        );
         std::fs::copy(kept, folder.path().join("bookd.db")).unwrap();
         let one = well(folder.path(), &["export"]);
         let file = written(&folder, "one.json", &one);
-        well(folder.path(), &["import", &file, "--store", "sqlite:two.db"]);
-        assert_eq!(well(folder.path(), &["export", "--store", "sqlite:two.db"]), one, "schema {schema}");
+        well(
+            folder.path(),
+            &["import", &file, "--store", "sqlite:two.db"],
+        );
+        assert_eq!(
+            well(folder.path(), &["export", "--store", "sqlite:two.db"]),
+            one,
+            "schema {schema}"
+        );
     }
 }
 
@@ -127,13 +199,24 @@ async fn what_a_server_wrote_is_exported_without_the_holds_and_what_was_deleted(
         calendar_id: "ada".to_owned(),
         local_start: format!("2031-01-07T{start}"),
         appointment_type_id: kind.to_owned(),
-        invitee: Some(pb::Invitee { name: "Grace".to_owned(), ..Default::default() }),
+        invitee: Some(pb::Invitee {
+            name: "Grace".to_owned(),
+            ..Default::default()
+        }),
         ..Default::default()
     };
     for _ in 0..3 {
-        bookd.booking().book_appointment(book("09:00", "class")).await.unwrap();
+        bookd
+            .booking()
+            .book_appointment(book("09:00", "class"))
+            .await
+            .unwrap();
     }
-    bookd.booking().book_appointment(book("11:00", "")).await.unwrap();
+    bookd
+        .booking()
+        .book_appointment(book("11:00", ""))
+        .await
+        .unwrap();
     let both = pb::BookAppointmentRequest {
         calendar_id: String::new(),
         calendar_ids: vec!["bea".to_owned(), "ada".to_owned()],
@@ -148,32 +231,73 @@ async fn what_a_server_wrote_is_exported_without_the_holds_and_what_was_deleted(
     };
     bookd.booking().hold_appointment(hold).await.unwrap();
     // Afterwards the type is deleted, and so is the first calendar of the appointment with two.
-    let delete = pb::DeleteAppointmentTypeRequest { calendar_id: "ada".to_owned(), ..Default::default() };
+    let delete = pb::DeleteAppointmentTypeRequest {
+        calendar_id: "ada".to_owned(),
+        ..Default::default()
+    };
     for kind in ["class", "default"] {
-        let delete = pb::DeleteAppointmentTypeRequest { appointment_type_id: kind.to_owned(), ..delete.clone() };
-        bookd.calendars().delete_appointment_type(delete).await.unwrap();
+        let delete = pb::DeleteAppointmentTypeRequest {
+            appointment_type_id: kind.to_owned(),
+            ..delete.clone()
+        };
+        bookd
+            .calendars()
+            .delete_appointment_type(delete)
+            .await
+            .unwrap();
     }
-    let delete = pb::DeleteCalendarRequest { calendar_id: "bea".to_owned(), force: true, ..Default::default() };
+    let delete = pb::DeleteCalendarRequest {
+        calendar_id: "bea".to_owned(),
+        force: true,
+        ..Default::default()
+    };
     bookd.calendars().delete_calendar(delete).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let beside = offline(folder.path(), &["export", "--store", &format!("sqlite:{}", bookd.file().display())]);
+    let beside = offline(
+        folder.path(),
+        &[
+            "export",
+            "--store",
+            &format!("sqlite:{}", bookd.file().display()),
+        ],
+    );
     assert_eq!(beside.status.code(), Some(7), "{}", said(&beside));
     assert!(said(&beside).contains("stop it first"));
     let store = bookd.file();
     let copy = folder.path().join("bookd.db");
     let source = rusqlite::Connection::open(store).unwrap();
-    source.execute("vacuum into ?1", [copy.to_str().unwrap()]).unwrap();
+    source
+        .execute("vacuum into ?1", [copy.to_str().unwrap()])
+        .unwrap();
     let exported = well(folder.path(), &["export"]);
     let read: Value = serde_json::from_str(&exported).unwrap();
     assert_eq!(read["calendars"].as_array().unwrap().len(), 1);
     let appointments = read["calendars"][0]["appointments"].as_array().unwrap();
-    assert_eq!(appointments.len(), 5, "three seats, one alone, one that a calendar left: {exported}");
-    assert_eq!(read["calendars"][0]["deleted_appointment_types"], json!(["class", "default"]));
+    assert_eq!(
+        appointments.len(),
+        5,
+        "three seats, one alone, one that a calendar left: {exported}"
+    );
+    assert_eq!(
+        read["calendars"][0]["deleted_appointment_types"],
+        json!(["class", "default"])
+    );
     let last = read["calendars"][0]["last_definitions"].as_array().unwrap();
-    assert_eq!(last.iter().map(|it| &it["appointment_type_id"]).collect::<Vec<_>>(), ["class", "default"]);
+    assert_eq!(
+        last.iter()
+            .map(|it| &it["appointment_type_id"])
+            .collect::<Vec<_>>(),
+        ["class", "default"]
+    );
     let file = written(&folder, "again.json", &exported);
-    well(folder.path(), &["import", &file, "--store", "sqlite:again.db"]);
-    assert_eq!(well(folder.path(), &["export", "--store", "sqlite:again.db"]), exported);
+    well(
+        folder.path(),
+        &["import", &file, "--store", "sqlite:again.db"],
+    );
+    assert_eq!(
+        well(folder.path(), &["export", "--store", "sqlite:again.db"]),
+        exported
+    );
     bookd.stop().await;
 }
 
@@ -195,7 +319,10 @@ fn every_mistake_in_a_file_is_told_with_line_and_field_and_nothing_is_imported()
    ]}
 ], "more": 1}"#;
     let told = complaints(&folder, text, &[]);
-    let mut begins: Vec<String> = told.iter().map(|it| it.split(": ").take(2).collect::<Vec<_>>().join(" ")).collect();
+    let mut begins: Vec<String> = told
+        .iter()
+        .map(|it| it.split(": ").take(2).collect::<Vec<_>>().join(" "))
+        .collect();
     begins.sort();
     let expected = [
         "10 calendars[0].appointments[1].end_time",
@@ -215,12 +342,23 @@ fn every_mistake_in_a_file_is_told_with_line_and_field_and_nothing_is_imported()
     let shown = r#"{"calendars": [{"calendar_id": "ada", "appointments": [
         {"start_time": "2031-03-03T10:00:00Z", "local_start": "9999-12-31T23:59"}]}]}"#;
     let told = complaints(&folder, shown, &[]);
-    assert!(told[0].starts_with("2: calendars[0].appointments[0].local_start: "), "{told:?}");
-    let told = complaints(&folder, "{\"calendars\": [\n{\"calendar_id\": \"a\"},\n]}", &[]);
+    assert!(
+        told[0].starts_with("2: calendars[0].appointments[0].local_start: "),
+        "{told:?}"
+    );
+    let told = complaints(
+        &folder,
+        "{\"calendars\": [\n{\"calendar_id\": \"a\"},\n]}",
+        &[],
+    );
     assert!(told[0].starts_with("3: "), "{told:?}");
     assert_eq!(complaints(&folder, "[]", &[]).len(), 1);
     assert_eq!(complaints(&folder, "{\"x\": 1}", &[]).len(), 2);
-    let twice = complaints(&folder, "{\"calendars\": [{\"calendar_id\": \"a\", \"calendar_id\": \"b\"}]}", &[]);
+    let twice = complaints(
+        &folder,
+        "{\"calendars\": [{\"calendar_id\": \"a\", \"calendar_id\": \"b\"}]}",
+        &[],
+    );
     assert!(twice[0].contains("twice"), "{twice:?}");
 }
 
@@ -239,10 +377,25 @@ fn conflicts_unknown_types_and_ids_that_are_there_are_told_together() {
 ]}}]}}"#
     );
     let told = complaints(&folder, &text, &[]);
-    let fields: Vec<&str> = told.iter().map(|it| it.split(": ").nth(1).unwrap()).collect();
-    let expected = ["[1].start_time", "[2].appointment_id", "[3].appointment_type_id", "[5].calendar_ids"];
-    assert_eq!(fields, expected.map(|it| format!("calendars[0].appointments{it}")), "{told:#?}");
-    assert!(told[0].starts_with("3: ") && told[0].contains("BUSY_BOOKING"), "{told:?}");
+    let fields: Vec<&str> = told
+        .iter()
+        .map(|it| it.split(": ").nth(1).unwrap())
+        .collect();
+    let expected = [
+        "[1].start_time",
+        "[2].appointment_id",
+        "[3].appointment_type_id",
+        "[5].calendar_ids",
+    ];
+    assert_eq!(
+        fields,
+        expected.map(|it| format!("calendars[0].appointments{it}")),
+        "{told:#?}"
+    );
+    assert!(
+        told[0].starts_with("3: ") && told[0].contains("BUSY_BOOKING"),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -250,7 +403,10 @@ fn an_import_beside_a_server_or_over_a_calendar_is_refused_and_a_dry_run_changes
     let folder = tempfile::tempdir().unwrap();
     let file = written(&folder, "clinic.json", CLINIC);
     assert!(well(folder.path(), &["import", &file, "--dry-run"]).contains("would be imported"));
-    assert!(!folder.path().join("bookd.db").exists(), "asking makes no file");
+    assert!(
+        !folder.path().join("bookd.db").exists(),
+        "asking makes no file"
+    );
     let absent = offline(folder.path(), &["export"]);
     assert_eq!(absent.status.code(), Some(4), "{}", said(&absent));
     let process = Process::start(&folder.path().join("bookd.db"));
@@ -268,18 +424,34 @@ fn an_import_beside_a_server_or_over_a_calendar_is_refused_and_a_dry_run_changes
 #[test]
 fn a_large_file_is_imported_and_only_so_many_mistakes_of_it_are_told() {
     let folder = tempfile::tempdir().unwrap();
-    let start = |n: usize| format!("{}-01-01T{:02}:{:02}:00Z", 2031 + n / 1_440, n / 60 % 24, n % 60);
+    let start = |n: usize| {
+        format!(
+            "{}-01-01T{:02}:{:02}:00Z",
+            2031 + n / 1_440,
+            n / 60 % 24,
+            n % 60
+        )
+    };
     let end = |n: usize| start(n + 1);
-    let appointments: Vec<Value> =
-        (0..10_000).map(|n| json!({ "start_time": start(n), "end_time": end(n), "note": "n" })).collect();
+    let appointments: Vec<Value> = (0..10_000)
+        .map(|n| json!({ "start_time": start(n), "end_time": end(n), "note": "n" }))
+        .collect();
     let whole = |appointments: &[Value]| json!({ "calendars": [{ "calendar_id": "a", "appointments": appointments }] });
     // The last minute of a first of January does not touch the next year.
-    let proper: Vec<Value> =
-        appointments.iter().enumerate().filter(|(n, _)| n % 1_440 != 1_439).map(|it| it.1.clone()).collect();
+    let proper: Vec<Value> = appointments
+        .iter()
+        .enumerate()
+        .filter(|(n, _)| n % 1_440 != 1_439)
+        .map(|it| it.1.clone())
+        .collect();
     let wrong: Vec<Value> = (0..200).map(|_| json!({ "start_time": "never" })).collect();
     let told = complaints(&folder, &whole(&wrong).to_string(), &[]);
     assert_eq!(told.len(), bookd::admin::import::COMPLAINTS_MAX + 1);
-    assert!(told.last().unwrap().contains("150 more"), "{:?}", told.last());
+    assert!(
+        told.last().unwrap().contains("150 more"),
+        "{:?}",
+        told.last()
+    );
     let file = written(&folder, "large.json", &whole(&proper).to_string());
     assert!(well(folder.path(), &["import", &file]).contains("1 calendar with 9994 appointments"));
     assert_eq!(well(folder.path(), &["export"]).lines().count(), 9_994 + 4);
@@ -300,16 +472,39 @@ const SLOTS: &str = r#"{
 fn s4_slots_json_becomes_a_calendar_that_offers_exactly_its_slots() {
     let folder = tempfile::tempdir().unwrap();
     let file = written(&folder, "slots.json", SLOTS);
-    well(folder.path(), &["import", &file, "--calendar", "clinic", "--zone", "Europe/Paris"]);
+    well(
+        folder.path(),
+        &[
+            "import",
+            &file,
+            "--calendar",
+            "clinic",
+            "--zone",
+            "Europe/Paris",
+        ],
+    );
     let exported: Value = serde_json::from_str(&well(folder.path(), &["export"])).unwrap();
-    let types = exported["calendars"][0]["appointment_types"].as_array().unwrap();
-    let of = |id: &str| types.iter().find(|it| it["appointment_type_id"] == id).unwrap();
+    let types = exported["calendars"][0]["appointment_types"]
+        .as_array()
+        .unwrap();
+    let of = |id: &str| {
+        types
+            .iter()
+            .find(|it| it["appointment_type_id"] == id)
+            .unwrap()
+    };
     assert_eq!(of("consultation")["duration"], "1800s");
     assert_eq!(of("therapy")["duration"], "3600s");
     let rule = |start: &str, end: &str, last: &str| json!({ "start_time": start, "end_time": end, "from_date": "2031-03-03", "to_date": last });
-    let expected = json!([rule("09:00", "10:00", "2031-03-04"), rule("14:00", "14:30", "2031-03-03")]);
+    let expected = json!([
+        rule("09:00", "10:00", "2031-03-04"),
+        rule("14:00", "14:30", "2031-03-03")
+    ]);
     assert_eq!(of("consultation")["rules"], expected);
-    assert_eq!(of("therapy")["rules"], json!([rule("16:00", "17:00", "2031-03-03")]));
+    assert_eq!(
+        of("therapy")["rules"],
+        json!([rule("16:00", "17:00", "2031-03-03")])
+    );
     let told = complaints(&tempfile::tempdir().unwrap(), SLOTS, &[]);
     assert!(told[0].contains("--calendar"), "{told:?}");
 }
@@ -321,26 +516,60 @@ async fn s4_slots_of_a_file_are_listed_and_booked_as_the_file_says() {
         bookd::clock::Clock::now(&bookd::clock::SystemClock).seconds() + 2 * 86_400,
     );
     let date = &tomorrow.to_string()[..10].to_owned();
-    let text = format!(r#"{{"{date}": {{"follow-up": ["10:00", "10:15", "11:00"], "visit": ["10:00-11:00"]}}}}"#);
+    let text = format!(
+        r#"{{"{date}": {{"follow-up": ["10:00", "10:15", "11:00"], "visit": ["10:00-11:00"]}}}}"#
+    );
     let file = written(&folder, "slots.json", &text);
-    well(folder.path(), &["import", &file, "--calendar", "clinic", "--duration", "follow-up=15m"]);
+    well(
+        folder.path(),
+        &[
+            "import",
+            &file,
+            "--calendar",
+            "clinic",
+            "--duration",
+            "follow-up=15m",
+        ],
+    );
     let process = Process::start(&folder.path().join("bookd.db"));
     let server = process.address.to_string();
     let run = |words: Vec<String>| {
-        let output = bookd(&server, folder.path(), &words.iter().map(String::as_str).collect::<Vec<_>>());
+        let output = bookd(
+            &server,
+            folder.path(),
+            &words.iter().map(String::as_str).collect::<Vec<_>>(),
+        );
         said(&output)
     };
     let slots = |kind: &str| {
         let words = ["slots", "clinic", date, "--type", kind].map(ToOwned::to_owned);
         let lines = run(words.to_vec());
-        lines.lines().skip(1).map(|it| it.split_whitespace().nth(1).unwrap().to_owned()).collect::<Vec<_>>()
+        lines
+            .lines()
+            .skip(1)
+            .map(|it| it.split_whitespace().nth(1).unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(slots("follow-up"), ["10:00", "10:15", "11:00"]);
     assert_eq!(slots("visit"), ["10:00"]);
-    let words = ["book", "clinic", date, "10:15", "--type", "follow-up", "--name", "Grace"];
+    let words = [
+        "book",
+        "clinic",
+        date,
+        "10:15",
+        "--type",
+        "follow-up",
+        "--name",
+        "Grace",
+    ];
     assert!(run(words.map(ToOwned::to_owned).to_vec()).contains("confirmed"));
     assert_eq!(slots("follow-up"), ["10:00", "11:00"]);
-    assert!(run(["slots", "clinic", date, "--type", "visit"].map(ToOwned::to_owned).to_vec()).contains("none"));
+    assert!(
+        run(["slots", "clinic", date, "--type", "visit"]
+            .map(ToOwned::to_owned)
+            .to_vec())
+        .contains("none")
+    );
     assert!(process.terminate_beside_clients().await.success());
 }
 
@@ -356,8 +585,15 @@ fn s4_mistakes_in_slots_are_told_with_line_and_field() {
     "open": ["10:00"]
   }
 }"#;
-    let told = complaints(&folder, text, &["--calendar", "clinic", "--zone", "Nowhere"]);
-    let fields: Vec<String> = told.iter().map(|it| it.split(": ").take(2).collect::<Vec<_>>().join(" ")).collect();
+    let told = complaints(
+        &folder,
+        text,
+        &["--calendar", "clinic", "--zone", "Nowhere"],
+    );
+    let fields: Vec<String> = told
+        .iter()
+        .map(|it| it.split(": ").take(2).collect::<Vec<_>>().join(" "))
+        .collect();
     let expected = [
         "2 2031-3-05",
         "4 2031-03-06.visit[0].start_time",

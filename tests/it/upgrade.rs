@@ -15,8 +15,12 @@ use crate::people::{bookd, said};
 /// The files as the binaries of their time have made them, oldest first (`tests/files/make.sh`).
 fn released() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files");
-    let files = std::fs::read_dir(folder).unwrap().map(|it| it.unwrap().path());
-    let mut files: Vec<PathBuf> = files.filter(|it| it.extension().is_some_and(|it| it == "db")).collect();
+    let files = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|it| it.unwrap().path());
+    let mut files: Vec<PathBuf> = files
+        .filter(|it| it.extension().is_some_and(|it| it == "db"))
+        .collect();
     files.sort();
     files
 }
@@ -24,7 +28,9 @@ fn released() -> Vec<PathBuf> {
 /// The revision of the last change of a file, read by SQLite alone.
 fn revision(file: &Path) -> i64 {
     let connection = Connection::open(file).unwrap();
-    connection.query_row("select max(revision) from changes", [], |row| row.get(0)).unwrap()
+    connection
+        .query_row("select max(revision) from changes", [], |row| row.get(0))
+        .unwrap()
 }
 
 /// What a command on a store leaves in a file.
@@ -54,7 +60,11 @@ async fn a_file_of_every_released_schema_opens_and_everything_in_it_is_there() {
         let export = ["export", "all.json", "--codes"];
         let exported = written(home, &export, "all.json");
         let is_with = wanted.contains("original_start");
-        let exported = if is_with { exported } else { without_original_starts(&exported) };
+        let exported = if is_with {
+            exported
+        } else {
+            without_original_starts(&exported)
+        };
         assert_eq!(exported, wanted, "{}", file.display());
         let check = bookd("127.0.0.1:1", home, &["check", "--json"]);
         let report: serde_json::Value = serde_json::from_slice(&check.stdout).unwrap();
@@ -63,29 +73,71 @@ async fn a_file_of_every_released_schema_opens_and_everything_in_it_is_there() {
         let process = Process::start(&home.join("bookd.db"));
         let channel = connect(process.address).await;
         let (calendar, appointment) = ("clinic/lee", "01900005-0000-7000-8000-000000000001");
-        let of_appointment = pb::ListChangesRequest { appointment_id: appointment.to_owned(), ..Default::default() };
-        let changes = ListServiceClient::new(channel.clone()).list_changes(of_appointment).await.unwrap().into_inner();
-        assert_eq!(changes.changes.len(), 2, "booked and moved: {:?}", changes.changes);
-        let of_deleted = pb::ListChangesRequest { calendar_id: "gone".to_owned(), ..Default::default() };
-        let changes = ListServiceClient::new(channel.clone()).list_changes(of_deleted).await.unwrap().into_inner();
-        assert_eq!(changes.changes.len(), 2, "created and deleted: {:?}", changes.changes);
+        let of_appointment = pb::ListChangesRequest {
+            appointment_id: appointment.to_owned(),
+            ..Default::default()
+        };
+        let changes = ListServiceClient::new(channel.clone())
+            .list_changes(of_appointment)
+            .await
+            .unwrap()
+            .into_inner();
+        assert_eq!(
+            changes.changes.len(),
+            2,
+            "booked and moved: {:?}",
+            changes.changes
+        );
+        let of_deleted = pb::ListChangesRequest {
+            calendar_id: "gone".to_owned(),
+            ..Default::default()
+        };
+        let changes = ListServiceClient::new(channel.clone())
+            .list_changes(of_deleted)
+            .await
+            .unwrap()
+            .into_inner();
+        assert_eq!(
+            changes.changes.len(),
+            2,
+            "created and deleted: {:?}",
+            changes.changes
+        );
         let update = pb::UpdateAppointmentRequest {
             appointment_id: appointment.to_owned(),
             note: "after the upgrade".to_owned(),
-            update_mask: Some(prost_types::FieldMask { paths: vec!["note".to_owned()] }),
+            update_mask: Some(prost_types::FieldMask {
+                paths: vec!["note".to_owned()],
+            }),
             ..Default::default()
         };
-        let updated = BookingServiceClient::new(channel.clone()).update_appointment(update).await.unwrap().into_inner();
+        let updated = BookingServiceClient::new(channel.clone())
+            .update_appointment(update)
+            .await
+            .unwrap()
+            .into_inner();
         assert_eq!(updated.revision, last + 1, "revisions go on");
         let list = pb::ListAppointmentsRequest {
             calendar_id: calendar.to_owned(),
             // The files were made at one time, and this one is later.
             start_time: Some(prost_types::Timestamp::default()),
-            states: vec![pb::AppointmentState::Cancelled as i32, pb::AppointmentState::Declined as i32],
+            states: vec![
+                pb::AppointmentState::Cancelled as i32,
+                pb::AppointmentState::Declined as i32,
+            ],
             ..Default::default()
         };
-        let over = ListServiceClient::new(channel.clone()).list_appointments(list).await.unwrap().into_inner();
-        assert_eq!(over.appointments.len(), 3, "cancelled, declined and let go: {:?}", over.appointments);
+        let over = ListServiceClient::new(channel.clone())
+            .list_appointments(list)
+            .await
+            .unwrap()
+            .into_inner();
+        assert_eq!(
+            over.appointments.len(),
+            3,
+            "cancelled, declined and let go: {:?}",
+            over.appointments
+        );
         drop(channel);
         assert!(process.terminate_beside_clients().await.success());
     }

@@ -13,8 +13,14 @@ struct Running {
 impl Running {
     fn start(process: &Process, words: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bookd"));
-        command.args(words).env("BOOKD_SERVER", process.address.to_string());
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        command
+            .args(words)
+            .env("BOOKD_SERVER", process.address.to_string());
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, lines }
     }
@@ -26,7 +32,12 @@ impl Running {
     /// Its exit code and what it complained of.
     fn ended(mut self) -> (Option<i32>, String) {
         let mut complaint = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut complaint).unwrap();
+        self.child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut complaint)
+            .unwrap();
         (self.child.wait().unwrap().code(), complaint)
     }
 }
@@ -53,16 +64,33 @@ fn what_happens_is_shown_line_by_line_until_the_server_stops() {
     assert_eq!(words(&people.line()), ["1", "calendar created", "ada"]);
     assert!(machines.line().starts_with(r#"{"progress":{"revision":1"#));
     let (first, second) = (slots.line(), slots.line());
-    assert!(first.starts_with("+ ") && first.ends_with("T09:00  ada") && second.ends_with("T10:00  ada"), "{first}");
-    call(&process, &["book", "ada", "tomorrow", "10:00", "--name", "Grace Hopper"]);
-    assert_eq!(words(&people.line()), ["2", "booked", "ada", "default", "confirmed", "Grace Hopper"]);
+    assert!(
+        first.starts_with("+ ")
+            && first.ends_with("T09:00  ada")
+            && second.ends_with("T10:00  ada"),
+        "{first}"
+    );
+    call(
+        &process,
+        &["book", "ada", "tomorrow", "10:00", "--name", "Grace Hopper"],
+    );
+    assert_eq!(
+        words(&people.line()),
+        ["2", "booked", "ada", "default", "confirmed", "Grace Hopper"]
+    );
     let told: serde_json::Value = serde_json::from_str(&machines.line()).unwrap();
-    assert_eq!(told["change"]["events"][0]["appointment"]["invitee"]["name"], "Grace Hopper");
+    assert_eq!(
+        told["change"]["events"][0]["appointment"]["invitee"]["name"],
+        "Grace Hopper"
+    );
     assert_eq!(slots.line(), second.replace("+ ", "- "));
     assert!(process.terminate().success());
     for running in [people, machines, slots] {
         let (code, complaint) = running.ended();
         assert_eq!(code, Some(7), "{complaint}");
-        assert!(complaint.starts_with("bookd: SHUTTING_DOWN: "), "{complaint}");
+        assert!(
+            complaint.starts_with("bookd: SHUTTING_DOWN: "),
+            "{complaint}"
+        );
     }
 }

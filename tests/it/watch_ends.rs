@@ -15,7 +15,8 @@ use tonic::transport::Endpoint;
 
 use crate::harness::{Bookd, at};
 use crate::watch::{
-    Writers, change, changes_up_to, of_calendar, open_quarters, revisions, said, settings, start, watch,
+    Writers, change, changes_up_to, of_calendar, open_quarters, revisions, said, settings, start,
+    watch,
 };
 use crate::words::{Refused, refused};
 
@@ -23,21 +24,32 @@ use crate::words::{Refused, refused};
 const KEPT: i64 = 2;
 
 async fn start_keeping() -> Bookd {
-    let settings = Settings { keep_changes: Some(KEPT * DAY), ..settings() };
+    let settings = Settings {
+        keep_changes: Some(KEPT * DAY),
+        ..settings()
+    };
     Bookd::start_with("2027-01-04T08:00:00Z", settings).await
 }
 
 #[tokio::test]
-async fn history_that_is_gone_is_refused_with_the_oldest_that_is_left_and_the_same_after_a_restart() {
+async fn history_that_is_gone_is_refused_with_the_oldest_that_is_left_and_the_same_after_a_restart()
+{
     let mut bookd = start_keeping().await;
     bookd.open("ada", "09:00", "17:00").await;
     let old = bookd.book(at("ada", "10:00")).await.unwrap();
     bookd.book(at("ada", "11:00")).await.unwrap();
     bookd.advance(DAY).await;
     let tuesday = |clock: &str| {
-        let start_time =
-            at("ada", clock).start_time.map(|it| prost_types::Timestamp { seconds: it.seconds + 3 * DAY, ..it });
-        pb::BookAppointmentRequest { start_time, ..at("ada", clock) }
+        let start_time = at("ada", clock)
+            .start_time
+            .map(|it| prost_types::Timestamp {
+                seconds: it.seconds + 3 * DAY,
+                ..it
+            });
+        pb::BookAppointmentRequest {
+            start_time,
+            ..at("ada", clock)
+        }
     };
     let kept = bookd.book(tuesday("10:00")).await.unwrap();
     // Everything is kept for two days, and to the second.
@@ -49,7 +61,10 @@ async fn history_that_is_gone_is_refused_with_the_oldest_that_is_left_and_the_sa
     for _ in 0..2 {
         for start in [1, 2, 3] {
             let refusal = refused(watch(&bookd, of_calendar("", start)).await);
-            assert!(refusal.is(Code::OutOfRange, "REVISION_COMPACTED"), "{start}: {refusal:?}");
+            assert!(
+                refusal.is(Code::OutOfRange, "REVISION_COMPACTED"),
+                "{start}: {refusal:?}"
+            );
             assert_eq!(refusal.metadata["oldest_revision"], "4");
         }
         let mut rest = watch(&bookd, of_calendar("", 4)).await.unwrap();
@@ -59,9 +74,23 @@ async fn history_that_is_gone_is_refused_with_the_oldest_that_is_left_and_the_sa
             appointment_id: appointment_id.to_owned(),
             ..Default::default()
         };
-        let changes = bookd.lists().list_changes(of(&old.appointment_id)).await.unwrap().into_inner();
-        assert_eq!((changes.changes.len(), changes.next_page_token.as_str()), (0, ""), "the chain ends");
-        let changes = bookd.lists().list_changes(of(&kept.appointment_id)).await.unwrap().into_inner();
+        let changes = bookd
+            .lists()
+            .list_changes(of(&old.appointment_id))
+            .await
+            .unwrap()
+            .into_inner();
+        assert_eq!(
+            (changes.changes.len(), changes.next_page_token.as_str()),
+            (0, ""),
+            "the chain ends"
+        );
+        let changes = bookd
+            .lists()
+            .list_changes(of(&kept.appointment_id))
+            .await
+            .unwrap()
+            .into_inner();
         assert_eq!(changes.changes.len(), 1);
         bookd = bookd.restart().await;
     }
@@ -79,14 +108,27 @@ async fn a_page_of_a_moment_whose_changes_are_gone_is_refused() {
     for clock in ["10:00", "11:00", "12:00"] {
         bookd.book(at("ada", clock)).await.unwrap();
     }
-    let mut list = pb::ListAppointmentsRequest { calendar_id: "ada".to_owned(), page_size: 1, ..Default::default() };
-    list.page_token = bookd.lists().list_appointments(list.clone()).await.unwrap().into_inner().next_page_token;
+    let mut list = pb::ListAppointmentsRequest {
+        calendar_id: "ada".to_owned(),
+        page_size: 1,
+        ..Default::default()
+    };
+    list.page_token = bookd
+        .lists()
+        .list_appointments(list.clone())
+        .await
+        .unwrap()
+        .into_inner()
+        .next_page_token;
     bookd.book(at("ada", "13:00")).await.unwrap();
     bookd.book(at("ada", "14:00")).await.unwrap();
     assert!(bookd.lists().list_appointments(list.clone()).await.is_ok());
     bookd.advance(KEPT * DAY + 1).await;
     let refusal = refused(bookd.lists().list_appointments(list).await);
-    assert!(refusal.is(Code::OutOfRange, "REVISION_COMPACTED"), "{refusal:?}");
+    assert!(
+        refusal.is(Code::OutOfRange, "REVISION_COMPACTED"),
+        "{refusal:?}"
+    );
     bookd.stop().await;
 }
 
@@ -102,22 +144,42 @@ async fn the_next_revision_is_waited_for_and_the_one_after_it_refused() {
     let refusal = refused(watch(&bookd, of_calendar("", 3)).await);
     assert!(refusal.is(Code::OutOfRange, "REVISION_IN_FUTURE"));
     assert_eq!(
-        (refusal.metadata["newest_revision"].as_str(), refusal.metadata["oldest_revision"].as_str()),
+        (
+            refusal.metadata["newest_revision"].as_str(),
+            refusal.metadata["oldest_revision"].as_str()
+        ),
         ("1", "1")
     );
-    assert!(refused(watch(&bookd, of_calendar("", i64::MAX)).await).is(Code::OutOfRange, "REVISION_IN_FUTURE"));
+    assert!(
+        refused(watch(&bookd, of_calendar("", i64::MAX)).await)
+            .is(Code::OutOfRange, "REVISION_IN_FUTURE")
+    );
     let mut now = watch(&bookd, of_calendar("", 0)).await.unwrap();
     bookd.book(at("ada", "10:00")).await.unwrap();
-    assert_eq!([change(&mut next).await.revision, change(&mut now).await.revision], [2, 2]);
+    assert_eq!(
+        [
+            change(&mut next).await.revision,
+            change(&mut now).await.revision
+        ],
+        [2, 2]
+    );
     drop((first, next, now));
     bookd.stop().await;
 }
 
 #[tokio::test]
 async fn a_watcher_that_falls_too_far_behind_is_cut_with_what_it_was_told_last() {
-    let bookd = start(WatchSettings { lag_changes_max: 50, ..WatchSettings::default() }).await;
+    let bookd = start(WatchSettings {
+        lag_changes_max: 50,
+        ..WatchSettings::default()
+    })
+    .await;
     open_quarters(&bookd, "ada").await;
-    let mut slow = bookd.engine().watch(CalendarFilter::All, Revision(1), None).await.unwrap();
+    let mut slow = bookd
+        .engine()
+        .watch(CalendarFilter::All, Revision(1), None)
+        .await
+        .unwrap();
     // It is up to date once; whoever only catches up may be as far behind as he likes.
     let mut last = Revision(0);
     loop {
@@ -130,11 +192,20 @@ async fn a_watcher_that_falls_too_far_behind_is_cut_with_what_it_was_told_last()
     let mut quick = watch(&bookd, of_calendar("", 0)).await.unwrap();
     while change(&mut quick).await.revision <= i64::try_from(last.0).unwrap() + 60 {}
     writers.stop().await;
-    assert_eq!(slow.next().await, Err(Failure::Lagged { last, oldest: Revision(1) }));
+    assert_eq!(
+        slow.next().await,
+        Err(Failure::Lagged {
+            last,
+            oldest: Revision(1)
+        })
+    );
     drop((slow, quick));
     let mut late = watch(&bookd, of_calendar("", 1)).await.unwrap();
     let newest = bookd.revision().await;
-    assert_eq!(revisions(&changes_up_to(&mut late, newest).await), (1..=newest).collect::<Vec<_>>());
+    assert_eq!(
+        revisions(&changes_up_to(&mut late, newest).await),
+        (1..=newest).collect::<Vec<_>>()
+    );
     drop(late);
     bookd.stop().await;
 }
@@ -142,13 +213,20 @@ async fn a_watcher_that_falls_too_far_behind_is_cut_with_what_it_was_told_last()
 #[tokio::test]
 async fn a_client_that_does_not_read_slows_nobody_and_is_cut_with_what_it_was_sent_last() {
     let stall_max = Duration::from_millis(20);
-    let bookd = start(WatchSettings { stall_max, ..WatchSettings::default() }).await;
+    let bookd = start(WatchSettings {
+        stall_max,
+        ..WatchSettings::default()
+    })
+    .await;
     open_quarters(&bookd, "ada").await;
     // More than any window holds is there for it to read.
     let long = "x".repeat(4_000);
     for number in 0..300 {
         let start_time = at("ada", "12:00").start_time;
-        let start_time = start_time.map(|it| prost_types::Timestamp { seconds: it.seconds + number * 900, ..it });
+        let start_time = start_time.map(|it| prost_types::Timestamp {
+            seconds: it.seconds + number * 900,
+            ..it
+        });
         let book = pb::BookAppointmentRequest {
             start_time,
             note: long.clone(),
@@ -159,18 +237,32 @@ async fn a_client_that_does_not_read_slows_nobody_and_is_cut_with_what_it_was_se
     }
     let newest = bookd.revision().await;
     let endpoint = Endpoint::from_shared(format!("http://{}", bookd.address())).unwrap();
-    let channel = endpoint.initial_stream_window_size(65_535).connect().await.unwrap();
+    let channel = endpoint
+        .initial_stream_window_size(65_535)
+        .connect()
+        .await
+        .unwrap();
     let mut client = pb::list_service_client::ListServiceClient::new(channel);
-    let mut stalled = client.watch_appointments(of_calendar("", 1)).await.unwrap().into_inner();
+    let mut stalled = client
+        .watch_appointments(of_calendar("", 1))
+        .await
+        .unwrap()
+        .into_inner();
     let mut reader = watch(&bookd, of_calendar("", newest + 1)).await.unwrap();
     // Others write and read meanwhile, and that for longer than it may rest.
     let (begun, mut number) = (Instant::now(), 0);
     while begun.elapsed() < stall_max * 10 || number < 20 {
         let start_time = at("ada", "12:00").start_time;
-        let start_time =
-            start_time.map(|it| prost_types::Timestamp { seconds: it.seconds + (300 + number) * 900, ..it });
+        let start_time = start_time.map(|it| prost_types::Timestamp {
+            seconds: it.seconds + (300 + number) * 900,
+            ..it
+        });
         let appointment_type_id = "quarter".to_owned();
-        let book = pb::BookAppointmentRequest { start_time, appointment_type_id, ..at("ada", "12:00") };
+        let book = pb::BookAppointmentRequest {
+            start_time,
+            appointment_type_id,
+            ..at("ada", "12:00")
+        };
         bookd.book(book).await.unwrap();
         number += 1;
         assert_eq!(change(&mut reader).await.revision, newest + number);
@@ -188,7 +280,10 @@ async fn a_client_that_does_not_read_slows_nobody_and_is_cut_with_what_it_was_se
     };
     assert!(cut.is(Code::OutOfRange, "WATCH_LAGGED"), "{cut:?}");
     assert_eq!(
-        (cut.metadata["last_revision"].as_str(), cut.metadata["oldest_revision"].as_str()),
+        (
+            cut.metadata["last_revision"].as_str(),
+            cut.metadata["oldest_revision"].as_str()
+        ),
         (&*last.to_string(), "1")
     );
     assert!(last < newest, "it was served although it did not read");
@@ -198,10 +293,17 @@ async fn a_client_that_does_not_read_slows_nobody_and_is_cut_with_what_it_was_se
 
 #[tokio::test]
 async fn watches_are_bounded_and_a_place_is_free_again_when_its_stream_is_dropped() {
-    let bookd = start(WatchSettings { watches_max: 2, ..WatchSettings::default() }).await;
+    let bookd = start(WatchSettings {
+        watches_max: 2,
+        ..WatchSettings::default()
+    })
+    .await;
     bookd.open("ada", "09:00", "17:00").await;
     let engine = bookd.engine();
-    let one = engine.watch(CalendarFilter::All, Revision(0), None).await.unwrap();
+    let one = engine
+        .watch(CalendarFilter::All, Revision(0), None)
+        .await
+        .unwrap();
     let two = engine.touches(vec![]).unwrap();
     let refusal = refused(watch(&bookd, of_calendar("", 0)).await);
     assert!(refusal.is(Code::Unavailable, "OVERLOADED"), "{refusal:?}");
@@ -215,9 +317,18 @@ async fn watches_are_bounded_and_a_place_is_free_again_when_its_stream_is_droppe
 #[tokio::test]
 async fn whoever_does_not_read_makes_room_for_who_does() {
     let (watches_max, stall_max) = (1, Duration::from_millis(1));
-    let bookd = start(WatchSettings { watches_max, stall_max, ..WatchSettings::default() }).await;
+    let bookd = start(WatchSettings {
+        watches_max,
+        stall_max,
+        ..WatchSettings::default()
+    })
+    .await;
     bookd.open("ada", "09:00", "17:00").await;
-    let mut resting = bookd.engine().watch(CalendarFilter::All, Revision(1), None).await.unwrap();
+    let mut resting = bookd
+        .engine()
+        .watch(CalendarFilter::All, Revision(1), None)
+        .await
+        .unwrap();
     resting.next().await.unwrap();
     let begun = Instant::now();
     let mut minute = 0;
@@ -233,7 +344,13 @@ async fn whoever_does_not_read_makes_room_for_who_does() {
     }
     let mut reader = watch(&bookd, of_calendar("", 1)).await.unwrap();
     assert_eq!(change(&mut reader).await.revision, 1);
-    assert_eq!(resting.next().await, Err(Failure::Lagged { last: Revision(1), oldest: Revision(1) }));
+    assert_eq!(
+        resting.next().await,
+        Err(Failure::Lagged {
+            last: Revision(1),
+            oldest: Revision(1)
+        })
+    );
     drop((resting, reader));
     bookd.stop().await;
 }
@@ -245,8 +362,11 @@ async fn a_server_that_stops_ends_every_watch_with_its_last_revision_and_waits_f
     bookd.book(at("ada", "10:00")).await.unwrap();
     let mut changes = watch(&bookd, of_calendar("", 0)).await.unwrap();
     let mut filtered = watch(&bookd, of_calendar("nobody", 1)).await.unwrap();
-    let slots =
-        pb::WatchSlotsRequest { calendar_id: "ada".to_owned(), date: "2027-01-04".to_owned(), ..Default::default() };
+    let slots = pb::WatchSlotsRequest {
+        calendar_id: "ada".to_owned(),
+        date: "2027-01-04".to_owned(),
+        ..Default::default()
+    };
     let mut offers = bookd.slots().watch_slots(slots).await.unwrap().into_inner();
     for stream in [&mut changes, &mut filtered] {
         assert!(changes_up_to(stream, 2).await.is_empty());
@@ -254,14 +374,21 @@ async fn a_server_that_stops_ends_every_watch_with_its_last_revision_and_waits_f
     assert_eq!(offers.message().await.unwrap().unwrap().added.len(), 7);
     let stopped = tokio::spawn(bookd.stop_beside_streams());
     for stream in [&mut changes, &mut filtered] {
-        let Message::Progress(progress) = said(stream).await.unwrap() else { panic!("nothing changed") };
+        let Message::Progress(progress) = said(stream).await.unwrap() else {
+            panic!("nothing changed")
+        };
         assert_eq!(progress.revision, 2);
         let end = Refused::of(&said(stream).await.unwrap_err());
         assert!(end.is(Code::Unavailable, "SHUTTING_DOWN"), "{end:?}");
     }
     let last = offers.message().await.unwrap().unwrap();
-    assert_eq!((last.added.len(), last.removed.len(), last.revision), (0, 0, 2));
-    assert!(Refused::of(&offers.message().await.unwrap_err()).is(Code::Unavailable, "SHUTTING_DOWN"));
+    assert_eq!(
+        (last.added.len(), last.removed.len(), last.revision),
+        (0, 0, 2)
+    );
+    assert!(
+        Refused::of(&offers.message().await.unwrap_err()).is(Code::Unavailable, "SHUTTING_DOWN")
+    );
     drop((changes, filtered, offers));
     assert_eq!(stopped.await.unwrap(), Ended::InOrder);
 }

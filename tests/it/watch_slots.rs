@@ -23,11 +23,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Often enough that hardly any step goes by without a message.
 fn quick() -> WatchSettings {
     let (progress, slots_pause) = (Duration::from_millis(5), Duration::from_millis(1));
-    WatchSettings { progress, slots_pause, ..WatchSettings::default() }
+    WatchSettings {
+        progress,
+        slots_pause,
+        ..WatchSettings::default()
+    }
 }
 
 async fn next(stream: &mut Stream) -> pb::WatchSlotsResponse {
-    let message = tokio::time::timeout(PATIENCE, stream.message()).await.expect("it comes in time");
+    let message = tokio::time::timeout(PATIENCE, stream.message())
+        .await
+        .expect("it comes in time");
     let message = message.unwrap().expect("a message");
     assert_readable(&message);
     message
@@ -59,9 +65,18 @@ async fn listed(bookd: &Bookd, request: &pb::WatchSlotsRequest) -> (i64, i64, Of
         page_size: 1_000,
         ..Default::default()
     };
-    let answer = bookd.slots().list_slots(request).await.unwrap().into_inner();
+    let answer = bookd
+        .slots()
+        .list_slots(request)
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(answer.next_page_token, "");
-    let offered = answer.slots.into_iter().map(|slot| (seconds(&slot), slot)).collect();
+    let offered = answer
+        .slots
+        .into_iter()
+        .map(|slot| (seconds(&slot), slot))
+        .collect();
     (answer.revision, answer.read_time.unwrap().seconds, offered)
 }
 
@@ -70,38 +85,77 @@ async fn step(bookd: &Bookd, chance: &mut Chance, booked: &mut Vec<String>) {
     let calendar_id = chance.of(&["ada", "bob"]).to_owned();
     let quarter = i64::try_from(chance.below(3 * 96)).unwrap() * 900;
     let from = timestamp("2027-01-04T00:00:00Z").seconds + quarter;
-    let start_time = Some(Timestamp { seconds: from, nanos: 0 });
+    let start_time = Some(Timestamp {
+        seconds: from,
+        nanos: 0,
+    });
     match chance.below(12) {
         0..=4 => {
             let appointment_type_id = "class".to_owned();
-            let request = pb::BookAppointmentRequest { start_time, appointment_type_id, ..at(&calendar_id, "09:00") };
+            let request = pb::BookAppointmentRequest {
+                start_time,
+                appointment_type_id,
+                ..at(&calendar_id, "09:00")
+            };
             booked.extend(bookd.book(request).await.ok().map(|it| it.appointment_id));
         }
         5 | 6 => {
             let appointment_type_id = "class".to_owned();
-            let request =
-                pb::HoldAppointmentRequest { calendar_id, start_time, appointment_type_id, ..Default::default() };
+            let request = pb::HoldAppointmentRequest {
+                calendar_id,
+                start_time,
+                appointment_type_id,
+                ..Default::default()
+            };
             let _maybe = bookd.booking().hold_appointment(request).await;
         }
         7 if !booked.is_empty() => {
-            let appointment_id = booked.remove(usize::try_from(chance.below(booked.len() as u64)).unwrap());
-            let request = pb::CancelAppointmentRequest { appointment_id, ..Default::default() };
+            let appointment_id =
+                booked.remove(usize::try_from(chance.below(booked.len() as u64)).unwrap());
+            let request = pb::CancelAppointmentRequest {
+                appointment_id,
+                ..Default::default()
+            };
             bookd.booking().cancel_appointment(request).await.unwrap();
         }
         8 => {
             let hours = chance.of(&[("09:00", "17:00"), ("06:00", "12:00"), ("20:00", "27:00")]);
             let request = set_availability(&calendar_id, "", vec![rule(hours.0, hours.1)]);
-            bookd.availability().set_availability(request).await.unwrap();
+            bookd
+                .availability()
+                .set_availability(request)
+                .await
+                .unwrap();
         }
         9 => {
-            let end_time = Some(Timestamp { seconds: from + 5_400, nanos: 0 });
-            let periods = vec![pb::Period { start_time, end_time }];
+            let end_time = Some(Timestamp {
+                seconds: from + 5_400,
+                nanos: 0,
+            });
+            let periods = vec![pb::Period {
+                start_time,
+                end_time,
+            }];
             let source = "work".to_owned();
-            let request =
-                pb::PutBusyRequest { calendar_id, source, start_time, end_time, periods, ..Default::default() };
+            let request = pb::PutBusyRequest {
+                calendar_id,
+                source,
+                start_time,
+                end_time,
+                periods,
+                ..Default::default()
+            };
             bookd.availability().put_busy(request).await.unwrap();
         }
-        10 => class(bookd, &calendar_id, chance.of(&[0, 17, 3_600]), chance.of(&[1, 2, 3])).await,
+        10 => {
+            class(
+                bookd,
+                &calendar_id,
+                chance.of(&[0, 17, 3_600]),
+                chance.of(&[1, 2, 3]),
+            )
+            .await
+        }
         _ => bookd.advance(chance.of(&[1, 59, 60, 301, 3_600])).await,
     }
 }
@@ -109,7 +163,10 @@ async fn step(bookd: &Bookd, chance: &mut Chance, booked: &mut Vec<String>) {
 async fn class(bookd: &Bookd, calendar: &str, notice: i64, capacity: i32) {
     let class = pb::AppointmentType {
         slot_step: Some(minutes(15)),
-        min_notice: Some(prost_types::Duration { seconds: notice, nanos: 0 }),
+        min_notice: Some(prost_types::Duration {
+            seconds: notice,
+            nanos: 0,
+        }),
         horizon_days: Some(2),
         capacity: Some(capacity),
         ..appointment_type("class", 30)
@@ -132,7 +189,12 @@ async fn follow(seed: u64, assignment: pb::Assignment) {
         time_zone: "Europe/Paris".to_owned(),
         ..Default::default()
     };
-    let mut stream = bookd.slots().watch_slots(request.clone()).await.unwrap().into_inner();
+    let mut stream = bookd
+        .slots()
+        .watch_slots(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
     let (mut chance, mut booked, mut offered) = (Chance(seed), Vec::new(), Offered::new());
     let (mut lists, mut met, mut moved) = (HashMap::new(), 0, 0);
     let (revision, time, list) = listed(&bookd, &request).await;
@@ -159,7 +221,10 @@ async fn follow(seed: u64, assignment: pb::Assignment) {
             }
         }
     }
-    assert!(met >= 200 && moved > 200, "seed {seed}: compared {met} times, {moved} slots");
+    assert!(
+        met >= 200 && moved > 200,
+        "seed {seed}: compared {met} times, {moved} slots"
+    );
     drop(stream);
     bookd.stop().await;
 }
@@ -173,7 +238,11 @@ async fn what_is_added_and_removed_comes_to_what_is_listed_whatever_happens() {
 }
 
 fn of_monday() -> pb::WatchSlotsRequest {
-    pb::WatchSlotsRequest { calendar_id: "ada".to_owned(), date: "2027-01-04".to_owned(), ..Default::default() }
+    pb::WatchSlotsRequest {
+        calendar_id: "ada".to_owned(),
+        date: "2027-01-04".to_owned(),
+        ..Default::default()
+    }
 }
 
 #[tokio::test]
@@ -181,38 +250,67 @@ async fn only_what_touches_the_calendar_or_passes_in_time_is_said() {
     let bookd = Bookd::start().await;
     bookd.open("ada", "09:00", "17:00").await;
     bookd.open("bob", "09:00", "17:00").await;
-    let mut stream = bookd.slots().watch_slots(of_monday()).await.unwrap().into_inner();
+    let mut stream = bookd
+        .slots()
+        .watch_slots(of_monday())
+        .await
+        .unwrap()
+        .into_inner();
     let first = next(&mut stream).await;
-    assert_eq!((first.added.len(), first.removed.len(), first.revision), (8, 0, 2));
+    assert_eq!(
+        (first.added.len(), first.removed.len(), first.revision),
+        (8, 0, 2)
+    );
     bookd.book(at("bob", "10:00")).await.unwrap();
     bookd.book(at("ada", "10:00")).await.unwrap();
     let taken = next(&mut stream).await;
     assert_eq!((taken.added.len(), taken.revision), (0, 4));
-    assert_eq!(taken.removed, first.added[1..2], "and nothing was said of the other calendar");
+    assert_eq!(
+        taken.removed,
+        first.added[1..2],
+        "and nothing was said of the other calendar"
+    );
     // 09:00 can be booked at that very second, and not at the next.
     bookd.set_clock("2027-01-04T09:00:00Z").await;
     bookd.set_clock("2027-01-04T09:00:01Z").await;
     let gone = next(&mut stream).await;
-    assert_eq!((gone.added.len(), &gone.removed[..], gone.revision), (0, &first.added[..1], 4));
+    assert_eq!(
+        (gone.added.len(), &gone.removed[..], gone.revision),
+        (0, &first.added[..1], 4)
+    );
     // A hold that runs out gives its time back.
     let start_time = at("ada", "12:00").start_time;
-    let hold = pb::HoldAppointmentRequest { calendar_id: "ada".to_owned(), start_time, ..Default::default() };
+    let hold = pb::HoldAppointmentRequest {
+        calendar_id: "ada".to_owned(),
+        start_time,
+        ..Default::default()
+    };
     bookd.booking().hold_appointment(hold).await.unwrap();
     assert_eq!(next(&mut stream).await.removed, first.added[3..4]);
     bookd.advance(300).await;
     let back = next(&mut stream).await;
-    assert_eq!((back.removed.len(), &back.added[..]), (0, &first.added[3..4]));
+    assert_eq!(
+        (back.removed.len(), &back.added[..]),
+        (0, &first.added[3..4])
+    );
     drop(stream);
     bookd.stop().await;
 }
 
 #[tokio::test]
-async fn a_watch_of_too_much_or_of_nothing_is_refused_as_a_list_is_and_ends_when_its_calendar_does() {
+async fn a_watch_of_too_much_or_of_nothing_is_refused_as_a_list_is_and_ends_when_its_calendar_does()
+{
     let bookd = Bookd::start().await;
     bookd.open("ada", "00:00", "24:00").await;
-    let minutely = pb::AppointmentType { slot_step: Some(minutes(1)), ..appointment_type("minutely", 1) };
+    let minutely = pb::AppointmentType {
+        slot_step: Some(minutes(1)),
+        ..appointment_type("minutely", 1)
+    };
     bookd.put_type("ada", minutely).await;
-    let (start_time, end_time) = (at("ada", "00:00").start_time, Some(timestamp("2027-01-09T00:00:00Z")));
+    let (start_time, end_time) = (
+        at("ada", "00:00").start_time,
+        Some(timestamp("2027-01-09T00:00:00Z")),
+    );
     let appointment_type_id = "minutely".to_owned();
     let much = pb::WatchSlotsRequest {
         date: String::new(),
@@ -224,17 +322,42 @@ async fn a_watch_of_too_much_or_of_nothing_is_refused_as_a_list_is_and_ends_when
     let refusal = refused(bookd.slots().watch_slots(much).await);
     assert!(refusal.is(Code::InvalidArgument, "FIELD_INVALID"));
     assert_eq!(refusal.fields(), ["end_time"]);
-    let day = pb::WatchSlotsRequest { appointment_type_id, ..of_monday() };
+    let day = pb::WatchSlotsRequest {
+        appointment_type_id,
+        ..of_monday()
+    };
     assert!(bookd.slots().watch_slots(day).await.is_ok());
-    let wrong = pb::WatchSlotsRequest { time_zone: "Mars/Base".to_owned(), ..Default::default() };
-    assert_eq!(refused(bookd.slots().watch_slots(wrong).await).fields(), ["calendar_id", "date", "time_zone"]);
-    let nobody = pb::WatchSlotsRequest { calendar_id: "nobody".to_owned(), ..of_monday() };
-    assert!(refused(bookd.slots().watch_slots(nobody).await).is(Code::NotFound, "CALENDAR_NOT_FOUND"));
-    let mut stream = bookd.slots().watch_slots(of_monday()).await.unwrap().into_inner();
+    let wrong = pb::WatchSlotsRequest {
+        time_zone: "Mars/Base".to_owned(),
+        ..Default::default()
+    };
+    assert_eq!(
+        refused(bookd.slots().watch_slots(wrong).await).fields(),
+        ["calendar_id", "date", "time_zone"]
+    );
+    let nobody = pb::WatchSlotsRequest {
+        calendar_id: "nobody".to_owned(),
+        ..of_monday()
+    };
+    assert!(
+        refused(bookd.slots().watch_slots(nobody).await).is(Code::NotFound, "CALENDAR_NOT_FOUND")
+    );
+    let mut stream = bookd
+        .slots()
+        .watch_slots(of_monday())
+        .await
+        .unwrap()
+        .into_inner();
     next(&mut stream).await;
-    let delete = pb::DeleteCalendarRequest { calendar_id: "ada".to_owned(), ..Default::default() };
+    let delete = pb::DeleteCalendarRequest {
+        calendar_id: "ada".to_owned(),
+        ..Default::default()
+    };
     bookd.calendars().delete_calendar(delete).await.unwrap();
-    let end = tokio::time::timeout(PATIENCE, stream.message()).await.unwrap().unwrap_err();
+    let end = tokio::time::timeout(PATIENCE, stream.message())
+        .await
+        .unwrap()
+        .unwrap_err();
     assert!(Refused::of(&end).is(Code::NotFound, "CALENDAR_NOT_FOUND"));
     drop(stream);
     bookd.stop().await;

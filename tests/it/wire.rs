@@ -22,7 +22,9 @@ use tonic_prost::ProstCodec;
 use tonic_types::StatusExt;
 use tower::ServiceExt;
 
-use crate::http2::{Connection, DATA, END_HEADERS, END_STREAM, HEADERS, PATIENCE, call_headers, frame};
+use crate::http2::{
+    Connection, DATA, END_HEADERS, END_STREAM, HEADERS, PATIENCE, call_headers, frame,
+};
 
 const REQUEST_BYTES_MAX: usize = 1_024;
 const CHECK: &str = "/grpc.health.v1.Health/Check";
@@ -36,27 +38,46 @@ struct Named;
 impl Health for Named {
     type WatchStream = tokio_stream::wrappers::ReceiverStream<Result<HealthCheckResponse, Status>>;
 
-    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
         match request.get_ref().service.as_str() {
             "hang" => std::future::pending().await,
-            "internal" => Err(Status::with_error_details(Code::Internal, "a slip", Default::default())),
+            "internal" => Err(Status::with_error_details(
+                Code::Internal,
+                "a slip",
+                Default::default(),
+            )),
             "extensions" => {
                 assert!(request.extensions().get::<Deadline>().is_some());
-                assert_eq!(request.extensions().get::<Peer>(), Some(&Peer { address: None }));
+                assert_eq!(
+                    request.extensions().get::<Peer>(),
+                    Some(&Peer { address: None })
+                );
                 Ok(Response::new(HealthCheckResponse::default()))
             }
             _ => Ok(Response::new(HealthCheckResponse::default())),
         }
     }
 
-    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         let (sender, receiver) = tokio::sync::mpsc::channel(1);
         let name = request.into_inner().service;
         tokio::spawn(async move {
             let _begun = sender.send(Ok(HealthCheckResponse::default())).await;
             match name.as_str() {
                 "internal" => drop(sender.send(Err(Status::internal("a slip"))).await),
-                "endless" => while sender.send(Ok(HealthCheckResponse::default())).await.is_ok() {},
+                "endless" => {
+                    while sender
+                        .send(Ok(HealthCheckResponse::default()))
+                        .await
+                        .is_ok()
+                    {}
+                }
                 _ => sender.closed().await,
             }
         });
@@ -66,20 +87,35 @@ impl Health for Named {
 
 fn wired() -> Stack<Routes> {
     // Some of these tests keep all that they are sent.
-    let boundless = AdmissionLimits { untaken_bytes_max: usize::MAX, ..AdmissionLimits::default() };
+    let boundless = AdmissionLimits {
+        untaken_bytes_max: usize::MAX,
+        ..AdmissionLimits::default()
+    };
     let routes = Routes::new(HealthServer::new(Named).max_decoding_message_size(REQUEST_BYTES_MAX));
     stack::around(routes, Arc::new(Admission::new(boundless)), false)
 }
 
 async fn served() -> (Running, Channel) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let running = bookd_transport::start(listener, ServerLimits::default(), Workers::Here, |_worker| wired()).unwrap();
-    let channel = Endpoint::from_shared(format!("http://{}", running.local_addr())).unwrap().connect().await.unwrap();
+    let running = bookd_transport::start(
+        listener,
+        ServerLimits::default(),
+        Workers::Here,
+        |_worker| wired(),
+    )
+    .unwrap();
+    let channel = Endpoint::from_shared(format!("http://{}", running.local_addr()))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
     (running, channel)
 }
 
 fn named(service: &str) -> HealthCheckRequest {
-    HealthCheckRequest { service: service.to_owned() }
+    HealthCheckRequest {
+        service: service.to_owned(),
+    }
 }
 
 fn reason(status: &Status) -> Option<String> {
@@ -88,21 +124,42 @@ fn reason(status: &Status) -> Option<String> {
     Some(info.reason)
 }
 
-async fn call<M: Message + Default + 'static>(channel: Channel, path: &'static str, message: M) -> Status {
+async fn call<M: Message + Default + 'static>(
+    channel: Channel,
+    path: &'static str,
+    message: M,
+) -> Status {
     let mut grpc = Grpc::new(channel);
     grpc.ready().await.unwrap();
     let codec = ProstCodec::<M, HealthCheckResponse>::default();
-    grpc.unary(Request::new(message), PathAndQuery::from_static(path), codec).await.unwrap_err()
+    grpc.unary(
+        Request::new(message),
+        PathAndQuery::from_static(path),
+        codec,
+    )
+    .await
+    .unwrap_err()
 }
 
 #[tokio::test]
 async fn an_undecodable_message_is_a_malformed_request() {
     let (_running, channel) = served().await;
     // Field 1 is a number here and a string there.
-    let status = call(channel, CHECK, prost_types::Duration { seconds: 1, nanos: 0 }).await;
+    let status = call(
+        channel,
+        CHECK,
+        prost_types::Duration {
+            seconds: 1,
+            nanos: 0,
+        },
+    )
+    .await;
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     assert_eq!(reason(&status).as_deref(), Some("MALFORMED_REQUEST"));
-    assert!(status.message().contains("HealthCheckRequest"), "{status:?}");
+    assert!(
+        status.message().contains("HealthCheckRequest"),
+        "{status:?}"
+    );
 }
 
 #[tokio::test]
@@ -154,7 +211,10 @@ async fn a_stream_ends_at_its_deadline_whether_it_is_silent_or_never_is() {
     for name in ["silent", "endless"] {
         let (status, messages) = answer(WATCH, name, "50m").await;
         assert_eq!(status.code(), Code::DeadlineExceeded, "{name}");
-        assert!(!messages.is_empty(), "what came before the deadline is delivered");
+        assert!(
+            !messages.is_empty(),
+            "what came before the deadline is delivered"
+        );
     }
 }
 
@@ -165,8 +225,12 @@ async fn a_stream_over_a_socket_ends_with_trailers_at_its_deadline_and_the_conne
     for stream in [1, 3] {
         let mut headers = call_headers(WATCH);
         headers.extend(b"\x00\x0cgrpc-timeout\x0350m");
-        connection.send(&frame(HEADERS, END_HEADERS, stream, &headers)).await;
-        connection.send(&frame(DATA, END_STREAM, stream, &encoded("silent"))).await;
+        connection
+            .send(&frame(HEADERS, END_HEADERS, stream, &headers))
+            .await;
+        connection
+            .send(&frame(DATA, END_STREAM, stream, &encoded("silent")))
+            .await;
         let begin = connection.next_of(HEADERS).await.unwrap();
         assert_eq!((begin.stream, begin.flags & END_STREAM), (stream, 0));
         let end = connection.next_of(HEADERS).await.unwrap();
@@ -190,17 +254,29 @@ async fn answer(path: &str, service: &str, timeout: &str) -> (Status, Bytes) {
         .header("grpc-timeout", timeout)
         .body(Body::new(Full::new(encoded(service).into())))
         .unwrap();
-    let response = tokio::time::timeout(PATIENCE, wired().oneshot(request)).await.expect("an answer").unwrap();
+    let response = tokio::time::timeout(PATIENCE, wired().oneshot(request))
+        .await
+        .expect("an answer")
+        .unwrap();
     let in_headers = Status::from_header_map(response.headers());
-    let collected = tokio::time::timeout(PATIENCE, response.into_body().collect()).await.expect("an end").unwrap();
-    let status = in_headers.or_else(|| Status::from_header_map(collected.trailers()?)).unwrap();
+    let collected = tokio::time::timeout(PATIENCE, response.into_body().collect())
+        .await
+        .expect("an end")
+        .unwrap();
+    let status = in_headers
+        .or_else(|| Status::from_header_map(collected.trailers()?))
+        .unwrap();
     (status, collected.to_bytes())
 }
 
 #[tokio::test]
 async fn a_stream_without_a_deadline_goes_on() {
     let (_running, channel) = served().await;
-    let mut stream = HealthClient::new(channel).watch(named("endless")).await.unwrap().into_inner();
+    let mut stream = HealthClient::new(channel)
+        .watch(named("endless"))
+        .await
+        .unwrap()
+        .into_inner();
     for _ in 0..100 {
         assert!(stream.message().await.unwrap().is_some());
     }
@@ -210,7 +286,10 @@ async fn a_stream_without_a_deadline_goes_on() {
 async fn internal_never_leaves() {
     let (_running, channel) = served().await;
     let mut client = HealthClient::new(channel);
-    assert_eq!(client.check(named("internal")).await.unwrap_err().code(), Code::Unknown);
+    assert_eq!(
+        client.check(named("internal")).await.unwrap_err().code(),
+        Code::Unknown
+    );
     let mut stream = client.watch(named("internal")).await.unwrap().into_inner();
     assert!(stream.message().await.unwrap().is_some());
     assert_eq!(stream.message().await.unwrap_err().code(), Code::Unknown);
@@ -221,7 +300,9 @@ async fn what_is_not_grpc_is_told_so() {
     for content_type in [None, Some("application/json"), Some("application/grpc-web")] {
         let mut request = http::Request::post(CHECK).body(Body::empty()).unwrap();
         if let Some(content_type) = content_type {
-            request.headers_mut().insert("content-type", content_type.parse().unwrap());
+            request
+                .headers_mut()
+                .insert("content-type", content_type.parse().unwrap());
         }
         let response = wired().oneshot(request).await.unwrap();
         assert_eq!(response.status(), http::StatusCode::UNSUPPORTED_MEDIA_TYPE);

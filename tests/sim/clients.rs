@@ -41,7 +41,12 @@ pub async fn send(channel: &mut Channel, call: &Call) -> Outcome {
 
 /// Makes so many calls, each tried a few times, some repeated though they were answered; then learns what became of
 /// each that was not.
-pub async fn calls(world: Rc<World>, name: String, chance: Chance, count: usize) -> turmoil::Result {
+pub async fn calls(
+    world: Rc<World>,
+    name: String,
+    chance: Chance,
+    count: usize,
+) -> turmoil::Result {
     let mut caller = Caller::new(&name, chance);
     let mut channel = connect();
     let mut mine = Vec::new();
@@ -97,7 +102,9 @@ async fn resolve(world: &World, op: usize, channel: &mut Channel) {
         }
         sleep(Duration::from_millis(500)).await;
     }
-    world.find(format!("R10 call {op} is never answered though nothing fails any more"));
+    world.find(format!(
+        "R10 call {op} is never answered though nothing fails any more"
+    ));
 }
 
 /// Watches, resumes wherever it was cut, and ends when it has seen all there is.
@@ -107,7 +114,9 @@ pub async fn watches(world: Rc<World>, name: String, scope: Scope) -> turmoil::R
         watched.push(Watched::of(scope));
         watched.len() - 1
     };
-    let is_over = || world.phase.get() == Phase::Over && world.watched.borrow()[place].upto >= world.last.get();
+    let is_over = || {
+        world.phase.get() == Phase::Over && world.watched.borrow()[place].upto >= world.last.get()
+    };
     while !is_over() {
         let request = world.watched.borrow_mut()[place].request();
         let mut client = ListServiceClient::new(connect());
@@ -146,9 +155,14 @@ fn note_message(world: &World, place: usize, name: &str, message: pb::WatchAppoi
     match &message.message {
         Some(Message::Change(change)) => {
             let (revision, part, count) = (change.revision, message.part, change.events.len());
-            world.tell(format_args!("{name} sees part {part} of {revision} with {count} events"));
+            world.tell(format_args!(
+                "{name} sees part {part} of {revision} with {count} events"
+            ));
         }
-        Some(Message::Progress(progress)) => world.tell(format_args!("{name} sees progress to {}", progress.revision)),
+        Some(Message::Progress(progress)) => world.tell(format_args!(
+            "{name} sees progress to {}",
+            progress.revision
+        )),
         None => {}
     }
     world.watched.borrow_mut()[place].note(message);

@@ -27,7 +27,11 @@ impl Machine {
     pub fn new(chance: &mut Chance) -> Self {
         let ids = Arc::new(Ids::Counted(AtomicU64::new(1)));
         let disk = RefCell::new(Disk::new(chance.next()));
-        Self { ids, disk, before: RefCell::default() }
+        Self {
+            ids,
+            disk,
+            before: RefCell::default(),
+        }
     }
 
     pub fn ids(&self) -> Arc<Ids> {
@@ -39,7 +43,10 @@ impl Machine {
         let lookup = Arc::new(move |name: &str| zones.zone(name).ok());
         let disk = self.disk.borrow();
         let store = Sqlite::open_on(&*disk, lookup, CODE_KEY)?;
-        Ok(Box::new(Powered { store, power: disk.power() }))
+        Ok(Box::new(Powered {
+            store,
+            power: disk.power(),
+        }))
     }
 
     /// What SQLite finds wrong with the file, of which nothing is open.

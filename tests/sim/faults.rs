@@ -33,8 +33,15 @@ enum Fault {
     SlowDisk,
 }
 
-const ALL: [Fault; 7] =
-    [Fault::Kill, Fault::PowerCut, Fault::DiskError, Fault::Partition, Fault::Hold, Fault::ClockJump, Fault::SlowDisk];
+const ALL: [Fault; 7] = [
+    Fault::Kill,
+    Fault::PowerCut,
+    Fault::DiskError,
+    Fault::Partition,
+    Fault::Hold,
+    Fault::ClockJump,
+    Fault::SlowDisk,
+];
 
 pub struct Faults {
     chance: Chance,
@@ -54,7 +61,16 @@ pub struct Faults {
 impl Faults {
     pub fn new(mut chance: Chance, clients: Vec<String>) -> Self {
         let kinds = ALL.into_iter().filter(|_| chance.is(2)).collect();
-        Self { chance, kinds, clients, began: None, up_at: None, mends: Vec::new(), fast_at: None, count: 0 }
+        Self {
+            chance,
+            kinds,
+            clients,
+            began: None,
+            up_at: None,
+            mends: Vec::new(),
+            fast_at: None,
+            count: 0,
+        }
     }
 
     /// Between two steps.
@@ -86,7 +102,11 @@ impl Faults {
                 self.down(sim, for_a_while);
             }
             Fault::PowerCut => {
-                let accesses = if self.chance.is(2) { 0 } else { self.chance.below(60) };
+                let accesses = if self.chance.is(2) {
+                    0
+                } else {
+                    self.chance.below(60)
+                };
                 machine.cut_power_after(accesses);
             }
             Fault::DiskError => machine.fail_after(self.chance.below(40), &mut self.chance),
@@ -99,12 +119,15 @@ impl Faults {
                     Fault::Hold => sim.hold(client.as_str(), SERVER),
                     _ => sim.partition(client.as_str(), SERVER),
                 }
-                self.mends.push((sim.elapsed() + for_a_while, client, fault));
+                self.mends
+                    .push((sim.elapsed() + for_a_while, client, fault));
             }
             Fault::ClockJump => {
                 let hours = i64::try_from(self.chance.below(30)).unwrap() - 18;
                 let jump = hours * 3_600 + i64::try_from(self.chance.below(3_600)).unwrap();
-                world.jumped.set((world.jumped.get() + jump).clamp(-2 * 86_400, 2 * 86_400));
+                world
+                    .jumped
+                    .set((world.jumped.get() + jump).clamp(-2 * 86_400, 2 * 86_400));
             }
             Fault::SlowDisk => {
                 slow_the_disk(Duration::from_millis(1 + self.chance.below(1_500)));

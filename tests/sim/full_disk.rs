@@ -23,9 +23,19 @@ const ROUNDS_MAX: usize = 2_000;
 
 /// The last revision that was told, and how many calls were refused because the store could not be written.
 fn counted(story: &Story) -> (i64, usize) {
-    let is_refusal = |it: &Outcome| matches!(it, Outcome::Later(reason) if reason == "STORE_UNAVAILABLE");
-    let refused = story.ops.iter().flat_map(|op| &op.outcomes).filter(|it| is_refusal(it)).count();
-    let told = story.ops.iter().filter_map(|op| op.done()).map(|it| it.revision);
+    let is_refusal =
+        |it: &Outcome| matches!(it, Outcome::Later(reason) if reason == "STORE_UNAVAILABLE");
+    let refused = story
+        .ops
+        .iter()
+        .flat_map(|op| &op.outcomes)
+        .filter(|it| is_refusal(it))
+        .count();
+    let told = story
+        .ops
+        .iter()
+        .filter_map(|op| op.done())
+        .map(|it| it.revision);
     (told.max().unwrap_or(0), refused)
 }
 
@@ -35,7 +45,11 @@ fn fill(story: &mut Story, life: &mut Life, disk: &Disk) {
     for _ in 0..ROUNDS_MAX {
         let before = counted(story).1;
         story.go_on(life, 1, disk);
-        refused = if counted(story).1 > before { refused + 1 } else { refused };
+        refused = if counted(story).1 > before {
+            refused + 1
+        } else {
+            refused
+        };
         if refused > 5 || disk.is_off() {
             return;
         }
@@ -72,15 +86,25 @@ fn on_a_full_disk_writing_goes_on_with_the_room_of_the_wal_and_of_the_reserve() 
         if reserve > 0 {
             while disk.length("-reserve") > 0 {
                 story.go_on(&mut life, 1, &disk);
-                assert_eq!(counted(&story).1, 0, "nothing is refused while there is a reserve");
+                assert_eq!(
+                    counted(&story).1,
+                    0,
+                    "nothing is refused while there is a reserve"
+                );
             }
             // Of its room somebody else takes most.
             disk.leave_room(Some(LEFT));
         }
         fill(&mut story, &mut life, &disk);
         let (grown, more) = (disk.length("") - database, counted(&story).0 - changed);
-        eprintln!("{more} changes: the database grew by {grown} bytes, the WAL has {}", disk.length("-wal"));
-        assert!(grown > LEFT / 2, "most of the room is the database's: {grown}");
+        eprintln!(
+            "{more} changes: the database grew by {grown} bytes, the WAL has {}",
+            disk.length("-wal")
+        );
+        assert!(
+            grown > LEFT / 2,
+            "most of the room is the database's: {grown}"
+        );
         // Somebody frees a little; nobody starts anything again.
         disk.leave_room(Some(LEFT));
         let changed = counted(&story).0;
@@ -89,7 +113,11 @@ fn on_a_full_disk_writing_goes_on_with_the_room_of_the_wal_and_of_the_reserve() 
         assert!(more > 30, "{more} changes in {LEFT} bytes more");
         disk.leave_room(Some(AMPLE));
         life.wait(Duration::from_secs(61));
-        assert_eq!(disk.length("-reserve"), reserve, "it is made again once there is room");
+        assert_eq!(
+            disk.length("-reserve"),
+            reserve,
+            "it is made again once there is room"
+        );
         story.go_on(&mut life, 5, &disk);
         judged(story, life, &disk, "full");
     }
@@ -103,14 +131,24 @@ fn a_start_on_a_full_disk_reads_and_writes_again_once_there_is_room() {
         if seed % 3 == 0 {
             life.stop();
         }
-        let disk = if loses_power { disk.after_power_loss() } else { disk.after_kill() };
+        let disk = if loses_power {
+            disk.after_power_loss()
+        } else {
+            disk.after_kill()
+        };
         disk.leave_room(Some(0));
         let what = format!("seed {seed}");
         let mut life = Life::start(&disk, &story).unwrap_or_else(|error| panic!("{what}: {error}"));
         let (asked, refused) = (story.ops.len(), counted(&story).1);
         story.go_on(&mut life, 20, &disk);
-        let read = story.ops[asked..].iter().filter(|op| op.done().is_some()).count();
-        assert!(read > 0 && counted(&story).1 > refused && !life.has_stopped(), "{what}: {read} were answered");
+        let read = story.ops[asked..]
+            .iter()
+            .filter(|op| op.done().is_some())
+            .count();
+        assert!(
+            read > 0 && counted(&story).1 > refused && !life.has_stopped(),
+            "{what}: {read} were answered"
+        );
         // A little is freed: the WAL that was left does not take all of it.
         disk.leave_room(Some(LEFT));
         let changed = counted(&story).0;

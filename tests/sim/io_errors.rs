@@ -47,26 +47,44 @@ fn story(seed: u64, failure: Option<(u64, Fault)>, loses_power: bool) -> Ended {
     is_stopped_when_unknown(&mut story, has_stopped);
     // A sync that fails is another matter, whatever it says.
     if has_stopped && failed == Some(Access::Write) && matches!(failure, Some((_, Fault::Full))) {
-        story.found.push("the disk was full, and the writer has stopped".to_owned());
+        story
+            .found
+            .push("the disk was full, and the writer has stopped".to_owned());
     }
-    let disk = if loses_power { disk.after_power_loss() } else { disk.after_kill() };
+    let disk = if loses_power {
+        disk.after_power_loss()
+    } else {
+        disk.after_kill()
+    };
     match Life::start(&disk, &story) {
         Ok(mut life) => {
             story.settle(&mut life);
             life.stop();
         }
-        Err(error) => story.found.push(format!("it does not start after the failure: {error}")),
+        Err(error) => story
+            .found
+            .push(format!("it does not start after the failure: {error}")),
     }
     story.judge(&disk);
-    Ended { story, failed, accesses }
+    Ended {
+        story,
+        failed,
+        accesses,
+    }
 }
 
 /// Whoever does not know whether a commit happened must not go on: no answer comes after that one.
 fn is_stopped_when_unknown(story: &mut Story, has_stopped: bool) {
-    let is_unknown = |it: &Outcome| matches!(it, Outcome::Unknown(reason) if reason == "COMMIT_UNKNOWN");
-    let unknown = story.ops.iter().position(|op| op.outcomes.iter().any(is_unknown));
+    let is_unknown =
+        |it: &Outcome| matches!(it, Outcome::Unknown(reason) if reason == "COMMIT_UNKNOWN");
+    let unknown = story
+        .ops
+        .iter()
+        .position(|op| op.outcomes.iter().any(is_unknown));
     if unknown.is_some() && !has_stopped {
-        story.found.push("the outcome of a commit is not known, and the writer goes on".to_owned());
+        story
+            .found
+            .push("the outcome of a commit is not known, and the writer goes on".to_owned());
     }
 }
 
@@ -74,17 +92,34 @@ fn is_stopped_when_unknown(story: &mut Story, has_stopped: bool) {
 fn whichever_access_fails_what_is_answered_is_true_and_it_goes_on() {
     let seed = budget("BOOKD_SEED", 7);
     let whole = story(seed, None, false);
-    assert!(whole.story.found.is_empty(), "without a failure: {}", whole.story.found.join("\n"));
+    assert!(
+        whole.story.found.is_empty(),
+        "without a failure: {}",
+        whole.story.found.join("\n")
+    );
     let (mut tried, mut syncs, mut stopped) = (0_u64, 0_u64, 0_u64);
     for at in 0..whole.accesses {
-        for (fault, loses_power) in [(Fault::Io, false), (Fault::Io, true), (Fault::Full, at % 2 == 0)] {
+        for (fault, loses_power) in [
+            (Fault::Io, false),
+            (Fault::Io, true),
+            (Fault::Full, at % 2 == 0),
+        ] {
             let it = story(seed, Some((at, fault)), loses_power);
             let found = it.story.found.join("\n");
-            assert!(found.is_empty(), "{fault:?} at access {at} ({:?}), {loses_power}:\n{found}", it.failed);
+            assert!(
+                found.is_empty(),
+                "{fault:?} at access {at} ({:?}), {loses_power}:\n{found}",
+                it.failed
+            );
             tried += 1;
             syncs += u64::from(it.failed == Some(Access::Sync));
             let is_unknown = |it: &Outcome| matches!(it, Outcome::Unknown(_));
-            stopped += u64::from(it.story.ops.iter().any(|op| op.outcomes.iter().any(is_unknown)));
+            stopped += u64::from(
+                it.story
+                    .ops
+                    .iter()
+                    .any(|op| op.outcomes.iter().any(is_unknown)),
+            );
         }
     }
     eprintln!(
@@ -109,9 +144,17 @@ fn a_sync_that_fails_while_something_old_is_forgotten_is_no_refusal() {
         let forgotten = store.forget_requests(later, 100).map(|_| ());
         let compacted = store.compact_changes(later, 100).map(|_| ());
         let Some(access) = disk.failed() else { break };
-        let failed: Vec<CommitError> = [forgotten, compacted].into_iter().filter_map(Result::err).collect();
-        let is_unknown = failed.iter().any(|it| matches!(it, CommitError::Unknown(_)));
-        assert!(access != Access::Sync || is_unknown, "access {at}, a sync: {failed:?}");
+        let failed: Vec<CommitError> = [forgotten, compacted]
+            .into_iter()
+            .filter_map(Result::err)
+            .collect();
+        let is_unknown = failed
+            .iter()
+            .any(|it| matches!(it, CommitError::Unknown(_)));
+        assert!(
+            access != Access::Sync || is_unknown,
+            "access {at}, a sync: {failed:?}"
+        );
         unknown += usize::from(is_unknown);
         at += 1;
     }
@@ -132,9 +175,12 @@ fn a_sync_that_fails_while_the_wal_is_copied_stops_the_writer_and_nothing_is_los
             story.open(&mut life);
             story.go_on(&mut life, before, &disk);
             let reads = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let reader = Connection::open_with_flags_and_vfs(disk.file(), reads, disk.vfs()).unwrap();
+            let reader =
+                Connection::open_with_flags_and_vfs(disk.file(), reads, disk.vfs()).unwrap();
             reader.execute_batch("begin").unwrap();
-            let _changes: i64 = reader.query_row("select count(*) from changes", [], |row| row.get(0)).unwrap();
+            let _changes: i64 = reader
+                .query_row("select count(*) from changes", [], |row| row.get(0))
+                .unwrap();
             story.go_on(&mut life, 12, &disk);
             drop(reader);
             disk.fail_sync_of_database();
@@ -152,7 +198,11 @@ fn a_sync_that_fails_while_the_wal_is_copied_stops_the_writer_and_nothing_is_los
             story.settle(&mut life);
             life.stop();
             story.judge(&disk);
-            assert!(story.found.is_empty(), "{before} {after}: {}", story.found.join("\n"));
+            assert!(
+                story.found.is_empty(),
+                "{before} {after}: {}",
+                story.found.join("\n")
+            );
         }
     }
     assert!(failures > 10, "{failures}");
@@ -173,12 +223,16 @@ fn a_power_loss_while_a_failed_sync_is_made_good_tears_nothing() {
             }
             cuts += 1;
             let disk = disk.after_power_loss();
-            let mut life = Life::start(&disk, &story).unwrap_or_else(|error| panic!("{seed} {at}: {error}"));
+            let mut life =
+                Life::start(&disk, &story).unwrap_or_else(|error| panic!("{seed} {at}: {error}"));
             story.settle(&mut life);
             life.stop();
             story.judge(&disk);
             let found = story.found.join("\n");
-            assert!(found.is_empty(), "seed {seed}, power cut at access {at}: {found}");
+            assert!(
+                found.is_empty(),
+                "seed {seed}, power cut at access {at}: {found}"
+            );
         }
     }
     eprintln!("{cuts} power cuts while a failed sync was made good");
@@ -196,7 +250,10 @@ fn cut_while_it_is_made_good(story: &mut Story, seed: u64, at: u64) -> Disk {
     let mut life = Life::start(&disk, story).unwrap();
     disk.fail_sync_of_wal();
     story.go_on(&mut life, 4, &disk);
-    assert!(life.has_stopped() && disk.failed() == Some(Access::Sync), "{seed}");
+    assert!(
+        life.has_stopped() && disk.failed() == Some(Access::Sync),
+        "{seed}"
+    );
     let next = disk.after_kill();
     drop(life);
     next.cut_after(at);

@@ -82,13 +82,27 @@ impl Life {
 
     /// The same with a reserve of so many bytes, as far as there is room for it.
     pub fn start_with_reserve(disk: &Disk, story: &Story, bytes: u64) -> Result<Self, String> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let mut store = Sqlite::open_on(disk, lookup(), CODE_KEY).map_err(|error| error.to_string())?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let mut store =
+            Sqlite::open_on(disk, lookup(), CODE_KEY).map_err(|error| error.to_string())?;
         store.keep_reserve(bytes);
-        let store = Box::new(Powered { store, power: disk.power() });
+        let store = Box::new(Powered {
+            store,
+            power: disk.power(),
+        });
         // So that deletions by force are prepared, and series come in parts.
-        let slices = Slices { at_once: 0, size: 1 };
-        let watch = WatchSettings { part_events_max: 2, ..WatchSettings::default() };
+        let slices = Slices {
+            at_once: 0,
+            size: 1,
+        };
+        let watch = WatchSettings {
+            part_events_max: 2,
+            ..WatchSettings::default()
+        };
         // The writer decides all: what it has in memory after a failure must show.
         let decides_beside = false;
         let settings = Settings {
@@ -102,14 +116,28 @@ impl Life {
         let (engine, running, routes) = runtime.block_on(async {
             let started = Engine::start(store, Arc::new(story.clock.clone()), settings);
             let (engine, running) = started.map_err(|error| error.to_string())?;
-            let api = Api { ids: Arc::clone(&story.ids), ..Api::new(engine.clone(), zones()) };
+            let api = Api {
+                ids: Arc::clone(&story.ids),
+                ..Api::new(engine.clone(), zones())
+            };
             let (routes, _health) = bookd::api::routes(&api).await.unwrap();
             Ok::<_, String>((engine, running, routes))
         })?;
         let channel = connect(&runtime, routes.clone());
-        let watching = follow(connect(&runtime, routes.clone()), Arc::clone(&story.watched), None);
+        let watching = follow(
+            connect(&runtime, routes.clone()),
+            Arc::clone(&story.watched),
+            None,
+        );
         let watching = Some(runtime.spawn(watching));
-        Ok(Self { runtime, engine: Some(engine), running: Some(running), routes, channel, watching })
+        Ok(Self {
+            runtime,
+            engine: Some(engine),
+            running: Some(running),
+            routes,
+            channel,
+            watching,
+        })
     }
 
     /// Sends these calls at the same time.
@@ -155,8 +183,14 @@ impl Life {
         let last = i64::try_from(self.engine.as_ref().unwrap().revision().0).unwrap();
         let upto = || watched.lock().unwrap().upto;
         if upto() < last {
-            let following = follow(connect(&self.runtime, self.routes.clone()), Arc::clone(watched), Some(last));
-            let _in_time = self.runtime.block_on(async { timeout(PATIENCE, following).await });
+            let following = follow(
+                connect(&self.runtime, self.routes.clone()),
+                Arc::clone(watched),
+                Some(last),
+            );
+            let _in_time = self
+                .runtime
+                .block_on(async { timeout(PATIENCE, following).await });
         }
         upto() >= last
     }
@@ -170,13 +204,18 @@ impl Life {
 
     /// Lets time pass in which nobody asks for anything.
     pub fn wait(&self, time: Duration) {
-        self.runtime.block_on(async { tokio::time::sleep(time).await });
+        self.runtime
+            .block_on(async { tokio::time::sleep(time).await });
     }
 
     /// Whether the writer has stopped by itself.
     pub fn has_stopped(&self) -> bool {
         let engine = self.engine.as_ref().unwrap();
-        self.runtime.block_on(async { timeout(Duration::from_millis(1), engine.closed()).await.is_ok() })
+        self.runtime.block_on(async {
+            timeout(Duration::from_millis(1), engine.closed())
+                .await
+                .is_ok()
+        })
     }
 
     /// Ends it in order, as SIGTERM does.
@@ -184,11 +223,14 @@ impl Life {
         self.stop_watching();
         self.engine.take();
         let routes = std::mem::take(&mut self.routes);
-        let channel = std::mem::replace(&mut self.channel, connect(&self.runtime, Routes::default()));
+        let channel =
+            std::mem::replace(&mut self.channel, connect(&self.runtime, Routes::default()));
         drop((routes, channel));
         let running = self.running.take().unwrap();
         // Connections hold the engine for as long as they are served.
-        let stopped = self.runtime.block_on(async { timeout(Duration::from_secs(3_600), running.stopped()).await });
+        let stopped = self
+            .runtime
+            .block_on(async { timeout(Duration::from_secs(3_600), running.stopped()).await });
         assert!(stopped.is_ok(), "the service does not stop");
     }
 }
@@ -197,7 +239,13 @@ fn connect(runtime: &Runtime, routes: Routes) -> Channel {
     let connector = tower::service_fn(move |_| {
         let (ours, theirs) = tokio::io::duplex(PIPE);
         let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-        tokio::spawn(serve_connection(theirs, peer, 1, ServerLimits::default(), stack::alone(routes.clone())));
+        tokio::spawn(serve_connection(
+            theirs,
+            peer,
+            1,
+            ServerLimits::default(),
+            stack::alone(routes.clone()),
+        ));
         std::future::ready(Ok::<_, std::io::Error>(TokioIo::new(ours)))
     });
     let _entered = runtime.enter();
@@ -265,7 +313,9 @@ impl Story {
 
     /// Learns what became of every call that was not answered.
     pub fn resolve(&mut self, life: &mut Life) {
-        let open: Vec<usize> = (0..self.ops.len()).filter(|op| self.ops[*op].may_have_happened()).collect();
+        let open: Vec<usize> = (0..self.ops.len())
+            .filter(|op| self.ops[*op].may_have_happened())
+            .collect();
         for op in open {
             let outcome = life.send(&[self.ops[op].call.clone()]).remove(0);
             self.note(op, outcome);
@@ -276,7 +326,8 @@ impl Story {
     pub fn settle(&mut self, life: &mut Life) {
         self.resolve(life);
         if !life.catch_up(&self.watched) {
-            self.found.push("R5 a watcher does not catch up though nothing fails any more".to_owned());
+            self.found
+                .push("R5 a watcher does not catch up though nothing fails any more".to_owned());
         }
         self.watched_again.extend(life.watch_again());
     }
@@ -286,19 +337,36 @@ impl Story {
         self.found.extend(r11_nothing_panics());
         let mut store = match Sqlite::open_on(disk, lookup(), CODE_KEY) {
             Ok(store) => store,
-            Err(error) => return self.found.push(format!("the store cannot be opened at the end: {error}")),
+            Err(error) => {
+                return self
+                    .found
+                    .push(format!("the store cannot be opened at the end: {error}"));
+            }
         };
-        let sound = store.integrity().unwrap_or_else(|error| vec![error.to_string()]);
-        self.found.extend(sound.into_iter().map(|it| format!("SQLite: {it}")));
+        let sound = store
+            .integrity()
+            .unwrap_or_else(|error| vec![error.to_string()]);
+        self.found
+            .extend(sound.into_iter().map(|it| format!("SQLite: {it}")));
         let now = bookd::clock::Clock::now(&self.clock);
-        let checked = store.oldest().and_then(|it| bookd::admin::check::check(&mut store, it, &lookup(), now, |_| ()));
+        let checked = store
+            .oldest()
+            .and_then(|it| bookd::admin::check::check(&mut store, it, &lookup(), now, |_| ()));
         match checked {
-            Ok(report) => self.found.extend(report.invariants.iter().flat_map(|it| it.findings.clone())),
-            Err(error) => return self.found.push(format!("the store cannot be read at the end: {error}")),
+            Ok(report) => self
+                .found
+                .extend(report.invariants.iter().flat_map(|it| it.findings.clone())),
+            Err(error) => {
+                return self
+                    .found
+                    .push(format!("the store cannot be read at the end: {error}"));
+            }
         }
         let log = Log::read(&mut store, &self.ops);
-        self.watched_again.push(self.watched.lock().unwrap().clone());
-        self.found.extend(history::check(&self.ops, &self.watched_again, &log));
+        self.watched_again
+            .push(self.watched.lock().unwrap().clone());
+        self.found
+            .extend(history::check(&self.ops, &self.watched_again, &log));
     }
 
     /// How many calls were acknowledged.

@@ -8,7 +8,11 @@
     clippy::print_stdout,
     reason = "a test that cannot go on has failed"
 )]
-#![allow(missing_docs, unreachable_pub, reason = "a test, some of whose modules other tests share")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    reason = "a test, some of whose modules other tests share"
+)]
 
 mod chance;
 mod clients;

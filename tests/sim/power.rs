@@ -23,7 +23,11 @@ fn story(seed: u64, lies: bool) -> (Story, u64) {
     let (mut cuts, mut is_open) = (0, false);
     for _ in 0..LIVES {
         // Half of the time soon: while the file is made, is opened again, or is given what the last life left.
-        let access = if chance.is(2) { chance.below(80) } else { chance.below(LATEST) };
+        let access = if chance.is(2) {
+            chance.below(80)
+        } else {
+            chance.below(LATEST)
+        };
         disk.cut_after(access);
         if lies {
             disk.lie();
@@ -47,7 +51,9 @@ fn story(seed: u64, lies: bool) -> (Story, u64) {
             story.settle(&mut life);
             life.stop();
         }
-        Err(error) => story.found.push(format!("it does not start after {cuts} cuts: {error}")),
+        Err(error) => story
+            .found
+            .push(format!("it does not start after {cuts} cuts: {error}")),
     }
     story.judge(&disk);
     (story, cuts)
@@ -60,7 +66,11 @@ fn nothing_acknowledged_is_lost_and_nothing_is_half_done_wherever_the_power_goes
     let wanted = budget("BOOKD_CUTS", CUTS);
     for seed in first.. {
         let (story, cut) = story(seed, false);
-        assert!(story.found.is_empty(), "BOOKD_SEED={seed} BOOKD_CUTS=1:\n{}", story.found.join("\n"));
+        assert!(
+            story.found.is_empty(),
+            "BOOKD_SEED={seed} BOOKD_CUTS=1:\n{}",
+            story.found.join("\n")
+        );
         cuts += cut;
         acknowledged += story.acknowledged();
         if cuts >= wanted {
@@ -68,11 +78,19 @@ fn nothing_acknowledged_is_lost_and_nothing_is_half_done_wherever_the_power_goes
         }
     }
     eprintln!("{cuts} power cuts, {acknowledged} calls acknowledged, none lost");
-    assert!(acknowledged as u64 > cuts, "calls must come to something, or nothing is shown");
+    assert!(
+        acknowledged as u64 > cuts,
+        "calls must come to something, or nothing is shown"
+    );
 }
 
 #[test]
 fn a_disk_that_only_says_that_it_syncs_is_found_out() {
-    let found = (1..=8).filter(|seed| !story(*seed, true).0.found.is_empty()).count();
-    assert!(found >= 4, "a proof that sees no loss where there is loss proves nothing; {found} of 8 were seen");
+    let found = (1..=8)
+        .filter(|seed| !story(*seed, true).0.found.is_empty())
+        .count();
+    assert!(
+        found >= 4,
+        "a proof that sees no loss where there is loss proves nothing; {found} of 8 were seen"
+    );
 }

@@ -16,8 +16,13 @@ use bookd_kit::history::Op;
 pub async fn calendars_say_what_they_were_told(world: &World) -> Result<(), Status> {
     let ops = world.ops.borrow().clone();
     for calendar in CALENDARS {
-        let request = pb::GetCalendarRequest { calendar_id: calendar.to_owned() };
-        match CalendarServiceClient::new(connect()).get_calendar(request).await {
+        let request = pb::GetCalendarRequest {
+            calendar_id: calendar.to_owned(),
+        };
+        match CalendarServiceClient::new(connect())
+            .get_calendar(request)
+            .await
+        {
             Ok(answer) => {
                 let found = answer.into_inner().calendar.unwrap_or_default();
                 name(world, &ops, calendar, &found);
@@ -39,21 +44,33 @@ fn last<'a>(ops: &'a [Op], calendar: &str, concerns: impl Fn(&Call) -> bool) -> 
         Call::DeleteCalendar(it) => it.calendar_id == calendar,
         _ => false,
     };
-    let mut concerned: Vec<&Op> = ops.iter().filter(|op| begins_or_ends(&op.call) || concerns(&op.call)).collect();
+    let mut concerned: Vec<&Op> = ops
+        .iter()
+        .filter(|op| begins_or_ends(&op.call) || concerns(&op.call))
+        .collect();
     if concerned.iter().any(|op| !op.is_settled()) {
         return None;
     }
     let revision = |op: &&Op| op.answers().map(|(_, _, answered)| answered.revision).max();
     concerned.retain(|op| revision(op).is_some());
-    concerned.into_iter().max_by_key(revision).map(|op| &op.call)
+    concerned
+        .into_iter()
+        .max_by_key(revision)
+        .map(|op| &op.call)
 }
 
 fn differ(world: &World, calendar: &str, told: &Call, says: &dyn std::fmt::Debug) {
-    world.find(format!("R2 calendar {calendar} was told {told:?}, and says {says:?}"));
+    world.find(format!(
+        "R2 calendar {calendar} was told {told:?}, and says {says:?}"
+    ));
 }
 
 fn name(world: &World, ops: &[Op], calendar: &str, says: &pb::Calendar) {
-    let told = last(ops, calendar, |call| matches!(call, Call::UpdateCalendar(it) if it.calendar_id == calendar));
+    let told = last(
+        ops,
+        calendar,
+        |call| matches!(call, Call::UpdateCalendar(it) if it.calendar_id == calendar),
+    );
     if let Some(told @ Call::UpdateCalendar(it)) = told
         && it.calendar.as_ref().map(|it| &it.display_name) != Some(&says.display_name)
     {
@@ -62,10 +79,19 @@ fn name(world: &World, ops: &[Op], calendar: &str, says: &pb::Calendar) {
 }
 
 async fn hours(world: &World, ops: &[Op], calendar: &str) -> Result<(), Status> {
-    let request = pb::GetAvailabilityRequest { calendar_id: calendar.to_owned() };
-    let answer = AvailabilityServiceClient::new(connect()).get_availability(request).await?.into_inner();
+    let request = pb::GetAvailabilityRequest {
+        calendar_id: calendar.to_owned(),
+    };
+    let answer = AvailabilityServiceClient::new(connect())
+        .get_availability(request)
+        .await?
+        .into_inner();
     let says = answer.availability.unwrap_or_default();
-    let told = last(ops, calendar, |call| matches!(call, Call::SetAvailability(it) if it.calendar_id == calendar));
+    let told = last(
+        ops,
+        calendar,
+        |call| matches!(call, Call::SetAvailability(it) if it.calendar_id == calendar),
+    );
     if let Some(told @ Call::SetAvailability(it)) = told
         && (it.time_zone != says.time_zone || it.rules != says.rules)
     {
@@ -77,11 +103,16 @@ async fn hours(world: &World, ops: &[Op], calendar: &str) -> Result<(), Status> 
     });
     for date in dates.map(|it| &it.date) {
         let told = last(ops, calendar, |call| match call {
-            Call::PutOverrides(it) => it.calendar_id == calendar && it.overrides.iter().any(|it| it.date == *date),
+            Call::PutOverrides(it) => {
+                it.calendar_id == calendar && it.overrides.iter().any(|it| it.date == *date)
+            }
             Call::DeleteOverrides(it) => it.calendar_id == calendar && it.dates.contains(date),
             _ => false,
         });
-        let is_closed = says.overrides.iter().any(|it| it.date == *date && it.windows.is_empty());
+        let is_closed = says
+            .overrides
+            .iter()
+            .any(|it| it.date == *date && it.windows.is_empty());
         if let Some(told) = told
             && is_closed != matches!(told, Call::PutOverrides(_))
         {
@@ -92,22 +123,38 @@ async fn hours(world: &World, ops: &[Op], calendar: &str) -> Result<(), Status> 
 }
 
 async fn types(world: &World, ops: &[Op], calendar: &str) -> Result<(), Status> {
-    let request = pb::ListAppointmentTypesRequest { calendar_id: calendar.to_owned(), ..Default::default() };
-    let says = CalendarServiceClient::new(connect()).list_appointment_types(request).await?.into_inner();
+    let request = pb::ListAppointmentTypesRequest {
+        calendar_id: calendar.to_owned(),
+        ..Default::default()
+    };
+    let says = CalendarServiceClient::new(connect())
+        .list_appointment_types(request)
+        .await?
+        .into_inner();
     for of_type in TYPES {
         let told = last(ops, calendar, |call| match call {
             Call::PutAppointmentType(it) => {
                 it.calendar_id == calendar
-                    && it.appointment_type.as_ref().is_some_and(|it| it.appointment_type_id == of_type)
+                    && it
+                        .appointment_type
+                        .as_ref()
+                        .is_some_and(|it| it.appointment_type_id == of_type)
             }
-            Call::DeleteAppointmentType(it) => it.calendar_id == calendar && it.appointment_type_id == of_type,
+            Call::DeleteAppointmentType(it) => {
+                it.calendar_id == calendar && it.appointment_type_id == of_type
+            }
             _ => false,
         });
-        let found = says.appointment_types.iter().find(|it| it.appointment_type_id == of_type);
+        let found = says
+            .appointment_types
+            .iter()
+            .find(|it| it.appointment_type_id == of_type);
         let is_so = match told {
-            Some(Call::PutAppointmentType(it)) => {
-                it.appointment_type.as_ref().zip(found).is_some_and(|(told, says)| is_alike(told, says))
-            }
+            Some(Call::PutAppointmentType(it)) => it
+                .appointment_type
+                .as_ref()
+                .zip(found)
+                .is_some_and(|(told, says)| is_alike(told, says)),
             Some(Call::DeleteAppointmentType(_)) => found.is_none(),
             _ => true,
         };
@@ -121,9 +168,21 @@ async fn types(world: &World, ops: &[Op], calendar: &str) -> Result<(), Status> 
 fn is_alike(told: &pb::AppointmentType, says: &pb::AppointmentType) -> bool {
     let seconds = |it: &Option<Duration>| it.as_ref().map_or(0, |it| it.seconds);
     let all = |it: &pb::AppointmentType| {
-        let times = [&it.duration, &it.slot_step, &it.buffer_before, &it.buffer_after].map(seconds);
+        let times = [
+            &it.duration,
+            &it.slot_step,
+            &it.buffer_before,
+            &it.buffer_after,
+        ]
+        .map(seconds);
         let per_day = it.limits.as_ref().and_then(|it| it.per_day);
-        (times, it.capacity, it.requires_approval, it.pending_blocks, per_day)
+        (
+            times,
+            it.capacity,
+            it.requires_approval,
+            it.pending_blocks,
+            per_day,
+        )
     };
     all(told) == all(says)
 }
@@ -137,9 +196,10 @@ async fn busy(world: &World, ops: &[Op], calendar: &str) -> Result<(), Status> {
         })
         .collect();
     for source in sources {
-        let of_source =
-            |call: &Call| matches!(call, Call::PutBusy(it) if it.calendar_id == calendar && it.source == source);
-        let Some(told @ Call::PutBusy(it)) = last(ops, calendar, of_source) else { continue };
+        let of_source = |call: &Call| matches!(call, Call::PutBusy(it) if it.calendar_id == calendar && it.source == source);
+        let Some(told @ Call::PutBusy(it)) = last(ops, calendar, of_source) else {
+            continue;
+        };
         let request = pb::ListBusyRequest {
             calendar_id: calendar.to_owned(),
             source: source.to_owned(),
@@ -148,8 +208,16 @@ async fn busy(world: &World, ops: &[Op], calendar: &str) -> Result<(), Status> {
             page_size: 1_000,
             ..Default::default()
         };
-        let says = AvailabilityServiceClient::new(connect()).list_busy(request).await?.into_inner().periods;
-        if !says.iter().filter_map(|it| it.period.as_ref()).eq(&it.periods) {
+        let says = AvailabilityServiceClient::new(connect())
+            .list_busy(request)
+            .await?
+            .into_inner()
+            .periods;
+        if !says
+            .iter()
+            .filter_map(|it| it.period.as_ref())
+            .eq(&it.periods)
+        {
             differ(world, calendar, told, &says);
         }
     }

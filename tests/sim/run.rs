@@ -79,7 +79,10 @@ pub fn run(seed: u64) -> Report {
             sim.bounce(SERVER);
         }
         if sim.elapsed() > LONGEST {
-            world.find(format!("R10 it does not converge: {:?} after {LONGEST:?}", world.phase.get()));
+            world.find(format!(
+                "R10 it does not converge: {:?} after {LONGEST:?}",
+                world.phase.get()
+            ));
             break;
         }
     }
@@ -89,43 +92,76 @@ pub fn run(seed: u64) -> Report {
     report(&world, faults.count)
 }
 
-fn start(sim: &mut Sim<'_>, world: &Rc<World>, machine: &Rc<Machine>, chance: &mut Chance) -> Vec<String> {
+fn start(
+    sim: &mut Sim<'_>,
+    world: &Rc<World>,
+    machine: &Rc<Machine>,
+    chance: &mut Chance,
+) -> Vec<String> {
     let (of_world, of_machine) = (Rc::clone(world), Rc::clone(machine));
-    sim.host(SERVER, move || serve(Rc::clone(&of_world), Rc::clone(&of_machine)));
+    sim.host(SERVER, move || {
+        serve(Rc::clone(&of_world), Rc::clone(&of_machine))
+    });
     let mut names = Vec::new();
     for number in 0..CALLERS {
         let name = format!("caller{number}");
-        sim.client(name.as_str(), clients::calls(Rc::clone(world), name.clone(), chance.fork(), CALLS));
+        sim.client(
+            name.as_str(),
+            clients::calls(Rc::clone(world), name.clone(), chance.fork(), CALLS),
+        );
         names.push(name);
     }
     let scopes = std::iter::repeat_n(Scope::Everything, WATCHERS - 1).chain(Scope::all());
     for (number, scope) in scopes.enumerate() {
         let name = format!("watcher{number}");
-        sim.client(name.as_str(), clients::watches(Rc::clone(world), name.clone(), scope));
+        sim.client(
+            name.as_str(),
+            clients::watches(Rc::clone(world), name.clone(), scope),
+        );
         names.push(name);
     }
-    sim.client("owner", verify::opens_and_verifies(Rc::clone(world), chance.fork()));
+    sim.client(
+        "owner",
+        verify::opens_and_verifies(Rc::clone(world), chance.fork()),
+    );
     names
 }
 
 /// The store as it lies on the disk, and the record of what was answered beside it.
 fn judge(world: &World, machine: &Machine) {
-    machine.integrity().into_iter().for_each(|it| world.find(format!("SQLite: {it}")));
+    machine
+        .integrity()
+        .into_iter()
+        .for_each(|it| world.find(format!("SQLite: {it}")));
     let mut store = match machine.open() {
         Ok(store) => store,
         Err(error) => return world.find(format!("the store cannot be opened at the end: {error}")),
     };
     let lookup: ZoneLookup = std::sync::Arc::new(|name| zones().zone(name).ok());
-    let oldest = store.reader().and_then(|mut it| it.oldest_change()).unwrap();
+    let oldest = store
+        .reader()
+        .and_then(|mut it| it.oldest_change())
+        .unwrap();
     let now = bookd_core::time::Instant::from_seconds(world.now());
     let report = bookd::admin::check::check(store.as_mut(), oldest, &lookup, now, |_| ()).unwrap();
     for checked in &report.invariants {
-        checked.findings.iter().for_each(|it| world.find(format!("{}: {it}", checked.name)));
+        checked
+            .findings
+            .iter()
+            .for_each(|it| world.find(format!("{}: {it}", checked.name)));
     }
     let log = Log::read(store.as_mut(), &world.ops.borrow());
-    let changes = log.changes.iter().map(|it| (number(it.revision), it.time.seconds()));
-    world.r16_no_jump_is_believed_at_once(changes).into_iter().for_each(|it| world.find(it));
-    r11_nothing_panics().into_iter().for_each(|it| world.find(it));
+    let changes = log
+        .changes
+        .iter()
+        .map(|it| (number(it.revision), it.time.seconds()));
+    world
+        .r16_no_jump_is_believed_at_once(changes)
+        .into_iter()
+        .for_each(|it| world.find(it));
+    r11_nothing_panics()
+        .into_iter()
+        .for_each(|it| world.find(it));
     let found = history::check(&world.ops.borrow(), &world.watched.borrow(), &log);
     found.into_iter().for_each(|it| world.find(it));
 }
@@ -140,7 +176,10 @@ fn report(world: &World, faults: usize) -> Report {
         acknowledged: ops.iter().filter(|op| op.done().is_some()).count(),
         revisions: world.last.get(),
         faults,
-        reused: ops.iter().filter(|op| op.is_refused("REQUEST_ID_REUSED")).count(),
+        reused: ops
+            .iter()
+            .filter(|op| op.is_refused("REQUEST_ID_REUSED"))
+            .count(),
         in_parts: world.watched.borrow().iter().map(|it| it.in_parts).sum(),
     }
 }

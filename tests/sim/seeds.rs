@@ -18,9 +18,19 @@ const ENDING: &str = "the trace is ";
 /// Runs a seed in another process, and ends it when it takes so long that it never ends.
 fn elsewhere(seed: u64) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "seeds::one_seed_keeps_all_promises", "--nocapture"]);
-    command.env("BOOKD_SIM_SEED", seed.to_string()).env("RUST_BACKTRACE", "0");
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    command.args([
+        "--exact",
+        "seeds::one_seed_keeps_all_promises",
+        "--nocapture",
+    ]);
+    command
+        .env("BOOKD_SIM_SEED", seed.to_string())
+        .env("RUST_BACKTRACE", "0");
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let id = child.id().to_string();
     let (ended, end) = mpsc::channel();
     let wait = move || {
@@ -28,7 +38,10 @@ fn elsewhere(seed: u64) -> Output {
         let _in_time = ended.send(());
         output
     };
-    let waiting = std::thread::Builder::new().name(format!("seed {seed}")).spawn(wait).unwrap();
+    let waiting = std::thread::Builder::new()
+        .name(format!("seed {seed}"))
+        .spawn(wait)
+        .unwrap();
     if end.recv_timeout(LONGEST).is_err() {
         eprintln!("BOOKD_SIM_SEED={seed} does not end");
         let _gone_already = Command::new("kill").args(["-KILL", &id]).status();
@@ -40,10 +53,15 @@ fn elsewhere(seed: u64) -> Output {
 fn ending(seed: u64) -> String {
     let output = elsewhere(seed);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let ending = said.lines().find_map(|line| Some(line.split_once(ENDING)?.1.to_owned()));
+    let ending = said
+        .lines()
+        .find_map(|line| Some(line.split_once(ENDING)?.1.to_owned()));
     match ending.filter(|_| output.status.success()) {
         Some(ending) => ending,
-        None => panic!("BOOKD_SIM_SEED={seed} fails:\n{said}\n{}", String::from_utf8_lossy(&output.stderr)),
+        None => panic!(
+            "BOOKD_SIM_SEED={seed} fails:\n{said}\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        ),
     }
 }
 
@@ -56,8 +74,22 @@ fn one_seed_keeps_all_promises() {
     if std::env::var_os("BOOKD_SIM_TRACE").is_some() {
         println!("{}", it.shown);
     }
-    assert!(it.found.is_empty(), "seed {seed}:\n{}\n\n{}", it.shown, it.found.join("\n"));
-    let Report { digest, calls, acknowledged, revisions, faults, reused, in_parts, .. } = it;
+    assert!(
+        it.found.is_empty(),
+        "seed {seed}:\n{}\n\n{}",
+        it.shown,
+        it.found.join("\n")
+    );
+    let Report {
+        digest,
+        calls,
+        acknowledged,
+        revisions,
+        faults,
+        reused,
+        in_parts,
+        ..
+    } = it;
     println!("{ENDING}{digest}: {calls} {acknowledged} {revisions} {faults} {reused} {in_parts}");
 }
 
@@ -76,20 +108,40 @@ fn under_every_seed_all_promises_are_kept_and_everything_converges() {
                         return;
                     }
                     let ending = ending(seed);
-                    let counts = ending.rsplit_once(": ").unwrap().1.split(' ').map(|it| it.parse::<u64>().unwrap());
-                    sums.lock().unwrap().iter_mut().zip(counts).for_each(|(sum, it)| *sum += it);
+                    let counts = ending
+                        .rsplit_once(": ")
+                        .unwrap()
+                        .1
+                        .split(' ')
+                        .map(|it| it.parse::<u64>().unwrap());
+                    sums.lock()
+                        .unwrap()
+                        .iter_mut()
+                        .zip(counts)
+                        .for_each(|(sum, it)| *sum += it);
                 }
             });
         }
     });
     let [calls, acknowledged, revisions, faults, reused, in_parts] = *sums.lock().unwrap();
     let seeds = end - first;
-    eprintln!("{seeds} seeds: {calls} calls, {acknowledged} acknowledged, {revisions} revisions, {faults} faults");
+    eprintln!(
+        "{seeds} seeds: {calls} calls, {acknowledged} acknowledged, {revisions} revisions, {faults} faults"
+    );
     eprintln!("{reused} calls under the request id of another were refused");
     eprintln!("{in_parts} times a watcher was told a change in parts");
-    assert!(seeds < SEEDS || in_parts > 0, "changes must come in parts, or nothing is shown of them");
-    assert!(seeds < SEEDS || reused > seeds, "request ids must be tried with other requests, or nothing is shown");
-    assert!(acknowledged * 4 > calls, "a quarter of the calls must come to something, or nothing is shown");
+    assert!(
+        seeds < SEEDS || in_parts > 0,
+        "changes must come in parts, or nothing is shown of them"
+    );
+    assert!(
+        seeds < SEEDS || reused > seeds,
+        "request ids must be tried with other requests, or nothing is shown"
+    );
+    assert!(
+        acknowledged * 4 > calls,
+        "a quarter of the calls must come to something, or nothing is shown"
+    );
 }
 
 #[test]

@@ -37,8 +37,14 @@ pub async fn serve(world: Rc<World>, machine: Rc<Machine>) -> turmoil::Result {
     };
     world.confirm_clock();
     // So that deletions by force are prepared, and series come in parts.
-    let slices = Slices { at_once: 0, size: 1 };
-    let watch = WatchSettings { part_events_max: 2, ..WatchSettings::default() };
+    let slices = Slices {
+        at_once: 0,
+        size: 1,
+    };
+    let watch = WatchSettings {
+        part_events_max: 2,
+        ..WatchSettings::default()
+    };
     // One start like this and one like that: what the writer has in memory shows in its own decisions alone.
     let decides_beside = world.now() % 2 == 0;
     let settings = Settings {
@@ -56,16 +62,30 @@ pub async fn serve(world: Rc<World>, machine: Rc<Machine>) -> turmoil::Result {
             return Ok(());
         }
     };
-    world.tell(format_args!("the server starts at revision {}", engine.revision()));
-    let api = Api { ids: machine.ids(), ..Api::new(engine.clone(), zones()) };
+    world.tell(format_args!(
+        "the server starts at revision {}",
+        engine.revision()
+    ));
+    let api = Api {
+        ids: machine.ids(),
+        ..Api::new(engine.clone(), zones())
+    };
     let (routes, _health) = bookd::api::routes(&api).await?;
     drop(api);
     let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
     let accepting = async {
         for number in 0.. {
-            let Ok((stream, peer)) = listener.accept().await else { continue };
+            let Ok((stream, peer)) = listener.accept().await else {
+                continue;
+            };
             let service = stack::alone(routes.clone());
-            tokio::spawn(serve_connection(stream, peer, number, ServerLimits::default(), service));
+            tokio::spawn(serve_connection(
+                stream,
+                peer,
+                number,
+                ServerLimits::default(),
+                service,
+            ));
         }
     };
     tokio::select! {

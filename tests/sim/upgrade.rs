@@ -47,18 +47,42 @@ fn content(disk: &Disk) -> Content {
     assert!(!report.is_damaged(), "{:?}", report.invariants);
     let boot = store.boot().unwrap();
     let mut reader = store.reader().unwrap();
-    let (appointments, revision) = reader.appointments_after(AppointmentKey::default(), 10_000).unwrap();
-    let ids: Vec<_> = reader.list_calendars("", None, 1_000).unwrap().0.into_iter().map(|it| it.id).collect();
+    let (appointments, revision) = reader
+        .appointments_after(AppointmentKey::default(), 10_000)
+        .unwrap();
+    let ids: Vec<_> = reader
+        .list_calendars("", None, 1_000)
+        .unwrap()
+        .0
+        .into_iter()
+        .map(|it| it.id)
+        .collect();
     let changes = whole_log(&mut *reader);
-    let calendars = store.load_calendars(&ids, now).unwrap().into_iter().flatten().collect();
-    Content { revision, code_key: boot.code_key, calendars, appointments, changes }
+    let calendars = store
+        .load_calendars(&ids, now)
+        .unwrap()
+        .into_iter()
+        .flatten()
+        .collect();
+    Content {
+        revision,
+        code_key: boot.code_key,
+        calendars,
+        appointments,
+        changes,
+    }
 }
 
 /// Every file that was released and is not of this schema.
 fn released() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files");
-    let files = std::fs::read_dir(folder).unwrap().map(|it| it.unwrap().path());
-    files.filter(|it| it.extension().is_some_and(|it| it == "db")).map(|it| std::fs::read(it).unwrap()).collect()
+    let files = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|it| it.unwrap().path());
+    files
+        .filter(|it| it.extension().is_some_and(|it| it == "db"))
+        .map(|it| std::fs::read(it).unwrap())
+        .collect()
 }
 
 #[test]
@@ -71,7 +95,11 @@ fn wherever_the_power_goes_the_process_dies_or_the_disk_fails_an_older_file_lose
         let untouched = Disk::holding(1, &database);
         drop(open(&untouched).unwrap());
         let (accesses, wanted) = (untouched.accesses(), content(&untouched));
-        assert!(!wanted.calendars.is_empty() && wanted.appointments.len() > 5 && wanted.changes.len() > 10);
+        assert!(
+            !wanted.calendars.is_empty()
+                && wanted.appointments.len() > 5
+                && wanted.changes.len() > 10
+        );
         let mut writes = 0;
         for at in 0..accesses {
             for round in at..at + kinds {
@@ -80,19 +108,41 @@ fn wherever_the_power_goes_the_process_dies_or_the_disk_fails_an_older_file_lose
                 disk.cut_after(at);
                 let is_open = open(&disk).is_ok();
                 assert!(disk.is_off() || is_open, "file {file}, access {at}");
-                let next = if seed == 1 { disk.after_kill() } else { disk.after_power_loss() };
-                assert_eq!(content(&next), wanted, "file {file}, access {at}, seed {seed}");
-                let (fault, loses_power) = [(Fault::Io, false), (Fault::Io, true), (Fault::Full, at % 2 == 0)]
-                    [usize::try_from(round % 3).unwrap()];
+                let next = if seed == 1 {
+                    disk.after_kill()
+                } else {
+                    disk.after_power_loss()
+                };
+                assert_eq!(
+                    content(&next),
+                    wanted,
+                    "file {file}, access {at}, seed {seed}"
+                );
+                let (fault, loses_power) = [
+                    (Fault::Io, false),
+                    (Fault::Io, true),
+                    (Fault::Full, at % 2 == 0),
+                ][usize::try_from(round % 3).unwrap()];
                 let disk = Disk::holding(at, &database);
                 disk.fail_after(at, fault);
                 let _opened_or_not = open(&disk).is_ok();
                 writes += u64::from(matches!(disk.failed(), Some(Access::Write | Access::Sync)));
-                let next = if loses_power { disk.after_power_loss() } else { disk.after_kill() };
-                assert_eq!(content(&next), wanted, "file {file}, {fault:?} at access {at} ({:?})", disk.failed());
+                let next = if loses_power {
+                    disk.after_power_loss()
+                } else {
+                    disk.after_kill()
+                };
+                assert_eq!(
+                    content(&next),
+                    wanted,
+                    "file {file}, {fault:?} at access {at} ({:?})",
+                    disk.failed()
+                );
             }
         }
-        eprintln!("file {file}: {accesses} accesses, each cut off and failed {kinds} times; {writes} were writes");
+        eprintln!(
+            "file {file}: {accesses} accesses, each cut off and failed {kinds} times; {writes} were writes"
+        );
         assert!(writes > 10, "an upgrade writes");
     }
 }
@@ -110,9 +160,19 @@ fn an_older_file_is_not_written_anew_where_that_would_fill_the_disk() {
         let store = open(&disk).unwrap();
         assert!(unsummed(&store) > 0, "it waits for room");
         drop(store);
-        let (grown, wal) = (disk.length("").saturating_sub(database.len()), disk.length("-wal"));
-        assert!(grown + wal < database.len() + ROOM_TO_OPEN, "the file grew by {grown} bytes, the WAL has {wal}");
+        let (grown, wal) = (
+            disk.length("").saturating_sub(database.len()),
+            disk.length("-wal"),
+        );
+        assert!(
+            grown + wal < database.len() + ROOM_TO_OPEN,
+            "the file grew by {grown} bytes, the WAL has {wal}"
+        );
         disk.leave_room(None);
-        assert_eq!(unsummed(&open(&disk).unwrap()), 0, "every page has its checksum once there is room");
+        assert_eq!(
+            unsummed(&open(&disk).unwrap()),
+            0,
+            "every page has its checksum once there is room"
+        );
     }
 }

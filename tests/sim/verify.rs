@@ -50,10 +50,15 @@ pub async fn opens_and_verifies(world: Rc<World>, chance: Chance) -> turmoil::Re
     let after = look(&world).await?;
     if before != after {
         let only = |some: &[String], others: &[String]| -> Vec<String> {
-            some.iter().filter(|it| !others.contains(it)).cloned().collect()
+            some.iter()
+                .filter(|it| !others.contains(it))
+                .cloned()
+                .collect()
         };
         let (gone, new) = (only(&before, &after), only(&after, &before));
-        world.find(format!("R9 a restart changes what shows: gone is {gone:#?}, new is {new:#?}"));
+        world.find(format!(
+            "R9 a restart changes what shows: gone is {gone:#?}, new is {new:#?}"
+        ));
     }
     world.phase.set(Phase::Over);
     Ok(())
@@ -63,8 +68,13 @@ pub async fn opens_and_verifies(world: Rc<World>, chance: Chance) -> turmoil::Re
 async fn look(world: &World) -> Result<Vec<String>, Status> {
     let channel = connect();
     // A command makes the writer look at the clock, and record what has expired.
-    let nobody = pb::ReleaseHoldRequest { appointment_id: uuid::Uuid::from_u128(7).to_string(), ..Default::default() };
-    let _not_found = BookingServiceClient::new(channel.clone()).release_hold(nobody).await;
+    let nobody = pb::ReleaseHoldRequest {
+        appointment_id: uuid::Uuid::from_u128(7).to_string(),
+        ..Default::default()
+    };
+    let _not_found = BookingServiceClient::new(channel.clone())
+        .release_hold(nobody)
+        .await;
     let mut shown = Vec::new();
     for calendar in CALENDARS {
         match booked(world, calendar).await {
@@ -86,7 +96,12 @@ async fn look(world: &World) -> Result<Vec<String>, Status> {
     shown.extend(appointments(world).await?);
     // What the store tells of everything is judged beside what was told of it while it happened.
     let watched = from_the_beginning(&channel, world.last.get()).await;
-    shown.extend(watched.iter().flat_map(|it| &it.seen).map(|change| format!("{change:?}")));
+    shown.extend(
+        watched
+            .iter()
+            .flat_map(|it| &it.seen)
+            .map(|change| format!("{change:?}")),
+    );
     world.watched.borrow_mut().extend(watched);
     Ok(shown)
 }
@@ -94,16 +109,28 @@ async fn look(world: &World) -> Result<Vec<String>, Status> {
 /// What takes place of a calendar, all that was ever booked of it, and its history.
 async fn booked(world: &World, calendar: &str) -> Result<Vec<String>, Status> {
     let mut lists = ListServiceClient::new(connect());
-    let upcoming = pb::ListAppointmentsRequest { calendar_id: calendar.into(), page_size: 1_000, ..Default::default() };
+    let upcoming = pb::ListAppointmentsRequest {
+        calendar_id: calendar.into(),
+        page_size: 1_000,
+        ..Default::default()
+    };
     let states = ALL_STATES.map(i32::from).to_vec();
-    let ever = pb::ListAppointmentsRequest { states, start_time: Some(Timestamp::default()), ..upcoming.clone() };
+    let ever = pb::ListAppointmentsRequest {
+        states,
+        start_time: Some(Timestamp::default()),
+        ..upcoming.clone()
+    };
     let mut shown = Vec::new();
     for request in [upcoming, ever] {
         let answer = lists.list_appointments(request).await?.into_inner();
         world.last.set(answer.revision);
         shown.extend(answer.appointments.iter().map(|it| format!("{it:?}")));
     }
-    let request = pb::ListChangesRequest { calendar_id: calendar.into(), page_size: 1_000, ..Default::default() };
+    let request = pb::ListChangesRequest {
+        calendar_id: calendar.into(),
+        page_size: 1_000,
+        ..Default::default()
+    };
     let changes = lists.list_changes(request).await?.into_inner().changes;
     shown.extend(changes.iter().map(|it| format!("{it:?}")));
     Ok(shown)
@@ -114,9 +141,19 @@ async fn appointments(world: &World) -> Result<Vec<String>, Status> {
     let mut lists = ListServiceClient::new(connect());
     let (mut shown, known) = (Vec::new(), world.known.borrow().clone());
     for appointment_id in known {
-        let request = pb::GetAppointmentRequest { appointment_id: appointment_id.clone() };
-        let found = lists.get_appointment(request).await?.into_inner().appointment;
-        let request = pb::ListChangesRequest { appointment_id, page_size: 1_000, ..Default::default() };
+        let request = pb::GetAppointmentRequest {
+            appointment_id: appointment_id.clone(),
+        };
+        let found = lists
+            .get_appointment(request)
+            .await?
+            .into_inner()
+            .appointment;
+        let request = pb::ListChangesRequest {
+            appointment_id,
+            page_size: 1_000,
+            ..Default::default()
+        };
         let changes = lists.list_changes(request).await?.into_inner().changes;
         shown.push(format!("{found:?}: {changes:?}"));
     }
@@ -128,29 +165,64 @@ async fn settings(calendar: &str, now: i64) -> Result<Vec<String>, Status> {
     let (channel, calendar_id) = (connect(), calendar.to_owned());
     let mut calendars = CalendarServiceClient::new(channel.clone());
     let mut availability = AvailabilityServiceClient::new(channel);
-    let request = pb::GetCalendarRequest { calendar_id: calendar_id.clone() };
+    let request = pb::GetCalendarRequest {
+        calendar_id: calendar_id.clone(),
+    };
     let found = match calendars.get_calendar(request).await {
         Ok(found) => found.into_inner().calendar,
         // It was deleted, and nobody made it again; what was booked of it is listed all the same.
         Err(status) if status.code() == tonic::Code::NotFound => return Ok(Vec::new()),
         Err(status) => return Err(status),
     };
-    let request = pb::ListAppointmentTypesRequest { calendar_id: calendar_id.clone(), ..Default::default() };
-    let types = calendars.list_appointment_types(request).await?.into_inner().appointment_types;
-    let request = pb::GetAvailabilityRequest { calendar_id: calendar_id.clone() };
-    let hours = availability.get_availability(request).await?.into_inner().availability;
-    let at = |days: i64| Some(Timestamp { seconds: now + days * DAY, nanos: 0 });
+    let request = pb::ListAppointmentTypesRequest {
+        calendar_id: calendar_id.clone(),
+        ..Default::default()
+    };
+    let types = calendars
+        .list_appointment_types(request)
+        .await?
+        .into_inner()
+        .appointment_types;
+    let request = pb::GetAvailabilityRequest {
+        calendar_id: calendar_id.clone(),
+    };
+    let hours = availability
+        .get_availability(request)
+        .await?
+        .into_inner()
+        .availability;
+    let at = |days: i64| {
+        Some(Timestamp {
+            seconds: now + days * DAY,
+            nanos: 0,
+        })
+    };
     let (start_time, end_time) = (at(-30), at(30));
-    let request = pb::ListBusyRequest { calendar_id, start_time, end_time, page_size: 1_000, ..Default::default() };
+    let request = pb::ListBusyRequest {
+        calendar_id,
+        start_time,
+        end_time,
+        page_size: 1_000,
+        ..Default::default()
+    };
     let busy = availability.list_busy(request).await?.into_inner().periods;
     let types = types.iter().map(|it| format!("{it:?}"));
     let busy = busy.iter().map(|it| format!("{it:?}"));
-    Ok([format!("{found:?}"), format!("{hours:?}")].into_iter().chain(types).chain(busy).collect())
+    Ok([format!("{found:?}"), format!("{hours:?}")]
+        .into_iter()
+        .chain(types)
+        .chain(busy)
+        .collect())
 }
 
 /// The slots of three days, some of them and some of the other quarters tried.
 async fn slots(world: &World, calendar: &str, of_type: &str) -> Result<Vec<String>, Status> {
-    let wanted = Wanted { calendar, of_type, now: world.now(), days: 3 };
+    let wanted = Wanted {
+        calendar,
+        of_type,
+        now: world.now(),
+        days: 3,
+    };
     let (slots, found) = match tried::slots(&connect(), wanted, SAMPLE).await {
         Ok(tried) => tried,
         Err(status) if status.code() == tonic::Code::NotFound => return Ok(Vec::new()),
@@ -159,5 +231,8 @@ async fn slots(world: &World, calendar: &str, of_type: &str) -> Result<Vec<Strin
     for it in found {
         world.find(it);
     }
-    Ok(slots.iter().map(|slot| format!("{of_type} of {calendar}: {slot:?}")).collect())
+    Ok(slots
+        .iter()
+        .map(|slot| format!("{of_type} of {calendar}: {slot:?}"))
+        .collect())
 }

@@ -85,7 +85,10 @@ pub struct World {
 impl World {
     pub fn new(clients: usize) -> Rc<Self> {
         Rc::new(Self {
-            clock: SimClock(Arc::new(Shown { wall: AtomicI64::new(BEGINNING), uptime: AtomicU64::new(0) })),
+            clock: SimClock(Arc::new(Shown {
+                wall: AtomicI64::new(BEGINNING),
+                uptime: AtomicU64::new(0),
+            })),
             jumped: Cell::new(0),
             moved: Cell::new(0),
             jumped_at: Cell::new(None),
@@ -136,25 +139,37 @@ impl World {
     /// Whether the clock has run steadily for so long that it is believed.
     fn is_steady(&self) -> bool {
         let uptime = self.clock.0.uptime.load(Ordering::Relaxed);
-        self.jumped_at.get().is_none_or(|at| uptime >= at + CLOCK_STEADY.as_secs())
+        self.jumped_at
+            .get()
+            .is_none_or(|at| uptime >= at + CLOCK_STEADY.as_secs())
     }
 
     /// Whether a server must have seen that it has.
     pub fn is_steady_for_all(&self) -> bool {
         let uptime = self.clock.0.uptime.load(Ordering::Relaxed);
-        self.jumped_at.get().is_none_or(|at| uptime >= at + 3 * CLOCK_STEADY.as_secs())
+        self.jumped_at
+            .get()
+            .is_none_or(|at| uptime >= at + 3 * CLOCK_STEADY.as_secs())
     }
 
     /// R16: every change that did not wait for the clock to catch up was made at a time at which it could be believed.
-    pub fn r16_no_jump_is_believed_at_once(&self, changes: impl Iterator<Item = (i64, i64)>) -> Vec<String> {
+    pub fn r16_no_jump_is_believed_at_once(
+        &self,
+        changes: impl Iterator<Item = (i64, i64)>,
+    ) -> Vec<String> {
         let believed = self.believed.borrow();
         let mut before = i64::MIN;
         let is_wrong = |(_, time): &(i64, i64)| {
             let stands_still = std::mem::replace(&mut before, *time) == *time;
-            !stands_still && !believed.iter().any(|(from, to)| (*from..=*to).contains(time))
+            !stands_still
+                && !believed
+                    .iter()
+                    .any(|(from, to)| (*from..=*to).contains(time))
         };
         let wrong = changes.filter(is_wrong);
-        wrong.map(|(revision, time)| format!("R16 revision {revision} believes the clock at {time}")).collect()
+        wrong
+            .map(|(revision, time)| format!("R16 revision {revision} believes the clock at {time}"))
+            .collect()
     }
 
     fn moment(&self) -> Moment {
@@ -207,7 +222,12 @@ pub struct Trace {
 impl Default for Trace {
     fn default() -> Self {
         let keeps_all = std::env::var_os("BOOKD_SIM_TRACE").is_some();
-        Self { digest: 0xcbf2_9ce4_8422_2325, lines: 0, text: Vec::new(), keeps_all }
+        Self {
+            digest: 0xcbf2_9ce4_8422_2325,
+            lines: 0,
+            text: Vec::new(),
+            keeps_all,
+        }
     }
 }
 
@@ -233,7 +253,11 @@ impl Trace {
     }
 
     pub fn shown(&self) -> String {
-        let first = if self.keeps_all { 0 } else { self.text.len().saturating_sub(SHOWN) };
+        let first = if self.keeps_all {
+            0
+        } else {
+            self.text.len().saturating_sub(SHOWN)
+        };
         self.text[first..].join("\n")
     }
 }

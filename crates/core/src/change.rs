@@ -296,7 +296,10 @@ impl Change {
     /// Those of its events that the store has already, and the calendar that they are of.
     pub fn staged(&self) -> Option<(&CalendarId, Staged)> {
         let of = |event| match event {
-            &Event::CalendarDeleted { ref calendar, staged: Some(staged) } => Some((calendar, staged)),
+            &Event::CalendarDeleted {
+                ref calendar,
+                staged: Some(staged),
+            } => Some((calendar, staged)),
             _ => None,
         };
         self.events.iter().find_map(of)
@@ -314,8 +317,10 @@ impl Event {
             | Self::TypeDeleted { calendar, .. }
             | Self::BusyPut { calendar, .. } => vec![calendar],
             Self::Appointment { before, after, .. } => {
-                let mut calendars: Vec<_> =
-                    after.calendars().chain(before.iter().flat_map(|it| it.calendars())).collect();
+                let mut calendars: Vec<_> = after
+                    .calendars()
+                    .chain(before.iter().flat_map(|it| it.calendars()))
+                    .collect();
                 calendars.sort_unstable();
                 calendars.dedup();
                 calendars
@@ -331,7 +336,9 @@ pub fn new_calendar(
     stamps: Stamps,
     types: &[Arc<AppointmentType>],
 ) -> Calendar {
-    let types = types.iter().map(|appointment_type| AppointmentType::clone(appointment_type));
+    let types = types
+        .iter()
+        .map(|appointment_type| AppointmentType::clone(appointment_type));
     Calendar {
         id: id.clone(),
         since: stamps.revision,

@@ -32,16 +32,32 @@ pub fn is_staged(appointment: &Appointment, began: Instant) -> bool {
 }
 
 /// The appointment as it is once its calendar was deleted by a change.
-pub fn cancelled_with_calendar(appointment: &Appointment, (time, revision): (Instant, Revision)) -> Appointment {
+pub fn cancelled_with_calendar(
+    appointment: &Appointment,
+    (time, revision): (Instant, Revision),
+) -> Appointment {
     let cancelled = called_off(appointment, AppointmentState::Cancelled, DELETED_REASON);
-    let image = Image { update_time: time, revision, ..cancelled.image };
+    let image = Image {
+        update_time: time,
+        revision,
+        ..cancelled.image
+    };
     Appointment { image, ..cancelled }
 }
 
 /// The appointment as it is once it is called off, but for the stamps of the change.
 pub fn called_off(appointment: &Appointment, state: AppointmentState, reason: &str) -> Appointment {
     let sequence = appointment.sequence.saturating_add(1);
-    let image = Image { state, blocks: true, expire_time: None, sequence, ..appointment.image.clone() };
-    let person = Person { cancel_reason: reason.to_owned(), ..appointment.person.clone() };
+    let image = Image {
+        state,
+        blocks: true,
+        expire_time: None,
+        sequence,
+        ..appointment.image.clone()
+    };
+    let person = Person {
+        cancel_reason: reason.to_owned(),
+        ..appointment.person.clone()
+    };
     appointment.with(person, image)
 }

@@ -12,6 +12,9 @@ pub struct FieldViolation {
 impl FieldViolation {
     /// A violation of one field.
     pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self { field: field.into(), description: description.into() }
+        Self {
+            field: field.into(),
+            description: description.into(),
+        }
     }
 }

@@ -18,7 +18,10 @@ pub struct InvalidId;
 fn is_id(text: &str) -> bool {
     let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-@+:/".contains(byte);
     text.len() <= ID_CHARACTERS_MAX
-        && text.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric())
+        && text
+            .bytes()
+            .next()
+            .is_some_and(|first| first.is_ascii_alphanumeric())
         && text.as_bytes().iter().all(is_allowed)
 }
 
@@ -151,15 +154,22 @@ impl Etag {
     pub fn of(name: &[u8], revision: Revision) -> Self {
         // FNV-1a, 64 bits: an etag must be stable and look like nothing; it guards against haste, not malice.
         let bytes = name.iter().copied().chain(revision.0.to_le_bytes());
-        Self(bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)))
+        Self(bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        }))
     }
 }
 
 impl Etag {
     /// Reads an etag as it was written; none when it is not one.
     pub fn parse(text: &str) -> Option<Self> {
-        let is_etag = text.len() == 16 && text.bytes().all(|it| it.is_ascii_digit() || (b'a'..=b'f').contains(&it));
-        is_etag.then(|| u64::from_str_radix(text, 16).ok().map(Self)).flatten()
+        let is_etag = text.len() == 16
+            && text
+                .bytes()
+                .all(|it| it.is_ascii_digit() || (b'a'..=b'f').contains(&it));
+        is_etag
+            .then(|| u64::from_str_radix(text, 16).ok().map(Self))
+            .flatten()
     }
 }
 

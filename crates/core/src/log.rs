@@ -149,16 +149,31 @@ impl Replaced {
     /// What a change replaced, in the order of its events.
     pub fn by(change: &Change) -> Vec<Self> {
         let replaced = |event: &Event| match event {
-            Event::ProfileChanged { calendar, before, profile, .. } => {
+            Event::ProfileChanged {
+                calendar,
+                before,
+                profile,
+                ..
+            } => {
                 let earlier = Earlier::Profile(EarlierProfile::new(before, profile));
-                Some(Self { calendar: calendar.clone(), earlier })
+                Some(Self {
+                    calendar: calendar.clone(),
+                    earlier,
+                })
             }
-            Event::TypePut { calendar, before, .. } => {
+            Event::TypePut {
+                calendar, before, ..
+            } => {
                 let earlier = Earlier::Type(Box::new(AppointmentType::clone(before.as_ref()?)));
-                Some(Self { calendar: calendar.clone(), earlier })
+                Some(Self {
+                    calendar: calendar.clone(),
+                    earlier,
+                })
             }
             // What is deleted stays in its row, until a type of its name is put again.
-            Event::CalendarCreated { .. } | Event::CalendarDeleted { .. } | Event::TypeDeleted { .. } => None,
+            Event::CalendarCreated { .. }
+            | Event::CalendarDeleted { .. }
+            | Event::TypeDeleted { .. } => None,
             Event::BusyPut { .. } | Event::Appointment { .. } => None,
         };
         change.events.iter().filter_map(replaced).collect()
@@ -168,15 +183,28 @@ impl Replaced {
 impl EarlierProfile {
     /// What `before` was, where the change made `after` of it.
     fn new(before: &Profile, after: &Profile) -> Self {
-        let Profile { display_name: _, owner: _, zone, paused, limits, metadata: _, availability } = before;
+        let Profile {
+            display_name: _,
+            owner: _,
+            zone,
+            paused,
+            limits,
+            metadata: _,
+            availability,
+        } = before;
         let (were, are) = (&availability.overrides, &after.availability.overrides);
-        let dates = were.keys().chain(are.keys()).filter(|date| were.get(date) != are.get(date));
+        let dates = were
+            .keys()
+            .chain(are.keys())
+            .filter(|date| were.get(date) != are.get(date));
         Self {
             time_zone: zone.name().to_owned(),
             paused: *paused,
             limits: *limits,
             rules: availability.rules.clone(),
-            overrides: dates.map(|date| (*date, were.get(date).map(|hours| hours.windows.clone()))).collect(),
+            overrides: dates
+                .map(|date| (*date, were.get(date).map(|hours| hours.windows.clone())))
+                .collect(),
         }
     }
 }
@@ -201,9 +229,24 @@ pub struct LoggedAppointment {
 impl LogEntry {
     /// The entry of a change; `touch` answers the revision that last touched a calendar, and notes this one.
     pub fn new(change: &Change, mut touch: impl FnMut(&CalendarId) -> Revision) -> Self {
-        let Change { revision, time, cause, caller, events } = change;
-        let events = events.iter().map(|event| LogEvent::new(event, &mut touch)).collect();
-        Self { revision: *revision, time: *time, cause: *cause, caller: caller.clone(), events }
+        let Change {
+            revision,
+            time,
+            cause,
+            caller,
+            events,
+        } = change;
+        let events = events
+            .iter()
+            .map(|event| LogEvent::new(event, &mut touch))
+            .collect();
+        Self {
+            revision: *revision,
+            time: *time,
+            cause: *cause,
+            caller: caller.clone(),
+            events,
+        }
     }
 
     /// The same without what came before: what happened, and to what.
@@ -223,8 +266,17 @@ impl LogEntry {
 
     /// What it says of the log itself, if it is a mark.
     pub fn mark(&self) -> Option<Mark> {
-        let Self { revision, time, cause, .. } = *self;
-        matches!(cause, Cause::Restore | Cause::ClockReset).then_some(Mark { revision, time, cause })
+        let Self {
+            revision,
+            time,
+            cause,
+            ..
+        } = *self;
+        matches!(cause, Cause::Restore | Cause::ClockReset).then_some(Mark {
+            revision,
+            time,
+            cause,
+        })
     }
 }
 
@@ -232,8 +284,16 @@ impl LogEvent {
     /// The event as the log keeps it; `touch` answers the revision that last touched a calendar, and notes this one.
     pub fn new(event: &Event, mut touch: impl FnMut(&CalendarId) -> Revision) -> Self {
         let touched = event.calendars().into_iter();
-        let calendars = touched.map(|id| Touched { calendar: id.clone(), previous: touch(id) }).collect();
-        Self { calendars, what: What::of(event) }
+        let calendars = touched
+            .map(|id| Touched {
+                calendar: id.clone(),
+                previous: touch(id),
+            })
+            .collect();
+        Self {
+            calendars,
+            what: What::of(event),
+        }
     }
 
     /// What happened to an appointment; none when it happened to a calendar.
@@ -251,12 +311,18 @@ impl What {
             Event::CalendarCreated { .. } => Self::Calendar(CalendarEvent::Created),
             Event::ProfileChanged { .. } => Self::Calendar(CalendarEvent::ProfileChanged),
             Event::CalendarDeleted { .. } => Self::Calendar(CalendarEvent::Deleted),
-            Event::TypePut { appointment_type, .. } => {
-                Self::Calendar(CalendarEvent::TypePut(appointment_type.id.clone()))
+            Event::TypePut {
+                appointment_type, ..
+            } => Self::Calendar(CalendarEvent::TypePut(appointment_type.id.clone())),
+            Event::TypeDeleted { type_id, .. } => {
+                Self::Calendar(CalendarEvent::TypeDeleted(type_id.clone()))
             }
-            Event::TypeDeleted { type_id, .. } => Self::Calendar(CalendarEvent::TypeDeleted(type_id.clone())),
             Event::BusyPut { source, .. } => Self::Calendar(CalendarEvent::BusyPut(source.clone())),
-            Event::Appointment { kind, before, after } => Self::Appointment(Box::new(LoggedAppointment {
+            Event::Appointment {
+                kind,
+                before,
+                after,
+            } => Self::Appointment(Box::new(LoggedAppointment {
                 kind: *kind,
                 id: after.id,
                 key: after.key,

@@ -82,6 +82,10 @@ pub enum Refusal {
 impl Refusal {
     /// A transition that the table does not have.
     pub const fn state(state: AppointmentState, transition: Transition) -> Self {
-        Self::AppointmentState { state, asked: transition.participle(), detail: None }
+        Self::AppointmentState {
+            state,
+            asked: transition.participle(),
+            detail: None,
+        }
     }
 }

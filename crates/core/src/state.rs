@@ -30,7 +30,11 @@ pub struct State {
 impl State {
     /// Makes a change state.
     pub fn apply(&mut self, change: &Change) {
-        assert_eq!(change.revision, self.revision.next(), "revisions have no gaps");
+        assert_eq!(
+            change.revision,
+            self.revision.next(),
+            "revisions have no gaps"
+        );
         self.revision = change.revision;
         self.last_time = change.time;
         for event in &change.events {
@@ -41,31 +45,66 @@ impl State {
     /// Makes one event state. A change of several events is applied whole, or not at all.
     pub(crate) fn apply_event(&mut self, event: &Event, revision: Revision) {
         match event {
-            Event::CalendarCreated { calendar, profile, stamps, types } => {
-                self.calendars.insert(calendar.clone(), Arc::new(new_calendar(calendar, profile, *stamps, types)));
+            Event::CalendarCreated {
+                calendar,
+                profile,
+                stamps,
+                types,
+            } => {
+                self.calendars.insert(
+                    calendar.clone(),
+                    Arc::new(new_calendar(calendar, profile, *stamps, types)),
+                );
             }
             Event::CalendarDeleted { calendar, .. } => {
                 self.calendars.remove(calendar);
             }
-            Event::ProfileChanged { calendar, profile, stamps, .. } => {
+            Event::ProfileChanged {
+                calendar,
+                profile,
+                stamps,
+                ..
+            } => {
                 let calendar = self.changed(calendar, revision);
                 calendar.profile = Arc::clone(profile);
                 calendar.stamps = *stamps;
             }
-            Event::TypePut { calendar, appointment_type, .. } => {
-                Arc::make_mut(&mut self.changed(calendar, revision).types).put(Arc::clone(appointment_type));
+            Event::TypePut {
+                calendar,
+                appointment_type,
+                ..
+            } => {
+                Arc::make_mut(&mut self.changed(calendar, revision).types)
+                    .put(Arc::clone(appointment_type));
             }
-            Event::TypeDeleted { calendar, type_id, last } => {
-                Arc::make_mut(&mut self.changed(calendar, revision).types).remove(type_id, last.clone());
+            Event::TypeDeleted {
+                calendar,
+                type_id,
+                last,
+            } => {
+                Arc::make_mut(&mut self.changed(calendar, revision).types)
+                    .remove(type_id, last.clone());
             }
-            Event::BusyPut { calendar, busy, .. } => self.changed(calendar, revision).busy = Arc::clone(busy),
-            Event::Appointment { before, after, .. } => self.apply_appointment(before.as_deref(), after, revision),
+            Event::BusyPut { calendar, busy, .. } => {
+                self.changed(calendar, revision).busy = Arc::clone(busy)
+            }
+            Event::Appointment { before, after, .. } => {
+                self.apply_appointment(before.as_deref(), after, revision)
+            }
         }
     }
 
-    fn apply_appointment(&mut self, before: Option<&Appointment>, after: &Arc<Appointment>, revision: Revision) {
+    fn apply_appointment(
+        &mut self,
+        before: Option<&Appointment>,
+        after: &Arc<Appointment>,
+        revision: Revision,
+    ) {
         let mut had = Vec::new();
-        for (before, place) in before.iter().flat_map(|before| before.places.iter().map(move |place| (before, place))) {
+        for (before, place) in before
+            .iter()
+            .flat_map(|before| before.places.iter().map(move |place| (before, place)))
+        {
             if let Some(calendar) = self.touched(&place.calendar, revision) {
                 had.extend(take_out(calendar, before, place).map(|claim| (&place.calendar, claim)));
             }
@@ -88,22 +127,35 @@ impl State {
 
     /// The calendar that a change is of.
     fn changed(&mut self, id: &CalendarId, revision: Revision) -> &mut Calendar {
-        self.touched(id, revision).expect("a change is only of calendars that are loaded")
+        self.touched(id, revision)
+            .expect("a change is only of calendars that are loaded")
     }
 
     /// A state that knows only these calendars, for deciding several steps of which all or none happen.
     pub fn scratch<'a>(&self, calendars: impl IntoIterator<Item = &'a CalendarId>) -> Self {
         let calendars = calendars
             .into_iter()
-            .filter_map(|id| self.calendars.get(id).map(|calendar| (id.clone(), Arc::clone(calendar))))
+            .filter_map(|id| {
+                self.calendars
+                    .get(id)
+                    .map(|calendar| (id.clone(), Arc::clone(calendar)))
+            })
             .collect();
-        Self { calendars, appointments: self.appointments.clone(), ..*self }
+        Self {
+            calendars,
+            appointments: self.appointments.clone(),
+            ..*self
+        }
     }
 }
 
 /// The claim of an appointment on one of its calendars; none when it takes no time and waits for nothing.
 pub fn claim_on(calendar: &Calendar, appointment: &Appointment) -> Option<Claim> {
-    appointment.places.iter().find(|place| is_of(calendar, place)).and_then(|place| claim_of(appointment, place))
+    appointment
+        .places
+        .iter()
+        .find(|place| is_of(calendar, place))
+        .and_then(|place| claim_of(appointment, place))
 }
 
 fn is_of(calendar: &Calendar, place: &Place) -> bool {
@@ -113,12 +165,31 @@ fn is_of(calendar: &Calendar, place: &Place) -> bool {
 /// The claim of one of an appointment's places; none when it takes no time and waits for nothing.
 fn claim_of(appointment: &Appointment, place: &Place) -> Option<Claim> {
     use AppointmentState as S;
-    let is_kept = matches!(appointment.state, S::Held | S::Pending | S::Confirmed | S::NoShow | S::Completed);
+    let is_kept = matches!(
+        appointment.state,
+        S::Held | S::Pending | S::Confirmed | S::NoShow | S::Completed
+    );
     is_kept.then(|| {
-        let Place { type_number, start, duration, before, after, .. } = *place;
+        let Place {
+            type_number,
+            start,
+            duration,
+            before,
+            after,
+            ..
+        } = *place;
         let (state, expire_time) = (appointment.state, appointment.expire_time);
-        Claim::new(appointment.key, type_number, start, duration, before, after, state, expire_time)
-            .in_session(Session::own(appointment.session, appointment.places.len()))
+        Claim::new(
+            appointment.key,
+            type_number,
+            start,
+            duration,
+            before,
+            after,
+            state,
+            expire_time,
+        )
+        .in_session(Session::own(appointment.session, appointment.places.len()))
     })
 }
 
@@ -130,13 +201,23 @@ fn take_out(calendar: &mut Calendar, before: &Appointment, place: &Place) -> Opt
         return None;
     }
     let was_there = calendar.claims.remove(&claim);
-    assert!(was_there || claim.padded().end <= calendar.kept_from, "memory knows every claim that it must");
+    assert!(
+        was_there || claim.padded().end <= calendar.kept_from,
+        "memory knows every claim that it must"
+    );
     Some(claim)
 }
 
 /// Takes the time of an appointment at one of its places. `had` are the claims that it had until now, by calendar.
-fn put_in(calendar: &mut Calendar, after: &Appointment, place: &Place, had: &[(&CalendarId, Claim)]) {
-    let Some(claim) = claim_of(after, place).filter(|_| is_of(calendar, place)) else { return };
+fn put_in(
+    calendar: &mut Calendar,
+    after: &Appointment,
+    place: &Place,
+    had: &[(&CalendarId, Claim)],
+) {
+    let Some(claim) = claim_of(after, place).filter(|_| is_of(calendar, place)) else {
+        return;
+    };
     if !after.blocks {
         Arc::make_mut(&mut calendar.requests).insert(after.key, claim);
     } else if claim.padded().end > calendar.kept_from {
@@ -144,9 +225,18 @@ fn put_in(calendar: &mut Calendar, after: &Appointment, place: &Place, had: &[(&
         // where it was is not asked: files of before schema 4 may have two sessions at one time of one calendar.
         let is_it = |it: &Claim| it.padded() == claim.padded() && it.session() == claim.session();
         let is_where_it_was = || had.iter().any(|(of, it)| **of == calendar.id && is_it(it));
-        let is_in_the_way = |other: &&Claim| !other.shares_session(&claim) || other.padded() != claim.padded();
-        let is_free = calendar.claims.overlapping(claim.padded()).find(is_in_the_way).is_none();
-        assert!(is_free || is_where_it_was(), "two appointments of calendar {} at one time", calendar.id);
+        let is_in_the_way =
+            |other: &&Claim| !other.shares_session(&claim) || other.padded() != claim.padded();
+        let is_free = calendar
+            .claims
+            .overlapping(claim.padded())
+            .find(is_in_the_way)
+            .is_none();
+        assert!(
+            is_free || is_where_it_was(),
+            "two appointments of calendar {} at one time",
+            calendar.id
+        );
         calendar.claims.insert(claim);
     }
 }

@@ -32,7 +32,12 @@ pub struct AccessLog<S, P> {
 
 impl<S, P> AccessLog<S, P> {
     pub(crate) fn new(inner: S, methods: &'static Methods, is_logging: bool, protocol: P) -> Self {
-        Self { inner, methods, is_logging, protocol }
+        Self {
+            inner,
+            methods,
+            is_logging,
+            protocol,
+        }
     }
 }
 
@@ -50,9 +55,17 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let name = || self.methods.find(request.uri().path()).map_or(UNKNOWN, |(path, _)| path);
+        let name = || {
+            self.methods
+                .find(request.uri().path())
+                .map_or(UNKNOWN, |(path, _)| path)
+        };
         let record = self.is_logging.then(|| CallRecord::begin(name()));
-        LoggedFuture { answer: self.inner.call(request), record, protocol: self.protocol }
+        LoggedFuture {
+            answer: self.inner.call(request),
+            record,
+            protocol: self.protocol,
+        }
     }
 }
 
@@ -78,7 +91,11 @@ where
         {
             record.end(&outcome);
         }
-        Poll::Ready(Ok(response.map(|body| LoggedBody { body, record, protocol })))
+        Poll::Ready(Ok(response.map(|body| LoggedBody {
+            body,
+            record,
+            protocol,
+        })))
     }
 }
 
@@ -93,7 +110,10 @@ impl<B: Body<Data = Bytes> + Unpin, P: Protocol> Body for LoggedBody<B, P> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = &mut *self;
         let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
         if let (Some(record), Some(Ok(frame))) = (&mut this.record, &frame)
@@ -125,7 +145,11 @@ struct CallRecord {
 
 impl CallRecord {
     fn begin(method: &'static str) -> Self {
-        Self { method, begun: Instant::now(), is_logged: false }
+        Self {
+            method,
+            begun: Instant::now(),
+            is_logged: false,
+        }
     }
 
     /// The call ends so; what it is told after that is not logged.
@@ -205,9 +229,13 @@ mod tests {
 
     /// What is logged of one call with this answer, of which so much is read.
     async fn logged(path: &str, answer: Response<ScriptedBody>, is_read: bool) -> Vec<String> {
-        let methods: Methods = [("/s/m".to_owned(), Method::default())].into_iter().collect();
+        let methods: Methods = [("/s/m".to_owned(), Method::default())]
+            .into_iter()
+            .collect();
         let mut answer = Some(answer);
-        let service = tower::service_fn(|_: Request<Empty<Bytes>>| ready(Ok(answer.take().expect("one call"))));
+        let service = tower::service_fn(|_: Request<Empty<Bytes>>| {
+            ready(Ok(answer.take().expect("one call")))
+        });
         let mut log = AccessLog::new(service, Box::leak(Box::new(methods)), true, Plain);
         let mut request = request(Empty::new(), None);
         *request.uri_mut() = path.parse().expect("a path");
@@ -228,13 +256,27 @@ mod tests {
         let with_trailers = || {
             let end = |reason| Ok(Frame::trailers(trailers("reason", reason)));
             Response::new(
-                ScriptedBody::new(vec![Ok(Frame::data(Bytes::from_static(b"1"))), end("FULL"), end("LATE")]).0,
+                ScriptedBody::new(vec![
+                    Ok(Frame::data(Bytes::from_static(b"1"))),
+                    end("FULL"),
+                    end("LATE"),
+                ])
+                .0,
             )
         };
-        assert_eq!(logged("/s/m", with_trailers(), true).await, ["\"/s/m\" \"Ended\" \"FULL\" "]);
-        assert_eq!(logged("/s/m", with_trailers(), false).await, ["\"/s/m\" \"CutOff\" "]);
+        assert_eq!(
+            logged("/s/m", with_trailers(), true).await,
+            ["\"/s/m\" \"Ended\" \"FULL\" "]
+        );
+        assert_eq!(
+            logged("/s/m", with_trailers(), false).await,
+            ["\"/s/m\" \"CutOff\" "]
+        );
         let mut foreign = with_trailers();
         *foreign.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        assert_eq!(logged("/made/up", foreign, true).await, ["\"unknown\" \"Foreign\" "]);
+        assert_eq!(
+            logged("/made/up", foreign, true).await,
+            ["\"unknown\" \"Foreign\" "]
+        );
     }
 }

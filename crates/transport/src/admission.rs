@@ -102,7 +102,11 @@ impl ConnectionShare {
 impl Admission {
     /// With these limits.
     pub fn new(limits: AdmissionLimits) -> Self {
-        Self { limits, all: Amounts::default(), retries: RetrySchedule::new(Instant::now()) }
+        Self {
+            limits,
+            all: Amounts::default(),
+            retries: RetrySchedule::new(Instant::now()),
+        }
     }
 
     /// Calls that are being worked on, without those of health and reflection.
@@ -116,16 +120,26 @@ impl Admission {
         share: &ConnectionShare,
         method: Method,
     ) -> Result<Arc<CallPermit>, Duration> {
-        self.try_admit(share, method).ok_or_else(|| self.retry_after())
+        self.try_admit(share, method)
+            .ok_or_else(|| self.retry_after())
     }
 
     fn retry_after(&self) -> Duration {
         self.retries.next(Instant::now())
     }
 
-    fn try_admit(self: &Arc<Self>, share: &ConnectionShare, method: Method) -> Option<Arc<CallPermit>> {
+    fn try_admit(
+        self: &Arc<Self>,
+        share: &ConnectionShare,
+        method: Method,
+    ) -> Option<Arc<CallPermit>> {
         let phase = AtomicU8::new(ADMITTED);
-        let permit = CallPermit { admission: Arc::clone(self), share: share.clone(), method, phase };
+        let permit = CallPermit {
+            admission: Arc::clone(self),
+            share: share.clone(),
+            method,
+            phase,
+        };
         if method.is_standard {
             let (own, all) = (share.0.standard.add(1), self.all.standard.add(1));
             return (all <= STANDARD_CALLS_MAX || own <= CALLS_GRANTED).then(|| Arc::new(permit));
@@ -136,24 +150,47 @@ impl Admission {
 
     /// Room to wait for the rest of a request that is refused.
     pub(crate) fn wait_for_rest(self: &Arc<Self>, share: &ConnectionShare) -> Option<RestPermit> {
-        let fits = self.all.rests.share_out(1, RESTS_MAX, RESTS_GRANTED, &share.0.rests);
-        fits.then(|| RestPermit { admission: Arc::clone(self), share: share.clone() })
+        let fits = self
+            .all
+            .rests
+            .share_out(1, RESTS_MAX, RESTS_GRANTED, &share.0.rests);
+        fits.then(|| RestPermit {
+            admission: Arc::clone(self),
+            share: share.clone(),
+        })
     }
 
     /// Room for a request that is being received.
     fn receive(self: &Arc<Self>, bytes: usize, share: &ConnectionShare) -> Option<ReceivePermit> {
-        let fits =
-            self.all.receiving.share_out(bytes, self.limits.receiving_bytes_max, BYTES_GRANTED, &share.0.receiving);
-        fits.then(|| ReceivePermit { admission: Arc::clone(self), share: share.clone(), bytes })
+        let fits = self.all.receiving.share_out(
+            bytes,
+            self.limits.receiving_bytes_max,
+            BYTES_GRANTED,
+            &share.0.receiving,
+        );
+        fits.then(|| ReceivePermit {
+            admission: Arc::clone(self),
+            share: share.clone(),
+            bytes,
+        })
     }
 
     /// Keeps a piece of an answer until the client has taken it; nothing when too much is kept already.
     pub(crate) fn keep(self: &Arc<Self>, piece: Bytes, share: &ConnectionShare) -> Option<Bytes> {
         let bytes = weight(&piece);
-        let fits = self.all.untaken.share_out(bytes, self.limits.untaken_bytes_max, BYTES_GRANTED, &share.0.untaken);
+        let fits = self.all.untaken.share_out(
+            bytes,
+            self.limits.untaken_bytes_max,
+            BYTES_GRANTED,
+            &share.0.untaken,
+        );
         fits.then(|| {
             share.0.unsent.add(piece.len());
-            Bytes::from_owner(UntakenPiece { admission: Arc::clone(self), share: share.clone(), piece })
+            Bytes::from_owner(UntakenPiece {
+                admission: Arc::clone(self),
+                share: share.clone(),
+                piece,
+            })
         })
     }
 }
@@ -180,7 +217,8 @@ impl CallPermit {
     /// then it is over.
     pub(crate) fn begin(&self) -> bool {
         let is_new = self.advance(BEGUN);
-        let is_too_many = || self.admission.all.begun.held() > self.admission.limits.begun_calls_max;
+        let is_too_many =
+            || self.admission.all.begun.held() > self.admission.limits.begun_calls_max;
         let is_refused = is_new && is_too_many() && self.share.0.calls.held() > CALLS_GRANTED;
         if is_refused {
             self.advance(ANSWERED);
@@ -324,8 +362,14 @@ mod tests {
     use super::*;
 
     const KIB: usize = 1_024;
-    const USUAL: Method = Method { is_reading: false, is_standard: false };
-    const HEALTH: Method = Method { is_reading: true, is_standard: true };
+    const USUAL: Method = Method {
+        is_reading: false,
+        is_standard: false,
+    };
+    const HEALTH: Method = Method {
+        is_reading: true,
+        is_standard: true,
+    };
 
     fn admission() -> Arc<Admission> {
         Arc::new(Admission::new(AdmissionLimits {
@@ -338,22 +382,44 @@ mod tests {
 
     #[test]
     fn a_full_server_lets_in_connections_with_few_calls_and_health_and_nobody_else() {
-        let (admission, many, few) = (admission(), ConnectionShare::default(), ConnectionShare::default());
-        let calls: Vec<_> = (0..6).map(|_| admission.admit(&many, USUAL).expect("there is room")).collect();
-        assert!(admission.admit(&many, USUAL).is_err(), "what was let in counts at once");
+        let (admission, many, few) = (
+            admission(),
+            ConnectionShare::default(),
+            ConnectionShare::default(),
+        );
+        let calls: Vec<_> = (0..6)
+            .map(|_| admission.admit(&many, USUAL).expect("there is room"))
+            .collect();
+        assert!(
+            admission.admit(&many, USUAL).is_err(),
+            "what was let in counts at once"
+        );
         calls.iter().for_each(|call| call.mark_received());
         assert!(admission.admit(&many, USUAL).is_err());
-        let granted: Vec<_> = (0..CALLS_GRANTED).map(|_| admission.admit(&few, USUAL).expect("it has few")).collect();
+        let granted: Vec<_> = (0..CALLS_GRANTED)
+            .map(|_| admission.admit(&few, USUAL).expect("it has few"))
+            .collect();
         assert!(admission.admit(&few, USUAL).is_err());
         assert!(admission.admit(&many, HEALTH).is_ok());
-        assert_eq!((admission.calls(), admission.all.begun.held()), (6 + CALLS_GRANTED, 0));
+        assert_eq!(
+            (admission.calls(), admission.all.begun.held()),
+            (6 + CALLS_GRANTED, 0)
+        );
         drop(granted);
         assert!(admission.admit(&many, USUAL).is_err());
         calls[0].mark_answered();
-        assert!(admission.admit(&many, USUAL).is_ok(), "what is answered makes room");
+        assert!(
+            admission.admit(&many, USUAL).is_ok(),
+            "what is answered makes room"
+        );
         drop(calls);
         assert_eq!(
-            (admission.calls(), admission.all.standard.held(), many.0.calls.held(), few.0.calls.held()),
+            (
+                admission.calls(),
+                admission.all.standard.held(),
+                many.0.calls.held(),
+                few.0.calls.held()
+            ),
             (0, 0, 0, 0)
         );
         assert_eq!(admission.all.begun.held(), 0);
@@ -361,16 +427,29 @@ mod tests {
 
     #[test]
     fn requests_that_never_arrive_keep_nobody_out_whose_arrive() {
-        let (admission, many, few) =
-            (Arc::new(Admission::default()), ConnectionShare::default(), ConnectionShare::default());
+        let (admission, many, few) = (
+            Arc::new(Admission::default()),
+            ConnectionShare::default(),
+            ConnectionShare::default(),
+        );
         let enter = |share| admission.admit(share, USUAL).expect("there is room");
-        let begun: Vec<_> = (0..BEGUN_CALLS_MAX).map(|_| enter(&many)).filter(|call| call.begin()).collect();
+        let begun: Vec<_> = (0..BEGUN_CALLS_MAX)
+            .map(|_| enter(&many))
+            .filter(|call| call.begin())
+            .collect();
         let count = || (admission.calls(), admission.all.begun.held());
         assert_eq!(count(), (0, BEGUN_CALLS_MAX));
         let calls: Vec<_> = (0..200).map(|_| enter(&few)).collect();
         assert_eq!(count(), (200, BEGUN_CALLS_MAX), "however many it has");
-        assert!(!calls[0].begin(), "who lets itself be waited for must have few");
-        assert_eq!((count(), few.0.calls.held()), ((199, BEGUN_CALLS_MAX), 199), "and is not counted any more");
+        assert!(
+            !calls[0].begin(),
+            "who lets itself be waited for must have few"
+        );
+        assert_eq!(
+            (count(), few.0.calls.held()),
+            ((199, BEGUN_CALLS_MAX), 199),
+            "and is not counted any more"
+        );
         drop(calls);
         let call = enter(&few);
         assert!(call.begin());
@@ -388,15 +467,23 @@ mod tests {
     fn however_many_requests_are_refused_the_rest_of_the_next_one_is_waited_for() {
         const STREAMS: usize = 200;
         let (admission, last) = (Arc::new(Admission::default()), ConnectionShare::default());
-        let mut held: Vec<_> = (0..STREAMS).map_while(|_| admission.wait_for_rest(&last)).collect();
+        let mut held: Vec<_> = (0..STREAMS)
+            .map_while(|_| admission.wait_for_rest(&last))
+            .collect();
         assert_eq!(held.len(), STREAMS, "it has as many as it has calls");
         held.clear();
         let of_others = (0..100).flat_map(|_| {
             let other = ConnectionShare::default();
-            (0..STREAMS).map_while(|_| admission.wait_for_rest(&other)).collect::<Vec<_>>()
+            (0..STREAMS)
+                .map_while(|_| admission.wait_for_rest(&other))
+                .collect::<Vec<_>>()
         });
         held.extend(of_others);
-        assert!(held.len() <= RESTS_MAX + 100 * RESTS_GRANTED, "{}", held.len());
+        assert!(
+            held.len() <= RESTS_MAX + 100 * RESTS_GRANTED,
+            "{}",
+            held.len()
+        );
         assert!(admission.wait_for_rest(&last).is_some(), "{}", held.len());
         held.clear();
         assert_eq!((admission.all.rests.held(), last.0.rests.held()), (0, 0));
@@ -404,17 +491,37 @@ mod tests {
 
     #[test]
     fn a_request_is_received_into_an_eighth_of_what_the_others_leave_and_its_room_comes_back() {
-        let (admission, one, other) = (admission(), ConnectionShare::default(), ConnectionShare::default());
+        let (admission, one, other) = (
+            admission(),
+            ConnectionShare::default(),
+            ConnectionShare::default(),
+        );
         let first = admission.receive(60 * KIB, &one).expect("there is room");
         let second = admission.receive(40 * KIB, &one).expect("there is room");
-        assert!(admission.receive(1, &one).is_none(), "100 of 800 KiB are its share");
-        assert!(admission.receive(88 * KIB, &other).is_none() && admission.receive(800 * KIB, &other).is_none());
+        assert!(
+            admission.receive(1, &one).is_none(),
+            "100 of 800 KiB are its share"
+        );
+        assert!(
+            admission.receive(88 * KIB, &other).is_none()
+                && admission.receive(800 * KIB, &other).is_none()
+        );
         let third = admission.receive(87 * KIB, &other);
         assert!(third.is_some(), "700 are left");
-        assert_eq!((first.bytes(), admission.all.receiving.held()), (60 * KIB, 187 * KIB));
+        assert_eq!(
+            (first.bytes(), admission.all.receiving.held()),
+            (60 * KIB, 187 * KIB)
+        );
         drop((first, second, third));
         assert!(admission.receive(100 * KIB, &one).is_some());
-        assert_eq!((admission.all.receiving.held(), one.0.receiving.held(), other.0.receiving.held()), (0, 0, 0));
+        assert_eq!(
+            (
+                admission.all.receiving.held(),
+                one.0.receiving.held(),
+                other.0.receiving.held()
+            ),
+            (0, 0, 0)
+        );
     }
 
     #[test]
@@ -431,8 +538,16 @@ mod tests {
         }
         let (all, granted) = (admission.all.untaken.held(), 1_000 * BYTES_GRANTED);
         assert!(all <= 800 * KIB + granted, "{all}");
-        assert!(admission.keep(piece(KIB), &ConnectionShare::default()).is_some());
-        assert!(admission.keep(piece(BYTES_GRANTED), &ConnectionShare::default()).is_none());
+        assert!(
+            admission
+                .keep(piece(KIB), &ConnectionShare::default())
+                .is_some()
+        );
+        assert!(
+            admission
+                .keep(piece(BYTES_GRANTED), &ConnectionShare::default())
+                .is_none()
+        );
     }
 
     #[test]
@@ -440,13 +555,28 @@ mod tests {
         let (admission, one) = (admission(), ConnectionShare::default());
         let piece = || Bytes::from_static(&[7; 20 * KIB]);
         let weight = 20 * KIB + ANSWER_BYTES;
-        let mut kept: Vec<_> = (0..3).map(|_| admission.keep(piece(), &one).expect("there is room")).collect();
-        assert!(admission.keep(piece(), &one).is_none(), "the connection has its share");
+        let mut kept: Vec<_> = (0..3)
+            .map(|_| admission.keep(piece(), &one).expect("there is room"))
+            .collect();
+        assert!(
+            admission.keep(piece(), &one).is_none(),
+            "the connection has its share"
+        );
         let part = kept.pop().map(|it| it.slice(9..));
         drop(kept);
-        assert_eq!((one.0.untaken.held(), one.unsent(), one.emptied()), (weight, 20 * KIB, 0));
+        assert_eq!(
+            (one.0.untaken.held(), one.unsent(), one.emptied()),
+            (weight, 20 * KIB, 0)
+        );
         drop(part);
         assert_eq!((one.0.untaken.held(), one.unsent()), (0, 0));
-        assert_eq!((one.0.untaken.held(), one.emptied(), admission.all.untaken.held()), (0, 1, 0));
+        assert_eq!(
+            (
+                one.0.untaken.held(),
+                one.emptied(),
+                admission.all.untaken.held()
+            ),
+            (0, 1, 0)
+        );
     }
 }

@@ -29,8 +29,18 @@ pub struct AdmissionControl<S, P> {
 }
 
 impl<S, P> AdmissionControl<S, P> {
-    pub(crate) fn new(inner: S, admission: Arc<Admission>, methods: &'static Methods, protocol: P) -> Self {
-        Self { inner, admission, methods, protocol }
+    pub(crate) fn new(
+        inner: S,
+        admission: Arc<Admission>,
+        methods: &'static Methods,
+        protocol: P,
+    ) -> Self {
+        Self {
+            inner,
+            admission,
+            methods,
+            protocol,
+        }
     }
 }
 
@@ -50,14 +60,28 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         // What came over a connection has both; a service that is called without one has them all the same.
-        let share = request.extensions().get::<ConnectionShare>().cloned().unwrap_or_default();
-        let method = self.methods.find(request.uri().path()).map(|(_, method)| method).unwrap_or_default();
+        let share = request
+            .extensions()
+            .get::<ConnectionShare>()
+            .cloned()
+            .unwrap_or_default();
+        let method = self
+            .methods
+            .find(request.uri().path())
+            .map(|(_, method)| method)
+            .unwrap_or_default();
         let permit = match self.admission.admit(&share, method) {
             Ok(permit) => permit,
             Err(retry_after) => {
-                let answer = self.protocol.response(&Rejection::TooManyCalls { retry_after });
+                let answer = self
+                    .protocol
+                    .response(&Rejection::TooManyCalls { retry_after });
                 let wait_for_rest = || self.admission.wait_for_rest(&share);
-                return PassedOrAnswered::Unread(Unread::new(answer, request.into_body(), wait_for_rest));
+                return PassedOrAnswered::Unread(Unread::new(
+                    answer,
+                    request.into_body(),
+                    wait_for_rest,
+                ));
             }
         };
         if request.extensions().get::<Peer>().is_none() {
@@ -81,7 +105,10 @@ mod tests {
     use crate::testing::{Plain, ScriptedBody, read, request, sure};
 
     fn control<S>(service: S, calls_max: usize) -> AdmissionControl<S, Plain> {
-        let limits = AdmissionLimits { calls_max, ..AdmissionLimits::default() };
+        let limits = AdmissionLimits {
+            calls_max,
+            ..AdmissionLimits::default()
+        };
         let methods = Box::leak(Box::new(Methods::default()));
         AdmissionControl::new(service, Arc::new(Admission::new(limits)), methods, Plain)
     }
@@ -94,28 +121,43 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_above_the_limit_does_not_reach_the_service_and_is_told_when_to_come_again() {
-        let (held, share) = (Arc::new(std::sync::Mutex::new(Vec::new())), ConnectionShare::default());
+        let (held, share) = (
+            Arc::new(std::sync::Mutex::new(Vec::new())),
+            ConnectionShare::default(),
+        );
         let keeping = Arc::clone(&held);
         let service = tower::service_fn(move |request: Request<Empty<Bytes>>| {
             let permit = request.extensions().get::<Arc<CallPermit>>().cloned();
-            keeping.lock().expect("no panic").push(permit.expect("it was let in"));
+            keeping
+                .lock()
+                .expect("no panic")
+                .push(permit.expect("it was let in"));
             ready(Ok(Response::new(String::from("served"))))
         });
         let mut control = control(service, 6);
         for _ in 0..6 {
-            assert_eq!(read(sure(control.call(from(&share, Empty::new())).await)).await, "served");
+            assert_eq!(
+                read(sure(control.call(from(&share, Empty::new())).await)).await,
+                "served"
+            );
         }
         let rejected = read(sure(control.call(from(&share, Empty::new())).await)).await;
         assert_eq!(rejected, "TooManyCalls { retry_after: 100ms }");
         held.lock().expect("no panic").pop();
-        assert_eq!(read(sure(control.call(from(&share, Empty::new())).await)).await, "served");
+        assert_eq!(
+            read(sure(control.call(from(&share, Empty::new())).await)).await,
+            "served"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_refused_call_waits_a_second_for_the_rest_of_its_request_and_no_longer() {
         let keep = |request: Request<ScriptedBody>| ready(Ok(Response::new(request)));
-        let (mut control, share, begin) =
-            (control(tower::service_fn(keep), 0), ConnectionShare::default(), Instant::now());
+        let (mut control, share, begin) = (
+            control(tower::service_fn(keep), 0),
+            ConnectionShare::default(),
+            Instant::now(),
+        );
         let mut held = Vec::new();
         loop {
             let (body, dropped) = ScriptedBody::of_data("a piece", 9);
@@ -124,7 +166,10 @@ mod tests {
                 ResponseBody::Service(request) => held.push(request),
                 rendered => {
                     assert!(matches!(rendered, ResponseBody::Rendered(_)));
-                    assert_eq!((begin.elapsed(), Arc::strong_count(&dropped)), (Duration::from_secs(1), 1));
+                    assert_eq!(
+                        (begin.elapsed(), Arc::strong_count(&dropped)),
+                        (Duration::from_secs(1), 1)
+                    );
                     break;
                 }
             }

@@ -28,7 +28,12 @@ impl<S, P> BoundedBodies<S, P> {
 
 impl<S, P, B, R> Service<Request<B>> for BoundedBodies<S, P>
 where
-    S: Service<Request<RequestBody<B, P>>, Response = Response<R>, Error = Infallible, Future: Unpin>,
+    S: Service<
+            Request<RequestBody<B, P>>,
+            Response = Response<R>,
+            Error = Infallible,
+            Future: Unpin,
+        >,
     P: Protocol,
 {
     type Response = Response<CountedBody<R, P>>;
@@ -44,7 +49,11 @@ where
         let permit = Arc::clone(permit.expect("admission control stands around this layer"));
         let protocol = self.protocol;
         let request = request.map(|body| RequestBody::new(body, Arc::clone(&permit), protocol));
-        BoundedFuture { answer: self.inner.call(request), permit: Some(permit), protocol }
+        BoundedFuture {
+            answer: self.inner.call(request),
+            permit: Some(permit),
+            protocol,
+        }
     }
 }
 
@@ -65,10 +74,15 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Ok(response) = ready!(Pin::new(&mut self.answer).poll(cx));
-        let permit = self.permit.take().expect("a future is not polled after its end");
+        let permit = self
+            .permit
+            .take()
+            .expect("a future is not polled after its end");
         permit.mark_answered();
         let protocol = self.protocol;
-        Poll::Ready(Ok(response.map(|body| CountedBody::new(body, permit, protocol))))
+        Poll::Ready(Ok(
+            response.map(|body| CountedBody::new(body, permit, protocol))
+        ))
     }
 }
 
@@ -100,7 +114,9 @@ mod tests {
     }
 
     fn call<B>(admission: &Arc<Admission>, method: Method, body: B) -> Request<B> {
-        let permit = admission.admit(&ConnectionShare::default(), method).expect("there is room");
+        let permit = admission
+            .admit(&ConnectionShare::default(), method)
+            .expect("there is room");
         let mut request = request(body, None);
         request.extensions_mut().insert(permit);
         request
@@ -111,31 +127,52 @@ mod tests {
         let service = tower::service_fn(|request: Request<RequestBody<ScriptedBody, Plain>>| {
             Box::pin(async move {
                 let error = request.into_body().collect().await.err();
-                Ok(Response::new(error.map(|it| it.to_string()).unwrap_or_default()))
+                Ok(Response::new(
+                    error.map(|it| it.to_string()).unwrap_or_default(),
+                ))
             })
         });
-        let answer = BoundedBodies::new(service, Plain).call(call(&admission(), Method::default(), body));
+        let answer =
+            BoundedBodies::new(service, Plain).call(call(&admission(), Method::default(), body));
         read(sure(answer.await)).await
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_is_received_within_limits_of_time_and_memory() {
-        assert_eq!(received(ScriptedBody::of_data("a message", 9).0).await, "NotReceived");
+        assert_eq!(
+            received(ScriptedBody::of_data("a message", 9).0).await,
+            "NotReceived"
+        );
         // An eighth of 800 KiB is 100 messages of a KiB.
-        assert_eq!(received(ScriptedBody::of_data("ten of 100", 11).0).await, "NoRoomToReceive");
-        assert_eq!(received(ScriptedBody::of_data("ten of 100", 10).0).await, "NotReceived");
+        assert_eq!(
+            received(ScriptedBody::of_data("ten of 100", 11).0).await,
+            "NoRoomToReceive"
+        );
+        assert_eq!(
+            received(ScriptedBody::of_data("ten of 100", 10).0).await,
+            "NotReceived"
+        );
     }
 
     #[tokio::test]
-    async fn an_answer_for_which_there_is_no_room_ends_and_says_whether_something_may_have_happened() {
+    async fn an_answer_for_which_there_is_no_room_ends_and_says_whether_something_may_have_happened()
+     {
         for is_reading in [true, false] {
-            let method = Method { is_reading, is_standard: false };
+            let method = Method {
+                is_reading,
+                is_standard: false,
+            };
             let body = Full::new(Bytes::from(vec![7; 100 * KIB]));
             let service = tower::service_fn(|request: Request<RequestBody<Full<Bytes>, Plain>>| {
                 std::future::ready(Ok::<_, Infallible>(Response::new(request.into_body())))
             });
-            let answer = BoundedBodies::new(service, Plain).call(call(&admission(), method, body)).await;
-            assert_eq!(read(sure(answer)).await, format!("NoRoomToAnswer {{ is_reading: {is_reading} }}"));
+            let answer = BoundedBodies::new(service, Plain)
+                .call(call(&admission(), method, body))
+                .await;
+            assert_eq!(
+                read(sure(answer)).await,
+                format!("NoRoomToAnswer {{ is_reading: {is_reading} }}")
+            );
         }
     }
 
@@ -145,7 +182,11 @@ mod tests {
         let service = tower::service_fn(|request: Request<RequestBody<Full<Bytes>, Plain>>| {
             std::future::ready(Ok::<_, Infallible>(Response::new(request.into_body())))
         });
-        let answer = BoundedBodies::new(service, Plain).call(call(&admission, Method::default(), Full::from("all")));
+        let answer = BoundedBodies::new(service, Plain).call(call(
+            &admission,
+            Method::default(),
+            Full::from("all"),
+        ));
         assert_eq!(admission.calls(), 1);
         let mut body = sure(answer.await).into_body();
         assert_eq!(admission.calls(), 0);

@@ -95,7 +95,8 @@ fn cut_unread(shared: &Shared, origin: &Origin) {
 /// wire: what else an answer weighs in memory is many times a small one, and nobody could read fast enough for that.
 async fn left_unread(share: &ConnectionShare, written: &Written, period: Duration) {
     loop {
-        let (waiting, emptied_before, written_before) = (share.unsent(), share.emptied(), written.bytes());
+        let (waiting, emptied_before, written_before) =
+            (share.unsent(), share.emptied(), written.bytes());
         tokio::time::sleep(period).await;
         let least = (waiting as u64 / UNREAD_PART).max(UNREAD_BYTES_LEAST);
         let is_waiting_since = waiting > 0 && share.emptied() == emptied_before;
@@ -147,9 +148,16 @@ mod tests {
     async fn is_cut_who_takes(answers_a_period: usize, periods: usize) -> bool {
         const ANSWER: usize = 300;
         const WAITING: usize = 150;
-        let (admission, share, written) =
-            (Arc::new(Admission::default()), ConnectionShare::default(), Written::default());
-        let next = || admission.keep(Bytes::from(vec![7; ANSWER]), &share).expect("there is room");
+        let (admission, share, written) = (
+            Arc::new(Admission::default()),
+            ConnectionShare::default(),
+            Written::default(),
+        );
+        let next = || {
+            admission
+                .keep(Bytes::from(vec![7; ANSWER]), &share)
+                .expect("there is room")
+        };
         let mut waiting: std::collections::VecDeque<Bytes> = (0..WAITING).map(|_| next()).collect();
         let reads = async {
             for _ in 0..periods * answers_a_period {
@@ -167,7 +175,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_reads_small_answers_slowly_and_steadily_is_not_closed() {
-        assert!(!is_cut_who_takes(50, 10).await, "a third of what waits in each period");
+        assert!(
+            !is_cut_who_takes(50, 10).await,
+            "a third of what waits in each period"
+        );
         assert!(is_cut_who_takes(10, 10).await, "less than an eighth");
     }
 }

@@ -38,7 +38,11 @@ pub trait Calls: Clone + Send + Unpin + 'static {
 
 impl<S, B> Calls for S
 where
-    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Unpin + 'static,
+    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Unpin
+        + 'static,
     S::Future: Send + Unpin + 'static,
     B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
 {
@@ -81,7 +85,9 @@ struct OpenCall {
 impl OpenCall {
     fn begin(activity: &Arc<Activity>) -> OpenCall {
         activity.begun.fetch_add(1, Relaxed);
-        OpenCall { activity: activity.clone() }
+        OpenCall {
+            activity: activity.clone(),
+        }
     }
 }
 
@@ -106,7 +112,14 @@ impl<S> ConnectionService<S> {
         share: ConnectionShare,
         activity: Arc<Activity>,
     ) -> ConnectionService<S> {
-        ConnectionService { service, peer: Peer { address: Some(peer) }, share, activity }
+        ConnectionService {
+            service,
+            peer: Peer {
+                address: Some(peer),
+            },
+            share,
+            activity,
+        }
     }
 }
 
@@ -118,7 +131,10 @@ impl<S: Calls> hyper::service::Service<Request<Incoming>> for ConnectionService<
     fn call(&self, mut request: Request<Incoming>) -> CallFuture<S::Answer> {
         request.extensions_mut().insert(self.peer);
         request.extensions_mut().insert(self.share.clone());
-        CallFuture { answer: self.service.answer(request), open: Some(OpenCall::begin(&self.activity)) }
+        CallFuture {
+            answer: self.service.answer(request),
+            open: Some(OpenCall::begin(&self.activity)),
+        }
     }
 }
 
@@ -151,7 +167,10 @@ impl<B: Body<Data = Bytes, Error = Infallible> + Unpin> Body for CallBody<B> {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
 

@@ -74,11 +74,18 @@ where
                 let now = Instant::now();
                 let stream_deadline = timeout.map(|timeout| now + timeout);
                 let answer_latest = now + Duration::from_secs(ANSWER_SECONDS_MAX);
-                let deadline = stream_deadline.map_or(answer_latest, |deadline| deadline.min(answer_latest));
+                let deadline =
+                    stream_deadline.map_or(answer_latest, |deadline| deadline.min(answer_latest));
                 request.extensions_mut().insert(Deadline(deadline));
-                DeadlineState::Running { answer: self.inner.call(request), timer: Timer::at(deadline), stream_deadline }
+                DeadlineState::Running {
+                    answer: self.inner.call(request),
+                    timer: Timer::at(deadline),
+                    stream_deadline,
+                }
             }
-            Err(rejection) => DeadlineState::Unread(Unread::of_call(protocol.response(&rejection), request)),
+            Err(rejection) => {
+                DeadlineState::Unread(Unread::of_call(protocol.response(&rejection), request))
+            }
         };
         DeadlineFuture { state, protocol }
     }
@@ -92,7 +99,11 @@ pub struct DeadlineFuture<F, B, P> {
 
 enum DeadlineState<F, B> {
     Unread(Unread<B>),
-    Running { answer: F, timer: Timer, stream_deadline: Option<Instant> },
+    Running {
+        answer: F,
+        timer: Timer,
+        stream_deadline: Option<Instant>,
+    },
 }
 
 impl<F, B, P, R> Future for DeadlineFuture<F, B, P>
@@ -106,17 +117,32 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let protocol = self.protocol;
         let (response, deadline) = match &mut self.state {
-            DeadlineState::Unread(unread) => (ResponseBody::rendered(ready!(Pin::new(unread).poll(cx))), None),
-            DeadlineState::Running { answer, timer, stream_deadline } => match Pin::new(answer).poll(cx) {
-                Poll::Ready(Ok(response)) => (response.map(ResponseBody::Service), *stream_deadline),
-                Poll::Pending if timer.has_fired(cx) => {
-                    (ResponseBody::rendered(protocol.response(&Rejection::CutUnanswered)), None)
+            DeadlineState::Unread(unread) => (
+                ResponseBody::rendered(ready!(Pin::new(unread).poll(cx))),
+                None,
+            ),
+            DeadlineState::Running {
+                answer,
+                timer,
+                stream_deadline,
+            } => match Pin::new(answer).poll(cx) {
+                Poll::Ready(Ok(response)) => {
+                    (response.map(ResponseBody::Service), *stream_deadline)
                 }
+                Poll::Pending if timer.has_fired(cx) => (
+                    ResponseBody::rendered(protocol.response(&Rejection::CutUnanswered)),
+                    None,
+                ),
                 Poll::Pending => return Poll::Pending,
             },
         };
         let timer = deadline.map(Timer::at);
-        Poll::Ready(Ok(response.map(|body| DeadlineBody { body, timer, has_sent_data: false, protocol })))
+        Poll::Ready(Ok(response.map(|body| DeadlineBody {
+            body,
+            timer,
+            has_sent_data: false,
+            protocol,
+        })))
     }
 }
 
@@ -141,7 +167,10 @@ impl<B: Body<Data = Bytes> + Unpin, P: Protocol> Body for DeadlineBody<B, P> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = &mut *self;
         let polled = Pin::new(&mut this.body).poll_frame(cx);
         let is_cut = match &polled {
@@ -150,7 +179,9 @@ impl<B: Body<Data = Bytes> + Unpin, P: Protocol> Body for DeadlineBody<B, P> {
             Poll::Pending => this.timer.as_mut().is_some_and(|timer| timer.has_fired(cx)),
         };
         if is_cut {
-            return Poll::Ready(Some(Ok(this.body.end_with(this.protocol.trailers(&Rejection::CutStream)))));
+            return Poll::Ready(Some(Ok(this
+                .body
+                .end_with(this.protocol.trailers(&Rejection::CutStream)))));
         }
         polled
     }
@@ -178,16 +209,25 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_call_is_answered_at_its_deadline_at_the_latest_or_after_two_minutes() {
-        for (header, milliseconds) in
-            [(Some(("timeout", "20")), 20), (None, 120_000), (Some(("timeout", "999999999")), 120_000)]
-        {
+        for (header, milliseconds) in [
+            (Some(("timeout", "20")), 20),
+            (None, 120_000),
+            (Some(("timeout", "999999999")), 120_000),
+        ] {
             let begin = Instant::now();
             let hanging = tower::service_fn(move |request: Asked| {
-                let deadline = *request.extensions().get::<Deadline>().expect("every call has one");
+                let deadline = *request
+                    .extensions()
+                    .get::<Deadline>()
+                    .expect("every call has one");
                 assert_eq!(deadline.0 - begin, Duration::from_millis(milliseconds));
                 pending::<Result<Response<Empty<Bytes>>, Infallible>>()
             });
-            let answer = sure(Deadlines::new(hanging, Plain).call(request(Empty::new(), header)).await);
+            let answer = sure(
+                Deadlines::new(hanging, Plain)
+                    .call(request(Empty::new(), header))
+                    .await,
+            );
             assert_eq!(read(answer).await, "CutUnanswered");
             assert_eq!(begin.elapsed().as_millis(), u128::from(milliseconds));
         }
@@ -195,13 +235,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_whose_deadline_has_passed_or_is_none_is_not_begun() {
-        let unreached =
-            tower::service_fn(|_: Asked| -> std::future::Ready<Result<Response<Empty<Bytes>>, Infallible>> {
+        let unreached = tower::service_fn(
+            |_: Asked| -> std::future::Ready<Result<Response<Empty<Bytes>>, Infallible>> {
                 unreachable!("it was begun")
-            });
+            },
+        );
         let mut deadlines = Deadlines::new(unreached, Plain);
-        for (timeout, expected) in [("0", "ExpiredBeforeBegin"), ("soon", "Malformed { what: \"\" }")] {
-            let answer = sure(deadlines.call(request(Empty::new(), Some(("timeout", timeout)))).await);
+        for (timeout, expected) in [
+            ("0", "ExpiredBeforeBegin"),
+            ("soon", "Malformed { what: \"\" }"),
+        ] {
+            let answer = sure(
+                deadlines
+                    .call(request(Empty::new(), Some(("timeout", timeout))))
+                    .await,
+            );
             assert_eq!(read(answer).await, expected);
         }
     }
@@ -211,17 +259,36 @@ mod tests {
         for (count, expected) in [(1, "1 "), (9, "1 ")] {
             let (source, dropped) = ScriptedBody::of_data("1 ", count);
             let mut source = Some(source);
-            let service = tower::service_fn(move |_: Asked| ready(Ok(Response::new(source.take().expect("one call")))));
+            let service = tower::service_fn(move |_: Asked| {
+                ready(Ok(Response::new(source.take().expect("one call"))))
+            });
             let mut deadlines = Deadlines::new(service, Plain);
-            let mut answer = sure(deadlines.call(request(Empty::new(), Some(("timeout", "50")))).await);
+            let mut answer = sure(
+                deadlines
+                    .call(request(Empty::new(), Some(("timeout", "50"))))
+                    .await,
+            );
             if count > 1 {
                 // Its messages are there at once, and nobody reads them before the deadline.
                 tokio::time::advance(Duration::from_millis(50)).await;
             }
-            let first = answer.body_mut().frame().await.expect("a frame").expect("no error");
+            let first = answer
+                .body_mut()
+                .frame()
+                .await
+                .expect("a frame")
+                .expect("no error");
             assert_eq!(first.into_data().expect("what is known is told"), expected);
-            let second = answer.body_mut().frame().await.expect("a frame").expect("no error");
-            assert_eq!(second.into_trailers().expect("it is over")["rejection"], "CutStream");
+            let second = answer
+                .body_mut()
+                .frame()
+                .await
+                .expect("a frame")
+                .expect("no error");
+            assert_eq!(
+                second.into_trailers().expect("it is over")["rejection"],
+                "CutStream"
+            );
             assert_eq!(Arc::strong_count(&dropped), 1, "its source is gone");
             assert!(answer.body_mut().frame().await.is_none());
         }

@@ -44,7 +44,11 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let uri = request.uri().clone();
-        MappedFuture { answer: self.inner.call(request), uri, protocol: self.protocol }
+        MappedFuture {
+            answer: self.inner.call(request),
+            uri,
+            protocol: self.protocol,
+        }
     }
 }
 
@@ -65,7 +69,12 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Ok(response) = ready!(Pin::new(&mut self.answer).poll(cx));
         let protocol = self.protocol;
-        let response = match protocol.replacement(response.headers(), FoundIn::Headers { path: self.uri.path() }) {
+        let response = match protocol.replacement(
+            response.headers(),
+            FoundIn::Headers {
+                path: self.uri.path(),
+            },
+        ) {
             Some(rejection) => ResponseBody::rendered(protocol.response(&logged(rejection))),
             None => response.map(ResponseBody::Service),
         };
@@ -87,18 +96,25 @@ where
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = &mut *self;
         let replacement = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
             None => return Poll::Ready(None),
             Some(Ok(frame)) => {
                 let trailers = frame.trailers_ref();
-                match trailers.and_then(|trailers| this.protocol.replacement(trailers, FoundIn::Trailers)) {
+                match trailers
+                    .and_then(|trailers| this.protocol.replacement(trailers, FoundIn::Trailers))
+                {
                     Some(replacement) => replacement,
                     None => return Poll::Ready(Some(Ok(frame))),
                 }
             }
-            Some(Err(error)) => Rejection::AnswerFailed { message: this.protocol.message(error.into()) },
+            Some(Err(error)) => Rejection::AnswerFailed {
+                message: this.protocol.message(error.into()),
+            },
         };
         let trailers = this.protocol.trailers(&logged(replacement));
         Poll::Ready(Some(Ok(this.body.end_with(trailers))))
@@ -136,7 +152,9 @@ mod tests {
             answer.headers_mut().extend(trailers("error", error));
         }
         let mut answer = Some(answer);
-        let service = tower::service_fn(|_: Request<Empty<Bytes>>| ready(Ok(answer.take().expect("one call"))));
+        let service = tower::service_fn(|_: Request<Empty<Bytes>>| {
+            ready(Ok(answer.take().expect("one call")))
+        });
         let mut mapping = ErrorMapping::new(service, Plain);
         read(sure(mapping.call(request(Empty::new(), None)).await)).await
     }
@@ -144,12 +162,29 @@ mod tests {
     #[tokio::test]
     async fn an_error_of_the_framework_is_replaced_wherever_it_is_found_and_the_rest_passes() {
         let data = || Ok(Frame::data(Bytes::from_static(b"1 ")));
-        assert_eq!(mapped(Some("what"), vec![data()]).await, "NoSuchMethod { path: \"/s/m\" }");
-        let frames = vec![data(), Ok(Frame::trailers(trailers("error", "why"))), data()];
-        assert_eq!(mapped(None, frames).await, "1 AnswerFailed { message: \"why\" }");
+        assert_eq!(
+            mapped(Some("what"), vec![data()]).await,
+            "NoSuchMethod { path: \"/s/m\" }"
+        );
+        let frames = vec![
+            data(),
+            Ok(Frame::trailers(trailers("error", "why"))),
+            data(),
+        ];
+        assert_eq!(
+            mapped(None, frames).await,
+            "1 AnswerFailed { message: \"why\" }"
+        );
         let frames = vec![data(), Err("how".into()), data()];
-        assert_eq!(mapped(None, frames).await, "1 AnswerFailed { message: \"how\" }");
-        let frames = vec![data(), data(), Ok(Frame::trailers(trailers("rejection", "its own")))];
+        assert_eq!(
+            mapped(None, frames).await,
+            "1 AnswerFailed { message: \"how\" }"
+        );
+        let frames = vec![
+            data(),
+            data(),
+            Ok(Frame::trailers(trailers("rejection", "its own"))),
+        ];
         assert_eq!(mapped(None, frames).await, "1 1 its own");
     }
 }

@@ -80,7 +80,11 @@ impl<E: RenderErrors> Protocol for Grpc<E> {
     fn is_spoken(self, headers: &HeaderMap) -> bool {
         headers
             .get(header::CONTENT_TYPE)
-            .and_then(|content_type| content_type.as_bytes().strip_prefix(CONTENT_TYPE.as_bytes()))
+            .and_then(|content_type| {
+                content_type
+                    .as_bytes()
+                    .strip_prefix(CONTENT_TYPE.as_bytes())
+            })
             .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
     }
 
@@ -92,10 +96,14 @@ impl<E: RenderErrors> Protocol for Grpc<E> {
 
     fn timeout(self, headers: &HeaderMap) -> Result<Option<Duration>, Rejection> {
         let wrong = || {
-            let what = "grpc-timeout is 1 to 8 digits and one of the units H, M, S, m, u, n".to_owned();
+            let what =
+                "grpc-timeout is 1 to 8 digits and one of the units H, M, S, m, u, n".to_owned();
             Rejection::Malformed { what }
         };
-        headers.get(TIMEOUT).map(|value| parse_timeout(value.as_bytes()).ok_or_else(wrong)).transpose()
+        headers
+            .get(TIMEOUT)
+            .map(|value| parse_timeout(value.as_bytes()).ok_or_else(wrong))
+            .transpose()
     }
 
     fn replacement(self, headers: &HeaderMap, found: FoundIn<'_>) -> Option<Rejection> {
@@ -106,13 +114,23 @@ impl<E: RenderErrors> Protocol for Grpc<E> {
         let is_of_service = headers.contains_key(STATUS_DETAILS);
         match (code, found) {
             // A handler must not answer so; whatever it did, its effect is not known.
-            (INTERNAL, _) if is_of_service => Some(Rejection::AnswerFailed { message: message(headers) }),
+            (INTERNAL, _) if is_of_service => Some(Rejection::AnswerFailed {
+                message: message(headers),
+            }),
             (_, _) if is_of_service => None,
-            (INTERNAL, FoundIn::Headers { .. }) => Some(Rejection::Malformed { what: message(headers) }),
-            (INTERNAL, FoundIn::Trailers) => Some(Rejection::AnswerFailed { message: message(headers) }),
-            (OUT_OF_RANGE, FoundIn::Headers { .. }) => Some(Rejection::RequestTooLarge { what: message(headers) }),
+            (INTERNAL, FoundIn::Headers { .. }) => Some(Rejection::Malformed {
+                what: message(headers),
+            }),
+            (INTERNAL, FoundIn::Trailers) => Some(Rejection::AnswerFailed {
+                message: message(headers),
+            }),
+            (OUT_OF_RANGE, FoundIn::Headers { .. }) => Some(Rejection::RequestTooLarge {
+                what: message(headers),
+            }),
             (UNIMPLEMENTED, FoundIn::Headers { path }) => Some(match message(headers) {
-                message if message.is_empty() => Rejection::NoSuchMethod { path: path.to_owned() },
+                message if message.is_empty() => Rejection::NoSuchMethod {
+                    path: path.to_owned(),
+                },
                 // The framework says what it does not do, such as a compression.
                 what => Rejection::NotImplemented { what },
             }),
@@ -125,16 +143,30 @@ impl<E: RenderErrors> Protocol for Grpc<E> {
     }
 
     fn outcome(self, status: StatusCode, headers: &HeaderMap) -> Option<CallOutcome> {
-        let foreign = || CallOutcome { code: NOT_GRPC, reason: String::new() };
-        self.outcome_of_trailers(headers).or_else(|| (status != StatusCode::OK).then(foreign))
+        let foreign = || CallOutcome {
+            code: NOT_GRPC,
+            reason: String::new(),
+        };
+        self.outcome_of_trailers(headers)
+            .or_else(|| (status != StatusCode::OK).then(foreign))
     }
 
     fn outcome_of_trailers(self, trailers: &HeaderMap) -> Option<CallOutcome> {
         let number = trailers.get(STATUS)?.as_bytes();
-        let number: usize = str::from_utf8(number).ok().and_then(|digits| digits.parse().ok()).unwrap_or(UNKNOWN);
+        let number: usize = str::from_utf8(number)
+            .ok()
+            .and_then(|digits| digits.parse().ok())
+            .unwrap_or(UNKNOWN);
         let code = CODES.get(number).unwrap_or(&CODES[UNKNOWN]);
         let has_details = trailers.contains_key(STATUS_DETAILS);
-        Some(CallOutcome { code, reason: if has_details { self.0.reason(trailers) } else { String::new() } })
+        Some(CallOutcome {
+            code,
+            reason: if has_details {
+                self.0.reason(trailers)
+            } else {
+                String::new()
+            },
+        })
     }
 
     fn response(self, rejection: &Rejection) -> Response<Bytes> {
@@ -152,14 +184,19 @@ impl<E: RenderErrors> Protocol for Grpc<E> {
 
 /// What a status says.
 fn message(headers: &HeaderMap) -> String {
-    let message = headers.get(STATUS_MESSAGE).map_or(&b""[..], |message| message.as_bytes());
+    let message = headers
+        .get(STATUS_MESSAGE)
+        .map_or(&b""[..], |message| message.as_bytes());
     percent_decode(message).decode_utf8_lossy().into_owned()
 }
 
 /// The value of `grpc-timeout`, a day at most; none if it is not one.
 fn parse_timeout(value: &[u8]) -> Option<Duration> {
     let (unit, digits) = value.split_last()?;
-    if digits.is_empty() || digits.len() > TIMEOUT_DIGITS_MAX || !digits.iter().all(u8::is_ascii_digit) {
+    if digits.is_empty()
+        || digits.len() > TIMEOUT_DIGITS_MAX
+        || !digits.iter().all(u8::is_ascii_digit)
+    {
         return None;
     }
     let amount: u64 = str::from_utf8(digits).ok()?.parse().ok()?;
@@ -193,7 +230,11 @@ impl MessageProgress for Prefixed {
         while let Some((first, rest)) = bytes.split_first() {
             if self.prefix_bytes < PREFIX_BYTES {
                 let is_length = self.prefix_bytes > 0;
-                self.announced = if is_length { self.announced << 8 | usize::from(*first) } else { 0 };
+                self.announced = if is_length {
+                    self.announced << 8 | usize::from(*first)
+                } else {
+                    0
+                };
                 self.prefix_bytes += 1;
                 self.missing = self.announced;
                 bytes = rest;
@@ -250,7 +291,10 @@ mod tests {
 
     fn headers(all: &[(&'static str, &'static str)]) -> HeaderMap {
         let header = |(name, value): &(&'static str, &'static str)| {
-            (http::HeaderName::from_static(name), HeaderValue::from_static(value))
+            (
+                http::HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
         };
         all.iter().map(header).collect()
     }
@@ -264,7 +308,10 @@ mod tests {
             ("application/grpc-web", false),
             ("application/json", false),
         ] {
-            assert_eq!(Grpc(Unseen).is_spoken(&headers(&[("content-type", content_type)])), is_spoken);
+            assert_eq!(
+                Grpc(Unseen).is_spoken(&headers(&[("content-type", content_type)])),
+                is_spoken
+            );
         }
         assert!(!Grpc(Unseen).is_spoken(&HeaderMap::new()));
     }
@@ -277,19 +324,41 @@ mod tests {
             ("0", at, None),
             ("5", at, None),
             ("13", at, Some(Rejection::Malformed { what: what.clone() })),
-            ("13", FoundIn::Trailers, Some(Rejection::AnswerFailed { message: message.clone() })),
-            ("11", at, Some(Rejection::RequestTooLarge { what: what.clone() })),
+            (
+                "13",
+                FoundIn::Trailers,
+                Some(Rejection::AnswerFailed {
+                    message: message.clone(),
+                }),
+            ),
+            (
+                "11",
+                at,
+                Some(Rejection::RequestTooLarge { what: what.clone() }),
+            ),
             ("11", FoundIn::Trailers, None),
             ("12", at, Some(Rejection::NotImplemented { what })),
         ] {
             let all = [("grpc-status", code), ("grpc-message", "%C3%BC %25")];
-            assert_eq!(Grpc(Unseen).replacement(&headers(&all), found), expected, "{code}");
+            assert_eq!(
+                Grpc(Unseen).replacement(&headers(&all), found),
+                expected,
+                "{code}"
+            );
             let of_service = headers(&[all[0], all[1], ("grpc-status-details-bin", "")]);
-            let expected = (code == "13").then(|| Rejection::AnswerFailed { message: message.clone() });
-            assert_eq!(Grpc(Unseen).replacement(&of_service, found), expected, "{code}");
+            let expected = (code == "13").then(|| Rejection::AnswerFailed {
+                message: message.clone(),
+            });
+            assert_eq!(
+                Grpc(Unseen).replacement(&of_service, found),
+                expected,
+                "{code}"
+            );
         }
         let nothing = headers(&[("grpc-status", "12")]);
-        let expected = Rejection::NoSuchMethod { path: "/s/m".to_owned() };
+        let expected = Rejection::NoSuchMethod {
+            path: "/s/m".to_owned(),
+        };
         assert_eq!(Grpc(Unseen).replacement(&nothing, at), Some(expected));
     }
 
@@ -302,8 +371,14 @@ mod tests {
         assert_eq!(outcome(&[]), None);
         assert_eq!(outcome(&[("grpc-status", "0")]).as_deref(), Some("Ok "));
         let with_details = [("grpc-status", "16"), ("grpc-status-details-bin", "")];
-        assert_eq!(outcome(&with_details).as_deref(), Some("Unauthenticated WHY"));
-        assert_eq!(outcome(&[("grpc-status", "17")]).as_deref(), Some("Unknown "));
+        assert_eq!(
+            outcome(&with_details).as_deref(),
+            Some("Unauthenticated WHY")
+        );
+        assert_eq!(
+            outcome(&[("grpc-status", "17")]).as_deref(),
+            Some("Unknown ")
+        );
         let foreign = Grpc(Unseen).outcome(StatusCode::UNSUPPORTED_MEDIA_TYPE, &HeaderMap::new());
         assert_eq!(foreign.map(|it| it.code), Some("NotGrpc"));
     }
@@ -343,8 +418,16 @@ mod tests {
             for bytes in BYTES.chunks(piece) {
                 messages.advance(bytes);
                 at += bytes.len();
-                assert_eq!(messages.prefix_bytes == 0, at == 8 || at == 13, "{at} in pieces of {piece}");
-                assert_eq!(messages.longest, if at < 5 { 0 } else { 3 }, "{at} in pieces of {piece}");
+                assert_eq!(
+                    messages.prefix_bytes == 0,
+                    at == 8 || at == 13,
+                    "{at} in pieces of {piece}"
+                );
+                assert_eq!(
+                    messages.longest,
+                    if at < 5 { 0 } else { 3 },
+                    "{at} in pieces of {piece}"
+                );
             }
         }
     }

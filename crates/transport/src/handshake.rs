@@ -48,7 +48,16 @@ impl<I> Handshaking<I> {
         let (complete, completed) = oneshot::channel();
         let written = Written::default();
         let progress = HandshakeProgress::default();
-        (Handshaking { io, progress, complete: Some(complete), written: written.clone() }, completed, written)
+        (
+            Handshaking {
+                io,
+                progress,
+                complete: Some(complete),
+                written: written.clone(),
+            },
+            completed,
+            written,
+        )
     }
 }
 
@@ -75,7 +84,11 @@ impl HandshakeProgress {
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for Handshaking<I> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let filled_before = buffer.filled().len();
         let result = Pin::new(&mut self.io).poll_read(cx, buffer);
         let this = &mut *self;
@@ -90,7 +103,11 @@ impl<I: AsyncRead + Unpin> AsyncRead for Handshaking<I> {
 }
 
 impl<I: AsyncWrite + Unpin> AsyncWrite for Handshaking<I> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.written.note(&result);
         result

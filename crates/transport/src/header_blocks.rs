@@ -35,7 +35,10 @@ pub(crate) struct BlockBytes {
 
 impl BlockBytes {
     pub(crate) fn new(max: usize) -> Self {
-        Self { held: AtomicUsize::new(0), max }
+        Self {
+            held: AtomicUsize::new(0),
+            max,
+        }
     }
 }
 
@@ -51,7 +54,12 @@ struct UnfinishedBlock {
 
 impl UnfinishedBlock {
     fn new(all: Arc<BlockBytes>) -> Self {
-        Self { all, bytes: Vec::new(), free: 0, read: 0 }
+        Self {
+            all,
+            bytes: Vec::new(),
+            free: 0,
+            read: 0,
+        }
     }
 
     /// Keeps more bytes; an error when there is no room for them.
@@ -60,7 +68,9 @@ impl UnfinishedBlock {
         self.bytes.reserve_exact(bytes.len());
         self.bytes.extend_from_slice(bytes);
         if of_all > self.all.max && self.bytes.len() > BLOCK_BYTES_GRANTED {
-            return Err(io::Error::other("too many bytes of unfinished header blocks are held"));
+            return Err(io::Error::other(
+                "too many bytes of unfinished header blocks are held",
+            ));
         }
         Ok(())
     }
@@ -93,12 +103,20 @@ pub(crate) struct HeaderBlocks<I> {
 
 impl<I> HeaderBlocks<I> {
     pub(crate) fn new(io: I, all: Arc<BlockBytes>) -> Self {
-        Self { io, frames: FrameFollower::default(), held: UnfinishedBlock::new(all) }
+        Self {
+            io,
+            frames: FrameFollower::default(),
+            held: UnfinishedBlock::new(all),
+        }
     }
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for HeaderBlocks<I> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.held.bytes.is_empty() {
             let filled_before = buffer.filled().len();
@@ -172,7 +190,11 @@ impl FrameFollower {
                 self.end_frame();
             }
         }
-        if self.is_in_block { block_at } else { bytes.len() }
+        if self.is_in_block {
+            block_at
+        } else {
+            bytes.len()
+        }
     }
 
     /// The head is there. Whether a block begins behind it.
@@ -193,7 +215,11 @@ impl FrameFollower {
 }
 
 impl<I: AsyncWrite + Unpin> AsyncWrite for HeaderBlocks<I> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, bytes)
     }
 
@@ -228,7 +254,9 @@ mod tests {
     use super::*;
 
     fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(payload.len()).expect("it is short").to_be_bytes();
+        let length = u32::try_from(payload.len())
+            .expect("it is short")
+            .to_be_bytes();
         [&length[1..], &[kind, flags, 0, 0, 0, 1], payload].concat()
     }
 
@@ -251,12 +279,17 @@ mod tests {
     }
 
     /// Reads what may be read, so many bytes at a time.
-    async fn read_on(blocks: &mut HeaderBlocks<DuplexStream>, at_a_time: usize, read: &mut Vec<u8>) -> io::Result<()> {
+    async fn read_on(
+        blocks: &mut HeaderBlocks<DuplexStream>,
+        at_a_time: usize,
+        read: &mut Vec<u8>,
+    ) -> io::Result<()> {
         let mut pauses = 0;
         while pauses < 2 {
             let mut space = vec![0; at_a_time];
             let mut buffer = ReadBuf::new(&mut space);
-            match poll_fn(|cx| Poll::Ready(Pin::new(&mut *blocks).poll_read(cx, &mut buffer))).await {
+            match poll_fn(|cx| Poll::Ready(Pin::new(&mut *blocks).poll_read(cx, &mut buffer))).await
+            {
                 Poll::Pending => {
                     // The runtime, too, makes a task that reads much pause.
                     tokio::task::yield_now().await;
@@ -276,7 +309,12 @@ mod tests {
     #[tokio::test]
     async fn everything_passes_unchanged_and_at_once_but_for_a_block_that_is_not_whole() {
         let (bytes, ranges) = conversation();
-        let passable = |count| ranges.iter().find(|it| it.contains(&count)).map_or(count, |it| it.start);
+        let passable = |count| {
+            ranges
+                .iter()
+                .find(|it| it.contains(&count))
+                .map_or(count, |it| it.start)
+        };
         for piece in 1..=bytes.len() {
             for at_a_time in [1, 5, 1_000] {
                 let all = Arc::new(BlockBytes::new(1_000));
@@ -286,7 +324,9 @@ mod tests {
                 for sending in bytes.chunks(piece) {
                     peer.write_all(sending).await.expect("it is open");
                     sent += sending.len();
-                    read_on(&mut blocks, at_a_time, &mut read).await.expect("there is room");
+                    read_on(&mut blocks, at_a_time, &mut read)
+                        .await
+                        .expect("there is room");
                     assert_eq!(read, bytes[..passable(sent)], "{sent} in pieces of {piece}");
                     assert_eq!(all.held.load(Relaxed), sent - read.len());
                 }
@@ -296,7 +336,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_a_block_that_may_become_whole_is_left_to_http_2_to_judge() {
-        let flood = [frame(HEADERS, 0, &[1; 9]), frame(CONTINUATION, 0, &[]).repeat(BLOCK_BYTES_MAX / 9 + 1)].concat();
+        let flood = [
+            frame(HEADERS, 0, &[1; 9]),
+            frame(CONTINUATION, 0, &[]).repeat(BLOCK_BYTES_MAX / 9 + 1),
+        ]
+        .concat();
         let broken = [frame(HEADERS, 0, &[1; 9]), frame(0, 0, &[2; 9])].concat();
         let cut = frame(HEADERS, 0, &[1; 9]);
         for (bytes, is_closed) in [(flood, false), (broken, false), (cut, true)] {
@@ -306,7 +350,9 @@ mod tests {
             peer.write_all(&bytes).await.expect("it is open");
             let _open = (!is_closed).then_some(peer);
             let mut read = Vec::new();
-            read_on(&mut blocks, 1_000, &mut read).await.expect("there is room");
+            read_on(&mut blocks, 1_000, &mut read)
+                .await
+                .expect("there is room");
             assert_eq!(read.len(), bytes.len());
         }
     }
@@ -321,10 +367,19 @@ mod tests {
             let mut read = Vec::new();
             let few = prefaced(&frame(HEADERS, 0, &[1; 12 * 1_024]));
             peer.write_all(&few).await.expect("it is open");
-            read_on(&mut blocks, 1_000, &mut read).await.expect("so much is granted");
-            peer.write_all(&frame(CONTINUATION, 0, &[1; 16 * 1_024])).await.expect("it is open");
+            read_on(&mut blocks, 1_000, &mut read)
+                .await
+                .expect("so much is granted");
+            peer.write_all(&frame(CONTINUATION, 0, &[1; 16 * 1_024]))
+                .await
+                .expect("it is open");
             let result = read_on(&mut blocks, 1_000, &mut read).await;
-            assert_eq!(result.is_ok(), connection < 3, "{connection}: {}", all.held.load(Relaxed));
+            assert_eq!(
+                result.is_ok(),
+                connection < 3,
+                "{connection}: {}",
+                all.held.load(Relaxed)
+            );
             if result.is_ok() {
                 begun.push(blocks);
             }

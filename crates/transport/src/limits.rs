@@ -125,8 +125,14 @@ mod tests {
     fn the_age_of_a_connection_is_within_a_tenth_and_differs_between_neighbours() {
         let limits = ServerLimits::default();
         let ages: Vec<Duration> = (0..1_000).map(|number| limits.age_of(number)).collect();
-        assert!(ages.iter().all(|age| *age >= limits.age * 9 / 10 && *age <= limits.age * 11 / 10));
-        assert!(ages.windows(2).all(|pair| pair[0].abs_diff(pair[1]) > Duration::from_secs(1)));
+        assert!(
+            ages.iter()
+                .all(|age| *age >= limits.age * 9 / 10 && *age <= limits.age * 11 / 10)
+        );
+        assert!(
+            ages.windows(2)
+                .all(|pair| pair[0].abs_diff(pair[1]) > Duration::from_secs(1))
+        );
         assert!(ages.iter().any(|age| *age < limits.age * 92 / 100));
         assert!(ages.iter().any(|age| *age > limits.age * 108 / 100));
     }

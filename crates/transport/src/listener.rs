@@ -34,8 +34,12 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(crate) fn start_thread(self) -> io::Result<thread::JoinHandle<()>> {
-        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        thread::Builder::new().name("bookd-accept".to_owned()).spawn(move || runtime.block_on(self.run()))
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        thread::Builder::new()
+            .name("bookd-accept".to_owned())
+            .spawn(move || runtime.block_on(self.run()))
     }
 
     pub(crate) fn start_here(self) -> io::Result<tokio::task::JoinHandle<()>> {
@@ -45,7 +49,11 @@ impl Listener {
 
     /// Accepts until the server drains. The end of the dispatcher tells the workers that nothing more comes.
     async fn run(self) {
-        let Listener { listener, dispatcher, mut shared } = self;
+        let Listener {
+            listener,
+            dispatcher,
+            mut shared,
+        } = self;
         let mut drain = shared.clone();
         tokio::select! {
             () = drain.reached(Stage::Draining) => {}
@@ -75,14 +83,25 @@ async fn accept(listener: TcpListener, mut dispatcher: Dispatcher, shared: &mut 
         match accepted {
             Ok((stream, peer)) => {
                 pause = BACK_OFF_FIRST;
-                let Some(open) = OpenConnection::admit(&shared.metrics, shared.limits.connections_max) else {
+                let Some(open) =
+                    OpenConnection::admit(&shared.metrics, shared.limits.connections_max)
+                else {
                     tracing::debug!(%peer, "refused: too many connections");
                     continue;
                 };
                 // Without it small answers wait for the peer's delayed acknowledgement, 40 ms a call.
-                let Ok(stream) = stream.set_nodelay(true).and_then(|()| stream.into_std()) else { continue };
+                let Ok(stream) = stream.set_nodelay(true).and_then(|()| stream.into_std()) else {
+                    continue;
+                };
                 number = number.wrapping_add(1);
-                dispatcher.dispatch(Accepted { stream, peer, number, open }).await;
+                dispatcher
+                    .dispatch(Accepted {
+                        stream,
+                        peer,
+                        number,
+                        open,
+                    })
+                    .await;
             }
             Err(error) => {
                 shared.metrics.accept_errors.fetch_add(1, Relaxed);
@@ -120,15 +139,27 @@ impl Dispatcher {
     /// A dispatcher to so many workers, with the queue of each.
     pub(crate) fn new(count: usize, stuck: Duration) -> (Self, Vec<Arc<WorkerQueue>>) {
         let taken = Arc::new(Notify::new());
-        let workers: Vec<_> = (0..count).map(|_| Arc::new(WorkerQueue::new(Arc::clone(&taken)))).collect();
-        (Self { workers: workers.clone(), turn: 0, taken, stuck, logged: vec![None; count] }, workers)
+        let workers: Vec<_> = (0..count)
+            .map(|_| Arc::new(WorkerQueue::new(Arc::clone(&taken))))
+            .collect();
+        (
+            Self {
+                workers: workers.clone(),
+                turn: 0,
+                taken,
+                stuck,
+                logged: vec![None; count],
+            },
+            workers,
+        )
     }
 
     /// The next worker in turn that can be handed one more.
     fn next_worker(&mut self) -> Option<&WorkerQueue> {
         let count = self.workers.len();
-        let worker =
-            (self.turn..self.turn + count).map(|it| it % count).find(|worker| self.workers[*worker].has_room())?;
+        let worker = (self.turn..self.turn + count)
+            .map(|it| it % count)
+            .find(|worker| self.workers[*worker].has_room())?;
         self.turn = worker + 1;
         Some(&self.workers[worker])
     }
@@ -158,7 +189,12 @@ impl Dispatcher {
 
     /// Waits until the connection that waits longest has waited too long.
     async fn overdue(&self) {
-        match self.workers.iter().filter_map(|worker| worker.waiting_since()).min() {
+        match self
+            .workers
+            .iter()
+            .filter_map(|worker| worker.waiting_since())
+            .min()
+        {
             Some(since) => tokio::time::sleep_until(since + self.stuck).await,
             None => std::future::pending().await,
         }
@@ -168,7 +204,10 @@ impl Dispatcher {
     fn look(&mut self) {
         let now = Instant::now();
         for number in 0..self.workers.len() {
-            if now.checked_sub(self.stuck).is_some_and(|latest| self.workers[number].judge(latest)) {
+            if now
+                .checked_sub(self.stuck)
+                .is_some_and(|latest| self.workers[number].judge(latest))
+            {
                 self.log(number, now);
             }
         }
@@ -200,7 +239,9 @@ impl Dispatcher {
 fn is_of_the_peer(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
     )
 }
 

@@ -19,7 +19,9 @@ pub struct Methods(HashMap<String, Method>);
 impl Methods {
     /// The method with this path, and the path as it is written here.
     pub(crate) fn find(&self, path: &str) -> Option<(&str, Method)> {
-        self.0.get_key_value(path).map(|(path, method)| (path.as_str(), *method))
+        self.0
+            .get_key_value(path)
+            .map(|(path, method)| (path.as_str(), *method))
     }
 }
 

@@ -63,7 +63,9 @@ impl OpenConnection {
         }
         metrics.accepted.fetch_add(1, Relaxed);
         metrics.open.fetch_add(1, Relaxed);
-        Some(OpenConnection { metrics: metrics.clone() })
+        Some(OpenConnection {
+            metrics: metrics.clone(),
+        })
     }
 }
 

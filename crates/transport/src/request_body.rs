@@ -35,11 +35,21 @@ impl<B, P: Protocol> RequestBody<B, P> {
     pub(crate) fn new(body: B, permit: Arc<CallPermit>, protocol: P) -> Self {
         let timer = Timer::at(Instant::now() + permit.receive_time());
         let messages = P::MessageProgress::default();
-        Self { body, permit, messages, received: None, timer, refused: None, protocol }
+        Self {
+            body,
+            permit,
+            messages,
+            received: None,
+            timer,
+            refused: None,
+            protocol,
+        }
     }
 
     fn too_many_calls(&self) -> Rejection {
-        Rejection::TooManyCalls { retry_after: self.permit.retry_after() }
+        Rejection::TooManyCalls {
+            retry_after: self.permit.retry_after(),
+        }
     }
 
     fn reject(&self, rejection: &Rejection) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -75,19 +85,30 @@ where
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         if let Some(rest) = &mut this.refused {
             ready!(rest.poll_end(&mut this.body, cx));
             let is_counted_no_longer = rest.permit.is_some();
-            return this.reject(&if is_counted_no_longer { this.too_many_calls() } else { Rejection::NoRoomToReceive });
+            return this.reject(&if is_counted_no_longer {
+                this.too_many_calls()
+            } else {
+                Rejection::NoRoomToReceive
+            });
         }
         let frame = match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(frame) => frame,
-            Poll::Pending if this.timer.has_fired(cx) => return this.reject(&Rejection::NotReceived),
+            Poll::Pending if this.timer.has_fired(cx) => {
+                return this.reject(&Rejection::NotReceived);
+            }
             Poll::Pending if this.permit.begin() => return Poll::Pending,
             Poll::Pending => {
-                let Some(permit) = this.permit.wait_for_rest() else { return this.reject(&this.too_many_calls()) };
+                let Some(permit) = this.permit.wait_for_rest() else {
+                    return this.reject(&this.too_many_calls());
+                };
                 this.refused = Some(Rest::new(Some(permit)));
                 return self.poll_frame(cx);
             }

@@ -52,7 +52,11 @@ where
         let bytes = headers_bytes(request.uri(), request.headers());
         if bytes > HEADERS_BYTES_MAX {
             let (bytes_each, bytes_max) = (HEADER_BYTES, HEADERS_BYTES_MAX);
-            let answer = self.protocol.response(&Rejection::HeadersTooLarge { bytes, bytes_each, bytes_max });
+            let answer = self.protocol.response(&Rejection::HeadersTooLarge {
+                bytes,
+                bytes_each,
+                bytes_max,
+            });
             return PassedOrAnswered::Unread(Unread::of_call(answer, request));
         }
         PassedOrAnswered::Passed(self.inner.call(request))
@@ -61,7 +65,9 @@ where
 
 /// The path and the headers, without the three pseudo-headers that are short.
 fn headers_bytes(uri: &Uri, headers: &HeaderMap) -> usize {
-    let header = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + HEADER_BYTES;
+    let header = |(name, value): (&HeaderName, &HeaderValue)| {
+        name.as_str().len() + value.len() + HEADER_BYTES
+    };
     uri.path().len() + headers.iter().map(header).sum::<usize>()
 }
 
@@ -76,14 +82,25 @@ mod tests {
 
     #[tokio::test]
     async fn only_calls_of_the_protocol_with_headers_of_some_kib_reach_the_service() {
-        let service = tower::service_fn(|_: Request<Empty<Bytes>>| ready(Ok(Response::new(String::from("served")))));
+        let service = tower::service_fn(|_: Request<Empty<Bytes>>| {
+            ready(Ok(Response::new(String::from("served"))))
+        });
         let mut check = RequestCheck::new(service, Plain);
         let mut answer = |header| check.call(request(Empty::new(), header));
-        assert_eq!(sure(answer(Some(("foreign", ""))).await).status(), http::StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        assert_eq!(
+            sure(answer(Some(("foreign", ""))).await).status(),
+            http::StatusCode::UNSUPPORTED_MEDIA_TYPE
+        );
         // The path is 4 bytes, the name 6.
         let fits = "x".repeat(HEADERS_BYTES_MAX - 4 - 6 - HEADER_BYTES);
-        assert_eq!(read(sure(answer(Some(("header", &fits))).await)).await, "served");
+        assert_eq!(
+            read(sure(answer(Some(("header", &fits))).await)).await,
+            "served"
+        );
         let rejected = read(sure(answer(Some(("header", &format!("{fits}x")))).await)).await;
-        assert_eq!(rejected, "HeadersTooLarge { bytes: 16385, bytes_each: 32, bytes_max: 16384 }");
+        assert_eq!(
+            rejected,
+            "HeadersTooLarge { bytes: 16385, bytes_each: 32, bytes_max: 16384 }"
+        );
     }
 }

@@ -41,7 +41,10 @@ impl<B: Body<Data = Bytes> + Unpin> Body for ResponseBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match &mut *self {
             Self::Service(body) => Pin::new(body).poll_frame(cx),
             Self::Rendered(bytes) => {
@@ -79,7 +82,11 @@ pub struct CountedBody<B, P> {
 
 impl<B, P> CountedBody<B, P> {
     pub(crate) fn new(body: B, permit: Arc<CallPermit>, protocol: P) -> Self {
-        Self { body: ResponseBody::Service(body), permit, protocol }
+        Self {
+            body: ResponseBody::Service(body),
+            permit,
+            protocol,
+        }
     }
 }
 
@@ -87,7 +94,10 @@ impl<B: Body<Data = Bytes> + Unpin, P: Protocol> Body for CountedBody<B, P> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = &mut *self;
         let Some(frame) = ready!(Pin::new(&mut this.body).poll_frame(cx)?) else {
             return Poll::Ready(None);
@@ -96,7 +106,9 @@ impl<B: Body<Data = Bytes> + Unpin, P: Protocol> Body for CountedBody<B, P> {
             Ok(data) => match this.permit.keep(data) {
                 Some(kept) => Frame::data(kept),
                 None => {
-                    let rejection = Rejection::NoRoomToAnswer { is_reading: this.permit.is_reading() };
+                    let rejection = Rejection::NoRoomToAnswer {
+                        is_reading: this.permit.is_reading(),
+                    };
                     this.body.end_with(this.protocol.trailers(&rejection))
                 }
             },

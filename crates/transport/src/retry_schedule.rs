@@ -22,7 +22,10 @@ pub(crate) struct RetrySchedule {
 
 impl RetrySchedule {
     pub(crate) fn new(begin: Instant) -> Self {
-        Self { begin, last: AtomicU64::new(0) }
+        Self {
+            begin,
+            last: AtomicU64::new(0),
+        }
     }
 
     /// How long until a turn of its own.
@@ -31,8 +34,16 @@ impl RetrySchedule {
         let now = micros(now - self.begin);
         let (first, last) = (now + micros(RETRY_MIN), now + micros(RETRY_MAX));
         // Behind the last one there is no order any more.
-        let turn = |before: u64| if before >= last { first } else { first.max(before + micros(RETRY_APART)) };
-        let before = self.last.fetch_update(Relaxed, Relaxed, |before| Some(turn(before)));
+        let turn = |before: u64| {
+            if before >= last {
+                first
+            } else {
+                first.max(before + micros(RETRY_APART))
+            }
+        };
+        let before = self
+            .last
+            .fetch_update(Relaxed, Relaxed, |before| Some(turn(before)));
         Duration::from_micros(turn(before.unwrap_or(0)) - now)
     }
 }
@@ -45,12 +56,22 @@ mod tests {
     fn who_is_not_let_in_gets_a_turn_of_its_own_within_seconds() {
         let begin = Instant::now();
         let turns = RetrySchedule::new(begin);
-        assert_eq!([turns.next(begin), turns.next(begin)], [RETRY_MIN, RETRY_MIN + RETRY_APART]);
+        assert_eq!(
+            [turns.next(begin), turns.next(begin)],
+            [RETRY_MIN, RETRY_MIN + RETRY_APART]
+        );
         let a_round = ((RETRY_MAX - RETRY_MIN).as_micros() / RETRY_APART.as_micros()) as usize;
         let all: Vec<Duration> = (0..3 * a_round).map(|_| turns.next(begin)).collect();
         assert!(all.iter().all(|it| (RETRY_MIN..=RETRY_MAX).contains(it)));
-        assert!(all.iter().filter(|it| **it == RETRY_MIN).count() <= 3, "no two of one round at one time");
+        assert!(
+            all.iter().filter(|it| **it == RETRY_MIN).count() <= 3,
+            "no two of one round at one time"
+        );
         let later = begin + 2 * RETRY_MAX;
-        assert_eq!(turns.next(later), RETRY_MIN, "who comes after the rush need not wait for it");
+        assert_eq!(
+            turns.next(later),
+            RETRY_MIN,
+            "who comes after the rush need not wait for it"
+        );
     }
 }

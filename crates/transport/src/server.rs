@@ -66,7 +66,12 @@ enum Joinable {
 ///
 /// `service` is called once on every worker, with the number of the worker, inside the worker's runtime. Fails when a
 /// thread or a runtime cannot be made, or when [`Workers::Here`] is asked for outside a runtime.
-pub fn start<F, S>(listener: TcpListener, limits: ServerLimits, workers: Workers, service: F) -> io::Result<Running>
+pub fn start<F, S>(
+    listener: TcpListener,
+    limits: ServerLimits,
+    workers: Workers,
+    service: F,
+) -> io::Result<Running>
 where
     F: Fn(usize) -> S + Send + Sync + 'static,
     S: Calls,
@@ -76,9 +81,16 @@ where
     let (sender, stage) = watch::channel(Stage::Serving);
     let shared = Shared::new(limits, stage);
     let metrics = shared.metrics.clone();
-    let stopper = Stopper { stage: Arc::new(sender) };
+    let stopper = Stopper {
+        stage: Arc::new(sender),
+    };
     // From here on an early return drops `running`, which ends the workers that were started.
-    let mut running = Running { local_address, metrics, stopper, joinables: Vec::new() };
+    let mut running = Running {
+        local_address,
+        metrics,
+        stopper,
+        joinables: Vec::new(),
+    };
 
     let worker_count = match workers {
         Workers::Threads(count) => count.get(),
@@ -86,10 +98,19 @@ where
     };
     let (dispatcher, queues) = Dispatcher::new(worker_count, shared.limits.stuck);
     // Not on a worker: a worker may be stuck, and the others must have connections all the same.
-    let listener = Listener { listener, dispatcher, shared: shared.clone() };
+    let listener = Listener {
+        listener,
+        dispatcher,
+        shared: shared.clone(),
+    };
     let service = Arc::new(service);
     for (number, queue) in queues.into_iter().enumerate() {
-        let worker = Worker { number, queue, shared: shared.clone(), service: service.clone() };
+        let worker = Worker {
+            number,
+            queue,
+            shared: shared.clone(),
+            service: service.clone(),
+        };
         running.joinables.push(match workers {
             Workers::Threads(_) => Joinable::Thread(worker.start_thread()?),
             Workers::Here => Joinable::Task(worker.start_here()?),
@@ -104,15 +125,27 @@ where
 
 /// Serves one connection that was accepted elsewhere, on the runtime that calls this, until it and its calls have
 /// ended: for listeners that are not this machine's TCP, such as a simulated network. Dropping it cuts the connection.
-pub async fn serve_connection<I, S>(io: I, peer: SocketAddr, number: u64, limits: ServerLimits, service: S)
-where
+pub async fn serve_connection<I, S>(
+    io: I,
+    peer: SocketAddr,
+    number: u64,
+    limits: ServerLimits,
+    service: S,
+) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Calls,
 {
     let (_never_stops, stage) = watch::channel(Stage::Serving);
     let shared = Shared::new(limits, stage);
     let (tasks, mut ended) = Tasks::new();
-    connection::serve(io, connection::Origin { peer, number }, service, shared, tasks).await;
+    connection::serve(
+        io,
+        connection::Origin { peer, number },
+        service,
+        shared,
+        tasks,
+    )
+    .await;
     let _none = ended.recv().await;
 }
 
@@ -141,7 +174,10 @@ impl Running {
     /// Stops accepting, sends GOAWAY, lets calls in flight finish for `grace`, drops what is left, joins everything.
     pub async fn shutdown(mut self, grace: Duration) -> Ended {
         self.stopper.drain();
-        if tokio::time::timeout(grace, self.stopper.stage.closed()).await.is_err() {
+        if tokio::time::timeout(grace, self.stopper.stage.closed())
+            .await
+            .is_err()
+        {
             self.stopper.abort();
             self.stopper.stage.closed().await;
         }
@@ -149,7 +185,9 @@ impl Running {
             let joined = match joinable {
                 // A runtime waits for its blocking calls when it is dropped: not something to do on a worker.
                 Joinable::Thread(thread) => {
-                    tokio::task::spawn_blocking(move || thread.join().is_ok()).await.unwrap_or(false)
+                    tokio::task::spawn_blocking(move || thread.join().is_ok())
+                        .await
+                        .unwrap_or(false)
                 }
                 Joinable::Task(task) => task.await.is_ok(),
             };

@@ -31,7 +31,12 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(limits: ServerLimits, stage: watch::Receiver<Stage>) -> Self {
         let block_bytes = Arc::new(BlockBytes::new(limits.block_bytes_max));
-        Self { limits: Arc::new(limits), metrics: Arc::default(), block_bytes, stage }
+        Self {
+            limits: Arc::new(limits),
+            metrics: Arc::default(),
+            block_bytes,
+            stage,
+        }
     }
 
     /// Waits until the server is at `stage` or beyond; a server whose handle is gone is beyond every stage.

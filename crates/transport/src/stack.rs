@@ -17,8 +17,10 @@ use crate::protocol::Protocol;
 use crate::request_check::RequestCheck;
 
 /// A service with all layers around it. Copies share their admission.
-pub type Stack<S, P> =
-    AccessLog<AdmissionControl<RequestCheck<Deadlines<BoundedBodies<ErrorMapping<S, P>, P>, P>, P>, P>, P>;
+pub type Stack<S, P> = AccessLog<
+    AdmissionControl<RequestCheck<Deadlines<BoundedBodies<ErrorMapping<S, P>, P>, P>, P>, P>,
+    P,
+>;
 
 /// Lays all layers around a service that is asked in this protocol, by these methods. Its calls are counted by
 /// `admission`, and logged only if `is_logging`.

@@ -34,7 +34,9 @@ impl MessageProgress for Counted {
 }
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name).map(|value| value.to_str().expect("it is text").to_owned())
+    headers
+        .get(name)
+        .map(|value| value.to_str().expect("it is text").to_owned())
 }
 
 impl Protocol for Plain {
@@ -52,13 +54,20 @@ impl Protocol for Plain {
 
     fn timeout(self, headers: &HeaderMap) -> Result<Option<Duration>, Rejection> {
         let milliseconds = |text: String| text.parse().map(Duration::from_millis);
-        text(headers, "timeout").map(milliseconds).transpose().map_err(|_| Rejection::Malformed { what: String::new() })
+        text(headers, "timeout")
+            .map(milliseconds)
+            .transpose()
+            .map_err(|_| Rejection::Malformed {
+                what: String::new(),
+            })
     }
 
     fn replacement(self, headers: &HeaderMap, found: FoundIn<'_>) -> Option<Rejection> {
         let message = text(headers, "error")?;
         Some(match found {
-            FoundIn::Headers { path } => Rejection::NoSuchMethod { path: path.to_owned() },
+            FoundIn::Headers { path } => Rejection::NoSuchMethod {
+                path: path.to_owned(),
+            },
             FoundIn::Trailers => Rejection::AnswerFailed { message },
         })
     }
@@ -68,12 +77,19 @@ impl Protocol for Plain {
     }
 
     fn outcome(self, status: StatusCode, headers: &HeaderMap) -> Option<CallOutcome> {
-        let foreign = || CallOutcome { code: "Foreign", reason: String::new() };
-        self.outcome_of_trailers(headers).or_else(|| (status != StatusCode::OK).then(foreign))
+        let foreign = || CallOutcome {
+            code: "Foreign",
+            reason: String::new(),
+        };
+        self.outcome_of_trailers(headers)
+            .or_else(|| (status != StatusCode::OK).then(foreign))
     }
 
     fn outcome_of_trailers(self, trailers: &HeaderMap) -> Option<CallOutcome> {
-        text(trailers, "reason").map(|reason| CallOutcome { code: "Ended", reason })
+        text(trailers, "reason").map(|reason| CallOutcome {
+            code: "Ended",
+            reason,
+        })
     }
 
     fn response(self, rejection: &Rejection) -> Response<Bytes> {
@@ -91,7 +107,10 @@ impl Protocol for Plain {
 
 /// One header, or trailer.
 pub(crate) fn trailers(name: &'static str, value: &str) -> HeaderMap {
-    HeaderMap::from_iter([(name.parse().expect("a name"), HeaderValue::from_str(value).expect("a value"))])
+    HeaderMap::from_iter([(
+        name.parse().expect("a name"),
+        HeaderValue::from_str(value).expect("a value"),
+    )])
 }
 
 /// A request with this body and perhaps a header.
@@ -107,7 +126,10 @@ pub(crate) fn request<B>(body: B, header: Option<(&'static str, &str)>) -> Reque
 /// All of an answer: its data, or the trailers that stand in their place.
 pub(crate) async fn read<B: Body<Data = Bytes, Error: Debug>>(response: Response<B>) -> String {
     let body = response.into_body().collect().await.expect("no error");
-    let rejection = body.trailers().and_then(|it| text(it, "rejection")).unwrap_or_default();
+    let rejection = body
+        .trailers()
+        .and_then(|it| text(it, "rejection"))
+        .unwrap_or_default();
     let data = body.to_bytes();
     format!("{}{rejection}", str::from_utf8(&data).expect("it is text"))
 }
@@ -124,12 +146,23 @@ impl ScriptedBody {
     pub(crate) fn new(frames: Vec<Result<Frame<Bytes>, BoxError>>) -> (Self, Arc<()>) {
         let dropped = Arc::new(());
         let ends = frames.iter().flatten().any(Frame::is_trailers);
-        (Self { frames: frames.into_iter(), ends, _dropped: Arc::clone(&dropped) }, dropped)
+        (
+            Self {
+                frames: frames.into_iter(),
+                ends,
+                _dropped: Arc::clone(&dropped),
+            },
+            dropped,
+        )
     }
 
     /// So many frames of these bytes.
     pub(crate) fn of_data(data: &'static str, count: usize) -> (Self, Arc<()>) {
-        Self::new((0..count).map(|_| Ok(Frame::data(Bytes::from_static(data.as_bytes())))).collect())
+        Self::new(
+            (0..count)
+                .map(|_| Ok(Frame::data(Bytes::from_static(data.as_bytes()))))
+                .collect(),
+        )
     }
 }
 
@@ -137,7 +170,10 @@ impl Body for ScriptedBody {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.frames.next() {
             None if !self.ends => Poll::Pending,
             frame => Poll::Ready(frame),

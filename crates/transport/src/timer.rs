@@ -13,12 +13,17 @@ pub(crate) struct Timer {
 
 impl Timer {
     pub(crate) fn at(deadline: Instant) -> Timer {
-        Timer { deadline, sleep: None }
+        Timer {
+            deadline,
+            sleep: None,
+        }
     }
 
     /// Whether it has fired; wakes the task when it does.
     pub(crate) fn has_fired(&mut self, cx: &mut Context<'_>) -> bool {
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(self.deadline)));
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(self.deadline)));
         sleep.as_mut().poll(cx).is_ready()
     }
 

@@ -30,17 +30,28 @@ pub(crate) struct Rest<P> {
 
 impl<P> Rest<P> {
     pub(crate) fn new(permit: P) -> Self {
-        Self { timer: Timer::at(Instant::now() + REST_WAIT), permit }
+        Self {
+            timer: Timer::at(Instant::now() + REST_WAIT),
+            permit,
+        }
     }
 
     /// Passes over what comes, until it ends or has been waited for.
-    pub(crate) fn poll_end<B: Body<Data = Bytes> + Unpin>(&mut self, body: &mut B, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_end<B: Body<Data = Bytes> + Unpin>(
+        &mut self,
+        body: &mut B,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
         while let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
             if !matches!(frame, Some(Ok(_))) || body.is_end_stream() {
                 return Poll::Ready(());
             }
         }
-        if self.timer.has_fired(cx) { Poll::Ready(()) } else { Poll::Pending }
+        if self.timer.has_fired(cx) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 }
 
@@ -53,9 +64,20 @@ pub struct Unread<B> {
 
 impl<B: Body<Data = Bytes> + Unpin> Unread<B> {
     /// Of a request with this body, if there is room to wait for the rest of it.
-    pub(crate) fn new(answer: Response<Bytes>, body: B, wait_for_rest: impl FnOnce() -> Option<RestPermit>) -> Self {
-        let permit = if body.is_end_stream() { None } else { wait_for_rest() };
-        Self { answer: Some(answer), rest: permit.map(|permit| (body, Rest::new(permit))) }
+    pub(crate) fn new(
+        answer: Response<Bytes>,
+        body: B,
+        wait_for_rest: impl FnOnce() -> Option<RestPermit>,
+    ) -> Self {
+        let permit = if body.is_end_stream() {
+            None
+        } else {
+            wait_for_rest()
+        };
+        Self {
+            answer: Some(answer),
+            rest: permit.map(|permit| (body, Rest::new(permit))),
+        }
     }
 
     /// Of a call that was let in, and is counted no longer. Without admission nothing is waited for.
@@ -73,7 +95,11 @@ impl<B: Body<Data = Bytes> + Unpin> Future for Unread<B> {
             ready!(rest.poll_end(body, cx));
         }
         self.rest = None;
-        Poll::Ready(self.answer.take().expect("a future is not polled after its end"))
+        Poll::Ready(
+            self.answer
+                .take()
+                .expect("a future is not polled after its end"),
+        )
     }
 }
 

@@ -29,8 +29,12 @@ where
     S: Calls,
 {
     pub(crate) fn start_thread(self) -> io::Result<thread::JoinHandle<()>> {
-        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        thread::Builder::new().name(format!("bookd-worker-{}", self.number)).spawn(move || runtime.block_on(self.run()))
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        thread::Builder::new()
+            .name(format!("bookd-worker-{}", self.number))
+            .spawn(move || runtime.block_on(self.run()))
     }
 
     pub(crate) fn start_here(self) -> io::Result<tokio::task::JoinHandle<()>> {
@@ -39,7 +43,12 @@ where
     }
 
     async fn run(self) {
-        let Worker { number, queue, shared, service } = self;
+        let Worker {
+            number,
+            queue,
+            shared,
+            service,
+        } = self;
         serve(&queue, service(number), shared).await;
     }
 }
@@ -47,17 +56,30 @@ where
 async fn serve<S: Calls>(queue: &WorkerQueue, service: S, shared: Shared) {
     let (tasks, mut ended) = Tasks::new();
     while let Some(accepted) = queue.next().await {
-        let Accepted { stream, peer, number, open } = accepted;
+        let Accepted {
+            stream,
+            peer,
+            number,
+            open,
+        } = accepted;
         match TcpStream::from_std(stream) {
             Ok(stream) => {
                 let origin = connection::Origin { peer, number };
-                let served = connection::serve(stream, origin, service.clone(), shared.clone(), tasks.clone());
+                let served = connection::serve(
+                    stream,
+                    origin,
+                    service.clone(),
+                    shared.clone(),
+                    tasks.clone(),
+                );
                 tasks.spawn(async move {
                     served.await;
                     drop(open);
                 });
             }
-            Err(error) => tracing::warn!(%peer, %error, "a connection cannot be registered with its worker"),
+            Err(error) => {
+                tracing::warn!(%peer, %error, "a connection cannot be registered with its worker")
+            }
         }
     }
     drop(tasks);

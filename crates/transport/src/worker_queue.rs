@@ -42,7 +42,11 @@ struct QueueState {
 
 impl WorkerQueue {
     pub(crate) fn new(taken: Arc<Notify>) -> Self {
-        Self { state: Mutex::default(), arrived: Notify::new(), taken }
+        Self {
+            state: Mutex::default(),
+            arrived: Notify::new(),
+            taken,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, QueueState> {
@@ -81,7 +85,11 @@ impl WorkerQueue {
     /// Takes back what a stuck worker has not taken up, the first of it.
     pub(crate) fn take_back(&self) -> Option<Accepted> {
         let mut state = self.state();
-        if state.is_stuck { state.waiting.pop_front().map(|(accepted, _)| accepted) } else { None }
+        if state.is_stuck {
+            state.waiting.pop_front().map(|(accepted, _)| accepted)
+        } else {
+            None
+        }
     }
 
     /// Nothing more comes.
@@ -105,14 +113,22 @@ impl WorkerQueue {
     /// Since when its first connection waits; none when none does, or when it is known to be stuck.
     pub(crate) fn waiting_since(&self) -> Option<Instant> {
         let state = self.state();
-        state.waiting.front().filter(|_| !state.is_stuck).map(|(_, since)| *since)
+        state
+            .waiting
+            .front()
+            .filter(|_| !state.is_stuck)
+            .map(|(_, since)| *since)
     }
 
     /// Calls the worker stuck if its first connection has waited since then or longer; true when it was not before. The
     /// worker takes that back as soon as it runs.
     pub(crate) fn judge(&self, latest: Instant) -> bool {
         let mut state = self.state();
-        let is_overdue = !state.is_stuck && state.waiting.front().is_some_and(|(_, since)| *since <= latest);
+        let is_overdue = !state.is_stuck
+            && state
+                .waiting
+                .front()
+                .is_some_and(|(_, since)| *since <= latest);
         state.is_stuck |= is_overdue;
         is_overdue
     }

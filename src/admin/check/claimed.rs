@@ -40,7 +40,12 @@ pub(super) struct ByCalendar {
 impl ByCalendar {
     pub(super) fn new(folder: &Path, sessions_from: Revision) -> Self {
         let sorter = Sorter::new(folder, MEMORY_BYTES_MAX);
-        Self { sessions_from, sorter, record: RecordWriter::default(), events: 0 }
+        Self {
+            sessions_from,
+            sorter,
+            record: RecordWriter::default(),
+            events: 0,
+        }
     }
 
     /// The next change, or the next part of it.
@@ -50,7 +55,11 @@ impl ByCalendar {
             match &event.what {
                 What::Calendar(CalendarEvent::Deleted) => {
                     for touched in &event.calendars {
-                        self.record.begin().text(touched.calendar.as_str()).number(self.events).byte(DELETED);
+                        self.record
+                            .begin()
+                            .text(touched.calendar.as_str())
+                            .number(self.events)
+                            .byte(DELETED);
                         self.sorter.push(self.record.bytes())?;
                     }
                 }
@@ -61,9 +70,18 @@ impl ByCalendar {
         Ok(())
     }
 
-    fn take_appointment(&mut self, entry: &LogEntry, it: &LoggedAppointment) -> Result<(), StoreError> {
+    fn take_appointment(
+        &mut self,
+        entry: &LogEntry,
+        it: &LoggedAppointment,
+    ) -> Result<(), StoreError> {
         for place in it.before.iter().flat_map(|image| &image.places) {
-            let record = self.record.begin().text(place.calendar.as_str()).number(self.events).byte(GIVEN_BACK);
+            let record = self
+                .record
+                .begin()
+                .text(place.calendar.as_str())
+                .number(self.events)
+                .byte(GIVEN_BACK);
             record.instant(place.padded().start).id(it.id);
             self.sorter.push(self.record.bytes())?;
         }
@@ -76,10 +94,22 @@ impl ByCalendar {
         let LogEntry { revision, time, .. } = *entry;
         for place in &image.places {
             let alike = fingerprint(&(&image.type_id, place.start, place.duration));
-            let record = self.record.begin().text(place.calendar.as_str()).number(self.events).byte(STANDS);
-            record.instant(place.padded().start).id(it.id).byte(flags).revision(revision).instant(time);
+            let record = self
+                .record
+                .begin()
+                .text(place.calendar.as_str())
+                .number(self.events)
+                .byte(STANDS);
+            record
+                .instant(place.padded().start)
+                .id(it.id)
+                .byte(flags)
+                .revision(revision)
+                .instant(time);
             record.instant(place.padded().end).number(alike).number(set);
-            record.instant(image.expire_time.unwrap_or(Instant::MIN)).text(image.type_id.as_str());
+            record
+                .instant(image.expire_time.unwrap_or(Instant::MIN))
+                .text(image.type_id.as_str());
             self.sorter.push(self.record.bytes())?;
         }
         Ok(())
@@ -89,7 +119,11 @@ impl ByCalendar {
         let Image { state, blocks, .. } = it.after;
         // Of a request of before schema 4 nobody knows whether it takes its time.
         let is_early = entry.revision < self.sessions_from;
-        let blocks = if is_early { state != AppointmentState::Pending } else { blocks };
+        let blocks = if is_early {
+            state != AppointmentState::Pending
+        } else {
+            blocks
+        };
         let flag = |is_so: bool, flag: u8| if is_so { flag } else { 0 };
         flag(is_claiming(it), IS_CLAIMING)
             | flag(it.kind == AppointmentEvent::Imported, IS_IMPORTED)
@@ -98,7 +132,11 @@ impl ByCalendar {
     }
 
     /// Walks all of it.
-    pub(super) fn check(self, store: &mut dyn Store, checked: &mut Checked) -> Result<(), StoreError> {
+    pub(super) fn check(
+        self,
+        store: &mut dyn Store,
+        checked: &mut Checked,
+    ) -> Result<(), StoreError> {
         let mut sorted = self.sorter.finish()?;
         let mut walk: Option<ClaimWalk> = None;
         while let Some(record) = sorted.next()? {
@@ -171,7 +209,14 @@ struct ClaimWalk {
 
 impl ClaimWalk {
     fn new(calendar: CalendarId, sessions_from: Revision) -> Self {
-        Self { calendar, sessions_from, claims: BTreeMap::new(), longest: 0, capacities: None, given_back: 0 }
+        Self {
+            calendar,
+            sessions_from,
+            claims: BTreeMap::new(),
+            longest: 0,
+            capacities: None,
+            given_back: 0,
+        }
     }
 
     fn take(
@@ -197,12 +242,27 @@ impl ClaimWalk {
         let (to, alike, set) = (record.instant()?, record.number()?, record.number()?);
         let (expire_time, type_id) = (record.instant()?, record.text()?);
         let is = |flag: u8| flags & flag > 0;
-        let claim = Standing { to, alike, set, expire_time, blocks: is(BLOCKS), waits: is(WAITS) };
+        let claim = Standing {
+            to,
+            alike,
+            set,
+            expire_time,
+            blocks: is(BLOCKS),
+            waits: is(WAITS),
+        };
         let (from, appointment) = at;
         if is(IS_CLAIMING) {
             checked.examined += 1;
             let is_imported = is(IS_IMPORTED);
-            let claiming = Claiming { from, appointment, is_imported, revision, time, claim, type_id };
+            let claiming = Claiming {
+                from,
+                appointment,
+                is_imported,
+                revision,
+                time,
+                claim,
+                type_id,
+            };
             self.ask(&claiming, store, checked)?;
         } else if self.given_back != event {
             // Of a calendar that was deleted, or claimed before the oldest change that is kept.
@@ -214,15 +274,38 @@ impl ClaimWalk {
     }
 
     /// Whether what is claimed was free at this very revision.
-    fn ask(&mut self, it: &Claiming<'_>, store: &mut dyn Store, checked: &mut Checked) -> Result<(), StoreError> {
-        let Claiming { from, appointment: one, is_imported, revision, time, claim, type_id } = *it;
-        if !(if is_imported { claim.is_taking(time) } else { claim.is_alive(time) }) {
+    fn ask(
+        &mut self,
+        it: &Claiming<'_>,
+        store: &mut dyn Store,
+        checked: &mut Checked,
+    ) -> Result<(), StoreError> {
+        let Claiming {
+            from,
+            appointment: one,
+            is_imported,
+            revision,
+            time,
+            claim,
+            type_id,
+        } = *it;
+        if !(if is_imported {
+            claim.is_taking(time)
+        } else {
+            claim.is_alive(time)
+        }) {
             return Ok(());
         }
-        let (is_by_set, least) = (revision >= self.sessions_from, AppointmentId(uuid::Uuid::nil()));
+        let (is_by_set, least) = (
+            revision >= self.sessions_from,
+            AppointmentId(uuid::Uuid::nil()),
+        );
         let calendar = &self.calendar;
         let mut seats = 1;
-        for ((other_from, two), other) in self.claims.range((from.plus(-self.longest), least)..(claim.to, least)) {
+        for ((other_from, two), other) in self
+            .claims
+            .range((from.plus(-self.longest), least)..(claim.to, least))
+        {
             if other.to <= from || !other.is_taking(time) {
                 continue;
             }
@@ -230,13 +313,21 @@ impl ClaimWalk {
             if is_alike && (!is_by_set || other.set == claim.set) {
                 seats += 1;
             } else {
-                checked.find(format!("revision {revision} gives {one} time of calendar {calendar} that {two} had"));
+                checked.find(format!(
+                    "revision {revision} gives {one} time of calendar {calendar} that {two} had"
+                ));
             }
         }
-        let capacity = if seats > 1 { self.capacity(revision, type_id, store)? } else { None };
+        let capacity = if seats > 1 {
+            self.capacity(revision, type_id, store)?
+        } else {
+            None
+        };
         if let Some(capacity) = capacity.filter(|it| seats > *it) {
             let calendar = &self.calendar;
-            checked.find(format!("revision {revision} gives {one} seat {seats} of calendar {calendar}, of {capacity}"));
+            checked.find(format!(
+                "revision {revision} gives {one} seat {seats} of calendar {calendar}, of {capacity}"
+            ));
         }
         Ok(())
     }
@@ -253,11 +344,17 @@ impl ClaimWalk {
             None => {
                 let found = load(store, &self.calendar)?;
                 let types = found.iter().flat_map(|it| it.types.iter());
-                types.map(|it| (it.id.clone(), (it.stamps.revision, it.capacity))).collect()
+                types
+                    .map(|it| (it.id.clone(), (it.stamps.revision, it.capacity)))
+                    .collect()
             }
         };
-        let known = TypeId::parse(type_id).ok().and_then(|id| capacities.get(&id).copied());
+        let known = TypeId::parse(type_id)
+            .ok()
+            .and_then(|id| capacities.get(&id).copied());
         self.capacities = Some(capacities);
-        Ok(known.filter(|(since, _)| revision > *since).map(|(_, capacity)| capacity))
+        Ok(known
+            .filter(|(since, _)| revision > *since)
+            .map(|(_, capacity)| capacity))
     }
 }

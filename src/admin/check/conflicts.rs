@@ -28,7 +28,11 @@ pub(super) fn is_claiming(it: &LoggedAppointment) -> bool {
 /// What the seats of a session have in common besides type, start and length on one calendar: their session's first seat,
 /// and the calendars that they take. As a fingerprint.
 pub(super) fn set_of(image: &Image) -> u64 {
-    let mut places: Vec<_> = image.places.iter().map(|it| (&it.calendar, it.start, it.duration)).collect();
+    let mut places: Vec<_> = image
+        .places
+        .iter()
+        .map(|it| (&it.calendar, it.start, it.duration))
+        .collect();
     places.sort_unstable();
     places.dedup();
     fingerprint(&(image.session, places))
@@ -73,7 +77,11 @@ pub(super) struct ClaimRecords {
 
 impl ClaimRecords {
     pub(super) fn new(folder: &Path, sessions_from: Revision) -> Self {
-        Self { sessions_from, sorter: Sorter::new(folder, MEMORY_BYTES_MAX), record: RecordWriter::default() }
+        Self {
+            sessions_from,
+            sorter: Sorter::new(folder, MEMORY_BYTES_MAX),
+            record: RecordWriter::default(),
+        }
     }
 
     /// The next row.
@@ -96,8 +104,16 @@ impl ClaimRecords {
         for place in &it.places {
             let (padded, type_number) = (place.padded(), u64::from(place.type_number.0));
             let record = self.record.begin();
-            record.text(place.calendar.as_str()).revision(place.since).instant(padded.start).instant(padded.end);
-            record.number(type_number).instant(place.start).number(place.duration.minutes().into()).number(set);
+            record
+                .text(place.calendar.as_str())
+                .revision(place.since)
+                .instant(padded.start)
+                .instant(padded.end);
+            record
+                .number(type_number)
+                .instant(place.start)
+                .number(place.duration.minutes().into())
+                .number(set);
             record.id(it.id).revision(claimed.unwrap_or_default());
             self.sorter.push(self.record.bytes())?;
         }
@@ -135,7 +151,14 @@ fn read(record: &mut RecordReader<'_>) -> Result<ClaimRecord, StoreError> {
     let alike = (type_number, record.instant()?, record.number()?);
     let (set, appointment, claimed) = (record.number()?, record.id()?, record.revision()?);
     let claimed = Some(claimed).filter(|it| *it != Revision::default());
-    Ok(ClaimRecord { from, to, alike, set, claimed, appointment })
+    Ok(ClaimRecord {
+        from,
+        to,
+        alike,
+        set,
+        claimed,
+        appointment,
+    })
 }
 
 /// The seats of one session that have come so far, which follow each other.
@@ -162,7 +185,14 @@ struct OfCalendar {
 impl OfCalendar {
     fn new(id: &str, since: Revision, sessions_from: Revision) -> Result<Self, StoreError> {
         let id = calendar_id(id)?;
-        Ok(Self { id, since, sessions_from, longest: None, seats: None, types: None })
+        Ok(Self {
+            id,
+            since,
+            sessions_from,
+            longest: None,
+            seats: None,
+            types: None,
+        })
     }
 
     /// The next claim.
@@ -178,16 +208,23 @@ impl OfCalendar {
         let calendar = &self.id;
         // A change that is no longer kept may be of any revision: of before schema 4 only where there is such a time.
         let is_early = |it: &ClaimRecord| it.claimed.unwrap_or(Revision(1)) < self.sessions_from;
-        if let Some(other) = self.longest.as_ref().filter(|it| claim.from < it.to && !claim.is_seat_of(it)) {
+        if let Some(other) = self
+            .longest
+            .as_ref()
+            .filter(|it| claim.from < it.to && !claim.is_seat_of(it))
+        {
             let (one, two) = (other.appointment, claim.appointment);
-            let is_alike = (claim.alike, claim.from, claim.to) == (other.alike, other.from, other.to);
+            let is_alike =
+                (claim.alike, claim.from, claim.to) == (other.alike, other.from, other.to);
             if is_alike && is_early(&claim) && is_early(other) {
                 shared.find(format!(
                     "appointments {one} and {two} have one time of calendar {calendar} as two sessions; \
                      move one of them"
                 ));
             } else {
-                checked.find(format!("appointments {one} and {two} take the same time of calendar {calendar}"));
+                checked.find(format!(
+                    "appointments {one} and {two} take the same time of calendar {calendar}"
+                ));
             }
         }
         match &mut self.seats {
@@ -199,10 +236,18 @@ impl OfCalendar {
             _ => {
                 self.judge_seats(store, checked)?;
                 let newest = claim.claimed;
-                self.seats = Some(Seats { first: claim.clone(), second: None, count: 1, newest });
+                self.seats = Some(Seats {
+                    first: claim.clone(),
+                    second: None,
+                    count: 1,
+                    newest,
+                });
             }
         }
-        self.longest = self.longest.filter(|other| other.to > claim.to).or(Some(claim));
+        self.longest = self
+            .longest
+            .filter(|other| other.to > claim.to)
+            .or(Some(claim));
         Ok(self)
     }
 
@@ -212,20 +257,38 @@ impl OfCalendar {
     }
 
     /// No session has more seats than its type.
-    fn judge_seats(&mut self, store: &mut dyn Store, checked: &mut Checked) -> Result<(), StoreError> {
-        let Some(Seats { first, second: Some(two), count, newest }) = self.seats.take() else { return Ok(()) };
+    fn judge_seats(
+        &mut self,
+        store: &mut dyn Store,
+        checked: &mut Checked,
+    ) -> Result<(), StoreError> {
+        let Some(Seats {
+            first,
+            second: Some(two),
+            count,
+            newest,
+        }) = self.seats.take()
+        else {
+            return Ok(());
+        };
         let types = match self.types.take() {
             Some(types) => types,
             // Of a calendar that was deleted nobody knows any more how many seats there were.
             None => load(store, &self.id)?.filter(|it| it.since == self.since),
         };
-        if let Some(of_type) = types.as_ref().and_then(|it| it.types.numbered(first.alike.0)) {
+        if let Some(of_type) = types
+            .as_ref()
+            .and_then(|it| it.types.numbered(first.alike.0))
+        {
             // A session above a capacity that was lowered later is as it should be.
             let is_by_this_capacity = newest.is_some_and(|newest| newest > of_type.stamps.revision);
             if is_by_this_capacity && count > of_type.capacity as usize {
                 let (one, calendar, capacity) = (first.appointment, &self.id, of_type.capacity);
-                let seats = format!("{count} appointments, {one} and {two} among them, have one time");
-                checked.find(format!("{seats} of calendar {calendar}, where {capacity} may"));
+                let seats =
+                    format!("{count} appointments, {one} and {two} among them, have one time");
+                checked.find(format!(
+                    "{seats} of calendar {calendar}, where {capacity} may"
+                ));
             }
         }
         self.types = Some(types);
@@ -245,9 +308,15 @@ mod tests {
     #[test]
     fn the_seats_of_a_session_have_one_set_whatever_the_order_of_their_calendars() {
         let one = crate::sample::appointment_on(100).image;
-        let reversed = Image { places: one.places.iter().rev().cloned().collect(), ..one.clone() };
+        let reversed = Image {
+            places: one.places.iter().rev().cloned().collect(),
+            ..one.clone()
+        };
         assert_eq!(set_of(&one), set_of(&reversed));
-        let fewer = Image { places: one.places[1..].to_vec(), ..one.clone() };
+        let fewer = Image {
+            places: one.places[1..].to_vec(),
+            ..one.clone()
+        };
         assert_ne!(set_of(&one), set_of(&fewer));
     }
 }

@@ -28,9 +28,17 @@ impl Examined {
 
     /// Everything that was checked.
     pub fn all(&self) -> impl Iterator<Item = &Checked> {
-        let Report { invariants, drift, sessions } = &self.report;
+        let Report {
+            invariants,
+            drift,
+            sessions,
+        } = &self.report;
         // What could not be looked at has no name.
-        [&self.file].into_iter().chain(invariants).chain([sessions, drift]).filter(|it| !it.name.is_empty())
+        [&self.file]
+            .into_iter()
+            .chain(invariants)
+            .chain([sessions, drift])
+            .filter(|it| !it.name.is_empty())
     }
 }
 
@@ -42,17 +50,28 @@ pub(in crate::admin) fn examine(
     folder: &Path,
     progress: Progress,
 ) -> Result<Examined, StoreError> {
-    let SweptPages { count, unsummed, findings } = store.look_over()?;
-    let mut file = Checked { name: "file", promise: "R2", examined: count, ..Checked::default() };
-    file.notes.extend(
-        (unsummed > 0)
-            .then(|| format!("{unsummed} of {count} pages carry no checksum: another program copied them in")),
-    );
+    let SweptPages {
+        count,
+        unsummed,
+        findings,
+    } = store.look_over()?;
+    let mut file = Checked {
+        name: "file",
+        promise: "R2",
+        examined: count,
+        ..Checked::default()
+    };
+    file.notes.extend((unsummed > 0).then(|| {
+        format!("{unsummed} of {count} pages carry no checksum: another program copied them in")
+    }));
     (file.found, file.findings) = (findings.len() as u64, findings);
     match examine_content(store, zones, folder, progress) {
         Ok(report) => Ok(Examined { file, report }),
         // What cannot be read is named above.
-        Err(error) if file.found > 0 && error.is_damage() => Ok(Examined { file, report: Report::default() }),
+        Err(error) if file.found > 0 && error.is_damage() => Ok(Examined {
+            file,
+            report: Report::default(),
+        }),
         Err(error) => Err(error),
     }
 }
@@ -64,10 +83,19 @@ fn examine_content(
     progress: Progress,
 ) -> Result<Report, StoreError> {
     let oldest = store.oldest()?;
-    let position = progress(Step::Checking { rows: store.count_rows()? });
+    let position = progress(Step::Checking {
+        rows: store.count_rows()?,
+    });
     let mut done = 0;
-    check_in(folder, store, oldest, &lookup(zones), SystemClock.now(), |read| {
-        done += read;
-        position(done);
-    })
+    check_in(
+        folder,
+        store,
+        oldest,
+        &lookup(zones),
+        SystemClock.now(),
+        |read| {
+            done += read;
+            position(done);
+        },
+    )
 }

@@ -42,10 +42,19 @@ pub(super) struct Images {
 impl Images {
     pub(super) fn new(folder: &Path, sessions_from: Revision) -> Self {
         let sorter = Sorter::new(folder, MEMORY_BYTES_MAX);
-        Self { sessions_from, sorter, record: RecordWriter::default(), events: 0 }
+        Self {
+            sessions_from,
+            sorter,
+            record: RecordWriter::default(),
+            events: 0,
+        }
     }
 
-    pub(super) fn take(&mut self, revision: Revision, it: &LoggedAppointment) -> Result<(), StoreError> {
+    pub(super) fn take(
+        &mut self,
+        revision: Revision,
+        it: &LoggedAppointment,
+    ) -> Result<(), StoreError> {
         self.events += 1;
         let before = it.before.as_ref().map(|image| self.print(image));
         let after = self.print(&it.after);
@@ -54,7 +63,12 @@ impl Images {
             | flag(before.is_some(), HAS_BEFORE)
             | flag(it.after.revision < self.sessions_from, IS_EARLY);
         let record = self.record.begin();
-        record.number(it.key.0).number(self.events).revision(revision).id(it.id).byte(flags);
+        record
+            .number(it.key.0)
+            .number(self.events)
+            .revision(revision)
+            .id(it.id)
+            .byte(flags);
         for print in before.into_iter().chain([after]) {
             record.number(print.all).number(print.kept);
         }
@@ -63,13 +77,24 @@ impl Images {
 
     fn print(&self, image: &Image) -> Print {
         // Where no change is of before schema 4, nobody asks for the other.
-        let kept = if self.sessions_from > Revision(1) { kept(image) } else { 0 };
-        Print { all: fingerprint(image), kept }
+        let kept = if self.sessions_from > Revision(1) {
+            kept(image)
+        } else {
+            0
+        };
+        Print {
+            all: fingerprint(image),
+            kept,
+        }
     }
 
     /// The appointments of the log, by key. What was made before the oldest change that is kept may be missing in it.
     pub(super) fn finish(self, is_whole: bool) -> Result<Lives, StoreError> {
-        let mut lives = Lives { sorted: self.sorter.finish()?, is_whole, next: None };
+        let mut lives = Lives {
+            sorted: self.sorter.finish()?,
+            is_whole,
+            next: None,
+        };
         lives.next = lives.read()?;
         Ok(lives)
     }
@@ -77,9 +102,32 @@ impl Images {
 
 /// What of an image the log always kept.
 fn kept(it: &Image) -> u64 {
-    let places: Vec<_> = it.places.iter().map(|it| (&it.calendar, it.before, it.after)).collect();
-    let Image { start, duration, local_start, state, expire_time, sequence, ignored_rules, revision, .. } = *it;
-    let times = (start, duration, local_start, state, expire_time, sequence, ignored_rules, revision);
+    let places: Vec<_> = it
+        .places
+        .iter()
+        .map(|it| (&it.calendar, it.before, it.after))
+        .collect();
+    let Image {
+        start,
+        duration,
+        local_start,
+        state,
+        expire_time,
+        sequence,
+        ignored_rules,
+        revision,
+        ..
+    } = *it;
+    let times = (
+        start,
+        duration,
+        local_start,
+        state,
+        expire_time,
+        sequence,
+        ignored_rules,
+        revision,
+    );
     fingerprint(&(places, &it.type_id, times))
 }
 
@@ -120,27 +168,54 @@ pub(super) struct Lives {
 
 impl Lives {
     fn read(&mut self) -> Result<Option<EventImage>, StoreError> {
-        let Some(record) = self.sorted.next()? else { return Ok(None) };
+        let Some(record) = self.sorted.next()? else {
+            return Ok(None);
+        };
         let mut record = RecordReader(record);
         let key = AppointmentKey(record.number()?);
         let _order = record.number()?;
         let (revision, id, flags) = (record.revision()?, record.id()?, record.byte()?);
-        let mut print = || Ok::<_, StoreError>(Print { all: record.number()?, kept: record.number()? });
-        let before = if flags & HAS_BEFORE > 0 { Some(print()?) } else { None };
+        let mut print = || {
+            Ok::<_, StoreError>(Print {
+                all: record.number()?,
+                kept: record.number()?,
+            })
+        };
+        let before = if flags & HAS_BEFORE > 0 {
+            Some(print()?)
+        } else {
+            None
+        };
         let (is_claiming, is_early) = (flags & IS_CLAIMING > 0, flags & IS_EARLY > 0);
-        Ok(Some(EventImage { key, revision, id, is_claiming, is_early, before, after: print()? }))
+        Ok(Some(EventImage {
+            key,
+            revision,
+            id,
+            is_claiming,
+            is_early,
+            before,
+            after: print()?,
+        }))
     }
 
     /// The next appointment; its changes must each find what the one before it left.
     pub(super) fn next(&mut self, checked: &mut Checked) -> Result<Option<Life>, StoreError> {
-        let Some(first) = self.next.take() else { return Ok(None) };
-        let mut life = Life { key: first.key, claimed: None, image: first.after.all };
+        let Some(first) = self.next.take() else {
+            return Ok(None);
+        };
+        let mut life = Life {
+            key: first.key,
+            claimed: None,
+            image: first.after.all,
+        };
         let (mut event, mut known) = (first, None);
         loop {
             let is_told = known.is_some() || self.is_whole;
             if is_told && !is_as_it_was(known, event.before) {
                 let EventImage { revision, id, .. } = event;
-                checked.find(format!("revision {revision} changes appointment {id} from what it was not"));
+                checked.find(format!(
+                    "revision {revision} changes appointment {id} from what it was not"
+                ));
             }
             if event.is_claiming {
                 life.claimed = Some(event.revision);

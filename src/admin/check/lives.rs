@@ -19,7 +19,11 @@ const TABLE: [(E, &[S], &[S]); 17] = [
     (E::Approved, &[S::Pending], &[S::Confirmed]),
     (E::Declined, &[S::Pending], &[S::Declined]),
     (E::Moved, &[S::Held, S::Pending, S::Confirmed], &[]),
-    (E::Cancelled, &[S::Held, S::Pending, S::Confirmed], &[S::Cancelled]),
+    (
+        E::Cancelled,
+        &[S::Held, S::Pending, S::Confirmed],
+        &[S::Cancelled],
+    ),
     (E::Updated, &S::ALL, &[]),
     (E::MarkedNoShow, &[S::Confirmed], &[S::NoShow]),
     (E::Completed, &[S::Confirmed], &[S::Completed]),
@@ -27,7 +31,19 @@ const TABLE: [(E, &[S], &[S]); 17] = [
     (E::Expired, &[S::Held, S::Pending], &[S::Expired]),
     (E::Redacted, &S::ALL, &[]),
     (E::Shortened, &[S::Held], &[]),
-    (E::Imported, &[], &[S::Pending, S::Confirmed, S::Cancelled, S::Declined, S::Expired, S::NoShow, S::Completed]),
+    (
+        E::Imported,
+        &[],
+        &[
+            S::Pending,
+            S::Confirmed,
+            S::Cancelled,
+            S::Declined,
+            S::Expired,
+            S::NoShow,
+            S::Completed,
+        ],
+    ),
 ];
 
 /// Notes what of a change cannot be; events of calendars have no life.
@@ -37,35 +53,53 @@ pub(super) fn check(entry: &LogEntry, checked: &mut Checked) {
         checked.examined += 1;
         let id = it.id;
         if let Some(why) = impossible(it.kind, it.before.as_ref(), &it.after, time) {
-            let from = it.before.as_ref().map_or_else(|| "nothing".to_owned(), |image| image.state.to_string());
+            let from = it
+                .before
+                .as_ref()
+                .map_or_else(|| "nothing".to_owned(), |image| image.state.to_string());
             let to = it.after.state;
-            checked.find(format!("revision {revision} makes {to} of appointment {id}, which was {from}: {why}"));
+            checked.find(format!(
+                "revision {revision} makes {to} of appointment {id}, which was {from}: {why}"
+            ));
         }
         if it.after.revision != revision {
             let other = it.after.revision;
-            checked.find(format!("revision {revision} says that revision {other} made appointment {id} what it is"));
+            checked.find(format!(
+                "revision {revision} says that revision {other} made appointment {id} what it is"
+            ));
         }
     }
 }
 
 /// Why this cannot have happened at `time`; none when it can.
-fn impossible(kind: E, before: Option<&Image>, after: &Image, time: Instant) -> Option<&'static str> {
+fn impossible(
+    kind: E,
+    before: Option<&Image>,
+    after: &Image,
+    time: Instant,
+) -> Option<&'static str> {
     let Some((kind, from, to)) = TABLE.into_iter().find(|(it, ..)| *it == kind) else {
         return Some("nothing that bookd knows happened");
     };
     let now = after.state;
     let is_from = before.map_or(from.is_empty(), |before| from.contains(&before.state));
-    let is_to = if to.is_empty() { before.map(|it| it.state) == Some(now) } else { to.contains(&now) };
+    let is_to = if to.is_empty() {
+        before.map(|it| it.state) == Some(now)
+    } else {
+        to.contains(&now)
+    };
     if !is_from || !is_to {
         return Some("the one does not follow the other");
     }
     if !waits_as_it_must(now, after) {
         return Some("what waits ends by itself, and what does not never");
     }
-    before.and_then(|before| impossible_then(kind, before, after, time)).or_else(|| {
-        let is_dead = now == S::Held && after.expire_time.is_some_and(|it| it <= time);
-        is_dead.then_some("it is over already")
-    })
+    before
+        .and_then(|before| impossible_then(kind, before, after, time))
+        .or_else(|| {
+            let is_dead = now == S::Held && after.expire_time.is_some_and(|it| it <= time);
+            is_dead.then_some("it is over already")
+        })
 }
 
 /// HELD and PENDING have an end, EXPIRED may tell its own, nothing else has one.
@@ -73,7 +107,9 @@ fn waits_as_it_must(now: S, after: &Image) -> bool {
     match now {
         S::Held | S::Pending => after.expire_time.is_some(),
         S::Expired => true,
-        S::Confirmed | S::Cancelled | S::Declined | S::NoShow | S::Completed => after.expire_time.is_none(),
+        S::Confirmed | S::Cancelled | S::Declined | S::NoShow | S::Completed => {
+            after.expire_time.is_none()
+        }
     }
 }
 
@@ -90,7 +126,15 @@ fn impossible_then(kind: E, before: &Image, after: &Image, time: Instant) -> Opt
     }
     // A request that waits takes its buffers, and its seat, when it is approved.
     let calendars = |it: &Image| it.calendars().cloned().collect::<Vec<_>>();
-    let claimed = |it: &Image| (it.start, it.duration, it.local_start, it.time_zone.clone(), calendars(it));
+    let claimed = |it: &Image| {
+        (
+            it.start,
+            it.duration,
+            it.local_start,
+            it.time_zone.clone(),
+            calendars(it),
+        )
+    };
     let is_elsewhere = claimed(before) != claimed(after);
     if (is_elsewhere && kind != E::Moved) || before.type_id != after.type_id {
         return Some("only a move changes its time and calendars, and nothing its type");

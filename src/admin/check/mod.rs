@@ -47,7 +47,11 @@ pub struct Checked {
 
 impl Checked {
     fn new(name: &'static str, promise: &'static str) -> Self {
-        Self { name, promise, ..Self::default() }
+        Self {
+            name,
+            promise,
+            ..Self::default()
+        }
     }
 
     fn find(&mut self, what: String) {
@@ -121,16 +125,25 @@ pub fn check_in(
             log.take(&told.entry);
             lives::check(&told.entry, &mut lives);
             claimed.take(&told.entry)?;
-            told.entry.appointments().try_for_each(|it| images.take(told.entry.revision, it))?;
+            told.entry
+                .appointments()
+                .try_for_each(|it| images.take(told.entry.revision, it))?;
         }
         progress(page.changes.iter().filter(|it| it.is_last()).count() as u64);
         from = page.next;
     }
-    let (mut claims, last_time) = (conflicts::ClaimRecords::new(folder, sessions_from), log.last_time());
+    let (mut claims, last_time) = (
+        conflicts::ClaimRecords::new(folder, sessions_from),
+        log.last_time(),
+    );
     let (mut drifted, mut sessions) = (Checked::new("drift", ""), Checked::new("sessions", ""));
     let is_whole = oldest.is_none_or(|it| it.revision == Revision(1));
-    let mut rows =
-        RowsCheck { checked: Checked::new("rows", "R9"), is_whole, logged: images.finish(is_whole)?, next: None };
+    let mut rows = RowsCheck {
+        checked: Checked::new("rows", "R9"),
+        is_whole,
+        logged: images.finish(is_whole)?,
+        next: None,
+    };
     rows.read_on(&mut log.checked)?;
     let mut key = AppointmentKey::default();
     loop {
@@ -150,7 +163,11 @@ pub fn check_in(
     let mut derived = Checked::new("derived", "R9");
     derived.examined = store.compare_derived(&mut |what| derived.find(what))?;
     let invariants = vec![log.checked, lives, rows.checked, derived, conflicts];
-    Ok(Report { invariants, drift: drifted, sessions })
+    Ok(Report {
+        invariants,
+        drift: drifted,
+        sessions,
+    })
 }
 
 /// The log must have no gap, and go forward in time but for the resets of a clock that was ahead.
@@ -165,7 +182,12 @@ struct LogCheck {
 
 impl LogCheck {
     fn new() -> Self {
-        Self { checked: Checked::new("log", "R4"), next: None, time: Instant::MIN, marks: Vec::new() }
+        Self {
+            checked: Checked::new("log", "R4"),
+            next: None,
+            time: Instant::MIN,
+            marks: Vec::new(),
+        }
     }
 
     fn take(&mut self, entry: &LogEntry) {
@@ -181,12 +203,21 @@ impl LogCheck {
         self.checked.examined += 1;
         let is_restored = self.marks.iter().any(|it| it.revision.next() == revision);
         if let Some(next) = self.next.filter(|next| *next != revision && !is_restored) {
-            self.checked.find(format!("revision {revision} stands where {next} must follow"));
+            self.checked.find(format!(
+                "revision {revision} stands where {next} must follow"
+            ));
         }
-        let is_behind = |it: &&Mark| it.revision <= revision && self.next.is_none_or(|next| it.revision >= next);
-        let reset = self.marks.iter().rfind(|it| it.cause == Cause::ClockReset && is_behind(it));
+        let is_behind = |it: &&Mark| {
+            it.revision <= revision && self.next.is_none_or(|next| it.revision >= next)
+        };
+        let reset = self
+            .marks
+            .iter()
+            .rfind(|it| it.cause == Cause::ClockReset && is_behind(it));
         if time < reset.map_or(self.time, |it| it.time) {
-            self.checked.find(format!("revision {revision} was made before the one before it"));
+            self.checked.find(format!(
+                "revision {revision} was made before the one before it"
+            ));
         }
         (self.next, self.time) = (Some(revision.next()), time);
     }
@@ -194,7 +225,10 @@ impl LogCheck {
     /// The time of the last entry, a mark or a change.
     fn last_time(&self) -> Instant {
         let after = self.next.unwrap_or_default();
-        self.marks.last().filter(|it| it.revision >= after).map_or(self.time, |it| it.time)
+        self.marks
+            .last()
+            .filter(|it| it.revision >= after)
+            .map_or(self.time, |it| it.time)
     }
 }
 
@@ -215,10 +249,16 @@ impl RowsCheck {
     }
 
     /// What the log made before this key, and no row is: nothing is ever removed.
-    fn missing(&mut self, before: Option<AppointmentKey>, log: &mut Checked) -> Result<(), StoreError> {
+    fn missing(
+        &mut self,
+        before: Option<AppointmentKey>,
+        log: &mut Checked,
+    ) -> Result<(), StoreError> {
         while let Some(life) = self.next.filter(|it| before.is_none_or(|key| it.key < key)) {
             let key = life.key.0;
-            self.checked.find(format!("the appointment with key {key}, which the log made, is not there"));
+            self.checked.find(format!(
+                "the appointment with key {key}, which the log made, is not there"
+            ));
             self.read_on(log)?;
         }
         Ok(())
@@ -226,17 +266,25 @@ impl RowsCheck {
 
     /// A row must be what the log made of it. Answers the revision at which it last claimed its time, as far as that is
     /// still in the log.
-    fn compare(&mut self, row: &Appointment, log: &mut Checked) -> Result<Option<Revision>, StoreError> {
+    fn compare(
+        &mut self,
+        row: &Appointment,
+        log: &mut Checked,
+    ) -> Result<Option<Revision>, StoreError> {
         self.checked.examined += 1;
         self.missing(Some(row.key), log)?;
         let Some(life) = self.next.filter(|it| it.key == row.key) else {
             if self.is_whole {
-                self.checked.find(format!("appointment {} is in no change", row.id));
+                self.checked
+                    .find(format!("appointment {} is in no change", row.id));
             }
             return Ok(None);
         };
         if !life.is(row) {
-            self.checked.find(format!("appointment {} is not what the log made of it", row.id));
+            self.checked.find(format!(
+                "appointment {} is not what the log made of it",
+                row.id
+            ));
         }
         self.read_on(log)?;
         Ok(life.claimed)
@@ -249,10 +297,15 @@ fn note_drift(it: &Appointment, zones: &ZoneLookup, now: Instant, checked: &mut 
         return;
     }
     checked.examined += 1;
-    let Some(drift) = drift(it, zones(&it.time_zone).as_deref()) else { return };
+    let Some(drift) = drift(it, zones(&it.time_zone).as_deref()) else {
+        return;
+    };
     let now_shown = match drift.local_start {
         Some(wall) => format!("now shows {wall} at its start"),
         None => "is not in the release in use".to_owned(),
     };
-    checked.find(format!("appointment {} was booked for {}; {} {now_shown}", it.id, it.local_start, it.time_zone));
+    checked.find(format!(
+        "appointment {} was booked for {}; {} {now_shown}",
+        it.id, it.local_start, it.time_zone
+    ));
 }

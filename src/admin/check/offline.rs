@@ -24,7 +24,12 @@ pub fn look(store: &StoreFile, progress: Progress) -> Result<Examined, AdminErro
         return look_at_copy(source, store.path.clone(), zones, progress);
     }
     let mut store = source.into_store(lookup(&zones))?;
-    Ok(examine(&mut store, &zones, &std::env::temp_dir(), progress)?)
+    Ok(examine(
+        &mut store,
+        &zones,
+        &std::env::temp_dir(),
+        progress,
+    )?)
 }
 
 /// Looks at a copy that is brought to this schema; it is gone afterwards.
@@ -34,15 +39,17 @@ fn look_at_copy(
     zones: Arc<Zones>,
     progress: Progress,
 ) -> Result<Examined, AdminError> {
-    let (_copy, examined) = until_done(&std::env::temp_dir().join("bookd-check.db"), move |made| {
-        let of_file = |error: StoreError| AdminError::Failed(format!("{}: {error}", path.display()));
-        let findings = source.integrity().map_err(of_file)?;
-        if !findings.is_empty() {
-            return Err(AdminError::damaged(&path, &findings));
-        }
-        copy(&mut source, made, made, progress)?;
-        let mut store = open_sqlite(made, &zones)?;
-        examine(&mut store, &zones, &std::env::temp_dir(), progress).map_err(of_file)
-    })?;
+    let (_copy, examined) =
+        until_done(&std::env::temp_dir().join("bookd-check.db"), move |made| {
+            let of_file =
+                |error: StoreError| AdminError::Failed(format!("{}: {error}", path.display()));
+            let findings = source.integrity().map_err(of_file)?;
+            if !findings.is_empty() {
+                return Err(AdminError::damaged(&path, &findings));
+            }
+            copy(&mut source, made, made, progress)?;
+            let mut store = open_sqlite(made, &zones)?;
+            examine(&mut store, &zones, &std::env::temp_dir(), progress).map_err(of_file)
+        })?;
     Ok(examined)
 }

@@ -92,7 +92,8 @@ impl<'a> RecordReader<'a> {
     }
 
     pub(super) fn instant(&mut self) -> Result<Instant, StoreError> {
-        self.number().map(|it| Instant::from_seconds((it ^ SIGN).cast_signed()))
+        self.number()
+            .map(|it| Instant::from_seconds((it ^ SIGN).cast_signed()))
     }
 
     pub(super) fn id(&mut self) -> Result<AppointmentId, StoreError> {
@@ -100,7 +101,11 @@ impl<'a> RecordReader<'a> {
     }
 
     pub(super) fn text(&mut self) -> Result<&'a str, StoreError> {
-        let end = self.0.iter().position(|byte| *byte == 0).ok_or_else(broken)?;
+        let end = self
+            .0
+            .iter()
+            .position(|byte| *byte == 0)
+            .ok_or_else(broken)?;
         let text = std::str::from_utf8(&self.0[..end]).map_err(|_| broken())?;
         self.0 = &self.0[end + 1..];
         Ok(text)
@@ -114,19 +119,33 @@ mod tests {
 
     fn written(calendar: &str, seconds: i64, number: u64) -> Vec<u8> {
         let mut it = RecordWriter::default();
-        it.begin().text(calendar).instant(Instant::from_seconds(seconds)).number(number).byte(3);
+        it.begin()
+            .text(calendar)
+            .instant(Instant::from_seconds(seconds))
+            .number(number)
+            .byte(3);
         it.bytes().to_owned()
     }
 
     #[test]
     fn records_are_ordered_as_what_they_say_and_read_as_they_were_written() {
         let (low, high) = (-5_000_000_000, 5_000_000_000);
-        let all = [("a", low, 9), ("a", -1, 0), ("a", 0, u64::MAX), ("a", high, 0), ("a+b", low, 0), ("b", low, 0)];
+        let all = [
+            ("a", low, 9),
+            ("a", -1, 0),
+            ("a", 0, u64::MAX),
+            ("a", high, 0),
+            ("a+b", low, 0),
+            ("b", low, 0),
+        ];
         let records = all.map(|(calendar, seconds, number)| written(calendar, seconds, number));
         assert!(records.is_sorted());
         for (record, (calendar, seconds, number)) in records.iter().zip(all) {
             let mut it = RecordReader(record);
-            assert_eq!((it.text().unwrap(), it.instant().unwrap().seconds()), (calendar, seconds));
+            assert_eq!(
+                (it.text().unwrap(), it.instant().unwrap().seconds()),
+                (calendar, seconds)
+            );
             assert_eq!((it.number().unwrap(), it.byte().unwrap()), (number, 3));
             assert!(it.byte().is_err());
         }

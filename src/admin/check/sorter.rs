@@ -41,14 +41,22 @@ impl Sorter {
     /// With its file, if it comes to need one, in this folder; at most `bytes_max` bytes are in memory.
     pub(super) fn new(folder: &Path, bytes_max: usize) -> Self {
         let (bytes, order, runs) = Default::default();
-        Self { folder: folder.to_owned(), bytes_max, bytes, order, file: None, runs }
+        Self {
+            folder: folder.to_owned(),
+            bytes_max,
+            bytes,
+            order,
+            file: None,
+            runs,
+        }
     }
 
     /// Takes a record of less than 4 GiB.
     pub(super) fn push(&mut self, record: &[u8]) -> Result<(), StoreError> {
         let held = self.bytes.len() + self.order.len() * ORDER_BYTES;
         if !self.order.is_empty() && held + record.len() + ORDER_BYTES > self.bytes_max {
-            self.write_run().map_err(|error| failed(&self.folder, &error))?;
+            self.write_run()
+                .map_err(|error| failed(&self.folder, &error))?;
         }
         let first = self.bytes.len();
         self.bytes.extend_from_slice(record);
@@ -58,7 +66,8 @@ impl Sorter {
 
     fn sort(&mut self) {
         let bytes = &self.bytes;
-        self.order.sort_unstable_by(|one, other| bytes[one.clone()].cmp(&bytes[other.clone()]));
+        self.order
+            .sort_unstable_by(|one, other| bytes[one.clone()].cmp(&bytes[other.clone()]));
     }
 
     fn write_run(&mut self) -> io::Result<()> {
@@ -72,7 +81,9 @@ impl Sorter {
         let mut out = BufWriter::with_capacity(WINDOW_BYTES, &file);
         for range in &self.order {
             let record = &self.bytes[range.clone()];
-            let prefix = u32::try_from(record.len()).map_err(io::Error::other)?.to_be_bytes();
+            let prefix = u32::try_from(record.len())
+                .map_err(io::Error::other)?
+                .to_be_bytes();
             out.write_all(&prefix)?;
             out.write_all(record)?;
             length += (prefix.len() + record.len()) as u64;
@@ -90,7 +101,11 @@ impl Sorter {
     pub(super) fn finish(mut self) -> Result<Sorted, StoreError> {
         if self.file.is_none() {
             self.sort();
-            return Ok(Sorted::Memory { bytes: self.bytes, order: self.order, next: 0 });
+            return Ok(Sorted::Memory {
+                bytes: self.bytes,
+                order: self.order,
+                next: 0,
+            });
         }
         let folder = self.folder.clone();
         let merged = move || {
@@ -105,7 +120,12 @@ impl Sorter {
                     heads.push(Reverse((record, number)));
                 }
             }
-            Ok(Merge { file, runs, heads, current: Vec::new() })
+            Ok(Merge {
+                file,
+                runs,
+                heads,
+                current: Vec::new(),
+            })
         };
         let merge = merged().map_err(|error| failed(&folder, &error))?;
         Ok(Sorted::File { merge, folder })
@@ -115,7 +135,11 @@ impl Sorter {
 /// Records in order, to be read once.
 pub(super) enum Sorted {
     /// All of them fit.
-    Memory { bytes: Vec<u8>, order: Vec<Range<usize>>, next: usize },
+    Memory {
+        bytes: Vec<u8>,
+        order: Vec<Range<usize>>,
+        next: usize,
+    },
     /// They lie in runs.
     File { merge: Merge, folder: PathBuf },
 }
@@ -145,7 +169,9 @@ pub(super) struct Merge {
 
 impl Merge {
     fn next(&mut self) -> io::Result<Option<&[u8]>> {
-        let Some(Reverse((record, number))) = self.heads.pop() else { return Ok(None) };
+        let Some(Reverse((record, number))) = self.heads.pop() else {
+            return Ok(None);
+        };
         let mut following = std::mem::replace(&mut self.current, record);
         if self.runs[number].next(&self.file, &mut following)? {
             self.heads.push(Reverse((following, number)));
@@ -165,7 +191,11 @@ struct Run {
 
 impl Run {
     fn new(unread: Range<u64>) -> Self {
-        Self { unread, window: Vec::new(), taken: 0 }
+        Self {
+            unread,
+            window: Vec::new(),
+            taken: 0,
+        }
     }
 
     /// Puts the next record into `record`; false when there is none.
@@ -195,7 +225,9 @@ impl Run {
         }
         let taken = self.taken..self.taken + count;
         self.taken = taken.end;
-        self.window.get(taken).ok_or_else(|| ErrorKind::UnexpectedEof.into())
+        self.window
+            .get(taken)
+            .ok_or_else(|| ErrorKind::UnexpectedEof.into())
     }
 }
 
@@ -203,7 +235,9 @@ fn failed(folder: &Path, error: &io::Error) -> StoreError {
     let folder = folder.display();
     StoreError::Io(match error.kind() {
         ErrorKind::StorageFull => {
-            format!("there is no room for what is sorted in {folder}; free some, or name another folder by TMPDIR")
+            format!(
+                "there is no room for what is sorted in {folder}; free some, or name another folder by TMPDIR"
+            )
         }
         _ => format!("what is sorted in {folder} cannot be written or read there: {error}"),
     })
@@ -217,7 +251,13 @@ mod tests {
     /// Numbers in no order, each as a record of another length.
     fn records(count: u64) -> Vec<Vec<u8>> {
         let scattered = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let record = |number: u64| [&scattered(number).to_be_bytes()[..], &vec![7; (number % 50) as usize]].concat();
+        let record = |number: u64| {
+            [
+                &scattered(number).to_be_bytes()[..],
+                &vec![7; (number % 50) as usize],
+            ]
+            .concat()
+        };
         (0..count).map(record).collect()
     }
 
@@ -235,13 +275,26 @@ mod tests {
     fn records_come_in_order_whether_they_fit_into_memory_or_not() {
         let folder = tempfile::TempDir::new().unwrap();
         // With the least memory each record is a run of its own.
-        for (count, bytes_max) in [(0, 0), (300, 0), (20_000, 10_000), (20_000, 500_000), (20_000, MEMORY_BYTES_MAX)] {
+        for (count, bytes_max) in [
+            (0, 0),
+            (300, 0),
+            (20_000, 10_000),
+            (20_000, 500_000),
+            (20_000, MEMORY_BYTES_MAX),
+        ] {
             let records = records(count);
             let mut expected = records.clone();
             expected.sort();
-            assert!(sorted(folder.path(), bytes_max, &records) == expected, "{count} records in {bytes_max} bytes");
+            assert!(
+                sorted(folder.path(), bytes_max, &records) == expected,
+                "{count} records in {bytes_max} bytes"
+            );
         }
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left");
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            0,
+            "nothing is left"
+        );
     }
 
     #[test]

@@ -32,7 +32,10 @@ impl MessageReader {
         proto_json::message(&self.pool, name)
     }
 
-    fn read<T: Message + Default>(descriptor: &MessageDescriptor, json: &str) -> Result<T, serde_json::Error> {
+    fn read<T: Message + Default>(
+        descriptor: &MessageDescriptor,
+        json: &str,
+    ) -> Result<T, serde_json::Error> {
         let mut reader = serde_json::Deserializer::from_str(json);
         let message = DynamicMessage::deserialize(descriptor.clone(), &mut reader)?;
         reader.end()?;
@@ -56,18 +59,36 @@ pub(super) fn calendars<'a>(
     zones: &Zones,
     progress: Progress,
 ) -> Vec<ImportedCalendar> {
-    let messages = MessageReader { pool: proto_json::descriptors() };
+    let messages = MessageReader {
+        pool: proto_json::descriptors(),
+    };
     let appointment = messages.descriptor("Appointment");
-    let mut reading = FileReading { zones, messages, appointment, count: 0, position: progress(Step::Reading) };
+    let mut reading = FileReading {
+        zones,
+        messages,
+        appointment,
+        count: 0,
+        position: progress(Step::Reading),
+    };
     let mut read = Vec::new();
     for (key, raw) in &members.0 {
         if key != "calendars" {
-            text.wrong_at((raw.get(), 0), key.clone(), "is not known; the file is {\"calendars\": [...]}");
+            text.wrong_at(
+                (raw.get(), 0),
+                key.clone(),
+                "is not known; the file is {\"calendars\": [...]}",
+            );
             continue;
         }
-        let Some(raws) = text.read::<Vec<&'a RawValue>>(raw.get(), key) else { continue };
+        let Some(raws) = text.read::<Vec<&'a RawValue>>(raw.get(), key) else {
+            continue;
+        };
         if raws.len() > CALENDARS_MAX {
-            text.wrong_at((raw.get(), 0), key.clone(), format!("at most {CALENDARS_MAX} calendars"));
+            text.wrong_at(
+                (raw.get(), 0),
+                key.clone(),
+                format!("at most {CALENDARS_MAX} calendars"),
+            );
             continue;
         }
         for (n, raw) in raws.into_iter().enumerate() {
@@ -78,7 +99,12 @@ pub(super) fn calendars<'a>(
 }
 
 impl FileReading<'_> {
-    fn calendar<'a>(&mut self, text: &mut Text<'a>, piece: &'a str, origin: &str) -> Option<ImportedCalendar> {
+    fn calendar<'a>(
+        &mut self,
+        text: &mut Text<'a>,
+        piece: &'a str,
+        origin: &str,
+    ) -> Option<ImportedCalendar> {
         let members: Members<'a> = text.read(piece, origin)?;
         let mut file = CalendarFile::default();
         let mut appointments: Vec<&'a RawValue> = Vec::new();
@@ -87,18 +113,37 @@ impl FileReading<'_> {
             let path = format!("{origin}.{key}");
             let raw = raw.get();
             match key.as_str() {
-                "rules" => broken.extend(self.all(text, raw, (&path, "AvailabilityRule"), &mut file.rules)),
+                "rules" => {
+                    broken.extend(self.all(text, raw, (&path, "AvailabilityRule"), &mut file.rules))
+                }
                 "overrides" => {
-                    broken.extend(self.all(text, raw, (&path, "AvailabilityOverride"), &mut file.overrides));
+                    broken.extend(self.all(
+                        text,
+                        raw,
+                        (&path, "AvailabilityOverride"),
+                        &mut file.overrides,
+                    ));
                 }
                 "appointment_types" | "appointmentTypes" => {
-                    broken.extend(self.all(text, raw, (&path, "AppointmentType"), &mut file.appointment_types));
+                    broken.extend(self.all(
+                        text,
+                        raw,
+                        (&path, "AppointmentType"),
+                        &mut file.appointment_types,
+                    ));
                 }
                 "last_definitions" => {
-                    broken.extend(self.all(text, raw, (&path, "AppointmentType"), &mut file.last_definitions));
+                    broken.extend(self.all(
+                        text,
+                        raw,
+                        (&path, "AppointmentType"),
+                        &mut file.last_definitions,
+                    ));
                 }
                 "deleted_appointment_types" => {
-                    let read = text.read(raw, &path).map(|read| file.deleted_appointment_types = read);
+                    let read = text
+                        .read(raw, &path)
+                        .map(|read| file.deleted_appointment_types = read);
                     broken.extend(read.is_none().then_some(path));
                 }
                 "busy" => broken.extend(self.busy(text, raw, &path, &mut file)),
@@ -116,7 +161,10 @@ impl FileReading<'_> {
             Err(mut found) => {
                 // A piece that could not be read stands there empty, which needs no second complaint.
                 // A piece without a path of its own is the whole calendar.
-                let names = |path: &String| path.strip_prefix(origin).map(|it| it.trim_start_matches('.').to_owned());
+                let names = |path: &String| {
+                    path.strip_prefix(origin)
+                        .map(|it| it.trim_start_matches('.').to_owned())
+                };
                 let empty: Vec<String> = broken.iter().filter_map(names).collect();
                 found.retain(|it| !empty.iter().any(|path| it.field.starts_with(path)));
                 text.all_wrong(piece, origin, found);
@@ -124,10 +172,20 @@ impl FileReading<'_> {
             }
         };
         // What is wrong with the appointments is told even if the calendar is.
-        let zone = self.zones.zone(&file.calendar.time_zone).unwrap_or_else(|_| Arc::new(Zone::utc()));
-        let id = CalendarId::parse(&file.calendar.calendar_id).or_else(|_| CalendarId::parse("unnamed")).ok()?;
+        let zone = self
+            .zones
+            .zone(&file.calendar.time_zone)
+            .unwrap_or_else(|_| Arc::new(Zone::utc()));
+        let id = CalendarId::parse(&file.calendar.calendar_id)
+            .or_else(|_| CalendarId::parse("unnamed"))
+            .ok()?;
         for (n, raw) in appointments.into_iter().enumerate() {
-            let read = self.appointment(text, raw.get(), (&id, &zone), format!("{origin}.appointments[{n}]"));
+            let read = self.appointment(
+                text,
+                raw.get(),
+                (&id, &zone),
+                format!("{origin}.appointments[{n}]"),
+            );
             match (&mut calendar, read) {
                 (Some(calendar), Some(read)) => calendar.appointments.push(read),
                 _ => calendar = None,
@@ -149,12 +207,23 @@ impl FileReading<'_> {
         self.count += 1;
         (self.position)(self.count as u64);
         if self.count > APPOINTMENTS_MAX {
-            text.wrong_at((piece, 0), origin, format!("at most {APPOINTMENTS_MAX} appointments in one file"));
+            text.wrong_at(
+                (piece, 0),
+                origin,
+                format!("at most {APPOINTMENTS_MAX} appointments in one file"),
+            );
             return None;
         }
         let message = MessageReader::read::<pb::Appointment>(&self.appointment, piece);
-        let message = message.map_err(|error| text.unreadable(piece, &origin, &error)).ok()?;
-        let read = imported_appointment(self.zones, calendar, &message, (Ids::Random.appointment_id(), &origin));
+        let message = message
+            .map_err(|error| text.unreadable(piece, &origin, &error))
+            .ok()?;
+        let read = imported_appointment(
+            self.zones,
+            calendar,
+            &message,
+            (Ids::Random.appointment_id(), &origin),
+        );
         match read {
             Ok(read) => {
                 text.stands(origin, piece);
@@ -176,7 +245,9 @@ impl FileReading<'_> {
         into: &mut Vec<T>,
     ) -> Vec<String> {
         let descriptor = self.messages.descriptor(name);
-        let Some(raws) = text.read::<Vec<&'a RawValue>>(piece, path) else { return vec![path.to_owned()] };
+        let Some(raws) = text.read::<Vec<&'a RawValue>>(piece, path) else {
+            return vec![path.to_owned()];
+        };
         let mut broken = Vec::new();
         for (n, raw) in raws.into_iter().enumerate() {
             let read = MessageReader::read(&descriptor, raw.get());
@@ -190,7 +261,13 @@ impl FileReading<'_> {
     }
 
     /// Reads `[{"source": ..., "periods": [...]}]`; answers the paths that could not be read.
-    fn busy<'a>(&self, text: &mut Text<'a>, piece: &'a str, path: &str, file: &mut CalendarFile) -> Vec<String> {
+    fn busy<'a>(
+        &self,
+        text: &mut Text<'a>,
+        piece: &'a str,
+        path: &str,
+        file: &mut CalendarFile,
+    ) -> Vec<String> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct ImportedFile<'a> {
@@ -198,7 +275,9 @@ impl FileReading<'_> {
             #[serde(borrow)]
             periods: &'a RawValue,
         }
-        let Some(raws) = text.read::<Vec<&'a RawValue>>(piece, path) else { return vec![path.to_owned()] };
+        let Some(raws) = text.read::<Vec<&'a RawValue>>(piece, path) else {
+            return vec![path.to_owned()];
+        };
         let mut broken = Vec::new();
         for (n, raw) in raws.into_iter().enumerate() {
             let path = format!("{path}[{n}]");
@@ -208,7 +287,12 @@ impl FileReading<'_> {
                 continue;
             };
             let mut periods = Vec::new();
-            broken.extend(self.all(text, it.periods.get(), (&format!("{path}.periods"), "Period"), &mut periods));
+            broken.extend(self.all(
+                text,
+                it.periods.get(),
+                (&format!("{path}.periods"), "Period"),
+                &mut periods,
+            ));
             file.busy.push((it.source, periods));
         }
         broken
@@ -223,9 +307,13 @@ impl FileReading<'_> {
         calendar: &mut pb::Calendar,
     ) -> Option<String> {
         let json = format!("{{{}:{piece}}}", serde_json::Value::from(key));
-        let read = MessageReader::read::<pb::Calendar>(&self.messages.descriptor("Calendar"), &json);
-        let merged =
-            read.and_then(|read| calendar.merge(read.encode_to_vec().as_slice()).map_err(serde_json::Error::custom));
+        let read =
+            MessageReader::read::<pb::Calendar>(&self.messages.descriptor("Calendar"), &json);
+        let merged = read.and_then(|read| {
+            calendar
+                .merge(read.encode_to_vec().as_slice())
+                .map_err(serde_json::Error::custom)
+        });
         let error = merged.err()?;
         let said = error.to_string();
         let why = said.split(" at line ").next().unwrap_or(&said).to_owned();

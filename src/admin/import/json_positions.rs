@@ -4,12 +4,20 @@
 
 /// The line of an offset, counted from 1.
 pub(super) fn line(text: &str, offset: usize) -> usize {
-    text.as_bytes()[..offset.min(text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
+    text.as_bytes()[..offset.min(text.len())]
+        .iter()
+        .filter(|byte| **byte == b'\n')
+        .count()
+        + 1
 }
 
 /// The offset of a line and column as `serde_json` counts them: from 1, the column in bytes.
 pub(super) fn offset_of(text: &str, line: usize, column: usize) -> usize {
-    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let start: usize = text
+        .split_inclusive('\n')
+        .take(line.saturating_sub(1))
+        .map(str::len)
+        .sum();
     (start + column.saturating_sub(1)).min(text.len())
 }
 
@@ -20,7 +28,12 @@ pub(super) fn find(json: &str, path: &str) -> usize {
     let mut walk = ValueWalk::new(json);
     while let Some(offset) = walk.next_value() {
         let matching = walk.stack.len();
-        let is_above = matching <= wanted.len() && walk.stack.iter().zip(&wanted).all(|(step, name)| step.is(name));
+        let is_above = matching <= wanted.len()
+            && walk
+                .stack
+                .iter()
+                .zip(&wanted)
+                .all(|(step, name)| step.is(name));
         if is_above && matching > best.0 {
             best = (matching, offset);
             if matching == wanted.len() {
@@ -34,7 +47,10 @@ pub(super) fn find(json: &str, path: &str) -> usize {
 /// The path of the last key or value that begins before an offset.
 pub(super) fn path_at(json: &str, offset: usize) -> String {
     let mut path = String::new();
-    let mut walk = ValueWalk { has_keys: true, ..ValueWalk::new(json) };
+    let mut walk = ValueWalk {
+        has_keys: true,
+        ..ValueWalk::new(json)
+    };
     while let Some(at) = walk.next_value() {
         if at > offset {
             break;
@@ -46,7 +62,9 @@ pub(super) fn path_at(json: &str, offset: usize) -> String {
 
 /// `a.b[2].c` as a, b, 2, c.
 fn segments(path: &str) -> Vec<String> {
-    let parts = path.split(['.', '[']).map(|it| it.trim_end_matches(']').to_owned());
+    let parts = path
+        .split(['.', '['])
+        .map(|it| it.trim_end_matches(']').to_owned());
     parts.filter(|it| !it.is_empty()).collect()
 }
 
@@ -82,13 +100,24 @@ struct ValueWalk<'a> {
 
 impl<'a> ValueWalk<'a> {
     fn new(json: &'a str) -> Self {
-        Self { bytes: json.as_bytes(), at: 0, stack: Vec::new(), opened: None, is_key_next: false, has_keys: false }
+        Self {
+            bytes: json.as_bytes(),
+            at: 0,
+            stack: Vec::new(),
+            opened: None,
+            is_key_next: false,
+            has_keys: false,
+        }
     }
 
     /// The offset of the next value; `stack` then says which it is.
     fn next_value(&mut self) -> Option<usize> {
         if let Some(is_object) = self.opened.take() {
-            self.stack.push(if is_object { PathStep::Key(String::new()) } else { PathStep::Index(0) });
+            self.stack.push(if is_object {
+                PathStep::Key(String::new())
+            } else {
+                PathStep::Index(0)
+            });
             self.is_key_next = is_object;
         }
         while let Some(byte) = self.bytes.get(self.at).copied() {
@@ -129,7 +158,10 @@ impl<'a> ValueWalk<'a> {
                 b' ' | b'\t' | b'\n' | b'\r' | b':' => self.at += 1,
                 _ => {
                     let is_in = |it: &u8| !b",]}: \t\r\n".contains(it);
-                    self.at += self.bytes[start..].iter().position(|it| !is_in(it)).unwrap_or(self.bytes.len() - start);
+                    self.at += self.bytes[start..]
+                        .iter()
+                        .position(|it| !is_in(it))
+                        .unwrap_or(self.bytes.len() - start);
                     return Some(start);
                 }
             }
@@ -183,8 +215,7 @@ fn snake(key: &str) -> String {
 mod tests {
     use super::*;
 
-    const TEXT: &str =
-        "{\n \"a\": [1, {\"startTime\": \"x\\\"},[\"}],\n \"b\": {}, \"c\": [],\n \"d\": {\"e\": true}\n}";
+    const TEXT: &str = "{\n \"a\": [1, {\"startTime\": \"x\\\"},[\"}],\n \"b\": {}, \"c\": [],\n \"d\": {\"e\": true}\n}";
 
     #[test]
     fn a_path_is_found_at_its_value_or_at_the_nearest_thing_above() {

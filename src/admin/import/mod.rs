@@ -79,26 +79,33 @@ pub fn import(
     }
     let appointments = read.iter().map(|it| it.appointments.len() as u64).sum();
     let calendars = read.len() as u64;
-    let answer = submit(&store.path, wanted, &zones, read, progress).map_err(|failed| match failed {
-        NotDone::Refused(Refusal::FieldInvalid(found)) => {
-            text.refused(found);
-            wrong(file, &text)
-        }
-        NotDone::Refused(Refusal::CalendarExists(id)) => {
-            AdminError::Exists(format!("{file}: calendar {id} exists already; nothing was imported"))
-        }
-        NotDone::Refused(other) => AdminError::Failed(format!("refused: {other:?}")),
-        NotDone::Failed(error) => error,
-    })?;
-    Ok(Imported { calendars, appointments, revision: answer.revision })
+    let answer =
+        submit(&store.path, wanted, &zones, read, progress).map_err(|failed| match failed {
+            NotDone::Refused(Refusal::FieldInvalid(found)) => {
+                text.refused(found);
+                wrong(file, &text)
+            }
+            NotDone::Refused(Refusal::CalendarExists(id)) => AdminError::Exists(format!(
+                "{file}: calendar {id} exists already; nothing was imported"
+            )),
+            NotDone::Refused(other) => AdminError::Failed(format!("refused: {other:?}")),
+            NotDone::Failed(error) => error,
+        })?;
+    Ok(Imported {
+        calendars,
+        appointments,
+        revision: answer.revision,
+    })
 }
 
 fn wrong(file: &str, text: &Text<'_>) -> AdminError {
     let mut lines = vec![format!("nothing was imported, for {file} is wrong:")];
-    lines.extend(text.complaints.iter().map(|Complaint { line, field, why }| match field.as_str() {
-        "" => format!("  {file}:{line}: {why}"),
-        field => format!("  {file}:{line}: {field}: {why}"),
-    }));
+    lines.extend(text.complaints.iter().map(
+        |Complaint { line, field, why }| match field.as_str() {
+            "" => format!("  {file}:{line}: {why}"),
+            field => format!("  {file}:{line}: {field}: {why}"),
+        },
+    ));
     if text.untold > 0 {
         lines.push(format!("  and {} more", text.untold));
     }
@@ -106,29 +113,61 @@ fn wrong(file: &str, text: &Text<'_>) -> AdminError {
 }
 
 /// The file's text, bounded.
-fn contents(name: &str, open: impl FnOnce() -> io::Result<Box<dyn Read>>) -> Result<String, String> {
+fn contents(
+    name: &str,
+    open: impl FnOnce() -> io::Result<Box<dyn Read>>,
+) -> Result<String, String> {
     let mut bytes = Vec::new();
     let read = open().and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
     read.map_err(|error| format!("{name} cannot be read: {error}"))?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > FILE_BYTES_MAX {
-        return Err(format!("{name} has more than {} MiB; import it in parts", FILE_BYTES_MAX >> 20));
+        return Err(format!(
+            "{name} has more than {} MiB; import it in parts",
+            FILE_BYTES_MAX >> 20
+        ));
     }
     String::from_utf8(bytes).map_err(|error| {
-        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|it| **it == b'\n').count() + 1;
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
+            .iter()
+            .filter(|it| **it == b'\n')
+            .count()
+            + 1;
         format!("{name}:{line}: is not UTF-8")
     })
 }
 
-fn calendars<'a>(wanted: &Import, text: &mut Text<'a>, zones: &Zones, progress: Progress) -> Vec<ImportedCalendar> {
+fn calendars<'a>(
+    wanted: &Import,
+    text: &mut Text<'a>,
+    zones: &Zones,
+    progress: Progress,
+) -> Vec<ImportedCalendar> {
     let whole = text.whole;
-    let Some(members) = text.read::<Members<'a>>(whole, "") else { return Vec::new() };
-    if !members.0.iter().any(|(key, _)| slots_file::is_date_like(key)) {
+    let Some(members) = text.read::<Members<'a>>(whole, "") else {
+        return Vec::new();
+    };
+    if !members
+        .0
+        .iter()
+        .any(|(key, _)| slots_file::is_date_like(key))
+    {
         if members.0.iter().all(|(key, _)| key != "calendars") {
-            text.wrong_at((whole, 0), String::new(), "must be {\"calendars\": [...]} or slots by date and type");
+            text.wrong_at(
+                (whole, 0),
+                String::new(),
+                "must be {\"calendars\": [...]} or slots by date and type",
+            );
         }
-        for (flag, is_given) in [("--calendar", wanted.calendar.is_some()), ("--zone", wanted.zone.is_some())] {
+        for (flag, is_given) in [
+            ("--calendar", wanted.calendar.is_some()),
+            ("--zone", wanted.zone.is_some()),
+        ] {
             if is_given {
-                text.wrong_at((whole, 0), flag.to_owned(), "is for a file of slots; this one names its calendars");
+                text.wrong_at(
+                    (whole, 0),
+                    flag.to_owned(),
+                    "is for a file of slots; this one names its calendars",
+                );
             }
         }
         return calendars_file::calendars(text, &members, zones, progress);
@@ -161,12 +200,16 @@ fn submit(
     progress: Progress,
 ) -> Result<Answer, NotDone> {
     let later = |why: String| NotDone::Failed(AdminError::Later(why));
-    let store: Box<dyn Store> = match wanted.is_dry_run && std::fs::metadata(file).map_or(0, |it| it.len()) == 0 {
+    let store: Box<dyn Store> = match wanted.is_dry_run
+        && std::fs::metadata(file).map_or(0, |it| it.len()) == 0
+    {
         // Asking makes no file, and no store of an empty one.
         true => Box::new(Memory::new(0)),
         false => Box::new(open_sqlite(file, zones).map_err(|error| NotDone::Failed(error.into()))?),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
     let runtime = runtime.map_err(|error| later(format!("the runtime cannot start: {error}")))?;
     let settings = engine::Settings {
         layout: Layout::Inline,
@@ -177,7 +220,10 @@ fn submit(
     runtime.block_on(async {
         let started = Engine::start(store, Arc::new(SystemClock), settings);
         let (engine, running) = started.map_err(|error| later(error.to_string()))?;
-        let terms = Terms { is_dry_run: wanted.is_dry_run, ..Terms::default() };
+        let terms = Terms {
+            is_dry_run: wanted.is_dry_run,
+            ..Terms::default()
+        };
         let answer = engine.submit(Command::Import(calendars), terms).await;
         drop(engine);
         let stopped = running.stopped().await;

@@ -69,23 +69,37 @@ pub(super) fn calendar<'a>(
     zones: &Zones,
 ) -> Vec<ImportedCalendar> {
     let mut types: BTreeMap<String, GatheredType> = BTreeMap::new();
-    let mut dates: Vec<(Option<LocalDate>, &String, &'a RawValue)> =
-        members.0.iter().map(|(key, raw)| (key.parse().ok(), key, *raw)).collect();
+    let mut dates: Vec<(Option<LocalDate>, &String, &'a RawValue)> = members
+        .0
+        .iter()
+        .map(|(key, raw)| (key.parse().ok(), key, *raw))
+        .collect();
     dates.sort_by_key(|(date, ..)| *date);
     for (date, key, raw) in dates {
         let Some(date) = date else {
-            text.wrong_at((raw.get(), 0), key.clone(), "must be a date YYYY-MM-DD, such as 2027-03-14");
+            text.wrong_at(
+                (raw.get(), 0),
+                key.clone(),
+                "must be a date YYYY-MM-DD, such as 2027-03-14",
+            );
             continue;
         };
-        let Some(of_types) = text.read::<Members<'a>>(raw.get(), key) else { continue };
+        let Some(of_types) = text.read::<Members<'a>>(raw.get(), key) else {
+            continue;
+        };
         for (name, raw) in of_types.0 {
             let path = format!("{key}.{name}");
-            let Some(slots) = text.read::<Vec<&'a RawValue>>(raw.get(), &path) else { continue };
+            let Some(slots) = text.read::<Vec<&'a RawValue>>(raw.get(), &path) else {
+                continue;
+            };
             let type_ = types.entry(name.clone()).or_default();
             type_.minutes = type_.minutes.or_else(|| unsaid.minutes(&name));
             let mut read: Vec<(u16, u16, usize)> = Vec::new();
             for (n, raw) in slots.iter().enumerate() {
-                read.extend(slot(text, raw.get(), &format!("{path}[{n}]"), type_).map(|(start, end)| (start, end, n)));
+                read.extend(
+                    slot(text, raw.get(), &format!("{path}[{n}]"), type_)
+                        .map(|(start, end)| (start, end, n)),
+                );
             }
             read.sort_unstable();
             for window in windows(text, (&slots, &path), &read) {
@@ -99,14 +113,19 @@ pub(super) fn calendar<'a>(
             time_zone: unsaid.zone.clone(),
             ..Default::default()
         },
-        appointment_types: types.into_iter().map(|(name, it)| it.message(name)).collect(),
+        appointment_types: types
+            .into_iter()
+            .map(|(name, it)| it.message(name))
+            .collect(),
         ..CalendarFile::default()
     };
     match imported_calendar(zones, &file, "") {
         Ok(calendar) => vec![calendar],
         Err(found) => {
             let whole = text.whole;
-            found.into_iter().for_each(|it| text.wrong_at((whole, 0), said(&file, &it.field), it.description));
+            found
+                .into_iter()
+                .for_each(|it| text.wrong_at((whole, 0), said(&file, &it.field), it.description));
             Vec::new()
         }
     }
@@ -118,7 +137,9 @@ fn said(file: &CalendarFile, field: &str) -> String {
         "calendar_id" => "--calendar".to_owned(),
         "time_zone" => "--zone".to_owned(),
         field => {
-            let number = field.strip_prefix("appointment_types[").and_then(|it| it.split(']').next()?.parse().ok());
+            let number = field
+                .strip_prefix("appointment_types[")
+                .and_then(|it| it.split(']').next()?.parse().ok());
             let named = number.and_then(|number: usize| file.appointment_types.get(number));
             named.map_or_else(|| field.to_owned(), |it| it.appointment_type_id.clone())
         }
@@ -127,14 +148,23 @@ fn said(file: &CalendarFile, field: &str) -> String {
 
 impl Unsaid {
     fn minutes(&self, name: &str) -> Option<u16> {
-        self.durations.get(name).or_else(|| self.durations.get("")).copied()
+        self.durations
+            .get(name)
+            .or_else(|| self.durations.get(""))
+            .copied()
     }
 }
 
 /// Start and end of a slot that is open; the first one of a type says how long they all are.
-fn slot<'a>(text: &mut Text<'a>, piece: &'a str, path: &str, type_: &mut GatheredType) -> Option<(u16, u16)> {
+fn slot<'a>(
+    text: &mut Text<'a>,
+    piece: &'a str,
+    path: &str,
+    type_: &mut GatheredType,
+) -> Option<(u16, u16)> {
     let Ok(written) = serde_json::from_str::<SlotsFile>(piece) else {
-        let why = "must be \"09:00\", \"09:00-09:30\" or {\"start_time\", \"end_time\", \"available\"}";
+        let why =
+            "must be \"09:00\", \"09:00-09:30\" or {\"start_time\", \"end_time\", \"available\"}";
         text.wrong(piece, path, "", why);
         return None;
     };
@@ -143,14 +173,21 @@ fn slot<'a>(text: &mut Text<'a>, piece: &'a str, path: &str, type_: &mut Gathere
             Some((start, end)) => (start.trim().to_owned(), Some(end.trim().to_owned()), true),
             None => (it, None, true),
         },
-        SlotsFile::Object(it) => {
-            (it.start_time, it.end_time, it.available.unwrap_or(true) && !it.booked.unwrap_or(false))
-        }
+        SlotsFile::Object(it) => (
+            it.start_time,
+            it.end_time,
+            it.available.unwrap_or(true) && !it.booked.unwrap_or(false),
+        ),
     };
     let minutes = |text: &mut Text<'a>, field: &str, written: &str| {
         let read = clock(written);
         if read.is_none() {
-            text.wrong(piece, path, field, format!("{written:?} must be a clock time HH:MM, such as 09:00"));
+            text.wrong(
+                piece,
+                path,
+                field,
+                format!("{written:?} must be a clock time HH:MM, such as 09:00"),
+            );
         }
         read
     };
@@ -171,7 +208,10 @@ fn slot<'a>(text: &mut Text<'a>, piece: &'a str, path: &str, type_: &mut Gathere
     }
     let length = *type_.minutes.get_or_insert(end - start);
     if length != end - start {
-        let why = format!("lasts {} minutes, and others of its type {length}", end - start);
+        let why = format!(
+            "lasts {} minutes, and others of its type {length}",
+            end - start
+        );
         text.wrong(piece, path, "end_time", why);
         return None;
     }
@@ -190,7 +230,12 @@ fn windows<'a>(
             Some(last) if last.1 == *start => last.1 = *end,
             Some(last) if last.1 > *start => {
                 let piece = slots.get(*n).map_or("", |it| it.get());
-                text.wrong(piece, &format!("{path}[{n}]"), "", "overlaps another slot of its date and type");
+                text.wrong(
+                    piece,
+                    &format!("{path}[{n}]"),
+                    "",
+                    "overlaps another slot of its date and type",
+                );
             }
             _ => windows.push((*start, *end)),
         }
@@ -209,11 +254,15 @@ impl GatheredType {
                     _ => runs.push((date, date)),
                 }
             }
-            runs.into_iter().map(move |(first, last)| rule(window, first, last))
+            runs.into_iter()
+                .map(move |(first, last)| rule(window, first, last))
         });
         pb::AppointmentType {
             appointment_type_id: name,
-            duration: self.minutes.map(|it| Duration { seconds: i64::from(it) * 60, nanos: 0 }),
+            duration: self.minutes.map(|it| Duration {
+                seconds: i64::from(it) * 60,
+                nanos: 0,
+            }),
             rules: rules.collect(),
             ..Default::default()
         }

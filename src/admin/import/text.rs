@@ -64,7 +64,12 @@ pub(super) struct Text<'a> {
 
 impl<'a> Text<'a> {
     pub(super) fn new(whole: &'a str) -> Self {
-        Self { whole, complaints: Vec::new(), untold: 0, origins: HashMap::new() }
+        Self {
+            whole,
+            complaints: Vec::new(),
+            untold: 0,
+            origins: HashMap::new(),
+        }
     }
 
     fn offset(&self, piece: &str) -> usize {
@@ -73,10 +78,19 @@ impl<'a> Text<'a> {
     }
 
     /// Notes what is wrong at an offset of a piece.
-    pub(super) fn wrong_at(&mut self, (piece, offset): (&str, usize), field: String, why: impl Into<String>) {
+    pub(super) fn wrong_at(
+        &mut self,
+        (piece, offset): (&str, usize),
+        field: String,
+        why: impl Into<String>,
+    ) {
         if self.complaints.len() < COMPLAINTS_MAX {
             let line = json_positions::line(self.whole, self.offset(piece) + offset);
-            self.complaints.push(Complaint { line, field, why: why.into() });
+            self.complaints.push(Complaint {
+                line,
+                field,
+                why: why.into(),
+            });
         } else {
             self.untold += 1;
         }
@@ -85,12 +99,18 @@ impl<'a> Text<'a> {
     /// Notes what is wrong with a field of a piece that stands at `origin`.
     pub(super) fn wrong(&mut self, piece: &str, origin: &str, field: &str, why: impl Into<String>) {
         let is_told = self.complaints.len() < COMPLAINTS_MAX;
-        let offset = if is_told { json_positions::find(piece, field) } else { 0 };
+        let offset = if is_told {
+            json_positions::find(piece, field)
+        } else {
+            0
+        };
         self.wrong_at((piece, offset), joined(origin, field), why);
     }
 
     pub(super) fn all_wrong(&mut self, piece: &str, origin: &str, found: Vec<FieldViolation>) {
-        found.into_iter().for_each(|it| self.wrong(piece, origin, &it.field, it.description));
+        found
+            .into_iter()
+            .for_each(|it| self.wrong(piece, origin, &it.field, it.description));
     }
 
     /// Notes what a reader of JSON said of a piece.
@@ -98,20 +118,28 @@ impl<'a> Text<'a> {
         let offset = json_positions::offset_of(piece, error.line().max(1), error.column());
         let said = error.to_string();
         let why = said.split(" at line ").next().unwrap_or(&said).to_owned();
-        let path =
-            if self.complaints.len() < COMPLAINTS_MAX { json_positions::path_at(piece, offset) } else { String::new() };
+        let path = if self.complaints.len() < COMPLAINTS_MAX {
+            json_positions::path_at(piece, offset)
+        } else {
+            String::new()
+        };
         self.wrong_at((piece, offset), joined(origin, &path), why);
     }
 
     /// Reads a piece, or notes why it cannot be.
     pub(super) fn read<T: Deserialize<'a>>(&mut self, piece: &'a str, origin: &str) -> Option<T> {
-        serde_json::from_str(piece).map_err(|error| self.unreadable(piece, origin, &error)).ok()
+        serde_json::from_str(piece)
+            .map_err(|error| self.unreadable(piece, origin, &error))
+            .ok()
     }
 
     /// Notes what the engine found wrong, by the paths that it was given.
     pub(super) fn refused(&mut self, found: Vec<FieldViolation>) {
         for it in found {
-            let known = self.origins.iter().filter(|(origin, _)| it.field.starts_with(origin.as_str()));
+            let known = self
+                .origins
+                .iter()
+                .filter(|(origin, _)| it.field.starts_with(origin.as_str()));
             let Some((origin, piece)) = known.max_by_key(|(origin, _)| origin.len()) else {
                 self.wrong(self.whole, "", &it.field, it.description);
                 continue;

@@ -48,7 +48,11 @@ pub struct CalendarFile {
 type FileViolations = Vec<FieldViolation>;
 
 /// Reads a calendar; `origin` is where it stands. Violations name fields below the calendar: `rules[2].start_time`.
-pub fn imported_calendar(zones: &Zones, file: &CalendarFile, origin: &str) -> Result<ImportedCalendar, FileViolations> {
+pub fn imported_calendar(
+    zones: &Zones,
+    file: &CalendarFile,
+    origin: &str,
+) -> Result<ImportedCalendar, FileViolations> {
     let mut fields = Fields::default();
     let it = &file.calendar;
     let id = fields.calendar_id("calendar_id", &it.calendar_id);
@@ -96,13 +100,18 @@ fn profile(zones: &Zones, file: &CalendarFile, fields: &mut Fields) -> Option<Pr
 type TypesRead = (Vec<AppointmentType>, Vec<(TypeId, Option<AppointmentType>)>);
 
 /// The last definitions of deleted types, by their ids.
-fn last_definitions(file: &CalendarFile, fields: &mut Fields) -> Option<BTreeMap<String, AppointmentType>> {
+fn last_definitions(
+    file: &CalendarFile,
+    fields: &mut Fields,
+) -> Option<BTreeMap<String, AppointmentType>> {
     let mut known = Some(BTreeMap::new());
     for (n, it) in file.last_definitions.iter().enumerate() {
         let (mut inner, path) = (Fields::default(), format!("last_definitions[{n}]"));
         let read = appointment_type(it, &mut inner);
         fields.take_over(inner, "appointment_type.", &format!("{path}."));
-        let is_of_one = file.deleted_appointment_types.contains(&it.appointment_type_id);
+        let is_of_one = file
+            .deleted_appointment_types
+            .contains(&it.appointment_type_id);
         let read = match read {
             Some(read) if is_of_one => Some(read),
             Some(read) => fields.wrong(
@@ -123,12 +132,18 @@ fn last_definitions(file: &CalendarFile, fields: &mut Fields) -> Option<BTreeMap
 fn types(file: &CalendarFile, fields: &mut Fields) -> Option<TypesRead> {
     // One more for `default`, which is added where it is missing.
     if file.appointment_types.len() + file.deleted_appointment_types.len() + 1 > TYPES_MAX {
-        return fields
-            .wrong("appointment_types", format!("at most {TYPES_MAX} types, deleted ones and `default` counted"));
+        return fields.wrong(
+            "appointment_types",
+            format!("at most {TYPES_MAX} types, deleted ones and `default` counted"),
+        );
     }
     let mut seen = BTreeSet::new();
     let mut once = |path: &str, id: TypeId, fields: &mut Fields| {
-        if seen.insert(id.as_str().to_owned()) { Some(id) } else { fields.wrong(path, format!("{id} is named twice")) }
+        if seen.insert(id.as_str().to_owned()) {
+            Some(id)
+        } else {
+            fields.wrong(path, format!("{id} is named twice"))
+        }
     };
     let mut types = Vec::new();
     for (n, it) in file.appointment_types.iter().enumerate() {
@@ -136,9 +151,14 @@ fn types(file: &CalendarFile, fields: &mut Fields) -> Option<TypesRead> {
         let read = appointment_type(it, &mut inner);
         let path = format!("appointment_types[{n}]");
         fields.take_over(inner, "appointment_type.", &format!("{path}."));
-        types.push(
-            read.and_then(|read| once(&format!("{path}.appointment_type_id"), read.id.clone(), fields).map(|_| read)),
-        );
+        types.push(read.and_then(|read| {
+            once(
+                &format!("{path}.appointment_type_id"),
+                read.id.clone(),
+                fields,
+            )
+            .map(|_| read)
+        }));
     }
     let mut deleted = Vec::new();
     for (n, id) in file.deleted_appointment_types.iter().enumerate() {
@@ -148,14 +168,19 @@ fn types(file: &CalendarFile, fields: &mut Fields) -> Option<TypesRead> {
     }
     let mut last = last_definitions(file, fields)?;
     let deleted = deleted.into_iter().collect::<Option<Vec<TypeId>>>()?;
-    let deleted = deleted.into_iter().map(|id| (last.remove(id.as_str()), id)).map(|(last, id)| (id, last));
+    let deleted = deleted
+        .into_iter()
+        .map(|id| (last.remove(id.as_str()), id))
+        .map(|(last, id)| (id, last));
     Some((types.into_iter().collect::<Option<_>>()?, deleted.collect()))
 }
 
 fn busy(file: &CalendarFile, fields: &mut Fields) -> Option<Vec<(String, Vec<Interval>)>> {
     let count: usize = file.busy.iter().map(|(_, periods)| periods.len()).sum();
     if file.busy.len() > BUSY_SOURCES_MAX || count > BUSY_PERIODS_CALENDAR_MAX {
-        let most = format!("at most {BUSY_SOURCES_MAX} sources with {BUSY_PERIODS_CALENDAR_MAX} periods together");
+        let most = format!(
+            "at most {BUSY_SOURCES_MAX} sources with {BUSY_PERIODS_CALENDAR_MAX} periods together"
+        );
         return fields.wrong("busy", most);
     }
     let mut seen = BTreeSet::new();
@@ -168,12 +193,18 @@ fn busy(file: &CalendarFile, fields: &mut Fields) -> Option<Vec<(String, Vec<Int
             }
             name => name,
         };
-        let period = |(m, it): (usize, &pb::Period)| fields.period(&format!("{path}.periods[{m}]"), it);
+        let period =
+            |(m, it): (usize, &pb::Period)| fields.period(&format!("{path}.periods[{m}]"), it);
         let periods: Vec<Option<Interval>> = periods.iter().enumerate().map(period).collect();
         sources.push(name.zip(periods.into_iter().collect::<Option<Vec<_>>>()));
     }
     let sources: Option<Vec<_>> = sources.into_iter().collect();
-    Some(sources?.into_iter().map(|(name, periods)| (name.to_string(), periods)).collect())
+    Some(
+        sources?
+            .into_iter()
+            .map(|(name, periods)| (name.to_string(), periods))
+            .collect(),
+    )
 }
 
 /// Reads an appointment of this calendar; `made` is its id where the file gives none.
@@ -195,7 +226,9 @@ pub fn imported_appointment(
     let state = match it.state {
         0 => Some(AppointmentState::Confirmed),
         number => match render::read_state(number) {
-            Some(AppointmentState::Held) => fields.wrong("state", "a hold lives for minutes and is not imported"),
+            Some(AppointmentState::Held) => {
+                fields.wrong("state", "a hold lives for minutes and is not imported")
+            }
             Some(state) => Some(state),
             None => fields.wrong("state", "is not a state"),
         },
@@ -206,7 +239,9 @@ pub fn imported_appointment(
         start => fields.bound("original_start", start.as_ref()).map(Some),
     };
     let series = fields.optional_appointment_id("series_id", &it.series_id);
-    let sequence = u32::try_from(it.sequence).ok().or_else(|| fields.wrong("sequence", "must not be negative"));
+    let sequence = u32::try_from(it.sequence)
+        .ok()
+        .or_else(|| fields.wrong("sequence", "must not be negative"));
     let before = fields.minutes("buffer_before", it.buffer_before.as_ref(), 0);
     let after = fields.minutes("buffer_after", it.buffer_after.as_ref(), 0);
     let ignored_rules = fields.ignored_rules(&it.ignored_rules);
@@ -233,21 +268,36 @@ pub fn imported_appointment(
 }
 
 fn imported_person(zones: &Zones, it: &pb::Appointment, fields: &mut Fields) -> Option<Person> {
-    let invitee = fields.invitee(zones, it.invitee.as_ref().unwrap_or(&pb::Invitee::default()), false);
+    let invitee = fields.invitee(
+        zones,
+        it.invitee.as_ref().unwrap_or(&pb::Invitee::default()),
+        false,
+    );
     let carried = carried!(it, fields);
     let cancel_reason = fields.note("cancel_reason", &it.cancel_reason, NOTE_CHARACTERS_MAX);
-    Some(Person { invitee: invitee?, carried: carried?, cancel_reason: cancel_reason? })
+    Some(Person {
+        invitee: invitee?,
+        carried: carried?,
+        cancel_reason: cancel_reason?,
+    })
 }
 
 /// The calendars besides the one that the appointment stands under, which must come first where it is named.
-fn further_calendars(calendar: &CalendarId, ids: &[String], fields: &mut Fields) -> Option<Vec<CalendarId>> {
+fn further_calendars(
+    calendar: &CalendarId,
+    ids: &[String],
+    fields: &mut Fields,
+) -> Option<Vec<CalendarId>> {
     if ids.is_empty() {
         return Some(Vec::new());
     }
     let all: i32 = pb::Assignment::All.into();
     let (mut ids, _): (Vec<CalendarId>, Assignment) = fields.several("calendar_ids", ids, all)?;
     if ids.first() != Some(calendar) {
-        return fields.wrong("calendar_ids[0]", format!("must be {calendar}, the calendar that it stands under"));
+        return fields.wrong(
+            "calendar_ids[0]",
+            format!("must be {calendar}, the calendar that it stands under"),
+        );
     }
     ids.remove(0);
     Some(ids)
@@ -263,11 +313,21 @@ fn time(
     fields: &mut Fields,
 ) -> Option<(Instant, Option<Minutes>, Recorded)> {
     let is_recorded = it.start_time.is_some() && !it.local_start.is_empty();
-    let local_start = if is_recorded { "" } else { it.local_start.as_str() };
+    let local_start = if is_recorded {
+        ""
+    } else {
+        it.local_start.as_str()
+    };
     let start = fields.start(zones, it.start_time.as_ref(), local_start, &it.time_zone);
-    let name = if it.time_zone.is_empty() { zone.name() } else { it.time_zone.as_str() };
+    let name = if it.time_zone.is_empty() {
+        zone.name()
+    } else {
+        it.time_zone.as_str()
+    };
     let recorded = match is_recorded {
-        true => fields.wall("local_start", &it.local_start).map(|wall| Some((Arc::from(name), wall))),
+        true => fields
+            .wall("local_start", &it.local_start)
+            .map(|wall| Some((Arc::from(name), wall))),
         false => Some(None),
     };
     let end = match &it.end_time {
@@ -287,16 +347,26 @@ fn time(
         Some(end) => {
             let seconds = end.since(start);
             let minutes = u32::try_from(seconds / MINUTE).ok().and_then(Minutes::new);
-            let is_one = |it: &Minutes| it.minutes() > 0 && *it <= Minutes::ASKED_MAX && seconds % MINUTE == 0;
+            let is_one = |it: &Minutes| {
+                it.minutes() > 0 && *it <= Minutes::ASKED_MAX && seconds % MINUTE == 0
+            };
             let minutes = minutes.filter(is_one);
             match minutes {
                 Some(minutes) => Some(minutes),
-                None => return fields.wrong("end_time", "must be whole minutes after the start, 1 minute to 7 days"),
+                None => {
+                    return fields.wrong(
+                        "end_time",
+                        "must be whole minutes after the start, 1 minute to 7 days",
+                    );
+                }
             }
         }
     };
     let recorded = recorded?;
-    if recorded.as_ref().is_some_and(|(_, wall)| !Zone::is_shown_somewhere(*wall, start)) {
+    if recorded
+        .as_ref()
+        .is_some_and(|(_, wall)| !Zone::is_shown_somewhere(*wall, start))
+    {
         return fields.wrong("local_start", format!("is shown by no clock at {start}"));
     }
     Some((start, duration, recorded))
@@ -315,23 +385,42 @@ pub fn exported_calendar(it: &Calendar) -> CalendarFile {
         },
         rules: availability.rules,
         overrides: availability.overrides,
-        appointment_types: it.types.iter().map(|it| exported_type(render::appointment_type(it))).collect(),
+        appointment_types: it
+            .types
+            .iter()
+            .map(|it| exported_type(render::appointment_type(it)))
+            .collect(),
         deleted_appointment_types: it.types.deleted().map(|(id, _)| id.to_string()).collect(),
         last_definitions: it
             .types
             .deleted()
-            .filter_map(|(_, deleted)| Some(exported_type(render::appointment_type(deleted.last.as_ref()?))))
+            .filter_map(|(_, deleted)| {
+                Some(exported_type(render::appointment_type(
+                    deleted.last.as_ref()?,
+                )))
+            })
             .collect(),
         busy: it
             .busy
             .sources()
-            .map(|(source, periods)| (source.to_owned(), periods.iter().copied().map(render::period).collect()))
+            .map(|(source, periods)| {
+                (
+                    source.to_owned(),
+                    periods.iter().copied().map(render::period).collect(),
+                )
+            })
             .collect(),
     }
 }
 
 fn exported_type(it: pb::AppointmentType) -> pb::AppointmentType {
-    pb::AppointmentType { etag: String::new(), create_time: None, update_time: None, revision: 0, ..it }
+    pb::AppointmentType {
+        etag: String::new(),
+        create_time: None,
+        update_time: None,
+        revision: 0,
+        ..it
+    }
 }
 
 /// An appointment as files hold it, on those of its calendars that there still are; the first of them holds it. None
@@ -342,21 +431,33 @@ pub fn exported_appointment(
     now: Instant,
     code_key: Option<u64>,
 ) -> Option<pb::Appointment> {
-    let kept: Vec<_> = it.places.iter().filter(|place| is_there(&place.calendar, place.since)).cloned().collect();
+    let kept: Vec<_> = it
+        .places
+        .iter()
+        .filter(|place| is_there(&place.calendar, place.since))
+        .cloned()
+        .collect();
     if kept.is_empty() || it.state_at(now) == AppointmentState::Held {
         return None;
     }
-    let kept = it.with_image(Image { places: kept, ..it.image.clone() });
+    let kept = it.with_image(Image {
+        places: kept,
+        ..it.image.clone()
+    });
     let shown = render::appointment(&kept, now, code_key.unwrap_or_default());
     Some(pb::Appointment {
-        confirmation_code: code_key.map(|_| shown.confirmation_code).unwrap_or_default(),
+        confirmation_code: code_key
+            .map(|_| shown.confirmation_code)
+            .unwrap_or_default(),
         expire_time: None,
         etag: String::new(),
         create_time: None,
         update_time: None,
         revision: 0,
         // Said only of what was moved: what was not begins when it was to begin.
-        original_start: shown.original_start.filter(|it| Some(*it) != shown.start_time),
+        original_start: shown
+            .original_start
+            .filter(|it| Some(*it) != shown.start_time),
         ..shown
     })
 }

@@ -35,7 +35,10 @@ pub(crate) struct PageToken {
 
 impl PageToken {
     pub(crate) fn write(&self) -> String {
-        self.encode_to_vec().iter().map(|byte| format!("{byte:02x}")).collect()
+        self.encode_to_vec()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     /// The token, if it is one of these arguments.
@@ -46,7 +49,9 @@ impl PageToken {
         let byte = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).ok();
         let bytes: Option<Vec<u8>> = (0..text.len()).step_by(2).map(byte).collect();
         // Tokens are no secret: whatever one says must be as harmless as any other argument.
-        let is_sane = |token: &Self| token.fingerprint == fingerprint && i64::try_from(token.revision).is_ok();
+        let is_sane = |token: &Self| {
+            token.fingerprint == fingerprint && i64::try_from(token.revision).is_ok()
+        };
         Self::decode(bytes?.as_slice()).ok().filter(is_sane)
     }
 }
@@ -99,7 +104,10 @@ pub(crate) struct Page {
 impl Page {
     /// `next_page_token` of the answer: where the next page begins; empty when there is none.
     pub(crate) fn next(request: &impl Paged, token: Option<PageToken>) -> String {
-        let bound = |token| PageToken { fingerprint: fingerprint(&request.arguments()), ..token };
+        let bound = |token| PageToken {
+            fingerprint: fingerprint(&request.arguments()),
+            ..token
+        };
         token.map(|token| bound(token).write()).unwrap_or_default()
     }
 }
@@ -111,9 +119,14 @@ impl Fields {
         let token = match request.page_token() {
             "" => Some(None),
             // The arguments are only hashed for a page that follows one.
-            text => PageToken::read(text, fingerprint(&request.arguments())).map(Some).or_else(|| self.wrong_token()),
+            text => PageToken::read(text, fingerprint(&request.arguments()))
+                .map(Some)
+                .or_else(|| self.wrong_token()),
         };
-        Some(Page { limit: limit?, token: token? })
+        Some(Page {
+            limit: limit?,
+            token: token?,
+        })
     }
 
     pub(crate) fn wrong_token<T>(&mut self) -> Option<T> {

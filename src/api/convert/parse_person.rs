@@ -6,7 +6,8 @@ use crate::fold;
 use crate::proto::v1 as pb;
 use crate::zones::Zones;
 use bookd_core::appointment::person::{
-    METADATA_KEY_CHARACTERS_MAX, METADATA_KEYS_MAX, METADATA_VALUE_CHARACTERS_MAX, NAME_CHARACTERS_MAX,
+    METADATA_KEY_CHARACTERS_MAX, METADATA_KEYS_MAX, METADATA_VALUE_CHARACTERS_MAX,
+    NAME_CHARACTERS_MAX,
 };
 use bookd_core::appointment::{Email, Invitee};
 
@@ -18,11 +19,19 @@ const EMAIL_CHARACTERS_MAX: usize = 254;
 /// Reads what a message has of `Carried`: whichever message, its fields have the same names.
 macro_rules! carried {
     ($message:expr, $fields:expr) => {{
-        use bookd_core::appointment::person::{Carried, LOCATION_CHARACTERS_MAX, NOTE_CHARACTERS_MAX};
+        use bookd_core::appointment::person::{
+            Carried, LOCATION_CHARACTERS_MAX, NOTE_CHARACTERS_MAX,
+        };
         let note = $fields.note("note", &$message.note, NOTE_CHARACTERS_MAX);
         let metadata = $fields.metadata("metadata", &$message.metadata);
         let location = $fields.text("location", &$message.location, LOCATION_CHARACTERS_MAX);
-        let read = || Some(Carried { note: note?, metadata: metadata?, location: location? });
+        let read = || {
+            Some(Carried {
+                note: note?,
+                metadata: metadata?,
+                location: location?,
+            })
+        };
         read()
     }};
 }
@@ -37,12 +46,15 @@ impl Fields {
     /// Empty, or an address: one `@`, something before it, a domain after it, no space.
     pub(crate) fn address(&mut self, field: &str, text: &str) -> Option<String> {
         let is_address = text.split_once('@').is_some_and(|(local, domain)| {
-            let is_label = |label: &str| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
+            let is_label =
+                |label: &str| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
             !local.is_empty()
                 && local.chars().count() <= 64
                 && !domain.contains('@')
                 && domain.split('.').all(is_label)
-                && text.chars().all(|it| !it.is_whitespace() && !it.is_control() && !"<>()[],;:\\\"".contains(it))
+                && text.chars().all(|it| {
+                    !it.is_whitespace() && !it.is_control() && !"<>()[],;:\\\"".contains(it)
+                })
         });
         if text.is_empty() || (is_address && text.len() <= EMAIL_CHARACTERS_MAX) {
             return Some(text.to_owned());
@@ -63,22 +75,40 @@ impl Fields {
             let path = format!("{field}[{}]", key.chars().take(40).collect::<String>());
             is_valid &= self
                 .text(&path, key, METADATA_KEY_CHARACTERS_MAX)
-                .is_some_and(|key| !key.is_empty() || { self.wrong::<()>(&path, "a key must not be empty").is_some() });
-            is_valid &= self.note(&path, value, METADATA_VALUE_CHARACTERS_MAX).is_some();
+                .is_some_and(|key| {
+                    !key.is_empty() || {
+                        self.wrong::<()>(&path, "a key must not be empty").is_some()
+                    }
+                });
+            is_valid &= self
+                .note(&path, value, METADATA_VALUE_CHARACTERS_MAX)
+                .is_some();
         }
         is_valid.then(|| metadata.clone())
     }
 
     /// The person; a name is required where `is_required`.
-    pub(crate) fn invitee(&mut self, zones: &Zones, invitee: &pb::Invitee, is_required: bool) -> Option<Invitee> {
+    pub(crate) fn invitee(
+        &mut self,
+        zones: &Zones,
+        invitee: &pb::Invitee,
+        is_required: bool,
+    ) -> Option<Invitee> {
         let name = self.text("invitee.name", &invitee.name, NAME_CHARACTERS_MAX);
         let name = match name {
-            Some(name) if name.is_empty() && is_required => self.wrong("invitee.name", "is required"),
+            Some(name) if name.is_empty() && is_required => {
+                self.wrong("invitee.name", "is required")
+            }
             name => name,
         };
         let email = self.email("invitee.email", &invitee.email);
         let phone = self.text("invitee.phone", &invitee.phone, NAME_CHARACTERS_MAX);
         let zone = self.optional_zone(zones, "invitee.time_zone", &invitee.time_zone);
-        Some(Invitee { name: name?, email: email?, phone: phone?, time_zone: zone.map(|_| invitee.time_zone.clone())? })
+        Some(Invitee {
+            name: name?,
+            email: email?,
+            phone: phone?,
+            time_zone: zone.map(|_| invitee.time_zone.clone())?,
+        })
     }
 }

@@ -47,7 +47,10 @@ pub(crate) fn trailers(status: &Status) -> HeaderMap {
     let mut trailers = HeaderMap::new();
     if status.add_header(&mut trailers).is_err() {
         // Only if the message cannot be a header, although it is percent-encoded.
-        trailers.insert(Status::GRPC_STATUS, HeaderValue::from(i32::from(status.code())));
+        trailers.insert(
+            Status::GRPC_STATUS,
+            HeaderValue::from(i32::from(status.code())),
+        );
     }
     trailers
 }
@@ -58,12 +61,19 @@ fn too_many_calls(retry_after: Duration) -> Response<Bytes> {
     const STEP_MILLISECONDS: u128 = 100;
     static MADE: LazyLock<Vec<HeaderMap>> = LazyLock::new(|| {
         let made = |retry_after| {
-            status::rejected(&Rejection::TooManyCalls { retry_after }).into_http::<Bytes>().into_parts().0.headers
+            status::rejected(&Rejection::TooManyCalls { retry_after })
+                .into_http::<Bytes>()
+                .into_parts()
+                .0
+                .headers
         };
         let steps = RETRY_MAX.as_millis() / STEP_MILLISECONDS;
-        (0..=steps).map(|step| made(RETRY_MAX.mul_f64(step as f64 / steps as f64))).collect()
+        (0..=steps)
+            .map(|step| made(RETRY_MAX.mul_f64(step as f64 / steps as f64)))
+            .collect()
     });
-    let step = usize::try_from(retry_after.as_millis().div_ceil(STEP_MILLISECONDS)).unwrap_or(usize::MAX);
+    let step =
+        usize::try_from(retry_after.as_millis().div_ceil(STEP_MILLISECONDS)).unwrap_or(usize::MAX);
     let mut response = Response::default();
     *response.headers_mut() = MADE[step.min(MADE.len() - 1)].clone();
     response

@@ -4,7 +4,9 @@ use prost_types::{Duration, Timestamp};
 
 use crate::proto::v1 as pb;
 use bookd_core::appointment::confirmation_code;
-use bookd_core::appointment::{Appointment, AppointmentState, Carried, IgnoredRules, Image, Invitee, Person};
+use bookd_core::appointment::{
+    Appointment, AppointmentState, Carried, IgnoredRules, Image, Invitee, Person,
+};
 use bookd_core::calendar::appointment_type::{AppointmentType, Limits, Stamps};
 use bookd_core::calendar::availability::{Rule, Window};
 use bookd_core::calendar::{Calendar, Profile};
@@ -21,7 +23,10 @@ use bookd_core::time::{Instant, LocalDate, MINUTE, Minutes, Seconds};
 /// limit counts may begin there, and what an earlier version stored may end there; and an answer with such a timestamp
 /// has no JSON form: nothing of it could be read.
 pub(crate) fn timestamp(instant: Instant) -> Timestamp {
-    Timestamp { seconds: instant.clamp(Instant::MIN, Instant::MAX).seconds(), nanos: 0 }
+    Timestamp {
+        seconds: instant.clamp(Instant::MIN, Instant::MAX).seconds(),
+        nanos: 0,
+    }
 }
 
 pub(crate) fn revision(revision: Revision) -> i64 {
@@ -29,15 +34,24 @@ pub(crate) fn revision(revision: Revision) -> i64 {
 }
 
 pub(crate) fn period(interval: Interval) -> pb::Period {
-    pb::Period { start_time: Some(timestamp(interval.start)), end_time: Some(timestamp(interval.end)) }
+    pb::Period {
+        start_time: Some(timestamp(interval.start)),
+        end_time: Some(timestamp(interval.end)),
+    }
 }
 
 fn minutes(minutes: Minutes) -> Duration {
-    Duration { seconds: minutes.seconds(), nanos: 0 }
+    Duration {
+        seconds: minutes.seconds(),
+        nanos: 0,
+    }
 }
 
 fn seconds(seconds: Seconds) -> Duration {
-    Duration { seconds: seconds.seconds(), nanos: 0 }
+    Duration {
+        seconds: seconds.seconds(),
+        nanos: 0,
+    }
 }
 
 fn number(value: u32) -> i32 {
@@ -63,7 +77,10 @@ pub(crate) fn profile(id: &CalendarId, it: &Profile, stamps: Stamps) -> pb::Cale
         calendar_id: id.to_string(),
         display_name: it.display_name.clone(),
         time_zone: it.zone.name().to_owned(),
-        owner: has_owner.then(|| pb::Owner { name: it.owner.name.clone(), email: it.owner.email.clone() }),
+        owner: has_owner.then(|| pb::Owner {
+            name: it.owner.name.clone(),
+            email: it.owner.email.clone(),
+        }),
         paused: it.paused,
         limits: limits(&it.limits),
         metadata: it.metadata.clone(),
@@ -84,7 +101,11 @@ fn date(date: Option<LocalDate>) -> String {
 
 fn rule(it: &Rule) -> pb::AvailabilityRule {
     let is_every_day = it.weekdays == bookd_core::calendar::availability::Weekdays::ALL;
-    let days = it.weekdays.iter().filter(|_| !is_every_day).map(|day| i32::from(day) + 1);
+    let days = it
+        .weekdays
+        .iter()
+        .filter(|_| !is_every_day)
+        .map(|day| i32::from(day) + 1);
     pb::AvailabilityRule {
         days_of_week: days.collect(),
         start_time: clock(it.window.start_minutes()),
@@ -95,16 +116,24 @@ fn rule(it: &Rule) -> pb::AvailabilityRule {
 }
 
 fn window(it: &Window) -> pb::Window {
-    pb::Window { start_time: clock(it.start_minutes()), end_time: clock(it.end_minutes()) }
+    pb::Window {
+        start_time: clock(it.start_minutes()),
+        end_time: clock(it.end_minutes()),
+    }
 }
 
 pub(crate) fn availability(it: &Calendar) -> pb::Availability {
-    let overrides = it.profile.availability.overrides.iter().map(|(date, hours)| pb::AvailabilityOverride {
-        date: date.to_string(),
-        to_date: String::new(),
-        windows: hours.windows.iter().map(window).collect(),
-        note: hours.note.clone(),
-    });
+    let overrides = it
+        .profile
+        .availability
+        .overrides
+        .iter()
+        .map(|(date, hours)| pb::AvailabilityOverride {
+            date: date.to_string(),
+            to_date: String::new(),
+            windows: hours.windows.iter().map(window).collect(),
+            note: hours.note.clone(),
+        });
     pb::Availability {
         calendar_id: it.id.to_string(),
         time_zone: it.profile.zone.name().to_owned(),
@@ -141,20 +170,35 @@ pub(crate) fn appointment_type(it: &AppointmentType) -> pb::AppointmentType {
 
 pub(crate) fn ignored_rules(it: IgnoredRules) -> Vec<i32> {
     let flags = [
-        (it.outside_availability, pb::IgnorableRule::OutsideAvailability),
+        (
+            it.outside_availability,
+            pb::IgnorableRule::OutsideAvailability,
+        ),
         (it.misaligned, pb::IgnorableRule::Misaligned),
         (it.notice, pb::IgnorableRule::Notice),
         (it.horizon, pb::IgnorableRule::Horizon),
         (it.limit, pb::IgnorableRule::Limit),
     ];
-    flags.into_iter().filter(|(is_ignored, _)| *is_ignored).map(|(_, rule)| rule.into()).collect()
+    flags
+        .into_iter()
+        .filter(|(is_ignored, _)| *is_ignored)
+        .map(|(_, rule)| rule.into())
+        .collect()
 }
 
 /// An appointment as it shows at `now`.
 pub(crate) fn appointment(it: &Appointment, now: Instant, code_key: u64) -> pb::Appointment {
     let first = it.places.first();
-    let Person { invitee: who, carried, cancel_reason } = &it.person;
-    let Carried { note, metadata, location } = carried;
+    let Person {
+        invitee: who,
+        carried,
+        cancel_reason,
+    } = &it.person;
+    let Carried {
+        note,
+        metadata,
+        location,
+    } = carried;
     pb::Appointment {
         appointment_id: it.id.to_string(),
         calendar_ids: it.calendars().map(|id| id.as_str().to_owned()).collect(),
@@ -169,7 +213,10 @@ pub(crate) fn appointment(it: &Appointment, now: Instant, code_key: u64) -> pb::
         metadata: metadata.clone(),
         confirmation_code: confirmation_code::encode(it.key, code_key),
         expire_time: it.expire_time.map(timestamp),
-        series_id: it.series().map(|series| series.0.to_string()).unwrap_or_default(),
+        series_id: it
+            .series()
+            .map(|series| series.0.to_string())
+            .unwrap_or_default(),
         sequence: number(it.sequence),
         cancel_reason: cancel_reason.clone(),
         buffer_before: first.map(|place| minutes(place.before)),
@@ -180,13 +227,20 @@ pub(crate) fn appointment(it: &Appointment, now: Instant, code_key: u64) -> pb::
         update_time: Some(timestamp(it.update_time)),
         revision: revision(it.revision),
         location: location.clone(),
-        original_start: it.occurrence.map(|occurrence| timestamp(occurrence.original_start)),
+        original_start: it
+            .occurrence
+            .map(|occurrence| timestamp(occurrence.original_start)),
     }
 }
 
 /// None of nobody.
 fn invitee(it: &Invitee) -> Option<pb::Invitee> {
-    let Invitee { name, email, phone, time_zone } = it;
+    let Invitee {
+        name,
+        email,
+        phone,
+        time_zone,
+    } = it;
     (*it != Invitee::default()).then(|| pb::Invitee {
         name: name.clone(),
         email: email.written.clone(),
@@ -210,7 +264,9 @@ pub(crate) fn state(state: AppointmentState) -> pb::AppointmentState {
 
 /// The state of that number on the wire; none where it is none.
 pub(crate) fn read_state(number: i32) -> Option<AppointmentState> {
-    AppointmentState::ALL.into_iter().find(|it| i32::from(state(*it)) == number)
+    AppointmentState::ALL
+        .into_iter()
+        .find(|it| i32::from(state(*it)) == number)
 }
 
 /// A change, without the appointments that only watchers are shown.
@@ -225,12 +281,23 @@ pub(crate) fn change(entry: &LogEntry) -> pb::Change {
 }
 
 fn event(it: &LogEvent) -> pb::ChangeEvent {
-    let calendar_ids = it.calendars.iter().map(|it| it.calendar.as_str().to_owned()).collect();
-    let event = pb::ChangeEvent { calendar_ids, ..pb::ChangeEvent::default() };
+    let calendar_ids = it
+        .calendars
+        .iter()
+        .map(|it| it.calendar.as_str().to_owned())
+        .collect();
+    let event = pb::ChangeEvent {
+        calendar_ids,
+        ..pb::ChangeEvent::default()
+    };
     match &it.what {
         What::Calendar(it) => {
             let (kind, detail) = calendar_event(it);
-            pb::ChangeEvent { kind: kind.into(), detail: detail.to_owned(), ..event }
+            pb::ChangeEvent {
+                kind: kind.into(),
+                detail: detail.to_owned(),
+                ..event
+            }
         }
         What::Appointment(it) => pb::ChangeEvent {
             kind: appointment_event(it.kind).into(),
@@ -296,7 +363,12 @@ pub(crate) fn candidate(it: &Candidate) -> pb::AssignmentCandidate {
 }
 
 /// A slot; with a zone, what clocks there show.
-pub(crate) fn slot(interval: Interval, seats: u32, calendars: Vec<String>, zone: Option<&Zone>) -> pb::Slot {
+pub(crate) fn slot(
+    interval: Interval,
+    seats: u32,
+    calendars: Vec<String>,
+    zone: Option<&Zone>,
+) -> pb::Slot {
     // The wall time of a zone that counted seconds once is shown to the minute.
     let shown = |instant: Instant| {
         zone.map(|zone| {

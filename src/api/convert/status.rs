@@ -51,7 +51,11 @@ fn plain(code: Code, reason: ErrorReason, message: impl Into<String>) -> Status 
 }
 
 fn with(code: Code, reason: ErrorReason, message: String, key: &str, value: String) -> Status {
-    status(code, message, details(reason, ErrorMetadata::from([(key.to_owned(), value)])))
+    status(
+        code,
+        message,
+        details(reason, ErrorMetadata::from([(key.to_owned(), value)])),
+    )
 }
 
 fn missing(code: Code, reason: ErrorReason, kind: &str, name: &str, message: String) -> Status {
@@ -71,12 +75,16 @@ pub(crate) fn failed(failure: &Failure) -> Status {
         Failure::Refused(refusal) => refused(refusal),
         Failure::Overloaded => overloaded("the queue is full; nothing happened, retry shortly"),
         Failure::ShuttingDown => {
-            let message = "the server is shutting down; nothing happened, retry on another or later".to_owned();
+            let message =
+                "the server is shutting down; nothing happened, retry on another or later"
+                    .to_owned();
             retry(ErrorReason::ShuttingDown, RETRY_LATER, message)
         }
-        Failure::StoreUnavailable(why) => {
-            retry(ErrorReason::StoreUnavailable, RETRY_LATER, format!("nothing happened: {why}"))
-        }
+        Failure::StoreUnavailable(why) => retry(
+            ErrorReason::StoreUnavailable,
+            RETRY_LATER,
+            format!("nothing happened: {why}"),
+        ),
         Failure::Damaged => plain(
             Code::DataLoss,
             ErrorReason::StoreDamaged,
@@ -102,7 +110,9 @@ pub(crate) fn failed(failure: &Failure) -> Status {
             "oldest_revision",
             oldest.to_string(),
         ),
-        Failure::InFuture { .. } | Failure::Lagged { .. } | Failure::TooManyWatches(_) => watch_failed(failure),
+        Failure::InFuture { .. } | Failure::Lagged { .. } | Failure::TooManyWatches(_) => {
+            watch_failed(failure)
+        }
     }
 }
 
@@ -115,18 +125,39 @@ fn watch_failed(failure: &Failure) -> Status {
     };
     match failure {
         Failure::InFuture { newest, oldest } => {
-            let message = format!("the newest revision is {newest}; watch from {} on, or from 0", newest.next());
-            range(ErrorReason::RevisionInFuture, message, "newest_revision", *newest, *oldest)
+            let message = format!(
+                "the newest revision is {newest}; watch from {} on, or from 0",
+                newest.next()
+            );
+            range(
+                ErrorReason::RevisionInFuture,
+                message,
+                "newest_revision",
+                *newest,
+                *oldest,
+            )
         }
         Failure::Lagged { last, oldest } => {
-            let message =
-                format!("the watch was too slow; everything up to revision {last} was sent, resume at {}", last.next());
-            range(ErrorReason::WatchLagged, message, "last_revision", *last, *oldest)
+            let message = format!(
+                "the watch was too slow; everything up to revision {last} was sent, resume at {}",
+                last.next()
+            );
+            range(
+                ErrorReason::WatchLagged,
+                message,
+                "last_revision",
+                *last,
+                *oldest,
+            )
         }
         other => {
             let mut details = details(ErrorReason::Overloaded, ErrorMetadata::new());
             details.set_retry_info(Some(RETRY_LATER));
-            status(Code::Unavailable, format!("{other}; retry later or on another server"), details)
+            status(
+                Code::Unavailable,
+                format!("{other}; retry later or on another server"),
+                details,
+            )
         }
     }
 }
@@ -150,9 +181,9 @@ pub(crate) fn rejected(rejection: &Rejection) -> Status {
             let message = "too many calls are in progress; nothing happened, retry after the delay that is told";
             overloaded_until(*retry_after, message)
         }
-        Rejection::NoRoomToReceive => {
-            overloaded("too many large requests are being received; nothing happened, retry shortly")
-        }
+        Rejection::NoRoomToReceive => overloaded(
+            "too many large requests are being received; nothing happened, retry shortly",
+        ),
         // Only of a method that changes nothing can be said that nothing happened.
         Rejection::NoRoomToAnswer { is_reading: true } => {
             overloaded("too many answers wait to be read; read them, or ask for smaller pages")
@@ -182,10 +213,14 @@ pub(crate) fn rejected(rejection: &Rejection) -> Status {
         Rejection::CutUnanswered => Status::deadline_exceeded(
             "the deadline passed before the answer; what the call did is not known: repeat it with the same request_id",
         ),
-        Rejection::CutStream => {
-            Status::deadline_exceeded("the deadline passed while the stream was open; begin a new one where it ended")
-        }
-        Rejection::HeadersTooLarge { bytes, bytes_each, bytes_max } => {
+        Rejection::CutStream => Status::deadline_exceeded(
+            "the deadline passed while the stream was open; begin a new one where it ended",
+        ),
+        Rejection::HeadersTooLarge {
+            bytes,
+            bytes_each,
+            bytes_max,
+        } => {
             let message = format!(
                 "the headers of the call are {bytes} bytes with {bytes_each} for each, at most {bytes_max}: send less \
                  metadata; nothing was done"
@@ -203,9 +238,15 @@ pub(crate) fn rejected(rejection: &Rejection) -> Status {
         Rejection::NoSuchMethod { path } => {
             let method: String = path.chars().take(QUOTED_CHARACTERS_MAX).collect();
             let hint = "methods are /package.Service/Method, and server reflection lists them";
-            plain(Code::Unimplemented, Reason::NotImplemented, format!("no method {method} here: {hint}"))
+            plain(
+                Code::Unimplemented,
+                Reason::NotImplemented,
+                format!("no method {method} here: {hint}"),
+            )
         }
-        Rejection::NotImplemented { what } => plain(Code::Unimplemented, Reason::NotImplemented, what),
+        Rejection::NotImplemented { what } => {
+            plain(Code::Unimplemented, Reason::NotImplemented, what)
+        }
     }
 }
 
@@ -228,23 +269,53 @@ pub(crate) fn refused(refusal: &Refusal) -> Status {
         ),
         Refusal::AppointmentTypeNotFound(calendar, id) => {
             let message = format!("calendar {calendar} has no appointment type {id}");
-            missing(Code::NotFound, Reason::AppointmentTypeNotFound, "appointment_type", id.as_str(), message)
+            missing(
+                Code::NotFound,
+                Reason::AppointmentTypeNotFound,
+                "appointment_type",
+                id.as_str(),
+                message,
+            )
         }
         Refusal::AppointmentNotFound(id) => {
             let message = format!("there is no appointment {id}");
-            missing(Code::NotFound, Reason::AppointmentNotFound, "appointment", &id.to_string(), message)
+            missing(
+                Code::NotFound,
+                Reason::AppointmentNotFound,
+                "appointment",
+                &id.to_string(),
+                message,
+            )
         }
         Refusal::SeriesNotFound(id) => {
             let message = format!("there is no series {}", id.0);
-            missing(Code::NotFound, Reason::AppointmentNotFound, "series", &id.0.to_string(), message)
+            missing(
+                Code::NotFound,
+                Reason::AppointmentNotFound,
+                "series",
+                &id.0.to_string(),
+                message,
+            )
         }
         Refusal::CalendarExists(id) => {
             let message = format!("calendar {id} exists already");
-            missing(Code::AlreadyExists, Reason::CalendarExists, "calendar", id.as_str(), message)
+            missing(
+                Code::AlreadyExists,
+                Reason::CalendarExists,
+                "calendar",
+                id.as_str(),
+                message,
+            )
         }
         Refusal::AppointmentExists(id) => {
             let message = format!("appointment {id} exists already");
-            missing(Code::AlreadyExists, Reason::AppointmentExists, "appointment", &id.to_string(), message)
+            missing(
+                Code::AlreadyExists,
+                Reason::AppointmentExists,
+                "appointment",
+                &id.to_string(),
+                message,
+            )
         }
         Refusal::EtagMismatch { resource } => {
             let message = format!("{resource} changed since this etag was read; read it again");
@@ -252,27 +323,67 @@ pub(crate) fn refused(refusal: &Refusal) -> Status {
         }
         Refusal::HoldExpired { expire_time } => {
             let message = format!("the hold ran out at {expire_time}; hold or book the time anew");
-            with(Code::FailedPrecondition, Reason::HoldExpired, message, "expire_time", expire_time.to_string())
+            with(
+                Code::FailedPrecondition,
+                Reason::HoldExpired,
+                message,
+                "expire_time",
+                expire_time.to_string(),
+            )
         }
-        Refusal::AppointmentState { state, asked, detail } => {
-            let detail = detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+        Refusal::AppointmentState {
+            state,
+            asked,
+            detail,
+        } => {
+            let detail = detail
+                .as_ref()
+                .map(|detail| format!(": {detail}"))
+                .unwrap_or_default();
             let message = format!("an appointment in state {state} cannot be {asked}{detail}");
-            with(Code::FailedPrecondition, Reason::AppointmentState, message, "state", state.to_string())
+            with(
+                Code::FailedPrecondition,
+                Reason::AppointmentState,
+                message,
+                "state",
+                state.to_string(),
+            )
         }
         Refusal::TooLate { asked, latest } => {
             let message = format!("the appointment could be {asked} until {latest}");
-            with(Code::FailedPrecondition, Reason::TooLate, message, "latest_time", latest.to_string())
+            with(
+                Code::FailedPrecondition,
+                Reason::TooLate,
+                message,
+                "latest_time",
+                latest.to_string(),
+            )
         }
         Refusal::CalendarNotEmpty { upcoming } => {
-            let them = if *upcoming == 1 { "appointment; cancel it" } else { "appointments; cancel them" };
-            let message = format!("the calendar has {upcoming} upcoming {them} first, or delete with force");
-            with(Code::FailedPrecondition, Reason::CalendarNotEmpty, message, "upcoming", upcoming.to_string())
+            let them = if *upcoming == 1 {
+                "appointment; cancel it"
+            } else {
+                "appointments; cancel them"
+            };
+            let message =
+                format!("the calendar has {upcoming} upcoming {them} first, or delete with force");
+            with(
+                Code::FailedPrecondition,
+                Reason::CalendarNotEmpty,
+                message,
+                "upcoming",
+                upcoming.to_string(),
+            )
         }
         Refusal::Slot(slot) => slot_refused(slot, ErrorMetadata::new(), ""),
         Refusal::InBatch { index, refusal } => in_batch(*index, refusal),
         Refusal::Series(report) => series_refused(report),
-        Refusal::OfSeries { appointment, refusal } => {
-            let metadata = ErrorMetadata::from([("appointment_id".to_owned(), appointment.to_string())]);
+        Refusal::OfSeries {
+            appointment,
+            refusal,
+        } => {
+            let metadata =
+                ErrorMetadata::from([("appointment_id".to_owned(), appointment.to_string())]);
             within(&format!("appointment {appointment}"), refusal, metadata)
         }
     }
@@ -282,30 +393,53 @@ fn shortened(text: &str) -> String {
     if text.chars().count() <= DESCRIPTION_CHARACTERS_MAX {
         return text.to_owned();
     }
-    text.chars().take(DESCRIPTION_CHARACTERS_MAX - 1).chain(['…']).collect()
+    text.chars()
+        .take(DESCRIPTION_CHARACTERS_MAX - 1)
+        .chain(['…'])
+        .collect()
 }
 
 fn invalid(violations: &[FieldViolation]) -> Status {
     let mut details = details(ErrorReason::FieldInvalid, ErrorMetadata::new());
     for violation in violations.iter().take(VIOLATIONS_MAX) {
-        details.add_bad_request_violation(shortened(&violation.field), shortened(&violation.description));
+        details.add_bad_request_violation(
+            shortened(&violation.field),
+            shortened(&violation.description),
+        );
     }
     let further = violations.len().saturating_sub(VIOLATIONS_MAX);
     if further > 0 {
         details.add_bad_request_violation("", format!("and {further} more"));
     }
-    let message: Vec<String> =
-        violations.iter().take(3).map(|it| shortened(&format!("{}: {}", it.field, it.description))).collect();
-    let more = if violations.len() > 3 { format!("; and {} more", violations.len() - 3) } else { String::new() };
-    status(Code::InvalidArgument, format!("{}{more}", message.join("; ")), details)
+    let message: Vec<String> = violations
+        .iter()
+        .take(3)
+        .map(|it| shortened(&format!("{}: {}", it.field, it.description)))
+        .collect();
+    let more = if violations.len() > 3 {
+        format!("; and {} more", violations.len() - 3)
+    } else {
+        String::new()
+    };
+    status(
+        Code::InvalidArgument,
+        format!("{}{more}", message.join("; ")),
+        details,
+    )
 }
 
 /// What was asked for and the nearest slots, for programs.
 fn near(slot: &SlotRefusal) -> ErrorMetadata {
     let shown = |interval: Interval| format!("{}/{}", interval.start, interval.end);
     let mut metadata = ErrorMetadata::from([("slot".to_owned(), shown(slot.slot))]);
-    metadata.extend(slot.nearest_before.map(|it| ("nearest_before".to_owned(), shown(it))));
-    metadata.extend(slot.nearest_after.map(|it| ("nearest_after".to_owned(), shown(it))));
+    metadata.extend(
+        slot.nearest_before
+            .map(|it| ("nearest_before".to_owned(), shown(it))),
+    );
+    metadata.extend(
+        slot.nearest_after
+            .map(|it| ("nearest_after".to_owned(), shown(it))),
+    );
     // That there is none is said of so many days and no more.
     if slot.nearest_days > 0 && (slot.nearest_before.is_none() || slot.nearest_after.is_none()) {
         metadata.insert("nearest_days".to_owned(), slot.nearest_days.to_string());
@@ -321,20 +455,38 @@ fn slot_refused(slot: &SlotRefusal, mut metadata: ErrorMetadata, prefix: &str) -
     };
     metadata.extend(near(slot));
     let mut details = details(reason, metadata);
-    let violations = slot
-        .violations
-        .iter()
-        .take(VIOLATIONS_MAX)
-        .map(|it| PreconditionViolation::new(it.code.name(), it.calendar.as_str(), shortened(&it.rule)));
+    let violations = slot.violations.iter().take(VIOLATIONS_MAX).map(|it| {
+        PreconditionViolation::new(it.code.name(), it.calendar.as_str(), shortened(&it.rule))
+    });
     details.set_precondition_failure(violations.collect::<Vec<_>>());
     let further = slot.violations.len().saturating_sub(VIOLATIONS_MAX);
     if further > 0 {
         details.add_precondition_failure_violation("", "", format!("and {further} more"));
     }
-    let codes: Vec<&str> = slot.violations.iter().map(|it| it.code.name()).take(VIOLATIONS_MAX).collect();
-    let after = slot.nearest_after.map(|it| format!("; the next free slot is {}", it.start)).unwrap_or_default();
-    let verb = if reason == ErrorReason::SlotTaken { "is taken" } else { "cannot be booked" };
-    status(code, format!("{prefix}{} {verb}: {}{after}", slot.slot.start, codes.join(", ")), details)
+    let codes: Vec<&str> = slot
+        .violations
+        .iter()
+        .map(|it| it.code.name())
+        .take(VIOLATIONS_MAX)
+        .collect();
+    let after = slot
+        .nearest_after
+        .map(|it| format!("; the next free slot is {}", it.start))
+        .unwrap_or_default();
+    let verb = if reason == ErrorReason::SlotTaken {
+        "is taken"
+    } else {
+        "cannot be booked"
+    };
+    status(
+        code,
+        format!(
+            "{prefix}{} {verb}: {}{after}",
+            slot.slot.start,
+            codes.join(", ")
+        ),
+        details,
+    )
 }
 
 /// The refusal of one of a batch, with its index.
@@ -343,7 +495,9 @@ fn in_batch(index: usize, refusal: &Refusal) -> Status {
     let metadata = ErrorMetadata::from([("index".to_owned(), index.to_string())]);
     match refusal {
         Refusal::FieldInvalid(violations) => {
-            let at = |it: &FieldViolation| FieldViolation::new(format!("{field}.{}", it.field), it.description.clone());
+            let at = |it: &FieldViolation| {
+                FieldViolation::new(format!("{field}.{}", it.field), it.description.clone())
+            };
             invalid(&violations.iter().map(at).collect::<Vec<_>>())
         }
         Refusal::Slot(slot) => slot_refused(slot, metadata, &format!("{field}: ")),
@@ -360,7 +514,11 @@ fn within(what: &str, refusal: &Refusal, metadata: ErrorMetadata) -> Status {
         all.extend(metadata);
         details.set_error_info(reason, ERROR_DOMAIN, all);
     }
-    status(inner.code(), format!("{what}: {}", inner.message()), details)
+    status(
+        inner.code(),
+        format!("{what}: {}", inner.message()),
+        details,
+    )
 }
 
 /// The refusal of a series. The indices of all occurrences that cannot be booked are in the metadata; the first
@@ -374,16 +532,35 @@ fn series_refused(report: &SeriesReport) -> Status {
     let refused: Vec<(&Occurrence, &SlotRefusal)> = report.refused().collect();
     let indices: Vec<String> = refused.iter().map(|(it, _)| it.index.to_string()).collect();
     let mut metadata = ErrorMetadata::from([("occurrences".to_owned(), indices.join(","))]);
-    metadata.extend(refused.first().map(|(_, slot)| near(slot)).unwrap_or_default());
+    metadata.extend(
+        refused
+            .first()
+            .map(|(_, slot)| near(slot))
+            .unwrap_or_default(),
+    );
     let mut details = details(reason, metadata);
     let mut bytes = 0;
     let mut spelled = Vec::new();
-    let all = refused.iter().flat_map(|(it, slot)| slot.violations.iter().map(move |violation| (it, slot, violation)));
+    let all = refused.iter().flat_map(|(it, slot)| {
+        slot.violations
+            .iter()
+            .map(move |violation| (it, slot, violation))
+    });
     for (it, slot, violation) in all.clone() {
-        let rule = format!("occurrence {} at {}{}: {}", it.index, it.moment.local_start, beside(slot), violation.rule);
-        let spelled_out =
-            PreconditionViolation::new(violation.code.name(), violation.calendar.as_str(), shortened(&rule));
-        bytes += spelled_out.r#type.len() + spelled_out.subject.len() + spelled_out.description.len();
+        let rule = format!(
+            "occurrence {} at {}{}: {}",
+            it.index,
+            it.moment.local_start,
+            beside(slot),
+            violation.rule
+        );
+        let spelled_out = PreconditionViolation::new(
+            violation.code.name(),
+            violation.calendar.as_str(),
+            shortened(&rule),
+        );
+        bytes +=
+            spelled_out.r#type.len() + spelled_out.subject.len() + spelled_out.description.len();
         if bytes > SERIES_VIOLATION_BYTES_MAX || spelled.len() == VIOLATIONS_MAX {
             break;
         }
@@ -394,11 +571,26 @@ fn series_refused(report: &SeriesReport) -> Status {
     if further > 0 {
         details.add_precondition_failure_violation("", "", format!("and {further} more"));
     }
-    let named: Vec<String> = refused.iter().take(3).map(|(it, _)| it.moment.local_start.to_string()).collect();
+    let named: Vec<String> = refused
+        .iter()
+        .take(3)
+        .map(|(it, _)| it.moment.local_start.to_string())
+        .collect();
     let more = if refused.len() > 3 { ", …" } else { "" };
-    let verb = if reason == ErrorReason::SlotTaken { "are taken" } else { "cannot be booked" };
+    let verb = if reason == ErrorReason::SlotTaken {
+        "are taken"
+    } else {
+        "cannot be booked"
+    };
     let (count, all) = (refused.len(), report.occurrences.len());
-    status(code, format!("{count} of {all} occurrences {verb}: {}{more}", named.join(", ")), details)
+    status(
+        code,
+        format!(
+            "{count} of {all} occurrences {verb}: {}{more}",
+            named.join(", ")
+        ),
+        details,
+    )
 }
 
 /// The nearest slots, for people.
@@ -406,8 +598,14 @@ fn beside(slot: &SlotRefusal) -> String {
     if slot.nearest_before.or(slot.nearest_after).is_none() {
         return String::new();
     }
-    let shown = |interval: Option<Interval>| interval.map_or_else(|| "none".to_owned(), |it| it.start.to_string());
-    format!(" (free before {}, after {})", shown(slot.nearest_before), shown(slot.nearest_after))
+    let shown = |interval: Option<Interval>| {
+        interval.map_or_else(|| "none".to_owned(), |it| it.start.to_string())
+    };
+    format!(
+        " (free before {}, after {})",
+        shown(slot.nearest_before),
+        shown(slot.nearest_after)
+    )
 }
 
 #[cfg(test)]
@@ -421,7 +619,9 @@ mod tests {
     const HEADERS: FoundIn<'_> = FoundIn::Headers { path: "/s/m" };
 
     fn replacement(status: &Status, found: FoundIn<'_>) -> Option<Status> {
-        Grpc(StatusErrors).replacement(&trailers(status), found).map(|rejection| rejected(&rejection))
+        Grpc(StatusErrors)
+            .replacement(&trailers(status), found)
+            .map(|rejection| rejected(&rejection))
     }
 
     #[test]
@@ -442,18 +642,32 @@ mod tests {
 
     #[test]
     fn who_is_told_unknown_is_told_the_reason_of_it() {
-        let failed = replacement(&Status::internal("failed"), FoundIn::Trailers).expect("it is replaced");
-        for status in [failed, rejected(&Rejection::NoRoomToAnswer { is_reading: false })] {
+        let failed =
+            replacement(&Status::internal("failed"), FoundIn::Trailers).expect("it is replaced");
+        for status in [
+            failed,
+            rejected(&Rejection::NoRoomToAnswer { is_reading: false }),
+        ] {
             let reason = status.get_details_error_info().map(|it| it.reason);
-            assert_eq!((status.code(), reason.as_deref()), (Code::Unknown, Some("COMMIT_UNKNOWN")));
-            assert!(replacement(&status, FoundIn::Trailers).is_none(), "it passes as it is");
+            assert_eq!(
+                (status.code(), reason.as_deref()),
+                (Code::Unknown, Some("COMMIT_UNKNOWN"))
+            );
+            assert!(
+                replacement(&status, FoundIn::Trailers).is_none(),
+                "it passes as it is"
+            );
         }
     }
 
     #[test]
     fn errors_with_details_and_codes_of_standard_services_pass() {
         let ours = plain(Code::OutOfRange, ErrorReason::RevisionCompacted, "gone");
-        for status in [ours, Status::not_found("service not registered"), Status::ok("")] {
+        for status in [
+            ours,
+            Status::not_found("service not registered"),
+            Status::ok(""),
+        ] {
             assert!(replacement(&status, HEADERS).is_none());
             assert!(replacement(&status, FoundIn::Trailers).is_none());
         }

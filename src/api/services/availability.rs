@@ -25,7 +25,13 @@ fn set(api: &Api, message: &pb::SetAvailabilityRequest, fields: &mut Fields) -> 
     let rules = fields.rules("rules", &message.rules, CALENDAR_RULES_MAX);
     let etag = fields.etag("etag", &message.etag);
     let utc = std::sync::Arc::clone(&api.utc);
-    Some(Command::SetAvailability { calendar: calendar?, zone: zone?, utc, rules: rules?, etag: etag? })
+    Some(Command::SetAvailability {
+        calendar: calendar?,
+        zone: zone?,
+        utc,
+        rules: rules?,
+        etag: etag?,
+    })
 }
 
 fn read_put_overrides(message: &pb::PutOverridesRequest, fields: &mut Fields) -> Option<Command> {
@@ -40,43 +46,81 @@ fn read_put_overrides(message: &pb::PutOverridesRequest, fields: &mut Fields) ->
         is_valid &= put_override(&format!("overrides[{n}]"), it, &mut overrides, fields).is_some();
     }
     is_valid.then_some(())?;
-    Some(Command::PutOverrides { calendar: calendar?, overrides, etag: etag? })
+    Some(Command::PutOverrides {
+        calendar: calendar?,
+        overrides,
+        etag: etag?,
+    })
 }
 
-fn read_delete_overrides(message: &pb::DeleteOverridesRequest, fields: &mut Fields) -> Option<Command> {
+fn read_delete_overrides(
+    message: &pb::DeleteOverridesRequest,
+    fields: &mut Fields,
+) -> Option<Command> {
     let calendar = fields.calendar_id("calendar_id", &message.calendar_id);
     let etag = fields.etag("etag", &message.etag);
     if message.dates.is_empty() || message.dates.len() > OVERRIDES_MAX {
         return fields.wrong("dates", format!("must be 1 to {OVERRIDES_MAX} dates"));
     }
-    let dates: Vec<_> =
-        message.dates.iter().enumerate().map(|(n, it)| fields.date(&format!("dates[{n}]"), it)).collect();
+    let dates: Vec<_> = message
+        .dates
+        .iter()
+        .enumerate()
+        .map(|(n, it)| fields.date(&format!("dates[{n}]"), it))
+        .collect();
     let dates: Option<BTreeSet<LocalDate>> = dates.into_iter().collect();
-    Some(Command::DeleteOverrides { calendar: calendar?, dates: dates?, etag: etag? })
+    Some(Command::DeleteOverrides {
+        calendar: calendar?,
+        dates: dates?,
+        etag: etag?,
+    })
 }
 
 fn read_put_busy(message: &pb::PutBusyRequest, fields: &mut Fields) -> Option<Command> {
     let calendar = fields.calendar_id("calendar_id", &message.calendar_id);
-    let source = fields.calendar_id("source", &message.source).map(|it| it.to_string());
-    let bounds = pb::Period { start_time: message.start_time, end_time: message.end_time };
+    let source = fields
+        .calendar_id("source", &message.source)
+        .map(|it| it.to_string());
+    let bounds = pb::Period {
+        start_time: message.start_time,
+        end_time: message.end_time,
+    };
     let range = busy_range(&bounds, fields);
     if message.periods.len() > BUSY_PERIODS_MAX {
         return fields.wrong("periods", format!("at most {BUSY_PERIODS_MAX} periods"));
     }
-    let periods: Vec<_> =
-        message.periods.iter().enumerate().map(|(n, it)| fields.period(&format!("periods[{n}]"), it)).collect();
+    let periods: Vec<_> = message
+        .periods
+        .iter()
+        .enumerate()
+        .map(|(n, it)| fields.period(&format!("periods[{n}]"), it))
+        .collect();
     let periods = periods.into_iter().collect::<Option<Vec<Interval>>>();
-    Some(Command::PutBusy { calendar: calendar?, source: source?, range: range?, periods: periods? })
+    Some(Command::PutBusy {
+        calendar: calendar?,
+        source: source?,
+        range: range?,
+        periods: periods?,
+    })
 }
 
 fn busy_range(bounds: &pb::Period, fields: &mut Fields) -> Option<Interval> {
-    fields.range(bounds.start_time.as_ref(), bounds.end_time.as_ref(), BUSY_RANGE_DAYS_MAX)
+    fields.range(
+        bounds.start_time.as_ref(),
+        bounds.end_time.as_ref(),
+        BUSY_RANGE_DAYS_MAX,
+    )
 }
 
 /// How many periods a page has at most, and the start and source after which it begins; none inside on the first page.
-fn busy_after(request: &pb::ListBusyRequest, fields: &mut Fields) -> Option<(usize, Option<(Instant, String)>)> {
+fn busy_after(
+    request: &pb::ListBusyRequest,
+    fields: &mut Fields,
+) -> Option<(usize, Option<(Instant, String)>)> {
     let Page { limit, token } = fields.page(request)?;
-    let Some(token) = token else { return Some((limit, None)) };
+    let Some(token) = token else {
+        return Some((limit, None));
+    };
     match String::from_utf8(token.id) {
         Ok(source) => Some((limit, Some((Instant::from_seconds(token.start), source)))),
         Err(_) => fields.wrong_token(),
@@ -95,7 +139,9 @@ pub(crate) async fn set_availability(
     api: &Api,
     call: Call<pb::SetAvailabilityRequest>,
 ) -> Answered<pb::SetAvailabilityResponse> {
-    let answer = api.mutate(call, |message, fields| set(api, message, fields)).await?;
+    let answer = api
+        .mutate(call, |message, fields| set(api, message, fields))
+        .await?;
     Ok(pb::SetAvailabilityResponse {
         availability: hours(api, &answer).await,
         appointments_outside: api.outside(&answer),
@@ -107,9 +153,14 @@ pub(crate) async fn get_availability(
     api: &Api,
     call: Call<pb::GetAvailabilityRequest>,
 ) -> Answered<pb::GetAvailabilityResponse> {
-    let (view, calendar) = api.calendar(&call.message.calendar_id, &call.context).await?;
+    let (view, calendar) = api
+        .calendar(&call.message.calendar_id, &call.context)
+        .await?;
     let availability = Some(api.availability(calendar).await);
-    Ok(pb::GetAvailabilityResponse { availability, revision: render::revision(view.revision) })
+    Ok(pb::GetAvailabilityResponse {
+        availability,
+        revision: render::revision(view.revision),
+    })
 }
 
 pub(crate) async fn put_overrides(
@@ -136,24 +187,46 @@ pub(crate) async fn delete_overrides(
     })
 }
 
-pub(crate) async fn put_busy(api: &Api, call: Call<pb::PutBusyRequest>) -> Answered<pb::PutBusyResponse> {
+pub(crate) async fn put_busy(
+    api: &Api,
+    call: Call<pb::PutBusyRequest>,
+) -> Answered<pb::PutBusyResponse> {
     let message = &call.message;
-    let bounds = pb::Period { start_time: message.start_time, end_time: message.end_time };
+    let bounds = pb::Period {
+        start_time: message.start_time,
+        end_time: message.end_time,
+    };
     let range = busy_range(&bounds, &mut Fields::default());
     let source = message.source.clone();
     let answer = api.mutate(call, read_put_busy).await?;
-    let busy = answer.calendar.as_ref().map(|calendar| calendar.busy.of_source(&source)).unwrap_or_default();
-    let periods = busy.iter().filter_map(|it| range.map(|range| it.intersection(range)));
+    let busy = answer
+        .calendar
+        .as_ref()
+        .map(|calendar| calendar.busy.of_source(&source))
+        .unwrap_or_default();
+    let periods = busy
+        .iter()
+        .filter_map(|it| range.map(|range| it.intersection(range)));
     Ok(pb::PutBusyResponse {
-        periods: periods.filter(|it| !it.is_empty()).map(render::period).collect(),
+        periods: periods
+            .filter(|it| !it.is_empty())
+            .map(render::period)
+            .collect(),
         revision: render::revision(answer.revision),
     })
 }
 
-pub(crate) async fn list_busy(api: &Api, call: Call<pb::ListBusyRequest>) -> Answered<pb::ListBusyResponse> {
+pub(crate) async fn list_busy(
+    api: &Api,
+    call: Call<pb::ListBusyRequest>,
+) -> Answered<pb::ListBusyResponse> {
     let Call { context, message } = call;
     let mut fields = Fields::default();
-    let range = fields.range(message.start_time.as_ref(), message.end_time.as_ref(), RANGE_DAYS_MAX);
+    let range = fields.range(
+        message.start_time.as_ref(),
+        message.end_time.as_ref(),
+        RANGE_DAYS_MAX,
+    );
     let source = match message.source.as_str() {
         "" => Some(None),
         source => fields.calendar_id("source", source).map(Some),
@@ -169,17 +242,23 @@ pub(crate) async fn list_busy(api: &Api, call: Call<pb::ListBusyRequest>) -> Ans
         .filter(|(name, _)| is_asked(name))
         .flat_map(|(name, periods)| periods.iter().map(move |period| (*period, name)))
         .filter(|(period, name)| {
-            period.overlaps(range) && after.as_ref().is_none_or(|it| (period.start, *name) > (it.0, it.1.as_str()))
+            period.overlaps(range)
+                && after
+                    .as_ref()
+                    .is_none_or(|it| (period.start, *name) > (it.0, it.1.as_str()))
         })
         .collect();
     found.sort_unstable_by_key(|(period, name)| (period.start, *name));
     let has_more = found.len() > limit;
     found.truncate(limit);
-    let next = found.last().filter(|_| has_more).map(|(period, name)| PageToken {
-        start: period.start.seconds(),
-        id: name.as_bytes().to_vec(),
-        ..PageToken::default()
-    });
+    let next = found
+        .last()
+        .filter(|_| has_more)
+        .map(|(period, name)| PageToken {
+            start: period.start.seconds(),
+            id: name.as_bytes().to_vec(),
+            ..PageToken::default()
+        });
     let period = |(period, name): &(Interval, &str)| pb::BusyPeriod {
         source: (*name).to_owned(),
         period: Some(render::period(*period)),

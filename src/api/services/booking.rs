@@ -79,9 +79,21 @@ impl BookingFields<'_> {
             text => type_or_default(text, fields).map(Some),
         };
         let start = if is_of_hold {
-            fields.optional_start(&api.zones, self.start_time, self.local_start, self.time_zone)
+            fields.optional_start(
+                &api.zones,
+                self.start_time,
+                self.local_start,
+                self.time_zone,
+            )
         } else {
-            fields.start(&api.zones, self.start_time, self.local_start, self.time_zone).map(Some)
+            fields
+                .start(
+                    &api.zones,
+                    self.start_time,
+                    self.local_start,
+                    self.time_zone,
+                )
+                .map(Some)
         };
         let duration = fields.minutes("duration", self.duration, 1);
         let is_required = self.is_invitee_required && !is_of_hold;
@@ -92,7 +104,10 @@ impl BookingFields<'_> {
         }
         let ignored_rules = fields.ignored_rules(self.ignore_rules);
         if is_of_hold && !self.ignore_rules.is_empty() {
-            fields.wrong::<()>("ignore_rules", "a hold has its time already; nothing is asked again");
+            fields.wrong::<()>(
+                "ignore_rules",
+                "a hold has its time already; nothing is asked again",
+            );
         }
         let (calendars, assignment) = calendars?;
         Some(Booking {
@@ -113,10 +128,15 @@ impl BookingFields<'_> {
         let invitee = match self.invitee {
             None if is_required => fields.wrong("invitee.name", "is required"),
             None => Some(None),
-            Some(invitee) => fields.invitee(&api.zones, invitee, self.is_invitee_required).map(Some),
+            Some(invitee) => fields
+                .invitee(&api.zones, invitee, self.is_invitee_required)
+                .map(Some),
         };
         let carried = (self.carried)(fields);
-        Some(PersonDetails { invitee: invitee?, carried: carried? })
+        Some(PersonDetails {
+            invitee: invitee?,
+            carried: carried?,
+        })
     }
 }
 
@@ -124,7 +144,11 @@ fn ttl(ttl: Option<&Duration>, fields: &mut Fields) -> Option<Seconds> {
     let most = Seconds::new(HOLD_SECONDS_MAX).expect("30 minutes are less than 100,000 days");
     let default = Seconds::new(HOLD_SECONDS_DEFAULT).expect("5 minutes are less than 100,000 days");
     let ttl = fields.seconds("ttl", ttl, most)?.unwrap_or(default);
-    if ttl == Seconds::ZERO { fields.wrong("ttl", "must be at least 1 second") } else { Some(ttl) }
+    if ttl == Seconds::ZERO {
+        fields.wrong("ttl", "must be at least 1 second")
+    } else {
+        Some(ttl)
+    }
 }
 
 fn batch(api: &Api, message: &pb::BatchBookRequest, fields: &mut Fields) -> Option<Command> {
@@ -134,17 +158,29 @@ fn batch(api: &Api, message: &pb::BatchBookRequest, fields: &mut Fields) -> Opti
     let mut bookings = Vec::new();
     for (index, request) in message.requests.iter().enumerate() {
         let mut own = Fields::default();
-        let booking = wanted!(request, &request.appointment_id, &request.hold_id, true).read(api, &mut own);
+        let booking =
+            wanted!(request, &request.appointment_id, &request.hold_id, true).read(api, &mut own);
         fields.take_over(own, "", &format!("requests[{index}]."));
         bookings.push(booking);
     }
-    bookings.into_iter().collect::<Option<_>>().map(Command::BatchBook)
+    bookings
+        .into_iter()
+        .collect::<Option<_>>()
+        .map(Command::BatchBook)
 }
 
-fn reschedule(api: &Api, message: &pb::RescheduleAppointmentRequest, fields: &mut Fields) -> Option<Command> {
+fn reschedule(
+    api: &Api,
+    message: &pb::RescheduleAppointmentRequest,
+    fields: &mut Fields,
+) -> Option<Command> {
     let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
-    let start =
-        fields.optional_start(&api.zones, message.start_time.as_ref(), &message.local_start, &message.time_zone);
+    let start = fields.optional_start(
+        &api.zones,
+        message.start_time.as_ref(),
+        &message.local_start,
+        &message.time_zone,
+    );
     let duration = fields.minutes("duration", message.duration.as_ref(), 1);
     let calendars = if message.calendar_ids.is_empty() {
         Some((Vec::new(), Assignment::All))
@@ -165,40 +201,73 @@ fn reschedule(api: &Api, message: &pb::RescheduleAppointmentRequest, fields: &mu
     }))
 }
 
-fn update(api: &Api, message: &pb::UpdateAppointmentRequest, fields: &mut Fields) -> Option<Command> {
+fn update(
+    api: &Api,
+    message: &pb::UpdateAppointmentRequest,
+    fields: &mut Fields,
+) -> Option<Command> {
     const INVITEE: &str = "invitee";
     let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
     let etag = fields.etag("etag", &message.etag);
     let carried = carried!(message, fields);
     let all = Carried::default().bytes().map(|(name, _)| name);
     let maskable: Vec<&'static str> = iter::once(INVITEE).chain(all).collect();
-    let mask = match message.update_mask.as_ref().filter(|mask| !mask.paths.is_empty()) {
+    let mask = match message
+        .update_mask
+        .as_ref()
+        .filter(|mask| !mask.paths.is_empty())
+    {
         Some(mask) => fields_of_mask(mask, &maskable, fields),
-        None => carried.as_ref().map(|it| message.invitee.iter().map(|_| INVITEE).chain(it.said()).collect()),
+        None => carried.as_ref().map(|it| {
+            message
+                .invitee
+                .iter()
+                .map(|_| INVITEE)
+                .chain(it.said())
+                .collect()
+        }),
     };
     let is_invitee_changed = mask.as_ref().is_some_and(|mask| mask.contains(&INVITEE));
     let invitee = match &message.invitee {
         Some(invitee) if is_invitee_changed => fields.invitee(&api.zones, invitee, true).map(Some),
-        None if is_invitee_changed => {
-            fields.wrong("invitee.name", "is required; RedactInvitee removes a person's data")
-        }
+        None if is_invitee_changed => fields.wrong(
+            "invitee.name",
+            "is required; RedactInvitee removes a person's data",
+        ),
         _ => Some(None),
     };
-    let patch = PersonPatch { invitee: invitee?, carried: carried?, fields: mask? };
-    Some(Command::UpdateAppointment { appointment: appointment?, patch, etag: etag? })
+    let patch = PersonPatch {
+        invitee: invitee?,
+        carried: carried?,
+        fields: mask?,
+    };
+    Some(Command::UpdateAppointment {
+        appointment: appointment?,
+        patch,
+        etag: etag?,
+    })
 }
 
 fn redacted(email: &str, appointment: &str, fields: &mut Fields) -> Option<Redacted> {
     match (email, appointment) {
         ("", "") => fields.wrong("invitee_email", "is required, or appointment_id"),
-        (_, "") => fields.email("invitee_email", email).map(|it| Redacted::Email(it.key)),
-        ("", _) => fields.appointment_id("appointment_id", appointment).map(Redacted::Appointment),
+        (_, "") => fields
+            .email("invitee_email", email)
+            .map(|it| Redacted::Email(it.key)),
+        ("", _) => fields
+            .appointment_id("appointment_id", appointment)
+            .map(Redacted::Appointment),
         _ => fields.wrong("appointment_id", "cannot stand beside invitee_email"),
     }
 }
 
 fn candidates(answer: &Answer) -> Vec<pb::AssignmentCandidate> {
-    answer.outcome.candidates.iter().map(render::candidate).collect()
+    answer
+        .outcome
+        .candidates
+        .iter()
+        .map(render::candidate)
+        .collect()
 }
 
 pub(crate) async fn book_appointment(
@@ -206,12 +275,18 @@ pub(crate) async fn book_appointment(
     call: Call<pb::BookAppointmentRequest>,
 ) -> Answered<pb::BookAppointmentResponse> {
     let parse = |message: &pb::BookAppointmentRequest, fields: &mut Fields| {
-        wanted!(message, &message.appointment_id, &message.hold_id, true).read(api, fields).map(Command::Book)
+        wanted!(message, &message.appointment_id, &message.hold_id, true)
+            .read(api, fields)
+            .map(Command::Book)
     };
     let answer = api.mutate(call, parse).await?;
     let (appointment, revision) = api.answered(&answer);
     let candidates = candidates(&answer);
-    Ok(pb::BookAppointmentResponse { appointment, revision, candidates })
+    Ok(pb::BookAppointmentResponse {
+        appointment,
+        revision,
+        candidates,
+    })
 }
 
 pub(crate) async fn hold_appointment(
@@ -221,33 +296,59 @@ pub(crate) async fn hold_appointment(
     let parse = |message: &pb::HoldAppointmentRequest, fields: &mut Fields| {
         let booking = wanted!(message, &message.appointment_id, "", false).read(api, fields);
         let ttl = ttl(message.ttl.as_ref(), fields);
-        Some(Command::Hold { booking: booking?, ttl: ttl? })
+        Some(Command::Hold {
+            booking: booking?,
+            ttl: ttl?,
+        })
     };
     let answer = api.mutate(call, parse).await?;
     let (appointment, revision) = api.answered(&answer);
     let candidates = candidates(&answer);
-    Ok(pb::HoldAppointmentResponse { appointment, revision, candidates })
+    Ok(pb::HoldAppointmentResponse {
+        appointment,
+        revision,
+        candidates,
+    })
 }
 
-pub(crate) async fn extend_hold(api: &Api, call: Call<pb::ExtendHoldRequest>) -> Answered<pb::ExtendHoldResponse> {
+pub(crate) async fn extend_hold(
+    api: &Api,
+    call: Call<pb::ExtendHoldRequest>,
+) -> Answered<pb::ExtendHoldResponse> {
     let parse = |message: &pb::ExtendHoldRequest, fields: &mut Fields| {
         let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
         let ttl = ttl(message.ttl.as_ref(), fields);
         let etag = fields.etag("etag", &message.etag);
-        Some(Command::ExtendHold { appointment: appointment?, ttl: ttl?, etag: etag? })
+        Some(Command::ExtendHold {
+            appointment: appointment?,
+            ttl: ttl?,
+            etag: etag?,
+        })
     };
     let (appointment, revision) = api.answered(&api.mutate(call, parse).await?);
-    Ok(pb::ExtendHoldResponse { appointment, revision })
+    Ok(pb::ExtendHoldResponse {
+        appointment,
+        revision,
+    })
 }
 
-pub(crate) async fn release_hold(api: &Api, call: Call<pb::ReleaseHoldRequest>) -> Answered<pb::ReleaseHoldResponse> {
+pub(crate) async fn release_hold(
+    api: &Api,
+    call: Call<pb::ReleaseHoldRequest>,
+) -> Answered<pb::ReleaseHoldResponse> {
     let parse = |message: &pb::ReleaseHoldRequest, fields: &mut Fields| {
         let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
         let etag = fields.etag("etag", &message.etag);
-        Some(Command::ReleaseHold { appointment: appointment?, etag: etag? })
+        Some(Command::ReleaseHold {
+            appointment: appointment?,
+            etag: etag?,
+        })
     };
     let (appointment, revision) = api.answered(&api.mutate(call, parse).await?);
-    Ok(pb::ReleaseHoldResponse { appointment, revision })
+    Ok(pb::ReleaseHoldResponse {
+        appointment,
+        revision,
+    })
 }
 
 pub(crate) async fn confirm_appointment(
@@ -261,10 +362,17 @@ pub(crate) async fn confirm_appointment(
             Some(invitee) => fields.invitee(&api.zones, invitee, true).map(Some),
         };
         let etag = fields.etag("etag", &message.etag);
-        Some(Command::Confirm { appointment: appointment?, invitee: invitee?, etag: etag? })
+        Some(Command::Confirm {
+            appointment: appointment?,
+            invitee: invitee?,
+            etag: etag?,
+        })
     };
     let (appointment, revision) = api.answered(&api.mutate(call, parse).await?);
-    Ok(pb::ConfirmAppointmentResponse { appointment, revision })
+    Ok(pb::ConfirmAppointmentResponse {
+        appointment,
+        revision,
+    })
 }
 
 pub(crate) async fn approve_appointment(
@@ -274,10 +382,16 @@ pub(crate) async fn approve_appointment(
     let parse = |message: &pb::ApproveAppointmentRequest, fields: &mut Fields| {
         let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
         let etag = fields.etag("etag", &message.etag);
-        Some(Command::Approve { appointment: appointment?, etag: etag? })
+        Some(Command::Approve {
+            appointment: appointment?,
+            etag: etag?,
+        })
     };
     let (appointment, revision) = api.answered(&api.mutate(call, parse).await?);
-    Ok(pb::ApproveAppointmentResponse { appointment, revision })
+    Ok(pb::ApproveAppointmentResponse {
+        appointment,
+        revision,
+    })
 }
 
 pub(crate) async fn decline_appointment(
@@ -288,20 +402,33 @@ pub(crate) async fn decline_appointment(
         let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
         let reason = fields.reason(&message.reason);
         let etag = fields.etag("etag", &message.etag);
-        Some(Command::Decline { appointment: appointment?, reason: reason?, etag: etag? })
+        Some(Command::Decline {
+            appointment: appointment?,
+            reason: reason?,
+            etag: etag?,
+        })
     };
     let (appointment, revision) = api.answered(&api.mutate(call, parse).await?);
-    Ok(pb::DeclineAppointmentResponse { appointment, revision })
+    Ok(pb::DeclineAppointmentResponse {
+        appointment,
+        revision,
+    })
 }
 
 pub(crate) async fn reschedule_appointment(
     api: &Api,
     call: Call<pb::RescheduleAppointmentRequest>,
 ) -> Answered<pb::RescheduleAppointmentResponse> {
-    let answer = api.mutate(call, |message, fields| reschedule(api, message, fields)).await?;
+    let answer = api
+        .mutate(call, |message, fields| reschedule(api, message, fields))
+        .await?;
     let (appointment, revision) = api.answered(&answer);
     let candidates = candidates(&answer);
-    Ok(pb::RescheduleAppointmentResponse { appointment, revision, candidates })
+    Ok(pb::RescheduleAppointmentResponse {
+        appointment,
+        revision,
+        candidates,
+    })
 }
 
 pub(crate) async fn cancel_appointment(
@@ -312,29 +439,51 @@ pub(crate) async fn cancel_appointment(
         let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
         let reason = fields.reason(&message.reason);
         let etag = fields.etag("etag", &message.etag);
-        Some(Command::Cancel { appointment: appointment?, reason: reason?, etag: etag? })
+        Some(Command::Cancel {
+            appointment: appointment?,
+            reason: reason?,
+            etag: etag?,
+        })
     };
     let (appointment, revision) = api.answered(&api.mutate(call, parse).await?);
-    Ok(pb::CancelAppointmentResponse { appointment, revision })
+    Ok(pb::CancelAppointmentResponse {
+        appointment,
+        revision,
+    })
 }
 
 pub(crate) async fn update_appointment(
     api: &Api,
     call: Call<pb::UpdateAppointmentRequest>,
 ) -> Answered<pb::UpdateAppointmentResponse> {
-    let answer = api.mutate(call, |message, fields| update(api, message, fields)).await?;
+    let answer = api
+        .mutate(call, |message, fields| update(api, message, fields))
+        .await?;
     let (appointment, revision) = api.answered(&answer);
-    Ok(pb::UpdateAppointmentResponse { appointment, revision })
+    Ok(pb::UpdateAppointmentResponse {
+        appointment,
+        revision,
+    })
 }
 
-pub(crate) async fn mark_no_show(api: &Api, call: Call<pb::MarkNoShowRequest>) -> Answered<pb::MarkNoShowResponse> {
+pub(crate) async fn mark_no_show(
+    api: &Api,
+    call: Call<pb::MarkNoShowRequest>,
+) -> Answered<pb::MarkNoShowResponse> {
     let parse = |message: &pb::MarkNoShowRequest, fields: &mut Fields| {
         let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
         let etag = fields.etag("etag", &message.etag);
-        Some(Command::MarkNoShow { appointment: appointment?, undo: message.undo, etag: etag? })
+        Some(Command::MarkNoShow {
+            appointment: appointment?,
+            undo: message.undo,
+            etag: etag?,
+        })
     };
     let (appointment, revision) = api.answered(&api.mutate(call, parse).await?);
-    Ok(pb::MarkNoShowResponse { appointment, revision })
+    Ok(pb::MarkNoShowResponse {
+        appointment,
+        revision,
+    })
 }
 
 pub(crate) async fn complete_appointment(
@@ -344,17 +493,36 @@ pub(crate) async fn complete_appointment(
     let parse = |message: &pb::CompleteAppointmentRequest, fields: &mut Fields| {
         let appointment = fields.appointment_id("appointment_id", &message.appointment_id);
         let etag = fields.etag("etag", &message.etag);
-        Some(Command::Complete { appointment: appointment?, undo: message.undo, etag: etag? })
+        Some(Command::Complete {
+            appointment: appointment?,
+            undo: message.undo,
+            etag: etag?,
+        })
     };
     let (appointment, revision) = api.answered(&api.mutate(call, parse).await?);
-    Ok(pb::CompleteAppointmentResponse { appointment, revision })
+    Ok(pb::CompleteAppointmentResponse {
+        appointment,
+        revision,
+    })
 }
 
-pub(crate) async fn batch_book(api: &Api, call: Call<pb::BatchBookRequest>) -> Answered<pb::BatchBookResponse> {
-    let answer = api.mutate(call, |message, fields| batch(api, message, fields)).await?;
-    let appointments = answer.outcome.appointments.iter().map(|it| api.appointment(it, answer.time));
+pub(crate) async fn batch_book(
+    api: &Api,
+    call: Call<pb::BatchBookRequest>,
+) -> Answered<pb::BatchBookResponse> {
+    let answer = api
+        .mutate(call, |message, fields| batch(api, message, fields))
+        .await?;
+    let appointments = answer
+        .outcome
+        .appointments
+        .iter()
+        .map(|it| api.appointment(it, answer.time));
     let revision = render::revision(answer.revision);
-    Ok(pb::BatchBookResponse { appointments: appointments.collect(), revision })
+    Ok(pb::BatchBookResponse {
+        appointments: appointments.collect(),
+        revision,
+    })
 }
 
 pub(crate) async fn redact_invitee(

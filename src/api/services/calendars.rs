@@ -16,7 +16,14 @@ use crate::api::convert::parse::{Fields, fields_of_mask};
 use crate::api::convert::parse_calendar::{appointment_type, patch_of};
 use crate::api::convert::render;
 
-const MASKABLE: [&str; 6] = ["display_name", "owner", "time_zone", "paused", "limits", "metadata"];
+const MASKABLE: [&str; 6] = [
+    "display_name",
+    "owner",
+    "time_zone",
+    "paused",
+    "limits",
+    "metadata",
+];
 
 /// The settings that a message sets, each as read.
 fn patch(api: &Api, it: &pb::Calendar, mask: &[&str], fields: &mut Fields) -> Option<ProfilePatch> {
@@ -38,14 +45,19 @@ fn named(name: &str, it: &pb::Calendar, fields: &mut Fields) -> Option<CalendarI
         ("", within) => fields.calendar_id("calendar.calendar_id", within),
         (name, "") => fields.calendar_id("calendar_id", name),
         (name, within) if name == within => fields.calendar_id("calendar_id", name),
-        _ => fields.wrong("calendar_id", "differs from calendar.calendar_id; give one of them"),
+        _ => fields.wrong(
+            "calendar_id",
+            "differs from calendar.calendar_id; give one of them",
+        ),
     }
 }
 
 fn create(api: &Api, message: &pb::CreateCalendarRequest, fields: &mut Fields) -> Option<Command> {
     let empty = pb::Calendar::default();
     let it = match &message.calendar {
-        None if message.calendar_id.is_empty() => return fields.wrong("calendar", "is required, or calendar_id"),
+        None if message.calendar_id.is_empty() => {
+            return fields.wrong("calendar", "is required, or calendar_id");
+        }
         given => given.as_ref().unwrap_or(&empty),
     };
     let calendar = named(&message.calendar_id, it, fields);
@@ -59,20 +71,33 @@ fn create(api: &Api, message: &pb::CreateCalendarRequest, fields: &mut Fields) -
         metadata: patch.metadata?,
         availability: Availability::default(),
     };
-    Some(Command::CreateCalendar { calendar: calendar?, profile })
+    Some(Command::CreateCalendar {
+        calendar: calendar?,
+        profile,
+    })
 }
 
 fn update(api: &Api, message: &pb::UpdateCalendarRequest, fields: &mut Fields) -> Option<Command> {
-    let Some(it) = &message.calendar else { return fields.wrong("calendar", "is required") };
+    let Some(it) = &message.calendar else {
+        return fields.wrong("calendar", "is required");
+    };
     let calendar = named(&message.calendar_id, it, fields);
     let etag = fields.etag("calendar.etag", &it.etag);
     let mask = mask(message.update_mask.as_ref(), it, fields);
     let patch = patch(api, it, &mask.unwrap_or_default(), fields);
-    Some(Command::UpdateCalendar { calendar: calendar?, patch: patch?, etag: etag? })
+    Some(Command::UpdateCalendar {
+        calendar: calendar?,
+        patch: patch?,
+        etag: etag?,
+    })
 }
 
 /// The fields to change: those named, all for `*`, those that are set when there is no mask.
-fn mask(mask: Option<&prost_types::FieldMask>, it: &pb::Calendar, fields: &mut Fields) -> Option<Vec<&'static str>> {
+fn mask(
+    mask: Option<&prost_types::FieldMask>,
+    it: &pb::Calendar,
+    fields: &mut Fields,
+) -> Option<Vec<&'static str>> {
     let Some(mask) = mask.filter(|mask| !mask.paths.is_empty()) else {
         let is_set = |name: &&str| match *name {
             "display_name" => !it.display_name.is_empty(),
@@ -89,13 +114,22 @@ fn mask(mask: Option<&prost_types::FieldMask>, it: &pb::Calendar, fields: &mut F
 
 fn put_type(message: &pb::PutAppointmentTypeRequest, fields: &mut Fields) -> Option<Command> {
     let calendar = fields.calendar_id("calendar_id", &message.calendar_id);
-    let Some(it) = &message.appointment_type else { return fields.wrong("appointment_type", "is required") };
+    let Some(it) = &message.appointment_type else {
+        return fields.wrong("appointment_type", "is required");
+    };
     let etag = fields.etag("appointment_type.etag", &it.etag);
     let appointment_type = appointment_type(it, fields);
-    Some(Command::PutAppointmentType { calendar: calendar?, appointment_type: appointment_type?, etag: etag? })
+    Some(Command::PutAppointmentType {
+        calendar: calendar?,
+        appointment_type: appointment_type?,
+        etag: etag?,
+    })
 }
 
-fn find_type(calendar: &Calendar, id: &bookd_core::ids::TypeId) -> Result<Arc<AppointmentType>, Refusal> {
+fn find_type(
+    calendar: &Calendar,
+    id: &bookd_core::ids::TypeId,
+) -> Result<Arc<AppointmentType>, Refusal> {
     let not_found = || Refusal::AppointmentTypeNotFound(calendar.id.clone(), id.clone());
     calendar.types.find(id).cloned().ok_or_else(not_found)
 }
@@ -104,22 +138,37 @@ pub(crate) async fn create_calendar(
     api: &Api,
     call: Call<pb::CreateCalendarRequest>,
 ) -> Answered<pb::CreateCalendarResponse> {
-    let answer = api.mutate(call, |message, fields| create(api, message, fields)).await?;
+    let answer = api
+        .mutate(call, |message, fields| create(api, message, fields))
+        .await?;
     let calendar = answer.calendar.as_deref().map(render::calendar);
-    Ok(pb::CreateCalendarResponse { calendar, revision: render::revision(answer.revision) })
+    Ok(pb::CreateCalendarResponse {
+        calendar,
+        revision: render::revision(answer.revision),
+    })
 }
 
-pub(crate) async fn get_calendar(api: &Api, call: Call<pb::GetCalendarRequest>) -> Answered<pb::GetCalendarResponse> {
-    let (view, calendar) = api.calendar(&call.message.calendar_id, &call.context).await?;
+pub(crate) async fn get_calendar(
+    api: &Api,
+    call: Call<pb::GetCalendarRequest>,
+) -> Answered<pb::GetCalendarResponse> {
+    let (view, calendar) = api
+        .calendar(&call.message.calendar_id, &call.context)
+        .await?;
     let calendar = Some(render::calendar(&calendar));
-    Ok(pb::GetCalendarResponse { calendar, revision: render::revision(view.revision) })
+    Ok(pb::GetCalendarResponse {
+        calendar,
+        revision: render::revision(view.revision),
+    })
 }
 
 pub(crate) async fn update_calendar(
     api: &Api,
     call: Call<pb::UpdateCalendarRequest>,
 ) -> Answered<pb::UpdateCalendarResponse> {
-    let answer = api.mutate(call, |message, fields| update(api, message, fields)).await?;
+    let answer = api
+        .mutate(call, |message, fields| update(api, message, fields))
+        .await?;
     let calendar = answer.calendar.as_deref().map(render::calendar);
     Ok(pb::UpdateCalendarResponse {
         calendar,
@@ -135,10 +184,17 @@ pub(crate) async fn delete_calendar(
     let parse = |message: &pb::DeleteCalendarRequest, fields: &mut Fields| {
         let calendar = fields.calendar_id("calendar_id", &message.calendar_id);
         let etag = fields.etag("etag", &message.etag);
-        Some(Command::DeleteCalendar { calendar: calendar?, force: message.force, etag: etag?, beforehand: None })
+        Some(Command::DeleteCalendar {
+            calendar: calendar?,
+            force: message.force,
+            etag: etag?,
+            beforehand: None,
+        })
     };
     let answer = api.mutate(call, parse).await?;
-    Ok(pb::DeleteCalendarResponse { revision: render::revision(answer.revision) })
+    Ok(pb::DeleteCalendarResponse {
+        revision: render::revision(answer.revision),
+    })
 }
 
 pub(crate) async fn list_calendars(
@@ -150,17 +206,21 @@ pub(crate) async fn list_calendars(
     let prefix = fields.text("id_prefix", &message.id_prefix, ID_CHARACTERS_MAX);
     let page = page_after(&message, &mut fields);
     let (prefix, (limit, after)) = fields.finish(prefix.zip(page))?;
-    let read =
-        api.engine.query(context.wait.deadline, move |store| store.list_calendars(&prefix, after.as_ref(), limit + 1));
+    let read = api.engine.query(context.wait.deadline, move |store| {
+        store.list_calendars(&prefix, after.as_ref(), limit + 1)
+    });
     let (mut rows, revision) = read.await?;
     let has_more = rows.len() > limit;
     rows.truncate(limit);
-    let next = rows
-        .last()
-        .filter(|_| has_more)
-        .map(|last| PageToken { id: last.id.as_str().as_bytes().to_vec(), ..PageToken::default() });
+    let next = rows.last().filter(|_| has_more).map(|last| PageToken {
+        id: last.id.as_str().as_bytes().to_vec(),
+        ..PageToken::default()
+    });
     Ok(pb::ListCalendarsResponse {
-        calendars: rows.iter().map(|row| render::profile(&row.id, &row.profile, row.stamps)).collect(),
+        calendars: rows
+            .iter()
+            .map(|row| render::profile(&row.id, &row.profile, row.stamps))
+            .collect(),
         next_page_token: Page::next(&message, next),
         revision: render::revision(revision),
     })
@@ -172,7 +232,11 @@ pub(crate) async fn put_appointment_type(
 ) -> Answered<pb::PutAppointmentTypeResponse> {
     let answer = api.mutate(call, put_type).await?;
     let id = answer.outcome.type_id.as_ref();
-    let found = answer.calendar.as_ref().zip(id).and_then(|(calendar, id)| calendar.types.find(id));
+    let found = answer
+        .calendar
+        .as_ref()
+        .zip(id)
+        .and_then(|(calendar, id)| calendar.types.find(id));
     let appointment_type = found.map(|it| render::appointment_type(it));
     Ok(pb::PutAppointmentTypeResponse {
         appointment_type,
@@ -189,10 +253,15 @@ pub(crate) async fn get_appointment_type(
     let id = fields.type_id("appointment_type_id", &call.message.appointment_type_id);
     let _ = fields.calendar_id("calendar_id", &call.message.calendar_id);
     let id = fields.finish(id)?;
-    let (view, calendar) = api.calendar(&call.message.calendar_id, &call.context).await?;
+    let (view, calendar) = api
+        .calendar(&call.message.calendar_id, &call.context)
+        .await?;
     let appointment_type = Some(render::appointment_type(&*find_type(&calendar, &id)?));
     let revision = render::revision(view.revision);
-    Ok(pb::GetAppointmentTypeResponse { appointment_type, revision })
+    Ok(pb::GetAppointmentTypeResponse {
+        appointment_type,
+        revision,
+    })
 }
 
 pub(crate) async fn delete_appointment_type(
@@ -203,10 +272,16 @@ pub(crate) async fn delete_appointment_type(
         let calendar = fields.calendar_id("calendar_id", &message.calendar_id);
         let type_id = fields.type_id("appointment_type_id", &message.appointment_type_id);
         let etag = fields.etag("etag", &message.etag);
-        Some(Command::DeleteAppointmentType { calendar: calendar?, type_id: type_id?, etag: etag? })
+        Some(Command::DeleteAppointmentType {
+            calendar: calendar?,
+            type_id: type_id?,
+            etag: etag?,
+        })
     };
     let answer = api.mutate(call, parse).await?;
-    Ok(pb::DeleteAppointmentTypeResponse { revision: render::revision(answer.revision) })
+    Ok(pb::DeleteAppointmentTypeResponse {
+        revision: render::revision(answer.revision),
+    })
 }
 
 pub(crate) async fn list_appointment_types(
@@ -219,16 +294,28 @@ pub(crate) async fn list_appointment_types(
     let _ = fields.calendar_id("calendar_id", &message.calendar_id);
     let (limit, after) = fields.finish(page)?;
     let (view, calendar) = api.calendar(&message.calendar_id, &context).await?;
-    let is_further = |it: &&Arc<AppointmentType>| after.as_ref().is_none_or(|after| it.id.as_str() > after.as_str());
-    let mut types: Vec<_> = calendar.types.iter().filter(is_further).take(limit + 1).collect();
+    let is_further = |it: &&Arc<AppointmentType>| {
+        after
+            .as_ref()
+            .is_none_or(|after| it.id.as_str() > after.as_str())
+    };
+    let mut types: Vec<_> = calendar
+        .types
+        .iter()
+        .filter(is_further)
+        .take(limit + 1)
+        .collect();
     let has_more = types.len() > limit;
     types.truncate(limit);
-    let next = types
-        .last()
-        .filter(|_| has_more)
-        .map(|last| PageToken { id: last.id.as_str().as_bytes().to_vec(), ..PageToken::default() });
+    let next = types.last().filter(|_| has_more).map(|last| PageToken {
+        id: last.id.as_str().as_bytes().to_vec(),
+        ..PageToken::default()
+    });
     Ok(pb::ListAppointmentTypesResponse {
-        appointment_types: types.into_iter().map(|it| render::appointment_type(it)).collect(),
+        appointment_types: types
+            .into_iter()
+            .map(|it| render::appointment_type(it))
+            .collect(),
         next_page_token: Page::next(&message, next),
         revision: render::revision(view.revision),
     })
@@ -237,7 +324,12 @@ pub(crate) async fn list_appointment_types(
 /// How many items a page has at most, and the id after which it begins; none inside on the first page.
 fn page_after(request: &impl Paged, fields: &mut Fields) -> Option<(usize, Option<CalendarId>)> {
     let Page { limit, token } = fields.page(request)?;
-    let Some(token) = token else { return Some((limit, None)) };
-    let id = String::from_utf8(token.id).ok().and_then(|id| CalendarId::parse(&id).ok());
-    id.map(|id| (limit, Some(id))).or_else(|| fields.wrong_token())
+    let Some(token) = token else {
+        return Some((limit, None));
+    };
+    let id = String::from_utf8(token.id)
+        .ok()
+        .and_then(|id| CalendarId::parse(&id).ok());
+    id.map(|id| (limit, Some(id)))
+        .or_else(|| fields.wrong_token())
 }

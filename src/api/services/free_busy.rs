@@ -29,8 +29,16 @@ pub(crate) async fn query_free_busy(
     if message.calendar_ids.is_empty() {
         fields.wrong::<()>("calendar_ids", "must name at least one calendar");
     }
-    let calendars = fields.several("calendar_ids", &message.calendar_ids, pb::Assignment::All.into());
-    let range = fields.range(message.start_time.as_ref(), message.end_time.as_ref(), RANGE_DAYS_MAX);
+    let calendars = fields.several(
+        "calendar_ids",
+        &message.calendar_ids,
+        pb::Assignment::All.into(),
+    );
+    let range = fields.range(
+        message.start_time.as_ref(),
+        message.end_time.as_ref(),
+        RANGE_DAYS_MAX,
+    );
     let ((calendars, _), range) = fields.finish((|| Some((calendars?, range?)))())?;
     let view = api.engine.view(&calendars, &context.wait).await?;
     let mut pasts = Vec::with_capacity(calendars.len());
@@ -40,17 +48,31 @@ pub(crate) async fn query_free_busy(
     let days = usize::try_from(range.end.since(range.start) / DAY + 1).unwrap_or(usize::MAX);
     let weight = Weight::of_days(calendars.len(), days);
     let revision = render::revision(view.revision);
-    let answer = api.compute(weight, context.wait.deadline, move || free_and_busy(&view, range, &pasts)).await?;
+    let answer = api
+        .compute(weight, context.wait.deadline, move || {
+            free_and_busy(&view, range, &pasts)
+        })
+        .await?;
     let calendars = answer.ok_or_else(too_many_periods)?;
-    Ok(pb::QueryFreeBusyResponse { calendars, revision })
+    Ok(pb::QueryFreeBusyResponse {
+        calendars,
+        revision,
+    })
 }
 
 /// What is open and what is taken on each calendar, with what was taken of each in the past; none when that is too much.
-fn free_and_busy(view: &View, range: Interval, pasts: &[Vec<Interval>]) -> Option<Vec<pb::CalendarFreeBusy>> {
+fn free_and_busy(
+    view: &View,
+    range: Interval,
+    pasts: &[Vec<Interval>],
+) -> Option<Vec<pb::CalendarFreeBusy>> {
     let mut answer = Vec::with_capacity(pasts.len());
     let mut count = 0;
     for (calendar, past) in view.calendars.iter().zip(pasts) {
-        let (open, busy) = (free_busy::open(calendar, range), free_busy::busy(calendar, range, view.now, past));
+        let (open, busy) = (
+            free_busy::open(calendar, range),
+            free_busy::busy(calendar, range, view.now, past),
+        );
         count += open.len() + busy.len();
         if count > PERIODS_MAX {
             return None;
@@ -65,7 +87,10 @@ fn free_and_busy(view: &View, range: Interval, pasts: &[Vec<Interval>]) -> Optio
 }
 
 fn too_many_periods() -> Refusal {
-    Fields::wrong_only("end_time", format!("more than {PERIODS_MAX} periods; ask for a shorter range"))
+    Fields::wrong_only(
+        "end_time",
+        format!("more than {PERIODS_MAX} periods; ask for a shorter range"),
+    )
 }
 
 /// What was taken in the part of the range that the calendar no longer holds in memory.
@@ -100,13 +125,21 @@ async fn past(
     };
     loop {
         let asked = query.clone();
-        let page = api.engine.query(deadline, move |store| store.list_appointments(&asked)).await;
+        let page = api
+            .engine
+            .query(deadline, move |store| store.list_appointments(&asked))
+            .await;
         let page = page?;
         for it in page.appointments.iter().filter(|it| it.blocks) {
             // A calendar that had the id before is another.
-            let is_of = |place: &&Place| place.calendar == calendar.id && place.since == calendar.since;
+            let is_of =
+                |place: &&Place| place.calendar == calendar.id && place.since == calendar.since;
             let places = it.places.iter().filter(is_of);
-            taken.extend(places.map(Place::padded).filter(|period| period.overlaps(range)));
+            taken.extend(
+                places
+                    .map(Place::padded)
+                    .filter(|period| period.overlaps(range)),
+            );
         }
         if taken.len() > PERIODS_MAX {
             return Err(too_many_periods().into());

@@ -23,17 +23,32 @@ const STATES_DEFAULT: [AppointmentState; 5] = [
     AppointmentState::Completed,
 ];
 
-fn states(message: &pb::ListAppointmentsRequest, fields: &mut Fields) -> Option<Vec<AppointmentState>> {
+fn states(
+    message: &pb::ListAppointmentsRequest,
+    fields: &mut Fields,
+) -> Option<Vec<AppointmentState>> {
     if message.states.is_empty() {
         return Some(STATES_DEFAULT.to_vec());
     }
     let state = |(n, state): (usize, &i32)| {
-        render::read_state(*state).or_else(|| fields.wrong(&format!("states[{n}]"), "is not a state"))
+        render::read_state(*state)
+            .or_else(|| fields.wrong(&format!("states[{n}]"), "is not a state"))
     };
-    message.states.iter().enumerate().map(state).collect::<Vec<_>>().into_iter().collect()
+    message
+        .states
+        .iter()
+        .enumerate()
+        .map(state)
+        .collect::<Vec<_>>()
+        .into_iter()
+        .collect()
 }
 
-fn query(api: &Api, message: &pb::ListAppointmentsRequest, fields: &mut Fields) -> Option<ListQuery> {
+fn query(
+    api: &Api,
+    message: &pb::ListAppointmentsRequest,
+    fields: &mut Fields,
+) -> Option<ListQuery> {
     let calendar = match message.calendar_id.as_str() {
         "" => Some(None),
         id => fields.calendar_id("calendar_id", id).map(Some),
@@ -66,13 +81,23 @@ fn query(api: &Api, message: &pb::ListAppointmentsRequest, fields: &mut Fields) 
         _ => fields.wrong("order_by", "must be `start_time` or `start_time desc`"),
     };
     let page = fields.page(message);
-    let has_subject = [&message.calendar_id, &message.invitee_email, &message.confirmation_code, &message.series_id];
+    let has_subject = [
+        &message.calendar_id,
+        &message.invitee_email,
+        &message.confirmation_code,
+        &message.series_id,
+    ];
     if has_subject.iter().all(|it| it.is_empty()) {
-        fields.wrong::<()>("calendar_id", "is required, or invitee_email, confirmation_code or series_id");
+        fields.wrong::<()>(
+            "calendar_id",
+            "is required, or invitee_email, confirmation_code or series_id",
+        );
     }
     let Page { limit, token } = page?;
     // All pages are as of the first one's moment, or what ended meanwhile would fall out of the list.
-    let now = token.as_ref().map_or(now, |token| Instant::from_seconds(token.now));
+    let now = token
+        .as_ref()
+        .map_or(now, |token| Instant::from_seconds(token.now));
     // A code is asked for by name: then history counts as well.
     let from = from?.unwrap_or(if is_by_code { Instant::MIN } else { now });
     let after = token.as_ref().and_then(|token| {
@@ -104,11 +129,21 @@ pub(crate) async fn get_appointment(
     let mut fields = Fields::default();
     let id = fields.appointment_id("appointment_id", &call.message.appointment_id);
     let id = fields.finish(id)?;
-    let read = api.engine.query(call.context.wait.deadline, move |store| store.appointments(&[id])).await;
+    let read = api
+        .engine
+        .query(call.context.wait.deadline, move |store| {
+            store.appointments(&[id])
+        })
+        .await;
     let (found, revision) = read?;
-    let found = found.first().ok_or_else(|| Refusal::AppointmentNotFound(id))?;
+    let found = found
+        .first()
+        .ok_or_else(|| Refusal::AppointmentNotFound(id))?;
     let appointment = Some(api.appointment(found, api.engine.now()));
-    Ok(pb::GetAppointmentResponse { appointment, revision: render::revision(revision) })
+    Ok(pb::GetAppointmentResponse {
+        appointment,
+        revision: render::revision(revision),
+    })
 }
 
 pub(crate) async fn list_appointments(
@@ -121,10 +156,12 @@ pub(crate) async fn list_appointments(
     let query = fields.finish(query)?;
     let now = query.now;
     let calendar = query.calendar.clone();
-    let read = api.engine.query(context.wait.deadline, move |store| match &query.calendar {
-        Some(calendar) if !store.ever_had(calendar)? => Ok(None),
-        _ => store.list_appointments(&query).map(Some),
-    });
+    let read = api
+        .engine
+        .query(context.wait.deadline, move |store| match &query.calendar {
+            Some(calendar) if !store.ever_had(calendar)? => Ok(None),
+            _ => store.list_appointments(&query).map(Some),
+        });
     let page = read.await?;
     let not_found = || calendar.map(Refusal::CalendarNotFound);
     let page = page.ok_or_else(|| not_found().expect("only a calendar is looked for"))?;
@@ -136,27 +173,51 @@ pub(crate) async fn list_appointments(
         ..PageToken::default()
     });
     Ok(pb::ListAppointmentsResponse {
-        appointments: page.appointments.iter().map(|it| api.appointment(it, now)).collect(),
+        appointments: page
+            .appointments
+            .iter()
+            .map(|it| api.appointment(it, now))
+            .collect(),
         next_page_token: Page::next(&message, next),
         revision: render::revision(page.revision),
     })
 }
 
-pub(crate) async fn list_changes(api: &Api, call: Call<pb::ListChangesRequest>) -> Answered<pb::ListChangesResponse> {
+pub(crate) async fn list_changes(
+    api: &Api,
+    call: Call<pb::ListChangesRequest>,
+) -> Answered<pb::ListChangesResponse> {
     let Call { context, message } = call;
     let mut fields = Fields::default();
     let page = fields.page(&message);
-    let subject = match (message.appointment_id.as_str(), message.calendar_id.as_str()) {
+    let subject = match (
+        message.appointment_id.as_str(),
+        message.calendar_id.as_str(),
+    ) {
         ("", "") => fields.wrong("appointment_id", "is required, or calendar_id"),
-        ("", id) => fields.calendar_id("calendar_id", id).map(HistorySubject::Calendar),
-        (id, "") => fields.appointment_id("appointment_id", id).map(HistorySubject::Appointment),
+        ("", id) => fields
+            .calendar_id("calendar_id", id)
+            .map(HistorySubject::Calendar),
+        (id, "") => fields
+            .appointment_id("appointment_id", id)
+            .map(HistorySubject::Appointment),
         _ => fields.wrong("calendar_id", "cannot stand beside appointment_id"),
     };
     let (Page { limit, token }, subject) = fields.finish(page.zip(subject))?;
-    let from = token.map(|it| LogPosition { revision: Revision(it.revision), event: it.event });
-    let query = HistoryQuery { changes_max: limit, from, subject };
+    let from = token.map(|it| LogPosition {
+        revision: Revision(it.revision),
+        event: it.event,
+    });
+    let query = HistoryQuery {
+        changes_max: limit,
+        from,
+        subject,
+    };
     let asked = query.clone();
-    let read = api.engine.read_log(context.wait.deadline, move |log| log.history(&asked)).await;
+    let read = api
+        .engine
+        .read_log(context.wait.deadline, move |log| log.history(&asked))
+        .await;
     let page = read?;
     let page = page.ok_or_else(|| not_found(query.subject))?;
     let next = page.next.map(|LogPosition { revision, event }| PageToken {

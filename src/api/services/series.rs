@@ -2,7 +2,9 @@
 
 use crate::engine::Answer;
 use crate::proto::v1 as pb;
-use bookd_core::appointment::recurrence::{Ending, Frequency, INTERVAL_MAX, OCCURRENCES_MAX, Recurrence};
+use bookd_core::appointment::recurrence::{
+    Ending, Frequency, INTERVAL_MAX, OCCURRENCES_MAX, Recurrence,
+};
 use bookd_core::appointment::series::{Occurrence, SeriesReport};
 use bookd_core::command::{Command, Otherwise, SeriesBooking, SeriesName, SeriesScope};
 use bookd_core::time::Instant;
@@ -20,12 +22,17 @@ fn frequency(number: i32, fields: &mut Fields) -> Option<Frequency> {
         Ok(pb::Frequency::Daily) => Some(Frequency::Daily),
         Ok(pb::Frequency::Weekly) => Some(Frequency::Weekly),
         Ok(pb::Frequency::Monthly) => Some(Frequency::Monthly),
-        _ => fields.wrong("frequency", "must be FREQUENCY_DAILY, FREQUENCY_WEEKLY or FREQUENCY_MONTHLY"),
+        _ => fields.wrong(
+            "frequency",
+            "must be FREQUENCY_DAILY, FREQUENCY_WEEKLY or FREQUENCY_MONTHLY",
+        ),
     }
 }
 
 fn one_to(most: u16, field: &str, number: i32, fields: &mut Fields) -> Option<u16> {
-    let number = u16::try_from(number).ok().filter(|number| (1..=most).contains(number));
+    let number = u16::try_from(number)
+        .ok()
+        .filter(|number| (1..=most).contains(number));
     number.or_else(|| fields.wrong(field, format!("must be 1 to {most}")))
 }
 
@@ -42,7 +49,12 @@ fn ending(message: &pb::BookSeriesRequest, fields: &mut Fields) -> Option<Ending
 fn booking(api: &Api, message: &pb::BookSeriesRequest, fields: &mut Fields) -> Option<Command> {
     let booking = wanted!(message, "", "", true).read(api, fields);
     let frequency = frequency(message.frequency, fields);
-    let interval = one_to(INTERVAL_MAX, "interval", message.interval.unwrap_or(1), fields);
+    let interval = one_to(
+        INTERVAL_MAX,
+        "interval",
+        message.interval.unwrap_or(1),
+        fields,
+    );
     let ending = ending(message, fields);
     let ids_max = match ending? {
         Ending::Count(count) => usize::from(count),
@@ -50,10 +62,20 @@ fn booking(api: &Api, message: &pb::BookSeriesRequest, fields: &mut Fields) -> O
     };
     Some(Command::BookSeries(Box::new(SeriesBooking {
         series: api.ids.series_id(),
-        ids: std::iter::repeat_with(|| api.ids.appointment_id()).take(ids_max).collect(),
+        ids: std::iter::repeat_with(|| api.ids.appointment_id())
+            .take(ids_max)
+            .collect(),
         booking: booking?,
-        rule: Recurrence { frequency: frequency?, interval: interval?, ending: ending? },
-        otherwise: if message.allow_partial { Otherwise::TheOthers } else { Otherwise::Nothing },
+        rule: Recurrence {
+            frequency: frequency?,
+            interval: interval?,
+            ending: ending?,
+        },
+        otherwise: if message.allow_partial {
+            Otherwise::TheOthers
+        } else {
+            Otherwise::Nothing
+        },
         is_report: message.validate_only,
     })))
 }
@@ -65,34 +87,45 @@ fn scope(message: &pb::CancelSeriesRequest, fields: &mut Fields) -> Option<Serie
         fields.wrong::<()>("series_id", "cannot stand beside appointment_id");
     }
     let scope = match pb::SeriesScope::try_from(message.scope) {
-        Ok(pb::SeriesScope::Unspecified) | Err(_) => {
-            fields.wrong("scope", "must be SERIES_SCOPE_ONE, SERIES_SCOPE_FOLLOWING or SERIES_SCOPE_ALL")
-        }
+        Ok(pb::SeriesScope::Unspecified) | Err(_) => fields.wrong(
+            "scope",
+            "must be SERIES_SCOPE_ONE, SERIES_SCOPE_FOLLOWING or SERIES_SCOPE_ALL",
+        ),
         Ok(scope) => Some(scope),
     };
     match (scope?, appointment?, series?) {
         (pb::SeriesScope::One, Some(id), _) => Some(SeriesScope::One(id)),
         (pb::SeriesScope::Following, Some(id), _) => Some(SeriesScope::Following(id)),
         (pb::SeriesScope::All, Some(id), _) => Some(SeriesScope::All(SeriesName::Of(id))),
-        (pb::SeriesScope::All, None, Some(id)) => {
-            Some(SeriesScope::All(SeriesName::Id(bookd_core::ids::SeriesId(id.0))))
+        (pb::SeriesScope::All, None, Some(id)) => Some(SeriesScope::All(SeriesName::Id(
+            bookd_core::ids::SeriesId(id.0),
+        ))),
+        (pb::SeriesScope::All, None, None) => {
+            fields.wrong("series_id", "is required, or appointment_id")
         }
-        (pb::SeriesScope::All, None, None) => fields.wrong("series_id", "is required, or appointment_id"),
-        _ => fields.wrong("appointment_id", "is required with SERIES_SCOPE_ONE and SERIES_SCOPE_FOLLOWING"),
+        _ => fields.wrong(
+            "appointment_id",
+            "is required with SERIES_SCOPE_ONE and SERIES_SCOPE_FOLLOWING",
+        ),
     }
 }
 
 fn occurrence(api: &Api, it: &Occurrence, ids: &[String], now: Instant) -> pb::SeriesOccurrence {
     let near = |interval| render::slot(interval, 1, ids.to_vec(), None);
     let refusal = it.refusal.as_ref();
-    let violations = refusal.iter().flat_map(|it| &it.violations).take(VIOLATIONS_MAX);
+    let violations = refusal
+        .iter()
+        .flat_map(|it| &it.violations)
+        .take(VIOLATIONS_MAX);
     pb::SeriesOccurrence {
         index: i32::try_from(it.index).unwrap_or(i32::MAX),
         local_start: it.moment.local_start.to_string(),
         start_time: Some(render::timestamp(it.moment.start)),
         bookable: refusal.is_none(),
         appointment: it.appointment.as_ref().map(|it| api.appointment(it, now)),
-        violations: violations.map(|it| render::violation(it, Vec::new())).collect(),
+        violations: violations
+            .map(|it| render::violation(it, Vec::new()))
+            .collect(),
         previous_slot: refusal.and_then(|it| it.nearest_before).map(near),
         next_slot: refusal.and_then(|it| it.nearest_after).map(near),
     }
@@ -109,17 +142,26 @@ fn only_calendar(message: &pb::BookSeriesRequest) -> Vec<String> {
 
 fn booked(api: &Api, answer: &Answer, ids: &[String]) -> pb::BookSeriesResponse {
     let report = answer.outcome.series.as_ref();
-    let occurrences = report.iter().flat_map(|SeriesReport { occurrences, .. }| occurrences);
+    let occurrences = report
+        .iter()
+        .flat_map(|SeriesReport { occurrences, .. }| occurrences);
     pb::BookSeriesResponse {
         series_id: report.map(|it| it.series.0.to_string()).unwrap_or_default(),
-        occurrences: occurrences.map(|it| occurrence(api, it, ids, answer.time)).collect(),
+        occurrences: occurrences
+            .map(|it| occurrence(api, it, ids, answer.time))
+            .collect(),
         revision: render::revision(answer.revision),
     }
 }
 
-pub(crate) async fn book_series(api: &Api, call: Call<pb::BookSeriesRequest>) -> Answered<pb::BookSeriesResponse> {
+pub(crate) async fn book_series(
+    api: &Api,
+    call: Call<pb::BookSeriesRequest>,
+) -> Answered<pb::BookSeriesResponse> {
     let ids = only_calendar(&call.message);
-    let answer = api.mutate(call, |message, fields| booking(api, message, fields)).await?;
+    let answer = api
+        .mutate(call, |message, fields| booking(api, message, fields))
+        .await?;
     Ok(booked(api, &answer, &ids))
 }
 
@@ -130,9 +172,20 @@ pub(crate) async fn cancel_series(
     let parse = |message: &pb::CancelSeriesRequest, fields: &mut Fields| {
         let scope = scope(message, fields);
         let reason = fields.reason(&message.reason);
-        Some(Command::CancelSeries { scope: scope?, reason: reason? })
+        Some(Command::CancelSeries {
+            scope: scope?,
+            reason: reason?,
+        })
     };
     let answer = api.mutate(call, parse).await?;
-    let appointments = answer.outcome.appointments.iter().map(|it| api.appointment(it, answer.time)).collect();
-    Ok(pb::CancelSeriesResponse { appointments, revision: render::revision(answer.revision) })
+    let appointments = answer
+        .outcome
+        .appointments
+        .iter()
+        .map(|it| api.appointment(it, answer.time))
+        .collect();
+    Ok(pb::CancelSeriesResponse {
+        appointments,
+        revision: render::revision(answer.revision),
+    })
 }

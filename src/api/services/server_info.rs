@@ -7,7 +7,9 @@ use crate::log;
 use crate::proto::v1 as pb;
 use bookd_core::appointment::{self, person, recurrence};
 use bookd_core::calendar::{self, appointment_type, availability};
-use bookd_core::decide::{HOLD_LIFE_MAX, HOLD_SECONDS_MAX, SERIES_CLAIMS_MAX, SERIES_TEXT_BYTES_MAX};
+use bookd_core::decide::{
+    HOLD_LIFE_MAX, HOLD_SECONDS_MAX, SERIES_CLAIMS_MAX, SERIES_TEXT_BYTES_MAX,
+};
 
 use crate::api::context::{Answered, Api, Call};
 use crate::api::convert::parse;
@@ -19,10 +21,16 @@ use crate::api::services::watch_slots;
 fn limits() -> BTreeMap<String, i64> {
     let size = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
     let limits = [
-        ("request_bytes", size(bookd_transport::grpc::REQUEST_BYTES_MAX)),
+        (
+            "request_bytes",
+            size(bookd_transport::grpc::REQUEST_BYTES_MAX),
+        ),
         ("query_range_days", parse::RANGE_DAYS_MAX),
         ("page_size", size(parse::PAGE_SIZE_MAX)),
-        ("request_id_characters", size(parse::REQUEST_ID_CHARACTERS_MAX)),
+        (
+            "request_id_characters",
+            size(parse::REQUEST_ID_CHARACTERS_MAX),
+        ),
         ("name_characters", size(person::NAME_CHARACTERS_MAX)),
         ("note_characters", size(person::NOTE_CHARACTERS_MAX)),
         ("location_characters", size(person::LOCATION_CHARACTERS_MAX)),
@@ -37,19 +45,34 @@ fn limits() -> BTreeMap<String, i64> {
         ("overrides_per_calendar", size(availability::OVERRIDES_MAX)),
         ("types_per_calendar", size(appointment_type::TYPES_MAX)),
         ("capacity", i64::from(appointment_type::CAPACITY_MAX)),
-        ("horizon_days", i64::from(appointment_type::HORIZON_DAYS_MAX)),
+        (
+            "horizon_days",
+            i64::from(appointment_type::HORIZON_DAYS_MAX),
+        ),
         ("busy_periods_per_put", size(calendar::BUSY_PERIODS_MAX)),
-        ("busy_periods_per_calendar", size(calendar::BUSY_PERIODS_CALENDAR_MAX)),
+        (
+            "busy_periods_per_calendar",
+            size(calendar::BUSY_PERIODS_CALENDAR_MAX),
+        ),
         ("busy_range_days", BUSY_RANGE_DAYS_MAX),
         ("hold_seconds", HOLD_SECONDS_MAX),
         ("hold_life_seconds", HOLD_LIFE_MAX),
         ("queued_commands", size(engine::MAILBOX_MAX)),
         ("watches", size(log::WATCHES_MAX)),
-        ("watch_progress_seconds", i64::try_from(log::PROGRESS.as_secs()).unwrap_or(i64::MAX)),
-        ("watch_lag_changes", i64::try_from(log::LAG_CHANGES_MAX).unwrap_or(i64::MAX)),
+        (
+            "watch_progress_seconds",
+            i64::try_from(log::PROGRESS.as_secs()).unwrap_or(i64::MAX),
+        ),
+        (
+            "watch_lag_changes",
+            i64::try_from(log::LAG_CHANGES_MAX).unwrap_or(i64::MAX),
+        ),
         ("watched_slots", size(watch_slots::SLOTS_WATCHED_MAX)),
     ];
-    limits.into_iter().map(|(name, limit)| (name.to_owned(), limit)).collect()
+    limits
+        .into_iter()
+        .map(|(name, limit)| (name.to_owned(), limit))
+        .collect()
 }
 
 pub(crate) async fn get_server_info(
@@ -61,9 +84,16 @@ pub(crate) async fn get_server_info(
         time_zone_release: api.zones.release().to_owned(),
         time_zone_source: api.zones.source().to_string(),
         limits: limits(),
-        features: ["holds", "sessions", "approval", "several_calendars", "series", "watches"]
-            .map(str::to_owned)
-            .to_vec(),
+        features: [
+            "holds",
+            "sessions",
+            "approval",
+            "several_calendars",
+            "series",
+            "watches",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         revision: render::revision(api.engine.revision()),
         time: Some(render::timestamp(api.engine.now())),
     })

@@ -44,7 +44,12 @@ pub(crate) struct Asked {
 impl Asked {
     /// The searches, one per calendar, over this range.
     pub(crate) fn searches(&self, range: Interval) -> Vec<Search<'_>> {
-        let calendars = self.view.calendars.iter().zip(&self.types).zip(&self.durations);
+        let calendars = self
+            .view
+            .calendars
+            .iter()
+            .zip(&self.types)
+            .zip(&self.durations);
         calendars
             .map(|((calendar, appointment_type), duration)| Search {
                 calendar,
@@ -61,24 +66,47 @@ impl Asked {
 
     /// How much work there is in going over these ranges.
     pub(crate) fn weight(&self, ranges: &[Interval]) -> Weight {
-        let days: i64 = ranges.iter().map(|it| it.end.since(it.start).max(0) / DAY + 1).sum();
-        Weight::of_days(self.view.calendars.len(), usize::try_from(days).unwrap_or(usize::MAX))
+        let days: i64 = ranges
+            .iter()
+            .map(|it| it.end.since(it.start).max(0) / DAY + 1)
+            .sum();
+        Weight::of_days(
+            self.view.calendars.len(),
+            usize::try_from(days).unwrap_or(usize::MAX),
+        )
     }
 
     /// The slots of a range, at most so many, and where the next one begins.
-    pub(crate) fn list(&self, range: Interval, limit: usize, shown: Option<&Zone>) -> (Vec<pb::Slot>, Option<Instant>) {
+    pub(crate) fn list(
+        &self,
+        range: Interval,
+        limit: usize,
+        shown: Option<&Zone>,
+    ) -> (Vec<pb::Slot>, Option<Instant>) {
         let searches = self.searches(range);
         let mut slots = Vec::new();
         let mut next = None;
-        multi_calendar::visit(&searches, self.assignment, &mut |SharedSlot { slot, calendars }| {
-            if slots.len() == limit {
-                next = Some(slot.start);
-                return ControlFlow::Break(());
-            }
-            let ids = calendars.iter().map(|index| searches[index].calendar.id.as_str().to_owned()).collect();
-            slots.push(render::slot(slot.interval(), slot.seats_remaining, ids, shown));
-            ControlFlow::Continue(())
-        });
+        multi_calendar::visit(
+            &searches,
+            self.assignment,
+            &mut |SharedSlot { slot, calendars }| {
+                if slots.len() == limit {
+                    next = Some(slot.start);
+                    return ControlFlow::Break(());
+                }
+                let ids = calendars
+                    .iter()
+                    .map(|index| searches[index].calendar.id.as_str().to_owned())
+                    .collect();
+                slots.push(render::slot(
+                    slot.interval(),
+                    slot.seats_remaining,
+                    ids,
+                    shown,
+                ));
+                ControlFlow::Continue(())
+            },
+        );
         (slots, next)
     }
 
@@ -106,22 +134,48 @@ impl Asked {
 
 impl Question {
     /// What a request to list or to watch slots asks.
-    pub(crate) fn read(api: &Api, message: &pb::ListSlotsRequest, fields: &mut Fields) -> Option<Self> {
-        let calendars = fields.calendars(&message.calendar_id, &message.calendar_ids, message.assignment);
+    pub(crate) fn read(
+        api: &Api,
+        message: &pb::ListSlotsRequest,
+        fields: &mut Fields,
+    ) -> Option<Self> {
+        let calendars = fields.calendars(
+            &message.calendar_id,
+            &message.calendar_ids,
+            message.assignment,
+        );
         let type_id = type_or_default(&message.appointment_type_id, fields);
         let range = range(message, fields);
         let duration = fields.minutes("duration", message.duration.as_ref(), 1);
         let zone = fields.optional_zone(&api.zones, "time_zone", &message.time_zone);
-        let ignored = fields.optional_appointment_id("ignore_appointment_id", &message.ignore_appointment_id);
+        let ignored =
+            fields.optional_appointment_id("ignore_appointment_id", &message.ignore_appointment_id);
         let (calendars, assignment) = calendars?;
-        let (type_id, range, duration, zone, ignored) = (type_id?, range?, duration?, zone?, ignored?);
-        Some(Self { calendars, assignment, type_id, range, duration, zone, ignored })
+        let (type_id, range, duration, zone, ignored) =
+            (type_id?, range?, duration?, zone?, ignored?);
+        Some(Self {
+            calendars,
+            assignment,
+            type_id,
+            range,
+            duration,
+            zone,
+            ignored,
+        })
     }
 
     /// The stretches of time that a question is about, and the zone in which its date is read.
     pub(crate) fn ranges(&self, api: &Api, asked: &Asked) -> (Arc<Zone>, Vec<Interval>) {
-        let first = asked.view.calendars.first().map(|it| Arc::clone(&it.profile.zone));
-        let read_in = self.zone.clone().or(first).unwrap_or_else(|| Arc::clone(&api.utc));
+        let first = asked
+            .view
+            .calendars
+            .first()
+            .map(|it| Arc::clone(&it.profile.zone));
+        let read_in = self
+            .zone
+            .clone()
+            .or(first)
+            .unwrap_or_else(|| Arc::clone(&api.utc));
         let ranges = match self.range {
             Range::Between(range) => vec![range],
             Range::Date(date) => read_in.day(date).collect(),
@@ -130,8 +184,22 @@ impl Question {
     }
 
     pub(crate) async fn ask(&self, api: &Api, wait: &Wait) -> Answered<Asked> {
-        let Self { assignment, duration, ignored, .. } = *self;
-        Asked::about(api, &self.calendars, assignment, &self.type_id, duration, ignored, wait).await
+        let Self {
+            assignment,
+            duration,
+            ignored,
+            ..
+        } = *self;
+        Asked::about(
+            api,
+            &self.calendars,
+            assignment,
+            &self.type_id,
+            duration,
+            ignored,
+            wait,
+        )
+        .await
     }
 }
 
@@ -150,27 +218,46 @@ impl Asked {
         let moved = match ignored {
             None => None,
             Some(id) => {
-                let read = api.engine.query(wait.deadline, move |store| store.appointments(&[id]));
+                let read = api
+                    .engine
+                    .query(wait.deadline, move |store| store.appointments(&[id]));
                 read.await?.0.pop()
             }
         };
         let find = |calendar: &Arc<Calendar>| {
-            let not_found = || Refusal::AppointmentTypeNotFound(calendar.id.clone(), type_id.clone());
+            let not_found =
+                || Refusal::AppointmentTypeNotFound(calendar.id.clone(), type_id.clone());
             let moved = moved.as_ref().filter(|it| it.type_id == *type_id);
-            calendar.type_to_book(type_id, moved.map(|it| &it.image)).cloned().ok_or_else(not_found)
+            calendar
+                .type_to_book(type_id, moved.map(|it| &it.image))
+                .cloned()
+                .ok_or_else(not_found)
         };
-        let types = view.calendars.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        let types = view
+            .calendars
+            .iter()
+            .map(find)
+            .collect::<Result<Vec<_>, _>>()?;
         let ignored = match (ignored, moved) {
             (Some(id), None) => return Err(Refusal::AppointmentNotFound(id).into()),
             (_, moved) => moved,
         };
         let present = ignored.as_ref().map(|it| it.duration);
-        let durations: Vec<Minutes> = types.iter().map(|it| duration.or(present).unwrap_or(it.duration)).collect();
+        let durations: Vec<Minutes> = types
+            .iter()
+            .map(|it| duration.or(present).unwrap_or(it.duration))
+            .collect();
         if assignment == Assignment::All && durations.windows(2).any(|pair| pair[0] != pair[1]) {
             let wrong = "is required, because the default durations of these calendars differ";
             return Err(Fields::wrong_only("duration", wrong).into());
         }
-        Ok(Self { view, types, durations, assignment, ignored })
+        Ok(Self {
+            view,
+            types,
+            durations,
+            assignment,
+            ignored,
+        })
     }
 }
 
@@ -186,7 +273,11 @@ fn range(message: &pb::ListSlotsRequest, fields: &mut Fields) -> Option<Range> {
     match (message.date.as_str(), has_range) {
         ("", false) => fields.wrong("date", "is required, or start_time and end_time"),
         ("", true) => {
-            let range = fields.range(message.start_time.as_ref(), message.end_time.as_ref(), RANGE_DAYS_MAX);
+            let range = fields.range(
+                message.start_time.as_ref(),
+                message.end_time.as_ref(),
+                RANGE_DAYS_MAX,
+            );
             range.map(Range::Between)
         }
         (_, true) => fields.wrong("date", "cannot stand beside start_time and end_time"),
@@ -196,5 +287,9 @@ fn range(message: &pb::ListSlotsRequest, fields: &mut Fields) -> Option<Range> {
 
 /// The type of that name, or `default`.
 pub(crate) fn type_or_default(text: &str, fields: &mut Fields) -> Option<TypeId> {
-    if text.is_empty() { Some(TypeId::default_type()) } else { fields.type_id("appointment_type_id", text) }
+    if text.is_empty() {
+        Some(TypeId::default_type())
+    } else {
+        fields.type_id("appointment_type_id", text)
+    }
 }

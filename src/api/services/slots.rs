@@ -18,7 +18,10 @@ use crate::api::convert::render;
 use crate::api::services::slot_question::{Asked, Question, type_or_default};
 use crate::proto::v1 as pb;
 
-pub(crate) async fn list_slots(api: &Api, call: Call<pb::ListSlotsRequest>) -> Answered<pb::ListSlotsResponse> {
+pub(crate) async fn list_slots(
+    api: &Api,
+    call: Call<pb::ListSlotsRequest>,
+) -> Answered<pb::ListSlotsResponse> {
     let Call { context, message } = call;
     let mut fields = Fields::default();
     let question = Question::read(api, &message, &mut fields);
@@ -31,7 +34,10 @@ pub(crate) async fn list_slots(api: &Api, call: Call<pb::ListSlotsRequest>) -> A
     let weight = asked.weight(&ranges);
     let list = move || asked.list_all(&ranges, from, limit, question.zone.as_deref());
     let (slots, next) = api.compute(weight, context.wait.deadline, list).await?;
-    let next = next.map(|start| PageToken { start: start.seconds(), ..PageToken::default() });
+    let next = next.map(|start| PageToken {
+        start: start.seconds(),
+        ..PageToken::default()
+    });
     Ok(pb::ListSlotsResponse {
         slots,
         next_page_token: Page::next(&message, next),
@@ -41,19 +47,46 @@ pub(crate) async fn list_slots(api: &Api, call: Call<pb::ListSlotsRequest>) -> A
     })
 }
 
-pub(crate) async fn explain_slot(api: &Api, call: Call<pb::ExplainSlotRequest>) -> Answered<pb::ExplainSlotResponse> {
+pub(crate) async fn explain_slot(
+    api: &Api,
+    call: Call<pb::ExplainSlotRequest>,
+) -> Answered<pb::ExplainSlotResponse> {
     let Call { context, message } = call;
     let mut fields = Fields::default();
-    let calendars = fields.calendars(&message.calendar_id, &message.calendar_ids, message.assignment);
+    let calendars = fields.calendars(
+        &message.calendar_id,
+        &message.calendar_ids,
+        message.assignment,
+    );
     let type_id = type_or_default(&message.appointment_type_id, &mut fields);
-    let start = fields.start(&api.zones, message.start_time.as_ref(), &message.local_start, &message.time_zone);
+    let start = fields.start(
+        &api.zones,
+        message.start_time.as_ref(),
+        &message.local_start,
+        &message.time_zone,
+    );
     let shown = fields.optional_zone(&api.zones, "time_zone", &message.time_zone);
     let duration = fields.minutes("duration", message.duration.as_ref(), 1);
-    let ignored = fields.optional_appointment_id("ignore_appointment_id", &message.ignore_appointment_id);
+    let ignored =
+        fields.optional_appointment_id("ignore_appointment_id", &message.ignore_appointment_id);
     let parsed = (|| Some((calendars?, type_id?, start?, shown?, duration?, ignored?)))();
-    let ((calendars, assignment), type_id, start, shown, duration, ignored) = fields.finish(parsed)?;
-    let asked = Asked::about(api, &calendars, assignment, &type_id, duration, ignored, &context.wait).await?;
-    let zone = asked.view.calendars.first().map_or(&api.utc, |it| &it.profile.zone);
+    let ((calendars, assignment), type_id, start, shown, duration, ignored) =
+        fields.finish(parsed)?;
+    let asked = Asked::about(
+        api,
+        &calendars,
+        assignment,
+        &type_id,
+        duration,
+        ignored,
+        &context.wait,
+    )
+    .await?;
+    let zone = asked
+        .view
+        .calendars
+        .first()
+        .map_or(&api.utc, |it| &it.profile.zone);
     let start = resolve(&start, zone)?;
     explain(api, asked, start, shown, context.wait.deadline).await
 }
@@ -68,41 +101,80 @@ async fn explain(
     let calendars = asked.view.calendars.len();
     let days = usize::try_from(2 * nearest_days(calendars)).unwrap_or(usize::MAX);
     let weight = Weight::of_days(calendars, days);
-    let (answers, explained) = api.compute(weight, deadline, move || asked.explain(start, shown.as_deref())).await?;
-    let keys: Vec<_> = answers.iter().flatten().flat_map(|it| it.conflicts.iter().copied()).collect();
+    let (answers, explained) = api
+        .compute(weight, deadline, move || {
+            asked.explain(start, shown.as_deref())
+        })
+        .await?;
+    let keys: Vec<_> = answers
+        .iter()
+        .flatten()
+        .flat_map(|it| it.conflicts.iter().copied())
+        .collect();
     let named = match explained.bookable || keys.is_empty() {
         true => Vec::new(),
         false => {
-            let read = api.engine.query(deadline, move |store| store.appointments_by_key(&keys));
+            let read = api
+                .engine
+                .query(deadline, move |store| store.appointments_by_key(&keys));
             read.await?.0
         }
     };
     let name = |violation: &Violation| {
-        let of = named.iter().filter(|it| violation.conflicts.contains(&it.key));
+        let of = named
+            .iter()
+            .filter(|it| violation.conflicts.contains(&it.key));
         render::violation(violation, of.map(|it| it.id.to_string()).collect())
     };
-    let violations = if explained.bookable { Vec::new() } else { answers.iter().flatten().map(name).collect() };
-    Ok(pb::ExplainSlotResponse { violations, ..explained })
+    let violations = if explained.bookable {
+        Vec::new()
+    } else {
+        answers.iter().flatten().map(name).collect()
+    };
+    Ok(pb::ExplainSlotResponse {
+        violations,
+        ..explained
+    })
 }
 
 impl Asked {
     /// Why a time can be booked or not: what stands in the way on each calendar, and the answer but for that.
-    fn explain(&self, start: Instant, shown: Option<&Zone>) -> (Vec<Vec<Violation>>, pb::ExplainSlotResponse) {
+    fn explain(
+        &self,
+        start: Instant,
+        shown: Option<&Zone>,
+    ) -> (Vec<Vec<Violation>>, pb::ExplainSlotResponse) {
         let searches = self.searches(Interval::new(start, start));
         let is_any = self.assignment == Assignment::Any;
         let asks = multi_calendar::asks(searches.iter().copied(), self.assignment, start);
         let answers: Vec<Vec<Violation>> = asks.iter().map(violations).collect();
         let is_free = |violations: &Vec<Violation>| violations.is_empty();
-        let bookable = if is_any { answers.iter().any(is_free) } else { answers.iter().all(is_free) };
+        let bookable = if is_any {
+            answers.iter().any(is_free)
+        } else {
+            answers.iter().all(is_free)
+        };
         let (before, after) = multi_calendar::nearest(&searches, self.assignment, start);
         // An offered slot as the list shows it: with those who can take it, and their seats.
-        let offered = |at: Instant| self.list(Interval::new(at, at.plus(MINUTE)), 1, shown).0.pop();
+        let offered = |at: Instant| {
+            self.list(Interval::new(at, at.plus(MINUTE)), 1, shown)
+                .0
+                .pop()
+        };
         let refused = || {
             let duration = self.durations.first().copied().unwrap_or_default();
-            let ids = searches.iter().map(|it| it.calendar.id.to_string()).collect();
+            let ids = searches
+                .iter()
+                .map(|it| it.calendar.id.to_string())
+                .collect();
             let seats = asks.iter().map(seats_remaining);
             let seats = if is_any { seats.max() } else { seats.min() };
-            render::slot(Interval::new(start, start.plus(duration.seconds())), seats.unwrap_or_default(), ids, shown)
+            render::slot(
+                Interval::new(start, start.plus(duration.seconds())),
+                seats.unwrap_or_default(),
+                ids,
+                shown,
+            )
         };
         let explained = pb::ExplainSlotResponse {
             bookable,

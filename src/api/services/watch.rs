@@ -21,23 +21,39 @@ pub(crate) struct Changes {
 fn filter(message: &pb::WatchAppointmentsRequest, fields: &mut Fields) -> Option<CalendarFilter> {
     match (message.calendar_id.as_str(), message.id_prefix.as_str()) {
         ("", "") => Some(CalendarFilter::All),
-        ("", prefix) => fields.text("id_prefix", prefix, ID_CHARACTERS_MAX).map(CalendarFilter::Prefix),
-        (id, "") => fields.calendar_id("calendar_id", id).map(|id| CalendarFilter::Among(vec![id])),
+        ("", prefix) => fields
+            .text("id_prefix", prefix, ID_CHARACTERS_MAX)
+            .map(CalendarFilter::Prefix),
+        (id, "") => fields
+            .calendar_id("calendar_id", id)
+            .map(|id| CalendarFilter::Among(vec![id])),
         _ => fields.wrong("id_prefix", "cannot stand beside calendar_id"),
     }
 }
 
-pub(crate) async fn watch_appointments(api: &Api, call: Call<pb::WatchAppointmentsRequest>) -> Answered<Changes> {
+pub(crate) async fn watch_appointments(
+    api: &Api,
+    call: Call<pb::WatchAppointmentsRequest>,
+) -> Answered<Changes> {
     let Call { context, message } = call;
     let mut fields = Fields::default();
     let filter = filter(&message, &mut fields);
     let start = match u64::try_from(message.start_revision) {
         Ok(start) => Some(Revision(start)),
-        Err(_) => fields.wrong("start_revision", "must be a revision, or 0 for what comes after now"),
+        Err(_) => fields.wrong(
+            "start_revision",
+            "must be a revision, or 0 for what comes after now",
+        ),
     };
     let (filter, start) = fields.finish(filter.zip(start))?;
-    let watch = api.engine.watch(filter, start, context.wait.deadline).await?;
-    Ok(Changes { api: api.clone(), watch })
+    let watch = api
+        .engine
+        .watch(filter, start, context.wait.deadline)
+        .await?;
+    Ok(Changes {
+        api: api.clone(),
+        watch,
+    })
 }
 
 impl Changes {
@@ -45,7 +61,9 @@ impl Changes {
         let then = told.entry.time;
         let mut change = render::change(&told.entry);
         for (event, appointment) in change.events.iter_mut().zip(&told.appointments) {
-            event.appointment = appointment.as_ref().map(|it| self.api.appointment(it, then));
+            event.appointment = appointment
+                .as_ref()
+                .map(|it| self.api.appointment(it, then));
         }
         change
     }
@@ -64,8 +82,14 @@ impl Source for Changes {
             },
             Watched::Progress(revision) => {
                 let time = Some(render::timestamp(self.api.engine.now()));
-                let progress = pb::WatchProgress { revision: render::revision(revision), time };
-                pb::WatchAppointmentsResponse { message: Some(Message::Progress(progress)), ..Default::default() }
+                let progress = pb::WatchProgress {
+                    revision: render::revision(revision),
+                    time,
+                };
+                pb::WatchAppointmentsResponse {
+                    message: Some(Message::Progress(progress)),
+                    ..Default::default()
+                }
             }
         })
     }

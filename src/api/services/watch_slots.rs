@@ -71,7 +71,17 @@ pub(crate) async fn watch_slots(api: &Api, call: Call<pb::WatchSlotsRequest>) ->
     let offered = look(&question, asked, is_by_date, api, wait.deadline).await?;
     let first = Some(offered.message(offered.slots.iter(), [].iter(), &[]));
     let (api, looked, said) = (api.clone(), Monotonic::now(), Monotonic::now());
-    Ok(Offers { api, question, is_by_date, touches, offered, first, looked, said, is_over: false })
+    Ok(Offers {
+        api,
+        question,
+        is_by_date,
+        touches,
+        offered,
+        first,
+        looked,
+        said,
+        is_over: false,
+    })
 }
 
 fn listing(message: pb::WatchSlotsRequest) -> pb::ListSlotsRequest {
@@ -99,10 +109,14 @@ async fn look(
 ) -> Answered<Offered> {
     let ((_, ranges), shown) = (question.ranges(api, &asked), question.zone.clone());
     let weight = asked.weight(&ranges);
-    let offered = api.compute(weight, deadline, move || offered(&asked, &ranges, shown)).await?;
+    let offered = api
+        .compute(weight, deadline, move || offered(&asked, &ranges, shown))
+        .await?;
     let offered = offered.ok_or_else(|| {
         let field = if is_by_date { "date" } else { "end_time" };
-        let text = format!("more than {SLOTS_WATCHED_MAX} slots, or too many calendars with them; watch less");
+        let text = format!(
+            "more than {SLOTS_WATCHED_MAX} slots, or too many calendars with them; watch less"
+        );
         Fields::wrong_only(field, text)
     })?;
     Ok(offered)
@@ -110,23 +124,48 @@ async fn look(
 
 /// The slots of these ranges; none when they are too many.
 fn offered(asked: &Asked, ranges: &[Interval], shown: Option<Arc<Zone>>) -> Option<Offered> {
-    let ids: Vec<String> = asked.view.calendars.iter().map(|it| it.id.to_string()).collect();
+    let ids: Vec<String> = asked
+        .view
+        .calendars
+        .iter()
+        .map(|it| it.id.to_string())
+        .collect();
     let mut found = Vec::new();
     let (mut bytes, mut is_too_much) = (0, false);
     for range in ranges {
-        multi_calendar::visit(&asked.searches(*range), asked.assignment, &mut |slot: SharedSlot| {
-            bytes += SLOT_BYTES + slot.calendars.iter().map(|index| ids[index].len() + 2).sum::<usize>();
-            found.push(slot);
-            is_too_much |= found.len() > SLOTS_WATCHED_MAX || bytes > SLOTS_BYTES_MAX;
-            if is_too_much { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
+        multi_calendar::visit(
+            &asked.searches(*range),
+            asked.assignment,
+            &mut |slot: SharedSlot| {
+                bytes += SLOT_BYTES
+                    + slot
+                        .calendars
+                        .iter()
+                        .map(|index| ids[index].len() + 2)
+                        .sum::<usize>();
+                found.push(slot);
+                is_too_much |= found.len() > SLOTS_WATCHED_MAX || bytes > SLOTS_BYTES_MAX;
+                if is_too_much {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            },
+        );
         if is_too_much {
             return None;
         }
     }
     let due = due(asked, found.first(), asked.view.now);
     let (revision, now) = (asked.view.revision, asked.view.now);
-    Some(Offered { slots: found, ids, shown, revision, now, due })
+    Some(Offered {
+        slots: found,
+        ids,
+        shown,
+        revision,
+        now,
+        due,
+    })
 }
 
 /// When time alone may change what is offered: slots end at whole minutes and the second after, days at whole minutes;
@@ -147,8 +186,17 @@ impl Offered {
         ids_before: &[String],
     ) -> pb::WatchSlotsResponse {
         let slot = |it: &SharedSlot, ids: &[String]| {
-            let calendars = it.calendars.iter().map(|index| ids[index].clone()).collect();
-            render::slot(it.slot.interval(), it.slot.seats_remaining, calendars, self.shown.as_deref())
+            let calendars = it
+                .calendars
+                .iter()
+                .map(|index| ids[index].clone())
+                .collect();
+            render::slot(
+                it.slot.interval(),
+                it.slot.seats_remaining,
+                calendars,
+                self.shown.as_deref(),
+            )
         };
         pb::WatchSlotsResponse {
             added: added.map(|it| slot(it, &self.ids)).collect(),
@@ -167,7 +215,10 @@ impl Offered {
 
 /// The slots of the second list that are not in the first, and the other way round. Both are in order of start, each
 /// start once.
-fn difference<'a>(before: &'a [SharedSlot], after: &'a [SharedSlot]) -> (Vec<&'a SharedSlot>, Vec<&'a SharedSlot>) {
+fn difference<'a>(
+    before: &'a [SharedSlot],
+    after: &'a [SharedSlot],
+) -> (Vec<&'a SharedSlot>, Vec<&'a SharedSlot>) {
     let (mut added, mut removed) = (Vec::new(), Vec::new());
     let (mut before, mut after) = (before.iter().peekable(), after.iter().peekable());
     let order = |before: &mut Peekable<std::slice::Iter<'a, SharedSlot>>,
@@ -211,7 +262,12 @@ impl Offers {
     async fn follow(&mut self) -> Answered<pb::WatchSlotsResponse> {
         loop {
             let progress = self.said + self.touches.settings().progress;
-            let seconds = self.offered.due.since(self.api.engine.now()).max(0).unsigned_abs();
+            let seconds = self
+                .offered
+                .due
+                .since(self.api.engine.now())
+                .max(0)
+                .unsigned_abs();
             // Whole seconds may have begun long ago: a wait of none is a look at once.
             let until = Monotonic::now() + Duration::from_secs(seconds);
             let woken = self.touches.woken(until.min(progress)).await;

@@ -18,7 +18,11 @@ use crate::api::convert::render;
 /// How many appointments one page looks at.
 const EXAMINED_MAX: usize = 10_000;
 /// What is still to come about: in these states somebody will be there at a wall time.
-const STATES: [AppointmentState; 3] = [AppointmentState::Held, AppointmentState::Pending, AppointmentState::Confirmed];
+const STATES: [AppointmentState; 3] = [
+    AppointmentState::Held,
+    AppointmentState::Pending,
+    AppointmentState::Confirmed,
+];
 
 /// Appointments to look at, each with the token that goes on after it, and the token after all of them.
 struct DriftPage {
@@ -41,17 +45,26 @@ pub(crate) async fn list_zone_drift(
     };
     let (Page { limit, token }, calendar) = fields.finish(page.zip(calendar))?;
     let now = api.engine.now();
-    let token = token.unwrap_or_else(|| PageToken { start: i64::MIN, ..PageToken::default() });
+    let token = token.unwrap_or_else(|| PageToken {
+        start: i64::MIN,
+        ..PageToken::default()
+    });
     let examined = match calendar {
         Some(calendar) => of_calendar(api, calendar, now, token, until).await?,
         None => of_all(api, token, until).await?,
     };
-    let DriftPage { appointments, mut next, revision } = examined;
+    let DriftPage {
+        appointments,
+        mut next,
+        revision,
+    } = examined;
     let mut drifts = Vec::new();
     for (appointment, after) in appointments {
         let is_upcoming = appointment.end() > now && STATES.contains(&appointment.state_at(now));
         let zone = api.zones.zone(&appointment.time_zone).ok();
-        let Some(drift) = drift(&appointment, zone.as_deref()).filter(|_| is_upcoming) else { continue };
+        let Some(drift) = drift(&appointment, zone.as_deref()).filter(|_| is_upcoming) else {
+            continue;
+        };
         drifts.push(rendered(api, &appointment, drift, now));
         if drifts.len() == limit {
             next = Some(after);
@@ -91,10 +104,12 @@ async fn of_calendar(
         now,
     };
     let asked = calendar.clone();
-    let read = api.engine.query(until, move |store| match store.has_calendar(&asked)? {
-        true => store.list_appointments(&query).map(Some),
-        false => Ok(None),
-    });
+    let read = api
+        .engine
+        .query(until, move |store| match store.has_calendar(&asked)? {
+            true => store.list_appointments(&query).map(Some),
+            false => Ok(None),
+        });
     let page = read.await?.ok_or(Refusal::CalendarNotFound(calendar))?;
     let at = |start: Instant, id: AppointmentId| PageToken {
         start: start.seconds(),
@@ -106,27 +121,53 @@ async fn of_calendar(
         let after = at(it.start, it.id);
         (it, after)
     });
-    Ok(DriftPage { appointments: appointments.collect(), next, revision: page.revision })
+    Ok(DriftPage {
+        appointments: appointments.collect(),
+        next,
+        revision: page.revision,
+    })
 }
 
 /// In the order in which they were booked, past ones included: there is no index of all that is upcoming.
-async fn of_all(api: &Api, token: PageToken, until: Option<tokio::time::Instant>) -> Answered<DriftPage> {
+async fn of_all(
+    api: &Api,
+    token: PageToken,
+    until: Option<tokio::time::Instant>,
+) -> Answered<DriftPage> {
     let after = AppointmentKey(token.start.max(0).unsigned_abs());
-    let read = api.engine.query(until, move |store| store.appointments_after(after, EXAMINED_MAX)).await?;
+    let read = api
+        .engine
+        .query(until, move |store| {
+            store.appointments_after(after, EXAMINED_MAX)
+        })
+        .await?;
     let (found, revision) = read;
-    let at = |key: AppointmentKey| PageToken { start: i64::try_from(key.0).unwrap_or(i64::MAX), ..token.clone() };
-    let next = found.last().filter(|_| found.len() == EXAMINED_MAX).map(|it| at(it.key));
+    let at = |key: AppointmentKey| PageToken {
+        start: i64::try_from(key.0).unwrap_or(i64::MAX),
+        ..token.clone()
+    };
+    let next = found
+        .last()
+        .filter(|_| found.len() == EXAMINED_MAX)
+        .map(|it| at(it.key));
     let appointments = found.into_iter().map(|it| {
         let after = at(it.key);
         (it, after)
     });
-    Ok(DriftPage { appointments: appointments.collect(), next, revision })
+    Ok(DriftPage {
+        appointments: appointments.collect(),
+        next,
+        revision,
+    })
 }
 
 fn rendered(api: &Api, appointment: &Appointment, drift: Drift, now: Instant) -> pb::ZoneDrift {
     pb::ZoneDrift {
         appointment: Some(api.appointment(appointment, now)),
-        local_start_now: drift.local_start.map(|it| it.to_string()).unwrap_or_default(),
+        local_start_now: drift
+            .local_start
+            .map(|it| it.to_string())
+            .unwrap_or_default(),
         start_time_now: drift.start.map(render::timestamp),
     }
 }

@@ -28,10 +28,16 @@ pub enum AvailabilityCommand {
         safety: Safety,
     },
     /// Set the hours of dates, or give dates back to the weekly hours
-    #[command(subcommand, after_help = "Example:\n  bookd overrides put ada tomorrow 10:00-14:00")]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  bookd overrides put ada tomorrow 10:00-14:00"
+    )]
     Overrides(OverrideAction),
     /// Say what an external calendar takes of a calendar's time, or list it
-    #[command(subcommand, after_help = "Example:\n  bookd busy list ada --from today --to 2027-12-31")]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  bookd busy list ada --from today --to 2027-12-31"
+    )]
     Busy(BusyAction),
 }
 
@@ -39,8 +45,10 @@ pub enum AvailabilityCommand {
 #[derive(Subcommand, Clone, Debug)]
 pub enum OverrideAction {
     /// Set the hours of a date, or of each date up to another, or close them
-    #[command(after_help = "Examples:\n  bookd overrides put ada tomorrow 10:00-12:00 14:00-16:00\n  \
-                            bookd overrides put ada 2027-12-24 closed --to 2027-12-26 --note Christmas")]
+    #[command(
+        after_help = "Examples:\n  bookd overrides put ada tomorrow 10:00-12:00 14:00-16:00\n  \
+                            bookd overrides put ada 2027-12-24 closed --to 2027-12-26 --note Christmas"
+    )]
     Put {
         /// The calendar
         calendar: String,
@@ -109,7 +117,9 @@ pub enum BusyAction {
         safety: Safety,
     },
     /// List busy periods
-    #[command(after_help = "Example:\n  bookd busy list ada --from today --to 2027-12-31 --source google")]
+    #[command(
+        after_help = "Example:\n  bookd busy list ada --from today --to 2027-12-31 --source google"
+    )]
     List {
         /// The calendar
         calendar: String,
@@ -134,7 +144,9 @@ pub enum BusyAction {
 impl AvailabilityCommand {
     pub(super) fn method(&self) -> &'static str {
         match self {
-            Self::Hours { hours, zone, .. } if hours.is_empty() && zone.is_none() => "GetAvailability",
+            Self::Hours { hours, zone, .. } if hours.is_empty() && zone.is_none() => {
+                "GetAvailability"
+            }
             Self::Hours { .. } => "SetAvailability",
             Self::Overrides(OverrideAction::Put { .. }) => "PutOverrides",
             Self::Overrides(OverrideAction::Delete { .. }) => "DeleteOverrides",
@@ -145,25 +157,44 @@ impl AvailabilityCommand {
 
     pub(super) fn pages(&self) -> Option<PagedList> {
         match self {
-            Self::Busy(BusyAction::List { limit, .. }) => Some(PagedList { field: "periods", limit: limit.limit }),
+            Self::Busy(BusyAction::List { limit, .. }) => Some(PagedList {
+                field: "periods",
+                limit: limit.limit,
+            }),
             _ => None,
         }
     }
 
     pub(super) async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         match self {
-            Self::Hours { calendar, hours, zone, .. } if hours.is_empty() && zone.is_none() => {
-                Ok(json!({ "calendar_id": calendar }))
-            }
-            Self::Hours { calendar, hours, zone, safety } if hours.is_empty() => {
+            Self::Hours {
+                calendar,
+                hours,
+                zone,
+                ..
+            } if hours.is_empty() && zone.is_none() => Ok(json!({ "calendar_id": calendar })),
+            Self::Hours {
+                calendar,
+                hours,
+                zone,
+                safety,
+            } if hours.is_empty() => {
                 // The call replaces the rules whole: those that there are go with it.
                 let present = ask.availability(calendar).await?;
                 let request = json!({ "calendar_id": calendar, "rules": present["rules"], "time_zone": zone });
                 Ok(safe(guarded(request, &present["etag"], safety), safety))
             }
-            Self::Hours { calendar, hours, zone, safety } => {
+            Self::Hours {
+                calendar,
+                hours,
+                zone,
+                safety,
+            } => {
                 let rules = weekly(hours).map_err(CallError::Usage)?;
-                Ok(safe(json!({ "calendar_id": calendar, "rules": rules, "time_zone": zone }), safety))
+                Ok(safe(
+                    json!({ "calendar_id": calendar, "rules": rules, "time_zone": zone }),
+                    safety,
+                ))
             }
             Self::Overrides(action) => action.request(ask).await,
             Self::Busy(action) => action.request(ask).await,
@@ -174,23 +205,45 @@ impl AvailabilityCommand {
 impl OverrideAction {
     async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         match self {
-            Self::Put { calendar, date, hours, to, read_in, note, safety } => {
+            Self::Put {
+                calendar,
+                date,
+                hours,
+                to,
+                read_in,
+                note,
+                safety,
+            } => {
                 let windows = windows(hours).map_err(CallError::Usage)?;
                 let dates = read_in.dates(ask, Some(calendar));
                 let (date, to) = match to {
-                    Some(to) => dates.dates(date, to).await.map(|(first, last)| (first, Some(last)))?,
+                    Some(to) => dates
+                        .dates(date, to)
+                        .await
+                        .map(|(first, last)| (first, Some(last)))?,
                     None => (dates.date(date).await?, None),
                 };
                 let put = json!({ "date": date, "to_date": to, "windows": windows, "note": note });
-                Ok(safe(json!({ "calendar_id": calendar, "overrides": [put] }), safety))
+                Ok(safe(
+                    json!({ "calendar_id": calendar, "overrides": [put] }),
+                    safety,
+                ))
             }
-            Self::Delete { calendar, dates, read_in, safety } => {
+            Self::Delete {
+                calendar,
+                dates,
+                read_in,
+                safety,
+            } => {
                 let reader = read_in.dates(ask, Some(calendar));
                 let mut named = Vec::new();
                 for date in dates {
                     named.push(reader.date(date).await?);
                 }
-                Ok(safe(json!({ "calendar_id": calendar, "dates": named }), safety))
+                Ok(safe(
+                    json!({ "calendar_id": calendar, "dates": named }),
+                    safety,
+                ))
             }
         }
     }
@@ -198,7 +251,20 @@ impl OverrideAction {
 
 impl BusyAction {
     async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
-        let (Self::Put { calendar, from, to, read_in, .. } | Self::List { calendar, from, to, read_in, .. }) = self;
+        let (Self::Put {
+            calendar,
+            from,
+            to,
+            read_in,
+            ..
+        }
+        | Self::List {
+            calendar,
+            from,
+            to,
+            read_in,
+            ..
+        }) = self;
         let dates = read_in.dates(ask, Some(calendar));
         let [start, end] = dates.range(Some(from), Some(to)).await?;
         let mut request = json!({ "calendar_id": calendar, "start_time": start, "end_time": end });
@@ -207,13 +273,22 @@ impl BusyAction {
                 request["source"] = json!(source);
                 Ok(request)
             }
-            Self::Put { source, periods, safety, .. } => {
+            Self::Put {
+                source,
+                periods,
+                safety,
+                ..
+            } => {
                 let mut read = Vec::new();
-                let periods = if is_alone(periods, NONE) { &[] } else { &periods[..] };
+                let periods = if is_alone(periods, NONE) {
+                    &[]
+                } else {
+                    &periods[..]
+                };
                 for word in periods {
-                    let (start, end) = word
-                        .split_once('/')
-                        .ok_or_else(|| CallError::Usage(format!("{word}: write START/END, or {NONE} alone")))?;
+                    let (start, end) = word.split_once('/').ok_or_else(|| {
+                        CallError::Usage(format!("{word}: write START/END, or {NONE} alone"))
+                    })?;
                     let [start, end] = dates.range(Some(start), Some(end)).await?;
                     read.push(json!({ "start_time": start, "end_time": end }));
                 }

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::calendars::camel;
 use super::{
-    CallError, CarriedArgs, Ignored, Lookup, New, ReadIn, Safety, TakingPart, Who, claiming, guarded, ignoring,
-    invitee_over, json_of, map_over, on, read, safe,
+    CallError, CarriedArgs, Ignored, Lookup, New, ReadIn, Safety, TakingPart, Who, claiming,
+    guarded, ignoring, invitee_over, json_of, map_over, on, read, safe,
 };
 use crate::cli::table;
 use crate::cli::words::length;
@@ -40,8 +40,10 @@ pub enum BookingCommand {
         new: New,
     },
     /// Move an appointment: to another time, length or calendar
-    #[command(after_help = "Examples:\n  bookd move 0190163d-8694-739b-aea5-966c26f8ad91 tomorrow 11:00\n  \
-                            bookd move 0190163d-8694-739b-aea5-966c26f8ad91 --to bea")]
+    #[command(
+        after_help = "Examples:\n  bookd move 0190163d-8694-739b-aea5-966c26f8ad91 tomorrow 11:00\n  \
+                            bookd move 0190163d-8694-739b-aea5-966c26f8ad91 --to bea"
+    )]
     Move {
         /// The appointment
         appointment: String,
@@ -70,7 +72,9 @@ pub enum BookingCommand {
         safety: Safety,
     },
     /// Call an appointment off
-    #[command(after_help = "Example:\n  bookd cancel 0190163d-8694-739b-aea5-966c26f8ad91 --reason ill")]
+    #[command(
+        after_help = "Example:\n  bookd cancel 0190163d-8694-739b-aea5-966c26f8ad91 --reason ill"
+    )]
     Cancel {
         /// The appointment
         appointment: String,
@@ -115,7 +119,9 @@ pub enum BookingCommand {
         safety: Safety,
     },
     /// Say that the appointment took place, or take that back
-    #[command(after_help = "Example:\n  bookd complete 0190163d-8694-739b-aea5-966c26f8ad91 --undo")]
+    #[command(
+        after_help = "Example:\n  bookd complete 0190163d-8694-739b-aea5-966c26f8ad91 --undo"
+    )]
     Complete {
         /// The appointment
         appointment: String,
@@ -148,7 +154,10 @@ pub enum BookingCommand {
     #[command(after_help = "Example:\n  bookd redact grace@example.com --dry-run")]
     Redact {
         /// The person's e-mail address
-        #[arg(required_unless_present = "appointment", conflicts_with = "appointment")]
+        #[arg(
+            required_unless_present = "appointment",
+            conflicts_with = "appointment"
+        )]
         email: Option<String>,
         /// Only of this appointment
         #[arg(long, value_name = "APPOINTMENT")]
@@ -185,7 +194,9 @@ pub(super) enum Every {
 #[derive(Subcommand, Clone, Debug)]
 pub enum SeriesAction {
     /// Book a series in wall time, all or nothing unless --allow-partial
-    #[command(after_help = "Example:\n  bookd series book ada monday 09:00 --every weekly --count 10 --name Grace")]
+    #[command(
+        after_help = "Example:\n  bookd series book ada monday 09:00 --every weekly --count 10 --name Grace"
+    )]
     Book(Box<SeriesBook>),
     /// Call off one occurrence, it and those after it, or all that have not begun
     #[command(
@@ -248,7 +259,12 @@ pub struct SeriesBook {
     #[arg(long, value_name = "NUMBER")]
     interval: Option<u32>,
     /// How many occurrences
-    #[arg(long, value_name = "NUMBER", required_unless_present = "until", conflicts_with = "until")]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        required_unless_present = "until",
+        conflicts_with = "until"
+    )]
     count: Option<u32>,
     /// The last date; a day's name counts from the first date on
     #[arg(long, value_name = "DATE")]
@@ -266,9 +282,10 @@ impl SeriesBook {
         let dates = self.new.what.read_in.dates(ask, Some(&self.calendars));
         let taking_part = on(json!({}), &self.calendars, &self.new.what.taking_part)?;
         let (date, until) = match &self.until {
-            Some(until) => {
-                dates.series(&self.date, &self.time, until).await.map(|(first, last)| (first, Some(last)))?
-            }
+            Some(until) => dates
+                .series(&self.date, &self.time, until)
+                .await
+                .map(|(first, last)| (first, Some(last)))?,
             None => (dates.date(&self.date).await?, None),
         };
         let frequency = match self.every {
@@ -305,7 +322,11 @@ impl BookingCommand {
 
     pub(super) fn shown(&self, answer: &Value) -> Result<String, CallError> {
         match self {
-            Self::Redact { email, appointment, safety } => {
+            Self::Redact {
+                email,
+                appointment,
+                safety,
+            } => {
                 let whom = email.as_ref().or(appointment.as_ref());
                 redacted(answer, whom.map_or("", String::as_str), safety.dry_run)
             }
@@ -325,12 +346,24 @@ impl BookingCommand {
 
     pub(super) async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         match self {
-            Self::Book { calendars, date, time, hold, id, new } => {
+            Self::Book {
+                calendars,
+                date,
+                time,
+                hold,
+                id,
+                new,
+            } => {
                 let mut request = json!({ "hold_id": hold, "appointment_id": id });
                 if let (Some(calendars), Some(date), Some(time)) = (calendars, date, time) {
                     request = on(request, calendars, &new.what.taking_part)?;
-                    request["local_start"] =
-                        json!(new.what.read_in.dates(ask, Some(calendars)).local_start(date, time).await?);
+                    request["local_start"] = json!(
+                        new.what
+                            .read_in
+                            .dates(ask, Some(calendars))
+                            .local_start(date, time)
+                            .await?
+                    );
                 }
                 let mut request = claiming(request, new);
                 if let Some(hold) = hold {
@@ -339,42 +372,89 @@ impl BookingCommand {
                 Ok(request)
             }
             Self::Move { .. } => self.moving(ask).await,
-            Self::Cancel { appointment, reason, safety } => {
-                Ok(safe(json!({ "appointment_id": appointment, "reason": reason }), safety))
-            }
-            Self::Update { appointment, who, carried, clear, safety } => {
+            Self::Cancel {
+                appointment,
+                reason,
+                safety,
+            } => Ok(safe(
+                json!({ "appointment_id": appointment, "reason": reason }),
+                safety,
+            )),
+            Self::Update {
+                appointment,
+                who,
+                carried,
+                clear,
+                safety,
+            } => {
                 let present = ask.appointment(appointment).await?;
                 let request = updated(&present, who, carried, clear)?;
                 Ok(safe(guarded(request, &present["etag"], safety), safety))
             }
-            Self::NoShow { appointment, undo, safety } | Self::Complete { appointment, undo, safety } => {
-                Ok(safe(json!({ "appointment_id": appointment, "undo": undo }), safety))
+            Self::NoShow {
+                appointment,
+                undo,
+                safety,
             }
+            | Self::Complete {
+                appointment,
+                undo,
+                safety,
+            } => Ok(safe(
+                json!({ "appointment_id": appointment, "undo": undo }),
+                safety,
+            )),
             Self::Series(SeriesAction::Book(book)) => book.request(ask).await,
-            Self::Series(SeriesAction::Cancel { series, appointment, scope, reason, safety }) => {
+            Self::Series(SeriesAction::Cancel {
+                series,
+                appointment,
+                scope,
+                reason,
+                safety,
+            }) => {
                 let scope = scope.in_request();
-                let request =
-                    json!({ "series_id": series, "appointment_id": appointment, "scope": scope, "reason": reason });
+                let request = json!({ "series_id": series, "appointment_id": appointment, "scope": scope, "reason": reason });
                 Ok(safe(request, safety))
             }
             Self::Batch { file, safety } => {
                 let text = match file.as_str() {
                     "-" => read("-")?,
-                    file => std::fs::read_to_string(file)
-                        .map_err(|error| CallError::Usage(format!("{file} cannot be read: {error}")))?,
+                    file => std::fs::read_to_string(file).map_err(|error| {
+                        CallError::Usage(format!("{file} cannot be read: {error}"))
+                    })?,
                 };
                 let said = json_of(file, &text)?;
-                let requests = if said.is_array() { said } else { said["requests"].clone() };
+                let requests = if said.is_array() {
+                    said
+                } else {
+                    said["requests"].clone()
+                };
                 Ok(safe(json!({ "requests": requests }), safety))
             }
-            Self::Redact { email, appointment, safety } => {
-                Ok(safe(json!({ "invitee_email": email, "appointment_id": appointment }), safety))
-            }
+            Self::Redact {
+                email,
+                appointment,
+                safety,
+            } => Ok(safe(
+                json!({ "invitee_email": email, "appointment_id": appointment }),
+                safety,
+            )),
         }
     }
 
     async fn moving(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
-        let Self::Move { appointment, date, time, duration, read_in, to, taking_part, ignored, safety } = self else {
+        let Self::Move {
+            appointment,
+            date,
+            time,
+            duration,
+            read_in,
+            to,
+            taking_part,
+            ignored,
+            safety,
+        } = self
+        else {
             return Err(CallError::Usage("only `move` moves".to_owned()));
         };
         let mut request = json!({ "appointment_id": appointment, "duration": duration, "time_zone": read_in.zone });
@@ -384,12 +464,20 @@ impl BookingCommand {
                 (None, None) => ask.calendar_of(appointment).await?,
                 (None, Some(_)) => String::new(),
             };
-            request["local_start"] = json!(read_in.dates(ask, Some(&calendars)).local_start(date, time).await?);
+            request["local_start"] = json!(
+                read_in
+                    .dates(ask, Some(&calendars))
+                    .local_start(date, time)
+                    .await?
+            );
         }
         if let Some(to) = to {
             request = on(request, to, taking_part)?;
             // A move has no short form for one calendar.
-            if let Some(one) = request.as_object_mut().and_then(|it| it.remove("calendar_id")) {
+            if let Some(one) = request
+                .as_object_mut()
+                .and_then(|it| it.remove("calendar_id"))
+            {
                 request["calendar_ids"] = json!([one]);
             }
         }
@@ -400,20 +488,35 @@ impl BookingCommand {
 /// How many appointments were redacted. None is no success: the address may be misspelt, and the data still be there.
 fn redacted(answer: &Value, whom: &str, is_dry_run: bool) -> Result<String, CallError> {
     let count = answer["appointments_redacted"].as_u64().unwrap_or(0);
-    let things = if count == 1 { "appointment" } else { "appointments" };
-    let done = if is_dry_run { "would be redacted" } else { "redacted" };
+    let things = if count == 1 {
+        "appointment"
+    } else {
+        "appointments"
+    };
+    let done = if is_dry_run {
+        "would be redacted"
+    } else {
+        "redacted"
+    };
     let more = match answer["more"] == Value::Bool(true) {
         true => "; there may be more, run it again (under another --request-id)",
         false => "",
     };
     match count {
-        0 => Err(CallError::Nothing(format!("nothing was found for {whom}; nothing was redacted"))),
+        0 => Err(CallError::Nothing(format!(
+            "nothing was found for {whom}; nothing was redacted"
+        ))),
         count => Ok(format!("{count} {things} {done}{more}")),
     }
 }
 
 /// What is said, over the appointment that there is.
-fn updated(present: &Value, who: &Who, carried: &CarriedArgs, clear: &[Clear]) -> Result<Value, CallError> {
+fn updated(
+    present: &Value,
+    who: &Who,
+    carried: &CarriedArgs,
+    clear: &[Clear],
+) -> Result<Value, CallError> {
     let mut request = json!({ "appointment_id": present["appointment_id"] });
     let mut mask = Vec::new();
     if who.is_said() {
@@ -428,12 +531,18 @@ fn updated(present: &Value, who: &Who, carried: &CarriedArgs, clear: &[Clear]) -
     }
     let is_cleared = clear.contains(&Clear::Metadata);
     if !carried.metadata.is_empty() || is_cleared {
-        let kept = if is_cleared { &Value::Null } else { &present["metadata"] };
+        let kept = if is_cleared {
+            &Value::Null
+        } else {
+            &present["metadata"]
+        };
         request["metadata"] = map_over(kept, &carried.metadata);
         mask.push("metadata".to_owned());
     }
     if mask.is_empty() {
-        return Err(CallError::Usage("say what to change, such as --note or --phone".to_owned()));
+        return Err(CallError::Usage(
+            "say what to change, such as --note or --phone".to_owned(),
+        ));
     }
     request["update_mask"] = json!(camel(&mask));
     Ok(request)

@@ -149,8 +149,14 @@ impl SessionLimitArgs {
         if said.iter().all(|(_, value)| value.is_none()) {
             return Value::Null;
         }
-        let mut limits = if present.is_object() { present.clone() } else { json!({}) };
-        said.into_iter().filter(|(_, value)| value.is_some()).for_each(|(name, value)| limits[name] = json!(value));
+        let mut limits = if present.is_object() {
+            present.clone()
+        } else {
+            json!({})
+        };
+        said.into_iter()
+            .filter(|(_, value)| value.is_some())
+            .for_each(|(name, value)| limits[name] = json!(value));
         limits
     }
 }
@@ -162,12 +168,17 @@ impl CalendarSettingArgs {
             (None, None) => Value::Null,
             (name, email) => {
                 let present = &present["owner"];
-                let one =
-                    |said: &Option<String>, field: &str| said.as_ref().map_or(present[field].clone(), |it| json!(it));
+                let one = |said: &Option<String>, field: &str| {
+                    said.as_ref().map_or(present[field].clone(), |it| json!(it))
+                };
                 json!({ "name": one(name, "name"), "email": one(email, "email") })
             }
         };
-        let is_paused = if self.pause || self.resume { json!(self.pause) } else { Value::Null };
+        let is_paused = if self.pause || self.resume {
+            json!(self.pause)
+        } else {
+            Value::Null
+        };
         json!({
             "display_name": self.name,
             "owner": owner,
@@ -185,10 +196,12 @@ pub enum TypeAction {
     /// Make a type, or change what is said of it; what is booked stays as it is
     ///
     /// Shows which upcoming appointments of the type then lie outside open hours.
-    #[command(after_help = "Examples:\n  bookd types put ada consultation --duration 30m --step 15m --notice 2h\n  \
+    #[command(
+        after_help = "Examples:\n  bookd types put ada consultation --duration 30m --step 15m --notice 2h\n  \
                             bookd types put ada yoga --duration 1h --capacity 12 --hours \"sat 10:00-13:00\"\n  \
                             bookd types put ada consultation --approval\n  \
-                            bookd types put ada consultation --replace --duration 45m")]
+                            bookd types put ada consultation --replace --duration 45m"
+    )]
     Put(Box<TypePut>),
     /// Show a type
     #[command(after_help = "Example:\n  bookd types get ada consultation")]
@@ -294,7 +307,8 @@ impl TypePut {
             let next = "say --keep for a type that is there, or --replace for one that may not be";
             return Err(CallError::Usage(format!("--request-id: {next}")));
         }
-        let names = json!({ "calendar_id": self.calendar, "appointment_type_id": self.appointment_type });
+        let names =
+            json!({ "calendar_id": self.calendar, "appointment_type_id": self.appointment_type });
         let mut present = match ask.client.call("GetAppointmentType", names).await {
             Ok(found) => found["appointment_type"].clone(),
             Err(error) if error.exit() == Exit::NotFound && !self.keep => json!({}),
@@ -312,7 +326,13 @@ impl TypePut {
             [] => Value::Null,
             hours => rules(hours).map_err(CallError::Usage)?,
         };
-        let list = |items: &[String]| if items.is_empty() { Value::Null } else { json!(items) };
+        let list = |items: &[String]| {
+            if items.is_empty() {
+                Value::Null
+            } else {
+                json!(items)
+            }
+        };
         let said = json!({
             "appointment_type_id": self.appointment_type,
             "display_name": self.name,
@@ -338,7 +358,9 @@ impl TypePut {
 /// What is said over what there is.
 fn overlaid(mut present: Value, said: Value) -> Value {
     if let Value::Object(said) = said {
-        said.into_iter().filter(|(_, value)| !value.is_null()).for_each(|(name, value)| present[name] = value);
+        said.into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .for_each(|(name, value)| present[name] = value);
     }
     present
 }
@@ -359,14 +381,35 @@ impl CalendarCommand {
     }
 
     pub(super) fn shown(&self, answer: &Value) -> String {
-        let done = |safety: &Safety| if safety.dry_run { "would be deleted" } else { "is deleted" };
+        let done = |safety: &Safety| {
+            if safety.dry_run {
+                "would be deleted"
+            } else {
+                "is deleted"
+            }
+        };
         match self {
-            Self::Calendar(CalendarAction::Delete { calendar, force, safety }) => {
-                let upcoming = if *force { ", and what is upcoming of it cancelled" } else { "" };
+            Self::Calendar(CalendarAction::Delete {
+                calendar,
+                force,
+                safety,
+            }) => {
+                let upcoming = if *force {
+                    ", and what is upcoming of it cancelled"
+                } else {
+                    ""
+                };
                 format!("calendar {calendar} {}{upcoming}", done(safety))
             }
-            Self::Types(TypeAction::Delete { calendar, appointment_type, safety }) => {
-                format!("type {appointment_type} of calendar {calendar} {}; what is booked of it stays", done(safety))
+            Self::Types(TypeAction::Delete {
+                calendar,
+                appointment_type,
+                safety,
+            }) => {
+                format!(
+                    "type {appointment_type} of calendar {calendar} {}; what is booked of it stays",
+                    done(safety)
+                )
             }
             _ => table::show(self.method(), None, answer),
         }
@@ -374,10 +417,14 @@ impl CalendarCommand {
 
     pub(super) fn pages(&self) -> Option<PagedList> {
         match self {
-            Self::Calendars { limit, .. } => Some(PagedList { field: "calendars", limit: limit.limit }),
-            Self::Types(TypeAction::List { limit, .. }) => {
-                Some(PagedList { field: "appointment_types", limit: limit.limit })
-            }
+            Self::Calendars { limit, .. } => Some(PagedList {
+                field: "calendars",
+                limit: limit.limit,
+            }),
+            Self::Types(TypeAction::List { limit, .. }) => Some(PagedList {
+                field: "appointment_types",
+                limit: limit.limit,
+            }),
             _ => None,
         }
     }
@@ -394,31 +441,57 @@ impl CalendarCommand {
 impl CalendarAction {
     async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         match self {
-            Self::Create { calendar, settings, safety } => {
-                let made = overlaid(json!({ "calendar_id": calendar }), settings.over(&Value::Null));
+            Self::Create {
+                calendar,
+                settings,
+                safety,
+            } => {
+                let made = overlaid(
+                    json!({ "calendar_id": calendar }),
+                    settings.over(&Value::Null),
+                );
                 Ok(safe(json!({ "calendar": made }), safety))
             }
             Self::Get { calendar } => Ok(json!({ "calendar_id": calendar })),
-            Self::Update { calendar, settings, clear, safety } => {
-                let found = ask.client.call("GetCalendar", json!({ "calendar_id": calendar })).await?;
+            Self::Update {
+                calendar,
+                settings,
+                clear,
+                safety,
+            } => {
+                let found = ask
+                    .client
+                    .call("GetCalendar", json!({ "calendar_id": calendar }))
+                    .await?;
                 let mut present = found["calendar"].clone();
                 let mut mask: Vec<String> = clear.iter().map(|it| it.replace('-', "_")).collect();
                 mask.iter().for_each(|name| present[name] = Value::Null);
                 let said = settings.over(&present);
-                let named = |(name, value): (&String, &Value)| (!value.is_null()).then(|| name.clone());
+                let named =
+                    |(name, value): (&String, &Value)| (!value.is_null()).then(|| name.clone());
                 mask.extend(said.as_object().into_iter().flatten().filter_map(named));
                 mask.sort();
                 mask.dedup();
                 if mask.is_empty() {
-                    return Err(CallError::Usage("say what to change, such as --name or --pause".to_owned()));
+                    return Err(CallError::Usage(
+                        "say what to change, such as --name or --pause".to_owned(),
+                    ));
                 }
                 let changed = guarded(json!({ "calendar_id": calendar }), &present["etag"], safety);
                 let changed = overlaid(changed, said);
-                Ok(safe(json!({ "calendar": changed, "update_mask": camel(&mask) }), safety))
+                Ok(safe(
+                    json!({ "calendar": changed, "update_mask": camel(&mask) }),
+                    safety,
+                ))
             }
-            Self::Delete { calendar, force, safety } => {
-                Ok(safe(json!({ "calendar_id": calendar, "force": force }), safety))
-            }
+            Self::Delete {
+                calendar,
+                force,
+                safety,
+            } => Ok(safe(
+                json!({ "calendar_id": calendar, "force": force }),
+                safety,
+            )),
         }
     }
 }
@@ -442,15 +515,22 @@ impl TypeAction {
         match self {
             Self::Put(put) => {
                 let present = put.present(ask).await?;
-                let request = json!({ "calendar_id": put.calendar, "appointment_type": put.over(present)? });
+                let request =
+                    json!({ "calendar_id": put.calendar, "appointment_type": put.over(present)? });
                 Ok(safe(request, &put.safety))
             }
-            Self::Get { calendar, appointment_type } => {
-                Ok(json!({ "calendar_id": calendar, "appointment_type_id": appointment_type }))
-            }
-            Self::Delete { calendar, appointment_type, safety } => {
-                Ok(safe(json!({ "calendar_id": calendar, "appointment_type_id": appointment_type }), safety))
-            }
+            Self::Get {
+                calendar,
+                appointment_type,
+            } => Ok(json!({ "calendar_id": calendar, "appointment_type_id": appointment_type })),
+            Self::Delete {
+                calendar,
+                appointment_type,
+                safety,
+            } => Ok(safe(
+                json!({ "calendar_id": calendar, "appointment_type_id": appointment_type }),
+                safety,
+            )),
             Self::List { calendar, .. } => Ok(json!({ "calendar_id": calendar })),
         }
     }

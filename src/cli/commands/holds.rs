@@ -29,7 +29,9 @@ pub enum HoldCommand {
         new: New,
     },
     /// Make a hold last longer, from now on
-    #[command(after_help = "Example:\n  bookd extend 0190163d-8694-739b-aea5-966c26f8ad91 --ttl 10m")]
+    #[command(
+        after_help = "Example:\n  bookd extend 0190163d-8694-739b-aea5-966c26f8ad91 --ttl 10m"
+    )]
     Extend {
         /// The hold
         appointment: String,
@@ -50,7 +52,9 @@ pub enum HoldCommand {
         safety: Safety,
     },
     /// Turn a hold into an appointment
-    #[command(after_help = "Example:\n  bookd confirm 0190163d-8694-739b-aea5-966c26f8ad91 --name Grace")]
+    #[command(
+        after_help = "Example:\n  bookd confirm 0190163d-8694-739b-aea5-966c26f8ad91 --name Grace"
+    )]
     Confirm {
         /// The hold
         appointment: String,
@@ -71,7 +75,9 @@ pub enum HoldCommand {
         safety: Safety,
     },
     /// Decline a request
-    #[command(after_help = "Example:\n  bookd decline 0190163d-8694-739b-aea5-966c26f8ad91 --reason \"not this week\"")]
+    #[command(
+        after_help = "Example:\n  bookd decline 0190163d-8694-739b-aea5-966c26f8ad91 --reason \"not this week\""
+    )]
     Decline {
         /// The request
         appointment: String,
@@ -87,7 +93,9 @@ pub enum HoldCommand {
 impl HoldCommand {
     /// The zone that was named for the time, if one was.
     pub(super) fn zone(&self) -> Option<&str> {
-        let Self::Hold { new, .. } = self else { return None };
+        let Self::Hold { new, .. } = self else {
+            return None;
+        };
         new.zone()
     }
 
@@ -104,26 +112,60 @@ impl HoldCommand {
 
     pub(super) async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         match self {
-            Self::Hold { calendars, date, time, ttl, id, new } => {
+            Self::Hold {
+                calendars,
+                date,
+                time,
+                ttl,
+                id,
+                new,
+            } => {
                 let request = json!({ "ttl": ttl, "appointment_id": id });
                 let mut request = on(request, calendars, &new.what.taking_part)?;
-                request["local_start"] =
-                    json!(new.what.read_in.dates(ask, Some(calendars)).local_start(date, time).await?);
+                request["local_start"] = json!(
+                    new.what
+                        .read_in
+                        .dates(ask, Some(calendars))
+                        .local_start(date, time)
+                        .await?
+                );
                 Ok(claiming(request, new))
             }
-            Self::Extend { appointment, ttl, safety } => {
-                Ok(safe(json!({ "appointment_id": appointment, "ttl": ttl }), safety))
+            Self::Extend {
+                appointment,
+                ttl,
+                safety,
+            } => Ok(safe(
+                json!({ "appointment_id": appointment, "ttl": ttl }),
+                safety,
+            )),
+            Self::Release {
+                appointment,
+                safety,
             }
-            Self::Release { appointment, safety } | Self::Approve { appointment, safety } => {
-                Ok(safe(json!({ "appointment_id": appointment }), safety))
-            }
-            Self::Confirm { appointment, who, safety } => {
+            | Self::Approve {
+                appointment,
+                safety,
+            } => Ok(safe(json!({ "appointment_id": appointment }), safety)),
+            Self::Confirm {
+                appointment,
+                who,
+                safety,
+            } => {
                 let invitee = invitee_over(ask, appointment, who).await?;
-                Ok(safe(json!({ "appointment_id": appointment, "invitee": invitee }), safety))
+                Ok(safe(
+                    json!({ "appointment_id": appointment, "invitee": invitee }),
+                    safety,
+                ))
             }
-            Self::Decline { appointment, reason, safety } => {
-                Ok(safe(json!({ "appointment_id": appointment, "reason": reason }), safety))
-            }
+            Self::Decline {
+                appointment,
+                reason,
+                safety,
+            } => Ok(safe(
+                json!({ "appointment_id": appointment, "reason": reason }),
+                safety,
+            )),
         }
     }
 }

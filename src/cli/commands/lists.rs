@@ -101,9 +101,18 @@ impl ListCommand {
 
     pub(super) fn pages(&self) -> Option<PagedList> {
         match self {
-            Self::List { limit, .. } => Some(PagedList { field: "appointments", limit: limit.limit }),
-            Self::Changes { limit, .. } => Some(PagedList { field: "changes", limit: limit.limit }),
-            Self::ZoneDrift { limit, .. } => Some(PagedList { field: "drifts", limit: limit.limit }),
+            Self::List { limit, .. } => Some(PagedList {
+                field: "appointments",
+                limit: limit.limit,
+            }),
+            Self::Changes { limit, .. } => Some(PagedList {
+                field: "changes",
+                limit: limit.limit,
+            }),
+            Self::ZoneDrift { limit, .. } => Some(PagedList {
+                field: "drifts",
+                limit: limit.limit,
+            }),
             Self::Show { .. } | Self::Info => None,
         }
     }
@@ -122,11 +131,26 @@ impl ListCommand {
     }
 
     async fn list(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
-        let Self::List { calendar, email, code, series, appointment_type, state, from, to, read_in, order, .. } = self
+        let Self::List {
+            calendar,
+            email,
+            code,
+            series,
+            appointment_type,
+            state,
+            from,
+            to,
+            read_in,
+            order,
+            ..
+        } = self
         else {
             return Err(CallError::Usage("only `list` lists".to_owned()));
         };
-        let states: Vec<String> = state.iter().map(|it| enumerated("APPOINTMENT_STATE", it)).collect();
+        let states: Vec<String> = state
+            .iter()
+            .map(|it| enumerated("APPOINTMENT_STATE", it))
+            .collect();
         let dates = read_in.dates(ask, calendar.as_deref());
         let [start_time, end_time] = dates.range(from.as_deref(), to.as_deref()).await?;
         Ok(json!({

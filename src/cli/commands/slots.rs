@@ -9,8 +9,10 @@ use super::{BookingArgs, CallError, LimitArgs, Lookup, PagedList, ReadIn, asked,
 #[derive(Subcommand, Clone, Debug)]
 pub enum SlotsCommand {
     /// List free slots
-    #[command(after_help = "Examples:\n  bookd slots ada tomorrow --type consultation\n  \
-                            bookd slots dr-lee,room-1 monday --all\n  bookd slots ada today --to saturday --limit 3")]
+    #[command(
+        after_help = "Examples:\n  bookd slots ada tomorrow --type consultation\n  \
+                            bookd slots dr-lee,room-1 monday --all\n  bookd slots ada today --to saturday --limit 3"
+    )]
     Slots {
         /// The calendar, or several with commas and --all or --any
         calendars: String,
@@ -74,20 +76,36 @@ impl SlotsCommand {
 
     pub(super) fn pages(&self) -> Option<PagedList> {
         match self {
-            Self::Slots { limit, .. } => Some(PagedList { field: "slots", limit: limit.limit }),
+            Self::Slots { limit, .. } => Some(PagedList {
+                field: "slots",
+                limit: limit.limit,
+            }),
             _ => None,
         }
     }
 
     pub(super) async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         match self {
-            Self::Slots { calendars, date, to, moving, what, .. } => {
+            Self::Slots {
+                calendars,
+                date,
+                to,
+                moving,
+                what,
+                ..
+            } => {
                 let dates = what.read_in.dates(ask, Some(calendars));
-                let request = on(json!({ "ignore_appointment_id": moving }), calendars, &what.taking_part)?;
+                let request = on(
+                    json!({ "ignore_appointment_id": moving }),
+                    calendars,
+                    &what.taking_part,
+                )?;
                 let mut request = asked(request, what);
                 match to {
                     None => request["date"] = json!(dates.date(date).await?),
-                    Some(to) => [request["start_time"], request["end_time"]] = dates.days(date, to).await?,
+                    Some(to) => {
+                        [request["start_time"], request["end_time"]] = dates.days(date, to).await?
+                    }
                 }
                 if what.read_in.zone.is_none() {
                     // Without a zone the server shows instants alone; the calendar's own is asked for by its name.
@@ -95,15 +113,38 @@ impl SlotsCommand {
                 }
                 Ok(request)
             }
-            Self::Explain { calendars, date, time, moving, what } => {
-                let request = on(json!({ "ignore_appointment_id": moving }), calendars, &what.taking_part)?;
+            Self::Explain {
+                calendars,
+                date,
+                time,
+                moving,
+                what,
+            } => {
+                let request = on(
+                    json!({ "ignore_appointment_id": moving }),
+                    calendars,
+                    &what.taking_part,
+                )?;
                 let mut request = asked(request, what);
-                request["local_start"] = json!(what.read_in.dates(ask, Some(calendars)).local_start(date, time).await?);
+                request["local_start"] = json!(
+                    what.read_in
+                        .dates(ask, Some(calendars))
+                        .local_start(date, time)
+                        .await?
+                );
                 Ok(request)
             }
-            Self::FreeBusy { calendars, from, to, read_in } => {
+            Self::FreeBusy {
+                calendars,
+                from,
+                to,
+                read_in,
+            } => {
                 let ids: Vec<&str> = calendars.split(',').map(str::trim).collect();
-                let [from, to] = read_in.dates(ask, Some(calendars)).range(Some(from), Some(to)).await?;
+                let [from, to] = read_in
+                    .dates(ask, Some(calendars))
+                    .range(Some(from), Some(to))
+                    .await?;
                 Ok(json!({ "calendar_ids": ids, "start_time": from, "end_time": to }))
             }
         }

@@ -62,10 +62,20 @@ impl WatchCommand {
 
     pub(super) async fn request(&self, ask: &Lookup<'_>) -> Result<Value, CallError> {
         match self {
-            Self::Watch { calendar, prefix, from, .. } => {
+            Self::Watch {
+                calendar,
+                prefix,
+                from,
+                ..
+            } => {
                 Ok(json!({ "calendar_id": calendar, "id_prefix": prefix, "start_revision": from }))
             }
-            Self::WatchSlots { calendars, date, what, .. } => {
+            Self::WatchSlots {
+                calendars,
+                date,
+                what,
+                ..
+            } => {
                 let mut request = asked(on(json!({}), calendars, &what.taking_part)?, what);
                 request["date"] = json!(what.read_in.dates(ask, Some(calendars)).date(date).await?);
                 if what.read_in.zone.is_none() {

@@ -96,12 +96,20 @@ pub(crate) trait KnownRows {
 
 impl ChangeRecord {
     pub(crate) fn new(cause: Cause, events: Vec<Bytes>) -> Self {
-        Self { cause: numbers::of_cause(cause), events, previous: 0 }
+        Self {
+            cause: numbers::of_cause(cause),
+            events,
+            previous: 0,
+        }
     }
 
     /// A segment behind the first.
     pub(crate) fn segment(events: Vec<Bytes>) -> Self {
-        Self { cause: 0, events, previous: 0 }
+        Self {
+            cause: 0,
+            events,
+            previous: 0,
+        }
     }
 
     pub(crate) fn cause(&self) -> Result<Cause, StoreError> {
@@ -110,10 +118,18 @@ impl ChangeRecord {
 
     /// When the appointment with this key began before the change, or after the one that made it; and the revision that
     /// touched it before. None when the change is of others.
-    pub(crate) fn start_of(&self, key: AppointmentKey) -> Result<Option<(Instant, u64)>, StoreError> {
+    pub(crate) fn start_of(
+        &self,
+        key: AppointmentKey,
+    ) -> Result<Option<(Instant, u64)>, StoreError> {
         for bytes in &self.events {
             let event: EventRecord = decode(bytes, EVENT)?;
-            if let Some(image) = event.before.as_ref().or(event.after.as_ref()).filter(|_| event.key == key.0) {
+            if let Some(image) = event
+                .before
+                .as_ref()
+                .or(event.after.as_ref())
+                .filter(|_| event.key == key.0)
+            {
                 return Ok(Some((record::instant(image.start)?, event.previous)));
             }
         }
@@ -138,7 +154,11 @@ pub(crate) fn read_event(
 /// Whether its images are; those of before schema 4 are not.
 pub(crate) fn is_whole(bytes: &[u8]) -> Result<bool, StoreError> {
     let event: EventRecord = decode(bytes, EVENT)?;
-    Ok(event.before.iter().chain(&event.after).all(ImageRecord::is_whole))
+    Ok(event
+        .before
+        .iter()
+        .chain(&event.after)
+        .all(ImageRecord::is_whole))
 }
 
 /// What says whether an event is asked for.
@@ -148,10 +168,19 @@ pub(crate) fn read_head(bytes: &[u8]) -> Result<EventHead, StoreError> {
 
 impl EventRecord {
     fn new(event: &LogEvent, time: Instant) -> Self {
-        let touched =
-            |it: &Touched| TouchedRecord { calendar: it.calendar.as_str().to_owned(), previous: it.previous.0 };
-        let of = Self { calendars: event.calendars.iter().map(touched).collect(), ..Self::default() };
-        let of_calendar = |kind: u32, detail: &str| Self { kind, detail: detail.to_owned(), ..of.clone() };
+        let touched = |it: &Touched| TouchedRecord {
+            calendar: it.calendar.as_str().to_owned(),
+            previous: it.previous.0,
+        };
+        let of = Self {
+            calendars: event.calendars.iter().map(touched).collect(),
+            ..Self::default()
+        };
+        let of_calendar = |kind: u32, detail: &str| Self {
+            kind,
+            detail: detail.to_owned(),
+            ..of.clone()
+        };
         match &event.what {
             What::Calendar(it) => match it {
                 CalendarEvent::Created => of_calendar(kind::CREATED, ""),
@@ -162,7 +191,14 @@ impl EventRecord {
                 CalendarEvent::BusyPut(source) => of_calendar(kind::BUSY_PUT, source),
             },
             What::Appointment(it) => {
-                let LoggedAppointment { kind, id, key, previous, before, after } = &**it;
+                let LoggedAppointment {
+                    kind,
+                    id,
+                    key,
+                    previous,
+                    before,
+                    after,
+                } = &**it;
                 Self {
                     kind: numbers::of_appointment_event(*kind),
                     appointment: id.0.as_bytes().to_vec(),
@@ -176,11 +212,22 @@ impl EventRecord {
         }
     }
 
-    fn read(&self, stamps: (Instant, Revision), rows: &impl KnownRows) -> Result<LogEvent, StoreError> {
+    fn read(
+        &self,
+        stamps: (Instant, Revision),
+        rows: &impl KnownRows,
+    ) -> Result<LogEvent, StoreError> {
         let touched = |it: &TouchedRecord| {
-            Ok(Touched { calendar: calendar_id(&it.calendar)?, previous: record::revision(it.previous)? })
+            Ok(Touched {
+                calendar: calendar_id(&it.calendar)?,
+                previous: record::revision(it.previous)?,
+            })
         };
-        let calendars = self.calendars.iter().map(touched).collect::<Result<_, StoreError>>()?;
+        let calendars = self
+            .calendars
+            .iter()
+            .map(touched)
+            .collect::<Result<_, StoreError>>()?;
         if self.after.is_none() && !self.appointment.is_empty() {
             return Err(damaged("an event of an appointment"));
         }
@@ -211,13 +258,20 @@ impl EventRecord {
     ) -> Result<LoggedAppointment, StoreError> {
         let (key, previous) = (record::key(self.key)?, record::revision(self.previous)?);
         let is_whole = after.is_whole() && self.before.as_ref().is_none_or(ImageRecord::is_whole);
-        let now = if is_whole { None } else { rows.appointment(key)? };
+        let now = if is_whole {
+            None
+        } else {
+            rows.appointment(key)?
+        };
         let then = match &now {
             None => time,
             // When it came to be so stands in the change that made it so, as long as that is kept.
             Some(now) => rows.time_of(previous)?.unwrap_or(now.update_time),
         };
-        let before = self.before.as_ref().map(|it| it.read(key, then, now.as_ref()));
+        let before = self
+            .before
+            .as_ref()
+            .map(|it| it.read(key, then, now.as_ref()));
         let mut after = after.read(key, time, now.as_ref())?;
         // It was written before its change had a revision.
         if after.revision == STAMPS.1 {
@@ -225,7 +279,9 @@ impl EventRecord {
         }
         Ok(LoggedAppointment {
             kind: numbers::appointment_event(self.kind)?,
-            id: Uuid::from_slice(&self.appointment).map(AppointmentId).map_err(|_| damaged("an event"))?,
+            id: Uuid::from_slice(&self.appointment)
+                .map(AppointmentId)
+                .map_err(|_| damaged("an event"))?,
             key,
             previous,
             before: before.transpose()?,
@@ -235,7 +291,11 @@ impl EventRecord {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 mod tests {
     use super::super::place::PlaceRecord;
     use super::*;
@@ -268,15 +328,25 @@ mod tests {
             appointment: vec![1; 16],
             key: 5,
             previous: 6,
-            before: Some(ImageRecord { revision: 6, ..image.clone() }),
+            before: Some(ImageRecord {
+                revision: 6,
+                ..image.clone()
+            }),
             after: Some(image),
-            calendars: vec![TouchedRecord { calendar: "ada".to_owned(), previous: 6 }],
+            calendars: vec![TouchedRecord {
+                calendar: "ada".to_owned(),
+                previous: 6,
+            }],
             detail: String::new(),
         }
     }
 
     fn read(record: &EventRecord) -> Result<LogEvent, StoreError> {
-        read_event(&record.encode_to_vec(), (Instant::from_seconds(0), Revision(7)), &NoRows)
+        read_event(
+            &record.encode_to_vec(),
+            (Instant::from_seconds(0), Revision(7)),
+            &NoRows,
+        )
     }
 
     /// An appointment whose row is this now.
@@ -307,14 +377,32 @@ mod tests {
             ..ImageRecord::default()
         };
         let told = |image: ImageRecord| {
-            let record = EventRecord { before: None, after: Some(image), ..record() };
-            let read = read_event(&record.encode_to_vec(), (Instant::from_seconds(0), Revision(7)), &Row(now.clone()));
-            let What::Appointment(it) = read.unwrap().what else { panic!("of an appointment") };
+            let record = EventRecord {
+                before: None,
+                after: Some(image),
+                ..record()
+            };
+            let read = read_event(
+                &record.encode_to_vec(),
+                (Instant::from_seconds(0), Revision(7)),
+                &Row(now.clone()),
+            );
+            let What::Appointment(it) = read.unwrap().what else {
+                panic!("of an appointment")
+            };
             it.after.time_zone.to_string()
         };
         assert_eq!(told(old(0, 0, &calendar)), "America/New_York");
-        assert_eq!(told(old(3_600, 0, &calendar)), "", "it was moved, and the calendar may have been in another zone");
-        assert_eq!(told(old(0, 3_600, &calendar)), "", "the clock showed something else");
+        assert_eq!(
+            told(old(3_600, 0, &calendar)),
+            "",
+            "it was moved, and the calendar may have been in another zone"
+        );
+        assert_eq!(
+            told(old(0, 3_600, &calendar)),
+            "",
+            "the clock showed something else"
+        );
         assert_eq!(told(old(0, 0, "other")), "");
     }
 
@@ -325,7 +413,10 @@ mod tests {
         let written = write_event(&event, stamps.0);
         assert_eq!(read_event(&written, stamps, &NoRows).unwrap(), event);
         let head = read_head(&written).unwrap();
-        assert_eq!((head.key, head.previous, head.calendars), (5, 6, record().calendars));
+        assert_eq!(
+            (head.key, head.previous, head.calendars),
+            (5, 6, record().calendars)
+        );
     }
 
     #[test]
@@ -347,7 +438,14 @@ mod tests {
             |event| event.after.as_mut().unwrap().state = 0,
             |event| event.after.as_mut().unwrap().type_id = String::new(),
             |event| event.after.as_mut().unwrap().places[0] = PlaceRecord::default(),
-            |event| event.after.as_mut().unwrap().places.push(PlaceRecord::of("ada", 1)),
+            |event| {
+                event
+                    .after
+                    .as_mut()
+                    .unwrap()
+                    .places
+                    .push(PlaceRecord::of("ada", 1))
+            },
             |event| event.after.as_mut().unwrap().duration = 0,
             |event| event.after.as_mut().unwrap().start = i64::MAX,
             |event| event.after.as_mut().unwrap().start = i64::MIN,
@@ -359,14 +457,25 @@ mod tests {
             |event| event.key = 0,
             // Of before schema 4, and the appointment is gone.
             |event| event.after.as_mut().unwrap().calendars = vec!["ada".to_owned()],
-            |event| *event = EventRecord { kind: 200, ..EventRecord::default() },
+            |event| {
+                *event = EventRecord {
+                    kind: 200,
+                    ..EventRecord::default()
+                }
+            },
         ];
         for (number, damage) in damages.into_iter().enumerate() {
             let mut record = record();
             damage(&mut record);
-            assert!(matches!(read(&record), Err(StoreError::Damaged(_))), "damage {number}");
+            assert!(
+                matches!(read(&record), Err(StoreError::Damaged(_))),
+                "damage {number}"
+            );
         }
-        let record = ChangeRecord { cause: 99, ..ChangeRecord::default() };
+        let record = ChangeRecord {
+            cause: 99,
+            ..ChangeRecord::default()
+        };
         assert!(matches!(record.cause(), Err(StoreError::Damaged(_))));
     }
 }

@@ -113,7 +113,10 @@ impl ImageRecord {
         time: Instant,
         now: Option<&Appointment>,
     ) -> Result<Image, StoreError> {
-        let (start, duration) = (record::instant(self.start)?, record::duration(self.duration)?);
+        let (start, duration) = (
+            record::instant(self.start)?,
+            record::duration(self.duration)?,
+        );
         let image = Image {
             places: PlaceRecord::read_all(&self.places, start, duration)?,
             type_id: type_id(&self.type_id)?,
@@ -124,7 +127,11 @@ impl ImageRecord {
             state: numbers::state(self.state)?,
             blocks: !self.waits,
             expire_time: self.expire_time.map(record::instant).transpose()?,
-            session: if self.session == 0 { key } else { record::key(self.session)? },
+            session: if self.session == 0 {
+                key
+            } else {
+                record::key(self.session)?
+            },
             sequence: self.sequence,
             ignored_rules: ignored_rules(self.ignored_rules)?,
             update_time: self.update_time.map_or(Ok(time), record::instant)?,
@@ -146,12 +153,17 @@ impl ImageRecord {
             let known = now.places.iter().find(|it| it.calendar == calendar);
             let kept_free = |at: usize| match self.buffers.as_slice() {
                 [] => Ok(Minutes::ZERO),
-                buffers => buffers.get(at).copied().ok_or_else(|| damaged("a buffer")).and_then(buffer),
+                buffers => buffers
+                    .get(at)
+                    .copied()
+                    .ok_or_else(|| damaged("a buffer"))
+                    .and_then(buffer),
             };
             Ok(Place {
                 since: known.map_or(Revision(0), |it| it.since),
                 type_number: known.map_or(TypeNumber(0), |it| it.type_number),
-                need: u16::try_from(index).map_err(|_| damaged("the calendars of an appointment"))?,
+                need: u16::try_from(index)
+                    .map_err(|_| damaged("the calendars of an appointment"))?,
                 start: image.start,
                 duration: image.duration,
                 before: kept_free(2 * index)?,
@@ -160,12 +172,21 @@ impl ImageRecord {
                 calendar,
             })
         };
-        let places: Vec<Place> = self.calendars.iter().enumerate().map(place).collect::<Result<_, _>>()?;
+        let places: Vec<Place> = self
+            .calendars
+            .iter()
+            .enumerate()
+            .map(place)
+            .collect::<Result<_, _>>()?;
         let first = |places: &[Place]| places.first().map(|it| it.calendar.clone());
         let is_there = (image.start, image.local_start) == (now.start, now.local_start);
         let is_there = is_there && first(&places) == first(&now.places);
         Ok(Image {
-            time_zone: if is_there { now.time_zone.clone() } else { "".into() },
+            time_zone: if is_there {
+                now.time_zone.clone()
+            } else {
+                "".into()
+            },
             places: expect_once(places)?,
             blocks: now.blocks,
             session: now.session,

@@ -24,7 +24,10 @@ pub(crate) const fn of_state(state: AppointmentState) -> u8 {
 /// The state with this number.
 pub(crate) fn state(number: impl TryInto<u8>) -> Result<AppointmentState, StoreError> {
     let number = number.try_into().map_err(|_| damaged("a state"))?;
-    AppointmentState::ALL.into_iter().find(|it| of_state(*it) == number).ok_or_else(|| damaged("a state"))
+    AppointmentState::ALL
+        .into_iter()
+        .find(|it| of_state(*it) == number)
+        .ok_or_else(|| damaged("a state"))
 }
 
 /// The cause's number.
@@ -65,7 +68,10 @@ pub(crate) const fn of_cause(cause: Cause) -> u32 {
 
 /// The cause with this number.
 pub(crate) fn cause(number: u32) -> Result<Cause, StoreError> {
-    Cause::ALL.into_iter().find(|it| of_cause(*it) == number).ok_or_else(|| damaged("the cause of a change"))
+    Cause::ALL
+        .into_iter()
+        .find(|it| of_cause(*it) == number)
+        .ok_or_else(|| damaged("the cause of a change"))
 }
 
 /// The number of what happened to an appointment.
@@ -94,7 +100,9 @@ pub(crate) const fn of_appointment_event(kind: AppointmentEvent) -> u32 {
 
 /// What happened to an appointment, by its number.
 pub(crate) fn appointment_event(number: u32) -> Result<AppointmentEvent, StoreError> {
-    let kind = AppointmentEvent::ALL.into_iter().find(|it| of_appointment_event(*it) == number);
+    let kind = AppointmentEvent::ALL
+        .into_iter()
+        .find(|it| of_appointment_event(*it) == number);
     kind.ok_or_else(|| damaged("an event"))
 }
 

@@ -48,21 +48,44 @@ pub(crate) struct PlaceRecord {
 impl PlaceRecord {
     /// The places of an image.
     pub(crate) fn all(image: &Image) -> Vec<Self> {
-        image.places.iter().zip(0..).map(|(it, index)| Self::new(it, index, image.start, image.duration)).collect()
+        image
+            .places
+            .iter()
+            .zip(0..)
+            .map(|(it, index)| Self::new(it, index, image.start, image.duration))
+            .collect()
     }
 
     /// What `all` wrote of an image that begins at `start` and lasts for `duration`.
-    pub(crate) fn read_all(records: &[Self], start: Instant, duration: Minutes) -> Result<Vec<Place>, StoreError> {
+    pub(crate) fn read_all(
+        records: &[Self],
+        start: Instant,
+        duration: Minutes,
+    ) -> Result<Vec<Place>, StoreError> {
         if records.len() > CALENDARS_MAX || !is_start(start) {
             return Err(damaged("the calendars of an appointment"));
         }
-        let places = records.iter().zip(0..).map(|(it, index)| it.read(index, start, duration));
+        let places = records
+            .iter()
+            .zip(0..)
+            .map(|(it, index)| it.read(index, start, duration));
         expect_once(places.collect::<Result<_, _>>()?)
     }
 
     fn new(place: &Place, index: i32, start: Instant, duration: Minutes) -> Self {
-        let Place { calendar, since, type_number, need, start: from, duration: length, before, after, units } = place;
-        let offset = i32::try_from(from.since(start) / MINUTE).expect("a place begins within its appointment");
+        let Place {
+            calendar,
+            since,
+            type_number,
+            need,
+            start: from,
+            duration: length,
+            before,
+            after,
+            units,
+        } = place;
+        let offset = i32::try_from(from.since(start) / MINUTE)
+            .expect("a place begins within its appointment");
         Self {
             calendar: calendar.as_str().to_owned(),
             type_number: u32::from(type_number.0),
@@ -71,21 +94,48 @@ impl PlaceRecord {
             since: since.0,
             need: i32::from(*need) - index,
             offset,
-            duration: if *length == duration { 0 } else { length.minutes() },
+            duration: if *length == duration {
+                0
+            } else {
+                length.minutes()
+            },
             units: if *units == 1 { 0 } else { *units },
         }
     }
 
     fn read(&self, index: i32, start: Instant, duration: Minutes) -> Result<Place, StoreError> {
-        let Self { calendar, type_number, before, after, since, need, offset, duration: length, units } = self;
+        let Self {
+            calendar,
+            type_number,
+            before,
+            after,
+            since,
+            need,
+            offset,
+            duration: length,
+            units,
+        } = self;
         let from = start.plus(i64::from(*offset) * MINUTE);
         Ok(Place {
             calendar: record::calendar_id(calendar)?,
             since: record::revision(*since)?,
-            type_number: TypeNumber(u16::try_from(*type_number).map_err(|_| damaged("a type's number"))?),
-            need: need.checked_add(index).and_then(|it| u16::try_from(it).ok()).ok_or_else(|| damaged("a need"))?,
-            start: if is_start(from) { from } else { return Err(damaged("the start of a place")) },
-            duration: if *length == 0 { duration } else { record::duration(*length)? },
+            type_number: TypeNumber(
+                u16::try_from(*type_number).map_err(|_| damaged("a type's number"))?,
+            ),
+            need: need
+                .checked_add(index)
+                .and_then(|it| u16::try_from(it).ok())
+                .ok_or_else(|| damaged("a need"))?,
+            start: if is_start(from) {
+                from
+            } else {
+                return Err(damaged("the start of a place"));
+            },
+            duration: if *length == 0 {
+                duration
+            } else {
+                record::duration(*length)?
+            },
             before: buffer(*before)?,
             after: buffer(*after)?,
             units: if *units == 0 { 1 } else { *units },
@@ -97,7 +147,11 @@ impl PlaceRecord {
 impl PlaceRecord {
     /// A place of a calendar that came to be at this revision.
     pub(crate) fn of(calendar: &str, since: u64) -> Self {
-        Self { calendar: calendar.to_owned(), since, ..Self::default() }
+        Self {
+            calendar: calendar.to_owned(),
+            since,
+            ..Self::default()
+        }
     }
 }
 
@@ -108,14 +162,24 @@ fn is_start(it: Instant) -> bool {
 
 /// The places, of which no two are of one calendar.
 pub(crate) fn expect_once(places: Vec<Place>) -> Result<Vec<Place>, StoreError> {
-    let is_again = |(index, it): (usize, &Place)| places[..index].iter().any(|other| other.calendar == it.calendar);
+    let is_again = |(index, it): (usize, &Place)| {
+        places[..index]
+            .iter()
+            .any(|other| other.calendar == it.calendar)
+    };
     let is_twice = places.iter().enumerate().any(is_again);
-    if is_twice { Err(damaged("the calendars of an appointment")) } else { Ok(places) }
+    if is_twice {
+        Err(damaged("the calendars of an appointment"))
+    } else {
+        Ok(places)
+    }
 }
 
 impl PlacesRecord {
     pub(crate) fn new(image: &Image) -> Self {
-        Self { places: PlaceRecord::all(image) }
+        Self {
+            places: PlaceRecord::all(image),
+        }
     }
 
     pub(crate) fn read(&self, start: Instant, duration: Minutes) -> Result<Vec<Place>, StoreError> {

@@ -8,7 +8,9 @@ use std::fmt::Display;
 use prost::Message;
 
 use bookd_core::appointment::IgnoredRules;
-use bookd_core::calendar::appointment_type::{AppointmentType, CAPACITY_MAX, HORIZON_DAYS_MAX, Limits, Stamps};
+use bookd_core::calendar::appointment_type::{
+    AppointmentType, CAPACITY_MAX, HORIZON_DAYS_MAX, Limits, Stamps,
+};
 use bookd_core::calendar::availability::{Availability, Override, Rule, Weekdays, Window};
 use bookd_core::calendar::{Owner, Profile};
 use bookd_core::ids::{AppointmentKey, CalendarId, Revision, TypeId, TypeNumber};
@@ -25,7 +27,9 @@ pub(crate) fn damaged(what: &str) -> StoreError {
 /// The same, where it is damage, with the row that has it.
 pub(crate) fn in_row(table: &str, row: impl Display, error: StoreError) -> StoreError {
     match error {
-        StoreError::Damaged(what) => StoreError::Damaged(format!("{what}, in row {row} of table {table}")),
+        StoreError::Damaged(what) => {
+            StoreError::Damaged(format!("{what}, in row {row} of table {table}"))
+        }
         other => other,
     }
 }
@@ -40,55 +44,92 @@ const COUNTED_MAX: u64 = i64::MAX as u64 - 1;
 
 /// A revision as it is stored, in a column or in a blob: 0 to `COUNTED_MAX`; 0 is that of no change.
 pub(crate) fn revision(value: impl TryInto<u64>) -> Result<Revision, StoreError> {
-    counted(value, 0).map(Revision).ok_or_else(|| damaged("a revision"))
+    counted(value, 0)
+        .map(Revision)
+        .ok_or_else(|| damaged("a revision"))
 }
 
 /// The revision of a change that was made: 1 to `COUNTED_MAX`.
 pub(crate) fn revision_of_change(value: impl TryInto<u64>) -> Result<Revision, StoreError> {
-    counted(value, 1).map(Revision).ok_or_else(|| damaged("the revision of a change"))
+    counted(value, 1)
+        .map(Revision)
+        .ok_or_else(|| damaged("the revision of a change"))
 }
 
 /// The key of an appointment as it is stored: 1 to `COUNTED_MAX`.
 pub(crate) fn key(value: impl TryInto<u64>) -> Result<AppointmentKey, StoreError> {
-    counted(value, 1).map(AppointmentKey).ok_or_else(|| damaged("the key of an appointment"))
+    counted(value, 1)
+        .map(AppointmentKey)
+        .ok_or_else(|| damaged("the key of an appointment"))
 }
 
 fn counted(value: impl TryInto<u64>, first: u64) -> Option<u64> {
-    value.try_into().ok().filter(|it| (first..=COUNTED_MAX).contains(it))
+    value
+        .try_into()
+        .ok()
+        .filter(|it| (first..=COUNTED_MAX).contains(it))
 }
 
 /// An instant as it is stored, in seconds UTC: one that a timestamp can say.
 pub(crate) fn instant(seconds: i64) -> Result<Instant, StoreError> {
     let instant = Instant::from_seconds(seconds);
-    if (Instant::MIN..=Instant::MAX).contains(&instant) { Ok(instant) } else { Err(damaged("a time")) }
+    if (Instant::MIN..=Instant::MAX).contains(&instant) {
+        Ok(instant)
+    } else {
+        Err(damaged("a time"))
+    }
 }
 
 /// What a clock showed, as it is stored, in seconds of that clock: what one of some zone may show at an instant.
 pub(crate) fn wall(seconds: i64) -> Result<Wall, StoreError> {
     let furthest = i64::from(OFFSET_MAX);
     let shown = Instant::MIN.plus(-furthest).seconds()..=Instant::MAX.plus(furthest).seconds();
-    if shown.contains(&seconds) { Ok(Wall::from_seconds(seconds)) } else { Err(damaged("a wall time")) }
+    if shown.contains(&seconds) {
+        Ok(Wall::from_seconds(seconds))
+    } else {
+        Err(damaged("a wall time"))
+    }
 }
 
 /// A local date as it is stored, in days: one that `YYYY-MM-DD` can say.
 pub(crate) fn date(days: i32) -> Result<LocalDate, StoreError> {
     let date = LocalDate::from_days(days);
-    if (LocalDate::MIN..=LocalDate::MAX).contains(&date) { Ok(date) } else { Err(damaged("a date")) }
+    if (LocalDate::MIN..=LocalDate::MAX).contains(&date) {
+        Ok(date)
+    } else {
+        Err(damaged("a date"))
+    }
 }
 
 /// A number as it is stored, within the limits of what it counts.
 fn within(range: std::ops::RangeInclusive<u32>, value: u32, what: &str) -> Result<u32, StoreError> {
-    if range.contains(&value) { Ok(value) } else { Err(damaged(what)) }
+    if range.contains(&value) {
+        Ok(value)
+    } else {
+        Err(damaged(what))
+    }
 }
 
 /// How long something lasts: at least a minute.
 pub(crate) fn duration(value: u32) -> Result<Minutes, StoreError> {
-    minutes(value).and_then(|it| if it == Minutes::ZERO { Err(damaged("a duration")) } else { Ok(it) })
+    minutes(value).and_then(|it| {
+        if it == Minutes::ZERO {
+            Err(damaged("a duration"))
+        } else {
+            Ok(it)
+        }
+    })
 }
 
 /// What is kept free before or after.
 pub(crate) fn buffer(value: u32) -> Result<Minutes, StoreError> {
-    minutes(value).and_then(|it| if it <= Minutes::ASKED_MAX { Ok(it) } else { Err(damaged("a buffer")) })
+    minutes(value).and_then(|it| {
+        if it <= Minutes::ASKED_MAX {
+            Ok(it)
+        } else {
+            Err(damaged("a buffer"))
+        }
+    })
 }
 
 pub(crate) fn minutes(value: u32) -> Result<Minutes, StoreError> {
@@ -121,13 +162,33 @@ pub(crate) struct LimitsRecord {
 
 impl LimitsRecord {
     pub(crate) fn new(limits: Limits) -> Self {
-        let Limits { per_day, per_week, per_month, per_year } = limits;
-        Self { per_day, per_week, per_month, per_year }
+        let Limits {
+            per_day,
+            per_week,
+            per_month,
+            per_year,
+        } = limits;
+        Self {
+            per_day,
+            per_week,
+            per_month,
+            per_year,
+        }
     }
 
     pub(crate) fn read(&self) -> Limits {
-        let Self { per_day, per_week, per_month, per_year } = *self;
-        Limits { per_day, per_week, per_month, per_year }
+        let Self {
+            per_day,
+            per_week,
+            per_month,
+            per_year,
+        } = *self;
+        Limits {
+            per_day,
+            per_week,
+            per_month,
+            per_year,
+        }
     }
 }
 
@@ -163,7 +224,9 @@ impl RuleRecord {
 
     pub(crate) fn read(&self) -> Result<Rule, StoreError> {
         Ok(Rule {
-            weekdays: Weekdays::from_bits(u8::try_from(self.weekdays).map_err(|_| damaged("a weekday"))?),
+            weekdays: Weekdays::from_bits(
+                u8::try_from(self.weekdays).map_err(|_| damaged("a weekday"))?,
+            ),
             window: window(self.start, self.end)?,
             first_date: self.first_date.map(date).transpose()?,
             last_date: self.last_date.map(date).transpose()?,
@@ -206,8 +269,14 @@ pub(crate) struct ProfileRecord {
 
 impl OverrideRecord {
     pub(crate) fn new(date: LocalDate, windows: &[Window], note: &str) -> Self {
-        let bounds = windows.iter().flat_map(|it| [u32::from(it.start_minutes()), u32::from(it.end_minutes())]);
-        Self { date: date.days(), windows: bounds.collect(), note: note.to_owned() }
+        let bounds = windows
+            .iter()
+            .flat_map(|it| [u32::from(it.start_minutes()), u32::from(it.end_minutes())]);
+        Self {
+            date: date.days(),
+            windows: bounds.collect(),
+            note: note.to_owned(),
+        }
     }
 
     pub(crate) fn read(self) -> Result<(LocalDate, Override), StoreError> {
@@ -216,14 +285,21 @@ impl OverrideRecord {
             _ => Err(damaged("an override")),
         });
         let windows = windows.collect::<Result<_, _>>()?;
-        Ok((date(self.date)?, Override { windows, note: self.note }))
+        Ok((
+            date(self.date)?,
+            Override {
+                windows,
+                note: self.note,
+            },
+        ))
     }
 }
 
 impl ProfileRecord {
     pub(crate) fn new(profile: &Profile) -> Self {
         let overrides = profile.availability.overrides.iter();
-        let overrides = overrides.map(|(date, hours)| OverrideRecord::new(*date, &hours.windows, &hours.note));
+        let overrides =
+            overrides.map(|(date, hours)| OverrideRecord::new(*date, &hours.windows, &hours.note));
         Self {
             display_name: profile.display_name.clone(),
             owner_name: profile.owner.name.clone(),
@@ -232,20 +308,36 @@ impl ProfileRecord {
             paused: profile.paused,
             limits: (!profile.limits.is_unlimited()).then(|| LimitsRecord::new(profile.limits)),
             metadata: profile.metadata.clone(),
-            rules: profile.availability.rules.iter().map(RuleRecord::new).collect(),
+            rules: profile
+                .availability
+                .rules
+                .iter()
+                .map(RuleRecord::new)
+                .collect(),
             overrides: overrides.collect(),
         }
     }
 
     pub(crate) fn read(self, zones: &ZoneLookup) -> Result<Profile, StoreError> {
         let zone = zones(&self.time_zone).ok_or(StoreError::UnknownZone(self.time_zone))?;
-        let overrides = self.overrides.into_iter().map(OverrideRecord::read).collect::<Result<_, _>>()?;
-        let mut rules = self.rules.iter().map(RuleRecord::read).collect::<Result<Vec<_>, _>>()?;
+        let overrides = self
+            .overrides
+            .into_iter()
+            .map(OverrideRecord::read)
+            .collect::<Result<_, _>>()?;
+        let mut rules = self
+            .rules
+            .iter()
+            .map(RuleRecord::read)
+            .collect::<Result<Vec<_>, _>>()?;
         // A Vec collected from results has room for at least four rules, and most calendars have one.
         rules.shrink_to_fit();
         Ok(Profile {
             display_name: self.display_name,
-            owner: Owner { name: self.owner_name, email: self.owner_email },
+            owner: Owner {
+                name: self.owner_name,
+                email: self.owner_email,
+            },
             zone,
             paused: self.paused,
             limits: self.limits.map(|it| it.read()).unwrap_or_default(),
@@ -300,7 +392,11 @@ impl TypeRecord {
         Self {
             display_name: it.display_name.clone(),
             duration: it.duration.minutes(),
-            duration_options: it.duration_options.iter().map(|option| option.minutes()).collect(),
+            duration_options: it
+                .duration_options
+                .iter()
+                .map(|option| option.minutes())
+                .collect(),
             slot_step: it.slot_step.map(Minutes::minutes),
             buffer_before: it.buffer_before.minutes(),
             buffer_after: it.buffer_after.minutes(),
@@ -325,7 +421,11 @@ impl TypeRecord {
             number,
             display_name: self.display_name,
             duration: duration(self.duration)?,
-            duration_options: self.duration_options.into_iter().map(duration).collect::<Result<_, _>>()?,
+            duration_options: self
+                .duration_options
+                .into_iter()
+                .map(duration)
+                .collect::<Result<_, _>>()?,
             slot_step: self.slot_step.map(duration).transpose()?,
             buffer_before: buffer(self.buffer_before)?,
             buffer_after: buffer(self.buffer_after)?,
@@ -337,7 +437,11 @@ impl TypeRecord {
             pending_blocks: self.pending_blocks,
             cancel_notice: self.cancel_notice.map(seconds).transpose()?,
             reschedule_notice: self.reschedule_notice.map(seconds).transpose()?,
-            rules: self.rules.iter().map(RuleRecord::read).collect::<Result<_, _>>()?,
+            rules: self
+                .rules
+                .iter()
+                .map(RuleRecord::read)
+                .collect::<Result<_, _>>()?,
             stamps: Stamps {
                 create_time: instant(self.create_time)?,
                 update_time: instant(self.update_time)?,
@@ -356,7 +460,12 @@ pub(crate) struct PeriodsRecord {
 
 impl PeriodsRecord {
     pub(crate) fn new(periods: &[Interval]) -> Self {
-        Self { bounds: periods.iter().flat_map(|it| [it.start.seconds(), it.end.seconds()]).collect() }
+        Self {
+            bounds: periods
+                .iter()
+                .flat_map(|it| [it.start.seconds(), it.end.seconds()])
+                .collect(),
+        }
     }
 
     pub(crate) fn read(&self) -> Result<Vec<Interval>, StoreError> {
@@ -364,7 +473,11 @@ impl PeriodsRecord {
             [start, end] if start < end => {
                 // An earlier version rounded the fraction of the last second up to one that no timestamp can say.
                 let is_rounded_up = *end == Instant::MAX.plus(1).seconds();
-                let end = if is_rounded_up { Instant::MAX } else { instant(*end)? };
+                let end = if is_rounded_up {
+                    Instant::MAX
+                } else {
+                    instant(*end)?
+                };
                 Ok(Interval::new(instant(*start)?, end))
             }
             _ => Err(damaged("a busy period")),
@@ -393,9 +506,18 @@ pub(crate) struct SubjectRecord {
 
 /// The ignored rules as bits.
 pub(crate) fn ignored_bits(rules: IgnoredRules) -> u32 {
-    let IgnoredRules { outside_availability, misaligned, notice, horizon, limit } = rules;
+    let IgnoredRules {
+        outside_availability,
+        misaligned,
+        notice,
+        horizon,
+        limit,
+    } = rules;
     let bits = [outside_availability, misaligned, notice, horizon, limit];
-    bits.iter().zip(0..).map(|(bit, position)| u32::from(*bit) << position).sum()
+    bits.iter()
+        .zip(0..)
+        .map(|(bit, position)| u32::from(*bit) << position)
+        .sum()
 }
 
 /// The bits as ignored rules; a bit of no rule is damage.
@@ -408,7 +530,11 @@ pub(crate) fn ignored_rules(bits: u32) -> Result<IgnoredRules, StoreError> {
         horizon: bit(3),
         limit: bit(4),
     };
-    if ignored_bits(rules) == bits { Ok(rules) } else { Err(damaged("the ignored rules")) }
+    if ignored_bits(rules) == bits {
+        Ok(rules)
+    } else {
+        Err(damaged("the ignored rules"))
+    }
 }
 
 #[cfg(test)]
@@ -432,7 +558,13 @@ mod tests {
             |it| it.capacity = CAPACITY_MAX + 1,
             |it| it.cancel_notice = Some(i64::MAX),
             |it| it.reschedule_notice = Some(i64::MIN),
-            |it| it.rules = vec![RuleRecord { end: 60, first_date: Some(i32::MIN), ..RuleRecord::default() }],
+            |it| {
+                it.rules = vec![RuleRecord {
+                    end: 60,
+                    first_date: Some(i32::MIN),
+                    ..RuleRecord::default()
+                }]
+            },
             |it| it.create_time = i64::MIN,
             |it| it.update_time = i64::MAX,
             |it| it.revision = u64::MAX,
@@ -443,15 +575,26 @@ mod tests {
         for (number, damage) in damages.into_iter().enumerate() {
             let mut it = sound.clone();
             damage(&mut it);
-            assert!(matches!(read(it), Err(StoreError::Damaged(_))), "damage {number}");
+            assert!(
+                matches!(read(it), Err(StoreError::Damaged(_))),
+                "damage {number}"
+            );
         }
     }
 
     #[test]
     fn a_wall_time_is_what_a_clock_of_some_zone_may_show() {
         let furthest = i64::from(OFFSET_MAX);
-        let (first, last) = (Instant::MIN.seconds() - furthest, Instant::MAX.seconds() + furthest);
-        for (seconds, is_sound) in [(first, true), (first - 1, false), (last, true), (last + 1, false)] {
+        let (first, last) = (
+            Instant::MIN.seconds() - furthest,
+            Instant::MAX.seconds() + furthest,
+        );
+        for (seconds, is_sound) in [
+            (first, true),
+            (first - 1, false),
+            (last, true),
+            (last + 1, false),
+        ] {
             assert_eq!(wall(seconds).is_ok(), is_sound, "{seconds}");
         }
     }
@@ -459,11 +602,31 @@ mod tests {
     #[test]
     fn dates_and_busy_periods_end_with_the_years_that_can_be_said() {
         for days in [LocalDate::MIN.days() - 1, LocalDate::MAX.days() + 1] {
-            assert!(OverrideRecord { date: days, ..OverrideRecord::default() }.read().is_err(), "{days}");
+            assert!(
+                OverrideRecord {
+                    date: days,
+                    ..OverrideRecord::default()
+                }
+                .read()
+                .is_err(),
+                "{days}"
+            );
         }
         let last = Instant::MAX.seconds();
-        for (bounds, is_sound) in [([0, last + 1], true), ([0, last + 2], false), ([i64::MIN, 0], false)] {
-            assert_eq!(PeriodsRecord { bounds: bounds.to_vec() }.read().is_ok(), is_sound, "{bounds:?}");
+        for (bounds, is_sound) in [
+            ([0, last + 1], true),
+            ([0, last + 2], false),
+            ([i64::MIN, 0], false),
+        ] {
+            assert_eq!(
+                PeriodsRecord {
+                    bounds: bounds.to_vec()
+                }
+                .read()
+                .is_ok(),
+                is_sound,
+                "{bounds:?}"
+            );
         }
     }
 }

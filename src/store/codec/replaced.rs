@@ -2,7 +2,9 @@
 
 use prost::Message;
 
-use super::record::{LimitsRecord, OverrideRecord, RuleRecord, TypeRecord, calendar_id, damaged, date};
+use super::record::{
+    LimitsRecord, OverrideRecord, RuleRecord, TypeRecord, calendar_id, damaged, date,
+};
 use crate::store::StoreError;
 use bookd_core::change::Change;
 use bookd_core::ids::TypeNumber;
@@ -51,7 +53,10 @@ pub(crate) struct ReplacedRecord {
 impl ReplacedRecord {
     /// None when nothing was replaced.
     pub(crate) fn of(change: &Change) -> Option<Self> {
-        let earlier: Vec<EarlierRecord> = Replaced::by(change).iter().map(EarlierRecord::new).collect();
+        let earlier: Vec<EarlierRecord> = Replaced::by(change)
+            .iter()
+            .map(EarlierRecord::new)
+            .collect();
         (!earlier.is_empty()).then_some(Self { earlier })
     }
 
@@ -62,9 +67,15 @@ impl ReplacedRecord {
 
 impl EarlierRecord {
     fn new(it: &Replaced) -> Self {
-        let of = Self { calendar: it.calendar.as_str().to_owned(), ..Self::default() };
+        let of = Self {
+            calendar: it.calendar.as_str().to_owned(),
+            ..Self::default()
+        };
         match &it.earlier {
-            Earlier::Profile(profile) => Self { profile: Some(EarlierProfileRecord::new(profile)), ..of },
+            Earlier::Profile(profile) => Self {
+                profile: Some(EarlierProfileRecord::new(profile)),
+                ..of
+            },
             Earlier::Type(it) => Self {
                 type_id: it.id.as_str().to_owned(),
                 type_number: u32::from(it.number.0),
@@ -78,38 +89,59 @@ impl EarlierRecord {
         let earlier = match (self.profile, self.body) {
             (Some(profile), None) => Earlier::Profile(profile.read()?),
             (None, Some(body)) => {
-                let number = u16::try_from(self.type_number).map_err(|_| damaged("a type's number"))?;
+                let number =
+                    u16::try_from(self.type_number).map_err(|_| damaged("a type's number"))?;
                 Earlier::Type(Box::new(body.read(&self.type_id, TypeNumber(number))?))
             }
             _ => return Err(damaged("an earlier version")),
         };
-        Ok(Replaced { calendar: calendar_id(&self.calendar)?, earlier })
+        Ok(Replaced {
+            calendar: calendar_id(&self.calendar)?,
+            earlier,
+        })
     }
 }
 
 impl EarlierProfileRecord {
     fn new(it: &EarlierProfile) -> Self {
-        let EarlierProfile { time_zone, paused, limits, rules, overrides } = it;
-        let with = overrides.iter().filter_map(|(date, windows)| Some((date, windows.as_ref()?)));
+        let EarlierProfile {
+            time_zone,
+            paused,
+            limits,
+            rules,
+            overrides,
+        } = it;
+        let with = overrides
+            .iter()
+            .filter_map(|(date, windows)| Some((date, windows.as_ref()?)));
         let without = overrides.iter().filter(|(_, windows)| windows.is_none());
         Self {
             time_zone: time_zone.clone(),
             paused: *paused,
             limits: (!limits.is_unlimited()).then(|| LimitsRecord::new(*limits)),
             rules: rules.iter().map(RuleRecord::new).collect(),
-            overrides: with.map(|(date, windows)| OverrideRecord::new(*date, windows, "")).collect(),
+            overrides: with
+                .map(|(date, windows)| OverrideRecord::new(*date, windows, ""))
+                .collect(),
             without: without.map(|(date, _)| date.days()).collect(),
         }
     }
 
     fn read(self) -> Result<EarlierProfile, StoreError> {
-        let with = self.overrides.into_iter().map(|it| it.read().map(|(date, hours)| (date, Some(hours.windows))));
+        let with = self
+            .overrides
+            .into_iter()
+            .map(|it| it.read().map(|(date, hours)| (date, Some(hours.windows))));
         let without = self.without.into_iter().map(|days| Ok((date(days)?, None)));
         Ok(EarlierProfile {
             time_zone: self.time_zone,
             paused: self.paused,
             limits: self.limits.map(|it| it.read()).unwrap_or_default(),
-            rules: self.rules.iter().map(RuleRecord::read).collect::<Result<_, _>>()?,
+            rules: self
+                .rules
+                .iter()
+                .map(RuleRecord::read)
+                .collect::<Result<_, _>>()?,
             overrides: with.chain(without).collect::<Result<_, _>>()?,
         })
     }

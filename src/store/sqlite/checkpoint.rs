@@ -60,7 +60,8 @@ impl WalKept {
     /// Before a connection is closed: the last one would copy the WAL and remove it.
     pub(super) fn before_close(&self, connection: &Connection) {
         if self.0.load(Ordering::Relaxed) {
-            let _no_such_option = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+            let _no_such_option =
+                connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         }
     }
 }
@@ -74,7 +75,14 @@ impl Checkpoints {
             seen.store(pages.unsigned_abs(), Ordering::Relaxed);
             Ok(())
         }))?;
-        Ok(Self { pages, usual: first, first, next: first, is_told: false, wal_kept: WalKept::default() })
+        Ok(Self {
+            pages,
+            usual: first,
+            first,
+            next: first,
+            is_told: false,
+            wal_kept: WalKept::default(),
+        })
     }
 
     /// For readers, which close the file as well.
@@ -119,7 +127,10 @@ impl Checkpoints {
 
     /// There was no room for a commit, of which nothing is left: copies the WAL, and gives back the room that it has.
     /// An error is one after which nobody may go on.
-    pub(super) fn give_back_room(&mut self, connection: &Connection) -> Result<Copied, CommitError> {
+    pub(super) fn give_back_room(
+        &mut self,
+        connection: &Connection,
+    ) -> Result<Copied, CommitError> {
         self.keep_short();
         match copy_whole(connection) {
             Ok(copied) => Ok(copied),
@@ -144,7 +155,11 @@ impl Checkpoints {
     }
 
     /// Why the WAL could not be copied, if that may be tried again; else the error that ends all.
-    fn judged(&self, connection: &Connection, error: rusqlite::Error) -> Result<StoreError, CommitError> {
+    fn judged(
+        &self,
+        connection: &Connection,
+        error: rusqlite::Error,
+    ) -> Result<StoreError, CommitError> {
         let is_of_sync = is_of_sync(&error);
         match StoreError::from(error) {
             error if is_of_sync => {
@@ -168,7 +183,11 @@ fn copy_whole(connection: &Connection) -> rusqlite::Result<Copied> {
     connection.busy_timeout(READERS_WAIT)?;
     let is_busy = connection.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0));
     connection.busy_timeout(BUSY_WAIT)?;
-    Ok(if is_busy? { Copied::InUse } else { Copied::Whole })
+    Ok(if is_busy? {
+        Copied::InUse
+    } else {
+        Copied::Whole
+    })
 }
 
 fn copy(connection: &Connection, is_waiting: bool) -> rusqlite::Result<()> {

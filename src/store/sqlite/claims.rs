@@ -38,13 +38,26 @@ pub(super) fn write(connection: &Connection, claims: &mut Vec<ClaimRow>) -> Resu
     let mut delete = connection.prepare_cached(DELETE_CLAIM)?;
     let mut insert = connection.prepare_cached(INSERT_CLAIM)?;
     let mut rest = &claims[..];
-    while let Some((ClaimRow { calendar, is_over, start, id, key }, others)) = rest.split_first() {
+    while let Some((
+        ClaimRow {
+            calendar,
+            is_over,
+            start,
+            id,
+            key,
+        },
+        others,
+    )) = rest.split_first()
+    {
         let Some(key) = key else {
             delete.execute(params![calendar, is_over, start, id])?;
             rest = others;
             continue;
         };
-        match rest.split_at_checked(CLAIMS_AT_ONCE).filter(|(some, _)| some.iter().all(|it| it.key.is_some())) {
+        match rest
+            .split_at_checked(CLAIMS_AT_ONCE)
+            .filter(|(some, _)| some.iter().all(|it| it.key.is_some()))
+        {
             Some((some, others)) => {
                 insert_some(connection, some)?;
                 rest = others;
@@ -62,7 +75,17 @@ pub(super) fn write(connection: &Connection, claims: &mut Vec<ClaimRow>) -> Resu
 /// Inserts `CLAIMS_AT_ONCE` of them.
 fn insert_some(connection: &Connection, claims: &[ClaimRow]) -> Result<(), StoreError> {
     let mut insert = connection.prepare_cached(&INSERT_CLAIMS)?;
-    for (ClaimRow { calendar, is_over, start, id, key }, row) in claims.iter().zip(0..) {
+    for (
+        ClaimRow {
+            calendar,
+            is_over,
+            start,
+            id,
+            key,
+        },
+        row,
+    ) in claims.iter().zip(0..)
+    {
         let values: [&dyn ToSql; CLAIM_COLUMNS] = [calendar, is_over, start, id, key];
         for (value, column) in values.into_iter().zip(1..) {
             insert.raw_bind_parameter(row * CLAIM_COLUMNS + column, value)?;

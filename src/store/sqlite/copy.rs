@@ -32,10 +32,13 @@ use bookd_core::ids::{AppointmentKey, Revision};
 use bookd_core::time::Instant;
 
 const COUNT_CALENDARS: &str = "select count(*) from calendars where delete_time is null";
-const COUNT_ROWS: &str = "select (select count(*) from changes) + (select count(*) from appointments)";
-const SELECT_LAST_TIME: &str = "select coalesce((select time from changes order by revision desc limit 1), 0)";
+const COUNT_ROWS: &str =
+    "select (select count(*) from changes) + (select count(*) from appointments)";
+const SELECT_LAST_TIME: &str =
+    "select coalesce((select time from changes order by revision desc limit 1), 0)";
 /// Reads from the beginning on: no index has the time.
-const SELECT_FIRST_AFTER: &str = "select revision from changes where time > ?1 order by revision limit 1";
+const SELECT_FIRST_AFTER: &str =
+    "select revision from changes where time > ?1 order by revision limit 1";
 const INSERT_RESTORED: &str = "insert into changes (revision, time, record) values (?1, ?2, ?3)";
 const PUT_FIRST_KEY: &str = "insert into meta (name, value) values ('first_key', ?1) \
      on conflict (name) do update set value = max(value, excluded.value)";
@@ -51,7 +54,9 @@ pub struct Reserved {
 impl Reserved {
     /// Reserves a file; refused while a process has it.
     pub fn new(file: &Path) -> Result<Self, OpenError> {
-        Ok(Self { _locked: Locked::to_write(file)? })
+        Ok(Self {
+            _locked: Locked::to_write(file)?,
+        })
     }
 }
 
@@ -104,11 +109,15 @@ impl CopySource {
             return Err(open::empty(file));
         }
         if length(&beside(&locked.path, "-journal")) > 0 {
-            return Err(OpenError::Unfinished { file: file.to_owned() });
+            return Err(OpenError::Unfinished {
+                file: file.to_owned(),
+            });
         }
         open::look_at_wal(file, &locked)?;
         let location = Location::new(locked.path.clone(), FileAccess::Unwritten);
-        let connection = location.reader().map_err(|error| open::refused(file, error.to_string()))?;
+        let connection = location
+            .reader()
+            .map_err(|error| open::refused(file, error.to_string()))?;
         Self::of_this_version(file, connection, location, Some(locked))
     }
 
@@ -122,18 +131,38 @@ impl CopySource {
         let schema = connection.pragma_query_value(None, "user_version", |row| row.get(0));
         match schema.map_err(|error| unreadable(file, &error))? {
             schema if schema > SCHEMA_VERSION => Err(open::newer(file, schema)),
-            schema => Ok(Self { connection, location, schema, locked }),
+            schema => Ok(Self {
+                connection,
+                location,
+                schema,
+                locked,
+            }),
         }
     }
 
     /// As a store of which nothing is written; it must be of this version.
     pub fn into_store(mut self, zones: ZoneLookup) -> Result<Sqlite, StoreError> {
         let checkpoints = Checkpoints::of(&mut self.connection, u32::MAX)?;
-        let Self { connection, location, locked, .. } = self;
+        let Self {
+            connection,
+            location,
+            locked,
+            ..
+        } = self;
         let locked = locked.map(Arc::new);
         let (segment_bytes_max, known, watched) = (SEGMENT_BYTES_MAX, HashMap::new(), None);
         let reserve = Reserve::new(Box::new(FileSystem::of(location.file())));
-        Ok(Sqlite { connection, checkpoints, location, zones, segment_bytes_max, known, reserve, watched, locked })
+        Ok(Sqlite {
+            connection,
+            checkpoints,
+            location,
+            zones,
+            segment_bytes_max,
+            known,
+            reserve,
+            watched,
+            locked,
+        })
     }
 
     /// The file.
@@ -148,7 +177,10 @@ impl CopySource {
 
     /// How long it is, in bytes.
     pub fn bytes(&self) -> Result<u64, StoreError> {
-        let number = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let number = |name| {
+            self.connection
+                .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
+        };
         Ok(number("page_count")?.unsigned_abs() * number("page_size")?.unsigned_abs())
     }
 
@@ -159,7 +191,11 @@ impl CopySource {
 
     /// Writes a copy as it is at one moment to a file that is not there yet. `progress` is told how many bytes there are
     /// of the copy.
-    pub fn copy_into(&mut self, to: &Path, progress: impl Fn(u64) + Send + 'static) -> Result<(), StoreError> {
+    pub fn copy_into(
+        &mut self,
+        to: &Path,
+        progress: impl Fn(u64) + Send + 'static,
+    ) -> Result<(), StoreError> {
         let written = to.to_owned();
         let look = move || {
             // While it is not there nothing is.
@@ -178,7 +214,10 @@ impl CopySource {
 
 fn unreadable(file: &Path, error: &rusqlite::Error) -> OpenError {
     match store_error(error) {
-        StoreError::Damaged(what) => OpenError::Damaged { file: file.to_owned(), what },
+        StoreError::Damaged(what) => OpenError::Damaged {
+            file: file.to_owned(),
+            what,
+        },
         other => open::unreadable(file, other.to_string()),
     }
 }
@@ -202,15 +241,21 @@ impl Sqlite {
 
     /// The first change that is kept and says that it was made after this; none when none does.
     pub fn first_change_after(&self, time: Instant) -> Result<Option<Revision>, StoreError> {
-        let first: Option<i64> =
-            self.connection.query_row(SELECT_FIRST_AFTER, [time.seconds()], |row| row.get(0)).optional()?;
+        let first: Option<i64> = self
+            .connection
+            .query_row(SELECT_FIRST_AFTER, [time.seconds()], |row| row.get(0))
+            .optional()?;
         first.map(record::revision).transpose()
     }
 
     /// Makes a restored copy go on from this revision and this key, which must be above all that were ever given out: what
     /// came after the copy was made is gone, and its revisions and confirmation codes are still in people's hands. The
     /// log gets a mark with this revision and nothing in it.
-    pub fn go_on_from(&mut self, revision: Revision, first_key: AppointmentKey) -> Result<(), StoreError> {
+    pub fn go_on_from(
+        &mut self,
+        revision: Revision,
+        first_key: AppointmentKey,
+    ) -> Result<(), StoreError> {
         let last = log::revision(&self.connection)?;
         assert!(revision > last, "a revision is never given out again");
         let transaction = self.connection.transaction()?;
@@ -226,6 +271,8 @@ impl Sqlite {
     pub fn close_alone(self) -> Result<(), StoreError> {
         open::set_journal_mode(&self.connection, "delete")?;
         let Self { connection, .. } = self;
-        connection.close().map_err(|(_, error)| StoreError::from(error))
+        connection
+            .close()
+            .map_err(|(_, error)| StoreError::from(error))
     }
 }

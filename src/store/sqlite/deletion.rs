@@ -28,7 +28,10 @@ use bookd_core::time::{Instant, MINUTE};
 const SELECT_NEXT: &str = "select number, calendar, revision, last_start, last_id from deletions \
      where revision is not null or number is not ?1 order by number limit 1";
 /// The numbers that are taken, farthest below 0 first.
-const SELECT_NUMBERS: [&str; 2] = ["select min(number) from deletions", "select min(revision) from change_segments"];
+const SELECT_NUMBERS: [&str; 2] = [
+    "select min(number) from deletions",
+    "select min(revision) from change_segments",
+];
 const INSERT_DELETION: &str = "insert into deletions (number, calendar, began, last_start, last_id) \
      values (?1, ?2, ?3, ?4, x'')";
 const MOVE_ON: &str = "update deletions set last_start = ?2, last_id = ?3 where number = ?1";
@@ -44,13 +47,20 @@ pub(super) const STATEMENTS: [&str; 3] = [SELECT_NUMBERS[0], SELECT_NUMBERS[1], 
 
 impl Sqlite {
     /// See `Store`.
-    pub(super) fn begin(&mut self, calendar: &CalendarId, now: Instant) -> Result<u64, CommitError> {
+    pub(super) fn begin(
+        &mut self,
+        calendar: &CalendarId,
+        now: Instant,
+    ) -> Result<u64, CommitError> {
         self.transaction(|connection, _| {
-            let known = known_calendar(connection, calendar)?.ok_or_else(|| StoreError::Stale(calendar.clone()))?;
+            let known = known_calendar(connection, calendar)?
+                .ok_or_else(|| StoreError::Stale(calendar.clone()))?;
             let mut number = log::revision(connection)?.next().0;
             // Nothing lies under it, and no change names it.
             for select in SELECT_NUMBERS {
-                let taken: Option<i64> = connection.prepare_cached(select)?.query_row([], |row| row.get(0))?;
+                let taken: Option<i64> = connection
+                    .prepare_cached(select)?
+                    .query_row([], |row| row.get(0))?;
                 number = number.max(taken.filter(|it| *it < 0).map_or(0, i64::unsigned_abs) + 1);
             }
             let start = now.plus(-i64::from(known.reach_minutes) * MINUTE).seconds();
@@ -61,7 +71,12 @@ impl Sqlite {
     }
 
     /// See `Store`.
-    pub(super) fn stage_events(&mut self, number: u64, before: u64, events: &[LogEvent]) -> Result<(), CommitError> {
+    pub(super) fn stage_events(
+        &mut self,
+        number: u64,
+        before: u64,
+        events: &[LogEvent],
+    ) -> Result<(), CommitError> {
         let bytes_max = self.segment_bytes_max;
         self.transaction(|connection, _| {
             let mut segments = Segments::behind(connection, -signed(number), before, bytes_max);
@@ -73,10 +88,17 @@ impl Sqlite {
     }
 
     /// See `Store`.
-    pub(super) fn settle_some(&mut self, limit: usize, under_way: Option<u64>) -> Result<bool, CommitError> {
+    pub(super) fn settle_some(
+        &mut self,
+        limit: usize,
+        under_way: Option<u64>,
+    ) -> Result<bool, CommitError> {
         let next = {
             let refused = |error: rusqlite::Error| CommitError::Refused(store_error(&error));
-            let mut select = self.connection.prepare_cached(SELECT_NEXT).map_err(refused)?;
+            let mut select = self
+                .connection
+                .prepare_cached(SELECT_NEXT)
+                .map_err(refused)?;
             let row = |row: &rusqlite::Row<'_>| {
                 Ok(Next {
                     number: row.get(0)?,
@@ -85,14 +107,23 @@ impl Sqlite {
                     last: (row.get(3)?, row.get(4)?),
                 })
             };
-            select.query_row([under_way.map(|it| -signed(it))], row).optional().map_err(refused)?
+            select
+                .query_row([under_way.map(|it| -signed(it))], row)
+                .optional()
+                .map_err(refused)?
         };
         let Some(next) = next else { return Ok(false) };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.transaction(|connection, _| {
-            let is_done = if next.is_made { next.settle(connection, limit)? } else { next.remove(connection, limit)? };
+            let is_done = if next.is_made {
+                next.settle(connection, limit)?
+            } else {
+                next.remove(connection, limit)?
+            };
             if is_done {
-                connection.prepare_cached(DELETE_DELETION)?.execute([next.number])?;
+                connection
+                    .prepare_cached(DELETE_DELETION)?
+                    .execute([next.number])?;
             }
             Ok(())
         })?;
@@ -134,20 +165,31 @@ impl Next {
             }
             // It may have been written by a later change, as it was shown then.
             if shown.state.is_over() {
-                connection.prepare_cached(DELETE_CLAIM)?.execute(params![self.calendar, false, start, id])?;
+                connection.prepare_cached(DELETE_CLAIM)?.execute(params![
+                    self.calendar,
+                    false,
+                    start,
+                    id
+                ])?;
                 let mut insert = connection.prepare_cached(INSERT_CLAIM)?;
                 insert.execute(params![self.calendar, true, start, id, signed(key.0)])?;
             }
         }
         let is_last = i64::try_from(claims.len()).is_ok_and(|it| it < limit);
-        let Some((start, id, _)) = claims.last().filter(|_| !is_last) else { return Ok(true) };
-        connection.prepare_cached(MOVE_ON)?.execute(params![self.number, start, id])?;
+        let Some((start, id, _)) = claims.last().filter(|_| !is_last) else {
+            return Ok(true);
+        };
+        connection
+            .prepare_cached(MOVE_ON)?
+            .execute(params![self.number, start, id])?;
         Ok(false)
     }
 
     /// Removes what was staged for a change that did not come to be. True when there is no more.
     fn remove(&self, connection: &Connection, limit: i64) -> Result<bool, StoreError> {
-        let removed = connection.prepare_cached(DELETE_STAGED)?.execute(params![self.number, limit])?;
+        let removed = connection
+            .prepare_cached(DELETE_STAGED)?
+            .execute(params![self.number, limit])?;
         Ok(i64::try_from(removed).is_ok_and(|it| it < limit))
     }
 }

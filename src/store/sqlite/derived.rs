@@ -39,29 +39,45 @@ use bookd_core::time::Instant;
 /// How many appointments are in memory at a time.
 const PAGE: usize = 1_000;
 
-static SELECT_CHANGES: LazyLock<String> = LazyLock::new(|| format!("select {CHANGE_COLUMNS} order by c.revision"));
+static SELECT_CHANGES: LazyLock<String> =
+    LazyLock::new(|| format!("select {CHANGE_COLUMNS} order by c.revision"));
 const SELECT_OCCURRENCE: &str = "select original_start from appointments where key = ?1";
 const SELECT_CALENDARS: &str = "select c.key, c.id, c.since, c.revision, c.delete_time, v.version from calendars c \
      left join versions v on v.calendar = c.key order by c.key";
-const SELECT_TYPES: &str = "select number, id, body, delete_time from types where calendar = ?1 order by number";
-const SELECT_CLAIM: &str = "select key from claims where calendar = ?1 and is_over = ?2 and start = ?3 and id = ?4";
+const SELECT_TYPES: &str =
+    "select number, id, body, delete_time from types where calendar = ?1 order by number";
+const SELECT_CLAIM: &str =
+    "select key from claims where calendar = ?1 and is_over = ?2 and start = ?3 and id = ?4";
 const SELECT_CLAIMS: &str = "select calendar, is_over, start, id, key from claims";
 const COUNT_CLAIMS: &str = "select count(*) from claims";
 const SELECT_REVISION_OF: &str = "select revision from appointments where key = ?1";
-const SELECT_LAST_TIME: &str = "select time from changes where revision < ?1 order by revision desc limit 1";
+const SELECT_LAST_TIME: &str =
+    "select time from changes where revision < ?1 order by revision desc limit 1";
 /// What is in a session since the file was brought to schema 4, as `upgrade` found it: unless it changed later.
 const SELECT_SESSIONS: &str = "select start, type_id, duration, places, key, coalesce(session, key) from appointments \
      where revision < ?1 and state in (1, 2, 3, 7, 8) and blocks and (expire_time is null or expire_time > ?2) \
      order by start, key";
 
 /// Compares everything; tells each difference in words, and answers how many facts there were.
-pub(super) fn compare(connection: &Connection, found: &mut dyn FnMut(String)) -> Result<u64, StoreError> {
-    let sessions_from = connection.query_row(SELECT_META, [SESSIONS_FROM], |row| Ok(rows::revision(row, 0)))??;
+pub(super) fn compare(
+    connection: &Connection,
+    found: &mut dyn FnMut(String),
+) -> Result<u64, StoreError> {
+    let sessions_from = connection.query_row(SELECT_META, [SESSIONS_FROM], |row| {
+        Ok(rows::revision(row, 0))
+    })??;
     let last = revision(connection)?;
     if sessions_from == Revision(0) || sessions_from > last.next() {
-        found(format!("the note that schema 4 begins at revision {sessions_from} cannot be: the last is {last}"));
+        found(format!(
+            "the note that schema 4 begins at revision {sessions_from} cannot be: the last is {last}"
+        ));
     }
-    let mut comparison = Comparison { connection, sessions_from, examined: 1, found };
+    let mut comparison = Comparison {
+        connection,
+        sessions_from,
+        examined: 1,
+        found,
+    };
     let histories = comparison.log()?;
     comparison.calendars(histories)?;
     comparison.appointments()?;
@@ -88,12 +104,15 @@ struct CalendarOfRow {
 }
 
 fn instant_or_null(row: &Row<'_>, column: usize) -> Result<Option<Instant>, StoreError> {
-    row.get::<_, Option<i64>>(column)?.map(record::instant).transpose()
+    row.get::<_, Option<i64>>(column)?
+        .map(record::instant)
+        .transpose()
 }
 
 impl CalendarOfRow {
     fn read(row: &Row<'_>) -> Result<Self, StoreError> {
-        Self::of(row).map_err(|error| rows::by_key("calendars, or its row of table versions", row, error))
+        Self::of(row)
+            .map_err(|error| rows::by_key("calendars, or its row of table versions", row, error))
     }
 
     fn of(row: &Row<'_>) -> Result<Self, StoreError> {
@@ -103,7 +122,10 @@ impl CalendarOfRow {
             since: rows::revision(row, 2)?,
             revision: rows::revision(row, 3)?,
             delete_time: instant_or_null(row, 4)?,
-            version: row.get::<_, Option<i64>>(5)?.map(record::revision).transpose()?,
+            version: row
+                .get::<_, Option<i64>>(5)?
+                .map(record::revision)
+                .transpose()?,
         })
     }
 }
@@ -139,15 +161,23 @@ impl Comparison<'_> {
             })?;
             if is_sound && images_whole == Some(is_early) {
                 let from = self.sessions_from;
-                self.differs(format!("schema 4 does not begin at revision {from}: revision {revision} says otherwise"));
+                self.differs(format!(
+                    "schema 4 does not begin at revision {from}: revision {revision} says otherwise"
+                ));
                 is_sound = false;
             }
             if !replaced(connection, revision).is_ok_and(|it| replacing.is_of(&it, is_early)) {
-                self.differs(format!("what revision {revision} replaced is not kept as it must be"));
+                self.differs(format!(
+                    "what revision {revision} replaced is not kept as it must be"
+                ));
             }
-            reset = Some(revision).filter(|_| change.entry.cause == Cause::ClockReset).or(reset);
+            reset = Some(revision)
+                .filter(|_| change.entry.cause == Cause::ClockReset)
+                .or(reset);
         }
-        let noted = connection.query_row(SELECT_META, ["clock_reset"], |row| Ok(rows::revision_of_change(row, 0)));
+        let noted = connection.query_row(SELECT_META, ["clock_reset"], |row| {
+            Ok(rows::revision_of_change(row, 0))
+        });
         let noted = noted.optional()?.transpose()?;
         // One that is no longer in the log may be noted still.
         if noted != reset && (reset.is_some() || noted >= histories.oldest) {
@@ -163,10 +193,16 @@ impl Comparison<'_> {
         }
         let mut select = self.connection.prepare_cached(SELECT_OCCURRENCE)?;
         let row = |row: &Row<'_>| Ok(instant_or_null(row, 0));
-        let original_start = select.query_row([signed(it.key.0)], row).optional()?.transpose()?.flatten();
+        let original_start = select
+            .query_row([signed(it.key.0)], row)
+            .optional()?
+            .transpose()?
+            .flatten();
         if let Some(other) = original_start.filter(|start| *start != it.after.start) {
             let (id, start) = (it.id, it.after.start);
-            (self.found)(format!("the original start of appointment {id} is {other}; it was booked for {start}"));
+            (self.found)(format!(
+                "the original start of appointment {id} is {other}; it was booked for {start}"
+            ));
         }
         Ok(())
     }
@@ -185,15 +221,23 @@ impl Comparison<'_> {
                 Some(history) => self.calendar(&row, history),
                 None if is_whole => self.differs(format!("calendar {id} is in no change")),
                 None if row.version.is_none_or(|it| Some(it) >= histories.oldest) => {
-                    self.differs(format!("the version of calendar {id} is not the last change that touched it"));
+                    self.differs(format!(
+                        "the version of calendar {id} is not the last change that touched it"
+                    ));
                 }
                 None => {}
             }
             self.types(&row, history.unwrap_or_default())?;
         }
-        for (id, missing) in histories.of.iter().filter(|(_, histories)| !histories.is_empty()) {
+        for (id, missing) in histories
+            .of
+            .iter()
+            .filter(|(_, histories)| !histories.is_empty())
+        {
             let version = missing[0].version;
-            (self.found)(format!("calendar {id}, which revision {version} touched, is not there"));
+            (self.found)(format!(
+                "calendar {id}, which revision {version} touched, is not there"
+            ));
         }
         Ok(())
     }
@@ -202,10 +246,15 @@ impl Comparison<'_> {
         let id = &row.id;
         if row.version != Some(history.version) {
             let last = history.version;
-            self.differs(format!("the version of calendar {id} is not {last}, the last change that touched it"));
+            self.differs(format!(
+                "the version of calendar {id} is not {last}, the last change that touched it"
+            ));
         }
         if let Some(changed) = history.changed.filter(|it| *it != row.revision) {
-            self.differs(format!("calendar {id} was not last changed by revision {}, but {changed}", row.revision));
+            self.differs(format!(
+                "calendar {id} was not last changed by revision {}, but {changed}",
+                row.revision
+            ));
         }
         let is_deleted = row.delete_time.is_some();
         let is_told = match history.deleted {
@@ -213,7 +262,9 @@ impl Comparison<'_> {
             None => !is_deleted || history.since.is_none(),
         };
         if !is_told {
-            self.differs(format!("calendar {id} is deleted in its row or in the log, and not alike in both"));
+            self.differs(format!(
+                "calendar {id} is deleted in its row or in the log, and not alike in both"
+            ));
         }
     }
 
@@ -232,11 +283,13 @@ impl Comparison<'_> {
         };
         while let Some(row) = types.next()? {
             self.examined += 1;
-            let (id, body, deleted) =
-                read(row).map_err(|error| in_row("types", of_calendar(row, calendar.key), error))?;
+            let (id, body, deleted) = read(row)
+                .map_err(|error| in_row("types", of_calendar(row, calendar.key), error))?;
             let is_of_before = body.is_none() && deleted.is_none();
             let is_told = match history.types.remove(&record::type_id(&id)?) {
-                Some(last) if last.deleted.is_some() && last.revision < self.sessions_from => is_of_before,
+                Some(last) if last.deleted.is_some() && last.revision < self.sessions_from => {
+                    is_of_before
+                }
                 Some(last) => {
                     let is_defined = body.is_some() || (last.is_imported && last.deleted.is_some());
                     is_defined && deleted == last.deleted
@@ -245,11 +298,15 @@ impl Comparison<'_> {
                 None => !is_of_before || self.sessions_from > Revision(1),
             };
             if !is_told {
-                (self.found)(format!("type {id} of calendar {of} is not as the log left it, deleted or not"));
+                (self.found)(format!(
+                    "type {id} of calendar {of} is not as the log left it, deleted or not"
+                ));
             }
         }
         for (id, TypeChange { revision, .. }) in history.types {
-            (self.found)(format!("type {id} of calendar {of}, which revision {revision} changed, is not there"));
+            (self.found)(format!(
+                "type {id} of calendar {of}, which revision {revision} changed, is not there"
+            ));
         }
         Ok(())
     }
@@ -264,7 +321,10 @@ impl Comparison<'_> {
                 claims += self.claims_of(it)?;
                 let email = &it.person.invitee.email;
                 if email_key(&email.written) != email.key {
-                    self.differs(format!("the key of the address of appointment {} is not that of its address", it.id));
+                    self.differs(format!(
+                        "the key of the address of appointment {} is not that of its address",
+                        it.id
+                    ));
                 }
                 if it.session != it.key && self.revision_of(it.session)?.is_none() {
                     self.differs(format!(
@@ -282,7 +342,10 @@ impl Comparison<'_> {
 
     fn revision_of(&self, key: AppointmentKey) -> Result<Option<Revision>, StoreError> {
         let mut select = self.connection.prepare_cached(SELECT_REVISION_OF)?;
-        select.query_row([signed(key.0)], |row| Ok(rows::revision(row, 0))).optional()?.transpose()
+        select
+            .query_row([signed(key.0)], |row| Ok(rows::revision(row, 0)))
+            .optional()?
+            .transpose()
     }
 
     /// One for each of its places, at its start, beside what is over if it is; answers how many of them there are.
@@ -294,12 +357,17 @@ impl Comparison<'_> {
             self.examined += 1;
             let (id, calendar) = (it.id, &place.calendar);
             let Some(known) = bearer_of(self.connection, place)? else {
-                (self.found)(format!("appointment {id} is of a calendar {calendar} that is not there"));
+                (self.found)(format!(
+                    "appointment {id} is of a calendar {calendar} that is not there"
+                ));
                 continue;
             };
             let mut claim = |is_over: bool| {
                 let by = params![known.key, is_over, it.start.seconds(), id.0.as_bytes()];
-                select.query_row(by, |row| Ok(rows::key(row, 0))).optional()?.transpose()
+                select
+                    .query_row(by, |row| Ok(rows::key(row, 0)))
+                    .optional()?
+                    .transpose()
             };
             let is_over = it.state.is_over();
             let key = match claim(is_over)? {
@@ -308,10 +376,14 @@ impl Comparison<'_> {
             };
             claims += u64::from(key.is_some());
             if key != Some(it.key) {
-                (self.found)(format!("appointment {id} has no claim on calendar {calendar} where it must be"));
+                (self.found)(format!(
+                    "appointment {id} has no claim on calendar {calendar} where it must be"
+                ));
             }
             if reach_minutes(place, it.start) > known.reach_minutes {
-                (self.found)(format!("appointment {id} ends after what calendar {calendar} says that claims reach"));
+                (self.found)(format!(
+                    "appointment {id} ends after what calendar {calendar} says that claims reach"
+                ));
             }
         }
         Ok(claims)
@@ -324,17 +396,21 @@ impl Comparison<'_> {
         let mut statement = connection.prepare(SELECT_CLAIMS)?;
         let mut claims = statement.query([])?;
         while let Some(row) = claims.next()? {
-            let (calendar, is_over, start): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let (calendar, is_over, start): (i64, i64, i64) =
+                (row.get(0)?, row.get(1)?, row.get(2)?);
             let named = || Ok((rows::appointment_id(row, 3)?, rows::key(row, 4)?));
-            let (id, key) =
-                named().map_err(|error| in_row("claims", format!("({calendar}, {is_over}, {start})"), error))?;
+            let (id, key) = named().map_err(|error| {
+                in_row("claims", format!("({calendar}, {is_over}, {start})"), error)
+            })?;
             let of = appointments_by_key(connection, &[key])?.pop();
             let of = of.filter(|it| (it.id, it.start.seconds()) == (id, start));
             let mut is_of_place = false;
             for place in of.iter().flat_map(|it| &it.places) {
                 let is_apart = of.as_ref().is_some_and(|it| it.state.is_over());
-                let is_there = i64::from(is_apart) == is_over || (is_apart && deletions.is_of(place));
-                is_of_place |= is_there && bearer_of(connection, place)?.is_some_and(|known| known.key == calendar);
+                let is_there =
+                    i64::from(is_apart) == is_over || (is_apart && deletions.is_of(place));
+                is_of_place |= is_there
+                    && bearer_of(connection, place)?.is_some_and(|known| known.key == calendar);
             }
             if !is_of_place {
                 (self.found)(format!(
@@ -350,21 +426,39 @@ impl Comparison<'_> {
     fn sessions(&mut self) -> Result<(), StoreError> {
         let connection = self.connection;
         let (from, mut at) = (signed(self.sessions_from.0), i64::MIN);
-        let last: Option<i64> = connection.query_row(SELECT_LAST_TIME, [from], |row| row.get(0)).optional()?;
+        let last: Option<i64> = connection
+            .query_row(SELECT_LAST_TIME, [from], |row| row.get(0))
+            .optional()?;
         let mut sessions = HashMap::new();
         let mut statement = connection.prepare(SELECT_SESSIONS)?;
         // When it was is not known once the log of then is forgotten: what expires is not judged then.
         let mut rows = statement.query([from, last.unwrap_or(i64::MAX)])?;
         let read = |row: &Row<'_>| {
-            let (start, type_id, minutes): (i64, String, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            let mut set: Vec<_> =
-                places(row, 3, start, minutes)?.into_iter().map(|it| (it.calendar, it.since)).collect();
+            let (start, type_id, minutes): (i64, String, u32) =
+                (row.get(0)?, row.get(1)?, row.get(2)?);
+            let mut set: Vec<_> = places(row, 3, start, minutes)?
+                .into_iter()
+                .map(|it| (it.calendar, it.since))
+                .collect();
             set.sort_unstable();
-            Ok((start, type_id, minutes, set, rows::key(row, 4)?, rows::key(row, 5)?))
+            Ok((
+                start,
+                type_id,
+                minutes,
+                set,
+                rows::key(row, 4)?,
+                rows::key(row, 5)?,
+            ))
         };
         while let Some(row) = rows.next()? {
             self.examined += 1;
-            let of_row = |error| in_row("appointments", row.get::<_, i64>(4).unwrap_or_default(), error);
+            let of_row = |error| {
+                in_row(
+                    "appointments",
+                    row.get::<_, i64>(4).unwrap_or_default(),
+                    error,
+                )
+            };
             let (start, type_id, minutes, set, key, session) = read(row).map_err(of_row)?;
             if start != at {
                 sessions.clear();
@@ -372,7 +466,9 @@ impl Comparison<'_> {
             }
             let named = match sessions.get(&(type_id.clone(), minutes, set.clone())) {
                 Some(named) => *named,
-                None if session < key && self.revision_of(session)? >= Some(self.sessions_from) => session,
+                None if session < key && self.revision_of(session)? >= Some(self.sessions_from) => {
+                    session
+                }
                 None => key,
             };
             sessions.insert((type_id, minutes, set), named);
@@ -398,7 +494,9 @@ impl Replacing {
     fn take(&mut self, event: &LogEvent) {
         for touched in &event.calendars {
             match &event.what {
-                What::Calendar(CalendarEvent::ProfileChanged) => self.profiles.push(touched.calendar.clone()),
+                What::Calendar(CalendarEvent::ProfileChanged) => {
+                    self.profiles.push(touched.calendar.clone())
+                }
                 What::Calendar(CalendarEvent::TypePut(id)) => {
                     self.types.insert((touched.calendar.clone(), id.clone()));
                 }
@@ -413,7 +511,8 @@ impl Replacing {
         for Replaced { calendar, earlier } in replaced {
             match earlier {
                 Earlier::Profile(_) => earlier_profiles.push(calendar),
-                Earlier::Type(of_type) if self.types.contains(&(calendar.clone(), of_type.id.clone())) => {}
+                Earlier::Type(of_type)
+                    if self.types.contains(&(calendar.clone(), of_type.id.clone())) => {}
                 Earlier::Type(_) => return false,
             }
         }
@@ -423,4 +522,9 @@ impl Replacing {
 
 /// Every read of this room goes over a whole table, or by an index.
 #[cfg(test)]
-pub(super) const STATEMENTS: [&str; 4] = [SELECT_OCCURRENCE, SELECT_TYPES, SELECT_CLAIM, SELECT_REVISION_OF];
+pub(super) const STATEMENTS: [&str; 4] = [
+    SELECT_OCCURRENCE,
+    SELECT_TYPES,
+    SELECT_CLAIM,
+    SELECT_REVISION_OF,
+];

@@ -45,7 +45,10 @@ struct Identity {
 
 impl Identity {
     fn of(it: &Metadata) -> Self {
-        Self { device: it.dev(), inode: it.ino() }
+        Self {
+            device: it.dev(),
+            inode: it.ino(),
+        }
     }
 }
 
@@ -54,7 +57,13 @@ impl Locked {
     pub(super) fn to_write(file: &Path) -> Result<Self, OpenError> {
         let path = resolved(file)?;
         expect_no_orphan(file, &path)?;
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(MODE).open(&path);
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(MODE)
+            .open(&path);
         Self::take(file, path, opened, File::try_lock)
     }
 
@@ -77,23 +86,38 @@ impl Locked {
             Err(TryLockError::WouldBlock) => {
                 // Never closed: if this very process has the file, closing it would end SQLite's locks on it.
                 std::mem::forget(opened);
-                return Err(OpenError::InUse { file: file.to_owned() });
+                return Err(OpenError::InUse {
+                    file: file.to_owned(),
+                });
             }
             Err(TryLockError::Error(error)) => return Err(unreadable(file, &error)),
         }
         let locked = Self { file: opened, path };
-        let is = locked.file.metadata().map_err(|error| unreadable(file, &error))?;
+        let is = locked
+            .file
+            .metadata()
+            .map_err(|error| unreadable(file, &error))?;
         if !is.is_file() {
-            return Err(OpenError::Foreign { file: file.to_owned(), why: "it is no file".to_owned() });
+            return Err(OpenError::Foreign {
+                file: file.to_owned(),
+                why: "it is no file".to_owned(),
+            });
         }
         // Whoever had it before may have removed it between the opening and the lock.
         if !seen(&locked.path).is_ok_and(|now| now == Identity::of(&is)) {
             let why = "it was removed or replaced at this very moment; look who does that, and start again".to_owned();
-            return Err(OpenError::Unreadable { file: file.to_owned(), why });
+            return Err(OpenError::Unreadable {
+                file: file.to_owned(),
+                why,
+            });
         }
         match is.nlink() {
             1 => Ok(locked),
-            names => Err(OpenError::Linked { file: file.to_owned(), names, inode: is.ino() }),
+            names => Err(OpenError::Linked {
+                file: file.to_owned(),
+                names,
+                inode: is.ino(),
+            }),
         }
     }
 
@@ -108,7 +132,10 @@ impl Locked {
         let others = ["-wal", "-shm"].map(|ending| beside(&self.path, ending));
         let others = others.map(|path| seen(&path).map(|it| (path, it)));
         let [wal, index] = others;
-        Ok(WatchedFiles { database, others: [wal?, index?] })
+        Ok(WatchedFiles {
+            database,
+            others: [wal?, index?],
+        })
     }
 }
 
@@ -130,19 +157,32 @@ impl WatchedFiles {
         let lost = |(path, was): &(PathBuf, Identity)| match seen(path) {
             Ok(now) if now == *was => None,
             Ok(_) => Some(format!("{} was replaced by another file", path.display())),
-            Err(error) if error.kind() == ErrorKind::NotFound => Some(format!("{} was removed", path.display())),
-            Err(error) => Some(format!("{} cannot be found any more ({error})", path.display())),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Some(format!("{} was removed", path.display()))
+            }
+            Err(error) => Some(format!(
+                "{} cannot be found any more ({error})",
+                path.display()
+            )),
         };
         if let Some(what) = lost(&self.database) {
             let next = "what was acknowledged since is in no file with a name. Do not start it again as it is: move the \
                  database back beside its WAL if it was moved, else restore a backup";
             let error = StoreError::Gone(format!("{what} while it was served; {next}"));
-            return Err(Missing { is_database: true, error });
+            return Err(Missing {
+                is_database: true,
+                error,
+            });
         }
-        let Some(what) = self.others.iter().find_map(lost) else { return Ok(()) };
+        let Some(what) = self.others.iter().find_map(lost) else {
+            return Ok(());
+        };
         let next = "what it holds is copied into the database as the server stops. Look with `bookd check` whether all \
              is well, and start it again";
-        Err(Missing { is_database: false, error: StoreError::Gone(format!("{what} while it was served; {next}")) })
+        Err(Missing {
+            is_database: false,
+            error: StoreError::Gone(format!("{what} while it was served; {next}")),
+        })
     }
 }
 
@@ -156,7 +196,10 @@ fn seen(path: &Path) -> io::Result<Identity> {
     use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
     use rustix::io::Errno;
     match statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::INO) {
-        Ok(it) => Ok(Identity { device: makedev(it.stx_dev_major, it.stx_dev_minor), inode: it.stx_ino }),
+        Ok(it) => Ok(Identity {
+            device: makedev(it.stx_dev_major, it.stx_dev_minor),
+            inode: it.stx_ino,
+        }),
         // A kernel that has no such call, or a sandbox that does not know it.
         Err(Errno::NOSYS | Errno::PERM) => fs::symlink_metadata(path).map(|it| Identity::of(&it)),
         Err(error) => Err(error.into()),
@@ -191,13 +234,18 @@ pub fn is_there(file: &Path) -> Result<bool, OpenError> {
         return Ok(true);
     }
     // What is wrong with a folder or a link is told as of a file that is not there.
-    resolved(file).map_or(Ok(()), |path| expect_no_orphan(file, &path)).map(|()| false)
+    resolved(file)
+        .map_or(Ok(()), |path| expect_no_orphan(file, &path))
+        .map(|()| false)
 }
 
 fn expect_no_orphan(file: &Path, path: &Path) -> Result<(), OpenError> {
     let wal = beside(path, "-wal");
     if length(path) == 0 && length(&wal) > WAL_HEADER_BYTES {
-        return Err(OpenError::Orphaned { file: file.to_owned(), wal });
+        return Err(OpenError::Orphaned {
+            file: file.to_owned(),
+            wal,
+        });
     }
     Ok(())
 }
@@ -212,20 +260,36 @@ fn resolved(file: &Path) -> Result<PathBuf, OpenError> {
     if is_absent && file.symlink_metadata().is_ok() {
         let why =
             "it is a symbolic link to a file that is not there; mount or restore that, or name another".to_owned();
-        return Err(OpenError::Unreadable { file: file.to_owned(), why });
+        return Err(OpenError::Unreadable {
+            file: file.to_owned(),
+            why,
+        });
     }
-    let (true, Some(name)) = (is_absent, file.file_name()) else { return Err(unreadable(file, &error)) };
-    let folder = file.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    folder.canonicalize().map(|folder| folder.join(name)).map_err(|error| unreadable(file, &error))
+    let (true, Some(name)) = (is_absent, file.file_name()) else {
+        return Err(unreadable(file, &error));
+    };
+    let folder = file
+        .parent()
+        .filter(|it| !it.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    folder
+        .canonicalize()
+        .map(|folder| folder.join(name))
+        .map_err(|error| unreadable(file, &error))
 }
 
 fn unreadable(file: &Path, error: &io::Error) -> OpenError {
     let why = match error.kind() {
         ErrorKind::NotFound => "its folder does not exist; create it first".to_owned(),
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            format!("{error}; check the permissions of file and folder, and how the disk is mounted")
+            format!(
+                "{error}; check the permissions of file and folder, and how the disk is mounted"
+            )
         }
         _ => descriptors::told(error, ""),
     };
-    OpenError::Unreadable { file: file.to_owned(), why }
+    OpenError::Unreadable {
+        file: file.to_owned(),
+        why,
+    }
 }

@@ -23,7 +23,10 @@ const MAGIC: u32 = 0x377f_0682;
 pub(super) type Sum = [u32; 2];
 
 pub(super) fn number(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..at + 4).and_then(|it| it.try_into().ok()).map_or(0, u32::from_be_bytes)
+    bytes
+        .get(at..at + 4)
+        .and_then(|it| it.try_into().ok())
+        .map_or(0, u32::from_be_bytes)
 }
 
 /// Two words in the order in which they are kept.
@@ -60,14 +63,24 @@ pub(super) fn is_header(header: &[u8]) -> Result<Sum, Sum> {
     let (is_magic, page) = (number(header, 0) | 1 == MAGIC | 1, number(header, 8));
     let worked_out = sum(is_big(header), [0; 2], header.get(..24).unwrap_or_default());
     let is_whole = is_magic && page.is_power_of_two() && (512..=65_536).contains(&page);
-    if is_whole && worked_out == kept(header, 24) { Ok(worked_out) } else { Err(worked_out) }
+    if is_whole && worked_out == kept(header, 24) {
+        Ok(worked_out)
+    } else {
+        Err(worked_out)
+    }
 }
 
 /// Whether a frame, header and page, goes on from this sum; its own sum as it works out.
 pub(super) fn goes_on(is_big: bool, from: Sum, frame: &[u8]) -> Result<Sum, Sum> {
-    let Some((header, page)) = frame.split_at_checked(FRAME_HEADER_BYTES) else { return Err(from) };
+    let Some((header, page)) = frame.split_at_checked(FRAME_HEADER_BYTES) else {
+        return Err(from);
+    };
     let worked_out = sum(is_big, sum(is_big, from, &header[..8]), page);
-    if worked_out == kept(header, 16) { Ok(worked_out) } else { Err(worked_out) }
+    if worked_out == kept(header, 16) {
+        Ok(worked_out)
+    } else {
+        Err(worked_out)
+    }
 }
 
 const FRAME_BYTES: u64 = (FRAME_HEADER_BYTES + PAGE_BYTES) as u64;
@@ -89,12 +102,24 @@ pub(super) struct Frames {
 
 impl Frames {
     pub(super) fn new() -> Self {
-        Self { is_big: None, header_end: None, rewritten_from: None, frame: Vec::new() }
+        Self {
+            is_big: None,
+            header_end: None,
+            rewritten_from: None,
+            frame: Vec::new(),
+        }
     }
 
     /// Judges what was read at this byte, where it is the page of a frame.
-    pub(super) fn after_read(&mut self, at: u64, read: &[u8], below: ReadBelow<'_>) -> Result<(), Fault> {
-        let is_page = read.len() == PAGE_BYTES && at >= FIRST_PAGE && (at - FIRST_PAGE).is_multiple_of(FRAME_BYTES);
+    pub(super) fn after_read(
+        &mut self,
+        at: u64,
+        read: &[u8],
+        below: ReadBelow<'_>,
+    ) -> Result<(), Fault> {
+        let is_page = read.len() == PAGE_BYTES
+            && at >= FIRST_PAGE
+            && (at - FIRST_PAGE).is_multiple_of(FRAME_BYTES);
         if !is_page || self.rewritten_from.is_some_and(|from| at >= from) {
             return Ok(());
         }
@@ -122,14 +147,19 @@ impl Frames {
             return Ok(());
         }
         let frame = (at - FIRST_PAGE) / FRAME_BYTES + 1;
-        Err(Fault::Damage(format!("frame {frame} (from byte {header_at} on) does not match its checksum")))
+        Err(Fault::Damage(format!(
+            "frame {frame} (from byte {header_at} on) does not match its checksum"
+        )))
     }
 
     /// Follows what is written, to know whose sums are out of date.
     pub(super) fn before_write(&mut self, at: u64, length: usize) {
         let header_end = self.header_end.take();
         if at == 0 {
-            *self = Self { frame: std::mem::take(&mut self.frame), ..Self::new() };
+            *self = Self {
+                frame: std::mem::take(&mut self.frame),
+                ..Self::new()
+            };
         } else if length == FRAME_HEADER_BYTES {
             let end = at + FRAME_HEADER_BYTES as u64;
             self.rewritten_from = self.rewritten_from.filter(|from| end > *from);
@@ -152,7 +182,9 @@ mod tests {
 
     /// A WAL of so many frames, each of whose pages is of one byte, and every second one ends a transaction.
     fn wal(pages: &[u8]) -> Vec<u8> {
-        let mut header = [MAGIC, 3_007_000, 4_096, 1, 7, 8].map(u32::to_be_bytes).concat();
+        let mut header = [MAGIC, 3_007_000, 4_096, 1, 7, 8]
+            .map(u32::to_be_bytes)
+            .concat();
         let mut last = sum(false, [0; 2], &header);
         header.extend(last.map(u32::to_be_bytes).concat());
         let mut wal = header;
@@ -187,7 +219,10 @@ mod tests {
         for at in (HEADER_BYTES..HEADER_BYTES + 2 * FRAME_BYTES as usize).step_by(5) {
             wal[at] ^= 0x40;
             let bad = 1 + (at - HEADER_BYTES) as u64 / FRAME_BYTES;
-            assert!(matches!(read(&mut frames, &wal, bad), Err(Fault::Damage(_))), "byte {at}");
+            assert!(
+                matches!(read(&mut frames, &wal, bad), Err(Fault::Damage(_))),
+                "byte {at}"
+            );
             wal[at] ^= 0x40;
         }
         assert!(is_header(&wal).is_ok());

@@ -55,7 +55,10 @@ impl Histories {
             let bearers = self.of.entry(touched.calendar.clone()).or_default();
             let is_new = event.what == What::Calendar(CalendarEvent::Created);
             if is_new || bearers.is_empty() {
-                bearers.push(History { since: is_new.then_some(entry.revision), ..History::default() });
+                bearers.push(History {
+                    since: is_new.then_some(entry.revision),
+                    ..History::default()
+                });
             }
             if let Some(newest) = bearers.last_mut() {
                 newest.take(&event.what, entry);
@@ -70,13 +73,17 @@ impl Histories {
         id: &CalendarId,
         since: Revision,
     ) -> Result<Option<History>, StoreError> {
-        let Some(known) = self.of.get_mut(id) else { return Ok(None) };
+        let Some(known) = self.of.get_mut(id) else {
+            return Ok(None);
+        };
         let at = match known.iter().position(|it| it.since == Some(since)) {
             Some(at) => Some(at),
             None => {
                 // What comes before the first that the log made is of the newest of those before.
                 let oldest = self.oldest.unwrap_or_default();
-                let newest = bearers(connection, id, BEARERS_MAX)?.into_iter().find(|it| it.since < oldest);
+                let newest = bearers(connection, id, BEARERS_MAX)?
+                    .into_iter()
+                    .find(|it| it.since < oldest);
                 let is_newest = newest.is_some_and(|it| it.since == since);
                 known.iter().position(|it| is_newest && it.since.is_none())
             }
@@ -88,10 +95,16 @@ impl Histories {
 impl History {
     fn take(&mut self, what: &What, entry: &LogEntry) {
         let LogEntry { revision, time, .. } = *entry;
-        let change = |deleted| TypeChange { revision, deleted, is_imported: entry.cause == Cause::Import };
+        let change = |deleted| TypeChange {
+            revision,
+            deleted,
+            is_imported: entry.cause == Cause::Import,
+        };
         self.version = revision;
         match what {
-            What::Calendar(CalendarEvent::Created | CalendarEvent::ProfileChanged) => self.changed = Some(revision),
+            What::Calendar(CalendarEvent::Created | CalendarEvent::ProfileChanged) => {
+                self.changed = Some(revision)
+            }
             What::Calendar(CalendarEvent::Deleted) => self.deleted = Some(time),
             What::Calendar(CalendarEvent::TypePut(id)) => {
                 self.types.insert(id.clone(), change(None));

@@ -23,13 +23,30 @@ fn open(folder: &TempDir) -> Sqlite {
 }
 
 /// Makes a calendar whose row has so many bytes.
-fn create(sqlite: &mut Sqlite, state: &mut State, name: &str, bytes: usize) -> Result<(), CommitError> {
+fn create(
+    sqlite: &mut Sqlite,
+    state: &mut State,
+    name: &str,
+    bytes: usize,
+) -> Result<(), CommitError> {
     let blank = Profile::open(Arc::new(Zone::utc()), Availability::default());
-    let profile = Profile { display_name: "x".repeat(bytes), ..blank };
-    let command = Command::CreateCalendar { calendar: CalendarId::parse(name).unwrap(), profile };
+    let profile = Profile {
+        display_name: "x".repeat(bytes),
+        ..blank
+    };
+    let command = Command::CreateCalendar {
+        calendar: CalendarId::parse(name).unwrap(),
+        profile,
+    };
     let decision = decide(state, &command, Instant::from_seconds(0)).unwrap();
-    let change = decision.change(state, Instant::from_seconds(0), Caller::default()).unwrap();
-    sqlite.commit(&CommitBatch { changes: std::slice::from_ref(&change), requests: &[], expected: &[] })?;
+    let change = decision
+        .change(state, Instant::from_seconds(0), Caller::default())
+        .unwrap();
+    sqlite.commit(&CommitBatch {
+        changes: std::slice::from_ref(&change),
+        requests: &[],
+        expected: &[],
+    })?;
     state.apply(&change);
     Ok(())
 }
@@ -38,14 +55,25 @@ fn create(sqlite: &mut Sqlite, state: &mut State, name: &str, bytes: usize) -> R
 fn every_read_goes_by_an_index() {
     let folder = TempDir::new().unwrap();
     let sqlite = open(&folder);
-    let derived = derived::STATEMENTS.into_iter().chain(deletion::STATEMENTS).map(str::to_owned);
-    let reads = read::statements().into_iter().chain(list::statements()).chain([walk::select_appointments()]);
+    let derived = derived::STATEMENTS
+        .into_iter()
+        .chain(deletion::STATEMENTS)
+        .map(str::to_owned);
+    let reads = read::statements()
+        .into_iter()
+        .chain(list::statements())
+        .chain([walk::select_appointments()]);
     let log = log::statements().into_iter().map(str::to_owned);
     let starts = [SELECT_META.to_owned(), SELECT_EXPIRING.to_owned()];
     for sql in reads.chain(log).chain(starts).chain(derived) {
-        let mut statement = sqlite.connection.prepare(&format!("explain query plan {sql}")).unwrap();
+        let mut statement = sqlite
+            .connection
+            .prepare(&format!("explain query plan {sql}"))
+            .unwrap();
         let nulls = vec![rusqlite::types::Null; statement.parameter_count()];
-        let steps = statement.query_map(params_from_iter(nulls), |row| row.get::<_, String>(3)).unwrap();
+        let steps = statement
+            .query_map(params_from_iter(nulls), |row| row.get::<_, String>(3))
+            .unwrap();
         let steps: Vec<String> = steps.map(Result::unwrap).collect();
         assert!(!steps.is_empty());
         let scans = |step: &&String| step.starts_with("SCAN") && !step.contains("USING INDEX");
@@ -58,15 +86,42 @@ fn a_full_disk_refuses_the_batch_and_reads_go_on() {
     let folder = TempDir::new().unwrap();
     let (mut sqlite, mut state) = (open(&folder), State::default());
     create(&mut sqlite, &mut state, "ada", 10).unwrap();
-    let pages: i64 = sqlite.connection.query_row("pragma page_count", [], |row| row.get(0)).unwrap();
-    sqlite.connection.query_row(&format!("pragma max_page_count = {}", pages + 2), [], |_| Ok(())).unwrap();
+    let pages: i64 = sqlite
+        .connection
+        .query_row("pragma page_count", [], |row| row.get(0))
+        .unwrap();
+    sqlite
+        .connection
+        .query_row(
+            &format!("pragma max_page_count = {}", pages + 2),
+            [],
+            |_| Ok(()),
+        )
+        .unwrap();
     let refused = create(&mut sqlite, &mut state, "bob", 1 << 20);
     assert_eq!(refused, Err(CommitError::Refused(StoreError::Full)));
     let ids = ["ada", "bob"].map(|name| CalendarId::parse(name).unwrap());
-    let loaded = sqlite.load_calendars(&ids, Instant::from_seconds(0)).unwrap();
-    assert_eq!(loaded.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false]);
-    assert_eq!(sqlite.reader().unwrap().list_calendars("", None, 10).unwrap().0.len(), 1);
-    sqlite.connection.query_row("pragma max_page_count = 100000", [], |_| Ok(())).unwrap();
+    let loaded = sqlite
+        .load_calendars(&ids, Instant::from_seconds(0))
+        .unwrap();
+    assert_eq!(
+        loaded.iter().map(Option::is_some).collect::<Vec<_>>(),
+        [true, false]
+    );
+    assert_eq!(
+        sqlite
+            .reader()
+            .unwrap()
+            .list_calendars("", None, 10)
+            .unwrap()
+            .0
+            .len(),
+        1
+    );
+    sqlite
+        .connection
+        .query_row("pragma max_page_count = 100000", [], |_| Ok(()))
+        .unwrap();
     create(&mut sqlite, &mut state, "bob", 1 << 20).unwrap();
     assert_eq!(sqlite.boot().unwrap().revision, Revision(2));
 }
@@ -77,14 +132,34 @@ fn a_file_that_cannot_be_written_refuses_the_batch_and_reads_go_on() {
     let (mut sqlite, mut state) = (open(&folder), State::default());
     create(&mut sqlite, &mut state, "ada", 10).unwrap();
     // What a file without the right to write is to SQLite, and as true for root, whom rights do not bind.
-    sqlite.connection.pragma_update(None, "query_only", true).unwrap();
+    sqlite
+        .connection
+        .pragma_update(None, "query_only", true)
+        .unwrap();
     let refused = create(&mut sqlite, &mut state, "bob", 10);
     assert_eq!(refused, Err(CommitError::Refused(StoreError::ReadOnly)));
     let ids = ["ada", "bob"].map(|name| CalendarId::parse(name).unwrap());
-    let loaded = sqlite.load_calendars(&ids, Instant::from_seconds(0)).unwrap();
-    assert_eq!(loaded.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false]);
-    assert_eq!(sqlite.reader().unwrap().list_calendars("", None, 10).unwrap().0.len(), 1);
-    sqlite.connection.pragma_update(None, "query_only", false).unwrap();
+    let loaded = sqlite
+        .load_calendars(&ids, Instant::from_seconds(0))
+        .unwrap();
+    assert_eq!(
+        loaded.iter().map(Option::is_some).collect::<Vec<_>>(),
+        [true, false]
+    );
+    assert_eq!(
+        sqlite
+            .reader()
+            .unwrap()
+            .list_calendars("", None, 10)
+            .unwrap()
+            .0
+            .len(),
+        1
+    );
+    sqlite
+        .connection
+        .pragma_update(None, "query_only", false)
+        .unwrap();
     create(&mut sqlite, &mut state, "bob", 10).unwrap();
     assert_eq!(sqlite.boot().unwrap().revision, Revision(2));
 }

@@ -32,13 +32,27 @@ impl Scan {
             self.appointments.reverse();
         }
         if let Some(stop) = self.stopped_at {
-            let is_reached = |it: &Appointment| if query.is_descending { order(it) >= stop } else { order(it) <= stop };
+            let is_reached = |it: &Appointment| {
+                if query.is_descending {
+                    order(it) >= stop
+                } else {
+                    order(it) <= stop
+                }
+            };
             self.appointments.retain(is_reached);
         }
         let is_cut = self.appointments.len() > query.limit;
         self.appointments.truncate(query.limit);
-        let next = if is_cut { self.appointments.last().map(order) } else { self.stopped_at };
-        ListPage { appointments: self.appointments, next, revision }
+        let next = if is_cut {
+            self.appointments.last().map(order)
+        } else {
+            self.stopped_at
+        };
+        ListPage {
+            appointments: self.appointments,
+            next,
+            revision,
+        }
     }
 }
 
@@ -54,7 +68,11 @@ fn list_sql(columns: &str, column: &str, is_descending: bool) -> String {
         BY_CALENDAR | BY_CALENDAR_OVER => ("claims c join appointments a on a.key = c.key", "c"),
         _ => ("appointments a", "a"),
     };
-    let (compare, direction) = if is_descending { ("<", "desc") } else { (">", "asc") };
+    let (compare, direction) = if is_descending {
+        ("<", "desc")
+    } else {
+        (">", "asc")
+    };
     format!(
         "select {columns} from {from} where {column} = ?1 and {table}.start >= ?2 and {table}.start < ?3 \
          and ({table}.start, {table}.id) {compare} (?4, ?5) order by {table}.start {direction}, {table}.id {direction}"
@@ -82,7 +100,9 @@ fn next_of(
     deletions: &Deletions,
     whole: Option<&mut CachedStatement<'_>>,
 ) -> Result<Option<Head>, StoreError> {
-    let Some(row) = rows.next()? else { return Ok(None) };
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
     let (key, id, outline) = read_outline(row)?;
     // The outline is the row's, and not yet what is shown of it.
     let appointment = match (query.may_match(&outline) || !deletions.is_empty(), whole) {
@@ -90,7 +110,11 @@ fn next_of(
         (true, None) => Some(read_rest(row, key, id, &outline)?),
         (true, Some(whole)) => Some(whole.query_row([signed(key.0)], |row| Ok(read(row)))??),
     };
-    Ok(Some(Head { key, order: (outline.start, id), appointment: appointment.map(|it| deletions.show(it)) }))
+    Ok(Some(Head {
+        key,
+        order: (outline.start, id),
+        appointment: appointment.map(|it| deletions.show(it)),
+    }))
 }
 
 /// Where the rows of a list lie: beginnings of an index that has the start next, with the value that each begins with; and
@@ -103,21 +127,48 @@ struct Ranges {
 fn ranges(transaction: &Transaction<'_>, query: &ListQuery) -> Result<Ranges, StoreError> {
     let longest = Minutes::MAX.seconds();
     let (ranges, reach) = match query {
-        ListQuery { email: Some(email), .. } => (vec![(BY_EMAIL, Value::from(email.as_str().to_owned()))], longest),
-        ListQuery { series: Some(series), .. } => {
-            (vec![(BY_SERIES, Value::from(series.0.as_bytes().to_vec()))], longest)
-        }
-        ListQuery { calendar: Some(id), .. } => {
+        ListQuery {
+            email: Some(email), ..
+        } => (
+            vec![(BY_EMAIL, Value::from(email.as_str().to_owned()))],
+            longest,
+        ),
+        ListQuery {
+            series: Some(series),
+            ..
+        } => (
+            vec![(BY_SERIES, Value::from(series.0.as_bytes().to_vec()))],
+            longest,
+        ),
+        ListQuery {
+            calendar: Some(id), ..
+        } => {
             let bearers = bearers(transaction, id, BEARERS_MAX)?;
             // What is over only by the clock still lies where it was.
             let is_over_asked = query.states.iter().any(|it| it.is_over());
-            let columns: &[&'static str] =
-                if is_over_asked { &[BY_CALENDAR, BY_CALENDAR_OVER] } else { &[BY_CALENDAR] };
-            let of = |it: &Known| columns.iter().map(|column| (*column, Value::from(it.key))).collect::<Vec<_>>();
-            let reach = bearers.iter().map(|it| i64::from(it.reach_minutes) * MINUTE).max().unwrap_or_default();
+            let columns: &[&'static str] = if is_over_asked {
+                &[BY_CALENDAR, BY_CALENDAR_OVER]
+            } else {
+                &[BY_CALENDAR]
+            };
+            let of = |it: &Known| {
+                columns
+                    .iter()
+                    .map(|column| (*column, Value::from(it.key)))
+                    .collect::<Vec<_>>()
+            };
+            let reach = bearers
+                .iter()
+                .map(|it| i64::from(it.reach_minutes) * MINUTE)
+                .max()
+                .unwrap_or_default();
             (bearers.iter().flat_map(of).collect(), reach)
         }
-        _ => return Err(StoreError::Other("a list goes by calendar, invitee, series or code".to_owned())),
+        _ => {
+            return Err(StoreError::Other(
+                "a list goes by calendar, invitee, series or code".to_owned(),
+            ));
+        }
     };
     Ok(Ranges { ranges, reach })
 }
@@ -130,8 +181,13 @@ pub(super) fn scan(
 ) -> Result<Scan, StoreError> {
     if let Some(key) = query.key {
         let found = appointments_by_key(transaction, &[key])?;
-        let found = found.into_iter().filter(|it| !changed.contains(&it.key) && query.matches(it));
-        return Ok(Scan { appointments: found.collect(), stopped_at: None });
+        let found = found
+            .into_iter()
+            .filter(|it| !changed.contains(&it.key) && query.matches(it));
+        return Ok(Scan {
+            appointments: found.collect(),
+            stopped_at: None,
+        });
     }
     let Ranges { ranges, reach } = ranges(transaction, query)?;
     let first = query.from.seconds().saturating_sub(reach);
@@ -142,28 +198,50 @@ pub(super) fn scan(
         (None, true) => (i64::MAX, Vec::new()),
     };
     let (columns, mut whole) = if is_selective(query) {
-        (&*OUTLINED, Some(transaction.prepare_cached(&select_by("key"))?))
+        (
+            &*OUTLINED,
+            Some(transaction.prepare_cached(&select_by("key"))?),
+        )
     } else {
         (&*SELECTED, None)
     };
-    let statement =
-        |(column, _): &(&str, Value)| transaction.prepare_cached(&list_sql(columns, column, query.is_descending));
-    let mut statements = ranges.iter().map(statement).collect::<rusqlite::Result<Vec<_>>>()?;
+    let statement = |(column, _): &(&str, Value)| {
+        transaction.prepare_cached(&list_sql(columns, column, query.is_descending))
+    };
+    let mut statements = ranges
+        .iter()
+        .map(statement)
+        .collect::<rusqlite::Result<Vec<_>>>()?;
     let mut rows = Vec::with_capacity(statements.len());
     for (statement, (_, by)) in statements.iter_mut().zip(&ranges) {
         rows.push(statement.query(params![by, first, end, start, id])?);
     }
     let deletions = Deletions::unsettled(transaction)?;
     let mut next = |rows: &mut Rows<'_>| next_of(rows, query, &deletions, whole.as_mut());
-    let mut heads = rows.iter_mut().map(&mut next).collect::<Result<Vec<_>, _>>()?;
-    let mut found = Scan { appointments: Vec::new(), stopped_at: None };
+    let mut heads = rows
+        .iter_mut()
+        .map(&mut next)
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut found = Scan {
+        appointments: Vec::new(),
+        stopped_at: None,
+    };
     for scanned in 1.. {
         let order = |at: &usize| heads[*at].as_ref().map(|it| it.order);
         let waiting = (0..heads.len()).filter(|at| heads[*at].is_some());
-        let first = if query.is_descending { waiting.max_by_key(order) } else { waiting.min_by_key(order) };
+        let first = if query.is_descending {
+            waiting.max_by_key(order)
+        } else {
+            waiting.min_by_key(order)
+        };
         let Some(at) = first else { break };
-        let Some(head) = std::mem::replace(&mut heads[at], next(&mut rows[at])?) else { break };
-        found.appointments.extend(head.appointment.filter(|it| !changed.contains(&head.key) && query.matches(it)));
+        let Some(head) = std::mem::replace(&mut heads[at], next(&mut rows[at])?) else {
+            break;
+        };
+        found.appointments.extend(
+            head.appointment
+                .filter(|it| !changed.contains(&head.key) && query.matches(it)),
+        );
         if found.appointments.len() > query.limit {
             break;
         }
@@ -179,6 +257,9 @@ pub(super) fn scan(
 #[cfg(test)]
 pub(super) fn statements() -> Vec<String> {
     let columns = [BY_CALENDAR, BY_CALENDAR_OVER, BY_EMAIL, BY_SERIES];
-    let both = |column| [&*OUTLINED, &*SELECTED].map(|columns| [false, true].map(|it| list_sql(columns, column, it)));
+    let both = |column| {
+        [&*OUTLINED, &*SELECTED]
+            .map(|columns| [false, true].map(|it| list_sql(columns, column, it)))
+    };
     columns.into_iter().flat_map(both).flatten().collect()
 }

@@ -65,7 +65,10 @@ impl Location {
 
     /// A connection that copies the file, whoever else has it.
     pub(super) fn copier(&self) -> rusqlite::Result<Connection> {
-        let connection = self.open(&self.file, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let connection = self.open(
+            &self.file,
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
         connection.busy_timeout(BUSY_WAIT)?;
         leave_room(&connection)?;
         let _page = pass_over_counter(&connection);
@@ -102,7 +105,10 @@ impl Location {
     fn unwritten(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         if !has_wal(&self.file) {
-            let connection = self.open(Path::new(&immutable(&self.file)), flags | OpenFlags::SQLITE_OPEN_URI)?;
+            let connection = self.open(
+                Path::new(&immutable(&self.file)),
+                flags | OpenFlags::SQLITE_OPEN_URI,
+            )?;
             leave_room(&connection)?;
             return Ok(connection);
         }
@@ -130,7 +136,9 @@ fn immutable(file: &Path) -> String {
     let mut uri = "file:".to_owned();
     for byte in file.as_os_str().as_encoded_bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                uri.push(char::from(*byte))
+            }
             other => uri.push_str(&format!("%{other:02x}")),
         }
     }
@@ -143,6 +151,9 @@ mod tests {
 
     #[test]
     fn a_name_that_means_something_in_a_uri_is_still_that_name() {
-        assert_eq!(immutable(Path::new("/a b/c?d#e%.db")), "file:/a%20b/c%3fd%23e%25.db?immutable=1");
+        assert_eq!(
+            immutable(Path::new("/a b/c?d#e%.db")),
+            "file:/a%20b/c%3fd%23e%25.db?immutable=1"
+        );
     }
 }

@@ -20,7 +20,8 @@ use crate::store::codec::replaced::ReplacedRecord;
 use crate::store::history::HistoryBuilder;
 use crate::store::log_reader::{PAGE_CHANGES_MAX, PAGE_EVENTS_MAX, PartBuilder};
 use crate::store::{
-    CalendarFilter, ChangePage, CommitError, Oldest, StoreError, UNDONE_APPOINTMENTS_MAX, UNDONE_CHANGES_MAX,
+    CalendarFilter, ChangePage, CommitError, Oldest, StoreError, UNDONE_APPOINTMENTS_MAX,
+    UNDONE_CHANGES_MAX,
 };
 use bookd_core::appointment::Image;
 use bookd_core::ids::{AppointmentKey, Revision};
@@ -28,42 +29,64 @@ use bookd_core::log::{LogPosition, Replaced, What};
 use bookd_core::time::Instant;
 
 const SELECT_REVISION: &str = "select coalesce(max(revision), 0) from changes";
-static SELECT_CHANGE: LazyLock<String> = LazyLock::new(|| format!("select {CHANGE_COLUMNS} where c.revision = ?1"));
+static SELECT_CHANGE: LazyLock<String> =
+    LazyLock::new(|| format!("select {CHANGE_COLUMNS} where c.revision = ?1"));
 static SELECT_CHANGES_FROM: LazyLock<String> =
     LazyLock::new(|| format!("select {CHANGE_COLUMNS} where c.revision >= ?1 order by c.revision"));
 const SELECT_RECORD: &str = "select record from changes where revision = ?1";
 const SELECT_REPLACED: &str = "select replaced from changes where revision = ?1";
 const SELECT_NEXT: &str = "select min(revision) from changes where revision >= ?1";
-const SELECT_OLD: &str =
-    "select revision, time from changes where revision >= -9223372036854775808 order by revision limit ?1";
+const SELECT_OLD: &str = "select revision, time from changes where revision >= -9223372036854775808 order by revision limit ?1";
 /// The last clock reset, as long as it is kept.
-const SELECT_RESET: &str =
-    "select c.revision, c.time from meta m join changes c on c.revision = m.value where m.name = 'clock_reset'";
+const SELECT_RESET: &str = "select c.revision, c.time from meta m join changes c on c.revision = m.value where m.name = 'clock_reset'";
 const DELETE_CHANGES: &str = "delete from changes where revision <= ?1";
 
 /// Every statement on the log, for the test of their plans.
 #[cfg(test)]
 pub(super) fn statements() -> Vec<&'static str> {
-    let consts =
-        [SELECT_REVISION, SELECT_RECORD, SELECT_REPLACED, SELECT_NEXT, SELECT_OLD, SELECT_RESET, DELETE_CHANGES];
-    consts.into_iter().chain([SELECT_CHANGE.as_str(), &SELECT_CHANGES_FROM]).chain(segments::STATEMENTS).collect()
+    let consts = [
+        SELECT_REVISION,
+        SELECT_RECORD,
+        SELECT_REPLACED,
+        SELECT_NEXT,
+        SELECT_OLD,
+        SELECT_RESET,
+        DELETE_CHANGES,
+    ];
+    consts
+        .into_iter()
+        .chain([SELECT_CHANGE.as_str(), &SELECT_CHANGES_FROM])
+        .chain(segments::STATEMENTS)
+        .collect()
 }
 
 pub(super) fn revision(connection: &Connection) -> Result<Revision, StoreError> {
-    record::revision(connection.prepare_cached(SELECT_REVISION)?.query_row([], |row| row.get::<_, i64>(0))?)
+    record::revision(
+        connection
+            .prepare_cached(SELECT_REVISION)?
+            .query_row([], |row| row.get::<_, i64>(0))?,
+    )
 }
 
 pub(super) fn oldest(connection: &Connection) -> Result<Option<Oldest>, StoreError> {
     let mut statement = connection.prepare_cached(SELECT_OLD)?;
     let mut rows = statement.query([2])?;
-    let Some(first) = rows.next()? else { return Ok(None) };
+    let Some(first) = rows.next()? else {
+        return Ok(None);
+    };
     let revision = rows::revision_of_change(first, 0)?;
     let time = ages(connection)?(revision, rows::instant(first, 1)?);
-    Ok(Some(Oldest { revision, time, is_followed: rows.next()?.is_some() }))
+    Ok(Some(Oldest {
+        revision,
+        time,
+        is_followed: rows.next()?.is_some(),
+    }))
 }
 
 /// How old changes count: what was made before a clock reset was made no later than that, whatever its own time says.
-fn ages(connection: &Connection) -> Result<impl Fn(Revision, Instant) -> Instant + use<>, StoreError> {
+fn ages(
+    connection: &Connection,
+) -> Result<impl Fn(Revision, Instant) -> Instant + use<>, StoreError> {
     let mut statement = connection.prepare_cached(SELECT_RESET)?;
     let mut rows = statement.query([])?;
     let reset = match rows.next()? {
@@ -105,7 +128,10 @@ pub(super) fn chain(
                 previous = Some(change.previous(wanted, bytes)?);
             }
             if !page.has_room(at) {
-                next = Some(LogPosition { revision: at, event });
+                next = Some(LogPosition {
+                    revision: at,
+                    event,
+                });
                 return Ok(ControlFlow::Break(()));
             }
             page.add(&change.entry, change.event(transaction, bytes)?);
@@ -122,9 +148,14 @@ pub(super) fn chain(
 }
 
 /// What a change replaced.
-pub(super) fn replaced(connection: &Connection, revision: Revision) -> Result<Vec<Replaced>, StoreError> {
+pub(super) fn replaced(
+    connection: &Connection,
+    revision: Revision,
+) -> Result<Vec<Replaced>, StoreError> {
     let mut statement = connection.prepare_cached(SELECT_REPLACED)?;
-    let replaced = statement.query_row([signed(revision.0)], |row| row.get::<_, Option<Vec<u8>>>(0)).optional()?;
+    let replaced = statement
+        .query_row([signed(revision.0)], |row| row.get::<_, Option<Vec<u8>>>(0))
+        .optional()?;
     match replaced.flatten() {
         Some(bytes) => decode::<ReplacedRecord>(&bytes, "what a change replaced")?.read(),
         None => Ok(Vec::new()),
@@ -141,9 +172,16 @@ pub(super) fn first_start(
     let mut statement = transaction.prepare_cached(SELECT_RECORD)?;
     let (mut at, mut first) = (newest.0, None);
     while at > 0 {
-        let Some(record) = statement.query_row([signed(at)], |row| row.get::<_, Vec<u8>>(0)).optional()? else { break };
+        let Some(record) = statement
+            .query_row([signed(at)], |row| row.get::<_, Vec<u8>>(0))
+            .optional()?
+        else {
+            break;
+        };
         let record: ChangeRecord = decode(&record, "a change")?;
-        let Some((start, previous)) = record.start_of(key)? else { break };
+        let Some((start, previous)) = record.start_of(key)? else {
+            break;
+        };
         first = Some(start);
         at = if previous < at { previous } else { 0 };
     }
@@ -164,7 +202,9 @@ pub(super) fn undone(
     let is_kept = at.0 + 1 >= oldest.0 && current.0 - at.0 <= UNDONE_CHANGES_MAX as u64;
     if !is_kept {
         let reach = current.0.saturating_sub(UNDONE_CHANGES_MAX as u64);
-        return Err(StoreError::Compacted { oldest: Revision(oldest.0.max(reach)) });
+        return Err(StoreError::Compacted {
+            oldest: Revision(oldest.0.max(reach)),
+        });
     }
     let mut statement = transaction.prepare_cached(&SELECT_CHANGES_FROM)?;
     let mut rows = statement.query([signed(at.next().0)])?;
@@ -176,10 +216,16 @@ pub(super) fn undone(
                 images.entry(it.key).or_insert(it.before.map(Box::new));
             }
             let has_room = images.len() <= UNDONE_APPOINTMENTS_MAX;
-            Ok(if has_room { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+            Ok(if has_room {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            })
         })?;
         if images.len() > UNDONE_APPOINTMENTS_MAX {
-            return Err(StoreError::Compacted { oldest: change.entry.revision });
+            return Err(StoreError::Compacted {
+                oldest: change.entry.revision,
+            });
         }
     }
     Ok(images)
@@ -199,15 +245,24 @@ pub(super) fn told_from(
     if from.revision > oldest && !from.is_within_change() {
         let after = Revision(from.revision.0 - 1);
         // A revision that is in no log was told before a restore, by a history that the restore took back.
-        let next: Option<i64> =
-            transaction.prepare_cached(SELECT_NEXT)?.query_row([signed(after.0)], |row| row.get(0))?;
-        if let Some(next) = next.map(record::revision).transpose()?.filter(|next| *next != after) {
+        let next: Option<i64> = transaction
+            .prepare_cached(SELECT_NEXT)?
+            .query_row([signed(after.0)], |row| row.get(0))?;
+        if let Some(next) = next
+            .map(record::revision)
+            .transpose()?
+            .filter(|next| *next != after)
+        {
             return Err(StoreError::Compacted { oldest: next });
         }
     }
     let mut statement = transaction.prepare_cached(&SELECT_CHANGES_FROM)?;
     let mut rows = statement.query([signed(from.revision.0)])?;
-    let mut page = ChangePage { changes: Vec::new(), next: from, marks: Vec::new() };
+    let mut page = ChangePage {
+        changes: Vec::new(),
+        next: from,
+        marks: Vec::new(),
+    };
     let (mut looked_at, mut events) = (0, 0);
     while looked_at < PAGE_CHANGES_MAX
         && events < PAGE_EVENTS_MAX
@@ -217,22 +272,35 @@ pub(super) fn told_from(
         let change = ChangeRow::read(row)?;
         let revision = change.entry.revision;
         page.marks.extend(change.entry.mark());
-        let first = if revision == from.revision { from.event } else { 0 };
+        let first = if revision == from.revision {
+            from.event
+        } else {
+            0
+        };
         let (mut part, mut cut) = (PartBuilder::new(part_events_max), None);
-        change.walk(transaction, first, &WantedEvents::Calendars(filter), |event, bytes| {
-            if part.is_full() {
-                cut = Some(event);
-                return Ok(ControlFlow::Break(()));
-            }
-            let event = change.event(transaction, bytes)?;
-            let key = event.appointment().map(|it| it.key);
-            let now = key.map(|key| appointments_by_key(transaction, &[key])).transpose()?;
-            part.add(event, now.and_then(|mut it| it.pop()));
-            Ok(ControlFlow::Continue(()))
-        })?;
+        change.walk(
+            transaction,
+            first,
+            &WantedEvents::Calendars(filter),
+            |event, bytes| {
+                if part.is_full() {
+                    cut = Some(event);
+                    return Ok(ControlFlow::Break(()));
+                }
+                let event = change.event(transaction, bytes)?;
+                let key = event.appointment().map(|it| it.key);
+                let now = key
+                    .map(|key| appointments_by_key(transaction, &[key]))
+                    .transpose()?;
+                part.add(event, now.and_then(|mut it| it.pop()));
+                Ok(ControlFlow::Continue(()))
+            },
+        )?;
         let told = part.finish(change.entry, cut);
         events += told.as_ref().map_or(0, |it| it.appointments.len());
-        page.next = told.as_ref().map_or(LogPosition::after(revision), |it| it.next);
+        page.next = told
+            .as_ref()
+            .map_or(LogPosition::after(revision), |it| it.next);
         page.changes.extend(told);
         if page.next.is_within_change() {
             break;
@@ -243,12 +311,19 @@ pub(super) fn told_from(
 
 impl Sqlite {
     /// Forgets old changes, see `Store::compact_changes`.
-    pub(super) fn compact(&mut self, before: Instant, limit: usize) -> Result<Option<Oldest>, CommitError> {
+    pub(super) fn compact(
+        &mut self,
+        before: Instant,
+        limit: usize,
+    ) -> Result<Option<Oldest>, CommitError> {
         let refused = |error: rusqlite::Error| CommitError::Refused(store_error(&error));
         let last = revision(&self.connection)?;
         let age = ages(&self.connection)?;
         let last_old = {
-            let mut statement = self.connection.prepare_cached(SELECT_OLD).map_err(refused)?;
+            let mut statement = self
+                .connection
+                .prepare_cached(SELECT_OLD)
+                .map_err(refused)?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             let mut rows = statement.query(params![limit]).map_err(refused)?;
             let mut last_old = None;
@@ -262,7 +337,9 @@ impl Sqlite {
             last_old
         };
         if let Some(revision) = last_old {
-            self.connection.execute(DELETE_CHANGES, [signed(revision.0)]).map_err(|error| alone_failed(&error))?;
+            self.connection
+                .execute(DELETE_CHANGES, [signed(revision.0)])
+                .map_err(|error| alone_failed(&error))?;
         }
         Ok(oldest(&self.connection)?)
     }

@@ -46,7 +46,10 @@ use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, Serie
 use bookd_core::log::LogEvent;
 use bookd_core::time::Instant;
 
-use super::{Boot, CommitBatch, CommitError, Last, Oldest, Reader, RequestRecord, Store, StoreError, ZoneLookup};
+use super::{
+    Boot, CommitBatch, CommitError, Last, Oldest, Reader, RequestRecord, Store, StoreError,
+    ZoneLookup,
+};
 use crate::store::codec::record;
 
 use checkpoint::Checkpoints;
@@ -61,10 +64,10 @@ pub use sweep::SweptPages;
 use upgrade::SESSIONS_FROM;
 
 const SELECT_META: &str = "select value from meta where name = ?1";
-const SELECT_LAST_CHANGE: &str = "select revision, time from changes order by revision desc limit 1";
+const SELECT_LAST_CHANGE: &str =
+    "select revision, time from changes order by revision desc limit 1";
 const SELECT_LAST_KEY: &str = "select max(key) from appointments";
-const SELECT_EXPIRING: &str =
-    "select expire_time, id from appointments where state in (1, 2) and expire_time is not null order by expire_time";
+const SELECT_EXPIRING: &str = "select expire_time, id from appointments where state in (1, 2) and expire_time is not null order by expire_time";
 /// The name of the VFS through which the system's files are opened. Who writes to a database by another way leaves pages
 /// in it that do not match their checksums. For tests that do damage on purpose.
 #[doc(hidden)]
@@ -106,13 +109,18 @@ struct Known {
 /// What SQLite says, in the store's words.
 fn store_error(error: &rusqlite::Error) -> StoreError {
     let text = error.to_string();
-    if error.sqlite_error().is_some_and(|it| it.extended_code == ffi::SQLITE_IOERR_DATA) {
+    if error
+        .sqlite_error()
+        .is_some_and(|it| it.extended_code == ffi::SQLITE_IOERR_DATA)
+    {
         return StoreError::Damaged(vfs::damage_met().unwrap_or(text));
     }
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full,
         Some(ErrorCode::CannotOpen) if descriptors::ran_out() => StoreError::Descriptors,
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => StoreError::ReadOnly,
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+            StoreError::ReadOnly
+        }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy,
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Damaged(text),
         Some(ErrorCode::SystemIoFailure) => StoreError::Io(text),
@@ -126,9 +134,9 @@ fn store_error(error: &rusqlite::Error) -> StoreError {
 /// be one of its commit: what a failed fsync left of it nobody knows, and an fsync that is tried again says nothing.
 pub(super) fn alone_failed(error: &rusqlite::Error) -> CommitError {
     let said = store_error(error);
-    let is_of_reading = error
-        .sqlite_error()
-        .is_some_and(|it| [ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_SHORT_READ].contains(&it.extended_code));
+    let is_of_reading = error.sqlite_error().is_some_and(|it| {
+        [ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_SHORT_READ].contains(&it.extended_code)
+    });
     match said {
         StoreError::Io(_) if !is_of_reading => CommitError::Unknown(said),
         _ => CommitError::Refused(said),
@@ -144,18 +152,35 @@ impl From<rusqlite::Error> for StoreError {
 /// Where the file stands.
 fn last(connection: &Connection) -> Result<Last, StoreError> {
     let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
-    let change = connection.prepare_cached(SELECT_LAST_CHANGE)?.query_row([], row).optional()?;
+    let change = connection
+        .prepare_cached(SELECT_LAST_CHANGE)?
+        .query_row([], row)
+        .optional()?;
     let (revision, time) = match change {
-        Some((revision, time)) => (record::revision_of_change(revision)?, record::instant(time)?),
+        Some((revision, time)) => (
+            record::revision_of_change(revision)?,
+            record::instant(time)?,
+        ),
         None => Default::default(),
     };
-    let last_key: Option<i64> = connection.prepare_cached(SELECT_LAST_KEY)?.query_row([], |row| row.get(0))?;
-    let next_key = last_key.map(record::key).transpose()?.map_or(AppointmentKey(1), AppointmentKey::next);
+    let last_key: Option<i64> = connection
+        .prepare_cached(SELECT_LAST_KEY)?
+        .query_row([], |row| row.get(0))?;
+    let next_key = last_key
+        .map(record::key)
+        .transpose()?
+        .map_or(AppointmentKey(1), AppointmentKey::next);
     // After a restore keys go on further up: those between were given out, and lost.
     let mut first_key = connection.prepare_cached(SELECT_META)?;
-    let first_key: Option<i64> = first_key.query_row(["first_key"], |row| row.get(0)).optional()?;
+    let first_key: Option<i64> = first_key
+        .query_row(["first_key"], |row| row.get(0))
+        .optional()?;
     let first_key = first_key.map(record::key).transpose()?;
-    Ok(Last { revision, time, next_key: first_key.map_or(next_key, |it| it.max(next_key)) })
+    Ok(Last {
+        revision,
+        time,
+        next_key: first_key.map_or(next_key, |it| it.max(next_key)),
+    })
 }
 
 impl Sqlite {
@@ -184,15 +209,23 @@ impl Sqlite {
 impl Store for Sqlite {
     fn boot(&mut self) -> Result<Boot, StoreError> {
         let connection = &self.connection;
-        let Last { revision, time: last_time, next_key } = last(connection)?;
+        let Last {
+            revision,
+            time: last_time,
+            next_key,
+        } = last(connection)?;
         let code_key: i64 = connection.query_row(SELECT_META, ["code_key"], |row| row.get(0))?;
-        let sessions_from: i64 = connection.query_row(SELECT_META, [SESSIONS_FROM], |row| row.get(0))?;
+        let sessions_from: i64 =
+            connection.query_row(SELECT_META, [SESSIONS_FROM], |row| row.get(0))?;
         let mut statement = connection.prepare(SELECT_EXPIRING)?;
         let mut expiring = Vec::new();
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let expire_time = rows::instant(row, 0)?;
-            expiring.push(super::Expiring { expire_time, appointment: rows::appointment_id(row, 1)? });
+            expiring.push(super::Expiring {
+                expire_time,
+                appointment: rows::appointment_id(row, 1)?,
+            });
         }
         Ok(Boot {
             revision,
@@ -204,11 +237,19 @@ impl Store for Sqlite {
         })
     }
 
-    fn load_calendars(&mut self, ids: &[CalendarId], now: Instant) -> Result<Vec<Option<Calendar>>, StoreError> {
+    fn load_calendars(
+        &mut self,
+        ids: &[CalendarId],
+        now: Instant,
+    ) -> Result<Vec<Option<Calendar>>, StoreError> {
         ids.iter().map(|id| self.load_calendar(id, now)).collect()
     }
 
-    fn load_past(&mut self, calendar: &Calendar, from: Instant) -> Result<LoadedClaims, StoreError> {
+    fn load_past(
+        &mut self,
+        calendar: &Calendar,
+        from: Instant,
+    ) -> Result<LoadedClaims, StoreError> {
         self.past(calendar, from)
     }
 
@@ -226,7 +267,11 @@ impl Store for Sqlite {
         read::appointments_by_key(&self.connection, keys)
     }
 
-    fn keys_of_email(&mut self, email: &EmailKey, limit: usize) -> Result<Vec<AppointmentKey>, StoreError> {
+    fn keys_of_email(
+        &mut self,
+        email: &EmailKey,
+        limit: usize,
+    ) -> Result<Vec<AppointmentKey>, StoreError> {
         read::keys_of_email(&self.connection, email, limit)
     }
 
@@ -253,11 +298,17 @@ impl Store for Sqlite {
         const DELETE_REQUESTS: &str = "delete from requests where hash in
             (select hash from requests where time < ?1 order by time limit ?2)";
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let deleted = self.connection.execute(DELETE_REQUESTS, params![before.seconds(), limit]);
+        let deleted = self
+            .connection
+            .execute(DELETE_REQUESTS, params![before.seconds(), limit]);
         deleted.map_err(|error| alone_failed(&error))
     }
 
-    fn compact_changes(&mut self, before: Instant, limit: usize) -> Result<Option<Oldest>, CommitError> {
+    fn compact_changes(
+        &mut self,
+        before: Instant,
+        limit: usize,
+    ) -> Result<Option<Oldest>, CommitError> {
         self.compact(before, limit)
     }
 
@@ -266,11 +317,20 @@ impl Store for Sqlite {
         derived::compare(&transaction, found)
     }
 
-    fn begin_deletion(&mut self, calendar: &CalendarId, now: Instant) -> Result<Option<u64>, CommitError> {
+    fn begin_deletion(
+        &mut self,
+        calendar: &CalendarId,
+        now: Instant,
+    ) -> Result<Option<u64>, CommitError> {
         self.with_room(|it| it.begin(calendar, now)).map(Some)
     }
 
-    fn stage(&mut self, deletion: u64, before: u64, events: &[LogEvent]) -> Result<(), CommitError> {
+    fn stage(
+        &mut self,
+        deletion: u64,
+        before: u64,
+        events: &[LogEvent],
+    ) -> Result<(), CommitError> {
         self.with_room(|it| it.stage_events(deletion, before, events))
     }
 
@@ -289,7 +349,9 @@ impl Store for Sqlite {
     }
 
     fn still_there(&mut self) -> Result<(), StoreError> {
-        let Some(Err(Missing { is_database, error })) = self.watched.as_ref().map(WatchedFiles::look) else {
+        let Some(Err(Missing { is_database, error })) =
+            self.watched.as_ref().map(WatchedFiles::look)
+        else {
             return Ok(());
         };
         if is_database {
@@ -306,6 +368,11 @@ impl Store for Sqlite {
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
         let connection = self.location.reader()?;
         let (zones, wal_kept) = (self.zones.clone(), self.checkpoints.wal_kept());
-        Ok(Box::new(reader::SqliteReader::new(connection, zones, wal_kept, self.locked.clone())))
+        Ok(Box::new(reader::SqliteReader::new(
+            connection,
+            zones,
+            wal_kept,
+            self.locked.clone(),
+        )))
     }
 }

@@ -32,11 +32,18 @@ impl Moment for SqliteMoment<'_> {
         read::appointments(self.connection, ids)
     }
 
-    fn appointments_by_key(&mut self, keys: &[AppointmentKey]) -> Result<Vec<Appointment>, StoreError> {
+    fn appointments_by_key(
+        &mut self,
+        keys: &[AppointmentKey],
+    ) -> Result<Vec<Appointment>, StoreError> {
         read::appointments_by_key(self.connection, keys)
     }
 
-    fn keys_of_email(&mut self, email: &EmailKey, limit: usize) -> Result<Vec<AppointmentKey>, StoreError> {
+    fn keys_of_email(
+        &mut self,
+        email: &EmailKey,
+        limit: usize,
+    ) -> Result<Vec<AppointmentKey>, StoreError> {
         read::keys_of_email(self.connection, email, limit)
     }
 

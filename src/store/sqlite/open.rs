@@ -44,9 +44,15 @@ struct Sizes {
     segment_bytes_max: usize,
 }
 
-const SIZES: Sizes = Sizes { checkpoint_pages: 8_000, segment_bytes_max: SEGMENT_BYTES_MAX };
+const SIZES: Sizes = Sizes {
+    checkpoint_pages: 8_000,
+    segment_bytes_max: SEGMENT_BYTES_MAX,
+};
 /// On disks that are there to fail: what is tried is small, and copies and large changes must be among it.
-const SIZES_SMALL: Sizes = Sizes { checkpoint_pages: 100, segment_bytes_max: 512 };
+const SIZES_SMALL: Sizes = Sizes {
+    checkpoint_pages: 100,
+    segment_bytes_max: 512,
+};
 
 /// The room without which a file is not opened as usual, in bytes: for a header, its journal, and the index of a WAL.
 const LEAST_BYTES: u64 = 1_024 * 1_024;
@@ -85,19 +91,42 @@ impl Sqlite {
         }
     }
 
-    fn open_locked(file: &Path, locked: Locked, zones: ZoneLookup, code_key: u64) -> Result<Self, OpenError> {
+    fn open_locked(
+        file: &Path,
+        locked: Locked,
+        zones: ZoneLookup,
+        code_key: u64,
+    ) -> Result<Self, OpenError> {
         look_at(file, locked.file(), &locked.path)?;
         look_at_wal(file, &locked)?;
         let location = Location::new(locked.path.clone(), FileAccess::Shared);
-        let mut connection = location.writer().map_err(|error| refused(file, error.to_string()))?;
-        let sizes = if DeathMoment::Checkpoint.is_armed() { SIZES_SMALL } else { SIZES };
+        let mut connection = location
+            .writer()
+            .map_err(|error| refused(file, error.to_string()))?;
+        let sizes = if DeathMoment::Checkpoint.is_armed() {
+            SIZES_SMALL
+        } else {
+            SIZES
+        };
         let mut reserve = Reserve::new(Box::new(FileSystem::of(&locked.path)));
         let prepared = prepare(&mut connection, code_key, sizes, &rewrite, &mut reserve);
         let checkpoints = prepared.map_err(|why| refused(file, why))?;
-        let watched = locked.watch().map_err(|error| unreadable(file, error.to_string()))?;
+        let watched = locked
+            .watch()
+            .map_err(|error| unreadable(file, error.to_string()))?;
         let (watched, locked) = (Some(watched), Some(Arc::new(locked)));
         let (segment_bytes_max, known) = (sizes.segment_bytes_max, Default::default());
-        Ok(Self { connection, checkpoints, location, zones, segment_bytes_max, known, reserve, watched, locked })
+        Ok(Self {
+            connection,
+            checkpoints,
+            location,
+            zones,
+            segment_bytes_max,
+            known,
+            reserve,
+            watched,
+            locked,
+        })
     }
 
     /// The same on a disk of its own.
@@ -106,27 +135,55 @@ impl Sqlite {
         let content = wal_of_drive(drive).map_err(|error| unreadable(file, error.to_string()))?;
         unless_damaged(file, file, &content)?;
         let location = Location::new(file.to_owned(), FileAccess::Vfs(drive.vfs().to_owned()));
-        let mut connection = location.writer().map_err(|error| refused(file, error.to_string()))?;
+        let mut connection = location
+            .writer()
+            .map_err(|error| refused(file, error.to_string()))?;
         let rewrite = |file: &Path| drive.rewrite(file);
         let mut reserve = Reserve::new(drive.room());
-        let prepared = prepare(&mut connection, code_key, SIZES_SMALL, &rewrite, &mut reserve);
+        let prepared = prepare(
+            &mut connection,
+            code_key,
+            SIZES_SMALL,
+            &rewrite,
+            &mut reserve,
+        );
         let checkpoints = prepared.map_err(|why| refused(file, why))?;
         let (segment_bytes_max, known) = (SIZES_SMALL.segment_bytes_max, Default::default());
         let (watched, locked) = (None, None);
-        Ok(Self { connection, checkpoints, location, zones, segment_bytes_max, known, reserve, watched, locked })
+        Ok(Self {
+            connection,
+            checkpoints,
+            location,
+            zones,
+            segment_bytes_max,
+            known,
+            reserve,
+            watched,
+            locked,
+        })
     }
 }
 
 /// Why SQLite could not open a file. It does not tell want of descriptors from want of permissions.
 pub(super) fn unreadable(file: &Path, why: String) -> OpenError {
-    let why = if descriptors::ran_out() { descriptors::RAN_OUT.to_owned() } else { why };
-    OpenError::Unreadable { file: file.to_owned(), why }
+    let why = if descriptors::ran_out() {
+        descriptors::RAN_OUT.to_owned()
+    } else {
+        why
+    };
+    OpenError::Unreadable {
+        file: file.to_owned(),
+        why,
+    }
 }
 
 /// Why a file was not opened: SQLite's words, unless they are about damage that was met.
 pub(super) fn refused(file: &Path, why: String) -> OpenError {
     match damage_met() {
-        Some(what) => OpenError::Damaged { file: file.to_owned(), what },
+        Some(what) => OpenError::Damaged {
+            file: file.to_owned(),
+            what,
+        },
         None => unreadable(file, why),
     }
 }
@@ -140,7 +197,9 @@ pub(super) fn look_at_wal(file: &Path, locked: &Locked) -> Result<(), OpenError>
 
 /// What the WAL of a file holds that may be written meanwhile.
 pub(super) fn wal_content(file: &Path, opened: &File) -> Result<recovery::WalContent, OpenError> {
-    let content = file.canonicalize().and_then(|path| recovery::look_at_files(&path, opened));
+    let content = file
+        .canonicalize()
+        .and_then(|path| recovery::look_at_files(&path, opened));
     content.map_err(|error| unreadable(file, format!("its WAL: {error}")))
 }
 
@@ -149,21 +208,34 @@ fn wal_of_drive(drive: &dyn Drive) -> io::Result<recovery::WalContent> {
     let wal = beside(file, "-wal");
     let bytes = |file: PathBuf| -> io::Result<recovery::Bytes<'_>> {
         let length = drive.length(&file)?;
-        Ok(recovery::Bytes { length, read: Box::new(move |at, buffer| drive.read(&file, at, buffer)) })
+        Ok(recovery::Bytes {
+            length,
+            read: Box::new(move |at, buffer| drive.read(&file, at, buffer)),
+        })
     };
     recovery::look(&mut bytes(wal)?, &[], &mut bytes(file.to_owned())?)
 }
 
-fn unless_damaged(file: &Path, path: &Path, content: &recovery::WalContent) -> Result<(), OpenError> {
+fn unless_damaged(
+    file: &Path,
+    path: &Path,
+    content: &recovery::WalContent,
+) -> Result<(), OpenError> {
     match content.refusal(&beside(path, "-wal"), &beside(path, "-shm")) {
-        Some(what) => Err(OpenError::Damaged { file: file.to_owned(), what }),
+        Some(what) => Err(OpenError::Damaged {
+            file: file.to_owned(),
+            what,
+        }),
         None => Ok(()),
     }
 }
 
 /// What is said of a file in which nothing is, where there must be a database.
 pub(super) fn empty(file: &Path) -> OpenError {
-    OpenError::Foreign { file: file.to_owned(), why: "it is empty".to_owned() }
+    OpenError::Foreign {
+        file: file.to_owned(),
+        why: "it is empty".to_owned(),
+    }
 }
 
 /// What a file holds.
@@ -178,11 +250,20 @@ pub(super) enum Content {
 /// Reads the header of a file before SQLite would recover or change anything. `path` is where it lies, `file` what it is
 /// called.
 pub(super) fn look_at(file: &Path, mut opened: &File, path: &Path) -> Result<Content, OpenError> {
-    let foreign = |why: &str| OpenError::Foreign { file: file.to_owned(), why: why.to_owned() };
-    let unreadable = |error: io::Error| OpenError::Unreadable { file: file.to_owned(), why: error.to_string() };
+    let foreign = |why: &str| OpenError::Foreign {
+        file: file.to_owned(),
+        why: why.to_owned(),
+    };
+    let unreadable = |error: io::Error| OpenError::Unreadable {
+        file: file.to_owned(),
+        why: error.to_string(),
+    };
     let mut header = Vec::with_capacity(HEADER_BYTES);
     opened.rewind().map_err(unreadable)?;
-    opened.take(HEADER_BYTES as u64).read_to_end(&mut header).map_err(unreadable)?;
+    opened
+        .take(HEADER_BYTES as u64)
+        .read_to_end(&mut header)
+        .map_err(unreadable)?;
     // A machine that lost power while the file was made: its journal takes back what was written.
     let is_torn = header.iter().all(|byte| *byte == 0) && beside(path, "-journal").exists();
     if header.is_empty() || is_torn {
@@ -191,7 +272,9 @@ pub(super) fn look_at(file: &Path, mut opened: &File, path: &Path) -> Result<Con
     if header.len() < HEADER_BYTES || !header.starts_with(MAGIC) {
         return Err(foreign("it is not an SQLite database"));
     }
-    let number = |at: usize| i32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let number = |at: usize| {
+        i32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
     if number(68) != APPLICATION_ID {
         return Err(foreign("its application_id is another program's"));
     }
@@ -204,12 +287,19 @@ pub(super) fn look_at(file: &Path, mut opened: &File, path: &Path) -> Result<Con
 
 /// What is said of a file of a schema above this one's.
 pub(super) fn newer(file: &Path, found: i32) -> OpenError {
-    OpenError::Newer { file: file.to_owned(), found: i64::from(found), known: i64::from(SCHEMA_VERSION) }
+    OpenError::Newer {
+        file: file.to_owned(),
+        found: i64::from(found),
+        known: i64::from(SCHEMA_VERSION),
+    }
 }
 
 /// Writes all that is read of a file to where it was read, and syncs it.
 fn rewrite(file: &Path) -> io::Result<()> {
-    let folder = file.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = file
+        .parent()
+        .filter(|it| !it.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let folder = File::open(folder)?;
     let mut file = OpenOptions::new().read(true).write(true).open(file)?;
     let mut piece = vec![0; PIECE_BYTES];
@@ -241,8 +331,11 @@ fn prepare(
     if !is_short {
         return prepared;
     }
-    let prepared =
-        if reserve.give_up() { prepare_once(connection, code_key, sizes, rewrite, reserve) } else { prepared };
+    let prepared = if reserve.give_up() {
+        prepare_once(connection, code_key, sizes, rewrite, reserve)
+    } else {
+        prepared
+    };
     prepared.map_err(|why| format!("{why}; the disk is full: free some room, and start again"))
 }
 
@@ -256,44 +349,74 @@ fn prepare_once(
     let said = |error: rusqlite::Error| error.to_string();
     connection.busy_timeout(BUSY_WAIT).map_err(said)?;
     // Until there is a WAL, what is committed is safe only when the removal of its journal is.
-    connection.pragma_update(None, "synchronous", "extra").map_err(said)?;
+    connection
+        .pragma_update(None, "synchronous", "extra")
+        .map_err(said)?;
     // Asked of SQLite and not of the file: what a process that died has begun is undone only now.
-    let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(said)?;
+    let id: i32 = connection
+        .pragma_query_value(None, "application_id", |row| row.get(0))
+        .map_err(said)?;
     if id == 0 {
-        connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(said)?;
+        connection
+            .pragma_update(None, "application_id", APPLICATION_ID)
+            .map_err(said)?;
     }
     renew_wal(connection, rewrite)?;
     settle_with_room(connection, reserve).map_err(said)?;
-    connection.pragma_update(None, "synchronous", "full").map_err(said)?;
+    connection
+        .pragma_update(None, "synchronous", "full")
+        .map_err(said)?;
     // 8 MB of pages: SQLite goes over all that it keeps at most commits that split a page, and the system's own cache has
     // the others.
-    connection.pragma_update(None, "cache_size", -8_000).map_err(said)?;
+    connection
+        .pragma_update(None, "cache_size", -8_000)
+        .map_err(said)?;
     // What a long read made of the WAL is given back when it begins anew.
-    connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES).map_err(said)?;
+    connection
+        .pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)
+        .map_err(said)?;
     let mut checkpoints = Checkpoints::of(connection, sizes.checkpoint_pages).map_err(said)?;
     if reserve.is_short() {
         checkpoints.keep_short();
     }
     // What is removed is overwritten where that costs no further write; VACUUM does the rest.
-    connection.pragma_update(None, "secure_delete", "fast").map_err(said)?;
+    connection
+        .pragma_update(None, "secure_delete", "fast")
+        .map_err(said)?;
     connection.set_prepared_statement_cache_capacity(64);
     DeathMoment::Migration.reached();
     // As one transaction: alone, a migration and the note that it was applied are two, and a process may die between.
-    embedded::migrations::runner().set_grouped(true).run(connection).map_err(|error| error.to_string())?;
+    embedded::migrations::runner()
+        .set_grouped(true)
+        .run(connection)
+        .map_err(|error| error.to_string())?;
     DeathMoment::Migration.reached();
     let _page = sweep::pass_over_counter(connection);
     bring_along(connection, sizes.segment_bytes_max).map_err(|error| error.to_string())?;
     DeathMoment::Migration.reached();
     let code_key = code_key.cast_signed();
-    connection.execute("insert or ignore into meta (name, value) values ('code_key', ?1)", [code_key]).map_err(said)?;
+    connection
+        .execute(
+            "insert or ignore into meta (name, value) values ('code_key', ?1)",
+            [code_key],
+        )
+        .map_err(said)?;
     DeathMoment::Migration.reached();
     let is_summed = give_sums(connection, reserve).map_err(said)?;
     DeathMoment::Migration.reached();
-    let wanted = if is_summed { SCHEMA_VERSION } else { UNSUMMED_SCHEMA_VERSION };
-    let schema: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(said)?;
+    let wanted = if is_summed {
+        SCHEMA_VERSION
+    } else {
+        UNSUMMED_SCHEMA_VERSION
+    };
+    let schema: i32 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(said)?;
     // What is so already need not be written: there may be no room for it.
     if schema != wanted {
-        connection.pragma_update(None, "user_version", wanted).map_err(said)?;
+        connection
+            .pragma_update(None, "user_version", wanted)
+            .map_err(said)?;
     }
     DeathMoment::Migration.reached();
     Ok(checkpoints)
@@ -306,9 +429,15 @@ fn give_sums(connection: &Connection, reserve: &Reserve) -> rusqlite::Result<boo
         return Ok(true);
     }
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let (page_bytes, bytes) = (number("page_size")?, number("page_count")?.saturating_mul(number("page_size")?));
+    let (page_bytes, bytes) = (
+        number("page_size")?,
+        number("page_count")?.saturating_mul(number("page_size")?),
+    );
     if page_bytes != PAGE_BYTES as i64 {
-        tracing::warn!(page_bytes, "pages carry no checksums: only pages of {PAGE_BYTES} bytes can");
+        tracing::warn!(
+            page_bytes,
+            "pages carry no checksums: only pages of {PAGE_BYTES} bytes can"
+        );
         return Ok(false);
     }
     let for_later = |why: &dyn Display| {
@@ -323,13 +452,17 @@ fn give_sums(connection: &Connection, reserve: &Reserve) -> rusqlite::Result<boo
         for_later(&"there is no room for it");
         return Ok(false);
     }
-    tracing::info!(bytes, "giving every page a checksum, which may take minutes");
+    tracing::info!(
+        bytes,
+        "giving every page a checksum, which may take minutes"
+    );
     match connection.execute_batch("vacuum") {
         Ok(()) => {}
         Err(error) if is_for_later(&error) => {
             for_later(&error);
             // What it took of the disk is given back, as far as that can be.
-            let _given_back = connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
+            let _given_back =
+                connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
             return Ok(false);
         }
         Err(error) => return Err(error),
@@ -344,8 +477,14 @@ fn give_sums(connection: &Connection, reserve: &Reserve) -> rusqlite::Result<boo
 
 /// Whether it may go well at another start.
 fn is_for_later(error: &rusqlite::Error) -> bool {
-    let busy = [ErrorCode::DiskFull, ErrorCode::DatabaseBusy, ErrorCode::DatabaseLocked];
-    error.sqlite_error_code().is_some_and(|it| busy.contains(&it))
+    let busy = [
+        ErrorCode::DiskFull,
+        ErrorCode::DatabaseBusy,
+        ErrorCode::DatabaseLocked,
+    ];
+    error
+        .sqlite_error_code()
+        .is_some_and(|it| busy.contains(&it))
 }
 
 /// Makes the WAL what it shows, on the disk as well.
@@ -354,10 +493,17 @@ fn is_for_later(error: &rusqlite::Error) -> bool {
 /// is read of such a WAL is not what a power loss leaves of it. Copied into the database as it is, and cut in the middle,
 /// half of the last commit would be in the file and none of it in the WAL. Written again it is synced again. Meanwhile
 /// nobody else, a replication either, may write to the WAL or begin it anew: both need the lock that is held here.
-fn renew_wal(connection: &Connection, rewrite: &dyn Fn(&Path) -> io::Result<()>) -> Result<(), String> {
+fn renew_wal(
+    connection: &Connection,
+    rewrite: &dyn Fn(&Path) -> io::Result<()>,
+) -> Result<(), String> {
     let said = |error: rusqlite::Error| error.to_string();
-    let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(said)?;
-    let Some(file) = connection.path().filter(|_| mode == "wal") else { return Ok(()) };
+    let mode: String = connection
+        .pragma_query_value(None, "journal_mode", |row| row.get(0))
+        .map_err(said)?;
+    let Some(file) = connection.path().filter(|_| mode == "wal") else {
+        return Ok(());
+    };
     let wal = beside(Path::new(file), "-wal");
     connection.execute_batch("begin immediate").map_err(said)?;
     let renewed = rewrite(&wal).map_err(|error| format!("its WAL {}: {error}", wal.display()));
@@ -373,21 +519,31 @@ fn settle_with_room(connection: &Connection, reserve: &mut Reserve) -> rusqlite:
     let is_full = |error: &rusqlite::Error| error.sqlite_error_code() == Some(ErrorCode::DiskFull);
     loop {
         // Half of it is not begun: it leaves a WAL, and comes back to one only by writing.
-        let wal_bytes = connection.path().map_or(0, |file| length(&beside(Path::new(file), "-wal")));
+        let wal_bytes = connection
+            .path()
+            .map_or(0, |file| length(&beside(Path::new(file), "-wal")));
         let full = || rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_FULL), None);
-        let settled = if reserve.lacks(wal_bytes + LEAST_BYTES) { Err(full()) } else { settle(connection) };
+        let settled = if reserve.lacks(wal_bytes + LEAST_BYTES) {
+            Err(full())
+        } else {
+            settle(connection)
+        };
         match settled {
             Err(error) if is_full(&error) => {
                 if reserve.give_up() {
                     continue;
                 }
-                let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+                let mode: String =
+                    connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
                 if mode != "wal" {
                     set_journal_mode(connection, "wal")?;
                 }
-                tracing::warn!("the disk is full: what is in the WAL stays there until there is room; reads go on");
+                tracing::warn!(
+                    "the disk is full: what is in the WAL stays there until there is room; reads go on"
+                );
                 // It may fit all the same, and what was copied of it need not be given room again.
-                let copied = connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
+                let copied =
+                    connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
                 return copied.or_else(|error| if is_full(&error) { Ok(()) } else { Err(error) });
             }
             other => return other,
@@ -406,7 +562,10 @@ fn settle(connection: &Connection) -> rusqlite::Result<()> {
     match set_journal_mode(connection, "delete") {
         // Replication has the file open beside: the WAL stays, and is synced and copied as far as can be.
         Err(error)
-            if matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)) =>
+            if matches!(
+                error.sqlite_error_code(),
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+            ) =>
         {
             return connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()));
         }
@@ -421,11 +580,18 @@ fn settle(connection: &Connection) -> rusqlite::Result<()> {
 /// and it says so before it writes the file, so that a failure then is told only to who asks for a second row.
 pub(super) fn set_journal_mode(connection: &Connection, wanted: &str) -> rusqlite::Result<()> {
     let mut statement = connection.prepare(&format!("pragma journal_mode = {wanted}"))?;
-    let modes: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    let modes: Vec<String> = statement
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
     let mode = modes.concat();
     if mode == wanted {
         return Ok(());
     }
-    let said = format!("the journal mode is {mode} and {wanted} cannot be had; look at the disk, and start again");
-    Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CANTOPEN), Some(said)))
+    let said = format!(
+        "the journal mode is {mode} and {wanted} cannot be had; look at the disk, and start again"
+    );
+    Err(rusqlite::Error::SqliteFailure(
+        ffi::Error::new(ffi::SQLITE_CANTOPEN),
+        Some(said),
+    ))
 }

@@ -57,8 +57,15 @@ pub(super) enum Format {
 impl Format {
     /// What the first bytes of a file say.
     pub(super) fn of(header: &[u8]) -> Self {
-        let number = |at: usize| header.get(at..at + 4).and_then(|it| it.try_into().ok()).map(u32::from_be_bytes);
-        let (Some(schema), Some(application)) = (number(60), number(68)) else { return Self::Unknown };
+        let number = |at: usize| {
+            header
+                .get(at..at + 4)
+                .and_then(|it| it.try_into().ok())
+                .map(u32::from_be_bytes)
+        };
+        let (Some(schema), Some(application)) = (number(60), number(68)) else {
+            return Self::Unknown;
+        };
         let is_summed = header[16..18] == [0x10, 0x00] && usize::from(header[20]) == SUM_BYTES;
         let must_be = application == APPLICATION_ID.unsigned_abs()
             && schema >= SUMMED_FROM.unsigned_abs()
@@ -89,7 +96,9 @@ fn sum(content: &[u8], number: u64) -> u64 {
 
 /// Holds a whole page to its checksum. Pages count from 1.
 pub(super) fn verdict(page: &[u8], number: u64) -> Verdict {
-    let Some((content, kept)) = page.split_last_chunk::<SUM_BYTES>() else { return Verdict::Damaged };
+    let Some((content, kept)) = page.split_last_chunk::<SUM_BYTES>() else {
+        return Verdict::Damaged;
+    };
     match u64::from_le_bytes(*kept) {
         0 => Verdict::Unsummed,
         kept if kept == sum(content, number) => Verdict::Sound,
@@ -115,7 +124,11 @@ fn page_at(at: u64, length: usize) -> Option<u64> {
 /// Litestream writes it without a checksum, or with the one that the page had before. An empty one, which it is where
 /// there is no Litestream, is never taken for one, whichever of its bytes is damaged.
 pub(super) fn is_counter(page: &[u8]) -> bool {
-    let word = |at: usize| page.get(at..at + 2).and_then(|it| it.try_into().ok()).map_or(0, u16::from_be_bytes);
+    let word = |at: usize| {
+        page.get(at..at + 2)
+            .and_then(|it| it.try_into().ok())
+            .map_or(0, u16::from_be_bytes)
+    };
     page.first() == Some(&0x0d) && word(3) == 1 && (4_000..4_088).contains(&word(5))
 }
 
@@ -131,11 +144,21 @@ pub(super) struct Pages {
 
 impl Pages {
     pub(super) fn new() -> Self {
-        Self { format: Format::Unknown, counter: None, is_assumed: false, scratch: Vec::new() }
+        Self {
+            format: Format::Unknown,
+            counter: None,
+            is_assumed: false,
+            scratch: Vec::new(),
+        }
     }
 
     /// Judges what was read at this byte, and takes the checksum out of it.
-    pub(super) fn after_read(&mut self, at: u64, read: &mut [u8], below: ReadBelow<'_>) -> Result<(), Fault> {
+    pub(super) fn after_read(
+        &mut self,
+        at: u64,
+        read: &mut [u8],
+        below: ReadBelow<'_>,
+    ) -> Result<(), Fault> {
         if at == 0 && read.len() >= HEADER_BYTES {
             self.see(Format::of(read));
         } else if self.format == Format::Unknown {
@@ -153,7 +176,10 @@ impl Pages {
             Format::Summed => {}
         }
         let Some(number) = page_at(at, read.len()) else {
-            return Err(Fault::Damage(format!("its header (byte 16) says that pages have {} bytes", read.len())));
+            return Err(Fault::Damage(format!(
+                "its header (byte 16) says that pages have {} bytes",
+                read.len()
+            )));
         };
         match verdict(read, number) {
             Verdict::Damaged if self.counter == Some(number) && is_counter(read) => {}
@@ -179,7 +205,9 @@ impl Pages {
         written: &'a [u8],
         below: ReadBelow<'_>,
     ) -> Result<&'a [u8], Fault> {
-        let Some(number) = page_at(at, written.len()) else { return Ok(written) };
+        let Some(number) = page_at(at, written.len()) else {
+            return Ok(written);
+        };
         if number == 1 {
             let seen = Format::of(written);
             // Never so: who makes a file asks for room for checksums first. But what is mixed could not be read again.
@@ -216,11 +244,15 @@ impl Pages {
 /// What is said of a page that is not as it was written.
 pub(super) fn damaged(number: u64) -> String {
     let from = (number - 1) * PAGE_BYTES as u64;
-    format!("page {number} (bytes {from} to {}) does not match its checksum", from + PAGE_BYTES as u64)
+    format!(
+        "page {number} (bytes {from} to {}) does not match its checksum",
+        from + PAGE_BYTES as u64
+    )
 }
 
 fn impossible() -> String {
-    "its header (bytes 16 to 20) says that pages have no checksums, and those of its schema have".to_owned()
+    "its header (bytes 16 to 20) says that pages have no checksums, and those of its schema have"
+        .to_owned()
 }
 
 /// What is said in the log of damage that was met.
@@ -268,16 +300,25 @@ mod tests {
     #[test]
     fn a_new_file_has_checksums_whichever_page_is_written_first() {
         let mut pages = Pages::new();
-        let mut second = pages.before_write(4_096, &[1; PAGE_BYTES], &mut none).unwrap().to_vec();
+        let mut second = pages
+            .before_write(4_096, &[1; PAGE_BYTES], &mut none)
+            .unwrap()
+            .to_vec();
         assert_eq!(verdict(&second, 2), Verdict::Sound);
-        let sealed = pages.before_write(0, &first(8, 6), &mut none).unwrap().to_vec();
+        let sealed = pages
+            .before_write(0, &first(8, 6), &mut none)
+            .unwrap()
+            .to_vec();
         assert_eq!(verdict(&sealed, 1), Verdict::Sound);
         pages.after_read(4_096, &mut second, &mut none).unwrap();
         assert_eq!(second[PAGE_BYTES - SUM_BYTES..], [0; SUM_BYTES]);
         second[0] ^= 1;
         seal(&mut second, 3);
         let what = "page 2 (bytes 4096 to 8192) does not match its checksum".to_owned();
-        assert_eq!(pages.after_read(4_096, &mut second, &mut none), Err(Fault::Damage(what)));
+        assert_eq!(
+            pages.after_read(4_096, &mut second, &mut none),
+            Err(Fault::Damage(what))
+        );
     }
 
     #[test]
@@ -288,14 +329,28 @@ mod tests {
             buffer.copy_from_slice(&header[..buffer.len()]);
             Ok(())
         };
-        assert_eq!(pages.before_write(8_192, &[9; PAGE_BYTES], &mut below).unwrap(), [9; PAGE_BYTES]);
+        assert_eq!(
+            pages
+                .before_write(8_192, &[9; PAGE_BYTES], &mut below)
+                .unwrap(),
+            [9; PAGE_BYTES]
+        );
         let mut read = [9; PAGE_BYTES];
         pages.after_read(8_192, &mut read, &mut below).unwrap();
         assert_eq!(read, [9; PAGE_BYTES]);
         // Until it gets them.
-        let sealed = pages.before_write(0, &first(8, 5), &mut below).unwrap().to_vec();
+        let sealed = pages
+            .before_write(0, &first(8, 5), &mut below)
+            .unwrap()
+            .to_vec();
         assert_eq!(verdict(&sealed, 1), Verdict::Sound);
-        assert_eq!(pages.before_write(8_192, &[9; PAGE_BYTES], &mut below).unwrap().len(), PAGE_BYTES);
+        assert_eq!(
+            pages
+                .before_write(8_192, &[9; PAGE_BYTES], &mut below)
+                .unwrap()
+                .len(),
+            PAGE_BYTES
+        );
     }
 
     #[test]
@@ -315,7 +370,10 @@ mod tests {
         for at in 0..PAGE_BYTES {
             let mut damaged = empty.clone();
             damaged[at] ^= 1;
-            assert!(pages.after_read(8_192, &mut damaged, &mut none).is_err(), "byte {at}");
+            assert!(
+                pages.after_read(8_192, &mut damaged, &mut none).is_err(),
+                "byte {at}"
+            );
         }
     }
 
@@ -324,7 +382,10 @@ mod tests {
         for (at, value) in [(16, 0x20), (17, 0x10), (20, 0), (20, 9)] {
             let mut header = first(8, 6);
             header[at] = value;
-            assert!(matches!(Pages::new().after_read(0, &mut header[..100], &mut none), Err(Fault::Damage(_))));
+            assert!(matches!(
+                Pages::new().after_read(0, &mut header[..100], &mut none),
+                Err(Fault::Damage(_))
+            ));
         }
     }
 }

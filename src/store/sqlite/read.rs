@@ -40,14 +40,19 @@ pub(super) const SELECT_CALENDARS: &str = "select id, create_time, update_time, 
      where id >= ?1 and id > ?2 and delete_time is null order by id limit ?3";
 const SELECT_TYPES: &str = "select number, id, body, delete_time from types where calendar = ?1";
 const SELECT_BUSY: &str = "select source, periods from busy where calendar = ?1";
-const SELECT_KEYS_OF_EMAIL: &str = "select key from appointments where email_key = ?1 order by start, key limit ?2";
-const SELECT_REQUEST: &str = "select fingerprint, revision, time, subject from requests where hash = ?1";
+const SELECT_KEYS_OF_EMAIL: &str =
+    "select key from appointments where email_key = ?1 order by start, key limit ?2";
+const SELECT_REQUEST: &str =
+    "select fingerprint, revision, time, subject from requests where hash = ?1";
 
 /// How many calendars that had one id after the other are listed under it: the newest, should there ever be more.
 pub(super) const BEARERS_MAX: i64 = 100;
 /// The appointment whose `id` or `key` it is.
 pub(super) fn select_by(column: &str) -> String {
-    format!("select {} from appointments a where a.{column} = ?1", &*SELECTED)
+    format!(
+        "select {} from appointments a where a.{column} = ?1",
+        &*SELECTED
+    )
 }
 
 /// What may claim time of a calendar from an instant on.
@@ -59,12 +64,18 @@ fn select_claims() -> String {
     )
 }
 
-pub(super) fn appointments(connection: &Connection, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError> {
+pub(super) fn appointments(
+    connection: &Connection,
+    ids: &[AppointmentId],
+) -> Result<Vec<Appointment>, StoreError> {
     let deletions = Deletions::unsettled(connection)?;
     let mut statement = connection.prepare_cached(&select_by("id"))?;
     let mut found = Vec::with_capacity(ids.len());
     for id in ids {
-        let row = statement.query_row([id.0.as_bytes()], |row| Ok(read(row))).optional()?.transpose()?;
+        let row = statement
+            .query_row([id.0.as_bytes()], |row| Ok(read(row)))
+            .optional()?
+            .transpose()?;
         found.extend(row.map(|it| deletions.show(it)));
     }
     Ok(found)
@@ -75,7 +86,10 @@ pub(super) fn appointments_by_key(
     keys: &[AppointmentKey],
 ) -> Result<Vec<Appointment>, StoreError> {
     let deletions = Deletions::unsettled(connection)?;
-    Ok(raw_appointments_by_key(connection, keys)?.into_iter().map(|it| deletions.show(it)).collect())
+    Ok(raw_appointments_by_key(connection, keys)?
+        .into_iter()
+        .map(|it| deletions.show(it))
+        .collect())
 }
 
 /// As their rows say, which is not what is shown while a deletion is not settled.
@@ -86,7 +100,12 @@ pub(super) fn raw_appointments_by_key(
     let mut statement = connection.prepare_cached(&select_by("key"))?;
     let mut found = Vec::with_capacity(keys.len());
     for key in keys {
-        found.extend(statement.query_row([signed(key.0)], |row| Ok(read(row))).optional()?.transpose()?);
+        found.extend(
+            statement
+                .query_row([signed(key.0)], |row| Ok(read(row)))
+                .optional()?
+                .transpose()?,
+        );
     }
     Ok(found)
 }
@@ -104,7 +123,10 @@ pub(super) fn keys_of_email(
 
 /// The appointments of a series, in order.
 fn select_series() -> String {
-    format!("select {} from appointments a where a.series = ?1 order by a.start, a.id limit ?2", &*SELECTED)
+    format!(
+        "select {} from appointments a where a.series = ?1 order by a.start, a.id limit ?2",
+        &*SELECTED
+    )
 }
 
 pub(super) fn appointments_of_series(
@@ -122,26 +144,52 @@ pub(super) fn appointments_of_series(
     Ok(found)
 }
 
-pub(super) fn requests(connection: &Connection, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError> {
+pub(super) fn requests(
+    connection: &Connection,
+    hashes: &[[u8; 16]],
+) -> Result<Vec<RequestRecord>, StoreError> {
     let mut statement = connection.prepare_cached(SELECT_REQUEST)?;
     let mut found = Vec::new();
     for hash in hashes {
         let row = |row: &Row<'_>| {
-            Ok((row.get::<_, [u8; 16]>(0)?, rows::revision(row, 1), rows::instant(row, 2), row.get::<_, Vec<u8>>(3)?))
+            Ok((
+                row.get::<_, [u8; 16]>(0)?,
+                rows::revision(row, 1),
+                rows::instant(row, 2),
+                row.get::<_, Vec<u8>>(3)?,
+            ))
         };
-        let Some((fingerprint, revision, time, subject)) = statement.query_row([hash], row).optional()? else {
+        let Some((fingerprint, revision, time, subject)) =
+            statement.query_row([hash], row).optional()?
+        else {
             continue;
         };
         let subject: SubjectRecord = decode(&subject, "a request")?;
-        let id = |bytes: &Vec<u8>| uuid::Uuid::from_slice(bytes).map(AppointmentId).map_err(|_| damaged("a request"));
+        let id = |bytes: &Vec<u8>| {
+            uuid::Uuid::from_slice(bytes)
+                .map(AppointmentId)
+                .map_err(|_| damaged("a request"))
+        };
         found.push(RequestRecord {
             hash: *hash,
             fingerprint,
             revision: revision?,
             time: time?,
-            appointments: subject.appointments.iter().map(id).collect::<Result<_, _>>()?,
-            calendar: subject.calendar.as_deref().map(record::calendar_id).transpose()?,
-            type_id: subject.type_id.as_deref().map(record::type_id).transpose()?,
+            appointments: subject
+                .appointments
+                .iter()
+                .map(id)
+                .collect::<Result<_, _>>()?,
+            calendar: subject
+                .calendar
+                .as_deref()
+                .map(record::calendar_id)
+                .transpose()?,
+            type_id: subject
+                .type_id
+                .as_deref()
+                .map(record::type_id)
+                .transpose()?,
         });
     }
     Ok(found)
@@ -156,24 +204,48 @@ pub(super) fn stamps(row: &Row<'_>, first: usize) -> Result<Stamps, StoreError> 
 }
 
 impl Sqlite {
-    pub(super) fn load_calendar(&mut self, id: &CalendarId, now: Instant) -> Result<Option<Calendar>, StoreError> {
-        let Some((known, calendar)) = calendar(&self.connection, &self.zones, id, now)? else { return Ok(None) };
+    pub(super) fn load_calendar(
+        &mut self,
+        id: &CalendarId,
+        now: Instant,
+    ) -> Result<Option<Calendar>, StoreError> {
+        let Some((known, calendar)) = calendar(&self.connection, &self.zones, id, now)? else {
+            return Ok(None);
+        };
         self.known.insert(id.clone(), known);
         Ok(Some(calendar))
     }
 
     /// See `Store`.
-    pub(super) fn past(&self, calendar: &Calendar, from: Instant) -> Result<LoadedClaims, StoreError> {
-        let known = self.known.get(&calendar.id).filter(|it| it.version == calendar.version);
+    pub(super) fn past(
+        &self,
+        calendar: &Calendar,
+        from: Instant,
+    ) -> Result<LoadedClaims, StoreError> {
+        let known = self
+            .known
+            .get(&calendar.id)
+            .filter(|it| it.version == calendar.version);
         let known = known.ok_or_else(|| StoreError::Stale(calendar.id.clone()))?;
-        taken(&self.connection, *known, calendar, (from, calendar.kept_from))
+        taken(
+            &self.connection,
+            *known,
+            calendar,
+            (from, calendar.kept_from),
+        )
     }
 }
 
 /// Where the calendar lies that has this id; none when there is none.
-pub(super) fn known_calendar(connection: &Connection, id: &CalendarId) -> Result<Option<Known>, StoreError> {
+pub(super) fn known_calendar(
+    connection: &Connection,
+    id: &CalendarId,
+) -> Result<Option<Known>, StoreError> {
     let mut statement = connection.prepare_cached(SELECT_CALENDAR)?;
-    statement.query_row([id.as_str()], |row| Ok(known(row))).optional()?.transpose()
+    statement
+        .query_row([id.as_str()], |row| Ok(known(row)))
+        .optional()?
+        .transpose()
 }
 
 /// The calendar that has this id, with every claim that must be in memory at `now`, and where it lies.
@@ -186,11 +258,20 @@ pub(super) fn calendar(
     let mut statement = connection.prepare_cached(SELECT_CALENDAR)?;
     let row = |row: &Row<'_>| Ok((known(row), stamps(row, 4), row.get::<_, Vec<u8>>(7)?));
     let found = statement.query_row([id.as_str()], row).optional()?;
-    let Some((known, stamps, profile)) = found else { return Ok(None) };
+    let Some((known, stamps, profile)) = found else {
+        return Ok(None);
+    };
     let of_row = |error| in_row("calendars", id, error);
     let (known, stamps) = (known?, stamps.map_err(of_row)?);
-    let Known { key, since, version, .. } = known;
-    let profile = decode::<ProfileRecord>(&profile, "a calendar").and_then(|it| it.read(zones)).map_err(of_row)?;
+    let Known {
+        key,
+        since,
+        version,
+        ..
+    } = known;
+    let profile = decode::<ProfileRecord>(&profile, "a calendar")
+        .and_then(|it| it.read(zones))
+        .map_err(of_row)?;
     let types = load_types(connection, key)?;
     let kept_from = keep_from(&profile.zone, types.limits().chain([&profile.limits]), now);
     let mut calendar = Calendar {
@@ -219,12 +300,19 @@ fn load_types(connection: &Connection, calendar: i64) -> Result<Types, StoreErro
         let number = TypeNumber(row.get(0)?);
         let id: String = row.get(1)?;
         let body = row.get::<_, Option<Vec<u8>>>(2)?;
-        let known = body.map(|body| decode::<TypeRecord>(&body, "an appointment type")?.read(&id, number));
+        let known =
+            body.map(|body| decode::<TypeRecord>(&body, "an appointment type")?.read(&id, number));
         match (known.transpose()?, row.get::<_, Option<i64>>(3)?) {
             (Some(known), None) => types.push(known),
             // Before schema 4 the body went with the type.
             (last, _) => {
-                deleted.push((record::type_id(&id)?, DeletedType { number, last: last.map(Arc::new) }));
+                deleted.push((
+                    record::type_id(&id)?,
+                    DeletedType {
+                        number,
+                        last: last.map(Arc::new),
+                    },
+                ));
             }
         }
         Ok(())
@@ -274,7 +362,9 @@ fn taken(
     while let Some(row) = rows.next()? {
         // What a deletion still has to settle is of no calendar but the deleted one.
         let appointment = read(row)?;
-        let Some(claim) = claim_on(calendar, &appointment) else { continue };
+        let Some(claim) = claim_on(calendar, &appointment) else {
+            continue;
+        };
         if !appointment.blocks {
             taken.requests.insert(appointment.key, claim);
         } else if claim.padded().end > from && claim.padded().end <= to {
@@ -287,23 +377,38 @@ fn taken(
 fn known(row: &Row<'_>) -> Result<Known, StoreError> {
     let known = || {
         let (since, version) = (rows::revision(row, 1)?, rows::revision(row, 2)?);
-        Ok(Known { key: row.get(0)?, since, version, reach_minutes: row.get(3)? })
+        Ok(Known {
+            key: row.get(0)?,
+            since,
+            version,
+            reach_minutes: row.get(3)?,
+        })
     };
     known().map_err(|error| rows::by_key("calendars, or its row of table versions", row, error))
 }
 
 /// The calendars that have an id, or had it until they were deleted, the newest first; none when there never was one.
-pub(super) fn bearers(connection: &Connection, id: &CalendarId, limit: i64) -> Result<Vec<Known>, StoreError> {
+pub(super) fn bearers(
+    connection: &Connection,
+    id: &CalendarId,
+    limit: i64,
+) -> Result<Vec<Known>, StoreError> {
     let mut statement = connection.prepare_cached(SELECT_BEARERS)?;
     let bearers = statement.query_map(params![id.as_str(), limit], |row| Ok(known(row)))?;
     bearers.map(|bearer| bearer?).collect()
 }
 
 /// That of them which a place of an appointment is of, deleted or not.
-pub(super) fn bearer_of(connection: &Connection, place: &Place) -> Result<Option<Known>, StoreError> {
+pub(super) fn bearer_of(
+    connection: &Connection,
+    place: &Place,
+) -> Result<Option<Known>, StoreError> {
     let mut statement = connection.prepare_cached(SELECT_BEARER)?;
     let by = params![place.calendar.as_str(), signed(place.since.0)];
-    statement.query_row(by, |row| Ok(known(row))).optional()?.transpose()
+    statement
+        .query_row(by, |row| Ok(known(row)))
+        .optional()?
+        .transpose()
 }
 
 /// Every read of this file, for the test of their plans.
@@ -319,6 +424,11 @@ pub(super) fn statements() -> Vec<String> {
         SELECT_KEYS_OF_EMAIL,
         SELECT_REQUEST,
     ];
-    let loads = [select_by("id"), select_by("key"), select_claims(), select_series()];
+    let loads = [
+        select_by("id"),
+        select_by("key"),
+        select_claims(),
+        select_series(),
+    ];
     consts.into_iter().map(str::to_owned).chain(loads).collect()
 }

@@ -9,14 +9,17 @@ use super::file::Locked;
 use super::list::scan;
 use super::log::{chain, oldest, replaced, revision, told_from, undone};
 use super::moment::SqliteMoment;
-use super::read::{BEARERS_MAX, SELECT_CALENDARS, appointments, appointments_by_key, bearers, known_calendar, stamps};
+use super::read::{
+    BEARERS_MAX, SELECT_CALENDARS, appointments, appointments_by_key, bearers, known_calendar,
+    stamps,
+};
 use super::segments::WantedEvents;
 use super::walk;
 use crate::store::codec::record::{self, ProfileRecord, decode};
 use crate::store::history::HistoryBuilder;
 use crate::store::{
-    CalendarFilter, CalendarRow, ChangePage, HistoryPage, HistoryQuery, HistorySubject, ListPage, ListQuery, LogReader,
-    Look, Oldest, Queries, Reader, StoreError, ZoneLookup,
+    CalendarFilter, CalendarRow, ChangePage, HistoryPage, HistoryQuery, HistorySubject, ListPage,
+    ListQuery, LogReader, Look, Oldest, Queries, Reader, StoreError, ZoneLookup,
 };
 use bookd_core::appointment::{Appointment, Image};
 use bookd_core::calendar::Profile;
@@ -39,7 +42,12 @@ impl SqliteReader {
         wal_kept: WalKept,
         locked: Option<Arc<Locked>>,
     ) -> Self {
-        Self { connection, zones, wal_kept, _locked: locked }
+        Self {
+            connection,
+            zones,
+            wal_kept,
+            _locked: locked,
+        }
     }
 }
 
@@ -52,19 +60,31 @@ impl Drop for SqliteReader {
 impl Reader for SqliteReader {
     fn at_once(&mut self, look: Look<'_>) -> Result<(), StoreError> {
         let transaction = self.connection.transaction()?;
-        look(&mut SqliteMoment { connection: &transaction, zones: &self.zones })
+        look(&mut SqliteMoment {
+            connection: &transaction,
+            zones: &self.zones,
+        })
     }
 }
 
 impl Queries for SqliteReader {
-    fn appointments(&mut self, ids: &[AppointmentId]) -> Result<(Vec<Appointment>, Revision), StoreError> {
+    fn appointments(
+        &mut self,
+        ids: &[AppointmentId],
+    ) -> Result<(Vec<Appointment>, Revision), StoreError> {
         let transaction = self.connection.transaction()?;
         Ok((appointments(&transaction, ids)?, revision(&transaction)?))
     }
 
-    fn appointments_by_key(&mut self, keys: &[AppointmentKey]) -> Result<(Vec<Appointment>, Revision), StoreError> {
+    fn appointments_by_key(
+        &mut self,
+        keys: &[AppointmentKey],
+    ) -> Result<(Vec<Appointment>, Revision), StoreError> {
         let transaction = self.connection.transaction()?;
-        Ok((appointments_by_key(&transaction, keys)?, revision(&transaction)?))
+        Ok((
+            appointments_by_key(&transaction, keys)?,
+            revision(&transaction)?,
+        ))
     }
 
     fn appointments_after(
@@ -73,7 +93,10 @@ impl Queries for SqliteReader {
         limit: usize,
     ) -> Result<(Vec<Appointment>, Revision), StoreError> {
         let transaction = self.connection.transaction()?;
-        Ok((walk::appointments(&transaction, after, limit)?, revision(&transaction)?))
+        Ok((
+            walk::appointments(&transaction, after, limit)?,
+            revision(&transaction)?,
+        ))
     }
 
     fn list_appointments(&mut self, query: &ListQuery) -> Result<ListPage, StoreError> {
@@ -85,8 +108,11 @@ impl Queries for SqliteReader {
         for (key, image) in undone {
             let Some(image) = image else { continue };
             let now = appointments_by_key(&transaction, &[key])?;
-            let then = now.into_iter().map(|now| now.with_image(Image::clone(&image)));
-            page.appointments.extend(then.filter(|it| query.matches(it)));
+            let then = now
+                .into_iter()
+                .map(|now| now.with_image(Image::clone(&image)));
+            page.appointments
+                .extend(then.filter(|it| query.matches(it)));
         }
         Ok(page.finish(query, at))
     }
@@ -108,7 +134,8 @@ impl Queries for SqliteReader {
         let transaction = self.connection.transaction()?;
         let mut statement = transaction.prepare_cached(SELECT_CALENDARS)?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut rows = statement.query(params![prefix, after.map_or("", |it| it.as_str()), limit])?;
+        let mut rows =
+            statement.query(params![prefix, after.map_or("", |it| it.as_str()), limit])?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
             let id: String = row.get(0)?;
@@ -117,8 +144,13 @@ impl Queries for SqliteReader {
             }
             let id = record::calendar_id(&id)?;
             let profile: Profile =
-                decode::<ProfileRecord>(&row.get::<_, Vec<u8>>(4)?, "a calendar")?.read(&self.zones)?;
-            found.push(CalendarRow { id, profile, stamps: stamps(row, 1)? });
+                decode::<ProfileRecord>(&row.get::<_, Vec<u8>>(4)?, "a calendar")?
+                    .read(&self.zones)?;
+            found.push(CalendarRow {
+                id,
+                profile,
+                stamps: stamps(row, 1)?,
+            });
         }
         drop(rows);
         drop(statement);
@@ -129,15 +161,26 @@ impl Queries for SqliteReader {
 impl LogReader for SqliteReader {
     fn history(&mut self, query: &HistoryQuery) -> Result<Option<HistoryPage>, StoreError> {
         let transaction = self.connection.transaction()?;
-        let HistoryQuery { subject, from, changes_max } = query;
+        let HistoryQuery {
+            subject,
+            from,
+            changes_max,
+        } = query;
         let mut page = HistoryBuilder::new(*changes_max);
         let mut next = None;
         match subject {
             HistorySubject::Appointment(id) => {
-                let Some(it) = appointments(&transaction, &[*id])?.pop() else { return Ok(None) };
+                let Some(it) = appointments(&transaction, &[*id])?.pop() else {
+                    return Ok(None);
+                };
                 let newest = from.map_or(it.revision, |from| from.revision);
-                next =
-                    chain(&transaction, (newest, Revision(0)), *from, &WantedEvents::Appointment(it.key), &mut page)?;
+                next = chain(
+                    &transaction,
+                    (newest, Revision(0)),
+                    *from,
+                    &WantedEvents::Appointment(it.key),
+                    &mut page,
+                )?;
             }
             HistorySubject::Calendar(id) => {
                 let bearers = bearers(&transaction, id, BEARERS_MAX)?;
@@ -147,9 +190,16 @@ impl LogReader for SqliteReader {
                 let filter = CalendarFilter::Among(vec![id.clone()]);
                 for known in &bearers {
                     // A later page begins with the calendar that its revision belongs to.
-                    let newest = from.map_or(known.version, |from| from.revision.min(known.version));
+                    let newest =
+                        from.map_or(known.version, |from| from.revision.min(known.version));
                     let wanted = WantedEvents::Calendars(&filter);
-                    next = chain(&transaction, (newest, known.since), *from, &wanted, &mut page)?;
+                    next = chain(
+                        &transaction,
+                        (newest, known.since),
+                        *from,
+                        &wanted,
+                        &mut page,
+                    )?;
                     if next.is_some() {
                         break;
                     }
@@ -173,6 +223,11 @@ impl LogReader for SqliteReader {
         filter: &CalendarFilter,
         part_events_max: usize,
     ) -> Result<ChangePage, StoreError> {
-        told_from(&self.connection.transaction()?, from, filter, part_events_max)
+        told_from(
+            &self.connection.transaction()?,
+            from,
+            filter,
+            part_events_max,
+        )
     }
 }

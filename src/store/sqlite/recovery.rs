@@ -14,7 +14,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::file::{beside, length};
-use super::frames::{self, FRAME_HEADER_BYTES, HEADER_BYTES, Sum, goes_on, is_big, is_header, kept, number};
+use super::frames::{
+    self, FRAME_HEADER_BYTES, HEADER_BYTES, Sum, goes_on, is_big, is_header, kept, number,
+};
 use super::pages::{PAGE_BYTES, SUM_BYTES};
 
 /// The length of a header of the WAL index, of which there are two (SQLite, "WAL-mode File Format", §2.1).
@@ -56,20 +58,35 @@ impl Index {
     /// What either of its headers says that is whole; the later of the two.
     fn of(bytes: &[u8]) -> Option<Self> {
         let headers = bytes.as_chunks::<INDEX_HEADER_BYTES>().0;
-        headers.iter().filter_map(Self::of_header).max_by_key(|it| it.frames)
+        headers
+            .iter()
+            .filter_map(Self::of_header)
+            .max_by_key(|it| it.frames)
     }
 
     /// Its words are the machine's own, but for the salts, which are as the WAL has them.
     fn of_header(header: &[u8; INDEX_HEADER_BYTES]) -> Option<Self> {
-        let word = |at: usize| header.get(at..at + 4).and_then(|it| it.try_into().ok()).map_or(0, u32::from_ne_bytes);
+        let word = |at: usize| {
+            header
+                .get(at..at + 4)
+                .and_then(|it| it.try_into().ok())
+                .map_or(0, u32::from_ne_bytes)
+        };
         let worked_out = frames::sum(cfg!(target_endian = "big"), [0; 2], &header[..40]);
         let is_whole = word(0) == VERSION && header[12] == 1 && worked_out == [word(40), word(44)];
-        is_whole.then(|| Self { frames: word(16), salts: kept(header, 32) })
+        is_whole.then(|| Self {
+            frames: word(16),
+            salts: kept(header, 32),
+        })
     }
 }
 
 /// Looks at a WAL, at the first bytes of its index where there are some, and at the database where it must.
-pub(super) fn look(wal: &mut Bytes<'_>, index: &[u8], database: &mut Bytes<'_>) -> io::Result<WalContent> {
+pub(super) fn look(
+    wal: &mut Bytes<'_>,
+    index: &[u8],
+    database: &mut Bytes<'_>,
+) -> io::Result<WalContent> {
     if wal.length <= HEADER_BYTES as u64 {
         return Ok(WalContent::default());
     }
@@ -99,7 +116,10 @@ pub(super) fn look_at_files(path: &Path, database: &File) -> io::Result<WalConte
 
 impl<'a> Bytes<'a> {
     fn of(file: &'a File) -> io::Result<Self> {
-        Ok(Self { length: file.metadata()?.len(), read: Box::new(|at, buffer| file.read_exact_at(buffer, at)) })
+        Ok(Self {
+            length: file.metadata()?.len(),
+            read: Box::new(|at, buffer| file.read_exact_at(buffer, at)),
+        })
     }
 }
 
@@ -113,7 +133,11 @@ struct FrameWalk<'a, 'b> {
 
 impl<'a, 'b> FrameWalk<'a, 'b> {
     fn new(wal: &'a mut Bytes<'b>, page_bytes: usize) -> Self {
-        Self { wal, frame: vec![0; FRAME_HEADER_BYTES + page_bytes], count: 0 }
+        Self {
+            wal,
+            frame: vec![0; FRAME_HEADER_BYTES + page_bytes],
+            count: 0,
+        }
     }
 
     /// Reads the next frame; false when there is no whole one.
@@ -171,7 +195,10 @@ fn behind_header(
 ) -> io::Result<WalContent> {
     let (is_big, salts) = (is_big(header), kept(header, 16));
     let index = index.filter(|it| it.salts == salts);
-    let mut walk = FrameWalk::new(wal, usize::try_from(number(header, 8)).unwrap_or(PAGE_BYTES));
+    let mut walk = FrameWalk::new(
+        wal,
+        usize::try_from(number(header, 8)).unwrap_or(PAGE_BYTES),
+    );
     let (mut from, mut waiting) = (first, Vec::new());
     let (mut pages, mut believed, mut last) = (HashSet::new(), HEADER_BYTES as u64, 0);
     let mut behind: Option<Behind> = None;
@@ -189,7 +216,13 @@ fn behind_header(
                 }
                 Ok(worked_out) | Err(worked_out) => {
                     let before = [Some(worked_out), is_of_this.then(|| walk.kept())];
-                    behind = Some(Behind { bad: walk.count, before, ended: None, is_followed: false, count: 0 });
+                    behind = Some(Behind {
+                        bad: walk.count,
+                        before,
+                        ended: None,
+                        is_followed: false,
+                        count: 0,
+                    });
                 }
             }
             continue;
@@ -210,7 +243,11 @@ fn behind_header(
             "frame {bad} (from byte {at} on) is not as it was written, and {count} frames behind it were acknowledged"
         )
     });
-    Ok(WalContent { pages, believed, damage })
+    Ok(WalContent {
+        pages,
+        believed,
+        damage,
+    })
 }
 
 impl Behind {
@@ -241,20 +278,29 @@ fn without_header(
     database: &mut Bytes<'_>,
 ) -> io::Result<WalContent> {
     // The magic itself, which tells the order of bytes, may be what is damaged.
-    let follows = |from: Sum, frame: &[u8]| [false, true].into_iter().any(|big| goes_on(big, from, frame).is_ok());
+    let follows = |from: Sum, frame: &[u8]| {
+        [false, true]
+            .into_iter()
+            .any(|big| goes_on(big, from, frame).is_ok())
+    };
     let mut walk = FrameWalk::new(wal, PAGE_BYTES);
     if !walk.next()? {
         return Ok(WalContent::default());
     }
     let salts = walk.salts();
-    let of_header = [worked_out, kept(header, 24)].into_iter().any(|from| follows(from, &walk.frame));
-    let of_index = index.is_some_and(|it| it.frames > 0 && [salts, kept(header, 16)].contains(&it.salts));
+    let of_header = [worked_out, kept(header, 24)]
+        .into_iter()
+        .any(|from| follows(from, &walk.frame));
+    let of_index =
+        index.is_some_and(|it| it.frames > 0 && [salts, kept(header, 16)].contains(&it.salts));
     let (mut of_salts, mut count) = (false, 0);
-    let (mut latest, mut waiting, mut from, mut is_whole) = (HashMap::new(), Vec::new(), None, true);
+    let (mut latest, mut waiting, mut from, mut is_whole) =
+        (HashMap::new(), Vec::new(), None, true);
     loop {
         of_salts |= walk.salts() == kept(header, 16);
         count += u64::from(walk.salts() == salts || walk.salts() == kept(header, 16));
-        is_whole = is_whole && walk.salts() == salts && from.is_none_or(|from| follows(from, &walk.frame));
+        is_whole =
+            is_whole && walk.salts() == salts && from.is_none_or(|from| follows(from, &walk.frame));
         if is_whole {
             from = Some(walk.kept());
             waiting.push((walk.page(), walk.count));
@@ -270,15 +316,23 @@ fn without_header(
     let damage = is_lost.then(|| {
         format!("its header (bytes 0 to {HEADER_BYTES}) is not as it was written, and {count} frames behind it were acknowledged")
     });
-    Ok(WalContent { damage, ..WalContent::default() })
+    Ok(WalContent {
+        damage,
+        ..WalContent::default()
+    })
 }
 
 /// Whether the database has each of these pages as the WAL has it.
-fn is_copied(wal: &mut Bytes<'_>, latest: &HashMap<u32, u64>, database: &mut Bytes<'_>) -> io::Result<bool> {
+fn is_copied(
+    wal: &mut Bytes<'_>,
+    latest: &HashMap<u32, u64>,
+    database: &mut Bytes<'_>,
+) -> io::Result<bool> {
     let (mut in_wal, mut in_database) = (vec![0; PAGE_BYTES], vec![0; PAGE_BYTES]);
     for (page, frame) in latest {
-        let at =
-            HEADER_BYTES as u64 + frame.saturating_mul((FRAME_HEADER_BYTES + PAGE_BYTES) as u64) - PAGE_BYTES as u64;
+        let at = HEADER_BYTES as u64
+            + frame.saturating_mul((FRAME_HEADER_BYTES + PAGE_BYTES) as u64)
+            - PAGE_BYTES as u64;
         let from = (u64::from(*page).max(1) - 1) * PAGE_BYTES as u64;
         if from + PAGE_BYTES as u64 > database.length {
             return Ok(false);
@@ -297,7 +351,11 @@ impl WalContent {
     /// What is said of a WAL that must not be recovered, and what to do.
     pub(super) fn refusal(&self, wal: &Path, index: &Path) -> Option<String> {
         let (what, wal, index) = (self.damage.as_ref()?, wal.display(), index.display());
-        let bytes = if self.believed > HEADER_BYTES as u64 { self.believed } else { 0 };
+        let bytes = if self.believed > HEADER_BYTES as u64 {
+            self.believed
+        } else {
+            0
+        };
         Some(format!(
             "{wal}: {what}. Restore a backup; or, to give up what was acknowledged behind it, `truncate -s {bytes} {wal}`, \
              `rm -f {index}`, and look with `bookd check`"

@@ -51,14 +51,21 @@ pub(super) struct Reserve {
 
 impl Reserve {
     pub(super) fn new(room: Box<dyn Room>) -> Self {
-        Self { room, wanted_bytes: None, is_short: false, hopeless_at: None }
+        Self {
+            room,
+            wanted_bytes: None,
+            is_short: false,
+            hopeless_at: None,
+        }
     }
 
     /// From now on there shall be a reserve of so many bytes, or as much as there is room for; 0 = none.
     pub(super) fn keep(&mut self, bytes: u64) {
         self.wanted_bytes = Some(bytes);
         match self.adjust() {
-            Err(error) => tracing::warn!(%error, "the reserve beside the database cannot be made or removed"),
+            Err(error) => {
+                tracing::warn!(%error, "the reserve beside the database cannot be made or removed")
+            }
             Ok(_) if bytes > 0 && self.room.reserved_bytes() == 0 => {
                 tracing::warn!(
                     "there is no room for a reserve beside the database: when the disk is full, nothing is left"
@@ -71,8 +78,13 @@ impl Reserve {
     /// Makes it as large as it shall be and there is room for; one that is large enough stays what it is. Whether it is
     /// another now.
     fn adjust(&self) -> io::Result<bool> {
-        let Some(wanted) = self.wanted_bytes else { return Ok(false) };
-        let (reserved, free) = (self.room.reserved_bytes(), self.room.free_bytes().unwrap_or(0));
+        let Some(wanted) = self.wanted_bytes else {
+            return Ok(false);
+        };
+        let (reserved, free) = (
+            self.room.reserved_bytes(),
+            self.room.free_bytes().unwrap_or(0),
+        );
         let bytes = wanted.min((free + reserved) / PARTS) / UNIT_BYTES * UNIT_BYTES;
         if (bytes..=wanted).contains(&reserved) {
             return Ok(false);
@@ -123,13 +135,21 @@ impl Reserve {
     /// is more than then.
     pub(super) fn note_full(&mut self) -> bool {
         self.is_short = true;
-        let more = |then: u64| self.room.free_bytes().is_none_or(|free| free >= then.saturating_add(MORE_BYTES));
+        let more = |then: u64| {
+            self.room
+                .free_bytes()
+                .is_none_or(|free| free >= then.saturating_add(MORE_BYTES))
+        };
         self.hopeless_at.is_none_or(more)
     }
 
     /// Notes that all was tried in vain; or that something was written since.
     pub(super) fn note_hopeless(&mut self, is_hopeless: bool) {
-        self.hopeless_at = if is_hopeless { self.room.free_bytes() } else { None };
+        self.hopeless_at = if is_hopeless {
+            self.room.free_bytes()
+        } else {
+            None
+        };
     }
 
     /// Looks whether there is room again, and makes the reserve then. Whether the disk was short of room and is not any
@@ -138,12 +158,18 @@ impl Reserve {
         match self.adjust() {
             Ok(true) => {
                 let megabytes = self.room.reserved_bytes() / UNIT_BYTES;
-                tracing::info!(megabytes, "there is room again: the reserve beside the database was made");
+                tracing::info!(
+                    megabytes,
+                    "there is room again: the reserve beside the database was made"
+                );
             }
             Ok(false) => {}
             Err(error) => tracing::debug!(%error, "the reserve beside the database cannot be made"),
         }
-        let is_ample = self.room.free_bytes().is_some_and(|free| free >= AMPLE_BYTES);
+        let is_ample = self
+            .room
+            .free_bytes()
+            .is_some_and(|free| free >= AMPLE_BYTES);
         let was_short = self.is_short;
         self.is_short = was_short && !is_ample;
         was_short && is_ample
@@ -160,8 +186,14 @@ pub(super) struct FileSystem {
 impl FileSystem {
     /// Of the database in this file.
     pub(super) fn of(file: &Path) -> Self {
-        let folder = file.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Self { path: beside(file, ENDING), folder: folder.to_owned() }
+        let folder = file
+            .parent()
+            .filter(|it| !it.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        Self {
+            path: beside(file, ENDING),
+            folder: folder.to_owned(),
+        }
     }
 }
 
@@ -178,17 +210,27 @@ impl Room for FileSystem {
                 return Ok(0);
             }
             let mut begin = Vec::with_capacity(MARK.len());
-            File::open(&self.path)?.take(MARK.len() as u64).read_to_end(&mut begin)?;
+            File::open(&self.path)?
+                .take(MARK.len() as u64)
+                .read_to_end(&mut begin)?;
             // Of one that was being made when the power or the process went the mark is missing.
             let is_unmarked = begin.iter().all(|byte| *byte == 0);
-            Ok(if begin == MARK { known.len() } else { u64::from(is_unmarked) * known.len().max(1) })
+            Ok(if begin == MARK {
+                known.len()
+            } else {
+                u64::from(is_unmarked) * known.len().max(1)
+            })
         };
         is_ours().unwrap_or(0)
     }
 
     fn reserve(&self, bytes: u64) -> io::Result<()> {
         // Nobody else's file is taken for it.
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path)?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&self.path)?;
         let filled = fill(&file, bytes);
         if filled.is_err() {
             fs::remove_file(&self.path)?;
@@ -221,7 +263,12 @@ fn fill(mut file: &File, bytes: u64) -> io::Result<()> {
 
 #[cfg(target_os = "linux")]
 fn allocate(file: &File, bytes: u64) -> io::Result<()> {
-    Ok(rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes)?)
+    Ok(rustix::fs::fallocate(
+        file,
+        rustix::fs::FallocateFlags::empty(),
+        0,
+        bytes,
+    )?)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -262,7 +309,8 @@ mod tests {
         let path = folder.path().join("bookd.db-reserve");
         for left in [Vec::new(), vec![0; 3 * PIECE_BYTES]] {
             fs::write(&path, left).unwrap();
-            let mut reserve = Reserve::new(Box::new(FileSystem::of(&folder.path().join("bookd.db"))));
+            let mut reserve =
+                Reserve::new(Box::new(FileSystem::of(&folder.path().join("bookd.db"))));
             reserve.keep(UNIT_BYTES);
             assert!(fs::read(&path).unwrap().starts_with(MARK));
         }

@@ -11,9 +11,13 @@ use uuid::Uuid;
 
 use crate::store::codec::numbers;
 use crate::store::codec::place::PlacesRecord;
-use crate::store::codec::record::{self, MetadataRecord, decode, ignored_bits, ignored_rules, in_row};
+use crate::store::codec::record::{
+    self, MetadataRecord, decode, ignored_bits, ignored_rules, in_row,
+};
 use crate::store::{Outline, StoreError};
-use bookd_core::appointment::{Appointment, Carried, Email, EmailKey, Image, Invitee, OccurrenceOf, Person};
+use bookd_core::appointment::{
+    Appointment, Carried, Email, EmailKey, Image, Invitee, OccurrenceOf, Person,
+};
 use bookd_core::ids::{AppointmentId, AppointmentKey, Revision, SeriesId, TypeId};
 use bookd_core::time::Instant;
 
@@ -55,16 +59,28 @@ const COLUMNS: [&str; 28] = [
 const OUTLINE_COLUMNS: usize = 7;
 
 /// The columns as they are read, of a table that is called `a`.
-pub(super) static SELECTED: LazyLock<String> = LazyLock::new(|| COLUMNS.map(|it| format!("a.{it}")).join(", "));
+pub(super) static SELECTED: LazyLock<String> =
+    LazyLock::new(|| COLUMNS.map(|it| format!("a.{it}")).join(", "));
 
 /// Those of an outline alone.
-pub(super) static OUTLINED: LazyLock<String> =
-    LazyLock::new(|| COLUMNS[..OUTLINE_COLUMNS].iter().map(|it| format!("a.{it}")).collect::<Vec<_>>().join(", "));
+pub(super) static OUTLINED: LazyLock<String> = LazyLock::new(|| {
+    COLUMNS[..OUTLINE_COLUMNS]
+        .iter()
+        .map(|it| format!("a.{it}"))
+        .collect::<Vec<_>>()
+        .join(", ")
+});
 
 /// Inserts a row.
 pub(super) static INSERT_APPOINTMENT: LazyLock<String> = LazyLock::new(|| {
-    let values: Vec<String> = (1..=COLUMNS.len()).map(|number| format!("?{number}")).collect();
-    format!("insert into appointments ({}) values ({})", COLUMNS.join(", "), values.join(", "))
+    let values: Vec<String> = (1..=COLUMNS.len())
+        .map(|number| format!("?{number}"))
+        .collect();
+    format!(
+        "insert into appointments ({}) values ({})",
+        COLUMNS.join(", "),
+        values.join(", ")
+    )
 });
 
 /// What stays as it is as long as there is the appointment.
@@ -73,16 +89,25 @@ const FIXED: [&str; 5] = ["key", "id", "create_time", "series", "original_start"
 const INDEXED: [&str; 2] = ["start", "email_key"];
 
 /// Changes a row. What is named here SQLite takes for changed, and writes every index of it anew.
-pub(super) static UPDATE_APPOINTMENT: LazyLock<String> = LazyLock::new(|| update(|it| !FIXED.contains(&it)));
+pub(super) static UPDATE_APPOINTMENT: LazyLock<String> =
+    LazyLock::new(|| update(|it| !FIXED.contains(&it)));
 
 /// Changes a row whose start and address stay.
 pub(super) static UPDATE_IN_PLACE: LazyLock<String> =
     LazyLock::new(|| update(|it| !FIXED.contains(&it) && !INDEXED.contains(&it)));
 
 fn update(is_changed: impl Fn(&str) -> bool) -> String {
-    let columns = COLUMNS.iter().zip(1..).filter(|(column, _)| is_changed(column));
-    let changed: Vec<String> = columns.map(|(column, number)| format!("{column} = ?{number}")).collect();
-    format!("update appointments set {} where key = ?1", changed.join(", "))
+    let columns = COLUMNS
+        .iter()
+        .zip(1..)
+        .filter(|(column, _)| is_changed(column));
+    let changed: Vec<String> = columns
+        .map(|(column, number)| format!("{column} = ?{number}"))
+        .collect();
+    format!(
+        "update appointments set {} where key = ?1",
+        changed.join(", ")
+    )
 }
 
 fn damaged(what: &str) -> StoreError {
@@ -90,8 +115,13 @@ fn damaged(what: &str) -> StoreError {
 }
 
 pub(super) fn appointment_id(row: &Row<'_>, column: usize) -> Result<AppointmentId, StoreError> {
-    let bytes = row.get_ref(column)?.as_blob().map_err(|_| damaged("the id"))?;
-    Uuid::from_slice(bytes).map(AppointmentId).map_err(|_| damaged("the id"))
+    let bytes = row
+        .get_ref(column)?
+        .as_blob()
+        .map_err(|_| damaged("the id"))?;
+    Uuid::from_slice(bytes)
+        .map(AppointmentId)
+        .map_err(|_| damaged("the id"))
 }
 
 /// A column with a revision.
@@ -162,23 +192,50 @@ impl<'r> Columns<'r, '_> {
 
     fn person(&mut self) -> Result<Person, StoreError> {
         let name = self.text()?;
-        let email = Email { written: self.text()?, key: EmailKey::from_folded(&self.text()?) };
+        let email = Email {
+            written: self.text()?,
+            key: EmailKey::from_folded(&self.text()?),
+        };
         let (phone, time_zone, note) = (self.text()?, self.text()?, self.text()?);
-        let metadata = self.raw()?.as_blob_or_null().map_err(|_| damaged("the metadata"))?;
-        let metadata = metadata.map(|bytes| decode::<MetadataRecord>(bytes, "metadata")).transpose()?;
+        let metadata = self
+            .raw()?
+            .as_blob_or_null()
+            .map_err(|_| damaged("the metadata"))?;
+        let metadata = metadata
+            .map(|bytes| decode::<MetadataRecord>(bytes, "metadata"))
+            .transpose()?;
         let metadata = metadata.map(|it| it.entries).unwrap_or_default();
         Ok(Person {
-            invitee: Invitee { name, email, phone, time_zone },
-            carried: Carried { note, metadata, location: self.text()? },
+            invitee: Invitee {
+                name,
+                email,
+                phone,
+                time_zone,
+            },
+            carried: Carried {
+                note,
+                metadata,
+                location: self.text()?,
+            },
             cancel_reason: self.text()?,
         })
     }
 
     fn image(&mut self, key: AppointmentKey, outline: &Outline<'_>) -> Result<Image, StoreError> {
-        let Outline { start, duration, state, expire_time, type_id } = *outline;
-        let places = self.raw()?.as_blob().map_err(|_| damaged("the calendars"))?;
+        let Outline {
+            start,
+            duration,
+            state,
+            expire_time,
+            type_id,
+        } = *outline;
+        let places = self
+            .raw()?
+            .as_blob()
+            .map_err(|_| damaged("the calendars"))?;
         Ok(Image {
-            places: decode::<PlacesRecord>(places, "the calendars of an appointment")?.read(start, duration)?,
+            places: decode::<PlacesRecord>(places, "the calendars of an appointment")?
+                .read(start, duration)?,
             type_id: TypeId::parse(type_id).map_err(|_| damaged("the type"))?,
             start,
             duration,
@@ -201,16 +258,22 @@ impl<'r> Columns<'r, '_> {
 
 /// Whose first column is its key, a number as the schema wants it, unless it was changed by other hands.
 pub(super) fn by_key(table: &str, row: &Row<'_>, error: StoreError) -> StoreError {
-    let key = row.get::<_, i64>(0).map_or_else(|_| "without a key".to_owned(), |key| key.to_string());
+    let key = row
+        .get::<_, i64>(0)
+        .map_or_else(|_| "without a key".to_owned(), |key| key.to_string());
     in_row(table, key, error)
 }
 
 /// The beginning of a row: a fraction of the work of `read`.
-pub(super) fn read_outline<'r>(row: &'r Row<'_>) -> Result<(AppointmentKey, AppointmentId, Outline<'r>), StoreError> {
+pub(super) fn read_outline<'r>(
+    row: &'r Row<'_>,
+) -> Result<(AppointmentKey, AppointmentId, Outline<'r>), StoreError> {
     outline(row).map_err(|error| by_key(TABLE, row, error))
 }
 
-fn outline<'r>(row: &'r Row<'_>) -> Result<(AppointmentKey, AppointmentId, Outline<'r>), StoreError> {
+fn outline<'r>(
+    row: &'r Row<'_>,
+) -> Result<(AppointmentKey, AppointmentId, Outline<'r>), StoreError> {
     let mut columns = Columns { row, at: 2 };
     let outline = Outline {
         start: columns.instant()?,
@@ -243,17 +306,32 @@ fn rest(
     id: AppointmentId,
     outline: &Outline<'_>,
 ) -> Result<Appointment, StoreError> {
-    let mut columns = Columns { row, at: OUTLINE_COLUMNS };
+    let mut columns = Columns {
+        row,
+        at: OUTLINE_COLUMNS,
+    };
     let create_time = columns.instant()?;
-    let series = columns.next::<Option<[u8; 16]>>()?.map(|bytes| SeriesId(Uuid::from_bytes(bytes)));
+    let series = columns
+        .next::<Option<[u8; 16]>>()?
+        .map(|bytes| SeriesId(Uuid::from_bytes(bytes)));
     let original_start = columns.instant_or_null()?;
     let occurrence = match (series, original_start) {
         (None, None) => None,
-        (Some(series), Some(original_start)) => Some(OccurrenceOf { series, original_start }),
+        (Some(series), Some(original_start)) => Some(OccurrenceOf {
+            series,
+            original_start,
+        }),
         _ => return Err(damaged("the series")),
     };
     let (person, image) = (columns.person()?, columns.image(key, outline)?);
-    Ok(Appointment { id, key, create_time, occurrence, person, image })
+    Ok(Appointment {
+        id,
+        key,
+        create_time,
+        occurrence,
+        person,
+        image,
+    })
 }
 
 /// Null for an empty text, so that partial indexes stay small.
@@ -262,10 +340,30 @@ fn filled(text: &str) -> Option<&str> {
 }
 
 pub(super) fn write(statement: &mut Statement<'_>, it: &Appointment) -> rusqlite::Result<usize> {
-    let Appointment { id, key, create_time, occurrence, person, image } = it;
-    let Person { invitee, carried, cancel_reason } = person;
-    let Carried { note, metadata, location } = carried;
-    let Invitee { name, email, phone, time_zone: invitee_time_zone } = invitee;
+    let Appointment {
+        id,
+        key,
+        create_time,
+        occurrence,
+        person,
+        image,
+    } = it;
+    let Person {
+        invitee,
+        carried,
+        cancel_reason,
+    } = person;
+    let Carried {
+        note,
+        metadata,
+        location,
+    } = carried;
+    let Invitee {
+        name,
+        email,
+        phone,
+        time_zone: invitee_time_zone,
+    } = invitee;
     let Image {
         places: _,
         type_id,
@@ -282,7 +380,12 @@ pub(super) fn write(statement: &mut Statement<'_>, it: &Appointment) -> rusqlite
         update_time,
         revision,
     } = image;
-    let metadata = (!metadata.is_empty()).then(|| MetadataRecord { entries: metadata.clone() }.encode_to_vec());
+    let metadata = (!metadata.is_empty()).then(|| {
+        MetadataRecord {
+            entries: metadata.clone(),
+        }
+        .encode_to_vec()
+    });
     statement.execute(params![
         signed(key.0),
         id.0.as_bytes(),

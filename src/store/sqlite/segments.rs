@@ -65,7 +65,10 @@ impl ChangeRow {
 
     fn of(row: &Row<'_>) -> Result<Self, StoreError> {
         let (revision, time) = (rows::revision_of_change(row, 0)?, rows::instant(row, 1)?);
-        let caller = match (row.get::<_, Option<i64>>(2)?, row.get::<_, Option<String>>(3)?) {
+        let caller = match (
+            row.get::<_, Option<i64>>(2)?,
+            row.get::<_, Option<String>>(3)?,
+        ) {
             (None, _) => Caller::default(),
             (Some(_), Some(name)) => Caller(name.into()),
             (Some(_), None) => return Err(damaged("the caller of a change")),
@@ -73,7 +76,8 @@ impl ChangeRow {
         let record = change_record(row.get(4)?)?;
         let events = row.get::<_, Option<i64>>(5)?;
         // A number stands where there are more than the first segment's, and none of them was ever 2^32.
-        let is_number = |it: i64| u32::try_from(it).is_ok_and(|it| it as usize > record.events.len());
+        let is_number =
+            |it: i64| u32::try_from(it).is_ok_and(|it| it as usize > record.events.len());
         if !events.is_none_or(is_number) {
             return Err(damaged("a change"));
         }
@@ -85,23 +89,52 @@ impl ChangeRow {
             Some(number) if number < 0 && events.is_some() && record.events.is_empty() => number,
             Some(_) => return Err(damaged("a change")),
         };
-        Ok(Self { entry: LogEntry { revision, time, cause, caller, events: Vec::new() }, record, events, segments })
+        Ok(Self {
+            entry: LogEntry {
+                revision,
+                time,
+                cause,
+                caller,
+                events: Vec::new(),
+            },
+            record,
+            events,
+            segments,
+        })
     }
 
     /// One of its events.
-    pub(super) fn event(&self, connection: &Connection, bytes: &Bytes) -> Result<LogEvent, StoreError> {
-        let mut event = read_event(bytes, (self.entry.time, self.entry.revision), &Stored(connection))?;
-        for touched in event.calendars.iter_mut().filter(|it| it.previous == STAMPED) {
+    pub(super) fn event(
+        &self,
+        connection: &Connection,
+        bytes: &Bytes,
+    ) -> Result<LogEvent, StoreError> {
+        let mut event = read_event(
+            bytes,
+            (self.entry.time, self.entry.revision),
+            &Stored(connection),
+        )?;
+        for touched in event
+            .calendars
+            .iter_mut()
+            .filter(|it| it.previous == STAMPED)
+        {
             touched.previous = record::revision(self.record.previous)?;
         }
         Ok(event)
     }
 
     /// The revision that last touched the appointment, or one of the calendars, before an event that is wanted.
-    pub(super) fn previous(&self, wanted: &WantedEvents<'_>, event: &Bytes) -> Result<Revision, StoreError> {
+    pub(super) fn previous(
+        &self,
+        wanted: &WantedEvents<'_>,
+        event: &Bytes,
+    ) -> Result<Revision, StoreError> {
         match wanted.previous(event)? {
             // It was written before its change; or nothing was before, and there is nothing in the record either.
-            STAMPED if matches!(wanted, WantedEvents::Calendars(_)) => record::revision(self.record.previous),
+            STAMPED if matches!(wanted, WantedEvents::Calendars(_)) => {
+                record::revision(self.record.previous)
+            }
             previous => Ok(previous),
         }
     }
@@ -137,11 +170,20 @@ impl ChangeRow {
         if take_all(0, &self.record.events)?.is_break() {
             return Ok(());
         }
-        let Some(count) = self.events else { return Ok(()) };
+        let Some(count) = self.events else {
+            return Ok(());
+        };
         let mut statement = connection.prepare_cached(SELECT_SEGMENTS)?;
         let ((key_min, key_max), (calendar_min, calendar_max)) = wanted.ranges();
         let from = i64::try_from(from).unwrap_or(i64::MAX);
-        let mut rows = statement.query(params![self.segments, from, key_min, key_max, calendar_min, calendar_max])?;
+        let mut rows = statement.query(params![
+            self.segments,
+            from,
+            key_min,
+            key_max,
+            calendar_min,
+            calendar_max
+        ])?;
         let mut next = self.record.events.len() as u64;
         while let Some(row) = rows.next()? {
             let first = u64::try_from(row.get::<_, i64>(0)?).map_err(|_| damaged("a change"))?;
@@ -155,7 +197,11 @@ impl ChangeRow {
             }
         }
         let is_whole = !wanted.is_all() || next == count;
-        if is_whole { Ok(()) } else { Err(damaged("a change")) }
+        if is_whole {
+            Ok(())
+        } else {
+            Err(damaged("a change"))
+        }
     }
 }
 
@@ -173,7 +219,11 @@ impl KnownRows for Stored<'_> {
 
     fn time_of(&self, revision: Revision) -> Result<Option<Instant>, StoreError> {
         let time = |row: &Row<'_>| Ok(rows::instant(row, 0));
-        self.0.prepare_cached(SELECT_TIME)?.query_row([signed(revision.0)], time).optional()?.transpose()
+        self.0
+            .prepare_cached(SELECT_TIME)?
+            .query_row([signed(revision.0)], time)
+            .optional()?
+            .transpose()
     }
 }
 
@@ -195,14 +245,21 @@ impl WantedEvents<'_> {
     fn wants(&self, event: &Bytes) -> Result<bool, StoreError> {
         Ok(match self {
             Self::Calendars(CalendarFilter::All) => true,
-            Self::Calendars(filter) => read_head(event)?.calendars.iter().any(|it| filter.wants(&it.calendar)),
+            Self::Calendars(filter) => read_head(event)?
+                .calendars
+                .iter()
+                .any(|it| filter.wants(&it.calendar)),
             Self::Appointment(key) => read_head(event)?.key == key.0,
         })
     }
 
     /// The revision that last touched the appointment, or one of the calendars, before an event that is wanted.
     fn previous(&self, event: &Bytes) -> Result<Revision, StoreError> {
-        let EventHead { previous, calendars, .. } = read_head(event)?;
+        let EventHead {
+            previous,
+            calendars,
+            ..
+        } = read_head(event)?;
         let previous = match self {
             Self::Calendars(filter) => {
                 let touched = calendars.iter().filter(|it| filter.wants(&it.calendar));
@@ -218,13 +275,17 @@ impl WantedEvents<'_> {
         let (all_keys, last) = ((0, i64::MAX), char::MAX);
         match self {
             Self::Calendars(CalendarFilter::All) => (all_keys, (String::new(), last.into())),
-            Self::Calendars(CalendarFilter::Prefix(prefix)) => (all_keys, (prefix.clone(), format!("{prefix}{last}"))),
+            Self::Calendars(CalendarFilter::Prefix(prefix)) => {
+                (all_keys, (prefix.clone(), format!("{prefix}{last}")))
+            }
             Self::Calendars(CalendarFilter::Among(calendars)) => {
                 let id = |id: Option<&str>| id.unwrap_or_default().to_owned();
                 let ids = || calendars.iter().map(|it| it.as_str());
                 (all_keys, (id(ids().min()), id(ids().max())))
             }
-            Self::Appointment(key) => ((signed(key.0), signed(key.0)), (String::new(), last.into())),
+            Self::Appointment(key) => {
+                ((signed(key.0), signed(key.0)), (String::new(), last.into()))
+            }
         }
     }
 }
@@ -247,12 +308,33 @@ impl<'a> Segments<'a> {
     /// Of this change; segments behind the first are written while events come.
     pub(super) fn new(connection: &'a Connection, revision: Revision, bytes_max: usize) -> Self {
         let (number, events) = (signed(revision.0), Vec::new());
-        Self { connection, number, bytes_max, first: None, count: 0, events, bytes: 0 }
+        Self {
+            connection,
+            number,
+            bytes_max,
+            first: None,
+            count: 0,
+            events,
+            bytes: 0,
+        }
     }
 
     /// Further ones, behind so many events that lie under this number: none of them is in the row of the change.
-    pub(super) fn behind(connection: &'a Connection, number: i64, count: u64, bytes_max: usize) -> Self {
-        Self { connection, number, bytes_max, first: Some(Vec::new()), count, events: Vec::new(), bytes: 0 }
+    pub(super) fn behind(
+        connection: &'a Connection,
+        number: i64,
+        count: u64,
+        bytes_max: usize,
+    ) -> Self {
+        Self {
+            connection,
+            number,
+            bytes_max,
+            first: Some(Vec::new()),
+            count,
+            events: Vec::new(),
+            bytes: 0,
+        }
     }
 
     /// Puts an event behind the others.
@@ -273,11 +355,18 @@ impl<'a> Segments<'a> {
             self.first = Some(events);
             return Ok(());
         }
-        let (mut keys, mut calendars) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
+        let (mut keys, mut calendars) = (
+            Vec::with_capacity(events.len()),
+            Vec::with_capacity(events.len()),
+        );
         for event in &events {
             let head = read_head(event)?;
             // Of a calendar's event it is 0.
-            keys.push(if head.key == 0 { AppointmentKey(0) } else { record::key(head.key)? });
+            keys.push(if head.key == 0 {
+                AppointmentKey(0)
+            } else {
+                record::key(head.key)?
+            });
             calendars.extend(head.calendars.into_iter().map(|it| it.calendar));
         }
         let key = |key: Option<&AppointmentKey>| signed(key.map_or(0, |it| it.0));
@@ -315,7 +404,8 @@ pub(super) fn cut_changes(connection: &Connection, bytes_max: usize) -> Result<(
     loop {
         let bytes_max_of_row = i64::try_from(bytes_max).unwrap_or(i64::MAX);
         let row = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?));
-        let Some((revision, bytes)) = select.query_row([last, bytes_max_of_row], row).optional()? else {
+        let Some((revision, bytes)) = select.query_row([last, bytes_max_of_row], row).optional()?
+        else {
             return Ok(());
         };
         last = revision;
@@ -326,6 +416,10 @@ pub(super) fn cut_changes(connection: &Connection, bytes_max: usize) -> Result<(
             segments.push(event)?;
         }
         let (first, count) = segments.finish()?;
-        update.execute(params![revision, ChangeRecord::new(cause, first).encode_to_vec(), count])?;
+        update.execute(params![
+            revision,
+            ChangeRecord::new(cause, first).encode_to_vec(),
+            count
+        ])?;
     }
 }

@@ -44,7 +44,9 @@ pub(super) fn format(connection: &Connection) -> Format {
 /// The page of Litestream's counter, which it writes without a checksum: for the connection to pass it over. None where it
 /// cannot be found.
 pub(super) fn pass_over_counter(connection: &Connection) -> Option<u64> {
-    let page: i64 = connection.query_row(SELECT_COUNTER, [], |row| row.get(0)).ok()?;
+    let page: i64 = connection
+        .query_row(SELECT_COUNTER, [], |row| row.get(0))
+        .ok()?;
     let page = u64::try_from(page).ok()?;
     UncheckedFile::database(connection)?.pass_over(page);
     Some(page)
@@ -63,14 +65,20 @@ pub(super) fn look_over(connection: &Connection) -> Result<SweptPages, StoreErro
     })?;
     if pages.findings.is_empty() {
         let mut statement = connection.prepare("pragma integrity_check(100)")?;
-        let said = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
-        pages.findings.extend(said.into_iter().filter(|line| line != "ok"));
+        let said = statement
+            .query_map([], |row| row.get::<_, String>(0))?
+            .collect::<Result<Vec<_>, _>>()?;
+        pages
+            .findings
+            .extend(said.into_iter().filter(|line| line != "ok"));
     }
     Ok(pages)
 }
 
 fn sweep(connection: &Connection, counter: Option<u64>) -> Result<SweptPages, Fault> {
-    let Some(database) = UncheckedFile::database(connection) else { return Ok(SweptPages::default()) };
+    let Some(database) = UncheckedFile::database(connection) else {
+        return Ok(SweptPages::default());
+    };
     let mut header = [0; HEADER_BYTES];
     let length = database.length()?;
     if length < PAGE_BYTES as u64 {
@@ -82,7 +90,11 @@ fn sweep(connection: &Connection, counter: Option<u64>) -> Result<SweptPages, Fa
     // What lies behind its end a transaction that was cut short has left.
     let count = Some(u64::from(number(&header, PAGE_COUNT_AT))).filter(|it| *it > 0);
     let count = (length / bytes).min(count.unwrap_or(u64::MAX));
-    let mut pages = SweptPages { count, unsummed: if is_summed { 0 } else { count }, findings: Vec::new() };
+    let mut pages = SweptPages {
+        count,
+        unsummed: if is_summed { 0 } else { count },
+        findings: Vec::new(),
+    };
     let mut in_wal: Option<HashSet<u32>> = None;
     let mut read = vec![0; PAGE_BYTES * usize::try_from(PAGES_AT_ONCE).unwrap_or(1)];
     let mut first = 0;
@@ -94,14 +106,17 @@ fn sweep(connection: &Connection, counter: Option<u64>) -> Result<SweptPages, Fa
             match verdict(page, page_number) {
                 Verdict::Sound => {}
                 Verdict::Unsummed => pages.unsummed += 1,
-                Verdict::Damaged if counter == Some(page_number) && is_counter(page) => pages.unsummed += 1,
+                Verdict::Damaged if counter == Some(page_number) && is_counter(page) => {
+                    pages.unsummed += 1
+                }
                 Verdict::Damaged => {
                     let in_wal = match &mut in_wal {
                         Some(it) => it,
                         None => in_wal.insert(pages_in_wal(connection)?),
                     };
                     // A copy of the WAL that was cut short: what is read is in the WAL.
-                    let is_superseded = u32::try_from(page_number).is_ok_and(|it| in_wal.contains(&it));
+                    let is_superseded =
+                        u32::try_from(page_number).is_ok_and(|it| in_wal.contains(&it));
                     if !is_superseded && pages.findings.len() < FINDINGS_MAX {
                         pages.findings.push(damaged(page_number));
                     }
@@ -115,10 +130,27 @@ fn sweep(connection: &Connection, counter: Option<u64>) -> Result<SweptPages, Fa
 
 /// The pages that SQLite reads of the WAL and not of the database.
 fn pages_in_wal(connection: &Connection) -> Result<HashSet<u32>, Fault> {
-    let Some(wal) = UncheckedFile::wal(connection) else { return Ok(HashSet::new()) };
+    let Some(wal) = UncheckedFile::wal(connection) else {
+        return Ok(HashSet::new());
+    };
     let length = wal.length()?;
-    let read = |at: u64, buffer: &mut [u8]| wal.read(at, buffer).map_err(|_| io::Error::from(io::ErrorKind::Other));
-    let mut nothing = Bytes { length: 0, read: Box::new(|_, _| Err(io::ErrorKind::UnexpectedEof.into())) };
-    let content = look(&mut Bytes { length, read: Box::new(read) }, &[], &mut nothing);
-    content.map(|it| it.pages).map_err(|_| Fault::Code(ffi::SQLITE_IOERR_READ))
+    let read = |at: u64, buffer: &mut [u8]| {
+        wal.read(at, buffer)
+            .map_err(|_| io::Error::from(io::ErrorKind::Other))
+    };
+    let mut nothing = Bytes {
+        length: 0,
+        read: Box::new(|_, _| Err(io::ErrorKind::UnexpectedEof.into())),
+    };
+    let content = look(
+        &mut Bytes {
+            length,
+            read: Box::new(read),
+        },
+        &[],
+        &mut nothing,
+    );
+    content
+        .map(|it| it.pages)
+        .map_err(|_| Fault::Code(ffi::SQLITE_IOERR_READ))
 }

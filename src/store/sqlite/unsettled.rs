@@ -13,7 +13,8 @@ use bookd_core::time::Instant;
 
 const SELECT_UNSETTLED: &str = "select c.id, c.since, d.began, d.revision, d.time \
      from deletions d join calendars c on c.key = d.calendar where d.revision is not null";
-const MAKE_SO: &str = "update deletions set revision = ?2, time = ?3 where number = ?1 and revision is null";
+const MAKE_SO: &str =
+    "update deletions set revision = ?2, time = ?3 where number = ?1 and revision is null";
 
 /// The number under which the segments of a deletion lie.
 pub(super) fn number_of(staged: Staged) -> i64 {
@@ -39,7 +40,9 @@ impl Deletions {
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
             found.push(Unsettled {
-                calendar: record::calendar_id(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?,
+                calendar: record::calendar_id(
+                    row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?,
+                )?,
                 since: rows::revision(row, 1)?,
                 began: instant(row, 2)?,
                 stamps: (instant(row, 4)?, revision_of_change(row, 3)?),
@@ -54,7 +57,9 @@ impl Deletions {
 
     /// Whether claims on this calendar may not be apart yet though they are of what is over.
     pub(super) fn is_of(&self, place: &Place) -> bool {
-        self.0.iter().any(|it| it.calendar == place.calendar && it.since == place.since)
+        self.0
+            .iter()
+            .any(|it| it.calendar == place.calendar && it.since == place.since)
     }
 
     /// The appointment as it is shown, of which this is the row.
@@ -77,10 +82,20 @@ impl Unsettled {
 }
 
 /// The change that staged events wait for is made, by the transaction that is open.
-pub(super) fn make_so(connection: &Connection, staged: Staged, change: &Change) -> Result<(), StoreError> {
+pub(super) fn make_so(
+    connection: &Connection,
+    staged: Staged,
+    change: &Change,
+) -> Result<(), StoreError> {
     let mut update = connection.prepare_cached(MAKE_SO)?;
-    match update.execute(params![number_of(staged), signed(change.revision.0), change.time.seconds()])? {
+    match update.execute(params![
+        number_of(staged),
+        signed(change.revision.0),
+        change.time.seconds()
+    ])? {
         1 => Ok(()),
-        _ => Err(StoreError::Other("what the deletion cancels is not staged".to_owned())),
+        _ => Err(StoreError::Other(
+            "what the deletion cancels is not staged".to_owned(),
+        )),
     }
 }

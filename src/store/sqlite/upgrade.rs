@@ -19,8 +19,7 @@ use bookd_core::appointment::Place;
 use bookd_core::time::Instant;
 
 const SELECT_META: &str = "select value from meta where name = ?1";
-const PUT_META: &str =
-    "insert into meta (name, value) values (?1, ?2) on conflict (name) do update set value = excluded.value";
+const PUT_META: &str = "insert into meta (name, value) values (?1, ?2) on conflict (name) do update set value = excluded.value";
 /// The schema whose rows are whole.
 const ROWS: &str = "rows";
 const ROWS_WHOLE: i64 = 5;
@@ -50,9 +49,11 @@ const SELECT_CLAIMS: &str = "select distinct a.key, a.id, a.start, a.state in (4
 const SELECT_OF_DELETED: &str = "select id, since, key from calendars \
      where id in (select id from calendars where delete_time is not null)";
 const SELECT_CHANGES: &str = "select revision, record from changes order by revision";
-const UPDATE_VERSION: &str = "update versions set version = ?2 where calendar = ?1 and version < ?2";
+const UPDATE_VERSION: &str =
+    "update versions set version = ?2 where calendar = ?1 and version < ?2";
 const DELETE_CLAIMS: &str = "delete from claims where calendar = ?1";
-const INSERT_CLAIM: &str = "insert into claims (calendar, is_over, start, id, key) values (?1, ?2, ?3, ?4, ?5)";
+const INSERT_CLAIM: &str =
+    "insert into claims (calendar, is_over, start, id, key) values (?1, ?2, ?3, ?4, ?5)";
 const UPDATE_ORIGINAL_START: &str = "update appointments set original_start = ?2 where key = ?1";
 
 /// The calendars that an appointment takes, each with the revision at which it came to be.
@@ -62,9 +63,14 @@ type Set = BTreeSet<(String, u64)>;
 const PAGE: i64 = 10_000;
 
 /// Brings the rows along, where they are older than this binary.
-pub(super) fn bring_along(connection: &mut Connection, segment_bytes_max: usize) -> Result<(), StoreError> {
+pub(super) fn bring_along(
+    connection: &mut Connection,
+    segment_bytes_max: usize,
+) -> Result<(), StoreError> {
     let meta = |name: &str| -> Result<Option<i64>, StoreError> {
-        Ok(connection.query_row(SELECT_META, [name], |row| row.get(0)).optional()?)
+        Ok(connection
+            .query_row(SELECT_META, [name], |row| row.get(0))
+            .optional()?)
     };
     let (rows, unicode) = (meta(ROWS)?, meta(UNICODE)?);
     if rows == Some(ROWS_WHOLE) && unicode == Some(fold::UNICODE_VERSION) {
@@ -74,7 +80,10 @@ pub(super) fn bring_along(connection: &mut Connection, segment_bytes_max: usize)
     let last: i64 = transaction.query_row(SELECT_LAST, [], |row| row.get(0))?;
     let is_new = last == 0;
     if !is_new {
-        tracing::info!(revision = last, "bringing along the rows of an older version, which may take minutes");
+        tracing::info!(
+            revision = last,
+            "bringing along the rows of an older version, which may take minutes"
+        );
     }
     if rows.is_none_or(|rows| rows < ROWS_WITH_SESSIONS) {
         mend_claims(&transaction)?;
@@ -93,7 +102,10 @@ pub(super) fn bring_along(connection: &mut Connection, segment_bytes_max: usize)
     transaction.execute(PUT_META, params![UNICODE, fold::UNICODE_VERSION])?;
     transaction.commit()?;
     if !is_new {
-        tracing::info!(revision = last, "brought along the rows of an older version");
+        tracing::info!(
+            revision = last,
+            "brought along the rows of an older version"
+        );
     }
     Ok(())
 }
@@ -104,10 +116,19 @@ fn fold_addresses(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     let mut update = transaction.prepare(UPDATE_EMAIL_KEY)?;
     let mut last = 0;
     loop {
-        let row =
-            |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, Option<String>>(2)?));
-        let page: Vec<_> = select.query_map([last, PAGE], row)?.collect::<rusqlite::Result<_>>()?;
-        let Some((key, ..)) = page.last() else { return Ok(()) };
+        let row = |row: &Row<'_>| {
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, Option<String>>(2)?,
+            ))
+        };
+        let page: Vec<_> = select
+            .query_map([last, PAGE], row)?
+            .collect::<rusqlite::Result<_>>()?;
+        let Some((key, ..)) = page.last() else {
+            return Ok(());
+        };
         last = *key;
         for (key, address, known) in page {
             let folded = email_key(&address);
@@ -119,8 +140,16 @@ fn fold_addresses(transaction: &Transaction<'_>) -> Result<(), StoreError> {
 }
 
 /// A column with the places of an appointment.
-pub(super) fn places(row: &Row<'_>, column: usize, start: i64, minutes: u32) -> Result<Vec<Place>, StoreError> {
-    let places: PlacesRecord = decode(&row.get::<_, Vec<u8>>(column)?, "the calendars of an appointment")?;
+pub(super) fn places(
+    row: &Row<'_>,
+    column: usize,
+    start: i64,
+    minutes: u32,
+) -> Result<Vec<Place>, StoreError> {
+    let places: PlacesRecord = decode(
+        &row.get::<_, Vec<u8>>(column)?,
+        "the calendars of an appointment",
+    )?;
     places.read(record::instant(start)?, record::duration(minutes)?)
 }
 
@@ -128,18 +157,32 @@ pub(super) fn places(row: &Row<'_>, column: usize, start: i64, minutes: u32) -> 
 /// another calendar took the id was written under that one, and stayed under its own as it was.
 fn mend_claims(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     let mut select = transaction.prepare(SELECT_BEARERS)?;
-    let row = |row: &Row<'_>| Ok(((row.get::<_, String>(0)?, row.get::<_, i64>(1)?), row.get::<_, i64>(2)?));
-    let bearers: HashMap<(String, i64), i64> = select.query_map([], row)?.collect::<rusqlite::Result<_>>()?;
-    let (mut select, mut delete) = (transaction.prepare(SELECT_CLAIMS)?, transaction.prepare(DELETE_CLAIMS)?);
+    let row = |row: &Row<'_>| {
+        Ok((
+            (row.get::<_, String>(0)?, row.get::<_, i64>(1)?),
+            row.get::<_, i64>(2)?,
+        ))
+    };
+    let bearers: HashMap<(String, i64), i64> = select
+        .query_map([], row)?
+        .collect::<rusqlite::Result<_>>()?;
+    let (mut select, mut delete) = (
+        transaction.prepare(SELECT_CLAIMS)?,
+        transaction.prepare(DELETE_CLAIMS)?,
+    );
     let mut claims = BTreeSet::new();
     for bearer in bearers.values() {
         let mut rows = select.query([bearer])?;
         while let Some(row) = rows.next()? {
             let (key, id, start): (i64, Vec<u8>, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
             let (is_over, minutes): (bool, u32) = (row.get(3)?, row.get(4)?);
-            for Place { calendar, since, .. } in places(row, 5, start, minutes)? {
+            for Place {
+                calendar, since, ..
+            } in places(row, 5, start, minutes)?
+            {
                 let calendar = bearers.get(&(calendar.as_str().to_owned(), signed(since.0)));
-                claims.extend(calendar.map(|calendar| (*calendar, is_over, start, id.clone(), key)));
+                claims
+                    .extend(calendar.map(|calendar| (*calendar, is_over, start, id.clone(), key)));
             }
         }
     }
@@ -175,7 +218,9 @@ fn mend_versions(transaction: &Transaction<'_>) -> Result<(), StoreError> {
             for touched in read_head(event)?.calendars {
                 let of_id = bearers.get_mut(&touched.calendar);
                 let newest = of_id.and_then(|of_id| of_id.range_mut(..=revision).next_back());
-                newest.into_iter().for_each(|(_, (_, last))| *last = revision);
+                newest
+                    .into_iter()
+                    .for_each(|(_, (_, last))| *last = revision);
             }
         }
     }
@@ -197,7 +242,10 @@ fn find_sessions(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     while let Some(row) = rows.next()? {
         let (start, type_id, minutes): (i64, String, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let places = places(row, 3, start, minutes)?;
-        let set = places.into_iter().map(|it| (it.calendar.as_str().to_owned(), it.since.0)).collect();
+        let set = places
+            .into_iter()
+            .map(|it| (it.calendar.as_str().to_owned(), it.since.0))
+            .collect();
         let key: i64 = row.get(4)?;
         if start != at {
             sessions.clear();
@@ -218,10 +266,19 @@ fn find_original_starts(transaction: &Transaction<'_>) -> Result<(), StoreError>
     let mut last = 0;
     loop {
         let row = |row: &Row<'_>| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, u32>(2)?, row.get::<_, i64>(3)?))
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, i64>(1)?,
+                row.get::<_, u32>(2)?,
+                row.get::<_, i64>(3)?,
+            ))
         };
-        let page: Vec<_> = select.query_map([last, PAGE], row)?.collect::<rusqlite::Result<_>>()?;
-        let Some((key, ..)) = page.last() else { return Ok(()) };
+        let page: Vec<_> = select
+            .query_map([last, PAGE], row)?
+            .collect::<rusqlite::Result<_>>()?;
+        let Some((key, ..)) = page.last() else {
+            return Ok(());
+        };
         last = *key;
         for (key, start, sequence, revision) in page {
             let first = match sequence {

@@ -52,16 +52,21 @@ impl RegisteredVfs {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let base = base.map(CString::new).transpose().ok()?;
         // SAFETY: a name that ends with NUL, or none. What is registered stays where it is.
-        let below = unsafe { ffi::sqlite3_vfs_find(base.as_ref().map_or(ptr::null(), |it| it.as_ptr())) };
+        let below =
+            unsafe { ffi::sqlite3_vfs_find(base.as_ref().map_or(ptr::null(), |it| it.as_ptr())) };
         // SAFETY: SQLite gives one that is whole.
         let like = unsafe { below.as_ref()? };
         // SQLite may ask for it as long as a connection is open, so it is as little freed as what bears it.
         let name: &CStr = Box::leak(
-            CString::new(format!("bookd-{}", COUNT.fetch_add(1, Ordering::Relaxed))).ok()?.into_boxed_c_str(),
+            CString::new(format!("bookd-{}", COUNT.fetch_add(1, Ordering::Relaxed)))
+                .ok()?
+                .into_boxed_c_str(),
         );
         let vfs = Box::into_raw(Box::new(ffi::sqlite3_vfs {
             iVersion: 2,
-            szOsFile: like.szOsFile.saturating_add(c_int::try_from(size_of::<Handle>()).ok()?),
+            szOsFile: like
+                .szOsFile
+                .saturating_add(c_int::try_from(size_of::<Handle>()).ok()?),
             mxPathname: like.mxPathname,
             pNext: ptr::null_mut(),
             zName: name.as_ptr(),
@@ -90,7 +95,8 @@ impl RegisteredVfs {
 
     /// The one over SQLite's own.
     pub(super) fn system() -> Option<Arc<Self>> {
-        static SYSTEM: LazyLock<Option<Arc<RegisteredVfs>>> = LazyLock::new(|| RegisteredVfs::over(None));
+        static SYSTEM: LazyLock<Option<Arc<RegisteredVfs>>> =
+            LazyLock::new(|| RegisteredVfs::over(None));
         SYSTEM.clone()
     }
 
@@ -175,7 +181,9 @@ unsafe extern "C" fn open(
     // layer below behind it.
     unsafe {
         let base = below_vfs(vfs);
-        let Some(opens) = (*base).xOpen else { return ffi::SQLITE_CANTOPEN };
+        let Some(opens) = (*base).xOpen else {
+            return ffi::SQLITE_CANTOPEN;
+        };
         let kind = match flags & (ffi::SQLITE_OPEN_MAIN_DB | ffi::SQLITE_OPEN_WAL) {
             ffi::SQLITE_OPEN_MAIN_DB => Kind::Database(Pages::new()),
             ffi::SQLITE_OPEN_WAL => Kind::Wal(Frames::new()),
@@ -188,19 +196,30 @@ unsafe extern "C" fn open(
         (*handle).base.pMethods = ptr::null();
         (*below(file)).pMethods = ptr::null();
         let code = opens(base, name, below(file), flags, out_flags);
-        let Some(methods) = (*below(file)).pMethods.as_ref() else { return code };
+        let Some(methods) = (*below(file)).pMethods.as_ref() else {
+            return code;
+        };
         // SQLite closes what has methods, even where it could not be opened.
         let path = PathBuf::from(OsStr::from_bytes(CStr::from_ptr(name).to_bytes()));
         (*handle).ours = Box::into_raw(Box::new(Ours { file: path, kind }));
         let has_index = methods.iVersion >= 2 && methods.xShmMap.is_some();
-        (*handle).base.pMethods = if has_index { &METHODS } else { &METHODS_WITHOUT_INDEX };
+        (*handle).base.pMethods = if has_index {
+            &METHODS
+        } else {
+            &METHODS_WITHOUT_INDEX
+        };
         code
     }
 }
 
 static METHODS: ffi::sqlite3_io_methods = ALL_METHODS;
-static METHODS_WITHOUT_INDEX: ffi::sqlite3_io_methods =
-    ffi::sqlite3_io_methods { xShmMap: None, xShmLock: None, xShmBarrier: None, xShmUnmap: None, ..ALL_METHODS };
+static METHODS_WITHOUT_INDEX: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
+    xShmMap: None,
+    xShmLock: None,
+    xShmBarrier: None,
+    xShmUnmap: None,
+    ..ALL_METHODS
+};
 
 /// Without `xFetch`, so that SQLite reads what it looks at.
 const ALL_METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
@@ -235,8 +254,17 @@ unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
 /// Fills a buffer from the layer below.
 fn read_below(file: *mut ffi::sqlite3_file, at: u64, buffer: &mut [u8]) -> Result<(), Fault> {
     let too_far = Fault::Code(ffi::SQLITE_IOERR_READ);
-    let (Ok(length), Ok(at)) = (c_int::try_from(buffer.len()), i64::try_from(at)) else { return Err(too_far) };
-    match forward!(file, xRead, ffi::SQLITE_IOERR_READ, buffer.as_mut_ptr().cast(), length, at) {
+    let (Ok(length), Ok(at)) = (c_int::try_from(buffer.len()), i64::try_from(at)) else {
+        return Err(too_far);
+    };
+    match forward!(
+        file,
+        xRead,
+        ffi::SQLITE_IOERR_READ,
+        buffer.as_mut_ptr().cast(),
+        length,
+        at
+    ) {
         ffi::SQLITE_OK => Ok(()),
         code => Err(Fault::Code(code)),
     }
@@ -260,14 +288,26 @@ fn code(file: &Path, result: Result<(), Fault>) -> c_int {
     ffi::SQLITE_IOERR_DATA
 }
 
-unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, buffer: *mut c_void, length: c_int, at: i64) -> c_int {
-    let (Ok(bytes), Ok(from)) = (usize::try_from(length), u64::try_from(at)) else { return ffi::SQLITE_IOERR_READ };
+unsafe extern "C" fn read(
+    file: *mut ffi::sqlite3_file,
+    buffer: *mut c_void,
+    length: c_int,
+    at: i64,
+) -> c_int {
+    let (Ok(bytes), Ok(from)) = (usize::try_from(length), u64::try_from(at)) else {
+        return ffi::SQLITE_IOERR_READ;
+    };
     let read = forward!(file, xRead, ffi::SQLITE_IOERR_READ, buffer, length, at);
     if read != ffi::SQLITE_OK {
         return read;
     }
     // SAFETY: the buffer has `length` bytes, and they were filled.
-    let (ours, read) = unsafe { (ours(file), slice::from_raw_parts_mut(buffer.cast::<u8>(), bytes)) };
+    let (ours, read) = unsafe {
+        (
+            ours(file),
+            slice::from_raw_parts_mut(buffer.cast::<u8>(), bytes),
+        )
+    };
     let mut below = |at: u64, buffer: &mut [u8]| read_below(file, at, buffer);
     let judged = match &mut ours.kind {
         Kind::Database(pages) => pages.after_read(from, read, &mut below),
@@ -276,8 +316,15 @@ unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, buffer: *mut c_void, len
     code(&ours.file, judged)
 }
 
-unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, bytes: *const c_void, length: c_int, at: i64) -> c_int {
-    let (Ok(count), Ok(to)) = (usize::try_from(length), u64::try_from(at)) else { return ffi::SQLITE_IOERR_WRITE };
+unsafe extern "C" fn write(
+    file: *mut ffi::sqlite3_file,
+    bytes: *const c_void,
+    length: c_int,
+    at: i64,
+) -> c_int {
+    let (Ok(count), Ok(to)) = (usize::try_from(length), u64::try_from(at)) else {
+        return ffi::SQLITE_IOERR_WRITE;
+    };
     // SAFETY: there are `length` bytes.
     let (ours, given) = unsafe { (ours(file), slice::from_raw_parts(bytes.cast::<u8>(), count)) };
     let mut below = |at: u64, buffer: &mut [u8]| read_below(file, at, buffer);
@@ -289,7 +336,14 @@ unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, bytes: *const c_void, l
         }
     };
     match sealed {
-        Ok(sealed) => forward!(file, xWrite, ffi::SQLITE_IOERR_WRITE, sealed.as_ptr().cast(), length, at),
+        Ok(sealed) => forward!(
+            file,
+            xWrite,
+            ffi::SQLITE_IOERR_WRITE,
+            sealed.as_ptr().cast(),
+            length,
+            at
+        ),
         Err(fault) => code(&ours.file, Err(fault)),
     }
 }
@@ -321,10 +375,19 @@ unsafe extern "C" fn unlock(file: *mut ffi::sqlite3_file, level: c_int) -> c_int
 }
 
 unsafe extern "C" fn check_reserved(file: *mut ffi::sqlite3_file, out: *mut c_int) -> c_int {
-    forward!(file, xCheckReservedLock, ffi::SQLITE_IOERR_CHECKRESERVEDLOCK, out)
+    forward!(
+        file,
+        xCheckReservedLock,
+        ffi::SQLITE_IOERR_CHECKRESERVEDLOCK,
+        out
+    )
 }
 
-unsafe extern "C" fn file_control(file: *mut ffi::sqlite3_file, what: c_int, argument: *mut c_void) -> c_int {
+unsafe extern "C" fn file_control(
+    file: *mut ffi::sqlite3_file,
+    what: c_int,
+    argument: *mut c_void,
+) -> c_int {
     forward!(file, xFileControl, ffi::SQLITE_NOTFOUND, what, argument)
 }
 
@@ -343,11 +406,31 @@ unsafe extern "C" fn shm_map(
     makes: c_int,
     out: *mut *mut c_void,
 ) -> c_int {
-    forward!(file, xShmMap, ffi::SQLITE_IOERR_SHMMAP, number, size, makes, out)
+    forward!(
+        file,
+        xShmMap,
+        ffi::SQLITE_IOERR_SHMMAP,
+        number,
+        size,
+        makes,
+        out
+    )
 }
 
-unsafe extern "C" fn shm_lock(file: *mut ffi::sqlite3_file, first: c_int, count: c_int, flags: c_int) -> c_int {
-    forward!(file, xShmLock, ffi::SQLITE_IOERR_SHMLOCK, first, count, flags)
+unsafe extern "C" fn shm_lock(
+    file: *mut ffi::sqlite3_file,
+    first: c_int,
+    count: c_int,
+    flags: c_int,
+) -> c_int {
+    forward!(
+        file,
+        xShmLock,
+        ffi::SQLITE_IOERR_SHMLOCK,
+        first,
+        count,
+        flags
+    )
 }
 
 unsafe extern "C" fn shm_barrier(file: *mut ffi::sqlite3_file) {
@@ -372,11 +455,20 @@ macro_rules! forward_vfs {
     };
 }
 
-unsafe extern "C" fn delete(vfs: *mut ffi::sqlite3_vfs, name: *const c_char, syncs_folder: c_int) -> c_int {
+unsafe extern "C" fn delete(
+    vfs: *mut ffi::sqlite3_vfs,
+    name: *const c_char,
+    syncs_folder: c_int,
+) -> c_int {
     forward_vfs!(vfs, xDelete, ffi::SQLITE_IOERR_DELETE, name, syncs_folder)
 }
 
-unsafe extern "C" fn access(vfs: *mut ffi::sqlite3_vfs, name: *const c_char, what: c_int, out: *mut c_int) -> c_int {
+unsafe extern "C" fn access(
+    vfs: *mut ffi::sqlite3_vfs,
+    name: *const c_char,
+    what: c_int,
+    out: *mut c_int,
+) -> c_int {
     forward_vfs!(vfs, xAccess, ffi::SQLITE_IOERR_ACCESS, name, what, out)
 }
 
@@ -389,7 +481,11 @@ unsafe extern "C" fn full_path(
     forward_vfs!(vfs, xFullPathname, ffi::SQLITE_CANTOPEN, name, length, out)
 }
 
-unsafe extern "C" fn randomness(vfs: *mut ffi::sqlite3_vfs, length: c_int, out: *mut c_char) -> c_int {
+unsafe extern "C" fn randomness(
+    vfs: *mut ffi::sqlite3_vfs,
+    length: c_int,
+    out: *mut c_char,
+) -> c_int {
     forward_vfs!(vfs, xRandomness, 0, length, out)
 }
 
@@ -405,7 +501,11 @@ unsafe extern "C" fn current_milliseconds(vfs: *mut ffi::sqlite3_vfs, out: *mut 
     forward_vfs!(vfs, xCurrentTimeInt64, ffi::SQLITE_ERROR, out)
 }
 
-unsafe extern "C" fn last_error(vfs: *mut ffi::sqlite3_vfs, length: c_int, out: *mut c_char) -> c_int {
+unsafe extern "C" fn last_error(
+    vfs: *mut ffi::sqlite3_vfs,
+    length: c_int,
+    out: *mut c_char,
+) -> c_int {
     forward_vfs!(vfs, xGetLastError, 0, length, out)
 }
 
@@ -433,9 +533,13 @@ impl<'a> UncheckedFile<'a> {
             let out = (&raw mut file).cast();
             let code = ffi::sqlite3_file_control(connection.handle(), c"main".as_ptr(), which, out);
             let methods = file.as_ref().map_or(ptr::null(), |it| it.pMethods);
-            code == ffi::SQLITE_OK && [&raw const METHODS, &raw const METHODS_WITHOUT_INDEX].contains(&methods)
+            code == ffi::SQLITE_OK
+                && [&raw const METHODS, &raw const METHODS_WITHOUT_INDEX].contains(&methods)
         };
-        is_ours.then_some(Self { file, _connection: connection })
+        is_ours.then_some(Self {
+            file,
+            _connection: connection,
+        })
     }
 
     /// Says which page Litestream's counter is.
@@ -449,7 +553,12 @@ impl<'a> UncheckedFile<'a> {
     /// How long it is, in bytes.
     pub(super) fn length(&self) -> Result<u64, Fault> {
         let mut length = 0;
-        match forward!(self.file, xFileSize, ffi::SQLITE_IOERR_FSTAT, &raw mut length) {
+        match forward!(
+            self.file,
+            xFileSize,
+            ffi::SQLITE_IOERR_FSTAT,
+            &raw mut length
+        ) {
             ffi::SQLITE_OK => Ok(length.unsigned_abs()),
             code => Err(Fault::Code(code)),
         }

@@ -9,7 +9,10 @@ use bookd_core::appointment::Appointment;
 use bookd_core::ids::AppointmentKey;
 
 pub(super) fn select_appointments() -> String {
-    format!("select {} from appointments a where a.key >= ?1 order by a.key limit ?2", &*SELECTED)
+    format!(
+        "select {} from appointments a where a.key >= ?1 order by a.key limit ?2",
+        &*SELECTED
+    )
 }
 
 pub(super) fn appointments(
@@ -19,7 +22,11 @@ pub(super) fn appointments(
 ) -> Result<Vec<Appointment>, StoreError> {
     let mut statement = connection.prepare_cached(&select_appointments())?;
     // No key is below 1, but what cannot be is not passed over.
-    let first = if after == AppointmentKey::default() { i64::MIN } else { signed(after.next().0) };
+    let first = if after == AppointmentKey::default() {
+        i64::MIN
+    } else {
+        signed(after.next().0)
+    };
     let mut rows = statement.query(params![first, i64::try_from(limit).unwrap_or(i64::MAX)])?;
     let (deletions, mut found) = (Deletions::unsettled(connection)?, Vec::new());
     while let Some(row) = rows.next()? {

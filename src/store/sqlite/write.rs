@@ -33,13 +33,15 @@ const INSERT_CHANGE: &str = "insert into changes (revision, time, record, caller
 const RESET_REQUESTS: &str = "update requests set time = ?1 where time > ?1";
 const PUT_CLOCK_RESET: &str = "insert into meta (name, value) values ('clock_reset', ?1) \
      on conflict (name) do update set value = excluded.value";
-const INSERT_PRINCIPAL: &str = "insert into principals (name) values (?1) on conflict (name) do nothing";
+const INSERT_PRINCIPAL: &str =
+    "insert into principals (name) values (?1) on conflict (name) do nothing";
 const SELECT_PRINCIPAL: &str = "select number from principals where name = ?1";
 const INSERT_REQUEST: &str =
     "insert into requests (hash, fingerprint, revision, time, subject) values (?1, ?2, ?3, ?4, ?5)";
 const INSERT_CALENDAR: &str = "insert into calendars (id, since, create_time, update_time, revision, profile) \
      values (?1, ?2, ?3, ?4, ?5, ?6)";
-const UPDATE_CALENDAR: &str = "update calendars set update_time = ?2, revision = ?3, profile = ?4 where key = ?1";
+const UPDATE_CALENDAR: &str =
+    "update calendars set update_time = ?2, revision = ?3, profile = ?4 where key = ?1";
 const DELETE_CALENDAR: &str = "update calendars set delete_time = ?2 where key = ?1";
 const TOUCH_CALENDAR: &str = "insert into versions (calendar, version, reach) values (?1, ?2, ?3) \
      on conflict (calendar) do update set version = excluded.version, reach = excluded.reach";
@@ -77,16 +79,22 @@ impl Sqlite {
         const FULL: CommitError = CommitError::Refused(StoreError::Full);
         let mut written = write(self);
         if written == Err(FULL) && self.reserve.note_full() {
-            let copied = self.checkpoints.give_back_room(&self.connection).map_err(must_stop)?;
+            let copied = self
+                .checkpoints
+                .give_back_room(&self.connection)
+                .map_err(must_stop)?;
             if copied == Copied::Whole {
                 written = write(self);
             }
             if written == Err(FULL) && self.reserve.give_up() {
-                self.checkpoints.give_back_room(&self.connection).map_err(must_stop)?;
+                self.checkpoints
+                    .give_back_room(&self.connection)
+                    .map_err(must_stop)?;
                 written = write(self);
             }
             // Who reads now does not read for ever.
-            self.reserve.note_hopeless(written == Err(FULL) && copied != Copied::InUse);
+            self.reserve
+                .note_hopeless(written == Err(FULL) && copied != Copied::InUse);
         } else if written.is_ok() {
             self.reserve.note_hopeless(false);
         }
@@ -95,21 +103,36 @@ impl Sqlite {
 
     fn write_once(&mut self, batch: &CommitBatch<'_>) -> Result<(), CommitError> {
         for (id, version) in batch.expected {
-            if self.known.get(id).is_none_or(|known| known.version != *version) {
+            if self
+                .known
+                .get(id)
+                .is_none_or(|known| known.version != *version)
+            {
                 return Err(CommitError::Refused(StoreError::Stale(id.clone())));
             }
         }
         let segment_bytes_max = self.segment_bytes_max;
         let touched = self.transaction(|connection, known| {
             let (touched, claims) = (HashMap::new(), Vec::new());
-            let mut writing = WriteTransaction { connection, known, segment_bytes_max, touched, claims };
+            let mut writing = WriteTransaction {
+                connection,
+                known,
+                segment_bytes_max,
+                touched,
+                claims,
+            };
             writing.batch(batch)?;
             Ok(writing.touched)
         })?;
         for (id, bearers) in touched {
             match bearers[0] {
-                Touching { known, is_loaded: true } => drop(self.known.insert(id, known)),
-                Touching { is_loaded: false, .. } => drop(self.known.remove(&id)),
+                Touching {
+                    known,
+                    is_loaded: true,
+                } => drop(self.known.insert(id, known)),
+                Touching {
+                    is_loaded: false, ..
+                } => drop(self.known.remove(&id)),
             }
         }
         Ok(())
@@ -140,9 +163,18 @@ impl Sqlite {
         let said = store_error(error);
         let is_refusal = matches!(
             error.sqlite_error_code(),
-            Some(ErrorCode::DiskFull | ErrorCode::ReadOnly | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+            Some(
+                ErrorCode::DiskFull
+                    | ErrorCode::ReadOnly
+                    | ErrorCode::DatabaseBusy
+                    | ErrorCode::DatabaseLocked
+            )
         );
-        if is_refusal { self.roll_back(said) } else { CommitError::Unknown(said) }
+        if is_refusal {
+            self.roll_back(said)
+        } else {
+            CommitError::Unknown(said)
+        }
     }
 }
 
@@ -171,7 +203,10 @@ impl WriteTransaction<'_> {
         if let Some(first) = batch.changes.first() {
             let last = revision(self.connection)?;
             if last.next() != first.revision {
-                return Err(StoreError::Overtaken { last, next: first.revision });
+                return Err(StoreError::Overtaken {
+                    last,
+                    next: first.revision,
+                });
             }
         }
         for change in batch.changes {
@@ -183,7 +218,11 @@ impl WriteTransaction<'_> {
         }
         let mut touch = self.connection.prepare_cached(TOUCH_CALENDAR)?;
         for Touching { known, .. } in self.touched.values().flatten() {
-            touch.execute(params![known.key, signed(known.version.0), known.reach_minutes])?;
+            touch.execute(params![
+                known.key,
+                signed(known.version.0),
+                known.reach_minutes
+            ])?;
         }
         Ok(())
     }
@@ -200,7 +239,12 @@ impl WriteTransaction<'_> {
             Some((calendar, staged)) => {
                 make_so(self.connection, staged, change)?;
                 previous = self.newest(calendar)?.known.version;
-                Segments::behind(self.connection, number_of(staged), staged.events, self.segment_bytes_max)
+                Segments::behind(
+                    self.connection,
+                    number_of(staged),
+                    staged.events,
+                    self.segment_bytes_max,
+                )
             }
             None => Segments::new(self.connection, change.revision, self.segment_bytes_max),
         };
@@ -224,7 +268,9 @@ impl WriteTransaction<'_> {
         let replaced = ReplacedRecord::of(change).map(|it| it.encode_to_vec());
         let mut insert = self.connection.prepare_cached(INSERT_CHANGE)?;
         let (revision, time) = (signed(change.revision.0), change.time.seconds());
-        insert.execute(params![revision, time, record, caller, replaced, count, segments])?;
+        insert.execute(params![
+            revision, time, record, caller, replaced, count, segments
+        ])?;
         for event in &change.events {
             if let Event::CalendarDeleted { calendar, .. } = event {
                 self.newest(calendar)?.is_loaded = false;
@@ -232,8 +278,10 @@ impl WriteTransaction<'_> {
         }
         if change.cause == Cause::ClockReset {
             // What was remembered by the wrong clock is forgotten in time; how old changes count says the log.
-            self.connection.execute(RESET_REQUESTS, [change.time.seconds()])?;
-            self.connection.execute(PUT_CLOCK_RESET, [signed(change.revision.0)])?;
+            self.connection
+                .execute(RESET_REQUESTS, [change.time.seconds()])?;
+            self.connection
+                .execute(PUT_CLOCK_RESET, [signed(change.revision.0)])?;
         }
         Ok(())
     }
@@ -243,8 +291,14 @@ impl WriteTransaction<'_> {
         if *caller == Caller::default() {
             return Ok(None);
         }
-        self.connection.prepare_cached(INSERT_PRINCIPAL)?.execute([&*caller.0])?;
-        Ok(Some(self.connection.prepare_cached(SELECT_PRINCIPAL)?.query_row([&*caller.0], |row| row.get(0))?))
+        self.connection
+            .prepare_cached(INSERT_PRINCIPAL)?
+            .execute([&*caller.0])?;
+        Ok(Some(
+            self.connection
+                .prepare_cached(SELECT_PRINCIPAL)?
+                .query_row([&*caller.0], |row| row.get(0))?,
+        ))
     }
 
     /// Notes that a change touched a calendar; answers the revision that did so before. What happens to an appointment of
@@ -260,7 +314,10 @@ impl WriteTransaction<'_> {
             Entry::Occupied(bearers) => bearers.into_mut(),
             Entry::Vacant(bearers) => {
                 let newest = match self.known.get(id) {
-                    Some(known) => Touching { known: *known, is_loaded: true },
+                    Some(known) => Touching {
+                        known: *known,
+                        is_loaded: true,
+                    },
                     None => Touching::unloaded(bearers_of_id(self.connection, id, 1)?.pop(), id)?,
                 };
                 bearers.insert(vec![newest])
@@ -280,7 +337,10 @@ impl WriteTransaction<'_> {
         let at = match bearers.iter().position(|it| it.known.since == place.since) {
             Some(at) => at,
             None => {
-                bearers.push(Touching::unloaded(bearer_of(connection, place)?, &place.calendar)?);
+                bearers.push(Touching::unloaded(
+                    bearer_of(connection, place)?,
+                    &place.calendar,
+                )?);
                 bearers.len() - 1
             }
         };
@@ -293,10 +353,18 @@ impl WriteTransaction<'_> {
 
     fn event(&mut self, event: &Event, change: &Change) -> Result<(), StoreError> {
         match event {
-            Event::CalendarCreated { calendar, profile, stamps, types } => {
-                self.create_calendar(calendar, profile, *stamps, types, change.revision)
-            }
-            Event::ProfileChanged { calendar, profile, stamps, .. } => {
+            Event::CalendarCreated {
+                calendar,
+                profile,
+                stamps,
+                types,
+            } => self.create_calendar(calendar, profile, *stamps, types, change.revision),
+            Event::ProfileChanged {
+                calendar,
+                profile,
+                stamps,
+                ..
+            } => {
                 let mut update = self.connection.prepare_cached(UPDATE_CALENDAR)?;
                 let profile = ProfileRecord::new(profile).encode_to_vec();
                 let (time, revision) = (stamps.update_time.seconds(), signed(stamps.revision.0));
@@ -308,17 +376,29 @@ impl WriteTransaction<'_> {
                 delete.execute(params![self.key(calendar)?, change.time.seconds()])?;
                 Ok(())
             }
-            Event::TypePut { calendar, appointment_type, .. } => {
+            Event::TypePut {
+                calendar,
+                appointment_type,
+                ..
+            } => {
                 let key = self.key(calendar)?;
                 self.put_type(key, appointment_type)
             }
-            Event::TypeDeleted { calendar, type_id, last } => {
+            Event::TypeDeleted {
+                calendar,
+                type_id,
+                last,
+            } => {
                 let mut delete = self.connection.prepare_cached(DELETE_TYPE)?;
                 let (key, time) = (self.key(calendar)?, change.time.seconds());
                 delete.execute(params![key, type_id.as_str(), time, last.is_some()])?;
                 Ok(())
             }
-            Event::BusyPut { calendar, source, busy } => {
+            Event::BusyPut {
+                calendar,
+                source,
+                busy,
+            } => {
                 let key = self.key(calendar)?;
                 self.put_busy(key, source, busy)
             }
@@ -343,31 +423,57 @@ impl WriteTransaction<'_> {
             signed(stamps.revision.0),
             ProfileRecord::new(profile).encode_to_vec(),
         ])?;
-        let known = Known { key, since: revision, version: Revision(0), reach_minutes: 0 };
-        self.touched.entry(id.clone()).or_default().insert(0, Touching { known, is_loaded: true });
+        let known = Known {
+            key,
+            since: revision,
+            version: Revision(0),
+            reach_minutes: 0,
+        };
+        self.touched.entry(id.clone()).or_default().insert(
+            0,
+            Touching {
+                known,
+                is_loaded: true,
+            },
+        );
         types.iter().try_for_each(|it| self.put_type(key, it))
     }
 
     fn put_type(&self, calendar: i64, it: &AppointmentType) -> Result<(), StoreError> {
         let mut put = self.connection.prepare_cached(PUT_TYPE)?;
-        put.execute(params![calendar, it.number.0, it.id.as_str(), TypeRecord::new(it).encode_to_vec()])?;
+        put.execute(params![
+            calendar,
+            it.number.0,
+            it.id.as_str(),
+            TypeRecord::new(it).encode_to_vec()
+        ])?;
         Ok(())
     }
 
     fn put_busy(&self, calendar: i64, source: &str, busy: &Busy) -> Result<(), StoreError> {
         match busy.of_source(source) {
-            [] => self.connection.prepare_cached(DELETE_BUSY)?.execute(params![calendar, source])?,
+            [] => self
+                .connection
+                .prepare_cached(DELETE_BUSY)?
+                .execute(params![calendar, source])?,
             periods => {
                 let periods = PeriodsRecord::new(periods).encode_to_vec();
-                self.connection.prepare_cached(PUT_BUSY)?.execute(params![calendar, source, periods])?
+                self.connection
+                    .prepare_cached(PUT_BUSY)?
+                    .execute(params![calendar, source, periods])?
             }
         };
         Ok(())
     }
 
-    fn appointment(&mut self, before: Option<&Appointment>, after: &Appointment) -> Result<(), StoreError> {
+    fn appointment(
+        &mut self,
+        before: Option<&Appointment>,
+        after: &Appointment,
+    ) -> Result<(), StoreError> {
         let is_indexed_alike = |before: &Appointment| {
-            before.start == after.start && before.person.invitee.email.key == after.person.invitee.email.key
+            before.start == after.start
+                && before.person.invitee.email.key == after.person.invitee.email.key
         };
         let sql = match before {
             None => &*INSERT_APPOINTMENT,
@@ -376,23 +482,43 @@ impl WriteTransaction<'_> {
         };
         write(&mut *self.connection.prepare_cached(sql)?, after)?;
         let place = |it: &Place| (it.calendar.clone(), it.since);
-        let claims = |it: &Appointment| (it.state.is_over(), it.start, it.places.iter().map(place).collect::<Vec<_>>());
+        let claims = |it: &Appointment| {
+            (
+                it.state.is_over(),
+                it.start,
+                it.places.iter().map(place).collect::<Vec<_>>(),
+            )
+        };
         let is_in_place = before.is_some_and(|it| claims(it) == claims(after));
         if is_in_place {
             // Not even then is it as long as it was.
-            return after.places.iter().try_for_each(|place| self.claimed(place, after.start).map(drop));
+            return after
+                .places
+                .iter()
+                .try_for_each(|place| self.claimed(place, after.start).map(drop));
         }
         let claim = |calendar, it: &Appointment, key| {
-            let (is_over, start, id) = (it.state.is_over(), it.start.seconds(), *it.id.0.as_bytes());
-            ClaimRow { calendar, is_over, start, id, key }
+            let (is_over, start, id) =
+                (it.state.is_over(), it.start.seconds(), *it.id.0.as_bytes());
+            ClaimRow {
+                calendar,
+                is_over,
+                start,
+                id,
+                key,
+            }
         };
-        for (before, place) in before.iter().flat_map(|before| before.places.iter().map(move |place| (before, place))) {
+        for (before, place) in before
+            .iter()
+            .flat_map(|before| before.places.iter().map(move |place| (before, place)))
+        {
             let calendar = self.calendar_of(place)?.known.key;
             self.claims.push(claim(calendar, before, None));
         }
         for place in &after.places {
             let calendar = self.claimed(place, after.start)?;
-            self.claims.push(claim(calendar, after, Some(signed(after.key.0))));
+            self.claims
+                .push(claim(calendar, after, Some(signed(after.key.0))));
         }
         Ok(())
     }
@@ -406,7 +532,11 @@ impl WriteTransaction<'_> {
 
     fn request(&self, request: &RequestRecord) -> Result<(), StoreError> {
         let subject = SubjectRecord {
-            appointments: request.appointments.iter().map(|id| id.0.as_bytes().to_vec()).collect(),
+            appointments: request
+                .appointments
+                .iter()
+                .map(|id| id.0.as_bytes().to_vec())
+                .collect(),
             calendar: request.calendar.as_ref().map(|id| id.as_str().to_owned()),
             type_id: request.type_id.as_ref().map(|id| id.as_str().to_owned()),
         };
@@ -425,8 +555,15 @@ impl WriteTransaction<'_> {
 impl Touching {
     /// One that the writer does not have in memory.
     fn unloaded(found: Option<Known>, id: &CalendarId) -> Result<Self, StoreError> {
-        let missing = || StoreError::Damaged(format!("calendar {id}, which an appointment is of, is not there"));
-        Ok(Self { known: found.ok_or_else(missing)?, is_loaded: false })
+        let missing = || {
+            StoreError::Damaged(format!(
+                "calendar {id}, which an appointment is of, is not there"
+            ))
+        };
+        Ok(Self {
+            known: found.ok_or_else(missing)?,
+            is_loaded: false,
+        })
     }
 }
 

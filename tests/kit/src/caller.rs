@@ -15,7 +15,16 @@ const ZONES: [&str; 3] = ["Europe/Paris", "America/New_York", "Asia/Kathmandu"];
 pub const TYPES: [&str; 4] = ["default", "class", "ask", "short"];
 pub const ALL_STATES: [pb::AppointmentState; 8] = {
     use pb::AppointmentState as S;
-    [S::Held, S::Pending, S::Confirmed, S::Cancelled, S::Declined, S::Expired, S::NoShow, S::Completed]
+    [
+        S::Held,
+        S::Pending,
+        S::Confirmed,
+        S::Cancelled,
+        S::Declined,
+        S::Expired,
+        S::NoShow,
+        S::Completed,
+    ]
 };
 
 /// See the header.
@@ -92,7 +101,11 @@ impl Caller {
 
     /// Calls that claim or give back time, and nothing else.
     pub fn booking_or_cancelling(&mut self, now: i64) -> Call {
-        if self.chance.is(4) { self.change(now) } else { self.claim(now) }
+        if self.chance.is(4) {
+            self.change(now)
+        } else {
+            self.claim(now)
+        }
     }
 
     /// A name that no other call has; or now and then one that another has, which mostly is good for that one alone.
@@ -112,18 +125,29 @@ impl Caller {
 
     /// What an update changes of a person.
     fn updated(&self) -> [&'static str; 2] {
-        if self.count.is_multiple_of(2) { ["note", "location"] } else { ["note", "metadata"] }
+        if self.count.is_multiple_of(2) {
+            ["note", "location"]
+        } else {
+            ["note", "metadata"]
+        }
     }
 
     fn some_id(&mut self) -> String {
         let first = self.known.len().saturating_sub(RECENT);
         let recent = &self.known[first..];
-        if recent.is_empty() { uuid::Uuid::from_u128(7).to_string() } else { self.chance.of(recent) }
+        if recent.is_empty() {
+            uuid::Uuid::from_u128(7).to_string()
+        } else {
+            self.chance.of(recent)
+        }
     }
 
     fn start(&mut self, now: i64) -> Option<Timestamp> {
         let quarter = i64::try_from(self.chance.below(5 * 96)).unwrap();
-        Some(Timestamp { seconds: now.div_euclid(DAY) * DAY + quarter * 15 * MINUTE, nanos: 0 })
+        Some(Timestamp {
+            seconds: now.div_euclid(DAY) * DAY + quarter * 15 * MINUTE,
+            nanos: 0,
+        })
     }
 
     fn calendar(&mut self) -> String {
@@ -132,16 +156,28 @@ impl Caller {
 
     fn calendars(&mut self) -> (Vec<String>, i32) {
         match self.chance.below(6) {
-            0 => (CALENDARS.map(str::to_owned).to_vec(), pb::Assignment::Any.into()),
-            1 => (vec!["ada".into(), "room".into()], pb::Assignment::All.into()),
+            0 => (
+                CALENDARS.map(str::to_owned).to_vec(),
+                pb::Assignment::Any.into(),
+            ),
+            1 => (
+                vec!["ada".into(), "room".into()],
+                pb::Assignment::All.into(),
+            ),
             _ => (vec![self.calendar()], pb::Assignment::All.into()),
         }
     }
 
     fn invitee(&mut self) -> Option<pb::Invitee> {
-        let name = self.chance.of(&["Grace Hopper", "Ada Lovelace", "Lise Meitner"]);
+        let name = self
+            .chance
+            .of(&["Grace Hopper", "Ada Lovelace", "Lise Meitner"]);
         let email = format!("{}@example.com", name.to_lowercase().replace(' ', "."));
-        Some(pb::Invitee { name: name.to_owned(), email, ..Default::default() })
+        Some(pb::Invitee {
+            name: name.to_owned(),
+            email,
+            ..Default::default()
+        })
     }
 
     fn booking(&mut self, now: i64) -> pb::BookAppointmentRequest {
@@ -156,7 +192,11 @@ impl Caller {
             metadata: [("key".to_owned(), self.text("value"))].into(),
             location: self.text("room"),
             // Mostly by the rules; without them, only what can never be had twice is in the way.
-            ignore_rules: if self.chance.is(3) { (1..=5).collect() } else { Vec::new() },
+            ignore_rules: if self.chance.is(3) {
+                (1..=5).collect()
+            } else {
+                Vec::new()
+            },
             ..Default::default()
         }
     }
@@ -165,19 +205,31 @@ impl Caller {
     /// list goes on.
     pub fn learn(&mut self, call: &Call, answered: &Answered) {
         let is_given_back = |it: &&pb::Appointment| {
-            [pb::AppointmentState::Cancelled, pb::AppointmentState::Declined].contains(&it.state())
+            [
+                pb::AppointmentState::Cancelled,
+                pb::AppointmentState::Declined,
+            ]
+            .contains(&it.state())
         };
         for it in answered.appointments.iter().filter(is_given_back) {
             self.given_back.truncate(GIVEN_BACK - 1);
             self.given_back.push_front(it.clone());
         }
-        let of_series = answered.appointments.iter().rfind(|it| !it.series_id.is_empty());
-        self.series = of_series.map(|it| it.series_id.clone()).or(self.series.take());
+        let of_series = answered
+            .appointments
+            .iter()
+            .rfind(|it| !it.series_id.is_empty());
+        self.series = of_series
+            .map(|it| it.series_id.clone())
+            .or(self.series.take());
         if let Call::ListAppointments(request) = call
             && !answered.next_page_token.is_empty()
         {
             let page_token = answered.next_page_token.clone();
-            self.next_pages.push_back(pb::ListAppointmentsRequest { page_token, ..request.clone() });
+            self.next_pages.push_back(pb::ListAppointmentsRequest {
+                page_token,
+                ..request.clone()
+            });
             self.next_pages.truncate(LISTS_BEGUN);
         }
     }
@@ -186,16 +238,31 @@ impl Caller {
     fn begin_list(&mut self) -> pb::ListAppointmentsRequest {
         use pb::AppointmentState as S;
         let series = self.series.clone().filter(|_| self.chance.is(4));
-        let calendar_id = if series.is_some() { String::new() } else { self.calendar() };
+        let calendar_id = if series.is_some() {
+            String::new()
+        } else {
+            self.calendar()
+        };
         let of_type = self.chance.of(&TYPES).to_owned();
-        let states: &[S] = if self.chance.is(4) { &[S::Confirmed, S::Cancelled] } else { &ALL_STATES };
+        let states: &[S] = if self.chance.is(4) {
+            &[S::Confirmed, S::Cancelled]
+        } else {
+            &ALL_STATES
+        };
         pb::ListAppointmentsRequest {
             calendar_id,
             series_id: series.unwrap_or_default(),
-            appointment_type_id: if self.chance.is(4) { of_type } else { String::new() },
+            appointment_type_id: if self.chance.is(4) {
+                of_type
+            } else {
+                String::new()
+            },
             states: states.iter().map(|it| i32::from(*it)).collect(),
             start_time: Some(Timestamp::default()),
-            order_by: self.chance.of(&["start_time", "start_time desc"]).to_owned(),
+            order_by: self
+                .chance
+                .of(&["start_time", "start_time desc"])
+                .to_owned(),
             page_size: self.chance.of(&PAGE_SIZES),
             ..Default::default()
         }
@@ -221,8 +288,16 @@ impl Caller {
     fn claim(&mut self, now: i64) -> Call {
         let kind = self.chance.below(10);
         let is_nameless = kind <= 6 && self.chance.is(NAMELESS);
-        let one = if is_nameless { self.booking_again(now) } else { self.booking(now) };
-        let request_id = if is_nameless { String::new() } else { self.request_id() };
+        let one = if is_nameless {
+            self.booking_again(now)
+        } else {
+            self.booking(now)
+        };
+        let request_id = if is_nameless {
+            String::new()
+        } else {
+            self.request_id()
+        };
         match kind {
             0..=3 => Call::BookAppointment(pb::BookAppointmentRequest { request_id, ..one }),
             4..=6 => Call::HoldAppointment(pb::HoldAppointmentRequest {
@@ -234,13 +309,20 @@ impl Caller {
                 note: one.note,
                 metadata: one.metadata,
                 location: one.location,
-                ttl: self.chance.is(2).then_some(Duration { seconds: 2 * MINUTE, nanos: 0 }),
+                ttl: self.chance.is(2).then_some(Duration {
+                    seconds: 2 * MINUTE,
+                    nanos: 0,
+                }),
                 request_id,
                 ..Default::default()
             }),
             7 => {
                 let requests = vec![one, self.booking(now), self.booking(now)];
-                Call::BatchBook(pb::BatchBookRequest { requests, request_id, ..Default::default() })
+                Call::BatchBook(pb::BatchBookRequest {
+                    requests,
+                    request_id,
+                    ..Default::default()
+                })
             }
             8 => Call::BookSeries(pb::BookSeriesRequest {
                 calendar_ids: one.calendar_ids,
@@ -261,7 +343,12 @@ impl Caller {
             _ => {
                 let hold_id = self.some_id();
                 let invitee = self.invitee();
-                Call::BookAppointment(pb::BookAppointmentRequest { hold_id, invitee, request_id, ..Default::default() })
+                Call::BookAppointment(pb::BookAppointmentRequest {
+                    hold_id,
+                    invitee,
+                    request_id,
+                    ..Default::default()
+                })
             }
         }
     }
@@ -271,7 +358,11 @@ impl Caller {
         match self.chance.below(13) {
             0 | 1 => {
                 let start_time = self.start(now);
-                let (calendar_ids, assignment) = if self.chance.is(3) { self.calendars() } else { Default::default() };
+                let (calendar_ids, assignment) = if self.chance.is(3) {
+                    self.calendars()
+                } else {
+                    Default::default()
+                };
                 Call::RescheduleAppointment(pb::RescheduleAppointmentRequest {
                     appointment_id,
                     start_time,
@@ -293,8 +384,16 @@ impl Caller {
                 request_id,
                 ..Default::default()
             }),
-            6 => Call::ExtendHold(pb::ExtendHoldRequest { appointment_id, request_id, ..Default::default() }),
-            7 => Call::ReleaseHold(pb::ReleaseHoldRequest { appointment_id, request_id, ..Default::default() }),
+            6 => Call::ExtendHold(pb::ExtendHoldRequest {
+                appointment_id,
+                request_id,
+                ..Default::default()
+            }),
+            7 => Call::ReleaseHold(pb::ReleaseHoldRequest {
+                appointment_id,
+                request_id,
+                ..Default::default()
+            }),
             8 => Call::ApproveAppointment(pb::ApproveAppointmentRequest {
                 appointment_id,
                 request_id,
@@ -311,24 +410,42 @@ impl Caller {
                 note: self.text("note"),
                 metadata: [("other".to_owned(), self.text("value"))].into(),
                 location: self.text("place"),
-                update_mask: Some(FieldMask { paths: self.updated().map(str::to_owned).to_vec() }),
+                update_mask: Some(FieldMask {
+                    paths: self.updated().map(str::to_owned).to_vec(),
+                }),
                 request_id,
                 ..Default::default()
             }),
             11 => {
                 let undo = self.chance.is(2);
                 if self.chance.is(2) {
-                    Call::MarkNoShow(pb::MarkNoShowRequest { appointment_id, undo, request_id, ..Default::default() })
+                    Call::MarkNoShow(pb::MarkNoShowRequest {
+                        appointment_id,
+                        undo,
+                        request_id,
+                        ..Default::default()
+                    })
                 } else {
-                    let request =
-                        pb::CompleteAppointmentRequest { appointment_id, undo, request_id, ..Default::default() };
+                    let request = pb::CompleteAppointmentRequest {
+                        appointment_id,
+                        undo,
+                        request_id,
+                        ..Default::default()
+                    };
                     Call::CompleteAppointment(request)
                 }
             }
             _ => Call::CancelSeries(pb::CancelSeriesRequest {
                 appointment_id,
                 reason: self.text("ended"),
-                scope: self.chance.of(&[pb::SeriesScope::One, pb::SeriesScope::Following, pb::SeriesScope::All]).into(),
+                scope: self
+                    .chance
+                    .of(&[
+                        pb::SeriesScope::One,
+                        pb::SeriesScope::Following,
+                        pb::SeriesScope::All,
+                    ])
+                    .into(),
                 request_id,
                 ..Default::default()
             }),
@@ -336,9 +453,14 @@ impl Caller {
     }
 
     fn hours(&mut self, calendar: &str, zone: &str) -> Call {
-        let (start, end) = self.chance.of(&[("09:00", "17:00"), ("00:00", "24:00"), ("22:00", "30:00")]);
-        let rule =
-            pb::AvailabilityRule { start_time: start.to_owned(), end_time: end.to_owned(), ..Default::default() };
+        let (start, end) =
+            self.chance
+                .of(&[("09:00", "17:00"), ("00:00", "24:00"), ("22:00", "30:00")]);
+        let rule = pb::AvailabilityRule {
+            start_time: start.to_owned(),
+            end_time: end.to_owned(),
+            ..Default::default()
+        };
         Call::SetAvailability(pb::SetAvailabilityRequest {
             calendar_id: calendar.to_owned(),
             time_zone: zone.to_owned(),
@@ -349,15 +471,31 @@ impl Caller {
     }
 
     fn put_type(&mut self, calendar: &str, name: &str) -> Call {
-        let minutes = |minutes: i64| Some(Duration { seconds: minutes * MINUTE, nanos: 0 });
-        let limits = pb::Limits { per_day: self.chance.is(4).then_some(6), ..Default::default() };
+        let minutes = |minutes: i64| {
+            Some(Duration {
+                seconds: minutes * MINUTE,
+                nanos: 0,
+            })
+        };
+        let limits = pb::Limits {
+            per_day: self.chance.is(4).then_some(6),
+            ..Default::default()
+        };
         let appointment_type = pb::AppointmentType {
             appointment_type_id: name.to_owned(),
-            duration: minutes(if name == "short" { 15 } else { self.chance.of(&[30, 60]) }),
+            duration: minutes(if name == "short" {
+                15
+            } else {
+                self.chance.of(&[30, 60])
+            }),
             slot_step: minutes(15),
             buffer_before: minutes(self.chance.of(&[0, 0, 5, 20])),
             buffer_after: minutes(self.chance.of(&[0, 0, 10, 45])),
-            capacity: Some(if name == "class" { self.chance.of(&[2, 3]) } else { 1 }),
+            capacity: Some(if name == "class" {
+                self.chance.of(&[2, 3])
+            } else {
+                1
+            }),
             requires_approval: name == "ask",
             pending_blocks: Some(self.chance.is(2)),
             limits: Some(limits),
@@ -373,7 +511,12 @@ impl Caller {
 
     fn set_up(&mut self, now: i64) -> Call {
         let (calendar_id, request_id) = (self.calendar(), self.request_id());
-        let date = |days: i64| chrono::DateTime::from_timestamp(now + days * DAY, 0).unwrap().date_naive().to_string();
+        let date = |days: i64| {
+            chrono::DateTime::from_timestamp(now + days * DAY, 0)
+                .unwrap()
+                .date_naive()
+                .to_string()
+        };
         match self.chance.below(40) {
             0..=9 => {
                 let zone = self.chance.of(&ZONES);
@@ -386,20 +529,35 @@ impl Caller {
             17..=24 => {
                 let start = self.start(now).unwrap().seconds;
                 let at = |seconds| Some(Timestamp { seconds, nanos: 0 });
-                let period = pb::Period { start_time: at(start), end_time: at(start + 20 * MINUTE) };
+                let period = pb::Period {
+                    start_time: at(start),
+                    end_time: at(start + 20 * MINUTE),
+                };
                 Call::PutBusy(pb::PutBusyRequest {
                     calendar_id,
                     source: self.chance.of(&["work", "home"]).to_owned(),
                     start_time: at(start - DAY / 2),
                     end_time: at(start + DAY / 2),
-                    periods: if self.chance.is(2) { vec![period] } else { Vec::new() },
+                    periods: if self.chance.is(2) {
+                        vec![period]
+                    } else {
+                        Vec::new()
+                    },
                     request_id,
                     ..Default::default()
                 })
             }
             25..=28 => {
-                let overrides = vec![pb::AvailabilityOverride { date: date(1), ..Default::default() }];
-                Call::PutOverrides(pb::PutOverridesRequest { calendar_id, overrides, request_id, ..Default::default() })
+                let overrides = vec![pb::AvailabilityOverride {
+                    date: date(1),
+                    ..Default::default()
+                }];
+                Call::PutOverrides(pb::PutOverridesRequest {
+                    calendar_id,
+                    overrides,
+                    request_id,
+                    ..Default::default()
+                })
             }
             29..=31 => {
                 let dates = vec![date(1)];
@@ -412,11 +570,16 @@ impl Caller {
             }
             32..=34 => {
                 let display_name = format!("name {}", self.count);
-                let calendar = pb::Calendar { display_name, ..Default::default() };
+                let calendar = pb::Calendar {
+                    display_name,
+                    ..Default::default()
+                };
                 Call::UpdateCalendar(pb::UpdateCalendarRequest {
                     calendar_id,
                     calendar: Some(calendar),
-                    update_mask: Some(FieldMask { paths: vec!["display_name".to_owned()] }),
+                    update_mask: Some(FieldMask {
+                        paths: vec!["display_name".to_owned()],
+                    }),
                     request_id,
                     ..Default::default()
                 })
@@ -460,25 +623,56 @@ impl Caller {
         let appointment_id = self.some_id();
         let appointment_type_id = self.chance.of(&TYPES).to_owned();
         match self.chance.below(18) {
-            0..=2 => Call::ListSlots(pb::ListSlotsRequest { calendar_id, start_time, end_time, ..Default::default() }),
+            0..=2 => Call::ListSlots(pb::ListSlotsRequest {
+                calendar_id,
+                start_time,
+                end_time,
+                ..Default::default()
+            }),
             3 => {
                 let start_time = self.start(now);
-                Call::ExplainSlot(pb::ExplainSlotRequest { calendar_id, start_time, ..Default::default() })
+                Call::ExplainSlot(pb::ExplainSlotRequest {
+                    calendar_id,
+                    start_time,
+                    ..Default::default()
+                })
             }
-            4 => {
-                Call::QueryFreeBusy(pb::QueryFreeBusyRequest { calendar_ids: vec![calendar_id], start_time, end_time })
-            }
+            4 => Call::QueryFreeBusy(pb::QueryFreeBusyRequest {
+                calendar_ids: vec![calendar_id],
+                start_time,
+                end_time,
+            }),
             5 => Call::GetAppointment(pb::GetAppointmentRequest { appointment_id }),
-            6 | 7 => Call::ListAppointments(pb::ListAppointmentsRequest { calendar_id, ..Default::default() }),
-            8 => Call::ListChanges(pb::ListChangesRequest { calendar_id, ..Default::default() }),
+            6 | 7 => Call::ListAppointments(pb::ListAppointmentsRequest {
+                calendar_id,
+                ..Default::default()
+            }),
+            8 => Call::ListChanges(pb::ListChangesRequest {
+                calendar_id,
+                ..Default::default()
+            }),
             9 => Call::GetCalendar(pb::GetCalendarRequest { calendar_id }),
             10 => Call::ListCalendars(pb::ListCalendarsRequest::default()),
             11 => Call::GetAvailability(pb::GetAvailabilityRequest { calendar_id }),
             12 => match self.chance.below(4) {
-                0 => Call::ListBusy(pb::ListBusyRequest { calendar_id, start_time, end_time, ..Default::default() }),
-                1 => Call::GetAppointmentType(pb::GetAppointmentTypeRequest { calendar_id, appointment_type_id }),
-                2 => Call::ListAppointmentTypes(pb::ListAppointmentTypesRequest { calendar_id, ..Default::default() }),
-                _ => Call::ListZoneDrift(pb::ListZoneDriftRequest { calendar_id, ..Default::default() }),
+                0 => Call::ListBusy(pb::ListBusyRequest {
+                    calendar_id,
+                    start_time,
+                    end_time,
+                    ..Default::default()
+                }),
+                1 => Call::GetAppointmentType(pb::GetAppointmentTypeRequest {
+                    calendar_id,
+                    appointment_type_id,
+                }),
+                2 => Call::ListAppointmentTypes(pb::ListAppointmentTypesRequest {
+                    calendar_id,
+                    ..Default::default()
+                }),
+                _ => Call::ListZoneDrift(pb::ListZoneDriftRequest {
+                    calendar_id,
+                    ..Default::default()
+                }),
             },
             13..=16 => Call::ListAppointments(self.begin_list()),
             _ => Call::GetServerInfo(pb::GetServerInfoRequest {}),

@@ -45,12 +45,26 @@ pub enum Outcome {
 impl Answered {
     fn new(revision: i64, answer: &DynamicMessage) -> Self {
         let token = answer.get_field_by_name("next_page_token");
-        let next_page_token = token.and_then(|it| it.as_str().map(str::to_owned)).unwrap_or_default();
+        let next_page_token = token
+            .and_then(|it| it.as_str().map(str::to_owned))
+            .unwrap_or_default();
         let (mut appointments, mut outside) = (Vec::new(), Vec::new());
         for (field, value) in answer.fields() {
-            gather(value, if field.name() == "appointments_outside" { &mut outside } else { &mut appointments });
+            gather(
+                value,
+                if field.name() == "appointments_outside" {
+                    &mut outside
+                } else {
+                    &mut appointments
+                },
+            );
         }
-        Self { revision, appointments, outside, next_page_token }
+        Self {
+            revision,
+            appointments,
+            outside,
+            next_page_token,
+        }
     }
 }
 
@@ -72,17 +86,33 @@ impl Outcome {
     pub fn of_status(status: &Status) -> Self {
         let details = status.get_error_details();
         let ours = details.error_info().filter(|info| info.domain == "bookd");
-        let Some(info) = ours else { return Self::Unknown(format!("{:?}: {}", status.code(), status.message())) };
+        let Some(info) = ours else {
+            return Self::Unknown(format!("{:?}: {}", status.code(), status.message()));
+        };
         match info.reason.as_str() {
             "OVERLOADED" | "SHUTTING_DOWN" | "STORE_UNAVAILABLE" | "EXPIRED_IN_QUEUE" => {
                 Self::Later(info.reason.clone())
             }
-            reason if matches!(status.code(), Code::Unknown | Code::Internal | Code::DeadlineExceeded) => {
+            reason
+                if matches!(
+                    status.code(),
+                    Code::Unknown | Code::Internal | Code::DeadlineExceeded
+                ) =>
+            {
                 Self::Unknown(reason.to_owned())
             }
             reason => {
-                let violations = details.precondition_failure().map(|it| it.violations.clone()).unwrap_or_default();
-                Self::Refused(reason.to_owned(), violations.into_iter().map(|it| (it.r#type, it.subject)).collect())
+                let violations = details
+                    .precondition_failure()
+                    .map(|it| it.violations.clone())
+                    .unwrap_or_default();
+                Self::Refused(
+                    reason.to_owned(),
+                    violations
+                        .into_iter()
+                        .map(|it| (it.r#type, it.subject))
+                        .collect(),
+                )
             }
         }
     }

@@ -34,7 +34,9 @@ impl Chance {
 /// A number from the environment, for longer runs than the usual ones.
 pub fn budget(name: &str, usual: u64) -> u64 {
     match std::env::var(name) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")),
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")),
         Err(_) => usual,
     }
 }

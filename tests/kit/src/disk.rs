@@ -101,8 +101,14 @@ impl Disk {
     /// With the database already there, and safe.
     pub fn holding(seed: u64, database: &[u8]) -> Self {
         let disk = Self::new(seed);
-        let file = File { content: database.to_owned(), safe: Some(database.to_owned()), ..File::default() };
-        disk.state().files.insert(disk.file().to_string_lossy().into_owned(), file);
+        let file = File {
+            content: database.to_owned(),
+            safe: Some(database.to_owned()),
+            ..File::default()
+        };
+        disk.state()
+            .files
+            .insert(disk.file().to_string_lossy().into_owned(), file);
         disk
     }
 
@@ -124,7 +130,10 @@ impl Disk {
             handles: 0,
         };
         let state = Arc::new(Mutex::new(state));
-        Self { registered: Registered::new(Arc::clone(&state)), state }
+        Self {
+            registered: Registered::new(Arc::clone(&state)),
+            state,
+        }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -188,7 +197,9 @@ impl Disk {
 
     /// How long a file beside the database is, by the end of its name.
     pub fn length(&self, ending: &str) -> usize {
-        self.state().size(&format!("{}{ending}", self.file().display())).unwrap_or(0)
+        self.state()
+            .size(&format!("{}{ending}", self.file().display()))
+            .unwrap_or(0)
     }
 
     /// From now on it says that it syncs, and does not.
@@ -232,7 +243,11 @@ impl Disk {
         let mut chance = state.chance.fork();
         // Now and then nothing that was not synced has reached it, or all of it; mostly some.
         let losses = chance.of(&[0, 1, 2, 8, u64::MAX]);
-        let ghosts = state.ghosts.iter().filter(|_| chance.is(2)).map(|(name, safe)| (name.clone(), safe.clone()));
+        let ghosts = state
+            .ghosts
+            .iter()
+            .filter(|_| chance.is(2))
+            .map(|(name, safe)| (name.clone(), safe.clone()));
         let mut survived: BTreeMap<String, Vec<u8>> = ghosts.collect();
         for (name, file) in &state.files {
             if file.safe.is_none() && chance.is(2) {
@@ -245,8 +260,18 @@ impl Disk {
             }
             survived.insert(name.clone(), content);
         }
-        let restored = |content: Vec<u8>| File { safe: Some(content.clone()), content, ..File::default() };
-        Self::with(survived.into_iter().map(|(name, content)| (name, restored(content))).collect(), chance)
+        let restored = |content: Vec<u8>| File {
+            safe: Some(content.clone()),
+            content,
+            ..File::default()
+        };
+        Self::with(
+            survived
+                .into_iter()
+                .map(|(name, content)| (name, restored(content)))
+                .collect(),
+            chance,
+        )
     }
 }
 
@@ -276,7 +301,11 @@ fn lose_some(content: &mut Vec<u8>, change: &Unsynced, losses: u64, chance: &mut
                 let to = bytes.len().min(((at + from) / SECTOR + 1) * SECTOR - at);
                 if !is_lost(chance) {
                     let torn = losses > 0 && chance.is(16);
-                    let end = if torn { from + usize::try_from(chance.below((to - from) as u64)).unwrap() } else { to };
+                    let end = if torn {
+                        from + usize::try_from(chance.below((to - from) as u64)).unwrap()
+                    } else {
+                        to
+                    };
                     put(content, at + from, &bytes[from..end]);
                 }
                 from = to;
@@ -324,7 +353,11 @@ impl State {
             }
             Some((at, fault)) if at == self.accesses => {
                 self.failed = Some((at, access));
-                self.full_writes = if (access, fault) == (Access::Write, Fault::Full) { FULL_WRITES } else { 0 };
+                self.full_writes = if (access, fault) == (Access::Write, Fault::Full) {
+                    FULL_WRITES
+                } else {
+                    0
+                };
                 Err(match (access, fault) {
                     (Access::Write, Fault::Full) => ffi::SQLITE_FULL,
                     (Access::Open, _) => ffi::SQLITE_CANTOPEN,
@@ -358,7 +391,10 @@ impl State {
 
     pub fn delete(&mut self, name: &str, syncs_folder: bool) -> Result<(), Code> {
         self.access(Access::Delete)?;
-        let removed = self.files.remove(name).ok_or(ffi::SQLITE_IOERR_DELETE_NOENT)?;
+        let removed = self
+            .files
+            .remove(name)
+            .ok_or(ffi::SQLITE_IOERR_DELETE_NOENT)?;
         if syncs_folder && !self.lies {
             self.ghosts.clear();
         } else if let Some(safe) = removed.safe {
@@ -375,7 +411,11 @@ impl State {
         let count = there.len().min(buffer.len());
         buffer[..count].copy_from_slice(&there[..count]);
         buffer[count..].fill(0);
-        if count < buffer.len() { Err(ffi::SQLITE_IOERR_SHORT_READ) } else { Ok(()) }
+        if count < buffer.len() {
+            Err(ffi::SQLITE_IOERR_SHORT_READ)
+        } else {
+            Ok(())
+        }
     }
 
     pub fn write(&mut self, name: &str, bytes: &[u8], at: usize) -> Result<(), Code> {
@@ -387,11 +427,23 @@ impl State {
         let free = self.free().unwrap_or(usize::MAX);
         let file = self.file(name)?;
         // As much of it is written as there is room for.
-        let end = file.content.len().saturating_add(free).saturating_sub(at).min(bytes.len());
+        let end = file
+            .content
+            .len()
+            .saturating_add(free)
+            .saturating_sub(at)
+            .min(bytes.len());
         let (bytes, is_full) = (&bytes[..end], end < bytes.len());
         put(&mut file.content, at, bytes);
-        file.unsynced.push(Unsynced::Write { at, bytes: bytes.to_owned() });
-        if is_full { Err(ffi::SQLITE_FULL) } else { accessed }
+        file.unsynced.push(Unsynced::Write {
+            at,
+            bytes: bytes.to_owned(),
+        });
+        if is_full {
+            Err(ffi::SQLITE_FULL)
+        } else {
+            accessed
+        }
     }
 
     /// How many bytes all files have.
@@ -405,7 +457,11 @@ impl State {
 
     /// Puts a file there that SQLite knows nothing of, or takes it away; false when nothing reaches the disk any more.
     pub fn put_beside(&mut self, name: &str, content: Option<Vec<u8>>) -> bool {
-        let made = content.map(|it| File { content: it.clone(), safe: Some(it), ..File::default() });
+        let made = content.map(|it| File {
+            content: it.clone(),
+            safe: Some(it),
+            ..File::default()
+        });
         if !self.is_off {
             self.files.remove(name);
             self.files.extend(made.map(|it| (name.to_owned(), it)));

@@ -24,13 +24,19 @@ impl Drive for Disk {
 
     fn length(&self, file: &Path) -> io::Result<u64> {
         let (name, mut state) = (file.to_string_lossy(), self.state());
-        let length = if state.exists(&name) { state.size(&name).map_err(said)? } else { 0 };
+        let length = if state.exists(&name) {
+            state.size(&name).map_err(said)?
+        } else {
+            0
+        };
         Ok(length as u64)
     }
 
     fn read(&self, file: &Path, at: u64, buffer: &mut [u8]) -> io::Result<()> {
         let at = usize::try_from(at).unwrap();
-        self.state().read(&file.to_string_lossy(), buffer, at).map_err(said)
+        self.state()
+            .read(&file.to_string_lossy(), buffer, at)
+            .map_err(said)
     }
 
     fn rewrite(&self, file: &Path) -> io::Result<()> {
@@ -40,7 +46,9 @@ impl Drive for Disk {
         state.read(&name, &mut content, 0).map_err(said)?;
         // As several writes: the power may go between.
         for (piece, bytes) in content.chunks(REWRITTEN_AT_A_TIME).enumerate() {
-            state.write(&name, bytes, piece * REWRITTEN_AT_A_TIME).map_err(said)?;
+            state
+                .write(&name, bytes, piece * REWRITTEN_AT_A_TIME)
+                .map_err(said)?;
         }
         state.sync(&name).map_err(said)
     }

@@ -48,18 +48,34 @@ pub(super) fn zones() -> Arc<Zones> {
 }
 
 pub(super) fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
 }
 
 /// A service in memory, with nothing in it.
 async fn service() -> (Engine, Routes) {
-    service_on(Memory::new(7), Arc::new(ManualClock::new(Instant::from_seconds(NOW)))).await
+    service_on(
+        Memory::new(7),
+        Arc::new(ManualClock::new(Instant::from_seconds(NOW))),
+    )
+    .await
 }
 
 pub async fn service_on(store: Memory, clock: Arc<ManualClock>) -> (Engine, Routes) {
     // So that series come in parts.
-    let watch = WatchSettings { part_events_max: 2, ..WatchSettings::default() };
-    let settings = Settings { layout: Layout::Inline, is_clock_confirmed: true, watch, ..Settings::default() };
+    let watch = WatchSettings {
+        part_events_max: 2,
+        ..WatchSettings::default()
+    };
+    let settings = Settings {
+        layout: Layout::Inline,
+        is_clock_confirmed: true,
+        watch,
+        ..Settings::default()
+    };
     let (engine, _running) = Engine::start(Box::new(store), clock, settings).unwrap();
     // Without reflection, which reads all descriptors anew for each input.
     let routes = bookd::api::services(&Api::new(engine.clone(), zones())).routes();
@@ -81,7 +97,10 @@ async fn opened() -> (Engine, Routes) {
 
 fn path_of(call: &Call) -> String {
     let ending = format!("/{}", call.name());
-    Call::paths().into_iter().find(|path| path.ends_with(&ending)).unwrap()
+    Call::paths()
+        .into_iter()
+        .find(|path| path.ends_with(&ending))
+        .unwrap()
 }
 
 /// One request, as it comes from the network; the code, and the error if it is one.
@@ -89,13 +108,16 @@ async fn post(routes: &Routes, path: &str, message: Vec<u8>) -> (Code, Option<St
     let mut body = vec![0];
     body.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
     body.extend(message);
-    let request = http::Request::post(path).header("content-type", "application/grpc").header("te", "trailers");
+    let request = http::Request::post(path)
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
     let request = request.body(Full::new(Bytes::from(body))).unwrap();
     let answer = stack::alone(routes.clone()).oneshot(request).await.unwrap();
     let (parts, body) = answer.into_parts();
     let collected = body.collect().await.unwrap();
     let trailers = collected.trailers().cloned().unwrap_or_default();
-    let status = Status::from_header_map(&trailers).or_else(|| Status::from_header_map(&parts.headers));
+    let status =
+        Status::from_header_map(&trailers).or_else(|| Status::from_header_map(&parts.headers));
     let status = status.expect("every answer has a status");
     if status.code() == Code::Ok {
         // Behind a byte that says that it is not compressed, and four with its length.
@@ -106,11 +128,20 @@ async fn post(routes: &Routes, path: &str, message: Vec<u8>) -> (Code, Option<St
 
 /// An error is one of the contract: never INTERNAL, always with a reason that the contract knows.
 pub(super) fn is_of_the_contract(path: &str, status: &Status) {
-    assert!(!matches!(status.code(), Code::Internal | Code::Unknown), "{path}: {status:?}");
+    assert!(
+        !matches!(status.code(), Code::Internal | Code::Unknown),
+        "{path}: {status:?}"
+    );
     let details = status.get_error_details();
-    let info = details.error_info().unwrap_or_else(|| panic!("{path}: no reason in {status:?}"));
+    let info = details
+        .error_info()
+        .unwrap_or_else(|| panic!("{path}: no reason in {status:?}"));
     assert_eq!(info.domain, "bookd", "{path}: {status:?}");
-    assert!(ErrorReason::from_str_name(&info.reason).is_some(), "{path}: {} is no reason", info.reason);
+    assert!(
+        ErrorReason::from_str_name(&info.reason).is_some(),
+        "{path}: {} is no reason",
+        info.reason
+    );
 }
 
 /// Bytes as requests, one after the other: a method, two bytes of length, a message. Each is answered, and an error
@@ -120,7 +151,9 @@ pub fn requests(mut bytes: &[u8]) {
     runtime().block_on(async {
         let (engine, routes) = opened().await;
         for _ in 0..REQUESTS_MAX {
-            let [method, high, low, rest @ ..] = bytes else { return };
+            let [method, high, low, rest @ ..] = bytes else {
+                return;
+            };
             let length = usize::from(u16::from_be_bytes([*high, *low])).min(rest.len());
             let (message, rest) = rest.split_at(length);
             bytes = rest;
@@ -129,7 +162,11 @@ pub fn requests(mut bytes: &[u8]) {
             let (_, error) = post(&routes, path, message.to_vec()).await;
             if let Some(status) = error {
                 is_of_the_contract(path, &status);
-                assert_eq!(engine.revision(), before, "{path}: an error changed something: {status:?}");
+                assert_eq!(
+                    engine.revision(),
+                    before,
+                    "{path}: an error changed something: {status:?}"
+                );
             }
         }
     });
@@ -158,7 +195,15 @@ pub fn frames(bytes: &[u8]) {
     runtime.block_on(async {
         let (_engine, routes) = service().await;
         let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-        let serve = |io| serve_connection(io, peer, 1, ServerLimits::default(), stack::alone(routes.clone()));
+        let serve = |io| {
+            serve_connection(
+                io,
+                peer,
+                1,
+                ServerLimits::default(),
+                stack::alone(routes.clone()),
+            )
+        };
         let (mut ours, theirs) = tokio::io::duplex(1 << 16);
         let served = tokio::spawn(serve(theirs));
         // Half of the inputs get the preface for nothing.
@@ -178,15 +223,25 @@ pub fn frames(bytes: &[u8]) {
         let _closed_early = tokio::time::timeout(Duration::from_secs(60), written).await;
         drop(ours);
         // Time is virtual: whatever timer ends it comes at once.
-        tokio::time::timeout(Duration::from_secs(7_200), served).await.expect("a connection ends").unwrap();
-        let (code, said) = post(&routes, "/bookd.v1.ServerInfoService/GetServerInfo", Vec::new()).await;
+        tokio::time::timeout(Duration::from_secs(7_200), served)
+            .await
+            .expect("a connection ends")
+            .unwrap();
+        let (code, said) = post(
+            &routes,
+            "/bookd.v1.ServerInfoService/GetServerInfo",
+            Vec::new(),
+        )
+        .await;
         assert_eq!(code, Code::Ok, "{said:?}");
     });
 }
 
 /// Bytes as a compiled time zone: refused, or a clock that is one.
 pub fn zone_file(bytes: &[u8]) {
-    let Ok(zone) = from_tzif("Fuzzed/Zone", bytes) else { return };
+    let Ok(zone) = from_tzif("Fuzzed/Zone", bytes) else {
+        return;
+    };
     let mut seen = HashSet::new();
     for day in (-30_000..60_000).step_by(97) {
         let instant = Instant::from_seconds(day * DAY + day.rem_euclid(DAY));
@@ -195,7 +250,9 @@ pub fn zone_file(bytes: &[u8]) {
         seen.insert(offset);
         match zone.instants(wall) {
             LocalInstants::One(it) => assert_eq!(it, instant, "at {instant}"),
-            LocalInstants::Two(first, second) => assert!(first == instant || second == instant, "at {instant}"),
+            LocalInstants::Two(first, second) => {
+                assert!(first == instant || second == instant, "at {instant}")
+            }
             LocalInstants::None { .. } => panic!("{wall} is shown at {instant}, and is no time"),
         }
     }
@@ -204,13 +261,22 @@ pub fn zone_file(bytes: &[u8]) {
 
 /// Bytes as a file to import: it is taken, or each mistake is told.
 pub fn import_file(bytes: &[u8]) {
-    let folder =
-        tempfile::tempdir_in(if std::path::Path::new("/dev/shm").exists() { "/dev/shm" } else { "." }).unwrap();
+    let folder = tempfile::tempdir_in(if std::path::Path::new("/dev/shm").exists() {
+        "/dev/shm"
+    } else {
+        "."
+    })
+    .unwrap();
     let file = folder.path().join("file.json");
-    std::fs::File::create(&file).and_then(|mut it| it.write_all(bytes)).unwrap();
+    std::fs::File::create(&file)
+        .and_then(|mut it| it.write_all(bytes))
+        .unwrap();
     let config = |calendar: Option<&str>| ImportConfig {
         file: file.clone(),
-        store: StoreOptions { store: StoreUrl::Sqlite(folder.path().join("none.db")), zones: None },
+        store: StoreOptions {
+            store: StoreUrl::Sqlite(folder.path().join("none.db")),
+            zones: None,
+        },
         dry_run: true,
         confirm_clock: true,
         calendar: calendar.map(str::to_owned),
@@ -220,6 +286,9 @@ pub fn import_file(bytes: &[u8]) {
     for calendar in [None, Some("ada")] {
         let exit = import::run(&config(calendar));
         // It could be imported, it is no text, or it is wrong.
-        assert!(matches!(exit, Exit::Done | Exit::Failed | Exit::Invalid), "{exit:?}");
+        assert!(
+            matches!(exit, Exit::Done | Exit::Failed | Exit::Invalid),
+            "{exit:?}"
+        );
     }
 }

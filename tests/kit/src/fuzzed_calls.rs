@@ -59,7 +59,14 @@ impl Life {
         let clock = Arc::new(ManualClock::new(Instant::from_seconds(NOW)));
         let (engine, routes) = service_on(store.clone(), Arc::clone(&clock)).await;
         let caller = Caller::new("fuzz", Chance(7));
-        let mut life = Self { store, clock, engine, service: stack::alone(routes), caller, ops: Vec::new() };
+        let mut life = Self {
+            store,
+            clock,
+            engine,
+            service: stack::alone(routes),
+            caller,
+            ops: Vec::new(),
+        };
         for call in life.caller.opening().into_iter().take(opening) {
             life.ops.push(Op::new("fuzz", call, 0));
             life.send(life.ops.len() - 1).await;
@@ -79,7 +86,12 @@ impl Life {
         let outcome = match call.send(&self.service).await {
             Ok(answered) => {
                 self.caller.learn(&call, &answered);
-                self.caller.known.extend(answered.appointments.iter().map(|it| it.appointment_id.clone()));
+                self.caller.known.extend(
+                    answered
+                        .appointments
+                        .iter()
+                        .map(|it| it.appointment_id.clone()),
+                );
                 Outcome::Done(answered)
             }
             Err(status) => {
@@ -87,7 +99,10 @@ impl Life {
                 // What has expired is recorded by whichever call comes first; nothing else happens.
                 let mut reader = self.store.reader().unwrap();
                 let from = LogPosition::after(before);
-                let made = reader.changes_from(from, &CalendarFilter::All, PART_EVENTS_MAX).unwrap().changes;
+                let made = reader
+                    .changes_from(from, &CalendarFilter::All, PART_EVENTS_MAX)
+                    .unwrap()
+                    .changes;
                 let is_quiet = made.iter().all(|it| is_expiry(&it.entry));
                 assert!(is_quiet, "{}: {status:?} {made:?}", call.name());
                 Outcome::of_status(&status)
@@ -107,16 +122,24 @@ impl Life {
 
     /// What is listed for two days can be had.
     async fn try_slots(&self, calendar: &str, of_type: &str) {
-        let wanted = Wanted { calendar, of_type, now: self.engine.now().seconds(), days: 2 };
+        let wanted = Wanted {
+            calendar,
+            of_type,
+            now: self.engine.now().seconds(),
+            days: 2,
+        };
         // The calendar may be gone; then there is nothing to be tried.
-        let Ok((_, found)) = tried::slots(&self.service, wanted, SAMPLE).await else { return };
+        let Ok((_, found)) = tried::slots(&self.service, wanted, SAMPLE).await else {
+            return;
+        };
         assert!(found.is_empty(), "{}", found.join("\n"));
     }
 
     /// The clock has run steadily since it was moved last, and is believed.
     async fn settle(&self) {
         self.engine.tick().await.unwrap();
-        self.clock.advance(i64::try_from(CLOCK_STEADY.as_secs()).unwrap());
+        self.clock
+            .advance(i64::try_from(CLOCK_STEADY.as_secs()).unwrap());
         self.engine.tick().await.unwrap();
     }
 
@@ -127,11 +150,21 @@ impl Life {
         let watched = from_the_beginning(&self.service, number(self.engine.revision())).await;
         let zones = zones();
         let lookup: ZoneLookup = Arc::new(move |name| zones.zone(name).ok());
-        let report = bookd::admin::check::check(&mut self.store, None, &lookup, self.engine.now(), |_| ()).unwrap();
+        let report =
+            bookd::admin::check::check(&mut self.store, None, &lookup, self.engine.now(), |_| ())
+                .unwrap();
         let is_long = self.engine.now().max(self.clock.now()).seconds() - NOW >= REQUEST_MEMORY;
         let store = &mut self.store;
-        let log = if is_long { Log::read_of_a_long_life(store) } else { Log::read(store, &self.ops) };
-        let mut found: Vec<String> = report.invariants.into_iter().flat_map(|it| it.findings).collect();
+        let log = if is_long {
+            Log::read_of_a_long_life(store)
+        } else {
+            Log::read(store, &self.ops)
+        };
+        let mut found: Vec<String> = report
+            .invariants
+            .into_iter()
+            .flat_map(|it| it.findings)
+            .collect();
         found.extend(r11_nothing_panics());
         found.extend(history::check(&self.ops, &watched, &log));
         assert!(found.is_empty(), "{}", found.join("\n"));
@@ -145,7 +178,9 @@ pub fn commands(bytes: &[u8]) {
         for step in bytes.chunks_exact(3).take(CALLS_MAX) {
             let number = u64::from(u16::from_be_bytes([step[1], step[2]]));
             match step[0] {
-                0..32 => life.clock.advance(MOVES[usize::from(step[0]) % MOVES.len()]),
+                0..32 => life
+                    .clock
+                    .advance(MOVES[usize::from(step[0]) % MOVES.len()]),
                 32..64 => {
                     let op = usize::try_from(number).unwrap() % life.ops.len();
                     life.send(op).await;
@@ -161,7 +196,9 @@ pub fn commands(bytes: &[u8]) {
 /// Some input of `commands`: what a fuzzer begins with.
 pub fn some_commands(seed: u64) -> Vec<u8> {
     let mut chance = Chance(seed + 1);
-    (0..3 * CALLS_MAX).map(|_| chance.next().to_le_bytes()[3]).collect()
+    (0..3 * CALLS_MAX)
+        .map(|_| chance.next().to_le_bytes()[3])
+        .collect()
 }
 
 /// A list that has more than one page.
@@ -201,54 +238,133 @@ async fn page(service: &GrpcStack<Routes>, list: List, page_token: String) -> Re
     let calendar_id = CALENDARS[0].to_owned();
     let (page_size, start_time, end_time) = (1, at(NOW - 9 * DAY), at(NOW + 9 * DAY));
     let mut lists = ListServiceClient::new(service.clone());
-    let of_appointments = |it: Vec<pb::Appointment>| it.into_iter().flat_map(|it| it.calendar_ids).collect();
+    let of_appointments =
+        |it: Vec<pb::Appointment>| it.into_iter().flat_map(|it| it.calendar_ids).collect();
     let (token, calendars) = match list {
         List::Calendars => {
-            let request = pb::ListCalendarsRequest { page_size, page_token, ..Default::default() };
-            let it = CalendarServiceClient::new(service.clone()).list_calendars(request).await?.into_inner();
+            let request = pb::ListCalendarsRequest {
+                page_size,
+                page_token,
+                ..Default::default()
+            };
+            let it = CalendarServiceClient::new(service.clone())
+                .list_calendars(request)
+                .await?
+                .into_inner();
             (it.next_page_token, Vec::new())
         }
         List::Types => {
-            let request = pb::ListAppointmentTypesRequest { calendar_id, page_size, page_token };
-            let it = CalendarServiceClient::new(service.clone()).list_appointment_types(request).await?.into_inner();
+            let request = pb::ListAppointmentTypesRequest {
+                calendar_id,
+                page_size,
+                page_token,
+            };
+            let it = CalendarServiceClient::new(service.clone())
+                .list_appointment_types(request)
+                .await?
+                .into_inner();
             (it.next_page_token, Vec::new())
         }
         List::Appointments | List::AppointmentsDescending => {
-            let order_by = if list == List::Appointments { "" } else { "start_time desc" }.to_owned();
-            let request =
-                pb::ListAppointmentsRequest { calendar_id, order_by, page_size, page_token, ..Default::default() };
+            let order_by = if list == List::Appointments {
+                ""
+            } else {
+                "start_time desc"
+            }
+            .to_owned();
+            let request = pb::ListAppointmentsRequest {
+                calendar_id,
+                order_by,
+                page_size,
+                page_token,
+                ..Default::default()
+            };
             let it = lists.list_appointments(request).await?.into_inner();
             (it.next_page_token, of_appointments(it.appointments))
         }
         List::OfInvitee => {
             let invitee_email = "grace.hopper@example.com".to_owned();
-            let request = pb::ListAppointmentsRequest { invitee_email, page_size, page_token, ..Default::default() };
+            let request = pb::ListAppointmentsRequest {
+                invitee_email,
+                page_size,
+                page_token,
+                ..Default::default()
+            };
             let it = lists.list_appointments(request).await?.into_inner();
-            assert!(
-                it.appointments.iter().all(|it| it.invitee.as_ref().is_some_and(|it| it.email.starts_with("grace")))
-            );
+            assert!(it.appointments.iter().all(|it| {
+                it.invitee
+                    .as_ref()
+                    .is_some_and(|it| it.email.starts_with("grace"))
+            }));
             (it.next_page_token, Vec::new())
         }
         List::Changes => {
-            let request = pb::ListChangesRequest { calendar_id, page_size, page_token, ..Default::default() };
-            (lists.list_changes(request).await?.into_inner().next_page_token, Vec::new())
+            let request = pb::ListChangesRequest {
+                calendar_id,
+                page_size,
+                page_token,
+                ..Default::default()
+            };
+            (
+                lists
+                    .list_changes(request)
+                    .await?
+                    .into_inner()
+                    .next_page_token,
+                Vec::new(),
+            )
         }
         List::Busy => {
-            let request =
-                pb::ListBusyRequest { calendar_id, start_time, end_time, page_size, page_token, ..Default::default() };
-            let it = AvailabilityServiceClient::new(service.clone()).list_busy(request).await?.into_inner();
+            let request = pb::ListBusyRequest {
+                calendar_id,
+                start_time,
+                end_time,
+                page_size,
+                page_token,
+                ..Default::default()
+            };
+            let it = AvailabilityServiceClient::new(service.clone())
+                .list_busy(request)
+                .await?
+                .into_inner();
             (it.next_page_token, Vec::new())
         }
         List::Slots => {
             let (start_time, end_time) = (at(NOW), at(NOW + 9 * DAY));
-            let request =
-                pb::ListSlotsRequest { calendar_id, start_time, end_time, page_size, page_token, ..Default::default() };
-            let it = SlotsServiceClient::new(service.clone()).list_slots(request).await?.into_inner();
-            (it.next_page_token, it.slots.into_iter().flat_map(|it| it.calendar_ids).collect())
+            let request = pb::ListSlotsRequest {
+                calendar_id,
+                start_time,
+                end_time,
+                page_size,
+                page_token,
+                ..Default::default()
+            };
+            let it = SlotsServiceClient::new(service.clone())
+                .list_slots(request)
+                .await?
+                .into_inner();
+            (
+                it.next_page_token,
+                it.slots
+                    .into_iter()
+                    .flat_map(|it| it.calendar_ids)
+                    .collect(),
+            )
         }
         List::Drift => {
-            let request = pb::ListZoneDriftRequest { calendar_id, page_size, page_token };
-            (lists.list_zone_drift(request).await?.into_inner().next_page_token, Vec::new())
+            let request = pb::ListZoneDriftRequest {
+                calendar_id,
+                page_size,
+                page_token,
+            };
+            (
+                lists
+                    .list_zone_drift(request)
+                    .await?
+                    .into_inner()
+                    .next_page_token,
+                Vec::new(),
+            )
         }
     };
     Ok(Page { token, calendars })
@@ -257,7 +373,10 @@ async fn page(service: &GrpcStack<Routes>, list: List, page_token: String) -> Re
 /// An external calendar with two periods.
 fn busy() -> Call {
     let at = |seconds| Some(Timestamp { seconds, nanos: 0 });
-    let period = |start| pb::Period { start_time: at(start), end_time: at(start + QUARTER) };
+    let period = |start| pb::Period {
+        start_time: at(start),
+        end_time: at(start + QUARTER),
+    };
     Call::PutBusy(pb::PutBusyRequest {
         calendar_id: CALENDARS[0].to_owned(),
         source: "elsewhere".to_owned(),
@@ -284,7 +403,10 @@ fn flipped(token: &str, bits: &[u8]) -> String {
             *digit ^= pair[1] % 16;
         }
     }
-    digits.into_iter().map(|digit| format!("{digit:x}")).collect()
+    digits
+        .into_iter()
+        .map(|digit| format!("{digit:x}"))
+        .collect()
 }
 
 /// A life in which every list has a second page, and the time that goes on in it.
@@ -308,14 +430,21 @@ pub fn page_tokens(bytes: &[u8]) {
             (runtime, life)
         };
     }
-    let [which, how, rest @ ..] = bytes else { return };
+    let [which, how, rest @ ..] = bytes else {
+        return;
+    };
     LIFE.with(|(runtime, life)| runtime.block_on(page_token(life, *which, *how, rest)));
 }
 
 async fn page_token(life: &Life, which: u8, how: u8, rest: &[u8]) {
     let list = LISTS[usize::from(which) % LISTS.len()];
-    let valid = page(&life.service, list, String::new()).await.map_or_else(|_| String::new(), |it| it.token);
-    assert!(!valid.is_empty() || list == List::Drift, "{list:?} has no second page");
+    let valid = page(&life.service, list, String::new())
+        .await
+        .map_or_else(|_| String::new(), |it| it.token);
+    assert!(
+        !valid.is_empty() || list == List::Drift,
+        "{list:?} has no second page"
+    );
     let hex: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
     let token = match how % 5 {
         0 => String::from_utf8_lossy(rest).into_owned(),
@@ -328,7 +457,10 @@ async fn page_token(life: &Life, which: u8, how: u8, rest: &[u8]) {
     match page(&life.service, list, token.clone()).await {
         Ok(page) => {
             let ours = CALENDARS[0].to_owned();
-            assert!(page.calendars.is_empty() || page.calendars.contains(&ours), "{list:?} {token}");
+            assert!(
+                page.calendars.is_empty() || page.calendars.contains(&ours),
+                "{list:?} {token}"
+            );
         }
         Err(status) => {
             is_of_the_contract(&format!("{list:?} {token}"), &status);

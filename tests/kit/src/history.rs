@@ -36,7 +36,14 @@ pub struct Op {
 
 impl Op {
     pub fn new(client: &str, call: Call, invoked: Moment) -> Self {
-        Self { client: client.to_owned(), call, invoked, answered: None, outcomes: Vec::new(), at: Vec::new() }
+        Self {
+            client: client.to_owned(),
+            call,
+            invoked,
+            answered: None,
+            outcomes: Vec::new(),
+            at: Vec::new(),
+        }
     }
 
     pub fn note(&mut self, outcome: Outcome, at: Moment) {
@@ -54,20 +61,26 @@ impl Op {
 
     /// Every answer that was not an error, with its place among the outcomes.
     fn all_done(&self) -> impl Iterator<Item = (usize, &Answered)> {
-        self.outcomes.iter().enumerate().filter_map(|(place, it)| match it {
-            Outcome::Done(answered) => Some((place, answered)),
-            _ => None,
-        })
+        self.outcomes
+            .iter()
+            .enumerate()
+            .filter_map(|(place, it)| match it {
+                Outcome::Done(answered) => Some((place, answered)),
+                _ => None,
+            })
     }
 
     /// The same, with the moment at which each came.
     pub fn answers(&self) -> impl Iterator<Item = (usize, Moment, &Answered)> {
-        self.all_done().map(|(place, answered)| (place, self.at[place], answered))
+        self.all_done()
+            .map(|(place, answered)| (place, self.at[place], answered))
     }
 
     /// A moment before which the attempt at this place was not sent.
     pub fn asked_at(&self, place: usize) -> Moment {
-        place.checked_sub(1).map_or(self.invoked, |before| self.at[before])
+        place
+            .checked_sub(1)
+            .map_or(self.invoked, |before| self.at[before])
     }
 
     /// When the outcome at this place came.
@@ -97,7 +110,10 @@ impl Op {
     /// each attempt makes a change of its own.
     pub fn made(&self, log: &Log) -> Vec<i64> {
         if self.is_nameless() && self.always_changes() {
-            return self.all_done().map(|(_, answered)| answered.revision).collect();
+            return self
+                .all_done()
+                .map(|(_, answered)| answered.revision)
+                .collect();
         }
         log.made_by(self).into_iter().collect()
     }
@@ -110,7 +126,8 @@ impl Op {
     /// Whether the outcome at this place may be of a request that had happened before.
     fn may_be_repeated(&self, place: usize, ops: &[Self]) -> bool {
         let may_have_happened = |it: &Outcome| matches!(it, Outcome::Done(_) | Outcome::Unknown(_));
-        !self.is_nameless() && (self.outcomes[..place].iter().any(may_have_happened) || self.has_twin(ops))
+        !self.is_nameless()
+            && (self.outcomes[..place].iter().any(may_have_happened) || self.has_twin(ops))
     }
 
     /// Whether another call was the same, request id and all.
@@ -125,7 +142,10 @@ impl Op {
     /// Whether it was refused for this reason, and came to nothing else.
     pub fn is_refused(&self, reason: &str) -> bool {
         self.done().is_none()
-            && self.outcomes.iter().any(|it| matches!(it, Outcome::Refused(other, _) if other == reason))
+            && self
+                .outcomes
+                .iter()
+                .any(|it| matches!(it, Outcome::Refused(other, _) if other == reason))
     }
 
     fn is_same_request(&self, other: &Self) -> bool {
@@ -139,7 +159,9 @@ impl Op {
     }
 
     fn has_unknown(&self) -> bool {
-        self.outcomes.iter().any(|it| matches!(it, Outcome::Unknown(_)))
+        self.outcomes
+            .iter()
+            .any(|it| matches!(it, Outcome::Unknown(_)))
     }
 
     /// Whether nobody knows what became of it even now that nothing is under way any more.
@@ -149,7 +171,11 @@ impl Op {
 
     /// Whether no attempt may have happened after the last answer.
     pub fn is_settled(&self) -> bool {
-        !self.has_unknown() || matches!(self.outcomes.last(), Some(Outcome::Done(_) | Outcome::Refused(..)))
+        !self.has_unknown()
+            || matches!(
+                self.outcomes.last(),
+                Some(Outcome::Done(_) | Outcome::Refused(..))
+            )
     }
 
     /// Whether it asks for what stood at an earlier revision, as the later pages of a list do.
@@ -168,7 +194,10 @@ impl Op {
         match &self.call {
             // A hold that was confirmed already is answered as it is.
             C::BookAppointment(request) => request.hold_id.is_empty(),
-            call => matches!(call, C::HoldAppointment(_) | C::BatchBook(_) | C::BookSeries(_)),
+            call => matches!(
+                call,
+                C::HoldAppointment(_) | C::BatchBook(_) | C::BookSeries(_)
+            ),
         }
     }
 }
@@ -183,16 +212,22 @@ pub fn r2_what_was_acknowledged_is_kept(ops: &[Op], log: &Log, timeline: &Timeli
         for (place, at, answered) in op.answers() {
             let revision = answered.revision;
             if revision > log.last() {
-                found.push(format!("R2 {name} was answered revision {revision}, which is lost: {op:?}"));
+                found.push(format!(
+                    "R2 {name} was answered revision {revision}, which is lost: {op:?}"
+                ));
                 continue;
             }
             if op.always_changes() && !log.touches(answered) {
-                found.push(format!("R2 {name} was answered what revision {revision} is not: {answered:?}"));
+                found.push(format!(
+                    "R2 {name} was answered what revision {revision} is not: {answered:?}"
+                ));
             }
             let (first, last) = op.shown_at((place, at, answered), ops, log, timeline);
             let (_, newest) = timeline.between(op.asked_at(place), at);
             let shown = answered.appointments.iter().map(|it| (it, last));
-            for (it, last) in shown.chain(answered.outside.iter().map(|it| (it, newest.max(revision)))) {
+            for (it, last) in
+                shown.chain(answered.outside.iter().map(|it| (it, newest.max(revision))))
+            {
                 let mut images = log.between(&it.appointment_id, first, last);
                 if !images.any(|image| log.is_as(image, it, op.is_read())) {
                     let images: Vec<_> = log.between(&it.appointment_id, first, last).collect();
@@ -211,26 +246,41 @@ pub fn r3_one_request_has_one_effect(ops: &[Op], log: &Log) -> Vec<String> {
     let mut owners: BTreeMap<i64, &str> = BTreeMap::new();
     for (id, revision) in log.made() {
         if let Some(other) = owners.insert(revision, id) {
-            found.push(format!("R3 requests {other} and {id} share revision {revision}"));
+            found.push(format!(
+                "R3 requests {other} and {id} share revision {revision}"
+            ));
         }
     }
-    let ids = |it: &Answered| it.appointments.iter().map(|it| it.appointment_id.clone()).collect::<Vec<_>>();
+    let ids = |it: &Answered| {
+        it.appointments
+            .iter()
+            .map(|it| it.appointment_id.clone())
+            .collect::<Vec<_>>()
+    };
     for op in ops.iter().filter(|op| !op.is_read() && !op.is_nameless()) {
         let (name, made) = (op.call.name(), log.made_by(op));
         let done: Vec<&Answered> = op.all_done().map(|(_, it)| it).collect();
         if op.always_changes() && !done.is_empty() && made.is_none() && log.remembers_all {
-            found.push(format!("R3 {name} was answered OK, and its request is not remembered: {op:?}"));
+            found.push(format!(
+                "R3 {name} was answered OK, and its request is not remembered: {op:?}"
+            ));
         }
         // Where all was as wanted already nothing is remembered, and a repetition may change something.
         let is_it = |it: &&Answered| op.always_changes() || Some(it.revision) == made;
         let mut after = done.into_iter().skip_while(|it| !is_it(it));
         let Some(first) = after.next() else { continue };
         if made.is_some_and(|made| made != first.revision) {
-            found.push(format!("R3 {name} is remembered as revision {made:?}: {op:?}"));
+            found.push(format!(
+                "R3 {name} is remembered as revision {made:?}: {op:?}"
+            ));
         }
-        for other in after.filter(|other| other.revision != first.revision || ids(other) != ids(first)) {
+        for other in
+            after.filter(|other| other.revision != first.revision || ids(other) != ids(first))
+        {
             let (one, two) = (first.revision, other.revision);
-            found.push(format!("R3 {name} happened at revision {one} and at {two}: {op:?}"));
+            found.push(format!(
+                "R3 {name} happened at revision {one} and at {two}: {op:?}"
+            ));
         }
     }
     found.extend(r3_an_id_is_good_for_one_request(ops, log));
@@ -241,22 +291,42 @@ pub fn r3_one_request_has_one_effect(ops: &[Op], log: &Log) -> Vec<String> {
 fn r3_an_id_is_good_for_one_request(ops: &[Op], log: &Log) -> Vec<String> {
     let mut by_id: BTreeMap<&str, Vec<&Op>> = BTreeMap::new();
     for op in ops.iter().filter(|op| !op.is_nameless()) {
-        op.call.request_id().into_iter().for_each(|id| by_id.entry(id).or_default().push(op));
+        op.call
+            .request_id()
+            .into_iter()
+            .for_each(|id| by_id.entry(id).or_default().push(op));
     }
     let mut found = Vec::new();
     for (id, sharing) in by_id.into_iter().filter(|(_, sharing)| sharing.len() > 1) {
-        let made = log.made().find(|(other, _)| *other == id).map(|(_, revision)| revision);
-        let known_since = |op: &&&Op| op.all_done().find(|(_, it)| Some(it.revision) == made).map(|(at, _)| op.at[at]);
-        let owner = sharing.iter().filter(|op| log.made_by(op) == made).find_map(|op| Some((op, known_since(&op)?)));
-        let Some((owner, since)) = owner else { continue };
-        for op in sharing.iter().filter(|op| op.invoked > since && !op.is_same_request(owner)) {
+        let made = log
+            .made()
+            .find(|(other, _)| *other == id)
+            .map(|(_, revision)| revision);
+        let known_since = |op: &&&Op| {
+            op.all_done()
+                .find(|(_, it)| Some(it.revision) == made)
+                .map(|(at, _)| op.at[at])
+        };
+        let owner = sharing
+            .iter()
+            .filter(|op| log.made_by(op) == made)
+            .find_map(|op| Some((op, known_since(&op)?)));
+        let Some((owner, since)) = owner else {
+            continue;
+        };
+        for op in sharing
+            .iter()
+            .filter(|op| op.invoked > since && !op.is_same_request(owner))
+        {
             let is_refused = |it: &Outcome| match it {
                 Outcome::Done(_) => false,
                 Outcome::Refused(reason, _) => reason == "REQUEST_ID_REUSED",
                 Outcome::Later(_) | Outcome::Unknown(_) => true,
             };
             if !op.outcomes.iter().all(is_refused) {
-                found.push(format!("R3 {id} was {owner:?}, and is taken for another request: {op:?}"));
+                found.push(format!(
+                    "R3 {id} was {owner:?}, and is taken for another request: {op:?}"
+                ));
             }
         }
     }
@@ -266,10 +336,15 @@ fn r3_an_id_is_good_for_one_request(ops: &[Op], log: &Log) -> Vec<String> {
 /// R4: what was answered before another call began was seen by it: revisions respect real time.
 pub fn r4_revisions_respect_real_time(ops: &[Op], log: &Log) -> Vec<String> {
     let mut found = Vec::new();
-    let mut answered: Vec<(Moment, i64)> =
-        ops.iter().filter_map(|op| Some((op.answered?, op.done()?.revision))).collect();
+    let mut answered: Vec<(Moment, i64)> = ops
+        .iter()
+        .filter_map(|op| Some((op.answered?, op.done()?.revision)))
+        .collect();
     answered.sort_unstable();
-    let mut by_start: Vec<&Op> = ops.iter().filter(|op| op.done().is_some() && !op.is_of_earlier()).collect();
+    let mut by_start: Vec<&Op> = ops
+        .iter()
+        .filter(|op| op.done().is_some() && !op.is_of_earlier())
+        .collect();
     by_start.sort_unstable_by_key(|op| op.invoked);
     let (mut next, mut newest) = (0, 0);
     for op in by_start {
@@ -293,28 +368,49 @@ pub fn r4_revisions_respect_real_time(ops: &[Op], log: &Log) -> Vec<String> {
 /// R7: what one answer names happened in one change.
 pub fn r7_one_answer_is_one_change(ops: &[Op], log: &Log) -> Vec<String> {
     let several = ops.iter().filter(|op| op.always_changes());
-    let torn = several.filter(|op| op.done().is_some_and(|it| it.appointments.len() > 1 && !log.touches(it)));
-    torn.map(|op| format!("R7 {} is not whole in its revision: {op:?}", op.call.name())).collect()
+    let torn = several.filter(|op| {
+        op.done()
+            .is_some_and(|it| it.appointments.len() > 1 && !log.touches(it))
+    });
+    torn.map(|op| format!("R7 {} is not whole in its revision: {op:?}", op.call.name()))
+        .collect()
 }
 
 /// R10: an error means not applied: each change is an expiry, or the one call that made it was answered so, or has no
 /// request id to ask by.
 pub fn r10_every_change_has_its_answer(ops: &[Op], log: &Log) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
-    found.extend(ops.iter().filter(|op| op.is_open()).map(|op| format!("R10 nobody learnt what became of {op:?}")));
-    let owners = ops.iter().flat_map(|op| op.made(log).into_iter().map(move |made| (made, op)));
-    let owned: BTreeSet<i64> =
-        owners.filter(|(made, op)| op.all_done().any(|(_, it)| it.revision == *made)).map(|(made, _)| made).collect();
-    let lost: Vec<&Op> = ops.iter().filter(|op| op.is_nameless() && op.has_unknown()).collect();
+    found.extend(
+        ops.iter()
+            .filter(|op| op.is_open())
+            .map(|op| format!("R10 nobody learnt what became of {op:?}")),
+    );
+    let owners = ops
+        .iter()
+        .flat_map(|op| op.made(log).into_iter().map(move |made| (made, op)));
+    let owned: BTreeSet<i64> = owners
+        .filter(|(made, op)| op.all_done().any(|(_, it)| it.revision == *made))
+        .map(|(made, _)| made)
+        .collect();
+    let lost: Vec<&Op> = ops
+        .iter()
+        .filter(|op| op.is_nameless() && op.has_unknown())
+        .collect();
     for change in log.changes.iter().filter(|it| !is_expiry(it)) {
         let revision = number(change.revision);
         let is_answered = || {
-            let with_its_name = ops.iter().filter(|op| op.call.name() == change.cause.name());
-            with_its_name.flat_map(Op::all_done).any(|(_, it)| it.revision == revision)
+            let with_its_name = ops
+                .iter()
+                .filter(|op| op.call.name() == change.cause.name());
+            with_its_name
+                .flat_map(Op::all_done)
+                .any(|(_, it)| it.revision == revision)
         };
         let may_be_lost = || lost.iter().any(|op| is_wanted_by(change, &op.call));
         if !owned.contains(&revision) && !may_be_lost() && (log.remembers_all || !is_answered()) {
-            found.push(format!("R10 nobody was answered OK for revision {revision}: {change:?}"));
+            found.push(format!(
+                "R10 nobody was answered OK for revision {revision}: {change:?}"
+            ));
         }
     }
     found
@@ -330,7 +426,9 @@ fn is_wanted_by(change: &LogEntry, call: &Call) -> bool {
     let is_it = |image: &Image| {
         start.is_some_and(|it| it.seconds == image.start.seconds())
             && type_id == image.type_id.as_str()
-            && image.calendars().all(|it| calendars.iter().any(|wanted| wanted == it.as_str()))
+            && image
+                .calendars()
+                .all(|it| calendars.iter().any(|wanted| wanted == it.as_str()))
     };
     change.cause.name() == call.name() && change.appointments().any(|it| is_it(&it.after))
 }
@@ -339,7 +437,9 @@ fn is_wanted_by(change: &LogEntry, call: &Call) -> bool {
 pub fn check(ops: &[Op], watched: &[Watched], log: &Log) -> Vec<String> {
     let timeline = Timeline::new(ops, log);
     let mut found = r2_what_was_acknowledged_is_kept(ops, log, &timeline);
-    found.extend(r2_what_is_personal_is_as_it_was_said(ops, watched, log, &timeline));
+    found.extend(r2_what_is_personal_is_as_it_was_said(
+        ops, watched, log, &timeline,
+    ));
     found.extend(r3_one_request_has_one_effect(ops, log));
     found.extend(r4_revisions_respect_real_time(ops, log));
     found.extend(r4_what_is_refused_as_taken_was_taken(ops, log, &timeline));

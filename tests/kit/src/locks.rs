@@ -81,14 +81,22 @@ impl Locks {
     pub fn region(&mut self, number: usize, makes: bool) -> Option<Arc<Region>> {
         let regions = &mut self.regions;
         while makes && regions.len() <= number {
-            #[allow(clippy::arc_with_non_send_sync, reason = "SQLite sees to it who uses it when, by its locks")]
+            #[allow(
+                clippy::arc_with_non_send_sync,
+                reason = "SQLite sees to it who uses it when, by its locks"
+            )]
             regions.push(Arc::new(Region(std::cell::UnsafeCell::new([0; REGION]))));
         }
         regions.get(number).cloned()
     }
 
     /// Takes or gives back locks of the WAL index.
-    pub fn shm_lock(&mut self, handle: u64, slots: std::ops::Range<usize>, flags: i32) -> Result<(), Code> {
+    pub fn shm_lock(
+        &mut self,
+        handle: u64,
+        slots: std::ops::Range<usize>,
+        flags: i32,
+    ) -> Result<(), Code> {
         let slots = &mut self.shm[slots];
         let has = |flag: i32| flags & flag != 0;
         if has(ffi::SQLITE_SHM_UNLOCK) {
@@ -99,7 +107,8 @@ impl Locks {
             return Ok(());
         }
         let is_free = |slot: &ShmLock| {
-            let is_shared_by_others = has(ffi::SQLITE_SHM_EXCLUSIVE) && slot.shared.iter().any(|it| *it != handle);
+            let is_shared_by_others =
+                has(ffi::SQLITE_SHM_EXCLUSIVE) && slot.shared.iter().any(|it| *it != handle);
             slot.exclusive.is_none_or(|it| it == handle) && !is_shared_by_others
         };
         if !slots.iter().all(is_free) {

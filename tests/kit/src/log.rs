@@ -8,7 +8,9 @@ use bookd::proto::v1 as pb;
 use bookd::store::log_reader::PART_EVENTS_MAX;
 use bookd::store::{CalendarFilter, Reader, Store};
 use bookd_core::appointment::confirmation_code;
-use bookd_core::appointment::{Appointment, AppointmentState as S, IgnoredRules, Image, OccurrenceOf, Person};
+use bookd_core::appointment::{
+    Appointment, AppointmentState as S, IgnoredRules, Image, OccurrenceOf, Person,
+};
 use bookd_core::change::Cause;
 use bookd_core::ids::{AppointmentId, AppointmentKey, Caller, Etag, Revision};
 use bookd_core::log::{LogEntry, LogPosition};
@@ -24,7 +26,14 @@ pub const PERSONAL: [&str; 5] = ["invitee", "note", "metadata", "cancel_reason",
 /// The same appointment without anything personal.
 pub fn impersonal(it: &pb::Appointment) -> pb::Appointment {
     let (note, cancel_reason, location) = Default::default();
-    pb::Appointment { invitee: None, note, metadata: BTreeMap::new(), cancel_reason, location, ..it.clone() }
+    pb::Appointment {
+        invitee: None,
+        note,
+        metadata: BTreeMap::new(),
+        cancel_reason,
+        location,
+        ..it.clone()
+    }
 }
 
 /// All changes in the store, by revision. None is ever missing where nothing is compacted.
@@ -62,23 +71,46 @@ impl Log {
                     let row: Vec<Appointment> = reader.appointments(&[it.id]).unwrap().0;
                     let (create_time, occurrence) = (change.time, row[0].occurrence);
                     let (person, images) = (row[0].person.clone(), BTreeMap::new());
-                    Life { id: it.id, key: it.key, create_time, occurrence, person, images }
+                    Life {
+                        id: it.id,
+                        key: it.key,
+                        create_time,
+                        occurrence,
+                        person,
+                        images,
+                    }
                 });
-                life.images.insert(number(change.revision), it.after.clone());
+                life.images
+                    .insert(number(change.revision), it.after.clone());
             }
         }
         let mut made = BTreeMap::new();
-        for id in ops.iter().filter_map(|op| op.call.request_id()).filter(|id| !id.is_empty()) {
-            let seen = store.seen_requests(&[request_hash(&Caller::default(), id)]).unwrap();
+        for id in ops
+            .iter()
+            .filter_map(|op| op.call.request_id())
+            .filter(|id| !id.is_empty())
+        {
+            let seen = store
+                .seen_requests(&[request_hash(&Caller::default(), id)])
+                .unwrap();
             made.extend(seen.first().map(|it| (id.to_owned(), number(it.revision))));
         }
         let code_key = store.boot().unwrap().code_key;
-        Self { changes, lives, code_key, made, remembers_all: true }
+        Self {
+            changes,
+            lives,
+            code_key,
+            made,
+            remembers_all: true,
+        }
     }
 
     /// The same of a life so long that requests were forgotten: which of them made what is not judged.
     pub fn read_of_a_long_life(store: &mut dyn Store) -> Self {
-        Self { remembers_all: false, ..Self::read(store, &[]) }
+        Self {
+            remembers_all: false,
+            ..Self::read(store, &[])
+        }
     }
 
     pub fn last(&self) -> i64 {
@@ -92,7 +124,9 @@ impl Log {
 
     /// The requests that are remembered, each with the change that it made.
     pub fn made(&self) -> impl Iterator<Item = (&str, i64)> {
-        self.made.iter().map(|(id, revision)| (id.as_str(), *revision))
+        self.made
+            .iter()
+            .map(|(id, revision)| (id.as_str(), *revision))
     }
 
     /// The change that this call made, if its request made one and it is of this kind: under one request id a call
@@ -104,20 +138,30 @@ impl Log {
 
     /// Whether this revision is a change of all of these appointments.
     pub fn touches(&self, answered: &Answered) -> bool {
-        let Some(change) = self.at(answered.revision) else { return false };
-        let is_touched = |it: &pb::Appointment| change.appointments().any(|of| of.id.to_string() == it.appointment_id);
+        let Some(change) = self.at(answered.revision) else {
+            return false;
+        };
+        let is_touched = |it: &pb::Appointment| {
+            change
+                .appointments()
+                .any(|of| of.id.to_string() == it.appointment_id)
+        };
         answered.appointments.iter().all(is_touched)
     }
 
     /// What the row of each appointment has of its person at the end.
     pub fn rows(&self) -> impl Iterator<Item = (&str, &Person)> {
-        self.lives.iter().map(|(id, life)| (id.as_str(), &life.person))
+        self.lives
+            .iter()
+            .map(|(id, life)| (id.as_str(), &life.person))
     }
 
     /// Of which series an appointment is an occurrence; empty of none.
     pub fn series(&self, id: &str) -> String {
         let occurrence = self.lives.get(id).and_then(|life| life.occurrence);
-        occurrence.map(|it| it.series.0.to_string()).unwrap_or_default()
+        occurrence
+            .map(|it| it.series.0.to_string())
+            .unwrap_or_default()
     }
 
     fn images(&self, id: &str) -> Option<&BTreeMap<i64, Image>> {
@@ -127,15 +171,22 @@ impl Log {
     /// What an appointment was at these revisions, one image for each change of it.
     pub fn between(&self, id: &str, from: i64, upto: i64) -> impl Iterator<Item = &Image> {
         let then = self.latest(id, from).into_iter();
-        let later = self.images(id).into_iter().flat_map(move |it| it.range(from + 1..=upto.max(from)));
-        then.map(|(_, image)| image).chain(later.map(|(_, image)| image))
+        let later = self
+            .images(id)
+            .into_iter()
+            .flat_map(move |it| it.range(from + 1..=upto.max(from)));
+        then.map(|(_, image)| image)
+            .chain(later.map(|(_, image)| image))
     }
 
     /// Every image of every appointment, with the revisions at which it was how things stood.
     pub fn standing(&self) -> impl Iterator<Item = (&str, Range<i64>, &Image)> {
         self.lives.iter().flat_map(|(id, life)| {
             let ends = life.images.keys().copied().skip(1).chain([i64::MAX]);
-            life.images.iter().zip(ends).map(|((from, image), end)| (id.as_str(), *from..end, image))
+            life.images
+                .iter()
+                .zip(ends)
+                .map(|((from, image), end)| (id.as_str(), *from..end, image))
         })
     }
 
@@ -148,35 +199,61 @@ impl Log {
     /// Whether an appointment was shown as this image of it has it, in every field but those that are personal, which
     /// show as they are now. What has run out may show so before the log says it.
     pub fn is_as(&self, image: &Image, shown: &pb::Appointment, may_have_run_out: bool) -> bool {
-        let Some(life) = self.lives.get(&shown.appointment_id) else { return false };
+        let Some(life) = self.lives.get(&shown.appointment_id) else {
+            return false;
+        };
         let is_waiting = matches!(image.state, S::Held | S::Pending) && image.expire_time.is_some();
         let expected = |state: S| life.shown_as(image, state, self.code_key, shown);
-        *shown == expected(image.state) || (may_have_run_out && is_waiting && *shown == expected(S::Expired))
+        *shown == expected(image.state)
+            || (may_have_run_out && is_waiting && *shown == expected(S::Expired))
     }
 }
 
 impl Life {
     /// Written down here a second time, field by field, so that a field that is new must be judged.
-    fn shown_as(&self, image: &Image, state: S, code_key: u64, shown: &pb::Appointment) -> pb::Appointment {
-        let timestamp = |it: Instant| Timestamp { seconds: it.seconds(), nanos: 0 };
-        let (first, calendars) = (&image.places[0], image.places.iter().map(|it| it.calendar.to_string()));
+    fn shown_as(
+        &self,
+        image: &Image,
+        state: S,
+        code_key: u64,
+        shown: &pb::Appointment,
+    ) -> pb::Appointment {
+        let timestamp = |it: Instant| Timestamp {
+            seconds: it.seconds(),
+            nanos: 0,
+        };
+        let (first, calendars) = (
+            &image.places[0],
+            image.places.iter().map(|it| it.calendar.to_string()),
+        );
         let revision = number(image.revision);
         pb::Appointment {
             appointment_id: self.id.to_string(),
             calendar_ids: calendars.collect(),
             appointment_type_id: image.type_id.to_string(),
             start_time: Some(timestamp(image.start)),
-            end_time: Some(timestamp(image.start.plus(60 * i64::from(image.duration.minutes())))),
+            end_time: Some(timestamp(
+                image.start.plus(60 * i64::from(image.duration.minutes())),
+            )),
             time_zone: image.time_zone.to_string(),
             local_start: image.local_start.to_string(),
             state: wire_state(state),
             confirmation_code: confirmation_code::encode(self.key, code_key),
             expire_time: image.expire_time.map(timestamp),
-            series_id: self.occurrence.map(|it| it.series.0.to_string()).unwrap_or_default(),
+            series_id: self
+                .occurrence
+                .map(|it| it.series.0.to_string())
+                .unwrap_or_default(),
             original_start: self.occurrence.map(|it| timestamp(it.original_start)),
             sequence: i32::try_from(image.sequence).unwrap(),
-            buffer_before: Some(Duration { seconds: first.before.seconds(), nanos: 0 }),
-            buffer_after: Some(Duration { seconds: first.after.seconds(), nanos: 0 }),
+            buffer_before: Some(Duration {
+                seconds: first.before.seconds(),
+                nanos: 0,
+            }),
+            buffer_after: Some(Duration {
+                seconds: first.after.seconds(),
+                nanos: 0,
+            }),
             ignored_rules: wire_rules(image.ignored_rules),
             etag: Etag::of(self.id.0.as_bytes(), image.revision).to_string(),
             create_time: Some(timestamp(self.create_time)),
@@ -206,18 +283,34 @@ pub fn wire_state(state: S) -> i32 {
 }
 
 fn wire_rules(rules: IgnoredRules) -> Vec<i32> {
-    let IgnoredRules { outside_availability, misaligned, notice, horizon, limit } = rules;
-    let ignored = [outside_availability, misaligned, notice, horizon, limit].into_iter().zip(1..);
-    ignored.filter(|(is_ignored, _)| *is_ignored).map(|(_, number)| number).collect()
+    let IgnoredRules {
+        outside_availability,
+        misaligned,
+        notice,
+        horizon,
+        limit,
+    } = rules;
+    let ignored = [outside_availability, misaligned, notice, horizon, limit]
+        .into_iter()
+        .zip(1..);
+    ignored
+        .filter(|(is_ignored, _)| *is_ignored)
+        .map(|(_, number)| number)
+        .collect()
 }
 
 /// Every change of a store, whole, however many parts it comes in.
 pub fn whole_log(reader: &mut dyn Reader) -> Vec<LogEntry> {
     let (mut changes, mut from): (Vec<LogEntry>, _) = (Vec::new(), LogPosition::of(Revision(1)));
     loop {
-        let page = reader.changes_from(from, &CalendarFilter::All, PART_EVENTS_MAX).unwrap();
+        let page = reader
+            .changes_from(from, &CalendarFilter::All, PART_EVENTS_MAX)
+            .unwrap();
         for told in page.changes {
-            match changes.last_mut().filter(|it| it.revision == told.entry.revision) {
+            match changes
+                .last_mut()
+                .filter(|it| it.revision == told.entry.revision)
+            {
                 Some(entry) => entry.events.extend(told.entry.events),
                 None => changes.push(told.entry),
             }

@@ -21,7 +21,12 @@ struct Position<'a> {
 }
 
 fn list(request: &pb::ListAppointmentsRequest) -> List {
-    pb::ListAppointmentsRequest { page_token: String::new(), page_size: 0, ..request.clone() }.encode_to_vec()
+    pb::ListAppointmentsRequest {
+        page_token: String::new(),
+        page_size: 0,
+        ..request.clone()
+    }
+    .encode_to_vec()
 }
 
 /// Every page of every list, in the order in which they were asked for.
@@ -31,7 +36,10 @@ fn pages(ops: &[Op]) -> impl Iterator<Item = (&pb::ListAppointmentsRequest, &Ans
             Call::ListAppointments(request) => Some(request),
             _ => None,
         };
-        request.into_iter().flat_map(|request| op.answers().map(move |(_, _, answered)| (request, answered)))
+        request.into_iter().flat_map(|request| {
+            op.answers()
+                .map(move |(_, _, answered)| (request, answered))
+        })
     })
 }
 
@@ -40,12 +48,21 @@ fn pages(ops: &[Op]) -> impl Iterator<Item = (&pb::ListAppointmentsRequest, &Ans
 /// judged with all other answers.
 pub fn r4_all_pages_of_a_list_are_of_one_revision(ops: &[Op], log: &Log) -> Vec<String> {
     let (mut found, mut given) = (Vec::new(), HashMap::<(List, &str), Position<'_>>::new());
-    for (request, answered) in pages(ops).filter(|(_, answered)| !answered.next_page_token.is_empty()) {
-        let Some(last) = answered.appointments.last() else { continue };
-        let position = Position { revision: answered.revision, after: &last.appointment_id };
+    for (request, answered) in
+        pages(ops).filter(|(_, answered)| !answered.next_page_token.is_empty())
+    {
+        let Some(last) = answered.appointments.last() else {
+            continue;
+        };
+        let position = Position {
+            revision: answered.revision,
+            after: &last.appointment_id,
+        };
         let token = (list(request), answered.next_page_token.as_str());
         if given.get(&token).is_some_and(|other| *other != position) {
-            found.push(format!("R4 one page token goes on in two places, one of them {position:?}: {request:?}"));
+            found.push(format!(
+                "R4 one page token goes on in two places, one of them {position:?}: {request:?}"
+            ));
         }
         given.insert(token, position);
     }
@@ -62,11 +79,15 @@ pub fn r4_all_pages_of_a_list_are_of_one_revision(ops: &[Op], log: &Log) -> Vec<
         };
         if let Some(before) = before.filter(|it| it.revision != answered.revision) {
             let (first, this) = (before.revision, answered.revision);
-            found.push(format!("R4 a list began at revision {first} and goes on at {this}: {request:?}"));
+            found.push(format!(
+                "R4 a list began at revision {first} and goes on at {this}: {request:?}"
+            ));
         } else if let Some(all) = standing(request, answered.revision, log)
             && let Err(wrong) = is_next_page(request, answered, before, &all)
         {
-            found.push(format!("R4 a page {wrong}: {request:?} {answered:?} of {all:?}"));
+            found.push(format!(
+                "R4 a page {wrong}: {request:?} {answered:?} of {all:?}"
+            ));
         }
     }
     found
@@ -81,11 +102,21 @@ fn is_next_page(
 ) -> Result<(), &'static str> {
     let first = match before {
         None => 0,
-        Some(before) => 1 + all.iter().position(|id| *id == before.after).ok_or("follows what did not stand then")?,
+        Some(before) => {
+            1 + all
+                .iter()
+                .position(|id| *id == before.after)
+                .ok_or("follows what did not stand then")?
+        }
     };
     let rest = &all[first..];
     let due = &rest[..rest.len().min(usize::try_from(request.page_size).unwrap())];
-    if !answered.appointments.iter().map(|it| it.appointment_id.as_str()).eq(due.iter().copied()) {
+    if !answered
+        .appointments
+        .iter()
+        .map(|it| it.appointment_id.as_str())
+        .eq(due.iter().copied())
+    {
         return Err("is not what comes next");
     }
     match answered.next_page_token.is_empty() {
@@ -96,7 +127,11 @@ fn is_next_page(
 }
 
 /// All that a list has to show of a revision, in order; none where that depends on the time, too.
-fn standing<'a>(request: &pb::ListAppointmentsRequest, revision: i64, log: &'a Log) -> Option<Vec<&'a str>> {
+fn standing<'a>(
+    request: &pb::ListAppointmentsRequest,
+    revision: i64,
+    log: &'a Log,
+) -> Option<Vec<&'a str>> {
     let pb::ListAppointmentsRequest {
         calendar_id,
         invitee_email,
@@ -111,14 +146,18 @@ fn standing<'a>(request: &pb::ListAppointmentsRequest, revision: i64, log: &'a L
         page_token: _,
     } = request;
     // What runs out is in one of these before and after.
-    let [held, pending, _, _, _, expired, _, _] = ALL_STATES.map(|it| states.contains(&i32::from(it)));
-    let is_timeless = start_time.is_some() && !states.is_empty() && held == pending && pending == expired;
+    let [held, pending, _, _, _, expired, _, _] =
+        ALL_STATES.map(|it| states.contains(&i32::from(it)));
+    let is_timeless =
+        start_time.is_some() && !states.is_empty() && held == pending && pending == expired;
     let is_of_log = invitee_email.is_empty() && confirmation_code.is_empty() && *page_size > 0;
     if !is_timeless || !is_of_log {
         return None;
     }
     let is_meant = |wanted: &str, is: &str| wanted.is_empty() || wanted == is;
-    let then = log.standing().filter(|(_, revisions, _)| revisions.contains(&revision));
+    let then = log
+        .standing()
+        .filter(|(_, revisions, _)| revisions.contains(&revision));
     let mut all: Vec<_> = then
         .filter(|(id, _, image)| {
             (calendar_id.is_empty() || image.calendars().any(|it| it.as_str() == calendar_id))

@@ -16,7 +16,9 @@ pub fn note_panics() {
         let before = take_hook();
         set_hook(Box::new(move |panic| {
             // What a test does not find as it should be is the test's own.
-            let is_ours = panic.location().is_some_and(|at| at.file().starts_with("tests/"));
+            let is_ours = panic
+                .location()
+                .is_some_and(|at| at.file().starts_with("tests/"));
             if !is_ours {
                 PANICS.with_borrow_mut(|noted| noted.push(panic.to_string()));
             }
@@ -27,5 +29,9 @@ pub fn note_panics() {
 
 /// What panicked on this thread since this was asked last.
 pub fn r11_nothing_panics() -> Vec<String> {
-    PANICS.take().into_iter().map(|it| format!("R11 {it}")).collect()
+    PANICS
+        .take()
+        .into_iter()
+        .map(|it| format!("R11 {it}"))
+        .collect()
 }

@@ -44,12 +44,36 @@ impl Person {
     }
 
     fn stored(it: &appointment::Person) -> Self {
-        let appointment::Person { invitee, carried, cancel_reason } = it.clone();
-        let appointment::Carried { note, metadata, location } = carried;
-        let appointment::Invitee { name, email, phone, time_zone } = invitee;
-        let invitee = pb::Invitee { name, email: email.written, phone, time_zone };
+        let appointment::Person {
+            invitee,
+            carried,
+            cancel_reason,
+        } = it.clone();
+        let appointment::Carried {
+            note,
+            metadata,
+            location,
+        } = carried;
+        let appointment::Invitee {
+            name,
+            email,
+            phone,
+            time_zone,
+        } = invitee;
+        let invitee = pb::Invitee {
+            name,
+            email: email.written,
+            phone,
+            time_zone,
+        };
         let invitee = (invitee != pb::Invitee::default()).then_some(invitee);
-        Self { invitee, note, metadata, cancel_reason, location }
+        Self {
+            invitee,
+            note,
+            metadata,
+            cancel_reason,
+            location,
+        }
     }
 
     /// Of a request that claims time.
@@ -60,7 +84,13 @@ impl Person {
         location: &str,
     ) -> Option<Self> {
         let (invitee, metadata) = (invitee.cloned(), metadata.clone());
-        Some(Self { invitee, note: note.to_owned(), metadata, location: location.to_owned(), ..Self::default() })
+        Some(Self {
+            invitee,
+            note: note.to_owned(),
+            metadata,
+            location: location.to_owned(),
+            ..Self::default()
+        })
     }
 
     /// Of a request that turns a hold into an appointment.
@@ -91,12 +121,27 @@ impl Person {
 }
 
 /// What a change made of the person of one of its appointments, the `index`-th; none when that is not known.
-fn made(it: &LoggedAppointment, index: usize, call: Option<&Call>, before: Option<Person>) -> Option<Person> {
-    let book =
-        |it: &pb::BookAppointmentRequest| Person::booked(it.invitee.as_ref(), &it.note, &it.metadata, &it.location);
+fn made(
+    it: &LoggedAppointment,
+    index: usize,
+    call: Option<&Call>,
+    before: Option<Person>,
+) -> Option<Person> {
+    let book = |it: &pb::BookAppointmentRequest| {
+        Person::booked(it.invitee.as_ref(), &it.note, &it.metadata, &it.location)
+    };
     match (it.kind, call) {
         (E::Redacted, _) => Some(Person::default()),
-        (E::Extended | E::Approved | E::Moved | E::MarkedNoShow | E::Completed | E::Undone | E::Expired, _) => before,
+        (
+            E::Extended
+            | E::Approved
+            | E::Moved
+            | E::MarkedNoShow
+            | E::Completed
+            | E::Undone
+            | E::Expired,
+            _,
+        ) => before,
         (E::Released | E::Shortened, _) => before,
         (E::Booked | E::Held, Some(Call::BookAppointment(it))) => book(it),
         (E::Booked | E::Held, Some(Call::BatchBook(it))) => book(it.requests.get(index)?),
@@ -107,9 +152,13 @@ fn made(it: &LoggedAppointment, index: usize, call: Option<&Call>, before: Optio
             Person::booked(it.invitee.as_ref(), &it.note, &it.metadata, &it.location)
         }
         (E::Confirmed, Some(Call::BookAppointment(it))) => Some(book(it)?.over(before?)),
-        (E::Confirmed, Some(Call::ConfirmAppointment(it))) => {
-            Some(Person { invitee: it.invitee.clone(), ..Person::default() }.over(before?))
-        }
+        (E::Confirmed, Some(Call::ConfirmAppointment(it))) => Some(
+            Person {
+                invitee: it.invitee.clone(),
+                ..Person::default()
+            }
+            .over(before?),
+        ),
         (E::Updated, Some(Call::UpdateAppointment(it))) => Some(before?.updated(it)),
         (E::Cancelled | E::Declined, Some(call)) => {
             let reason = match call {
@@ -119,9 +168,21 @@ fn made(it: &LoggedAppointment, index: usize, call: Option<&Call>, before: Optio
                 Call::DeleteCalendar(_) => DELETED,
                 other => panic!("{} calls nothing off", other.name()),
             };
-            Some(Person { cancel_reason: reason.to_owned(), ..before? })
+            Some(Person {
+                cancel_reason: reason.to_owned(),
+                ..before?
+            })
         }
-        (E::Booked | E::Held | E::Confirmed | E::Updated | E::Cancelled | E::Declined | E::Imported, None) => None,
+        (
+            E::Booked
+            | E::Held
+            | E::Confirmed
+            | E::Updated
+            | E::Cancelled
+            | E::Declined
+            | E::Imported,
+            None,
+        ) => None,
         (kind, Some(call)) => panic!("{} makes no {kind:?}", call.name()),
     }
 }
@@ -132,7 +193,11 @@ impl Persons {
         for op in ops {
             let made = op.made(log);
             let answered = op.answers().map(|(_, _, answered)| answered.revision);
-            makers.extend(answered.filter(|it| made.contains(it)).map(|it| (it, &op.call)));
+            makers.extend(
+                answered
+                    .filter(|it| made.contains(it))
+                    .map(|it| (it, &op.call)),
+            );
         }
         let mut all: HashMap<String, BTreeMap<i64, Option<Person>>> = HashMap::new();
         for change in &log.changes {
@@ -140,7 +205,10 @@ impl Persons {
             for (index, it) in change.appointments().enumerate() {
                 let life = all.entry(it.id.to_string()).or_default();
                 let before = life.last_key_value().and_then(|(_, before)| before.clone());
-                life.insert(revision, made(it, index, makers.get(&revision).copied(), before));
+                life.insert(
+                    revision,
+                    made(it, index, makers.get(&revision).copied(), before),
+                );
             }
         }
         Self(all)
@@ -148,7 +216,9 @@ impl Persons {
 
     /// Whether an appointment was shown with its person as of one of these revisions.
     fn is_shown(&self, it: &pb::Appointment, from: i64, upto: i64) -> bool {
-        let Some(life) = self.0.get(&it.appointment_id) else { return true };
+        let Some(life) = self.0.get(&it.appointment_id) else {
+            return true;
+        };
         let shown = Some(Person::shown(it));
         let then = life.range(..=from).next_back();
         let mut all = then.into_iter().chain(life.range(from..=upto));
@@ -156,7 +226,12 @@ impl Persons {
     }
 
     fn say(&self, it: &pb::Appointment) -> String {
-        format!("{:?} of {}, who was {:?}", Person::shown(it), it.appointment_id, self.0.get(&it.appointment_id))
+        format!(
+            "{:?} of {}, who was {:?}",
+            Person::shown(it),
+            it.appointment_id,
+            self.0.get(&it.appointment_id)
+        )
     }
 }
 
@@ -179,27 +254,47 @@ pub fn r2_what_is_personal_is_as_it_was_said(
                 false => op.shown_at(answer, ops, log, timeline),
             };
             let shown = answered.appointments.iter().map(|it| (it, first, last));
-            let outside = answered.outside.iter().map(|it| (it, first, latest(answered.revision).1));
-            for (it, first, last) in
-                shown.chain(outside).filter(|(it, first, last)| !persons.is_shown(it, *first, *last))
+            let outside = answered
+                .outside
+                .iter()
+                .map(|it| (it, first, latest(answered.revision).1));
+            for (it, first, last) in shown
+                .chain(outside)
+                .filter(|(it, first, last)| !persons.is_shown(it, *first, *last))
             {
                 let (name, person) = (op.call.name(), persons.say(it));
-                found.push(format!("R2 {name} showed at revision {first} to {last} {person}"));
+                found.push(format!(
+                    "R2 {name} showed at revision {first} to {last} {person}"
+                ));
             }
         }
     }
-    let seen = watched.iter().flat_map(|watcher| watcher.seen.iter().map(|change| (watcher.known, change)));
+    let seen = watched
+        .iter()
+        .flat_map(|watcher| watcher.seen.iter().map(|change| (watcher.known, change)));
     for (known, change) in seen {
         let first = known.max(change.revision);
-        let told = change.events.iter().filter_map(|it| it.appointment.as_ref());
+        let told = change
+            .events
+            .iter()
+            .filter_map(|it| it.appointment.as_ref());
         for it in told.filter(|it| !persons.is_shown(it, first, log.last().max(first))) {
-            found.push(format!("R2 a watch told of revision {} {}", change.revision, persons.say(it)));
+            found.push(format!(
+                "R2 a watch told of revision {} {}",
+                change.revision,
+                persons.say(it)
+            ));
         }
     }
     for (id, person) in log.rows() {
-        let last = persons.0.get(id).and_then(|life| life.last_key_value()?.1.clone());
+        let last = persons
+            .0
+            .get(id)
+            .and_then(|life| life.last_key_value()?.1.clone());
         if let Some(last) = last.filter(|last| *last != Person::stored(person)) {
-            found.push(format!("R2 the row of {id} has {person:?}, which was {last:?}"));
+            found.push(format!(
+                "R2 the row of {id} has {person:?}, which was {last:?}"
+            ));
         }
     }
     found

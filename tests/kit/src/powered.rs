@@ -1,7 +1,9 @@
 //! A store whose machine may lose power: a program without power says nothing any more, so that what its store says
 //! of a commit from then on is not believed.
 
-use bookd::store::{Boot, CommitBatch, CommitError, Oldest, Reader, RequestRecord, Store, StoreError};
+use bookd::store::{
+    Boot, CommitBatch, CommitError, Oldest, Reader, RequestRecord, Store, StoreError,
+};
 use bookd_core::appointment::{Appointment, EmailKey};
 use bookd_core::calendar::{Calendar, LoadedClaims};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, SeriesId};
@@ -18,7 +20,9 @@ pub struct Powered<S> {
 impl<S: Store> Powered<S> {
     fn believed<T>(&self, said: Result<T, CommitError>) -> Result<T, CommitError> {
         if self.power.is_off() {
-            return Err(CommitError::Unknown(StoreError::Io("the power is gone".to_owned())));
+            return Err(CommitError::Unknown(StoreError::Io(
+                "the power is gone".to_owned(),
+            )));
         }
         said
     }
@@ -29,11 +33,19 @@ impl<S: Store> Store for Powered<S> {
         self.store.boot()
     }
 
-    fn load_calendars(&mut self, ids: &[CalendarId], now: Instant) -> Result<Vec<Option<Calendar>>, StoreError> {
+    fn load_calendars(
+        &mut self,
+        ids: &[CalendarId],
+        now: Instant,
+    ) -> Result<Vec<Option<Calendar>>, StoreError> {
         self.store.load_calendars(ids, now)
     }
 
-    fn load_past(&mut self, calendar: &Calendar, from: Instant) -> Result<LoadedClaims, StoreError> {
+    fn load_past(
+        &mut self,
+        calendar: &Calendar,
+        from: Instant,
+    ) -> Result<LoadedClaims, StoreError> {
         self.store.load_past(calendar, from)
     }
 
@@ -49,7 +61,11 @@ impl<S: Store> Store for Powered<S> {
         self.store.load_by_key(keys)
     }
 
-    fn keys_of_email(&mut self, email: &EmailKey, limit: usize) -> Result<Vec<AppointmentKey>, StoreError> {
+    fn keys_of_email(
+        &mut self,
+        email: &EmailKey,
+        limit: usize,
+    ) -> Result<Vec<AppointmentKey>, StoreError> {
         self.store.keys_of_email(email, limit)
     }
 
@@ -75,7 +91,11 @@ impl<S: Store> Store for Powered<S> {
         self.believed(said)
     }
 
-    fn compact_changes(&mut self, before: Instant, limit: usize) -> Result<Option<Oldest>, CommitError> {
+    fn compact_changes(
+        &mut self,
+        before: Instant,
+        limit: usize,
+    ) -> Result<Option<Oldest>, CommitError> {
         let said = self.store.compact_changes(before, limit);
         self.believed(said)
     }
@@ -84,12 +104,21 @@ impl<S: Store> Store for Powered<S> {
         self.store.compare_derived(found)
     }
 
-    fn begin_deletion(&mut self, calendar: &CalendarId, now: Instant) -> Result<Option<u64>, CommitError> {
+    fn begin_deletion(
+        &mut self,
+        calendar: &CalendarId,
+        now: Instant,
+    ) -> Result<Option<u64>, CommitError> {
         let said = self.store.begin_deletion(calendar, now);
         self.believed(said)
     }
 
-    fn stage(&mut self, deletion: u64, before: u64, events: &[LogEvent]) -> Result<(), CommitError> {
+    fn stage(
+        &mut self,
+        deletion: u64,
+        before: u64,
+        events: &[LogEvent],
+    ) -> Result<(), CommitError> {
         let said = self.store.stage(deletion, before, events);
         self.believed(said)
     }

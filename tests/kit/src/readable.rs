@@ -9,12 +9,15 @@ use bookd::proto::FILE_DESCRIPTOR_SET;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage, SerializeOptions};
 
-static CONTRACT: LazyLock<DescriptorPool> = LazyLock::new(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap());
+static CONTRACT: LazyLock<DescriptorPool> =
+    LazyLock::new(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap());
 
 /// A message of the contract, field by field.
 pub fn dynamic<M: Message>(message: &M) -> DynamicMessage {
     let name = type_name::<M>().rsplit("::").next().unwrap();
-    let descriptor = CONTRACT.get_message_by_name(&format!("bookd.v1.{name}")).unwrap();
+    let descriptor = CONTRACT
+        .get_message_by_name(&format!("bookd.v1.{name}"))
+        .unwrap();
     DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice()).unwrap()
 }
 
@@ -41,7 +44,12 @@ pub fn assert_readable_answer(path: &str, answer: &[u8]) {
 fn assert_json(message: &DynamicMessage) {
     let descriptor = message.descriptor();
     let name = descriptor.name();
-    let options = SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false);
+    let options = SerializeOptions::new()
+        .use_proto_field_name(true)
+        .stringify_64_bit_integers(false);
     let json = message.serialize_with_options(serde_json::value::Serializer, &options);
-    assert!(json.is_ok(), "{name} cannot be read as JSON, {json:?}: {message:?}");
+    assert!(
+        json.is_ok(),
+        "{name} cannot be read as JSON, {json:?}: {message:?}"
+    );
 }

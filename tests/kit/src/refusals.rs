@@ -31,7 +31,13 @@ struct Widest {
 
 impl Default for Widest {
     fn default() -> Self {
-        Self { duration: STOCK_DURATION, before: 0, after: 0, seats: None, per_day: None }
+        Self {
+            duration: STOCK_DURATION,
+            before: 0,
+            after: 0,
+            seats: None,
+            per_day: None,
+        }
     }
 }
 
@@ -39,7 +45,9 @@ impl Widest {
     fn widen(&mut self, it: &pb::AppointmentType) {
         let seconds = |it: &Option<prost_types::Duration>| it.as_ref().map_or(0, |it| it.seconds);
         let fewest = |one: Option<usize>, other: Option<i32>| {
-            one.into_iter().chain(other.and_then(|it| usize::try_from(it).ok())).min()
+            one.into_iter()
+                .chain(other.and_then(|it| usize::try_from(it).ok()))
+                .min()
         };
         self.duration = self.duration.max(seconds(&it.duration));
         self.before = self.before.max(seconds(&it.buffer_before));
@@ -62,13 +70,23 @@ impl<'a> Said<'a> {
         for op in ops {
             match &op.call {
                 Call::PutAppointmentType(request) => {
-                    let Some(it) = &request.appointment_type else { continue };
-                    let key = (request.calendar_id.as_str(), it.appointment_type_id.as_str());
+                    let Some(it) = &request.appointment_type else {
+                        continue;
+                    };
+                    let key = (
+                        request.calendar_id.as_str(),
+                        it.appointment_type_id.as_str(),
+                    );
                     said.types.entry(key).or_default().widen(it);
                 }
                 Call::PutBusy(request) => {
-                    let times = request.periods.iter().filter_map(|it| Some((it.start_time?, it.end_time?)));
-                    said.busy.extend(times.map(|(from, to)| (request.calendar_id.as_str(), from.seconds, to.seconds)));
+                    let times = request
+                        .periods
+                        .iter()
+                        .filter_map(|it| Some((it.start_time?, it.end_time?)));
+                    said.busy.extend(times.map(|(from, to)| {
+                        (request.calendar_id.as_str(), from.seconds, to.seconds)
+                    }));
                 }
                 _ => {}
             }
@@ -87,24 +105,42 @@ struct Wanted<'a> {
 
 fn wanted<'a>(call: &'a Call, log: &'a Log) -> Option<Wanted<'a>> {
     let (start, type_id, moved) = match call {
-        Call::BookAppointment(it) if it.hold_id.is_empty() => (it.start_time, it.appointment_type_id.as_str(), None),
+        Call::BookAppointment(it) if it.hold_id.is_empty() => {
+            (it.start_time, it.appointment_type_id.as_str(), None)
+        }
         Call::HoldAppointment(it) => (it.start_time, it.appointment_type_id.as_str(), None),
         Call::RescheduleAppointment(it) => {
             let (_, image) = log.latest(&it.appointment_id, log.last())?;
-            (it.start_time, image.type_id.as_str(), Some(it.appointment_id.as_str()))
+            (
+                it.start_time,
+                image.type_id.as_str(),
+                Some(it.appointment_id.as_str()),
+            )
         }
         _ => return None,
     };
-    Some(Wanted { start: start?.seconds, type_id, moved })
+    Some(Wanted {
+        start: start?.seconds,
+        type_id,
+        moved,
+    })
 }
 
 /// R4: a time is refused as taken only where it was taken when the call was decided.
-pub fn r4_what_is_refused_as_taken_was_taken(ops: &[Op], log: &Log, timeline: &Timeline) -> Vec<String> {
+pub fn r4_what_is_refused_as_taken_was_taken(
+    ops: &[Op],
+    log: &Log,
+    timeline: &Timeline,
+) -> Vec<String> {
     let (mut found, said) = (Vec::new(), Said::by(ops));
     for op in ops {
-        let Some(wanted) = wanted(&op.call, log) else { continue };
+        let Some(wanted) = wanted(&op.call, log) else {
+            continue;
+        };
         for (place, outcome) in op.outcomes.iter().enumerate() {
-            let Outcome::Refused(reason, violations) = outcome else { continue };
+            let Outcome::Refused(reason, violations) = outcome else {
+                continue;
+            };
             if reason != "SLOT_TAKEN" {
                 continue;
             }
@@ -116,7 +152,9 @@ pub fn r4_what_is_refused_as_taken_was_taken(ops: &[Op], log: &Log, timeline: &T
             };
             if violations.is_empty() || !violations.iter().all(is_true) {
                 let name = op.call.name();
-                found.push(format!("R4 {name} was refused at {first} to {last} for what was not so: {op:?}"));
+                found.push(format!(
+                    "R4 {name} was refused at {first} to {last} for what was not so: {op:?}"
+                ));
             }
         }
     }
@@ -133,20 +171,36 @@ fn is_in_the_way(
     (first, last): (i64, i64),
 ) -> bool {
     let stock = Widest::default();
-    let widest = said.types.get(&(calendar, wanted.type_id)).unwrap_or(&stock);
-    let (from, to) = (wanted.start - widest.before, wanted.start + widest.duration + widest.after);
+    let widest = said
+        .types
+        .get(&(calendar, wanted.type_id))
+        .unwrap_or(&stock);
+    let (from, to) = (
+        wanted.start - widest.before,
+        wanted.start + widest.duration + widest.after,
+    );
     let meets = |start: i64, end: i64| start < to && from < end;
     let claims = || {
-        let others = log.standing().filter(|(id, _, _)| wanted.moved != Some(*id));
-        others.filter(|(_, at, image)| is_taking(image, at.start.max(first), log) && at.start <= last && first < at.end)
+        let others = log
+            .standing()
+            .filter(|(id, _, _)| wanted.moved != Some(*id));
+        others.filter(|(_, at, image)| {
+            is_taking(image, at.start.max(first), log) && at.start <= last && first < at.end
+        })
     };
-    let meeting = |image: &Image| padded(image, calendar).is_some_and(|(start, end)| meets(start, end));
-    let of_type = |image: &Image| image.type_id.as_str() == wanted.type_id && padded(image, calendar).is_some();
+    let meeting =
+        |image: &Image| padded(image, calendar).is_some_and(|(start, end)| meets(start, end));
+    let of_type = |image: &Image| {
+        image.type_id.as_str() == wanted.type_id && padded(image, calendar).is_some()
+    };
     let is_hold = |image: &Image| image.state == S::Held;
     match code {
         "BUSY_BOOKING" => claims().any(|(_, _, it)| !is_hold(it) && meeting(it)),
         "BUSY_HOLD" => claims().any(|(_, _, it)| is_hold(it) && meeting(it)),
-        "BUSY_EXTERNAL" => said.busy.iter().any(|(of, start, end)| *of == calendar && meets(*start, *end)),
+        "BUSY_EXTERNAL" => said
+            .busy
+            .iter()
+            .any(|(of, start, end)| *of == calendar && meets(*start, *end)),
         "CAPACITY" => {
             let seats: BTreeSet<&str> = claims()
                 .filter(|(_, _, it)| of_type(it) && it.start.seconds() == wanted.start)
@@ -156,8 +210,10 @@ fn is_in_the_way(
         }
         "LIMIT" => {
             let is_near = |it: &Image| (it.start.seconds() - wanted.start).abs() < LONGEST_DATE;
-            let sessions: BTreeSet<i64> =
-                claims().filter(|(_, _, it)| of_type(it) && is_near(it)).map(|(_, _, it)| it.start.seconds()).collect();
+            let sessions: BTreeSet<i64> = claims()
+                .filter(|(_, _, it)| of_type(it) && is_near(it))
+                .map(|(_, _, it)| it.start.seconds())
+                .collect();
             widest.per_day.is_some_and(|least| sessions.len() >= least)
         }
         _ => false,
@@ -176,7 +232,13 @@ fn is_taking(image: &Image, revision: i64, log: &Log) -> bool {
 
 /// The time that it takes of a calendar, with what is kept free around it.
 fn padded(image: &Image, calendar: &str) -> Option<(i64, i64)> {
-    let place = image.places.iter().find(|it| it.calendar.as_str() == calendar)?;
-    let (start, end) = (place.start.plus(-place.before.seconds()), place.end().plus(place.after.seconds()));
+    let place = image
+        .places
+        .iter()
+        .find(|it| it.calendar.as_str() == calendar)?;
+    let (start, end) = (
+        place.start.plus(-place.before.seconds()),
+        place.end().plus(place.after.seconds()),
+    );
     Some((start.seconds(), end.seconds()))
 }

@@ -18,12 +18,19 @@ pub struct RoomOn {
 impl RoomOn {
     /// Beside this database.
     pub fn new(state: Arc<Mutex<State>>, file: &Path) -> Self {
-        Self { state, reserve: format!("{}-reserve", file.display()) }
+        Self {
+            state,
+            reserve: format!("{}-reserve", file.display()),
+        }
     }
 
     fn put(&self, content: Option<Vec<u8>>) -> io::Result<()> {
         let is_put = lock(&self.state).put_beside(&self.reserve, content);
-        if is_put { Ok(()) } else { Err(io::Error::other("the disk is off")) }
+        if is_put {
+            Ok(())
+        } else {
+            Err(io::Error::other("the disk is off"))
+        }
     }
 }
 
@@ -33,11 +40,17 @@ impl Room for RoomOn {
     }
 
     fn reserved_bytes(&self) -> u64 {
-        lock(&self.state).size(&self.reserve).map_or(0, |bytes| bytes as u64)
+        lock(&self.state)
+            .size(&self.reserve)
+            .map_or(0, |bytes| bytes as u64)
     }
 
     fn reserve(&self, bytes: u64) -> io::Result<()> {
-        self.put(Some(vec![0; usize::try_from(bytes).map_err(io::Error::other)?]))
+        self.put(Some(vec![
+            0;
+            usize::try_from(bytes)
+                .map_err(io::Error::other)?
+        ]))
     }
 
     fn give_up(&self) -> io::Result<()> {

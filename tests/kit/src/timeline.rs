@@ -16,8 +16,11 @@ pub struct Timeline {
 
 impl Timeline {
     pub fn new(ops: &[Op], log: &Log) -> Self {
-        let mut told: Vec<(Moment, i64)> =
-            ops.iter().flat_map(Op::answers).map(|(_, at, answered)| (at, answered.revision)).collect();
+        let mut told: Vec<(Moment, i64)> = ops
+            .iter()
+            .flat_map(Op::answers)
+            .map(|(_, at, answered)| (at, answered.revision))
+            .collect();
         told.sort_unstable();
         let mut newest = 0;
         for (_, revision) in &mut told {
@@ -32,14 +35,21 @@ impl Timeline {
                 *since = op.invoked.min(*since);
             }
         }
-        let mut begun: Vec<(Moment, i64)> = makers.into_iter().map(|(revision, since)| (since, revision)).collect();
+        let mut begun: Vec<(Moment, i64)> = makers
+            .into_iter()
+            .map(|(revision, since)| (since, revision))
+            .collect();
         begun.sort_unstable();
         let mut oldest = i64::MAX;
         for (_, revision) in begun.iter_mut().rev() {
             oldest = oldest.min(*revision);
             *revision = oldest;
         }
-        Self { told, begun, last: log.last() }
+        Self {
+            told,
+            begun,
+            last: log.last(),
+        }
     }
 
     /// The first and the last revision that what was asked after the one moment and answered at the other may show.
@@ -47,7 +57,10 @@ impl Timeline {
         let told = self.told.partition_point(|(at, _)| *at < asked);
         let first = told.checked_sub(1).map_or(0, |at| self.told[at].1);
         let later = self.begun.partition_point(|(at, _)| *at <= answered);
-        let last = self.begun.get(later).map_or(self.last, |(_, revision)| revision - 1);
+        let last = self
+            .begun
+            .get(later)
+            .map_or(self.last, |(_, revision)| revision - 1);
         (first, last.max(first))
     }
 }

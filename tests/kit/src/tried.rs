@@ -46,7 +46,10 @@ impl Wanted<'_> {
             calendar_id: self.calendar.to_owned(),
             appointment_type_id: self.of_type.to_owned(),
             start_time: at(start),
-            invitee: Some(pb::Invitee { name: "Grace Hopper".to_owned(), ..Default::default() }),
+            invitee: Some(pb::Invitee {
+                name: "Grace Hopper".to_owned(),
+                ..Default::default()
+            }),
             validate_only: true,
             ..Default::default()
         }
@@ -55,23 +58,45 @@ impl Wanted<'_> {
 
 /// Lists the slots, tries every so manieth of them and of the other quarters, and answers what is listed, and what of
 /// that is not true.
-pub async fn slots<T>(service: &T, wanted: Wanted<'_>, sample: usize) -> Result<(Vec<pb::Slot>, Vec<String>), Status>
+pub async fn slots<T>(
+    service: &T,
+    wanted: Wanted<'_>,
+    sample: usize,
+) -> Result<(Vec<pb::Slot>, Vec<String>), Status>
 where
     T: GrpcService<tonic::body::Body, Error: Into<StdError>> + Clone,
     T::ResponseBody: Body<Data = bytes::Bytes, Error: Into<StdError> + Send> + Send + 'static,
 {
-    let answer = SlotsServiceClient::new(service.clone()).list_slots(wanted.list()).await?;
+    let answer = SlotsServiceClient::new(service.clone())
+        .list_slots(wanted.list())
+        .await?;
     let slots = answer.into_inner().slots;
-    let listed: Vec<i64> = slots.iter().filter_map(|slot| Some(slot.start_time?.seconds)).collect();
+    let listed: Vec<i64> = slots
+        .iter()
+        .filter_map(|slot| Some(slot.start_time?.seconds))
+        .collect();
     let quarters = (0..wanted.days * DAY / QUARTER).map(|n| wanted.from() + n * QUARTER);
-    let unlisted = quarters.filter(|start| !listed.contains(start)).map(|it| (it, false)).step_by(sample);
-    let tries = listed.iter().map(|it| (*it, true)).step_by(sample).chain(unlisted);
+    let unlisted = quarters
+        .filter(|start| !listed.contains(start))
+        .map(|it| (it, false))
+        .step_by(sample);
+    let tries = listed
+        .iter()
+        .map(|it| (*it, true))
+        .step_by(sample)
+        .chain(unlisted);
     let mut found = Vec::new();
     for (start, is_listed) in tries {
-        let tried = BookingServiceClient::new(service.clone()).book_appointment(wanted.book(start)).await;
+        let tried = BookingServiceClient::new(service.clone())
+            .book_appointment(wanted.book(start))
+            .await;
         if tried.is_ok() != is_listed {
-            let Wanted { calendar, of_type, .. } = wanted;
-            found.push(format!("R8 {of_type} of {calendar} at {start}: listed is {is_listed}, booked {tried:?}"));
+            let Wanted {
+                calendar, of_type, ..
+            } = wanted;
+            found.push(format!(
+                "R8 {of_type} of {calendar} at {start}: listed is {is_listed}, booked {tried:?}"
+            ));
         }
     }
     Ok((slots, found))

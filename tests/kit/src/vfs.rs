@@ -107,7 +107,9 @@ unsafe fn state_of<'a>(vfs: *mut ffi::sqlite3_vfs) -> &'a Mutex<State> {
 
 unsafe fn text(name: *const c_char) -> String {
     // SAFETY: SQLite gives names that end with NUL.
-    unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned()
+    unsafe { CStr::from_ptr(name) }
+        .to_string_lossy()
+        .into_owned()
 }
 
 unsafe fn ours<'a>(file: *mut ffi::sqlite3_file) -> &'a mut Ours {
@@ -131,7 +133,11 @@ unsafe extern "C" fn open(
         let state = Arc::from_raw(shared.cast_const());
         let mut locked = lock(&state);
         let number = locked.handle();
-        let name = if name.is_null() { format!("/temporary-{number}") } else { text(name) };
+        let name = if name.is_null() {
+            format!("/temporary-{number}")
+        } else {
+            text(name)
+        };
         let opened = locked.open(&name, flags & ffi::SQLITE_OPEN_CREATE != 0);
         drop(locked);
         if let Err(code) = opened {
@@ -141,18 +147,33 @@ unsafe extern "C" fn open(
             *out_flags = flags;
         }
         let deletes = flags & ffi::SQLITE_OPEN_DELETEONCLOSE != 0;
-        (*handle).ours = Box::into_raw(Box::new(Ours { state, name, number, deletes, regions: Vec::new() }));
+        (*handle).ours = Box::into_raw(Box::new(Ours {
+            state,
+            name,
+            number,
+            deletes,
+            regions: Vec::new(),
+        }));
         (*handle).base.pMethods = &METHODS;
     }
     ffi::SQLITE_OK
 }
 
-unsafe extern "C" fn delete(vfs: *mut ffi::sqlite3_vfs, name: *const c_char, syncs_folder: c_int) -> c_int {
+unsafe extern "C" fn delete(
+    vfs: *mut ffi::sqlite3_vfs,
+    name: *const c_char,
+    syncs_folder: c_int,
+) -> c_int {
     // SAFETY: as SQLite promises.
     unsafe { code(lock(state_of(vfs)).delete(&text(name), syncs_folder != 0)) }
 }
 
-unsafe extern "C" fn access(vfs: *mut ffi::sqlite3_vfs, name: *const c_char, _: c_int, out: *mut c_int) -> c_int {
+unsafe extern "C" fn access(
+    vfs: *mut ffi::sqlite3_vfs,
+    name: *const c_char,
+    _: c_int,
+    out: *mut c_int,
+) -> c_int {
     // SAFETY: as SQLite promises.
     unsafe { *out = c_int::from(lock(state_of(vfs)).exists(&text(name))) };
     ffi::SQLITE_OK
@@ -175,7 +196,11 @@ unsafe extern "C" fn full_path(
     ffi::SQLITE_OK
 }
 
-unsafe extern "C" fn randomness(vfs: *mut ffi::sqlite3_vfs, length: c_int, out: *mut c_char) -> c_int {
+unsafe extern "C" fn randomness(
+    vfs: *mut ffi::sqlite3_vfs,
+    length: c_int,
+    out: *mut c_char,
+) -> c_int {
     // SAFETY: `out` has room for `length` bytes.
     unsafe {
         let mut state = lock(state_of(vfs));
@@ -235,16 +260,27 @@ unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
     ffi::SQLITE_OK
 }
 
-unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, buffer: *mut c_void, length: c_int, at: i64) -> c_int {
+unsafe extern "C" fn read(
+    file: *mut ffi::sqlite3_file,
+    buffer: *mut c_void,
+    length: c_int,
+    at: i64,
+) -> c_int {
     // SAFETY: the buffer has room for `length` bytes.
     unsafe {
-        let buffer = slice::from_raw_parts_mut(buffer.cast::<u8>(), usize::try_from(length).unwrap());
+        let buffer =
+            slice::from_raw_parts_mut(buffer.cast::<u8>(), usize::try_from(length).unwrap());
         let ours = ours(file);
         code(lock(&ours.state).read(&ours.name, buffer, usize::try_from(at).unwrap()))
     }
 }
 
-unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, bytes: *const c_void, length: c_int, at: i64) -> c_int {
+unsafe extern "C" fn write(
+    file: *mut ffi::sqlite3_file,
+    bytes: *const c_void,
+    length: c_int,
+    at: i64,
+) -> c_int {
     // SAFETY: there are `length` bytes.
     unsafe {
         let bytes = slice::from_raw_parts(bytes.cast::<u8>(), usize::try_from(length).unwrap());
@@ -279,19 +315,30 @@ unsafe extern "C" fn file_size(file: *mut ffi::sqlite3_file, out: *mut i64) -> c
 unsafe extern "C" fn take_lock(file: *mut ffi::sqlite3_file, level: c_int) -> c_int {
     // SAFETY: as SQLite promises.
     let ours = unsafe { ours(file) };
-    code(lock(&ours.state).locks(&ours.name).and_then(|it| it.lock(ours.number, level)))
+    code(
+        lock(&ours.state)
+            .locks(&ours.name)
+            .and_then(|it| it.lock(ours.number, level)),
+    )
 }
 
 unsafe extern "C" fn give_lock(file: *mut ffi::sqlite3_file, level: c_int) -> c_int {
     // SAFETY: as SQLite promises.
     let ours = unsafe { ours(file) };
-    code(lock(&ours.state).locks(&ours.name).map(|it| it.unlock(ours.number, level)))
+    code(
+        lock(&ours.state)
+            .locks(&ours.name)
+            .map(|it| it.unlock(ours.number, level)),
+    )
 }
 
 unsafe extern "C" fn check_reserved(file: *mut ffi::sqlite3_file, out: *mut c_int) -> c_int {
     // SAFETY: as SQLite promises.
     let ours = unsafe { ours(file) };
-    match lock(&ours.state).locks(&ours.name).map(|it| it.is_reserved()) {
+    match lock(&ours.state)
+        .locks(&ours.name)
+        .map(|it| it.is_reserved())
+    {
         // SAFETY: as SQLite promises.
         Ok(is_reserved) => unsafe { *out = c_int::from(is_reserved) },
         Err(code) => return code,
@@ -321,7 +368,9 @@ unsafe extern "C" fn shm_map(
     // SAFETY: as SQLite promises.
     let ours = unsafe { ours(file) };
     let number = usize::try_from(number).unwrap();
-    let region = lock(&ours.state).locks(&ours.name).map(|it| it.region(number, makes != 0));
+    let region = lock(&ours.state)
+        .locks(&ours.name)
+        .map(|it| it.region(number, makes != 0));
     let address = match region {
         Err(code) => return code,
         Ok(None) => ptr::null_mut(),
@@ -336,12 +385,21 @@ unsafe extern "C" fn shm_map(
     ffi::SQLITE_OK
 }
 
-unsafe extern "C" fn shm_lock(file: *mut ffi::sqlite3_file, first: c_int, count: c_int, flags: c_int) -> c_int {
+unsafe extern "C" fn shm_lock(
+    file: *mut ffi::sqlite3_file,
+    first: c_int,
+    count: c_int,
+    flags: c_int,
+) -> c_int {
     // SAFETY: as SQLite promises.
     let ours = unsafe { ours(file) };
     let first = usize::try_from(first).unwrap();
     let slots = first..first + usize::try_from(count).unwrap();
-    code(lock(&ours.state).locks(&ours.name).and_then(|it| it.shm_lock(ours.number, slots, flags)))
+    code(
+        lock(&ours.state)
+            .locks(&ours.name)
+            .and_then(|it| it.shm_lock(ours.number, slots, flags)),
+    )
 }
 
 unsafe extern "C" fn shm_barrier(_: *mut ffi::sqlite3_file) {

@@ -37,7 +37,11 @@ impl Scope {
     /// One of each.
     pub fn all() -> [Self; 3] {
         let [calendar, _, other] = CALENDARS;
-        [Self::Everything, Self::Calendar(calendar.to_owned()), Self::Prefix(other[..1].to_owned())]
+        [
+            Self::Everything,
+            Self::Calendar(calendar.to_owned()),
+            Self::Prefix(other[..1].to_owned()),
+        ]
     }
 
     pub fn request(&self, start_revision: i64) -> pb::WatchAppointmentsRequest {
@@ -46,7 +50,11 @@ impl Scope {
             Self::Calendar(id) => (id, String::new()),
             Self::Prefix(prefix) => (String::new(), prefix),
         };
-        pb::WatchAppointmentsRequest { calendar_id, id_prefix, start_revision }
+        pb::WatchAppointmentsRequest {
+            calendar_id,
+            id_prefix,
+            start_revision,
+        }
     }
 
     fn has<'a>(&self, mut calendars: impl Iterator<Item = &'a str>) -> bool {
@@ -59,14 +67,17 @@ impl Scope {
 
     /// The events of a change that are watched.
     fn of_entry<'a>(&self, entry: &'a LogEntry) -> Vec<&'a LogEvent> {
-        let is_watched = |it: &&LogEvent| self.has(it.calendars.iter().map(|it| it.calendar.as_str()));
+        let is_watched =
+            |it: &&LogEvent| self.has(it.calendars.iter().map(|it| it.calendar.as_str()));
         entry.events.iter().filter(is_watched).collect()
     }
 
     /// The same of a change that was told whole.
     fn of_change(&self, change: &pb::Change) -> pb::Change {
         let mut change = change.clone();
-        change.events.retain(|it| self.has(it.calendar_ids.iter().map(String::as_str)));
+        change
+            .events
+            .retain(|it| self.has(it.calendar_ids.iter().map(String::as_str)));
         change
     }
 }
@@ -92,7 +103,10 @@ pub struct Watched {
 impl Watched {
     /// From the beginning on.
     pub fn of(scope: Scope) -> Self {
-        Self { scope, ..Self::default() }
+        Self {
+            scope,
+            ..Self::default()
+        }
     }
 
     /// What it asks for next, on a new connection: a change that was cut off comes again whole.
@@ -108,13 +122,18 @@ impl Watched {
             Some(Message::Change(change)) => {
                 if change.revision <= self.upto {
                     let (revision, upto) = (change.revision, self.upto);
-                    self.faults.push(format!("revision {revision} was told after everything up to {upto}"));
+                    self.faults.push(format!(
+                        "revision {revision} was told after everything up to {upto}"
+                    ));
                 }
                 self.note_part(change, message.part, message.is_last);
             }
             Some(Message::Progress(progress)) => {
                 if progress.revision < self.upto {
-                    self.faults.push(format!("progress went back from {} to {}", self.upto, progress.revision));
+                    self.faults.push(format!(
+                        "progress went back from {} to {}",
+                        self.upto, progress.revision
+                    ));
                 }
                 self.upto = progress.revision.max(self.upto);
             }
@@ -126,11 +145,19 @@ impl Watched {
     fn note_part(&mut self, change: pb::Change, part: i32, is_last: bool) {
         let due = self.begun.as_ref().map_or(1, |(_, parts)| parts + 1);
         let is_of_it = self.begun.as_ref().is_none_or(|(begun, _)| {
-            pb::Change { events: Vec::new(), ..begun.clone() } == pb::Change { events: Vec::new(), ..change.clone() }
+            pb::Change {
+                events: Vec::new(),
+                ..begun.clone()
+            } == pb::Change {
+                events: Vec::new(),
+                ..change.clone()
+            }
         });
         if part != due || !is_of_it || change.events.is_empty() {
             let revision = change.revision;
-            self.faults.push(format!("part {part} of revision {revision} was told where part {due} was due"));
+            self.faults.push(format!(
+                "part {part} of revision {revision} was told where part {due} was due"
+            ));
         }
         let whole = match self.begun.take() {
             Some((mut begun, _)) => {
@@ -152,9 +179,15 @@ impl Watched {
     /// history is never gone here, and no revision that was told is one that has not been made.
     pub fn cut(&mut self, status: &tonic::Status) -> String {
         let details = status.get_error_details();
-        let reason = details.error_info().map(|info| info.reason.clone()).unwrap_or_default();
+        let reason = details
+            .error_info()
+            .map(|info| info.reason.clone())
+            .unwrap_or_default();
         if matches!(reason.as_str(), "REVISION_IN_FUTURE" | "REVISION_COMPACTED") {
-            self.faults.push(format!("a watch is refused with {reason}: {}", status.message()));
+            self.faults.push(format!(
+                "a watch is refused with {reason}: {}",
+                status.message()
+            ));
         }
         reason
     }
@@ -169,10 +202,15 @@ where
     T: GrpcService<tonic::body::Body, Error: Into<StdError>>,
     T::ResponseBody: Body<Data = bytes::Bytes, Error: Into<StdError> + Send> + Send + 'static,
 {
-    let with = |note: &mut dyn FnMut(&mut Watched)| note(&mut watched.lock().unwrap_or_else(PoisonError::into_inner));
+    let with = |note: &mut dyn FnMut(&mut Watched)| {
+        note(&mut watched.lock().unwrap_or_else(PoisonError::into_inner))
+    };
     let (mut request, mut has_come) = (pb::WatchAppointmentsRequest::default(), false);
     with(&mut |it| request = it.request());
-    let mut stream = match ListServiceClient::new(service).watch_appointments(request).await {
+    let mut stream = match ListServiceClient::new(service)
+        .watch_appointments(request)
+        .await
+    {
         Ok(stream) => stream.into_inner(),
         Err(status) => return with(&mut |it| drop(it.cut(&status))),
     };
@@ -197,12 +235,21 @@ where
 {
     let mut all = Vec::new();
     for scope in Scope::all() {
-        let shared: Shared = Arc::new(Mutex::new(Watched { known: last, ..Watched::of(scope) }));
-        let _in_time = timeout(PATIENCE, follow(service.clone(), Arc::clone(&shared), Some(last))).await;
+        let shared: Shared = Arc::new(Mutex::new(Watched {
+            known: last,
+            ..Watched::of(scope)
+        }));
+        let _in_time = timeout(
+            PATIENCE,
+            follow(service.clone(), Arc::clone(&shared), Some(last)),
+        )
+        .await;
         let mut watched = shared.lock().unwrap().clone();
         if watched.upto < last {
             let (scope, upto) = (&watched.scope, watched.upto);
-            watched.faults.push(format!("a watch of {scope:?} from the beginning ends at {upto}, before {last}"));
+            watched.faults.push(format!(
+                "a watch of {scope:?} from the beginning ends at {upto}, before {last}"
+            ));
         }
         all.push(watched);
     }
@@ -218,17 +265,30 @@ pub fn r5_watchers_are_told_everything_once(watched: &[Watched], log: &Log) -> V
         found.extend(watcher.faults.iter().map(|fault| format!("R5 {fault}")));
         let upto = usize::try_from(watcher.upto).unwrap();
         if upto > log.changes.len() {
-            found.push(format!("R5 a watcher was told of revision {upto}, which is not in the log"));
+            found.push(format!(
+                "R5 a watcher was told of revision {upto}, which is not in the log"
+            ));
             continue;
         }
-        let due = log.changes[..upto].iter().map(|it| (it, scope.of_entry(it)));
-        let due: Vec<(&LogEntry, Vec<&LogEvent>)> = due.filter(|(_, events)| !events.is_empty()).collect();
-        let wrong = watcher.seen.iter().zip(&due).find(|(told, (is, events))| !is_told(told, is, events, log));
+        let due = log.changes[..upto]
+            .iter()
+            .map(|it| (it, scope.of_entry(it)));
+        let due: Vec<(&LogEntry, Vec<&LogEvent>)> =
+            due.filter(|(_, events)| !events.is_empty()).collect();
+        let wrong = watcher
+            .seen
+            .iter()
+            .zip(&due)
+            .find(|(told, (is, events))| !is_told(told, is, events, log));
         if let Some((told, is)) = wrong {
-            found.push(format!("R5 a watcher of {scope:?} was told {told:?} where the log has {is:?}"));
+            found.push(format!(
+                "R5 a watcher of {scope:?} was told {told:?} where the log has {is:?}"
+            ));
         } else if watcher.seen.len() != due.len() {
             let (told, due) = (watcher.seen.len(), due.len());
-            found.push(format!("R5 a watcher of {scope:?} was told {told} changes of {due} up to revision {upto}"));
+            found.push(format!(
+                "R5 a watcher of {scope:?} was told {told} changes of {due} up to revision {upto}"
+            ));
         }
     }
     found.extend(r5_a_change_is_told_alike(watched));
@@ -241,14 +301,21 @@ fn r5_a_change_is_told_alike(watched: &[Watched]) -> Vec<String> {
     let whole = watched.iter().filter(|it| it.scope == Scope::Everything);
     let mut first: BTreeMap<i64, pb::Change> = BTreeMap::new();
     for change in whole.flat_map(|it| &it.seen) {
-        first.entry(change.revision).or_insert_with(|| without_persons(change));
+        first
+            .entry(change.revision)
+            .or_insert_with(|| without_persons(change));
     }
     let mut found = Vec::new();
     for watcher in watched {
         for change in &watcher.seen {
             let (told, wanted) = (without_persons(change), first.get(&change.revision));
-            if let Some(wanted) = wanted.map(|it| watcher.scope.of_change(it)).filter(|wanted| *wanted != told) {
-                found.push(format!("R5 one change is told to one as {wanted:?}, to another as {told:?}"));
+            if let Some(wanted) = wanted
+                .map(|it| watcher.scope.of_change(it))
+                .filter(|wanted| *wanted != told)
+            {
+                found.push(format!(
+                    "R5 one change is told to one as {wanted:?}, to another as {told:?}"
+                ));
             }
         }
     }
@@ -257,7 +324,11 @@ fn r5_a_change_is_told_alike(watched: &[Watched]) -> Vec<String> {
 
 fn without_persons(change: &pb::Change) -> pb::Change {
     let mut change = change.clone();
-    for appointment in change.events.iter_mut().filter_map(|it| it.appointment.as_mut()) {
+    for appointment in change
+        .events
+        .iter_mut()
+        .filter_map(|it| it.appointment.as_mut())
+    {
         *appointment = impersonal(appointment);
     }
     change
@@ -265,29 +336,58 @@ fn without_persons(change: &pb::Change) -> pb::Change {
 
 /// Whether a change was told as the log has it, in every field but those that are personal.
 fn is_told(told: &pb::Change, is: &LogEntry, of_it: &[&LogEvent], log: &Log) -> bool {
-    let pb::Change { revision, commit_time, command, caller, events } = told;
+    let pb::Change {
+        revision,
+        commit_time,
+        command,
+        caller,
+        events,
+    } = told;
     *revision == number(is.revision)
-        && *commit_time == Some(Timestamp { seconds: is.time.seconds(), nanos: 0 })
+        && *commit_time
+            == Some(Timestamp {
+                seconds: is.time.seconds(),
+                nanos: 0,
+            })
         && command == is.cause.name()
         && **caller == *is.caller.0
         && events.len() == of_it.len()
-        && events.iter().zip(of_it).all(|(told, is)| is_event(told, is, log))
+        && events
+            .iter()
+            .zip(of_it)
+            .all(|(told, is)| is_event(told, is, log))
 }
 
 fn is_event(told: &pb::ChangeEvent, is: &LogEvent, log: &Log) -> bool {
-    let pb::ChangeEvent { kind, appointment_id, calendar_ids, before, after, detail, appointment, ignored_rules } =
-        told;
-    let touches = calendar_ids.iter().eq(is.calendars.iter().map(|it| it.calendar.as_str()));
+    let pb::ChangeEvent {
+        kind,
+        appointment_id,
+        calendar_ids,
+        before,
+        after,
+        detail,
+        appointment,
+        ignored_rules,
+    } = told;
+    let touches = calendar_ids
+        .iter()
+        .eq(is.calendars.iter().map(|it| it.calendar.as_str()));
     match &is.what {
         What::Calendar(event) => {
             let (number, of) = of_calendar(event);
-            let is_bare = appointment_id.is_empty() && appointment.is_none() && ignored_rules.is_empty();
-            touches && is_bare && before.is_none() && after.is_none() && *kind == number && detail == of
+            let is_bare =
+                appointment_id.is_empty() && appointment.is_none() && ignored_rules.is_empty();
+            touches
+                && is_bare
+                && before.is_none()
+                && after.is_none()
+                && *kind == number
+                && detail == of
         }
         What::Appointment(it) => {
-            let is_shown = appointment
-                .as_ref()
-                .is_some_and(|told| told.ignored_rules == *ignored_rules && log.is_as(&it.after, told, false));
+            let is_shown = appointment.as_ref().is_some_and(|told| {
+                told.ignored_rules == *ignored_rules && log.is_as(&it.after, told, false)
+            });
             touches
                 && is_shown
                 && detail.is_empty()
@@ -300,7 +400,10 @@ fn is_event(told: &pb::ChangeEvent, is: &LogEvent, log: &Log) -> bool {
 }
 
 fn image(it: &Image) -> pb::AppointmentImage {
-    let timestamp = |it: Instant| Timestamp { seconds: it.seconds(), nanos: 0 };
+    let timestamp = |it: Instant| Timestamp {
+        seconds: it.seconds(),
+        nanos: 0,
+    };
     pb::AppointmentImage {
         calendar_ids: it.places.iter().map(|it| it.calendar.to_string()).collect(),
         appointment_type_id: it.type_id.to_string(),

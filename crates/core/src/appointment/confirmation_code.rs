@@ -65,7 +65,9 @@ fn unmixed(value: u64, secret: u64) -> u64 {
 
 fn mix(half: u64, round: u64, secret: u64) -> u64 {
     // SplitMix64's finisher: every bit of half, round and secret reaches every bit of the result.
-    let mut mixed = half.wrapping_add(secret).wrapping_add((round + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut mixed = half
+        .wrapping_add(secret)
+        .wrapping_add((round + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     (mixed ^ mixed >> 31) & HALF_MASK
@@ -77,7 +79,11 @@ mod tests {
 
     #[test]
     fn a_code_that_was_told_once_stays_that_code() {
-        let told = [(0, 42, "JQX8-MWJ3"), (1, 42, "Y3GZ-AYDB"), (12_345_678_901, 7, "B8JK-D7AA")];
+        let told = [
+            (0, 42, "JQX8-MWJ3"),
+            (1, 42, "Y3GZ-AYDB"),
+            (12_345_678_901, 7, "B8JK-D7AA"),
+        ];
         for (key, secret, code) in told {
             assert_eq!(encode(AppointmentKey(key), secret), code);
         }
@@ -85,11 +91,21 @@ mod tests {
 
     #[test]
     fn a_code_stands_for_one_appointment_however_it_is_written() {
-        for key in (0..2_000).chain([1 << 39, (1 << 40) - 1]).map(AppointmentKey) {
+        for key in (0..2_000)
+            .chain([1 << 39, (1 << 40) - 1])
+            .map(AppointmentKey)
+        {
             let code = encode(key, 42);
             assert_eq!(decode(&code, 42), Some(key));
             assert_eq!(
-                decode(&code.to_lowercase().replace('-', "").replace('0', "o").replace('1', "l"), 42),
+                decode(
+                    &code
+                        .to_lowercase()
+                        .replace('-', "")
+                        .replace('0', "o")
+                        .replace('1', "l"),
+                    42
+                ),
                 Some(key)
             );
             assert_ne!(decode(&code, 43), Some(key));

@@ -113,7 +113,10 @@ impl Image {
 
     /// Whether it would expire by itself: HELD or PENDING.
     pub fn is_waiting(&self) -> bool {
-        matches!(self.state, AppointmentState::Held | AppointmentState::Pending)
+        matches!(
+            self.state,
+            AppointmentState::Held | AppointmentState::Pending
+        )
     }
 
     /// The ids of its calendars, in order.

@@ -79,8 +79,22 @@ impl Appointment {
 
     /// The same appointment with another person and another image.
     pub fn with(&self, person: Person, image: Image) -> Self {
-        let Self { id, key, create_time, occurrence, person: _, image: _ } = *self;
-        Self { id, key, create_time, occurrence, person, image }
+        let Self {
+            id,
+            key,
+            create_time,
+            occurrence,
+            person: _,
+            image: _,
+        } = *self;
+        Self {
+            id,
+            key,
+            create_time,
+            occurrence,
+            person,
+            image,
+        }
     }
 
     /// The series that it belongs to.

@@ -80,24 +80,51 @@ pub struct Carried {
 impl Carried {
     /// The name of each field, and the bytes of what it says: 0 where it says nothing.
     pub fn bytes(&self) -> [(&'static str, usize); 3] {
-        let Self { note, metadata, location } = self;
-        let metadata = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
-        [("note", note.len()), ("metadata", metadata), ("location", location.len())]
+        let Self {
+            note,
+            metadata,
+            location,
+        } = self;
+        let metadata = metadata
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum();
+        [
+            ("note", note.len()),
+            ("metadata", metadata),
+            ("location", location.len()),
+        ]
     }
 
     /// The names of the fields that say something.
     pub fn said(&self) -> Vec<&'static str> {
-        self.bytes().into_iter().filter(|(_, bytes)| *bytes > 0).map(|(name, _)| name).collect()
+        self.bytes()
+            .into_iter()
+            .filter(|(_, bytes)| *bytes > 0)
+            .map(|(name, _)| name)
+            .collect()
     }
 
     /// These fields of it, and of the others what there was before.
     fn over(self, before: Self, fields: &[&'static str]) -> Self {
-        let Self { note, metadata, location } = self;
+        let Self {
+            note,
+            metadata,
+            location,
+        } = self;
         let is_of = |name| fields.contains(&name);
         Self {
             note: if is_of("note") { note } else { before.note },
-            metadata: if is_of("metadata") { metadata } else { before.metadata },
-            location: if is_of("location") { location } else { before.location },
+            metadata: if is_of("metadata") {
+                metadata
+            } else {
+                before.metadata
+            },
+            location: if is_of("location") {
+                location
+            } else {
+                before.location
+            },
         }
     }
 }
@@ -116,8 +143,17 @@ pub struct Person {
 impl Person {
     /// The bytes of its texts.
     pub fn text_bytes(&self) -> usize {
-        let Self { invitee, carried, cancel_reason } = self;
-        let Invitee { name, email, phone, time_zone } = invitee;
+        let Self {
+            invitee,
+            carried,
+            cancel_reason,
+        } = self;
+        let Invitee {
+            name,
+            email,
+            phone,
+            time_zone,
+        } = invitee;
         let Email { written, key } = email;
         let texts = [name, written, phone, time_zone, cancel_reason].map(String::len);
         let carried = carried.bytes().map(|(_, bytes)| bytes);
@@ -138,15 +174,31 @@ impl PersonDetails {
     /// The person of a new appointment.
     pub fn person(&self) -> Person {
         let Self { invitee, carried } = self.clone();
-        Person { invitee: invitee.unwrap_or_default(), carried, cancel_reason: String::new() }
+        Person {
+            invitee: invitee.unwrap_or_default(),
+            carried,
+            cancel_reason: String::new(),
+        }
     }
 
     /// What becomes of a hold's person when it turns into an appointment: what is said here goes before what the hold
     /// says, and the keys of both are kept.
     pub fn over(&self, held: &Person) -> Person {
-        let (Self { invitee, carried: mut said }, held) = (self.clone(), held.clone());
+        let (
+            Self {
+                invitee,
+                carried: mut said,
+            },
+            held,
+        ) = (self.clone(), held.clone());
         let fields = said.said();
-        said.metadata = held.carried.metadata.clone().into_iter().chain(said.metadata).collect();
+        said.metadata = held
+            .carried
+            .metadata
+            .clone()
+            .into_iter()
+            .chain(said.metadata)
+            .collect();
         Person {
             invitee: invitee.unwrap_or(held.invitee),
             carried: said.over(held.carried, &fields),
@@ -169,7 +221,14 @@ pub struct PersonPatch {
 impl PersonPatch {
     /// The person after the change.
     pub fn applied_to(self, before: &Person) -> Person {
-        let (Self { invitee, carried, fields }, before) = (self, before.clone());
+        let (
+            Self {
+                invitee,
+                carried,
+                fields,
+            },
+            before,
+        ) = (self, before.clone());
         Person {
             invitee: invitee.unwrap_or(before.invitee),
             carried: carried.over(before.carried, &fields),

@@ -59,7 +59,8 @@ impl Recurrence {
             Frequency::Monthly => {
                 let months = first.year() * 12 + first.month0().cast_signed() + units;
                 let month = months.rem_euclid(12).unsigned_abs() + 1;
-                NaiveDate::from_ymd_opt(months.div_euclid(12), month, first.day()).map(LocalDate::from)
+                NaiveDate::from_ymd_opt(months.div_euclid(12), month, first.day())
+                    .map(LocalDate::from)
             }
         }
     }
@@ -76,25 +77,39 @@ pub struct OccurrenceTime {
 
 /// When the occurrences of a series that begins at `start` are, in order. Refused is an end before the beginning, and a
 /// rule that names more than `OCCURRENCES_MAX` or goes on beyond what can be booked.
-pub fn expand(start: Instant, rule: &Recurrence, zone: &Zone) -> Result<Vec<OccurrenceTime>, FieldViolation> {
+pub fn expand(
+    start: Instant,
+    rule: &Recurrence,
+    zone: &Zone,
+) -> Result<Vec<OccurrenceTime>, FieldViolation> {
     let anchor = zone.wall(start);
     let first = anchor.date();
     let beyond = |field| FieldViolation::new(field, "lies outside the years 1 to 5999");
     let (count, until, field) = match rule.ending {
         Ending::Count(count) => (usize::from(count), None, "count"),
         Ending::Until(until) if until < first => {
-            let description = format!("is before the first occurrence, which is on {first} in {}", zone.name());
+            let description = format!(
+                "is before the first occurrence, which is on {first} in {}",
+                zone.name()
+            );
             return Err(FieldViolation::new("until", description));
         }
         Ending::Until(until) => (usize::MAX, Some(until), "until"),
     };
-    let Some(civil) = first.civil() else { return Err(beyond("start_time")) };
-    let mut moments = vec![OccurrenceTime { local_start: anchor, start }];
+    let Some(civil) = first.civil() else {
+        return Err(beyond("start_time"));
+    };
+    let mut moments = vec![OccurrenceTime {
+        local_start: anchor,
+        start,
+    }];
     for step in 1..STEPS_MAX {
         if moments.len() == count {
             return Ok(moments);
         }
-        let Some(date) = rule.date(civil, step) else { continue };
+        let Some(date) = rule.date(civil, step) else {
+            continue;
+        };
         if until.is_some_and(|until| date > until) {
             return Ok(moments);
         }
@@ -111,8 +126,14 @@ pub fn expand(start: Instant, rule: &Recurrence, zone: &Zone) -> Result<Vec<Occu
             moments.push(OccurrenceTime { local_start, start });
         }
         if moments.len() > OCCURRENCES_MAX {
-            return Err(FieldViolation::new(field, format!("names more than {OCCURRENCES_MAX} occurrences")));
+            return Err(FieldViolation::new(
+                field,
+                format!("names more than {OCCURRENCES_MAX} occurrences"),
+            ));
         }
     }
-    Err(FieldViolation::new(field, "names too few dates with a whole minute of UTC at that clock time"))
+    Err(FieldViolation::new(
+        field,
+        "names too few dates with a whole minute of UTC at that clock time",
+    ))
 }

@@ -34,7 +34,9 @@ pub struct Occurrence {
 impl SeriesReport {
     /// The occurrences that cannot be booked.
     pub fn refused(&self) -> impl Iterator<Item = (&Occurrence, &SlotRefusal)> {
-        self.occurrences.iter().filter_map(|it| it.refusal.as_ref().map(|refusal| (it, refusal)))
+        self.occurrences
+            .iter()
+            .filter_map(|it| it.refusal.as_ref().map(|refusal| (it, refusal)))
     }
 
     /// Whether one of them breaks a rule; else all that is wrong are lost races.
@@ -48,17 +50,26 @@ impl SeriesReport {
         ids: &[AppointmentId],
         find: impl Fn(&AppointmentId) -> Option<&'a Arc<Appointment>>,
     ) -> Option<Self> {
-        let made = ids.iter().enumerate().filter_map(|(index, id)| Some((index, Arc::clone(find(id)?))));
+        let made = ids
+            .iter()
+            .enumerate()
+            .filter_map(|(index, id)| Some((index, Arc::clone(find(id)?))));
         let occurrences: Vec<Occurrence> = made
             .map(|(index, it)| Occurrence {
                 index,
                 id: it.id,
-                moment: OccurrenceTime { local_start: it.local_start, start: it.start },
+                moment: OccurrenceTime {
+                    local_start: it.local_start,
+                    start: it.start,
+                },
                 appointment: Some(it),
                 refusal: None,
             })
             .collect();
         let series = occurrences.first()?.appointment.as_ref()?.series()?;
-        Some(Self { series, occurrences })
+        Some(Self {
+            series,
+            occurrences,
+        })
     }
 }

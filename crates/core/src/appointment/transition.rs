@@ -146,7 +146,9 @@ impl Transition {
             (Self::MarkNoShow, S::NoShow) => Already,
             (Self::Complete, S::Confirmed) => Becomes(S::Completed),
             (Self::Complete, S::Completed) => Already,
-            (Self::UndoNoShow, S::NoShow) | (Self::UndoComplete, S::Completed) => Becomes(S::Confirmed),
+            (Self::UndoNoShow, S::NoShow) | (Self::UndoComplete, S::Completed) => {
+                Becomes(S::Confirmed)
+            }
             (Self::UndoNoShow | Self::UndoComplete, S::Confirmed) => Already,
             _ => Refused,
         }

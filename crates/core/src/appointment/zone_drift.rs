@@ -17,7 +17,12 @@ pub struct Drift {
 
 /// How the appointment drifted under the rules of its zone; none when it did not. No zone = it is not in the release.
 pub fn drift(appointment: &Appointment, zone: Option<&Zone>) -> Option<Drift> {
-    let Some(zone) = zone else { return Some(Drift { local_start: None, start: None }) };
+    let Some(zone) = zone else {
+        return Some(Drift {
+            local_start: None,
+            start: None,
+        });
+    };
     let local_start = zone.wall(appointment.start);
     if local_start == appointment.local_start {
         return None;
@@ -26,5 +31,8 @@ pub fn drift(appointment: &Appointment, zone: Option<&Zone>) -> Option<Drift> {
         LocalInstants::One(start) => Some(start),
         LocalInstants::None { .. } | LocalInstants::Two(..) => None,
     };
-    Some(Drift { local_start: Some(local_start), start })
+    Some(Drift {
+        local_start: Some(local_start),
+        start,
+    })
 }

@@ -51,12 +51,20 @@ pub struct Stamps {
 impl Stamps {
     /// Of a thing made by the change `revision`.
     pub const fn created(now: Instant, revision: Revision) -> Self {
-        Self { create_time: now, update_time: now, revision }
+        Self {
+            create_time: now,
+            update_time: now,
+            revision,
+        }
     }
 
     /// The same thing after the change `revision`.
     pub const fn updated(self, now: Instant, revision: Revision) -> Self {
-        Self { create_time: self.create_time, update_time: now, revision }
+        Self {
+            create_time: self.create_time,
+            update_time: now,
+            revision,
+        }
     }
 }
 

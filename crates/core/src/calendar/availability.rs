@@ -147,12 +147,22 @@ impl Availability {
 
     /// The windows of date after date.
     pub fn days<'a>(&'a self, type_rules: &'a [Rule]) -> Days<'a> {
-        let rules = if type_rules.is_empty() { &self.rules } else { type_rules };
+        let rules = if type_rules.is_empty() {
+            &self.rules
+        } else {
+            type_rules
+        };
         let mut rules = Cow::Borrowed(rules);
         if !rules.is_sorted_by_key(|rule| rule.window) {
             rules.to_mut().sort_by_key(|rule| rule.window);
         }
-        Days { rules, week: Week::default(), overrides: &self.overrides, upcoming: None, scratch: Vec::new() }
+        Days {
+            rules,
+            week: Week::default(),
+            overrides: &self.overrides,
+            upcoming: None,
+            scratch: Vec::new(),
+        }
     }
 }
 
@@ -185,7 +195,12 @@ struct Week {
 impl Default for Week {
     fn default() -> Self {
         let (first_date, last_date) = (LocalDate::from_days(1), LocalDate::from_days(0));
-        Self { first_date, last_date, windows: Vec::with_capacity(7), of_weekday: [None; 7] }
+        Self {
+            first_date,
+            last_date,
+            windows: Vec::with_capacity(7),
+            of_weekday: [None; 7],
+        }
     }
 }
 
@@ -216,24 +231,38 @@ impl<'a> Days<'a> {
             return None;
         }
         let overrides = self.overrides;
-        if self.upcoming.as_ref().is_none_or(|upcoming| date < upcoming.asked) {
+        if self
+            .upcoming
+            .as_ref()
+            .is_none_or(|upcoming| date < upcoming.asked)
+        {
             let mut rest = overrides.range(date..);
             let next = rest.next().map(|(date, of_date)| (*date, of_date));
-            self.upcoming = Some(Upcoming { asked: date, next, rest });
+            self.upcoming = Some(Upcoming {
+                asked: date,
+                next,
+                rest,
+            });
         }
         let upcoming = self.upcoming.as_mut()?;
         upcoming.asked = date;
         while upcoming.next.is_some_and(|(next, _)| next < date) {
             upcoming.next = upcoming.rest.next().map(|(date, of_date)| (*date, of_date));
         }
-        upcoming.next.filter(|(next, _)| *next == date).map(|(_, of_date)| of_date)
+        upcoming
+            .next
+            .filter(|(next, _)| *next == date)
+            .map(|(_, of_date)| of_date)
     }
 }
 
 impl Week {
     /// Makes ready for the dates around `date` on which the same rules apply.
     fn restart(&mut self, rules: &[Rule], date: LocalDate) {
-        (self.first_date, self.last_date) = (LocalDate::from_days(i32::MIN), LocalDate::from_days(i32::MAX));
+        (self.first_date, self.last_date) = (
+            LocalDate::from_days(i32::MIN),
+            LocalDate::from_days(i32::MAX),
+        );
         for rule in rules {
             // On the first date of a rule its application begins, on the day after its last date it ends.
             let ends_before = rule.last_date.map(|last| last.plus(1));

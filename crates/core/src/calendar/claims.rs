@@ -38,9 +38,18 @@ pub struct Claim {
     places: u8,
 }
 
-const _: () = assert!(size_of::<Claim>() == 40, "memory per active appointment is a promise");
-const _: () = assert!(CALENDARS_MAX <= u8::MAX as usize, "the places of an appointment are counted in a byte");
-const _: () = assert!(Minutes::ASKED_MAX.minutes() <= u16::MAX as u32, "a buffer is kept in 16 bits");
+const _: () = assert!(
+    size_of::<Claim>() == 40,
+    "memory per active appointment is a promise"
+);
+const _: () = assert!(
+    CALENDARS_MAX <= u8::MAX as usize,
+    "the places of an appointment are counted in a byte"
+);
+const _: () = assert!(
+    Minutes::ASKED_MAX.minutes() <= u16::MAX as u32,
+    "a buffer is kept in 16 bits"
+);
 
 /// The seats that may be taken together: those of one type that begin and end alike and take the same set of places.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,7 +63,10 @@ pub struct Session {
 impl Session {
     /// The session of an appointment that joins none, on so many calendars.
     pub fn own(key: AppointmentKey, places: usize) -> Self {
-        Self { key, places: u8::try_from(places).expect("an appointment has at most CALENDARS_MAX places") }
+        Self {
+            key,
+            places: u8::try_from(places).expect("an appointment has at most CALENDARS_MAX places"),
+        }
     }
 }
 
@@ -77,10 +89,14 @@ impl Claim {
         state: AppointmentState,
         expire_time: Option<Instant>,
     ) -> Self {
-        assert!(start.is_whole_minute() && start >= Self::START_MIN && start < Self::START_END, "start {start}");
-        let start_minutes =
-            i32::try_from(start.seconds() / MINUTE).expect("the year 6000 is within 32 bits of minutes");
-        let buffer = |it: Minutes| u16::try_from(it.minutes()).expect("a buffer is at most seven days");
+        assert!(
+            start.is_whole_minute() && start >= Self::START_MIN && start < Self::START_END,
+            "start {start}"
+        );
+        let start_minutes = i32::try_from(start.seconds() / MINUTE)
+            .expect("the year 6000 is within 32 bits of minutes");
+        let buffer =
+            |it: Minutes| u16::try_from(it.minutes()).expect("a buffer is at most seven days");
         Self {
             key,
             expire_time: expire_time.unwrap_or(Instant::MAX),
@@ -97,7 +113,11 @@ impl Claim {
 
     /// The same as a seat of this session.
     pub const fn in_session(self, session: Session) -> Self {
-        Self { session: session.key, places: session.places, ..self }
+        Self {
+            session: session.key,
+            places: session.places,
+            ..self
+        }
     }
 
     /// The appointment's row number.
@@ -122,17 +142,22 @@ impl Claim {
 
     /// Kept free before.
     pub fn before(&self) -> Minutes {
-        Minutes::new(u32::from(self.before_minutes)).expect("16 bits of minutes are less than 402 days")
+        Minutes::new(u32::from(self.before_minutes))
+            .expect("16 bits of minutes are less than 402 days")
     }
 
     /// Kept free after.
     pub fn after(&self) -> Minutes {
-        Minutes::new(u32::from(self.after_minutes)).expect("16 bits of minutes are less than 402 days")
+        Minutes::new(u32::from(self.after_minutes))
+            .expect("16 bits of minutes are less than 402 days")
     }
 
     /// The session that it is a seat of, be it alone in it.
     pub const fn session(&self) -> Session {
-        Session { key: self.session, places: self.places }
+        Session {
+            key: self.session,
+            places: self.places,
+        }
     }
 
     /// Its state when it was last written.
@@ -152,15 +177,22 @@ impl Claim {
 
     /// `[start, end)`, buffers left out.
     pub const fn interval(&self) -> Interval {
-        Interval { start: self.start(), end: self.start().plus(self.duration.seconds()) }
+        Interval {
+            start: self.start(),
+            end: self.start().plus(self.duration.seconds()),
+        }
     }
 
     /// `[start − before, end + after)`.
     pub const fn padded(&self) -> Interval {
         // Minutes of 32 bits and fewer cannot overflow in 64, which the compiler sees: every search does this a lot.
         let start = self.start_minutes as i64 - self.before_minutes as i64;
-        let end = self.start_minutes as i64 + self.duration.minutes() as i64 + self.after_minutes as i64;
-        Interval { start: Instant::from_seconds(start * MINUTE), end: Instant::from_seconds(end * MINUTE) }
+        let end =
+            self.start_minutes as i64 + self.duration.minutes() as i64 + self.after_minutes as i64;
+        Interval {
+            start: Instant::from_seconds(start * MINUTE),
+            end: Instant::from_seconds(end * MINUTE),
+        }
     }
 
     /// Whether it is of this type, and begins and ends like this: what the seats of a session have in common on one
@@ -171,7 +203,8 @@ impl Claim {
 
     /// Whether the two are seats of one session.
     pub fn shares_session(&self, other: &Self) -> bool {
-        self.session() == other.session() && self.is_alike(other.type_number, other.start(), other.duration)
+        self.session() == other.session()
+            && self.is_alike(other.type_number, other.start(), other.duration)
     }
 
     fn order(&self) -> (Instant, AppointmentKey) {
@@ -199,8 +232,14 @@ impl Claims {
         claims.sort_unstable_by_key(Claim::order);
         // Half full, so that there are as many as one may hold.
         let chunk_max = chunk_max((2 * claims.len()).isqrt());
-        let chunks = claims.chunks(chunk_max / 2).map(|chunk| Arc::new(chunk.to_vec())).collect();
-        Self { chunks, len: claims.len() }
+        let chunks = claims
+            .chunks(chunk_max / 2)
+            .map(|chunk| Arc::new(chunk.to_vec()))
+            .collect();
+        Self {
+            chunks,
+            len: claims.len(),
+        }
     }
 
     /// How many.
@@ -221,22 +260,32 @@ impl Claims {
     /// In order, from the first whose padded end lies after `instant`.
     pub fn ending_after(&self, instant: Instant) -> Following<'_> {
         let is_over = |claim: &Claim| claim.padded().end <= instant;
-        let index = self.chunks.partition_point(|chunk| chunk.last().is_some_and(is_over));
+        let index = self
+            .chunks
+            .partition_point(|chunk| chunk.last().is_some_and(is_over));
         let mut rest = self.chunks[index..].iter();
-        let first = rest.next().map_or(&[][..], |chunk| &chunk[chunk.partition_point(is_over)..]);
-        Following { first: first.iter(), rest }
+        let first = rest
+            .next()
+            .map_or(&[][..], |chunk| &chunk[chunk.partition_point(is_over)..]);
+        Following {
+            first: first.iter(),
+            rest,
+        }
     }
 
     /// Those whose padded interval meets `probe`, in order, expired ones included.
     pub fn overlapping(&self, probe: Interval) -> impl Iterator<Item = &Claim> + Clone {
-        self.ending_after(probe.start).take_while(move |claim| claim.padded().start < probe.end)
+        self.ending_after(probe.start)
+            .take_while(move |claim| claim.padded().start < probe.end)
     }
 
     /// Adds a claim. The caller has seen that it is free.
     pub fn insert(&mut self, claim: Claim) {
         self.len += 1;
         let order = claim.order();
-        let index = self.chunk_of(order).min(self.chunks.len().saturating_sub(1));
+        let index = self
+            .chunk_of(order)
+            .min(self.chunks.len().saturating_sub(1));
         let chunk_max = chunk_max(self.chunks.len());
         let Some(chunk) = self.chunks.get_mut(index) else {
             self.chunks.push(Arc::new(vec![claim]));
@@ -251,7 +300,11 @@ impl Claims {
         if chunk.len() > chunk_max {
             let chunk = Arc::make_mut(chunk);
             // A list that only grows at its end keeps full chunks behind it.
-            let at = if position + 1 == chunk.len() { chunk.len() - 1 } else { chunk.len() / 2 };
+            let at = if position + 1 == chunk.len() {
+                chunk.len() - 1
+            } else {
+                chunk.len() / 2
+            };
             let tail = chunk.split_off(at);
             self.chunks.insert(index + 1, Arc::new(tail));
         }
@@ -260,8 +313,15 @@ impl Claims {
     /// Adds claims that are not there, in any order; where all lie before the others, these are not copied.
     pub fn put_before(&mut self, claims: Vec<Claim>) {
         let earlier = Self::from_unordered(claims);
-        let last = earlier.chunks.last().and_then(|chunk| chunk.last()).map(Claim::order);
-        let is_before = self.iter().next().is_none_or(|first| last.is_none_or(|last| last < first.order()));
+        let last = earlier
+            .chunks
+            .last()
+            .and_then(|chunk| chunk.last())
+            .map(Claim::order);
+        let is_before = self
+            .iter()
+            .next()
+            .is_none_or(|first| last.is_none_or(|last| last < first.order()));
         if is_before {
             self.len += earlier.len;
             self.chunks.splice(..0, earlier.chunks);
@@ -274,8 +334,12 @@ impl Claims {
     pub fn remove(&mut self, claim: &Claim) -> bool {
         let order = claim.order();
         let index = self.chunk_of(order);
-        let Some(chunk) = self.chunks.get_mut(index) else { return false };
-        let Ok(position) = chunk.binary_search_by_key(&order, Claim::order) else { return false };
+        let Some(chunk) = self.chunks.get_mut(index) else {
+            return false;
+        };
+        let Ok(position) = chunk.binary_search_by_key(&order, Claim::order) else {
+            return false;
+        };
         Arc::make_mut(chunk).remove(position);
         if chunk.is_empty() {
             self.chunks.remove(index);
@@ -286,7 +350,8 @@ impl Claims {
 
     /// The first chunk whose last claim is not before `order`.
     fn chunk_of(&self, order: (Instant, AppointmentKey)) -> usize {
-        self.chunks.partition_point(|chunk| chunk.last().is_some_and(|last| last.order() < order))
+        self.chunks
+            .partition_point(|chunk| chunk.last().is_some_and(|last| last.order() < order))
     }
 }
 

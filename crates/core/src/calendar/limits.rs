@@ -41,21 +41,35 @@ impl Period {
             PeriodKind::Day => (date, date.plus(1)),
             PeriodKind::Week => (date.first_of_week(), date.first_of_week().plus(7)),
             // 31 days after a first is within the month after; 366 after New Year's Day is within the next year.
-            PeriodKind::Month => (date.first_of_month(), date.first_of_month().plus(31).first_of_month()),
-            PeriodKind::Year => (date.first_of_year(), date.first_of_year().plus(366).first_of_year()),
+            PeriodKind::Month => (
+                date.first_of_month(),
+                date.first_of_month().plus(31).first_of_month(),
+            ),
+            PeriodKind::Year => (
+                date.first_of_year(),
+                date.first_of_year().plus(366).first_of_year(),
+            ),
         };
-        Self { kind, first_date, end_date }
+        Self {
+            kind,
+            first_date,
+            end_date,
+        }
     }
 
     /// Its instants, in order: several intervals where the clock was changed.
     fn intervals(self, zone: &Zone) -> Vec<Interval> {
-        zone.instants_of(self.first_date.midnight(), self.end_date.midnight()).collect()
+        zone.instants_of(self.first_date.midnight(), self.end_date.midnight())
+            .collect()
     }
 
     /// From its first instant to its last; none when the clock skipped it.
     pub fn interval(self, zone: &Zone) -> Option<Interval> {
         let intervals = self.intervals(zone);
-        Some(Interval::new(intervals.first()?.start, intervals.last()?.end))
+        Some(Interval::new(
+            intervals.first()?.start,
+            intervals.last()?.end,
+        ))
     }
 }
 
@@ -71,39 +85,62 @@ pub struct Limit {
 }
 
 /// The limits that a booking of the type is under: the type's, then the calendar's.
-pub fn limits_on<'a>(calendar: &'a Calendar, number: TypeNumber, of_type: &'a Limits) -> impl Iterator<Item = Limit> {
-    [(Some(number), of_type), (None, &calendar.profile.limits)].into_iter().flat_map(|(of_type, limits)| {
-        let by_kind = [
-            (PeriodKind::Day, limits.per_day),
-            (PeriodKind::Week, limits.per_week),
-            (PeriodKind::Month, limits.per_month),
-            (PeriodKind::Year, limits.per_year),
-        ];
-        by_kind.into_iter().filter_map(move |(kind, sessions_max)| {
-            sessions_max.map(|sessions_max| Limit { of_type, kind, sessions_max })
+pub fn limits_on<'a>(
+    calendar: &'a Calendar,
+    number: TypeNumber,
+    of_type: &'a Limits,
+) -> impl Iterator<Item = Limit> {
+    [(Some(number), of_type), (None, &calendar.profile.limits)]
+        .into_iter()
+        .flat_map(|(of_type, limits)| {
+            let by_kind = [
+                (PeriodKind::Day, limits.per_day),
+                (PeriodKind::Week, limits.per_week),
+                (PeriodKind::Month, limits.per_month),
+                (PeriodKind::Year, limits.per_year),
+            ];
+            by_kind.into_iter().filter_map(move |(kind, sessions_max)| {
+                sessions_max.map(|sessions_max| Limit {
+                    of_type,
+                    kind,
+                    sessions_max,
+                })
+            })
         })
-    })
 }
 
 impl Limit {
     /// How many sessions that the limit counts start in the period, the ignored appointment left out.
-    pub fn sessions(&self, calendar: &Calendar, period: Period, now: Instant, ignore: Option<AppointmentKey>) -> u32 {
+    pub fn sessions(
+        &self,
+        calendar: &Calendar,
+        period: Period,
+        now: Instant,
+        ignore: Option<AppointmentKey>,
+    ) -> u32 {
         let mut sessions = 0;
         // One seat of each session that starts when the last one does. Files of before schema 4 may have several, whose
         // seats alternate.
         let mut together: Vec<&Claim> = Vec::new();
         for interval in period.intervals(calendar.zone()) {
-            let claims =
-                calendar.claims.ending_after(interval.start).take_while(|claim| claim.padded().start < interval.end);
+            let claims = calendar
+                .claims
+                .ending_after(interval.start)
+                .take_while(|claim| claim.padded().start < interval.end);
             for claim in claims {
                 let is_counted = interval.contains(claim.start())
                     && claim.is_alive(now)
                     && ignore != Some(claim.key())
-                    && self.of_type.is_none_or(|number| number == claim.type_number());
+                    && self
+                        .of_type
+                        .is_none_or(|number| number == claim.type_number());
                 if !is_counted {
                     continue;
                 }
-                if together.first().is_some_and(|it| it.start() != claim.start()) {
+                if together
+                    .first()
+                    .is_some_and(|it| it.start() != claim.start())
+                {
                     together.clear();
                 }
                 if !together.iter().any(|it| claim.shares_session(it)) {
@@ -136,7 +173,10 @@ pub(crate) struct LimitCache {
 impl LimitCache {
     /// Nothing counted yet.
     pub(crate) fn new(limits: impl Iterator<Item = Limit>) -> Self {
-        Self { limits: limits.map(|limit| (limit, None)).collect(), last: None }
+        Self {
+            limits: limits.map(|limit| (limit, None)).collect(),
+            last: None,
+        }
     }
 
     /// Whether a session may be added on `date`. Most calendars have no limits, and searches ask for every stretch.

@@ -99,7 +99,9 @@ impl Busy {
 
     /// What each source said, sorted and disjoint.
     pub fn sources(&self) -> impl Iterator<Item = (&str, &[Interval])> {
-        self.sources.iter().map(|(source, periods)| (source.as_str(), periods.as_slice()))
+        self.sources
+            .iter()
+            .map(|(source, periods)| (source.as_str(), periods.as_slice()))
     }
 
     /// What one source said.
@@ -110,7 +112,11 @@ impl Busy {
     /// The same, but for what one source says now.
     pub fn with_source(&self, source: &str, periods: Vec<Interval>) -> Self {
         let others = self.sources.iter().filter(|(name, _)| *name != source);
-        Self::new(others.map(|(name, periods)| (name.clone(), periods.clone())).chain([(source.to_owned(), periods)]))
+        Self::new(
+            others
+                .map(|(name, periods)| (name.clone(), periods.clone()))
+                .chain([(source.to_owned(), periods)]),
+        )
     }
 }
 
@@ -147,7 +153,10 @@ impl Types {
         types: impl IntoIterator<Item = AppointmentType>,
         deleted: impl IntoIterator<Item = (TypeId, DeletedType)>,
     ) -> Self {
-        let mut all = Self { by_id: Vec::new(), deleted: deleted.into_iter().collect() };
+        let mut all = Self {
+            by_id: Vec::new(),
+            deleted: deleted.into_iter().collect(),
+        };
         for appointment_type in types {
             all.put(Arc::new(appointment_type));
         }
@@ -156,7 +165,8 @@ impl Types {
     }
 
     fn position(&self, id: &TypeId) -> Result<usize, usize> {
-        self.by_id.binary_search_by(|candidate| candidate.id.cmp(id))
+        self.by_id
+            .binary_search_by(|candidate| candidate.id.cmp(id))
     }
 
     /// The type of that name.
@@ -166,12 +176,20 @@ impl Types {
 
     /// The type of that number, unless it was deleted.
     pub fn numbered(&self, number: TypeNumber) -> Option<&Arc<AppointmentType>> {
-        self.by_id.iter().find(|candidate| candidate.number == number)
+        self.by_id
+            .iter()
+            .find(|candidate| candidate.number == number)
     }
 
     /// The type of that number, as it is or was when it was deleted.
     pub fn last_of(&self, number: TypeNumber) -> Option<&Arc<AppointmentType>> {
-        let deleted = || self.deleted.values().find(|candidate| candidate.number == number)?.last.as_ref();
+        let deleted = || {
+            self.deleted
+                .values()
+                .find(|candidate| candidate.number == number)?
+                .last
+                .as_ref()
+        };
         self.numbered(number).or_else(deleted)
     }
 
@@ -200,7 +218,8 @@ impl Types {
     /// The number that a type of this name has or would get.
     pub fn number_for(&self, id: &TypeId) -> TypeNumber {
         let count = self.by_id.len() + self.deleted.len();
-        let next = || TypeNumber(u16::try_from(count).expect("a calendar has at most TYPES_MAX types"));
+        let next =
+            || TypeNumber(u16::try_from(count).expect("a calendar has at most TYPES_MAX types"));
         self.number_of(id).unwrap_or_else(next)
     }
 
@@ -217,7 +236,8 @@ impl Types {
     pub fn remove(&mut self, id: &TypeId, last: Option<Arc<AppointmentType>>) {
         if let Ok(position) = self.position(id) {
             let number = self.by_id.remove(position).number;
-            self.deleted.insert(id.clone(), DeletedType { number, last });
+            self.deleted
+                .insert(id.clone(), DeletedType { number, last });
         }
     }
 }
@@ -255,7 +275,11 @@ impl Calendar {
 
     /// The type of that name, to book it or, where it is given, to move an appointment of it: what this calendar has of that
     /// goes by its type's last definition, though the type was deleted since.
-    pub fn type_to_book(&self, id: &TypeId, moved: Option<&Image>) -> Option<&Arc<AppointmentType>> {
+    pub fn type_to_book(
+        &self,
+        id: &TypeId,
+        moved: Option<&Image>,
+    ) -> Option<&Arc<AppointmentType>> {
         let is_here = |place: &&Place| place.calendar == self.id && place.since == self.since;
         match moved.and_then(|image| image.places.iter().find(is_here)) {
             Some(place) => self.types.last_of(place.type_number),
@@ -265,13 +289,19 @@ impl Calendar {
 
     /// From when on its claims must be in memory at `now`, see `keep_from`.
     pub fn keep_from(&self, now: Instant) -> Instant {
-        keep_from(self.zone(), self.types.limits().chain([&self.profile.limits]), now)
+        keep_from(
+            self.zone(),
+            self.types.limits().chain([&self.profile.limits]),
+            now,
+        )
     }
 
     /// The appointments that take time of it, or wait to, and are not over at `now`: each once.
     pub fn upcoming(&self, now: Instant) -> impl Iterator<Item = AppointmentKey> {
         let claims = self.claims.ending_after(now).chain(self.requests.values());
-        claims.filter(move |claim| claim.is_alive(now) && claim.interval().end > now).map(|claim| claim.key())
+        claims
+            .filter(move |claim| claim.is_alive(now) && claim.interval().end > now)
+            .map(|claim| claim.key())
     }
 
     /// Lets go of what is over, once a day of it has gathered: limits and conflicts need no more than `keep_from` says.
@@ -283,7 +313,10 @@ impl Calendar {
         let kept_from = calendar.keep_from(now);
         if kept_from.since(calendar.kept_from) >= DAY {
             let calendar = Arc::make_mut(calendar);
-            let claims = calendar.claims.iter().filter(|claim| claim.padded().end > kept_from);
+            let claims = calendar
+                .claims
+                .iter()
+                .filter(|claim| claim.padded().end > kept_from);
             calendar.claims = Claims::from_unordered(claims.copied().collect());
             calendar.kept_from = kept_from;
         }
@@ -306,13 +339,29 @@ impl Calendar {
 
 /// From when on a calendar's claims must be in memory at `now`: the start of the local date, or of the longest period
 /// that a limit counts, with two days to spare for a zone that is changed.
-pub fn keep_from<'a>(zone: &Zone, limits: impl IntoIterator<Item = &'a Limits>, now: Instant) -> Instant {
+pub fn keep_from<'a>(
+    zone: &Zone,
+    limits: impl IntoIterator<Item = &'a Limits>,
+    now: Instant,
+) -> Instant {
     let today = zone.wall(now).date();
     let mut first = today;
     for limit in limits {
-        first = first.min(if limit.per_week.is_some() { today.first_of_week() } else { today });
-        first = first.min(if limit.per_month.is_some() { today.first_of_month() } else { today });
-        first = first.min(if limit.per_year.is_some() { today.first_of_year() } else { today });
+        first = first.min(if limit.per_week.is_some() {
+            today.first_of_week()
+        } else {
+            today
+        });
+        first = first.min(if limit.per_month.is_some() {
+            today.first_of_month()
+        } else {
+            today
+        });
+        first = first.min(if limit.per_year.is_some() {
+            today.first_of_year()
+        } else {
+            today
+        });
     }
     let midnight = match zone.instants(first.midnight()) {
         LocalInstants::One(instant) | LocalInstants::Two(instant, _) => instant,

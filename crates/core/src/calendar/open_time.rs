@@ -62,11 +62,24 @@ pub struct OpenTime<'a> {
 
 impl<'a> OpenTime<'a> {
     /// Within `range`, by the calendar's weekly rules or, where there are any, those of the type.
-    pub fn new(zone: &'a Zone, availability: &'a Availability, type_rules: &'a [Rule], range: Interval) -> Self {
+    pub fn new(
+        zone: &'a Zone,
+        availability: &'a Availability,
+        type_rules: &'a [Rule],
+        range: Interval,
+    ) -> Self {
         let segment = zone.segment_at(range.start);
         let mut days = availability.days(type_rules);
         let (date, last_date, spill) = dates_of(&mut days, segment, range);
-        Self { zone, days, range, segment, date, last_date, spill }
+        Self {
+            zone,
+            days,
+            range,
+            segment,
+            date,
+            last_date,
+            spill,
+        }
     }
 
     /// Appends the stretches of the next date, of which there may be none; false when there are no more dates.
@@ -81,7 +94,8 @@ impl<'a> OpenTime<'a> {
                 return false;
             }
             self.segment = self.zone.segment_at(self.range.start);
-            (self.date, self.last_date, self.spill) = dates_of(&mut self.days, self.segment, self.range);
+            (self.date, self.last_date, self.spill) =
+                dates_of(&mut self.days, self.segment, self.range);
         }
         self.fill_date(stretches);
         self.date = self.date.plus(1);
@@ -95,27 +109,45 @@ impl<'a> OpenTime<'a> {
         } else {
             instant_of(self.date.midnight(), self.segment)
         };
-        if self.range.is_empty() { Instant::MAX } else { next }
+        if self.range.is_empty() {
+            Instant::MAX
+        } else {
+            next
+        }
     }
 
     fn fill_date(&mut self, stretches: &mut VecDeque<Stretch>) {
         let date = self.date;
         let midnight = instant_of(date.midnight(), self.segment);
-        let clip = Interval::new(self.range.start, self.range.end.min(Instant::from_seconds(self.segment.end)))
-            .intersection(Interval::new(midnight, midnight.plus(DAY)));
-        let spill = self.spill.filter(|_| !self.days.is_overridden(date)).map(|(start, end)| {
-            let before = midnight.plus(-DAY);
-            (before.plus(i64::from(start) * MINUTE), before.plus(i64::from(end) * MINUTE))
-        });
+        let clip = Interval::new(
+            self.range.start,
+            self.range.end.min(Instant::from_seconds(self.segment.end)),
+        )
+        .intersection(Interval::new(midnight, midnight.plus(DAY)));
+        let spill = self
+            .spill
+            .filter(|_| !self.days.is_overridden(date))
+            .map(|(start, end)| {
+                let before = midnight.plus(-DAY);
+                (
+                    before.plus(i64::from(start) * MINUTE),
+                    before.plus(i64::from(end) * MINUTE),
+                )
+            });
         let windows = self.days.windows(date);
         let mut push = |start: Instant, end: Instant, anchors: [Option<Instant>; 2]| {
             let interval = Interval::new(start, end).intersection(clip);
             if !interval.is_empty() {
-                stretches.push_back(Stretch { interval, date, anchors });
+                stretches.push_back(Stretch {
+                    interval,
+                    date,
+                    anchors,
+                });
             }
         };
         // What the night before gives alone lies between `night` and the next window.
-        let (night, night_end) = spill.map_or((None, midnight), |(anchor, end)| (Some(anchor), end));
+        let (night, night_end) =
+            spill.map_or((None, midnight), |(anchor, end)| (Some(anchor), end));
         let mut at = midnight;
         for window in windows {
             let start = midnight.plus(i64::from(window.start_minutes()) * MINUTE);
@@ -135,8 +167,14 @@ impl<'a> OpenTime<'a> {
 }
 
 /// The first and last date of the segment within the range, and what spills over to the first.
-fn dates_of(days: &mut Days<'_>, segment: Segment, range: Interval) -> (LocalDate, LocalDate, Option<(u16, u16)>) {
-    let wall = |instant: Instant| Wall::from_seconds(instant.seconds().saturating_add(i64::from(segment.offset)));
+fn dates_of(
+    days: &mut Days<'_>,
+    segment: Segment,
+    range: Interval,
+) -> (LocalDate, LocalDate, Option<(u16, u16)>) {
+    let wall = |instant: Instant| {
+        Wall::from_seconds(instant.seconds().saturating_add(i64::from(segment.offset)))
+    };
     let first = wall(range.start.max(Instant::from_seconds(segment.start))).date();
     let last = wall(range.end.min(Instant::from_seconds(segment.end)).plus(-1)).date();
     let spill = spill_of(days.windows(first.plus(-1)));
@@ -145,7 +183,9 @@ fn dates_of(days: &mut Days<'_>, segment: Segment, range: Interval) -> (LocalDat
 
 /// The last window, if it reaches into the next date; an earlier one would overlap it.
 fn spill_of(windows: &[crate::calendar::availability::Window]) -> Option<(u16, u16)> {
-    let last = windows.last().map(|window| (window.start_minutes(), window.end_minutes()));
+    let last = windows
+        .last()
+        .map(|window| (window.start_minutes(), window.end_minutes()));
     last.filter(|(_, end)| *end > crate::calendar::availability::DAY_MINUTES)
 }
 

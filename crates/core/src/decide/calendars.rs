@@ -21,17 +21,30 @@ use crate::time::interval::{Interval, subtract};
 use crate::time::zone::Zone;
 
 impl<'a> At<'a> {
-    pub(super) fn create_calendar(self, id: &CalendarId, profile: &Profile) -> Result<Decision, Refusal> {
+    pub(super) fn create_calendar(
+        self,
+        id: &CalendarId,
+        profile: &Profile,
+    ) -> Result<Decision, Refusal> {
         if self.state.calendars.contains_key(id) {
             return Err(Refusal::CalendarExists(id.clone()));
         }
-        Ok(Decision::of_calendar(Cause::CreateCalendar, Some(self.created(id, profile.clone())), id))
+        Ok(Decision::of_calendar(
+            Cause::CreateCalendar,
+            Some(self.created(id, profile.clone())),
+            id,
+        ))
     }
 
     fn created(self, id: &CalendarId, profile: Profile) -> Event {
         let stamps = self.stamps();
         let types = vec![Arc::new(AppointmentType::default_type(stamps))];
-        Event::CalendarCreated { calendar: id.clone(), profile: Arc::new(profile), stamps, types }
+        Event::CalendarCreated {
+            calendar: id.clone(),
+            profile: Arc::new(profile),
+            stamps,
+            types,
+        }
     }
 
     /// The event that gives the calendar this profile; none when it has it already.
@@ -45,7 +58,11 @@ impl<'a> At<'a> {
         })
     }
 
-    fn calendar_at(self, id: &CalendarId, etag: Option<Etag>) -> Result<&'a Arc<Calendar>, Refusal> {
+    fn calendar_at(
+        self,
+        id: &CalendarId,
+        etag: Option<Etag>,
+    ) -> Result<&'a Arc<Calendar>, Refusal> {
         let calendar = self.calendar(id)?;
         expect_etag(etag, calendar.etag(), || format!("calendar {id}"))?;
         Ok(calendar)
@@ -59,14 +76,25 @@ impl<'a> At<'a> {
     ) -> Result<Decision, Refusal> {
         let calendar = self.calendar_at(id, etag)?;
         let mut profile = Profile::clone(&calendar.profile);
-        let ProfilePatch { display_name, owner, zone, paused, limits, metadata } = patch.clone();
+        let ProfilePatch {
+            display_name,
+            owner,
+            zone,
+            paused,
+            limits,
+            metadata,
+        } = patch.clone();
         profile.display_name = display_name.unwrap_or(profile.display_name);
         profile.owner = owner.unwrap_or(profile.owner);
         profile.zone = zone.unwrap_or(profile.zone);
         profile.paused = paused.unwrap_or(profile.paused);
         profile.limits = limits.unwrap_or(profile.limits);
         profile.metadata = metadata.unwrap_or(profile.metadata);
-        Ok(Decision::of_calendar(Cause::UpdateCalendar, self.profile_changed(calendar, profile), id))
+        Ok(Decision::of_calendar(
+            Cause::UpdateCalendar,
+            self.profile_changed(calendar, profile),
+            id,
+        ))
     }
 
     pub(super) fn delete_calendar(
@@ -79,19 +107,35 @@ impl<'a> At<'a> {
         let calendar = self.calendar_at(id, etag)?;
         let cancelled = match beforehand {
             Some(Beforehand { others, .. }) => {
-                let others = others.iter().filter_map(|id| self.state.appointments.get(id));
-                others.filter(|it| it.end() > self.now && it.state_at(self.now) == it.state).collect()
+                let others = others
+                    .iter()
+                    .filter_map(|id| self.state.appointments.get(id));
+                others
+                    .filter(|it| it.end() > self.now && it.state_at(self.now) == it.state)
+                    .collect()
             }
             None => self.upcoming(calendar, force)?,
         };
-        let events = cancelled.into_iter().filter_map(|appointment| self.cancelled_with_calendar(appointment));
-        let deleted = Event::CalendarDeleted { calendar: id.clone(), staged: beforehand.map(|it| it.staged) };
+        let events = cancelled
+            .into_iter()
+            .filter_map(|appointment| self.cancelled_with_calendar(appointment));
+        let deleted = Event::CalendarDeleted {
+            calendar: id.clone(),
+            staged: beforehand.map(|it| it.staged),
+        };
         let events = events.chain([deleted]).collect();
-        Ok(Decision { events, ..Decision::of_calendar(Cause::DeleteCalendar, None, id) })
+        Ok(Decision {
+            events,
+            ..Decision::of_calendar(Cause::DeleteCalendar, None, id)
+        })
     }
 
     /// What a calendar has that is not over, by key; refused where there is any, unless by force.
-    fn upcoming(self, calendar: &Calendar, force: bool) -> Result<Vec<&'a Arc<Appointment>>, Refusal> {
+    fn upcoming(
+        self,
+        calendar: &Calendar,
+        force: bool,
+    ) -> Result<Vec<&'a Arc<Appointment>>, Refusal> {
         // An appointment has one claim of a calendar.
         match calendar.upcoming(self.now).count() {
             0 => return Ok(Vec::new()),
@@ -99,19 +143,34 @@ impl<'a> At<'a> {
             _ => {}
         }
         let upcoming: BTreeSet<AppointmentKey> = calendar.upcoming(self.now).collect();
-        let mut cancelled: Vec<_> =
-            self.state.appointments.values().filter(|appointment| upcoming.contains(&appointment.key)).collect();
+        let mut cancelled: Vec<_> = self
+            .state
+            .appointments
+            .values()
+            .filter(|appointment| upcoming.contains(&appointment.key))
+            .collect();
         cancelled.sort_unstable_by_key(|appointment| appointment.key);
-        assert_eq!(cancelled.len(), upcoming.len(), "what a forced deletion cancels was loaded");
+        assert_eq!(
+            cancelled.len(),
+            upcoming.len(),
+            "what a forced deletion cancels was loaded"
+        );
         Ok(cancelled)
     }
 
     /// NO_SHOW and COMPLETED appointments that are not over yet stay what they are.
     fn cancelled_with_calendar(self, before: &Arc<Appointment>) -> Option<Event> {
-        let is_cancelled = matches!(Transition::Cancel.target(before.state, false), Target::Becomes(_));
+        let is_cancelled = matches!(
+            Transition::Cancel.target(before.state, false),
+            Target::Becomes(_)
+        );
         is_cancelled.then(|| {
             let after = Arc::new(cancelled_with_calendar(before, (self.now, self.revision())));
-            Event::Appointment { kind: AppointmentEvent::Cancelled, before: Some(Arc::clone(before)), after }
+            Event::Appointment {
+                kind: AppointmentEvent::Cancelled,
+                before: Some(Arc::clone(before)),
+                after,
+            }
         })
     }
 
@@ -126,16 +185,26 @@ impl<'a> At<'a> {
         let resource = || format!("appointment type {} of calendar {id}", wanted.id);
         match current {
             Some(current) => expect_etag(etag, current.etag(), resource)?,
-            None if etag.is_some() => return Err(Refusal::EtagMismatch { resource: resource() }),
+            None if etag.is_some() => {
+                return Err(Refusal::EtagMismatch {
+                    resource: resource(),
+                });
+            }
             None => {}
         }
         let number = calendar.types.number_for(&wanted.id);
         if usize::from(number.0) >= TYPES_MAX {
-            let description = format!("a calendar has at most {TYPES_MAX} appointment types, deleted ones included");
+            let description = format!(
+                "a calendar has at most {TYPES_MAX} appointment types, deleted ones included"
+            );
             return Err(invalid("appointment_type.appointment_type_id", description));
         }
         let stamps = current.map_or(self.stamps(), |current| current.stamps);
-        let mut after = AppointmentType { number, stamps, ..wanted.clone() };
+        let mut after = AppointmentType {
+            number,
+            stamps,
+            ..wanted.clone()
+        };
         let is_changed = current.is_none_or(|current| **current != after);
         after.stamps = stamps.updated(self.now, self.revision());
         let event = is_changed.then(|| Event::TypePut {
@@ -155,11 +224,25 @@ impl<'a> At<'a> {
         etag: Option<Etag>,
     ) -> Result<Decision, Refusal> {
         let not_found = || Refusal::AppointmentTypeNotFound(id.clone(), type_id.clone());
-        let last = self.calendar(id)?.types.find(type_id).ok_or_else(not_found)?;
-        expect_etag(etag, last.etag(), || format!("appointment type {type_id} of calendar {id}"))?;
+        let last = self
+            .calendar(id)?
+            .types
+            .find(type_id)
+            .ok_or_else(not_found)?;
+        expect_etag(etag, last.etag(), || {
+            format!("appointment type {type_id} of calendar {id}")
+        })?;
         let (calendar, type_id, last) = (id.clone(), type_id.clone(), Some(Arc::clone(last)));
-        let event = Event::TypeDeleted { calendar, type_id, last };
-        Ok(Decision::of_calendar(Cause::DeleteAppointmentType, Some(event), id))
+        let event = Event::TypeDeleted {
+            calendar,
+            type_id,
+            last,
+        };
+        Ok(Decision::of_calendar(
+            Cause::DeleteAppointmentType,
+            Some(event),
+            id,
+        ))
     }
 
     pub(super) fn set_availability(
@@ -172,17 +255,30 @@ impl<'a> At<'a> {
     ) -> Result<Decision, Refusal> {
         let Some(calendar) = self.state.calendars.get(id) else {
             if etag.is_some() {
-                return Err(Refusal::EtagMismatch { resource: format!("calendar {id}") });
+                return Err(Refusal::EtagMismatch {
+                    resource: format!("calendar {id}"),
+                });
             }
-            let availability = Availability { rules: rules.to_vec(), overrides: BTreeMap::new() };
+            let availability = Availability {
+                rules: rules.to_vec(),
+                overrides: BTreeMap::new(),
+            };
             let profile = Profile::open(Arc::clone(zone.unwrap_or(utc)), availability);
-            return Ok(Decision::of_calendar(Cause::SetAvailability, Some(self.created(id, profile)), id));
+            return Ok(Decision::of_calendar(
+                Cause::SetAvailability,
+                Some(self.created(id, profile)),
+                id,
+            ));
         };
         expect_etag(etag, calendar.etag(), || format!("calendar {id}"))?;
         let mut profile = Profile::clone(&calendar.profile);
         profile.zone = zone.map_or(profile.zone, Arc::clone);
         profile.availability.rules = rules.to_vec();
-        Ok(Decision::of_calendar(Cause::SetAvailability, self.profile_changed(calendar, profile), id))
+        Ok(Decision::of_calendar(
+            Cause::SetAvailability,
+            self.profile_changed(calendar, profile),
+            id,
+        ))
     }
 
     pub(super) fn put_overrides(
@@ -193,7 +289,10 @@ impl<'a> At<'a> {
     ) -> Result<Decision, Refusal> {
         let calendar = self.calendar_at(id, etag)?;
         let mut profile = Profile::clone(&calendar.profile);
-        profile.availability.overrides.extend(overrides.iter().map(|(date, hours)| (*date, hours.clone())));
+        profile
+            .availability
+            .overrides
+            .extend(overrides.iter().map(|(date, hours)| (*date, hours.clone())));
         let count = profile.availability.overrides.len();
         if count > OVERRIDES_MAX {
             let description = format!(
@@ -202,7 +301,11 @@ impl<'a> At<'a> {
             );
             return Err(invalid("overrides", description));
         }
-        Ok(Decision::of_calendar(Cause::PutOverrides, self.profile_changed(calendar, profile), id))
+        Ok(Decision::of_calendar(
+            Cause::PutOverrides,
+            self.profile_changed(calendar, profile),
+            id,
+        ))
     }
 
     pub(super) fn delete_overrides(
@@ -213,8 +316,15 @@ impl<'a> At<'a> {
     ) -> Result<Decision, Refusal> {
         let calendar = self.calendar_at(id, etag)?;
         let mut profile = Profile::clone(&calendar.profile);
-        profile.availability.overrides.retain(|date, _| !dates.contains(date));
-        Ok(Decision::of_calendar(Cause::DeleteOverrides, self.profile_changed(calendar, profile), id))
+        profile
+            .availability
+            .overrides
+            .retain(|date, _| !dates.contains(date));
+        Ok(Decision::of_calendar(
+            Cause::DeleteOverrides,
+            self.profile_changed(calendar, profile),
+            id,
+        ))
     }
 
     pub(super) fn put_busy(
@@ -225,11 +335,20 @@ impl<'a> At<'a> {
         periods: &[Interval],
     ) -> Result<Decision, Refusal> {
         let calendar = self.calendar(id)?;
-        let kept = calendar.busy.of_source(source).iter().flat_map(|period| subtract(*period, range));
+        let kept = calendar
+            .busy
+            .of_source(source)
+            .iter()
+            .flat_map(|period| subtract(*period, range));
         let said = periods.iter().map(|period| period.intersection(range));
-        let busy = calendar.busy.with_source(source, kept.chain(said).collect());
+        let busy = calendar
+            .busy
+            .with_source(source, kept.chain(said).collect());
         if busy.sources().count() > BUSY_SOURCES_MAX {
-            return Err(invalid("source", format!("a calendar has at most {BUSY_SOURCES_MAX} sources of busy time")));
+            return Err(invalid(
+                "source",
+                format!("a calendar has at most {BUSY_SOURCES_MAX} sources of busy time"),
+            ));
         }
         let count: usize = busy.sources().map(|(_, periods)| periods.len()).sum();
         if count > BUSY_PERIODS_CALENDAR_MAX {

@@ -82,13 +82,26 @@ impl<'a> At<'a> {
         cause: Cause,
         alternatives: Alternatives,
     ) -> Result<Decision, Refusal> {
-        self.claim(booking, alternatives, (cause, AppointmentEvent::Booked), |offers, start| {
-            let types = || offers.iter().map(|offer| offer.appointment_type);
-            let wants_approval = types().any(|it| it.requires_approval);
-            let state = if wants_approval { AppointmentState::Pending } else { AppointmentState::Confirmed };
-            let (blocks, expire_time) = self.claim_terms(state, types(), start);
-            ClaimTerms { state, blocks, expire_time }
-        })
+        self.claim(
+            booking,
+            alternatives,
+            (cause, AppointmentEvent::Booked),
+            |offers, start| {
+                let types = || offers.iter().map(|offer| offer.appointment_type);
+                let wants_approval = types().any(|it| it.requires_approval);
+                let state = if wants_approval {
+                    AppointmentState::Pending
+                } else {
+                    AppointmentState::Confirmed
+                };
+                let (blocks, expire_time) = self.claim_terms(state, types(), start);
+                ClaimTerms {
+                    state,
+                    blocks,
+                    expire_time,
+                }
+            },
+        )
     }
 
     pub(super) fn hold(self, booking: &Booking, ttl: Seconds) -> Result<Decision, Refusal> {
@@ -104,16 +117,36 @@ impl<'a> At<'a> {
     /// All bookings, one after the other, each on what the ones before it left; or the first refusal.
     pub(super) fn batch_book(self, bookings: &[Booking]) -> Result<Decision, Refusal> {
         let needs = Needs::of_bookings(bookings);
-        let claimed = needs.appointments.iter().filter_map(|id| self.state.appointments.get(id));
+        let claimed = needs
+            .appointments
+            .iter()
+            .filter_map(|id| self.state.appointments.get(id));
         let claimed = claimed.flat_map(|appointment| appointment.calendars());
         let mut scratch = self.state.scratch(needs.calendars.iter().chain(claimed));
-        let mut all = Decision { cause: Cause::BatchBook, events: Vec::new(), outcome: Outcome::default() };
+        let mut all = Decision {
+            cause: Cause::BatchBook,
+            events: Vec::new(),
+            outcome: Outcome::default(),
+        };
         for (index, booking) in bookings.iter().enumerate() {
-            let in_batch = |refusal| Refusal::InBatch { index, refusal: Box::new(refusal) };
-            let decision = At { state: &scratch, now: self.now }.book(booking).map_err(in_batch)?;
-            decision.events.iter().for_each(|event| scratch.apply_event(event, self.revision()));
+            let in_batch = |refusal| Refusal::InBatch {
+                index,
+                refusal: Box::new(refusal),
+            };
+            let decision = At {
+                state: &scratch,
+                now: self.now,
+            }
+            .book(booking)
+            .map_err(in_batch)?;
+            decision
+                .events
+                .iter()
+                .for_each(|event| scratch.apply_event(event, self.revision()));
             all.events.extend(decision.events);
-            all.outcome.appointments.extend(decision.outcome.appointments);
+            all.outcome
+                .appointments
+                .extend(decision.outcome.appointments);
             all.outcome.candidates.extend(decision.outcome.candidates);
         }
         Ok(all)
@@ -136,8 +169,15 @@ impl<'a> At<'a> {
         }
         let wanted = WantedTime::of_booking(booking, start, alternatives);
         let taken = self.take(offers, booking.assignment, &wanted)?;
-        let chosen = taken.offers.first().expect("what is taken is taken by a calendar");
-        let ClaimTerms { state, blocks, expire_time } = terms(&taken.offers, start);
+        let chosen = taken
+            .offers
+            .first()
+            .expect("what is taken is taken by a calendar");
+        let ClaimTerms {
+            state,
+            blocks,
+            expire_time,
+        } = terms(&taken.offers, start);
         let key = self.state.next_key;
         let image = Image {
             type_id,
@@ -149,7 +189,10 @@ impl<'a> At<'a> {
             blocks,
             expire_time,
             // A request that takes no time takes no seat.
-            session: taken.session.filter(|_| blocks).map_or(key, |session| session.key),
+            session: taken
+                .session
+                .filter(|_| blocks)
+                .map_or(key, |session| session.key),
             sequence: 0,
             ignored_rules: booking.ignored_rules,
             update_time: self.now,
@@ -158,54 +201,97 @@ impl<'a> At<'a> {
         };
         let (id, create_time) = (booking.id.id(), self.now);
         let (occurrence, person) = (booking.occurrence, booking.person.person());
-        let appointment = Arc::new(Appointment { id, key, create_time, occurrence, person, image });
-        let event = Event::Appointment { kind, before: None, after: Arc::clone(&appointment) };
+        let appointment = Arc::new(Appointment {
+            id,
+            key,
+            create_time,
+            occurrence,
+            person,
+            image,
+        });
+        let event = Event::Appointment {
+            kind,
+            before: None,
+            after: Arc::clone(&appointment),
+        };
         let mut decision = Decision::of_appointment(cause, Some(event), appointment);
         decision.outcome.candidates = taken.candidates;
         Ok(decision)
     }
 
     /// The calendars of a booking, and when it begins.
-    fn offered(self, booking: &Booking, type_id: &TypeId) -> Result<(Vec<Offer<'a>>, Instant), Refusal> {
+    fn offered(
+        self,
+        booking: &Booking,
+        type_id: &TypeId,
+    ) -> Result<(Vec<Offer<'a>>, Instant), Refusal> {
         let offers = self.offers(&booking.calendars, type_id)?;
-        let first = offers.first().ok_or_else(|| invalid("calendar_id", "name at least one calendar"))?;
-        let start = booking.start.as_ref().ok_or_else(|| invalid("start_time", "is required without hold_id"))?;
+        let first = offers
+            .first()
+            .ok_or_else(|| invalid("calendar_id", "name at least one calendar"))?;
+        let start = booking
+            .start
+            .as_ref()
+            .ok_or_else(|| invalid("start_time", "is required without hold_id"))?;
         let start = resolve(start, first.calendar.zone())?;
         expect_one_duration(booking, &offers)?;
         Ok((offers, start))
     }
 
     /// When the first occurrence of a series begins, and the zone in which it repeats.
-    pub(super) fn first_occurrence(self, booking: &Booking) -> Result<(Instant, &'a Zone), Refusal> {
+    pub(super) fn first_occurrence(
+        self,
+        booking: &Booking,
+    ) -> Result<(Instant, &'a Zone), Refusal> {
         let type_id = booking.type_id.clone().unwrap_or_else(TypeId::default_type);
         let (offers, start) = self.offered(booking, &type_id)?;
-        let first = offers.first().expect("what is offered is offered by a calendar");
+        let first = offers
+            .first()
+            .expect("what is offered is offered by a calendar");
         Ok((start, first.calendar.zone()))
     }
 
     /// The last slot offered before the start of a booking, and the first after it.
-    pub(super) fn alternatives(self, booking: &Booking) -> Result<(Option<Interval>, Option<Interval>), Refusal> {
+    pub(super) fn alternatives(
+        self,
+        booking: &Booking,
+    ) -> Result<(Option<Interval>, Option<Interval>), Refusal> {
         let type_id = booking.type_id.clone().unwrap_or_else(TypeId::default_type);
         let (offers, start) = self.offered(booking, &type_id)?;
-        Ok(self.nearest(&offers, booking.assignment, &WantedTime::of_booking(booking, start, Alternatives::Now)))
+        Ok(self.nearest(
+            &offers,
+            booking.assignment,
+            &WantedTime::of_booking(booking, start, Alternatives::Now),
+        ))
     }
 
     pub(super) fn reschedule(self, to: &Move) -> Result<Decision, Refusal> {
         // Existence of everything comes before etag and state.
         let before = self.appointment(to.appointment)?;
         let present: Vec<CalendarId> = before.calendars().cloned().collect();
-        let (calendars, assignment) =
-            if to.calendars.is_empty() { (&present, Assignment::All) } else { (&to.calendars, to.assignment) };
+        let (calendars, assignment) = if to.calendars.is_empty() {
+            (&present, Assignment::All)
+        } else {
+            (&to.calendars, to.assignment)
+        };
         let offers = self.offers_to_move(calendars, &before.type_id, Some(&before.image))?;
         // So does a field that only a calendar's zone can judge.
-        let first = offers.first().ok_or_else(|| invalid("calendar_ids", "name at least one calendar"))?;
-        let start = to.start.as_ref().map_or(Ok(before.start), |start| resolve(start, first.calendar.zone()))?;
+        let first = offers
+            .first()
+            .ok_or_else(|| invalid("calendar_ids", "name at least one calendar"))?;
+        let start = to.start.as_ref().map_or(Ok(before.start), |start| {
+            resolve(start, first.calendar.zone())
+        })?;
         let before = self.appointment_at(to.appointment, to.etag)?;
         self.expect_movable(before)?;
         let duration = to.duration.unwrap_or(before.duration);
         let is_same_time = start == before.start && duration == before.duration;
         if is_same_time && (to.calendars.is_empty() || *calendars == present) {
-            return Ok(Decision::of_appointment(Cause::RescheduleAppointment, None, Arc::clone(before)));
+            return Ok(Decision::of_appointment(
+                Cause::RescheduleAppointment,
+                None,
+                Arc::clone(before),
+            ));
         }
         let wanted = WantedTime {
             start,
@@ -216,22 +302,33 @@ impl<'a> At<'a> {
             alternatives: Alternatives::Now,
         };
         let taken = self.take(offers, assignment, &wanted)?;
-        let chosen = taken.offers.first().expect("what is taken is taken by a calendar");
+        let chosen = taken
+            .offers
+            .first()
+            .expect("what is taken is taken by a calendar");
         let is_pending = before.state == AppointmentState::Pending;
         let image = Image {
             start,
             duration,
             time_zone: chosen.calendar.zone().shared_name(),
             local_start: chosen.calendar.zone().wall(start),
-            expire_time: if is_pending { Some(self.request_expiry(start)) } else { before.expire_time },
-            session: taken.session.filter(|_| before.blocks).map_or(before.key, |session| session.key),
+            expire_time: if is_pending {
+                Some(self.request_expiry(start))
+            } else {
+                before.expire_time
+            },
+            session: taken
+                .session
+                .filter(|_| before.blocks)
+                .map_or(before.key, |session| session.key),
             sequence: before.sequence.saturating_add(1),
             ignored_rules: to.ignored_rules,
             places: taken.places,
             ..before.image.clone()
         };
         let (event, after) = self.event(AppointmentEvent::Moved, before, before.with_image(image));
-        let mut decision = Decision::of_appointment(Cause::RescheduleAppointment, Some(event), after);
+        let mut decision =
+            Decision::of_appointment(Cause::RescheduleAppointment, Some(event), after);
         decision.outcome.candidates = taken.candidates;
         Ok(decision)
     }
@@ -249,14 +346,23 @@ impl<'a> At<'a> {
         moved: Option<&Image>,
     ) -> Result<Vec<Offer<'a>>, Refusal> {
         let offer = |calendar: &'a Arc<Calendar>| {
-            let not_found = || Refusal::AppointmentTypeNotFound(calendar.id.clone(), type_id.clone());
-            Ok(Offer { calendar, appointment_type: calendar.type_to_book(type_id, moved).ok_or_else(not_found)? })
+            let not_found =
+                || Refusal::AppointmentTypeNotFound(calendar.id.clone(), type_id.clone());
+            Ok(Offer {
+                calendar,
+                appointment_type: calendar
+                    .type_to_book(type_id, moved)
+                    .ok_or_else(not_found)?,
+            })
         };
         // All calendars come before any type; of one alone there is nothing to remember.
         if let [only] = calendars {
             return Ok(vec![offer(self.calendar(only)?)?]);
         }
-        let calendars = calendars.iter().map(|id| self.calendar(id)).collect::<Result<Vec<_>, _>>()?;
+        let calendars = calendars
+            .iter()
+            .map(|id| self.calendar(id))
+            .collect::<Result<Vec<_>, _>>()?;
         calendars.into_iter().map(offer).collect()
     }
 
@@ -271,7 +377,9 @@ impl<'a> At<'a> {
         if state != AppointmentState::Pending {
             return (true, None);
         }
-        let blocks = types.into_iter().any(|it| it.requires_approval && it.pending_blocks);
+        let blocks = types
+            .into_iter()
+            .any(|it| it.requires_approval && it.pending_blocks);
         (blocks, Some(self.request_expiry(start)))
     }
 
@@ -282,14 +390,26 @@ impl<'a> At<'a> {
     }
 
     /// The types of an appointment's places, by their last definition where they were deleted.
-    pub(super) fn types_of(self, appointment: &Appointment) -> impl Iterator<Item = &'a Arc<AppointmentType>> {
+    pub(super) fn types_of(
+        self,
+        appointment: &Appointment,
+    ) -> impl Iterator<Item = &'a Arc<AppointmentType>> {
         appointment.places.iter().filter_map(move |place| {
-            let calendar = self.state.calendars.get(&place.calendar).filter(|it| it.since == place.since)?;
+            let calendar = self
+                .state
+                .calendars
+                .get(&place.calendar)
+                .filter(|it| it.since == place.since)?;
             calendar.types.last_of(place.type_number)
         })
     }
 
-    fn take(self, offers: Vec<Offer<'a>>, assignment: Assignment, wanted: &WantedTime) -> Result<Taken<'a>, Refusal> {
+    fn take(
+        self,
+        offers: Vec<Offer<'a>>,
+        assignment: Assignment,
+        wanted: &WantedTime,
+    ) -> Result<Taken<'a>, Refusal> {
         let is_any = assignment == Assignment::Any;
         let here = Interval::new(wanted.start, wanted.start);
         let searches = offers.iter().map(|offer| self.search(offer, wanted, here));
@@ -297,21 +417,39 @@ impl<'a> At<'a> {
         let mut answers = in_the_way(&asks);
         let session = asks.first().and_then(|ask| ask.session);
         if !is_any && answers.is_empty() {
-            return Ok(Taken { offers, places: places(&asks), session, candidates: Vec::new() });
+            return Ok(Taken {
+                offers,
+                places: places(&asks),
+                session,
+                candidates: Vec::new(),
+            });
         }
         answers.resize_with(asks.len(), Vec::new);
         if is_any && answers.iter().any(Vec::is_empty) {
             let (chosen, candidates) = self.choose(&offers, &answers, wanted);
             let ask = &asks[chosen..=chosen];
             let session = ask[0].session;
-            return Ok(Taken { offers: vec![offers[chosen]], places: places(ask), session, candidates });
+            return Ok(Taken {
+                offers: vec![offers[chosen]],
+                places: places(ask),
+                session,
+                candidates,
+            });
         }
         Err(self.refused(&offers, answers, is_any, wanted))
     }
 
     /// The least loaded of the calendars that could take it, then the first by id.
-    fn choose(self, offers: &[Offer<'_>], answers: &[Vec<Violation>], wanted: &WantedTime) -> (usize, Vec<Candidate>) {
-        let loads: Vec<u32> = offers.iter().map(|offer| self.load(offer.calendar, wanted)).collect();
+    fn choose(
+        self,
+        offers: &[Offer<'_>],
+        answers: &[Vec<Violation>],
+        wanted: &WantedTime,
+    ) -> (usize, Vec<Candidate>) {
+        let loads: Vec<u32> = offers
+            .iter()
+            .map(|offer| self.load(offer.calendar, wanted))
+            .collect();
         let is_free = |index: &usize| answers[*index].is_empty();
         let chosen = (0..offers.len())
             .filter(is_free)
@@ -319,13 +457,23 @@ impl<'a> At<'a> {
             .expect("one of them is free");
         let candidates = offers.iter().zip(&loads).zip(answers).enumerate();
         let candidates = candidates.map(|(index, ((offer, load), violations))| {
-            let codes: Vec<&str> = violations.iter().map(|violation| violation.code.name()).collect();
+            let codes: Vec<&str> = violations
+                .iter()
+                .map(|violation| violation.code.name())
+                .collect();
             let reason = match violations.len() {
-                0 if index == chosen => format!("free, and {load} appointments that day are the fewest"),
+                0 if index == chosen => {
+                    format!("free, and {load} appointments that day are the fewest")
+                }
                 0 => format!("free, with {load} appointments that day"),
                 _ => codes.join(", "),
             };
-            Candidate { calendar: offer.calendar.id.clone(), load: *load, is_chosen: index == chosen, reason }
+            Candidate {
+                calendar: offer.calendar.id.clone(),
+                load: *load,
+                is_chosen: index == chosen,
+                reason,
+            }
         });
         (chosen, candidates.collect())
     }
@@ -339,7 +487,8 @@ impl<'a> At<'a> {
         let starts_that_day = |claim: &&Claim| zone.wall(claim.start()).date() == date;
         let claims = calendar.claims.ending_after(since);
         let claims = claims.take_while(|claim| zone.wall(claim.padded().start).date() <= date);
-        let counted = claims.filter(|claim| claim.is_alive(self.now) && Some(claim.key()) != wanted.ignore);
+        let counted =
+            claims.filter(|claim| claim.is_alive(self.now) && Some(claim.key()) != wanted.ignore);
         u32::try_from(counted.filter(starts_that_day).count()).unwrap_or(u32::MAX)
     }
 
@@ -356,18 +505,43 @@ impl<'a> At<'a> {
         }
     }
 
-    fn refused(self, offers: &[Offer<'_>], answers: Vec<Vec<Violation>>, is_any: bool, wanted: &WantedTime) -> Refusal {
-        let is_race = |violations: &Vec<Violation>| violations.iter().all(|violation| !violation.code.is_rule());
+    fn refused(
+        self,
+        offers: &[Offer<'_>],
+        answers: Vec<Vec<Violation>>,
+        is_any: bool,
+        wanted: &WantedTime,
+    ) -> Refusal {
+        let is_race = |violations: &Vec<Violation>| {
+            violations.iter().all(|violation| !violation.code.is_rule())
+        };
         // Of ANY, one calendar that is merely taken makes it a lost race: it would be bookable but for the others.
         let is_race_lost = is_any && answers.iter().any(is_race);
-        let violations =
-            answers.into_iter().filter(|violations| !is_race_lost || is_race(violations)).flatten().collect();
+        let violations = answers
+            .into_iter()
+            .filter(|violations| !is_race_lost || is_race(violations))
+            .flatten()
+            .collect();
         let first = offers.first().expect("a refusal is some calendar's");
-        let slot = Interval::new(wanted.start, wanted.start.plus(wanted.duration_on(first).seconds()));
-        let assignment = if is_any { Assignment::Any } else { Assignment::All };
-        let mut refusal = SlotRefusal { slot, violations, nearest_before: None, nearest_after: None, nearest_days: 0 };
+        let slot = Interval::new(
+            wanted.start,
+            wanted.start.plus(wanted.duration_on(first).seconds()),
+        );
+        let assignment = if is_any {
+            Assignment::Any
+        } else {
+            Assignment::All
+        };
+        let mut refusal = SlotRefusal {
+            slot,
+            violations,
+            nearest_before: None,
+            nearest_after: None,
+            nearest_days: 0,
+        };
         if matches!(wanted.alternatives, Alternatives::Now) {
-            (refusal.nearest_before, refusal.nearest_after) = self.nearest(offers, assignment, wanted);
+            (refusal.nearest_before, refusal.nearest_after) =
+                self.nearest(offers, assignment, wanted);
             refusal.nearest_days = nearest_days(offers.len());
         }
         Refusal::Slot(Box::new(refusal))
@@ -380,7 +554,10 @@ impl<'a> At<'a> {
         wanted: &WantedTime,
     ) -> (Option<Interval>, Option<Interval>) {
         let here = Interval::new(wanted.start, wanted.start);
-        let searches: Vec<Search<'_>> = offers.iter().map(|offer| self.search(offer, wanted, here)).collect();
+        let searches: Vec<Search<'_>> = offers
+            .iter()
+            .map(|offer| self.search(offer, wanted, here))
+            .collect();
         nearest(&searches, assignment, wanted.start)
     }
 }
@@ -420,8 +597,19 @@ pub(super) fn places(asks: &[Ask<'_>]) -> Vec<Place> {
 
 impl WantedTime {
     fn of_booking(booking: &Booking, start: Instant, alternatives: Alternatives) -> Self {
-        let Booking { duration, ignored_rules, .. } = *booking;
-        Self { start, duration, ignore: None, present_duration: None, ignored_rules, alternatives }
+        let Booking {
+            duration,
+            ignored_rules,
+            ..
+        } = *booking;
+        Self {
+            start,
+            duration,
+            ignore: None,
+            present_duration: None,
+            ignored_rules,
+            alternatives,
+        }
     }
 
     fn duration_on(&self, offer: &Offer<'_>) -> Minutes {
@@ -433,11 +621,17 @@ impl WantedTime {
 fn expect_one_duration(booking: &Booking, offers: &[Offer<'_>]) -> Result<(), Refusal> {
     let is_each_its_own = booking.duration.is_some() || booking.assignment == Assignment::Any;
     let durations = offers.iter().map(|offer| offer.appointment_type.duration);
-    let is_one = durations.clone().zip(durations.skip(1)).all(|(one, next)| one == next);
+    let is_one = durations
+        .clone()
+        .zip(durations.skip(1))
+        .all(|(one, next)| one == next);
     if is_each_its_own || is_one {
         return Ok(());
     }
-    Err(invalid("duration", "is required, because the default durations of these calendars differ"))
+    Err(invalid(
+        "duration",
+        "is required, because the default durations of these calendars differ",
+    ))
 }
 
 /// The instant that a start means. A local time must exist exactly once, and be a whole minute of UTC.
@@ -451,7 +645,9 @@ pub fn resolve(start: &Start, calendar_zone: &Zone) -> Result<Instant, Refusal> 
         LocalInstants::One(instant) if !instant.is_whole_minute() => {
             format!("{wall} in {name} is {instant}, which is not a whole minute; use start_time")
         }
-        LocalInstants::One(instant) if instant < Claim::START_MIN || instant >= Claim::START_END => {
+        LocalInstants::One(instant)
+            if instant < Claim::START_MIN || instant >= Claim::START_END =>
+        {
             format!("{wall} lies outside the years 1 to 5999")
         }
         LocalInstants::One(instant) => return Ok(instant),
@@ -464,26 +660,57 @@ pub fn resolve(start: &Start, calendar_zone: &Zone) -> Result<Instant, Refusal> 
             )
         }
         LocalInstants::Two(first, second) => {
-            format!("{wall} exists twice in {name}, where the clock is set back; choose start_time {first} or {second}")
+            format!(
+                "{wall} exists twice in {name}, where the clock is set back; choose start_time {first} or {second}"
+            )
         }
     };
-    Err(Refusal::FieldInvalid(vec![FieldViolation::new("local_start", description)]))
+    Err(Refusal::FieldInvalid(vec![FieldViolation::new(
+        "local_start",
+        description,
+    )]))
 }
 
 /// Which fields of a booking differ from those of the hold that it names.
-pub(super) fn differences(booking: &Booking, hold: &Appointment, start: Option<Instant>) -> Vec<FieldViolation> {
+pub(super) fn differences(
+    booking: &Booking,
+    hold: &Appointment,
+    start: Option<Instant>,
+) -> Vec<FieldViolation> {
     let calendars: Vec<&CalendarId> = hold.calendars().collect();
     let is_other_calendar = match booking.assignment {
         _ if booking.calendars.is_empty() => false,
         Assignment::All => !booking.calendars.iter().eq(calendars.iter().copied()),
-        Assignment::Any => !calendars.iter().all(|calendar| booking.calendars.contains(calendar)),
+        Assignment::Any => !calendars
+            .iter()
+            .all(|calendar| booking.calendars.contains(calendar)),
     };
     let checks = [
         (is_other_calendar, "calendar_id"),
-        (booking.type_id.as_ref().is_some_and(|id| *id != hold.type_id), "appointment_type_id"),
+        (
+            booking
+                .type_id
+                .as_ref()
+                .is_some_and(|id| *id != hold.type_id),
+            "appointment_type_id",
+        ),
         (start.is_some_and(|start| start != hold.start), "start_time"),
-        (booking.duration.is_some_and(|duration| duration != hold.duration), "duration"),
+        (
+            booking
+                .duration
+                .is_some_and(|duration| duration != hold.duration),
+            "duration",
+        ),
     ];
-    let violation = |field| FieldViolation::new(field, "differs from the hold's; leave it out, or move the hold first");
-    checks.into_iter().filter(|(is_different, _)| *is_different).map(|(_, field)| violation(field)).collect()
+    let violation = |field| {
+        FieldViolation::new(
+            field,
+            "differs from the hold's; leave it out, or move the hold first",
+        )
+    };
+    checks
+        .into_iter()
+        .filter(|(is_different, _)| *is_different)
+        .map(|(_, field)| violation(field))
+        .collect()
 }

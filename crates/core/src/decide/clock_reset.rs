@@ -19,13 +19,25 @@ pub fn reset_clock(state: &State, waiting: &[Arc<Appointment>], now: Instant) ->
     let at = At { state, now };
     let latest = now.plus(HOLD_SECONDS_MAX);
     let is_too_long = |it: &&Arc<Appointment>| {
-        it.state == AppointmentState::Held && it.expire_time.is_some_and(|expire_time| expire_time > latest)
+        it.state == AppointmentState::Held
+            && it
+                .expire_time
+                .is_some_and(|expire_time| expire_time > latest)
     };
     let shortened = |before: &Arc<Appointment>| -> Event {
-        let after = before.with_image(Image { expire_time: Some(latest), ..before.image.clone() });
+        let after = before.with_image(Image {
+            expire_time: Some(latest),
+            ..before.image.clone()
+        });
         at.event(AppointmentEvent::Shortened, before, after).0
     };
     let events = waiting.iter().filter(is_too_long).map(shortened).collect();
     let (revision, cause, caller) = (at.revision(), Cause::ClockReset, Caller::default());
-    Change { revision, time: now, cause, caller, events }
+    Change {
+        revision,
+        time: now,
+        cause,
+        caller,
+        events,
+    }
 }

@@ -28,7 +28,10 @@ type Violations = Vec<FieldViolation>;
 
 impl At<'_> {
     pub(super) fn import(self, calendars: &[ImportedCalendar]) -> Result<Decision, Refusal> {
-        if let Some(taken) = calendars.iter().find(|it| self.state.calendars.contains_key(&it.calendar)) {
+        if let Some(taken) = calendars
+            .iter()
+            .find(|it| self.state.calendars.contains_key(&it.calendar))
+        {
             return Err(Refusal::CalendarExists(taken.calendar.clone()));
         }
         let mut violations = named_twice(calendars);
@@ -40,16 +43,23 @@ impl At<'_> {
         for imported in calendars {
             events.extend(self.imported_calendar(imported));
         }
-        events.iter().for_each(|event| scratch.apply_event(event, self.revision()));
+        events
+            .iter()
+            .for_each(|event| scratch.apply_event(event, self.revision()));
         let mut appointments = Vec::new();
-        for (calendar, imported) in
-            calendars.iter().flat_map(|it| it.appointments.iter().map(move |a| (&it.calendar, a)))
+        for (calendar, imported) in calendars
+            .iter()
+            .flat_map(|it| it.appointments.iter().map(move |a| (&it.calendar, a)))
         {
             match self.imported_appointment(&scratch, calendar, imported) {
                 Ok(appointment) => {
                     let appointment = Arc::new(appointment);
                     let kind = AppointmentEvent::Imported;
-                    let event = Event::Appointment { kind, before: None, after: Arc::clone(&appointment) };
+                    let event = Event::Appointment {
+                        kind,
+                        before: None,
+                        after: Arc::clone(&appointment),
+                    };
                     scratch.apply_event(&event, self.revision());
                     events.push(event);
                     appointments.push(appointment);
@@ -63,43 +73,87 @@ impl At<'_> {
         if !violations.is_empty() {
             return Err(Refusal::FieldInvalid(violations));
         }
-        let outcome = Outcome { appointments, ..Outcome::default() };
-        Ok(Decision { cause: Cause::Import, events, outcome })
+        let outcome = Outcome {
+            appointments,
+            ..Outcome::default()
+        };
+        Ok(Decision {
+            cause: Cause::Import,
+            events,
+            outcome,
+        })
     }
 
     fn imported_calendar(self, imported: &ImportedCalendar) -> Vec<Event> {
         let stamps = self.stamps();
         let mut types = imported.types.clone();
         let is_default = |id: &TypeId| *id == TypeId::default_type();
-        if !types.iter().any(|it| is_default(&it.id)) && !imported.deleted_types.iter().any(|(id, _)| is_default(id)) {
+        if !types.iter().any(|it| is_default(&it.id))
+            && !imported.deleted_types.iter().any(|(id, _)| is_default(id))
+        {
             types.push(AppointmentType::default_type(stamps));
         }
         // Those that are deleted come to be as well, and are deleted at once: of what nobody knows no more than the name
         // stays.
         let of_deleted = |(id, last): &(TypeId, Option<AppointmentType>)| {
-            let unknown = || AppointmentType { id: id.clone(), ..AppointmentType::default_type(stamps) };
+            let unknown = || AppointmentType {
+                id: id.clone(),
+                ..AppointmentType::default_type(stamps)
+            };
             last.clone().unwrap_or_else(unknown)
         };
         let first_deleted = types.len();
         types.extend(imported.deleted_types.iter().map(of_deleted));
-        let numbered = types.into_iter().enumerate().map(|(index, appointment_type)| {
-            let number = TypeNumber(u16::try_from(index).expect("an import has at most TYPES_MAX types a calendar"));
-            Arc::new(AppointmentType { number, stamps, ..appointment_type })
-        });
+        let numbered = types
+            .into_iter()
+            .enumerate()
+            .map(|(index, appointment_type)| {
+                let number = TypeNumber(
+                    u16::try_from(index).expect("an import has at most TYPES_MAX types a calendar"),
+                );
+                Arc::new(AppointmentType {
+                    number,
+                    stamps,
+                    ..appointment_type
+                })
+            });
         let numbered: Vec<_> = numbered.collect();
         let calendar = imported.calendar.clone();
         let profile = Arc::new(imported.profile.clone());
-        let gone = numbered[first_deleted..].iter().zip(&imported.deleted_types);
-        let delete = |(it, (type_id, last)): (&Arc<AppointmentType>, &(TypeId, Option<AppointmentType>))| {
-            let last = last.as_ref().map(|_| Arc::clone(it));
-            Event::TypeDeleted { calendar: calendar.clone(), type_id: type_id.clone(), last }
-        };
+        let gone = numbered[first_deleted..]
+            .iter()
+            .zip(&imported.deleted_types);
+        let delete =
+            |(it, (type_id, last)): (&Arc<AppointmentType>, &(TypeId, Option<AppointmentType>))| {
+                let last = last.as_ref().map(|_| Arc::clone(it));
+                Event::TypeDeleted {
+                    calendar: calendar.clone(),
+                    type_id: type_id.clone(),
+                    last,
+                }
+            };
         let deleted: Vec<_> = gone.map(delete).collect();
-        let created = Event::CalendarCreated { calendar: calendar.clone(), profile, stamps, types: numbered };
+        let created = Event::CalendarCreated {
+            calendar: calendar.clone(),
+            profile,
+            stamps,
+            types: numbered,
+        };
         let busy = Arc::new(Busy::new(imported.busy.iter().cloned()));
-        let sources: Vec<String> = busy.sources().map(|(source, _)| source.to_owned()).collect();
-        let put = |source| Event::BusyPut { calendar: calendar.clone(), source, busy: Arc::clone(&busy) };
-        [created].into_iter().chain(deleted).chain(sources.into_iter().map(put)).collect()
+        let sources: Vec<String> = busy
+            .sources()
+            .map(|(source, _)| source.to_owned())
+            .collect();
+        let put = |source| Event::BusyPut {
+            calendar: calendar.clone(),
+            source,
+            busy: Arc::clone(&busy),
+        };
+        [created]
+            .into_iter()
+            .chain(deleted)
+            .chain(sources.into_iter().map(put))
+            .collect()
     }
 
     fn imported_appointment(
@@ -109,27 +163,39 @@ impl At<'_> {
         imported: &ImportedAppointment,
     ) -> Result<Appointment, Violations> {
         if scratch.appointments.contains_key(&imported.id.id()) {
-            return Err(wrong(imported, ".appointment_id", format!("{} is there already", imported.id.id())));
+            return Err(wrong(
+                imported,
+                ".appointment_id",
+                format!("{} is there already", imported.id.id()),
+            ));
         }
         let found = found(scratch, calendar, imported)?;
         let (first, first_type) = found.first().expect("the calendar it stands under");
         let start = resolve(&imported.start, first.zone()).map_err(|refusal| match refusal {
-            Refusal::FieldInvalid(found) => {
-                found.into_iter().flat_map(|it| wrong(imported, &format!(".{}", it.field), it.description)).collect()
-            }
+            Refusal::FieldInvalid(found) => found
+                .into_iter()
+                .flat_map(|it| wrong(imported, &format!(".{}", it.field), it.description))
+                .collect(),
             other => wrong(imported, ".start_time", format!("{other:?}")),
         })?;
         let duration = imported.duration.unwrap_or(first_type.duration);
         let is_pending = imported.state == AppointmentState::Pending && start > self.now;
         let is_over = imported.state == AppointmentState::Pending && !is_pending;
-        let state = if is_over { AppointmentState::Expired } else { imported.state };
+        let state = if is_over {
+            AppointmentState::Expired
+        } else {
+            imported.state
+        };
         let blocks = !is_pending || first_type.pending_blocks;
         let takes_time = blocks && takes_time(state);
         let asks = self.imported_asks(&found, start, duration);
         if let Some(why) = asks.iter().filter(|_| takes_time).find_map(conflict) {
             return Err(wrong(imported, ".start_time", why));
         }
-        let session = asks.first().and_then(|ask| ask.session).filter(|_| takes_time);
+        let session = asks
+            .first()
+            .and_then(|ask| ask.session)
+            .filter(|_| takes_time);
         let recorded = imported.recorded.clone();
         let (time_zone, local_start) =
             recorded.unwrap_or_else(|| (first.zone().shared_name(), first.zone().wall(start)));
@@ -138,7 +204,10 @@ impl At<'_> {
             id: imported.id.id(),
             key: scratch.next_key,
             create_time: self.now,
-            occurrence: imported.series.map(|series| OccurrenceOf { series, original_start }),
+            occurrence: imported.series.map(|series| OccurrenceOf {
+                series,
+                original_start,
+            }),
             person: imported.person.clone(),
             image: Image {
                 places: places(&asks),
@@ -174,7 +243,10 @@ impl At<'_> {
             now: self.now,
             ignore: None,
             present_duration: Some(duration),
-            ignored_rules: IgnoredRules { limit: true, ..IgnoredRules::default() },
+            ignored_rules: IgnoredRules {
+                limit: true,
+                ..IgnoredRules::default()
+            },
             is_grid_judged: false,
             session: None,
         };
@@ -186,14 +258,22 @@ impl At<'_> {
 
 /// Why the time of an imported appointment cannot be had on one of its calendars.
 fn conflict(ask: &Ask<'_>) -> Option<String> {
-    let conflict = race_violations(ask).into_iter().find(|it| it.code != ViolationCode::BusyExternal)?;
+    let conflict = race_violations(ask)
+        .into_iter()
+        .find(|it| it.code != ViolationCode::BusyExternal)?;
     let (start, id) = (ask.start, &ask.calendar.id);
-    Some(format!("{start} on calendar {id} cannot be had: {} ({})", conflict.code, conflict.rule))
+    Some(format!(
+        "{start} on calendar {id} cannot be had: {} ({})",
+        conflict.code, conflict.rule
+    ))
 }
 
 /// What is wrong with an imported appointment.
 fn wrong(imported: &ImportedAppointment, field: &str, why: String) -> Violations {
-    vec![FieldViolation::new(format!("{}{field}", imported.origin), why)]
+    vec![FieldViolation::new(
+        format!("{}{field}", imported.origin),
+        why,
+    )]
 }
 
 fn takes_time(state: AppointmentState) -> bool {
@@ -205,8 +285,12 @@ fn takes_time(state: AppointmentState) -> bool {
 fn named_twice(calendars: &[ImportedCalendar]) -> Violations {
     let mut seen = HashSet::new();
     let again = calendars.iter().filter(|it| !seen.insert(&it.calendar));
-    let told = again
-        .map(|it| FieldViolation::new(format!("{}.calendar_id", it.origin), format!("{} is named twice", it.calendar)));
+    let told = again.map(|it| {
+        FieldViolation::new(
+            format!("{}.calendar_id", it.origin),
+            format!("{} is named twice", it.calendar),
+        )
+    });
     told.take(IMPORT_VIOLATIONS_MAX).collect()
 }
 
@@ -218,7 +302,13 @@ fn found<'a>(
 ) -> Result<Vec<(&'a Arc<Calendar>, AppointmentType)>, Violations> {
     let mut found: Vec<(&Arc<Calendar>, AppointmentType)> = Vec::new();
     for id in [calendar].into_iter().chain(&imported.further_calendars) {
-        let no_calendar = || wrong(imported, ".calendar_ids", format!("calendar {id} is not in the file"));
+        let no_calendar = || {
+            wrong(
+                imported,
+                ".calendar_ids",
+                format!("calendar {id} is not in the file"),
+            )
+        };
         let calendar = scratch.calendars.get(id).ok_or_else(no_calendar)?;
         let no_type = || {
             let why = format!("calendar {id} has no appointment type {}", imported.type_id);
@@ -243,7 +333,14 @@ fn its_type(calendar: &Calendar, id: &TypeId) -> Option<AppointmentType> {
     let number = calendar.types.number_of(id)?;
     let last = match calendar.types.last_of(number) {
         Some(last) => AppointmentType::clone(last),
-        None => AppointmentType { id: id.clone(), number, ..AppointmentType::default_type(calendar.stamps) },
+        None => AppointmentType {
+            id: id.clone(),
+            number,
+            ..AppointmentType::default_type(calendar.stamps)
+        },
     };
-    Some(AppointmentType { capacity: CAPACITY_MAX, ..last })
+    Some(AppointmentType {
+        capacity: CAPACITY_MAX,
+        ..last
+    })
 }

@@ -37,12 +37,22 @@ impl<'a> At<'a> {
         let state = before.state_at(self.now);
         match transition.target(state, wants_approval) {
             Target::Becomes(target) => Ok(Ok(target)),
-            Target::Already => Ok(Err(Decision::of_appointment(cause, None, Arc::clone(before)))),
+            Target::Already => Ok(Err(Decision::of_appointment(
+                cause,
+                None,
+                Arc::clone(before),
+            ))),
             Target::Refused => Err(Refusal::state(state, transition)),
         }
     }
 
-    fn changed(self, cause: Cause, kind: AppointmentEvent, before: &Arc<Appointment>, after: Appointment) -> Decision {
+    fn changed(
+        self,
+        cause: Cause,
+        kind: AppointmentEvent,
+        before: &Arc<Appointment>,
+        after: Appointment,
+    ) -> Decision {
         let (event, after) = self.event(kind, before, after);
         Decision::of_appointment(cause, Some(event), after)
     }
@@ -50,14 +60,23 @@ impl<'a> At<'a> {
     /// A hold that ran out answers HOLD_EXPIRED to what only holds can do, recorded or not.
     fn expect_hold_alive(self, appointment: &Appointment) -> Result<(), Refusal> {
         match (appointment.state_at(self.now), appointment.expire_time) {
-            (AppointmentState::Expired, Some(expire_time)) => Err(Refusal::HoldExpired { expire_time }),
+            (AppointmentState::Expired, Some(expire_time)) => {
+                Err(Refusal::HoldExpired { expire_time })
+            }
             _ => Ok(()),
         }
     }
 
-    pub(super) fn book_hold(self, id: AppointmentId, booking: &Booking) -> Result<Decision, Refusal> {
+    pub(super) fn book_hold(
+        self,
+        id: AppointmentId,
+        booking: &Booking,
+    ) -> Result<Decision, Refusal> {
         let before = self.appointment(id)?;
-        let zone = before.calendars().next().and_then(|calendar| self.state.calendars.get(calendar));
+        let zone = before
+            .calendars()
+            .next()
+            .and_then(|calendar| self.state.calendars.get(calendar));
         let start = match (&booking.start, zone) {
             (Some(start), Some(calendar)) => Some(resolve(start, calendar.zone())?),
             _ => None,
@@ -76,17 +95,30 @@ impl<'a> At<'a> {
         etag: Option<Etag>,
     ) -> Result<Decision, Refusal> {
         let before = self.appointment_at(id, etag)?;
-        let details = PersonDetails { invitee: invitee.cloned(), ..PersonDetails::default() };
+        let details = PersonDetails {
+            invitee: invitee.cloned(),
+            ..PersonDetails::default()
+        };
         self.turn_hold(before, &details, Cause::ConfirmAppointment)
     }
 
     /// Asks nothing but whether the hold is alive: its time is taken already.
-    fn turn_hold(self, before: &Arc<Appointment>, details: &PersonDetails, cause: Cause) -> Result<Decision, Refusal> {
+    fn turn_hold(
+        self,
+        before: &Arc<Appointment>,
+        details: &PersonDetails,
+        cause: Cause,
+    ) -> Result<Decision, Refusal> {
         self.expect_hold_alive(before)?;
         let state = match self.transition(before, Transition::Confirm, cause)? {
             Ok(state) => state,
             // Somebody else's appointment is no repetition of this call.
-            Err(_) if details.invitee.as_ref().is_some_and(|asked| *asked != before.person.invitee) => {
+            Err(_)
+                if details
+                    .invitee
+                    .as_ref()
+                    .is_some_and(|asked| *asked != before.person.invitee) =>
+            {
                 return Err(Refusal::state(before.state, Transition::Confirm));
             }
             Err(already) => return Ok(already),
@@ -97,60 +129,110 @@ impl<'a> At<'a> {
         }
         let keys = person.carried.metadata.len();
         if keys > METADATA_KEYS_MAX {
-            let why =
-                format!("must have at most {METADATA_KEYS_MAX} keys, those of the hold included; these are {keys}");
+            let why = format!(
+                "must have at most {METADATA_KEYS_MAX} keys, those of the hold included; these are {keys}"
+            );
             return Err(invalid("metadata", why));
         }
         let (blocks, expire_time) = self.claim_terms(state, self.types_of(before), before.start);
         // A request that takes no time takes no seat.
         let session = if blocks { before.session } else { before.key };
-        let image = Image { state, blocks, expire_time, session, ..before.image.clone() };
+        let image = Image {
+            state,
+            blocks,
+            expire_time,
+            session,
+            ..before.image.clone()
+        };
         let after = before.with(person, image);
         Ok(self.changed(cause, AppointmentEvent::Confirmed, before, after))
     }
 
-    pub(super) fn extend_hold(self, id: AppointmentId, ttl: Seconds, etag: Option<Etag>) -> Result<Decision, Refusal> {
+    pub(super) fn extend_hold(
+        self,
+        id: AppointmentId,
+        ttl: Seconds,
+        etag: Option<Etag>,
+    ) -> Result<Decision, Refusal> {
         let before = self.appointment_at(id, etag)?;
         self.expect_hold_alive(before)?;
         if before.state != AppointmentState::Held {
-            return Err(Refusal::AppointmentState { state: before.state, asked: "extended", detail: None });
+            return Err(Refusal::AppointmentState {
+                state: before.state,
+                asked: "extended",
+                detail: None,
+            });
         }
         // Of a hold that a wrong clock made, before a reset, nobody knows how long it has lasted: it is not made longer.
         let is_of_wrong_clock = before.create_time > self.now;
-        let latest = if is_of_wrong_clock { before.expire_time } else { Some(before.create_time.plus(HOLD_LIFE_MAX)) };
+        let latest = if is_of_wrong_clock {
+            before.expire_time
+        } else {
+            Some(before.create_time.plus(HOLD_LIFE_MAX))
+        };
         let expire_time = latest.map(|latest| latest.min(self.now.plus(ttl.seconds())));
         if expire_time == before.expire_time {
-            return Ok(Decision::of_appointment(Cause::ExtendHold, None, Arc::clone(before)));
+            return Ok(Decision::of_appointment(
+                Cause::ExtendHold,
+                None,
+                Arc::clone(before),
+            ));
         }
-        let after = before.with_image(Image { expire_time, ..before.image.clone() });
+        let after = before.with_image(Image {
+            expire_time,
+            ..before.image.clone()
+        });
         Ok(self.changed(Cause::ExtendHold, AppointmentEvent::Extended, before, after))
     }
 
-    pub(super) fn release_hold(self, id: AppointmentId, etag: Option<Etag>) -> Result<Decision, Refusal> {
+    pub(super) fn release_hold(
+        self,
+        id: AppointmentId,
+        etag: Option<Etag>,
+    ) -> Result<Decision, Refusal> {
         let before = self.appointment_at(id, etag)?;
         self.expect_hold_alive(before)?;
         match self.transition(before, Transition::Release, Cause::ReleaseHold)? {
             Ok(state) => {
                 let mut after = called_off(before, state, "");
                 after.image.sequence = before.sequence;
-                Ok(self.changed(Cause::ReleaseHold, AppointmentEvent::Released, before, after))
+                Ok(self.changed(
+                    Cause::ReleaseHold,
+                    AppointmentEvent::Released,
+                    before,
+                    after,
+                ))
             }
             Err(already) => Ok(already),
         }
     }
 
     /// A request that takes its time already asks only for its state; one that does not asks for that time.
-    pub(super) fn approve(self, id: AppointmentId, etag: Option<Etag>) -> Result<Decision, Refusal> {
+    pub(super) fn approve(
+        self,
+        id: AppointmentId,
+        etag: Option<Etag>,
+    ) -> Result<Decision, Refusal> {
         let before = self.appointment_at(id, etag)?;
         let state = match self.transition(before, Transition::Approve, Cause::ApproveAppointment)? {
             Ok(state) => state,
             Err(already) => return Ok(already),
         };
-        let mut image = Image { state, blocks: true, expire_time: None, ..before.image.clone() };
+        let mut image = Image {
+            state,
+            blocks: true,
+            expire_time: None,
+            ..before.image.clone()
+        };
         if !before.blocks {
             self.take_time(before, &mut image)?;
         }
-        Ok(self.changed(Cause::ApproveAppointment, AppointmentEvent::Approved, before, before.with_image(image)))
+        Ok(self.changed(
+            Cause::ApproveAppointment,
+            AppointmentEvent::Approved,
+            before,
+            before.with_image(image),
+        ))
     }
 
     /// Takes the time that a request waited for.
@@ -158,8 +240,12 @@ impl<'a> At<'a> {
         let mut asks = Vec::with_capacity(image.places.len());
         for it in &image.places {
             let calendar = self.calendar(&it.calendar)?;
-            let not_found = || Refusal::AppointmentTypeNotFound(calendar.id.clone(), before.type_id.clone());
-            let appointment_type = calendar.types.last_of(it.type_number).ok_or_else(not_found)?;
+            let not_found =
+                || Refusal::AppointmentTypeNotFound(calendar.id.clone(), before.type_id.clone());
+            let appointment_type = calendar
+                .types
+                .last_of(it.type_number)
+                .ok_or_else(not_found)?;
             asks.push(Ask {
                 calendar,
                 appointment_type,
@@ -177,7 +263,13 @@ impl<'a> At<'a> {
         let violations: Vec<Violation> = asks.iter().flat_map(race_violations).collect();
         if !violations.is_empty() {
             let slot = before.interval();
-            let refusal = SlotRefusal { slot, violations, nearest_before: None, nearest_after: None, nearest_days: 0 };
+            let refusal = SlotRefusal {
+                slot,
+                violations,
+                nearest_before: None,
+                nearest_after: None,
+                nearest_days: 0,
+            };
             return Err(Refusal::Slot(Box::new(refusal)));
         }
         for (place, ask) in image.places.iter_mut().zip(&asks) {
@@ -187,25 +279,45 @@ impl<'a> At<'a> {
         Ok(())
     }
 
-    pub(super) fn decline(self, id: AppointmentId, reason: &str, etag: Option<Etag>) -> Result<Decision, Refusal> {
+    pub(super) fn decline(
+        self,
+        id: AppointmentId,
+        reason: &str,
+        etag: Option<Etag>,
+    ) -> Result<Decision, Refusal> {
         let before = self.appointment_at(id, etag)?;
         match self.transition(before, Transition::Decline, Cause::DeclineAppointment)? {
             Ok(state) => {
                 let after = called_off(before, state, reason);
-                Ok(self.changed(Cause::DeclineAppointment, AppointmentEvent::Declined, before, after))
+                Ok(self.changed(
+                    Cause::DeclineAppointment,
+                    AppointmentEvent::Declined,
+                    before,
+                    after,
+                ))
             }
             Err(already) => Ok(already),
         }
     }
 
-    pub(super) fn cancel(self, id: AppointmentId, reason: &str, etag: Option<Etag>) -> Result<Decision, Refusal> {
+    pub(super) fn cancel(
+        self,
+        id: AppointmentId,
+        reason: &str,
+        etag: Option<Etag>,
+    ) -> Result<Decision, Refusal> {
         let before = self.appointment_at(id, etag)?;
         match self.transition(before, Transition::Cancel, Cause::CancelAppointment)? {
             Ok(state) => {
                 let notices = self.types_of(before).filter_map(|it| it.cancel_notice);
                 self.expect_in_time(before, notices.max(), "cancelled")?;
                 let after = called_off(before, state, reason);
-                Ok(self.changed(Cause::CancelAppointment, AppointmentEvent::Cancelled, before, after))
+                Ok(self.changed(
+                    Cause::CancelAppointment,
+                    AppointmentEvent::Cancelled,
+                    before,
+                    after,
+                ))
             }
             Err(already) => Ok(already),
         }
@@ -214,15 +326,27 @@ impl<'a> At<'a> {
     /// HELD, PENDING and CONFIRMED can be moved, until the cut-off.
     pub(super) fn expect_movable(self, before: &Appointment) -> Result<(), Refusal> {
         let state = before.state_at(self.now);
-        if !matches!(state, AppointmentState::Held | AppointmentState::Pending | AppointmentState::Confirmed) {
-            return Err(Refusal::AppointmentState { state, asked: "moved", detail: None });
+        if !matches!(
+            state,
+            AppointmentState::Held | AppointmentState::Pending | AppointmentState::Confirmed
+        ) {
+            return Err(Refusal::AppointmentState {
+                state,
+                asked: "moved",
+                detail: None,
+            });
         }
         let notices = self.types_of(before).filter_map(|it| it.reschedule_notice);
         self.expect_in_time(before, notices.max(), "moved")
     }
 
     /// Cut-offs are inclusive; a hold has none, because nobody counts on it yet.
-    fn expect_in_time(self, before: &Appointment, notice: Option<Seconds>, asked: &'static str) -> Result<(), Refusal> {
+    fn expect_in_time(
+        self,
+        before: &Appointment,
+        notice: Option<Seconds>,
+        asked: &'static str,
+    ) -> Result<(), Refusal> {
         let Some(notice) = notice else { return Ok(()) };
         let latest = before.start.plus(-notice.seconds());
         if self.now > latest && before.state != AppointmentState::Held {
@@ -231,13 +355,31 @@ impl<'a> At<'a> {
         Ok(())
     }
 
-    pub(super) fn mark_no_show(self, id: AppointmentId, undo: bool, etag: Option<Etag>) -> Result<Decision, Refusal> {
-        let transition = if undo { Transition::UndoNoShow } else { Transition::MarkNoShow };
+    pub(super) fn mark_no_show(
+        self,
+        id: AppointmentId,
+        undo: bool,
+        etag: Option<Etag>,
+    ) -> Result<Decision, Refusal> {
+        let transition = if undo {
+            Transition::UndoNoShow
+        } else {
+            Transition::MarkNoShow
+        };
         self.attend(id, transition, etag, Cause::MarkNoShow)
     }
 
-    pub(super) fn complete(self, id: AppointmentId, undo: bool, etag: Option<Etag>) -> Result<Decision, Refusal> {
-        let transition = if undo { Transition::UndoComplete } else { Transition::Complete };
+    pub(super) fn complete(
+        self,
+        id: AppointmentId,
+        undo: bool,
+        etag: Option<Etag>,
+    ) -> Result<Decision, Refusal> {
+        let transition = if undo {
+            Transition::UndoComplete
+        } else {
+            Transition::Complete
+        };
         self.attend(id, transition, etag, Cause::CompleteAppointment)
     }
 
@@ -255,15 +397,30 @@ impl<'a> At<'a> {
             Err(already) => return Ok(already),
         };
         if self.now < before.start {
-            let detail = Some(format!("it starts at {}, and only from then on can this be said", before.start));
-            return Err(Refusal::AppointmentState { state: before.state, asked: transition.participle(), detail });
+            let detail = Some(format!(
+                "it starts at {}, and only from then on can this be said",
+                before.start
+            ));
+            return Err(Refusal::AppointmentState {
+                state: before.state,
+                asked: transition.participle(),
+                detail,
+            });
         }
         let kind = match transition {
             Transition::MarkNoShow => AppointmentEvent::MarkedNoShow,
             Transition::Complete => AppointmentEvent::Completed,
             _ => AppointmentEvent::Undone,
         };
-        Ok(self.changed(cause, kind, before, before.with_image(Image { state, ..before.image.clone() })))
+        Ok(self.changed(
+            cause,
+            kind,
+            before,
+            before.with_image(Image {
+                state,
+                ..before.image.clone()
+            }),
+        ))
     }
 
     pub(super) fn update_appointment(
@@ -275,21 +432,42 @@ impl<'a> At<'a> {
         let before = self.appointment_at(id, etag)?;
         let person = patch.clone().applied_to(&before.person);
         if person == before.person {
-            return Ok(Decision::of_appointment(Cause::UpdateAppointment, None, Arc::clone(before)));
+            return Ok(Decision::of_appointment(
+                Cause::UpdateAppointment,
+                None,
+                Arc::clone(before),
+            ));
         }
         let after = before.with_person(person);
-        Ok(self.changed(Cause::UpdateAppointment, AppointmentEvent::Updated, before, after))
+        Ok(self.changed(
+            Cause::UpdateAppointment,
+            AppointmentEvent::Updated,
+            before,
+            after,
+        ))
     }
 
     pub(super) fn expire(self, id: AppointmentId) -> Option<Decision> {
         let before = self.state.appointments.get(&id)?;
         let is_due = |expire_time: Instant| expire_time <= self.now;
-        let is_waiting = matches!(before.state, AppointmentState::Held | AppointmentState::Pending);
+        let is_waiting = matches!(
+            before.state,
+            AppointmentState::Held | AppointmentState::Pending
+        );
         if !is_waiting || !before.expire_time.is_some_and(is_due) {
             return None;
         }
         // The expiry stays on record: what came too late is told when it would have been in time.
-        let image = Image { state: AppointmentState::Expired, blocks: true, ..before.image.clone() };
-        Some(self.changed(Cause::Expiry, AppointmentEvent::Expired, before, before.with_image(image)))
+        let image = Image {
+            state: AppointmentState::Expired,
+            blocks: true,
+            ..before.image.clone()
+        };
+        Some(self.changed(
+            Cause::Expiry,
+            AppointmentEvent::Expired,
+            before,
+            before.with_image(image),
+        ))
     }
 }

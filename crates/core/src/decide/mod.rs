@@ -88,18 +88,38 @@ impl Decision {
     /// The change that this decision is, as the next revision of `state`; none when nothing changes.
     pub fn change(&self, state: &State, now: Instant, caller: Caller) -> Option<Change> {
         let revision = state.revision.next();
-        let change = || Change { revision, time: now, cause: self.cause, caller, events: self.events.clone() };
+        let change = || Change {
+            revision,
+            time: now,
+            cause: self.cause,
+            caller,
+            events: self.events.clone(),
+        };
         (!self.events.is_empty()).then(change)
     }
 
     fn of_appointment(cause: Cause, event: Option<Event>, appointment: Arc<Appointment>) -> Self {
-        let outcome = Outcome { appointments: vec![appointment], ..Outcome::default() };
-        Self { cause, events: event.into_iter().collect(), outcome }
+        let outcome = Outcome {
+            appointments: vec![appointment],
+            ..Outcome::default()
+        };
+        Self {
+            cause,
+            events: event.into_iter().collect(),
+            outcome,
+        }
     }
 
     fn of_calendar(cause: Cause, event: Option<Event>, calendar: &CalendarId) -> Self {
-        let outcome = Outcome { calendar: Some(calendar.clone()), ..Outcome::default() };
-        Self { cause, events: event.into_iter().collect(), outcome }
+        let outcome = Outcome {
+            calendar: Some(calendar.clone()),
+            ..Outcome::default()
+        };
+        Self {
+            cause,
+            events: event.into_iter().collect(),
+            outcome,
+        }
     }
 }
 
@@ -108,35 +128,93 @@ pub fn decide(state: &State, command: &Command, now: Instant) -> Result<Decision
     let at = At { state, now };
     match command {
         Command::CreateCalendar { calendar, profile } => at.create_calendar(calendar, profile),
-        Command::UpdateCalendar { calendar, patch, etag } => at.update_calendar(calendar, patch, *etag),
-        Command::DeleteCalendar { calendar, force, etag, beforehand } => {
-            at.delete_calendar(calendar, *force, *etag, beforehand.as_deref())
-        }
-        Command::PutAppointmentType { calendar, appointment_type, etag } => {
-            at.put_type(calendar, appointment_type, *etag)
-        }
-        Command::DeleteAppointmentType { calendar, type_id, etag } => at.delete_type(calendar, type_id, *etag),
-        Command::SetAvailability { calendar, zone, utc, rules, etag } => {
-            at.set_availability(calendar, zone.as_ref(), utc, rules, *etag)
-        }
-        Command::PutOverrides { calendar, overrides, etag } => at.put_overrides(calendar, overrides, *etag),
-        Command::DeleteOverrides { calendar, dates, etag } => at.delete_overrides(calendar, dates, *etag),
-        Command::PutBusy { calendar, source, range, periods } => at.put_busy(calendar, source, *range, periods),
+        Command::UpdateCalendar {
+            calendar,
+            patch,
+            etag,
+        } => at.update_calendar(calendar, patch, *etag),
+        Command::DeleteCalendar {
+            calendar,
+            force,
+            etag,
+            beforehand,
+        } => at.delete_calendar(calendar, *force, *etag, beforehand.as_deref()),
+        Command::PutAppointmentType {
+            calendar,
+            appointment_type,
+            etag,
+        } => at.put_type(calendar, appointment_type, *etag),
+        Command::DeleteAppointmentType {
+            calendar,
+            type_id,
+            etag,
+        } => at.delete_type(calendar, type_id, *etag),
+        Command::SetAvailability {
+            calendar,
+            zone,
+            utc,
+            rules,
+            etag,
+        } => at.set_availability(calendar, zone.as_ref(), utc, rules, *etag),
+        Command::PutOverrides {
+            calendar,
+            overrides,
+            etag,
+        } => at.put_overrides(calendar, overrides, *etag),
+        Command::DeleteOverrides {
+            calendar,
+            dates,
+            etag,
+        } => at.delete_overrides(calendar, dates, *etag),
+        Command::PutBusy {
+            calendar,
+            source,
+            range,
+            periods,
+        } => at.put_busy(calendar, source, *range, periods),
         Command::Book(booking) => at.book(booking),
         Command::Hold { booking, ttl } => at.hold(booking, *ttl),
         Command::Reschedule(to) => at.reschedule(to),
         Command::BatchBook(bookings) => at.batch_book(bookings),
         Command::BookSeries(wanted) => at.book_series(wanted),
         Command::CancelSeries { scope, reason } => at.cancel_series(*scope, reason),
-        Command::ExtendHold { appointment, ttl, etag } => at.extend_hold(*appointment, *ttl, *etag),
+        Command::ExtendHold {
+            appointment,
+            ttl,
+            etag,
+        } => at.extend_hold(*appointment, *ttl, *etag),
         Command::ReleaseHold { appointment, etag } => at.release_hold(*appointment, *etag),
-        Command::Confirm { appointment, invitee, etag } => at.confirm(*appointment, invitee.as_ref(), *etag),
+        Command::Confirm {
+            appointment,
+            invitee,
+            etag,
+        } => at.confirm(*appointment, invitee.as_ref(), *etag),
         Command::Approve { appointment, etag } => at.approve(*appointment, *etag),
-        Command::Decline { appointment, reason, etag } => at.decline(*appointment, reason, *etag),
-        Command::Cancel { appointment, reason, etag } => at.cancel(*appointment, reason, *etag),
-        Command::UpdateAppointment { appointment, patch, etag } => at.update_appointment(*appointment, patch, *etag),
-        Command::MarkNoShow { appointment, undo, etag } => at.mark_no_show(*appointment, *undo, *etag),
-        Command::Complete { appointment, undo, etag } => at.complete(*appointment, *undo, *etag),
+        Command::Decline {
+            appointment,
+            reason,
+            etag,
+        } => at.decline(*appointment, reason, *etag),
+        Command::Cancel {
+            appointment,
+            reason,
+            etag,
+        } => at.cancel(*appointment, reason, *etag),
+        Command::UpdateAppointment {
+            appointment,
+            patch,
+            etag,
+        } => at.update_appointment(*appointment, patch, *etag),
+        Command::MarkNoShow {
+            appointment,
+            undo,
+            etag,
+        } => at.mark_no_show(*appointment, *undo, *etag),
+        Command::Complete {
+            appointment,
+            undo,
+            etag,
+        } => at.complete(*appointment, *undo, *etag),
         Command::Redact(who) => at.redact(who),
         Command::Import(calendars) => at.import(calendars),
     }
@@ -161,15 +239,25 @@ impl<'a> At<'a> {
     }
 
     fn calendar(self, id: &CalendarId) -> Result<&'a Arc<Calendar>, Refusal> {
-        self.state.calendars.get(id).ok_or_else(|| Refusal::CalendarNotFound(id.clone()))
+        self.state
+            .calendars
+            .get(id)
+            .ok_or_else(|| Refusal::CalendarNotFound(id.clone()))
     }
 
     fn appointment(self, id: AppointmentId) -> Result<&'a Arc<Appointment>, Refusal> {
-        self.state.appointments.get(&id).ok_or(Refusal::AppointmentNotFound(id))
+        self.state
+            .appointments
+            .get(&id)
+            .ok_or(Refusal::AppointmentNotFound(id))
     }
 
     /// The appointment, seen that it has the etag it must have.
-    fn appointment_at(self, id: AppointmentId, etag: Option<Etag>) -> Result<&'a Arc<Appointment>, Refusal> {
+    fn appointment_at(
+        self,
+        id: AppointmentId,
+        etag: Option<Etag>,
+    ) -> Result<&'a Arc<Appointment>, Refusal> {
         let appointment = self.appointment(id)?;
         expect_etag(etag, appointment.etag(), || format!("appointment {id}"))?;
         Ok(appointment)
@@ -184,7 +272,14 @@ impl<'a> At<'a> {
     ) -> (Event, Arc<Appointment>) {
         (after.image.update_time, after.image.revision) = (self.now, self.revision());
         let after = Arc::new(after);
-        (Event::Appointment { kind, before: Some(Arc::clone(before)), after: Arc::clone(&after) }, after)
+        (
+            Event::Appointment {
+                kind,
+                before: Some(Arc::clone(before)),
+                after: Arc::clone(&after),
+            },
+            after,
+        )
     }
 
     fn stamps(self) -> Stamps {
@@ -193,9 +288,15 @@ impl<'a> At<'a> {
 }
 
 /// Refuses what must have another etag than it has.
-pub fn expect_etag(expected: Option<Etag>, current: Etag, resource: impl FnOnce() -> String) -> Result<(), Refusal> {
+pub fn expect_etag(
+    expected: Option<Etag>,
+    current: Etag,
+    resource: impl FnOnce() -> String,
+) -> Result<(), Refusal> {
     match expected {
-        Some(expected) if expected != current => Err(Refusal::EtagMismatch { resource: resource() }),
+        Some(expected) if expected != current => Err(Refusal::EtagMismatch {
+            resource: resource(),
+        }),
         _ => Ok(()),
     }
 }

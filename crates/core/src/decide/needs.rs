@@ -2,7 +2,9 @@
 
 use super::redaction::REDACTED_MAX;
 use crate::appointment::recurrence::OCCURRENCES_MAX;
-use crate::command::{Booking, Command, ImportedCalendar, Needs, Redacted, SeriesName, SeriesScope};
+use crate::command::{
+    Booking, Command, ImportedCalendar, Needs, Redacted, SeriesName, SeriesScope,
+};
 use crate::ids::{AppointmentId, CalendarId, SeriesId};
 use crate::state::State;
 
@@ -19,17 +21,25 @@ impl Command {
             | Self::PutOverrides { calendar, .. }
             | Self::DeleteOverrides { calendar, .. }
             | Self::PutBusy { calendar, .. } => needs.calendars.push(calendar.clone()),
-            Self::DeleteCalendar { calendar, beforehand: Some(beforehand), .. } => {
+            Self::DeleteCalendar {
+                calendar,
+                beforehand: Some(beforehand),
+                ..
+            } => {
                 needs.calendars.push(calendar.clone());
                 needs.appointments.extend_from_slice(&beforehand.others);
             }
-            Self::DeleteCalendar { calendar, force, .. } => {
+            Self::DeleteCalendar {
+                calendar, force, ..
+            } => {
                 needs.calendars.push(calendar.clone());
                 needs.all_of = force.then(|| calendar.clone());
             }
             Self::Book(booking) | Self::Hold { booking, .. } => needs.add_booking(booking),
             Self::BatchBook(bookings) => needs = Needs::of_bookings(bookings),
-            Self::BookSeries(wanted) => needs.calendars.extend_from_slice(&wanted.booking.calendars),
+            Self::BookSeries(wanted) => {
+                needs.calendars.extend_from_slice(&wanted.booking.calendars)
+            }
             Self::CancelSeries { scope, .. } => needs.add_series(*scope),
             Self::Reschedule(to) => {
                 needs.appointments.push(to.appointment);
@@ -44,9 +54,13 @@ impl Command {
             | Self::UpdateAppointment { appointment, .. }
             | Self::MarkNoShow { appointment, .. }
             | Self::Complete { appointment, .. } => needs.appointments.push(*appointment),
-            Self::Redact(Redacted::Appointment(appointment)) => needs.appointments.push(*appointment),
+            Self::Redact(Redacted::Appointment(appointment)) => {
+                needs.appointments.push(*appointment)
+            }
             Self::Redact(Redacted::Email(email)) => needs.email = Some(email.clone()),
-            Self::Import(calendars) => calendars.iter().for_each(|calendar| needs.add_import(calendar)),
+            Self::Import(calendars) => calendars
+                .iter()
+                .for_each(|calendar| needs.add_import(calendar)),
         }
         needs
     }
@@ -65,7 +79,10 @@ impl Command {
             Self::BatchBook(bookings) => bookings.iter().map(of_one).sum::<usize>().max(1),
             Self::BookSeries(wanted) => wanted.ids.len().max(1) * of_one(&wanted.booking),
             Self::CancelSeries { .. } => OCCURRENCES_MAX,
-            Self::DeleteCalendar { beforehand: Some(beforehand), .. } => 1 + beforehand.others.len(),
+            Self::DeleteCalendar {
+                beforehand: Some(beforehand),
+                ..
+            } => 1 + beforehand.others.len(),
             Self::DeleteCalendar { force: true, .. } | Self::Import(_) => MOST,
             Self::Redact(Redacted::Email(_)) => REDACTED_MAX.min(MOST),
             _ => 1,
@@ -117,7 +134,9 @@ impl Needs {
     /// What a batch looks at.
     pub(super) fn of_bookings(bookings: &[Booking]) -> Self {
         let mut needs = Self::default();
-        bookings.iter().for_each(|booking| needs.add_booking(booking));
+        bookings
+            .iter()
+            .for_each(|booking| needs.add_booking(booking));
         needs
     }
 
@@ -139,8 +158,16 @@ impl Needs {
     }
 
     fn add_import(&mut self, imported: &ImportedCalendar) {
-        let further: Vec<&CalendarId> = imported.appointments.iter().flat_map(|it| &it.further_calendars).collect();
-        let brought: Vec<AppointmentId> = imported.appointments.iter().filter_map(|it| it.id.brought()).collect();
+        let further: Vec<&CalendarId> = imported
+            .appointments
+            .iter()
+            .flat_map(|it| &it.further_calendars)
+            .collect();
+        let brought: Vec<AppointmentId> = imported
+            .appointments
+            .iter()
+            .filter_map(|it| it.id.brought())
+            .collect();
         self.calendars.push(imported.calendar.clone());
         self.calendars.extend(further.into_iter().cloned());
         self.appointments.extend(brought);

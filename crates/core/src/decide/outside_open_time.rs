@@ -29,7 +29,9 @@ pub struct Hours {
 impl Hours {
     /// Of a command whose answer names what lies outside; none of one that changes no hours.
     pub fn of(command: &Command) -> Option<Self> {
-        judged(command).map(|(_, type_id)| Self { type_id: type_id.cloned() })
+        judged(command).map(|(_, type_id)| Self {
+            type_id: type_id.cloned(),
+        })
     }
 
     /// The upcoming appointments that lie outside open time on the calendar as the command left it, as far as its answer
@@ -41,7 +43,9 @@ impl Hours {
             Some(id) => calendar
                 .types
                 .number_of(id)
-                .map_or_else(Vec::new, |number| closed(calendar, now, |claim| claim.type_number() == number)),
+                .map_or_else(Vec::new, |number| {
+                    closed(calendar, now, |claim| claim.type_number() == number)
+                }),
         }
     }
 }
@@ -53,9 +57,15 @@ fn judged(command: &Command) -> Option<(&CalendarId, Option<&TypeId>)> {
         | Command::SetAvailability { calendar, .. }
         | Command::PutOverrides { calendar, .. }
         | Command::DeleteOverrides { calendar, .. } => Some((calendar, None)),
-        Command::PutAppointmentType { calendar, appointment_type, .. } => Some((calendar, Some(&appointment_type.id))),
+        Command::PutAppointmentType {
+            calendar,
+            appointment_type,
+            ..
+        } => Some((calendar, Some(&appointment_type.id))),
         // Nothing was booked of a calendar that is made, and nothing stays booked of one that is deleted.
-        Command::CreateCalendar { .. } | Command::Import(_) | Command::DeleteCalendar { .. } => None,
+        Command::CreateCalendar { .. } | Command::Import(_) | Command::DeleteCalendar { .. } => {
+            None
+        }
         // What was booked with a deleted type is judged by the calendar's hours, which stay as they are.
         Command::DeleteAppointmentType { .. } => None,
         // Busy time is no part of the hours.
@@ -80,18 +90,35 @@ fn judged(command: &Command) -> Option<(&CalendarId, Option<&TypeId>)> {
 }
 
 /// Of the upcoming appointments that are asked for those that do not lie in open time.
-fn closed(calendar: &Calendar, now: Instant, is_asked: impl Fn(&Claim) -> bool) -> Vec<AppointmentKey> {
-    let is_upcoming = |claim: &&Claim| claim.is_alive(now) && claim.start() >= now && is_asked(claim);
+fn closed(
+    calendar: &Calendar,
+    now: Instant,
+    is_asked: impl Fn(&Claim) -> bool,
+) -> Vec<AppointmentKey> {
+    let is_upcoming =
+        |claim: &&Claim| claim.is_alive(now) && claim.start() >= now && is_asked(claim);
     let mut of_types: BTreeMap<TypeNumber, Vec<&Claim>> = BTreeMap::new();
-    for claim in calendar.claims.ending_after(now).chain(calendar.requests.values()).filter(is_upcoming) {
+    for claim in calendar
+        .claims
+        .ending_after(now)
+        .chain(calendar.requests.values())
+        .filter(is_upcoming)
+    {
         of_types.entry(claim.type_number()).or_default().push(claim);
     }
     let mut outside = Vec::new();
     for (number, mut claims) in of_types {
         // What was booked with a type that is gone is judged by the calendar's own hours.
-        let rules = calendar.types.numbered(number).map_or(&[][..], |it| &it.rules);
+        let rules = calendar
+            .types
+            .numbered(number)
+            .map_or(&[][..], |it| &it.rules);
         claims.sort_unstable_by_key(|claim| claim.start());
-        let end = claims.iter().map(|claim| claim.interval().end).max().unwrap_or(now);
+        let end = claims
+            .iter()
+            .map(|claim| claim.interval().end)
+            .max()
+            .unwrap_or(now);
         let walk_from = |start| OpenWalk::new(calendar, rules, Interval::new(start, end));
         let mut walk = walk_from(now);
         for claim in claims {
@@ -104,5 +131,9 @@ fn closed(calendar: &Calendar, now: Instant, is_asked: impl Fn(&Claim) -> bool) 
         }
     }
     outside.sort_unstable();
-    outside.into_iter().map(|(_, key)| key).take(OUTSIDE_MAX).collect()
+    outside
+        .into_iter()
+        .map(|(_, key)| key)
+        .take(OUTSIDE_MAX)
+        .collect()
 }

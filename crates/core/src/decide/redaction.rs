@@ -25,10 +25,23 @@ impl At<'_> {
         found.sort_by_key(|it| (it.start, it.key));
         found.truncate(REDACTED_MAX);
         let is_there = |it: &&Arc<Appointment>| it.person != Person::default();
-        let redact = |it| self.event(AppointmentEvent::Redacted, it, it.with_person(Person::default()));
+        let redact = |it| {
+            self.event(
+                AppointmentEvent::Redacted,
+                it,
+                it.with_person(Person::default()),
+            )
+        };
         let changed = found.into_iter().filter(is_there).map(redact);
         let (events, appointments) = changed.unzip();
-        let outcome = Outcome { appointments, ..Outcome::default() };
-        Ok(Decision { cause: Cause::RedactInvitee, events, outcome })
+        let outcome = Outcome {
+            appointments,
+            ..Outcome::default()
+        };
+        Ok(Decision {
+            cause: Cause::RedactInvitee,
+            events,
+            outcome,
+        })
     }
 }

@@ -30,34 +30,70 @@ const NEAREST_SEARCHES_MAX: usize = CALENDARS_MAX;
 impl<'a> At<'a> {
     pub(super) fn book_series(self, wanted: &SeriesBooking) -> Result<Decision, Refusal> {
         let (start, zone) = self.first_occurrence(&wanted.booking)?;
-        let moments = expand(start, &wanted.rule, zone).map_err(|it| Refusal::FieldInvalid(vec![it]))?;
+        let moments =
+            expand(start, &wanted.rule, zone).map_err(|it| Refusal::FieldInvalid(vec![it]))?;
         expect_moderate(&wanted.booking, moments.len())?;
-        assert!(wanted.ids.len() >= moments.len(), "a series comes with an id for each occurrence");
+        assert!(
+            wanted.ids.len() >= moments.len(),
+            "a series comes with an id for each occurrence"
+        );
         let mut scratch = self.state.scratch(&wanted.booking.calendars);
         let mut events = Vec::with_capacity(moments.len());
         let mut occurrences = Vec::with_capacity(moments.len());
         for (index, (moment, id)) in moments.into_iter().zip(&wanted.ids).enumerate() {
             let booking = occurrence(wanted, moment, *id);
-            let at = At { state: &scratch, now: self.now };
-            let (appointment, refusal) = match at.book_new(&booking, Cause::BookSeries, Alternatives::Later) {
-                Ok(decision) => {
-                    decision.events.iter().for_each(|event| scratch.apply_event(event, self.revision()));
-                    events.extend(decision.events);
-                    (decision.outcome.appointments.into_iter().next(), None)
-                }
-                Err(Refusal::Slot(refusal)) => (None, Some(*refusal)),
-                Err(other) => return Err(other),
+            let at = At {
+                state: &scratch,
+                now: self.now,
             };
-            occurrences.push(Occurrence { index, id: *id, moment, appointment, refusal });
+            let (appointment, refusal) =
+                match at.book_new(&booking, Cause::BookSeries, Alternatives::Later) {
+                    Ok(decision) => {
+                        decision
+                            .events
+                            .iter()
+                            .for_each(|event| scratch.apply_event(event, self.revision()));
+                        events.extend(decision.events);
+                        (decision.outcome.appointments.into_iter().next(), None)
+                    }
+                    Err(Refusal::Slot(refusal)) => (None, Some(*refusal)),
+                    Err(other) => return Err(other),
+                };
+            occurrences.push(Occurrence {
+                index,
+                id: *id,
+                moment,
+                appointment,
+                refusal,
+            });
         }
-        At { state: &scratch, now: self.now }.find_alternatives(wanted, &mut occurrences)?;
-        settle(wanted, events, SeriesReport { series: wanted.series, occurrences })
+        At {
+            state: &scratch,
+            now: self.now,
+        }
+        .find_alternatives(wanted, &mut occurrences)?;
+        settle(
+            wanted,
+            events,
+            SeriesReport {
+                series: wanted.series,
+                occurrences,
+            },
+        )
     }
 
     /// The nearest slots of what cannot be booked, beside all that can be.
-    fn find_alternatives(self, wanted: &SeriesBooking, occurrences: &mut [Occurrence]) -> Result<(), Refusal> {
+    fn find_alternatives(
+        self,
+        wanted: &SeriesBooking,
+        occurrences: &mut [Occurrence],
+    ) -> Result<(), Refusal> {
         let most = NEAREST_SEARCHES_MAX / wanted.booking.calendars.len().max(1);
-        for it in occurrences.iter_mut().filter(|it| it.refusal.is_some()).take(most) {
+        for it in occurrences
+            .iter_mut()
+            .filter(|it| it.refusal.is_some())
+            .take(most)
+        {
             let nearest = self.alternatives(&occurrence(wanted, it.moment, it.id))?;
             if let Some(refusal) = &mut it.refusal {
                 (refusal.nearest_before, refusal.nearest_after) = nearest;
@@ -68,13 +104,26 @@ impl<'a> At<'a> {
     }
 
     /// Calls off what the scope names. All or nothing: one that is past its cut-off keeps all of them.
-    pub(super) fn cancel_series(self, scope: SeriesScope, reason: &str) -> Result<Decision, Refusal> {
-        let mut all = Decision { cause: Cause::CancelSeries, events: Vec::new(), outcome: Outcome::default() };
+    pub(super) fn cancel_series(
+        self,
+        scope: SeriesScope,
+        reason: &str,
+    ) -> Result<Decision, Refusal> {
+        let mut all = Decision {
+            cause: Cause::CancelSeries,
+            events: Vec::new(),
+            outcome: Outcome::default(),
+        };
         for it in self.named_by(scope)? {
-            let of_series = |refusal| Refusal::OfSeries { appointment: it.id, refusal: Box::new(refusal) };
+            let of_series = |refusal| Refusal::OfSeries {
+                appointment: it.id,
+                refusal: Box::new(refusal),
+            };
             let decision = self.cancel(it.id, reason, None).map_err(of_series)?;
             all.events.extend(decision.events);
-            all.outcome.appointments.extend(decision.outcome.appointments);
+            all.outcome
+                .appointments
+                .extend(decision.outcome.appointments);
         }
         Ok(all)
     }
@@ -87,18 +136,26 @@ impl<'a> At<'a> {
         let can_be = |it: &Appointment| {
             matches!(
                 it.state_at(self.now),
-                AppointmentState::Pending | AppointmentState::Confirmed | AppointmentState::Cancelled
+                AppointmentState::Pending
+                    | AppointmentState::Confirmed
+                    | AppointmentState::Cancelled
             )
         };
         let (series, first) = match scope {
-            SeriesScope::One(id) | SeriesScope::Following(id) => (self.series_of(id)?, Some(self.appointment(id)?)),
+            SeriesScope::One(id) | SeriesScope::Following(id) => {
+                (self.series_of(id)?, Some(self.appointment(id)?))
+            }
             SeriesScope::All(SeriesName::Of(id)) => (self.series_of(id)?, None),
             SeriesScope::All(SeriesName::Id(series)) => (series, None),
         };
         if let (SeriesScope::One(_), Some(only)) = (scope, first) {
             return Ok(vec![only]);
         }
-        let of_series = self.state.appointments.values().filter(|it| it.series() == Some(series));
+        let of_series = self
+            .state
+            .appointments
+            .values()
+            .filter(|it| it.series() == Some(series));
         let mut named: Vec<&Arc<Appointment>> = of_series.collect();
         if named.is_empty() {
             return Err(Refusal::SeriesNotFound(series));
@@ -112,7 +169,12 @@ impl<'a> At<'a> {
     }
 
     fn series_of(self, id: AppointmentId) -> Result<SeriesId, Refusal> {
-        let no_series = || invalid("appointment_id", "belongs to no series; use CancelAppointment");
+        let no_series = || {
+            invalid(
+                "appointment_id",
+                "belongs to no series; use CancelAppointment",
+            )
+        };
         self.appointment(id)?.series().ok_or_else(no_series)
     }
 }
@@ -120,24 +182,51 @@ impl<'a> At<'a> {
 /// The booking of one occurrence.
 fn occurrence(wanted: &SeriesBooking, moment: OccurrenceTime, id: AppointmentId) -> Booking {
     let start = Some(Start::At(moment.start));
-    let occurrence = Some(OccurrenceOf { series: wanted.series, original_start: moment.start });
-    Booking { id: NewId::Made(id), start, occurrence, ..wanted.booking.clone() }
+    let occurrence = Some(OccurrenceOf {
+        series: wanted.series,
+        original_start: moment.start,
+    });
+    Booking {
+        id: NewId::Made(id),
+        start,
+        occurrence,
+        ..wanted.booking.clone()
+    }
 }
 
 /// What becomes of a series, once every occurrence was judged.
-fn settle(wanted: &SeriesBooking, mut events: Vec<Event>, mut report: SeriesReport) -> Result<Decision, Refusal> {
+fn settle(
+    wanted: &SeriesBooking,
+    mut events: Vec<Event>,
+    mut report: SeriesReport,
+) -> Result<Decision, Refusal> {
     let is_complete = report.refused().next().is_none();
     let is_booked = is_complete || (wanted.otherwise == Otherwise::TheOthers && !events.is_empty());
     if !is_booked {
-        report.occurrences.iter_mut().for_each(|it| it.appointment = None);
+        report
+            .occurrences
+            .iter_mut()
+            .for_each(|it| it.appointment = None);
         if !wanted.is_report {
             return Err(Refusal::Series(Box::new(report)));
         }
         events.clear();
     }
-    let appointments = report.occurrences.iter().filter_map(|it| it.appointment.clone()).collect();
-    let outcome = Outcome { appointments, series: Some(report), ..Outcome::default() };
-    Ok(Decision { cause: Cause::BookSeries, events, outcome })
+    let appointments = report
+        .occurrences
+        .iter()
+        .filter_map(|it| it.appointment.clone())
+        .collect();
+    let outcome = Outcome {
+        appointments,
+        series: Some(report),
+        ..Outcome::default()
+    };
+    Ok(Decision {
+        cause: Cause::BookSeries,
+        events,
+        outcome,
+    })
 }
 
 /// That one series is not too much work for the writer, nor too much text for one change.
@@ -146,13 +235,29 @@ fn expect_moderate(booking: &Booking, occurrences: usize) -> Result<(), Refusal>
     let bytes_max = SERIES_TEXT_BYTES_MAX / occurrences;
     let texts = booking.person.carried.bytes();
     let bytes: usize = texts.iter().map(|(_, bytes)| bytes).sum();
-    let longest = texts.iter().max_by_key(|(_, bytes)| bytes).map_or("note", |(field, _)| *field);
+    let longest = texts
+        .iter()
+        .max_by_key(|(_, bytes)| bytes)
+        .map_or("note", |(field, _)| *field);
     let fields = texts.map(|(field, _)| field).join(", ");
     let calendars = format!("at most {claims_max} calendars with {occurrences} occurrences");
-    let text = format!("{fields}: at most {bytes_max} bytes together with {occurrences} occurrences");
-    let checks =
-        [(booking.calendars.len() > claims_max, "calendar_ids", calendars), (bytes > bytes_max, longest, text)];
+    let text =
+        format!("{fields}: at most {bytes_max} bytes together with {occurrences} occurrences");
+    let checks = [
+        (
+            booking.calendars.len() > claims_max,
+            "calendar_ids",
+            calendars,
+        ),
+        (bytes > bytes_max, longest, text),
+    ];
     let wrong = checks.into_iter().filter(|(is_wrong, ..)| *is_wrong);
-    let wrong: Vec<_> = wrong.map(|(_, field, description)| FieldViolation::new(field, description)).collect();
-    if wrong.is_empty() { Ok(()) } else { Err(Refusal::FieldInvalid(wrong)) }
+    let wrong: Vec<_> = wrong
+        .map(|(_, field, description)| FieldViolation::new(field, description))
+        .collect();
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal::FieldInvalid(wrong))
+    }
 }

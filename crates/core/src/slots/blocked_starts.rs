@@ -32,7 +32,10 @@ pub(crate) struct Blocked {
 
 impl Blocked {
     /// None; yet far enough from the ends of the integers to be added to.
-    const NONE: Self = Self { from: Instant::MAX.seconds(), until: Instant::MAX.seconds() };
+    const NONE: Self = Self {
+        from: Instant::MAX.seconds(),
+        until: Instant::MAX.seconds(),
+    };
 }
 
 /// Claims and busy periods beside the questions, as the starts that they refuse.
@@ -59,7 +62,15 @@ impl<'a> BlockedStarts<'a> {
         let busy = calendar.busy.merged();
         let busy = busy[busy.partition_point(|period| period.end <= from)..].iter();
         let (claims, none) = (calendar.claims.ending_after(from), Blocked::NONE);
-        let mut blocked = Self { claims, filter, by_claim: none, busy, by_busy: none, before_seconds, after_seconds };
+        let mut blocked = Self {
+            claims,
+            filter,
+            by_claim: none,
+            busy,
+            by_busy: none,
+            before_seconds,
+            after_seconds,
+        };
         blocked.by_claim = blocked.next_claim();
         blocked.by_busy = blocked.next_busy();
         blocked
@@ -74,24 +85,35 @@ impl<'a> BlockedStarts<'a> {
         while self.by_busy.until <= start {
             self.by_busy = self.next_busy();
         }
-        if self.by_claim.from <= self.by_busy.from { self.by_claim } else { self.by_busy }
+        if self.by_claim.from <= self.by_busy.from {
+            self.by_claim
+        } else {
+            self.by_busy
+        }
     }
 
     #[inline]
     fn next_claim(&mut self) -> Blocked {
         let filter = self.filter;
-        self.claims.find(|claim| filter.counts(claim)).map_or(Blocked::NONE, |claim| self.blocked_by(claim.padded()))
+        self.claims
+            .find(|claim| filter.counts(claim))
+            .map_or(Blocked::NONE, |claim| self.blocked_by(claim.padded()))
     }
 
     fn next_busy(&mut self) -> Blocked {
-        self.busy.next().map_or(Blocked::NONE, |period| self.blocked_by(*period))
+        self.busy
+            .next()
+            .map_or(Blocked::NONE, |period| self.blocked_by(*period))
     }
 
     /// `[t − before, t + after)` meets `[start, end)` ⇔ start − after < t < end + before, in whole seconds.
     #[inline]
     fn blocked_by(&self, taken: Interval) -> Blocked {
         let from = taken.start.seconds() - self.after_seconds + 1;
-        Blocked { from, until: taken.end.seconds() + self.before_seconds }
+        Blocked {
+            from,
+            until: taken.end.seconds() + self.before_seconds,
+        }
     }
 }
 
@@ -108,17 +130,31 @@ impl<'a> Sessions<'a> {
     pub(crate) fn new(search: &Search<'a>, filter: ClaimFilter, from: Instant) -> Self {
         let claims = search.calendar.claims.ending_after(from);
         let (of_type, duration) = (search.appointment_type.number, search.duration);
-        let mut sessions = Self { claims, filter, of_type, duration, next: Some(Instant::MIN) };
+        let mut sessions = Self {
+            claims,
+            filter,
+            of_type,
+            duration,
+            next: Some(Instant::MIN),
+        };
         sessions.next_from(from);
         sessions
     }
 
     /// The first that starts at `at` or later.
     pub(crate) fn next_from(&mut self, at: Instant) -> Option<Instant> {
-        let Self { filter, of_type, duration, .. } = *self;
+        let Self {
+            filter,
+            of_type,
+            duration,
+            ..
+        } = *self;
         while self.next.is_some_and(|start| start < at) {
-            let is_one =
-                |claim: &&Claim| claim.type_number() == of_type && claim.duration() == duration && filter.counts(claim);
+            let is_one = |claim: &&Claim| {
+                claim.type_number() == of_type
+                    && claim.duration() == duration
+                    && filter.counts(claim)
+            };
             self.next = self.claims.find(is_one).map(Claim::start);
         }
         self.next

@@ -10,7 +10,9 @@ use crate::calendar::limits::{LimitCache, limits_on};
 use crate::calendar::open_time::{OpenTime, Stretch};
 use crate::ids::AppointmentKey;
 use crate::slots::blocked_starts::{Blocked, BlockedStarts, ClaimFilter, Sessions};
-use crate::slots::rules::{bookable, is_duration_allowed, is_race_lost, seats as taken_seats, seats_remaining};
+use crate::slots::rules::{
+    bookable, is_duration_allowed, is_race_lost, seats as taken_seats, seats_remaining,
+};
 use crate::slots::search::{Search, Slot};
 use crate::time::interval::Interval;
 use crate::time::{DAY, Instant, LocalDate, MINUTE, Minutes};
@@ -28,16 +30,28 @@ pub(crate) struct Span {
 
 impl Span {
     /// Of no start.
-    pub(crate) const UNKNOWN: Self = Self { end: Instant::MIN, seats: 0, seat: AppointmentKey(0) };
+    pub(crate) const UNKNOWN: Self = Self {
+        end: Instant::MIN,
+        seats: 0,
+        seat: AppointmentKey(0),
+    };
 
     /// None is offered before `end`.
     const fn refused(end: Instant) -> Self {
-        Self { end, seats: 0, seat: AppointmentKey(0) }
+        Self {
+            end,
+            seats: 0,
+            seat: AppointmentKey(0),
+        }
     }
 
     /// Each can be booked, and begins a session where the type has them.
     const fn free(end: Instant, seats: u32) -> Self {
-        Self { end, seats, seat: AppointmentKey(0) }
+        Self {
+            end,
+            seats,
+            seat: AppointmentKey(0),
+        }
     }
 }
 
@@ -70,13 +84,28 @@ impl<'a> Cursor<'a> {
 
     /// Of a claim of so many calendars at once.
     pub(crate) fn among(search: &Search<'a>, places: usize) -> Self {
-        let Search { calendar, appointment_type, duration, .. } = *search;
+        let Search {
+            calendar,
+            appointment_type,
+            duration,
+            ..
+        } = *search;
         let (starts, last_date) = starts(search);
-        let claim_filter = ClaimFilter { now: search.now, ignore: search.ignore };
-        let (before, after) = (appointment_type.buffer_before, appointment_type.buffer_after);
+        let claim_filter = ClaimFilter {
+            now: search.now,
+            ignore: search.ignore,
+        };
+        let (before, after) = (
+            appointment_type.buffer_before,
+            appointment_type.buffer_after,
+        );
         let range = Interval::new(
             starts.start,
-            if starts.is_empty() { starts.end } else { starts.end.plus(duration.seconds()) },
+            if starts.is_empty() {
+                starts.end
+            } else {
+                starts.end.plus(duration.seconds())
+            },
         );
         let availability = &calendar.profile.availability;
         let limits = limits_on(calendar, appointment_type.number, &appointment_type.limits);
@@ -85,7 +114,12 @@ impl<'a> Cursor<'a> {
             starts,
             last_date,
             open: Open {
-                time: OpenTime::new(calendar.zone(), availability, &appointment_type.rules, range),
+                time: OpenTime::new(
+                    calendar.zone(),
+                    availability,
+                    &appointment_type.rules,
+                    range,
+                ),
                 stretches: VecDeque::new(),
                 joined: 0,
                 run_end: Instant::MIN,
@@ -98,7 +132,8 @@ impl<'a> Cursor<'a> {
                 before.seconds(),
                 duration.seconds() + after.seconds(),
             ),
-            sessions: (appointment_type.capacity > 1).then(|| Sessions::new(search, claim_filter, starts.start)),
+            sessions: (appointment_type.capacity > 1)
+                .then(|| Sessions::new(search, claim_filter, starts.start)),
             limits: LimitCache::new(limits.filter(|_| !search.ignored_rules.limit)),
             settled: Interval::new(starts.start, starts.start),
             span: Span::refused(starts.start),
@@ -126,9 +161,15 @@ impl<'a> Cursor<'a> {
                 continue;
             }
             let step = self.step.seconds();
-            self.next = self.next.map(|next| if next == start { next.plus(step) } else { next });
+            self.next = self
+                .next
+                .map(|next| if next == start { next.plus(step) } else { next });
             let end = start.plus(self.search.duration.seconds());
-            return Some(Slot { start, end, seats_remaining: self.span.seats });
+            return Some(Slot {
+                start,
+                end,
+                seats_remaining: self.span.seats,
+            });
         }
     }
 
@@ -158,10 +199,21 @@ impl<'a> Cursor<'a> {
                 at = stretch.interval.start;
                 break;
             }
-            let Search { calendar, now, ignore, .. } = self.search;
-            if stretch.date <= self.last_date && self.limits.allows(stretch.date, calendar, now, ignore) {
+            let Search {
+                calendar,
+                now,
+                ignore,
+                ..
+            } = self.search;
+            if stretch.date <= self.last_date
+                && self.limits.allows(stretch.date, calendar, now, ignore)
+            {
                 let limit = end.min(stretch.interval.end).min(last_start.plus(1));
-                self.visit_stretch(&stretch, Interval::new(at.max(stretch.interval.start), limit), visitor)?;
+                self.visit_stretch(
+                    &stretch,
+                    Interval::new(at.max(stretch.interval.start), limit),
+                    visitor,
+                )?;
             }
             at = stretch.interval.end.min(end);
         }
@@ -185,7 +237,10 @@ impl<'a> Cursor<'a> {
         // Two grids, or one and nothing; `next` is where the nearer one stands.
         let [mut next, mut other] = candidates.map(|start| start.unwrap_or(Instant::MAX).seconds());
         let end = within.end.seconds();
-        let mut blocked = Blocked { from: i64::MIN, until: i64::MIN };
+        let mut blocked = Blocked {
+            from: i64::MIN,
+            until: i64::MIN,
+        };
         loop {
             if other < next {
                 (next, other) = (other, next);
@@ -207,7 +262,11 @@ impl<'a> Cursor<'a> {
             let until = blocked.from.min(end).min(other);
             while next < until {
                 let start = Instant::from_seconds(next);
-                visitor(Slot { start, end: start.plus(duration_seconds), seats_remaining })?;
+                visitor(Slot {
+                    start,
+                    end: start.plus(duration_seconds),
+                    seats_remaining,
+                })?;
                 next += step;
             }
         }
@@ -227,7 +286,11 @@ impl<'a> Cursor<'a> {
     /// No slot that was not shown yet starts before this.
     pub(crate) fn not_before(&self) -> Instant {
         let next = self.next[0].min(self.next[1]).min(self.span.end);
-        if next < self.starts.end { next } else { Instant::MAX }
+        if next < self.starts.end {
+            next
+        } else {
+            Instant::MAX
+        }
     }
 
     /// Makes the span at `at` the present one; none when there is none.
@@ -268,10 +331,16 @@ impl<'a> Cursor<'a> {
             return if next.from <= at.seconds() {
                 refused(until(next.until))
             } else {
-                Span::free(self.settled.end.min(until(next.from)), self.search.appointment_type.capacity)
+                Span::free(
+                    self.settled.end.min(until(next.from)),
+                    self.search.appointment_type.capacity,
+                )
             };
         }
-        let session = self.sessions.as_mut().and_then(|sessions| sessions.next_from(at));
+        let session = self
+            .sessions
+            .as_mut()
+            .and_then(|sessions| sessions.next_from(at));
         let until_session = session.unwrap_or(Instant::MAX);
         let is_at_session = session == Some(at);
         let mut free_until = at.plus(MINUTE);
@@ -282,7 +351,9 @@ impl<'a> Cursor<'a> {
             }
             free_until = Instant::from_seconds(next.from);
         }
-        let Some((stretch, last_start)) = self.open.at(at) else { return refused(Instant::MAX) };
+        let Some((stretch, last_start)) = self.open.at(at) else {
+            return refused(Instant::MAX);
+        };
         if at < stretch.interval.start {
             return refused(stretch.interval.start);
         }
@@ -296,7 +367,12 @@ impl<'a> Cursor<'a> {
             return self.span_of_session(at);
         }
         let end = stretch.interval.end.min(until_session);
-        let Search { calendar, now, ignore, .. } = self.search;
+        let Search {
+            calendar,
+            now,
+            ignore,
+            ..
+        } = self.search;
         if !self.limits.allows(stretch.date, calendar, now, ignore) {
             return refused(end);
         }
@@ -311,9 +387,19 @@ impl<'a> Cursor<'a> {
     /// set of calendars has its time.
     fn span_of_session(&self, start: Instant) -> Span {
         let ask = self.search.ask_among(start, self.places);
-        let seats = if is_race_lost(&ask) { 0 } else { seats_remaining(&ask) };
-        let seat = taken_seats(&ask).next().map_or(AppointmentKey(0), Claim::key);
-        Span { end: start.plus(MINUTE), seats, seat }
+        let seats = if is_race_lost(&ask) {
+            0
+        } else {
+            seats_remaining(&ask)
+        };
+        let seat = taken_seats(&ask)
+            .next()
+            .map_or(AppointmentKey(0), Claim::key);
+        Span {
+            end: start.plus(MINUTE),
+            seats,
+            seat,
+        }
     }
 }
 
@@ -333,14 +419,32 @@ fn next_from(start: i64, at: i64, step: i64) -> i64 {
 
 /// In which starts are looked for at all, and the last local date; empty where a rule forbids every start.
 fn starts(search: &Search<'_>) -> (Interval, LocalDate) {
-    let Search { calendar, appointment_type, duration, range, now, present_duration, ignored_rules, .. } = *search;
+    let Search {
+        calendar,
+        appointment_type,
+        duration,
+        range,
+        now,
+        present_duration,
+        ignored_rules,
+        ..
+    } = *search;
     let bookable = bookable(calendar, appointment_type, now, ignored_rules);
-    let start = range.start.max(bookable.earliest).max(now).max(Claim::START_MIN);
+    let start = range
+        .start
+        .max(bookable.earliest)
+        .max(now)
+        .max(Claim::START_MIN);
     // No clock is further than 26 hours from UTC; which instants have the last date is judged where dates are known.
-    let horizon = Instant::from_seconds(bookable.last_date.plus(1).midnight().seconds()).plus(2 * DAY);
+    let horizon =
+        Instant::from_seconds(bookable.last_date.plus(1).midnight().seconds()).plus(2 * DAY);
     let end = range.end.min(horizon).min(Claim::START_END);
-    let is_possible = !calendar.profile.paused && is_duration_allowed(appointment_type, duration, present_duration);
-    (Interval::new(start, if is_possible { end } else { start }), bookable.last_date)
+    let is_possible = !calendar.profile.paused
+        && is_duration_allowed(appointment_type, duration, present_duration);
+    (
+        Interval::new(start, if is_possible { end } else { start }),
+        bookable.last_date,
+    )
 }
 
 /// Open time beside the questions.
@@ -358,7 +462,11 @@ struct Open<'a> {
 impl Open<'_> {
     /// The stretch that `at` lies in or else the next one, and the last start from which a slot ends in open time.
     fn at(&mut self, at: Instant) -> Option<(Stretch, Instant)> {
-        while self.stretches.front().is_some_and(|stretch| stretch.interval.end <= at) {
+        while self
+            .stretches
+            .front()
+            .is_some_and(|stretch| stretch.interval.end <= at)
+        {
             self.stretches.pop_front();
             self.joined = self.joined.saturating_sub(1);
         }
@@ -366,7 +474,11 @@ impl Open<'_> {
             if !self.time.fill(&mut self.stretches) {
                 return None;
             }
-            while self.stretches.front().is_some_and(|stretch| stretch.interval.end <= at) {
+            while self
+                .stretches
+                .front()
+                .is_some_and(|stretch| stretch.interval.end <= at)
+            {
                 self.stretches.pop_front();
             }
             self.joined = 0;

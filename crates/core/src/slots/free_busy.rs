@@ -13,14 +13,38 @@ pub fn open(calendar: &Calendar, range: Interval) -> Vec<Interval> {
     let mut open = OpenTime::new(calendar.zone(), availability, &[], range);
     let mut stretches = VecDeque::new();
     while open.fill(&mut stretches) {}
-    union(stretches.iter().map(|stretch| stretch.interval.intersection(range)).collect())
+    union(
+        stretches
+            .iter()
+            .map(|stretch| stretch.interval.intersection(range))
+            .collect(),
+    )
 }
 
 /// Taken time within the range, buffers and external calendars included, sorted and disjoint. `past` is what was taken
 /// before `kept_from`, which the calendar no longer holds.
-pub fn busy(calendar: &Calendar, range: Interval, now: Instant, past: &[Interval]) -> Vec<Interval> {
+pub fn busy(
+    calendar: &Calendar,
+    range: Interval,
+    now: Instant,
+    past: &[Interval],
+) -> Vec<Interval> {
     let past = past.iter().copied().filter(|period| period.overlaps(range));
-    let claims = calendar.claims.overlapping(range).filter(|claim| claim.is_alive(now)).map(|claim| claim.padded());
-    let external = calendar.busy.merged().iter().copied().filter(|period| period.overlaps(range));
-    union(past.chain(claims).chain(external).map(|taken| taken.intersection(range)).collect())
+    let claims = calendar
+        .claims
+        .overlapping(range)
+        .filter(|claim| claim.is_alive(now))
+        .map(|claim| claim.padded());
+    let external = calendar
+        .busy
+        .merged()
+        .iter()
+        .copied()
+        .filter(|period| period.overlaps(range));
+    union(
+        past.chain(claims)
+            .chain(external)
+            .map(|taken| taken.intersection(range))
+            .collect(),
+    )
 }

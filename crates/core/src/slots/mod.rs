@@ -42,7 +42,11 @@ pub fn first(search: &Search<'_>, limit: usize) -> Vec<Slot> {
     if limit > 0 {
         visit(search, &mut |slot| {
             slots.push(slot);
-            if slots.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            if slots.len() < limit {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
         });
     }
     slots
@@ -55,16 +59,28 @@ pub fn nearest(search: &Search<'_>, around: Instant) -> (Option<Interval>, Optio
 }
 
 /// The same of all slots that any of the searches has; of slots with one start the first search's.
-pub(crate) fn nearest_of(searches: &[Search<'_>], around: Instant) -> (Option<Interval>, Option<Interval>) {
-    let Some(now) = searches.first().map(|search| search.now) else { return (None, None) };
-    nearest_by(around, now, nearest_days(searches.len()), |range, nearest| {
-        for search in searches {
-            let range = nearest.nearer(range);
-            if !range.is_empty() {
-                visit(&Search { range, ..*search }, &mut |slot| nearest.see(slot.interval()));
+pub(crate) fn nearest_of(
+    searches: &[Search<'_>],
+    around: Instant,
+) -> (Option<Interval>, Option<Interval>) {
+    let Some(now) = searches.first().map(|search| search.now) else {
+        return (None, None);
+    };
+    nearest_by(
+        around,
+        now,
+        nearest_days(searches.len()),
+        |range, nearest| {
+            for search in searches {
+                let range = nearest.nearer(range);
+                if !range.is_empty() {
+                    visit(&Search { range, ..*search }, &mut |slot| {
+                        nearest.see(slot.interval())
+                    });
+                }
             }
-        }
-    })
+        },
+    )
 }
 
 /// The same for any way to see the slots of a range in order, within so many days.
@@ -74,7 +90,11 @@ pub(crate) fn nearest_by(
     days_max: i64,
     mut look: impl FnMut(Interval, &mut Nearest),
 ) -> (Option<Interval>, Option<Interval>) {
-    let mut nearest = Nearest { around, before: None, after: None };
+    let mut nearest = Nearest {
+        around,
+        before: None,
+        after: None,
+    };
     let mut look = |nearest: &mut Nearest, from_day: i64, to_day: i64| {
         let day = |days: i64| around.plus(days.clamp(-days_max, days_max) * DAY).max(now);
         let range = Interval::new(day(from_day), day(to_day));
@@ -107,8 +127,14 @@ pub(crate) struct Nearest {
 impl Nearest {
     /// The part of the range in which a slot would be nearer than what was seen, or is at `around`.
     fn nearer(&self, range: Interval) -> Interval {
-        let start = self.before.map_or(range.start, |before| range.start.max(before.start.plus(1)));
-        Interval::new(start, self.after.map_or(range.end, |after| range.end.min(after.start)))
+        let start = self
+            .before
+            .map_or(range.start, |before| range.start.max(before.start.plus(1)));
+        Interval::new(
+            start,
+            self.after
+                .map_or(range.end, |after| range.end.min(after.start)),
+        )
     }
 
     /// Slots come in order, none of them outside of what is nearer.

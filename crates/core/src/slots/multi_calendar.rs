@@ -52,12 +52,19 @@ pub fn asks<'a>(
     assignment: Assignment,
     start: Instant,
 ) -> Vec<Ask<'a>> {
-    let mut asks: Vec<Ask<'a>> = searches.into_iter().map(|search| search.ask_without_session(start)).collect();
+    let mut asks: Vec<Ask<'a>> = searches
+        .into_iter()
+        .map(|search| search.ask_without_session(start))
+        .collect();
     match assignment {
-        Assignment::Any => asks.iter_mut().for_each(|ask| ask.session = session_here(ask, 1)),
+        Assignment::Any => asks
+            .iter_mut()
+            .for_each(|ask| ask.session = session_here(ask, 1)),
         Assignment::All => {
             join(&mut asks);
-            asks.iter_mut().skip(1).for_each(|ask| ask.is_grid_judged = false);
+            asks.iter_mut()
+                .skip(1)
+                .for_each(|ask| ask.is_grid_judged = false);
         }
     }
     asks
@@ -65,7 +72,11 @@ pub fn asks<'a>(
 
 /// Shows the visitor every slot in order, until it has seen enough. The searches have one range and one `now`; under ALL
 /// one duration, and only the first one's grid counts. At most `CALENDARS_MAX` are looked at.
-pub fn visit(searches: &[Search<'_>], assignment: Assignment, visitor: &mut impl FnMut(SharedSlot) -> ControlFlow<()>) {
+pub fn visit(
+    searches: &[Search<'_>],
+    assignment: Assignment,
+    visitor: &mut impl FnMut(SharedSlot) -> ControlFlow<()>,
+) {
     let searches = &searches[..searches.len().min(CALENDARS_MAX)];
     if let [only] = searches {
         let calendars = CalendarSet::first(1);
@@ -84,7 +95,11 @@ pub fn first(searches: &[Search<'_>], assignment: Assignment, limit: usize) -> V
     if limit > 0 {
         visit(searches, assignment, &mut |slot| {
             slots.push(slot);
-            if slots.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            if slots.len() < limit {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
         });
     }
     slots
@@ -100,19 +115,37 @@ pub fn nearest(
     if assignment == Assignment::Any || searches.len() < 2 {
         return nearest_of(searches, around);
     }
-    nearest_by(around, searches[0].now, nearest_days(searches.len()), |range, nearest| {
-        let searches: Vec<_> = searches.iter().map(|search| Search { range, ..*search }).collect();
-        visit(&searches, assignment, &mut |shared| nearest.see(shared.slot.interval()));
-    })
+    nearest_by(
+        around,
+        searches[0].now,
+        nearest_days(searches.len()),
+        |range, nearest| {
+            let searches: Vec<_> = searches
+                .iter()
+                .map(|search| Search { range, ..*search })
+                .collect();
+            visit(&searches, assignment, &mut |shared| {
+                nearest.see(shared.slot.interval())
+            });
+        },
+    )
 }
 
 /// The first calendar leads with the starts of its grid, and whoever refuses one says until when.
-fn visit_all(searches: &[Search<'_>], visitor: &mut impl FnMut(SharedSlot) -> ControlFlow<()>) -> ControlFlow<()> {
-    let Some((first, others)) = searches.split_first() else { return ControlFlow::Continue(()) };
+fn visit_all(
+    searches: &[Search<'_>],
+    visitor: &mut impl FnMut(SharedSlot) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let Some((first, others)) = searches.split_first() else {
+        return ControlFlow::Continue(());
+    };
     let calendars = CalendarSet::first(searches.len());
     let places = searches.len();
     let mut leader = Cursor::among(first, places);
-    let mut others: Vec<_> = others.iter().map(|search| (Span::UNKNOWN, Cursor::among(search, places))).collect();
+    let mut others: Vec<_> = others
+        .iter()
+        .map(|search| (Span::UNKNOWN, Cursor::among(search, places)))
+        .collect();
     'slots: while let Some(mut slot) = leader.next_before(first.range.end) {
         let seat = leader.span().seat;
         for (span, cursor) in &mut others {
@@ -174,17 +207,33 @@ impl Board {
                 let calendars = std::mem::take(&mut self.calendars[minute]);
                 let seats_remaining = std::mem::take(&mut self.seats[minute]);
                 let start = self.start.plus(minute as i64 * MINUTE);
-                let end = start.plus(searches[calendars.trailing_zeros() as usize].duration.seconds());
-                let slot = Slot { start, end, seats_remaining };
-                visitor(SharedSlot { slot, calendars: CalendarSet(calendars) })?;
+                let end = start.plus(
+                    searches[calendars.trailing_zeros() as usize]
+                        .duration
+                        .seconds(),
+                );
+                let slot = Slot {
+                    start,
+                    end,
+                    seats_remaining,
+                };
+                visitor(SharedSlot {
+                    slot,
+                    calendars: CalendarSet(calendars),
+                })?;
             }
         }
         ControlFlow::Continue(())
     }
 }
 
-fn visit_any(searches: &[Search<'_>], visitor: &mut impl FnMut(SharedSlot) -> ControlFlow<()>) -> ControlFlow<()> {
-    let Some(range) = searches.first().map(|search| search.range) else { return ControlFlow::Continue(()) };
+fn visit_any(
+    searches: &[Search<'_>],
+    visitor: &mut impl FnMut(SharedSlot) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let Some(range) = searches.first().map(|search| search.range) else {
+        return ControlFlow::Continue(());
+    };
     let mut cursors: Vec<_> = searches.iter().map(Cursor::new).collect();
     let mut board = Board {
         start: range.start,
@@ -193,9 +242,17 @@ fn visit_any(searches: &[Search<'_>], visitor: &mut impl FnMut(SharedSlot) -> Co
         marked: [0; BOARD_MINUTES / 64],
     };
     // Nobody can take anything before the earliest cursor, so that stretches without a slot are passed in one step.
-    while let Some(next) = cursors.iter().map(Cursor::not_before).min().filter(|next| *next < range.end) {
+    while let Some(next) = cursors
+        .iter()
+        .map(Cursor::not_before)
+        .min()
+        .filter(|next| *next < range.end)
+    {
         board.start = next.plus(-next.seconds().rem_euclid(MINUTE));
-        let end = board.start.plus(BOARD_MINUTES as i64 * MINUTE).min(range.end);
+        let end = board
+            .start
+            .plus(BOARD_MINUTES as i64 * MINUTE)
+            .min(range.end);
         for (index, cursor) in cursors.iter_mut().enumerate() {
             // The visitor never stops, and so neither does the cursor.
             let _ = cursor.visit_before(end, &mut |slot| {

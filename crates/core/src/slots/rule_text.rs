@@ -16,9 +16,14 @@ pub(crate) fn paused() -> String {
 }
 
 pub(crate) fn duration(asked: Minutes, appointment_type: &AppointmentType) -> String {
-    let allowed = std::iter::once(&appointment_type.duration).chain(&appointment_type.duration_options);
+    let allowed =
+        std::iter::once(&appointment_type.duration).chain(&appointment_type.duration_options);
     let allowed: Vec<String> = allowed.map(|duration| length(duration.seconds())).collect();
-    format!("a duration of {} is not offered; the type allows {}", length(asked.seconds()), allowed.join(", "))
+    format!(
+        "a duration of {} is not offered; the type allows {}",
+        length(asked.seconds()),
+        allowed.join(", ")
+    )
 }
 
 pub(crate) fn past(now: Instant, zone: &Zone) -> String {
@@ -26,11 +31,17 @@ pub(crate) fn past(now: Instant, zone: &Zone) -> String {
 }
 
 pub(crate) fn notice(min_notice: Seconds, earliest: Instant, zone: &Zone) -> String {
-    format!("min_notice is {}: the earliest start is {}", length(min_notice.seconds()), at(earliest, zone))
+    format!(
+        "min_notice is {}: the earliest start is {}",
+        length(min_notice.seconds()),
+        at(earliest, zone)
+    )
 }
 
 pub(crate) fn horizon(horizon_days: u32, last_date: LocalDate, asked: LocalDate) -> String {
-    format!("horizon_days is {horizon_days}: the last local date is {last_date}, and the start is on {asked}")
+    format!(
+        "horizon_days is {horizon_days}: the last local date is {last_date}, and the start is on {asked}"
+    )
 }
 
 pub(crate) fn outside(closed: Interval, zone: &Zone) -> String {
@@ -46,7 +57,11 @@ pub(crate) fn misaligned(step: Minutes, anchors: &[Wall], asked: Wall) -> String
 }
 
 pub(crate) fn busy_claim(code: ViolationCode, taken: Interval, zone: &Zone) -> String {
-    let what = if code == ViolationCode::BusyHold { "a hold" } else { "an appointment" };
+    let what = if code == ViolationCode::BusyHold {
+        "a hold"
+    } else {
+        "an appointment"
+    };
     let mut text = String::with_capacity(160);
     let (from, to) = (at(taken.start, zone), at(taken.end, zone));
     write!(text, "{what} takes {from} to {to}, buffers included").expect("a string takes any text");
@@ -54,7 +69,11 @@ pub(crate) fn busy_claim(code: ViolationCode, taken: Interval, zone: &Zone) -> S
 }
 
 pub(crate) fn busy_external(taken: Interval, zone: &Zone) -> String {
-    format!("an external calendar is busy from {} to {}", at(taken.start, zone), at(taken.end, zone))
+    format!(
+        "an external calendar is busy from {} to {}",
+        at(taken.start, zone),
+        at(taken.end, zone)
+    )
 }
 
 pub(crate) fn capacity(capacity: u32) -> String {
@@ -63,8 +82,17 @@ pub(crate) fn capacity(capacity: u32) -> String {
 
 pub(crate) fn limits(exceeded: &[Exceeded]) -> String {
     let mut text = String::new();
-    for Exceeded { limit, period, sessions } in exceeded {
-        let whose = if limit.of_type.is_some() { "the type" } else { "the calendar" };
+    for Exceeded {
+        limit,
+        period,
+        sessions,
+    } in exceeded
+    {
+        let whose = if limit.of_type.is_some() {
+            "the type"
+        } else {
+            "the calendar"
+        };
         let (name, date) = match period.kind {
             PeriodKind::Day => ("per_day", "on"),
             PeriodKind::Week => ("per_week", "in the week from"),
@@ -73,8 +101,11 @@ pub(crate) fn limits(exceeded: &[Exceeded]) -> String {
         };
         let separator = if text.is_empty() { "" } else { "; " };
         let (most, first_date) = (limit.sessions_max, period.first_date);
-        write!(text, "{separator}{name} of {whose} is {most}, and {sessions} start {date} {first_date}")
-            .expect("a string takes any text");
+        write!(
+            text,
+            "{separator}{name} of {whose} is {most}, and {sessions} start {date} {first_date}"
+        )
+        .expect("a string takes any text");
     }
     text
 }
@@ -95,6 +126,11 @@ fn at(instant: Instant, zone: &Zone) -> InstantAndWall {
 /// `90 min`, `1 h`, `2 d`, `45 s`: in the largest unit that divides it.
 fn length(seconds: i64) -> String {
     let units = [(DAY, "d"), (HOUR, "h"), (MINUTE, "min")];
-    let whole = units.into_iter().find(|(unit, _)| seconds != 0 && seconds % unit == 0);
-    whole.map_or_else(|| format!("{seconds} s"), |(unit, name)| format!("{} {name}", seconds / unit))
+    let whole = units
+        .into_iter()
+        .find(|(unit, _)| seconds != 0 && seconds % unit == 0);
+    whole.map_or_else(
+        || format!("{seconds} s"),
+        |(unit, name)| format!("{} {name}", seconds / unit),
+    )
 }

@@ -51,7 +51,8 @@ pub(crate) fn session_here(ask: &Ask<'_>, places: usize) -> Option<Session> {
 /// The seats that are taken here at the time of the claim, by appointments of so many calendars.
 fn seats_among<'a>(ask: &'a Ask<'a>, places: usize) -> impl Iterator<Item = &'a Claim> {
     // Types of one seat have no sessions: their claims are not looked for.
-    let claims = (ask.appointment_type.capacity > 1).then(|| ask.calendar.claims.overlapping(ask.slot()));
+    let claims =
+        (ask.appointment_type.capacity > 1).then(|| ask.calendar.claims.overlapping(ask.slot()));
     claims.into_iter().flatten().filter(move |claim| {
         claim.is_alike(ask.appointment_type.number, ask.start, ask.duration)
             && usize::from(claim.session().places) == places
@@ -78,9 +79,13 @@ fn joined(asks: &[Ask<'_>]) -> Option<Session> {
     let is_everywhere = |seat: &&Claim| {
         // One of each session is enough: the others are where it is.
         tried.replace(seat.session()) != Some(seat.session())
-            && others.iter().all(|ask| seats_among(ask, asks.len()).any(|claim| claim.key() == seat.key()))
+            && others
+                .iter()
+                .all(|ask| seats_among(ask, asks.len()).any(|claim| claim.key() == seat.key()))
     };
-    seats_among(first, asks.len()).find(is_everywhere).map(Claim::session)
+    seats_among(first, asks.len())
+        .find(is_everywhere)
+        .map(Claim::session)
 }
 
 /// Everything that forbids the slot, one violation a code, in the order of scheduling.md; empty = it is offered.
@@ -103,33 +108,56 @@ fn add_race_violations(ask: &Ask<'_>, found: &mut Vec<Violation>) {
     let conflicts = conflicts(ask);
     let bookings = conflicts.clone().filter(|claim| !is_hold(claim));
     found.extend(claim_violation(ask, ViolationCode::BusyBooking, bookings));
-    found.extend(claim_violation(ask, ViolationCode::BusyHold, conflicts.filter(is_hold)));
+    found.extend(claim_violation(
+        ask,
+        ViolationCode::BusyHold,
+        conflicts.filter(is_hold),
+    ));
     if let Some(busy) = busy(ask) {
         let rule = rule_text::busy_external(busy, ask.calendar.zone());
-        found.push(violation(ask, ViolationCode::BusyExternal, rule, Some(busy)));
+        found.push(violation(
+            ask,
+            ViolationCode::BusyExternal,
+            rule,
+            Some(busy),
+        ));
     }
     if is_full(ask) {
         let rule = rule_text::capacity(ask.appointment_type.capacity);
         let keys = seats(ask).map(Claim::key).take(CONFLICTS_MAX).collect();
-        found.push(Violation { conflicts: keys, ..violation(ask, ViolationCode::Capacity, rule, Some(ask.slot())) });
+        found.push(Violation {
+            conflicts: keys,
+            ..violation(ask, ViolationCode::Capacity, rule, Some(ask.slot()))
+        });
     }
     let limits: Vec<_> = exceeded(ask).collect();
     if let Some(first) = limits.first() {
         let rule = rule_text::limits(&limits);
-        found.push(violation(ask, ViolationCode::Limit, rule, first.period.interval(ask.calendar.zone())));
+        found.push(violation(
+            ask,
+            ViolationCode::Limit,
+            rule,
+            first.period.interval(ask.calendar.zone()),
+        ));
     }
 }
 
 /// Whether `race_violations` would find anything, at less cost.
 pub fn is_race_lost(ask: &Ask<'_>) -> bool {
-    is_full(ask) || conflicts(ask).next().is_some() || busy(ask).is_some() || exceeded(ask).next().is_some()
+    is_full(ask)
+        || conflicts(ask).next().is_some()
+        || busy(ask).is_some()
+        || exceeded(ask).next().is_some()
 }
 
 /// What is kept free before and after: as the type says or, for a seat, as the session says that it joins.
 pub fn buffers(ask: &Ask<'_>) -> (Minutes, Minutes) {
     match seats(ask).next() {
         Some(seat) => (seat.before(), seat.after()),
-        None => (ask.appointment_type.buffer_before, ask.appointment_type.buffer_after),
+        None => (
+            ask.appointment_type.buffer_before,
+            ask.appointment_type.buffer_after,
+        ),
     }
 }
 
@@ -156,15 +184,30 @@ pub fn bookable(
     now: Instant,
     ignored_rules: IgnoredRules,
 ) -> Bookable {
-    let notice = if ignored_rules.notice { 0 } else { appointment_type.min_notice.seconds() };
-    let horizon_days = if ignored_rules.horizon { u32::MAX } else { appointment_type.horizon_days };
+    let notice = if ignored_rules.notice {
+        0
+    } else {
+        appointment_type.min_notice.seconds()
+    };
+    let horizon_days = if ignored_rules.horizon {
+        u32::MAX
+    } else {
+        appointment_type.horizon_days
+    };
     let today = calendar.zone().wall(now).date();
     let last_date = today.plus(i32::try_from(horizon_days).unwrap_or(i32::MAX));
-    Bookable { earliest: now.plus(notice), last_date }
+    Bookable {
+        earliest: now.plus(notice),
+        last_date,
+    }
 }
 
 /// Whether the type, or the appointment that is being moved, has that duration.
-pub fn is_duration_allowed(type_: &AppointmentType, duration: Minutes, present_duration: Option<Minutes>) -> bool {
+pub fn is_duration_allowed(
+    type_: &AppointmentType,
+    duration: Minutes,
+    present_duration: Option<Minutes>,
+) -> bool {
     type_.allows(duration) || present_duration == Some(duration)
 }
 
@@ -186,14 +229,20 @@ impl Ask<'_> {
     }
 
     fn is_seat(&self, claim: &Claim) -> bool {
-        self.session == Some(claim.session()) && claim.is_alike(self.appointment_type.number, self.start, self.duration)
+        self.session == Some(claim.session())
+            && claim.is_alike(self.appointment_type.number, self.start, self.duration)
     }
 }
 
 /// The seats that are taken in the session that would be joined; none where none would be.
 pub(crate) fn seats<'a>(ask: &'a Ask<'a>) -> impl Iterator<Item = &'a Claim> {
-    let claims = ask.session.map(|_| ask.calendar.claims.overlapping(ask.slot()));
-    claims.into_iter().flatten().filter(|claim| ask.is_seat(claim) && ask.counts(claim))
+    let claims = ask
+        .session
+        .map(|_| ask.calendar.claims.overlapping(ask.slot()));
+    claims
+        .into_iter()
+        .flatten()
+        .filter(|claim| ask.is_seat(claim) && ask.counts(claim))
 }
 
 /// The claims that meet the padded slot and are no seats of the session that would be joined.
@@ -213,28 +262,62 @@ fn is_full(ask: &Ask<'_>) -> bool {
 /// The limits that the booking would exceed.
 fn exceeded<'a>(ask: &Ask<'a>) -> impl Iterator<Item = Exceeded> {
     let ask = *ask;
-    let limits = limits_on(ask.calendar, ask.appointment_type.number, &ask.appointment_type.limits);
-    limits.filter(move |_| !ask.ignored_rules.limit).filter_map(move |limit| {
-        let period = Period::around(limit.kind, ask.calendar.zone().wall(ask.start).date());
-        let sessions = limit.sessions(ask.calendar, period, ask.now, ask.ignore);
-        let added = u32::from(seats(&ask).next().is_none());
-        (sessions + added > limit.sessions_max).then_some(Exceeded { limit, period, sessions })
-    })
+    let limits = limits_on(
+        ask.calendar,
+        ask.appointment_type.number,
+        &ask.appointment_type.limits,
+    );
+    limits
+        .filter(move |_| !ask.ignored_rules.limit)
+        .filter_map(move |limit| {
+            let period = Period::around(limit.kind, ask.calendar.zone().wall(ask.start).date());
+            let sessions = limit.sessions(ask.calendar, period, ask.now, ask.ignore);
+            let added = u32::from(seats(&ask).next().is_none());
+            (sessions + added > limit.sessions_max).then_some(Exceeded {
+                limit,
+                period,
+                sessions,
+            })
+        })
 }
 
 fn rule_violations<'a>(ask: &'a Ask<'a>) -> impl Iterator<Item = Violation> {
     let appointment_type = ask.appointment_type;
     let zone = ask.calendar.zone();
     let bookable = bookable(ask.calendar, appointment_type, ask.now, ask.ignored_rules);
-    let paused = ask.calendar.profile.paused.then(|| (ViolationCode::CalendarPaused, rule_text::paused(), None));
+    let paused = ask
+        .calendar
+        .profile
+        .paused
+        .then(|| (ViolationCode::CalendarPaused, rule_text::paused(), None));
     let duration = (!is_duration_allowed(appointment_type, ask.duration, ask.present_duration))
-        .then(|| (ViolationCode::Duration, rule_text::duration(ask.duration, appointment_type), None));
-    let past = (ask.start < ask.now).then(|| (ViolationCode::InThePast, rule_text::past(ask.now, zone), None));
+        .then(|| {
+            (
+                ViolationCode::Duration,
+                rule_text::duration(ask.duration, appointment_type),
+                None,
+            )
+        });
+    let past = (ask.start < ask.now).then(|| {
+        (
+            ViolationCode::InThePast,
+            rule_text::past(ask.now, zone),
+            None,
+        )
+    });
     let notice = (past.is_none() && ask.start < bookable.earliest).then(|| {
-        (ViolationCode::Notice, rule_text::notice(appointment_type.min_notice, bookable.earliest, zone), None)
+        (
+            ViolationCode::Notice,
+            rule_text::notice(appointment_type.min_notice, bookable.earliest, zone),
+            None,
+        )
     });
     let horizon = (zone.wall(ask.start).date() > bookable.last_date).then(|| {
-        let rule = rule_text::horizon(appointment_type.horizon_days, bookable.last_date, zone.wall(ask.start).date());
+        let rule = rule_text::horizon(
+            appointment_type.horizon_days,
+            bookable.last_date,
+            zone.wall(ask.start).date(),
+        );
         (ViolationCode::Horizon, rule, None)
     });
     let (outside, misaligned) = availability_violations(ask);
@@ -256,15 +339,31 @@ fn availability_violations(ask: &Ask<'_>) -> (BrokenRule, BrokenRule) {
 
     let outside = first_closed(&stretches, ask.slot())
         .filter(|_| !ask.ignored_rules.outside_availability)
-        .map(|gap| (ViolationCode::OutsideAvailability, rule_text::outside(gap, zone), Some(gap)));
+        .map(|gap| {
+            (
+                ViolationCode::OutsideAvailability,
+                rule_text::outside(gap, zone),
+                Some(gap),
+            )
+        });
     let step = ask.appointment_type.step();
     let is_judged = ask.is_grid_judged && !ask.ignored_rules.misaligned;
-    let at_start = stretches.front().filter(|stretch| is_judged && stretch.interval.contains(ask.start));
-    let misaligned = at_start.filter(|stretch| !stretch.is_candidate(ask.start, step)).map(|stretch| {
-        let anchors: Vec<Wall> =
-            stretch.anchors().map(|anchor| wall_like(zone.wall(ask.start), ask.start, anchor)).collect();
-        (ViolationCode::Misaligned, rule_text::misaligned(step, &anchors, zone.wall(ask.start)), None)
-    });
+    let at_start = stretches
+        .front()
+        .filter(|stretch| is_judged && stretch.interval.contains(ask.start));
+    let misaligned = at_start
+        .filter(|stretch| !stretch.is_candidate(ask.start, step))
+        .map(|stretch| {
+            let anchors: Vec<Wall> = stretch
+                .anchors()
+                .map(|anchor| wall_like(zone.wall(ask.start), ask.start, anchor))
+                .collect();
+            (
+                ViolationCode::Misaligned,
+                rule_text::misaligned(step, &anchors, zone.wall(ask.start)),
+                None,
+            )
+        });
     (outside, misaligned)
 }
 
@@ -284,13 +383,20 @@ impl<'a> OpenWalk<'a> {
     pub fn new(calendar: &'a Calendar, type_rules: &'a [Rule], range: Interval) -> Self {
         let availability = &calendar.profile.availability;
         let open = OpenTime::new(calendar.zone(), availability, type_rules, range);
-        Self { open, stretches: VecDeque::new() }
+        Self {
+            open,
+            stretches: VecDeque::new(),
+        }
     }
 
     /// Whether every instant of the interval is open. It starts no earlier than the one before.
     pub fn is_open(&mut self, interval: Interval) -> bool {
         while self.open.reached() < interval.end && self.open.fill(&mut self.stretches) {}
-        while self.stretches.front().is_some_and(|it| it.interval.end <= interval.start) {
+        while self
+            .stretches
+            .front()
+            .is_some_and(|it| it.interval.end <= interval.start)
+        {
             self.stretches.pop_front();
         }
         first_closed(&self.stretches, interval).is_none()
@@ -326,9 +432,23 @@ fn claim_violation<'a>(
     let first = claims.peek()?.padded();
     let rule = rule_text::busy_claim(code, first, ask.calendar.zone());
     let conflicts = claims.map(Claim::key).take(CONFLICTS_MAX).collect();
-    Some(Violation { conflicts, ..violation(ask, code, rule, Some(first)) })
+    Some(Violation {
+        conflicts,
+        ..violation(ask, code, rule, Some(first))
+    })
 }
 
-fn violation(ask: &Ask<'_>, code: ViolationCode, rule: String, interval: Option<Interval>) -> Violation {
-    Violation { code, calendar: ask.calendar.id.clone(), rule, interval, conflicts: Vec::new() }
+fn violation(
+    ask: &Ask<'_>,
+    code: ViolationCode,
+    rule: String,
+    interval: Option<Interval>,
+) -> Violation {
+    Violation {
+        code,
+        calendar: ask.calendar.id.clone(),
+        rule,
+        interval,
+        conflicts: Vec::new(),
+    }
 }

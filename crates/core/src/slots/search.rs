@@ -39,12 +39,24 @@ impl<'a> Search<'a> {
     /// which session would be joined.
     pub(crate) fn ask_among(&self, start: Instant, places: usize) -> Ask<'a> {
         let ask = self.ask_without_session(start);
-        Ask { session: session_here(&ask, places), ..ask }
+        Ask {
+            session: session_here(&ask, places),
+            ..ask
+        }
     }
 
     /// The same for who joins no session.
     pub(crate) fn ask_without_session(&self, start: Instant) -> Ask<'a> {
-        let Self { calendar, appointment_type, duration, now, ignore, present_duration, ignored_rules, .. } = *self;
+        let Self {
+            calendar,
+            appointment_type,
+            duration,
+            now,
+            ignore,
+            present_duration,
+            ignored_rules,
+            ..
+        } = *self;
         Ask {
             calendar,
             appointment_type,

@@ -25,7 +25,9 @@ pub struct SlotRefusal {
 impl SlotRefusal {
     /// Whether a rule was broken; else a race was lost.
     pub fn is_rule_broken(&self) -> bool {
-        self.violations.iter().any(|violation| violation.code.is_rule())
+        self.violations
+            .iter()
+            .any(|violation| violation.code.is_rule())
     }
 }
 
@@ -61,7 +63,10 @@ pub enum ViolationCode {
 impl ViolationCode {
     /// Whether it is a broken rule, whoever comes first; else a lost race.
     pub const fn is_rule(self) -> bool {
-        !matches!(self, Self::BusyBooking | Self::BusyHold | Self::BusyExternal | Self::Capacity | Self::Limit)
+        !matches!(
+            self,
+            Self::BusyBooking | Self::BusyHold | Self::BusyExternal | Self::Capacity | Self::Limit
+        )
     }
 
     /// As scheduling.md writes it.

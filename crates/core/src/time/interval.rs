@@ -16,7 +16,10 @@ pub struct Interval {
 impl Interval {
     /// `[start, end)`; an end before the start makes it empty.
     pub fn new(start: Instant, end: Instant) -> Self {
-        Self { start, end: end.max(start) }
+        Self {
+            start,
+            end: end.max(start),
+        }
     }
 
     /// Whether no instant lies inside.
@@ -41,7 +44,10 @@ impl Interval {
 
     /// Wider by so many seconds on each side.
     pub const fn padded(self, before: i64, after: i64) -> Self {
-        Self { start: self.start.plus(-before), end: self.end.plus(after) }
+        Self {
+            start: self.start.plus(-before),
+            end: self.end.plus(after),
+        }
     }
 
     /// Length in seconds.
@@ -68,13 +74,22 @@ pub fn union(mut intervals: Vec<Interval>) -> Vec<Interval> {
 pub fn subtract(interval: Interval, hole: Interval) -> impl Iterator<Item = Interval> {
     let left = Interval::new(interval.start, interval.end.min(hole.start));
     let right = Interval::new(interval.start.max(hole.end), interval.end);
-    let pieces =
-        if hole.is_empty() || !interval.overlaps(hole) { [Some(interval), None] } else { [Some(left), Some(right)] };
-    pieces.into_iter().flatten().filter(|piece| !piece.is_empty())
+    let pieces = if hole.is_empty() || !interval.overlaps(hole) {
+        [Some(interval), None]
+    } else {
+        [Some(left), Some(right)]
+    };
+    pieces
+        .into_iter()
+        .flatten()
+        .filter(|piece| !piece.is_empty())
 }
 
 /// The first of the sorted disjoint `intervals` that meets `probe`.
 pub fn first_overlap(intervals: &[Interval], probe: Interval) -> Option<Interval> {
     let from = intervals.partition_point(|interval| interval.end <= probe.start);
-    intervals[from..].first().copied().filter(|interval| interval.overlaps(probe))
+    intervals[from..]
+        .first()
+        .copied()
+        .filter(|interval| interval.overlaps(probe))
 }

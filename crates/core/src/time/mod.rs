@@ -61,7 +61,9 @@ impl fmt::Display for Instant {
         {
             return digits.write(f, 20);
         }
-        let Some(utc) = DateTime::from_timestamp(self.0, 0) else { return write!(f, "{}s", self.0) };
+        let Some(utc) = DateTime::from_timestamp(self.0, 0) else {
+            return write!(f, "{}s", self.0);
+        };
         let (year, month, day) = (utc.year(), utc.month(), utc.day());
         let (hour, minute, second) = (utc.hour(), utc.minute(), utc.second());
         // As chrono shows years of other than four digits.
@@ -94,7 +96,11 @@ impl Minutes {
 
     /// None when longer than `MAX`.
     pub const fn new(minutes: u32) -> Option<Self> {
-        if minutes <= Self::MAX.0 { Some(Self(minutes)) } else { None }
+        if minutes <= Self::MAX.0 {
+            Some(Self(minutes))
+        } else {
+            None
+        }
     }
 
     /// How many minutes.
@@ -120,7 +126,11 @@ impl Seconds {
 
     /// None when negative or longer than `MAX`.
     pub const fn new(seconds: i64) -> Option<Self> {
-        if 0 <= seconds && seconds <= Self::MAX.0 { Some(Self(seconds)) } else { None }
+        if 0 <= seconds && seconds <= Self::MAX.0 {
+            Some(Self(seconds))
+        } else {
+            None
+        }
     }
 
     /// How many seconds.
@@ -172,12 +182,16 @@ impl LocalDate {
 
     /// The first day of the month.
     pub fn first_of_month(self) -> Self {
-        self.civil().and_then(|date| date.with_day(1)).map_or(self, Self::from)
+        self.civil()
+            .and_then(|date| date.with_day(1))
+            .map_or(self, Self::from)
     }
 
     /// The first of January.
     pub fn first_of_year(self) -> Self {
-        self.civil().and_then(|date| NaiveDate::from_ymd_opt(date.year(), 1, 1)).map_or(self, Self::from)
+        self.civil()
+            .and_then(|date| NaiveDate::from_ymd_opt(date.year(), 1, 1))
+            .map_or(self, Self::from)
     }
 
     /// The date as chrono knows it; none outside chrono's range.
@@ -199,18 +213,28 @@ impl FromStr for LocalDate {
     fn from_str(text: &str) -> Result<Self, InvalidDate> {
         let bytes = text.as_bytes();
         let is_shaped = bytes.len() == 10
-            && bytes.iter().enumerate().all(|(i, b)| if i == 4 || i == 7 { *b == b'-' } else { b.is_ascii_digit() });
+            && bytes.iter().enumerate().all(|(i, b)| {
+                if i == 4 || i == 7 {
+                    *b == b'-'
+                } else {
+                    b.is_ascii_digit()
+                }
+            });
         if !is_shaped {
             return Err(InvalidDate);
         }
         let digits = |range: std::ops::Range<usize>| {
-            bytes[range].iter().fold(0u32, |value, digit| value * 10 + u32::from(digit - b'0'))
+            bytes[range]
+                .iter()
+                .fold(0u32, |value, digit| value * 10 + u32::from(digit - b'0'))
         };
         let year = i32::try_from(digits(0..4)).map_err(|_| InvalidDate)?;
         if year == 0 {
             return Err(InvalidDate);
         }
-        NaiveDate::from_ymd_opt(year, digits(5..7), digits(8..10)).map(Self::from).ok_or(InvalidDate)
+        NaiveDate::from_ymd_opt(year, digits(5..7), digits(8..10))
+            .map(Self::from)
+            .ok_or(InvalidDate)
     }
 }
 
@@ -220,7 +244,13 @@ impl fmt::Display for LocalDate {
             return digits.write(f, 10);
         }
         match self.civil() {
-            Some(date) => write!(f, "{:04}-{:02}-{:02}", date.year(), date.month(), date.day()),
+            Some(date) => write!(
+                f,
+                "{:04}-{:02}-{:02}",
+                date.year(),
+                date.month(),
+                date.day()
+            ),
             None => write!(f, "day {}", self.0),
         }
     }
@@ -275,7 +305,13 @@ impl fmt::Display for Wall {
         if let Some(digits) = Digits::of(*self) {
             return digits.write(f, if clock % MINUTE == 0 { 16 } else { 19 });
         }
-        write!(f, "{}T{:02}:{:02}", self.date(), clock / HOUR, clock % HOUR / MINUTE)?;
+        write!(
+            f,
+            "{}T{:02}:{:02}",
+            self.date(),
+            clock / HOUR,
+            clock % HOUR / MINUTE
+        )?;
         if clock % MINUTE != 0 {
             write!(f, ":{:02}", clock % MINUTE)?;
         }
@@ -297,7 +333,9 @@ impl Digits {
     /// None for a year that four digits do not say.
     fn of(wall: Wall) -> Option<Self> {
         let date = wall.date().civil()?;
-        let year = u32::try_from(date.year()).ok().filter(|year| *year <= 9_999)?;
+        let year = u32::try_from(date.year())
+            .ok()
+            .filter(|year| *year <= 9_999)?;
         let clock = wall.clock() as u32;
         let mut text = *b"0000-00-00T00:00:00Z";
         let mut put = |at: usize, number: u32| {

@@ -84,12 +84,26 @@ impl Zone {
         let is_sane = offsets.iter().all(|offset| offset.abs() <= OFFSET_MAX)
             && starts.len() <= TRANSITIONS_MAX
             && starts.last().is_some_and(|last| *last < cycle_end);
-        if is_sane { Ok(Self { name: name.into(), starts, offsets, cycle_end }) } else { Err(invalid()) }
+        if is_sane {
+            Ok(Self {
+                name: name.into(),
+                starts,
+                offsets,
+                cycle_end,
+            })
+        } else {
+            Err(invalid())
+        }
     }
 
     /// Coordinated universal time.
     pub fn utc() -> Self {
-        Self { name: "UTC".into(), starts: vec![i64::MIN], offsets: vec![0], cycle_end: i64::MAX }
+        Self {
+            name: "UTC".into(),
+            starts: vec![i64::MIN],
+            offsets: vec![0],
+            cycle_end: i64::MAX,
+        }
     }
 
     /// Its IANA name, as it was asked for.
@@ -105,14 +119,33 @@ impl Zone {
     /// The segment in which an instant lies. Segments after the table are those of 400 years before, moved.
     pub fn segment_at(&self, instant: Instant) -> Segment {
         let seconds = instant.seconds();
-        let cycles = if seconds < self.cycle_end { 0 } else { (seconds - self.cycle_end) / CYCLE_SECONDS + 1 };
+        let cycles = if seconds < self.cycle_end {
+            0
+        } else {
+            (seconds - self.cycle_end) / CYCLE_SECONDS + 1
+        };
         let shift = cycles * CYCLE_SECONDS;
-        let index = self.starts.partition_point(|start| *start <= seconds - shift) - 1;
-        let end = self.starts.get(index + 1).copied().unwrap_or(self.cycle_end);
+        let index = self
+            .starts
+            .partition_point(|start| *start <= seconds - shift)
+            - 1;
+        let end = self
+            .starts
+            .get(index + 1)
+            .copied()
+            .unwrap_or(self.cycle_end);
         let first_of_cycle = self.cycle_end.saturating_sub(CYCLE_SECONDS);
-        let start = if cycles > 0 { self.starts[index].max(first_of_cycle) } else { self.starts[index] };
+        let start = if cycles > 0 {
+            self.starts[index].max(first_of_cycle)
+        } else {
+            self.starts[index]
+        };
         let offset = self.offsets[index];
-        Segment { start: start.saturating_add(shift), end: end.saturating_add(shift), offset }
+        Segment {
+            start: start.saturating_add(shift),
+            end: end.saturating_add(shift),
+            offset,
+        }
     }
 
     /// Seconds to add to UTC.
@@ -135,12 +168,19 @@ impl Zone {
     pub fn instants_of(&self, from: Wall, to: Wall) -> InstantsOf<'_> {
         // No offset is larger, so nothing before this instant can show `from`.
         let first = Instant::from_seconds(from.seconds() - i64::from(OFFSET_MAX));
-        InstantsOf { zone: self, from: from.seconds(), to: to.seconds(), segment: Some(self.segment_at(first)) }
+        InstantsOf {
+            zone: self,
+            from: from.seconds(),
+            to: to.seconds(),
+            segment: Some(self.segment_at(first)),
+        }
     }
 
     /// The instants at which a clock shows this.
     pub fn instants(&self, wall: Wall) -> LocalInstants {
-        let mut found = self.instants_of(wall, wall.plus(1)).map(|interval| interval.start);
+        let mut found = self
+            .instants_of(wall, wall.plus(1))
+            .map(|interval| interval.start);
         match (found.next(), found.next()) {
             (Some(first), Some(second)) => LocalInstants::Two(first, second),
             (Some(only), None) => LocalInstants::One(only),
@@ -150,14 +190,20 @@ impl Zone {
 
     fn around_gap(&self, wall: Wall) -> LocalInstants {
         let shown_by = |offset: i32| Instant::from_seconds(wall.seconds() - i64::from(offset));
-        let mut segment = self.segment_at(Instant::from_seconds(wall.seconds() - i64::from(OFFSET_MAX)));
+        let mut segment = self.segment_at(Instant::from_seconds(
+            wall.seconds() - i64::from(OFFSET_MAX),
+        ));
         loop {
             let next = self.segment_at(Instant::from_seconds(segment.end));
-            let is_skipped_between = segment.end.saturating_add(i64::from(segment.offset)) <= wall.seconds()
+            let is_skipped_between = segment.end.saturating_add(i64::from(segment.offset))
+                <= wall.seconds()
                 && wall.seconds() < segment.end.saturating_add(i64::from(next.offset));
             // Beyond the second bound no transition can have skipped it; then two in a row did, and these are the last.
             if is_skipped_between || segment.end >= wall.seconds() + i64::from(OFFSET_MAX) {
-                return LocalInstants::None { before: shown_by(segment.offset), after: shown_by(next.offset) };
+                return LocalInstants::None {
+                    before: shown_by(segment.offset),
+                    after: shown_by(next.offset),
+                };
             }
             segment = next;
         }
@@ -193,9 +239,13 @@ impl Iterator for InstantsOf<'_> {
             let start = (self.from - offset).max(segment.start);
             let end = (self.to - offset).min(segment.end);
             let is_last = segment.end >= self.to + i64::from(OFFSET_MAX);
-            self.segment = (!is_last).then(|| self.zone.segment_at(Instant::from_seconds(segment.end)));
+            self.segment =
+                (!is_last).then(|| self.zone.segment_at(Instant::from_seconds(segment.end)));
             if start < end {
-                return Some(Interval::new(Instant::from_seconds(start), Instant::from_seconds(end)));
+                return Some(Interval::new(
+                    Instant::from_seconds(start),
+                    Instant::from_seconds(end),
+                ));
             }
         }
         None
