@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bookd::api::stack::{self, Stack};
+use bookd::api::stack::{self, GrpcStack};
 use bookd::clock::ManualClock;
 use bookd::proto::v1 as pb;
 use bookd::store::memory::Memory;
@@ -93,7 +93,7 @@ fn hold() -> Call {
     })
 }
 
-async fn call(service: &Stack<Routes>, call: Call) -> Vec<pb::Appointment> {
+async fn call(service: &GrpcStack<Routes>, call: Call) -> Vec<pb::Appointment> {
     call.send(service).await.unwrap().appointments
 }
 

@@ -8,83 +8,158 @@
     reason = "a test that cannot go on has failed"
 )]
 
+#[path = "process/accidents.rs"]
 mod accidents;
+#[path = "api/as_it_was.rs"]
 mod as_it_was;
+#[path = "process/backup.rs"]
 mod backup;
+#[path = "cli/bench.rs"]
 mod bench;
+#[path = "transport/besieged.rs"]
 mod besieged;
+#[path = "transport/calls.rs"]
 mod calls;
+#[path = "process/check.rs"]
 mod check;
+#[path = "process/check_derived.rs"]
 mod check_derived;
+#[path = "process/check_log.rs"]
 mod check_log;
+#[path = "process/check_upgraded.rs"]
 mod check_upgraded;
+#[path = "process/clock.rs"]
 mod clock;
+#[path = "api/complaints.rs"]
 mod complaints;
+#[path = "store/damage.rs"]
 mod damage;
+#[path = "cli/dates.rs"]
 mod dates;
+#[path = "cli/deadline.rs"]
 mod deadline;
+#[path = "store/deletion.rs"]
 mod deletion;
+#[path = "cli/demo.rs"]
 mod demo;
+#[path = "api/drift.rs"]
 mod drift;
+#[path = "api/erasure.rs"]
 mod erasure;
+#[path = "cli/exit_codes.rs"]
 mod exit_codes;
+#[path = "store/failures.rs"]
 mod failures;
+#[path = "api/foreseen.rs"]
 mod foreseen;
+#[path = "store/full_disk.rs"]
 mod full_disk;
 mod fuzzed;
+#[path = "api/gone.rs"]
 mod gone;
 mod harness;
+#[path = "api/history.rs"]
 mod history;
+#[path = "api/holds.rs"]
 mod holds;
+#[path = "transport/hostile.rs"]
 mod hostile;
+#[path = "transport/hostile_connections.rs"]
 mod hostile_connections;
+#[path = "transport/hostile_frames.rs"]
 mod hostile_frames;
+#[path = "transport/hostile_many.rs"]
 mod hostile_many;
+#[path = "transport/hostile_memory.rs"]
 mod hostile_memory;
+#[path = "transport/http2.rs"]
 mod http2;
 mod judges;
+#[path = "api/kept.rs"]
 mod kept;
+#[path = "process/kill.rs"]
 mod kill;
 #[cfg(debug_assertions)]
+#[path = "process/kill_points.rs"]
 mod kill_points;
+#[path = "api/large_changes.rs"]
 mod large_changes;
+#[path = "transport/large_headers.rs"]
 mod large_headers;
+#[path = "api/letters.rs"]
 mod letters;
+#[path = "api/listing.rs"]
 mod listing;
+#[path = "store/memory.rs"]
 mod memory;
+#[path = "process/offline_memory.rs"]
 mod offline_memory;
+#[path = "store/one_byte.rs"]
 mod one_byte;
+#[path = "api/outside.rs"]
 mod outside;
+#[path = "transport/overload.rs"]
 mod overload;
+#[path = "api/parity.rs"]
 mod parity;
+#[path = "api/parity_kept.rs"]
 mod parity_kept;
+#[path = "cli/people.rs"]
 mod people;
+#[path = "api/precedence.rs"]
 mod precedence;
+#[path = "api/race.rs"]
 mod race;
+#[path = "api/random.rs"]
 mod random;
+#[path = "cli/readme.rs"]
 mod readme;
+#[path = "api/reasons.rs"]
 mod reasons;
+#[path = "api/rooms.rs"]
 mod rooms;
+#[path = "store/segments.rs"]
 mod segments;
+#[path = "api/series.rs"]
 mod series;
+#[path = "transport/server.rs"]
 mod server;
+#[path = "api/several.rs"]
 mod several;
+#[path = "cli/shown.rs"]
 mod shown;
+#[path = "process/soak.rs"]
 mod soak;
+#[path = "process/soak_load.rs"]
 mod soak_load;
+#[path = "store/sqlite.rs"]
 mod sqlite;
+#[path = "store/store.rs"]
 mod store;
+#[path = "store/store_lists.rs"]
 mod store_lists;
+#[path = "store/store_log.rs"]
 mod store_log;
+#[path = "store/stored.rs"]
 mod stored;
+#[path = "cli/transfer.rs"]
 mod transfer;
+#[path = "api/types.rs"]
 mod types;
+#[path = "store/upgrade.rs"]
 mod upgrade;
+#[path = "watch/watch.rs"]
 mod watch;
+#[path = "watch/watch_cli.rs"]
 mod watch_cli;
+#[path = "watch/watch_ends.rs"]
 mod watch_ends;
+#[path = "watch/watch_slots.rs"]
 mod watch_slots;
+#[path = "watch/whole_changes.rs"]
 mod whole_changes;
+#[path = "transport/wire.rs"]
 mod wire;
 mod words;
+#[path = "process/zone_folder.rs"]
 mod zone_folder;

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use bookd::api::ERROR_DOMAIN;
-use bookd::api::stack::{self, Stack};
+use bookd::api::stack::{self, GrpcStack};
 use bookd_transport::{Admission, AdmissionLimits, Deadline, Peer, Running, ServerLimits, Workers};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -85,7 +85,7 @@ impl Health for Named {
     }
 }
 
-fn wired() -> Stack<Routes> {
+fn wired() -> GrpcStack<Routes> {
     // Some of these tests keep all that they are sent.
     let boundless = AdmissionLimits {
         untaken_bytes_max: usize::MAX,
