@@ -74,6 +74,8 @@ mod hostile_many;
 mod hostile_memory;
 #[path = "transport/http2.rs"]
 mod http2;
+#[path = "cli/import_slots.rs"]
+mod import_slots;
 mod judges;
 #[path = "api/kept.rs"]
 mod kept;
@@ -102,16 +104,24 @@ mod outside;
 mod overload;
 #[path = "api/parity.rs"]
 mod parity;
+#[path = "api/parity_booking.rs"]
+mod parity_booking;
 #[path = "api/parity_kept.rs"]
 mod parity_kept;
 #[path = "cli/people.rs"]
 mod people;
 #[path = "api/precedence.rs"]
 mod precedence;
+#[path = "api/precedence_calendars.rs"]
+mod precedence_calendars;
+#[path = "api/precedence_requests.rs"]
+mod precedence_requests;
 #[path = "api/race.rs"]
 mod race;
 #[path = "api/random.rs"]
 mod random;
+#[path = "api/random_calls.rs"]
+mod random_calls;
 #[path = "cli/readme.rs"]
 mod readme;
 #[path = "api/reasons.rs"]
@@ -122,6 +132,10 @@ mod rooms;
 mod segments;
 #[path = "api/series.rs"]
 mod series;
+#[path = "api/series_cancel.rs"]
+mod series_cancel;
+#[path = "api/series_reasons.rs"]
+mod series_reasons;
 #[path = "transport/server.rs"]
 mod server;
 #[path = "api/several.rs"]

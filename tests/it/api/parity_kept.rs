@@ -1,4 +1,6 @@
-//! The rows from B47 on: ids, lists, time and what is kept. See `parity.rs`.
+//! The rows of parity from B47 on: ids, lists, time and what is kept.
+//!
+//! `parity.rs` has the first rows and says what a row is.
 
 use std::collections::BTreeSet;
 

@@ -1,0 +1,269 @@
+//! Series called off: one occurrence, the following or all, in one change.
+//!
+//! What has taken place stays, and one occurrence that cannot be called off keeps all.
+
+use bookd::proto::v1 as pb;
+use tonic::Code;
+
+use crate::harness::{Bookd, minutes};
+use crate::series::{all, book, cancel, lessons, listed, made};
+use crate::words::{appointment_type, booking, refused};
+
+fn one(scope: pb::SeriesScope, appointment_id: &str) -> pb::CancelSeriesRequest {
+    pb::CancelSeriesRequest {
+        appointment_id: appointment_id.into(),
+        scope: scope.into(),
+        ..Default::default()
+    }
+}
+
+fn ids(appointments: &[pb::Appointment]) -> Vec<&str> {
+    appointments
+        .iter()
+        .map(|it| it.appointment_id.as_str())
+        .collect()
+}
+
+#[tokio::test]
+async fn one_the_following_or_all_are_called_off_in_one_change_each() {
+    let bookd = Bookd::with_ada().await;
+    let answer = book(&bookd, lessons(10)).await.unwrap();
+    let lessons = listed(&bookd, &answer.series_id).await;
+    let of = |n: usize| lessons[n].appointment_id.as_str();
+    let off = cancel(&bookd, one(pb::SeriesScope::One, of(4)))
+        .await
+        .unwrap();
+    assert_eq!(
+        (ids(&off.appointments), off.revision),
+        (vec![of(4)], answer.revision + 1)
+    );
+    assert_eq!(off.appointments[0].state(), pb::AppointmentState::Cancelled);
+    let again = cancel(&bookd, one(pb::SeriesScope::One, of(4)))
+        .await
+        .unwrap();
+    assert_eq!(
+        again, off,
+        "what is cancelled is cancelled, and no revision is spent"
+    );
+
+    let dry = pb::CancelSeriesRequest {
+        validate_only: true,
+        ..one(pb::SeriesScope::Following, of(7))
+    };
+    assert_eq!(cancel(&bookd, dry).await.unwrap().appointments.len(), 3);
+    let reason = "moved away".to_owned();
+    let following = pb::CancelSeriesRequest {
+        reason,
+        ..one(pb::SeriesScope::Following, of(7))
+    };
+    let off = cancel(&bookd, following).await.unwrap();
+    assert_eq!(
+        (ids(&off.appointments), off.revision),
+        (vec![of(7), of(8), of(9)], answer.revision + 2)
+    );
+    assert!(
+        off.appointments
+            .iter()
+            .all(|it| it.cancel_reason == "moved away")
+    );
+    bookd.booked("ada", "2027-05-10T09:00").await;
+
+    // Two have begun; the one that was moved to the end follows all others.
+    let to = pb::RescheduleAppointmentRequest {
+        appointment_id: of(2).into(),
+        local_start: "2027-04-20T12:00".into(),
+        ..Default::default()
+    };
+    bookd.booking().reschedule_appointment(to).await.unwrap();
+    bookd.set_clock("2027-03-15T08:00:00Z").await;
+    let bookd = bookd.restart().await;
+    let off = cancel(&bookd, all(&answer.series_id)).await.unwrap();
+    let expected = vec![of(3), of(4), of(5), of(6), of(2), of(7), of(8), of(9)];
+    assert_eq!(
+        ids(&off.appointments),
+        expected,
+        "those that were cancelled before are among them"
+    );
+    assert!(
+        off.appointments
+            .iter()
+            .all(|it| it.state() == pb::AppointmentState::Cancelled)
+    );
+    for begun in [of(0), of(1)] {
+        assert_eq!(
+            bookd.appointment(begun).await.state(),
+            pb::AppointmentState::Confirmed
+        );
+    }
+    let again = cancel(&bookd, one(pb::SeriesScope::All, of(0)))
+        .await
+        .unwrap();
+    assert_eq!(
+        again, off,
+        "a series is named by any of its appointments, and nothing changes twice"
+    );
+    bookd.stop().await;
+}
+
+#[tokio::test]
+async fn one_past_its_cut_off_keeps_all_and_what_took_place_stays() {
+    let bookd = Bookd::with_ada().await;
+    let notice = appointment_type("lesson", 60);
+    bookd
+        .put_type(
+            "ada",
+            pb::AppointmentType {
+                cancel_notice: Some(minutes(24 * 60)),
+                ..notice
+            },
+        )
+        .await;
+    let request = pb::BookSeriesRequest {
+        appointment_type_id: "lesson".into(),
+        ..lessons(4)
+    };
+    let answer = book(&bookd, request).await.unwrap();
+    let lessons = listed(&bookd, &answer.series_id).await;
+    let of = |n: usize| lessons[n].appointment_id.as_str();
+    bookd.set_clock("2027-03-14T09:00:00Z").await;
+    let before = bookd.revision().await;
+    for request in [
+        all(&answer.series_id),
+        one(pb::SeriesScope::Following, of(1)),
+        one(pb::SeriesScope::One, of(1)),
+    ] {
+        let refusal = refused(cancel(&bookd, request).await);
+        assert!(
+            refusal.is(Code::FailedPrecondition, "TOO_LATE"),
+            "{refusal:?}"
+        );
+        assert_eq!(refusal.metadata["appointment_id"], of(1));
+        assert_eq!(refusal.metadata["latest_time"], "2027-03-14T08:00:00Z");
+    }
+    assert_eq!(bookd.revision().await, before, "all or nothing");
+    let no_show = pb::MarkNoShowRequest {
+        appointment_id: of(0).into(),
+        ..Default::default()
+    };
+    bookd.booking().mark_no_show(no_show).await.unwrap();
+    let refusal = refused(cancel(&bookd, one(pb::SeriesScope::Following, of(0))).await);
+    assert!(
+        refusal.is(Code::FailedPrecondition, "APPOINTMENT_STATE"),
+        "the one that is named is judged: {refusal:?}"
+    );
+    let off = cancel(&bookd, one(pb::SeriesScope::Following, of(2)))
+        .await
+        .unwrap();
+    assert_eq!(ids(&off.appointments), [of(2), of(3)]);
+    bookd.stop().await;
+}
+
+#[tokio::test]
+async fn where_approval_is_wanted_every_occurrence_is_a_request() {
+    let bookd = Bookd::with_ada().await;
+    bookd
+        .put_type(
+            "ada",
+            pb::AppointmentType {
+                requires_approval: true,
+                ..appointment_type("ask", 60)
+            },
+        )
+        .await;
+    let request = pb::BookSeriesRequest {
+        appointment_type_id: "ask".into(),
+        ..lessons(3)
+    };
+    let answer = book(&bookd, request).await.unwrap();
+    assert!(
+        made(&answer)
+            .iter()
+            .all(|it| it.state() == pb::AppointmentState::Pending)
+    );
+    // The first runs out at its start, and is left as it is.
+    bookd.set_clock("2027-03-08T08:00:00Z").await;
+    let off = cancel(&bookd, all(&answer.series_id)).await.unwrap();
+    assert_eq!(off.appointments.len(), 2);
+    assert_eq!(
+        bookd
+            .appointment(&made(&answer)[0].appointment_id)
+            .await
+            .state(),
+        pb::AppointmentState::Expired
+    );
+    bookd.stop().await;
+}
+
+#[tokio::test]
+async fn the_reasons_of_calling_off_come_in_their_order() {
+    let bookd = Bookd::with_ada().await;
+    let alone = bookd
+        .book(booking("ada", "2027-03-09T09:00"))
+        .await
+        .unwrap();
+    let nobody = "0190163d-8694-739b-aea5-966c26f8ad91";
+    for (request, field) in [
+        (
+            pb::CancelSeriesRequest {
+                scope: 9,
+                ..all(nobody)
+            },
+            "scope",
+        ),
+        (
+            pb::CancelSeriesRequest {
+                scope: 0,
+                ..all(nobody)
+            },
+            "scope",
+        ),
+        (
+            pb::CancelSeriesRequest {
+                reason: "r".repeat(4_001),
+                ..all(nobody)
+            },
+            "reason",
+        ),
+        (
+            pb::CancelSeriesRequest {
+                appointment_id: nobody.into(),
+                ..all(nobody)
+            },
+            "series_id",
+        ),
+        (all("7"), "series_id"),
+        (all(""), "series_id"),
+        (one(pb::SeriesScope::One, ""), "appointment_id"),
+        (
+            pb::CancelSeriesRequest {
+                scope: pb::SeriesScope::Following.into(),
+                ..all(nobody)
+            },
+            "appointment_id",
+        ),
+        (one(pb::SeriesScope::Following, "7"), "appointment_id"),
+        (
+            one(pb::SeriesScope::One, &alone.appointment_id),
+            "appointment_id",
+        ),
+        (
+            one(pb::SeriesScope::All, &alone.appointment_id),
+            "appointment_id",
+        ),
+    ] {
+        let refusal = refused(cancel(&bookd, request).await);
+        assert!(
+            refusal.is(Code::InvalidArgument, "FIELD_INVALID"),
+            "{field}: {refusal:?}"
+        );
+        assert_eq!(refusal.fields(), [field]);
+    }
+    for request in [
+        all(nobody),
+        one(pb::SeriesScope::One, nobody),
+        one(pb::SeriesScope::All, nobody),
+    ] {
+        assert!(refused(cancel(&bookd, request).await).is(Code::NotFound, "APPOINTMENT_NOT_FOUND"));
+    }
+    bookd.stop().await;
+}
