@@ -169,56 +169,75 @@ async fn a_later_page_shows_an_appointment_as_it_was_when_the_first_one_was_read
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_location_is_kept_shown_changed_watched_and_carried_over() {
-    let mut bookd = Bookd::start().await;
-    bookd.open("ada", "08:00", "18:00").await;
-    let room = |text: &str| text.to_owned();
-    let booked = bookd.book(pb::BookAppointmentRequest {
-        appointment_id: ID.into(),
-        location: room("Room 2"),
-        ..at("ada", "09:00")
-    });
-    assert_eq!(booked.await.unwrap().location, "Room 2");
+async fn hold_by_phone(bookd: &Bookd) -> pb::Appointment {
     let hold = pb::HoldAppointmentRequest {
         calendar_id: "ada".into(),
         start_time: at("ada", "10:00").start_time,
-        location: room("by phone"),
+        location: "by phone".into(),
         ..Default::default()
     };
-    let held = bookd
+    bookd
         .booking()
         .hold_appointment(hold)
         .await
         .unwrap()
         .into_inner()
         .appointment
-        .unwrap();
-    assert_eq!(held.location, "by phone");
-    for (said, expected) in [("", "by phone"), ("at the door", "at the door")] {
-        let from_hold = pb::BookAppointmentRequest {
-            hold_id: held.appointment_id.clone(),
-            location: room(said),
-            validate_only: said.is_empty(),
-            ..at("ada", "10:00")
-        };
-        assert_eq!(bookd.book(from_hold).await.unwrap().location, expected);
-    }
+        .unwrap()
+}
+
+async fn book_series_in_the_gym(bookd: &Bookd) -> pb::BookSeriesResponse {
     let series = pb::BookSeriesRequest {
         calendar_id: "ada".into(),
         start_time: at("ada", "11:00").start_time,
         invitee: at("ada", "11:00").invitee,
         frequency: pb::Frequency::Weekly.into(),
         count: Some(2),
-        location: room("Gym"),
+        location: "Gym".into(),
         ..Default::default()
     };
-    let series = bookd
+    bookd
         .booking()
         .book_series(series)
         .await
         .unwrap()
-        .into_inner();
+        .into_inner()
+}
+
+/// An update of the location; without paths every field that is said is updated.
+fn update(location: &str, paths: &[&str]) -> pb::UpdateAppointmentRequest {
+    pb::UpdateAppointmentRequest {
+        appointment_id: ID.into(),
+        location: location.into(),
+        update_mask: (!paths.is_empty()).then(|| prost_types::FieldMask {
+            paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+        }),
+        ..Default::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_location_is_kept_shown_changed_watched_and_carried_over() {
+    let mut bookd = Bookd::start().await;
+    bookd.open("ada", "08:00", "18:00").await;
+    let booked = bookd.book(pb::BookAppointmentRequest {
+        appointment_id: ID.into(),
+        location: "Room 2".into(),
+        ..at("ada", "09:00")
+    });
+    assert_eq!(booked.await.unwrap().location, "Room 2");
+    let held = hold_by_phone(&bookd).await;
+    assert_eq!(held.location, "by phone");
+    for (said, expected) in [("", "by phone"), ("at the door", "at the door")] {
+        let from_hold = pb::BookAppointmentRequest {
+            hold_id: held.appointment_id.clone(),
+            location: said.into(),
+            validate_only: said.is_empty(),
+            ..at("ada", "10:00")
+        };
+        assert_eq!(bookd.book(from_hold).await.unwrap().location, expected);
+    }
+    let series = book_series_in_the_gym(&bookd).await;
     assert!(
         series
             .occurrences
@@ -230,14 +249,6 @@ async fn a_location_is_kept_shown_changed_watched_and_carried_over() {
         .iter()
         .map(|it| it.appointment.as_ref().unwrap().original_start);
     assert!(starts.eq(series.occurrences.iter().map(|it| it.start_time)));
-    let update = |location: &str, paths: &[&str]| pb::UpdateAppointmentRequest {
-        appointment_id: ID.into(),
-        location: location.into(),
-        update_mask: (!paths.is_empty()).then(|| prost_types::FieldMask {
-            paths: paths.iter().map(|it| (*it).to_owned()).collect(),
-        }),
-        ..Default::default()
-    };
     for (request, expected) in [
         (update("Room 3", &[]), "Room 3"),
         (update("", &["note"]), "Room 3"),

@@ -106,6 +106,55 @@ fn named(calendar: &str, clock: &str, name: &str) -> pb::BookAppointmentRequest 
     }
 }
 
+fn class(clock: &str, name: &str) -> pb::BookAppointmentRequest {
+    pb::BookAppointmentRequest {
+        appointment_type_id: "class".into(),
+        ..named("ada", clock, name)
+    }
+}
+
+async fn book_class(bookd: &Bookd, clock: &str, name: &str) -> String {
+    let booked = bookd.book(class(clock, name)).await.unwrap();
+    booked.appointment_id
+}
+
+/// What is listed for the move of a class is what the move takes; without a move nothing is listed of a deleted type.
+async fn expect_slots_for_the_move(bookd: &Bookd, appointment_id: &str) {
+    // What is listed for the move is what the move takes: its grid, its buffers, its seats.
+    let list = pb::ListSlotsRequest {
+        calendar_id: "ada".into(),
+        appointment_type_id: "class".into(),
+        start_time: Some(timestamp(&format!("{MONDAY}T14:00:00Z"))),
+        end_time: Some(timestamp(&format!("{MONDAY}T16:10:00Z"))),
+        ignore_appointment_id: appointment_id.to_owned(),
+        ..Default::default()
+    };
+    let listed = bookd
+        .slots()
+        .list_slots(list.clone())
+        .await
+        .unwrap()
+        .into_inner()
+        .slots;
+    let listed: Vec<_> = listed
+        .iter()
+        .map(|it| (it.start_time.unwrap().seconds, it.seats_remaining))
+        .collect();
+    let at = |clock: &str| timestamp(&format!("{MONDAY}T{clock}:00Z")).seconds;
+    assert_eq!(
+        listed,
+        [(at("14:00"), 3), (at("15:00"), 2), (at("16:00"), 3)]
+    );
+    let without = pb::ListSlotsRequest {
+        ignore_appointment_id: String::new(),
+        ..list
+    };
+    assert_eq!(
+        reason(&bookd.slots().list_slots(without).await.unwrap_err()),
+        "APPOINTMENT_TYPE_NOT_FOUND"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn appointments_of_a_deleted_type_are_moved_by_its_last_definition() {
     let mut bookd = Bookd::start().await;
@@ -113,20 +162,8 @@ async fn appointments_of_a_deleted_type_are_moved_by_its_last_definition() {
         bookd.open(calendar, "08:00", "18:00").await;
         bookd.put_class(calendar).await;
     }
-    let class = |clock: &str, name: &str| pb::BookAppointmentRequest {
-        appointment_type_id: "class".into(),
-        ..named("ada", clock, name)
-    };
-    let one = bookd
-        .book(class("14:00", "one"))
-        .await
-        .unwrap()
-        .appointment_id;
-    let two = bookd
-        .book(class("15:00", "two"))
-        .await
-        .unwrap()
-        .appointment_id;
+    let one = book_class(&bookd, "14:00", "one").await;
+    let two = book_class(&bookd, "15:00", "two").await;
     bookd.delete_class("ada").await;
     bookd.delete_class("bea").await;
     for _ in 0..2 {
@@ -136,39 +173,7 @@ async fn appointments_of_a_deleted_type_are_moved_by_its_last_definition() {
             "APPOINTMENT_TYPE_NOT_FOUND",
             "nothing new is booked of it"
         );
-        // What is listed for the move is what the move takes: its grid, its buffers, its seats.
-        let list = pb::ListSlotsRequest {
-            calendar_id: "ada".into(),
-            appointment_type_id: "class".into(),
-            start_time: Some(timestamp(&format!("{MONDAY}T14:00:00Z"))),
-            end_time: Some(timestamp(&format!("{MONDAY}T16:10:00Z"))),
-            ignore_appointment_id: one.clone(),
-            ..Default::default()
-        };
-        let listed = bookd
-            .slots()
-            .list_slots(list.clone())
-            .await
-            .unwrap()
-            .into_inner()
-            .slots;
-        let listed: Vec<_> = listed
-            .iter()
-            .map(|it| (it.start_time.unwrap().seconds, it.seats_remaining))
-            .collect();
-        let at = |clock: &str| timestamp(&format!("{MONDAY}T{clock}:00Z")).seconds;
-        assert_eq!(
-            listed,
-            [(at("14:00"), 3), (at("15:00"), 2), (at("16:00"), 3)]
-        );
-        let without = pb::ListSlotsRequest {
-            ignore_appointment_id: String::new(),
-            ..list
-        };
-        assert_eq!(
-            reason(&bookd.slots().list_slots(without).await.unwrap_err()),
-            "APPOINTMENT_TYPE_NOT_FOUND"
-        );
+        expect_slots_for_the_move(&bookd, &one).await;
         bookd = bookd.restart().await;
     }
     let off_the_grid = bookd
@@ -200,16 +205,12 @@ async fn appointments_of_a_deleted_type_are_moved_by_its_last_definition() {
         .unwrap_err();
     assert_eq!(reason(&late), "TOO_LATE", "its cut-off counts");
     // Made again it is what it is said to be now.
-    bookd
-        .put_type(
-            "ada",
-            pb::AppointmentType {
-                appointment_type_id: "class".into(),
-                duration: Some(minutes(40)),
-                ..Default::default()
-            },
-        )
-        .await;
+    let anew = pb::AppointmentType {
+        appointment_type_id: "class".into(),
+        duration: Some(minutes(40)),
+        ..Default::default()
+    };
+    bookd.put_type("ada", anew).await;
     let moved = bookd
         .move_by(&two, &[], &format!("{TUESDAY}T08:40:00Z"))
         .await

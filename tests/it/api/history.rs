@@ -273,15 +273,11 @@ async fn a_list_shows_the_states_that_are_asked_for_and_else_what_takes_time() {
     bookd.stop().await;
 }
 
-#[tokio::test]
-async fn no_dry_run_of_any_kind_changes_anything_and_each_answers_what_would_be() {
-    let bookd = Bookd::with_ada().await;
-    let booked = bookd.booked("ada", "2027-03-02T09:00").await;
-    let appointment_id = booked.appointment_id.clone();
-    let revision = bookd.revision().await;
+/// A move, a cancellation, an update and a batch, each as a dry run.
+async fn dry_run_on_appointments(bookd: &Bookd, appointment_id: &str) {
     let mut client = bookd.booking();
     let moved = pb::RescheduleAppointmentRequest {
-        appointment_id: appointment_id.clone(),
+        appointment_id: appointment_id.into(),
         local_start: "2027-03-02T09:00".into(),
         time_zone: "Asia/Tokyo".into(),
         ignore_rules: vec![
@@ -300,7 +296,7 @@ async fn no_dry_run_of_any_kind_changes_anything_and_each_answers_what_would_be(
         .unwrap();
     assert_eq!(shown.local_start, "2027-03-02T01:00");
     let cancel = pb::CancelAppointmentRequest {
-        appointment_id: appointment_id.clone(),
+        appointment_id: appointment_id.into(),
         validate_only: true,
         ..Default::default()
     };
@@ -313,7 +309,7 @@ async fn no_dry_run_of_any_kind_changes_anything_and_each_answers_what_would_be(
         .unwrap();
     assert_eq!(shown.state(), pb::AppointmentState::Cancelled);
     let update = pb::UpdateAppointmentRequest {
-        appointment_id: appointment_id.clone(),
+        appointment_id: appointment_id.into(),
         invitee: grace(),
         note: "new".into(),
         validate_only: true,
@@ -345,6 +341,15 @@ async fn no_dry_run_of_any_kind_changes_anything_and_each_answers_what_would_be(
             .len(),
         2
     );
+}
+
+#[tokio::test]
+async fn no_dry_run_of_any_kind_changes_anything_and_each_answers_what_would_be() {
+    let bookd = Bookd::with_ada().await;
+    let booked = bookd.booked("ada", "2027-03-02T09:00").await;
+    let appointment_id = booked.appointment_id.clone();
+    let revision = bookd.revision().await;
+    dry_run_on_appointments(&bookd, &appointment_id).await;
     let delete = pb::DeleteCalendarRequest {
         calendar_id: "ada".into(),
         force: true,

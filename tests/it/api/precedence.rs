@@ -30,34 +30,74 @@ pub async fn expect<T: Debug>(
     answer
 }
 
+fn release(id: &str, etag: &str) -> pb::ReleaseHoldRequest {
+    pb::ReleaseHoldRequest {
+        appointment_id: id.into(),
+        etag: etag.into(),
+        ..Default::default()
+    }
+}
+
+fn extend(id: &str, etag: &str, seconds: i64) -> pb::ExtendHoldRequest {
+    pb::ExtendHoldRequest {
+        appointment_id: id.into(),
+        etag: etag.into(),
+        ttl: Some(Duration { seconds, nanos: 0 }),
+        ..Default::default()
+    }
+}
+
+fn confirm(id: &str, etag: &str) -> pb::ConfirmAppointmentRequest {
+    pb::ConfirmAppointmentRequest {
+        appointment_id: id.into(),
+        etag: etag.into(),
+        invitee: grace(),
+        ..Default::default()
+    }
+}
+
+fn approve(id: &str, etag: &str) -> pb::ApproveAppointmentRequest {
+    pb::ApproveAppointmentRequest {
+        appointment_id: id.into(),
+        etag: etag.into(),
+        ..Default::default()
+    }
+}
+
+fn decline(id: &str, etag: &str) -> pb::DeclineAppointmentRequest {
+    pb::DeclineAppointmentRequest {
+        appointment_id: id.into(),
+        etag: etag.into(),
+        ..Default::default()
+    }
+}
+
+fn attend(id: &str) -> pb::CompleteAppointmentRequest {
+    pb::CompleteAppointmentRequest {
+        appointment_id: id.into(),
+        ..Default::default()
+    }
+}
+
+fn missed(id: &str, undo: bool) -> pb::MarkNoShowRequest {
+    pb::MarkNoShowRequest {
+        appointment_id: id.into(),
+        undo,
+        ..Default::default()
+    }
+}
+
 #[tokio::test]
 async fn the_reasons_of_extending_releasing_and_confirming_a_hold_come_in_their_order() {
     let bookd = Bookd::with_ada().await;
     let hold = bookd.hold("ada", "2027-03-02T09:00").await;
     let released = bookd.hold("ada", "2027-03-02T10:00").await;
-    let release = |id: &str, etag: &str| pb::ReleaseHoldRequest {
-        appointment_id: id.into(),
-        etag: etag.into(),
-        ..Default::default()
-    };
     bookd
         .booking()
         .release_hold(release(&released.appointment_id, ""))
         .await
         .unwrap();
     bookd.advance(300).await;
-    let extend = |id: &str, etag: &str, seconds: i64| pb::ExtendHoldRequest {
-        appointment_id: id.into(),
-        etag: etag.into(),
-        ttl: Some(Duration { seconds, nanos: 0 }),
-        ..Default::default()
-    };
-    let confirm = |id: &str, etag: &str| pb::ConfirmAppointmentRequest {
-        appointment_id: id.into(),
-        etag: etag.into(),
-        invitee: grace(),
-        ..Default::default()
-    };
     let (mut one, mut two, mut three) = (bookd.booking(), bookd.booking(), bookd.booking());
     let fields = expect(
         &bookd,
@@ -172,9 +212,8 @@ async fn the_reasons_of_booking_a_hold_come_in_their_order() {
     bookd.stop().await;
 }
 
-#[tokio::test]
-async fn the_reasons_of_approving_declining_and_attending_come_in_their_order() {
-    let bookd = Bookd::with_ada().await;
+/// A request and a booking of the same time: the request that waits for approval does not block.
+async fn pending_and_confirmed(bookd: &Bookd) -> [String; 2] {
     let request_only = pb::AppointmentType {
         requires_approval: true,
         pending_blocks: Some(false),
@@ -185,108 +224,60 @@ async fn the_reasons_of_approving_declining_and_attending_come_in_their_order() 
         appointment_type_id: "ask".into(),
         ..booking("ada", "2027-03-02T09:00")
     };
-    let pending = bookd.book(ask.clone()).await.unwrap();
+    let pending = bookd.book(ask).await.unwrap();
     assert_eq!(pending.state(), pb::AppointmentState::Pending);
     let confirmed = bookd.booked("ada", "2027-03-02T09:00").await;
+    [pending, confirmed].map(|appointment| appointment.appointment_id)
+}
+
+#[tokio::test]
+async fn the_reasons_of_approving_and_declining_come_in_their_order() {
+    let bookd = Bookd::with_ada().await;
+    let [pending, confirmed] = pending_and_confirmed(&bookd).await;
     let (mut client, failed) = (bookd.booking(), Code::FailedPrecondition);
-    let approve = |id: &str, etag: &str| pb::ApproveAppointmentRequest {
-        appointment_id: id.into(),
-        etag: etag.into(),
-        ..Default::default()
-    };
-    let decline = |id: &str, etag: &str| pb::DeclineAppointmentRequest {
-        appointment_id: id.into(),
-        etag: etag.into(),
-        ..Default::default()
-    };
-    let attend = |id: &str| pb::CompleteAppointmentRequest {
-        appointment_id: id.into(),
-        ..Default::default()
-    };
-    let missed = |id: &str, undo| pb::MarkNoShowRequest {
-        appointment_id: id.into(),
-        undo,
-        ..Default::default()
-    };
-    let id = &pending.appointment_id;
-    expect(
-        &bookd,
-        client.approve_appointment(approve(NOBODY, STALE)),
-        Code::NotFound,
-        "APPOINTMENT_NOT_FOUND",
-    )
-    .await;
-    expect(
-        &bookd,
-        client.approve_appointment(approve(id, STALE)),
-        Code::Aborted,
-        "ETAG_MISMATCH",
-    )
-    .await;
-    let taken = expect(
-        &bookd,
-        client.approve_appointment(approve(id, "")),
-        Code::Aborted,
-        "SLOT_TAKEN",
-    )
-    .await;
+    let call = client.approve_appointment(approve(NOBODY, STALE));
+    expect(&bookd, call, Code::NotFound, "APPOINTMENT_NOT_FOUND").await;
+    let call = client.approve_appointment(approve(&pending, STALE));
+    expect(&bookd, call, Code::Aborted, "ETAG_MISMATCH").await;
+    let call = client.approve_appointment(approve(&pending, ""));
+    let taken = expect(&bookd, call, Code::Aborted, "SLOT_TAKEN").await;
     assert_eq!(taken.codes(), ["BUSY_BOOKING"]);
-    let other = &confirmed.appointment_id;
-    expect(
-        &bookd,
-        client.decline_appointment(decline(other, STALE)),
-        Code::Aborted,
-        "ETAG_MISMATCH",
-    )
-    .await;
-    expect(
-        &bookd,
-        client.decline_appointment(decline(other, "")),
-        failed,
-        "APPOINTMENT_STATE",
-    )
-    .await;
-    // Not before it begins.
-    expect(
-        &bookd,
-        client.complete_appointment(attend(other)),
-        failed,
-        "APPOINTMENT_STATE",
-    )
-    .await;
-    expect(
-        &bookd,
-        client.mark_no_show(missed(other, false)),
-        failed,
-        "APPOINTMENT_STATE",
-    )
-    .await;
+    let call = client.decline_appointment(decline(&confirmed, STALE));
+    expect(&bookd, call, Code::Aborted, "ETAG_MISMATCH").await;
+    let call = client.decline_appointment(decline(&confirmed, ""));
+    expect(&bookd, call, failed, "APPOINTMENT_STATE").await;
     bookd.set_clock("2027-03-02T07:59:59Z").await;
-    expect(
-        &bookd,
-        client.complete_appointment(attend(other)),
-        failed,
-        "APPOINTMENT_STATE",
-    )
-    .await;
     bookd.advance(1).await;
-    expect(
-        &bookd,
-        client.approve_appointment(approve(id, "")),
-        failed,
-        "APPOINTMENT_STATE",
-    )
-    .await;
-    client.mark_no_show(missed(other, false)).await.unwrap();
-    expect(
-        &bookd,
-        client.complete_appointment(attend(other)),
-        failed,
-        "APPOINTMENT_STATE",
-    )
-    .await;
-    client.mark_no_show(missed(other, true)).await.unwrap();
-    client.complete_appointment(attend(other)).await.unwrap();
+    let call = client.approve_appointment(approve(&pending, ""));
+    expect(&bookd, call, failed, "APPOINTMENT_STATE").await;
+    bookd.stop().await;
+}
+
+#[tokio::test]
+async fn the_reasons_of_attending_come_in_their_order() {
+    let bookd = Bookd::with_ada().await;
+    let [_, confirmed] = pending_and_confirmed(&bookd).await;
+    let (mut client, failed) = (bookd.booking(), Code::FailedPrecondition);
+    // An appointment is neither attended nor missed before it begins.
+    let call = client.complete_appointment(attend(&confirmed));
+    expect(&bookd, call, failed, "APPOINTMENT_STATE").await;
+    let call = client.mark_no_show(missed(&confirmed, false));
+    expect(&bookd, call, failed, "APPOINTMENT_STATE").await;
+    bookd.set_clock("2027-03-02T07:59:59Z").await;
+    let call = client.complete_appointment(attend(&confirmed));
+    expect(&bookd, call, failed, "APPOINTMENT_STATE").await;
+    bookd.advance(1).await;
+    client
+        .mark_no_show(missed(&confirmed, false))
+        .await
+        .unwrap();
+    let call = client.complete_appointment(attend(&confirmed));
+    expect(&bookd, call, failed, "APPOINTMENT_STATE").await;
+    client.mark_no_show(missed(&confirmed, true)).await.unwrap();
+    client
+        .complete_appointment(attend(&confirmed))
+        .await
+        .unwrap();
     bookd.stop().await;
 }
 

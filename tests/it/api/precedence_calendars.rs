@@ -10,63 +10,42 @@ use crate::precedence::{PARIS, STALE, expect};
 use crate::words::appointment_type;
 
 #[tokio::test]
-async fn the_reasons_of_calendars_types_and_hours_come_in_their_order() {
+async fn the_reasons_of_calendars_come_in_their_order() {
     let bookd = Bookd::with_ada().await;
     bookd.booked("ada", "2027-03-02T09:00").await;
     let mut client = bookd.calendars();
-    let calendar = |id: &str, etag: &str| {
-        Some(pb::Calendar {
+    let update = |id: &str, etag: &str| pb::UpdateCalendarRequest {
+        calendar: Some(pb::Calendar {
             calendar_id: id.into(),
             etag: etag.into(),
             paused: true,
             ..Default::default()
-        })
-    };
-    let update = |id: &str, etag: &str| pb::UpdateCalendarRequest {
-        calendar: calendar(id, etag),
+        }),
         ..Default::default()
     };
-    expect(
-        &bookd,
-        client.update_calendar(update("eve", STALE)),
-        Code::NotFound,
-        "CALENDAR_NOT_FOUND",
-    )
-    .await;
-    expect(
-        &bookd,
-        client.update_calendar(update("ada", STALE)),
-        Code::Aborted,
-        "ETAG_MISMATCH",
-    )
-    .await;
+    let call = client.update_calendar(update("eve", STALE));
+    expect(&bookd, call, Code::NotFound, "CALENDAR_NOT_FOUND").await;
+    let call = client.update_calendar(update("ada", STALE));
+    expect(&bookd, call, Code::Aborted, "ETAG_MISMATCH").await;
     let delete = |id: &str, etag: &str| pb::DeleteCalendarRequest {
         calendar_id: id.into(),
         etag: etag.into(),
         ..Default::default()
     };
-    expect(
-        &bookd,
-        client.delete_calendar(delete("eve", STALE)),
-        Code::NotFound,
-        "CALENDAR_NOT_FOUND",
-    )
-    .await;
-    expect(
-        &bookd,
-        client.delete_calendar(delete("ada", STALE)),
-        Code::Aborted,
-        "ETAG_MISMATCH",
-    )
-    .await;
-    expect(
-        &bookd,
-        client.delete_calendar(delete("ada", "")),
-        Code::FailedPrecondition,
-        "CALENDAR_NOT_EMPTY",
-    )
-    .await;
+    let call = client.delete_calendar(delete("eve", STALE));
+    expect(&bookd, call, Code::NotFound, "CALENDAR_NOT_FOUND").await;
+    let call = client.delete_calendar(delete("ada", STALE));
+    expect(&bookd, call, Code::Aborted, "ETAG_MISMATCH").await;
+    let call = client.delete_calendar(delete("ada", ""));
+    let code = Code::FailedPrecondition;
+    expect(&bookd, call, code, "CALENDAR_NOT_EMPTY").await;
+    bookd.stop().await;
+}
 
+#[tokio::test]
+async fn the_reasons_of_types_come_in_their_order() {
+    let bookd = Bookd::with_ada().await;
+    let mut client = bookd.calendars();
     let put = |id: &str, name: &str| pb::PutAppointmentTypeRequest {
         calendar_id: id.into(),
         appointment_type: Some(pb::AppointmentType {
@@ -75,57 +54,31 @@ async fn the_reasons_of_calendars_types_and_hours_come_in_their_order() {
         }),
         ..Default::default()
     };
-    expect(
-        &bookd,
-        client.put_appointment_type(put("eve", "default")),
-        Code::NotFound,
-        "CALENDAR_NOT_FOUND",
-    )
-    .await;
-    expect(
-        &bookd,
-        client.put_appointment_type(put("ada", "default")),
-        Code::Aborted,
-        "ETAG_MISMATCH",
-    )
-    .await;
-    expect(
-        &bookd,
-        client.put_appointment_type(put("ada", "new")),
-        Code::Aborted,
-        "ETAG_MISMATCH",
-    )
-    .await;
+    let call = client.put_appointment_type(put("eve", "default"));
+    expect(&bookd, call, Code::NotFound, "CALENDAR_NOT_FOUND").await;
+    let call = client.put_appointment_type(put("ada", "default"));
+    expect(&bookd, call, Code::Aborted, "ETAG_MISMATCH").await;
+    let call = client.put_appointment_type(put("ada", "new"));
+    expect(&bookd, call, Code::Aborted, "ETAG_MISMATCH").await;
     let drop_type = |id: &str, name: &str| pb::DeleteAppointmentTypeRequest {
         calendar_id: id.into(),
         appointment_type_id: name.into(),
         etag: STALE.into(),
         ..Default::default()
     };
-    let (missing, unknown) = (Code::NotFound, "APPOINTMENT_TYPE_NOT_FOUND");
-    expect(
-        &bookd,
-        client.delete_appointment_type(drop_type("eve", "no")),
-        missing,
-        "CALENDAR_NOT_FOUND",
-    )
-    .await;
-    expect(
-        &bookd,
-        client.delete_appointment_type(drop_type("ada", "no")),
-        missing,
-        unknown,
-    )
-    .await;
-    expect(
-        &bookd,
-        client.delete_appointment_type(drop_type("ada", "default")),
-        Code::Aborted,
-        "ETAG_MISMATCH",
-    )
-    .await;
+    let call = client.delete_appointment_type(drop_type("eve", "no"));
+    expect(&bookd, call, Code::NotFound, "CALENDAR_NOT_FOUND").await;
+    let call = client.delete_appointment_type(drop_type("ada", "no"));
+    expect(&bookd, call, Code::NotFound, "APPOINTMENT_TYPE_NOT_FOUND").await;
+    let call = client.delete_appointment_type(drop_type("ada", "default"));
+    expect(&bookd, call, Code::Aborted, "ETAG_MISMATCH").await;
+    bookd.stop().await;
+}
 
-    let mut hours = bookd.availability();
+#[tokio::test]
+async fn hours_with_an_old_etag_are_refused_whether_or_not_the_calendar_is_there() {
+    let bookd = Bookd::with_ada().await;
+    let mut client = bookd.availability();
     for id in ["eve", "ada"] {
         let set = pb::SetAvailabilityRequest {
             calendar_id: id.into(),
@@ -133,13 +86,8 @@ async fn the_reasons_of_calendars_types_and_hours_come_in_their_order() {
             etag: STALE.into(),
             ..Default::default()
         };
-        expect(
-            &bookd,
-            hours.set_availability(set),
-            Code::Aborted,
-            "ETAG_MISMATCH",
-        )
-        .await;
+        let call = client.set_availability(set);
+        expect(&bookd, call, Code::Aborted, "ETAG_MISMATCH").await;
     }
     bookd.stop().await;
 }

@@ -11,6 +11,9 @@ use crate::harness::minutes;
 use crate::random::{CALENDARS, DAY, MINUTE, Run, TYPES};
 use crate::words::{Refused, appointment_type, grace, rule, set_availability};
 
+/// The appointment that a call answers with, or its refusal.
+type Answer = Result<Option<pb::Appointment>, Status>;
+
 impl Run {
     fn start_time(&mut self) -> Option<Timestamp> {
         // Quarters of the hour of the next six days, so that many calls meet.
@@ -62,7 +65,7 @@ impl Run {
     }
 
     /// Notes what a call was answered. Only documented refusals are allowed.
-    fn note(&mut self, answer: Result<Option<pb::Appointment>, Status>) {
+    fn note(&mut self, answer: Answer) {
         match answer {
             Ok(appointment) => {
                 self.accepted += 1;
@@ -184,27 +187,40 @@ impl Run {
         }
     }
 
+    /// Moves, cancels, confirms, approves, declines, misses or releases a recent appointment.
     pub async fn change(&mut self) {
-        let (appointment_id, mut client) = (self.some_id(), self.bookd.booking());
+        let appointment_id = self.some_id();
         let answer = match self.chance.below(10) {
-            0..=2 => {
-                let (calendar_ids, assignment) = if self.chance.is(3) {
-                    self.calendars()
-                } else {
-                    Default::default()
-                };
-                let request = pb::RescheduleAppointmentRequest {
-                    appointment_id,
-                    start_time: self.start_time(),
-                    calendar_ids,
-                    assignment: assignment.into(),
-                    ..Default::default()
-                };
-                client
-                    .reschedule_appointment(request)
-                    .await
-                    .map(|it| it.into_inner().appointment)
-            }
+            0..=2 => self.reschedule(appointment_id).await,
+            drawn => self.settle(appointment_id, drawn).await,
+        };
+        self.note(answer);
+    }
+
+    async fn reschedule(&mut self, appointment_id: String) -> Answer {
+        let mut client = self.bookd.booking();
+        let (calendar_ids, assignment) = if self.chance.is(3) {
+            self.calendars()
+        } else {
+            Default::default()
+        };
+        let request = pb::RescheduleAppointmentRequest {
+            appointment_id,
+            start_time: self.start_time(),
+            calendar_ids,
+            assignment: assignment.into(),
+            ..Default::default()
+        };
+        client
+            .reschedule_appointment(request)
+            .await
+            .map(|it| it.into_inner().appointment)
+    }
+
+    /// All that is done to an appointment but a move, as `drawn` from 3 to 9 says.
+    async fn settle(&mut self, appointment_id: String, drawn: u64) -> Answer {
+        let mut client = self.bookd.booking();
+        match drawn {
             3 | 4 => {
                 let request = pb::CancelAppointmentRequest {
                     appointment_id,
@@ -267,8 +283,7 @@ impl Run {
                     .await
                     .map(|it| it.into_inner().appointment)
             }
-        };
-        self.note(answer);
+        }
     }
 
     pub async fn set_up(&mut self) {

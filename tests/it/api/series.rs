@@ -27,6 +27,15 @@ pub async fn book(
     Ok(bookd.booking().book_series(request).await?.into_inner())
 }
 
+/// A request that names a field as wrong names this one and no other.
+pub fn expect_field(refusal: &Refused, field: &str) {
+    assert!(
+        refusal.is(Code::InvalidArgument, "FIELD_INVALID"),
+        "{field}: {refusal:?}"
+    );
+    assert_eq!(refusal.fields(), [field]);
+}
+
 pub async fn cancel(
     bookd: &Bookd,
     request: pb::CancelSeriesRequest,
@@ -156,7 +165,14 @@ async fn one_conflict_of_24_weeks_refuses_all_and_is_named_with_what_is_near() {
         violation.description
     );
     assert_eq!(bookd.revision().await, before);
+    bookd.stop().await;
+}
 
+#[tokio::test]
+async fn a_dry_run_reports_the_occurrence_that_is_taken_and_a_partial_series_leaves_it_out() {
+    let bookd = Bookd::with_ada().await;
+    bookd.booked("ada", "2027-04-12T09:00").await;
+    let before = bookd.revision().await;
     let dry = book(
         &bookd,
         pb::BookSeriesRequest {

@@ -6,8 +6,46 @@ use bookd::proto::v1 as pb;
 use tonic::Code;
 
 use crate::harness::Bookd;
-use crate::series::{book, lessons, made};
+use crate::series::{book, expect_field, lessons, made};
 use crate::words::refused;
+
+/// What makes a series of one lesson wrong, and the one field that is named for it.
+const WRONG_FIELDS: [(&str, fn(&mut pb::BookSeriesRequest)); 14] = [
+    ("count", |series| series.count = Some(0)),
+    ("count", |series| series.count = Some(i32::MIN)),
+    ("count", |series| series.count = None),
+    ("interval", |series| series.interval = Some(-1)),
+    ("frequency", |series| series.frequency = 9),
+    ("interval", |series| series.interval = Some(367)),
+    ("until", |series| until(series, "2027-02-30")),
+    ("until", |series| until(series, "2027-03-07")),
+    ("until", |series| until(series, "2050-01-01")),
+    ("local_start", |series| {
+        series.local_start = "2027-03-28T02:30".into()
+    }),
+    ("local_start", |series| {
+        series.local_start = "2027-10-31T02:30".into()
+    }),
+    ("note", |series| {
+        series.count = Some(366);
+        series.note = "n".repeat(3_000);
+    }),
+    ("note", |series| {
+        series.count = Some(366);
+        series.metadata = [("k".to_owned(), "v".repeat(999))].into();
+        series.note = "n".repeat(2_000);
+    }),
+    ("count", |series| {
+        series.calendar_id = "nobody/".into();
+        series.count = Some(0);
+    }),
+];
+
+/// A last date in place of a count.
+fn until(series: &mut pb::BookSeriesRequest, last: &str) {
+    series.count = None;
+    series.until = last.into();
+}
 
 #[tokio::test]
 async fn the_reasons_of_series_come_in_their_order() {
@@ -39,118 +77,10 @@ async fn the_reasons_of_series_come_in_their_order() {
             refusal.fields()
         );
     }
-    let metadata = |bytes: usize| [("k".to_owned(), "v".repeat(bytes - 1))].into();
-    for (request, field) in [
-        (
-            pb::BookSeriesRequest {
-                count: Some(0),
-                ..lessons(1)
-            },
-            "count",
-        ),
-        (
-            pb::BookSeriesRequest {
-                count: Some(i32::MIN),
-                ..lessons(1)
-            },
-            "count",
-        ),
-        (
-            pb::BookSeriesRequest {
-                count: None,
-                ..lessons(1)
-            },
-            "count",
-        ),
-        (
-            pb::BookSeriesRequest {
-                interval: Some(-1),
-                ..lessons(1)
-            },
-            "interval",
-        ),
-        (
-            pb::BookSeriesRequest {
-                frequency: 9,
-                ..lessons(1)
-            },
-            "frequency",
-        ),
-        (
-            pb::BookSeriesRequest {
-                interval: Some(367),
-                ..lessons(1)
-            },
-            "interval",
-        ),
-        (
-            pb::BookSeriesRequest {
-                count: None,
-                until: "2027-02-30".into(),
-                ..lessons(1)
-            },
-            "until",
-        ),
-        (
-            pb::BookSeriesRequest {
-                count: None,
-                until: "2027-03-07".into(),
-                ..lessons(1)
-            },
-            "until",
-        ),
-        (
-            pb::BookSeriesRequest {
-                count: None,
-                until: "2050-01-01".into(),
-                ..lessons(1)
-            },
-            "until",
-        ),
-        (
-            pb::BookSeriesRequest {
-                local_start: "2027-03-28T02:30".into(),
-                ..lessons(1)
-            },
-            "local_start",
-        ),
-        (
-            pb::BookSeriesRequest {
-                local_start: "2027-10-31T02:30".into(),
-                ..lessons(1)
-            },
-            "local_start",
-        ),
-        (
-            pb::BookSeriesRequest {
-                note: "n".repeat(3_000),
-                ..lessons(366)
-            },
-            "note",
-        ),
-        (
-            pb::BookSeriesRequest {
-                metadata: metadata(1_000),
-                note: "n".repeat(2_000),
-                ..lessons(366)
-            },
-            "note",
-        ),
-        (
-            pb::BookSeriesRequest {
-                calendar_id: "nobody/".into(),
-                count: Some(0),
-                ..lessons(1)
-            },
-            "count",
-        ),
-    ] {
-        let refusal = refused(book(&bookd, request).await);
-        assert!(
-            refusal.is(Code::InvalidArgument, "FIELD_INVALID"),
-            "{field}: {refusal:?}"
-        );
-        assert_eq!(refusal.fields(), [field]);
+    for (field, spoil) in WRONG_FIELDS {
+        let mut request = lessons(1);
+        spoil(&mut request);
+        expect_field(&refused(book(&bookd, request).await), field);
     }
     let nobody = pb::BookSeriesRequest {
         calendar_id: "nobody".into(),

@@ -164,6 +164,14 @@ async fn words_dates_and_ranges_are_read_in_the_zone_that_is_named_whatever_list
     service.stop().await;
 }
 
+/// The dates of the first and of the last slot that a line lists.
+fn first_and_last_date(service: &Bookd, line: &str) -> [String; 2] {
+    let answer = json(service, line);
+    let slots = answer["slots"].as_array().unwrap();
+    let date = |slot: &Value| slot["local_start"].as_str().unwrap()[..10].to_owned();
+    [date(&slots[0]), date(&slots[slots.len() - 1])]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_second_word_of_a_range_is_read_from_the_first_date_on() {
     let service = open_at(SATURDAY, "UTC").await;
@@ -189,30 +197,18 @@ async fn the_second_word_of_a_range_is_read_from_the_first_date_on() {
         "series book c saturday 08:00 --every daily --until monday --allow-partial --name A",
     );
     assert_eq!(series["occurrences"].as_array().unwrap().len(), 3);
-    let bounds = |line: &str| {
-        let slots = json(&service, line)["slots"].clone();
-        let slots = slots.as_array().unwrap();
-        let of = |slot: &Value| slot["local_start"].as_str().unwrap()[..10].to_owned();
-        (of(&slots[0]), of(&slots[slots.len() - 1]))
-    };
-    let of = |first: &str, last: &str| (first.to_owned(), last.to_owned());
     // Of slots the last date is one of them, as of overrides; of ranges of time the end is not in it.
-    assert_eq!(
-        bounds("slots c saturday --to sunday"),
-        of("2027-03-13", "2027-03-14")
-    );
-    assert_eq!(
-        bounds("slots c saturday --to monday"),
-        of("2027-03-13", "2027-03-15")
-    );
-    assert_eq!(
-        bounds("slots c sunday --to sunday"),
-        of("2027-03-07", "2027-03-07")
-    );
-    assert_eq!(
-        bounds("slots c saturday --to sundayT00:00"),
-        of("2027-03-13", "2027-03-13")
-    );
+    for (line, bounds) in [
+        ("slots c saturday --to sunday", ["2027-03-13", "2027-03-14"]),
+        ("slots c saturday --to monday", ["2027-03-13", "2027-03-15"]),
+        ("slots c sunday --to sunday", ["2027-03-07", "2027-03-07"]),
+        (
+            "slots c saturday --to sundayT00:00",
+            ["2027-03-13", "2027-03-13"],
+        ),
+    ] {
+        assert_eq!(first_and_last_date(&service, line), bounds, "{line}");
+    }
     let free = json(
         &service,
         "free-busy c --from saturdayT08:30 --to sundayT08:30",

@@ -178,11 +178,8 @@ pub fn id_of(table: &str) -> String {
     table.split_whitespace().last().unwrap().to_owned()
 }
 
-#[test]
-fn a_clinic_is_run_from_the_command_line() {
-    let folder = tempfile::tempdir().unwrap();
-    let process = Process::start(&folder.path().join("bookd.db"));
-    let run = |line: &str| well(&process, folder.path(), line);
+/// Makes the calendars of a doctor and of a room, changes them, and gives them types.
+fn make_calendars(run: &impl Fn(&str) -> String) {
     run(
         "calendar create dr-lee --name \"Dr Lee\" --zone Europe/Paris --owner Lee --owner-email lee@example.com",
     );
@@ -206,7 +203,10 @@ fn a_clinic_is_run_from_the_command_line() {
     assert!(run("types list dr-lee").contains("visit"));
     run("types put dr-lee gone");
     run("types delete dr-lee gone");
+}
 
+/// Books an appointment on both calendars, changes and moves it, and calls it off.
+fn book_move_and_cancel(run: &impl Fn(&str) -> String) {
     let booked = run(
         "book dr-lee,room-1 tomorrow 10:00 --all --type visit --name Grace --note first --metadata a=b",
     );
@@ -228,7 +228,10 @@ fn a_clinic_is_run_from_the_command_line() {
     assert!(run(&format!("cancel {id} --reason ill")).contains("cancelled"));
     assert_eq!(run("list dr-lee"), "none\n");
     assert!(run("list dr-lee --state cancelled").contains(&id));
+}
 
+/// Confirms and releases holds, approves and declines requests.
+fn hold_and_request(run: &impl Fn(&str) -> String) {
     let hold = id_of(&run("hold dr-lee tomorrow 12:00 --type visit --ttl 10m"));
     run(&format!("extend {hold} --ttl 15m"));
     assert!(run(&format!("book --hold {hold} --name Bea")).contains("confirmed"));
@@ -241,7 +244,10 @@ fn a_clinic_is_run_from_the_command_line() {
     assert!(run(&format!("approve {request}")).contains("confirmed"));
     let request = id_of(&run("book dr-lee tomorrow 17:00 --type visit --name Cy"));
     assert!(run(&format!("decline {request} --reason full")).contains("declined"));
+}
 
+/// Closes dates and opens them again, and notes busy time.
+fn change_hours(run: &impl Fn(&str) -> String) {
     run("overrides put dr-lee 2031-12-24 closed --to 2031-12-26 --note Christmas");
     assert!(run("hours dr-lee").contains("2031-12-25"));
     run("overrides delete dr-lee 2031-12-24 2031-12-25 2031-12-26");
@@ -252,6 +258,17 @@ fn a_clinic_is_run_from_the_command_line() {
         run("busy list dr-lee --from 2031-03-01 --to 2031-03-08").contains("2031-03-02T08:00:00Z"),
         "by its clocks"
     );
+}
+
+#[test]
+fn a_clinic_is_run_from_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(&folder.path().join("bookd.db"));
+    let run = |line: &str| well(&process, folder.path(), line);
+    make_calendars(&run);
+    book_move_and_cancel(&run);
+    hold_and_request(&run);
+    change_hours(&run);
     let batch = "[{\"calendar_id\":\"room-1\",\"local_start\":\"DATET09:00\",\"invitee\":{\"name\":\"Di\"}}]";
     let tomorrow = run("slots dr-lee tomorrow --limit 1 --json");
     let tomorrow = &tomorrow.split("\"local_start\": \"").nth(1).unwrap()[..10];

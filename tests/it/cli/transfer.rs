@@ -76,35 +76,8 @@ const CLINIC: &str = r#"{"calendars": [
 ]}
 "#;
 
-#[test]
-fn what_is_exported_and_imported_again_is_exported_the_same_byte_by_byte() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = written(&folder, "clinic.json", CLINIC);
-    assert!(
-        well(folder.path(), &["import", &file])
-            .contains("2 calendars with 9 appointments imported")
-    );
-    assert!(
-        well(folder.path(), &["export", "one.json"])
-            .contains("2 calendars with 9 appointments exported")
-    );
-    well(
-        folder.path(),
-        &["import", "one.json", "--store", "sqlite:two.db"],
-    );
-    well(
-        folder.path(),
-        &["export", "two.json", "--store", "sqlite:two.db"],
-    );
-    let [one, two] =
-        ["one.json", "two.json"].map(|it| std::fs::read_to_string(folder.path().join(it)).unwrap());
-    assert_eq!(one, two);
-    assert_eq!(
-        well(folder.path(), &["export"]),
-        one,
-        "to standard output the same"
-    );
-    let exported: Value = serde_json::from_str(&one).unwrap();
+/// An export of `CLINIC` has all that the file says, and what follows from it.
+fn expect_the_clinic_in(exported: &Value) {
     let appointments = exported["calendars"][0]["appointments"].as_array().unwrap();
     let of = |start: &str| {
         appointments
@@ -145,6 +118,37 @@ fn what_is_exported_and_imported_again_is_exported_the_same_byte_by_byte() {
     );
     let overrides = &exported["calendars"][0]["overrides"];
     assert_eq!(overrides.as_array().unwrap().len(), 3, "a range is dates");
+}
+
+#[test]
+fn what_is_exported_and_imported_again_is_exported_the_same_byte_by_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = written(&folder, "clinic.json", CLINIC);
+    assert!(
+        well(folder.path(), &["import", &file])
+            .contains("2 calendars with 9 appointments imported")
+    );
+    assert!(
+        well(folder.path(), &["export", "one.json"])
+            .contains("2 calendars with 9 appointments exported")
+    );
+    well(
+        folder.path(),
+        &["import", "one.json", "--store", "sqlite:two.db"],
+    );
+    well(
+        folder.path(),
+        &["export", "two.json", "--store", "sqlite:two.db"],
+    );
+    let [one, two] =
+        ["one.json", "two.json"].map(|it| std::fs::read_to_string(folder.path().join(it)).unwrap());
+    assert_eq!(one, two);
+    assert_eq!(
+        well(folder.path(), &["export"]),
+        one,
+        "to standard output the same"
+    );
+    expect_the_clinic_in(&serde_json::from_str(&one).unwrap());
     let codes = well(folder.path(), &["export", "--codes"]);
     assert_eq!(codes.matches("confirmation_code").count(), 9);
     written(&folder, "codes.json", &codes);
@@ -183,8 +187,8 @@ fn what_an_older_version_wrote_is_exported_and_imported_the_same_byte_by_byte() 
     }
 }
 
-#[tokio::test]
-async fn what_a_server_wrote_is_exported_without_the_holds_and_what_was_deleted() {
+/// A server with three seats of a class, an appointment, one on two calendars, and a hold.
+async fn served() -> Bookd {
     let bookd = Bookd::start_at("2031-01-06T08:00:00Z").await;
     bookd.open("ada", "09:00", "17:00").await;
     bookd.open("bea", "09:00", "17:00").await;
@@ -230,7 +234,11 @@ async fn what_a_server_wrote_is_exported_without_the_holds_and_what_was_deleted(
         ..Default::default()
     };
     bookd.booking().hold_appointment(hold).await.unwrap();
-    // Afterwards the type is deleted, and so is the first calendar of the appointment with two.
+    bookd
+}
+
+/// Deletes the types, and the first calendar of the appointment that has two.
+async fn delete_types_and_a_calendar(bookd: &Bookd) {
     let delete = pb::DeleteAppointmentTypeRequest {
         calendar_id: "ada".to_owned(),
         ..Default::default()
@@ -252,6 +260,12 @@ async fn what_a_server_wrote_is_exported_without_the_holds_and_what_was_deleted(
         ..Default::default()
     };
     bookd.calendars().delete_calendar(delete).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_server_wrote_is_exported_without_the_holds_and_what_was_deleted() {
+    let bookd = served().await;
+    delete_types_and_a_calendar(&bookd).await;
     let folder = tempfile::tempdir().unwrap();
     let beside = offline(
         folder.path(),
