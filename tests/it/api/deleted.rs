@@ -1,5 +1,7 @@
-//! What was booked outlives what it was booked of: a deleted type's appointments go by its last definition, a deleted
-//! calendar's are listed by its id, from the command line too.
+//! Appointments outlive their type and their calendar.
+//!
+//! Those of a deleted type follow its last definition; those of a deleted calendar are listed by
+//! its id, from the command line too.
 
 use bookd::proto::v1 as pb;
 
@@ -9,7 +11,8 @@ use crate::people;
 const TUESDAY: &str = "2027-01-05";
 
 impl Bookd {
-    /// A class of three that is over in forty minutes, keeps ten free, and cannot be moved in its last hour.
+    /// A class of three seats and forty minutes, with ten minutes of buffer after it, which cannot
+    /// be moved less than an hour before its start.
     async fn put_class(&self, calendar: &str) {
         let class = pb::AppointmentType {
             appointment_type_id: "class".into(),
@@ -56,6 +59,7 @@ impl Bookd {
             .unwrap())
     }
 
+    /// The names of the invitees of all appointments of a calendar, in all states.
     async fn listed(&self, calendar: &str) -> Result<Vec<String>, tonic::Status> {
         let request = pb::ListAppointmentsRequest {
             calendar_id: calendar.into(),
@@ -71,6 +75,7 @@ impl Bookd {
             .collect())
     }
 
+    /// The revisions of the changes of a calendar, newest first, read in pages of two.
     async fn history(&self, calendar: &str) -> Vec<i64> {
         let (mut revisions, mut page_token) = (Vec::new(), String::new());
         loop {
@@ -118,9 +123,9 @@ async fn book_class(bookd: &Bookd, clock: &str, name: &str) -> String {
     booked.appointment_id
 }
 
-/// What is listed for the move of a class is what the move takes; without a move nothing is listed of a deleted type.
+/// The slots that are listed for a move of this class have the grid, the buffers and the seats of
+/// the deleted type; without an appointment to move the type is not found.
 async fn expect_slots_for_the_move(bookd: &Bookd, appointment_id: &str) {
-    // What is listed for the move is what the move takes: its grid, its buffers, its seats.
     let list = pb::ListSlotsRequest {
         calendar_id: "ada".into(),
         appointment_type_id: "class".into(),
@@ -204,7 +209,7 @@ async fn appointments_of_a_deleted_type_are_moved_by_its_last_definition() {
         .await
         .unwrap_err();
     assert_eq!(reason(&late), "TOO_LATE", "its cut-off counts");
-    // Made again it is what it is said to be now.
+    // A type that is made again has its new definition.
     let anew = pb::AppointmentType {
         appointment_type_id: "class".into(),
         duration: Some(minutes(40)),

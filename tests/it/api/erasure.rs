@@ -1,4 +1,6 @@
-//! A person's data is removed from every place that has it, and nothing else changes.
+//! RedactInvitee removes a person's data from every place that has it, and changes nothing else.
+//!
+//! The words that name the person are searched for in the bytes of the files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +12,7 @@ use tonic::Code;
 use crate::harness::{Bookd, MONDAY, at, timestamp};
 use crate::words::refused;
 
-/// What only this person has; each word lies in another field, so each is looked for.
+/// Words that only this person's appointments have, one for each personal field.
 const PERSONAL: [&str; 10] = [
     "Xanthippe",
     "xanthippe@privat.example",
@@ -32,7 +34,7 @@ fn xanthippe(calendar: &str, clock: &str) -> pb::BookAppointmentRequest {
             phone: "+49-4711-0815".into(),
             time_zone: "Atlantic/Azores".into(),
         }),
-        // Long enough to lie on pages of its own.
+        // Long enough for overflow pages of its own.
         note: "knee hurts since May. ".repeat(150),
         metadata: BTreeMap::from([("insurance-number".to_owned(), "AOK-998877".to_owned())]),
         location: "Schlossallee 17".into(),
@@ -57,7 +59,8 @@ impl Bookd {
             .into_inner()
     }
 
-    /// An appointment moved, one cancelled with a reason, one updated: every path that could keep a copy.
+    /// Books three appointments, moves one, cancels one with a reason and updates one: each of
+    /// these paths could keep a copy. Returns their ids.
     async fn live_with_xanthippe(&self) -> Vec<String> {
         self.open("ada", "08:00", "18:00").await;
         let mut ids = Vec::new();
@@ -91,10 +94,11 @@ impl Bookd {
     }
 }
 
+/// The bytes of the database and of its WAL.
 fn bytes_of(file: &Path) -> Vec<u8> {
-    let beside = |end: &str| file.with_file_name(format!("bookd.db{end}"));
+    let path = |end: &str| file.with_file_name(format!("bookd.db{end}"));
     let read = |path: std::path::PathBuf| std::fs::read(path).unwrap_or_default();
-    [read(beside("")), read(beside("-wal"))].concat()
+    [read(path("")), read(path("-wal"))].concat()
 }
 
 fn holds(bytes: &[u8], word: &str) -> bool {
@@ -115,7 +119,7 @@ async fn nothing_personal_is_left_in_the_file_after_a_redaction_and_vacuum() {
         None,
         "the test sees what there is to see"
     );
-    // Case does not matter in an address.
+    // Addresses are compared without case.
     let redacted = bookd.redact(by_email("XANTHIPPE@privat.example")).await;
     assert_eq!((redacted.appointments_redacted, redacted.more), (3, false));
     for id in &ids {
@@ -187,7 +191,7 @@ async fn a_redaction_keeps_time_and_state_and_is_one_change() {
         let kinds: Vec<i32> = changes[0].events.iter().map(|it| it.kind).collect();
         assert_eq!(kinds, [pb::ChangeKind::Redacted as i32]);
     }
-    // Nothing is left to remove.
+    // A second redaction finds nothing.
     let again = bookd.redact(by_email("xanthippe@privat.example")).await;
     assert_eq!(
         (again.appointments_redacted, again.revision),

@@ -1,4 +1,6 @@
-//! Lists and what was said before: pages at one moment, replays, dry runs, health and reflection.
+//! Lists: pages, page tokens, filters, expired holds, busy time; dry runs, health and server info.
+//!
+//! All pages of a list show the state at the revision of the first.
 
 use bookd::proto::v1 as pb;
 use tonic_health::pb::HealthCheckRequest;
@@ -76,7 +78,7 @@ async fn pages_show_one_moment_whatever_is_moved_cancelled_and_booked_between_th
             if request.page_token.is_empty() {
                 break;
             }
-            // What was seen moves behind what was not, and what was not yet seen is called off.
+            // An appointment that was listed moves behind the rest; one of the rest is cancelled.
             let minute = if order_by == "start_time" { "00" } else { "30" };
             let to = format!("2027-01-0{}T16:{minute}:00Z", 5 + round);
             move_to(&bookd, &seen[round], &to).await;
@@ -92,7 +94,7 @@ async fn pages_show_one_moment_whatever_is_moved_cancelled_and_booked_between_th
                 .eq(expected.appointments.iter().map(key)),
             "{order_by}"
         );
-        // A new list shows what has become of it.
+        // A new list shows the current state.
         let now = page(
             &bookd,
             &pb::ListAppointmentsRequest {

@@ -1,7 +1,8 @@
-//! What the five earlier systems did, row by row: each test is named after the rows that it settles.
+//! Behaviour of the five earlier systems, B1 to B30: calendars, hours and lists.
 //!
-//! Here are the rows of calendars, hours and lists, B1 to B30; `parity_booking.rs` and `parity_kept.rs` have the others.
-//! Rows B12, B31, B46 and B52 never existed; everything happens over gRPC, as a migrating client would see it.
+//! A test is named after the rows of that comparison that it settles, and works over gRPC, as a
+//! migrating client does. `parity_booking.rs` has the rows from B32 on, `parity_kept.rs` those from
+//! B47 on. Rows B12, B31, B46 and B52 never existed.
 
 use bookd::proto::v1 as pb;
 use tonic::Code;
@@ -16,7 +17,7 @@ const DAY: &str = "2027-03-02";
 const PARIS: &str = "Europe/Paris";
 const ADAS_STARTS: &str = "09:00 10:00 11:00 12:00 13:00 14:00 15:00 16:00";
 
-/// A calendar in New York, of Lee.
+/// A calendar in New York whose owner is Lee.
 pub fn calendar(calendar_id: &str) -> pb::Calendar {
     pb::Calendar {
         calendar_id: calendar_id.into(),
@@ -350,7 +351,7 @@ async fn b24_b25_b26_b27_b28_past_empty_and_far_dates_are_empty_and_only_a_bad_d
  {
     let bookd = Bookd::with_ada().await;
     bookd.put_override("ada", "2027-03-05", &[]).await;
-    // The horizon of 365 days is counted in dates, its last one included.
+    // The horizon of 365 days is counted in dates, and includes its last date.
     assert_eq!(
         bookd.starts("ada", PARIS, "2028-02-29").await,
         clocks(ADAS_STARTS)

@@ -1,6 +1,6 @@
-//! The rows of parity from B32 to B45: what a booking needs, why it is refused, and what it keeps.
+//! Behaviour of the five earlier systems, B32 to B45: fields of a booking, and why it is refused.
 //!
-//! `parity.rs` has the rows before them, `parity_kept.rs` those after.
+//! `parity.rs` says what a row is.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,7 @@
-//! What is shown of an appointment at a revision is what it was then, in every field, wherever it is shown.
+//! Lists, later pages and watches show an appointment as it was at their revision, in every field.
+//!
+//! The answer of each change is the reference: a reader shows the same message, before and after a
+//! restart.
 
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::watch_appointments_response::Message;
@@ -39,7 +42,7 @@ impl Bookd {
             .unwrap()
     }
 
-    /// What a watch from a revision on shows of the next changes, one appointment each.
+    /// The appointments of the next `count` changes in a watch that starts at this revision.
     async fn watched(&self, start_revision: i64, count: usize) -> Vec<pb::Appointment> {
         let request = pb::WatchAppointmentsRequest {
             start_revision,
@@ -76,8 +79,8 @@ impl Bookd {
     }
 }
 
-/// A life over two zones: what each step answered.
-async fn live(bookd: &Bookd) -> Vec<pb::Appointment> {
+/// Books in Paris, moves to New York and cancels: the appointment as each step answered it.
+async fn book_move_and_cancel(bookd: &Bookd) -> Vec<pb::Appointment> {
     bookd.open_in("paris", "Europe/Paris").await;
     bookd.open_in("york", "America/New_York").await;
     for calendar in ["paris", "york"] {
@@ -119,7 +122,7 @@ async fn live(bookd: &Bookd) -> Vec<pb::Appointment> {
 async fn a_watch_shows_an_appointment_as_each_change_left_it_from_memory_and_from_the_store_alike()
 {
     let mut bookd = Bookd::start().await;
-    let lived = live(&bookd).await;
+    let lived = book_move_and_cancel(&bookd).await;
     assert_eq!(
         lived
             .iter()
@@ -204,7 +207,7 @@ async fn book_series_in_the_gym(bookd: &Bookd) -> pb::BookSeriesResponse {
         .into_inner()
 }
 
-/// An update of the location; without paths every field that is said is updated.
+/// An update of the location; without paths every field that is set is updated.
 fn update(location: &str, paths: &[&str]) -> pb::UpdateAppointmentRequest {
     pb::UpdateAppointmentRequest {
         appointment_id: ID.into(),

@@ -1,7 +1,7 @@
-//! The reasons of holds, of batches and of what becomes of an appointment: each call is wrong in its own way and in all
-//! later ones.
+//! The order of the reasons of holds, batches and changes of an appointment's state.
 //!
-//! `reasons.rs` has the rows of booking and moving; here a refusal also has the details that a client acts upon.
+//! Each call breaks one rule and all that are checked later: the first answers. `reasons.rs` has
+//! the reasons of booking and moving; here the details that a client acts upon are checked too.
 
 use std::fmt::Debug;
 
@@ -16,7 +16,7 @@ const NOBODY: &str = "0190163d-8694-739b-aea5-966c26f8ad91";
 pub const STALE: &str = "0123456789abcdef";
 pub const PARIS: &str = "Europe/Paris";
 
-/// The refusal of a call, seen that it is this one and changed nothing.
+/// The refusal of a call, which has this code and reason and changes nothing.
 pub async fn expect<T: Debug>(
     bookd: &Bookd,
     call: impl Future<Output = Result<Response<T>, Status>>,
@@ -72,14 +72,14 @@ fn decline(id: &str, etag: &str) -> pb::DeclineAppointmentRequest {
     }
 }
 
-fn attend(id: &str) -> pb::CompleteAppointmentRequest {
+fn complete(id: &str) -> pb::CompleteAppointmentRequest {
     pb::CompleteAppointmentRequest {
         appointment_id: id.into(),
         ..Default::default()
     }
 }
 
-fn missed(id: &str, undo: bool) -> pb::MarkNoShowRequest {
+fn no_show(id: &str, undo: bool) -> pb::MarkNoShowRequest {
     pb::MarkNoShowRequest {
         appointment_id: id.into(),
         undo,
@@ -191,7 +191,7 @@ async fn the_reasons_of_booking_a_hold_come_in_their_order() {
         duration: Some(minutes(30)),
         ..of(&first.appointment_id)
     };
-    // What differs from the hold is a wrong field, even when the hold has run out.
+    // A field that differs from the hold is invalid, even when the hold has expired.
     let answer = expect(
         &bookd,
         client.book_appointment(other),
@@ -212,7 +212,7 @@ async fn the_reasons_of_booking_a_hold_come_in_their_order() {
     bookd.stop().await;
 }
 
-/// A request and a booking of the same time: the request that waits for approval does not block.
+/// The ids of a request that waits for approval and does not block, and of a booking of its time.
 async fn pending_and_confirmed(bookd: &Bookd) -> [String; 2] {
     let request_only = pb::AppointmentType {
         requires_approval: true,
@@ -259,23 +259,26 @@ async fn the_reasons_of_attending_come_in_their_order() {
     let [_, confirmed] = pending_and_confirmed(&bookd).await;
     let (mut client, failed) = (bookd.booking(), Code::FailedPrecondition);
     // An appointment is neither attended nor missed before it begins.
-    let call = client.complete_appointment(attend(&confirmed));
+    let call = client.complete_appointment(complete(&confirmed));
     expect(&bookd, call, failed, "APPOINTMENT_STATE").await;
-    let call = client.mark_no_show(missed(&confirmed, false));
+    let call = client.mark_no_show(no_show(&confirmed, false));
     expect(&bookd, call, failed, "APPOINTMENT_STATE").await;
     bookd.set_clock("2027-03-02T07:59:59Z").await;
-    let call = client.complete_appointment(attend(&confirmed));
+    let call = client.complete_appointment(complete(&confirmed));
     expect(&bookd, call, failed, "APPOINTMENT_STATE").await;
     bookd.advance(1).await;
     client
-        .mark_no_show(missed(&confirmed, false))
+        .mark_no_show(no_show(&confirmed, false))
         .await
         .unwrap();
-    let call = client.complete_appointment(attend(&confirmed));
+    let call = client.complete_appointment(complete(&confirmed));
     expect(&bookd, call, failed, "APPOINTMENT_STATE").await;
-    client.mark_no_show(missed(&confirmed, true)).await.unwrap();
     client
-        .complete_appointment(attend(&confirmed))
+        .mark_no_show(no_show(&confirmed, true))
+        .await
+        .unwrap();
+    client
+        .complete_appointment(complete(&confirmed))
         .await
         .unwrap();
     bookd.stop().await;
@@ -289,7 +292,7 @@ async fn a_batch_is_all_or_nothing_and_names_the_one_that_failed() {
         ..Default::default()
     };
     let mut client = bookd.booking();
-    // The third meets the first of its own batch.
+    // The third booking conflicts with the first of the same batch.
     let batch = of(&["2027-03-02T09:00", "2027-03-02T10:00", "2027-03-02T09:00"]);
     let answer = expect(
         &bookd,

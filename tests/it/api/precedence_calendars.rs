@@ -1,6 +1,6 @@
-//! The reasons of calendars, types and hours: each call is wrong in its own way and in all later ones.
+//! The order of the reasons of calendars, appointment types and hours.
 //!
-//! `precedence.rs` has the reasons of holds and of appointments.
+//! Each call breaks one rule and all that are checked later: the first answers.
 
 use bookd::proto::v1 as pb;
 use tonic::Code;

@@ -1,6 +1,6 @@
-//! The reasons that come before any decision: sizes, bytes that are no message, the clock, the full queue.
+//! Refusals before any decision: size, malformed bytes, a clock that is not believed, a full queue.
 //!
-//! A call that is refused for one of them has changed nothing, and says when to come again where that helps.
+//! A refused call changes nothing; the last two carry the delay after which to retry.
 
 use bookd::engine::Settings;
 use bookd::proto::v1 as pb;
@@ -12,7 +12,7 @@ use crate::harness::Bookd;
 use crate::precedence::{PARIS, expect};
 use crate::words::{NOW, Refused, booking, holding, refused};
 
-/// A message whose first field is a number where a text belongs.
+/// A message whose first field is a number where the contract has a string.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Garbled {
     #[prost(int64, tag = "1")]

@@ -1,7 +1,7 @@
-//! Random calls over the network, clock moves and restarts, from one seed each; the invariants are asked all along.
+//! Random calls, clock moves and restarts over the network, one run a seed, with checks in between.
 //!
-//! No time is had twice; what is listed can be booked and what is not cannot; a restart changes nothing that shows;
-//! no call, however odd, is answered with anything but a documented refusal.
+//! No time is booked twice; a listed slot can be booked and one that is not listed cannot; a
+//! restart changes nothing that is shown; a refusal is a documented one.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub const TYPES: [&str; 4] = ["default", "class", "ask", "short"];
 pub const MINUTE: i64 = 60;
 pub const DAY: i64 = 24 * 60 * MINUTE;
 
-/// SplitMix64: the same seed, the same calls.
+/// SplitMix64: the same seed gives the same calls.
 pub struct Chance(pub u64);
 
 impl Chance {
@@ -37,7 +37,7 @@ impl Chance {
     }
 }
 
-/// A run: the service, its chance, and every appointment that was acknowledged, as it was answered last.
+/// A run: the service, its source of chance, and the last answer for each acknowledged appointment.
 pub struct Run {
     pub bookd: Bookd,
     pub chance: Chance,
@@ -64,7 +64,7 @@ impl Run {
         }
     }
 
-    /// Everything that shows: offered slots of every type, and every appointment.
+    /// All that clients see: the slots of every calendar and type, and every appointment.
     async fn shown(&self) -> (Vec<Vec<pb::Slot>>, Vec<pb::Appointment>) {
         let mut slots = Vec::new();
         for calendar_id in CALENDARS {
@@ -84,7 +84,7 @@ impl Run {
         (slots, appointments)
     }
 
-    /// What is offered can be booked; a quarter of an hour that is not offered cannot.
+    /// Listed slots can be booked; quarters of an hour that are not listed cannot.
     async fn expect_offers_are_kept(&mut self) {
         let (calendar_id, kind) = (self.chance.of(&CALENDARS), self.chance.of(&TYPES));
         let slots = self
@@ -130,7 +130,7 @@ fn is_active(appointment: &pb::Appointment) -> bool {
     )
 }
 
-/// No two active appointments of a calendar meet, buffers included, but for the seats of one session.
+/// No two active appointments of a calendar overlap, buffers included, except seats of one session.
 fn expect_no_time_is_had_twice(appointments: &[pb::Appointment]) {
     let seconds = |duration: Option<prost_types::Duration>| duration.unwrap_or_default().seconds;
     let active: Vec<_> = appointments.iter().filter(|it| is_active(it)).collect();
@@ -143,7 +143,8 @@ fn expect_no_time_is_had_twice(appointments: &[pb::Appointment]) {
             let is_session = one.appointment_type_id == "class"
                 && two.appointment_type_id == "class"
                 && (one.start_time, one.end_time) == (two.start_time, two.end_time);
-            // Buffers shown are the first calendar's; of several calendars the plain times must be apart at least.
+            // An appointment shows the buffers of its first calendar alone: where one has several
+            // calendars, only the times without buffers are compared.
             let is_plain = one.calendar_ids.len() > 1 || two.calendar_ids.len() > 1;
             let padded = |it: &pb::Appointment| {
                 let (before, after) = if is_plain {
@@ -215,7 +216,7 @@ async fn run(seed: u64) {
 
 #[tokio::test]
 async fn random_calls_keep_every_invariant() {
-    // BOOKD_SEEDS=first..last tries others.
+    // BOOKD_SEEDS=first..last runs other seeds.
     let seeds = std::env::var("BOOKD_SEEDS").unwrap_or_else(|_| "1..4".to_owned());
     let (first, last) = seeds.split_once("..").unwrap();
     for seed in first.parse().unwrap()..last.parse().unwrap() {

@@ -1,7 +1,6 @@
-//! The calls of a random run: bookings, holds, series, batches, all that becomes of an appointment, and the set-up of calendars.
+//! The calls of a random run: bookings, holds, series, batches, changes of state, calendar set-up.
 //!
-//! Every choice is drawn from the chance of the run, so that the same seed makes the same calls; no call is answered with
-//! anything but a documented refusal.
+//! Every choice is drawn from the run's source of chance, so that a seed gives the same calls.
 
 use bookd::proto::v1 as pb;
 use prost_types::Timestamp;
@@ -11,12 +10,12 @@ use crate::harness::minutes;
 use crate::random::{CALENDARS, DAY, MINUTE, Run, TYPES};
 use crate::words::{Refused, appointment_type, grace, rule, set_availability};
 
-/// The appointment that a call answers with, or its refusal.
+/// The appointment in the answer of a call, or its refusal.
 type Answer = Result<Option<pb::Appointment>, Status>;
 
 impl Run {
     fn start_time(&mut self) -> Option<Timestamp> {
-        // Quarters of the hour of the next six days, so that many calls meet.
+        // Quarter hours of six days, so that many calls conflict.
         let now = self.bookd.clock_seconds();
         let quarter = i64::try_from(self.chance.below(6 * 96)).unwrap();
         Some(Timestamp {
@@ -64,7 +63,7 @@ impl Run {
         }
     }
 
-    /// Notes what a call was answered. Only documented refusals are allowed.
+    /// Records the answer of a call; a refusal must be a documented one.
     fn note(&mut self, answer: Answer) {
         match answer {
             Ok(appointment) => {
@@ -132,7 +131,7 @@ impl Run {
         }
     }
 
-    /// Books a few days or weeks in a row, or calls off some of what was booked so.
+    /// Books a series of days or weeks, or cancels a part of one.
     pub async fn series(&mut self) {
         let mut client = self.bookd.booking();
         if self.chance.is(3) {
@@ -187,7 +186,7 @@ impl Run {
         }
     }
 
-    /// Moves, cancels, confirms, approves, declines, misses or releases a recent appointment.
+    /// Moves a recent appointment or changes its state.
     pub async fn change(&mut self) {
         let appointment_id = self.some_id();
         let answer = match self.chance.below(10) {
@@ -217,7 +216,7 @@ impl Run {
             .map(|it| it.into_inner().appointment)
     }
 
-    /// All that is done to an appointment but a move, as `drawn` from 3 to 9 says.
+    /// Changes the state of an appointment; `drawn`, from 3 to 9, says how.
     async fn settle(&mut self, appointment_id: String, drawn: u64) -> Answer {
         let mut client = self.bookd.booking();
         match drawn {

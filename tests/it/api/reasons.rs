@@ -1,6 +1,6 @@
-//! One row for each reason that a call can be refused with, in the order in which things are asked.
+//! The order of the reasons of booking, moving, calendars and holds.
 //!
-//! Each row's request is wrong in its own way and in every way that is asked later: the earlier one answers.
+//! Each request breaks one rule and all that are checked later: the first answers.
 
 use bookd::proto::v1 as pb;
 use tonic::{Code, Status};
@@ -145,7 +145,7 @@ async fn the_reasons_of_booking_come_in_their_order() {
     bookd.stop().await;
 }
 
-/// What tests read of a ResourceInfo.
+/// The resource that a ResourceInfo names.
 trait Details {
     fn get_details_resource(&self) -> Option<String>;
 }
@@ -159,7 +159,7 @@ impl Details for Status {
     }
 }
 
-/// An appointment that is past its cut-off for moves and cancellations, and one that has none.
+/// An appointment past its cut-off for moves and cancellations, and one without a cut-off.
 async fn late_and_free(bookd: &Bookd) -> [pb::Appointment; 2] {
     bookd.open("ada", "09:00", "17:00").await;
     let late = pb::AppointmentType {

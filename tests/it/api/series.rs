@@ -8,7 +8,8 @@ use tonic::{Code, Status};
 use crate::harness::{Bookd, minutes};
 use crate::words::{Refused, appointment_type, grace, refused, rule};
 
-/// Every Monday at nine, from the 8th of March 2027 on: three weeks before the clock change in Paris.
+/// A series on Mondays at nine from the 8th of March 2027 on; the clock change in Paris is on the
+/// 28th.
 pub fn lessons(count: i32) -> pb::BookSeriesRequest {
     pb::BookSeriesRequest {
         calendar_id: "ada".into(),
@@ -27,7 +28,7 @@ pub async fn book(
     Ok(bookd.booking().book_series(request).await?.into_inner())
 }
 
-/// A request that names a field as wrong names this one and no other.
+/// The refusal is FIELD_INVALID and names this field alone.
 pub fn expect_field(refusal: &Refused, field: &str) {
     assert!(
         refusal.is(Code::InvalidArgument, "FIELD_INVALID"),
@@ -52,7 +53,7 @@ pub fn all(series_id: &str) -> pb::CancelSeriesRequest {
     }
 }
 
-/// Every appointment of a series that is to come and stands.
+/// The upcoming appointments of a series that are not cancelled.
 pub async fn listed(bookd: &Bookd, series_id: &str) -> Vec<pb::Appointment> {
     let request = pb::ListAppointmentsRequest {
         series_id: series_id.into(),

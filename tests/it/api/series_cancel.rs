@@ -1,6 +1,6 @@
-//! Series called off: one occurrence, the following or all, in one change.
+//! CancelSeries: one occurrence, the following or all are cancelled in one change, or none.
 //!
-//! What has taken place stays, and one occurrence that cannot be called off keeps all.
+//! Occurrences that have taken place stay as they are.
 
 use bookd::proto::v1 as pb;
 use tonic::Code;
@@ -24,8 +24,9 @@ fn ids(appointments: &[pb::Appointment]) -> Vec<&str> {
         .collect()
 }
 
-/// Calls off the fifth of ten occurrences alone, and then the eighth with the following, each in one change.
-async fn call_off_one_and_the_last_three(bookd: &Bookd, lessons: &[pb::Appointment], booked: i64) {
+/// Cancels the fifth of ten occurrences alone, and then the eighth with the following, in one
+/// change each.
+async fn cancel_one_and_the_last_three(bookd: &Bookd, lessons: &[pb::Appointment], booked: i64) {
     let of = |n: usize| lessons[n].appointment_id.as_str();
     let off = cancel(bookd, one(pb::SeriesScope::One, of(4)))
         .await
@@ -71,10 +72,11 @@ async fn one_the_following_or_all_are_called_off_in_one_change_each() {
     let answer = book(&bookd, lessons(10)).await.unwrap();
     let lessons = listed(&bookd, &answer.series_id).await;
     let of = |n: usize| lessons[n].appointment_id.as_str();
-    call_off_one_and_the_last_three(&bookd, &lessons, answer.revision).await;
+    cancel_one_and_the_last_three(&bookd, &lessons, answer.revision).await;
     bookd.booked("ada", "2027-05-10T09:00").await;
 
-    // Two have begun; the one that was moved to the end follows all others.
+    // Two occurrences have begun; the one that was moved comes after those that come before its new
+    // start.
     let to = pb::RescheduleAppointmentRequest {
         appointment_id: of(2).into(),
         local_start: "2027-04-20T12:00".into(),
@@ -186,7 +188,7 @@ async fn where_approval_is_wanted_every_occurrence_is_a_request() {
             .iter()
             .all(|it| it.state() == pb::AppointmentState::Pending)
     );
-    // The first runs out at its start, and is left as it is.
+    // The request of the first occurrence expires at its start, and stays expired.
     bookd.set_clock("2027-03-08T08:00:00Z").await;
     let off = cancel(&bookd, all(&answer.series_id)).await.unwrap();
     assert_eq!(off.appointments.len(), 2);

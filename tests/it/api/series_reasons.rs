@@ -1,6 +1,6 @@
-//! The reasons for which a series is refused before any of its occurrences is judged: fields, names, bounds.
+//! The order of the reasons for which a series is refused before its occurrences are decided.
 //!
-//! Each request is wrong in one way, or in one way and in all later ones.
+//! Fields come first, then names; the bounds on occurrences, calendars and texts are fields.
 
 use bookd::proto::v1 as pb;
 use tonic::Code;
@@ -9,7 +9,7 @@ use crate::harness::Bookd;
 use crate::series::{book, expect_field, lessons, made};
 use crate::words::refused;
 
-/// What makes a series of one lesson wrong, and the one field that is named for it.
+/// The field that the refusal names, and the change that makes a series of one lesson invalid.
 const WRONG_FIELDS: [(&str, fn(&mut pb::BookSeriesRequest)); 14] = [
     ("count", |series| series.count = Some(0)),
     ("count", |series| series.count = Some(i32::MIN)),
@@ -41,7 +41,7 @@ const WRONG_FIELDS: [(&str, fn(&mut pb::BookSeriesRequest)); 14] = [
     }),
 ];
 
-/// A last date in place of a count.
+/// Replaces the count by a last date.
 fn until(series: &mut pb::BookSeriesRequest, last: &str) {
     series.count = None;
     series.until = last.into();

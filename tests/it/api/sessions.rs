@@ -1,5 +1,6 @@
-//! A session is the same set of places: a class in one room shares no seats with one in another, though both have the
-//! teacher at one time.
+//! Sessions: seats are shared by appointments on the same set of calendars, and by no others.
+//!
+//! A class in one room shares no seats with a class in another, though both need the same teacher.
 
 use bookd::proto::v1 as pb;
 use prost_types::Timestamp;
@@ -8,7 +9,7 @@ use tonic::Status;
 use crate::harness::{Bookd, at, minutes, reason, timestamp, violations};
 use crate::people::bookd as command;
 
-/// Of the file that the binary before schema 4 made: two seats in one room, one in another.
+/// A file of schema 3 with overlapping sessions: two seats in one room, one in another.
 const FILE: &str = "schema-3.db";
 const FILE_NOW: &str = "2026-12-01T00:00:00Z";
 const FILE_START: &str = "2026-12-10T09:00:00Z";
@@ -18,7 +19,7 @@ const SEATS: [&str; 3] = [
     "01900016-0000-7000-8000-000000000001",
 ];
 
-/// A place of each calendar, all of them taken together.
+/// A session: its calendars, which are booked together, its type and its start.
 #[derive(Clone)]
 struct Class {
     calendars: Vec<String>,
@@ -91,7 +92,7 @@ impl Bookd {
         self.put_type(calendar, yoga).await;
     }
 
-    /// How many seats the list and the explanation show; both say the same.
+    /// The free seats that the list shows, if it shows the slot; the explanation must agree.
     async fn seats(&self, class: &Class) -> Option<i32> {
         let Class {
             calendars,
@@ -175,7 +176,7 @@ fn is_busy(refused: Result<pb::Appointment, Status>) {
     );
 }
 
-/// A series of two days of which the first is taken is refused; a partial one is booked on the second day.
+/// A series of two days whose first is taken is refused; a partial one books the second day.
 async fn expect_a_series_skips_the_taken_day(bookd: &Bookd, class: &Class) {
     let series = pb::BookSeriesRequest {
         calendar_ids: class.calendars.clone(),
@@ -224,7 +225,7 @@ async fn a_class_shares_its_seats_with_the_same_set_of_places_and_with_no_other(
     assert_eq!(bookd.seats(&first).await, Some(5));
     let seat = bookd.book(first.booking()).await.unwrap();
     for _ in 0..2 {
-        // The order in which places are named makes no difference.
+        // The order of the calendars makes no difference.
         assert_eq!(bookd.seats(&first).await, Some(4));
         assert_eq!(
             bookd.seats(&Class::new(&["r1", "t"], "10:00")).await,
@@ -252,7 +253,7 @@ async fn a_class_shares_its_seats_with_the_same_set_of_places_and_with_no_other(
         .unwrap();
     assert_eq!(joined.calendar_ids, ["t", "r1"]);
     assert_eq!(bookd.seats(&first).await, Some(3));
-    // The first seat leaves, and the others are still one session that can be joined.
+    // After the first seat has left, the others are still one session that can be joined.
     bookd
         .move_class(&seat.appointment_id, &Class::new(&["t", "r1"], "15:00"))
         .await
@@ -265,8 +266,8 @@ async fn a_class_shares_its_seats_with_the_same_set_of_places_and_with_no_other(
     bookd.stop().await;
 }
 
-/// The first seat of a session founds another elsewhere, while the others stay: the two share no seats, though both
-/// began with one appointment.
+/// The first seat of a session moves and starts another session, while the others stay: the two
+/// share no seats, though both began with the same appointment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_seat_that_moves_away_founds_a_session_that_is_not_the_one_it_left() {
     let mut bookd = Bookd::start().await;
@@ -345,7 +346,7 @@ async fn two_sessions_of_an_older_file_stay_and_nobody_joins_either() {
         None,
         "the other room's session is there still"
     );
-    // Once one of the two has moved away the other is a session like any.
+    // When one of the two has moved away, the other can be joined.
     let free = Class {
         start: timestamp("2026-12-10T13:00:00Z"),
         ..second.clone()

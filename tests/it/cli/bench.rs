@@ -1,4 +1,6 @@
-//! `bookd bench` measures what it says, and leaves nothing behind.
+//! `bookd bench` measures every kind of call that it names.
+//!
+//! It leaves no calendar on a named server, and no file of its own server.
 
 use std::process::Command;
 

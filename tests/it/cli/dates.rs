@@ -1,4 +1,7 @@
-//! The words for dates and times, in every command that takes them: read in `--zone`, a range's end from its beginning.
+//! Words for dates and times, such as `tomorrow`, in every command that takes them.
+//!
+//! They are read in `--zone`, or else in the calendar's zone; the end of a range is found from its
+//! start.
 
 use serde_json::Value;
 
@@ -11,7 +14,7 @@ const TUESDAY_AND_WEDNESDAY: &str = "2027-03-02T20:00:00Z";
 const SATURDAY: &str = "2027-03-06T12:00:00Z";
 const IN_NEW_YORK: &str = "--zone America/New_York";
 
-/// A line against this service, which runs on threads of its own.
+/// Runs a command line against this service and returns its output; it must succeed.
 fn well(service: &Bookd, line: &str) -> String {
     let words = words(line);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -164,7 +167,7 @@ async fn words_dates_and_ranges_are_read_in_the_zone_that_is_named_whatever_list
     service.stop().await;
 }
 
-/// The dates of the first and of the last slot that a line lists.
+/// The dates of the first and the last slot that the command line lists.
 fn first_and_last_date(service: &Bookd, line: &str) -> [String; 2] {
     let answer = json(service, line);
     let slots = answer["slots"].as_array().unwrap();
@@ -197,7 +200,7 @@ async fn the_second_word_of_a_range_is_read_from_the_first_date_on() {
         "series book c saturday 08:00 --every daily --until monday --allow-partial --name A",
     );
     assert_eq!(series["occurrences"].as_array().unwrap().len(), 3);
-    // Of slots the last date is one of them, as of overrides; of ranges of time the end is not in it.
+    // The last date of slots, as of overrides, is included; the end of a range of time is not.
     for (line, bounds) in [
         ("slots c saturday --to sunday", ["2027-03-13", "2027-03-14"]),
         ("slots c saturday --to monday", ["2027-03-13", "2027-03-15"]),

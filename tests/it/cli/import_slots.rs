@@ -1,4 +1,4 @@
-//! Import of `slots.json`, the slots of an earlier system: they become a calendar that offers exactly them.
+//! Import of `slots.json`, the slots of an earlier system, as a calendar that offers exactly these.
 //!
 //! Every mistake is named with its line and field.
 
@@ -57,8 +57,8 @@ fn s4_slots_json_becomes_a_calendar_that_offers_exactly_its_slots() {
         of("therapy")["rules"],
         json!([rule("16:00", "17:00", "2031-03-03")])
     );
-    let told = complaints(&tempfile::tempdir().unwrap(), SLOTS, &[]);
-    assert!(told[0].contains("--calendar"), "{told:?}");
+    let mistakes = complaints(&tempfile::tempdir().unwrap(), SLOTS, &[]);
+    assert!(mistakes[0].contains("--calendar"), "{mistakes:?}");
 }
 
 #[tokio::test]
@@ -137,12 +137,12 @@ fn s4_mistakes_in_slots_are_told_with_line_and_field() {
     "open": ["10:00"]
   }
 }"#;
-    let told = complaints(
+    let mistakes = complaints(
         &folder,
         text,
         &["--calendar", "clinic", "--zone", "Nowhere"],
     );
-    let fields: Vec<String> = told
+    let fields: Vec<String> = mistakes
         .iter()
         .map(|it| it.split(": ").take(2).collect::<Vec<_>>().join(" "))
         .collect();
@@ -157,5 +157,5 @@ fn s4_mistakes_in_slots_are_told_with_line_and_field() {
         "1 --zone",
         "1 bad name",
     ];
-    assert_eq!(fields, expected, "{told:#?}");
+    assert_eq!(fields, expected, "{mistakes:#?}");
 }

@@ -1,4 +1,6 @@
-//! The command line for people: every method has a command, every command teaches, and what they do is what they say.
+//! The command line: every method has a command, and every command has examples that work.
+//!
+//! The commands run as a binary of its own, against a server in another process.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,7 +13,7 @@ use prost_reflect::DescriptorPool;
 
 use crate::kill::Process;
 
-/// Runs the binary; `server` is who it talks to.
+/// Runs the binary in this folder against the server at this address.
 pub fn bookd(server: &str, folder: &Path, words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bookd"));
     command
@@ -22,6 +24,7 @@ pub fn bookd(server: &str, folder: &Path, words: &[&str]) -> Output {
         .unwrap()
 }
 
+/// The text of stdout and then of stderr.
 pub fn said(output: &Output) -> String {
     format!(
         "{}{}",
@@ -30,7 +33,7 @@ pub fn said(output: &Output) -> String {
     )
 }
 
-/// Every command below this one that does something itself, with the words that name it.
+/// Adds this command and all below it, each with the words that name it.
 pub fn leaves(command: &clap::Command, name: &str, found: &mut Vec<(String, clap::Command)>) {
     found.push((name.to_owned(), command.clone()));
     for inner in command.get_subcommands() {
@@ -38,6 +41,7 @@ pub fn leaves(command: &clap::Command, name: &str, found: &mut Vec<(String, clap
     }
 }
 
+/// The example lines in the help of a command.
 pub fn examples(command: &clap::Command) -> Vec<String> {
     let help = command
         .get_after_help()
@@ -50,7 +54,7 @@ pub fn examples(command: &clap::Command) -> Vec<String> {
         .collect()
 }
 
-/// The words of a line as a shell would split it.
+/// The words of a line, split at spaces and unquoted as by a shell.
 pub fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
     for character in line.chars() {
@@ -116,7 +120,8 @@ fn every_unary_method_of_the_contract_has_a_command() {
     );
 }
 
-/// What the kept contract lacks could be taken back or renumbered, and the check for that would not see it.
+/// A field that the kept contract lacks could be removed or renumbered, and the check for breaking
+/// changes would not see it.
 #[test]
 fn the_kept_contract_has_everything_that_is_in_the_contract() {
     let kept = std::fs::read(format!(
@@ -161,7 +166,7 @@ fn the_kept_contract_has_everything_that_is_in_the_contract() {
     );
 }
 
-/// A line that must go well; answers what it says.
+/// Runs a command line, which must succeed, and returns its output.
 fn well(process: &Process, folder: &Path, line: &str) -> String {
     let words = words(line);
     let output = bookd(
@@ -173,12 +178,12 @@ fn well(process: &Process, folder: &Path, line: &str) -> String {
     said(&output)
 }
 
-/// The id in the last column of the last line.
+/// The id in the last column of the last line of a table.
 pub fn id_of(table: &str) -> String {
     table.split_whitespace().last().unwrap().to_owned()
 }
 
-/// Makes the calendars of a doctor and of a room, changes them, and gives them types.
+/// Makes the calendars of a doctor and a room, changes them, and puts their types.
 fn make_calendars(run: &impl Fn(&str) -> String) {
     run(
         "calendar create dr-lee --name \"Dr Lee\" --zone Europe/Paris --owner Lee --owner-email lee@example.com",
@@ -205,7 +210,7 @@ fn make_calendars(run: &impl Fn(&str) -> String) {
     run("types delete dr-lee gone");
 }
 
-/// Books an appointment on both calendars, changes and moves it, and calls it off.
+/// Books an appointment on both calendars, updates, moves and cancels it.
 fn book_move_and_cancel(run: &impl Fn(&str) -> String) {
     let booked = run(
         "book dr-lee,room-1 tomorrow 10:00 --all --type visit --name Grace --note first --metadata a=b",
@@ -246,7 +251,7 @@ fn hold_and_request(run: &impl Fn(&str) -> String) {
     assert!(run(&format!("decline {request} --reason full")).contains("declined"));
 }
 
-/// Closes dates and opens them again, and notes busy time.
+/// Puts and deletes overrides, and puts busy time.
 fn change_hours(run: &impl Fn(&str) -> String) {
     run("overrides put dr-lee 2031-12-24 closed --to 2031-12-26 --note Christmas");
     assert!(run("hours dr-lee").contains("2031-12-25"));

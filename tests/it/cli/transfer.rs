@@ -1,4 +1,6 @@
-//! Import and export: all or nothing, every mistake with its line, and what comes out goes in again.
+//! Import and export: an import is whole or not at all, and an export reads back to the same bytes.
+//!
+//! Every mistake in a file is named with its line and field.
 
 use std::path::Path;
 use std::process::Output;
@@ -26,7 +28,7 @@ pub fn well(folder: &Path, words: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What is wrong with a file, line by line.
+/// The mistakes that a failed import names, one a line; nothing was imported.
 pub fn complaints(folder: &TempDir, text: &str, further: &[&str]) -> Vec<String> {
     let file = written(folder, "wrong.json", text);
     let words: Vec<&str> = ["import", &file]
@@ -76,7 +78,7 @@ const CLINIC: &str = r#"{"calendars": [
 ]}
 "#;
 
-/// An export of `CLINIC` has all that the file says, and what follows from it.
+/// The export of `CLINIC` has what the file says, and what follows from it.
 fn expect_the_clinic_in(exported: &Value) {
     let appointments = exported["calendars"][0]["appointments"].as_array().unwrap();
     let of = |start: &str| {
@@ -165,7 +167,7 @@ fn what_is_exported_and_imported_again_is_exported_the_same_byte_by_byte() {
 
 #[test]
 fn what_an_older_version_wrote_is_exported_and_imported_the_same_byte_by_byte() {
-    // The file of schema 3 has sessions that take each other's time: these are refused.
+    // An import refuses the file of schema 3, whose sessions overlap.
     for schema in 1..=2 {
         let folder = tempfile::tempdir().unwrap();
         let kept = format!(
@@ -237,7 +239,7 @@ async fn served() -> Bookd {
     bookd
 }
 
-/// Deletes the types, and the first calendar of the appointment that has two.
+/// Deletes the types of `ada`, and `bea`, the first calendar of the appointment on two.
 async fn delete_types_and_a_calendar(bookd: &Bookd) {
     let delete = pb::DeleteAppointmentTypeRequest {
         calendar_id: "ada".to_owned(),
@@ -267,7 +269,7 @@ async fn what_a_server_wrote_is_exported_without_the_holds_and_what_was_deleted(
     let bookd = served().await;
     delete_types_and_a_calendar(&bookd).await;
     let folder = tempfile::tempdir().unwrap();
-    let beside = offline(
+    let refused = offline(
         folder.path(),
         &[
             "export",
@@ -275,8 +277,8 @@ async fn what_a_server_wrote_is_exported_without_the_holds_and_what_was_deleted(
             &format!("sqlite:{}", bookd.file().display()),
         ],
     );
-    assert_eq!(beside.status.code(), Some(7), "{}", said(&beside));
-    assert!(said(&beside).contains("stop it first"));
+    assert_eq!(refused.status.code(), Some(7), "{}", said(&refused));
+    assert!(said(&refused).contains("stop it first"));
     let store = bookd.file();
     let copy = folder.path().join("bookd.db");
     let source = rusqlite::Connection::open(store).unwrap();
@@ -332,8 +334,8 @@ fn every_mistake_in_a_file_is_told_with_line_and_field_and_nothing_is_imported()
      {"start_time": 7}
    ]}
 ], "more": 1}"#;
-    let told = complaints(&folder, text, &[]);
-    let mut begins: Vec<String> = told
+    let mistakes = complaints(&folder, text, &[]);
+    let mut begins: Vec<String> = mistakes
         .iter()
         .map(|it| it.split(": ").take(2).collect::<Vec<_>>().join(" "))
         .collect();
@@ -352,20 +354,20 @@ fn every_mistake_in_a_file_is_told_with_line_and_field_and_nothing_is_imported()
         "6 calendars[0].surprise",
         "8 calendars[0].appointments[0].start_time",
     ];
-    assert_eq!(begins, expected, "{told:#?}");
+    assert_eq!(begins, expected, "{mistakes:#?}");
     let shown = r#"{"calendars": [{"calendar_id": "ada", "appointments": [
         {"start_time": "2031-03-03T10:00:00Z", "local_start": "9999-12-31T23:59"}]}]}"#;
-    let told = complaints(&folder, shown, &[]);
+    let mistakes = complaints(&folder, shown, &[]);
     assert!(
-        told[0].starts_with("2: calendars[0].appointments[0].local_start: "),
-        "{told:?}"
+        mistakes[0].starts_with("2: calendars[0].appointments[0].local_start: "),
+        "{mistakes:?}"
     );
-    let told = complaints(
+    let mistakes = complaints(
         &folder,
         "{\"calendars\": [\n{\"calendar_id\": \"a\"},\n]}",
         &[],
     );
-    assert!(told[0].starts_with("3: "), "{told:?}");
+    assert!(mistakes[0].starts_with("3: "), "{mistakes:?}");
     assert_eq!(complaints(&folder, "[]", &[]).len(), 1);
     assert_eq!(complaints(&folder, "{\"x\": 1}", &[]).len(), 2);
     let twice = complaints(
@@ -390,8 +392,8 @@ fn conflicts_unknown_types_and_ids_that_are_there_are_told_together() {
   {{"start_time": "2031-03-03T16:00:00Z", "calendar_ids": ["ada", "nobody"]}}
 ]}}]}}"#
     );
-    let told = complaints(&folder, &text, &[]);
-    let fields: Vec<&str> = told
+    let mistakes = complaints(&folder, &text, &[]);
+    let fields: Vec<&str> = mistakes
         .iter()
         .map(|it| it.split(": ").nth(1).unwrap())
         .collect();
@@ -404,11 +406,11 @@ fn conflicts_unknown_types_and_ids_that_are_there_are_told_together() {
     assert_eq!(
         fields,
         expected.map(|it| format!("calendars[0].appointments{it}")),
-        "{told:#?}"
+        "{mistakes:#?}"
     );
     assert!(
-        told[0].starts_with("3: ") && told[0].contains("BUSY_BOOKING"),
-        "{told:?}"
+        mistakes[0].starts_with("3: ") && mistakes[0].contains("BUSY_BOOKING"),
+        "{mistakes:?}"
     );
 }
 
@@ -424,9 +426,13 @@ fn an_import_beside_a_server_or_over_a_calendar_is_refused_and_a_dry_run_changes
     let absent = offline(folder.path(), &["export"]);
     assert_eq!(absent.status.code(), Some(4), "{}", said(&absent));
     let process = Process::start(&folder.path().join("bookd.db"));
-    let beside = offline(folder.path(), &["import", &file]);
-    assert_eq!(beside.status.code(), Some(7), "{}", said(&beside));
-    assert!(said(&beside).contains("stop it first"), "{}", said(&beside));
+    let refused = offline(folder.path(), &["import", &file]);
+    assert_eq!(refused.status.code(), Some(7), "{}", said(&refused));
+    assert!(
+        said(&refused).contains("stop it first"),
+        "{}",
+        said(&refused)
+    );
     assert!(process.terminate().success());
     well(folder.path(), &["import", &file]);
     let before = well(folder.path(), &["export"]);
@@ -451,7 +457,7 @@ fn a_large_file_is_imported_and_only_so_many_mistakes_of_it_are_told() {
         .map(|n| json!({ "start_time": start(n), "end_time": end(n), "note": "n" }))
         .collect();
     let whole = |appointments: &[Value]| json!({ "calendars": [{ "calendar_id": "a", "appointments": appointments }] });
-    // The last minute of a first of January does not touch the next year.
+    // The last minute of each first of January is left out: its `end` would be in the next year.
     let proper: Vec<Value> = appointments
         .iter()
         .enumerate()
@@ -459,12 +465,12 @@ fn a_large_file_is_imported_and_only_so_many_mistakes_of_it_are_told() {
         .map(|it| it.1.clone())
         .collect();
     let wrong: Vec<Value> = (0..200).map(|_| json!({ "start_time": "never" })).collect();
-    let told = complaints(&folder, &whole(&wrong).to_string(), &[]);
-    assert_eq!(told.len(), bookd::admin::import::COMPLAINTS_MAX + 1);
+    let mistakes = complaints(&folder, &whole(&wrong).to_string(), &[]);
+    assert_eq!(mistakes.len(), bookd::admin::import::COMPLAINTS_MAX + 1);
     assert!(
-        told.last().unwrap().contains("150 more"),
+        mistakes.last().unwrap().contains("150 more"),
         "{:?}",
-        told.last()
+        mistakes.last()
     );
     let file = written(&folder, "large.json", &whole(&proper).to_string());
     assert!(well(folder.path(), &["import", &file]).contains("1 calendar with 9994 appointments"));
