@@ -106,7 +106,7 @@ async fn an_appointment_can_be_moved_onto_a_part_of_itself_and_onto_itself() {
     assert_eq!(
         same.unwrap().into_inner().revision,
         moved.revision,
-        "it is there already"
+        "the appointment is already there"
     );
     let for_the_move = pb::ListSlotsRequest {
         appointment_type_id: "visit".into(),
@@ -119,7 +119,7 @@ async fn an_appointment_can_be_moved_onto_a_part_of_itself_and_onto_itself() {
             .starts_of(for_the_move)
             .await
             .contains(&"11:15".to_owned()),
-        "the list says what a move can take"
+        "the list shows the slots that the move can take"
     );
     bookd.stop().await;
 }

@@ -176,7 +176,7 @@ async fn appointments_of_a_deleted_type_are_moved_by_its_last_definition() {
         assert_eq!(
             reason(&booked),
             "APPOINTMENT_TYPE_NOT_FOUND",
-            "nothing new is booked of it"
+            "a deleted type takes no new bookings"
         );
         expect_slots_for_the_move(&bookd, &one).await;
         bookd = bookd.restart().await;
@@ -193,7 +193,7 @@ async fn appointments_of_a_deleted_type_are_moved_by_its_last_definition() {
     assert_eq!(
         reason(&elsewhere),
         "APPOINTMENT_TYPE_NOT_FOUND",
-        "of another calendar the type is gone"
+        "the other calendar has no such type"
     );
     let moved = bookd
         .move_by(&one, &[], &format!("{MONDAY}T15:00:00Z"))
@@ -208,7 +208,11 @@ async fn appointments_of_a_deleted_type_are_moved_by_its_last_definition() {
         .move_by(&two, &[], &format!("{TUESDAY}T09:00:00Z"))
         .await
         .unwrap_err();
-    assert_eq!(reason(&late), "TOO_LATE", "its cut-off counts");
+    assert_eq!(
+        reason(&late),
+        "TOO_LATE",
+        "the cut-off of the deleted type counts"
+    );
     // A type that is made again has its new definition.
     let anew = pb::AppointmentType {
         appointment_type_id: "class".into(),
@@ -240,7 +244,7 @@ async fn a_deleted_calendar_is_listed_by_its_id_with_whatever_has_that_id_next()
         assert_eq!(
             bookd.history("ada").await,
             [3, 2, 1],
-            "its deletion is part of its history"
+            "the history of a calendar includes its deletion"
         );
         let gone = pb::GetCalendarRequest {
             calendar_id: "ada".into(),
@@ -278,7 +282,7 @@ async fn a_deleted_calendar_is_listed_by_its_id_with_whatever_has_that_id_next()
     assert_eq!(
         busy.len(),
         1,
-        "what was booked of the other one takes no time of this one: {busy:?}"
+        "appointments of the deleted calendar take no time of the new one: {busy:?}"
     );
     assert_eq!(
         reason(&bookd.listed("nobody").await.unwrap_err()),

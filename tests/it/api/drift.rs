@@ -63,7 +63,7 @@ async fn appointments_whose_zone_got_other_rules_are_listed_and_do_not_move() {
     bookd.booked("bob", "2027-03-10T10:00").await;
     assert!(
         bookd.drifts(of("")).await.is_empty(),
-        "nothing drifts under the rules that it was booked by"
+        "no appointment drifts under the rules by which it was booked"
     );
     // The new release gives Paris the rules of London.
     let (_folder, zones) = release(&[
@@ -81,7 +81,7 @@ async fn appointments_whose_zone_got_other_rules_are_listed_and_do_not_move() {
         assert_eq!(
             drifts[0].appointment.as_ref().unwrap().start_time,
             kept.start_time,
-            "nothing moves by itself"
+            "the appointment does not move"
         );
         assert_eq!(
             drifts[0].appointment.as_ref().unwrap().local_start,
@@ -220,7 +220,7 @@ async fn drifts_come_page_by_page_each_once() {
     assert!(unknown.is(Code::NotFound, "CALENDAR_NOT_FOUND"));
     assert!(
         bookd.book(booking("ada", "2027-03-11T09:00")).await.is_ok(),
-        "what is new goes by the new rules"
+        "new bookings follow the new rules"
     );
     bookd.stop().await;
 }
@@ -276,7 +276,7 @@ async fn a_hold_on_a_calendar_whose_zone_is_gone_runs_out_and_stops_nobody() {
     bookd.booked("ada", "2027-03-10T09:00").await;
     let expired = bookd.appointment(&held.appointment_id).await;
     assert_eq!(expired.state(), pb::AppointmentState::Expired);
-    assert!(expired.revision > held.revision, "it is on record");
+    assert!(expired.revision > held.revision, "the expiry is recorded");
     // With the old rules again, the time of the hold is free and its expiry is in the history.
     let bookd = bookd.restart().await;
     let request = pb::ListChangesRequest {
@@ -337,7 +337,7 @@ async fn a_person_is_erased_from_calendars_whose_zone_is_gone_too() {
         .changes;
     assert_eq!(
         changes[0].command, "RedactInvitee",
-        "the calendar's history has it"
+        "the history of the calendar has the redaction"
     );
     assert!(
         refused(bookd.book(booking("bob", "2027-03-10T09:00")).await)

@@ -95,7 +95,7 @@ async fn an_address_is_found_in_every_spelling_and_kept_as_it_was_written() {
     assert_eq!(
         bookd.redact_address(WRITTEN).await,
         0,
-        "nobody is left, and that is no error"
+        "a redaction that finds nobody is no error"
     );
     bookd.stop().await;
 }

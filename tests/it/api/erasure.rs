@@ -117,7 +117,7 @@ async fn nothing_personal_is_left_in_the_file_after_a_redaction_and_vacuum() {
     assert_eq!(
         PERSONAL.iter().find(|word| !holds(&before, word)),
         None,
-        "the test sees what there is to see"
+        "the file has every personal word before the redaction"
     );
     // Addresses are compared without case.
     let redacted = bookd.redact(by_email("XANTHIPPE@privat.example")).await;
@@ -138,10 +138,7 @@ async fn nothing_personal_is_left_in_the_file_after_a_redaction_and_vacuum() {
         .unwrap();
     drop(connection);
     let after = bytes_of(&file);
-    assert!(
-        holds(&after, "ada"),
-        "the file is still what it was otherwise"
-    );
+    assert!(holds(&after, "ada"), "the rest of the file is still there");
     assert_eq!(PERSONAL.iter().find(|word| holds(&after, word)), None);
     drop(folder);
 }

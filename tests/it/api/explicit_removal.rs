@@ -76,7 +76,7 @@ fn a_zone_alone_keeps_the_hours_and_shows_the_appointments_that_lie_outside() {
     assert_eq!(
         now["appointments_outside"][0]["appointment_id"],
         Value::from(id),
-        "as the server says"
+        "the appointments of the server's answer"
     );
     let (code, said) = served.run("hours nobody --zone Europe/Paris");
     assert!(

@@ -124,7 +124,7 @@ async fn a_request_sent_again_has_its_effect_once_and_answers_with_what_is_there
     assert_eq!(again.revision, first.revision);
     assert_eq!(
         again.appointment, cancelled.appointment,
-        "the resource as it is now"
+        "the repeat answers with the current resource"
     );
     assert_eq!(
         bookd

@@ -224,7 +224,7 @@ async fn more_holds_than_one_batch_records_run_out_at_once_and_their_time_is_fre
     assert_eq!(
         bookd.revision().await,
         revision + HOLDS + 1,
-        "each expiry is a change of its own, once"
+        "each expiry is one change"
     );
     bookd.stop().await;
 }

@@ -151,7 +151,11 @@ async fn the_history_of_an_appointment_has_its_own_events_however_many_a_change_
         .iter()
         .map(|it| it.events.len())
         .collect();
-    assert_eq!(of_other, [2, 1, 1, 1], "of the deletion what was on both");
+    assert_eq!(
+        of_other,
+        [2, 1, 1, 1],
+        "the deletion has the two events of the appointments on both calendars"
+    );
     bookd.stop().await;
 }
 
@@ -281,7 +285,7 @@ async fn a_watch_is_told_a_large_change_in_parts_live_and_later_alike() {
         if parts[0].revision == last {
             break parts;
         }
-        assert_eq!(parts.len(), 1, "no booking comes in parts");
+        assert_eq!(parts.len(), 1, "a booking has one part");
     };
     assert_eq!(sizes(&whole), [1_000, 443]);
     let again = pb::WatchAppointmentsRequest {
@@ -300,7 +304,7 @@ async fn a_watch_is_told_a_large_change_in_parts_live_and_later_alike() {
     assert_eq!(
         sizes(&parts(&mut of_other).await),
         [2],
-        "what passes is counted, and not the change"
+        "the size of a part counts the events that pass the filter alone"
     );
     let next = bookd
         .book(booking("other", "2027-05-06T12:00"))

@@ -188,7 +188,7 @@ async fn another_zone_of_a_calendar_names_what_it_leaves_outside_and_moves_none(
     assert_eq!(
         named,
         std::slice::from_ref(&early),
-        "whole, and where it was"
+        "the answer has the whole appointment, unmoved"
     );
     assert_eq!(bookd.appointment(&early.appointment_id).await, early);
     let (again, same_revision) = new_york.answer(&bookd).await.unwrap();
@@ -204,7 +204,7 @@ async fn another_zone_of_a_calendar_names_what_it_leaves_outside_and_moves_none(
     assert_eq!(
         renamed.names(&bookd).await,
         ["09:00"],
-        "whichever setting changes"
+        "a change of another setting names them too"
     );
     assert_eq!(
         Change::zone("Europe/Paris").names(&bookd).await,
@@ -286,7 +286,7 @@ async fn a_repeated_change_of_hours_names_again_what_lies_outside_now() {
         assert_eq!(
             first,
             change.clone().answer(&bookd).await.unwrap(),
-            "a lost answer is asked for again"
+            "a repeated request has the same answer"
         );
         assert_eq!(change.clone().names(&bookd).await, *expected);
         revisions.push(first.1);
@@ -296,7 +296,7 @@ async fn a_repeated_change_of_hours_names_again_what_lies_outside_now() {
         assert_eq!(
             change.clone().names(&bookd).await,
             ["16:00"],
-            "as it is now, as all that a repeat shows"
+            "a repeat shows the current state"
         );
     }
     bookd.cancel(&late.appointment_id).await;

@@ -55,7 +55,7 @@ async fn of_64_racing_for_overlapping_times_the_winners_are_disjoint_and_maximal
     assert_eq!(
         asked_for.filter(is_free).count(),
         0,
-        "another client could have been served: {won:?}"
+        "another client could have won: {won:?}"
     );
     bookd.stop().await;
 }

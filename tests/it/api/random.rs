@@ -202,13 +202,13 @@ async fn run(seed: u64) {
             );
             assert!(
                 run.shown().await == before,
-                "a restart changed what shows: seed {seed}, step {step}"
+                "a restart changed what clients see: seed {seed}, step {step}"
             );
         }
     }
     assert!(
         run.accepted > STEPS / 10,
-        "seed {seed}: hardly anything was accepted: {}",
+        "seed {seed}: few calls were accepted: {}",
         run.accepted
     );
     run.bookd.stop().await;

@@ -219,7 +219,7 @@ async fn the_reasons_of_moving_come_in_their_order() {
     let unchanged = moved(&bookd, to(of_free, "12:00")).await.unwrap();
     assert_eq!(
         unchanged.revision, free.revision,
-        "moving onto itself changes nothing"
+        "a move to the same time changes nothing"
     );
     bookd.cancel(of_free).await;
     let of_cancelled = moved(&bookd, to(of_free, "13:00")).await.unwrap_err();
@@ -245,7 +245,7 @@ async fn an_appointment_past_its_cut_off_is_not_cancelled_and_a_cancelled_one_is
     let again = bookd.cancel(&free.appointment_id).await;
     assert_eq!(
         again, cancelled,
-        "cancelling what is cancelled is OK, unchanged"
+        "a second cancellation is OK and changes nothing"
     );
     bookd.stop().await;
 }

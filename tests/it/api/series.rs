@@ -101,7 +101,7 @@ async fn nine_stays_nine_over_a_clock_change_and_it_is_one_change() {
     assert_eq!(
         [seconds[2] - seconds[1], seconds[3] - seconds[2]],
         [week, week - 3_600],
-        "the 28th of March is short"
+        "the week of the 28th of March has an hour less"
     );
     let shown = listed(&bookd, &answer.series_id).await;
     assert_eq!(shown.iter().collect::<Vec<_>>(), made(&answer));
@@ -187,7 +187,7 @@ async fn a_dry_run_reports_the_occurrence_that_is_taken_and_a_partial_series_lea
     assert_eq!(
         (dry.occurrences.len(), made(&dry).len()),
         (24, 0),
-        "all or nothing would make nothing"
+        "without allow_partial no occurrence would be booked"
     );
     let bookable: Vec<i32> = dry
         .occurrences
@@ -200,7 +200,7 @@ async fn a_dry_run_reports_the_occurrence_that_is_taken_and_a_partial_series_lea
     assert_eq!(taken.violations[0].code(), pb::ViolationCode::BusyBooking);
     assert!(
         taken.violations[0].appointment_ids.is_empty(),
-        "whose it is stays unsaid"
+        "the conflicting appointment is not named"
     );
     assert_eq!(taken.next_slot.as_ref().unwrap().calendar_ids, ["ada"]);
     assert_eq!(
@@ -270,7 +270,7 @@ async fn a_broken_rule_of_one_outranks_lost_races_of_others_and_details_stay_sma
     assert_eq!(
         refusal.metadata["occurrences"].split(',').count(),
         366,
-        "every one is named"
+        "the metadata names every occurrence"
     );
     let violations = &refusal.details.precondition_failure().unwrap().violations;
     assert!(violations.len() > 5 && violations.last().unwrap().description.ends_with(" more"));
@@ -294,7 +294,7 @@ async fn a_broken_rule_of_one_outranks_lost_races_of_others_and_details_stay_sma
     assert_eq!(
         report.occurrences.iter().take_while(has_near).count(),
         100,
-        "no more than one booking may look for"
+        "a series makes no more searches for nearest slots than one booking may"
     );
     bookd.stop().await;
 }
@@ -324,7 +324,7 @@ async fn occurrences_count_against_each_other() {
     assert!(refusal.is(Code::Aborted, "SLOT_TAKEN"));
     assert_eq!(
         refusal.metadata["occurrences"], "2,3,4,5,6,9",
-        "Monday and Tuesday, and again a week later"
+        "Monday and Tuesday of each week are free"
     );
     assert!(refusal.codes().iter().all(|it| *it == "LIMIT"));
     let answer = book(
@@ -399,7 +399,7 @@ async fn a_repeat_is_answered_with_the_same_ids_and_the_appointments_as_they_are
             .map(|it| it.index)
             .collect::<Vec<_>>(),
         [0, 2, 3],
-        "what was left out is not"
+        "a repeat has the booked occurrences alone"
     );
     let id = |it: &&pb::Appointment| it.appointment_id.clone();
     assert!(made(&again).iter().map(id).eq(made(&first).iter().map(id)));

@@ -41,7 +41,7 @@ async fn cancel_one_and_the_last_three(bookd: &Bookd, lessons: &[pb::Appointment
         .unwrap();
     assert_eq!(
         again, off,
-        "what is cancelled is cancelled, and no revision is spent"
+        "a second cancellation has the same answer and spends no revision"
     );
 
     let dry = pb::CancelSeriesRequest {
@@ -90,7 +90,7 @@ async fn one_the_following_or_all_are_called_off_in_one_change_each() {
     assert_eq!(
         ids(&off.appointments),
         expected,
-        "those that were cancelled before are among them"
+        "occurrences that were cancelled before are in the answer"
     );
     assert!(
         off.appointments
@@ -108,7 +108,7 @@ async fn one_the_following_or_all_are_called_off_in_one_change_each() {
         .unwrap();
     assert_eq!(
         again, off,
-        "a series is named by any of its appointments, and nothing changes twice"
+        "any appointment names its series, and a second cancellation changes nothing"
     );
     bookd.stop().await;
 }
@@ -157,7 +157,7 @@ async fn one_past_its_cut_off_keeps_all_and_what_took_place_stays() {
     let refusal = refused(cancel(&bookd, one(pb::SeriesScope::Following, of(0))).await);
     assert!(
         refusal.is(Code::FailedPrecondition, "APPOINTMENT_STATE"),
-        "the one that is named is judged: {refusal:?}"
+        "the state of the named appointment decides: {refusal:?}"
     );
     let off = cancel(&bookd, one(pb::SeriesScope::Following, of(2)))
         .await

@@ -135,7 +135,11 @@ impl Bookd {
             .unwrap()
             .into_inner();
         let seats = listed.first().map(|it| it.seats_remaining);
-        assert_eq!(explained.bookable, seats.is_some(), "listed and explained");
+        assert_eq!(
+            explained.bookable,
+            seats.is_some(),
+            "the list and the explanation agree"
+        );
         seats
     }
 
@@ -344,7 +348,7 @@ async fn two_sessions_of_an_older_file_stay_and_nobody_joins_either() {
     assert_eq!(
         bookd.seats(&first).await,
         None,
-        "the other room's session is there still"
+        "the session in the other room still takes the time"
     );
     // When one of the two has moved away, the other can be joined.
     let free = Class {

@@ -88,7 +88,7 @@ async fn all_of_them_are_taken_at_once_or_none_is() {
     assert_eq!(
         bookd.starts("doctor", "Europe/Paris", DAY).await,
         ["09:00", "10:00", "11:00", "12:00"],
-        "nothing is kept"
+        "a refused booking takes no time"
     );
     let closed = refused(bookd.book(book(&both, All, "10:00")).await);
     assert!(

@@ -359,7 +359,7 @@ fn all_pages_of_a_list_come_up_to_the_limit() {
     assert_eq!(
         ids(&run("slots ada tomorrow --type short --json --limit 1440")),
         1_440,
-        "more than one page holds"
+        "the limit is larger than one page"
     );
     assert_eq!(
         ids(&run("slots ada tomorrow --type short --json --limit 1001")),

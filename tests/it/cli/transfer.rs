@@ -99,7 +99,7 @@ fn expect_the_clinic_in(exported: &Value) {
     assert_eq!(
         of("2031-03-06T11:00")["start_time"],
         "2031-03-06T09:00:00Z",
-        "as it was recorded"
+        "the recorded start counts, not the wall time"
     );
     assert_eq!(of("2020-03-01T12:00")["appointment_type_id"], "gone");
     let states = |state: &str| {
@@ -116,10 +116,14 @@ fn expect_the_clinic_in(exported: &Value) {
     assert_eq!(
         states("APPOINTMENT_STATE_PENDING"),
         2,
-        "that do not block each other"
+        "two requests of one type that do not block each other"
     );
     let overrides = &exported["calendars"][0]["overrides"];
-    assert_eq!(overrides.as_array().unwrap().len(), 3, "a range is dates");
+    assert_eq!(
+        overrides.as_array().unwrap().len(),
+        3,
+        "a range of dates becomes one override a date"
+    );
 }
 
 #[test]
@@ -148,7 +152,7 @@ fn what_is_exported_and_imported_again_is_exported_the_same_byte_by_byte() {
     assert_eq!(
         well(folder.path(), &["export"]),
         one,
-        "to standard output the same"
+        "the export to standard output is the same"
     );
     expect_the_clinic_in(&serde_json::from_str(&one).unwrap());
     let codes = well(folder.path(), &["export", "--codes"]);
@@ -421,7 +425,7 @@ fn an_import_beside_a_server_or_over_a_calendar_is_refused_and_a_dry_run_changes
     assert!(well(folder.path(), &["import", &file, "--dry-run"]).contains("would be imported"));
     assert!(
         !folder.path().join("bookd.db").exists(),
-        "asking makes no file"
+        "a dry run makes no file"
     );
     let absent = offline(folder.path(), &["export"]);
     assert_eq!(absent.status.code(), Some(4), "{}", said(&absent));
