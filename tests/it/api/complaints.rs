@@ -189,8 +189,8 @@ async fn two_requests_for_one_time_are_one_when_they_block_and_one_is_approved_w
         bookd.book(ask()).await.unwrap(),
         bookd.book(ask()).await.unwrap(),
     );
-    let approve = |it: &pb::Appointment| pb::ApproveAppointmentRequest {
-        appointment_id: it.appointment_id.clone(),
+    let approve = |appointment: &pb::Appointment| pb::ApproveAppointmentRequest {
+        appointment_id: appointment.appointment_id.clone(),
         ..Default::default()
     };
     bookd

@@ -61,7 +61,7 @@ impl Bookd {
 
     /// Books three appointments, moves one, cancels one with a reason and updates one: each of
     /// these paths could keep a copy. Returns their ids.
-    async fn live_with_xanthippe(&self) -> Vec<String> {
+    async fn book_for_xanthippe(&self) -> Vec<String> {
         self.open("ada", "08:00", "18:00").await;
         let mut ids = Vec::new();
         for clock in ["09:00", "10:00", "11:00"] {
@@ -111,7 +111,7 @@ fn holds(bytes: &[u8], word: &str) -> bool {
 #[tokio::test]
 async fn nothing_personal_is_left_in_the_file_after_a_redaction_and_vacuum() {
     let bookd = Bookd::start().await;
-    let ids = bookd.live_with_xanthippe().await;
+    let ids = bookd.book_for_xanthippe().await;
     let file = bookd.file();
     let before = bytes_of(&file);
     assert_eq!(
@@ -146,7 +146,7 @@ async fn nothing_personal_is_left_in_the_file_after_a_redaction_and_vacuum() {
 #[tokio::test]
 async fn a_redaction_keeps_time_and_state_and_is_one_change() {
     let bookd = Bookd::start().await;
-    let ids = bookd.live_with_xanthippe().await;
+    let ids = bookd.book_for_xanthippe().await;
     let offered = bookd.offered("ada", MONDAY).await.unwrap();
     let revision = bookd.revision().await;
     let before = bookd.appointment(&ids[0]).await;
@@ -158,12 +158,12 @@ async fn a_redaction_keeps_time_and_state_and_is_one_change() {
         revision + 1
     );
     let after = bookd.appointment(&ids[0]).await;
-    let kept = |it: &pb::Appointment| {
+    let kept = |appointment: &pb::Appointment| {
         (
-            it.start_time,
-            it.state,
-            it.calendar_ids.clone(),
-            it.confirmation_code.clone(),
+            appointment.start_time,
+            appointment.state,
+            appointment.calendar_ids.clone(),
+            appointment.confirmation_code.clone(),
         )
     };
     assert_eq!(kept(&before), kept(&after));
@@ -205,7 +205,7 @@ async fn a_redaction_keeps_time_and_state_and_is_one_change() {
 #[tokio::test]
 async fn a_redaction_is_dry_run_replayed_and_refused_like_every_mutation() {
     let bookd = Bookd::start().await;
-    let ids = bookd.live_with_xanthippe().await;
+    let ids = bookd.book_for_xanthippe().await;
     let revision = bookd.revision().await;
     let dry = pb::RedactInviteeRequest {
         validate_only: true,
@@ -258,7 +258,7 @@ async fn a_redaction_is_dry_run_replayed_and_refused_like_every_mutation() {
 #[tokio::test]
 async fn appointments_of_a_deleted_calendar_are_redacted_too() {
     let bookd = Bookd::start().await;
-    let ids = bookd.live_with_xanthippe().await;
+    let ids = bookd.book_for_xanthippe().await;
     let delete = pb::DeleteCalendarRequest {
         calendar_id: "ada".into(),
         force: true,

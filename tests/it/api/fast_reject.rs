@@ -57,11 +57,11 @@ async fn refused_alike(bookd: &Bookd, request: pb::BookAppointmentRequest) -> Re
     );
     let (published, writer) = (Refused::of(&published), Refused::of(&writer));
     assert_eq!(published.metadata, writer.metadata);
-    let violations = |it: &Refused| {
+    let violations = |refusal: &Refused| {
         format!(
             "{:?} {:?}",
-            it.details.precondition_failure(),
-            it.details.bad_request()
+            refusal.details.precondition_failure(),
+            refusal.details.bad_request()
         )
     };
     assert_eq!(violations(&published), violations(&writer));

@@ -147,8 +147,9 @@ impl Change {
         let (named, _) = self.answer(bookd).await.unwrap();
         named
             .iter()
-            .map(|it| {
-                it.local_start
+            .map(|appointment| {
+                appointment
+                    .local_start
                     .strip_prefix(&format!("{DATE}T"))
                     .unwrap()
                     .to_owned()

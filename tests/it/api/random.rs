@@ -146,15 +146,18 @@ fn expect_no_time_is_had_twice(appointments: &[pb::Appointment]) {
             // An appointment shows the buffers of its first calendar alone: where one has several
             // calendars, only the times without buffers are compared.
             let is_plain = one.calendar_ids.len() > 1 || two.calendar_ids.len() > 1;
-            let padded = |it: &pb::Appointment| {
+            let padded = |appointment: &pb::Appointment| {
                 let (before, after) = if is_plain {
                     (0, 0)
                 } else {
-                    (seconds(it.buffer_before), seconds(it.buffer_after))
+                    (
+                        seconds(appointment.buffer_before),
+                        seconds(appointment.buffer_after),
+                    )
                 };
                 (
-                    it.start_time.unwrap().seconds - before,
-                    it.end_time.unwrap().seconds + after,
+                    appointment.start_time.unwrap().seconds - before,
+                    appointment.end_time.unwrap().seconds + after,
                 )
             };
             let ((from, to), (other_from, other_to)) = (padded(one), padded(two));

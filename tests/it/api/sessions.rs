@@ -171,7 +171,8 @@ impl Bookd {
     }
 }
 
-fn is_busy(refused: Result<pb::Appointment, Status>) {
+/// The refusal is SLOT_TAKEN, because of bookings alone.
+fn expect_busy(refused: Result<pb::Appointment, Status>) {
     let status = refused.unwrap_err();
     let codes = violations(&status);
     assert!(
@@ -238,8 +239,8 @@ async fn a_class_shares_its_seats_with_the_same_set_of_places_and_with_no_other(
         let others = [&["t", "r2"][..], &["t"], &["r1"], &["t", "r1", "r2"]];
         for other in others.map(|places| Class::new(places, "10:00")) {
             assert_eq!(bookd.seats(&other).await, None, "{:?}", other.calendars);
-            is_busy(bookd.book(other.booking()).await);
-            is_busy(bookd.hold_class(&other).await);
+            expect_busy(bookd.book(other.booking()).await);
+            expect_busy(bookd.hold_class(&other).await);
         }
         assert_eq!(bookd.seats(&Class::new(&["r2"], "10:00")).await, Some(5));
         bookd = bookd.restart().await;
@@ -250,7 +251,7 @@ async fn a_class_shares_its_seats_with_the_same_set_of_places_and_with_no_other(
         .book(Class::new(&["t", "r2"], "12:00").booking())
         .await
         .unwrap();
-    is_busy(bookd.move_class(&later.appointment_id, &second).await);
+    expect_busy(bookd.move_class(&later.appointment_id, &second).await);
     let joined = bookd
         .move_class(&later.appointment_id, &first)
         .await
@@ -266,7 +267,7 @@ async fn a_class_shares_its_seats_with_the_same_set_of_places_and_with_no_other(
     bookd = bookd.restart().await;
     bookd.book(first.booking()).await.unwrap();
     assert_eq!(bookd.seats(&first).await, Some(3));
-    is_busy(bookd.book(second.booking()).await);
+    expect_busy(bookd.book(second.booking()).await);
     bookd.stop().await;
 }
 
@@ -288,9 +289,9 @@ async fn a_first_seat_that_moves_away_founds_a_session_that_is_not_the_one_it_le
     for _ in 0..2 {
         for mixed in [["t", "r2"], ["r2", "t"], ["r1", "r3"]] {
             assert_eq!(bookd.seats(&class(&mixed)).await, None, "{mixed:?}");
-            is_busy(bookd.book(class(&mixed).booking()).await);
-            is_busy(bookd.hold_class(&class(&mixed)).await);
-            is_busy(
+            expect_busy(bookd.book(class(&mixed).booking()).await);
+            expect_busy(bookd.hold_class(&class(&mixed)).await);
+            expect_busy(
                 bookd
                     .move_class(&first.appointment_id, &class(&mixed))
                     .await,
@@ -328,8 +329,8 @@ async fn two_sessions_of_an_older_file_stay_and_nobody_joins_either() {
         &Class::of_file(&["class/r1"]),
     ] {
         assert_eq!(bookd.seats(class).await, None);
-        is_busy(bookd.book(class.booking()).await);
-        is_busy(bookd.hold_class(class).await);
+        expect_busy(bookd.book(class.booking()).await);
+        expect_busy(bookd.hold_class(class).await);
     }
     for id in SEATS {
         let note = pb::UpdateAppointmentRequest {
@@ -358,7 +359,7 @@ async fn two_sessions_of_an_older_file_stay_and_nobody_joins_either() {
     bookd.move_class(SEATS[2], &free).await.unwrap();
     assert_eq!(bookd.seats(&first).await, Some(4));
     bookd.book(first.booking()).await.unwrap();
-    is_busy(bookd.move_class(SEATS[2], &second).await);
+    expect_busy(bookd.move_class(SEATS[2], &second).await);
     bookd.stop().await;
 }
 

@@ -43,15 +43,15 @@ fn every_client_command_ends_when_nobody_answers_and_says_who_did_not_in_what_ti
         .map(|it| words(&it))
         .collect();
     // `batch` reads its file first; the bench and the race need `--server`.
-    lines.retain(|it| {
+    lines.retain(|line| {
         matches!(
-            Arguments::try_parse_from(it).unwrap().command,
+            Arguments::try_parse_from(line).unwrap().command,
             Parsed::Client(_)
-        ) && it[1] != "batch"
+        ) && line[1] != "batch"
     });
     lines.extend(
-        ["bookd bench --only echo --seconds 1", "bookd demo-race"].map(|it| {
-            let mut line = words(it);
+        ["bookd bench --only echo --seconds 1", "bookd demo-race"].map(|line| {
+            let mut line = words(line);
             line.extend(["--server".to_owned(), address.to_string()]);
             line
         }),

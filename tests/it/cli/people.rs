@@ -135,20 +135,23 @@ fn the_kept_contract_has_everything_that_is_in_the_contract() {
             .all_messages()
             .filter(|it| it.package_name() == "bookd.v1")
             .collect();
-        let fields = ours.iter().flat_map(|it| {
-            it.fields()
+        let fields = ours.iter().flat_map(|message| {
+            message
+                .fields()
                 .map(|it| format!("{} = {}", it.full_name(), it.number()))
         });
         let enums = pool
             .all_enums()
             .filter(|it| it.package_name() == "bookd.v1")
             .collect::<Vec<_>>();
-        let values = enums.iter().flat_map(|it| {
-            it.values()
+        let values = enums.iter().flat_map(|enumeration| {
+            enumeration
+                .values()
                 .map(|it| format!("{} = {}", it.full_name(), it.number()))
         });
-        let methods = pool.services().flat_map(|it| {
-            it.methods()
+        let methods = pool.services().flat_map(|service| {
+            service
+                .methods()
                 .map(|it| it.full_name().to_owned())
                 .collect::<Vec<_>>()
         });

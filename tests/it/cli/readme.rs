@@ -152,16 +152,16 @@ fn renewed(file: &str, process: &Process, home: &Path) -> String {
     for part in parts {
         let (block, rest) = part.split_once("```").unwrap();
         renewed.push_str("```console\n");
-        for it in shown(block) {
-            let said = if it.is_assignment() {
-                assigned.push_str(&format!("{}; ", it.command));
+        for example in shown(block) {
+            let said = if example.is_assignment() {
+                assigned.push_str(&format!("{}; ", example.command));
                 String::new()
             } else {
-                run(&format!("{assigned}{}", it.command), process, home).0
+                run(&format!("{assigned}{}", example.command), process, home).0
             };
-            let is_alike = alike(&said) == alike(&it.output);
-            let output = if is_alike { it.output } else { said };
-            renewed.push_str(&format!("$ {}\n{output}", it.command));
+            let is_alike = alike(&said) == alike(&example.output);
+            let output = if is_alike { example.output } else { said };
+            renewed.push_str(&format!("$ {}\n{output}", example.command));
         }
         renewed.push_str(&format!("```{rest}"));
     }
