@@ -10,8 +10,6 @@
 
 #[path = "process/accidents.rs"]
 mod accidents;
-#[path = "api/as_it_was.rs"]
-mod as_it_was;
 #[path = "process/backup.rs"]
 mod backup;
 #[path = "cli/bench.rs"]
@@ -38,25 +36,29 @@ mod damage;
 mod dates;
 #[path = "cli/deadline.rs"]
 mod deadline;
+#[path = "api/deleted.rs"]
+mod deleted;
 #[path = "store/deletion.rs"]
 mod deletion;
 #[path = "cli/demo.rs"]
 mod demo;
 #[path = "api/drift.rs"]
 mod drift;
+#[path = "api/email_spellings.rs"]
+mod email_spellings;
 #[path = "api/erasure.rs"]
 mod erasure;
 #[path = "cli/exit_codes.rs"]
 mod exit_codes;
+#[path = "api/explicit_removal.rs"]
+mod explicit_removal;
 #[path = "store/failures.rs"]
 mod failures;
-#[path = "api/foreseen.rs"]
-mod foreseen;
+#[path = "api/fast_reject.rs"]
+mod fast_reject;
 #[path = "store/full_disk.rs"]
 mod full_disk;
 mod fuzzed;
-#[path = "api/gone.rs"]
-mod gone;
 mod harness;
 #[path = "api/history.rs"]
 mod history;
@@ -74,9 +76,9 @@ mod hostile_many;
 mod hostile_memory;
 #[path = "transport/http2.rs"]
 mod http2;
+#[path = "cli/import_slots.rs"]
+mod import_slots;
 mod judges;
-#[path = "api/kept.rs"]
-mod kept;
 #[path = "process/kill.rs"]
 mod kill;
 #[cfg(debug_assertions)]
@@ -86,8 +88,6 @@ mod kill_points;
 mod large_changes;
 #[path = "transport/large_headers.rs"]
 mod large_headers;
-#[path = "api/letters.rs"]
-mod letters;
 #[path = "api/listing.rs"]
 mod listing;
 #[path = "store/memory.rs"]
@@ -96,38 +96,52 @@ mod memory;
 mod offline_memory;
 #[path = "store/one_byte.rs"]
 mod one_byte;
-#[path = "api/outside.rs"]
-mod outside;
+#[path = "cli/output.rs"]
+mod output;
+#[path = "api/outside_open_time.rs"]
+mod outside_open_time;
 #[path = "transport/overload.rs"]
 mod overload;
 #[path = "api/parity.rs"]
 mod parity;
+#[path = "api/parity_booking.rs"]
+mod parity_booking;
 #[path = "api/parity_kept.rs"]
 mod parity_kept;
+#[path = "api/past_revisions.rs"]
+mod past_revisions;
 #[path = "cli/people.rs"]
 mod people;
 #[path = "api/precedence.rs"]
 mod precedence;
+#[path = "api/precedence_calendars.rs"]
+mod precedence_calendars;
+#[path = "api/precedence_requests.rs"]
+mod precedence_requests;
 #[path = "api/race.rs"]
 mod race;
 #[path = "api/random.rs"]
 mod random;
+#[path = "api/random_calls.rs"]
+mod random_calls;
 #[path = "cli/readme.rs"]
 mod readme;
 #[path = "api/reasons.rs"]
 mod reasons;
-#[path = "api/rooms.rs"]
-mod rooms;
 #[path = "store/segments.rs"]
 mod segments;
 #[path = "api/series.rs"]
 mod series;
+#[path = "api/series_cancel.rs"]
+mod series_cancel;
+#[path = "api/series_reasons.rs"]
+mod series_reasons;
 #[path = "transport/server.rs"]
 mod server;
-#[path = "api/several.rs"]
-mod several;
-#[path = "cli/shown.rs"]
-mod shown;
+#[path = "api/sessions.rs"]
+mod sessions;
+#[path = "api/several_calendars.rs"]
+mod several_calendars;
 #[path = "process/soak.rs"]
 mod soak;
 #[path = "process/soak_load.rs"]

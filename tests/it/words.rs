@@ -1,6 +1,6 @@
-//! What tests say in one word: requests as people write them, the errors that come back as they read them.
+//! Short forms for tests: common requests, and errors as clients read them.
 //!
-//! Local times are of the calendar's zone; every request that is not asked for something else books `default`.
+//! Local times are in the calendar's zone; a request without a type is for `default`.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -11,11 +11,12 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::harness::{Bookd, minutes};
 
-/// Another Monday, 09:00 in Paris, four weeks before its clock change.
+/// Monday, 09:00 in Paris, four weeks before the clock change there.
 pub const NOW: &str = "2027-03-01T08:00:00Z";
 
 impl Bookd {
-    /// A service with the calendar `ada`: Paris, every day from 09:00 to 17:00, and the type `default` of 60 minutes.
+    /// A service with the calendar `ada`: in Paris, open every day from 09:00 to 17:00, with the
+    /// type `default` of 60 minutes.
     pub async fn with_ada() -> Self {
         let bookd = Self::start_at(NOW).await;
         bookd
@@ -24,7 +25,7 @@ impl Bookd {
         bookd
     }
 
-    /// Every day the same hours.
+    /// Sets the same windows for every day.
     pub async fn hours(&self, calendar_id: &str, time_zone: &str, windows: &[(&str, &str)]) {
         self.set_rules(
             calendar_id,
@@ -47,7 +48,7 @@ impl Bookd {
         self.availability().set_availability(request).await.unwrap();
     }
 
-    /// Hours of one date; no windows close it.
+    /// Sets the windows of one date; without windows the date is closed.
     pub async fn put_override(&self, calendar_id: &str, date: &str, windows: &[(&str, &str)]) {
         let windows = windows
             .iter()
@@ -115,7 +116,7 @@ impl Bookd {
         Ok(self.slots().list_slots(request).await?.into_inner().slots)
     }
 
-    /// The offered starts of a date as clocks of the calendar's zone, here always Paris or UTC, show them.
+    /// The starts of the slots of a date as clock times of this zone.
     pub async fn starts(&self, calendar_id: &str, time_zone: &str, date: &str) -> Vec<String> {
         self.starts_of(pb::ListSlotsRequest {
             time_zone: time_zone.into(),
@@ -124,7 +125,7 @@ impl Bookd {
         .await
     }
 
-    /// The clock times of what is offered; the request names a time zone.
+    /// The starts of the listed slots as clock times of the zone that the request names.
     pub async fn starts_of(&self, request: pb::ListSlotsRequest) -> Vec<String> {
         let slots = self.list(request).await.unwrap();
         slots
@@ -149,7 +150,7 @@ pub fn window(start_time: &str, end_time: &str) -> pb::Window {
     }
 }
 
-/// Every day.
+/// A window on every day.
 pub fn rule(start_time: &str, end_time: &str) -> pb::AvailabilityRule {
     pb::AvailabilityRule {
         start_time: start_time.into(),
@@ -158,7 +159,7 @@ pub fn rule(start_time: &str, end_time: &str) -> pb::AvailabilityRule {
     }
 }
 
-/// On one day of the week.
+/// A window on one day of the week.
 pub fn rule_on(day: pb::DayOfWeek, start_time: &str, end_time: &str) -> pb::AvailabilityRule {
     pb::AvailabilityRule {
         days_of_week: vec![day.into()],
@@ -214,7 +215,7 @@ pub fn appointment_type(appointment_type_id: &str, duration_minutes: i64) -> pb:
     }
 }
 
-/// Clock times, apart by spaces.
+/// The clock times in a text, which are separated by spaces.
 pub fn clocks(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
@@ -275,7 +276,7 @@ impl Refused {
     }
 }
 
-/// The refusal of a call that must be refused.
+/// The refusal of a call, which must be refused.
 pub fn refused<T: Debug>(answer: Result<T, Status>) -> Refused {
-    Refused::of(&answer.expect_err("it is refused"))
+    Refused::of(&answer.expect_err("the call must be refused"))
 }

@@ -1,4 +1,6 @@
-//! What people complain about in other systems, each complaint with its name.
+//! Faults that users of other booking systems report, one test for each.
+//!
+//! The name of a test is the complaint turned into a promise.
 
 use bookd::proto::v1 as pb;
 use tonic::Code;
@@ -104,9 +106,9 @@ async fn an_appointment_can_be_moved_onto_a_part_of_itself_and_onto_itself() {
     assert_eq!(
         same.unwrap().into_inner().revision,
         moved.revision,
-        "it is there already"
+        "the appointment is already there"
     );
-    let as_it_moves = pb::ListSlotsRequest {
+    let for_the_move = pb::ListSlotsRequest {
         appointment_type_id: "visit".into(),
         ignore_appointment_id: booked.appointment_id.clone(),
         time_zone: "Europe/Paris".into(),
@@ -114,10 +116,10 @@ async fn an_appointment_can_be_moved_onto_a_part_of_itself_and_onto_itself() {
     };
     assert!(
         bookd
-            .starts_of(as_it_moves)
+            .starts_of(for_the_move)
             .await
             .contains(&"11:15".to_owned()),
-        "the list says what a move can take"
+        "the list shows the slots that the move can take"
     );
     bookd.stop().await;
 }
@@ -187,8 +189,8 @@ async fn two_requests_for_one_time_are_one_when_they_block_and_one_is_approved_w
         bookd.book(ask()).await.unwrap(),
         bookd.book(ask()).await.unwrap(),
     );
-    let approve = |it: &pb::Appointment| pb::ApproveAppointmentRequest {
-        appointment_id: it.appointment_id.clone(),
+    let approve = |appointment: &pb::Appointment| pb::ApproveAppointmentRequest {
+        appointment_id: appointment.appointment_id.clone(),
         ..Default::default()
     };
     bookd
@@ -263,7 +265,8 @@ async fn a_weekly_limit_counts_the_monday_week_over_the_end_of_a_month() {
         )
         .await;
     let few = |local_start: &str| with_type("few", booking("ada", local_start));
-    // Wednesday the 31st of March and Thursday the 1st of April are of one week, whose Sunday is the 4th.
+    // Wednesday the 31st of March and Thursday the 1st of April are in one week, which ends on
+    // Sunday the 4th.
     bookd.book(few("2027-03-31T10:00")).await.unwrap();
     bookd.book(few("2027-04-01T10:00")).await.unwrap();
     let third = refused(bookd.book(few("2027-04-04T10:00")).await);
@@ -276,7 +279,7 @@ async fn a_weekly_limit_counts_the_monday_week_over_the_end_of_a_month() {
     bookd.stop().await;
 }
 
-/// All day every half hour, in a zone, as its clocks show it.
+/// The starts of half-hour slots on a calendar that is open all day, in wall time of its zone.
 async fn starts(bookd: &Bookd, zone: &str, date: &str) -> Vec<String> {
     let calendar = zone.to_lowercase();
     bookd
@@ -297,16 +300,16 @@ async fn starts(bookd: &Bookd, zone: &str, date: &str) -> Vec<String> {
 async fn a_half_hour_change_a_quarter_hour_zone_a_missing_midnight_and_a_two_hour_change_are_no_trouble()
  {
     let bookd = Bookd::with_ada().await;
-    // Lord Howe sets its clock back by 30 minutes at 02:00 on the 4th of April: 01:30 is there twice.
+    // Lord Howe sets its clock back by 30 minutes at 02:00 on the 4th of April: 01:30 occurs twice.
     let lord_howe = starts(&bookd, "Australia/Lord_Howe", "2027-04-04").await;
     assert_eq!(lord_howe.len(), 49);
     assert_eq!(lord_howe[2..7], clocks("01:00 01:30 01:30 02:00 02:30"));
-    // Kathmandu is 5:45 ahead: full hours there are none anywhere else.
+    // Kathmandu is 5:45 ahead of UTC: a full hour there is a full hour in no other zone.
     let kathmandu = starts(&bookd, "Asia/Kathmandu", "2027-03-10").await;
     assert_eq!((kathmandu.len(), &kathmandu[0][..]), (48, "00:00"));
     let at_nine = bookd.booked("asia/kathmandu", "2027-03-10T09:00").await;
     assert_eq!(at_nine.start_time, Some(timestamp("2027-03-10T03:15:00Z")));
-    // Cairo's summer begins with a midnight that is none: the day starts at 01:00.
+    // Summer time begins at midnight in Cairo: 00:00 is skipped, and the day starts at 01:00.
     let cairo = starts(&bookd, "Africa/Cairo", "2027-04-30").await;
     assert_eq!((cairo.len(), &cairo[0][..]), (46, "01:00"));
     let midnight = refused(
@@ -315,7 +318,7 @@ async fn a_half_hour_change_a_quarter_hour_zone_a_missing_midnight_and_a_two_hou
             .await,
     );
     assert_eq!(midnight.fields(), ["local_start"]);
-    // Troll changes by two hours: 01:00 to 03:00 is not there.
+    // Troll sets its clock ahead by two hours: 01:00 to 03:00 is skipped.
     let troll = starts(&bookd, "Antarctica/Troll", "2027-03-28").await;
     assert_eq!(
         (troll.len(), &troll[..4]),

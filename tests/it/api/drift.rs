@@ -1,4 +1,6 @@
-//! A change of law is reported, never applied: the appointments whose wall time is no longer their instant.
+//! New zone rules move no appointment: those whose wall time and instant now differ are listed.
+//!
+//! A zone that a release no longer has disturbs no calendar of another zone.
 
 use std::path::Path;
 
@@ -10,7 +12,7 @@ use tonic::Code;
 use crate::harness::{Bookd, timestamp};
 use crate::words::{booking, refused};
 
-/// A release in which these zones have the rules of others; a name without rules is a zone that was dropped.
+/// A zone release that has these zones alone, each with the rules of the second name.
 fn release(rules: &[(&str, &str)]) -> (TempDir, Zones) {
     let folder = TempDir::new().unwrap();
     for (name, of) in rules {
@@ -61,9 +63,9 @@ async fn appointments_whose_zone_got_other_rules_are_listed_and_do_not_move() {
     bookd.booked("bob", "2027-03-10T10:00").await;
     assert!(
         bookd.drifts(of("")).await.is_empty(),
-        "nothing drifts under the rules that it was booked by"
+        "no appointment drifts under the rules by which it was booked"
     );
-    // France goes by London's clock.
+    // The new release gives Paris the rules of London.
     let (_folder, zones) = release(&[
         ("Europe/Paris", "Europe/London"),
         ("Asia/Tokyo", "Asia/Tokyo"),
@@ -79,7 +81,7 @@ async fn appointments_whose_zone_got_other_rules_are_listed_and_do_not_move() {
         assert_eq!(
             drifts[0].appointment.as_ref().unwrap().start_time,
             kept.start_time,
-            "nothing moves by itself"
+            "the appointment does not move"
         );
         assert_eq!(
             drifts[0].appointment.as_ref().unwrap().local_start,
@@ -92,7 +94,7 @@ async fn appointments_whose_zone_got_other_rules_are_listed_and_do_not_move() {
         );
     }
     assert!(bookd.drifts(of("bob")).await.is_empty());
-    // What is over needs nobody's attention.
+    // An appointment that is over is not listed.
     bookd.set_clock("2027-03-10T09:00:00Z").await;
     assert!(bookd.drifts(of("")).await.is_empty() && bookd.drifts(of("ada")).await.is_empty());
     bookd.stop().await;
@@ -144,14 +146,14 @@ async fn a_watch_tells_the_wall_time_of_then_even_when_the_zone_is_gone() {
             start_revision: 2,
             ..Default::default()
         };
-        let mut told = bookd
+        let mut stream = bookd
             .lists()
             .watch_appointments(watch)
             .await
             .unwrap()
             .into_inner();
         for revision in 2..4 {
-            let message = told.message().await.unwrap().unwrap().message.unwrap();
+            let message = stream.message().await.unwrap().unwrap().message.unwrap();
             let pb::watch_appointments_response::Message::Change(change) = message else {
                 panic!("{message:?}")
             };
@@ -218,7 +220,7 @@ async fn drifts_come_page_by_page_each_once() {
     assert!(unknown.is(Code::NotFound, "CALENDAR_NOT_FOUND"));
     assert!(
         bookd.book(booking("ada", "2027-03-11T09:00")).await.is_ok(),
-        "what is new goes by the new rules"
+        "new bookings follow the new rules"
     );
     bookd.stop().await;
 }
@@ -233,7 +235,7 @@ async fn a_calendar_whose_zone_is_gone_keeps_no_other_from_its_business() {
     let bookd = bookd.restart_with(zones).await;
     let gone = refused(bookd.book(booking("bob", "2027-03-10T09:00")).await);
     assert!(gone.is(Code::Unavailable, "STORE_UNAVAILABLE"), "{gone:?}");
-    // In one batch with it or after it, the others are served.
+    // Calls for other calendars are served, in the same batch and in later ones.
     let mut clients = tokio::task::JoinSet::new();
     for hour in 9..17 {
         let (mut one, mut other) = (bookd.booking(), bookd.booking());
@@ -274,8 +276,8 @@ async fn a_hold_on_a_calendar_whose_zone_is_gone_runs_out_and_stops_nobody() {
     bookd.booked("ada", "2027-03-10T09:00").await;
     let expired = bookd.appointment(&held.appointment_id).await;
     assert_eq!(expired.state(), pb::AppointmentState::Expired);
-    assert!(expired.revision > held.revision, "it is on record");
-    // Under the old rules its time is free, and the calendar's history has it.
+    assert!(expired.revision > held.revision, "the expiry is recorded");
+    // With the old rules again, the time of the hold is free and its expiry is in the history.
     let bookd = bookd.restart().await;
     let request = pb::ListChangesRequest {
         calendar_id: "bob".into(),
@@ -320,7 +322,7 @@ async fn a_person_is_erased_from_calendars_whose_zone_is_gone_too() {
     for id in ids {
         assert_eq!(bookd.appointment(&id).await.invitee, None);
     }
-    // Under the old rules everything is as it was, but for the person.
+    // With the old rules again, all but the person is unchanged.
     let bookd = bookd.restart().await;
     let request = pb::ListChangesRequest {
         calendar_id: "bob".into(),
@@ -335,7 +337,7 @@ async fn a_person_is_erased_from_calendars_whose_zone_is_gone_too() {
         .changes;
     assert_eq!(
         changes[0].command, "RedactInvitee",
-        "the calendar's history has it"
+        "the history of the calendar has the redaction"
     );
     assert!(
         refused(bookd.book(booking("bob", "2027-03-10T09:00")).await)

@@ -1,4 +1,6 @@
-//! A person's data is removed from every place that has it, and nothing else changes.
+//! RedactInvitee removes a person's data from every place that has it, and changes nothing else.
+//!
+//! The words that name the person are searched for in the bytes of the files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +12,7 @@ use tonic::Code;
 use crate::harness::{Bookd, MONDAY, at, timestamp};
 use crate::words::refused;
 
-/// What only this person has; each word lies in another field, so each is looked for.
+/// Words that only this person's appointments have, one for each personal field.
 const PERSONAL: [&str; 10] = [
     "Xanthippe",
     "xanthippe@privat.example",
@@ -32,7 +34,7 @@ fn xanthippe(calendar: &str, clock: &str) -> pb::BookAppointmentRequest {
             phone: "+49-4711-0815".into(),
             time_zone: "Atlantic/Azores".into(),
         }),
-        // Long enough to lie on pages of its own.
+        // Long enough for overflow pages of its own.
         note: "knee hurts since May. ".repeat(150),
         metadata: BTreeMap::from([("insurance-number".to_owned(), "AOK-998877".to_owned())]),
         location: "Schlossallee 17".into(),
@@ -57,8 +59,9 @@ impl Bookd {
             .into_inner()
     }
 
-    /// An appointment moved, one cancelled with a reason, one updated: every path that could keep a copy.
-    async fn live_with_xanthippe(&self) -> Vec<String> {
+    /// Books three appointments, moves one, cancels one with a reason and updates one: each of
+    /// these paths could keep a copy. Returns their ids.
+    async fn book_for_xanthippe(&self) -> Vec<String> {
         self.open("ada", "08:00", "18:00").await;
         let mut ids = Vec::new();
         for clock in ["09:00", "10:00", "11:00"] {
@@ -91,10 +94,11 @@ impl Bookd {
     }
 }
 
+/// The bytes of the database and of its WAL.
 fn bytes_of(file: &Path) -> Vec<u8> {
-    let beside = |end: &str| file.with_file_name(format!("bookd.db{end}"));
+    let path = |end: &str| file.with_file_name(format!("bookd.db{end}"));
     let read = |path: std::path::PathBuf| std::fs::read(path).unwrap_or_default();
-    [read(beside("")), read(beside("-wal"))].concat()
+    [read(path("")), read(path("-wal"))].concat()
 }
 
 fn holds(bytes: &[u8], word: &str) -> bool {
@@ -107,15 +111,15 @@ fn holds(bytes: &[u8], word: &str) -> bool {
 #[tokio::test]
 async fn nothing_personal_is_left_in_the_file_after_a_redaction_and_vacuum() {
     let bookd = Bookd::start().await;
-    let ids = bookd.live_with_xanthippe().await;
+    let ids = bookd.book_for_xanthippe().await;
     let file = bookd.file();
     let before = bytes_of(&file);
     assert_eq!(
         PERSONAL.iter().find(|word| !holds(&before, word)),
         None,
-        "the test sees what there is to see"
+        "the file has every personal word before the redaction"
     );
-    // Case does not matter in an address.
+    // Addresses are compared without case.
     let redacted = bookd.redact(by_email("XANTHIPPE@privat.example")).await;
     assert_eq!((redacted.appointments_redacted, redacted.more), (3, false));
     for id in &ids {
@@ -134,10 +138,7 @@ async fn nothing_personal_is_left_in_the_file_after_a_redaction_and_vacuum() {
         .unwrap();
     drop(connection);
     let after = bytes_of(&file);
-    assert!(
-        holds(&after, "ada"),
-        "the file is still what it was otherwise"
-    );
+    assert!(holds(&after, "ada"), "the rest of the file is still there");
     assert_eq!(PERSONAL.iter().find(|word| holds(&after, word)), None);
     drop(folder);
 }
@@ -145,7 +146,7 @@ async fn nothing_personal_is_left_in_the_file_after_a_redaction_and_vacuum() {
 #[tokio::test]
 async fn a_redaction_keeps_time_and_state_and_is_one_change() {
     let bookd = Bookd::start().await;
-    let ids = bookd.live_with_xanthippe().await;
+    let ids = bookd.book_for_xanthippe().await;
     let offered = bookd.offered("ada", MONDAY).await.unwrap();
     let revision = bookd.revision().await;
     let before = bookd.appointment(&ids[0]).await;
@@ -157,12 +158,12 @@ async fn a_redaction_keeps_time_and_state_and_is_one_change() {
         revision + 1
     );
     let after = bookd.appointment(&ids[0]).await;
-    let kept = |it: &pb::Appointment| {
+    let kept = |appointment: &pb::Appointment| {
         (
-            it.start_time,
-            it.state,
-            it.calendar_ids.clone(),
-            it.confirmation_code.clone(),
+            appointment.start_time,
+            appointment.state,
+            appointment.calendar_ids.clone(),
+            appointment.confirmation_code.clone(),
         )
     };
     assert_eq!(kept(&before), kept(&after));
@@ -187,7 +188,7 @@ async fn a_redaction_keeps_time_and_state_and_is_one_change() {
         let kinds: Vec<i32> = changes[0].events.iter().map(|it| it.kind).collect();
         assert_eq!(kinds, [pb::ChangeKind::Redacted as i32]);
     }
-    // Nothing is left to remove.
+    // A second redaction finds nothing.
     let again = bookd.redact(by_email("xanthippe@privat.example")).await;
     assert_eq!(
         (again.appointments_redacted, again.revision),
@@ -204,7 +205,7 @@ async fn a_redaction_keeps_time_and_state_and_is_one_change() {
 #[tokio::test]
 async fn a_redaction_is_dry_run_replayed_and_refused_like_every_mutation() {
     let bookd = Bookd::start().await;
-    let ids = bookd.live_with_xanthippe().await;
+    let ids = bookd.book_for_xanthippe().await;
     let revision = bookd.revision().await;
     let dry = pb::RedactInviteeRequest {
         validate_only: true,
@@ -257,7 +258,7 @@ async fn a_redaction_is_dry_run_replayed_and_refused_like_every_mutation() {
 #[tokio::test]
 async fn appointments_of_a_deleted_calendar_are_redacted_too() {
     let bookd = Bookd::start().await;
-    let ids = bookd.live_with_xanthippe().await;
+    let ids = bookd.book_for_xanthippe().await;
     let delete = pb::DeleteCalendarRequest {
         calendar_id: "ada".into(),
         force: true,

@@ -1,6 +1,6 @@
-//! What is told afterwards: changes, replays, states in lists; and what the server says of itself.
+//! Reads after the fact: changes, repeated requests, states in lists, reflection and server info.
 //!
-//! A request that is sent again is answered as it was, and has its effect once.
+//! A repeated request has its effect once, and its answer shows the resource as it is now.
 
 use bookd::proto::v1 as pb;
 use tokio_stream::StreamExt;
@@ -38,23 +38,30 @@ async fn the_changes_of_a_calendar_are_told_newest_first_page_by_page_without_ga
         page_size: 2,
         ..Default::default()
     };
-    let mut told = Vec::new();
+    let mut listed_changes = Vec::new();
     loop {
         let page = changes(&bookd, request.clone()).await;
         assert!(page.changes.len() <= 2);
-        told.extend(page.changes);
-        // What happens between the pages belongs to none of them.
+        listed_changes.extend(page.changes);
+        // A change between two pages is on neither of them.
         bookd
-            .booked("ada", &format!("2027-03-03T{:02}:00", 9 + told.len() / 2))
+            .booked(
+                "ada",
+                &format!("2027-03-03T{:02}:00", 9 + listed_changes.len() / 2),
+            )
             .await;
         request.page_token = page.next_page_token;
         if request.page_token.is_empty() {
             break;
         }
     }
-    let revisions: Vec<i64> = told.iter().map(|it| it.revision).collect();
+    let revisions: Vec<i64> = listed_changes.iter().map(|it| it.revision).collect();
     assert_eq!(revisions, (1..=newest).rev().collect::<Vec<_>>());
-    let commands: Vec<&str> = told.iter().rev().map(|it| it.command.as_str()).collect();
+    let commands: Vec<&str> = listed_changes
+        .iter()
+        .rev()
+        .map(|it| it.command.as_str())
+        .collect();
     let expected = [
         "SetAvailability",
         "BookAppointment",
@@ -64,7 +71,7 @@ async fn the_changes_of_a_calendar_are_told_newest_first_page_by_page_without_ga
         "Expiry",
     ];
     assert_eq!(commands, expected);
-    let event = &told.iter().rev().nth(2).unwrap().events[0];
+    let event = &listed_changes.iter().rev().nth(2).unwrap().events[0];
     assert_eq!(event.kind(), pb::ChangeKind::Moved);
     let starts = [&event.before, &event.after].map(|image| image.as_ref().unwrap().start_time);
     let expected = ["2027-03-02T08:00:00Z", "2027-03-02T10:00:00Z"];
@@ -117,7 +124,7 @@ async fn a_request_sent_again_has_its_effect_once_and_answers_with_what_is_there
     assert_eq!(again.revision, first.revision);
     assert_eq!(
         again.appointment, cancelled.appointment,
-        "the resource as it is now"
+        "the repeat answers with the current resource"
     );
     assert_eq!(
         bookd
@@ -130,7 +137,7 @@ async fn a_request_sent_again_has_its_effect_once_and_answers_with_what_is_there
     );
     assert_eq!(bookd.revision().await, revision);
 
-    // The same id for anything else is refused, also over another RPC.
+    // The same request id with another request is refused, also by another method.
     let other = pb::BookAppointmentRequest {
         note: "other".into(),
         ..book
@@ -248,7 +255,7 @@ async fn a_list_shows_the_states_that_are_asked_for_and_else_what_takes_time() {
         listed(&[State::Held, State::Cancelled], "").await,
         ["09:00", "11:00"]
     );
-    // At the very second of its expiry a hold is no longer listed as one, swept or not.
+    // From the second of its expiry on a hold is listed as expired, recorded or not.
     bookd.clock.advance(300);
     assert_eq!(listed(&[], "").await, ["10:00"]);
     assert_eq!(listed(&[State::Held], "").await, [""; 0]);
@@ -273,15 +280,11 @@ async fn a_list_shows_the_states_that_are_asked_for_and_else_what_takes_time() {
     bookd.stop().await;
 }
 
-#[tokio::test]
-async fn no_dry_run_of_any_kind_changes_anything_and_each_answers_what_would_be() {
-    let bookd = Bookd::with_ada().await;
-    let booked = bookd.booked("ada", "2027-03-02T09:00").await;
-    let appointment_id = booked.appointment_id.clone();
-    let revision = bookd.revision().await;
+/// A move, a cancellation, an update and a batch, each as a dry run.
+async fn dry_run_on_appointments(bookd: &Bookd, appointment_id: &str) {
     let mut client = bookd.booking();
     let moved = pb::RescheduleAppointmentRequest {
-        appointment_id: appointment_id.clone(),
+        appointment_id: appointment_id.into(),
         local_start: "2027-03-02T09:00".into(),
         time_zone: "Asia/Tokyo".into(),
         ignore_rules: vec![
@@ -300,7 +303,7 @@ async fn no_dry_run_of_any_kind_changes_anything_and_each_answers_what_would_be(
         .unwrap();
     assert_eq!(shown.local_start, "2027-03-02T01:00");
     let cancel = pb::CancelAppointmentRequest {
-        appointment_id: appointment_id.clone(),
+        appointment_id: appointment_id.into(),
         validate_only: true,
         ..Default::default()
     };
@@ -313,7 +316,7 @@ async fn no_dry_run_of_any_kind_changes_anything_and_each_answers_what_would_be(
         .unwrap();
     assert_eq!(shown.state(), pb::AppointmentState::Cancelled);
     let update = pb::UpdateAppointmentRequest {
-        appointment_id: appointment_id.clone(),
+        appointment_id: appointment_id.into(),
         invitee: grace(),
         note: "new".into(),
         validate_only: true,
@@ -345,6 +348,15 @@ async fn no_dry_run_of_any_kind_changes_anything_and_each_answers_what_would_be(
             .len(),
         2
     );
+}
+
+#[tokio::test]
+async fn no_dry_run_of_any_kind_changes_anything_and_each_answers_what_would_be() {
+    let bookd = Bookd::with_ada().await;
+    let booked = bookd.booked("ada", "2027-03-02T09:00").await;
+    let appointment_id = booked.appointment_id.clone();
+    let revision = bookd.revision().await;
+    dry_run_on_appointments(&bookd, &appointment_id).await;
     let delete = pb::DeleteCalendarRequest {
         calendar_id: "ada".into(),
         force: true,

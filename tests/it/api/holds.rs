@@ -1,9 +1,11 @@
-//! Holds, seats and bookings of many clients at the same time, and what stands in the way of them.
+//! Holds and seats under many concurrent clients, and the limits of a hold.
 //!
-//! Whatever the order in which they come, one time has one taker, and a hold ends exactly once.
+//! In any order of arrival one client gets a time, and a hold ends exactly once.
 
 use bookd::proto::v1 as pb;
-use tonic::Code;
+use bookd::proto::v1::booking_service_client::BookingServiceClient;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 use crate::harness::{Bookd, invalid_fields, minutes, reason};
 use crate::words::{appointment_type, booking, grace, holding, refused};
@@ -14,10 +16,10 @@ async fn of_two_holds_and_a_booking_for_one_time_exactly_one_comes_through_each_
     for round in 0..16 {
         let start = format!("2027-03-{:02}T{:02}:00", 2 + round / 8, 9 + round % 8);
         let mut clients = tokio::task::JoinSet::new();
-        for who in 0..3 {
+        for client_index in 0..3 {
             let (mut client, start) = (bookd.booking(), start.clone());
             clients.spawn(async move {
-                let answer = match who {
+                let answer = match client_index {
                     0 => client
                         .book_appointment(booking("ada", &start))
                         .await
@@ -27,7 +29,7 @@ async fn of_two_holds_and_a_booking_for_one_time_exactly_one_comes_through_each_
                         .await
                         .map(|it| it.into_inner().appointment),
                 };
-                (who, answer.map(Option::unwrap))
+                (client_index, answer.map(Option::unwrap))
             });
         }
         let answers = clients.join_all().await;
@@ -50,50 +52,60 @@ async fn of_two_holds_and_a_booking_for_one_time_exactly_one_comes_through_each_
     bookd.stop().await;
 }
 
+/// Confirms, releases or extends a hold, by the number of the client modulo 3.
+async fn settle(
+    mut client: BookingServiceClient<Channel>,
+    client_index: usize,
+    appointment_id: String,
+) -> Result<Option<pb::Appointment>, Status> {
+    match client_index % 3 {
+        0 => {
+            let invitee = grace();
+            let request = pb::ConfirmAppointmentRequest {
+                appointment_id,
+                invitee,
+                ..Default::default()
+            };
+            client
+                .confirm_appointment(request)
+                .await
+                .map(|it| it.into_inner().appointment)
+        }
+        1 => {
+            let request = pb::ReleaseHoldRequest {
+                appointment_id,
+                ..Default::default()
+            };
+            client
+                .release_hold(request)
+                .await
+                .map(|it| it.into_inner().appointment)
+        }
+        _ => {
+            let request = pb::ExtendHoldRequest {
+                appointment_id,
+                ..Default::default()
+            };
+            client
+                .extend_hold(request)
+                .await
+                .map(|it| it.into_inner().appointment)
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_hold_that_many_confirm_release_and_extend_at_once_ends_exactly_once() {
     let bookd = Bookd::with_ada().await;
     for hour in 9..17 {
         let hold = bookd.hold("ada", &format!("2027-03-02T{hour:02}:00")).await;
         let mut clients = tokio::task::JoinSet::new();
-        for who in 0..12 {
-            let (mut client, appointment_id) = (bookd.booking(), hold.appointment_id.clone());
-            clients.spawn(async move {
-                match who % 3 {
-                    0 => {
-                        let invitee = grace();
-                        let request = pb::ConfirmAppointmentRequest {
-                            appointment_id,
-                            invitee,
-                            ..Default::default()
-                        };
-                        client
-                            .confirm_appointment(request)
-                            .await
-                            .map(|it| it.into_inner().appointment)
-                    }
-                    1 => {
-                        let request = pb::ReleaseHoldRequest {
-                            appointment_id,
-                            ..Default::default()
-                        };
-                        client
-                            .release_hold(request)
-                            .await
-                            .map(|it| it.into_inner().appointment)
-                    }
-                    _ => {
-                        let request = pb::ExtendHoldRequest {
-                            appointment_id,
-                            ..Default::default()
-                        };
-                        client
-                            .extend_hold(request)
-                            .await
-                            .map(|it| it.into_inner().appointment)
-                    }
-                }
-            });
+        for client_index in 0..12 {
+            clients.spawn(settle(
+                bookd.booking(),
+                client_index,
+                hold.appointment_id.clone(),
+            ));
         }
         for answer in clients.join_all().await.into_iter().filter(Result::is_err) {
             assert!(refused(answer).is(Code::FailedPrecondition, "APPOINTMENT_STATE"));
@@ -205,13 +217,14 @@ async fn more_holds_than_one_batch_records_run_out_at_once_and_their_time_is_fre
     }
     assert!(clients.join_all().await.into_iter().all(|is_held| is_held));
     let revision = bookd.revision().await;
-    // Without a word to the writer: nothing is recorded of any of them when this comes, and it must not meet them.
+    // The writer is not woken: no expiry is recorded yet when the booking arrives, which must not
+    // conflict with the expired holds.
     bookd.clock.advance(301);
     bookd.booked("ada", "2027-03-02T10:00").await;
     assert_eq!(
         bookd.revision().await,
         revision + HOLDS + 1,
-        "each expiry is a change of its own, once"
+        "each expiry is one change"
     );
     bookd.stop().await;
 }

@@ -1,5 +1,6 @@
-//! Changes with many events: whoever asks is told the events that he asked for and no others, page by page and part by
-//! part, each once.
+//! Changes with many events: each reader gets the events that its request asks for, each once.
+//!
+//! Lists give them page by page, a watch in parts of one change.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +10,7 @@ use crate::words::{booking, grace};
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::watch_appointments_response::Message;
 
-/// A series of a year, each day at this hour.
+/// Books 360 days in a row at this hour.
 async fn book_a_year(bookd: &Bookd, calendar: &str, hour: usize) -> Vec<pb::Appointment> {
     let request = pb::BookSeriesRequest {
         calendar_id: calendar.to_owned(),
@@ -32,7 +33,7 @@ async fn book_a_year(bookd: &Bookd, calendar: &str, hour: usize) -> Vec<pb::Appo
         .collect()
 }
 
-/// A calendar with 1,440 appointments, of which two are on another calendar too, is deleted with all of them.
+/// Deletes a calendar with 1,442 appointments, of which two are on another calendar too.
 async fn delete_a_full_calendar(bookd: &Bookd) -> Vec<pb::Appointment> {
     for calendar in ["full", "other"] {
         bookd.open(calendar, "00:00", "24:00").await;
@@ -150,7 +151,11 @@ async fn the_history_of_an_appointment_has_its_own_events_however_many_a_change_
         .iter()
         .map(|it| it.events.len())
         .collect();
-    assert_eq!(of_other, [2, 1, 1, 1], "of the deletion what was on both");
+    assert_eq!(
+        of_other,
+        [2, 1, 1, 1],
+        "the deletion has the two events of the appointments on both calendars"
+    );
     bookd.stop().await;
 }
 
@@ -164,12 +169,12 @@ async fn a_change_larger_than_a_page_goes_on_on_the_next_and_each_event_is_on_on
             page_size,
             ..history_of("full")
         };
-        let (mut told, mut sizes) = (Vec::new(), Vec::new());
+        let (mut listed, mut sizes) = (Vec::new(), Vec::new());
         loop {
             let page = changes(&bookd, &request).await;
             sizes.push(page.changes.iter().map(|it| it.events.len()).sum::<usize>());
             assert!(page.changes.len() <= usize::try_from(page_size).unwrap());
-            told.extend(page.changes);
+            listed.extend(page.changes);
             request.page_token = page.next_page_token;
             if request.page_token.is_empty() {
                 break;
@@ -177,7 +182,7 @@ async fn a_change_larger_than_a_page_goes_on_on_the_next_and_each_event_is_on_on
         }
         assert_eq!(sizes[0], 1_000, "{sizes:?}");
         assert!(sizes.iter().all(|it| (1..=1_000).contains(it)), "{sizes:?}");
-        let mut revisions: Vec<i64> = told.iter().map(|it| it.revision).collect();
+        let mut revisions: Vec<i64> = listed.iter().map(|it| it.revision).collect();
         assert_eq!(
             revisions.iter().filter(|it| **it == newest).count(),
             2,
@@ -188,7 +193,7 @@ async fn a_change_larger_than_a_page_goes_on_on_the_next_and_each_event_is_on_on
             revisions.is_sorted_by(|one, next| one > next),
             "{revisions:?}"
         );
-        let deleted = told
+        let deleted = listed
             .iter()
             .filter(|it| it.revision == newest)
             .flat_map(|it| &it.events);
@@ -214,7 +219,7 @@ async fn a_token_that_stands_anywhere_in_a_change_is_harmless() {
         ..history_of("full")
     };
     let token = changes(&bookd, &request).await.next_page_token;
-    // The number of the event stands last.
+    // The last field of a token is the index of the event.
     let (rest, event) = token.rsplit_once("30").unwrap();
     assert!(event.len() <= 4, "{token}");
     for (event, events) in [
@@ -235,7 +240,7 @@ async fn a_token_that_stands_anywhere_in_a_change_is_harmless() {
             "{event}"
         );
     }
-    // What was given out before a token could stand within a change begins with the change.
+    // A token from before tokens could point into a change starts at the beginning of the change.
     request.page_token = rest.to_owned();
     assert_eq!(
         changes(&bookd, &request).await.changes[0].events.len(),
@@ -244,7 +249,7 @@ async fn a_token_that_stands_anywhere_in_a_change_is_harmless() {
     bookd.stop().await;
 }
 
-/// The next change in its parts; marks of progress before it are passed over.
+/// The parts of the next change; progress messages before it are skipped.
 async fn parts(stream: &mut Stream) -> Vec<pb::Change> {
     let mut parts = Vec::new();
     loop {
@@ -280,7 +285,7 @@ async fn a_watch_is_told_a_large_change_in_parts_live_and_later_alike() {
         if parts[0].revision == last {
             break parts;
         }
-        assert_eq!(parts.len(), 1, "no booking comes in parts");
+        assert_eq!(parts.len(), 1, "a booking has one part");
     };
     assert_eq!(sizes(&whole), [1_000, 443]);
     let again = pb::WatchAppointmentsRequest {
@@ -289,7 +294,7 @@ async fn a_watch_is_told_a_large_change_in_parts_live_and_later_alike() {
     };
     for _ in 0..2 {
         let mut later = watch(&bookd, again.clone()).await.unwrap();
-        // Whoever was cut off within a change begins with it again.
+        // A stream that ended within a change starts with that change again.
         let _first = later.message().await.unwrap().unwrap();
         drop(later);
         let mut later = watch(&bookd, again.clone()).await.unwrap();
@@ -299,7 +304,7 @@ async fn a_watch_is_told_a_large_change_in_parts_live_and_later_alike() {
     assert_eq!(
         sizes(&parts(&mut of_other).await),
         [2],
-        "what passes is counted, and not the change"
+        "the size of a part counts the events that pass the filter alone"
     );
     let next = bookd
         .book(booking("other", "2027-05-06T12:00"))
@@ -347,7 +352,7 @@ async fn a_part_that_is_large_by_its_texts_has_fewer_events() {
         ..Default::default()
     };
     bookd.calendars().delete_calendar(delete).await.unwrap();
-    // By clients that take 4 MiB and no more.
+    // The clients here take messages of 4 MiB at most, so each part is smaller than that.
     let first = parts(&mut live).await;
     assert_eq!(
         (first.len() > 1, sizes(&first).iter().sum::<usize>()),

@@ -1,4 +1,6 @@
-//! Lists and what was said before: pages at one moment, replays, dry runs, health and reflection.
+//! Lists: pages, page tokens, filters, expired holds, busy time; dry runs, health and server info.
+//!
+//! All pages of a list show the state at the revision of the first.
 
 use bookd::proto::v1 as pb;
 use tonic_health::pb::HealthCheckRequest;
@@ -26,19 +28,31 @@ async fn page(
         .into_inner()
 }
 
+async fn move_to(bookd: &Bookd, appointment: &pb::Appointment, start: &str) {
+    let request = pb::RescheduleAppointmentRequest {
+        appointment_id: appointment.appointment_id.clone(),
+        start_time: Some(timestamp(start)),
+        ..Default::default()
+    };
+    bookd
+        .booking()
+        .reschedule_appointment(request)
+        .await
+        .unwrap();
+}
+
 #[tokio::test]
 async fn pages_show_one_moment_whatever_is_moved_cancelled_and_booked_between_them() {
     let bookd = Bookd::start().await;
     bookd.open("ada", "09:00", "17:00").await;
     bookd.put_type("ada", half_hours()).await;
-    let mut booked = Vec::new();
     for half_hour in 0..12 {
         let clock = format!("{:02}:{:02}", 9 + half_hour / 2, half_hour % 2 * 30);
         let request = pb::BookAppointmentRequest {
             appointment_type_id: "short".to_owned(),
             ..at("ada", &clock)
         };
-        booked.push(bookd.book(request).await.unwrap());
+        bookd.book(request).await.unwrap();
     }
     for order_by in ["start_time", "start_time desc"] {
         let mut request = pb::ListAppointmentsRequest {
@@ -64,25 +78,14 @@ async fn pages_show_one_moment_whatever_is_moved_cancelled_and_booked_between_th
             if request.page_token.is_empty() {
                 break;
             }
-            // What was seen moves behind what was not, and what was not yet seen is called off.
-            let moved = pb::RescheduleAppointmentRequest {
-                appointment_id: seen[round].appointment_id.clone(),
-                start_time: Some(timestamp(&format!(
-                    "2027-01-0{}T16:{}:00Z",
-                    5 + round,
-                    if order_by == "start_time" { "00" } else { "30" }
-                ))),
-                ..Default::default()
-            };
-            bookd.booking().reschedule_appointment(moved).await.unwrap();
-            let unseen = &expected.appointments
-                [(5 * (round + 1) + 1).min(expected.appointments.len() - 1)]
-            .appointment_id;
-            let cancel = pb::CancelAppointmentRequest {
-                appointment_id: unseen.clone(),
-                ..Default::default()
-            };
-            bookd.booking().cancel_appointment(cancel).await.unwrap();
+            // An appointment that was listed moves behind the rest; one of the rest is cancelled.
+            let minute = if order_by == "start_time" { "00" } else { "30" };
+            let to = format!("2027-01-0{}T16:{minute}:00Z", 5 + round);
+            move_to(&bookd, &seen[round], &to).await;
+            let unseen = (5 * (round + 1) + 1).min(expected.appointments.len() - 1);
+            bookd
+                .cancel(&expected.appointments[unseen].appointment_id)
+                .await;
         }
         let key = |it: &pb::Appointment| (it.appointment_id.clone(), it.start_time, it.state);
         assert!(
@@ -91,7 +94,7 @@ async fn pages_show_one_moment_whatever_is_moved_cancelled_and_booked_between_th
                 .eq(expected.appointments.iter().map(key)),
             "{order_by}"
         );
-        // A new list shows what has become of it.
+        // A new list shows the current state.
         let now = page(
             &bookd,
             &pb::ListAppointmentsRequest {
@@ -292,56 +295,25 @@ async fn health_tells_of_each_service() {
     bookd.stop().await;
 }
 
-#[tokio::test]
-async fn busy_time_is_cut_listed_and_shown_without_anybody() {
-    let bookd = Bookd::start().await;
-    bookd.open("ada", "09:00", "17:00").await;
-    bookd.book(at("ada", "10:00")).await.unwrap();
-    let period = |from: &str, to: &str| pb::Period {
+fn period(from: &str, to: &str) -> pb::Period {
+    pb::Period {
         start_time: Some(timestamp(&format!("2027-01-04T{from}:00Z"))),
         end_time: Some(timestamp(&format!("2027-01-04T{to}:00Z"))),
-    };
-    let put = |from: &str, to: &str, periods: Vec<pb::Period>| pb::PutBusyRequest {
+    }
+}
+
+fn put_busy(from: &str, to: &str, periods: Vec<pb::Period>) -> pb::PutBusyRequest {
+    pb::PutBusyRequest {
         calendar_id: "ada".to_owned(),
         source: "google:ada".to_owned(),
         start_time: period(from, to).start_time,
         end_time: period(from, to).end_time,
         periods,
         ..Default::default()
-    };
-    let said = vec![
-        period("07:00", "12:30"),
-        period("13:00", "13:30"),
-        period("15:00", "18:00"),
-    ];
-    let answer = bookd
-        .availability()
-        .put_busy(put("12:00", "17:00", said))
-        .await
-        .unwrap()
-        .into_inner();
-    let cut = vec![
-        period("12:00", "12:30"),
-        period("13:00", "13:30"),
-        period("15:00", "17:00"),
-    ];
-    assert_eq!(answer.periods, cut);
-    bookd
-        .availability()
-        .put_busy(put("13:00", "16:00", Vec::new()))
-        .await
-        .unwrap();
-    assert_eq!(
-        bookd.offered("ada", "2027-01-04").await.unwrap(),
-        ["09:00", "11:00", "13:00", "14:00", "15:00"]
-    );
-    let list = pb::ListBusyRequest {
-        calendar_id: "ada".to_owned(),
-        start_time: period("00:00", "12:00").start_time,
-        end_time: period("00:00", "23:00").end_time,
-        page_size: 1,
-        ..Default::default()
-    };
+    }
+}
+
+async fn two_pages_of_busy_time(bookd: &Bookd, list: &pb::ListBusyRequest) -> Vec<pb::Period> {
     let first = bookd
         .availability()
         .list_busy(list.clone())
@@ -358,12 +330,53 @@ async fn busy_time_is_cut_listed_and_shown_without_anybody() {
         .await
         .unwrap()
         .into_inner();
-    let shown: Vec<_> = first
+    first
         .periods
         .into_iter()
         .chain(rest.periods)
         .map(|it| it.period.unwrap())
-        .collect();
+        .collect()
+}
+
+#[tokio::test]
+async fn busy_time_is_cut_listed_and_shown_without_anybody() {
+    let bookd = Bookd::start().await;
+    bookd.open("ada", "09:00", "17:00").await;
+    bookd.book(at("ada", "10:00")).await.unwrap();
+    let said = vec![
+        period("07:00", "12:30"),
+        period("13:00", "13:30"),
+        period("15:00", "18:00"),
+    ];
+    let answer = bookd
+        .availability()
+        .put_busy(put_busy("12:00", "17:00", said))
+        .await
+        .unwrap()
+        .into_inner();
+    let cut = vec![
+        period("12:00", "12:30"),
+        period("13:00", "13:30"),
+        period("15:00", "17:00"),
+    ];
+    assert_eq!(answer.periods, cut);
+    bookd
+        .availability()
+        .put_busy(put_busy("13:00", "16:00", Vec::new()))
+        .await
+        .unwrap();
+    assert_eq!(
+        bookd.offered("ada", "2027-01-04").await.unwrap(),
+        ["09:00", "11:00", "13:00", "14:00", "15:00"]
+    );
+    let list = pb::ListBusyRequest {
+        calendar_id: "ada".to_owned(),
+        start_time: period("00:00", "12:00").start_time,
+        end_time: period("00:00", "23:00").end_time,
+        page_size: 1,
+        ..Default::default()
+    };
+    let shown = two_pages_of_busy_time(&bookd, &list).await;
     assert_eq!(shown, [period("12:00", "12:30"), period("16:00", "17:00")]);
     let query = pb::QueryFreeBusyRequest {
         calendar_ids: vec!["ada".to_owned()],

@@ -1,4 +1,6 @@
-//! The rows from B47 on: ids, lists, time and what is kept. See `parity.rs`.
+//! Behaviour of the five earlier systems, from B47 on: ids, lists, time and what is stored.
+//!
+//! `parity.rs` says what a row is.
 
 use std::collections::BTreeSet;
 
@@ -127,7 +129,7 @@ async fn b49_b50_upcoming_appointments_are_sorted_filtered_and_paged_and_an_unkn
         .into_inner()
         .appointments;
     assert_eq!(found.len(), 1);
-    // What is over is no longer upcoming.
+    // An appointment that is over is not upcoming.
     bookd.set_clock("2027-03-03T12:00:00Z").await;
     let left = bookd
         .lists()
@@ -167,7 +169,7 @@ async fn b51_hours_dates_and_local_starts_are_in_the_calendars_zone() {
         );
         assert_eq!(booked.local_start, "2027-03-02T09:00");
     }
-    // Over the change to summer time the hours stay what clocks show.
+    // The hours stay the same wall time over the change to summer time.
     bookd.hours("ada", PARIS, &[("09:00", "10:00")]).await;
     for (date, start) in [
         ("2027-03-27", "2027-03-27T08:00:00Z"),
@@ -197,7 +199,7 @@ async fn b53_what_happened_is_told_by_the_change_log_and_not_in_the_request() {
         .unwrap()
         .into_inner()
         .changes;
-    let told: Vec<_> = changes
+    let listed: Vec<_> = changes
         .iter()
         .map(|it| (it.command.as_str(), it.events[0].kind()))
         .collect();
@@ -205,7 +207,7 @@ async fn b53_what_happened_is_told_by_the_change_log_and_not_in_the_request() {
         ("CancelAppointment", pb::ChangeKind::Cancelled),
         ("BookAppointment", pb::ChangeKind::Booked),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(listed, expected);
     bookd.stop().await;
 }
 

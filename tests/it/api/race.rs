@@ -1,11 +1,13 @@
-//! Many clients at one calendar: no time is had twice, none that could be had is left, every loser is told why.
+//! Many clients compete for one calendar: no time is booked twice, and none that fits is left over.
+//!
+//! Every client that loses gets SLOT_TAKEN with the reason.
 
 use bookd::proto::v1 as pb;
 use tonic::Code;
 
 use crate::harness::{Bookd, at, minutes, reason, violations};
 
-/// 64 clients, each for one of 25 overlapping starts, 10 minutes apart, of an hour each.
+/// 64 clients book an hour each, at one of 25 starts that are 10 minutes apart.
 #[tokio::test]
 async fn of_64_racing_for_overlapping_times_the_winners_are_disjoint_and_maximal() {
     let bookd = Bookd::start().await;
@@ -53,7 +55,7 @@ async fn of_64_racing_for_overlapping_times_the_winners_are_disjoint_and_maximal
     assert_eq!(
         asked_for.filter(is_free).count(),
         0,
-        "somebody could still have been served beside {won:?}"
+        "another client could have won: {won:?}"
     );
     bookd.stop().await;
 }

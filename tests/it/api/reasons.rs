@@ -1,6 +1,6 @@
-//! One row for each reason that a call can be refused with, in the order in which things are asked.
+//! The order of the reasons of booking, moving, calendars and holds.
 //!
-//! Each row's request is wrong in its own way and in every way that is asked later: the earlier one answers.
+//! Each request breaks one rule and all that are checked later: the first answers.
 
 use bookd::proto::v1 as pb;
 use tonic::{Code, Status};
@@ -29,6 +29,17 @@ fn expect(status: &Status, code: Code, name: &str) {
         (code, name),
         "{status:?}"
     );
+}
+
+async fn expect_refused(
+    bookd: &Bookd,
+    request: pb::BookAppointmentRequest,
+    code: Code,
+    name: &str,
+) -> Status {
+    let status = refused(bookd, request).await;
+    expect(&status, code, name);
+    status
 }
 
 #[tokio::test]
@@ -98,64 +109,32 @@ async fn the_reasons_of_booking_come_in_their_order() {
         request_id: "used".to_owned(),
         ..at("nobody", "10:00")
     };
-    expect(
-        &refused(&bookd, reused).await,
-        Code::InvalidArgument,
-        "REQUEST_ID_REUSED",
-    );
+    expect_refused(&bookd, reused, Code::InvalidArgument, "REQUEST_ID_REUSED").await;
 
-    let nowhere = pb::BookAppointmentRequest {
+    let of_first = |request| pb::BookAppointmentRequest {
         appointment_id: first.appointment_id.clone(),
-        ..named("nobody", "nothing", "07:00")
+        ..request
     };
-    let status = refused(&bookd, nowhere).await;
-    expect(&status, Code::NotFound, "CALENDAR_NOT_FOUND");
+    let nowhere = of_first(named("nobody", "nothing", "07:00"));
+    let status = expect_refused(&bookd, nowhere, Code::NotFound, "CALENDAR_NOT_FOUND").await;
     assert_eq!(status.get_details_resource().as_deref(), Some("nobody"));
 
-    let untyped = pb::BookAppointmentRequest {
-        appointment_id: first.appointment_id.clone(),
-        ..named("ada", "nothing", "07:00")
-    };
-    expect(
-        &refused(&bookd, untyped).await,
-        Code::NotFound,
-        "APPOINTMENT_TYPE_NOT_FOUND",
-    );
+    let (untyped, missing) = (of_first(named("ada", "nothing", "07:00")), Code::NotFound);
+    expect_refused(&bookd, untyped, missing, "APPOINTMENT_TYPE_NOT_FOUND").await;
 
-    let exists = pb::BookAppointmentRequest {
-        appointment_id: first.appointment_id.clone(),
-        ..at("ada", "07:00")
-    };
-    expect(
-        &refused(&bookd, exists).await,
-        Code::AlreadyExists,
-        "APPOINTMENT_EXISTS",
-    );
+    let exists = of_first(at("ada", "07:00"));
+    expect_refused(&bookd, exists, Code::AlreadyExists, "APPOINTMENT_EXISTS").await;
 
-    let past_closed_and_off_the_grid = refused(&bookd, at("ada", "07:30")).await;
-    expect(
-        &past_closed_and_off_the_grid,
-        Code::FailedPrecondition,
-        "SLOT_UNAVAILABLE",
-    );
-    assert_eq!(
-        violations(&past_closed_and_off_the_grid),
-        ["IN_THE_PAST", "OUTSIDE_AVAILABILITY"]
-    );
+    let (failed, unavailable) = (Code::FailedPrecondition, "SLOT_UNAVAILABLE");
+    let past_closed_and_off_the_grid = at("ada", "07:30");
+    let status = expect_refused(&bookd, past_closed_and_off_the_grid, failed, unavailable).await;
+    assert_eq!(violations(&status), ["IN_THE_PAST", "OUTSIDE_AVAILABILITY"]);
 
-    let rule_before_race = refused(&bookd, at("ada", "10:30")).await;
-    expect(
-        &rule_before_race,
-        Code::FailedPrecondition,
-        "SLOT_UNAVAILABLE",
-    );
-    assert_eq!(
-        violations(&rule_before_race),
-        ["MISALIGNED", "BUSY_BOOKING"]
-    );
+    let rule_before_race = at("ada", "10:30");
+    let status = expect_refused(&bookd, rule_before_race, failed, unavailable).await;
+    assert_eq!(violations(&status), ["MISALIGNED", "BUSY_BOOKING"]);
 
-    let race = refused(&bookd, at("ada", "10:00")).await;
-    expect(&race, Code::Aborted, "SLOT_TAKEN");
+    let race = expect_refused(&bookd, at("ada", "10:00"), Code::Aborted, "SLOT_TAKEN").await;
     assert_eq!(violations(&race), ["BUSY_BOOKING"]);
     assert!(
         race.message()
@@ -166,7 +145,7 @@ async fn the_reasons_of_booking_come_in_their_order() {
     bookd.stop().await;
 }
 
-/// What tests read of a ResourceInfo.
+/// The resource that a ResourceInfo names.
 trait Details {
     fn get_details_resource(&self) -> Option<String>;
 }
@@ -180,119 +159,99 @@ impl Details for Status {
     }
 }
 
+/// An appointment past its cut-off for moves and cancellations, and one without a cut-off.
+async fn late_and_free(bookd: &Bookd) -> [pb::Appointment; 2] {
+    bookd.open("ada", "09:00", "17:00").await;
+    let late = pb::AppointmentType {
+        appointment_type_id: "late".to_owned(),
+        reschedule_notice: Some(minutes(180)),
+        cancel_notice: Some(minutes(180)),
+        ..Default::default()
+    };
+    bookd.put_type("ada", late).await;
+    let late = bookd.book(named("ada", "late", "10:00")).await.unwrap();
+    let free = bookd.book(at("ada", "12:00")).await.unwrap();
+    [late, free]
+}
+
+fn to(appointment_id: &str, clock: &str) -> pb::RescheduleAppointmentRequest {
+    pb::RescheduleAppointmentRequest {
+        appointment_id: appointment_id.to_owned(),
+        start_time: Some(timestamp(&format!("2027-01-04T{clock}:00Z"))),
+        ..Default::default()
+    }
+}
+
+async fn moved(
+    bookd: &Bookd,
+    request: pb::RescheduleAppointmentRequest,
+) -> Result<pb::Appointment, Status> {
+    let answer = bookd.booking().reschedule_appointment(request).await?;
+    Ok(answer.into_inner().appointment.unwrap())
+}
+
 #[tokio::test]
 async fn the_reasons_of_moving_come_in_their_order() {
     let bookd = Bookd::start().await;
-    bookd.open("ada", "09:00", "17:00").await;
-    bookd
-        .put_type(
-            "ada",
-            pb::AppointmentType {
-                appointment_type_id: "late".to_owned(),
-                reschedule_notice: Some(minutes(180)),
-                cancel_notice: Some(minutes(180)),
-                ..Default::default()
-            },
-        )
-        .await;
-    let first = bookd.book(named("ada", "late", "10:00")).await.unwrap();
-    let other = bookd.book(at("ada", "12:00")).await.unwrap();
-    let to = |appointment: &str, clock: &str| pb::RescheduleAppointmentRequest {
-        appointment_id: appointment.to_owned(),
-        start_time: Some(timestamp(&format!("2027-01-04T{clock}:00Z"))),
-        ..Default::default()
-    };
-    let moved = async |request: pb::RescheduleAppointmentRequest| {
-        bookd
-            .booking()
-            .reschedule_appointment(request)
-            .await
-            .map(|it| it.into_inner().appointment.unwrap())
-    };
+    let [late, free] = late_and_free(&bookd).await;
     let stale = "0123456789abcdef".to_owned();
-    expect(
-        &moved(to(NOBODY, "07:00")).await.unwrap_err(),
-        Code::NotFound,
-        "APPOINTMENT_NOT_FOUND",
-    );
     let elsewhere = pb::RescheduleAppointmentRequest {
         calendar_ids: vec!["nobody".to_owned()],
         etag: stale.clone(),
-        ..to(&first.appointment_id, "07:00")
+        ..to(&late.appointment_id, "07:00")
     };
-    expect(
-        &moved(elsewhere).await.unwrap_err(),
-        Code::NotFound,
-        "CALENDAR_NOT_FOUND",
-    );
     let old = pb::RescheduleAppointmentRequest {
         etag: stale,
-        ..to(&first.appointment_id, "07:00")
+        ..to(&late.appointment_id, "07:00")
     };
-    expect(
-        &moved(old).await.unwrap_err(),
-        Code::Aborted,
-        "ETAG_MISMATCH",
-    );
-    expect(
-        &moved(to(&first.appointment_id, "07:00")).await.unwrap_err(),
-        Code::FailedPrecondition,
-        "TOO_LATE",
-    );
-    expect(
-        &moved(to(&other.appointment_id, "07:00")).await.unwrap_err(),
-        Code::FailedPrecondition,
-        "SLOT_UNAVAILABLE",
-    );
-    expect(
-        &moved(to(&other.appointment_id, "10:00")).await.unwrap_err(),
-        Code::Aborted,
-        "SLOT_TAKEN",
-    );
-    let unchanged = moved(to(&other.appointment_id, "12:00")).await.unwrap();
+    let failed = Code::FailedPrecondition;
+    let (of_late, of_free) = (&late.appointment_id, &free.appointment_id);
+    for (request, code, name) in [
+        (to(NOBODY, "07:00"), Code::NotFound, "APPOINTMENT_NOT_FOUND"),
+        (elsewhere, Code::NotFound, "CALENDAR_NOT_FOUND"),
+        (old, Code::Aborted, "ETAG_MISMATCH"),
+        (to(of_late, "07:00"), failed, "TOO_LATE"),
+        (to(of_free, "07:00"), failed, "SLOT_UNAVAILABLE"),
+        (to(of_free, "10:00"), Code::Aborted, "SLOT_TAKEN"),
+    ] {
+        expect(&moved(&bookd, request).await.unwrap_err(), code, name);
+    }
+    let unchanged = moved(&bookd, to(of_free, "12:00")).await.unwrap();
     assert_eq!(
-        unchanged.revision, other.revision,
-        "moving onto itself changes nothing"
+        unchanged.revision, free.revision,
+        "a move to the same time changes nothing"
     );
-    let cancel = |appointment: &str| pb::CancelAppointmentRequest {
-        appointment_id: appointment.to_owned(),
+    bookd.cancel(of_free).await;
+    let of_cancelled = moved(&bookd, to(of_free, "13:00")).await.unwrap_err();
+    expect(&of_cancelled, failed, "APPOINTMENT_STATE");
+    bookd.stop().await;
+}
+
+#[tokio::test]
+async fn an_appointment_past_its_cut_off_is_not_cancelled_and_a_cancelled_one_is_cancelled_again() {
+    let bookd = Bookd::start().await;
+    let [late, free] = late_and_free(&bookd).await;
+    let cancel = pb::CancelAppointmentRequest {
+        appointment_id: late.appointment_id,
         ..Default::default()
     };
-    expect(
-        &bookd
-            .booking()
-            .cancel_appointment(cancel(&first.appointment_id))
-            .await
-            .unwrap_err(),
-        Code::FailedPrecondition,
-        "TOO_LATE",
-    );
-    let cancelled = bookd
+    let status = bookd
         .booking()
-        .cancel_appointment(cancel(&other.appointment_id))
+        .cancel_appointment(cancel)
         .await
-        .unwrap()
-        .into_inner();
-    let again = bookd
-        .booking()
-        .cancel_appointment(cancel(&other.appointment_id))
-        .await
-        .unwrap()
-        .into_inner();
+        .unwrap_err();
+    expect(&status, Code::FailedPrecondition, "TOO_LATE");
+    let cancelled = bookd.cancel(&free.appointment_id).await;
+    let again = bookd.cancel(&free.appointment_id).await;
     assert_eq!(
-        again.appointment, cancelled.appointment,
-        "cancelling what is cancelled is OK, unchanged"
-    );
-    expect(
-        &moved(to(&other.appointment_id, "13:00")).await.unwrap_err(),
-        Code::FailedPrecondition,
-        "APPOINTMENT_STATE",
+        again, cancelled,
+        "a second cancellation is OK and changes nothing"
     );
     bookd.stop().await;
 }
 
 #[tokio::test]
-async fn the_reasons_of_calendars_and_holds() {
+async fn the_reasons_of_calendars() {
     let bookd = Bookd::start().await;
     bookd.open("ada", "09:00", "17:00").await;
     let create = pb::CreateCalendarRequest {
@@ -319,6 +278,25 @@ async fn the_reasons_of_calendars_and_holds() {
         .unwrap_err();
     expect(&status, Code::FailedPrecondition, "CALENDAR_NOT_EMPTY");
 
+    let forced = pb::DeleteCalendarRequest {
+        force: true,
+        ..delete
+    };
+    bookd.calendars().delete_calendar(forced).await.unwrap();
+    expect(
+        &refused(&bookd, at("ada", "14:00")).await,
+        Code::NotFound,
+        "CALENDAR_NOT_FOUND",
+    );
+    bookd.open("ada", "09:00", "17:00").await;
+    bookd.book(at("ada", "10:00")).await.unwrap();
+    bookd.stop().await;
+}
+
+#[tokio::test]
+async fn a_held_time_is_taken_until_the_hold_expires_and_is_not_confirmed_afterwards() {
+    let bookd = Bookd::start().await;
+    bookd.open("ada", "09:00", "17:00").await;
     let hold = pb::HoldAppointmentRequest {
         calendar_id: "ada".to_owned(),
         start_time: at("ada", "11:00").start_time,
@@ -354,18 +332,5 @@ async fn the_reasons_of_calendars_and_holds() {
         "HOLD_EXPIRED",
     );
     bookd.book(at("ada", "11:00")).await.unwrap();
-
-    let forced = pb::DeleteCalendarRequest {
-        force: true,
-        ..delete
-    };
-    bookd.calendars().delete_calendar(forced).await.unwrap();
-    expect(
-        &refused(&bookd, at("ada", "14:00")).await,
-        Code::NotFound,
-        "CALENDAR_NOT_FOUND",
-    );
-    bookd.open("ada", "09:00", "17:00").await;
-    bookd.book(at("ada", "10:00")).await.unwrap();
     bookd.stop().await;
 }

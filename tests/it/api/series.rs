@@ -1,13 +1,16 @@
-//! Series over gRPC: booked whole or not at all, reported occurrence by occurrence, called off one, following or all.
+//! Series over gRPC: booked whole or not at all, and reported occurrence by occurrence.
+//!
+//! One series is one change, whatever its length.
 
 use bookd::proto::v1 as pb;
 use tonic::{Code, Status};
 
 use crate::harness::{Bookd, minutes};
-use crate::words::{Refused, appointment_type, booking, grace, refused, rule};
+use crate::words::{Refused, appointment_type, grace, refused, rule};
 
-/// Every Monday at nine, from the 8th of March 2027 on: three weeks before the clock change in Paris.
-fn lessons(count: i32) -> pb::BookSeriesRequest {
+/// A series on Mondays at nine from the 8th of March 2027 on; the clock change in Paris is on the
+/// 28th.
+pub fn lessons(count: i32) -> pb::BookSeriesRequest {
     pb::BookSeriesRequest {
         calendar_id: "ada".into(),
         local_start: "2027-03-08T09:00".into(),
@@ -18,29 +21,30 @@ fn lessons(count: i32) -> pb::BookSeriesRequest {
     }
 }
 
-async fn book(
+pub async fn book(
     bookd: &Bookd,
     request: pb::BookSeriesRequest,
 ) -> Result<pb::BookSeriesResponse, Status> {
     Ok(bookd.booking().book_series(request).await?.into_inner())
 }
 
-async fn cancel(
+/// The refusal is FIELD_INVALID and names this field alone.
+pub fn expect_field(refusal: &Refused, field: &str) {
+    assert!(
+        refusal.is(Code::InvalidArgument, "FIELD_INVALID"),
+        "{field}: {refusal:?}"
+    );
+    assert_eq!(refusal.fields(), [field]);
+}
+
+pub async fn cancel(
     bookd: &Bookd,
     request: pb::CancelSeriesRequest,
 ) -> Result<pb::CancelSeriesResponse, Status> {
     Ok(bookd.booking().cancel_series(request).await?.into_inner())
 }
 
-fn one(scope: pb::SeriesScope, appointment_id: &str) -> pb::CancelSeriesRequest {
-    pb::CancelSeriesRequest {
-        appointment_id: appointment_id.into(),
-        scope: scope.into(),
-        ..Default::default()
-    }
-}
-
-fn all(series_id: &str) -> pb::CancelSeriesRequest {
+pub fn all(series_id: &str) -> pb::CancelSeriesRequest {
     let scope = pb::SeriesScope::All.into();
     pb::CancelSeriesRequest {
         series_id: series_id.into(),
@@ -49,8 +53,8 @@ fn all(series_id: &str) -> pb::CancelSeriesRequest {
     }
 }
 
-/// Every appointment of a series that is to come and stands.
-async fn listed(bookd: &Bookd, series_id: &str) -> Vec<pb::Appointment> {
+/// The upcoming appointments of a series that are not cancelled.
+pub async fn listed(bookd: &Bookd, series_id: &str) -> Vec<pb::Appointment> {
     let request = pb::ListAppointmentsRequest {
         series_id: series_id.into(),
         page_size: 1_000,
@@ -65,18 +69,11 @@ async fn listed(bookd: &Bookd, series_id: &str) -> Vec<pb::Appointment> {
         .appointments
 }
 
-fn made(answer: &pb::BookSeriesResponse) -> Vec<&pb::Appointment> {
+pub fn made(answer: &pb::BookSeriesResponse) -> Vec<&pb::Appointment> {
     answer
         .occurrences
         .iter()
         .filter_map(|it| it.appointment.as_ref())
-        .collect()
-}
-
-fn ids(appointments: &[pb::Appointment]) -> Vec<&str> {
-    appointments
-        .iter()
-        .map(|it| it.appointment_id.as_str())
         .collect()
 }
 
@@ -104,7 +101,7 @@ async fn nine_stays_nine_over_a_clock_change_and_it_is_one_change() {
     assert_eq!(
         [seconds[2] - seconds[1], seconds[3] - seconds[2]],
         [week, week - 3_600],
-        "the 28th of March is short"
+        "the week of the 28th of March has an hour less"
     );
     let shown = listed(&bookd, &answer.series_id).await;
     assert_eq!(shown.iter().collect::<Vec<_>>(), made(&answer));
@@ -169,7 +166,14 @@ async fn one_conflict_of_24_weeks_refuses_all_and_is_named_with_what_is_near() {
         violation.description
     );
     assert_eq!(bookd.revision().await, before);
+    bookd.stop().await;
+}
 
+#[tokio::test]
+async fn a_dry_run_reports_the_occurrence_that_is_taken_and_a_partial_series_leaves_it_out() {
+    let bookd = Bookd::with_ada().await;
+    bookd.booked("ada", "2027-04-12T09:00").await;
+    let before = bookd.revision().await;
     let dry = book(
         &bookd,
         pb::BookSeriesRequest {
@@ -183,7 +187,7 @@ async fn one_conflict_of_24_weeks_refuses_all_and_is_named_with_what_is_near() {
     assert_eq!(
         (dry.occurrences.len(), made(&dry).len()),
         (24, 0),
-        "all or nothing would make nothing"
+        "without allow_partial no occurrence would be booked"
     );
     let bookable: Vec<i32> = dry
         .occurrences
@@ -196,7 +200,7 @@ async fn one_conflict_of_24_weeks_refuses_all_and_is_named_with_what_is_near() {
     assert_eq!(taken.violations[0].code(), pb::ViolationCode::BusyBooking);
     assert!(
         taken.violations[0].appointment_ids.is_empty(),
-        "whose it is stays unsaid"
+        "the conflicting appointment is not named"
     );
     assert_eq!(taken.next_slot.as_ref().unwrap().calendar_ids, ["ada"]);
     assert_eq!(
@@ -266,7 +270,7 @@ async fn a_broken_rule_of_one_outranks_lost_races_of_others_and_details_stay_sma
     assert_eq!(
         refusal.metadata["occurrences"].split(',').count(),
         366,
-        "every one is named"
+        "the metadata names every occurrence"
     );
     let violations = &refusal.details.precondition_failure().unwrap().violations;
     assert!(violations.len() > 5 && violations.last().unwrap().description.ends_with(" more"));
@@ -290,7 +294,7 @@ async fn a_broken_rule_of_one_outranks_lost_races_of_others_and_details_stay_sma
     assert_eq!(
         report.occurrences.iter().take_while(has_near).count(),
         100,
-        "no more than one booking may look for"
+        "a series makes no more searches for nearest slots than one booking may"
     );
     bookd.stop().await;
 }
@@ -320,7 +324,7 @@ async fn occurrences_count_against_each_other() {
     assert!(refusal.is(Code::Aborted, "SLOT_TAKEN"));
     assert_eq!(
         refusal.metadata["occurrences"], "2,3,4,5,6,9",
-        "Monday and Tuesday, and again a week later"
+        "Monday and Tuesday of each week are free"
     );
     assert!(refusal.codes().iter().all(|it| *it == "LIMIT"));
     let answer = book(
@@ -395,7 +399,7 @@ async fn a_repeat_is_answered_with_the_same_ids_and_the_appointments_as_they_are
             .map(|it| it.index)
             .collect::<Vec<_>>(),
         [0, 2, 3],
-        "what was left out is not"
+        "a repeat has the booked occurrences alone"
     );
     let id = |it: &&pb::Appointment| it.appointment_id.clone();
     assert!(made(&again).iter().map(id).eq(made(&first).iter().map(id)));
@@ -420,176 +424,6 @@ async fn a_repeat_is_answered_with_the_same_ids_and_the_appointments_as_they_are
     };
     let off = cancel(&bookd, cancelling.clone()).await.unwrap();
     assert_eq!(cancel(&bookd, cancelling).await.unwrap(), off);
-    bookd.stop().await;
-}
-
-#[tokio::test]
-async fn one_the_following_or_all_are_called_off_in_one_change_each() {
-    let bookd = Bookd::with_ada().await;
-    let answer = book(&bookd, lessons(10)).await.unwrap();
-    let lessons = listed(&bookd, &answer.series_id).await;
-    let of = |n: usize| lessons[n].appointment_id.as_str();
-    let off = cancel(&bookd, one(pb::SeriesScope::One, of(4)))
-        .await
-        .unwrap();
-    assert_eq!(
-        (ids(&off.appointments), off.revision),
-        (vec![of(4)], answer.revision + 1)
-    );
-    assert_eq!(off.appointments[0].state(), pb::AppointmentState::Cancelled);
-    let again = cancel(&bookd, one(pb::SeriesScope::One, of(4)))
-        .await
-        .unwrap();
-    assert_eq!(
-        again, off,
-        "what is cancelled is cancelled, and no revision is spent"
-    );
-
-    let dry = pb::CancelSeriesRequest {
-        validate_only: true,
-        ..one(pb::SeriesScope::Following, of(7))
-    };
-    assert_eq!(cancel(&bookd, dry).await.unwrap().appointments.len(), 3);
-    let reason = "moved away".to_owned();
-    let following = pb::CancelSeriesRequest {
-        reason,
-        ..one(pb::SeriesScope::Following, of(7))
-    };
-    let off = cancel(&bookd, following).await.unwrap();
-    assert_eq!(
-        (ids(&off.appointments), off.revision),
-        (vec![of(7), of(8), of(9)], answer.revision + 2)
-    );
-    assert!(
-        off.appointments
-            .iter()
-            .all(|it| it.cancel_reason == "moved away")
-    );
-    bookd.booked("ada", "2027-05-10T09:00").await;
-
-    // Two have begun; the one that was moved to the end follows all others.
-    let to = pb::RescheduleAppointmentRequest {
-        appointment_id: of(2).into(),
-        local_start: "2027-04-20T12:00".into(),
-        ..Default::default()
-    };
-    bookd.booking().reschedule_appointment(to).await.unwrap();
-    bookd.set_clock("2027-03-15T08:00:00Z").await;
-    let bookd = bookd.restart().await;
-    let off = cancel(&bookd, all(&answer.series_id)).await.unwrap();
-    let expected = vec![of(3), of(4), of(5), of(6), of(2), of(7), of(8), of(9)];
-    assert_eq!(
-        ids(&off.appointments),
-        expected,
-        "those that were cancelled before are among them"
-    );
-    assert!(
-        off.appointments
-            .iter()
-            .all(|it| it.state() == pb::AppointmentState::Cancelled)
-    );
-    for begun in [of(0), of(1)] {
-        assert_eq!(
-            bookd.appointment(begun).await.state(),
-            pb::AppointmentState::Confirmed
-        );
-    }
-    let again = cancel(&bookd, one(pb::SeriesScope::All, of(0)))
-        .await
-        .unwrap();
-    assert_eq!(
-        again, off,
-        "a series is named by any of its appointments, and nothing changes twice"
-    );
-    bookd.stop().await;
-}
-
-#[tokio::test]
-async fn one_past_its_cut_off_keeps_all_and_what_took_place_stays() {
-    let bookd = Bookd::with_ada().await;
-    let notice = appointment_type("lesson", 60);
-    bookd
-        .put_type(
-            "ada",
-            pb::AppointmentType {
-                cancel_notice: Some(minutes(24 * 60)),
-                ..notice
-            },
-        )
-        .await;
-    let request = pb::BookSeriesRequest {
-        appointment_type_id: "lesson".into(),
-        ..lessons(4)
-    };
-    let answer = book(&bookd, request).await.unwrap();
-    let lessons = listed(&bookd, &answer.series_id).await;
-    let of = |n: usize| lessons[n].appointment_id.as_str();
-    bookd.set_clock("2027-03-14T09:00:00Z").await;
-    let before = bookd.revision().await;
-    for request in [
-        all(&answer.series_id),
-        one(pb::SeriesScope::Following, of(1)),
-        one(pb::SeriesScope::One, of(1)),
-    ] {
-        let refusal = refused(cancel(&bookd, request).await);
-        assert!(
-            refusal.is(Code::FailedPrecondition, "TOO_LATE"),
-            "{refusal:?}"
-        );
-        assert_eq!(refusal.metadata["appointment_id"], of(1));
-        assert_eq!(refusal.metadata["latest_time"], "2027-03-14T08:00:00Z");
-    }
-    assert_eq!(bookd.revision().await, before, "all or nothing");
-    let no_show = pb::MarkNoShowRequest {
-        appointment_id: of(0).into(),
-        ..Default::default()
-    };
-    bookd.booking().mark_no_show(no_show).await.unwrap();
-    let refusal = refused(cancel(&bookd, one(pb::SeriesScope::Following, of(0))).await);
-    assert!(
-        refusal.is(Code::FailedPrecondition, "APPOINTMENT_STATE"),
-        "the one that is named is judged: {refusal:?}"
-    );
-    let off = cancel(&bookd, one(pb::SeriesScope::Following, of(2)))
-        .await
-        .unwrap();
-    assert_eq!(ids(&off.appointments), [of(2), of(3)]);
-    bookd.stop().await;
-}
-
-#[tokio::test]
-async fn where_approval_is_wanted_every_occurrence_is_a_request() {
-    let bookd = Bookd::with_ada().await;
-    bookd
-        .put_type(
-            "ada",
-            pb::AppointmentType {
-                requires_approval: true,
-                ..appointment_type("ask", 60)
-            },
-        )
-        .await;
-    let request = pb::BookSeriesRequest {
-        appointment_type_id: "ask".into(),
-        ..lessons(3)
-    };
-    let answer = book(&bookd, request).await.unwrap();
-    assert!(
-        made(&answer)
-            .iter()
-            .all(|it| it.state() == pb::AppointmentState::Pending)
-    );
-    // The first runs out at its start, and is left as it is.
-    bookd.set_clock("2027-03-08T08:00:00Z").await;
-    let off = cancel(&bookd, all(&answer.series_id)).await.unwrap();
-    assert_eq!(off.appointments.len(), 2);
-    assert_eq!(
-        bookd
-            .appointment(&made(&answer)[0].appointment_id)
-            .await
-            .state(),
-        pb::AppointmentState::Expired
-    );
     bookd.stop().await;
 }
 
@@ -625,291 +459,5 @@ async fn several_calendars_take_each_occurrence_together_or_one_of_them_does() {
             .iter()
             .all(|it| it.calendar_ids == ["ada", "lee"])
     );
-    bookd.stop().await;
-}
-
-#[tokio::test]
-async fn the_reasons_of_series_come_in_their_order() {
-    let bookd = Bookd::with_ada().await;
-    let nothing = pb::BookSeriesRequest {
-        interval: Some(0),
-        count: Some(367),
-        until: "2027-3-1".into(),
-        time_zone: "Mars/Olympus".into(),
-        request_id: "x".repeat(65),
-        ..Default::default()
-    };
-    let refusal = refused(book(&bookd, nothing).await);
-    assert!(refusal.is(Code::InvalidArgument, "FIELD_INVALID"));
-    let fields = [
-        "request_id",
-        "calendar_id",
-        "time_zone",
-        "start_time",
-        "invitee.name",
-        "frequency",
-        "interval",
-        "until",
-    ];
-    for field in fields {
-        assert!(
-            refusal.fields().contains(&field),
-            "{field} is not among {:?}",
-            refusal.fields()
-        );
-    }
-    let metadata = |bytes: usize| [("k".to_owned(), "v".repeat(bytes - 1))].into();
-    for (request, field) in [
-        (
-            pb::BookSeriesRequest {
-                count: Some(0),
-                ..lessons(1)
-            },
-            "count",
-        ),
-        (
-            pb::BookSeriesRequest {
-                count: Some(i32::MIN),
-                ..lessons(1)
-            },
-            "count",
-        ),
-        (
-            pb::BookSeriesRequest {
-                count: None,
-                ..lessons(1)
-            },
-            "count",
-        ),
-        (
-            pb::BookSeriesRequest {
-                interval: Some(-1),
-                ..lessons(1)
-            },
-            "interval",
-        ),
-        (
-            pb::BookSeriesRequest {
-                frequency: 9,
-                ..lessons(1)
-            },
-            "frequency",
-        ),
-        (
-            pb::BookSeriesRequest {
-                interval: Some(367),
-                ..lessons(1)
-            },
-            "interval",
-        ),
-        (
-            pb::BookSeriesRequest {
-                count: None,
-                until: "2027-02-30".into(),
-                ..lessons(1)
-            },
-            "until",
-        ),
-        (
-            pb::BookSeriesRequest {
-                count: None,
-                until: "2027-03-07".into(),
-                ..lessons(1)
-            },
-            "until",
-        ),
-        (
-            pb::BookSeriesRequest {
-                count: None,
-                until: "2050-01-01".into(),
-                ..lessons(1)
-            },
-            "until",
-        ),
-        (
-            pb::BookSeriesRequest {
-                local_start: "2027-03-28T02:30".into(),
-                ..lessons(1)
-            },
-            "local_start",
-        ),
-        (
-            pb::BookSeriesRequest {
-                local_start: "2027-10-31T02:30".into(),
-                ..lessons(1)
-            },
-            "local_start",
-        ),
-        (
-            pb::BookSeriesRequest {
-                note: "n".repeat(3_000),
-                ..lessons(366)
-            },
-            "note",
-        ),
-        (
-            pb::BookSeriesRequest {
-                metadata: metadata(1_000),
-                note: "n".repeat(2_000),
-                ..lessons(366)
-            },
-            "note",
-        ),
-        (
-            pb::BookSeriesRequest {
-                calendar_id: "nobody/".into(),
-                count: Some(0),
-                ..lessons(1)
-            },
-            "count",
-        ),
-    ] {
-        let refusal = refused(book(&bookd, request).await);
-        assert!(
-            refusal.is(Code::InvalidArgument, "FIELD_INVALID"),
-            "{field}: {refusal:?}"
-        );
-        assert_eq!(refusal.fields(), [field]);
-    }
-    let nobody = pb::BookSeriesRequest {
-        calendar_id: "nobody".into(),
-        ..lessons(2)
-    };
-    assert!(refused(book(&bookd, nobody).await).is(Code::NotFound, "CALENDAR_NOT_FOUND"));
-    let untyped = pb::BookSeriesRequest {
-        appointment_type_id: "nothing".into(),
-        local_start: "2027-10-31T02:30".into(),
-        ..lessons(2)
-    };
-    assert!(refused(book(&bookd, untyped).await).is(Code::NotFound, "APPOINTMENT_TYPE_NOT_FOUND"));
-    bookd.stop().await;
-}
-
-#[tokio::test]
-async fn a_series_is_bounded_in_calendars_and_by_the_end_of_time() {
-    let bookd = Bookd::with_ada().await;
-    let names: Vec<String> = (0..28).map(|n| format!("room-{n}")).collect();
-    for name in &names {
-        bookd.hours(name, "UTC", &[("00:00", "24:00")]).await;
-    }
-    let of = |count: usize, occurrences: i32| pb::BookSeriesRequest {
-        calendar_id: String::new(),
-        calendar_ids: names[..count].to_vec(),
-        assignment: pb::Assignment::All.into(),
-        frequency: pb::Frequency::Daily.into(),
-        ignore_rules: vec![pb::IgnorableRule::Horizon.into()],
-        validate_only: true,
-        ..lessons(occurrences)
-    };
-    let refusal = refused(
-        book(
-            &bookd,
-            pb::BookSeriesRequest {
-                note: "n".repeat(3_000),
-                ..of(28, 366)
-            },
-        )
-        .await,
-    );
-    assert_eq!(
-        (refusal.reason.as_str(), refusal.fields()),
-        ("FIELD_INVALID", vec!["calendar_ids", "note"])
-    );
-    assert_eq!(made(&book(&bookd, of(28, 357)).await.unwrap()).len(), 357);
-    assert_eq!(made(&book(&bookd, of(27, 366)).await.unwrap()).len(), 366);
-    let last = pb::BookSeriesRequest {
-        local_start: "5999-12-30T12:00".into(),
-        ..of(1, 2)
-    };
-    assert_eq!(made(&book(&bookd, last.clone()).await.unwrap()).len(), 2);
-    for ending in [(Some(3), ""), (None, "9999-12-31")] {
-        let (count, until) = (ending.0, ending.1.to_owned());
-        let refusal = refused(
-            book(
-                &bookd,
-                pb::BookSeriesRequest {
-                    count,
-                    until,
-                    ..last.clone()
-                },
-            )
-            .await,
-        );
-        assert_eq!(refusal.reason, "FIELD_INVALID", "{refusal:?}");
-    }
-    bookd.stop().await;
-}
-
-#[tokio::test]
-async fn the_reasons_of_calling_off_come_in_their_order() {
-    let bookd = Bookd::with_ada().await;
-    let alone = bookd
-        .book(booking("ada", "2027-03-09T09:00"))
-        .await
-        .unwrap();
-    let nobody = "0190163d-8694-739b-aea5-966c26f8ad91";
-    for (request, field) in [
-        (
-            pb::CancelSeriesRequest {
-                scope: 9,
-                ..all(nobody)
-            },
-            "scope",
-        ),
-        (
-            pb::CancelSeriesRequest {
-                scope: 0,
-                ..all(nobody)
-            },
-            "scope",
-        ),
-        (
-            pb::CancelSeriesRequest {
-                reason: "r".repeat(4_001),
-                ..all(nobody)
-            },
-            "reason",
-        ),
-        (
-            pb::CancelSeriesRequest {
-                appointment_id: nobody.into(),
-                ..all(nobody)
-            },
-            "series_id",
-        ),
-        (all("7"), "series_id"),
-        (all(""), "series_id"),
-        (one(pb::SeriesScope::One, ""), "appointment_id"),
-        (
-            pb::CancelSeriesRequest {
-                scope: pb::SeriesScope::Following.into(),
-                ..all(nobody)
-            },
-            "appointment_id",
-        ),
-        (one(pb::SeriesScope::Following, "7"), "appointment_id"),
-        (
-            one(pb::SeriesScope::One, &alone.appointment_id),
-            "appointment_id",
-        ),
-        (
-            one(pb::SeriesScope::All, &alone.appointment_id),
-            "appointment_id",
-        ),
-    ] {
-        let refusal = refused(cancel(&bookd, request).await);
-        assert!(
-            refusal.is(Code::InvalidArgument, "FIELD_INVALID"),
-            "{field}: {refusal:?}"
-        );
-        assert_eq!(refusal.fields(), [field]);
-    }
-    for request in [
-        all(nobody),
-        one(pb::SeriesScope::One, nobody),
-        one(pb::SeriesScope::All, nobody),
-    ] {
-        assert!(refused(cancel(&bookd, request).await).is(Code::NotFound, "APPOINTMENT_NOT_FOUND"));
-    }
     bookd.stop().await;
 }

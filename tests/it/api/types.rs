@@ -1,4 +1,6 @@
 //! Appointment types are read as they were put, one by one and page by page.
+//!
+//! Defaults are filled in where a field was not set.
 
 use bookd::proto::v1 as pb;
 use tonic::Code;

@@ -1,4 +1,7 @@
-//! The words for dates and times, in every command that takes them: read in `--zone`, a range's end from its beginning.
+//! Words for dates and times, such as `tomorrow`, in every command that takes them.
+//!
+//! They are read in `--zone`, or else in the calendar's zone; the end of a range is found from its
+//! start.
 
 use serde_json::Value;
 
@@ -11,7 +14,7 @@ const TUESDAY_AND_WEDNESDAY: &str = "2027-03-02T20:00:00Z";
 const SATURDAY: &str = "2027-03-06T12:00:00Z";
 const IN_NEW_YORK: &str = "--zone America/New_York";
 
-/// A line against this service, which runs on threads of its own.
+/// Runs a command line against this service and returns its output; it must succeed.
 fn well(service: &Bookd, line: &str) -> String {
     let words = words(line);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -164,6 +167,14 @@ async fn words_dates_and_ranges_are_read_in_the_zone_that_is_named_whatever_list
     service.stop().await;
 }
 
+/// The dates of the first and the last slot that the command line lists.
+fn first_and_last_date(service: &Bookd, line: &str) -> [String; 2] {
+    let answer = json(service, line);
+    let slots = answer["slots"].as_array().unwrap();
+    let date = |slot: &Value| slot["local_start"].as_str().unwrap()[..10].to_owned();
+    [date(&slots[0]), date(&slots[slots.len() - 1])]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_second_word_of_a_range_is_read_from_the_first_date_on() {
     let service = open_at(SATURDAY, "UTC").await;
@@ -189,30 +200,18 @@ async fn the_second_word_of_a_range_is_read_from_the_first_date_on() {
         "series book c saturday 08:00 --every daily --until monday --allow-partial --name A",
     );
     assert_eq!(series["occurrences"].as_array().unwrap().len(), 3);
-    let bounds = |line: &str| {
-        let slots = json(&service, line)["slots"].clone();
-        let slots = slots.as_array().unwrap();
-        let of = |slot: &Value| slot["local_start"].as_str().unwrap()[..10].to_owned();
-        (of(&slots[0]), of(&slots[slots.len() - 1]))
-    };
-    let of = |first: &str, last: &str| (first.to_owned(), last.to_owned());
-    // Of slots the last date is one of them, as of overrides; of ranges of time the end is not in it.
-    assert_eq!(
-        bounds("slots c saturday --to sunday"),
-        of("2027-03-13", "2027-03-14")
-    );
-    assert_eq!(
-        bounds("slots c saturday --to monday"),
-        of("2027-03-13", "2027-03-15")
-    );
-    assert_eq!(
-        bounds("slots c sunday --to sunday"),
-        of("2027-03-07", "2027-03-07")
-    );
-    assert_eq!(
-        bounds("slots c saturday --to sundayT00:00"),
-        of("2027-03-13", "2027-03-13")
-    );
+    // The last date of slots, as of overrides, is included; the end of a range of time is not.
+    for (line, bounds) in [
+        ("slots c saturday --to sunday", ["2027-03-13", "2027-03-14"]),
+        ("slots c saturday --to monday", ["2027-03-13", "2027-03-15"]),
+        ("slots c sunday --to sunday", ["2027-03-07", "2027-03-07"]),
+        (
+            "slots c saturday --to sundayT00:00",
+            ["2027-03-13", "2027-03-13"],
+        ),
+    ] {
+        assert_eq!(first_and_last_date(&service, line), bounds, "{line}");
+    }
     let free = json(
         &service,
         "free-busy c --from saturdayT08:30 --to sundayT08:30",

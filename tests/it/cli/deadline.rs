@@ -1,4 +1,6 @@
-//! How long a command waits: never for ever, whichever command it is and however the server is silent.
+//! Every client command ends by its timeout, however the server fails to answer.
+//!
+//! A watch has the timeout for its opening alone.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -10,10 +12,10 @@ use clap::{CommandFactory, Parser};
 use crate::kill::Process;
 use crate::people::{bookd, examples, leaves, said, words};
 
-/// The exit code of a command that nobody answered in time.
+/// The exit code of a command whose server did not answer in time.
 const NO_ANSWER: i32 = 9;
 
-/// Starts a command that waits a second at most.
+/// Starts a command with a timeout of a second.
 fn asking(server: SocketAddr, words: &[String]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bookd"));
     command
@@ -30,7 +32,7 @@ fn asking(server: SocketAddr, words: &[String]) -> Child {
 
 #[test]
 fn every_client_command_ends_when_nobody_answers_and_says_who_did_not_in_what_time() {
-    // It takes connections, as the system does for a process that is stopped, and never answers.
+    // The system accepts connections for this listener, as for a stopped process; nothing answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
     let mut all = Vec::new();
@@ -40,16 +42,16 @@ fn every_client_command_ends_when_nobody_answers_and_says_who_did_not_in_what_ti
         .flat_map(|(_, it)| examples(it))
         .map(|it| words(&it))
         .collect();
-    // `batch` reads its file first; the bench and the race ask the server that is named.
-    lines.retain(|it| {
+    // `batch` reads its file first; the bench and the race need `--server`.
+    lines.retain(|line| {
         matches!(
-            Arguments::try_parse_from(it).unwrap().command,
+            Arguments::try_parse_from(line).unwrap().command,
             Parsed::Client(_)
-        ) && it[1] != "batch"
+        ) && line[1] != "batch"
     });
     lines.extend(
-        ["bookd bench --only echo --seconds 1", "bookd demo-race"].map(|it| {
-            let mut line = words(it);
+        ["bookd bench --only echo --seconds 1", "bookd demo-race"].map(|line| {
+            let mut line = words(line);
             line.extend(["--server".to_owned(), address.to_string()]);
             line
         }),
@@ -104,7 +106,7 @@ fn a_stopped_process_is_not_waited_for_and_answers_again_when_it_goes_on() {
 fn a_connection_that_nobody_takes_is_not_waited_for() {
     let full = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = full.local_addr().unwrap();
-    // A queue of connections that is full drops further ones without a word.
+    // A full backlog drops further connections without an answer.
     let mut waiting = Vec::new();
     while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
         waiting.push(stream);
@@ -126,7 +128,7 @@ fn a_watch_outlives_the_deadline_of_its_opening() {
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(&folder.path().join("bookd.db"));
     let watch = asking(process.address, &["watch".to_owned()]);
-    // It is still there when a command that began later has waited for as long.
+    // The watch still runs when commands that started later have waited for their whole timeout.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     for _ in 0..2 {
         let waited = asking(silent.local_addr().unwrap(), &["info".to_owned()])

@@ -1,4 +1,6 @@
-//! The demonstrations: filled, usable, gone afterwards; and a race that is fair.
+//! `bookd demo` serves calendars with appointments; `bookd demo-race` has clients race for slots.
+//!
+//! Neither leaves a file or a calendar behind.
 
 use std::process::Command;
 

@@ -1,4 +1,6 @@
-//! Exit codes: each means one thing, whichever command ends with it, and one table tells them all.
+//! Exit codes: each has one meaning in all commands.
+//!
+//! `--help` and `docs/OPERATIONS.md` list them all.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -24,7 +26,8 @@ fn a_writer_that_stops_ends_its_server_with_a_code_that_nothing_else_has() {
         .status
         .success()
     );
-    // What a server on another machine does that has the file by a network, where locks do not hold.
+    // A write as by a server on another machine that has the file over a network file system, where
+    // the lock does not hold.
     let other = "insert into changes select max(revision) + 1, time, record, caller, replaced, events, segments from changes";
     crate::stored::raw(&file).execute_batch(other).unwrap();
     let asked = bookd(
@@ -114,7 +117,7 @@ fn what_cannot_be_opened_ends_every_command_alike() {
                 "{command} {store} ({words}): {said}"
             );
         }
-        // A server makes the file that is not there.
+        // `serve` makes a file that does not exist.
         if expected != Exit::NotFound {
             let (code, said) = code(&["serve"], store);
             assert_eq!(

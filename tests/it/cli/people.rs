@@ -1,4 +1,6 @@
-//! The command line for people: every method has a command, every command teaches, and what they do is what they say.
+//! The command line: every method has a command, and every command has examples that work.
+//!
+//! The commands run as a binary of its own, against a server in another process.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,7 +13,7 @@ use prost_reflect::DescriptorPool;
 
 use crate::kill::Process;
 
-/// Runs the binary; `server` is who it talks to.
+/// Runs the binary in this folder against the server at this address.
 pub fn bookd(server: &str, folder: &Path, words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bookd"));
     command
@@ -22,6 +24,7 @@ pub fn bookd(server: &str, folder: &Path, words: &[&str]) -> Output {
         .unwrap()
 }
 
+/// The text of stdout and then of stderr.
 pub fn said(output: &Output) -> String {
     format!(
         "{}{}",
@@ -30,7 +33,7 @@ pub fn said(output: &Output) -> String {
     )
 }
 
-/// Every command below this one that does something itself, with the words that name it.
+/// Adds this command and all below it, each with the words that name it.
 pub fn leaves(command: &clap::Command, name: &str, found: &mut Vec<(String, clap::Command)>) {
     found.push((name.to_owned(), command.clone()));
     for inner in command.get_subcommands() {
@@ -38,6 +41,7 @@ pub fn leaves(command: &clap::Command, name: &str, found: &mut Vec<(String, clap
     }
 }
 
+/// The example lines in the help of a command.
 pub fn examples(command: &clap::Command) -> Vec<String> {
     let help = command
         .get_after_help()
@@ -50,7 +54,7 @@ pub fn examples(command: &clap::Command) -> Vec<String> {
         .collect()
 }
 
-/// The words of a line as a shell would split it.
+/// The words of a line, split at spaces and unquoted as by a shell.
 pub fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
     for character in line.chars() {
@@ -116,7 +120,8 @@ fn every_unary_method_of_the_contract_has_a_command() {
     );
 }
 
-/// What the kept contract lacks could be taken back or renumbered, and the check for that would not see it.
+/// A field that the kept contract lacks could be removed or renumbered, and the check for breaking
+/// changes would not see it.
 #[test]
 fn the_kept_contract_has_everything_that_is_in_the_contract() {
     let kept = std::fs::read(format!(
@@ -130,20 +135,23 @@ fn the_kept_contract_has_everything_that_is_in_the_contract() {
             .all_messages()
             .filter(|it| it.package_name() == "bookd.v1")
             .collect();
-        let fields = ours.iter().flat_map(|it| {
-            it.fields()
+        let fields = ours.iter().flat_map(|message| {
+            message
+                .fields()
                 .map(|it| format!("{} = {}", it.full_name(), it.number()))
         });
         let enums = pool
             .all_enums()
             .filter(|it| it.package_name() == "bookd.v1")
             .collect::<Vec<_>>();
-        let values = enums.iter().flat_map(|it| {
-            it.values()
+        let values = enums.iter().flat_map(|enumeration| {
+            enumeration
+                .values()
                 .map(|it| format!("{} = {}", it.full_name(), it.number()))
         });
-        let methods = pool.services().flat_map(|it| {
-            it.methods()
+        let methods = pool.services().flat_map(|service| {
+            service
+                .methods()
                 .map(|it| it.full_name().to_owned())
                 .collect::<Vec<_>>()
         });
@@ -161,7 +169,7 @@ fn the_kept_contract_has_everything_that_is_in_the_contract() {
     );
 }
 
-/// A line that must go well; answers what it says.
+/// Runs a command line, which must succeed, and returns its output.
 fn well(process: &Process, folder: &Path, line: &str) -> String {
     let words = words(line);
     let output = bookd(
@@ -173,16 +181,13 @@ fn well(process: &Process, folder: &Path, line: &str) -> String {
     said(&output)
 }
 
-/// The id in the last column of the last line.
+/// The id in the last column of the last line of a table.
 pub fn id_of(table: &str) -> String {
     table.split_whitespace().last().unwrap().to_owned()
 }
 
-#[test]
-fn a_clinic_is_run_from_the_command_line() {
-    let folder = tempfile::tempdir().unwrap();
-    let process = Process::start(&folder.path().join("bookd.db"));
-    let run = |line: &str| well(&process, folder.path(), line);
+/// Makes the calendars of a doctor and a room, changes them, and puts their types.
+fn make_calendars(run: &impl Fn(&str) -> String) {
     run(
         "calendar create dr-lee --name \"Dr Lee\" --zone Europe/Paris --owner Lee --owner-email lee@example.com",
     );
@@ -206,7 +211,10 @@ fn a_clinic_is_run_from_the_command_line() {
     assert!(run("types list dr-lee").contains("visit"));
     run("types put dr-lee gone");
     run("types delete dr-lee gone");
+}
 
+/// Books an appointment on both calendars, updates, moves and cancels it.
+fn book_move_and_cancel(run: &impl Fn(&str) -> String) {
     let booked = run(
         "book dr-lee,room-1 tomorrow 10:00 --all --type visit --name Grace --note first --metadata a=b",
     );
@@ -228,7 +236,10 @@ fn a_clinic_is_run_from_the_command_line() {
     assert!(run(&format!("cancel {id} --reason ill")).contains("cancelled"));
     assert_eq!(run("list dr-lee"), "none\n");
     assert!(run("list dr-lee --state cancelled").contains(&id));
+}
 
+/// Confirms and releases holds, approves and declines requests.
+fn hold_and_request(run: &impl Fn(&str) -> String) {
     let hold = id_of(&run("hold dr-lee tomorrow 12:00 --type visit --ttl 10m"));
     run(&format!("extend {hold} --ttl 15m"));
     assert!(run(&format!("book --hold {hold} --name Bea")).contains("confirmed"));
@@ -241,7 +252,10 @@ fn a_clinic_is_run_from_the_command_line() {
     assert!(run(&format!("approve {request}")).contains("confirmed"));
     let request = id_of(&run("book dr-lee tomorrow 17:00 --type visit --name Cy"));
     assert!(run(&format!("decline {request} --reason full")).contains("declined"));
+}
 
+/// Puts and deletes overrides, and puts busy time.
+fn change_hours(run: &impl Fn(&str) -> String) {
     run("overrides put dr-lee 2031-12-24 closed --to 2031-12-26 --note Christmas");
     assert!(run("hours dr-lee").contains("2031-12-25"));
     run("overrides delete dr-lee 2031-12-24 2031-12-25 2031-12-26");
@@ -252,6 +266,17 @@ fn a_clinic_is_run_from_the_command_line() {
         run("busy list dr-lee --from 2031-03-01 --to 2031-03-08").contains("2031-03-02T08:00:00Z"),
         "by its clocks"
     );
+}
+
+#[test]
+fn a_clinic_is_run_from_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(&folder.path().join("bookd.db"));
+    let run = |line: &str| well(&process, folder.path(), line);
+    make_calendars(&run);
+    book_move_and_cancel(&run);
+    hold_and_request(&run);
+    change_hours(&run);
     let batch = "[{\"calendar_id\":\"room-1\",\"local_start\":\"DATET09:00\",\"invitee\":{\"name\":\"Di\"}}]";
     let tomorrow = run("slots dr-lee tomorrow --limit 1 --json");
     let tomorrow = &tomorrow.split("\"local_start\": \"").nth(1).unwrap()[..10];
@@ -337,7 +362,7 @@ fn all_pages_of_a_list_come_up_to_the_limit() {
     assert_eq!(
         ids(&run("slots ada tomorrow --type short --json --limit 1440")),
         1_440,
-        "more than one page holds"
+        "the limit is larger than one page"
     );
     assert_eq!(
         ids(&run("slots ada tomorrow --type short --json --limit 1001")),

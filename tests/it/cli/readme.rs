@@ -1,4 +1,6 @@
-//! Every command that README and docs show is run, and its output is what they show, but for dates, ids and versions.
+//! Every command that README and docs show is run, and prints what they show.
+//!
+//! Ids, codes, digits and the width of columns may differ.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -8,14 +10,14 @@ use tempfile::TempDir;
 
 use crate::kill::Process;
 
-/// A command and what is shown below it.
+/// A command in a document, and the output that the document shows for it.
 struct Shown {
     command: String,
     output: String,
 }
 
 impl Shown {
-    /// `NAME=value`, for the commands after it.
+    /// Whether the command is `NAME=value`, which the commands after it use.
     fn is_assignment(&self) -> bool {
         let is_name =
             |name: &str| !name.is_empty() && name.chars().all(|it| it.is_ascii_uppercase());
@@ -48,8 +50,7 @@ fn shown(block: &str) -> Vec<Shown> {
     shown
 }
 
-/// grpcurl and buf as far as the documents need them, by the binary's own `call`: what is tried is that method, fields
-/// and values are right.
+/// Stand-ins for grpcurl and buf, made of `bookd call`: they check method, fields and values.
 const GRPCURL: &str = r#"#!/bin/sh
 [ "$1" = -plaintext ] || exit 64
 shift
@@ -67,7 +68,7 @@ address=${1#http://}
 exec bookd call "${address##*/}" "$request" --server "${address%%/*}" --json
 "#;
 
-/// A folder with these two.
+/// A folder with the stand-ins as executable files.
 fn tools() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, script) in [("grpcurl", GRPCURL), ("buf", BUF)] {
@@ -78,11 +79,13 @@ fn tools() -> TempDir {
     folder
 }
 
-/// Runs a line in a shell that finds the binary and the server; answers what it said, and whether it went well.
+/// Runs a line in a shell that finds the binary and the server; returns its output and whether it
+/// succeeded.
 fn run(line: &str, process: &Process, home: &Path) -> (String, bool) {
     run_with(line, process, home, "")
 }
 
+/// The same with further folders, each ended by a colon, at the start of `PATH`.
 fn run_with(line: &str, process: &Process, home: &Path, folders: &str) -> (String, bool) {
     let folder = Path::new(env!("CARGO_BIN_EXE_bookd")).parent().unwrap();
     let path = format!(
@@ -105,7 +108,7 @@ fn run_with(line: &str, process: &Process, home: &Path, folders: &str) -> (Strin
     )
 }
 
-/// The text with what changes from run to run made alike: ids, codes, etags, digits, and the width of columns.
+/// The text without what changes between runs: ids, codes, etags, digits and the width of columns.
 fn alike(text: &str) -> String {
     let is_id = |word: &str| word.len() == 36 && word.matches('-').count() == 4;
     let is_code = |word: &str| {
@@ -140,7 +143,7 @@ fn alike(text: &str) -> String {
         .join("\n")
 }
 
-/// Runs the console blocks of a file in turn; answers the file as it would be with what the commands say now.
+/// Runs the console blocks of a file in order; returns the file with the present output.
 fn renewed(file: &str, process: &Process, home: &Path) -> String {
     let text = std::fs::read_to_string(path(file)).unwrap();
     let mut parts = text.split("```console\n");
@@ -149,23 +152,23 @@ fn renewed(file: &str, process: &Process, home: &Path) -> String {
     for part in parts {
         let (block, rest) = part.split_once("```").unwrap();
         renewed.push_str("```console\n");
-        for it in shown(block) {
-            let said = if it.is_assignment() {
-                assigned.push_str(&format!("{}; ", it.command));
+        for example in shown(block) {
+            let said = if example.is_assignment() {
+                assigned.push_str(&format!("{}; ", example.command));
                 String::new()
             } else {
-                run(&format!("{assigned}{}", it.command), process, home).0
+                run(&format!("{assigned}{}", example.command), process, home).0
             };
-            let is_alike = alike(&said) == alike(&it.output);
-            let output = if is_alike { it.output } else { said };
-            renewed.push_str(&format!("$ {}\n{output}", it.command));
+            let is_alike = alike(&said) == alike(&example.output);
+            let output = if is_alike { example.output } else { said };
+            renewed.push_str(&format!("$ {}\n{output}", example.command));
         }
         renewed.push_str(&format!("```{rest}"));
     }
     renewed
 }
 
-/// `BOOKD_RENEW_DOCS=1` writes what the commands say into the documents instead.
+/// `BOOKD_RENEW_DOCS=1` writes the output of the commands into the documents instead.
 #[test]
 fn what_the_documents_show_is_what_the_commands_say() {
     for file in [
@@ -285,8 +288,8 @@ fn the_migration_guide_shows_a_line_for_every_call_that_it_maps() {
     }
 }
 
-/// Backup and restore as the text shows them, beside the server; and `sqlite3 bookd.db "…"`: what is tried is that the
-/// statement does to a database what the text says.
+/// Runs backup and restore as the text shows them, with the server up, and the statement of
+/// `sqlite3 bookd.db "…"` on the database after the server has stopped.
 #[test]
 fn what_is_shown_copies_a_database_that_is_served_and_cleans_one_that_is_not() {
     let folder = tempfile::tempdir().unwrap();
@@ -320,7 +323,7 @@ fn what_is_shown_copies_a_database_that_is_served_and_cleans_one_that_is_not() {
         let (command, output) = shown(word).split_once('\n').unwrap();
         let (said, is_done) = run(command, &process, folder.path());
         assert!(is_done, "{said}");
-        // The numbers are another store's.
+        // The numbers in the text are those of another store.
         let words = |text: &str| -> Vec<String> {
             let is_word = |it: &&str| !it.contains(|letter: char| letter.is_ascii_digit());
             text.split_whitespace()

@@ -1,4 +1,6 @@
-//! Import and export: all or nothing, every mistake with its line, and what comes out goes in again.
+//! Import and export: an import is whole or not at all, and an export reads back to the same bytes.
+//!
+//! Every mistake in a file is named with its line and field.
 
 use std::path::Path;
 use std::process::Output;
@@ -15,19 +17,19 @@ fn offline(folder: &Path, words: &[&str]) -> Output {
     bookd("127.0.0.1:1", folder, words)
 }
 
-fn written(folder: &TempDir, name: &str, text: &str) -> String {
+pub fn written(folder: &TempDir, name: &str, text: &str) -> String {
     std::fs::write(folder.path().join(name), text).unwrap();
     name.to_owned()
 }
 
-fn well(folder: &Path, words: &[&str]) -> String {
+pub fn well(folder: &Path, words: &[&str]) -> String {
     let output = offline(folder, words);
     assert!(output.status.success(), "{words:?}\n{}", said(&output));
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What is wrong with a file, line by line.
-fn complaints(folder: &TempDir, text: &str, further: &[&str]) -> Vec<String> {
+/// The mistakes that a failed import names, one a line; nothing was imported.
+pub fn complaints(folder: &TempDir, text: &str, further: &[&str]) -> Vec<String> {
     let file = written(folder, "wrong.json", text);
     let words: Vec<&str> = ["import", &file]
         .into_iter()
@@ -76,6 +78,54 @@ const CLINIC: &str = r#"{"calendars": [
 ]}
 "#;
 
+/// The export of `CLINIC` has what the file says, and what follows from it.
+fn expect_the_clinic_in(exported: &Value) {
+    let appointments = exported["calendars"][0]["appointments"].as_array().unwrap();
+    let of = |start: &str| {
+        appointments
+            .iter()
+            .find(|it| it["local_start"] == start)
+            .unwrap()
+    };
+    assert_eq!(
+        of("2031-03-04T11:00")["series_id"],
+        "0190163d-8694-739b-aea5-966c26f8ad91"
+    );
+    assert_eq!(of("2031-03-04T11:00")["sequence"], 3);
+    assert_eq!(
+        of("2031-03-04T11:00")["calendar_ids"],
+        json!(["ada", "room"])
+    );
+    assert_eq!(
+        of("2031-03-06T11:00")["start_time"],
+        "2031-03-06T09:00:00Z",
+        "the recorded start counts, not the wall time"
+    );
+    assert_eq!(of("2020-03-01T12:00")["appointment_type_id"], "gone");
+    let states = |state: &str| {
+        appointments
+            .iter()
+            .filter(|it| it["state"] == state)
+            .count()
+    };
+    assert_eq!(
+        states("APPOINTMENT_STATE_EXPIRED"),
+        1,
+        "a request that nobody approved before its start"
+    );
+    assert_eq!(
+        states("APPOINTMENT_STATE_PENDING"),
+        2,
+        "two requests of one type that do not block each other"
+    );
+    let overrides = &exported["calendars"][0]["overrides"];
+    assert_eq!(
+        overrides.as_array().unwrap().len(),
+        3,
+        "a range of dates becomes one override a date"
+    );
+}
+
 #[test]
 fn what_is_exported_and_imported_again_is_exported_the_same_byte_by_byte() {
     let folder = tempfile::tempdir().unwrap();
@@ -102,49 +152,9 @@ fn what_is_exported_and_imported_again_is_exported_the_same_byte_by_byte() {
     assert_eq!(
         well(folder.path(), &["export"]),
         one,
-        "to standard output the same"
+        "the export to standard output is the same"
     );
-    let exported: Value = serde_json::from_str(&one).unwrap();
-    let appointments = exported["calendars"][0]["appointments"].as_array().unwrap();
-    let of = |start: &str| {
-        appointments
-            .iter()
-            .find(|it| it["local_start"] == start)
-            .unwrap()
-    };
-    assert_eq!(
-        of("2031-03-04T11:00")["series_id"],
-        "0190163d-8694-739b-aea5-966c26f8ad91"
-    );
-    assert_eq!(of("2031-03-04T11:00")["sequence"], 3);
-    assert_eq!(
-        of("2031-03-04T11:00")["calendar_ids"],
-        json!(["ada", "room"])
-    );
-    assert_eq!(
-        of("2031-03-06T11:00")["start_time"],
-        "2031-03-06T09:00:00Z",
-        "as it was recorded"
-    );
-    assert_eq!(of("2020-03-01T12:00")["appointment_type_id"], "gone");
-    let states = |state: &str| {
-        appointments
-            .iter()
-            .filter(|it| it["state"] == state)
-            .count()
-    };
-    assert_eq!(
-        states("APPOINTMENT_STATE_EXPIRED"),
-        1,
-        "a request that nobody approved before its start"
-    );
-    assert_eq!(
-        states("APPOINTMENT_STATE_PENDING"),
-        2,
-        "that do not block each other"
-    );
-    let overrides = &exported["calendars"][0]["overrides"];
-    assert_eq!(overrides.as_array().unwrap().len(), 3, "a range is dates");
+    expect_the_clinic_in(&serde_json::from_str(&one).unwrap());
     let codes = well(folder.path(), &["export", "--codes"]);
     assert_eq!(codes.matches("confirmation_code").count(), 9);
     written(&folder, "codes.json", &codes);
@@ -161,7 +171,7 @@ fn what_is_exported_and_imported_again_is_exported_the_same_byte_by_byte() {
 
 #[test]
 fn what_an_older_version_wrote_is_exported_and_imported_the_same_byte_by_byte() {
-    // The file of schema 3 has sessions that take each other's time: these are refused.
+    // An import refuses the file of schema 3, whose sessions overlap.
     for schema in 1..=2 {
         let folder = tempfile::tempdir().unwrap();
         let kept = format!(
@@ -183,8 +193,8 @@ fn what_an_older_version_wrote_is_exported_and_imported_the_same_byte_by_byte() 
     }
 }
 
-#[tokio::test]
-async fn what_a_server_wrote_is_exported_without_the_holds_and_what_was_deleted() {
+/// A server with three seats of a class, an appointment, one on two calendars, and a hold.
+async fn served() -> Bookd {
     let bookd = Bookd::start_at("2031-01-06T08:00:00Z").await;
     bookd.open("ada", "09:00", "17:00").await;
     bookd.open("bea", "09:00", "17:00").await;
@@ -230,7 +240,11 @@ async fn what_a_server_wrote_is_exported_without_the_holds_and_what_was_deleted(
         ..Default::default()
     };
     bookd.booking().hold_appointment(hold).await.unwrap();
-    // Afterwards the type is deleted, and so is the first calendar of the appointment with two.
+    bookd
+}
+
+/// Deletes the types of `ada`, and `bea`, the first calendar of the appointment on two.
+async fn delete_types_and_a_calendar(bookd: &Bookd) {
     let delete = pb::DeleteAppointmentTypeRequest {
         calendar_id: "ada".to_owned(),
         ..Default::default()
@@ -252,8 +266,14 @@ async fn what_a_server_wrote_is_exported_without_the_holds_and_what_was_deleted(
         ..Default::default()
     };
     bookd.calendars().delete_calendar(delete).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_server_wrote_is_exported_without_the_holds_and_what_was_deleted() {
+    let bookd = served().await;
+    delete_types_and_a_calendar(&bookd).await;
     let folder = tempfile::tempdir().unwrap();
-    let beside = offline(
+    let refused = offline(
         folder.path(),
         &[
             "export",
@@ -261,8 +281,8 @@ async fn what_a_server_wrote_is_exported_without_the_holds_and_what_was_deleted(
             &format!("sqlite:{}", bookd.file().display()),
         ],
     );
-    assert_eq!(beside.status.code(), Some(7), "{}", said(&beside));
-    assert!(said(&beside).contains("stop it first"));
+    assert_eq!(refused.status.code(), Some(7), "{}", said(&refused));
+    assert!(said(&refused).contains("stop it first"));
     let store = bookd.file();
     let copy = folder.path().join("bookd.db");
     let source = rusqlite::Connection::open(store).unwrap();
@@ -318,8 +338,8 @@ fn every_mistake_in_a_file_is_told_with_line_and_field_and_nothing_is_imported()
      {"start_time": 7}
    ]}
 ], "more": 1}"#;
-    let told = complaints(&folder, text, &[]);
-    let mut begins: Vec<String> = told
+    let mistakes = complaints(&folder, text, &[]);
+    let mut begins: Vec<String> = mistakes
         .iter()
         .map(|it| it.split(": ").take(2).collect::<Vec<_>>().join(" "))
         .collect();
@@ -338,20 +358,20 @@ fn every_mistake_in_a_file_is_told_with_line_and_field_and_nothing_is_imported()
         "6 calendars[0].surprise",
         "8 calendars[0].appointments[0].start_time",
     ];
-    assert_eq!(begins, expected, "{told:#?}");
+    assert_eq!(begins, expected, "{mistakes:#?}");
     let shown = r#"{"calendars": [{"calendar_id": "ada", "appointments": [
         {"start_time": "2031-03-03T10:00:00Z", "local_start": "9999-12-31T23:59"}]}]}"#;
-    let told = complaints(&folder, shown, &[]);
+    let mistakes = complaints(&folder, shown, &[]);
     assert!(
-        told[0].starts_with("2: calendars[0].appointments[0].local_start: "),
-        "{told:?}"
+        mistakes[0].starts_with("2: calendars[0].appointments[0].local_start: "),
+        "{mistakes:?}"
     );
-    let told = complaints(
+    let mistakes = complaints(
         &folder,
         "{\"calendars\": [\n{\"calendar_id\": \"a\"},\n]}",
         &[],
     );
-    assert!(told[0].starts_with("3: "), "{told:?}");
+    assert!(mistakes[0].starts_with("3: "), "{mistakes:?}");
     assert_eq!(complaints(&folder, "[]", &[]).len(), 1);
     assert_eq!(complaints(&folder, "{\"x\": 1}", &[]).len(), 2);
     let twice = complaints(
@@ -376,8 +396,8 @@ fn conflicts_unknown_types_and_ids_that_are_there_are_told_together() {
   {{"start_time": "2031-03-03T16:00:00Z", "calendar_ids": ["ada", "nobody"]}}
 ]}}]}}"#
     );
-    let told = complaints(&folder, &text, &[]);
-    let fields: Vec<&str> = told
+    let mistakes = complaints(&folder, &text, &[]);
+    let fields: Vec<&str> = mistakes
         .iter()
         .map(|it| it.split(": ").nth(1).unwrap())
         .collect();
@@ -390,11 +410,11 @@ fn conflicts_unknown_types_and_ids_that_are_there_are_told_together() {
     assert_eq!(
         fields,
         expected.map(|it| format!("calendars[0].appointments{it}")),
-        "{told:#?}"
+        "{mistakes:#?}"
     );
     assert!(
-        told[0].starts_with("3: ") && told[0].contains("BUSY_BOOKING"),
-        "{told:?}"
+        mistakes[0].starts_with("3: ") && mistakes[0].contains("BUSY_BOOKING"),
+        "{mistakes:?}"
     );
 }
 
@@ -405,14 +425,18 @@ fn an_import_beside_a_server_or_over_a_calendar_is_refused_and_a_dry_run_changes
     assert!(well(folder.path(), &["import", &file, "--dry-run"]).contains("would be imported"));
     assert!(
         !folder.path().join("bookd.db").exists(),
-        "asking makes no file"
+        "a dry run makes no file"
     );
     let absent = offline(folder.path(), &["export"]);
     assert_eq!(absent.status.code(), Some(4), "{}", said(&absent));
     let process = Process::start(&folder.path().join("bookd.db"));
-    let beside = offline(folder.path(), &["import", &file]);
-    assert_eq!(beside.status.code(), Some(7), "{}", said(&beside));
-    assert!(said(&beside).contains("stop it first"), "{}", said(&beside));
+    let refused = offline(folder.path(), &["import", &file]);
+    assert_eq!(refused.status.code(), Some(7), "{}", said(&refused));
+    assert!(
+        said(&refused).contains("stop it first"),
+        "{}",
+        said(&refused)
+    );
     assert!(process.terminate().success());
     well(folder.path(), &["import", &file]);
     let before = well(folder.path(), &["export"]);
@@ -437,7 +461,7 @@ fn a_large_file_is_imported_and_only_so_many_mistakes_of_it_are_told() {
         .map(|n| json!({ "start_time": start(n), "end_time": end(n), "note": "n" }))
         .collect();
     let whole = |appointments: &[Value]| json!({ "calendars": [{ "calendar_id": "a", "appointments": appointments }] });
-    // The last minute of a first of January does not touch the next year.
+    // The last minute of each first of January is left out: its `end` would be in the next year.
     let proper: Vec<Value> = appointments
         .iter()
         .enumerate()
@@ -445,165 +469,14 @@ fn a_large_file_is_imported_and_only_so_many_mistakes_of_it_are_told() {
         .map(|it| it.1.clone())
         .collect();
     let wrong: Vec<Value> = (0..200).map(|_| json!({ "start_time": "never" })).collect();
-    let told = complaints(&folder, &whole(&wrong).to_string(), &[]);
-    assert_eq!(told.len(), bookd::admin::import::COMPLAINTS_MAX + 1);
+    let mistakes = complaints(&folder, &whole(&wrong).to_string(), &[]);
+    assert_eq!(mistakes.len(), bookd::admin::import::COMPLAINTS_MAX + 1);
     assert!(
-        told.last().unwrap().contains("150 more"),
+        mistakes.last().unwrap().contains("150 more"),
         "{:?}",
-        told.last()
+        mistakes.last()
     );
     let file = written(&folder, "large.json", &whole(&proper).to_string());
     assert!(well(folder.path(), &["import", &file]).contains("1 calendar with 9994 appointments"));
     assert_eq!(well(folder.path(), &["export"]).lines().count(), 9_994 + 4);
-}
-
-const SLOTS: &str = r#"{
-  "2031-03-03": {
-    "consultation": ["09:00-09:30", "09:30-10:00", {"start_time": "14:00", "end_time": "14:30"}],
-    "therapy": [{"start": "16:00", "end": "17:00", "available": true}, {"start": "17:00", "end": "18:00", "available": false}]
-  },
-  "2031-03-04": {
-    "consultation": ["09:00-09:30", "09:30-10:00"]
-  }
-}
-"#;
-
-#[test]
-fn s4_slots_json_becomes_a_calendar_that_offers_exactly_its_slots() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = written(&folder, "slots.json", SLOTS);
-    well(
-        folder.path(),
-        &[
-            "import",
-            &file,
-            "--calendar",
-            "clinic",
-            "--zone",
-            "Europe/Paris",
-        ],
-    );
-    let exported: Value = serde_json::from_str(&well(folder.path(), &["export"])).unwrap();
-    let types = exported["calendars"][0]["appointment_types"]
-        .as_array()
-        .unwrap();
-    let of = |id: &str| {
-        types
-            .iter()
-            .find(|it| it["appointment_type_id"] == id)
-            .unwrap()
-    };
-    assert_eq!(of("consultation")["duration"], "1800s");
-    assert_eq!(of("therapy")["duration"], "3600s");
-    let rule = |start: &str, end: &str, last: &str| json!({ "start_time": start, "end_time": end, "from_date": "2031-03-03", "to_date": last });
-    let expected = json!([
-        rule("09:00", "10:00", "2031-03-04"),
-        rule("14:00", "14:30", "2031-03-03")
-    ]);
-    assert_eq!(of("consultation")["rules"], expected);
-    assert_eq!(
-        of("therapy")["rules"],
-        json!([rule("16:00", "17:00", "2031-03-03")])
-    );
-    let told = complaints(&tempfile::tempdir().unwrap(), SLOTS, &[]);
-    assert!(told[0].contains("--calendar"), "{told:?}");
-}
-
-#[tokio::test]
-async fn s4_slots_of_a_file_are_listed_and_booked_as_the_file_says() {
-    let folder = tempfile::tempdir().unwrap();
-    let tomorrow = bookd_core::time::Instant::from_seconds(
-        bookd::clock::Clock::now(&bookd::clock::SystemClock).seconds() + 2 * 86_400,
-    );
-    let date = &tomorrow.to_string()[..10].to_owned();
-    let text = format!(
-        r#"{{"{date}": {{"follow-up": ["10:00", "10:15", "11:00"], "visit": ["10:00-11:00"]}}}}"#
-    );
-    let file = written(&folder, "slots.json", &text);
-    well(
-        folder.path(),
-        &[
-            "import",
-            &file,
-            "--calendar",
-            "clinic",
-            "--duration",
-            "follow-up=15m",
-        ],
-    );
-    let process = Process::start(&folder.path().join("bookd.db"));
-    let server = process.address.to_string();
-    let run = |words: Vec<String>| {
-        let output = bookd(
-            &server,
-            folder.path(),
-            &words.iter().map(String::as_str).collect::<Vec<_>>(),
-        );
-        said(&output)
-    };
-    let slots = |kind: &str| {
-        let words = ["slots", "clinic", date, "--type", kind].map(ToOwned::to_owned);
-        let lines = run(words.to_vec());
-        lines
-            .lines()
-            .skip(1)
-            .map(|it| it.split_whitespace().nth(1).unwrap().to_owned())
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(slots("follow-up"), ["10:00", "10:15", "11:00"]);
-    assert_eq!(slots("visit"), ["10:00"]);
-    let words = [
-        "book",
-        "clinic",
-        date,
-        "10:15",
-        "--type",
-        "follow-up",
-        "--name",
-        "Grace",
-    ];
-    assert!(run(words.map(ToOwned::to_owned).to_vec()).contains("confirmed"));
-    assert_eq!(slots("follow-up"), ["10:00", "11:00"]);
-    assert!(
-        run(["slots", "clinic", date, "--type", "visit"]
-            .map(ToOwned::to_owned)
-            .to_vec())
-        .contains("none")
-    );
-    assert!(process.terminate_beside_clients().await.success());
-}
-
-#[test]
-fn s4_mistakes_in_slots_are_told_with_line_and_field() {
-    let folder = tempfile::tempdir().unwrap();
-    let text = r#"{
-  "2031-3-05": {"visit": ["09:00-10:00"]},
-  "2031-03-06": {
-    "visit": ["9:00-10:00", "09:00-10:00",
-              "09:30-10:30", "12:00-12:30", {"from": "13:00"}, "14:00-13:00"],
-    "bad name": ["10:00-11:00"],
-    "open": ["10:00"]
-  }
-}"#;
-    let told = complaints(
-        &folder,
-        text,
-        &["--calendar", "clinic", "--zone", "Nowhere"],
-    );
-    let fields: Vec<String> = told
-        .iter()
-        .map(|it| it.split(": ").take(2).collect::<Vec<_>>().join(" "))
-        .collect();
-    let expected = [
-        "2 2031-3-05",
-        "4 2031-03-06.visit[0].start_time",
-        "5 2031-03-06.visit[3].end_time",
-        "5 2031-03-06.visit[4]",
-        "5 2031-03-06.visit[5].end_time",
-        "5 2031-03-06.visit[2]",
-        "7 2031-03-06.open[0]",
-        "1 --zone",
-        "1 bad name",
-    ];
-    assert_eq!(fields, expected, "{told:#?}");
 }

@@ -1,6 +1,6 @@
-//! Every answer to a change of hours names the upcoming appointments that now lie outside open time.
+//! The answer to a change of hours names the upcoming appointments that now lie outside open time.
 //!
-//! Appointments are named by their local starts, all of them on the Monday after that of the clock.
+//! The tests name appointments by their local starts, all on the Monday a week after the clock's.
 
 use bookd::proto::v1 as pb;
 use tonic::Status;
@@ -22,7 +22,7 @@ enum Change {
 }
 
 impl Change {
-    /// The same hours every day.
+    /// These hours every day.
     fn hours(start: &str, end: &str) -> Self {
         Self::Set(set_availability("ada", "", vec![rule(start, end)]))
     }
@@ -75,7 +75,7 @@ impl Change {
         })
     }
 
-    /// A type of an hour with hours of its own; none = those of the calendar.
+    /// A type of 60 minutes with hours of its own, or with the calendar's if there are none.
     fn type_hours(appointment_type_id: &str, hours: Option<(&str, &str)>) -> Self {
         let rules = hours.iter().map(|(start, end)| rule(start, end)).collect();
         Self::of_type(pb::AppointmentType {
@@ -104,7 +104,7 @@ impl Change {
         }
     }
 
-    /// The appointments that the answer names, and its revision.
+    /// Sends the change; returns the appointments that its answer names, and its revision.
     async fn answer(self, bookd: &Bookd) -> Result<(Vec<pb::Appointment>, i64), Status> {
         Ok(match self {
             Self::Set(it) => {
@@ -147,8 +147,9 @@ impl Change {
         let (named, _) = self.answer(bookd).await.unwrap();
         named
             .iter()
-            .map(|it| {
-                it.local_start
+            .map(|appointment| {
+                appointment
+                    .local_start
                     .strip_prefix(&format!("{DATE}T"))
                     .unwrap()
                     .to_owned()
@@ -188,7 +189,7 @@ async fn another_zone_of_a_calendar_names_what_it_leaves_outside_and_moves_none(
     assert_eq!(
         named,
         std::slice::from_ref(&early),
-        "whole, and where it was"
+        "the answer has the whole appointment, unmoved"
     );
     assert_eq!(bookd.appointment(&early.appointment_id).await, early);
     let (again, same_revision) = new_york.answer(&bookd).await.unwrap();
@@ -204,7 +205,7 @@ async fn another_zone_of_a_calendar_names_what_it_leaves_outside_and_moves_none(
     assert_eq!(
         renamed.names(&bookd).await,
         ["09:00"],
-        "whichever setting changes"
+        "a change of another setting names them too"
     );
     assert_eq!(
         Change::zone("Europe/Paris").names(&bookd).await,
@@ -286,17 +287,17 @@ async fn a_repeated_change_of_hours_names_again_what_lies_outside_now() {
         assert_eq!(
             first,
             change.clone().answer(&bookd).await.unwrap(),
-            "a lost answer is asked for again"
+            "a repeated request has the same answer"
         );
         assert_eq!(change.clone().names(&bookd).await, *expected);
         revisions.push(first.1);
     }
-    // 09:00 in Paris is within the last hours, 03:00 in New York.
+    // 09:00 in Paris is 03:00 in New York, which is within the hours that were set last.
     for (change, _) in &changes {
         assert_eq!(
             change.clone().names(&bookd).await,
             ["16:00"],
-            "as it is now, as all that a repeat shows"
+            "a repeat shows the current state"
         );
     }
     bookd.cancel(&late.appointment_id).await;

@@ -1,4 +1,6 @@
-//! A time that is taken is refused alike, whether the writer was asked or what is published was enough.
+//! The fast reject answers as the writer does: same code, message and details for a taken time.
+//!
+//! A time is free for the next call as soon as the call that gives it back is answered.
 
 use bookd::proto::v1 as pb;
 use tonic::{Code, Status};
@@ -13,6 +15,7 @@ fn at(time: &str) -> String {
     format!("{MONDAY}T{time}")
 }
 
+/// The calendars `ada` and `bob`, and a class of two seats on `ada`.
 async fn opened() -> Bookd {
     let bookd = Bookd::start_at("2027-03-01T08:00:00Z").await;
     for calendar in ["ada", "bob"] {
@@ -35,29 +38,30 @@ async fn opened() -> Bookd {
     bookd
 }
 
-async fn tried(bookd: &Bookd, request: pb::BookAppointmentRequest) -> Result<(), Status> {
+async fn try_booking(bookd: &Bookd, request: pb::BookAppointmentRequest) -> Result<(), Status> {
     bookd.booking().book_appointment(request).await.map(drop)
 }
 
-/// The refusal, seen that a request with an id, of which only the writer knows whether it is repeated, is refused alike.
-async fn alike(bookd: &Bookd, request: pb::BookAppointmentRequest) -> Refused {
-    let published = tried(bookd, request.clone()).await.unwrap_err();
+/// The refusal of a booking by the fast reject, compared with that of the writer: a request with a
+/// `request_id` always goes to the writer, which alone knows whether it is a repeat.
+async fn refused_alike(bookd: &Bookd, request: pb::BookAppointmentRequest) -> Refused {
+    let published = try_booking(bookd, request.clone()).await.unwrap_err();
     let named = pb::BookAppointmentRequest {
         request_id: "named".into(),
         ..request
     };
-    let writer = tried(bookd, named).await.unwrap_err();
+    let writer = try_booking(bookd, named).await.unwrap_err();
     assert_eq!(
         (published.code(), published.message()),
         (writer.code(), writer.message())
     );
     let (published, writer) = (Refused::of(&published), Refused::of(&writer));
     assert_eq!(published.metadata, writer.metadata);
-    let violations = |it: &Refused| {
+    let violations = |refusal: &Refused| {
         format!(
             "{:?} {:?}",
-            it.details.precondition_failure(),
-            it.details.bad_request()
+            refusal.details.precondition_failure(),
+            refusal.details.bad_request()
         )
     };
     assert_eq!(violations(&published), violations(&writer));
@@ -74,7 +78,7 @@ async fn what_is_taken_is_refused_alike_whether_the_writer_is_asked_or_not() {
         ..booking(calendar_id, &at(time))
     };
     for _ in 0..2 {
-        tried(&bookd, class("ada", "14:00")).await.unwrap();
+        try_booking(&bookd, class("ada", "14:00")).await.unwrap();
     }
     let taken = (Code::Aborted, "SLOT_TAKEN");
     for request in [
@@ -82,16 +86,16 @@ async fn what_is_taken_is_refused_alike_whether_the_writer_is_asked_or_not() {
         booking("ada", &at("11:00")),
         class("ada", "14:00"),
     ] {
-        let refused = alike(&bookd, request).await;
+        let refused = refused_alike(&bookd, request).await;
         assert!(refused.is(taken.0, taken.1), "{refused:?}");
         assert!(
             refused.metadata.contains_key("nearest_after"),
             "{refused:?}"
         );
     }
-    // A broken rule outranks a race, and an appointment that is there outranks both.
+    // A broken rule outranks a lost race, and an id that exists outranks both.
     assert!(
-        alike(&bookd, booking("ada", &at("10:30")))
+        refused_alike(&bookd, booking("ada", &at("10:30")))
             .await
             .is(Code::FailedPrecondition, "SLOT_UNAVAILABLE")
     );
@@ -102,7 +106,7 @@ async fn what_is_taken_is_refused_alike_whether_the_writer_is_asked_or_not() {
         ..booking("", &at(time))
     };
     assert!(
-        alike(&bookd, both(pb::Assignment::All, "10:00"))
+        refused_alike(&bookd, both(pb::Assignment::All, "10:00"))
             .await
             .is(taken.0, taken.1)
     );
@@ -114,7 +118,7 @@ async fn what_is_taken_is_refused_alike_whether_the_writer_is_asked_or_not() {
         .into_inner();
     assert_eq!(chosen.appointment.unwrap().calendar_ids, ["bob"]);
     assert!(
-        alike(&bookd, both(pb::Assignment::Any, "10:00"))
+        refused_alike(&bookd, both(pb::Assignment::Any, "10:00"))
             .await
             .is(taken.0, taken.1)
     );
@@ -123,7 +127,7 @@ async fn what_is_taken_is_refused_alike_whether_the_writer_is_asked_or_not() {
         ..booking("ada", &at("10:00"))
     };
     assert!(
-        alike(&bookd, again)
+        refused_alike(&bookd, again)
             .await
             .is(Code::AlreadyExists, "APPOINTMENT_EXISTS")
     );
@@ -140,11 +144,19 @@ async fn a_time_can_be_had_as_soon_as_somebody_was_told_that_it_was_given_back()
     let bookd = opened().await;
     for _ in 0..20 {
         let booked = bookd.booked("ada", &at("10:00")).await;
-        assert!(tried(&bookd, booking("ada", &at("10:00"))).await.is_err());
+        assert!(
+            try_booking(&bookd, booking("ada", &at("10:00")))
+                .await
+                .is_err()
+        );
         bookd.cancel(&booked.appointment_id).await;
         let held = bookd.hold("ada", &at("10:00")).await;
-        assert!(tried(&bookd, booking("ada", &at("10:00"))).await.is_err());
-        // It runs out by the clock, whether anybody has recorded that or not.
+        assert!(
+            try_booking(&bookd, booking("ada", &at("10:00")))
+                .await
+                .is_err()
+        );
+        // The hold expires by the clock, whether or not its expiry is recorded.
         bookd.advance(3_600).await;
         let booked = bookd.booked("ada", &at("10:00")).await;
         assert_ne!(booked.appointment_id, held.appointment_id);

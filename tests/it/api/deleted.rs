@@ -1,5 +1,7 @@
-//! What was booked outlives what it was booked of: a deleted type's appointments go by its last definition, a deleted
-//! calendar's are listed by its id, from the command line too.
+//! Appointments outlive their type and their calendar.
+//!
+//! Those of a deleted type follow its last definition; those of a deleted calendar are listed by
+//! its id, from the command line too.
 
 use bookd::proto::v1 as pb;
 
@@ -9,7 +11,8 @@ use crate::people;
 const TUESDAY: &str = "2027-01-05";
 
 impl Bookd {
-    /// A class of three that is over in forty minutes, keeps ten free, and cannot be moved in its last hour.
+    /// A class of three seats and forty minutes, with ten minutes of buffer after it, which cannot
+    /// be moved less than an hour before its start.
     async fn put_class(&self, calendar: &str) {
         let class = pb::AppointmentType {
             appointment_type_id: "class".into(),
@@ -56,6 +59,7 @@ impl Bookd {
             .unwrap())
     }
 
+    /// The names of the invitees of all appointments of a calendar, in all states.
     async fn listed(&self, calendar: &str) -> Result<Vec<String>, tonic::Status> {
         let request = pb::ListAppointmentsRequest {
             calendar_id: calendar.into(),
@@ -71,6 +75,7 @@ impl Bookd {
             .collect())
     }
 
+    /// The revisions of the changes of a calendar, newest first, read in pages of two.
     async fn history(&self, calendar: &str) -> Vec<i64> {
         let (mut revisions, mut page_token) = (Vec::new(), String::new());
         loop {
@@ -106,6 +111,55 @@ fn named(calendar: &str, clock: &str, name: &str) -> pb::BookAppointmentRequest 
     }
 }
 
+fn class(clock: &str, name: &str) -> pb::BookAppointmentRequest {
+    pb::BookAppointmentRequest {
+        appointment_type_id: "class".into(),
+        ..named("ada", clock, name)
+    }
+}
+
+async fn book_class(bookd: &Bookd, clock: &str, name: &str) -> String {
+    let booked = bookd.book(class(clock, name)).await.unwrap();
+    booked.appointment_id
+}
+
+/// The slots that are listed for a move of this class have the grid, the buffers and the seats of
+/// the deleted type; without an appointment to move the type is not found.
+async fn expect_slots_for_the_move(bookd: &Bookd, appointment_id: &str) {
+    let list = pb::ListSlotsRequest {
+        calendar_id: "ada".into(),
+        appointment_type_id: "class".into(),
+        start_time: Some(timestamp(&format!("{MONDAY}T14:00:00Z"))),
+        end_time: Some(timestamp(&format!("{MONDAY}T16:10:00Z"))),
+        ignore_appointment_id: appointment_id.to_owned(),
+        ..Default::default()
+    };
+    let listed = bookd
+        .slots()
+        .list_slots(list.clone())
+        .await
+        .unwrap()
+        .into_inner()
+        .slots;
+    let listed: Vec<_> = listed
+        .iter()
+        .map(|it| (it.start_time.unwrap().seconds, it.seats_remaining))
+        .collect();
+    let at = |clock: &str| timestamp(&format!("{MONDAY}T{clock}:00Z")).seconds;
+    assert_eq!(
+        listed,
+        [(at("14:00"), 3), (at("15:00"), 2), (at("16:00"), 3)]
+    );
+    let without = pb::ListSlotsRequest {
+        ignore_appointment_id: String::new(),
+        ..list
+    };
+    assert_eq!(
+        reason(&bookd.slots().list_slots(without).await.unwrap_err()),
+        "APPOINTMENT_TYPE_NOT_FOUND"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn appointments_of_a_deleted_type_are_moved_by_its_last_definition() {
     let mut bookd = Bookd::start().await;
@@ -113,20 +167,8 @@ async fn appointments_of_a_deleted_type_are_moved_by_its_last_definition() {
         bookd.open(calendar, "08:00", "18:00").await;
         bookd.put_class(calendar).await;
     }
-    let class = |clock: &str, name: &str| pb::BookAppointmentRequest {
-        appointment_type_id: "class".into(),
-        ..named("ada", clock, name)
-    };
-    let one = bookd
-        .book(class("14:00", "one"))
-        .await
-        .unwrap()
-        .appointment_id;
-    let two = bookd
-        .book(class("15:00", "two"))
-        .await
-        .unwrap()
-        .appointment_id;
+    let one = book_class(&bookd, "14:00", "one").await;
+    let two = book_class(&bookd, "15:00", "two").await;
     bookd.delete_class("ada").await;
     bookd.delete_class("bea").await;
     for _ in 0..2 {
@@ -134,41 +176,9 @@ async fn appointments_of_a_deleted_type_are_moved_by_its_last_definition() {
         assert_eq!(
             reason(&booked),
             "APPOINTMENT_TYPE_NOT_FOUND",
-            "nothing new is booked of it"
+            "a deleted type takes no new bookings"
         );
-        // What is listed for the move is what the move takes: its grid, its buffers, its seats.
-        let list = pb::ListSlotsRequest {
-            calendar_id: "ada".into(),
-            appointment_type_id: "class".into(),
-            start_time: Some(timestamp(&format!("{MONDAY}T14:00:00Z"))),
-            end_time: Some(timestamp(&format!("{MONDAY}T16:10:00Z"))),
-            ignore_appointment_id: one.clone(),
-            ..Default::default()
-        };
-        let listed = bookd
-            .slots()
-            .list_slots(list.clone())
-            .await
-            .unwrap()
-            .into_inner()
-            .slots;
-        let listed: Vec<_> = listed
-            .iter()
-            .map(|it| (it.start_time.unwrap().seconds, it.seats_remaining))
-            .collect();
-        let at = |clock: &str| timestamp(&format!("{MONDAY}T{clock}:00Z")).seconds;
-        assert_eq!(
-            listed,
-            [(at("14:00"), 3), (at("15:00"), 2), (at("16:00"), 3)]
-        );
-        let without = pb::ListSlotsRequest {
-            ignore_appointment_id: String::new(),
-            ..list
-        };
-        assert_eq!(
-            reason(&bookd.slots().list_slots(without).await.unwrap_err()),
-            "APPOINTMENT_TYPE_NOT_FOUND"
-        );
+        expect_slots_for_the_move(&bookd, &one).await;
         bookd = bookd.restart().await;
     }
     let off_the_grid = bookd
@@ -183,7 +193,7 @@ async fn appointments_of_a_deleted_type_are_moved_by_its_last_definition() {
     assert_eq!(
         reason(&elsewhere),
         "APPOINTMENT_TYPE_NOT_FOUND",
-        "of another calendar the type is gone"
+        "the other calendar has no such type"
     );
     let moved = bookd
         .move_by(&one, &[], &format!("{MONDAY}T15:00:00Z"))
@@ -198,18 +208,18 @@ async fn appointments_of_a_deleted_type_are_moved_by_its_last_definition() {
         .move_by(&two, &[], &format!("{TUESDAY}T09:00:00Z"))
         .await
         .unwrap_err();
-    assert_eq!(reason(&late), "TOO_LATE", "its cut-off counts");
-    // Made again it is what it is said to be now.
-    bookd
-        .put_type(
-            "ada",
-            pb::AppointmentType {
-                appointment_type_id: "class".into(),
-                duration: Some(minutes(40)),
-                ..Default::default()
-            },
-        )
-        .await;
+    assert_eq!(
+        reason(&late),
+        "TOO_LATE",
+        "the cut-off of the deleted type counts"
+    );
+    // A type that is made again has its new definition.
+    let anew = pb::AppointmentType {
+        appointment_type_id: "class".into(),
+        duration: Some(minutes(40)),
+        ..Default::default()
+    };
+    bookd.put_type("ada", anew).await;
     let moved = bookd
         .move_by(&two, &[], &format!("{TUESDAY}T08:40:00Z"))
         .await
@@ -234,7 +244,7 @@ async fn a_deleted_calendar_is_listed_by_its_id_with_whatever_has_that_id_next()
         assert_eq!(
             bookd.history("ada").await,
             [3, 2, 1],
-            "its deletion is part of its history"
+            "the history of a calendar includes its deletion"
         );
         let gone = pb::GetCalendarRequest {
             calendar_id: "ada".into(),
@@ -272,7 +282,7 @@ async fn a_deleted_calendar_is_listed_by_its_id_with_whatever_has_that_id_next()
     assert_eq!(
         busy.len(),
         1,
-        "what was booked of the other one takes no time of this one: {busy:?}"
+        "appointments of the deleted calendar take no time of the new one: {busy:?}"
     );
     assert_eq!(
         reason(&bookd.listed("nobody").await.unwrap_err()),

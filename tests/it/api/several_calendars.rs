@@ -1,4 +1,6 @@
-//! One appointment on several calendars: a doctor and a room, or any stylist who is free.
+//! Appointments on several calendars: all of them, as a doctor and a room, or any that is free.
+//!
+//! With ALL every calendar is taken or none.
 
 use bookd::proto::v1 as pb;
 use tonic::Code;
@@ -86,7 +88,7 @@ async fn all_of_them_are_taken_at_once_or_none_is() {
     assert_eq!(
         bookd.starts("doctor", "Europe/Paris", DAY).await,
         ["09:00", "10:00", "11:00", "12:00"],
-        "nothing is kept"
+        "a refused booking takes no time"
     );
     let closed = refused(bookd.book(book(&both, All, "10:00")).await);
     assert!(
@@ -96,7 +98,7 @@ async fn all_of_them_are_taken_at_once_or_none_is() {
     let booked = bookd.book(book(&both, All, "11:00")).await.unwrap();
     assert_eq!(booked.calendar_ids, both);
     assert!(bookd.starts_of(list(&both, All)).await.is_empty());
-    // A move takes both along; moved to the other room, the first one is free again.
+    // A move takes both calendars along; after the move to the other room the first one is free.
     let to_other_room = pb::RescheduleAppointmentRequest {
         appointment_id: booked.appointment_id.clone(),
         local_start: format!("{DAY}T09:00"),

@@ -1,4 +1,6 @@
-//! What commands show to people: the zone of a time, what a deletion did, and what was typed where that is wrong.
+//! Output of commands: the zone of a time, the result of a deletion, the argument that is wrong.
+//!
+//! An error names the argument as it was typed, and not the field of the request.
 
 use bookd::cli::exit::Exit;
 
@@ -13,7 +15,7 @@ async fn tokyo() -> Bookd {
     service
 }
 
-/// What a line says, and how it ends.
+/// The output and the exit code of a command line.
 fn run(service: &Bookd, line: &str) -> (String, Option<i32>) {
     let words = words(line);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -113,20 +115,20 @@ async fn what_is_wrong_is_named_as_it_was_typed() {
         ),
         ("book p 2027-03-29 10:00", "--name: ", "invitee.name"),
     ] {
-        let (told, code) = run(&service, line);
-        assert_eq!(code, Some(Exit::Invalid.code().into()), "{line}: {told}");
+        let (shown, code) = run(&service, line);
+        assert_eq!(code, Some(Exit::Invalid.code().into()), "{line}: {shown}");
         assert!(
-            told.contains(typed) && !told.contains(field),
-            "{line}: {told}"
+            shown.contains(typed) && !shown.contains(field),
+            "{line}: {shown}"
         );
     }
-    let (told, _) = run(
+    let (shown, _) = run(
         &service,
         r#"call BookAppointment '{"calendar_id":"p","local_start":"2027-03-28T02:30","invitee":{"name":"A"}}'"#,
     );
     assert!(
-        told.contains("local_start: ") && !told.contains("DATE TIME"),
-        "who types a request reads its fields: {told}"
+        shown.contains("local_start: ") && !shown.contains("DATE TIME"),
+        "a typed request gets the names of its fields: {shown}"
     );
     service.stop().await;
 }

@@ -1,5 +1,6 @@
-//! A session is the same set of places: a class in one room shares no seats with one in another, though both have the
-//! teacher at one time.
+//! Sessions: seats are shared by appointments on the same set of calendars, and by no others.
+//!
+//! A class in one room shares no seats with a class in another, though both need the same teacher.
 
 use bookd::proto::v1 as pb;
 use prost_types::Timestamp;
@@ -8,7 +9,7 @@ use tonic::Status;
 use crate::harness::{Bookd, at, minutes, reason, timestamp, violations};
 use crate::people::bookd as command;
 
-/// Of the file that the binary before schema 4 made: two seats in one room, one in another.
+/// A file of schema 3 with overlapping sessions: two seats in one room, one in another.
 const FILE: &str = "schema-3.db";
 const FILE_NOW: &str = "2026-12-01T00:00:00Z";
 const FILE_START: &str = "2026-12-10T09:00:00Z";
@@ -18,7 +19,7 @@ const SEATS: [&str; 3] = [
     "01900016-0000-7000-8000-000000000001",
 ];
 
-/// A place of each calendar, all of them taken together.
+/// A session: its calendars, which are booked together, its type and its start.
 #[derive(Clone)]
 struct Class {
     calendars: Vec<String>,
@@ -91,7 +92,7 @@ impl Bookd {
         self.put_type(calendar, yoga).await;
     }
 
-    /// How many seats the list and the explanation show; both say the same.
+    /// The free seats that the list shows, if it shows the slot; the explanation must agree.
     async fn seats(&self, class: &Class) -> Option<i32> {
         let Class {
             calendars,
@@ -134,7 +135,11 @@ impl Bookd {
             .unwrap()
             .into_inner();
         let seats = listed.first().map(|it| it.seats_remaining);
-        assert_eq!(explained.bookable, seats.is_some(), "listed and explained");
+        assert_eq!(
+            explained.bookable,
+            seats.is_some(),
+            "the list and the explanation agree"
+        );
         seats
     }
 
@@ -166,7 +171,8 @@ impl Bookd {
     }
 }
 
-fn is_busy(refused: Result<pb::Appointment, Status>) {
+/// The refusal is SLOT_TAKEN, because of bookings alone.
+fn expect_busy(refused: Result<pb::Appointment, Status>) {
     let status = refused.unwrap_err();
     let codes = violations(&status);
     assert!(
@@ -175,38 +181,14 @@ fn is_busy(refused: Result<pb::Appointment, Status>) {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_class_shares_its_seats_with_the_same_set_of_places_and_with_no_other() {
-    let mut bookd = Bookd::start().await;
-    bookd.open_rooms().await;
-    let (first, second) = (
-        Class::new(&["t", "r1"], "10:00"),
-        Class::new(&["t", "r2"], "10:00"),
-    );
-    assert_eq!(bookd.seats(&first).await, Some(5));
-    let seat = bookd.book(first.booking()).await.unwrap();
-    for _ in 0..2 {
-        // The order in which places are named makes no difference.
-        assert_eq!(bookd.seats(&first).await, Some(4));
-        assert_eq!(
-            bookd.seats(&Class::new(&["r1", "t"], "10:00")).await,
-            Some(4)
-        );
-        let others = [&["t", "r2"][..], &["t"], &["r1"], &["t", "r1", "r2"]];
-        for other in others.map(|places| Class::new(places, "10:00")) {
-            assert_eq!(bookd.seats(&other).await, None, "{:?}", other.calendars);
-            is_busy(bookd.book(other.booking()).await);
-            is_busy(bookd.hold_class(&other).await);
-        }
-        assert_eq!(bookd.seats(&Class::new(&["r2"], "10:00")).await, Some(5));
-        bookd = bookd.restart().await;
-    }
+/// A series of two days whose first is taken is refused; a partial one books the second day.
+async fn expect_a_series_skips_the_taken_day(bookd: &Bookd, class: &Class) {
     let series = pb::BookSeriesRequest {
-        calendar_ids: second.calendars.clone(),
-        assignment: second.assignment(),
+        calendar_ids: class.calendars.clone(),
+        assignment: class.assignment(),
         appointment_type_id: "yoga".into(),
-        start_time: Some(second.start),
-        invitee: second.booking().invitee,
+        start_time: Some(class.start),
+        invitee: class.booking().invitee,
         frequency: pb::Frequency::Daily.into(),
         count: Some(2),
         ..Default::default()
@@ -235,19 +217,48 @@ async fn a_class_shares_its_seats_with_the_same_set_of_places_and_with_no_other(
             .collect::<Vec<_>>(),
         [false, true]
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_class_shares_its_seats_with_the_same_set_of_places_and_with_no_other() {
+    let mut bookd = Bookd::start().await;
+    bookd.open_rooms().await;
+    let (first, second) = (
+        Class::new(&["t", "r1"], "10:00"),
+        Class::new(&["t", "r2"], "10:00"),
+    );
+    assert_eq!(bookd.seats(&first).await, Some(5));
+    let seat = bookd.book(first.booking()).await.unwrap();
+    for _ in 0..2 {
+        // The order of the calendars makes no difference.
+        assert_eq!(bookd.seats(&first).await, Some(4));
+        assert_eq!(
+            bookd.seats(&Class::new(&["r1", "t"], "10:00")).await,
+            Some(4)
+        );
+        let others = [&["t", "r2"][..], &["t"], &["r1"], &["t", "r1", "r2"]];
+        for other in others.map(|places| Class::new(places, "10:00")) {
+            assert_eq!(bookd.seats(&other).await, None, "{:?}", other.calendars);
+            expect_busy(bookd.book(other.booking()).await);
+            expect_busy(bookd.hold_class(&other).await);
+        }
+        assert_eq!(bookd.seats(&Class::new(&["r2"], "10:00")).await, Some(5));
+        bookd = bookd.restart().await;
+    }
+    expect_a_series_skips_the_taken_day(&bookd, &second).await;
 
     let later = bookd
         .book(Class::new(&["t", "r2"], "12:00").booking())
         .await
         .unwrap();
-    is_busy(bookd.move_class(&later.appointment_id, &second).await);
+    expect_busy(bookd.move_class(&later.appointment_id, &second).await);
     let joined = bookd
         .move_class(&later.appointment_id, &first)
         .await
         .unwrap();
     assert_eq!(joined.calendar_ids, ["t", "r1"]);
     assert_eq!(bookd.seats(&first).await, Some(3));
-    // The first seat leaves, and the others are still one session that can be joined.
+    // After the first seat has left, the others are still one session that can be joined.
     bookd
         .move_class(&seat.appointment_id, &Class::new(&["t", "r1"], "15:00"))
         .await
@@ -256,12 +267,12 @@ async fn a_class_shares_its_seats_with_the_same_set_of_places_and_with_no_other(
     bookd = bookd.restart().await;
     bookd.book(first.booking()).await.unwrap();
     assert_eq!(bookd.seats(&first).await, Some(3));
-    is_busy(bookd.book(second.booking()).await);
+    expect_busy(bookd.book(second.booking()).await);
     bookd.stop().await;
 }
 
-/// The first seat of a session founds another elsewhere, while the others stay: the two share no seats, though both
-/// began with one appointment.
+/// The first seat of a session moves and starts another session, while the others stay: the two
+/// share no seats, though both began with the same appointment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_seat_that_moves_away_founds_a_session_that_is_not_the_one_it_left() {
     let mut bookd = Bookd::start().await;
@@ -278,9 +289,9 @@ async fn a_first_seat_that_moves_away_founds_a_session_that_is_not_the_one_it_le
     for _ in 0..2 {
         for mixed in [["t", "r2"], ["r2", "t"], ["r1", "r3"]] {
             assert_eq!(bookd.seats(&class(&mixed)).await, None, "{mixed:?}");
-            is_busy(bookd.book(class(&mixed).booking()).await);
-            is_busy(bookd.hold_class(&class(&mixed)).await);
-            is_busy(
+            expect_busy(bookd.book(class(&mixed).booking()).await);
+            expect_busy(bookd.hold_class(&class(&mixed)).await);
+            expect_busy(
                 bookd
                     .move_class(&first.appointment_id, &class(&mixed))
                     .await,
@@ -318,8 +329,8 @@ async fn two_sessions_of_an_older_file_stay_and_nobody_joins_either() {
         &Class::of_file(&["class/r1"]),
     ] {
         assert_eq!(bookd.seats(class).await, None);
-        is_busy(bookd.book(class.booking()).await);
-        is_busy(bookd.hold_class(class).await);
+        expect_busy(bookd.book(class.booking()).await);
+        expect_busy(bookd.hold_class(class).await);
     }
     for id in SEATS {
         let note = pb::UpdateAppointmentRequest {
@@ -338,9 +349,9 @@ async fn two_sessions_of_an_older_file_stay_and_nobody_joins_either() {
     assert_eq!(
         bookd.seats(&first).await,
         None,
-        "the other room's session is there still"
+        "the session in the other room still takes the time"
     );
-    // Once one of the two has moved away the other is a session like any.
+    // When one of the two has moved away, the other can be joined.
     let free = Class {
         start: timestamp("2026-12-10T13:00:00Z"),
         ..second.clone()
@@ -348,7 +359,7 @@ async fn two_sessions_of_an_older_file_stay_and_nobody_joins_either() {
     bookd.move_class(SEATS[2], &free).await.unwrap();
     assert_eq!(bookd.seats(&first).await, Some(4));
     bookd.book(first.booking()).await.unwrap();
-    is_busy(bookd.move_class(SEATS[2], &second).await);
+    expect_busy(bookd.move_class(SEATS[2], &second).await);
     bookd.stop().await;
 }
 

@@ -1,4 +1,6 @@
-//! An address is found however it is spelt, in letters outside ASCII too, and given back as it was written.
+//! An email address is found in every spelling, outside ASCII too, and shown as it was written.
+//!
+//! Spellings differ in case and in Unicode composition; accents distinguish addresses.
 
 use bookd::proto::v1 as pb;
 
@@ -6,7 +8,7 @@ use crate::harness::{Bookd, at};
 use crate::stored::raw;
 
 const WRITTEN: &str = "jürgen@example.com";
-/// Upper case; and the ü as a letter with two dots behind it.
+/// Lower and upper case, with ü as one character and as u with a combining diaeresis.
 const SPELT: [&str; 4] = [
     WRITTEN,
     "JÜRGEN@EXAMPLE.COM",
@@ -93,14 +95,14 @@ async fn an_address_is_found_in_every_spelling_and_kept_as_it_was_written() {
     assert_eq!(
         bookd.redact_address(WRITTEN).await,
         0,
-        "nobody is left, and that is no error"
+        "a redaction that finds nobody is no error"
     );
     bookd.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_of_older_files_and_of_another_release_of_unicode_are_made_anew() {
-    // The file's own time: what was booked is upcoming there.
+    // At this time the appointments of the file are upcoming.
     let now = "2026-12-01T00:00:00Z";
     let bookd = Bookd::start_from("schema-3.db", now).await;
     assert_eq!(bookd.of_address("JÜRGEN@EXAMPLE.COM").await, [WRITTEN]);

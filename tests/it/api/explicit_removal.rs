@@ -1,4 +1,6 @@
-//! What a command says nothing of stays: whatever removes, closes or frees needs a word that says so.
+//! Commands keep what they do not name: to remove, close or free something takes a word of its own.
+//!
+//! A word that a shell left empty, or a missing argument, is wrong usage and changes nothing.
 
 use std::path::Path;
 
@@ -9,7 +11,7 @@ use tempfile::TempDir;
 use crate::kill::Process;
 use crate::people::{bookd, id_of, said, words};
 
-/// A served store, and the command line against it.
+/// A server on a store of its own, and the command line as its client.
 struct Served {
     folder: TempDir,
     process: Process,
@@ -22,7 +24,7 @@ impl Served {
         Self { folder, process }
     }
 
-    /// The exit code of a line, and what it said on both outputs.
+    /// The exit code of a command line, and its output on stdout and stderr.
     fn run(&self, line: &str) -> (i32, String) {
         let (words, folder): (Vec<String>, &Path) = (words(line), self.folder.path());
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -40,7 +42,7 @@ impl Served {
         serde_json::from_str(&self.well(&format!("{line} --json"))).unwrap()
     }
 
-    /// A line that is wrong usage, and says what is to be written instead.
+    /// The line is wrong usage, and its message has this hint.
     fn refused(&self, line: &str, hint: &str) {
         let (code, said) = self.run(line);
         assert!(code == 2 && said.contains(hint), "{line}: {code}\n{said}");
@@ -74,7 +76,7 @@ fn a_zone_alone_keeps_the_hours_and_shows_the_appointments_that_lie_outside() {
     assert_eq!(
         now["appointments_outside"][0]["appointment_id"],
         Value::from(id),
-        "as the server says"
+        "the appointments of the server's answer"
     );
     let (code, said) = served.run("hours nobody --zone Europe/Paris");
     assert!(
@@ -91,7 +93,7 @@ fn hours_are_closed_by_a_word_and_never_by_leaving_them_out() {
     served.refused("hours ada mon-fri", "mon-fri: say its hours");
     served.refused("hours ada mon-fri 09:00-12:00 sat", "sat: say its hours");
     served.refused("hours ada closed mon-fri 09:00-12:00", "closed");
-    // What a shell makes of a variable that is not set.
+    // An unset variable in quotes is an empty word.
     let (folder, server) = (served.folder.path(), served.process.address.to_string());
     let output = bookd(&server, folder, &["hours", "ada", ""]);
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));

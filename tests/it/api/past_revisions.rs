@@ -1,4 +1,7 @@
-//! What is shown of an appointment at a revision is what it was then, in every field, wherever it is shown.
+//! Lists, later pages and watches show an appointment as it was at their revision, in every field.
+//!
+//! The answer of each change is the reference: a reader shows the same message, before and after a
+//! restart.
 
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::watch_appointments_response::Message;
@@ -39,7 +42,7 @@ impl Bookd {
             .unwrap()
     }
 
-    /// What a watch from a revision on shows of the next changes, one appointment each.
+    /// The appointments of the next `count` changes in a watch that starts at this revision.
     async fn watched(&self, start_revision: i64, count: usize) -> Vec<pb::Appointment> {
         let request = pb::WatchAppointmentsRequest {
             start_revision,
@@ -76,8 +79,8 @@ impl Bookd {
     }
 }
 
-/// A life over two zones: what each step answered.
-async fn live(bookd: &Bookd) -> Vec<pb::Appointment> {
+/// Books in Paris, moves to New York and cancels: the appointment as each step answered it.
+async fn book_move_and_cancel(bookd: &Bookd) -> Vec<pb::Appointment> {
     bookd.open_in("paris", "Europe/Paris").await;
     bookd.open_in("york", "America/New_York").await;
     for calendar in ["paris", "york"] {
@@ -119,7 +122,7 @@ async fn live(bookd: &Bookd) -> Vec<pb::Appointment> {
 async fn a_watch_shows_an_appointment_as_each_change_left_it_from_memory_and_from_the_store_alike()
 {
     let mut bookd = Bookd::start().await;
-    let lived = live(&bookd).await;
+    let lived = book_move_and_cancel(&bookd).await;
     assert_eq!(
         lived
             .iter()
@@ -169,56 +172,75 @@ async fn a_later_page_shows_an_appointment_as_it_was_when_the_first_one_was_read
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_location_is_kept_shown_changed_watched_and_carried_over() {
-    let mut bookd = Bookd::start().await;
-    bookd.open("ada", "08:00", "18:00").await;
-    let room = |text: &str| text.to_owned();
-    let booked = bookd.book(pb::BookAppointmentRequest {
-        appointment_id: ID.into(),
-        location: room("Room 2"),
-        ..at("ada", "09:00")
-    });
-    assert_eq!(booked.await.unwrap().location, "Room 2");
+async fn hold_by_phone(bookd: &Bookd) -> pb::Appointment {
     let hold = pb::HoldAppointmentRequest {
         calendar_id: "ada".into(),
         start_time: at("ada", "10:00").start_time,
-        location: room("by phone"),
+        location: "by phone".into(),
         ..Default::default()
     };
-    let held = bookd
+    bookd
         .booking()
         .hold_appointment(hold)
         .await
         .unwrap()
         .into_inner()
         .appointment
-        .unwrap();
-    assert_eq!(held.location, "by phone");
-    for (said, expected) in [("", "by phone"), ("at the door", "at the door")] {
-        let from_hold = pb::BookAppointmentRequest {
-            hold_id: held.appointment_id.clone(),
-            location: room(said),
-            validate_only: said.is_empty(),
-            ..at("ada", "10:00")
-        };
-        assert_eq!(bookd.book(from_hold).await.unwrap().location, expected);
-    }
+        .unwrap()
+}
+
+async fn book_series_in_the_gym(bookd: &Bookd) -> pb::BookSeriesResponse {
     let series = pb::BookSeriesRequest {
         calendar_id: "ada".into(),
         start_time: at("ada", "11:00").start_time,
         invitee: at("ada", "11:00").invitee,
         frequency: pb::Frequency::Weekly.into(),
         count: Some(2),
-        location: room("Gym"),
+        location: "Gym".into(),
         ..Default::default()
     };
-    let series = bookd
+    bookd
         .booking()
         .book_series(series)
         .await
         .unwrap()
-        .into_inner();
+        .into_inner()
+}
+
+/// An update of the location; without paths every field that is set is updated.
+fn update(location: &str, paths: &[&str]) -> pb::UpdateAppointmentRequest {
+    pb::UpdateAppointmentRequest {
+        appointment_id: ID.into(),
+        location: location.into(),
+        update_mask: (!paths.is_empty()).then(|| prost_types::FieldMask {
+            paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+        }),
+        ..Default::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_location_is_kept_shown_changed_watched_and_carried_over() {
+    let mut bookd = Bookd::start().await;
+    bookd.open("ada", "08:00", "18:00").await;
+    let booked = bookd.book(pb::BookAppointmentRequest {
+        appointment_id: ID.into(),
+        location: "Room 2".into(),
+        ..at("ada", "09:00")
+    });
+    assert_eq!(booked.await.unwrap().location, "Room 2");
+    let held = hold_by_phone(&bookd).await;
+    assert_eq!(held.location, "by phone");
+    for (said, expected) in [("", "by phone"), ("at the door", "at the door")] {
+        let from_hold = pb::BookAppointmentRequest {
+            hold_id: held.appointment_id.clone(),
+            location: said.into(),
+            validate_only: said.is_empty(),
+            ..at("ada", "10:00")
+        };
+        assert_eq!(bookd.book(from_hold).await.unwrap().location, expected);
+    }
+    let series = book_series_in_the_gym(&bookd).await;
     assert!(
         series
             .occurrences
@@ -230,14 +252,6 @@ async fn a_location_is_kept_shown_changed_watched_and_carried_over() {
         .iter()
         .map(|it| it.appointment.as_ref().unwrap().original_start);
     assert!(starts.eq(series.occurrences.iter().map(|it| it.start_time)));
-    let update = |location: &str, paths: &[&str]| pb::UpdateAppointmentRequest {
-        appointment_id: ID.into(),
-        location: location.into(),
-        update_mask: (!paths.is_empty()).then(|| prost_types::FieldMask {
-            paths: paths.iter().map(|it| (*it).to_owned()).collect(),
-        }),
-        ..Default::default()
-    };
     for (request, expected) in [
         (update("Room 3", &[]), "Room 3"),
         (update("", &["note"]), "Room 3"),
