@@ -1,9 +1,8 @@
 //! Accidents with the database file: none goes unseen. Each is one that happens to operators, done to the real binary.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use bookd::cli::exit::Exit;
 use bookd::proto::v1 as pb;
@@ -12,40 +11,16 @@ use tempfile::TempDir;
 use tonic::transport::Channel;
 
 use crate::harness::connect;
-use crate::kill::{Process, command, nth, open};
+use crate::kill::{Process, nth, open};
 use crate::people::{bookd, said};
 use crate::stored::raw;
 
-fn offline(folder: &Path, words: &[&str]) -> Output {
+pub fn offline(folder: &Path, words: &[&str]) -> Output {
     bookd("127.0.0.1:1", folder, words)
 }
 
-fn beside(file: &Path, ending: &str) -> PathBuf {
+pub fn beside(file: &Path, ending: &str) -> PathBuf {
     PathBuf::from(format!("{}{ending}", file.display()))
-}
-
-/// What a start says that is refused, and ends so.
-fn refused_start(file: &Path, exit: Exit) -> String {
-    let mut child = command(file).spawn().unwrap();
-    let mut banner = String::new();
-    if BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut banner)
-        .unwrap()
-        > 0
-    {
-        child.kill().unwrap();
-        child.wait().unwrap();
-        panic!("{} is served: {banner}", file.display());
-    }
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(
-        output.status.code(),
-        Some(exit.code().into()),
-        "{}: {}",
-        file.display(),
-        said(&output)
-    );
-    said(&output)
 }
 
 async fn book(channel: &Channel, n: i64) -> Result<pb::BookAppointmentResponse, tonic::Status> {
@@ -56,7 +31,7 @@ async fn book(channel: &Channel, n: i64) -> Result<pb::BookAppointmentResponse, 
 }
 
 /// A server on a file in this folder, with three appointments, and what was answered.
-async fn served(file: &Path) -> (Process, Channel, Vec<pb::BookAppointmentResponse>) {
+pub async fn served(file: &Path) -> (Process, Channel, Vec<pb::BookAppointmentResponse>) {
     let process = Process::start(file);
     let channel = connect(process.address).await;
     open(&channel).await;
@@ -68,7 +43,7 @@ async fn served(file: &Path) -> (Process, Channel, Vec<pb::BookAppointmentRespon
 }
 
 /// A server that goes on with a file has everything that was acknowledged.
-async fn has_all(file: &Path, answers: &[pb::BookAppointmentResponse]) {
+pub async fn has_all(file: &Path, answers: &[pb::BookAppointmentResponse]) {
     let process = Process::start(file);
     let channel = connect(process.address).await;
     for (n, answer) in answers.iter().enumerate() {
@@ -83,77 +58,6 @@ async fn has_all(file: &Path, answers: &[pb::BookAppointmentResponse]) {
     assert!(process.terminate_beside_clients().await.success());
 }
 
-#[tokio::test]
-async fn a_second_server_is_refused_by_whichever_path_it_comes() {
-    let folder = TempDir::new().unwrap();
-    let home = folder.path();
-    let file = home.join("bookd.db");
-    fs::create_dir(home.join("elsewhere")).unwrap();
-    std::os::unix::fs::symlink(&file, home.join("elsewhere/link.db")).unwrap();
-    std::os::unix::fs::symlink(home, home.join("elsewhere/home")).unwrap();
-    let process = Process::start(&file);
-    fs::hard_link(&file, home.join("second.db")).unwrap();
-    // Nothing beside the file has a part in this.
-    let _none = fs::remove_file(beside(&file, ".lock"));
-    for path in [
-        "bookd.db",
-        "elsewhere/link.db",
-        "elsewhere/home/bookd.db",
-        "elsewhere/../bookd.db",
-        "second.db",
-    ] {
-        let told = refused_start(&home.join(path), Exit::TryAgain);
-        assert!(
-            told.contains("in use by another bookd") && told.contains(path),
-            "{path}: {told}"
-        );
-        let output = offline(home, &["check", "--store", &format!("sqlite:{path}")]);
-        assert_eq!(
-            output.status.code(),
-            Some(Exit::TryAgain.code().into()),
-            "{path}: {}",
-            said(&output)
-        );
-    }
-    assert!(
-        !beside(&file, ".lock").exists(),
-        "the lock is on the file itself"
-    );
-    assert!(process.terminate_beside_clients().await.success());
-}
-
-#[tokio::test]
-async fn a_file_with_two_names_is_refused_by_every_command_and_told_how_to_find_the_other() {
-    let folder = TempDir::new().unwrap();
-    let home = folder.path();
-    let file = home.join("bookd.db");
-    let (process, channel, answers) = served(&file).await;
-    drop(channel);
-    assert!(process.terminate_beside_clients().await.success());
-    fs::hard_link(&file, home.join("second.db")).unwrap();
-    for name in ["bookd.db", "second.db"] {
-        let told = refused_start(&home.join(name), Exit::Invalid);
-        assert!(
-            told.contains(name) && told.contains("2 names (hard links)") && told.contains("-inum"),
-            "{told}"
-        );
-        for words in [&["check"][..], &["export"]] {
-            let output = offline(
-                home,
-                &[words, &["--store", &format!("sqlite:{name}")]].concat(),
-            );
-            assert_eq!(
-                output.status.code(),
-                Some(Exit::Invalid.code().into()),
-                "{words:?}: {}",
-                said(&output)
-            );
-        }
-    }
-    fs::remove_file(home.join("second.db")).unwrap();
-    has_all(&file, &answers).await;
-}
-
 /// What is done to a file, to which of the three, and what is said of it.
 struct Accident {
     ending: &'static str,
@@ -161,7 +65,7 @@ struct Accident {
     says: &'static str,
 }
 
-fn remove(path: &Path) {
+pub fn remove(path: &Path) {
     fs::remove_file(path).unwrap();
 }
 
@@ -322,62 +226,6 @@ async fn what_was_acknowledged_is_there_when_a_moved_database_is_put_back_or_its
 }
 
 #[tokio::test]
-async fn a_start_beside_the_wal_of_a_database_that_is_gone_is_refused_and_makes_none() {
-    let folder = TempDir::new().unwrap();
-    let home = folder.path();
-    let file = home.join("bookd.db");
-    let (process, channel, answers) = served(&file).await;
-    drop(channel);
-    process.kill();
-    fs::copy(&file, home.join("saved")).unwrap();
-    let wal = fs::read(beside(&file, "-wal")).unwrap();
-    for is_empty in [false, true] {
-        remove(&file);
-        if is_empty {
-            fs::write(&file, "").unwrap();
-        }
-        let told = refused_start(&file, Exit::Invalid);
-        assert!(
-            told.contains("bookd.db-wal holds changes of a database that is no longer in"),
-            "{told}"
-        );
-        assert!(
-            told.contains("restore a backup") && told.contains("move"),
-            "{told}"
-        );
-        assert_eq!(file.exists(), is_empty, "none was made");
-        fs::write(home.join("new.json"), r#"{"calendars": []}"#).unwrap();
-        for words in [
-            &["import", "new.json"][..],
-            &["check"],
-            &["export"],
-            &["backup", "copy.db"],
-            &["clock", "reset"],
-        ] {
-            let refused = offline(home, words);
-            assert_eq!(
-                refused.status.code(),
-                Some(Exit::Invalid.code().into()),
-                "{words:?}: {}",
-                said(&refused)
-            );
-            assert!(
-                is_empty || said(&refused).contains("no longer in"),
-                "{words:?}: {}",
-                said(&refused)
-            );
-        }
-        assert_eq!(
-            fs::read(beside(&file, "-wal")).unwrap(),
-            wal,
-            "it is left as it was"
-        );
-        fs::copy(home.join("saved"), &file).unwrap();
-    }
-    has_all(&file, &answers).await;
-}
-
-#[tokio::test]
 async fn another_writer_of_the_file_stops_the_server_instead_of_being_refused_for_ever() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("bookd.db");
@@ -431,7 +279,7 @@ async fn another_writer_of_the_file_stops_the_server_instead_of_being_refused_fo
 }
 
 /// Everything in a folder: name, bytes, and when it was written last.
-fn contents(folder: &Path) -> Vec<(String, Vec<u8>, std::time::SystemTime)> {
+pub fn contents(folder: &Path) -> Vec<(String, Vec<u8>, std::time::SystemTime)> {
     let mut all: Vec<_> = fs::read_dir(folder)
         .unwrap()
         .map(|it| {
@@ -448,40 +296,22 @@ fn contents(folder: &Path) -> Vec<(String, Vec<u8>, std::time::SystemTime)> {
     all
 }
 
-#[test]
-fn an_empty_file_is_no_store_to_anybody_but_a_server_that_makes_one_of_it() {
-    let folder = TempDir::new().unwrap();
-    let home = folder.path();
-    let file = home.join("bookd.db");
-    fs::write(&file, "").unwrap();
-    fs::write(home.join("new.json"), r#"{"calendars": []}"#).unwrap();
+/// A check of the store in this folder ends and speaks like this, and leaves the folder as it was.
+fn check_leaves(home: &Path, exit: Exit, says: &str) {
     let before = contents(home);
-    for words in [
-        &["check"][..],
-        &["export"],
-        &["backup", "copy.db"],
-        &["restore", "bookd.db", "--store", "sqlite:new.db"],
-    ] {
-        let output = offline(home, words);
-        assert_eq!(
-            output.status.code(),
-            Some(Exit::Invalid.code().into()),
-            "{words:?}: {}",
-            said(&output)
-        );
-        assert!(
-            said(&output).contains("bookd.db is not a bookd database (it is empty)"),
-            "{}",
-            said(&output)
-        );
-        assert_eq!(contents(home), before, "{words:?}");
-    }
-    let asked = offline(home, &["import", "new.json", "--dry-run"]);
-    assert!(asked.status.success(), "{}", said(&asked));
-    assert_eq!(contents(home), before, "asking makes no store");
-    // It is what a crash leaves of a file that was just made.
-    assert!(Process::start(&file).terminate().success());
-    assert!(offline(home, &["check"]).status.success());
+    let output = offline(home, &["check"]);
+    assert_eq!(
+        output.status.code(),
+        Some(exit.code().into()),
+        "{}",
+        said(&output)
+    );
+    assert!(said(&output).contains(says), "{}", said(&output));
+    assert!(
+        contents(home) == before,
+        "{:?}",
+        contents(home).iter().map(|it| &it.0).collect::<Vec<_>>()
+    );
 }
 
 #[tokio::test]
@@ -492,27 +322,11 @@ async fn a_check_writes_nothing_and_sees_what_is_in_the_wal() {
     let file = home.join("bookd.db");
     let (process, channel, _) = served(&file).await;
     drop(channel);
-    let leaves = |home: &Path, exit: Exit, says: &str| {
-        let before = contents(home);
-        let output = offline(home, &["check"]);
-        assert_eq!(
-            output.status.code(),
-            Some(exit.code().into()),
-            "{}",
-            said(&output)
-        );
-        assert!(said(&output).contains(says), "{}", said(&output));
-        assert!(
-            contents(home) == before,
-            "{:?}",
-            contents(home).iter().map(|it| &it.0).collect::<Vec<_>>()
-        );
-    };
     process.kill();
     let revisions = "log        R4       4 ";
-    leaves(&home, Exit::Done, revisions);
+    check_leaves(&home, Exit::Done, revisions);
     remove(&beside(&file, "-shm"));
-    leaves(&home, Exit::Done, revisions);
+    check_leaves(&home, Exit::Done, revisions);
     assert!(
         Process::start(&file)
             .terminate_beside_clients()
@@ -520,7 +334,7 @@ async fn a_check_writes_nothing_and_sees_what_is_in_the_wal() {
             .success()
     );
     assert!(!beside(&file, "-wal").exists());
-    leaves(&home, Exit::Done, revisions);
+    check_leaves(&home, Exit::Done, revisions);
     // Damage that is in the WAL alone.
     let other = folder.path().join("copied");
     fs::create_dir(&other).unwrap();
@@ -535,9 +349,9 @@ async fn a_check_writes_nothing_and_sees_what_is_in_the_wal() {
         )
         .unwrap();
     }
-    leaves(&other, Exit::Failed, "rows: appointment");
+    check_leaves(&other, Exit::Failed, "rows: appointment");
     remove(&beside(&other.join("bookd.db"), "-wal"));
-    leaves(&other, Exit::Done, revisions);
+    check_leaves(&other, Exit::Done, revisions);
     drop(connection);
     // What was cut short in the middle of a transaction, before there was a WAL.
     let connection = raw(&file);
@@ -551,57 +365,12 @@ async fn a_check_writes_nothing_and_sees_what_is_in_the_wal() {
         )
         .unwrap();
     }
-    leaves(&other, Exit::Invalid, "start `bookd serve` on it once");
+    check_leaves(&other, Exit::Invalid, "start `bookd serve` on it once");
     drop(connection);
     // An older schema is brought to this one in a copy.
     let older = folder.path().join("older");
     fs::create_dir(&older).unwrap();
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files/schema-3.db");
     fs::copy(kept, older.join("bookd.db")).unwrap();
-    leaves(&older, Exit::Drifted, "sessions: ");
-}
-
-#[test]
-fn a_start_without_descriptors_says_so_and_how_to_raise_the_limit() {
-    /// The standard streams, and one for the loader of the binary.
-    const LEAST: u32 = 4;
-    let folder = TempDir::new().unwrap();
-    let path = Path::new(env!("CARGO_BIN_EXE_bookd"));
-    for limit in LEAST..100 {
-        let file = folder.path().join(format!("{limit}.db"));
-        let script = format!(
-            "ulimit -n {limit}; exec {} serve --listen 127.0.0.1:0 --lanes 2 --log error --store sqlite:{}",
-            path.display(),
-            file.display()
-        );
-        let mut serve = Command::new("sh");
-        serve
-            .args(["-c", &script])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = serve.spawn().unwrap();
-        let mut banner = String::new();
-        if BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut banner)
-            .unwrap()
-            > 0
-        {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            assert!(limit > LEAST + 10, "{limit}");
-            return;
-        }
-        let output = child.wait_with_output().unwrap();
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{limit}: {told}");
-        assert!(
-            told.contains("no file descriptor is left; raise the limit"),
-            "{limit}: {told}"
-        );
-        assert!(
-            told.contains("ulimit -n") && !told.contains("permissions"),
-            "{limit}: {told}"
-        );
-    }
-    panic!("it never starts");
+    check_leaves(&older, Exit::Drifted, "sessions: ");
 }

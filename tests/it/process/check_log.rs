@@ -1,177 +1,14 @@
 //! The log is judged change by change: what cannot have happened is found, though the rows are what the log made of
 //! them and nothing is wrong in the end.
 
-use std::sync::Arc;
-
-use bookd::store::CommitBatch;
-use bookd_core::appointment::{
-    Appointment, AppointmentState as S, Image, OccurrenceOf, Place, Target, Transition,
-};
-use bookd_core::change::{AppointmentEvent as E, Cause, Change, Event};
+use bookd_core::appointment::{AppointmentState as S, Image, Place, Target, Transition};
+use bookd_core::change::AppointmentEvent as E;
 use bookd_core::command::Command;
-use bookd_core::decide::decide;
-use bookd_core::ids::{AppointmentKey, Caller};
+use bookd_core::ids::AppointmentKey;
 use bookd_core::time::{DAY, HOUR, Instant, MINUTE};
 
-use crate::stored::{World, at_hour, booking, id, minutes, open, put_special, zones};
-
-/// A world whose log says what it is told, as a writer with a bug would write it.
-struct Forged(World);
-
-const BEGINNING: i64 = 9;
-
-/// The same at another time.
-fn start_at(it: &Appointment, start: Instant) -> Appointment {
-    let places = it
-        .places
-        .iter()
-        .map(|place| Place {
-            start,
-            ..place.clone()
-        })
-        .collect();
-    let local_start = zones()("UTC").unwrap().wall(start);
-    it.with_image(Image {
-        start,
-        local_start,
-        places,
-        ..it.image.clone()
-    })
-}
-
-fn called_off(it: &Appointment) -> Appointment {
-    it.with_image(Image {
-        state: S::Cancelled,
-        expire_time: None,
-        ..it.image.clone()
-    })
-}
-
-impl Forged {
-    /// In memory, where nothing can be at one time as another: the store's own state would not take it.
-    fn new() -> Self {
-        Self::on(World::memory())
-    }
-
-    /// In a file, which takes whatever it is given.
-    fn in_a_file() -> Self {
-        Self::on(World::sqlite())
-    }
-
-    fn on(mut world: World) -> Self {
-        open(&mut world, "ada", "UTC");
-        Self(world)
-    }
-
-    /// An appointment of an hour, as it would have been booked.
-    fn appointment(&self, number: u128, start: Instant, state: S) -> Appointment {
-        let booked = decide(
-            &self.0.state,
-            &Command::Book(booking(number, "ada", at_hour(100))),
-            self.0.now,
-        )
-        .unwrap();
-        let Event::Appointment { after, .. } = &booked.events[0] else {
-            unreachable!("a booking")
-        };
-        let expire_time = match state {
-            S::Held => Some(self.0.now.plus(10 * MINUTE)),
-            S::Pending => Some(start),
-            _ => None,
-        };
-        let begun = start_at(after, start);
-        let occurrence = begun.occurrence.map(|it| OccurrenceOf {
-            original_start: start,
-            ..it
-        });
-        let image = Image {
-            state,
-            expire_time,
-            ..begun.image
-        };
-        Appointment {
-            occurrence,
-            image,
-            ..begun
-        }
-    }
-
-    /// Writes that this happened, whether it can or not.
-    fn tell(
-        &mut self,
-        kind: E,
-        before: Option<&Arc<Appointment>>,
-        after: Appointment,
-    ) -> Arc<Appointment> {
-        let (now, revision) = (self.0.now, self.0.state.revision.next());
-        let create_time = before.map_or(now, |before| before.create_time);
-        let image = Image {
-            update_time: now,
-            revision,
-            ..after.image
-        };
-        let after = Arc::new(Appointment {
-            create_time,
-            image,
-            ..after
-        });
-        let event = Event::Appointment {
-            kind,
-            before: before.cloned(),
-            after: Arc::clone(&after),
-        };
-        let (cause, caller) = (Cause::BookAppointment, Caller::default());
-        let change = Change {
-            revision,
-            time: now,
-            cause,
-            caller,
-            events: vec![event],
-        };
-        let batch = CommitBatch {
-            changes: &[change],
-            requests: &[],
-            expected: &[],
-        };
-        self.0.store().commit(&batch).unwrap();
-        self.0.state.revision = revision;
-        self.0.state.last_time = now;
-        self.0.state.next_key = self.0.state.next_key.max(after.key.next());
-        for place in &after.places {
-            Arc::make_mut(self.0.state.calendars.get_mut(&place.calendar).unwrap()).version =
-                revision;
-        }
-        after
-    }
-
-    /// What is new, by whatever brings such a thing about.
-    fn make(&mut self, number: u128, start: Instant, state: S) -> Arc<Appointment> {
-        let kind = match state {
-            S::Held => E::Held,
-            S::Pending | S::Confirmed => E::Booked,
-            _ => E::Imported,
-        };
-        let new = self.appointment(number, start, state);
-        self.tell(kind, None, new)
-    }
-
-    /// The checks that found something, each with what it found.
-    fn found(&mut self) -> Vec<(&'static str, Vec<String>)> {
-        let now = self.0.now;
-        let store = self.0.store();
-        let oldest = store.reader().unwrap().oldest_change().unwrap();
-        let report = bookd::admin::check::check(store, oldest, &zones(), now, |_| ()).unwrap();
-        let found = report.invariants.into_iter().filter(|it| it.found > 0);
-        found.map(|it| (it.promise, it.findings)).collect()
-    }
-
-    fn promises(&mut self) -> Vec<&'static str> {
-        self.found()
-            .into_iter()
-            .map(|(promise, _)| promise)
-            .collect()
-    }
-}
+use crate::forged_log::{BEGINNING, Forged, called_off, start_at};
+use crate::stored::{at_hour, id, minutes, open, put_special};
 
 /// Whether an event may lead from one state to another, by the table that the writer asks.
 fn is_allowed(kind: E, from: Option<S>, to: S) -> bool {
@@ -255,169 +92,181 @@ fn of_every_event_and_two_states_exactly_those_are_found_that_the_table_does_not
     assert!(allowed > 40, "{allowed}");
 }
 
+/// A change of an appointment's image.
+type Alter = fn(&mut Image);
+
+/// Seconds after the appointment was made; a hold ends 10 minutes after.
+const AT_ONCE: i64 = 0;
+const BEFORE_ITS_END: i64 = 9 * MINUTE;
+const AT_ITS_END: i64 = 10 * MINUTE;
+const AFTER_ITS_END: i64 = 11 * MINUTE;
+
+const NOTHING: Alter = |_| ();
+const CONFIRMED: Alter = |it| (it.state, it.expire_time) = (S::Confirmed, None);
+const EXPIRED: Alter = |it| it.state = S::Expired;
+const CANCELLED: Alter = |it| (it.state, it.expire_time) = (S::Cancelled, None);
+const DECLINED: Alter = |it| (it.state, it.expire_time) = (S::Declined, None);
+const LATER: Alter = |it| {
+    (it.start, it.local_start) = (it.start.plus(HOUR), it.local_start.plus(HOUR));
+    it.places[0].start = it.start;
+};
+
+/// What an appointment does, its state before, the seconds after it was made, the event, the change of the image, and
+/// whether the log may say so.
+type Row = (&'static str, S, i64, E, Alter, bool);
+
+const ROWS: [Row; 20] = [
+    (
+        "runs out early",
+        S::Held,
+        BEFORE_ITS_END,
+        E::Expired,
+        EXPIRED,
+        false,
+    ),
+    (
+        "runs out in time",
+        S::Held,
+        AT_ITS_END,
+        E::Expired,
+        EXPIRED,
+        true,
+    ),
+    (
+        "is confirmed in time",
+        S::Held,
+        BEFORE_ITS_END,
+        E::Confirmed,
+        CONFIRMED,
+        true,
+    ),
+    (
+        "is confirmed at its end",
+        S::Held,
+        AT_ITS_END,
+        E::Confirmed,
+        CONFIRMED,
+        false,
+    ),
+    (
+        "is let go afterwards",
+        S::Held,
+        AFTER_ITS_END,
+        E::Released,
+        CANCELLED,
+        false,
+    ),
+    (
+        "is extended afterwards",
+        S::Held,
+        AFTER_ITS_END,
+        E::Extended,
+        |it| it.expire_time = Some(at_hour(0)),
+        false,
+    ),
+    (
+        "is extended into the past",
+        S::Held,
+        BEFORE_ITS_END,
+        E::Extended,
+        |it| it.expire_time = Some(it.update_time),
+        false,
+    ),
+    (
+        "is confirmed and runs out all the same",
+        S::Held,
+        AT_ONCE,
+        E::Confirmed,
+        |it| it.state = S::Confirmed,
+        false,
+    ),
+    (
+        "never ends",
+        S::Held,
+        AT_ONCE,
+        E::Extended,
+        |it| it.expire_time = None,
+        false,
+    ),
+    (
+        "is declined after it was to start",
+        S::Pending,
+        DAY + 10 * HOUR,
+        E::Declined,
+        DECLINED,
+        false,
+    ),
+    (
+        "is declined in time",
+        S::Pending,
+        AT_ONCE,
+        E::Declined,
+        DECLINED,
+        true,
+    ),
+    (
+        "did not come before it began",
+        S::Confirmed,
+        AT_ONCE,
+        E::MarkedNoShow,
+        |it| it.state = S::NoShow,
+        false,
+    ),
+    (
+        "took place before it began",
+        S::Confirmed,
+        AT_ONCE,
+        E::Completed,
+        |it| it.state = S::Completed,
+        false,
+    ),
+    ("moves", S::Confirmed, AT_ONCE, E::Moved, LATER, true),
+    (
+        "moves without a move",
+        S::Confirmed,
+        AT_ONCE,
+        E::Updated,
+        LATER,
+        false,
+    ),
+    (
+        "lasts longer without a move",
+        S::Confirmed,
+        AT_ONCE,
+        E::Redacted,
+        |it| it.duration = minutes(90),
+        false,
+    ),
+    (
+        "changes calendars without a move",
+        S::Held,
+        AT_ONCE,
+        E::Extended,
+        |it| it.places.clear(),
+        false,
+    ),
+    (
+        "waits longer without a word",
+        S::Held,
+        AT_ONCE,
+        E::Updated,
+        |it| it.expire_time = Some(at_hour(0)),
+        false,
+    ),
+    ("is updated", S::Held, AT_ONCE, E::Updated, NOTHING, true),
+    (
+        "is cancelled twice",
+        S::Cancelled,
+        AT_ONCE,
+        E::Cancelled,
+        NOTHING,
+        false,
+    ),
+];
+
 #[test]
 fn a_hold_that_ends_too_early_too_late_or_twice_is_found_and_so_is_what_only_a_move_may_change() {
-    type Change = fn(&mut Image);
-    let minutes_later = [0, 9, 10, 11].map(|it| it * MINUTE);
-    let [at_once, before_its_end, at_its_end, after_its_end] = minutes_later;
-    let nothing: Change = |_| ();
-    let confirmed: Change = |it| (it.state, it.expire_time) = (S::Confirmed, None);
-    let expired: Change = |it| it.state = S::Expired;
-    let cancelled: Change = |it| (it.state, it.expire_time) = (S::Cancelled, None);
-    let declined: Change = |it| (it.state, it.expire_time) = (S::Declined, None);
-    let later: Change = |it| {
-        (it.start, it.local_start) = (it.start.plus(HOUR), it.local_start.plus(HOUR));
-        it.places[0].start = it.start;
-    };
-    let rows: [(&str, S, i64, E, Change, bool); 20] = [
-        (
-            "runs out early",
-            S::Held,
-            before_its_end,
-            E::Expired,
-            expired,
-            false,
-        ),
-        (
-            "runs out in time",
-            S::Held,
-            at_its_end,
-            E::Expired,
-            expired,
-            true,
-        ),
-        (
-            "is confirmed in time",
-            S::Held,
-            before_its_end,
-            E::Confirmed,
-            confirmed,
-            true,
-        ),
-        (
-            "is confirmed at its end",
-            S::Held,
-            at_its_end,
-            E::Confirmed,
-            confirmed,
-            false,
-        ),
-        (
-            "is let go afterwards",
-            S::Held,
-            after_its_end,
-            E::Released,
-            cancelled,
-            false,
-        ),
-        (
-            "is extended afterwards",
-            S::Held,
-            after_its_end,
-            E::Extended,
-            |it| it.expire_time = Some(at_hour(0)),
-            false,
-        ),
-        (
-            "is extended into the past",
-            S::Held,
-            before_its_end,
-            E::Extended,
-            |it| it.expire_time = Some(it.update_time),
-            false,
-        ),
-        (
-            "is confirmed and runs out all the same",
-            S::Held,
-            at_once,
-            E::Confirmed,
-            |it| it.state = S::Confirmed,
-            false,
-        ),
-        (
-            "never ends",
-            S::Held,
-            at_once,
-            E::Extended,
-            |it| it.expire_time = None,
-            false,
-        ),
-        (
-            "is declined after it was to start",
-            S::Pending,
-            at_hour(10).since(crate::stored::MONDAY),
-            E::Declined,
-            declined,
-            false,
-        ),
-        (
-            "is declined in time",
-            S::Pending,
-            at_once,
-            E::Declined,
-            declined,
-            true,
-        ),
-        (
-            "did not come before it began",
-            S::Confirmed,
-            at_once,
-            E::MarkedNoShow,
-            |it| it.state = S::NoShow,
-            false,
-        ),
-        (
-            "took place before it began",
-            S::Confirmed,
-            at_once,
-            E::Completed,
-            |it| it.state = S::Completed,
-            false,
-        ),
-        ("moves", S::Confirmed, at_once, E::Moved, later, true),
-        (
-            "moves without a move",
-            S::Confirmed,
-            at_once,
-            E::Updated,
-            later,
-            false,
-        ),
-        (
-            "lasts longer without a move",
-            S::Confirmed,
-            at_once,
-            E::Redacted,
-            |it| it.duration = minutes(90),
-            false,
-        ),
-        (
-            "changes calendars without a move",
-            S::Held,
-            at_once,
-            E::Extended,
-            |it| it.places.clear(),
-            false,
-        ),
-        (
-            "waits longer without a word",
-            S::Held,
-            at_once,
-            E::Updated,
-            |it| it.expire_time = Some(at_hour(0)),
-            false,
-        ),
-        ("is updated", S::Held, at_once, E::Updated, nothing, true),
-        (
-            "is cancelled twice",
-            S::Cancelled,
-            at_once,
-            E::Cancelled,
-            nothing,
-            false,
-        ),
-    ];
-    for (what, from, seconds_later, kind, change, is_allowed) in rows {
+    for (what, from, seconds_later, kind, change, is_allowed) in ROWS {
         let mut forged = Forged::new();
         let before = forged.make(1, at_hour(BEGINNING), from);
         forged.0.now = forged.0.now.plus(seconds_later);

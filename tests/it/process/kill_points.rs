@@ -206,6 +206,14 @@ async fn life(file: &Path, end: End, record: &Record, callers: Vec<Caller>) -> V
         is_gone |= saw_it_gone;
     }
     drop(channel);
+    ends(process, end, is_gone).await;
+    watching.abort();
+    let _aborted = watching.await;
+    back
+}
+
+/// Waits until the process ends as it was to; `is_gone` when a caller saw it gone.
+async fn ends(process: Process, end: End, is_gone: bool) {
     match end {
         End::At(moment, times) if is_gone => {
             let signal = ended(process, end).await.signal();
@@ -224,9 +232,6 @@ async fn life(file: &Path, end: End, record: &Record, callers: Vec<Caller>) -> V
         }
         End::Terminated(_) => assert!(ended(process, end).await.success(), "it ends in order"),
     }
-    watching.abort();
-    let _aborted = watching.await;
-    back
 }
 
 async fn ended(process: Process, end: End) -> ExitStatus {

@@ -21,7 +21,8 @@ use tokio::task::JoinSet;
 use crate::besieged::{Held, binary, serve};
 use crate::harness::connect;
 use crate::kill::Process;
-use crate::soak_load::{Calls, Ledger, WORKERS, Worker, open_calendars};
+use crate::soak_ledger::{Calls, Ledger};
+use crate::soak_load::{WORKERS, Worker, open_calendars};
 
 /// Rounds that end with a kill.
 const KILLS: u32 = 9;

@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bookd::clock::{Clock, SystemClock};
 use bookd::proto::v1 as pb;
@@ -16,11 +15,12 @@ use bookd::proto::v1::list_service_client::ListServiceClient;
 use bookd::proto::v1::server_info_service_client::ServerInfoServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
 use prost_types::{Duration, Timestamp};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Mutex;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::random::Chance;
+use crate::soak_ledger::{Calls, Ledger};
 use crate::words::{grace, rule, set_availability};
 
 /// Calls in flight.
@@ -29,79 +29,8 @@ pub const WORKERS: u64 = 16;
 const HOURS: u64 = 8_000;
 /// Appointments of a worker that are not cancelled yet.
 const ACTIVE: usize = 50;
-/// Acknowledgements that are looked at after a kill: the last ones, and some of those before.
-const REMEMBERED: usize = 1_000;
 const HOUR: i64 = 3_600;
 const DAY: i64 = 24 * HOUR;
-
-/// Bookings that were acknowledged, with what was answered.
-#[derive(Default)]
-pub struct Ledger {
-    last: VecDeque<(pb::BookAppointmentRequest, pb::BookAppointmentResponse)>,
-    earlier: Vec<(pb::BookAppointmentRequest, pb::BookAppointmentResponse)>,
-    chance: u64,
-}
-
-impl Ledger {
-    fn note(&mut self, request: pb::BookAppointmentRequest, answer: pb::BookAppointmentResponse) {
-        self.last.push_back((request, answer));
-        if self.last.len() > REMEMBERED
-            && let Some(earlier) = self.last.pop_front()
-        {
-            self.chance += 1;
-            if self.earlier.len() < REMEMBERED {
-                self.earlier.push(earlier);
-            } else {
-                let at = Chance(self.chance).below(self.chance);
-                if let Some(place) = usize::try_from(at)
-                    .ok()
-                    .and_then(|at| self.earlier.get_mut(at))
-                {
-                    *place = earlier;
-                }
-            }
-        }
-    }
-
-    /// All that it remembers, and begins anew.
-    pub fn take(&mut self) -> Vec<(pb::BookAppointmentRequest, pb::BookAppointmentResponse)> {
-        let Self { last, earlier, .. } = std::mem::take(self);
-        earlier.into_iter().chain(last).collect()
-    }
-}
-
-/// The calls of all workers together.
-pub struct Calls {
-    made: AtomicU64,
-    every: u64,
-    more: Notify,
-}
-
-impl Calls {
-    /// Tells after every so many.
-    pub fn every(every: u64) -> Self {
-        Self {
-            made: AtomicU64::new(0),
-            every,
-            more: Notify::new(),
-        }
-    }
-
-    pub fn made(&self) -> u64 {
-        self.made.load(Relaxed)
-    }
-
-    /// Waits for so many more.
-    pub async fn more(&self) {
-        self.more.notified().await;
-    }
-
-    fn note(&self) {
-        if (self.made.fetch_add(1, Relaxed) + 1).is_multiple_of(self.every) {
-            self.more.notify_one();
-        }
-    }
-}
 
 fn calendar(worker: u64) -> String {
     format!("soak/{worker}")

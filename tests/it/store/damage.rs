@@ -196,6 +196,83 @@ fn no_column_of_an_appointment_or_of_a_change_holds_what_it_cannot() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
+/// Changes of rows to what cannot be in them, each with the reads that meet it.
+const IMPOSSIBLE_ROWS: [(&str, &[Read]); 27] = [
+    // A remembered request about an appointment of one byte; about a calendar, or a type, whose name is a space.
+    ("update requests set subject = x'0a0101'", &[REQUEST]),
+    ("update requests set subject = x'120120'", &[REQUEST]),
+    ("update requests set subject = x'1a0120'", &[REQUEST]),
+    ("update requests set revision = -revision", &[REQUEST]),
+    // A busy period without an end; one that ends before it begins, and one that ends as it begins.
+    ("update busy set periods = x'0a0102'", &[CALENDAR]),
+    ("update busy set periods = x'0a020402'", &[CALENDAR]),
+    ("update busy set periods = x'0a020202'", &[CALENDAR]),
+    (
+        "update appointments set revision = -revision",
+        &[APPOINTMENT, WALK, LIST],
+    ),
+    (
+        "update appointments set key = -key",
+        &[BOOT, APPOINTMENT, BY_EMAIL],
+    ),
+    // Booked of the calendar that came to be at revision 2^63.
+    (
+        "update appointments set places = x'0a100a036164612880808080808080808001'",
+        &[APPOINTMENT, WALK],
+    ),
+    // Of 101 calendars, of none, in the middle of a minute, and after the last start there is.
+    (
+        "update appointments set places = (select cast(group_concat(x'0a050a03616461', '') as blob) from \
+          (with recursive n(i) as (select 1 union all select i + 1 from n where i < 101) select i from n))",
+        ROW,
+    ),
+    ("update appointments set places = x''", ROW),
+    // Of one calendar twice.
+    (
+        "update appointments set places = x'0a050a036164610a050a03616461'",
+        ROW,
+    ),
+    ("update appointments set duration = 0", ROW),
+    ("update appointments set blocks = 2", ROW),
+    ("update appointments set ignored_rules = 32", ROW),
+    // After the last key there is nothing to book with, and no key is 0.
+    (
+        "update appointments set key = 9223372036854775807 where key = 1",
+        &[BOOT],
+    ),
+    (
+        "update appointments set key = 0 where key = 1",
+        &[APPOINTMENT, WALK],
+    ),
+    (
+        "update changes set revision = 0 where revision = 1",
+        &[LIST_OF_THEN, WATCH],
+    ),
+    (
+        "update changes set revision = 9223372036854775807 where revision = 9",
+        &[BOOT, LIST, CALENDARS],
+    ),
+    ("update appointments set start = start + 1", ROW),
+    ("update appointments set start = start + 1000000000000", ROW),
+    ("update calendars set since = -since", &[CALENDAR]),
+    (
+        "update calendars set revision = -revision",
+        &[CALENDAR, CALENDARS],
+    ),
+    (
+        "update versions set version = -version",
+        &[CALENDAR, OF_CALENDAR],
+    ),
+    (
+        "update changes set revision = -revision",
+        &[BOOT, LIST, CALENDARS],
+    ),
+    (
+        "insert into meta (name, value) values ('first_key', -1)",
+        &[BOOT],
+    ),
+];
+
 #[test]
 fn what_cannot_be_in_a_row_is_damage_wherever_it_is_read() {
     let whole = Whole::new();
@@ -216,83 +293,8 @@ fn what_cannot_be_in_a_row_is_damage_wherever_it_is_read() {
     let mut sound = whole.damaged(|_| {});
     assert_eq!(all.map(|read| read(&mut sound)), [const { Ok(()) }; 12]);
     drop(sound);
-    let cases: [(&str, &[Read]); 27] = [
-        // A remembered request about an appointment of one byte; about a calendar, or a type, whose name is a space.
-        ("update requests set subject = x'0a0101'", &[REQUEST]),
-        ("update requests set subject = x'120120'", &[REQUEST]),
-        ("update requests set subject = x'1a0120'", &[REQUEST]),
-        ("update requests set revision = -revision", &[REQUEST]),
-        // A busy period without an end; one that ends before it begins, and one that ends as it begins.
-        ("update busy set periods = x'0a0102'", &[CALENDAR]),
-        ("update busy set periods = x'0a020402'", &[CALENDAR]),
-        ("update busy set periods = x'0a020202'", &[CALENDAR]),
-        (
-            "update appointments set revision = -revision",
-            &[APPOINTMENT, WALK, LIST],
-        ),
-        (
-            "update appointments set key = -key",
-            &[BOOT, APPOINTMENT, BY_EMAIL],
-        ),
-        // Booked of the calendar that came to be at revision 2^63.
-        (
-            "update appointments set places = x'0a100a036164612880808080808080808001'",
-            &[APPOINTMENT, WALK],
-        ),
-        // Of 101 calendars, of none, in the middle of a minute, and after the last start there is.
-        (
-            "update appointments set places = (select cast(group_concat(x'0a050a03616461', '') as blob) from \
-          (with recursive n(i) as (select 1 union all select i + 1 from n where i < 101) select i from n))",
-            ROW,
-        ),
-        ("update appointments set places = x''", ROW),
-        // Of one calendar twice.
-        (
-            "update appointments set places = x'0a050a036164610a050a03616461'",
-            ROW,
-        ),
-        ("update appointments set duration = 0", ROW),
-        ("update appointments set blocks = 2", ROW),
-        ("update appointments set ignored_rules = 32", ROW),
-        // After the last key there is nothing to book with, and no key is 0.
-        (
-            "update appointments set key = 9223372036854775807 where key = 1",
-            &[BOOT],
-        ),
-        (
-            "update appointments set key = 0 where key = 1",
-            &[APPOINTMENT, WALK],
-        ),
-        (
-            "update changes set revision = 0 where revision = 1",
-            &[LIST_OF_THEN, WATCH],
-        ),
-        (
-            "update changes set revision = 9223372036854775807 where revision = 9",
-            &[BOOT, LIST, CALENDARS],
-        ),
-        ("update appointments set start = start + 1", ROW),
-        ("update appointments set start = start + 1000000000000", ROW),
-        ("update calendars set since = -since", &[CALENDAR]),
-        (
-            "update calendars set revision = -revision",
-            &[CALENDAR, CALENDARS],
-        ),
-        (
-            "update versions set version = -version",
-            &[CALENDAR, OF_CALENDAR],
-        ),
-        (
-            "update changes set revision = -revision",
-            &[BOOT, LIST, CALENDARS],
-        ),
-        (
-            "insert into meta (name, value) values ('first_key', -1)",
-            &[BOOT],
-        ),
-    ];
     let mut wrong = Vec::new();
-    for (damage, reads) in cases {
+    for (damage, reads) in IMPOSSIBLE_ROWS {
         let mut store =
             whole.damaged(|file| assert!(file.execute(damage, []).unwrap() > 0, "{damage}"));
         wrong.extend(unnoticed(damage, &mut store, reads));

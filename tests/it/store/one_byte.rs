@@ -9,26 +9,19 @@ use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use bookd::fold::email_key;
-use bookd::store::log_reader::PART_EVENTS_MAX;
 use bookd::store::sqlite::{CopySource, Sqlite};
-use bookd::store::{
-    CalendarFilter, CommitBatch, ListQuery, OpenError, RequestRecord, Store, StoreError,
-};
+use bookd::store::{CommitBatch, OpenError, RequestRecord, Store, StoreError};
 use bookd_core::command::Command;
-use bookd_core::ids::{AppointmentKey, Revision};
-use bookd_core::log::LogPosition;
+use bookd_core::ids::Revision;
 use bookd_core::time::interval::Interval;
 use tempfile::TempDir;
 
+use crate::every_question::{Answer, CALENDARS, HASHES, answers};
 use crate::stored::{
-    CODE_KEY, MONDAY, World, appointment_id, at_hour, cancel, id, live_a_life, move_to,
-    of_appointment, of_calendar, open, query, zones,
+    CODE_KEY, MONDAY, World, appointment_id, at_hour, cancel, id, live_a_life, move_to, open, zones,
 };
 use bookd_kit::chance::{Chance, budget};
 
-const CALENDARS: [&str; 4] = ["ada", "bob", "cy", "dora"];
-const HASHES: [[u8; 16]; 2] = [[7; 16], [8; 16]];
 const ENDINGS: [&str; 3] = ["", "-wal", "-shm"];
 
 /// The files of a store, and what is right.
@@ -158,126 +151,25 @@ fn opened(file: &Path) -> Result<Sqlite, OpenError> {
     Sqlite::open(file, zones(), CODE_KEY)
 }
 
-/// Everything that can be asked of a store, in words. Of each question the answer, or that the file is damaged.
-fn answers(store: &mut Sqlite) -> Vec<Result<String, StoreError>> {
-    let mut all = vec![store.boot().map(|it| format!("{it:?}"))];
-    for name in CALENDARS {
-        all.push(
-            store
-                .load_calendars(&[id(name)], MONDAY)
-                .map(|it| format!("{it:?}")),
-        );
-    }
-    for number in (1..8).chain((100..400).step_by(17)) {
-        all.push(
-            store
-                .load_appointments(&[appointment_id(number)])
-                .map(|it| format!("{it:?}")),
-        );
-    }
-    all.push(
-        store
-            .keys_of_email(&email_key("grace@example.com"), 1_000)
-            .map(|it| format!("{it:?}")),
-    );
-    all.push(store.seen_requests(&HASHES).map(|it| format!("{it:?}")));
-    let mut reader = match store.reader() {
-        Ok(reader) => reader,
-        Err(error) => {
-            all.push(Err(error));
-            return all;
-        }
-    };
-    all.push(reader.list_calendars("", None, 10).map(|(it, at)| {
-        let shown: Vec<_> = it
-            .iter()
-            .map(|it| (&it.id, format!("{:?} {:?}", it.profile, it.stamps)))
-            .collect();
-        format!("{shown:?} {at:?}")
-    }));
-    all.push(
-        reader
-            .appointments_after(AppointmentKey(0), 10_000)
-            .map(|it| format!("{it:?}")),
-    );
-    let of = |name: &str| ListQuery {
-        calendar: Some(id(name)),
-        limit: 500,
-        ..query()
-    };
-    let lists = CALENDARS.map(of).into_iter().chain([
-        ListQuery {
-            from: at_hour(210),
-            to: Some(at_hour(500)),
-            ..of("dora")
-        },
-        ListQuery {
-            calendar: None,
-            email: Some(email_key("grace@example.com")),
-            limit: 500,
-            ..query()
-        },
-        ListQuery {
-            is_descending: true,
-            ..of("bob")
-        },
-        ListQuery {
-            at: Some(Revision(200)),
-            ..of("cy")
-        },
-    ]);
-    for list in lists {
-        all.push(reader.list_appointments(&list).map(|it| format!("{it:?}")));
-    }
-    for name in CALENDARS {
-        all.push(
-            reader
-                .history(&of_calendar(&id(name), None, 1_000))
-                .map(|it| format!("{it:?}")),
-        );
-    }
-    for number in (1..8).chain((100..400).step_by(23)) {
-        all.push(
-            reader
-                .history(&of_appointment(appointment_id(number), None, 100))
-                .map(|it| format!("{it:?}")),
-        );
-    }
-    let mut from = LogPosition::of(Revision(1));
-    loop {
-        match reader.changes_from(from, &CalendarFilter::All, PART_EVENTS_MAX) {
-            Ok(page) if page.next == from => break,
-            Ok(page) => {
-                from = page.next;
-                all.push(Ok(format!("{page:?}")));
-            }
-            Err(error) => {
-                all.push(Err(error));
-                break;
-            }
-        }
-    }
-    all
-}
-
 /// Whether `bookd check` finds that these files are not as they were written.
 fn is_found(file: &Path) -> bool {
-    let looked = || -> Result<bool, StoreError> {
-        let Ok(source) = CopySource::open_unwritten(file) else {
-            return Ok(true);
-        };
-        if source.is_older() {
-            return Ok(!source.integrity()?.is_empty());
-        }
-        let mut store = source.into_store(zones())?;
-        if !store.look_over()?.findings.is_empty() {
-            return Ok(true);
-        }
-        let oldest = store.oldest()?;
-        let report = bookd::admin::check::check(&mut store, oldest, &zones(), MONDAY, |_| ())?;
-        Ok(report.is_damaged())
+    check_finds(file).unwrap_or(true)
+}
+
+fn check_finds(file: &Path) -> Result<bool, StoreError> {
+    let Ok(source) = CopySource::open_unwritten(file) else {
+        return Ok(true);
     };
-    looked().unwrap_or(true)
+    if source.is_older() {
+        return Ok(!source.integrity()?.is_empty());
+    }
+    let mut store = source.into_store(zones())?;
+    if !store.look_over()?.findings.is_empty() {
+        return Ok(true);
+    }
+    let oldest = store.oldest()?;
+    let report = bookd::admin::check::check(&mut store, oldest, &zones(), MONDAY, |_| ())?;
+    Ok(report.is_damaged())
 }
 
 /// Changes one byte of a file; says which.
@@ -296,7 +188,7 @@ fn damage(file: &Path, chance: &mut Chance) -> String {
 }
 
 /// What is wrong with the answers of a store, and how many of them were refused.
-fn wrong(answers: &[Result<String, StoreError>], right: &[String]) -> (Vec<String>, usize) {
+fn wrong(answers: &[Answer], right: &[String]) -> (Vec<String>, usize) {
     let mut wrong = Vec::new();
     for (at, answer) in answers.iter().enumerate() {
         match (answer, right.get(at)) {

@@ -7,10 +7,15 @@ use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use bookd::proto::v1::list_service_client::ListServiceClient;
 use rusqlite::Connection;
 use tempfile::TempDir;
+use tonic::transport::Channel;
 
 use crate::harness::connect;
 use crate::kill::Process;
 use crate::people::{bookd, said};
+
+/// A calendar of every released file, and an appointment on it.
+const CALENDAR: &str = "clinic/lee";
+const APPOINTMENT: &str = "01900005-0000-7000-8000-000000000001";
 
 /// The files as the binaries of their time have made them, oldest first (`tests/files/make.sh`).
 fn released() -> Vec<PathBuf> {
@@ -47,6 +52,96 @@ fn without_original_starts(exported: &str) -> String {
     pieces.fold(first, |text, piece| text + piece.split_once('"').unwrap().1)
 }
 
+/// What a released file holds is exported as the binary of its time exported it, and is sound.
+fn everything_is_exported(home: &Path, file: &Path) {
+    let wanted = std::fs::read_to_string(file.with_extension("json")).unwrap();
+    let export = ["export", "all.json", "--codes"];
+    let exported = written(home, &export, "all.json");
+    let is_with = wanted.contains("original_start");
+    let exported = if is_with {
+        exported
+    } else {
+        without_original_starts(&exported)
+    };
+    assert_eq!(exported, wanted, "{}", file.display());
+    let check = bookd("127.0.0.1:1", home, &["check", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&check.stdout).unwrap();
+    assert_eq!(report["damaged"], false, "{}: {report:#}", file.display());
+}
+
+/// The log of an appointment and of a deleted calendar is there.
+async fn its_log_is_told(channel: &Channel) {
+    let of_appointment = pb::ListChangesRequest {
+        appointment_id: APPOINTMENT.to_owned(),
+        ..Default::default()
+    };
+    let changes = ListServiceClient::new(channel.clone())
+        .list_changes(of_appointment)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        changes.changes.len(),
+        2,
+        "booked and moved: {:?}",
+        changes.changes
+    );
+    let of_deleted = pb::ListChangesRequest {
+        calendar_id: "gone".to_owned(),
+        ..Default::default()
+    };
+    let changes = ListServiceClient::new(channel.clone())
+        .list_changes(of_deleted)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        changes.changes.len(),
+        2,
+        "created and deleted: {:?}",
+        changes.changes
+    );
+}
+
+/// The next change has the next revision, and what is over is listed.
+async fn it_goes_on(channel: &Channel, last: i64) {
+    let update = pb::UpdateAppointmentRequest {
+        appointment_id: APPOINTMENT.to_owned(),
+        note: "after the upgrade".to_owned(),
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["note".to_owned()],
+        }),
+        ..Default::default()
+    };
+    let updated = BookingServiceClient::new(channel.clone())
+        .update_appointment(update)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(updated.revision, last + 1, "revisions go on");
+    let list = pb::ListAppointmentsRequest {
+        calendar_id: CALENDAR.to_owned(),
+        // The files were made at one time, and this one is later.
+        start_time: Some(prost_types::Timestamp::default()),
+        states: vec![
+            pb::AppointmentState::Cancelled as i32,
+            pb::AppointmentState::Declined as i32,
+        ],
+        ..Default::default()
+    };
+    let over = ListServiceClient::new(channel.clone())
+        .list_appointments(list)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        over.appointments.len(),
+        3,
+        "cancelled, declined and let go: {:?}",
+        over.appointments
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_of_every_released_schema_opens_and_everything_in_it_is_there() {
     let released = released();
@@ -56,88 +151,11 @@ async fn a_file_of_every_released_schema_opens_and_everything_in_it_is_there() {
         let home = folder.path();
         std::fs::copy(&file, home.join("bookd.db")).unwrap();
         let last = revision(&home.join("bookd.db"));
-        let wanted = std::fs::read_to_string(file.with_extension("json")).unwrap();
-        let export = ["export", "all.json", "--codes"];
-        let exported = written(home, &export, "all.json");
-        let is_with = wanted.contains("original_start");
-        let exported = if is_with {
-            exported
-        } else {
-            without_original_starts(&exported)
-        };
-        assert_eq!(exported, wanted, "{}", file.display());
-        let check = bookd("127.0.0.1:1", home, &["check", "--json"]);
-        let report: serde_json::Value = serde_json::from_slice(&check.stdout).unwrap();
-        assert_eq!(report["damaged"], false, "{}: {report:#}", file.display());
-
+        everything_is_exported(home, &file);
         let process = Process::start(&home.join("bookd.db"));
         let channel = connect(process.address).await;
-        let (calendar, appointment) = ("clinic/lee", "01900005-0000-7000-8000-000000000001");
-        let of_appointment = pb::ListChangesRequest {
-            appointment_id: appointment.to_owned(),
-            ..Default::default()
-        };
-        let changes = ListServiceClient::new(channel.clone())
-            .list_changes(of_appointment)
-            .await
-            .unwrap()
-            .into_inner();
-        assert_eq!(
-            changes.changes.len(),
-            2,
-            "booked and moved: {:?}",
-            changes.changes
-        );
-        let of_deleted = pb::ListChangesRequest {
-            calendar_id: "gone".to_owned(),
-            ..Default::default()
-        };
-        let changes = ListServiceClient::new(channel.clone())
-            .list_changes(of_deleted)
-            .await
-            .unwrap()
-            .into_inner();
-        assert_eq!(
-            changes.changes.len(),
-            2,
-            "created and deleted: {:?}",
-            changes.changes
-        );
-        let update = pb::UpdateAppointmentRequest {
-            appointment_id: appointment.to_owned(),
-            note: "after the upgrade".to_owned(),
-            update_mask: Some(prost_types::FieldMask {
-                paths: vec!["note".to_owned()],
-            }),
-            ..Default::default()
-        };
-        let updated = BookingServiceClient::new(channel.clone())
-            .update_appointment(update)
-            .await
-            .unwrap()
-            .into_inner();
-        assert_eq!(updated.revision, last + 1, "revisions go on");
-        let list = pb::ListAppointmentsRequest {
-            calendar_id: calendar.to_owned(),
-            // The files were made at one time, and this one is later.
-            start_time: Some(prost_types::Timestamp::default()),
-            states: vec![
-                pb::AppointmentState::Cancelled as i32,
-                pb::AppointmentState::Declined as i32,
-            ],
-            ..Default::default()
-        };
-        let over = ListServiceClient::new(channel.clone())
-            .list_appointments(list)
-            .await
-            .unwrap()
-            .into_inner();
-        assert_eq!(
-            over.appointments.len(),
-            3,
-            "cancelled, declined and let go: {:?}",
-            over.appointments
-        );
+        its_log_is_told(&channel).await;
+        it_goes_on(&channel, last).await;
         drop(channel);
         assert!(process.terminate_beside_clients().await.success());
     }

@@ -1,11 +1,13 @@
 //! The log of calls: written when asked for, in both formats, with nothing of anybody in it.
 
+use std::net::SocketAddr;
 use std::process::Command;
 
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use serde_json::Value;
+use tonic::transport::Channel;
 
 use crate::harness::connect;
 use crate::http2::{Connection, END_HEADERS, END_STREAM, HEADERS, call_headers, frame};
@@ -22,25 +24,8 @@ const PERSONAL: [&str; 7] = [
     "0190163d",
 ];
 
-/// What a server with these flags logs of a few calls.
-async fn log_of(flags: &[&str]) -> Vec<String> {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bookd"));
-    command.args([
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-        "--confirm-clock",
-        "--store",
-    ]);
-    command
-        .arg(format!(
-            "sqlite:{}",
-            folder.path().join("bookd.db").display()
-        ))
-        .args(flags);
-    let process = Process::spawn(command, "or with this program");
-    let channel = connect(process.address).await;
+/// Makes five calls: one that is answered OK, one that is refused, two of unknown methods, and one past its deadline.
+async fn make_calls(address: SocketAddr, channel: &Channel) {
     let rule = pb::AvailabilityRule {
         start_time: "00:00".to_owned(),
         end_time: "24:00".to_owned(),
@@ -90,13 +75,35 @@ async fn log_of(flags: &[&str]) -> Vec<String> {
         .unwrap_err();
     }
     // Answered before anybody looks for the method. Sent by hand: a client would not wait for the answer.
-    let mut late = Connection::shaken(process.address).await;
+    let mut late = Connection::shaken(address).await;
     let mut headers = call_headers("/bookd.v1.BookingService/grace@example.com");
     headers.extend(b"\x00\x0cgrpc-timeout\x020m");
     late.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &headers))
         .await;
     late.next_of(HEADERS).await.expect("it is answered");
-    drop((grpc, channel, late));
+}
+
+/// What a server with these flags logs of a few calls.
+async fn log_of(flags: &[&str]) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bookd"));
+    command.args([
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--confirm-clock",
+        "--store",
+    ]);
+    command
+        .arg(format!(
+            "sqlite:{}",
+            folder.path().join("bookd.db").display()
+        ))
+        .args(flags);
+    let process = Process::spawn(command, "or with this program");
+    let channel = connect(process.address).await;
+    make_calls(process.address, &channel).await;
+    drop(channel);
     let (status, said) = tokio::task::spawn_blocking(|| process.terminate_and_read())
         .await
         .unwrap();

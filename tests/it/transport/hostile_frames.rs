@@ -101,13 +101,27 @@ fn opened(stream: u32) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, stream, &call_headers(BOOK))
 }
 
-/// Bytes after the handshake that break the protocol, each with what is wrong with them.
-fn broken() -> Vec<(&'static str, Vec<u8>)> {
+/// What is wrong, and bytes after the handshake that break the protocol in this way.
+type Broken = (&'static str, Vec<u8>);
+
+fn after(mut first: Vec<u8>, then: Vec<u8>) -> Vec<u8> {
+    first.extend(then);
+    first
+}
+
+fn broken() -> Vec<Broken> {
+    [
+        broken_calls(),
+        broken_header_blocks(),
+        broken_control_frames(),
+        broken_windows_and_sequences(),
+    ]
+    .concat()
+}
+
+/// DATA and HEADERS in the wrong place, or too short.
+fn broken_calls() -> Vec<Broken> {
     let headers = call_headers(BOOK);
-    let after = |mut first: Vec<u8>, then: Vec<u8>| {
-        first.extend(then);
-        first
-    };
     vec![
         ("DATA on stream 0", frame(DATA, 0, 0, b"x")),
         ("DATA on an idle stream", frame(DATA, 0, 1, b"x")),
@@ -139,6 +153,12 @@ fn broken() -> Vec<(&'static str, Vec<u8>)> {
             frame(HEADERS, END_HEADERS | PRIORITIZED, 1, &[0, 0]),
         ),
         ("streams that go backwards", after(opened(5), opened(3))),
+    ]
+}
+
+/// Header blocks that HPACK or HTTP/2 do not allow.
+fn broken_header_blocks() -> Vec<Broken> {
+    vec![
         (
             "an index that is in no table",
             frame(HEADERS, END_HEADERS, 1, &headers_and(&[0xff, 0xff, 0x7f])),
@@ -181,6 +201,12 @@ fn broken() -> Vec<(&'static str, Vec<u8>)> {
             "two paths",
             frame(HEADERS, END_HEADERS, 1, &headers_and(b"\x04\x02/x")),
         ),
+    ]
+}
+
+/// Frames of control of a wrong length, on a wrong stream, or with a value that is not allowed.
+fn broken_control_frames() -> Vec<Broken> {
+    vec![
         ("PRIORITY too short", frame(PRIORITY, 0, 1, &[0; 4])),
         ("PRIORITY on stream 0", frame(PRIORITY, 0, 0, &[0; 5])),
         (
@@ -215,6 +241,13 @@ fn broken() -> Vec<(&'static str, Vec<u8>)> {
         ("PING on a stream", frame(PING, 0, 1, &[0; 8])),
         ("GOAWAY on a stream", frame(GOAWAY, 0, 1, &[0; 8])),
         ("GOAWAY too short", frame(GOAWAY, 0, 0, &[0; 4])),
+    ]
+}
+
+/// Windows that overflow, and frames in a wrong order or of a wrong size.
+fn broken_windows_and_sequences() -> Vec<Broken> {
+    let headers = call_headers(BOOK);
+    vec![
         (
             "WINDOW_UPDATE of 3 bytes",
             frame(WINDOW_UPDATE, 0, 0, &[0; 3]),

@@ -7,6 +7,7 @@
     reason = "the figures, for who asks for them with --nocapture"
 )]
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::sync::Arc;
@@ -113,15 +114,8 @@ async fn persist(channel: Channel, request: pb::BookAppointmentRequest) -> usize
     panic!("{request:?} was never taken");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_times_the_calls_that_a_server_takes_are_booked_or_overloaded_and_none_is_lost_or_booked_twice()
- {
-    let (service, _folder) = start(AdmissionLimits {
-        calls_max: CALLS_MAX,
-        ..AdmissionLimits::default()
-    })
-    .await;
-    let address = service.local_addr();
+/// The connections of the crowd, each with a calendar that is always open.
+async fn open_crowd(address: SocketAddr) -> Vec<Channel> {
     let mut channels = Vec::new();
     for connection in 0..CONNECTIONS {
         let channel = connect(address).await;
@@ -136,6 +130,19 @@ async fn many_times_the_calls_that_a_server_takes_are_booked_or_overloaded_and_n
             .unwrap();
         channels.push(channel);
     }
+    channels
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_times_the_calls_that_a_server_takes_are_booked_or_overloaded_and_none_is_lost_or_booked_twice()
+ {
+    let (service, _folder) = start(AdmissionLimits {
+        calls_max: CALLS_MAX,
+        ..AdmissionLimits::default()
+    })
+    .await;
+    let address = service.local_addr();
+    let channels = open_crowd(address).await;
     let mut calls = JoinSet::new();
     for number in 0..CALLS_OF_EACH {
         for (connection, channel) in (0..).zip(&channels) {

@@ -1,6 +1,5 @@
-//! WatchAppointments: every change in order, whole, once; resumed anywhere; exact behind a list.
+//! WatchAppointments: every change in order, whole and once, to each watch of its calendars.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,13 +15,12 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use crate::harness::{Bookd, at, connect, instant, minutes};
-use crate::random::Chance;
 use crate::words::refused;
 
 pub type Stream = Streaming<pb::WatchAppointmentsResponse>;
 
 /// Nothing here takes so long; what never comes must fail and not hang.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn settings() -> Settings {
     Settings {
@@ -190,6 +188,32 @@ async fn write_four(mut client: BookingServiceClient<Channel>, calendar: &str, n
     }
 }
 
+/// A booking, a move and a cancellation show the appointment as of their revisions, and the times before and after.
+fn is_told_as_it_was(told: &[pb::Change], booked: &pb::Appointment) {
+    let (book, moved, cancelled) = (&told[1].events[0], &told[2].events[0], &told[3].events[0]);
+    assert_eq!(
+        book.appointment.as_ref(),
+        Some(booked),
+        "as of its revision, and as it was answered"
+    );
+    assert_eq!((&book.before, book.kind()), (&None, pb::ChangeKind::Booked));
+    assert_eq!(moved.before, book.after);
+    assert_eq!(moved.before.as_ref().unwrap().start_time, booked.start_time);
+    let then = moved.appointment.as_ref().unwrap();
+    assert_eq!(
+        (then.start_time, then.state()),
+        (
+            at("ada", "12:00").start_time,
+            pb::AppointmentState::Confirmed
+        )
+    );
+    assert_eq!(
+        cancelled.appointment.as_ref().unwrap().state(),
+        pb::AppointmentState::Cancelled
+    );
+    assert_eq!(cancelled.calendar_ids, ["ada"]);
+}
+
 #[tokio::test]
 async fn every_change_is_told_once_in_order_and_whole_and_the_same_live_as_replayed() {
     let bookd = Bookd::start().await;
@@ -228,28 +252,7 @@ async fn every_change_is_told_once_in_order_and_whole_and_the_same_live_as_repla
             "CancelAppointment"
         ]
     );
-    let (book, moved, cancelled) = (&told[1].events[0], &told[2].events[0], &told[3].events[0]);
-    assert_eq!(
-        book.appointment.as_ref(),
-        Some(&booked),
-        "as of its revision, and as it was answered"
-    );
-    assert_eq!((&book.before, book.kind()), (&None, pb::ChangeKind::Booked));
-    assert_eq!(moved.before, book.after);
-    assert_eq!(moved.before.as_ref().unwrap().start_time, booked.start_time);
-    let then = moved.appointment.as_ref().unwrap();
-    assert_eq!(
-        (then.start_time, then.state()),
-        (
-            at("ada", "12:00").start_time,
-            pb::AppointmentState::Confirmed
-        )
-    );
-    assert_eq!(
-        cancelled.appointment.as_ref().unwrap().state(),
-        pb::AppointmentState::Cancelled
-    );
-    assert_eq!(cancelled.calendar_ids, ["ada"]);
+    is_told_as_it_was(&told, &booked);
     assert!(
         told.iter()
             .all(|it| it.commit_time.unwrap().seconds == bookd.clock_seconds())
@@ -264,162 +267,6 @@ async fn every_change_is_told_once_in_order_and_whole_and_the_same_live_as_repla
     );
     drop(again);
     bookd.stop().await;
-}
-
-#[tokio::test]
-async fn a_watch_resumed_a_thousand_times_at_random_misses_and_repeats_nothing_while_writers_write()
-{
-    // A ring so small that every watcher goes back and forth between it and the store; and the usual one.
-    for (tail_changes_max, seed) in [(16, 11), (WatchSettings::default().tail_changes_max, 12)] {
-        resume(tail_changes_max, seed).await;
-    }
-}
-
-async fn resume(tail_changes_max: usize, seed: u64) {
-    let bookd = start(WatchSettings {
-        tail_changes_max,
-        ..WatchSettings::default()
-    })
-    .await;
-    let calendars = ["ada", "bob", "cem"];
-    for calendar in calendars {
-        open_quarters(&bookd, calendar).await;
-    }
-    let writers = Writers::start(&bookd, &calendars);
-    let (mut chance, mut last) = (Chance(seed), 0);
-    for resumed in 0..1_000 {
-        let mut stream = watch(&bookd, of_calendar("", last + 1)).await.unwrap();
-        for _ in 0..chance.below(12) {
-            match said(&mut stream).await.unwrap() {
-                Message::Change(change) => {
-                    assert_eq!(change.revision, last + 1, "resumed {resumed} times");
-                    last = change.revision;
-                }
-                Message::Progress(progress) => {
-                    assert_eq!(progress.revision, last, "resumed {resumed} times")
-                }
-            }
-        }
-    }
-    writers.stop().await;
-    let newest = bookd.revision().await;
-    let mut stream = watch(&bookd, of_calendar("", last + 1)).await.unwrap();
-    let rest = changes_up_to(&mut stream, newest).await;
-    assert_eq!(revisions(&rest), (last + 1..=newest).collect::<Vec<_>>());
-    assert!(last > 1_000, "only {last} were read in pieces");
-    drop(stream);
-    bookd.stop().await;
-}
-
-/// What a calendar has, by what a list and the changes behind it say.
-type Model = BTreeMap<String, (Option<Timestamp>, Option<Timestamp>, i32, Vec<String>)>;
-
-fn note(model: &mut Model, calendar: &str, it: &pb::Appointment) {
-    let shown = (
-        it.start_time,
-        it.end_time,
-        it.state,
-        it.calendar_ids.clone(),
-    );
-    match it.calendar_ids.iter().any(|id| id == calendar) {
-        true => drop(model.insert(it.appointment_id.clone(), shown)),
-        false => drop(model.remove(&it.appointment_id)),
-    }
-}
-
-async fn listed(bookd: &Bookd, calendar: &str, page_size: i32) -> (Model, i64) {
-    let mut request = pb::ListAppointmentsRequest {
-        calendar_id: calendar.to_owned(),
-        states: (1..=8).collect(),
-        start_time: Some(Timestamp {
-            seconds: 0,
-            nanos: 0,
-        }),
-        page_size,
-        ..Default::default()
-    };
-    let mut model = Model::new();
-    loop {
-        let page = bookd
-            .lists()
-            .list_appointments(request.clone())
-            .await
-            .unwrap()
-            .into_inner();
-        page.appointments
-            .iter()
-            .for_each(|it| note(&mut model, calendar, it));
-        request.page_token = page.next_page_token;
-        if request.page_token.is_empty() {
-            return (model, page.revision);
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_list_at_a_revision_and_a_watch_behind_it_are_exact_while_writers_write() {
-    let bookd = Bookd::start().await;
-    let calendars = ["ada", "bob"];
-    for calendar in calendars {
-        open_quarters(&bookd, calendar).await;
-    }
-    let writers = Writers::start(&bookd, &calendars);
-    let mut watched = Vec::new();
-    for _ in 0..8 {
-        let (model, revision) = listed(&bookd, "ada", 7).await;
-        let stream = watch(&bookd, of_calendar("ada", revision + 1))
-            .await
-            .unwrap();
-        watched.push((model, revision, stream));
-        // Some more are written meanwhile.
-        let mut more = watch(&bookd, of_calendar("bob", 0)).await.unwrap();
-        for _ in 0..10 {
-            change(&mut more).await;
-        }
-    }
-    writers.stop().await;
-    let newest = bookd.revision().await;
-    let (now, _) = listed(&bookd, "ada", 1_000).await;
-    assert!(now.len() > 20);
-    for (mut model, revision, mut stream) in watched {
-        // A booking of its own ends the wait: a filtered watch is not woken by what others do.
-        let changes = async {
-            let mut changes = Vec::new();
-            while !(model_is(&model, &changes, &now)) {
-                changes.push(change(&mut stream).await);
-            }
-            changes
-        };
-        let changes = tokio::time::timeout(PATIENCE, changes)
-            .await
-            .expect("it gets there");
-        assert!(
-            changes
-                .iter()
-                .all(|it| it.revision > revision && it.revision <= newest)
-        );
-        assert!(
-            changes
-                .windows(2)
-                .all(|pair| pair[0].revision < pair[1].revision)
-        );
-        apply(&mut model, &changes);
-        assert_eq!(model, now);
-    }
-    bookd.stop().await;
-}
-
-fn apply(model: &mut Model, changes: &[pb::Change]) {
-    let events = changes.iter().flat_map(|it| &it.events);
-    events
-        .filter_map(|it| it.appointment.as_ref())
-        .for_each(|it| note(model, "ada", it));
-}
-
-fn model_is(model: &Model, changes: &[pb::Change], now: &Model) -> bool {
-    let mut model = model.clone();
-    apply(&mut model, changes);
-    model == *now
 }
 
 #[tokio::test]

@@ -210,6 +210,20 @@ async fn a_watcher_that_falls_too_far_behind_is_cut_with_what_it_was_told_last()
     bookd.stop().await;
 }
 
+/// A booking of `ada` so many quarters of an hour after noon.
+fn quarter(number: i64, note: &str) -> pb::BookAppointmentRequest {
+    let noon = at("ada", "12:00");
+    pb::BookAppointmentRequest {
+        start_time: noon.start_time.map(|start| prost_types::Timestamp {
+            seconds: start.seconds + number * 900,
+            ..start
+        }),
+        note: note.to_owned(),
+        appointment_type_id: "quarter".to_owned(),
+        ..noon
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_does_not_read_slows_nobody_and_is_cut_with_what_it_was_sent_last() {
     let stall_max = Duration::from_millis(20);
@@ -222,18 +236,7 @@ async fn a_client_that_does_not_read_slows_nobody_and_is_cut_with_what_it_was_se
     // More than any window holds is there for it to read.
     let long = "x".repeat(4_000);
     for number in 0..300 {
-        let start_time = at("ada", "12:00").start_time;
-        let start_time = start_time.map(|it| prost_types::Timestamp {
-            seconds: it.seconds + number * 900,
-            ..it
-        });
-        let book = pb::BookAppointmentRequest {
-            start_time,
-            note: long.clone(),
-            appointment_type_id: "quarter".to_owned(),
-            ..at("ada", "12:00")
-        };
-        bookd.book(book).await.unwrap();
+        bookd.book(quarter(number, &long)).await.unwrap();
     }
     let newest = bookd.revision().await;
     let endpoint = Endpoint::from_shared(format!("http://{}", bookd.address())).unwrap();
@@ -252,18 +255,7 @@ async fn a_client_that_does_not_read_slows_nobody_and_is_cut_with_what_it_was_se
     // Others write and read meanwhile, and that for longer than it may rest.
     let (begun, mut number) = (Instant::now(), 0);
     while begun.elapsed() < stall_max * 10 || number < 20 {
-        let start_time = at("ada", "12:00").start_time;
-        let start_time = start_time.map(|it| prost_types::Timestamp {
-            seconds: it.seconds + (300 + number) * 900,
-            ..it
-        });
-        let appointment_type_id = "quarter".to_owned();
-        let book = pb::BookAppointmentRequest {
-            start_time,
-            appointment_type_id,
-            ..at("ada", "12:00")
-        };
-        bookd.book(book).await.unwrap();
+        bookd.book(quarter(300 + number, "")).await.unwrap();
         number += 1;
         assert_eq!(change(&mut reader).await.revision, newest + number);
     }

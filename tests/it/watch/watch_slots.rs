@@ -127,26 +127,7 @@ async fn step(bookd: &Bookd, chance: &mut Chance, booked: &mut Vec<String>) {
                 .await
                 .unwrap();
         }
-        9 => {
-            let end_time = Some(Timestamp {
-                seconds: from + 5_400,
-                nanos: 0,
-            });
-            let periods = vec![pb::Period {
-                start_time,
-                end_time,
-            }];
-            let source = "work".to_owned();
-            let request = pb::PutBusyRequest {
-                calendar_id,
-                source,
-                start_time,
-                end_time,
-                periods,
-                ..Default::default()
-            };
-            bookd.availability().put_busy(request).await.unwrap();
-        }
+        9 => put_busy(bookd, calendar_id, from).await,
         10 => {
             class(
                 bookd,
@@ -158,6 +139,32 @@ async fn step(bookd: &Bookd, chance: &mut Chance, booked: &mut Vec<String>) {
         }
         _ => bookd.advance(chance.of(&[1, 59, 60, 301, 3_600])).await,
     }
+}
+
+/// An hour and a half of busy time.
+async fn put_busy(bookd: &Bookd, calendar_id: String, from: i64) {
+    let start_time = Some(Timestamp {
+        seconds: from,
+        nanos: 0,
+    });
+    let end_time = Some(Timestamp {
+        seconds: from + 5_400,
+        nanos: 0,
+    });
+    let periods = vec![pb::Period {
+        start_time,
+        end_time,
+    }];
+    let source = "work".to_owned();
+    let request = pb::PutBusyRequest {
+        calendar_id,
+        source,
+        start_time,
+        end_time,
+        periods,
+        ..Default::default()
+    };
+    bookd.availability().put_busy(request).await.unwrap();
 }
 
 async fn class(bookd: &Bookd, calendar: &str, notice: i64, capacity: i32) {
