@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use bookd_kit::{fuzzed, fuzzed_calls};
+use bookd_kit::{fuzzed, fuzzed_calls, fuzzed_pages};
 
 /// What a target does with its bytes.
 type Target = fn(&[u8]);
@@ -12,7 +12,7 @@ type Target = fn(&[u8]);
 const TARGETS: [(&str, Target); 6] = [
     ("requests", fuzzed::requests),
     ("commands", fuzzed_calls::commands),
-    ("page_tokens", fuzzed_calls::page_tokens),
+    ("page_tokens", fuzzed_pages::page_tokens),
     ("frames", fuzzed::frames),
     ("zone_file", fuzzed::zone_file),
     ("import_file", fuzzed::import_file),
@@ -55,7 +55,7 @@ fn what_a_fuzzer_begins_with_is_mostly_valid() {
     for list in 0..9 {
         for how in 0..5 {
             let bytes = [list, how, 3, 1, 20, 5];
-            fuzzed_calls::page_tokens(&bytes);
+            fuzzed_pages::page_tokens(&bytes);
             keep("page_tokens", format!("seed-{list}-{how}"), &bytes);
         }
     }

@@ -16,6 +16,7 @@ pub mod disk;
 pub mod drive;
 pub mod fuzzed;
 pub mod fuzzed_calls;
+pub mod fuzzed_pages;
 pub mod history;
 pub mod locks;
 pub mod log;
