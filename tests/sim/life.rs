@@ -9,10 +9,8 @@ use std::time::Duration;
 use bookd::api::context::Api;
 use bookd::api::stack;
 use bookd::clock::ManualClock;
-use bookd::engine::{Engine, RunningEngine, Settings, Slices};
+use bookd::engine::{Engine, RunningEngine};
 use bookd::ids::Ids;
-use bookd::layout::Layout;
-use bookd::log::WatchSettings;
 use bookd::store::ZoneLookup;
 use bookd::store::sqlite::Sqlite;
 use bookd_core::time::Instant;
@@ -24,7 +22,7 @@ use tokio::time::timeout;
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::server::zones;
+use crate::server::{settings, zones};
 use crate::world::BEGINNING;
 use bookd_kit::caller::Caller;
 use bookd_kit::calls::{Call, Outcome};
@@ -94,25 +92,8 @@ impl Life {
             store,
             power: disk.power(),
         });
-        // So that deletions by force are prepared, and series come in parts.
-        let slices = Slices {
-            at_once: 0,
-            size: 1,
-        };
-        let watch = WatchSettings {
-            part_events_max: 2,
-            ..WatchSettings::default()
-        };
-        // The writer decides all: what it has in memory after a failure must show.
-        let decides_beside = false;
-        let settings = Settings {
-            layout: Layout::Inline,
-            is_clock_confirmed: true,
-            watch,
-            decides_beside,
-            slices,
-            ..Settings::default()
-        };
+        // The writer decides everything, so that its memory after a failure shows in the answers.
+        let settings = settings(false);
         let (engine, running, routes) = runtime.block_on(async {
             let started = Engine::start(store, Arc::new(story.clock.clone()), settings);
             let (engine, running) = started.map_err(|error| error.to_string())?;

@@ -26,6 +26,24 @@ pub fn zones() -> Arc<Zones> {
     Arc::clone(ZONES.get_or_init(|| Arc::new(Zones::bundled())))
 }
 
+/// The engine on the caller's thread, with deletions by force that are prepared and series that are told in parts.
+pub fn settings(decides_beside: bool) -> Settings {
+    Settings {
+        layout: Layout::Inline,
+        is_clock_confirmed: true,
+        watch: WatchSettings {
+            part_events_max: 2,
+            ..WatchSettings::default()
+        },
+        decides_beside,
+        slices: Slices {
+            at_once: 0,
+            size: 1,
+        },
+        ..Settings::default()
+    }
+}
+
 /// Serves until the writer stops by itself or the machine is crashed.
 pub async fn serve(world: Rc<World>, machine: Rc<Machine>) -> turmoil::Result {
     let store = match machine.open() {
@@ -36,25 +54,8 @@ pub async fn serve(world: Rc<World>, machine: Rc<Machine>) -> turmoil::Result {
         }
     };
     world.confirm_clock();
-    // So that deletions by force are prepared, and series come in parts.
-    let slices = Slices {
-        at_once: 0,
-        size: 1,
-    };
-    let watch = WatchSettings {
-        part_events_max: 2,
-        ..WatchSettings::default()
-    };
-    // One start like this and one like that: what the writer has in memory shows in its own decisions alone.
-    let decides_beside = world.now() % 2 == 0;
-    let settings = Settings {
-        layout: Layout::Inline,
-        is_clock_confirmed: true,
-        watch,
-        decides_beside,
-        slices,
-        ..Settings::default()
-    };
+    // Half of the starts decide beside the writer, and half show in every decision what the writer has in memory.
+    let settings = settings(world.now() % 2 == 0);
     let (engine, running) = match Engine::start(store, Arc::new(world.clock.clone()), settings) {
         Ok(started) => started,
         Err(error) => {
