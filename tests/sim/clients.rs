@@ -15,7 +15,7 @@ use bookd_kit::caller::Caller;
 use bookd_kit::calls::{Call, Outcome};
 use bookd_kit::chance::Chance;
 use bookd_kit::readable::assert_readable;
-use bookd_kit::watched::{Scope, Watched};
+use bookd_kit::watch_record::{Scope, WatchRecord};
 
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -111,7 +111,7 @@ async fn resolve(world: &World, op: usize, channel: &mut Channel) {
 pub async fn watches(world: Rc<World>, name: String, scope: Scope) -> turmoil::Result {
     let place = {
         let mut watched = world.watched.borrow_mut();
-        watched.push(Watched::of(scope));
+        watched.push(WatchRecord::of(scope));
         watched.len() - 1
     };
     let is_over = || {

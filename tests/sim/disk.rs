@@ -11,7 +11,7 @@ use bookd::store::{OpenError, Store};
 use crate::server::zones;
 use bookd_kit::chance::Chance;
 use bookd_kit::disk::{Disk, Fault};
-use bookd_kit::powered::Powered;
+use bookd_kit::power_loss::PowerLossStore;
 
 pub struct Machine {
     ids: Arc<Ids>,
@@ -43,7 +43,7 @@ impl Machine {
         let lookup = Arc::new(move |name: &str| zones.zone(name).ok());
         let disk = self.disk.borrow();
         let store = Sqlite::open_on(&*disk, lookup, CODE_KEY)?;
-        Ok(Box::new(Powered {
+        Ok(Box::new(PowerLossStore {
             store,
             power: disk.power(),
         }))

@@ -31,8 +31,8 @@ use bookd_kit::disk::Disk;
 use bookd_kit::history::{self, Op};
 use bookd_kit::log::Log;
 use bookd_kit::panics::{note_panics, r11_nothing_panics};
-use bookd_kit::powered::Powered;
-use bookd_kit::watched::{Shared, Watched, follow, from_the_beginning};
+use bookd_kit::power_loss::PowerLossStore;
+use bookd_kit::watch_record::{SharedRecord, WatchRecord, follow, from_the_beginning};
 
 /// How many calls are sent at a time.
 const TOGETHER: usize = 3;
@@ -48,9 +48,9 @@ pub struct Story {
     pub ops: Vec<Op>,
     moment: u64,
     /// What one watcher was told, over all lives.
-    watched: Shared,
+    watched: SharedRecord,
     /// What others were told from the beginning on, when nothing failed any more.
-    watched_again: Vec<Watched>,
+    watched_again: Vec<WatchRecord>,
     /// What is wrong, in words.
     pub found: Vec<String>,
 }
@@ -88,7 +88,7 @@ impl Life {
         let mut store =
             Sqlite::open_on(disk, lookup(), CODE_KEY).map_err(|error| error.to_string())?;
         store.keep_reserve(bytes);
-        let store = Box::new(Powered {
+        let store = Box::new(PowerLossStore {
             store,
             power: disk.power(),
         });
@@ -159,7 +159,7 @@ impl Life {
     }
 
     /// Watches on until everything has been told that there is; whether it came to that.
-    fn catch_up(&mut self, watched: &Shared) -> bool {
+    fn catch_up(&mut self, watched: &SharedRecord) -> bool {
         self.stop_watching();
         let last = i64::try_from(self.engine.as_ref().unwrap().revision().0).unwrap();
         let upto = || watched.lock().unwrap().upto;
@@ -177,7 +177,7 @@ impl Life {
     }
 
     /// Watches everything anew.
-    fn watch_again(&self) -> Vec<Watched> {
+    fn watch_again(&self) -> Vec<WatchRecord> {
         let last = i64::try_from(self.engine.as_ref().unwrap().revision().0).unwrap();
         let channel = connect(&self.runtime, self.routes.clone());
         self.runtime.block_on(from_the_beginning(&channel, last))
@@ -242,7 +242,7 @@ impl Story {
             caller: Caller::new("caller", Chance(seed)),
             ops: Vec::new(),
             moment: 0,
-            watched: Shared::default(),
+            watched: SharedRecord::default(),
             watched_again: Vec::new(),
             found: Vec::new(),
         }

@@ -15,7 +15,7 @@ use bookd_kit::chance::Chance;
 use bookd_kit::history;
 use bookd_kit::log::{Log, number};
 use bookd_kit::panics::{note_panics, r11_nothing_panics};
-use bookd_kit::watched::Scope;
+use bookd_kit::watch_record::Scope;
 
 const CALLERS: usize = 4;
 /// Who watch everything; others watch less.

@@ -20,8 +20,8 @@ use crate::world::{Phase, World};
 use bookd_kit::caller::{ALL_STATES, CALENDARS, Caller, TYPES};
 use bookd_kit::calls::Outcome;
 use bookd_kit::chance::Chance;
-use bookd_kit::tried::{self, Wanted};
-use bookd_kit::watched::from_the_beginning;
+use bookd_kit::slot_probe::{ProbedSlots, probe};
+use bookd_kit::watch_record::from_the_beginning;
 
 const DAY: i64 = 86_400;
 /// Every so manieth slot that is listed is tried, and of those that are not.
@@ -217,13 +217,13 @@ async fn settings(calendar: &str, now: i64) -> Result<Vec<String>, Status> {
 
 /// The slots of three days, some of them and some of the other quarters tried.
 async fn slots(world: &World, calendar: &str, of_type: &str) -> Result<Vec<String>, Status> {
-    let wanted = Wanted {
+    let wanted = ProbedSlots {
         calendar,
         of_type,
         now: world.now(),
         days: 3,
     };
-    let (slots, found) = match tried::slots(&connect(), wanted, SAMPLE).await {
+    let (slots, found) = match probe(&connect(), wanted, SAMPLE).await {
         Ok(tried) => tried,
         Err(status) if status.code() == tonic::Code::NotFound => return Ok(Vec::new()),
         Err(status) => return Err(status),

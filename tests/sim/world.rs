@@ -13,7 +13,7 @@ use bookd_core::time::Instant;
 
 use bookd_kit::calls::{Call, Outcome};
 use bookd_kit::history::{Moment, Op};
-use bookd_kit::watched::Watched;
+use bookd_kit::watch_record::WatchRecord;
 
 /// Monday the 1st of March 2027, 08:00 UTC: two weeks before the clocks change in New York, four before Paris.
 pub const BEGINNING: i64 = 1_803_888_000;
@@ -71,7 +71,7 @@ pub struct World {
     /// The last revision there is, known when all calls have ended.
     pub last: Cell<i64>,
     pub ops: RefCell<Vec<Op>>,
-    pub watched: RefCell<Vec<Watched>>,
+    pub watched: RefCell<Vec<WatchRecord>>,
     /// The appointments that anybody was told of.
     pub known: RefCell<Vec<String>>,
     /// What is wrong, in words.

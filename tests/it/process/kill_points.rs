@@ -27,7 +27,7 @@ use bookd_kit::calls::{Call, Outcome};
 use bookd_kit::chance::{Chance, budget};
 use bookd_kit::history::{self, Op};
 use bookd_kit::log::Log;
-use bookd_kit::watched::{Shared, follow, from_the_beginning};
+use bookd_kit::watch_record::{SharedRecord, follow, from_the_beginning};
 
 /// How often it dies in `cargo test`.
 const KILLS: u64 = 18;
@@ -72,7 +72,7 @@ struct Record {
     ops: Arc<Mutex<Vec<Op>>>,
     moment: Arc<AtomicU64>,
     /// What one watcher was told.
-    watched: Shared,
+    watched: SharedRecord,
 }
 
 impl Record {

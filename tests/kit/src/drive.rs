@@ -8,7 +8,7 @@ use bookd::store::sqlite::{Drive, Room};
 use rusqlite::ffi;
 
 use super::disk::{Code, Disk};
-use super::room::RoomOn;
+use super::disk_space::MemoryDiskSpace;
 
 /// What is written at a time of a file that is written anew.
 const REWRITTEN_AT_A_TIME: usize = 16 * 1_024;
@@ -54,7 +54,7 @@ impl Drive for Disk {
     }
 
     fn room(&self) -> Box<dyn Room> {
-        Box::new(RoomOn::new(Arc::clone(&self.state), self.file()))
+        Box::new(MemoryDiskSpace::new(Arc::clone(&self.state), self.file()))
     }
 }
 

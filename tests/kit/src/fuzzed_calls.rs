@@ -19,8 +19,8 @@ use super::fuzzed::{NOW, is_of_the_contract, runtime, service_on, zones};
 use super::history::{self, Op};
 use super::log::{Log, is_expiry, number};
 use super::panics::{note_panics, r11_nothing_panics};
-use super::tried::{self, Wanted};
-use super::watched::from_the_beginning;
+use super::slot_probe::{ProbedSlots, probe};
+use super::watch_record::from_the_beginning;
 
 pub(super) const DAY: i64 = 86_400;
 /// Calls of one life at most.
@@ -113,14 +113,14 @@ impl Life {
 
     /// What is listed for two days can be had.
     async fn try_slots(&self, calendar: &str, of_type: &str) {
-        let wanted = Wanted {
+        let wanted = ProbedSlots {
             calendar,
             of_type,
             now: self.engine.now().seconds(),
             days: 2,
         };
         // The calendar may be gone; then there is nothing to be tried.
-        let Ok((_, found)) = tried::slots(&self.service, wanted, SAMPLE).await else {
+        let Ok((_, found)) = probe(&self.service, wanted, SAMPLE).await else {
             return;
         };
         assert!(found.is_empty(), "{}", found.join("\n"));

@@ -11,10 +11,10 @@ use bookd_core::log::LogEntry;
 use super::calls::{Answered, Call, Outcome};
 use super::log::{Log, is_expiry, number};
 use super::pages::r4_all_pages_of_a_list_are_of_one_revision;
-use super::persons::r2_what_is_personal_is_as_it_was_said;
+use super::personal_data::r2_what_is_personal_is_as_it_was_said;
 use super::refusals::r4_what_is_refused_as_taken_was_taken;
 use super::timeline::Timeline;
-use super::watched::{Watched, r5_watchers_are_told_everything_once};
+use super::watch_record::{WatchRecord, r5_watchers_are_told_everything_once};
 
 /// A moment in the order of all that happened to all clients.
 pub type Moment = u64;
@@ -434,7 +434,7 @@ fn is_wanted_by(change: &LogEntry, call: &Call) -> bool {
 }
 
 /// All of them.
-pub fn check(ops: &[Op], watched: &[Watched], log: &Log) -> Vec<String> {
+pub fn check(ops: &[Op], watched: &[WatchRecord], log: &Log) -> Vec<String> {
     let timeline = Timeline::new(ops, log);
     let mut found = r2_what_was_acknowledged_is_kept(ops, log, &timeline);
     found.extend(r2_what_is_personal_is_as_it_was_said(

@@ -9,13 +9,13 @@ use bookd::store::sqlite::Room;
 use super::disk::{State, lock};
 
 /// The room on a disk.
-pub struct RoomOn {
+pub struct MemoryDiskSpace {
     state: Arc<Mutex<State>>,
     /// The name of the reserve.
     reserve: String,
 }
 
-impl RoomOn {
+impl MemoryDiskSpace {
     /// Beside this database.
     pub fn new(state: Arc<Mutex<State>>, file: &Path) -> Self {
         Self {
@@ -34,7 +34,7 @@ impl RoomOn {
     }
 }
 
-impl Room for RoomOn {
+impl Room for MemoryDiskSpace {
     fn free_bytes(&self) -> Option<u64> {
         lock(&self.state).free().map(|bytes| bytes as u64)
     }

@@ -13,7 +13,7 @@ const QUARTER: i64 = 900;
 
 /// Which slots are asked for.
 #[derive(Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct ProbedSlots<'a> {
     pub calendar: &'a str,
     pub of_type: &'a str,
     /// From the quarter of an hour on in which this is.
@@ -25,7 +25,7 @@ fn at(seconds: i64) -> Option<Timestamp> {
     Some(Timestamp { seconds, nanos: 0 })
 }
 
-impl Wanted<'_> {
+impl ProbedSlots<'_> {
     fn from(self) -> i64 {
         self.now.div_euclid(QUARTER) * QUARTER
     }
@@ -58,9 +58,9 @@ impl Wanted<'_> {
 
 /// Lists the slots, tries every so manieth of them and of the other quarters, and answers what is listed, and what of
 /// that is not true.
-pub async fn slots<T>(
+pub async fn probe<T>(
     service: &T,
-    wanted: Wanted<'_>,
+    wanted: ProbedSlots<'_>,
     sample: usize,
 ) -> Result<(Vec<pb::Slot>, Vec<String>), Status>
 where
@@ -91,7 +91,7 @@ where
             .book_appointment(wanted.book(start))
             .await;
         if tried.is_ok() != is_listed {
-            let Wanted {
+            let ProbedSlots {
                 calendar, of_type, ..
             } = wanted;
             found.push(format!(

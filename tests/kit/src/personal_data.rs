@@ -14,7 +14,7 @@ use super::calls::Call;
 use super::history::Op;
 use super::log::{Log, number};
 use super::timeline::Timeline;
-use super::watched::Watched;
+use super::watch_record::WatchRecord;
 
 /// What a deletion of a calendar says of what it calls off.
 const DELETED: &str = "The calendar was deleted.";
@@ -239,7 +239,7 @@ impl Persons {
 /// as it is when the page is read, in a watch as it is at the change or later. At the end it is in the row.
 pub fn r2_what_is_personal_is_as_it_was_said(
     ops: &[Op],
-    watched: &[Watched],
+    watched: &[WatchRecord],
     log: &Log,
     timeline: &Timeline,
 ) -> Vec<String> {

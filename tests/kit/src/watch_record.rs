@@ -84,7 +84,7 @@ impl Scope {
 
 /// What one watcher was told, over all of its connections.
 #[derive(Clone, Debug, Default)]
-pub struct Watched {
+pub struct WatchRecord {
     pub scope: Scope,
     /// Whoever watches knew before it began that everything up to here had happened.
     pub known: i64,
@@ -100,7 +100,7 @@ pub struct Watched {
     pub faults: Vec<String>,
 }
 
-impl Watched {
+impl WatchRecord {
     /// From the beginning on.
     pub fn of(scope: Scope) -> Self {
         Self {
@@ -194,15 +194,15 @@ impl Watched {
 }
 
 /// A watcher that several lives of a service have in common.
-pub type Shared = Arc<Mutex<Watched>>;
+pub type SharedRecord = Arc<Mutex<WatchRecord>>;
 
 /// Watches on from where the watch was cut, until it is cut again or has come to a revision.
-pub async fn follow<T>(service: T, watched: Shared, until: Option<i64>)
+pub async fn follow<T>(service: T, watched: SharedRecord, until: Option<i64>)
 where
     T: GrpcService<tonic::body::Body, Error: Into<StdError>>,
     T::ResponseBody: Body<Data = bytes::Bytes, Error: Into<StdError> + Send> + Send + 'static,
 {
-    let with = |note: &mut dyn FnMut(&mut Watched)| {
+    let with = |note: &mut dyn FnMut(&mut WatchRecord)| {
         note(&mut watched.lock().unwrap_or_else(PoisonError::into_inner))
     };
     let (mut request, mut has_come) = (pb::WatchAppointmentsRequest::default(), false);
@@ -228,16 +228,16 @@ where
 }
 
 /// What is told from the first revision to this one when nothing fails any more: one watcher of each scope.
-pub async fn from_the_beginning<T>(service: &T, last: i64) -> Vec<Watched>
+pub async fn from_the_beginning<T>(service: &T, last: i64) -> Vec<WatchRecord>
 where
     T: GrpcService<tonic::body::Body, Error: Into<StdError>> + Clone,
     T::ResponseBody: Body<Data = bytes::Bytes, Error: Into<StdError> + Send> + Send + 'static,
 {
     let mut all = Vec::new();
     for scope in Scope::all() {
-        let shared: Shared = Arc::new(Mutex::new(Watched {
+        let shared: SharedRecord = Arc::new(Mutex::new(WatchRecord {
             known: last,
-            ..Watched::of(scope)
+            ..WatchRecord::of(scope)
         }));
         let _in_time = timeout(
             PATIENCE,
@@ -258,7 +258,7 @@ where
 
 /// R5: a watcher was told every change from the beginning on that it watches, once, in order, with all of the events that
 /// it watches as they are.
-pub fn r5_watchers_are_told_everything_once(watched: &[Watched], log: &Log) -> Vec<String> {
+pub fn r5_watchers_are_told_everything_once(watched: &[WatchRecord], log: &Log) -> Vec<String> {
     let mut found = Vec::new();
     for watcher in watched {
         let scope = &watcher.scope;
@@ -297,7 +297,7 @@ pub fn r5_watchers_are_told_everything_once(watched: &[Watched], log: &Log) -> V
 
 /// R5: a change is told alike whenever it is told, live or from the store, but for what is personal; and to who watches
 /// less as much of it.
-fn r5_a_change_is_told_alike(watched: &[Watched]) -> Vec<String> {
+fn r5_a_change_is_told_alike(watched: &[WatchRecord]) -> Vec<String> {
     let whole = watched.iter().filter(|it| it.scope == Scope::Everything);
     let mut first: BTreeMap<i64, pb::Change> = BTreeMap::new();
     for change in whole.flat_map(|it| &it.seen) {
