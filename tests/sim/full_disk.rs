@@ -1,5 +1,5 @@
-//! The disk is full: what was acknowledged stays, reads go on, a start goes well, and writing goes on with the room that
-//! there is.
+//! On a full disk acknowledged changes stay, reads and starts work, and writing goes on with the
+//! space that there is.
 
 use std::time::Duration;
 
@@ -8,20 +8,22 @@ use bookd_kit::calls::Outcome;
 use bookd_kit::disk::Disk;
 
 const MIB: usize = 1_024 * 1_024;
-/// What somebody else leaves of a disk, in bytes: the WAL alone would be full of it after a few bookings.
+/// Bytes that another program leaves free: so few that the WAL alone would fill them after a few
+/// bookings.
 const LEFT: usize = 100_000;
-/// A disk on which the reserve is one MiB.
+/// The size of a disk on which the reserve is one MiB, in bytes.
 const ROOM: usize = 9 * MIB;
-/// A disk with so much free room is not about to be full.
+/// Free bytes of a disk that is not about to be full.
 const AMPLE: usize = 200 * MIB;
-/// Rounds of calls in which the power goes.
+/// Rounds of calls of a life in which the power goes.
 const ROUNDS: usize = 80;
 /// The power goes at one access in so many.
 const STEP: u64 = 13;
-/// Rounds of calls at most until there is no room for any more.
+/// The most rounds of calls until the disk is full.
 const ROUNDS_MAX: usize = 2_000;
 
-/// The last revision that was told, and how many calls were refused because the store could not be written.
+/// The newest answered revision, and the number of calls that were refused because the store could
+/// not be written.
 fn counted(story: &Story) -> (i64, usize) {
     let is_refusal =
         |it: &Outcome| matches!(it, Outcome::Later(reason) if reason == "STORE_UNAVAILABLE");
@@ -39,7 +41,7 @@ fn counted(story: &Story) -> (i64, usize) {
     (told.max().unwrap_or(0), refused)
 }
 
-/// Calls until several in a row were refused.
+/// Makes rounds of calls until several in a row have a refusal.
 fn fill(story: &mut Story, life: &mut Life, disk: &Disk) {
     let mut refused = 0;
     for _ in 0..ROUNDS_MAX {
@@ -58,7 +60,7 @@ fn fill(story: &mut Story, life: &mut Life, disk: &Disk) {
     panic!("{ROUNDS_MAX} rounds found room");
 }
 
-/// A life with a reserve, and then somebody else takes all but so many bytes of the disk.
+/// A service with a reserve, on whose disk another program then leaves so many bytes.
 fn lives_on(seed: u64, left: usize, reserve: usize) -> (Disk, Story, Life) {
     let disk = Disk::new(seed);
     let mut story = Story::new(seed);
@@ -92,7 +94,7 @@ fn on_a_full_disk_writing_goes_on_with_the_room_of_the_wal_and_of_the_reserve() 
                     "nothing is refused while there is a reserve"
                 );
             }
-            // Of its room somebody else takes most.
+            // Another program takes most of the space of the reserve.
             disk.leave_room(Some(LEFT));
         }
         fill(&mut story, &mut life, &disk);
@@ -105,7 +107,7 @@ fn on_a_full_disk_writing_goes_on_with_the_room_of_the_wal_and_of_the_reserve() 
             grown > LEFT / 2,
             "most of the room is the database's: {grown}"
         );
-        // Somebody frees a little; nobody starts anything again.
+        // A little is freed, and nothing is started again.
         disk.leave_room(Some(LEFT));
         let changed = counted(&story).0;
         fill(&mut story, &mut life, &disk);
@@ -149,7 +151,7 @@ fn a_start_on_a_full_disk_reads_and_writes_again_once_there_is_room() {
             read > 0 && counted(&story).1 > refused && !life.has_stopped(),
             "{what}: {read} were answered"
         );
-        // A little is freed: the WAL that was left does not take all of it.
+        // A little is freed; the WAL that was left does not take all of it.
         disk.leave_room(Some(LEFT));
         let changed = counted(&story).0;
         fill(&mut story, &mut life, &disk);

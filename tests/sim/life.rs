@@ -1,6 +1,8 @@
-//! The service on a disk, from its start to its end, without a network: for what only the disk decides.
+//! The service on a disk in memory, from start to stop and without a network: for everything that
+//! depends on the disk alone.
 //!
-//! Callers send a few calls at a time, so that batches are of several; time is virtual, and passes when all wait.
+//! Callers send a few calls at a time, so that batches have several commands; time is virtual, and
+//! passes while everything waits.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -34,51 +36,52 @@ use bookd_kit::panics::{note_panics, r11_nothing_panics};
 use bookd_kit::power_loss::PowerLossStore;
 use bookd_kit::watch_record::{SharedRecord, WatchRecord, follow, from_the_beginning};
 
-/// How many calls are sent at a time.
+/// Calls that are sent at the same time.
 const TOGETHER: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(5);
 const PIPE: usize = 64 * 1_024;
+/// The key of confirmation codes, equal in every run.
 pub const CODE_KEY: u64 = 0x0123_4567_89ab_cdef;
 
-/// All lives of one store: what was asked, and what was answered.
+/// The record of all lives of one store: the calls and their outcomes.
 pub struct Story {
     clock: ManualClock,
     ids: Arc<Ids>,
     caller: Caller,
     pub ops: Vec<Op>,
     moment: u64,
-    /// What one watcher was told, over all lives.
+    /// What one watcher was sent, over all lives.
     watched: SharedRecord,
-    /// What others were told from the beginning on, when nothing failed any more.
+    /// What other watchers were sent from the first revision on, after the last failure.
     watched_again: Vec<WatchRecord>,
-    /// What is wrong, in words.
+    /// Descriptions of everything that is wrong.
     pub found: Vec<String>,
 }
 
-/// The service while it lives.
+/// A running service.
 pub struct Life {
     runtime: Runtime,
     engine: Option<Engine>,
     running: Option<RunningEngine>,
     routes: Routes,
     channel: Channel,
-    /// Watches everything on, all along.
+    /// The watcher of everything, which runs as long as the service.
     watching: Option<JoinHandle<()>>,
 }
 
-/// The zones that come with the program.
+/// The bundled time zones.
 pub fn lookup() -> ZoneLookup {
     let zones = zones();
     Arc::new(move |name| zones.zone(name).ok())
 }
 
 impl Life {
-    /// Starts it, or says why it cannot.
+    /// Starts the service, or answers why it cannot start.
     pub fn start(disk: &Disk, story: &Story) -> Result<Self, String> {
         Self::start_with_reserve(disk, story, 0)
     }
 
-    /// The same with a reserve of so many bytes, as far as there is room for it.
+    /// Starts the service with a reserve of so many bytes, if the disk has space for it.
     pub fn start_with_reserve(disk: &Disk, story: &Story, bytes: u64) -> Result<Self, String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -121,7 +124,7 @@ impl Life {
         })
     }
 
-    /// Sends these calls at the same time.
+    /// Sends these calls at the same time, and answers their outcomes in order.
     fn send(&mut self, calls: &[Call]) -> Vec<Outcome> {
         let channel = self.channel.clone();
         let outcomes = self.runtime.block_on(async {
@@ -158,7 +161,7 @@ impl Life {
         }
     }
 
-    /// Watches on until everything has been told that there is; whether it came to that.
+    /// Lets the watcher read up to the newest revision; false if it does not get there.
     fn catch_up(&mut self, watched: &SharedRecord) -> bool {
         self.stop_watching();
         let last = i64::try_from(self.engine.as_ref().unwrap().revision().0).unwrap();
@@ -176,14 +179,14 @@ impl Life {
         upto() >= last
     }
 
-    /// Watches everything anew.
+    /// Watches everything from the first revision on.
     fn watch_again(&self) -> Vec<WatchRecord> {
         let last = i64::try_from(self.engine.as_ref().unwrap().revision().0).unwrap();
         let channel = connect(&self.runtime, self.routes.clone());
         self.runtime.block_on(from_the_beginning(&channel, last))
     }
 
-    /// Lets time pass in which nobody asks for anything.
+    /// Lets time pass without calls.
     pub fn wait(&self, time: Duration) {
         self.runtime
             .block_on(async { tokio::time::sleep(time).await });
@@ -199,7 +202,7 @@ impl Life {
         })
     }
 
-    /// Ends it in order, as SIGTERM does.
+    /// Stops the service in order, as SIGTERM does.
     pub fn stop(mut self) {
         self.stop_watching();
         self.engine.take();
@@ -248,14 +251,14 @@ impl Story {
         }
     }
 
-    /// Opens the calendars.
+    /// Makes the calls that open the calendars.
     pub fn open(&mut self, life: &mut Life) {
         for call in self.caller.opening() {
             self.call(life, vec![call]);
         }
     }
 
-    /// So many rounds of calls of any kind, until the disk is gone or the writer has stopped.
+    /// Makes so many rounds of calls of any kind, until the disk is off or the writer has stopped.
     pub fn go_on(&mut self, life: &mut Life, rounds: usize, disk: &Disk) {
         for _ in 0..rounds {
             self.clock.advance(40);
@@ -292,7 +295,7 @@ impl Story {
         self.ops[op].note(outcome, self.moment);
     }
 
-    /// Learns what became of every call that was not answered.
+    /// Repeats every call whose outcome is unknown.
     pub fn resolve(&mut self, life: &mut Life) {
         let open: Vec<usize> = (0..self.ops.len())
             .filter(|op| self.ops[*op].may_have_happened())
@@ -303,7 +306,8 @@ impl Story {
         }
     }
 
-    /// The same, and the watcher learns all that there is: nothing fails any more.
+    /// Repeats every call whose outcome is unknown, and lets the watcher read everything; nothing
+    /// fails any more.
     pub fn settle(&mut self, life: &mut Life) {
         self.resolve(life);
         if !life.catch_up(&self.watched) {
@@ -313,7 +317,7 @@ impl Story {
         self.watched_again.extend(life.watch_again());
     }
 
-    /// Everything beside what lies on the disk; nothing is open any more.
+    /// Judges everything that was answered beside what is on the disk; nothing has the store open.
     pub fn judge(&mut self, disk: &Disk) {
         self.found.extend(r11_nothing_panics());
         let mut store = match Sqlite::open_on(disk, lookup(), CODE_KEY) {

@@ -20,13 +20,14 @@ use crate::world::World;
 pub const SERVER: &str = "server";
 const PORT: u16 = 7_070;
 
-/// The zones that come with the program, read once for all seeds.
+/// The bundled time zones, read once for all seeds.
 pub fn zones() -> Arc<Zones> {
     static ZONES: OnceLock<Arc<Zones>> = OnceLock::new();
     Arc::clone(ZONES.get_or_init(|| Arc::new(Zones::bundled())))
 }
 
-/// The engine on the caller's thread, with deletions by force that are prepared and series that are told in parts.
+/// Settings of an engine on the caller's thread, whose deletions by force are staged and whose
+/// watches send series in parts. `decides_beside` lets it decide large commands off the writer.
 pub fn settings(decides_beside: bool) -> Settings {
     Settings {
         layout: Layout::Inline,
@@ -49,21 +50,22 @@ pub async fn serve(world: Rc<World>, machine: Rc<Machine>) -> turmoil::Result {
     let store = match machine.open() {
         Ok(store) => store,
         Err(error) => {
-            world.tell(format_args!("the server cannot open its store: {error}"));
+            world.trace(format_args!("the server cannot open its store: {error}"));
             return Ok(());
         }
     };
     world.confirm_clock();
-    // Half of the starts decide beside the writer, and half show in every decision what the writer has in memory.
+    // In half of the starts every decision is made by the writer, so that each shows what is in its
+    // memory.
     let settings = settings(world.now() % 2 == 0);
     let (engine, running) = match Engine::start(store, Arc::new(world.clock.clone()), settings) {
         Ok(started) => started,
         Err(error) => {
-            world.tell(format_args!("the server cannot start: {error}"));
+            world.trace(format_args!("the server cannot start: {error}"));
             return Ok(());
         }
     };
-    world.tell(format_args!(
+    world.trace(format_args!(
         "the server starts at revision {}",
         engine.revision()
     ));
@@ -97,11 +99,11 @@ pub async fn serve(world: Rc<World>, machine: Rc<Machine>) -> turmoil::Result {
     drop(engine);
     drop(routes);
     let stopped = running.stopped().await;
-    world.tell(format_args!("the server stops: {stopped:?}"));
+    world.trace(format_args!("the server stops: {stopped:?}"));
     Ok(())
 }
 
-/// A connection to it, made when it is needed first.
+/// A lazy connection to the server.
 pub fn connect() -> Channel {
     let connector = tower::service_fn(|_| async {
         let stream = TcpStream::connect((SERVER, PORT)).await?;

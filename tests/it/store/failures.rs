@@ -81,9 +81,10 @@ async fn a_commit_of_unknown_outcome_stops_the_writer_and_its_request_id_tells_w
         bookd.open("ada", "09:00", "17:00").await;
         let revision = bookd.revision().await;
         let error = StoreError::Io("the disk is gone".to_owned());
-        match is_lost_after_the_fact {
-            true => memory.lose_next_commit(error),
-            false => memory.fail_next_commit(CommitError::Unknown(error)),
+        if is_lost_after_the_fact {
+            memory.lose_next_commit(error);
+        } else {
+            memory.fail_next_commit(CommitError::Unknown(error));
         }
         let unknown = refused(bookd.book(once("10:00")).await);
         assert!(unknown.is(Code::Unknown, "COMMIT_UNKNOWN"), "{unknown:?}");

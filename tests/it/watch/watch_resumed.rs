@@ -69,9 +69,10 @@ fn note(model: &mut Model, calendar: &str, it: &pb::Appointment) {
         it.state,
         it.calendar_ids.clone(),
     );
-    match it.calendar_ids.iter().any(|id| id == calendar) {
-        true => drop(model.insert(it.appointment_id.clone(), shown)),
-        false => drop(model.remove(&it.appointment_id)),
+    if it.calendar_ids.iter().any(|id| id == calendar) {
+        model.insert(it.appointment_id.clone(), shown);
+    } else {
+        model.remove(&it.appointment_id);
     }
 }
 

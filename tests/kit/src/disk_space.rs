@@ -1,4 +1,4 @@
-//! The room on a disk in memory, and the reserve that lies beside its database.
+//! The free space of a disk in memory, and the reserve file beside its database.
 
 use std::io;
 use std::path::Path;
@@ -8,7 +8,7 @@ use bookd::store::sqlite::Room;
 
 use super::disk::{State, lock};
 
-/// The room on a disk.
+/// The free space of a disk in memory.
 pub struct MemoryDiskSpace {
     state: Arc<Mutex<State>>,
     /// The name of the reserve.
@@ -16,7 +16,7 @@ pub struct MemoryDiskSpace {
 }
 
 impl MemoryDiskSpace {
-    /// Beside this database.
+    /// The space of the disk with this database.
     pub fn new(state: Arc<Mutex<State>>, file: &Path) -> Self {
         Self {
             state,

@@ -1,4 +1,4 @@
-//! How the store reaches a disk of the proofs beside SQLite's own way.
+//! How the store reads and writes files of a disk in memory without SQLite.
 
 use std::io;
 use std::path::Path;
@@ -10,7 +10,7 @@ use rusqlite::ffi;
 use super::disk::{Code, Disk};
 use super::disk_space::MemoryDiskSpace;
 
-/// What is written at a time of a file that is written anew.
+/// Bytes that are written at a time when a file is rewritten.
 const REWRITTEN_AT_A_TIME: usize = 16 * 1_024;
 
 impl Drive for Disk {
@@ -44,7 +44,7 @@ impl Drive for Disk {
         let mut state = self.state();
         let mut content = vec![0; state.size(&name).map_err(said)?];
         state.read(&name, &mut content, 0).map_err(said)?;
-        // As several writes: the power may go between.
+        // Several writes, so that the power can go between two of them.
         for (piece, bytes) in content.chunks(REWRITTEN_AT_A_TIME).enumerate() {
             state
                 .write(&name, bytes, piece * REWRITTEN_AT_A_TIME)

@@ -1,4 +1,4 @@
-//! What the fuzz targets do whose bytes are lives of calls: judged as every other proof is, at the end.
+//! The fuzz target whose bytes are sequences of calls, judged at the end like every other proof.
 
 use std::sync::Arc;
 
@@ -23,16 +23,16 @@ use super::slot_probe::{ProbedSlots, probe};
 use super::watch_record::from_the_beginning;
 
 pub(super) const DAY: i64 = 86_400;
-/// Calls of one life at most.
+/// The most calls of one input.
 const CALLS_MAX: usize = 48;
-/// Calls that open the first calendar.
+/// How many calls open the first calendar.
 const OPENING: usize = 5;
-/// Every so manieth slot is tried, and of the quarters that are none.
+/// One slot in so many is probed, and one in so many of the other quarters of an hour.
 const SAMPLE: usize = 11;
-/// How far the clock is moved: by a moment, past a hold, past days; and back.
+/// Seconds by which the clock is moved: a moment, past a hold, past days, and back.
 const MOVES: [i64; 8] = [1, 59, 121, 901, 3_600, DAY, 8 * DAY, -3_600];
 
-/// A service in memory whose clock is moved by hand, and all that was asked of it.
+/// A service on a store in memory with a manual clock, and every call that was sent to it.
 pub(super) struct Life {
     store: Memory,
     clock: Arc<ManualClock>,
@@ -43,7 +43,7 @@ pub(super) struct Life {
 }
 
 impl Life {
-    /// With so many of the calls that open all calendars.
+    /// Starts a service and sends so many of the calls that open calendars.
     pub(super) async fn begin(opening: usize) -> Self {
         note_panics();
         let store = Memory::new(7);
@@ -65,12 +65,12 @@ impl Life {
         life
     }
 
-    /// How much has been answered.
+    /// The current moment: the number of outcomes so far.
     pub(super) fn moment(&self) -> u64 {
         self.ops.iter().map(|it| it.outcomes.len() as u64).sum()
     }
 
-    /// Sends a call, for the first time or again.
+    /// Sends the call at this index of `ops`, for the first time or again.
     pub(super) async fn send(&mut self, op: usize) {
         let call = self.ops[op].call.clone();
         let before = self.engine.revision();
@@ -87,7 +87,8 @@ impl Life {
             }
             Err(status) => {
                 is_of_the_contract(call.name(), &status);
-                // What has expired is recorded by whichever call comes first; nothing else happens.
+                // Whichever call comes first records what has expired; an error makes no other
+                // change.
                 let mut reader = self.store.reader().unwrap();
                 let from = LogPosition::after(before);
                 let made = reader
@@ -111,7 +112,7 @@ impl Life {
         self.send(self.ops.len() - 1).await;
     }
 
-    /// What is listed for two days can be had.
+    /// Asserts R8 for the slots of two days.
     async fn try_slots(&self, calendar: &str, of_type: &str) {
         let wanted = ProbedSlots {
             calendar,
@@ -119,14 +120,14 @@ impl Life {
             now: self.engine.now().seconds(),
             days: 2,
         };
-        // The calendar may be gone; then there is nothing to be tried.
+        // The calendar may be deleted; then there is nothing to probe.
         let Ok((_, found)) = probe(&self.service, wanted, SAMPLE).await else {
             return;
         };
         assert!(found.is_empty(), "{}", found.join("\n"));
     }
 
-    /// The clock has run steadily since it was moved last, and is believed.
+    /// Lets the clock run steadily until the engine believes it.
     async fn settle(&self) {
         self.engine.tick().await.unwrap();
         self.clock
@@ -162,7 +163,8 @@ impl Life {
     }
 }
 
-/// Bytes as a life, three to a step: a call that these bytes choose, one of the calls before it again, or time.
+/// Bytes as a sequence of steps of three bytes: a call that the bytes choose, an earlier call once
+/// more, or a move of the clock.
 pub fn commands(bytes: &[u8]) {
     runtime().block_on(async {
         let mut life = Life::begin(OPENING).await;
@@ -176,7 +178,7 @@ pub fn commands(bytes: &[u8]) {
                     let op = usize::try_from(number).unwrap() % life.ops.len();
                     life.send(op).await;
                 }
-                // Zero is no seed.
+                // A seed is never zero.
                 _ => life.call(number + 1).await,
             }
         }
@@ -184,7 +186,7 @@ pub fn commands(bytes: &[u8]) {
     });
 }
 
-/// Some input of `commands`: what a fuzzer begins with.
+/// An input of `commands`, as a seed for the fuzzer.
 pub fn some_commands(seed: u64) -> Vec<u8> {
     let mut chance = Chance(seed + 1);
     (0..3 * CALLS_MAX)

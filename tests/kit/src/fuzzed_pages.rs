@@ -1,4 +1,5 @@
-//! What the fuzz target does whose bytes are page tokens: a page of what was asked for, or a refusal of the token.
+//! The fuzz target whose bytes are page tokens: each is answered with a page of the list, or
+//! refused as a wrong token.
 
 use bookd::api::stack::GrpcStack;
 use bookd::proto::v1 as pb;
@@ -17,7 +18,7 @@ use super::fuzzed::{NOW, is_of_the_contract, runtime};
 use super::fuzzed_calls::{DAY, Life};
 use super::history::Op;
 
-/// A list that has more than one page.
+/// The lists of the contract that have pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum List {
     Calendars,
@@ -43,7 +44,7 @@ const LISTS: [List; 9] = [
     List::Drift,
 ];
 
-/// A page of one item: the next page's token, and whose the item is.
+/// A page of one item.
 struct Page {
     token: String,
     calendars: Vec<String>,
@@ -225,7 +226,7 @@ async fn page_of_slots(service: &GrpcStack<Routes>, page_token: String) -> Resul
 /// Seconds of a quarter of an hour.
 const QUARTER: i64 = 900;
 
-/// An external calendar with two periods.
+/// A call that puts two busy periods.
 fn busy() -> Call {
     let period = |start| pb::Period {
         start_time: at(start),
@@ -242,13 +243,15 @@ fn busy() -> Call {
     })
 }
 
-/// Seeds of calls after which every other list has a second page.
+/// Seeds of the calls after which every list but the busy periods has a second page.
 const LISTED: std::ops::RangeInclusive<u64> = 1..=60;
 
-/// Of a token's characters those that say which arguments it belongs to: a tag and eight bytes.
+/// The first characters of a token, which bind it to its arguments: a tag and eight bytes, in
+/// hexadecimal.
 const BOUND_CHARACTERS: usize = 18;
 
-/// The token with the bits flipped that pairs of bytes name; still hexadecimal.
+/// The token with bits flipped, each named by a pair of bytes: its digit and the bits; still
+/// hexadecimal.
 fn flipped(token: &str, bits: &[u8]) -> String {
     let digit = |it: char| it.to_digit(16).and_then(|it| u8::try_from(it).ok());
     let mut digits: Vec<u8> = token.chars().filter_map(digit).collect();
@@ -264,7 +267,7 @@ fn flipped(token: &str, bits: &[u8]) -> String {
         .collect()
 }
 
-/// A life in which every list has a second page, and the time that goes on in it.
+/// A service in which every list has a second page.
 async fn listed() -> Life {
     let mut life = Life::begin(usize::MAX).await;
     for seed in LISTED {
@@ -275,10 +278,10 @@ async fn listed() -> Life {
     life
 }
 
-/// Bytes as the token of a list: a page of what was asked for, or refused as a wrong token.
+/// Bytes as a page token: answered with a page of what was asked for, or refused as a wrong token.
 pub fn page_tokens(bytes: &[u8]) {
     thread_local! {
-        /// Lists change nothing, which is asserted: one life does for all inputs.
+        /// Lists change nothing, which is asserted, so that one service serves all inputs.
         static LIFE: (Runtime, Life) = {
             let runtime = runtime();
             let life = runtime.block_on(listed());
@@ -319,7 +322,7 @@ async fn page_token(life: &Life, which: u8, how: u8, rest: &[u8]) {
         }
         Err(status) => {
             is_of_the_contract(&format!("{list:?} {token}"), &status);
-            // A revision that was never, or is no longer kept, may be said to be so.
+            // A token may also name a revision that never was, or that is no longer kept.
             let is_refused = [Code::InvalidArgument, Code::OutOfRange].contains(&status.code());
             assert!(is_refused, "{list:?} {token}: {status:?}");
         }

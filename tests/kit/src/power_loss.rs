@@ -1,5 +1,5 @@
-//! A store whose machine may lose power: a program without power says nothing any more, so that what its store says
-//! of a commit from then on is not believed.
+//! A store whose machine may lose power: a commit that ends after the power is gone is answered as
+//! unknown, because a program without power says nothing.
 
 use bookd::store::{
     Boot, CommitBatch, CommitError, Oldest, Reader, RequestRecord, Store, StoreError,

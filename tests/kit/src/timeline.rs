@@ -1,15 +1,18 @@
-//! What a server can have known at a moment: between what somebody had been told and what nobody had asked for yet.
+//! The revisions that an answer can show: not older than what an earlier answer showed, not newer
+//! than what calls had asked for.
 
 use std::collections::BTreeMap;
 
 use super::history::{Moment, Op};
 use super::log::Log;
 
-/// See the header.
+/// The newest revision that answers had shown by each moment, and the oldest that calls could still
+/// make.
 pub struct Timeline {
-    /// Of the moments at which somebody was answered, in order, the newest revision told until then.
+    /// The moments of answers in order, each with the newest revision that was answered by then.
     told: Vec<(Moment, i64)>,
-    /// Of the moments at which calls began that made changes, in order, the oldest revision made by one since then.
+    /// The moments at which calls began that made changes, in order, each with the oldest revision
+    /// made by a call that began then or later.
     begun: Vec<(Moment, i64)>,
     last: i64,
 }
@@ -27,7 +30,7 @@ impl Timeline {
             newest = newest.max(*revision);
             *revision = newest;
         }
-        // Of calls that are one request the first may have made the change.
+        // Of several calls with one request the first may have made the change.
         let mut makers: BTreeMap<i64, Moment> = BTreeMap::new();
         for op in ops {
             for revision in op.made(log) {
@@ -52,7 +55,8 @@ impl Timeline {
         }
     }
 
-    /// The first and the last revision that what was asked after the one moment and answered at the other may show.
+    /// The first and the last revision that an answer can show which was asked for after one moment
+    /// and answered at the other.
     pub fn between(&self, asked: Moment, answered: Moment) -> (i64, i64) {
         let told = self.told.partition_point(|(at, _)| *at < asked);
         let first = told.checked_sub(1).map_or(0, |at| self.told[at].1);

@@ -1,4 +1,4 @@
-//! Calls of a caller about appointments that somebody was told of.
+//! Calls of a caller that change appointments which an answer has named.
 
 use bookd::proto::v1 as pb;
 use prost_types::FieldMask;

@@ -1,4 +1,5 @@
-//! A caller: makes calls that meet one another, on few calendars, few days, few times.
+//! A random caller of every unary RPC, on few calendars, days and times, so that its calls conflict
+//! with those of other callers.
 
 use std::collections::VecDeque;
 
@@ -31,35 +32,38 @@ pub const ALL_STATES: [pb::AppointmentState; 8] = {
     ]
 };
 
-/// See the header.
+/// A random caller, and what it remembers of the answers that it saw.
 pub struct Caller {
     pub chance: Chance,
     name: String,
     count: u64,
-    /// Whether a call may come under the request id of another one.
+    /// Whether a call may have the request id of another call.
     may_reuse: bool,
-    /// The appointments that somebody was told of.
+    /// Ids of the appointments that answers have named, oldest first.
     pub known: Vec<String>,
-    /// What it saw given back last.
+    /// The appointments that answers showed as cancelled or declined, newest first; at most
+    /// `GIVEN_BACK`.
     given_back: VecDeque<pb::Appointment>,
-    /// The series that it saw last.
+    /// The series of the last occurrence that an answer showed.
     series: Option<String>,
-    /// The next pages of lists that it began to read.
+    /// Requests for the next pages of lists that are not read to the end; at most `LISTS_BEGUN`.
     next_pages: VecDeque<pb::ListAppointmentsRequest>,
 }
 
-/// One booking in so many has no request id: a taken time may be refused without the writer then.
+/// One booking in so many has no request id, so that the service may refuse a taken time without
+/// asking the writer.
 const NAMELESS: u64 = 8;
-/// How many times a caller remembers that were given back; a booking without a request id is mostly for one of them.
+/// How many released times a caller remembers. Most bookings without a request id ask for one of
+/// them.
 const GIVEN_BACK: usize = 3;
-/// How many lists a caller has begun to read at most, and how many a page has at most.
+/// The most lists that a caller reads at the same time, and the page sizes that it chooses from.
 const LISTS_BEGUN: usize = 3;
 const PAGE_SIZES: [i32; 4] = [1, 2, 3, 7];
-/// One call in so many reads the next page of a list, if one was begun.
+/// One call in so many reads the next page of a list that is not read to the end.
 const NEXT_PAGE: u64 = 3;
-/// How many of the appointments that were told last calls are about.
+/// Calls about appointments choose among so many of the newest.
 const RECENT: usize = 24;
-/// One request id in so many is that of another call, one of so many before.
+/// One request id in so many is that of an earlier call, one of the last `REUSED_BACK`.
 const REUSED: u64 = 16;
 const REUSED_BACK: u64 = 8;
 
@@ -77,7 +81,7 @@ impl Caller {
         }
     }
 
-    /// What opens a calendar, in order.
+    /// The calls that open all calendars, in order: the hours of each, then its types.
     pub fn opening(&mut self) -> Vec<Call> {
         let mut calls = Vec::new();
         for (calendar, zone) in CALENDARS.into_iter().zip(ZONES) {
@@ -89,7 +93,7 @@ impl Caller {
         calls
     }
 
-    /// Any call, at what the clock shows.
+    /// Any call. `now` is what the clock shows, in seconds.
     pub fn any(&mut self, now: i64) -> Call {
         self.may_reuse = true;
         if !self.next_pages.is_empty() && self.chance.is(NEXT_PAGE) {
@@ -103,7 +107,7 @@ impl Caller {
         }
     }
 
-    /// Calls that claim or give back time, and nothing else.
+    /// A call that claims or releases time, and nothing else.
     pub fn booking_or_cancelling(&mut self, now: i64) -> Call {
         if self.chance.is(4) {
             self.change(now)
@@ -112,7 +116,8 @@ impl Caller {
         }
     }
 
-    /// A name that no other call has; or now and then one that another has, which mostly is good for that one alone.
+    /// A new request id; now and then one that another call has, which the service mostly refuses
+    /// for this one.
     fn request_id(&mut self) -> String {
         if self.may_reuse && self.count > 0 && self.chance.is(REUSED) {
             let back = self.chance.below(self.count.min(REUSED_BACK));
@@ -122,12 +127,12 @@ impl Caller {
         format!("{}-{}", self.name, self.count)
     }
 
-    /// Words that no call before had.
+    /// A text that no call had before.
     fn text(&self, what: &str) -> String {
         format!("{what} {}-{}", self.name, self.count)
     }
 
-    /// What an update changes of a person.
+    /// The personal fields that an update changes.
     fn updated(&self) -> [&'static str; 2] {
         if self.count.is_multiple_of(2) {
             ["note", "location"]
@@ -195,7 +200,8 @@ impl Caller {
             note: self.text("note"),
             metadata: [("key".to_owned(), self.text("value"))].into(),
             location: self.text("room"),
-            // Mostly by the rules; without them, only what can never be had twice is in the way.
+            // Most bookings respect the rules. The others ignore all of them, so that only
+            // conflicts refuse them.
             ignore_rules: if self.chance.is(3) {
                 (1..=5).collect()
             } else {
@@ -205,8 +211,8 @@ impl Caller {
         }
     }
 
-    /// Remembers what an answer shows as given back: who asks for it again must not be told that it is taken; and where a
-    /// list goes on.
+    /// Learns from an answer: the appointments that are released, whose times must not be refused
+    /// as taken any more, the newest series, and the next page of a list.
     pub fn learn(&mut self, call: &Call, answered: &Answered) {
         let is_given_back = |it: &&pb::Appointment| {
             [
@@ -238,7 +244,7 @@ impl Caller {
         }
     }
 
-    /// Mostly what was given back.
+    /// A booking, mostly of a time that was released.
     fn booking_again(&mut self, now: i64) -> pb::BookAppointmentRequest {
         let booking = self.booking(now);
         if self.given_back.is_empty() || self.chance.is(4) {

@@ -71,7 +71,8 @@ impl Caller {
         }
     }
 
-    /// The first page of a list whose every page can be told from the log: it does not depend on the time.
+    /// The first page of a list that does not depend on the time, so that every page of it follows
+    /// from the log.
     fn begin_list(&mut self) -> pb::ListAppointmentsRequest {
         use pb::AppointmentState as S;
         let series = self.series.clone().filter(|_| self.chance.is(4));

@@ -1,6 +1,7 @@
-//! What SQLite does to the files of a disk: each access is counted, and fails when it is to fail.
+//! The accesses of SQLite to the files of a disk: each is counted, and fails as the test has asked
+//! for.
 //!
-//! A write is read at once and is safe from the next sync of its file on.
+//! A write is read at once, and is safe after the next sync of its file.
 
 use rusqlite::ffi;
 
@@ -17,7 +18,7 @@ impl State {
         self.chance.next()
     }
 
-    /// Counts an access; an error when it fails.
+    /// Counts an access; an error if it is to fail.
     fn access(&mut self, access: Access) -> Result<(), Code> {
         if self.is_off {
             return Err(ffi::SQLITE_IOERR);
@@ -84,7 +85,7 @@ impl State {
         Ok(())
     }
 
-    /// Fills the buffer; an error that says so when the file is shorter.
+    /// Fills the buffer; SQLITE_IOERR_SHORT_READ, and zeros behind, if the file is shorter.
     pub fn read(&mut self, name: &str, buffer: &mut [u8], at: usize) -> Result<(), Code> {
         self.access(Access::Read)?;
         let content = &self.file(name)?.content;
@@ -101,13 +102,13 @@ impl State {
 
     pub fn write(&mut self, name: &str, bytes: &[u8], at: usize) -> Result<(), Code> {
         let accessed = self.access(Access::Write);
-        // What is under way when the power goes, or the device fails, may have come to something.
+        // A write at the access of the power cut may still reach the disk in part.
         if accessed.is_err() && self.accesses != self.cut_at.unwrap_or_default() {
             return accessed;
         }
         let free = self.free().unwrap_or(usize::MAX);
         let file = self.file(name)?;
-        // As much of it is written as there is room for.
+        // The write stops where the disk is full.
         let end = file
             .content
             .len()
@@ -127,7 +128,7 @@ impl State {
         }
     }
 
-    /// How many bytes all files have.
+    /// The bytes of all files together.
     pub(super) fn used(&self) -> usize {
         self.files.values().map(|file| file.content.len()).sum()
     }
@@ -136,7 +137,7 @@ impl State {
         self.quota.map(|quota| quota.saturating_sub(self.used()))
     }
 
-    /// Puts a file there that SQLite knows nothing of, or takes it away; false when nothing reaches the disk any more.
+    /// Puts or removes a file that SQLite does not know; false if the disk is off.
     pub fn put_beside(&mut self, name: &str, content: Option<Vec<u8>>) -> bool {
         let made = content.map(|it| File {
             content: it.clone(),
@@ -169,7 +170,7 @@ impl State {
         let file = self.file(name)?;
         if accessed.is_err() {
             if !is_off {
-                // What it should have made safe never will be, and the next sync does not say so.
+                // The changes are lost, and the next sync does not report it.
                 file.unsynced.clear();
                 file.has_failed_sync = true;
             }
@@ -198,12 +199,12 @@ impl State {
         Ok(self.file(name)?.content.len())
     }
 
-    /// The locks of a file.
+    /// The locks that connections hold on a file.
     pub fn locks(&mut self, name: &str) -> Result<&mut Locks, Code> {
         Ok(&mut self.file(name)?.locks)
     }
 
-    /// The connection is gone, and its locks with it.
+    /// Closes a connection: releases its locks, and removes the file if it was to be deleted.
     pub fn close(&mut self, name: &str, handle: u64, deletes: bool) {
         if let Some(file) = self.files.get_mut(name) {
             file.locks.leave(handle);

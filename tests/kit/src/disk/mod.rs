@@ -1,8 +1,9 @@
-//! A disk in memory that loses power, fails and lies as real ones do: what SQLite's files lie on in the proofs.
+//! A disk in memory for SQLite's files that loses power, fails and lies as real disks do.
 //!
-//! What was written is seen at once, and survives the process; what was synced survives the power. Of the rest each
-//! sector is kept, lost or torn by chance. A sync that fails has lost what it should have made safe, and says so only
-//! once, as Linux does. A file's name is safe from the first sync of the file on, which syncs its folder as well.
+//! A write is read at once and survives the process; a synced write survives a power loss. Of the
+//! other writes each sector is kept, lost or torn by chance. A failed sync loses what it should
+//! have made safe, and reports this only once, as Linux does. The name of a file is safe from the
+//! first sync of the file on, which syncs its folder as well.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,9 +16,10 @@ use super::vfs::Registered;
 
 mod files;
 
-/// What a disk writes whole or not at all, mostly.
+/// Bytes that a disk mostly writes whole or not at all.
 const SECTOR: usize = 512;
-/// A disk that was full stays so for a while: for the commit, for the WAL that would make room, and for one try more.
+/// Writes that fail after a write found the disk full: the commit, the copy of the WAL that would
+/// make space, and one more attempt.
 const FULL_WRITES: u32 = 2;
 
 /// One access to the disk.
@@ -31,16 +33,17 @@ pub enum Access {
     Delete,
 }
 
-/// How an access fails.
+/// How an access to the disk fails.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
     /// The device failed.
     Io,
-    /// There is no room, for some writes more; for what does not need any it is as `Io`.
+    /// There is no space for this write and the next `FULL_WRITES`; an access that needs no space
+    /// fails like `Io`.
     Full,
 }
 
-/// A change to a file that no sync has made safe yet.
+/// A change of a file that no sync has made safe yet.
 #[derive(Clone)]
 enum Unsynced {
     Write { at: usize, bytes: Vec<u8> },
@@ -49,46 +52,47 @@ enum Unsynced {
 
 #[derive(Clone, Default)]
 struct File {
-    /// What is read.
+    /// The bytes that a read returns.
     content: Vec<u8>,
-    /// What survives the power; none when not even the name does.
+    /// The bytes that survive a power loss; none while not even the name survives.
     safe: Option<Vec<u8>>,
     unsynced: Vec<Unsynced>,
-    /// A sync of it failed: any later one that is taken for good would be a lie.
+    /// A sync of the file failed, so that a later sync which is taken for good would be a lie.
     has_failed_sync: bool,
     locks: Locks,
 }
 
-/// What all connections to a disk share.
+/// The state of a disk, which all connections to it share.
 pub struct State {
     files: BTreeMap<String, File>,
-    /// Names that were removed and may come back, because no sync of the folder came after.
+    /// Removed files that a power loss brings back, because their folder was not synced after the
+    /// removal.
     ghosts: BTreeMap<String, Vec<u8>>,
     chance: Chance,
     accesses: u64,
     cut_at: Option<u64>,
     fail_at: Option<(u64, Fault)>,
-    /// So many more writes find it full.
+    /// How many more writes find the disk full.
     full_writes: u32,
-    /// The next sync of this file fails.
+    /// The file whose next sync fails.
     fail_sync_of: Option<String>,
-    /// The access that failed as it was told to.
+    /// The access that failed as the test asked for, and its number.
     failed: Option<(u64, Access)>,
-    /// Nothing reaches it any more.
+    /// The power is gone or the process is dead: every access fails.
     is_off: bool,
-    /// What all files may have together, in bytes.
+    /// The most bytes of all files together; none for no limit.
     quota: Option<usize>,
-    /// It says that it synced, and did not.
+    /// A sync reports success and does nothing.
     lies: bool,
-    /// Syncs that were said to be good after one of the same file had failed.
+    /// How many syncs reported success after a failed sync of the same file.
     trusted_after_failure: u64,
     handles: u64,
 }
 
-/// An SQLite result code.
+/// A result code of SQLite.
 pub type Code = i32;
 
-/// A disk, and the VFS that leads to it.
+/// A disk in memory, and the VFS by which SQLite reaches it.
 pub struct Disk {
     pub(super) state: Arc<Mutex<State>>,
     pub(super) registered: Registered,
@@ -99,7 +103,7 @@ impl Disk {
         Self::with(BTreeMap::new(), Chance(seed))
     }
 
-    /// With the database already there, and safe.
+    /// A disk that holds this database, synced.
     pub fn holding(seed: u64, database: &[u8]) -> Self {
         let disk = Self::new(seed);
         let file = File {
@@ -145,30 +149,30 @@ impl Disk {
         format!("{}-wal", self.file().display())
     }
 
-    /// How often it was accessed.
+    /// How many accesses there were.
     pub fn accesses(&self) -> u64 {
         self.state().accesses
     }
 
-    /// The power goes at so manieth access from now.
+    /// Cuts the power at an access after so many more.
     pub fn cut_after(&self, accesses: u64) {
         let mut state = self.state();
         state.cut_at = Some(state.accesses + accesses + 1);
     }
 
-    /// The so manieth access from now fails.
+    /// Lets an access fail after so many more.
     pub fn fail_after(&self, accesses: u64, fault: Fault) {
         let mut state = self.state();
         state.fail_at = Some((state.accesses + accesses + 1, fault));
         state.failed = None;
     }
 
-    /// The next sync of the database itself fails.
+    /// Lets the next sync of the database file fail.
     pub fn fail_sync_of_database(&self) {
         self.fail_sync_of(self.file().to_string_lossy().into_owned());
     }
 
-    /// The next sync of its WAL fails.
+    /// Lets the next sync of the WAL fail.
     pub fn fail_sync_of_wal(&self) {
         self.fail_sync_of(self.wal());
     }
@@ -179,51 +183,52 @@ impl Disk {
         state.failed = None;
     }
 
-    /// Which access failed as it was told to, if it has come to that.
+    /// The access that failed as the test asked for, if one did.
     pub fn failed(&self) -> Option<Access> {
         self.state().failed.map(|(_, access)| access)
     }
 
-    /// Nothing fails that has not yet.
+    /// Cancels the failures and power cuts that have not come yet.
     pub fn heal(&self) {
         let mut state = self.state();
         (state.fail_at, state.cut_at, state.full_writes) = (None, None, 0);
     }
 
-    /// From now on there is room for so many bytes more; none = for any number.
+    /// Limits the disk to so many more bytes from now on; none removes the limit.
     pub fn leave_room(&self, bytes: Option<usize>) {
         let mut state = self.state();
         state.quota = bytes.map(|bytes| state.used() + bytes);
     }
 
-    /// How long a file beside the database is, by the end of its name.
+    /// The length of a file beside the database, by the end of its name; 0 if it is not there.
     pub fn length(&self, ending: &str) -> usize {
         self.state()
             .size(&format!("{}{ending}", self.file().display()))
             .unwrap_or(0)
     }
 
-    /// From now on it says that it syncs, and does not.
+    /// From now on a sync reports success and does nothing.
     pub fn lie(&self) {
         self.state().lies = true;
     }
 
-    /// Whether nothing reaches it any more.
+    /// Whether every access fails because the power is gone or the process is dead.
     pub fn is_off(&self) -> bool {
         self.state().is_off
     }
 
-    /// Asks the same later, from wherever.
+    /// A handle that tells whether the power is gone.
     pub fn power(&self) -> Power {
         Power(Arc::clone(&self.state))
     }
 
-    /// How many syncs were taken for good after one of the same file had failed.
+    /// How many syncs reported success after a failed sync of the same file.
     pub fn trusted_after_failure(&self) -> u64 {
         self.state().trusted_after_failure
     }
 
-    /// The disk as the next process finds it: this one has died, and nothing of it reaches the disk any more.
+    /// The disk as the next process finds it after this process died: from here on nothing of this
+    /// one reaches the disk.
     pub fn after_kill(&self) -> Self {
         let mut state = self.state();
         state.is_off = true;
@@ -242,7 +247,7 @@ impl Disk {
         let mut state = self.state();
         state.is_off = true;
         let mut chance = state.chance.fork();
-        // Now and then nothing that was not synced has reached it, or all of it; mostly some.
+        // In some losses nothing or everything that was not synced is lost; in most a part of it.
         let losses = chance.of(&[0, 1, 2, 8, u64::MAX]);
         let ghosts = state
             .ghosts
@@ -276,7 +281,7 @@ impl Disk {
     }
 }
 
-/// Tells whether the power of a disk is gone.
+/// A handle on a disk that tells whether its power is gone.
 #[derive(Clone)]
 pub struct Power(Arc<Mutex<State>>);
 
@@ -286,7 +291,7 @@ impl Power {
     }
 }
 
-/// Applies what of an unsynced change reached the disk.
+/// Applies the part of an unsynced change that reached the disk.
 fn lose_some(content: &mut Vec<u8>, change: &Unsynced, losses: u64, chance: &mut Chance) {
     let is_lost = |chance: &mut Chance| match losses {
         0 => false,
