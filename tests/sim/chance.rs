@@ -21,7 +21,8 @@ pub fn seed(seed: u64) {
 }
 
 /// Replaces `getrandom` of the C library.
-// SAFETY: the name and types are those of getrandom(2); it writes what the caller says it may, and nothing more.
+// SAFETY: the name and types are those of getrandom(2); it writes what the caller says it may, and
+// nothing more.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn getrandom(buffer: *mut u8, length: usize, _flags: u32) -> isize {
     let mut chance = Chance(STATE.get());

@@ -1,4 +1,5 @@
-//! The simulated machine's program: the service as `bookd serve` puts it together, on turmoil's network.
+//! The simulated machine's program: the service as `bookd serve` puts it together, on turmoil's
+//! network.
 
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};

@@ -15,7 +15,8 @@ use bookd_kit::calls::{Call, Outcome};
 use bookd_kit::history::{Moment, Op};
 use bookd_kit::watch_record::WatchRecord;
 
-/// Monday the 1st of March 2027, 08:00 UTC: two weeks before the clocks change in New York, four before Paris.
+/// Monday the 1st of March 2027, 08:00 UTC: two weeks before the clocks change in New York, four
+/// before Paris.
 pub const BEGINNING: i64 = 1_803_888_000;
 /// Seconds that pass on the clock in one second of the simulation, so that holds expire while
 /// others are made.
@@ -64,7 +65,8 @@ pub struct World {
     pub jumped: Cell<i64>,
     /// The value of `jumped` when the clock was moved last.
     moved: Cell<i64>,
-    /// The uptime of the last jump since the server started: the clock is not believed for a while after that.
+    /// The uptime of the last jump since the server started: the clock is not believed for a while
+    /// after that.
     jumped_at: Cell<Option<u64>>,
     /// The times, from and to, at which the clock could be believed: no change may have another
     /// time.

@@ -1,4 +1,5 @@
-//! Accidents with the database file: none goes unseen. Each is one that happens to operators, done to the real binary.
+//! Accidents with the database file that happen to operators, done to the real binary: none goes
+//! unseen.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ async fn book(channel: &Channel, n: i64) -> Result<pb::BookAppointmentResponse, 
         .map(tonic::Response::into_inner)
 }
 
-/// A server on a file in this folder, with three appointments, and what was answered.
+/// A server on a new file, after three bookings, with their answers.
 pub async fn served(file: &Path) -> (Process, Channel, Vec<pb::BookAppointmentResponse>) {
     let process = Process::start(file);
     let channel = connect(process.address).await;
@@ -42,7 +43,7 @@ pub async fn served(file: &Path) -> (Process, Channel, Vec<pb::BookAppointmentRe
     (process, channel, answers)
 }
 
-/// A server that goes on with a file has everything that was acknowledged.
+/// Asserts that a server on the file answers every acknowledged booking as before.
 pub async fn has_all(file: &Path, answers: &[pb::BookAppointmentResponse]) {
     let process = Process::start(file);
     let channel = connect(process.address).await;
@@ -58,7 +59,7 @@ pub async fn has_all(file: &Path, answers: &[pb::BookAppointmentResponse]) {
     assert!(process.terminate_beside_clients().await.success());
 }
 
-/// What is done to a file, to which of the three, and what is said of it.
+/// An accident: the ending of the file's name, the action, and words of the message about it.
 struct Accident {
     ending: &'static str,
     happens: fn(&Path),
@@ -73,7 +74,7 @@ fn move_away(path: &Path) {
     fs::rename(path, path.with_file_name("moved")).unwrap();
 }
 
-/// A copy takes its place, as by an editor, `rsync` or a restore by hand.
+/// Replaces a file with a copy, as an editor, `rsync` or a restore by hand does.
 fn replace(path: &Path) {
     let copy = path.with_file_name("copy");
     fs::copy(path, &copy).unwrap();
@@ -230,7 +231,8 @@ async fn another_writer_of_the_file_stops_the_server_instead_of_being_refused_fo
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("bookd.db");
     for (sql, is_noticed) in [
-        // What a server on another machine does that has the file by a network, where locks do not hold.
+        // A server on another machine does this if it has the file over a network on which locks do
+        // not work.
         (
             "insert into changes select max(revision) + 1, time, record, caller, replaced, events, segments from changes",
             true,
@@ -278,7 +280,7 @@ async fn another_writer_of_the_file_stops_the_server_instead_of_being_refused_fo
     }
 }
 
-/// Everything in a folder: name, bytes, and when it was written last.
+/// The files of a folder: name, content, and time of the last write.
 pub fn contents(folder: &Path) -> Vec<(String, Vec<u8>, std::time::SystemTime)> {
     let mut all: Vec<_> = fs::read_dir(folder)
         .unwrap()
@@ -296,7 +298,8 @@ pub fn contents(folder: &Path) -> Vec<(String, Vec<u8>, std::time::SystemTime)> 
     all
 }
 
-/// A check of the store in this folder ends and speaks like this, and leaves the folder as it was.
+/// Asserts how a check of the store in this folder exits, what it says, and that it leaves the
+/// folder as it was.
 fn check_leaves(home: &Path, exit: Exit, says: &str) {
     let before = contents(home);
     let output = offline(home, &["check"]);
@@ -335,7 +338,7 @@ async fn a_check_writes_nothing_and_sees_what_is_in_the_wal() {
     );
     assert!(!beside(&file, "-wal").exists());
     check_leaves(&home, Exit::Done, revisions);
-    // Damage that is in the WAL alone.
+    // The damage is only in the WAL.
     let other = folder.path().join("copied");
     fs::create_dir(&other).unwrap();
     let connection = raw(&file);
@@ -353,7 +356,7 @@ async fn a_check_writes_nothing_and_sees_what_is_in_the_wal() {
     remove(&beside(&other.join("bookd.db"), "-wal"));
     check_leaves(&other, Exit::Done, revisions);
     drop(connection);
-    // What was cut short in the middle of a transaction, before there was a WAL.
+    // A transaction was interrupted without a WAL.
     let connection = raw(&file);
     let spilled = "pragma journal_mode = delete; pragma cache_size = 1; begin; create table t (x); \
          insert into t select randomblob(1000) from changes, changes, changes, changes";
@@ -367,7 +370,7 @@ async fn a_check_writes_nothing_and_sees_what_is_in_the_wal() {
     }
     check_leaves(&other, Exit::Invalid, "start `bookd serve` on it once");
     drop(connection);
-    // An older schema is brought to this one in a copy.
+    // A file of an older schema is upgraded in a copy.
     let older = folder.path().join("older");
     fs::create_dir(&older).unwrap();
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files/schema-3.db");

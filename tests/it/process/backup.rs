@@ -1,6 +1,7 @@
-//! Backups and restores as commands: what they refuse and say, and the files that they make and leave.
+//! The commands backup and restore: what they refuse and print, and which files they write and
+//! leave.
 //!
-//! Neither takes the place of anything, and one that fails leaves nothing.
+//! Neither overwrites a file, and a failed one leaves nothing.
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
@@ -23,7 +24,7 @@ fn offline(folder: &Path, words: &[&str]) -> Output {
     bookd("127.0.0.1:1", folder, words)
 }
 
-/// What a command says that goes well.
+/// The JSON that a successful command prints.
 pub fn well(folder: &Path, words: &[&str]) -> Value {
     let words: Vec<&str> = words.iter().copied().chain(["--json"]).collect();
     let output = offline(folder, &words);
@@ -31,7 +32,7 @@ pub fn well(folder: &Path, words: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The names in a folder.
+/// The names of the files in a folder.
 pub fn names(folder: &Path) -> Vec<String> {
     let name =
         |it: std::io::Result<std::fs::DirEntry>| it.unwrap().file_name().into_string().unwrap();
@@ -40,7 +41,8 @@ pub fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The names in a folder but for what SQLite leaves beside a store that was only read.
+/// The names of the files in a folder, without those that SQLite leaves beside a store that was
+/// only read.
 fn kept(folder: &Path) -> Vec<String> {
     let is_left = |it: &String| it.starts_with("bookd.db-");
     names(folder)
@@ -49,7 +51,8 @@ fn kept(folder: &Path) -> Vec<String> {
         .collect()
 }
 
-/// A command that is refused with this code, says all of this, and leaves the folder as it was.
+/// Asserts that a command is refused with this exit code, prints all of these words, and leaves the
+/// folder as it was.
 fn refuses(folder: &Path, words: &[&str], code: i32, says: &[&str]) {
     let before = kept(folder);
     let output = offline(folder, words);
@@ -65,7 +68,7 @@ fn refuses(folder: &Path, words: &[&str], code: i32, says: &[&str]) {
     assert_eq!(kept(folder), before, "{words:?}");
 }
 
-/// Books some hours one after the other; answers the last answer.
+/// Books these hours one after the other, and answers the last answer.
 pub async fn book(channel: &Channel, hours: std::ops::Range<i64>) -> pb::BookAppointmentResponse {
     let mut last = None;
     for n in hours {
@@ -80,7 +83,7 @@ pub async fn book(channel: &Channel, hours: std::ops::Range<i64>) -> pb::BookApp
     last.unwrap()
 }
 
-/// A store that was served, with some appointments, and a backup of it.
+/// A folder with a store of some appointments, and a backup of it.
 async fn served() -> (TempDir, PathBuf) {
     let folder = TempDir::new().unwrap();
     let home = folder.path().to_owned();
@@ -143,7 +146,8 @@ async fn a_backup_never_takes_the_place_of_anything_and_says_what_it_cannot_copy
     refuses_other_versions(&home);
 }
 
-/// A file of a newer version is neither backed up nor restored; one of an older version is restored alone.
+/// Asserts that a file of a newer version is neither backed up nor restored, and that one of an
+/// older version is only restored.
 fn refuses_other_versions(home: &Path) {
     let of_version = |version| {
         std::fs::remove_file(home.join("version.db")).ok();
@@ -173,7 +177,7 @@ fn refuses_other_versions(home: &Path) {
         3,
         &["older bookd", "bookd serve"],
     );
-    // A backup of an older version is restored all the same: it is brought to this one.
+    // A backup of an older version is restored all the same, and upgraded.
     let older = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files/schema-1.db");
     std::fs::copy(older, home.join("older.db")).unwrap();
     let refused = offline(home, &["backup", "other.db", "--store", "sqlite:older.db"]);
@@ -193,7 +197,7 @@ fn refuses_other_versions(home: &Path) {
 async fn a_backup_that_cannot_be_written_whole_leaves_nothing() {
     let (_folder, home) = served().await;
     let before = kept(&home);
-    // A disk that takes 50 KiB of a file and no more: enough for what SQLite puts beside the store.
+    // The limit allows 50 KiB of a file, enough for the files that SQLite puts beside the store.
     let path = Path::new(env!("CARGO_BIN_EXE_bookd"));
     let script = format!(
         "trap '' XFSZ; ulimit -f 100; exec {} backup other.db",
@@ -283,7 +287,7 @@ async fn a_restore_never_takes_the_place_of_anything_and_waits_for_nobody() {
         3,
         &["letter is not a bookd database"],
     );
-    // The WAL of what was there before would be taken for this one's.
+    // A WAL that was left behind would be taken for that of the new file.
     std::fs::write(home.join("new.db-wal"), "left behind").unwrap();
     refuses(
         &home,
@@ -300,7 +304,7 @@ async fn a_restore_never_takes_the_place_of_anything_and_waits_for_nobody() {
         &["bookd.db is in use by another bookd", "stop it first"],
     );
     assert!(process.terminate().success());
-    // A clock that is behind what the backup has seen would give revisions out twice.
+    // With a clock behind the backup's last change, times would run backwards.
     let future = SystemClock.now().seconds() + 86_400;
     let last = "where revision = (select max(revision) from changes)";
     let sql = format!(
@@ -346,7 +350,7 @@ async fn a_backup_is_one_file_on_its_own_that_whoever_may_read_the_store_may_rea
     );
     well(&home, &["restore", "mine.db", "--store", "sqlite:again.db"]);
     assert_eq!(mode("again.db"), 0o640);
-    // As a table, for people.
+    // Without `--json` it prints a table.
     let output = offline(&home, &["backup", "table.db"]);
     let text = String::from_utf8(output.stdout).unwrap();
     let rows: Vec<Vec<&str>> = text
@@ -368,7 +372,7 @@ async fn a_backup_is_one_file_on_its_own_that_whoever_may_read_the_store_may_rea
     assert_eq!(rows[1][..4], ["table.db", "6", "1", "5"]);
 }
 
-/// A store that takes a while to copy.
+/// Imports a store that takes a while to copy.
 fn large(home: &Path) {
     let start = |n: usize| {
         format!(
@@ -439,6 +443,6 @@ fn a_backup_that_is_interrupted_leaves_nothing_and_one_that_is_killed_nothing_wi
             "{told}"
         );
     }
-    // What was left is in nobody's way.
+    // The file that was left does not disturb the next backup.
     assert_eq!(well(home, &["backup", "other.db"])["appointments"], 19_987);
 }

@@ -1,6 +1,7 @@
-//! Backups beside a server under load, and servers on what was restored from them.
+//! Backups of a server under load, and servers on restored backups.
 //!
-//! A backup has everything that was acknowledged before it began, and nothing is given out twice after a restore.
+//! A backup has everything that was acknowledged before it began, and after a restore nothing is
+//! given out twice.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,7 +22,7 @@ use crate::harness::connect;
 use crate::kill::{Process, nth, open};
 use crate::words::refused;
 
-/// The furthest hour that is booked: a type's horizon is a year.
+/// The number of hours that are booked; the horizon of a type is a year.
 const HOURS_MAX: i64 = 8_000;
 
 const BOOKERS: i64 = 8;
@@ -29,10 +30,10 @@ const BOOKERS: i64 = 8;
 /// Acknowledged bookings by their number.
 type Answers = BTreeMap<i64, pb::BookAppointmentResponse>;
 
-/// What was acknowledged so far.
+/// The acknowledged bookings so far.
 type Acknowledged = Arc<Mutex<Answers>>;
 
-/// Clients that book one hour after the other.
+/// Clients that book one hour after the other until they are stopped.
 struct Load {
     acknowledged: Acknowledged,
     is_over: Arc<AtomicBool>,
@@ -96,8 +97,9 @@ fn code(answer: &pb::BookAppointmentResponse) -> &str {
     &answer.appointment.as_ref().unwrap().confirmation_code
 }
 
-/// A server on a restored file knows the bookings up to its revision, which has all of `before`, and gives nothing out
-/// twice. Answers the newest revision that was given out, `last` or later.
+/// Asserts that a server on a restored file knows the bookings up to its revision, with all of
+/// `before`, and gives nothing out twice. `last` is the newest revision that was given out; answers
+/// the newest one now.
 async fn restored_goes_on(
     file: &Path,
     revision: i64,
@@ -195,7 +197,7 @@ async fn a_backup_beside_load_has_all_that_was_acknowledged_and_what_is_restored
     assert!(names(&home).iter().all(|it| !it.contains(".part")));
 }
 
-/// The first thing that a watch from a revision says.
+/// The first message of a watch from a revision on.
 async fn watched(
     channel: &Channel,
     start_revision: i64,
@@ -257,7 +259,7 @@ async fn whoever_heard_of_what_is_gone_is_told_so_after_every_restore() {
             );
             assert!(gone.is(Code::NotFound, "APPOINTMENT_NOT_FOUND"), "{gone:?}");
         }
-        // Whoever was told nothing of what is gone misses nothing.
+        // A watcher that has not seen the lost changes misses nothing.
         let next = watched(&channel, kept.revision + 1)
             .await
             .unwrap()

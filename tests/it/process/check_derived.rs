@@ -1,4 +1,5 @@
-//! `bookd check` works out anew whatever a file keeps beside its rows and its log, and finds each difference.
+//! `bookd check` derives again everything that a file keeps beside its rows and its log, and finds
+//! each difference.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use crate::stored::{
     CODE_KEY, World, at_hour, booking, id, live_a_life, open, raw, special_type, zones,
 };
 
-/// A life with two seats of one session, calendars that were deleted and made again, and types that were deleted.
+/// A store with two seats of one session, calendars that were deleted and created again, and types
+/// that were deleted.
 fn lived_in() -> World {
     let mut world = World::sqlite();
     live_a_life(&mut world);
@@ -56,12 +58,13 @@ fn lived_in() -> World {
     world
 }
 
-/// The folder of a world whose store is closed.
+/// The folder of a world, with the store closed.
 fn closed(world: World) -> Arc<TempDir> {
     world.folder.clone().unwrap()
 }
 
-/// What `bookd check` finds, each with the name of its check, and how it ends; of what cannot be read at all, what it says.
+/// The findings of `bookd check`, each with the name of its check, and the exit code; if the file
+/// cannot be read at all, the error.
 pub fn checked(folder: &Path) -> (Vec<String>, i32) {
     let output = command("127.0.0.1:1", folder, &["check", "--json"]);
     let code = output.status.code().unwrap();
@@ -89,7 +92,7 @@ pub fn checked(folder: &Path) -> (Vec<String>, i32) {
     )
 }
 
-/// Of each change by hand what must be found; and that nothing is found without it.
+/// Asserts that a sound file has no findings, and that each change of it is found with these words.
 fn each_is_found(file: &Path, cases: &[(&str, &str)]) {
     let folder = TempDir::new().unwrap();
     let copy = folder.path().join("bookd.db");
@@ -111,7 +114,7 @@ fn each_is_found(file: &Path, cases: &[(&str, &str)]) {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
-/// Changes by hand of what a file keeps beside its rows and its log, each with words of the finding.
+/// SQL that changes derived data of a file, each with words of the finding.
 const WRONG_FACTS: [(&str, &str); 36] = [
     (
         "delete from claims where key = 2",
@@ -328,7 +331,8 @@ fn a_log_of_which_a_part_is_kept_is_judged_by_that_part() {
     let last_alone = closed(world);
     let version =
         "update versions set version = (select max(revision) from changes) where calendar = 3";
-    // The two seats are of one session whatever is left of the log: no file of before schema 4 was here.
+    // The two seats are of one session whatever the log has kept: the file was never one of before
+    // schema 4.
     let session = "update appointments set session = null where session is not null";
     let file = last_alone.path().join("bookd.db");
     each_is_found(

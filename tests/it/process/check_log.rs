@@ -1,5 +1,5 @@
-//! The log is judged change by change: what cannot have happened is found, though the rows are what the log made of
-//! them and nothing is wrong in the end.
+//! `bookd check` judges the log change by change: it finds an impossible change even if the rows
+//! follow from the log and nothing is wrong at the end.
 
 use bookd_core::appointment::{AppointmentState as S, Image, Place, Target, Transition};
 use bookd_core::change::AppointmentEvent as E;
@@ -10,7 +10,7 @@ use bookd_core::time::{DAY, HOUR, Instant, MINUTE};
 use crate::forged_log::{BEGINNING, Forged, called_off, start_at};
 use crate::stored::{at_hour, id, minutes, open, put_special};
 
-/// Whether an event may lead from one state to another, by the table that the writer asks.
+/// Whether an event may lead from one state to another, by the writer's own table of transitions.
 fn is_allowed(kind: E, from: Option<S>, to: S) -> bool {
     let becomes = |transitions: &[Transition], from: S| {
         let targets = transitions
@@ -49,7 +49,7 @@ fn of_every_event_and_two_states_exactly_those_are_found_that_the_table_does_not
                 let mut forged = Forged::new();
                 let start = at_hour(BEGINNING);
                 let before = from.map(|from| forged.make(1, start, from));
-                // What is said of the past is said after it, and what runs out has had its time.
+                // An outcome is recorded after the start, and an expiry at its time.
                 let now = match kind {
                     E::MarkedNoShow | E::Completed | E::Undone | E::Expired => start,
                     _ => forged.0.now.plus(MINUTE),
@@ -92,7 +92,7 @@ fn of_every_event_and_two_states_exactly_those_are_found_that_the_table_does_not
     assert!(allowed > 40, "{allowed}");
 }
 
-/// A change of an appointment's image.
+/// A function that changes the image of an appointment.
 type Alter = fn(&mut Image);
 
 /// Seconds after the appointment was made; a hold ends 10 minutes after.
@@ -111,8 +111,8 @@ const LATER: Alter = |it| {
     it.places[0].start = it.start;
 };
 
-/// What an appointment does, its state before, the seconds after it was made, the event, the change of the image, and
-/// whether the log may say so.
+/// What an appointment does, its state before, the seconds after it was made, the event, the change
+/// of the image, and whether the log may say so.
 type Row = (&'static str, S, i64, E, Alter, bool);
 
 const ROWS: [Row; 20] = [
@@ -280,7 +280,7 @@ fn a_hold_that_ends_too_early_too_late_or_twice_is_found_and_so_is_what_only_a_m
     }
 }
 
-/// Whether a second claim on a time that another has is found; and that it is not once the first has given it back.
+/// A second claim on a taken time is found; a claim on a time that was released is not.
 #[test]
 fn two_on_one_time_are_found_though_one_of_them_gave_way_later() {
     for (kind, state) in [
@@ -324,7 +324,7 @@ fn what_moved_away_ran_out_or_had_another_calendar_is_in_the_way_of_nobody() {
     let first = forged.make(1, start, S::Confirmed);
     forged.tell(E::Moved, Some(&first), start_at(&first, start.plus(DAY)));
     forged.make(2, start, S::Held);
-    // Dead and not recorded yet: the time is free from its end on.
+    // The hold has expired without a record: its time is free from then on.
     forged.0.now = forged.0.now.plus(10 * MINUTE);
     forged.make(3, start, S::Confirmed);
     assert!(forged.promises().is_empty(), "{:?}", forged.found());
@@ -356,7 +356,8 @@ fn an_approval_claims_the_time_that_the_request_did_not_take() {
                 ..request.image.clone()
             }),
         );
-        // Of the same time, though nobody asked: what is judged here is the approval alone.
+        // The other appointment is moved to the same time by a forged event, so that only the
+        // approval is judged.
         let other = forged.make(2, at_hour(BEGINNING + 24), S::Confirmed);
         let other = forged.tell(
             E::Updated,
@@ -423,7 +424,8 @@ fn buffers_and_seats_are_judged_at_the_revision_that_claims_them() {
     forged.tell(E::Cancelled, Some(&fourth), called_off(&fourth));
     assert_eq!(forged.promises(), ["R1"], "one too many, for a while");
 
-    // 45 minutes, 10 after them and 5 before the next: an hour later is free, a minute sooner is not.
+    // A session takes 45 minutes, 10 after it and 5 before the next: an hour later is free, a
+    // minute sooner is not.
     for (minutes_later, expected) in [(60, &[][..]), (59, &["R1"][..])] {
         let mut forged = Forged::in_a_file();
         put_special(&mut forged.0);

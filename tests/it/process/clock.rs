@@ -1,4 +1,5 @@
-//! A clock that jumps: it is not believed at once, and nothing is written or forgotten by it meanwhile.
+//! A clock that jumps is not believed at once; meanwhile nothing is written by it, and nothing
+//! forgotten.
 
 use bookd::engine::Settings;
 use bookd::proto::v1 as pb;
@@ -9,7 +10,7 @@ use crate::harness::Bookd;
 use crate::words::{Refused, booking, refused};
 
 const NOW: &str = "2027-03-01T08:00:00Z";
-/// How far a wrong clock is ahead, in seconds.
+/// Seconds by which a wrong clock is ahead.
 pub const YEARS: i64 = 3_650 * DAY;
 
 pub async fn state_of(bookd: &Bookd, appointment_id: &str) -> pb::AppointmentState {

@@ -1,4 +1,5 @@
-//! A store that believed a wrong clock comes back by `bookd clock reset`, and goes on at the right time.
+//! A store that believed a wrong clock is repaired by `bookd clock reset`, and goes on at the right
+//! time.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -18,19 +19,19 @@ use crate::kill::Process;
 use crate::people::said;
 use crate::words::{booking, refused};
 
-/// What this is now, and every day of the next week at this time of day.
+/// This instant plus so many days, in UTC, to the minute.
 fn local(now: Instant, days: i64) -> String {
     now.plus(days * DAY).to_string()[..16].to_owned()
 }
 
-/// A store that believed a clock that was ten years ahead, after a while in which it was right.
+/// A store that was right for a while and then believed a clock ten years ahead.
 struct Poisoned {
     folder: TempDir,
-    /// Held by the wrong clock.
+    /// The id of a hold that was made by the wrong clock.
     hold: String,
-    /// Held before, and let run out by the wrong clock.
+    /// The id of a hold that was made before, and expired by the wrong clock.
     expired: String,
-    /// When the clock was still right.
+    /// The right time.
     now: Instant,
     /// The last revision before the wrong clock.
     right: i64,
@@ -88,7 +89,7 @@ impl Poisoned {
     }
 }
 
-/// A full hour, so many days later.
+/// The full hour of this instant plus so many days.
 fn on_the_hour(now: Instant, days: i64) -> String {
     let text = local(now, days);
     format!("{}:00", &text[..13])
@@ -144,7 +145,8 @@ async fn a_store_that_believed_a_wrong_clock_comes_back_by_a_reset_that_says_fir
     served_after_reset(poisoned).await;
 }
 
-/// A server on a store whose clock was reset: what was told to people stays, and a hold of the wrong clock ends.
+/// Asserts that a server after the reset keeps what people were told, and ends the hold of the
+/// wrong clock in time.
 async fn served_after_reset(poisoned: Poisoned) {
     let Poisoned {
         folder,

@@ -1,4 +1,5 @@
-//! A store whose log says what a test wants, as a writer with a bug would write it, and what `bookd check` finds in it.
+//! A store with a log that a test makes up, as a writer with a bug might write it, and the findings
+//! of `bookd check` in it.
 
 use std::sync::Arc;
 
@@ -15,10 +16,10 @@ use crate::stored::{World, at_hour, booking, open, zones};
 /// The hour at which most appointments of these tests begin.
 pub const BEGINNING: i64 = 9;
 
-/// A world whose log says what it is told, as a writer with a bug would write it.
+/// A store whose log gets any event, as from a writer with a bug.
 pub struct Forged(pub World);
 
-/// The same at another time.
+/// The appointment at another time.
 pub fn start_at(it: &Appointment, start: Instant) -> Appointment {
     let places = it
         .places
@@ -46,12 +47,12 @@ pub fn called_off(it: &Appointment) -> Appointment {
 }
 
 impl Forged {
-    /// In memory, where nothing can be at one time as another: the store's own state would not take it.
+    /// A forged log in memory. The store's own state refuses two appointments at one time.
     pub fn new() -> Self {
         Self::on(World::memory())
     }
 
-    /// In a file, which takes whatever it is given.
+    /// A forged log in a file, which takes any rows.
     pub fn in_a_file() -> Self {
         Self::on(World::sqlite())
     }
@@ -61,7 +62,7 @@ impl Forged {
         Self(world)
     }
 
-    /// An appointment of an hour, as it would have been booked.
+    /// An appointment of an hour in this state, as if it had just been booked.
     pub fn appointment(&self, number: u128, start: Instant, state: S) -> Appointment {
         let booked = decide(
             &self.0.state,
@@ -94,7 +95,7 @@ impl Forged {
         }
     }
 
-    /// Writes that this happened, whether it can or not.
+    /// Commits a change with this event, possible or not.
     pub fn tell(
         &mut self,
         kind: E,
@@ -142,7 +143,7 @@ impl Forged {
         after
     }
 
-    /// What is new, by whatever brings such a thing about.
+    /// Commits a new appointment in this state, by an event that makes such a one.
     pub fn make(&mut self, number: u128, start: Instant, state: S) -> Arc<Appointment> {
         let kind = match state {
             S::Held => E::Held,
@@ -153,7 +154,7 @@ impl Forged {
         self.tell(kind, None, new)
     }
 
-    /// The checks that found something, each with what it found.
+    /// The promises whose checks have findings, each with its findings.
     pub fn found(&mut self) -> Vec<(&'static str, Vec<String>)> {
         let now = self.0.now;
         let store = self.0.store();

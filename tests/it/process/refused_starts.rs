@@ -1,5 +1,5 @@
-//! Starts that are refused: a file that is in use, that has two names, whose database is gone, or that is empty, and too
-//! few file descriptors.
+//! Refused starts: the file is in use, has two names, has lost its database, or is empty, or there
+//! are too few file descriptors.
 //!
 //! A refused start says what is wrong and what to do, and changes no file.
 
@@ -15,7 +15,7 @@ use crate::accidents::{beside, contents, has_all, offline, remove, served};
 use crate::kill::{Process, command};
 use crate::people::said;
 
-/// What a start says that is refused, and ends so.
+/// The message of a start that is refused with this exit code.
 fn refused_start(file: &Path, exit: Exit) -> String {
     let mut child = command(file).spawn().unwrap();
     let mut banner = String::new();
@@ -49,7 +49,7 @@ async fn a_second_server_is_refused_by_whichever_path_it_comes() {
     std::os::unix::fs::symlink(home, home.join("elsewhere/home")).unwrap();
     let process = Process::start(&file);
     fs::hard_link(&file, home.join("second.db")).unwrap();
-    // Nothing beside the file has a part in this.
+    // The lock does not depend on any file beside the database.
     let _none = fs::remove_file(beside(&file, ".lock"));
     for path in [
         "bookd.db",
@@ -197,14 +197,14 @@ fn an_empty_file_is_no_store_to_anybody_but_a_server_that_makes_one_of_it() {
     let asked = offline(home, &["import", "new.json", "--dry-run"]);
     assert!(asked.status.success(), "{}", said(&asked));
     assert_eq!(contents(home), before, "asking makes no store");
-    // It is what a crash leaves of a file that was just made.
+    // A crash leaves an empty file when the file was just created.
     assert!(Process::start(&file).terminate().success());
     assert!(offline(home, &["check"]).status.success());
 }
 
 #[test]
 fn a_start_without_descriptors_says_so_and_how_to_raise_the_limit() {
-    /// The standard streams, and one for the loader of the binary.
+    /// Descriptors of the standard streams, and one for the loader of the binary.
     const LEAST: u32 = 4;
     let folder = TempDir::new().unwrap();
     let path = Path::new(env!("CARGO_BIN_EXE_bookd"));

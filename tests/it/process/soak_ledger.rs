@@ -1,4 +1,4 @@
-//! What the soak remembers and counts: bookings that were acknowledged, and calls that were made.
+//! The record of the soak: acknowledged bookings, and the number of calls.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,10 +8,11 @@ use tokio::sync::Notify;
 
 use crate::random::Chance;
 
-/// Acknowledgements that are looked at after a kill: the last ones, and some of those before.
+/// Acknowledged bookings that are checked after a kill: so many of the last ones, and so many of
+/// those before.
 const REMEMBERED: usize = 1_000;
 
-/// Bookings that were acknowledged, with what was answered.
+/// Acknowledged bookings with their answers.
 #[derive(Default)]
 pub struct Ledger {
     last: VecDeque<(pb::BookAppointmentRequest, pb::BookAppointmentResponse)>,
@@ -44,14 +45,14 @@ impl Ledger {
         }
     }
 
-    /// All that it remembers, and begins anew.
+    /// Takes all remembered bookings, and begins anew.
     pub fn take(&mut self) -> Vec<(pb::BookAppointmentRequest, pb::BookAppointmentResponse)> {
         let Self { last, earlier, .. } = std::mem::take(self);
         earlier.into_iter().chain(last).collect()
     }
 }
 
-/// The calls of all workers together.
+/// The number of calls of all workers together.
 pub struct Calls {
     made: AtomicU64,
     every: u64,
@@ -59,7 +60,7 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// Tells after every so many.
+    /// Counts calls, and wakes a waiter after every so many.
     pub fn every(every: u64) -> Self {
         Self {
             made: AtomicU64::new(0),
@@ -72,7 +73,7 @@ impl Calls {
         self.made.load(Relaxed)
     }
 
-    /// Waits for so many more.
+    /// Waits until the next multiple of `every` calls.
     pub async fn more(&self) {
         self.more.notified().await;
     }

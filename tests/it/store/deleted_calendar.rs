@@ -1,5 +1,5 @@
-//! Appointments of a deleted calendar in both stores: they stay in its lists and its history, also when another calendar
-//! takes the id.
+//! Appointments of a deleted calendar, in both stores: they stay in its lists and its history, also
+//! when another calendar takes the id.
 
 use bookd::store::{CommitBatch, ListQuery};
 use bookd_core::command::Command;
@@ -11,7 +11,7 @@ use crate::stored::{
     World, appointment_id, at_hour, cancel, history, id, move_to, of_calendar, open, query, raw,
 };
 
-/// `ada` with two appointments that have passed, deleted.
+/// Opens `ada`, books two appointments, and deletes the calendar after they have passed.
 fn outlived(world: &mut World) {
     open(world, "ada", "Europe/Paris");
     world.book(1, "ada", at_hour(9));
@@ -25,7 +25,7 @@ fn outlived(world: &mut World) {
     });
 }
 
-/// All of `ada`, page by page.
+/// The ids of all appointments of `ada`, read page by page.
 fn listed(world: &World, limit: usize) -> Vec<AppointmentId> {
     let (mut found, mut after) = (Vec::new(), None);
     loop {
@@ -73,7 +73,7 @@ fn what_happens_to_appointments_of_a_deleted_calendar_is_in_its_lists_and_its_hi
         let all: Vec<u64> = (1..=world.state.revision.0).rev().collect();
         assert_eq!(revisions_of_ada(&mut world), all);
         world.check();
-        // Then another takes the id.
+        // Another calendar takes the id.
         open(&mut world, "ada", "Europe/Paris");
         world.run(&Command::MarkNoShow {
             appointment: appointment_id(2),
@@ -138,7 +138,8 @@ fn a_calendar_is_deleted_and_its_appointments_are_changed_in_one_batch() {
     }
 }
 
-/// As the binaries before schema 4 left it: they wrote what was moved and cancelled under the one that has the id now.
+/// Binaries before schema 4 wrote the claims of moved and cancelled appointments under the calendar
+/// that has the id now.
 #[test]
 fn claims_that_lie_under_another_bearer_of_the_id_are_put_right_when_an_older_file_is_opened() {
     let mut world = World::sqlite();

@@ -1,7 +1,8 @@
-//! Deletions by force of calendars with many appointments, in an engine: prepared in slices while others go on, one change,
-//! and settled later.
+//! Deletions by force of calendars with many appointments, by an engine: staged in slices while
+//! other commands go on, committed as one change, and settled later.
 //!
-//! Every reader sees the same as after a deletion at once; a caller that goes away leaves a whole deletion or none.
+//! Every reader sees the same as after a deletion at once. If its caller goes away, a deletion
+//! happens as a whole or not at all.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use crate::stored::{
 };
 use bookd_kit::log::whole_log;
 
-/// An engine on a file, whose deletions go by such slices.
+/// An engine on a file, with its settings for slices.
 struct Served {
     folder: TempDir,
     clock: ManualClock,
@@ -70,7 +71,7 @@ impl Served {
         self.folder.path().join("bookd.db")
     }
 
-    /// Gives the writer turns until it has nothing left to do.
+    /// Lets the writer run until it has nothing left to settle.
     async fn settle(&self) {
         for _ in 0..100 {
             self.engine.tick().await.unwrap();
@@ -94,7 +95,7 @@ const TINY: Slices = Slices {
     size: 1,
 };
 
-/// What comes of it without waiting for anybody.
+/// The result of a future if it is ready.
 fn poll<T>(future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     match future.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(done) => Some(done),
@@ -175,7 +176,7 @@ async fn others_go_on_between_the_slices_and_commands_on_the_calendar_wait_for_t
         matches!(&refused, Err(Failure::Refused(it)) if matches!(**it, Refusal::CalendarNotFound(_))),
         "{refused:?}"
     );
-    // It is cancelled already, and was not before.
+    // The appointment is cancelled by now, and was not before.
     assert_eq!(
         cancellation.await.unwrap().revision,
         served.engine.revision()
@@ -213,7 +214,7 @@ async fn what_runs_out_while_a_deletion_is_prepared_has_run_out() {
         assert!(poll(deletion.as_mut()).is_none());
         served.engine.tick().await.unwrap();
     }
-    // Of the two holds first the one that takes `bob` too, then the other.
+    // The hold of both calendars expires first, then the other one.
     for _ in 0..20 {
         served.clock.advance(MINUTE);
         served.engine.tick().await.unwrap();

@@ -1,6 +1,7 @@
-//! Every question that can be asked of a store with four calendars, and its answers as text.
+//! Every question that can be asked of a store with four calendars, and the answers as text.
 //!
-//! Two stores that hold the same give the same answers, so that one that was damaged is compared with one that was not.
+//! Stores with the same content give the same answers, so that a damaged store can be compared with
+//! a sound one.
 
 use bookd::fold::email_key;
 use bookd::store::log_reader::PART_EVENTS_MAX;
@@ -19,8 +20,8 @@ pub const HASHES: [[u8; 16]; 2] = [[7; 16], [8; 16]];
 /// An answer as text, or the error.
 pub type Answer = Result<String, StoreError>;
 
-/// The answer to every question that can be asked of a store, in the order of the questions. A refused reader, or a refused
-/// page of the log, ends the list.
+/// The answer to every question that can be asked of a store, in the order of the questions. A
+/// refused reader, or a refused page of the log, ends the list.
 pub fn answers(store: &mut Sqlite) -> Vec<Answer> {
     let mut all = vec![store.boot().map(|it| format!("{it:?}"))];
     for name in CALENDARS {

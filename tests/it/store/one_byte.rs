@@ -1,7 +1,7 @@
-//! One byte of a store's files is changed, anywhere: every answer is then right or an error, nothing panics, and
-//! `bookd check` finds it.
+//! One changed byte anywhere in a store's files: every answer is right or an error, nothing panics,
+//! and `bookd check` finds it.
 //!
-//! `make damage TRIALS=1000 SEED=7` tries more of them.
+//! `make damage TRIALS=1000 SEED=7` makes more trials.
 #![allow(clippy::print_stderr, reason = "what came of the trials")]
 
 use std::fs::{self, OpenOptions};
@@ -24,12 +24,12 @@ use bookd_kit::chance::{Chance, budget};
 
 const ENDINGS: [&str; 3] = ["", "-wal", "-shm"];
 
-/// The files of a store, and what is right.
+/// The files of a store, and the right answers.
 struct Whole {
     _folder: TempDir,
-    /// Closed: there is no WAL.
+    /// A database that was closed: there is no WAL.
     at_rest: PathBuf,
-    /// As a process that was killed leaves them, with some hundred transactions in the WAL.
+    /// The files of a killed process, with some hundred transactions in the WAL.
     killed: PathBuf,
     right_at_rest: Vec<String>,
     right_killed: Vec<String>,
@@ -51,7 +51,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Something of everything, in four calendars.
+/// Fills four calendars with rows of every kind.
 fn fill(world: &mut World) {
     live_a_life(world);
     for name in &CALENDARS[1..] {
@@ -151,7 +151,7 @@ fn opened(file: &Path) -> Result<Sqlite, OpenError> {
     Sqlite::open(file, zones(), CODE_KEY)
 }
 
-/// Whether `bookd check` finds that these files are not as they were written.
+/// Whether `bookd check` finds damage in these files, or fails.
 fn is_found(file: &Path) -> bool {
     check_finds(file).unwrap_or(true)
 }
@@ -172,7 +172,7 @@ fn check_finds(file: &Path) -> Result<bool, StoreError> {
     Ok(report.is_damaged())
 }
 
-/// Changes one byte of a file; says which.
+/// Changes one byte of a file, and answers which.
 fn damage(file: &Path, chance: &mut Chance) -> String {
     let bytes = OpenOptions::new()
         .read(true)
@@ -187,7 +187,7 @@ fn damage(file: &Path, chance: &mut Chance) -> String {
     format!("{}: byte {at} from {} to {other}", file.display(), byte[0])
 }
 
-/// What is wrong with the answers of a store, and how many of them were refused.
+/// The wrong answers of a store, and the number of refused ones.
 fn wrong(answers: &[Answer], right: &[String]) -> (Vec<String>, usize) {
     let mut wrong = Vec::new();
     for (at, answer) in answers.iter().enumerate() {
@@ -208,15 +208,15 @@ fn wrong(answers: &[Answer], right: &[String]) -> (Vec<String>, usize) {
     (wrong, refused)
 }
 
-/// What came of some trials.
+/// The outcomes of some trials.
 #[derive(Default)]
 struct Tally {
     trials: u64,
-    /// Not opened.
+    /// The store was not opened.
     refused: u64,
-    /// Opened, and some answers refused.
+    /// The store was opened, and some answers were refused.
     partly: u64,
-    /// Everything was answered, and right.
+    /// Every answer was right.
     unharmed: u64,
     found: u64,
     wrong: Vec<String>,
@@ -301,7 +301,8 @@ fn one_byte_of_the_wal_that_a_killed_server_left_gives_no_wrong_answer_and_is_fo
     assert_eq!(tally.wrong, Vec::<String>::new());
 }
 
-/// Without the index a damaged last transaction is one that a power loss cut short. All others are found.
+/// Without the index, damage in the last transaction looks like a power loss. Damage anywhere else
+/// is found.
 #[test]
 fn one_byte_of_a_wal_without_its_index_takes_away_the_last_transaction_at_most() {
     let whole = Whole::new();
@@ -317,7 +318,8 @@ fn one_byte_of_a_wal_without_its_index_takes_away_the_last_transaction_at_most()
             Err(OpenError::Damaged { .. }) => {}
             Err(other) => panic!("{what}: {other}"),
             Ok(mut store) => {
-                // It, and the one before where the damaged frame ends that one.
+                // The last transaction is missing, or the one before too if the damaged frame ends
+                // that one.
                 assert!(store.boot().unwrap().revision.0 + 2 >= last.0, "{what}");
                 cut += 1;
             }
@@ -331,7 +333,7 @@ fn newest(from: &Path, file: &Path) -> Result<Revision, OpenError> {
     Ok(opened(file)?.boot().unwrap().revision)
 }
 
-/// SQLite makes it anew whenever the first process opens it, so there is nothing to find.
+/// SQLite builds the index anew when the first process opens the file, so there is nothing to find.
 #[test]
 fn one_byte_of_the_index_that_a_killed_server_left_changes_nothing() {
     let tally = try_damage(&Whole::new(), "-shm", trials(30), seed(), false);
@@ -340,7 +342,8 @@ fn one_byte_of_the_index_that_a_killed_server_left_changes_nothing() {
     assert_eq!(tally.unharmed, tally.trials, "nothing is refused either");
 }
 
-/// Under a store that is open: what it reads from then on is right or refused, and so is what it has committed.
+/// While a store has the files open: what it reads from then on is right or refused, and so is what
+/// it has committed.
 #[test]
 fn one_byte_of_the_files_under_an_open_store_gives_no_wrong_answer() {
     let whole = Whole::new();
@@ -352,7 +355,7 @@ fn one_byte_of_the_files_under_an_open_store_gives_no_wrong_answer() {
         copy(&whole.at_rest, &file);
         let mut store = opened(&file).unwrap();
         if ending == "-wal" {
-            // So that there is something in it.
+            // The WAL must have a transaction.
             let request = RequestRecord {
                 hash: [77; 16],
                 fingerprint: [9; 16],

@@ -1,5 +1,6 @@
-//! Changes that are cut into segments: both stores tell them alike, whole, in parts and by event; what is not asked for is
-//! not read, what is missing is damage, and files of before schema 5 have it all.
+//! Changes in segments: both stores answer them alike, whole, in parts and by event; unneeded
+//! segments are not read, a missing segment is damage, and files of before schema 5 have every
+//! event.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,13 +23,13 @@ use crate::stored::{
 };
 use bookd_kit::log::whole_log;
 
-/// How many events the large change has.
+/// The number of events of the large change.
 const EVENTS: u32 = 2_000;
-/// The large change.
+/// The revision of the large change.
 const LARGE: Revision = Revision(7);
 
-/// Three calendars, and 2,000 bookings in one change: 1,000 of `a`, 600 of `b/1`, 400 of `b/2`; one of `a` and
-/// one of `b/1` are cancelled and moved afterwards.
+/// Fills three calendars with 2,000 bookings in one change: 1,000 of `a`, 600 of `b/1`, 400 of
+/// `b/2`; one of `a` and one of `b/1` are cancelled and moved afterwards.
 fn fill(world: &mut World) {
     for calendar in ["a", "b/1", "b/2"] {
         open(world, calendar, "UTC");
@@ -61,7 +62,7 @@ fn both() -> [World; 2] {
     worlds
 }
 
-/// The database beside the store, which is closed meanwhile.
+/// Uses a connection to the database file beside the store.
 fn beside<T>(world: &mut World, change: impl Fn(&Connection) -> T) -> T {
     let file: PathBuf = world.folder.as_ref().unwrap().path().join("bookd.db");
     change(&raw(file))
@@ -77,7 +78,7 @@ fn segments(world: &mut World) -> Vec<i64> {
     })
 }
 
-/// The log as a watcher of this filter is told it, page by page.
+/// The log as a watcher with this filter reads it, page by page.
 fn told(
     reader: &mut dyn Reader,
     filter: &CalendarFilter,
@@ -154,7 +155,7 @@ fn a_change_is_told_in_parts_that_are_together_what_passes_of_it() {
     }
 }
 
-/// A whole history, page by page.
+/// All pages of a history.
 fn pages(world: &mut World, mut query: HistoryQuery) -> Vec<HistoryPage> {
     let mut reader = world.store().reader().unwrap();
     let mut pages = Vec::new();
@@ -207,7 +208,7 @@ fn a_history_has_the_events_of_its_subject_on_pages_of_any_size() {
             );
         }
     }
-    // Within the change, from any event on, and from where there is none.
+    // From any event of the change on, and from one that it does not have.
     for event in [1, 999, 1_000, 1_500, 2_000, u64::MAX] {
         let from = Some(LogPosition {
             revision: LARGE,
@@ -307,7 +308,7 @@ fn a_change_of_a_file_of_schema_4_is_cut_when_the_file_is_opened_and_goes_with_i
         let first = connection
             .query_row("select record from changes where revision = 7", [], first)
             .unwrap();
-        // Messages of the same kind, one behind the other, are one message.
+        // Concatenated messages of one kind are one message.
         let whole = [first, records.concat()].concat();
         connection
             .execute(

@@ -1,6 +1,7 @@
-//! A deletion by force whose cancellations are staged beforehand and settled afterwards, asked of the store.
+//! A deletion by force in a store: its cancellations are staged before the change and settled after
+//! it.
 //!
-//! At every moment the file shows the same as a store where the deletion was made at once.
+//! At every moment the file shows the same as a store in which the deletion was made at once.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,8 +30,8 @@ fn hold(booking: Booking, minutes: i64) -> Command {
     }
 }
 
-/// Of `ada` and `bob` each kind of appointment that a deletion of `ada` meets: confirmed, of both, held, held of both,
-/// cancelled; and one of `bob` alone.
+/// Commands that make appointments of every kind that a deletion of `ada` meets: confirmed, of both
+/// calendars, held, held of both, cancelled; and one of `bob` alone.
 pub fn commands() -> Vec<Command> {
     let both = |number, hour| Booking {
         calendars: vec![id("ada"), id("bob")],
@@ -79,7 +80,8 @@ pub fn delete(etag: Option<Etag>) -> Command {
     }
 }
 
-/// Events in the order of their appointments, without what came before on calendars.
+/// The log with events in the order of their appointments, and without the previous revisions of
+/// calendars.
 fn alike(log: Vec<LogEntry>) -> Vec<LogEntry> {
     let alike = |mut entry: LogEntry| {
         entry
@@ -96,7 +98,7 @@ fn alike(log: Vec<LogEntry>) -> Vec<LogEntry> {
     log.into_iter().map(alike).collect()
 }
 
-/// The lists that a file shows, by everything they can go by.
+/// The appointments of lists by every kind of filter.
 fn lists(reader: &mut dyn Reader) -> Vec<Vec<Appointment>> {
     let of_series = ListQuery {
         calendar: None,
@@ -156,7 +158,7 @@ pub fn left(file: &Path) -> (i64, i64) {
     )
 }
 
-/// What `bookd check` finds in a file that is open.
+/// The findings of `bookd check` in a copy of an open file.
 pub fn checked_copy(file: &Path) -> (Vec<String>, i32) {
     let folder = TempDir::new().unwrap();
     for name in ["bookd.db", "bookd.db-wal"] {
@@ -201,7 +203,7 @@ fn what_a_deletion_cancels_is_shown_with_its_change_though_the_rows_come_later()
     let folder = sqlite.folder.clone().unwrap();
     let file = folder.path().join("bookd.db");
     let unchanged = seen(&mut *memory.store().reader().unwrap());
-    // One is begun and does not come to be.
+    // One deletion is begun and never committed.
     let began = sqlite.now;
     let abandoned = sqlite
         .store()
@@ -229,7 +231,7 @@ fn what_a_deletion_cancels_is_shown_with_its_change_though_the_rows_come_later()
     }
     assert_eq!(checked_copy(&file), (Vec::new(), 0), "staged");
 
-    // The change.
+    // The change that deletes the calendar.
     let staged_all = Staged {
         number,
         events: staged.len() as u64,
@@ -264,7 +266,8 @@ fn what_a_deletion_cancels_is_shown_with_its_change_though_the_rows_come_later()
     assert_eq!(segments, 1, "those of the change alone");
 }
 
-/// Settles a deletion two rows at a time; before each step the file shows what is wanted and is sound.
+/// Settles a deletion two rows at a time; before each step the file shows what is wanted and is
+/// sound.
 fn settle_in_steps(sqlite: &mut World, file: &Path, wanted: &Seen) {
     let mut settled = 0;
     loop {

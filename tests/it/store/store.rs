@@ -1,6 +1,8 @@
-//! What every store promises its writer, asked of both: the reference in memory and SQLite.
+//! The promises of every store to its writer, asked of both stores: the reference in memory and
+//! SQLite.
 //!
-//! Commands are decided by the core and committed; what is loaded again must be what the core's own state says.
+//! Commands are decided by the core and committed; what is loaded again must be the core's own
+//! state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -281,7 +283,7 @@ fn a_person_with_many_appointments_is_redacted_in_several_turns(mut world: World
     let other = world.run(&Command::Book(other)).remove(0);
     let all = std::mem::take(&mut world.state.appointments);
     for expected in [REDACTED_MAX, 1] {
-        // A writer knows those that it loaded for the command, and no others.
+        // A writer knows the appointments that it loaded for the command, and no others.
         let keys = world
             .store()
             .keys_of_email(&email_key("GRACE@example.com"), REDACTED_MAX)
@@ -371,7 +373,7 @@ fn what_memory_lacks_of_the_past_is_loaded_alone(mut world: World) {
             "ada",
             at_hour(24 * day + 9),
         );
-        // It waits for approval, and takes no time until then.
+        // The request waits for approval, and takes no time until then.
         let type_id = Some(special_type().id);
         let number = 20 + u128::try_from(day).unwrap();
         world.run(&Command::Book(Booking {
@@ -396,7 +398,7 @@ fn what_memory_lacks_of_the_past_is_loaded_alone(mut world: World) {
     assert_eq!(later, earlier);
 }
 
-/// A test of each of these functions for the store in memory, and one for SQLite.
+/// Makes each function a test of the store in memory and a test of SQLite.
 macro_rules! on_both_stores {
     ($($name:ident),* $(,)?) => {
         mod memory {

@@ -1,5 +1,5 @@
-//! What both stores keep besides the present state: who sent a change, what it replaced, claims of any length, and times
-//! of before a clock reset.
+//! The data of both stores beside the present state: who sent a change, what it replaced, claims of
+//! any length, and times from before a clock reset.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use bookd_core::time::{DAY, Instant, LocalDate, Minutes};
 
 use crate::stored::{MONDAY, World, always_open, at_hour, booking, id, open, special_type, zones};
 
-/// Each of the two stores, empty.
+/// Both stores, empty.
 pub fn both() -> [World; 2] {
     [World::memory(), World::sqlite()]
 }
 
-/// What the last change replaced.
+/// The values that the last change replaced, by calendar.
 fn replaced(world: &mut World) -> Vec<(CalendarId, Earlier)> {
     let revision = world.state.revision;
     let found = world.store().reader().unwrap().replaced(revision).unwrap();
@@ -188,7 +188,7 @@ fn a_change_says_who_sent_it_and_nobody_is_nobody() {
                 .change(&world.state, MONDAY, Caller(caller.into()))
                 .unwrap();
             if !caller.is_empty() {
-                // The same as an update of what is there.
+                // The change becomes an update of the appointment.
                 change.cause = Cause::UpdateAppointment;
                 let there = world.state.appointments.values().next().unwrap();
                 let image = Image {
@@ -302,7 +302,8 @@ fn a_claim_is_loaded_as_long_as_it_lasts_however_long_that_is() {
         for (number, days) in [(1_u32, 3), (2, 20), (3, 360)] {
             let start = at_hour(0).plus(i64::from(number) * 500 * DAY);
             let booked = book_days(&mut world, number, start, days);
-            // An appointment that is lengthened where it is reaches as far as one that was booked with that length.
+            // An appointment that is lengthened where it is reaches as far as one that was booked
+            // with that length.
             let days = days + 40;
             lengthen(&mut world, booked, days);
             let end = start.plus(i64::from(days) * DAY);

@@ -1,7 +1,8 @@
-//! What every store shows its readers, asked of both: lists, histories and the log, page by page.
+//! The answers of every store to its readers, asked of both stores: lists, histories and the log,
+//! page by page.
 //!
-//! All pages of a list show the moment of the first page, and the log shows appointments as they were, with personal data
-//! as it is now.
+//! All pages of a list show the moment of the first page, and the log shows appointments as they
+//! were, with personal data as it is now.
 
 use std::sync::Arc;
 
@@ -274,7 +275,7 @@ fn what_happened_is_told_newest_first_and_page_by_page(mut world: World) {
     assert_eq!(revisions, (1..=revision).rev().collect::<Vec<_>>());
 }
 
-/// The whole log as a watcher of this filter is told it, page by page.
+/// The log after a revision as a watcher with this filter reads it, page by page.
 fn told(world: &mut World, after: u64, filter: &CalendarFilter) -> Vec<ChangePart> {
     let mut reader = world.store().reader().unwrap();
     let (mut all, mut from) = (Vec::new(), LogPosition::after(Revision(after)));
@@ -293,8 +294,8 @@ fn told(world: &mut World, after: u64, filter: &CalendarFilter) -> Vec<ChangePar
     }
 }
 
-/// A life, in which appointment 5 then moves from `ada` to `room` and gets another note. Answers what it was before and
-/// after the move, and the revision before the move.
+/// Fills the store, then moves appointment 5 from `ada` to `room` and gives it another note.
+/// Answers the appointment before and after the move, and the revision before the move.
 fn move_to_the_room(world: &mut World) -> (Vec<Arc<Appointment>>, u64) {
     let mut then = Vec::new();
     live_a_life(world);
@@ -353,7 +354,7 @@ fn the_log_is_told_in_order_with_appointments_as_of_then_and_what_is_personal_as
                 |it| it.appointments[0].as_ref().unwrap().person.carried.note == "newest-note"
             )
     );
-    // As of then in everything, the zone of a calendar that it is no longer on among it.
+    // Each image is the one of its time, with the zone of a calendar that the appointment has left.
     for (was, revision) in then.iter().zip([then[0].revision.0, before + 1]) {
         let found = seen
             .iter()
@@ -442,8 +443,8 @@ fn as_of(revision: u64) -> ListQuery {
     }
 }
 
-/// Of a log that begins at revision 5, the changes before are refused with what is left, and those that are left are as
-/// they were.
+/// In a log that begins at revision 5 earlier changes are refused with the oldest that is left, and
+/// the others are as they were.
 fn only_what_is_left_is_shown(world: &mut World, of_first: &[LogEntry]) {
     let newest = world.state.revision;
     let mut reader = world.store().reader().unwrap();

@@ -1,4 +1,4 @@
-//! Files of every schema that was released open, and everything in them is there.
+//! The files of every released schema open, and everything in them is there.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use crate::people::{bookd, said};
 const CALENDAR: &str = "clinic/lee";
 const APPOINTMENT: &str = "01900005-0000-7000-8000-000000000001";
 
-/// The files as the binaries of their time have made them, oldest first (`tests/files/make.sh`).
+/// The files that the binaries of their time made, oldest first (`tests/files/make.sh`).
 fn released() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files");
     let files = std::fs::read_dir(folder)
@@ -38,21 +38,22 @@ fn revision(file: &Path) -> i64 {
         .unwrap()
 }
 
-/// What a command on a store leaves in a file.
+/// The content of a file that a command on a store writes.
 fn written(home: &Path, words: &[&str], file: &str) -> String {
     let output = bookd("127.0.0.1:1", home, words);
     assert!(output.status.success(), "{words:?}\n{}", said(&output));
     std::fs::read_to_string(home.join(file)).unwrap()
 }
 
-/// Before schema 4 none was written down; what moved has its own, from the log.
+/// The export without original starts: before schema 4 none was stored, and moved appointments have
+/// one from the log.
 fn without_original_starts(exported: &str) -> String {
     let mut pieces = exported.split(",\"original_start\":\"");
     let first = pieces.next().unwrap().to_owned();
     pieces.fold(first, |text, piece| text + piece.split_once('"').unwrap().1)
 }
 
-/// What a released file holds is exported as the binary of its time exported it, and is sound.
+/// A released file is exported as the binary of its time exported it, and is sound.
 fn everything_is_exported(home: &Path, file: &Path) {
     let wanted = std::fs::read_to_string(file.with_extension("json")).unwrap();
     let export = ["export", "all.json", "--codes"];
@@ -121,7 +122,7 @@ async fn it_goes_on(channel: &Channel, last: i64) {
     assert_eq!(updated.revision, last + 1, "revisions go on");
     let list = pb::ListAppointmentsRequest {
         calendar_id: CALENDAR.to_owned(),
-        // The files were made at one time, and this one is later.
+        // The appointments of the files are past, so that the list begins at the epoch.
         start_time: Some(prost_types::Timestamp::default()),
         states: vec![
             pb::AppointmentState::Cancelled as i32,

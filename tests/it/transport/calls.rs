@@ -1,4 +1,4 @@
-//! The log of calls: written when asked for, in both formats, with nothing of anybody in it.
+//! The access log: written when asked for, in both formats, without personal data.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -13,7 +13,7 @@ use crate::harness::connect;
 use crate::http2::{Connection, END_HEADERS, END_STREAM, HEADERS, call_headers, frame};
 use crate::kill::Process;
 
-/// What may not be in a line: what the calls below said.
+/// Words of the calls below that must not be in a line.
 const PERSONAL: [&str; 7] = [
     "Grace",
     "grace@",
@@ -24,7 +24,8 @@ const PERSONAL: [&str; 7] = [
     "0190163d",
 ];
 
-/// Makes five calls: one that is answered OK, one that is refused, two of unknown methods, and one past its deadline.
+/// Makes five calls: one that is answered OK, one that is refused, two of unknown methods, and one
+/// past its deadline.
 async fn make_calls(address: SocketAddr, channel: &Channel) {
     let rule = pb::AvailabilityRule {
         start_time: "00:00".to_owned(),
@@ -74,7 +75,8 @@ async fn make_calls(address: SocketAddr, channel: &Channel) {
         .await
         .unwrap_err();
     }
-    // Answered before anybody looks for the method. Sent by hand: a client would not wait for the answer.
+    // The deadline is checked before the method. The call is sent by hand, because a client would
+    // not wait for the answer.
     let mut late = Connection::shaken(address).await;
     let mut headers = call_headers("/bookd.v1.BookingService/grace@example.com");
     headers.extend(b"\x00\x0cgrpc-timeout\x020m");
@@ -83,7 +85,7 @@ async fn make_calls(address: SocketAddr, channel: &Channel) {
     late.next_of(HEADERS).await.expect("it is answered");
 }
 
-/// What a server with these flags logs of a few calls.
+/// The lines that a server with these flags logs of these calls.
 async fn log_of(flags: &[&str]) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_bookd"));

@@ -1,7 +1,7 @@
-//! Extreme instants, lengths and numbers: whatever a client sends, the answer is documented and comes in time.
+//! Extreme instants, lengths and numbers: every call gets a documented answer in time.
 //!
-//! INTERNAL and UNKNOWN would be a slip of ours, and so would a call that is not answered, or an answer that has no JSON
-//! form.
+//! INTERNAL or UNKNOWN is a bug of the server, and so is a call without an answer, or an answer
+//! without a JSON form.
 
 use std::fmt::Debug;
 use std::time::Duration as Patience;
@@ -35,7 +35,8 @@ const SECONDS: [i64; 14] = [
 ];
 const NUMBERS: [i32; 5] = [i32::MIN, -1, 0, 1, i32::MAX];
 
-/// The answer of a call, seen that it comes in time, can be read, and is none of ours to be ashamed of.
+/// The answer of a call; asserts that it comes in time, has a JSON form, and has no code that means
+/// a bug of the server.
 pub async fn answered<T: Message>(
     what: &dyn Debug,
     call: impl Future<Output = Result<Response<T>, Status>>,
@@ -132,7 +133,8 @@ async fn no_instant_is_too_early_or_too_late_to_be_answered() {
     bookd.stop().await;
 }
 
-/// The first day, week, month and year that can be booked begin before the first instant of a timestamp in the east.
+/// In the east the first day, week, month and year that can be booked begin before the first
+/// instant of a timestamp.
 #[tokio::test]
 async fn a_limit_is_explained_at_the_edges_of_time_wherever_the_calendar_is() {
     let bookd = Bookd::with_ada().await;
@@ -184,7 +186,8 @@ async fn a_limit_is_explained_at_the_edges_of_time_wherever_the_calendar_is() {
     bookd.stop().await;
 }
 
-/// `DateTime.MaxValue` of .NET, by which calendars mean for ever: the last second with a fraction.
+/// `DateTime.MaxValue` of .NET, which calendars use as the end of time: the last second with a
+/// fraction.
 #[tokio::test]
 async fn busy_time_that_lasts_to_the_end_of_time_is_listed_and_exported() {
     const LAST: i64 = 253_402_300_799;
@@ -326,7 +329,7 @@ async fn no_number_or_length_is_too_small_or_too_large_to_be_answered() {
     bookd.stop().await;
 }
 
-/// Lists, explains, books, moves and cancels with whatever the type is now.
+/// Lists, explains, books, moves and cancels with the type as it is now.
 async fn try_the_odd_type(bookd: &Bookd) {
     let mut client = bookd.booking();
     let appointment_type_id = "odd".to_owned();

@@ -1,4 +1,5 @@
-//! Odd texts and forged page tokens in every field that takes text: the answer is documented and comes in time.
+//! Odd texts and forged page tokens, in every field that takes text: every call gets a documented
+//! answer in time.
 
 use bookd::proto::v1 as pb;
 
@@ -25,7 +26,7 @@ const TEXTS: [&str; 16] = [
     "🦀🦀🦀🦀🦀🦀🦀🦀",
 ];
 
-/// As a date, a zone, a start, and everything that a booking says.
+/// Sends the text as a date, a zone, a start, and in every field of a booking.
 async fn book_with(bookd: &Bookd, text: &str) {
     let list = pb::ListSlotsRequest {
         calendar_id: "ada".into(),
@@ -58,7 +59,7 @@ async fn book_with(bookd: &Bookd, text: &str) {
     let _ = answered(&book, bookd.booking().book_appointment(book.clone())).await;
 }
 
-/// As hours, dates and zones of a calendar.
+/// Sends the text as hours, dates and zone of a calendar.
 async fn change_hours_with(bookd: &Bookd, text: &str) {
     let ranged = pb::AvailabilityRule {
         from_date: text.into(),
@@ -91,7 +92,7 @@ async fn change_hours_with(bookd: &Bookd, text: &str) {
     .await;
 }
 
-/// As a filter and as a page token.
+/// Sends the text as a filter and as a page token.
 async fn list_with(bookd: &Bookd, text: &str) {
     let find = pb::ListAppointmentsRequest {
         confirmation_code: text.into(),
@@ -136,7 +137,7 @@ async fn no_text_is_too_odd_to_be_answered() {
     bookd.stop().await;
 }
 
-/// The token with each byte in turn made something else.
+/// The token with each byte in turn replaced by other values.
 fn forged(token: &str) -> impl Iterator<Item = String> {
     let token = token.to_owned();
     (0..token.len() / 2).flat_map(move |byte| {
@@ -222,7 +223,7 @@ async fn no_forged_page_token_is_too_odd_to_be_answered() {
     }
     forge_tokens_of_slots(&bookd).await;
     forge_tokens_of_changes(&bookd).await;
-    // Still there, and still right.
+    // The right answer is still given.
     let request = pb::ListAppointmentsRequest {
         page_size: 10,
         ..appointments

@@ -1,4 +1,4 @@
-//! Connections: their limits and their ends.
+//! Connections of a server: their limits and their ends.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -26,7 +26,7 @@ use crate::http2::{
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
 pub const LONG: Duration = Duration::from_secs(3_600);
 
-/// Answers a check when the gate opens, and a watch never.
+/// A health service that answers a check when the gate opens, and a watch never.
 #[derive(Clone)]
 pub struct Gate {
     pub entered: Arc<Notify>,
@@ -150,7 +150,7 @@ async fn a_connection_with_a_preface_outlives_the_handshake_timer() {
     let running = start(limits, &Gate::opened());
     let mut patient = Connection::shaken(running.local_addr()).await;
     eventually(|| running.metrics().open() == 1).await;
-    // A connection that came later has met its timer, so the earlier one would have too.
+    // A later connection has met its timer, so the earlier one would have too.
     let mut silent = Connection::open(running.local_addr()).await;
     silent.closed().await;
     patient
@@ -223,7 +223,8 @@ async fn a_call_in_flight_is_finished_after_goaway_by_age() {
     let mut aged = client(running.local_addr()).await;
     let call = tokio::spawn(async move { check(&mut aged).await });
     gate.entered.notified().await;
-    // Connections live about as long as each other, so when this one ends the earlier has had its GOAWAY or soon has.
+    // Connections live about equally long, so when this one ends the earlier one has got its GOAWAY
+    // or soon will.
     let mut idle = Connection::shaken(running.local_addr()).await;
     assert!(idle.next_of(GOAWAY).await.is_some());
     idle.ended().await;
@@ -325,7 +326,7 @@ async fn a_header_bomb_is_refused_before_any_handler_sees_it() {
             None => break None,
         }
     };
-    // Either 431 without a body, or the connection is given up.
+    // The answer is 431 without a body, or the connection is closed.
     assert!(refusal.is_none_or(|frame| frame.kind != HEADERS || frame.flags & END_STREAM != 0));
     assert_eq!(gate.calls.load(Relaxed), 0);
     check(&mut client).await.unwrap();
@@ -368,7 +369,8 @@ async fn a_stream_above_the_limit_is_refused() {
     let mut connection = Connection::shaken(running.local_addr()).await;
     assert!(connection.next_of(SETTINGS).await.is_some());
     connection.send(&frame(SETTINGS, 1, 0, &[])).await;
-    // Neither request ends: the first call would be answered at once, for it has no message, and make room.
+    // Neither request ends: a finished first call would be answered at once, because it has no
+    // message, and make room for the second.
     for stream in [1, 3] {
         connection
             .send(&frame(HEADERS, END_HEADERS, stream, &call_headers(WATCH)))
@@ -387,7 +389,8 @@ fn a_lane_here_needs_a_runtime() {
     assert_eq!(error.kind(), io::ErrorKind::Other);
 }
 
-/// Answers a check with nothing, and one of the service `block` by blocking its worker's thread until it is told.
+/// A health service that answers a check at once, and blocks its worker's thread on a check of the
+/// service `block` until it is released.
 #[derive(Clone)]
 struct Blocking {
     worker: usize,
@@ -459,7 +462,7 @@ async fn connections_are_accepted_and_served_by_the_others_while_a_worker_is_stu
                 .unwrap_or_else(|_| panic!("worker {stuck} is stuck: {what}"));
             *called.lock().unwrap().last().unwrap()
         };
-        // In turn, until it is the turn of the worker that is to be stuck.
+        // Workers get connections in turn, until it is the turn of the worker that is to be stuck.
         for worker in 0..stuck {
             assert_eq!(served("not yet").await, worker);
         }
@@ -482,7 +485,7 @@ async fn connections_are_accepted_and_served_by_the_others_while_a_worker_is_stu
         assert_eq!((0..WORKERS).find(is_idle), None, "the others take turns");
         free.send(()).unwrap();
         blocked.await.unwrap().unwrap();
-        // Once it runs it has its turn again.
+        // A worker that runs again gets its turn again.
         let again = async { while served("it is free").await != stuck {} };
         tokio::time::timeout(PATIENCE, again)
             .await

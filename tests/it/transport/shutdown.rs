@@ -1,4 +1,4 @@
-//! The end of the server: calls in flight are finished within the grace, and cut after it.
+//! Shutdown of the server: calls in flight are finished within the grace, and cut after it.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;

@@ -19,7 +19,7 @@ use crate::words::refused;
 
 pub type Stream = Streaming<pb::WatchAppointmentsResponse>;
 
-/// Nothing here takes so long; what never comes must fail and not hang.
+/// The longest wait for a message; a message that never comes must fail the test.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn settings() -> Settings {
@@ -66,7 +66,7 @@ pub async fn said(stream: &mut Stream) -> Result<Message, Status> {
         .expect("a message says something"))
 }
 
-/// The next change; marks of progress before it are passed over.
+/// The next change; progress marks before it are skipped.
 pub async fn change(stream: &mut Stream) -> pb::Change {
     loop {
         if let Message::Change(change) = said(stream).await.unwrap() {
@@ -75,7 +75,7 @@ pub async fn change(stream: &mut Stream) -> pb::Change {
     }
 }
 
-/// What comes before the mark that everything up to a revision was said.
+/// The changes before the progress mark of this revision.
 pub async fn changes_up_to(stream: &mut Stream, revision: i64) -> Vec<pb::Change> {
     let mut changes = Vec::new();
     loop {
@@ -109,7 +109,8 @@ fn quarter(number: i64) -> Option<Timestamp> {
     })
 }
 
-/// Books, moves, changes and cancels until it is told to stop; times of its own calendar, so that all of it succeeds.
+/// Tasks that book, move, update and cancel until they are stopped, each on its own calendar, so
+/// that every call succeeds.
 pub struct Writers {
     is_over: Arc<AtomicBool>,
     tasks: Vec<JoinHandle<()>>,
@@ -126,7 +127,7 @@ impl Writers {
             );
             tokio::spawn(async move {
                 let mut number = 0;
-                // A calendar has so many quarters until its horizon.
+                // The horizon of a calendar has more quarters of an hour than this.
                 while !is_over.load(Ordering::SeqCst) && number < 20_000 {
                     write_four(client.clone(), &calendar, number).await;
                     number += 2;
@@ -145,7 +146,7 @@ impl Writers {
     }
 }
 
-/// A booking, a move, another note, and for every other a cancellation.
+/// Books, moves, and updates the note; every other appointment is cancelled too.
 async fn write_four(mut client: BookingServiceClient<Channel>, calendar: &str, number: i64) {
     let book = pb::BookAppointmentRequest {
         calendar_id: calendar.to_owned(),
@@ -188,7 +189,8 @@ async fn write_four(mut client: BookingServiceClient<Channel>, calendar: &str, n
     }
 }
 
-/// A booking, a move and a cancellation show the appointment as of their revisions, and the times before and after.
+/// Asserts that a booking, a move and a cancellation show the appointment as of their revisions,
+/// with its times before and after.
 fn is_told_as_it_was(told: &[pb::Change], booked: &pb::Appointment) {
     let (book, moved, cancelled) = (&told[1].events[0], &told[2].events[0], &told[3].events[0]);
     assert_eq!(
@@ -289,7 +291,7 @@ async fn a_watch_is_told_of_its_calendars_and_of_no_others() {
     assert_eq!(revisions(&changes_up_to(&mut unborn, 3).await), [0; 0]);
     bookd.book(at("other", "09:00")).await.unwrap();
     bookd.book(at("acme/bob", "09:00")).await.unwrap();
-    // One change of two appointments: each watch is told of its own.
+    // One change has two appointments; each watch gets its own.
     let requests = vec![at("acme/ada", "10:00"), at("other", "10:00")];
     bookd
         .booking()
@@ -314,7 +316,7 @@ async fn a_watch_is_told_of_its_calendars_and_of_no_others() {
         );
     }
     assert_eq!(revisions(&changes_up_to(&mut unborn, 7).await), [7]);
-    // Nothing happens, and still it is said that nothing was missed.
+    // Without changes progress marks still say that nothing was missed.
     for _ in 0..3 {
         let Message::Progress(progress) = said(&mut unborn).await.unwrap() else {
             panic!("nothing changed")
@@ -344,7 +346,8 @@ async fn what_is_personal_is_told_as_it_is_now_wherever_the_change_is_read_from(
         ..at("ada", "10:00")
     };
     let booked = bookd.book(secret).await.unwrap();
-    // It reads one change and then nothing for a while: what waits for it was read before the removal.
+    // This watcher reads one change and pauses: the change that waits for it was read before the
+    // removal.
     let mut slow = bookd
         .engine()
         .watch(

@@ -1,4 +1,4 @@
-//! How a watch ends, or does not begin: always with a reason, and with the revision to go on from.
+//! Ends and refusals of a watch: each has a reason, and the revision from which to go on.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use crate::watch::{
 };
 use crate::words::{Refused, refused};
 
-/// Days that changes are kept in these tests.
+/// Days for which these tests keep changes.
 const KEPT: i64 = 2;
 
 async fn start_keeping() -> Bookd {
@@ -52,7 +52,7 @@ async fn history_that_is_gone_is_refused_with_the_oldest_that_is_left_and_the_sa
         }
     };
     let kept = bookd.book(tuesday("10:00")).await.unwrap();
-    // Everything is kept for two days, and to the second.
+    // Every change is kept for two days, to the second.
     bookd.advance(DAY).await;
     let mut all = watch(&bookd, of_calendar("", 1)).await.unwrap();
     assert_eq!(revisions(&changes_up_to(&mut all, 4).await), [1, 2, 3, 4]);
@@ -94,7 +94,7 @@ async fn history_that_is_gone_is_refused_with_the_oldest_that_is_left_and_the_sa
         assert_eq!(changes.changes.len(), 1);
         bookd = bookd.restart().await;
     }
-    // The last change stays for ever: the next one must know its number.
+    // The last change is never removed, because the next one needs its number.
     bookd.advance(400 * DAY).await;
     let bookd = bookd.restart().await;
     assert_eq!(bookd.revision().await, 4);
@@ -180,7 +180,7 @@ async fn a_watcher_that_falls_too_far_behind_is_cut_with_what_it_was_told_last()
         .watch(CalendarFilter::All, Revision(1), None)
         .await
         .unwrap();
-    // It is up to date once; whoever only catches up may be as far behind as he likes.
+    // The watcher is up to date once; one that is catching up may lag by any number.
     let mut last = Revision(0);
     loop {
         match slow.next().await.unwrap() {
@@ -233,7 +233,7 @@ async fn a_client_that_does_not_read_slows_nobody_and_is_cut_with_what_it_was_se
     })
     .await;
     open_quarters(&bookd, "ada").await;
-    // More than any window holds is there for it to read.
+    // The changes are more than the windows of the connection hold.
     let long = "x".repeat(4_000);
     for number in 0..300 {
         bookd.book(quarter(number, &long)).await.unwrap();
@@ -252,7 +252,7 @@ async fn a_client_that_does_not_read_slows_nobody_and_is_cut_with_what_it_was_se
         .unwrap()
         .into_inner();
     let mut reader = watch(&bookd, of_calendar("", newest + 1)).await.unwrap();
-    // Others write and read meanwhile, and that for longer than it may rest.
+    // Others write and read for longer than the watcher may stall.
     let (begun, mut number) = (Instant::now(), 0);
     while begun.elapsed() < stall_max * 10 || number < 20 {
         bookd.book(quarter(300 + number, "")).await.unwrap();

@@ -1,4 +1,5 @@
-//! A watch that is resumed anywhere, or begun behind a list, misses and repeats nothing while writers write.
+//! A watch that is resumed anywhere, or begun behind a list, misses and repeats nothing while
+//! writers write.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,8 @@ use crate::watch::{
 #[tokio::test]
 async fn a_watch_resumed_a_thousand_times_at_random_misses_and_repeats_nothing_while_writers_write()
 {
-    // A ring so small that every watcher goes back and forth between it and the store; and the usual one.
+    // With the small tail every watcher alternates between the tail and the store; the other size
+    // is the usual one.
     for (tail_changes_max, seed) in [(16, 11), (WatchSettings::default().tail_changes_max, 12)] {
         resume(tail_changes_max, seed).await;
     }
@@ -59,7 +61,7 @@ async fn resume(tail_changes_max: usize, seed: u64) {
     bookd.stop().await;
 }
 
-/// What a calendar has, by what a list and the changes behind it say.
+/// The appointments of a calendar by a list and the changes after it.
 type Model = BTreeMap<String, (Option<Timestamp>, Option<Timestamp>, i32, Vec<String>)>;
 
 fn note(model: &mut Model, calendar: &str, it: &pb::Appointment) {
@@ -120,7 +122,7 @@ async fn a_list_at_a_revision_and_a_watch_behind_it_are_exact_while_writers_writ
             .await
             .unwrap();
         watched.push((model, revision, stream));
-        // Some more are written meanwhile.
+        // Writers make some more changes meanwhile.
         let mut more = watch(&bookd, of_calendar("bob", 0)).await.unwrap();
         for _ in 0..10 {
             change(&mut more).await;
@@ -131,7 +133,8 @@ async fn a_list_at_a_revision_and_a_watch_behind_it_are_exact_while_writers_writ
     let (now, _) = listed(&bookd, "ada", 1_000).await;
     assert!(now.len() > 20);
     for (mut model, revision, mut stream) in watched {
-        // A booking of its own ends the wait: a filtered watch is not woken by what others do.
+        // Only a change of this calendar ends the wait: changes of others do not wake a filtered
+        // watch.
         let changes = async {
             let mut changes = Vec::new();
             while !(model_is(&model, &changes, &now)) {

@@ -1,4 +1,5 @@
-//! What every proof shares: chance from a seed, random calls, the record of what was answered, and its checkers.
+//! What every proof shares: chance from a seed, random calls, the record of what was answered, and
+//! its checkers.
 //!
 //! Compiled once for integration tests, the simulation and fuzzing.
 #![allow(

@@ -1,4 +1,5 @@
-//! The disk as SQLite sees it: a VFS of its own (SQLite, "The OS Interface"), with the WAL index in memory.
+//! The disk as SQLite sees it: a VFS of its own (SQLite, "The OS Interface"), with the WAL index in
+//! memory.
 //!
 //! `disk` has all behaviour of a disk; this file has pointers and calling conventions, and nothing
 //! else.
@@ -88,8 +89,9 @@ impl Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        // SAFETY: it was made by `new`. Connections that are still open go on with the files that they have, and each
-        // of these has its own share of the state; the little that names the VFS is left to them.
+        // SAFETY: it was made by `new`. Connections that are still open go on with the files that
+        // they have, and each of these has its own share of the state; the little that names the
+        // VFS is left to them.
         unsafe {
             ffi::sqlite3_vfs_unregister(self.vfs);
         }
