@@ -457,18 +457,12 @@ pub fn live_a_life(world: &mut World) {
     });
     world.run(&cancel(booked.id));
     let ttl = Seconds::new(10 * MINUTE).unwrap();
-    world.run(&Command::Hold {
-        booking: booking(2, "ada", at_hour(9)),
-        ttl,
-    });
-    world.run(&Command::Hold {
-        booking: booking(3, "ada", at_hour(10)),
-        ttl,
-    });
-    world.run(&Command::Hold {
-        booking: booking(4, "ada", at_hour(11)),
-        ttl,
-    });
+    for (number, hour) in [(2, 9), (3, 10), (4, 11)] {
+        world.run(&Command::Hold {
+            booking: booking(number, "ada", at_hour(hour)),
+            ttl,
+        });
+    }
     world.run(&Command::Confirm {
         appointment: appointment_id(2),
         invitee: None,
