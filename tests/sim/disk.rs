@@ -52,14 +52,14 @@ impl Machine {
         found.unwrap_or_else(|error| vec![error])
     }
 
-    fn goes_on(&self, next: Disk) {
+    fn replace_disk(&self, next: Disk) {
         self.before.borrow_mut().push(self.disk.replace(next));
     }
 
     /// Kills the program: nothing of it reaches the disk any more.
     pub fn kill(&self) {
         let next = self.disk.borrow().after_kill();
-        self.goes_on(next);
+        self.replace_disk(next);
     }
 
     pub fn cut_power_after(&self, accesses: u64) {
@@ -78,7 +78,7 @@ impl Machine {
 
     pub fn restore_power(&self) {
         let next = self.disk.borrow().after_power_loss();
-        self.goes_on(next);
+        self.replace_disk(next);
     }
 
     /// Cancels the failures and power cuts that have not come yet.

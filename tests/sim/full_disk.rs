@@ -61,7 +61,7 @@ fn fill(story: &mut Story, life: &mut Life, disk: &Disk) {
 }
 
 /// A service with a reserve, on whose disk another program then leaves so many bytes.
-fn lives_on(seed: u64, left: usize, reserve: usize) -> (Disk, Story, Life) {
+fn start_on_small_disk(seed: u64, left: usize, reserve: usize) -> (Disk, Story, Life) {
     let disk = Disk::new(seed);
     let mut story = Story::new(seed);
     disk.leave_room(Some(ROOM));
@@ -72,7 +72,7 @@ fn lives_on(seed: u64, left: usize, reserve: usize) -> (Disk, Story, Life) {
     (disk, story, life)
 }
 
-fn judged(mut story: Story, mut life: Life, disk: &Disk, what: &str) {
+fn judge(mut story: Story, mut life: Life, disk: &Disk, what: &str) {
     story.settle(&mut life);
     life.stop();
     story.judge(disk);
@@ -82,7 +82,7 @@ fn judged(mut story: Story, mut life: Life, disk: &Disk, what: &str) {
 #[test]
 fn on_a_full_disk_writing_goes_on_with_the_room_of_the_wal_and_of_the_reserve() {
     for reserve in [0, MIB] {
-        let (disk, mut story, mut life) = lives_on(11, LEFT, reserve);
+        let (disk, mut story, mut life) = start_on_small_disk(11, LEFT, reserve);
         assert_eq!(disk.length("-reserve"), reserve);
         let (database, changed) = (disk.length(""), counted(&story).0);
         if reserve > 0 {
@@ -121,14 +121,14 @@ fn on_a_full_disk_writing_goes_on_with_the_room_of_the_wal_and_of_the_reserve() 
             "it is made again once there is room"
         );
         story.go_on(&mut life, 5, &disk);
-        judged(story, life, &disk, "full");
+        judge(story, life, &disk, "full");
     }
 }
 
 #[test]
 fn a_start_on_a_full_disk_reads_and_writes_again_once_there_is_room() {
     for (seed, loses_power) in (20..24).map(|seed| (seed, seed % 2 == 0)) {
-        let (disk, mut story, mut life) = lives_on(seed, 50_000, 0);
+        let (disk, mut story, mut life) = start_on_small_disk(seed, 50_000, 0);
         fill(&mut story, &mut life, &disk);
         if seed % 3 == 0 {
             life.stop();
@@ -161,7 +161,7 @@ fn a_start_on_a_full_disk_reads_and_writes_again_once_there_is_room() {
         let changed = counted(&story).0;
         story.go_on(&mut life, 10, &disk);
         assert!(counted(&story).0 > changed, "{what}: there is room again");
-        judged(story, life, &disk, &what);
+        judge(story, life, &disk, &what);
     }
 }
 
@@ -170,7 +170,7 @@ fn wherever_the_power_goes_while_the_disk_is_full_nothing_acknowledged_is_lost()
     let (mut cuts, mut refused, mut at) = (0, 0, 0);
     loop {
         let reserve = if at % 3 == 0 { MIB } else { 0 };
-        let (disk, mut story, mut life) = lives_on(at, 5_000, reserve);
+        let (disk, mut story, mut life) = start_on_small_disk(at, 5_000, reserve);
         disk.cut_after(at);
         story.go_on(&mut life, ROUNDS, &disk);
         refused += usize::from(counted(&story).1 > 0 || disk.length("-reserve") < reserve);
@@ -184,7 +184,7 @@ fn wherever_the_power_goes_while_the_disk_is_full_nothing_acknowledged_is_lost()
         let mut life = Life::start(&next, &story).unwrap_or_else(|error| panic!("{what}: {error}"));
         story.go_on(&mut life, 2, &next);
         next.leave_room(None);
-        judged(story, life, &next, &what);
+        judge(story, life, &next, &what);
         at += STEP;
     }
     eprintln!("{cuts} power cuts, {refused} of them after there was no room");

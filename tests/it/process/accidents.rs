@@ -20,7 +20,7 @@ pub fn offline(folder: &Path, words: &[&str]) -> Output {
     bookd("127.0.0.1:1", folder, words)
 }
 
-pub fn beside(file: &Path, ending: &str) -> PathBuf {
+pub fn with_ending(file: &Path, ending: &str) -> PathBuf {
     PathBuf::from(format!("{}{ending}", file.display()))
 }
 
@@ -146,30 +146,30 @@ async fn nothing_is_acknowledged_once_a_file_is_gone_and_the_server_says_which_a
             let folder = TempDir::new().unwrap();
             let file = folder.path().join("bookd.db");
             let (process, channel, _) = served(&file).await;
-            happens(&beside(&file, ending));
+            happens(&with_ending(&file, ending));
             if !is_idle {
                 let refused = book(&channel, 3).await.expect_err(says);
                 let allowed = [tonic::Code::Unavailable, tonic::Code::Unknown];
                 assert!(allowed.contains(&refused.code()), "{says}: {refused:?}");
             }
-            let (status, told) = tokio::task::spawn_blocking(|| process.ended_by_itself())
+            let (status, message) = tokio::task::spawn_blocking(|| process.ended_by_itself())
                 .await
                 .unwrap();
             assert_eq!(
                 status.code(),
                 Some(Exit::FileGone.code().into()),
-                "{says}: {told}"
+                "{says}: {message}"
             );
-            let line = told
+            let line = message
                 .lines()
                 .find(|line| line.contains("ERROR"))
-                .expect(&told);
+                .expect(&message);
             assert!(
                 line.contains(says)
                     && line.contains("bookd check") | line.contains("restore a backup"),
                 "{line}"
             );
-            assert!(!told.contains("is on disk"), "{told}");
+            assert!(!message.contains("is on disk"), "{message}");
         }
     }
 }
@@ -188,13 +188,17 @@ async fn a_stop_does_not_say_that_all_is_on_disk_when_the_file_is_gone() {
     ]);
     let process = Process::spawn(serve, "or with this program");
     remove(&file);
-    let (status, told) = tokio::task::spawn_blocking(|| process.terminate_and_read())
+    let (status, message) = tokio::task::spawn_blocking(|| process.terminate_and_read())
         .await
         .unwrap();
-    assert_eq!(status.code(), Some(Exit::FileGone.code().into()), "{told}");
+    assert_eq!(
+        status.code(),
+        Some(Exit::FileGone.code().into()),
+        "{message}"
+    );
     assert!(
-        told.contains("bookd.db was removed") && !told.contains("is on disk"),
-        "{told}"
+        message.contains("bookd.db was removed") && !message.contains("is on disk"),
+        "{message}"
     );
 }
 
@@ -214,12 +218,12 @@ async fn what_was_acknowledged_is_there_when_a_moved_database_is_put_back_or_its
         let file = folder.path().join("bookd.db");
         let (process, channel, answers) = served(&file).await;
         drop(channel);
-        happens(&beside(&file, ending));
+        happens(&with_ending(&file, ending));
         let (status, _) = tokio::task::spawn_blocking(|| process.ended_by_itself())
             .await
             .unwrap();
         assert_eq!(status.code(), Some(Exit::FileGone.code().into()));
-        mends(&beside(&file, ending));
+        mends(&with_ending(&file, ending));
         let check = offline(folder.path(), &["check"]);
         assert!(check.status.success(), "{ending}: {}", said(&check));
         has_all(&file, &answers).await;
@@ -256,17 +260,18 @@ async fn another_writer_of_the_file_stops_the_server_instead_of_being_refused_fo
                 tonic::Code::Unavailable,
                 "nothing happened: {refused:?}"
             );
-            let (status, told) = tokio::task::spawn_blocking(|| process.ended_by_itself())
+            let (status, message) = tokio::task::spawn_blocking(|| process.ended_by_itself())
                 .await
                 .unwrap();
             assert_eq!(
                 status.code(),
                 Some(Exit::WriterStopped.code().into()),
-                "{told}"
+                "{message}"
             );
             assert!(
-                told.contains("ERROR") && told.contains("another program writes to the database"),
-                "{told}"
+                message.contains("ERROR")
+                    && message.contains("another program writes to the database"),
+                "{message}"
             );
             Process::start(&file)
         } else {
@@ -276,7 +281,7 @@ async fn another_writer_of_the_file_stops_the_server_instead_of_being_refused_fo
         assert!(process.terminate_beside_clients().await.success());
         ["", "-wal", "-shm"]
             .into_iter()
-            .for_each(|ending| drop(fs::remove_file(beside(&file, ending))));
+            .for_each(|ending| drop(fs::remove_file(with_ending(&file, ending))));
     }
 }
 
@@ -328,7 +333,7 @@ async fn a_check_writes_nothing_and_sees_what_is_in_the_wal() {
     process.kill();
     let revisions = "log        R4       4 ";
     check_leaves(&home, Exit::Done, revisions);
-    remove(&beside(&file, "-shm"));
+    remove(&with_ending(&file, "-shm"));
     check_leaves(&home, Exit::Done, revisions);
     assert!(
         Process::start(&file)
@@ -336,7 +341,7 @@ async fn a_check_writes_nothing_and_sees_what_is_in_the_wal() {
             .await
             .success()
     );
-    assert!(!beside(&file, "-wal").exists());
+    assert!(!with_ending(&file, "-wal").exists());
     check_leaves(&home, Exit::Done, revisions);
     // The damage is only in the WAL.
     let other = folder.path().join("copied");
@@ -347,13 +352,13 @@ async fn a_check_writes_nothing_and_sees_what_is_in_the_wal() {
         .unwrap();
     for ending in ["", "-wal"] {
         fs::copy(
-            beside(&file, ending),
-            beside(&other.join("bookd.db"), ending),
+            with_ending(&file, ending),
+            with_ending(&other.join("bookd.db"), ending),
         )
         .unwrap();
     }
     check_leaves(&other, Exit::Failed, "rows: appointment");
-    remove(&beside(&other.join("bookd.db"), "-wal"));
+    remove(&with_ending(&other.join("bookd.db"), "-wal"));
     check_leaves(&other, Exit::Done, revisions);
     drop(connection);
     // A transaction was interrupted without a WAL.
@@ -363,8 +368,8 @@ async fn a_check_writes_nothing_and_sees_what_is_in_the_wal() {
     connection.execute_batch(spilled).unwrap();
     for ending in ["", "-journal"] {
         fs::copy(
-            beside(&file, ending),
-            beside(&other.join("bookd.db"), ending),
+            with_ending(&file, ending),
+            with_ending(&other.join("bookd.db"), ending),
         )
         .unwrap();
     }

@@ -25,7 +25,7 @@ fn offline(folder: &Path, words: &[&str]) -> Output {
 }
 
 /// The JSON that a successful command prints.
-pub fn well(folder: &Path, words: &[&str]) -> Value {
+pub fn run_json(folder: &Path, words: &[&str]) -> Value {
     let words: Vec<&str> = words.iter().copied().chain(["--json"]).collect();
     let output = offline(folder, &words);
     assert!(output.status.success(), "{words:?}\n{}", said(&output));
@@ -93,7 +93,7 @@ async fn served() -> (TempDir, PathBuf) {
     book(&channel, 0..5).await;
     drop(channel);
     assert!(process.terminate_beside_clients().await.success());
-    well(&home, &["backup", "copy.db"]);
+    run_json(&home, &["backup", "copy.db"]);
     (folder, home)
 }
 
@@ -186,7 +186,7 @@ fn refuses_other_versions(home: &Path) {
         "{}",
         said(&refused)
     );
-    let restored = well(home, &["restore", "older.db", "--store", "sqlite:newer.db"]);
+    let restored = run_json(home, &["restore", "older.db", "--store", "sqlite:newer.db"]);
     assert_eq!(
         (&restored["calendars"], &restored["appointments"]),
         (&json!(2), &json!(16))
@@ -208,12 +208,12 @@ async fn a_backup_that_cannot_be_written_whole_leaves_nothing() {
         .current_dir(&home)
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{told}");
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{message}");
     assert!(
-        told.contains("bookd.db was copied to other.db")
-            && told.contains("nothing of the copy was left"),
-        "{told}"
+        message.contains("bookd.db was copied to other.db")
+            && message.contains("nothing of the copy was left"),
+        "{message}"
     );
     assert_eq!(kept(&home), before);
 }
@@ -335,7 +335,7 @@ async fn a_backup_is_one_file_on_its_own_that_whoever_may_read_the_store_may_rea
         std::fs::Permissions::from_mode(0o640),
     )
     .unwrap();
-    let made = well(&home, &["backup", "mine.db"]);
+    let made = run_json(&home, &["backup", "mine.db"]);
     assert_eq!(mode("mine.db"), 0o640);
     let bytes = std::fs::metadata(home.join("mine.db")).unwrap().len();
     assert_eq!(made["bytes"], bytes);
@@ -348,7 +348,7 @@ async fn a_backup_is_one_file_on_its_own_that_whoever_may_read_the_store_may_rea
         "{:?}",
         names(&home)
     );
-    well(&home, &["restore", "mine.db", "--store", "sqlite:again.db"]);
+    run_json(&home, &["restore", "mine.db", "--store", "sqlite:again.db"]);
     assert_eq!(mode("again.db"), 0o640);
     // Without `--json` it prints a table.
     let output = offline(&home, &["backup", "table.db"]);
@@ -437,12 +437,15 @@ fn a_backup_that_is_interrupted_leaves_nothing_and_one_that_is_killed_nothing_wi
                 )
             }
         }
-        let told = std::fs::read_to_string(home.join("large.json")).unwrap();
+        let message = std::fs::read_to_string(home.join("large.json")).unwrap();
         assert!(
-            code.is_none() || told.contains("interrupted; nothing was written"),
-            "{told}"
+            code.is_none() || message.contains("interrupted; nothing was written"),
+            "{message}"
         );
     }
     // The file that was left does not disturb the next backup.
-    assert_eq!(well(home, &["backup", "other.db"])["appointments"], 19_987);
+    assert_eq!(
+        run_json(home, &["backup", "other.db"])["appointments"],
+        19_987
+    );
 }

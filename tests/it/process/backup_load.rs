@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tonic::Code;
 use tonic::transport::Channel;
 
-use crate::backup::{book, names, well};
+use crate::backup::{book, names, run_json};
 use crate::harness::connect;
 use crate::kill::{Process, nth, open};
 use crate::words::refused;
@@ -85,7 +85,7 @@ impl Load {
     }
 }
 
-async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+async fn on_other_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 
@@ -160,7 +160,7 @@ async fn a_backup_beside_load_has_all_that_was_acknowledged_and_what_is_restored
         load.more(40).await;
         let before = load.so_far();
         let (home, file) = (home.clone(), format!("{round}.db"));
-        let made = beside(move || well(&home, &["backup", &file])).await;
+        let made = on_other_thread(move || run_json(&home, &["backup", &file])).await;
         assert!(
             load.so_far().len() > before.len(),
             "bookings go on beside a backup"
@@ -186,13 +186,16 @@ async fn a_backup_beside_load_has_all_that_was_acknowledged_and_what_is_restored
             "one a revision"
         );
         let store = format!("sqlite:restored-{file}");
-        let check = well(&home, &["check", "--store", &format!("sqlite:{file}")]);
+        let check = run_json(&home, &["check", "--store", &format!("sqlite:{file}")]);
         assert_eq!(check["damaged"], false);
-        let restored = well(&home, &["restore", file, "--store", &store]);
+        let restored = run_json(&home, &["restore", file, "--store", &store]);
         assert_eq!(restored["revision"], revision);
         let file = home.join(format!("restored-{file}"));
         last = restored_goes_on(&file, revision, &before, &all, last).await;
-        assert_eq!(well(&home, &["check", "--store", &store])["damaged"], false);
+        assert_eq!(
+            run_json(&home, &["check", "--store", &store])["damaged"],
+            false
+        );
     }
     assert!(names(&home).iter().all(|it| !it.contains(".part")));
 }
@@ -223,14 +226,14 @@ async fn whoever_heard_of_what_is_gone_is_told_so_after_every_restore() {
     let kept = book(&channel, 0..3).await;
     let made = {
         let home = home.clone();
-        beside(move || well(&home, &["backup", "copy.db"])).await
+        on_other_thread(move || run_json(&home, &["backup", "copy.db"])).await
     };
     assert_eq!(made["revision"], kept.revision);
-    let mut told = vec![book(&channel, 3..9).await];
+    let mut lost = vec![book(&channel, 3..9).await];
     assert!(process.terminate_beside_clients().await.success());
     for life in 0..2 {
         let file = format!("life-{life}.db");
-        let restored = well(
+        let restored = run_json(
             &home,
             &["restore", "copy.db", "--store", &format!("sqlite:{file}")],
         );
@@ -241,7 +244,7 @@ async fn whoever_heard_of_what_is_gone_is_told_so_after_every_restore() {
             booked.revision,
             restored["next_revision"].as_i64().unwrap() + 1
         );
-        for of in &told {
+        for of in &lost {
             for start in [of.revision, of.revision + 1] {
                 let refused = refused(watched(&channel, start).await);
                 assert!(
@@ -269,7 +272,7 @@ async fn whoever_heard_of_what_is_gone_is_told_so_after_every_restore() {
             panic!("{next:?}")
         };
         assert_eq!(change.revision, restored["next_revision"].as_i64().unwrap());
-        told.push(booked);
+        lost.push(booked);
         assert!(process.terminate_beside_clients().await.success());
     }
 }

@@ -72,7 +72,7 @@ fn of_every_event_and_two_states_exactly_those_are_found_that_the_table_does_not
                     }
                     None => like,
                 };
-                forged.tell(kind, before.as_ref(), after);
+                forged.commit_event(kind, before.as_ref(), after);
                 let is_allowed = is_allowed(kind, from, to);
                 allowed += usize::from(is_allowed);
                 let found = forged.found();
@@ -272,7 +272,7 @@ fn a_hold_that_ends_too_early_too_late_or_twice_is_found_and_so_is_what_only_a_m
         forged.0.now = forged.0.now.plus(seconds_later);
         let mut after = (*before).clone();
         change(&mut after.image);
-        forged.tell(kind, Some(&before), after);
+        forged.commit_event(kind, Some(&before), after);
         let expected: &[&str] = if is_allowed { &[] } else { &["R6"] };
         let found = forged.found();
         let promises: Vec<_> = found.iter().map(|it| it.0).collect();
@@ -300,8 +300,8 @@ fn two_on_one_time_are_found_though_one_of_them_gave_way_later() {
             let first = forged.make(1, at_hour(BEGINNING), S::Confirmed);
             let second =
                 forged.appointment(2, at_hour(BEGINNING).plus(minutes_later * MINUTE), state);
-            let second = forged.tell(kind, None, second);
-            forged.tell(E::Cancelled, Some(&second), called_off(&second));
+            let second = forged.commit_event(kind, None, second);
+            forged.commit_event(E::Cancelled, Some(&second), called_off(&second));
             let expected: &[&str] = if is_conflict { &["R1"] } else { &[] };
             assert_eq!(
                 forged.promises(),
@@ -309,9 +309,9 @@ fn two_on_one_time_are_found_though_one_of_them_gave_way_later() {
                 "{state:?} {minutes_later} minutes later"
             );
 
-            forged.tell(E::Cancelled, Some(&first), called_off(&first));
+            forged.commit_event(E::Cancelled, Some(&first), called_off(&first));
             let third = forged.appointment(3, at_hour(BEGINNING), state);
-            forged.tell(kind, None, third);
+            forged.commit_event(kind, None, third);
             assert_eq!(forged.promises(), expected, "what was given back is free");
         }
     }
@@ -322,7 +322,7 @@ fn what_moved_away_ran_out_or_had_another_calendar_is_in_the_way_of_nobody() {
     let mut forged = Forged::in_a_file();
     let start = at_hour(BEGINNING);
     let first = forged.make(1, start, S::Confirmed);
-    forged.tell(E::Moved, Some(&first), start_at(&first, start.plus(DAY)));
+    forged.commit_event(E::Moved, Some(&first), start_at(&first, start.plus(DAY)));
     forged.make(2, start, S::Held);
     // The hold has expired without a record: its time is free from then on.
     forged.0.now = forged.0.now.plus(10 * MINUTE);
@@ -338,8 +338,8 @@ fn what_moved_away_ran_out_or_had_another_calendar_is_in_the_way_of_nobody() {
     forged.make(4, start, S::Confirmed);
     assert!(forged.promises().is_empty(), "{:?}", forged.found());
     let moved = forged.make(5, start.plus(2 * DAY), S::Confirmed);
-    let there = forged.tell(E::Moved, Some(&moved), start_at(&moved, start));
-    forged.tell(E::Cancelled, Some(&there), called_off(&there));
+    let there = forged.commit_event(E::Moved, Some(&moved), start_at(&moved, start));
+    forged.commit_event(E::Cancelled, Some(&there), called_off(&there));
     assert_eq!(forged.promises(), ["R1"], "a move claims time, too");
 }
 
@@ -348,7 +348,7 @@ fn an_approval_claims_the_time_that_the_request_did_not_take() {
     for (blocks, expected) in [(false, &["R1"][..]), (true, &[])] {
         let mut forged = Forged::in_a_file();
         let request = forged.appointment(1, at_hour(BEGINNING), S::Pending);
-        let request = forged.tell(
+        let request = forged.commit_event(
             E::Booked,
             None,
             request.with_image(Image {
@@ -359,7 +359,7 @@ fn an_approval_claims_the_time_that_the_request_did_not_take() {
         // The other appointment is moved to the same time by a forged event, so that only the
         // approval is judged.
         let other = forged.make(2, at_hour(BEGINNING + 24), S::Confirmed);
-        let other = forged.tell(
+        let other = forged.commit_event(
             E::Updated,
             Some(&other),
             start_at(&other, at_hour(BEGINNING)),
@@ -370,9 +370,10 @@ fn an_approval_claims_the_time_that_the_request_did_not_take() {
             expire_time: None,
             ..request.image.clone()
         };
-        let approved = forged.tell(E::Approved, Some(&request), request.with_image(approved));
-        forged.tell(E::Cancelled, Some(&approved), called_off(&approved));
-        forged.tell(E::Cancelled, Some(&other), called_off(&other));
+        let approved =
+            forged.commit_event(E::Approved, Some(&request), request.with_image(approved));
+        forged.commit_event(E::Cancelled, Some(&approved), called_off(&approved));
+        forged.commit_event(E::Cancelled, Some(&other), called_off(&other));
         assert_eq!(
             forged.promises(),
             [&["R6"][..], expected].concat(),
@@ -412,7 +413,7 @@ fn buffers_and_seats_are_judged_at_the_revision_that_claims_them() {
     };
     for key in 1..=3 {
         let it = seat(&forged, key, start);
-        forged.tell(E::Booked, None, it);
+        forged.commit_event(E::Booked, None, it);
     }
     assert!(
         forged.promises().is_empty(),
@@ -420,8 +421,8 @@ fn buffers_and_seats_are_judged_at_the_revision_that_claims_them() {
         forged.found()
     );
     let fourth = seat(&forged, 4, start);
-    let fourth = forged.tell(E::Booked, None, fourth);
-    forged.tell(E::Cancelled, Some(&fourth), called_off(&fourth));
+    let fourth = forged.commit_event(E::Booked, None, fourth);
+    forged.commit_event(E::Cancelled, Some(&fourth), called_off(&fourth));
     assert_eq!(forged.promises(), ["R1"], "one too many, for a while");
 
     // A session takes 45 minutes, 10 after it and 5 before the next: an hour later is free, a
@@ -430,10 +431,10 @@ fn buffers_and_seats_are_judged_at_the_revision_that_claims_them() {
         let mut forged = Forged::in_a_file();
         put_special(&mut forged.0);
         let first = seat(&forged, 1, start);
-        forged.tell(E::Booked, None, first);
+        forged.commit_event(E::Booked, None, first);
         let next = seat(&forged, 2, start.plus(minutes_later * MINUTE));
-        let next = forged.tell(E::Booked, None, next);
-        forged.tell(E::Cancelled, Some(&next), called_off(&next));
+        let next = forged.commit_event(E::Booked, None, next);
+        forged.commit_event(E::Cancelled, Some(&next), called_off(&next));
         assert_eq!(forged.promises(), expected, "{minutes_later} minutes later");
     }
 }
@@ -445,7 +446,7 @@ fn a_log_that_goes_back_in_time_is_found_but_where_the_clock_was_reset() {
         let second = forged.appointment(2, at_hour(BEGINNING + 1), S::Confirmed);
         let wrong = forged.0.now.plus(1_000 * DAY);
         let right = std::mem::replace(&mut forged.0.now, wrong);
-        forged.tell(E::Booked, None, second);
+        forged.commit_event(E::Booked, None, second);
         forged.0.reset_clock(right.plus(MINUTE));
         assert!(
             forged.promises().is_empty(),

@@ -388,18 +388,18 @@ async fn a_watcher_goes_on_over_a_reset_in_order_and_without_a_gap() {
         .await
         .unwrap()
         .into_inner();
-    let mut told = Vec::new();
-    while told.last() != Some(&(revision + 2)) {
+    let mut revisions = Vec::new();
+    while revisions.last() != Some(&(revision + 2)) {
         let message = tokio::time::timeout(Duration::from_secs(20), stream.message())
             .await
             .unwrap()
             .unwrap()
             .unwrap();
         if let Some(pb::watch_appointments_response::Message::Change(change)) = message.message {
-            told.push(change.revision);
+            revisions.push(change.revision);
         }
     }
-    assert_eq!(told, (right..=revision + 2).collect::<Vec<_>>());
+    assert_eq!(revisions, (right..=revision + 2).collect::<Vec<_>>());
     drop(stream);
     bookd.stop().await;
 }

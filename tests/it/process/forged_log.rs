@@ -96,7 +96,7 @@ impl Forged {
     }
 
     /// Commits a change with this event, possible or not.
-    pub fn tell(
+    pub fn commit_event(
         &mut self,
         kind: E,
         before: Option<&Arc<Appointment>>,
@@ -151,7 +151,7 @@ impl Forged {
             _ => E::Imported,
         };
         let new = self.appointment(number, start, state);
-        self.tell(kind, None, new)
+        self.commit_event(kind, None, new)
     }
 
     /// The promises whose checks have findings, each with its findings.

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use bookd::cli::exit::Exit;
 use tempfile::TempDir;
 
-use crate::accidents::{beside, contents, has_all, offline, remove, served};
+use crate::accidents::{contents, has_all, offline, remove, served, with_ending};
 use crate::kill::{Process, command};
 use crate::people::said;
 
@@ -50,7 +50,7 @@ async fn a_second_server_is_refused_by_whichever_path_it_comes() {
     let process = Process::start(&file);
     fs::hard_link(&file, home.join("second.db")).unwrap();
     // The lock does not depend on any file beside the database.
-    let _none = fs::remove_file(beside(&file, ".lock"));
+    let _none = fs::remove_file(with_ending(&file, ".lock"));
     for path in [
         "bookd.db",
         "elsewhere/link.db",
@@ -58,10 +58,10 @@ async fn a_second_server_is_refused_by_whichever_path_it_comes() {
         "elsewhere/../bookd.db",
         "second.db",
     ] {
-        let told = refused_start(&home.join(path), Exit::TryAgain);
+        let message = refused_start(&home.join(path), Exit::TryAgain);
         assert!(
-            told.contains("in use by another bookd") && told.contains(path),
-            "{path}: {told}"
+            message.contains("in use by another bookd") && message.contains(path),
+            "{path}: {message}"
         );
         let output = offline(home, &["check", "--store", &format!("sqlite:{path}")]);
         assert_eq!(
@@ -72,7 +72,7 @@ async fn a_second_server_is_refused_by_whichever_path_it_comes() {
         );
     }
     assert!(
-        !beside(&file, ".lock").exists(),
+        !with_ending(&file, ".lock").exists(),
         "the lock is on the file itself"
     );
     assert!(process.terminate_beside_clients().await.success());
@@ -88,10 +88,12 @@ async fn a_file_with_two_names_is_refused_by_every_command_and_told_how_to_find_
     assert!(process.terminate_beside_clients().await.success());
     fs::hard_link(&file, home.join("second.db")).unwrap();
     for name in ["bookd.db", "second.db"] {
-        let told = refused_start(&home.join(name), Exit::Invalid);
+        let message = refused_start(&home.join(name), Exit::Invalid);
         assert!(
-            told.contains(name) && told.contains("2 names (hard links)") && told.contains("-inum"),
-            "{told}"
+            message.contains(name)
+                && message.contains("2 names (hard links)")
+                && message.contains("-inum"),
+            "{message}"
         );
         for words in [&["check"][..], &["export"]] {
             let output = offline(
@@ -119,20 +121,20 @@ async fn a_start_beside_the_wal_of_a_database_that_is_gone_is_refused_and_makes_
     drop(channel);
     process.kill();
     fs::copy(&file, home.join("saved")).unwrap();
-    let wal = fs::read(beside(&file, "-wal")).unwrap();
+    let wal = fs::read(with_ending(&file, "-wal")).unwrap();
     for is_empty in [false, true] {
         remove(&file);
         if is_empty {
             fs::write(&file, "").unwrap();
         }
-        let told = refused_start(&file, Exit::Invalid);
+        let message = refused_start(&file, Exit::Invalid);
         assert!(
-            told.contains("bookd.db-wal holds changes of a database that is no longer in"),
-            "{told}"
+            message.contains("bookd.db-wal holds changes of a database that is no longer in"),
+            "{message}"
         );
         assert!(
-            told.contains("restore a backup") && told.contains("move"),
-            "{told}"
+            message.contains("restore a backup") && message.contains("move"),
+            "{message}"
         );
         assert_eq!(file.exists(), is_empty, "none was made");
         fs::write(home.join("new.json"), r#"{"calendars": []}"#).unwrap();
@@ -157,7 +159,7 @@ async fn a_start_beside_the_wal_of_a_database_that_is_gone_is_refused_and_makes_
             );
         }
         assert_eq!(
-            fs::read(beside(&file, "-wal")).unwrap(),
+            fs::read(with_ending(&file, "-wal")).unwrap(),
             wal,
             "it is left as it was"
         );
@@ -233,15 +235,15 @@ fn a_start_without_descriptors_says_so_and_how_to_raise_the_limit() {
             return;
         }
         let output = child.wait_with_output().unwrap();
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{limit}: {told}");
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{limit}: {message}");
         assert!(
-            told.contains("no file descriptor is left; raise the limit"),
-            "{limit}: {told}"
+            message.contains("no file descriptor is left; raise the limit"),
+            "{limit}: {message}"
         );
         assert!(
-            told.contains("ulimit -n") && !told.contains("permissions"),
-            "{limit}: {told}"
+            message.contains("ulimit -n") && !message.contains("permissions"),
+            "{limit}: {message}"
         );
     }
     panic!("it never starts");

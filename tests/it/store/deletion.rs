@@ -232,7 +232,7 @@ async fn what_runs_out_while_a_deletion_is_prepared_has_run_out() {
         found.push(states(number).await.unwrap());
     }
     assert_eq!(found, [Cancelled, Cancelled, Cancelled, Expired, Expired]);
-    let told = served.engine.read(None, |reader| {
+    let histories = served.engine.read(None, |reader| {
         let of_ada = history(reader, &of_calendar(&id("ada"), None, 1_000))?.unwrap();
         let touches = |it: &LogEntry| it.touched().any(|it| it.calendar == id("ada"));
         let touched: Vec<Revision> = whole_log(reader)
@@ -249,7 +249,7 @@ async fn what_runs_out_while_a_deletion_is_prepared_has_run_out() {
             touched,
         ))
     });
-    let (of_ada, touched) = told.await.unwrap();
+    let (of_ada, touched) = histories.await.unwrap();
     assert_eq!(of_ada, touched, "none is passed over");
     assert_eq!(checked_copy(&served.file()), (Vec::new(), 0));
 }

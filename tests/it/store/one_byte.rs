@@ -35,7 +35,7 @@ struct Whole {
     right_killed: Vec<String>,
 }
 
-fn beside(file: &Path, ending: &str) -> PathBuf {
+fn with_ending(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(ending);
     name.into()
@@ -43,7 +43,7 @@ fn beside(file: &Path, ending: &str) -> PathBuf {
 
 fn copy(from: &Path, to: &Path) {
     for ending in ENDINGS {
-        let (from, to) = (beside(from, ending), beside(to, ending));
+        let (from, to) = (with_ending(from, ending), with_ending(to, ending));
         let _was_there = fs::remove_file(&to);
         if from.exists() {
             fs::copy(from, to).unwrap();
@@ -134,8 +134,8 @@ impl Whole {
             "what was committed is there after a kill"
         );
         assert!(
-            !beside(&at_rest, "-wal").exists()
-                && fs::metadata(beside(&killed, "-wal")).unwrap().len() > 1 << 20
+            !with_ending(&at_rest, "-wal").exists()
+                && fs::metadata(with_ending(&killed, "-wal")).unwrap().len() > 1 << 20
         );
         Self {
             _folder: folder,
@@ -223,7 +223,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn tell(&self, what: &str) {
+    fn print(&self, what: &str) {
         let Self {
             trials,
             refused,
@@ -251,7 +251,7 @@ fn try_damage(whole: &Whole, ending: &str, trials: u64, seed: u64, must_be_found
     let (mut chance, mut tally) = (Chance(seed), Tally::default());
     for _ in 0..trials {
         copy(source, &file);
-        let what = damage(&beside(&file, ending), &mut chance);
+        let what = damage(&with_ending(&file, ending), &mut chance);
         tally.trials += 1;
         let found = catch_unwind(AssertUnwindSafe(|| is_found(&file)));
         let answered = catch_unwind(AssertUnwindSafe(|| {
@@ -290,14 +290,14 @@ fn trials(usual: u64) -> u64 {
 #[test]
 fn one_byte_of_the_database_at_rest_gives_no_wrong_answer_and_is_found() {
     let tally = try_damage(&Whole::new(), "", trials(60), seed(), true);
-    tally.tell("database");
+    tally.print("database");
     assert_eq!(tally.wrong, Vec::<String>::new());
 }
 
 #[test]
 fn one_byte_of_the_wal_that_a_killed_server_left_gives_no_wrong_answer_and_is_found() {
     let tally = try_damage(&Whole::new(), "-wal", trials(40), seed(), true);
-    tally.tell("WAL");
+    tally.print("WAL");
     assert_eq!(tally.wrong, Vec::<String>::new());
 }
 
@@ -306,14 +306,14 @@ fn one_byte_of_the_wal_that_a_killed_server_left_gives_no_wrong_answer_and_is_fo
 #[test]
 fn one_byte_of_a_wal_without_its_index_takes_away_the_last_transaction_at_most() {
     let whole = Whole::new();
-    fs::remove_file(beside(&whole.killed, "-shm")).unwrap();
+    fs::remove_file(with_ending(&whole.killed, "-shm")).unwrap();
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("bookd.db");
     let (mut chance, mut cut) = (Chance(seed()), 0);
     let last = newest(&whole.killed, &file).unwrap();
     for _ in 0..trials(40) {
         copy(&whole.killed, &file);
-        let what = damage(&beside(&file, "-wal"), &mut chance);
+        let what = damage(&with_ending(&file, "-wal"), &mut chance);
         match opened(&file) {
             Err(OpenError::Damaged { .. }) => {}
             Err(other) => panic!("{what}: {other}"),
@@ -337,7 +337,7 @@ fn newest(from: &Path, file: &Path) -> Result<Revision, OpenError> {
 #[test]
 fn one_byte_of_the_index_that_a_killed_server_left_changes_nothing() {
     let tally = try_damage(&Whole::new(), "-shm", trials(30), seed(), false);
-    tally.tell("index");
+    tally.print("index");
     assert_eq!(tally.wrong, Vec::<String>::new());
     assert_eq!(tally.unharmed, tally.trials, "nothing is refused either");
 }
@@ -373,7 +373,7 @@ fn one_byte_of_the_files_under_an_open_store_gives_no_wrong_answer() {
                 })
                 .unwrap();
         }
-        let what = damage(&beside(&file, ending), &mut chance);
+        let what = damage(&with_ending(&file, ending), &mut chance);
         tally.trials += 1;
         match catch_unwind(AssertUnwindSafe(|| answers(&mut store))) {
             Err(_) => tally.wrong.push(format!("{what}: panics")),
@@ -393,6 +393,6 @@ fn one_byte_of_the_files_under_an_open_store_gives_no_wrong_answer() {
                 .then(|| format!("{what}: panics at the end")),
         );
     }
-    tally.tell("under an open store");
+    tally.print("under an open store");
     assert_eq!(tally.wrong, Vec::<String>::new());
 }

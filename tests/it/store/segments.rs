@@ -63,13 +63,13 @@ fn both() -> [World; 2] {
 }
 
 /// Uses a connection to the database file beside the store.
-fn beside<T>(world: &mut World, change: impl Fn(&Connection) -> T) -> T {
+fn with_connection<T>(world: &mut World, change: impl Fn(&Connection) -> T) -> T {
     let file: PathBuf = world.folder.as_ref().unwrap().path().join("bookd.db");
     change(&raw(file))
 }
 
 fn segments(world: &mut World) -> Vec<i64> {
-    beside(world, |connection| {
+    with_connection(world, |connection| {
         let mut select = connection
             .prepare("select event from change_segments where revision = 7")
             .unwrap();
@@ -79,7 +79,7 @@ fn segments(world: &mut World) -> Vec<i64> {
 }
 
 /// The log as a watcher with this filter reads it, page by page.
-fn told(
+fn read_log(
     reader: &mut dyn Reader,
     filter: &CalendarFilter,
     part_events_max: usize,
@@ -121,7 +121,7 @@ fn a_change_is_told_in_parts_that_are_together_what_passes_of_it() {
         let passing = |event: &&LogEvent| filter.passes(event);
         for part_events_max in [1, 7, 200, PART_EVENTS_MAX] {
             let [of_memory, of_file] = [&mut memory, &mut sqlite].map(|world| {
-                told(
+                read_log(
                     &mut *world.store().reader().unwrap(),
                     &filter,
                     part_events_max,
@@ -234,7 +234,7 @@ fn damage_of<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> bool {
 fn segments_that_cannot_have_what_is_asked_for_are_not_read() {
     let [_, mut sqlite] = both();
     let first = segments(&mut sqlite)[0];
-    beside(&mut sqlite, |connection| {
+    with_connection(&mut sqlite, |connection| {
         let spoil = "update change_segments set record = x'ff' where event = ?1";
         assert_eq!(connection.execute(spoil, [first]).unwrap(), 1);
     });
@@ -276,7 +276,7 @@ fn a_segment_that_is_missing_is_damage_to_who_reads_all_of_the_log() {
         "update change_segments set event = event + 1".to_owned(),
     ] {
         let [_, mut sqlite] = both();
-        beside(&mut sqlite, |connection| {
+        with_connection(&mut sqlite, |connection| {
             connection.execute_batch(&spoil).unwrap()
         });
         let mut reader = sqlite.store().reader().unwrap();
@@ -295,7 +295,7 @@ fn a_change_of_a_file_of_schema_4_is_cut_when_the_file_is_opened_and_goes_with_i
         whole_log(&mut *sqlite.store().reader().unwrap()),
         segments(&mut sqlite),
     );
-    beside(&mut sqlite, |connection| {
+    with_connection(&mut sqlite, |connection| {
         let mut select = connection
             .prepare("select record from change_segments order by event")
             .unwrap();

@@ -276,7 +276,7 @@ fn what_happened_is_told_newest_first_and_page_by_page(mut world: World) {
 }
 
 /// The log after a revision as a watcher with this filter reads it, page by page.
-fn told(world: &mut World, after: u64, filter: &CalendarFilter) -> Vec<ChangePart> {
+fn read_log(world: &mut World, after: u64, filter: &CalendarFilter) -> Vec<ChangePart> {
     let mut reader = world.store().reader().unwrap();
     let (mut all, mut from) = (Vec::new(), LogPosition::after(Revision(after)));
     loop {
@@ -338,7 +338,7 @@ fn the_log_is_told_in_order_with_appointments_as_of_then_and_what_is_personal_as
     mut world: World,
 ) {
     let (then, before) = move_to_the_room(&mut world);
-    let all = told(&mut world, 0, &CalendarFilter::All);
+    let all = read_log(&mut world, 0, &CalendarFilter::All);
     let revisions: Vec<u64> = all.iter().map(|it| it.entry.revision.0).collect();
     assert_eq!(revisions, (1..=world.state.revision.0).collect::<Vec<_>>());
     let of_five = |it: &&ChangePart| {
@@ -369,7 +369,7 @@ fn the_log_is_told_in_order_with_appointments_as_of_then_and_what_is_personal_as
         then.iter().map(|it| &*it.time_zone).collect::<Vec<_>>(),
         ["Europe/Paris", "UTC"]
     );
-    let of_room: Vec<u64> = told(
+    let of_room: Vec<u64> = read_log(
         &mut world,
         0,
         &CalendarFilter::Among(vec![id("room"), id("nobody")]),
@@ -379,7 +379,7 @@ fn the_log_is_told_in_order_with_appointments_as_of_then_and_what_is_personal_as
     .collect();
     assert_eq!(of_room, (before - 2..=before + 2).collect::<Vec<_>>());
     assert_eq!(
-        told(
+        read_log(
             &mut world,
             before,
             &CalendarFilter::Prefix("roo".to_owned())
@@ -387,7 +387,7 @@ fn the_log_is_told_in_order_with_appointments_as_of_then_and_what_is_personal_as
         .len(),
         2
     );
-    assert!(told(&mut world, 0, &CalendarFilter::Prefix("nobody".to_owned())).is_empty());
+    assert!(read_log(&mut world, 0, &CalendarFilter::Prefix("nobody".to_owned())).is_empty());
 }
 
 fn old_changes_are_forgotten_in_steps_and_never_the_last(mut world: World) {
@@ -456,7 +456,7 @@ fn only_what_is_left_is_shown(world: &mut World, of_first: &[LogEntry]) {
         Err(gone.clone())
     );
     assert_eq!(
-        told(world, 4, &CalendarFilter::All).len() as u64,
+        read_log(world, 4, &CalendarFilter::All).len() as u64,
         newest.0 - 4
     );
     assert_eq!(reader.list_appointments(&as_of(3)), Err(gone));

@@ -123,7 +123,7 @@ async fn a_call_is_logged_with_method_outcome_and_time_and_nothing_personal() {
         .iter()
         .map(|it| serde_json::from_str(it).unwrap())
         .collect();
-    let told: Vec<[&str; 3]> = read
+    let outcomes: Vec<[&str; 3]> = read
         .iter()
         .map(|it| ["method", "code", "reason"].map(|field| it[field].as_str().unwrap_or_default()))
         .collect();
@@ -138,7 +138,7 @@ async fn a_call_is_logged_with_method_outcome_and_time_and_nothing_personal() {
         ["unknown", "Unimplemented", "NOT_IMPLEMENTED"],
         ["unknown", "DeadlineExceeded", "EXPIRED_IN_QUEUE"],
     ];
-    assert_eq!(told, expected, "{lines:#?}");
+    assert_eq!(outcomes, expected, "{lines:#?}");
     assert!(read.iter().all(|it| it["ms"].is_u64()));
     for personal in PERSONAL {
         assert!(

@@ -347,15 +347,15 @@ async fn a_watcher_that_never_reads_holds_up_nobody_and_takes_no_memory() {
         .unwrap();
     let mut stream = watching.into_inner();
     fill(&besieged.channel()).await;
-    let mut told = 0;
-    while told < 1_000 {
+    let mut events = 0;
+    while events < 1_000 {
         let message = tokio::time::timeout(PATIENCE, stream.message())
             .await
-            .expect("it is told")
+            .expect("a message comes in time")
             .unwrap()
             .unwrap();
         if let Some(pb::watch_appointments_response::Message::Change(change)) = message.message {
-            told += change.events.len();
+            events += change.events.len();
         }
     }
     besieged.books(5).await;

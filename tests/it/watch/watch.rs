@@ -56,7 +56,7 @@ pub async fn watch(bookd: &Bookd, request: pb::WatchAppointmentsRequest) -> Resu
         .into_inner())
 }
 
-pub async fn said(stream: &mut Stream) -> Result<Message, Status> {
+pub async fn next_message(stream: &mut Stream) -> Result<Message, Status> {
     let message = tokio::time::timeout(PATIENCE, stream.message())
         .await
         .expect("it comes in time")?;
@@ -69,7 +69,7 @@ pub async fn said(stream: &mut Stream) -> Result<Message, Status> {
 /// The next change; progress marks before it are skipped.
 pub async fn change(stream: &mut Stream) -> pb::Change {
     loop {
-        if let Message::Change(change) = said(stream).await.unwrap() {
+        if let Message::Change(change) = next_message(stream).await.unwrap() {
             return change;
         }
     }
@@ -79,7 +79,7 @@ pub async fn change(stream: &mut Stream) -> pb::Change {
 pub async fn changes_up_to(stream: &mut Stream, revision: i64) -> Vec<pb::Change> {
     let mut changes = Vec::new();
     loop {
-        match said(stream).await.unwrap() {
+        match next_message(stream).await.unwrap() {
             Message::Change(change) => changes.push(change),
             Message::Progress(progress) if progress.revision >= revision => return changes,
             Message::Progress(_) => {}
@@ -191,8 +191,12 @@ async fn write_four(mut client: BookingServiceClient<Channel>, calendar: &str, n
 
 /// Asserts that a booking, a move and a cancellation show the appointment as of their revisions,
 /// with its times before and after.
-fn is_told_as_it_was(told: &[pb::Change], booked: &pb::Appointment) {
-    let (book, moved, cancelled) = (&told[1].events[0], &told[2].events[0], &told[3].events[0]);
+fn shows_each_revision(changes: &[pb::Change], booked: &pb::Appointment) {
+    let (book, moved, cancelled) = (
+        &changes[1].events[0],
+        &changes[2].events[0],
+        &changes[3].events[0],
+    );
     assert_eq!(
         book.appointment.as_ref(),
         Some(booked),
@@ -221,14 +225,14 @@ async fn every_change_is_told_once_in_order_and_whole_and_the_same_live_as_repla
     let bookd = Bookd::start().await;
     bookd.open("ada", "09:00", "17:00").await;
     let mut live = watch(&bookd, of_calendar("", 1)).await.unwrap();
-    let mut told = changes_up_to(&mut live, 1).await;
+    let mut changes = changes_up_to(&mut live, 1).await;
     assert_eq!(
-        revisions(&told),
+        revisions(&changes),
         [1],
         "and the mark of progress follows at once"
     );
     let booked = bookd.book(at("ada", "10:00")).await.unwrap();
-    told.push(change(&mut live).await);
+    changes.push(change(&mut live).await);
     let id = booked.appointment_id.clone();
     let moved = pb::RescheduleAppointmentRequest {
         appointment_id: id.clone(),
@@ -236,15 +240,15 @@ async fn every_change_is_told_once_in_order_and_whole_and_the_same_live_as_repla
         ..Default::default()
     };
     bookd.booking().reschedule_appointment(moved).await.unwrap();
-    told.push(change(&mut live).await);
+    changes.push(change(&mut live).await);
     let cancel = pb::CancelAppointmentRequest {
         appointment_id: id.clone(),
         ..Default::default()
     };
     bookd.booking().cancel_appointment(cancel).await.unwrap();
-    told.push(change(&mut live).await);
-    assert_eq!(revisions(&told), [1, 2, 3, 4]);
-    let commands: Vec<&str> = told.iter().map(|it| it.command.as_str()).collect();
+    changes.push(change(&mut live).await);
+    assert_eq!(revisions(&changes), [1, 2, 3, 4]);
+    let commands: Vec<&str> = changes.iter().map(|it| it.command.as_str()).collect();
     assert_eq!(
         commands,
         [
@@ -254,9 +258,10 @@ async fn every_change_is_told_once_in_order_and_whole_and_the_same_live_as_repla
             "CancelAppointment"
         ]
     );
-    is_told_as_it_was(&told, &booked);
+    shows_each_revision(&changes, &booked);
     assert!(
-        told.iter()
+        changes
+            .iter()
             .all(|it| it.commit_time.unwrap().seconds == bookd.clock_seconds())
     );
     drop(live);
@@ -264,7 +269,7 @@ async fn every_change_is_told_once_in_order_and_whole_and_the_same_live_as_repla
     let mut again = watch(&bookd, of_calendar("", 1)).await.unwrap();
     assert_eq!(
         changes_up_to(&mut again, 4).await,
-        told,
+        changes,
         "from the store after a restart"
     );
     drop(again);
@@ -318,7 +323,7 @@ async fn a_watch_is_told_of_its_calendars_and_of_no_others() {
     assert_eq!(revisions(&changes_up_to(&mut unborn, 7).await), [7]);
     // Without changes progress marks still say that nothing was missed.
     for _ in 0..3 {
-        let Message::Progress(progress) = said(&mut unborn).await.unwrap() else {
+        let Message::Progress(progress) = next_message(&mut unborn).await.unwrap() else {
             panic!("nothing changed")
         };
         assert_eq!(
@@ -394,8 +399,8 @@ async fn what_is_personal_is_told_as_it_is_now_wherever_the_change_is_read_from(
     );
     drop(slow);
     let mut again = watch(&bookd, of_calendar("ada", 2)).await.unwrap();
-    for told in changes_up_to(&mut again, 3).await {
-        let then = told.events[0].appointment.clone().unwrap();
+    for change in changes_up_to(&mut again, 3).await {
+        let then = change.events[0].appointment.clone().unwrap();
         assert_eq!(
             (then.invitee.unwrap().name.as_str(), then.note.as_str()),
             ("(removed)", "")
@@ -442,10 +447,10 @@ async fn a_thousand_watchers_are_told_of_their_own_calendar_each_and_of_nothing_
             bookd.book(at(calendar, clock)).await.unwrap();
         }
     }
-    let told = tokio::time::timeout(PATIENCE, watchers.join_all())
+    let outcomes = tokio::time::timeout(PATIENCE, watchers.join_all())
         .await
         .expect("all are told");
-    assert_eq!(told, vec![true; 1_000]);
+    assert_eq!(outcomes, vec![true; 1_000]);
     drop(channels);
     bookd.stop().await;
 }

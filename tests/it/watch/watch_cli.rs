@@ -78,9 +78,9 @@ fn what_happens_is_shown_line_by_line_until_the_server_stops() {
         words(&people.line()),
         ["2", "booked", "ada", "default", "confirmed", "Grace Hopper"]
     );
-    let told: serde_json::Value = serde_json::from_str(&machines.line()).unwrap();
+    let message: serde_json::Value = serde_json::from_str(&machines.line()).unwrap();
     assert_eq!(
-        told["change"]["events"][0]["appointment"]["invitee"]["name"],
+        message["change"]["events"][0]["appointment"]["invitee"]["name"],
         "Grace Hopper"
     );
     assert_eq!(slots.line(), second.replace("+ ", "- "));

@@ -15,8 +15,8 @@ use tonic::transport::Endpoint;
 
 use crate::harness::{Bookd, at};
 use crate::watch::{
-    Writers, change, changes_up_to, of_calendar, open_quarters, revisions, said, settings, start,
-    watch,
+    Writers, change, changes_up_to, next_message, of_calendar, open_quarters, revisions, settings,
+    start, watch,
 };
 use crate::words::{Refused, refused};
 
@@ -261,7 +261,7 @@ async fn a_client_that_does_not_read_slows_nobody_and_is_cut_with_what_it_was_se
     }
     let mut last = 0;
     let cut = loop {
-        match said(&mut stalled).await {
+        match next_message(&mut stalled).await {
             Ok(Message::Change(change)) => {
                 assert_eq!(change.revision, last + 1, "cut, but never skipped");
                 last = change.revision;
@@ -366,11 +366,11 @@ async fn a_server_that_stops_ends_every_watch_with_its_last_revision_and_waits_f
     assert_eq!(offers.message().await.unwrap().unwrap().added.len(), 7);
     let stopped = tokio::spawn(bookd.stop_beside_streams());
     for stream in [&mut changes, &mut filtered] {
-        let Message::Progress(progress) = said(stream).await.unwrap() else {
+        let Message::Progress(progress) = next_message(stream).await.unwrap() else {
             panic!("nothing changed")
         };
         assert_eq!(progress.revision, 2);
-        let end = Refused::of(&said(stream).await.unwrap_err());
+        let end = Refused::of(&next_message(stream).await.unwrap_err());
         assert!(end.is(Code::Unavailable, "SHUTTING_DOWN"), "{end:?}");
     }
     let last = offers.message().await.unwrap().unwrap();

@@ -11,8 +11,8 @@ use prost_types::Timestamp;
 use crate::harness::Bookd;
 use crate::random::Chance;
 use crate::watch::{
-    PATIENCE, Writers, change, changes_up_to, of_calendar, open_quarters, revisions, said, start,
-    watch,
+    PATIENCE, Writers, change, changes_up_to, next_message, of_calendar, open_quarters, revisions,
+    start, watch,
 };
 
 #[tokio::test]
@@ -40,7 +40,7 @@ async fn resume(tail_changes_max: usize, seed: u64) {
     for resumed in 0..1_000 {
         let mut stream = watch(&bookd, of_calendar("", last + 1)).await.unwrap();
         for _ in 0..chance.below(12) {
-            match said(&mut stream).await.unwrap() {
+            match next_message(&mut stream).await.unwrap() {
                 Message::Change(change) => {
                     assert_eq!(change.revision, last + 1, "resumed {resumed} times");
                     last = change.revision;

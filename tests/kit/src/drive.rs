@@ -25,7 +25,7 @@ impl Drive for Disk {
     fn length(&self, file: &Path) -> io::Result<u64> {
         let (name, mut state) = (file.to_string_lossy(), self.state());
         let length = if state.exists(&name) {
-            state.size(&name).map_err(said)?
+            state.size(&name).map_err(io_error)?
         } else {
             0
         };
@@ -36,21 +36,21 @@ impl Drive for Disk {
         let at = usize::try_from(at).unwrap();
         self.state()
             .read(&file.to_string_lossy(), buffer, at)
-            .map_err(said)
+            .map_err(io_error)
     }
 
     fn rewrite(&self, file: &Path) -> io::Result<()> {
         let name = file.to_string_lossy();
         let mut state = self.state();
-        let mut content = vec![0; state.size(&name).map_err(said)?];
-        state.read(&name, &mut content, 0).map_err(said)?;
+        let mut content = vec![0; state.size(&name).map_err(io_error)?];
+        state.read(&name, &mut content, 0).map_err(io_error)?;
         // Several writes, so that the power can go between two of them.
         for (piece, bytes) in content.chunks(REWRITTEN_AT_A_TIME).enumerate() {
             state
                 .write(&name, bytes, piece * REWRITTEN_AT_A_TIME)
-                .map_err(said)?;
+                .map_err(io_error)?;
         }
-        state.sync(&name).map_err(said)
+        state.sync(&name).map_err(io_error)
     }
 
     fn room(&self) -> Box<dyn Room> {
@@ -58,6 +58,6 @@ impl Drive for Disk {
     }
 }
 
-fn said(code: Code) -> io::Error {
+fn io_error(code: Code) -> io::Error {
     io::Error::other(ffi::code_to_str(code))
 }

@@ -311,13 +311,13 @@ pub fn whole_log(reader: &mut dyn Reader) -> Vec<LogEntry> {
         let page = reader
             .changes_from(from, &CalendarFilter::All, PART_EVENTS_MAX)
             .unwrap();
-        for told in page.changes {
+        for part in page.changes {
             match changes
                 .last_mut()
-                .filter(|it| it.revision == told.entry.revision)
+                .filter(|it| it.revision == part.entry.revision)
             {
-                Some(entry) => entry.events.extend(told.entry.events),
-                None => changes.push(told.entry),
+                Some(entry) => entry.events.extend(part.entry.events),
+                None => changes.push(part.entry),
             }
         }
         if page.next == from {

@@ -32,7 +32,7 @@ struct Person {
 
 /// The personal data of each appointment, by its id and the revision that set it; none where it is
 /// not known.
-struct Persons(HashMap<String, BTreeMap<i64, Option<Person>>>);
+struct PersonHistory(HashMap<String, BTreeMap<i64, Option<Person>>>);
 
 impl Person {
     fn shown(it: &pb::Appointment) -> Self {
@@ -191,7 +191,7 @@ fn made(
     }
 }
 
-impl Persons {
+impl PersonHistory {
     fn new(ops: &[Op], log: &Log) -> Self {
         let mut makers: HashMap<i64, &Call> = HashMap::new();
         for op in ops {
@@ -229,7 +229,7 @@ impl Persons {
         all.any(|(_, person)| person.is_none() || *person == shown)
     }
 
-    fn say(&self, it: &pb::Appointment) -> String {
+    fn describe(&self, it: &pb::Appointment) -> String {
         format!(
             "{:?} of {}, who was {:?}",
             Person::shown(it),
@@ -248,7 +248,7 @@ pub fn r2_what_is_personal_is_as_it_was_said(
     log: &Log,
     timeline: &Timeline,
 ) -> Vec<String> {
-    let (persons, mut found) = (Persons::new(ops, log), Vec::new());
+    let (persons, mut found) = (PersonHistory::new(ops, log), Vec::new());
     for op in ops {
         for answer in op.answers() {
             let (_, _, answered) = answer;
@@ -268,7 +268,7 @@ pub fn r2_what_is_personal_is_as_it_was_said(
                 .chain(outside)
                 .filter(|(it, first, last)| !persons.is_shown(it, *first, *last))
             {
-                let (name, person) = (op.call.name(), persons.say(it));
+                let (name, person) = (op.call.name(), persons.describe(it));
                 found.push(format!(
                     "R2 {name} showed at revision {first} to {last} {person}"
                 ));
@@ -288,7 +288,7 @@ pub fn r2_what_is_personal_is_as_it_was_said(
             found.push(format!(
                 "R2 a watch told of revision {} {}",
                 change.revision,
-                persons.say(it)
+                persons.describe(it)
             ));
         }
     }

@@ -10,7 +10,7 @@ use super::log::Log;
 /// make.
 pub struct Timeline {
     /// The moments of answers in order, each with the newest revision that was answered by then.
-    told: Vec<(Moment, i64)>,
+    shown: Vec<(Moment, i64)>,
     /// The moments at which calls began that made changes, in order, each with the oldest revision
     /// made by a call that began then or later.
     begun: Vec<(Moment, i64)>,
@@ -19,14 +19,14 @@ pub struct Timeline {
 
 impl Timeline {
     pub fn new(ops: &[Op], log: &Log) -> Self {
-        let mut told: Vec<(Moment, i64)> = ops
+        let mut shown: Vec<(Moment, i64)> = ops
             .iter()
             .flat_map(Op::answers)
             .map(|(_, at, answered)| (at, answered.revision))
             .collect();
-        told.sort_unstable();
+        shown.sort_unstable();
         let mut newest = 0;
-        for (_, revision) in &mut told {
+        for (_, revision) in &mut shown {
             newest = newest.max(*revision);
             *revision = newest;
         }
@@ -49,7 +49,7 @@ impl Timeline {
             *revision = oldest;
         }
         Self {
-            told,
+            shown,
             begun,
             last: log.last(),
         }
@@ -58,8 +58,8 @@ impl Timeline {
     /// The first and the last revision that an answer can show which was asked for after one moment
     /// and answered at the other.
     pub fn between(&self, asked: Moment, answered: Moment) -> (i64, i64) {
-        let told = self.told.partition_point(|(at, _)| *at < asked);
-        let first = told.checked_sub(1).map_or(0, |at| self.told[at].1);
+        let shown = self.shown.partition_point(|(at, _)| *at < asked);
+        let first = shown.checked_sub(1).map_or(0, |at| self.shown[at].1);
         let later = self.begun.partition_point(|(at, _)| *at <= answered);
         let last = self
             .begun
