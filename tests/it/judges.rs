@@ -218,7 +218,7 @@ async fn whichever_field_of_an_appointment_is_shown_wrong_is_noticed_but_for_tho
     assert_eq!(
         bare,
         Some(BTreeSet::new()),
-        "a field that none of them has is not tried as it shows"
+        "each field is set in one of the appointments"
     );
     assert_eq!(unnoticed, PERSONAL.map(str::to_owned).into());
     assert!(unnoticed.is_disjoint(&noticed), "{noticed:?}");

@@ -55,7 +55,7 @@ fn fill(story: &mut Story, life: &mut Life, disk: &Disk) {
         if refused > 5 || disk.is_off() {
             return;
         }
-        assert!(!life.has_stopped(), "a full disk stops nobody");
+        assert!(!life.has_stopped(), "a full disk does not stop the writer");
     }
     panic!("{ROUNDS_MAX} rounds found room");
 }
@@ -118,7 +118,7 @@ fn on_a_full_disk_writing_goes_on_with_the_room_of_the_wal_and_of_the_reserve() 
         assert_eq!(
             disk.length("-reserve"),
             reserve,
-            "it is made again once there is room"
+            "the reserve is made again once there is space"
         );
         story.go_on(&mut life, 5, &disk);
         judge(story, life, &disk, "full");

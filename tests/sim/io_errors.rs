@@ -63,9 +63,9 @@ fn story(seed: u64, failure: Option<(u64, Fault)>, loses_power: bool) -> Ended {
             story.settle(&mut life);
             life.stop();
         }
-        Err(error) => story
-            .found
-            .push(format!("it does not start after the failure: {error}")),
+        Err(error) => story.found.push(format!(
+            "the service does not start after the failure: {error}"
+        )),
     }
     story.judge(&disk);
     Ended {

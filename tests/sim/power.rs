@@ -54,9 +54,9 @@ fn story(seed: u64, lies: bool) -> (Story, u64) {
             story.settle(&mut life);
             life.stop();
         }
-        Err(error) => story
-            .found
-            .push(format!("it does not start after {cuts} cuts: {error}")),
+        Err(error) => story.found.push(format!(
+            "the service does not start after {cuts} cuts: {error}"
+        )),
     }
     story.judge(&disk);
     (story, cuts)

@@ -161,7 +161,7 @@ fn an_older_file_is_not_written_anew_where_that_would_fill_the_disk() {
         disk.leave_room(Some(2 * database.len() + ROOM_TO_OPEN));
         let unsummed = |store: &Sqlite| store.look_over().unwrap().unsummed;
         let store = open(&disk).unwrap();
-        assert!(unsummed(&store) > 0, "it waits for room");
+        assert!(unsummed(&store) > 0, "the upgrade waits for space");
         drop(store);
         let (grown, wal) = (
             disk.length("").saturating_sub(database.len()),

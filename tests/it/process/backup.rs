@@ -410,7 +410,7 @@ fn a_backup_that_is_interrupted_leaves_nothing_and_one_that_is_killed_nothing_wi
         while !names(home).iter().any(|it| it.ends_with(".part")) {
             assert!(
                 child.try_wait().unwrap().is_none(),
-                "it ended before it began"
+                "the backup ended before it was interrupted"
             );
             std::thread::yield_now();
         }

@@ -178,7 +178,7 @@ async fn a_backup_beside_load_has_all_that_was_acknowledged_and_what_is_restored
         );
         assert!(
             revision >= newest(&before),
-            "what was acknowledged before it began is in it"
+            "the backup has what was acknowledged before it began"
         );
         assert_eq!(
             (&made["appointments"], &made["findings"]),

@@ -100,7 +100,7 @@ fn each_is_found(file: &Path, cases: &[(&str, &str)]) {
     let (found, code) = checked(folder.path());
     assert!(
         code != 1 && found.iter().all(|it| it.starts_with("sessions: ")),
-        "it is sound: {found:?}"
+        "a sound file has no findings: {found:?}"
     );
     let mut wrong = Vec::new();
     for (sql, words) in cases {

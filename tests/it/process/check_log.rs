@@ -312,7 +312,7 @@ fn two_on_one_time_are_found_though_one_of_them_gave_way_later() {
             forged.commit_event(E::Cancelled, Some(&first), called_off(&first));
             let third = forged.appointment(3, at_hour(BEGINNING), state);
             forged.commit_event(kind, None, third);
-            assert_eq!(forged.promises(), expected, "what was given back is free");
+            assert_eq!(forged.promises(), expected, "a released time is free");
         }
     }
 }

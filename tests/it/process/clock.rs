@@ -59,7 +59,7 @@ async fn for_a_clock_that_jumps_slots_are_offered_and_holds_run_out_as_if_it_had
                 .book(booking("ada", "2027-03-01T15:00"))
                 .await
                 .is_err(),
-            "that is a jump, too"
+            "the way back is a jump too"
         );
         bookd.advance(60).await;
         bookd.booked("ada", "2027-03-01T15:00").await;

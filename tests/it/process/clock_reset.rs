@@ -137,7 +137,7 @@ async fn a_store_that_believed_a_wrong_clock_comes_back_by_a_reset_that_says_fir
     );
     assert!(
         poisoned.reset_json(&["--yes"])["needed"] == false,
-        "once is enough"
+        "a second reset is not needed"
     );
     let check = checked(poisoned.folder.path());
     assert_eq!(check.status.code(), Some(0), "{}", said(&check));
@@ -166,7 +166,7 @@ async fn served_after_reset(poisoned: Poisoned) {
     assert_eq!(
         state_of(&bookd, &expired).await,
         pb::AppointmentState::Expired,
-        "that was told to people"
+        "an expiry that people were told of stays"
     );
     let held = bookd.appointment(&hold).await;
     assert_eq!(held.state(), pb::AppointmentState::Held);
@@ -285,7 +285,7 @@ async fn what_the_wrong_clock_wrote_is_forgotten_in_time_though_its_time_has_not
     };
     assert!(
         bookd.book(request()).await.is_ok(),
-        "it is still remembered"
+        "the request is still remembered"
     );
     bookd.advance(9 * DAY).await;
     for hour in 0..70 {
@@ -295,7 +295,7 @@ async fn what_the_wrong_clock_wrote_is_forgotten_in_time_though_its_time_has_not
     let refusal = refused(bookd.book(request()).await);
     assert!(
         refusal.is(Code::FailedPrecondition, "SLOT_UNAVAILABLE"),
-        "it is asked anew: {refusal:?}"
+        "the request is new again: {refusal:?}"
     );
     bookd.stop().await;
 }

@@ -69,7 +69,7 @@ impl Process {
             assert_ne!(
                 output.read_line(&mut banner).unwrap(),
                 0,
-                "it ends before it serves: {banner:?}"
+                "the process ended before it served: {banner:?}"
             );
         }
         let address = banner
@@ -361,7 +361,7 @@ async fn sigterm_answers_everything_that_it_commits_and_exits_in_order() {
     expected.sort_unstable();
     assert_eq!(
         starts, expected,
-        "nothing is there that nobody was told of, and nothing is missing"
+        "exactly the acknowledged bookings are there"
     );
     assert!(process.terminate_beside_clients().await.success());
 }

@@ -3,7 +3,7 @@
 //! log.
 //!
 //! `BOOKD_KILLS=n` sets the number of deaths.
-#![allow(clippy::print_stderr, reason = "how much was tried is for people")]
+#![allow(clippy::print_stderr, reason = "the number of trials is for people")]
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -226,20 +226,23 @@ async fn ends(process: Process, end: End, is_gone: bool) {
             assert_eq!(
                 moment,
                 DeathMoment::Checkpoint,
-                "it never came to it for the {times}. time"
+                "the moment was reached fewer than {times} times"
             )
         }
         End::Killed(_) | End::Frozen(_) => {
             assert_eq!(ended(process, end).await.signal(), Some(SIGKILL))
         }
-        End::Terminated(_) => assert!(ended(process, end).await.success(), "it ends in order"),
+        End::Terminated(_) => assert!(
+            ended(process, end).await.success(),
+            "SIGTERM ends the process in order"
+        ),
     }
 }
 
 async fn ended(process: Process, end: End) -> ExitStatus {
     timeout(PATIENCE, process.ended())
         .await
-        .unwrap_or_else(|_| panic!("it does not end: {end:?}"))
+        .unwrap_or_else(|_| panic!("the process does not end: {end:?}"))
 }
 
 /// Whether every thread has got the signal, which takes a moment.
@@ -281,7 +284,7 @@ async fn frozen(process: &Process, record: &Record, channel: &Channel) {
     let outcome = calling.await.unwrap();
     assert!(
         matches!(outcome, Outcome::Done(_) | Outcome::Refused(..)),
-        "who waited is answered: {outcome:?}"
+        "the waiting call is answered: {outcome:?}"
     );
 }
 
@@ -397,7 +400,7 @@ async fn a_process_that_dies_while_it_makes_its_file_leaves_one_that_opens() {
         assert_eq!(
             output.status.signal(),
             Some(SIGABRT),
-            "it was to die for the {times}. time"
+            "the process must die at the {times}. time"
         );
         let process = Process::start(&file);
         assert!(process.terminate_beside_clients().await.success());
@@ -427,7 +430,7 @@ fn a_process_that_dies_while_it_brings_an_older_file_up_leaves_all_that_was_in_i
         assert_eq!(
             died.status.signal(),
             Some(SIGABRT),
-            "it was to die for the {times}. time"
+            "the process must die at the {times}. time"
         );
         let checked = run(&["check"], "");
         assert_ne!(

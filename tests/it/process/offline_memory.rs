@@ -117,7 +117,7 @@ fn held(arguments: &[&str]) -> u64 {
 }
 
 #[test]
-#[allow(clippy::print_stderr, reason = "what was measured is told")]
+#[allow(clippy::print_stderr, reason = "the test prints what it measured")]
 fn what_a_check_a_backup_and_a_restore_hold_does_not_grow_with_the_store() {
     let folder = TempDir::new().unwrap();
     let peaks = [APPOINTMENTS, 3 * APPOINTMENTS].map(|appointments| {

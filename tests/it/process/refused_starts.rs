@@ -136,7 +136,7 @@ async fn a_start_beside_the_wal_of_a_database_that_is_gone_is_refused_and_makes_
             message.contains("restore a backup") && message.contains("move"),
             "{message}"
         );
-        assert_eq!(file.exists(), is_empty, "none was made");
+        assert_eq!(file.exists(), is_empty, "no file was created");
         fs::write(home.join("new.json"), r#"{"calendars": []}"#).unwrap();
         for words in [
             &["import", "new.json"][..],
@@ -161,7 +161,7 @@ async fn a_start_beside_the_wal_of_a_database_that_is_gone_is_refused_and_makes_
         assert_eq!(
             fs::read(with_ending(&file, "-wal")).unwrap(),
             wal,
-            "it is left as it was"
+            "the WAL is left as it was"
         );
         fs::copy(home.join("saved"), &file).unwrap();
     }
@@ -246,5 +246,5 @@ fn a_start_without_descriptors_says_so_and_how_to_raise_the_limit() {
             "{limit}: {message}"
         );
     }
-    panic!("it never starts");
+    panic!("the server never starts");
 }

@@ -5,10 +5,7 @@
 //! (BOOKD_SOAK_MINUTES) runs for n minutes: nine rounds that end with kill -9 take half of them,
 //! and the last one, over which slopes are fitted, takes the other half.
 
-#![allow(
-    clippy::print_stdout,
-    reason = "the figures, for who asks for them with --nocapture"
-)]
+#![allow(clippy::print_stdout, reason = "--nocapture shows the figures")]
 
 use std::path::Path;
 use std::process::Command;
@@ -159,7 +156,7 @@ impl Soak {
             }
             tokio::select! {
                 () = calls.more() => {}
-                ended = workers.join_next() => panic!("a worker ended while the server was there: {ended:?}"),
+                ended = workers.join_next() => panic!("a worker ended while the server was running: {ended:?}"),
             }
         }
     }

@@ -132,13 +132,16 @@ async fn a_deletion_in_slices_and_one_at_once_show_the_same() {
         );
         assert!(
             matches!(served.run(delete(None)).await, Err(Failure::Refused(_))),
-            "it is gone"
+            "the calendar is deleted"
         );
     }
     assert_eq!(in_slices.seen().await, at_once.seen().await);
     in_slices.settle().await;
     assert_eq!(left(&in_slices.file()).0, 0);
-    assert!(left(&in_slices.file()).1 > 0, "it went by slices");
+    assert!(
+        left(&in_slices.file()).1 > 0,
+        "the deletion was made in slices"
+    );
     assert_eq!(left(&at_once.file()), (0, 0));
     assert_eq!(in_slices.seen().await, at_once.seen().await);
     assert_eq!(checked_copy(&in_slices.file()), (Vec::new(), 0));
@@ -250,7 +253,7 @@ async fn what_runs_out_while_a_deletion_is_prepared_has_run_out() {
         ))
     });
     let (of_ada, touched) = histories.await.unwrap();
-    assert_eq!(of_ada, touched, "none is passed over");
+    assert_eq!(of_ada, touched, "the history misses no change");
     assert_eq!(checked_copy(&served.file()), (Vec::new(), 0));
 }
 
@@ -283,7 +286,7 @@ async fn two_deletions_have_their_turns_and_each_goes_by_slices() {
     assert_eq!(
         (staged, left(&served.file()).0),
         (2, 0),
-        "each is one change with what was staged for it"
+        "each deletion is one change with its staged events"
     );
     assert_eq!(checked_copy(&served.file()), (Vec::new(), 0));
 }
@@ -337,7 +340,7 @@ async fn a_start_goes_on_with_what_was_left_to_settle() {
     assert_eq!(
         left(&folder.path().join("bookd.db")).0,
         1,
-        "it stopped in the middle"
+        "the engine stopped in the middle of settling"
     );
     let (engine, running) = start(&folder, &clock, TINY);
     let served = Served {

@@ -121,7 +121,7 @@ async fn a_commit_of_unknown_outcome_stops_the_writer_and_its_request_id_tells_w
         assert_eq!(
             bookd.revision().await,
             revision + 1,
-            "one effect, whenever it happened"
+            "the request has one effect, whenever it happened"
         );
         assert_eq!(bookd.book(once("10:00")).await.unwrap(), booked);
         bookd.stop().await;

@@ -95,7 +95,7 @@ impl Small {
             assert_ne!(
                 self.output.read_line(&mut said).unwrap(),
                 0,
-                "it ends before it serves: {said} {}",
+                "the process ended before it served: {said} {}",
                 log()
             );
         }
@@ -240,7 +240,7 @@ async fn listed(channel: &Channel) -> usize {
 }
 
 #[tokio::test]
-#[allow(clippy::print_stderr, reason = "what was measured is told")]
+#[allow(clippy::print_stderr, reason = "the test prints what it measured")]
 async fn on_a_full_disk_it_books_with_what_room_there_is_and_a_restart_reads() {
     let folder = tempfile::tempdir().unwrap();
     let Some(mut small) = Small::start(folder.path()) else {

@@ -2,7 +2,10 @@
 //! and `bookd check` finds it.
 //!
 //! `make damage TRIALS=1000 SEED=7` makes more trials.
-#![allow(clippy::print_stderr, reason = "what came of the trials")]
+#![allow(
+    clippy::print_stderr,
+    reason = "the outcomes of the trials are for people"
+)]
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -131,7 +134,7 @@ impl Whole {
         let (right_at_rest, right_killed) = (right(&at_rest, &mut one), right(&killed, &mut other));
         assert_eq!(
             right_at_rest, right_killed,
-            "what was committed is there after a kill"
+            "committed changes are there after a kill"
         );
         assert!(
             !with_ending(&at_rest, "-wal").exists()

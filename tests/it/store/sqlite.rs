@@ -201,7 +201,7 @@ async fn the_wal_is_bounded_however_reads_overlap() {
     }
     assert!(
         written > 8_000 * 4_096,
-        "it was never long enough to be copied"
+        "the WAL was never long enough to be copied"
     );
     is_over.store(true, Relaxed);
     assert!(readers.into_iter().all(|reader| reader.join().unwrap() > 0));
@@ -222,7 +222,7 @@ async fn what_a_long_read_made_of_the_wal_is_given_back() {
     let mut rounds = 0..300;
     let mut until = async |is_so: fn(u64) -> bool| {
         while !is_so(wal_bytes(&bookd)) {
-            book_many(&bookd, rounds.next().expect("it takes fewer rounds")).await;
+            book_many(&bookd, rounds.next().expect("fewer rounds are needed")).await;
         }
     };
     until(|bytes| bytes > KEPT_BYTES + KEPT_BYTES / 2).await;

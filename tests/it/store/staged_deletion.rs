@@ -226,7 +226,7 @@ fn what_a_deletion_cancels_is_shown_with_its_change_though_the_rows_come_later()
         assert_eq!(
             seen(&mut *sqlite.store().reader().unwrap()),
             unchanged,
-            "nobody sees what is staged"
+            "readers do not see staged events"
         );
     }
     assert_eq!(checked_copy(&file), (Vec::new(), 0), "staged");

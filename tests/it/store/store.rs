@@ -309,7 +309,7 @@ fn a_person_with_many_appointments_is_redacted_in_several_turns(mut world: World
     let kept = world.store().load_appointments(&[other.id]).unwrap();
     assert_eq!(
         kept[0].person.invitee.name, "Ada",
-        "who has no address is nobody's namesake"
+        "an invitee without an address matches no address"
     );
 }
 
@@ -393,7 +393,11 @@ fn what_memory_lacks_of_the_past_is_loaded_alone(mut world: World) {
     let lacks = earlier.claims.len() - later.claims.len();
     assert!(lacks > 0 && !later.claims.is_empty());
     let past = world.store().load_past(&later, earlier.kept_from).unwrap();
-    assert_eq!(past.claims.len(), lacks, "and not what it has");
+    assert_eq!(
+        past.claims.len(),
+        lacks,
+        "only the claims that memory lacks are loaded"
+    );
     later.reach_back(earlier.kept_from, past);
     assert_eq!(later, earlier);
 }

@@ -50,7 +50,7 @@ fn what_a_change_replaces_of_hours_settings_and_types_is_kept() {
         assert_eq!(
             reader.replaced(Revision(2)).unwrap(),
             [],
-            "what is forgotten of the log takes it along"
+            "compaction of the log removes it too"
         );
         assert_eq!(reader.replaced(newest).unwrap().len(), 1);
     }
@@ -69,7 +69,7 @@ fn replace_hours_and_settings(world: &mut World) {
     assert_eq!(
         replaced(world),
         [(id("ada"), Earlier::Profile(before.clone()))],
-        "hours were none"
+        "the calendar had no hours"
     );
     before.rules = always_open();
     let [first, second, third] = [0, 1, 2].map(|days| LocalDate::from_days(20_000 + days));
@@ -127,7 +127,7 @@ fn replace_types(world: &mut World) {
         etag: None,
     };
     world.run(&put(3));
-    assert_eq!(replaced(world), [], "it is new");
+    assert_eq!(replaced(world), [], "a new type replaces nothing");
     let first = (**world.state.calendars[&id("ada")]
         .types
         .find(&special_type().id)
@@ -149,7 +149,7 @@ fn replace_types(world: &mut World) {
         type_id: special_type().id,
         etag: None,
     });
-    assert_eq!(replaced(world), [], "it stays in its row");
+    assert_eq!(replaced(world), [], "the deleted type stays in its row");
     world.run(&put(4));
     world.reopen();
     assert_eq!(

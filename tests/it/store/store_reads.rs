@@ -206,7 +206,7 @@ fn a_list_shows_only_what_is_asked_for(mut world: World) {
     assert_eq!(
         found(later),
         [4],
-        "what ran out shows so before it is recorded"
+        "an expired hold is shown as expired before the record"
     );
 }
 
@@ -407,7 +407,7 @@ fn old_changes_are_forgotten_in_steps_and_never_the_last(mut world: World) {
     assert_eq!(
         compact(&mut world, MONDAY, 100).revision,
         Revision(1),
-        "none is older"
+        "no change is older"
     );
     let later = MONDAY.plus(1);
     assert_eq!(compact(&mut world, later, 4).revision, Revision(5));

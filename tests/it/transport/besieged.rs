@@ -4,10 +4,7 @@
 //! It is a process of its own, so that its memory and descriptors can be read, and its log searched
 //! for a panic.
 
-#![allow(
-    clippy::print_stdout,
-    reason = "the figures, for who asks for them with --nocapture"
-)]
+#![allow(clippy::print_stdout, reason = "--nocapture shows the figures")]
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};

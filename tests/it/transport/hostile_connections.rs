@@ -1,10 +1,7 @@
 //! Connections that no well-behaved client makes: too many, idle, half open, cut off, in another
 //! protocol, or one byte at a time.
 
-#![allow(
-    clippy::print_stdout,
-    reason = "the figures, for who asks for them with --nocapture"
-)]
+#![allow(clippy::print_stdout, reason = "--nocapture shows the figures")]
 
 use std::net::SocketAddr;
 

@@ -85,7 +85,7 @@ async fn flood(address: SocketAddr, pieces: impl Iterator<Item = Vec<u8>>) -> Fa
     let all = async {
         tokio::select! {
             fate = read => fate,
-            () = write => unreachable!("it never ends"),
+            () = write => unreachable!("the writing side never ends"),
         }
     };
     tokio::time::timeout(ATTACK, all)

@@ -128,7 +128,7 @@ pub(crate) async fn are_overloaded(answers: &mut mpsc::Receiver<Status>, count: 
     for _ in 0..count {
         let status = tokio::time::timeout(PATIENCE, answers.recv())
             .await
-            .expect("it is refused")
+            .expect("the request is refused")
             .unwrap();
         assert_eq!(
             (status.code(), reason(&status).as_str()),
@@ -170,7 +170,7 @@ async fn requests_that_never_end_take_a_bounded_part_of_memory_and_the_others_ar
     assert_eq!(
         reason(&status.unwrap_err()),
         "FIELD_INVALID",
-        "it was read whole"
+        "the request was read whole"
     );
     calls.shutdown().await;
     besieged
@@ -300,7 +300,10 @@ async fn answers_that_nobody_reads_take_a_bounded_part_of_memory_and_the_others_
     for connection in &mut deaf {
         let mut ended = 0;
         while ended < STREAMS - KEPT {
-            let headers = connection.next_of(HEADERS).await.expect("it is not closed");
+            let headers = connection
+                .next_of(HEADERS)
+                .await
+                .expect("the connection is not closed");
             ended += usize::from(headers.flags & END_STREAM != 0);
         }
     }

@@ -144,7 +144,14 @@ fn named_often(times: usize) -> Vec<u8> {
 async fn greeted(besieged: &Besieged) -> Connection {
     let mut connection = Connection::shaken(besieged.address()).await;
     connection.send(&frame(PING, 0, 0, &[7; 8])).await;
-    while connection.next_of(PING).await.expect("it is greeted").flags & ACK == 0 {}
+    while connection
+        .next_of(PING)
+        .await
+        .expect("the server greets the connection")
+        .flags
+        & ACK
+        == 0
+    {}
     connection
 }
 

@@ -4,10 +4,7 @@
 //! `bookd bench --overload` measures how long accepted calls wait and what refused ones cost; these
 //! tests measure no time.
 
-#![allow(
-    clippy::print_stdout,
-    reason = "the figures, for who asks for them with --nocapture"
-)]
+#![allow(clippy::print_stdout, reason = "--nocapture shows the figures")]
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;

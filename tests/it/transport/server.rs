@@ -121,7 +121,7 @@ async fn eventually(mut is_true: impl FnMut() -> bool) {
     };
     tokio::time::timeout(PATIENCE, wait)
         .await
-        .expect("it comes about");
+        .expect("the condition becomes true in time");
 }
 
 #[tokio::test]
@@ -478,7 +478,7 @@ async fn connections_are_accepted_and_served_by_the_others_while_a_worker_is_stu
         entered.notified().await;
         let mut others = Vec::new();
         for _ in 0..4 * WORKERS {
-            others.push(served("nobody serves this connection").await);
+            others.push(served("no worker serves this connection").await);
         }
         assert!(!others.contains(&stuck) && !blocked.is_finished());
         let is_idle = |worker: &usize| *worker != stuck && !others.contains(worker);
@@ -486,7 +486,7 @@ async fn connections_are_accepted_and_served_by_the_others_while_a_worker_is_stu
         free.send(()).unwrap();
         blocked.await.unwrap().unwrap();
         // A worker that runs again gets its turn again.
-        let again = async { while served("it is free").await != stuck {} };
+        let again = async { while served("the worker is free again").await != stuck {} };
         tokio::time::timeout(PATIENCE, again)
             .await
             .expect("a worker that runs again gets connections again");

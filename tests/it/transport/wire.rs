@@ -213,7 +213,7 @@ async fn a_stream_ends_at_its_deadline_whether_it_is_silent_or_never_is() {
         assert_eq!(status.code(), Code::DeadlineExceeded, "{name}");
         assert!(
             !messages.is_empty(),
-            "what came before the deadline is delivered"
+            "messages from before the deadline are delivered"
         );
     }
 }

@@ -59,7 +59,7 @@ pub async fn watch(bookd: &Bookd, request: pb::WatchAppointmentsRequest) -> Resu
 pub async fn next_message(stream: &mut Stream) -> Result<Message, Status> {
     let message = tokio::time::timeout(PATIENCE, stream.message())
         .await
-        .expect("it comes in time")?;
+        .expect("a message comes in time")?;
     Ok(message
         .expect("a watch ends with an error")
         .message

@@ -278,7 +278,10 @@ async fn a_client_that_does_not_read_slows_nobody_and_is_cut_with_what_it_was_se
         ),
         (&*last.to_string(), "1")
     );
-    assert!(last < newest, "it was served although it did not read");
+    assert!(
+        last < newest,
+        "the watcher was served although it did not read"
+    );
     drop((stalled, reader, client));
     bookd.stop().await;
 }

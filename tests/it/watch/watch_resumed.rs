@@ -144,7 +144,7 @@ async fn a_list_at_a_revision_and_a_watch_behind_it_are_exact_while_writers_writ
         };
         let changes = tokio::time::timeout(PATIENCE, changes)
             .await
-            .expect("it gets there");
+            .expect("the watch reaches the state of the list");
         assert!(
             changes
                 .iter()

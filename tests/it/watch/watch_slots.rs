@@ -34,7 +34,7 @@ fn quick() -> WatchSettings {
 async fn next(stream: &mut Stream) -> pb::WatchSlotsResponse {
     let message = tokio::time::timeout(PATIENCE, stream.message())
         .await
-        .expect("it comes in time");
+        .expect("a message comes in time");
     let message = message.unwrap().expect("a message");
     assert_readable(&message);
     message

@@ -107,7 +107,7 @@ fn is_next_page(
             1 + all
                 .iter()
                 .position(|id| *id == before.after)
-                .ok_or("follows what did not stand then")?
+                .ok_or("follows an appointment that the list did not have then")?
         }
     };
     let rest = &all[first..];
@@ -118,13 +118,13 @@ fn is_next_page(
         .map(|it| it.appointment_id.as_str())
         .eq(due.iter().copied())
     {
-        return Err("is not what comes next");
+        return Err("does not begin right behind the page before");
     }
     let (says_last, is_last) = (answered.next_page_token.is_empty(), due.len() == rest.len());
     if says_last && !is_last {
-        Err("is said to be the last and is not")
+        Err("has no token although more follows")
     } else if is_last && !says_last {
-        Err("is the last and is said not to be")
+        Err("has a token although it is the last")
     } else {
         Ok(())
     }
