@@ -1,4 +1,4 @@
 //! Bytes as the page token of every list.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bookd_kit::fuzzed_calls::page_tokens(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bookd_kit::fuzzed_pages::page_tokens(bytes));

@@ -342,9 +342,7 @@ impl ClientCommand {
             Self::Availability(it) => it.pages(),
             Self::Slots(it) => it.pages(),
             Self::Lists(it) => it.pages(),
-            Self::Booking(_) | Self::Holds(_) | Self::Watches(_) | Self::Call { .. } => {
-                None
-            }
+            Self::Booking(_) | Self::Holds(_) | Self::Watches(_) | Self::Call { .. } => None,
         }
     }
 }

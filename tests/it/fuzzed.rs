@@ -1,18 +1,18 @@
-//! The inputs of fuzzing that are kept are answered; and what a fuzzer begins with.
+//! The kept inputs of fuzzing are answered, and the seeds of the fuzzer are mostly valid.
 
 use std::fs;
 use std::path::Path;
 
-use bookd_kit::{fuzzed, fuzzed_calls};
+use bookd_kit::{fuzzed, fuzzed_calls, fuzzed_pages};
 
-/// What a target does with its bytes.
+/// The function of a fuzz target, which takes its bytes.
 type Target = fn(&[u8]);
 
-/// Every target.
+/// Every fuzz target by its name.
 const TARGETS: [(&str, Target); 6] = [
     ("requests", fuzzed::requests),
     ("commands", fuzzed_calls::commands),
-    ("page_tokens", fuzzed_calls::page_tokens),
+    ("page_tokens", fuzzed_pages::page_tokens),
     ("frames", fuzzed::frames),
     ("zone_file", fuzzed::zone_file),
     ("import_file", fuzzed::import_file),
@@ -35,7 +35,7 @@ fn every_input_that_is_kept_is_answered() {
 
 #[test]
 fn what_a_fuzzer_begins_with_is_mostly_valid() {
-    // `make fuzz` asks for it by this variable.
+    // `make fuzz` names the folder of the corpus by this variable.
     let folder = std::env::var_os("BOOKD_FUZZ_CORPUS").map(std::path::PathBuf::from);
     let keep = |target: &str, name: String, bytes: &[u8]| {
         let Some(folder) = folder.as_ref().map(|it| it.join(target)) else {
@@ -55,7 +55,7 @@ fn what_a_fuzzer_begins_with_is_mostly_valid() {
     for list in 0..9 {
         for how in 0..5 {
             let bytes = [list, how, 3, 1, 20, 5];
-            fuzzed_calls::page_tokens(&bytes);
+            fuzzed_pages::page_tokens(&bytes);
             keep("page_tokens", format!("seed-{list}-{how}"), &bytes);
         }
     }

@@ -1,4 +1,5 @@
-//! The service in this process, on a free port, with a clock that is moved by hand; and few words to talk to it.
+//! The service in the process of the test, on a free port and with a manual clock, and helpers to
+//! call it.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -27,7 +28,8 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt;
 
-/// Monday the 4th of January 2027, 08:00 UTC: the clock of every test stands here at first.
+/// Monday the 4th of January 2027. The clock of a test begins on it at 08:00 UTC, if not said
+/// otherwise.
 pub const MONDAY: &str = "2027-01-04";
 
 pub fn instant(text: &str) -> Instant {
@@ -48,7 +50,7 @@ pub fn minutes(minutes: i64) -> prost_types::Duration {
     }
 }
 
-/// A service with everything that it needs, and clients for it.
+/// A running service with its file and clock, and clients of it.
 pub struct Bookd {
     service: Service,
     folder: TempDir,
@@ -70,7 +72,7 @@ impl Bookd {
         Self::start_at("2027-01-04T08:00:00Z").await
     }
 
-    /// With the clock at this instant.
+    /// Starts on an empty store with the clock at this instant.
     pub async fn start_at(now: &str) -> Self {
         let settings = Settings {
             is_clock_confirmed: true,
@@ -79,7 +81,7 @@ impl Bookd {
         Self::start_with(now, settings).await
     }
 
-    /// On a copy of a file, with the clock at this instant.
+    /// Starts on a copy of a file of `tests/files`, with the clock at this instant.
     pub async fn start_from(file: &str, now: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let kept = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -99,7 +101,7 @@ impl Bookd {
         .await
     }
 
-    /// With an engine that runs otherwise.
+    /// Starts on an empty store with these settings of the engine.
     pub async fn start_with(now: &str, settings: Settings) -> Self {
         let zones = Arc::new(Zones::bundled());
         Self::start_in(
@@ -111,7 +113,7 @@ impl Bookd {
         .await
     }
 
-    /// On the file in this folder, with the clock at this instant.
+    /// Starts on the file in this folder, with the clock at this instant.
     pub async fn start_in_folder(folder: TempDir, now: &str, settings: Settings) -> Self {
         Self::start_in(
             folder,
@@ -132,7 +134,7 @@ impl Bookd {
         Self::start_with_store(Box::new(store), folder, clock, engine, zones).await
     }
 
-    /// On a store of the test's own.
+    /// Starts on a store that the test has made.
     pub async fn start_on(store: Box<dyn Store>) -> Self {
         let settings = Settings {
             is_clock_confirmed: true,
@@ -172,12 +174,12 @@ impl Bookd {
         self.folder.path().join("bookd.db")
     }
 
-    /// Stops it and starts it again on the same file.
+    /// Stops the service and starts it again on the same file.
     pub async fn restart(self) -> Self {
         self.restart_with(Zones::bundled()).await
     }
 
-    /// The same, under other time zones.
+    /// Stops the service and starts it again on the same file with other time zones.
     pub async fn restart_with(self, zones: Zones) -> Self {
         let Self {
             service,
@@ -195,7 +197,7 @@ impl Bookd {
         drop(self.stop_and_keep().await);
     }
 
-    /// Stops it; the file is there until the folder is dropped.
+    /// Stops the service; its file stays until the folder is dropped.
     pub async fn stop_and_keep(self) -> TempDir {
         drop(self.channel);
         assert_eq!(
@@ -205,7 +207,7 @@ impl Bookd {
         self.folder
     }
 
-    /// Waits until the writer stops by itself, stops the rest, and answers why.
+    /// Waits until the writer stops by itself, stops the rest, and answers the cause.
     pub async fn failed(self) -> Stopped {
         self.service.failed().await;
         drop(self.channel);
@@ -217,24 +219,24 @@ impl Bookd {
         self.service.failed().await;
     }
 
-    /// Stops it with streams still open; tells whether they ended in time.
+    /// Stops the service while streams are open, and answers whether they ended in time.
     pub async fn stop_beside_streams(self) -> Ended {
         let (ended, stopped) = self.service.stop(Duration::from_secs(20)).await;
         assert_eq!(stopped, Stopped::Done);
         ended
     }
 
-    /// The engine behind the network.
+    /// The engine of the service.
     pub fn engine(&self) -> Engine {
         self.service.engine()
     }
 
-    /// Where it listens.
+    /// The address on which the service listens.
     pub fn address(&self) -> SocketAddr {
         self.service.local_addr()
     }
 
-    /// What the clock shows, in seconds.
+    /// The time that the clock shows, in seconds.
     pub fn clock_seconds(&self) -> i64 {
         bookd::clock::Clock::now(&self.clock).seconds()
     }
@@ -281,7 +283,7 @@ impl Bookd {
         ServerInfoServiceClient::new(self.channel.clone())
     }
 
-    /// Opens a calendar every day, `09:00` to `17:00` UTC unless said otherwise.
+    /// Opens a calendar every day between these local times.
     pub async fn open(&self, calendar: &str, start: &str, end: &str) {
         let rule = pb::AvailabilityRule {
             start_time: start.to_owned(),
@@ -355,7 +357,7 @@ pub fn at(calendar: &str, clock: &str) -> pb::BookAppointmentRequest {
     }
 }
 
-/// The reason of an error, and that it has the domain that every error has.
+/// The reason of an error; asserts that its domain is `bookd`.
 pub fn reason(status: &Status) -> String {
     let details = status.get_error_details();
     let info = details

@@ -1,5 +1,5 @@
-//! What the judges of the proofs see: an appointment that is shown otherwise than the log has it is found out, whichever
-//! of its fields is wrong.
+//! The judges of the proofs find every field of an appointment that is shown otherwise than the log
+//! has it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ fn calendar() -> [Call; 2] {
     ]
 }
 
-/// A series with everything that can be said of one, in which every rule is overridden.
+/// A request for a series with every field set and every rule overridden.
 fn series() -> Call {
     let invitee = pb::Invitee {
         name: "Grace Hopper".into(),
@@ -97,7 +97,7 @@ async fn call(service: &GrpcStack<Routes>, call: Call) -> Vec<pb::Appointment> {
     call.send(service).await.unwrap().appointments
 }
 
-/// An occurrence that was called off, and a hold: together they have every field of an appointment.
+/// A cancelled occurrence and a hold, which together have every field of an appointment set.
 async fn shown() -> (Log, Vec<pb::Appointment>) {
     let mut store = Memory::new(7);
     let clock = Arc::new(ManualClock::new(Instant::from_seconds(NOW)));
@@ -119,7 +119,7 @@ async fn shown() -> (Log, Vec<pb::Appointment>) {
     (Log::read(&mut store, &[]), vec![cancelled, held])
 }
 
-/// Values that are not this one.
+/// Values of a field that differ from this one.
 fn others(value: &Value, field: &FieldDescriptor) -> Vec<Value> {
     match value {
         Value::Bool(it) => vec![Value::Bool(!it)],
@@ -164,7 +164,7 @@ fn others(value: &Value, field: &FieldDescriptor) -> Vec<Value> {
     }
 }
 
-/// Of every field of a message the message with that field cleared or changed, whatever it has.
+/// For every field of a message, the message with that field cleared or changed.
 fn tampered(message: &DynamicMessage) -> Vec<(FieldDescriptor, DynamicMessage)> {
     let mut all = Vec::new();
     for field in message.descriptor().fields() {
@@ -218,7 +218,7 @@ async fn whichever_field_of_an_appointment_is_shown_wrong_is_noticed_but_for_tho
     assert_eq!(
         bare,
         Some(BTreeSet::new()),
-        "a field that none of them has is not tried as it shows"
+        "each field is set in one of the appointments"
     );
     assert_eq!(unnoticed, PERSONAL.map(str::to_owned).into());
     assert!(unnoticed.is_disjoint(&noticed), "{noticed:?}");

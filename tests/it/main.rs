@@ -12,6 +12,8 @@
 mod accidents;
 #[path = "process/backup.rs"]
 mod backup;
+#[path = "process/backup_load.rs"]
+mod backup_load;
 #[path = "cli/bench.rs"]
 mod bench;
 #[path = "transport/besieged.rs"]
@@ -28,6 +30,8 @@ mod check_log;
 mod check_upgraded;
 #[path = "process/clock.rs"]
 mod clock;
+#[path = "process/clock_reset.rs"]
+mod clock_reset;
 #[path = "api/complaints.rs"]
 mod complaints;
 #[path = "store/damage.rs"]
@@ -38,6 +42,8 @@ mod dates;
 mod deadline;
 #[path = "api/deleted.rs"]
 mod deleted;
+#[path = "store/deleted_calendar.rs"]
+mod deleted_calendar;
 #[path = "store/deletion.rs"]
 mod deletion;
 #[path = "cli/demo.rs"]
@@ -48,6 +54,8 @@ mod drift;
 mod email_spellings;
 #[path = "api/erasure.rs"]
 mod erasure;
+#[path = "store/every_question.rs"]
+mod every_question;
 #[path = "cli/exit_codes.rs"]
 mod exit_codes;
 #[path = "api/explicit_removal.rs"]
@@ -56,6 +64,8 @@ mod explicit_removal;
 mod failures;
 #[path = "api/fast_reject.rs"]
 mod fast_reject;
+#[path = "process/forged_log.rs"]
+mod forged_log;
 #[path = "store/full_disk.rs"]
 mod full_disk;
 mod fuzzed;
@@ -74,6 +84,8 @@ mod hostile_frames;
 mod hostile_many;
 #[path = "transport/hostile_memory.rs"]
 mod hostile_memory;
+#[path = "transport/hostile_texts.rs"]
+mod hostile_texts;
 #[path = "transport/http2.rs"]
 mod http2;
 #[path = "cli/import_slots.rs"]
@@ -128,6 +140,8 @@ mod random_calls;
 mod readme;
 #[path = "api/reasons.rs"]
 mod reasons;
+#[path = "process/refused_starts.rs"]
+mod refused_starts;
 #[path = "store/segments.rs"]
 mod segments;
 #[path = "api/series.rs"]
@@ -142,18 +156,26 @@ mod server;
 mod sessions;
 #[path = "api/several_calendars.rs"]
 mod several_calendars;
+#[path = "transport/shutdown.rs"]
+mod shutdown;
 #[path = "process/soak.rs"]
 mod soak;
+#[path = "process/soak_ledger.rs"]
+mod soak_ledger;
 #[path = "process/soak_load.rs"]
 mod soak_load;
 #[path = "store/sqlite.rs"]
 mod sqlite;
+#[path = "store/staged_deletion.rs"]
+mod staged_deletion;
 #[path = "store/store.rs"]
 mod store;
 #[path = "store/store_lists.rs"]
 mod store_lists;
 #[path = "store/store_log.rs"]
 mod store_log;
+#[path = "store/store_reads.rs"]
+mod store_reads;
 #[path = "store/stored.rs"]
 mod stored;
 #[path = "cli/transfer.rs"]
@@ -168,6 +190,8 @@ mod watch;
 mod watch_cli;
 #[path = "watch/watch_ends.rs"]
 mod watch_ends;
+#[path = "watch/watch_resumed.rs"]
+mod watch_resumed;
 #[path = "watch/watch_slots.rs"]
 mod watch_slots;
 #[path = "watch/whole_changes.rs"]

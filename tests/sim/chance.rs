@@ -1,8 +1,10 @@
-//! The same randomness in every run: what the standard library, tokio and others ask the system for comes from the seed.
+//! The same randomness in every run: all random bytes that the standard library, tokio and others
+//! ask the system for come from the seed.
 //!
-//! Hash maps take their keys from `getrandom`, tokio its choices between ready branches from a hash map's keys. This
-//! program's own `getrandom` answers from a seed, and that makes runs the same without `--cfg tokio_unstable`, which
-//! exists to seed tokio's choices. Tokio numbers its tasks over the whole process: one process runs one seed.
+//! Hash maps take their keys from `getrandom`, and tokio takes its choices between ready branches
+//! from the keys of a hash map. The `getrandom` of this program answers from a seed, which makes
+//! runs equal without `--cfg tokio_unstable`, the switch that exists to seed tokio's choices. Tokio
+//! numbers its tasks over the whole process, so one process runs one seed.
 #![allow(unsafe_code, reason = "a symbol of the C library is replaced")]
 
 use std::cell::Cell;
@@ -18,8 +20,9 @@ pub fn seed(seed: u64) {
     STATE.set(seed);
 }
 
-/// In place of the C library's.
-// SAFETY: the name and types are those of getrandom(2); it writes what the caller says it may, and nothing more.
+/// Replaces `getrandom` of the C library.
+// SAFETY: the name and types are those of getrandom(2); it writes what the caller says it may, and
+// nothing more.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn getrandom(buffer: *mut u8, length: usize, _flags: u32) -> isize {
     let mut chance = Chance(STATE.get());

@@ -1,4 +1,5 @@
-//! The clients: callers that try again until they know, and watchers that resume wherever they were cut.
+//! The clients: callers that repeat a call until they know its outcome, and watchers that resume
+//! where they were cut.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,18 +16,20 @@ use bookd_kit::caller::Caller;
 use bookd_kit::calls::{Call, Outcome};
 use bookd_kit::chance::Chance;
 use bookd_kit::readable::assert_readable;
-use bookd_kit::watched::{Scope, Watched};
+use bookd_kit::watch_record::{Scope, WatchRecord};
 
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How often a call is tried while things fail; what became of it is found out when they no longer do.
+/// How many attempts a call gets while things fail; its outcome is found out when nothing fails any
+/// more.
 const TRIES: usize = 4;
-/// How often it is tried when nothing fails any more; then it must be answered.
+/// How many attempts a call gets when nothing fails any more; one of them must be answered.
 const TRIES_HEALED: usize = 40;
-/// A watcher hears something at least every 30 seconds; one that does not connects again.
+/// The longest silence of a watch before the watcher connects again; a server sends something every
+/// 30 seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(35);
 
-/// Sends a call once. Whatever went wrong, the next attempt takes a new connection.
+/// Sends a call once. After any failure the next attempt takes a new connection.
 pub async fn send(channel: &mut Channel, call: &Call) -> Outcome {
     let outcome = match timeout(PATIENCE, call.send(channel)).await {
         Ok(Ok(answered)) => return Outcome::Done(answered),
@@ -39,8 +42,8 @@ pub async fn send(channel: &mut Channel, call: &Call) -> Outcome {
     outcome
 }
 
-/// Makes so many calls, each tried a few times, some repeated though they were answered; then learns what became of
-/// each that was not.
+/// Makes so many calls, each with a few attempts, some repeated after an answer; then finds out the
+/// outcome of each call that was not answered.
 pub async fn calls(
     world: Rc<World>,
     name: String,
@@ -64,7 +67,8 @@ pub async fn calls(
             if let Outcome::Done(answered) = &outcome {
                 caller.learn(&call, answered);
             }
-            // A client whose answer was lost on its way asks again, and must be answered the same.
+            // Some calls are repeated after an answer, as by a client that lost it, and must be
+            // answered the same.
             let asks_again = attempt < TRIES && caller.chance.is(6);
             match outcome {
                 Outcome::Done(_) if !asks_again => break,
@@ -85,7 +89,7 @@ pub async fn calls(
     Ok(())
 }
 
-/// Asks until it is known whether the call happened.
+/// Repeats a call until it is known whether it was applied.
 async fn resolve(world: &World, op: usize, channel: &mut Channel) {
     let (may_have_happened, call) = {
         let ops = world.ops.borrow();
@@ -107,11 +111,11 @@ async fn resolve(world: &World, op: usize, channel: &mut Channel) {
     ));
 }
 
-/// Watches, resumes wherever it was cut, and ends when it has seen all there is.
+/// Watches, resumes after each cut, and ends when it has seen every change.
 pub async fn watches(world: Rc<World>, name: String, scope: Scope) -> turmoil::Result {
     let place = {
         let mut watched = world.watched.borrow_mut();
-        watched.push(Watched::of(scope));
+        watched.push(WatchRecord::of(scope));
         watched.len() - 1
     };
     let is_over = || {
@@ -155,11 +159,11 @@ fn note_message(world: &World, place: usize, name: &str, message: pb::WatchAppoi
     match &message.message {
         Some(Message::Change(change)) => {
             let (revision, part, count) = (change.revision, message.part, change.events.len());
-            world.tell(format_args!(
+            world.trace(format_args!(
                 "{name} sees part {part} of {revision} with {count} events"
             ));
         }
-        Some(Message::Progress(progress)) => world.tell(format_args!(
+        Some(Message::Progress(progress)) => world.trace(format_args!(
             "{name} sees progress to {}",
             progress.revision
         )),
@@ -170,5 +174,5 @@ fn note_message(world: &World, place: usize, name: &str, message: pb::WatchAppoi
 
 fn note_end(world: &World, place: usize, name: &str, status: &tonic::Status) {
     let reason = world.watched.borrow_mut()[place].cut(status);
-    world.tell(format_args!("{name} is cut: {:?} {reason}", status.code()));
+    world.trace(format_args!("{name} is cut: {:?} {reason}", status.code()));
 }

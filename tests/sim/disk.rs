@@ -1,4 +1,4 @@
-//! The simulated machine: its disk, which outlives the program, and the ids that it has made.
+//! The simulated machine: its disk, which outlives the program, and the ids that it has generated.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -8,20 +8,17 @@ use bookd::ids::Ids;
 use bookd::store::sqlite::Sqlite;
 use bookd::store::{OpenError, Store};
 
-use crate::server::zones;
+use crate::life::{CODE_KEY, lookup};
 use bookd_kit::chance::Chance;
 use bookd_kit::disk::{Disk, Fault};
-use bookd_kit::powered::Powered;
+use bookd_kit::power_loss::PowerLossStore;
 
 pub struct Machine {
     ids: Arc<Ids>,
     disk: RefCell<Disk>,
-    /// Every disk that there was: connections of a program that has died may still be closing.
+    /// Earlier disks: connections of a dead program may still be closing on them.
     before: RefCell<Vec<Disk>>,
 }
-
-/// The secret behind confirmation codes: the same in every run.
-const CODE_KEY: u64 = 0x0123_4567_89ab_cdef;
 
 impl Machine {
     pub fn new(chance: &mut Chance) -> Self {
@@ -39,34 +36,30 @@ impl Machine {
     }
 
     pub fn open(&self) -> Result<Box<dyn Store>, OpenError> {
-        let zones = zones();
-        let lookup = Arc::new(move |name: &str| zones.zone(name).ok());
         let disk = self.disk.borrow();
-        let store = Sqlite::open_on(&*disk, lookup, CODE_KEY)?;
-        Ok(Box::new(Powered {
+        let store = Sqlite::open_on(&*disk, lookup(), CODE_KEY)?;
+        Ok(Box::new(PowerLossStore {
             store,
             power: disk.power(),
         }))
     }
 
-    /// What SQLite finds wrong with the file, of which nothing is open.
+    /// The findings of SQLite's integrity check; nothing may have the file open.
     pub fn integrity(&self) -> Vec<String> {
-        let zones = zones();
-        let lookup = Arc::new(move |name: &str| zones.zone(name).ok());
         let disk = self.disk.borrow();
-        let opened = Sqlite::open_on(&*disk, lookup, CODE_KEY).map_err(|error| error.to_string());
+        let opened = Sqlite::open_on(&*disk, lookup(), CODE_KEY).map_err(|error| error.to_string());
         let found = opened.and_then(|it| it.integrity().map_err(|error| error.to_string()));
         found.unwrap_or_else(|error| vec![error])
     }
 
-    fn goes_on(&self, next: Disk) {
+    fn replace_disk(&self, next: Disk) {
         self.before.borrow_mut().push(self.disk.replace(next));
     }
 
-    /// The program dies, or has died; nothing of it reaches the disk any more.
+    /// Kills the program: nothing of it reaches the disk any more.
     pub fn kill(&self) {
         let next = self.disk.borrow().after_kill();
-        self.goes_on(next);
+        self.replace_disk(next);
     }
 
     pub fn cut_power_after(&self, accesses: u64) {
@@ -78,17 +71,17 @@ impl Machine {
         self.disk.borrow().fail_after(accesses, fault);
     }
 
-    /// Whether the power is gone: nothing that the program says from then on is to be believed.
+    /// Whether the power is gone, so that nothing which the program says from then on counts.
     pub fn lost_power(&self) -> bool {
         self.disk.borrow().is_off()
     }
 
     pub fn restore_power(&self) {
         let next = self.disk.borrow().after_power_loss();
-        self.goes_on(next);
+        self.replace_disk(next);
     }
 
-    /// Nothing fails any more.
+    /// Cancels the failures and power cuts that have not come yet.
     pub fn heal(&self) {
         self.disk.borrow().heal();
     }

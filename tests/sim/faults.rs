@@ -1,4 +1,5 @@
-//! What goes wrong, and when: chosen by the seed, applied between two steps of the simulation.
+//! The faults of a run and their times: chosen by the seed, applied between two steps of the
+//! simulation.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::server::SERVER;
 use crate::world::{Phase, World};
 use bookd_kit::chance::Chance;
 
-/// How long things fail, in virtual time.
+/// How long faults begin, in virtual time.
 const LASTS: Duration = Duration::from_secs(20);
 /// One step in so many begins a fault.
 const RARITY: u64 = 50;
@@ -23,9 +24,9 @@ enum Fault {
     PowerCut,
     /// One access to the disk fails.
     DiskError,
-    /// Nothing gets through between a client and the server.
+    /// Nothing passes between a client and the server.
     Partition,
-    /// What is sent between them waits.
+    /// Packets between a client and the server wait.
     Hold,
     /// The machine's clock is set.
     ClockJump,
@@ -45,7 +46,8 @@ const ALL: [Fault; 7] = [
 
 pub struct Faults {
     chance: Chance,
-    /// Each seed has its own kinds: what one fault hides, another run without it shows.
+    /// The kinds of faults of this seed. Seeds differ, because one fault may hide what a run
+    /// without it shows.
     kinds: Vec<Fault>,
     clients: Vec<String>,
     began: Option<Duration>,
@@ -53,7 +55,7 @@ pub struct Faults {
     up_at: Option<Duration>,
     /// When each link that is cut or held is mended.
     mends: Vec<(Duration, String, Fault)>,
-    /// When the disk is as fast again as it was.
+    /// When the slow disk is fast again.
     fast_at: Option<Duration>,
     pub count: usize,
 }
@@ -73,8 +75,8 @@ impl Faults {
         }
     }
 
-    /// Between two steps.
-    pub fn turn(&mut self, sim: &mut Sim<'_>, world: &World, machine: &Machine) {
+    /// Begins and ends faults, between two steps of the simulation.
+    pub fn step(&mut self, sim: &mut Sim<'_>, world: &World, machine: &Machine) {
         let now = sim.elapsed();
         match world.phase.get() {
             Phase::Opening => return,
@@ -95,7 +97,7 @@ impl Faults {
     fn begin(&mut self, fault: Fault, sim: &mut Sim<'_>, world: &World, machine: &Machine) {
         self.count += 1;
         let for_a_while = Duration::from_millis(50 + self.chance.below(4_000));
-        world.tell(format_args!("{fault:?}"));
+        world.trace(format_args!("{fault:?}"));
         match fault {
             Fault::Kill => {
                 machine.kill();
@@ -146,12 +148,12 @@ impl Faults {
     fn go_on(&mut self, sim: &mut Sim<'_>, world: &World, machine: &Machine) {
         let now = sim.elapsed();
         if machine.lost_power() {
-            world.tell(format_args!("the power is gone"));
+            world.trace(format_args!("the power is gone"));
             self.down(sim, Duration::from_millis(500));
             machine.restore_power();
         }
         if self.up_at.is_none() && !sim.is_host_running(SERVER) {
-            // It stopped by itself: whoever looks after it starts it again.
+            // The server has stopped by itself; it is started again, as a supervisor would.
             machine.kill();
             self.up_at = Some(now + Duration::from_millis(300));
         }
@@ -168,9 +170,9 @@ impl Faults {
         }
     }
 
-    /// From now on nothing fails.
+    /// Ends all faults; from now on nothing fails.
     fn heal(&mut self, sim: &mut Sim<'_>, world: &World, machine: &Machine) {
-        world.tell(format_args!("nothing fails any more"));
+        world.trace(format_args!("nothing fails any more"));
         machine.heal();
         self.fast_at = None;
         slow_the_disk(Duration::ZERO);

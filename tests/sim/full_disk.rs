@@ -1,5 +1,5 @@
-//! The disk is full: what was acknowledged stays, reads go on, a start goes well, and writing goes on with the room that
-//! there is.
+//! On a full disk acknowledged changes stay, reads and starts work, and writing goes on with the
+//! space that there is.
 
 use std::time::Duration;
 
@@ -8,20 +8,22 @@ use bookd_kit::calls::Outcome;
 use bookd_kit::disk::Disk;
 
 const MIB: usize = 1_024 * 1_024;
-/// What somebody else leaves of a disk, in bytes: the WAL alone would be full of it after a few bookings.
+/// Bytes that another program leaves free: so few that the WAL alone would fill them after a few
+/// bookings.
 const LEFT: usize = 100_000;
-/// A disk on which the reserve is one MiB.
+/// The size of a disk on which the reserve is one MiB, in bytes.
 const ROOM: usize = 9 * MIB;
-/// A disk with so much free room is not about to be full.
+/// Free bytes of a disk that is not about to be full.
 const AMPLE: usize = 200 * MIB;
-/// Rounds of calls in which the power goes.
+/// Rounds of calls of a life in which the power goes.
 const ROUNDS: usize = 80;
 /// The power goes at one access in so many.
 const STEP: u64 = 13;
-/// Rounds of calls at most until there is no room for any more.
+/// The most rounds of calls until the disk is full.
 const ROUNDS_MAX: usize = 2_000;
 
-/// The last revision that was told, and how many calls were refused because the store could not be written.
+/// The newest answered revision, and the number of calls that were refused because the store could
+/// not be written.
 fn counted(story: &Story) -> (i64, usize) {
     let is_refusal =
         |it: &Outcome| matches!(it, Outcome::Later(reason) if reason == "STORE_UNAVAILABLE");
@@ -39,7 +41,7 @@ fn counted(story: &Story) -> (i64, usize) {
     (told.max().unwrap_or(0), refused)
 }
 
-/// Calls until several in a row were refused.
+/// Makes rounds of calls until several in a row have a refusal.
 fn fill(story: &mut Story, life: &mut Life, disk: &Disk) {
     let mut refused = 0;
     for _ in 0..ROUNDS_MAX {
@@ -53,13 +55,13 @@ fn fill(story: &mut Story, life: &mut Life, disk: &Disk) {
         if refused > 5 || disk.is_off() {
             return;
         }
-        assert!(!life.has_stopped(), "a full disk stops nobody");
+        assert!(!life.has_stopped(), "a full disk does not stop the writer");
     }
     panic!("{ROUNDS_MAX} rounds found room");
 }
 
-/// A life with a reserve, and then somebody else takes all but so many bytes of the disk.
-fn lives_on(seed: u64, left: usize, reserve: usize) -> (Disk, Story, Life) {
+/// A service with a reserve, on whose disk another program then leaves so many bytes.
+fn start_on_small_disk(seed: u64, left: usize, reserve: usize) -> (Disk, Story, Life) {
     let disk = Disk::new(seed);
     let mut story = Story::new(seed);
     disk.leave_room(Some(ROOM));
@@ -70,7 +72,7 @@ fn lives_on(seed: u64, left: usize, reserve: usize) -> (Disk, Story, Life) {
     (disk, story, life)
 }
 
-fn judged(mut story: Story, mut life: Life, disk: &Disk, what: &str) {
+fn judge(mut story: Story, mut life: Life, disk: &Disk, what: &str) {
     story.settle(&mut life);
     life.stop();
     story.judge(disk);
@@ -80,7 +82,7 @@ fn judged(mut story: Story, mut life: Life, disk: &Disk, what: &str) {
 #[test]
 fn on_a_full_disk_writing_goes_on_with_the_room_of_the_wal_and_of_the_reserve() {
     for reserve in [0, MIB] {
-        let (disk, mut story, mut life) = lives_on(11, LEFT, reserve);
+        let (disk, mut story, mut life) = start_on_small_disk(11, LEFT, reserve);
         assert_eq!(disk.length("-reserve"), reserve);
         let (database, changed) = (disk.length(""), counted(&story).0);
         if reserve > 0 {
@@ -92,7 +94,7 @@ fn on_a_full_disk_writing_goes_on_with_the_room_of_the_wal_and_of_the_reserve() 
                     "nothing is refused while there is a reserve"
                 );
             }
-            // Of its room somebody else takes most.
+            // Another program takes most of the space of the reserve.
             disk.leave_room(Some(LEFT));
         }
         fill(&mut story, &mut life, &disk);
@@ -105,7 +107,7 @@ fn on_a_full_disk_writing_goes_on_with_the_room_of_the_wal_and_of_the_reserve() 
             grown > LEFT / 2,
             "most of the room is the database's: {grown}"
         );
-        // Somebody frees a little; nobody starts anything again.
+        // A little is freed, and nothing is started again.
         disk.leave_room(Some(LEFT));
         let changed = counted(&story).0;
         fill(&mut story, &mut life, &disk);
@@ -116,17 +118,17 @@ fn on_a_full_disk_writing_goes_on_with_the_room_of_the_wal_and_of_the_reserve() 
         assert_eq!(
             disk.length("-reserve"),
             reserve,
-            "it is made again once there is room"
+            "the reserve is made again once there is space"
         );
         story.go_on(&mut life, 5, &disk);
-        judged(story, life, &disk, "full");
+        judge(story, life, &disk, "full");
     }
 }
 
 #[test]
 fn a_start_on_a_full_disk_reads_and_writes_again_once_there_is_room() {
     for (seed, loses_power) in (20..24).map(|seed| (seed, seed % 2 == 0)) {
-        let (disk, mut story, mut life) = lives_on(seed, 50_000, 0);
+        let (disk, mut story, mut life) = start_on_small_disk(seed, 50_000, 0);
         fill(&mut story, &mut life, &disk);
         if seed % 3 == 0 {
             life.stop();
@@ -149,7 +151,7 @@ fn a_start_on_a_full_disk_reads_and_writes_again_once_there_is_room() {
             read > 0 && counted(&story).1 > refused && !life.has_stopped(),
             "{what}: {read} were answered"
         );
-        // A little is freed: the WAL that was left does not take all of it.
+        // A little is freed; the WAL that was left does not take all of it.
         disk.leave_room(Some(LEFT));
         let changed = counted(&story).0;
         fill(&mut story, &mut life, &disk);
@@ -159,7 +161,7 @@ fn a_start_on_a_full_disk_reads_and_writes_again_once_there_is_room() {
         let changed = counted(&story).0;
         story.go_on(&mut life, 10, &disk);
         assert!(counted(&story).0 > changed, "{what}: there is room again");
-        judged(story, life, &disk, &what);
+        judge(story, life, &disk, &what);
     }
 }
 
@@ -168,7 +170,7 @@ fn wherever_the_power_goes_while_the_disk_is_full_nothing_acknowledged_is_lost()
     let (mut cuts, mut refused, mut at) = (0, 0, 0);
     loop {
         let reserve = if at % 3 == 0 { MIB } else { 0 };
-        let (disk, mut story, mut life) = lives_on(at, 5_000, reserve);
+        let (disk, mut story, mut life) = start_on_small_disk(at, 5_000, reserve);
         disk.cut_after(at);
         story.go_on(&mut life, ROUNDS, &disk);
         refused += usize::from(counted(&story).1 > 0 || disk.length("-reserve") < reserve);
@@ -182,7 +184,7 @@ fn wherever_the_power_goes_while_the_disk_is_full_nothing_acknowledged_is_lost()
         let mut life = Life::start(&next, &story).unwrap_or_else(|error| panic!("{what}: {error}"));
         story.go_on(&mut life, 2, &next);
         next.leave_room(None);
-        judged(story, life, &next, &what);
+        judge(story, life, &next, &what);
         at += STEP;
     }
     eprintln!("{cuts} power cuts, {refused} of them after there was no room");

@@ -1,6 +1,7 @@
-//! Every single access to the disk of one story fails, one at a time: what is answered is true, and it goes on.
+//! Every single access to the disk of one story fails, one at a time: each answer is true, and the
+//! service goes on.
 //!
-//! `BOOKD_IO_ROUNDS=n` makes the story longer, `BOOKD_SEED=n` tells another.
+//! `BOOKD_IO_ROUNDS=n` makes the story longer, `BOOKD_SEED=n` makes another one.
 
 use bookd::store::sqlite::{Drive, Sqlite};
 use bookd::store::{CommitError, Store};
@@ -13,17 +14,18 @@ use bookd_kit::calls::Outcome;
 use bookd_kit::chance::budget;
 use bookd_kit::disk::{Access, Disk, Fault};
 
-/// Calls come in rounds of three.
+/// Rounds of three calls in a story.
 const ROUNDS: u64 = 4;
 
-/// What one story with one failure came to.
+/// The outcome of one story with one failure.
 struct Ended {
     story: Story,
     failed: Option<Access>,
     accesses: u64,
 }
 
-/// The story in which access number `at` fails; after it the machine loses power, or only the process is gone.
+/// Runs the story with a failure at access number `at`; afterwards the machine loses power or only
+/// the process dies.
 fn story(seed: u64, failure: Option<(u64, Fault)>, loses_power: bool) -> Ended {
     let rounds = usize::try_from(budget("BOOKD_IO_ROUNDS", ROUNDS)).unwrap();
     let mut story = Story::new(seed);
@@ -37,7 +39,7 @@ fn story(seed: u64, failure: Option<(u64, Fault)>, loses_power: bool) -> Ended {
         story.go_on(&mut life, rounds, &disk);
         has_stopped = life.has_stopped();
         if !has_stopped {
-            // What failed once does not fail again: the rest must be as if nothing had been.
+            // The failure does not come again: the rest must be as if it had not been.
             story.resolve(&mut life);
             story.go_on(&mut life, 1, &disk);
             has_stopped = life.has_stopped();
@@ -45,7 +47,7 @@ fn story(seed: u64, failure: Option<(u64, Fault)>, loses_power: bool) -> Ended {
     }
     let (accesses, failed) = (disk.accesses(), disk.failed());
     is_stopped_when_unknown(&mut story, has_stopped);
-    // A sync that fails is another matter, whatever it says.
+    // A failed sync may stop the writer, whatever it reports.
     if has_stopped && failed == Some(Access::Write) && matches!(failure, Some((_, Fault::Full))) {
         story
             .found
@@ -61,9 +63,9 @@ fn story(seed: u64, failure: Option<(u64, Fault)>, loses_power: bool) -> Ended {
             story.settle(&mut life);
             life.stop();
         }
-        Err(error) => story
-            .found
-            .push(format!("it does not start after the failure: {error}")),
+        Err(error) => story.found.push(format!(
+            "the service does not start after the failure: {error}"
+        )),
     }
     story.judge(&disk);
     Ended {
@@ -73,7 +75,7 @@ fn story(seed: u64, failure: Option<(u64, Fault)>, loses_power: bool) -> Ended {
     }
 }
 
-/// Whoever does not know whether a commit happened must not go on: no answer comes after that one.
+/// Finds a writer that goes on although it does not know the outcome of a commit.
 fn is_stopped_when_unknown(story: &mut Story, has_stopped: bool) {
     let is_unknown =
         |it: &Outcome| matches!(it, Outcome::Unknown(reason) if reason == "COMMIT_UNKNOWN");
@@ -161,8 +163,8 @@ fn a_sync_that_fails_while_something_old_is_forgotten_is_no_refusal() {
     assert!(unknown >= 2, "both sync");
 }
 
-/// A copy of the WAL that somebody who reads cuts short is not synced. The next one syncs what both have written; when
-/// that fails, a third one would sync only what it writes itself, and begin the WAL anew.
+/// A copy of the WAL that a reader cuts short is not synced. The next copy syncs the writes of
+/// both; if that sync fails, a third one would sync only its own writes, and begin the WAL anew.
 #[test]
 fn a_sync_that_fails_while_the_wal_is_copied_stops_the_writer_and_nothing_is_lost() {
     let mut failures = 0;
@@ -188,7 +190,7 @@ fn a_sync_that_fails_while_the_wal_is_copied_stops_the_writer_and_nothing_is_los
             let has_failed = disk.failed() == Some(Access::Sync);
             failures += u64::from(has_failed);
             assert_eq!(life.has_stopped(), has_failed, "{before} {after}");
-            // Whoever closes the file last must not copy the WAL, either.
+            // The last connection that closes must not copy the WAL either.
             if before % 8 == 1 {
                 life.stop();
             }
@@ -208,8 +210,9 @@ fn a_sync_that_fails_while_the_wal_is_copied_stops_the_writer_and_nothing_is_los
     assert!(failures > 10, "{failures}");
 }
 
-/// What the system still shows of a WAL whose sync failed is not on the disk, and no later sync writes it: whoever copies
-/// it into the database must write it anew before, or a power loss in the middle leaves half of the copy and no WAL.
+/// After a failed sync the WAL that the system still shows is not on the disk, and no later sync
+/// writes it. The WAL must be written anew before it is copied into the database, or a power loss
+/// in the middle leaves half of the copy and no WAL.
 #[test]
 fn a_power_loss_while_a_failed_sync_is_made_good_tears_nothing() {
     let mut cuts = 0;
@@ -239,14 +242,15 @@ fn a_power_loss_while_a_failed_sync_is_made_good_tears_nothing() {
     assert!(cuts > 100, "{cuts}");
 }
 
-/// The sync of a commit fails, the process dies; then, at so manieth access of the next one, the power goes.
+/// Lets the sync of a commit fail and the process die; then the power goes at an access of the next
+/// process.
 fn cut_while_it_is_made_good(story: &mut Story, seed: u64, at: u64) -> Disk {
     let disk = Disk::new(seed);
     let mut life = Life::start(&disk, story).unwrap();
     story.open(&mut life);
     story.go_on(&mut life, 12, &disk);
     life.stop();
-    // A WAL that has just begun: what it shows of a page is nowhere else.
+    // The WAL has just begun, so that its pages are nowhere else.
     let mut life = Life::start(&disk, story).unwrap();
     disk.fail_sync_of_wal();
     story.go_on(&mut life, 4, &disk);

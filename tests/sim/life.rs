@@ -1,6 +1,8 @@
-//! The service on a disk, from its start to its end, without a network: for what only the disk decides.
+//! The service on a disk in memory, from start to stop and without a network: for everything that
+//! depends on the disk alone.
 //!
-//! Callers send a few calls at a time, so that batches are of several; time is virtual, and passes when all wait.
+//! Callers send a few calls at a time, so that batches have several commands; time is virtual, and
+//! passes while everything waits.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -9,10 +11,8 @@ use std::time::Duration;
 use bookd::api::context::Api;
 use bookd::api::stack;
 use bookd::clock::ManualClock;
-use bookd::engine::{Engine, RunningEngine, Settings, Slices};
+use bookd::engine::{Engine, RunningEngine};
 use bookd::ids::Ids;
-use bookd::layout::Layout;
-use bookd::log::WatchSettings;
 use bookd::store::ZoneLookup;
 use bookd::store::sqlite::Sqlite;
 use bookd_core::time::Instant;
@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::server::zones;
+use crate::server::{settings, zones};
 use crate::world::BEGINNING;
 use bookd_kit::caller::Caller;
 use bookd_kit::calls::{Call, Outcome};
@@ -33,54 +33,55 @@ use bookd_kit::disk::Disk;
 use bookd_kit::history::{self, Op};
 use bookd_kit::log::Log;
 use bookd_kit::panics::{note_panics, r11_nothing_panics};
-use bookd_kit::powered::Powered;
-use bookd_kit::watched::{Shared, Watched, follow, from_the_beginning};
+use bookd_kit::power_loss::PowerLossStore;
+use bookd_kit::watch_record::{SharedRecord, WatchRecord, follow, from_the_beginning};
 
-/// How many calls are sent at a time.
+/// Calls that are sent at the same time.
 const TOGETHER: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(5);
 const PIPE: usize = 64 * 1_024;
+/// The key of confirmation codes, equal in every run.
 pub const CODE_KEY: u64 = 0x0123_4567_89ab_cdef;
 
-/// All lives of one store: what was asked, and what was answered.
+/// The record of all lives of one store: the calls and their outcomes.
 pub struct Story {
     clock: ManualClock,
     ids: Arc<Ids>,
     caller: Caller,
     pub ops: Vec<Op>,
     moment: u64,
-    /// What one watcher was told, over all lives.
-    watched: Shared,
-    /// What others were told from the beginning on, when nothing failed any more.
-    watched_again: Vec<Watched>,
-    /// What is wrong, in words.
+    /// What one watcher was sent, over all lives.
+    watched: SharedRecord,
+    /// What other watchers were sent from the first revision on, after the last failure.
+    watched_again: Vec<WatchRecord>,
+    /// Descriptions of everything that is wrong.
     pub found: Vec<String>,
 }
 
-/// The service while it lives.
+/// A running service.
 pub struct Life {
     runtime: Runtime,
     engine: Option<Engine>,
     running: Option<RunningEngine>,
     routes: Routes,
     channel: Channel,
-    /// Watches everything on, all along.
+    /// The watcher of everything, which runs as long as the service.
     watching: Option<JoinHandle<()>>,
 }
 
-/// The zones that come with the program.
+/// The bundled time zones.
 pub fn lookup() -> ZoneLookup {
     let zones = zones();
     Arc::new(move |name| zones.zone(name).ok())
 }
 
 impl Life {
-    /// Starts it, or says why it cannot.
+    /// Starts the service, or answers why it cannot start.
     pub fn start(disk: &Disk, story: &Story) -> Result<Self, String> {
         Self::start_with_reserve(disk, story, 0)
     }
 
-    /// The same with a reserve of so many bytes, as far as there is room for it.
+    /// Starts the service with a reserve of so many bytes, if the disk has space for it.
     pub fn start_with_reserve(disk: &Disk, story: &Story, bytes: u64) -> Result<Self, String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -90,29 +91,12 @@ impl Life {
         let mut store =
             Sqlite::open_on(disk, lookup(), CODE_KEY).map_err(|error| error.to_string())?;
         store.keep_reserve(bytes);
-        let store = Box::new(Powered {
+        let store = Box::new(PowerLossStore {
             store,
             power: disk.power(),
         });
-        // So that deletions by force are prepared, and series come in parts.
-        let slices = Slices {
-            at_once: 0,
-            size: 1,
-        };
-        let watch = WatchSettings {
-            part_events_max: 2,
-            ..WatchSettings::default()
-        };
-        // The writer decides all: what it has in memory after a failure must show.
-        let decides_beside = false;
-        let settings = Settings {
-            layout: Layout::Inline,
-            is_clock_confirmed: true,
-            watch,
-            decides_beside,
-            slices,
-            ..Settings::default()
-        };
+        // The writer decides everything, so that its memory after a failure shows in the answers.
+        let settings = settings(false);
         let (engine, running, routes) = runtime.block_on(async {
             let started = Engine::start(store, Arc::new(story.clock.clone()), settings);
             let (engine, running) = started.map_err(|error| error.to_string())?;
@@ -140,7 +124,7 @@ impl Life {
         })
     }
 
-    /// Sends these calls at the same time.
+    /// Sends these calls at the same time, and answers their outcomes in order.
     fn send(&mut self, calls: &[Call]) -> Vec<Outcome> {
         let channel = self.channel.clone();
         let outcomes = self.runtime.block_on(async {
@@ -177,8 +161,8 @@ impl Life {
         }
     }
 
-    /// Watches on until everything has been told that there is; whether it came to that.
-    fn catch_up(&mut self, watched: &Shared) -> bool {
+    /// Lets the watcher read up to the newest revision; false if it does not get there.
+    fn catch_up(&mut self, watched: &SharedRecord) -> bool {
         self.stop_watching();
         let last = i64::try_from(self.engine.as_ref().unwrap().revision().0).unwrap();
         let upto = || watched.lock().unwrap().upto;
@@ -195,14 +179,14 @@ impl Life {
         upto() >= last
     }
 
-    /// Watches everything anew.
-    fn watch_again(&self) -> Vec<Watched> {
+    /// Watches everything from the first revision on.
+    fn watch_again(&self) -> Vec<WatchRecord> {
         let last = i64::try_from(self.engine.as_ref().unwrap().revision().0).unwrap();
         let channel = connect(&self.runtime, self.routes.clone());
         self.runtime.block_on(from_the_beginning(&channel, last))
     }
 
-    /// Lets time pass in which nobody asks for anything.
+    /// Lets time pass without calls.
     pub fn wait(&self, time: Duration) {
         self.runtime
             .block_on(async { tokio::time::sleep(time).await });
@@ -218,7 +202,7 @@ impl Life {
         })
     }
 
-    /// Ends it in order, as SIGTERM does.
+    /// Stops the service in order, as SIGTERM does.
     pub fn stop(mut self) {
         self.stop_watching();
         self.engine.take();
@@ -261,20 +245,20 @@ impl Story {
             caller: Caller::new("caller", Chance(seed)),
             ops: Vec::new(),
             moment: 0,
-            watched: Shared::default(),
+            watched: SharedRecord::default(),
             watched_again: Vec::new(),
             found: Vec::new(),
         }
     }
 
-    /// Opens the calendars.
+    /// Makes the calls that open the calendars.
     pub fn open(&mut self, life: &mut Life) {
         for call in self.caller.opening() {
             self.call(life, vec![call]);
         }
     }
 
-    /// So many rounds of calls of any kind, until the disk is gone or the writer has stopped.
+    /// Makes so many rounds of calls of any kind, until the disk is off or the writer has stopped.
     pub fn go_on(&mut self, life: &mut Life, rounds: usize, disk: &Disk) {
         for _ in 0..rounds {
             self.clock.advance(40);
@@ -311,7 +295,7 @@ impl Story {
         self.ops[op].note(outcome, self.moment);
     }
 
-    /// Learns what became of every call that was not answered.
+    /// Repeats every call whose outcome is unknown.
     pub fn resolve(&mut self, life: &mut Life) {
         let open: Vec<usize> = (0..self.ops.len())
             .filter(|op| self.ops[*op].may_have_happened())
@@ -322,7 +306,8 @@ impl Story {
         }
     }
 
-    /// The same, and the watcher learns all that there is: nothing fails any more.
+    /// Repeats every call whose outcome is unknown, and lets the watcher read everything; nothing
+    /// fails any more.
     pub fn settle(&mut self, life: &mut Life) {
         self.resolve(life);
         if !life.catch_up(&self.watched) {
@@ -332,7 +317,7 @@ impl Story {
         self.watched_again.extend(life.watch_again());
     }
 
-    /// Everything beside what lies on the disk; nothing is open any more.
+    /// Judges everything that was answered beside what is on the disk; nothing has the store open.
     pub fn judge(&mut self, disk: &Disk) {
         self.found.extend(r11_nothing_panics());
         let mut store = match Sqlite::open_on(disk, lookup(), CODE_KEY) {

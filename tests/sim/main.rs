@@ -1,6 +1,7 @@
-//! The simulation: the real service under one seed, with virtual time, a simulated network and disk, and faults.
+//! The simulation: the real service under one seed, with virtual time, a simulated network and
+//! disk, and faults.
 //!
-//! `make sim SEEDS=n` tries as many seeds as asked; `BOOKD_SIM_FIRST=n` begins at another one.
+//! `make sim SEEDS=n` runs so many seeds; `BOOKD_SIM_FIRST=n` begins with another one.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,28 +1,30 @@
-//! The power goes at any access to the disk, again and again: nothing acknowledged is lost, nothing is half done.
+//! The power goes at random accesses to the disk: nothing acknowledged is lost, and nothing is half
+//! done.
 //!
-//! `BOOKD_CUTS=n` cuts as often as asked, `BOOKD_SEED=n` begins with another story.
+//! `BOOKD_CUTS=n` sets the number of power cuts, `BOOKD_SEED=n` begins with another story.
 
 use crate::life::{Life, Story};
 use bookd_kit::chance::{Chance, budget};
 use bookd_kit::disk::Disk;
 
-/// How often the power goes in `cargo test`.
+/// The number of power cuts in `cargo test`.
 const CUTS: u64 = 300;
-/// How often in one story.
+/// Power cuts in one story.
 const LIVES: u64 = 4;
-/// Calls come in rounds of three.
+/// Rounds of three calls in a life.
 const ROUNDS: usize = 12;
-/// Later accesses than this the longest life does not come to.
+/// More accesses than the longest life makes.
 const LATEST: u64 = 900;
 
-/// A story with power cuts; how often the power went.
+/// Runs a story with power cuts, and answers how many there were.
 fn story(seed: u64, lies: bool) -> (Story, u64) {
     let mut story = Story::new(seed);
     let mut chance = Chance(!seed);
     let mut disk = Disk::new(chance.next());
     let (mut cuts, mut is_open) = (0, false);
     for _ in 0..LIVES {
-        // Half of the time soon: while the file is made, is opened again, or is given what the last life left.
+        // Half of the cuts come early: while the file is made, opened again, or repaired after the
+        // last life.
         let access = if chance.is(2) {
             chance.below(80)
         } else {
@@ -39,7 +41,8 @@ fn story(seed: u64, lies: bool) -> (Story, u64) {
             }
             story.go_on(&mut life, ROUNDS, &disk);
             if !disk.is_off() && chance.is(2) {
-                // Now and then it was stopped in order before; the power goes while it closes, or afterwards.
+                // Some lives are stopped in order before; the power goes while the store closes, or
+                // later.
                 life.stop();
             }
         }
@@ -51,9 +54,9 @@ fn story(seed: u64, lies: bool) -> (Story, u64) {
             story.settle(&mut life);
             life.stop();
         }
-        Err(error) => story
-            .found
-            .push(format!("it does not start after {cuts} cuts: {error}")),
+        Err(error) => story.found.push(format!(
+            "the service does not start after {cuts} cuts: {error}"
+        )),
     }
     story.judge(&disk);
     (story, cuts)

@@ -1,4 +1,4 @@
-//! Whether calendars say what they were told last: their name, hours, dates, types and busy times.
+//! Calendars have what was last set: their name, hours, dates, types and busy times.
 
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
@@ -12,7 +12,8 @@ use bookd_kit::caller::{CALENDARS, TYPES};
 use bookd_kit::calls::Call;
 use bookd_kit::history::Op;
 
-/// What is asked of a calendar is what was acknowledged last of it; time stands still, and nothing is under way.
+/// Reports every calendar that does not show what was last acknowledged of it; time stands still,
+/// and nothing is under way.
 pub async fn calendars_say_what_they_were_told(world: &World) -> Result<(), Status> {
     let ops = world.ops.borrow().clone();
     for calendar in CALENDARS {
@@ -37,7 +38,8 @@ pub async fn calendars_say_what_they_were_told(world: &World) -> Result<(), Stat
     Ok(())
 }
 
-/// The last acknowledged of the calls that concern something; none when another one of them may have come after it.
+/// The last acknowledged of the calls that concern something; none if another one may have been
+/// applied after it.
 fn last<'a>(ops: &'a [Op], calendar: &str, concerns: impl Fn(&Call) -> bool) -> Option<&'a Call> {
     let begins_or_ends = |call: &Call| match call {
         Call::CreateCalendar(it) => it.calendar_id == calendar,

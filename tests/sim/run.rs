@@ -1,36 +1,37 @@
-//! One run: a server, callers, watchers and faults under one seed, until everything has converged and been looked at.
+//! One run: a server, callers, watchers and faults under one seed, until everything has converged
+//! and is judged.
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use bookd::store::ZoneLookup;
 use turmoil::{Builder, Sim};
 
 use crate::disk::Machine;
 use crate::faults::Faults;
-use crate::server::{SERVER, serve, zones};
+use crate::life::lookup;
+use crate::server::{SERVER, serve};
 use crate::world::{Phase, World};
 use crate::{clients, verify};
 use bookd_kit::chance::Chance;
 use bookd_kit::history;
 use bookd_kit::log::{Log, number};
 use bookd_kit::panics::{note_panics, r11_nothing_panics};
-use bookd_kit::watched::Scope;
+use bookd_kit::watch_record::Scope;
 
 const CALLERS: usize = 4;
-/// Who watch everything; others watch less.
+/// The number of watchers of everything; others watch less.
 const WATCHERS: usize = 2;
 /// Calls of each caller.
 const CALLS: usize = 25;
-/// A run that has not converged by then never will.
+/// The longest virtual time of a run; one that has not converged by then never will.
 const LONGEST: Duration = Duration::from_secs(600);
 const STEP: Duration = Duration::from_millis(10);
 
-/// What came of a run.
+/// The outcome of a run.
 pub struct Report {
-    /// What was wrong; nothing when all is well.
+    /// Descriptions of everything that is wrong.
     pub found: Vec<String>,
-    /// Of the trace.
+    /// The digest of the trace.
     pub digest: String,
     /// The last lines of the trace.
     pub shown: String,
@@ -38,13 +39,13 @@ pub struct Report {
     pub acknowledged: usize,
     pub revisions: i64,
     pub faults: usize,
-    /// Calls that came under the request id of another one, and were refused.
+    /// Calls that were refused because they had the request id of another call.
     pub reused: usize,
-    /// Changes that watchers were told in several parts.
+    /// Changes that watchers were sent in several parts.
     pub in_parts: usize,
 }
 
-/// Runs a seed on this thread, whose randomness must come from the seed as well.
+/// Runs a seed on this thread; the randomness of the thread must come from the seed as well.
 pub fn run(seed: u64) -> Report {
     note_panics();
     let mut chance = Chance(seed);
@@ -71,7 +72,7 @@ pub fn run(seed: u64) -> Report {
             }
         }
         world.pass(sim.elapsed());
-        faults.turn(&mut sim, &world, &machine);
+        faults.step(&mut sim, &world, &machine);
         if world.phase.get() == Phase::Restarted && !has_restarted {
             has_restarted = true;
             machine.kill();
@@ -127,7 +128,7 @@ fn start(
     names
 }
 
-/// The store as it lies on the disk, and the record of what was answered beside it.
+/// Judges the store on the disk, and the answers beside it.
 fn judge(world: &World, machine: &Machine) {
     machine
         .integrity()
@@ -137,13 +138,13 @@ fn judge(world: &World, machine: &Machine) {
         Ok(store) => store,
         Err(error) => return world.find(format!("the store cannot be opened at the end: {error}")),
     };
-    let lookup: ZoneLookup = std::sync::Arc::new(|name| zones().zone(name).ok());
     let oldest = store
         .reader()
         .and_then(|mut it| it.oldest_change())
         .unwrap();
     let now = bookd_core::time::Instant::from_seconds(world.now());
-    let report = bookd::admin::check::check(store.as_mut(), oldest, &lookup, now, |_| ()).unwrap();
+    let report =
+        bookd::admin::check::check(store.as_mut(), oldest, &lookup(), now, |_| ()).unwrap();
     for checked in &report.invariants {
         checked
             .findings

@@ -1,4 +1,4 @@
-//! The seeds that are tried, each in a process of its own, and that a seed is the same run whenever it is run.
+//! Runs seeds, each in a process of its own, and shows that a seed makes the same run every time.
 
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,14 +8,14 @@ use std::time::Duration;
 use crate::run::{Report, run};
 use bookd_kit::chance::budget;
 
-/// How many seeds `cargo test` tries.
+/// The number of seeds in `cargo test`.
 const SEEDS: u64 = 100;
-/// Runs take less than a second; one that takes so long hangs.
+/// The longest time of a process that runs a seed; a run takes less than a second.
 const LONGEST: Duration = Duration::from_secs(120);
-/// What a run ends with when it went well: a digest, and how much happened.
+/// The last line of a successful run begins with this; the digest and some numbers follow.
 const ENDING: &str = "the trace is ";
 
-/// Runs a seed in another process, and ends it when it takes so long that it never ends.
+/// Runs a seed in another process, and kills it when it hangs.
 fn elsewhere(seed: u64) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([
@@ -49,7 +49,7 @@ fn elsewhere(seed: u64) -> Output {
     waiting.join().unwrap().unwrap()
 }
 
-/// The line that a run ends with.
+/// The last line of a run.
 fn ending(seed: u64) -> String {
     let output = elsewhere(seed);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -65,7 +65,7 @@ fn ending(seed: u64) -> String {
     }
 }
 
-/// `BOOKD_SIM_SEED=n` chooses which; `BOOKD_SIM_TRACE=1` prints all that happens.
+/// `BOOKD_SIM_SEED=n` chooses the seed; `BOOKD_SIM_TRACE=1` prints the whole trace.
 #[test]
 fn one_seed_keeps_all_promises() {
     let seed = budget("BOOKD_SIM_SEED", 1);

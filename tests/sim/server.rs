@@ -1,4 +1,5 @@
-//! The simulated machine's program: the service as `bookd serve` puts it together, on turmoil's network.
+//! The simulated machine's program: the service as `bookd serve` puts it together, on turmoil's
+//! network.
 
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
@@ -20,10 +21,29 @@ use crate::world::World;
 pub const SERVER: &str = "server";
 const PORT: u16 = 7_070;
 
-/// The zones that come with the program, read once for all seeds.
+/// The bundled time zones, read once for all seeds.
 pub fn zones() -> Arc<Zones> {
     static ZONES: OnceLock<Arc<Zones>> = OnceLock::new();
     Arc::clone(ZONES.get_or_init(|| Arc::new(Zones::bundled())))
+}
+
+/// Settings of an engine on the caller's thread, whose deletions by force are staged and whose
+/// watches send series in parts. `decides_beside` lets it decide large commands off the writer.
+pub fn settings(decides_beside: bool) -> Settings {
+    Settings {
+        layout: Layout::Inline,
+        is_clock_confirmed: true,
+        watch: WatchSettings {
+            part_events_max: 2,
+            ..WatchSettings::default()
+        },
+        decides_beside,
+        slices: Slices {
+            at_once: 0,
+            size: 1,
+        },
+        ..Settings::default()
+    }
 }
 
 /// Serves until the writer stops by itself or the machine is crashed.
@@ -31,38 +51,22 @@ pub async fn serve(world: Rc<World>, machine: Rc<Machine>) -> turmoil::Result {
     let store = match machine.open() {
         Ok(store) => store,
         Err(error) => {
-            world.tell(format_args!("the server cannot open its store: {error}"));
+            world.trace(format_args!("the server cannot open its store: {error}"));
             return Ok(());
         }
     };
     world.confirm_clock();
-    // So that deletions by force are prepared, and series come in parts.
-    let slices = Slices {
-        at_once: 0,
-        size: 1,
-    };
-    let watch = WatchSettings {
-        part_events_max: 2,
-        ..WatchSettings::default()
-    };
-    // One start like this and one like that: what the writer has in memory shows in its own decisions alone.
-    let decides_beside = world.now() % 2 == 0;
-    let settings = Settings {
-        layout: Layout::Inline,
-        is_clock_confirmed: true,
-        watch,
-        decides_beside,
-        slices,
-        ..Settings::default()
-    };
+    // In half of the starts every decision is made by the writer, so that each shows what is in its
+    // memory.
+    let settings = settings(world.now() % 2 == 0);
     let (engine, running) = match Engine::start(store, Arc::new(world.clock.clone()), settings) {
         Ok(started) => started,
         Err(error) => {
-            world.tell(format_args!("the server cannot start: {error}"));
+            world.trace(format_args!("the server cannot start: {error}"));
             return Ok(());
         }
     };
-    world.tell(format_args!(
+    world.trace(format_args!(
         "the server starts at revision {}",
         engine.revision()
     ));
@@ -96,11 +100,11 @@ pub async fn serve(world: Rc<World>, machine: Rc<Machine>) -> turmoil::Result {
     drop(engine);
     drop(routes);
     let stopped = running.stopped().await;
-    world.tell(format_args!("the server stops: {stopped:?}"));
+    world.trace(format_args!("the server stops: {stopped:?}"));
     Ok(())
 }
 
-/// A connection to it, made when it is needed first.
+/// A lazy connection to the server.
 pub fn connect() -> Channel {
     let connector = tower::service_fn(|_| async {
         let stream = TcpStream::connect((SERVER, PORT)).await?;

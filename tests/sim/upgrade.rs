@@ -1,5 +1,5 @@
-//! A file of an older schema is brought to this one while the power goes, the process dies or the disk fails, at every
-//! single access: it opens the next time, and everything in it is there.
+//! A file of an older schema is upgraded while the power goes, the process dies or the disk fails,
+//! at every single access: it opens the next time, and everything in it is there.
 
 use std::path::Path;
 
@@ -17,10 +17,11 @@ use bookd_kit::chance::budget;
 use bookd_kit::disk::{Access, Disk, Fault};
 use bookd_kit::log::whole_log;
 
-/// What a start needs beside the file, in bytes: tables that an older schema lacks, and the index of the WAL.
+/// Bytes that a start needs beside the file: for tables that an older schema lacks, and for the
+/// index of the WAL.
 const ROOM_TO_OPEN: usize = 100 * 1_024;
 
-/// All that is in a store.
+/// Everything in a store.
 #[derive(PartialEq, Debug)]
 struct Content {
     revision: Revision,
@@ -30,7 +31,7 @@ struct Content {
     changes: Vec<LogEntry>,
 }
 
-/// Opens the file; a program that is starting up reads where it stands next.
+/// Opens the file as a starting program does.
 fn open(disk: &Disk) -> Result<Sqlite, String> {
     let mut store = Sqlite::open_on(disk, lookup(), CODE_KEY).map_err(|error| error.to_string())?;
     store.boot().map_err(|error| error.to_string())?;
@@ -73,7 +74,7 @@ fn content(disk: &Disk) -> Content {
     }
 }
 
-/// Every file that was released and is not of this schema.
+/// The files of every older released schema.
 fn released() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files");
     let files = std::fs::read_dir(folder)
@@ -89,7 +90,8 @@ fn released() -> Vec<Vec<u8>> {
 fn wherever_the_power_goes_the_process_dies_or_the_disk_fails_an_older_file_loses_nothing() {
     let released = released();
     assert!(!released.is_empty());
-    // Of three kinds of deaths and of failures each access has one, in turn; or all.
+    // By default each access gets one of three kinds of deaths and failures in turn; or all of
+    // them.
     let kinds = budget("BOOKD_UPGRADE_KINDS", 1);
     for (file, database) in released.into_iter().enumerate() {
         let untouched = Disk::holding(1, &database);
@@ -149,16 +151,17 @@ fn wherever_the_power_goes_the_process_dies_or_the_disk_fails_an_older_file_lose
 
 #[test]
 fn an_older_file_is_not_written_anew_where_that_would_fill_the_disk() {
-    // Those of schema 6 have checksums: byte 20 of a file says how much of each page is kept for them.
+    // Files of schema 6 have checksums: byte 20 of a file is the number of bytes of each page that
+    // are reserved for them.
     let older: Vec<Vec<u8>> = released().into_iter().filter(|it| it[20] == 0).collect();
     assert!(older.len() > 4, "{}", older.len());
     for database in older {
         let disk = Disk::holding(1, &database);
-        // Room for the file once more, and not for the server beside it.
+        // Space for the file once more, and not for the server beside it.
         disk.leave_room(Some(2 * database.len() + ROOM_TO_OPEN));
         let unsummed = |store: &Sqlite| store.look_over().unwrap().unsummed;
         let store = open(&disk).unwrap();
-        assert!(unsummed(&store) > 0, "it waits for room");
+        assert!(unsummed(&store) > 0, "the upgrade waits for space");
         drop(store);
         let (grown, wal) = (
             disk.length("").saturating_sub(database.len()),

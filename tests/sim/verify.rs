@@ -1,5 +1,5 @@
-//! The client that opens the calendars, and looks at everything when all calls have ended: what is offered can be had
-//! and nothing else can, and a restart changes nothing that shows.
+//! The client that opens the calendars and checks everything after all calls: R8 holds, and a
+//! restart changes nothing that answers show.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,11 +20,11 @@ use crate::world::{Phase, World};
 use bookd_kit::caller::{ALL_STATES, CALENDARS, Caller, TYPES};
 use bookd_kit::calls::Outcome;
 use bookd_kit::chance::Chance;
-use bookd_kit::tried::{self, Wanted};
-use bookd_kit::watched::from_the_beginning;
+use bookd_kit::slot_probe::{ProbedSlots, probe};
+use bookd_kit::watch_record::from_the_beginning;
 
 const DAY: i64 = 86_400;
-/// Every so manieth slot that is listed is tried, and of those that are not.
+/// One listed slot in so many is probed, and one in so many of the other times.
 const SAMPLE: usize = 7;
 
 pub async fn opens_and_verifies(world: Rc<World>, chance: Chance) -> turmoil::Result {
@@ -64,7 +64,7 @@ pub async fn opens_and_verifies(world: Rc<World>, chance: Chance) -> turmoil::Re
     Ok(())
 }
 
-/// Everything that shows, and that listing and booking are of one mind.
+/// Everything that answers show; probes slots on the way.
 async fn look(world: &World) -> Result<Vec<String>, Status> {
     let channel = connect();
     // A command makes the writer look at the clock, and record what has expired.
@@ -79,13 +79,13 @@ async fn look(world: &World) -> Result<Vec<String>, Status> {
     for calendar in CALENDARS {
         match booked(world, calendar).await {
             Ok(booked) => shown.extend(booked),
-            // There never was one.
+            // The calendar was never created.
             Err(status) if status.code() == tonic::Code::NotFound => continue,
             Err(status) => return Err(status),
         }
         match settings(calendar, world.now()).await {
             Ok(settings) => shown.extend(settings),
-            // It was deleted; what was booked of it is still listed.
+            // The calendar was deleted; its appointments are still listed.
             Err(status) if status.code() == tonic::Code::NotFound => continue,
             Err(status) => return Err(status),
         }
@@ -94,7 +94,7 @@ async fn look(world: &World) -> Result<Vec<String>, Status> {
         }
     }
     shown.extend(appointments(world).await?);
-    // What the store tells of everything is judged beside what was told of it while it happened.
+    // What watches read from the store is judged beside what was sent live.
     let watched = from_the_beginning(&channel, world.last.get()).await;
     shown.extend(
         watched
@@ -106,7 +106,7 @@ async fn look(world: &World) -> Result<Vec<String>, Status> {
     Ok(shown)
 }
 
-/// What takes place of a calendar, all that was ever booked of it, and its history.
+/// The upcoming appointments of a calendar, all its appointments, and its history.
 async fn booked(world: &World, calendar: &str) -> Result<Vec<String>, Status> {
     let mut lists = ListServiceClient::new(connect());
     let upcoming = pb::ListAppointmentsRequest {
@@ -136,7 +136,7 @@ async fn booked(world: &World, calendar: &str) -> Result<Vec<String>, Status> {
     Ok(shown)
 }
 
-/// Every appointment that anybody was told of, and its history.
+/// Every appointment that an answer has named, and its history.
 async fn appointments(world: &World) -> Result<Vec<String>, Status> {
     let mut lists = ListServiceClient::new(connect());
     let (mut shown, known) = (Vec::new(), world.known.borrow().clone());
@@ -160,7 +160,7 @@ async fn appointments(world: &World) -> Result<Vec<String>, Status> {
     Ok(shown)
 }
 
-/// All that a calendar is besides what is booked of it.
+/// The profile, types, hours and busy periods of a calendar.
 async fn settings(calendar: &str, now: i64) -> Result<Vec<String>, Status> {
     let (channel, calendar_id) = (connect(), calendar.to_owned());
     let mut calendars = CalendarServiceClient::new(channel.clone());
@@ -170,7 +170,7 @@ async fn settings(calendar: &str, now: i64) -> Result<Vec<String>, Status> {
     };
     let found = match calendars.get_calendar(request).await {
         Ok(found) => found.into_inner().calendar,
-        // It was deleted, and nobody made it again; what was booked of it is listed all the same.
+        // The calendar was deleted and not created again; its appointments are still listed.
         Err(status) if status.code() == tonic::Code::NotFound => return Ok(Vec::new()),
         Err(status) => return Err(status),
     };
@@ -215,15 +215,15 @@ async fn settings(calendar: &str, now: i64) -> Result<Vec<String>, Status> {
         .collect())
 }
 
-/// The slots of three days, some of them and some of the other quarters tried.
+/// The slots of three days, of which some are probed, and some of the other quarters of an hour.
 async fn slots(world: &World, calendar: &str, of_type: &str) -> Result<Vec<String>, Status> {
-    let wanted = Wanted {
+    let wanted = ProbedSlots {
         calendar,
         of_type,
         now: world.now(),
         days: 3,
     };
-    let (slots, found) = match tried::slots(&connect(), wanted, SAMPLE).await {
+    let (slots, found) = match probe(&connect(), wanted, SAMPLE).await {
         Ok(tried) => tried,
         Err(status) if status.code() == tonic::Code::NotFound => return Ok(Vec::new()),
         Err(status) => return Err(status),

@@ -1,4 +1,4 @@
-//! What all of a run share: the clock, the order of things, the record, the trace. One thread has it all.
+//! The shared state of a run: clock, phase, record of calls and trace. One thread has all of it.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Write;
@@ -13,19 +13,21 @@ use bookd_core::time::Instant;
 
 use bookd_kit::calls::{Call, Outcome};
 use bookd_kit::history::{Moment, Op};
-use bookd_kit::watched::Watched;
+use bookd_kit::watch_record::WatchRecord;
 
-/// Monday the 1st of March 2027, 08:00 UTC: two weeks before the clocks change in New York, four before Paris.
+/// Monday the 1st of March 2027, 08:00 UTC: two weeks before the clocks change in New York, four
+/// before Paris.
 pub const BEGINNING: i64 = 1_803_888_000;
-/// So many seconds pass on the clock while one passes in the simulation, so that holds run out while others are made.
+/// Seconds that pass on the clock in one second of the simulation, so that holds expire while
+/// others are made.
 const PACE: u64 = 20;
 
-/// The clocks of the simulated machine: both run with virtual time, and the wall clock jumps when it is told to. One
-/// thread moves and reads them.
+/// The clocks of the simulated machine: both run with virtual time, and faults let the wall clock
+/// jump. One thread moves and reads them.
 #[derive(Clone)]
 pub struct SimClock(Arc<Shown>);
 
-/// What they show, in seconds.
+/// The readings of both clocks, in seconds.
 struct Shown {
     wall: AtomicI64,
     uptime: AtomicU64,
@@ -40,7 +42,7 @@ impl Clock for SimClock {
     }
 }
 
-/// How far a run has come.
+/// The phases of a run, in order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Phase {
     /// Calendars are opened; nothing fails yet.
@@ -49,32 +51,34 @@ pub enum Phase {
     Faults,
     /// Nothing fails any more; everything must converge.
     Healed,
-    /// All calls have their outcome; time stands still while everything is looked at.
+    /// All calls have their outcome; time stands still while everything is checked.
     Settled,
-    /// Looked at once; the server is to start again.
+    /// Everything was checked once; the server is to start again.
     Restarted,
-    /// Watchers have seen all there is.
+    /// Everything was checked; watchers read to the end.
     Over,
 }
 
 pub struct World {
     pub clock: SimClock,
-    /// What the clock shows beyond the time that has passed.
+    /// Seconds by which the wall clock is ahead of the virtual time.
     pub jumped: Cell<i64>,
-    /// What it showed so when it was moved last.
+    /// The value of `jumped` when the clock was moved last.
     moved: Cell<i64>,
-    /// The uptime of the last jump since the server started: the clock is not believed for a while after that.
+    /// The uptime of the last jump since the server started: the clock is not believed for a while
+    /// after that.
     jumped_at: Cell<Option<u64>>,
-    /// What the clock showed whenever it could be believed, from and to: no change may have another time.
+    /// The times, from and to, at which the clock could be believed: no change may have another
+    /// time.
     believed: RefCell<Vec<(i64, i64)>>,
     pub phase: Cell<Phase>,
-    /// The last revision there is, known when all calls have ended.
+    /// The newest revision, known when all calls have ended.
     pub last: Cell<i64>,
     pub ops: RefCell<Vec<Op>>,
-    pub watched: RefCell<Vec<Watched>>,
-    /// The appointments that anybody was told of.
+    pub watched: RefCell<Vec<WatchRecord>>,
+    /// The ids of all appointments that an answer has named.
     pub known: RefCell<Vec<String>>,
-    /// What is wrong, in words.
+    /// Descriptions of everything that is wrong.
     pub found: RefCell<Vec<String>>,
     pub trace: RefCell<Trace>,
     /// Clients that have not finished their calls.
@@ -109,7 +113,7 @@ impl World {
         self.clock.now().seconds()
     }
 
-    /// Moves the clock to where it is after so much virtual time; it stands still while things are looked at.
+    /// Moves the clocks to this virtual time; they stand still from `Settled` on.
     pub fn pass(&self, elapsed: Duration) {
         if self.phase.get() < Phase::Settled {
             let passed = u64::try_from(elapsed.as_millis()).unwrap() * PACE / 1_000;
@@ -129,10 +133,10 @@ impl World {
         }
     }
 
-    /// The server starts, and is told that the clock is right.
+    /// Notes that the server starts with a confirmed clock.
     pub fn confirm_clock(&self) {
         self.jumped_at.set(None);
-        // It may write before time passes.
+        // The server may write before time passes.
         self.believed.borrow_mut().push((self.now(), self.now()));
     }
 
@@ -144,7 +148,7 @@ impl World {
             .is_none_or(|at| uptime >= at + CLOCK_STEADY.as_secs())
     }
 
-    /// Whether a server must have seen that it has.
+    /// Whether every server must have seen by now that the clock is steady.
     pub fn is_steady_for_all(&self) -> bool {
         let uptime = self.clock.0.uptime.load(Ordering::Relaxed);
         self.jumped_at
@@ -152,7 +156,8 @@ impl World {
             .is_none_or(|at| uptime >= at + 3 * CLOCK_STEADY.as_secs())
     }
 
-    /// R16: every change that did not wait for the clock to catch up was made at a time at which it could be believed.
+    /// R16: every change was made at a time at which the clock could be believed, or at the time of
+    /// the change before it, while the clock caught up.
     pub fn r16_no_jump_is_believed_at_once(
         &self,
         changes: impl Iterator<Item = (i64, i64)>,
@@ -177,9 +182,9 @@ impl World {
         self.moments.get()
     }
 
-    /// Notes a call that is about to be sent; answers its place in the record.
+    /// Records a call that is about to be sent, and answers its index.
     pub fn begin(&self, client: &str, call: Call) -> usize {
-        self.tell(format_args!("{client} calls {call:?}"));
+        self.trace(format_args!("{client} calls {call:?}"));
         let mut ops = self.ops.borrow_mut();
         ops.push(Op::new(client, call, self.moment()));
         ops.len() - 1
@@ -187,7 +192,7 @@ impl World {
 
     pub fn note(&self, op: usize, outcome: Outcome) {
         let at = self.moment();
-        self.tell(format_args!("call {op} came to {outcome:?}"));
+        self.trace(format_args!("call {op} came to {outcome:?}"));
         if let Outcome::Done(answered) = &outcome {
             let mut known = self.known.borrow_mut();
             for it in &answered.appointments {
@@ -200,21 +205,21 @@ impl World {
     }
 
     pub fn find(&self, what: String) {
-        self.tell(format_args!("FOUND {what}"));
+        self.trace(format_args!("FOUND {what}"));
         self.found.borrow_mut().push(what);
     }
 
-    /// A line of the trace.
-    pub fn tell(&self, what: std::fmt::Arguments<'_>) {
+    /// Adds a line to the trace.
+    pub fn trace(&self, what: std::fmt::Arguments<'_>) {
         self.trace.borrow_mut().line(turmoil::sim_elapsed(), what);
     }
 }
 
-/// Everything that happened, in order: its digest says whether two runs were the same.
+/// Everything that happened, in order. Two runs are the same if their digests are.
 pub struct Trace {
     digest: u64,
     lines: u64,
-    /// The last lines, or all of them when they are to be read.
+    /// The last lines, or with `BOOKD_SIM_TRACE` all of them.
     text: Vec<String>,
     keeps_all: bool,
 }
@@ -231,7 +236,7 @@ impl Default for Trace {
     }
 }
 
-/// How many of the last lines are shown when a run has failed.
+/// The number of lines that are shown of a failed run.
 const SHOWN: usize = 60;
 
 impl Trace {

@@ -1,48 +1,39 @@
-//! Backups beside a server under load, and what is restored from them: everything that was acknowledged before, and
-//! nothing given out twice after.
+//! The commands backup and restore: what they refuse and print, and which files they write and
+//! leave.
+//!
+//! Neither overwrites a file, and a failed one leaves nothing.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use bookd::clock::{Clock, SystemClock};
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
-use bookd::proto::v1::list_service_client::ListServiceClient;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::task::JoinSet;
-use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::harness::connect;
 use crate::kill::{Process, nth, open};
 use crate::people::{bookd, said};
 use crate::stored::raw;
-use crate::words::refused;
-
-/// The furthest hour that is booked: a type's horizon is a year.
-const HOURS_MAX: i64 = 8_000;
-const BOOKERS: i64 = 8;
 
 fn offline(folder: &Path, words: &[&str]) -> Output {
     bookd("127.0.0.1:1", folder, words)
 }
 
-/// What a command says that goes well.
-pub fn well(folder: &Path, words: &[&str]) -> Value {
+/// The JSON that a successful command prints.
+pub fn run_json(folder: &Path, words: &[&str]) -> Value {
     let words: Vec<&str> = words.iter().copied().chain(["--json"]).collect();
     let output = offline(folder, &words);
     assert!(output.status.success(), "{words:?}\n{}", said(&output));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The names in a folder.
-fn names(folder: &Path) -> Vec<String> {
+/// The names of the files in a folder.
+pub fn names(folder: &Path) -> Vec<String> {
     let name =
         |it: std::io::Result<std::fs::DirEntry>| it.unwrap().file_name().into_string().unwrap();
     let mut names: Vec<String> = std::fs::read_dir(folder).unwrap().map(name).collect();
@@ -50,7 +41,8 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The names in a folder but for what SQLite leaves beside a store that was only read.
+/// The names of the files in a folder, without those that SQLite leaves beside a store that was
+/// only read.
 fn kept(folder: &Path) -> Vec<String> {
     let is_left = |it: &String| it.starts_with("bookd.db-");
     names(folder)
@@ -59,7 +51,8 @@ fn kept(folder: &Path) -> Vec<String> {
         .collect()
 }
 
-/// A command that is refused with this code, says all of this, and leaves the folder as it was.
+/// Asserts that a command is refused with this exit code, prints all of these words, and leaves the
+/// folder as it was.
 fn refuses(folder: &Path, words: &[&str], code: i32, says: &[&str]) {
     let before = kept(folder);
     let output = offline(folder, words);
@@ -75,160 +68,8 @@ fn refuses(folder: &Path, words: &[&str], code: i32, says: &[&str]) {
     assert_eq!(kept(folder), before, "{words:?}");
 }
 
-/// What was acknowledged so far, by the number of the booking.
-type Acknowledged = Arc<Mutex<BTreeMap<i64, pb::BookAppointmentResponse>>>;
-
-/// Clients that book one hour after the other.
-struct Load {
-    acknowledged: Acknowledged,
-    is_over: Arc<AtomicBool>,
-    clients: JoinSet<()>,
-}
-
-impl Load {
-    fn start(channel: &Channel) -> Self {
-        let (acknowledged, is_over) = (Acknowledged::default(), Arc::new(AtomicBool::new(false)));
-        let mut clients = JoinSet::new();
-        for lane in 0..BOOKERS {
-            let mut booking = BookingServiceClient::new(channel.clone());
-            let (acknowledged, is_over) = (Arc::clone(&acknowledged), Arc::clone(&is_over));
-            clients.spawn(async move {
-                for n in (lane..HOURS_MAX).step_by(usize::try_from(BOOKERS).unwrap()) {
-                    let answer = booking.book_appointment(nth(n)).await.unwrap().into_inner();
-                    acknowledged.lock().unwrap().insert(n, answer);
-                    if is_over.load(Ordering::SeqCst) {
-                        return;
-                    }
-                }
-            });
-        }
-        Self {
-            acknowledged,
-            is_over,
-            clients,
-        }
-    }
-
-    fn so_far(&self) -> BTreeMap<i64, pb::BookAppointmentResponse> {
-        self.acknowledged.lock().unwrap().clone()
-    }
-
-    /// Waits until so many more are acknowledged.
-    async fn more(&self, count: usize) {
-        let wanted = self.so_far().len() + count;
-        while self.acknowledged.lock().unwrap().len() < wanted {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    async fn stop(mut self) -> BTreeMap<i64, pb::BookAppointmentResponse> {
-        self.is_over.store(true, Ordering::SeqCst);
-        while let Some(client) = self.clients.join_next().await {
-            client.unwrap();
-        }
-        self.so_far()
-    }
-}
-
-async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.unwrap()
-}
-
-fn newest(all: &BTreeMap<i64, pb::BookAppointmentResponse>) -> i64 {
-    all.values().map(|it| it.revision).max().unwrap_or(0)
-}
-
-fn code(answer: &pb::BookAppointmentResponse) -> &str {
-    &answer.appointment.as_ref().unwrap().confirmation_code
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backup_beside_load_has_all_that_was_acknowledged_and_what_is_restored_of_it_goes_on() {
-    let folder = TempDir::new().unwrap();
-    let home = folder.path().to_owned();
-    let process = Process::start(&home.join("bookd.db"));
-    let channel = connect(process.address).await;
-    open(&channel).await;
-    let load = Load::start(&channel);
-    let mut backups = Vec::new();
-    for round in 0..3 {
-        load.more(40).await;
-        let before = load.so_far();
-        let (home, file) = (home.clone(), format!("{round}.db"));
-        let made = beside(move || well(&home, &["backup", &file])).await;
-        assert!(
-            load.so_far().len() > before.len(),
-            "bookings go on beside a backup"
-        );
-        backups.push((before, made));
-    }
-    load.more(40).await;
-    let all = load.stop().await;
-    assert!(process.terminate_beside_clients().await.success());
-    let mut last = newest(&all);
-    for (before, made) in backups {
-        let (file, revision) = (
-            made["file"].as_str().unwrap(),
-            made["revision"].as_i64().unwrap(),
-        );
-        assert!(
-            revision >= newest(&before),
-            "what was acknowledged before it began is in it"
-        );
-        assert_eq!(
-            (&made["appointments"], &made["findings"]),
-            (&json!(revision - 1), &json!([])),
-            "one a revision"
-        );
-        let store = format!("sqlite:restored-{file}");
-        let check = well(&home, &["check", "--store", &format!("sqlite:{file}")]);
-        assert_eq!(check["damaged"], false);
-        let restored = well(&home, &["restore", file, "--store", &store]);
-        assert_eq!(restored["revision"], revision);
-        let process = Process::start(&home.join(format!("restored-{file}")));
-        let channel = connect(process.address).await;
-        let mut booking = BookingServiceClient::new(channel.clone());
-        let (kept, lost): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            all.iter().partition(|(_, it)| it.revision <= revision);
-        assert!(before.keys().all(|n| kept.contains_key(n)) && !lost.is_empty());
-        for (n, answer) in &kept {
-            assert_eq!(
-                &booking
-                    .book_appointment(nth(**n))
-                    .await
-                    .unwrap()
-                    .into_inner(),
-                *answer,
-                "request-{n}"
-            );
-        }
-        for n in lost.keys().take(20) {
-            let again = booking
-                .book_appointment(nth(**n))
-                .await
-                .unwrap()
-                .into_inner();
-            assert!(
-                again.revision > last,
-                "{} was given out before",
-                again.revision
-            );
-            last = again.revision;
-            assert!(
-                all.values().all(|it| code(it) != code(&again)),
-                "{} was given out before",
-                code(&again)
-            );
-        }
-        drop((booking, channel));
-        assert!(process.terminate_beside_clients().await.success());
-        assert_eq!(well(&home, &["check", "--store", &store])["damaged"], false);
-    }
-    assert!(names(&home).iter().all(|it| !it.contains(".part")));
-}
-
-/// Books some hours one after the other; answers the last answer.
-async fn book(channel: &Channel, hours: std::ops::Range<i64>) -> pb::BookAppointmentResponse {
+/// Books these hours one after the other, and answers the last answer.
+pub async fn book(channel: &Channel, hours: std::ops::Range<i64>) -> pb::BookAppointmentResponse {
     let mut last = None;
     for n in hours {
         last = Some(
@@ -242,84 +83,7 @@ async fn book(channel: &Channel, hours: std::ops::Range<i64>) -> pb::BookAppoint
     last.unwrap()
 }
 
-/// The first thing that a watch from a revision says.
-async fn watched(
-    channel: &Channel,
-    start_revision: i64,
-) -> Result<pb::WatchAppointmentsResponse, tonic::Status> {
-    let request = pb::WatchAppointmentsRequest {
-        start_revision,
-        ..Default::default()
-    };
-    let mut stream = ListServiceClient::new(channel.clone())
-        .watch_appointments(request)
-        .await?
-        .into_inner();
-    Ok(stream.message().await?.unwrap())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_heard_of_what_is_gone_is_told_so_after_every_restore() {
-    let folder = TempDir::new().unwrap();
-    let home = folder.path().to_owned();
-    let process = Process::start(&home.join("bookd.db"));
-    let mut channel = connect(process.address).await;
-    open(&channel).await;
-    let kept = book(&channel, 0..3).await;
-    let made = {
-        let home = home.clone();
-        beside(move || well(&home, &["backup", "copy.db"])).await
-    };
-    assert_eq!(made["revision"], kept.revision);
-    let mut told = vec![book(&channel, 3..9).await];
-    assert!(process.terminate_beside_clients().await.success());
-    for life in 0..2 {
-        let file = format!("life-{life}.db");
-        let restored = well(
-            &home,
-            &["restore", "copy.db", "--store", &format!("sqlite:{file}")],
-        );
-        let process = Process::start(&home.join(&file));
-        channel = connect(process.address).await;
-        let booked = book(&channel, 20..22).await;
-        assert_eq!(
-            booked.revision,
-            restored["next_revision"].as_i64().unwrap() + 1
-        );
-        for of in &told {
-            for start in [of.revision, of.revision + 1] {
-                let refused = refused(watched(&channel, start).await);
-                assert!(
-                    refused.is(Code::OutOfRange, "REVISION_COMPACTED"),
-                    "{start}: {refused:?}"
-                );
-            }
-            assert_ne!(code(of), code(&booked), "two appointments of one code");
-            let id = of.appointment.as_ref().unwrap().appointment_id.clone();
-            let request = pb::GetAppointmentRequest { appointment_id: id };
-            let gone = refused(
-                ListServiceClient::new(channel.clone())
-                    .get_appointment(request)
-                    .await,
-            );
-            assert!(gone.is(Code::NotFound, "APPOINTMENT_NOT_FOUND"), "{gone:?}");
-        }
-        // Whoever was told nothing of what is gone misses nothing.
-        let next = watched(&channel, kept.revision + 1)
-            .await
-            .unwrap()
-            .message
-            .unwrap();
-        let pb::watch_appointments_response::Message::Change(change) = next else {
-            panic!("{next:?}")
-        };
-        assert_eq!(change.revision, restored["next_revision"].as_i64().unwrap());
-        told.push(booked);
-        assert!(process.terminate_beside_clients().await.success());
-    }
-}
-
-/// A store that was served, with some appointments, and a backup of it.
+/// A folder with a store of some appointments, and a backup of it.
 async fn served() -> (TempDir, PathBuf) {
     let folder = TempDir::new().unwrap();
     let home = folder.path().to_owned();
@@ -329,7 +93,7 @@ async fn served() -> (TempDir, PathBuf) {
     book(&channel, 0..5).await;
     drop(channel);
     assert!(process.terminate_beside_clients().await.success());
-    well(&home, &["backup", "copy.db"]);
+    run_json(&home, &["backup", "copy.db"]);
     (folder, home)
 }
 
@@ -379,6 +143,12 @@ async fn a_backup_never_takes_the_place_of_anything_and_says_what_it_cannot_copy
         3,
         &["letter is not a bookd database"],
     );
+    refuses_other_versions(&home);
+}
+
+/// Asserts that a file of a newer version is neither backed up nor restored, and that one of an
+/// older version is only restored.
+fn refuses_other_versions(home: &Path) {
     let of_version = |version| {
         std::fs::remove_file(home.join("version.db")).ok();
         std::fs::copy(home.join("copy.db"), home.join("version.db")).unwrap();
@@ -389,37 +159,34 @@ async fn a_backup_never_takes_the_place_of_anything_and_says_what_it_cannot_copy
     };
     of_version(99);
     refuses(
-        &home,
+        home,
         &["backup", "other.db", "--store", "sqlite:version.db"],
         3,
         &["written by a newer bookd", "99"],
     );
     refuses(
-        &home,
+        home,
         &["restore", "version.db", "--store", "sqlite:other.db"],
         3,
         &["written by a newer bookd", "99"],
     );
     of_version(0);
     refuses(
-        &home,
+        home,
         &["backup", "other.db", "--store", "sqlite:version.db"],
         3,
         &["older bookd", "bookd serve"],
     );
-    // A backup of an older version is restored all the same: it is brought to this one.
+    // A backup of an older version is restored all the same, and upgraded.
     let older = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files/schema-1.db");
     std::fs::copy(older, home.join("older.db")).unwrap();
-    let refused = offline(&home, &["backup", "other.db", "--store", "sqlite:older.db"]);
+    let refused = offline(home, &["backup", "other.db", "--store", "sqlite:older.db"]);
     assert!(
         refused.status.code() == Some(3) && said(&refused).contains("older bookd"),
         "{}",
         said(&refused)
     );
-    let restored = well(
-        &home,
-        &["restore", "older.db", "--store", "sqlite:newer.db"],
-    );
+    let restored = run_json(home, &["restore", "older.db", "--store", "sqlite:newer.db"]);
     assert_eq!(
         (&restored["calendars"], &restored["appointments"]),
         (&json!(2), &json!(16))
@@ -430,7 +197,7 @@ async fn a_backup_never_takes_the_place_of_anything_and_says_what_it_cannot_copy
 async fn a_backup_that_cannot_be_written_whole_leaves_nothing() {
     let (_folder, home) = served().await;
     let before = kept(&home);
-    // A disk that takes 50 KiB of a file and no more: enough for what SQLite puts beside the store.
+    // The limit allows 50 KiB of a file, enough for the files that SQLite puts beside the store.
     let path = Path::new(env!("CARGO_BIN_EXE_bookd"));
     let script = format!(
         "trap '' XFSZ; ulimit -f 100; exec {} backup other.db",
@@ -441,12 +208,12 @@ async fn a_backup_that_cannot_be_written_whole_leaves_nothing() {
         .current_dir(&home)
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{told}");
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{message}");
     assert!(
-        told.contains("bookd.db was copied to other.db")
-            && told.contains("nothing of the copy was left"),
-        "{told}"
+        message.contains("bookd.db was copied to other.db")
+            && message.contains("nothing of the copy was left"),
+        "{message}"
     );
     assert_eq!(kept(&home), before);
 }
@@ -520,7 +287,7 @@ async fn a_restore_never_takes_the_place_of_anything_and_waits_for_nobody() {
         3,
         &["letter is not a bookd database"],
     );
-    // The WAL of what was there before would be taken for this one's.
+    // A WAL that was left behind would be taken for that of the new file.
     std::fs::write(home.join("new.db-wal"), "left behind").unwrap();
     refuses(
         &home,
@@ -537,7 +304,7 @@ async fn a_restore_never_takes_the_place_of_anything_and_waits_for_nobody() {
         &["bookd.db is in use by another bookd", "stop it first"],
     );
     assert!(process.terminate().success());
-    // A clock that is behind what the backup has seen would give revisions out twice.
+    // With a clock behind the backup's last change, times would run backwards.
     let future = SystemClock.now().seconds() + 86_400;
     let last = "where revision = (select max(revision) from changes)";
     let sql = format!(
@@ -568,7 +335,7 @@ async fn a_backup_is_one_file_on_its_own_that_whoever_may_read_the_store_may_rea
         std::fs::Permissions::from_mode(0o640),
     )
     .unwrap();
-    let made = well(&home, &["backup", "mine.db"]);
+    let made = run_json(&home, &["backup", "mine.db"]);
     assert_eq!(mode("mine.db"), 0o640);
     let bytes = std::fs::metadata(home.join("mine.db")).unwrap().len();
     assert_eq!(made["bytes"], bytes);
@@ -581,9 +348,9 @@ async fn a_backup_is_one_file_on_its_own_that_whoever_may_read_the_store_may_rea
         "{:?}",
         names(&home)
     );
-    well(&home, &["restore", "mine.db", "--store", "sqlite:again.db"]);
+    run_json(&home, &["restore", "mine.db", "--store", "sqlite:again.db"]);
     assert_eq!(mode("again.db"), 0o640);
-    // As a table, for people.
+    // Without `--json` it prints a table.
     let output = offline(&home, &["backup", "table.db"]);
     let text = String::from_utf8(output.stdout).unwrap();
     let rows: Vec<Vec<&str>> = text
@@ -605,7 +372,7 @@ async fn a_backup_is_one_file_on_its_own_that_whoever_may_read_the_store_may_rea
     assert_eq!(rows[1][..4], ["table.db", "6", "1", "5"]);
 }
 
-/// A store that takes a while to copy.
+/// Imports a store that takes a while to copy.
 fn large(home: &Path) {
     let start = |n: usize| {
         format!(
@@ -643,7 +410,7 @@ fn a_backup_that_is_interrupted_leaves_nothing_and_one_that_is_killed_nothing_wi
         while !names(home).iter().any(|it| it.ends_with(".part")) {
             assert!(
                 child.try_wait().unwrap().is_none(),
-                "it ended before it began"
+                "the backup ended before it was interrupted"
             );
             std::thread::yield_now();
         }
@@ -670,12 +437,15 @@ fn a_backup_that_is_interrupted_leaves_nothing_and_one_that_is_killed_nothing_wi
                 )
             }
         }
-        let told = std::fs::read_to_string(home.join("large.json")).unwrap();
+        let message = std::fs::read_to_string(home.join("large.json")).unwrap();
         assert!(
-            code.is_none() || told.contains("interrupted; nothing was written"),
-            "{told}"
+            code.is_none() || message.contains("interrupted; nothing was written"),
+            "{message}"
         );
     }
-    // What was left is in nobody's way.
-    assert_eq!(well(home, &["backup", "other.db"])["appointments"], 19_987);
+    // The file that was left does not disturb the next backup.
+    assert_eq!(
+        run_json(home, &["backup", "other.db"])["appointments"],
+        19_987
+    );
 }

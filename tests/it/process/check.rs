@@ -1,4 +1,4 @@
-//! `bookd check` finds nothing in what bookd wrote, and finds each thing that cannot be.
+//! `bookd check` finds nothing in a file that bookd wrote, and finds each impossible state.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -11,7 +11,8 @@ use crate::harness::{Bookd, at, minutes, timestamp};
 use crate::stored::raw;
 use crate::words::{appointment_type, booking, holding};
 
-/// A database after a busy life: moves, seats, holds, cancellations, a calendar that was deleted and made again.
+/// A database with a rich history: moves, seats, holds, cancellations, a calendar that was deleted
+/// and created again.
 async fn lived_in() -> TempDir {
     let bookd = Bookd::with_ada().await;
     bookd
@@ -149,7 +150,8 @@ async fn what_bookd_wrote_is_sound() {
 #[tokio::test]
 async fn each_thing_that_cannot_be_is_found() {
     let moved = "update appointments set start = start + 60 where key = (select max(key) from appointments) - 1";
-    // A second appointment on the time of the first, in the rows and in the log alike, as if both had been let in.
+    // A second appointment at the time of the first, in the rows and in the log, as if both had
+    // been accepted.
     let doubled = "update appointments set start = (select start from appointments where key = (select max(key) from appointments)), \
         places = (select places from appointments where key = (select max(key) from appointments)) where key = (select max(key) from appointments) - 1";
     for (sql, expected) in [

@@ -1,4 +1,5 @@
-//! `bookd check` works out anew whatever a file keeps beside its rows and its log, and finds each difference.
+//! `bookd check` derives again everything that a file keeps beside its rows and its log, and finds
+//! each difference.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use crate::stored::{
     CODE_KEY, World, at_hour, booking, id, live_a_life, open, raw, special_type, zones,
 };
 
-/// A life with two seats of one session, calendars that were deleted and made again, and types that were deleted.
+/// A store with two seats of one session, calendars that were deleted and created again, and types
+/// that were deleted.
 fn lived_in() -> World {
     let mut world = World::sqlite();
     live_a_life(&mut world);
@@ -56,12 +58,13 @@ fn lived_in() -> World {
     world
 }
 
-/// The folder of a world whose store is closed.
+/// The folder of a world, with the store closed.
 fn closed(world: World) -> Arc<TempDir> {
     world.folder.clone().unwrap()
 }
 
-/// What `bookd check` finds, each with the name of its check, and how it ends; of what cannot be read at all, what it says.
+/// The findings of `bookd check`, each with the name of its check, and the exit code; if the file
+/// cannot be read at all, the error.
 pub fn checked(folder: &Path) -> (Vec<String>, i32) {
     let output = command("127.0.0.1:1", folder, &["check", "--json"]);
     let code = output.status.code().unwrap();
@@ -89,7 +92,7 @@ pub fn checked(folder: &Path) -> (Vec<String>, i32) {
     )
 }
 
-/// Of each change by hand what must be found; and that nothing is found without it.
+/// Asserts that a sound file has no findings, and that each change of it is found with these words.
 fn each_is_found(file: &Path, cases: &[(&str, &str)]) {
     let folder = TempDir::new().unwrap();
     let copy = folder.path().join("bookd.db");
@@ -97,7 +100,7 @@ fn each_is_found(file: &Path, cases: &[(&str, &str)]) {
     let (found, code) = checked(folder.path());
     assert!(
         code != 1 && found.iter().all(|it| it.starts_with("sessions: ")),
-        "it is sound: {found:?}"
+        "a sound file has no findings: {found:?}"
     );
     let mut wrong = Vec::new();
     for (sql, words) in cases {
@@ -111,161 +114,160 @@ fn each_is_found(file: &Path, cases: &[(&str, &str)]) {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
+/// SQL that changes derived data of a file, each with words of the finding.
+const WRONG_FACTS: [(&str, &str); 36] = [
+    (
+        "delete from claims where key = 2",
+        "derived: appointment 00000000-0000-0000-0000-000000000002 has no claim",
+    ),
+    (
+        "update claims set start = start + 60 where key = 2",
+        "is of no place",
+    ),
+    (
+        "update claims set is_over = 1 where key = 2",
+        "has no claim on calendar ada",
+    ),
+    (
+        "update claims set calendar = (select max(key) from calendars) where key = 2",
+        "is of no place",
+    ),
+    (
+        "update claims set key = 4 where key = 2",
+        "has no claim on calendar ada",
+    ),
+    (
+        "insert into claims (calendar, is_over, start, id, key) \
+                 select calendar, is_over, start + 60, id, key from claims where key = 2",
+        "is of no place",
+    ),
+    (
+        "insert into claims (calendar, is_over, start, id, key) \
+                 select 1000, is_over, start, id, key from claims where key = 2",
+        "is of no place",
+    ),
+    (
+        "update versions set reach = 0",
+        "ends after what calendar ada says",
+    ),
+    (
+        "update versions set reach = 59",
+        "ends after what calendar ada says",
+    ),
+    (
+        "update versions set version = version - 1 where calendar = 1",
+        "derived: the version of calendar ada",
+    ),
+    (
+        "update versions set version = version + 1 where calendar = 1",
+        "derived: the version of calendar ada",
+    ),
+    (
+        "update versions set version = version - 1 where calendar = 2",
+        "derived: the version of calendar bob",
+    ),
+    (
+        "update calendars set revision = revision - 1 where key = 1",
+        "calendar ada was not last changed",
+    ),
+    (
+        "update calendars set delete_time = null where id = 'eve'",
+        "calendar eve is deleted in its row or",
+    ),
+    (
+        "update calendars set delete_time = delete_time + 1 where id = 'eve'",
+        "calendar eve is deleted in its row",
+    ),
+    (
+        "update calendars set delete_time = 1 where id = 'ada'",
+        "calendar ada is deleted in its row or",
+    ),
+    (
+        "delete from types where calendar = 1 and number = 1",
+        "type special of calendar ada, which revision",
+    ),
+    (
+        "update types set body = null where calendar = 1 and number = 0",
+        "type default of calendar ada is not",
+    ),
+    (
+        "update types set body = null where calendar = 2",
+        "type default of calendar bob is not",
+    ),
+    (
+        "update types set delete_time = null where calendar = 2",
+        "type default of calendar bob is not",
+    ),
+    (
+        "update types set delete_time = 1 where calendar = 2",
+        "type default of calendar bob is not",
+    ),
+    (
+        "update types set delete_time = 1 where calendar = 1 and number = 1",
+        "type special of calendar ada is not",
+    ),
+    (
+        "update appointments set email_key = null where key = 2",
+        "the key of the address of appointment",
+    ),
+    (
+        "update appointments set email_key = 'eve@example.com' where key = 2",
+        "the key of the address",
+    ),
+    (
+        "update appointments set original_start = original_start + 60 where key = 2",
+        "the original start of",
+    ),
+    (
+        "update appointments set session = null where session is not null",
+        "rows: appointment",
+    ),
+    (
+        "update appointments set session = 1000 where key = 2",
+        "of an appointment that is not there",
+    ),
+    (
+        "update changes set replaced = x'ff' where revision = 5",
+        "what revision 5 replaced",
+    ),
+    (
+        "update changes set replaced = null where revision = 2",
+        "what revision 2 replaced",
+    ),
+    (
+        "update changes set caller = 7",
+        "the caller of a change cannot be read",
+    ),
+    (
+        "update meta set value = 1000 where name = 'sessions_from'",
+        "schema 4 begins at revision 1000",
+    ),
+    (
+        "update meta set value = 5 where name = 'sessions_from'",
+        "schema 4 does not begin at revision 5",
+    ),
+    (
+        "update meta set value = 0 where name = 'sessions_from'",
+        "schema 4 begins at revision 0",
+    ),
+    (
+        "insert into meta (name, value) values ('clock_reset', 5)",
+        "the note of the last clock reset",
+    ),
+    (
+        "delete from appointments where key = 2",
+        "rows: the appointment with key 2, which the log made, is not",
+    ),
+    (
+        "delete from calendars where key = 2",
+        "of a calendar bob that is not there",
+    ),
+];
+
 #[test]
 fn each_derived_fact_that_is_not_as_it_follows_is_found() {
     let folder = closed(lived_in());
-    let claims = "insert into claims (calendar, is_over, start, id, key) select";
-    each_is_found(
-        &folder.path().join("bookd.db"),
-        &[
-            (
-                "delete from claims where key = 2",
-                "derived: appointment 00000000-0000-0000-0000-000000000002 has no claim",
-            ),
-            (
-                "update claims set start = start + 60 where key = 2",
-                "is of no place",
-            ),
-            (
-                "update claims set is_over = 1 where key = 2",
-                "has no claim on calendar ada",
-            ),
-            (
-                "update claims set calendar = (select max(key) from calendars) where key = 2",
-                "is of no place",
-            ),
-            (
-                "update claims set key = 4 where key = 2",
-                "has no claim on calendar ada",
-            ),
-            (
-                &format!(
-                    "{claims} calendar, is_over, start + 60, id, key from claims where key = 2"
-                ),
-                "is of no place",
-            ),
-            (
-                &format!("{claims} 1000, is_over, start, id, key from claims where key = 2"),
-                "is of no place",
-            ),
-            (
-                "update versions set reach = 0",
-                "ends after what calendar ada says",
-            ),
-            (
-                "update versions set reach = 59",
-                "ends after what calendar ada says",
-            ),
-            (
-                "update versions set version = version - 1 where calendar = 1",
-                "derived: the version of calendar ada",
-            ),
-            (
-                "update versions set version = version + 1 where calendar = 1",
-                "derived: the version of calendar ada",
-            ),
-            (
-                "update versions set version = version - 1 where calendar = 2",
-                "derived: the version of calendar bob",
-            ),
-            (
-                "update calendars set revision = revision - 1 where key = 1",
-                "calendar ada was not last changed",
-            ),
-            (
-                "update calendars set delete_time = null where id = 'eve'",
-                "calendar eve is deleted in its row or",
-            ),
-            (
-                "update calendars set delete_time = delete_time + 1 where id = 'eve'",
-                "calendar eve is deleted in its row",
-            ),
-            (
-                "update calendars set delete_time = 1 where id = 'ada'",
-                "calendar ada is deleted in its row or",
-            ),
-            (
-                "delete from types where calendar = 1 and number = 1",
-                "type special of calendar ada, which revision",
-            ),
-            (
-                "update types set body = null where calendar = 1 and number = 0",
-                "type default of calendar ada is not",
-            ),
-            (
-                "update types set body = null where calendar = 2",
-                "type default of calendar bob is not",
-            ),
-            (
-                "update types set delete_time = null where calendar = 2",
-                "type default of calendar bob is not",
-            ),
-            (
-                "update types set delete_time = 1 where calendar = 2",
-                "type default of calendar bob is not",
-            ),
-            (
-                "update types set delete_time = 1 where calendar = 1 and number = 1",
-                "type special of calendar ada is not",
-            ),
-            (
-                "update appointments set email_key = null where key = 2",
-                "the key of the address of appointment",
-            ),
-            (
-                "update appointments set email_key = 'eve@example.com' where key = 2",
-                "the key of the address",
-            ),
-            (
-                "update appointments set original_start = original_start + 60 where key = 2",
-                "the original start of",
-            ),
-            (
-                "update appointments set session = null where session is not null",
-                "rows: appointment",
-            ),
-            (
-                "update appointments set session = 1000 where key = 2",
-                "of an appointment that is not there",
-            ),
-            (
-                "update changes set replaced = x'ff' where revision = 5",
-                "what revision 5 replaced",
-            ),
-            (
-                "update changes set replaced = null where revision = 2",
-                "what revision 2 replaced",
-            ),
-            (
-                "update changes set caller = 7",
-                "the caller of a change cannot be read",
-            ),
-            (
-                "update meta set value = 1000 where name = 'sessions_from'",
-                "schema 4 begins at revision 1000",
-            ),
-            (
-                "update meta set value = 5 where name = 'sessions_from'",
-                "schema 4 does not begin at revision 5",
-            ),
-            (
-                "update meta set value = 0 where name = 'sessions_from'",
-                "schema 4 begins at revision 0",
-            ),
-            (
-                "insert into meta (name, value) values ('clock_reset', 5)",
-                "the note of the last clock reset",
-            ),
-            (
-                "delete from appointments where key = 2",
-                "rows: the appointment with key 2, which the log made, is not",
-            ),
-            (
-                "delete from calendars where key = 2",
-                "of a calendar bob that is not there",
-            ),
-        ],
-    );
+    each_is_found(&folder.path().join("bookd.db"), &WRONG_FACTS);
 }
 
 #[test]
@@ -329,7 +331,8 @@ fn a_log_of_which_a_part_is_kept_is_judged_by_that_part() {
     let last_alone = closed(world);
     let version =
         "update versions set version = (select max(revision) from changes) where calendar = 3";
-    // The two seats are of one session whatever is left of the log: no file of before schema 4 was here.
+    // The two seats are of one session whatever the log has kept: the file was never one of before
+    // schema 4.
     let session = "update appointments set session = null where session is not null";
     let file = last_alone.path().join("bookd.db");
     each_is_found(

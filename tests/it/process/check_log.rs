@@ -1,179 +1,16 @@
-//! The log is judged change by change: what cannot have happened is found, though the rows are what the log made of
-//! them and nothing is wrong in the end.
+//! `bookd check` judges the log change by change: it finds an impossible change even if the rows
+//! follow from the log and nothing is wrong at the end.
 
-use std::sync::Arc;
-
-use bookd::store::CommitBatch;
-use bookd_core::appointment::{
-    Appointment, AppointmentState as S, Image, OccurrenceOf, Place, Target, Transition,
-};
-use bookd_core::change::{AppointmentEvent as E, Cause, Change, Event};
+use bookd_core::appointment::{AppointmentState as S, Image, Place, Target, Transition};
+use bookd_core::change::AppointmentEvent as E;
 use bookd_core::command::Command;
-use bookd_core::decide::decide;
-use bookd_core::ids::{AppointmentKey, Caller};
+use bookd_core::ids::AppointmentKey;
 use bookd_core::time::{DAY, HOUR, Instant, MINUTE};
 
-use crate::stored::{World, at_hour, booking, id, minutes, open, put_special, zones};
+use crate::forged_log::{BEGINNING, Forged, called_off, start_at};
+use crate::stored::{at_hour, id, minutes, open, put_special};
 
-/// A world whose log says what it is told, as a writer with a bug would write it.
-struct Forged(World);
-
-const BEGINNING: i64 = 9;
-
-/// The same at another time.
-fn start_at(it: &Appointment, start: Instant) -> Appointment {
-    let places = it
-        .places
-        .iter()
-        .map(|place| Place {
-            start,
-            ..place.clone()
-        })
-        .collect();
-    let local_start = zones()("UTC").unwrap().wall(start);
-    it.with_image(Image {
-        start,
-        local_start,
-        places,
-        ..it.image.clone()
-    })
-}
-
-fn called_off(it: &Appointment) -> Appointment {
-    it.with_image(Image {
-        state: S::Cancelled,
-        expire_time: None,
-        ..it.image.clone()
-    })
-}
-
-impl Forged {
-    /// In memory, where nothing can be at one time as another: the store's own state would not take it.
-    fn new() -> Self {
-        Self::on(World::memory())
-    }
-
-    /// In a file, which takes whatever it is given.
-    fn in_a_file() -> Self {
-        Self::on(World::sqlite())
-    }
-
-    fn on(mut world: World) -> Self {
-        open(&mut world, "ada", "UTC");
-        Self(world)
-    }
-
-    /// An appointment of an hour, as it would have been booked.
-    fn appointment(&self, number: u128, start: Instant, state: S) -> Appointment {
-        let booked = decide(
-            &self.0.state,
-            &Command::Book(booking(number, "ada", at_hour(100))),
-            self.0.now,
-        )
-        .unwrap();
-        let Event::Appointment { after, .. } = &booked.events[0] else {
-            unreachable!("a booking")
-        };
-        let expire_time = match state {
-            S::Held => Some(self.0.now.plus(10 * MINUTE)),
-            S::Pending => Some(start),
-            _ => None,
-        };
-        let begun = start_at(after, start);
-        let occurrence = begun.occurrence.map(|it| OccurrenceOf {
-            original_start: start,
-            ..it
-        });
-        let image = Image {
-            state,
-            expire_time,
-            ..begun.image
-        };
-        Appointment {
-            occurrence,
-            image,
-            ..begun
-        }
-    }
-
-    /// Writes that this happened, whether it can or not.
-    fn tell(
-        &mut self,
-        kind: E,
-        before: Option<&Arc<Appointment>>,
-        after: Appointment,
-    ) -> Arc<Appointment> {
-        let (now, revision) = (self.0.now, self.0.state.revision.next());
-        let create_time = before.map_or(now, |before| before.create_time);
-        let image = Image {
-            update_time: now,
-            revision,
-            ..after.image
-        };
-        let after = Arc::new(Appointment {
-            create_time,
-            image,
-            ..after
-        });
-        let event = Event::Appointment {
-            kind,
-            before: before.cloned(),
-            after: Arc::clone(&after),
-        };
-        let (cause, caller) = (Cause::BookAppointment, Caller::default());
-        let change = Change {
-            revision,
-            time: now,
-            cause,
-            caller,
-            events: vec![event],
-        };
-        let batch = CommitBatch {
-            changes: &[change],
-            requests: &[],
-            expected: &[],
-        };
-        self.0.store().commit(&batch).unwrap();
-        self.0.state.revision = revision;
-        self.0.state.last_time = now;
-        self.0.state.next_key = self.0.state.next_key.max(after.key.next());
-        for place in &after.places {
-            Arc::make_mut(self.0.state.calendars.get_mut(&place.calendar).unwrap()).version =
-                revision;
-        }
-        after
-    }
-
-    /// What is new, by whatever brings such a thing about.
-    fn make(&mut self, number: u128, start: Instant, state: S) -> Arc<Appointment> {
-        let kind = match state {
-            S::Held => E::Held,
-            S::Pending | S::Confirmed => E::Booked,
-            _ => E::Imported,
-        };
-        let new = self.appointment(number, start, state);
-        self.tell(kind, None, new)
-    }
-
-    /// The checks that found something, each with what it found.
-    fn found(&mut self) -> Vec<(&'static str, Vec<String>)> {
-        let now = self.0.now;
-        let store = self.0.store();
-        let oldest = store.reader().unwrap().oldest_change().unwrap();
-        let report = bookd::admin::check::check(store, oldest, &zones(), now, |_| ()).unwrap();
-        let found = report.invariants.into_iter().filter(|it| it.found > 0);
-        found.map(|it| (it.promise, it.findings)).collect()
-    }
-
-    fn promises(&mut self) -> Vec<&'static str> {
-        self.found()
-            .into_iter()
-            .map(|(promise, _)| promise)
-            .collect()
-    }
-}
-
-/// Whether an event may lead from one state to another, by the table that the writer asks.
+/// Whether an event may lead from one state to another, by the writer's own table of transitions.
 fn is_allowed(kind: E, from: Option<S>, to: S) -> bool {
     let becomes = |transitions: &[Transition], from: S| {
         let targets = transitions
@@ -212,7 +49,7 @@ fn of_every_event_and_two_states_exactly_those_are_found_that_the_table_does_not
                 let mut forged = Forged::new();
                 let start = at_hour(BEGINNING);
                 let before = from.map(|from| forged.make(1, start, from));
-                // What is said of the past is said after it, and what runs out has had its time.
+                // An outcome is recorded after the start, and an expiry at its time.
                 let now = match kind {
                     E::MarkedNoShow | E::Completed | E::Undone | E::Expired => start,
                     _ => forged.0.now.plus(MINUTE),
@@ -235,7 +72,7 @@ fn of_every_event_and_two_states_exactly_those_are_found_that_the_table_does_not
                     }
                     None => like,
                 };
-                forged.tell(kind, before.as_ref(), after);
+                forged.commit_event(kind, before.as_ref(), after);
                 let is_allowed = is_allowed(kind, from, to);
                 allowed += usize::from(is_allowed);
                 let found = forged.found();
@@ -255,175 +92,187 @@ fn of_every_event_and_two_states_exactly_those_are_found_that_the_table_does_not
     assert!(allowed > 40, "{allowed}");
 }
 
+/// A function that changes the image of an appointment.
+type Alter = fn(&mut Image);
+
+/// Seconds after the appointment was made; a hold ends 10 minutes after.
+const AT_ONCE: i64 = 0;
+const BEFORE_ITS_END: i64 = 9 * MINUTE;
+const AT_ITS_END: i64 = 10 * MINUTE;
+const AFTER_ITS_END: i64 = 11 * MINUTE;
+
+const NOTHING: Alter = |_| ();
+const CONFIRMED: Alter = |it| (it.state, it.expire_time) = (S::Confirmed, None);
+const EXPIRED: Alter = |it| it.state = S::Expired;
+const CANCELLED: Alter = |it| (it.state, it.expire_time) = (S::Cancelled, None);
+const DECLINED: Alter = |it| (it.state, it.expire_time) = (S::Declined, None);
+const LATER: Alter = |it| {
+    (it.start, it.local_start) = (it.start.plus(HOUR), it.local_start.plus(HOUR));
+    it.places[0].start = it.start;
+};
+
+/// What an appointment does, its state before, the seconds after it was made, the event, the change
+/// of the image, and whether the log may say so.
+type Row = (&'static str, S, i64, E, Alter, bool);
+
+const ROWS: [Row; 20] = [
+    (
+        "runs out early",
+        S::Held,
+        BEFORE_ITS_END,
+        E::Expired,
+        EXPIRED,
+        false,
+    ),
+    (
+        "runs out in time",
+        S::Held,
+        AT_ITS_END,
+        E::Expired,
+        EXPIRED,
+        true,
+    ),
+    (
+        "is confirmed in time",
+        S::Held,
+        BEFORE_ITS_END,
+        E::Confirmed,
+        CONFIRMED,
+        true,
+    ),
+    (
+        "is confirmed at its end",
+        S::Held,
+        AT_ITS_END,
+        E::Confirmed,
+        CONFIRMED,
+        false,
+    ),
+    (
+        "is let go afterwards",
+        S::Held,
+        AFTER_ITS_END,
+        E::Released,
+        CANCELLED,
+        false,
+    ),
+    (
+        "is extended afterwards",
+        S::Held,
+        AFTER_ITS_END,
+        E::Extended,
+        |it| it.expire_time = Some(at_hour(0)),
+        false,
+    ),
+    (
+        "is extended into the past",
+        S::Held,
+        BEFORE_ITS_END,
+        E::Extended,
+        |it| it.expire_time = Some(it.update_time),
+        false,
+    ),
+    (
+        "is confirmed and runs out all the same",
+        S::Held,
+        AT_ONCE,
+        E::Confirmed,
+        |it| it.state = S::Confirmed,
+        false,
+    ),
+    (
+        "never ends",
+        S::Held,
+        AT_ONCE,
+        E::Extended,
+        |it| it.expire_time = None,
+        false,
+    ),
+    (
+        "is declined after it was to start",
+        S::Pending,
+        DAY + 10 * HOUR,
+        E::Declined,
+        DECLINED,
+        false,
+    ),
+    (
+        "is declined in time",
+        S::Pending,
+        AT_ONCE,
+        E::Declined,
+        DECLINED,
+        true,
+    ),
+    (
+        "did not come before it began",
+        S::Confirmed,
+        AT_ONCE,
+        E::MarkedNoShow,
+        |it| it.state = S::NoShow,
+        false,
+    ),
+    (
+        "took place before it began",
+        S::Confirmed,
+        AT_ONCE,
+        E::Completed,
+        |it| it.state = S::Completed,
+        false,
+    ),
+    ("moves", S::Confirmed, AT_ONCE, E::Moved, LATER, true),
+    (
+        "moves without a move",
+        S::Confirmed,
+        AT_ONCE,
+        E::Updated,
+        LATER,
+        false,
+    ),
+    (
+        "lasts longer without a move",
+        S::Confirmed,
+        AT_ONCE,
+        E::Redacted,
+        |it| it.duration = minutes(90),
+        false,
+    ),
+    (
+        "changes calendars without a move",
+        S::Held,
+        AT_ONCE,
+        E::Extended,
+        |it| it.places.clear(),
+        false,
+    ),
+    (
+        "waits longer without a word",
+        S::Held,
+        AT_ONCE,
+        E::Updated,
+        |it| it.expire_time = Some(at_hour(0)),
+        false,
+    ),
+    ("is updated", S::Held, AT_ONCE, E::Updated, NOTHING, true),
+    (
+        "is cancelled twice",
+        S::Cancelled,
+        AT_ONCE,
+        E::Cancelled,
+        NOTHING,
+        false,
+    ),
+];
+
 #[test]
 fn a_hold_that_ends_too_early_too_late_or_twice_is_found_and_so_is_what_only_a_move_may_change() {
-    type Change = fn(&mut Image);
-    let minutes_later = [0, 9, 10, 11].map(|it| it * MINUTE);
-    let [at_once, before_its_end, at_its_end, after_its_end] = minutes_later;
-    let nothing: Change = |_| ();
-    let confirmed: Change = |it| (it.state, it.expire_time) = (S::Confirmed, None);
-    let expired: Change = |it| it.state = S::Expired;
-    let cancelled: Change = |it| (it.state, it.expire_time) = (S::Cancelled, None);
-    let declined: Change = |it| (it.state, it.expire_time) = (S::Declined, None);
-    let later: Change = |it| {
-        (it.start, it.local_start) = (it.start.plus(HOUR), it.local_start.plus(HOUR));
-        it.places[0].start = it.start;
-    };
-    let rows: [(&str, S, i64, E, Change, bool); 20] = [
-        (
-            "runs out early",
-            S::Held,
-            before_its_end,
-            E::Expired,
-            expired,
-            false,
-        ),
-        (
-            "runs out in time",
-            S::Held,
-            at_its_end,
-            E::Expired,
-            expired,
-            true,
-        ),
-        (
-            "is confirmed in time",
-            S::Held,
-            before_its_end,
-            E::Confirmed,
-            confirmed,
-            true,
-        ),
-        (
-            "is confirmed at its end",
-            S::Held,
-            at_its_end,
-            E::Confirmed,
-            confirmed,
-            false,
-        ),
-        (
-            "is let go afterwards",
-            S::Held,
-            after_its_end,
-            E::Released,
-            cancelled,
-            false,
-        ),
-        (
-            "is extended afterwards",
-            S::Held,
-            after_its_end,
-            E::Extended,
-            |it| it.expire_time = Some(at_hour(0)),
-            false,
-        ),
-        (
-            "is extended into the past",
-            S::Held,
-            before_its_end,
-            E::Extended,
-            |it| it.expire_time = Some(it.update_time),
-            false,
-        ),
-        (
-            "is confirmed and runs out all the same",
-            S::Held,
-            at_once,
-            E::Confirmed,
-            |it| it.state = S::Confirmed,
-            false,
-        ),
-        (
-            "never ends",
-            S::Held,
-            at_once,
-            E::Extended,
-            |it| it.expire_time = None,
-            false,
-        ),
-        (
-            "is declined after it was to start",
-            S::Pending,
-            at_hour(10).since(crate::stored::MONDAY),
-            E::Declined,
-            declined,
-            false,
-        ),
-        (
-            "is declined in time",
-            S::Pending,
-            at_once,
-            E::Declined,
-            declined,
-            true,
-        ),
-        (
-            "did not come before it began",
-            S::Confirmed,
-            at_once,
-            E::MarkedNoShow,
-            |it| it.state = S::NoShow,
-            false,
-        ),
-        (
-            "took place before it began",
-            S::Confirmed,
-            at_once,
-            E::Completed,
-            |it| it.state = S::Completed,
-            false,
-        ),
-        ("moves", S::Confirmed, at_once, E::Moved, later, true),
-        (
-            "moves without a move",
-            S::Confirmed,
-            at_once,
-            E::Updated,
-            later,
-            false,
-        ),
-        (
-            "lasts longer without a move",
-            S::Confirmed,
-            at_once,
-            E::Redacted,
-            |it| it.duration = minutes(90),
-            false,
-        ),
-        (
-            "changes calendars without a move",
-            S::Held,
-            at_once,
-            E::Extended,
-            |it| it.places.clear(),
-            false,
-        ),
-        (
-            "waits longer without a word",
-            S::Held,
-            at_once,
-            E::Updated,
-            |it| it.expire_time = Some(at_hour(0)),
-            false,
-        ),
-        ("is updated", S::Held, at_once, E::Updated, nothing, true),
-        (
-            "is cancelled twice",
-            S::Cancelled,
-            at_once,
-            E::Cancelled,
-            nothing,
-            false,
-        ),
-    ];
-    for (what, from, seconds_later, kind, change, is_allowed) in rows {
+    for (what, from, seconds_later, kind, change, is_allowed) in ROWS {
         let mut forged = Forged::new();
         let before = forged.make(1, at_hour(BEGINNING), from);
         forged.0.now = forged.0.now.plus(seconds_later);
         let mut after = (*before).clone();
         change(&mut after.image);
-        forged.tell(kind, Some(&before), after);
+        forged.commit_event(kind, Some(&before), after);
         let expected: &[&str] = if is_allowed { &[] } else { &["R6"] };
         let found = forged.found();
         let promises: Vec<_> = found.iter().map(|it| it.0).collect();
@@ -431,7 +280,7 @@ fn a_hold_that_ends_too_early_too_late_or_twice_is_found_and_so_is_what_only_a_m
     }
 }
 
-/// Whether a second claim on a time that another has is found; and that it is not once the first has given it back.
+/// A second claim on a taken time is found; a claim on a time that was released is not.
 #[test]
 fn two_on_one_time_are_found_though_one_of_them_gave_way_later() {
     for (kind, state) in [
@@ -451,8 +300,8 @@ fn two_on_one_time_are_found_though_one_of_them_gave_way_later() {
             let first = forged.make(1, at_hour(BEGINNING), S::Confirmed);
             let second =
                 forged.appointment(2, at_hour(BEGINNING).plus(minutes_later * MINUTE), state);
-            let second = forged.tell(kind, None, second);
-            forged.tell(E::Cancelled, Some(&second), called_off(&second));
+            let second = forged.commit_event(kind, None, second);
+            forged.commit_event(E::Cancelled, Some(&second), called_off(&second));
             let expected: &[&str] = if is_conflict { &["R1"] } else { &[] };
             assert_eq!(
                 forged.promises(),
@@ -460,10 +309,10 @@ fn two_on_one_time_are_found_though_one_of_them_gave_way_later() {
                 "{state:?} {minutes_later} minutes later"
             );
 
-            forged.tell(E::Cancelled, Some(&first), called_off(&first));
+            forged.commit_event(E::Cancelled, Some(&first), called_off(&first));
             let third = forged.appointment(3, at_hour(BEGINNING), state);
-            forged.tell(kind, None, third);
-            assert_eq!(forged.promises(), expected, "what was given back is free");
+            forged.commit_event(kind, None, third);
+            assert_eq!(forged.promises(), expected, "a released time is free");
         }
     }
 }
@@ -473,9 +322,9 @@ fn what_moved_away_ran_out_or_had_another_calendar_is_in_the_way_of_nobody() {
     let mut forged = Forged::in_a_file();
     let start = at_hour(BEGINNING);
     let first = forged.make(1, start, S::Confirmed);
-    forged.tell(E::Moved, Some(&first), start_at(&first, start.plus(DAY)));
+    forged.commit_event(E::Moved, Some(&first), start_at(&first, start.plus(DAY)));
     forged.make(2, start, S::Held);
-    // Dead and not recorded yet: the time is free from its end on.
+    // The hold has expired without a record: its time is free from then on.
     forged.0.now = forged.0.now.plus(10 * MINUTE);
     forged.make(3, start, S::Confirmed);
     assert!(forged.promises().is_empty(), "{:?}", forged.found());
@@ -489,8 +338,8 @@ fn what_moved_away_ran_out_or_had_another_calendar_is_in_the_way_of_nobody() {
     forged.make(4, start, S::Confirmed);
     assert!(forged.promises().is_empty(), "{:?}", forged.found());
     let moved = forged.make(5, start.plus(2 * DAY), S::Confirmed);
-    let there = forged.tell(E::Moved, Some(&moved), start_at(&moved, start));
-    forged.tell(E::Cancelled, Some(&there), called_off(&there));
+    let there = forged.commit_event(E::Moved, Some(&moved), start_at(&moved, start));
+    forged.commit_event(E::Cancelled, Some(&there), called_off(&there));
     assert_eq!(forged.promises(), ["R1"], "a move claims time, too");
 }
 
@@ -499,7 +348,7 @@ fn an_approval_claims_the_time_that_the_request_did_not_take() {
     for (blocks, expected) in [(false, &["R1"][..]), (true, &[])] {
         let mut forged = Forged::in_a_file();
         let request = forged.appointment(1, at_hour(BEGINNING), S::Pending);
-        let request = forged.tell(
+        let request = forged.commit_event(
             E::Booked,
             None,
             request.with_image(Image {
@@ -507,9 +356,10 @@ fn an_approval_claims_the_time_that_the_request_did_not_take() {
                 ..request.image.clone()
             }),
         );
-        // Of the same time, though nobody asked: what is judged here is the approval alone.
+        // The other appointment is moved to the same time by a forged event, so that only the
+        // approval is judged.
         let other = forged.make(2, at_hour(BEGINNING + 24), S::Confirmed);
-        let other = forged.tell(
+        let other = forged.commit_event(
             E::Updated,
             Some(&other),
             start_at(&other, at_hour(BEGINNING)),
@@ -520,9 +370,10 @@ fn an_approval_claims_the_time_that_the_request_did_not_take() {
             expire_time: None,
             ..request.image.clone()
         };
-        let approved = forged.tell(E::Approved, Some(&request), request.with_image(approved));
-        forged.tell(E::Cancelled, Some(&approved), called_off(&approved));
-        forged.tell(E::Cancelled, Some(&other), called_off(&other));
+        let approved =
+            forged.commit_event(E::Approved, Some(&request), request.with_image(approved));
+        forged.commit_event(E::Cancelled, Some(&approved), called_off(&approved));
+        forged.commit_event(E::Cancelled, Some(&other), called_off(&other));
         assert_eq!(
             forged.promises(),
             [&["R6"][..], expected].concat(),
@@ -562,7 +413,7 @@ fn buffers_and_seats_are_judged_at_the_revision_that_claims_them() {
     };
     for key in 1..=3 {
         let it = seat(&forged, key, start);
-        forged.tell(E::Booked, None, it);
+        forged.commit_event(E::Booked, None, it);
     }
     assert!(
         forged.promises().is_empty(),
@@ -570,19 +421,20 @@ fn buffers_and_seats_are_judged_at_the_revision_that_claims_them() {
         forged.found()
     );
     let fourth = seat(&forged, 4, start);
-    let fourth = forged.tell(E::Booked, None, fourth);
-    forged.tell(E::Cancelled, Some(&fourth), called_off(&fourth));
+    let fourth = forged.commit_event(E::Booked, None, fourth);
+    forged.commit_event(E::Cancelled, Some(&fourth), called_off(&fourth));
     assert_eq!(forged.promises(), ["R1"], "one too many, for a while");
 
-    // 45 minutes, 10 after them and 5 before the next: an hour later is free, a minute sooner is not.
+    // A session takes 45 minutes, 10 after it and 5 before the next: an hour later is free, a
+    // minute sooner is not.
     for (minutes_later, expected) in [(60, &[][..]), (59, &["R1"][..])] {
         let mut forged = Forged::in_a_file();
         put_special(&mut forged.0);
         let first = seat(&forged, 1, start);
-        forged.tell(E::Booked, None, first);
+        forged.commit_event(E::Booked, None, first);
         let next = seat(&forged, 2, start.plus(minutes_later * MINUTE));
-        let next = forged.tell(E::Booked, None, next);
-        forged.tell(E::Cancelled, Some(&next), called_off(&next));
+        let next = forged.commit_event(E::Booked, None, next);
+        forged.commit_event(E::Cancelled, Some(&next), called_off(&next));
         assert_eq!(forged.promises(), expected, "{minutes_later} minutes later");
     }
 }
@@ -594,7 +446,7 @@ fn a_log_that_goes_back_in_time_is_found_but_where_the_clock_was_reset() {
         let second = forged.appointment(2, at_hour(BEGINNING + 1), S::Confirmed);
         let wrong = forged.0.now.plus(1_000 * DAY);
         let right = std::mem::replace(&mut forged.0.now, wrong);
-        forged.tell(E::Booked, None, second);
+        forged.commit_event(E::Booked, None, second);
         forged.0.reset_clock(right.plus(MINUTE));
         assert!(
             forged.promises().is_empty(),

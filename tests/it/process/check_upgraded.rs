@@ -1,4 +1,5 @@
-//! `bookd check` of a file of before schema 4, whose log lacks some of what happened; and of requests that were approved.
+//! `bookd check` of a file from before schema 4, whose log lacks some changes, and of approved
+//! requests.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::words::{self, appointment_type};
 const FILE: &str = "schema-3.db";
 const FILE_NOW: &str = "2026-12-01T00:00:00Z";
 
-/// What `bookd check` finds that cannot be.
+/// The findings of `bookd check` that mean damage.
 fn damage(folder: &Path) -> Vec<Value> {
     let output = command("127.0.0.1:1", folder, &["check", "--json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -57,7 +58,7 @@ impl Bookd {
     }
 }
 
-/// Of the file by its number in `tests/files/make.sh`.
+/// The id of an appointment of the file by its number in `tests/files/make.sh`.
 fn of_file(number: u32) -> String {
     format!("0190{number:04}-0000-7000-8000-000000000001")
 }
@@ -135,8 +136,8 @@ fn only_what_takes_time_founds_a_session_of_an_older_file_or_joins_one() {
     );
     drop(world);
     let connection = raw(&file);
-    // As the file of before: a request that takes no time, a hold that has run out, one that has not, another request, two
-    // that are booked, and what was called off.
+    // The same as the older file: a request that takes no time, an expired hold, an open hold,
+    // another request, two bookings, and cancelled appointments.
     let states = [
         (2, false, 1),
         (1, true, 0),

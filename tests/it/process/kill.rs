@@ -1,4 +1,5 @@
-//! The binary itself: killed in the middle of load, started again, stopped in order, refused beside another.
+//! The binary itself: killed under load, started again, stopped in order, and refused as a second
+//! one.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
@@ -17,15 +18,15 @@ use tonic::transport::Channel;
 
 use crate::harness::connect;
 
-/// A process of the binary; killed when it is dropped, so that no test leaves one behind.
+/// A process of the binary, which is killed when it is dropped, so that no test leaves one behind.
 pub struct Process {
     child: Child,
     pub address: SocketAddr,
-    /// What it says when it is ready.
+    /// The first line that it prints when it is ready.
     pub banner: String,
 }
 
-/// How the binary serves a file on a free port.
+/// The command that serves a file on a free port.
 pub fn command(file: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bookd"));
     command.args([
@@ -49,12 +50,13 @@ impl Process {
         Self::spawn(command(file), "or with this program")
     }
 
-    /// Starts a command that says where it listens; it is ready when it has said `last`.
+    /// Starts a command that prints its address; it is ready after it has printed `last`.
     pub fn spawn(command: Command, last: &str) -> Self {
         Self::spawn_into(command, last, Stdio::piped())
     }
 
-    /// The same, with its standard error somewhere: a pipe that nobody reads holds a process up when it is full.
+    /// Starts a command with its standard error redirected: a full pipe that nobody reads would
+    /// block the process.
     pub fn spawn_into(mut command: Command, last: &str, errors: Stdio) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
@@ -67,7 +69,7 @@ impl Process {
             assert_ne!(
                 output.read_line(&mut banner).unwrap(),
                 0,
-                "it ends before it serves: {banner:?}"
+                "the process ended before it served: {banner:?}"
             );
         }
         let address = banner
@@ -89,7 +91,8 @@ impl Process {
         self.child.id()
     }
 
-    /// Waits, on another thread, until it has ended by itself: debug builds do so where they are told to.
+    /// Waits on another thread until the process ends by itself, as debug builds do at an armed
+    /// moment.
     #[cfg(debug_assertions)]
     pub async fn ended(mut self) -> ExitStatus {
         tokio::task::spawn_blocking(move || self.child.wait().unwrap())
@@ -102,7 +105,7 @@ impl Process {
         self.child.wait().unwrap();
     }
 
-    /// Waits until it has ended by itself; answers what it said on standard error, too.
+    /// Waits until the process ends by itself; answers the status and its standard error.
     pub fn ended_by_itself(mut self) -> (ExitStatus, String) {
         let mut said = String::new();
         if let Some(mut errors) = self.child.stderr.take() {
@@ -115,7 +118,7 @@ impl Process {
         self.terminate_and_read().0
     }
 
-    /// Stops it; answers what it said on standard error, too.
+    /// Stops the process; answers the status and its standard error.
     pub fn terminate_and_read(mut self) -> (ExitStatus, String) {
         let id = self.child.id().to_string();
         assert!(
@@ -132,7 +135,8 @@ impl Process {
         (self.child.wait().unwrap(), said)
     }
 
-    /// Waits on another thread: clients on this one go on, and answer the pings of a server that closes.
+    /// Stops the process and waits on another thread, so that clients on this one go on and answer
+    /// the pings of a closing server.
     pub async fn terminate_beside_clients(self) -> ExitStatus {
         tokio::task::spawn_blocking(|| self.terminate())
             .await
@@ -183,7 +187,8 @@ pub fn nth(n: i64) -> pb::BookAppointmentRequest {
     }
 }
 
-/// Books hour after hour from `first` on with 16 in flight until the process dies; tells `reached` of each answer.
+/// Books hour after hour from `first` on, 16 calls at a time, until the process dies; calls
+/// `reached` after each answer.
 async fn load(
     channel: Channel,
     first: i64,
@@ -356,7 +361,7 @@ async fn sigterm_answers_everything_that_it_commits_and_exits_in_order() {
     expected.sort_unstable();
     assert_eq!(
         starts, expected,
-        "nothing is there that nobody was told of, and nothing is missing"
+        "exactly the acknowledged bookings are there"
     );
     assert!(process.terminate_beside_clients().await.success());
 }

@@ -1,8 +1,9 @@
-//! The binary dies again and again, at moments of its own choice and of ours, under calls of every kind; afterwards
-//! every call is asked after, and all that was answered is judged beside the log.
+//! The binary dies again and again under calls of every kind, at moments of its own and at any
+//! moment; afterwards the outcome of every call is found out, and every answer is judged beside the
+//! log.
 //!
-//! `BOOKD_KILLS=n` kills as often as asked.
-#![allow(clippy::print_stderr, reason = "how much was tried is for people")]
+//! `BOOKD_KILLS=n` sets the number of deaths.
+#![allow(clippy::print_stderr, reason = "the number of trials is for people")]
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -27,15 +28,15 @@ use bookd_kit::calls::{Call, Outcome};
 use bookd_kit::chance::{Chance, budget};
 use bookd_kit::history::{self, Op};
 use bookd_kit::log::Log;
-use bookd_kit::watched::{Shared, follow, from_the_beginning};
+use bookd_kit::watch_record::{SharedRecord, follow, from_the_beginning};
 
-/// How often it dies in `cargo test`.
+/// The number of deaths in `cargo test`.
 const KILLS: u64 = 18;
 const CALLERS: u64 = 4;
-/// How many calls a caller makes in one life at most.
+/// The most calls of a caller in one life.
 const CALLS: usize = 60;
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long a process that is stopped must keep silent.
+/// How long a stopped process must not answer.
 const FROZEN: Duration = Duration::from_millis(30);
 const SIGABRT: i32 = 6;
 const SIGKILL: i32 = 9;
@@ -43,13 +44,13 @@ const SIGKILL: i32 = 9;
 /// How a life ends.
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// By itself, when it has come to a moment so many times.
+    /// By itself, when it has reached this moment so many times.
     At(DeathMoment, u64),
     /// By SIGKILL, after so many answers.
     Killed(u64),
-    /// By SIGKILL, after it was stopped and went on.
+    /// By SIGKILL, after so many answers, a SIGSTOP and a SIGCONT.
     Frozen(u64),
-    /// By SIGTERM: in order.
+    /// By SIGTERM, in order, after so many answers.
     Terminated(u64),
 }
 
@@ -66,13 +67,13 @@ fn end(chance: &mut Chance) -> End {
     }
 }
 
-/// What all lives have in common: every call and what came of it, in order.
+/// The record of all lives: every call with its outcomes, in order.
 #[derive(Clone, Default)]
 struct Record {
     ops: Arc<Mutex<Vec<Op>>>,
     moment: Arc<AtomicU64>,
-    /// What one watcher was told.
-    watched: Shared,
+    /// Everything that one watcher was sent.
+    watched: SharedRecord,
 }
 
 impl Record {
@@ -125,7 +126,8 @@ async fn send(channel: &Channel, call: &Call) -> Outcome {
     }
 }
 
-/// A caller's calls in one life: until the process is gone. Tells of each answer; answers whether it was gone.
+/// Makes the calls of a caller in one life, until the process is gone; reports each answer, and
+/// answers whether the process was gone.
 async fn calls(
     record: Record,
     channel: Channel,
@@ -146,13 +148,13 @@ async fn calls(
 }
 
 fn signal(process: &Process, name: &str) {
-    // It may be gone already.
+    // The process may be gone already.
     let _status = Command::new("kill")
         .args([name, &process.id().to_string()])
         .status();
 }
 
-/// One life of the process, with all callers.
+/// Runs one life of the process with all callers.
 async fn life(file: &Path, end: End, record: &Record, callers: Vec<Caller>) -> Vec<Caller> {
     let mut command = command(file);
     if let End::At(moment, times) = end {
@@ -189,7 +191,7 @@ async fn life(file: &Path, end: End, record: &Record, callers: Vec<Caller>) -> V
         }
     }
     match end {
-        // It does so while the calls go on.
+        // The process dies by itself while the calls go on.
         End::At(..) => {}
         End::Killed(_) => signal(&process, "-KILL"),
         End::Frozen(_) => {
@@ -206,49 +208,57 @@ async fn life(file: &Path, end: End, record: &Record, callers: Vec<Caller>) -> V
         is_gone |= saw_it_gone;
     }
     drop(channel);
-    match end {
-        End::At(moment, times) if is_gone => {
-            let signal = ended(process, end).await.signal();
-            assert_eq!(signal, Some(SIGABRT), "{moment:?} for the {times}. time");
-        }
-        // So little is written in one life that the WAL is not always copied so often.
-        End::At(moment, times) => {
-            assert_eq!(
-                moment,
-                DeathMoment::Checkpoint,
-                "it never came to it for the {times}. time"
-            )
-        }
-        End::Killed(_) | End::Frozen(_) => {
-            assert_eq!(ended(process, end).await.signal(), Some(SIGKILL))
-        }
-        End::Terminated(_) => assert!(ended(process, end).await.success(), "it ends in order"),
-    }
+    ends(process, end, is_gone).await;
     watching.abort();
     let _aborted = watching.await;
     back
 }
 
+/// Waits for the end of the process, and asserts how it ended; `is_gone` if a caller saw it gone.
+async fn ends(process: Process, end: End, is_gone: bool) {
+    match end {
+        End::At(moment, times) if is_gone => {
+            let signal = ended(process, end).await.signal();
+            assert_eq!(signal, Some(SIGABRT), "{moment:?} for the {times}. time");
+        }
+        // One life may write too little for so many copies of the WAL.
+        End::At(moment, times) => {
+            assert_eq!(
+                moment,
+                DeathMoment::Checkpoint,
+                "the moment was reached fewer than {times} times"
+            )
+        }
+        End::Killed(_) | End::Frozen(_) => {
+            assert_eq!(ended(process, end).await.signal(), Some(SIGKILL))
+        }
+        End::Terminated(_) => assert!(
+            ended(process, end).await.success(),
+            "SIGTERM ends the process in order"
+        ),
+    }
+}
+
 async fn ended(process: Process, end: End) -> ExitStatus {
     timeout(PATIENCE, process.ended())
         .await
-        .unwrap_or_else(|_| panic!("it does not end: {end:?}"))
+        .unwrap_or_else(|_| panic!("the process does not end: {end:?}"))
 }
 
-/// Whether the signal has come to each of its threads: that takes a moment.
+/// Whether every thread has got the signal, which takes a moment.
 fn is_stopped(process: u32) -> bool {
     let mut threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
     threads.all(|thread| {
         let status =
             std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default();
-        // Behind the name, which may have anything in it.
+        // The state stands behind the name, which may have any characters.
         status
             .rsplit_once(") ")
             .is_some_and(|(_, state)| state.starts_with('T'))
     })
 }
 
-/// A process that is stopped answers nobody, and answers whoever waited once it goes on.
+/// Asserts that a stopped process does not answer, and answers the waiting call when it goes on.
 async fn frozen(process: &Process, record: &Record, channel: &Channel) {
     signal(process, "-STOP");
     let is_stopped = async {
@@ -274,11 +284,11 @@ async fn frozen(process: &Process, record: &Record, channel: &Channel) {
     let outcome = calling.await.unwrap();
     assert!(
         matches!(outcome, Outcome::Done(_) | Outcome::Refused(..)),
-        "who waited is answered: {outcome:?}"
+        "the waiting call is answered: {outcome:?}"
     );
 }
 
-/// Opens the calendars, asks after every call that may have happened, and judges all of it.
+/// Repeats every call that may have happened, and judges all answers.
 async fn judge(file: &Path, record: &Record) {
     let process = Process::start(file);
     let channel = connect(process.address).await;
@@ -313,7 +323,7 @@ async fn judge(file: &Path, record: &Record) {
         record.watched.lock().unwrap().upto >= last,
         "R5 a watcher does not catch up"
     );
-    // What the store tells of everything, beside what was told of it while it happened.
+    // What watches read from the store, beside what was sent live.
     let mut watched = from_the_beginning(&channel, last).await;
     watched.push(record.watched.lock().unwrap().clone());
     drop(channel);
@@ -390,7 +400,7 @@ async fn a_process_that_dies_while_it_makes_its_file_leaves_one_that_opens() {
         assert_eq!(
             output.status.signal(),
             Some(SIGABRT),
-            "it was to die for the {times}. time"
+            "the process must die at the {times}. time"
         );
         let process = Process::start(&file);
         assert!(process.terminate_beside_clients().await.success());
@@ -420,7 +430,7 @@ fn a_process_that_dies_while_it_brings_an_older_file_up_leaves_all_that_was_in_i
         assert_eq!(
             died.status.signal(),
             Some(SIGABRT),
-            "it was to die for the {times}. time"
+            "the process must die at the {times}. time"
         );
         let checked = run(&["check"], "");
         assert_ne!(

@@ -1,4 +1,4 @@
-//! What `check`, `backup` and `restore` hold in memory does not grow with the store.
+//! The memory of `check`, `backup` and `restore` does not grow with the store.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -17,15 +17,15 @@ use tempfile::TempDir;
 use crate::stored::{CODE_KEY, always_open, booking, id, zones};
 
 const CALENDARS: usize = 20;
-/// How many appointments the small store has; the large one has three times as many.
+/// The number of appointments of the small store; the large one has three times as many.
 const APPOINTMENTS: usize = 25_000;
 /// Changes of one commit while a store is filled.
 const BATCH: usize = 2_000;
-/// What an appointment may add to the memory of a command, in bytes: with so few, caches and what is sorted in memory are
-/// not full yet. Were each appointment kept, it would come to 1,600.
+/// The most bytes of memory that an appointment may add to a command: with so few appointments,
+/// caches and sorts are not full yet. If every appointment were kept, it would be 1,600.
 const BYTES_EACH_MAX: u64 = 800;
 
-/// A store whose every appointment was booked by a change of its own.
+/// Fills a store, each appointment booked by a change of its own.
 fn fill(file: &Path, appointments: usize) {
     let mut store = Sqlite::open(file, zones(), CODE_KEY).unwrap();
     let (mut state, mut changes) = (
@@ -36,7 +36,7 @@ fn fill(file: &Path, appointments: usize) {
         Vec::new(),
     );
     let utc = zones()("UTC").unwrap();
-    // As by the clock that a restore goes by.
+    // The clock that a restore reads.
     let now = Instant::from_seconds(SystemClock.now().seconds() / DAY * DAY);
     for calendar in 0..CALENDARS {
         let calendar = format!("calendar-{calendar}");
@@ -88,7 +88,7 @@ fn commit(store: &mut Sqlite, changes: &mut Vec<Change>) {
     changes.clear();
 }
 
-/// Runs a command to its end; answers the most that it held, in bytes.
+/// Runs a command to its end, and answers the peak of its memory in bytes.
 fn held(arguments: &[&str]) -> u64 {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bookd"));
     let mut child = command
@@ -100,7 +100,7 @@ fn held(arguments: &[&str]) -> u64 {
     let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     let ended = loop {
-        // What has ended says nothing of its memory any more.
+        // A process that has ended shows no memory any more.
         let text = std::fs::read_to_string(&status).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kilobytes = line
@@ -117,7 +117,7 @@ fn held(arguments: &[&str]) -> u64 {
 }
 
 #[test]
-#[allow(clippy::print_stderr, reason = "what was measured is told")]
+#[allow(clippy::print_stderr, reason = "the test prints what it measured")]
 fn what_a_check_a_backup_and_a_restore_hold_does_not_grow_with_the_store() {
     let folder = TempDir::new().unwrap();
     let peaks = [APPOINTMENTS, 3 * APPOINTMENTS].map(|appointments| {

@@ -1,12 +1,11 @@
-//! The soak: the binary under mixed load, killed and started again and again; what it holds does not grow with time.
+//! The soak: the binary under mixed load, killed and started again and again; its memory,
+//! descriptors, threads and WAL do not grow with time.
 //!
-//! By default a few rounds of some thousand calls each. `make soak MINUTES=n` (BOOKD_SOAK_MINUTES) goes on for so long:
-//! nine rounds that end with kill -9 take half of it, the last one, over which slopes are fitted, the other half.
+//! By default it makes a few rounds of some thousand calls each. `make soak MINUTES=n`
+//! (BOOKD_SOAK_MINUTES) runs for n minutes: nine rounds that end with kill -9 take half of them,
+//! and the last one, over which slopes are fitted, takes the other half.
 
-#![allow(
-    clippy::print_stdout,
-    reason = "the figures, for who asks for them with --nocapture"
-)]
+#![allow(clippy::print_stdout, reason = "--nocapture shows the figures")]
 
 use std::path::Path;
 use std::process::Command;
@@ -21,38 +20,39 @@ use tokio::task::JoinSet;
 use crate::besieged::{Held, binary, serve};
 use crate::harness::connect;
 use crate::kill::Process;
-use crate::soak_load::{Calls, Ledger, WORKERS, Worker, open_calendars};
+use crate::soak_ledger::{Calls, Ledger};
+use crate::soak_load::{WORKERS, Worker, open_calendars};
 
 /// Rounds that end with a kill.
 const KILLS: u32 = 9;
-/// Calls of a round where no minutes are asked for: enough for every kind to come many times.
+/// Calls of a round if no minutes are asked for: enough for many calls of every kind.
 const CALLS_OF_A_ROUND: u64 = 1_500;
-/// A sample is taken every so many calls.
+/// Calls between two samples.
 const CALLS_OF_A_SAMPLE: u64 = 100;
-/// The same of a soak of minutes, which makes thousands a second.
+/// Calls between two samples of a soak of minutes, which makes thousands of calls a second.
 const CALLS_OF_A_LONG_SAMPLE: u64 = 5_000;
-/// Samples before memory has settled: the first half of the last round.
+/// The fraction of the last round after which memory has settled.
 const SETTLED: f64 = 0.5;
-/// What the line through the samples may rise from their first to their last.
+/// The most MiB by which the fitted line of the memory may rise from the first sample to the last.
 const MEMORY_RISE_MAX: f64 = 12.0;
 const DESCRIPTORS_RISE_MAX: f64 = 8.0;
 const THREADS_RISE_MAX: f64 = 4.0;
 const WAL_RISE_MAX: f64 = 16.0;
-/// How long it takes at most until the WAL has come to its bound, in seconds; before, that bound alone is asked for.
+/// Seconds until the WAL has reached its bound; before, only the bound is checked.
 const WAL_SETTLES_SECONDS: f64 = 60.0;
-/// What the WAL may be at any time, in MiB: twice 8,000 pages of 4 KiB, and what a batch adds.
+/// The largest WAL at any time, in MiB: twice 8,000 pages of 4 KiB, and the pages of a batch.
 const WAL_MAX: f64 = 80.0;
-/// Memory right after a start may differ so much between the first and the last, in MiB.
+/// The most MiB by which memory right after a start may rise from the first start to the last.
 const START_RISE_MAX: f64 = 24.0;
 
-/// What was held at a moment.
+/// The resources of the server at a moment.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     seconds: f64,
     memory: f64,
     descriptors: f64,
     threads: f64,
-    /// In MiB, as are the others that are bytes.
+    /// The size of the WAL in MiB; other sizes are in MiB too.
     wal: f64,
     database: f64,
 }
@@ -75,7 +75,7 @@ impl Sample {
     }
 }
 
-/// How much the straight line that fits these best rises from the first to the last.
+/// The rise of the fitted straight line from the first point to the last.
 fn rise(points: &[(f64, f64)]) -> f64 {
     let count = points.len() as f64;
     let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
@@ -103,14 +103,14 @@ fn a_line_is_fitted_and_noise_is_none() {
     assert_eq!(rise(&[(1.0, 5.0)]), 0.0);
 }
 
-/// How long it goes on.
+/// The length of a round.
 #[derive(Clone, Copy)]
 enum Length {
     Calls(u64),
     Time(Duration),
 }
 
-/// The soak as it runs.
+/// A running soak.
 struct Soak {
     folder: TempDir,
     ledger: Arc<Mutex<Ledger>>,
@@ -120,7 +120,8 @@ struct Soak {
 }
 
 impl Soak {
-    /// Puts a server under load for a while; then it is still under load.
+    /// Puts a server under load for a while; answers the samples, and the workers, which still
+    /// call.
     async fn load(
         &mut self,
         process: &Process,
@@ -155,12 +156,12 @@ impl Soak {
             }
             tokio::select! {
                 () = calls.more() => {}
-                ended = workers.join_next() => panic!("a worker ended while the server was there: {ended:?}"),
+                ended = workers.join_next() => panic!("a worker ended while the server was running: {ended:?}"),
             }
         }
     }
 
-    /// What was acknowledged is there, and its request ids answer as before.
+    /// Asserts that everything acknowledged is there, and that its request ids answer as before.
     async fn verify(&mut self, process: &Process) {
         let channel = connect(process.address).await;
         let acknowledged = self.ledger.lock().await.take();
@@ -182,7 +183,7 @@ impl Soak {
         }
     }
 
-    /// `bookd check` finds nothing.
+    /// Asserts that `bookd check` finds nothing.
     fn check(&self) {
         let store = format!("sqlite:{}", self.folder.path().join("bookd.db").display());
         let mut command = Command::new(binary());
@@ -196,7 +197,7 @@ impl Soak {
     }
 }
 
-/// Of each thing that is held, how much it rose; fails when it is too much.
+/// Prints by how much each resource rose, and fails if it is too much.
 fn flat(samples: &[Sample]) {
     let settled = &samples[(samples.len() as f64 * SETTLED) as usize..];
     let of = |what: fn(&Sample) -> f64| {
@@ -224,7 +225,7 @@ fn flat(samples: &[Sample]) {
         println!(
             "  {name:<12} {least:>8.1} to {most:>8.1}, rise {rise:>6.2} of at most {rise_max}"
         );
-        // A WAL begins at nothing with each start, and grows to its bound before it is begun anew.
+        // The WAL begins empty with each start, and grows to its bound before it begins anew.
         let is_growing = name == "WAL MiB" && seconds < WAL_SETTLES_SECONDS;
         assert!(
             is_growing || rise <= rise_max,
@@ -302,7 +303,8 @@ async fn under_mixed_load_and_kills_nothing_acknowledged_is_lost_and_what_is_hel
     flat(&samples);
 }
 
-/// What a long soak is asked of: the README's command must not take minutes by chance.
+/// `make soak MINUTES=n` sets the variable that the soak reads, so that the README's command does
+/// not take minutes by chance.
 #[test]
 fn a_soak_is_asked_for_its_minutes_by_the_name_that_it_reads() {
     let makefile =

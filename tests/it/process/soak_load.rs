@@ -1,11 +1,11 @@
-//! The load of the soak: every worker has a calendar, makes every kind of call, and undoes as much as it does.
+//! The load of the soak: every worker has a calendar, makes calls of every kind, and undoes as much
+//! as it does.
 //!
-//! What is active at a time stays the same, so what a server holds must, too. Refusals are part of it; what is not
-//! documented is a failure, unless the server was killed.
+//! The active appointments stay the same in number, so the server's resources must, too. Refusals
+//! are part of the load; an undocumented answer is a failure, unless the server was killed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bookd::clock::{Clock, SystemClock};
 use bookd::proto::v1 as pb;
@@ -16,98 +16,28 @@ use bookd::proto::v1::list_service_client::ListServiceClient;
 use bookd::proto::v1::server_info_service_client::ServerInfoServiceClient;
 use bookd::proto::v1::slots_service_client::SlotsServiceClient;
 use prost_types::{Duration, Timestamp};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Mutex;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::random::Chance;
+use crate::soak_ledger::{Calls, Ledger};
 use crate::words::{grace, rule, set_availability};
 
-/// Calls in flight.
+/// Workers, each with one call in flight.
 pub const WORKERS: u64 = 16;
-/// Hours of a year that are booked, one after the other and again from the first.
+/// The hours of a year that are booked, one after the other and again from the first.
 const HOURS: u64 = 8_000;
-/// Appointments of a worker that are not cancelled yet.
+/// The appointments of a worker that are not cancelled yet.
 const ACTIVE: usize = 50;
-/// Acknowledgements that are looked at after a kill: the last ones, and some of those before.
-const REMEMBERED: usize = 1_000;
 const HOUR: i64 = 3_600;
 const DAY: i64 = 24 * HOUR;
-
-/// Bookings that were acknowledged, with what was answered.
-#[derive(Default)]
-pub struct Ledger {
-    last: VecDeque<(pb::BookAppointmentRequest, pb::BookAppointmentResponse)>,
-    earlier: Vec<(pb::BookAppointmentRequest, pb::BookAppointmentResponse)>,
-    chance: u64,
-}
-
-impl Ledger {
-    fn note(&mut self, request: pb::BookAppointmentRequest, answer: pb::BookAppointmentResponse) {
-        self.last.push_back((request, answer));
-        if self.last.len() > REMEMBERED
-            && let Some(earlier) = self.last.pop_front()
-        {
-            self.chance += 1;
-            if self.earlier.len() < REMEMBERED {
-                self.earlier.push(earlier);
-            } else {
-                let at = Chance(self.chance).below(self.chance);
-                if let Some(place) = usize::try_from(at)
-                    .ok()
-                    .and_then(|at| self.earlier.get_mut(at))
-                {
-                    *place = earlier;
-                }
-            }
-        }
-    }
-
-    /// All that it remembers, and begins anew.
-    pub fn take(&mut self) -> Vec<(pb::BookAppointmentRequest, pb::BookAppointmentResponse)> {
-        let Self { last, earlier, .. } = std::mem::take(self);
-        earlier.into_iter().chain(last).collect()
-    }
-}
-
-/// The calls of all workers together.
-pub struct Calls {
-    made: AtomicU64,
-    every: u64,
-    more: Notify,
-}
-
-impl Calls {
-    /// Tells after every so many.
-    pub fn every(every: u64) -> Self {
-        Self {
-            made: AtomicU64::new(0),
-            every,
-            more: Notify::new(),
-        }
-    }
-
-    pub fn made(&self) -> u64 {
-        self.made.load(Relaxed)
-    }
-
-    /// Waits for so many more.
-    pub async fn more(&self) {
-        self.more.notified().await;
-    }
-
-    fn note(&self) {
-        if (self.made.fetch_add(1, Relaxed) + 1).is_multiple_of(self.every) {
-            self.more.notify_one();
-        }
-    }
-}
 
 fn calendar(worker: u64) -> String {
     format!("soak/{worker}")
 }
 
-/// The calendars of all workers, open around the clock.
+/// Opens the calendars of all workers around the clock.
 pub async fn open_calendars(channel: Channel) {
     for worker in 0..WORKERS {
         let request = set_availability(&calendar(worker), "UTC", vec![rule("00:00", "24:00")]);
@@ -118,7 +48,7 @@ pub async fn open_calendars(channel: Channel) {
     }
 }
 
-/// One call in flight, again and again.
+/// A worker, which makes one call after the other.
 pub struct Worker {
     number: u64,
     round: u64,
@@ -126,19 +56,20 @@ pub struct Worker {
     chance: Chance,
     channel: Channel,
     ledger: Arc<Mutex<Ledger>>,
-    /// What it booked or held and has not let go.
+    /// The appointments that it booked or held and has not cancelled.
     active: VecDeque<String>,
-    /// Midnight after today.
+    /// The next midnight UTC, in seconds.
     first: i64,
 }
 
-/// Whether the answer is one that the contract knows; `None` when the server is gone.
+/// The answer, or none in the inner option for a documented refusal; none in the outer option if
+/// the server is gone.
 fn known<T>(answer: Result<T, Status>) -> Option<Option<T>> {
     match answer {
         Ok(answer) => Some(Some(answer)),
         Err(status) => match status.code() {
             Code::Aborted | Code::FailedPrecondition | Code::NotFound => Some(None),
-            // The connection broke: tonic says so under several codes.
+            // The connection broke, which tonic reports under several codes.
             Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal
                 if is_broken(&status) =>
             {
@@ -149,7 +80,7 @@ fn known<T>(answer: Result<T, Status>) -> Option<Option<T>> {
     }
 }
 
-/// Ours carry details, and what a broken connection makes of a call does not.
+/// Errors of the server have details; those of a broken connection have none.
 fn is_broken(status: &Status) -> bool {
     status.details().is_empty()
 }
@@ -170,9 +101,9 @@ impl Worker {
         }
     }
 
-    /// Calls until the server is gone.
+    /// Makes calls until the server is gone.
     pub async fn work(mut self, calls: Arc<Calls>) {
-        // A round begins with a calendar that the round before left behind: everything of it is let go.
+        // The calendar may have appointments of the round before: they are cancelled.
         if self.clear().await.is_none() {
             return;
         }
@@ -235,7 +166,7 @@ impl Worker {
         .map(drop)
     }
 
-    /// One call; books most often, and lets the oldest go when it has enough.
+    /// Makes one call, mostly a booking; cancels the oldest appointment if there are enough.
     async fn call(&mut self) -> Option<()> {
         self.turn += 1;
         if self.active.len() > ACTIVE
@@ -274,7 +205,7 @@ impl Worker {
         Some(())
     }
 
-    /// Some are confirmed, some released, and some run out by themselves.
+    /// Holds a time; some holds are confirmed, some released, and some expire.
     async fn hold(&mut self) -> Option<()> {
         let mut client = BookingServiceClient::new(self.channel.clone());
         let request = pb::HoldAppointmentRequest {
@@ -376,7 +307,7 @@ impl Worker {
         Some(())
     }
 
-    /// A watcher that comes, is told of something, and goes.
+    /// Opens a watch, reads a change, and closes it.
     async fn watch(&mut self) -> Option<()> {
         let request = pb::WatchAppointmentsRequest {
             calendar_id: calendar(self.number),
@@ -450,7 +381,7 @@ impl Worker {
             }),
             ..Default::default()
         };
-        // It may be there since before the kill.
+        // The calendar may be there since before the kill.
         match client.create_calendar(create).await {
             Err(status) if status.code() == Code::AlreadyExists => {}
             other => drop(known(other)?),

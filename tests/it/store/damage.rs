@@ -1,6 +1,8 @@
-//! What cannot be in a file is damage wherever it is read: nothing of it is left out, and nothing is made up.
+//! An impossible value in a file is damage wherever it is read: no row is left out, and none is
+//! made up.
 //!
-//! Each case changes a file by hand, as a disk or other hands might, and reads it through the store.
+//! Each case changes a file without the store, as a bad disk or another program might, and reads it
+//! through the store.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -24,7 +26,7 @@ use crate::stored::{
 
 const HASH: [u8; 16] = [7; 16];
 
-/// A file with some of everything in it, closed.
+/// A closed file with rows in every table.
 struct Whole {
     folder: TempDir,
     file: PathBuf,
@@ -60,7 +62,7 @@ impl Whole {
         Self { folder, file }
     }
 
-    /// A copy of it after this was done to it.
+    /// A copy of the file, damaged and opened.
     fn damaged(&self, damage: impl FnOnce(&Connection)) -> Sqlite {
         let file = self.folder.path().join("damaged.db");
         std::fs::copy(&self.file, &file).unwrap();
@@ -73,7 +75,7 @@ fn open(file: &Path) -> Sqlite {
     Sqlite::open(file, zones(), CODE_KEY).unwrap()
 }
 
-/// A read of which only its error matters.
+/// A read of which the test needs only the error.
 type Read = fn(&mut Sqlite) -> Result<(), StoreError>;
 
 const BOOT: Read = |store| store.boot().map(drop);
@@ -126,10 +128,11 @@ const WATCH: Read = |store| {
         .map(drop)
 };
 
-/// What reads the rows of appointments.
+/// The reads that read rows of appointments.
 const ROW: &[Read] = &[CALENDAR, APPOINTMENT, WALK, LIST];
 
-/// The reads that do not say that the file is damaged; a panic is none of theirs.
+/// Descriptions of the reads that do not answer that the file is damaged; a panic counts as such a
+/// read.
 fn unnoticed(what: &str, store: &mut Sqlite, reads: &[Read]) -> Vec<String> {
     let mut answer = |read: &Read| catch_unwind(AssertUnwindSafe(|| read(store)));
     let answers: Vec<_> = reads.iter().map(&mut answer).collect();
@@ -140,7 +143,7 @@ fn unnoticed(what: &str, store: &mut Sqlite, reads: &[Read]) -> Vec<String> {
         .collect()
 }
 
-/// Of each column of a table its name, and its type in the schema.
+/// The name and the type of each column of a table.
 fn columns(file: &Connection, table: &str) -> Vec<(String, String)> {
     let mut statement = file
         .prepare(&format!("pragma table_info({table})"))
@@ -153,8 +156,8 @@ fn columns(file: &Connection, table: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// What no column of this type can hold: no number is as large or as small, no text is of that byte, and no message and no
-/// id either.
+/// Values that no column of this type can hold: numbers outside every range, a byte that is no
+/// text, and bytes that are neither a message nor an id.
 fn impossible(kind: &str) -> &'static [&'static str] {
     match kind {
         "INTEGER" => &["9223372036854775807", "-9223372036854775808"],
@@ -173,7 +176,7 @@ fn no_column_of_an_appointment_or_of_a_change_holds_what_it_cannot() {
     for (table, key, reads) in [("appointments", "key", ROW), ("changes", "revision", LOG)] {
         for (column, kind) in columns(&file, table) {
             let (rows, reads): (_, &[Read]) = match (table, column.as_str()) {
-                // Nothing reads or writes it yet.
+                // No code reads or writes this column yet.
                 ("appointments", "customer_id") => continue,
                 ("appointments", "key") => ("where key = 1", &[APPOINTMENT, WALK]),
                 ("appointments", "id") => ("where key = 1", &[WALK, LIST]),
@@ -196,6 +199,86 @@ fn no_column_of_an_appointment_or_of_a_change_holds_what_it_cannot() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
+/// SQL that puts an impossible value into rows, with the reads that meet it.
+const IMPOSSIBLE_ROWS: [(&str, &[Read]); 27] = [
+    // A remembered request with an appointment id of one byte; then with a calendar, and a type,
+    // whose name is a space.
+    ("update requests set subject = x'0a0101'", &[REQUEST]),
+    ("update requests set subject = x'120120'", &[REQUEST]),
+    ("update requests set subject = x'1a0120'", &[REQUEST]),
+    ("update requests set revision = -revision", &[REQUEST]),
+    // A busy period without an end; then one that ends before it begins, and one that ends as it
+    // begins.
+    ("update busy set periods = x'0a0102'", &[CALENDAR]),
+    ("update busy set periods = x'0a020402'", &[CALENDAR]),
+    ("update busy set periods = x'0a020202'", &[CALENDAR]),
+    (
+        "update appointments set revision = -revision",
+        &[APPOINTMENT, WALK, LIST],
+    ),
+    (
+        "update appointments set key = -key",
+        &[BOOT, APPOINTMENT, BY_EMAIL],
+    ),
+    // A place on the calendar that was created at revision 2^63.
+    (
+        "update appointments set places = x'0a100a036164612880808080808080808001'",
+        &[APPOINTMENT, WALK],
+    ),
+    // Places on 101 calendars, and on none; below, a start in the middle of a minute, and one after
+    // the last possible start.
+    (
+        "update appointments set places = (select cast(group_concat(x'0a050a03616461', '') as blob) from \
+          (with recursive n(i) as (select 1 union all select i + 1 from n where i < 101) select i from n))",
+        ROW,
+    ),
+    ("update appointments set places = x''", ROW),
+    // Two places on one calendar.
+    (
+        "update appointments set places = x'0a050a036164610a050a03616461'",
+        ROW,
+    ),
+    ("update appointments set duration = 0", ROW),
+    ("update appointments set blocks = 2", ROW),
+    ("update appointments set ignored_rules = 32", ROW),
+    // No appointment can be booked after the last key, and no key is 0.
+    (
+        "update appointments set key = 9223372036854775807 where key = 1",
+        &[BOOT],
+    ),
+    (
+        "update appointments set key = 0 where key = 1",
+        &[APPOINTMENT, WALK],
+    ),
+    (
+        "update changes set revision = 0 where revision = 1",
+        &[LIST_OF_THEN, WATCH],
+    ),
+    (
+        "update changes set revision = 9223372036854775807 where revision = 9",
+        &[BOOT, LIST, CALENDARS],
+    ),
+    ("update appointments set start = start + 1", ROW),
+    ("update appointments set start = start + 1000000000000", ROW),
+    ("update calendars set since = -since", &[CALENDAR]),
+    (
+        "update calendars set revision = -revision",
+        &[CALENDAR, CALENDARS],
+    ),
+    (
+        "update versions set version = -version",
+        &[CALENDAR, OF_CALENDAR],
+    ),
+    (
+        "update changes set revision = -revision",
+        &[BOOT, LIST, CALENDARS],
+    ),
+    (
+        "insert into meta (name, value) values ('first_key', -1)",
+        &[BOOT],
+    ),
+];
+
 #[test]
 fn what_cannot_be_in_a_row_is_damage_wherever_it_is_read() {
     let whole = Whole::new();
@@ -216,83 +299,8 @@ fn what_cannot_be_in_a_row_is_damage_wherever_it_is_read() {
     let mut sound = whole.damaged(|_| {});
     assert_eq!(all.map(|read| read(&mut sound)), [const { Ok(()) }; 12]);
     drop(sound);
-    let cases: [(&str, &[Read]); 27] = [
-        // A remembered request about an appointment of one byte; about a calendar, or a type, whose name is a space.
-        ("update requests set subject = x'0a0101'", &[REQUEST]),
-        ("update requests set subject = x'120120'", &[REQUEST]),
-        ("update requests set subject = x'1a0120'", &[REQUEST]),
-        ("update requests set revision = -revision", &[REQUEST]),
-        // A busy period without an end; one that ends before it begins, and one that ends as it begins.
-        ("update busy set periods = x'0a0102'", &[CALENDAR]),
-        ("update busy set periods = x'0a020402'", &[CALENDAR]),
-        ("update busy set periods = x'0a020202'", &[CALENDAR]),
-        (
-            "update appointments set revision = -revision",
-            &[APPOINTMENT, WALK, LIST],
-        ),
-        (
-            "update appointments set key = -key",
-            &[BOOT, APPOINTMENT, BY_EMAIL],
-        ),
-        // Booked of the calendar that came to be at revision 2^63.
-        (
-            "update appointments set places = x'0a100a036164612880808080808080808001'",
-            &[APPOINTMENT, WALK],
-        ),
-        // Of 101 calendars, of none, in the middle of a minute, and after the last start there is.
-        (
-            "update appointments set places = (select cast(group_concat(x'0a050a03616461', '') as blob) from \
-          (with recursive n(i) as (select 1 union all select i + 1 from n where i < 101) select i from n))",
-            ROW,
-        ),
-        ("update appointments set places = x''", ROW),
-        // Of one calendar twice.
-        (
-            "update appointments set places = x'0a050a036164610a050a03616461'",
-            ROW,
-        ),
-        ("update appointments set duration = 0", ROW),
-        ("update appointments set blocks = 2", ROW),
-        ("update appointments set ignored_rules = 32", ROW),
-        // After the last key there is nothing to book with, and no key is 0.
-        (
-            "update appointments set key = 9223372036854775807 where key = 1",
-            &[BOOT],
-        ),
-        (
-            "update appointments set key = 0 where key = 1",
-            &[APPOINTMENT, WALK],
-        ),
-        (
-            "update changes set revision = 0 where revision = 1",
-            &[LIST_OF_THEN, WATCH],
-        ),
-        (
-            "update changes set revision = 9223372036854775807 where revision = 9",
-            &[BOOT, LIST, CALENDARS],
-        ),
-        ("update appointments set start = start + 1", ROW),
-        ("update appointments set start = start + 1000000000000", ROW),
-        ("update calendars set since = -since", &[CALENDAR]),
-        (
-            "update calendars set revision = -revision",
-            &[CALENDAR, CALENDARS],
-        ),
-        (
-            "update versions set version = -version",
-            &[CALENDAR, OF_CALENDAR],
-        ),
-        (
-            "update changes set revision = -revision",
-            &[BOOT, LIST, CALENDARS],
-        ),
-        (
-            "insert into meta (name, value) values ('first_key', -1)",
-            &[BOOT],
-        ),
-    ];
     let mut wrong = Vec::new();
-    for (damage, reads) in cases {
+    for (damage, reads) in IMPOSSIBLE_ROWS {
         let mut store =
             whole.damaged(|file| assert!(file.execute(damage, []).unwrap() > 0, "{damage}"));
         wrong.extend(unnoticed(damage, &mut store, reads));
@@ -300,12 +308,12 @@ fn what_cannot_be_in_a_row_is_damage_wherever_it_is_read() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
-/// What of a change can be no change stands beside the record itself, in `src/store/change_record.rs`.
+/// The unit tests of `src/store/change_record.rs` have the impossible values within a record.
 #[test]
 fn a_change_that_cannot_be_read_is_damage_wherever_it_is_read() {
     let whole = Whole::new();
     let reads = [LIST_OF_THEN, OF_APPOINTMENT, OF_CALENDAR, WATCH];
-    // Not a message; and an event of an appointment whose id has three bytes.
+    // A record that is no message; then an event of an appointment whose id has three bytes.
     for record in ["x'ff'", "x'2a0708011203010203'"] {
         let damage = format!("update changes set record = {record}");
         let mut store = whole.damaged(|file| assert!(file.execute(&damage, []).unwrap() > 0));
@@ -313,7 +321,7 @@ fn a_change_that_cannot_be_read_is_damage_wherever_it_is_read() {
     }
 }
 
-/// What an earlier version rounded up to the second after the last one there is.
+/// An earlier version rounded the end up to the second after the last one.
 #[test]
 fn a_busy_period_that_ends_after_the_year_9999_is_read_as_one_that_lasts_until_its_end() {
     let whole = Whole::new();

@@ -1,6 +1,7 @@
-//! What a caller is told when the store fails, and that it is true.
+//! The answers to callers while the store fails, and that they are true.
 //!
-//! UNAVAILABLE means that nothing happened. UNKNOWN means that nobody knows, and the same request id finds out.
+//! UNAVAILABLE means that nothing happened. UNKNOWN means that nobody knows, and a repetition with
+//! the same request id finds out.
 
 use std::time::Duration;
 
@@ -63,7 +64,7 @@ async fn a_commit_that_the_store_refused_is_unavailable_and_did_not_happen() {
             "reads go on"
         );
     }
-    // What was refused is not remembered: the same request id books now.
+    // A refused request is not remembered: the same request id books now.
     bookd.book(once("10:00")).await.unwrap();
     assert_eq!(
         bookd.revision().await,
@@ -81,13 +82,15 @@ async fn a_commit_of_unknown_outcome_stops_the_writer_and_its_request_id_tells_w
         bookd.open("ada", "09:00", "17:00").await;
         let revision = bookd.revision().await;
         let error = StoreError::Io("the disk is gone".to_owned());
-        match is_lost_after_the_fact {
-            true => memory.lose_next_commit(error),
-            false => memory.fail_next_commit(CommitError::Unknown(error)),
+        if is_lost_after_the_fact {
+            memory.lose_next_commit(error);
+        } else {
+            memory.fail_next_commit(CommitError::Unknown(error));
         }
         let unknown = refused(bookd.book(once("10:00")).await);
         assert!(unknown.is(Code::Unknown, "COMMIT_UNKNOWN"), "{unknown:?}");
-        // Nobody is told what nobody knows: reads and writes end until a restart has looked.
+        // While the outcome is unknown nothing is answered: reads and writes end until a restart
+        // has looked.
         bookd.writer_stopped().await;
         let late = refused(bookd.book(once("11:00")).await);
         assert!(
@@ -118,7 +121,7 @@ async fn a_commit_of_unknown_outcome_stops_the_writer_and_its_request_id_tells_w
         assert_eq!(
             bookd.revision().await,
             revision + 1,
-            "one effect, whenever it happened"
+            "the request has one effect, whenever it happened"
         );
         assert_eq!(bookd.book(once("10:00")).await.unwrap(), booked);
         bookd.stop().await;
@@ -169,7 +172,8 @@ async fn of_a_batch_that_meets_damage_only_the_commands_that_meet_it_are_refused
     for name in ["ada", "bob", "cy", "dora"] {
         bookd.open(name, "09:00", "17:00").await;
     }
-    // The batch as a whole meets it, and of its parts none: as a page that is damaged in the first read alone.
+    // The whole batch meets the damage and its halves do not, as when a damaged page is needed by
+    // the first read alone.
     memory.fail_next_commit(CommitError::Refused(StoreError::Damaged(
         "page 3".to_owned(),
     )));
@@ -223,7 +227,8 @@ async fn what_housekeeping_meets_stops_nobody() {
     bookd.stop().await;
 }
 
-/// A file in which one calendar is damaged: that calendar is refused, whatever is asked of it, and the others are served.
+/// In a file with one damaged calendar every call about that calendar is refused, and the others
+/// are served.
 #[tokio::test]
 async fn damage_of_one_calendar_is_data_loss_for_it_and_the_others_are_served() {
     let bookd = Bookd::start().await;
@@ -262,7 +267,7 @@ async fn damage_of_one_calendar_is_data_loss_for_it_and_the_others_are_served() 
                 .contains(&"10:00".to_owned())
         );
     }
-    // Beside each other, too: in one batch or several.
+    // Also at the same time: in one batch or several.
     let (ada, bob) = tokio::join!(
         bookd.book(at("ada", "12:00")),
         bookd.book(at("bob", "12:00"))
@@ -281,8 +286,8 @@ fn held_at(calendar: &str, clock: &str) -> pb::HoldAppointmentRequest {
     }
 }
 
-/// The row of a hold is damaged while its claim is in memory, where it stays, though its time is free by the clock: what
-/// would be booked there would meet it.
+/// The row of a hold is damaged while its claim stays in memory. Its time is free by the clock, but
+/// a booking there would meet the damage.
 #[tokio::test]
 async fn a_booking_on_the_time_of_a_hold_whose_end_cannot_be_recorded_is_refused_and_stops_nobody()
 {
@@ -305,8 +310,8 @@ async fn a_booking_on_the_time_of_a_hold_whose_end_cannot_be_recorded_is_refused
     bookd.stop().await;
 }
 
-/// Two holds run out together, and their batch meets damage; the halves of it that are tried then meet a disk that is
-/// locked: that is no reason to forget them.
+/// Two holds expire together and their batch meets damage. Its halves then meet a locked disk,
+/// which must not make the writer forget them.
 #[tokio::test]
 async fn an_expiry_whose_batch_met_damage_and_then_another_failure_is_recorded_later() {
     let memory = memory();
@@ -337,7 +342,8 @@ async fn an_expiry_whose_batch_met_damage_and_then_another_failure_is_recorded_l
     bookd.stop().await;
 }
 
-/// A hold that cannot be read runs out unrecorded: nobody waits for it, and the writer does not try it for ever.
+/// A hold that cannot be read expires without a record: no call waits for it, and the writer does
+/// not retry for ever.
 #[tokio::test]
 async fn an_expiry_that_meets_damage_keeps_nobody() {
     let bookd = Bookd::start().await;

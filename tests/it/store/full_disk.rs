@@ -1,7 +1,8 @@
-//! The binary on a real file system that is full: bookings with what room there is, a bounded log, a restart that reads.
+//! The binary on a real full file system: it books with the space that there is, its log stays
+//! short, and a restart reads.
 //!
-//! The file system is a `tmpfs` in a mount namespace of its own, which needs no rights of root where the system lets
-//! users have one.
+//! The file system is a `tmpfs` in a mount namespace of its own, which needs no root where the
+//! system allows user namespaces.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -21,27 +22,27 @@ use crate::kill::nth;
 
 const KIB: u64 = 1_024;
 const MIB: u64 = 1_024 * KIB;
-/// Mounts, then serves the same file twice, and says before each which process it is.
+/// Mounts the file system and serves the same file twice; prints the process id before each.
 const SCRIPT: &str = r#"mount -t tmpfs -o size=16m tmpfs "$0" || exit 99
 for time in first second; do "$@" & echo "process $!"; wait $!; done"#;
-/// Bookings are of a year at most: after so many comes the next calendar.
+/// Bookings of one calendar; they lie within a year, so that the next ones need another calendar.
 const EACH: i64 = 5_000;
 const CALENDARS: i64 = 6;
-/// So many refusals are enough to see that there is no room.
+/// Refusals that show that the disk is full.
 const REFUSED: usize = 200;
 
-/// A shell with a small disk, and the server that it runs on it.
+/// A shell with a small disk, and the server that the shell runs.
 struct Small {
     shell: Child,
     output: BufReader<ChildStdout>,
     process: u32,
-    /// The disk as everybody else reaches it.
+    /// The path of the disk outside the namespace.
     disk: PathBuf,
     log: PathBuf,
 }
 
 impl Small {
-    /// None where no user may mount anything, not even for himself.
+    /// Starts the shell and the server; none where a user may not mount.
     fn start(folder: &Path) -> Option<Self> {
         let (mount, log) = (folder.join("disk"), folder.join("log"));
         std::fs::create_dir(&mount).unwrap();
@@ -86,7 +87,7 @@ impl Small {
         })
     }
 
-    /// Waits until it serves.
+    /// Waits until the server serves, and connects.
     async fn ready(&mut self) -> Channel {
         let mut said = String::new();
         while !said.contains("or with this program") {
@@ -94,7 +95,7 @@ impl Small {
             assert_ne!(
                 self.output.read_line(&mut said).unwrap(),
                 0,
-                "it ends before it serves: {said} {}",
+                "the process ended before it served: {said} {}",
                 log()
             );
         }
@@ -119,7 +120,7 @@ impl Small {
         );
     }
 
-    /// How many lines of the log say this.
+    /// The number of lines in the log with these words.
     fn lines(&self, words: &str) -> usize {
         std::fs::read_to_string(&self.log)
             .unwrap()
@@ -137,7 +138,7 @@ impl Small {
             .unwrap()
     }
 
-    /// Somebody else takes all of the disk but so much.
+    /// Fills the disk with another file, except for so many bytes.
     fn fill(&self, left: u64) {
         let mut filler = self.filler();
         let piece = vec![1; 64 * KIB as usize];
@@ -145,7 +146,7 @@ impl Small {
         self.free(left);
     }
 
-    /// Somebody else takes so much less.
+    /// Frees so many bytes of the other file.
     fn free(&self, bytes: u64) {
         let filler = self.filler();
         filler
@@ -166,7 +167,7 @@ impl Drop for Small {
     }
 }
 
-/// The n-th booking, each of another hour.
+/// The n-th booking; each is of another hour.
 fn booking(n: i64) -> pb::BookAppointmentRequest {
     let calendar_id = format!("room-{}", n / EACH);
     pb::BookAppointmentRequest {
@@ -196,7 +197,7 @@ async fn open(channel: &Channel) {
     }
 }
 
-/// Books hour after hour until it is refused often; answers how many were booked.
+/// Books one hour after the other until many bookings are refused; answers how many were booked.
 async fn book(channel: &Channel, next: &mut i64) -> usize {
     let mut client = BookingServiceClient::new(channel.clone());
     let (mut booked, mut refused) = (0, 0);
@@ -239,7 +240,7 @@ async fn listed(channel: &Channel) -> usize {
 }
 
 #[tokio::test]
-#[allow(clippy::print_stderr, reason = "what was measured is told")]
+#[allow(clippy::print_stderr, reason = "the test prints what it measured")]
 async fn on_a_full_disk_it_books_with_what_room_there_is_and_a_restart_reads() {
     let folder = tempfile::tempdir().unwrap();
     let Some(mut small) = Small::start(folder.path()) else {

@@ -1,4 +1,4 @@
-//! What is over leaves memory, and is still there for whoever asks.
+//! Past appointments leave memory, and are read from the store where they are needed.
 
 use bookd::engine::Wait;
 use bookd::proto::v1 as pb;
@@ -8,7 +8,7 @@ use crate::harness::{Bookd, minutes, timestamp};
 use crate::words::{appointment_type, booking};
 
 impl Bookd {
-    /// How many claims of a calendar are in memory.
+    /// The number of claims of a calendar in memory.
     async fn claims(&self, calendar: &str) -> usize {
         let view = self
             .engine()

@@ -1,48 +1,44 @@
-//! One byte of a store's files is changed, anywhere: every answer is then right or an error, nothing panics, and
-//! `bookd check` finds it.
+//! One changed byte anywhere in a store's files: every answer is right or an error, nothing panics,
+//! and `bookd check` finds it.
 //!
-//! `make damage TRIALS=1000 SEED=7` tries more of them.
-#![allow(clippy::print_stderr, reason = "what came of the trials")]
+//! `make damage TRIALS=1000 SEED=7` makes more trials.
+#![allow(
+    clippy::print_stderr,
+    reason = "the outcomes of the trials are for people"
+)]
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use bookd::fold::email_key;
-use bookd::store::log_reader::PART_EVENTS_MAX;
 use bookd::store::sqlite::{CopySource, Sqlite};
-use bookd::store::{
-    CalendarFilter, CommitBatch, ListQuery, OpenError, RequestRecord, Store, StoreError,
-};
+use bookd::store::{CommitBatch, OpenError, RequestRecord, Store, StoreError};
 use bookd_core::command::Command;
-use bookd_core::ids::{AppointmentKey, Revision};
-use bookd_core::log::LogPosition;
+use bookd_core::ids::Revision;
 use bookd_core::time::interval::Interval;
 use tempfile::TempDir;
 
+use crate::every_question::{Answer, CALENDARS, HASHES, answers};
 use crate::stored::{
-    CODE_KEY, MONDAY, World, appointment_id, at_hour, cancel, id, live_a_life, move_to,
-    of_appointment, of_calendar, open, query, zones,
+    CODE_KEY, MONDAY, World, appointment_id, at_hour, cancel, id, live_a_life, move_to, open, zones,
 };
 use bookd_kit::chance::{Chance, budget};
 
-const CALENDARS: [&str; 4] = ["ada", "bob", "cy", "dora"];
-const HASHES: [[u8; 16]; 2] = [[7; 16], [8; 16]];
 const ENDINGS: [&str; 3] = ["", "-wal", "-shm"];
 
-/// The files of a store, and what is right.
+/// The files of a store, and the right answers.
 struct Whole {
     _folder: TempDir,
-    /// Closed: there is no WAL.
+    /// A database that was closed: there is no WAL.
     at_rest: PathBuf,
-    /// As a process that was killed leaves them, with some hundred transactions in the WAL.
+    /// The files of a killed process, with some hundred transactions in the WAL.
     killed: PathBuf,
     right_at_rest: Vec<String>,
     right_killed: Vec<String>,
 }
 
-fn beside(file: &Path, ending: &str) -> PathBuf {
+fn with_ending(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(ending);
     name.into()
@@ -50,7 +46,7 @@ fn beside(file: &Path, ending: &str) -> PathBuf {
 
 fn copy(from: &Path, to: &Path) {
     for ending in ENDINGS {
-        let (from, to) = (beside(from, ending), beside(to, ending));
+        let (from, to) = (with_ending(from, ending), with_ending(to, ending));
         let _was_there = fs::remove_file(&to);
         if from.exists() {
             fs::copy(from, to).unwrap();
@@ -58,7 +54,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Something of everything, in four calendars.
+/// Fills four calendars with rows of every kind.
 fn fill(world: &mut World) {
     live_a_life(world);
     for name in &CALENDARS[1..] {
@@ -138,11 +134,11 @@ impl Whole {
         let (right_at_rest, right_killed) = (right(&at_rest, &mut one), right(&killed, &mut other));
         assert_eq!(
             right_at_rest, right_killed,
-            "what was committed is there after a kill"
+            "committed changes are there after a kill"
         );
         assert!(
-            !beside(&at_rest, "-wal").exists()
-                && fs::metadata(beside(&killed, "-wal")).unwrap().len() > 1 << 20
+            !with_ending(&at_rest, "-wal").exists()
+                && fs::metadata(with_ending(&killed, "-wal")).unwrap().len() > 1 << 20
         );
         Self {
             _folder: folder,
@@ -158,129 +154,28 @@ fn opened(file: &Path) -> Result<Sqlite, OpenError> {
     Sqlite::open(file, zones(), CODE_KEY)
 }
 
-/// Everything that can be asked of a store, in words. Of each question the answer, or that the file is damaged.
-fn answers(store: &mut Sqlite) -> Vec<Result<String, StoreError>> {
-    let mut all = vec![store.boot().map(|it| format!("{it:?}"))];
-    for name in CALENDARS {
-        all.push(
-            store
-                .load_calendars(&[id(name)], MONDAY)
-                .map(|it| format!("{it:?}")),
-        );
-    }
-    for number in (1..8).chain((100..400).step_by(17)) {
-        all.push(
-            store
-                .load_appointments(&[appointment_id(number)])
-                .map(|it| format!("{it:?}")),
-        );
-    }
-    all.push(
-        store
-            .keys_of_email(&email_key("grace@example.com"), 1_000)
-            .map(|it| format!("{it:?}")),
-    );
-    all.push(store.seen_requests(&HASHES).map(|it| format!("{it:?}")));
-    let mut reader = match store.reader() {
-        Ok(reader) => reader,
-        Err(error) => {
-            all.push(Err(error));
-            return all;
-        }
-    };
-    all.push(reader.list_calendars("", None, 10).map(|(it, at)| {
-        let shown: Vec<_> = it
-            .iter()
-            .map(|it| (&it.id, format!("{:?} {:?}", it.profile, it.stamps)))
-            .collect();
-        format!("{shown:?} {at:?}")
-    }));
-    all.push(
-        reader
-            .appointments_after(AppointmentKey(0), 10_000)
-            .map(|it| format!("{it:?}")),
-    );
-    let of = |name: &str| ListQuery {
-        calendar: Some(id(name)),
-        limit: 500,
-        ..query()
-    };
-    let lists = CALENDARS.map(of).into_iter().chain([
-        ListQuery {
-            from: at_hour(210),
-            to: Some(at_hour(500)),
-            ..of("dora")
-        },
-        ListQuery {
-            calendar: None,
-            email: Some(email_key("grace@example.com")),
-            limit: 500,
-            ..query()
-        },
-        ListQuery {
-            is_descending: true,
-            ..of("bob")
-        },
-        ListQuery {
-            at: Some(Revision(200)),
-            ..of("cy")
-        },
-    ]);
-    for list in lists {
-        all.push(reader.list_appointments(&list).map(|it| format!("{it:?}")));
-    }
-    for name in CALENDARS {
-        all.push(
-            reader
-                .history(&of_calendar(&id(name), None, 1_000))
-                .map(|it| format!("{it:?}")),
-        );
-    }
-    for number in (1..8).chain((100..400).step_by(23)) {
-        all.push(
-            reader
-                .history(&of_appointment(appointment_id(number), None, 100))
-                .map(|it| format!("{it:?}")),
-        );
-    }
-    let mut from = LogPosition::of(Revision(1));
-    loop {
-        match reader.changes_from(from, &CalendarFilter::All, PART_EVENTS_MAX) {
-            Ok(page) if page.next == from => break,
-            Ok(page) => {
-                from = page.next;
-                all.push(Ok(format!("{page:?}")));
-            }
-            Err(error) => {
-                all.push(Err(error));
-                break;
-            }
-        }
-    }
-    all
-}
-
-/// Whether `bookd check` finds that these files are not as they were written.
+/// Whether `bookd check` finds damage in these files, or fails.
 fn is_found(file: &Path) -> bool {
-    let looked = || -> Result<bool, StoreError> {
-        let Ok(source) = CopySource::open_unwritten(file) else {
-            return Ok(true);
-        };
-        if source.is_older() {
-            return Ok(!source.integrity()?.is_empty());
-        }
-        let mut store = source.into_store(zones())?;
-        if !store.look_over()?.findings.is_empty() {
-            return Ok(true);
-        }
-        let oldest = store.oldest()?;
-        let report = bookd::admin::check::check(&mut store, oldest, &zones(), MONDAY, |_| ())?;
-        Ok(report.is_damaged())
-    };
-    looked().unwrap_or(true)
+    check_finds(file).unwrap_or(true)
 }
 
-/// Changes one byte of a file; says which.
+fn check_finds(file: &Path) -> Result<bool, StoreError> {
+    let Ok(source) = CopySource::open_unwritten(file) else {
+        return Ok(true);
+    };
+    if source.is_older() {
+        return Ok(!source.integrity()?.is_empty());
+    }
+    let mut store = source.into_store(zones())?;
+    if !store.look_over()?.findings.is_empty() {
+        return Ok(true);
+    }
+    let oldest = store.oldest()?;
+    let report = bookd::admin::check::check(&mut store, oldest, &zones(), MONDAY, |_| ())?;
+    Ok(report.is_damaged())
+}
+
+/// Changes one byte of a file, and answers which.
 fn damage(file: &Path, chance: &mut Chance) -> String {
     let bytes = OpenOptions::new()
         .read(true)
@@ -295,8 +190,8 @@ fn damage(file: &Path, chance: &mut Chance) -> String {
     format!("{}: byte {at} from {} to {other}", file.display(), byte[0])
 }
 
-/// What is wrong with the answers of a store, and how many of them were refused.
-fn wrong(answers: &[Result<String, StoreError>], right: &[String]) -> (Vec<String>, usize) {
+/// The wrong answers of a store, and the number of refused ones.
+fn wrong(answers: &[Answer], right: &[String]) -> (Vec<String>, usize) {
     let mut wrong = Vec::new();
     for (at, answer) in answers.iter().enumerate() {
         match (answer, right.get(at)) {
@@ -316,22 +211,22 @@ fn wrong(answers: &[Result<String, StoreError>], right: &[String]) -> (Vec<Strin
     (wrong, refused)
 }
 
-/// What came of some trials.
+/// The outcomes of some trials.
 #[derive(Default)]
 struct Tally {
     trials: u64,
-    /// Not opened.
+    /// The store was not opened.
     refused: u64,
-    /// Opened, and some answers refused.
+    /// The store was opened, and some answers were refused.
     partly: u64,
-    /// Everything was answered, and right.
+    /// Every answer was right.
     unharmed: u64,
     found: u64,
     wrong: Vec<String>,
 }
 
 impl Tally {
-    fn tell(&self, what: &str) {
+    fn print(&self, what: &str) {
         let Self {
             trials,
             refused,
@@ -359,7 +254,7 @@ fn try_damage(whole: &Whole, ending: &str, trials: u64, seed: u64, must_be_found
     let (mut chance, mut tally) = (Chance(seed), Tally::default());
     for _ in 0..trials {
         copy(source, &file);
-        let what = damage(&beside(&file, ending), &mut chance);
+        let what = damage(&with_ending(&file, ending), &mut chance);
         tally.trials += 1;
         let found = catch_unwind(AssertUnwindSafe(|| is_found(&file)));
         let answered = catch_unwind(AssertUnwindSafe(|| {
@@ -398,34 +293,36 @@ fn trials(usual: u64) -> u64 {
 #[test]
 fn one_byte_of_the_database_at_rest_gives_no_wrong_answer_and_is_found() {
     let tally = try_damage(&Whole::new(), "", trials(60), seed(), true);
-    tally.tell("database");
+    tally.print("database");
     assert_eq!(tally.wrong, Vec::<String>::new());
 }
 
 #[test]
 fn one_byte_of_the_wal_that_a_killed_server_left_gives_no_wrong_answer_and_is_found() {
     let tally = try_damage(&Whole::new(), "-wal", trials(40), seed(), true);
-    tally.tell("WAL");
+    tally.print("WAL");
     assert_eq!(tally.wrong, Vec::<String>::new());
 }
 
-/// Without the index a damaged last transaction is one that a power loss cut short. All others are found.
+/// Without the index, damage in the last transaction looks like a power loss. Damage anywhere else
+/// is found.
 #[test]
 fn one_byte_of_a_wal_without_its_index_takes_away_the_last_transaction_at_most() {
     let whole = Whole::new();
-    fs::remove_file(beside(&whole.killed, "-shm")).unwrap();
+    fs::remove_file(with_ending(&whole.killed, "-shm")).unwrap();
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("bookd.db");
     let (mut chance, mut cut) = (Chance(seed()), 0);
     let last = newest(&whole.killed, &file).unwrap();
     for _ in 0..trials(40) {
         copy(&whole.killed, &file);
-        let what = damage(&beside(&file, "-wal"), &mut chance);
+        let what = damage(&with_ending(&file, "-wal"), &mut chance);
         match opened(&file) {
             Err(OpenError::Damaged { .. }) => {}
             Err(other) => panic!("{what}: {other}"),
             Ok(mut store) => {
-                // It, and the one before where the damaged frame ends that one.
+                // The last transaction is missing, or the one before too if the damaged frame ends
+                // that one.
                 assert!(store.boot().unwrap().revision.0 + 2 >= last.0, "{what}");
                 cut += 1;
             }
@@ -439,16 +336,17 @@ fn newest(from: &Path, file: &Path) -> Result<Revision, OpenError> {
     Ok(opened(file)?.boot().unwrap().revision)
 }
 
-/// SQLite makes it anew whenever the first process opens it, so there is nothing to find.
+/// SQLite builds the index anew when the first process opens the file, so there is nothing to find.
 #[test]
 fn one_byte_of_the_index_that_a_killed_server_left_changes_nothing() {
     let tally = try_damage(&Whole::new(), "-shm", trials(30), seed(), false);
-    tally.tell("index");
+    tally.print("index");
     assert_eq!(tally.wrong, Vec::<String>::new());
     assert_eq!(tally.unharmed, tally.trials, "nothing is refused either");
 }
 
-/// Under a store that is open: what it reads from then on is right or refused, and so is what it has committed.
+/// While a store has the files open: what it reads from then on is right or refused, and so is what
+/// it has committed.
 #[test]
 fn one_byte_of_the_files_under_an_open_store_gives_no_wrong_answer() {
     let whole = Whole::new();
@@ -460,7 +358,7 @@ fn one_byte_of_the_files_under_an_open_store_gives_no_wrong_answer() {
         copy(&whole.at_rest, &file);
         let mut store = opened(&file).unwrap();
         if ending == "-wal" {
-            // So that there is something in it.
+            // The WAL must have a transaction.
             let request = RequestRecord {
                 hash: [77; 16],
                 fingerprint: [9; 16],
@@ -478,7 +376,7 @@ fn one_byte_of_the_files_under_an_open_store_gives_no_wrong_answer() {
                 })
                 .unwrap();
         }
-        let what = damage(&beside(&file, ending), &mut chance);
+        let what = damage(&with_ending(&file, ending), &mut chance);
         tally.trials += 1;
         match catch_unwind(AssertUnwindSafe(|| answers(&mut store))) {
             Err(_) => tally.wrong.push(format!("{what}: panics")),
@@ -498,6 +396,6 @@ fn one_byte_of_the_files_under_an_open_store_gives_no_wrong_answer() {
                 .then(|| format!("{what}: panics at the end")),
         );
     }
-    tally.tell("under an open store");
+    tally.print("under an open store");
     assert_eq!(tally.wrong, Vec::<String>::new());
 }

@@ -1,5 +1,6 @@
-//! Changes that are cut into segments: both stores tell them alike, whole, in parts and by event; what is not asked for is
-//! not read, what is missing is damage, and files of before schema 5 have it all.
+//! Changes in segments: both stores answer them alike, whole, in parts and by event; unneeded
+//! segments are not read, a missing segment is damage, and files of before schema 5 have every
+//! event.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,13 +23,13 @@ use crate::stored::{
 };
 use bookd_kit::log::whole_log;
 
-/// How many events the large change has.
+/// The number of events of the large change.
 const EVENTS: u32 = 2_000;
-/// The large change.
+/// The revision of the large change.
 const LARGE: Revision = Revision(7);
 
-/// Three calendars, and 2,000 bookings in one change: 1,000 of `a`, 600 of `b/1`, 400 of `b/2`; one of `a` and
-/// one of `b/1` are cancelled and moved afterwards.
+/// Fills three calendars with 2,000 bookings in one change: 1,000 of `a`, 600 of `b/1`, 400 of
+/// `b/2`; one of `a` and one of `b/1` are cancelled and moved afterwards.
 fn fill(world: &mut World) {
     for calendar in ["a", "b/1", "b/2"] {
         open(world, calendar, "UTC");
@@ -61,14 +62,14 @@ fn both() -> [World; 2] {
     worlds
 }
 
-/// The database beside the store, which is closed meanwhile.
-fn beside<T>(world: &mut World, change: impl Fn(&Connection) -> T) -> T {
+/// Uses a connection to the database file beside the store.
+fn with_connection<T>(world: &mut World, change: impl Fn(&Connection) -> T) -> T {
     let file: PathBuf = world.folder.as_ref().unwrap().path().join("bookd.db");
     change(&raw(file))
 }
 
 fn segments(world: &mut World) -> Vec<i64> {
-    beside(world, |connection| {
+    with_connection(world, |connection| {
         let mut select = connection
             .prepare("select event from change_segments where revision = 7")
             .unwrap();
@@ -77,8 +78,8 @@ fn segments(world: &mut World) -> Vec<i64> {
     })
 }
 
-/// The log as a watcher of this filter is told it, page by page.
-fn told(
+/// The log as a watcher with this filter reads it, page by page.
+fn read_log(
     reader: &mut dyn Reader,
     filter: &CalendarFilter,
     part_events_max: usize,
@@ -120,7 +121,7 @@ fn a_change_is_told_in_parts_that_are_together_what_passes_of_it() {
         let passing = |event: &&LogEvent| filter.passes(event);
         for part_events_max in [1, 7, 200, PART_EVENTS_MAX] {
             let [of_memory, of_file] = [&mut memory, &mut sqlite].map(|world| {
-                told(
+                read_log(
                     &mut *world.store().reader().unwrap(),
                     &filter,
                     part_events_max,
@@ -154,7 +155,7 @@ fn a_change_is_told_in_parts_that_are_together_what_passes_of_it() {
     }
 }
 
-/// A whole history, page by page.
+/// All pages of a history.
 fn pages(world: &mut World, mut query: HistoryQuery) -> Vec<HistoryPage> {
     let mut reader = world.store().reader().unwrap();
     let mut pages = Vec::new();
@@ -207,7 +208,7 @@ fn a_history_has_the_events_of_its_subject_on_pages_of_any_size() {
             );
         }
     }
-    // Within the change, from any event on, and from where there is none.
+    // From any event of the change on, and from one that it does not have.
     for event in [1, 999, 1_000, 1_500, 2_000, u64::MAX] {
         let from = Some(LogPosition {
             revision: LARGE,
@@ -233,7 +234,7 @@ fn damage_of<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> bool {
 fn segments_that_cannot_have_what_is_asked_for_are_not_read() {
     let [_, mut sqlite] = both();
     let first = segments(&mut sqlite)[0];
-    beside(&mut sqlite, |connection| {
+    with_connection(&mut sqlite, |connection| {
         let spoil = "update change_segments set record = x'ff' where event = ?1";
         assert_eq!(connection.execute(spoil, [first]).unwrap(), 1);
     });
@@ -275,7 +276,7 @@ fn a_segment_that_is_missing_is_damage_to_who_reads_all_of_the_log() {
         "update change_segments set event = event + 1".to_owned(),
     ] {
         let [_, mut sqlite] = both();
-        beside(&mut sqlite, |connection| {
+        with_connection(&mut sqlite, |connection| {
             connection.execute_batch(&spoil).unwrap()
         });
         let mut reader = sqlite.store().reader().unwrap();
@@ -294,7 +295,7 @@ fn a_change_of_a_file_of_schema_4_is_cut_when_the_file_is_opened_and_goes_with_i
         whole_log(&mut *sqlite.store().reader().unwrap()),
         segments(&mut sqlite),
     );
-    beside(&mut sqlite, |connection| {
+    with_connection(&mut sqlite, |connection| {
         let mut select = connection
             .prepare("select record from change_segments order by event")
             .unwrap();
@@ -307,7 +308,7 @@ fn a_change_of_a_file_of_schema_4_is_cut_when_the_file_is_opened_and_goes_with_i
         let first = connection
             .query_row("select record from changes where revision = 7", [], first)
             .unwrap();
-        // Messages of the same kind, one behind the other, are one message.
+        // Concatenated messages of one kind are one message.
         let whole = [first, records.concat()].concat();
         connection
             .execute(

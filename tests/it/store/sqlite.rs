@@ -1,6 +1,7 @@
-//! What only a store in a file can promise: nothing personal in its log, no newer file touched.
+//! The promises that only a store in a file can keep: no personal data in its log, and no change to
+//! a newer file.
 //!
-//! The file is read by hand here, beside the store.
+//! The tests read the file themselves, beside the store.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -84,7 +85,7 @@ fn a_list_of_what_takes_place_reads_nothing_that_is_over() {
     let (over, not_over): (Vec<_>, Vec<_>) = AppointmentState::ALL.into_iter().partition(is_over);
     let count = lists(not_over.clone()).unwrap();
     assert!(count > 0 && lists(AppointmentState::ALL.to_vec()).unwrap() > count);
-    // Whoever reads what was cancelled from now on finds it damaged.
+    // From now on a read of cancelled appointments finds the row damaged.
     let file = world.folder.as_ref().unwrap().path().join("bookd.db");
     let damage = "update appointments set places = x'ff' where state in (4, 5, 6)";
     assert!(raw(file).execute(damage, []).unwrap() > 0);
@@ -103,7 +104,8 @@ fn a_second_store_of_one_file_is_refused_until_the_first_and_its_readers_are_dro
     ));
     let reader = first.reader().unwrap();
     drop(first);
-    // SQLite has the file open, with locks of its own, which are gone when any descriptor of the file is closed.
+    // SQLite has the file open with locks of its own, which closing any descriptor of the file
+    // would release.
     assert!(matches!(
         Sqlite::open(&file, zones(), 1),
         Err(OpenError::InUse { .. })
@@ -120,7 +122,7 @@ fn a_second_store_of_one_file_is_refused_until_the_first_and_its_readers_are_dro
     );
 }
 
-/// That SQLite says so of a file without the right to write is shown in the store's own tests.
+/// The store's own tests show that SQLite reports a file without the right to write.
 #[tokio::test]
 async fn a_store_that_cannot_be_written_is_unavailable_for_writes_and_read_meanwhile() {
     let memory = Memory::new(1);
@@ -156,10 +158,12 @@ async fn a_store_that_cannot_be_written_is_unavailable_for_writes_and_read_meanw
     bookd.stop().await;
 }
 
-/// Two readers of whom one always reads: SQLite's own way would never begin the WAL anew.
+/// There are two readers, of which one is always reading: SQLite by itself would never begin the
+/// WAL anew.
 #[tokio::test]
 async fn the_wal_is_bounded_however_reads_overlap() {
-    /// 8,000 pages of 4 KiB are copied, and after as many more the readers are waited for.
+    /// The WAL is copied at 8,000 pages of 4 KiB, and after as many more the writer waits for
+    /// readers.
     const WAL_BYTES_MAX: u64 = 3 * 8_000 * 4_120;
     let bookd = Bookd::start().await;
     bookd.open("ada", "00:00", "24:00").await;
@@ -167,7 +171,7 @@ async fn the_wal_is_bounded_however_reads_overlap() {
     let is_over = Arc::new(AtomicBool::new(false));
     let (to_left, from_right) = std::sync::mpsc::channel();
     let (to_right, from_left) = std::sync::mpsc::channel();
-    // Each ends its read when the other has begun one.
+    // Each reader ends its read after the other has begun one.
     let readers = [(to_left, from_left), (to_right, from_right)].map(|(begun, other_has_begun)| {
         let (file, is_over) = (file.clone(), Arc::clone(&is_over));
         let thread = std::thread::Builder::new().name("reader".to_owned());
@@ -197,14 +201,14 @@ async fn the_wal_is_bounded_however_reads_overlap() {
     }
     assert!(
         written > 8_000 * 4_096,
-        "it was never long enough to be copied"
+        "the WAL was never long enough to be copied"
     );
     is_over.store(true, Relaxed);
     assert!(readers.into_iter().all(|reader| reader.join().unwrap() > 0));
     bookd.stop().await;
 }
 
-/// Somebody who reads all the while, as a backup does: the WAL cannot begin anew, and does so when they are gone.
+/// During a long read, such as a backup, the WAL cannot begin anew; it does after the read.
 #[tokio::test]
 async fn what_a_long_read_made_of_the_wal_is_given_back() {
     const KEPT_BYTES: u64 = 64 * 1_024 * 1_024;
@@ -218,7 +222,7 @@ async fn what_a_long_read_made_of_the_wal_is_given_back() {
     let mut rounds = 0..300;
     let mut until = async |is_so: fn(u64) -> bool| {
         while !is_so(wal_bytes(&bookd)) {
-            book_many(&bookd, rounds.next().expect("it takes fewer rounds")).await;
+            book_many(&bookd, rounds.next().expect("fewer rounds are needed")).await;
         }
     };
     until(|bytes| bytes > KEPT_BYTES + KEPT_BYTES / 2).await;
@@ -233,7 +237,7 @@ fn wal_bytes(bookd: &Bookd) -> u64 {
     std::fs::metadata(&wal).unwrap().len()
 }
 
-/// 20 appointments of 44 KB, at other times in each round.
+/// Books 20 appointments of 44 KB, at other times in each round.
 async fn book_many(bookd: &Bookd, round: i64) {
     let requests = (0..20).map(|one| {
         let mut request = at("ada", "10:00");
@@ -251,7 +255,7 @@ async fn book_many(bookd: &Bookd, round: i64) {
     bookd.booking().batch_book(request).await.unwrap();
 }
 
-/// 40 KB, so that an appointment takes many pages.
+/// Metadata of 40 KB, so that an appointment takes many pages.
 fn long_metadata() -> BTreeMap<String, String> {
     (0..40)
         .map(|key| (format!("key-{key}"), "v".repeat(1_000)))

@@ -1,5 +1,5 @@
-//! What lists pass over: every filter and page size answers alike in both stores, however few rows a page may look at, and
-//! a row that is passed over is not read whole.
+//! Lists with filters: both stores answer every filter and page size alike, however few rows a page
+//! may scan, and a row that a filter passes over is not read whole.
 
 use std::time::Duration;
 
@@ -16,10 +16,12 @@ use crate::stored::{
     special_type,
 };
 
-/// When everything has begun, and each hold but one has run out without a record of it.
+/// A time at which all appointments have begun, and all holds but one have expired without a
+/// record.
 const LATER: Instant = MONDAY.plus(5 * DAY);
 
-/// Appointments in every state, of two types and two calendars, some at the same time, and holds past their expiry.
+/// Appointments in every state, of two types and two calendars, some at the same time, and holds
+/// past their expiry.
 fn live_mixed_lives(world: &mut World) {
     live_a_life(world);
     open(world, "bob", "UTC");
@@ -54,7 +56,7 @@ fn live_mixed_lives(world: &mut World) {
     });
 }
 
-/// Every appointment of all pages, and how many pages there were.
+/// The appointments of all pages, and the number of pages.
 fn all_pages(world: &World, query: &ListQuery) -> (Vec<AppointmentId>, usize) {
     let mut query = query.clone();
     let mut found: Vec<AppointmentId> = Vec::new();
@@ -77,7 +79,7 @@ fn all_pages(world: &World, query: &ListQuery) -> (Vec<AppointmentId>, usize) {
     unreachable!("pages end")
 }
 
-/// What lists go by, and within what times.
+/// Queries by every kind of subject and range of time.
 fn subjects() -> Vec<ListQuery> {
     let none = ListQuery {
         calendar: None,
@@ -177,7 +179,8 @@ fn a_row_that_a_filter_passes_over_is_not_read_whole() {
     live_mixed_lives(&mut world);
     let file = world.folder.as_ref().unwrap().path().join("bookd.db");
     let connection = raw(file);
-    // Whoever reads what takes place from now on finds it damaged; the store's own process may still be writing.
+    // From now on a read of these rows finds them damaged; the store's own process may still be
+    // writing.
     connection.busy_timeout(Duration::from_secs(5)).unwrap();
     assert!(
         connection
@@ -196,9 +199,10 @@ fn a_row_that_a_filter_passes_over_is_not_read_whole() {
             states: states.clone(),
             ..query()
         });
-        match states[..] == [AppointmentState::Confirmed] {
-            true => assert!(matches!(listed, Err(StoreError::Damaged(_)))),
-            false => assert!(listed.is_ok(), "{states:?}: {listed:?}"),
+        if states[..] == [AppointmentState::Confirmed] {
+            assert!(matches!(listed, Err(StoreError::Damaged(_))));
+        } else {
+            assert!(listed.is_ok(), "{states:?}: {listed:?}");
         }
     }
     assert_eq!(

@@ -1,6 +1,6 @@
-//! A store beside what the core says is in it, and a life of an appointment to fill both.
+//! A store beside the core's own state, and commands that fill both.
 //!
-//! Commands are decided by the core, committed, and only then made state.
+//! Commands are decided by the core, committed, and only then applied to the state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -32,7 +32,8 @@ use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-/// 2027-01-04T00:00:00Z, a Monday; the store is told the time, so it may lie in the past.
+/// 2027-01-04T00:00:00Z, a Monday. The store takes the time from its caller, so that it may lie in
+/// the past.
 pub const MONDAY: Instant = Instant::from_seconds(1_799_020_800);
 pub const CODE_KEY: u64 = u64::MAX - 5;
 
@@ -53,13 +54,13 @@ pub fn minutes(minutes: u32) -> Minutes {
     Minutes::new(minutes).unwrap()
 }
 
-/// A connection to a file beside a store, or instead of one, that leaves checksums as they must be: what it changes is
+/// A connection to a store's file that keeps the checksums of pages valid, so that its changes are
 /// damage of rows and not of pages.
 pub fn raw(file: impl AsRef<Path>) -> Connection {
     Connection::open_with_flags_and_vfs(file, OpenFlags::default(), vfs_name().as_str()).unwrap()
 }
 
-/// A page of the history of an appointment, from a revision on.
+/// A query for the history of an appointment, from a revision back.
 pub fn of_appointment(
     id: AppointmentId,
     from: Option<Revision>,
@@ -73,7 +74,7 @@ pub fn of_appointment(
     }
 }
 
-/// The same of a calendar.
+/// A query for the history of a calendar, from a revision back.
 pub fn of_calendar(id: &CalendarId, from: Option<Revision>, changes_max: usize) -> HistoryQuery {
     let from = from.map(LogPosition::of);
     HistoryQuery {
@@ -83,7 +84,7 @@ pub fn of_calendar(id: &CalendarId, from: Option<Revision>, changes_max: usize) 
     }
 }
 
-/// The changes of such a page; none when there never was what it asks for.
+/// The changes of a page of a history; none if its subject never existed.
 pub fn history(
     reader: &mut dyn Reader,
     query: &HistoryQuery,
@@ -91,7 +92,7 @@ pub fn history(
     Ok(reader.history(query)?.map(|page| page.entries))
 }
 
-/// A store, what the core says is in it, and what time it is.
+/// A store, the core's state of it, and the current time.
 pub struct World {
     store: Option<Box<dyn Store>>,
     reopen: Box<dyn Fn() -> Box<dyn Store>>,
@@ -135,7 +136,7 @@ impl World {
         self.store.as_mut().unwrap().as_mut()
     }
 
-    /// Closes the store and opens it again, knowing nothing; a writer loads what it is asked about.
+    /// Closes the store and opens it again without anything in memory, then loads all calendars.
     pub fn reopen(&mut self) {
         self.store = None;
         self.store = Some((self.reopen)());
@@ -166,14 +167,14 @@ impl World {
         Ok(())
     }
 
-    /// Decides a command, commits it, and answers what it was about.
+    /// Decides a command, commits it, and answers its appointments.
     pub fn run(&mut self, command: &Command) -> Vec<Arc<Appointment>> {
         let decision = decide(&self.state, command, self.now).unwrap();
         self.commit(&decision, &[]).unwrap();
         decision.outcome.appointments
     }
 
-    /// Brings the store back to `now`, as `bookd clock reset` does.
+    /// Resets the store's clock to `now`, as `bookd clock reset` does.
     pub fn reset_clock(&mut self, now: Instant) {
         let state = State {
             revision: self.state.revision,
@@ -207,7 +208,8 @@ impl World {
             .unwrap()
     }
 
-    /// What is loaded, before and after the store is opened again, is what the core says.
+    /// Asserts that everything that is loaded, before and after the store is opened again, is the
+    /// core's state.
     pub fn check(&mut self) {
         for _ in 0..2 {
             let now = self.now;
@@ -318,7 +320,7 @@ pub fn booking(number: u128, calendar: &str, start: Instant) -> Booking {
     }
 }
 
-/// An occurrence that was to begin on Monday.
+/// An occurrence of a series, with its original start on Monday.
 pub fn of_series(number: u128) -> OccurrenceOf {
     OccurrenceOf {
         series: SeriesId(Uuid::from_u128(number)),
@@ -434,7 +436,7 @@ pub fn cancel(appointment: AppointmentId) -> Command {
     }
 }
 
-/// Everything that can happen to an appointment, and something personal in each of its fields.
+/// Commands for everything that can happen to an appointment, with personal data in each field.
 pub fn live_a_life(world: &mut World) {
     open(world, "ada", "Europe/Paris");
     put_special(world);
@@ -455,18 +457,12 @@ pub fn live_a_life(world: &mut World) {
     });
     world.run(&cancel(booked.id));
     let ttl = Seconds::new(10 * MINUTE).unwrap();
-    world.run(&Command::Hold {
-        booking: booking(2, "ada", at_hour(9)),
-        ttl,
-    });
-    world.run(&Command::Hold {
-        booking: booking(3, "ada", at_hour(10)),
-        ttl,
-    });
-    world.run(&Command::Hold {
-        booking: booking(4, "ada", at_hour(11)),
-        ttl,
-    });
+    for (number, hour) in [(2, 9), (3, 10), (4, 11)] {
+        world.run(&Command::Hold {
+            booking: booking(number, "ada", at_hour(hour)),
+            ttl,
+        });
+    }
     world.run(&Command::Confirm {
         appointment: appointment_id(2),
         invitee: None,

@@ -1,11 +1,10 @@
-//! The binary under attack: what it holds before, during and after, and whether it still serves the others.
+//! The binary under attack: its memory and descriptors before, during and after, and whether it
+//! still serves other clients.
 //!
-//! A process of its own, so that its memory and descriptors can be read, and what it says searched for a panic.
+//! It is a process of its own, so that its memory and descriptors can be read, and its log searched
+//! for a panic.
 
-#![allow(
-    clippy::print_stdout,
-    reason = "the figures, for who asks for them with --nocapture"
-)]
+#![allow(clippy::print_stdout, reason = "--nocapture shows the figures")]
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -19,12 +18,12 @@ use crate::harness::connect;
 use crate::http2::PATIENCE;
 use crate::kill::{Process, nth, open};
 
-/// What a process holds.
+/// The resources of a process.
 #[derive(Clone, Copy, Debug)]
 pub struct Held {
-    /// In KiB, now.
+    /// Memory in KiB, now.
     pub memory: u64,
-    /// In KiB, at most since `forget_peak`.
+    /// The peak of the memory in KiB since `forget_peak`.
     pub memory_peak: u64,
     pub descriptors: u64,
     pub threads: u64,
@@ -51,13 +50,13 @@ impl Held {
         }
     }
 
-    /// From now on the peak is counted anew.
+    /// Restarts the measurement of the peak.
     pub fn forget_peak(process: u32) {
         std::fs::write(format!("/proc/{process}/clear_refs"), "5").unwrap();
     }
 }
 
-/// How many descriptors this process may have at a time.
+/// The most descriptors that this process may have open.
 pub fn descriptors_max() -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
     let line = limits
@@ -67,12 +66,13 @@ pub fn descriptors_max() -> usize {
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// The binary: the one that was built with the tests, or another to be tried, such as an optimised one.
+/// The path of the binary: the one that was built with the tests, or another one, such as an
+/// optimised build.
 pub fn binary() -> String {
     std::env::var("BOOKD_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_bookd").to_owned())
 }
 
-/// See the header.
+/// A server under attack, and a client that behaves well.
 pub struct Besieged {
     process: Process,
     folder: TempDir,
@@ -81,7 +81,7 @@ pub struct Besieged {
     before: Held,
 }
 
-/// `bookd serve` with as many descriptors as it can get, told more at the end.
+/// Starts `bookd serve` with as many descriptors as it can get, and with these words at the end.
 pub fn serve(folder: &TempDir, words: &[&str]) -> Process {
     let mut command = Command::new("sh");
     command
@@ -111,7 +111,8 @@ pub fn serve(folder: &TempDir, words: &[&str]) -> Process {
 }
 
 impl Besieged {
-    /// A server with a calendar, that has served a little, so that what it holds by then is what it always holds.
+    /// Starts a server with a calendar and lets it serve a little, so that its memory has its usual
+    /// size.
     pub async fn start() -> Besieged {
         let folder = tempfile::tempdir().unwrap();
         let process = serve(&folder, &[]);
@@ -135,12 +136,12 @@ impl Besieged {
         self.process.address
     }
 
-    /// The connection of somebody who behaves.
+    /// The connection of the client that behaves well.
     pub fn channel(&self) -> Channel {
         self.channel.clone()
     }
 
-    /// Somebody who behaves books, and is served.
+    /// Books so many times on the good connection; every booking is served.
     pub async fn books(&mut self, times: usize) -> Vec<pb::Appointment> {
         let mut booked = Vec::new();
         for _ in 0..times {
@@ -154,7 +155,7 @@ impl Besieged {
         booked
     }
 
-    /// How much more memory than before it held at most, in MiB.
+    /// The rise of the memory's peak over the memory before the attack, in MiB.
     pub fn grown(&self) -> u64 {
         Held::of(self.process.id())
             .memory_peak
@@ -162,8 +163,8 @@ impl Besieged {
             / 1_024
     }
 
-    /// The attack is over: at most so much memory was taken for it, in MiB, everything was given back, new clients are
-    /// served, nothing panicked, and the server stops in order.
+    /// Ends the attack: asserts that it took at most so much memory, in MiB, that everything was
+    /// released, new clients are served, nothing panicked, and the server stops in order.
     pub async fn ends_unharmed(mut self, memory_max: u64) {
         let grown = self.grown();
         assert!(

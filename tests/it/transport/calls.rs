@@ -1,17 +1,19 @@
-//! The log of calls: written when asked for, in both formats, with nothing of anybody in it.
+//! The access log: written when asked for, in both formats, without personal data.
 
+use std::net::SocketAddr;
 use std::process::Command;
 
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
 use serde_json::Value;
+use tonic::transport::Channel;
 
 use crate::harness::connect;
 use crate::http2::{Connection, END_HEADERS, END_STREAM, HEADERS, call_headers, frame};
 use crate::kill::Process;
 
-/// What may not be in a line: what the calls below said.
+/// Words of the calls below that must not be in a line.
 const PERSONAL: [&str; 7] = [
     "Grace",
     "grace@",
@@ -22,25 +24,9 @@ const PERSONAL: [&str; 7] = [
     "0190163d",
 ];
 
-/// What a server with these flags logs of a few calls.
-async fn log_of(flags: &[&str]) -> Vec<String> {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bookd"));
-    command.args([
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-        "--confirm-clock",
-        "--store",
-    ]);
-    command
-        .arg(format!(
-            "sqlite:{}",
-            folder.path().join("bookd.db").display()
-        ))
-        .args(flags);
-    let process = Process::spawn(command, "or with this program");
-    let channel = connect(process.address).await;
+/// Makes five calls: one that is answered OK, one that is refused, two of unknown methods, and one
+/// past its deadline.
+async fn make_calls(address: SocketAddr, channel: &Channel) {
     let rule = pb::AvailabilityRule {
         start_time: "00:00".to_owned(),
         end_time: "24:00".to_owned(),
@@ -89,14 +75,37 @@ async fn log_of(flags: &[&str]) -> Vec<String> {
         .await
         .unwrap_err();
     }
-    // Answered before anybody looks for the method. Sent by hand: a client would not wait for the answer.
-    let mut late = Connection::shaken(process.address).await;
+    // The deadline is checked before the method. The call is sent by hand, because a client would
+    // not wait for the answer.
+    let mut late = Connection::shaken(address).await;
     let mut headers = call_headers("/bookd.v1.BookingService/grace@example.com");
     headers.extend(b"\x00\x0cgrpc-timeout\x020m");
     late.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &headers))
         .await;
     late.next_of(HEADERS).await.expect("it is answered");
-    drop((grpc, channel, late));
+}
+
+/// The lines that a server with these flags logs of these calls.
+async fn log_of(flags: &[&str]) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bookd"));
+    command.args([
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--confirm-clock",
+        "--store",
+    ]);
+    command
+        .arg(format!(
+            "sqlite:{}",
+            folder.path().join("bookd.db").display()
+        ))
+        .args(flags);
+    let process = Process::spawn(command, "or with this program");
+    let channel = connect(process.address).await;
+    make_calls(process.address, &channel).await;
+    drop(channel);
     let (status, said) = tokio::task::spawn_blocking(|| process.terminate_and_read())
         .await
         .unwrap();
@@ -114,7 +123,7 @@ async fn a_call_is_logged_with_method_outcome_and_time_and_nothing_personal() {
         .iter()
         .map(|it| serde_json::from_str(it).unwrap())
         .collect();
-    let told: Vec<[&str; 3]> = read
+    let outcomes: Vec<[&str; 3]> = read
         .iter()
         .map(|it| ["method", "code", "reason"].map(|field| it[field].as_str().unwrap_or_default()))
         .collect();
@@ -129,7 +138,7 @@ async fn a_call_is_logged_with_method_outcome_and_time_and_nothing_personal() {
         ["unknown", "Unimplemented", "NOT_IMPLEMENTED"],
         ["unknown", "DeadlineExceeded", "EXPIRED_IN_QUEUE"],
     ];
-    assert_eq!(told, expected, "{lines:#?}");
+    assert_eq!(outcomes, expected, "{lines:#?}");
     assert!(read.iter().all(|it| it["ms"].is_u64()));
     for personal in PERSONAL {
         assert!(

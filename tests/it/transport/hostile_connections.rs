@@ -1,10 +1,7 @@
-//! Connections that no well-behaved client makes: too many, idle, half open, cut off, in another protocol, one byte at
-//! a time.
+//! Connections that no well-behaved client makes: too many, idle, half open, cut off, in another
+//! protocol, or one byte at a time.
 
-#![allow(
-    clippy::print_stdout,
-    reason = "the figures, for who asks for them with --nocapture"
-)]
+#![allow(clippy::print_stdout, reason = "--nocapture shows the figures")]
 
 use std::net::SocketAddr;
 
@@ -17,15 +14,15 @@ use crate::http2::{
     grpc,
 };
 
-/// What the server takes at most, as its limit says.
+/// The most connections of a server, as its limit says.
 const CONNECTIONS_MAX: usize = 10_000;
 /// Descriptors that the other tests of this process need meanwhile.
 const DESCRIPTORS_LEFT: usize = 1_500;
-/// For 10,000 connections that have said hello: some 25 KiB each.
+/// The most memory of 10,000 greeted connections, in MiB: some 25 KiB each.
 const CONNECTIONS_MEMORY_MAX: u64 = 320;
 const MEMORY_MAX: u64 = 64;
 
-/// Whether a new connection is greeted, and not closed at once.
+/// Whether the server greets a new connection, and does not close it at once.
 async fn is_taken_in(address: SocketAddr) -> bool {
     let mut connection = Connection::open(address).await;
     let mut hello = PREFACE.to_vec();
@@ -37,7 +34,7 @@ async fn is_taken_in(address: SocketAddr) -> bool {
 async fn ten_thousand_idle_connections_are_borne_the_next_is_refused_and_who_was_there_is_served() {
     let mut besieged = Besieged::start().await;
     let possible = descriptors_max().saturating_sub(DESCRIPTORS_LEFT);
-    // One is the client's that behaves.
+    // One connection belongs to the client that behaves well.
     let wanted = CONNECTIONS_MAX - 1;
     let mut idle = Vec::new();
     for _ in 0..wanted.min(possible) {
@@ -50,7 +47,7 @@ async fn ten_thousand_idle_connections_are_borne_the_next_is_refused_and_who_was
     if idle.len() == wanted {
         Connection::open(besieged.address()).await.closed().await;
         idle.pop();
-        // Its place is free as soon as the server has seen it go.
+        // Its place is free as soon as the server has seen it close.
         while !is_taken_in(besieged.address()).await {}
     }
     besieged.books(10).await;
@@ -58,7 +55,7 @@ async fn ten_thousand_idle_connections_are_borne_the_next_is_refused_and_who_was
     besieged.ends_unharmed(CONNECTIONS_MEMORY_MAX).await;
 }
 
-/// The beginning of a TLS handshake, as curl sends it to https://.
+/// The beginning of a TLS handshake, as curl sends it to an https:// address.
 fn client_hello() -> Vec<u8> {
     let mut hello = vec![
         0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03,
@@ -99,7 +96,7 @@ async fn other_protocols_and_garbage_are_closed_at_once() {
     ];
     for bytes in garbage {
         let mut connection = Connection::open(besieged.address()).await;
-        // It may close before it has taken all.
+        // The server may close before it has read everything.
         let _closed_early = connection.try_send(&bytes).await;
         connection.closed().await;
         besieged.books(1).await;
@@ -146,7 +143,7 @@ async fn a_handshake_byte_by_byte_ends_at_its_deadline_and_a_request_byte_by_byt
         slow.send(&[*byte]).await;
         besieged.books(1).await;
     }
-    // It has sent something all the time, and is closed all the same.
+    // The connection has sent something all the time, and is closed all the same.
     slow.closed().await;
 
     let mut connection = Connection::shaken(besieged.address()).await;

@@ -1,4 +1,5 @@
-//! Frames that no well-behaved client sends: each costs at most its own connection, however many there are.
+//! Frames that no well-behaved client sends: they cost at most their own connection, however many
+//! there are.
 
 use std::future::pending;
 use std::net::SocketAddr;
@@ -17,35 +18,37 @@ use crate::http2::{
 
 const BOOK: &str = "/bookd.v1.BookingService/BookAppointment";
 const WATCH: &str = "/bookd.v1.ListService/WatchAppointments";
-/// An attack is answered or ended within this, on a slow machine too.
+/// The longest time until an attack is answered or ended, on a slow machine too.
 const ATTACK: Duration = Duration::from_secs(120);
-/// What no attack of this file needs more of, in MiB.
+/// The most memory that an attack of this file may take, in MiB.
 const MEMORY_MAX: u64 = 64;
 const PADDED: u8 = 8;
 const PRIORITIZED: u8 = 0x20;
-/// Of a PING that asks whether everything before it was read.
+/// The payload of a PING that shows that everything before it was read.
 const MARK: [u8; 8] = *b"read all";
 
-/// What became of a connection.
+/// The end of a connection.
 #[derive(Debug, Default)]
 struct Fate {
     /// The server closed it.
     is_closed: bool,
     /// The error code of its GOAWAY.
     goaway: Option<u32>,
-    /// Streams that were reset, or answered by headers alone.
+    /// The streams that were reset, or answered by headers alone.
     refused: usize,
 }
 
-/// Sends all of it and reads what comes, until the server has read it all and said what it has to say, or closed.
+/// Sends all pieces and reads meanwhile, until the server has read everything and has answered, or
+/// has closed.
 async fn flood(address: SocketAddr, pieces: impl Iterator<Item = Vec<u8>>) -> Fate {
     let (mut from, mut to) = Connection::shaken(address).await.into_stream().into_split();
     let answered = Notify::new();
     let write = async {
-        // What is refused may be told after the first PING is answered, and is told before the second.
+        // A refusal may come after the answer to the first PING, and comes before that to the
+        // second.
         for piece in pieces.chain([frame(PING, 0, 0, &MARK)]) {
             if to.write_all(&piece).await.is_err() {
-                // Closed; what it said before is read.
+                // The connection is closed; what the server sent before is still read.
                 return pending::<()>().await;
             }
         }
@@ -82,7 +85,7 @@ async fn flood(address: SocketAddr, pieces: impl Iterator<Item = Vec<u8>>) -> Fa
     let all = async {
         tokio::select! {
             fate = read => fate,
-            () = write => unreachable!("it never ends"),
+            () = write => unreachable!("the writing side never ends"),
         }
     };
     tokio::time::timeout(ATTACK, all)
@@ -90,7 +93,7 @@ async fn flood(address: SocketAddr, pieces: impl Iterator<Item = Vec<u8>>) -> Fa
         .expect("the server reads or closes")
 }
 
-/// Headers of a call, with more behind them.
+/// The header block of a call, with these bytes behind it.
 fn headers_and(more: &[u8]) -> Vec<u8> {
     let mut block = call_headers(BOOK);
     block.extend(more);
@@ -101,13 +104,27 @@ fn opened(stream: u32) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, stream, &call_headers(BOOK))
 }
 
-/// Bytes after the handshake that break the protocol, each with what is wrong with them.
-fn broken() -> Vec<(&'static str, Vec<u8>)> {
+/// A description, and bytes after the handshake that break the protocol in this way.
+type Broken = (&'static str, Vec<u8>);
+
+fn after(mut first: Vec<u8>, then: Vec<u8>) -> Vec<u8> {
+    first.extend(then);
+    first
+}
+
+fn broken() -> Vec<Broken> {
+    [
+        broken_calls(),
+        broken_header_blocks(),
+        broken_control_frames(),
+        broken_windows_and_sequences(),
+    ]
+    .concat()
+}
+
+/// DATA and HEADERS in the wrong place, or too short.
+fn broken_calls() -> Vec<Broken> {
     let headers = call_headers(BOOK);
-    let after = |mut first: Vec<u8>, then: Vec<u8>| {
-        first.extend(then);
-        first
-    };
     vec![
         ("DATA on stream 0", frame(DATA, 0, 0, b"x")),
         ("DATA on an idle stream", frame(DATA, 0, 1, b"x")),
@@ -139,6 +156,12 @@ fn broken() -> Vec<(&'static str, Vec<u8>)> {
             frame(HEADERS, END_HEADERS | PRIORITIZED, 1, &[0, 0]),
         ),
         ("streams that go backwards", after(opened(5), opened(3))),
+    ]
+}
+
+/// Header blocks that HPACK or HTTP/2 do not allow.
+fn broken_header_blocks() -> Vec<Broken> {
+    vec![
         (
             "an index that is in no table",
             frame(HEADERS, END_HEADERS, 1, &headers_and(&[0xff, 0xff, 0x7f])),
@@ -181,6 +204,12 @@ fn broken() -> Vec<(&'static str, Vec<u8>)> {
             "two paths",
             frame(HEADERS, END_HEADERS, 1, &headers_and(b"\x04\x02/x")),
         ),
+    ]
+}
+
+/// Control frames of a wrong length, on a wrong stream, or with a value that is not allowed.
+fn broken_control_frames() -> Vec<Broken> {
+    vec![
         ("PRIORITY too short", frame(PRIORITY, 0, 1, &[0; 4])),
         ("PRIORITY on stream 0", frame(PRIORITY, 0, 0, &[0; 5])),
         (
@@ -215,6 +244,13 @@ fn broken() -> Vec<(&'static str, Vec<u8>)> {
         ("PING on a stream", frame(PING, 0, 1, &[0; 8])),
         ("GOAWAY on a stream", frame(GOAWAY, 0, 1, &[0; 8])),
         ("GOAWAY too short", frame(GOAWAY, 0, 0, &[0; 4])),
+    ]
+}
+
+/// Windows that overflow, and frames in a wrong order or of a wrong size.
+fn broken_windows_and_sequences() -> Vec<Broken> {
+    let headers = call_headers(BOOK);
+    vec![
         (
             "WINDOW_UPDATE of 3 bytes",
             frame(WINDOW_UPDATE, 0, 0, &[0; 3]),
@@ -285,7 +321,7 @@ async fn no_broken_frame_of_any_type_passes_or_costs_more_than_its_connection() 
     besieged.ends_unharmed(MEMORY_MAX).await;
 }
 
-/// Priorities are no longer part of HTTP/2, not even such that depend on themselves.
+/// Priorities are deprecated in HTTP/2, so even a stream that depends on itself is ignored.
 #[tokio::test]
 async fn frames_of_unknown_types_and_flags_and_priorities_are_passed_over() {
     let mut besieged = Besieged::start().await;
@@ -308,7 +344,8 @@ async fn frames_of_unknown_types_and_flags_and_priorities_are_passed_over() {
     besieged.ends_unharmed(MEMORY_MAX).await;
 }
 
-/// A hundred thousand of each, from one that reads the answers and from one that never does.
+/// A hundred thousand frames of each kind, from a client that reads the answers and from one that
+/// never does.
 #[tokio::test]
 async fn floods_of_control_frames_take_no_memory_and_disturb_nobody() {
     let mut besieged = Besieged::start().await;
@@ -329,7 +366,7 @@ async fn floods_of_control_frames_take_no_memory_and_disturb_nobody() {
             .into_stream()
             .into_split();
         let mute = tokio::spawn(async move {
-            // Until it is full, closed, or all of it is taken.
+            // Writes until the connection is full or closed, or everything is taken.
             for _ in 0..1_000 {
                 if to.write_all(&piece.repeat(100)).await.is_err() {
                     return;
@@ -377,7 +414,7 @@ async fn a_hundred_thousand_rapid_resets_are_read_or_end_their_connection_and_di
 async fn header_bombs_of_every_make_are_given_up() {
     let mut besieged = Besieged::start().await;
     let begun = || frame(HEADERS, END_STREAM, 1, &call_headers(BOOK));
-    // 4 KiB in the table, named again and again by one byte.
+    // A header of 4 KiB in the table, named again and again by one byte.
     let mut indexed = headers_and(&[0x40, 1, b'b', 0x7f, 0x81, 0x1e]);
     indexed.extend([b'v'; 4_000]);
     indexed.extend([0xbe; 12_000]);

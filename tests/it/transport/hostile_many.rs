@@ -1,4 +1,5 @@
-//! What many connections together can make a server hold, where each of them stays below its own limits.
+//! The memory that many connections together can make a server hold, while each of them stays below
+//! its own limits.
 
 use bookd::proto::v1 as pb;
 use bookd_transport::grpc::REQUEST_BYTES_MAX;
@@ -18,15 +19,16 @@ use crate::kill::nth;
 
 const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
 const SERVER_INFO: &str = "/bookd.v1.ServerInfoService/GetServerInfo";
-/// MiB of requests that are being received, of all connections.
+/// MiB of unfinished requests of all connections.
 const RECEIVING_MAX: usize = 128;
-/// MiB of answers that nobody takes, of all connections.
+/// MiB of answers that clients do not read, of all connections.
 const UNTAKEN_MAX: u64 = 256;
-/// Calls of health and reflection, of all connections; and of one, whatever the others do.
+/// Calls of health and reflection of all connections; and those that one connection may always
+/// make.
 const STANDARD_MAX: usize = 1_024;
 const GRANTED: usize = 4;
 
-/// A booking that comes in two pieces, over a connection of its own.
+/// Asserts that a booking in two pieces, over a connection of its own, is served.
 async fn is_served_in_pieces(besieged: &Besieged) {
     let message = grpc(&pb::BookAppointmentRequest {
         note: "n".repeat(3_000),
@@ -58,7 +60,7 @@ async fn thirty_connections_that_announce_much_leave_room_for_others() {
     besieged.ends_unharmed(2 * MEMORY_MAX).await;
 }
 
-/// 300 MiB of requests that are all there, but for the word that this is all.
+/// 300 MiB of requests that lack only the end of the stream.
 #[tokio::test]
 async fn requests_that_are_whole_and_do_not_end_are_counted_until_they_do() {
     const CONNECTIONS: usize = 40;
@@ -84,7 +86,7 @@ async fn requests_that_are_whole_and_do_not_end_are_counted_until_they_do() {
         .await;
 }
 
-/// 4,000 streams of the standard services.
+/// Opens 4,000 streams of a standard service.
 async fn standard_streams_are_bounded(path: &str) {
     const CONNECTIONS: usize = 20;
     let mut besieged = Besieged::start().await;
@@ -100,7 +102,8 @@ async fn standard_streams_are_bounded(path: &str) {
                     &call_headers(path),
                 ))
                 .await;
-            // A watch begins when its request is there; the other is a stream of requests, which may never come.
+            // A watch begins with its request; reflection is a stream of requests, which may never
+            // come.
             if path == HEALTH_WATCH {
                 let message = grpc(&HealthCheckRequest::default());
                 connection
@@ -124,7 +127,7 @@ async fn standard_streams_are_bounded(path: &str) {
         "{open} are open"
     );
     assert_eq!(open + overloaded, CONNECTIONS * STREAMS);
-    // A full server says that it lives, to whoever asks little; and works.
+    // A full server still answers health checks of clients with few calls, and works.
     let channel: Channel = connect(besieged.address()).await;
     let health = HealthClient::new(channel.clone())
         .check(HealthCheckRequest::default())
@@ -146,7 +149,7 @@ async fn four_thousand_streams_of_reflection_are_bounded_and_health_is_told() {
     standard_streams_are_bounded(REFLECTION).await;
 }
 
-/// 24,000 small answers, each of which keeps more memory than it has bytes.
+/// 24,000 small answers, each of which takes more memory than it has bytes.
 #[tokio::test]
 async fn small_answers_that_nobody_takes_are_counted_with_what_they_keep() {
     const CONNECTIONS: usize = 120;
@@ -168,7 +171,7 @@ async fn small_answers_that_nobody_takes_are_counted_with_what_they_keep() {
         }
         deaf.push(connection);
     }
-    // For the last of them there is no room: their answers end at once.
+    // There is no memory for the last answers, which end at once.
     let last = deaf.last_mut().unwrap();
     while last.next_of(HEADERS).await.expect("an answer").flags & END_STREAM == 0 {}
     besieged.books(5).await;

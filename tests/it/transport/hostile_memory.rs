@@ -1,4 +1,5 @@
-//! What clients can make a server hold: requests that never end, answers that nobody reads, lengths that lie.
+//! The memory that clients can make a server hold: by requests that never end, answers that nobody
+//! reads, and wrong lengths.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -35,11 +36,11 @@ pub(crate) const BOOK: &str = "/bookd.v1.BookingService/BookAppointment";
 const LIST: &str = "/bookd.v1.ListService/ListAppointments";
 const WATCH: &str = "/bookd.v1.ListService/WatchAppointments";
 pub(crate) const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
-/// Calls of one connection, as the server lets them.
+/// The calls of one connection that the server allows.
 pub(crate) const STREAMS: usize = 200;
 pub(crate) const MEMORY_MAX: u64 = 64;
 
-/// A request that sends one piece and never ends.
+/// A request body that has one piece and never ends.
 pub(crate) struct Unfinished(pub(crate) Option<Bytes>);
 
 impl http_body::Body for Unfinished {
@@ -75,7 +76,7 @@ pub(crate) fn request(
         .unwrap()
 }
 
-/// The status of an answer that has no message.
+/// The status of an answer without a message.
 pub(crate) async fn refused(mut channel: Channel, request: http::Request<Body>) -> Status {
     let answer = channel.ready().await.unwrap().call(request).await.unwrap();
     Status::from_header_map(answer.headers()).expect("a refusal in the headers")
@@ -88,7 +89,7 @@ pub(crate) fn reason(status: &Status) -> String {
         .reason
 }
 
-/// A message of this length is announced, and so much of it sent.
+/// A message that announces one length and has so many bytes.
 pub(crate) fn begun(announced: u32, sent: usize) -> Bytes {
     let mut bytes = vec![0];
     bytes.extend(announced.to_be_bytes());
@@ -96,7 +97,7 @@ pub(crate) fn begun(announced: u32, sent: usize) -> Bytes {
     bytes.into()
 }
 
-/// Requests on so many connections that never end; what those say that are refused.
+/// Sends requests that never end on so many connections; answers the refusals as they come.
 pub(crate) async fn never_ending(
     besieged: &Besieged,
     connections: usize,
@@ -122,12 +123,12 @@ pub(crate) async fn never_ending(
     (calls, answers)
 }
 
-/// So many say that they were refused for want of room, and when to come again.
+/// Asserts that so many requests are refused for lack of memory, with the time of the next attempt.
 pub(crate) async fn are_overloaded(answers: &mut mpsc::Receiver<Status>, count: usize) {
     for _ in 0..count {
         let status = tokio::time::timeout(PATIENCE, answers.recv())
             .await
-            .expect("it is refused")
+            .expect("the request is refused")
             .unwrap();
         assert_eq!(
             (status.code(), reason(&status).as_str()),
@@ -144,11 +145,11 @@ pub(crate) async fn are_overloaded(answers: &mut mpsc::Receiver<Status>, count: 
     }
 }
 
-/// Four connections with 200 requests each, of which all but the last byte of 1 MiB has come: 800 MiB.
+/// Four connections with 200 requests each, every request short of the last byte of 1 MiB: 800 MiB.
 #[tokio::test]
 async fn requests_that_never_end_take_a_bounded_part_of_memory_and_the_others_are_overloaded() {
     const CONNECTIONS: usize = 4;
-    /// Of 16 MiB that a connection's requests may take at most, each takes 1.
+    /// The requests of a connection may take 16 MiB, and each takes 1.
     const RECEIVED: usize = 16;
     let mut besieged = Besieged::start().await;
     let piece = begun(
@@ -158,7 +159,7 @@ async fn requests_that_never_end_take_a_bounded_part_of_memory_and_the_others_ar
     let (mut calls, mut answers) = never_ending(&besieged, CONNECTIONS, STREAMS, piece).await;
     are_overloaded(&mut answers, CONNECTIONS * (STREAMS - RECEIVED)).await;
     besieged.books(5).await;
-    // There is always some left for another connection: a large request is received.
+    // There is always some memory left for another connection: a large request is received.
     let large = pb::BookAppointmentRequest {
         note: "n".repeat(REQUEST_BYTES_MAX - 1_000),
         ..nth(1)
@@ -169,7 +170,7 @@ async fn requests_that_never_end_take_a_bounded_part_of_memory_and_the_others_ar
     assert_eq!(
         reason(&status.unwrap_err()),
         "FIELD_INVALID",
-        "it was read whole"
+        "the request was read whole"
     );
     calls.shutdown().await;
     besieged
@@ -220,7 +221,7 @@ async fn a_request_that_does_not_arrive_in_time_is_answered_and_nothing_was_done
             (Code::DeadlineExceeded, "EXPIRED_IN_QUEUE")
         );
     }
-    // A stream of requests, too: its answer begins at once, and then ends.
+    // A stream of requests too: its answer begins at once, and then ends.
     let mut channel = channel;
     let call = request(REFLECTION, &[], Body::new(Unfinished(None)));
     let answer = channel.ready().await.unwrap().call(call).await.unwrap();
@@ -244,7 +245,7 @@ async fn who_leaves_answers_unread_is_closed_and_who_reads_slowly_is_not() {
     let mut deaf = Connection::deaf(running.local_addr()).await;
     deaf.send(&call(1, "/grpc.health.v1.Health/Check", &health))
         .await;
-    // It answers pings all the while, which is not reading.
+    // The client answers pings all the while, which does not count as reading.
     deaf.ended().await;
     assert_eq!(running.metrics().unread(), 1);
     reader
@@ -254,7 +255,7 @@ async fn who_leaves_answers_unread_is_closed_and_who_reads_slowly_is_not() {
     assert_eq!(running.metrics().open(), 1);
 }
 
-/// Batches of 100 with long notes: a page of 1,000 has more than 3 MB.
+/// Books batches of 100 with long notes: a page of 1,000 has more than 3 MB.
 async fn fill(channel: &Channel) {
     for batch in 0..10_i64 {
         let requests = (0..100).map(|one| pb::BookAppointmentRequest {
@@ -273,11 +274,11 @@ async fn fill(channel: &Channel) {
     }
 }
 
-/// 1.4 GB of answers are asked for over two connections that take none of it.
+/// Two connections ask for 1.4 GB of answers and read none.
 #[tokio::test]
 async fn answers_that_nobody_reads_take_a_bounded_part_of_memory_and_the_others_are_overloaded() {
     const CONNECTIONS: usize = 2;
-    /// Of 32 MiB that a connection's answers may take, each takes more than 3.
+    /// The answers of a connection may take 32 MiB, and each takes more than 3.
     const KEPT: usize = 10;
     let mut besieged = Besieged::start().await;
     fill(&besieged.channel()).await;
@@ -299,12 +300,15 @@ async fn answers_that_nobody_reads_take_a_bounded_part_of_memory_and_the_others_
     for connection in &mut deaf {
         let mut ended = 0;
         while ended < STREAMS - KEPT {
-            let headers = connection.next_of(HEADERS).await.expect("it is not closed");
+            let headers = connection
+                .next_of(HEADERS)
+                .await
+                .expect("the connection is not closed");
             ended += usize::from(headers.flags & END_STREAM != 0);
         }
     }
     besieged.books(5).await;
-    // Who reads is answered.
+    // A client that reads is answered.
     let read = ListServiceClient::new(besieged.channel())
         .list_appointments(page)
         .await
@@ -312,7 +316,7 @@ async fn answers_that_nobody_reads_take_a_bounded_part_of_memory_and_the_others_
         .into_inner();
     assert_eq!(read.appointments.len(), 1_000);
     drop(deaf);
-    // Four pages at a time are being made beside those that are kept.
+    // Four pages are rendered at a time, beside those that wait.
     besieged
         .ends_unharmed(3 * MEMORY_MAX + (CONNECTIONS * 32) as u64)
         .await;
@@ -346,15 +350,15 @@ async fn a_watcher_that_never_reads_holds_up_nobody_and_takes_no_memory() {
         .unwrap();
     let mut stream = watching.into_inner();
     fill(&besieged.channel()).await;
-    let mut told = 0;
-    while told < 1_000 {
+    let mut events = 0;
+    while events < 1_000 {
         let message = tokio::time::timeout(PATIENCE, stream.message())
             .await
-            .expect("it is told")
+            .expect("a message comes in time")
             .unwrap()
             .unwrap();
         if let Some(pb::watch_appointments_response::Message::Change(change)) = message.message {
-            told += change.events.len();
+            events += change.events.len();
         }
     }
     besieged.books(5).await;
@@ -377,7 +381,7 @@ async fn lengths_that_lie_are_refused_at_once() {
             (Code::ResourceExhausted, "REQUEST_TOO_LARGE")
         );
     }
-    // 200 times 1 GiB on one connection, all at once.
+    // 200 requests of 1 GiB on one connection, at the same time.
     let mut calls = JoinSet::new();
     for _ in 0..STREAMS {
         calls.spawn(refused(
@@ -397,7 +401,7 @@ async fn lengths_that_lie_are_refused_at_once() {
 async fn compressed_requests_are_refused_and_never_unpacked() {
     let mut besieged = Besieged::start().await;
     let channel = connect(besieged.address()).await;
-    // 10 KiB that gzip would make 10 MiB of.
+    // 10 KiB that decompress to 10 MiB.
     let mut bomb = begun(10_240, 10_240).to_vec();
     bomb[0] = 1;
     let bomb = || Body::new(http_body_util::Full::new(Bytes::from(bomb.clone())));
@@ -414,7 +418,7 @@ async fn compressed_requests_are_refused_and_never_unpacked() {
         );
         assert!(status.message().contains(encoding), "{status:?}");
     }
-    // Marked as compressed, without saying how.
+    // The message is marked as compressed, without an encoding.
     let status = refused(channel.clone(), request(BOOK, &[], bomb())).await;
     assert_eq!(
         (status.code(), reason(&status).as_str()),

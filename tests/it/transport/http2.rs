@@ -1,4 +1,4 @@
-//! Speaks HTTP/2 frame by frame, to say what no well-behaved client says.
+//! A client that speaks HTTP/2 frame by frame, to send what no well-behaved client sends.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// No test waits longer; a wait that reaches it has failed.
+/// The longest wait of a test; a wait that reaches it has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) const DATA: u8 = 0;
@@ -62,14 +62,14 @@ pub(crate) fn call_headers(path: &str) -> Vec<u8> {
     block
 }
 
-/// A whole call: its headers, and its only message.
+/// The frames of a whole call: its headers and its only message.
 pub(crate) fn call(stream: u32, path: &str, message: &impl Message) -> Vec<u8> {
     let mut bytes = frame(HEADERS, END_HEADERS, stream, &call_headers(path));
     bytes.extend(frame(DATA, END_STREAM, stream, &grpc(message)));
     bytes
 }
 
-/// A message in gRPC's framing.
+/// A message with the length prefix of gRPC.
 pub(crate) fn grpc(message: &impl Message) -> Vec<u8> {
     let message = message.encode_to_vec();
     let mut bytes = vec![0];
@@ -106,7 +106,7 @@ impl Connection {
         }
     }
 
-    /// A connection that has said its preface and SETTINGS.
+    /// A connection that has sent its preface and SETTINGS.
     pub(crate) async fn shaken(address: SocketAddr) -> Connection {
         let mut connection = Connection::open(address).await;
         connection.send(PREFACE).await;
@@ -114,7 +114,7 @@ impl Connection {
         connection
     }
 
-    /// The same, and it takes no data: no stream of it ever has a window.
+    /// A connection that takes no data: no stream of it ever has a window.
     pub(crate) async fn deaf(address: SocketAddr) -> Connection {
         let mut connection = Connection::shaken(address).await;
         connection
@@ -127,12 +127,12 @@ impl Connection {
         self.stream.write_all(bytes).await.unwrap();
     }
 
-    /// Sends as much of it as the server takes: it may have closed.
+    /// Sends as much as the server takes; it may have closed the connection.
     pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes).await
     }
 
-    /// Says that it will send nothing more; it can still read.
+    /// Shuts down the sending side; the connection can still read.
     pub(crate) async fn half_close(&mut self) {
         self.stream.shutdown().await.unwrap();
     }
@@ -142,7 +142,8 @@ impl Connection {
         self.stream
     }
 
-    /// The next frame; nothing when the server closed. PINGs are answered, as a graceful end asks one.
+    /// The next frame; none if the server has closed. PINGs are answered, because a graceful
+    /// shutdown sends one.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         tokio::time::timeout(PATIENCE, async {
             loop {
@@ -158,7 +159,7 @@ impl Connection {
         .expect("the server says something or closes")
     }
 
-    /// Reads until a frame of this kind comes; nothing when the server closed before.
+    /// Reads until a frame of this kind comes; none if the server closes before.
     pub(crate) async fn next_of(&mut self, kind: u8) -> Option<Frame> {
         loop {
             let frame = self.next().await?;
@@ -168,7 +169,7 @@ impl Connection {
         }
     }
 
-    /// Goes along with the server's graceful end until it closes the connection.
+    /// Follows the server's graceful shutdown until the server closes the connection.
     pub(crate) async fn ended(&mut self) {
         while self.next().await.is_some() {}
     }

@@ -1,4 +1,5 @@
-//! Headers that are too large: the call alone is refused, with a reason, and what is sent of them takes bounded memory.
+//! Headers that are too large: only the call is refused, with a reason, and the part that is sent
+//! takes bounded memory.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::http2::{
 };
 use crate::kill::nth;
 
-/// What a frame may carry.
+/// The largest payload of a frame, in bytes.
 const FRAME_BYTES: usize = 16_384;
 
 /// Metadata of so many keys, each with a value of so many bytes.
@@ -72,7 +73,7 @@ async fn tells_of(watch: &mut Streaming<pb::WatchAppointmentsResponse>, appointm
 #[tokio::test]
 async fn a_call_with_too_large_headers_is_refused_alone_and_the_watch_beside_it_goes_on() {
     let mut besieged = Besieged::start().await;
-    // One connection.
+    // All calls are on one connection.
     let channel = besieged.channel();
     let watching = ListServiceClient::new(channel.clone());
     let mut watch = watching
@@ -107,7 +108,7 @@ async fn a_call_with_too_large_headers_is_refused_alone_and_the_watch_beside_it_
             .unwrap();
         tells_of(&mut watch, &booked.appointment_id).await;
     }
-    // What HTTP/2 refuses by itself has no reason, and ends no more than its call.
+    // A refusal by HTTP/2 itself has no reason, and ends only its call.
     assert!(
         book_with(&channel, 2_000, metadata(1, 160_000))
             .await
@@ -118,7 +119,8 @@ async fn a_call_with_too_large_headers_is_refused_alone_and_the_watch_beside_it_
     besieged.ends_unharmed(MEMORY_MAX).await;
 }
 
-/// The beginning of a header block with so many more bytes, in frames that are full; its last frame is not there.
+/// The beginning of a header block with so many more bytes, in full frames; its last frame is
+/// missing.
 fn begun_block(more: &[u8]) -> Vec<u8> {
     let block = [&call_headers(BOOK), more].concat();
     let mut bytes = Vec::new();
@@ -133,20 +135,27 @@ fn begun_block(more: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A header that is put into the table, and then named by a byte again and again.
+/// A header that is put into the table, and then named by one byte again and again.
 fn named_often(times: usize) -> Vec<u8> {
     [&[0x40, 1, b'b', 0][..], &[0xbe].repeat(times)].concat()
 }
 
-/// A connection that the server has greeted, and answered a PING.
+/// A connection on which the server has sent its SETTINGS and answered a PING.
 async fn greeted(besieged: &Besieged) -> Connection {
     let mut connection = Connection::shaken(besieged.address()).await;
     connection.send(&frame(PING, 0, 0, &[7; 8])).await;
-    while connection.next_of(PING).await.expect("it is greeted").flags & ACK == 0 {}
+    while connection
+        .next_of(PING)
+        .await
+        .expect("the server greets the connection")
+        .flags
+        & ACK
+        == 0
+    {}
     connection
 }
 
-/// So many connections, each in the middle of a header block.
+/// Opens so many connections, each in the middle of a header block.
 async fn half_way(besieged: &Besieged, connections: usize, block: &[u8]) -> Vec<Connection> {
     let mut open = Vec::new();
     for _ in 0..connections {
@@ -154,7 +163,7 @@ async fn half_way(besieged: &Besieged, connections: usize, block: &[u8]) -> Vec<
         let _closed_when_it_is_full = connection.try_send(block).await;
         open.push(connection);
     }
-    // Whatever was sent before is read before these are answered, on every worker.
+    // Every worker reads everything that was sent before it answers these.
     for _ in 0..100 {
         open.push(greeted(besieged).await);
     }

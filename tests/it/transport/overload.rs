@@ -1,12 +1,12 @@
-//! More than a server can take: every call is booked or refused with OVERLOADED, none is lost, and then all is well.
+//! More calls than a server can take: each is booked or refused with OVERLOADED, none is lost, and
+//! afterwards the server works as before.
 //!
-//! How long the accepted wait and what the refused cost is measured by `bookd bench --overload`; here no time counts.
+//! `bookd bench --overload` measures how long accepted calls wait and what refused ones cost; these
+//! tests measure no time.
 
-#![allow(
-    clippy::print_stdout,
-    reason = "the figures, for who asks for them with --nocapture"
-)]
+#![allow(clippy::print_stdout, reason = "--nocapture shows the figures")]
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::sync::Arc;
@@ -51,11 +51,11 @@ use crate::http2::{
 use crate::kill::nth;
 use crate::words::{rule, set_availability};
 
-/// 2,000 calls in flight, where 50 are let in.
+/// The connections, each with 200 calls in flight; the server lets 50 calls in.
 const CONNECTIONS: i64 = 10;
 const CALLS_OF_EACH: i64 = 200;
 const CALLS_MAX: usize = 50;
-/// After so many refusals of one call something else is wrong.
+/// The most refusals of one call; more have another cause.
 const REFUSALS_MAX: usize = 100_000;
 
 async fn start(admission: AdmissionLimits) -> (Service, TempDir) {
@@ -83,7 +83,7 @@ fn booking(connection: i64, number: i64) -> pb::BookAppointmentRequest {
     }
 }
 
-/// Books until it is booked; how often it was refused before.
+/// Repeats a booking until it is accepted, and answers how often it was refused before.
 async fn persist(channel: Channel, request: pb::BookAppointmentRequest) -> usize {
     for refused in 0..REFUSALS_MAX {
         match BookingServiceClient::new(channel.clone())
@@ -113,15 +113,8 @@ async fn persist(channel: Channel, request: pb::BookAppointmentRequest) -> usize
     panic!("{request:?} was never taken");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_times_the_calls_that_a_server_takes_are_booked_or_overloaded_and_none_is_lost_or_booked_twice()
- {
-    let (service, _folder) = start(AdmissionLimits {
-        calls_max: CALLS_MAX,
-        ..AdmissionLimits::default()
-    })
-    .await;
-    let address = service.local_addr();
+/// The connections of the crowd, each with a calendar that is always open.
+async fn open_crowd(address: SocketAddr) -> Vec<Channel> {
     let mut channels = Vec::new();
     for connection in 0..CONNECTIONS {
         let channel = connect(address).await;
@@ -136,13 +129,26 @@ async fn many_times_the_calls_that_a_server_takes_are_booked_or_overloaded_and_n
             .unwrap();
         channels.push(channel);
     }
+    channels
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_times_the_calls_that_a_server_takes_are_booked_or_overloaded_and_none_is_lost_or_booked_twice()
+ {
+    let (service, _folder) = start(AdmissionLimits {
+        calls_max: CALLS_MAX,
+        ..AdmissionLimits::default()
+    })
+    .await;
+    let address = service.local_addr();
+    let channels = open_crowd(address).await;
     let mut calls = JoinSet::new();
     for number in 0..CALLS_OF_EACH {
         for (connection, channel) in (0..).zip(&channels) {
             calls.spawn(persist(channel.clone(), booking(connection, number)));
         }
     }
-    // In the middle of it the health service answers, and a connection with one call is let in at once.
+    // Meanwhile the health service answers, and a connection with one call is let in at once.
     let outside = connect(address).await;
     let health = HealthClient::new(outside.clone())
         .check(HealthCheckRequest::default())
@@ -204,7 +210,7 @@ async fn requests_that_never_arrive_are_overloaded_above_their_limit_and_keep_ou
             .send(&frame(HEADERS, END_HEADERS, stream * 2 + 1, &book))
             .await;
     }
-    // The rest of the last is waited for in vain.
+    // The server waits in vain for the rest of the last request.
     let refusal = greedy.next_of(HEADERS).await.unwrap();
     assert_eq!(
         (refusal.stream, refusal.flags & END_STREAM),
@@ -237,7 +243,8 @@ async fn requests_that_never_arrive_are_overloaded_above_their_limit_and_keep_ou
     assert_eq!(service.stop(PATIENCE).await.1, Stopped::Done);
 }
 
-/// HTTP/2 takes 1,024 errors of a peer and then closes its connection; what comes after a refusal must be none of them.
+/// HTTP/2 allows a peer 1,024 errors and then closes its connection; frames after a refusal must
+/// not count.
 #[tokio::test]
 async fn a_connection_may_be_refused_more_often_than_it_may_make_errors() {
     const ROUNDS: u32 = 12;
@@ -263,7 +270,7 @@ async fn a_connection_may_be_refused_more_often_than_it_may_make_errors() {
             .flat_map(|stream| frame(HEADERS, END_HEADERS, *stream, &book))
             .collect();
         connection.send(&begun).await;
-        // All of them are there when their messages come.
+        // All requests have begun before their messages come.
         connection.send(&frame(PING, 0, 0, &[7; 8])).await;
         while connection.next_of(PING).await.expect("it goes on").flags & ACK == 0 {}
         let message = grpc(&nth(1));
@@ -283,12 +290,13 @@ async fn a_connection_may_be_refused_more_often_than_it_may_make_errors() {
     assert_eq!(service.stop(PATIENCE).await.1, Stopped::Done);
 }
 
-/// A client may take its calls back as fast as it makes them; what they asked for waits for the writer all the same.
+/// A client may cancel its calls as fast as it makes them; their commands still wait for the
+/// writer.
 #[tokio::test]
 async fn calls_that_are_given_up_count_until_they_are_decided() {
     const CALLS_MAX: usize = 4;
     let booking = |number| grpc(&nth(number));
-    // A calendar that is not in memory is taken over by the writer.
+    // The writer adopts a calendar that is not in memory.
     let reading = |_| {
         grpc(&pb::GetCalendarRequest {
             calendar_id: "ada".to_owned(),
@@ -342,7 +350,7 @@ async fn given_up_count_until_they_are_decided(
         false,
     );
     let share = ConnectionShare::default();
-    // Nothing runs beside this until it waits for something, so the writer decides nothing.
+    // No other task runs until this one waits, so that the writer decides nothing.
     let mut is_let_in_and_given_up = |number: usize| {
         let request = http::Request::post(format!("http://localhost{path}"))
             .header("content-type", "application/grpc")

@@ -1,4 +1,4 @@
-//! Connections: their limits, their ends, and the end of the server.
+//! Connections of a server: their limits and their ends.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -24,18 +24,18 @@ use crate::http2::{
 };
 
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
-const LONG: Duration = Duration::from_secs(3_600);
+pub const LONG: Duration = Duration::from_secs(3_600);
 
-/// Answers a check when the gate opens, and a watch never.
+/// A health service that answers a check when the gate opens, and a watch never.
 #[derive(Clone)]
-struct Gate {
-    entered: Arc<Notify>,
-    open: Arc<Semaphore>,
+pub struct Gate {
+    pub entered: Arc<Notify>,
+    pub open: Arc<Semaphore>,
     calls: Arc<AtomicUsize>,
 }
 
 impl Gate {
-    fn closed() -> Gate {
+    pub fn closed() -> Gate {
         Gate {
             entered: Arc::default(),
             open: Arc::new(Semaphore::new(0)),
@@ -43,7 +43,7 @@ impl Gate {
         }
     }
 
-    fn opened() -> Gate {
+    pub fn opened() -> Gate {
         let gate = Gate::closed();
         gate.open.close();
         gate
@@ -81,14 +81,14 @@ impl Health for Gate {
     }
 }
 
-fn start_on(workers: Workers, limits: ServerLimits, gate: &Gate) -> Running {
+pub fn start_on(workers: Workers, limits: ServerLimits, gate: &Gate) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let gate = gate.clone();
     let service = move |_worker| stack::alone(Routes::new(HealthServer::new(gate.clone())));
     bookd_transport::start(listener, limits, workers, service).unwrap()
 }
 
-fn start(limits: ServerLimits, gate: &Gate) -> Running {
+pub fn start(limits: ServerLimits, gate: &Gate) -> Running {
     start_on(
         Workers::Threads(NonZeroUsize::new(2).unwrap()),
         limits,
@@ -96,7 +96,7 @@ fn start(limits: ServerLimits, gate: &Gate) -> Running {
     )
 }
 
-async fn client(address: SocketAddr) -> HealthClient<Channel> {
+pub async fn client(address: SocketAddr) -> HealthClient<Channel> {
     HealthClient::new(
         Endpoint::from_shared(format!("http://{address}"))
             .unwrap()
@@ -106,7 +106,7 @@ async fn client(address: SocketAddr) -> HealthClient<Channel> {
     )
 }
 
-async fn check(client: &mut HealthClient<Channel>) -> Result<(), Status> {
+pub async fn check(client: &mut HealthClient<Channel>) -> Result<(), Status> {
     client
         .check(HealthCheckRequest::default())
         .await
@@ -121,104 +121,7 @@ async fn eventually(mut is_true: impl FnMut() -> bool) {
     };
     tokio::time::timeout(PATIENCE, wait)
         .await
-        .expect("it comes about");
-}
-
-async fn until_refused(address: SocketAddr) {
-    let wait = async {
-        while tokio::net::TcpStream::connect(address).await.is_ok() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait)
-        .await
-        .expect("a draining server stops listening");
-}
-
-async fn a_shutdown_finishes_what_is_in_flight(workers: Workers) {
-    let gate = Gate::closed();
-    let running = start_on(workers, ServerLimits::default(), &gate);
-    let address = running.local_addr();
-    let mut client = client(address).await;
-    let call = tokio::spawn(async move { check(&mut client).await });
-    gate.entered.notified().await;
-
-    let shutdown = tokio::spawn(running.shutdown(LONG));
-    until_refused(address).await;
-    assert!(!call.is_finished() && !shutdown.is_finished());
-    gate.open.close();
-    call.await.unwrap().unwrap();
-    assert_eq!(shutdown.await.unwrap(), Ended::InOrder);
-}
-
-#[tokio::test]
-async fn a_shutdown_refuses_connections_and_finishes_calls_in_flight() {
-    a_shutdown_finishes_what_is_in_flight(Workers::Threads(NonZeroUsize::new(2).unwrap())).await;
-}
-
-#[tokio::test]
-async fn a_lane_on_the_runtime_of_the_caller_ends_in_the_same_order() {
-    a_shutdown_finishes_what_is_in_flight(Workers::Here).await;
-}
-
-#[tokio::test]
-async fn a_shutdown_sends_goaway_to_connections_that_would_stay() {
-    let running = start(ServerLimits::default(), &Gate::opened());
-    let mut connection = Connection::shaken(running.local_addr()).await;
-    assert_eq!(connection.next().await.unwrap().kind, SETTINGS);
-    let shutdown = tokio::spawn(running.shutdown(LONG));
-    let goaway = connection.next_of(GOAWAY).await.unwrap();
-    assert_eq!(goaway.payload[4..8], [0; 4], "no error");
-    connection.ended().await;
-    assert_eq!(shutdown.await.unwrap(), Ended::InOrder);
-}
-
-#[tokio::test]
-async fn calls_that_outlive_the_grace_are_dropped() {
-    let gate = Gate::closed();
-    let running = start(ServerLimits::default(), &gate);
-    let mut client = client(running.local_addr()).await;
-    let call = tokio::spawn(async move { check(&mut client).await });
-    gate.entered.notified().await;
-    assert_eq!(
-        running.shutdown(Duration::from_millis(20)).await,
-        Ended::Cut
-    );
-    assert!(call.await.unwrap().is_err());
-}
-
-#[tokio::test]
-async fn an_abort_cuts_the_grace_short_even_with_every_call_hanging() {
-    for workers in [Workers::Threads(NonZeroUsize::MIN), Workers::Here] {
-        let gate = Gate::closed();
-        let running = start_on(workers, ServerLimits::default(), &gate);
-        let mut client = client(running.local_addr()).await;
-        let call = tokio::spawn(async move { check(&mut client).await });
-        gate.entered.notified().await;
-        let mut silent = Connection::open(running.local_addr()).await;
-        let stopper = running.stopper();
-        let shutdown = tokio::spawn(running.shutdown(LONG));
-        stopper.abort();
-        assert_eq!(
-            tokio::time::timeout(PATIENCE, shutdown)
-                .await
-                .unwrap()
-                .unwrap(),
-            Ended::Cut
-        );
-        assert!(call.await.unwrap().is_err());
-        silent.closed().await;
-    }
-}
-
-#[tokio::test]
-async fn whoever_holds_a_stopper_can_ask_for_the_end() {
-    let running = start(ServerLimits::default(), &Gate::opened());
-    running.stopper().drain();
-    tokio::time::timeout(PATIENCE, running.stop_asked())
-        .await
-        .unwrap();
-    assert_eq!(running.shutdown(LONG).await, Ended::InOrder);
+        .expect("the condition becomes true in time");
 }
 
 #[tokio::test]
@@ -247,7 +150,7 @@ async fn a_connection_with_a_preface_outlives_the_handshake_timer() {
     let running = start(limits, &Gate::opened());
     let mut patient = Connection::shaken(running.local_addr()).await;
     eventually(|| running.metrics().open() == 1).await;
-    // A connection that came later has met its timer, so the earlier one would have too.
+    // A later connection has met its timer, so the earlier one would have too.
     let mut silent = Connection::open(running.local_addr()).await;
     silent.closed().await;
     patient
@@ -320,7 +223,8 @@ async fn a_call_in_flight_is_finished_after_goaway_by_age() {
     let mut aged = client(running.local_addr()).await;
     let call = tokio::spawn(async move { check(&mut aged).await });
     gate.entered.notified().await;
-    // Connections live about as long as each other, so when this one ends the earlier has had its GOAWAY or soon has.
+    // Connections live about equally long, so when this one ends the earlier one has got its GOAWAY
+    // or soon will.
     let mut idle = Connection::shaken(running.local_addr()).await;
     assert!(idle.next_of(GOAWAY).await.is_some());
     idle.ended().await;
@@ -422,7 +326,7 @@ async fn a_header_bomb_is_refused_before_any_handler_sees_it() {
             None => break None,
         }
     };
-    // Either 431 without a body, or the connection is given up.
+    // The answer is 431 without a body, or the connection is closed.
     assert!(refusal.is_none_or(|frame| frame.kind != HEADERS || frame.flags & END_STREAM != 0));
     assert_eq!(gate.calls.load(Relaxed), 0);
     check(&mut client).await.unwrap();
@@ -465,7 +369,8 @@ async fn a_stream_above_the_limit_is_refused() {
     let mut connection = Connection::shaken(running.local_addr()).await;
     assert!(connection.next_of(SETTINGS).await.is_some());
     connection.send(&frame(SETTINGS, 1, 0, &[])).await;
-    // Neither request ends: the first call would be answered at once, for it has no message, and make room.
+    // Neither request ends: a finished first call would be answered at once, because it has no
+    // message, and make room for the second.
     for stream in [1, 3] {
         connection
             .send(&frame(HEADERS, END_HEADERS, stream, &call_headers(WATCH)))
@@ -484,7 +389,8 @@ fn a_lane_here_needs_a_runtime() {
     assert_eq!(error.kind(), io::ErrorKind::Other);
 }
 
-/// Answers a check with nothing, and one of the service `block` by blocking its worker's thread until it is told.
+/// A health service that answers a check at once, and blocks its worker's thread on a check of the
+/// service `block` until it is released.
 #[derive(Clone)]
 struct Blocking {
     worker: usize,
@@ -556,7 +462,7 @@ async fn connections_are_accepted_and_served_by_the_others_while_a_worker_is_stu
                 .unwrap_or_else(|_| panic!("worker {stuck} is stuck: {what}"));
             *called.lock().unwrap().last().unwrap()
         };
-        // In turn, until it is the turn of the worker that is to be stuck.
+        // Workers get connections in turn, until it is the turn of the worker that is to be stuck.
         for worker in 0..stuck {
             assert_eq!(served("not yet").await, worker);
         }
@@ -572,15 +478,15 @@ async fn connections_are_accepted_and_served_by_the_others_while_a_worker_is_stu
         entered.notified().await;
         let mut others = Vec::new();
         for _ in 0..4 * WORKERS {
-            others.push(served("nobody serves this connection").await);
+            others.push(served("no worker serves this connection").await);
         }
         assert!(!others.contains(&stuck) && !blocked.is_finished());
         let is_idle = |worker: &usize| *worker != stuck && !others.contains(worker);
         assert_eq!((0..WORKERS).find(is_idle), None, "the others take turns");
         free.send(()).unwrap();
         blocked.await.unwrap().unwrap();
-        // Once it runs it has its turn again.
-        let again = async { while served("it is free").await != stuck {} };
+        // A worker that runs again gets its turn again.
+        let again = async { while served("the worker is free again").await != stuck {} };
         tokio::time::timeout(PATIENCE, again)
             .await
             .expect("a worker that runs again gets connections again");

@@ -1,4 +1,4 @@
-//! What tonic would answer itself, as clients see it: typed, and in time.
+//! Answers that tonic would give by itself: clients get errors of the contract, and in time.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ const REQUEST_BYTES_MAX: usize = 1_024;
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
 
-/// Answers by the name that is asked for.
+/// A health service whose answer depends on the name in the request.
 #[derive(Clone)]
 struct Named;
 
@@ -86,7 +86,7 @@ impl Health for Named {
 }
 
 fn wired() -> GrpcStack<Routes> {
-    // Some of these tests keep all that they are sent.
+    // The limits allow everything: some of these tests keep every request.
     let boundless = AdmissionLimits {
         untaken_bytes_max: usize::MAX,
         ..AdmissionLimits::default()
@@ -213,7 +213,7 @@ async fn a_stream_ends_at_its_deadline_whether_it_is_silent_or_never_is() {
         assert_eq!(status.code(), Code::DeadlineExceeded, "{name}");
         assert!(
             !messages.is_empty(),
-            "what came before the deadline is delivered"
+            "messages from before the deadline are delivered"
         );
     }
 }
@@ -247,7 +247,8 @@ fn encoded(service: &str) -> Vec<u8> {
     body
 }
 
-/// What the layer answers, without a client in between: tonic's keeps deadlines itself, and would answer first.
+/// The answer of the layers without a client in between: the client of tonic keeps deadlines
+/// itself, and would answer first.
 async fn answer(path: &str, service: &str, timeout: &str) -> (Status, Bytes) {
     let request = http::Request::post(path)
         .header("content-type", "application/grpc")

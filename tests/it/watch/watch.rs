@@ -1,6 +1,5 @@
-//! WatchAppointments: every change in order, whole, once; resumed anywhere; exact behind a list.
+//! WatchAppointments: every change in order, whole and once, to each watch of its calendars.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,13 +15,12 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use crate::harness::{Bookd, at, connect, instant, minutes};
-use crate::random::Chance;
 use crate::words::refused;
 
 pub type Stream = Streaming<pb::WatchAppointmentsResponse>;
 
-/// Nothing here takes so long; what never comes must fail and not hang.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest wait for a message; a message that never comes must fail the test.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn settings() -> Settings {
     Settings {
@@ -58,30 +56,30 @@ pub async fn watch(bookd: &Bookd, request: pb::WatchAppointmentsRequest) -> Resu
         .into_inner())
 }
 
-pub async fn said(stream: &mut Stream) -> Result<Message, Status> {
+pub async fn next_message(stream: &mut Stream) -> Result<Message, Status> {
     let message = tokio::time::timeout(PATIENCE, stream.message())
         .await
-        .expect("it comes in time")?;
+        .expect("a message comes in time")?;
     Ok(message
         .expect("a watch ends with an error")
         .message
         .expect("a message says something"))
 }
 
-/// The next change; marks of progress before it are passed over.
+/// The next change; progress marks before it are skipped.
 pub async fn change(stream: &mut Stream) -> pb::Change {
     loop {
-        if let Message::Change(change) = said(stream).await.unwrap() {
+        if let Message::Change(change) = next_message(stream).await.unwrap() {
             return change;
         }
     }
 }
 
-/// What comes before the mark that everything up to a revision was said.
+/// The changes before the progress mark of this revision.
 pub async fn changes_up_to(stream: &mut Stream, revision: i64) -> Vec<pb::Change> {
     let mut changes = Vec::new();
     loop {
-        match said(stream).await.unwrap() {
+        match next_message(stream).await.unwrap() {
             Message::Change(change) => changes.push(change),
             Message::Progress(progress) if progress.revision >= revision => return changes,
             Message::Progress(_) => {}
@@ -111,7 +109,8 @@ fn quarter(number: i64) -> Option<Timestamp> {
     })
 }
 
-/// Books, moves, changes and cancels until it is told to stop; times of its own calendar, so that all of it succeeds.
+/// Tasks that book, move, update and cancel until they are stopped, each on its own calendar, so
+/// that every call succeeds.
 pub struct Writers {
     is_over: Arc<AtomicBool>,
     tasks: Vec<JoinHandle<()>>,
@@ -128,7 +127,7 @@ impl Writers {
             );
             tokio::spawn(async move {
                 let mut number = 0;
-                // A calendar has so many quarters until its horizon.
+                // The horizon of a calendar has more quarters of an hour than this.
                 while !is_over.load(Ordering::SeqCst) && number < 20_000 {
                     write_four(client.clone(), &calendar, number).await;
                     number += 2;
@@ -147,7 +146,7 @@ impl Writers {
     }
 }
 
-/// A booking, a move, another note, and for every other a cancellation.
+/// Books, moves, and updates the note; every other appointment is cancelled too.
 async fn write_four(mut client: BookingServiceClient<Channel>, calendar: &str, number: i64) {
     let book = pb::BookAppointmentRequest {
         calendar_id: calendar.to_owned(),
@@ -190,48 +189,17 @@ async fn write_four(mut client: BookingServiceClient<Channel>, calendar: &str, n
     }
 }
 
-#[tokio::test]
-async fn every_change_is_told_once_in_order_and_whole_and_the_same_live_as_replayed() {
-    let bookd = Bookd::start().await;
-    bookd.open("ada", "09:00", "17:00").await;
-    let mut live = watch(&bookd, of_calendar("", 1)).await.unwrap();
-    let mut told = changes_up_to(&mut live, 1).await;
-    assert_eq!(
-        revisions(&told),
-        [1],
-        "and the mark of progress follows at once"
+/// Asserts that a booking, a move and a cancellation show the appointment as of their revisions,
+/// with its times before and after.
+fn shows_each_revision(changes: &[pb::Change], booked: &pb::Appointment) {
+    let (book, moved, cancelled) = (
+        &changes[1].events[0],
+        &changes[2].events[0],
+        &changes[3].events[0],
     );
-    let booked = bookd.book(at("ada", "10:00")).await.unwrap();
-    told.push(change(&mut live).await);
-    let id = booked.appointment_id.clone();
-    let moved = pb::RescheduleAppointmentRequest {
-        appointment_id: id.clone(),
-        start_time: at("ada", "12:00").start_time,
-        ..Default::default()
-    };
-    bookd.booking().reschedule_appointment(moved).await.unwrap();
-    told.push(change(&mut live).await);
-    let cancel = pb::CancelAppointmentRequest {
-        appointment_id: id.clone(),
-        ..Default::default()
-    };
-    bookd.booking().cancel_appointment(cancel).await.unwrap();
-    told.push(change(&mut live).await);
-    assert_eq!(revisions(&told), [1, 2, 3, 4]);
-    let commands: Vec<&str> = told.iter().map(|it| it.command.as_str()).collect();
-    assert_eq!(
-        commands,
-        [
-            "SetAvailability",
-            "BookAppointment",
-            "RescheduleAppointment",
-            "CancelAppointment"
-        ]
-    );
-    let (book, moved, cancelled) = (&told[1].events[0], &told[2].events[0], &told[3].events[0]);
     assert_eq!(
         book.appointment.as_ref(),
-        Some(&booked),
+        Some(booked),
         "as of its revision, and as it was answered"
     );
     assert_eq!((&book.before, book.kind()), (&None, pb::ChangeKind::Booked));
@@ -250,8 +218,50 @@ async fn every_change_is_told_once_in_order_and_whole_and_the_same_live_as_repla
         pb::AppointmentState::Cancelled
     );
     assert_eq!(cancelled.calendar_ids, ["ada"]);
+}
+
+#[tokio::test]
+async fn every_change_is_told_once_in_order_and_whole_and_the_same_live_as_replayed() {
+    let bookd = Bookd::start().await;
+    bookd.open("ada", "09:00", "17:00").await;
+    let mut live = watch(&bookd, of_calendar("", 1)).await.unwrap();
+    let mut changes = changes_up_to(&mut live, 1).await;
+    assert_eq!(
+        revisions(&changes),
+        [1],
+        "and the mark of progress follows at once"
+    );
+    let booked = bookd.book(at("ada", "10:00")).await.unwrap();
+    changes.push(change(&mut live).await);
+    let id = booked.appointment_id.clone();
+    let moved = pb::RescheduleAppointmentRequest {
+        appointment_id: id.clone(),
+        start_time: at("ada", "12:00").start_time,
+        ..Default::default()
+    };
+    bookd.booking().reschedule_appointment(moved).await.unwrap();
+    changes.push(change(&mut live).await);
+    let cancel = pb::CancelAppointmentRequest {
+        appointment_id: id.clone(),
+        ..Default::default()
+    };
+    bookd.booking().cancel_appointment(cancel).await.unwrap();
+    changes.push(change(&mut live).await);
+    assert_eq!(revisions(&changes), [1, 2, 3, 4]);
+    let commands: Vec<&str> = changes.iter().map(|it| it.command.as_str()).collect();
+    assert_eq!(
+        commands,
+        [
+            "SetAvailability",
+            "BookAppointment",
+            "RescheduleAppointment",
+            "CancelAppointment"
+        ]
+    );
+    shows_each_revision(&changes, &booked);
     assert!(
-        told.iter()
+        changes
+            .iter()
             .all(|it| it.commit_time.unwrap().seconds == bookd.clock_seconds())
     );
     drop(live);
@@ -259,167 +269,11 @@ async fn every_change_is_told_once_in_order_and_whole_and_the_same_live_as_repla
     let mut again = watch(&bookd, of_calendar("", 1)).await.unwrap();
     assert_eq!(
         changes_up_to(&mut again, 4).await,
-        told,
+        changes,
         "from the store after a restart"
     );
     drop(again);
     bookd.stop().await;
-}
-
-#[tokio::test]
-async fn a_watch_resumed_a_thousand_times_at_random_misses_and_repeats_nothing_while_writers_write()
-{
-    // A ring so small that every watcher goes back and forth between it and the store; and the usual one.
-    for (tail_changes_max, seed) in [(16, 11), (WatchSettings::default().tail_changes_max, 12)] {
-        resume(tail_changes_max, seed).await;
-    }
-}
-
-async fn resume(tail_changes_max: usize, seed: u64) {
-    let bookd = start(WatchSettings {
-        tail_changes_max,
-        ..WatchSettings::default()
-    })
-    .await;
-    let calendars = ["ada", "bob", "cem"];
-    for calendar in calendars {
-        open_quarters(&bookd, calendar).await;
-    }
-    let writers = Writers::start(&bookd, &calendars);
-    let (mut chance, mut last) = (Chance(seed), 0);
-    for resumed in 0..1_000 {
-        let mut stream = watch(&bookd, of_calendar("", last + 1)).await.unwrap();
-        for _ in 0..chance.below(12) {
-            match said(&mut stream).await.unwrap() {
-                Message::Change(change) => {
-                    assert_eq!(change.revision, last + 1, "resumed {resumed} times");
-                    last = change.revision;
-                }
-                Message::Progress(progress) => {
-                    assert_eq!(progress.revision, last, "resumed {resumed} times")
-                }
-            }
-        }
-    }
-    writers.stop().await;
-    let newest = bookd.revision().await;
-    let mut stream = watch(&bookd, of_calendar("", last + 1)).await.unwrap();
-    let rest = changes_up_to(&mut stream, newest).await;
-    assert_eq!(revisions(&rest), (last + 1..=newest).collect::<Vec<_>>());
-    assert!(last > 1_000, "only {last} were read in pieces");
-    drop(stream);
-    bookd.stop().await;
-}
-
-/// What a calendar has, by what a list and the changes behind it say.
-type Model = BTreeMap<String, (Option<Timestamp>, Option<Timestamp>, i32, Vec<String>)>;
-
-fn note(model: &mut Model, calendar: &str, it: &pb::Appointment) {
-    let shown = (
-        it.start_time,
-        it.end_time,
-        it.state,
-        it.calendar_ids.clone(),
-    );
-    match it.calendar_ids.iter().any(|id| id == calendar) {
-        true => drop(model.insert(it.appointment_id.clone(), shown)),
-        false => drop(model.remove(&it.appointment_id)),
-    }
-}
-
-async fn listed(bookd: &Bookd, calendar: &str, page_size: i32) -> (Model, i64) {
-    let mut request = pb::ListAppointmentsRequest {
-        calendar_id: calendar.to_owned(),
-        states: (1..=8).collect(),
-        start_time: Some(Timestamp {
-            seconds: 0,
-            nanos: 0,
-        }),
-        page_size,
-        ..Default::default()
-    };
-    let mut model = Model::new();
-    loop {
-        let page = bookd
-            .lists()
-            .list_appointments(request.clone())
-            .await
-            .unwrap()
-            .into_inner();
-        page.appointments
-            .iter()
-            .for_each(|it| note(&mut model, calendar, it));
-        request.page_token = page.next_page_token;
-        if request.page_token.is_empty() {
-            return (model, page.revision);
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_list_at_a_revision_and_a_watch_behind_it_are_exact_while_writers_write() {
-    let bookd = Bookd::start().await;
-    let calendars = ["ada", "bob"];
-    for calendar in calendars {
-        open_quarters(&bookd, calendar).await;
-    }
-    let writers = Writers::start(&bookd, &calendars);
-    let mut watched = Vec::new();
-    for _ in 0..8 {
-        let (model, revision) = listed(&bookd, "ada", 7).await;
-        let stream = watch(&bookd, of_calendar("ada", revision + 1))
-            .await
-            .unwrap();
-        watched.push((model, revision, stream));
-        // Some more are written meanwhile.
-        let mut more = watch(&bookd, of_calendar("bob", 0)).await.unwrap();
-        for _ in 0..10 {
-            change(&mut more).await;
-        }
-    }
-    writers.stop().await;
-    let newest = bookd.revision().await;
-    let (now, _) = listed(&bookd, "ada", 1_000).await;
-    assert!(now.len() > 20);
-    for (mut model, revision, mut stream) in watched {
-        // A booking of its own ends the wait: a filtered watch is not woken by what others do.
-        let changes = async {
-            let mut changes = Vec::new();
-            while !(model_is(&model, &changes, &now)) {
-                changes.push(change(&mut stream).await);
-            }
-            changes
-        };
-        let changes = tokio::time::timeout(PATIENCE, changes)
-            .await
-            .expect("it gets there");
-        assert!(
-            changes
-                .iter()
-                .all(|it| it.revision > revision && it.revision <= newest)
-        );
-        assert!(
-            changes
-                .windows(2)
-                .all(|pair| pair[0].revision < pair[1].revision)
-        );
-        apply(&mut model, &changes);
-        assert_eq!(model, now);
-    }
-    bookd.stop().await;
-}
-
-fn apply(model: &mut Model, changes: &[pb::Change]) {
-    let events = changes.iter().flat_map(|it| &it.events);
-    events
-        .filter_map(|it| it.appointment.as_ref())
-        .for_each(|it| note(model, "ada", it));
-}
-
-fn model_is(model: &Model, changes: &[pb::Change], now: &Model) -> bool {
-    let mut model = model.clone();
-    apply(&mut model, changes);
-    model == *now
 }
 
 #[tokio::test]
@@ -442,7 +296,7 @@ async fn a_watch_is_told_of_its_calendars_and_of_no_others() {
     assert_eq!(revisions(&changes_up_to(&mut unborn, 3).await), [0; 0]);
     bookd.book(at("other", "09:00")).await.unwrap();
     bookd.book(at("acme/bob", "09:00")).await.unwrap();
-    // One change of two appointments: each watch is told of its own.
+    // One change has two appointments; each watch gets its own.
     let requests = vec![at("acme/ada", "10:00"), at("other", "10:00")];
     bookd
         .booking()
@@ -467,9 +321,9 @@ async fn a_watch_is_told_of_its_calendars_and_of_no_others() {
         );
     }
     assert_eq!(revisions(&changes_up_to(&mut unborn, 7).await), [7]);
-    // Nothing happens, and still it is said that nothing was missed.
+    // Without changes progress marks still say that nothing was missed.
     for _ in 0..3 {
-        let Message::Progress(progress) = said(&mut unborn).await.unwrap() else {
+        let Message::Progress(progress) = next_message(&mut unborn).await.unwrap() else {
             panic!("nothing changed")
         };
         assert_eq!(
@@ -497,7 +351,8 @@ async fn what_is_personal_is_told_as_it_is_now_wherever_the_change_is_read_from(
         ..at("ada", "10:00")
     };
     let booked = bookd.book(secret).await.unwrap();
-    // It reads one change and then nothing for a while: what waits for it was read before the removal.
+    // This watcher reads one change and pauses: the change that waits for it was read before the
+    // removal.
     let mut slow = bookd
         .engine()
         .watch(
@@ -544,8 +399,8 @@ async fn what_is_personal_is_told_as_it_is_now_wherever_the_change_is_read_from(
     );
     drop(slow);
     let mut again = watch(&bookd, of_calendar("ada", 2)).await.unwrap();
-    for told in changes_up_to(&mut again, 3).await {
-        let then = told.events[0].appointment.clone().unwrap();
+    for change in changes_up_to(&mut again, 3).await {
+        let then = change.events[0].appointment.clone().unwrap();
         assert_eq!(
             (then.invitee.unwrap().name.as_str(), then.note.as_str()),
             ("(removed)", "")
@@ -592,10 +447,10 @@ async fn a_thousand_watchers_are_told_of_their_own_calendar_each_and_of_nothing_
             bookd.book(at(calendar, clock)).await.unwrap();
         }
     }
-    let told = tokio::time::timeout(PATIENCE, watchers.join_all())
+    let outcomes = tokio::time::timeout(PATIENCE, watchers.join_all())
         .await
         .expect("all are told");
-    assert_eq!(told, vec![true; 1_000]);
+    assert_eq!(outcomes, vec![true; 1_000]);
     drop(channels);
     bookd.stop().await;
 }

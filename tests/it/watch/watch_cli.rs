@@ -1,4 +1,4 @@
-//! `bookd watch` and `bookd watch-slots`, as a person runs them.
+//! `bookd watch` and `bookd watch-slots` as a person runs them.
 
 use std::io::{BufRead, BufReader, Lines, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -29,7 +29,7 @@ impl Running {
         self.lines.next().unwrap().unwrap()
     }
 
-    /// Its exit code and what it complained of.
+    /// Waits for the end of the process; answers its exit code and its standard error.
     fn ended(mut self) -> (Option<i32>, String) {
         let mut complaint = String::new();
         self.child
@@ -47,7 +47,7 @@ fn call(process: &Process, words: &[&str]) {
     assert_eq!(code, Some(0), "{words:?}: {complaint}");
 }
 
-/// A line without its times and ids.
+/// The words of a line without times and ids.
 fn words(line: &str) -> Vec<&str> {
     let is_stable = |word: &&str| !word.contains(':') && word.len() != 36;
     line.split("  ").filter(is_stable).collect()
@@ -78,9 +78,9 @@ fn what_happens_is_shown_line_by_line_until_the_server_stops() {
         words(&people.line()),
         ["2", "booked", "ada", "default", "confirmed", "Grace Hopper"]
     );
-    let told: serde_json::Value = serde_json::from_str(&machines.line()).unwrap();
+    let message: serde_json::Value = serde_json::from_str(&machines.line()).unwrap();
     assert_eq!(
-        told["change"]["events"][0]["appointment"]["invitee"]["name"],
+        message["change"]["events"][0]["appointment"]["invitee"]["name"],
         "Grace Hopper"
     );
     assert_eq!(slots.line(), second.replace("+ ", "- "));

@@ -1,4 +1,4 @@
-//! How a watch ends, or does not begin: always with a reason, and with the revision to go on from.
+//! Ends and refusals of a watch: each has a reason, and the revision from which to go on.
 
 use std::time::{Duration, Instant};
 
@@ -15,12 +15,12 @@ use tonic::transport::Endpoint;
 
 use crate::harness::{Bookd, at};
 use crate::watch::{
-    Writers, change, changes_up_to, of_calendar, open_quarters, revisions, said, settings, start,
-    watch,
+    Writers, change, changes_up_to, next_message, of_calendar, open_quarters, revisions, settings,
+    start, watch,
 };
 use crate::words::{Refused, refused};
 
-/// Days that changes are kept in these tests.
+/// Days for which these tests keep changes.
 const KEPT: i64 = 2;
 
 async fn start_keeping() -> Bookd {
@@ -52,7 +52,7 @@ async fn history_that_is_gone_is_refused_with_the_oldest_that_is_left_and_the_sa
         }
     };
     let kept = bookd.book(tuesday("10:00")).await.unwrap();
-    // Everything is kept for two days, and to the second.
+    // Every change is kept for two days, to the second.
     bookd.advance(DAY).await;
     let mut all = watch(&bookd, of_calendar("", 1)).await.unwrap();
     assert_eq!(revisions(&changes_up_to(&mut all, 4).await), [1, 2, 3, 4]);
@@ -94,7 +94,7 @@ async fn history_that_is_gone_is_refused_with_the_oldest_that_is_left_and_the_sa
         assert_eq!(changes.changes.len(), 1);
         bookd = bookd.restart().await;
     }
-    // The last change stays for ever: the next one must know its number.
+    // The last change is never removed, because the next one needs its number.
     bookd.advance(400 * DAY).await;
     let bookd = bookd.restart().await;
     assert_eq!(bookd.revision().await, 4);
@@ -180,7 +180,7 @@ async fn a_watcher_that_falls_too_far_behind_is_cut_with_what_it_was_told_last()
         .watch(CalendarFilter::All, Revision(1), None)
         .await
         .unwrap();
-    // It is up to date once; whoever only catches up may be as far behind as he likes.
+    // The watcher is up to date once; one that is catching up may lag by any number.
     let mut last = Revision(0);
     loop {
         match slow.next().await.unwrap() {
@@ -210,6 +210,20 @@ async fn a_watcher_that_falls_too_far_behind_is_cut_with_what_it_was_told_last()
     bookd.stop().await;
 }
 
+/// A booking of `ada` so many quarters of an hour after noon.
+fn quarter(number: i64, note: &str) -> pb::BookAppointmentRequest {
+    let noon = at("ada", "12:00");
+    pb::BookAppointmentRequest {
+        start_time: noon.start_time.map(|start| prost_types::Timestamp {
+            seconds: start.seconds + number * 900,
+            ..start
+        }),
+        note: note.to_owned(),
+        appointment_type_id: "quarter".to_owned(),
+        ..noon
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_does_not_read_slows_nobody_and_is_cut_with_what_it_was_sent_last() {
     let stall_max = Duration::from_millis(20);
@@ -219,21 +233,10 @@ async fn a_client_that_does_not_read_slows_nobody_and_is_cut_with_what_it_was_se
     })
     .await;
     open_quarters(&bookd, "ada").await;
-    // More than any window holds is there for it to read.
+    // The changes are more than the windows of the connection hold.
     let long = "x".repeat(4_000);
     for number in 0..300 {
-        let start_time = at("ada", "12:00").start_time;
-        let start_time = start_time.map(|it| prost_types::Timestamp {
-            seconds: it.seconds + number * 900,
-            ..it
-        });
-        let book = pb::BookAppointmentRequest {
-            start_time,
-            note: long.clone(),
-            appointment_type_id: "quarter".to_owned(),
-            ..at("ada", "12:00")
-        };
-        bookd.book(book).await.unwrap();
+        bookd.book(quarter(number, &long)).await.unwrap();
     }
     let newest = bookd.revision().await;
     let endpoint = Endpoint::from_shared(format!("http://{}", bookd.address())).unwrap();
@@ -249,27 +252,16 @@ async fn a_client_that_does_not_read_slows_nobody_and_is_cut_with_what_it_was_se
         .unwrap()
         .into_inner();
     let mut reader = watch(&bookd, of_calendar("", newest + 1)).await.unwrap();
-    // Others write and read meanwhile, and that for longer than it may rest.
+    // Others write and read for longer than the watcher may stall.
     let (begun, mut number) = (Instant::now(), 0);
     while begun.elapsed() < stall_max * 10 || number < 20 {
-        let start_time = at("ada", "12:00").start_time;
-        let start_time = start_time.map(|it| prost_types::Timestamp {
-            seconds: it.seconds + (300 + number) * 900,
-            ..it
-        });
-        let appointment_type_id = "quarter".to_owned();
-        let book = pb::BookAppointmentRequest {
-            start_time,
-            appointment_type_id,
-            ..at("ada", "12:00")
-        };
-        bookd.book(book).await.unwrap();
+        bookd.book(quarter(300 + number, "")).await.unwrap();
         number += 1;
         assert_eq!(change(&mut reader).await.revision, newest + number);
     }
     let mut last = 0;
     let cut = loop {
-        match said(&mut stalled).await {
+        match next_message(&mut stalled).await {
             Ok(Message::Change(change)) => {
                 assert_eq!(change.revision, last + 1, "cut, but never skipped");
                 last = change.revision;
@@ -286,7 +278,10 @@ async fn a_client_that_does_not_read_slows_nobody_and_is_cut_with_what_it_was_se
         ),
         (&*last.to_string(), "1")
     );
-    assert!(last < newest, "it was served although it did not read");
+    assert!(
+        last < newest,
+        "the watcher was served although it did not read"
+    );
     drop((stalled, reader, client));
     bookd.stop().await;
 }
@@ -374,11 +369,11 @@ async fn a_server_that_stops_ends_every_watch_with_its_last_revision_and_waits_f
     assert_eq!(offers.message().await.unwrap().unwrap().added.len(), 7);
     let stopped = tokio::spawn(bookd.stop_beside_streams());
     for stream in [&mut changes, &mut filtered] {
-        let Message::Progress(progress) = said(stream).await.unwrap() else {
+        let Message::Progress(progress) = next_message(stream).await.unwrap() else {
             panic!("nothing changed")
         };
         assert_eq!(progress.revision, 2);
-        let end = Refused::of(&said(stream).await.unwrap_err());
+        let end = Refused::of(&next_message(stream).await.unwrap_err());
         assert!(end.is(Code::Unavailable, "SHUTTING_DOWN"), "{end:?}");
     }
     let last = offers.message().await.unwrap().unwrap();

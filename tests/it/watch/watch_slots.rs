@@ -1,4 +1,5 @@
-//! WatchSlots: the first set and what is added and removed come to what ListSlots answers, whatever happens.
+//! WatchSlots: the first set with all additions and removals is what ListSlots answers, after any
+//! command.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -15,12 +16,12 @@ use crate::words::{Refused, appointment_type, refused, rule, set_availability};
 use bookd_kit::readable::assert_readable;
 
 type Stream = Streaming<pb::WatchSlotsResponse>;
-/// By start, as a client keeps it.
+/// The offered slots by their start in seconds, as a client keeps them.
 type Offered = BTreeMap<i64, pb::Slot>;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Often enough that hardly any step goes by without a message.
+/// Settings with messages so frequent that hardly any step goes by without one.
 fn quick() -> WatchSettings {
     let (progress, slots_pause) = (Duration::from_millis(5), Duration::from_millis(1));
     WatchSettings {
@@ -33,7 +34,7 @@ fn quick() -> WatchSettings {
 async fn next(stream: &mut Stream) -> pb::WatchSlotsResponse {
     let message = tokio::time::timeout(PATIENCE, stream.message())
         .await
-        .expect("it comes in time");
+        .expect("a message comes in time");
     let message = message.unwrap().expect("a message");
     assert_readable(&message);
     message
@@ -43,7 +44,7 @@ fn seconds(slot: &pb::Slot) -> i64 {
     slot.start_time.unwrap().seconds
 }
 
-/// Takes away what is removed, which must be there as it is said, and puts what is added, which must not be there.
+/// Applies a message: a removed slot must be there as it is named, an added one must not be there.
 fn apply(offered: &mut Offered, message: &pb::WatchSlotsResponse) {
     for slot in &message.removed {
         assert_eq!(offered.remove(&seconds(slot)).as_ref(), Some(slot));
@@ -53,7 +54,7 @@ fn apply(offered: &mut Offered, message: &pb::WatchSlotsResponse) {
     }
 }
 
-/// A question, asked of ListSlots.
+/// The answer of ListSlots to the question of a watch: revision, time in seconds, slots.
 async fn listed(bookd: &Bookd, request: &pb::WatchSlotsRequest) -> (i64, i64, Offered) {
     let request = pb::ListSlotsRequest {
         calendar_ids: request.calendar_ids.clone(),
@@ -80,7 +81,8 @@ async fn listed(bookd: &Bookd, request: &pb::WatchSlotsRequest) -> (i64, i64, Of
     (answer.revision, answer.read_time.unwrap().seconds, offered)
 }
 
-/// Something that may change what is offered; what is refused changes nothing, which is as good.
+/// Makes a random call that may change the offered slots; a refused call changes nothing, which is
+/// as good.
 async fn step(bookd: &Bookd, chance: &mut Chance, booked: &mut Vec<String>) {
     let calendar_id = chance.of(&["ada", "bob"]).to_owned();
     let quarter = i64::try_from(chance.below(3 * 96)).unwrap() * 900;
@@ -127,26 +129,7 @@ async fn step(bookd: &Bookd, chance: &mut Chance, booked: &mut Vec<String>) {
                 .await
                 .unwrap();
         }
-        9 => {
-            let end_time = Some(Timestamp {
-                seconds: from + 5_400,
-                nanos: 0,
-            });
-            let periods = vec![pb::Period {
-                start_time,
-                end_time,
-            }];
-            let source = "work".to_owned();
-            let request = pb::PutBusyRequest {
-                calendar_id,
-                source,
-                start_time,
-                end_time,
-                periods,
-                ..Default::default()
-            };
-            bookd.availability().put_busy(request).await.unwrap();
-        }
+        9 => put_busy(bookd, calendar_id, from).await,
         10 => {
             class(
                 bookd,
@@ -158,6 +141,32 @@ async fn step(bookd: &Bookd, chance: &mut Chance, booked: &mut Vec<String>) {
         }
         _ => bookd.advance(chance.of(&[1, 59, 60, 301, 3_600])).await,
     }
+}
+
+/// Puts a busy period of an hour and a half.
+async fn put_busy(bookd: &Bookd, calendar_id: String, from: i64) {
+    let start_time = Some(Timestamp {
+        seconds: from,
+        nanos: 0,
+    });
+    let end_time = Some(Timestamp {
+        seconds: from + 5_400,
+        nanos: 0,
+    });
+    let periods = vec![pb::Period {
+        start_time,
+        end_time,
+    }];
+    let source = "work".to_owned();
+    let request = pb::PutBusyRequest {
+        calendar_id,
+        source,
+        start_time,
+        end_time,
+        periods,
+        ..Default::default()
+    };
+    bookd.availability().put_busy(request).await.unwrap();
 }
 
 async fn class(bookd: &Bookd, calendar: &str, notice: i64, capacity: i32) {
@@ -203,7 +212,7 @@ async fn follow(seed: u64, assignment: pb::Assignment) {
         step(&bookd, &mut chance, &mut booked).await;
         let (revision, time, list) = listed(&bookd, &request).await;
         lists.insert((revision, time), list);
-        // Most rounds wait until the watch has seen them; some let several gather.
+        // Most rounds wait until the watch has caught up; some let several changes gather.
         if round % 5 == 0 {
             continue;
         }
@@ -270,7 +279,7 @@ async fn only_what_touches_the_calendar_or_passes_in_time_is_said() {
         first.added[1..2],
         "and nothing was said of the other calendar"
     );
-    // 09:00 can be booked at that very second, and not at the next.
+    // The slot at 09:00 can be booked at that very second, and not at the next.
     bookd.set_clock("2027-01-04T09:00:00Z").await;
     bookd.set_clock("2027-01-04T09:00:01Z").await;
     let gone = next(&mut stream).await;
@@ -278,7 +287,7 @@ async fn only_what_touches_the_calendar_or_passes_in_time_is_said() {
         (gone.added.len(), &gone.removed[..], gone.revision),
         (0, &first.added[..1], 4)
     );
-    // A hold that runs out gives its time back.
+    // An expired hold releases its time.
     let start_time = at("ada", "12:00").start_time;
     let hold = pb::HoldAppointmentRequest {
         calendar_id: "ada".to_owned(),

@@ -1,4 +1,5 @@
-//! No call holds a whole change in memory, however many events it has: not a page, not a history, not a watch.
+//! No call holds a whole change in memory, however many events the change has: neither a page, nor
+//! a history, nor a watch.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -12,11 +13,12 @@ use crate::harness::connect;
 use crate::kill::Process;
 use crate::people::{bookd, said};
 
-/// Appointments of one import, which is one change.
+/// The calendars of one import, which is one change, and the appointments of each.
 const CALENDARS: usize = 20;
 const EACH: usize = 1_000;
-/// What the calls below may add to what a server holds, in KiB: the pages that SQLite keeps for its readers are most of it.
-/// Held whole, the change takes some 45 MiB more (2.2 KiB an event), and two callers hold it twice.
+/// The most memory, in KiB, that the calls below may add to a server. Most of it are the pages that
+/// SQLite keeps for its readers. A caller that held the change whole would take some 45 MiB more
+/// (2.2 KiB an event), and two callers twice that.
 const KIB_MAX: u64 = 44 * 1_024;
 
 fn import(folder: &Path) {
@@ -72,7 +74,7 @@ async fn changes(
     answer.changes.iter().map(|it| it.events.len()).sum()
 }
 
-/// All of the first change, as it is told to whoever watches these calendars.
+/// The number of events of the first change that a watch of these calendars gets.
 async fn watched(channel: &Channel, calendar_id: &str) -> usize {
     let request = pb::WatchAppointmentsRequest {
         start_revision: 1,

@@ -1,6 +1,7 @@
-//! Random calls of every unary RPC, and what came of each.
+//! Every unary RPC as a call, and the outcome of each call.
 //!
-//! A call can be sent again as it is: that is how a client finds out what became of one that was not answered.
+//! A call can be sent again unchanged: so a client finds out whether a call without an answer
+//! happened.
 
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::availability_service_client::AvailabilityServiceClient;
@@ -18,27 +19,28 @@ use tonic_types::StatusExt;
 
 use super::readable::readable;
 
-/// What an answer said.
+/// The content of an answer that is not an error.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answered {
     pub revision: i64,
-    /// All that it shows as of its revision, wherever they stand in it.
+    /// The appointments that it shows as of its revision, wherever they are in the message.
     pub appointments: Vec<pb::Appointment>,
-    /// Those that lie outside open time, which are read when the whole batch is done: as of its revision or a later one.
+    /// The appointments outside open time, which are read after the batch: as of its revision or a
+    /// later one.
     pub outside: Vec<pb::Appointment>,
-    /// Of a list that goes on.
+    /// The token of the next page of a list; empty when there is none.
     pub next_page_token: String,
 }
 
-/// What came of a call.
+/// The outcome of a call.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     Done(Answered),
-    /// Refused, and certainly not applied; the reason, and each rule that stood in the way with its calendar.
+    /// Refused, and certainly not applied: the reason, and each violation with its calendar.
     Refused(String, Vec<(String, String)>),
-    /// Nothing happened, and it is worth trying again; the reason.
+    /// Certainly not applied, and worth another attempt: the reason.
     Later(String),
-    /// It happened, or it did not.
+    /// Applied or not, nobody knows: the status or the reason.
     Unknown(String),
 }
 
@@ -68,7 +70,7 @@ impl Answered {
     }
 }
 
-/// Every appointment in a value, in order.
+/// Collects every appointment in a value, in order.
 fn gather(value: &Value, found: &mut Vec<pb::Appointment>) {
     match value {
         Value::Message(it) if it.descriptor().full_name() == "bookd.v1.Appointment" => {
@@ -82,7 +84,7 @@ fn gather(value: &Value, found: &mut Vec<pb::Appointment>) {
 }
 
 impl Outcome {
-    /// What an error says of the call.
+    /// The outcome that an error means for the call.
     pub fn of_status(status: &Status) -> Self {
         let details = status.get_error_details();
         let ours = details.error_info().filter(|info| info.domain == "bookd");
@@ -127,13 +129,13 @@ macro_rules! calls {
         }
 
         impl Call {
-            /// Of every call its method, as it stands in a request.
+            /// The path of every method, as a request has it.
             pub fn paths() -> Vec<String> {
                 let path = |client: &str, name| format!("/bookd.v1.{}/{name}", client.trim_end_matches("Client"));
                 vec![$($(path(stringify!($client), stringify!($name)),)*)*]
             }
 
-            /// The message as bytes.
+            /// The encoded message.
             pub fn encoded(&self) -> Vec<u8> {
                 match self {
                     $($(Self::$name(request) => request.encode_to_vec(),)*)*
@@ -146,7 +148,7 @@ macro_rules! calls {
                 }
             }
 
-            /// Sends it over a channel, or straight to routes.
+            /// Sends the call over a channel or to routes.
             pub async fn send<T>(&self, channel: &T) -> Result<Answered, Status>
             where
                 T: GrpcService<tonic::body::Body, Error: Into<StdError>> + Clone,
@@ -167,7 +169,7 @@ macro_rules! calls {
 macro_rules! request_ids {
     ($($name:ident)*) => {
         impl Call {
-            /// What it is repeated by, if it has any; none for calls that change nothing.
+            /// The request id, which may be empty; none for calls that change nothing.
             pub fn request_id(&self) -> Option<&str> {
                 match self {
                     $(Self::$name(request) => Some(&request.request_id),)*

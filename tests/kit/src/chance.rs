@@ -1,6 +1,6 @@
-//! Chance from a seed: the same seed, the same choices.
+//! Random choices from a seed: the same seed makes the same choices.
 
-/// SplitMix64.
+/// A generator of random numbers (SplitMix64) with its state.
 pub struct Chance(pub u64);
 
 impl Chance {
@@ -15,17 +15,17 @@ impl Chance {
         self.next() % bound
     }
 
-    /// One of these.
+    /// One of these choices, each equally likely.
     pub fn of<T: Clone>(&mut self, choices: &[T]) -> T {
         choices[usize::try_from(self.below(choices.len() as u64)).unwrap()].clone()
     }
 
-    /// True once in so many times.
+    /// True with a probability of one in `one_in`.
     pub fn is(&mut self, one_in: u64) -> bool {
         self.below(one_in) == 0
     }
 
-    /// Chance of its own for somebody else, so that neither disturbs the other.
+    /// A generator of its own for somebody else, so that neither disturbs the other.
     pub fn fork(&mut self) -> Self {
         Self(self.next())
     }

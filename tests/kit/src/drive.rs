@@ -1,4 +1,4 @@
-//! How the store reaches a disk of the proofs beside SQLite's own way.
+//! How the store reads and writes files of a disk in memory without SQLite.
 
 use std::io;
 use std::path::Path;
@@ -8,9 +8,9 @@ use bookd::store::sqlite::{Drive, Room};
 use rusqlite::ffi;
 
 use super::disk::{Code, Disk};
-use super::room::RoomOn;
+use super::disk_space::MemoryDiskSpace;
 
-/// What is written at a time of a file that is written anew.
+/// Bytes that are written at a time when a file is rewritten.
 const REWRITTEN_AT_A_TIME: usize = 16 * 1_024;
 
 impl Drive for Disk {
@@ -25,7 +25,7 @@ impl Drive for Disk {
     fn length(&self, file: &Path) -> io::Result<u64> {
         let (name, mut state) = (file.to_string_lossy(), self.state());
         let length = if state.exists(&name) {
-            state.size(&name).map_err(said)?
+            state.size(&name).map_err(io_error)?
         } else {
             0
         };
@@ -36,28 +36,28 @@ impl Drive for Disk {
         let at = usize::try_from(at).unwrap();
         self.state()
             .read(&file.to_string_lossy(), buffer, at)
-            .map_err(said)
+            .map_err(io_error)
     }
 
     fn rewrite(&self, file: &Path) -> io::Result<()> {
         let name = file.to_string_lossy();
         let mut state = self.state();
-        let mut content = vec![0; state.size(&name).map_err(said)?];
-        state.read(&name, &mut content, 0).map_err(said)?;
-        // As several writes: the power may go between.
+        let mut content = vec![0; state.size(&name).map_err(io_error)?];
+        state.read(&name, &mut content, 0).map_err(io_error)?;
+        // Several writes, so that the power can go between two of them.
         for (piece, bytes) in content.chunks(REWRITTEN_AT_A_TIME).enumerate() {
             state
                 .write(&name, bytes, piece * REWRITTEN_AT_A_TIME)
-                .map_err(said)?;
+                .map_err(io_error)?;
         }
-        state.sync(&name).map_err(said)
+        state.sync(&name).map_err(io_error)
     }
 
     fn room(&self) -> Box<dyn Room> {
-        Box::new(RoomOn::new(Arc::clone(&self.state), self.file()))
+        Box::new(MemoryDiskSpace::new(Arc::clone(&self.state), self.file()))
     }
 }
 
-fn said(code: Code) -> io::Error {
+fn io_error(code: Code) -> io::Error {
     io::Error::other(ffi::code_to_str(code))
 }

@@ -1,6 +1,7 @@
-//! What each fuzz target does with its bytes: whatever they are, the answer is one of the contract, and nothing breaks.
+//! What each fuzz target does with its bytes: for any bytes the answer is one of the contract, and
+//! nothing panics.
 //!
-//! `make fuzz` makes up bytes; `cargo test` replays those that are kept in `fuzz/kept`.
+//! `make fuzz` generates bytes; `cargo test` replays the inputs in `fuzz/kept`.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -39,7 +40,7 @@ use super::readable::assert_readable_answer;
 
 /// Monday the 1st of March 2027, 08:00 UTC.
 pub const NOW: i64 = 1_803_888_000;
-/// Requests of one input at most.
+/// The most requests of one input.
 const REQUESTS_MAX: usize = 24;
 
 pub(super) fn zones() -> Arc<Zones> {
@@ -55,7 +56,7 @@ pub(super) fn runtime() -> Runtime {
         .unwrap()
 }
 
-/// A service in memory, with nothing in it.
+/// A service on an empty store in memory.
 async fn service() -> (Engine, Routes) {
     service_on(
         Memory::new(7),
@@ -65,7 +66,7 @@ async fn service() -> (Engine, Routes) {
 }
 
 pub async fn service_on(store: Memory, clock: Arc<ManualClock>) -> (Engine, Routes) {
-    // So that series come in parts.
+    // Watches send series in parts.
     let watch = WatchSettings {
         part_events_max: 2,
         ..WatchSettings::default()
@@ -82,9 +83,9 @@ pub async fn service_on(store: Memory, clock: Arc<ManualClock>) -> (Engine, Rout
     (engine, routes)
 }
 
-/// The same with a calendar and its types.
+/// A service on a store in memory with one calendar and its types.
 async fn opened() -> (Engine, Routes) {
-    /// What opens the first calendar.
+    /// How many calls open the first calendar.
     const CALLS: usize = 5;
     let (engine, routes) = service().await;
     let mut caller = Caller::new("owner", Chance(7));
@@ -103,7 +104,7 @@ fn path_of(call: &Call) -> String {
         .unwrap()
 }
 
-/// One request, as it comes from the network; the code, and the error if it is one.
+/// Sends one request as bytes, and answers the code, with the status if it is an error.
 async fn post(routes: &Routes, path: &str, message: Vec<u8>) -> (Code, Option<Status>) {
     let mut body = vec![0];
     body.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
@@ -120,13 +121,14 @@ async fn post(routes: &Routes, path: &str, message: Vec<u8>) -> (Code, Option<St
         Status::from_header_map(&trailers).or_else(|| Status::from_header_map(&parts.headers));
     let status = status.expect("every answer has a status");
     if status.code() == Code::Ok {
-        // Behind a byte that says that it is not compressed, and four with its length.
+        // The message follows one byte for the compression and four for the length.
         assert_readable_answer(path, &collected.to_bytes()[5..]);
     }
     (status.code(), (status.code() != Code::Ok).then_some(status))
 }
 
-/// An error is one of the contract: never INTERNAL, always with a reason that the contract knows.
+/// Asserts that an error is one of the contract: never INTERNAL or UNKNOWN, always with a reason
+/// that the contract has.
 pub(super) fn is_of_the_contract(path: &str, status: &Status) {
     assert!(
         !matches!(status.code(), Code::Internal | Code::Unknown),
@@ -144,8 +146,8 @@ pub(super) fn is_of_the_contract(path: &str, status: &Status) {
     );
 }
 
-/// Bytes as requests, one after the other: a method, two bytes of length, a message. Each is answered, and an error
-/// has changed nothing.
+/// Bytes as a sequence of requests: one byte for the method, two for the length, then the message.
+/// Each is answered, and an error changes nothing.
 pub fn requests(mut bytes: &[u8]) {
     let paths = Call::paths();
     runtime().block_on(async {
@@ -172,7 +174,7 @@ pub fn requests(mut bytes: &[u8]) {
     });
 }
 
-/// Some input of `requests` that is valid: what a fuzzer begins with.
+/// A valid input of `requests`, as a seed for the fuzzer.
 pub fn valid_requests(seed: u64) -> Vec<u8> {
     let mut caller = Caller::new("seed", Chance(seed));
     let paths = Call::paths();
@@ -188,7 +190,8 @@ pub fn valid_requests(seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// Bytes as what a peer sends on a connection: it ends, and another peer is served.
+/// Bytes as everything that a peer sends on a connection: the connection ends, and another peer is
+/// served.
 pub fn frames(bytes: &[u8]) {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let runtime = runtime();
@@ -206,7 +209,7 @@ pub fn frames(bytes: &[u8]) {
         };
         let (mut ours, theirs) = tokio::io::duplex(1 << 16);
         let served = tokio::spawn(serve(theirs));
-        // Half of the inputs get the preface for nothing.
+        // For half of the inputs the preface of HTTP/2 is sent first.
         let is_http2 = bytes.first().is_some_and(|first| first % 2 == 0);
         let written = async {
             if is_http2 {
@@ -222,7 +225,7 @@ pub fn frames(bytes: &[u8]) {
         };
         let _closed_early = tokio::time::timeout(Duration::from_secs(60), written).await;
         drop(ours);
-        // Time is virtual: whatever timer ends it comes at once.
+        // Time is virtual, so that the timer which ends the connection fires at once.
         tokio::time::timeout(Duration::from_secs(7_200), served)
             .await
             .expect("a connection ends")
@@ -237,7 +240,8 @@ pub fn frames(bytes: &[u8]) {
     });
 }
 
-/// Bytes as a compiled time zone: refused, or a clock that is one.
+/// Bytes as a compiled time zone (TZif): refused, or a zone whose conversions agree with each
+/// other.
 pub fn zone_file(bytes: &[u8]) {
     let Ok(zone) = from_tzif("Fuzzed/Zone", bytes) else {
         return;
@@ -259,7 +263,7 @@ pub fn zone_file(bytes: &[u8]) {
     assert!(!seen.is_empty());
 }
 
-/// Bytes as a file to import: it is taken, or each mistake is told.
+/// Bytes as a file to import: accepted, or refused with every mistake.
 pub fn import_file(bytes: &[u8]) {
     let folder = tempfile::tempdir_in(if std::path::Path::new("/dev/shm").exists() {
         "/dev/shm"
@@ -285,7 +289,7 @@ pub fn import_file(bytes: &[u8]) {
     };
     for calendar in [None, Some("ada")] {
         let exit = import::run(&config(calendar));
-        // It could be imported, it is no text, or it is wrong.
+        // The file can be imported, is not text, or is invalid.
         assert!(
             matches!(exit, Exit::Done | Exit::Failed | Exit::Invalid),
             "{exit:?}"

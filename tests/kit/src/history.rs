@@ -1,7 +1,7 @@
-//! What clients were answered, and what must be true of it beside the log: one function for each promise.
+//! The judges of what clients were answered, beside the log: one function for each promise.
 //!
-//! The promises that a store alone must keep (no conflict, an unbroken log, rows that are what the log made of them)
-//! are judged by `bookd::admin::check`, which `bookd check` runs as well.
+//! `bookd::admin::check`, which `bookd check` runs too, judges the promises that a store alone must
+//! keep: no conflict, an unbroken log, and rows that follow from the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,26 +11,26 @@ use bookd_core::log::LogEntry;
 use super::calls::{Answered, Call, Outcome};
 use super::log::{Log, is_expiry, number};
 use super::pages::r4_all_pages_of_a_list_are_of_one_revision;
-use super::persons::r2_what_is_personal_is_as_it_was_said;
+use super::personal_data::r2_what_is_personal_is_as_it_was_said;
 use super::refusals::r4_what_is_refused_as_taken_was_taken;
 use super::timeline::Timeline;
-use super::watched::{Watched, r5_watchers_are_told_everything_once};
+use super::watch_record::{WatchRecord, r5_watchers_are_told_everything_once};
 
-/// A moment in the order of all that happened to all clients.
+/// A position in the order of everything that happened to all clients.
 pub type Moment = u64;
 
-/// One call, from the first attempt to the last.
+/// One call of a client, with all its attempts.
 #[derive(Clone, Debug)]
 pub struct Op {
     pub client: String,
     pub call: Call,
-    /// Before anything was sent.
+    /// The moment before the first attempt was sent.
     pub invoked: Moment,
-    /// When the first answer came that was not an error.
+    /// The moment of the first answer that was not an error.
     pub answered: Option<Moment>,
-    /// Of every attempt, in order.
+    /// The outcome of every attempt, in order.
     pub outcomes: Vec<Outcome>,
-    /// When each of them came.
+    /// The moment of each outcome.
     at: Vec<Moment>,
 }
 
@@ -59,7 +59,7 @@ impl Op {
         self.all_done().next().map(|(_, answered)| answered)
     }
 
-    /// Every answer that was not an error, with its place among the outcomes.
+    /// Every answer that was not an error, with the index of its outcome.
     fn all_done(&self) -> impl Iterator<Item = (usize, &Answered)> {
         self.outcomes
             .iter()
@@ -70,26 +70,26 @@ impl Op {
             })
     }
 
-    /// The same, with the moment at which each came.
+    /// Every answer that was not an error, with the index and the moment of its outcome.
     pub fn answers(&self) -> impl Iterator<Item = (usize, Moment, &Answered)> {
         self.all_done()
             .map(|(place, answered)| (place, self.at[place], answered))
     }
 
-    /// A moment before which the attempt at this place was not sent.
+    /// A moment before which the attempt with this index was not sent.
     pub fn asked_at(&self, place: usize) -> Moment {
         place
             .checked_sub(1)
             .map_or(self.invoked, |before| self.at[before])
     }
 
-    /// When the outcome at this place came.
+    /// The moment of the outcome with this index.
     pub fn answered_at(&self, place: usize) -> Moment {
         self.at[place]
     }
 
-    /// The first and the last revision as of which one of its answers may show its appointments: the answer's own, or of a
-    /// repetition any that stood while it was under way.
+    /// The first and the last revision as of which an answer may show its appointments: the
+    /// answer's own revision, or for a repetition any revision that stood while it was under way.
     pub fn shown_at(
         &self,
         (place, at, answered): (usize, Moment, &Answered),
@@ -106,8 +106,8 @@ impl Op {
         (first.max(revision), last.max(revision))
     }
 
-    /// The changes that it is known to have made: by its request id, which may be that of others, too; without one
-    /// each attempt makes a change of its own.
+    /// The revisions that the call is known to have made: by its request id, which other calls may
+    /// share. Without a request id each attempt makes a change of its own.
     pub fn made(&self, log: &Log) -> Vec<i64> {
         if self.is_nameless() && self.always_changes() {
             return self
@@ -118,19 +118,20 @@ impl Op {
         log.made_by(self).into_iter().collect()
     }
 
-    /// Whether it changes something and has no request id: sent again it is another request.
+    /// Whether the call changes something and has an empty request id, so that another attempt is
+    /// another request.
     fn is_nameless(&self) -> bool {
         self.call.request_id() == Some("")
     }
 
-    /// Whether the outcome at this place may be of a request that had happened before.
+    /// Whether the outcome with this index may be that of an earlier request.
     fn may_be_repeated(&self, place: usize, ops: &[Self]) -> bool {
         let may_have_happened = |it: &Outcome| matches!(it, Outcome::Done(_) | Outcome::Unknown(_));
         !self.is_nameless()
             && (self.outcomes[..place].iter().any(may_have_happened) || self.has_twin(ops))
     }
 
-    /// Whether another call was the same, request id and all.
+    /// Whether another call was the same request, with the same request id.
     fn has_twin(&self, ops: &[Self]) -> bool {
         !self.is_nameless()
             && ops.iter().any(|it| {
@@ -139,7 +140,7 @@ impl Op {
             })
     }
 
-    /// Whether it was refused for this reason, and came to nothing else.
+    /// Whether the call was refused for this reason and never answered OK.
     pub fn is_refused(&self, reason: &str) -> bool {
         self.done().is_none()
             && self
@@ -152,8 +153,8 @@ impl Op {
         self.call.name() == other.call.name() && self.call.encoded() == other.call.encoded()
     }
 
-    /// Whether it may have happened without an answer that says so: what is still under way may yet happen, even
-    /// after a refusal.
+    /// Whether the call may have been applied without an answer that says so: an attempt that is
+    /// still under way may be applied even after a refusal of another attempt.
     pub fn may_have_happened(&self) -> bool {
         self.done().is_none() && self.has_unknown()
     }
@@ -164,12 +165,12 @@ impl Op {
             .any(|it| matches!(it, Outcome::Unknown(_)))
     }
 
-    /// Whether nobody knows what became of it even now that nothing is under way any more.
+    /// Whether the outcome stays unknown when nothing is under way any more.
     fn is_open(&self) -> bool {
         self.may_have_happened() && !matches!(self.outcomes.last(), Some(Outcome::Refused(..)))
     }
 
-    /// Whether no attempt may have happened after the last answer.
+    /// Whether no attempt can have been applied after the last answer.
     pub fn is_settled(&self) -> bool {
         !self.has_unknown()
             || matches!(
@@ -178,21 +179,22 @@ impl Op {
             )
     }
 
-    /// Whether it asks for what stood at an earlier revision, as the later pages of a list do.
+    /// Whether the call asks for the state at an earlier revision, as the later pages of a list do.
     pub fn is_of_earlier(&self) -> bool {
         matches!(&self.call, Call::ListAppointments(request) if !request.page_token.is_empty())
     }
 
-    /// Whether it is a call that changes nothing.
+    /// Whether the call is one that changes nothing.
     fn is_read(&self) -> bool {
         self.call.request_id().is_none()
     }
 
-    /// Whether an OK always means a new revision. Others answer OK, too, when all is as wanted already.
+    /// Whether OK always means a new revision. Other calls are answered OK also if everything is as
+    /// they want already.
     fn always_changes(&self) -> bool {
         use Call as C;
         match &self.call {
-            // A hold that was confirmed already is answered as it is.
+            // A hold that is confirmed already is answered as it is.
             C::BookAppointment(request) => request.hold_id.is_empty(),
             call => matches!(
                 call,
@@ -202,9 +204,9 @@ impl Op {
     }
 }
 
-/// R2: what was acknowledged is in the log, at its revision; and every appointment in an answer, of reads too, is what
-/// the log says that it was at the answer's revision. A repetition shows it as it is when that is answered; what lies outside
-/// open time is shown as the batch left it.
+/// R2: an acknowledged change is in the log at its revision, and every appointment in an answer, of
+/// reads too, is what the log has at the answer's revision. A repetition shows the appointment as
+/// of the moment of its answer; appointments outside open time are shown as the batch left them.
 pub fn r2_what_was_acknowledged_is_kept(ops: &[Op], log: &Log, timeline: &Timeline) -> Vec<String> {
     let mut found = Vec::new();
     for op in ops {
@@ -239,8 +241,8 @@ pub fn r2_what_was_acknowledged_is_kept(ops: &[Op], log: &Log, timeline: &Timeli
     found
 }
 
-/// R3: one request, one effect, one answer: repetitions name the same revision and appointments, others never do, and
-/// what comes under the same id with another request is refused.
+/// R3: one request has one effect and one answer: repetitions name the same revision and
+/// appointments, other requests never do, and another request under the same id is refused.
 pub fn r3_one_request_has_one_effect(ops: &[Op], log: &Log) -> Vec<String> {
     let mut found = Vec::new();
     let mut owners: BTreeMap<i64, &str> = BTreeMap::new();
@@ -265,7 +267,8 @@ pub fn r3_one_request_has_one_effect(ops: &[Op], log: &Log) -> Vec<String> {
                 "R3 {name} was answered OK, and its request is not remembered: {op:?}"
             ));
         }
-        // Where all was as wanted already nothing is remembered, and a repetition may change something.
+        // Where everything was as wanted already, nothing is remembered, and a repetition may
+        // change something.
         let is_it = |it: &&Answered| op.always_changes() || Some(it.revision) == made;
         let mut after = done.into_iter().skip_while(|it| !is_it(it));
         let Some(first) = after.next() else { continue };
@@ -287,7 +290,7 @@ pub fn r3_one_request_has_one_effect(ops: &[Op], log: &Log) -> Vec<String> {
     found
 }
 
-/// R3: once a request was answered that it changed something, another one under its id is refused.
+/// R3: after an answer that a request changed something, another request under its id is refused.
 fn r3_an_id_is_good_for_one_request(ops: &[Op], log: &Log) -> Vec<String> {
     let mut by_id: BTreeMap<&str, Vec<&Op>> = BTreeMap::new();
     for op in ops.iter().filter(|op| !op.is_nameless()) {
@@ -333,7 +336,7 @@ fn r3_an_id_is_good_for_one_request(ops: &[Op], log: &Log) -> Vec<String> {
     found
 }
 
-/// R4: what was answered before another call began was seen by it: revisions respect real time.
+/// R4: a call sees every change that was answered before it began: revisions respect real time.
 pub fn r4_revisions_respect_real_time(ops: &[Op], log: &Log) -> Vec<String> {
     let mut found = Vec::new();
     let mut answered: Vec<(Moment, i64)> = ops
@@ -354,7 +357,7 @@ pub fn r4_revisions_respect_real_time(ops: &[Op], log: &Log) -> Vec<String> {
         }
         let Some(done) = op.done() else { continue };
         let is_new = op.always_changes() || log.made_by(op) == Some(done.revision);
-        // What was asked and done before is answered as it was done.
+        // A repeated request is answered as the first time.
         let is_repeated = (is_new || !log.remembers_all) && op.has_twin(ops);
         let is_behind = done.revision < newest || (is_new && done.revision == newest);
         if is_behind && !is_repeated {
@@ -365,7 +368,7 @@ pub fn r4_revisions_respect_real_time(ops: &[Op], log: &Log) -> Vec<String> {
     found
 }
 
-/// R7: what one answer names happened in one change.
+/// R7: all appointments of one answer were changed by one revision.
 pub fn r7_one_answer_is_one_change(ops: &[Op], log: &Log) -> Vec<String> {
     let several = ops.iter().filter(|op| op.always_changes());
     let torn = several.filter(|op| {
@@ -376,8 +379,8 @@ pub fn r7_one_answer_is_one_change(ops: &[Op], log: &Log) -> Vec<String> {
         .collect()
 }
 
-/// R10: an error means not applied: each change is an expiry, or the one call that made it was answered so, or has no
-/// request id to ask by.
+/// R10: an error means that nothing was applied: each change is the record of expired appointments,
+/// or its one call was answered OK, or the call has no request id by which to find out.
 pub fn r10_every_change_has_its_answer(ops: &[Op], log: &Log) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     found.extend(
@@ -416,7 +419,7 @@ pub fn r10_every_change_has_its_answer(ops: &[Op], log: &Log) -> Vec<String> {
     found
 }
 
-/// Whether a change is what this call would make of a new claim.
+/// Whether a change is what this call would make as a new claim.
 fn is_wanted_by(change: &LogEntry, call: &Call) -> bool {
     let (start, type_id, calendars) = match call {
         Call::BookAppointment(it) => (it.start_time, &it.appointment_type_id, &it.calendar_ids),
@@ -433,8 +436,8 @@ fn is_wanted_by(change: &LogEntry, call: &Call) -> bool {
     change.cause.name() == call.name() && change.appointments().any(|it| is_it(&it.after))
 }
 
-/// All of them.
-pub fn check(ops: &[Op], watched: &[Watched], log: &Log) -> Vec<String> {
+/// Runs all judges and answers what is wrong.
+pub fn check(ops: &[Op], watched: &[WatchRecord], log: &Log) -> Vec<String> {
     let timeline = Timeline::new(ops, log);
     let mut found = r2_what_was_acknowledged_is_kept(ops, log, &timeline);
     found.extend(r2_what_is_personal_is_as_it_was_said(

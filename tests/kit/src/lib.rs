@@ -1,4 +1,5 @@
-//! What every proof shares: chance from a seed, random calls, the record of what was answered, and its checkers.
+//! What every proof shares: chance from a seed, random calls, the record of what was answered, and
+//! its checkers.
 //!
 //! Compiled once for integration tests, the simulation and fuzzing.
 #![allow(
@@ -13,20 +14,21 @@ pub mod caller;
 pub mod calls;
 pub mod chance;
 pub mod disk;
+pub mod disk_space;
 pub mod drive;
 pub mod fuzzed;
 pub mod fuzzed_calls;
+pub mod fuzzed_pages;
 pub mod history;
 pub mod locks;
 pub mod log;
 pub mod pages;
 pub mod panics;
-pub mod persons;
-pub mod powered;
+pub mod personal_data;
+pub mod power_loss;
 pub mod readable;
 pub mod refusals;
-pub mod room;
+pub mod slot_probe;
 pub mod timeline;
-pub mod tried;
 pub mod vfs;
-pub mod watched;
+pub mod watch_record;

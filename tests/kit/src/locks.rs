@@ -8,7 +8,7 @@ use super::disk::Code;
 
 /// The size of a region of the WAL index.
 const REGION: usize = 32 * 1_024;
-/// Slots for locks of the WAL index.
+/// The number of lock slots of the WAL index.
 const SHM_LOCKS: usize = 8;
 
 /// Who has which lock of a database file (SQLite, "File Locking And Concurrency").
@@ -28,7 +28,7 @@ struct ShmLock {
     exclusive: Option<u64>,
 }
 
-/// A piece of the WAL index, shared by all connections.
+/// A region of the WAL index, shared by all connections.
 pub struct Region(pub std::cell::UnsafeCell<[u8; REGION]>);
 
 impl Region {
@@ -61,7 +61,7 @@ impl Locks {
         Ok(())
     }
 
-    /// Goes back to SHARED, or to nothing.
+    /// Lowers a lock to SHARED, or releases it.
     pub fn unlock(&mut self, handle: u64, level: i32) {
         for holder in [&mut self.reserved, &mut self.pending, &mut self.exclusive] {
             if *holder == Some(handle) {
@@ -90,7 +90,7 @@ impl Locks {
         regions.get(number).cloned()
     }
 
-    /// Takes or gives back locks of the WAL index.
+    /// Takes or releases locks of the WAL index.
     pub fn shm_lock(
         &mut self,
         handle: u64,
@@ -124,7 +124,7 @@ impl Locks {
         Ok(())
     }
 
-    /// The connection is gone, and its locks with it.
+    /// Releases all locks of a connection that is closed.
     pub fn leave(&mut self, handle: u64) {
         for slot in &mut self.shm {
             slot.shared.retain(|it| *it != handle);

@@ -1,4 +1,5 @@
-//! The log as the judges read it: every change, what each appointment was made by it, and which request made it.
+//! The log as the judges read it: every change, every image of each appointment, and the request of
+//! each change.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -20,10 +21,11 @@ use prost_types::{Duration, Timestamp};
 use super::calls::Answered;
 use super::history::Op;
 
-/// The fields of an appointment that are personal: no revision has them, they show as they are now.
+/// The personal fields of an appointment: no revision has them, and every answer shows them as they
+/// are now.
 pub const PERSONAL: [&str; 5] = ["invitee", "note", "metadata", "cancel_reason", "location"];
 
-/// The same appointment without anything personal.
+/// The appointment with its personal fields empty.
 pub fn impersonal(it: &pb::Appointment) -> pb::Appointment {
     let (note, cancel_reason, location) = Default::default();
     pb::Appointment {
@@ -36,31 +38,31 @@ pub fn impersonal(it: &pb::Appointment) -> pb::Appointment {
     }
 }
 
-/// All changes in the store, by revision. None is ever missing where nothing is compacted.
+/// All changes of a store, by revision. None is missing unless the log was compacted.
 pub struct Log {
     pub changes: Vec<LogEntry>,
     lives: HashMap<String, Life>,
     code_key: u64,
-    /// Of each request that was remembered its change.
+    /// The revision that each remembered request made.
     made: BTreeMap<String, i64>,
-    /// Whether the store remembers every request there was; it forgets those of long ago.
+    /// Whether the store still remembers every request; it forgets old ones.
     pub remembers_all: bool,
 }
 
-/// One appointment, from first to last.
+/// One appointment with everything that the log has of it.
 struct Life {
     id: AppointmentId,
     key: AppointmentKey,
     create_time: Instant,
     occurrence: Option<OccurrenceOf>,
-    /// As its row has it at the end.
+    /// The personal data that its row has at the end.
     person: Person,
     /// Every image that the log has, by the revision that made it.
     images: BTreeMap<i64, Image>,
 }
 
 impl Log {
-    /// Reads all of it, and what the store remembers of the requests of these calls.
+    /// Reads the whole log, and what the store remembers of the requests of these calls.
     pub fn read(store: &mut dyn Store, ops: &[Op]) -> Self {
         let mut reader = store.reader().unwrap();
         let changes = whole_log(&mut *reader);
@@ -105,7 +107,8 @@ impl Log {
         }
     }
 
-    /// The same of a life so long that requests were forgotten: which of them made what is not judged.
+    /// Reads the log of a store that has forgotten requests: which request made which change is not
+    /// judged.
     pub fn read_of_a_long_life(store: &mut dyn Store) -> Self {
         Self {
             remembers_all: false,
@@ -122,21 +125,21 @@ impl Log {
         self.changes.get(at)
     }
 
-    /// The requests that are remembered, each with the change that it made.
+    /// The remembered requests, each with the revision that it made.
     pub fn made(&self) -> impl Iterator<Item = (&str, i64)> {
         self.made
             .iter()
             .map(|(id, revision)| (id.as_str(), *revision))
     }
 
-    /// The change that this call made, if its request made one and it is of this kind: under one request id a call
-    /// of another kind may have been first.
+    /// The revision that this call made, if its request made one and the change is of this kind: a
+    /// call of another kind may have had the same request id before.
     pub fn made_by(&self, op: &Op) -> Option<i64> {
         let revision = *self.made.get(op.call.request_id()?)?;
         (self.at(revision)?.cause.name() == op.call.name()).then_some(revision)
     }
 
-    /// Whether this revision is a change of all of these appointments.
+    /// Whether the answer's revision changed all appointments of the answer.
     pub fn touches(&self, answered: &Answered) -> bool {
         let Some(change) = self.at(answered.revision) else {
             return false;
@@ -149,14 +152,14 @@ impl Log {
         answered.appointments.iter().all(is_touched)
     }
 
-    /// What the row of each appointment has of its person at the end.
+    /// The personal data that the row of each appointment has at the end.
     pub fn rows(&self) -> impl Iterator<Item = (&str, &Person)> {
         self.lives
             .iter()
             .map(|(id, life)| (id.as_str(), &life.person))
     }
 
-    /// Of which series an appointment is an occurrence; empty of none.
+    /// The id of the series of an appointment; empty if it is of none.
     pub fn series(&self, id: &str) -> String {
         let occurrence = self.lives.get(id).and_then(|life| life.occurrence);
         occurrence
@@ -168,7 +171,7 @@ impl Log {
         self.lives.get(id).map(|life| &life.images)
     }
 
-    /// What an appointment was at these revisions, one image for each change of it.
+    /// The images of an appointment at these revisions, one for each change.
     pub fn between(&self, id: &str, from: i64, upto: i64) -> impl Iterator<Item = &Image> {
         let then = self.latest(id, from).into_iter();
         let later = self
@@ -179,7 +182,7 @@ impl Log {
             .chain(later.map(|(_, image)| image))
     }
 
-    /// Every image of every appointment, with the revisions at which it was how things stood.
+    /// Every image of every appointment, with the revisions during which it stood.
     pub fn standing(&self) -> impl Iterator<Item = (&str, Range<i64>, &Image)> {
         self.lives.iter().flat_map(|(id, life)| {
             let ends = life.images.keys().copied().skip(1).chain([i64::MAX]);
@@ -190,14 +193,15 @@ impl Log {
         })
     }
 
-    /// What an appointment was made by its last change at or before a revision.
+    /// The image of an appointment at a revision, with the revision that made it.
     pub fn latest(&self, id: &str, revision: i64) -> Option<(i64, &Image)> {
         let (at, image) = self.images(id)?.range(..=revision).next_back()?;
         Some((*at, image))
     }
 
-    /// Whether an appointment was shown as this image of it has it, in every field but those that are personal, which
-    /// show as they are now. What has run out may show so before the log says it.
+    /// Whether an appointment is shown as this image, in every field but the personal ones, which
+    /// are shown as they are now. An appointment that has expired may be shown so before the log
+    /// has it.
     pub fn is_as(&self, image: &Image, shown: &pb::Appointment, may_have_run_out: bool) -> bool {
         let Some(life) = self.lives.get(&shown.appointment_id) else {
             return false;
@@ -210,7 +214,8 @@ impl Log {
 }
 
 impl Life {
-    /// Written down here a second time, field by field, so that a field that is new must be judged.
+    /// A second rendering of an appointment, field by field, so that a new field does not compile
+    /// until it is judged.
     fn shown_as(
         &self,
         image: &Image,
@@ -259,7 +264,7 @@ impl Life {
             create_time: Some(timestamp(self.create_time)),
             update_time: Some(timestamp(image.update_time)),
             revision,
-            // `PERSONAL`.
+            // The personal fields (`PERSONAL`).
             invitee: shown.invitee.clone(),
             note: shown.note.clone(),
             metadata: shown.metadata.clone(),
@@ -299,20 +304,20 @@ fn wire_rules(rules: IgnoredRules) -> Vec<i32> {
         .collect()
 }
 
-/// Every change of a store, whole, however many parts it comes in.
+/// Every change of a store, with the parts of each put together.
 pub fn whole_log(reader: &mut dyn Reader) -> Vec<LogEntry> {
     let (mut changes, mut from): (Vec<LogEntry>, _) = (Vec::new(), LogPosition::of(Revision(1)));
     loop {
         let page = reader
             .changes_from(from, &CalendarFilter::All, PART_EVENTS_MAX)
             .unwrap();
-        for told in page.changes {
+        for part in page.changes {
             match changes
                 .last_mut()
-                .filter(|it| it.revision == told.entry.revision)
+                .filter(|it| it.revision == part.entry.revision)
             {
-                Some(entry) => entry.events.extend(told.entry.events),
-                None => changes.push(told.entry),
+                Some(entry) => entry.events.extend(part.entry.events),
+                None => changes.push(part.entry),
             }
         }
         if page.next == from {
@@ -322,7 +327,7 @@ pub fn whole_log(reader: &mut dyn Reader) -> Vec<LogEntry> {
     }
 }
 
-/// Whether nobody sent a change: something ran out.
+/// Whether a change is the record of expired appointments, which nobody sent.
 pub fn is_expiry(change: &LogEntry) -> bool {
     change.cause == Cause::Expiry
 }

@@ -1,4 +1,5 @@
-//! Whether the pages of a list are together what stood at one revision, however much happened between them.
+//! R4 for lists: all pages together show what stood at one revision, whatever changed between the
+//! pages.
 
 use std::collections::HashMap;
 
@@ -10,10 +11,10 @@ use super::calls::{Answered, Call};
 use super::history::Op;
 use super::log::{Log, wire_state};
 
-/// A list that is read page by page: what is asked for, without which page of it.
+/// A list that is read page by page: its encoded request without page token and page size.
 type List = Vec<u8>;
 
-/// Where the next page of a list begins, as the page before it was answered.
+/// Where the next page of a list begins: the revision and the last appointment of the page before.
 #[derive(PartialEq, Eq, Debug)]
 struct Position<'a> {
     revision: i64,
@@ -29,7 +30,7 @@ fn list(request: &pb::ListAppointmentsRequest) -> List {
     .encode_to_vec()
 }
 
-/// Every page of every list, in the order in which they were asked for.
+/// Every answered page of every list, in the order of the calls.
 fn pages(ops: &[Op]) -> impl Iterator<Item = (&pb::ListAppointmentsRequest, &Answered)> {
     ops.iter().flat_map(|op| {
         let request = match &op.call {
@@ -43,9 +44,9 @@ fn pages(ops: &[Op]) -> impl Iterator<Item = (&pb::ListAppointmentsRequest, &Ans
     })
 }
 
-/// R4: the later pages of a list are of the first one's revision, and all pages together are what stood then: each begins
-/// right behind the one before it, and the last one ends with the last appointment. What each appointment was then is
-/// judged with all other answers.
+/// R4: the later pages of a list are of the revision of the first page, and all pages together are
+/// what stood at that revision: each page begins right behind the one before, and the last one ends
+/// with the last appointment. The content of each appointment is judged with all other answers.
 pub fn r4_all_pages_of_a_list_are_of_one_revision(ops: &[Op], log: &Log) -> Vec<String> {
     let (mut found, mut given) = (Vec::new(), HashMap::<(List, &str), Position<'_>>::new());
     for (request, answered) in
@@ -93,7 +94,7 @@ pub fn r4_all_pages_of_a_list_are_of_one_revision(ops: &[Op], log: &Log) -> Vec<
     found
 }
 
-/// Whether a page is as much of a list as was asked for, right behind the page before it.
+/// Whether a page begins right behind the page before it, and is full unless it is the last.
 fn is_next_page(
     request: &pb::ListAppointmentsRequest,
     answered: &Answered,
@@ -106,7 +107,7 @@ fn is_next_page(
             1 + all
                 .iter()
                 .position(|id| *id == before.after)
-                .ok_or("follows what did not stand then")?
+                .ok_or("follows an appointment that the list did not have then")?
         }
     };
     let rest = &all[first..];
@@ -117,16 +118,20 @@ fn is_next_page(
         .map(|it| it.appointment_id.as_str())
         .eq(due.iter().copied())
     {
-        return Err("is not what comes next");
+        return Err("does not begin right behind the page before");
     }
-    match answered.next_page_token.is_empty() {
-        true if due.len() < rest.len() => Err("is said to be the last and is not"),
-        false if due.len() == rest.len() => Err("is the last and is said not to be"),
-        _ => Ok(()),
+    let (says_last, is_last) = (answered.next_page_token.is_empty(), due.len() == rest.len());
+    if says_last && !is_last {
+        Err("has no token although more follows")
+    } else if is_last && !says_last {
+        Err("has a token although it is the last")
+    } else {
+        Ok(())
     }
 }
 
-/// All that a list has to show of a revision, in order; none where that depends on the time, too.
+/// The appointments that a list shows at a revision, in order; none where they depend on the time
+/// as well.
 fn standing<'a>(
     request: &pb::ListAppointmentsRequest,
     revision: i64,
@@ -145,7 +150,7 @@ fn standing<'a>(
         page_size,
         page_token: _,
     } = request;
-    // What runs out is in one of these before and after.
+    // An appointment that expires is in one of these states before and after.
     let [held, pending, _, _, _, expired, _, _] =
         ALL_STATES.map(|it| states.contains(&i32::from(it)));
     let is_timeless =

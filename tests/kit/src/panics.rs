@@ -1,5 +1,5 @@
-//! R11: whether the program panicked. Its writer and its connections catch panics and the rest goes on, so that nobody who
-//! only looks at answers sees that there was one.
+//! R11: no thread of the program panics. The writer and the connections catch panics and the rest
+//! goes on, so that answers alone do not show them.
 
 use std::cell::RefCell;
 use std::panic::{set_hook, take_hook};
@@ -9,13 +9,14 @@ thread_local! {
     static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// From now on panics are noted, each by the thread that it was on: a service that is tried has one alone.
+/// Records panics from now on, each by its thread: a service under test runs on a thread of its
+/// own.
 pub fn note_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = take_hook();
         set_hook(Box::new(move |panic| {
-            // What a test does not find as it should be is the test's own.
+            // A failed assertion of a test is no panic of the program.
             let is_ours = panic
                 .location()
                 .is_some_and(|at| at.file().starts_with("tests/"));
@@ -27,7 +28,7 @@ pub fn note_panics() {
     });
 }
 
-/// What panicked on this thread since this was asked last.
+/// The panics on this thread since the last call of this function.
 pub fn r11_nothing_panics() -> Vec<String> {
     PANICS
         .take()

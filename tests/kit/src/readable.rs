@@ -1,6 +1,6 @@
-//! Whether an answer can be read as JSON, as the command line and every client of JSON read it.
+//! Whether an answer has a JSON form, as the command line and every JSON client need it.
 //!
-//! A message may be sound as bytes and have no JSON form: an instant after the year 9999 has none.
+//! A message may be valid as bytes and have no JSON form: an instant after the year 9999 has none.
 
 use std::any::type_name;
 use std::sync::LazyLock;
@@ -12,7 +12,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage, SerializeOpt
 static CONTRACT: LazyLock<DescriptorPool> =
     LazyLock::new(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap());
 
-/// A message of the contract, field by field.
+/// A message of the contract as a dynamic message, which has its fields by name.
 pub fn dynamic<M: Message>(message: &M) -> DynamicMessage {
     let name = type_name::<M>().rsplit("::").next().unwrap();
     let descriptor = CONTRACT
@@ -21,19 +21,20 @@ pub fn dynamic<M: Message>(message: &M) -> DynamicMessage {
     DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice()).unwrap()
 }
 
-/// Sees to it that a message of the contract has a JSON form.
+/// Asserts that a message of the contract has a JSON form.
 pub fn assert_readable<M: Message>(answer: &M) {
     readable(answer);
 }
 
-/// The same, and the message field by field.
+/// Asserts that a message has a JSON form, and answers it as a dynamic message.
 pub fn readable<M: Message>(answer: &M) -> DynamicMessage {
     let message = dynamic(answer);
     assert_json(&message);
     message
 }
 
-/// The same of the bytes that the method with this path, `/bookd.v1.SlotsService/ListSlots`, has answered.
+/// Asserts that an encoded answer of the method with this path, such as
+/// `/bookd.v1.SlotsService/ListSlots`, has a JSON form.
 pub fn assert_readable_answer(path: &str, answer: &[u8]) {
     let (service, method) = path.trim_start_matches('/').split_once('/').unwrap();
     let service = CONTRACT.get_service_by_name(service).unwrap();

@@ -1,6 +1,8 @@
-//! Whether a time that was refused as taken was taken: at some revision that its answer may show.
+//! R4 for refusals: a time that was refused as taken was taken at some revision that the answer can
+//! show.
 //!
-//! Judged are the calls that want one time. What others of a batch or a series took before the refusal is in no log.
+//! Calls for one time are judged. Batches and series are not: what their other items took before
+//! the refusal is in no log.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,17 +16,18 @@ use super::log::Log;
 use super::timeline::Timeline;
 
 const MINUTE: i64 = 60;
-/// How long the type is that a calendar begins with.
+/// The duration of the default type of a new calendar, in seconds.
 const STOCK_DURATION: i64 = 60 * MINUTE;
-/// No local date is longer.
+/// The longest local date, in seconds.
 const LONGEST_DATE: i64 = 26 * 60 * MINUTE;
 
-/// The most that any type of one id of one calendar was ever said to be: what it was just then the log does not tell.
+/// The longest durations and the fewest seats that calls ever gave to a type of one id on one
+/// calendar: the log does not have the type as it was at a revision.
 struct Widest {
     duration: i64,
     before: i64,
     after: i64,
-    /// Of the seats and of the limit of a day the fewest, where there were several and one.
+    /// The fewest seats that a call gave, of those with several, and the lowest limit of a day.
     seats: Option<usize>,
     per_day: Option<usize>,
 }
@@ -57,7 +60,7 @@ impl Widest {
     }
 }
 
-/// What calendars were said to be, by anybody, whatever came of it.
+/// The types and busy periods that calls have sent, whatever came of the calls.
 #[derive(Default)]
 struct Said<'a> {
     types: BTreeMap<(&'a str, &'a str), Widest>,
@@ -95,11 +98,11 @@ impl<'a> Said<'a> {
     }
 }
 
-/// A call that wants one time of calendars.
+/// The time that a call claims.
 struct Wanted<'a> {
     start: i64,
     type_id: &'a str,
-    /// The appointment that is moved, whose own time is in nobody's way.
+    /// The appointment that a call moves: its own time is never in its way.
     moved: Option<&'a str>,
 }
 
@@ -126,7 +129,7 @@ fn wanted<'a>(call: &'a Call, log: &'a Log) -> Option<Wanted<'a>> {
     })
 }
 
-/// R4: a time is refused as taken only where it was taken when the call was decided.
+/// R4: a time is refused as taken only if it was taken when the call was decided.
 pub fn r4_what_is_refused_as_taken_was_taken(
     ops: &[Op],
     log: &Log,
@@ -146,7 +149,7 @@ pub fn r4_what_is_refused_as_taken_was_taken(
             }
             let (first, last) = timeline.between(op.asked_at(place), op.answered_at(place));
             let is_true = |(code, calendar): &(String, String)| match code.as_str() {
-                // More than are spelled out.
+                // The answer has more violations than it spells out.
                 "" => true,
                 code => is_in_the_way(code, calendar, &wanted, &said, log, (first, last)),
             };
@@ -161,7 +164,7 @@ pub fn r4_what_is_refused_as_taken_was_taken(
     found
 }
 
-/// Whether this rule forbade the time on this calendar, at one of these revisions.
+/// Whether this rule forbade the time on this calendar at one of these revisions.
 fn is_in_the_way(
     code: &str,
     calendar: &str,
@@ -220,7 +223,8 @@ fn is_in_the_way(
     }
 }
 
-/// Whether an appointment may take its time as of this revision: a request may, as its type says.
+/// Whether an appointment may take its time at this revision. A request (PENDING) takes it or not,
+/// as its type says.
 fn is_taking(image: &Image, revision: i64, log: &Log) -> bool {
     let is = |state: S| image.state == state;
     let now = log.at(revision).map_or(Instant::MIN, |change| change.time);
@@ -230,7 +234,7 @@ fn is_taking(image: &Image, revision: i64, log: &Log) -> bool {
     }
 }
 
-/// The time that it takes of a calendar, with what is kept free around it.
+/// The time that an appointment takes of a calendar, buffers included.
 fn padded(image: &Image, calendar: &str) -> Option<(i64, i64)> {
     let place = image
         .places

@@ -1,33 +1,36 @@
-//! What a server can have known at a moment: between what somebody had been told and what nobody had asked for yet.
+//! The revisions that an answer can show: not older than what an earlier answer showed, not newer
+//! than what calls had asked for.
 
 use std::collections::BTreeMap;
 
 use super::history::{Moment, Op};
 use super::log::Log;
 
-/// See the header.
+/// The newest revision that answers had shown by each moment, and the oldest that calls could still
+/// make.
 pub struct Timeline {
-    /// Of the moments at which somebody was answered, in order, the newest revision told until then.
-    told: Vec<(Moment, i64)>,
-    /// Of the moments at which calls began that made changes, in order, the oldest revision made by one since then.
+    /// The moments of answers in order, each with the newest revision that was answered by then.
+    shown: Vec<(Moment, i64)>,
+    /// The moments at which calls began that made changes, in order, each with the oldest revision
+    /// made by a call that began then or later.
     begun: Vec<(Moment, i64)>,
     last: i64,
 }
 
 impl Timeline {
     pub fn new(ops: &[Op], log: &Log) -> Self {
-        let mut told: Vec<(Moment, i64)> = ops
+        let mut shown: Vec<(Moment, i64)> = ops
             .iter()
             .flat_map(Op::answers)
             .map(|(_, at, answered)| (at, answered.revision))
             .collect();
-        told.sort_unstable();
+        shown.sort_unstable();
         let mut newest = 0;
-        for (_, revision) in &mut told {
+        for (_, revision) in &mut shown {
             newest = newest.max(*revision);
             *revision = newest;
         }
-        // Of calls that are one request the first may have made the change.
+        // Of several calls with one request the first may have made the change.
         let mut makers: BTreeMap<i64, Moment> = BTreeMap::new();
         for op in ops {
             for revision in op.made(log) {
@@ -46,16 +49,17 @@ impl Timeline {
             *revision = oldest;
         }
         Self {
-            told,
+            shown,
             begun,
             last: log.last(),
         }
     }
 
-    /// The first and the last revision that what was asked after the one moment and answered at the other may show.
+    /// The first and the last revision that an answer can show which was asked for after one moment
+    /// and answered at the other.
     pub fn between(&self, asked: Moment, answered: Moment) -> (i64, i64) {
-        let told = self.told.partition_point(|(at, _)| *at < asked);
-        let first = told.checked_sub(1).map_or(0, |at| self.told[at].1);
+        let shown = self.shown.partition_point(|(at, _)| *at < asked);
+        let first = shown.checked_sub(1).map_or(0, |at| self.shown[at].1);
         let later = self.begun.partition_point(|(at, _)| *at <= answered);
         let last = self
             .begun

@@ -1,6 +1,8 @@
-//! The disk as SQLite sees it: a VFS of its own (SQLite, "The OS Interface"), with the WAL index in memory.
+//! The disk as SQLite sees it: a VFS of its own (SQLite, "The OS Interface"), with the WAL index in
+//! memory.
 //!
-//! All that a disk does is in `disk`; here are pointers and calling conventions, and nothing else.
+//! `disk` has all behaviour of a disk; this file has pointers and calling conventions, and nothing
+//! else.
 #![allow(unsafe_code, reason = "SQLite's interface is of C")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -19,7 +21,7 @@ unsafe impl Send for Region {}
 // SAFETY: as above.
 unsafe impl Sync for Region {}
 
-/// A VFS that is known to SQLite until it is dropped.
+/// A VFS that is registered with SQLite until it is dropped.
 pub struct Registered {
     name: CString,
     vfs: *mut ffi::sqlite3_vfs,
@@ -28,7 +30,7 @@ pub struct Registered {
 // SAFETY: SQLite takes registrations from any thread; the pointer is only used to take it back.
 unsafe impl Send for Registered {}
 
-/// An open file, as SQLite allocates it: what it knows first, and then what is ours.
+/// An open file, as SQLite allocates it: the part that SQLite knows, then a pointer to ours.
 #[repr(C)]
 struct Handle {
     base: ffi::sqlite3_file,
@@ -40,7 +42,7 @@ struct Ours {
     name: String,
     number: u64,
     deletes: bool,
-    /// Kept as long as SQLite may look there.
+    /// The mapped regions of the WAL index, kept while SQLite may read them.
     regions: Vec<Arc<Region>>,
 }
 
@@ -87,8 +89,9 @@ impl Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        // SAFETY: it was made by `new`. Connections that are still open go on with the files that they have, and each
-        // of these has its own share of the state; the little that names the VFS is left to them.
+        // SAFETY: it was made by `new`. Connections that are still open go on with the files that
+        // they have, and each of these has its own share of the state; the little that names the
+        // VFS is left to them.
         unsafe {
             ffi::sqlite3_vfs_unregister(self.vfs);
         }

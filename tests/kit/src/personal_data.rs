@@ -1,7 +1,8 @@
-//! What answers show of a person, beside what callers said of that person: the log has nothing of it.
+//! What answers and watches show of personal data, compared with what callers sent; the log holds
+//! nothing personal.
 //!
-//! What a call said is known where it was answered that it made its change; where nobody was, it is not judged until the
-//! person is erased.
+//! What a call sent counts once an answer says that the call made its change. Where no answer says
+//! so, the personal data of that appointment is not judged until it is erased.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,12 +15,12 @@ use super::calls::Call;
 use super::history::Op;
 use super::log::{Log, number};
 use super::timeline::Timeline;
-use super::watched::Watched;
+use super::watch_record::WatchRecord;
 
-/// What a deletion of a calendar says of what it calls off.
+/// The cancel reason of appointments that a deletion of their calendar cancels.
 const DELETED: &str = "The calendar was deleted.";
 
-/// Everything personal of an appointment, `PERSONAL`.
+/// The personal fields of an appointment, as `PERSONAL` lists them.
 #[derive(Clone, PartialEq, Debug, Default)]
 struct Person {
     invitee: Option<pb::Invitee>,
@@ -29,8 +30,9 @@ struct Person {
     location: String,
 }
 
-/// Of each appointment who it was for, by the revision that made it so; none where that is not known.
-struct Persons(HashMap<String, BTreeMap<i64, Option<Person>>>);
+/// The personal data of each appointment, by its id and the revision that set it; none where it is
+/// not known.
+struct PersonHistory(HashMap<String, BTreeMap<i64, Option<Person>>>);
 
 impl Person {
     fn shown(it: &pb::Appointment) -> Self {
@@ -76,7 +78,7 @@ impl Person {
         }
     }
 
-    /// Of a request that claims time.
+    /// The personal data that a request for a new claim sends.
     fn booked(
         invitee: Option<&pb::Invitee>,
         note: &str,
@@ -93,7 +95,8 @@ impl Person {
         })
     }
 
-    /// Of a request that turns a hold into an appointment.
+    /// The personal data of a confirmed hold: what the confirming request sends, over what the hold
+    /// had.
     fn over(self, held: Self) -> Self {
         let said = |said: String, held: String| if said.is_empty() { held } else { said };
         Self {
@@ -120,7 +123,8 @@ impl Person {
     }
 }
 
-/// What a change made of the person of one of its appointments, the `index`-th; none when that is not known.
+/// The personal data of an appointment after a change, of which it is the `index`-th appointment;
+/// none when it is not known.
 fn made(
     it: &LoggedAppointment,
     index: usize,
@@ -187,7 +191,7 @@ fn made(
     }
 }
 
-impl Persons {
+impl PersonHistory {
     fn new(ops: &[Op], log: &Log) -> Self {
         let mut makers: HashMap<i64, &Call> = HashMap::new();
         for op in ops {
@@ -214,7 +218,7 @@ impl Persons {
         Self(all)
     }
 
-    /// Whether an appointment was shown with its person as of one of these revisions.
+    /// Whether the personal data that an answer shows is that of one of these revisions.
     fn is_shown(&self, it: &pb::Appointment, from: i64, upto: i64) -> bool {
         let Some(life) = self.0.get(&it.appointment_id) else {
             return true;
@@ -225,7 +229,7 @@ impl Persons {
         all.any(|(_, person)| person.is_none() || *person == shown)
     }
 
-    fn say(&self, it: &pb::Appointment) -> String {
+    fn describe(&self, it: &pb::Appointment) -> String {
         format!(
             "{:?} of {}, who was {:?}",
             Person::shown(it),
@@ -235,23 +239,25 @@ impl Persons {
     }
 }
 
-/// R2: what is personal of an appointment is shown as it was said, at the revision of the answer; in later pages of a list
-/// as it is when the page is read, in a watch as it is at the change or later. At the end it is in the row.
+/// R2: an answer shows personal data as it was at the revision of the answer, a later page of a
+/// list as it is when the page is read, and a watch as it is at the change or later. At the end the
+/// row has it.
 pub fn r2_what_is_personal_is_as_it_was_said(
     ops: &[Op],
-    watched: &[Watched],
+    watched: &[WatchRecord],
     log: &Log,
     timeline: &Timeline,
 ) -> Vec<String> {
-    let (persons, mut found) = (Persons::new(ops, log), Vec::new());
+    let (persons, mut found) = (PersonHistory::new(ops, log), Vec::new());
     for op in ops {
         for answer in op.answers() {
             let (_, _, answered) = answer;
             let known = timeline.between(op.asked_at(answer.0), answer.1);
             let latest = |revision: i64| (known.0.max(revision), known.1.max(revision));
-            let (first, last) = match op.is_of_earlier() {
-                true => latest(answered.revision),
-                false => op.shown_at(answer, ops, log, timeline),
+            let (first, last) = if op.is_of_earlier() {
+                latest(answered.revision)
+            } else {
+                op.shown_at(answer, ops, log, timeline)
             };
             let shown = answered.appointments.iter().map(|it| (it, first, last));
             let outside = answered
@@ -262,7 +268,7 @@ pub fn r2_what_is_personal_is_as_it_was_said(
                 .chain(outside)
                 .filter(|(it, first, last)| !persons.is_shown(it, *first, *last))
             {
-                let (name, person) = (op.call.name(), persons.say(it));
+                let (name, person) = (op.call.name(), persons.describe(it));
                 found.push(format!(
                     "R2 {name} showed at revision {first} to {last} {person}"
                 ));
@@ -282,7 +288,7 @@ pub fn r2_what_is_personal_is_as_it_was_said(
             found.push(format!(
                 "R2 a watch told of revision {} {}",
                 change.revision,
-                persons.say(it)
+                persons.describe(it)
             ));
         }
     }

@@ -1,5 +1,5 @@
-//! A store whose machine may lose power: a program without power says nothing any more, so that what its store says
-//! of a commit from then on is not believed.
+//! A store whose machine may lose power: a commit that ends after the power is gone is answered as
+//! unknown, because a program without power says nothing.
 
 use bookd::store::{
     Boot, CommitBatch, CommitError, Oldest, Reader, RequestRecord, Store, StoreError,
@@ -12,12 +12,12 @@ use bookd_core::time::Instant;
 
 use super::disk::Power;
 
-pub struct Powered<S> {
+pub struct PowerLossStore<S> {
     pub store: S,
     pub power: Power,
 }
 
-impl<S: Store> Powered<S> {
+impl<S: Store> PowerLossStore<S> {
     fn believed<T>(&self, said: Result<T, CommitError>) -> Result<T, CommitError> {
         if self.power.is_off() {
             return Err(CommitError::Unknown(StoreError::Io(
@@ -28,7 +28,7 @@ impl<S: Store> Powered<S> {
     }
 }
 
-impl<S: Store> Store for Powered<S> {
+impl<S: Store> Store for PowerLossStore<S> {
     fn boot(&mut self) -> Result<Boot, StoreError> {
         self.store.boot()
     }

@@ -1,4 +1,4 @@
-//! The room on a disk in memory, and the reserve that lies beside its database.
+//! The free space of a disk in memory, and the reserve file beside its database.
 
 use std::io;
 use std::path::Path;
@@ -8,15 +8,15 @@ use bookd::store::sqlite::Room;
 
 use super::disk::{State, lock};
 
-/// The room on a disk.
-pub struct RoomOn {
+/// The free space of a disk in memory.
+pub struct MemoryDiskSpace {
     state: Arc<Mutex<State>>,
     /// The name of the reserve.
     reserve: String,
 }
 
-impl RoomOn {
-    /// Beside this database.
+impl MemoryDiskSpace {
+    /// The space of the disk with this database.
     pub fn new(state: Arc<Mutex<State>>, file: &Path) -> Self {
         Self {
             state,
@@ -34,7 +34,7 @@ impl RoomOn {
     }
 }
 
-impl Room for RoomOn {
+impl Room for MemoryDiskSpace {
     fn free_bytes(&self) -> Option<u64> {
         lock(&self.state).free().map(|bytes| bytes as u64)
     }

@@ -1,4 +1,4 @@
-//! What a watcher was told, and what must be true of it beside the log.
+//! What a watcher was sent, and the judge of it beside the log.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,21 +20,21 @@ use super::caller::CALENDARS;
 use super::log::{Log, impersonal, number, wire_state};
 use super::readable::assert_readable;
 
-/// How long a watch from the beginning may take.
+/// The longest time of a watch from the first revision on.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is watched.
+/// The filter of a watch.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Scope {
     #[default]
     Everything,
     Calendar(String),
-    /// Calendars whose id begins so.
+    /// The calendars whose id has this prefix.
     Prefix(String),
 }
 
 impl Scope {
-    /// One of each.
+    /// One scope of each kind.
     pub fn all() -> [Self; 3] {
         let [calendar, _, other] = CALENDARS;
         [
@@ -65,14 +65,14 @@ impl Scope {
         }
     }
 
-    /// The events of a change that are watched.
+    /// The events of a change that this scope watches.
     fn of_entry<'a>(&self, entry: &'a LogEntry) -> Vec<&'a LogEvent> {
         let is_watched =
             |it: &&LogEvent| self.has(it.calendars.iter().map(|it| it.calendar.as_str()));
         entry.events.iter().filter(is_watched).collect()
     }
 
-    /// The same of a change that was told whole.
+    /// A change that was sent whole, with only the events that this scope watches.
     fn of_change(&self, change: &pb::Change) -> pb::Change {
         let mut change = change.clone();
         change
@@ -82,26 +82,26 @@ impl Scope {
     }
 }
 
-/// What one watcher was told, over all of its connections.
+/// Everything that one watcher was sent, over all of its connections.
 #[derive(Clone, Debug, Default)]
-pub struct Watched {
+pub struct WatchRecord {
     pub scope: Scope,
-    /// Whoever watches knew before it began that everything up to here had happened.
+    /// The watch began after everything up to this revision was known to have happened.
     pub known: i64,
-    /// Each change, as it was told, its parts put together.
+    /// Each change as it was sent, its parts put together.
     pub seen: Vec<pb::Change>,
-    /// What came of a change whose last part is still to come, and how many parts that is.
+    /// The parts so far of a change whose last part is still to come, and their number.
     begun: Option<(pb::Change, i32)>,
     /// How many changes came in several parts.
     pub in_parts: usize,
-    /// All changes up to here were sent, as the last mark of progress or change said.
+    /// The revision up to which all changes were sent, by the last progress mark or change.
     pub upto: i64,
-    /// What was wrong already when it came.
+    /// Mistakes that were found as messages came.
     pub faults: Vec<String>,
 }
 
-impl Watched {
-    /// From the beginning on.
+impl WatchRecord {
+    /// A record of a watch from the first revision on.
     pub fn of(scope: Scope) -> Self {
         Self {
             scope,
@@ -109,13 +109,13 @@ impl Watched {
         }
     }
 
-    /// What it asks for next, on a new connection: a change that was cut off comes again whole.
+    /// The request for the next connection: a change that was cut off comes again whole.
     pub fn request(&mut self) -> pb::WatchAppointmentsRequest {
         self.begun = None;
         self.scope.request(self.upto + 1)
     }
 
-    /// The next message of a watch.
+    /// Records the next message of a watch.
     pub fn note(&mut self, message: pb::WatchAppointmentsResponse) {
         use pb::watch_appointments_response::Message;
         match message.message {
@@ -141,7 +141,8 @@ impl Watched {
         }
     }
 
-    /// Each part of a change behind the one before it, and nothing of another change between them.
+    /// Records a part of a change: each follows the one before it, with nothing of another change
+    /// between.
     fn note_part(&mut self, change: pb::Change, part: i32, is_last: bool) {
         let due = self.begun.as_ref().map_or(1, |(_, parts)| parts + 1);
         let is_of_it = self.begun.as_ref().is_none_or(|(begun, _)| {
@@ -175,8 +176,9 @@ impl Watched {
         self.seen.push(whole);
     }
 
-    /// How a watch ended; answers the reason. It may be cut for being slow, by a server that stops, or by the network;
-    /// history is never gone here, and no revision that was told is one that has not been made.
+    /// Records the end of a watch and answers its reason. A watch may end because it is slow, the
+    /// server stops, or the network breaks. Here no history is ever compacted, and a revision that
+    /// was sent is never one of the future.
     pub fn cut(&mut self, status: &tonic::Status) -> String {
         let details = status.get_error_details();
         let reason = details
@@ -193,16 +195,16 @@ impl Watched {
     }
 }
 
-/// A watcher that several lives of a service have in common.
-pub type Shared = Arc<Mutex<Watched>>;
+/// A record that several lives of a service share.
+pub type SharedRecord = Arc<Mutex<WatchRecord>>;
 
-/// Watches on from where the watch was cut, until it is cut again or has come to a revision.
-pub async fn follow<T>(service: T, watched: Shared, until: Option<i64>)
+/// Watches from where the record ends, until the watch ends or has reached a revision.
+pub async fn follow<T>(service: T, watched: SharedRecord, until: Option<i64>)
 where
     T: GrpcService<tonic::body::Body, Error: Into<StdError>>,
     T::ResponseBody: Body<Data = bytes::Bytes, Error: Into<StdError> + Send> + Send + 'static,
 {
-    let with = |note: &mut dyn FnMut(&mut Watched)| {
+    let with = |note: &mut dyn FnMut(&mut WatchRecord)| {
         note(&mut watched.lock().unwrap_or_else(PoisonError::into_inner))
     };
     let (mut request, mut has_come) = (pb::WatchAppointmentsRequest::default(), false);
@@ -227,17 +229,18 @@ where
     }
 }
 
-/// What is told from the first revision to this one when nothing fails any more: one watcher of each scope.
-pub async fn from_the_beginning<T>(service: &T, last: i64) -> Vec<Watched>
+/// Watches from the first revision to this one when nothing fails any more: one watcher of each
+/// scope.
+pub async fn from_the_beginning<T>(service: &T, last: i64) -> Vec<WatchRecord>
 where
     T: GrpcService<tonic::body::Body, Error: Into<StdError>> + Clone,
     T::ResponseBody: Body<Data = bytes::Bytes, Error: Into<StdError> + Send> + Send + 'static,
 {
     let mut all = Vec::new();
     for scope in Scope::all() {
-        let shared: Shared = Arc::new(Mutex::new(Watched {
+        let shared: SharedRecord = Arc::new(Mutex::new(WatchRecord {
             known: last,
-            ..Watched::of(scope)
+            ..WatchRecord::of(scope)
         }));
         let _in_time = timeout(
             PATIENCE,
@@ -256,9 +259,9 @@ where
     all
 }
 
-/// R5: a watcher was told every change from the beginning on that it watches, once, in order, with all of the events that
-/// it watches as they are.
-pub fn r5_watchers_are_told_everything_once(watched: &[Watched], log: &Log) -> Vec<String> {
+/// R5: a watcher was sent every change of its scope from the first revision on, once, in order,
+/// with all events of its scope as the log has them.
+pub fn r5_watchers_are_told_everything_once(watched: &[WatchRecord], log: &Log) -> Vec<String> {
     let mut found = Vec::new();
     for watcher in watched {
         let scope = &watcher.scope;
@@ -295,9 +298,9 @@ pub fn r5_watchers_are_told_everything_once(watched: &[Watched], log: &Log) -> V
     found
 }
 
-/// R5: a change is told alike whenever it is told, live or from the store, but for what is personal; and to who watches
-/// less as much of it.
-fn r5_a_change_is_told_alike(watched: &[Watched]) -> Vec<String> {
+/// R5: a change is sent with the same content whenever it is sent, live or from the store, except
+/// for personal data; a narrower scope gets the part of it that it watches.
+fn r5_a_change_is_told_alike(watched: &[WatchRecord]) -> Vec<String> {
     let whole = watched.iter().filter(|it| it.scope == Scope::Everything);
     let mut first: BTreeMap<i64, pb::Change> = BTreeMap::new();
     for change in whole.flat_map(|it| &it.seen) {
@@ -334,7 +337,7 @@ fn without_persons(change: &pb::Change) -> pb::Change {
     change
 }
 
-/// Whether a change was told as the log has it, in every field but those that are personal.
+/// Whether a change was sent as the log has it, in every field but the personal ones.
 fn is_told(told: &pb::Change, is: &LogEntry, of_it: &[&LogEvent], log: &Log) -> bool {
     let pb::Change {
         revision,

@@ -1,4 +1,5 @@
-//! R8, asked of a service: some of what it lists as slots is tried, and some of what it does not.
+//! R8, asked of a service: a sample of the listed slots can be booked, and a sample of the other
+//! times cannot.
 
 use bookd::proto::v1 as pb;
 use bookd::proto::v1::booking_service_client::BookingServiceClient;
@@ -11,12 +12,12 @@ use tonic::codegen::{Body, StdError};
 const DAY: i64 = 86_400;
 const QUARTER: i64 = 900;
 
-/// Which slots are asked for.
+/// The slots that are probed.
 #[derive(Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct ProbedSlots<'a> {
     pub calendar: &'a str,
     pub of_type: &'a str,
-    /// From the quarter of an hour on in which this is.
+    /// Seconds; slots from the quarter of an hour on that has this instant.
     pub now: i64,
     pub days: i64,
 }
@@ -25,7 +26,7 @@ fn at(seconds: i64) -> Option<Timestamp> {
     Some(Timestamp { seconds, nanos: 0 })
 }
 
-impl Wanted<'_> {
+impl ProbedSlots<'_> {
     fn from(self) -> i64 {
         self.now.div_euclid(QUARTER) * QUARTER
     }
@@ -56,11 +57,11 @@ impl Wanted<'_> {
     }
 }
 
-/// Lists the slots, tries every so manieth of them and of the other quarters, and answers what is listed, and what of
-/// that is not true.
-pub async fn slots<T>(
+/// Lists the slots, probes one in `sample` of them and of the other quarters of an hour with a dry
+/// run, and answers the slots with what contradicts R8.
+pub async fn probe<T>(
     service: &T,
-    wanted: Wanted<'_>,
+    wanted: ProbedSlots<'_>,
     sample: usize,
 ) -> Result<(Vec<pb::Slot>, Vec<String>), Status>
 where
@@ -91,7 +92,7 @@ where
             .book_appointment(wanted.book(start))
             .await;
         if tried.is_ok() != is_listed {
-            let Wanted {
+            let ProbedSlots {
                 calendar, of_type, ..
             } = wanted;
             found.push(format!(
