@@ -2,9 +2,8 @@
 
 use prost::Message;
 
-use super::record::{
-    LimitsRecord, OverrideRecord, RuleRecord, TypeRecord, calendar_id, damaged, date,
-};
+use super::calendar::{LimitsRecord, OverrideRecord, RuleRecord, TypeRecord};
+use super::record::{calendar_id, damaged, date};
 use crate::store::StoreError;
 use bookd_core::change::Change;
 use bookd_core::ids::TypeNumber;
