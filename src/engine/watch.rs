@@ -11,7 +11,8 @@ use tokio::time::Instant as Monotonic;
 
 use super::{Engine, Failure, READERS_MAX, WAIT_MAX};
 use crate::log::WatchSettings;
-use crate::log::subscriptions::{Subscriber, Subscription, SubscriptionRefused};
+use crate::log::registry::Subscriber;
+use crate::log::subscriptions::{Subscription, SubscriptionRefused};
 use crate::store::{CalendarFilter, ChangePage, ChangePart};
 use bookd_core::ids::{CalendarId, Revision};
 use bookd_core::log::LogPosition;

@@ -1,5 +1,6 @@
 //! What committed changes mean to readers: the tail of the log in memory, who is told of what, and how long it is kept.
 
+pub(crate) mod registry;
 pub mod retention;
 pub(crate) mod subscriptions;
 pub(crate) mod tail;

@@ -3,20 +3,21 @@
 //! Nothing here makes the writer do work for each watcher: it takes a lock that is held for a moment, and goes on. What
 //! is handed over is taken into the tail by whoever looks first, so a watcher sees everything that was answered.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::Instant as Monotonic;
 
 use super::WatchSettings;
+use super::registry::{Registry, Subscriber};
 use super::tail::{Tail, TailPage};
 use crate::layout::Layout;
 use crate::store::{CalendarFilter, ChangePart};
 use bookd_core::change::Change;
-use bookd_core::ids::{CalendarId, Revision};
+use bookd_core::ids::Revision;
 
 /// Changes that wait to be taken into the tail at most; when more come, the oldest batches are left to the store.
 const HANDOVER_CHANGES_MAX: usize = 8_192;
@@ -137,128 +138,6 @@ async fn wake(subscriptions: Arc<Subscriptions>, mut news: watch::Receiver<News>
         tokio::time::sleep(GATHER).await;
     }
     subscriptions.close();
-}
-
-/// What is known of one watcher.
-pub(crate) struct Subscriber {
-    pub(crate) filter: CalendarFilter,
-    /// It also wants to know when the clock was moved by hand.
-    is_timed: bool,
-    /// The first change that it wants since it looked last; 0 = none.
-    pending: AtomicU64,
-    woken: Notify,
-    /// Since when it has not asked for more, in milliseconds of the fan-out's life, plus one; 0 = it is asking.
-    resting: AtomicU64,
-    is_cut: AtomicBool,
-}
-
-impl Subscriber {
-    fn wake(&self, revision: Revision) {
-        // Only the first counts, and whoever was told once is told.
-        if self
-            .pending
-            .compare_exchange(0, revision.0, Ordering::SeqCst, Ordering::SeqCst)
-            .is_ok()
-        {
-            self.woken.notify_one();
-        }
-    }
-
-    /// Waits until something that it wants may have happened.
-    pub(crate) async fn woken(&self) {
-        self.woken.notified().await;
-    }
-
-    /// The first change that it wants since this was asked last.
-    pub(crate) fn take_pending(&self) -> Option<Revision> {
-        match self.pending.swap(0, Ordering::SeqCst) {
-            0 => None,
-            revision => Some(Revision(revision)),
-        }
-    }
-
-    /// It had to make room for others.
-    pub(crate) fn is_cut(&self) -> bool {
-        self.is_cut.load(Ordering::SeqCst)
-    }
-}
-
-#[derive(Default)]
-struct Registry {
-    next: u64,
-    all: HashMap<u64, Arc<Subscriber>>,
-    /// Those whose filter names no calendars.
-    wide: HashMap<u64, Arc<Subscriber>>,
-    by_calendar: HashMap<CalendarId, HashMap<u64, Arc<Subscriber>>>,
-}
-
-impl Registry {
-    fn put(&mut self, subscriber: Arc<Subscriber>) -> u64 {
-        self.next += 1;
-        let number = self.next;
-        match &subscriber.filter {
-            CalendarFilter::Among(calendars) => {
-                for id in calendars {
-                    self.by_calendar
-                        .entry(id.clone())
-                        .or_default()
-                        .insert(number, Arc::clone(&subscriber));
-                }
-            }
-            CalendarFilter::All | CalendarFilter::Prefix(_) => {
-                drop(self.wide.insert(number, Arc::clone(&subscriber)))
-            }
-        }
-        self.all.insert(number, subscriber);
-        number
-    }
-
-    /// Wakes those who want something of these calendars, each with the first change that it wants.
-    fn tell(&self, firsts: &BTreeMap<&str, Revision>) {
-        let mut named: Vec<(Revision, &str)> = firsts
-            .iter()
-            .map(|(calendar, first)| (*first, *calendar))
-            .collect();
-        named.sort_unstable();
-        for (first, calendar) in &named {
-            self.by_calendar
-                .get(*calendar)
-                .into_iter()
-                .flat_map(HashMap::values)
-                .for_each(|it| it.wake(*first));
-        }
-        for subscriber in self.wide.values() {
-            let first = match &subscriber.filter {
-                CalendarFilter::Prefix(prefix) => {
-                    let from = firsts.range(prefix.as_str()..);
-                    from.take_while(|(calendar, _)| calendar.starts_with(prefix.as_str()))
-                        .map(|(_, first)| *first)
-                        .min()
-                }
-                _ => named.first().map(|(first, _)| *first),
-            };
-            if let Some(first) = first {
-                subscriber.wake(first);
-            }
-        }
-    }
-
-    fn remove(&mut self, number: u64) {
-        let Some(subscriber) = self.all.remove(&number) else {
-            return;
-        };
-        self.wide.remove(&number);
-        if let CalendarFilter::Among(calendars) = &subscriber.filter {
-            for id in calendars {
-                if let Some(watchers) = self.by_calendar.get_mut(id) {
-                    watchers.remove(&number);
-                    if watchers.is_empty() {
-                        self.by_calendar.remove(id);
-                    }
-                }
-            }
-        }
-    }
 }
 
 /// Why there is no subscription.
@@ -418,16 +297,7 @@ impl Subscriptions {
         if registry.all.len() >= self.settings.watches_max {
             return Err(SubscriptionRefused::TooMany(self.settings.watches_max));
         }
-        let (pending, resting) = (AtomicU64::new(0), AtomicU64::new(0));
-        let (woken, is_cut) = (Notify::new(), AtomicBool::new(false));
-        let subscriber = Arc::new(Subscriber {
-            filter,
-            is_timed,
-            pending,
-            woken,
-            resting,
-            is_cut,
-        });
+        let subscriber = Arc::new(Subscriber::new(filter, is_timed));
         let number = registry.put(Arc::clone(&subscriber));
         self.count.store(registry.all.len(), Ordering::SeqCst);
         Ok(Subscription {
@@ -511,7 +381,7 @@ impl Drop for Subscription {
 mod tests {
     use super::*;
     use bookd_core::change::{Cause, Event};
-    use bookd_core::ids::Caller;
+    use bookd_core::ids::{CalendarId, Caller};
     use bookd_core::time::Instant;
 
     fn id(text: &str) -> CalendarId {
