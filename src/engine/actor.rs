@@ -21,7 +21,7 @@ use bookd_core::state::State;
 use bookd_core::time::Instant;
 
 use super::batch::{Batch, Envelope, refuse};
-use super::clock::{CLOCK_LOOK, EngineClock, WriterClock};
+use super::clock::{CLOCK_LOOK, EngineClock};
 use super::closed_calendar::{Closing, DeletionStep};
 use super::damage::{Damaged, Met};
 use super::log_throttle::StoreLog;
@@ -29,6 +29,7 @@ use super::queue::Queue;
 use super::snapshots::{Commits, Snapshots};
 use super::stall::Stall;
 use super::stop::{Stopped, goes_on_without};
+use super::writer_clock::WriterClock;
 use super::{BATCH_MAX, Failure, Load, MAILBOX_MAX, Mail, Settings, Slices};
 use crate::log::retention::Retention;
 use crate::log::subscriptions::Publisher;

@@ -35,6 +35,7 @@ mod submit;
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests;
 mod watch;
+mod writer_clock;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
