@@ -146,3 +146,102 @@ impl Queue {
         all
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::engine::Terms;
+    use bookd_core::calendar::Profile;
+    use bookd_core::calendar::availability::Availability;
+    use bookd_core::command::Command;
+    use bookd_core::ids::CalendarId;
+    use bookd_core::time::zone::Zone;
+
+    /// A command of some sender, that weighs as much as one of everything or nearly nothing.
+    fn envelope(sender: u16, is_heavy: bool, deadline: Option<Deadline>) -> Envelope {
+        let sender = Some(SocketAddr::from(([127, 0, 0, 1], sender)));
+        let calendar = CalendarId::parse("ada").unwrap();
+        let command = if is_heavy {
+            Command::DeleteCalendar {
+                calendar,
+                force: true,
+                etag: None,
+                beforehand: None,
+            }
+        } else {
+            let profile = Profile::open(Arc::new(Zone::utc()), Availability::default());
+            Command::CreateCalendar { calendar, profile }
+        };
+        let terms = Terms {
+            sender,
+            deadline,
+            ..Terms::default()
+        };
+        Envelope {
+            command,
+            terms,
+            reply: oneshot::channel().0,
+        }
+    }
+
+    fn senders(batch: &[Envelope]) -> Vec<u16> {
+        batch
+            .iter()
+            .filter_map(|it| it.terms.sender)
+            .map(|it| it.port())
+            .collect()
+    }
+
+    #[test]
+    fn each_connection_has_its_turn_and_a_large_command_a_batch() {
+        let mut queue = Queue::default();
+        (0..3).for_each(|_| queue.push(envelope(1, true, None)));
+        (0..2).for_each(|_| queue.push(envelope(2, false, None)));
+        queue.push(envelope(3, false, None));
+        queue.push(envelope(4, true, None));
+        queue.push(envelope(4, false, None));
+        assert_eq!(queue.len(), 8);
+        assert_eq!(senders(&queue.take_batch()), [1], "a large one alone");
+        let second = queue.take_batch();
+        assert_eq!(
+            senders(&second),
+            [2, 3, 2],
+            "then those that are small, in turn"
+        );
+        queue.put_back(second.into_iter().skip(1));
+        assert_eq!(
+            senders(&queue.take_batch()),
+            [3, 2],
+            "what could not be decided goes before all others"
+        );
+        assert_eq!(
+            senders(&queue.take_batch()),
+            [4],
+            "whoever has large ones has but one turn"
+        );
+        assert_eq!(
+            senders(&queue.take_batch()),
+            [4],
+            "and what came behind it comes behind it"
+        );
+        assert_eq!(senders(&queue.take_all()), [1, 1]);
+        assert!(queue.is_empty());
+        let now = Deadline::now();
+        queue.push(envelope(1, false, Some(now)));
+        queue.push(envelope(1, true, None));
+        queue.push(envelope(2, false, Some(now)));
+        queue.push(envelope(3, false, None));
+        assert_eq!(queue.take_late(now).len(), 2);
+        let batches = [queue.take_batch(), queue.take_batch()];
+        assert_eq!(
+            (queue.len(), batches.map(|it| senders(&it))),
+            (0, [vec![3], vec![1]]),
+            "each by what it is now"
+        );
+    }
+}

@@ -7,8 +7,6 @@ use std::task::{Context, Waker as Wakes};
 
 use super::*;
 use crate::clock::{ManualClock, SystemClock};
-use std::net::SocketAddr;
-
 use crate::layout::Layout;
 use crate::store::CalendarFilter;
 use crate::store::memory::Memory;
@@ -134,6 +132,32 @@ async fn at_once<T>(what: &str, end: End, answer: impl Future<Output = T>) -> T 
     answer.unwrap()
 }
 
+/// A read, a view, a command and a tick of an engine whose writer is gone.
+async fn calls_are_refused(engine: &Engine, end: End) {
+    let gone = Some(Failure::ShuttingDown);
+    let read = engine.read_log(None, |log| log.oldest_change());
+    assert_eq!(at_once("a read", end, read).await.err(), gone);
+    let wait = Wait::default();
+    let other = [id("zoe")];
+    assert_eq!(
+        at_once("a view", end, engine.view(&other, &wait))
+            .await
+            .err(),
+        gone
+    );
+    assert_eq!(
+        at_once(
+            "a command",
+            end,
+            engine.submit(create("bob"), Terms::default())
+        )
+        .await
+        .err(),
+        gone
+    );
+    assert_eq!(at_once("a tick", end, engine.tick()).await.err(), gone);
+}
+
 #[tokio::test]
 async fn whatever_waits_for_a_writer_that_is_gone_is_told_so_at_once() {
     for layout in [Layout::Threads, Layout::Inline] {
@@ -167,28 +191,7 @@ async fn whatever_waits_for_a_writer_that_is_gone_is_told_so_at_once() {
             .await;
             assert_eq!(unknown.err(), Some(Failure::CommitUnknown));
             at_once("whoever stops it", end, engine.closed()).await;
-            let gone = Some(Failure::ShuttingDown);
-            let read = engine.read_log(None, |log| log.oldest_change());
-            assert_eq!(at_once("a read", end, read).await.err(), gone);
-            let wait = Wait::default();
-            let other = [id("zoe")];
-            assert_eq!(
-                at_once("a view", end, engine.view(&other, &wait))
-                    .await
-                    .err(),
-                gone
-            );
-            assert_eq!(
-                at_once(
-                    "a command",
-                    end,
-                    engine.submit(create("bob"), Terms::default())
-                )
-                .await
-                .err(),
-                gone
-            );
-            assert_eq!(at_once("a tick", end, engine.tick()).await.err(), gone);
+            calls_are_refused(&engine, end).await;
             let lagged = at_once("a watcher that was cut", end, engine.lagged(Revision(1))).await;
             assert_eq!(
                 lagged,
@@ -201,6 +204,7 @@ async fn whatever_waits_for_a_writer_that_is_gone_is_told_so_at_once() {
                 at_once("a watch", end, watch.next()).await,
                 Ok(Watched::Progress(Revision(1)))
             );
+            let gone = Some(Failure::ShuttingDown);
             assert_eq!(at_once("a watch", end, watch.next()).await.err(), gone);
             let never = Deadline::now() + 2 * AT_ONCE;
             assert_eq!(
@@ -420,82 +424,5 @@ async fn a_command_that_may_change_something_goes_beside_the_writer_only_where_n
         goes_beside(),
         [false, false],
         "a clock in doubt is the writer's to tell"
-    );
-}
-
-/// A command of some sender, that weighs as much as one of everything or nearly nothing.
-fn envelope(sender: u16, is_heavy: bool, deadline: Option<Deadline>) -> batch::Envelope {
-    let sender = Some(SocketAddr::from(([127, 0, 0, 1], sender)));
-    let heavy = Command::DeleteCalendar {
-        calendar: id("ada"),
-        force: true,
-        etag: None,
-        beforehand: None,
-    };
-    let terms = Terms {
-        sender,
-        deadline,
-        ..Terms::default()
-    };
-    batch::Envelope {
-        command: if is_heavy { heavy } else { create("ada") },
-        terms,
-        reply: oneshot::channel().0,
-    }
-}
-
-fn senders(batch: &[batch::Envelope]) -> Vec<u16> {
-    batch
-        .iter()
-        .filter_map(|it| it.terms.sender)
-        .map(|it| it.port())
-        .collect()
-}
-
-#[tokio::test]
-async fn each_connection_has_its_turn_and_a_large_command_a_batch() {
-    let mut queue = queue::Queue::default();
-    (0..3).for_each(|_| queue.push(envelope(1, true, None)));
-    (0..2).for_each(|_| queue.push(envelope(2, false, None)));
-    queue.push(envelope(3, false, None));
-    queue.push(envelope(4, true, None));
-    queue.push(envelope(4, false, None));
-    assert_eq!(queue.len(), 8);
-    assert_eq!(senders(&queue.take_batch()), [1], "a large one alone");
-    let second = queue.take_batch();
-    assert_eq!(
-        senders(&second),
-        [2, 3, 2],
-        "then those that are small, in turn"
-    );
-    queue.put_back(second.into_iter().skip(1));
-    assert_eq!(
-        senders(&queue.take_batch()),
-        [3, 2],
-        "what could not be decided goes before all others"
-    );
-    assert_eq!(
-        senders(&queue.take_batch()),
-        [4],
-        "whoever has large ones has but one turn"
-    );
-    assert_eq!(
-        senders(&queue.take_batch()),
-        [4],
-        "and what came behind it comes behind it"
-    );
-    assert_eq!(senders(&queue.take_all()), [1, 1]);
-    assert!(queue.is_empty());
-    let now = Deadline::now();
-    queue.push(envelope(1, false, Some(now)));
-    queue.push(envelope(1, true, None));
-    queue.push(envelope(2, false, Some(now)));
-    queue.push(envelope(3, false, None));
-    assert_eq!(queue.take_late(now).len(), 2);
-    let batches = [queue.take_batch(), queue.take_batch()];
-    assert_eq!(
-        (queue.len(), batches.map(|it| senders(&it))),
-        (0, [vec![3], vec![1]]),
-        "each by what it is now"
     );
 }
