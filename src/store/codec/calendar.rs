@@ -1,4 +1,5 @@
-//! A calendar's settings, types and busy periods as messages: what the store keeps of a calendar in blobs.
+//! A calendar's settings, types and busy periods as messages: what the store keeps of a calendar in
+//! blobs.
 //!
 //! What no calendar and no type can have is damage.
 
@@ -107,7 +108,7 @@ impl RuleRecord {
 pub(crate) struct OverrideRecord {
     #[prost(sint32, tag = "1")]
     date: i32,
-    /// Start and end in turn.
+    /// Start and end of each window in turn, in minutes of the day.
     #[prost(uint32, repeated, tag = "2")]
     windows: Vec<u32>,
     #[prost(string, tag = "3")]
@@ -199,7 +200,8 @@ impl ProfileRecord {
             .iter()
             .map(RuleRecord::read)
             .collect::<Result<Vec<_>, _>>()?;
-        // A Vec collected from results has room for at least four rules, and most calendars have one.
+        // A Vec that is collected from results has capacity for at least four rules, and most
+        // calendars have one.
         rules.shrink_to_fit();
         Ok(Profile {
             display_name: self.display_name,
@@ -320,7 +322,7 @@ impl TypeRecord {
     }
 }
 
-/// Busy periods: start and end in turn, seconds.
+/// Busy periods: start and end of each in turn, in seconds UTC.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct PeriodsRecord {
     #[prost(sint64, repeated, tag = "1")]
@@ -340,7 +342,8 @@ impl PeriodsRecord {
     pub(crate) fn read(&self) -> Result<Vec<Interval>, StoreError> {
         let period = |pair: &[i64]| match pair {
             [start, end] if start < end => {
-                // An earlier version rounded the fraction of the last second up to one that no timestamp can say.
+                // An earlier version rounded a fraction of the last second up, to a second beyond
+                // the range of timestamps.
                 let is_rounded_up = *end == Instant::MAX.plus(1).seconds();
                 let end = if is_rounded_up {
                     Instant::MAX

@@ -1,6 +1,7 @@
 //! Single values of stored messages and columns: each is read within the range that it can have.
 //!
-//! A value outside of its range, or a message that cannot be read back, is damage, and never a panic.
+//! A value outside of its range, or a message that cannot be read back, is damage, and never a
+//! panic.
 
 use std::fmt::Display;
 
@@ -13,11 +14,12 @@ use bookd_core::time::{Instant, LocalDate, Minutes, Seconds, Wall};
 
 use crate::store::StoreError;
 
+/// The error of a stored value that cannot be read; `what` names the value.
 pub(crate) fn damaged(what: &str) -> StoreError {
     StoreError::Damaged(format!("{what} cannot be read"))
 }
 
-/// The same, where it is damage, with the row that has it.
+/// Adds table and row to an error that is damage.
 pub(crate) fn in_row(table: &str, row: impl Display, error: StoreError) -> StoreError {
     match error {
         StoreError::Damaged(what) => {
@@ -27,15 +29,15 @@ pub(crate) fn in_row(table: &str, row: impl Display, error: StoreError) -> Store
     }
 }
 
-/// A message from bytes; what cannot be one is damage.
+/// Decodes a message; bytes that are not one are damage.
 pub(crate) fn decode<M: Message + Default>(bytes: &[u8], what: &str) -> Result<M, StoreError> {
     M::decode(bytes).map_err(|_| damaged(what))
 }
 
-/// The largest revision and the largest key that are read: a column holds the one after it, too.
+/// The largest revision or key that is read: a column must also hold the next one.
 const COUNTED_MAX: u64 = i64::MAX as u64 - 1;
 
-/// A revision as it is stored, in a column or in a blob: 0 to `COUNTED_MAX`; 0 is that of no change.
+/// A stored revision: 0 to `COUNTED_MAX`, where 0 is before all changes.
 pub(crate) fn revision(value: impl TryInto<u64>) -> Result<Revision, StoreError> {
     counted(value, 0)
         .map(Revision)
@@ -49,7 +51,7 @@ pub(crate) fn revision_of_change(value: impl TryInto<u64>) -> Result<Revision, S
         .ok_or_else(|| damaged("the revision of a change"))
 }
 
-/// The key of an appointment as it is stored: 1 to `COUNTED_MAX`.
+/// A stored key of an appointment: 1 to `COUNTED_MAX`.
 pub(crate) fn key(value: impl TryInto<u64>) -> Result<AppointmentKey, StoreError> {
     counted(value, 1)
         .map(AppointmentKey)
@@ -63,7 +65,7 @@ fn counted(value: impl TryInto<u64>, first: u64) -> Option<u64> {
         .filter(|it| (first..=COUNTED_MAX).contains(it))
 }
 
-/// An instant as it is stored, in seconds UTC: one that a timestamp can say.
+/// A stored instant, in seconds UTC, within the range of timestamps.
 pub(crate) fn instant(seconds: i64) -> Result<Instant, StoreError> {
     let instant = Instant::from_seconds(seconds);
     if (Instant::MIN..=Instant::MAX).contains(&instant) {
@@ -73,7 +75,8 @@ pub(crate) fn instant(seconds: i64) -> Result<Instant, StoreError> {
     }
 }
 
-/// What a clock showed, as it is stored, in seconds of that clock: what one of some zone may show at an instant.
+/// A stored wall time, in seconds of the local clock: one that the clock of some zone may show at
+/// an instant.
 pub(crate) fn wall(seconds: i64) -> Result<Wall, StoreError> {
     let furthest = i64::from(OFFSET_MAX);
     let shown = Instant::MIN.plus(-furthest).seconds()..=Instant::MAX.plus(furthest).seconds();
@@ -84,7 +87,7 @@ pub(crate) fn wall(seconds: i64) -> Result<Wall, StoreError> {
     }
 }
 
-/// A local date as it is stored, in days: one that `YYYY-MM-DD` can say.
+/// A stored local date, in days, within the range of `YYYY-MM-DD`.
 pub(crate) fn date(days: i32) -> Result<LocalDate, StoreError> {
     let date = LocalDate::from_days(days);
     if (LocalDate::MIN..=LocalDate::MAX).contains(&date) {
@@ -94,7 +97,7 @@ pub(crate) fn date(days: i32) -> Result<LocalDate, StoreError> {
     }
 }
 
-/// A number as it is stored, within the limits of what it counts.
+/// A stored number within a range; `what` names the value.
 pub(crate) fn within(
     range: std::ops::RangeInclusive<u32>,
     value: u32,
@@ -107,32 +110,30 @@ pub(crate) fn within(
     }
 }
 
-/// How long something lasts: at least a minute.
+/// A stored duration in minutes: at least one.
 pub(crate) fn duration(value: u32) -> Result<Minutes, StoreError> {
-    minutes(value).and_then(|it| {
-        if it == Minutes::ZERO {
-            Err(damaged("a duration"))
-        } else {
-            Ok(it)
-        }
-    })
+    let length = minutes(value)?;
+    if length == Minutes::ZERO {
+        return Err(damaged("a duration"));
+    }
+    Ok(length)
 }
 
-/// What is kept free before or after.
+/// A stored buffer in minutes: at most `Minutes::ASKED_MAX`.
 pub(crate) fn buffer(value: u32) -> Result<Minutes, StoreError> {
-    minutes(value).and_then(|it| {
-        if it <= Minutes::ASKED_MAX {
-            Ok(it)
-        } else {
-            Err(damaged("a buffer"))
-        }
-    })
+    let length = minutes(value)?;
+    if length > Minutes::ASKED_MAX {
+        return Err(damaged("a buffer"));
+    }
+    Ok(length)
 }
 
+/// A stored length of time in minutes.
 pub(crate) fn minutes(value: u32) -> Result<Minutes, StoreError> {
     Minutes::new(value).ok_or_else(|| damaged("a length of time"))
 }
 
+/// A stored length of time in seconds.
 pub(crate) fn seconds(value: i64) -> Result<Seconds, StoreError> {
     Seconds::new(value).ok_or_else(|| damaged("a length of time"))
 }
@@ -145,7 +146,7 @@ pub(crate) fn type_id(text: &str) -> Result<TypeId, StoreError> {
     TypeId::parse(text).map_err(|_| damaged("a type's id"))
 }
 
-/// The ignored rules as bits.
+/// Ignored rules as bits.
 pub(crate) fn ignored_bits(rules: IgnoredRules) -> u32 {
     let IgnoredRules {
         outside_availability,
@@ -161,7 +162,7 @@ pub(crate) fn ignored_bits(rules: IgnoredRules) -> u32 {
         .sum()
 }
 
-/// The bits as ignored rules; a bit of no rule is damage.
+/// Ignored rules from bits; a bit of no rule is damage.
 pub(crate) fn ignored_rules(bits: u32) -> Result<IgnoredRules, StoreError> {
     let bit = |position: u32| bits >> position & 1 == 1;
     let rules = IgnoredRules {

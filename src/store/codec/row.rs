@@ -1,4 +1,5 @@
-//! The messages in single columns of a row: the metadata of an appointment, and the subject of a remembered request.
+//! The messages in single columns of a row: the metadata of an appointment, and the subject of a
+//! remembered request.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ pub(crate) struct MetadataRecord {
     pub(crate) entries: BTreeMap<String, String>,
 }
 
-/// What a remembered request was about.
+/// The resources that a remembered request was about.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct SubjectRecord {
     #[prost(bytes = "vec", repeated, tag = "1")]

@@ -1,6 +1,7 @@
-//! The reference store: everything in the process's memory, by code that is too plain to be wrong.
+//! The reference store: all data in the process's memory, by code that is too plain to be wrong.
 //!
-//! All handles share one state. A batch is judged before anything of it is applied, so it happens whole or not at all.
+//! All handles share one state. A batch is checked before anything of it is applied, so that it
+//! happens whole or not at all.
 
 mod reader;
 mod writer;
@@ -20,40 +21,40 @@ use bookd_core::time::Instant;
 
 use super::{CommitBatch, CommitError, Oldest, RequestRecord, StoreError};
 
-/// See the header. A clone is another handle of the same store.
+/// A store in memory. A clone is another handle of the same store.
 #[derive(Clone)]
 pub struct Memory {
-    kept: Arc<Mutex<Kept>>,
+    data: Arc<Mutex<MemoryData>>,
 }
 
-/// What a file would hold.
-struct Kept {
+/// The data that a file would hold, the calendars that the writer has loaded, and faults for tests.
+struct MemoryData {
     code_key: u64,
-    /// Every calendar with all its claims, and every appointment that there ever was.
+    /// Every calendar with all its claims, and every appointment that ever existed.
     state: State,
-    /// Without gaps; what is compacted is missing at the front.
+    /// The changes by revision without gaps; compaction removes from the front.
     changes: Vec<LogEntry>,
-    /// What changes replaced, by revision.
+    /// The profiles, overrides and types that changes replaced, by revision.
     replaced: BTreeMap<Revision, Vec<Replaced>>,
-    /// Of every id that a calendar ever had the revision that touched it last.
+    /// The revision that last touched each calendar id that was ever used.
     versions: BTreeMap<CalendarId, Revision>,
     requests: BTreeMap<[u8; 16], RequestRecord>,
     /// The calendars that a writer has in memory.
     known: HashSet<CalendarId>,
     faults: VecDeque<ScriptedFault>,
-    /// What the next forgetting of requests says.
+    /// The error of the next removal of old requests.
     forgetting_fault: Option<CommitError>,
 }
 
-/// What the next commit says, whatever the batch.
+/// The error of the next commit, whatever the batch.
 struct ScriptedFault {
     error: CommitError,
-    /// The batch is made durable, and its caller is not told so.
+    /// The batch is made durable before the error is returned.
     is_late: bool,
 }
 
 impl Memory {
-    /// An empty store. `code_key` is the secret behind its confirmation codes.
+    /// An empty store. `code_key` is the secret from which its confirmation codes are derived.
     pub fn new(code_key: u64) -> Self {
         let state = State {
             next_key: AppointmentKey::default().next(),
@@ -61,7 +62,7 @@ impl Memory {
         };
         let (changes, replaced, versions) = Default::default();
         let (requests, known, faults, forgetting_fault) = Default::default();
-        let kept = Kept {
+        let data = MemoryData {
             code_key,
             state,
             changes,
@@ -73,13 +74,14 @@ impl Memory {
             forgetting_fault,
         };
         Self {
-            kept: Arc::new(Mutex::new(kept)),
+            data: Arc::new(Mutex::new(data)),
         }
     }
 
-    /// Makes the next commit, or the one after those that fail already, fail with nothing done.
+    /// Makes a commit fail before anything is done: the next one, or the one after those that are
+    /// to fail already.
     pub fn fail_next_commit(&self, error: CommitError) {
-        self.kept().faults.push_back(ScriptedFault {
+        self.lock().faults.push_back(ScriptedFault {
             error,
             is_late: false,
         });
@@ -87,30 +89,32 @@ impl Memory {
 
     /// Makes a commit fail with an unknown outcome after everything was done.
     pub fn lose_next_commit(&self, error: StoreError) {
-        self.kept().faults.push_back(ScriptedFault {
+        self.lock().faults.push_back(ScriptedFault {
             error: CommitError::Unknown(error),
             is_late: true,
         });
     }
 
-    /// Makes the next forgetting of old requests fail so.
+    /// Makes the next removal of old requests fail with this error.
     pub fn fail_next_forgetting(&self, error: CommitError) {
-        self.kept().forgetting_fault = Some(error);
+        self.lock().forgetting_fault = Some(error);
     }
 
-    /// How many calendars a writer has in memory, as far as the store was told.
+    /// The number of calendars that the writer has in memory, as far as the store knows.
     pub fn calendars_known(&self) -> usize {
-        self.kept().known.len()
+        self.lock().known.len()
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        // A batch that broke an invariant has panicked in its writer; the readers' part is not to panic as well.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, MemoryData> {
+        // A batch that broke an invariant has panicked in the writer, and the readers must not
+        // panic as well.
+        self.data.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
-    fn judge(&self, batch: &CommitBatch<'_>) -> Result<(), StoreError> {
+impl MemoryData {
+    /// Whether the batch may be applied: its calendars are as expected, and its requests are new.
+    fn check(&self, batch: &CommitBatch<'_>) -> Result<(), StoreError> {
         for (id, version) in batch.expected {
             let is_stale =
                 |calendar: &Arc<Calendar>| calendar.version != *version || !self.known.contains(id);
@@ -118,21 +122,20 @@ impl Kept {
                 return Err(StoreError::Stale(id.clone()));
             }
         }
-        match batch
+        let is_remembered = batch
             .requests
             .iter()
-            .any(|request| self.requests.contains_key(&request.hash))
-        {
-            true => Err(StoreError::Other(
-                "the request was remembered before".to_owned(),
-            )),
-            false => Ok(()),
+            .any(|request| self.requests.contains_key(&request.hash));
+        if is_remembered {
+            let why = "the request was remembered before";
+            return Err(StoreError::Other(why.to_owned()));
         }
+        Ok(())
     }
 
     fn apply(&mut self, change: &Change) {
         for event in &change.events {
-            // Whatever had the id before, this one's history begins.
+            // The history of a new calendar begins, even if another one had the id before.
             if let Event::CalendarCreated { calendar, .. } = event {
                 self.versions.remove(calendar);
             }
@@ -160,14 +163,14 @@ impl Kept {
         }
     }
 
-    fn of_ids(&self, ids: &[AppointmentId]) -> Vec<Appointment> {
+    fn by_ids(&self, ids: &[AppointmentId]) -> Vec<Appointment> {
         ids.iter()
             .filter_map(|id| self.state.appointments.get(id))
             .map(|it| Appointment::clone(it))
             .collect()
     }
 
-    fn of_keys(&self, keys: &[AppointmentKey]) -> Vec<Appointment> {
+    fn by_keys(&self, keys: &[AppointmentKey]) -> Vec<Appointment> {
         let all = || self.state.appointments.values();
         keys.iter()
             .filter_map(|key| all().find(|it| it.key == *key))
@@ -175,7 +178,7 @@ impl Kept {
             .collect()
     }
 
-    fn of_email(&self, email: &EmailKey, limit: usize) -> Vec<AppointmentKey> {
+    fn keys_by_email(&self, email: &EmailKey, limit: usize) -> Vec<AppointmentKey> {
         let theirs = self
             .state
             .appointments
@@ -187,19 +190,19 @@ impl Kept {
         theirs.into_iter().take(limit).map(|(_, key)| key).collect()
     }
 
-    fn of_series(&self, series: SeriesId) -> Vec<Appointment> {
-        let of_series = self
+    fn by_series(&self, series: SeriesId) -> Vec<Appointment> {
+        let members = self
             .state
             .appointments
             .values()
             .filter(|it| it.series() == Some(series));
-        let mut found: Vec<_> = of_series.map(|it| Appointment::clone(it)).collect();
+        let mut found: Vec<_> = members.map(|it| Appointment::clone(it)).collect();
         found.sort_by_key(|it| (it.start, it.id));
         found.truncate(OCCURRENCES_MAX);
         found
     }
 
-    fn of_hashes(&self, hashes: &[[u8; 16]]) -> Vec<RequestRecord> {
+    fn requests_by_hash(&self, hashes: &[[u8; 16]]) -> Vec<RequestRecord> {
         hashes
             .iter()
             .filter_map(|hash| self.requests.get(hash).cloned())
@@ -216,7 +219,8 @@ impl Kept {
         })
     }
 
-    /// How old a change counts: what was made before a clock reset was made no later than that.
+    /// The time by which a change counts as old: a change before a clock reset was made no later
+    /// than the reset.
     fn age(&self, entry: &LogEntry) -> Instant {
         let is_reset =
             |it: &&LogEntry| it.cause == Cause::ClockReset && it.revision > entry.revision;
@@ -226,7 +230,7 @@ impl Kept {
             .map_or(entry.time, |reset| entry.time.min(reset.time))
     }
 
-    /// The appointment as it was at a revision; none when it was not there.
+    /// The appointment as it was at a revision; none when it did not exist.
     fn at(&self, it: &Appointment, at: Revision) -> Option<Appointment> {
         let later = self.changes.iter().filter(|entry| entry.revision > at);
         match later
@@ -242,7 +246,7 @@ impl Kept {
     }
 }
 
-/// The calendar as it is loaded at `now`: without what is over.
+/// The calendar as it is loaded at `now`: without the claims that are over.
 fn loaded(calendar: &Calendar, now: Instant) -> Calendar {
     let kept_from = calendar.keep_from(now);
     let claims = calendar

@@ -12,7 +12,7 @@ use bookd_core::log::{LogEntry, LogEvent, LogPosition, Replaced};
 use bookd_core::state::State;
 use bookd_core::time::Instant;
 
-use super::{Kept, Memory, loaded};
+use super::{Memory, MemoryData, loaded};
 use crate::store::history::HistoryBuilder;
 use crate::store::log_reader::{PAGE_CHANGES_MAX, PAGE_EVENTS_MAX, PartBuilder};
 use crate::store::{
@@ -21,8 +21,8 @@ use crate::store::{
     UNDONE_APPOINTMENTS_MAX, UNDONE_CHANGES_MAX,
 };
 
-/// What is kept, for as long as it is looked at.
-struct LockedView<'a>(MutexGuard<'a, Kept>);
+/// The locked state, as one moment.
+struct LockedView<'a>(MutexGuard<'a, MemoryData>);
 
 impl Moment for LockedView<'_> {
     fn last(&mut self) -> Result<Last, StoreError> {
@@ -48,14 +48,14 @@ impl Moment for LockedView<'_> {
     }
 
     fn appointments(&mut self, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError> {
-        Ok(self.0.of_ids(ids))
+        Ok(self.0.by_ids(ids))
     }
 
     fn appointments_by_key(
         &mut self,
         keys: &[AppointmentKey],
     ) -> Result<Vec<Appointment>, StoreError> {
-        Ok(self.0.of_keys(keys))
+        Ok(self.0.by_keys(keys))
     }
 
     fn keys_of_email(
@@ -63,17 +63,17 @@ impl Moment for LockedView<'_> {
         email: &EmailKey,
         limit: usize,
     ) -> Result<Vec<AppointmentKey>, StoreError> {
-        Ok(self.0.of_email(email, limit))
+        Ok(self.0.keys_by_email(email, limit))
     }
 
     fn series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError> {
-        Ok(self.0.of_series(series))
+        Ok(self.0.by_series(series))
     }
 }
 
 impl Reader for Memory {
     fn at_once(&mut self, look: Look<'_>) -> Result<(), StoreError> {
-        look(&mut LockedView(self.kept()))
+        look(&mut LockedView(self.lock()))
     }
 }
 
@@ -82,16 +82,16 @@ impl Queries for Memory {
         &mut self,
         ids: &[AppointmentId],
     ) -> Result<(Vec<Appointment>, Revision), StoreError> {
-        let kept = self.kept();
-        Ok((kept.of_ids(ids), kept.state.revision))
+        let data = self.lock();
+        Ok((data.by_ids(ids), data.state.revision))
     }
 
     fn appointments_by_key(
         &mut self,
         keys: &[AppointmentKey],
     ) -> Result<(Vec<Appointment>, Revision), StoreError> {
-        let kept = self.kept();
-        Ok((kept.of_keys(keys), kept.state.revision))
+        let data = self.lock();
+        Ok((data.by_keys(keys), data.state.revision))
     }
 
     fn appointments_after(
@@ -99,8 +99,8 @@ impl Queries for Memory {
         after: AppointmentKey,
         limit: usize,
     ) -> Result<(Vec<Appointment>, Revision), StoreError> {
-        let kept = self.kept();
-        let mut found: Vec<Appointment> = kept
+        let data = self.lock();
+        let mut found: Vec<Appointment> = data
             .state
             .appointments
             .values()
@@ -109,22 +109,22 @@ impl Queries for Memory {
             .collect();
         found.sort_unstable_by_key(|it| it.key);
         found.truncate(limit);
-        Ok((found, kept.state.revision))
+        Ok((found, data.state.revision))
     }
 
     fn list_appointments(&mut self, query: &ListQuery) -> Result<ListPage, StoreError> {
-        let kept = self.kept();
-        let current = kept.state.revision;
+        let data = self.lock();
+        let current = data.state.revision;
         let revision = query.at.unwrap_or(current);
         let reach = current.0.saturating_sub(UNDONE_CHANGES_MAX as u64);
-        let oldest = kept.oldest().map_or(0, |it| it.revision.0);
+        let oldest = data.oldest().map_or(0, |it| it.revision.0);
         if revision < current && (revision.0 < reach || revision.0 + 1 < oldest) {
             return Err(StoreError::Compacted {
                 oldest: Revision(oldest.max(reach)),
             });
         }
         let mut undone = HashSet::new();
-        for entry in kept.changes.iter().filter(|it| it.revision > revision) {
+        for entry in data.changes.iter().filter(|it| it.revision > revision) {
             undone.extend(entry.appointments().map(|it| it.key));
             if undone.len() > UNDONE_APPOINTMENTS_MAX {
                 return Err(StoreError::Compacted {
@@ -132,11 +132,11 @@ impl Queries for Memory {
                 });
             }
         }
-        let then = kept
+        let then = data
             .state
             .appointments
             .values()
-            .filter_map(|now| kept.at(now, revision));
+            .filter_map(|now| data.at(now, revision));
         let mut appointments: Vec<Appointment> = then.filter(|it| query.matches(it)).collect();
         let order = |it: &Appointment| (it.start, it.id);
         appointments.sort_by_key(order);
@@ -154,11 +154,11 @@ impl Queries for Memory {
     }
 
     fn has_calendar(&mut self, id: &CalendarId) -> Result<bool, StoreError> {
-        Ok(self.kept().state.calendars.contains_key(id))
+        Ok(self.lock().state.calendars.contains_key(id))
     }
 
     fn ever_had(&mut self, id: &CalendarId) -> Result<bool, StoreError> {
-        Ok(self.kept().versions.contains_key(id))
+        Ok(self.lock().versions.contains_key(id))
     }
 
     fn list_calendars(
@@ -167,11 +167,11 @@ impl Queries for Memory {
         after: Option<&CalendarId>,
         limit: usize,
     ) -> Result<(Vec<CalendarRow>, Revision), StoreError> {
-        let kept = self.kept();
+        let data = self.lock();
         let is_asked = |id: &CalendarId| {
             id.as_str().starts_with(prefix) && after.is_none_or(|after| id > after)
         };
-        let calendars = kept.state.calendars.values().filter(|it| is_asked(&it.id));
+        let calendars = data.state.calendars.values().filter(|it| is_asked(&it.id));
         let row = |it: &Arc<Calendar>| CalendarRow {
             id: it.id.clone(),
             profile: Profile::clone(&it.profile),
@@ -180,16 +180,16 @@ impl Queries for Memory {
         let mut rows: Vec<_> = calendars.map(row).collect();
         rows.sort_by(|one, other| one.id.cmp(&other.id));
         rows.truncate(limit);
-        Ok((rows, kept.state.revision))
+        Ok((rows, data.state.revision))
     }
 }
 
 impl LogReader for Memory {
     fn history(&mut self, query: &HistoryQuery) -> Result<Option<HistoryPage>, StoreError> {
-        let kept = self.kept();
+        let data = self.lock();
         let is_known = match &query.subject {
-            HistorySubject::Appointment(id) => kept.state.appointments.contains_key(id),
-            HistorySubject::Calendar(id) => kept.versions.contains_key(id),
+            HistorySubject::Appointment(id) => data.state.appointments.contains_key(id),
+            HistorySubject::Calendar(id) => data.versions.contains_key(id),
         };
         if !is_known {
             return Ok(None);
@@ -199,7 +199,7 @@ impl LogReader for Memory {
             HistorySubject::Calendar(id) => event.calendars.iter().any(|it| it.calendar == *id),
         };
         let mut page = HistoryBuilder::new(query.changes_max);
-        for entry in kept.changes.iter().rev() {
+        for entry in data.changes.iter().rev() {
             let revision = entry.revision;
             for (number, event) in (0..)
                 .zip(&entry.events)
@@ -209,10 +209,10 @@ impl LogReader for Memory {
                     revision,
                     event: number,
                 };
-                let is_told = query.from.is_some_and(|from| {
+                let is_listed = query.from.is_some_and(|from| {
                     revision > from.revision || (revision == from.revision && at < from)
                 });
-                if is_told {
+                if is_listed {
                     continue;
                 }
                 if !page.has_room(revision) {
@@ -226,7 +226,7 @@ impl LogReader for Memory {
 
     fn replaced(&mut self, revision: Revision) -> Result<Vec<Replaced>, StoreError> {
         Ok(self
-            .kept()
+            .lock()
             .replaced
             .get(&revision)
             .cloned()
@@ -234,7 +234,7 @@ impl LogReader for Memory {
     }
 
     fn oldest_change(&mut self) -> Result<Option<Oldest>, StoreError> {
-        Ok(self.kept().oldest())
+        Ok(self.lock().oldest())
     }
 
     fn changes_from(
@@ -243,8 +243,8 @@ impl LogReader for Memory {
         filter: &CalendarFilter,
         part_events_max: usize,
     ) -> Result<ChangePage, StoreError> {
-        let kept = self.kept();
-        let oldest = kept.oldest().map_or(Revision(0), |it| it.revision);
+        let data = self.lock();
+        let oldest = data.oldest().map_or(Revision(0), |it| it.revision);
         if from.revision < oldest {
             return Err(StoreError::Compacted { oldest });
         }
@@ -254,7 +254,7 @@ impl LogReader for Memory {
             marks: Vec::new(),
         };
         let mut events = 0;
-        for entry in kept
+        for entry in data
             .changes
             .iter()
             .filter(|it| it.revision >= from.revision)
@@ -281,10 +281,10 @@ impl LogReader for Memory {
                     event.clone(),
                     event
                         .appointment()
-                        .and_then(|it| kept.of_keys(&[it.key]).pop()),
+                        .and_then(|it| data.by_keys(&[it.key]).pop()),
                 );
             }
-            let told = part.finish(
+            let part = part.finish(
                 LogEntry {
                     events: Vec::new(),
                     caller: entry.caller.clone(),
@@ -292,11 +292,11 @@ impl LogReader for Memory {
                 },
                 cut,
             );
-            events += told.as_ref().map_or(0, |it| it.appointments.len());
-            page.next = told
+            events += part.as_ref().map_or(0, |it| it.appointments.len());
+            page.next = part
                 .as_ref()
                 .map_or(LogPosition::after(entry.revision), |it| it.next);
-            page.changes.extend(told);
+            page.changes.extend(part);
             if events >= PAGE_EVENTS_MAX || page.next.is_within_change() {
                 break;
             }

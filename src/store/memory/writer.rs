@@ -18,8 +18,8 @@ use crate::store::{
 
 impl Store for Memory {
     fn boot(&mut self) -> Result<Boot, StoreError> {
-        let kept = self.kept();
-        let waiting = kept
+        let data = self.lock();
+        let waiting = data
             .state
             .appointments
             .values()
@@ -37,8 +37,8 @@ impl Store for Memory {
             last_time,
             next_key,
             ..
-        } = kept.state;
-        let (code_key, sessions_from) = (kept.code_key, Revision(1));
+        } = data.state;
+        let (code_key, sessions_from) = (data.code_key, Revision(1));
         Ok(Boot {
             revision,
             last_time,
@@ -54,10 +54,10 @@ impl Store for Memory {
         ids: &[CalendarId],
         now: Instant,
     ) -> Result<Vec<Option<Calendar>>, StoreError> {
-        let mut kept = self.kept();
+        let mut data = self.lock();
         let load = |id: &CalendarId| {
-            let calendar = loaded(kept.state.calendars.get(id)?, now);
-            kept.known.insert(id.clone());
+            let calendar = loaded(data.state.calendars.get(id)?, now);
+            data.known.insert(id.clone());
             Some(calendar)
         };
         Ok(ids.iter().map(load).collect())
@@ -68,15 +68,15 @@ impl Store for Memory {
         calendar: &Calendar,
         from: Instant,
     ) -> Result<LoadedClaims, StoreError> {
-        let kept = self.kept();
+        let data = self.lock();
         let is_past =
             |claim: &&Claim| claim.padded().end > from && claim.padded().end <= calendar.kept_from;
-        let claims = kept
+        let claims = data
             .state
             .calendars
             .get(&calendar.id)
             .map(|it| it.claims.iter().filter(is_past).copied().collect());
-        // A request never leaves memory.
+        // Requests that take no time always stay in memory.
         Ok(LoadedClaims {
             claims: claims.unwrap_or_default(),
             requests: Default::default(),
@@ -84,18 +84,18 @@ impl Store for Memory {
     }
 
     fn let_go(&mut self, ids: &[CalendarId]) {
-        let mut kept = self.kept();
+        let mut data = self.lock();
         for id in ids {
-            kept.known.remove(id);
+            data.known.remove(id);
         }
     }
 
     fn load_appointments(&mut self, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError> {
-        Ok(self.kept().of_ids(ids))
+        Ok(self.lock().by_ids(ids))
     }
 
     fn load_by_key(&mut self, keys: &[AppointmentKey]) -> Result<Vec<Appointment>, StoreError> {
-        Ok(self.kept().of_keys(keys))
+        Ok(self.lock().by_keys(keys))
     }
 
     fn keys_of_email(
@@ -103,33 +103,33 @@ impl Store for Memory {
         email: &EmailKey,
         limit: usize,
     ) -> Result<Vec<AppointmentKey>, StoreError> {
-        Ok(self.kept().of_email(email, limit))
+        Ok(self.lock().keys_by_email(email, limit))
     }
 
     fn load_series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError> {
-        Ok(self.kept().of_series(series))
+        Ok(self.lock().by_series(series))
     }
 
     fn seen_requests(&mut self, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError> {
-        Ok(self.kept().of_hashes(hashes))
+        Ok(self.lock().requests_by_hash(hashes))
     }
 
     fn adopt(&mut self, calendar: &Calendar) -> Result<bool, StoreError> {
-        let mut kept = self.kept();
+        let mut data = self.lock();
         let is_as_it_is =
             |it: &Arc<Calendar>| (it.since, it.version) == (calendar.since, calendar.version);
-        let is_known = kept
+        let is_known = data
             .state
             .calendars
             .get(&calendar.id)
             .is_some_and(is_as_it_is);
-        kept.known.extend(is_known.then(|| calendar.id.clone()));
+        data.known.extend(is_known.then(|| calendar.id.clone()));
         Ok(is_known)
     }
 
     fn commit(&mut self, batch: &CommitBatch<'_>) -> Result<(), CommitError> {
-        let mut kept = self.kept();
-        let fault = kept.faults.pop_front();
+        let mut data = self.lock();
+        let fault = data.faults.pop_front();
         if let Some(ScriptedFault {
             error,
             is_late: false,
@@ -137,9 +137,9 @@ impl Store for Memory {
         {
             return Err(error);
         }
-        kept.judge(batch)?;
-        batch.changes.iter().for_each(|change| kept.apply(change));
-        kept.requests.extend(
+        data.check(batch)?;
+        batch.changes.iter().for_each(|change| data.apply(change));
+        data.requests.extend(
             batch
                 .requests
                 .iter()
@@ -149,11 +149,11 @@ impl Store for Memory {
     }
 
     fn forget_requests(&mut self, before: Instant, limit: usize) -> Result<usize, CommitError> {
-        let mut kept = self.kept();
-        if let Some(error) = kept.forgetting_fault.take() {
+        let mut data = self.lock();
+        if let Some(error) = data.forgetting_fault.take() {
             return Err(error);
         }
-        let mut old: Vec<_> = kept
+        let mut old: Vec<_> = data
             .requests
             .values()
             .filter(|it| it.time < before)
@@ -162,7 +162,7 @@ impl Store for Memory {
         old.sort_unstable();
         old.truncate(limit);
         old.iter()
-            .for_each(|(_, hash)| drop(kept.requests.remove(hash)));
+            .for_each(|(_, hash)| drop(data.requests.remove(hash)));
         Ok(old.len())
     }
 
@@ -171,17 +171,17 @@ impl Store for Memory {
         before: Instant,
         limit: usize,
     ) -> Result<Option<Oldest>, CommitError> {
-        let mut kept = self.kept();
-        let but_last = kept.changes.len().saturating_sub(1);
-        let old = kept.changes[..but_last]
+        let mut data = self.lock();
+        let but_last = data.changes.len().saturating_sub(1);
+        let old = data.changes[..but_last]
             .iter()
             .take(limit)
-            .take_while(|it| kept.age(it) < before)
+            .take_while(|it| data.age(it) < before)
             .count();
-        let gone: Vec<Revision> = kept.changes.drain(..old).map(|it| it.revision).collect();
+        let gone: Vec<Revision> = data.changes.drain(..old).map(|it| it.revision).collect();
         gone.iter()
-            .for_each(|revision| drop(kept.replaced.remove(revision)));
-        Ok(kept.oldest())
+            .for_each(|revision| drop(data.replaced.remove(revision)));
+        Ok(data.oldest())
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
