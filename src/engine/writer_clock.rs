@@ -1,6 +1,8 @@
-//! The writer's side of the clock: it alone decides when a wall clock is believed, and stamps `now` on changes.
+//! The writer's side of the clock: it alone decides when a wall clock is believed, and stamps `now`
+//! on changes.
 //!
-//! A clock that jumped, or is far ahead at the start, must first run steadily; until then changes are refused.
+//! A clock that jumped, or is far ahead at the start, must first run steadily; until then changes
+//! are refused.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,21 +12,22 @@ use super::clock::{CLOCK_AHEAD_MAX, CLOCK_BEHIND_LOGGED, CLOCK_STEADY, EngineClo
 use crate::clock::{Reading, whole_seconds};
 use bookd_core::time::Instant;
 
-/// How far both clocks may drift apart before a clock that must run steadily counts as unsteady, in seconds.
+/// The largest drift between both clocks at which a clock that must run steadily counts as steady,
+/// in seconds.
 const DRIFT_MAX: i64 = 5;
-/// While changes are refused for the clock, the log says so at most once in such a time.
+/// While changes are refused because of the clock, a line is logged at most once per pause.
 const LOG_PAUSE: Duration = Duration::from_secs(60);
 
 /// Why the clock is not believed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ClockSuspect {
-    /// It is far ahead of the last commit, and nobody has confirmed it.
+    /// At the start the clock was far ahead of the last commit, and nobody had confirmed it.
     #[error(
         "the clock shows {clock}, more than a day after the last commit at {last}; writing goes on after {} seconds of \
          steady running, or at once with --confirm-clock", CLOCK_STEADY.as_secs()
     )]
     Ahead { clock: Instant, last: Instant },
-    /// It was set while the process ran.
+    /// The clock was set while the process ran.
     #[error(
         "the clock jumped by {step} seconds and shows {clock}; writing goes on after {} seconds of steady running, or \
          at once after a restart with --confirm-clock", CLOCK_STEADY.as_secs()
@@ -32,30 +35,31 @@ pub(super) enum ClockSuspect {
     Jumped { step: i64, clock: Instant },
 }
 
-/// The time in which the clock is not believed.
+/// A period in which the clock is not believed.
 struct Doubt {
     why: ClockSuspect,
-    /// Uptime at which it began.
+    /// The uptime at which the period began.
     since: Duration,
-    /// Uptime at which the log said so last.
+    /// The uptime of the last log line about it.
     logged: Duration,
-    /// Changes that were refused.
+    /// The number of refused changes.
     refused: usize,
-    /// Jumps, the first one included.
+    /// The number of jumps, the first one included.
     jumps: u32,
 }
 
-/// The writer's side: it alone decides what is believed.
+/// The writer's side of the clock: it alone decides whether the wall clock is believed.
 pub(super) struct WriterClock {
     believed: Arc<EngineClock>,
-    /// What the clocks showed when the wall clock began to run as the clock of the boot does.
+    /// The reading since which the wall clock has run as the boot clock does.
     run: Reading,
     doubt: Option<Doubt>,
     is_behind: bool,
 }
 
 impl WriterClock {
-    /// At the start: an empty store, whose last commit is at the epoch, believes any clock.
+    /// The clock at the start. With an empty store, whose last commit is at the epoch, any clock is
+    /// believed.
     pub(super) fn new(believed: Arc<EngineClock>, is_confirmed: bool, last: Instant) -> Self {
         let run = believed.clock.read();
         let mut writer_clock = Self {
@@ -78,7 +82,7 @@ impl WriterClock {
         writer_clock
     }
 
-    /// Looks at the clock: `now` for a batch is `max(last, clock)`, if the clock is believed.
+    /// Reads the clock: `now` for a batch is `max(last, clock)`, if the clock is believed.
     pub(super) fn look(&mut self, last: Instant) -> Result<Instant, ClockSuspect> {
         let reading = self.believed.clock.read();
         self.compare(reading);
@@ -97,24 +101,24 @@ impl WriterClock {
             .store(self.doubt.is_some(), Ordering::Relaxed);
     }
 
-    /// `now` for what changes nothing, whether the clock is believed or not.
+    /// `now` for reads, whether the clock is believed or not.
     pub(super) fn read_now(&self, last: Instant) -> Instant {
         self.believed.now().max(last)
     }
 
-    /// Whether changes are refused for the clock.
+    /// Whether changes are refused because of the clock.
     pub(super) fn is_in_doubt(&self) -> bool {
         self.doubt.is_some()
     }
 
-    /// Counts changes that were refused for the clock.
+    /// Counts changes that were refused because of the clock.
     pub(super) fn count_refused(&mut self, changes: usize) {
         if let Some(doubt) = &mut self.doubt {
             doubt.refused += changes;
         }
     }
 
-    /// Holds the wall clock against the clock of the boot.
+    /// Compares the wall clock with the boot clock, and begins or ends a doubt.
     fn compare(&mut self, reading: Reading) {
         let drift = reading.boot_time().since(self.run.boot_time());
         let is_unsteady = self.doubt.is_some() && drift.saturating_abs() > DRIFT_MAX;
@@ -129,7 +133,8 @@ impl WriterClock {
         } else if is_unsteady {
             self.run = reading;
         } else if reading.uptime.saturating_sub(self.run.uptime) >= CLOCK_STEADY {
-            // Believed anew each time: steps that are no jumps must not add up to one.
+            // The clock is believed anew each time, so that steps that are no jumps do not add up
+            // to one.
             self.believed.believe(reading);
             self.run = reading;
             if let Some(doubt) = self.doubt.take() {
@@ -138,7 +143,7 @@ impl WriterClock {
         }
     }
 
-    /// From here on the clock must run steadily.
+    /// Begins or continues a doubt: from this reading on the clock must run steadily.
     fn doubt(&mut self, why: ClockSuspect, reading: Reading) {
         self.run = reading;
         let jumps = u32::from(matches!(why, ClockSuspect::Jumped { .. }));
@@ -205,7 +210,7 @@ impl Doubt {
         );
     }
 
-    /// How long it has lasted.
+    /// How long the doubt has lasted, in whole seconds.
     fn seconds(&self, reading: Reading) -> i64 {
         whole_seconds(reading.uptime.saturating_sub(self.since))
     }
@@ -270,7 +275,7 @@ mod tests {
             }
         }
 
-        /// Started right after the last commit.
+        /// A machine that starts right after the last commit.
         fn running() -> Self {
             let mut machine = Self::starting(LAST, false, LAST);
             assert_eq!(machine.look(), Ok(LAST));
@@ -281,7 +286,7 @@ mod tests {
             logging(&self.log, || self.writer_clock.look(LAST))
         }
 
-        /// So many seconds pass, and the writer looks after each.
+        /// Lets seconds pass, with a reading after each.
         fn pass(&mut self, seconds: i64) -> Result<Instant, ClockSuspect> {
             (0..seconds)
                 .map(|_| (self.clock.advance(1), self.look()).1)
@@ -293,7 +298,7 @@ mod tests {
             self.look().is_ok()
         }
 
-        /// The lines that were logged since the last time.
+        /// The lines that were logged since the last call.
         fn lines(&self) -> Vec<String> {
             let text = String::from_utf8(std::mem::take(&mut *self.log.lock().unwrap())).unwrap();
             text.lines().map(|line| line.trim().to_owned()).collect()

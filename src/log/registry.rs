@@ -1,6 +1,8 @@
-//! The watchers that are registered, by what they watch, so that a change wakes only those that want it.
+//! The watchers that are registered, by what they watch, so that a change wakes only those that
+//! want it.
 //!
-//! A watcher remembers the first change that it wants since it looked last, and is woken once for all of them.
+//! A watcher remembers the first change that it wants since it looked last, and is woken once for
+//! all of them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -11,16 +13,18 @@ use tokio::sync::Notify;
 use crate::store::CalendarFilter;
 use bookd_core::ids::{CalendarId, Revision};
 
-/// What is known of one watcher.
+/// A registered watcher.
 pub(crate) struct Subscriber {
     pub(crate) filter: CalendarFilter,
-    /// It also wants to know when the clock was moved by hand.
+    /// Also woken when the clock is moved by hand.
     pub(super) is_timed: bool,
-    /// The first change that it wants since it looked last; 0 = none.
+    /// The first change that passes the filter since the watcher looked last; 0 = none.
     pending: AtomicU64,
     pub(super) woken: Notify,
-    /// Since when it has not asked for more, in milliseconds of the fan-out's life, plus one; 0 = it is asking.
-    pub(super) resting: AtomicU64,
+    /// Since when the client has not asked for more, in milliseconds since the start of the
+    /// subscriptions plus one; 0 = it is asking.
+    pub(super) idle_since: AtomicU64,
+    /// Evicted because the client did not read.
     pub(super) is_cut: AtomicBool,
 }
 
@@ -31,13 +35,14 @@ impl Subscriber {
             is_timed,
             pending: AtomicU64::new(0),
             woken: Notify::new(),
-            resting: AtomicU64::new(0),
+            idle_since: AtomicU64::new(0),
             is_cut: AtomicBool::new(false),
         }
     }
 
+    /// Notes a change that passes the filter, and wakes the watcher if it is the first one.
     pub(super) fn wake(&self, revision: Revision) {
-        // Only the first counts, and whoever was told once is told.
+        // Only the first pending change counts; the watcher is awake already for any other.
         if self
             .pending
             .compare_exchange(0, revision.0, Ordering::SeqCst, Ordering::SeqCst)
@@ -47,12 +52,12 @@ impl Subscriber {
         }
     }
 
-    /// Waits until something that it wants may have happened.
+    /// Waits until a change that passes the filter may have been made.
     pub(crate) async fn woken(&self) {
         self.woken.notified().await;
     }
 
-    /// The first change that it wants since this was asked last.
+    /// Takes the first change that passes the filter since the last call.
     pub(crate) fn take_pending(&self) -> Option<Revision> {
         match self.pending.swap(0, Ordering::SeqCst) {
             0 => None,
@@ -60,7 +65,7 @@ impl Subscriber {
         }
     }
 
-    /// It had to make room for others.
+    /// Whether the watcher was evicted.
     pub(crate) fn is_cut(&self) -> bool {
         self.is_cut.load(Ordering::SeqCst)
     }
@@ -69,17 +74,18 @@ impl Subscriber {
 /// The registered watchers by number, and by what their filters name.
 #[derive(Default)]
 pub(super) struct Registry {
-    next: u64,
-    pub(super) all: HashMap<u64, Arc<Subscriber>>,
-    /// Those whose filter names no calendars.
-    wide: HashMap<u64, Arc<Subscriber>>,
+    last_number: u64,
+    pub(super) by_number: HashMap<u64, Arc<Subscriber>>,
+    /// The watchers whose filter names no single calendars: all, or a prefix.
+    unnamed: HashMap<u64, Arc<Subscriber>>,
     by_calendar: HashMap<CalendarId, HashMap<u64, Arc<Subscriber>>>,
 }
 
 impl Registry {
-    pub(super) fn put(&mut self, subscriber: Arc<Subscriber>) -> u64 {
-        self.next += 1;
-        let number = self.next;
+    /// Registers a watcher, and returns its number.
+    pub(super) fn insert(&mut self, subscriber: Arc<Subscriber>) -> u64 {
+        self.last_number += 1;
+        let number = self.last_number;
         match &subscriber.filter {
             CalendarFilter::Among(calendars) => {
                 for id in calendars {
@@ -90,15 +96,16 @@ impl Registry {
                 }
             }
             CalendarFilter::All | CalendarFilter::Prefix(_) => {
-                drop(self.wide.insert(number, Arc::clone(&subscriber)))
+                drop(self.unnamed.insert(number, Arc::clone(&subscriber)))
             }
         }
-        self.all.insert(number, subscriber);
+        self.by_number.insert(number, subscriber);
         number
     }
 
-    /// Wakes those who want something of these calendars, each with the first change that it wants.
-    pub(super) fn tell(&self, firsts: &BTreeMap<&str, Revision>) {
+    /// Wakes the watchers of these calendars, each with the first change that passes its filter.
+    /// `firsts` has for each calendar the first change that touches it.
+    pub(super) fn wake_matching(&self, firsts: &BTreeMap<&str, Revision>) {
         let mut named: Vec<(Revision, &str)> = firsts
             .iter()
             .map(|(calendar, first)| (*first, *calendar))
@@ -111,7 +118,7 @@ impl Registry {
                 .flat_map(HashMap::values)
                 .for_each(|it| it.wake(*first));
         }
-        for subscriber in self.wide.values() {
+        for subscriber in self.unnamed.values() {
             let first = match &subscriber.filter {
                 CalendarFilter::Prefix(prefix) => {
                     let from = firsts.range(prefix.as_str()..);
@@ -127,11 +134,12 @@ impl Registry {
         }
     }
 
+    /// Removes a watcher, if it is registered.
     pub(super) fn remove(&mut self, number: u64) {
-        let Some(subscriber) = self.all.remove(&number) else {
+        let Some(subscriber) = self.by_number.remove(&number) else {
             return;
         };
-        self.wide.remove(&number);
+        self.unnamed.remove(&number);
         if let CalendarFilter::Among(calendars) = &subscriber.filter {
             for id in calendars {
                 if let Some(watchers) = self.by_calendar.get_mut(id) {

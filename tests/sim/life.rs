@@ -9,7 +9,7 @@ use std::time::Duration;
 use bookd::api::context::Api;
 use bookd::api::stack;
 use bookd::clock::ManualClock;
-use bookd::engine::{Engine, RunningEngine, Settings, Slices};
+use bookd::engine::{DeletionSettings, Engine, RunningEngine, Settings};
 use bookd::ids::Ids;
 use bookd::layout::Layout;
 use bookd::log::WatchSettings;
@@ -95,22 +95,22 @@ impl Life {
             power: disk.power(),
         });
         // So that deletions by force are prepared, and series come in parts.
-        let slices = Slices {
-            at_once: 0,
-            size: 1,
+        let deletion_settings = DeletionSettings {
+            direct_max: 0,
+            slice_size: 1,
         };
         let watch = WatchSettings {
             part_events_max: 2,
             ..WatchSettings::default()
         };
         // The writer decides all: what it has in memory after a failure must show.
-        let decides_beside = false;
+        let decides_on_snapshots = false;
         let settings = Settings {
             layout: Layout::Inline,
             is_clock_confirmed: true,
             watch,
-            decides_beside,
-            slices,
+            decides_on_snapshots,
+            deletion_settings,
             ..Settings::default()
         };
         let (engine, running, routes) = runtime.block_on(async {

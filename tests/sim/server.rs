@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use bookd::api::context::Api;
 use bookd::api::stack;
-use bookd::engine::{Engine, Settings, Slices};
+use bookd::engine::{DeletionSettings, Engine, Settings};
 use bookd::layout::Layout;
 use bookd::log::WatchSettings;
 use bookd::zones::Zones;
@@ -37,22 +37,22 @@ pub async fn serve(world: Rc<World>, machine: Rc<Machine>) -> turmoil::Result {
     };
     world.confirm_clock();
     // So that deletions by force are prepared, and series come in parts.
-    let slices = Slices {
-        at_once: 0,
-        size: 1,
+    let deletion_settings = DeletionSettings {
+        direct_max: 0,
+        slice_size: 1,
     };
     let watch = WatchSettings {
         part_events_max: 2,
         ..WatchSettings::default()
     };
     // One start like this and one like that: what the writer has in memory shows in its own decisions alone.
-    let decides_beside = world.now() % 2 == 0;
+    let decides_on_snapshots = world.now() % 2 == 0;
     let settings = Settings {
         layout: Layout::Inline,
         is_clock_confirmed: true,
         watch,
-        decides_beside,
-        slices,
+        decides_on_snapshots,
+        deletion_settings,
         ..Settings::default()
     };
     let (engine, running) = match Engine::start(store, Arc::new(world.clock.clone()), settings) {
