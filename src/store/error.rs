@@ -37,7 +37,7 @@ pub enum StoreError {
     /// Another program has locked the database.
     #[error("another program has locked the database; retry")]
     Busy,
-    /// The disk failed.
+    /// A read or a write of the disk failed.
     #[error("the disk failed: {0}")]
     Io(String),
     /// The file holds data that cannot have been written.
@@ -55,7 +55,7 @@ pub enum StoreError {
         /// The oldest revision that is kept.
         oldest: Revision,
     },
-    /// Anything else.
+    /// Any other error of the store.
     #[error("the database refused: {0}")]
     Other(String),
 }
@@ -76,7 +76,7 @@ impl StoreError {
 /// Why a batch was not committed, or may not have been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
-    /// Certainly nothing happened.
+    /// Nothing of the batch happened.
     #[error("nothing happened: {0}")]
     Refused(StoreError),
     /// The batch may or may not be durable.
@@ -107,7 +107,7 @@ pub enum OpenError {
         "{file} is in use by another bookd, by this path or another one; stop it first, or serve another file"
     )]
     InUse {
-        /// The database.
+        /// The path of the database.
         file: PathBuf,
     },
     /// The file has several names, each of which would have a WAL of its own.
@@ -116,7 +116,7 @@ pub enum OpenError {
          others (`find DIRECTORY -inum {inode}` shows them), or copy it with `bookd backup`"
     )]
     Linked {
-        /// The database.
+        /// The path of the database.
         file: PathBuf,
         /// How many names it has.
         names: u64,
@@ -140,15 +140,15 @@ pub enum OpenError {
         "{file} was left in the middle of a write, which the next start undoes; start `bookd serve` on it once"
     )]
     Unfinished {
-        /// The file.
+        /// The path of the file.
         file: PathBuf,
     },
     /// The file is something else than a bookd database.
     #[error("{file} is not a bookd database ({why}); it was left as it is")]
     Foreign {
-        /// The file.
+        /// The path of the file.
         file: PathBuf,
-        /// What shows this.
+        /// The reason for this judgement.
         why: String,
     },
     /// A newer bookd wrote the file.
@@ -156,7 +156,7 @@ pub enum OpenError {
         "{file} was written by a newer bookd (schema {found}, this one knows {known}); it was left as it is"
     )]
     Newer {
-        /// The file.
+        /// The path of the file.
         file: PathBuf,
         /// Its schema version.
         found: i64,
@@ -166,7 +166,7 @@ pub enum OpenError {
     /// The content of the file or of its WAL is not what was written.
     #[error("{file} is damaged: {what}")]
     Damaged {
-        /// The file.
+        /// The path of the file.
         file: PathBuf,
         /// The damage that was found, and what to do.
         what: String,
@@ -174,7 +174,7 @@ pub enum OpenError {
     /// The file cannot be opened.
     #[error("{file} cannot be opened: {why}")]
     Unreadable {
-        /// The file.
+        /// The path of the file.
         file: PathBuf,
         /// The error of the system or of SQLite.
         why: String,

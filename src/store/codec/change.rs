@@ -57,7 +57,7 @@ pub(crate) struct EventRecord {
     /// The appointment's id; empty for calendars.
     #[prost(bytes = "vec", tag = "2")]
     appointment: Vec<u8>,
-    /// The appointment's key.
+    /// The appointment's key; 0 for calendars.
     #[prost(uint64, tag = "3")]
     key: u64,
     /// The revision that last touched this appointment before; 0 = none.

@@ -21,16 +21,16 @@ pub(crate) struct ImageRecord {
     pub(crate) calendars: Vec<String>,
     #[prost(string, tag = "2")]
     pub(crate) type_id: String,
-    /// Seconds UTC.
+    /// The start, in seconds UTC.
     #[prost(sint64, tag = "3")]
     pub(crate) start: i64,
-    /// Minutes.
+    /// The duration, in minutes.
     #[prost(uint32, tag = "4")]
     pub(crate) duration: u32,
     /// An `AppointmentState` by number.
     #[prost(uint32, tag = "5")]
     pub(crate) state: u32,
-    /// Seconds UTC.
+    /// The expiry time, in seconds UTC.
     #[prost(sint64, optional, tag = "6")]
     pub(crate) expire_time: Option<i64>,
     #[prost(uint32, tag = "7")]
@@ -60,7 +60,7 @@ pub(crate) struct ImageRecord {
     /// Whether the appointment waits for approval without taking time.
     #[prost(bool, tag = "15")]
     pub(crate) waits: bool,
-    /// Seconds UTC; none = the time of the change.
+    /// The update time, in seconds UTC; none = the time of the change.
     #[prost(sint64, optional, tag = "16")]
     pub(crate) update_time: Option<i64>,
 }

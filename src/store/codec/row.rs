@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 
-/// A `metadata` map.
+/// The metadata of an appointment.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct MetadataRecord {
     #[prost(btree_map = "string, string", tag = "1")]
