@@ -1,41 +1,43 @@
-//! The one place that reads the system's clocks; everything below is handed its `now`.
+//! The only file that reads the system's clocks; all other code is given its `now`.
 //!
-//! Each reading has two clocks: the wall clock, which people and programs set, and the time since the machine was
-//! booted, which nobody sets. A wall clock that jumps is seen by the other one.
+//! Each reading has two clocks: the wall clock, which people and programs set, and the time since
+//! the boot, which is never set. A jump of the wall clock shows in the difference between the two.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bookd_core::time::Instant;
 
-/// What both clocks showed at one moment.
+/// A reading of both clocks at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reading {
     /// The wall clock, in whole seconds UTC. It may jump.
     pub wall: Instant,
-    /// How long the machine has been up, suspension included. It never jumps; only differences of it mean something.
+    /// The time since the boot, suspension included. It never jumps; only differences of it have a
+    /// meaning.
     pub uptime: Duration,
 }
 
 impl Reading {
-    /// When the machine was booted, by its wall clock: it stays the same as long as that does not jump, to a second.
+    /// The time of the boot by the wall clock. It stays the same, to a second, as long as the wall
+    /// clock does not jump.
     pub fn boot_time(self) -> Instant {
         self.wall.plus(-whole_seconds(self.uptime))
     }
 }
 
-/// So many whole seconds.
+/// The whole seconds of a duration.
 pub(crate) fn whole_seconds(length: Duration) -> i64 {
     i64::try_from(length.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Tells the time. The wall clock may jump; the writer sees to it that its `now` does not follow at once, and never
-/// runs backwards.
+/// A source of time. The wall clock may jump; the writer ensures that its `now` does not follow at
+/// once, and never runs backwards.
 pub trait Clock: Send + Sync {
-    /// What both clocks show.
+    /// Reads both clocks.
     fn read(&self) -> Reading;
 
-    /// What the wall clock shows.
+    /// Reads the wall clock.
     fn now(&self) -> Instant {
         self.read().wall
     }
@@ -45,13 +47,14 @@ pub trait Clock: Send + Sync {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
-/// A process that is stopped between the readings of the two clocks reads them again, so many times.
+/// The number of attempts to read both clocks at one moment: a process may be stopped between the
+/// two readings.
 const READINGS_MAX: usize = 4;
-/// The clocks count as read at one moment when no more than this passed between the readings.
+/// The clocks count as read at one moment when at most this time passed between the readings.
 const ONE_MOMENT: Duration = Duration::from_secs(1);
 
 impl SystemClock {
-    /// Milliseconds since 1970, for what must not be the same twice.
+    /// Milliseconds since 1970, for numbers that must not repeat.
     #[allow(
         clippy::disallowed_methods,
         reason = "the one place that may ask the system for the time"
@@ -88,15 +91,16 @@ impl Clock for SystemClock {
     }
 }
 
-/// The clock of the boot, which counts suspension.
+/// The boot clock, which counts suspension.
 #[cfg(target_os = "linux")]
 fn uptime() -> Duration {
     let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     Duration::try_from(up).unwrap_or_default()
 }
 
-/// The monotonic clock, counted from the first reading. It may stand still while the machine is suspended: then the wall
-/// clock seems to have jumped ahead afterwards. What happened before the first reading it does not see.
+/// The monotonic clock, counted from the first reading. It may stand still while the machine is
+/// suspended: then the wall clock seems to have jumped ahead. A jump before the first reading does
+/// not show.
 #[cfg(not(target_os = "linux"))]
 fn uptime() -> Duration {
     static FIRST: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
@@ -116,7 +120,8 @@ impl ManualClock {
         })))
     }
 
-    /// Lets time pass until the wall clock shows `now`. Time does not pass backwards: to an earlier `now` it jumps.
+    /// Lets time pass until the wall clock shows `now`. To an earlier `now` the wall clock jumps,
+    /// and no time passes.
     pub fn set(&self, now: Instant) {
         self.change(|reading| Reading {
             wall: now,
@@ -124,7 +129,7 @@ impl ManualClock {
         });
     }
 
-    /// Lets so many seconds pass; so many back it jumps.
+    /// Lets seconds pass. A negative number makes the wall clock jump back, and no time passes.
     pub fn advance(&self, seconds: i64) {
         self.change(|Reading { wall, uptime }| Reading {
             wall: wall.plus(seconds),
@@ -132,7 +137,7 @@ impl ManualClock {
         });
     }
 
-    /// Sets the wall clock ahead by so many seconds, or back, while no time passes.
+    /// Sets the wall clock ahead or back by `seconds`, while no time passes.
     pub fn jump(&self, seconds: i64) {
         self.change(|reading| Reading {
             wall: reading.wall.plus(seconds),

@@ -1,9 +1,10 @@
-//! Where work that goes on by itself runs: on threads of its own, or on the runtime of whoever starts it.
+//! Where background work runs: on threads of its own, or on the runtime that starts it.
 
-/// Where the writer and what goes on beside it run.
+/// Where the writer, the waking of watchers and store reads run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// On threads of their own, and store reads on tokio's blocking threads.
+    /// The writer and the waking of watchers on threads of their own, store reads on tokio's
+    /// blocking threads.
     Threads,
     /// Everything on the caller's runtime: virtual time does not wait for threads.
     Inline,

@@ -9,7 +9,7 @@ use bookd_transport::{CallPermit, Deadline, Peer};
 use prost::Message;
 use tonic::{Request, Response, Status};
 
-use crate::engine::{Answer, Engine, Failure, Held, RequestId, Terms, View, Wait};
+use crate::engine::{Answer, Engine, Failure, QueuePermit, RequestId, SubmitOptions, View, Wait};
 use crate::ids::Ids;
 use crate::proto::v1 as pb;
 use crate::zones::Zones;
@@ -53,15 +53,15 @@ impl<M> Call<M> {
     pub(crate) fn enter(method: &'static str, request: Request<M>) -> Self {
         let extensions = request.extensions();
         let deadline = extensions.get::<Deadline>().map(|deadline| deadline.0);
-        let held = extensions
+        let permit = extensions
             .get::<Arc<CallPermit>>()
-            .map(|permit| Arc::clone(permit) as Held);
+            .map(|permit| Arc::clone(permit) as QueuePermit);
         let sender = extensions.get::<Peer>().and_then(|peer| peer.address);
         let context = Context {
             method,
             caller: Caller::default(),
             sender,
-            wait: Wait { deadline, held },
+            wait: Wait { deadline, permit },
         };
         Self {
             context,
@@ -113,7 +113,7 @@ impl Api {
                     method,
                     caller,
                     sender,
-                    wait: Wait { deadline, held },
+                    wait: Wait { deadline, permit },
                 },
             message,
         } = call;
@@ -123,15 +123,15 @@ impl Api {
         let command = fields.finish(is_named.and(command))?;
         let is_dry_run = message.validate_only();
         let request = identify(method, message, &caller);
-        let terms = Terms {
+        let terms = SubmitOptions {
             caller,
             sender,
             method,
             request,
             is_dry_run,
             deadline,
-            held,
-            asking: None,
+            permit,
+            deletion_lock: None,
         };
         self.engine.submit(command, terms).await
     }

@@ -1,7 +1,9 @@
-//! The actor: takes what is waiting, decides it as one batch, commits, publishes, answers. It alone owns the state.
+//! The actor: takes the waiting commands, decides them as one batch, commits, publishes, answers.
+//! It alone owns the state.
 //!
-//! The store runs on the actor's own thread: a commit is waited for anyway, and the mailbox fills meanwhile and makes
-//! the next batch, so a thread of its own for the store would add two wake-ups to every batch and nothing else.
+//! The store runs on the actor's thread. The actor must wait for a commit anyway, and the mailbox
+//! collects the next batch meanwhile, so that a separate thread for the store would only add two
+//! wake-ups to every batch.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -21,63 +23,67 @@ use bookd_core::state::State;
 use bookd_core::time::Instant;
 
 use super::batch::{Batch, Envelope, refuse};
-use super::clock::{CLOCK_LOOK, EngineClock, WriterClock};
-use super::closed_calendar::{Closing, DeletionStep};
-use super::damage::{Damaged, Met};
+use super::clock::{CLOCK_LOOK, EngineClock};
+use super::closed_calendar::{DeletionStep, OngoingDeletion};
+use super::damage::{Damaged, DamagedBatch};
 use super::log_throttle::StoreLog;
 use super::queue::Queue;
 use super::snapshots::{Commits, Snapshots};
 use super::stall::Stall;
 use super::stop::{Stopped, goes_on_without};
-use super::{BATCH_MAX, Failure, Load, MAILBOX_MAX, Mail, Settings, Slices};
+use super::writer_clock::WriterClock;
+use super::{BATCH_MAX, DeletionSettings, Failure, Load, MAILBOX_MAX, Mail, Settings};
 use crate::log::retention::Retention;
 use crate::log::subscriptions::Publisher;
 
-/// How many expiries one batch records at most; more wait for the next one.
+/// The largest number of expiries that one batch records; further ones wait for the next batch.
 const EXPIRIES_MAX: usize = 1_024;
-/// How often what is beside the store is looked after.
+/// The period of the store's upkeep (`Store::tend`).
 const TEND_PERIOD: Duration = Duration::from_secs(60);
-/// How long the actor sleeps at least before it records an expiry: clocks tick in whole seconds.
-const LEAST_NAP: Duration = Duration::from_millis(20);
+/// The least time that the actor sleeps before it records an expiry: clocks tick in whole seconds.
+const SLEEP_MIN: Duration = Duration::from_millis(20);
 
-/// See the header.
+/// The writer: the state, the store, and what it needs between batches.
 pub(super) struct Actor {
     pub(super) store: Box<dyn Store>,
     pub(super) state: State,
     pub(super) writer_clock: WriterClock,
-    pub(super) published: Arc<Snapshots>,
+    pub(super) snapshots: Arc<Snapshots>,
     pub(super) commits: Commits,
     pub(super) publisher: Publisher,
     retention: Option<Retention>,
-    /// What expires next. An entry that is out of date is found to be so when its time comes.
+    /// Expiry times of holds and requests, the next one first. Entries that are out of date are
+    /// skipped when their time comes.
     pub(super) expiries: BinaryHeap<Reverse<(Instant, AppointmentId)>>,
-    /// Commands that wait to be decided.
+    /// The commands that wait to be decided.
     pub(super) queue: Queue,
-    /// The deletion that is being prepared.
-    pub(super) closing: Option<Closing>,
-    /// When to go on with what deletions left behind; none = there is nothing.
-    pub(super) settles: Option<Deadline>,
-    /// See `Settings`.
-    pub(super) slices: Slices,
+    /// The deletion that is being prepared, if any.
+    pub(super) deletion: Option<OngoingDeletion>,
+    /// When to go on with the rows that deletions left behind; none = there are none.
+    pub(super) settle_due: Option<Deadline>,
+    /// When and in which slices the calendars with many appointments are deleted.
+    pub(super) deletion_settings: DeletionSettings,
+    /// The number of batches since the start.
     pub(super) batches: u64,
-    /// See `CALENDARS_IN_MEMORY_MAX`.
+    /// The number of calendars that stay in memory.
     pub(super) calendars_in_memory_max: usize,
-    /// The calendars that could not be loaded for the batch at hand, and why.
+    /// The calendars that could not be loaded for the current batch, and why.
     pub(super) unloadable: HashMap<CalendarId, Failure>,
-    /// The calendars that nothing is written to any more.
+    /// The calendars in which damage was met, which are not written to any more.
     pub(super) damaged: Damaged,
-    /// Why it must not go on, though the batch at hand was answered.
+    /// Why the actor must stop after the current batch, which was committed and answered.
     pub(super) must_stop: Option<StoreError>,
-    /// Requests that were remembered since old ones were forgotten last.
+    /// The number of request ids that were stored since old ones were last removed.
     pub(super) remembered: usize,
-    /// When the store was last asked whether it is still there.
-    looked: Deadline,
-    /// When what is beside the store was looked after last.
+    /// When the store's file was last checked (`Store::still_there`).
+    store_checked: Deadline,
+    /// When the store's upkeep ran last.
     tended: Deadline,
     pub(super) store_log: StoreLog,
-    /// The last commit was refused: what has expired is not tried again at once, for a full disk stays full for a while.
+    /// The last commit was refused. Expiries are not tried again at once, for a full disk stays
+    /// full for a while.
     pub(super) is_refused: bool,
-    /// See `Engine::cut`.
+    /// Nothing more is decided, because `Engine::cut` was called.
     is_cut: Arc<AtomicBool>,
 }
 
@@ -86,7 +92,7 @@ impl Actor {
         store: Box<dyn Store>,
         boot: Boot,
         clock: Arc<EngineClock>,
-        (published, commits): (Arc<Snapshots>, Commits),
+        (snapshots, commits): (Arc<Snapshots>, Commits),
         publisher: Publisher,
         is_cut: Arc<AtomicBool>,
         settings: Settings,
@@ -107,7 +113,7 @@ impl Actor {
             store,
             state,
             writer_clock,
-            published,
+            snapshots,
             commits,
             publisher,
             retention: settings
@@ -115,16 +121,16 @@ impl Actor {
                 .map(|keep| Retention::new(keep, BATCH_MAX)),
             expiries,
             queue: Queue::default(),
-            closing: None,
-            settles: Some(Deadline::now()),
-            slices: settings.slices,
+            deletion: None,
+            settle_due: Some(Deadline::now()),
+            deletion_settings: settings.deletion_settings,
             batches: 0,
             calendars_in_memory_max: settings.calendars_in_memory_max,
             unloadable: HashMap::new(),
             damaged: Damaged::default(),
             must_stop: None,
             remembered: 0,
-            looked: Deadline::now(),
+            store_checked: Deadline::now(),
             tended: Deadline::now(),
             store_log: StoreLog::default(),
             is_refused: false,
@@ -132,20 +138,24 @@ impl Actor {
         }
     }
 
-    /// Takes turns until nobody is left or it must not go on; then whoever still waits is told.
+    /// Runs batches until every engine handle is dropped or a fatal failure; then refuses all that
+    /// still wait.
     pub(super) async fn run(mut self, mut mail: mpsc::Receiver<Mail>) -> Stopped {
-        let stopped = self.turns(&mut mail).await;
+        let stopped = self.run_batches(&mut mail).await;
         self.end_deletion();
         refuse(self.queue.take_all(), &Failure::ShuttingDown);
         mail.close();
-        // To the end, and not only what is there: dropping the mailbox would leave behind what is put into it meanwhile.
+        // Receive until the channel is closed: messages that are sent meanwhile must be refused
+        // too, and not dropped.
         while let Some(late) = mail.recv().await {
             late.refuse();
         }
         stopped
     }
 
-    async fn turns(&mut self, mail: &mut mpsc::Receiver<Mail>) -> Stopped {
+    /// Waits for messages and runs a batch, again and again. Returns when and why the actor must
+    /// stop.
+    async fn run_batches(&mut self, mail: &mut mpsc::Receiver<Mail>) -> Stopped {
         let mut inbox = Vec::with_capacity(BATCH_MAX);
         while !self.is_cut.load(Ordering::Relaxed) {
             if self.queue.is_empty()
@@ -153,7 +163,7 @@ impl Actor {
             {
                 return stopped;
             }
-            // What came meanwhile has its turn beside what has waited.
+            // Messages that came meanwhile join this batch.
             while self.queue.len() + inbox.len() < MAILBOX_MAX
                 && let Ok(more) = mail.try_recv()
             {
@@ -162,8 +172,9 @@ impl Actor {
             if let Some(wait) = sabotage::disk_wait() {
                 tokio::time::sleep(wait).await;
             }
-            // Nothing of the state is used after a panic. Caught here, the writer ends in the same way as by any failure.
-            match catch_unwind(AssertUnwindSafe(|| self.batch(&mut inbox))) {
+            // The state is not used after a panic. A panic that is caught here ends the writer as
+            // any failure does.
+            match catch_unwind(AssertUnwindSafe(|| self.run_batch(&mut inbox))) {
                 Ok(Ok(())) => {}
                 Ok(Err(stopped)) => return stopped,
                 Err(_) => return Stopped::panicked(),
@@ -172,23 +183,27 @@ impl Actor {
         self.ended()
     }
 
-    /// Nobody is left to send it anything, or to wait for what was sent.
+    /// How the actor stops when every engine handle is dropped, or `Engine::cut` was called.
     fn ended(&mut self) -> Stopped {
-        self.look()
+        self.check_file()
             .map_or_else(|gone| Stopped::by(&gone), |()| Stopped::Done)
     }
 
-    /// Waits until there is something to do, and looks meanwhile whether the store is still there. An error is the end.
+    /// Waits until there is something to do, and checks the store's file meanwhile. An error stops
+    /// the actor.
     async fn wait(
         &mut self,
         mail: &mut mpsc::Receiver<Mail>,
         inbox: &mut Vec<Mail>,
     ) -> Result<(), Stopped> {
-        let nap = Deadline::now() + self.nap();
+        let wake_time = Deadline::now() + self.sleep_time();
         loop {
-            let look = self.store.look_period().map(|period| self.looked + period);
-            if look.is_some_and(|due| due <= Deadline::now()) {
-                self.look().map_err(|gone| Stopped::by(&gone))?;
+            let check = self
+                .store
+                .look_period()
+                .map(|period| self.store_checked + period);
+            if check.is_some_and(|due| due <= Deadline::now()) {
+                self.check_file().map_err(|gone| Stopped::by(&gone))?;
                 continue;
             }
             tokio::select! {
@@ -196,34 +211,36 @@ impl Actor {
                 received = mail.recv_many(inbox, BATCH_MAX) => {
                     return if received == 0 { Err(self.ended()) } else { Ok(()) };
                 }
-                () = tokio::time::sleep_until(nap) => return Ok(()),
-                () = until(look) => {}
+                () = tokio::time::sleep_until(wake_time) => return Ok(()),
+                () = until(check) => {}
             }
         }
     }
 
-    pub(super) fn look(&mut self) -> Result<(), StoreError> {
-        self.looked = Deadline::now();
+    /// Checks that the store's file is still where it was opened; an error is fatal.
+    pub(super) fn check_file(&mut self) -> Result<(), StoreError> {
+        self.store_checked = Deadline::now();
         self.store.still_there()
     }
 
-    /// How long until something expires, is to be forgotten, or the clock is to be looked at.
-    fn nap(&self) -> Duration {
+    /// The time until the next expiry, removal of old changes, settling of a deletion, or reading of
+    /// the clock.
+    fn sleep_time(&self) -> Duration {
         if self.is_refused || self.writer_clock.is_in_doubt() {
             return CLOCK_LOOK;
         }
         let now = self.writer_clock.read_now(self.state.last_time);
         let until = |due: Instant| Duration::from_secs(due.since(now).max(0).unsigned_abs());
-        let nap = self
+        let sleep_time = self
             .next_due()
             .map_or(CLOCK_LOOK, until)
-            .clamp(LEAST_NAP, CLOCK_LOOK);
-        self.settles.map_or(nap, |due| {
-            nap.min(due.saturating_duration_since(Deadline::now()))
+            .clamp(SLEEP_MIN, CLOCK_LOOK);
+        self.settle_due.map_or(sleep_time, |due| {
+            sleep_time.min(due.saturating_duration_since(Deadline::now()))
         })
     }
 
-    /// When something expires or is to be forgotten next; none when nothing is.
+    /// The time of the next expiry or removal of old changes, if any.
     fn next_due(&self) -> Option<Instant> {
         let expiry = self.expiries.peek().map(|Reverse((due, _))| *due);
         expiry
@@ -232,8 +249,9 @@ impl Actor {
             .min()
     }
 
-    /// One turn. An error is fatal: the process must not go on with what it has in memory.
-    fn batch(&mut self, inbox: &mut Vec<Mail>) -> Result<(), Stopped> {
+    /// Handles the received messages and runs one batch. An error stops the actor: the process must
+    /// not go on with the state that it has in memory.
+    fn run_batch(&mut self, inbox: &mut Vec<Mail>) -> Result<(), Stopped> {
         let mut loads: Vec<Load> = Vec::new();
         let mut ticks: Vec<oneshot::Sender<()>> = Vec::new();
         let mut steps: Vec<DeletionStep> = Vec::new();
@@ -243,16 +261,16 @@ impl Actor {
             match mail {
                 Mail::Command {
                     command,
-                    terms,
+                    options,
                     reply,
                 } => {
                     self.queue.push(Envelope {
                         command: *command,
-                        terms,
+                        options,
                         reply,
                     });
                 }
-                // It changes nothing: nobody needs what nobody waits for.
+                // Loading changes nothing, so that it is skipped when its caller has gone away.
                 Mail::Load(load) if load.reply.is_closed() => {}
                 Mail::Load(load) if steady < load.deadline => loads.push(load),
                 Mail::Load(load) => drop(load.reply.send(Err(Failure::ExpiredInQueue))),
@@ -260,9 +278,9 @@ impl Actor {
                 Mail::Tick { reply } => ticks.push(reply),
             }
         }
-        self.look_after_deletion(steady);
+        self.check_deletion(steady);
         for step in steps {
-            self.stop_unless_known(|it| it.step(step))?;
+            self.stop_unless_known(|actor| actor.step(step))?;
         }
         refuse(self.queue.take_late(steady), &Failure::ExpiredInQueue);
         let envelopes = self.queue.take_batch();
@@ -275,11 +293,11 @@ impl Actor {
             {
                 Ok(true)
             }
-            Ok(now) => self.batch_at(now, envelopes, loads),
+            Ok(now) => self.run_batch_at(now, envelopes, loads),
             Err(suspect) => {
                 self.writer_clock.count_refused(envelopes.len());
                 refuse(envelopes, &Failure::StoreUnavailable(suspect.to_string()));
-                let loaded = self.bring_asked(&mut loads);
+                let loaded = self.load_requested(&mut loads);
                 self.answer_loads(loads, loaded.as_ref().err());
                 loaded.map(|()| true)
             }
@@ -292,10 +310,11 @@ impl Actor {
             let _nobody_waits = reply.send(());
         }
         self.stop_unless_known(|_| done)?;
-        self.stop_unless_known(Self::settle)
+        self.stop_unless_known(Self::settle_deletions)
     }
 
-    /// Does some work; it is the end where that says so, or does not know whether a commit happened.
+    /// Runs `work`, which returns false when the outcome of a commit is not known. Stops the actor
+    /// then, after a fatal error, and when `must_stop` is set.
     fn stop_unless_known(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<bool, StoreError>,
@@ -311,31 +330,33 @@ impl Actor {
         }
     }
 
+    /// Writes log lines that are due, and runs the store's upkeep once per `TEND_PERIOD`.
     fn tend(&mut self, now: Deadline) {
-        self.store_log.look();
+        self.store_log.flush();
         if now >= self.tended + TEND_PERIOD {
             self.tended = now;
             self.store.tend();
         }
     }
 
-    /// A batch at `now`. False when the outcome of its commit is not known.
-    fn batch_at(
+    /// Runs a batch at `now`. Returns false when the outcome of its commit is not known.
+    fn run_batch_at(
         &mut self,
         now: Instant,
         mut envelopes: Vec<Envelope>,
         mut loads: Vec<Load>,
     ) -> Result<bool, StoreError> {
-        self.put_named_aside(&mut envelopes);
+        self.hold_back_named(&mut envelopes);
         let due = self.due(now);
         let prepared = self.prepare(now, &envelopes, &mut loads, &due);
-        // Damage is met behind what readers asked for: that has its own.
+        // `prepare` loads what reads asked for first, and notes damage of that per calendar. So
+        // damage that it returns is of the commands.
         self.answer_loads(loads, prepared.as_ref().err().filter(|it| !it.is_damage()));
         let is_known = match prepared {
             Ok(seen) => self.decide(now, envelopes, due, &seen)?,
-            Err(error) if error.is_damage() => self.apart(
+            Err(error) if error.is_damage() => self.decide_separately(
                 now,
-                Met {
+                DamagedBatch {
                     envelopes,
                     due,
                     touched: Vec::new(),
@@ -345,7 +366,7 @@ impl Actor {
             Err(error) => {
                 self.is_refused = true;
                 self.store_log.refused(envelopes.len(), &error);
-                self.put_off(due);
+                self.put_back_expiries(due);
                 refuse(envelopes, &Failure::StoreUnavailable(error.to_string()));
                 return Err(error);
             }
@@ -364,7 +385,8 @@ impl Actor {
         Ok(is_known)
     }
 
-    /// Decides and commits what was prepared. False when the outcome of the commit is not known.
+    /// Decides and commits the commands, for which everything is loaded. Returns false when the
+    /// outcome of the commit is not known.
     pub(super) fn decide(
         &mut self,
         now: Instant,
@@ -372,7 +394,7 @@ impl Actor {
         mut due: Vec<(Instant, AppointmentId)>,
         seen: &HashMap<[u8; 16], RequestRecord>,
     ) -> Result<bool, StoreError> {
-        self.keep_back(&mut due);
+        self.hold_back_expiries(&mut due);
         let stall = Stall::begin(&envelopes);
         let mut batch = Batch::new(&self.state, now);
         for (_, appointment) in &due {
@@ -384,7 +406,8 @@ impl Actor {
             }
         }
         let (mut waiting, mut ends_deletion) = (envelopes.into_iter(), false);
-        // A decision relies on it that what has expired is recorded: while more is due, everybody waits.
+        // Decisions rely on recorded expiries: while more are due, all commands wait for the next
+        // batch.
         let is_more_due = self
             .expiries
             .peek()
@@ -393,13 +416,13 @@ impl Actor {
             let Some(envelope) = waiting.next() else {
                 break;
             };
-            let Some(envelope) = self.put_aside(envelope) else {
+            let Some(envelope) = self.hold_back(envelope) else {
                 continue;
             };
             ends_deletion |= self.is_end_of_deletion(&envelope.command);
             match self.blocked(&envelope.command) {
                 Some(failure) => drop(envelope.reply.send(Err(failure))),
-                None => batch.take(&mut self.state, envelope, seen),
+                None => batch.decide_command(&mut self.state, envelope, seen),
             }
         }
         stall.end();
@@ -411,7 +434,8 @@ impl Actor {
         done
     }
 
-    /// Tells those who asked for calendars: loaded, or which of them does not exist, or why they cannot be had.
+    /// Answers requests for calendars: loaded, or the first that does not exist, or why it cannot
+    /// be loaded.
     fn answer_loads(&self, loads: Vec<Load>, error: Option<&StoreError>) {
         for Load {
             calendars, reply, ..
@@ -432,7 +456,7 @@ impl Actor {
         }
     }
 
-    /// What has expired at `now`, taken out of the heap.
+    /// Takes the expiries that are due at `now` out of the heap, at most `EXPIRIES_MAX`.
     fn due(&mut self, now: Instant) -> Vec<(Instant, AppointmentId)> {
         let mut due = Vec::new();
         while due.len() < EXPIRIES_MAX
@@ -447,7 +471,7 @@ impl Actor {
     }
 }
 
-/// Sleeps until then; for ever when nothing is to be waited for.
+/// Sleeps until `due`; for ever without one.
 async fn until(due: Option<Deadline>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,

@@ -1,4 +1,4 @@
-//! Where the actor runs: on a thread of its own, or on the caller's runtime.
+//! The thread of the actor, or its task on the caller's runtime.
 
 use std::thread::JoinHandle;
 
@@ -9,7 +9,7 @@ use super::actor::Actor;
 use super::stop::Stopped;
 use crate::layout::Layout;
 
-/// The actor, wherever it runs.
+/// The running actor, to be joined at the end.
 pub(super) enum ActorThread {
     Thread(JoinHandle<Stopped>),
     Task(tokio::task::JoinHandle<Stopped>),

@@ -1,6 +1,7 @@
-//! One batch: what its commands see, what they change, and what each of them is answered.
+//! One batch of commands: the changes that they make to the state, and their answers.
 //!
-//! Commands of a batch see each other's changes; nobody outside sees any of them until all are on disk.
+//! The commands of a batch see each other's changes; nobody else sees any of them until all are on
+//! disk.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,37 +19,38 @@ use bookd_core::refusal::Refusal;
 use bookd_core::state::State;
 use bookd_core::time::Instant;
 
-use super::{Answer, Failure, Terms};
+use super::{Answer, Failure, SubmitOptions};
 
-/// A command with how to take it and whom to answer.
+/// A command with its options and the channel of its answer.
 pub(super) struct Envelope {
     pub(super) command: Command,
-    pub(super) terms: Terms,
+    pub(super) options: SubmitOptions,
     pub(super) reply: oneshot::Sender<Result<Answer, Failure>>,
 }
 
-/// An answer to be, and whom to give it to once it is durable.
-pub(super) type Drafted = (
+/// An answer that waits until the batch is durable, with its channel.
+pub(super) type PendingAnswer = (
     oneshot::Sender<Result<Answer, Failure>>,
     Result<Draft, Failure>,
 );
 
-/// What a batch has made of the state so far.
+/// The changes and answers of a batch so far.
 pub(super) struct Batch {
     pub(super) now: Instant,
     pub(super) changes: Vec<Change>,
     pub(super) requests: Vec<RequestRecord>,
-    /// The calendars that were touched, as they were before; to go back to when the commit fails.
+    /// The touched calendars as they were before the batch, to be restored when the commit fails.
     pub(super) before: HashMap<CalendarId, Option<Arc<Calendar>>>,
-    pub(super) answers: Vec<Drafted>,
-    /// What each of these was asked, should it have to be decided again.
-    asked: Vec<(Command, Terms)>,
-    /// Calendars of which a limit now counts further back than memory reaches.
-    pub(super) short: Vec<CalendarId>,
-    first: (Revision, Instant, AppointmentKey),
+    pub(super) answers: Vec<PendingAnswer>,
+    /// The command of each answer, in case the batch has to be decided again.
+    commands: Vec<(Command, SubmitOptions)>,
+    /// The calendars of which a limit now counts appointments that are not in memory.
+    pub(super) lacking_past: Vec<CalendarId>,
+    /// Revision, time and next key before the batch.
+    state_before: (Revision, Instant, AppointmentKey),
 }
 
-/// An answer, but for the appointments that it names by key.
+/// An answer without the writer's `now`, which all answers of a batch share.
 pub(super) struct Draft {
     pub(super) revision: Revision,
     pub(super) outcome: Outcome,
@@ -63,14 +65,14 @@ impl Batch {
             requests: Vec::new(),
             before: HashMap::new(),
             answers: Vec::new(),
-            asked: Vec::new(),
-            short: Vec::new(),
-            first: (state.revision, state.last_time, state.next_key),
+            commands: Vec::new(),
+            lacking_past: Vec::new(),
+            state_before: (state.revision, state.last_time, state.next_key),
         }
     }
 
-    /// Decides one command on what the ones before it left, and notes its answer.
-    pub(super) fn take(
+    /// Decides one command on the state that the ones before it left, and keeps its answer.
+    pub(super) fn decide_command(
         &mut self,
         state: &mut State,
         envelope: Envelope,
@@ -78,41 +80,43 @@ impl Batch {
     ) {
         let Envelope {
             command,
-            terms,
+            options,
             reply,
         } = envelope;
-        let answer = self.answer(state, &command, &terms, seen);
+        let answer = self.answer(state, &command, &options, seen);
         self.answers.push((reply, answer));
-        // What was held for it until it is decided is let go.
-        self.asked.push((
+        // The permit of a command is held until it is decided, and no longer.
+        self.commands.push((
             command,
-            Terms {
-                held: None,
-                ..terms
+            SubmitOptions {
+                permit: None,
+                ..options
             },
         ));
     }
 
-    /// Its commands as they were before they were decided.
-    pub(super) fn undecided(self) -> Vec<Envelope> {
-        let asked = self.asked.into_iter().zip(self.answers);
-        asked
-            .map(|((command, terms), (reply, _))| Envelope {
+    /// Gives back the commands as they were before they were decided.
+    pub(super) fn into_envelopes(self) -> Vec<Envelope> {
+        let commands = self.commands.into_iter().zip(self.answers);
+        commands
+            .map(|((command, options), (reply, _))| Envelope {
                 command,
-                terms,
+                options,
                 reply,
             })
             .collect()
     }
 
+    /// The answer to a command: of an earlier request with its id, of a dry run, or of a decision
+    /// that becomes part of the batch.
     fn answer(
         &mut self,
         state: &mut State,
         command: &Command,
-        terms: &Terms,
+        options: &SubmitOptions,
         seen: &HashMap<[u8; 16], RequestRecord>,
     ) -> Result<Draft, Failure> {
-        if let Some(request) = terms.request.filter(|_| !terms.is_dry_run) {
+        if let Some(request) = options.request.filter(|_| !options.is_dry_run) {
             let earlier = self
                 .requests
                 .iter()
@@ -126,12 +130,12 @@ impl Batch {
             }
         }
         let decision = decide(state, command, self.now)?;
-        if terms.is_dry_run {
+        if options.is_dry_run {
             return Ok(dry_run(state, decision, self.now));
         }
-        let change = decision.change(state, self.now, terms.caller.clone());
+        let change = decision.change(state, self.now, options.caller.clone());
         if let Some(change) = change {
-            if let Some(request) = terms.request {
+            if let Some(request) = options.request {
                 self.requests.push(RequestRecord {
                     hash: request.hash,
                     fingerprint: request.fingerprint,
@@ -157,7 +161,7 @@ impl Batch {
         })
     }
 
-    /// Makes a change part of the batch, and state.
+    /// Adds a change to the batch and applies it to the state.
     pub(super) fn apply(&mut self, state: &mut State, change: Change) {
         for event in &change.events {
             for id in event.calendars() {
@@ -172,20 +176,21 @@ impl Batch {
             if let Event::ProfileChanged { calendar, .. } | Event::TypePut { calendar, .. } = event
                 && !reaches_back(&state.calendars[calendar], self.now)
             {
-                self.short.push(calendar.clone());
+                self.lacking_past.push(calendar.clone());
             }
         }
         self.changes.push(change);
     }
 
-    /// Whether the next command must wait for another batch, in which memory reaches back as far as it must.
+    /// Whether the next command must wait for another batch, before which the missing past is
+    /// loaded.
     pub(super) fn must_end(&self) -> bool {
-        !self.short.is_empty()
+        !self.lacking_past.is_empty()
     }
 
-    /// Makes the state what it was before the batch.
+    /// Restores the state from before the batch.
     pub(super) fn undo(&mut self, state: &mut State) {
-        (state.revision, state.last_time, state.next_key) = self.first;
+        (state.revision, state.last_time, state.next_key) = self.state_before;
         for (id, calendar) in self.before.drain() {
             match calendar {
                 Some(calendar) => drop(state.calendars.insert(id, calendar)),
@@ -195,7 +200,7 @@ impl Batch {
     }
 }
 
-/// Answers all of these with one failure.
+/// Answers all of these commands with one failure.
 pub(super) fn refuse(envelopes: Vec<Envelope>, failure: &Failure) {
     envelopes
         .into_iter()
@@ -207,7 +212,8 @@ fn reaches_back(calendar: &Calendar, now: Instant) -> bool {
     calendar.kept_from <= calendar.keep_from(now)
 }
 
-/// The answer to a repeated request: the same ids and revision, and what it shows besides as it is now.
+/// The answer to a repeated request: the ids and the revision of the first answer, with the
+/// resources as they are now.
 fn replayed(state: &State, command: &Command, earlier: &RequestRecord) -> Draft {
     let find = |id: &_| state.appointments.get(id);
     let is_series = matches!(command, Command::BookSeries(_));
@@ -239,7 +245,7 @@ fn replayed(state: &State, command: &Command, earlier: &RequestRecord) -> Draft 
     }
 }
 
-/// What the answer would be; the state stays as it is.
+/// The answer that the command would have. The state stays as it is.
 pub(super) fn dry_run(state: &State, decision: Decision, now: Instant) -> Draft {
     let calendar = decision.outcome.calendar.as_ref().and_then(|id| {
         let mut scratch = state.scratch(

@@ -1,4 +1,4 @@
-//! What a call brings to the engine beside what it asks, and what it is answered.
+//! The options of a call to the engine, and the answer to a command.
 
 use std::any::Any;
 use std::net::SocketAddr;
@@ -12,61 +12,64 @@ use bookd_core::decide::Outcome;
 use bookd_core::ids::{Caller, Revision};
 use bookd_core::time::Instant;
 
-use super::closed_calendar::Asking;
+use super::closed_calendar::DeletionLock;
 
-/// What counts for as long as it stands in the writer's queue, though nobody may wait for its answer any more.
-pub type Held = Arc<dyn Any + Send + Sync>;
+/// What a call holds until its command leaves the writer's queue, even when its caller has gone
+/// away: the admission permit, so that a queued command keeps counting against the limit of open
+/// calls.
+pub type QueuePermit = Arc<dyn Any + Send + Sync>;
 
-/// How a reader waits.
+/// How long a read waits, and what it holds meanwhile.
 #[derive(Clone, Debug, Default)]
 pub struct Wait {
-    /// After this it does not.
+    /// The latest time until which the read waits; none = [`super::WAIT_MAX`] from now.
     pub deadline: Option<Deadline>,
-    /// See `Held`.
-    pub held: Option<Held>,
+    /// Held until the command or read leaves the writer's queue.
+    pub permit: Option<QueuePermit>,
 }
 
-/// How a command is to be taken.
+/// The options of a command: its caller, its deadline, and how to decide it.
 #[derive(Clone, Debug, Default)]
-pub struct Terms {
-    /// Who sends it.
+pub struct SubmitOptions {
+    /// The authenticated caller, as the log records it.
     pub caller: Caller,
-    /// By which connection it came; none = from this process. Commands of several are decided in turn.
+    /// The connection that the command came by; none = this process. Connections are served in
+    /// turn.
     pub sender: Option<SocketAddr>,
-    /// By which method, for the log.
+    /// The RPC method, for log lines.
     pub method: &'static str,
     /// The client's idempotency key, if it gave one.
     pub request: Option<RequestId>,
     /// Decide and answer, but change nothing.
     pub is_dry_run: bool,
-    /// After this nobody waits for the answer.
+    /// The time after which nobody waits for the answer.
     pub deadline: Option<Deadline>,
-    /// See `Held`.
-    pub held: Option<Held>,
-    /// The engine's own: with the end of a deletion goes what stands for whoever waits for it.
-    pub asking: Option<Asking>,
+    /// Held until the command or read leaves the writer's queue.
+    pub permit: Option<QueuePermit>,
+    /// Set by the engine alone: the command that ends a deletion carries the lock on deletions.
+    pub deletion_lock: Option<DeletionLock>,
 }
 
 /// A client's idempotency key and what it stands for, as hashes; the store never learns the bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RequestId {
-    /// Of caller and `request_id`.
+    /// Hash of caller and `request_id`.
     pub hash: [u8; 16],
-    /// Of RPC and canonical request.
+    /// Hash of RPC method and canonical request.
     pub fingerprint: [u8; 16],
 }
 
-/// What a command led to.
+/// The answer to a command that was not refused.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The change's; of an answer that changed nothing, the last one it saw.
+    /// The revision of the change; when nothing changed, the last revision that the decision saw.
     pub revision: Revision,
-    /// What it is about.
+    /// The appointments, calendar and type that the command is about.
     pub outcome: Outcome,
-    /// The calendar it is about, as it is after the command.
+    /// The calendar that the command is about, as it is after the command.
     pub calendar: Option<Arc<Calendar>>,
-    /// The appointments that lie outside open time now.
+    /// The appointments that lie outside open time after a change of hours.
     pub outside: Vec<Appointment>,
-    /// The writer's `now`.
+    /// The writer's `now` for the command.
     pub time: Instant,
 }

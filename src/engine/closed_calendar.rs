@@ -1,4 +1,8 @@
-//! A calendar that is closed while its deletion is prepared, and what is asked of the writer about it.
+//! A calendar that is closed while its deletion is prepared, and the messages to the writer about
+//! it.
+//!
+//! At most one deletion is prepared at a time, for as long as its caller holds the
+//! [`DeletionLock`].
 
 use std::sync::{Arc, Weak};
 
@@ -13,18 +17,20 @@ use bookd_core::time::Instant;
 use super::Failure;
 use super::batch::Envelope;
 
-/// As long as it is held somebody waits for a deletion, and no other calendar is deleted in slices.
-pub(super) type Asking = Arc<OwnedMutexGuard<()>>;
+/// Held by the caller of a deletion until its end; while it is held no other calendar is deleted in
+/// slices.
+pub(super) type DeletionLock = Arc<OwnedMutexGuard<()>>;
 
-/// What is asked of the writer.
+/// A step of a deletion that the writer makes.
 pub(super) enum DeletionStep {
-    /// Let nobody change this calendar, and begin. None where it is made at once.
+    /// Close this calendar to changes, and begin. The reply is none where the store deletes at
+    /// once.
     Begin {
         calendar: CalendarId,
-        asking: Weak<OwnedMutexGuard<()>>,
-        reply: Reply<Option<Begun>>,
+        deletion_lock: Weak<OwnedMutexGuard<()>>,
+        reply: Reply<Option<BegunDeletion>>,
     },
-    /// Stage these events of this deletion, behind so many.
+    /// Stage these events of this deletion, after the `before` events that are staged already.
     Stage {
         number: u64,
         before: u64,
@@ -36,7 +42,7 @@ pub(super) enum DeletionStep {
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Failure>>;
 
 /// A deletion that was begun.
-pub(super) struct Begun {
+pub(super) struct BegunDeletion {
     pub(super) number: u64,
     /// The calendar as it stays until the end.
     pub(super) calendar: Arc<Calendar>,
@@ -53,18 +59,20 @@ impl DeletionStep {
     }
 }
 
-/// The deletion under way, as the writer sees it.
-pub(super) struct Closing {
+/// The deletion under way, as the writer knows it.
+pub(super) struct OngoingDeletion {
     pub(super) number: u64,
     pub(super) calendar: CalendarId,
-    pub(super) asking: Weak<OwnedMutexGuard<()>>,
-    /// Commands that would change the calendar.
+    pub(super) deletion_lock: Weak<OwnedMutexGuard<()>>,
+    /// Commands that would change the calendar, and wait for the end of the deletion.
     pub(super) waiting: Vec<Envelope>,
-    /// Of the calendar alone, and has run out; recorded once it is known whether it is cancelled.
+    /// Holds and requests of this calendar alone that have expired meanwhile. They are recorded at
+    /// the end, when it is known whether the deletion cancelled them.
     pub(super) expired: Vec<(Instant, AppointmentId)>,
 }
 
-impl Closing {
+impl OngoingDeletion {
+    /// Whether an appointment takes time of the calendar.
     pub(super) fn holds(&self, it: &Appointment) -> bool {
         it.calendars().any(|calendar| *calendar == self.calendar)
     }

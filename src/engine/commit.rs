@@ -1,4 +1,7 @@
-//! What follows on a decision: durable, visible, answered, in this order; and what comes with a commit.
+//! The steps after the decisions of a batch: durable, visible, answered, in this order.
+//!
+//! A commit that certainly did not happen is undone in memory; one whose outcome is not known stops
+//! the writer.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -13,18 +16,18 @@ use bookd_core::ids::{AppointmentId, CalendarId};
 use bookd_core::time::Instant;
 
 use super::actor::Actor;
-use super::batch::{Batch, Draft, Drafted, refuse};
-use super::damage::Met;
+use super::batch::{Batch, Draft, PendingAnswer, refuse};
+use super::damage::DamagedBatch;
 use super::stop::goes_on_without;
 use super::{Answer, Failure, REQUEST_MEMORY};
 
-/// A commit slower than this is logged.
+/// A commit that takes longer is logged.
 const SLOW_COMMIT: Duration = Duration::from_millis(500);
-/// Old request ids are looked for after so many new ones, and so many at least are forgotten at a time.
+/// Old request ids are removed after this many new ones, and at least this many at a time.
 const FORGOTTEN_LEAST: usize = 256;
 
 impl Actor {
-    /// Commits, publishes, answers. False when the outcome of the commit is not known.
+    /// Commits, publishes, answers. Returns false when the outcome of the commit is not known.
     pub(super) fn finish(
         &mut self,
         mut batch: Batch,
@@ -48,14 +51,14 @@ impl Actor {
                     .publish(std::mem::take(&mut batch.changes), self.state.revision);
                 DeathMoment::BeforeAnswer.reached();
                 self.answer(answers, batch.now);
-                if self.copy_on() {
+                if self.run_after_commit() {
                     self.forget(batch.now)
                 } else {
                     Ok(self.must_stop.is_some())
                 }
             }
             Err(CommitError::Unknown(error)) => {
-                refuse(batch.undecided(), &Failure::CommitUnknown);
+                refuse(batch.into_envelopes(), &Failure::CommitUnknown);
                 if error.is_fatal() {
                     return Err(error);
                 }
@@ -70,19 +73,19 @@ impl Actor {
                 self.commits.end();
                 if error.is_damage() {
                     let now = batch.now;
-                    return self.apart(
+                    return self.decide_separately(
                         now,
-                        Met {
-                            envelopes: batch.undecided(),
+                        DamagedBatch {
+                            envelopes: batch.into_envelopes(),
                             due,
                             touched,
                             error,
                         },
                     );
                 }
-                self.put_off(due);
+                self.put_back_expiries(due);
                 refuse(
-                    batch.undecided(),
+                    batch.into_envelopes(),
                     &Failure::StoreUnavailable(error.to_string()),
                 );
                 Err(error)
@@ -90,15 +93,16 @@ impl Actor {
         }
     }
 
-    /// Does what comes with a commit. False when the writer must not go on; `must_stop` says why, where that is known.
-    pub(super) fn copy_on(&mut self) -> bool {
+    /// Runs the store's work after a commit, such as the checkpoint. Returns false when the writer
+    /// must stop; `must_stop` holds the reason where it is known.
+    pub(super) fn run_after_commit(&mut self) -> bool {
         match self.store.after_commit() {
             Ok(()) => true,
             Err(CommitError::Unknown(error)) => {
                 tracing::error!(%error, "the WAL could not be copied, and the disk failed");
                 false
             }
-            // What was to be copied is nowhere else.
+            // The pages that could not be copied exist nowhere else.
             Err(damage) => {
                 self.must_stop = Some(damage.into_store_error());
                 false
@@ -126,8 +130,8 @@ impl Actor {
             expected: &expected,
         };
         let committed = self.store.commit(&commit);
-        // What went into a file that nobody finds again is acknowledged to nobody.
-        let committed = committed.and_then(|()| self.look().map_err(CommitError::Unknown));
+        // A commit into a file that is no longer at its path must not be acknowledged.
+        let committed = committed.and_then(|()| self.check_file().map_err(CommitError::Unknown));
         let took = started.elapsed();
         if took > SLOW_COMMIT {
             tracing::warn!(
@@ -153,9 +157,9 @@ impl Actor {
                 }
             }
         }
-        for id in batch.short.drain(..) {
+        for id in batch.lacking_past.drain(..) {
             if !self.reach_back(&id, batch.now) {
-                // It is no longer shown: the next to ask loads it.
+                // The calendar is no longer published, and the next call that needs it loads it.
                 self.state.calendars.remove(&id);
             }
         }
@@ -169,19 +173,19 @@ impl Actor {
             .map(|id| (id.clone(), self.state.calendars.get(id).cloned()))
             .collect();
         if !batch.changes.is_empty() {
-            self.published
+            self.snapshots
                 .publish(self.state.revision, self.state.last_time, shown);
         }
         self.batches += 1;
         if self.batches.is_multiple_of(64) {
-            let idle = self.published.drop_idle(self.calendars_in_memory_max);
+            let idle = self.snapshots.drop_idle(self.calendars_in_memory_max);
             self.store.let_go(&idle);
             idle.iter()
                 .for_each(|id| drop(self.state.calendars.remove(id)));
         }
     }
 
-    fn answer(&mut self, answers: Vec<Drafted>, now: Instant) {
+    fn answer(&mut self, answers: Vec<PendingAnswer>, now: Instant) {
         for (reply, draft) in answers {
             let answer = draft.map(
                 |Draft {
@@ -196,17 +200,18 @@ impl Actor {
                     time: now,
                 },
             );
-            // Nobody may be waiting any more; then the answer is found by the request id.
+            // The caller may have gone away; it finds the answer by its request id.
             drop(reply.send(answer));
         }
     }
 
-    /// Forgets requests that are old enough, a few at a time. False when nobody knows what is on disk.
+    /// Removes request ids that are old enough, a few at a time. Returns false when the outcome on
+    /// disk is not known.
     fn forget(&mut self, now: Instant) -> Result<bool, StoreError> {
         if !self.batches.is_multiple_of(64) && self.remembered < FORGOTTEN_LEAST {
             return Ok(true);
         }
-        // Twice what came in, so that forgetting always wins.
+        // Twice the number of new ones, so that the table does not grow.
         let limit = (2 * std::mem::take(&mut self.remembered)).max(FORGOTTEN_LEAST);
         match self.store.forget_requests(now.plus(-REQUEST_MEMORY), limit) {
             Ok(_) => Ok(true),

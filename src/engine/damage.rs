@@ -1,6 +1,6 @@
-//! What the writer does about damage: whatever meets it is refused, the rest goes on.
+//! Damaged data in the store: commands that meet it are refused, and the others go on.
 //!
-//! The calendars of what meets it are not written to until a restart.
+//! The calendars of such commands are not written to until a restart.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -17,44 +17,46 @@ use super::Failure;
 use super::batch::Envelope;
 use super::log_throttle::{Line, Throttle};
 
-/// How many calendars are noted; should there be more, each command that meets its damage is refused all the same.
+/// The number of calendars that are remembered. Beyond it each command that meets damage is still
+/// refused.
 const NOTED_MAX: usize = 100_000;
 
-/// What damage was met in.
+/// The calendars and expiries that met damage since the start.
 #[derive(Default)]
 pub(super) struct Damaged {
     calendars: HashSet<CalendarId>,
-    /// When the holds and requests ran out whose end could not be recorded.
-    pub(super) given_up: HashSet<Instant>,
+    /// The expiry times of the holds and requests whose expiry could not be recorded because of
+    /// damage.
+    pub(super) unrecorded_expiries: HashSet<Instant>,
 }
 
 impl Damaged {
     pub(super) fn is_empty(&self) -> bool {
-        self.calendars.is_empty() && self.given_up.is_empty()
+        self.calendars.is_empty() && self.unrecorded_expiries.is_empty()
     }
 
-    /// Notes a calendar, and tells of it the first time.
+    /// Remembers a calendar, and logs it the first time.
     pub(super) fn note(&mut self, id: &CalendarId, error: &StoreError) {
         let is_first = self.calendars.len() < NOTED_MAX && self.calendars.insert(id.clone());
-        tell(is_first.then_some(id), error);
+        log_damage(is_first.then_some(id), error);
     }
 
-    /// Why nothing is written to a calendar, which is in memory or not.
+    /// Why nothing is written to a calendar, if so. `calendar` is the calendar if it is in memory.
     pub(super) fn refusal(&self, id: &CalendarId, calendar: Option<&Calendar>) -> Option<Failure> {
         let is_damaged =
             self.calendars.contains(id) || calendar.is_some_and(|it| self.is_left_with_claims(it));
         is_damaged.then_some(Failure::Damaged)
     }
 
-    /// Whether a calendar has a claim that has run out, by the clock, and will stay: what is booked there must not become
-    /// state beside it.
+    /// Whether a calendar has a claim that has expired by the clock and whose expiry cannot be
+    /// recorded: a booking of the same time must not become state next to it.
     fn is_left_with_claims(&self, calendar: &Calendar) -> bool {
         let is_left = |claim: &Claim| {
             claim
                 .expire_time()
-                .is_some_and(|time| self.given_up.contains(&time))
+                .is_some_and(|time| self.unrecorded_expiries.contains(&time))
         };
-        !self.given_up.is_empty()
+        !self.unrecorded_expiries.is_empty()
             && calendar
                 .claims
                 .iter()
@@ -63,8 +65,9 @@ impl Damaged {
     }
 }
 
-/// Tells in the log of damage: of a calendar in which it is met for the first time at once, otherwise once a second.
-pub(super) fn tell(calendar: Option<&CalendarId>, error: &StoreError) {
+/// Logs damage: at once for a calendar that meets it for the first time, otherwise at most once a
+/// second.
+pub(super) fn log_damage(calendar: Option<&CalendarId>, error: &StoreError) {
     static MET: Mutex<Throttle> = Mutex::new(Throttle::new());
     if let Some(calendar) = calendar {
         tracing::error!(%calendar, %error, "damage: this calendar is not written to until it is restored");
@@ -79,11 +82,11 @@ pub(super) fn tell(calendar: Option<&CalendarId>, error: &StoreError) {
     }
 }
 
-/// A batch that met damage. Nothing of it has happened.
-pub(super) struct Met {
+/// A batch that met damage. Nothing of it happened.
+pub(super) struct DamagedBatch {
     pub(super) envelopes: Vec<Envelope>,
     pub(super) due: Vec<(Instant, AppointmentId)>,
-    /// The calendars that it was about to change.
+    /// The calendars that the batch was about to change.
     pub(super) touched: Vec<CalendarId>,
     pub(super) error: StoreError,
 }
@@ -99,7 +102,7 @@ mod tests {
     use bookd_core::time::zone::Zone;
     use bookd_core::time::{HOUR, Minutes};
 
-    /// A calendar with a hold that runs out then.
+    /// A calendar with a hold that expires at this time.
     fn held_until(name: &str, expire_time: Instant) -> Calendar {
         let profile = Profile::open(std::sync::Arc::new(Zone::utc()), Default::default());
         let id = CalendarId::parse(name).unwrap();
@@ -131,7 +134,7 @@ mod tests {
             held_until("lee", later),
         );
         assert!(damaged.is_empty() && damaged.refusal(&left.id, Some(&left)).is_none());
-        damaged.given_up.insert(then);
+        damaged.unrecorded_expiries.insert(then);
         assert!(!damaged.is_empty());
         assert_eq!(
             damaged.refusal(&left.id, Some(&left)),

@@ -1,7 +1,8 @@
-//! A batch that meets damage is taken apart and decided again, each command alone, so that only those are refused whose own
-//! reads or writes meet it.
+//! A batch that meets damage is split and decided again, each command alone, so that only the
+//! commands are refused whose own reads or writes meet the damage.
 //!
-//! Nothing has happened by then: a commit that meets damage is undone before anybody is told.
+//! Nothing of the batch has happened by then: a commit that meets damage is undone before any
+//! answer.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -13,13 +14,17 @@ use bookd_core::time::Instant;
 use super::Failure;
 use super::actor::Actor;
 use super::batch::{Envelope, refuse};
-use super::damage::{Met, tell};
+use super::damage::{DamagedBatch, log_damage};
 
 impl Actor {
-    /// Decides the parts of a batch that met damage, each alone; one that is alone is refused. False when the outcome of a
-    /// commit is not known.
-    pub(super) fn apart(&mut self, now: Instant, met: Met) -> Result<bool, StoreError> {
-        let Met {
+    /// Decides each command and expiry of a batch that met damage alone. One that is alone already
+    /// is refused. Returns false when the outcome of a commit is not known.
+    pub(super) fn decide_separately(
+        &mut self,
+        now: Instant,
+        met: DamagedBatch,
+    ) -> Result<bool, StoreError> {
+        let DamagedBatch {
             envelopes,
             due,
             touched,
@@ -27,7 +32,7 @@ impl Actor {
         } = met;
         if envelopes.len() + due.len() == 1 {
             self.damaged
-                .given_up
+                .unrecorded_expiries
                 .extend(due.into_iter().map(|(time, _)| time));
             self.refuse_damaged(envelopes, touched, &error);
             return Ok(true);
@@ -35,7 +40,7 @@ impl Actor {
         let expiries = due.into_iter().map(|it| (Vec::new(), vec![it]));
         let mut parts = expiries.chain(envelopes.into_iter().map(|it| (vec![it], Vec::new())));
         while let Some((envelopes, due)) = parts.next() {
-            let done = self.alone(now, envelopes, due);
+            let done = self.decide_alone(now, envelopes, due);
             let failure = match &done {
                 Ok(true) => continue,
                 Err(error) if !error.is_fatal() => Failure::StoreUnavailable(error.to_string()),
@@ -43,26 +48,27 @@ impl Actor {
             };
             for (envelopes, due) in parts {
                 refuse(envelopes, &failure);
-                self.put_off(due);
+                self.put_back_expiries(due);
             }
             return done;
         }
         Ok(true)
     }
 
-    fn alone(
+    /// Prepares and decides one command or expiry.
+    fn decide_alone(
         &mut self,
         now: Instant,
         envelopes: Vec<Envelope>,
         due: Vec<(Instant, AppointmentId)>,
     ) -> Result<bool, StoreError> {
-        // What an undone batch made of them is not so.
+        // The appointments are as the undone batch left them.
         self.state.appointments.clear();
         match self.prepare(now, &envelopes, &mut [], &due) {
             Ok(seen) => self.decide(now, envelopes, due, &seen),
-            Err(error) if error.is_damage() => self.apart(
+            Err(error) if error.is_damage() => self.decide_separately(
                 now,
-                Met {
+                DamagedBatch {
                     envelopes,
                     due,
                     touched: Vec::new(),
@@ -71,20 +77,20 @@ impl Actor {
             ),
             Err(error) => {
                 refuse(envelopes, &Failure::StoreUnavailable(error.to_string()));
-                self.put_off(due);
+                self.put_back_expiries(due);
                 Err(error)
             }
         }
     }
 
-    /// What could not be recorded now is tried again.
-    pub(super) fn put_off(&mut self, due: Vec<(Instant, AppointmentId)>) {
+    /// Puts back expiries that could not be recorded, to be tried again.
+    pub(super) fn put_back_expiries(&mut self, due: Vec<(Instant, AppointmentId)>) {
         self.is_refused |= !due.is_empty();
         self.expiries.extend(due.into_iter().map(Reverse));
     }
 
-    /// Refuses what met damage alone. An expiry is not tried again before a restart; until then nothing is written to
-    /// calendars that it holds time of.
+    /// Refuses a command that met damage alone, and remembers its calendars. Damage of the
+    /// request's own record is of no calendar.
     fn refuse_damaged(
         &mut self,
         envelopes: Vec<Envelope>,
@@ -93,7 +99,7 @@ impl Actor {
     ) {
         let hashes: Vec<[u8; 16]> = envelopes
             .iter()
-            .filter_map(|it| Some(it.terms.request?.hash))
+            .filter_map(|it| Some(it.options.request?.hash))
             .collect();
         let is_of_request = self.store.seen_requests(&hashes).is_err();
         let needed = envelopes.iter().flat_map(|it| it.command.needs().calendars);
@@ -103,7 +109,7 @@ impl Actor {
             touched.into_iter().chain(needed).collect()
         };
         if calendars.is_empty() {
-            tell(None, error);
+            log_damage(None, error);
         }
         calendars.iter().for_each(|id| self.damaged.note(id, error));
         refuse(envelopes, &Failure::Damaged);

@@ -1,10 +1,12 @@
-//! The deletion of a calendar with thousands of appointments, so that nobody else waits for it.
+//! The deletion of a calendar with thousands of appointments, during which other commands go on.
 //!
-//! It is one change, made by a commit as small as others, for most of its work is done before and after it. While it is
-//! prepared nobody changes the calendar: commands that would wait for the end of it. What is cancelled is read beside the
-//! writer, and staged by it, slice by slice; the rows are written after the change, slice by slice again.
+//! The deletion is one change, whose commit is as small as others, because most of the work is done
+//! before and after it. While it is prepared the calendar is closed: commands that would change it
+//! wait for the end. The cancelled appointments are read off the writer's thread and staged by the
+//! writer, slice by slice. Their rows are written after the change, slice by slice again.
 //!
-//! Whoever asked for it may go away before the end: then it did not happen, and what was staged is removed.
+//! The caller may go away before the end: then the deletion did not happen, and the staged events
+//! are removed.
 
 use std::cmp::Reverse;
 use std::sync::{Arc, Weak};
@@ -27,38 +29,41 @@ use bookd_core::time::Instant;
 
 use super::actor::Actor;
 use super::batch::{Envelope, refuse};
-use super::closed_calendar::{Asking, Begun, Closing, DeletionStep, Reply};
+use super::closed_calendar::{BegunDeletion, DeletionLock, DeletionStep, OngoingDeletion, Reply};
 use super::stop::goes_on_after;
-use super::{BATCH_MAX, Engine, Failure, Mail, Terms, WAIT_MAX, Wait};
+use super::{BATCH_MAX, Engine, Failure, Mail, SubmitOptions, WAIT_MAX, Wait};
 
-/// How many appointments the change itself cancels at most; a deletion with more of those is made at once.
+/// The largest number of appointments that cannot be staged and are cancelled by the change itself.
+/// A deletion with more of them is one large command.
 const OTHERS_MAX: usize = 2_000;
-/// A step that takes longer makes the next slice larger: twice, and so many times at most.
+/// A step that takes longer doubles the size of the next slice.
 const SLOW_STEP: Duration = Duration::from_millis(20);
+/// The largest slice after slow steps, as a multiple of `slice_size`.
 const SLOW_SLICES: usize = 8;
 
-/// When to try again what a store refused.
-const SETTLE_AGAIN: Duration = Duration::from_secs(1);
+/// The pause before settling that the store refused is tried again.
+const SETTLE_RETRY: Duration = Duration::from_secs(1);
 
-/// How calendars with many appointments are deleted.
+/// When and in which slices the calendars with many appointments are deleted.
 #[derive(Clone, Copy, Debug)]
-pub struct Slices {
-    /// A calendar with at most so many upcoming appointments is deleted at once.
-    pub at_once: usize,
-    /// How many appointments are read, staged or settled at a time.
-    pub size: usize,
+pub struct DeletionSettings {
+    /// A calendar with at most this many upcoming appointments is deleted by one command, without
+    /// slices.
+    pub direct_max: usize,
+    /// The number of appointments that are read, staged or settled at a time.
+    pub slice_size: usize,
 }
 
-impl Default for Slices {
+impl Default for DeletionSettings {
     fn default() -> Self {
         Self {
-            at_once: 1_000,
-            size: 250,
+            direct_max: 1_000,
+            slice_size: 250,
         }
     }
 }
 
-/// What a slice of appointments comes to.
+/// A slice of the appointments of a calendar under deletion.
 #[derive(Default)]
 struct Slice {
     events: Vec<LogEvent>,
@@ -69,7 +74,7 @@ impl Slice {
     fn read(
         reader: &mut dyn Reader,
         keys: &[AppointmentKey],
-        begun: &Begun,
+        begun: &BegunDeletion,
     ) -> Result<Self, StoreError> {
         let (mut slice, found) = (Self::default(), reader.appointments_by_key(keys)?.0);
         if found.len() != keys.len() {
@@ -109,40 +114,45 @@ fn cancelled(before: &Appointment, calendar: &CalendarId) -> LogEvent {
 }
 
 impl Engine {
-    /// What of a deletion by force can be done before it is decided; none where it is made at once. The calendar stays as it
-    /// is, and no other is deleted in slices, for as long as the second part is held.
+    /// Prepares a forced deletion of a calendar with many appointments; none where one command
+    /// deletes it at once. The calendar does not change, and no other is deleted in slices, while
+    /// the returned lock is held.
     pub(super) async fn before_deletion(
         &self,
         (calendar, etag): (&CalendarId, Option<Etag>),
-        terms: &Terms,
-    ) -> Result<Option<(Box<Beforehand>, Asking)>, Failure> {
-        let deadline = terms.deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX);
-        let missing = self.published.missing(std::slice::from_ref(calendar));
+        options: &SubmitOptions,
+    ) -> Result<Option<(Box<Beforehand>, DeletionLock)>, Failure> {
+        let deadline = options
+            .deadline
+            .unwrap_or_else(|| Deadline::now() + WAIT_MAX);
+        let missing = self.snapshots.missing(std::slice::from_ref(calendar));
         if !missing.is_empty() {
-            self.bring(
+            self.load_missing(
                 missing,
                 &Wait {
                     deadline: Some(deadline),
-                    held: terms.held.clone(),
+                    permit: options.permit.clone(),
                 },
             )
             .await?;
         }
-        let is_large = |it: Arc<Calendar>| it.upcoming(self.now()).count() > self.slices.at_once;
-        if !self.published.calendar(calendar).is_some_and(is_large) {
+        let is_large =
+            |it: Arc<Calendar>| it.upcoming(self.now()).count() > self.deletion_settings.direct_max;
+        if !self.snapshots.calendar(calendar).is_some_and(is_large) {
             return Ok(None);
         }
-        // The others' commands pass between the slices of one deletion, and not of several.
-        let turn = timeout_at(deadline, Arc::clone(&self.deletions).lock_owned());
-        let asking = Asking::new(turn.await.map_err(|_| Failure::ExpiredInQueue)?);
+        // Other commands are decided between the slices of one deletion. With several at a time
+        // they would wait longer.
+        let guard = timeout_at(deadline, Arc::clone(&self.deletions).lock_owned());
+        let deletion_lock = DeletionLock::new(guard.await.map_err(|_| Failure::ExpiredInQueue)?);
         let prepared = timeout_at(
             deadline,
-            self.prepare_deletion((calendar, etag), &asking, deadline),
+            self.prepare_deletion((calendar, etag), &deletion_lock, deadline),
         );
         match prepared.await.map_err(|_| Failure::ExpiredInQueue)?? {
-            Prepared::Whole(beforehand) => Ok(Some((Box::new(beforehand), asking))),
-            Prepared::Refused(refusal) if terms.request.is_none() => Err(refusal.into()),
-            // A repeated request is answered as it was.
+            Prepared::Whole(beforehand) => Ok(Some((Box::new(beforehand), deletion_lock))),
+            Prepared::Refused(refusal) if options.request.is_none() => Err(refusal.into()),
+            // The writer gives a repeated request its first answer.
             Prepared::Refused(_) | Prepared::NotWorthIt => Ok(None),
         }
     }
@@ -150,14 +160,14 @@ impl Engine {
     async fn prepare_deletion(
         &self,
         (calendar, etag): (&CalendarId, Option<Etag>),
-        asking: &Asking,
+        deletion_lock: &DeletionLock,
         deadline: Deadline,
     ) -> Result<Prepared, Failure> {
-        let (calendar, asking) = (calendar.clone(), Arc::downgrade(asking));
+        let (calendar, deletion_lock) = (calendar.clone(), Arc::downgrade(deletion_lock));
         let Some(begun) = self
             .step(|reply| DeletionStep::Begin {
                 calendar,
-                asking,
+                deletion_lock,
                 reply,
             })
             .await?
@@ -171,7 +181,7 @@ impl Engine {
         let begun = Arc::new(begun);
         let mut keys: Vec<AppointmentKey> = begun.calendar.upcoming(begun.now).collect();
         keys.sort_unstable();
-        let (mut others, mut events, mut size) = (Vec::new(), 0, self.slices.size);
+        let (mut others, mut events, mut size) = (Vec::new(), 0, self.deletion_settings.slice_size);
         let mut left = &keys[..];
         while !left.is_empty() {
             let started = Deadline::now();
@@ -194,9 +204,9 @@ impl Engine {
                 .await?;
             }
             (events, left) = (events + staged, rest);
-            // Where the disk takes its time or others' commits pass between, fewer steps come to their end.
+            // With a slow disk or many other commits, fewer and larger steps finish sooner.
             if started.elapsed() > SLOW_STEP {
-                size = (2 * size).min(SLOW_SLICES * self.slices.size);
+                size = (2 * size).min(SLOW_SLICES * self.deletion_settings.slice_size);
             }
         }
         if events == 0 {
@@ -216,7 +226,7 @@ impl Engine {
 
     async fn step<T>(&self, step: impl FnOnce(Reply<T>) -> DeletionStep) -> Result<T, Failure> {
         let (reply, done) = oneshot::channel();
-        // A full mailbox is waited for: one refusal would be the end of all that was prepared.
+        // A full mailbox is waited for: a refusal would waste everything that was prepared.
         self.mailbox
             .send(Mail::Deletion(step(reply)))
             .await
@@ -225,22 +235,26 @@ impl Engine {
     }
 }
 
+/// The result of preparing a deletion.
 enum Prepared {
+    /// Everything is staged.
     Whole(Beforehand),
+    /// The deletion would be refused.
     Refused(Refusal),
+    /// One command must delete the calendar at once.
     NotWorthIt,
 }
 
 impl Actor {
-    /// Does a step of a deletion. False when the outcome of a commit is not known.
+    /// Makes a step of a deletion. Returns false when the outcome of a commit is not known.
     pub(super) fn step(&mut self, step: DeletionStep) -> Result<bool, StoreError> {
         match step {
             DeletionStep::Begin {
                 calendar,
-                asking,
+                deletion_lock,
                 reply,
             } => {
-                let begun = self.begin_deletion(&calendar, asking);
+                let begun = self.begin_deletion(&calendar, deletion_lock);
                 self.answer_step(begun, reply)
             }
             DeletionStep::Stage {
@@ -263,10 +277,10 @@ impl Actor {
         match done {
             Ok(done) => {
                 drop(reply.send(Ok(done)));
-                Ok(self.copy_on() || self.must_stop.is_some())
+                Ok(self.run_after_commit() || self.must_stop.is_some())
             }
             Err(error) => {
-                // Nothing of the deletion itself has happened.
+                // The deletion itself has not happened, whatever the outcome of this step.
                 let failure = match &error {
                     CommitError::Unknown(_) => Failure::ShuttingDown,
                     CommitError::Refused(error) => Failure::from(error.clone()),
@@ -281,12 +295,12 @@ impl Actor {
     fn begin_deletion(
         &mut self,
         id: &CalendarId,
-        asking: Weak<OwnedMutexGuard<()>>,
-    ) -> Result<Option<Begun>, CommitError> {
+        deletion_lock: Weak<OwnedMutexGuard<()>>,
+    ) -> Result<Option<BegunDeletion>, CommitError> {
         let Ok(now) = self.writer_clock.look(self.state.last_time) else {
             return Ok(None);
         };
-        let is_in_the_way = self.closing.is_some() || self.refusal(id).is_some();
+        let is_in_the_way = self.deletion.is_some() || self.refusal(id).is_some();
         let Some(calendar) = self
             .state
             .calendars
@@ -300,48 +314,55 @@ impl Actor {
             return Ok(None);
         };
         let (waiting, expired, calendar_id) = (Vec::new(), Vec::new(), id.clone());
-        self.closing = Some(Closing {
+        self.deletion = Some(OngoingDeletion {
             number,
             calendar: calendar_id,
-            asking,
+            deletion_lock,
             waiting,
             expired,
         });
-        Ok(Some(Begun {
+        Ok(Some(BegunDeletion {
             number,
             calendar,
             now,
         }))
     }
 
-    /// Ends the deletion when nobody waits for it any more, and refuses what has waited too long for its end.
-    pub(super) fn look_after_deletion(&mut self, steady: Deadline) {
-        let Some(closing) = &mut self.closing else {
+    /// Ends the deletion when its caller has gone away, and refuses commands that have waited for
+    /// its end until their deadline.
+    pub(super) fn check_deletion(&mut self, steady: Deadline) {
+        let Some(deletion) = &mut self.deletion else {
             return;
         };
-        let is_late = |it: &Envelope| it.terms.deadline.is_some_and(|deadline| deadline <= steady);
-        let late = closing.waiting.extract_if(.., |it| is_late(it)).collect();
-        let is_over = closing.asking.strong_count() == 0;
+        let is_late = |envelope: &mut Envelope| {
+            envelope
+                .options
+                .deadline
+                .is_some_and(|deadline| deadline <= steady)
+        };
+        let late = deletion.waiting.extract_if(.., is_late).collect();
+        let is_over = deletion.deletion_lock.strong_count() == 0;
         refuse(late, &Failure::ExpiredInQueue);
         if is_over {
             self.end_deletion();
         }
     }
 
-    /// Goes on without the deletion, whether it was made or not.
+    /// Ends the deletion, whether it was made or not: the commands that waited for its end are
+    /// queued again.
     pub(super) fn end_deletion(&mut self) {
-        let Some(Closing {
+        let Some(OngoingDeletion {
             waiting, expired, ..
-        }) = self.closing.take()
+        }) = self.deletion.take()
         else {
             return;
         };
-        self.settles = Some(Deadline::now());
+        self.settle_due = Some(Deadline::now());
         self.expiries.extend(expired.into_iter().map(Reverse));
         waiting.into_iter().for_each(|it| self.queue.push(it));
     }
 
-    /// Whether the command is the end of the deletion under way.
+    /// Whether the command makes the deletion under way.
     pub(super) fn is_end_of_deletion(&self, command: &Command) -> bool {
         let Command::DeleteCalendar {
             calendar,
@@ -351,16 +372,18 @@ impl Actor {
         else {
             return false;
         };
-        let is_it =
-            |it: &Closing| it.number == beforehand.staged.number && it.calendar == *calendar;
-        self.closing.as_ref().is_some_and(is_it)
+        self.deletion.as_ref().is_some_and(|deletion| {
+            deletion.number == beforehand.staged.number && deletion.calendar == *calendar
+        })
     }
 
-    /// Takes those commands out that name the calendar under deletion: they wait for the end of that, and whatever they look
-    /// at need not be loaded before.
-    pub(super) fn put_named_aside(&mut self, envelopes: &mut Vec<Envelope>) {
-        let Some(closing) = &self.closing else { return };
-        let is_named = |it: &Envelope| it.command.needs().calendars.contains(&closing.calendar);
+    /// Takes out the commands that name the calendar under deletion. They wait for its end, so that
+    /// nothing needs to be loaded for them before.
+    pub(super) fn hold_back_named(&mut self, envelopes: &mut Vec<Envelope>) {
+        let Some(deletion) = &self.deletion else {
+            return;
+        };
+        let is_named = |it: &Envelope| it.command.needs().calendars.contains(&deletion.calendar);
         let named: Vec<_> = envelopes
             .extract_if(.., |it| {
                 is_named(it) && !self.is_end_of_deletion(&it.command)
@@ -369,10 +392,11 @@ impl Actor {
         named.into_iter().for_each(|it| self.wait_for_deletion(it));
     }
 
-    /// Takes a command that would change the calendar under deletion, if it would. Else it is given back.
-    pub(super) fn put_aside(&mut self, envelope: Envelope) -> Option<Envelope> {
-        let Some(closing) = self
-            .closing
+    /// Lets a command that would change the calendar under deletion wait for its end; gives back
+    /// any other command.
+    pub(super) fn hold_back(&mut self, envelope: Envelope) -> Option<Envelope> {
+        let Some(deletion) = self
+            .deletion
             .as_ref()
             .filter(|_| !self.is_end_of_deletion(&envelope.command))
         else {
@@ -390,14 +414,14 @@ impl Actor {
                     .as_ref()
                     .is_some_and(|email| it.person.invitee.email.key == *email)
         };
-        let is_touched = needs.calendars.contains(&closing.calendar)
-            || named.any(|it| closing.holds(it))
+        let is_touched = needs.calendars.contains(&deletion.calendar)
+            || named.any(|it| deletion.holds(it))
             || ((series.is_some() || email.is_some())
                 && self
                     .state
                     .appointments
                     .values()
-                    .any(|it| is_of(it) && closing.holds(it)));
+                    .any(|it| is_of(it) && deletion.holds(it)));
         if !is_touched {
             return Some(envelope);
         }
@@ -406,44 +430,49 @@ impl Actor {
     }
 
     fn wait_for_deletion(&mut self, envelope: Envelope) {
-        match &mut self.closing {
-            Some(closing) if closing.waiting.len() < BATCH_MAX => closing.waiting.push(envelope),
+        match &mut self.deletion {
+            Some(deletion) if deletion.waiting.len() < BATCH_MAX => deletion.waiting.push(envelope),
             _ => refuse(vec![envelope], &Failure::Overloaded),
         }
     }
 
-    /// Keeps back what has run out of the calendar under deletion alone: nobody decides on that meanwhile.
-    pub(super) fn keep_back(&mut self, due: &mut Vec<(Instant, AppointmentId)>) {
-        let Some(closing) = &mut self.closing else {
+    /// Holds back the expiries of appointments of the calendar under deletion alone: no command is
+    /// decided on that calendar meanwhile.
+    pub(super) fn hold_back_expiries(&mut self, due: &mut Vec<(Instant, AppointmentId)>) {
+        let Some(deletion) = &mut self.deletion else {
             return;
         };
         let appointments = &self.state.appointments;
         let is_kept = |(_, id): &(Instant, AppointmentId)| {
             appointments
                 .get(id)
-                .is_some_and(|it| it.places.len() == 1 && closing.holds(it))
+                .is_some_and(|it| it.places.len() == 1 && deletion.holds(it))
         };
         let kept: Vec<_> = due.extract_if(.., |it| is_kept(it)).collect();
-        closing.expired.extend(kept);
+        deletion.expired.extend(kept);
     }
 
-    /// Goes on with what deletions left behind. False when the outcome of a commit is not known.
-    pub(super) fn settle(&mut self) -> Result<bool, StoreError> {
+    /// Goes on with the rows that deletions left behind. Returns false when the outcome of a commit
+    /// is not known.
+    pub(super) fn settle_deletions(&mut self) -> Result<bool, StoreError> {
         let now = Deadline::now();
-        if self.settles.is_none_or(|due| due > now) {
+        if self.settle_due.is_none_or(|due| due > now) {
             return Ok(true);
         }
-        let under_way = self.closing.as_ref().map(|it| it.number);
-        match self.store.settle(self.slices.size, under_way) {
+        let under_way = self.deletion.as_ref().map(|it| it.number);
+        match self
+            .store
+            .settle(self.deletion_settings.slice_size, under_way)
+        {
             Ok(is_more) => {
-                self.settles = is_more.then_some(now);
-                Ok(self.copy_on() || self.must_stop.is_some())
+                self.settle_due = is_more.then_some(now);
+                Ok(self.run_after_commit() || self.must_stop.is_some())
             }
             Err(error) => {
                 self.note_refused(&error);
-                // What is damaged is left as it is until a restart.
+                // Damaged rows are left as they are until a restart.
                 let is_damage = matches!(&error, CommitError::Refused(error) if error.is_damage());
-                self.settles = (!is_damage).then(|| now + SETTLE_AGAIN);
+                self.settle_due = (!is_damage).then(|| now + SETTLE_RETRY);
                 goes_on_after(error, "a deletion could not be settled")
             }
         }

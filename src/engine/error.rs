@@ -1,4 +1,4 @@
-//! Why the engine gives no answer, and what each failure says of what happened.
+//! The failures of the engine. Each variant says whether something may have happened.
 
 use bookd_core::ids::Revision;
 use bookd_core::refusal::Refusal;
@@ -6,7 +6,7 @@ use bookd_core::refusal::Refusal;
 use super::settings::MAILBOX_MAX;
 use crate::store::StoreError;
 
-/// Why there is no answer.
+/// Why a call to the engine has no answer.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Failure {
     /// The command was decided, and refused.
@@ -21,35 +21,36 @@ pub enum Failure {
     /// The store refused before the commit. Nothing happened.
     #[error("{0}")]
     StoreUnavailable(String),
-    /// What is stored of it is not what was written. Nothing happened.
+    /// The stored data that the call needs is damaged. Nothing happened.
     #[error("what is stored of this is damaged")]
     Damaged,
-    /// The store failed in the commit itself: it happened, or it did not.
+    /// The store failed within the commit: the change may or may not have happened.
     #[error("the outcome of the commit is not known")]
     CommitUnknown,
     /// The deadline passed before the work began. Nothing happened.
     #[error("the deadline passed before the work began")]
     ExpiredInQueue,
-    /// Paging or watching at a revision that is no longer kept; the oldest one that is.
+    /// Paging or watching at a revision that is no longer kept; carries the oldest revision that is
+    /// kept.
     #[error("history before revision {0} is compacted")]
     Compacted(Revision),
-    /// Watching from a revision that has not been made.
+    /// Watching from a revision that does not exist yet.
     #[error("the newest revision is {newest}")]
     InFuture {
-        /// The newest one.
+        /// The newest revision.
         newest: Revision,
-        /// The oldest one that is kept.
+        /// The oldest revision that is kept.
         oldest: Revision,
     },
     /// The watcher was too slow.
     #[error("the watcher was too slow; it was told of everything up to revision {last}")]
     Lagged {
-        /// The last revision that it was told of.
+        /// The last revision that the watcher received.
         last: Revision,
-        /// The oldest one that is kept.
+        /// The oldest revision that is kept.
         oldest: Revision,
     },
-    /// So many watches are open already.
+    /// The limit of open watches is reached; carries the limit.
     #[error("{0} watches are open already")]
     TooManyWatches(usize),
 }

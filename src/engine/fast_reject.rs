@@ -1,10 +1,11 @@
-//! Refusals that need no writer: a time that is taken in what is published stays refused, whoever says so.
+//! Refusals without the writer: a booking of a time that is taken in the published snapshot.
 //!
-//! What is published has everything that anybody was answered; so the answer is as true as one that the writer gives
-//! now, and costs it nothing. Only races are foreseen: of everything else the order of reasons is the writer's to keep.
+//! The snapshot shows every change that was acknowledged, so that its refusal is as true as one of
+//! the writer now, and costs the writer nothing. Only lost races are refused here: for all other
+//! reasons the writer keeps their precedence.
 
 use super::snapshots::Snapshots;
-use super::{Terms, View};
+use super::{SubmitOptions, View};
 use bookd_core::appointment::Assignment;
 use bookd_core::calendar::Calendar;
 use bookd_core::command::{Booking, Command, NewId};
@@ -14,23 +15,24 @@ use bookd_core::state::State;
 use bookd_core::time::Instant;
 use bookd_core::time::interval::Interval;
 
-/// The refusal of a new claim on time that is taken; nothing when the writer must be asked.
+/// The refusal of a new claim on time that is taken; none when the writer must decide.
 pub(super) fn refusal(
-    published: &Snapshots,
+    snapshots: &Snapshots,
     command: &Command,
-    terms: &Terms,
+    options: &SubmitOptions,
     clock: Instant,
 ) -> Option<Refusal> {
     let (Command::Book(booking) | Command::Hold { booking, .. }) = command else {
         return None;
     };
-    // A repeated request gets its first answer, and an id that is there outranks a race.
+    // A repeated request gets its first answer, and the refusal of an id that exists precedes that
+    // of a race.
     let is_new =
-        terms.request.is_none() && booking.hold.is_none() && matches!(booking.id, NewId::Made(_));
+        options.request.is_none() && booking.hold.is_none() && matches!(booking.id, NewId::Made(_));
     if !is_new {
         return None;
     }
-    let view = published.view(&booking.calendars, clock)?;
+    let view = snapshots.view(&booking.calendars, clock)?;
     let is_met = |calendar: &Calendar| meets_a_claim(calendar, booking);
     let mut calendars = view.calendars.iter();
     let may_be_taken = match booking.assignment {
@@ -60,8 +62,8 @@ pub(super) fn refusal(
     }
 }
 
-/// Whether the wanted time meets one that is taken: cheap, and true of every time that is refused as taken, but for
-/// buffers and limits.
+/// Whether the start of the wanted time lies in a claim. This check is cheap, and true of every
+/// booking that is refused as taken, except because of buffers and limits.
 fn meets_a_claim(calendar: &Calendar, booking: &Booking) -> bool {
     let Some(start) = booking
         .start

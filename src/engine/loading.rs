@@ -1,6 +1,7 @@
-//! What a batch looks at is loaded before any of it is decided: calendars, appointments, requests that were made before.
+//! Loading for a batch: its calendars, appointments and earlier requests, before any command is
+//! decided.
 //!
-//! Calendars that come into memory are published at once: readers ask for the same.
+//! Calendars that come into memory are published at once, for reads of the same calendars.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use bookd_core::time::Instant;
 
 use super::actor::Actor;
 use super::batch::Envelope;
-use super::prefetch::{PrefetchSource, gather};
+use super::prefetch::{PrefetchSource, prefetch};
 use super::{Failure, Load};
 
 impl PrefetchSource for Actor {
@@ -23,7 +24,10 @@ impl PrefetchSource for Actor {
         &mut self.state
     }
 
-    fn bring(&mut self, calendars: &mut dyn Iterator<Item = CalendarId>) -> Result<(), StoreError> {
+    fn load_missing(
+        &mut self,
+        calendars: &mut dyn Iterator<Item = CalendarId>,
+    ) -> Result<(), StoreError> {
         let mut missing: Vec<CalendarId> = calendars
             .filter(|id| !self.state.calendars.contains_key(id))
             .collect();
@@ -57,7 +61,8 @@ impl PrefetchSource for Actor {
 }
 
 impl Actor {
-    /// Loads whatever the batch will look at, and which of its requests were made before.
+    /// Loads everything that the commands of a batch look at. Returns the stored answers of the
+    /// requests among them that were made before.
     pub(super) fn prepare(
         &mut self,
         now: Instant,
@@ -65,20 +70,20 @@ impl Actor {
         loads: &mut [Load],
         due: &[(Instant, AppointmentId)],
     ) -> Result<HashMap<[u8; 16], RequestRecord>, StoreError> {
-        self.bring_asked(loads)?;
+        self.load_requested(loads)?;
         let hashes: Vec<[u8; 16]> = envelopes
             .iter()
-            .filter_map(|it| Some(it.terms.request?.hash))
+            .filter_map(|it| Some(it.options.request?.hash))
             .collect();
         let seen = if hashes.is_empty() {
             Vec::new()
         } else {
             self.store.seen_requests(&hashes)?
         };
-        self.bring(&mut seen.iter().filter_map(|it| it.calendar.clone()))?;
+        self.load_missing(&mut seen.iter().filter_map(|it| it.calendar.clone()))?;
         let needs: Vec<Needs> = envelopes.iter().map(|it| it.command.needs()).collect();
         let of_seen = seen.iter().flat_map(|it| it.appointments.iter().copied());
-        gather(
+        prefetch(
             self,
             &needs,
             due.iter().map(|(_, id)| *id).chain(of_seen),
@@ -90,8 +95,9 @@ impl Actor {
             .collect())
     }
 
-    /// Brings the calendars that readers asked for: as they loaded them themselves, where they have not changed since.
-    pub(super) fn bring_asked(&mut self, loads: &mut [Load]) -> Result<(), StoreError> {
+    /// Loads the calendars that reads have asked for. A calendar that a read has loaded already is
+    /// adopted, if it has not changed since.
+    pub(super) fn load_requested(&mut self, loads: &mut [Load]) -> Result<(), StoreError> {
         let mut adopted = Vec::new();
         for calendar in loads.iter_mut().flat_map(|it| it.adopted.drain(..)) {
             let is_missing = !self.state.calendars.contains_key(&calendar.id);
@@ -100,7 +106,7 @@ impl Actor {
                 && reaches_back
                 && match self.store.adopt(&calendar) {
                     Err(error) if error.is_fatal() => return Err(error),
-                    // It is loaded below, which says what is wrong.
+                    // The calendar is loaded below, and the failure reported there.
                     adopted => adopted.unwrap_or(false),
                 };
             if is_adopted {
@@ -110,17 +116,18 @@ impl Actor {
                 adopted.push(calendar);
             }
         }
-        self.show(adopted);
-        self.bring(&mut loads.iter().flat_map(|it| &it.calendars).cloned())
+        self.publish_loaded(adopted);
+        self.load_missing(&mut loads.iter().flat_map(|it| &it.calendars).cloned())
     }
 
-    /// Loads and publishes calendars that are not in memory. They are loaded as of the last commit, and not of what the
-    /// clock shows: `now` may come back to that, when a clock that was ahead is set right, and no further. What a clock of
-    /// next year takes for past is what is booked for tomorrow.
+    /// Loads and publishes calendars that are not in memory. They are loaded as of the time of the
+    /// last commit, not of the clock: when a clock that was ahead is set right, `now` may go back
+    /// to the last commit, but no further. A calendar loaded by a clock of next year would lack the
+    /// claims of tomorrow.
     fn load(&mut self, missing: Vec<CalendarId>) -> Result<(), StoreError> {
         let (mut loaded, now) = (Vec::new(), self.state.last_time);
         for id in missing {
-            // One calendar that cannot be loaded must not keep the others from their business.
+            // One calendar that cannot be loaded must not block commands on others.
             match self.store.load_calendars(std::slice::from_ref(&id), now) {
                 Ok(found) => loaded.extend(found.into_iter().flatten().map(Arc::new)),
                 Err(error) if error.is_fatal() => return Err(error),
@@ -137,16 +144,18 @@ impl Actor {
         self.state
             .calendars
             .extend(loaded.iter().map(|it| (it.id.clone(), Arc::clone(it))));
-        self.show(loaded);
+        self.publish_loaded(loaded);
         Ok(())
     }
 
+    /// Why nothing is written to a calendar, if it met damage.
     pub(super) fn refusal(&self, id: &CalendarId) -> Option<Failure> {
         self.damaged
             .refusal(id, self.state.calendars.get(id).map(|it| &**it))
     }
 
-    /// Why a command cannot be decided now: something that it looks at cannot be loaded, or is damaged.
+    /// Why a command cannot be decided now, if something that it looks at cannot be loaded or is
+    /// damaged.
     pub(super) fn blocked(&self, command: &Command) -> Option<Failure> {
         if self.unloadable.is_empty() && self.damaged.is_empty() {
             return None;
@@ -174,7 +183,8 @@ impl Actor {
         })
     }
 
-    /// Brings into memory what a calendar lacks of the past that its limits count by now. False where that cannot be had.
+    /// Loads the past claims that the limits of a calendar count and that are not in memory.
+    /// Returns false when they cannot be loaded.
     pub(super) fn reach_back(&mut self, id: &CalendarId, now: Instant) -> bool {
         let Some(calendar) = self.state.calendars.get_mut(id) else {
             return true;
@@ -192,10 +202,11 @@ impl Actor {
         calendar.kept_from <= from
     }
 
-    fn show(&self, loaded: Vec<Arc<Calendar>>) {
+    /// Publishes calendars that came into memory.
+    fn publish_loaded(&self, loaded: Vec<Arc<Calendar>>) {
         if !loaded.is_empty() {
             let shown = loaded.into_iter().map(|it| (it.id.clone(), Some(it)));
-            self.published
+            self.snapshots
                 .publish(self.state.revision, self.state.last_time, shown);
         }
     }

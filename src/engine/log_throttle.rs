@@ -1,8 +1,8 @@
-//! What the log says of a failure that comes again and again: a line at once, then one a second with how often, and one
+//! Log lines for a failure that repeats: one at once, then one a second with the count, and one
 //! when it is over.
 //!
-//! A full disk refuses hundreds of changes a second. A line for each would bury everything else, and fill the disk where
-//! the log lies on it too.
+//! A full disk refuses hundreds of changes a second. A line for each would bury all others, and
+//! would fill a disk that the log is on too.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use bookd_core::ids::CalendarId;
 /// The least time between two lines.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A failure that lasts.
+/// The lines of one kind of failure.
 #[derive(Default)]
 pub(super) struct Throttle {
     lasting: Option<Lasting>,
@@ -22,19 +22,19 @@ pub(super) struct Throttle {
 
 struct Lasting {
     since: Deadline,
-    told: Deadline,
-    /// What failed since the last line.
-    untold: u64,
-    all: u64,
+    logged: Deadline,
+    /// The number of failures since the last line.
+    unlogged: u64,
+    total: u64,
     why: String,
 }
 
 /// A line for the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Line {
-    /// So many failed since the last line.
+    /// The failures since the last line, and the reason of the last one.
     Fails { count: u64, why: String },
-    /// It is over; so many failed in so many seconds.
+    /// The failure is over; all failures, and the seconds that it lasted.
     Over { count: u64, seconds: u64 },
 }
 
@@ -43,7 +43,7 @@ impl Throttle {
         Self { lasting: None }
     }
 
-    /// So many failed at `now`, for this reason.
+    /// Counts failures at `now`. Returns a line if one is due.
     pub(super) fn failed(
         &mut self,
         count: usize,
@@ -56,46 +56,46 @@ impl Throttle {
             None => {
                 self.lasting = Some(Lasting {
                     since: now,
-                    told: now,
-                    untold: 0,
-                    all: count,
+                    logged: now,
+                    unlogged: 0,
+                    total: count,
                     why: why.clone(),
                 });
                 Some(Line::Fails { count, why })
             }
             Some(lasting) => {
-                lasting.untold += count;
-                lasting.all += count;
+                lasting.unlogged += count;
+                lasting.total += count;
                 lasting.why = why;
                 self.due(now)
             }
         }
     }
 
-    /// What is to be said at `now` though nothing new failed.
+    /// The line that is due at `now` though nothing new failed, if any.
     pub(super) fn due(&mut self, now: Deadline) -> Option<Line> {
         let lasting = self
             .lasting
             .as_mut()
-            .filter(|it| it.untold > 0 && now >= it.told + PAUSE)?;
-        lasting.told = now;
+            .filter(|it| it.unlogged > 0 && now >= it.logged + PAUSE)?;
+        lasting.logged = now;
         Some(Line::Fails {
-            count: std::mem::take(&mut lasting.untold),
+            count: std::mem::take(&mut lasting.unlogged),
             why: lasting.why.clone(),
         })
     }
 
-    /// What failed before went well at `now`.
+    /// Ends the failure, if there was one.
     pub(super) fn went_well(&mut self, now: Deadline) -> Option<Line> {
-        let Lasting { since, all, .. } = self.lasting.take()?;
+        let Lasting { since, total, .. } = self.lasting.take()?;
         Some(Line::Over {
-            count: all,
+            count: total,
             seconds: now.duration_since(since).as_secs(),
         })
     }
 }
 
-/// What the log says of a store that does not do what the writer asks of it.
+/// Log lines about a store that refuses changes or cannot load calendars.
 #[derive(Default)]
 pub(super) struct StoreLog {
     refusals: Throttle,
@@ -103,33 +103,34 @@ pub(super) struct StoreLog {
 }
 
 impl StoreLog {
-    /// It refused so many changes.
+    /// The store refused changes.
     pub(super) fn refused(&mut self, changes: usize, error: &StoreError) {
-        say_refused(self.refusals.failed(changes, error, Deadline::now()));
+        log_refused(self.refusals.failed(changes, error, Deadline::now()));
     }
 
-    /// It took changes.
+    /// The store took changes.
     pub(super) fn took(&mut self) {
-        say_refused(self.refusals.went_well(Deadline::now()));
+        log_refused(self.refusals.went_well(Deadline::now()));
     }
 
-    /// It could not load this calendar. Others may be there: this is never over.
+    /// The store could not load a calendar. This has no end: other calendars may load well
+    /// meanwhile.
     pub(super) fn not_loaded(&mut self, calendar: &CalendarId, error: &StoreError) {
-        say_not_loaded(
+        log_not_loaded(
             self.loads
                 .failed(1, format!("{calendar}: {error}"), Deadline::now()),
         );
     }
 
-    /// Says what was not said yet and is due.
-    pub(super) fn look(&mut self) {
+    /// Writes the lines that are due.
+    pub(super) fn flush(&mut self) {
         let now = Deadline::now();
-        say_refused(self.refusals.due(now));
-        say_not_loaded(self.loads.due(now));
+        log_refused(self.refusals.due(now));
+        log_not_loaded(self.loads.due(now));
     }
 }
 
-fn say_refused(line: Option<Line>) {
+fn log_refused(line: Option<Line>) {
     match line {
         Some(Line::Fails { count, why }) => {
             tracing::warn!(error = %why, changes = count, "the store refused changes; nothing of them happened");
@@ -141,7 +142,7 @@ fn say_refused(line: Option<Line>) {
     }
 }
 
-fn say_not_loaded(line: Option<Line>) {
+fn log_not_loaded(line: Option<Line>) {
     if let Some(Line::Fails { count, why }) = line {
         tracing::warn!(error = %why, times = count, "a calendar cannot be loaded");
     }
@@ -174,7 +175,7 @@ mod tests {
             }
         };
         assert_eq!((count(&lines[0]), count(&lines[1])), (1, 400));
-        // Nobody asks for anything any more: what was not told is told once.
+        // After the last failure the rest is logged once.
         assert_eq!(
             throttle.due(at(10_500)),
             fails(4_000 - lines.iter().map(count).sum::<u64>(), "full")

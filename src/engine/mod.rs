@@ -1,10 +1,12 @@
-//! The engine: one actor owns every calendar of the process, and all commands pass through its mailbox.
+//! The engine: one actor owns every calendar of the process, and all commands pass through its
+//! mailbox.
 //!
-//! `decide → durable → visible → answered`, in this order, is the whole argument for linearizability: no answer,
-//! refusals included, leaves before every change that it saw is on disk. Readers use snapshots and never queue.
+//! `decide → durable → visible → answered`, in this order, is the whole argument for
+//! linearizability: no answer, refusals included, leaves before every change that it saw is on
+//! disk. Readers use snapshots and never queue.
 //!
-//! Whoever waits for the writer waits on a channel of which the writer has the other end: when the writer ends, every
-//! wait for it ends with a failure that says whether something may have happened.
+//! Every wait for the writer is a wait on a channel whose other end the writer holds: when the
+//! writer ends, each of them ends with a failure that says whether something may have happened.
 
 mod actor;
 mod actor_thread;
@@ -35,6 +37,7 @@ mod submit;
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests;
 mod watch;
+mod writer_clock;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,15 +47,15 @@ use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio::time::Instant as Deadline;
 
 use crate::clock::Clock;
-use crate::log::subscriptions::{Subscriptions, Waker};
+use crate::log::subscriptions::{Subscriptions, WakerThread};
 use crate::store::{LogReader, Queries, Reader, Store, StoreError};
 use bookd_core::ids::{CalendarId, Revision};
 use bookd_core::refusal::Refusal;
 use bookd_core::time::Instant;
 
-pub use call::{Answer, Held, RequestId, Terms, Wait};
+pub use call::{Answer, QueuePermit, RequestId, SubmitOptions, Wait};
 pub use clock::{CLOCK_AHEAD_MAX, CLOCK_BEHIND_LOGGED, CLOCK_JUMP_MAX, CLOCK_STEADY};
-pub use deletion::Slices;
+pub use deletion::DeletionSettings;
 pub use error::Failure;
 pub use settings::{BATCH_MAX, CALENDARS_IN_MEMORY_MAX, MAILBOX_MAX, Settings};
 pub use snapshots::View;
@@ -66,59 +69,61 @@ use offload::{Offload, SEARCHES_MAX};
 use reader_pool::ReaderPool;
 use snapshots::Snapshots;
 
-/// How many store reads run at a time; more wait for their turn until their deadline.
+/// The number of store reads that run at a time; further ones wait until their deadline.
 pub const READERS_MAX: usize = 4;
-/// How many decisions are made beside the writer at a time; more wait for their turn until their deadline. Reads have
-/// readers of their own: a list never waits for a dry run.
+/// The number of decisions that are made on a snapshot of the store at a time; further ones wait
+/// until their deadline. They have store connections of their own, so that a list never waits for a
+/// dry run.
 pub const DECIDERS_MAX: usize = 2;
-/// How often a reader has calendars loaded that are dropped again before it sees them.
+/// How often a view loads its calendars anew when they were dropped again before it was taken.
 const LOADS_MAX: usize = 3;
-/// How long a request id is remembered at least, in seconds.
+/// The least time for which a request id is remembered, in seconds.
 pub const REQUEST_MEMORY: i64 = 8 * 24 * 60 * 60;
-/// How long a call waits for the engine when it brings no deadline of its own.
+/// How long a call without a deadline waits for the engine.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// A handle to the engine; copies share it.
 #[derive(Clone)]
 pub struct Engine {
     mailbox: mpsc::Sender<Mail>,
-    published: Arc<Snapshots>,
+    snapshots: Arc<Snapshots>,
     readers: Arc<ReaderPool>,
-    /// For decisions beside the writer.
+    /// Store connections for decisions on a snapshot of the store.
     deciders: Arc<ReaderPool>,
-    decides_beside: bool,
-    /// See `Settings`.
-    slices: Slices,
-    /// Held by who prepares the deletion of a calendar.
+    decides_on_snapshots: bool,
+    /// When and in which slices the calendars with many appointments are deleted.
+    deletion_settings: DeletionSettings,
+    /// Locked while the deletion of a calendar is prepared: one at a time.
     deletions: Arc<Mutex<()>>,
-    aside: Offload,
+    searches: Offload,
     subscriptions: Arc<Subscriptions>,
-    /// Who may read the store at a time because its watch is behind.
+    /// Bounds how many watches that are behind read the store at a time.
     catching_up: Arc<Semaphore>,
     clock: Arc<EngineClock>,
     code_key: u64,
-    /// See `cut`.
+    /// Nothing more is decided, because [`Engine::cut`] was called.
     is_cut: Arc<AtomicBool>,
 }
 
-/// The engine as it runs: waited for at the end, so that nothing is left undone.
+/// The running threads of the engine, to be joined at the end.
 pub struct RunningEngine {
     worker: ActorThread,
-    waker: Waker,
+    waker: WakerThread,
 }
 
 impl RunningEngine {
-    /// Waits until the actor has stopped: after every `Engine` is dropped, or after a failure that it must not outlive.
+    /// Waits until the actor has stopped: after every `Engine` was dropped, or after a fatal
+    /// failure.
     pub async fn stopped(self) -> Stopped {
         let stopped = self.worker.join().await;
-        // It ends when the writer is gone.
+        // The thread that wakes watchers ends when the writer has dropped its `Publisher`.
         self.waker.join().await;
         stopped
     }
 }
 
 impl Engine {
-    /// Starts the actor on this store. The store has been opened and belongs to the actor from now on.
+    /// Starts the actor on an open store, which belongs to the actor from now on.
     pub fn start(
         mut store: Box<dyn Store>,
         clock: Arc<dyn Clock>,
@@ -134,13 +139,13 @@ impl Engine {
         let (readers, deciders) = (readers(READERS_MAX)?, readers(DECIDERS_MAX)?);
         let readers = Arc::new(ReaderPool::new(readers, settings.layout));
         let deciders = Arc::new(ReaderPool::new(deciders, settings.layout));
-        let (published, commits) = Snapshots::new(boot.revision, boot.last_time);
+        let (snapshots, commits) = Snapshots::new(boot.revision, boot.last_time);
         let (mailbox, mail) = mpsc::channel(settings.mailbox_max);
         let code_key = boot.code_key;
         let (subscriptions, publisher, waker) =
             Subscriptions::start(boot.revision, settings.watch, settings.layout);
         let catching_up = Arc::new(Semaphore::new(watch::CATCHING_UP_MAX));
-        let shown = (Arc::clone(&published), commits);
+        let shown = (Arc::clone(&snapshots), commits);
         let is_cut = Arc::new(AtomicBool::new(false));
         let actor = actor::Actor::new(
             store,
@@ -152,20 +157,20 @@ impl Engine {
             settings,
         );
         let worker = ActorThread::spawn(actor, mail, settings.layout);
-        let (decides_beside, aside) = (
-            settings.decides_beside,
+        let (decides_on_snapshots, searches) = (
+            settings.decides_on_snapshots,
             Offload::new(settings.layout, SEARCHES_MAX),
         );
-        let (slices, deletions) = (settings.slices, Arc::default());
+        let (deletion_settings, deletions) = (settings.deletion_settings, Arc::default());
         let engine = Self {
             mailbox,
-            published,
+            snapshots,
             readers,
             deciders,
-            decides_beside,
-            slices,
+            decides_on_snapshots,
+            deletion_settings,
             deletions,
-            aside,
+            searches,
             subscriptions,
             catching_up,
             clock,
@@ -175,33 +180,37 @@ impl Engine {
         Ok((engine, RunningEngine { worker, waker }))
     }
 
-    /// One moment of these calendars: all at one revision. A calendar that does not exist is a refusal.
+    /// These calendars at one revision, loaded if they are not in memory. A calendar that does not
+    /// exist is a refusal.
     pub async fn view(&self, calendars: &[CalendarId], wait: &Wait) -> Result<View, Failure> {
         for _ in 0..LOADS_MAX {
-            if let Some(view) = self.published.view(calendars, self.clock.now()) {
+            if let Some(view) = self.snapshots.view(calendars, self.clock.now()) {
                 return Ok(view);
             }
-            if let Some(absent) = self.bring(self.published.missing(calendars), wait).await? {
+            if let Some(absent) = self
+                .load_missing(self.snapshots.missing(calendars), wait)
+                .await?
+            {
                 return Err(Refusal::CalendarNotFound(absent).into());
             }
         }
-        self.published
+        self.snapshots
             .view(calendars, self.clock.now())
             .ok_or(Failure::Overloaded)
     }
 
-    /// Has calendars come into memory: they are loaded beside the writer, which takes them over as they are unless they
-    /// changed meanwhile. Answers the first that does not exist.
-    async fn bring(
+    /// Brings calendars into memory: a store connection loads them, and the writer adopts each that
+    /// has not changed meanwhile. Returns the first calendar that does not exist.
+    async fn load_missing(
         &self,
         calendars: Vec<CalendarId>,
         wait: &Wait,
     ) -> Result<Option<CalendarId>, Failure> {
         let deadline = wait.deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX);
-        let (asked, published) = (calendars.clone(), Arc::clone(&self.published));
-        // While it waited for a reader, another may have brought them.
+        let (asked, snapshots) = (calendars.clone(), Arc::clone(&self.snapshots));
+        // While this call waited for a connection, another one may have loaded them.
         let load = move |reader: &mut dyn Reader| {
-            snapshot_decision::load(reader, &published.missing(&asked))
+            snapshot_decision::load(reader, &snapshots.missing(&asked))
         };
         let loaded = self.read(Some(deadline), load).await;
         let adopted = match loaded {
@@ -210,11 +219,11 @@ impl Engine {
                 ..
             }) => return Ok(Some(absent)),
             Ok(snapshot_decision::Loaded { calendars, .. }) => calendars,
-            // What cannot be read the writer tries, too, and says so.
+            // The writer tries again what could not be read here, and reports the failure.
             Err(Failure::StoreUnavailable(_) | Failure::Damaged) => Vec::new(),
             Err(failure) => return Err(failure),
         };
-        if self.published.missing(&calendars).is_empty() {
+        if self.snapshots.missing(&calendars).is_empty() {
             return Ok(None);
         }
         let (reply, loaded) = oneshot::channel();
@@ -222,14 +231,15 @@ impl Engine {
             calendars,
             adopted,
             deadline,
-            _held: wait.held.clone(),
+            _permit: wait.permit.clone(),
             reply,
         }))?;
         loaded.await.unwrap_or(Err(Failure::ShuttingDown))
     }
 
-    /// Asks the store, beside the writer. The answer holds everything that was answered before it was asked, and nothing
-    /// of a commit whose outcome is not known. Fails with `ExpiredInQueue` when no connection is free by the deadline.
+    /// Reads the store off the worker threads and without the writer. The result shows every change
+    /// that was acknowledged before the call, and nothing of a commit whose outcome is not known.
+    /// Fails with `ExpiredInQueue` when no connection is free by the deadline.
     pub async fn query<T, F>(&self, deadline: Option<Deadline>, ask: F) -> Result<T, Failure>
     where
         T: Send + 'static,
@@ -238,7 +248,7 @@ impl Engine {
         self.read(deadline, |reader| ask(reader)).await
     }
 
-    /// Reads the log, on the terms of [`Engine::query`].
+    /// Reads the log, under the same conditions as [`Engine::query`].
     pub async fn read_log<T, F>(&self, deadline: Option<Deadline>, ask: F) -> Result<T, Failure>
     where
         T: Send + 'static,
@@ -247,7 +257,8 @@ impl Engine {
         self.read(deadline, |reader| ask(reader)).await
     }
 
-    /// Both, with one connection; the API asks for the one that it needs.
+    /// Reads appointments, calendars and the log by one connection, under the same conditions as
+    /// [`Engine::query`]. The API uses `query` and `read_log`, which show it less.
     pub async fn read<T, F>(&self, deadline: Option<Deadline>, ask: F) -> Result<T, Failure>
     where
         T: Send + 'static,
@@ -269,52 +280,52 @@ impl Engine {
         let answer = readers
             .read(deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX), ask)
             .await;
-        self.published.settled().await?;
+        self.snapshots.wait_for_commits().await?;
         answer
     }
 
-    /// Does what takes a processor for many milliseconds where nobody else is waiting for the thread.
+    /// Runs a computation of many milliseconds off the worker threads.
     pub async fn compute<T: Send + 'static>(
         &self,
         deadline: Option<Deadline>,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        self.aside
+        self.searches
             .compute(deadline.unwrap_or_else(|| Deadline::now() + WAIT_MAX), work)
             .await
     }
 
     /// The last published revision.
     pub fn revision(&self) -> Revision {
-        self.published.revision()
+        self.snapshots.revision()
     }
 
-    /// `now` as reads see it: the clock as far as it is believed, and never before the last change.
+    /// `now` as reads see it: the believed clock, but never before the last change.
     pub fn now(&self) -> Instant {
-        self.published.time().max(self.clock.now())
+        self.snapshots.time().max(self.clock.now())
     }
 
-    /// The store's secret behind confirmation codes.
+    /// The secret of the store from which confirmation codes are derived.
     pub fn code_key(&self) -> u64 {
         self.code_key
     }
 
-    /// Lets nothing more be decided: what the writer has decided becomes durable and is answered, and whatever still waits
-    /// is told that the server is shutting down. For a stop whose grace is over.
+    /// Stops deciding: what the writer has decided becomes durable and is answered, and every
+    /// command that still waits is refused as shutting down. For a stop whose grace period is over.
     pub fn cut(&self) {
         self.is_cut.store(true, Ordering::Relaxed);
-        // It may be asleep. Where the mailbox is full it is not.
+        // The tick wakes the writer if it sleeps; while the mailbox is full it does not sleep.
         let _is_awake = self.mailbox.try_send(Mail::Tick {
             reply: oneshot::channel().0,
         });
     }
 
-    /// Waits until the actor is gone.
+    /// Waits until the actor has ended.
     pub async fn closed(&self) {
         self.mailbox.closed().await;
     }
 
-    /// Makes the actor look at the clock, and waits until it did. For clocks that are moved by hand.
+    /// Makes the actor read the clock, and waits until it has. For clocks that are moved by hand.
     pub async fn tick(&self) -> Result<(), Failure> {
         let (reply, done) = oneshot::channel();
         self.post(Mail::Tick { reply })?;

@@ -1,5 +1,8 @@
-//! Work of many milliseconds: reads of the store, and searches over hundreds of calendars and days. It is done on threads of
-//! its own, a few at a time, so that the thread which took the call goes on serving others.
+//! Work of many milliseconds off the worker threads: reads of the store, and searches over hundreds
+//! of calendars and days.
+//!
+//! A few pieces of work run at a time, on blocking threads, so that the worker that took the call
+//! goes on serving others.
 
 use std::sync::Arc;
 
@@ -9,10 +12,10 @@ use tokio::time::{Instant as Deadline, timeout_at};
 use super::Failure;
 use crate::layout::Layout;
 
-/// How many searches are made at a time; more wait for their turn until their deadline.
+/// The number of searches that run at a time; further ones wait until their deadline.
 pub(super) const SEARCHES_MAX: usize = 2;
 
-/// Where some work is done, so much of it at a time.
+/// Blocking threads for one kind of work, of which a bounded number runs at a time.
 #[derive(Clone)]
 pub(super) struct Offload {
     permits: Arc<Semaphore>,
@@ -27,11 +30,13 @@ impl Offload {
         }
     }
 
-    /// Whether some work would begin at once.
+    /// Whether work would begin at once.
     pub(super) fn is_free(&self) -> bool {
         self.permits.available_permits() > 0
     }
 
+    /// Runs `work` when there is a free permit. Fails with `ExpiredInQueue` when there is none by
+    /// the deadline.
     pub(super) async fn compute<T: Send + 'static>(
         &self,
         deadline: Deadline,
@@ -72,16 +77,16 @@ mod tests {
             thread.is_ok_and(|it| it != here)
         };
         assert!(there(Layout::Threads).await && !there(Layout::Inline).await);
-        let aside = Offload::new(Layout::Threads, SEARCHES_MAX);
+        let offload = Offload::new(Layout::Threads, SEARCHES_MAX);
         let held: Vec<_> = (0..SEARCHES_MAX)
-            .map(|_| Arc::clone(&aside.permits).try_acquire_owned())
+            .map(|_| Arc::clone(&offload.permits).try_acquire_owned())
             .collect();
         assert_eq!(
-            aside.compute(Deadline::now(), || ()).await,
+            offload.compute(Deadline::now(), || ()).await,
             Err(Failure::ExpiredInQueue),
-            "more waits its turn"
+            "a further search waits"
         );
         drop(held);
-        assert_eq!(aside.compute(later, || ()).await, Ok(()));
+        assert_eq!(offload.compute(later, || ()).await, Ok(()));
     }
 }

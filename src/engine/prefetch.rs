@@ -1,6 +1,7 @@
-//! What a decision looks at is brought together before it is made: calendars, appointments, series, all of an address.
+//! Loading what a decision looks at before it is made: calendars, appointments, series, all of an
+//! address.
 //!
-//! The writer and those who decide beside it bring it from different places, and by the same rules.
+//! The writer and the decisions on a snapshot load from different sources, by the same rules.
 
 use std::collections::HashSet;
 
@@ -12,37 +13,40 @@ use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, SeriesId};
 use bookd_core::state::State;
 use bookd_core::time::Instant;
 
-/// Where it comes from, and where it goes to.
+/// The source of the loaded data, and the state that it goes into.
 pub(super) trait PrefetchSource {
-    /// What is there so far.
+    /// The state with everything that is loaded so far.
     fn state(&mut self) -> &mut State;
-    /// Brings those of these calendars into the state that are not there, and exist.
-    fn bring(&mut self, calendars: &mut dyn Iterator<Item = CalendarId>) -> Result<(), StoreError>;
-    /// Those of these appointments that there are.
+    /// Loads those of these calendars into the state that are not in it and exist.
+    fn load_missing(
+        &mut self,
+        calendars: &mut dyn Iterator<Item = CalendarId>,
+    ) -> Result<(), StoreError>;
+    /// Those of these appointments that exist.
     fn appointments(&mut self, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError>;
-    /// Those of these appointments that there are.
+    /// Those of these appointments that exist.
     fn appointments_by_key(
         &mut self,
         keys: &[AppointmentKey],
     ) -> Result<Vec<Appointment>, StoreError>;
-    /// See `Store`.
+    /// The keys of at most `limit` appointments with this address, the earliest first.
     fn keys_of_email(
         &mut self,
         email: &EmailKey,
         limit: usize,
     ) -> Result<Vec<AppointmentKey>, StoreError>;
-    /// See `Store`.
+    /// The appointments of a series, by start and id.
     fn series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError>;
 }
 
-/// Brings all that commands with these needs look at, and these appointments.
-pub(super) fn gather(
+/// Loads everything that commands with these needs look at, and the appointments `further`.
+pub(super) fn prefetch(
     source: &mut impl PrefetchSource,
     needs: &[Needs],
     further: impl IntoIterator<Item = AppointmentId>,
     now: Instant,
 ) -> Result<(), StoreError> {
-    source.bring(&mut needs.iter().flat_map(|it| &it.calendars).cloned())?;
+    source.load_missing(&mut needs.iter().flat_map(|it| &it.calendars).cloned())?;
     let mut keys: Vec<AppointmentKey> = Vec::new();
     for calendar in needs
         .iter()
@@ -61,11 +65,11 @@ pub(super) fn gather(
     let ids: Vec<AppointmentId> = ids.into_iter().collect();
     if !ids.is_empty() {
         let found = source.appointments(&ids)?;
-        keep(source, found)?;
+        add_appointments(source, found)?;
     }
     if !keys.is_empty() {
         let found = source.appointments_by_key(&keys)?;
-        keep(source, found)?;
+        add_appointments(source, found)?;
     }
     let series: HashSet<SeriesId> = needs
         .iter()
@@ -73,17 +77,17 @@ pub(super) fn gather(
         .collect();
     for series in series {
         let found = source.series(series)?;
-        keep(source, found)?;
+        add_appointments(source, found)?;
     }
     Ok(())
 }
 
-/// Keeps appointments for the decision, with the calendars that they claim.
-pub(super) fn keep(
+/// Adds appointments to the state, with the calendars that they claim.
+pub(super) fn add_appointments(
     source: &mut impl PrefetchSource,
     found: Vec<Appointment>,
 ) -> Result<(), StoreError> {
-    source.bring(&mut found.iter().flat_map(|it| it.calendars().cloned()))?;
+    source.load_missing(&mut found.iter().flat_map(|it| it.calendars().cloned()))?;
     source
         .state()
         .appointments

@@ -1,6 +1,6 @@
-//! Reads of the store beside the writer: a few connections, each used by one call at a time.
+//! A pool of store connections for reads, each used by one call at a time.
 //!
-//! A call waits for a connection no longer than its deadline, and never on a thread that serves others.
+//! A call waits for a connection no longer than until its deadline, and never on a worker thread.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,13 +11,14 @@ use super::{Failure, damage};
 use crate::layout::Layout;
 use crate::store::{Reader, StoreError};
 
+/// A fixed number of store connections.
 pub(super) struct ReaderPool {
     idle: Arc<Mutex<Vec<Box<dyn Reader>>>>,
-    /// As much at a time as there are readers.
-    aside: Offload,
+    /// Has as many permits as there are connections.
+    offload: Offload,
 }
 
-/// A reader that goes back to the others however its use ends.
+/// A connection that goes back to the pool however its use ends.
 struct Borrowed {
     idle: Arc<Mutex<Vec<Box<dyn Reader>>>>,
     reader: Option<Box<dyn Reader>>,
@@ -48,31 +49,35 @@ impl Drop for Borrowed {
 
 impl ReaderPool {
     pub(super) fn new(readers: Vec<Box<dyn Reader>>, layout: Layout) -> Self {
-        let aside = Offload::new(layout, readers.len());
+        let offload = Offload::new(layout, readers.len());
         Self {
             idle: Arc::new(Mutex::new(readers)),
-            aside,
+            offload,
         }
     }
 
     /// Whether a read would begin at once.
     pub(super) fn is_free(&self) -> bool {
-        self.aside.is_free()
+        self.offload.is_free()
     }
 
+    /// Reads by a free connection. Fails with `ExpiredInQueue` when there is none by the deadline.
     pub(super) async fn read<T, F>(&self, deadline: Deadline, ask: F) -> Result<T, Failure>
     where
         T: Send + 'static,
         F: FnOnce(&mut dyn Reader) -> Result<T, StoreError> + Send + 'static,
     {
         let idle = Arc::clone(&self.idle);
-        // The reader is back before its turn is over.
+        // The connection is back in the pool before the permit is released.
         let read = move || ask(Borrowed::new(idle).reader());
-        self.aside.compute(deadline, read).await?.map_err(|error| {
-            if error.is_damage() {
-                damage::tell(None, &error);
-            }
-            Failure::from(error)
-        })
+        self.offload
+            .compute(deadline, read)
+            .await?
+            .map_err(|error| {
+                if error.is_damage() {
+                    damage::log_damage(None, &error);
+                }
+                Failure::from(error)
+            })
     }
 }

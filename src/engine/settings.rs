@@ -1,37 +1,43 @@
-//! How an engine runs: where, and with which limits.
+//! The settings of an engine: the threads that it uses, and its limits.
 
-use super::deletion::Slices;
+use super::deletion::DeletionSettings;
 use crate::layout::Layout;
 use crate::log::WatchSettings;
 
-/// How many commands may wait for the writer to take them up, and as many more for their turn. A full mailbox refuses at once: waiting longer than this many decisions helps nobody.
+/// The number of commands that the mailbox holds; as many more may wait in the writer's queue. A
+/// full mailbox refuses at once: waiting longer than this many decisions helps nobody.
 pub const MAILBOX_MAX: usize = 8_192;
-/// How many commands share a commit at most: bounds what a failed commit takes with it, and how long readers wait.
+/// The largest number of commands that share a commit. It bounds what one failed commit undoes, and
+/// how long readers wait.
 pub const BATCH_MAX: usize = 1_024;
-/// How many calendars stay in memory; the least recently used beyond are dropped and come back on demand.
+/// The number of calendars that stay in memory. Beyond it the least recently used are dropped, and
+/// loaded again on demand.
 pub const CALENDARS_IN_MEMORY_MAX: usize = 200_000;
 
-/// What the engine needs to know when it starts.
+/// The settings with which an engine starts.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// How it runs.
+    /// Whether it runs on threads of its own.
     pub layout: Layout,
-    /// The operator says that the clock is right at the start, though it is far ahead of the last commit. What it jumps
-    /// afterwards is not confirmed by that.
+    /// The operator confirms that the clock is right at the start, though it may be far ahead of
+    /// the last commit. This does not confirm jumps after the start.
     pub is_clock_confirmed: bool,
-    /// See `MAILBOX_MAX`.
+    /// The capacity of the mailbox; [`MAILBOX_MAX`] by default.
     pub mailbox_max: usize,
-    /// See `CALENDARS_IN_MEMORY_MAX`.
+    /// The number of calendars that stay in memory; [`CALENDARS_IN_MEMORY_MAX`] by default.
     pub calendars_in_memory_max: usize,
-    /// How long changes are kept, in seconds; none = for ever. At least `log::retention::KEEP_CHANGES_MIN`.
+    /// How long changes are kept, in seconds; none = for ever. At least [`KEEP_CHANGES_MIN`] is
+    /// used.
+    ///
+    /// [`KEEP_CHANGES_MIN`]: crate::log::retention::KEEP_CHANGES_MIN
     pub keep_changes: Option<i64>,
-    /// How changes are told to watchers.
+    /// The limits and intervals of watches.
     pub watch: WatchSettings,
-    /// Dry runs, and large commands that may be refused, are decided beside the writer. Proofs ask the writer, too: what
-    /// it has in memory shows in its own decisions alone.
-    pub decides_beside: bool,
-    /// How calendars with many appointments are deleted.
-    pub slices: Slices,
+    /// Dry runs, and large commands that may be refused, are decided on a snapshot of the store.
+    /// The proofs also run without it: only the writer's own decisions show what it has in memory.
+    pub decides_on_snapshots: bool,
+    /// When and in which slices the calendars with many appointments are deleted.
+    pub deletion_settings: DeletionSettings,
 }
 
 impl Default for Settings {
@@ -43,8 +49,8 @@ impl Default for Settings {
             calendars_in_memory_max: CALENDARS_IN_MEMORY_MAX,
             keep_changes: None,
             watch: WatchSettings::default(),
-            decides_beside: true,
-            slices: Slices::default(),
+            decides_on_snapshots: true,
+            deletion_settings: DeletionSettings::default(),
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Decisions beside the writer: dry runs, and the refusals of large commands.
+//! Decisions on a snapshot of the store: dry runs, and the refusals of large commands.
 //!
-//! Neither changes anything, so neither needs the writer: it is decided on one moment of the store that has everything
-//! which anybody was answered, by whichever thread has time. A large command that is not refused goes to the writer,
-//! which decides it again. Calendars are taken from memory where the moment has the same version of them.
+//! Neither changes anything, so that neither needs the writer. The decision is made off the
+//! writer's thread, on one moment of the store that shows every change that was acknowledged. A
+//! large command that is not refused goes to the writer, which decides it again. Calendars are
+//! taken from memory where the moment has the same version of them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,23 +18,26 @@ use bookd_core::state::State;
 use bookd_core::time::Instant;
 
 use super::batch::{Draft, dry_run};
-use super::prefetch::{PrefetchSource, gather, keep};
+use super::prefetch::{PrefetchSource, add_appointments, prefetch};
 use super::snapshots::Snapshots;
-use super::{Answer, Failure, Terms};
+use super::{Answer, Failure, SubmitOptions};
 
-/// What one decision looks at.
-struct Beside<'a> {
+/// The source of one decision: a moment of the store, and the published calendars.
+struct SnapshotSource<'a> {
     moment: &'a mut dyn Moment,
-    published: &'a Snapshots,
+    snapshots: &'a Snapshots,
     state: State,
 }
 
-impl PrefetchSource for Beside<'_> {
+impl PrefetchSource for SnapshotSource<'_> {
     fn state(&mut self) -> &mut State {
         &mut self.state
     }
 
-    fn bring(&mut self, calendars: &mut dyn Iterator<Item = CalendarId>) -> Result<(), StoreError> {
+    fn load_missing(
+        &mut self,
+        calendars: &mut dyn Iterator<Item = CalendarId>,
+    ) -> Result<(), StoreError> {
         for id in calendars {
             if self.state.calendars.contains_key(&id) {
                 continue;
@@ -42,7 +46,7 @@ impl PrefetchSource for Beside<'_> {
                 continue;
             };
             let shown = self
-                .published
+                .snapshots
                 .calendar(&id)
                 .filter(|it| it.version == version);
             let found = match shown {
@@ -81,15 +85,15 @@ impl PrefetchSource for Beside<'_> {
     }
 }
 
-/// What was loaded for the writer to take over.
+/// Calendars that were loaded for the writer to adopt.
 #[derive(Default)]
 pub(super) struct Loaded {
     pub(super) calendars: Vec<Arc<Calendar>>,
-    /// The first that does not exist.
+    /// The first requested calendar that does not exist.
     pub(super) absent: Option<CalendarId>,
 }
 
-/// Loads these calendars as the writer does: as of the last commit.
+/// Loads these calendars as the writer does: as of the time of the last commit.
 pub(super) fn load(reader: &mut dyn Reader, ids: &[CalendarId]) -> Result<Loaded, StoreError> {
     let mut loaded = Loaded::default();
     reader.at_once(&mut |moment| {
@@ -105,17 +109,17 @@ pub(super) fn load(reader: &mut dyn Reader, ids: &[CalendarId]) -> Result<Loaded
     Ok(loaded)
 }
 
-/// The answer to a dry run, or the refusal of a command; none when the writer must be asked.
+/// The answer to a dry run, or the refusal of a command; none when the writer must decide.
 pub(super) fn answer(
     reader: &mut dyn Reader,
-    published: &Snapshots,
+    snapshots: &Snapshots,
     command: &Command,
-    terms: &Terms,
+    options: &SubmitOptions,
     clock: Instant,
 ) -> Result<Option<Result<Answer, Failure>>, StoreError> {
     let mut answer = None;
     reader.at_once(&mut |moment| {
-        answer = answer_at(moment, published, command, terms, clock)?;
+        answer = answer_at(moment, snapshots, command, options, clock)?;
         Ok(())
     })?;
     Ok(answer)
@@ -123,9 +127,9 @@ pub(super) fn answer(
 
 fn answer_at(
     moment: &mut dyn Moment,
-    published: &Snapshots,
+    snapshots: &Snapshots,
     command: &Command,
-    terms: &Terms,
+    options: &SubmitOptions,
     clock: Instant,
 ) -> Result<Option<Result<Answer, Failure>>, StoreError> {
     let Last {
@@ -140,21 +144,21 @@ fn answer_at(
         next_key,
         ..State::default()
     };
-    let mut beside = Beside {
+    let mut source = SnapshotSource {
         moment,
-        published,
+        snapshots,
         state,
     };
-    gather(&mut beside, &[command.needs()], [], now)?;
-    beside.expire(now)?;
-    let decision = match decide(&beside.state, command, now) {
+    prefetch(&mut source, &[command.needs()], [], now)?;
+    source.expire(now)?;
+    let decision = match decide(&source.state, command, now) {
         Err(refusal) => return Ok(Some(Err(refusal.into()))),
-        Ok(decision) if terms.is_dry_run => decision,
+        Ok(decision) if options.is_dry_run => decision,
         Ok(_) => return Ok(None),
     };
     let Draft {
         outcome, calendar, ..
-    } = dry_run(&beside.state, decision, now);
+    } = dry_run(&source.state, decision, now);
     Ok(Some(Ok(Answer {
         revision,
         outcome,
@@ -164,8 +168,8 @@ fn answer_at(
     })))
 }
 
-impl Beside<'_> {
-    /// Records for this decision what has run out, as the writer does before each of its own.
+impl SnapshotSource<'_> {
+    /// Records expiries in the state of this decision, as the writer does before each batch.
     fn expire(&mut self, now: Instant) -> Result<(), StoreError> {
         let calendars: Vec<Arc<Calendar>> = self.state.calendars.values().cloned().collect();
         let claims = calendars
@@ -179,7 +183,7 @@ impl Beside<'_> {
             .filter(|it| !known.contains(it))
             .collect();
         let found = self.moment.appointments_by_key(&due)?;
-        keep(self, found)?;
+        add_appointments(self, found)?;
         let mut waiting: Vec<_> = self
             .state
             .appointments

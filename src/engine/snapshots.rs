@@ -1,7 +1,8 @@
-//! What readers see: the calendars in memory as of the last commit, all at one revision.
+//! The published snapshot: the calendars in memory as of the last commit, all at one revision.
 //!
-//! The writer replaces what a batch touched in one short critical section; a reader copies handles in another. So a
-//! reader of several calendars never sees half of a batch, and nobody waits for a decision or a disk.
+//! The writer replaces the calendars that a batch touched in one short critical section, and a
+//! reader copies handles in another. So a reader of several calendars never sees half of a batch,
+//! and never waits for a decision or a disk.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,20 +15,20 @@ use bookd_core::calendar::Calendar;
 use bookd_core::ids::{CalendarId, Revision};
 use bookd_core::time::Instant;
 
-/// One moment of some calendars.
+/// Some calendars at one revision.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// The last change that it shows.
+    /// The last change that the view shows.
     pub revision: Revision,
-    /// `now`: the clock, but never before the last change.
+    /// The `now` of the view: the believed clock, but never before the last change.
     pub now: Instant,
-    /// In the order in which they were asked for.
+    /// The calendars, in the order of the request.
     pub calendars: Vec<Arc<Calendar>>,
 }
 
 struct Entry {
     calendar: Arc<Calendar>,
-    /// The batch in which it was last used; for dropping the idle ones.
+    /// The epoch of the last use, by which idle calendars are dropped.
     used: AtomicU64,
 }
 
@@ -38,31 +39,34 @@ struct Snapshot {
     calendars: HashMap<CalendarId, Entry>,
 }
 
-/// See the header.
+/// The published snapshot, and the commits that are not yet published.
 pub(super) struct Snapshots {
     snapshot: RwLock<Snapshot>,
+    /// The number of publications.
     epoch: AtomicU64,
-    /// Commits that began, and those that have ended and are shown.
+    /// The number of commits that began; `ended` has the number of those that ended and are
+    /// published.
     begun: AtomicU64,
     ended: watch::Receiver<u64>,
 }
 
-/// The writer's end of its commits. When it is dropped, nobody waits for one any more.
+/// The writer's end. When it is dropped, every wait for a commit fails.
 pub(super) struct Commits {
-    published: Arc<Snapshots>,
+    snapshots: Arc<Snapshots>,
     ended: watch::Sender<u64>,
 }
 
 impl Commits {
-    /// A commit begins: from now on the store may show what is not yet published.
+    /// Notes that a commit begins: from now on the store may show changes that are not yet
+    /// published.
     pub(super) fn begin(&self) {
-        self.published.begun.fetch_add(1, Ordering::SeqCst);
+        self.snapshots.begun.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// It has ended, and what it did is published or undone.
+    /// Notes that the commit has ended, and that its changes are published or undone.
     pub(super) fn end(&self) {
         self.ended
-            .send_replace(self.published.begun.load(Ordering::SeqCst));
+            .send_replace(self.snapshots.begun.load(Ordering::SeqCst));
     }
 }
 
@@ -75,24 +79,25 @@ impl Snapshots {
         };
         let (sender, ended) = watch::channel(0);
         let (epoch, begun) = (AtomicU64::new(0), AtomicU64::new(0));
-        let published = Arc::new(Self {
+        let snapshots = Arc::new(Self {
             snapshot: RwLock::new(snapshot),
             epoch,
             begun,
             ended,
         });
         (
-            Arc::clone(&published),
+            Arc::clone(&snapshots),
             Commits {
-                published,
+                snapshots,
                 ended: sender,
             },
         )
     }
 
-    /// Waits until every commit that has begun is shown, so that nobody who read the store sees an older snapshot next.
-    /// Fails when the writer ended within one: then the store may show what a restart takes back.
-    pub(super) async fn settled(&self) -> Result<(), Failure> {
+    /// Waits until every commit that has begun is published, so that a call that has read the store
+    /// never sees an older snapshot next. Fails when the writer ended within a commit: then the
+    /// store may show what a restart takes back.
+    pub(super) async fn wait_for_commits(&self) -> Result<(), Failure> {
         let begun = self.begun.load(Ordering::SeqCst);
         if *self.ended.borrow() >= begun {
             return Ok(());
@@ -105,7 +110,7 @@ impl Snapshots {
             .map_err(|_| Failure::ShuttingDown)
     }
 
-    /// All of these calendars, or none when one of them is not in memory.
+    /// A view of these calendars; none when one of them is not in memory.
     pub(super) fn view(&self, ids: &[CalendarId], clock: Instant) -> Option<View> {
         let epoch = self.epoch.load(Ordering::Relaxed);
         let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
@@ -131,7 +136,7 @@ impl Snapshots {
             .collect()
     }
 
-    /// A calendar, if it is in memory.
+    /// The calendar, if it is in memory.
     pub(super) fn calendar(&self, id: &CalendarId) -> Option<Arc<Calendar>> {
         self.view(std::slice::from_ref(id), Instant::MIN)?
             .calendars
@@ -152,7 +157,7 @@ impl Snapshots {
             .time
     }
 
-    /// Shows what a batch made: these calendars as they are now, or gone.
+    /// Publishes a batch: these calendars as they are now, none for a deleted one.
     pub(super) fn publish(
         &self,
         revision: Revision,
@@ -180,11 +185,12 @@ impl Snapshots {
             })
             .collect();
         drop(snapshot);
-        // The claims of a large calendar take milliseconds to free: no reader waits for that.
+        // Freed outside of the lock: the claims of a large calendar take milliseconds.
         drop(replaced);
     }
 
-    /// Those that were not used for longest, so many that at most `keep` stay. They are no longer published.
+    /// Drops the least recently used calendars until at most `keep` stay, and returns the ids of
+    /// the dropped ones.
     pub(super) fn drop_idle(&self, keep: usize) -> Vec<CalendarId> {
         let mut snapshot = self
             .snapshot

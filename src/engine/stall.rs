@@ -1,4 +1,4 @@
-//! How long a batch takes to load and to decide what it is about: while it does, everybody else waits.
+//! Logging of batches that are slow to decide: all other commands wait meanwhile.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use tokio::time::Instant as Deadline;
 
 use super::batch::Envelope;
 
-/// A batch that takes longer than this before its commit is logged.
+/// A batch whose decisions take longer is logged.
 const STALL: Duration = Duration::from_millis(50);
 
-/// A batch under way.
+/// The start of the decisions of a batch, and what a log line says of it.
 pub(super) struct Stall {
     began: Deadline,
-    /// The method of the command that weighs most.
+    /// The method of the command with the largest weight.
     method: &'static str,
     commands: usize,
 }
@@ -22,12 +22,12 @@ impl Stall {
         let heaviest = envelopes.iter().max_by_key(|it| it.command.weight());
         Self {
             began: Deadline::now(),
-            method: heaviest.map_or("", |it| it.terms.method),
+            method: heaviest.map_or("", |it| it.options.method),
             commands: envelopes.len(),
         }
     }
 
-    /// It is decided.
+    /// Ends the measurement when the batch is decided, and logs a slow one.
     pub(super) fn end(self) {
         let Self {
             began,

@@ -1,20 +1,20 @@
-//! How the writer ends, and the one line of the log that says why.
+//! How the writer ends, and the one log line that says why.
 
 use crate::store::{CommitError, StoreError};
 
 /// How the actor ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stopped {
-    /// Nobody was left to send it anything.
+    /// Every engine handle was dropped, or the grace period of a stop was over.
     Done,
-    /// It must not go on: the store is damaged, or a commit's outcome is not known.
+    /// A failure after which the actor must not go on, such as a commit whose outcome is not known.
     Failed(String),
-    /// The file of the store was taken away from under it.
+    /// The store's file was moved or removed while it was open.
     FileGone(String),
 }
 
 impl Stopped {
-    /// By an error after which the writer must not go on.
+    /// After a fatal error of the store.
     pub(super) fn by(fatal: &StoreError) -> Self {
         let why = logged(fatal.to_string());
         if matches!(fatal, StoreError::Gone(_)) {
@@ -24,14 +24,14 @@ impl Stopped {
         }
     }
 
-    /// By a commit of which nobody knows whether it happened.
+    /// After a commit whose outcome is not known.
     pub(super) fn unknown() -> Self {
         Self::Failed(logged(
             "what is on disk is not known for certain; a restart finds it".to_owned(),
         ))
     }
 
-    /// By a panic, which has said itself what it is.
+    /// After a panic, whose message the panic hook has written.
     pub(super) fn panicked() -> Self {
         Self::Failed("the writer met a broken invariant and stopped".to_owned())
     }
@@ -42,8 +42,8 @@ fn logged(why: String) -> String {
     why
 }
 
-/// Whether the writer goes on after something that it does between batches has failed, which `work` names: not when nobody
-/// knows what is on disk (false), and not after a fatal error.
+/// Whether the writer goes on after work between batches has failed; `work` names the failure in
+/// the log. False when the outcome on disk is not known; an error when the failure is fatal.
 pub(super) fn goes_on_after(error: CommitError, work: &str) -> Result<bool, StoreError> {
     let is_known = matches!(error, CommitError::Refused(_));
     let error = error.into_store_error();
@@ -57,7 +57,7 @@ pub(super) fn goes_on_after(error: CommitError, work: &str) -> Result<bool, Stor
     }
 }
 
-/// The same where the writer comes back to the work later: the log tells what the store refused, too.
+/// As [`goes_on_after`], for work that the writer repeats later: a refusal is logged too.
 pub(super) fn goes_on_without(error: CommitError, work: &str) -> Result<bool, StoreError> {
     if let CommitError::Refused(error) = &error {
         tracing::warn!(%error, "{work}");

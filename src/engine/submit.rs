@@ -1,4 +1,5 @@
-//! How a command comes to its answer: foreseen in what is published, decided beside the writer, or by the writer.
+//! The ways of a command to its answer: a fast reject on the published snapshot, a decision on a
+//! snapshot of the store, or the writer.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use bookd_core::command::Command;
 use bookd_core::decide::Hours;
 use bookd_core::time::Instant;
 
-use super::{Answer, Engine, Failure, Mail, Terms, Wait, fast_reject, snapshot_decision};
+use super::{Answer, Engine, Failure, Mail, SubmitOptions, Wait, fast_reject, snapshot_decision};
 
 fn not_shown(failure: Failure) -> Vec<Appointment> {
     tracing::warn!(%failure, "appointments outside of the hours cannot be shown");
@@ -20,13 +21,19 @@ fn not_shown(failure: Failure) -> Vec<Appointment> {
 }
 
 impl Engine {
-    /// Decides a command, makes it durable and visible, and answers.
-    pub async fn submit(&self, command: Command, terms: Terms) -> Result<Answer, Failure> {
-        let (hours, deadline, is_dry_run) = (Hours::of(&command), terms.deadline, terms.is_dry_run);
-        let mut answer = self.decided(command, terms).await?;
+    /// Decides a command, makes it durable and visible, and returns the answer.
+    pub async fn submit(
+        &self,
+        command: Command,
+        options: SubmitOptions,
+    ) -> Result<Answer, Failure> {
+        let (hours, deadline, is_dry_run) =
+            (Hours::of(&command), options.deadline, options.is_dry_run);
+        let mut answer = self.decided(command, options).await?;
         if let (Some(hours), Some(calendar)) = (hours, answer.calendar.clone()) {
             let outside = self.outside(hours, calendar, answer.time, deadline).await;
-            // The change is made: that these cannot be shown must not make it look undone.
+            // The change is durable: a failure to show these appointments must not make it look
+            // undone.
             answer.outside = if is_dry_run {
                 outside?
             } else {
@@ -36,8 +43,8 @@ impl Engine {
         Ok(answer)
     }
 
-    /// What a command left outside of the hours; of a calendar with many appointments that is more than the writer has
-    /// time for.
+    /// The appointments that a command left outside of the hours. They are found off the writer's
+    /// thread: a calendar may have many.
     async fn outside(
         &self,
         hours: Hours,
@@ -48,7 +55,7 @@ impl Engine {
         let ask = move |reader: &mut dyn Reader| {
             let keys = hours.outside(&calendar, now);
             match reader.appointments_by_key(&keys) {
-                // Those that can be read are shown.
+                // Show the appointments that can be read.
                 Err(error) if error.is_damage() => {
                     tracing::error!(calendar = %calendar.id, %error, "not all appointments outside of the hours are shown");
                     let one = |key| {
@@ -65,9 +72,10 @@ impl Engine {
         self.read(deadline, ask).await
     }
 
-    async fn decided(&self, command: Command, terms: Terms) -> Result<Answer, Failure> {
+    /// The answer of the cheapest of the three ways that can give it.
+    async fn decided(&self, command: Command, options: SubmitOptions) -> Result<Answer, Failure> {
         if let Some(refusal) =
-            fast_reject::refusal(&self.published, &command, &terms, self.clock.now())
+            fast_reject::refusal(&self.snapshots, &command, &options, self.clock.now())
         {
             return Err(refusal.into());
         }
@@ -78,78 +86,92 @@ impl Engine {
             etag,
             beforehand,
         } = &mut command
-            && !terms.is_dry_run
-            && let Some((prepared, asking)) =
-                self.before_deletion((calendar, *etag), &terms).await?
+            && !options.is_dry_run
+            && let Some((prepared, deletion_lock)) =
+                self.before_deletion((calendar, *etag), &options).await?
         {
             *beforehand = Some(prepared);
             return self
                 .ask_writer(
                     command,
-                    Terms {
-                        asking: Some(asking),
-                        ..terms
+                    SubmitOptions {
+                        deletion_lock: Some(deletion_lock),
+                        ..options
                     },
                 )
                 .await;
         }
-        if self.is_decided_beside(&command, &terms) {
+        if self.is_decided_on_snapshot(&command, &options) {
             let shared = Arc::new(command);
-            if let Some(answer) = self.decide_beside(Arc::clone(&shared), &terms).await? {
+            if let Some(answer) = self
+                .decide_on_snapshot(Arc::clone(&shared), &options)
+                .await?
+            {
                 return answer;
             }
             command = Arc::unwrap_or_clone(shared);
-        } else if let missing = self.published.missing(command.calendars())
+        } else if let missing = self.snapshots.missing(command.calendars())
             && !missing.is_empty()
             && self.readers.is_free()
         {
             let wait = Wait {
-                deadline: terms.deadline,
-                held: terms.held.clone(),
+                deadline: options.deadline,
+                permit: options.permit.clone(),
             };
-            self.bring(missing, &wait).await?;
+            self.load_missing(missing, &wait).await?;
         }
-        self.ask_writer(command, terms).await
+        self.ask_writer(command, options).await
     }
 
+    /// Has the writer decide a command.
     pub(super) async fn ask_writer(
         &self,
         command: Command,
-        terms: Terms,
+        options: SubmitOptions,
     ) -> Result<Answer, Failure> {
         let (reply, answer) = oneshot::channel();
         self.post(Mail::Command {
             command: Box::new(command),
-            terms,
+            options,
             reply,
         })?;
-        // A reply that is dropped means that the writer broke off in the middle of the batch.
+        // The reply channel is dropped without an answer only when the writer ended within the
+        // batch.
         answer.await.unwrap_or(Err(Failure::CommitUnknown))
     }
 
-    /// Whether a command is looked at beside the writer first. Of one that may change something that spares the writer
-    /// work and nobody waits for it: not behind dry runs, and not while the clock is in doubt, of which the writer tells.
-    /// A repeated request is the writer's: its first one may be on its way.
-    pub(super) fn is_decided_beside(&self, command: &Command, terms: &Terms) -> bool {
+    /// Whether a command is decided on a snapshot of the store first: every dry run, and a command
+    /// that may change something where this saves the writer work and costs the caller no wait. It
+    /// would wait behind dry runs when no connection is free. While the clock is in doubt the
+    /// writer decides, and reports the doubt. A command with a request id goes to the writer: the
+    /// first request with the id may be under way.
+    pub(super) fn is_decided_on_snapshot(
+        &self,
+        command: &Command,
+        options: &SubmitOptions,
+    ) -> bool {
         let is_spared =
-            || terms.request.is_none() && command.is_refused_dearly() && self.deciders.is_free();
-        self.decides_beside && !self.clock.is_in_doubt() && (terms.is_dry_run || is_spared())
+            || options.request.is_none() && command.is_refused_dearly() && self.deciders.is_free();
+        self.decides_on_snapshots
+            && !self.clock.is_in_doubt()
+            && (options.is_dry_run || is_spared())
     }
 
-    /// The answer of a command that needs no writer, see `snapshot_decision`; none when the writer must be asked.
-    async fn decide_beside(
+    /// The answer of a decision on a snapshot (`snapshot_decision`); none when the writer must
+    /// decide.
+    async fn decide_on_snapshot(
         &self,
         command: Arc<Command>,
-        terms: &Terms,
+        options: &SubmitOptions,
     ) -> Result<Option<Result<Answer, Failure>>, Failure> {
-        let (published, clock, terms) = (
-            Arc::clone(&self.published),
+        let (snapshots, clock, options) = (
+            Arc::clone(&self.snapshots),
             Arc::clone(&self.clock),
-            terms.clone(),
+            options.clone(),
         );
-        let deadline = terms.deadline;
+        let deadline = options.deadline;
         let ask = move |reader: &mut dyn Reader| {
-            snapshot_decision::answer(reader, &published, &command, &terms, clock.now())
+            snapshot_decision::answer(reader, &snapshots, &command, &options, clock.now())
         };
         match self.read_by(&self.deciders, deadline, ask).await {
             Ok(answer) => Ok(answer),

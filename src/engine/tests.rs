@@ -1,14 +1,13 @@
-//! What an engine's callers get once its writer is gone, and what it lets go of.
+//! Tests of the engine: what its callers get when the writer has ended, and what it drops from
+//! memory.
 //!
-//! The stores are the reference, in memory.
+//! The store is the one in memory.
 
 use std::pin::pin;
-use std::task::{Context, Waker as Wakes};
+use std::task::{Context, Waker as TaskWaker};
 
 use super::*;
 use crate::clock::{ManualClock, SystemClock};
-use std::net::SocketAddr;
-
 use crate::layout::Layout;
 use crate::store::CalendarFilter;
 use crate::store::memory::Memory;
@@ -20,7 +19,7 @@ use bookd_core::command::ProfilePatch;
 use bookd_core::ids::Etag;
 use bookd_core::time::zone::Zone;
 
-/// Longer than anything takes that waits for nobody.
+/// Longer than any call takes that does not wait.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 fn start(store: &Memory, layout: Layout) -> (Engine, RunningEngine) {
@@ -50,7 +49,7 @@ async fn what_a_reader_that_gave_up_had_asked_for_is_not_loaded() {
     let calendar = id("ada");
     let (engine, running) = start(&store, Layout::Inline);
     engine
-        .submit(create("ada"), Terms::default())
+        .submit(create("ada"), SubmitOptions::default())
         .await
         .unwrap();
     drop(engine);
@@ -58,7 +57,7 @@ async fn what_a_reader_that_gave_up_had_asked_for_is_not_loaded() {
     let (engine, _running) = start(&store, Layout::Inline);
     let is_loaded = || {
         engine
-            .published
+            .snapshots
             .view(std::slice::from_ref(&calendar), SystemClock.now())
             .is_some()
     };
@@ -66,7 +65,7 @@ async fn what_a_reader_that_gave_up_had_asked_for_is_not_loaded() {
     let ask = || engine.view(std::slice::from_ref(&calendar), &wait);
     assert!(
         pin!(ask())
-            .poll(&mut Context::from_waker(Wakes::noop()))
+            .poll(&mut Context::from_waker(TaskWaker::noop()))
             .is_pending()
     );
     engine.tick().await.unwrap();
@@ -75,10 +74,10 @@ async fn what_a_reader_that_gave_up_had_asked_for_is_not_loaded() {
     assert!(is_loaded());
 }
 
-/// Cuts the queue when the command that holds it has been taken.
-struct Cuts(Engine);
+/// Calls `Engine::cut` when the command that holds it has been decided.
+struct CutOnDrop(Engine);
 
-impl Drop for Cuts {
+impl Drop for CutOnDrop {
     fn drop(&mut self) {
         self.0.cut();
     }
@@ -90,16 +89,16 @@ async fn a_queue_that_is_cut_is_refused_from_the_next_command_on_and_what_was_de
     for layout in [Layout::Threads, Layout::Inline] {
         let store = Memory::new(7);
         let (engine, running) = start(&store, layout);
-        let cuts = Terms {
-            held: Some(Arc::new(Cuts(engine.clone()))),
-            ..Terms::default()
+        let cut_on_drop = SubmitOptions {
+            permit: Some(Arc::new(CutOnDrop(engine.clone()))),
+            ..SubmitOptions::default()
         };
-        let ask = |name, terms| engine.submit(create(name), terms);
-        // Inline all three are one batch; the writer's own thread may take them apart.
+        let ask = |name, options| engine.submit(create(name), options);
+        // Inline, all three are one batch; the writer's own thread may make several of them.
         let (ada, lee, zoe) = tokio::join!(
-            ask("ada", Terms::default()),
-            ask("lee", cuts),
-            ask("zoe", Terms::default())
+            ask("ada", SubmitOptions::default()),
+            ask("lee", cut_on_drop),
+            ask("zoe", SubmitOptions::default())
         );
         let answers = [ada, lee, zoe];
         let revisions = answers.map(|it| it.map(|answer| answer.revision));
@@ -108,7 +107,7 @@ async fn a_queue_that_is_cut_is_refused_from_the_next_command_on_and_what_was_de
             [Ok(Revision(1)), Ok(Revision(2)), Err(Failure::ShuttingDown)],
             "{layout:?}"
         );
-        let late = engine.submit(create("bob"), Terms::default()).await;
+        let late = engine.submit(create("bob"), SubmitOptions::default()).await;
         assert_eq!(late.err(), Some(Failure::ShuttingDown));
         drop(engine);
         assert_eq!(running.stopped().await, Stopped::Done);
@@ -119,9 +118,9 @@ async fn a_queue_that_is_cut_is_refused_from_the_next_command_on_and_what_was_de
 /// How a writer ends.
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// The outcome of its commit is not known.
+    /// After a commit whose outcome is not known.
     Unknown,
-    /// It meets a broken invariant: somebody else has written its store.
+    /// By a broken invariant: another engine has written its store.
     Panic,
 }
 
@@ -134,6 +133,32 @@ async fn at_once<T>(what: &str, end: End, answer: impl Future<Output = T>) -> T 
     answer.unwrap()
 }
 
+/// A read, a view, a command and a tick of an engine whose writer is gone.
+async fn calls_are_refused(engine: &Engine, end: End) {
+    let gone = Some(Failure::ShuttingDown);
+    let read = engine.read_log(None, |log| log.oldest_change());
+    assert_eq!(at_once("a read", end, read).await.err(), gone);
+    let wait = Wait::default();
+    let other = [id("zoe")];
+    assert_eq!(
+        at_once("a view", end, engine.view(&other, &wait))
+            .await
+            .err(),
+        gone
+    );
+    assert_eq!(
+        at_once(
+            "a command",
+            end,
+            engine.submit(create("bob"), SubmitOptions::default())
+        )
+        .await
+        .err(),
+        gone
+    );
+    assert_eq!(at_once("a tick", end, engine.tick()).await.err(), gone);
+}
+
 #[tokio::test]
 async fn whatever_waits_for_a_writer_that_is_gone_is_told_so_at_once() {
     for layout in [Layout::Threads, Layout::Inline] {
@@ -141,7 +166,7 @@ async fn whatever_waits_for_a_writer_that_is_gone_is_told_so_at_once() {
             let store = Memory::new(7);
             let (engine, running) = start(&store, layout);
             engine
-                .submit(create("ada"), Terms::default())
+                .submit(create("ada"), SubmitOptions::default())
                 .await
                 .unwrap();
             let mut watch = engine
@@ -154,7 +179,10 @@ async fn whatever_waits_for_a_writer_that_is_gone_is_told_so_at_once() {
                 End::Unknown => store.lose_next_commit(StoreError::Io("gone".to_owned())),
                 End::Panic => {
                     let (other, other_running) = start(&store, layout);
-                    other.submit(create("lee"), Terms::default()).await.unwrap();
+                    other
+                        .submit(create("lee"), SubmitOptions::default())
+                        .await
+                        .unwrap();
                     drop(other);
                     other_running.stopped().await;
                 }
@@ -162,33 +190,12 @@ async fn whatever_waits_for_a_writer_that_is_gone_is_told_so_at_once() {
             let unknown = at_once(
                 "a command",
                 end,
-                engine.submit(create("zoe"), Terms::default()),
+                engine.submit(create("zoe"), SubmitOptions::default()),
             )
             .await;
             assert_eq!(unknown.err(), Some(Failure::CommitUnknown));
-            at_once("whoever stops it", end, engine.closed()).await;
-            let gone = Some(Failure::ShuttingDown);
-            let read = engine.read_log(None, |log| log.oldest_change());
-            assert_eq!(at_once("a read", end, read).await.err(), gone);
-            let wait = Wait::default();
-            let other = [id("zoe")];
-            assert_eq!(
-                at_once("a view", end, engine.view(&other, &wait))
-                    .await
-                    .err(),
-                gone
-            );
-            assert_eq!(
-                at_once(
-                    "a command",
-                    end,
-                    engine.submit(create("bob"), Terms::default())
-                )
-                .await
-                .err(),
-                gone
-            );
-            assert_eq!(at_once("a tick", end, engine.tick()).await.err(), gone);
+            at_once("a wait for the end", end, engine.closed()).await;
+            calls_are_refused(&engine, end).await;
             let lagged = at_once("a watcher that was cut", end, engine.lagged(Revision(1))).await;
             assert_eq!(
                 lagged,
@@ -201,6 +208,7 @@ async fn whatever_waits_for_a_writer_that_is_gone_is_told_so_at_once() {
                 at_once("a watch", end, watch.next()).await,
                 Ok(Watched::Progress(Revision(1)))
             );
+            let gone = Some(Failure::ShuttingDown);
             assert_eq!(at_once("a watch", end, watch.next()).await.err(), gone);
             let never = Deadline::now() + 2 * AT_ONCE;
             assert_eq!(
@@ -220,7 +228,7 @@ async fn whatever_waits_for_a_writer_that_is_gone_is_told_so_at_once() {
 #[tokio::test]
 async fn calendars_that_are_dropped_from_memory_are_dropped_by_the_store_too_and_come_back() {
     const CALENDARS_MAX: usize = 10;
-    /// Idle ones are looked for after so many batches.
+    /// Idle calendars are dropped once per this many batches.
     const BATCHES: usize = 64;
     let store = Memory::new(7);
     let settings = Settings {
@@ -233,7 +241,10 @@ async fn calendars_that_are_dropped_from_memory_are_dropped_by_the_store_too_and
         Engine::start(Box::new(store.clone()), Arc::new(SystemClock), settings).unwrap();
     for number in 0..4 * BATCHES {
         engine
-            .submit(create(&format!("calendar-{number}")), Terms::default())
+            .submit(
+                create(&format!("calendar-{number}")),
+                SubmitOptions::default(),
+            )
             .await
             .unwrap();
         assert!(
@@ -242,14 +253,17 @@ async fn calendars_that_are_dropped_from_memory_are_dropped_by_the_store_too_and
             store.calendars_known()
         );
     }
-    // The first was dropped, and a change of it is decided and committed as before.
+    // The first calendar was dropped, and a change of it is decided and committed as before.
     let delete = Command::DeleteCalendar {
         calendar: id("calendar-0"),
         force: false,
         etag: None,
         beforehand: None,
     };
-    engine.submit(delete, Terms::default()).await.unwrap();
+    engine
+        .submit(delete, SubmitOptions::default())
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -257,11 +271,11 @@ async fn limits_that_count_further_back_keep_a_calendar_in_memory() {
     let store = Memory::new(7);
     let (engine, _running) = start(&store, Layout::Inline);
     engine
-        .submit(create("ada"), Terms::default())
+        .submit(create("ada"), SubmitOptions::default())
         .await
         .unwrap();
     let (engine, _running) = start(&store, Layout::Inline);
-    let kept_from = || engine.published.calendar(&id("ada")).map(|it| it.kept_from);
+    let kept_from = || engine.snapshots.calendar(&id("ada")).map(|it| it.kept_from);
     engine.view(&[id("ada")], &Wait::default()).await.unwrap();
     let before = kept_from().unwrap();
     let limits = Limits {
@@ -277,7 +291,10 @@ async fn limits_that_count_further_back_keep_a_calendar_in_memory() {
         patch,
         etag: None,
     };
-    engine.submit(update, Terms::default()).await.unwrap();
+    engine
+        .submit(update, SubmitOptions::default())
+        .await
+        .unwrap();
     let year = SystemClock.now().plus(-100 * 366 * 24 * 60 * 60);
     assert!(
         kept_from().is_some_and(|it| it <= before && it > year),
@@ -285,9 +302,15 @@ async fn limits_that_count_further_back_keep_a_calendar_in_memory() {
     );
 }
 
-/// What a call is answered without the writer, which runs on this very thread and has no turn meanwhile.
-fn beside(engine: &Engine, command: &Command, terms: Terms) -> Option<Result<Answer, Failure>> {
-    match pin!(engine.submit(command.clone(), terms)).poll(&mut Context::from_waker(Wakes::noop()))
+/// The answer of a call that needs no writer: the writer shares this thread, and does not run
+/// meanwhile.
+fn without_writer(
+    engine: &Engine,
+    command: &Command,
+    options: SubmitOptions,
+) -> Option<Result<Answer, Failure>> {
+    match pin!(engine.submit(command.clone(), options))
+        .poll(&mut Context::from_waker(TaskWaker::noop()))
     {
         std::task::Poll::Ready(answer) => Some(answer),
         std::task::Poll::Pending => None,
@@ -299,12 +322,12 @@ async fn dry_runs_and_refusals_of_large_commands_need_no_writer() {
     let store = Memory::new(7);
     let (engine, running) = start(&store, Layout::Inline);
     engine
-        .submit(create("ada"), Terms::default())
+        .submit(create("ada"), SubmitOptions::default())
         .await
         .unwrap();
-    let dry = || Terms {
+    let dry = || SubmitOptions {
         is_dry_run: true,
-        ..Terms::default()
+        ..SubmitOptions::default()
     };
     let delete = |etag| Command::DeleteCalendar {
         calendar: id("ada"),
@@ -318,37 +341,39 @@ async fn dry_runs_and_refusals_of_large_commands_need_no_writer() {
         create("ada"),
         delete(Some(Etag::of(b"other", Revision(1)))),
     ] {
-        let answer = beside(&engine, &command, dry()).expect("a dry run that waits for the writer");
+        let answer =
+            without_writer(&engine, &command, dry()).expect("a dry run that waits for the writer");
         let real = engine.submit(command.clone(), dry()).await;
         assert_eq!(answer.is_ok(), real.is_ok(), "{command:?}");
     }
-    let refused = beside(
+    let refused = without_writer(
         &engine,
         &delete(Some(Etag::of(b"other", Revision(1)))),
-        Terms::default(),
+        SubmitOptions::default(),
     )
     .expect("a refusal by the writer");
     assert!(matches!(refused, Err(Failure::Refused(_))), "{refused:?}");
     assert_eq!(engine.revision(), Revision(1), "nothing of it happened");
-    // What is not refused is the writer's, and a request that was made before has the answer of then.
+    // A command that is not refused goes to the writer, and a repeated request gets its first
+    // answer.
     let request = RequestId {
         hash: [1; 16],
         fingerprint: [2; 16],
     };
-    let named = Terms {
+    let named = SubmitOptions {
         request: Some(request),
-        ..Terms::default()
+        ..SubmitOptions::default()
     };
-    assert!(beside(&engine, &delete(None), Terms::default()).is_none());
+    assert!(without_writer(&engine, &delete(None), SubmitOptions::default()).is_none());
     engine.tick().await.unwrap();
     assert_eq!(engine.revision(), Revision(2));
     engine
-        .submit(create("ada"), Terms::default())
+        .submit(create("ada"), SubmitOptions::default())
         .await
         .unwrap();
     let other = delete(Some(Etag::of(b"other", Revision(1))));
     assert!(
-        beside(&engine, &other, named.clone()).is_none(),
+        without_writer(&engine, &other, named.clone()).is_none(),
         "its first one may be on its way"
     );
     engine.tick().await.unwrap();
@@ -376,14 +401,16 @@ async fn a_command_that_may_change_something_goes_beside_the_writer_only_where_n
         etag: None,
         beforehand: None,
     };
-    let dry = Terms {
+    let dry = SubmitOptions {
         is_dry_run: true,
-        ..Terms::default()
+        ..SubmitOptions::default()
     };
-    let goes_beside =
-        || [Terms::default(), dry.clone()].map(|terms| engine.is_decided_beside(&delete, &terms));
-    assert_eq!(goes_beside(), [true, true]);
-    // Two dry runs take as long as they like.
+    let goes_to_snapshot = || {
+        [SubmitOptions::default(), dry.clone()]
+            .map(|options| engine.is_decided_on_snapshot(&delete, &options))
+    };
+    assert_eq!(goes_to_snapshot(), [true, true]);
+    // Dry runs hold all connections for decisions until `go` is dropped.
     let (go, gone) = std::sync::mpsc::channel::<()>();
     let gone = Arc::new(std::sync::Mutex::new(gone));
     let begun = Arc::new(Semaphore::new(0));
@@ -405,7 +432,7 @@ async fn a_command_that_may_change_something_goes_beside_the_writer_only_where_n
         .await
         .unwrap();
     assert_eq!(
-        goes_beside(),
+        goes_to_snapshot(),
         [false, true],
         "what changes something does not wait for dry runs"
     );
@@ -413,89 +440,12 @@ async fn a_command_that_may_change_something_goes_beside_the_writer_only_where_n
     for it in dry_runs {
         it.await.unwrap().unwrap();
     }
-    assert_eq!(goes_beside(), [true, true]);
+    assert_eq!(goes_to_snapshot(), [true, true]);
     clock.jump(2 * CLOCK_JUMP_MAX);
     engine.tick().await.unwrap();
     assert_eq!(
-        goes_beside(),
+        goes_to_snapshot(),
         [false, false],
         "a clock in doubt is the writer's to tell"
-    );
-}
-
-/// A command of some sender, that weighs as much as one of everything or nearly nothing.
-fn envelope(sender: u16, is_heavy: bool, deadline: Option<Deadline>) -> batch::Envelope {
-    let sender = Some(SocketAddr::from(([127, 0, 0, 1], sender)));
-    let heavy = Command::DeleteCalendar {
-        calendar: id("ada"),
-        force: true,
-        etag: None,
-        beforehand: None,
-    };
-    let terms = Terms {
-        sender,
-        deadline,
-        ..Terms::default()
-    };
-    batch::Envelope {
-        command: if is_heavy { heavy } else { create("ada") },
-        terms,
-        reply: oneshot::channel().0,
-    }
-}
-
-fn senders(batch: &[batch::Envelope]) -> Vec<u16> {
-    batch
-        .iter()
-        .filter_map(|it| it.terms.sender)
-        .map(|it| it.port())
-        .collect()
-}
-
-#[tokio::test]
-async fn each_connection_has_its_turn_and_a_large_command_a_batch() {
-    let mut queue = queue::Queue::default();
-    (0..3).for_each(|_| queue.push(envelope(1, true, None)));
-    (0..2).for_each(|_| queue.push(envelope(2, false, None)));
-    queue.push(envelope(3, false, None));
-    queue.push(envelope(4, true, None));
-    queue.push(envelope(4, false, None));
-    assert_eq!(queue.len(), 8);
-    assert_eq!(senders(&queue.take_batch()), [1], "a large one alone");
-    let second = queue.take_batch();
-    assert_eq!(
-        senders(&second),
-        [2, 3, 2],
-        "then those that are small, in turn"
-    );
-    queue.put_back(second.into_iter().skip(1));
-    assert_eq!(
-        senders(&queue.take_batch()),
-        [3, 2],
-        "what could not be decided goes before all others"
-    );
-    assert_eq!(
-        senders(&queue.take_batch()),
-        [4],
-        "whoever has large ones has but one turn"
-    );
-    assert_eq!(
-        senders(&queue.take_batch()),
-        [4],
-        "and what came behind it comes behind it"
-    );
-    assert_eq!(senders(&queue.take_all()), [1, 1]);
-    assert!(queue.is_empty());
-    let now = Deadline::now();
-    queue.push(envelope(1, false, Some(now)));
-    queue.push(envelope(1, true, None));
-    queue.push(envelope(2, false, Some(now)));
-    queue.push(envelope(3, false, None));
-    assert_eq!(queue.take_late(now).len(), 2);
-    let batches = [queue.take_batch(), queue.take_batch()];
-    assert_eq!(
-        (queue.len(), batches.map(|it| senders(&it))),
-        (0, [vec![3], vec![1]]),
-        "each by what it is now"
     );
 }

@@ -1,8 +1,10 @@
-//! One watcher: from the store while it is behind, from the tail of the log in memory while it keeps up, and a mark of progress in time.
+//! One watch: it reads from the store while it is behind, from the log tail in memory while it
+//! keeps up, and gives a progress mark in time.
 //!
-//! It is asked for what comes next and does nothing in between, so a client that does not read costs nothing but its
-//! place. Everything up to `position` was told, exactly once; whoever is too slow is cut, and never skips. A large change
-//! is told in parts, one read of the store each, and is not up to `position` before its last.
+//! It works only when it is asked for the next item, so that a client that does not read costs
+//! nothing but its registration. Every change up to `position` was delivered exactly once. A
+//! watcher that is too slow is cut, and never skips. A large change is delivered in parts, each by
+//! a read of the store, and `position` reaches it with its last part.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,12 +13,13 @@ use tokio::time::Instant as Monotonic;
 
 use super::{Engine, Failure, READERS_MAX, WAIT_MAX};
 use crate::log::WatchSettings;
-use crate::log::subscriptions::{Subscriber, Subscription, SubscriptionRefused};
+use crate::log::registry::Subscriber;
+use crate::log::subscriptions::{Subscription, SubscriptionRefused};
 use crate::store::{CalendarFilter, ChangePage, ChangePart};
 use bookd_core::ids::{CalendarId, Revision};
 use bookd_core::log::LogPosition;
 
-/// Watchers that read the store at a time; the other readers are for everybody else.
+/// The number of watches that read the store at a time; the other connections are for other calls.
 pub(super) const CATCHING_UP_MAX: usize = READERS_MAX / 2;
 
 impl From<SubscriptionRefused> for Failure {
@@ -28,91 +31,91 @@ impl From<SubscriptionRefused> for Failure {
     }
 }
 
-/// What a watcher is told.
+/// An item of a watch.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Watched {
-    /// One change of which something passed, or a part of one; the parts of a change are numbered from 1.
+    /// A change of which an event passed the filter, or a part of a large one.
     Change {
-        /// What passed.
-        told: Box<ChangePart>,
-        /// Which part of the change it is.
+        /// The events that passed.
+        change: Box<ChangePart>,
+        /// The number of the part, from 1.
         part: u32,
     },
-    /// Everything up to here was told.
+    /// Every change up to this revision was delivered, or did not pass.
     Progress(Revision),
 }
 
-/// See the header.
+/// A watch of the change log.
 pub struct Watch {
     engine: Engine,
     subscription: Subscription,
-    /// Everything up to here was told, or did not pass.
+    /// Every change up to this revision was delivered, or did not pass.
     position: Revision,
-    /// Where what was told last ends; within a change while parts of it are still to come.
-    told_upto: LogPosition,
-    /// Of the change within which that is, so many parts were told.
-    parts: u32,
-    /// What comes next, where that ends, and at which revision it was read.
+    /// The end of the last delivered item; within a change while further parts of it are to come.
+    delivered_to: LogPosition,
+    /// The number of delivered parts of the change that `delivered_to` is within.
+    parts_delivered: u32,
+    /// The next items, the position after them, and the revision at which they were read.
     queue: VecDeque<ChangePart>,
     queue_end: LogPosition,
     read_at: Revision,
-    /// How far it must go on before it waits.
+    /// The revision up to which it reads on before it waits.
     target: Revision,
-    /// It has caught up once: from then on it is told when something is for it.
+    /// It has caught up once: from then on it waits for the subscription to wake it.
     was_current: bool,
     progress_due: Monotonic,
-    /// The queue was read since it was asked for what comes next.
+    /// The queue was read since `next` was called.
     is_fresh: bool,
     is_over: bool,
 }
 
 impl Watch {
-    /// What comes next; waits for it. After an error there is nothing more.
+    /// Waits for the next item. After an error there is nothing more.
     pub async fn next(&mut self) -> Result<Watched, Failure> {
-        let rested = self.subscription.asks();
+        let idle = self.subscription.end_idle();
         if self.is_over {
             return Err(Failure::ShuttingDown);
         }
-        if rested > self.subscription.subscriptions.settings.stall_max
+        if idle > self.subscription.subscriptions.settings.stall_max
             || self.subscription.subscriber.is_cut()
         {
             return Err(self.engine.lagged(self.position).await);
         }
-        let said = self.look().await;
-        if matches!(said, Ok(Watched::Progress(_))) {
+        let item = self.next_item().await;
+        if matches!(item, Ok(Watched::Progress(_))) {
             self.progress_due =
                 Monotonic::now() + self.subscription.subscriptions.settings.progress;
         }
-        self.subscription.rests();
-        said
+        self.subscription.begin_idle();
+        item
     }
 
-    async fn look(&mut self) -> Result<Watched, Failure> {
+    async fn next_item(&mut self) -> Result<Watched, Failure> {
         self.is_fresh = false;
         loop {
             if self.subscription.subscriptions.is_closed() {
                 self.is_over = true;
                 if self.queue.is_empty() {
                     self.pass_queue();
-                    self.note();
+                    self.update_target();
                 }
                 return Ok(Watched::Progress(self.position));
             }
             let is_due = Monotonic::now() >= self.progress_due;
             match self.queue.pop_front() {
-                Some(told) if is_due => {
-                    self.queue.push_front(told);
+                Some(change) if is_due => {
+                    self.queue.push_front(change);
                     return Ok(Watched::Progress(self.position));
                 }
-                Some(mut told) => {
-                    if !self.is_up_to_date(&mut told) {
+                Some(mut change) => {
+                    if !self.is_up_to_date(&mut change) {
                         continue;
                     }
-                    return Ok(self.tell(told));
+                    return Ok(self.deliver(change));
                 }
                 None => self.pass_queue(),
             }
-            let newest = self.note();
+            let newest = self.update_target();
             if is_due {
                 return Ok(Watched::Progress(self.position));
             }
@@ -123,53 +126,58 @@ impl Watch {
                 return Ok(Watched::Progress(self.position));
             } else {
                 let woken = self.subscription.subscriber.woken();
-                // Whichever comes first, the next turn finds out.
+                // The next round of the loop finds out which of the two happened.
                 let _or_time = tokio::time::timeout_at(self.progress_due, woken).await;
             }
         }
     }
 
-    fn tell(&mut self, told: ChangePart) -> Watched {
-        let part = self.parts + 1;
-        self.told_upto = told.next;
-        if told.is_last() {
-            (self.position, self.parts) = (told.entry.revision, 0);
+    fn deliver(&mut self, change: ChangePart) -> Watched {
+        let part = self.parts_delivered + 1;
+        self.delivered_to = change.next;
+        if change.is_last() {
+            (self.position, self.parts_delivered) = (change.entry.revision, 0);
         } else {
-            // Nothing else is waited for within a change.
-            (self.target, self.parts) = (self.target.max(told.entry.revision), part);
+            // Within a change it reads on without waiting.
+            (self.target, self.parts_delivered) = (self.target.max(change.entry.revision), part);
         }
         Watched::Change {
-            told: Box::new(told),
+            change: Box::new(change),
             part,
         }
     }
 
-    /// Nothing of the queue is left: what it ends with did not pass.
+    /// The queue is empty: moves on to its end, since the changes before it that were not queued
+    /// did not pass.
     fn pass_queue(&mut self) {
-        self.told_upto = self.told_upto.max(self.queue_end);
+        self.delivered_to = self.delivered_to.max(self.queue_end);
         self.position = self
             .position
-            .max(Revision(self.told_upto.revision.0.saturating_sub(1)));
+            .max(Revision(self.delivered_to.revision.0.saturating_sub(1)));
     }
 
-    /// What waited while the client read something else may show what was removed meanwhile: then it is read again.
-    fn is_up_to_date(&mut self, told: &mut ChangePart) -> bool {
+    /// Brings the personal data of a queued item up to date, which may have been removed while the
+    /// item waited. Where that is not possible, clears the queue to be read again, and returns
+    /// false.
+    fn is_up_to_date(&mut self, change: &mut ChangePart) -> bool {
         let newest = self.engine.revision();
         let is_known = self.is_fresh
             || self
                 .subscription
                 .subscriptions
-                .refresh(told, self.read_at, newest);
+                .refresh(change, self.read_at, newest);
         if !is_known {
             self.queue.clear();
-            self.queue_end = self.told_upto;
+            self.queue_end = self.delivered_to;
             self.target = self.target.max(newest);
         }
         is_known
     }
 
-    /// How far there is to go. The order of these reads matters: what is not seen by one is seen by the next.
-    fn note(&mut self) -> Revision {
+    /// Moves `target` and `position` by what the subscription knows, and returns the newest
+    /// revision. The order of these reads matters: a change that one of them misses is seen by the
+    /// next.
+    fn update_target(&mut self) -> Revision {
         let seen = self.subscription.subscriptions.seen();
         let pending = self.subscription.subscriber.take_pending();
         let newest = self.engine.revision();
@@ -178,7 +186,8 @@ impl Watch {
             return newest;
         }
         if self.position >= self.target {
-            // Nothing before the first that it wants is for it; when it wants none, nothing that was looked at is.
+            // No change before the first pending one passes the filter; without a pending one, none
+            // up to `seen` does.
             let before = pending.map_or(seen, |first| Revision(first.0.saturating_sub(1)));
             self.position = self.position.max(before);
         }
@@ -188,7 +197,7 @@ impl Watch {
         newest
     }
 
-    /// Reads on, from the tail in memory or from the store.
+    /// Reads further items into the queue, from the log tail in memory or from the store.
     async fn fill(&mut self, newest: Revision) -> Result<(), Failure> {
         let Subscription {
             subscriptions,
@@ -200,7 +209,7 @@ impl Watch {
         if self.was_current && behind > subscriptions.settings.lag_changes_max {
             return Err(self.engine.lagged(self.position).await);
         }
-        let from = self.told_upto.max(LogPosition::after(self.position));
+        let from = self.delivered_to.max(LogPosition::after(self.position));
         let of_tail = if from.is_within_change() {
             None
         } else {
@@ -210,16 +219,16 @@ impl Watch {
             self.queue.extend(
                 page.changes
                     .iter()
-                    .map(|found| found.tell(&subscriber.filter)),
+                    .map(|found| found.to_part(&subscriber.filter)),
             );
             self.queue_end = page.next;
-            // A long stretch in which nothing passes must leave room for the others of this worker.
+            // A long stretch in which nothing passes must yield to the other tasks of this worker.
             tokio::task::yield_now().await;
             return Ok(());
         }
         let page = self
             .engine
-            .told_from(from, Arc::clone(subscriber), None)
+            .read_log_page(from, Arc::clone(subscriber), None)
             .await
             .map_err(busy)?;
         self.queue.extend(page.changes);
@@ -228,7 +237,8 @@ impl Watch {
     }
 }
 
-/// A read that found no connection in time says nothing about the client's deadline.
+/// A read that found no free connection in time is an overload, and no expired deadline of the
+/// client.
 fn busy(failure: Failure) -> Failure {
     if failure == Failure::ExpiredInQueue {
         Failure::Overloaded
@@ -242,21 +252,21 @@ fn busy(failure: Failure) -> Failure {
 pub enum Wakeup {
     /// A change touched one of them.
     Touched,
-    /// The time is up, or the clock was moved by hand.
+    /// The given time has come, or the clock was moved by hand.
     Time,
     /// The server is stopping.
     Closed,
-    /// The watcher did not read for too long, and had to make room.
+    /// The watcher did not read for too long, and was evicted for others.
     Cut,
 }
 
-/// Tells when a change touches one of some calendars.
+/// Wakes its owner when a change touches one of some calendars.
 pub struct CalendarWatch {
     subscription: Subscription,
 }
 
 impl CalendarWatch {
-    /// Waits until a change touches one of them, but no longer than this.
+    /// Waits until a change touches one of the calendars, at most until `until`.
     pub async fn woken(&mut self, until: Monotonic) -> Wakeup {
         let Subscription {
             subscriptions,
@@ -276,31 +286,32 @@ impl CalendarWatch {
         }
     }
 
-    /// It has been given something, and has not asked for more yet.
-    pub fn rests(&self) {
-        self.subscription.rests();
+    /// Notes that an item was given to the client, which has not asked for more yet.
+    pub fn begin_idle(&self) {
+        self.subscription.begin_idle();
     }
 
-    /// It asks for more.
-    pub fn asks(&self) {
-        self.subscription.asks();
+    /// Notes that the client asks for more.
+    pub fn end_idle(&self) {
+        self.subscription.end_idle();
     }
 
-    /// How it is told.
+    /// The limits and intervals of watches.
     pub fn settings(&self) -> WatchSettings {
         self.subscription.subscriptions.settings
     }
 }
 
 impl Engine {
-    /// Watches from this revision on: 0 = what comes after now, 1 = the beginning, one above the newest waits.
+    /// Watches from the revision `start` on: 0 = changes after now, 1 = from the beginning. The
+    /// revision after the newest one waits; a later one is refused.
     pub async fn watch(
         &self,
         filter: CalendarFilter,
         start: Revision,
         deadline: Option<Monotonic>,
     ) -> Result<Watch, Failure> {
-        // Registered before anything is read: what happens from here on is told.
+        // Registered before anything is read, so that no later change is missed.
         let subscription = self.subscriptions.register(filter, false)?;
         let newest = self.revision();
         let position = if start == Revision(0) {
@@ -314,11 +325,11 @@ impl Engine {
                 oldest: self.oldest(deadline).await?,
             });
         }
-        let told_upto = LogPosition::after(position);
-        let (mut queue, mut queue_end) = (VecDeque::new(), told_upto);
+        let delivered_to = LogPosition::after(position);
+        let (mut queue, mut queue_end) = (VecDeque::new(), delivered_to);
         if position < newest {
             let page = self
-                .told_from(told_upto, Arc::clone(&subscription.subscriber), deadline)
+                .read_log_page(delivered_to, Arc::clone(&subscription.subscriber), deadline)
                 .await?;
             queue.extend(page.changes);
             queue_end = page.next;
@@ -328,8 +339,8 @@ impl Engine {
             engine: self.clone(),
             subscription,
             position,
-            told_upto,
-            parts: 0,
+            delivered_to,
+            parts_delivered: 0,
             queue,
             queue_end,
             read_at: newest,
@@ -341,17 +352,17 @@ impl Engine {
         })
     }
 
-    /// A page of the log from the store. Only some of its readers at a time: however many watchers come back at once,
-    /// other calls find one.
-    async fn told_from(
+    /// Reads a page of the log from the store. At most `CATCHING_UP_MAX` connections are used, so
+    /// that other calls find one however many watchers come back at a time.
+    async fn read_log_page(
         &self,
         from: LogPosition,
         subscriber: Arc<Subscriber>,
         deadline: Option<Monotonic>,
     ) -> Result<ChangePage, Failure> {
         let deadline = deadline.unwrap_or_else(|| Monotonic::now() + WAIT_MAX);
-        let turn = tokio::time::timeout_at(deadline, self.catching_up.acquire()).await;
-        let _turn = turn
+        let permit = tokio::time::timeout_at(deadline, self.catching_up.acquire()).await;
+        let _permit = permit
             .map_err(|_| Failure::ExpiredInQueue)?
             .map_err(|_| Failure::ShuttingDown)?;
         let part_events_max = self.subscriptions.settings.part_events_max;
@@ -361,19 +372,20 @@ impl Engine {
         .await
     }
 
-    /// The oldest revision that can be watched from; 1 while nothing is compacted.
+    /// The oldest revision that a watch can start from; 1 while nothing is compacted.
     async fn oldest(&self, deadline: Option<Monotonic>) -> Result<Revision, Failure> {
         let oldest = self.read_log(deadline, |log| log.oldest_change()).await?;
         Ok(oldest.map_or(Revision(1), |it| it.revision))
     }
 
-    /// Too slow. That nobody can say where the log begins makes no difference to that.
+    /// The failure of a watcher that was too slow. It is given even when the beginning of the log
+    /// cannot be read.
     pub async fn lagged(&self, last: Revision) -> Failure {
         let oldest = self.oldest(None).await.unwrap_or(Revision(1));
         Failure::Lagged { last, oldest }
     }
 
-    /// Tells when something touches one of these calendars.
+    /// Registers a watch of changes that touch one of these calendars.
     pub fn touches(&self, calendars: Vec<CalendarId>) -> Result<CalendarWatch, Failure> {
         Ok(CalendarWatch {
             subscription: self
@@ -382,7 +394,7 @@ impl Engine {
         })
     }
 
-    /// Ends every watch with the last revision that it was told of. From then on no watch begins.
+    /// Ends every watch with a progress mark of its position, and refuses new ones.
     pub fn end_watches(&self) {
         self.subscriptions.close();
     }

@@ -1,5 +1,7 @@
-//! What committed changes mean to readers: the tail of the log in memory, who is told of what, and how long it is kept.
+//! The readers' side of the change log: the log tail in memory, the subscriptions of watchers, and
+//! the retention of old changes.
 
+pub(crate) mod registry;
 pub mod retention;
 pub(crate) mod subscriptions;
 pub(crate) mod tail;
@@ -9,33 +11,34 @@ use std::time::Duration;
 use crate::store::log_reader::PART_EVENTS_MAX;
 use tail::TAIL_CHANGES_MAX;
 
-/// How often a watcher is told that it has missed nothing.
+/// The interval of progress marks, which tell a watcher that it has missed nothing.
 pub const PROGRESS: Duration = Duration::from_secs(30);
-/// A watcher that does not read for longer is cut.
+/// A watcher that does not read for longer is cut off.
 pub(crate) const STALL_MAX: Duration = Duration::from_secs(60);
-/// A watcher that was up to date, and then falls further behind than so many changes, is cut.
+/// A watcher that was up to date and then falls behind by more changes is cut off.
 pub const LAG_CHANGES_MAX: u64 = 100_000;
-/// Watches that are open at a time, of both kinds together.
+/// The largest number of open watches, of appointments and of slots together.
 pub const WATCHES_MAX: usize = 4_096;
-/// The slots of one watch are looked for at most once in such a time.
+/// The least time between two searches for the slots of one watch.
 pub(crate) const SLOTS_PAUSE: Duration = Duration::from_millis(100);
 
-/// How changes are told to watchers.
+/// The limits and intervals of watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatchSettings {
-    /// See `PROGRESS`.
+    /// The interval of progress marks; [`PROGRESS`] by default.
     pub progress: Duration,
-    /// See `STALL_MAX`.
+    /// A watcher that does not read for longer is cut off; a minute by default.
     pub stall_max: Duration,
-    /// See `LAG_CHANGES_MAX`.
+    /// A current watcher that falls behind by more changes is cut off; [`LAG_CHANGES_MAX`] by
+    /// default.
     pub lag_changes_max: u64,
-    /// See `WATCHES_MAX`.
+    /// The largest number of open watches; [`WATCHES_MAX`] by default.
     pub watches_max: usize,
-    /// See `SLOTS_PAUSE`.
+    /// The least time between two searches for the slots of one watch; 100 ms by default.
     pub slots_pause: Duration,
-    /// See `TAIL_CHANGES_MAX`.
+    /// The largest number of changes in the log tail.
     pub tail_changes_max: usize,
-    /// See `PART_EVENTS_MAX`.
+    /// The largest number of events in one part of a change; [`PART_EVENTS_MAX`] by default.
     pub part_events_max: usize,
 }
 

@@ -1,30 +1,34 @@
-//! How changes reach watchers: the writer hands a batch over and wakes one thread, and that one wakes who wants it.
+//! Delivery of changes to watchers: the writer hands over a batch and wakes one thread, which wakes
+//! the watchers that want the changes.
 //!
-//! Nothing here makes the writer do work for each watcher: it takes a lock that is held for a moment, and goes on. What
-//! is handed over is taken into the tail by whoever looks first, so a watcher sees everything that was answered.
+//! The writer does no work per watcher: it takes a lock that is held for a moment. The next reader,
+//! or the waking thread, moves what was handed over into the log tail, so that a watcher sees every
+//! change that was acknowledged.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::Instant as Monotonic;
 
 use super::WatchSettings;
+use super::registry::{Registry, Subscriber};
 use super::tail::{Tail, TailPage};
 use crate::layout::Layout;
 use crate::store::{CalendarFilter, ChangePart};
 use bookd_core::change::Change;
-use bookd_core::ids::{CalendarId, Revision};
+use bookd_core::ids::Revision;
 
-/// Changes that wait to be taken into the tail at most; when more come, the oldest batches are left to the store.
+/// The largest number of changes that wait to be moved into the tail. Beyond it the oldest batches
+/// are dropped, and watchers read them from the store.
 const HANDOVER_CHANGES_MAX: usize = 8_192;
-/// The pause after waking watchers, in which changes gather: what comes first is told at once, and a stream of changes in
-/// gulps, which costs everybody fewer wake-ups.
-const GATHER: Duration = Duration::from_millis(2);
+/// The pause after waking watchers, in which changes are coalesced: a single change is delivered at
+/// once, and a stream of changes in groups, with fewer wake-ups.
+const COALESCE: Duration = Duration::from_millis(2);
 
-/// What was handed over and not yet taken.
+/// The batches that are handed over and not yet in the tail.
 #[derive(Default)]
 struct Handover {
     batches: VecDeque<Vec<Change>>,
@@ -32,77 +36,80 @@ struct Handover {
 }
 
 impl Handover {
-    /// Puts a batch behind the others; answers what there is no room for any more.
-    fn put(&mut self, batch: Vec<Change>) -> Vec<Vec<Change>> {
+    /// Adds a batch, and returns the oldest batches for which there is no space any more.
+    fn push(&mut self, batch: Vec<Change>) -> Vec<Vec<Change>> {
         self.changes += batch.len();
         self.batches.push_back(batch);
-        let mut unseen = Vec::new();
+        let mut dropped = Vec::new();
         while self.changes > HANDOVER_CHANGES_MAX
             && let Some(first) = self.batches.pop_front()
         {
             self.changes -= first.len();
-            unseen.push(first);
+            dropped.push(first);
         }
-        unseen
+        dropped
     }
 }
 
-/// What the writer says.
+/// The state that the writer publishes to the waking thread.
 #[derive(Clone, Copy, Default)]
-struct News {
+struct WriterState {
     revision: Revision,
-    /// How often the clock was moved by hand.
+    /// The number of times that the clock was moved by hand.
     ticks: u64,
 }
 
 /// The writer's end. When it is dropped, the thread that wakes watchers ends.
 pub(crate) struct Publisher {
     subscriptions: Arc<Subscriptions>,
-    news: watch::Sender<News>,
+    writer_state: watch::Sender<WriterState>,
 }
 
 impl Publisher {
-    /// Hands over what was committed and is published. Costs the same for any number of watchers.
+    /// Hands over changes that are committed and published. The cost does not depend on the number
+    /// of watchers.
     pub(crate) fn publish(&self, changes: Vec<Change>, revision: Revision) {
         if self.subscriptions.count.load(Ordering::SeqCst) == 0 || changes.is_empty() {
             return;
         }
-        let unseen = lock(&self.subscriptions.handover).put(changes);
-        // Let go outside of the lock.
-        drop(unseen);
-        self.news.send_modify(|news| news.revision = revision);
+        let dropped = lock(&self.subscriptions.handover).push(changes);
+        // Freed outside of the lock.
+        drop(dropped);
+        self.writer_state
+            .send_modify(|writer_state| writer_state.revision = revision);
     }
 
-    /// Says that the clock was moved by hand.
+    /// Notes that the clock was moved by hand.
     pub(crate) fn tick(&self) {
-        self.news.send_modify(|news| news.ticks += 1);
+        self.writer_state
+            .send_modify(|writer_state| writer_state.ticks += 1);
     }
 }
 
 /// The thread, or the task, that wakes watchers.
-pub(crate) enum Waker {
+pub(crate) enum WakerThread {
     Thread(std::thread::JoinHandle<()>),
     Task(tokio::task::JoinHandle<()>),
 }
 
-impl Waker {
+impl WakerThread {
     #[allow(
         clippy::disallowed_methods,
         reason = "the engine's own thread, joined by `Running::stopped`"
     )]
     fn spawn(
         subscriptions: Arc<Subscriptions>,
-        news: watch::Receiver<News>,
+        writer_state: watch::Receiver<WriterState>,
         layout: Layout,
     ) -> Self {
         if layout == Layout::Inline {
-            return Self::Task(tokio::spawn(wake(subscriptions, news)));
+            return Self::Task(tokio::spawn(wake(subscriptions, writer_state)));
         }
         let run = move || match tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
         {
-            Ok(runtime) => runtime.block_on(wake(subscriptions, news)),
+            Ok(runtime) => runtime.block_on(wake(subscriptions, writer_state)),
             Err(error) => {
                 tracing::error!(%error, "nobody can be told of changes: watches are refused");
                 subscriptions.close();
@@ -127,176 +134,56 @@ impl Waker {
     }
 }
 
-async fn wake(subscriptions: Arc<Subscriptions>, mut news: watch::Receiver<News>) {
+async fn wake(subscriptions: Arc<Subscriptions>, mut writer_state: watch::Receiver<WriterState>) {
     let mut ticks = 0;
-    // It fails when the writer is gone; then there is nothing more to say, and the service stops.
-    while news.changed().await.is_ok() {
-        let said = *news.borrow_and_update();
-        let is_tick = std::mem::replace(&mut ticks, said.ticks) != said.ticks;
-        subscriptions.spread(said.revision, is_tick);
-        tokio::time::sleep(GATHER).await;
+    // `changed` fails when the writer has dropped its end.
+    while writer_state.changed().await.is_ok() {
+        let current = *writer_state.borrow_and_update();
+        let is_tick = std::mem::replace(&mut ticks, current.ticks) != current.ticks;
+        subscriptions.notify(current.revision, is_tick);
+        tokio::time::sleep(COALESCE).await;
     }
     subscriptions.close();
 }
 
-/// What is known of one watcher.
-pub(crate) struct Subscriber {
-    pub(crate) filter: CalendarFilter,
-    /// It also wants to know when the clock was moved by hand.
-    is_timed: bool,
-    /// The first change that it wants since it looked last; 0 = none.
-    pending: AtomicU64,
-    woken: Notify,
-    /// Since when it has not asked for more, in milliseconds of the fan-out's life, plus one; 0 = it is asking.
-    resting: AtomicU64,
-    is_cut: AtomicBool,
-}
-
-impl Subscriber {
-    fn wake(&self, revision: Revision) {
-        // Only the first counts, and whoever was told once is told.
-        if self
-            .pending
-            .compare_exchange(0, revision.0, Ordering::SeqCst, Ordering::SeqCst)
-            .is_ok()
-        {
-            self.woken.notify_one();
-        }
-    }
-
-    /// Waits until something that it wants may have happened.
-    pub(crate) async fn woken(&self) {
-        self.woken.notified().await;
-    }
-
-    /// The first change that it wants since this was asked last.
-    pub(crate) fn take_pending(&self) -> Option<Revision> {
-        match self.pending.swap(0, Ordering::SeqCst) {
-            0 => None,
-            revision => Some(Revision(revision)),
-        }
-    }
-
-    /// It had to make room for others.
-    pub(crate) fn is_cut(&self) -> bool {
-        self.is_cut.load(Ordering::SeqCst)
-    }
-}
-
-#[derive(Default)]
-struct Registry {
-    next: u64,
-    all: HashMap<u64, Arc<Subscriber>>,
-    /// Those whose filter names no calendars.
-    wide: HashMap<u64, Arc<Subscriber>>,
-    by_calendar: HashMap<CalendarId, HashMap<u64, Arc<Subscriber>>>,
-}
-
-impl Registry {
-    fn put(&mut self, subscriber: Arc<Subscriber>) -> u64 {
-        self.next += 1;
-        let number = self.next;
-        match &subscriber.filter {
-            CalendarFilter::Among(calendars) => {
-                for id in calendars {
-                    self.by_calendar
-                        .entry(id.clone())
-                        .or_default()
-                        .insert(number, Arc::clone(&subscriber));
-                }
-            }
-            CalendarFilter::All | CalendarFilter::Prefix(_) => {
-                drop(self.wide.insert(number, Arc::clone(&subscriber)))
-            }
-        }
-        self.all.insert(number, subscriber);
-        number
-    }
-
-    /// Wakes those who want something of these calendars, each with the first change that it wants.
-    fn tell(&self, firsts: &BTreeMap<&str, Revision>) {
-        let mut named: Vec<(Revision, &str)> = firsts
-            .iter()
-            .map(|(calendar, first)| (*first, *calendar))
-            .collect();
-        named.sort_unstable();
-        for (first, calendar) in &named {
-            self.by_calendar
-                .get(*calendar)
-                .into_iter()
-                .flat_map(HashMap::values)
-                .for_each(|it| it.wake(*first));
-        }
-        for subscriber in self.wide.values() {
-            let first = match &subscriber.filter {
-                CalendarFilter::Prefix(prefix) => {
-                    let from = firsts.range(prefix.as_str()..);
-                    from.take_while(|(calendar, _)| calendar.starts_with(prefix.as_str()))
-                        .map(|(_, first)| *first)
-                        .min()
-                }
-                _ => named.first().map(|(first, _)| *first),
-            };
-            if let Some(first) = first {
-                subscriber.wake(first);
-            }
-        }
-    }
-
-    fn remove(&mut self, number: u64) {
-        let Some(subscriber) = self.all.remove(&number) else {
-            return;
-        };
-        self.wide.remove(&number);
-        if let CalendarFilter::Among(calendars) = &subscriber.filter {
-            for id in calendars {
-                if let Some(watchers) = self.by_calendar.get_mut(id) {
-                    watchers.remove(&number);
-                    if watchers.is_empty() {
-                        self.by_calendar.remove(id);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Why there is no subscription.
+/// Why a subscription was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SubscriptionRefused {
     /// The server is stopping.
     Closed,
-    /// So many are open already.
+    /// The limit of open watches is reached; carries the limit.
     TooMany(usize),
 }
 
-/// All who are told of changes, and what they are told from.
+/// The watchers, and the log tail that they read from.
 pub(crate) struct Subscriptions {
     handover: Mutex<Handover>,
     tail: Mutex<Tail>,
     registry: Mutex<Registry>,
-    /// How many watchers there are.
+    /// The number of watchers.
     count: AtomicUsize,
-    /// Whoever wants a change up to this one has been told.
+    /// Watchers of changes up to this revision have been woken.
     seen: AtomicU64,
-    /// The server is stopping. Written while the registry is held, so that nobody slips in.
+    /// The server is stopping. Written under the lock of the registry, so that no watcher registers
+    /// afterwards.
     is_closed: AtomicBool,
     begun: Monotonic,
     pub(crate) settings: WatchSettings,
 }
 
-/// A lock that is held for a moment; what it guards is whole even if its last holder panicked.
+/// Locks a mutex. Its data is consistent even if the last holder panicked.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Subscriptions {
-    /// The fan-out of an engine that stands at this revision, the writer's end of it, and what wakes watchers.
+    /// Starts the delivery for an engine at this revision. Returns the subscriptions, the writer's
+    /// end, and the thread that wakes watchers.
     pub(crate) fn start(
         revision: Revision,
         settings: WatchSettings,
         layout: Layout,
-    ) -> (Arc<Self>, Publisher, Waker) {
+    ) -> (Arc<Self>, Publisher, WakerThread) {
         let subscriptions = Arc::new(Self {
             handover: Mutex::default(),
             tail: Mutex::new(Tail::new(
@@ -310,19 +197,19 @@ impl Subscriptions {
             begun: Monotonic::now(),
             settings,
         });
-        let (news, received) = watch::channel(News { revision, ticks: 0 });
-        let waker = Waker::spawn(Arc::clone(&subscriptions), received, layout);
+        let (writer_state, received) = watch::channel(WriterState { revision, ticks: 0 });
+        let waker = WakerThread::spawn(Arc::clone(&subscriptions), received, layout);
         (
             Arc::clone(&subscriptions),
             Publisher {
                 subscriptions,
-                news,
+                writer_state,
             },
             waker,
         )
     }
 
-    /// Takes what was handed over into the tail.
+    /// Locks the tail, with everything that was handed over moved into it.
     fn tail(&self) -> MutexGuard<'_, Tail> {
         let mut tail = lock(&self.tail);
         let handed = std::mem::take(&mut *lock(&self.handover));
@@ -333,7 +220,7 @@ impl Subscriptions {
         tail
     }
 
-    /// A page of what came after a revision; none when the store must be asked.
+    /// A page of the changes after a revision; none when they must be read from the store.
     pub(crate) fn page(
         &self,
         after: Revision,
@@ -343,23 +230,24 @@ impl Subscriptions {
         self.tail().page(after, newest, filter)
     }
 
-    /// Brings what was read at a revision up to date in what is personal. False when it must be read again.
+    /// Brings the personal data of a part that was read at `read_at` up to date. Returns false when
+    /// the part must be read again.
     pub(crate) fn refresh(
         &self,
-        told: &mut ChangePart,
+        part: &mut ChangePart,
         read_at: Revision,
         newest: Revision,
     ) -> bool {
-        newest <= read_at || self.tail().refresh(told, read_at, newest)
+        newest <= read_at || self.tail().refresh(part, read_at, newest)
     }
 
-    /// Everybody who wants a change up to this one has been told.
+    /// The revision up to which watchers have been woken.
     pub(crate) fn seen(&self) -> Revision {
         Revision(self.seen.load(Ordering::SeqCst))
     }
 
-    /// Wakes those who want what is new.
-    fn spread(&self, newest: Revision, is_tick: bool) {
+    /// Wakes the watchers of changes up to `newest`, and on a tick those that watch the clock.
+    fn notify(&self, newest: Revision, is_tick: bool) {
         let seen = self.seen();
         let fresh: Option<Vec<_>> = {
             let tail = self.tail();
@@ -379,30 +267,36 @@ impl Subscriptions {
                         firsts.entry(calendar).or_insert(committed.revision());
                     }
                 }
-                registry.tell(&firsts);
+                registry.wake_matching(&firsts);
             }
-            // Something was not handed over: everybody looks for himself.
-            None if newest > seen => registry.all.values().for_each(|it| it.wake(seen.next())),
+            // Some changes are not in the tail: every watcher is woken.
+            None if newest > seen => registry
+                .by_number
+                .values()
+                .for_each(|it| it.wake(seen.next())),
             None => {}
         }
         if is_tick {
             registry
-                .all
+                .by_number
                 .values()
                 .filter(|it| it.is_timed)
                 .for_each(|it| it.woken.notify_one());
         }
-        // Before the registry is let go: whoever registers now is told of what comes after.
+        // Stored under the lock of the registry: a watcher that registers later is woken for later
+        // changes.
         self.seen.store(end.0, Ordering::SeqCst);
     }
 
+    /// Milliseconds since the start of the subscriptions, plus one, so that 0 can mean none.
     fn clock(&self) -> u64 {
         u64::try_from(self.begun.elapsed().as_millis())
             .unwrap_or(u64::MAX)
             .saturating_add(1)
     }
 
-    /// Notes a watcher. SubscriptionRefused when there are too many that are served, or when the server is stopping.
+    /// Registers a watcher. Refused when the limit is reached and no watcher is stalled, or when
+    /// the server is stopping.
     pub(crate) fn register(
         self: &Arc<Self>,
         filter: CalendarFilter,
@@ -412,24 +306,15 @@ impl Subscriptions {
         if self.is_closed() {
             return Err(SubscriptionRefused::Closed);
         }
-        if registry.all.len() >= self.settings.watches_max {
-            self.make_room(&mut registry);
+        if registry.by_number.len() >= self.settings.watches_max {
+            self.evict_stalled(&mut registry);
         }
-        if registry.all.len() >= self.settings.watches_max {
+        if registry.by_number.len() >= self.settings.watches_max {
             return Err(SubscriptionRefused::TooMany(self.settings.watches_max));
         }
-        let (pending, resting) = (AtomicU64::new(0), AtomicU64::new(0));
-        let (woken, is_cut) = (Notify::new(), AtomicBool::new(false));
-        let subscriber = Arc::new(Subscriber {
-            filter,
-            is_timed,
-            pending,
-            woken,
-            resting,
-            is_cut,
-        });
-        let number = registry.put(Arc::clone(&subscriber));
-        self.count.store(registry.all.len(), Ordering::SeqCst);
+        let subscriber = Arc::new(Subscriber::new(filter, is_timed));
+        let number = registry.insert(Arc::clone(&subscriber));
+        self.count.store(registry.by_number.len(), Ordering::SeqCst);
         Ok(Subscription {
             subscriptions: Arc::clone(self),
             number,
@@ -437,42 +322,46 @@ impl Subscriptions {
         })
     }
 
-    /// Those who do not read what they are sent go first.
-    fn make_room(&self, registry: &mut Registry) {
+    /// Removes the watchers that have not read for longer than `stall_max`.
+    fn evict_stalled(&self, registry: &mut Registry) {
         let now = self.clock();
         let longest = u64::try_from(self.settings.stall_max.as_millis()).unwrap_or(u64::MAX);
-        let is_stalled = |subscriber: &Subscriber| match subscriber.resting.load(Ordering::SeqCst) {
-            0 => false,
-            since => now.saturating_sub(since) > longest,
-        };
+        let is_stalled =
+            |subscriber: &Subscriber| match subscriber.idle_since.load(Ordering::SeqCst) {
+                0 => false,
+                since => now.saturating_sub(since) > longest,
+            };
         let stalled: Vec<u64> = registry
-            .all
+            .by_number
             .iter()
             .filter(|(_, it)| is_stalled(it))
             .map(|(it, _)| *it)
             .collect();
         for number in stalled {
-            if let Some(subscriber) = registry.all.get(&number) {
+            if let Some(subscriber) = registry.by_number.get(&number) {
                 subscriber.is_cut.store(true, Ordering::SeqCst);
             }
             registry.remove(number);
         }
     }
 
-    /// Ends every watch, each with the last revision that it was told of; no new one begins.
+    /// Ends every watch, and refuses new ones.
     pub(crate) fn close(&self) {
         let registry = lock(&self.registry);
         self.is_closed.store(true, Ordering::SeqCst);
-        registry.all.values().for_each(|it| it.woken.notify_one());
+        registry
+            .by_number
+            .values()
+            .for_each(|it| it.woken.notify_one());
     }
 
-    /// The server is stopping.
+    /// Whether the server is stopping.
     pub(crate) fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::SeqCst)
     }
 }
 
-/// A watcher's place among the others, given back when it is dropped.
+/// The registration of a watcher, which ends when it is dropped.
 pub(crate) struct Subscription {
     pub(crate) subscriptions: Arc<Subscriptions>,
     number: u64,
@@ -480,16 +369,16 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
-    /// It has been given something, and has not asked for more yet.
-    pub(crate) fn rests(&self) {
+    /// Notes that an item was given to the client, which has not asked for more yet.
+    pub(crate) fn begin_idle(&self) {
         self.subscriber
-            .resting
+            .idle_since
             .store(self.subscriptions.clock(), Ordering::SeqCst);
     }
 
-    /// It asks for more; answers how long it has rested.
-    pub(crate) fn asks(&self) -> Duration {
-        match self.subscriber.resting.swap(0, Ordering::SeqCst) {
+    /// Notes that the client asks for more, and returns how long it was idle.
+    pub(crate) fn end_idle(&self) -> Duration {
+        match self.subscriber.idle_since.swap(0, Ordering::SeqCst) {
             0 => Duration::ZERO,
             since => Duration::from_millis(self.subscriptions.clock().saturating_sub(since)),
         }
@@ -502,7 +391,7 @@ impl Drop for Subscription {
         registry.remove(self.number);
         self.subscriptions
             .count
-            .store(registry.all.len(), Ordering::SeqCst);
+            .store(registry.by_number.len(), Ordering::SeqCst);
     }
 }
 
@@ -511,7 +400,7 @@ impl Drop for Subscription {
 mod tests {
     use super::*;
     use bookd_core::change::{Cause, Event};
-    use bookd_core::ids::Caller;
+    use bookd_core::ids::{CalendarId, Caller};
     use bookd_core::time::Instant;
 
     fn id(text: &str) -> CalendarId {
@@ -570,7 +459,7 @@ mod tests {
         let watcher = subscriptions
             .register(CalendarFilter::Among(vec![id("ada")]), false)
             .unwrap();
-        // Nobody takes anything meanwhile: the first batch has no room any more.
+        // Nothing is moved into the tail meanwhile, so that the first batch is dropped.
         publisher.publish(changes(1, std::iter::repeat_n("ada", 1)), Revision(1));
         publisher.publish(
             changes(2, std::iter::repeat_n("zoe", HANDOVER_CHANGES_MAX)),

@@ -1,7 +1,8 @@
-//! The tail of the log in memory, for watchers that keep up: they need no store.
+//! The log tail: the last changes in memory, for watchers that keep up and so need no store.
 //!
-//! Bounded by changes, events and bytes; whoever falls out of it goes on from the store, without gap or repeat. A change
-//! that is told in parts is never in it: only the store reads one part by part.
+//! The tail is bounded by changes, events and bytes. A watcher that is behind it reads from the
+//! store, without gap or repeat. A change that is delivered in parts is never in the tail: only the
+//! store reads a change part by part.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,16 +14,17 @@ use bookd_core::change::{Change, Event};
 use bookd_core::ids::{AppointmentId, Revision};
 use bookd_core::log::{LogEntry, LogEvent, LogPosition, Touched, What};
 
-/// Changes that are kept in memory at most: some seconds of a busy server.
+/// The largest number of changes in the tail: some seconds of a busy server.
 pub(crate) const TAIL_CHANGES_MAX: usize = 8_192;
-/// Events of them at most.
+/// The largest number of events in the tail.
 const TAIL_EVENTS_MAX: usize = 16_384;
-/// What they weigh at most, in bytes, by estimate.
+/// The largest size of the tail in bytes, by estimate.
 const TAIL_BYTES_MAX: usize = 32 * 1_024 * 1_024;
-/// What one event weighs without its texts, places and calendars.
+/// The size of an event in bytes without its texts, places and calendars, by estimate.
 const EVENT_BYTES: usize = 1_024;
 
-/// What an event weighs by its places, in both images of the log and in the appointment, and by its calendars.
+/// The size in bytes of an event's places, in both images of the log and in the appointment, and of
+/// its calendars.
 fn places_bytes(event: &LogEvent, appointment: Option<&Appointment>) -> usize {
     let of_log = match &event.what {
         What::Appointment(it) => {
@@ -34,13 +36,13 @@ fn places_bytes(event: &LogEvent, appointment: Option<&Appointment>) -> usize {
     places * size_of::<Place>() + event.calendars.len() * size_of::<Touched>()
 }
 
-/// A committed change with what watchers are told of it.
+/// A committed change with the appointments of its events.
 pub(crate) struct Committed {
     entry: LogEntry,
-    /// For each event its appointment as the change left it.
+    /// For each event its appointment as of the change.
     appointments: Vec<Option<Arc<Appointment>>>,
     bytes: usize,
-    /// What a message with all of it takes, by estimate.
+    /// The size in bytes of a message with the whole change, by estimate.
     message_bytes: usize,
 }
 
@@ -76,7 +78,7 @@ impl Committed {
         self.entry.revision
     }
 
-    /// The calendars that it touches; one may come several times.
+    /// The calendars that the change touches; one may come several times.
     pub(crate) fn calendars(&self) -> impl Iterator<Item = &str> {
         self.entry
             .touched()
@@ -84,15 +86,16 @@ impl Committed {
     }
 }
 
-/// A change that passed, with the appointments of its events as they are now.
+/// A change that passes a filter, with the appointments of its events as they are now.
 pub(crate) struct TailChange {
     committed: Arc<Committed>,
-    now: Vec<Option<Arc<Appointment>>>,
+    latest: Vec<Option<Arc<Appointment>>>,
 }
 
 impl TailChange {
-    /// As a watcher is told it: as of the change, but for what is personal.
-    pub(crate) fn tell(&self, filter: &CalendarFilter) -> ChangePart {
+    /// The change as a watcher receives it: the events that pass, with appointments as of the
+    /// change but for the personal data, which is as of now.
+    pub(crate) fn to_part(&self, filter: &CalendarFilter) -> ChangePart {
         let Committed {
             entry,
             appointments,
@@ -109,7 +112,7 @@ impl TailChange {
             Some(
                 appointments[index]
                     .as_ref()?
-                    .with_person(self.now[index].as_ref()?.person.clone()),
+                    .with_person(self.latest[index].as_ref()?.person.clone()),
             )
         };
         let events = passing().map(|(_, event)| event.clone()).collect();
@@ -125,44 +128,44 @@ impl TailChange {
     }
 }
 
-/// A page of the tail.
+/// A page of the tail, and the position after it.
 pub(crate) struct TailPage {
     pub(crate) changes: Vec<TailChange>,
     pub(crate) next: LogPosition,
 }
 
-/// See the header.
+/// The last committed changes.
 pub(crate) struct Tail {
-    /// See `TAIL_CHANGES_MAX`.
-    most: usize,
-    /// See `PART_EVENTS_MAX`.
+    /// The largest number of changes; [`TAIL_CHANGES_MAX`] by default.
+    changes_max: usize,
+    /// A change with more events is delivered in parts, and left to the store.
     part_events_max: usize,
     changes: VecDeque<Arc<Committed>>,
-    /// Every appointment of these changes as the last of them left it.
-    now: HashMap<AppointmentId, Arc<Appointment>>,
+    /// Every appointment of these changes as of the last of them.
+    latest: HashMap<AppointmentId, Arc<Appointment>>,
     events: usize,
     bytes: usize,
 }
 
 impl Tail {
-    /// Of so many changes at most, each of at most so many events.
-    pub(crate) fn new(most: usize, part_events_max: usize) -> Self {
+    /// An empty tail with these limits.
+    pub(crate) fn new(changes_max: usize, part_events_max: usize) -> Self {
         Self {
-            most,
+            changes_max,
             part_events_max,
             changes: VecDeque::new(),
-            now: HashMap::new(),
+            latest: HashMap::new(),
             events: 0,
             bytes: 0,
         }
     }
 
-    /// Lets go of everything: what comes next begins it anew.
+    /// Drops all changes, so that the next one begins the tail anew.
     fn clear(&mut self) {
-        *self = Self::new(self.most, self.part_events_max);
+        *self = Self::new(self.changes_max, self.part_events_max);
     }
 
-    /// Takes in what was committed. What does not follow on the last change that it has begins it anew.
+    /// Adds committed changes. A change that does not follow the last one begins the tail anew.
     pub(crate) fn absorb(&mut self, changes: &[Change]) {
         for change in changes {
             if self.end().is_some_and(|end| end.next() != change.revision) {
@@ -177,7 +180,7 @@ impl Tail {
             };
             self.events += committed.appointments.len();
             self.bytes += committed.bytes;
-            self.now.extend(
+            self.latest.extend(
                 committed
                     .appointments
                     .iter()
@@ -185,15 +188,16 @@ impl Tail {
                     .map(|it| (it.id, Arc::clone(it))),
             );
             self.changes.push_back(Arc::new(committed));
-            let is_full = |it: &Self| {
-                it.changes.len() > it.most
-                    || it.events > TAIL_EVENTS_MAX
-                    || it.bytes > TAIL_BYTES_MAX
-            };
-            while is_full(self) {
+            while self.is_over_limits() {
                 self.drop_first();
             }
         }
+    }
+
+    fn is_over_limits(&self) -> bool {
+        self.changes.len() > self.changes_max
+            || self.events > TAIL_EVENTS_MAX
+            || self.bytes > TAIL_BYTES_MAX
     }
 
     fn drop_first(&mut self) {
@@ -204,21 +208,21 @@ impl Tail {
         self.bytes -= first.bytes;
         for appointment in first.appointments.iter().flatten() {
             if self
-                .now
+                .latest
                 .get(&appointment.id)
-                .is_some_and(|now| Arc::ptr_eq(now, appointment))
+                .is_some_and(|latest| Arc::ptr_eq(latest, appointment))
             {
-                self.now.remove(&appointment.id);
+                self.latest.remove(&appointment.id);
             }
         }
     }
 
-    /// The last change that it has.
+    /// The revision of the last change in the tail.
     pub(crate) fn end(&self) -> Option<Revision> {
         self.changes.back().map(|it| it.revision())
     }
 
-    /// Everything after a revision; none when something of that is no longer here.
+    /// All changes after a revision; none when some of them are no longer in the tail.
     pub(crate) fn after(&self, after: Revision) -> Option<impl Iterator<Item = &Arc<Committed>>> {
         let first = self.changes.front()?.revision();
         let skipped = after.next().0.checked_sub(first.0)?;
@@ -229,7 +233,8 @@ impl Tail {
         )
     }
 
-    /// A page of what came after a revision; none when the store must be asked, because something is missing here.
+    /// A page of the changes after a revision; none when some of them are not in the tail and must
+    /// be read from the store.
     pub(crate) fn page(
         &self,
         after: Revision,
@@ -254,13 +259,14 @@ impl Tail {
                 .any(|event| filter.passes(event))
             {
                 events += committed.appointments.len();
-                let now = |it: &Option<Arc<Appointment>>| {
-                    it.as_ref().and_then(|it| self.now.get(&it.id)).cloned()
+                let latest = |appointment: &Option<Arc<Appointment>>| {
+                    let id = appointment.as_ref()?.id;
+                    self.latest.get(&id).cloned()
                 };
-                let now = committed.appointments.iter().map(now).collect();
+                let latest = committed.appointments.iter().map(latest).collect();
                 page.changes.push(TailChange {
                     committed: Arc::clone(committed),
-                    now,
+                    latest,
                 });
             }
             if events >= PAGE_EVENTS_MAX {
@@ -270,17 +276,18 @@ impl Tail {
         Some(page)
     }
 
-    /// Brings what was read at a revision up to date in what is personal. False when that cannot be told from here.
+    /// Brings the personal data of a part that was read at `read_at` up to date. Returns false when
+    /// the tail does not have all changes since then.
     pub(crate) fn refresh(
         &self,
-        told: &mut ChangePart,
+        part: &mut ChangePart,
         read_at: Revision,
         newest: Revision,
     ) -> bool {
         let is_known = self.end().is_some_and(|end| end >= newest) && self.after(read_at).is_some();
-        for then in told.appointments.iter_mut().flatten().filter(|_| is_known) {
-            if let Some(now) = self.now.get(&then.id) {
-                then.person = now.person.clone();
+        for then in part.appointments.iter_mut().flatten().filter(|_| is_known) {
+            if let Some(latest) = self.latest.get(&then.id) {
+                then.person = latest.person.clone();
             }
         }
         is_known
@@ -326,7 +333,7 @@ mod tests {
         Some((
             page.changes
                 .iter()
-                .map(|it| it.tell(filter).entry.revision.0)
+                .map(|it| it.to_part(filter).entry.revision.0)
                 .collect(),
             page.next.revision.0 - 1,
         ))

@@ -1,26 +1,26 @@
-//! What can go wrong with a store: when it is opened, read, and written.
+//! The errors of a store: of opening it, of reading, and of writing.
 //!
-//! An error of a commit says whether anything may have happened.
+//! The error of a commit says whether anything may have happened.
 
 use std::path::PathBuf;
 
 use bookd_core::ids::{CalendarId, Revision};
 
-/// What went wrong with the disk or the file, and what to do.
+/// A failure of the disk or the file; its message says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// No room.
+    /// No space is left on the disk.
     #[error("the disk is full; free some room, reads go on meanwhile")]
     Full,
-    /// No right to write.
+    /// The process may not write the file.
     #[error(
         "the database cannot be written; check the permissions of file and folder, reads go on meanwhile"
     )]
     ReadOnly,
-    /// No descriptor to open it with.
+    /// The process has no free file descriptor.
     #[error("{}", crate::descriptors::RAN_OUT)]
     Descriptors,
-    /// The file, or what SQLite keeps beside it, is no longer where it was opened: which, how, and what to do.
+    /// The file, its WAL or its index is no longer where it was opened; carries the whole message.
     #[error("{0}")]
     Gone(String),
     /// Another program wrote a change, or removed one.
@@ -34,13 +34,13 @@ pub enum StoreError {
         /// The change that this process was about to write.
         next: Revision,
     },
-    /// Another program has it locked.
+    /// Another program has locked the database.
     #[error("another program has locked the database; retry")]
     Busy,
-    /// The disk failed.
+    /// A read or a write of the disk failed.
     #[error("the disk failed: {0}")]
     Io(String),
-    /// What is in the file cannot be.
+    /// The file holds data that cannot have been written.
     #[error("the database is damaged: {0}; stop, and restore a backup")]
     Damaged(String),
     /// A calendar's zone is not in the release in use.
@@ -49,25 +49,25 @@ pub enum StoreError {
     /// The calendar changed since it was loaded.
     #[error("calendar {0} was changed by another process")]
     Stale(CalendarId),
-    /// The history that is needed is gone.
+    /// The needed history is no longer kept.
     #[error("history before revision {oldest} is compacted")]
     Compacted {
-        /// The oldest revision still to be had.
+        /// The oldest revision that is kept.
         oldest: Revision,
     },
-    /// Anything else.
+    /// Any other error of the store.
     #[error("the database refused: {0}")]
     Other(String),
 }
 
 impl StoreError {
-    /// Whether something is in the file that cannot be.
+    /// Whether the error is damage of the stored data.
     pub const fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged(_))
     }
 
-    /// Whether the writer must not go on: the file is not what it has in memory, or not where it writes. Damage is none of
-    /// that: what is damaged is refused, and the rest is served.
+    /// Whether the writer must stop: the file differs from the state in memory, or is not the one
+    /// at its path. Damage is not fatal: commands that meet it are refused, and the rest is served.
     pub const fn is_fatal(&self) -> bool {
         matches!(self, Self::Gone(_) | Self::Overtaken { .. })
     }
@@ -76,16 +76,16 @@ impl StoreError {
 /// Why a batch was not committed, or may not have been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
-    /// Certainly nothing happened.
+    /// Nothing of the batch happened.
     #[error("nothing happened: {0}")]
     Refused(StoreError),
-    /// It happened, or it did not.
+    /// The batch may or may not be durable.
     #[error("the outcome is not known: {0}")]
     Unknown(StoreError),
 }
 
 impl CommitError {
-    /// What the store said.
+    /// The underlying error of the store.
     pub fn into_store_error(self) -> StoreError {
         match self {
             Self::Refused(error) | Self::Unknown(error) => error,
@@ -102,28 +102,28 @@ impl From<StoreError> for CommitError {
 /// Why a store cannot be opened. The file is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has it.
+    /// Another process has the database open.
     #[error(
         "{file} is in use by another bookd, by this path or another one; stop it first, or serve another file"
     )]
     InUse {
-        /// The database.
+        /// The path of the database.
         file: PathBuf,
     },
-    /// It has several names, each of which would have a WAL of its own.
+    /// The file has several names, each of which would have a WAL of its own.
     #[error(
         "{file} has {names} names (hard links), and changes made under one are not seen under another; remove the \
          others (`find DIRECTORY -inum {inode}` shows them), or copy it with `bookd backup`"
     )]
     Linked {
-        /// The database.
+        /// The path of the database.
         file: PathBuf,
         /// How many names it has.
         names: u64,
-        /// Its number in its file system.
+        /// Its inode number.
         inode: u64,
     },
-    /// There is no database, and there are changes of one.
+    /// The database is missing, but its WAL with changes is there.
     #[error(
         "{wal} holds changes of a database that is no longer in {file}; put that back if it was moved, or restore a \
          backup. To begin anew with nothing, move {wal} away first"
@@ -131,51 +131,52 @@ pub enum OpenError {
     Orphaned {
         /// Where the database should be.
         file: PathBuf,
-        /// What was left of it.
+        /// The WAL that is left of it.
         wal: PathBuf,
     },
-    /// The last who wrote it was cut short, and its journal has to be undone before it can be read.
+    /// The last writer was interrupted, and its journal must be rolled back before the file can be
+    /// read.
     #[error(
         "{file} was left in the middle of a write, which the next start undoes; start `bookd serve` on it once"
     )]
     Unfinished {
-        /// The file.
+        /// The path of the file.
         file: PathBuf,
     },
-    /// It is something else.
+    /// The file is something else than a bookd database.
     #[error("{file} is not a bookd database ({why}); it was left as it is")]
     Foreign {
-        /// The file.
+        /// The path of the file.
         file: PathBuf,
-        /// How that shows.
+        /// The reason for this judgement.
         why: String,
     },
-    /// A newer bookd made it.
+    /// A newer bookd wrote the file.
     #[error(
         "{file} was written by a newer bookd (schema {found}, this one knows {known}); it was left as it is"
     )]
     Newer {
-        /// The file.
+        /// The path of the file.
         file: PathBuf,
         /// Its schema version.
         found: i64,
-        /// The newest that this binary knows.
+        /// The newest schema version that this binary knows.
         known: i64,
     },
-    /// What is in it or its WAL is not what was written.
+    /// The content of the file or of its WAL is not what was written.
     #[error("{file} is damaged: {what}")]
     Damaged {
-        /// The file.
+        /// The path of the file.
         file: PathBuf,
-        /// What shows it, and what to do.
+        /// The damage that was found, and what to do.
         what: String,
     },
-    /// It cannot be opened.
+    /// The file cannot be opened.
     #[error("{file} cannot be opened: {why}")]
     Unreadable {
-        /// The file.
+        /// The path of the file.
         file: PathBuf,
-        /// Why.
+        /// The error of the system or of SQLite.
         why: String,
     },
 }

@@ -1,46 +1,47 @@
-//! Pages of what happened to one appointment or calendar: of each change those events that are about it, newest change
-//! first.
+//! Pages of the history of one appointment or calendar: of each change the events that are about
+//! it, the newest change first.
 
-use super::log_reader::Gathered;
+use super::log_reader::PageBudget;
 use bookd_core::ids::{AppointmentId, CalendarId, Revision};
 use bookd_core::log::{LogEntry, LogEvent, LogPosition};
 
-/// Events of one page at most, of all its changes together; a change with more of them goes on on the next page.
+/// The largest number of events on a page, of all its changes together; a change with more of them
+/// continues on the next page.
 pub const HISTORY_EVENTS_MAX: usize = 1_000;
 
-/// Whose history it is.
+/// The subject of a history.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum HistorySubject {
-    /// Of an appointment.
+    /// An appointment.
     Appointment(AppointmentId),
-    /// Of the calendars that had an id, one after the other.
+    /// The calendars that had an id, one after the other.
     Calendar(CalendarId),
 }
 
-/// Which page.
+/// A request for a page of a history.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HistoryQuery {
-    /// Whose history it is.
+    /// The appointment or calendar.
     pub subject: HistorySubject,
-    /// Where it begins; none = with the newest change.
+    /// The position of the first event; none = the newest change.
     pub from: Option<LogPosition>,
-    /// Changes at most.
+    /// The largest number of changes on the page.
     pub changes_max: usize,
 }
 
 /// A page of a history.
 #[derive(Clone, PartialEq, Debug)]
 pub struct HistoryPage {
-    /// Newest first, each with those of its events that are about the subject and of this page.
+    /// The changes, newest first, each with its events about the subject that are on this page.
     pub entries: Vec<LogEntry>,
-    /// Where the next page begins; none = this is the last one.
+    /// The position of the next page; none = this is the last one.
     pub next: Option<LogPosition>,
 }
 
-/// A page in the making.
+/// Collects the changes of a page.
 pub(super) struct HistoryBuilder {
     changes_max: usize,
-    gathered: Gathered,
+    budget: PageBudget,
     entries: Vec<LogEntry>,
 }
 
@@ -48,23 +49,24 @@ impl HistoryBuilder {
     pub(super) const fn new(changes_max: usize) -> Self {
         Self {
             changes_max,
-            gathered: Gathered::new(HISTORY_EVENTS_MAX),
+            budget: PageBudget::new(HISTORY_EVENTS_MAX),
             entries: Vec::new(),
         }
     }
 
-    /// Whether an event of the change with this revision fits: if not, it is the next page's first.
+    /// Whether an event of the change with this revision fits. If not, it is the first event of the
+    /// next page.
     pub(super) fn has_room(&self, revision: Revision) -> bool {
         let is_begun = self
             .entries
             .last()
             .is_some_and(|it| it.revision == revision);
-        !self.gathered.is_full() && (is_begun || self.entries.len() < self.changes_max)
+        !self.budget.is_full() && (is_begun || self.entries.len() < self.changes_max)
     }
 
     /// Adds an event of a change.
     pub(super) fn add(&mut self, change: &LogEntry, event: LogEvent) {
-        self.gathered.add(&event, None);
+        self.budget.add(&event, None);
         match self
             .entries
             .last_mut()

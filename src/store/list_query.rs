@@ -4,45 +4,45 @@ use bookd_core::appointment::{Appointment, AppointmentState, EmailKey, Image};
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision, SeriesId, TypeId};
 use bookd_core::time::{Instant, Minutes};
 
-/// Which appointments to list.
+/// The filters of a list of appointments, and its page.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListQuery {
-    /// Of every calendar that ever had this id.
+    /// Appointments of every calendar that ever had this id.
     pub calendar: Option<CalendarId>,
-    /// Of the invitee with this address.
+    /// Appointments of the invitee with this address.
     pub email: Option<EmailKey>,
-    /// With this key, which a confirmation code stands for.
+    /// The appointment with this key, which a confirmation code stands for.
     pub key: Option<AppointmentKey>,
-    /// Of this series.
+    /// Appointments of this series.
     pub series: Option<SeriesId>,
-    /// Of this type.
+    /// Appointments of this type.
     pub type_id: Option<TypeId>,
-    /// In one of these states at `now`.
+    /// Appointments in one of these states at `now`.
     pub states: Vec<AppointmentState>,
-    /// Ending after this.
+    /// Appointments that end after this time.
     pub from: Instant,
-    /// Starting before this.
+    /// Appointments that start before this time.
     pub to: Option<Instant>,
-    /// Latest first.
+    /// Whether the latest appointment comes first.
     pub is_descending: bool,
-    /// The last one of the page before.
+    /// Start and id of the last appointment of the page before.
     pub after: Option<(Instant, AppointmentId)>,
-    /// How many.
+    /// The largest number of appointments on the page.
     pub limit: usize,
-    /// How many appointments the store looks at before it ends the page, found or passed over: at least 1, usually
-    /// `SCANNED_MAX`. The store in memory looks at all of them.
+    /// The number of appointments, matching or not, that the store looks at before it ends the
+    /// page: at least 1, usually `SCANNED_MAX`. The store in memory looks at all of them.
     pub scanned_max: usize,
-    /// As of this revision; none = as it is.
+    /// The revision that the list shows; none = the current one.
     pub at: Option<Revision>,
-    /// HELD and PENDING past their expiry show as EXPIRED.
+    /// The time by which HELD and PENDING past their expiry count as EXPIRED.
     pub now: Instant,
 }
 
-/// What can be judged of an appointment before all of it is read.
+/// The fields of an appointment by which it can be ruled out before all of it is read.
 pub(super) struct Outline<'a> {
     pub(super) start: Instant,
     pub(super) duration: Minutes,
-    /// As it is recorded.
+    /// The recorded state, which may have expired since.
     pub(super) state: AppointmentState,
     pub(super) expire_time: Option<Instant>,
     pub(super) type_id: &'a str,
@@ -69,10 +69,11 @@ impl<'a> Outline<'a> {
 }
 
 impl ListQuery {
-    /// How many appointments a page looks at; then it ends, however few it found, and says where to go on.
+    /// The number of appointments that a page looks at. Then it ends, however few match, with a
+    /// token for the next page.
     pub const SCANNED_MAX: usize = 50_000;
 
-    /// Whether an appointment with this outline may belong on the page: whatever matches does.
+    /// Whether an appointment with this outline may match. True of every one that does.
     pub(super) fn may_match(&self, it: &Outline<'_>) -> bool {
         it.start.plus(it.duration.seconds()) > self.from
             && self.to.is_none_or(|to| it.start < to)
@@ -83,7 +84,7 @@ impl ListQuery {
                 .is_none_or(|id| it.type_id == id.as_str())
     }
 
-    /// Whether this appointment belongs on the page or after it.
+    /// Whether this appointment belongs on this page or a later one.
     pub(super) fn matches(&self, it: &Appointment) -> bool {
         let order = (it.start, it.id);
         let is_after = |after| {
@@ -111,10 +112,10 @@ impl ListQuery {
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListPage {
-    /// By start, then id.
+    /// The appointments by start, then id.
     pub appointments: Vec<Appointment>,
-    /// Where the next page goes on; none when there is nothing more.
+    /// Start and id after which the next page goes on; none when there is no further page.
     pub next: Option<(Instant, AppointmentId)>,
-    /// What it shows.
+    /// The revision that the page shows.
     pub revision: Revision,
 }

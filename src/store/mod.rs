@@ -1,6 +1,7 @@
-//! The seam to durability: what the writer and readers ask of a store, batch by batch.
+//! The traits of a store: what the writer and readers need of durable storage, batch by batch.
 //!
-//! `commit` returns only after the batch is on disk, and an error of it says whether anything may have happened.
+//! `commit` returns only after the batch is on disk, and its error says whether anything may have
+//! happened.
 
 mod codec;
 mod error;
@@ -30,92 +31,96 @@ pub use queries::{CalendarRow, Last, Look, Moment, Queries};
 
 use list_query::Outline;
 
-/// Finds the zone of a name; none when the release in use does not have it.
+/// Finds a zone by its name; none when the zone release in use does not have it.
 pub type ZoneLookup = Arc<dyn Fn(&str) -> Option<Arc<Zone>> + Send + Sync>;
 
-/// How many changes a later page of a list may have to undo before it is refused as compacted.
+/// The largest number of changes that a later page of a list undoes; beyond it the page is refused
+/// as compacted.
 pub const UNDONE_CHANGES_MAX: usize = 100_000;
-/// How many appointments a later page of a list may have to put back as they were: each is in memory meanwhile.
+/// The largest number of appointments that a later page of a list shows as they were: each is in
+/// memory meanwhile.
 pub const UNDONE_APPOINTMENTS_MAX: usize = 100_000;
 
-/// What a store knows when it is opened.
+/// The state of a store when it is opened.
 #[derive(Clone, Debug, Default)]
 pub struct Boot {
-    /// Of the last change.
+    /// The revision of the last change.
     pub revision: Revision,
     /// The `now` of the last change.
     pub last_time: Instant,
     /// The key that the next new appointment gets.
     pub next_key: AppointmentKey,
-    /// Every HELD and PENDING appointment, with when it expires.
+    /// Every HELD and PENDING appointment that expires.
     pub expiring: Vec<Expiring>,
-    /// The store's secret behind confirmation codes.
+    /// The secret of the store from which confirmation codes are derived.
     pub code_key: u64,
-    /// The first revision at which a session was the same set of places: before, seats of one time had to have one of their
-    /// calendars in common.
+    /// The first revision at which the seats of a session have the same set of places. Before it,
+    /// seats of one time had at least one calendar in common.
     pub sessions_from: Revision,
 }
 
 /// An appointment that expires by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expiring {
-    /// When.
+    /// The time of the expiry.
     pub expire_time: Instant,
-    /// Which.
+    /// The appointment that expires.
     pub appointment: AppointmentId,
 }
 
 /// A request that was answered with OK and changed something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestRecord {
-    /// Of caller and `request_id`.
+    /// Hash of caller and `request_id`.
     pub hash: [u8; 16],
-    /// Of RPC and canonical request.
+    /// Hash of RPC method and canonical request.
     pub fingerprint: [u8; 16],
-    /// The change's.
+    /// The revision of the change.
     pub revision: Revision,
-    /// When.
+    /// The time of the change.
     pub time: Instant,
-    /// What it was about.
+    /// The appointments that the request was about.
     pub appointments: Vec<AppointmentId>,
-    /// What it was about.
+    /// The calendar that the request was about.
     pub calendar: Option<CalendarId>,
-    /// What it was about.
+    /// The appointment type that the request was about.
     pub type_id: Option<TypeId>,
 }
 
-/// What one transaction makes durable.
+/// The batch that one transaction makes durable.
 #[derive(Clone, Copy, Debug)]
 pub struct CommitBatch<'a> {
-    /// In order of revision, without gaps.
+    /// The changes by revision, without gaps.
     pub changes: &'a [Change],
-    /// To be remembered.
+    /// The requests whose answers are to be stored.
     pub requests: &'a [RequestRecord],
-    /// The version that each calendar had when the batch was decided.
+    /// The version of each touched calendar when the batch was decided.
     pub expected: &'a [(CalendarId, Revision)],
 }
 
-/// The writer's side. One actor has it, and nobody else.
+/// The writer's side of a store. Only the actor has it.
 pub trait Store: Send {
-    /// Where the store stands.
+    /// The state from which the engine starts.
     fn boot(&mut self) -> Result<Boot, StoreError>;
-    /// These calendars, each with every claim that must be in memory at `now`; none where there is no such calendar.
+    /// Loads calendars, each with every claim that must be in memory at `now`; none for one that
+    /// does not exist.
     fn load_calendars(
         &mut self,
         ids: &[CalendarId],
         now: Instant,
     ) -> Result<Vec<Option<Calendar>>, StoreError>;
-    /// What a calendar that is in memory lacks of the time from `from` on, which is before its `kept_from`.
+    /// Loads the claims that a calendar in memory lacks of the time from `from` on, which is before
+    /// its `kept_from`.
     fn load_past(&mut self, calendar: &Calendar, from: Instant)
     -> Result<LoadedClaims, StoreError>;
-    /// The writer no longer has these calendars in memory: nothing need be known of them until they are loaded again,
-    /// and before that no batch touches them.
+    /// Notes that the writer has dropped these calendars from memory. The store need not remember
+    /// anything of them: no batch touches them before they are loaded again.
     fn let_go(&mut self, ids: &[CalendarId]);
-    /// Those of these appointments that there are.
+    /// Those of these appointments that exist.
     fn load_appointments(&mut self, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError>;
-    /// Those of these appointments that there are.
+    /// Those of these appointments that exist.
     fn load_by_key(&mut self, keys: &[AppointmentKey]) -> Result<Vec<Appointment>, StoreError>;
-    /// The appointments with this address, at most so many of them, the earliest first.
+    /// The keys of at most `limit` appointments with this address, the earliest first.
     fn keys_of_email(
         &mut self,
         email: &EmailKey,
@@ -123,29 +128,30 @@ pub trait Store: Send {
     ) -> Result<Vec<AppointmentKey>, StoreError>;
     /// The appointments of a series, by start and id.
     fn load_series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError>;
-    /// Those of these requests that were remembered.
+    /// Those of these requests that were answered before.
     fn seen_requests(&mut self, hashes: &[[u8; 16]]) -> Result<Vec<RequestRecord>, StoreError>;
-    /// Takes it that the writer has this calendar in memory, as a reader loaded it. False where it has changed since, or
-    /// is gone: then it must be loaded.
+    /// Notes that the writer has taken a calendar into memory as a reader loaded it. Returns false
+    /// when the calendar has changed since or is gone: then the writer must load it.
     fn adopt(&mut self, calendar: &Calendar) -> Result<bool, StoreError>;
     /// Makes a batch durable, all of it or nothing.
     fn commit(&mut self, batch: &CommitBatch<'_>) -> Result<(), CommitError>;
-    /// Forgets at most `limit` requests older than this; answers how many.
+    /// Removes at most `limit` requests older than `before`, and returns how many.
     fn forget_requests(&mut self, before: Instant, limit: usize) -> Result<usize, CommitError>;
-    /// Forgets at most `limit` of the oldest changes, those made before this, and never the last one. Answers the oldest
-    /// that is left.
+    /// Removes at most `limit` of the oldest changes, if they were made before `before`, but never
+    /// the last change. Returns the oldest one that is left.
     fn compact_changes(
         &mut self,
         before: Instant,
         limit: usize,
     ) -> Result<Option<Oldest>, CommitError>;
-    /// Works out anew what the store keeps beside the rows and changes that it follows from, and tells each difference in
-    /// words; answers how many facts it compared. It reads everything.
+    /// Derives anew all data that follows from rows and changes, and reports each difference to the
+    /// stored data in words. Returns the number of compared facts. It reads the whole store.
     fn compare_derived(&mut self, _found: &mut dyn FnMut(String)) -> Result<u64, StoreError> {
         Ok(0)
     }
-    /// Begins to write what a deletion of this calendar cancels before the deletion itself, see `domain::deletion`; `now` is
-    /// when it begins. Answers the number of it; none where the store writes any change at once.
+    /// Begins to stage the cancellations of a deletion of this calendar before the deletion itself,
+    /// see `bookd_core::deletion`; `now` is the time of the beginning. Returns the number of the
+    /// deletion; none when the store writes any change at once.
     fn begin_deletion(
         &mut self,
         _calendar: &CalendarId,
@@ -153,8 +159,9 @@ pub trait Store: Send {
     ) -> Result<Option<u64>, CommitError> {
         Ok(None)
     }
-    /// Makes further cancellations of this deletion durable, behind so many that are: each as the change will tell it, but
-    /// for `deletion::STAMPS`. Nobody sees them before the change.
+    /// Makes further cancellations of a deletion durable, after the `before` ones that are staged
+    /// already: each as the change will have it, but for `bookd_core::deletion::STAMPS`. They are
+    /// visible only with the change.
     fn stage(
         &mut self,
         _deletion: u64,
@@ -165,33 +172,34 @@ pub trait Store: Send {
             "no deletion was begun".to_owned(),
         )))
     }
-    /// Goes on, for at most so many rows, with what deletions have left behind: rows that say otherwise than what is shown,
-    /// and cancellations of deletions that did not come to be, unless it is the one under way. False when nothing is left.
+    /// Settles deletions, at most `limit` rows at a time: writes the rows of appointments that a
+    /// deletion cancelled, and removes staged cancellations of deletions that were not made, except
+    /// of the one under way. Returns false when nothing is left.
     fn settle(&mut self, _limit: usize, _under_way: Option<u64>) -> Result<bool, CommitError> {
         Ok(false)
     }
-    /// Does what comes with a commit, and is nothing that those who made it must wait for. An error is damage, or one
-    /// after which nobody knows what is on disk.
+    /// Does the work after a commit for which its callers need not wait, such as the checkpoint. An
+    /// error is damage, or leaves the outcome on disk unknown.
     fn after_commit(&mut self) -> Result<(), CommitError> {
         Ok(())
     }
-    /// Looks after what is beside what is stored. Asked about once a minute.
+    /// Maintains files around the store. Called about once a minute.
     fn tend(&mut self) {}
-    /// Whether what is written still lands where the store was opened. Asked after each commit before anybody is told of
-    /// it, once every `look_period`, and at the end. An error is fatal.
+    /// Checks that writes still go to the file that was opened. Called after each commit before its
+    /// answers, once every `look_period`, and at the end. An error is fatal.
     fn still_there(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
-    /// How long the writer goes at most without asking that; none when it need not ask.
+    /// The longest time between two calls of `still_there`; none when no calls are needed.
     fn look_period(&self) -> Option<Duration> {
         None
     }
-    /// Another view of the store, for reads beside the writer.
+    /// Opens another connection to the store, for reads off the writer's thread.
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError>;
 }
 
-/// A reader's side: what anybody may ask beside the writer.
+/// A connection for reads, which needs no writer.
 pub trait Reader: Queries + LogReader + Send {
-    /// Shows one moment of the store, which is the same for as long as it is looked at.
+    /// Calls `look` with one moment of the store, which does not change meanwhile.
     fn at_once(&mut self, look: Look<'_>) -> Result<(), StoreError>;
 }

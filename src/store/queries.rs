@@ -1,4 +1,5 @@
-//! What is asked of a store beside its writer: appointments and calendars as they are, or were at one moment.
+//! Reads of a store off the writer's thread: appointments and calendars as they are, or as of one
+//! moment.
 
 use bookd_core::appointment::{Appointment, EmailKey};
 use bookd_core::calendar::appointment_type::Stamps;
@@ -8,19 +9,20 @@ use bookd_core::time::Instant;
 
 use super::{ListPage, ListQuery, StoreError};
 
-/// Questions about what is stored. Every answer is of one moment of the store.
+/// Queries for appointments and calendars. Each result is of one moment of the store.
 pub trait Queries {
-    /// Those of these appointments that there are, and the revision.
+    /// Those of these appointments that exist, and the revision.
     fn appointments(
         &mut self,
         ids: &[AppointmentId],
     ) -> Result<(Vec<Appointment>, Revision), StoreError>;
-    /// Those of these appointments that there are, and the revision.
+    /// Those of these appointments that exist, and the revision.
     fn appointments_by_key(
         &mut self,
         keys: &[AppointmentKey],
     ) -> Result<(Vec<Appointment>, Revision), StoreError>;
-    /// Appointments by key, whatever their state, and the revision: a walk over all there are.
+    /// At most `limit` appointments with keys after `after`, by key and in any state, and the
+    /// revision: a walk over all appointments.
     fn appointments_after(
         &mut self,
         after: AppointmentKey,
@@ -28,11 +30,11 @@ pub trait Queries {
     ) -> Result<(Vec<Appointment>, Revision), StoreError>;
     /// A page of a list.
     fn list_appointments(&mut self, query: &ListQuery) -> Result<ListPage, StoreError>;
-    /// Whether there is a calendar with this id.
+    /// Whether a calendar with this id exists.
     fn has_calendar(&mut self, id: &CalendarId) -> Result<bool, StoreError>;
-    /// Whether there is or ever was a calendar with this id: what was booked of it is listed under it.
+    /// Whether a calendar with this id exists or existed: its appointments are listed under the id.
     fn ever_had(&mut self, id: &CalendarId) -> Result<bool, StoreError>;
-    /// Calendars by id, and the revision.
+    /// At most `limit` calendars by id, and the revision.
     fn list_calendars(
         &mut self,
         prefix: &str,
@@ -44,18 +46,18 @@ pub trait Queries {
 /// A calendar as a list shows it.
 #[derive(Clone, Debug)]
 pub struct CalendarRow {
-    /// Its name.
+    /// The id of the calendar.
     pub id: CalendarId,
-    /// What it is.
+    /// Its settings and hours.
     pub profile: Profile,
-    /// When it changed.
+    /// When it was created and last changed.
     pub stamps: Stamps,
 }
 
-/// Where a store stands.
+/// The last change of a store, and the next key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Last {
-    /// Of the last change.
+    /// The revision of the last change.
     pub revision: Revision,
     /// The `now` of the last change.
     pub time: Instant,
@@ -63,30 +65,32 @@ pub struct Last {
     pub next_key: AppointmentKey,
 }
 
-/// One moment of a store: whatever a decision looks at, all of it as of the same revision.
+/// One moment of a store: all data that a decision looks at, as of the same revision.
 pub trait Moment {
-    /// Where the store stands.
+    /// The last change, and the next key.
     fn last(&mut self) -> Result<Last, StoreError>;
-    /// The revision that last touched the calendar which has this id; none when there is none.
+    /// The revision that last touched the calendar with this id; none when there is no such
+    /// calendar.
     fn version(&mut self, id: &CalendarId) -> Result<Option<Revision>, StoreError>;
-    /// The calendar, with every claim that must be in memory at `now`; none when there is none.
+    /// The calendar, with every claim that must be in memory at `now`; none when there is no such
+    /// calendar.
     fn calendar(&mut self, id: &CalendarId, now: Instant) -> Result<Option<Calendar>, StoreError>;
-    /// Those of these appointments that there are.
+    /// Those of these appointments that exist.
     fn appointments(&mut self, ids: &[AppointmentId]) -> Result<Vec<Appointment>, StoreError>;
-    /// Those of these appointments that there are.
+    /// Those of these appointments that exist.
     fn appointments_by_key(
         &mut self,
         keys: &[AppointmentKey],
     ) -> Result<Vec<Appointment>, StoreError>;
-    /// See `Store::keys_of_email`.
+    /// The keys of at most `limit` appointments with this address, the earliest first.
     fn keys_of_email(
         &mut self,
         email: &EmailKey,
         limit: usize,
     ) -> Result<Vec<AppointmentKey>, StoreError>;
-    /// See `Store::load_series`.
+    /// The appointments of a series, by start and id.
     fn series(&mut self, series: SeriesId) -> Result<Vec<Appointment>, StoreError>;
 }
 
-/// What looks at one moment of a store.
+/// A function that reads one moment of a store.
 pub type Look<'a> = &'a mut dyn FnMut(&mut dyn Moment) -> Result<(), StoreError>;

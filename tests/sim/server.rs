@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use bookd::api::context::Api;
 use bookd::api::stack;
-use bookd::engine::{Engine, Settings, Slices};
+use bookd::engine::{DeletionSettings, Engine, Settings};
 use bookd::layout::Layout;
 use bookd::log::WatchSettings;
 use bookd::zones::Zones;
@@ -28,8 +28,8 @@ pub fn zones() -> Arc<Zones> {
 }
 
 /// Settings of an engine on the caller's thread, whose deletions by force are staged and whose
-/// watches send series in parts. `decides_beside` lets it decide large commands off the writer.
-pub fn settings(decides_beside: bool) -> Settings {
+/// watches send series in parts. `decides_on_snapshots` lets it decide large commands off the writer.
+pub fn settings(decides_on_snapshots: bool) -> Settings {
     Settings {
         layout: Layout::Inline,
         is_clock_confirmed: true,
@@ -37,10 +37,10 @@ pub fn settings(decides_beside: bool) -> Settings {
             part_events_max: 2,
             ..WatchSettings::default()
         },
-        decides_beside,
-        slices: Slices {
-            at_once: 0,
-            size: 1,
+        decides_on_snapshots,
+        deletion_settings: DeletionSettings {
+            direct_max: 0,
+            slice_size: 1,
         },
         ..Settings::default()
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::{AdminError, Progress, Step, StoreFile};
 use crate::clock::SystemClock;
-use crate::engine::{self, Answer, Engine, Failure, Stopped, Terms};
+use crate::engine::{self, Answer, Engine, Failure, Stopped, SubmitOptions};
 use crate::layout::Layout;
 use crate::open_store::open_sqlite;
 use crate::store::Store;
@@ -220,9 +220,9 @@ fn submit(
     runtime.block_on(async {
         let started = Engine::start(store, Arc::new(SystemClock), settings);
         let (engine, running) = started.map_err(|error| later(error.to_string()))?;
-        let terms = Terms {
+        let terms = SubmitOptions {
             is_dry_run: wanted.is_dry_run,
-            ..Terms::default()
+            ..SubmitOptions::default()
         };
         let answer = engine.submit(Command::Import(calendars), terms).await;
         drop(engine);

@@ -75,10 +75,10 @@ impl Source for Changes {
     async fn next(&mut self) -> Answered<pb::WatchAppointmentsResponse> {
         let said = self.watch.next().await?;
         Ok(match said {
-            Watched::Change { told, part } => pb::WatchAppointmentsResponse {
+            Watched::Change { change, part } => pb::WatchAppointmentsResponse {
                 part: i32::try_from(part).unwrap_or(i32::MAX),
-                is_last: told.is_last(),
-                message: Some(Message::Change(self.change(&told))),
+                is_last: change.is_last(),
+                message: Some(Message::Change(self.change(&change))),
             },
             Watched::Progress(revision) => {
                 let time = Some(render::timestamp(self.api.engine.now()));

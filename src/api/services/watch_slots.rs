@@ -297,7 +297,7 @@ impl Source for Offers {
     type Message = pb::WatchSlotsResponse;
 
     async fn next(&mut self) -> Answered<pb::WatchSlotsResponse> {
-        self.touches.asks();
+        self.touches.end_idle();
         if self.is_over {
             return Err(Failure::ShuttingDown);
         }
@@ -306,7 +306,7 @@ impl Source for Offers {
             None => self.follow().await?,
         };
         self.said = Monotonic::now();
-        self.touches.rests();
+        self.touches.begin_idle();
         Ok(message)
     }
 }

@@ -1,8 +1,8 @@
-//! The change log as it is stored: a translation of `bookd_core::log` into messages by tag, and back.
+//! The stored change log: a translation of `bookd_core::log` into messages by tag, and back.
 //!
-//! Nothing personal is in it. Every event names the revision that last touched its appointment and its calendars, so
-//! that the log is read back along these chains without an index. What was written before schema 4 lacks some of an
-//! image; the appointment's row, as it is now, fills that in.
+//! Nothing personal is in the log. Each event names the revision that last touched its appointment
+//! and its calendars, so that the log is read back along these chains without an index. Images from
+//! before schema 4 lack some fields, which are filled in from the appointment's current row.
 
 use bytes::Bytes;
 use prost::Message;
@@ -21,23 +21,23 @@ use bookd_core::time::Instant;
 
 const EVENT: &str = "an event";
 
-/// A committed change, or a further segment of one, which has no cause of its own. Its revision, time and caller are
-/// columns of its row.
+/// A committed change, or a further segment of one, which has no cause of its own. Its revision,
+/// time and caller are columns of its row.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ChangeRecord {
     /// A `Cause` by number.
     #[prost(uint32, tag = "3")]
     cause: u32,
-    /// One per touched appointment or calendar: each an `EventRecord`, which is read when it is asked for.
+    /// One `EventRecord` per touched appointment or calendar, each decoded when it is needed.
     #[prost(bytes = "bytes", repeated, tag = "5")]
     pub(crate) events: Vec<Bytes>,
-    /// The revision that last touched, before the change, the calendar of the events that were written ahead of it; they
-    /// say 0. 0 = none was.
+    /// For the events that were staged before the change, which have 0 instead: the revision that
+    /// last touched their calendar before the change. 0 = no events were staged.
     #[prost(uint64, tag = "6")]
     pub(crate) previous: u64,
 }
 
-/// What of an `EventRecord` says whether it is asked for.
+/// The fields of an `EventRecord` by which it is selected.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct EventHead {
     #[prost(uint64, tag = "3")]
@@ -48,7 +48,7 @@ pub(crate) struct EventHead {
     pub(crate) calendars: Vec<TouchedRecord>,
 }
 
-/// What happened to one appointment or calendar.
+/// An event of one appointment or calendar.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct EventRecord {
     /// An `AppointmentEvent` by number, or 100 and more for calendars.
@@ -57,19 +57,19 @@ pub(crate) struct EventRecord {
     /// The appointment's id; empty for calendars.
     #[prost(bytes = "vec", tag = "2")]
     appointment: Vec<u8>,
-    /// The appointment's key.
+    /// The appointment's key; 0 for calendars.
     #[prost(uint64, tag = "3")]
     key: u64,
     /// The revision that last touched this appointment before; 0 = none.
     #[prost(uint64, tag = "4")]
     previous: u64,
-    /// As it was; none when it is new.
+    /// The image before the change; none for a new appointment.
     #[prost(message, optional, tag = "5")]
     before: Option<ImageRecord>,
-    /// As it is.
+    /// The image after the change; none for calendars.
     #[prost(message, optional, tag = "6")]
     after: Option<ImageRecord>,
-    /// Every calendar touched, with the revision that last touched it before.
+    /// Every touched calendar, with the revision that last touched it before.
     #[prost(message, repeated, tag = "7")]
     calendars: Vec<TouchedRecord>,
     /// The type or source that a calendar event is about.
@@ -86,11 +86,11 @@ pub(crate) struct TouchedRecord {
     pub(crate) previous: u64,
 }
 
-/// What the rest of the store tells about what a record of before schema 4 lacks.
+/// The rows of the store from which records from before schema 4 are filled in.
 pub(crate) trait KnownRows {
-    /// An appointment as its row is now.
+    /// The appointment as its row is now.
     fn appointment(&self, key: AppointmentKey) -> Result<Option<Appointment>, StoreError>;
-    /// When a change was made; none when it is no longer kept.
+    /// The time of a change; none when the change is no longer kept.
     fn time_of(&self, revision: Revision) -> Result<Option<Instant>, StoreError>;
 }
 
@@ -103,7 +103,7 @@ impl ChangeRecord {
         }
     }
 
-    /// A segment behind the first.
+    /// A segment after the first one.
     pub(crate) fn segment(events: Vec<Bytes>) -> Self {
         Self {
             cause: 0,
@@ -116,8 +116,9 @@ impl ChangeRecord {
         numbers::cause(self.cause)
     }
 
-    /// When the appointment with this key began before the change, or after the one that made it; and the revision that
-    /// touched it before. None when the change is of others.
+    /// The start of the appointment with this key before the change, or after it for a new
+    /// appointment, and the revision that touched the appointment before. None when the change does
+    /// not touch it.
     pub(crate) fn start_of(
         &self,
         key: AppointmentKey,
@@ -137,12 +138,13 @@ impl ChangeRecord {
     }
 }
 
-/// An event as it is stored, of a change of this time.
+/// Encodes an event of a change at this time.
 pub(crate) fn write_event(event: &LogEvent, time: Instant) -> Bytes {
     EventRecord::new(event, time).encode_to_vec().into()
 }
 
-/// An event of a change with these stamps; `rows` is asked only about what was written before schema 4.
+/// Decodes an event of a change with these stamps; `rows` is used only for records from before
+/// schema 4.
 pub(crate) fn read_event(
     bytes: &[u8],
     stamps: (Instant, Revision),
@@ -151,7 +153,7 @@ pub(crate) fn read_event(
     decode::<EventRecord>(bytes, EVENT)?.read(stamps, rows)
 }
 
-/// Whether its images are; those of before schema 4 are not.
+/// Whether the images of an event have all fields; those from before schema 4 do not.
 pub(crate) fn is_whole(bytes: &[u8]) -> Result<bool, StoreError> {
     let event: EventRecord = decode(bytes, EVENT)?;
     Ok(event
@@ -161,7 +163,7 @@ pub(crate) fn is_whole(bytes: &[u8]) -> Result<bool, StoreError> {
         .all(ImageRecord::is_whole))
 }
 
-/// What says whether an event is asked for.
+/// Decodes the fields of an event by which it is selected.
 pub(crate) fn read_head(bytes: &[u8]) -> Result<EventHead, StoreError> {
     decode(bytes, EVENT)
 }
@@ -265,7 +267,8 @@ impl EventRecord {
         };
         let then = match &now {
             None => time,
-            // When it came to be so stands in the change that made it so, as long as that is kept.
+            // The update time of the image before is the time of the previous change, as long as
+            // that is kept.
             Some(now) => rows.time_of(previous)?.unwrap_or(now.update_time),
         };
         let before = self
@@ -273,7 +276,7 @@ impl EventRecord {
             .as_ref()
             .map(|it| it.read(key, then, now.as_ref()));
         let mut after = after.read(key, time, now.as_ref())?;
-        // It was written before its change had a revision.
+        // The event was staged before its change had a revision.
         if after.revision == STAMPS.1 {
             after.revision = revision;
         }
@@ -349,7 +352,7 @@ mod tests {
         )
     }
 
-    /// An appointment whose row is this now.
+    /// The current row of an appointment.
     struct Row(Appointment);
 
     impl KnownRows for Row {
@@ -376,7 +379,7 @@ mod tests {
             state: 3,
             ..ImageRecord::default()
         };
-        let told = |image: ImageRecord| {
+        let zone_of = |image: ImageRecord| {
             let record = EventRecord {
                 before: None,
                 after: Some(image),
@@ -392,18 +395,18 @@ mod tests {
             };
             it.after.time_zone.to_string()
         };
-        assert_eq!(told(old(0, 0, &calendar)), "America/New_York");
+        assert_eq!(zone_of(old(0, 0, &calendar)), "America/New_York");
         assert_eq!(
-            told(old(3_600, 0, &calendar)),
+            zone_of(old(3_600, 0, &calendar)),
             "",
             "it was moved, and the calendar may have been in another zone"
         );
         assert_eq!(
-            told(old(0, 3_600, &calendar)),
+            zone_of(old(0, 3_600, &calendar)),
             "",
             "the clock showed something else"
         );
-        assert_eq!(told(old(0, 0, "other")), "");
+        assert_eq!(zone_of(old(0, 0, "other")), "");
     }
 
     #[test]
@@ -455,7 +458,7 @@ mod tests {
             |event| event.after.as_mut().unwrap().update_time = Some(i64::MIN),
             |event| event.after.as_mut().unwrap().ignored_rules = 32,
             |event| event.key = 0,
-            // Of before schema 4, and the appointment is gone.
+            // A record from before schema 4, whose appointment does not exist any more.
             |event| event.after.as_mut().unwrap().calendars = vec!["ada".to_owned()],
             |event| {
                 *event = EventRecord {

@@ -1,5 +1,7 @@
-//! An appointment at a revision as the log stores it. What was written before schema 4 lacks some of it; the appointment's
-//! row, as it is now, fills that in.
+//! The image of an appointment at a revision, as the log stores it.
+//!
+//! Images from before schema 4 lack some fields, which are filled in from the appointment's current
+//! row.
 
 use prost::Message;
 
@@ -11,59 +13,60 @@ use bookd_core::appointment::{Appointment, Image, Place};
 use bookd_core::ids::{AppointmentKey, Revision, TypeNumber};
 use bookd_core::time::{Instant, Minutes};
 
-/// An appointment at a revision, without anything personal.
+/// An appointment at a revision, without personal data.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ImageRecord {
-    /// Before schema 4: its calendars, by id.
+    /// Before schema 4: the ids of its calendars. Empty from then on.
     #[prost(string, repeated, tag = "1")]
     pub(crate) calendars: Vec<String>,
     #[prost(string, tag = "2")]
     pub(crate) type_id: String,
-    /// Seconds UTC.
+    /// The start, in seconds UTC.
     #[prost(sint64, tag = "3")]
     pub(crate) start: i64,
-    /// Minutes.
+    /// The duration, in minutes.
     #[prost(uint32, tag = "4")]
     pub(crate) duration: u32,
     /// An `AppointmentState` by number.
     #[prost(uint32, tag = "5")]
     pub(crate) state: u32,
-    /// Seconds UTC.
+    /// The expiry time, in seconds UTC.
     #[prost(sint64, optional, tag = "6")]
     pub(crate) expire_time: Option<i64>,
     #[prost(uint32, tag = "7")]
     pub(crate) sequence: u32,
-    /// Bits.
+    /// The rules that were ignored, as bits (`ignored_bits`).
     #[prost(uint32, tag = "8")]
     pub(crate) ignored_rules: u32,
-    /// The revision that made it so.
+    /// The revision of the change that made the image.
     #[prost(uint64, tag = "9")]
     pub(crate) revision: u64,
-    /// Before schema 4: minutes kept free before and after, of each calendar in turn; empty when there are none.
+    /// Before schema 4: the buffers before and after, in minutes, of each calendar in turn; empty
+    /// when there are none.
     #[prost(uint32, repeated, tag = "10")]
     pub(crate) buffers: Vec<u32>,
-    /// What a clock showed at the start, in seconds after the start; so it is not worked out by later rules. It was of
-    /// 32 bits once, which are the same bytes.
+    /// The wall time of the start less the start, in seconds, so that it is not derived by later
+    /// zone rules. The field had 32 bits once, which have the same encoding.
     #[prost(sint64, tag = "11")]
     pub(crate) offset: i64,
-    /// From schema 4 on, as everything below.
+    /// The places. This field and those below exist from schema 4 on.
     #[prost(message, repeated, tag = "12")]
     pub(crate) places: Vec<PlaceRecord>,
     #[prost(string, tag = "13")]
     pub(crate) time_zone: String,
-    /// The key of the session's first seat; 0 = its own.
+    /// The key of the first seat of the session; 0 = the key of the appointment itself.
     #[prost(uint64, tag = "14")]
     pub(crate) session: u64,
-    /// Whether it waits without taking time.
+    /// Whether the appointment waits for approval without taking time.
     #[prost(bool, tag = "15")]
     pub(crate) waits: bool,
-    /// Seconds UTC; none = the time of the change.
+    /// The update time, in seconds UTC; none = the time of the change.
     #[prost(sint64, optional, tag = "16")]
     pub(crate) update_time: Option<i64>,
 }
 
 impl ImageRecord {
-    /// The image of the appointment with this key, in a change of this time.
+    /// Encodes the image of the appointment with this key, in a change at this time.
     pub(crate) fn new(image: &Image, key: AppointmentKey, time: Instant) -> Self {
         let Image {
             places: _,
@@ -101,12 +104,13 @@ impl ImageRecord {
         }
     }
 
-    /// Whether all of an image is in it.
+    /// Whether the record has all fields of an image.
     pub(crate) fn is_whole(&self) -> bool {
         self.calendars.is_empty()
     }
 
-    /// The image, as of a change of this time. `now` is the appointment as its row is, for records that are not whole.
+    /// Decodes the image of a change at this time. `now` is the current row of the appointment, for
+    /// records that are not whole.
     pub(crate) fn read(
         &self,
         key: AppointmentKey,
@@ -144,9 +148,9 @@ impl ImageRecord {
         }
     }
 
-    /// The image with what records of before schema 4 lack. The zone is known where the appointment begins when it did
-    /// then, by the same clock and on the same calendar; of others it was never written down, and is told by nobody: the
-    /// calendar may have been in another zone.
+    /// The image with the fields that records from before schema 4 lack. The zone is that of the
+    /// row if the appointment still has the same start, wall time and first calendar. Otherwise it
+    /// was never recorded and stays empty, for the calendar may have been in another zone.
     fn filled_in(&self, image: Image, now: &Appointment) -> Result<Image, StoreError> {
         let place = |(index, id): (usize, &String)| -> Result<Place, StoreError> {
             let calendar = calendar_id(id)?;

@@ -1,5 +1,7 @@
-//! The numbers by which stores write what has a name, each by an explicit match: they never change, whatever becomes of
-//! the enumerations.
+//! The stored numbers of enumerations.
+//!
+//! Each number is given by an explicit match and never changes, whatever changes in the
+//! enumeration.
 
 use super::record::damaged;
 use crate::store::StoreError;
@@ -106,18 +108,18 @@ pub(crate) fn appointment_event(number: u32) -> Result<AppointmentEvent, StoreEr
     kind.ok_or_else(|| damaged("an event"))
 }
 
-/// Kinds of calendar events, beside those of appointments.
+/// The numbers of calendar events, which are above those of appointment events.
 pub(crate) mod calendar_event {
-    /// It came to be.
+    /// The calendar was created.
     pub(in super::super) const CREATED: u32 = 100;
-    /// Settings, rules or overrides changed.
+    /// Settings, rules or overrides of the calendar changed.
     pub(in super::super) const PROFILE_CHANGED: u32 = 101;
-    /// It is gone.
+    /// The calendar was deleted.
     pub(in super::super) const DELETED: u32 = 102;
-    /// A type came to be or changed.
+    /// A type was created or changed.
     pub(in super::super) const TYPE_PUT: u32 = 103;
-    /// A type is gone.
+    /// A type was deleted.
     pub(in super::super) const TYPE_DELETED: u32 = 104;
-    /// A source said what is busy.
+    /// A source replaced its busy periods.
     pub(in super::super) const BUSY_PUT: u32 = 105;
 }

@@ -1,6 +1,7 @@
-//! What an appointment takes of its calendars, as it lies in its row and in the log.
+//! The places of an appointment as they are stored in its row and in the log.
 //!
-//! What is left out is what every place of before schema 4 had, so that older bytes read as they were meant.
+//! A field that is left out has the value of every place before schema 4, so that older bytes keep
+//! their meaning.
 
 use prost::Message;
 
@@ -11,7 +12,7 @@ use bookd_core::calendar::claims::Claim;
 use bookd_core::ids::TypeNumber;
 use bookd_core::time::{Instant, MINUTE, Minutes};
 
-/// What an appointment takes of its calendars.
+/// The places of an appointment.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct PlacesRecord {
     #[prost(message, repeated, tag = "1")]
@@ -30,17 +31,18 @@ pub(crate) struct PlaceRecord {
     after: u32,
     #[prost(uint64, tag = "5")]
     since: u64,
-    /// From schema 4 on, as everything below: what is left out is what every place of before had. For which need, less the
-    /// number of the place.
+    /// The index of the need that the place is for, less the index of the place. This field and
+    /// those below exist from schema 4 on; a field that is left out has the value of every place
+    /// before.
     #[prost(sint32, tag = "6")]
     need: i32,
-    /// Minutes from the appointment's start to the place's.
+    /// Minutes from the start of the appointment to the start of the place.
     #[prost(sint32, tag = "7")]
     offset: i32,
-    /// Minutes; 0 = the appointment's.
+    /// Minutes; 0 = the duration of the appointment.
     #[prost(uint32, tag = "8")]
     duration: u32,
-    /// 0 = 1.
+    /// The units that the place takes; 0 = 1.
     #[prost(uint32, tag = "9")]
     units: u32,
 }
@@ -56,7 +58,7 @@ impl PlaceRecord {
             .collect()
     }
 
-    /// What `all` wrote of an image that begins at `start` and lasts for `duration`.
+    /// Reads what `all` wrote of an image with this start and duration.
     pub(crate) fn read_all(
         records: &[Self],
         start: Instant,
@@ -145,7 +147,7 @@ impl PlaceRecord {
 
 #[cfg(test)]
 impl PlaceRecord {
-    /// A place of a calendar that came to be at this revision.
+    /// A place of a calendar that was created at this revision.
     pub(crate) fn of(calendar: &str, since: u64) -> Self {
         Self {
             calendar: calendar.to_owned(),
@@ -155,12 +157,12 @@ impl PlaceRecord {
     }
 }
 
-/// Whether something may begin then; of anything else no claim is made.
+/// Whether a place may begin at this time: claims exist for no other starts.
 fn is_start(it: Instant) -> bool {
     it.is_whole_minute() && it >= Claim::START_MIN && it < Claim::START_END
 }
 
-/// The places, of which no two are of one calendar.
+/// Checks that no two places are of one calendar.
 pub(crate) fn expect_once(places: Vec<Place>) -> Result<Vec<Place>, StoreError> {
     let is_again = |(index, it): (usize, &Place)| {
         places[..index]

@@ -1,10 +1,9 @@
-//! What a change replaced of profiles, overrides and types, as it lies beside the log's record.
+//! The profiles, overrides and types that a change replaced, as a column next to the log's record.
 
 use prost::Message;
 
-use super::record::{
-    LimitsRecord, OverrideRecord, RuleRecord, TypeRecord, calendar_id, damaged, date,
-};
+use super::calendar::{LimitsRecord, OverrideRecord, RuleRecord, TypeRecord};
+use super::record::{calendar_id, damaged, date};
 use crate::store::StoreError;
 use bookd_core::change::Change;
 use bookd_core::ids::TypeNumber;
@@ -23,12 +22,12 @@ struct EarlierProfileRecord {
     rules: Vec<RuleRecord>,
     #[prost(message, repeated, tag = "5")]
     overrides: Vec<OverrideRecord>,
-    /// Of these dates there was no override.
+    /// The dates, in days, that had no override.
     #[prost(sint32, repeated, tag = "6")]
     without: Vec<i32>,
 }
 
-/// One earlier version: of the calendar itself, or of a type of it.
+/// An earlier version of a calendar or of one of its types.
 #[derive(Clone, PartialEq, Message)]
 struct EarlierRecord {
     #[prost(string, tag = "1")]
@@ -43,7 +42,7 @@ struct EarlierRecord {
     body: Option<TypeRecord>,
 }
 
-/// What one change replaced.
+/// The earlier versions that one change replaced.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ReplacedRecord {
     #[prost(message, repeated, tag = "1")]
@@ -51,7 +50,7 @@ pub(crate) struct ReplacedRecord {
 }
 
 impl ReplacedRecord {
-    /// None when nothing was replaced.
+    /// The record of a change; none when nothing was replaced.
     pub(crate) fn of(change: &Change) -> Option<Self> {
         let earlier: Vec<EarlierRecord> = Replaced::by(change)
             .iter()

@@ -10,9 +10,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::rows::{self, SELECTED, read, signed};
 use super::unsettled::Deletions;
 use super::{Known, Sqlite};
-use crate::store::codec::record::{
-    self, PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord, damaged, decode, in_row,
-};
+use crate::store::codec::calendar::{PeriodsRecord, ProfileRecord, TypeRecord};
+use crate::store::codec::record::{self, damaged, decode, in_row};
+use crate::store::codec::row::SubjectRecord;
 use crate::store::{RequestRecord, StoreError, ZoneLookup};
 use bookd_core::appointment::recurrence::OCCURRENCES_MAX;
 use bookd_core::appointment::{Appointment, EmailKey, Place};

@@ -15,7 +15,8 @@ use super::read::{
 };
 use super::segments::WantedEvents;
 use super::walk;
-use crate::store::codec::record::{self, ProfileRecord, decode};
+use crate::store::codec::calendar::ProfileRecord;
+use crate::store::codec::record::{self, decode};
 use crate::store::history::HistoryBuilder;
 use crate::store::{
     CalendarFilter, CalendarRow, ChangePage, HistoryPage, HistoryQuery, HistorySubject, ListPage,

@@ -11,9 +11,8 @@ use uuid::Uuid;
 
 use crate::store::codec::numbers;
 use crate::store::codec::place::PlacesRecord;
-use crate::store::codec::record::{
-    self, MetadataRecord, decode, ignored_bits, ignored_rules, in_row,
-};
+use crate::store::codec::record::{self, decode, ignored_bits, ignored_rules, in_row};
+use crate::store::codec::row::MetadataRecord;
 use crate::store::{Outline, StoreError};
 use bookd_core::appointment::{
     Appointment, Carried, Email, EmailKey, Image, Invitee, OccurrenceOf, Person,

@@ -17,9 +17,10 @@ use super::rows::{INSERT_APPOINTMENT, UPDATE_APPOINTMENT, UPDATE_IN_PLACE, signe
 use super::segments::Segments;
 use super::unsettled::{make_so, number_of};
 use super::{Known, Sqlite, store_error};
+use crate::store::codec::calendar::{PeriodsRecord, ProfileRecord, TypeRecord};
 use crate::store::codec::change::{ChangeRecord, write_event};
-use crate::store::codec::record::{PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord};
 use crate::store::codec::replaced::ReplacedRecord;
+use crate::store::codec::row::SubjectRecord;
 use crate::store::{CommitBatch, CommitError, RequestRecord, StoreError};
 use bookd_core::appointment::{Appointment, Place};
 use bookd_core::calendar::appointment_type::{AppointmentType, Stamps};

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bookd::clock::ManualClock;
-use bookd::engine::{Answer, Engine, Failure, RequestId, RunningEngine, Settings, Slices, Terms};
+use bookd::engine::{
+    Answer, DeletionSettings, Engine, Failure, RequestId, RunningEngine, Settings, SubmitOptions,
+};
 use bookd::layout::Layout;
 use bookd::store::Reader;
 use bookd::store::sqlite::Sqlite;
@@ -36,10 +38,10 @@ struct Served {
 }
 
 impl Served {
-    fn start(slices: Slices) -> Self {
+    fn start(deletion_settings: DeletionSettings) -> Self {
         let folder = TempDir::new().unwrap();
         let clock = ManualClock::new(MONDAY);
-        let (engine, running) = start(&folder, &clock, slices);
+        let (engine, running) = start(&folder, &clock, deletion_settings);
         Self {
             folder,
             clock,
@@ -49,11 +51,11 @@ impl Served {
     }
 
     async fn run(&self, command: Command) -> Result<Answer, Failure> {
-        self.engine.submit(command, Terms::default()).await
+        self.engine.submit(command, SubmitOptions::default()).await
     }
 
-    async fn with(slices: Slices) -> Self {
-        let served = Self::start(slices);
+    async fn with(deletion_settings: DeletionSettings) -> Self {
+        let served = Self::start(deletion_settings);
         for command in commands() {
             served.run(command).await.unwrap();
         }
@@ -79,20 +81,24 @@ impl Served {
     }
 }
 
-fn start(folder: &TempDir, clock: &ManualClock, slices: Slices) -> (Engine, RunningEngine) {
+fn start(
+    folder: &TempDir,
+    clock: &ManualClock,
+    deletion_settings: DeletionSettings,
+) -> (Engine, RunningEngine) {
     let store = Sqlite::open(&folder.path().join("bookd.db"), zones(), CODE_KEY).unwrap();
     let settings = Settings {
         layout: Layout::Inline,
         is_clock_confirmed: true,
-        slices,
+        deletion_settings,
         ..Settings::default()
     };
     Engine::start(Box::new(store), Arc::new(clock.clone()), settings).unwrap()
 }
 
-const TINY: Slices = Slices {
-    at_once: 0,
-    size: 1,
+const TINY: DeletionSettings = DeletionSettings {
+    direct_max: 0,
+    slice_size: 1,
 };
 
 /// The result of a future if it is ready.
@@ -107,7 +113,7 @@ fn poll<T>(future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
 async fn a_deletion_in_slices_and_one_at_once_show_the_same() {
     let (in_slices, at_once) = (
         Served::with(TINY).await,
-        Served::with(Slices::default()).await,
+        Served::with(DeletionSettings::default()).await,
     );
     assert_eq!(in_slices.seen().await, at_once.seen().await);
     let wrong = delete(Some(Etag::of(b"other", Revision(1))));
@@ -115,9 +121,9 @@ async fn a_deletion_in_slices_and_one_at_once_show_the_same() {
         hash: [1; 16],
         fingerprint: [2; 16],
     };
-    let named = || Terms {
+    let named = || SubmitOptions {
         request: Some(request),
-        ..Terms::default()
+        ..SubmitOptions::default()
     };
     for served in [&in_slices, &at_once] {
         let refused = served.run(wrong.clone()).await;

@@ -15,7 +15,7 @@ use std::task::{Context, Waker};
 use bookd::api::context::Api;
 use bookd::api::stack;
 use bookd::clock::SystemClock;
-use bookd::engine::{Engine, Settings, Stopped, Terms};
+use bookd::engine::{Engine, Settings, Stopped, SubmitOptions};
 use bookd::layout::Layout;
 use bookd::open_store::open_sqlite;
 use bookd::proto::v1 as pb;
@@ -332,7 +332,7 @@ async fn given_up_count_until_they_are_decided(
                 calendar: ada,
                 profile,
             },
-            Terms::default(),
+            SubmitOptions::default(),
         )
         .await
         .unwrap();

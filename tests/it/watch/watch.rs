@@ -385,7 +385,7 @@ async fn what_is_personal_is_told_as_it_is_now_wherever_the_change_is_read_from(
     };
     bookd.booking().update_appointment(removal).await.unwrap();
     change(&mut live).await;
-    let bookd::engine::Watched::Change { told, .. } = slow.next().await.unwrap() else {
+    let bookd::engine::Watched::Change { change: told, .. } = slow.next().await.unwrap() else {
         panic!("a change waits")
     };
     assert_eq!(told.entry.revision.0, 2);

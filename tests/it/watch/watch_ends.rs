@@ -184,7 +184,7 @@ async fn a_watcher_that_falls_too_far_behind_is_cut_with_what_it_was_told_last()
     let mut last = Revision(0);
     loop {
         match slow.next().await.unwrap() {
-            Watched::Change { told, .. } => last = told.entry.revision,
+            Watched::Change { change, .. } => last = change.entry.revision,
             Watched::Progress(revision) => break assert_eq!(revision, last),
         }
     }
