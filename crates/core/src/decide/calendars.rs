@@ -11,7 +11,7 @@ use crate::calendar::appointment_type::{AppointmentType, TYPES_MAX};
 use crate::calendar::availability::{Availability, OVERRIDES_MAX, Override, Rule};
 use crate::calendar::{BUSY_PERIODS_CALENDAR_MAX, BUSY_SOURCES_MAX, Calendar, Profile};
 use crate::change::{AppointmentEvent, Cause, Event};
-use crate::command::{Beforehand, ProfilePatch};
+use crate::command::{Beforehand, Command, ProfilePatch};
 use crate::deletion::cancelled_with_calendar;
 use crate::field_violation::FieldViolation;
 use crate::ids::{AppointmentKey, CalendarId, Etag, TypeId};
@@ -21,11 +21,61 @@ use crate::time::interval::{Interval, subtract};
 use crate::time::zone::Zone;
 
 impl<'a> At<'a> {
-    pub(super) fn create_calendar(
-        self,
-        id: &CalendarId,
-        profile: &Profile,
-    ) -> Result<Decision, Refusal> {
+    /// Decides a command about a calendar and its settings.
+    pub(super) fn change_calendar(self, command: &Command) -> Result<Decision, Refusal> {
+        match command {
+            Command::CreateCalendar { calendar, profile } => {
+                self.create_calendar(calendar, profile)
+            }
+            Command::UpdateCalendar {
+                calendar,
+                patch,
+                etag,
+            } => self.update_calendar(calendar, patch, *etag),
+            Command::DeleteCalendar {
+                calendar,
+                force,
+                etag,
+                beforehand,
+            } => self.delete_calendar(calendar, *force, *etag, beforehand.as_deref()),
+            Command::PutAppointmentType {
+                calendar,
+                appointment_type,
+                etag,
+            } => self.put_type(calendar, appointment_type, *etag),
+            Command::DeleteAppointmentType {
+                calendar,
+                type_id,
+                etag,
+            } => self.delete_type(calendar, type_id, *etag),
+            Command::SetAvailability {
+                calendar,
+                zone,
+                utc,
+                rules,
+                etag,
+            } => self.set_availability(calendar, zone.as_ref(), utc, rules, *etag),
+            Command::PutOverrides {
+                calendar,
+                overrides,
+                etag,
+            } => self.put_overrides(calendar, overrides, *etag),
+            Command::DeleteOverrides {
+                calendar,
+                dates,
+                etag,
+            } => self.delete_overrides(calendar, dates, *etag),
+            Command::PutBusy {
+                calendar,
+                source,
+                range,
+                periods,
+            } => self.put_busy(calendar, source, *range, periods),
+            _ => unreachable!("`decide` passes commands about calendars alone"),
+        }
+    }
+
+    fn create_calendar(self, id: &CalendarId, profile: &Profile) -> Result<Decision, Refusal> {
         if self.state.calendars.contains_key(id) {
             return Err(Refusal::CalendarExists(id.clone()));
         }
@@ -68,7 +118,7 @@ impl<'a> At<'a> {
         Ok(calendar)
     }
 
-    pub(super) fn update_calendar(
+    fn update_calendar(
         self,
         id: &CalendarId,
         patch: &ProfilePatch,
@@ -97,7 +147,7 @@ impl<'a> At<'a> {
         ))
     }
 
-    pub(super) fn delete_calendar(
+    fn delete_calendar(
         self,
         id: &CalendarId,
         force: bool,
@@ -174,7 +224,7 @@ impl<'a> At<'a> {
         })
     }
 
-    pub(super) fn put_type(
+    fn put_type(
         self,
         id: &CalendarId,
         wanted: &AppointmentType,
@@ -217,7 +267,7 @@ impl<'a> At<'a> {
         Ok(decision)
     }
 
-    pub(super) fn delete_type(
+    fn delete_type(
         self,
         id: &CalendarId,
         type_id: &TypeId,
@@ -245,7 +295,7 @@ impl<'a> At<'a> {
         ))
     }
 
-    pub(super) fn set_availability(
+    fn set_availability(
         self,
         id: &CalendarId,
         zone: Option<&Arc<Zone>>,
@@ -281,7 +331,7 @@ impl<'a> At<'a> {
         ))
     }
 
-    pub(super) fn put_overrides(
+    fn put_overrides(
         self,
         id: &CalendarId,
         overrides: &BTreeMap<LocalDate, Override>,
@@ -308,7 +358,7 @@ impl<'a> At<'a> {
         ))
     }
 
-    pub(super) fn delete_overrides(
+    fn delete_overrides(
         self,
         id: &CalendarId,
         dates: &BTreeSet<LocalDate>,
@@ -327,7 +377,7 @@ impl<'a> At<'a> {
         ))
     }
 
-    pub(super) fn put_busy(
+    fn put_busy(
         self,
         id: &CalendarId,
         source: &str,

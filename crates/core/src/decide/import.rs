@@ -6,10 +6,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::claiming::{places, resolve};
+use super::assignment::places;
+use super::start_time::resolve;
 use super::{At, Decision, Outcome};
 use crate::appointment::{Appointment, AppointmentState, IgnoredRules, Image, OccurrenceOf};
-use crate::calendar::appointment_type::{AppointmentType, CAPACITY_MAX};
+use crate::calendar::appointment_type::{AppointmentType, CAPACITY_MAX, Stamps};
 use crate::calendar::{Busy, Calendar};
 use crate::change::{AppointmentEvent, Cause, Event};
 use crate::command::{ImportedAppointment, ImportedCalendar};
@@ -19,6 +20,7 @@ use crate::refusal::Refusal;
 use crate::slots::rules::{Ask, join, race_violations};
 use crate::slots::violation::ViolationCode;
 use crate::state::State;
+use crate::time::zone::Zone;
 use crate::time::{Instant, Minutes};
 
 /// After so much that is wrong the rest of an import is not looked at.
@@ -84,60 +86,16 @@ impl At<'_> {
         })
     }
 
+    /// The events that make a calendar as the import describes it.
     fn imported_calendar(self, imported: &ImportedCalendar) -> Vec<Event> {
         let stamps = self.stamps();
-        let mut types = imported.types.clone();
-        let is_default = |id: &TypeId| *id == TypeId::default_type();
-        if !types.iter().any(|it| is_default(&it.id))
-            && !imported.deleted_types.iter().any(|(id, _)| is_default(id))
-        {
-            types.push(AppointmentType::default_type(stamps));
-        }
-        // Those that are deleted come to be as well, and are deleted at once: of what nobody knows no more than the name
-        // stays.
-        let of_deleted = |(id, last): &(TypeId, Option<AppointmentType>)| {
-            let unknown = || AppointmentType {
-                id: id.clone(),
-                ..AppointmentType::default_type(stamps)
-            };
-            last.clone().unwrap_or_else(unknown)
-        };
-        let first_deleted = types.len();
-        types.extend(imported.deleted_types.iter().map(of_deleted));
-        let numbered = types
-            .into_iter()
-            .enumerate()
-            .map(|(index, appointment_type)| {
-                let number = TypeNumber(
-                    u16::try_from(index).expect("an import has at most TYPES_MAX types a calendar"),
-                );
-                Arc::new(AppointmentType {
-                    number,
-                    stamps,
-                    ..appointment_type
-                })
-            });
-        let numbered: Vec<_> = numbered.collect();
         let calendar = imported.calendar.clone();
-        let profile = Arc::new(imported.profile.clone());
-        let gone = numbered[first_deleted..]
-            .iter()
-            .zip(&imported.deleted_types);
-        let delete =
-            |(it, (type_id, last)): (&Arc<AppointmentType>, &(TypeId, Option<AppointmentType>))| {
-                let last = last.as_ref().map(|_| Arc::clone(it));
-                Event::TypeDeleted {
-                    calendar: calendar.clone(),
-                    type_id: type_id.clone(),
-                    last,
-                }
-            };
-        let deleted: Vec<_> = gone.map(delete).collect();
+        let (types, deleted) = imported_types(imported, stamps);
         let created = Event::CalendarCreated {
             calendar: calendar.clone(),
-            profile,
+            profile: Arc::new(imported.profile.clone()),
             stamps,
-            types: numbered,
+            types,
         };
         let busy = Arc::new(Busy::new(imported.busy.iter().cloned()));
         let sources: Vec<String> = busy
@@ -171,13 +129,7 @@ impl At<'_> {
         }
         let found = found(scratch, calendar, imported)?;
         let (first, first_type) = found.first().expect("the calendar it stands under");
-        let start = resolve(&imported.start, first.zone()).map_err(|refusal| match refusal {
-            Refusal::FieldInvalid(found) => found
-                .into_iter()
-                .flat_map(|it| wrong(imported, &format!(".{}", it.field), it.description))
-                .collect(),
-            other => wrong(imported, ".start_time", format!("{other:?}")),
-        })?;
+        let start = imported_start(imported, first.zone())?;
         let duration = imported.duration.unwrap_or(first_type.duration);
         let is_pending = imported.state == AppointmentState::Pending && start > self.now;
         let is_over = imported.state == AppointmentState::Pending && !is_pending;
@@ -254,6 +206,64 @@ impl At<'_> {
         join(&mut asks);
         asks
     }
+}
+
+/// The types of a calendar, numbered, and the events that delete some of them again. A deleted type is created as well, so
+/// that its appointments keep its number; where its last definition is not known, it is one of its name alone.
+fn imported_types(
+    imported: &ImportedCalendar,
+    stamps: Stamps,
+) -> (Vec<Arc<AppointmentType>>, Vec<Event>) {
+    let mut types = imported.types.clone();
+    let is_default = |id: &TypeId| *id == TypeId::default_type();
+    if !types.iter().any(|it| is_default(&it.id))
+        && !imported.deleted_types.iter().any(|(id, _)| is_default(id))
+    {
+        types.push(AppointmentType::default_type(stamps));
+    }
+    let first_deleted = types.len();
+    types.extend(imported.deleted_types.iter().map(|(id, last)| {
+        let unknown = || AppointmentType {
+            id: id.clone(),
+            ..AppointmentType::default_type(stamps)
+        };
+        last.clone().unwrap_or_else(unknown)
+    }));
+    let numbered = types
+        .into_iter()
+        .enumerate()
+        .map(|(index, appointment_type)| {
+            let number = TypeNumber(
+                u16::try_from(index).expect("an import has at most TYPES_MAX types a calendar"),
+            );
+            Arc::new(AppointmentType {
+                number,
+                stamps,
+                ..appointment_type
+            })
+        });
+    let numbered: Vec<_> = numbered.collect();
+    let deleted = numbered[first_deleted..]
+        .iter()
+        .zip(&imported.deleted_types)
+        .map(|(numbered, (type_id, last))| Event::TypeDeleted {
+            calendar: imported.calendar.clone(),
+            type_id: type_id.clone(),
+            last: last.as_ref().map(|_| Arc::clone(numbered)),
+        })
+        .collect();
+    (numbered, deleted)
+}
+
+/// The instant at which an imported appointment starts, by the zone of its first calendar.
+fn imported_start(imported: &ImportedAppointment, zone: &Zone) -> Result<Instant, Violations> {
+    resolve(&imported.start, zone).map_err(|refusal| match refusal {
+        Refusal::FieldInvalid(found) => found
+            .into_iter()
+            .flat_map(|it| wrong(imported, &format!(".{}", it.field), it.description))
+            .collect(),
+        other => wrong(imported, ".start_time", format!("{other:?}")),
+    })
 }
 
 /// Why the time of an imported appointment cannot be had on one of its calendars.

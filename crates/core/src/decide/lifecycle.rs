@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use super::calendars::invalid;
-use super::claiming::{differences, resolve};
+use super::claiming::differences;
+use super::start_time::resolve;
 use super::{At, Decision};
 use crate::appointment::person::METADATA_KEYS_MAX;
 use crate::appointment::{

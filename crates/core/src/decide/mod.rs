@@ -3,6 +3,7 @@
 //! The order in which things are asked is fixed: existence, id exists, etag, state and cut-offs, rules, races.
 //! No events means: it is so already; that is OK and spends no revision.
 
+mod assignment;
 mod calendars;
 mod claiming;
 mod clock_reset;
@@ -12,14 +13,15 @@ mod needs;
 mod outside_open_time;
 mod redaction;
 mod series;
+mod start_time;
 
-pub use claiming::resolve;
 pub use clock_reset::reset_clock;
 pub use import::IMPORT_VIOLATIONS_MAX;
 pub use lifecycle::{HOLD_LIFE_MAX, HOLD_SECONDS_MAX};
 pub use outside_open_time::{Hours, OUTSIDE_MAX};
 pub use redaction::REDACTED_MAX;
 pub use series::{SERIES_CLAIMS_MAX, SERIES_TEXT_BYTES_MAX};
+pub use start_time::resolve;
 
 use std::sync::Arc;
 
@@ -127,51 +129,15 @@ impl Decision {
 pub fn decide(state: &State, command: &Command, now: Instant) -> Result<Decision, Refusal> {
     let at = At { state, now };
     match command {
-        Command::CreateCalendar { calendar, profile } => at.create_calendar(calendar, profile),
-        Command::UpdateCalendar {
-            calendar,
-            patch,
-            etag,
-        } => at.update_calendar(calendar, patch, *etag),
-        Command::DeleteCalendar {
-            calendar,
-            force,
-            etag,
-            beforehand,
-        } => at.delete_calendar(calendar, *force, *etag, beforehand.as_deref()),
-        Command::PutAppointmentType {
-            calendar,
-            appointment_type,
-            etag,
-        } => at.put_type(calendar, appointment_type, *etag),
-        Command::DeleteAppointmentType {
-            calendar,
-            type_id,
-            etag,
-        } => at.delete_type(calendar, type_id, *etag),
-        Command::SetAvailability {
-            calendar,
-            zone,
-            utc,
-            rules,
-            etag,
-        } => at.set_availability(calendar, zone.as_ref(), utc, rules, *etag),
-        Command::PutOverrides {
-            calendar,
-            overrides,
-            etag,
-        } => at.put_overrides(calendar, overrides, *etag),
-        Command::DeleteOverrides {
-            calendar,
-            dates,
-            etag,
-        } => at.delete_overrides(calendar, dates, *etag),
-        Command::PutBusy {
-            calendar,
-            source,
-            range,
-            periods,
-        } => at.put_busy(calendar, source, *range, periods),
+        Command::CreateCalendar { .. }
+        | Command::UpdateCalendar { .. }
+        | Command::DeleteCalendar { .. }
+        | Command::PutAppointmentType { .. }
+        | Command::DeleteAppointmentType { .. }
+        | Command::SetAvailability { .. }
+        | Command::PutOverrides { .. }
+        | Command::DeleteOverrides { .. }
+        | Command::PutBusy { .. } => at.change_calendar(command),
         Command::Book(booking) => at.book(booking),
         Command::Hold { booking, ttl } => at.hold(booking, *ttl),
         Command::Reschedule(to) => at.reschedule(to),

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
+use super::assignment::Alternatives;
 use super::calendars::invalid;
-use super::claiming::Alternatives;
 use super::{At, Decision, Outcome};
 use crate::appointment::recurrence::{OccurrenceTime, expand};
 use crate::appointment::series::{Occurrence, SeriesReport};

@@ -10,12 +10,10 @@ use crate::calendar::limits::{LimitCache, limits_on};
 use crate::calendar::open_time::{OpenTime, Stretch};
 use crate::ids::AppointmentKey;
 use crate::slots::blocked_starts::{Blocked, BlockedStarts, ClaimFilter, Sessions};
-use crate::slots::rules::{
-    bookable, is_duration_allowed, is_race_lost, seats as taken_seats, seats_remaining,
-};
+use crate::slots::rules::{is_race_lost, seats as taken_seats, seats_remaining};
 use crate::slots::search::{Search, Slot};
 use crate::time::interval::Interval;
-use crate::time::{DAY, Instant, LocalDate, MINUTE, Minutes};
+use crate::time::{Instant, LocalDate, MINUTE, Minutes};
 
 /// The starts from the one that was asked about up to `end`, all alike, but that the grid is not considered.
 #[derive(Clone, Copy)]
@@ -90,7 +88,7 @@ impl<'a> Cursor<'a> {
             duration,
             ..
         } = *search;
-        let (starts, last_date) = starts(search);
+        let (starts, last_date) = search.starts();
         let claim_filter = ClaimFilter {
             now: search.now,
             ignore: search.ignore,
@@ -415,36 +413,6 @@ fn next_from(start: i64, at: i64, step: i64) -> i64 {
         start += step;
     }
     start
-}
-
-/// In which starts are looked for at all, and the last local date; empty where a rule forbids every start.
-fn starts(search: &Search<'_>) -> (Interval, LocalDate) {
-    let Search {
-        calendar,
-        appointment_type,
-        duration,
-        range,
-        now,
-        present_duration,
-        ignored_rules,
-        ..
-    } = *search;
-    let bookable = bookable(calendar, appointment_type, now, ignored_rules);
-    let start = range
-        .start
-        .max(bookable.earliest)
-        .max(now)
-        .max(Claim::START_MIN);
-    // No clock is further than 26 hours from UTC; which instants have the last date is judged where dates are known.
-    let horizon =
-        Instant::from_seconds(bookable.last_date.plus(1).midnight().seconds()).plus(2 * DAY);
-    let end = range.end.min(horizon).min(Claim::START_END);
-    let is_possible = !calendar.profile.paused
-        && is_duration_allowed(appointment_type, duration, present_duration);
-    (
-        Interval::new(start, if is_possible { end } else { start }),
-        bookable.last_date,
-    )
 }
 
 /// Open time beside the questions.

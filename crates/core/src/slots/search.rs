@@ -3,10 +3,11 @@
 use crate::appointment::IgnoredRules;
 use crate::calendar::Calendar;
 use crate::calendar::appointment_type::AppointmentType;
+use crate::calendar::claims::Claim;
 use crate::ids::AppointmentKey;
-use crate::slots::rules::{Ask, session_here};
+use crate::slots::rules::{Ask, bookable, is_duration_allowed, session_here};
 use crate::time::interval::Interval;
-use crate::time::{Instant, Minutes};
+use crate::time::{DAY, Instant, LocalDate, Minutes};
 
 /// What to look for, where.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +70,38 @@ impl<'a> Search<'a> {
             is_grid_judged: true,
             session: None,
         }
+    }
+
+    /// The range in which the starts of slots lie, and the last local date of one; an empty range where a rule forbids
+    /// every start.
+    pub(crate) fn starts(&self) -> (Interval, LocalDate) {
+        let Self {
+            calendar,
+            appointment_type,
+            duration,
+            range,
+            now,
+            present_duration,
+            ignored_rules,
+            ..
+        } = *self;
+        let bookable = bookable(calendar, appointment_type, now, ignored_rules);
+        let start = range
+            .start
+            .max(bookable.earliest)
+            .max(now)
+            .max(Claim::START_MIN);
+        // No clock is further than 26 hours from UTC. Which instants have the last date is judged by the cursor, which
+        // knows the date of each stretch of open time.
+        let horizon =
+            Instant::from_seconds(bookable.last_date.plus(1).midnight().seconds()).plus(2 * DAY);
+        let end = range.end.min(horizon).min(Claim::START_END);
+        let is_possible = !calendar.profile.paused
+            && is_duration_allowed(appointment_type, duration, present_duration);
+        (
+            Interval::new(start, if is_possible { end } else { start }),
+            bookable.last_date,
+        )
     }
 }
 
