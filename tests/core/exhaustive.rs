@@ -12,7 +12,7 @@ use bookd_core::command::{Booking, Command};
 use bookd_core::ids::{AppointmentId, CalendarId, TypeId};
 use bookd_core::time::{Instant, MINUTE, Seconds};
 
-use crate::model::{Pair, booking, grace, move_to};
+use crate::pair::{Action, Pair, booking, move_to};
 use crate::reference::{Outcome, Wish};
 use crate::world::{calendar, instant, minutes, rule, zone};
 
@@ -73,8 +73,6 @@ fn wish(slot: i64) -> Wish {
 /// Tries it on both sides, and sees to it that they agree.
 fn try_it(pair: &mut Pair, what: Try) -> Outcome {
     let new = pair.reference.kept.len() as u128 + 1;
-    let appointment = |id| AppointmentId(uuid::Uuid::from_u128(id));
-    let (etag, reason) = (None, String::new());
     let ttl = Seconds::new(TTL).unwrap();
     let (command, expected) = match what {
         Try::Book(slot) => (
@@ -91,51 +89,19 @@ fn try_it(pair: &mut Pair, what: Try) -> Outcome {
                 pair.reference.claim(new, &wish(slot), Some(ttl)),
             )
         }
-        Try::Confirm(id) => {
-            let command = Command::Confirm {
-                appointment: appointment(id),
-                invitee: Some(grace()),
-                etag,
-            };
-            (command, pair.reference.confirm(id, true))
-        }
-        Try::Release(id) => (
-            Command::ReleaseHold {
-                appointment: appointment(id),
-                etag,
-            },
-            pair.reference.release(id),
-        ),
-        Try::Approve(id) => (
-            Command::Approve {
-                appointment: appointment(id),
-                etag,
-            },
-            pair.reference.approve(id),
-        ),
-        Try::Decline(id) => (
-            Command::Decline {
-                appointment: appointment(id),
-                reason,
-                etag,
-            },
-            pair.reference.decline(id),
-        ),
-        Try::Cancel(id) => (
-            Command::Cancel {
-                appointment: appointment(id),
-                reason,
-                etag,
-            },
-            pair.reference.cancel(id),
-        ),
+        Try::Confirm(id) => pair.act(id, Action::Confirm { brings_name: true }),
+        Try::Release(id) => pair.act(id, Action::Release),
+        Try::Approve(id) => pair.act(id, Action::Approve),
+        Try::Decline(id) => pair.act(id, Action::Decline),
+        Try::Cancel(id) => pair.act(id, Action::Cancel),
         Try::Move(id, slot) => {
             let to = Wish {
                 calendars: Vec::new(),
                 ..wish(slot)
             };
+            let appointment = AppointmentId(uuid::Uuid::from_u128(id));
             (
-                Command::Reschedule(move_to(appointment(id), &to)),
+                Command::Reschedule(move_to(appointment, &to)),
                 pair.reference.reschedule(id, &to),
             )
         }

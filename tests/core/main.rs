@@ -20,8 +20,10 @@ mod exhaustive;
 mod import;
 mod imports;
 mod index;
+mod invariants;
 mod model;
 mod outside;
+mod pair;
 mod random;
 mod reference;
 mod series;
@@ -29,6 +31,7 @@ mod several;
 mod slots;
 mod steps;
 mod tidy;
+mod transitions;
 mod world;
 mod zone;
 /// The reader of the tz database stands above the core. It is compiled here once more, so that these tests need nothing

@@ -1,6 +1,6 @@
 //! What lies outside open time after a change of hours is what the definition says, appointment by appointment.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bookd_core::appointment::AppointmentState;
@@ -83,91 +83,101 @@ struct Hours {
     zone: Arc<Zone>,
 }
 
-/// Every command that answers what lies outside, with the calendar as it leaves it, and whose appointments it names.
-fn changes(question: &Question, hours: &Hours) -> Vec<(Command, Calendar, Option<TypeNumber>)> {
+/// A command, the calendar as it leaves it, and the type whose appointments it names; none = those of all types.
+type Changed = (Command, Calendar, Option<TypeNumber>);
+
+/// Every command that answers which appointments lie outside open time.
+fn changes(question: &Question, hours: &Hours) -> Vec<Changed> {
     let calendar = &question.calendar;
-    let (id, utc) = (calendar.id.clone(), zone("UTC"));
-    let Availability { rules, overrides } = calendar.profile.availability.clone();
-    let profiled = |change: &dyn Fn(&mut Profile)| {
-        let mut changed = calendar.clone();
-        change(Arc::make_mut(&mut changed.profile));
-        changed
-    };
-    let set = |zone: Option<Arc<Zone>>, rules: &[Rule]| Command::SetAvailability {
-        calendar: id.clone(),
-        zone,
-        utc: utc.clone(),
+    [
+        changes_of_rules(calendar, hours),
+        changes_of_overrides(calendar, hours),
+        changes_of_profile(calendar, hours),
+        changes_of_type(question, hours),
+    ]
+    .concat()
+}
+
+/// The calendar with another profile.
+fn profiled(calendar: &Calendar, change: impl FnOnce(&mut Profile)) -> Calendar {
+    let mut changed = calendar.clone();
+    change(Arc::make_mut(&mut changed.profile));
+    changed
+}
+
+fn changes_of_rules(calendar: &Calendar, hours: &Hours) -> Vec<Changed> {
+    let (rules, zone) = (&calendar.profile.availability.rules, &hours.zone);
+    let set = |zone: Option<&Arc<Zone>>, rules: &[Rule]| Command::SetAvailability {
+        calendar: calendar.id.clone(),
+        zone: zone.cloned(),
+        utc: crate::world::zone("UTC"),
         rules: rules.to_vec(),
         etag: None,
     };
+    let with_rules = profiled(calendar, |it| {
+        it.availability.rules.clone_from(&hours.rules)
+    });
+    let with_zone = profiled(calendar, |it| it.zone = zone.clone());
+    vec![
+        (set(None, rules), calendar.clone(), None),
+        (set(None, &hours.rules), with_rules, None),
+        (set(Some(zone), rules), with_zone, None),
+    ]
+}
+
+fn changes_of_overrides(calendar: &Calendar, hours: &Hours) -> Vec<Changed> {
+    let put = Command::PutOverrides {
+        calendar: calendar.id.clone(),
+        overrides: hours.overrides.clone(),
+        etag: None,
+    };
+    let more = profiled(calendar, |it| {
+        it.availability.overrides.extend(hours.overrides.clone())
+    });
+    let overrides = &calendar.profile.availability.overrides;
+    let delete = Command::DeleteOverrides {
+        calendar: calendar.id.clone(),
+        dates: overrides.keys().copied().collect(),
+        etag: None,
+    };
+    let none = profiled(calendar, |it| it.availability.overrides.clear());
+    vec![(put, more, None), (delete, none, None)]
+}
+
+fn changes_of_profile(calendar: &Calendar, hours: &Hours) -> Vec<Changed> {
     let update = |patch: ProfilePatch| Command::UpdateCalendar {
-        calendar: id.clone(),
+        calendar: calendar.id.clone(),
         patch,
         etag: None,
     };
-    let put = |appointment_type: &AppointmentType| {
-        let mut changed = calendar.clone();
+    let zone = ProfilePatch {
+        zone: Some(hours.zone.clone()),
+        ..ProfilePatch::default()
+    };
+    let with_zone = profiled(calendar, |it| it.zone = hours.zone.clone());
+    vec![
+        (update(ProfilePatch::default()), calendar.clone(), None),
+        (update(zone), with_zone, None),
+    ]
+}
+
+fn changes_of_type(question: &Question, hours: &Hours) -> Vec<Changed> {
+    let of_type = question.appointment_type();
+    let put = |rules: &[Rule]| {
+        let appointment_type = AppointmentType {
+            rules: rules.to_vec(),
+            ..of_type.clone()
+        };
+        let mut changed = question.calendar.clone();
         Arc::make_mut(&mut changed.types).put(Arc::new(appointment_type.clone()));
-        let (number, appointment_type) = (appointment_type.number, appointment_type.clone());
         let command = Command::PutAppointmentType {
-            calendar: id.clone(),
+            calendar: changed.id.clone(),
             appointment_type,
             etag: None,
         };
-        (command, changed, Some(number))
+        (command, changed, Some(of_type.number))
     };
-    let of_type = question.appointment_type();
-    let zone = &hours.zone;
-    let dates: BTreeSet<LocalDate> = overrides.keys().copied().collect();
-    vec![
-        (set(None, &rules), calendar.clone(), None),
-        (
-            set(None, &hours.rules),
-            profiled(&|it| it.availability.rules.clone_from(&hours.rules)),
-            None,
-        ),
-        (
-            set(Some(zone.clone()), &rules),
-            profiled(&|it| it.zone = zone.clone()),
-            None,
-        ),
-        (
-            Command::PutOverrides {
-                calendar: id.clone(),
-                overrides: hours.overrides.clone(),
-                etag: None,
-            },
-            profiled(&|it| it.availability.overrides.extend(hours.overrides.clone())),
-            None,
-        ),
-        (
-            Command::DeleteOverrides {
-                calendar: id.clone(),
-                dates,
-                etag: None,
-            },
-            profiled(&|it| it.availability.overrides.clear()),
-            None,
-        ),
-        (update(ProfilePatch::default()), calendar.clone(), None),
-        (
-            update(ProfilePatch {
-                zone: Some(zone.clone()),
-                ..ProfilePatch::default()
-            }),
-            profiled(&|it| it.zone = zone.clone()),
-            None,
-        ),
-        put(of_type),
-        put(&AppointmentType {
-            rules: hours.rules.clone(),
-            ..of_type.clone()
-        }),
-        put(&AppointmentType {
-            rules: Vec::new(),
-            ..of_type.clone()
-        }),
-    ]
+    vec![put(&of_type.rules), put(&hours.rules), put(&[])]
 }
 
 /// What a command leaves outside of the hours.
