@@ -1,7 +1,7 @@
 //! Which of the asked calendars take a time: all of them, or the least loaded of those that can.
 //!
-//! All calendars are asked at one moment, each the predicate of `slots/rules.rs`, and all or none of the chosen are
-//! taken.
+//! All calendars are asked at one moment, each by the predicate of `slots/rules.rs`; all of the
+//! chosen ones are taken, or none.
 
 use std::sync::Arc;
 
@@ -23,50 +23,54 @@ use crate::slots::violation::{SlotRefusal, Violation};
 use crate::time::interval::Interval;
 use crate::time::{Instant, Minutes};
 
-/// A calendar with its own type of the id that is booked.
+/// A calendar, and its own definition of the appointment type that is booked.
 #[derive(Clone, Copy)]
 pub(super) struct Offer<'a> {
     pub(super) calendar: &'a Arc<Calendar>,
     pub(super) appointment_type: &'a Arc<AppointmentType>,
 }
 
-/// What is asked of each calendar: a time, and what stays allowed or does not count in a move.
+/// The time that each calendar is asked for, and the exceptions for the appointment that is being
+/// moved.
 pub(super) struct WantedTime {
     pub(super) start: Instant,
-    /// None = each calendar's default.
+    /// The duration; none = the default of each calendar's type.
     pub(super) duration: Option<Minutes>,
+    /// The appointment that is being moved: its own time counts as free.
     pub(super) ignore: Option<AppointmentKey>,
+    /// The duration of the moved appointment, which stays allowed.
     pub(super) present_duration: Option<Minutes>,
     pub(super) ignored_rules: IgnoredRules,
     pub(super) alternatives: Alternatives,
 }
 
-/// Whether a refusal comes with the nearest slots.
+/// When the nearest slots of a refusal are searched.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alternatives {
-    /// They are looked for at once.
+    /// With the refusal.
     Now,
-    /// They are looked for once the rest of a series has its time.
+    /// After the other occurrences of a series have their time.
     Later,
 }
 
-/// The calendars that take the claim, and what they take.
+/// The calendars that take a claim, and the time that it takes of each.
 pub(super) struct Taken<'a> {
     pub(super) offers: Vec<Offer<'a>>,
     pub(super) places: Vec<Place>,
-    /// The session that is joined; none where the claim is the first seat of its own.
+    /// The session that the claim joins; none where it is the first seat of a new one.
     pub(super) session: Option<Session>,
+    /// Under ANY, how the calendar was chosen.
     pub(super) candidates: Vec<Candidate>,
 }
 
 impl<'a> At<'a> {
-    /// The calendars of a booking, and when it begins.
+    /// The calendars of a booking, and the instant at which it starts.
     pub(super) fn offered(
         self,
         booking: &Booking,
         type_id: &TypeId,
     ) -> Result<(Vec<Offer<'a>>, Instant), Refusal> {
-        let offers = self.offers(&booking.calendars, type_id)?;
+        let offers = self.offers(&booking.calendars, type_id, None)?;
         let first = offers
             .first()
             .ok_or_else(|| invalid("calendar_id", "name at least one calendar"))?;
@@ -79,13 +83,9 @@ impl<'a> At<'a> {
         Ok((offers, start))
     }
 
-    /// The calendars by name, each with its own type of that id.
-    fn offers(self, calendars: &[CalendarId], type_id: &TypeId) -> Result<Vec<Offer<'a>>, Refusal> {
-        self.offers_to_move(calendars, type_id, None)
-    }
-
-    /// The same, where an appointment is given for moving that.
-    pub(super) fn offers_to_move(
+    /// The calendars by id, each with its own type of `type_id`, for a new appointment or to move
+    /// one.
+    pub(super) fn offers(
         self,
         calendars: &[CalendarId],
         type_id: &TypeId,
@@ -101,7 +101,8 @@ impl<'a> At<'a> {
                     .ok_or_else(not_found)?,
             })
         };
-        // All calendars come before any type; of one alone there is nothing to remember.
+        // A calendar that is not found is refused before a type that is not found. One calendar
+        // alone needs no list.
         if let [only] = calendars {
             return Ok(vec![offer(self.calendar(only)?)?]);
         }
@@ -112,6 +113,8 @@ impl<'a> At<'a> {
         calendars.into_iter().map(offer).collect()
     }
 
+    /// The calendars that take the wanted time, by the assignment; or the refusal with all that is
+    /// in the way.
     pub(super) fn take(
         self,
         offers: Vec<Offer<'a>>,
@@ -122,7 +125,7 @@ impl<'a> At<'a> {
         let here = Interval::new(wanted.start, wanted.start);
         let searches = offers.iter().map(|offer| self.search(offer, wanted, here));
         let asks = asks(searches, assignment, wanted.start);
-        let mut answers = in_the_way(&asks);
+        let mut answers = violations_of_each(&asks);
         let session = asks.first().and_then(|ask| ask.session);
         if !is_any && answers.is_empty() {
             return Ok(Taken {
@@ -147,7 +150,8 @@ impl<'a> At<'a> {
         Err(self.refused(&offers, answers, is_any, wanted))
     }
 
-    /// The least loaded of the calendars that could take it, then the first by id.
+    /// The least loaded of the free calendars, of several the first by id; and how each calendar
+    /// fared.
     fn choose(
         self,
         offers: &[Offer<'_>],
@@ -162,7 +166,7 @@ impl<'a> At<'a> {
         let chosen = (0..offers.len())
             .filter(is_free)
             .min_by_key(|index| (loads[*index], offers[*index].calendar.id.as_str()))
-            .expect("one of them is free");
+            .expect("one of the calendars is free");
         let candidates = offers.iter().zip(&loads).zip(answers).enumerate();
         let candidates = candidates.map(|(index, ((offer, load), violations))| {
             let codes: Vec<&str> = violations
@@ -186,7 +190,7 @@ impl<'a> At<'a> {
         (chosen, candidates.collect())
     }
 
-    /// Active appointments that start on the local date of the slot, the moved one not counted.
+    /// How many active appointments start on the local date of the slot, the moved one not counted.
     fn load(self, calendar: &Calendar, wanted: &WantedTime) -> u32 {
         let zone = calendar.zone();
         let date = zone.wall(wanted.start).date();
@@ -213,6 +217,7 @@ impl<'a> At<'a> {
         }
     }
 
+    /// The refusal of a time that the calendars do not take.
     fn refused(
         self,
         offers: &[Offer<'_>],
@@ -223,14 +228,17 @@ impl<'a> At<'a> {
         let is_race = |violations: &Vec<Violation>| {
             violations.iter().all(|violation| !violation.code.is_rule())
         };
-        // Of ANY, one calendar that is merely taken makes it a lost race: it would be bookable but for the others.
+        // Under ANY one calendar that is only taken makes the refusal a lost race: without the
+        // other bookings the time could be booked.
         let is_race_lost = is_any && answers.iter().any(is_race);
         let violations = answers
             .into_iter()
             .filter(|violations| !is_race_lost || is_race(violations))
             .flatten()
             .collect();
-        let first = offers.first().expect("a refusal is some calendar's");
+        let first = offers
+            .first()
+            .expect("a refusal is of at least one calendar");
         let slot = Interval::new(
             wanted.start,
             wanted.start.plus(wanted.duration_on(first).seconds()),
@@ -255,6 +263,7 @@ impl<'a> At<'a> {
         Refusal::Slot(Box::new(refusal))
     }
 
+    /// The last slot offered before the wanted start, and the first after it.
     pub(super) fn nearest(
         self,
         offers: &[Offer<'_>],
@@ -270,8 +279,8 @@ impl<'a> At<'a> {
     }
 }
 
-/// What is in the way of each; nothing at all where nothing is in the way of any, as most times.
-fn in_the_way(asks: &[Ask<'_>]) -> Vec<Vec<Violation>> {
+/// The violations of each question; an empty list where no question has any, as in most cases.
+fn violations_of_each(asks: &[Ask<'_>]) -> Vec<Vec<Violation>> {
     let mut answers = Vec::new();
     for (index, ask) in asks.iter().enumerate() {
         let found = rules::violations(ask);
@@ -284,7 +293,7 @@ fn in_the_way(asks: &[Ask<'_>]) -> Vec<Vec<Violation>> {
     answers
 }
 
-/// What a claim takes of the calendars that are asked, each for a need of its own.
+/// The places of a claim, one for each question and need.
 pub(super) fn places(asks: &[Ask<'_>]) -> Vec<Place> {
     let place = |(ask, need): (&Ask<'_>, u16)| {
         let (before, after) = rules::buffers(ask);
@@ -324,12 +333,13 @@ impl WantedTime {
         }
     }
 
+    /// The wanted duration, or the default of the calendar's type.
     pub(super) fn duration_on(&self, offer: &Offer<'_>) -> Minutes {
         self.duration.unwrap_or(offer.appointment_type.duration)
     }
 }
 
-/// Under ALL the calendars take part for one duration: where none is asked for, their defaults must agree.
+/// Refuses a booking under ALL without a duration whose calendars have different default durations.
 fn expect_one_duration(booking: &Booking, offers: &[Offer<'_>]) -> Result<(), Refusal> {
     let is_each_its_own = booking.duration.is_some() || booking.assignment == Assignment::Any;
     let durations = offers.iter().map(|offer| offer.appointment_type.duration);

@@ -1,6 +1,7 @@
 //! Decisions about calendars: settings, types, availability, overrides, busy time.
 //!
-//! None of them moves an appointment; only deleting a calendar with `force` cancels some, in the same change.
+//! None of them moves an appointment. Only the deletion of a calendar with `force` cancels
+//! appointments, in the same change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -86,6 +87,7 @@ impl<'a> At<'a> {
         ))
     }
 
+    /// The event that creates a calendar, with the default type.
     fn created(self, id: &CalendarId, profile: Profile) -> Event {
         let stamps = self.stamps();
         let types = vec![Arc::new(AppointmentType::default_type(stamps))];
@@ -97,7 +99,7 @@ impl<'a> At<'a> {
         }
     }
 
-    /// The event that gives the calendar this profile; none when it has it already.
+    /// The event that gives the calendar this profile; none when the calendar has it already.
     fn profile_changed(self, calendar: &Calendar, profile: Profile) -> Option<Event> {
         let stamps = calendar.stamps.updated(self.now, self.revision());
         (*calendar.profile != profile).then(|| Event::ProfileChanged {
@@ -108,6 +110,7 @@ impl<'a> At<'a> {
         })
     }
 
+    /// The calendar; refused unless it has the expected etag.
     fn calendar_at(
         self,
         id: &CalendarId,
@@ -180,7 +183,8 @@ impl<'a> At<'a> {
         })
     }
 
-    /// What a calendar has that is not over, by key; refused where there is any, unless by force.
+    /// The appointments of a calendar that are not over, by key; without `force` refused where
+    /// there are any.
     fn upcoming(
         self,
         calendar: &Calendar,
@@ -203,12 +207,13 @@ impl<'a> At<'a> {
         assert_eq!(
             cancelled.len(),
             upcoming.len(),
-            "what a forced deletion cancels was loaded"
+            "all appointments that a forced deletion cancels were loaded"
         );
         Ok(cancelled)
     }
 
-    /// NO_SHOW and COMPLETED appointments that are not over yet stay what they are.
+    /// The cancellation of an appointment with its calendar; none for NO_SHOW and COMPLETED
+    /// appointments that are not over yet, which keep their state.
     fn cancelled_with_calendar(self, before: &Arc<Appointment>) -> Option<Event> {
         let is_cancelled = matches!(
             Transition::Cancel.target(before.state, false),
@@ -390,10 +395,10 @@ impl<'a> At<'a> {
             .of_source(source)
             .iter()
             .flat_map(|period| subtract(*period, range));
-        let said = periods.iter().map(|period| period.intersection(range));
+        let reported = periods.iter().map(|period| period.intersection(range));
         let busy = calendar
             .busy
-            .with_source(source, kept.chain(said).collect());
+            .with_source(source, kept.chain(reported).collect());
         if busy.sources().count() > BUSY_SOURCES_MAX {
             return Err(invalid(
                 "source",
@@ -417,6 +422,7 @@ impl<'a> At<'a> {
     }
 }
 
+/// The refusal of one field.
 pub(super) fn invalid(field: &str, description: impl Into<String>) -> Refusal {
     Refusal::FieldInvalid(vec![FieldViolation::new(field, description)])
 }

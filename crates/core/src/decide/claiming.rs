@@ -1,6 +1,7 @@
-//! Decisions that claim time: booking, holding, moving, batches. Each asks the one predicate of `slots/rules.rs`.
+//! Decisions that claim time: booking, holding, moving, batches.
 //!
-//! All calendars of a claim are asked at one moment, and all or none are taken.
+//! Each asks the one predicate of `slots/rules.rs`, through `At::take`; all calendars of a claim
+//! are taken, or none.
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use crate::time::interval::Interval;
 use crate::time::zone::Zone;
 use crate::time::{Instant, Seconds};
 
-/// How a new claim stands.
+/// The state of a new claim, whether it takes its time, and when it expires.
 struct ClaimTerms {
     state: AppointmentState,
     blocks: bool,
@@ -27,6 +28,7 @@ struct ClaimTerms {
 }
 
 impl<'a> At<'a> {
+    /// A new appointment, or the hold that the booking names, confirmed.
     pub(super) fn book(self, booking: &Booking) -> Result<Decision, Refusal> {
         if let Some(hold) = booking.hold {
             return self.book_hold(hold, booking);
@@ -34,7 +36,7 @@ impl<'a> At<'a> {
         self.book_new(booking, Cause::BookAppointment, Alternatives::Now)
     }
 
-    /// A new appointment, CONFIRMED or PENDING as its types say.
+    /// A new appointment: PENDING where a type requires approval, CONFIRMED otherwise.
     pub(super) fn book_new(
         self,
         booking: &Booking,
@@ -63,6 +65,7 @@ impl<'a> At<'a> {
         )
     }
 
+    /// A new appointment in state HELD, which expires after `ttl`.
     pub(super) fn hold(self, booking: &Booking, ttl: Seconds) -> Result<Decision, Refusal> {
         let expire_time = Some(self.now.plus(ttl.seconds()));
         let kind = (Cause::HoldAppointment, AppointmentEvent::Held);
@@ -73,7 +76,7 @@ impl<'a> At<'a> {
         })
     }
 
-    /// All bookings, one after the other, each on what the ones before it left; or the first refusal.
+    /// All bookings, each decided on the state that the ones before it left; or the first refusal.
     pub(super) fn batch_book(self, bookings: &[Booking]) -> Result<Decision, Refusal> {
         let needs = Needs::of_bookings(bookings);
         let claimed = needs
@@ -111,7 +114,7 @@ impl<'a> At<'a> {
         Ok(all)
     }
 
-    /// A new appointment on the time that is asked for; `terms` says how it stands, by its types and its start.
+    /// A new appointment on the booking's time; `terms` gives its state by its types and its start.
     fn claim(
         self,
         booking: &Booking,
@@ -131,7 +134,7 @@ impl<'a> At<'a> {
         let chosen = taken
             .offers
             .first()
-            .expect("what is taken is taken by a calendar");
+            .expect("at least one calendar takes a claim");
         let ClaimTerms {
             state,
             blocks,
@@ -178,20 +181,18 @@ impl<'a> At<'a> {
         Ok(decision)
     }
 
-    /// When the first occurrence of a series begins, and the zone in which it repeats.
+    /// The start of the first occurrence of a series, and the zone in which the series repeats.
     pub(super) fn first_occurrence(
         self,
         booking: &Booking,
     ) -> Result<(Instant, &'a Zone), Refusal> {
         let type_id = booking.type_id.clone().unwrap_or_else(TypeId::default_type);
         let (offers, start) = self.offered(booking, &type_id)?;
-        let first = offers
-            .first()
-            .expect("what is offered is offered by a calendar");
+        let first = offers.first().expect("a booking has at least one calendar");
         Ok((start, first.calendar.zone()))
     }
 
-    /// The last slot offered before the start of a booking, and the first after it.
+    /// The last slot that is offered before the start of a booking, and the first after it.
     pub(super) fn alternatives(
         self,
         booking: &Booking,
@@ -205,8 +206,10 @@ impl<'a> At<'a> {
         ))
     }
 
+    /// The appointment moved to another start, duration or calendars; its own time counts as free.
     pub(super) fn reschedule(self, to: &Move) -> Result<Decision, Refusal> {
-        // Existence of everything comes before etag and state.
+        // Order of refusals: first appointment, calendars and types that do not exist, then fields
+        // that need a calendar's zone, then etag and state.
         let before = self.appointment(to.appointment)?;
         let present: Vec<CalendarId> = before.calendars().cloned().collect();
         let (calendars, assignment) = if to.calendars.is_empty() {
@@ -214,8 +217,7 @@ impl<'a> At<'a> {
         } else {
             (&to.calendars, to.assignment)
         };
-        let offers = self.offers_to_move(calendars, &before.type_id, Some(&before.image))?;
-        // So does a field that only a calendar's zone can judge.
+        let offers = self.offers(calendars, &before.type_id, Some(&before.image))?;
         let first = offers
             .first()
             .ok_or_else(|| invalid("calendar_ids", "name at least one calendar"))?;
@@ -245,7 +247,7 @@ impl<'a> At<'a> {
         let chosen = taken
             .offers
             .first()
-            .expect("what is taken is taken by a calendar");
+            .expect("at least one calendar takes a claim");
         let is_pending = before.state == AppointmentState::Pending;
         let image = Image {
             start,
@@ -273,8 +275,9 @@ impl<'a> At<'a> {
         Ok(decision)
     }
 
-    /// Whether a claim in this state takes its time, and when it ends by itself: only a request may wait without taking
-    /// time, and only a request runs out.
+    /// Whether a claim in this state takes its time, and when it expires. Of the states that a
+    /// booking or a confirmation leads to, only PENDING may wait without taking time, and only
+    /// PENDING expires.
     pub(super) fn claim_terms<'t>(
         self,
         state: AppointmentState,
@@ -290,13 +293,14 @@ impl<'a> At<'a> {
         (blocks, Some(self.request_expiry(start)))
     }
 
-    /// When a request that nobody answers runs out: at its start, but never at the moment that makes it, for what is
-    /// made dead would stand in the way of nobody, and yet stand there.
+    /// When an unanswered request expires: at its start, but at least a second after it was made. A
+    /// request that has expired when it is made would block nobody and yet have a claim, which the
+    /// next claim of that time would overlap.
     pub(super) fn request_expiry(self, start: Instant) -> Instant {
         start.max(self.now.plus(1))
     }
 
-    /// The types of an appointment's places, by their last definition where they were deleted.
+    /// The types of an appointment's places; of deleted types the last definition.
     pub(super) fn types_of(
         self,
         appointment: &Appointment,
@@ -312,7 +316,7 @@ impl<'a> At<'a> {
     }
 }
 
-/// Which fields of a booking differ from those of the hold that it names.
+/// The fields of a booking that differ from those of the hold that it names.
 pub(super) fn differences(
     booking: &Booking,
     hold: &Appointment,

@@ -1,7 +1,9 @@
-//! The decision about an import: whole calendars with what is booked of them, all or none.
+//! The decision about an import: whole calendars with their appointments, all or none.
 //!
-//! Rules are not asked, for the past was booked under others, and neither is busy time, which is synchronised over
-//! what is booked; conflicts are, for no path may make two of one time. As much as is wrong is told at once.
+//! The rules of a slot are not checked, because past appointments were booked under other rules,
+//! and neither is busy time, because external calendars may repeat the appointments. Conflicts are
+//! checked: no path may book one time twice. All violations are reported at once, up to
+//! `IMPORT_VIOLATIONS_MAX`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,7 +25,8 @@ use crate::state::State;
 use crate::time::zone::Zone;
 use crate::time::{Instant, Minutes};
 
-/// After so much that is wrong the rest of an import is not looked at.
+/// The most violations that the refusal of an import reports; the rest of the import is then not
+/// checked.
 pub const IMPORT_VIOLATIONS_MAX: usize = 100;
 
 type Violations = Vec<FieldViolation>;
@@ -128,10 +131,13 @@ impl At<'_> {
             ));
         }
         let found = found(scratch, calendar, imported)?;
-        let (first, first_type) = found.first().expect("the calendar it stands under");
+        let (first, first_type) = found
+            .first()
+            .expect("the calendar in which the file lists it");
         let start = imported_start(imported, first.zone())?;
         let duration = imported.duration.unwrap_or(first_type.duration);
         let is_pending = imported.state == AppointmentState::Pending && start > self.now;
+        // A request whose start has passed without an answer has expired.
         let is_over = imported.state == AppointmentState::Pending && !is_pending;
         let state = if is_over {
             AppointmentState::Expired
@@ -180,7 +186,7 @@ impl At<'_> {
         })
     }
 
-    /// What an imported appointment asks of each of its calendars.
+    /// The questions that an imported appointment asks, one for each of its calendars.
     fn imported_asks<'f>(
         self,
         found: &'f [(&Arc<Calendar>, AppointmentType)],
@@ -208,8 +214,9 @@ impl At<'_> {
     }
 }
 
-/// The types of a calendar, numbered, and the events that delete some of them again. A deleted type is created as well, so
-/// that its appointments keep its number; where its last definition is not known, it is one of its name alone.
+/// The types of a calendar, numbered, and the events that delete some of them again. A deleted type
+/// is created as well, so that its appointments keep its number; where its last definition is not
+/// known, it is one of its name alone.
 fn imported_types(
     imported: &ImportedCalendar,
     stamps: Stamps,
@@ -266,7 +273,8 @@ fn imported_start(imported: &ImportedAppointment, zone: &Zone) -> Result<Instant
     })
 }
 
-/// Why the time of an imported appointment cannot be had on one of its calendars.
+/// Why one of its calendars cannot give an imported appointment its time, as text for people; none
+/// where it can.
 fn conflict(ask: &Ask<'_>) -> Option<String> {
     let conflict = race_violations(ask)
         .into_iter()
@@ -278,7 +286,7 @@ fn conflict(ask: &Ask<'_>) -> Option<String> {
     ))
 }
 
-/// What is wrong with an imported appointment.
+/// A violation of a field of an imported appointment.
 fn wrong(imported: &ImportedAppointment, field: &str, why: String) -> Violations {
     vec![FieldViolation::new(
         format!("{}{field}", imported.origin),
@@ -291,20 +299,21 @@ fn takes_time(state: AppointmentState) -> bool {
     !matches!(state, S::Cancelled | S::Declined | S::Expired)
 }
 
-/// The calendars that are named a second time.
+/// A violation for each calendar that the import names a second time.
 fn named_twice(calendars: &[ImportedCalendar]) -> Violations {
     let mut seen = HashSet::new();
     let again = calendars.iter().filter(|it| !seen.insert(&it.calendar));
-    let told = again.map(|it| {
+    let violations = again.map(|it| {
         FieldViolation::new(
             format!("{}.calendar_id", it.origin),
             format!("{} is named twice", it.calendar),
         )
     });
-    told.take(IMPORT_VIOLATIONS_MAX).collect()
+    violations.take(IMPORT_VIOLATIONS_MAX).collect()
 }
 
-/// The calendars of an imported appointment, each with the type as it was booked of it.
+/// The calendars of an imported appointment, each with its type; the first has the buffers that the
+/// import gives.
 fn found<'a>(
     scratch: &'a State,
     calendar: &CalendarId,
@@ -334,8 +343,9 @@ fn found<'a>(
     Ok(found)
 }
 
-/// The type of that name. Whatever shared the sessions of a deleted one may; where no more than its name is known of it,
-/// it is what a type is that says nothing.
+/// The calendar's type of that id, which may be deleted. Appointments of a deleted type may share
+/// sessions with any number of seats, whatever its last capacity; a type of which only the name is
+/// known has the default settings.
 fn its_type(calendar: &Calendar, id: &TypeId) -> Option<AppointmentType> {
     if let Some(known) = calendar.types.find(id) {
         return Some(AppointmentType::clone(known));

@@ -1,7 +1,7 @@
 //! Reads the start of a claim as an instant.
 //!
-//! A local start must exist exactly once in its zone and be a whole minute of UTC; each other start is refused with the
-//! instants to choose from.
+//! A local start must exist exactly once in its zone and be a whole minute of UTC. The refusal of
+//! one that is in a gap or a fold names the instants to choose from.
 
 use crate::calendar::claims::Claim;
 use crate::command::Start;
@@ -10,7 +10,8 @@ use crate::refusal::Refusal;
 use crate::time::Instant;
 use crate::time::zone::{LocalInstants, Zone};
 
-/// The instant that a start means. A local time must exist exactly once, and be a whole minute of UTC.
+/// The instant of a start. Refuses a local time that does not exist exactly once, is no whole
+/// minute of UTC, or lies outside the years of claims.
 pub fn resolve(start: &Start, calendar_zone: &Zone) -> Result<Instant, Refusal> {
     let (wall, zone) = match start {
         Start::At(instant) => return Ok(*instant),
