@@ -1,6 +1,7 @@
 //! Decisions case by case: transitions, ANY, batches, series, requests and repeated commands.
 //!
-//! Every case begins with two calendars of the same types; the random commands of `invariants` begin with them as well.
+//! Every case begins with two calendars of the same types; the random commands of `invariants`
+//! begin with them as well.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -54,7 +55,8 @@ pub(crate) fn submit(
     Ok(decision.outcome.appointments)
 }
 
-/// Two calendars, open around the clock, with a type each of one seat and of three, with buffers and a limit.
+/// Two calendars, open around the clock, each with three types: one seat and a buffer, three seats
+/// and a limit, and requests that do not block.
 pub(crate) fn two_calendars() -> State {
     let mut state = State {
         next_key: bookd_core::ids::AppointmentKey(1),
@@ -128,7 +130,8 @@ pub(crate) fn booking(
     }
 }
 
-/// What takes time must be disjoint, padded; seats of one session share theirs, up to the capacity.
+/// Checks that padded claims are disjoint, except the seats of one session, up to its capacity; and
+/// that the claims in memory are those that a restart would load.
 pub(crate) fn check_claims(state: &State, now: Instant) {
     for calendar in state.calendars.values() {
         let mut claims: Vec<Claim> = Vec::new();
@@ -293,7 +296,7 @@ fn a_batch_books_all_or_none_and_names_the_offending_one() {
 fn a_series_counts_against_itself_and_leaves_the_nearest_slots_to_itself() {
     let mut state = two_calendars();
     let start = instant("2027-01-05T08:00:00Z");
-    // 26 hours, every day.
+    // Every day, for 26 hours.
     let mut long = appointment_type("long", 0, 26 * 60);
     long.slot_step = Some(minutes(60));
     let put = Command::PutAppointmentType {
@@ -320,7 +323,7 @@ fn a_series_counts_against_itself_and_leaves_the_nearest_slots_to_itself() {
         "the second meets the first, the third follows a day later, and so on"
     );
     assert!(!report.is_rule_broken());
-    // Between the first, the third and what comes after, there is no room for 26 hours, but after all of them.
+    // There are no 26 free hours between the first and the third occurrence, but after them.
     let (_, second) = report.refused().next().unwrap();
     assert_eq!(
         second.nearest_after.unwrap().start,

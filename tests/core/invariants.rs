@@ -1,8 +1,9 @@
-//! Random commands against the core: no two active appointments conflict, what is listed is what is booked, memory is
-//! what a restart would make of the appointments, and a refusal or a dry run changes nothing.
+//! Random commands against the core: no two active appointments conflict, what is listed is what is
+//! booked, memory is what a restart would make of the appointments, and a refusal or a dry run
+//! changes nothing.
 //!
-//! A step is a few numbers, and what they mean depends on the appointments that are there by then, so that steps shrink
-//! well.
+//! A step is a few numbers, and what they mean depends on the appointments that are there by then,
+//! so that steps shrink well.
 
 use bookd_core::appointment::recurrence::Frequency;
 use bookd_core::appointment::series::SeriesReport;
@@ -151,7 +152,8 @@ fn a_series(step: &Step, number: u128, booking: Booking) -> SeriesBooking {
     series(number, booking, frequency, count, otherwise)
 }
 
-/// The report of a series tells what booking it does: it is refused by the same report, or books what that shows.
+/// Checks that booking a series does what its report says: it is refused with the same report, or
+/// books its appointments.
 fn check_series(state: &State, wanted: &SeriesBooking, now: Instant) {
     let reported = Command::BookSeries(Box::new(SeriesBooking {
         is_report: true,
@@ -185,7 +187,7 @@ fn check_series(state: &State, wanted: &SeriesBooking, now: Instant) {
     }
 }
 
-/// What the list of one calendar says about the booking of a step, if the step is such a booking.
+/// Whether the slot list shows the slot of a booking of one calendar; none for other commands.
 fn listed(state: &State, command: &Command, now: Instant) -> Option<bool> {
     let Command::Book(Booking {
         calendars,

@@ -1,7 +1,8 @@
-//! The whole model: random calendars and commands in every zone, compared with the reference at every step.
+//! The whole model: random calendars and commands in every zone, compared with the reference at
+//! every step.
 //!
-//! Each claim is asked for in four ways, and listed ⇔ explained bookable ⇔ held ⇔ booked ⇔ what the reference says.
-//! Runs are the same every time; `BOOKD_MODEL_SEED=n` tries others.
+//! Each claim is asked for in four ways, and listed ⇔ explained bookable ⇔ held ⇔ booked ⇔ what the
+//! reference says. Every run has the same commands; `BOOKD_MODEL_SEED=n` makes others.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ use crate::reference::{Outcome, Refused, Wish};
 use crate::steps::{Step, some_calendar, step, with_terms};
 use crate::world::{instant, zone, zone_names};
 
-/// How many commands are tried in all, spread over the zones.
+/// The number of commands of the whole run, spread over the zones.
 const COMMANDS: usize = 100_000;
 const CALENDARS: [&str; 3] = ["ada", "bob", "room"];
 
@@ -46,9 +47,13 @@ impl Run {
         }
     }
 
-    /// Mostly one of the newest appointments, for the old ones are over; rarely one that was never there.
+    /// Mostly one of the newest appointments, because old ones are over; rarely an id that does not
+    /// exist.
     fn pick(&self, step: &Step) -> u128 {
-        let (count, number) = (self.pair.reference.kept.len(), usize::from(step.id / 16));
+        let (count, number) = (
+            self.pair.reference.appointments.len(),
+            usize::from(step.id / 16),
+        );
         let nth = match step.id % 16 {
             0 => return self.next_id + 1,
             1..=4 => number % count.max(1),
@@ -56,13 +61,14 @@ impl Run {
         };
         self.pair
             .reference
-            .kept
+            .appointments
             .keys()
             .nth(nth)
             .copied()
             .unwrap_or(self.next_id)
     }
 
+    /// The wish of a step: calendars, type, duration and start by its numbers.
     fn wish(&self, step: &Step) -> Wish {
         let ids: Vec<CalendarId> = CALENDARS
             .iter()
@@ -118,13 +124,15 @@ impl Run {
         wish
     }
 
-    /// Mostly a time that is offered, or one that was booked, or any minute about now.
+    /// Mostly the start of an offered slot, otherwise that of an appointment, or any minute about
+    /// now.
     fn start(&self, step: &Step, wish: &Wish) -> Instant {
         let now = self.pair.reference.now;
         let minute = now.plus((-now.seconds()).rem_euclid(MINUTE));
         let range = Interval::new(minute, minute.plus(3 * DAY));
         let mut searches = self.pair.searches(wish, range);
-        // What would be free if nobody had come first: a race to lose.
+        // Half of the steps search calendars without appointments, so that some of them lose a
+        // race.
         if step.start.is_multiple_of(2) {
             searches
                 .iter_mut()
@@ -134,12 +142,12 @@ impl Run {
         let pick = usize::from(step.start) / 20;
         match step.start % 20 {
             0..=15 if !offered.is_empty() => offered[pick % offered.len()].slot.start,
-            0..=17 if !self.pair.reference.kept.is_empty() => {
+            0..=17 if !self.pair.reference.appointments.is_empty() => {
                 self.pair
                     .reference
-                    .kept
+                    .appointments
                     .values()
-                    .nth(pick % self.pair.reference.kept.len())
+                    .nth(pick % self.pair.reference.appointments.len())
                     .unwrap()
                     .start
             }
@@ -148,16 +156,17 @@ impl Run {
         }
     }
 
-    /// All the ways to ask for a time say the same; then it is booked, or held for `ttl`.
+    /// Checks that listing, explaining, holding and booking agree about a wish; then books it, or
+    /// holds it for `ttl`.
     fn claim(&mut self, step: &Step, ttl: Option<Seconds>) {
         let wish = self.wish(step);
-        // Now and then an id that is taken.
+        // Now and then an id that is taken already.
         let id = if step.id.is_multiple_of(64) {
             1
         } else {
             self.next_id
         };
-        let is_new = !self.pair.reference.kept.contains_key(&id);
+        let is_new = !self.pair.reference.appointments.contains_key(&id);
         let hold = Command::Hold {
             booking: booking(id, &wish),
             ttl: Seconds::new(600).unwrap(),
@@ -262,9 +271,9 @@ impl Run {
     }
 
     fn redact(&mut self, id: u128) -> (Command, Outcome) {
-        let found = self.pair.reference.kept.get_mut(&id);
-        let expected = found.map_or(Err(Refused::NotFound), |kept| {
-            Ok(std::mem::take(&mut kept.is_named))
+        let found = self.pair.reference.appointments.get_mut(&id);
+        let expected = found.map_or(Err(Refused::NotFound), |booked| {
+            Ok(std::mem::take(&mut booked.is_named))
         });
         let appointment = AppointmentId(uuid::Uuid::from_u128(id));
         (
@@ -399,7 +408,7 @@ fn run_in_zone(names: &[String], number: usize, seed: u64) -> Tally {
     let tally = RefCell::new(Tally::new());
     let tried = runner.run(&(calendars, steps), |(calendars, steps)| {
         let mut run = Run::new(vec![calendars.0, calendars.1, calendars.2], around);
-        for step in steps.iter().filter(|it| it.is_tried) {
+        for step in steps.iter().filter(|it| it.is_run) {
             run.take(step);
             run.pair.compare();
         }
@@ -407,14 +416,14 @@ fn run_in_zone(names: &[String], number: usize, seed: u64) -> Tally {
         Ok(())
     });
     if let Err(TestError::Fail(why, (_, steps))) = tried {
-        let left: Vec<_> = steps.iter().filter(|it| it.is_tried).collect();
+        let left: Vec<_> = steps.iter().filter(|it| it.is_run).collect();
         panic!("in {name}, BOOKD_MODEL_SEED={seed}: {why}\n{left:#?}");
     }
     tally.into_inner()
 }
 
-/// A property holds vacuously of commands that are always refused: each command must succeed, and each refusal occur,
-/// often enough.
+/// A property holds vacuously of commands that are always refused: each command must succeed, and
+/// each refusal occur, often enough.
 fn expect_every_outcome(tally: &Tally) {
     let count = |is_counted: &dyn Fn(&Outcome) -> bool, of: &str| -> u32 {
         tally

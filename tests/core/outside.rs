@@ -1,4 +1,5 @@
-//! What lies outside open time after a change of hours is what the definition says, appointment by appointment.
+//! The appointments that lie outside open time after a change of hours, compared with the
+//! definition.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::checker::Checker;
 use crate::random::{Question, overrides, question, rules};
 use crate::world::{calendar as calendar_of, instant, minutes, rule, zone, zone_names};
 
-/// The upcoming appointments, of one type or of all, that do not lie in open time; evaluated minute by minute.
+/// The upcoming appointments, of one type or of all, outside open time, evaluated minute by minute.
 fn outside(calendar: &Calendar, now: Instant, of_type: Option<TypeNumber>) -> Vec<AppointmentKey> {
     let all = calendar.claims.iter().chain(calendar.requests.values());
     let upcoming = all.filter(|it| it.is_alive(now) && it.start() >= now);
@@ -46,19 +47,19 @@ fn outside(calendar: &Calendar, now: Instant, of_type: Option<TypeNumber>) -> Ve
 fn with_requests(calendar: Calendar, is_request: impl Fn(&Claim) -> bool) -> Calendar {
     let (requests, claims): (Vec<Claim>, Vec<Claim>) =
         calendar.claims.iter().partition(|claim| is_request(claim));
-    let request = |it: Claim| {
-        let (before, after, state) = (it.before(), it.after(), AppointmentState::Pending);
-        let claim = Claim::new(
-            it.key(),
-            it.type_number(),
-            it.start(),
-            it.duration(),
+    let request = |claim: Claim| {
+        let (before, after, state) = (claim.before(), claim.after(), AppointmentState::Pending);
+        let request = Claim::new(
+            claim.key(),
+            claim.type_number(),
+            claim.start(),
+            claim.duration(),
             before,
             after,
             state,
-            Some(it.start()),
+            Some(claim.start()),
         );
-        (it.key(), claim)
+        (claim.key(), request)
     };
     let requests = Arc::new(requests.into_iter().map(request).collect());
     Calendar {
@@ -75,7 +76,7 @@ fn state_of(calendar: &Calendar) -> State {
     }
 }
 
-/// Other hours that a calendar may get.
+/// The new hours of a calendar.
 #[derive(Clone, Debug)]
 struct Hours {
     rules: Vec<Rule>,
@@ -83,7 +84,8 @@ struct Hours {
     zone: Arc<Zone>,
 }
 
-/// A command, the calendar as it leaves it, and the type whose appointments it names; none = those of all types.
+/// A command, the calendar as it leaves it, and the type whose appointments it names; none = those
+/// of all types.
 type Changed = (Command, Calendar, Option<TypeNumber>);
 
 /// Every command that answers which appointments lie outside open time.
@@ -180,7 +182,7 @@ fn changes_of_type(question: &Question, hours: &Hours) -> Vec<Changed> {
     vec![put(&of_type.rules), put(&hours.rules), put(&[])]
 }
 
-/// What a command leaves outside of the hours.
+/// The appointments outside open time after a command.
 fn left_outside(state: &State, command: &Command, now: Instant) -> Vec<AppointmentKey> {
     let decision = decide(state, command, now).unwrap();
     let mut after = state.clone();
@@ -242,7 +244,7 @@ fn the_earliest_hundred_are_named_of_more() {
     let types = [AppointmentType::default_type(Default::default())];
     let claim = |day: u64| {
         let start = now.plus(i64::try_from(day).unwrap() * DAY);
-        // The later a key, the earlier it is.
+        // Later appointments have smaller keys, so that the order is not that of the keys.
         let key = AppointmentKey(1_000 - day);
         let (length, none) = (minutes(60), minutes(0));
         Claim::new(

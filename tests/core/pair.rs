@@ -34,7 +34,7 @@ pub(crate) enum Action {
     Complete { undo: bool },
 }
 
-/// The writer's state and the reference, fed the same commands.
+/// The state of the core and that of the reference, which get the same commands.
 #[derive(Clone)]
 pub(crate) struct Pair {
     /// How often each command, by its name, had each outcome.
@@ -58,7 +58,7 @@ impl Pair {
         let calendars = calendars.into_iter().map(named).collect();
         let reference = Reference {
             calendars,
-            kept: BTreeMap::new(),
+            appointments: BTreeMap::new(),
             next_key,
             now,
         };
@@ -69,6 +69,7 @@ impl Pair {
         }
     }
 
+    /// Moves the clock on, and records the expiries on both sides.
     pub(crate) fn tick(&mut self, seconds: i64) {
         let now = self.reference.now.plus(seconds);
         self.reference.now = now;
@@ -157,6 +158,7 @@ impl Pair {
         }
     }
 
+    /// The searches for a wish, one for each of its calendars.
     pub(crate) fn searches(&self, wish: &Wish, range: Interval) -> Vec<Search<'_>> {
         let search = |id: &CalendarId| {
             let calendar = &self.state.calendars[id];
@@ -175,7 +177,7 @@ impl Pair {
         wish.calendars.iter().map(search).collect()
     }
 
-    /// Whether the list shows it; none where a list shows nothing of the kind.
+    /// Whether the slot list shows the wish; none for a wish that a list cannot ask for.
     pub(crate) fn is_listed(&self, wish: &Wish) -> Option<bool> {
         let shows_every_minute = wish.ignored.outside_availability || wish.ignored.misaligned;
         let searches = self.searches(wish, Interval::new(wish.start, wish.start.plus(MINUTE)));
@@ -186,6 +188,7 @@ impl Pair {
         is_askable.then(|| !multi_calendar::first(&searches, wish.assignment, 1).is_empty())
     }
 
+    /// Whether Explain calls the wish bookable.
     pub(crate) fn is_explained_bookable(&self, wish: &Wish) -> bool {
         let searches = self.searches(wish, Interval::new(wish.start, wish.start));
         let is_any = wish.assignment == Assignment::Any;
@@ -198,6 +201,7 @@ impl Pair {
         }
     }
 
+    /// The outcome of a command on the core.
     pub(crate) fn submit(&mut self, command: &Command) -> Outcome {
         let outcome = self.decide(command);
         *self.tally.entry((name(command), outcome)).or_default() += 1;
@@ -214,10 +218,13 @@ impl Pair {
         Ok(change.is_some())
     }
 
-    /// Both sides know the same of every appointment.
+    /// Checks that both sides have the same appointments.
     pub(crate) fn compare(&self) {
-        assert_eq!(self.state.appointments.len(), self.reference.kept.len());
-        for (id, kept) in &self.reference.kept {
+        assert_eq!(
+            self.state.appointments.len(),
+            self.reference.appointments.len()
+        );
+        for (id, booked) in &self.reference.appointments {
             let found: &Appointment =
                 &self.state.appointments[&AppointmentId(uuid::Uuid::from_u128(*id))];
             let calendars: Vec<_> = found.calendars().cloned().collect();
@@ -228,8 +235,8 @@ impl Pair {
                 .collect();
             assert_eq!(
                 (&calendars, &buffers),
-                (&kept.calendars, &kept.buffers),
-                "{kept:?}"
+                (&booked.calendars, &booked.buffers),
+                "{booked:?}"
             );
             let of_found = (
                 found.key,
@@ -242,19 +249,20 @@ impl Pair {
             assert_eq!(
                 of_found,
                 (
-                    kept.key,
-                    kept.start,
-                    kept.duration,
-                    kept.state,
-                    kept.blocks,
-                    kept.expiry
+                    booked.key,
+                    booked.start,
+                    booked.duration,
+                    booked.state,
+                    booked.blocks,
+                    booked.expiry
                 )
             );
-            assert_eq!(found.person.invitee.name.is_empty(), !kept.is_named);
+            assert_eq!(found.person.invitee.name.is_empty(), !booked.is_named);
         }
     }
 }
 
+/// The name of a command in the tally.
 fn name(command: &Command) -> &'static str {
     match command {
         Command::Book(_) => "book",
@@ -311,6 +319,7 @@ pub(crate) fn move_to(appointment: AppointmentId, wish: &Wish) -> Move {
     }
 }
 
+/// The class of a refusal.
 pub(crate) fn kind(refusal: &Refusal) -> Refused {
     match refusal {
         Refusal::CalendarNotFound(_)

@@ -1,7 +1,8 @@
-//! The model in plain words: what each command leads to, by the definition and the table of states alone.
+//! The reference: the outcome of each command by the definition in scheduling.md, in the plainest
+//! code.
 //!
-//! Meant to be read beside scheduling.md. Whether a time can be had is asked of the checker, minute by minute; nothing
-//! here searches, shares or remembers more than a list of what was booked.
+//! The checker decides minute by minute whether a slot can be booked. Nothing here searches or
+//! caches, and the only state is a list of appointments.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use bookd_core::time::{Instant, Minutes, Seconds};
 
 use crate::checker::{Checker, Mates};
 
-/// Why a command is refused, as far as the order of reasons goes.
+/// The class of a refusal, in the order in which they are checked.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Refused {
     Invalid,
@@ -28,9 +29,9 @@ pub(crate) enum Refused {
     Race,
 }
 
-/// What was booked.
+/// An appointment of the reference.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Kept {
+pub(crate) struct Booked {
     pub(crate) key: AppointmentKey,
     pub(crate) calendars: Vec<CalendarId>,
     pub(crate) buffers: Vec<(Minutes, Minutes)>,
@@ -45,7 +46,7 @@ pub(crate) struct Kept {
     pub(crate) ignored: IgnoredRules,
 }
 
-impl Kept {
+impl Booked {
     pub(crate) fn state_at(&self, now: Instant) -> S {
         if self.expiry.is_some_and(|expiry| expiry <= now) {
             S::Expired
@@ -63,7 +64,7 @@ impl Kept {
     }
 }
 
-/// A time that is asked for.
+/// The time that a booking or a move asks for.
 #[derive(Clone, Debug)]
 pub(crate) struct Wish {
     pub(crate) calendars: Vec<CalendarId>,
@@ -74,27 +75,29 @@ pub(crate) struct Wish {
     pub(crate) ignored: IgnoredRules,
 }
 
-/// What a command leads to: whether anything changed.
+/// The outcome of a command: whether anything changed, or the refusal.
 pub(crate) type Outcome = Result<bool, Refused>;
 
-/// The calendars that take a wish, the buffers that each keeps free before and after it, and its duration.
+/// The calendars that take a wish, the buffers that each keeps free before and after it, and its
+/// duration.
 pub(crate) struct Taken {
     pub(crate) calendars: Vec<CalendarId>,
     pub(crate) buffers: Vec<(Minutes, Minutes)>,
     pub(crate) duration: Minutes,
 }
 
+/// The state of the reference.
 #[derive(Clone)]
 pub(crate) struct Reference {
-    /// Their settings; nothing booked is in them.
+    /// The calendars with their settings, without claims.
     pub(crate) calendars: BTreeMap<CalendarId, Calendar>,
-    pub(crate) kept: BTreeMap<u128, Kept>,
+    pub(crate) appointments: BTreeMap<u128, Booked>,
     pub(crate) next_key: AppointmentKey,
     pub(crate) now: Instant,
 }
 
 /// The appointments other than the moved one that start on the local date of `start`.
-fn load(calendar: &Calendar, start: Instant, moved: Option<&Kept>) -> usize {
+fn load(calendar: &Calendar, start: Instant, moved: Option<&Booked>) -> usize {
     let zone = calendar.zone();
     let date = zone.wall(start).date();
     let is_other = |claim: &&Claim| moved.is_none_or(|moved| moved.key != claim.key());
@@ -116,22 +119,30 @@ impl Reference {
             .ok_or(Refused::NotFound)
     }
 
-    /// The calendar with what is active of it.
+    /// The calendar with the claims of its active appointments.
     pub(crate) fn with_claims(&self, id: &CalendarId) -> Calendar {
         let mut claims = Vec::new();
-        for kept in self.kept.values().filter(|kept| kept.is_active(self.now)) {
-            for (calendar, (before, after)) in kept.calendars.iter().zip(&kept.buffers) {
+        for booked in self
+            .appointments
+            .values()
+            .filter(|booked| booked.is_active(self.now))
+        {
+            for (calendar, (before, after)) in booked.calendars.iter().zip(&booked.buffers) {
                 if calendar == id {
-                    let number = self.calendars[id].types.find(&kept.type_id).unwrap().number;
-                    let Kept {
+                    let number = self.calendars[id]
+                        .types
+                        .find(&booked.type_id)
+                        .unwrap()
+                        .number;
+                    let Booked {
                         key,
                         start,
                         duration,
                         state,
                         expiry,
                         ..
-                    } = *kept;
-                    // Who shares a session is told by `mates`, and not by the claims.
+                    } = *booked;
+                    // Sessions come from `mates`, not from the claims.
                     claims.push(Claim::new(
                         key, number, start, duration, *before, *after, state, expiry,
                     ));
@@ -144,7 +155,8 @@ impl Reference {
         }
     }
 
-    /// The active appointments of a type that begin and end like this and take this very set of calendars.
+    /// The active appointments of a type with this start and duration and exactly this set of
+    /// calendars.
     pub(crate) fn mates(
         &self,
         type_id: &TypeId,
@@ -154,22 +166,23 @@ impl Reference {
     ) -> Mates {
         let set = |calendars: &[CalendarId]| calendars.iter().cloned().collect::<BTreeSet<_>>();
         let wanted = set(calendars);
-        let is_mate = |kept: &&Kept| {
-            kept.is_active(self.now)
-                && (&kept.type_id, kept.start, kept.duration) == (type_id, start, duration)
-                && set(&kept.calendars) == wanted
+        let is_mate = |booked: &&Booked| {
+            booked.is_active(self.now)
+                && (&booked.type_id, booked.start, booked.duration) == (type_id, start, duration)
+                && set(&booked.calendars) == wanted
         };
         Mates::Keys(
-            self.kept
+            self.appointments
                 .values()
                 .filter(is_mate)
-                .map(|kept| kept.key)
+                .map(|booked| booked.key)
                 .collect(),
         )
     }
 
-    /// The calendars of a wish that take it and what they keep free, and its duration; or the weightier refusal.
-    pub(crate) fn take(&self, wish: &Wish, moved: Option<&Kept>) -> Result<Taken, Refused> {
+    /// The calendars of a wish that take it and what they keep free, and its duration; or the
+    /// weightier refusal.
+    pub(crate) fn take(&self, wish: &Wish, moved: Option<&Booked>) -> Result<Taken, Refused> {
         let types: Vec<_> = wish
             .calendars
             .iter()
@@ -189,7 +202,7 @@ impl Reference {
             } else {
                 &wish.calendars
             };
-            // Where one of them seats one at a time, nobody shares anything.
+            // If one of the types has a single seat, no session is shared.
             let is_shared = is_any || types.iter().all(|it| it.capacity > 1);
             checker.mates = if is_shared {
                 self.mates(&wish.type_id, wish.start, duration, together)
@@ -198,7 +211,7 @@ impl Reference {
             };
             if checker.is_within_rules(wish.start, is_any || index == 0) {
                 within_rules += 1;
-                if checker.is_to_be_had(wish.start) {
+                if checker.is_available(wish.start) {
                     let load = load(&calendar, wish.start, moved);
                     takers.push((load, id.clone(), checker.buffers(wish.start), duration));
                 }
@@ -223,8 +236,8 @@ impl Reference {
         })
     }
 
-    /// State, whether it blocks and until when, of what is booked of these calendars.
-    pub(crate) fn booked(
+    /// The state of a new appointment on these calendars, whether it blocks, and its expiry.
+    pub(crate) fn new_state(
         &self,
         calendars: &[CalendarId],
         type_id: &TypeId,
@@ -243,19 +256,19 @@ impl Reference {
         (S::Pending, blocks, Some(start.max(self.now.plus(1))))
     }
 
-    /// Books, or holds for `ttl`.
+    /// Books an appointment, or holds it for `ttl`.
     pub(crate) fn claim(&mut self, id: u128, wish: &Wish, ttl: Option<Seconds>) -> Outcome {
         let types = wish
             .calendars
             .iter()
             .map(|id| self.type_of(id, &wish.type_id));
         let types: Vec<_> = types.collect::<Result<_, _>>()?;
-        // Fields that only the calendars can judge come before what is there already.
+        // Invalid fields are refused before an id that exists already.
         let is_one = types.iter().all(|it| it.duration == types[0].duration);
         if wish.duration.is_none() && wish.assignment == Assignment::All && !is_one {
             return Err(Refused::Invalid);
         }
-        if self.kept.contains_key(&id) {
+        if self.appointments.contains_key(&id) {
             return Err(Refused::Exists);
         }
         let Taken {
@@ -265,9 +278,9 @@ impl Reference {
         } = self.take(wish, None)?;
         let (state, blocks, expiry) = match ttl {
             Some(ttl) => (S::Held, true, Some(self.now.plus(ttl.seconds()))),
-            None => self.booked(&calendars, &wish.type_id, wish.start),
+            None => self.new_state(&calendars, &wish.type_id, wish.start),
         };
-        let kept = Kept {
+        let booked = Booked {
             key: self.next_key,
             calendars,
             buffers,
@@ -282,7 +295,7 @@ impl Reference {
             ignored: wish.ignored,
         };
         self.next_key = self.next_key.next();
-        self.kept.insert(id, kept);
+        self.appointments.insert(id, booked);
         Ok(true)
     }
 

@@ -1,6 +1,7 @@
-//! The reference, second half: what each transition of an appointment leads to, by the table of states alone.
+//! The reference for transitions: the outcome of each command about an existing appointment, by the
+//! table of states in scheduling.md.
 //!
-//! Meant to be read beside the table of scheduling.md; a time is taken only by `Reference::take`.
+//! The time of a move is taken by `Reference::take` alone.
 
 use std::collections::BTreeSet;
 
@@ -9,70 +10,70 @@ use bookd_core::calendar::appointment_type::AppointmentType;
 use bookd_core::time::{HOUR, Minutes, Seconds};
 
 use crate::checker::{Checker, Mates};
-use crate::reference::{Kept, Outcome, Reference, Refused, Taken, Wish};
+use crate::reference::{Booked, Outcome, Reference, Refused, Taken, Wish};
 
 impl Reference {
-    fn find(&self, id: u128) -> Result<(Kept, S), Refused> {
-        let kept = self.kept.get(&id).ok_or(Refused::NotFound)?;
-        Ok((kept.clone(), kept.state_at(self.now)))
+    fn find(&self, id: u128) -> Result<(Booked, S), Refused> {
+        let booked = self.appointments.get(&id).ok_or(Refused::NotFound)?;
+        Ok((booked.clone(), booked.state_at(self.now)))
     }
 
-    fn put(&mut self, id: u128, kept: Kept) -> Outcome {
-        self.kept.insert(id, kept);
+    fn put(&mut self, id: u128, booked: Booked) -> Outcome {
+        self.appointments.insert(id, booked);
         Ok(true)
     }
 
-    fn hold(&self, id: u128) -> Result<(Kept, S), Refused> {
+    fn hold(&self, id: u128) -> Result<(Booked, S), Refused> {
         match self.find(id)? {
-            (kept, S::Expired) if kept.expiry.is_some() => Err(Refused::HoldExpired),
+            (booked, S::Expired) if booked.expiry.is_some() => Err(Refused::HoldExpired),
             found => Ok(found),
         }
     }
 
-    /// Turns a hold into an appointment, with the invitee's name or with the hold's.
+    /// Turns a hold into an appointment, with a name of its own or that of the hold.
     pub(crate) fn confirm(&mut self, id: u128, brings_name: bool) -> Outcome {
-        let (kept, state) = self.hold(id)?;
+        let (booked, state) = self.hold(id)?;
         match state {
-            S::Held if !brings_name && !kept.is_named => Err(Refused::Invalid),
+            S::Held if !brings_name && !booked.is_named => Err(Refused::Invalid),
             S::Held => {
                 let (state, blocks, expiry) =
-                    self.booked(&kept.calendars, &kept.type_id, kept.start);
+                    self.new_state(&booked.calendars, &booked.type_id, booked.start);
                 self.put(
                     id,
-                    Kept {
+                    Booked {
                         state,
                         blocks,
                         expiry,
                         is_named: true,
-                        ..kept
+                        ..booked
                     },
                 )
             }
-            S::Pending | S::Confirmed if brings_name && !kept.is_named => Err(Refused::State),
+            S::Pending | S::Confirmed if brings_name && !booked.is_named => Err(Refused::State),
             S::Pending | S::Confirmed => Ok(false),
             _ => Err(Refused::State),
         }
     }
 
     pub(crate) fn extend(&mut self, id: u128, ttl: Seconds) -> Outcome {
-        let (kept, state) = self.hold(id)?;
-        let expiry = Some(self.now.plus(ttl.seconds()).min(kept.made.plus(2 * HOUR)));
+        let (booked, state) = self.hold(id)?;
+        let expiry = Some(self.now.plus(ttl.seconds()).min(booked.made.plus(2 * HOUR)));
         match state {
-            S::Held if expiry == kept.expiry => Ok(false),
-            S::Held => self.put(id, Kept { expiry, ..kept }),
+            S::Held if expiry == booked.expiry => Ok(false),
+            S::Held => self.put(id, Booked { expiry, ..booked }),
             _ => Err(Refused::State),
         }
     }
 
     pub(crate) fn release(&mut self, id: u128) -> Outcome {
-        let (kept, state) = self.hold(id)?;
+        let (booked, state) = self.hold(id)?;
         match state {
             S::Held => self.put(
                 id,
-                Kept {
+                Booked {
                     state: S::Cancelled,
                     expiry: None,
-                    ..kept
+                    ..booked
                 },
             ),
             S::Cancelled => Ok(false),
@@ -81,22 +82,22 @@ impl Reference {
     }
 
     pub(crate) fn approve(&mut self, id: u128) -> Outcome {
-        let (kept, state) = self.find(id)?;
+        let (booked, state) = self.find(id)?;
         match state {
             S::Pending => {
-                let buffers = if kept.blocks {
-                    kept.buffers.clone()
+                let buffers = if booked.blocks {
+                    booked.buffers.clone()
                 } else {
-                    self.take_later(&kept)?
+                    self.take_later(&booked)?
                 };
                 self.put(
                     id,
-                    Kept {
+                    Booked {
                         state: S::Confirmed,
                         blocks: true,
                         expiry: None,
                         buffers,
-                        ..kept
+                        ..booked
                     },
                 )
             }
@@ -106,41 +107,46 @@ impl Reference {
     }
 
     /// The buffers of a request that takes its time only now; refused where its time is taken.
-    fn take_later(&self, kept: &Kept) -> Result<Vec<(Minutes, Minutes)>, Refused> {
-        let types = kept
+    fn take_later(&self, booked: &Booked) -> Result<Vec<(Minutes, Minutes)>, Refused> {
+        let types = booked
             .calendars
             .iter()
-            .map(|id| self.type_of(id, &kept.type_id));
+            .map(|id| self.type_of(id, &booked.type_id));
         let types = types.collect::<Result<Vec<_>, _>>()?;
         let is_shared = types.iter().all(|it| it.capacity > 1);
         let mut buffers = Vec::new();
-        for (id, of_type) in kept.calendars.iter().zip(&types) {
+        for (id, of_type) in booked.calendars.iter().zip(&types) {
             let calendar = self.with_claims(id);
-            let mut checker = Checker::new(&calendar, of_type, kept.duration, self.now);
-            checker.ignored_rules = kept.ignored;
+            let mut checker = Checker::new(&calendar, of_type, booked.duration, self.now);
+            checker.ignored_rules = booked.ignored;
             checker.mates = if is_shared {
-                self.mates(&kept.type_id, kept.start, kept.duration, &kept.calendars)
+                self.mates(
+                    &booked.type_id,
+                    booked.start,
+                    booked.duration,
+                    &booked.calendars,
+                )
             } else {
                 Mates::Keys(BTreeSet::new())
             };
-            if !checker.is_to_be_had(kept.start) {
+            if !checker.is_available(booked.start) {
                 return Err(Refused::Race);
             }
-            buffers.push(checker.buffers(kept.start));
+            buffers.push(checker.buffers(booked.start));
         }
         Ok(buffers)
     }
 
     pub(crate) fn decline(&mut self, id: u128) -> Outcome {
-        let (kept, state) = self.find(id)?;
+        let (booked, state) = self.find(id)?;
         match state {
             S::Pending => self.put(
                 id,
-                Kept {
+                Booked {
                     state: S::Declined,
                     blocks: true,
                     expiry: None,
-                    ..kept
+                    ..booked
                 },
             ),
             S::Declined => Ok(false),
@@ -148,37 +154,37 @@ impl Reference {
         }
     }
 
-    /// Whether it is too late, by the strictest of its types.
+    /// Whether the cut-off has passed, by the strictest of its types.
     fn is_late(
         &self,
-        kept: &Kept,
+        booked: &Booked,
         state: S,
         notice: impl Fn(&AppointmentType) -> Option<Seconds>,
     ) -> bool {
-        let types = kept
+        let types = booked
             .calendars
             .iter()
-            .map(|id| self.type_of(id, &kept.type_id).unwrap());
+            .map(|id| self.type_of(id, &booked.type_id).unwrap());
         let strictest = types.filter_map(|it| notice(&it)).max();
         state != S::Held
-            && strictest.is_some_and(|notice| self.now > kept.start.plus(-notice.seconds()))
+            && strictest.is_some_and(|notice| self.now > booked.start.plus(-notice.seconds()))
     }
 
     pub(crate) fn cancel(&mut self, id: u128) -> Outcome {
-        let (kept, state) = self.find(id)?;
+        let (booked, state) = self.find(id)?;
         match state {
             S::Held | S::Pending | S::Confirmed
-                if self.is_late(&kept, state, |it| it.cancel_notice) =>
+                if self.is_late(&booked, state, |it| it.cancel_notice) =>
             {
                 Err(Refused::TooLate)
             }
             S::Held | S::Pending | S::Confirmed => self.put(
                 id,
-                Kept {
+                Booked {
                     state: S::Cancelled,
                     blocks: true,
                     expiry: None,
-                    ..kept
+                    ..booked
                 },
             ),
             S::Cancelled => Ok(false),
@@ -186,12 +192,12 @@ impl Reference {
         }
     }
 
-    /// Moves; no calendars = those that it has.
+    /// Moves an appointment; a wish without calendars keeps the present ones.
     pub(crate) fn reschedule(&mut self, id: u128, to: &Wish) -> Outcome {
-        let (kept, state) = self.find(id)?;
+        let (booked, state) = self.find(id)?;
         let stays = to.calendars.is_empty();
         let calendars = if stays {
-            kept.calendars.clone()
+            booked.calendars.clone()
         } else {
             to.calendars.clone()
         };
@@ -201,23 +207,23 @@ impl Reference {
             to.assignment
         };
         for calendar in &calendars {
-            self.type_of(calendar, &kept.type_id)?;
+            self.type_of(calendar, &booked.type_id)?;
         }
         if !matches!(state, S::Held | S::Pending | S::Confirmed) {
             return Err(Refused::State);
         }
-        if self.is_late(&kept, state, |it| it.reschedule_notice) {
+        if self.is_late(&booked, state, |it| it.reschedule_notice) {
             return Err(Refused::TooLate);
         }
-        let duration = to.duration.unwrap_or(kept.duration);
-        if (to.start, duration, &calendars) == (kept.start, kept.duration, &kept.calendars) {
+        let duration = to.duration.unwrap_or(booked.duration);
+        if (to.start, duration, &calendars) == (booked.start, booked.duration, &booked.calendars) {
             return Ok(false);
         }
         let duration = Some(duration);
         let wish = Wish {
             calendars,
             assignment,
-            type_id: kept.type_id.clone(),
+            type_id: booked.type_id.clone(),
             duration,
             ..to.clone()
         };
@@ -225,52 +231,58 @@ impl Reference {
             calendars,
             buffers,
             duration,
-        } = self.take(&wish, Some(&kept))?;
+        } = self.take(&wish, Some(&booked))?;
         let expiry = if state == S::Pending {
             Some(to.start.max(self.now.plus(1)))
         } else {
-            kept.expiry
+            booked.expiry
         };
         self.put(
             id,
-            Kept {
+            Booked {
                 calendars,
                 buffers,
                 duration,
                 start: to.start,
                 expiry,
                 ignored: to.ignored,
-                ..kept
+                ..booked
             },
         )
     }
 
-    /// Says that it took place, or that the invitee did not come, or takes that back.
-    pub(crate) fn attend(&mut self, id: u128, said: S, undo: bool) -> Outcome {
-        let (kept, state) = self.find(id)?;
+    /// States that it took place or that the invitee did not come, or takes the statement back.
+    pub(crate) fn attend(&mut self, id: u128, stated: S, undo: bool) -> Outcome {
+        let (booked, state) = self.find(id)?;
         let (from, to) = if undo {
-            (said, S::Confirmed)
+            (stated, S::Confirmed)
         } else {
-            (S::Confirmed, said)
+            (S::Confirmed, stated)
         };
         if state == to {
             return Ok(false);
         }
-        if state != from || self.now < kept.start {
+        if state != from || self.now < booked.start {
             return Err(Refused::State);
         }
-        self.put(id, Kept { state: to, ..kept })
+        self.put(
+            id,
+            Booked {
+                state: to,
+                ..booked
+            },
+        )
     }
 
-    /// Records what ran out.
+    /// Records the expiries up to now.
     pub(crate) fn expire(&mut self) {
         let now = self.now;
-        for kept in self
-            .kept
+        for booked in self
+            .appointments
             .values_mut()
-            .filter(|kept| kept.expiry.is_some_and(|expiry| expiry <= now))
+            .filter(|booked| booked.expiry.is_some_and(|expiry| expiry <= now))
         {
-            (kept.state, kept.blocks) = (S::Expired, true);
+            (booked.state, booked.blocks) = (S::Expired, true);
         }
     }
 }
