@@ -19,9 +19,9 @@ use crate::time::Instant;
 pub fn reset_clock(state: &State, waiting: &[Arc<Appointment>], now: Instant) -> Change {
     let at = At { state, now };
     let latest = now.plus(HOLD_SECONDS_MAX);
-    let is_too_long = |it: &&Arc<Appointment>| {
-        it.state == AppointmentState::Held
-            && it
+    let is_too_long = |hold: &&Arc<Appointment>| {
+        hold.state == AppointmentState::Held
+            && hold
                 .expire_time
                 .is_some_and(|expire_time| expire_time > latest)
     };

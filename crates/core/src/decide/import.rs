@@ -302,11 +302,13 @@ fn takes_time(state: AppointmentState) -> bool {
 /// A violation for each calendar that the import names a second time.
 fn named_twice(calendars: &[ImportedCalendar]) -> Violations {
     let mut seen = HashSet::new();
-    let again = calendars.iter().filter(|it| !seen.insert(&it.calendar));
-    let violations = again.map(|it| {
+    let again = calendars
+        .iter()
+        .filter(|imported| !seen.insert(&imported.calendar));
+    let violations = again.map(|imported| {
         FieldViolation::new(
-            format!("{}.calendar_id", it.origin),
-            format!("{} is named twice", it.calendar),
+            format!("{}.calendar_id", imported.origin),
+            format!("{} is named twice", imported.calendar),
         )
     });
     violations.take(IMPORT_VIOLATIONS_MAX).collect()

@@ -20,18 +20,20 @@ impl At<'_> {
         let mut found: Vec<&Arc<Appointment>> = match redacted {
             Redacted::Appointment(id) => vec![self.appointment(*id)?],
             Redacted::Email(email) => {
-                let is_theirs = |it: &&Arc<Appointment>| it.person.invitee.email.key == *email;
+                let is_theirs = |appointment: &&Arc<Appointment>| {
+                    appointment.person.invitee.email.key == *email
+                };
                 self.state.appointments.values().filter(is_theirs).collect()
             }
         };
         found.sort_by_key(|it| (it.start, it.key));
         found.truncate(REDACTED_MAX);
-        let is_there = |it: &&Arc<Appointment>| it.person != Person::default();
-        let redact = |it| {
+        let is_there = |appointment: &&Arc<Appointment>| appointment.person != Person::default();
+        let redact = |appointment| {
             self.event(
                 AppointmentEvent::Redacted,
-                it,
-                it.with_person(Person::default()),
+                appointment,
+                appointment.with_person(Person::default()),
             )
         };
         let changed = found.into_iter().filter(is_there).map(redact);

@@ -138,9 +138,9 @@ impl<'a> At<'a> {
     /// Others that cannot be cancelled, such as those that took place, are left out.
     fn named_by(self, scope: SeriesScope) -> Result<Vec<&'a Arc<Appointment>>, Refusal> {
         let order = |it: &Appointment| (it.start, it.key);
-        let can_be = |it: &Appointment| {
+        let can_be = |appointment: &Appointment| {
             matches!(
-                it.state_at(self.now),
+                appointment.state_at(self.now),
                 AppointmentState::Pending
                     | AppointmentState::Confirmed
                     | AppointmentState::Cancelled
