@@ -1,4 +1,4 @@
-//! The windows that rules and overrides give a date.
+//! The windows of each date by rules and overrides.
 
 use std::collections::BTreeMap;
 
@@ -116,7 +116,8 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Asked in any order, forward and back, each minute is open that a window of the date covers, and no other.
+    /// In any order of questions, forward and back, exactly the minutes that a window of the date
+    /// covers are open.
     #[test]
     fn dates_asked_in_any_order_have_the_minutes_of_their_windows(
         rules in rules(),

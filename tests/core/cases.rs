@@ -1,4 +1,5 @@
-//! The shared slot-search cases: what each expects is what the search lists, the checker finds and the predicate allows.
+//! The shared cases of the slot search: search, checker and predicate must all agree with what each
+//! case expects.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -225,7 +226,7 @@ impl Case {
     }
 }
 
-/// `../shared/cases`; of a work tree that stands deeper, the same folder further up.
+/// The folder `../shared/cases`, also from a work tree that lies deeper.
 fn folder() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let above = package
@@ -238,7 +239,7 @@ fn folder() -> PathBuf {
         .unwrap_or_else(|| package.join("../../../shared/cases"))
 }
 
-/// The cases of a file; none, and a word about it, where the folder is not.
+/// The cases of a file; none, with a notice, where the folder does not exist.
 fn load(name: &str) -> Vec<Case> {
     let path = folder().join(name);
     match std::fs::read_to_string(&path) {

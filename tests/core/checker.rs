@@ -1,6 +1,8 @@
-//! What is bookable, evaluated minute by minute and word by word from the definition: slow, and meant to be obvious.
+//! The definition of a bookable slot, evaluated minute by minute and word by word: slow, and meant
+//! to be obvious.
 //!
-//! Of the code under test it uses the types and `Zone::wall`, and nothing that searches, merges or remembers.
+//! Of the code under test it uses the types and `Zone::wall`, and nothing that searches, merges or
+//! caches.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -14,15 +16,15 @@ use bookd_core::time::interval::Interval;
 use bookd_core::time::{Instant, LocalDate, Minutes};
 use chrono::Datelike;
 
-/// The appointments with the same set of places as the one that is asked for.
+/// The appointments that take the same set of calendars as the claim.
 pub(crate) enum Mates {
-    /// Those of this calendar alone.
+    /// All appointments on this calendar alone.
     Alone,
-    /// These.
+    /// The appointments with these keys.
     Keys(BTreeSet<AppointmentKey>),
 }
 
-/// A question about many starts.
+/// Judges the starts of one calendar, type and duration.
 pub(crate) struct Checker<'a> {
     pub(crate) calendar: &'a Calendar,
     pub(crate) appointment_type: &'a AppointmentType,
@@ -31,11 +33,12 @@ pub(crate) struct Checker<'a> {
     pub(crate) ignore: Option<AppointmentKey>,
     pub(crate) present_duration: Option<Minutes>,
     pub(crate) ignored_rules: IgnoredRules,
-    /// Who may share a session with what is asked for, besides being alike.
+    /// The appointments that may share a session with the claim, if type, start and duration are
+    /// the same.
     pub(crate) mates: Mates,
-    /// The windows of a date in minutes: only so that they are not worked out anew for each minute.
+    /// The windows of each date in minutes, cached because every minute needs them.
     windows: BTreeMap<LocalDate, Vec<(i64, i64)>>,
-    /// Whether a minute is open, for the same reason.
+    /// Whether each minute is open, cached for the same reason.
     minutes: HashMap<Instant, bool>,
 }
 
@@ -62,7 +65,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Every offered start of the range, and the seats that remain there.
+    /// Every offered start of the range, with the seats that are left.
     pub(crate) fn offered(&mut self, range: Interval) -> Vec<(Instant, u32)> {
         let mut starts = Vec::new();
         let mut start = range.start.plus((-range.start.seconds()).rem_euclid(60));
@@ -76,26 +79,27 @@ impl<'a> Checker<'a> {
     }
 
     pub(crate) fn is_offered(&mut self, start: Instant, is_grid_judged: bool) -> bool {
-        self.is_within_rules(start, is_grid_judged) && self.is_to_be_had(start)
+        self.is_within_rules(start, is_grid_judged) && self.is_available(start)
     }
 
-    /// Whether it could be booked if nobody came first.
+    /// Whether it could be booked without the other appointments and busy periods.
     pub(crate) fn is_within_rules(&mut self, start: Instant, is_grid_judged: bool) -> bool {
         let is_judged = is_grid_judged && !self.ignored_rules.misaligned;
         self.keeps_the_rules(start)
             && self.is_open_throughout(start)
-            // The grid is only judged where the start is open.
+            // The grid is judged only where the start is open.
             && (!is_judged || self.open_through(start).is_empty() || self.is_candidate(start))
     }
 
-    /// Whether nobody came first.
-    pub(crate) fn is_to_be_had(&self, start: Instant) -> bool {
+    /// Whether the other appointments and busy periods leave it free, with a seat and within the
+    /// limits.
+    pub(crate) fn is_available(&self, start: Instant) -> bool {
         self.is_free(start)
             && self.seats_remaining(start) > 0
             && (self.ignored_rules.limit || self.is_within_limits(start))
     }
 
-    /// What is to be kept free before and after: a seat takes the buffers of its session.
+    /// The buffers before and after the slot: a seat takes those of its session.
     pub(crate) fn buffers(&self, start: Instant) -> (Minutes, Minutes) {
         match self.session(start).first() {
             Some(seat) => (seat.before(), seat.after()),
@@ -128,7 +132,7 @@ impl<'a> Checker<'a> {
             && (self.ignored_rules.horizon || i64::from(self.date(start).days()) <= horizon)
     }
 
-    /// `windows(d)` in minutes after midnight; those that overlap or touch are one.
+    /// `windows(d)` in minutes after midnight; windows that overlap or touch are merged.
     fn windows(&mut self, date: LocalDate) -> Vec<(i64, i64)> {
         if let Some(known) = self.windows.get(&date) {
             return known.clone();
@@ -174,7 +178,7 @@ impl<'a> Checker<'a> {
         merged
     }
 
-    /// The windows that `instant` is open through, as seconds since each began on its clock.
+    /// The windows that contain `instant`, as the seconds since each began by the clock.
     fn open_through(&mut self, instant: Instant) -> Vec<i64> {
         let wall = self.calendar.zone().wall(instant);
         let (date, clock) = (wall.date(), wall.clock());
@@ -221,7 +225,8 @@ impl<'a> Checker<'a> {
             || (0..minutes).all(|minute| self.is_minute_open(start.plus(minute * 60)))
     }
 
-    /// Its first and its last second: windows and what is between them last for whole minutes.
+    /// Whether the first and the last second of a minute are open; windows and the gaps between
+    /// them have whole minutes.
     fn is_minute_open(&mut self, minute: Instant) -> bool {
         if let Some(known) = self.minutes.get(&minute) {
             return *known;

@@ -1,4 +1,4 @@
-//! The chunked list of claims against a plain sorted one.
+//! The chunked list of claims, compared with a plain sorted one.
 
 use bookd_core::appointment::AppointmentState;
 use bookd_core::calendar::Calendar;
@@ -12,10 +12,11 @@ use proptest::prelude::*;
 
 use crate::world::{calendar, minutes, zone};
 
-/// Slot `place` has an hour of its own, so that claims of different places never meet; the key tells its seats apart.
+/// A claim in the hour `place`, so that claims of different places never overlap. Seats of one
+/// place have different keys.
 fn claim(place: u16, key: u64, buffer: u16) -> Claim {
     let start = Instant::from_seconds(i64::from(place) * HOUR);
-    // The buffer is the place's, for all seats of a session have the same.
+    // The buffer depends on the place, because all seats of a session have the same one.
     let buffer = minutes(buffer % 15);
     Claim::new(
         AppointmentKey(key),
@@ -115,7 +116,8 @@ proptest! {
     }
 }
 
-/// Two sessions at one time on one calendar, as files of before schema 4 have them: their seats alternate.
+/// Two sessions at one time on one calendar, as in files from before schema 4: their seats
+/// alternate.
 #[test]
 fn a_limit_counts_two_sessions_at_one_time_as_two_however_their_seats_lie() {
     let seat = |key: u64, of: u64| {

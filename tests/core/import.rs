@@ -1,4 +1,4 @@
-//! Imports: all or nothing, never two of one time, and everything that is wrong is told at once.
+//! Imports: all or nothing, no time twice, and all violations reported at once.
 
 use bookd_core::appointment::{AppointmentState, IgnoredRules, Person};
 use bookd_core::calendar::Profile;
@@ -62,7 +62,7 @@ fn kind(id: &str) -> AppointmentType {
     }
 }
 
-/// What the import makes of an empty state.
+/// The state after an import into an empty one.
 fn imported(calendars: Vec<ImportedCalendar>) -> Result<State, Refusal> {
     let mut state = State::default();
     let decision = decide(&state, &Command::Import(calendars), instant(NOW))?;
@@ -108,7 +108,7 @@ fn an_import_stands_over_busy_time_and_deleted_types_keep_their_appointments() {
     assert!(ada.types.find(&TypeId::parse("gone").unwrap()).is_none());
     assert!(
         ada.types.deleted().all(|(_, it)| it.last.is_none()),
-        "nobody knows what it was"
+        "the last definition is not known"
     );
 }
 
@@ -253,7 +253,7 @@ fn a_calendar_whose_default_type_was_deleted_comes_without_one() {
     );
 }
 
-/// Numbers that are the same in every run.
+/// Pseudo-random numbers below a bound, the same in every run.
 fn numbers(mut seed: u64) -> impl FnMut(u64) -> u64 {
     move |below| {
         seed = seed

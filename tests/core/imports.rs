@@ -1,20 +1,21 @@
-//! What imports what, file by file: no circle but between a parent module and what is below it.
+//! The imports between files: no circles, except between a parent module and the modules below it.
 //!
-//! An import is a path in a `use`, or one that is written out, which leads to another file of the package. What stands in
-//! `mod tests`, or in a `use` behind `#[cfg(test)]`, does not count: nobody has to know it to change the file.
+//! An import is a path, in a `use` or elsewhere in the text, that leads to another file of the
+//! package. Paths in `mod tests` and in a `use` behind `#[cfg(test)]` do not count, because the
+//! product code does not depend on them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::tidy::files;
 
-/// The packages, by where their files lie. Cargo refuses a circle of packages.
+/// The folders of the packages. Cargo itself refuses circles of packages.
 const PACKAGES: [&str; 3] = ["src", "crates/core/src", "crates/transport/src"];
 
-/// Where a module is in its package, such as `store`, `sqlite`; empty for the root.
+/// The path of a module in its package, such as `store`, `sqlite`; empty for the root.
 type Module = Vec<String>;
 
-/// The modules of a package, each with those that it imports, its own parents left out.
+/// The modules of a package, each with the modules that it imports, its own parents left out.
 struct Imports(BTreeMap<Module, BTreeSet<Module>>);
 
 impl Imports {
@@ -45,7 +46,7 @@ impl Imports {
         )
     }
 
-    /// Every module that is reached from this one by one import or several.
+    /// Every module that is reached from this one by one or several imports.
     fn reached(&self, from: &Module) -> BTreeSet<&Module> {
         let mut reached = BTreeSet::new();
         let mut waiting: Vec<&Module> = self.0[from].iter().collect();
@@ -57,14 +58,14 @@ impl Imports {
         reached
     }
 
-    /// The circles: modules that all reach each other, in order, as text.
+    /// The circles, each as text: modules that all reach each other, in order.
     fn circles(&self) -> BTreeSet<String> {
         let reached: BTreeMap<&Module, BTreeSet<&Module>> =
             self.0.keys().map(|it| (it, self.reached(it))).collect();
-        let circle = |it: &Module| -> Vec<String> {
-            let others = reached[it]
+        let circle = |module: &Module| -> Vec<String> {
+            let others = reached[module]
                 .iter()
-                .filter(|other| reached[*other].contains(it));
+                .filter(|other| reached[*other].contains(module));
             others.map(|other| other.join("::")).collect()
         };
         reached
@@ -75,7 +76,7 @@ impl Imports {
     }
 }
 
-/// The module of a file, given by its path in the package.
+/// The module of a file, by its path in the package.
 fn module(path: &Path) -> Module {
     let mut module: Module = path
         .with_extension("")
@@ -86,7 +87,7 @@ fn module(path: &Path) -> Module {
     module
 }
 
-/// The text without comments, and without what only tests have.
+/// The text without comments and without code that only tests have.
 fn without_tests(text: &str) -> String {
     let mut kept = String::new();
     let mut is_in_tests = false;
@@ -104,7 +105,7 @@ fn without_tests(text: &str) -> String {
     kept
 }
 
-/// What a line imports, as far as it says; none where it begins no `use`.
+/// The beginning of the tree that a `use` in this line imports; none where no `use` begins in it.
 fn use_tree(line: &str) -> Option<&str> {
     let line = line.trim_start();
     let visibilities = ["pub ", "pub(crate) ", "pub(super) "];
@@ -115,7 +116,8 @@ fn use_tree(line: &str) -> Option<&str> {
         .strip_prefix("use ")
 }
 
-/// Every path of the text: those of `use`, and those that are written out, as far as their first name is known.
+/// Every path of the text: those in a `use`, and others whose first name a `use` or the module tree
+/// defines.
 fn paths(text: &str) -> Vec<Vec<String>> {
     let mut paths = Vec::new();
     let mut rest = String::new();
@@ -145,7 +147,7 @@ fn paths(text: &str) -> Vec<Vec<String>> {
     paths
 }
 
-/// The paths of a tree such as `a::{b, c::{self, d}}`, below what stands before it.
+/// Appends the paths of a tree such as `a::{b, c::{self, d}}`, each after the names `before` it.
 fn expand(tree: &str, before: &[String], paths: &mut Vec<Vec<String>>) {
     let mut depth = 0;
     let parts = tree.split(|it: char| {
@@ -177,7 +179,7 @@ fn names(path: &str) -> Vec<String> {
         .collect()
 }
 
-/// The module that a path in a module leads to; none when that is of another package.
+/// The module to which a path in a module leads; none for a path into another package.
 fn target(path: &[String], of: &Module, all: &BTreeSet<&Module>) -> Option<Module> {
     let child = |parent: &Module, name: &String| {
         Some([&parent[..], std::slice::from_ref(name)].concat()).filter(|it| all.contains(it))

@@ -1,6 +1,7 @@
-//! The index of files in ARCHITECTURE.md is made from the headers of the files, so that neither can tell of what is not there.
+//! The index of files in ARCHITECTURE.md, made from the headers of the files so that it always
+//! matches the tree.
 //!
-//! `BOOKD_RENEW_DOCS=1 cargo test -p bookd-core --test core index::` makes it anew.
+//! `BOOKD_RENEW_DOCS=1 cargo test -p bookd-core --test core index::` renews it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -12,10 +13,11 @@ const HEADING: &str = "## Index of files\n";
 const PREFACE: &str = "\nMade from the first sentence of each file's header by \
                        `BOOKD_RENEW_DOCS=1 cargo test -p bookd-core --test core index::`.\n";
 
-/// The marker of a header's lines, by the ending of the file.
+/// The comment marker of a header, by the extension of the file.
 const MARKERS: [(&str, &str); 4] = [("rs", "//!"), ("proto", "//"), ("sql", "--"), ("sh", "#")];
 
-/// The first sentence of the first block of comment lines, without a shell's `#!` and a licence of the syntax.
+/// The first sentence of the first block of comment lines, without a shell's `#!` and the syntax
+/// line of a proto file.
 fn first_sentence(text: &str, marker: &str) -> String {
     let is_of_header = |line: &&str| line.starts_with(marker) && !line.starts_with("#!");
     let header = text

@@ -1,4 +1,5 @@
-//! Tests of the pure core: they build and run without the server. And the rules of the house, which need nothing at all.
+//! Tests of the pure core, which build and run without the server, and checks of the source tree
+//! itself.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,8 +21,10 @@ mod exhaustive;
 mod import;
 mod imports;
 mod index;
+mod invariants;
 mod model;
 mod outside;
+mod pair;
 mod random;
 mod reference;
 mod series;
@@ -29,10 +32,11 @@ mod several;
 mod slots;
 mod steps;
 mod tidy;
+mod transitions;
 mod world;
 mod zone;
-/// The reader of the tz database stands above the core. It is compiled here once more, so that these tests need nothing
-/// else of bookd.
+/// The reader of the tz database belongs to the server. It is compiled here once more, so that
+/// these tests do not need the server.
 #[allow(dead_code, reason = "no test needs all of it")]
 #[path = "../../src/zones.rs"]
 mod zones;

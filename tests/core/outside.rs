@@ -1,6 +1,7 @@
-//! What lies outside open time after a change of hours is what the definition says, appointment by appointment.
+//! The appointments that lie outside open time after a change of hours, compared with the
+//! definition.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bookd_core::appointment::AppointmentState;
@@ -21,7 +22,7 @@ use crate::checker::Checker;
 use crate::random::{Question, overrides, question, rules};
 use crate::world::{calendar as calendar_of, instant, minutes, rule, zone, zone_names};
 
-/// The upcoming appointments, of one type or of all, that do not lie in open time; evaluated minute by minute.
+/// The upcoming appointments, of one type or of all, outside open time, evaluated minute by minute.
 fn outside(calendar: &Calendar, now: Instant, of_type: Option<TypeNumber>) -> Vec<AppointmentKey> {
     let all = calendar.claims.iter().chain(calendar.requests.values());
     let upcoming = all.filter(|it| it.is_alive(now) && it.start() >= now);
@@ -46,19 +47,19 @@ fn outside(calendar: &Calendar, now: Instant, of_type: Option<TypeNumber>) -> Ve
 fn with_requests(calendar: Calendar, is_request: impl Fn(&Claim) -> bool) -> Calendar {
     let (requests, claims): (Vec<Claim>, Vec<Claim>) =
         calendar.claims.iter().partition(|claim| is_request(claim));
-    let request = |it: Claim| {
-        let (before, after, state) = (it.before(), it.after(), AppointmentState::Pending);
-        let claim = Claim::new(
-            it.key(),
-            it.type_number(),
-            it.start(),
-            it.duration(),
+    let request = |claim: Claim| {
+        let (before, after, state) = (claim.before(), claim.after(), AppointmentState::Pending);
+        let request = Claim::new(
+            claim.key(),
+            claim.type_number(),
+            claim.start(),
+            claim.duration(),
             before,
             after,
             state,
-            Some(it.start()),
+            Some(claim.start()),
         );
-        (it.key(), claim)
+        (claim.key(), request)
     };
     let requests = Arc::new(requests.into_iter().map(request).collect());
     Calendar {
@@ -75,7 +76,7 @@ fn state_of(calendar: &Calendar) -> State {
     }
 }
 
-/// Other hours that a calendar may get.
+/// The new hours of a calendar.
 #[derive(Clone, Debug)]
 struct Hours {
     rules: Vec<Rule>,
@@ -83,94 +84,105 @@ struct Hours {
     zone: Arc<Zone>,
 }
 
-/// Every command that answers what lies outside, with the calendar as it leaves it, and whose appointments it names.
-fn changes(question: &Question, hours: &Hours) -> Vec<(Command, Calendar, Option<TypeNumber>)> {
+/// A command, the calendar as it leaves it, and the type whose appointments it names; none = those
+/// of all types.
+type Changed = (Command, Calendar, Option<TypeNumber>);
+
+/// Every command that answers which appointments lie outside open time.
+fn changes(question: &Question, hours: &Hours) -> Vec<Changed> {
     let calendar = &question.calendar;
-    let (id, utc) = (calendar.id.clone(), zone("UTC"));
-    let Availability { rules, overrides } = calendar.profile.availability.clone();
-    let profiled = |change: &dyn Fn(&mut Profile)| {
-        let mut changed = calendar.clone();
-        change(Arc::make_mut(&mut changed.profile));
-        changed
-    };
-    let set = |zone: Option<Arc<Zone>>, rules: &[Rule]| Command::SetAvailability {
-        calendar: id.clone(),
-        zone,
-        utc: utc.clone(),
+    [
+        changes_of_rules(calendar, hours),
+        changes_of_overrides(calendar, hours),
+        changes_of_profile(calendar, hours),
+        changes_of_type(question, hours),
+    ]
+    .concat()
+}
+
+/// The calendar with another profile.
+fn profiled(calendar: &Calendar, change: impl FnOnce(&mut Profile)) -> Calendar {
+    let mut changed = calendar.clone();
+    change(Arc::make_mut(&mut changed.profile));
+    changed
+}
+
+fn changes_of_rules(calendar: &Calendar, hours: &Hours) -> Vec<Changed> {
+    let (rules, zone) = (&calendar.profile.availability.rules, &hours.zone);
+    let set = |zone: Option<&Arc<Zone>>, rules: &[Rule]| Command::SetAvailability {
+        calendar: calendar.id.clone(),
+        zone: zone.cloned(),
+        utc: crate::world::zone("UTC"),
         rules: rules.to_vec(),
         etag: None,
     };
-    let update = |patch: ProfilePatch| Command::UpdateCalendar {
-        calendar: id.clone(),
-        patch,
-        etag: None,
-    };
-    let put = |appointment_type: &AppointmentType| {
-        let mut changed = calendar.clone();
-        Arc::make_mut(&mut changed.types).put(Arc::new(appointment_type.clone()));
-        let (number, appointment_type) = (appointment_type.number, appointment_type.clone());
-        let command = Command::PutAppointmentType {
-            calendar: id.clone(),
-            appointment_type,
-            etag: None,
-        };
-        (command, changed, Some(number))
-    };
-    let of_type = question.appointment_type();
-    let zone = &hours.zone;
-    let dates: BTreeSet<LocalDate> = overrides.keys().copied().collect();
+    let with_rules = profiled(calendar, |it| {
+        it.availability.rules.clone_from(&hours.rules)
+    });
+    let with_zone = profiled(calendar, |it| it.zone = zone.clone());
     vec![
-        (set(None, &rules), calendar.clone(), None),
-        (
-            set(None, &hours.rules),
-            profiled(&|it| it.availability.rules.clone_from(&hours.rules)),
-            None,
-        ),
-        (
-            set(Some(zone.clone()), &rules),
-            profiled(&|it| it.zone = zone.clone()),
-            None,
-        ),
-        (
-            Command::PutOverrides {
-                calendar: id.clone(),
-                overrides: hours.overrides.clone(),
-                etag: None,
-            },
-            profiled(&|it| it.availability.overrides.extend(hours.overrides.clone())),
-            None,
-        ),
-        (
-            Command::DeleteOverrides {
-                calendar: id.clone(),
-                dates,
-                etag: None,
-            },
-            profiled(&|it| it.availability.overrides.clear()),
-            None,
-        ),
-        (update(ProfilePatch::default()), calendar.clone(), None),
-        (
-            update(ProfilePatch {
-                zone: Some(zone.clone()),
-                ..ProfilePatch::default()
-            }),
-            profiled(&|it| it.zone = zone.clone()),
-            None,
-        ),
-        put(of_type),
-        put(&AppointmentType {
-            rules: hours.rules.clone(),
-            ..of_type.clone()
-        }),
-        put(&AppointmentType {
-            rules: Vec::new(),
-            ..of_type.clone()
-        }),
+        (set(None, rules), calendar.clone(), None),
+        (set(None, &hours.rules), with_rules, None),
+        (set(Some(zone), rules), with_zone, None),
     ]
 }
 
-/// What a command leaves outside of the hours.
+fn changes_of_overrides(calendar: &Calendar, hours: &Hours) -> Vec<Changed> {
+    let put = Command::PutOverrides {
+        calendar: calendar.id.clone(),
+        overrides: hours.overrides.clone(),
+        etag: None,
+    };
+    let more = profiled(calendar, |it| {
+        it.availability.overrides.extend(hours.overrides.clone())
+    });
+    let overrides = &calendar.profile.availability.overrides;
+    let delete = Command::DeleteOverrides {
+        calendar: calendar.id.clone(),
+        dates: overrides.keys().copied().collect(),
+        etag: None,
+    };
+    let none = profiled(calendar, |it| it.availability.overrides.clear());
+    vec![(put, more, None), (delete, none, None)]
+}
+
+fn changes_of_profile(calendar: &Calendar, hours: &Hours) -> Vec<Changed> {
+    let update = |patch: ProfilePatch| Command::UpdateCalendar {
+        calendar: calendar.id.clone(),
+        patch,
+        etag: None,
+    };
+    let zone = ProfilePatch {
+        zone: Some(hours.zone.clone()),
+        ..ProfilePatch::default()
+    };
+    let with_zone = profiled(calendar, |it| it.zone = hours.zone.clone());
+    vec![
+        (update(ProfilePatch::default()), calendar.clone(), None),
+        (update(zone), with_zone, None),
+    ]
+}
+
+fn changes_of_type(question: &Question, hours: &Hours) -> Vec<Changed> {
+    let of_type = question.appointment_type();
+    let put = |rules: &[Rule]| {
+        let appointment_type = AppointmentType {
+            rules: rules.to_vec(),
+            ..of_type.clone()
+        };
+        let mut changed = question.calendar.clone();
+        Arc::make_mut(&mut changed.types).put(Arc::new(appointment_type.clone()));
+        let command = Command::PutAppointmentType {
+            calendar: changed.id.clone(),
+            appointment_type,
+            etag: None,
+        };
+        (command, changed, Some(of_type.number))
+    };
+    vec![put(&of_type.rules), put(&hours.rules), put(&[])]
+}
+
+/// The appointments outside open time after a command.
 fn left_outside(state: &State, command: &Command, now: Instant) -> Vec<AppointmentKey> {
     let decision = decide(state, command, now).unwrap();
     let mut after = state.clone();
@@ -232,7 +244,7 @@ fn the_earliest_hundred_are_named_of_more() {
     let types = [AppointmentType::default_type(Default::default())];
     let claim = |day: u64| {
         let start = now.plus(i64::try_from(day).unwrap() * DAY);
-        // The later a key, the earlier it is.
+        // Later appointments have smaller keys, so that the order is not that of the keys.
         let key = AppointmentKey(1_000 - day);
         let (length, none) = (minutes(60), minutes(0));
         Claim::new(

@@ -1,4 +1,5 @@
-//! Random calendars in every zone, most of them about a change of the clock: what the properties are tried on.
+//! The input of the property tests: random calendars in every zone, most of them about a change of
+//! the clock.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use proptest::sample::{Index, select};
 
 use crate::world::{calendar, instant, minutes, zone, zone_names};
 
-/// A question that can be put to the search, the predicate and the checker.
+/// A question to the search, the predicate and the checker.
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
     pub(crate) calendar: Calendar,
@@ -50,7 +51,8 @@ impl Question {
     }
 }
 
-/// Changes of the clock that are worth more than their share: gaps and folds of a day, of an odd length, at midnight.
+/// Changes of the clock that are chosen more often than others: gaps and folds of a day, of an odd
+/// length, at midnight.
 const CHANGES: [(&str, &str); 10] = [
     ("Pacific/Apia", "2011-12-30T10:00:00Z"),
     ("Pacific/Kwajalein", "1993-08-21T12:00:00Z"),
@@ -64,7 +66,7 @@ const CHANGES: [(&str, &str); 10] = [
     ("Asia/Manila", "1844-12-31T00:00:00Z"),
 ];
 
-/// A zone, and an instant about which something happens there.
+/// A zone, and an instant of interest in it, mostly a change of its clock.
 pub(crate) fn place() -> impl Strategy<Value = (String, Instant)> {
     let listed = select(CHANGES.to_vec()).prop_map(|(name, at)| (name.to_owned(), instant(at)));
     let years = -60i64..90;
@@ -185,8 +187,9 @@ pub(crate) fn two_types(around: Instant) -> impl Strategy<Value = Vec<Appointmen
     })
 }
 
-/// What was tried to be booked: of which type, at which of the first free starts or else when, with the default duration
-/// or another, when it expires.
+/// A booking that may succeed: its type, the index of a free start or else the minutes from the
+/// instant of interest, the index of its duration, its expiry, its buffers, and whether the type's
+/// buffers apply instead.
 type Attempt = (
     Index,
     Option<Index>,
@@ -213,7 +216,8 @@ fn attempts() -> impl Strategy<Value = Vec<Attempt>> {
     proptest::collection::vec(attempt, 0..20)
 }
 
-/// The claims that an engine would have let in: padded intervals disjoint, but for the seats of one session.
+/// The claims of the attempts that succeed: padded intervals are disjoint, except the seats of one
+/// session.
 fn claims(
     attempts: &[Attempt],
     types: &[AppointmentType],
@@ -275,7 +279,8 @@ fn claims(
     claims
 }
 
-/// Where the type could be booked, were nothing booked yet: few, so that several want the same.
+/// The first starts of the type without appointments: few, so that several attempts ask for the
+/// same.
 fn some_starts(
     calendar: &Calendar,
     appointment_type: &AppointmentType,
@@ -326,8 +331,8 @@ pub(crate) fn question() -> impl Strategy<Value = Question> {
     place().prop_flat_map(|(name, around)| question_about(name, around))
 }
 
-/// Several calendars, in zones of their own, and one question about some days of them. Most are open round the clock,
-/// for else they would hardly ever be open together.
+/// Several calendars in zones of their own, and one question about some days of them. Most are open
+/// around the clock, because otherwise they would hardly ever be open together.
 pub(crate) fn questions() -> impl Strategy<Value = Vec<Question>> {
     let others = proptest::collection::vec(select(zone_names()), 0..4);
     let is_wide = proptest::collection::vec(proptest::bool::weighted(0.8), 4);

@@ -1,7 +1,8 @@
-//! The model in plain words: what each command leads to, by the definition and the table of states alone.
+//! The reference: the outcome of each command by the definition in scheduling.md, in the plainest
+//! code.
 //!
-//! Meant to be read beside scheduling.md. Whether a time can be had is asked of the checker, minute by minute; nothing
-//! here searches, shares or remembers more than a list of what was booked.
+//! The checker decides minute by minute whether a slot can be booked. Nothing here searches or
+//! caches, and the only state is a list of appointments.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,11 +12,11 @@ use bookd_core::calendar::Calendar;
 use bookd_core::calendar::appointment_type::AppointmentType;
 use bookd_core::calendar::claims::{Claim, Claims};
 use bookd_core::ids::{AppointmentKey, CalendarId, TypeId};
-use bookd_core::time::{HOUR, Instant, Minutes, Seconds};
+use bookd_core::time::{Instant, Minutes, Seconds};
 
 use crate::checker::{Checker, Mates};
 
-/// Why a command is refused, as far as the order of reasons goes.
+/// The class of a refusal, in the order in which they are checked.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Refused {
     Invalid,
@@ -28,9 +29,9 @@ pub(crate) enum Refused {
     Race,
 }
 
-/// What was booked.
+/// An appointment of the reference.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Kept {
+pub(crate) struct Booked {
     pub(crate) key: AppointmentKey,
     pub(crate) calendars: Vec<CalendarId>,
     pub(crate) buffers: Vec<(Minutes, Minutes)>,
@@ -45,8 +46,8 @@ pub(crate) struct Kept {
     pub(crate) ignored: IgnoredRules,
 }
 
-impl Kept {
-    fn state_at(&self, now: Instant) -> S {
+impl Booked {
+    pub(crate) fn state_at(&self, now: Instant) -> S {
         if self.expiry.is_some_and(|expiry| expiry <= now) {
             S::Expired
         } else {
@@ -63,7 +64,7 @@ impl Kept {
     }
 }
 
-/// A time that is asked for.
+/// The time that a booking or a move asks for.
 #[derive(Clone, Debug)]
 pub(crate) struct Wish {
     pub(crate) calendars: Vec<CalendarId>,
@@ -74,20 +75,43 @@ pub(crate) struct Wish {
     pub(crate) ignored: IgnoredRules,
 }
 
-/// What a command leads to: whether anything changed.
+/// The outcome of a command: whether anything changed, or the refusal.
 pub(crate) type Outcome = Result<bool, Refused>;
 
+/// The calendars that take a wish, the buffers that each keeps free before and after it, and its
+/// duration.
+pub(crate) struct Taken {
+    pub(crate) calendars: Vec<CalendarId>,
+    pub(crate) buffers: Vec<(Minutes, Minutes)>,
+    pub(crate) duration: Minutes,
+}
+
+/// The state of the reference.
 #[derive(Clone)]
 pub(crate) struct Reference {
-    /// Their settings; nothing booked is in them.
+    /// The calendars with their settings, without claims.
     pub(crate) calendars: BTreeMap<CalendarId, Calendar>,
-    pub(crate) kept: BTreeMap<u128, Kept>,
+    pub(crate) appointments: BTreeMap<u128, Booked>,
     pub(crate) next_key: AppointmentKey,
     pub(crate) now: Instant,
 }
 
+/// The appointments other than the moved one that start on the local date of `start`.
+fn load(calendar: &Calendar, start: Instant, moved: Option<&Booked>) -> usize {
+    let zone = calendar.zone();
+    let date = zone.wall(start).date();
+    let is_other = |claim: &&Claim| moved.is_none_or(|moved| moved.key != claim.key());
+    let starts_then = |claim: &&Claim| zone.wall(claim.start()).date() == date;
+    let others = calendar.claims.iter().filter(is_other);
+    others.filter(starts_then).count()
+}
+
 impl Reference {
-    fn type_of(&self, calendar: &CalendarId, id: &TypeId) -> Result<Arc<AppointmentType>, Refused> {
+    pub(crate) fn type_of(
+        &self,
+        calendar: &CalendarId,
+        id: &TypeId,
+    ) -> Result<Arc<AppointmentType>, Refused> {
         self.calendars[calendar]
             .types
             .find(id)
@@ -95,22 +119,30 @@ impl Reference {
             .ok_or(Refused::NotFound)
     }
 
-    /// The calendar with what is active of it.
-    fn with_claims(&self, id: &CalendarId) -> Calendar {
+    /// The calendar with the claims of its active appointments.
+    pub(crate) fn with_claims(&self, id: &CalendarId) -> Calendar {
         let mut claims = Vec::new();
-        for kept in self.kept.values().filter(|kept| kept.is_active(self.now)) {
-            for (calendar, (before, after)) in kept.calendars.iter().zip(&kept.buffers) {
+        for booked in self
+            .appointments
+            .values()
+            .filter(|booked| booked.is_active(self.now))
+        {
+            for (calendar, (before, after)) in booked.calendars.iter().zip(&booked.buffers) {
                 if calendar == id {
-                    let number = self.calendars[id].types.find(&kept.type_id).unwrap().number;
-                    let Kept {
+                    let number = self.calendars[id]
+                        .types
+                        .find(&booked.type_id)
+                        .unwrap()
+                        .number;
+                    let Booked {
                         key,
                         start,
                         duration,
                         state,
                         expiry,
                         ..
-                    } = *kept;
-                    // Who shares a session is told by `mates`, and not by the claims.
+                    } = *booked;
+                    // Sessions come from `mates`, not from the claims.
                     claims.push(Claim::new(
                         key, number, start, duration, *before, *after, state, expiry,
                     ));
@@ -123,8 +155,9 @@ impl Reference {
         }
     }
 
-    /// The active appointments of a type that begin and end like this and take this very set of calendars.
-    fn mates(
+    /// The active appointments of a type with this start and duration and exactly this set of
+    /// calendars.
+    pub(crate) fn mates(
         &self,
         type_id: &TypeId,
         start: Instant,
@@ -133,26 +166,23 @@ impl Reference {
     ) -> Mates {
         let set = |calendars: &[CalendarId]| calendars.iter().cloned().collect::<BTreeSet<_>>();
         let wanted = set(calendars);
-        let is_mate = |kept: &&Kept| {
-            kept.is_active(self.now)
-                && (&kept.type_id, kept.start, kept.duration) == (type_id, start, duration)
-                && set(&kept.calendars) == wanted
+        let is_mate = |booked: &&Booked| {
+            booked.is_active(self.now)
+                && (&booked.type_id, booked.start, booked.duration) == (type_id, start, duration)
+                && set(&booked.calendars) == wanted
         };
         Mates::Keys(
-            self.kept
+            self.appointments
                 .values()
                 .filter(is_mate)
-                .map(|kept| kept.key)
+                .map(|booked| booked.key)
                 .collect(),
         )
     }
 
-    /// Of the calendars that are wished for, those that take it and what they keep free; or the weightier refusal.
-    fn take(
-        &self,
-        wish: &Wish,
-        moved: Option<&Kept>,
-    ) -> Result<(Vec<CalendarId>, Vec<(Minutes, Minutes)>, Minutes), Refused> {
+    /// The calendars of a wish that take it and what they keep free, and its duration; or the
+    /// weightier refusal.
+    pub(crate) fn take(&self, wish: &Wish, moved: Option<&Booked>) -> Result<Taken, Refused> {
         let types: Vec<_> = wish
             .calendars
             .iter()
@@ -172,62 +202,42 @@ impl Reference {
             } else {
                 &wish.calendars
             };
-            // Where one of them seats one at a time, nobody shares anything.
+            // If one of the types has a single seat, no session is shared.
             let is_shared = is_any || types.iter().all(|it| it.capacity > 1);
-            checker.mates = match is_shared {
-                true => self.mates(&wish.type_id, wish.start, duration, together),
-                false => Mates::Keys(BTreeSet::new()),
+            checker.mates = if is_shared {
+                self.mates(&wish.type_id, wish.start, duration, together)
+            } else {
+                Mates::Keys(BTreeSet::new())
             };
             if checker.is_within_rules(wish.start, is_any || index == 0) {
                 within_rules += 1;
-                if checker.is_to_be_had(wish.start) {
-                    let zone = calendar.zone();
-                    let date = zone.wall(wish.start).date();
-                    let starts_then = |it: &&Claim| zone.wall(it.start()).date() == date;
-                    let is_other = |it: &&Claim| moved.is_none_or(|moved| moved.key != it.key());
-                    let load = calendar
-                        .claims
-                        .iter()
-                        .filter(is_other)
-                        .filter(starts_then)
-                        .count();
+                if checker.is_available(wish.start) {
+                    let load = load(&calendar, wish.start, moved);
                     takers.push((load, id.clone(), checker.buffers(wish.start), duration));
                 }
             }
         }
-        let is_taken = if is_any {
-            !takers.is_empty()
-        } else {
-            takers.len() == types.len()
-        };
-        let is_rule_kept = if is_any {
-            within_rules > 0
-        } else {
-            within_rules == types.len()
-        };
-        match (is_taken, is_rule_kept) {
-            (true, _) if is_any => {
-                let (_, id, buffers, duration) = takers
-                    .into_iter()
-                    .min_by_key(|it| (it.0, it.1.clone()))
-                    .unwrap();
-                Ok((vec![id], vec![buffers], duration))
-            }
-            (true, _) => {
-                let duration = takers[0].3;
-                Ok((
-                    wish.calendars.clone(),
-                    takers.into_iter().map(|it| it.2).collect(),
-                    duration,
-                ))
-            }
-            (false, true) => Err(Refused::Race),
-            (false, false) => Err(Refused::Rule),
+        let is_enough = |count: usize| count > 0 && (is_any || count == types.len());
+        if !is_enough(takers.len()) {
+            return Err(if is_enough(within_rules) {
+                Refused::Race
+            } else {
+                Refused::Rule
+            });
         }
+        if is_any {
+            takers.sort_unstable_by_key(|(load, id, ..)| (*load, id.clone()));
+            takers.truncate(1);
+        }
+        Ok(Taken {
+            duration: takers[0].3,
+            calendars: takers.iter().map(|it| it.1.clone()).collect(),
+            buffers: takers.iter().map(|it| it.2).collect(),
+        })
     }
 
-    /// State, whether it blocks and until when, of what is booked of these calendars.
-    fn booked(
+    /// The state of a new appointment on these calendars, whether it blocks, and its expiry.
+    pub(crate) fn new_state(
         &self,
         calendars: &[CalendarId],
         type_id: &TypeId,
@@ -246,27 +256,31 @@ impl Reference {
         (S::Pending, blocks, Some(start.max(self.now.plus(1))))
     }
 
-    /// Books, or holds for `ttl`.
+    /// Books an appointment, or holds it for `ttl`.
     pub(crate) fn claim(&mut self, id: u128, wish: &Wish, ttl: Option<Seconds>) -> Outcome {
         let types = wish
             .calendars
             .iter()
             .map(|id| self.type_of(id, &wish.type_id));
         let types: Vec<_> = types.collect::<Result<_, _>>()?;
-        // Fields that only the calendars can judge come before what is there already.
+        // Invalid fields are refused before an id that exists already.
         let is_one = types.iter().all(|it| it.duration == types[0].duration);
         if wish.duration.is_none() && wish.assignment == Assignment::All && !is_one {
             return Err(Refused::Invalid);
         }
-        if self.kept.contains_key(&id) {
+        if self.appointments.contains_key(&id) {
             return Err(Refused::Exists);
         }
-        let (calendars, buffers, duration) = self.take(wish, None)?;
+        let Taken {
+            calendars,
+            buffers,
+            duration,
+        } = self.take(wish, None)?;
         let (state, blocks, expiry) = match ttl {
             Some(ttl) => (S::Held, true, Some(self.now.plus(ttl.seconds()))),
-            None => self.booked(&calendars, &wish.type_id, wish.start),
+            None => self.new_state(&calendars, &wish.type_id, wish.start),
         };
-        let kept = Kept {
+        let booked = Booked {
             key: self.next_key,
             calendars,
             buffers,
@@ -281,7 +295,7 @@ impl Reference {
             ignored: wish.ignored,
         };
         self.next_key = self.next_key.next();
-        self.kept.insert(id, kept);
+        self.appointments.insert(id, booked);
         Ok(true)
     }
 
@@ -294,262 +308,5 @@ impl Reference {
             }
         }
         Ok(true)
-    }
-
-    fn find(&self, id: u128) -> Result<(Kept, S), Refused> {
-        let kept = self.kept.get(&id).ok_or(Refused::NotFound)?;
-        Ok((kept.clone(), kept.state_at(self.now)))
-    }
-
-    fn put(&mut self, id: u128, kept: Kept) -> Outcome {
-        self.kept.insert(id, kept);
-        Ok(true)
-    }
-
-    fn hold(&self, id: u128) -> Result<(Kept, S), Refused> {
-        match self.find(id)? {
-            (kept, S::Expired) if kept.expiry.is_some() => Err(Refused::HoldExpired),
-            found => Ok(found),
-        }
-    }
-
-    /// Turns a hold into an appointment, with the invitee's name or with the hold's.
-    pub(crate) fn confirm(&mut self, id: u128, brings_name: bool) -> Outcome {
-        let (kept, state) = self.hold(id)?;
-        match state {
-            S::Held if !brings_name && !kept.is_named => Err(Refused::Invalid),
-            S::Held => {
-                let (state, blocks, expiry) =
-                    self.booked(&kept.calendars, &kept.type_id, kept.start);
-                self.put(
-                    id,
-                    Kept {
-                        state,
-                        blocks,
-                        expiry,
-                        is_named: true,
-                        ..kept
-                    },
-                )
-            }
-            S::Pending | S::Confirmed if brings_name && !kept.is_named => Err(Refused::State),
-            S::Pending | S::Confirmed => Ok(false),
-            _ => Err(Refused::State),
-        }
-    }
-
-    pub(crate) fn extend(&mut self, id: u128, ttl: Seconds) -> Outcome {
-        let (kept, state) = self.hold(id)?;
-        let expiry = Some(self.now.plus(ttl.seconds()).min(kept.made.plus(2 * HOUR)));
-        match state {
-            S::Held if expiry == kept.expiry => Ok(false),
-            S::Held => self.put(id, Kept { expiry, ..kept }),
-            _ => Err(Refused::State),
-        }
-    }
-
-    pub(crate) fn release(&mut self, id: u128) -> Outcome {
-        let (kept, state) = self.hold(id)?;
-        match state {
-            S::Held => self.put(
-                id,
-                Kept {
-                    state: S::Cancelled,
-                    expiry: None,
-                    ..kept
-                },
-            ),
-            S::Cancelled => Ok(false),
-            _ => Err(Refused::State),
-        }
-    }
-
-    pub(crate) fn approve(&mut self, id: u128) -> Outcome {
-        let (kept, state) = self.find(id)?;
-        match state {
-            S::Pending => {
-                let mut buffers = kept.buffers.clone();
-                let types = kept
-                    .calendars
-                    .iter()
-                    .map(|id| self.type_of(id, &kept.type_id));
-                let types = types.collect::<Result<Vec<_>, _>>()?;
-                let is_shared = types.iter().all(|it| it.capacity > 1);
-                for (calendar, buffers) in kept
-                    .calendars
-                    .iter()
-                    .zip(&mut buffers)
-                    .filter(|_| !kept.blocks)
-                {
-                    let (calendar, of_type) = (
-                        self.with_claims(calendar),
-                        self.type_of(calendar, &kept.type_id)?,
-                    );
-                    let mut checker = Checker::new(&calendar, &of_type, kept.duration, self.now);
-                    checker.ignored_rules = kept.ignored;
-                    checker.mates = match is_shared {
-                        true => {
-                            self.mates(&kept.type_id, kept.start, kept.duration, &kept.calendars)
-                        }
-                        false => Mates::Keys(BTreeSet::new()),
-                    };
-                    if !checker.is_to_be_had(kept.start) {
-                        return Err(Refused::Race);
-                    }
-                    *buffers = checker.buffers(kept.start);
-                }
-                self.put(
-                    id,
-                    Kept {
-                        state: S::Confirmed,
-                        blocks: true,
-                        expiry: None,
-                        buffers,
-                        ..kept
-                    },
-                )
-            }
-            S::Confirmed => Ok(false),
-            _ => Err(Refused::State),
-        }
-    }
-
-    pub(crate) fn decline(&mut self, id: u128) -> Outcome {
-        let (kept, state) = self.find(id)?;
-        match state {
-            S::Pending => self.put(
-                id,
-                Kept {
-                    state: S::Declined,
-                    blocks: true,
-                    expiry: None,
-                    ..kept
-                },
-            ),
-            S::Declined => Ok(false),
-            _ => Err(Refused::State),
-        }
-    }
-
-    /// Whether it is too late, by the strictest of its types.
-    fn is_late(
-        &self,
-        kept: &Kept,
-        state: S,
-        notice: impl Fn(&AppointmentType) -> Option<Seconds>,
-    ) -> bool {
-        let types = kept
-            .calendars
-            .iter()
-            .map(|id| self.type_of(id, &kept.type_id).unwrap());
-        let strictest = types.filter_map(|it| notice(&it)).max();
-        state != S::Held
-            && strictest.is_some_and(|notice| self.now > kept.start.plus(-notice.seconds()))
-    }
-
-    pub(crate) fn cancel(&mut self, id: u128) -> Outcome {
-        let (kept, state) = self.find(id)?;
-        match state {
-            S::Held | S::Pending | S::Confirmed
-                if self.is_late(&kept, state, |it| it.cancel_notice) =>
-            {
-                Err(Refused::TooLate)
-            }
-            S::Held | S::Pending | S::Confirmed => self.put(
-                id,
-                Kept {
-                    state: S::Cancelled,
-                    blocks: true,
-                    expiry: None,
-                    ..kept
-                },
-            ),
-            S::Cancelled => Ok(false),
-            _ => Err(Refused::State),
-        }
-    }
-
-    /// Moves; no calendars = those that it has.
-    pub(crate) fn reschedule(&mut self, id: u128, to: &Wish) -> Outcome {
-        let (kept, state) = self.find(id)?;
-        let stays = to.calendars.is_empty();
-        let calendars = if stays {
-            kept.calendars.clone()
-        } else {
-            to.calendars.clone()
-        };
-        let assignment = if stays {
-            Assignment::All
-        } else {
-            to.assignment
-        };
-        for calendar in &calendars {
-            self.type_of(calendar, &kept.type_id)?;
-        }
-        if !matches!(state, S::Held | S::Pending | S::Confirmed) {
-            return Err(Refused::State);
-        }
-        if self.is_late(&kept, state, |it| it.reschedule_notice) {
-            return Err(Refused::TooLate);
-        }
-        let duration = to.duration.unwrap_or(kept.duration);
-        if (to.start, duration, &calendars) == (kept.start, kept.duration, &kept.calendars) {
-            return Ok(false);
-        }
-        let duration = Some(duration);
-        let wish = Wish {
-            calendars,
-            assignment,
-            type_id: kept.type_id.clone(),
-            duration,
-            ..to.clone()
-        };
-        let (calendars, buffers, duration) = self.take(&wish, Some(&kept))?;
-        let expiry = if state == S::Pending {
-            Some(to.start.max(self.now.plus(1)))
-        } else {
-            kept.expiry
-        };
-        self.put(
-            id,
-            Kept {
-                calendars,
-                buffers,
-                duration,
-                start: to.start,
-                expiry,
-                ignored: to.ignored,
-                ..kept
-            },
-        )
-    }
-
-    /// Says that it took place, or that the invitee did not come, or takes that back.
-    pub(crate) fn attend(&mut self, id: u128, said: S, undo: bool) -> Outcome {
-        let (kept, state) = self.find(id)?;
-        let (from, to) = if undo {
-            (said, S::Confirmed)
-        } else {
-            (S::Confirmed, said)
-        };
-        if state == to {
-            return Ok(false);
-        }
-        if state != from || self.now < kept.start {
-            return Err(Refused::State);
-        }
-        self.put(id, Kept { state: to, ..kept })
-    }
-
-    /// Records what ran out.
-    pub(crate) fn expire(&mut self) {
-        let now = self.now;
-        for kept in self
-            .kept
-            .values_mut()
-            .filter(|kept| kept.expiry.is_some_and(|expiry| expiry <= now))
-        {
-            (kept.state, kept.blocks) = (S::Expired, true);
-        }
     }
 }

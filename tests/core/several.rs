@@ -1,4 +1,4 @@
-//! The search over several calendars against the definition, on random calendars.
+//! The search over several calendars, compared with the definition on random calendars.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,11 +17,13 @@ use crate::random::{Question, questions};
 use crate::slots::checker;
 use crate::world::{calendar as calendar_of, instant, minutes, rule, zone};
 
-/// The starts in the range, minute by minute, that the calendars take, with the places of those that do.
+/// Every minute of the range, with the indices of the calendars that can take it as a start and
+/// their seats.
 fn taken_by(questions: &[Question], assignment: Assignment) -> Vec<(Instant, Vec<(usize, u32)>)> {
     let is_together = assignment == Assignment::All && questions.len() > 1;
     let mut checkers: Vec<_> = questions.iter().map(checker).collect();
-    // What is booked here is booked of one calendar each: whoever wants several shares no session with that.
+    // Every appointment here is on one calendar alone, so that a claim of several calendars shares
+    // no session with it.
     let mates = || {
         if is_together {
             Mates::Keys(BTreeSet::new())

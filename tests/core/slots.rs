@@ -1,4 +1,4 @@
-//! The search and the predicate against the definition, on random calendars.
+//! The search and the predicate, compared with the definition on random calendars.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -48,7 +48,8 @@ fn config(cases: u32) -> ProptestConfig {
     }
 }
 
-/// A property holds vacuously on calendars that are always closed: of the random ones many must be worth asking.
+/// A property holds vacuously on calendars that are always closed: enough of the random questions
+/// must meet each rule.
 #[test]
 fn the_random_questions_meet_every_rule() {
     let mut runner = TestRunner::deterministic();

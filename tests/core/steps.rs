@@ -1,4 +1,7 @@
-//! What the model is tried on: calendars with everything that a calendar can have, and steps that are a few numbers.
+//! The input of the model: calendars with every kind of setting, and steps that are a few numbers.
+//!
+//! A step refers to what exists when it runs, so that it stays meaningful while proptest removes
+//! steps before it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,11 +16,11 @@ use proptest::prelude::*;
 use crate::random::{limits, overrides, rules, two_types};
 use crate::world::{calendar as calendar_of, zone};
 
-/// A few numbers; what they mean depends on what there is when their turn comes.
+/// A few numbers, whose meaning depends on the state in which the step runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
-    /// Shrinks to a step that is left out.
-    pub(crate) is_tried: bool,
+    /// Whether the step runs; proptest shrinks it to a step that does not.
+    pub(crate) is_run: bool,
     pub(crate) kind: u8,
     pub(crate) wait: i64,
     pub(crate) id: u16,
@@ -41,33 +44,31 @@ pub(crate) fn step(around: Instant) -> impl Strategy<Value = Step> {
         any::<i16>(),
     );
     let ignored = prop_oneof![5 => Just(0u8), 1 => 1..32u8];
-    // Few steps change hours, but each of them needs some at hand.
+    // Few steps change hours, so that few of them have some.
     let hours = (
         proptest::option::weighted(0.1, rules(around)),
         proptest::option::weighted(0.1, overrides(around)),
     );
-    let is_tried = proptest::bool::weighted(0.999);
-    (is_tried, numbers, ignored, hours).prop_map(
-        |(is_tried, numbers, ignored, (rules, overrides))| {
-            let (kind, wait, id, calendars, start, minute) = numbers;
-            let (rules, overrides) = (rules.unwrap_or_default(), overrides.unwrap_or_default());
-            Step {
-                is_tried,
-                kind,
-                wait,
-                id,
-                calendars,
-                start,
-                minute,
-                ignored,
-                rules,
-                overrides,
-            }
-        },
-    )
+    let is_run = proptest::bool::weighted(0.999);
+    (is_run, numbers, ignored, hours).prop_map(|(is_run, numbers, ignored, (rules, overrides))| {
+        let (kind, wait, id, calendars, start, minute) = numbers;
+        let (rules, overrides) = (rules.unwrap_or_default(), overrides.unwrap_or_default());
+        Step {
+            is_run,
+            kind,
+            wait,
+            id,
+            calendars,
+            start,
+            minute,
+            ignored,
+            rules,
+            overrides,
+        }
+    })
 }
 
-/// A type with approval and cut-offs by these numbers.
+/// The type with approval and cut-offs by the bits of `terms`.
 pub(crate) fn with_terms(of_type: AppointmentType, terms: u8) -> AppointmentType {
     let cut_off =
         |bits: u8| [None, Seconds::new(0), Seconds::new(HOUR), None][usize::from(bits % 4)];

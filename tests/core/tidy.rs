@@ -1,4 +1,5 @@
-//! The rules of the house that a machine can check: layers, headers, sizes, and what the documents name.
+//! The style rules that a machine can check: layers, headers, sizes, names, and the files that the
+//! documents name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -6,9 +7,10 @@ use std::path::{Path, PathBuf};
 const FILE_LINES_MAX: usize = 950;
 const FUNCTION_LINES_MAX: usize = 180;
 
-/// Who may import whom: a file below the first path names none of the others. The core and the transport are not among them:
-/// they are crates of their own, which depend on nothing of bookd, and the core on nothing that does input or output, so that
-/// an import of it does not compile. What the core could still ask of the standard library, `crates/core/clippy.toml` refuses.
+/// The layers: no file below the first path names any of the others. The core and the transport are
+/// not listed, because they are crates of their own that depend on nothing of bookd, and the core
+/// on nothing that does input or output. What the standard library would still let the core do is
+/// refused by `crates/core/clippy.toml`.
 const LAYERS: [(&str, &[&str]); 6] = [
     (
         "src/store",
@@ -85,14 +87,14 @@ const LAYERS: [(&str, &[&str]); 6] = [
     ),
 ];
 
-/// Who may name exit codes: the file that has them, and `main`, which ends with one.
+/// The files that may name exit codes: the one that defines them, and `main`, which returns one.
 const EXIT_CODES: [&str; 2] = ["src/cli/exit.rs", "src/main.rs"];
 
 pub(crate) fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// Every file of these folders with this ending, relative to the root.
+/// Every file of these folders with this extension, by its path from the root, with its text.
 pub(crate) fn files(folders: &[&str], ending: &str) -> Vec<(PathBuf, String)> {
     let mut waiting: Vec<PathBuf> = folders
         .iter()
@@ -120,7 +122,7 @@ fn rust() -> Vec<(PathBuf, String)> {
     files(&["src", "crates", "tests", "benches", "build.rs"], "rs")
 }
 
-/// Whether it names `tonic::Code`: a `Code::` that is not the end of a longer name.
+/// Whether a text names `tonic::Code`: a `Code::` that is not the end of a longer name.
 fn names_codes(text: &str) -> bool {
     text.match_indices("Code::")
         .any(|(at, _)| !text[..at].ends_with(|before: char| before.is_alphanumeric()))
@@ -172,7 +174,7 @@ fn defined_type(line: &str) -> Option<&str> {
     let named = ["struct ", "enum ", "trait "]
         .iter()
         .find_map(|kind| of_type(kind));
-    // An indented `type` is what an implementation has for a trait.
+    // An indented `type` is an associated type of an implementation.
     let named = named.or_else(|| of_type("type ").filter(|_| !line.starts_with(' ')))?;
     named
         .split(|it: char| !it.is_alphanumeric() && it != '_')
@@ -255,7 +257,8 @@ fn files_and_functions_are_short() {
     complain(&wrong);
 }
 
-/// Where each function begins, and how many lines it has: to the line that closes it at its own indentation.
+/// The index of the first line of each function, and its number of lines: to the line that closes
+/// it at its own indentation.
 fn functions(lines: &[&str]) -> Vec<(usize, usize)> {
     let indentation = |line: &str| line.len() - line.trim_start().len();
     let begins = |line: &str| {
@@ -337,7 +340,7 @@ fn nothing_is_left_to_be_done_later_and_no_test_is_ignored_in_silence() {
     complain(&wrong);
 }
 
-/// Reasons that nothing returns yet: they are of callers who are known, which nobody is so far.
+/// Reasons that nothing returns yet, because they belong to authentication.
 const RESERVED: [&str; 4] = [
     "ERROR_REASON_UNSPECIFIED",
     "RATE_LIMITED",

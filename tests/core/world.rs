@@ -1,4 +1,5 @@
-//! Calendars for tests: a zone by name, and a calendar from the parts that matter.
+//! Calendars for tests: zones by name, instants from text, and a calendar from the settings that
+//! matter.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,7 +14,7 @@ use bookd_core::time::{Instant, Minutes};
 
 use crate::zones::{Zones, bundled_names};
 
-/// The release in the binary, read once.
+/// The bundled release of the tz database, read once.
 fn zones() -> &'static Zones {
     static ZONES: OnceLock<Zones> = OnceLock::new();
     ZONES.get_or_init(Zones::bundled)
@@ -46,7 +47,7 @@ pub(crate) fn window(start: &str, end: &str) -> Window {
     Window::new(clock(start), clock(end)).unwrap()
 }
 
-/// Every week, for ever.
+/// A rule that repeats every week, without a first or last date.
 pub(crate) fn rule(weekdays: Weekdays, start: &str, end: &str) -> Rule {
     Rule {
         weekdays,
@@ -78,7 +79,7 @@ pub(crate) fn calendar(
     }
 }
 
-/// Every zone of the release.
+/// The name of every zone of the release.
 pub(crate) fn zone_names() -> Vec<String> {
     bundled_names().into_iter().map(str::to_owned).collect()
 }

@@ -1,4 +1,5 @@
-//! Zones against jiff, in every zone of the release, around every transition and far beyond the table.
+//! Zones, compared with jiff in every zone of the release, around every transition and far beyond
+//! the table.
 
 use bookd_core::time::zone::{LocalInstants, Zone};
 use bookd_core::time::{Instant, LocalDate, Wall};
@@ -118,8 +119,8 @@ fn the_length_of_every_local_day_is_what_its_instants_say() {
         let zone = zone(name);
         let first: LocalDate = "2026-01-01".parse().unwrap();
         for date in (0..800).map(|days| first.plus(days)) {
-            let minutes = zone.day(date).flat_map(|it| {
-                (it.start.seconds()..it.end.seconds())
+            let minutes = zone.day(date).flat_map(|interval| {
+                (interval.start.seconds()..interval.end.seconds())
                     .step_by(60)
                     .map(|second| zone.wall(Instant::from_seconds(second)))
             });
@@ -198,7 +199,7 @@ fn an_instant_that_no_calendar_reaches_is_shown_in_seconds() {
         Instant::from_seconds(i64::MIN).to_string(),
         "-9223372036854775808s"
     );
-    // In days these are those of 2024 again, were they cut down to 32 bits.
+    // Cut to 32 bits, the days of this instant would be those of 2024.
     let again = Instant::from_seconds((20_000 + (1_i64 << 32)) * 86_400);
     assert_eq!(again.to_string(), format!("{}s", again.seconds()));
 }

@@ -1,6 +1,7 @@
-//! What a command changed: the events of one revision, and how they become state.
+//! A change: the events of one revision, which a command caused.
 //!
-//! `apply` is the only way that state changes, in the writer, in tests and on replay alike.
+//! `State::apply` is the only way in which a change becomes state, in the writer, in tests and in
+//! the store in memory.
 
 use std::sync::Arc;
 
@@ -14,15 +15,15 @@ use crate::time::Instant;
 /// One committed change.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Change {
-    /// Its number.
+    /// The number of the change.
     pub revision: Revision,
-    /// The writer's `now`.
+    /// The writer's `now` at the decision.
     pub time: Instant,
-    /// Which command caused it.
+    /// The command that caused it.
     pub cause: Cause,
-    /// Who sent it.
+    /// The caller who sent the command.
     pub caller: Caller,
-    /// Exactly one per touched appointment or calendar; none only in a mark.
+    /// Exactly one event per touched appointment or calendar; empty only in a mark.
     pub events: Vec<Event>,
 }
 
@@ -79,14 +80,15 @@ pub enum Cause {
     BatchBook,
     /// RedactInvitee.
     RedactInvitee,
-    /// A hold ran out, or a request met its start; nobody sent it.
+    /// A hold or a request expired. No caller sent a command.
     Expiry,
     /// `bookd import`.
     Import,
-    /// `bookd restore`: a mark without events. Revisions below it that are in no log were taken back.
+    /// `bookd restore`: a mark without events. Revisions below it that the log does not have were
+    /// undone by the restore.
     Restore,
-    /// `bookd clock reset`: a mark, with the holds that end earlier by it. Its time may be before that of the change
-    /// before it.
+    /// `bookd clock reset`: a mark, with an event for each hold that expires earlier by it. Its
+    /// time may lie before that of the change before it.
     ClockReset,
 }
 
@@ -163,69 +165,71 @@ impl Cause {
 /// What happened to one calendar or one appointment.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event {
-    /// A calendar came to be, with these types.
+    /// A calendar was created, with these types.
     CalendarCreated {
-        /// Its name.
+        /// Its id.
         calendar: CalendarId,
-        /// What it is.
+        /// Its settings.
         profile: Arc<Profile>,
-        /// When, and at which revision.
+        /// The time and the revision of the change.
         stamps: Stamps,
-        /// What can be booked of it at first.
+        /// Its first appointment types.
         types: Vec<Arc<AppointmentType>>,
     },
     /// Settings, weekly rules or overrides changed.
     ProfileChanged {
-        /// Which calendar.
+        /// The calendar's id.
         calendar: CalendarId,
-        /// What it was.
+        /// The settings before the change.
         before: Arc<Profile>,
-        /// What it is now.
+        /// The settings after the change.
         profile: Arc<Profile>,
-        /// When, and at which revision.
+        /// The time and the revision of the change.
         stamps: Stamps,
     },
-    /// A calendar is gone; its appointments stay in the store.
+    /// A calendar was deleted; its appointments stay in the store.
     CalendarDeleted {
-        /// Which calendar.
+        /// The calendar's id.
         calendar: CalendarId,
-        /// Events of the same change that the store has already: none of them is in the change.
+        /// Events of the same change that the store has already, and that are not in `events`.
         staged: Option<Staged>,
     },
-    /// A type came to be or changed.
+    /// A type was created or changed.
     TypePut {
-        /// Whose type.
+        /// The calendar's id.
         calendar: CalendarId,
-        /// What it was, before it was deleted too; none when it is new, or nobody knows.
+        /// Its last definition, also of a deleted type; none when the type is new or its last
+        /// definition is not known.
         before: Option<Arc<AppointmentType>>,
-        /// What it is now.
+        /// Its new definition.
         appointment_type: Arc<AppointmentType>,
     },
-    /// A type is gone; what was booked with it stays, and its last definition with that.
+    /// A type was deleted; its appointments and its last definition stay.
     TypeDeleted {
-        /// Whose type.
+        /// The calendar's id.
         calendar: CalendarId,
-        /// Which type.
+        /// The type's id.
         type_id: TypeId,
-        /// Its last definition, by which what was booked of it is moved; none where an import does not tell it.
+        /// Its last definition, by which its appointments are moved; none where an import does not
+        /// have it.
         last: Option<Arc<AppointmentType>>,
     },
-    /// A source said what is busy.
+    /// A source reported busy time.
     BusyPut {
-        /// Whose time.
+        /// The calendar's id.
         calendar: CalendarId,
-        /// Which source.
+        /// The client's name of the source.
         source: String,
-        /// All sources, as they are now.
+        /// The busy time of all sources after the change.
         busy: Arc<Busy>,
     },
-    /// Something happened to an appointment.
+    /// An appointment was created or changed.
     Appointment {
-        /// What.
+        /// What happened to it.
         kind: AppointmentEvent,
-        /// As it was; none when it is new.
+        /// The appointment before the change; none when it is new.
         before: Option<Arc<Appointment>>,
-        /// As it is.
+        /// The appointment after the change.
         after: Arc<Appointment>,
     },
 }
@@ -237,9 +241,9 @@ pub enum AppointmentEvent {
     Booked,
     /// It was held.
     Held,
-    /// Its hold lasts longer.
+    /// Its hold was extended.
     Extended,
-    /// Its hold was let go.
+    /// Its hold was released.
     Released,
     /// Its hold became an appointment.
     Confirmed,
@@ -249,9 +253,9 @@ pub enum AppointmentEvent {
     Declined,
     /// It was moved.
     Moved,
-    /// It was called off.
+    /// It was cancelled.
     Cancelled,
-    /// Invitee, note or metadata changed.
+    /// A personal field changed, such as invitee, note or metadata.
     Updated,
     /// The invitee did not come.
     MarkedNoShow,
@@ -259,13 +263,13 @@ pub enum AppointmentEvent {
     Completed,
     /// NO_SHOW or COMPLETED was taken back.
     Undone,
-    /// It ran out.
+    /// It expired.
     Expired,
     /// A person's data was removed.
     Redacted,
     /// It came with an import.
     Imported,
-    /// Its hold ends earlier: the clock that said when was wrong.
+    /// Its hold expires earlier, because the clock that set the expiry was wrong.
     Shortened,
 }
 
@@ -293,7 +297,7 @@ impl AppointmentEvent {
 }
 
 impl Change {
-    /// Those of its events that the store has already, and the calendar that they are of.
+    /// The events that the store has already, and their calendar.
     pub fn staged(&self) -> Option<(&CalendarId, Staged)> {
         let of = |event| match event {
             &Event::CalendarDeleted {
@@ -307,7 +311,7 @@ impl Change {
 }
 
 impl Event {
-    /// The calendars that it touches, in order.
+    /// The calendars that the change touches, in order of their ids.
     pub fn calendars(&self) -> Vec<&CalendarId> {
         match self {
             Self::CalendarCreated { calendar, .. }
@@ -329,7 +333,7 @@ impl Event {
     }
 }
 
-/// A calendar as it is right after it came to be.
+/// A calendar right after its creation.
 pub fn new_calendar(
     id: &CalendarId,
     profile: &Arc<Profile>,

@@ -1,6 +1,8 @@
-//! What can be asked of the writer. A command that exists is well-formed: `api/convert/parse` read every field.
+//! The commands that the writer decides. A command is well-formed: `api/convert/parse` has checked
+//! every field.
 //!
-//! Ids and zones come with the command, `now` comes with the batch; so a decision needs nothing but the state.
+//! Ids and zones come with the command and `now` with the batch, so that a decision needs only the
+//! state besides.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,246 +20,249 @@ use crate::time::interval::Interval;
 use crate::time::zone::Zone;
 use crate::time::{Instant, LocalDate, Minutes, Seconds, Wall};
 
-/// The appointments of a calendar that is deleted by force, as they were found while nobody could change them.
+/// The appointments of a calendar that is deleted by force, found while no command could change
+/// them.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Beforehand {
-    /// The cancellations that are written already.
+    /// The cancellations that the store has already.
     pub staged: Staged,
-    /// The appointments that the change itself cancels, unless they are over by then.
+    /// The appointments that the change itself cancels, except those that are over by then.
     pub others: Vec<AppointmentId>,
 }
 
-/// A mutation.
+/// A command that changes something.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Command {
-    /// Makes a calendar, with the type `default`.
+    /// Creates a calendar, with the appointment type `default`.
     CreateCalendar {
-        /// Its name.
+        /// The new calendar's id.
         calendar: CalendarId,
-        /// What it is; without availability.
+        /// Its settings, without availability.
         profile: Profile,
     },
-    /// Changes settings.
+    /// Changes settings of a calendar.
     UpdateCalendar {
-        /// Which.
+        /// The calendar's id.
         calendar: CalendarId,
-        /// What to change.
+        /// The fields to change.
         patch: ProfilePatch,
-        /// The version that it must have.
+        /// The etag that it must have; none = any.
         etag: Option<Etag>,
     },
     /// Deletes a calendar.
     DeleteCalendar {
-        /// Which.
+        /// The calendar's id.
         calendar: CalendarId,
-        /// Cancel what is upcoming.
+        /// Whether to cancel its upcoming appointments; otherwise a calendar that has some is not
+        /// deleted.
         force: bool,
-        /// The version that it must have.
+        /// The etag that it must have; none = any.
         etag: Option<Etag>,
-        /// What of its work was done before it is decided; none = nothing.
+        /// The cancellations that were prepared before the decision; none = there were none to
+        /// prepare.
         beforehand: Option<Box<Beforehand>>,
     },
-    /// Makes or replaces a type. Its number and stamps are the writer's to fill in.
+    /// Creates or replaces a type. The writer sets its number and stamps.
     PutAppointmentType {
-        /// Whose.
+        /// The calendar's id.
         calendar: CalendarId,
-        /// What it is to be.
+        /// The new definition.
         appointment_type: AppointmentType,
-        /// The version that it must have.
+        /// The etag that it must have; none = any.
         etag: Option<Etag>,
     },
     /// Deletes a type.
     DeleteAppointmentType {
-        /// Whose.
+        /// The calendar's id.
         calendar: CalendarId,
-        /// Which.
+        /// The type's id.
         type_id: TypeId,
-        /// The version that it must have.
+        /// The etag that it must have; none = any.
         etag: Option<Etag>,
     },
-    /// Replaces the weekly rules, and makes the calendar if there is none.
+    /// Replaces the weekly rules, and creates the calendar if it does not exist.
     SetAvailability {
-        /// Whose.
+        /// The calendar's id.
         calendar: CalendarId,
-        /// Its zone from now on; none = as it is, UTC for a new one.
+        /// The new zone; none = as it is, or UTC for a new calendar.
         zone: Option<Arc<Zone>>,
-        /// The zone of a calendar that is made without one: UTC.
+        /// UTC, the zone of a new calendar without another.
         utc: Arc<Zone>,
-        /// The rules, whole.
+        /// All weekly rules.
         rules: Vec<Rule>,
-        /// The version that it must have.
+        /// The etag that it must have; none = any.
         etag: Option<Etag>,
     },
-    /// Sets the hours of dates.
+    /// Sets the hours of single dates.
     PutOverrides {
-        /// Whose.
+        /// The calendar's id.
         calendar: CalendarId,
-        /// Ranges are expanded.
+        /// The override of each date; ranges of dates are expanded.
         overrides: BTreeMap<LocalDate, Override>,
-        /// The version that the calendar must have.
+        /// The etag that it must have; none = any.
         etag: Option<Etag>,
     },
-    /// Gives dates back to the weekly rules.
+    /// Removes overrides, so that the weekly rules apply to their dates again.
     DeleteOverrides {
-        /// Whose.
+        /// The calendar's id.
         calendar: CalendarId,
-        /// Dates without an override are fine.
+        /// The dates; those without an override are ignored.
         dates: BTreeSet<LocalDate>,
-        /// The version that the calendar must have.
+        /// The etag that it must have; none = any.
         etag: Option<Etag>,
     },
-    /// Replaces what a source said about a range.
+    /// Replaces the busy periods of a source within a range.
     PutBusy {
-        /// Whose time.
+        /// The calendar's id.
         calendar: CalendarId,
-        /// Which source.
+        /// The client's name of the source.
         source: String,
-        /// About which range it speaks.
+        /// The range that the report covers.
         range: Interval,
-        /// What is busy in it; cut to the range.
+        /// The busy periods, which are cut to the range.
         periods: Vec<Interval>,
     },
-    /// Books, or turns a hold into an appointment.
+    /// Books an appointment, or turns a hold into one.
     Book(Booking),
-    /// Holds time.
+    /// Holds time for a short while.
     Hold {
-        /// Which time, for whom.
+        /// The time to hold, and the person if known.
         booking: Booking,
-        /// For how long.
+        /// The time from now to its expiry.
         ttl: Seconds,
     },
-    /// Makes a hold last until now + ttl.
+    /// Extends a hold to now + ttl.
     ExtendHold {
-        /// Which hold.
+        /// The hold's id.
         appointment: AppointmentId,
-        /// For how long.
+        /// The time from now to its expiry.
         ttl: Seconds,
-        /// The version that it must have.
+        /// The etag that it must have; none = any.
         etag: Option<Etag>,
     },
-    /// Lets a hold go.
+    /// Releases a hold.
     ReleaseHold {
-        /// Which hold.
+        /// The hold's id.
         appointment: AppointmentId,
-        /// The version that it must have.
+        /// The etag that it must have; none = any.
         etag: Option<Etag>,
     },
     /// Turns a hold into an appointment.
     Confirm {
-        /// Which hold.
+        /// The hold's id.
         appointment: AppointmentId,
-        /// Who books; none = as the hold says.
+        /// The person who books; none = the invitee of the hold.
         invitee: Option<Invitee>,
-        /// The version that it must have.
+        /// The etag that it must have; none = any.
         etag: Option<Etag>,
     },
     /// Approves a request.
     Approve {
-        /// Which.
+        /// The appointment's id.
         appointment: AppointmentId,
-        /// The version that it must have.
+        /// The etag that it must have; none = any.
         etag: Option<Etag>,
     },
     /// Declines a request.
     Decline {
-        /// Which.
+        /// The appointment's id.
         appointment: AppointmentId,
-        /// Why.
+        /// The reason, as text for people.
         reason: String,
-        /// The version that it must have.
+        /// The etag that it must have; none = any.
         etag: Option<Etag>,
     },
     /// Moves an appointment.
     Reschedule(Move),
-    /// Calls an appointment off.
+    /// Cancels an appointment.
     Cancel {
-        /// Which.
+        /// The appointment's id.
         appointment: AppointmentId,
-        /// Why.
+        /// The reason, as text for people.
         reason: String,
-        /// The version that it must have.
+        /// The etag that it must have; none = any.
         etag: Option<Etag>,
     },
-    /// Changes what does not touch time.
+    /// Changes the personal fields of an appointment, which take no time.
     UpdateAppointment {
-        /// Which.
+        /// The appointment's id.
         appointment: AppointmentId,
-        /// What to change.
+        /// The fields to change.
         patch: PersonPatch,
-        /// The version that it must have.
+        /// The etag that it must have; none = any.
         etag: Option<Etag>,
     },
-    /// The invitee did not come.
+    /// States that the invitee did not come.
     MarkNoShow {
-        /// Which.
+        /// The appointment's id.
         appointment: AppointmentId,
-        /// Take it back.
+        /// Takes the statement back instead.
         undo: bool,
-        /// The version that it must have.
+        /// The etag that it must have; none = any.
         etag: Option<Etag>,
     },
-    /// It took place.
+    /// States that the appointment took place.
     Complete {
-        /// Which.
+        /// The appointment's id.
         appointment: AppointmentId,
-        /// Take it back.
+        /// Takes the statement back instead.
         undo: bool,
-        /// The version that it must have.
+        /// The etag that it must have; none = any.
         etag: Option<Etag>,
     },
-    /// Books several, all or none.
+    /// Books several appointments, all or none.
     BatchBook(Vec<Booking>),
-    /// Removes a person's data; their appointments keep their time.
+    /// Removes a person's data; the appointments keep their time.
     Redact(Redacted),
-    /// Books one time again and again, in one change.
+    /// Books a repeating time, in one change.
     BookSeries(Box<SeriesBooking>),
-    /// Calls occurrences of a series off, in one change.
+    /// Cancels occurrences of a series, in one change.
     CancelSeries {
-        /// Which.
+        /// The occurrences to cancel.
         scope: SeriesScope,
-        /// Why.
+        /// The reason, as text for people.
         reason: String,
     },
-    /// Brings calendars and appointments from elsewhere, all or none.
+    /// Imports calendars and appointments, all or none.
     Import(Vec<ImportedCalendar>),
 }
 
-/// What UpdateCalendar changes; none = as it is.
+/// The fields that UpdateCalendar changes; none = as it is.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct ProfilePatch {
-    /// See `Profile`.
+    /// The name for people.
     pub display_name: Option<String>,
-    /// See `Profile`.
+    /// The owner.
     pub owner: Option<Owner>,
-    /// See `Profile`.
+    /// The zone of its clock times.
     pub zone: Option<Arc<Zone>>,
-    /// See `Profile`.
+    /// Whether it accepts no bookings.
     pub paused: Option<bool>,
-    /// See `Profile`.
+    /// The limits on sessions of all types together.
     pub limits: Option<Limits>,
-    /// See `Profile`.
+    /// The client's own keys and values, whole.
     pub metadata: Option<BTreeMap<String, String>>,
 }
 
-/// Whose data is to be removed.
+/// The appointments whose personal data are removed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Redacted {
-    /// Of every appointment with this address.
+    /// Every appointment whose invitee has this address.
     Email(EmailKey),
-    /// Of this appointment.
+    /// This appointment.
     Appointment(AppointmentId),
 }
 
-/// When an appointment is to begin.
+/// The requested start of an appointment.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Start {
-    /// At this instant, a whole minute.
+    /// An instant, a whole minute.
     At(Instant),
-    /// When a clock shows this; it must do so exactly once.
+    /// The instant at which a clock shows a local time, which it must do exactly once.
     Local {
-        /// What it shows.
+        /// The local time.
         wall: Wall,
-        /// Where it hangs; none = in the (first) calendar's zone.
+        /// The zone of the clock; none = that of the (first) calendar.
         zone: Option<Arc<Zone>>,
     },
 }
@@ -265,9 +270,9 @@ pub enum Start {
 /// The id of a new appointment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NewId {
-    /// Made by the server, and new.
+    /// Made by the server, so that no other appointment has it.
     Made(AppointmentId),
-    /// Brought by the client, and perhaps taken.
+    /// Brought by the client; another appointment may have it.
     Brought(AppointmentId),
 }
 
@@ -279,7 +284,7 @@ impl NewId {
         }
     }
 
-    /// The id if a client brought it; one that the server made needs no look-up.
+    /// The id if the client brought it. An id that the server made needs no look-up.
     pub fn brought(self) -> Option<AppointmentId> {
         match self {
             Self::Made(_) => None,
@@ -288,84 +293,85 @@ impl NewId {
     }
 }
 
-/// A claim on time that is asked for.
+/// A request to claim time for an appointment.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Booking {
-    /// The new appointment's name; with `hold` the hold keeps its own.
+    /// The new appointment's id; with `hold` the hold keeps its own.
     pub id: NewId,
-    /// At least one, unless `hold` says it; no duplicates.
+    /// The calendars, at least one and no duplicates; may be empty with `hold`.
     pub calendars: Vec<CalendarId>,
-    /// All of them or any one.
+    /// Whether all calendars are taken or any one of them.
     pub assignment: Assignment,
-    /// What is booked; none = `default`, or what the hold says.
+    /// The appointment type; none = `default`, or that of the hold.
     pub type_id: Option<TypeId>,
-    /// When; none only with `hold`.
+    /// The start; none only with `hold`.
     pub start: Option<Start>,
-    /// How long; none = the type's default, or what the hold says.
+    /// The duration; none = the type's default, or that of the hold.
     pub duration: Option<Minutes>,
-    /// Who books, and what is said of it.
+    /// The invitee and the texts of the booking.
     pub person: PersonDetails,
     /// The hold that becomes the appointment.
     pub hold: Option<AppointmentId>,
     /// The rules that staff override.
     pub ignored_rules: IgnoredRules,
-    /// Of which series it is an occurrence.
+    /// The series of which the appointment is an occurrence.
     pub occurrence: Option<OccurrenceOf>,
 }
 
-/// A move that is asked for.
+/// A request to move an appointment.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Move {
-    /// Which appointment.
+    /// The appointment's id.
     pub appointment: AppointmentId,
-    /// To when; none = as it is.
+    /// The new start; none = as it is.
     pub start: Option<Start>,
-    /// How long; none = as it is.
+    /// The new duration; none = as it is.
     pub duration: Option<Minutes>,
-    /// To whom; empty = as it is.
+    /// The new calendars; empty = as they are.
     pub calendars: Vec<CalendarId>,
-    /// All of them or any one.
+    /// Whether all calendars are taken or any one of them.
     pub assignment: Assignment,
     /// The rules that staff override.
     pub ignored_rules: IgnoredRules,
-    /// The version that it must have.
+    /// The etag that it must have; none = any.
     pub etag: Option<Etag>,
 }
 
-/// A series that is asked for.
+/// A request to book a series.
 #[derive(Clone, PartialEq, Debug)]
 pub struct SeriesBooking {
-    /// What the occurrences share.
+    /// The id that all occurrences share.
     pub series: SeriesId,
-    /// New ids, one for each occurrence that there can be.
+    /// New ids, at least as many as the rule can have occurrences.
     pub ids: Vec<AppointmentId>,
-    /// What is booked; its start is the first occurrence's, its id is nobody's.
+    /// The booking of each occurrence. Its start is that of the first one; its id is not used.
     pub booking: Booking,
-    /// When it repeats.
+    /// The rule by which it repeats.
     pub rule: Recurrence,
-    /// What becomes of it when an occurrence cannot be booked.
+    /// What to do when an occurrence cannot be booked.
     pub otherwise: Otherwise,
-    /// Nothing is to be changed: what cannot be booked is reported, and refuses nothing.
+    /// Whether only a report is wanted: occurrences that cannot be booked are in the report, and
+    /// refuse nothing.
     pub is_report: bool,
 }
 
-/// What becomes of a series one of whose occurrences cannot be booked.
+/// What to do with a series when one of its occurrences cannot be booked.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Otherwise {
-    /// Nothing is booked.
+    /// Book no occurrence.
     Nothing,
-    /// The others are.
+    /// Book the other occurrences.
     TheOthers,
 }
 
-/// Which occurrences of a series are called off.
+/// The occurrences of a series that are cancelled.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum SeriesScope {
-    /// The one that is named.
+    /// The named occurrence.
     One(AppointmentId),
-    /// The one that is named, and those after it.
+    /// The named occurrence, and those after it.
     Following(AppointmentId),
-    /// All that have not begun, of the series or of the one that this appointment belongs to.
+    /// All occurrences of the series that have not begun.
     All(SeriesName),
 }
 
@@ -378,70 +384,72 @@ pub enum SeriesName {
     Of(AppointmentId),
 }
 
-/// A calendar that `bookd import` brings, with what is booked of it.
+/// A calendar that `bookd import` brings, with its appointments.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ImportedCalendar {
-    /// Its name; it must be new.
+    /// Its id, which no calendar may have yet.
     pub calendar: CalendarId,
-    /// What it is, availability included.
+    /// Its settings, availability included.
     pub profile: Profile,
-    /// What can be booked; `default` is added when it is missing, unless it is among the deleted ones.
+    /// Its appointment types. `default` is added when it is neither among them nor among the
+    /// deleted ones.
     pub types: Vec<AppointmentType>,
-    /// Types that are no more, of which there are appointments still; each with its last definition, where that is known.
-    /// Of what is not known an appointment is moved as if it were of 60 minutes.
+    /// Deleted types that still have appointments, each with its last definition if that is known.
+    /// An appointment of a type without one is moved as if the type had 60 minutes.
     pub deleted_types: Vec<(TypeId, Option<AppointmentType>)>,
     /// Busy time by source.
     pub busy: Vec<(String, Vec<Interval>)>,
-    /// What is booked; rules are not asked, conflicts are.
+    /// Its appointments. Conflicts between them are refused; the rules of a slot are not checked.
     pub appointments: Vec<ImportedAppointment>,
-    /// Where it stands in the file, for errors.
+    /// Its path in the file, for errors.
     pub origin: String,
 }
 
 /// An appointment that `bookd import` brings.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ImportedAppointment {
-    /// Its name.
+    /// Its id.
     pub id: NewId,
-    /// The calendars besides the one it stands under.
+    /// Its calendars besides the one that lists it.
     pub further_calendars: Vec<CalendarId>,
-    /// What was booked.
+    /// The id of its appointment type.
     pub type_id: TypeId,
-    /// When.
+    /// The start.
     pub start: Start,
-    /// How long; none = the type's default.
+    /// The duration; none = the type's default.
     pub duration: Option<Minutes>,
-    /// Kept free before and after on the calendar it stands under; none = as its type says.
+    /// The buffers before and after it on the calendar that lists it; none = those of its type.
     pub buffers: (Option<Minutes>, Option<Minutes>),
-    /// The zone's name and what its clock showed when time was claimed; none = what they are by today's rules.
+    /// The name of the zone and the local start at the time of the booking; none = as by today's
+    /// rules.
     pub recorded: Option<(Arc<str>, Wall)>,
-    /// Where it stands; not HELD, for a hold lives for minutes.
+    /// Its state; never HELD, because a hold lasts for minutes only.
     pub state: crate::appointment::AppointmentState,
-    /// Who booked, and what was said of it.
+    /// The invitee and the texts of the appointment.
     pub person: Person,
-    /// Which series it belongs to.
+    /// The series of which it is an occurrence.
     pub series: Option<SeriesId>,
-    /// When that series said that it begins; none = when it does.
+    /// Its start by the rule of the series; none = `start`.
     pub original_start: Option<Instant>,
-    /// How often it was moved or called off.
+    /// How often it was moved or cancelled.
     pub sequence: u32,
-    /// The rules that staff overrode when time was claimed.
+    /// The rules that staff overrode at the time of the booking.
     pub ignored_rules: IgnoredRules,
-    /// Where it stands in the file, for errors.
+    /// Its path in the file, for errors.
     pub origin: String,
 }
 
-/// What a command looks at, to be loaded before it is decided.
+/// Everything that the decision of a command may read, to be loaded before it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Needs {
     /// Calendars by id.
     pub calendars: Vec<CalendarId>,
-    /// Appointments by id, with the calendars they claim.
+    /// Appointments by id, with the calendars that they claim.
     pub appointments: Vec<AppointmentId>,
-    /// An address all of whose appointments are looked at, up to `REDACTED_MAX` of them.
+    /// An address, for its appointments, at most `REDACTED_MAX`.
     pub email: Option<EmailKey>,
-    /// A calendar all of whose active appointments are looked at, with the calendars they claim.
+    /// A calendar, for all its active appointments, with the calendars that they claim.
     pub all_of: Option<CalendarId>,
-    /// A series all of whose appointments are looked at, with the calendars they claim.
+    /// A series, for all its appointments, with the calendars that they claim.
     pub series: Option<SeriesName>,
 }

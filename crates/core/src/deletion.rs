@@ -1,37 +1,40 @@
-//! The deletion of a calendar with thousands of appointments: most of what it cancels is written before the change that
-//! makes it so.
+//! The deletion of a calendar with thousands of appointments: most cancellations are stored before
+//! the change itself.
 //!
-//! Only what nothing else can touch is cancelled that way: CONFIRMED appointments of that calendar alone. Holds and
-//! requests, which run out, and what takes other calendars too are cancelled by the change itself.
+//! Only appointments that no other event can touch are cancelled in advance: CONFIRMED ones on that
+//! calendar alone. Holds and requests, which expire, and appointments on other calendars as well
+//! are cancelled by the change itself.
 
 use crate::appointment::{Appointment, AppointmentState, Image, Person};
 use crate::ids::Revision;
 use crate::time::Instant;
 
-/// Why the appointments of a deleted calendar were cancelled.
+/// The cancellation reason of the appointments of a deleted calendar.
 const DELETED_REASON: &str = "The calendar was deleted.";
 
-/// The stamps of a cancellation until it has those of its change. No change has this revision.
+/// The stamps of a cancellation until its change has a time and a revision. No change has this
+/// revision.
 pub const STAMPS: (Instant, Revision) = (Instant::MAX, Revision(0));
 
-/// Cancellations that were written before their change.
+/// Cancellations that were stored before their change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Staged {
-    /// Under which number the store has them.
+    /// The number under which the store has them.
     pub number: u64,
-    /// How many there are.
+    /// The number of events.
     pub events: u64,
-    /// The `now` at which they were found to be upcoming.
+    /// The `now` at which their appointments were upcoming.
     pub began: Instant,
 }
 
-/// Whether deleting its only calendar cancels the appointment by a staged event, where the deletion began then.
+/// Whether the deletion of the appointment's only calendar, begun at `began`, cancels it by a
+/// staged event.
 pub fn is_staged(appointment: &Appointment, began: Instant) -> bool {
     let is_upcoming = matches!(&appointment.places[..], [place] if place.end() > began);
     is_upcoming && appointment.state == AppointmentState::Confirmed
 }
 
-/// The appointment as it is once its calendar was deleted by a change.
+/// The appointment after the deletion of its calendar by a change with these stamps.
 pub fn cancelled_with_calendar(
     appointment: &Appointment,
     (time, revision): (Instant, Revision),
@@ -45,7 +48,8 @@ pub fn cancelled_with_calendar(
     Appointment { image, ..cancelled }
 }
 
-/// The appointment as it is once it is called off, but for the stamps of the change.
+/// The appointment after its cancellation or refusal, with the stamps of the change still to be
+/// set.
 pub fn called_off(appointment: &Appointment, state: AppointmentState, reason: &str) -> Appointment {
     let sequence = appointment.sequence.saturating_add(1);
     let image = Image {

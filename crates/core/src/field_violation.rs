@@ -1,11 +1,14 @@
-//! A field of a request that is not as it must be.
+//! A field of a request with an invalid value.
+//!
+//! The description says what the value must be, so that a developer can correct it without the
+//! documentation.
 
-/// A field that is not as it must be.
+/// A field with an invalid value.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FieldViolation {
     /// Its path in the request: `calendar.time_zone`, `rules[2].start_time`.
     pub field: String,
-    /// What must be: "must be an IANA time zone …".
+    /// The requirement that the value does not meet: "must be an IANA time zone …".
     pub description: String,
 }
 

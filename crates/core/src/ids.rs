@@ -1,6 +1,6 @@
-//! Names and numbers of things, each a type of its own so that none is taken for another.
+//! Ids and numbers, each a type of its own so that one cannot be used for another.
 //!
-//! An id that exists is valid: `parse` is the only way from a client's text.
+//! Every id is valid: `parse` is the only way to make one from a client's text.
 
 use std::fmt;
 use std::sync::Arc;
@@ -83,11 +83,12 @@ impl TypeId {
     }
 }
 
-/// An appointment type's number within its calendar: never reused, kept when the type is deleted and made again.
+/// An appointment type's number within its calendar: never reused, and kept when the type is
+/// deleted and created again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TypeNumber(pub u16);
 
-/// The name of an appointment: a UUID, version 7 when the server made it.
+/// The id of an appointment: a UUID, of version 7 when the server made it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AppointmentId(pub Uuid);
 
@@ -103,7 +104,7 @@ impl fmt::Debug for AppointmentId {
     }
 }
 
-/// What the occurrences of one series share: a UUID.
+/// The id of a series, which all its occurrences share: a UUID.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SeriesId(pub Uuid);
 
@@ -135,7 +136,8 @@ impl fmt::Display for Revision {
     }
 }
 
-/// Who called: scopes request ids, and stands in the change log. Without authentication all are one, the empty name.
+/// The caller of a command. It scopes request ids, and the change log records it. Without
+/// authentication all callers are one, with an empty name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Caller(pub Arc<str>);
 
@@ -145,14 +147,15 @@ impl Default for Caller {
     }
 }
 
-/// An opaque word that names one version of a resource.
+/// An opaque token of one version of a resource.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Etag(u64);
 
 impl Etag {
     /// The etag of the resource called `name` as the change `revision` left it.
     pub fn of(name: &[u8], revision: Revision) -> Self {
-        // FNV-1a, 64 bits: an etag must be stable and look like nothing; it guards against haste, not malice.
+        // FNV-1a, 64 bits: an etag must be stable and opaque. It protects against lost updates, not
+        // against attackers.
         let bytes = name.iter().copied().chain(revision.0.to_le_bytes());
         Self(bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -161,7 +164,7 @@ impl Etag {
 }
 
 impl Etag {
-    /// Reads an etag as it was written; none when it is not one.
+    /// Reads an etag from its text; none when the text is not one.
     pub fn parse(text: &str) -> Option<Self> {
         let is_etag = text.len() == 16
             && text

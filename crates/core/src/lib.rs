@@ -1,4 +1,6 @@
-//! The core: what is bookable, and what a command changes. No IO, async, protobuf, SQL, clock or randomness.
+//! The core: what is bookable, and what a command changes.
+//!
+//! No IO, async, protobuf, SQL, clock or randomness: `now`, ids and zones come with each command.
 
 pub mod appointment;
 pub mod calendar;

@@ -1,7 +1,7 @@
-//! The log as its readers see it: what happened to which appointment or calendar, what each was before, and which revision
-//! touched it last.
+//! Log entries as readers of the log see them: what happened to each appointment or calendar, its
+//! image before, and the revision that touched it last.
 //!
-//! Nothing personal is in it. How it is stored, and how it is sent, are translations of these types.
+//! No entry has personal data. The stored form and the sent form are translations of these types.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,12 @@ use crate::change::{AppointmentEvent, Cause, Change, Event};
 use crate::ids::{AppointmentId, AppointmentKey, CalendarId, Caller, Revision, TypeId};
 use crate::time::{Instant, LocalDate};
 
-/// Where the log is read on: at one event of a change.
+/// A position in the log: one event of a change.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct LogPosition {
-    /// The change's.
+    /// The revision of the change.
     pub revision: Revision,
-    /// How many events of the change come before it.
+    /// The index of the event in the change, from 0.
     pub event: u64,
 }
 
@@ -33,34 +33,34 @@ impl LogPosition {
         Self::of(revision.next())
     }
 
-    /// Whether it stands within a change, with some of its events before it and some behind.
+    /// Whether it lies within a change, after its first event.
     pub const fn is_within_change(self) -> bool {
         self.event > 0
     }
 }
 
-/// A committed change, as the log keeps it, or those of its events that were asked for.
+/// A committed change as the log keeps it, with all its events or those that a reader asked for.
 #[derive(Clone, PartialEq, Debug)]
 pub struct LogEntry {
-    /// Its number.
+    /// The number of the change.
     pub revision: Revision,
-    /// The writer's `now`.
+    /// The writer's `now` at the decision.
     pub time: Instant,
-    /// Which command caused it.
+    /// The command that caused it.
     pub cause: Cause,
-    /// Who sent it.
+    /// The caller who sent the command.
     pub caller: Caller,
-    /// One per touched appointment or calendar; none only in a mark.
+    /// One event per touched appointment or calendar; empty only in a mark.
     pub events: Vec<LogEvent>,
 }
 
-/// An entry that says something of the log itself. Before the mark of a restore revisions may be missing; the mark of a
-/// clock reset may have an earlier time than the entry before it.
+/// An entry about the log itself. Before the mark of a restore revisions may be missing; the mark
+/// of a clock reset may have an earlier time than the entry before it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mark {
-    /// Its number.
+    /// The number of the entry.
     pub revision: Revision,
-    /// Of a restore that of the last change, of a clock reset `now` by the clock that is right.
+    /// The time of the last change before a restore, or `now` by the right clock for a clock reset.
     pub time: Instant,
     /// `Restore` or `ClockReset`.
     pub cause: Cause,
@@ -69,7 +69,7 @@ pub struct Mark {
 /// What happened to one appointment or calendar.
 #[derive(Clone, PartialEq, Debug)]
 pub struct LogEvent {
-    /// Every calendar touched, in order.
+    /// Every calendar that the event touched, in order.
     pub calendars: Vec<Touched>,
     /// What happened.
     pub what: What,
@@ -78,75 +78,76 @@ pub struct LogEvent {
 /// A calendar that an event touched.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Touched {
-    /// Which.
+    /// The calendar's id.
     pub calendar: CalendarId,
-    /// The revision that touched it last before; 0 = none.
+    /// The last revision before this one that touched it; 0 = none.
     pub previous: Revision,
 }
 
-/// See `LogEvent`.
+/// The subject of an event, and what happened to it.
 #[derive(Clone, PartialEq, Debug)]
 pub enum What {
-    /// Something happened to a calendar.
+    /// A calendar was created, changed or deleted.
     Calendar(CalendarEvent),
-    /// Something happened to an appointment.
+    /// An appointment was created or changed.
     Appointment(Box<LoggedAppointment>),
 }
 
 /// What happened to a calendar.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CalendarEvent {
-    /// It came to be.
+    /// It was created.
     Created,
     /// Settings, weekly rules or overrides changed.
     ProfileChanged,
-    /// It is gone.
+    /// It was deleted.
     Deleted,
-    /// A type came to be or changed.
+    /// The type of this id was created or changed.
     TypePut(TypeId),
-    /// A type is gone.
+    /// The type of this id was deleted.
     TypeDeleted(TypeId),
-    /// A source said what is busy.
+    /// The source of this name reported busy time.
     BusyPut(String),
 }
 
-/// What a change replaced of a calendar: it is kept beside the log's entries, for those who ask what was in force then.
+/// A version that a change replaced on a calendar. It is kept next to the log entries, so that the
+/// settings of any revision can be shown.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Replaced {
-    /// Whose it was.
+    /// The calendar's id.
     pub calendar: CalendarId,
-    /// What it was.
+    /// The replaced version.
     pub earlier: Earlier,
 }
 
 /// An earlier version.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Earlier {
-    /// Of settings, weekly rules and overrides.
+    /// A version of settings, weekly rules and overrides.
     Profile(EarlierProfile),
-    /// Of an appointment type.
+    /// A version of an appointment type.
     Type(Box<AppointmentType>),
 }
 
-/// What a calendar was before a change. Owner, display name, metadata and the notes of overrides are left out: they are
-/// texts about people, which the log does not keep.
+/// The settings of a calendar before a change. Owner, display name, metadata and the notes of
+/// overrides are left out: they are texts about people, which the log does not keep.
 #[derive(Clone, PartialEq, Debug)]
 pub struct EarlierProfile {
     /// The IANA name of its zone.
     pub time_zone: String,
     /// Whether it accepted no bookings.
     pub paused: bool,
-    /// Sessions of all types together.
+    /// The limits on sessions of all types together.
     pub limits: Limits,
-    /// Weekly rules.
+    /// The weekly rules.
     pub rules: Vec<Rule>,
-    /// Of each date whose override the change put, replaced or removed the windows that were in force; none = the weekly
-    /// rules were.
+    /// The windows before the change of each date whose override it put, replaced or removed; none
+    /// = the weekly rules applied.
     pub overrides: BTreeMap<LocalDate, Option<Vec<Window>>>,
 }
 
 impl Replaced {
-    /// What a change replaced, in the order of its events.
+    /// The versions that a change replaced, in the order of its events.
     pub fn by(change: &Change) -> Vec<Self> {
         let replaced = |event: &Event| match event {
             Event::ProfileChanged {
@@ -170,7 +171,7 @@ impl Replaced {
                     earlier,
                 })
             }
-            // What is deleted stays in its row, until a type of its name is put again.
+            // A deleted type stays in its row, until a type of its id is put again.
             Event::CalendarCreated { .. }
             | Event::CalendarDeleted { .. }
             | Event::TypeDeleted { .. } => None,
@@ -181,7 +182,7 @@ impl Replaced {
 }
 
 impl EarlierProfile {
-    /// What `before` was, where the change made `after` of it.
+    /// The replaced version of a change from `before` to `after`.
     fn new(before: &Profile, after: &Profile) -> Self {
         let Profile {
             display_name: _,
@@ -212,22 +213,23 @@ impl EarlierProfile {
 /// What happened to an appointment.
 #[derive(Clone, PartialEq, Debug)]
 pub struct LoggedAppointment {
-    /// What.
+    /// The kind of the event.
     pub kind: AppointmentEvent,
-    /// Its name.
+    /// The appointment's id.
     pub id: AppointmentId,
     /// Its row number.
     pub key: AppointmentKey,
-    /// The revision that touched it last before; 0 = none.
+    /// The last revision before this one that touched it; 0 = none.
     pub previous: Revision,
-    /// As it was; none when it is new.
+    /// Its image before the change; none when it is new.
     pub before: Option<Image>,
-    /// As it is.
+    /// Its image after the change.
     pub after: Image,
 }
 
 impl LogEntry {
-    /// The entry of a change; `touch` answers the revision that last touched a calendar, and notes this one.
+    /// The entry of a change. `touch` returns the revision that touched a calendar last, and
+    /// records this one.
     pub fn new(change: &Change, mut touch: impl FnMut(&CalendarId) -> Revision) -> Self {
         let Change {
             revision,
@@ -249,22 +251,22 @@ impl LogEntry {
         }
     }
 
-    /// The same without what came before: what happened, and to what.
+    /// The entry of a change, without the earlier revisions of the calendars.
     pub fn of(change: &Change) -> Self {
         Self::new(change, |_| Revision(0))
     }
 
-    /// What happened to appointments.
+    /// The events of appointments.
     pub fn appointments(&self) -> impl Iterator<Item = &LoggedAppointment> {
         self.events.iter().filter_map(LogEvent::appointment)
     }
 
-    /// The calendars that it touched; one may come several times.
+    /// The calendars that the events touched; one may come several times.
     pub fn touched(&self) -> impl Iterator<Item = &Touched> {
         self.events.iter().flat_map(|event| &event.calendars)
     }
 
-    /// What it says of the log itself, if it is a mark.
+    /// The mark that it is, if it is one.
     pub fn mark(&self) -> Option<Mark> {
         let Self {
             revision,
@@ -281,7 +283,8 @@ impl LogEntry {
 }
 
 impl LogEvent {
-    /// The event as the log keeps it; `touch` answers the revision that last touched a calendar, and notes this one.
+    /// The event as the log keeps it. `touch` returns the revision that touched a calendar last,
+    /// and records this one.
     pub fn new(event: &Event, mut touch: impl FnMut(&CalendarId) -> Revision) -> Self {
         let touched = event.calendars().into_iter();
         let calendars = touched
@@ -296,7 +299,7 @@ impl LogEvent {
         }
     }
 
-    /// What happened to an appointment; none when it happened to a calendar.
+    /// The event of an appointment; none for one of a calendar.
     pub fn appointment(&self) -> Option<&LoggedAppointment> {
         match &self.what {
             What::Appointment(it) => Some(it),

@@ -1,6 +1,7 @@
-//! Why a command was refused: every reason there is, with the facts that an answer needs.
+//! The refusals of a command: one variant for each reason, with the facts that the answer needs.
 //!
-//! A refusal changes nothing and names nobody: which appointment has a time is known to Explain alone.
+//! A refused command changes nothing. No refusal names another appointment: only Explain names
+//! those in the way.
 
 use crate::appointment::series::SeriesReport;
 use crate::appointment::{AppointmentState, Transition};
@@ -9,78 +10,79 @@ use crate::ids::{AppointmentId, CalendarId, SeriesId, TypeId};
 use crate::slots::violation::SlotRefusal;
 use crate::time::Instant;
 
-/// Why nothing was changed. The order of the variants is the order in which they are asked.
+/// Why a command was refused. The order of the variants is the order in which the reasons are
+/// checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// Fields that could only be judged with the calendar at hand.
+    /// Invalid fields that can be checked only with the calendar.
     FieldInvalid(Vec<FieldViolation>),
     /// The request id belongs to another request.
     RequestIdReused,
-    /// No such calendar.
+    /// There is no calendar of this id.
     CalendarNotFound(CalendarId),
-    /// No such appointment type on that calendar.
+    /// The calendar has no appointment type of this id.
     AppointmentTypeNotFound(CalendarId, TypeId),
-    /// No such appointment.
+    /// There is no appointment of this id.
     AppointmentNotFound(AppointmentId),
-    /// No appointment of such a series.
+    /// There is no appointment of a series of this id.
     SeriesNotFound(SeriesId),
-    /// The calendar is there already.
+    /// A calendar of this id exists already.
     CalendarExists(CalendarId),
-    /// The appointment is there already.
+    /// An appointment of this id exists already.
     AppointmentExists(AppointmentId),
-    /// Somebody changed it since.
+    /// The resource was changed since the caller read its etag.
     EtagMismatch {
-        /// What was to be changed, for people: `calendar ada`.
+        /// The resource, as text for people: `calendar ada`.
         resource: String,
     },
-    /// The hold ran out.
+    /// The hold has expired.
     HoldExpired {
-        /// When.
+        /// The time of the expiry.
         expire_time: Instant,
     },
-    /// The transition table says no.
+    /// The table of transitions does not have the transition.
     AppointmentState {
-        /// Where the appointment stands.
+        /// The state of the appointment.
         state: AppointmentState,
-        /// What was asked, for people: `approved`.
+        /// The participle of the transition, as text for people: `approved`.
         asked: &'static str,
-        /// More, where the state alone does not tell: `it starts at …`.
+        /// A further reason, where the state alone does not explain the refusal: `it starts at …`.
         detail: Option<String>,
     },
     /// The cut-off has passed.
     TooLate {
-        /// What was asked: `cancelled` or `moved`.
+        /// The participle of the command: `cancelled` or `moved`.
         asked: &'static str,
-        /// Until when it could have been.
+        /// The cut-off: the last instant at which it was possible.
         latest: Instant,
     },
-    /// The calendar has appointments to come.
+    /// The calendar has upcoming appointments.
     CalendarNotEmpty {
-        /// How many.
+        /// Their number.
         upcoming: usize,
     },
-    /// The time cannot be had.
+    /// The slot cannot be booked.
     Slot(Box<SlotRefusal>),
-    /// One of a batch was refused, and so none happened.
+    /// One booking of a batch was refused, so that none was made.
     InBatch {
-        /// Which, counted from 0.
+        /// The index of the booking, from 0.
         index: usize,
-        /// Why.
+        /// The refusal of the booking.
         refusal: Box<Self>,
     },
-    /// Occurrences of a series cannot be booked, and so none was.
+    /// Occurrences of a series cannot be booked, so that none was.
     Series(Box<SeriesReport>),
-    /// An appointment of a series refused, and so nothing happened to any.
+    /// The command was refused for one appointment of a series, so that none was changed.
     OfSeries {
-        /// Which.
+        /// The appointment's id.
         appointment: AppointmentId,
-        /// Why.
+        /// The refusal for the appointment.
         refusal: Box<Self>,
     },
 }
 
 impl Refusal {
-    /// A transition that the table does not have.
+    /// The refusal of a transition that the table does not have.
     pub const fn state(state: AppointmentState, transition: Transition) -> Self {
         Self::AppointmentState {
             state,

@@ -1,6 +1,7 @@
-//! Everything the writer knows: the calendars in memory, and the appointments that the commands at hand name.
+//! The writer's state: the calendars in memory, and the appointments of the current commands.
 //!
-//! Whatever a command may look at was loaded before it is decided; a calendar that is not here does not exist.
+//! Everything that a command may read is loaded before its decision: a calendar that is not in the
+//! state does not exist.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use crate::change::{Change, Event, new_calendar};
 use crate::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
 use crate::time::Instant;
 
-/// The writer's state, or the part of it that a decision needs.
+/// The writer's state, or as much of it as a decision needs.
 #[derive(Clone, Default, Debug)]
 pub struct State {
     /// The revision of the last change.
@@ -21,14 +22,14 @@ pub struct State {
     pub last_time: Instant,
     /// The key that the next new appointment gets.
     pub next_key: AppointmentKey,
-    /// By id.
+    /// The calendars in memory, by id.
     pub calendars: HashMap<CalendarId, Arc<Calendar>>,
-    /// The appointments that were loaded for the commands at hand.
+    /// The appointments that were loaded for the current commands, by id.
     pub appointments: HashMap<AppointmentId, Arc<Appointment>>,
 }
 
 impl State {
-    /// Makes a change state.
+    /// Applies a change. Panics when the change breaks an invariant of the state.
     pub fn apply(&mut self, change: &Change) {
         assert_eq!(
             change.revision,
@@ -42,7 +43,7 @@ impl State {
         }
     }
 
-    /// Makes one event state. A change of several events is applied whole, or not at all.
+    /// Applies one event. A change of several events must be applied completely.
     pub(crate) fn apply_event(&mut self, event: &Event, revision: Revision) {
         match event {
             Event::CalendarCreated {
@@ -106,32 +107,34 @@ impl State {
             .flat_map(|before| before.places.iter().map(move |place| (before, place)))
         {
             if let Some(calendar) = self.touched(&place.calendar, revision) {
-                had.extend(take_out(calendar, before, place).map(|claim| (&place.calendar, claim)));
+                had.extend(
+                    free_place(calendar, before, place).map(|claim| (&place.calendar, claim)),
+                );
             }
         }
         for place in &after.places {
             if let Some(calendar) = self.touched(&place.calendar, revision) {
-                put_in(calendar, after, place, &had);
+                claim_place(calendar, after, place, &had);
             }
         }
         self.next_key = self.next_key.max(after.key.next());
         self.appointments.insert(after.id, Arc::clone(after));
     }
 
-    /// A calendar that a change touches; none where it is gone.
+    /// A calendar that a change touches, with its version set; none where it was deleted.
     fn touched(&mut self, id: &CalendarId, revision: Revision) -> Option<&mut Calendar> {
         let calendar = Arc::make_mut(self.calendars.get_mut(id)?);
         calendar.version = revision;
         Some(calendar)
     }
 
-    /// The calendar that a change is of.
+    /// The calendar that a change is about, with its version set.
     fn changed(&mut self, id: &CalendarId, revision: Revision) -> &mut Calendar {
         self.touched(id, revision)
             .expect("a change is only of calendars that are loaded")
     }
 
-    /// A state that knows only these calendars, for deciding several steps of which all or none happen.
+    /// A copy with only these calendars, on which a decision of several steps tries its events.
     pub fn scratch<'a>(&self, calendars: impl IntoIterator<Item = &'a CalendarId>) -> Self {
         let calendars = calendars
             .into_iter()
@@ -149,7 +152,8 @@ impl State {
     }
 }
 
-/// The claim of an appointment on one of its calendars; none when it takes no time and waits for nothing.
+/// The claim of an appointment on one of its calendars; none for an appointment that takes no time
+/// and is no open request.
 pub fn claim_on(calendar: &Calendar, appointment: &Appointment) -> Option<Claim> {
     appointment
         .places
@@ -162,7 +166,8 @@ fn is_of(calendar: &Calendar, place: &Place) -> bool {
     place.since == calendar.since && place.calendar == calendar.id
 }
 
-/// The claim of one of an appointment's places; none when it takes no time and waits for nothing.
+/// The claim of one of an appointment's places; none for an appointment that takes no time and is
+/// no open request.
 fn claim_of(appointment: &Appointment, place: &Place) -> Option<Claim> {
     use AppointmentState as S;
     let is_kept = matches!(
@@ -193,8 +198,9 @@ fn claim_of(appointment: &Appointment, place: &Place) -> Option<Claim> {
     })
 }
 
-/// Gives the time back that an appointment took at one of its places; answers its claim, if it took any.
-fn take_out(calendar: &mut Calendar, before: &Appointment, place: &Place) -> Option<Claim> {
+/// Frees the time that an appointment took at one of its places, and returns its claim if it had
+/// one.
+fn free_place(calendar: &mut Calendar, before: &Appointment, place: &Place) -> Option<Claim> {
     let claim = claim_of(before, place).filter(|_| is_of(calendar, place))?;
     if !before.blocks {
         Arc::make_mut(&mut calendar.requests).remove(&before.key);
@@ -203,13 +209,14 @@ fn take_out(calendar: &mut Calendar, before: &Appointment, place: &Place) -> Opt
     let was_there = calendar.claims.remove(&claim);
     assert!(
         was_there || claim.padded().end <= calendar.kept_from,
-        "memory knows every claim that it must"
+        "every claim that ends after `kept_from` is in memory"
     );
     Some(claim)
 }
 
-/// Takes the time of an appointment at one of its places. `had` are the claims that it had until now, by calendar.
-fn put_in(
+/// Takes the time of an appointment at one of its places. `had` has its claims before the change,
+/// with their calendars.
+fn claim_place(
     calendar: &mut Calendar,
     after: &Appointment,
     place: &Place,
@@ -221,8 +228,9 @@ fn put_in(
     if !after.blocks {
         Arc::make_mut(&mut calendar.requests).insert(after.key, claim);
     } else if claim.padded().end > calendar.kept_from {
-        // The last line of defence, on in release builds: two claims of one time must never become state. What stays
-        // where it was is not asked: files of before schema 4 may have two sessions at one time of one calendar.
+        // The last line of defence, also in release builds: two claims of one time must never
+        // become state. A claim that stays where it was is not checked, because files from before
+        // schema 4 may have two sessions at one time.
         let is_it = |it: &Claim| it.padded() == claim.padded() && it.session() == claim.session();
         let is_where_it_was = || had.iter().any(|(of, it)| **of == calendar.id && is_it(it));
         let is_in_the_way =

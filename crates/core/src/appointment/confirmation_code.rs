@@ -1,7 +1,9 @@
-//! Confirmation codes: eight characters for the telephone, one to one with the appointment's row number.
+//! Confirmation codes: eight characters for the telephone, one to one with the appointment's row
+//! number.
 //!
-//! A permutation of 40 bits under the store's secret, so that codes are unique without a column or an index, and one
-//! code does not tell the next. They identify; they do not authorise.
+//! A code is a permutation of 40 bits under the store's secret, so that codes are unique without a
+//! column or an index, and the next code cannot be guessed from one. Codes identify; they do not
+//! authorise.
 
 use crate::ids::AppointmentKey;
 
@@ -25,8 +27,8 @@ pub fn encode(key: AppointmentKey, secret: u64) -> String {
     code
 }
 
-/// The appointment that a code stands for, as a person may write it: any case, with or without the dash, `O` for `0`,
-/// `I` and `L` for `1`. None when it cannot be a code.
+/// The appointment that a code stands for, as a person may write it: any case, with or without the
+/// dash, `O` for `0`, `I` and `L` for `1`. None when it cannot be a code.
 pub fn decode(text: &str, secret: u64) -> Option<AppointmentKey> {
     let mut value = 0_u64;
     let mut count = 0;

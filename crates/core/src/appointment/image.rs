@@ -1,9 +1,9 @@
-//! What an appointment is at a revision, but for what is personal: times, calendars, state, and everything else that may
-//! change of it.
+//! The image of an appointment: all its facts at a revision that are not personal, such as times,
+//! calendars and state.
 //!
-//! The log keeps whole images, and whoever shows an appointment as it was takes one: nothing is put together from what
-//! it was and what it is. Translations of an image take it apart field by field, so that a new field that one of them
-//! forgets does not compile.
+//! The log keeps complete images. A past appointment is always shown from one image, never put
+//! together from past and present values. Translations destructure an image field by field, so that
+//! a new field that one of them forgets does not compile.
 
 use std::sync::Arc;
 
@@ -12,36 +12,37 @@ use crate::ids::{AppointmentKey, CalendarId, Revision, TypeId, TypeNumber};
 use crate::time::interval::Interval;
 use crate::time::{Instant, Minutes, Wall};
 
-/// What an appointment takes of one calendar.
+/// The time that an appointment takes of one calendar.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Place {
-    /// Which calendar.
+    /// The calendar's id.
     pub calendar: CalendarId,
-    /// The revision at which that calendar came to be: one that is deleted and made again is another.
+    /// The revision of the calendar's creation. A calendar that is deleted and created again is
+    /// another one.
     pub since: Revision,
-    /// That calendar's own type of the appointment's type id.
+    /// The number of the calendar's own type of the appointment's type id.
     pub type_number: TypeNumber,
-    /// For which of the request's needs, counted from 0.
+    /// The index of the need of the request that the calendar serves, from 0.
     pub need: u16,
-    /// From when, a whole minute.
+    /// The start, a whole minute.
     pub start: Instant,
-    /// For how long.
+    /// The duration.
     pub duration: Minutes,
-    /// Kept free before the start, as the type said when time was claimed.
+    /// The buffer before the start, by the type at the time of the claim.
     pub before: Minutes,
-    /// Kept free after the end, likewise.
+    /// The buffer after the end, by the type at the time of the claim.
     pub after: Minutes,
-    /// How many of the calendar's units; 1 of a calendar that is taken whole.
+    /// How many units of the calendar it takes; 1 for a calendar that is taken as a whole.
     pub units: u32,
 }
 
 impl Place {
-    /// When it ends, what is kept free left out.
+    /// The end, buffers left out.
     pub fn end(&self) -> Instant {
         self.start.plus(self.duration.seconds())
     }
 
-    /// From what is kept free before to what is kept free after.
+    /// The interval from the start of the buffer before to the end of the buffer after.
     pub fn padded(&self) -> Interval {
         Interval::new(self.start, self.end()).padded(self.before.seconds(), self.after.seconds())
     }
@@ -62,41 +63,43 @@ pub struct IgnoredRules {
     pub limit: bool,
 }
 
-/// See the header.
+/// The facts of an appointment at a revision, but for the personal ones.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Image {
     /// The calendars it claims, at least one; the first one's zone is the appointment's.
     pub places: Vec<Place>,
-    /// What was booked.
+    /// The id of its appointment type.
     pub type_id: TypeId,
-    /// A whole minute.
+    /// The start, a whole minute.
     pub start: Instant,
-    /// At least a minute.
+    /// The duration, at least a minute.
     pub duration: Minutes,
-    /// The IANA name of the first calendar's zone when time was claimed.
+    /// The IANA name of the first calendar's zone at the time of the claim.
     pub time_zone: Arc<str>,
-    /// What a clock in that zone shows at the start.
+    /// The local time in that zone at the start.
     pub local_start: Wall,
-    /// Where it stands; a hold past its expiry still says HELD here, `state_at` tells the truth.
+    /// The recorded state. An expired hold may still be HELD here; `state_at` gives the state at an
+    /// instant.
     pub state: AppointmentState,
-    /// False only of a PENDING whose type says that pending does not block.
+    /// Whether it takes its time; false only for PENDING with a type whose requests do not block.
     pub blocks: bool,
-    /// Of HELD its expiry, of PENDING its start, of EXPIRED when it did; else none.
+    /// The expiry of HELD, the start for PENDING, the time of the expiry for EXPIRED; otherwise
+    /// none.
     pub expire_time: Option<Instant>,
-    /// The key of the first seat of the session that it takes part in; its own where it was the first.
+    /// The key of the first seat of its session; its own key where it was the first.
     pub session: AppointmentKey,
-    /// How often it was moved or called off, as in iCalendar (RFC 5545 §3.8.7.4).
+    /// How often it was moved or cancelled, as in iCalendar (RFC 5545 §3.8.7.4).
     pub sequence: u32,
-    /// The rules that staff overrode when time was claimed.
+    /// The rules that staff overrode at the time of the claim.
     pub ignored_rules: IgnoredRules,
-    /// The commit time of the change that made it so.
+    /// The commit time of the change that made this image.
     pub update_time: Instant,
     /// The revision of that change.
     pub revision: Revision,
 }
 
 impl Image {
-    /// When it ends.
+    /// The end, buffers left out.
     pub fn end(&self) -> Instant {
         self.start.plus(self.duration.seconds())
     }
@@ -106,12 +109,12 @@ impl Image {
         Interval::new(self.start, self.end())
     }
 
-    /// The state as it shows at `now`: what has expired is EXPIRED, recorded or not.
+    /// The state at `now`: EXPIRED from the expiry on, whether the expiry is recorded or not.
     pub fn state_at(&self, now: Instant) -> AppointmentState {
         self.state.at(self.expire_time, now)
     }
 
-    /// Whether it would expire by itself: HELD or PENDING.
+    /// Whether it can expire: HELD or PENDING.
     pub fn is_waiting(&self) -> bool {
         matches!(
             self.state,

@@ -1,7 +1,7 @@
 //! An appointment: a claim on the time of one or several calendars, with a state.
 //!
-//! Its facts have two owners: `person` has what redaction removes, `image` everything else that changes. What stands
-//! beside them is said once, when it comes to be.
+//! Its facts have two owners: `person` has the facts that redaction removes, `image` all others
+//! that change. The fields of `Appointment` itself are set at its creation and never change.
 
 pub mod confirmation_code;
 pub mod image;
@@ -23,38 +23,38 @@ pub use transition::{AppointmentState, Target, Transition};
 /// The most calendars of one appointment, and of one query.
 pub const CALENDARS_MAX: usize = 100;
 
-/// How several calendars take part in one appointment.
+/// How several calendars share in one appointment.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Assignment {
-    /// Every one of them: a doctor and a room.
+    /// All of them, such as a doctor and a room.
     All,
-    /// One of them: any stylist who is free.
+    /// Any one of them, such as a stylist who is free.
     Any,
 }
 
-/// What of an occurrence never changes.
+/// The facts of an occurrence that never change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OccurrenceOf {
-    /// Which series it belongs to.
+    /// The id of its series.
     pub series: SeriesId,
-    /// When the series said that it begins; a move does not change it.
+    /// Its start by the rule of the series; a move does not change it.
     pub original_start: Instant,
 }
 
-/// A claim on time, whole: what a person sees of it and what the writer needs of it. It reads as its image.
+/// An appointment with all its facts. It dereferences to its image.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Appointment {
-    /// Its name.
+    /// The appointment's id.
     pub id: AppointmentId,
     /// Its row number.
     pub key: AppointmentKey,
-    /// The commit time of the change that made it.
+    /// The commit time of the change that created it.
     pub create_time: Instant,
-    /// Of which series it is an occurrence.
+    /// The series of which it is an occurrence, and its start there.
     pub occurrence: Option<OccurrenceOf>,
-    /// What is personal.
+    /// The personal facts.
     pub person: Person,
-    /// Everything else.
+    /// All other facts that change.
     pub image: Image,
 }
 
@@ -97,7 +97,7 @@ impl Appointment {
         }
     }
 
-    /// The series that it belongs to.
+    /// The id of its series, if it is an occurrence.
     pub fn series(&self) -> Option<SeriesId> {
         self.occurrence.map(|it| it.series)
     }

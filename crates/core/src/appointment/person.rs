@@ -1,7 +1,8 @@
-//! What of an appointment is personal: everything that redaction removes, and nothing that it keeps.
+//! The personal facts of an appointment: everything that redaction removes, and nothing that it
+//! keeps.
 //!
-//! Personal facts lie in the appointment's row alone. The change log has none of them, so that they can be erased; lists,
-//! watches and the history of an appointment show them as they are now.
+//! They are stored in the appointment's row alone. The change log has none of them, so that they
+//! can be erased; lists, watches and the history of an appointment show them as they are now.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,13 +23,13 @@ pub const METADATA_VALUE_CHARACTERS_MAX: usize = 1_000;
 /// The client's own keys and values.
 pub type Metadata = BTreeMap<String, String>;
 
-/// An e-mail address in the form by which it is found: two spellings of one address have one key. Made where requests
-/// are parsed; empty where there is no address.
+/// The folded form of an e-mail address, by which it is looked up: all spellings of one address
+/// have one key. Requests are folded where they are parsed. Empty = no address.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct EmailKey(Option<Arc<str>>);
 
 impl EmailKey {
-    /// The key as its maker folded it.
+    /// The key of an address that is folded already.
     pub fn from_folded(folded: &str) -> Self {
         Self((!folded.is_empty()).then(|| folded.into()))
     }
@@ -38,7 +39,7 @@ impl EmailKey {
         self.0.as_deref().unwrap_or_default()
     }
 
-    /// Whether it stands for no address.
+    /// Whether there is no address.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
@@ -47,9 +48,9 @@ impl EmailKey {
 /// An e-mail address as it was written, with its key.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Email {
-    /// Empty, or an address with one `@`; given back as it was written.
+    /// The address as the client wrote it, with one `@`; or empty.
     pub written: String,
-    /// By which it is found.
+    /// The key of the address.
     pub key: EmailKey,
 }
 
@@ -66,19 +67,20 @@ pub struct Invitee {
     pub time_zone: String,
 }
 
-/// What an appointment carries beside its invitee, as its client wrote it. The fields are the messages' own, by name.
+/// The texts of an appointment besides its invitee, as the client wrote them. The fields have the
+/// names of the contract.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Carried {
     /// Free text, at most 4,000 characters.
     pub note: String,
     /// The client's own keys.
     pub metadata: Metadata,
-    /// Where it takes place: a room, a link or, of a house call, somebody's address. At most 500 characters.
+    /// The place: a room, a link or, for a house call, an address. At most 500 characters.
     pub location: String,
 }
 
 impl Carried {
-    /// The name of each field, and the bytes of what it says: 0 where it says nothing.
+    /// The name of each field, and the bytes of its texts: 0 where it is empty.
     pub fn bytes(&self) -> [(&'static str, usize); 3] {
         let Self {
             note,
@@ -96,7 +98,7 @@ impl Carried {
         ]
     }
 
-    /// The names of the fields that say something.
+    /// The names of the fields that are not empty.
     pub fn said(&self) -> Vec<&'static str> {
         self.bytes()
             .into_iter()
@@ -105,7 +107,7 @@ impl Carried {
             .collect()
     }
 
-    /// These fields of it, and of the others what there was before.
+    /// The named fields of this value, and the other fields of `before`.
     fn over(self, before: Self, fields: &[&'static str]) -> Self {
         let Self {
             note,
@@ -129,19 +131,19 @@ impl Carried {
     }
 }
 
-/// Everything that somebody wrote about a person in an appointment. A redacted appointment has the default.
+/// All texts about a person in an appointment. A redacted appointment has the default value.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Person {
-    /// Who booked.
+    /// The person who booked.
     pub invitee: Invitee,
-    /// What else was written.
+    /// The other texts.
     pub carried: Carried,
-    /// Why it was cancelled or declined, at most 4,000 characters.
+    /// The reason of its cancellation or refusal, at most 4,000 characters.
     pub cancel_reason: String,
 }
 
 impl Person {
-    /// The bytes of its texts.
+    /// The bytes of all texts together.
     pub fn text_bytes(&self) -> usize {
         let Self {
             invitee,
@@ -161,12 +163,12 @@ impl Person {
     }
 }
 
-/// What a request that claims time says of the person.
+/// The personal fields of a request that claims time.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PersonDetails {
-    /// Who books; none only on holds, and where the hold says it.
+    /// The person who books; none only for holds, and where a hold has the invitee already.
     pub invitee: Option<Invitee>,
-    /// See `Person`.
+    /// The other texts.
     pub carried: Carried,
 }
 
@@ -181,8 +183,8 @@ impl PersonDetails {
         }
     }
 
-    /// What becomes of a hold's person when it turns into an appointment: what is said here goes before what the hold
-    /// says, and the keys of both are kept.
+    /// The person of a hold that becomes an appointment. Fields of the request replace those of the
+    /// hold; metadata has the keys of both.
     pub fn over(&self, held: &Person) -> Person {
         let (
             Self {
@@ -207,14 +209,14 @@ impl PersonDetails {
     }
 }
 
-/// What UpdateAppointment changes of a person.
+/// The personal fields that UpdateAppointment changes.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PersonPatch {
-    /// None = as it is.
+    /// The new invitee; none = as it is.
     pub invitee: Option<Invitee>,
-    /// See `Person`.
+    /// The new values of `fields`.
     pub carried: Carried,
-    /// The names of those fields of `carried` that are changed.
+    /// The names of the fields of `carried` that are changed.
     pub fields: Vec<&'static str>,
 }
 

@@ -1,7 +1,8 @@
-//! When a series repeats: the instants that a rule names in wall time.
+//! The occurrences of a series: the instants that its rule gives in wall time.
 //!
-//! The clock time stays, whatever the clock does: a date that lacks it is skipped and not counted (RFC 5545 §3.3.10),
-//! and one that has it twice means the first (§3.3.5). Only the first occurrence is the instant that was asked for.
+//! Every occurrence has the clock time of the first. A date on which the clock skips that time has
+//! no occurrence and does not count (RFC 5545 §3.3.10); on a date that has it twice the first
+//! instant is meant (§3.3.5). The first occurrence is always the instant that the request names.
 
 use chrono::{Datelike, NaiveDate};
 
@@ -14,25 +15,26 @@ use crate::time::{Instant, LocalDate, Wall};
 pub const OCCURRENCES_MAX: usize = 366;
 /// The most days, weeks or months from one occurrence to the next.
 pub const INTERVAL_MAX: u16 = 366;
-/// The most dates that are looked at: of those that a rule steps to at least one in eight exists, which is so of the 29th
-/// of February over a year such as 2100. More pass only where a clock once counted seconds.
+/// The most steps of one expansion. At least one in eight steps of a rule leads to a date that
+/// exists: the worst case is the 29th of February around a year such as 2100. More steps fail only
+/// in zones whose clock once counted seconds.
 const STEPS_MAX: i32 = 16 * OCCURRENCES_MAX as i32;
 
 /// How often a series repeats.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Frequency {
-    /// Every day, or every so many.
+    /// Every `interval` days.
     Daily,
-    /// On the same weekday.
+    /// Every `interval` weeks, on the weekday of the first occurrence.
     Weekly,
-    /// On the same day of the month.
+    /// Every `interval` months, on the day of the month of the first occurrence.
     Monthly,
 }
 
 /// When a series ends.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Ending {
-    /// After so many occurrences, 1 to `OCCURRENCES_MAX`.
+    /// After this many occurrences, 1 to `OCCURRENCES_MAX`.
     Count(u16),
     /// With the last one on or before this local date.
     Until(LocalDate),
@@ -41,16 +43,17 @@ pub enum Ending {
 /// The rule of a series.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Recurrence {
-    /// How often.
+    /// The unit of `interval`.
     pub frequency: Frequency,
-    /// Every so many days, weeks or months, 1 to `INTERVAL_MAX`.
+    /// The number of days, weeks or months from one occurrence to the next, 1 to `INTERVAL_MAX`.
     pub interval: u16,
-    /// Until when.
+    /// When the series ends.
     pub ending: Ending,
 }
 
 impl Recurrence {
-    /// The date of a step, counted from the first; none when the month lacks that day.
+    /// The date of a step, counted from the first occurrence; none when the month does not have
+    /// that day.
     fn date(&self, first: NaiveDate, step: i32) -> Option<LocalDate> {
         let units = step * i32::from(self.interval);
         match self.frequency {
@@ -66,17 +69,18 @@ impl Recurrence {
     }
 }
 
-/// When one occurrence is.
+/// The start of one occurrence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OccurrenceTime {
-    /// What a clock in the series' zone shows.
+    /// The local time in the zone of the series.
     pub local_start: Wall,
-    /// When it does.
+    /// The instant.
     pub start: Instant,
 }
 
-/// When the occurrences of a series that begins at `start` are, in order. Refused is an end before the beginning, and a
-/// rule that names more than `OCCURRENCES_MAX` or goes on beyond what can be booked.
+/// The starts of the occurrences of a series that begins at `start`, in order. Refuses an end
+/// before the start, and a rule with more than `OCCURRENCES_MAX` occurrences or with some beyond
+/// the years that can be booked.
 pub fn expand(
     start: Instant,
     rule: &Recurrence,
@@ -121,7 +125,7 @@ pub fn expand(
         if start >= Claim::START_END {
             return Err(beyond(field));
         }
-        // Where a zone once counted seconds, no whole minute of UTC may show that time.
+        // In a zone whose clock once counted seconds, that time may be no whole minute of UTC.
         if start.is_whole_minute() {
             moments.push(OccurrenceTime { local_start, start });
         }

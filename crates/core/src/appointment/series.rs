@@ -1,4 +1,7 @@
-//! What became, or would become, of a series: a report of each of its occurrences.
+//! The report of a series: for each occurrence the appointment or the refusal that booking it led
+//! to, or would lead to.
+//!
+//! An occurrence has an appointment or a refusal, never both.
 
 use std::sync::Arc;
 
@@ -7,27 +10,27 @@ use crate::appointment::recurrence::OccurrenceTime;
 use crate::ids::{AppointmentId, SeriesId};
 use crate::slots::violation::SlotRefusal;
 
-/// What became, or would become, of a series.
+/// The outcome of booking a series, or of asking for it with a dry run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SeriesReport {
-    /// What the occurrences share.
+    /// The id that all occurrences share.
     pub series: SeriesId,
-    /// In order.
+    /// The occurrences, in order of their starts by the rule.
     pub occurrences: Vec<Occurrence>,
 }
 
 /// One occurrence of a series.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Occurrence {
-    /// Its place, counted from 0.
+    /// Its index in the series, from 0.
     pub index: usize,
-    /// The id that it has, or would have had.
+    /// The id that its appointment has or would have.
     pub id: AppointmentId,
-    /// When it is.
+    /// Its start.
     pub moment: OccurrenceTime,
-    /// What was made.
+    /// The appointment that was made, if any.
     pub appointment: Option<Arc<Appointment>>,
-    /// Why it cannot be booked; the nearest slots are those that the rest of the series leaves.
+    /// Why it cannot be booked, with the nearest slots that the rest of the series leaves free.
     pub refusal: Option<SlotRefusal>,
 }
 
@@ -39,13 +42,13 @@ impl SeriesReport {
             .filter_map(|it| it.refusal.as_ref().map(|refusal| (it, refusal)))
     }
 
-    /// Whether one of them breaks a rule; else all that is wrong are lost races.
+    /// Whether an occurrence breaks a rule; otherwise all refusals are lost races.
     pub fn is_rule_broken(&self) -> bool {
         self.refused().any(|(_, refusal)| refusal.is_rule_broken())
     }
 
-    /// The report of a series that was booked before: what was made, as it is now. What was left out then is not told
-    /// again, but its place stays empty.
+    /// The report of a series that was booked before, with its appointments as they are now. An
+    /// occurrence that was not booked then has neither an appointment nor a refusal.
     pub fn of_booked<'a>(
         ids: &[AppointmentId],
         find: impl Fn(&AppointmentId) -> Option<&'a Arc<Appointment>>,

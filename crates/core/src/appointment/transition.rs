@@ -1,25 +1,26 @@
-//! The states of an appointment, and the table of what leads from one to another.
+//! The states of an appointment, and the table of transitions between them.
 //!
-//! `Transition::target` is the whole table: a state and a transition that it does not join are refused.
+//! `Transition::target` is the complete table: every pair of state and transition that is not in it
+//! is refused.
 
 use std::fmt;
 
 use crate::time::Instant;
 
-/// Where an appointment stands in its life.
+/// The state of an appointment.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum AppointmentState {
-    /// Blocks its time until it expires.
+    /// A hold, which takes its time until it expires.
     Held,
-    /// Waits for approval.
+    /// A request that waits for approval.
     Pending,
-    /// Takes place.
+    /// Booked.
     Confirmed,
-    /// Called off, or a hold released.
+    /// Cancelled, or a released hold.
     Cancelled,
     /// Approval was refused.
     Declined,
-    /// A hold that ran out, or a request nobody approved before its start.
+    /// A hold that expired, or a request that was not approved before its start.
     Expired,
     /// The invitee did not come.
     NoShow,
@@ -40,12 +41,12 @@ impl AppointmentState {
         Self::Completed,
     ];
 
-    /// Whether it never takes time again, whatever happens.
+    /// Whether an appointment in this state never takes time again.
     pub const fn is_over(self) -> bool {
         matches!(self, Self::Cancelled | Self::Declined | Self::Expired)
     }
 
-    /// The state as it shows at `now`: what has expired is EXPIRED, recorded or not.
+    /// The state at `now`: EXPIRED from the expiry on, whether the expiry is recorded or not.
     pub fn at(self, expire_time: Option<Instant>, now: Instant) -> Self {
         match expire_time {
             Some(expire_time) if expire_time <= now => Self::Expired,
@@ -53,7 +54,7 @@ impl AppointmentState {
         }
     }
 
-    /// Upper case with underscores, as it stands in errors: `NO_SHOW`.
+    /// The name in errors, in upper case with underscores: `NO_SHOW`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Held => "HELD",
@@ -74,20 +75,21 @@ impl fmt::Display for AppointmentState {
     }
 }
 
-/// What can happen to an appointment once it is there. Moving and editing keep the state and are not in this list.
+/// A change of the state of an existing appointment. Moving and editing keep the state and are not
+/// in this list.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Transition {
-    /// HELD becomes CONFIRMED or, with a type that wants approval, PENDING.
+    /// HELD becomes CONFIRMED or, with a type that requires approval, PENDING.
     Confirm,
     /// PENDING becomes CONFIRMED.
     Approve,
     /// PENDING becomes DECLINED.
     Decline,
-    /// HELD is let go.
+    /// HELD becomes CANCELLED.
     Release,
-    /// PENDING and CONFIRMED are called off.
+    /// HELD, PENDING and CONFIRMED become CANCELLED.
     Cancel,
-    /// HELD ran out, or PENDING met its start.
+    /// HELD and PENDING become EXPIRED.
     Expire,
     /// CONFIRMED becomes NO_SHOW.
     MarkNoShow,
@@ -99,14 +101,14 @@ pub enum Transition {
     UndoComplete,
 }
 
-/// What a transition makes of a state.
+/// The result of a transition from a state.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Target {
-    /// It becomes this.
+    /// The appointment gets this state.
     Becomes(AppointmentState),
-    /// It was made already: OK, unchanged, no revision.
+    /// The appointment has the state already: OK, without a change or a revision.
     Already,
-    /// It is refused.
+    /// The transition is refused.
     Refused,
 }
 
@@ -125,7 +127,7 @@ impl Transition {
         Self::UndoComplete,
     ];
 
-    /// The table. `wants_approval` says what confirming a hold leads to.
+    /// The table. With `wants_approval` a confirmed hold becomes PENDING.
     pub fn target(self, from: AppointmentState, wants_approval: bool) -> Target {
         use AppointmentState as S;
         use Target::{Already, Becomes, Refused};
@@ -154,7 +156,7 @@ impl Transition {
         }
     }
 
-    /// The verb, as it stands in errors: "an appointment in state DECLINED cannot be *approved*".
+    /// The verb in errors: "an appointment in state DECLINED cannot be *approved*".
     pub const fn participle(self) -> &'static str {
         match self {
             Self::Confirm => "confirmed",

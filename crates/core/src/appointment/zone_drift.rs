@@ -1,21 +1,26 @@
-//! Appointments whose wall time is no longer their instant, because the law changed the rules of their zone.
+//! Appointments whose instant no longer has their wall time, because a law changed the rules of
+//! their zone.
 //!
-//! Nothing moves by itself: both are kept since the day of booking, and what to do is for people to say.
+//! No appointment is moved by it: instant and wall time stay as they were at the booking, and
+//! people decide.
 
 use crate::appointment::Appointment;
 use crate::time::zone::{LocalInstants, Zone};
 use crate::time::{Instant, Wall};
 
-/// How an appointment lies under the rules in use.
+/// Start and local start of an appointment under the zone rules in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Drift {
-    /// What a clock shows at its start now; none when the release in use does not have its zone.
+    /// The local time at its start by the rules in use; none when the release in use does not have
+    /// its zone.
     pub local_start: Option<Wall>,
-    /// The instant that its stored wall time is now; none when there is none, or two.
+    /// The instant of its stored wall time by the rules in use; none when there is no such instant
+    /// or two of them.
     pub start: Option<Instant>,
 }
 
-/// How the appointment drifted under the rules of its zone; none when it did not. No zone = it is not in the release.
+/// The drift of an appointment under the rules of its zone; none when there is none. `zone` is none
+/// when the release in use does not have it.
 pub fn drift(appointment: &Appointment, zone: Option<&Zone>) -> Option<Drift> {
     let Some(zone) = zone else {
         return Some(Drift {

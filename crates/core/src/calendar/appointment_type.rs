@@ -1,12 +1,13 @@
-//! What can be booked of a calendar: duration, grid, buffers, notice, horizon, seats, limits, approval.
+//! An appointment type: duration, grid, buffers, notice, horizon, seats, limits and approval of its
+//! appointments.
 //!
-//! A type that exists is valid; changing it affects later claims only.
+//! Every value of the type is valid. A change of it affects later claims only.
 
 use crate::calendar::availability::Rule;
 use crate::ids::{Etag, Revision, TypeId, TypeNumber};
 use crate::time::{Instant, Minutes, Seconds};
 
-/// How far ahead can be booked unless the type says otherwise, in days.
+/// The default horizon, in days.
 pub const HORIZON_DAYS_DEFAULT: u32 = 365;
 /// The furthest horizon, in days.
 pub const HORIZON_DAYS_MAX: u32 = 100_000;
@@ -31,13 +32,13 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Whether nothing is limited.
+    /// Whether no period has a limit.
     pub fn is_unlimited(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// When a resource came to be and last changed.
+/// When a resource was created and last changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Stamps {
     /// The commit time of the change that made it.
@@ -49,7 +50,7 @@ pub struct Stamps {
 }
 
 impl Stamps {
-    /// Of a thing made by the change `revision`.
+    /// The stamps of a resource that the change `revision` creates.
     pub const fn created(now: Instant, revision: Revision) -> Self {
         Self {
             create_time: now,
@@ -58,7 +59,7 @@ impl Stamps {
         }
     }
 
-    /// The same thing after the change `revision`.
+    /// The stamps of the same resource after the change `revision`.
     pub const fn updated(self, now: Instant, revision: Revision) -> Self {
         Self {
             create_time: self.create_time,
@@ -68,7 +69,7 @@ impl Stamps {
     }
 }
 
-/// What can be booked.
+/// A kind of appointment that can be booked on a calendar.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AppointmentType {
     /// The client's name of it.
@@ -87,30 +88,30 @@ pub struct AppointmentType {
     pub buffer_before: Minutes,
     /// Kept free after the end.
     pub buffer_after: Minutes,
-    /// How long before the start it can be booked at the latest.
+    /// The least time between the booking and the start.
     pub min_notice: Seconds,
-    /// How many local dates ahead can be booked.
+    /// How many local dates ahead it can be booked.
     pub horizon_days: u32,
     /// Seats of one session, at least 1.
     pub capacity: u32,
-    /// Sessions of this type.
+    /// The limits on sessions of this type.
     pub limits: Limits,
     /// Whether a booking begins as PENDING.
     pub requires_approval: bool,
     /// Whether a PENDING appointment takes its time.
     pub pending_blocks: bool,
-    /// How long before the start it can be cancelled at the latest; none = always.
+    /// The least time between a cancellation and the start; none = it can be cancelled at any time.
     pub cancel_notice: Option<Seconds>,
-    /// How long before the start it can be moved at the latest; none = always.
+    /// The least time between a move and the start; none = it can be moved at any time.
     pub reschedule_notice: Option<Seconds>,
     /// Weekly rules instead of the calendar's; empty = the calendar's.
     pub rules: Vec<Rule>,
-    /// When it changed.
+    /// When it was created and last changed.
     pub stamps: Stamps,
 }
 
 impl AppointmentType {
-    /// 60 minutes, and nothing else: the type `default` of a new calendar.
+    /// The type `default` of a new calendar: 60 minutes, and nothing else set.
     pub fn default_type(stamps: Stamps) -> Self {
         Self {
             id: TypeId::default_type(),
@@ -134,7 +135,7 @@ impl AppointmentType {
         }
     }
 
-    /// The distance of candidate starts.
+    /// The step of the grid of starts.
     pub fn step(&self) -> Minutes {
         self.slot_step.unwrap_or(self.duration)
     }

@@ -1,6 +1,7 @@
 //! Availability: weekly rules and date overrides, and the windows they give each date.
 //!
-//! Windows of one date are sorted and neither overlap nor touch; windows of different dates are never merged.
+//! Windows of one date are sorted and neither overlap nor touch; windows of different dates are
+//! never merged.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,14 +20,15 @@ pub const OVERRIDES_MAX: usize = 1_000;
 /// The most windows of one override.
 pub const OVERRIDE_WINDOWS_MAX: usize = 100;
 
-/// A half-open stretch of clock time `[start, end)` that begins on a local date, in minutes after its midnight.
+/// A half-open stretch of clock time `[start, end)` that begins on a local date, in minutes after
+/// its midnight.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Window {
     start: u16,
     end: u16,
 }
 
-/// Why two clock times are no window.
+/// Why two clock times are not a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidWindow {
     /// The start is 24:00 or later.
@@ -41,7 +43,8 @@ pub enum InvalidWindow {
 }
 
 impl Window {
-    /// `start` and `end` in minutes after midnight of the window's date; an end after 24:00 reaches into the next date.
+    /// `start` and `end` in minutes after midnight of the window's date; an end after 24:00 reaches
+    /// into the next date.
     pub const fn new(start: u16, end: u16) -> Result<Self, InvalidWindow> {
         if start >= DAY_MINUTES {
             return Err(InvalidWindow::StartTooLate);
@@ -111,41 +114,42 @@ impl fmt::Debug for Weekdays {
 /// Hours that repeat every week, perhaps only between two dates.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rule {
-    /// On which days; never empty.
+    /// The days of the week; never empty.
     pub weekdays: Weekdays,
-    /// Which hours of them.
+    /// The hours on each of these days.
     pub window: Window,
-    /// The first date, none = since ever.
+    /// The first date; none = no first date.
     pub first_date: Option<LocalDate>,
-    /// The last date, inclusive; none = for ever.
+    /// The last date, inclusive; none = no last date.
     pub last_date: Option<LocalDate>,
 }
 
 /// Hours that replace the rules of one date.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Override {
-    /// None = closed.
+    /// The windows of the date; empty = closed.
     pub windows: Vec<Window>,
     /// For people; at most 200 characters.
     pub note: String,
 }
 
-/// When a calendar is open: its weekly rules and its overrides.
+/// The open hours of a calendar: its weekly rules and its overrides.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Availability {
-    /// At most `CALENDAR_RULES_MAX`.
+    /// The weekly rules, at most `CALENDAR_RULES_MAX`.
     pub rules: Vec<Rule>,
-    /// At most `OVERRIDES_MAX`.
+    /// The overrides by date, at most `OVERRIDES_MAX`.
     pub overrides: BTreeMap<LocalDate, Override>,
 }
 
 impl Availability {
-    /// The windows of `date`, which weekly `rules` of a type, if it has any, give instead of the calendar's.
+    /// The windows of `date` by the weekly rules of the type or, if it has none, those of the
+    /// calendar.
     pub fn windows(&self, type_rules: &[Rule], date: LocalDate) -> Vec<Window> {
         self.days(type_rules).windows(date).to_vec()
     }
 
-    /// The windows of date after date.
+    /// The windows of many dates, as `windows` gives those of one.
     pub fn days<'a>(&'a self, type_rules: &'a [Rule]) -> Days<'a> {
         let rules = if type_rules.is_empty() {
             &self.rules
@@ -166,9 +170,9 @@ impl Availability {
     }
 }
 
-/// The windows of each date, fast for those who ask for one date after the other.
+/// The windows of each date. Fast when the dates are asked for in order.
 pub struct Days<'a> {
-    /// By window, so that windows are merged without being sorted again.
+    /// The rules sorted by window, so that windows are merged without being sorted again.
     rules: Cow<'a, [Rule]>,
     week: Week,
     overrides: &'a BTreeMap<LocalDate, Override>,
@@ -176,19 +180,19 @@ pub struct Days<'a> {
     scratch: Vec<Window>,
 }
 
-/// Where in the overrides the last question stood.
+/// The next override at or after the last asked date.
 struct Upcoming<'a> {
     asked: LocalDate,
     next: Option<(LocalDate, &'a Override)>,
     rest: std::collections::btree_map::Range<'a, LocalDate, Override>,
 }
 
-/// What the rules give each weekday, for as long as the same rules apply.
+/// The windows of each weekday, for the dates on which the same rules apply.
 struct Week {
     first_date: LocalDate,
     last_date: LocalDate,
     windows: Vec<Window>,
-    /// Which of `windows` are a weekday's; none until it was asked for.
+    /// The range of `windows` of each weekday; none until the weekday is asked for.
     of_weekday: [Option<(u32, u32)>; 7],
 }
 
@@ -205,7 +209,7 @@ impl Default for Week {
 }
 
 impl<'a> Days<'a> {
-    /// The windows of `date`, sorted; those that overlap or touch are one.
+    /// The windows of `date`, sorted; windows that overlap or touch are merged.
     pub fn windows(&mut self, date: LocalDate) -> &[Window] {
         if let Some(of_date) = self.override_of(date) {
             self.scratch.clear();
@@ -220,7 +224,8 @@ impl<'a> Days<'a> {
         self.week.windows(&self.rules, date)
     }
 
-    /// Whether `date` has an override, which also cuts off what the night before spills over.
+    /// Whether `date` has an override, which also ends a window of the date before that reaches
+    /// past midnight.
     pub fn is_overridden(&mut self, date: LocalDate) -> bool {
         self.override_of(date).is_some()
     }
@@ -257,14 +262,15 @@ impl<'a> Days<'a> {
 }
 
 impl Week {
-    /// Makes ready for the dates around `date` on which the same rules apply.
+    /// Prepares for the dates around `date` on which the same rules apply.
     fn restart(&mut self, rules: &[Rule], date: LocalDate) {
         (self.first_date, self.last_date) = (
             LocalDate::from_days(i32::MIN),
             LocalDate::from_days(i32::MAX),
         );
         for rule in rules {
-            // On the first date of a rule its application begins, on the day after its last date it ends.
+            // The set of rules changes on the first date of a rule, and on the day after its last
+            // date.
             let ends_before = rule.last_date.map(|last| last.plus(1));
             for change in [rule.first_date, ends_before].into_iter().flatten() {
                 if change <= date {
@@ -290,7 +296,8 @@ impl Week {
         &self.windows[start as usize..end as usize]
     }
 
-    /// Appends the windows of a weekday, and answers where they are. Apart, for it is seldom what a date needs.
+    /// Appends the windows of a weekday, and returns their range. Not inlined, because most dates
+    /// do not need it.
     #[inline(never)]
     fn gather(&mut self, rules: &[Rule], date: LocalDate) -> (u32, u32) {
         let start = self.windows.len();
@@ -302,7 +309,7 @@ impl Week {
 }
 
 impl Rule {
-    /// Whether it gives `date` its window.
+    /// Whether the rule applies on `date`.
     pub fn applies_on(&self, date: LocalDate) -> bool {
         self.weekdays.contains(date.weekday())
             && self.first_date.is_none_or(|first| first <= date)
@@ -310,7 +317,8 @@ impl Rule {
     }
 }
 
-/// Makes one of those of the sorted `windows[from..]` that overlap or touch. What comes out may be longer than a day.
+/// Merges those of the sorted `windows[from..]` that overlap or touch. A merged window may be
+/// longer than a day.
 fn merge(windows: &mut Vec<Window>, from: usize) {
     let mut kept = from;
     for index in from..windows.len() {

@@ -1,7 +1,21 @@
-//! The time that appointments take of one calendar: small records in order, shared between snapshots.
+//! The time that appointments take of one calendar: small records in order, shared between
+//! snapshots.
 //!
-//! Sorted by padded start, and padded ends never decrease: active claims are disjoint, but for the seats of one
-//! session, which are equal. A copy shares every chunk; changing one claim copies one chunk.
+//! Claims are sorted by padded start, and padded ends never decrease: active claims are disjoint,
+//! except the seats of one session, which are equal. A copy of the list shares every chunk; a
+//! change of one claim copies one chunk.
+//!
+//! ```text
+//! time       [b  A  a)[ B )   [ C, seat 1 )  [b  D )  [ E )   padded by the buffers b and a
+//!                             [ C, seat 2 )
+//! chunks     ┌ A B C1 ┐ ┌ C2 D ┐ ┌ E ┐                        sorted vectors, each in an `Arc`
+//! list       [    ↑        ↑       ↑ ]
+//! snapshot   [    ↑        ↑       ↑ ]                        shares every chunk until one changes
+//! insert F   [    ↑     ┌C2 D F┐   ↑ ]                        copies the chunk that F belongs to
+//! ```
+//!
+//! Because padded ends never decrease, a binary search over chunks and then within one finds the
+//! first claim that ends after an instant.
 
 use std::sync::Arc;
 
@@ -10,23 +24,25 @@ use crate::ids::{AppointmentKey, TypeNumber};
 use crate::time::interval::Interval;
 use crate::time::{Instant, MINUTE, Minutes};
 
-/// A chunk is split when it would hold more than there are chunks, within these: what one change copies is a chunk, and
-/// the list of chunks. 254 claims are 10 KB.
+/// The least and the most claims of a full chunk. Within these a chunk is split when it has more
+/// claims than the list has chunks, because a change copies one chunk and the list of chunks. 254
+/// claims are 10 KB.
 ///
-/// Just below 64 and 256 because of mimalloc's size classes. It adds 7 bytes to a request for an alignment of 8, so the
-/// 1,280 bytes of 32 claims would take a block of 1,536. 31, 62, 127 and 254 claims fill blocks of 1,280, 2,560, 5,120
-/// and 10,240 bytes.
+/// The numbers are just below 64 and 256 because of mimalloc's size classes. It adds 7 bytes to a
+/// request for an alignment of 8, so the 1,280 bytes of 32 claims would take a block of 1,536. 31,
+/// 62, 127 and 254 claims fill blocks of 1,280, 2,560, 5,120 and 10,240 bytes.
 const CHUNK_CLAIMS: (usize, usize) = (62, 254);
 
-/// What the writer needs of an active appointment in one of its calendars, in 40 bytes.
+/// The facts of an active appointment on one of its calendars that decisions need, in 40 bytes.
 ///
 /// ```text
-/// key 8 | expire_time 8 | session 8 | start 4 | duration 4 | before 2 | after 2 | type_number 2 | state 1 | places 1
+/// key 8 | expire_time 8 | session 8 | start 4 | duration 4
+/// before 2 | after 2 | type_number 2 | state 1 | places 1
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Claim {
     key: AppointmentKey,
-    /// `Instant::MAX` when it never expires.
+    /// `Instant::MAX` = it never expires.
     expire_time: Instant,
     session: AppointmentKey,
     start_minutes: i32,
@@ -51,17 +67,18 @@ const _: () = assert!(
     "a buffer is kept in 16 bits"
 );
 
-/// The seats that may be taken together: those of one type that begin and end alike and take the same set of places.
+/// A session: the seats of one type that have the same start, end and set of calendars, and share
+/// their time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Session {
-    /// The key of its first seat, whether that still takes part or not.
+    /// The key of its first seat, which may have left it.
     pub key: AppointmentKey,
-    /// How many calendars each of its seats takes.
+    /// How many calendars each seat takes.
     pub places: u8,
 }
 
 impl Session {
-    /// The session of an appointment that joins none, on so many calendars.
+    /// The session of an appointment on `places` calendars that joins no other session.
     pub fn own(key: AppointmentKey, places: usize) -> Self {
         Self {
             key,
@@ -71,13 +88,15 @@ impl Session {
 }
 
 impl Claim {
-    /// The first instant that can be booked, 0001-01-01, and the first that cannot, 6000-01-01: minutes of 32 bits.
+    /// The first start that can be booked: 0001-01-01T00:00:00Z.
     pub const START_MIN: Instant = Instant::MIN;
-    /// 6000-01-01T00:00:00Z.
+    /// The first start that cannot be booked any more: 6000-01-01T00:00:00Z. Starts are minutes of
+    /// 32 bits.
     pub const START_END: Instant = Instant::from_seconds(127_174_492_800);
 
-    /// Of an appointment that takes this calendar alone, in a session of its own. `start` is a whole minute within
-    /// `START_MIN..START_END`, and neither buffer is longer than `Minutes::ASKED_MAX`.
+    /// The claim of an appointment on this calendar alone, in a session of its own. `start` is a
+    /// whole minute within `START_MIN..START_END`, and no buffer is longer than
+    /// `Minutes::ASKED_MAX`.
     #[allow(clippy::too_many_arguments)]
     pub fn new(
         key: AppointmentKey,
@@ -111,7 +130,7 @@ impl Claim {
         }
     }
 
-    /// The same as a seat of this session.
+    /// The claim as a seat of this session.
     pub const fn in_session(self, session: Session) -> Self {
         Self {
             session: session.key,
@@ -125,34 +144,34 @@ impl Claim {
         self.key
     }
 
-    /// The calendar's type of it.
+    /// The number of its type on the calendar.
     pub const fn type_number(&self) -> TypeNumber {
         self.type_number
     }
 
-    /// When it begins.
+    /// The start of the appointment, buffers left out.
     pub const fn start(&self) -> Instant {
         Instant::from_seconds(self.start_minutes as i64 * MINUTE)
     }
 
-    /// How long it is, buffers left out.
+    /// The duration of the appointment, buffers left out.
     pub const fn duration(&self) -> Minutes {
         self.duration
     }
 
-    /// Kept free before.
+    /// The buffer before the start.
     pub fn before(&self) -> Minutes {
         Minutes::new(u32::from(self.before_minutes))
             .expect("16 bits of minutes are less than 402 days")
     }
 
-    /// Kept free after.
+    /// The buffer after the end.
     pub fn after(&self) -> Minutes {
         Minutes::new(u32::from(self.after_minutes))
             .expect("16 bits of minutes are less than 402 days")
     }
 
-    /// The session that it is a seat of, be it alone in it.
+    /// The session of the claim, which may have no other seat.
     pub const fn session(&self) -> Session {
         Session {
             key: self.session,
@@ -160,17 +179,18 @@ impl Claim {
         }
     }
 
-    /// Its state when it was last written.
+    /// The state of the appointment when it was last changed.
     pub const fn state(&self) -> AppointmentState {
         self.state
     }
 
-    /// When it frees its time by itself, if it does.
+    /// When it expires, if it does.
     pub fn expire_time(&self) -> Option<Instant> {
         (self.expire_time != Instant::MAX).then_some(self.expire_time)
     }
 
-    /// Whether it takes its time at `now`: free at its very expiry, recorded or not.
+    /// Whether it takes its time at `now`: not from its expiry on, whether the expiry is recorded
+    /// or not.
     pub fn is_alive(&self, now: Instant) -> bool {
         now < self.expire_time
     }
@@ -185,7 +205,8 @@ impl Claim {
 
     /// `[start − before, end + after)`.
     pub const fn padded(&self) -> Interval {
-        // Minutes of 32 bits and fewer cannot overflow in 64, which the compiler sees: every search does this a lot.
+        // Sums of 32-bit minutes cannot overflow in 64 bits, so that the compiler leaves out the
+        // checks: searches call this for every claim.
         let start = self.start_minutes as i64 - self.before_minutes as i64;
         let end =
             self.start_minutes as i64 + self.duration.minutes() as i64 + self.after_minutes as i64;
@@ -195,13 +216,13 @@ impl Claim {
         }
     }
 
-    /// Whether it is of this type, and begins and ends like this: what the seats of a session have in common on one
-    /// calendar.
+    /// Whether it has this type, start and duration, as all seats of one session on one calendar
+    /// have.
     pub fn is_alike(&self, type_number: TypeNumber, start: Instant, duration: Minutes) -> bool {
         self.type_number == type_number && self.start() == start && self.duration == duration
     }
 
-    /// Whether the two are seats of one session.
+    /// Whether both claims are seats of one session.
     pub fn shares_session(&self, other: &Self) -> bool {
         self.session() == other.session()
             && self.is_alike(other.type_number, other.start(), other.duration)
@@ -212,7 +233,7 @@ impl Claim {
     }
 }
 
-/// How many claims a chunk holds at most when there are so many chunks.
+/// The most claims of a chunk in a list of this many chunks.
 fn chunk_max(chunks: usize) -> usize {
     let (least, most) = CHUNK_CLAIMS;
     chunks.clamp(least, most)
@@ -221,16 +242,16 @@ fn chunk_max(chunks: usize) -> usize {
 /// A calendar's claims, in order.
 #[derive(Clone, Default, Debug)]
 pub struct Claims {
-    /// None is empty.
+    /// In order; no chunk is empty.
     chunks: Vec<Arc<Vec<Claim>>>,
     len: usize,
 }
 
 impl Claims {
-    /// The claims in any order, as a store loads them.
+    /// The list of claims that come in any order, as from a store.
     pub fn from_unordered(mut claims: Vec<Claim>) -> Self {
         claims.sort_unstable_by_key(Claim::order);
-        // Half full, so that there are as many as one may hold.
+        // Chunks are half full, so that their number equals the most claims that one may hold.
         let chunk_max = chunk_max((2 * claims.len()).isqrt());
         let chunks = claims
             .chunks(chunk_max / 2)
@@ -242,22 +263,22 @@ impl Claims {
         }
     }
 
-    /// How many.
+    /// The number of claims.
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is none.
+    /// Whether there are no claims.
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// All, in order.
+    /// All claims, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Claim> {
         self.chunks.iter().flat_map(|chunk| chunk.iter())
     }
 
-    /// In order, from the first whose padded end lies after `instant`.
+    /// The claims in order, from the first whose padded end lies after `instant`.
     pub fn ending_after(&self, instant: Instant) -> Following<'_> {
         let is_over = |claim: &Claim| claim.padded().end <= instant;
         let index = self
@@ -273,13 +294,13 @@ impl Claims {
         }
     }
 
-    /// Those whose padded interval meets `probe`, in order, expired ones included.
+    /// The claims whose padded interval overlaps `probe`, in order, expired ones included.
     pub fn overlapping(&self, probe: Interval) -> impl Iterator<Item = &Claim> + Clone {
         self.ending_after(probe.start)
             .take_while(move |claim| claim.padded().start < probe.end)
     }
 
-    /// Adds a claim. The caller has seen that it is free.
+    /// Adds a claim. The caller has checked that its time is free.
     pub fn insert(&mut self, claim: Claim) {
         self.len += 1;
         let order = claim.order();
@@ -294,12 +315,12 @@ impl Claims {
         let position = chunk.partition_point(|other| other.order() < order);
         match Arc::get_mut(chunk) {
             Some(chunk) => chunk.insert(position, claim),
-            // Copied in one go, with the room that is needed and no more.
+            // One copy, with exactly the capacity that is needed.
             None => *chunk = Arc::new([&chunk[..position], &[claim], &chunk[position..]].concat()),
         }
         if chunk.len() > chunk_max {
             let chunk = Arc::make_mut(chunk);
-            // A list that only grows at its end keeps full chunks behind it.
+            // A list that grows at its end only leaves full chunks behind.
             let at = if position + 1 == chunk.len() {
                 chunk.len() - 1
             } else {
@@ -310,7 +331,8 @@ impl Claims {
         }
     }
 
-    /// Adds claims that are not there, in any order; where all lie before the others, these are not copied.
+    /// Adds new claims, in any order. If all lie before the present claims, the present chunks are
+    /// not copied.
     pub fn put_before(&mut self, claims: Vec<Claim>) {
         let earlier = Self::from_unordered(claims);
         let last = earlier
@@ -330,7 +352,7 @@ impl Claims {
         }
     }
 
-    /// Takes a claim out; false when it is not there.
+    /// Removes a claim; false when it is not in the list.
     pub fn remove(&mut self, claim: &Claim) -> bool {
         let order = claim.order();
         let index = self.chunk_of(order);
@@ -355,7 +377,7 @@ impl Claims {
     }
 }
 
-/// Claims in order, from one of them on.
+/// An iterator over claims in order, from one of them on.
 #[derive(Clone, Debug)]
 pub struct Following<'a> {
     first: std::slice::Iter<'a, Claim>,

@@ -1,6 +1,7 @@
-//! How many sessions start in a local day, Monday week, month and year, held against what is allowed.
+//! Limits: how many sessions may start in a local day, week from Monday, month or year, and how
+//! many do.
 //!
-//! A claim belongs to the period that its start falls in; all seats of one session count once.
+//! A claim counts in the period of its start; all seats of one session count once.
 
 use crate::calendar::Calendar;
 use crate::calendar::appointment_type::Limits;
@@ -10,7 +11,7 @@ use crate::time::interval::Interval;
 use crate::time::zone::Zone;
 use crate::time::{Instant, LocalDate};
 
-/// The periods that can have a limit.
+/// The kinds of periods that can have a limit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum PeriodKind {
     /// A local date.
@@ -26,7 +27,7 @@ pub enum PeriodKind {
 /// A local day, week, month or year.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Period {
-    /// Which of them.
+    /// The kind of the period.
     pub kind: PeriodKind,
     /// Its first date.
     pub first_date: LocalDate,
@@ -35,12 +36,13 @@ pub struct Period {
 }
 
 impl Period {
-    /// The one that `date` belongs to.
+    /// The period that contains `date`.
     pub fn around(kind: PeriodKind, date: LocalDate) -> Self {
         let (first_date, end_date) = match kind {
             PeriodKind::Day => (date, date.plus(1)),
             PeriodKind::Week => (date.first_of_week(), date.first_of_week().plus(7)),
-            // 31 days after a first is within the month after; 366 after New Year's Day is within the next year.
+            // 31 days after the first of a month lie in the next month; 366 days after New Year's
+            // Day in the next year.
             PeriodKind::Month => (
                 date.first_of_month(),
                 date.first_of_month().plus(31).first_of_month(),
@@ -57,13 +59,13 @@ impl Period {
         }
     }
 
-    /// Its instants, in order: several intervals where the clock was changed.
+    /// Its instants as intervals in order: several where the clock changes.
     fn intervals(self, zone: &Zone) -> Vec<Interval> {
         zone.instants_of(self.first_date.midnight(), self.end_date.midnight())
             .collect()
     }
 
-    /// From its first instant to its last; none when the clock skipped it.
+    /// From its first instant to its last; none for a date that the clock skips.
     pub fn interval(self, zone: &Zone) -> Option<Interval> {
         let intervals = self.intervals(zone);
         Some(Interval::new(
@@ -73,18 +75,18 @@ impl Period {
     }
 }
 
-/// One limit of a calendar or of a type of it.
+/// One limit of a calendar or of one of its types.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limit {
-    /// Of that type; none = of the calendar, all types together.
+    /// The type whose sessions count; none = all types of the calendar.
     pub of_type: Option<TypeNumber>,
-    /// In which periods.
+    /// The kind of the period in which they are counted.
     pub kind: PeriodKind,
-    /// How many sessions.
+    /// The most sessions of one period.
     pub sessions_max: u32,
 }
 
-/// The limits that a booking of the type is under: the type's, then the calendar's.
+/// The limits that apply to a booking of the type: those of the type, then those of the calendar.
 pub fn limits_on<'a>(
     calendar: &'a Calendar,
     number: TypeNumber,
@@ -110,7 +112,8 @@ pub fn limits_on<'a>(
 }
 
 impl Limit {
-    /// How many sessions that the limit counts start in the period, the ignored appointment left out.
+    /// How many sessions start in the period, of those that the limit counts, without the ignored
+    /// appointment.
     pub fn sessions(
         &self,
         calendar: &Calendar,
@@ -119,8 +122,8 @@ impl Limit {
         ignore: Option<AppointmentKey>,
     ) -> u32 {
         let mut sessions = 0;
-        // One seat of each session that starts when the last one does. Files of before schema 4 may have several, whose
-        // seats alternate.
+        // One seat of each session that has the start of the last claim. Files from before schema 4
+        // may have several sessions at one start, whose seats alternate.
         let mut together: Vec<&Claim> = Vec::new();
         for interval in period.intervals(calendar.zone()) {
             let claims = calendar
@@ -153,25 +156,27 @@ impl Limit {
     }
 }
 
-/// A limit that one more booking would exceed, or that was lowered below what there is.
+/// A limit that one more booking would exceed, or that was lowered below the number of sessions
+/// that exist.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Exceeded {
-    /// Which limit.
+    /// The limit.
     pub limit: Limit,
-    /// Where.
+    /// The period in which it is exceeded.
     pub period: Period,
-    /// How many sessions there are already.
+    /// How many sessions start in the period already.
     pub sessions: u32,
 }
 
-/// The limits on one type in a search: whether a date has room for one more session, remembered for each period.
+/// The limits on one type in a search: whether a date may have one more session, cached for each
+/// period.
 pub(crate) struct LimitCache {
     limits: Vec<(Limit, Option<(Period, bool)>)>,
     last: Option<(LocalDate, bool)>,
 }
 
 impl LimitCache {
-    /// Nothing counted yet.
+    /// An empty cache of these limits.
     pub(crate) fn new(limits: impl Iterator<Item = Limit>) -> Self {
         Self {
             limits: limits.map(|limit| (limit, None)).collect(),
@@ -179,7 +184,8 @@ impl LimitCache {
         }
     }
 
-    /// Whether a session may be added on `date`. Most calendars have no limits, and searches ask for every stretch.
+    /// Whether a session may be added on `date`. Most calendars have no limits, and searches ask
+    /// for every stretch.
     #[inline]
     pub(crate) fn allows(
         &mut self,

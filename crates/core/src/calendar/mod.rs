@@ -1,7 +1,8 @@
 //! A calendar: settings, availability, types, busy time and the claims of its active appointments.
 //!
-//! Copies are cheap, for every part is shared: the writer changes its copy while readers keep theirs. `claims` holds
-//! everything that ends after `kept_from`, so no limit is counted and no conflict judged on less than the truth.
+//! Copies are cheap, because every field is shared: the writer changes its copy while readers keep
+//! theirs. `claims` holds every claim that ends after `kept_from`, so that limits and conflicts are
+//! always judged on all claims.
 
 pub mod appointment_type;
 pub mod availability;
@@ -28,12 +29,12 @@ pub const BUSY_PERIODS_CALENDAR_MAX: usize = 100_000;
 /// The most sources of busy time of one calendar.
 pub const BUSY_SOURCES_MAX: usize = 100;
 
-/// What a calendar is, apart from what is booked of it. Its etag covers all of this.
+/// The settings of a calendar. The calendar's etag covers all of them.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Profile {
     /// For people; at most 200 characters.
     pub display_name: String,
-    /// Whose it is.
+    /// The owner.
     pub owner: Owner,
     /// The zone that its clock times are in.
     pub zone: Arc<Zone>,
@@ -43,12 +44,12 @@ pub struct Profile {
     pub limits: Limits,
     /// The client's own keys.
     pub metadata: BTreeMap<String, String>,
-    /// When it is open.
+    /// Its weekly rules and overrides.
     pub availability: Availability,
 }
 
 impl Profile {
-    /// Of which nothing is said but where it is, and when it is open.
+    /// The profile with this zone and availability, and defaults for everything else.
     pub fn open(zone: Arc<Zone>, availability: Availability) -> Self {
         Self {
             display_name: String::new(),
@@ -62,7 +63,7 @@ impl Profile {
     }
 }
 
-/// Whose calendar it is.
+/// The owner of a calendar.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Owner {
     /// At most 200 characters.
@@ -71,17 +72,17 @@ pub struct Owner {
     pub email: String,
 }
 
-/// Time taken by something outside this service, by the source that said so.
+/// Time that is taken outside this service, by the source that reported it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Busy {
-    /// Each sorted and disjoint; none is empty.
+    /// The periods of each source, sorted and disjoint; no source is without periods.
     sources: BTreeMap<String, Vec<Interval>>,
     /// All sources as one set of instants.
     merged: Vec<Interval>,
 }
 
 impl Busy {
-    /// What the sources said.
+    /// The busy time of these sources.
     pub fn new(sources: impl IntoIterator<Item = (String, Vec<Interval>)>) -> Self {
         let sources: BTreeMap<_, _> = sources
             .into_iter()
@@ -92,24 +93,24 @@ impl Busy {
         Self { sources, merged }
     }
 
-    /// Sorted and disjoint, whoever said so.
+    /// The periods of all sources together, sorted and disjoint.
     pub fn merged(&self) -> &[Interval] {
         &self.merged
     }
 
-    /// What each source said, sorted and disjoint.
+    /// The periods of each source, sorted and disjoint.
     pub fn sources(&self) -> impl Iterator<Item = (&str, &[Interval])> {
         self.sources
             .iter()
             .map(|(source, periods)| (source.as_str(), periods.as_slice()))
     }
 
-    /// What one source said.
+    /// The periods of one source.
     pub fn of_source(&self, source: &str) -> &[Interval] {
         self.sources.get(source).map_or(&[], Vec::as_slice)
     }
 
-    /// The same, but for what one source says now.
+    /// A copy with other periods of one source.
     pub fn with_source(&self, source: &str, periods: Vec<Interval>) -> Self {
         let others = self.sources.iter().filter(|(name, _)| *name != source);
         Self::new(
@@ -120,35 +121,38 @@ impl Busy {
     }
 }
 
-/// What appointments take of a calendar in some stretch of time, as a store has it.
+/// The claims and requests of a calendar in a range of time, as a store returns them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LoadedClaims {
-    /// What takes time, in any order.
+    /// The claims that take time, in any order.
     pub claims: Vec<Claim>,
-    /// What waits to take some.
+    /// The PENDING appointments that do not block, by key.
     pub requests: BTreeMap<AppointmentKey, Claim>,
 }
 
-/// The appointment types of a calendar, those that were deleted among them.
+/// The appointment types of a calendar, deleted ones included.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Types {
-    /// Sorted by id. Not a map: most calendars have one type, and a map's node for it takes 320 bytes.
+    /// Sorted by id. Not a map: most calendars have one type, and a map's node for it takes 320
+    /// bytes.
     by_id: Vec<Arc<AppointmentType>>,
-    /// Whose numbers are kept, and whose last definition, so that what was booked of them can still be moved.
+    /// The numbers and last definitions of deleted types, so that their appointments can still be
+    /// moved.
     deleted: BTreeMap<TypeId, DeletedType>,
 }
 
-/// A type that is no more.
+/// A deleted type.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeletedType {
-    /// Its number, which it gets again when it is made again.
+    /// Its number, which a new type of the same id gets again.
     pub number: TypeNumber,
-    /// What it was when it was deleted; none where that was before the store kept it (schema 4).
+    /// Its definition when it was deleted; none for a deletion before the store kept definitions
+    /// (schema 4).
     pub last: Option<Arc<AppointmentType>>,
 }
 
 impl Types {
-    /// The types that there are, and those that were deleted.
+    /// The set of these types and these deleted ones.
     pub fn new(
         types: impl IntoIterator<Item = AppointmentType>,
         deleted: impl IntoIterator<Item = (TypeId, DeletedType)>,
@@ -169,7 +173,7 @@ impl Types {
             .binary_search_by(|candidate| candidate.id.cmp(id))
     }
 
-    /// The type of that name.
+    /// The type of that id, unless it was deleted.
     pub fn find(&self, id: &TypeId) -> Option<&Arc<AppointmentType>> {
         self.position(id).ok().map(|position| &self.by_id[position])
     }
@@ -181,7 +185,7 @@ impl Types {
             .find(|candidate| candidate.number == number)
     }
 
-    /// The type of that number, as it is or was when it was deleted.
+    /// The type of that number; of a deleted one the last definition, if that is known.
     pub fn last_of(&self, number: TypeNumber) -> Option<&Arc<AppointmentType>> {
         let deleted = || {
             self.deleted
@@ -193,29 +197,29 @@ impl Types {
         self.numbered(number).or_else(deleted)
     }
 
-    /// By id.
+    /// The types that are not deleted, by id.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<AppointmentType>> {
         self.by_id.iter()
     }
 
-    /// The limits of all types, deleted ones among them, for by these is moved what was booked of them.
+    /// The limits of all types, including deleted ones, whose appointments are moved by them.
     pub fn limits(&self) -> impl Iterator<Item = &Limits> {
         let deleted = self.deleted.values().filter_map(|it| it.last.as_ref());
         self.by_id.iter().chain(deleted).map(|it| &it.limits)
     }
 
-    /// The number of the type of this name, which may be deleted.
+    /// The number of the type of this id, which may be deleted.
     pub fn number_of(&self, id: &TypeId) -> Option<TypeNumber> {
         let deleted = || self.deleted.get(id).map(|it| it.number);
         self.find(id).map(|it| it.number).or_else(deleted)
     }
 
-    /// The types that were deleted, by id.
+    /// The deleted types, by id.
     pub fn deleted(&self) -> impl Iterator<Item = (&TypeId, &DeletedType)> {
         self.deleted.iter()
     }
 
-    /// The number that a type of this name has or would get.
+    /// The number that a type of this id has or would get.
     pub fn number_for(&self, id: &TypeId) -> TypeNumber {
         let count = self.by_id.len() + self.deleted.len();
         let next =
@@ -232,7 +236,7 @@ impl Types {
         }
     }
 
-    /// Removes a type; its number is kept, and this as its last definition.
+    /// Deletes a type, but keeps its number and this last definition.
     pub fn remove(&mut self, id: &TypeId, last: Option<Arc<AppointmentType>>) {
         if let Ok(position) = self.position(id) {
             let number = self.by_id.remove(position).number;
@@ -245,25 +249,26 @@ impl Types {
 /// A calendar as the writer and its readers hold it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Calendar {
-    /// Its name.
+    /// The client's name of it.
     pub id: CalendarId,
-    /// The revision at which it came to be: one that is deleted and made again is another.
+    /// The revision of its creation. A calendar that is deleted and created again is another one.
     pub since: Revision,
-    /// What it is.
+    /// Its settings.
     pub profile: Arc<Profile>,
-    /// When the profile changed.
+    /// When the profile was created and last changed.
     pub stamps: Stamps,
-    /// What can be booked.
+    /// Its appointment types.
     pub types: Arc<Types>,
-    /// Time taken elsewhere.
+    /// The busy time of external calendars.
     pub busy: Arc<Busy>,
-    /// Active appointments, by time.
+    /// The claims of its active appointments, by time.
     pub claims: Claims,
     /// PENDING appointments that do not block, by key.
     pub requests: Arc<BTreeMap<AppointmentKey, Claim>>,
-    /// Everything whose padded end lies after this instant is in `claims`.
+    /// Every claim whose padded end lies after this instant is in `claims`.
     pub kept_from: Instant,
-    /// The revision of the last change that touched the calendar or anything of it.
+    /// The revision of the last change that touched the calendar, its types, busy time or
+    /// appointments.
     pub version: Revision,
 }
 
@@ -273,8 +278,8 @@ impl Calendar {
         &self.profile.zone
     }
 
-    /// The type of that name, to book it or, where it is given, to move an appointment of it: what this calendar has of that
-    /// goes by its type's last definition, though the type was deleted since.
+    /// The type of that id, to book it or to move the given appointment. An appointment that is on
+    /// this calendar already keeps its type's last definition, even if the type was deleted since.
     pub fn type_to_book(
         &self,
         id: &TypeId,
@@ -287,7 +292,7 @@ impl Calendar {
         }
     }
 
-    /// From when on its claims must be in memory at `now`, see `keep_from`.
+    /// The instant from which on its claims must be in memory at `now`, see `keep_from`.
     pub fn keep_from(&self, now: Instant) -> Instant {
         keep_from(
             self.zone(),
@@ -296,7 +301,8 @@ impl Calendar {
         )
     }
 
-    /// The appointments that take time of it, or wait to, and are not over at `now`: each once.
+    /// The keys of the appointments that take time, or are open requests, and are not over at
+    /// `now`; each once.
     pub fn upcoming(&self, now: Instant) -> impl Iterator<Item = AppointmentKey> {
         let claims = self.claims.ending_after(now).chain(self.requests.values());
         claims
@@ -304,9 +310,10 @@ impl Calendar {
             .map(|claim| claim.key())
     }
 
-    /// Lets go of what is over, once a day of it has gathered: limits and conflicts need no more than `keep_from` says.
+    /// Drops past claims from memory, once there is a day of them; limits and conflicts need the
+    /// claims after `keep_from`.
     pub fn let_go(calendar: &mut Arc<Self>, now: Instant) {
-        // Two days are always to spare: most calendars are told at a glance.
+        // `keep_from` always leaves two days to spare, so that most calendars need no closer look.
         if now.since(calendar.kept_from) < 3 * DAY {
             return;
         }
@@ -322,7 +329,7 @@ impl Calendar {
         }
     }
 
-    /// Takes up what it lacks of the time from `from` on, which is before its `kept_from`.
+    /// Adds the claims between `from` and `kept_from`, which is later.
     pub fn reach_back(&mut self, from: Instant, past: LoadedClaims) {
         self.claims.put_before(past.claims);
         if !past.requests.is_empty() {
@@ -337,8 +344,9 @@ impl Calendar {
     }
 }
 
-/// From when on a calendar's claims must be in memory at `now`: the start of the local date, or of the longest period
-/// that a limit counts, with two days to spare for a zone that is changed.
+/// The instant from which on a calendar's claims must be in memory at `now`: the start of the local
+/// date, or of the longest period that a limit counts, with two days to spare for a change of the
+/// zone.
 pub fn keep_from<'a>(
     zone: &Zone,
     limits: impl IntoIterator<Item = &'a Limits>,

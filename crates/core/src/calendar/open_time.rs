@@ -1,6 +1,8 @@
-//! Open time as instants: the stretches that the windows of each local date give, with their grids of starts.
+//! Open time as instants: the stretches that the windows of each local date give, with their grids
+//! of starts.
 //!
-//! Stretches are disjoint and in order; each lies on one local date, within one segment of the zone.
+//! Stretches are disjoint and in order. Each lies on one local date and in one segment of the zone,
+//! in which the clock does not change.
 
 use std::collections::VecDeque;
 
@@ -9,24 +11,26 @@ use crate::time::interval::Interval;
 use crate::time::zone::{Segment, Zone};
 use crate::time::{DAY, Instant, LocalDate, MINUTE, Minutes, Wall};
 
-/// The instants of a local date that are open through the same windows.
+/// An interval of a local date whose instants lie in the same windows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stretch {
-    /// When.
+    /// The interval, as instants.
     pub interval: Interval,
-    /// The local date of all of it.
+    /// The local date of the whole interval.
     pub date: LocalDate,
-    /// Where the windows that it is open through begin, had the clock always had the offset that it has here:
-    /// of the night before and of the date itself.
+    /// The starts of the windows that contain the interval, by the offset that the clock has in it:
+    /// of the window of the date before, which reaches past midnight, and of the window of the date
+    /// itself.
     anchors: [Option<Instant>; 2],
 }
 
 impl Stretch {
-    /// The first candidate start at or after `at`, of the stretch were it endless, by each of its grids.
+    /// The first start of each grid at or after `at`, as if the stretch had no end.
     pub fn candidates(&self, at: Instant, step: Minutes) -> [Option<Instant>; 2] {
         let candidate = |anchor: Option<Instant>| {
             let anchor = anchor.filter(|anchor| anchor.is_whole_minute())?;
-            // Both lie within three days of each other: 32 bits hold them, and divide faster.
+            // The two lie within three days of each other, so that the faster division of 32 bits
+            // is enough.
             let seconds = u32::try_from(at.since(anchor)).ok()?;
             let step = step.minutes().max(1) * MINUTE as u32;
             Some(anchor.plus(i64::from(seconds.div_ceil(step) * step)))
@@ -40,7 +44,7 @@ impl Stretch {
         self.candidates(start, step).contains(&Some(start))
     }
 
-    /// Where the windows that it is open through begin.
+    /// The starts of the windows that contain the interval.
     pub fn anchors(&self) -> impl Iterator<Item = Instant> {
         self.anchors.into_iter().flatten()
     }
@@ -50,18 +54,20 @@ impl Stretch {
 pub struct OpenTime<'a> {
     zone: &'a Zone,
     days: Days<'a>,
-    /// What is still to come.
+    /// The range that is not read yet.
     range: Interval,
     segment: Segment,
-    /// The next date of the segment.
+    /// The next date to read, in the segment.
     date: LocalDate,
     last_date: LocalDate,
-    /// The windows of the date before reach to here: start and end in minutes after its midnight.
+    /// The window of the date before that reaches past midnight: start and end in minutes after
+    /// that date's midnight.
     spill: Option<(u16, u16)>,
 }
 
 impl<'a> OpenTime<'a> {
-    /// Within `range`, by the calendar's weekly rules or, where there are any, those of the type.
+    /// The open time within `range`, by the weekly rules of the type or, if it has none, those of
+    /// the calendar.
     pub fn new(
         zone: &'a Zone,
         availability: &'a Availability,
@@ -82,7 +88,7 @@ impl<'a> OpenTime<'a> {
         }
     }
 
-    /// Appends the stretches of the next date, of which there may be none; false when there are no more dates.
+    /// Appends the stretches of the next date, which may have none; false when no dates are left.
     pub fn fill(&mut self, stretches: &mut VecDeque<Stretch>) -> bool {
         if self.range.is_empty() {
             return false;
@@ -102,7 +108,7 @@ impl<'a> OpenTime<'a> {
         true
     }
 
-    /// Everything that begins before this was appended.
+    /// The instant before which every stretch that begins is appended.
     pub fn reached(&self) -> Instant {
         let next = if self.date > self.last_date {
             Instant::from_seconds(self.segment.end)
@@ -145,7 +151,8 @@ impl<'a> OpenTime<'a> {
                 });
             }
         };
-        // What the night before gives alone lies between `night` and the next window.
+        // Time that only the window of the night before opens lies between `at` and the next
+        // window.
         let (night, night_end) =
             spill.map_or((None, midnight), |(anchor, end)| (Some(anchor), end));
         let mut at = midnight;
@@ -166,7 +173,8 @@ impl<'a> OpenTime<'a> {
     }
 }
 
-/// The first and last date of the segment within the range, and what spills over to the first.
+/// The first and last date of the segment within the range, and the window of the date before that
+/// reaches into the first.
 fn dates_of(
     days: &mut Days<'_>,
     segment: Segment,
@@ -181,7 +189,8 @@ fn dates_of(
     (first, last, spill)
 }
 
-/// The last window, if it reaches into the next date; an earlier one would overlap it.
+/// The last window, if it reaches into the next date. An earlier window cannot, because it would
+/// overlap the last one.
 fn spill_of(windows: &[crate::calendar::availability::Window]) -> Option<(u16, u16)> {
     let last = windows
         .last()
@@ -189,6 +198,7 @@ fn spill_of(windows: &[crate::calendar::availability::Window]) -> Option<(u16, u
     last.filter(|(_, end)| *end > crate::calendar::availability::DAY_MINUTES)
 }
 
+/// The instant at which the segment's clock shows `wall`.
 fn instant_of(wall: Wall, segment: Segment) -> Instant {
     Instant::from_seconds(wall.seconds().saturating_sub(i64::from(segment.offset)))
 }

@@ -1,6 +1,7 @@
 //! Decisions about calendars: settings, types, availability, overrides, busy time.
 //!
-//! None of them moves an appointment; only deleting a calendar with `force` cancels some, in the same change.
+//! None of them moves an appointment. Only the deletion of a calendar with `force` cancels
+//! appointments, in the same change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use crate::calendar::appointment_type::{AppointmentType, TYPES_MAX};
 use crate::calendar::availability::{Availability, OVERRIDES_MAX, Override, Rule};
 use crate::calendar::{BUSY_PERIODS_CALENDAR_MAX, BUSY_SOURCES_MAX, Calendar, Profile};
 use crate::change::{AppointmentEvent, Cause, Event};
-use crate::command::{Beforehand, ProfilePatch};
+use crate::command::{Beforehand, Command, ProfilePatch};
 use crate::deletion::cancelled_with_calendar;
 use crate::field_violation::FieldViolation;
 use crate::ids::{AppointmentKey, CalendarId, Etag, TypeId};
@@ -21,11 +22,61 @@ use crate::time::interval::{Interval, subtract};
 use crate::time::zone::Zone;
 
 impl<'a> At<'a> {
-    pub(super) fn create_calendar(
-        self,
-        id: &CalendarId,
-        profile: &Profile,
-    ) -> Result<Decision, Refusal> {
+    /// Decides a command about a calendar and its settings.
+    pub(super) fn change_calendar(self, command: &Command) -> Result<Decision, Refusal> {
+        match command {
+            Command::CreateCalendar { calendar, profile } => {
+                self.create_calendar(calendar, profile)
+            }
+            Command::UpdateCalendar {
+                calendar,
+                patch,
+                etag,
+            } => self.update_calendar(calendar, patch, *etag),
+            Command::DeleteCalendar {
+                calendar,
+                force,
+                etag,
+                beforehand,
+            } => self.delete_calendar(calendar, *force, *etag, beforehand.as_deref()),
+            Command::PutAppointmentType {
+                calendar,
+                appointment_type,
+                etag,
+            } => self.put_type(calendar, appointment_type, *etag),
+            Command::DeleteAppointmentType {
+                calendar,
+                type_id,
+                etag,
+            } => self.delete_type(calendar, type_id, *etag),
+            Command::SetAvailability {
+                calendar,
+                zone,
+                utc,
+                rules,
+                etag,
+            } => self.set_availability(calendar, zone.as_ref(), utc, rules, *etag),
+            Command::PutOverrides {
+                calendar,
+                overrides,
+                etag,
+            } => self.put_overrides(calendar, overrides, *etag),
+            Command::DeleteOverrides {
+                calendar,
+                dates,
+                etag,
+            } => self.delete_overrides(calendar, dates, *etag),
+            Command::PutBusy {
+                calendar,
+                source,
+                range,
+                periods,
+            } => self.put_busy(calendar, source, *range, periods),
+            _ => unreachable!("`decide` passes commands about calendars alone"),
+        }
+    }
+
+    fn create_calendar(self, id: &CalendarId, profile: &Profile) -> Result<Decision, Refusal> {
         if self.state.calendars.contains_key(id) {
             return Err(Refusal::CalendarExists(id.clone()));
         }
@@ -36,6 +87,7 @@ impl<'a> At<'a> {
         ))
     }
 
+    /// The event that creates a calendar, with the default type.
     fn created(self, id: &CalendarId, profile: Profile) -> Event {
         let stamps = self.stamps();
         let types = vec![Arc::new(AppointmentType::default_type(stamps))];
@@ -47,7 +99,7 @@ impl<'a> At<'a> {
         }
     }
 
-    /// The event that gives the calendar this profile; none when it has it already.
+    /// The event that gives the calendar this profile; none when the calendar has it already.
     fn profile_changed(self, calendar: &Calendar, profile: Profile) -> Option<Event> {
         let stamps = calendar.stamps.updated(self.now, self.revision());
         (*calendar.profile != profile).then(|| Event::ProfileChanged {
@@ -58,6 +110,7 @@ impl<'a> At<'a> {
         })
     }
 
+    /// The calendar; refused unless it has the expected etag.
     fn calendar_at(
         self,
         id: &CalendarId,
@@ -68,7 +121,7 @@ impl<'a> At<'a> {
         Ok(calendar)
     }
 
-    pub(super) fn update_calendar(
+    fn update_calendar(
         self,
         id: &CalendarId,
         patch: &ProfilePatch,
@@ -97,7 +150,7 @@ impl<'a> At<'a> {
         ))
     }
 
-    pub(super) fn delete_calendar(
+    fn delete_calendar(
         self,
         id: &CalendarId,
         force: bool,
@@ -130,7 +183,8 @@ impl<'a> At<'a> {
         })
     }
 
-    /// What a calendar has that is not over, by key; refused where there is any, unless by force.
+    /// The appointments of a calendar that are not over, by key; without `force` refused where
+    /// there are any.
     fn upcoming(
         self,
         calendar: &Calendar,
@@ -153,12 +207,13 @@ impl<'a> At<'a> {
         assert_eq!(
             cancelled.len(),
             upcoming.len(),
-            "what a forced deletion cancels was loaded"
+            "all appointments that a forced deletion cancels were loaded"
         );
         Ok(cancelled)
     }
 
-    /// NO_SHOW and COMPLETED appointments that are not over yet stay what they are.
+    /// The cancellation of an appointment with its calendar; none for NO_SHOW and COMPLETED
+    /// appointments that are not over yet, which keep their state.
     fn cancelled_with_calendar(self, before: &Arc<Appointment>) -> Option<Event> {
         let is_cancelled = matches!(
             Transition::Cancel.target(before.state, false),
@@ -174,7 +229,7 @@ impl<'a> At<'a> {
         })
     }
 
-    pub(super) fn put_type(
+    fn put_type(
         self,
         id: &CalendarId,
         wanted: &AppointmentType,
@@ -217,7 +272,7 @@ impl<'a> At<'a> {
         Ok(decision)
     }
 
-    pub(super) fn delete_type(
+    fn delete_type(
         self,
         id: &CalendarId,
         type_id: &TypeId,
@@ -245,7 +300,7 @@ impl<'a> At<'a> {
         ))
     }
 
-    pub(super) fn set_availability(
+    fn set_availability(
         self,
         id: &CalendarId,
         zone: Option<&Arc<Zone>>,
@@ -281,7 +336,7 @@ impl<'a> At<'a> {
         ))
     }
 
-    pub(super) fn put_overrides(
+    fn put_overrides(
         self,
         id: &CalendarId,
         overrides: &BTreeMap<LocalDate, Override>,
@@ -308,7 +363,7 @@ impl<'a> At<'a> {
         ))
     }
 
-    pub(super) fn delete_overrides(
+    fn delete_overrides(
         self,
         id: &CalendarId,
         dates: &BTreeSet<LocalDate>,
@@ -327,7 +382,7 @@ impl<'a> At<'a> {
         ))
     }
 
-    pub(super) fn put_busy(
+    fn put_busy(
         self,
         id: &CalendarId,
         source: &str,
@@ -340,10 +395,10 @@ impl<'a> At<'a> {
             .of_source(source)
             .iter()
             .flat_map(|period| subtract(*period, range));
-        let said = periods.iter().map(|period| period.intersection(range));
+        let reported = periods.iter().map(|period| period.intersection(range));
         let busy = calendar
             .busy
-            .with_source(source, kept.chain(said).collect());
+            .with_source(source, kept.chain(reported).collect());
         if busy.sources().count() > BUSY_SOURCES_MAX {
             return Err(invalid(
                 "source",
@@ -367,6 +422,7 @@ impl<'a> At<'a> {
     }
 }
 
+/// The refusal of one field.
 pub(super) fn invalid(field: &str, description: impl Into<String>) -> Refusal {
     Refusal::FieldInvalid(vec![FieldViolation::new(field, description)])
 }

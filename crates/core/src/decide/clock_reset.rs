@@ -1,7 +1,7 @@
-//! The decision that brings a store back to a clock that is right, after it had believed one that was ahead.
+//! The decision that resets a store to the right clock after it had believed one that was ahead.
 //!
-//! What the wrong clock stamped stays as it is, for it was told to people and programs; only what it would still keep
-//! from others is put right: holds that would take their time until it comes true.
+//! Times that the wrong clock stamped stay, because people and programs have seen them. Only holds
+//! are corrected: they would keep their time until the right clock reaches their expiry.
 
 use std::sync::Arc;
 
@@ -13,14 +13,15 @@ use crate::ids::Caller;
 use crate::state::State;
 use crate::time::Instant;
 
-/// The change of a reset to `now`: a mark, with an event for each of the waiting appointments that ends earlier. A hold ends at the latest when one made now could: whoever has it keeps it as long as the
-/// longest hold, and then its time is free. Requests (PENDING) end with their start, which no clock changes.
+/// The change of a reset to `now`: a mark, with an event for each of the waiting appointments that
+/// expires earlier by it. A hold expires at the latest when the longest hold that is made now
+/// would. Requests (PENDING) expire at their start, which no clock changes.
 pub fn reset_clock(state: &State, waiting: &[Arc<Appointment>], now: Instant) -> Change {
     let at = At { state, now };
     let latest = now.plus(HOLD_SECONDS_MAX);
-    let is_too_long = |it: &&Arc<Appointment>| {
-        it.state == AppointmentState::Held
-            && it
+    let is_too_long = |hold: &&Arc<Appointment>| {
+        hold.state == AppointmentState::Held
+            && hold
                 .expire_time
                 .is_some_and(|expire_time| expire_time > latest)
     };

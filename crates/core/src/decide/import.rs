@@ -1,15 +1,18 @@
-//! The decision about an import: whole calendars with what is booked of them, all or none.
+//! The decision about an import: whole calendars with their appointments, all or none.
 //!
-//! Rules are not asked, for the past was booked under others, and neither is busy time, which is synchronised over
-//! what is booked; conflicts are, for no path may make two of one time. As much as is wrong is told at once.
+//! The rules of a slot are not checked, because past appointments were booked under other rules,
+//! and neither is busy time, because external calendars may repeat the appointments. Conflicts are
+//! checked: no path may book one time twice. All violations are reported at once, up to
+//! `IMPORT_VIOLATIONS_MAX`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::claiming::{places, resolve};
+use super::assignment::places;
+use super::start_time::resolve;
 use super::{At, Decision, Outcome};
 use crate::appointment::{Appointment, AppointmentState, IgnoredRules, Image, OccurrenceOf};
-use crate::calendar::appointment_type::{AppointmentType, CAPACITY_MAX};
+use crate::calendar::appointment_type::{AppointmentType, CAPACITY_MAX, Stamps};
 use crate::calendar::{Busy, Calendar};
 use crate::change::{AppointmentEvent, Cause, Event};
 use crate::command::{ImportedAppointment, ImportedCalendar};
@@ -19,9 +22,11 @@ use crate::refusal::Refusal;
 use crate::slots::rules::{Ask, join, race_violations};
 use crate::slots::violation::ViolationCode;
 use crate::state::State;
+use crate::time::zone::Zone;
 use crate::time::{Instant, Minutes};
 
-/// After so much that is wrong the rest of an import is not looked at.
+/// The most violations that the refusal of an import reports; the rest of the import is then not
+/// checked.
 pub const IMPORT_VIOLATIONS_MAX: usize = 100;
 
 type Violations = Vec<FieldViolation>;
@@ -84,60 +89,16 @@ impl At<'_> {
         })
     }
 
+    /// The events that make a calendar as the import describes it.
     fn imported_calendar(self, imported: &ImportedCalendar) -> Vec<Event> {
         let stamps = self.stamps();
-        let mut types = imported.types.clone();
-        let is_default = |id: &TypeId| *id == TypeId::default_type();
-        if !types.iter().any(|it| is_default(&it.id))
-            && !imported.deleted_types.iter().any(|(id, _)| is_default(id))
-        {
-            types.push(AppointmentType::default_type(stamps));
-        }
-        // Those that are deleted come to be as well, and are deleted at once: of what nobody knows no more than the name
-        // stays.
-        let of_deleted = |(id, last): &(TypeId, Option<AppointmentType>)| {
-            let unknown = || AppointmentType {
-                id: id.clone(),
-                ..AppointmentType::default_type(stamps)
-            };
-            last.clone().unwrap_or_else(unknown)
-        };
-        let first_deleted = types.len();
-        types.extend(imported.deleted_types.iter().map(of_deleted));
-        let numbered = types
-            .into_iter()
-            .enumerate()
-            .map(|(index, appointment_type)| {
-                let number = TypeNumber(
-                    u16::try_from(index).expect("an import has at most TYPES_MAX types a calendar"),
-                );
-                Arc::new(AppointmentType {
-                    number,
-                    stamps,
-                    ..appointment_type
-                })
-            });
-        let numbered: Vec<_> = numbered.collect();
         let calendar = imported.calendar.clone();
-        let profile = Arc::new(imported.profile.clone());
-        let gone = numbered[first_deleted..]
-            .iter()
-            .zip(&imported.deleted_types);
-        let delete =
-            |(it, (type_id, last)): (&Arc<AppointmentType>, &(TypeId, Option<AppointmentType>))| {
-                let last = last.as_ref().map(|_| Arc::clone(it));
-                Event::TypeDeleted {
-                    calendar: calendar.clone(),
-                    type_id: type_id.clone(),
-                    last,
-                }
-            };
-        let deleted: Vec<_> = gone.map(delete).collect();
+        let (types, deleted) = imported_types(imported, stamps);
         let created = Event::CalendarCreated {
             calendar: calendar.clone(),
-            profile,
+            profile: Arc::new(imported.profile.clone()),
             stamps,
-            types: numbered,
+            types,
         };
         let busy = Arc::new(Busy::new(imported.busy.iter().cloned()));
         let sources: Vec<String> = busy
@@ -170,16 +131,13 @@ impl At<'_> {
             ));
         }
         let found = found(scratch, calendar, imported)?;
-        let (first, first_type) = found.first().expect("the calendar it stands under");
-        let start = resolve(&imported.start, first.zone()).map_err(|refusal| match refusal {
-            Refusal::FieldInvalid(found) => found
-                .into_iter()
-                .flat_map(|it| wrong(imported, &format!(".{}", it.field), it.description))
-                .collect(),
-            other => wrong(imported, ".start_time", format!("{other:?}")),
-        })?;
+        let (first, first_type) = found
+            .first()
+            .expect("the calendar in which the file lists it");
+        let start = imported_start(imported, first.zone())?;
         let duration = imported.duration.unwrap_or(first_type.duration);
         let is_pending = imported.state == AppointmentState::Pending && start > self.now;
+        // A request whose start has passed without an answer has expired.
         let is_over = imported.state == AppointmentState::Pending && !is_pending;
         let state = if is_over {
             AppointmentState::Expired
@@ -228,7 +186,7 @@ impl At<'_> {
         })
     }
 
-    /// What an imported appointment asks of each of its calendars.
+    /// The questions that an imported appointment asks, one for each of its calendars.
     fn imported_asks<'f>(
         self,
         found: &'f [(&Arc<Calendar>, AppointmentType)],
@@ -256,7 +214,67 @@ impl At<'_> {
     }
 }
 
-/// Why the time of an imported appointment cannot be had on one of its calendars.
+/// The types of a calendar, numbered, and the events that delete some of them again. A deleted type
+/// is created as well, so that its appointments keep its number; where its last definition is not
+/// known, it is one of its name alone.
+fn imported_types(
+    imported: &ImportedCalendar,
+    stamps: Stamps,
+) -> (Vec<Arc<AppointmentType>>, Vec<Event>) {
+    let mut types = imported.types.clone();
+    let is_default = |id: &TypeId| *id == TypeId::default_type();
+    if !types.iter().any(|it| is_default(&it.id))
+        && !imported.deleted_types.iter().any(|(id, _)| is_default(id))
+    {
+        types.push(AppointmentType::default_type(stamps));
+    }
+    let first_deleted = types.len();
+    types.extend(imported.deleted_types.iter().map(|(id, last)| {
+        let unknown = || AppointmentType {
+            id: id.clone(),
+            ..AppointmentType::default_type(stamps)
+        };
+        last.clone().unwrap_or_else(unknown)
+    }));
+    let numbered = types
+        .into_iter()
+        .enumerate()
+        .map(|(index, appointment_type)| {
+            let number = TypeNumber(
+                u16::try_from(index).expect("an import has at most TYPES_MAX types a calendar"),
+            );
+            Arc::new(AppointmentType {
+                number,
+                stamps,
+                ..appointment_type
+            })
+        });
+    let numbered: Vec<_> = numbered.collect();
+    let deleted = numbered[first_deleted..]
+        .iter()
+        .zip(&imported.deleted_types)
+        .map(|(numbered, (type_id, last))| Event::TypeDeleted {
+            calendar: imported.calendar.clone(),
+            type_id: type_id.clone(),
+            last: last.as_ref().map(|_| Arc::clone(numbered)),
+        })
+        .collect();
+    (numbered, deleted)
+}
+
+/// The instant at which an imported appointment starts, by the zone of its first calendar.
+fn imported_start(imported: &ImportedAppointment, zone: &Zone) -> Result<Instant, Violations> {
+    resolve(&imported.start, zone).map_err(|refusal| match refusal {
+        Refusal::FieldInvalid(found) => found
+            .into_iter()
+            .flat_map(|it| wrong(imported, &format!(".{}", it.field), it.description))
+            .collect(),
+        other => wrong(imported, ".start_time", format!("{other:?}")),
+    })
+}
+
+/// Why one of its calendars cannot give an imported appointment its time, as text for people; none
+/// where it can.
 fn conflict(ask: &Ask<'_>) -> Option<String> {
     let conflict = race_violations(ask)
         .into_iter()
@@ -268,7 +286,7 @@ fn conflict(ask: &Ask<'_>) -> Option<String> {
     ))
 }
 
-/// What is wrong with an imported appointment.
+/// A violation of a field of an imported appointment.
 fn wrong(imported: &ImportedAppointment, field: &str, why: String) -> Violations {
     vec![FieldViolation::new(
         format!("{}{field}", imported.origin),
@@ -281,20 +299,23 @@ fn takes_time(state: AppointmentState) -> bool {
     !matches!(state, S::Cancelled | S::Declined | S::Expired)
 }
 
-/// The calendars that are named a second time.
+/// A violation for each calendar that the import names a second time.
 fn named_twice(calendars: &[ImportedCalendar]) -> Violations {
     let mut seen = HashSet::new();
-    let again = calendars.iter().filter(|it| !seen.insert(&it.calendar));
-    let told = again.map(|it| {
+    let again = calendars
+        .iter()
+        .filter(|imported| !seen.insert(&imported.calendar));
+    let violations = again.map(|imported| {
         FieldViolation::new(
-            format!("{}.calendar_id", it.origin),
-            format!("{} is named twice", it.calendar),
+            format!("{}.calendar_id", imported.origin),
+            format!("{} is named twice", imported.calendar),
         )
     });
-    told.take(IMPORT_VIOLATIONS_MAX).collect()
+    violations.take(IMPORT_VIOLATIONS_MAX).collect()
 }
 
-/// The calendars of an imported appointment, each with the type as it was booked of it.
+/// The calendars of an imported appointment, each with its type; the first has the buffers that the
+/// import gives.
 fn found<'a>(
     scratch: &'a State,
     calendar: &CalendarId,
@@ -324,8 +345,9 @@ fn found<'a>(
     Ok(found)
 }
 
-/// The type of that name. Whatever shared the sessions of a deleted one may; where no more than its name is known of it,
-/// it is what a type is that says nothing.
+/// The calendar's type of that id, which may be deleted. Appointments of a deleted type may share
+/// sessions with any number of seats, whatever its last capacity; a type of which only the name is
+/// known has the default settings.
 fn its_type(calendar: &Calendar, id: &TypeId) -> Option<AppointmentType> {
     if let Some(known) = calendar.types.find(id) {
         return Some(AppointmentType::clone(known));

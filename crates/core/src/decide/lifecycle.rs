@@ -1,11 +1,13 @@
-//! Decisions about an appointment that is there: its transitions, its hold, its invitee.
+//! Decisions about an existing appointment: its transitions, its hold, its invitee.
 //!
-//! What a transition may do is in `Transition::target` alone; here stand the cut-offs and what each changes besides.
+//! Which transitions are possible is in `Transition::target` alone; this file has the cut-offs and
+//! the other effects of each.
 
 use std::sync::Arc;
 
 use super::calendars::invalid;
-use super::claiming::{differences, resolve};
+use super::claiming::differences;
+use super::start_time::resolve;
 use super::{At, Decision};
 use crate::appointment::person::METADATA_KEYS_MAX;
 use crate::appointment::{
@@ -20,13 +22,14 @@ use crate::slots::rules::{Ask, buffers, join, race_violations};
 use crate::slots::violation::{SlotRefusal, Violation};
 use crate::time::{HOUR, Instant, MINUTE, Seconds};
 
-/// A hold is made, and each time extended, for at most this long from `now`, in seconds.
+/// The longest time from `now` for which a hold is made or extended, in seconds.
 pub const HOLD_SECONDS_MAX: i64 = 30 * MINUTE;
-/// A hold lasts at most this long, however often it is extended, in seconds.
+/// The longest life of a hold from its creation, all extensions included, in seconds.
 pub const HOLD_LIFE_MAX: i64 = 2 * HOUR;
 
 impl<'a> At<'a> {
-    /// What the table makes of it now: a new state, or the answer that it is so already.
+    /// The state after a transition, or the decision without events when the appointment has that
+    /// state already; refused by the table of transitions.
     fn transition(
         self,
         before: &Arc<Appointment>,
@@ -46,6 +49,7 @@ impl<'a> At<'a> {
         }
     }
 
+    /// The decision that turns `before` into `after`.
     fn changed(
         self,
         cause: Cause,
@@ -57,7 +61,7 @@ impl<'a> At<'a> {
         Decision::of_appointment(cause, Some(event), after)
     }
 
-    /// A hold that ran out answers HOLD_EXPIRED to what only holds can do, recorded or not.
+    /// Refuses a hold that has expired, with HOLD_EXPIRED, whether the expiry is recorded or not.
     fn expect_hold_alive(self, appointment: &Appointment) -> Result<(), Refusal> {
         match (appointment.state_at(self.now), appointment.expire_time) {
             (AppointmentState::Expired, Some(expire_time)) => {
@@ -67,6 +71,8 @@ impl<'a> At<'a> {
         }
     }
 
+    /// The hold that a booking names, confirmed; refused where a field of the booking differs from
+    /// the hold.
     pub(super) fn book_hold(
         self,
         id: AppointmentId,
@@ -85,7 +91,7 @@ impl<'a> At<'a> {
         if !violations.is_empty() {
             return Err(Refusal::FieldInvalid(violations));
         }
-        self.turn_hold(before, &booking.person, Cause::BookAppointment)
+        self.confirm_hold(before, &booking.person, Cause::BookAppointment)
     }
 
     pub(super) fn confirm(
@@ -99,11 +105,11 @@ impl<'a> At<'a> {
             invitee: invitee.cloned(),
             ..PersonDetails::default()
         };
-        self.turn_hold(before, &details, Cause::ConfirmAppointment)
+        self.confirm_hold(before, &details, Cause::ConfirmAppointment)
     }
 
-    /// Asks nothing but whether the hold is alive: its time is taken already.
-    fn turn_hold(
+    /// Turns a hold into an appointment. Its time is taken already, so that no rule is checked.
+    fn confirm_hold(
         self,
         before: &Arc<Appointment>,
         details: &PersonDetails,
@@ -112,7 +118,7 @@ impl<'a> At<'a> {
         self.expect_hold_alive(before)?;
         let state = match self.transition(before, Transition::Confirm, cause)? {
             Ok(state) => state,
-            // Somebody else's appointment is no repetition of this call.
+            // With another invitee the call does not repeat the one that confirmed the hold.
             Err(_)
                 if details
                     .invitee
@@ -163,7 +169,8 @@ impl<'a> At<'a> {
                 detail: None,
             });
         }
-        // Of a hold that a wrong clock made, before a reset, nobody knows how long it has lasted: it is not made longer.
+        // The age of a hold that was made by a wrong clock, before a reset, is not known: it is not
+        // extended.
         let is_of_wrong_clock = before.create_time > self.now;
         let latest = if is_of_wrong_clock {
             before.expire_time
@@ -207,7 +214,7 @@ impl<'a> At<'a> {
         }
     }
 
-    /// A request that takes its time already asks only for its state; one that does not asks for that time.
+    /// Approves a request. One that does not block its time takes it now, if it is still free.
     pub(super) fn approve(
         self,
         id: AppointmentId,
@@ -235,7 +242,7 @@ impl<'a> At<'a> {
         ))
     }
 
-    /// Takes the time that a request waited for.
+    /// Takes the time of a request that did not block it until now.
     fn take_time(self, before: &Appointment, image: &mut Image) -> Result<(), Refusal> {
         let mut asks = Vec::with_capacity(image.places.len());
         for it in &image.places {
@@ -323,7 +330,8 @@ impl<'a> At<'a> {
         }
     }
 
-    /// HELD, PENDING and CONFIRMED can be moved, until the cut-off.
+    /// Refuses a move of an appointment that is not HELD, PENDING or CONFIRMED, or is past its
+    /// cut-off.
     pub(super) fn expect_movable(self, before: &Appointment) -> Result<(), Refusal> {
         let state = before.state_at(self.now);
         if !matches!(
@@ -340,7 +348,8 @@ impl<'a> At<'a> {
         self.expect_in_time(before, notices.max(), "moved")
     }
 
-    /// Cut-offs are inclusive; a hold has none, because nobody counts on it yet.
+    /// Refuses a change after the cut-off. The cut-off itself is in time; a hold has none, because
+    /// nobody relies on it yet.
     fn expect_in_time(
         self,
         before: &Appointment,
@@ -383,7 +392,7 @@ impl<'a> At<'a> {
         self.attend(id, transition, etag, Cause::CompleteAppointment)
     }
 
-    /// What can be said only from the start on.
+    /// A statement about the attendance, which is possible only from the start on.
     fn attend(
         self,
         id: AppointmentId,
@@ -457,7 +466,7 @@ impl<'a> At<'a> {
         if !is_waiting || !before.expire_time.is_some_and(is_due) {
             return None;
         }
-        // The expiry stays on record: what came too late is told when it would have been in time.
+        // `expire_time` stays, so that the refusal of a late command can name it.
         let image = Image {
             state: AppointmentState::Expired,
             blocks: true,

@@ -1,8 +1,11 @@
-//! Decides what a command changes: `decide(state, command, now)` answers events or a refusal, and touches nothing.
+//! Decides what a command changes: `decide(state, command, now)` returns events or a refusal, and
+//! changes nothing.
 //!
-//! The order in which things are asked is fixed: existence, id exists, etag, state and cut-offs, rules, races.
-//! No events means: it is so already; that is OK and spends no revision.
+//! The order of refusals is fixed: not found, already exists, etag, state and cut-offs, rules,
+//! races. A decision without events means that the state is already as the command wants it; that
+//! is OK and spends no revision.
 
+mod assignment;
 mod calendars;
 mod claiming;
 mod clock_reset;
@@ -12,14 +15,15 @@ mod needs;
 mod outside_open_time;
 mod redaction;
 mod series;
+mod start_time;
 
-pub use claiming::resolve;
 pub use clock_reset::reset_clock;
 pub use import::IMPORT_VIOLATIONS_MAX;
 pub use lifecycle::{HOLD_LIFE_MAX, HOLD_SECONDS_MAX};
 pub use outside_open_time::{Hours, OUTSIDE_MAX};
 pub use redaction::REDACTED_MAX;
 pub use series::{SERIES_CLAIMS_MAX, SERIES_TEXT_BYTES_MAX};
+pub use start_time::resolve;
 
 use std::sync::Arc;
 
@@ -37,32 +41,32 @@ use crate::time::Instant;
 /// What a command changes, and what its answer shows.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Decision {
-    /// Which command it was.
+    /// The command that was decided.
     pub cause: Cause,
-    /// What changes; empty when it is so already.
+    /// The changes; empty when the state is already as the command wants it.
     pub events: Vec<Event>,
-    /// What the answer shows.
+    /// The resources that the answer shows.
     pub outcome: Outcome,
 }
 
-/// What an answer shows, besides the revision.
+/// The resources that an answer shows, besides the revision.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Outcome {
-    /// The appointments it is about, as they are now, in the order of the request.
+    /// The appointments after the command, in the order of the request.
     pub appointments: Vec<Arc<Appointment>>,
-    /// The calendar it is about.
+    /// The calendar of a command about one.
     pub calendar: Option<CalendarId>,
-    /// The appointment type it is about.
+    /// The appointment type of a command about one.
     pub type_id: Option<TypeId>,
     /// How one calendar was chosen from several.
     pub candidates: Vec<Candidate>,
-    /// What became of a series.
+    /// The report of a series.
     pub series: Option<SeriesReport>,
 }
 
 impl Outcome {
-    /// The ids by which a repeated request finds its appointments again: of a series those of all occurrences, so that
-    /// each keeps its place when some were left out.
+    /// The ids by which a repeated request finds its appointments again. Those of a series are the
+    /// ids of all occurrences, so that each keeps its index when some were not booked.
     pub fn remembered(&self) -> Vec<AppointmentId> {
         match &self.series {
             Some(report) => report.occurrences.iter().map(|it| it.id).collect(),
@@ -71,21 +75,22 @@ impl Outcome {
     }
 }
 
-/// One of the calendars that ANY could choose from.
+/// One of the calendars of a booking under ANY.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Candidate {
-    /// Which.
+    /// The calendar's id.
     pub calendar: CalendarId,
-    /// Active appointments that start on the slot's local date.
+    /// How many active appointments start on the slot's local date.
     pub load: u32,
-    /// Whether it was chosen.
+    /// Whether the calendar was chosen.
     pub is_chosen: bool,
-    /// Why, or why not, for people.
+    /// Why it was chosen or not, as text for people.
     pub reason: String,
 }
 
 impl Decision {
-    /// The change that this decision is, as the next revision of `state`; none when nothing changes.
+    /// This decision as the change that is the next revision of `state`; none when it has no
+    /// events.
     pub fn change(&self, state: &State, now: Instant, caller: Caller) -> Option<Change> {
         let revision = state.revision.next();
         let change = || Change {
@@ -123,55 +128,20 @@ impl Decision {
     }
 }
 
-/// Decides a command at `now`. Everything in `command.needs()` is in `state`; what has expired is recorded.
+/// Decides a command at `now`. The state must hold everything in `command.needs()`, with all
+/// expiries recorded.
 pub fn decide(state: &State, command: &Command, now: Instant) -> Result<Decision, Refusal> {
     let at = At { state, now };
     match command {
-        Command::CreateCalendar { calendar, profile } => at.create_calendar(calendar, profile),
-        Command::UpdateCalendar {
-            calendar,
-            patch,
-            etag,
-        } => at.update_calendar(calendar, patch, *etag),
-        Command::DeleteCalendar {
-            calendar,
-            force,
-            etag,
-            beforehand,
-        } => at.delete_calendar(calendar, *force, *etag, beforehand.as_deref()),
-        Command::PutAppointmentType {
-            calendar,
-            appointment_type,
-            etag,
-        } => at.put_type(calendar, appointment_type, *etag),
-        Command::DeleteAppointmentType {
-            calendar,
-            type_id,
-            etag,
-        } => at.delete_type(calendar, type_id, *etag),
-        Command::SetAvailability {
-            calendar,
-            zone,
-            utc,
-            rules,
-            etag,
-        } => at.set_availability(calendar, zone.as_ref(), utc, rules, *etag),
-        Command::PutOverrides {
-            calendar,
-            overrides,
-            etag,
-        } => at.put_overrides(calendar, overrides, *etag),
-        Command::DeleteOverrides {
-            calendar,
-            dates,
-            etag,
-        } => at.delete_overrides(calendar, dates, *etag),
-        Command::PutBusy {
-            calendar,
-            source,
-            range,
-            periods,
-        } => at.put_busy(calendar, source, *range, periods),
+        Command::CreateCalendar { .. }
+        | Command::UpdateCalendar { .. }
+        | Command::DeleteCalendar { .. }
+        | Command::PutAppointmentType { .. }
+        | Command::DeleteAppointmentType { .. }
+        | Command::SetAvailability { .. }
+        | Command::PutOverrides { .. }
+        | Command::DeleteOverrides { .. }
+        | Command::PutBusy { .. } => at.change_calendar(command),
         Command::Book(booking) => at.book(booking),
         Command::Hold { booking, ttl } => at.hold(booking, *ttl),
         Command::Reschedule(to) => at.reschedule(to),
@@ -215,17 +185,18 @@ pub fn decide(state: &State, command: &Command, now: Instant) -> Result<Decision
             undo,
             etag,
         } => at.complete(*appointment, *undo, *etag),
-        Command::Redact(who) => at.redact(who),
+        Command::Redact(redacted) => at.redact(redacted),
         Command::Import(calendars) => at.import(calendars),
     }
 }
 
-/// What records that an appointment ran out at or before `now`; none when it did not.
+/// The decision that records the expiry of an appointment at or before `now`; none when it has not
+/// expired.
 pub fn expire(state: &State, appointment: AppointmentId, now: Instant) -> Option<Decision> {
     At { state, now }.expire(appointment)
 }
 
-/// A moment of the state: what every question below is asked of.
+/// The state at an instant, on which a command is decided.
 #[derive(Clone, Copy)]
 struct At<'a> {
     state: &'a State,
@@ -252,7 +223,7 @@ impl<'a> At<'a> {
             .ok_or(Refusal::AppointmentNotFound(id))
     }
 
-    /// The appointment, seen that it has the etag it must have.
+    /// The appointment; refused unless it has the expected etag.
     fn appointment_at(
         self,
         id: AppointmentId,
@@ -263,7 +234,7 @@ impl<'a> At<'a> {
         Ok(appointment)
     }
 
-    /// The event that makes `before` into `after`, stamped.
+    /// The event that turns `before` into `after`, and `after` with the stamps of this change.
     fn event(
         self,
         kind: AppointmentEvent,
@@ -287,7 +258,7 @@ impl<'a> At<'a> {
     }
 }
 
-/// Refuses what must have another etag than it has.
+/// Refuses a resource whose etag is not the expected one.
 pub fn expect_etag(
     expected: Option<Etag>,
     current: Etag,

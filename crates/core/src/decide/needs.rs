@@ -1,4 +1,6 @@
-//! What each command looks at, so that the engine loads it before the decision.
+//! What each command needs in the state, so that the engine loads it before the decision.
+//!
+//! A decision reads nothing that is not in `Command::needs`.
 
 use super::redaction::REDACTED_MAX;
 use crate::appointment::recurrence::OCCURRENCES_MAX;
@@ -9,7 +11,8 @@ use crate::ids::{AppointmentId, CalendarId, SeriesId};
 use crate::state::State;
 
 impl Command {
-    /// Everything that deciding this command may look at. Appointments come with the calendars they claim.
+    /// Everything that the decision of this command may read. Appointments come with the calendars
+    /// they claim.
     pub fn needs(&self) -> Needs {
         let mut needs = Needs::default();
         match self {
@@ -67,11 +70,11 @@ impl Command {
 }
 
 impl Command {
-    /// How much work it is to decide and to write, about, in bookings of one calendar: at least 1. What has no bound of
-    /// its own weighs as much as anything does.
+    /// The approximate work of deciding and writing it, in bookings of one calendar: at least 1. A
+    /// command without a bound of its own has the largest weight.
     pub fn weight(&self) -> usize {
         const MOST: usize = 1_024;
-        // A further calendar of a booking is a claim more, and no row.
+        // Each further calendar of a booking costs a claim, and no row.
         const CLAIMS_A_ROW: usize = 8;
         let of_one = |booking: &Booking| 1 + booking.calendars.len() / CLAIMS_A_ROW;
         match self {
@@ -89,7 +92,7 @@ impl Command {
         }
     }
 
-    /// Whether it may be refused after more work than a refusal is worth.
+    /// Whether its refusal may come only after so much work that the writer should not do it.
     pub fn is_refused_dearly(&self) -> bool {
         const DEAR: usize = 16;
         let is_judged_whole = matches!(
@@ -102,7 +105,7 @@ impl Command {
         is_judged_whole && self.weight() >= DEAR
     }
 
-    /// The calendars that it names, as far as they are in one place.
+    /// The calendars that it names, where one slice has all of them; empty for other commands.
     pub fn calendars(&self) -> &[CalendarId] {
         match self {
             Self::Book(booking) | Self::Hold { booking, .. } => &booking.calendars,
@@ -122,8 +125,8 @@ impl Command {
 }
 
 impl Needs {
-    /// The series that is looked at, as far as it is known: one that is named by an appointment of it is known once that
-    /// is loaded.
+    /// The id of the series. A series that is named by one of its appointments has none until that
+    /// appointment is loaded.
     pub fn series_in(&self, state: &State) -> Option<SeriesId> {
         match self.series? {
             SeriesName::Id(series) => Some(series),
@@ -131,7 +134,7 @@ impl Needs {
         }
     }
 
-    /// What a batch looks at.
+    /// The needs of a batch.
     pub(super) fn of_bookings(bookings: &[Booking]) -> Self {
         let mut needs = Self::default();
         bookings

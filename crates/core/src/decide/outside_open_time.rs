@@ -1,8 +1,10 @@
-//! Which upcoming appointments lie outside open time: what the answers to all changes of hours name.
+//! The upcoming appointments that lie outside open time, which the answers to all changes of hours
+//! name.
 //!
-//! The list is what lies outside once the command is done, whichever change left it there, so that the same question
-//! gets the same answer from a dry run, from a command that changes nothing, and from a repeated request. No answer is
-//! empty by definition because hours stay as they are: staff may have booked outside of them.
+//! The list has every appointment outside after the command, whichever change left it there, so
+//! that a dry run, a command that changes nothing and a repeated request have the same answer. A
+//! command that leaves the hours as they are may still have some to name, because staff may book
+//! outside the hours.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +19,8 @@ use crate::time::{DAY, Instant};
 /// The most appointments that an answer names as lying outside.
 pub const OUTSIDE_MAX: usize = 100;
 
-/// From one claim to the next the hours are walked; over a longer gap they are looked up anew.
+/// The longest gap between two claims, in seconds, over which the hours are read through; after a
+/// longer one reading starts again at the next claim.
 const WALKED_MAX: i64 = 60 * DAY;
 
 /// Whose hours a command changes: a calendar's, or those of one type of it.
@@ -27,31 +30,32 @@ pub struct Hours {
 }
 
 impl Hours {
-    /// Of a command whose answer names what lies outside; none of one that changes no hours.
+    /// The hours that a command changes; none for a command whose answer names no appointments
+    /// outside.
     pub fn of(command: &Command) -> Option<Self> {
-        judged(command).map(|(_, type_id)| Self {
+        changed_hours(command).map(|(_, type_id)| Self {
             type_id: type_id.cloned(),
         })
     }
 
-    /// The upcoming appointments that lie outside open time on the calendar as the command left it, as far as its answer
-    /// names them: the earliest first, at most `OUTSIDE_MAX`. It goes over all that is upcoming.
+    /// The upcoming appointments outside open time on the calendar as the command left it: the
+    /// earliest `OUTSIDE_MAX`, in order. The cost grows with the number of upcoming appointments.
     pub fn outside(&self, calendar: &Calendar, now: Instant) -> Vec<AppointmentKey> {
         match &self.type_id {
-            None => closed(calendar, now, |_| true),
-            // A type that never was has no appointments.
+            None => outside_of(calendar, now, |_| true),
+            // A type that never existed has no appointments.
             Some(id) => calendar
                 .types
                 .number_of(id)
                 .map_or_else(Vec::new, |number| {
-                    closed(calendar, now, |claim| claim.type_number() == number)
+                    outside_of(calendar, now, |claim| claim.type_number() == number)
                 }),
         }
     }
 }
 
-/// Whose hours a command changes: a calendar's, and of one type if it is no more than that.
-fn judged(command: &Command) -> Option<(&CalendarId, Option<&TypeId>)> {
+/// The calendar whose hours a command changes, and the type if it changes those of one type only.
+fn changed_hours(command: &Command) -> Option<(&CalendarId, Option<&TypeId>)> {
     match command {
         Command::UpdateCalendar { calendar, .. }
         | Command::SetAvailability { calendar, .. }
@@ -62,13 +66,14 @@ fn judged(command: &Command) -> Option<(&CalendarId, Option<&TypeId>)> {
             appointment_type,
             ..
         } => Some((calendar, Some(&appointment_type.id))),
-        // Nothing was booked of a calendar that is made, and nothing stays booked of one that is deleted.
+        // A new calendar has no appointments yet, and a deleted one has none any more.
         Command::CreateCalendar { .. } | Command::Import(_) | Command::DeleteCalendar { .. } => {
             None
         }
-        // What was booked with a deleted type is judged by the calendar's hours, which stay as they are.
+        // Appointments of a deleted type are judged by the calendar's hours, which stay as they
+        // are.
         Command::DeleteAppointmentType { .. } => None,
-        // Busy time is no part of the hours.
+        // Busy time does not count as hours.
         Command::PutBusy { .. } => None,
         Command::Book(_)
         | Command::Hold { .. }
@@ -89,8 +94,9 @@ fn judged(command: &Command) -> Option<(&CalendarId, Option<&TypeId>)> {
     }
 }
 
-/// Of the upcoming appointments that are asked for those that do not lie in open time.
-fn closed(
+/// The earliest `OUTSIDE_MAX` upcoming appointments that do not lie in open time, of the claims
+/// that `is_asked` selects.
+fn outside_of(
     calendar: &Calendar,
     now: Instant,
     is_asked: impl Fn(&Claim) -> bool,
@@ -108,7 +114,7 @@ fn closed(
     }
     let mut outside = Vec::new();
     for (number, mut claims) in of_types {
-        // What was booked with a type that is gone is judged by the calendar's own hours.
+        // Appointments of a deleted type are judged by the calendar's own hours.
         let rules = calendar
             .types
             .numbered(number)

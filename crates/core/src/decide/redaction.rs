@@ -1,6 +1,7 @@
-//! The decision that removes a person's data: from the appointment's row, which is the only place that has it.
+//! The decision that removes a person's data from the appointment's row, the only place that has
+//! them.
 //!
-//! Time, calendars and state stay: what was booked was booked, only nobody can tell any more by whom.
+//! Time, calendars and state of the appointment stay; only the person is not known any more.
 
 use std::sync::Arc;
 
@@ -10,26 +11,29 @@ use crate::change::{AppointmentEvent, Cause};
 use crate::command::Redacted;
 use crate::refusal::Refusal;
 
-/// The most appointments of one redaction: they are one change, and the writer does nothing else meanwhile.
+/// The most appointments of one redaction: they are one change, for which all other commands wait.
 pub const REDACTED_MAX: usize = 1_000;
 
 impl At<'_> {
-    pub(super) fn redact(self, who: &Redacted) -> Result<Decision, Refusal> {
-        let mut found: Vec<&Arc<Appointment>> = match who {
+    /// Removes the data of one appointment, or of the earliest `REDACTED_MAX` with an address.
+    pub(super) fn redact(self, redacted: &Redacted) -> Result<Decision, Refusal> {
+        let mut found: Vec<&Arc<Appointment>> = match redacted {
             Redacted::Appointment(id) => vec![self.appointment(*id)?],
             Redacted::Email(email) => {
-                let is_theirs = |it: &&Arc<Appointment>| it.person.invitee.email.key == *email;
+                let is_theirs = |appointment: &&Arc<Appointment>| {
+                    appointment.person.invitee.email.key == *email
+                };
                 self.state.appointments.values().filter(is_theirs).collect()
             }
         };
         found.sort_by_key(|it| (it.start, it.key));
         found.truncate(REDACTED_MAX);
-        let is_there = |it: &&Arc<Appointment>| it.person != Person::default();
-        let redact = |it| {
+        let is_there = |appointment: &&Arc<Appointment>| appointment.person != Person::default();
+        let redact = |appointment| {
             self.event(
                 AppointmentEvent::Redacted,
-                it,
-                it.with_person(Person::default()),
+                appointment,
+                appointment.with_person(Person::default()),
             )
         };
         let changed = found.into_iter().filter(is_there).map(redact);

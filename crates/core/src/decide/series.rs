@@ -1,12 +1,14 @@
-//! Decisions about series: booking one, occurrence by occurrence, and calling off one, the following or all.
+//! Decisions about series: booking all occurrences, and cancelling one of them, the following or
+//! all.
 //!
-//! One change for all occurrences, or none. Each is judged on what the ones before it left, so they count against each
-//! other; the nearest slots of one that cannot be booked are those that the rest of the series leaves.
+//! All occurrences are one change. Each is decided on the state that the ones before it left, so
+//! that they count against each other. The nearest slots of an occurrence that cannot be booked are
+//! those that the rest of the series leaves free.
 
 use std::sync::Arc;
 
+use super::assignment::Alternatives;
 use super::calendars::invalid;
-use super::claiming::Alternatives;
 use super::{At, Decision, Outcome};
 use crate::appointment::recurrence::{OccurrenceTime, expand};
 use crate::appointment::series::{Occurrence, SeriesReport};
@@ -18,21 +20,23 @@ use crate::ids::{AppointmentId, SeriesId};
 use crate::refusal::Refusal;
 use crate::slots::nearest_days;
 
-/// The most questions to calendars that one series may put, occurrences × calendars: as many as the largest batch, so
-/// that no request keeps the writer longer than that.
+/// The most claims of one series, occurrences × calendars: as many as in the largest batch, so that
+/// no request takes the writer longer than that.
 pub const SERIES_CLAIMS_MAX: usize = 10_000;
-/// The most bytes of notes and metadata that one series may write, occurrences × text: as much as the largest request.
+/// The most bytes of notes and metadata that one series may write, occurrences × text: as many as
+/// the largest request has.
 pub const SERIES_TEXT_BYTES_MAX: usize = 1_024 * 1_024;
-/// How many calendars are searched for the nearest slots, refused occurrences × calendars: as many as one refused booking
-/// of the most calendars. The first occurrences have theirs; whoever asks for more hopeless ones asks for other hours.
+/// The most searches for nearest slots, refused occurrences × calendars: as many as for one refused
+/// booking of the most calendars. Refused occurrences after those get no nearest slots.
 const NEAREST_SEARCHES_MAX: usize = CALENDARS_MAX;
 
 impl<'a> At<'a> {
+    /// The appointments of a series; where an occurrence is refused, as `Otherwise` says.
     pub(super) fn book_series(self, wanted: &SeriesBooking) -> Result<Decision, Refusal> {
         let (start, zone) = self.first_occurrence(&wanted.booking)?;
         let moments =
             expand(start, &wanted.rule, zone).map_err(|it| Refusal::FieldInvalid(vec![it]))?;
-        expect_moderate(&wanted.booking, moments.len())?;
+        expect_bounded(&wanted.booking, moments.len())?;
         assert!(
             wanted.ids.len() >= moments.len(),
             "a series comes with an id for each occurrence"
@@ -82,7 +86,7 @@ impl<'a> At<'a> {
         )
     }
 
-    /// The nearest slots of what cannot be booked, beside all that can be.
+    /// Finds the nearest slots of the refused occurrences, with the time of the booked ones taken.
     fn find_alternatives(
         self,
         wanted: &SeriesBooking,
@@ -103,7 +107,8 @@ impl<'a> At<'a> {
         Ok(())
     }
 
-    /// Calls off what the scope names. All or nothing: one that is past its cut-off keeps all of them.
+    /// Cancels the occurrences of the scope, all or none: one that is past its cut-off refuses the
+    /// command.
     pub(super) fn cancel_series(
         self,
         scope: SeriesScope,
@@ -128,14 +133,14 @@ impl<'a> At<'a> {
         Ok(all)
     }
 
-    /// The appointments that are called off or are so already, in order. The one that is named is among them whatever
-    /// its state is, to be judged as CancelAppointment judges it; of the others those that could not be cancelled, such
-    /// as what took place, are left as they are.
+    /// The appointments of the scope that are to be cancelled or are cancelled already, in order.
+    /// The named one is always among them, so that its state is judged as by CancelAppointment.
+    /// Others that cannot be cancelled, such as those that took place, are left out.
     fn named_by(self, scope: SeriesScope) -> Result<Vec<&'a Arc<Appointment>>, Refusal> {
         let order = |it: &Appointment| (it.start, it.key);
-        let can_be = |it: &Appointment| {
+        let can_be = |appointment: &Appointment| {
             matches!(
-                it.state_at(self.now),
+                appointment.state_at(self.now),
                 AppointmentState::Pending
                     | AppointmentState::Confirmed
                     | AppointmentState::Cancelled
@@ -168,6 +173,7 @@ impl<'a> At<'a> {
         Ok(named)
     }
 
+    /// The series of an appointment; refused where it belongs to none.
     fn series_of(self, id: AppointmentId) -> Result<SeriesId, Refusal> {
         let no_series = || {
             invalid(
@@ -194,7 +200,7 @@ fn occurrence(wanted: &SeriesBooking, moment: OccurrenceTime, id: AppointmentId)
     }
 }
 
-/// What becomes of a series, once every occurrence was judged.
+/// The decision about a series whose occurrences are all decided.
 fn settle(
     wanted: &SeriesBooking,
     mut events: Vec<Event>,
@@ -229,8 +235,8 @@ fn settle(
     })
 }
 
-/// That one series is not too much work for the writer, nor too much text for one change.
-fn expect_moderate(booking: &Booking, occurrences: usize) -> Result<(), Refusal> {
+/// Refuses a series that is too much work for the writer or too much text for one change.
+fn expect_bounded(booking: &Booking, occurrences: usize) -> Result<(), Refusal> {
     let claims_max = SERIES_CLAIMS_MAX / occurrences;
     let bytes_max = SERIES_TEXT_BYTES_MAX / occurrences;
     let texts = booking.person.carried.bytes();

@@ -1,7 +1,18 @@
-//! What is taken of a calendar, beside the questions of a search: claims and busy periods as the starts that they refuse,
-//! and the sessions that have begun to fill.
+//! Taken time of a calendar as the starts that it refuses, and the sessions that have begun to
+//! fill.
 //!
-//! Questions go forward in time, and each claim is looked at once.
+//! Questions go forward in time, and each claim is read once. A slot lasts `d` and keeps `b` before
+//! and `a` after it free, so a taken interval `[start, end)` refuses every start `t` whose padded
+//! slot `[t − b, t + d + a)` overlaps it:
+//!
+//! ```text
+//! taken                                  [## start, end #)
+//! first refused t        [bbbbtddddddaaaa)
+//! last refused t                                        [bbbbtddddddaaaa)
+//! refused starts              [......... from, until .........)
+//! ```
+//!
+//! That is `from = start − d − a + 1` and `until = end + b`, in seconds.
 
 use crate::calendar::Calendar;
 use crate::calendar::claims::{Claim, Following};
@@ -10,10 +21,13 @@ use crate::slots::search::Search;
 use crate::time::interval::Interval;
 use crate::time::{Instant, Minutes};
 
-/// Which claims take time in this search.
+/// Which claims take time in a search: those that have not expired at `now`, but for the one of the
+/// moved appointment.
 #[derive(Clone, Copy)]
 pub(crate) struct ClaimFilter {
+    /// The writer's clock.
     pub(crate) now: Instant,
+    /// The key of the appointment that is being moved.
     pub(crate) ignore: Option<AppointmentKey>,
 }
 
@@ -23,7 +37,8 @@ impl ClaimFilter {
     }
 }
 
-/// The starts that one claim or busy period refuses, in seconds, which are added and compared more than all else here.
+/// The starts `[from, until)` that one claim or busy period refuses, in seconds: plain integers,
+/// because a search adds and compares them more than anything else.
 #[derive(Clone, Copy)]
 pub(crate) struct Blocked {
     pub(crate) from: i64,
@@ -31,14 +46,15 @@ pub(crate) struct Blocked {
 }
 
 impl Blocked {
-    /// None; yet far enough from the ends of the integers to be added to.
+    /// No start: so far ahead that no question reaches it, and yet far enough from `i64::MAX` for
+    /// additions.
     const NONE: Self = Self {
         from: Instant::MAX.seconds(),
         until: Instant::MAX.seconds(),
     };
 }
 
-/// Claims and busy periods beside the questions, as the starts that they refuse.
+/// The claims and busy periods of a calendar, each as the starts that it refuses.
 pub(crate) struct BlockedStarts<'a> {
     claims: Following<'a>,
     filter: ClaimFilter,
@@ -46,7 +62,7 @@ pub(crate) struct BlockedStarts<'a> {
     busy: std::slice::Iter<'a, Interval>,
     by_busy: Blocked,
     before_seconds: i64,
-    /// Duration and buffer after it.
+    /// The duration and the buffer after it.
     after_seconds: i64,
 }
 
@@ -76,7 +92,7 @@ impl<'a> BlockedStarts<'a> {
         blocked
     }
 
-    /// The starts that the first claim or busy period to matter at `start` or later refuses.
+    /// The refused starts of the first claim or busy period that refuses `start` or a later start.
     #[inline(always)]
     pub(crate) fn first_for(&mut self, start: i64) -> Blocked {
         while self.by_claim.until <= start {
@@ -106,7 +122,8 @@ impl<'a> BlockedStarts<'a> {
             .map_or(Blocked::NONE, |period| self.blocked_by(*period))
     }
 
-    /// `[t − before, t + after)` meets `[start, end)` ⇔ start − after < t < end + before, in whole seconds.
+    /// `[t − before, t + after)` overlaps `[start, end)` ⇔ start − after < t < end + before, in
+    /// whole seconds.
     #[inline]
     fn blocked_by(&self, taken: Interval) -> Blocked {
         let from = taken.start.seconds() - self.after_seconds + 1;
@@ -117,7 +134,7 @@ impl<'a> BlockedStarts<'a> {
     }
 }
 
-/// The sessions of the type and duration that have begun to fill, beside the questions.
+/// The sessions of the searched type and duration that have begun to fill, by their starts.
 pub(crate) struct Sessions<'a> {
     claims: Following<'a>,
     filter: ClaimFilter,
@@ -141,7 +158,7 @@ impl<'a> Sessions<'a> {
         sessions
     }
 
-    /// The first that starts at `at` or later.
+    /// The start of the first session at or after `at`.
     pub(crate) fn next_from(&mut self, at: Instant) -> Option<Instant> {
         let Self {
             filter,

@@ -1,6 +1,21 @@
-//! One calendar's bookable starts in order: spans of starts that are all alike, and the slots of the grid in them.
+//! One calendar's bookable starts in order: spans of starts with one verdict, and the slots of the
+//! grid in them.
 //!
-//! Questions go forward in time, and everything is walked once beside them: open time, claims, busy periods, sessions.
+//! Questions go forward in time, so that one pass over open time, claims, busy periods and sessions
+//! answers all of them. With a step of 4, a duration of 6 and no buffers:
+//!
+//! ```text
+//! open time   [========== stretch ===========)        [====== stretch =======)
+//! claim                  [#####)
+//! spans       [+++++[.refused..[++++++++[...refused...[+++++++++++++++++)
+//! grid        |   |   |   |   |   |   |   |           |   |   |   |   |   |
+//! slots       ^   ^               ^   ^               ^   ^   ^   ^   ^
+//! ```
+//!
+//! A span is free (`+`) or refused (`.`): a start is refused less than a duration before a claim
+//! and until the claim ends, and where its slot would leave open time. `span_at` answers the span
+//! of a start, `next_before` one slot after the other, and `visit_before` all slots, with the
+//! verdicts of `span_at` that hold for a whole stretch asked once a stretch.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -10,79 +25,43 @@ use crate::calendar::limits::{LimitCache, limits_on};
 use crate::calendar::open_time::{OpenTime, Stretch};
 use crate::ids::AppointmentKey;
 use crate::slots::blocked_starts::{Blocked, BlockedStarts, ClaimFilter, Sessions};
-use crate::slots::rules::{
-    bookable, is_duration_allowed, is_race_lost, seats as taken_seats, seats_remaining,
-};
+use crate::slots::rules::{is_race_lost, seats as taken_seats, seats_remaining};
 use crate::slots::search::{Search, Slot};
+use crate::slots::span::Span;
 use crate::time::interval::Interval;
-use crate::time::{DAY, Instant, LocalDate, MINUTE, Minutes};
+use crate::time::{Instant, LocalDate, MINUTE, Minutes};
 
-/// The starts from the one that was asked about up to `end`, all alike, but that the grid is not considered.
-#[derive(Clone, Copy)]
-pub(crate) struct Span {
-    /// The first start that may be different.
-    pub(crate) end: Instant,
-    /// How many can still book each; 0 = none of them is offered.
-    pub(crate) seats: u32,
-    /// The first of the seats that are taken; the default where there is none, for keys begin at 1.
-    pub(crate) seat: AppointmentKey,
-}
-
-impl Span {
-    /// Of no start.
-    pub(crate) const UNKNOWN: Self = Self {
-        end: Instant::MIN,
-        seats: 0,
-        seat: AppointmentKey(0),
-    };
-
-    /// None is offered before `end`.
-    const fn refused(end: Instant) -> Self {
-        Self {
-            end,
-            seats: 0,
-            seat: AppointmentKey(0),
-        }
-    }
-
-    /// Each can be booked, and begins a session where the type has them.
-    const fn free(end: Instant, seats: u32) -> Self {
-        Self {
-            end,
-            seats,
-            seat: AppointmentKey(0),
-        }
-    }
-}
-
-/// Where a search stands.
+/// The state of a search of one calendar.
 pub(crate) struct Cursor<'a> {
     search: Search<'a>,
-    /// Where starts may lie: range, notice and, roughly, horizon.
+    /// The range in which starts may lie: the search's own, cut by the notice and, to the day, by
+    /// the horizon.
     starts: Interval,
+    /// The last local date of a start, by the horizon.
     last_date: LocalDate,
     open: Open<'a>,
     blocked: BlockedStarts<'a>,
     sessions: Option<Sessions<'a>>,
     limits: LimitCache,
-    /// Where nothing but what is taken still matters: one stretch, open for the whole slot, with room under the limits.
+    /// Starts that only a claim or a busy period can still refuse: they lie in one stretch, their
+    /// slots are open throughout, and no limit is reached.
     settled: Interval,
-    /// The span whose slots are being shown.
+    /// The span of the slots that are shown now.
     span: Span,
-    /// The next candidates in it, by each grid; `Instant::MAX` = none.
+    /// The next start of each of the two grids in the span; `Instant::MAX` = none.
     next: [Instant; 2],
     step: Minutes,
-    /// How many calendars are claimed at once, this one among them.
+    /// How many calendars the claim takes at once, this one included.
     places: usize,
 }
 
 impl<'a> Cursor<'a> {
-    /// Of a claim of this calendar alone.
+    /// A cursor for claims of this calendar alone.
     pub(crate) fn new(search: &Search<'a>) -> Self {
         Self::among(search, 1)
     }
 
-    /// Of a claim of so many calendars at once.
+    /// A cursor for claims that take `places` calendars at once, this one included.
     pub(crate) fn among(search: &Search<'a>, places: usize) -> Self {
         let Search {
             calendar,
@@ -90,7 +69,7 @@ impl<'a> Cursor<'a> {
             duration,
             ..
         } = *search;
-        let (starts, last_date) = starts(search);
+        let (starts, last_date) = search.starts();
         let claim_filter = ClaimFilter {
             now: search.now,
             ignore: search.ignore,
@@ -143,7 +122,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// What is true of the slot that was shown last.
+    /// The span of the slot that was shown last.
     pub(crate) fn span(&self) -> Span {
         self.span
     }
@@ -173,8 +152,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Shows every slot that starts before `end` and was not shown yet, until the visitor has seen enough; after that
-    /// the cursor is not to be asked again.
+    /// Shows every slot that starts before `end` and was not shown yet, until the visitor breaks. A
+    /// cursor whose visitor broke must not be asked again.
     pub(crate) fn visit_before(
         &mut self,
         end: Instant,
@@ -186,8 +165,8 @@ impl<'a> Cursor<'a> {
             }
             return ControlFlow::Continue(());
         }
-        // Without sessions nothing changes within a stretch but what is taken: the same verdicts as `span_at` has, with
-        // all but that settled once for the stretch.
+        // Without sessions only claims and busy periods differ within a stretch. All other verdicts
+        // of `span_at` are made once for the stretch.
         let end = end.min(self.starts.end);
         let mut at = self.next[0].min(self.next[1]).min(self.span.end);
         while at < end {
@@ -222,7 +201,7 @@ impl<'a> Cursor<'a> {
         ControlFlow::Continue(())
     }
 
-    /// Shows the free candidates among the starts in `within`, a part of the stretch.
+    /// Shows the free starts of the grids in `within`, which lies in the stretch.
     #[inline]
     fn visit_stretch(
         &mut self,
@@ -234,7 +213,7 @@ impl<'a> Cursor<'a> {
         let duration_seconds = self.search.duration.seconds();
         let seats_remaining = self.search.appointment_type.capacity;
         let candidates = stretch.candidates(within.start, self.step);
-        // Two grids, or one and nothing; `next` is where the nearer one stands.
+        // A stretch has one grid or two; `next` is the next start of the nearer one.
         let [mut next, mut other] = candidates.map(|start| start.unwrap_or(Instant::MAX).seconds());
         let end = within.end.seconds();
         let mut blocked = Blocked {
@@ -272,7 +251,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Goes on at `at`, which lies after the last slot; none when nothing can follow.
+    /// Continues at `at`, which lies after the last slot; none when no slot can follow.
     pub(crate) fn skip_to(&mut self, at: Instant) -> Option<()> {
         if at < self.span.end {
             if self.span.seats > 0 {
@@ -283,7 +262,8 @@ impl<'a> Cursor<'a> {
         self.enter(at)
     }
 
-    /// No slot that was not shown yet starts before this.
+    /// The earliest instant at which a slot that was not shown yet can start; `Instant::MAX` =
+    /// there is none.
     pub(crate) fn not_before(&self) -> Instant {
         let next = self.next[0].min(self.next[1]).min(self.span.end);
         if next < self.starts.end {
@@ -293,7 +273,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Makes the span at `at` the present one; none when there is none.
+    /// Makes the span at `at` the current one; none when no start can follow.
     fn enter(&mut self, at: Instant) -> Option<()> {
         if at >= self.starts.end {
             self.span = Span::refused(Instant::MAX);
@@ -308,6 +288,7 @@ impl<'a> Cursor<'a> {
         Some(())
     }
 
+    /// Sets both grids to their first start at or after `at`.
     fn align(&mut self, at: Instant) {
         if let Some(stretch) = self.open.stretches.front() {
             let aligned = stretch.candidates(at, self.step);
@@ -315,7 +296,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// What is true of the start `at` and of those after it. Questions never go back in time.
+    /// The verdict on the start `at`, and how many of the starts after it share it. `at` never goes
+    /// back in time.
     #[inline]
     pub(crate) fn span_at(&mut self, at: Instant) -> Span {
         let refused = Span::refused;
@@ -383,8 +365,9 @@ impl<'a> Cursor<'a> {
         Span::free(end.min(free_until), self.search.appointment_type.capacity)
     }
 
-    /// The slow path: a session that has begun to fill keeps its own buffers, and adds none to the limits. One of another
-    /// set of calendars has its time.
+    /// The span of a start at which a session has begun to fill, by the predicate itself. A seat of
+    /// that session keeps the session's buffers and counts against no limit; a session on another
+    /// set of calendars takes the time.
     fn span_of_session(&self, start: Instant) -> Span {
         let ask = self.search.ask_among(start, self.places);
         let seats = if is_race_lost(&ask) {
@@ -406,7 +389,7 @@ impl<'a> Cursor<'a> {
 /// The first of `start`, `start + step`, … that is not before `at`.
 #[inline]
 fn next_from(start: i64, at: i64, step: i64) -> i64 {
-    // What is taken is seldom longer than a few steps, and additions are faster than a division.
+    // Taken time is seldom longer than a few steps, and a few additions are faster than a division.
     if at.saturating_sub(start) > 8 * step {
         return start + (at - start + step - 1) / step * step;
     }
@@ -417,50 +400,22 @@ fn next_from(start: i64, at: i64, step: i64) -> i64 {
     start
 }
 
-/// In which starts are looked for at all, and the last local date; empty where a rule forbids every start.
-fn starts(search: &Search<'_>) -> (Interval, LocalDate) {
-    let Search {
-        calendar,
-        appointment_type,
-        duration,
-        range,
-        now,
-        present_duration,
-        ignored_rules,
-        ..
-    } = *search;
-    let bookable = bookable(calendar, appointment_type, now, ignored_rules);
-    let start = range
-        .start
-        .max(bookable.earliest)
-        .max(now)
-        .max(Claim::START_MIN);
-    // No clock is further than 26 hours from UTC; which instants have the last date is judged where dates are known.
-    let horizon =
-        Instant::from_seconds(bookable.last_date.plus(1).midnight().seconds()).plus(2 * DAY);
-    let end = range.end.min(horizon).min(Claim::START_END);
-    let is_possible = !calendar.profile.paused
-        && is_duration_allowed(appointment_type, duration, present_duration);
-    (
-        Interval::new(start, if is_possible { end } else { start }),
-        bookable.last_date,
-    )
-}
-
-/// Open time beside the questions.
+/// The stretches of open time around the last question, and the last start in them whose slot stays
+/// open.
 struct Open<'a> {
     time: OpenTime<'a>,
-    /// From the one that was asked about on.
+    /// The stretch of the last question and those read after it.
     stretches: VecDeque<Stretch>,
-    /// How many after the first are open without a break from it on.
+    /// How many of the stretches after the first follow each other without a gap.
     joined: usize,
-    /// Until when it is open without a break, as far as was looked.
+    /// The end of the open time without a gap, as far as stretches were read.
     run_end: Instant,
     duration_seconds: i64,
 }
 
 impl Open<'_> {
-    /// The stretch that `at` lies in or else the next one, and the last start from which a slot ends in open time.
+    /// The stretch that contains `at`, or else the next one, and the last start whose slot is open
+    /// to its end.
     fn at(&mut self, at: Instant) -> Option<(Stretch, Instant)> {
         while self
             .stretches

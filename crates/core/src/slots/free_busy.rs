@@ -1,4 +1,6 @@
-//! Open and taken time of a calendar, without a word about who takes it.
+//! Open and taken time of a calendar as plain intervals.
+//!
+//! No interval says which appointment takes it.
 
 use std::collections::VecDeque;
 
@@ -7,7 +9,7 @@ use crate::calendar::open_time::OpenTime;
 use crate::time::Instant;
 use crate::time::interval::{Interval, union};
 
-/// Open time of the calendar's own hours within the range, sorted and disjoint.
+/// The open time by the calendar's own hours within the range, sorted and disjoint.
 pub fn open(calendar: &Calendar, range: Interval) -> Vec<Interval> {
     let availability = &calendar.profile.availability;
     let mut open = OpenTime::new(calendar.zone(), availability, &[], range);
@@ -21,8 +23,9 @@ pub fn open(calendar: &Calendar, range: Interval) -> Vec<Interval> {
     )
 }
 
-/// Taken time within the range, buffers and external calendars included, sorted and disjoint. `past` is what was taken
-/// before `kept_from`, which the calendar no longer holds.
+/// The taken time within the range, buffers and external calendars included, sorted and disjoint.
+/// `past` is the time that was taken before `kept_from`, which the calendar in memory no longer
+/// holds.
 pub fn busy(
     calendar: &Calendar,
     range: Interval,

@@ -1,6 +1,8 @@
-//! Slot search: the slots that the one predicate offers, found by arithmetic instead of asking it minute by minute.
+//! Slot search: the slots that the predicate of `rules` offers, found by arithmetic instead of
+//! minute by minute.
 //!
-//! Slots come in order of start, each once. What is listed here ⇔ `rules::violations` is empty there.
+//! Slots come in order of start, each once. A slot is listed ⇔ `rules::violations` of its start is
+//! empty.
 
 mod blocked_starts;
 mod cursor;
@@ -9,6 +11,7 @@ pub mod multi_calendar;
 mod rule_text;
 pub mod rules;
 pub mod search;
+mod span;
 pub mod violation;
 
 use std::ops::ControlFlow;
@@ -18,21 +21,22 @@ use crate::slots::search::{Search, Slot};
 use crate::time::interval::Interval;
 use crate::time::{DAY, Instant};
 
-/// How far from a refused start the nearest offered ones are looked for, each way, at most.
+/// The most days from a refused start in which the nearest offered slots are searched, each way.
 pub const NEAREST_DAYS_MAX: i64 = 60;
-/// How many days of calendars such a search goes over each way: of more than 33 calendars it looks less far.
+/// The most days × calendars of such a search, each way: with more than 33 calendars it reaches
+/// less far.
 const NEAREST_CALENDAR_DAYS_MAX: i64 = 2_000;
 
-/// How many days from a refused start of so many calendars the nearest offered ones are looked for, each way: 60, and 20 of
-/// a hundred calendars. Nobody waits for more of a refusal.
+/// How many days from a refused start the nearest offered slots of so many calendars are searched,
+/// each way: 60, and 20 with a hundred calendars. A refusal must not take longer than that.
 pub fn nearest_days(calendars: usize) -> i64 {
     let calendars = i64::try_from(calendars).unwrap_or(i64::MAX).max(1);
     (NEAREST_CALENDAR_DAYS_MAX / calendars).clamp(1, NEAREST_DAYS_MAX)
 }
 
-/// Shows the visitor every slot in order, until it has seen enough. Memory does not grow with the range.
+/// Shows the visitor every slot in order, until it breaks. Memory does not grow with the range.
 pub fn visit(search: &Search<'_>, visitor: &mut impl FnMut(Slot) -> ControlFlow<()>) {
-    // Whether the visitor or the range came to its end makes no difference.
+    // Whether the visitor broke or the range ended makes no difference.
     let _ = Cursor::new(search).visit_before(search.range.end, visitor);
 }
 
@@ -52,13 +56,14 @@ pub fn first(search: &Search<'_>, limit: usize) -> Vec<Slot> {
     slots
 }
 
-/// The last slot that starts before `around` and the first that starts after it, within `nearest_days`; the search's own
-/// range does not count.
+/// The last slot that starts before `around` and the first that starts after it, within
+/// `nearest_days`; the range of the search is ignored.
 pub fn nearest(search: &Search<'_>, around: Instant) -> (Option<Interval>, Option<Interval>) {
     nearest_of(std::slice::from_ref(search), around)
 }
 
-/// The same of all slots that any of the searches has; of slots with one start the first search's.
+/// As `nearest`, of the slots of all searches together; of slots with one start that of the first
+/// search.
 pub(crate) fn nearest_of(
     searches: &[Search<'_>],
     around: Instant,
@@ -83,7 +88,7 @@ pub(crate) fn nearest_of(
     )
 }
 
-/// The same for any way to see the slots of a range in order, within so many days.
+/// As `nearest`, with `look` to show the slots of a range in order, within `days_max` days.
 pub(crate) fn nearest_by(
     around: Instant,
     now: Instant,
@@ -102,8 +107,9 @@ pub(crate) fn nearest_by(
             look(range, nearest);
         }
     };
-    // One walk finds both, most times. It sees every slot before `around`, but none after the first one that follows,
-    // and so begins near and may end behind a weekend.
+    // The first range finds both most of the time. A search shows every slot before `around`, but
+    // stops at the first one after it: so the range begins only one day before, and may end four
+    // days after, behind a weekend.
     let (mut back, mut ahead) = (1, 4);
     look(&mut nearest, -back, ahead);
     while nearest.before.is_none() && back < days_max {
@@ -117,7 +123,7 @@ pub(crate) fn nearest_by(
     (nearest.before, nearest.after)
 }
 
-/// The slots next to an instant, as far as was looked.
+/// The slots next to an instant that were found so far.
 pub(crate) struct Nearest {
     around: Instant,
     before: Option<Interval>,
@@ -125,7 +131,7 @@ pub(crate) struct Nearest {
 }
 
 impl Nearest {
-    /// The part of the range in which a slot would be nearer than what was seen, or is at `around`.
+    /// The range without the starts that are farther from `around` than the slots found so far.
     fn nearer(&self, range: Interval) -> Interval {
         let start = self
             .before
@@ -137,7 +143,7 @@ impl Nearest {
         )
     }
 
-    /// Slots come in order, none of them outside of what is nearer.
+    /// Notes a slot. Slots of one range come in order, and none lies outside of `nearer`.
     pub(crate) fn see(&mut self, slot: Interval) -> ControlFlow<()> {
         if slot.start > self.around {
             self.after = Some(slot);

@@ -1,26 +1,39 @@
-//! Slot search over several calendars: the starts that ALL of them can take, or that ANY of them can.
+//! Slot search over several calendars: the starts that ALL of them can take, or that ANY of them
+//! can.
 //!
-//! Starts come in order, each once; each calendar applies its own type, rules, limits and zone. Memory does not grow
-//! with the range.
+//! Starts come in order, each once; each calendar applies its own type, rules, limits and zone.
+//! Memory does not grow with the range.
+//!
+//! ```text
+//! ALL  calendar 0  ^    ^    ^    ^    ^    ^     the first calendar leads with the slots of its grid;
+//!      calendar 1  [++++++++[..refused..[+++++    each other answers the span of that start, and
+//!      calendar 2  [.refused.[++++++++++++++++    a refusal moves the leader to the end of the span
+//!      shown                           ^    ^
+//!
+//! ANY  calendar 0  1    1         1               each calendar marks its slots on a board of four days,
+//!      calendar 1  2              2    2          one bit a calendar in each minute;
+//!      shown       3    1         3    2          the board is shown minute by minute, then cleared
+//! ```
 
 use std::ops::ControlFlow;
 
 use crate::appointment::{Assignment, CALENDARS_MAX};
-use crate::slots::cursor::{Cursor, Span};
+use crate::slots::cursor::Cursor;
 use crate::slots::rules::{Ask, join, session_here};
 use crate::slots::search::{Search, Slot};
+use crate::slots::span::Span;
 use crate::slots::{self, nearest_by, nearest_days, nearest_of};
 use crate::time::interval::Interval;
 use crate::time::{Instant, MINUTE};
 
-/// Some of the calendars of a search, by their place in its list.
+/// Some of the calendars of a search, by their index in its list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CalendarSet(u128);
 
 const _: () = assert!(CALENDARS_MAX <= 128, "a set of calendars is 128 bits");
 
 impl CalendarSet {
-    /// The places in the list, in order.
+    /// The indices in the list, in order.
     pub fn iter(self) -> impl Iterator<Item = usize> {
         let mut left = self.0;
         std::iter::from_fn(move || {
@@ -38,15 +51,17 @@ impl CalendarSet {
 /// A start that several calendars can take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SharedSlot {
-    /// Start, end and seats. Under ALL the seats of the calendar that has the fewest; under ANY those of all together,
-    /// and the end is that of the first calendar, for each may have a duration of its own.
+    /// Start, end and seats. Under ALL the seats are those of the calendar with the fewest. Under
+    /// ANY they are the sum, and the end is that of the first calendar, because each may have a
+    /// duration of its own.
     pub slot: Slot,
-    /// Who can take it; under ALL everybody.
+    /// The calendars that can take it; under ALL every one.
     pub calendars: CalendarSet,
 }
 
-/// The questions that claiming one start of these calendars asks, one a calendar. Of ANY each stands alone; under ALL they
-/// are one claim: the first one's grid is judged, and the session that is joined has a seat on each.
+/// The questions that a claim of one start asks, one a calendar. Under ANY each is a claim of its
+/// own. Under ALL they are one claim: only the grid of the first calendar is judged, and the joined
+/// session has a seat on every calendar.
 pub fn asks<'a>(
     searches: impl IntoIterator<Item = Search<'a>>,
     assignment: Assignment,
@@ -70,8 +85,9 @@ pub fn asks<'a>(
     asks
 }
 
-/// Shows the visitor every slot in order, until it has seen enough. The searches have one range and one `now`; under ALL
-/// one duration, and only the first one's grid counts. At most `CALENDARS_MAX` are looked at.
+/// Shows the visitor every slot in order, until it breaks. The searches have one range and one
+/// `now`; under ALL also one duration, and only the first one's grid counts. Searches after the
+/// first `CALENDARS_MAX` are left out.
 pub fn visit(
     searches: &[Search<'_>],
     assignment: Assignment,
@@ -82,7 +98,7 @@ pub fn visit(
         let calendars = CalendarSet::first(1);
         return slots::visit(only, &mut |slot| visitor(SharedSlot { slot, calendars }));
     }
-    // Whether the visitor or the range came to its end makes no difference.
+    // Whether the visitor broke or the range ended makes no difference.
     let _ = match assignment {
         Assignment::All => visit_all(searches, visitor),
         Assignment::Any => visit_any(searches, visitor),
@@ -105,7 +121,8 @@ pub fn first(searches: &[Search<'_>], assignment: Assignment, limit: usize) -> V
     slots
 }
 
-/// The last slot that starts before `around` and the first that starts after it, within `slots::nearest_days`.
+/// The last slot that starts before `around` and the first that starts after it, within
+/// `slots::nearest_days`.
 pub fn nearest(
     searches: &[Search<'_>],
     assignment: Assignment,
@@ -131,7 +148,8 @@ pub fn nearest(
     )
 }
 
-/// The first calendar leads with the starts of its grid, and whoever refuses one says until when.
+/// Shows the slots of the first calendar that every other calendar can take as well. A refusal of
+/// one of them moves the first calendar on to the end of the refused span.
 fn visit_all(
     searches: &[Search<'_>],
     visitor: &mut impl FnMut(SharedSlot) -> ControlFlow<()>,
@@ -158,8 +176,9 @@ fn visit_all(
                 }
                 continue 'slots;
             }
-            // A session that has this seat on only some of them is of another set of calendars, and has its time. Those of
-            // one set are in one order everywhere.
+            // A session with this seat on only some of the calendars is one of another set of
+            // calendars, and takes their time. The seats of one set are in the same order on every
+            // calendar.
             if span.seat != seat {
                 continue 'slots;
             }
@@ -170,15 +189,19 @@ fn visit_all(
     ControlFlow::Continue(())
 }
 
-/// How many minutes are merged at a time: enough that to go from calendar to calendar costs little beside the slots.
+/// How many minutes are merged at a time: four days, so that going from calendar to calendar costs
+/// little compared with the slots.
 const BOARD_MINUTES: usize = 4 * 24 * 60;
 
-/// Who can take the starts of some days, minute by minute: merging by place costs less than by comparison.
+/// Which calendars can take the starts of four days, minute by minute. Marking minutes costs less
+/// than merging sorted slots by comparison.
 struct Board {
     start: Instant,
+    /// The set of calendars of each minute.
     calendars: Vec<u128>,
+    /// The sum of the seats of each minute.
     seats: Vec<u32>,
-    /// One bit for each minute that somebody can take.
+    /// One bit for each minute that at least one calendar can take.
     marked: [u64; BOARD_MINUTES / 64],
 }
 
@@ -193,7 +216,7 @@ impl Board {
         self.marked[minute / 64] |= 1 << (minute % 64);
     }
 
-    /// Shows what is marked, in order, and wipes it.
+    /// Shows the marked minutes in order, and clears them.
     fn show(
         &mut self,
         searches: &[Search<'_>],
@@ -227,6 +250,7 @@ impl Board {
     }
 }
 
+/// Shows the slots of all calendars, merged by their starts.
 fn visit_any(
     searches: &[Search<'_>],
     visitor: &mut impl FnMut(SharedSlot) -> ControlFlow<()>,
@@ -241,7 +265,8 @@ fn visit_any(
         seats: vec![0; BOARD_MINUTES],
         marked: [0; BOARD_MINUTES / 64],
     };
-    // Nobody can take anything before the earliest cursor, so that stretches without a slot are passed in one step.
+    // No calendar has a slot before the earliest cursor, so the board skips time without slots in
+    // one step.
     while let Some(next) = cursors
         .iter()
         .map(Cursor::not_before)
@@ -254,7 +279,7 @@ fn visit_any(
             .plus(BOARD_MINUTES as i64 * MINUTE)
             .min(range.end);
         for (index, cursor) in cursors.iter_mut().enumerate() {
-            // The visitor never stops, and so neither does the cursor.
+            // This visitor never breaks, so the cursor goes on to `end`.
             let _ = cursor.visit_before(end, &mut |slot| {
                 board.mark(index, slot);
                 ControlFlow::Continue(())

@@ -1,6 +1,8 @@
-//! What a broken rule says to a developer at 3 a.m.: the rule, its numbers, and what would have done.
+//! The texts of broken rules, for a developer at 3 a.m.: the rule, its numbers, and a value that
+//! would be accepted.
 //!
-//! Instants are in UTC with the calendar's local time beside them; nobody is named.
+//! Instants are in UTC with the calendar's local time in brackets; no text names a person or an
+//! appointment.
 
 use std::fmt::{self, Write};
 

@@ -1,6 +1,7 @@
-//! The one predicate: whether a slot can be booked, and every rule of scheduling.md that says no.
+//! The one predicate: whether a slot can be booked, and every rule of scheduling.md that it breaks.
 //!
-//! Listing, explaining, holding, booking, moving and series all ask here: a slot is offered ⇔ `violations` is empty.
+//! Listing, explaining, holding, booking, moving and series all use it: a slot is offered ⇔
+//! `violations` is empty.
 
 use std::collections::VecDeque;
 
@@ -17,40 +18,41 @@ use crate::slots::violation::{CONFLICTS_MAX, Violation, ViolationCode};
 use crate::time::interval::{Interval, first_overlap};
 use crate::time::{Instant, LocalDate, Minutes, Wall};
 
-/// May this start and duration be booked of this calendar now?
+/// The question whether a start and duration can be booked on a calendar now.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {
-    /// Whose time.
+    /// The calendar whose time is claimed.
     pub calendar: &'a Calendar,
-    /// What is booked: a type of the calendar.
+    /// The appointment type to book, one of the calendar's.
     pub appointment_type: &'a AppointmentType,
     /// A whole minute.
     pub start: Instant,
-    /// How long.
+    /// The duration of the slot.
     pub duration: Minutes,
     /// The writer's clock.
     pub now: Instant,
-    /// The appointment that is being moved: it takes nothing.
+    /// The appointment that is being moved: its own time counts as free.
     pub ignore: Option<AppointmentKey>,
-    /// The duration it has, which stays allowed.
+    /// The duration of the moved appointment, which stays allowed.
     pub present_duration: Option<Minutes>,
     /// The rules that staff override.
     pub ignored_rules: IgnoredRules,
-    /// Whether the start must be on the grid; of several calendars that all take part only the first one's counts.
+    /// Whether the start must be on the grid. Of several calendars under ALL only the first one's
+    /// grid counts.
     pub is_grid_judged: bool,
-    /// The session that the claim would take a seat of, see `joined`.
+    /// The session in which the claim would take a seat, see `joined`.
     pub session: Option<Session>,
 }
 
-/// The session that a claim of so many calendars at once would join, as far as this calendar tells: one of its type that
-/// begins and ends like the claim, and whose seats take as many calendars.
+/// The session that a claim of `places` calendars at once would join, as far as this calendar alone
+/// can know: one of the same type, start and end whose seats take as many calendars.
 pub(crate) fn session_here(ask: &Ask<'_>, places: usize) -> Option<Session> {
     seats_among(ask, places).next().map(Claim::session)
 }
 
-/// The seats that are taken here at the time of the claim, by appointments of so many calendars.
+/// The seats on this calendar at the time of the claim whose appointments take `places` calendars.
 fn seats_among<'a>(ask: &'a Ask<'a>, places: usize) -> impl Iterator<Item = &'a Claim> {
-    // Types of one seat have no sessions: their claims are not looked for.
+    // Types of one seat have no sessions, so that their claims need not be read.
     let claims =
         (ask.appointment_type.capacity > 1).then(|| ask.calendar.claims.overlapping(ask.slot()));
     claims.into_iter().flatten().filter(move |claim| {
@@ -60,7 +62,7 @@ fn seats_among<'a>(ask: &'a Ask<'a>, places: usize) -> impl Iterator<Item = &'a 
     })
 }
 
-/// Makes these the questions of one claim: of each is asked what the session that it joins leaves it.
+/// Makes these the questions of one claim: sets the session that it joins in each of them.
 #[inline]
 pub(crate) fn join(asks: &mut [Ask<'_>]) -> Option<Session> {
     let session = joined(asks);
@@ -68,16 +70,17 @@ pub(crate) fn join(asks: &mut [Ask<'_>]) -> Option<Session> {
     session
 }
 
-/// The session that a claim which asks all of these would join: one of the same set of places, that is, with a seat that
-/// takes as many calendars and is on every one of these. Where one of them seats one at a time there is none.
+/// The session that a claim of all these calendars would join: one with a seat that takes as many
+/// calendars and is on every one of them. None where one of them has a type of one seat.
 ///
-/// The key of a session does not tell: a first seat that moves away founds another under its own key, which those that
-/// stay keep as well. On one calendar, at one time, seats of one session have one set.
+/// The key of a session does not identify it: when the first seat moves away it begins another
+/// session under its own key, and the seats that stay keep that key as well. But the seats of one
+/// session on one calendar at one time have one set of calendars.
 fn joined(asks: &[Ask<'_>]) -> Option<Session> {
     let (first, others) = asks.split_first()?;
     let mut tried = None;
     let is_everywhere = |seat: &&Claim| {
-        // One of each session is enough: the others are where it is.
+        // One seat of each session is enough, because the others are on the same calendars.
         tried.replace(seat.session()) != Some(seat.session())
             && others
                 .iter()
@@ -88,15 +91,16 @@ fn joined(asks: &[Ask<'_>]) -> Option<Session> {
         .map(Claim::session)
 }
 
-/// Everything that forbids the slot, one violation a code, in the order of scheduling.md; empty = it is offered.
+/// Every rule that the slot breaks, one violation a code, in the order of scheduling.md; empty =
+/// the slot is offered.
 pub fn violations(ask: &Ask<'_>) -> Vec<Violation> {
     let mut found: Vec<Violation> = rule_violations(ask).collect();
     add_race_violations(ask, &mut found);
     found
 }
 
-/// Only what somebody else's booking can cause: BUSY, CAPACITY and LIMIT. Approving a request that does not block asks
-/// these.
+/// The violations that another booking can cause: BUSY, CAPACITY and LIMIT. The approval of a
+/// request that does not block asks only for these.
 pub fn race_violations(ask: &Ask<'_>) -> Vec<Violation> {
     let mut found = Vec::new();
     add_race_violations(ask, &mut found);
@@ -150,7 +154,8 @@ pub fn is_race_lost(ask: &Ask<'_>) -> bool {
         || exceeded(ask).next().is_some()
 }
 
-/// What is kept free before and after: as the type says or, for a seat, as the session says that it joins.
+/// The buffers before and after the slot: those of the type or, for a seat, those of the session
+/// that it joins.
 pub fn buffers(ask: &Ask<'_>) -> (Minutes, Minutes) {
     match seats(ask).next() {
         Some(seat) => (seat.before(), seat.after()),
@@ -161,23 +166,23 @@ pub fn buffers(ask: &Ask<'_>) -> (Minutes, Minutes) {
     }
 }
 
-/// How many seats there are for this start and duration; those of a session above its capacity are none.
+/// How many seats are left at this start and duration; 0 for a session that is above its capacity.
 pub fn seats_remaining(ask: &Ask<'_>) -> u32 {
     let taken = u32::try_from(seats(ask).count()).unwrap_or(u32::MAX);
     ask.appointment_type.capacity.saturating_sub(taken)
 }
 
-/// The instants at which a slot may start, but for what is open, on the grid and free: `[earliest, ∞)` on local dates
-/// up to `last_date`.
+/// The instants at which notice and horizon let a slot start: `[earliest, ∞)` on local dates up to
+/// `last_date`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Bookable {
-    /// From the notice on.
+    /// The end of the notice.
     pub earliest: Instant,
-    /// Up to the horizon.
+    /// The last date of the horizon.
     pub last_date: LocalDate,
 }
 
-/// What notice and horizon leave at `now`.
+/// The starts that notice and horizon allow at `now`.
 pub fn bookable(
     calendar: &Calendar,
     appointment_type: &AppointmentType,
@@ -202,7 +207,7 @@ pub fn bookable(
     }
 }
 
-/// Whether the type, or the appointment that is being moved, has that duration.
+/// Whether the type allows the duration, or the appointment that is being moved has it.
 pub fn is_duration_allowed(
     type_: &AppointmentType,
     duration: Minutes,
@@ -217,13 +222,13 @@ impl Ask<'_> {
         Interval::new(self.start, self.start.plus(self.duration.seconds()))
     }
 
-    /// The slot with its buffers.
+    /// The slot with the buffers before and after it.
     pub fn padded(&self) -> Interval {
         let (before, after) = buffers(self);
         self.slot().padded(before.seconds(), after.seconds())
     }
 
-    /// Whether a claim takes time from this question's view.
+    /// Whether a claim takes time: it has not expired, and is not of the moved appointment.
     pub(crate) fn counts(&self, claim: &Claim) -> bool {
         claim.is_alive(self.now) && self.ignore != Some(claim.key())
     }
@@ -234,7 +239,7 @@ impl Ask<'_> {
     }
 }
 
-/// The seats that are taken in the session that would be joined; none where none would be.
+/// The taken seats of the session that the claim would join; none where it would join none.
 pub(crate) fn seats<'a>(ask: &'a Ask<'a>) -> impl Iterator<Item = &'a Claim> {
     let claims = ask
         .session
@@ -245,7 +250,8 @@ pub(crate) fn seats<'a>(ask: &'a Ask<'a>) -> impl Iterator<Item = &'a Claim> {
         .filter(|claim| ask.is_seat(claim) && ask.counts(claim))
 }
 
-/// The claims that meet the padded slot and are no seats of the session that would be joined.
+/// The claims that overlap the padded slot and are no seats of the session that the claim would
+/// join.
 fn conflicts<'a>(ask: &'a Ask<'a>) -> impl Iterator<Item = &'a Claim> + Clone {
     let claims = ask.calendar.claims.overlapping(ask.padded());
     claims.filter(|claim| ask.counts(claim) && !ask.is_seat(claim))
@@ -372,14 +378,16 @@ fn wall_like(wall: Wall, start: Instant, anchor: Instant) -> Wall {
     wall.plus(anchor.since(start))
 }
 
-/// Whether intervals that come in order of their starts are open, by walking the hours once beside them.
+/// Tells whether intervals that come in order of their starts are open, in one pass over the open
+/// hours.
 pub struct OpenWalk<'a> {
     open: OpenTime<'a>,
     stretches: VecDeque<Stretch>,
 }
 
 impl<'a> OpenWalk<'a> {
-    /// By the calendar's overrides and these rules of a type, else the calendar's own; within `range` alone.
+    /// A walk over the open time of a type within `range`: the calendar's overrides, and the rules
+    /// of the type or, where it has none, the calendar's own.
     pub fn new(calendar: &'a Calendar, type_rules: &'a [Rule], range: Interval) -> Self {
         let availability = &calendar.profile.availability;
         let open = OpenTime::new(calendar.zone(), availability, type_rules, range);
@@ -389,7 +397,8 @@ impl<'a> OpenWalk<'a> {
         }
     }
 
-    /// Whether every instant of the interval is open. It starts no earlier than the one before.
+    /// Whether every instant of the interval is open. Its start must not lie before that of the
+    /// last interval.
     pub fn is_open(&mut self, interval: Interval) -> bool {
         while self.open.reached() < interval.end && self.open.fill(&mut self.stretches) {}
         while self
@@ -402,13 +411,13 @@ impl<'a> OpenWalk<'a> {
         first_closed(&self.stretches, interval).is_none()
     }
 
-    /// How far it has walked.
+    /// The instant up to which open time was read.
     pub fn reached(&self) -> Instant {
         self.open.reached()
     }
 }
 
-/// The first stretch of the slot that is not open.
+/// The first interval of the slot that is not open.
 fn first_closed(stretches: &VecDeque<Stretch>, slot: Interval) -> Option<Interval> {
     let mut open_until = slot.start;
     for stretch in stretches {

@@ -1,29 +1,29 @@
-//! Why a time cannot be had: the rules that a slot breaks, and the nearest slots that break none.
+//! Why a slot is refused: the rules that it breaks, and the nearest slots that break none.
 //!
-//! A violation names nobody: the appointments in the way are for Explain alone.
+//! The appointments in the way are for Explain alone; a refusal does not name them.
 
 use std::fmt;
 
 use crate::ids::{AppointmentKey, CalendarId};
 use crate::time::interval::Interval;
 
-/// Why a time cannot be had, and which times near it can.
+/// A refused slot: the rules that it breaks, and the nearest slots that can be booked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SlotRefusal {
-    /// What was asked for.
+    /// The slot that was asked for.
     pub slot: Interval,
-    /// All that fail, in the order of scheduling.md; never empty.
+    /// All broken rules, in the order of scheduling.md; never empty.
     pub violations: Vec<Violation>,
-    /// The last slot offered before.
+    /// The last offered slot that starts before it.
     pub nearest_before: Option<Interval>,
-    /// The first slot offered after.
+    /// The first offered slot that starts after it.
     pub nearest_after: Option<Interval>,
-    /// Within how many days either way these two were looked for; 0 where nobody looked.
+    /// Within how many days each way these two were searched; 0 = they were not searched.
     pub nearest_days: i64,
 }
 
 impl SlotRefusal {
-    /// Whether a rule was broken; else a race was lost.
+    /// Whether a rule was broken; otherwise another booking came first.
     pub fn is_rule_broken(&self) -> bool {
         self.violations
             .iter()
@@ -44,15 +44,15 @@ pub enum ViolationCode {
     Notice,
     /// The start is beyond the horizon.
     Horizon,
-    /// Not every instant is open.
+    /// Not every instant of the slot is open.
     OutsideAvailability,
     /// The start is off the grid.
     Misaligned,
-    /// An appointment has that time.
+    /// An appointment takes some of the time.
     BusyBooking,
-    /// A hold has that time.
+    /// A hold takes some of the time.
     BusyHold,
-    /// An external calendar has that time.
+    /// An external calendar is busy for some of the time.
     BusyExternal,
     /// The session is full.
     Capacity,
@@ -61,7 +61,8 @@ pub enum ViolationCode {
 }
 
 impl ViolationCode {
-    /// Whether it is a broken rule, whoever comes first; else a lost race.
+    /// Whether the slot breaks a rule even without other bookings; otherwise another booking came
+    /// first.
     pub const fn is_rule(self) -> bool {
         !matches!(
             self,
@@ -69,7 +70,7 @@ impl ViolationCode {
         )
     }
 
-    /// As scheduling.md writes it.
+    /// The name of the code in scheduling.md and in the contract.
     pub const fn name(self) -> &'static str {
         match self {
             Self::CalendarPaused => "CALENDAR_PAUSED",
@@ -97,11 +98,12 @@ impl fmt::Display for ViolationCode {
 /// One rule that a slot breaks on one calendar.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
-    /// Which rule.
+    /// The code of the rule.
     pub code: ViolationCode,
-    /// Of which calendar.
+    /// The calendar that refuses the slot.
     pub calendar: CalendarId,
-    /// The rule with its numbers, for people: `min_notice is 1 h: the earliest start is 2027-03-26T08:00:00Z`.
+    /// The rule with its numbers, as text for people: `min_notice is 1 h: the earliest start is
+    /// 2027-03-26T08:00:00Z`.
     pub rule: String,
     /// The time that is in the way, where there is one.
     pub interval: Option<Interval>,
@@ -109,5 +111,5 @@ pub struct Violation {
     pub conflicts: Vec<AppointmentKey>,
 }
 
-/// How many conflicting appointments Explain names.
+/// The most conflicting appointments that Explain names for one violation.
 pub const CONFLICTS_MAX: usize = 20;

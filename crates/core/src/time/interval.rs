@@ -1,6 +1,6 @@
 //! Half-open intervals of instants, and the algebra that listing and booking share.
 //!
-//! An `Interval` is `[start, end)` with `start <= end`; touching is not overlapping.
+//! An `Interval` is `[start, end)` with `start <= end`; intervals that only touch do not overlap.
 
 use crate::time::Instant;
 
@@ -37,12 +37,12 @@ impl Interval {
         self.start <= instant && instant < self.end
     }
 
-    /// What the two share; empty when nothing.
+    /// The instants that both have; empty when there are none.
     pub fn intersection(self, other: Self) -> Self {
         Self::new(self.start.max(other.start), self.end.min(other.end))
     }
 
-    /// Wider by so many seconds on each side.
+    /// The interval with this many seconds more before and after it.
     pub const fn padded(self, before: i64, after: i64) -> Self {
         Self {
             start: self.start.plus(-before),
@@ -56,7 +56,7 @@ impl Interval {
     }
 }
 
-/// Sorted, disjoint, non-touching, non-empty: the canonical form of a set of instants.
+/// The union of the intervals in canonical form: sorted, disjoint, not touching and not empty.
 pub fn union(mut intervals: Vec<Interval>) -> Vec<Interval> {
     intervals.retain(|interval| !interval.is_empty());
     intervals.sort_unstable();
@@ -70,7 +70,7 @@ pub fn union(mut intervals: Vec<Interval>) -> Vec<Interval> {
     merged
 }
 
-/// What of `interval` lies outside `hole`: none, one or two pieces.
+/// The intervals of `interval` outside `hole`: none, one or two.
 pub fn subtract(interval: Interval, hole: Interval) -> impl Iterator<Item = Interval> {
     let left = Interval::new(interval.start, interval.end.min(hole.start));
     let right = Interval::new(interval.start.max(hole.end), interval.end);
@@ -85,7 +85,7 @@ pub fn subtract(interval: Interval, hole: Interval) -> impl Iterator<Item = Inte
         .filter(|piece| !piece.is_empty())
 }
 
-/// The first of the sorted disjoint `intervals` that meets `probe`.
+/// The first of the sorted disjoint `intervals` that overlaps `probe`.
 pub fn first_overlap(intervals: &[Interval], probe: Interval) -> Option<Interval> {
     let from = intervals.partition_point(|interval| interval.end <= probe.start);
     intervals[from..]

@@ -1,4 +1,5 @@
-//! Instants and wall time as integers: `Instant` (seconds UTC), `Wall` (seconds of a local clock), `LocalDate` (days).
+//! Instants and wall time as integers: `Instant` (seconds UTC), `Wall` (seconds of a local clock),
+//! `LocalDate` (days).
 //!
 //! Nothing here knows a time zone; `zone` alone converts between `Instant` and `Wall`.
 
@@ -10,11 +11,11 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Datelike, NaiveDate, Timelike};
 
-/// Seconds of a minute.
+/// The seconds of a minute.
 pub const MINUTE: i64 = 60;
-/// Seconds of an hour.
+/// The seconds of an hour.
 pub const HOUR: i64 = 60 * MINUTE;
-/// Seconds of a day of 24 hours.
+/// The seconds of a day of 24 hours.
 pub const DAY: i64 = 24 * HOUR;
 
 /// A whole number of seconds since 1970-01-01T00:00:00Z, leap seconds not counted (POSIX time).
@@ -27,7 +28,7 @@ impl Instant {
     /// 9999-12-31T23:59:59Z, the last whole second of `google.protobuf.Timestamp`.
     pub const MAX: Self = Self(253_402_300_799);
 
-    /// The instant so many seconds after 1970-01-01T00:00:00Z.
+    /// The instant this many seconds after 1970-01-01T00:00:00Z.
     pub const fn from_seconds(seconds: i64) -> Self {
         Self(seconds)
     }
@@ -37,7 +38,7 @@ impl Instant {
         self.0
     }
 
-    /// So many seconds later, saturating.
+    /// The instant this many seconds later, saturating.
     pub const fn plus(self, seconds: i64) -> Self {
         Self(self.0.saturating_add(seconds))
     }
@@ -86,15 +87,15 @@ impl fmt::Debug for Instant {
 pub struct Minutes(u32);
 
 impl Minutes {
-    /// No time at all.
+    /// A length of zero.
     pub const ZERO: Self = Self(0);
     /// Seven days, the longest duration, step or buffer that can be asked for.
     pub const ASKED_MAX: Self = Self(7 * 24 * 60);
-    /// 402 days, longer than any appointment: 400 nights, from the first hour of the first date to the last hour of the
-    /// last one, with a change of the clock between.
+    /// 402 days, longer than any appointment: 400 nights, from the first hour of the first date to
+    /// the last hour of the last one, with a change of the clock between.
     pub const MAX: Self = Self(402 * 24 * 60);
 
-    /// None when longer than `MAX`.
+    /// The length of this many minutes; none when longer than `MAX`.
     pub const fn new(minutes: u32) -> Option<Self> {
         if minutes <= Self::MAX.0 {
             Some(Self(minutes))
@@ -103,28 +104,29 @@ impl Minutes {
         }
     }
 
-    /// How many minutes.
+    /// The length in minutes.
     pub const fn minutes(self) -> u32 {
         self.0
     }
 
-    /// The same length in seconds.
+    /// The length in seconds.
     pub const fn seconds(self) -> i64 {
         self.0 as i64 * MINUTE
     }
 }
 
-/// A length of time in whole seconds, from nothing to 100,000 days: notices, cut-offs and hold lengths.
+/// A length of time in whole seconds, from nothing to 100,000 days: notices, cut-offs and hold
+/// lengths.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Seconds(i64);
 
 impl Seconds {
-    /// No time at all.
+    /// A length of zero.
     pub const ZERO: Self = Self(0);
     /// 100,000 days, as far as a horizon reaches.
     pub const MAX: Self = Self(100_000 * DAY);
 
-    /// None when negative or longer than `MAX`.
+    /// The length of this many seconds; none when negative or longer than `MAX`.
     pub const fn new(seconds: i64) -> Option<Self> {
         if 0 <= seconds && seconds <= Self::MAX.0 {
             Some(Self(seconds))
@@ -133,7 +135,7 @@ impl Seconds {
         }
     }
 
-    /// How many seconds.
+    /// The length in seconds.
     pub const fn seconds(self) -> i64 {
         self.0
     }
@@ -144,12 +146,12 @@ impl Seconds {
 pub struct LocalDate(i32);
 
 impl LocalDate {
-    /// 0001-01-01, the first date that `YYYY-MM-DD` can say.
+    /// 0001-01-01, the first date that `YYYY-MM-DD` can express.
     pub const MIN: Self = Self(-719_162);
-    /// 9999-12-31, the last one.
+    /// 9999-12-31, the last date that `YYYY-MM-DD` can express.
     pub const MAX: Self = Self(2_932_896);
 
-    /// The date so many days after 1970-01-01.
+    /// The date this many days after 1970-01-01.
     pub const fn from_days(days: i32) -> Self {
         Self(days)
     }
@@ -159,7 +161,7 @@ impl LocalDate {
         self.0
     }
 
-    /// So many days later, saturating.
+    /// The date this many days later, saturating.
     pub const fn plus(self, days: i32) -> Self {
         Self(self.0.saturating_add(days))
     }
@@ -170,12 +172,12 @@ impl LocalDate {
         (self.0 as i64 + 3).rem_euclid(7) as u8
     }
 
-    /// Midnight at the beginning of this date, on a clock that knows no zone.
+    /// Midnight at the beginning of this date, as wall time.
     pub const fn midnight(self) -> Wall {
         Wall(self.0 as i64 * DAY)
     }
 
-    /// Monday of the week this date belongs to (ISO 8601: weeks begin on Monday).
+    /// The Monday of the week of this date (ISO 8601: weeks begin on Monday).
     pub const fn first_of_week(self) -> Self {
         self.plus(-(self.weekday() as i32))
     }
@@ -194,7 +196,7 @@ impl LocalDate {
             .map_or(self, Self::from)
     }
 
-    /// The date as chrono knows it; none outside chrono's range.
+    /// The date as a type of chrono; none outside chrono's range.
     pub fn civil(self) -> Option<NaiveDate> {
         NaiveDate::from_epoch_days(self.0)
     }
@@ -206,7 +208,7 @@ impl From<NaiveDate> for LocalDate {
     }
 }
 
-/// `YYYY-MM-DD` and nothing else: `2027-1-5` and `2027-01-05` must never be two names of one day.
+/// Reads `YYYY-MM-DD` and nothing else, so that one day has one text: not also `2027-1-5`.
 impl FromStr for LocalDate {
     type Err = InvalidDate;
 
@@ -267,12 +269,12 @@ impl fmt::Debug for LocalDate {
 #[error("is not a date; write YYYY-MM-DD, such as 2027-03-14")]
 pub struct InvalidDate;
 
-/// What a clock on the wall shows: seconds since 1970-01-01T00:00:00 of that clock, whatever its zone.
+/// A local time: seconds since 1970-01-01T00:00:00 of the same clock, in any zone.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Wall(i64);
 
 impl Wall {
-    /// The clock so many seconds after 1970-01-01T00:00:00 on itself.
+    /// The local time this many seconds after 1970-01-01T00:00:00 on the same clock.
     pub const fn from_seconds(seconds: i64) -> Self {
         Self(seconds)
     }
@@ -282,7 +284,7 @@ impl Wall {
         self.0
     }
 
-    /// The date it shows.
+    /// The local date.
     pub const fn date(self) -> LocalDate {
         LocalDate(self.0.div_euclid(DAY) as i32)
     }
@@ -292,7 +294,7 @@ impl Wall {
         self.0.rem_euclid(DAY)
     }
 
-    /// So many seconds later on the same clock, saturating.
+    /// The local time this many seconds later on the same clock, saturating.
     pub const fn plus(self, seconds: i64) -> Self {
         Self(self.0.saturating_add(seconds))
     }
@@ -325,12 +327,13 @@ impl fmt::Debug for Wall {
     }
 }
 
-/// `2027-03-14T07:00:00Z`: what instants, dates and walls show, or begin with. Digit by digit, for every refusal shows
-/// some, and the formatter takes five times as long.
+/// The text `2027-03-14T07:00:00Z`, with which the texts of instants, dates and local times begin.
+/// It is written digit by digit, because every refusal shows some of them and the formatter takes
+/// five times as long.
 struct Digits([u8; 20]);
 
 impl Digits {
-    /// None for a year that four digits do not say.
+    /// The digits; none for a year that does not have four.
     fn of(wall: Wall) -> Option<Self> {
         let date = wall.date().civil()?;
         let year = u32::try_from(date.year())
@@ -352,7 +355,7 @@ impl Digits {
         Some(Self(text))
     }
 
-    /// So many characters of it, at once.
+    /// Writes the first `characters` of it in one call.
     fn write(&self, f: &mut fmt::Formatter<'_>, characters: usize) -> fmt::Result {
         f.write_str(std::str::from_utf8(&self.0[..characters]).map_err(|_| fmt::Error)?)
     }

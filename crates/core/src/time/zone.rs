@@ -1,6 +1,8 @@
-//! A time zone: wall time ⇄ instants, from a table of transitions and the rule after it. Knows no files.
+//! A time zone: wall time ⇄ instants, from a table of transitions and the rule after it. It reads
+//! no files.
 //!
-//! Every instant has exactly one wall time; a wall time has none (gap), one, or two instants (fold).
+//! Every instant has exactly one wall time; a wall time has none (gap), one, or two instants
+//! (fold).
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,26 +10,28 @@ use std::sync::Arc;
 use crate::time::interval::Interval;
 use crate::time::{DAY, Instant, LocalDate, Wall};
 
-/// 400 Gregorian years, a whole number of weeks: after so many seconds every rule of a POSIX TZ string repeats.
+/// The seconds of 400 Gregorian years, a whole number of weeks, after which every rule of a POSIX
+/// TZ string repeats.
 pub const CYCLE_SECONDS: i64 = 146_097 * DAY;
-/// No zone was ever further from UTC, in seconds (tz database: Asia/Manila −15:56:08, Alaska +15:02:24).
+/// The largest distance from UTC that a zone may have, in seconds. No zone was ever further from it
+/// (tz database: Asia/Manila −15:56:08, Alaska +15:02:24).
 pub const OFFSET_MAX: i32 = 26 * 3_600;
-/// More transitions than any zone has in 400 years and the time before.
+/// The most transitions of a table: more than any zone has in 400 years and the time before.
 pub const TRANSITIONS_MAX: usize = 10_000;
 
 /// A time zone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Zone {
     name: Arc<str>,
-    /// Of segment i its first second UTC; the first is the beginning of time.
+    /// The first second UTC of each segment; the first segment begins at `i64::MIN`.
     starts: Vec<i64>,
-    /// Of segment i the seconds to add to UTC.
+    /// The seconds to add to UTC in each segment.
     offsets: Vec<i32>,
-    /// The first second after the table, if what lies there repeats the last 400 years of the table.
+    /// The first second after the table, if time after it repeats the last 400 years of the table.
     cycle_end: i64,
 }
 
-/// A stretch of time in which a zone's clock runs evenly.
+/// A range of time in which a zone's clock has one offset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Segment {
     /// The first instant, `i64::MIN` for the first segment.
@@ -41,16 +45,16 @@ pub struct Segment {
 /// The instants at which a clock shows a wall time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LocalInstants {
-    /// The clock skips it.
+    /// No instant: the clock skips it.
     None {
-        /// What it would be by the offset before the gap.
+        /// The instant by the offset before the gap.
         before: Instant,
-        /// What it would be by the offset after the gap.
+        /// The instant by the offset after the gap.
         after: Instant,
     },
-    /// Exactly once.
+    /// One instant.
     One(Instant),
-    /// The clock is set back over it: first, second.
+    /// Two instants in order, because the clock is set back over it.
     Two(Instant, Instant),
 }
 
@@ -60,8 +64,9 @@ pub enum LocalInstants {
 pub struct InvalidZone(pub String);
 
 impl Zone {
-    /// The zone of this name: its first offset, its transitions in order with the offset after each, and, where the
-    /// rule after the table goes on for ever, the end of the table, whose last 400 years then repeat.
+    /// The zone of this name, from its first offset and its transitions in order with the offset
+    /// after each. If the rule after the table has no end, `cycle_end` is the end of the table,
+    /// whose last 400 years then repeat.
     pub fn new(
         name: &str,
         first_offset: i32,
@@ -106,17 +111,18 @@ impl Zone {
         }
     }
 
-    /// Its IANA name, as it was asked for.
+    /// The IANA name by which it was asked for.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The same, without a copy.
+    /// The name, shared instead of copied.
     pub fn shared_name(&self) -> Arc<str> {
         Arc::clone(&self.name)
     }
 
-    /// The segment in which an instant lies. Segments after the table are those of 400 years before, moved.
+    /// The segment that contains an instant. Segments after the table are those of 400 years
+    /// before, moved.
     pub fn segment_at(&self, instant: Instant) -> Segment {
         let seconds = instant.seconds();
         let cycles = if seconds < self.cycle_end {
@@ -148,23 +154,23 @@ impl Zone {
         }
     }
 
-    /// Seconds to add to UTC.
+    /// The seconds to add to UTC at an instant.
     pub fn offset_at(&self, instant: Instant) -> i32 {
         self.segment_at(instant).offset
     }
 
-    /// What a clock in this zone shows.
+    /// The local time in this zone at an instant.
     pub fn wall(&self, instant: Instant) -> Wall {
         Wall::from_seconds(instant.seconds() + i64::from(self.offset_at(instant)))
     }
 
-    /// Whether a clock in any zone could show this at that instant.
+    /// Whether a clock in any zone can show the local time at the instant.
     pub const fn is_shown_somewhere(wall: Wall, instant: Instant) -> bool {
         wall.seconds().abs_diff(instant.seconds()) <= OFFSET_MAX as u64
     }
 
-    /// The instants at which the wall time lies in `[from, to)`, in order: one interval, or more over clock changes.
-    /// A gap is absent, a fold is there twice.
+    /// The instants at which the wall time lies in `[from, to)`, in order: one interval, or more
+    /// over clock changes. A gap has no instants, a fold has them twice.
     pub fn instants_of(&self, from: Wall, to: Wall) -> InstantsOf<'_> {
         // No offset is larger, so nothing before this instant can show `from`.
         let first = Instant::from_seconds(from.seconds() - i64::from(OFFSET_MAX));
@@ -176,7 +182,7 @@ impl Zone {
         }
     }
 
-    /// The instants at which a clock shows this.
+    /// The instants at which a clock in this zone shows a local time.
     pub fn instants(&self, wall: Wall) -> LocalInstants {
         let mut found = self
             .instants_of(wall, wall.plus(1))
@@ -198,7 +204,8 @@ impl Zone {
             let is_skipped_between = segment.end.saturating_add(i64::from(segment.offset))
                 <= wall.seconds()
                 && wall.seconds() < segment.end.saturating_add(i64::from(next.offset));
-            // Beyond the second bound no transition can have skipped it; then two in a row did, and these are the last.
+            // Beyond the second bound no transition can skip the local time. If none was found
+            // there, two transitions in a row skipped it, and these are the last offsets.
             if is_skipped_between || segment.end >= wall.seconds() + i64::from(OFFSET_MAX) {
                 return LocalInstants::None {
                     before: shown_by(segment.offset),
@@ -209,7 +216,7 @@ impl Zone {
         }
     }
 
-    /// The instants of a local date: none when the zone skipped it.
+    /// The instants of a local date: none when the zone skips it.
     pub fn day(&self, date: LocalDate) -> InstantsOf<'_> {
         self.instants_of(date.midnight(), date.plus(1).midnight())
     }
@@ -221,7 +228,7 @@ impl fmt::Debug for Zone {
     }
 }
 
-/// See `Zone::instants_of`.
+/// The iterator of `Zone::instants_of`.
 #[derive(Clone, Debug)]
 pub struct InstantsOf<'a> {
     zone: &'a Zone,
