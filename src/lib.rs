@@ -26,6 +26,7 @@ pub mod config;
 pub mod descriptors;
 #[cfg(feature = "server")]
 pub mod engine;
+pub mod failpoints;
 #[cfg(feature = "server")]
 pub mod fold;
 #[cfg(feature = "server")]
@@ -40,7 +41,6 @@ pub mod open_store;
 pub mod proto;
 #[cfg(feature = "client")]
 pub mod proto_json;
-pub mod sabotage;
 #[cfg(all(test, feature = "server"))]
 mod sample;
 #[cfg(feature = "server")]

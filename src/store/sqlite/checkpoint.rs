@@ -14,7 +14,7 @@ use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ffi};
 
 use super::location::BUSY_WAIT;
-use crate::sabotage::DeathMoment;
+use crate::failpoints::Failpoint;
 use crate::store::{CommitError, StoreError};
 
 /// How long the writer waits for those who read, at most: longer than any read of this process takes by far.
@@ -106,9 +106,9 @@ impl Checkpoints {
         if pages < self.next {
             return Ok(());
         }
-        DeathMoment::Checkpoint.reached();
+        Failpoint::Checkpoint.reached();
         let copied = copy(connection, pages >= 2 * self.first || self.is_short());
-        DeathMoment::Checkpoint.reached();
+        Failpoint::Checkpoint.reached();
         // That somebody reads is no error here: as much as could be was copied.
         self.next = pages.saturating_mul(2);
         let Err(error) = copied else {

@@ -22,7 +22,7 @@ use super::upgrade::bring_along;
 use super::vfs::damage_met;
 use super::{recovery, sweep};
 use crate::descriptors;
-use crate::sabotage::DeathMoment;
+use crate::failpoints::Failpoint;
 use crate::store::{OpenError, ZoneLookup};
 
 mod embedded {
@@ -103,7 +103,7 @@ impl Sqlite {
         let mut connection = location
             .writer()
             .map_err(|error| refused(file, error.to_string()))?;
-        let sizes = if DeathMoment::Checkpoint.is_armed() {
+        let sizes = if Failpoint::Checkpoint.is_armed() {
             SIZES_SMALL
         } else {
             SIZES
@@ -384,16 +384,16 @@ fn prepare_once(
         .pragma_update(None, "secure_delete", "fast")
         .map_err(said)?;
     connection.set_prepared_statement_cache_capacity(64);
-    DeathMoment::Migration.reached();
+    Failpoint::Migration.reached();
     // As one transaction: alone, a migration and the note that it was applied are two, and a process may die between.
     embedded::migrations::runner()
         .set_grouped(true)
         .run(connection)
         .map_err(|error| error.to_string())?;
-    DeathMoment::Migration.reached();
+    Failpoint::Migration.reached();
     let _page = sweep::pass_over_counter(connection);
     bring_along(connection, sizes.segment_bytes_max).map_err(|error| error.to_string())?;
-    DeathMoment::Migration.reached();
+    Failpoint::Migration.reached();
     let code_key = code_key.cast_signed();
     connection
         .execute(
@@ -401,9 +401,9 @@ fn prepare_once(
             [code_key],
         )
         .map_err(said)?;
-    DeathMoment::Migration.reached();
+    Failpoint::Migration.reached();
     let is_summed = give_sums(connection, reserve).map_err(said)?;
-    DeathMoment::Migration.reached();
+    Failpoint::Migration.reached();
     let wanted = if is_summed {
         SCHEMA_VERSION
     } else {
@@ -418,7 +418,7 @@ fn prepare_once(
             .pragma_update(None, "user_version", wanted)
             .map_err(said)?;
     }
-    DeathMoment::Migration.reached();
+    Failpoint::Migration.reached();
     Ok(checkpoints)
 }
 

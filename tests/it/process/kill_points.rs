@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bookd::clock::{Clock, SystemClock};
+use bookd::failpoints::Failpoint;
 use bookd::open_store::open_sqlite;
-use bookd::sabotage::DeathMoment;
 use bookd::store::ZoneLookup;
 use bookd::zones::Zones;
 use tokio::sync::mpsc;
@@ -44,7 +44,7 @@ const SIGKILL: i32 = 9;
 #[derive(Clone, Copy, Debug)]
 enum End {
     /// By itself, when it has come to a moment so many times.
-    At(DeathMoment, u64),
+    At(Failpoint, u64),
     /// By SIGKILL, after so many answers.
     Killed(u64),
     /// By SIGKILL, after it was stopped and went on.
@@ -56,12 +56,12 @@ enum End {
 fn end(chance: &mut Chance) -> End {
     let times = 1 + chance.below(20);
     match chance.below(9) {
-        0 | 1 => End::At(DeathMoment::BeforeCommit, times),
-        2 | 3 => End::At(DeathMoment::AfterCommit, times),
-        4 => End::At(DeathMoment::BeforeAnswer, times),
+        0 | 1 => End::At(Failpoint::BeforeCommit, times),
+        2 | 3 => End::At(Failpoint::AfterCommit, times),
+        4 => End::At(Failpoint::BeforeAnswer, times),
         5 => End::Frozen(times),
         6 => End::Terminated(times),
-        7 => End::At(DeathMoment::Checkpoint, 1 + times / 4),
+        7 => End::At(Failpoint::Checkpoint, 1 + times / 4),
         _ => End::Killed(times),
     }
 }
@@ -215,7 +215,7 @@ async fn life(file: &Path, end: End, record: &Record, callers: Vec<Caller>) -> V
         End::At(moment, times) => {
             assert_eq!(
                 moment,
-                DeathMoment::Checkpoint,
+                Failpoint::Checkpoint,
                 "it never came to it for the {times}. time"
             )
         }
@@ -383,7 +383,7 @@ async fn a_process_that_dies_while_it_makes_its_file_leaves_one_that_opens() {
         let output = dying
             .env(
                 "BOOKD_DIE_AT",
-                format!("{:?}:{times}", DeathMoment::Migration),
+                format!("{:?}:{times}", Failpoint::Migration),
             )
             .output()
             .unwrap();
@@ -413,10 +413,7 @@ fn a_process_that_dies_while_it_brings_an_older_file_up_leaves_all_that_was_in_i
                 .current_dir(folder.path());
             command.env("BOOKD_DIE_AT", die_at).output().unwrap()
         };
-        let died = run(
-            &["export"],
-            &format!("{:?}:{times}", DeathMoment::Migration),
-        );
+        let died = run(&["export"], &format!("{:?}:{times}", Failpoint::Migration));
         assert_eq!(
             died.status.signal(),
             Some(SIGABRT),
