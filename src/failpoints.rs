@@ -1,8 +1,8 @@
 //! Failpoints and slow disks on demand, for the tests that need them.
 //!
-//! A release build has none of it: `BOOKD_DIE_AT=Failpoint:n`, which aborts the process when it reaches that failpoint
-//! for the n-th time, is read only where debug assertions are compiled in. Deliberate bugs are not here: they are
-//! patches in `tests/bugs`.
+//! A release build has none of it: `BOOKD_DIE_AT=Failpoint:n`, which aborts the process when it
+//! reaches that failpoint for the n-th time, is read only where debug assertions are compiled in.
+//! Deliberate bugs are not here: they are patches in `tests/bugs`.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,8 @@ use std::time::Duration;
 
 static DISK_DELAY_MILLIS: AtomicU64 = AtomicU64::new(0);
 
-/// Makes each batch wait this long for the disk from now on: for simulations, whose stores wait for nothing.
+/// Makes each batch wait this long for the disk from now on: for simulations, whose stores wait for
+/// nothing.
 pub fn set_disk_delay(delay: Duration) {
     DISK_DELAY_MILLIS.store(
         u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
@@ -74,7 +75,8 @@ impl Failpoint {
         self.armed().is_some()
     }
 
-    /// Counts that the process reached this failpoint, and aborts it when the count is the armed one.
+    /// Counts that the process reached this failpoint, and aborts it when the count is the armed
+    /// one.
     pub fn reached(self) {
         static TIMES: AtomicU64 = AtomicU64::new(0);
         if let Some(count) = self.armed()

@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 use rusqlite::{Connection, ToSql, params};
 
 use crate::store::StoreError;
+use bookd_core::appointment::Place;
+use bookd_core::time::{Instant, MINUTE};
 
 pub(super) const INSERT_CLAIM: &str =
     "insert into claims (calendar, is_over, start, id, key) values (?1, ?2, ?3, ?4, ?5)";
@@ -93,4 +95,10 @@ fn insert_some(connection: &Connection, claims: &[ClaimRow]) -> Result<(), Store
     }
     insert.raw_execute()?;
     Ok(())
+}
+
+/// How far a claim reaches beyond the start by which it is found, in minutes; 0 for a claim that ends before it.
+pub(super) fn reach_minutes(place: &Place, start: Instant) -> u32 {
+    let seconds = place.padded().end.since(start).max(0);
+    u32::try_from(seconds / MINUTE).expect("a claim is shorter than 32 bits of minutes")
 }

@@ -17,11 +17,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::checkpoint::Checkpoints;
 use super::file::{Locked, beside, length};
+use super::header::{self, Content};
+use super::leftover_wal::set_journal_mode;
 use super::location::{FileAccess, Location};
-use super::open::{self, Content};
+use super::open;
 use super::reserve::{FileSystem, Reserve};
 use super::rows::signed;
-use super::schema::SCHEMA_VERSION;
 use super::segments::SEGMENT_BYTES_MAX;
 use super::{Sqlite, log, store_error, sweep};
 use crate::store::codec::change::ChangeRecord;
@@ -82,8 +83,8 @@ impl CopySource {
     pub fn open(file: &Path) -> Result<Self, OpenError> {
         let unreadable = |error: rusqlite::Error| unreadable(file, &error);
         let opened = File::open(file).map_err(|error| open::unreadable(file, error.to_string()))?;
-        if open::look_at(file, &opened, file)? == Content::Nothing {
-            return Err(open::empty(file));
+        if header::look_at(file, &opened, file)? == Content::Nothing {
+            return Err(header::empty(file));
         }
         let looked = open::wal_content(file, &opened)?;
         drop(opened);
@@ -105,8 +106,8 @@ impl CopySource {
     /// nor its folder need be writable.
     pub fn open_unwritten(file: &Path) -> Result<Self, OpenError> {
         let locked = Locked::to_read(file)?;
-        if open::look_at(file, locked.file(), &locked.path)? == Content::Nothing {
-            return Err(open::empty(file));
+        if header::look_at(file, locked.file(), &locked.path)? == Content::Nothing {
+            return Err(header::empty(file));
         }
         if length(&beside(&locked.path, "-journal")) > 0 {
             return Err(OpenError::Unfinished {
@@ -130,7 +131,7 @@ impl CopySource {
         // The header may say less than what is in the WAL.
         let schema = connection.pragma_query_value(None, "user_version", |row| row.get(0));
         match schema.map_err(|error| unreadable(file, &error))? {
-            schema if schema > SCHEMA_VERSION => Err(open::newer(file, schema)),
+            schema if schema > header::SCHEMA_VERSION => Err(header::newer(file, schema)),
             schema => Ok(Self {
                 connection,
                 location,
@@ -172,7 +173,7 @@ impl CopySource {
 
     /// Whether an older bookd made it, or one that was stopped while it did.
     pub fn is_older(&self) -> bool {
-        self.schema < SCHEMA_VERSION
+        self.schema < header::SCHEMA_VERSION
     }
 
     /// How long it is, in bytes.
@@ -269,7 +270,7 @@ impl Sqlite {
 
     /// Closes it so that it is one file that stands alone: with nothing beside it, and readable where nothing can be written.
     pub fn close_alone(self) -> Result<(), StoreError> {
-        open::set_journal_mode(&self.connection, "delete")?;
+        set_journal_mode(&self.connection, "delete")?;
         let Self { connection, .. } = self;
         connection
             .close()

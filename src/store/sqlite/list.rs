@@ -173,7 +173,7 @@ fn ranges(transaction: &Transaction<'_>, query: &ListQuery) -> Result<Ranges, St
     Ok(Ranges { ranges, reach })
 }
 
-/// The rows of the page and one more, leaving out those that changed after its revision.
+/// Scans the rows of the page and one more, without the appointments that changed after its revision.
 pub(super) fn scan(
     transaction: &Transaction<'_>,
     query: &ListQuery,
@@ -197,7 +197,7 @@ pub(super) fn scan(
         (None, false) => (i64::MIN, Vec::new()),
         (None, true) => (i64::MAX, Vec::new()),
     };
-    let (columns, mut whole) = if is_selective(query) {
+    let (columns, whole) = if is_selective(query) {
         (
             &*OUTLINED,
             Some(transaction.prepare_cached(&select_by("key"))?),
@@ -216,8 +216,24 @@ pub(super) fn scan(
     for (statement, (_, by)) in statements.iter_mut().zip(&ranges) {
         rows.push(statement.query(params![by, first, end, start, id])?);
     }
-    let deletions = Deletions::unsettled(transaction)?;
-    let mut next = |rows: &mut Rows<'_>| next_of(rows, query, &deletions, whole.as_mut());
+    merge(
+        rows,
+        whole,
+        query,
+        &Deletions::unsettled(transaction)?,
+        changed,
+    )
+}
+
+/// Merges the rows of all ranges in the order of the list, until the page is full or `scanned_max` rows were scanned.
+fn merge(
+    mut rows: Vec<Rows<'_>>,
+    mut whole: Option<CachedStatement<'_>>,
+    query: &ListQuery,
+    deletions: &Deletions,
+    changed: &HashSet<AppointmentKey>,
+) -> Result<Scan, StoreError> {
+    let mut next = |rows: &mut Rows<'_>| next_of(rows, query, deletions, whole.as_mut());
     let mut heads = rows
         .iter_mut()
         .map(&mut next)
@@ -227,7 +243,7 @@ pub(super) fn scan(
         stopped_at: None,
     };
     for scanned in 1.. {
-        let order = |at: &usize| heads[*at].as_ref().map(|it| it.order);
+        let order = |at: &usize| heads[*at].as_ref().map(|head| head.order);
         let waiting = (0..heads.len()).filter(|at| heads[*at].is_some());
         let first = if query.is_descending {
             waiting.max_by_key(order)

@@ -20,8 +20,8 @@ use crate::store::codec::replaced::ReplacedRecord;
 use crate::store::history::HistoryBuilder;
 use crate::store::log_reader::{PAGE_CHANGES_MAX, PAGE_EVENTS_MAX, PartBuilder};
 use crate::store::{
-    CalendarFilter, ChangePage, CommitError, Oldest, StoreError, UNDONE_APPOINTMENTS_MAX,
-    UNDONE_CHANGES_MAX,
+    CalendarFilter, ChangePage, ChangePart, CommitError, Oldest, StoreError,
+    UNDONE_APPOINTMENTS_MAX, UNDONE_CHANGES_MAX,
 };
 use bookd_core::appointment::Image;
 use bookd_core::ids::{AppointmentKey, Revision};
@@ -231,31 +231,14 @@ pub(super) fn undone(
     Ok(images)
 }
 
-/// A page of the log from a position on, as watchers are told it.
-pub(super) fn told_from(
+/// A page of the log from a position on, for watchers.
+pub(super) fn page_from(
     transaction: &Transaction<'_>,
     from: LogPosition,
     filter: &CalendarFilter,
     part_events_max: usize,
 ) -> Result<ChangePage, StoreError> {
-    let oldest = oldest(transaction)?.map_or(Revision(0), |it| it.revision);
-    if from.revision < oldest {
-        return Err(StoreError::Compacted { oldest });
-    }
-    if from.revision > oldest && !from.is_within_change() {
-        let after = Revision(from.revision.0 - 1);
-        // A revision that is in no log was told before a restore, by a history that the restore took back.
-        let next: Option<i64> = transaction
-            .prepare_cached(SELECT_NEXT)?
-            .query_row([signed(after.0)], |row| row.get(0))?;
-        if let Some(next) = next
-            .map(record::revision)
-            .transpose()?
-            .filter(|next| *next != after)
-        {
-            return Err(StoreError::Compacted { oldest: next });
-        }
-    }
+    expect_kept(transaction, from)?;
     let mut statement = transaction.prepare_cached(&SELECT_CHANGES_FROM)?;
     let mut rows = statement.query([signed(from.revision.0)])?;
     let mut page = ChangePage {
@@ -277,36 +260,64 @@ pub(super) fn told_from(
         } else {
             0
         };
-        let (mut part, mut cut) = (PartBuilder::new(part_events_max), None);
-        change.walk(
-            transaction,
-            first,
-            &WantedEvents::Calendars(filter),
-            |event, bytes| {
-                if part.is_full() {
-                    cut = Some(event);
-                    return Ok(ControlFlow::Break(()));
-                }
-                let event = change.event(transaction, bytes)?;
-                let key = event.appointment().map(|it| it.key);
-                let now = key
-                    .map(|key| appointments_by_key(transaction, &[key]))
-                    .transpose()?;
-                part.add(event, now.and_then(|mut it| it.pop()));
-                Ok(ControlFlow::Continue(()))
-            },
-        )?;
-        let told = part.finish(change.entry, cut);
-        events += told.as_ref().map_or(0, |it| it.appointments.len());
-        page.next = told
+        let part = part(transaction, change, first, filter, part_events_max)?;
+        events += part.as_ref().map_or(0, |it| it.appointments.len());
+        page.next = part
             .as_ref()
             .map_or(LogPosition::after(revision), |it| it.next);
-        page.changes.extend(told);
+        page.changes.extend(part);
         if page.next.is_within_change() {
             break;
         }
     }
     Ok(page)
+}
+
+/// Refuses a position of which changes are no longer kept, or of a history that a restore took back.
+fn expect_kept(transaction: &Transaction<'_>, from: LogPosition) -> Result<(), StoreError> {
+    let oldest = oldest(transaction)?.map_or(Revision(0), |it| it.revision);
+    if from.revision < oldest {
+        return Err(StoreError::Compacted { oldest });
+    }
+    if from.revision == oldest || from.is_within_change() {
+        return Ok(());
+    }
+    let last_seen = Revision(from.revision.0 - 1);
+    let next: Option<i64> = transaction
+        .prepare_cached(SELECT_NEXT)?
+        .query_row([signed(last_seen.0)], |row| row.get(0))?;
+    match next.map(record::revision).transpose()? {
+        // The revision that the watcher saw last is not in the log: it was sent before a restore.
+        Some(next) if next != last_seen => Err(StoreError::Compacted { oldest: next }),
+        _ => Ok(()),
+    }
+}
+
+/// The events of a change from one of them on that touch the calendars of a filter, at most so many, with their
+/// appointments as they are now. None where there are no such events.
+fn part(
+    transaction: &Transaction<'_>,
+    change: ChangeRow,
+    first: u64,
+    filter: &CalendarFilter,
+    events_max: usize,
+) -> Result<Option<ChangePart>, StoreError> {
+    let (mut part, mut cut) = (PartBuilder::new(events_max), None);
+    let wanted = WantedEvents::Calendars(filter);
+    change.walk(transaction, first, &wanted, |event, bytes| {
+        if part.is_full() {
+            cut = Some(event);
+            return Ok(ControlFlow::Break(()));
+        }
+        let event = change.event(transaction, bytes)?;
+        let now = match event.appointment() {
+            Some(logged) => appointments_by_key(transaction, &[logged.key])?.pop(),
+            None => None,
+        };
+        part.add(event, now);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(part.finish(change.entry, cut))
 }
 
 impl Sqlite {

@@ -9,7 +9,9 @@ mod deletion;
 mod derived;
 mod file;
 mod frames;
+mod header;
 mod history;
+mod leftover_wal;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod limits;
@@ -19,14 +21,16 @@ mod log;
 mod moment;
 mod open;
 mod pages;
+mod prepare;
 mod read;
 mod reader;
 mod recovery;
 mod reserve;
 mod rows;
-mod schema;
 mod segments;
 mod sweep;
+mod touched_calendars;
+mod transaction;
 mod unsettled;
 mod upgrade;
 mod vfs;

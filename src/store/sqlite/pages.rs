@@ -15,7 +15,7 @@ use std::path::Path;
 use rusqlite::ffi;
 use twox_hash::XxHash3_64;
 
-use super::schema::{APPLICATION_ID, UNSUMMED_SCHEMA_VERSION};
+use super::header::{APPLICATION_ID, HEADER_BYTES, UNSUMMED_SCHEMA_VERSION};
 
 /// The only length of pages that have checksums: what SQLite has by default, and bookd never changes.
 pub(super) const PAGE_BYTES: usize = 4_096;
@@ -24,8 +24,6 @@ pub(super) const SUM_BYTES: usize = 8;
 /// The schema from which on every file has checksums, unless its number says that it waits for room.
 const SUMMED_FROM: i32 = 6;
 
-/// The length of the database header.
-const HEADER_BYTES: usize = 100;
 /// The shortest page there is; what is shorter is a part of the header.
 const PAGE_BYTES_LEAST: usize = 512;
 

@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 use super::checkpoint::WalKept;
 use super::file::Locked;
 use super::list::scan;
-use super::log::{chain, oldest, replaced, revision, told_from, undone};
+use super::log::{chain, oldest, page_from, replaced, revision, undone};
 use super::moment::SqliteMoment;
 use super::read::{
     BEARERS_MAX, SELECT_CALENDARS, appointments, appointments_by_key, bearers, known_calendar,
@@ -223,7 +223,7 @@ impl LogReader for SqliteReader {
         filter: &CalendarFilter,
         part_events_max: usize,
     ) -> Result<ChangePage, StoreError> {
-        told_from(
+        page_from(
             &self.connection.transaction()?,
             from,
             filter,

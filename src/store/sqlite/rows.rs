@@ -2,6 +2,7 @@
 //!
 //! `COLUMNS` is the whole of it: the statements are made from it, and `read` and `write` go along it.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use prost::Message;
@@ -339,6 +340,43 @@ fn filled(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
+/// The texts of a person, in the order of their columns.
+fn texts(person: &Person) -> [Option<&str>; 8] {
+    let Person {
+        invitee,
+        carried,
+        cancel_reason,
+    } = person;
+    let Invitee {
+        name,
+        email,
+        phone,
+        time_zone,
+    } = invitee;
+    let Carried {
+        note,
+        metadata: _,
+        location,
+    } = carried;
+    let Email { written, key } = email;
+    [
+        filled(name),
+        filled(written),
+        filled(key.as_str()),
+        filled(phone),
+        filled(time_zone),
+        filled(note),
+        filled(location),
+        filled(cancel_reason),
+    ]
+}
+
+/// The metadata as a blob; null where there is none.
+fn metadata_blob(metadata: &BTreeMap<String, String>) -> Option<Vec<u8>> {
+    let entries = metadata.clone();
+    (!entries.is_empty()).then(|| MetadataRecord { entries }.encode_to_vec())
+}
+
 pub(super) fn write(statement: &mut Statement<'_>, it: &Appointment) -> rusqlite::Result<usize> {
     let Appointment {
         id,
@@ -348,22 +386,6 @@ pub(super) fn write(statement: &mut Statement<'_>, it: &Appointment) -> rusqlite
         person,
         image,
     } = it;
-    let Person {
-        invitee,
-        carried,
-        cancel_reason,
-    } = person;
-    let Carried {
-        note,
-        metadata,
-        location,
-    } = carried;
-    let Invitee {
-        name,
-        email,
-        phone,
-        time_zone: invitee_time_zone,
-    } = invitee;
     let Image {
         places: _,
         type_id,
@@ -380,12 +402,16 @@ pub(super) fn write(statement: &mut Statement<'_>, it: &Appointment) -> rusqlite
         update_time,
         revision,
     } = image;
-    let metadata = (!metadata.is_empty()).then(|| {
-        MetadataRecord {
-            entries: metadata.clone(),
-        }
-        .encode_to_vec()
-    });
+    let [
+        name,
+        email,
+        email_key,
+        phone,
+        invitee_zone,
+        note,
+        location,
+        cancel_reason,
+    ] = texts(person);
     statement.execute(params![
         signed(key.0),
         id.0.as_bytes(),
@@ -397,15 +423,15 @@ pub(super) fn write(statement: &mut Statement<'_>, it: &Appointment) -> rusqlite
         create_time.seconds(),
         occurrence.map(|it| it.series.0.into_bytes()),
         occurrence.map(|it| it.original_start.seconds()),
-        filled(name),
-        filled(&email.written),
-        filled(email.key.as_str()),
-        filled(phone),
-        filled(invitee_time_zone),
-        filled(note),
-        metadata,
-        filled(location),
-        filled(cancel_reason),
+        name,
+        email,
+        email_key,
+        phone,
+        invitee_zone,
+        note,
+        metadata_blob(&person.carried.metadata),
+        location,
+        cancel_reason,
         PlacesRecord::new(image).encode_to_vec(),
         &**time_zone,
         local_start.seconds(),

@@ -6,6 +6,7 @@ use std::io;
 use rusqlite::{Connection, ffi};
 
 use super::frames::number;
+use super::header::HEADER_BYTES;
 use super::pages::{Fault, Format, PAGE_BYTES, Verdict, damaged, is_counter, verdict};
 use super::recovery::{Bytes, look};
 use super::vfs::UncheckedFile;
@@ -15,8 +16,7 @@ use crate::store::StoreError;
 const PAGES_AT_ONCE: u64 = 256;
 /// How many findings are told in words.
 const FINDINGS_MAX: usize = 100;
-/// The length of the header, and where it says how many pages there are.
-const HEADER_BYTES: usize = 100;
+/// The byte of the header at which the number of pages begins.
 const PAGE_COUNT_AT: usize = 28;
 
 const SELECT_COUNTER: &str = "select rootpage from sqlite_schema where name = '_litestream_seq'";

@@ -1,22 +1,17 @@
-//! The commit: one transaction for a batch, and what its errors mean.
+//! The commit of a batch: its changes, rows, claims, remembered requests and calendar versions in one transaction.
 //!
-//! Until COMMIT every error is undone and certain. COMMIT itself may fail after its frame is in the WAL: then nobody
-//! knows, unless SQLite says that it refused and rolls back.
-
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+//! Each event becomes rows here and nowhere else.
 
 use prost::Message;
-use rusqlite::{Connection, ErrorCode, params};
+use rusqlite::{Connection, params};
 
-use super::checkpoint::Copied;
 use super::claims::{self, CLAIMS_MAX, ClaimRow};
 use super::log::revision;
-use super::read::{bearer_of, bearers as bearers_of_id};
 use super::rows::{INSERT_APPOINTMENT, UPDATE_APPOINTMENT, UPDATE_IN_PLACE, signed, write};
 use super::segments::Segments;
+use super::touched_calendars::{TouchedCalendar, TouchedCalendars};
 use super::unsettled::{make_so, number_of};
-use super::{Known, Sqlite, store_error};
+use super::{Known, Sqlite};
 use crate::store::codec::change::{ChangeRecord, write_event};
 use crate::store::codec::record::{PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord};
 use crate::store::codec::replaced::ReplacedRecord;
@@ -27,7 +22,6 @@ use bookd_core::calendar::{Busy, Profile};
 use bookd_core::change::{Cause, Change, Event};
 use bookd_core::ids::{CalendarId, Caller, Revision};
 use bookd_core::log::LogEvent;
-use bookd_core::time::{Instant, MINUTE};
 
 const INSERT_CHANGE: &str = "insert into changes (revision, time, record, caller, replaced, events, segments) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 const RESET_REQUESTS: &str = "update requests set time = ?1 where time > ?1";
@@ -53,52 +47,10 @@ const PUT_BUSY: &str = "insert into busy (calendar, source, periods) values (?1,
      on conflict (calendar, source) do update set periods = excluded.periods";
 const DELETE_BUSY: &str = "delete from busy where calendar = ?1 and source = ?2";
 
-/// Runs a statement without parameters, which is parsed once and not at each commit.
-fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
-    connection.prepare_cached(statement)?.execute([]).map(drop)
-}
-
-/// A WAL that cannot be copied because it is damaged has what is nowhere else: whatever a batch has to do with that, the
-/// writer must not go on.
-fn must_stop(error: CommitError) -> CommitError {
-    CommitError::Unknown(error.into_store_error())
-}
-
 impl Sqlite {
     /// Makes a batch durable.
     pub(super) fn write(&mut self, batch: &CommitBatch<'_>) -> Result<(), CommitError> {
         self.with_room(|it| it.write_once(batch))
-    }
-
-    /// Writes. On a full disk room is made once: by the WAL, which is copied and begins anew, and then by the reserve, where
-    /// that is not enough.
-    pub(super) fn with_room<T: PartialEq>(
-        &mut self,
-        mut write: impl FnMut(&mut Self) -> Result<T, CommitError>,
-    ) -> Result<T, CommitError> {
-        const FULL: CommitError = CommitError::Refused(StoreError::Full);
-        let mut written = write(self);
-        if written == Err(FULL) && self.reserve.note_full() {
-            let copied = self
-                .checkpoints
-                .give_back_room(&self.connection)
-                .map_err(must_stop)?;
-            if copied == Copied::Whole {
-                written = write(self);
-            }
-            if written == Err(FULL) && self.reserve.give_up() {
-                self.checkpoints
-                    .give_back_room(&self.connection)
-                    .map_err(must_stop)?;
-                written = write(self);
-            }
-            // Who reads now does not read for ever.
-            self.reserve
-                .note_hopeless(written == Err(FULL) && copied != Copied::InUse);
-        } else if written.is_ok() {
-            self.reserve.note_hopeless(false);
-        }
-        written
     }
 
     fn write_once(&mut self, batch: &CommitBatch<'_>) -> Result<(), CommitError> {
@@ -113,89 +65,33 @@ impl Sqlite {
         }
         let segment_bytes_max = self.segment_bytes_max;
         let touched = self.transaction(|connection, known| {
-            let (touched, claims) = (HashMap::new(), Vec::new());
             let mut writing = WriteTransaction {
                 connection,
-                known,
                 segment_bytes_max,
-                touched,
-                claims,
+                calendars: TouchedCalendars::new(connection, known),
+                claims: Vec::new(),
             };
             writing.batch(batch)?;
-            Ok(writing.touched)
+            Ok(writing.calendars.into_newest().collect::<Vec<_>>())
         })?;
-        for (id, bearers) in touched {
-            match bearers[0] {
-                Touching {
-                    known,
-                    is_loaded: true,
-                } => drop(self.known.insert(id, known)),
-                Touching {
-                    is_loaded: false, ..
-                } => drop(self.known.remove(&id)),
+        for (id, TouchedCalendar { known, is_loaded }) in touched {
+            if is_loaded {
+                self.known.insert(id, known);
+            } else {
+                self.known.remove(&id);
             }
         }
         Ok(())
-    }
-
-    /// Does some work that happens whole or not at all.
-    pub(super) fn transaction<T>(
-        &mut self,
-        work: impl FnOnce(&Connection, &HashMap<CalendarId, Known>) -> Result<T, StoreError>,
-    ) -> Result<T, CommitError> {
-        run(&self.connection, "begin immediate").map_err(|error| store_error(&error))?;
-        let done = work(&self.connection, &self.known).map_err(|error| self.roll_back(error))?;
-        run(&self.connection, "commit").map_err(|error| self.commit_failed(&error))?;
-        Ok(done)
-    }
-
-    /// What happened before COMMIT is undone for certain.
-    fn roll_back(&self, error: StoreError) -> CommitError {
-        match run(&self.connection, "rollback") {
-            Ok(()) => CommitError::Refused(error),
-            // SQLite has rolled back by itself, as it does when the disk is full.
-            Err(_) if self.connection.is_autocommit() => CommitError::Refused(error),
-            Err(_) => CommitError::Unknown(error),
-        }
-    }
-
-    fn commit_failed(&self, error: &rusqlite::Error) -> CommitError {
-        let said = store_error(error);
-        let is_refusal = matches!(
-            error.sqlite_error_code(),
-            Some(
-                ErrorCode::DiskFull
-                    | ErrorCode::ReadOnly
-                    | ErrorCode::DatabaseBusy
-                    | ErrorCode::DatabaseLocked
-            )
-        );
-        if is_refusal {
-            self.roll_back(said)
-        } else {
-            CommitError::Unknown(said)
-        }
     }
 }
 
 /// A transaction under way.
 struct WriteTransaction<'a> {
     connection: &'a Connection,
-    known: &'a HashMap<CalendarId, Known>,
     segment_bytes_max: usize,
-    /// By id, the newest that bears it first: that one is the id's own, whatever is deleted; the others still have claims.
-    touched: HashMap<CalendarId, Vec<Touching>>,
-    /// Claims that are to be written, in the order of the events: see `claims::write`.
+    calendars: TouchedCalendars<'a>,
+    /// Claims to be written by `claims::write`, in the order of the events.
     claims: Vec<ClaimRow>,
-}
-
-/// A calendar that the transaction touches.
-#[derive(Clone, Copy)]
-struct Touching {
-    /// What is known of it once it is committed.
-    known: Known,
-    /// Whether the writer has it in memory then.
-    is_loaded: bool,
 }
 
 impl WriteTransaction<'_> {
@@ -217,7 +113,7 @@ impl WriteTransaction<'_> {
             self.request(request)?;
         }
         let mut touch = self.connection.prepare_cached(TOUCH_CALENDAR)?;
-        for Touching { known, .. } in self.touched.values().flatten() {
+        for known in self.calendars.all() {
             touch.execute(params![
                 known.key,
                 signed(known.version.0),
@@ -238,7 +134,7 @@ impl WriteTransaction<'_> {
         let mut segments = match staged {
             Some((calendar, staged)) => {
                 make_so(self.connection, staged, change)?;
-                previous = self.newest(calendar)?.known.version;
+                previous = self.calendars.version(calendar)?;
                 Segments::behind(
                     self.connection,
                     number_of(staged),
@@ -251,7 +147,7 @@ impl WriteTransaction<'_> {
         for event in &change.events {
             let mut fault = None;
             let event = LogEvent::new(event, |id| {
-                let touched = self.touch(id, change.revision);
+                let touched = self.calendars.touch(id, change.revision);
                 touched.unwrap_or_else(|error| {
                     fault = Some(error);
                     Revision(0)
@@ -273,7 +169,7 @@ impl WriteTransaction<'_> {
         ])?;
         for event in &change.events {
             if let Event::CalendarDeleted { calendar, .. } = event {
-                self.newest(calendar)?.is_loaded = false;
+                self.calendars.unload(calendar)?;
             }
         }
         if change.cause == Cause::ClockReset {
@@ -301,56 +197,6 @@ impl WriteTransaction<'_> {
         ))
     }
 
-    /// Notes that a change touched a calendar; answers the revision that did so before. What happens to an appointment of
-    /// one that was deleted is in the history of its id, which is that of the newest that bears it.
-    fn touch(&mut self, id: &CalendarId, revision: Revision) -> Result<Revision, StoreError> {
-        let known = &mut self.newest(id)?.known;
-        Ok(std::mem::replace(&mut known.version, revision))
-    }
-
-    /// The calendars that bear or bore an id and are touched, the newest first; that one is among them.
-    fn bearers(&mut self, id: &CalendarId) -> Result<&mut Vec<Touching>, StoreError> {
-        Ok(match self.touched.entry(id.clone()) {
-            Entry::Occupied(bearers) => bearers.into_mut(),
-            Entry::Vacant(bearers) => {
-                let newest = match self.known.get(id) {
-                    Some(known) => Touching {
-                        known: *known,
-                        is_loaded: true,
-                    },
-                    None => Touching::unloaded(bearers_of_id(self.connection, id, 1)?.pop(), id)?,
-                };
-                bearers.insert(vec![newest])
-            }
-        })
-    }
-
-    /// The newest calendar that bears an id, or bore it until it was deleted.
-    fn newest(&mut self, id: &CalendarId) -> Result<&mut Touching, StoreError> {
-        Ok(&mut self.bearers(id)?[0])
-    }
-
-    /// The calendar that a place of an appointment is of: the one that bore the id then.
-    fn calendar_of(&mut self, place: &Place) -> Result<&mut Touching, StoreError> {
-        let connection = self.connection;
-        let bearers = self.bearers(&place.calendar)?;
-        let at = match bearers.iter().position(|it| it.known.since == place.since) {
-            Some(at) => at,
-            None => {
-                bearers.push(Touching::unloaded(
-                    bearer_of(connection, place)?,
-                    &place.calendar,
-                )?);
-                bearers.len() - 1
-            }
-        };
-        Ok(&mut bearers[at])
-    }
-
-    fn key(&mut self, id: &CalendarId) -> Result<i64, StoreError> {
-        Ok(self.newest(id)?.known.key)
-    }
-
     fn event(&mut self, event: &Event, change: &Change) -> Result<(), StoreError> {
         match event {
             Event::CalendarCreated {
@@ -368,12 +214,20 @@ impl WriteTransaction<'_> {
                 let mut update = self.connection.prepare_cached(UPDATE_CALENDAR)?;
                 let profile = ProfileRecord::new(profile).encode_to_vec();
                 let (time, revision) = (stamps.update_time.seconds(), signed(stamps.revision.0));
-                update.execute(params![self.key(calendar)?, time, revision, profile])?;
+                update.execute(params![
+                    self.calendars.key(calendar)?,
+                    time,
+                    revision,
+                    profile
+                ])?;
                 Ok(())
             }
             Event::CalendarDeleted { calendar, .. } => {
                 let mut delete = self.connection.prepare_cached(DELETE_CALENDAR)?;
-                delete.execute(params![self.key(calendar)?, change.time.seconds()])?;
+                delete.execute(params![
+                    self.calendars.key(calendar)?,
+                    change.time.seconds()
+                ])?;
                 Ok(())
             }
             Event::TypePut {
@@ -381,7 +235,7 @@ impl WriteTransaction<'_> {
                 appointment_type,
                 ..
             } => {
-                let key = self.key(calendar)?;
+                let key = self.calendars.key(calendar)?;
                 self.put_type(key, appointment_type)
             }
             Event::TypeDeleted {
@@ -390,7 +244,7 @@ impl WriteTransaction<'_> {
                 last,
             } => {
                 let mut delete = self.connection.prepare_cached(DELETE_TYPE)?;
-                let (key, time) = (self.key(calendar)?, change.time.seconds());
+                let (key, time) = (self.calendars.key(calendar)?, change.time.seconds());
                 delete.execute(params![key, type_id.as_str(), time, last.is_some()])?;
                 Ok(())
             }
@@ -399,7 +253,7 @@ impl WriteTransaction<'_> {
                 source,
                 busy,
             } => {
-                let key = self.key(calendar)?;
+                let key = self.calendars.key(calendar)?;
                 self.put_busy(key, source, busy)
             }
             Event::Appointment { before, after, .. } => self.appointment(before.as_deref(), after),
@@ -429,13 +283,7 @@ impl WriteTransaction<'_> {
             version: Revision(0),
             reach_minutes: 0,
         };
-        self.touched.entry(id.clone()).or_default().insert(
-            0,
-            Touching {
-                known,
-                is_loaded: true,
-            },
-        );
+        self.calendars.add_new(id, known);
         types.iter().try_for_each(|it| self.put_type(key, it))
     }
 
@@ -491,11 +339,11 @@ impl WriteTransaction<'_> {
         };
         let is_in_place = before.is_some_and(|it| claims(it) == claims(after));
         if is_in_place {
-            // Not even then is it as long as it was.
+            // The claims stay as rows; their ends may have moved.
             return after
                 .places
                 .iter()
-                .try_for_each(|place| self.claimed(place, after.start).map(drop));
+                .try_for_each(|place| self.calendars.claim(place, after.start).map(drop));
         }
         let claim = |calendar, it: &Appointment, key| {
             let (is_over, start, id) =
@@ -512,22 +360,15 @@ impl WriteTransaction<'_> {
             .iter()
             .flat_map(|before| before.places.iter().map(move |place| (before, place)))
         {
-            let calendar = self.calendar_of(place)?.known.key;
+            let calendar = self.calendars.key_of_place(place)?;
             self.claims.push(claim(calendar, before, None));
         }
         for place in &after.places {
-            let calendar = self.claimed(place, after.start)?;
+            let calendar = self.calendars.claim(place, after.start)?;
             self.claims
                 .push(claim(calendar, after, Some(signed(after.key.0))));
         }
         Ok(())
-    }
-
-    /// Notes how far a claim reaches beyond the start by which it is found; answers the key of its calendar.
-    fn claimed(&mut self, place: &Place, start: Instant) -> Result<i64, StoreError> {
-        let known = &mut self.calendar_of(place)?.known;
-        known.reach_minutes = known.reach_minutes.max(reach_minutes(place, start));
-        Ok(known.key)
     }
 
     fn request(&self, request: &RequestRecord) -> Result<(), StoreError> {
@@ -550,25 +391,4 @@ impl WriteTransaction<'_> {
         ])?;
         Ok(())
     }
-}
-
-impl Touching {
-    /// One that the writer does not have in memory.
-    fn unloaded(found: Option<Known>, id: &CalendarId) -> Result<Self, StoreError> {
-        let missing = || {
-            StoreError::Damaged(format!(
-                "calendar {id}, which an appointment is of, is not there"
-            ))
-        };
-        Ok(Self {
-            known: found.ok_or_else(missing)?,
-            is_loaded: false,
-        })
-    }
-}
-
-/// How far a claim reaches beyond the start by which it is found; 0 for one that ends before.
-pub(super) fn reach_minutes(place: &Place, start: Instant) -> u32 {
-    let seconds = place.padded().end.since(start).max(0);
-    u32::try_from(seconds / MINUTE).expect("a claim is shorter than 32 bits of minutes")
 }
