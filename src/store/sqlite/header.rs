@@ -21,18 +21,22 @@ pub(super) const UNSUMMED_SCHEMA_VERSION: i32 = 7;
 pub(super) const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
-/// What a file holds.
+/// The content of a file, by its header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Content {
-    /// Nothing yet: it was just made, or whoever made it was cut short.
+    /// Nothing yet: the file is new, or its creation was cut short.
     Nothing,
-    /// A bookd database of this version or an older one, by its header.
+    /// A bookd database of this version or an older one.
     Database,
 }
 
-/// Reads the header of a file before SQLite would recover or change anything. `path` is where it
-/// lies, `file` what it is called.
-pub(super) fn look_at(file: &Path, mut opened: &File, path: &Path) -> Result<Content, OpenError> {
+/// Reads and checks the header of an open file. `path` is its path without symbolic links, `file`
+/// its name in errors.
+pub(super) fn check_header(
+    file: &Path,
+    mut opened: &File,
+    path: &Path,
+) -> Result<Content, OpenError> {
     let foreign = |why: &str| OpenError::Foreign {
         file: file.to_owned(),
         why: why.to_owned(),
@@ -47,7 +51,7 @@ pub(super) fn look_at(file: &Path, mut opened: &File, path: &Path) -> Result<Con
         .take(HEADER_BYTES as u64)
         .read_to_end(&mut header)
         .map_err(unreadable)?;
-    // A machine that lost power while the file was made: its journal takes back what was written.
+    // The power was lost while the file was created: its journal takes back what was written.
     let is_torn = header.iter().all(|byte| *byte == 0) && beside(path, "-journal").exists();
     if header.is_empty() || is_torn {
         return Ok(Content::Nothing);
@@ -68,7 +72,7 @@ pub(super) fn look_at(file: &Path, mut opened: &File, path: &Path) -> Result<Con
     Ok(Content::Database)
 }
 
-/// What is said of a file of a schema above this one's.
+/// The error of a file whose schema is newer than this binary's.
 pub(super) fn newer(file: &Path, found: i32) -> OpenError {
     OpenError::Newer {
         file: file.to_owned(),
@@ -77,7 +81,7 @@ pub(super) fn newer(file: &Path, found: i32) -> OpenError {
     }
 }
 
-/// What is said of a file in which nothing is, where there must be a database.
+/// The error of an empty file where there must be a database.
 pub(super) fn empty(file: &Path) -> OpenError {
     OpenError::Foreign {
         file: file.to_owned(),

@@ -1,7 +1,7 @@
 //! The WAL that an earlier process left: made durable before anybody reads the database, and then
 //! removed.
 //!
-//! No revision that a reader has seen is lost with the power: what is in the WAL is written and
+//! No revision that a reader has seen is lost with the power: the content of the WAL is written and
 //! synced again first.
 
 use std::fs::{File, OpenOptions};
@@ -19,43 +19,45 @@ pub(super) const LEAST_BYTES: u64 = 1_024 * 1_024;
 /// How many bytes of the WAL are read and written at a time when it is rewritten.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Makes the WAL what it shows, on the disk as well.
+/// Rewrites and syncs the WAL, so that the disk has what a read of the WAL returns.
 ///
-/// Linux keeps in memory what a failed sync should have written, takes it for written, and never
-/// writes it again: what is read of such a WAL is not what a power loss leaves of it. Copied into
-/// the database as it is, and cut in the middle, half of the last commit would be in the file and
-/// none of it in the WAL. Written again it is synced again. Meanwhile nobody else, a replication
-/// either, may write to the WAL or begin it anew: both need the lock that is held here.
+/// After a failed sync Linux keeps the pages in memory, marks them clean, and never writes them
+/// again: a read of such a WAL returns content that a power loss takes away. If the WAL were copied
+/// into the database as it is, and the power went in the middle, half of the last commit would be
+/// in the database and none of it in the WAL. A rewritten WAL is synced again. No other program,
+/// such as a replication, may write to the WAL or restart it meanwhile: both need the lock that
+/// is held here.
 pub(super) fn renew_wal(
     connection: &Connection,
     rewrite: &dyn Fn(&Path) -> io::Result<()>,
 ) -> Result<(), String> {
-    let said = |error: rusqlite::Error| error.to_string();
+    let text = |error: rusqlite::Error| error.to_string();
     let mode: String = connection
         .pragma_query_value(None, "journal_mode", |row| row.get(0))
-        .map_err(said)?;
+        .map_err(text)?;
     let Some(file) = connection.path().filter(|_| mode == "wal") else {
         return Ok(());
     };
     let wal = beside(Path::new(file), "-wal");
-    connection.execute_batch("begin immediate").map_err(said)?;
+    connection.execute_batch("begin immediate").map_err(text)?;
     let renewed = rewrite(&wal).map_err(|error| format!("its WAL {}: {error}", wal.display()));
-    connection.execute_batch("rollback").map_err(said)?;
+    connection.execute_batch("rollback").map_err(text)?;
     renewed
 }
 
-/// Settles, where there is room for that, with the room of the reserve if need be.
+/// Settles the WAL, with the space of the reserve if need be.
 ///
-/// Where there is none, the WAL stays what it is and is gone on with. That it was written anew and
-/// synced just before is as good for what is in it; what is not copied out of it now is copied
-/// later, from its beginning.
-pub(super) fn settle_with_room(
+/// Without enough space the WAL stays as it is and remains in use. Its content is as safe:
+/// `renew_wal` has just rewritten and synced it, and a later checkpoint copies it from its
+/// beginning.
+pub(super) fn settle_or_keep(
     connection: &Connection,
     reserve: &mut Reserve,
 ) -> rusqlite::Result<()> {
     let is_full = |error: &rusqlite::Error| error.sqlite_error_code() == Some(ErrorCode::DiskFull);
     loop {
-        // Half of it is not begun: it leaves a WAL, and comes back to one only by writing.
+        // Not begun without space for all of it: half of it removes the WAL, and only a write
+        // brings a WAL back.
         let wal_bytes = connection
             .path()
             .map_or(0, |file| length(&beside(Path::new(file), "-wal")));
@@ -78,7 +80,7 @@ pub(super) fn settle_with_room(
                 tracing::warn!(
                     "the disk is full: what is in the WAL stays there until there is room; reads go on"
                 );
-                // It may fit all the same, and what was copied of it need not be given room again.
+                // The copy may fit all the same, and pages that were copied need no further space.
                 let copied =
                     connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
                 return copied.or_else(|error| if is_full(&error) { Ok(()) } else { Err(error) });
@@ -88,19 +90,18 @@ pub(super) fn settle_with_room(
     }
 }
 
-/// Makes durable what a process before this one has left, before anybody is shown it, and ends in
-/// WAL mode.
+/// Makes durable what an earlier process left, before anybody reads it, and ends in WAL mode.
 ///
 /// A process that was killed, or that stopped because a sync had failed, may leave commits in the
-/// WAL that no sync has made safe: SQLite takes them for good, and a power loss would take them
-/// away again, with revisions that were shown. A WAL in which a sync has failed cannot even be
-/// trusted by copying what is in it: Linux tells of the failure once. So all of it is written into
-/// the database itself, and the WAL is removed, for good: the journal of the small transaction
-/// between brings the sync of the folder with it (SQLite, "PRAGMA synchronous", EXTRA).
+/// WAL that no sync made safe. SQLite takes them as committed, and a power loss would take them
+/// away again, with revisions that readers have seen. Nor is a copy of a WAL in which a sync failed
+/// to be trusted, because Linux reports the failure once. So the whole WAL is written into the
+/// database, and removed for good: the journal of the small transaction between the two mode
+/// changes brings the sync of the folder with it (SQLite, "PRAGMA synchronous", EXTRA).
 fn settle(connection: &Connection) -> rusqlite::Result<()> {
     match set_journal_mode(connection, "delete") {
-        // Replication has the file open beside: the WAL stays, and is synced and copied as far as
-        // can be.
+        // A replication has the file open: the WAL stays, and is synced and copied as far as
+        // possible.
         Err(error)
             if matches!(
                 error.sqlite_error_code(),
@@ -116,9 +117,11 @@ fn settle(connection: &Connection) -> rusqlite::Result<()> {
     set_journal_mode(connection, "wal")
 }
 
-/// Sets the journal mode, and sees to it that it is so: where it cannot be had SQLite says which
-/// one it is and no error; and it says so before it writes the file, so that a failure then is told
-/// only to who asks for a second row.
+/// Sets the journal mode, and fails where SQLite keeps another.
+///
+/// SQLite reports a mode that it cannot set by returning the current mode, without an error. It
+/// returns the new mode before it writes the file, so that a failed write shows only when a second
+/// row is asked for: all rows are read.
 pub(super) fn set_journal_mode(connection: &Connection, wanted: &str) -> rusqlite::Result<()> {
     let mut statement = connection.prepare(&format!("pragma journal_mode = {wanted}"))?;
     let modes: Vec<String> = statement
@@ -128,16 +131,16 @@ pub(super) fn set_journal_mode(connection: &Connection, wanted: &str) -> rusqlit
     if mode == wanted {
         return Ok(());
     }
-    let said = format!(
+    let message = format!(
         "the journal mode is {mode} and {wanted} cannot be had; look at the disk, and start again"
     );
     Err(rusqlite::Error::SqliteFailure(
         ffi::Error::new(ffi::SQLITE_CANTOPEN),
-        Some(said),
+        Some(message),
     ))
 }
 
-/// Writes all that is read of a file to where it was read, and syncs it.
+/// Rewrites every byte of a file in place, and syncs the file and its folder.
 pub(super) fn rewrite(file: &Path) -> io::Result<()> {
     let folder = file
         .parent()
@@ -152,7 +155,8 @@ pub(super) fn rewrite(file: &Path) -> io::Result<()> {
         let count = file.read(&mut piece)?;
         if count == 0 {
             file.sync_all()?;
-            // Whoever made it may have come to no sync, and its name would be lost.
+            // The process that created the file may not have synced the folder, and the file's name
+            // would be lost.
             return folder.sync_all();
         }
         file.seek(SeekFrom::Start(at))?;

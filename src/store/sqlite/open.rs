@@ -1,6 +1,6 @@
-//! Opening a database: locked, looked at before SQLite touches it, migrated, and set to be durable.
+//! Opening a database: locked, checked before SQLite touches it, migrated, and set to be durable.
 //!
-//! What is not a bookd database of this version or an older one is left exactly as it was.
+//! A file that is not a bookd database of this version or an older one is left exactly as it was.
 
 use std::fs::File;
 use std::io;
@@ -9,44 +9,46 @@ use std::sync::Arc;
 
 use super::Sqlite;
 use super::file::{Locked, beside};
-use super::header::{Content, empty, look_at};
+use super::header::{Content, check_header, empty};
 use super::leftover_wal::rewrite;
 use super::location::{FileAccess, Location};
 use super::prepare::{SIZES, SIZES_SMALL, prepare};
 use super::recovery;
-use super::reserve::{FileSystem, Reserve, Room};
+use super::reserve::{DiskSpace, FileSystem, Reserve};
 use super::vfs::damage_met;
 use crate::descriptors;
 use crate::failpoints::Failpoint;
 use crate::store::{OpenError, ZoneLookup};
 
-/// A disk of its own that SQLite reaches by a VFS, for one process, whose files are no others: there is nothing to be
-/// locked, and nothing foreign to be met. This is how the store is tried on disks that fail.
+/// A disk that SQLite reaches through a VFS of its own, for tests of the store on failing disks.
+/// Its files belong to one process and to no other program, so nothing is locked and no foreign
+/// file is expected.
 pub trait Drive {
-    /// The name of its VFS.
+    /// The name of the disk's VFS.
     fn vfs(&self) -> &str;
-    /// Where the database lies on it.
+    /// The path of the database on the disk.
     fn file(&self) -> &Path;
-    /// How many bytes a file has; none of one that is not there.
+    /// The length of a file in bytes; 0 for a file that does not exist.
     fn length(&self, file: &Path) -> io::Result<u64>;
-    /// Fills the buffer from this byte of a file on.
+    /// Fills the buffer from byte `at` of a file on.
     fn read(&self, file: &Path, at: u64, buffer: &mut [u8]) -> io::Result<()>;
-    /// Writes all that is read of this file to where it was read, and syncs it.
+    /// Rewrites every byte of this file in place, and syncs it.
     fn rewrite(&self, file: &Path) -> io::Result<()>;
-    /// The room on it.
-    fn room(&self) -> Box<dyn Room>;
+    /// The free space of the disk, and its reserve.
+    fn space(&self) -> Box<dyn DiskSpace>;
 }
 
 impl Sqlite {
-    /// Opens the database in this file, and makes it if there is none. `code_key` is the secret of a new one.
+    /// Opens the database in this file, and creates it if there is none. `code_key` is the secret
+    /// behind the confirmation codes of a new database.
     pub fn open(file: &Path, zones: ZoneLookup, code_key: u64) -> Result<Self, OpenError> {
         Self::open_locked(file, Locked::to_write(file)?, zones, code_key)
     }
 
-    /// The same of a database that must be there.
+    /// Opens the database in this file; refused if there is none.
     pub fn open_existing(file: &Path, zones: ZoneLookup) -> Result<Self, OpenError> {
         let locked = Locked::to_write(file)?;
-        match look_at(file, locked.file(), &locked.path)? {
+        match check_header(file, locked.file(), &locked.path)? {
             Content::Nothing => Err(empty(file)),
             Content::Database => Self::open_locked(file, locked, zones, 0),
         }
@@ -58,8 +60,8 @@ impl Sqlite {
         zones: ZoneLookup,
         code_key: u64,
     ) -> Result<Self, OpenError> {
-        look_at(file, locked.file(), &locked.path)?;
-        look_at_wal(file, &locked)?;
+        check_header(file, locked.file(), &locked.path)?;
+        check_wal(file, &locked)?;
         let location = Location::new(locked.path.clone(), FileAccess::Shared);
         let mut connection = location
             .writer()
@@ -90,7 +92,7 @@ impl Sqlite {
         })
     }
 
-    /// The same on a disk of its own.
+    /// Opens the database on a test's disk, and creates it if there is none.
     pub fn open_on(drive: &dyn Drive, zones: ZoneLookup, code_key: u64) -> Result<Self, OpenError> {
         let file = drive.file();
         let content = wal_of_drive(drive).map_err(|error| unreadable(file, error.to_string()))?;
@@ -100,7 +102,7 @@ impl Sqlite {
             .writer()
             .map_err(|error| refused(file, error.to_string()))?;
         let rewrite = |file: &Path| drive.rewrite(file);
-        let mut reserve = Reserve::new(drive.room());
+        let mut reserve = Reserve::new(drive.space());
         let prepared = prepare(
             &mut connection,
             code_key,
@@ -125,7 +127,8 @@ impl Sqlite {
     }
 }
 
-/// Why SQLite could not open a file. It does not tell want of descriptors from want of permissions.
+/// The error of a file that SQLite could not open. SQLite reports a lack of descriptors like a lack
+/// of permissions.
 pub(super) fn unreadable(file: &Path, why: String) -> OpenError {
     let why = if descriptors::ran_out() {
         descriptors::RAN_OUT.to_owned()
@@ -138,7 +141,7 @@ pub(super) fn unreadable(file: &Path, why: String) -> OpenError {
     }
 }
 
-/// Why a file was not opened: SQLite's words, unless they are about damage that was met.
+/// The error of a file that was not opened: the damage that SQLite met, else SQLite's own message.
 pub(super) fn refused(file: &Path, why: String) -> OpenError {
     match damage_met() {
         Some(what) => OpenError::Damaged {
@@ -150,17 +153,17 @@ pub(super) fn refused(file: &Path, why: String) -> OpenError {
 }
 
 /// Refuses a file whose WAL holds acknowledged changes that SQLite would not recover.
-pub(super) fn look_at_wal(file: &Path, locked: &Locked) -> Result<(), OpenError> {
-    let content = recovery::look_at_files(&locked.path, locked.file());
+pub(super) fn check_wal(file: &Path, locked: &Locked) -> Result<(), OpenError> {
+    let content = recovery::examine_files(&locked.path, locked.file());
     let content = content.map_err(|error| unreadable(file, format!("its WAL: {error}")))?;
     unless_damaged(file, &locked.path, &content)
 }
 
-/// What the WAL of a file holds that may be written meanwhile.
+/// Examines the WAL of a file that another process may be writing.
 pub(super) fn wal_content(file: &Path, opened: &File) -> Result<recovery::WalContent, OpenError> {
     let content = file
         .canonicalize()
-        .and_then(|path| recovery::look_at_files(&path, opened));
+        .and_then(|path| recovery::examine_files(&path, opened));
     content.map_err(|error| unreadable(file, format!("its WAL: {error}")))
 }
 
@@ -174,9 +177,10 @@ fn wal_of_drive(drive: &dyn Drive) -> io::Result<recovery::WalContent> {
             read: Box::new(move |at, buffer| drive.read(&file, at, buffer)),
         })
     };
-    recovery::look(&mut bytes(wal)?, &[], &mut bytes(file.to_owned())?)
+    recovery::examine(&mut bytes(wal)?, &[], &mut bytes(file.to_owned())?)
 }
 
+/// Refuses a damaged WAL.
 fn unless_damaged(
     file: &Path,
     path: &Path,

@@ -11,13 +11,13 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::checkpoint::Checkpoints;
 use super::header::{APPLICATION_ID, SCHEMA_VERSION, UNSUMMED_SCHEMA_VERSION};
-use super::leftover_wal::{LEAST_BYTES, renew_wal, settle_with_room};
+use super::leftover_wal::{LEAST_BYTES, renew_wal, settle_or_keep};
 use super::location::BUSY_WAIT;
 use super::pages::{Format, PAGE_BYTES};
 use super::reserve::Reserve;
 use super::segments::SEGMENT_BYTES_MAX;
 use super::sweep;
-use super::upgrade::bring_along;
+use super::upgrade::upgrade_rows;
 use crate::failpoints::Failpoint;
 
 mod embedded {
@@ -25,7 +25,7 @@ mod embedded {
     refinery::embed_migrations!("src/store/migrations");
 }
 
-/// The length to which a WAL is cut when it begins anew, in bytes: its usual length while no read
+/// The length to which a WAL is cut when it is restarted, in bytes: its usual length while no read
 /// is long.
 const WAL_KEPT_BYTES: i64 = 64 * 1_024 * 1_024;
 
@@ -84,7 +84,7 @@ fn prepare_once(
     let text = |error: rusqlite::Error| error.to_string();
     mark_as_ours(connection).map_err(text)?;
     renew_wal(connection, rewrite)?;
-    settle_with_room(connection, reserve).map_err(text)?;
+    settle_or_keep(connection, reserve).map_err(text)?;
     set_for_writing(connection).map_err(text)?;
     let mut checkpoints = Checkpoints::of(connection, sizes.checkpoint_pages).map_err(text)?;
     if reserve.is_short() {
@@ -109,8 +109,8 @@ fn mark_as_ours(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_WAIT)?;
     // Until there is a WAL, a commit is safe only when the removal of its journal is.
     connection.pragma_update(None, "synchronous", "extra")?;
-    // Read through SQLite and not from the file: only now is undone what a process that died had
-    // begun.
+    // Read through SQLite and not from the file: SQLite first undoes the unfinished transaction of
+    // a process that died.
     let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if id == 0 {
         connection.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -118,13 +118,13 @@ fn mark_as_ours(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Sets what holds for each commit of the writer.
+/// Sets the durability and the caches of the writer.
 fn set_for_writing(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "full")?;
     // 8 MB of pages: SQLite goes over its whole cache at most commits that split a page, and the
     // system's own cache holds the other pages.
     connection.pragma_update(None, "cache_size", -8_000)?;
-    // A WAL that a long read made longer is cut to this when it begins anew.
+    // A WAL that a long read made longer is cut to this when it is restarted.
     connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
     // Deleted content is overwritten where that costs no further write; VACUUM overwrites the rest.
     connection.pragma_update(None, "secure_delete", "fast")?;
@@ -142,7 +142,7 @@ fn migrate(connection: &mut Connection, code_key: u64, sizes: Sizes) -> Result<(
         .map_err(|error| error.to_string())?;
     Failpoint::Migration.reached();
     let _page = sweep::pass_over_counter(connection);
-    bring_along(connection, sizes.segment_bytes_max).map_err(|error| error.to_string())?;
+    upgrade_rows(connection, sizes.segment_bytes_max).map_err(|error| error.to_string())?;
     Failpoint::Migration.reached();
     connection
         .execute(INSERT_CODE_KEY, [code_key.cast_signed()])

@@ -1,4 +1,5 @@
-//! The reader's side of the store: each question in one transaction, which sees one moment of the file.
+//! The store as readers have it: each query runs in one transaction, and so sees one moment of the
+//! file.
 
 use std::sync::Arc;
 
@@ -26,12 +27,12 @@ use bookd_core::calendar::Profile;
 use bookd_core::ids::{AppointmentId, AppointmentKey, CalendarId, Revision};
 use bookd_core::log::{LogPosition, Replaced};
 
-/// A connection that only reads.
+/// A store connection that only reads.
 pub(super) struct SqliteReader {
     connection: Connection,
     zones: ZoneLookup,
     wal_kept: WalKept,
-    /// After the connection: see `Locked`.
+    /// The lock on the file, dropped after the connection: see `Locked`.
     _locked: Option<Arc<Locked>>,
 }
 

@@ -1,4 +1,4 @@
-//! The calendars that a transaction touches, with what is known of each once the transaction is
+//! The calendars that a transaction touches, with the state of each once the transaction is
 //! committed.
 //!
 //! An id may be borne by one calendar after the other. The newest bearer stands for the id, deleted
@@ -10,7 +10,7 @@ use std::collections::hash_map::Entry;
 
 use rusqlite::Connection;
 
-use super::Known;
+use super::KnownCalendar;
 use super::claims::reach_minutes;
 use super::read::{bearer_of, bearers};
 use crate::store::StoreError;
@@ -22,14 +22,14 @@ use bookd_core::time::Instant;
 #[derive(Clone, Copy)]
 pub(super) struct TouchedCalendar {
     /// The calendar once the transaction is committed.
-    pub(super) known: Known,
+    pub(super) known: KnownCalendar,
     /// Whether the writer has the calendar in memory then.
     pub(super) is_loaded: bool,
 }
 
 impl TouchedCalendar {
     /// A calendar that the writer does not have in memory.
-    fn unloaded(found: Option<Known>, id: &CalendarId) -> Result<Self, StoreError> {
+    fn unloaded(found: Option<KnownCalendar>, id: &CalendarId) -> Result<Self, StoreError> {
         let missing = || {
             StoreError::Damaged(format!(
                 "calendar {id}, which an appointment is of, is not there"
@@ -46,14 +46,17 @@ impl TouchedCalendar {
 pub(super) struct TouchedCalendars<'a> {
     connection: &'a Connection,
     /// The calendars that the writer has in memory.
-    known: &'a HashMap<CalendarId, Known>,
+    known: &'a HashMap<CalendarId, KnownCalendar>,
     /// The touched bearers of each id, the newest of all bearers first.
     by_id: HashMap<CalendarId, Vec<TouchedCalendar>>,
 }
 
 impl<'a> TouchedCalendars<'a> {
     /// No calendar yet.
-    pub(super) fn new(connection: &'a Connection, known: &'a HashMap<CalendarId, Known>) -> Self {
+    pub(super) fn new(
+        connection: &'a Connection,
+        known: &'a HashMap<CalendarId, KnownCalendar>,
+    ) -> Self {
         Self {
             connection,
             known,
@@ -62,7 +65,7 @@ impl<'a> TouchedCalendars<'a> {
     }
 
     /// Every touched calendar.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Known> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &KnownCalendar> {
         self.by_id.values().flatten().map(|it| &it.known)
     }
 
@@ -72,7 +75,7 @@ impl<'a> TouchedCalendars<'a> {
     }
 
     /// Adds a calendar that the transaction created.
-    pub(super) fn add_new(&mut self, id: &CalendarId, known: Known) {
+    pub(super) fn add_new(&mut self, id: &CalendarId, known: KnownCalendar) {
         self.by_id.entry(id.clone()).or_default().insert(
             0,
             TouchedCalendar {

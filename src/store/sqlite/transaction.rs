@@ -9,14 +9,14 @@ use std::collections::HashMap;
 use rusqlite::{Connection, ErrorCode};
 
 use super::checkpoint::Copied;
-use super::{Known, Sqlite, store_error};
+use super::{KnownCalendar, Sqlite, store_error};
 use crate::store::{CommitError, StoreError};
 use bookd_core::ids::CalendarId;
 
 impl Sqlite {
-    /// Writes. On a full disk room is made once: by the WAL, which is copied and begins anew, and
-    /// then by the reserve, where that is not enough.
-    pub(super) fn with_room<T: PartialEq>(
+    /// Writes, and tries again on a full disk once there is space: first the space of the WAL,
+    /// which is copied and restarted, and then that of the reserve.
+    pub(super) fn retry_when_full<T: PartialEq>(
         &mut self,
         mut write: impl FnMut(&mut Self) -> Result<T, CommitError>,
     ) -> Result<T, CommitError> {
@@ -25,18 +25,18 @@ impl Sqlite {
         if written == Err(FULL) && self.reserve.note_full() {
             let copied = self
                 .checkpoints
-                .give_back_room(&self.connection)
+                .free_space(&self.connection)
                 .map_err(must_stop)?;
             if copied == Copied::Whole {
                 written = write(self);
             }
             if written == Err(FULL) && self.reserve.give_up() {
                 self.checkpoints
-                    .give_back_room(&self.connection)
+                    .free_space(&self.connection)
                     .map_err(must_stop)?;
                 written = write(self);
             }
-            // Who reads now does not read for ever.
+            // Not hopeless while a read keeps the WAL in use: the read ends.
             self.reserve
                 .note_hopeless(written == Err(FULL) && copied != Copied::InUse);
         } else if written.is_ok() {
@@ -45,10 +45,10 @@ impl Sqlite {
         written
     }
 
-    /// Does some work that happens whole or not at all.
+    /// Does work in one transaction, which happens whole or not at all.
     pub(super) fn transaction<T>(
         &mut self,
-        work: impl FnOnce(&Connection, &HashMap<CalendarId, Known>) -> Result<T, StoreError>,
+        work: impl FnOnce(&Connection, &HashMap<CalendarId, KnownCalendar>) -> Result<T, StoreError>,
     ) -> Result<T, CommitError> {
         run(&self.connection, "begin immediate").map_err(|error| store_error(&error))?;
         let done = work(&self.connection, &self.known).map_err(|error| self.roll_back(error))?;
@@ -56,18 +56,20 @@ impl Sqlite {
         Ok(done)
     }
 
-    /// What happened before COMMIT is undone for certain.
+    /// Undoes what happened before COMMIT. The outcome is known unless the rollback itself fails.
     fn roll_back(&self, error: StoreError) -> CommitError {
         match run(&self.connection, "rollback") {
             Ok(()) => CommitError::Refused(error),
-            // SQLite has rolled back by itself, as it does when the disk is full.
+            // SQLite rolled back by itself, as it does when the disk is full.
             Err(_) if self.connection.is_autocommit() => CommitError::Refused(error),
             Err(_) => CommitError::Unknown(error),
         }
     }
 
+    /// The outcome of a COMMIT that failed: known where SQLite refused it, because it rolls back
+    /// then.
     fn commit_failed(&self, error: &rusqlite::Error) -> CommitError {
-        let said = store_error(error);
+        let store_error = store_error(error);
         let is_refusal = matches!(
             error.sqlite_error_code(),
             Some(
@@ -78,20 +80,20 @@ impl Sqlite {
             )
         );
         if is_refusal {
-            self.roll_back(said)
+            self.roll_back(store_error)
         } else {
-            CommitError::Unknown(said)
+            CommitError::Unknown(store_error)
         }
     }
 }
 
-/// Runs a statement without parameters, which is parsed once and not at each commit.
+/// Runs a statement without parameters, which is prepared once and not for each commit.
 fn run(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(statement)?.execute([]).map(drop)
 }
 
-/// A WAL that cannot be copied because it is damaged has what is nowhere else: whatever a batch has
-/// to do with that, the writer must not go on.
+/// Stops the writer, even if the batch has nothing to do with it: a WAL that cannot be copied
+/// because it is damaged holds changes that are nowhere else.
 fn must_stop(error: CommitError) -> CommitError {
     CommitError::Unknown(error.into_store_error())
 }

@@ -1,4 +1,5 @@
-//! The commit of a batch: its changes, rows, claims, remembered requests and calendar versions in one transaction.
+//! The commit of a batch: its changes, rows, claims, remembered requests and calendar versions in
+//! one transaction.
 //!
 //! Each event becomes rows here and nowhere else.
 
@@ -10,8 +11,8 @@ use super::log::revision;
 use super::rows::{INSERT_APPOINTMENT, UPDATE_APPOINTMENT, UPDATE_IN_PLACE, signed, write};
 use super::segments::Segments;
 use super::touched_calendars::{TouchedCalendar, TouchedCalendars};
-use super::unsettled::{make_so, number_of};
-use super::{Known, Sqlite};
+use super::unsettled::{mark_made, number_of};
+use super::{KnownCalendar, Sqlite};
 use crate::store::codec::change::{ChangeRecord, write_event};
 use crate::store::codec::record::{PeriodsRecord, ProfileRecord, SubjectRecord, TypeRecord};
 use crate::store::codec::replaced::ReplacedRecord;
@@ -48,9 +49,10 @@ const PUT_BUSY: &str = "insert into busy (calendar, source, periods) values (?1,
 const DELETE_BUSY: &str = "delete from busy where calendar = ?1 and source = ?2";
 
 impl Sqlite {
-    /// Makes a batch durable.
+    /// Makes a batch durable. Errors: `Refused` when nothing of it happened, `Unknown` when it may
+    /// have.
     pub(super) fn write(&mut self, batch: &CommitBatch<'_>) -> Result<(), CommitError> {
-        self.with_room(|it| it.write_once(batch))
+        self.retry_when_full(|store| store.write_once(batch))
     }
 
     fn write_once(&mut self, batch: &CommitBatch<'_>) -> Result<(), CommitError> {
@@ -85,7 +87,7 @@ impl Sqlite {
     }
 }
 
-/// A transaction under way.
+/// The write of a batch within the open transaction.
 struct WriteTransaction<'a> {
     connection: &'a Connection,
     segment_bytes_max: usize,
@@ -95,6 +97,7 @@ struct WriteTransaction<'a> {
 }
 
 impl WriteTransaction<'_> {
+    /// Writes everything of the batch.
     fn batch(&mut self, batch: &CommitBatch<'_>) -> Result<(), StoreError> {
         if let Some(first) = batch.changes.first() {
             let last = revision(self.connection)?;
@@ -123,6 +126,7 @@ impl WriteTransaction<'_> {
         Ok(())
     }
 
+    /// Writes a change: the rows of its events, and its entry in the log.
     fn change(&mut self, change: &Change) -> Result<(), StoreError> {
         for event in &change.events {
             self.event(event, change)?;
@@ -133,9 +137,9 @@ impl WriteTransaction<'_> {
         let (staged, mut previous) = (change.staged(), Revision(0));
         let mut segments = match staged {
             Some((calendar, staged)) => {
-                make_so(self.connection, staged, change)?;
+                mark_made(self.connection, staged, change)?;
                 previous = self.calendars.version(calendar)?;
-                Segments::behind(
+                Segments::continue_staged(
                     self.connection,
                     number_of(staged),
                     staged.events,
@@ -173,7 +177,8 @@ impl WriteTransaction<'_> {
             }
         }
         if change.cause == Cause::ClockReset {
-            // What was remembered by the wrong clock is forgotten in time; how old changes count says the log.
+            // Requests remembered under the wrong clock are forgotten in time this way; `log::ages`
+            // treats the changes.
             self.connection
                 .execute(RESET_REQUESTS, [change.time.seconds()])?;
             self.connection
@@ -182,7 +187,7 @@ impl WriteTransaction<'_> {
         Ok(())
     }
 
-    /// The number of who sends a change; none of nobody.
+    /// The number of the caller of a change, who gets one if new; none for an anonymous caller.
     fn principal(&self, caller: &Caller) -> Result<Option<i64>, StoreError> {
         if *caller == Caller::default() {
             return Ok(None);
@@ -197,6 +202,7 @@ impl WriteTransaction<'_> {
         ))
     }
 
+    /// Writes the rows of an event.
     fn event(&mut self, event: &Event, change: &Change) -> Result<(), StoreError> {
         match event {
             Event::CalendarCreated {
@@ -277,7 +283,7 @@ impl WriteTransaction<'_> {
             signed(stamps.revision.0),
             ProfileRecord::new(profile).encode_to_vec(),
         ])?;
-        let known = Known {
+        let known = KnownCalendar {
             key,
             since: revision,
             version: Revision(0),
@@ -287,13 +293,13 @@ impl WriteTransaction<'_> {
         types.iter().try_for_each(|it| self.put_type(key, it))
     }
 
-    fn put_type(&self, calendar: i64, it: &AppointmentType) -> Result<(), StoreError> {
+    fn put_type(&self, calendar: i64, defined: &AppointmentType) -> Result<(), StoreError> {
         let mut put = self.connection.prepare_cached(PUT_TYPE)?;
         put.execute(params![
             calendar,
-            it.number.0,
-            it.id.as_str(),
-            TypeRecord::new(it).encode_to_vec()
+            defined.number.0,
+            defined.id.as_str(),
+            TypeRecord::new(defined).encode_to_vec()
         ])?;
         Ok(())
     }
@@ -314,18 +320,19 @@ impl WriteTransaction<'_> {
         Ok(())
     }
 
+    /// Writes the row of an appointment, and collects its claims where they change.
     fn appointment(
         &mut self,
         before: Option<&Appointment>,
         after: &Appointment,
     ) -> Result<(), StoreError> {
-        let is_indexed_alike = |before: &Appointment| {
+        let keeps_indexes = |before: &Appointment| {
             before.start == after.start
                 && before.person.invitee.email.key == after.person.invitee.email.key
         };
         let sql = match before {
             None => &*INSERT_APPOINTMENT,
-            Some(before) if is_indexed_alike(before) => &*UPDATE_IN_PLACE,
+            Some(before) if keeps_indexes(before) => &*UPDATE_IN_PLACE,
             Some(_) => &*UPDATE_APPOINTMENT,
         };
         write(&mut *self.connection.prepare_cached(sql)?, after)?;

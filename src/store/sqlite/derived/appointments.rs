@@ -26,6 +26,7 @@ const SELECT_CLAIMS: &str = "select calendar, is_over, start, id, key from claim
 const COUNT_CLAIMS: &str = "select count(*) from claims";
 
 impl Comparison<'_> {
+    /// Checks all appointments and claims.
     pub(super) fn appointments(&mut self) -> Result<(), StoreError> {
         let (mut key, mut claims) = (AppointmentKey::default(), 0);
         loop {
@@ -55,15 +56,15 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    /// One for each of its places, at its start, beside what is over if it is; answers how many of
-    /// them there are.
-    fn claims_of(&mut self, it: &Appointment) -> Result<u64, StoreError> {
+    /// Checks the claims of an appointment: one for each place, at its start, with those that are
+    /// over if it is over. Returns how many claims there are.
+    fn claims_of(&mut self, appointment: &Appointment) -> Result<u64, StoreError> {
         let deletions = Deletions::unsettled(self.connection)?;
         let mut select = self.connection.prepare_cached(SELECT_CLAIM)?;
         let mut claims = 0;
-        for place in &it.places {
+        for place in &appointment.places {
             self.examined += 1;
-            let (id, calendar) = (it.id, &place.calendar);
+            let (id, calendar) = (appointment.id, &place.calendar);
             let Some(known) = bearer_of(self.connection, place)? else {
                 (self.found)(format!(
                     "appointment {id} is of a calendar {calendar} that is not there"
@@ -71,24 +72,29 @@ impl Comparison<'_> {
                 continue;
             };
             let mut claim = |is_over: bool| {
-                let by = params![known.key, is_over, it.start.seconds(), id.0.as_bytes()];
+                let by = params![
+                    known.key,
+                    is_over,
+                    appointment.start.seconds(),
+                    id.0.as_bytes()
+                ];
                 select
                     .query_row(by, |row| Ok(rows::key(row, 0)))
                     .optional()?
                     .transpose()
             };
-            let is_over = it.state.is_over();
+            let is_over = appointment.state.is_over();
             let key = match claim(is_over)? {
-                None if is_over && deletions.is_of(place) => claim(false)?,
+                None if is_over && deletions.covers(place) => claim(false)?,
                 key => key,
             };
             claims += u64::from(key.is_some());
-            if key != Some(it.key) {
+            if key != Some(appointment.key) {
                 (self.found)(format!(
                     "appointment {id} has no claim on calendar {calendar} where it must be"
                 ));
             }
-            if reach_minutes(place, it.start) > known.reach_minutes {
+            if reach_minutes(place, appointment.start) > known.reach_minutes {
                 (self.found)(format!(
                     "appointment {id} ends after what calendar {calendar} says that claims reach"
                 ));
@@ -97,30 +103,35 @@ impl Comparison<'_> {
         Ok(claims)
     }
 
-    /// Claims that are none of an appointment's: there are more claims than places.
+    /// Reports the claims that belong to no place of an appointment. Only called when their number
+    /// differs from the places.
     fn claims_of_nothing(&mut self) -> Result<(), StoreError> {
         let connection = self.connection;
         let deletions = Deletions::unsettled(connection)?;
         let mut statement = connection.prepare(SELECT_CLAIMS)?;
         let mut claims = statement.query([])?;
         while let Some(row) = claims.next()? {
-            let (calendar, is_over, start): (i64, i64, i64) =
+            let (calendar, claim_is_over, start): (i64, i64, i64) =
                 (row.get(0)?, row.get(1)?, row.get(2)?);
             let named = || Ok((rows::appointment_id(row, 3)?, rows::key(row, 4)?));
             let (id, key) = named().map_err(|error| {
-                in_row("claims", format!("({calendar}, {is_over}, {start})"), error)
+                in_row(
+                    "claims",
+                    format!("({calendar}, {claim_is_over}, {start})"),
+                    error,
+                )
             })?;
-            let of = appointments_by_key(connection, &[key])?.pop();
-            let of = of.filter(|it| (it.id, it.start.seconds()) == (id, start));
-            let mut is_of_place = false;
-            for place in of.iter().flat_map(|it| &it.places) {
-                let is_apart = of.as_ref().is_some_and(|it| it.state.is_over());
+            let appointment = appointments_by_key(connection, &[key])?.pop();
+            let appointment = appointment.filter(|it| (it.id, it.start.seconds()) == (id, start));
+            let is_over = appointment.as_ref().is_some_and(|it| it.state.is_over());
+            let mut has_place = false;
+            for place in appointment.iter().flat_map(|it| &it.places) {
                 let is_there =
-                    i64::from(is_apart) == is_over || (is_apart && deletions.is_of(place));
-                is_of_place |= is_there
+                    i64::from(is_over) == claim_is_over || (is_over && deletions.covers(place));
+                has_place |= is_there
                     && bearer_of(connection, place)?.is_some_and(|known| known.key == calendar);
             }
-            if !is_of_place {
+            if !has_place {
                 (self.found)(format!(
                     "the claim of appointment {id} at {start} on calendar row {calendar} is of no place"
                 ));

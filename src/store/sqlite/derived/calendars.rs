@@ -18,7 +18,7 @@ const SELECT_CALENDARS: &str = "select c.key, c.id, c.since, c.revision, c.delet
 pub(super) const SELECT_TYPES: &str =
     "select number, id, body, delete_time from types where calendar = ?1 order by number";
 
-/// A row of a calendar beside its history.
+/// The row of a calendar.
 struct CalendarOfRow {
     key: i64,
     id: CalendarId,
@@ -50,6 +50,7 @@ impl CalendarOfRow {
 }
 
 impl Comparison<'_> {
+    /// Checks all calendars and their types against the histories of the log.
     pub(super) fn calendars(&mut self, mut histories: Histories) -> Result<(), StoreError> {
         let connection = self.connection;
         let is_whole = histories.oldest.is_none_or(|it| it == Revision(1));
@@ -73,7 +74,7 @@ impl Comparison<'_> {
             self.types(&row, history.unwrap_or_default())?;
         }
         for (id, missing) in histories
-            .of
+            .of_id
             .iter()
             .filter(|(_, histories)| !histories.is_empty())
         {
@@ -85,6 +86,7 @@ impl Comparison<'_> {
         Ok(())
     }
 
+    /// Checks the version, the last change and the deletion of a calendar.
     fn calendar(&mut self, row: &CalendarOfRow, history: &History) {
         let id = &row.id;
         if row.version != Some(history.version) {
@@ -100,19 +102,19 @@ impl Comparison<'_> {
             ));
         }
         let is_deleted = row.delete_time.is_some();
-        let is_told = match history.deleted {
+        let is_consistent = match history.deleted {
             Some(time) => row.delete_time == Some(time),
             None => !is_deleted || history.since.is_none(),
         };
-        if !is_told {
+        if !is_consistent {
             self.differs(format!(
                 "calendar {id} is deleted in its row or in the log, and not alike in both"
             ));
         }
     }
 
-    /// A type has a body, and a time of deletion where the log deleted it. Before schema 4 a
-    /// deleted one had neither.
+    /// Checks the types of a calendar: each has a body, and a time of deletion if the log deleted
+    /// it. A type that was deleted before schema 4 has neither.
     fn types(&mut self, calendar: &CalendarOfRow, mut history: History) -> Result<(), StoreError> {
         let of = &calendar.id;
         let mut select = self.connection.prepare_cached(SELECT_TYPES)?;
@@ -130,7 +132,7 @@ impl Comparison<'_> {
             let (id, body, deleted) = read(row)
                 .map_err(|error| in_row("types", of_calendar(row, calendar.key), error))?;
             let is_of_before = body.is_none() && deleted.is_none();
-            let is_told = match history.types.remove(&record::type_id(&id)?) {
+            let is_consistent = match history.types.remove(&record::type_id(&id)?) {
                 Some(last) if last.deleted.is_some() && last.revision < self.sessions_from => {
                     is_of_before
                 }
@@ -141,7 +143,7 @@ impl Comparison<'_> {
                 None if history.since.is_some() => body.is_some() && deleted.is_none(),
                 None => !is_of_before || self.sessions_from > Revision(1),
             };
-            if !is_told {
+            if !is_consistent {
                 (self.found)(format!(
                     "type {id} of calendar {of} is not as the log left it, deleted or not"
                 ));

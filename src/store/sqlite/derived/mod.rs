@@ -1,6 +1,8 @@
-//! What the file keeps beside the rows and the log that it follows from, worked out anew and
-//! compared: claims and how far they reach, versions and deletions, keys of addresses, sessions,
-//! original starts, and what changes replaced.
+//! The check of derived data: all that follows from other rows or from the log is computed again
+//! and compared.
+//!
+//! That is claims and their reach, versions and deletions, keys of addresses, sessions, original
+//! starts, and what changes replaced.
 //!
 //! ```text
 //! changes ──▶ history of each calendar ──▶ calendars, versions, types
@@ -9,8 +11,8 @@
 //! claims ──▶ appointments, where there are more claims than places
 //! ```
 //!
-//! Each table is read once, in the order of its keys: only the histories of calendars are in memory
-//! together.
+//! Each table is read once, in the order of its keys. Only the histories of calendars are all in
+//! memory at once.
 
 mod appointments;
 mod calendars;
@@ -41,7 +43,8 @@ static SELECT_CHANGES: LazyLock<String> =
 const SELECT_OCCURRENCE: &str = "select original_start from appointments where key = ?1";
 const SELECT_REVISION_OF: &str = "select revision from appointments where key = ?1";
 
-/// Compares everything; tells each difference in words, and answers how many facts there were.
+/// Compares all derived data. Calls `found` with each difference in words, and returns how many
+/// facts were compared.
 pub(super) fn compare(
     connection: &Connection,
     found: &mut dyn FnMut(String),
@@ -68,11 +71,14 @@ pub(super) fn compare(
     Ok(comparison.examined)
 }
 
+/// The state of the comparison.
 struct Comparison<'a> {
     connection: &'a Connection,
-    /// See `Boot::sessions_from`.
+    /// The first revision at which a session was one set of places: `Boot::sessions_from`.
     sessions_from: Revision,
+    /// How many facts were compared.
     examined: u64,
+    /// Receives each difference.
     found: &'a mut dyn FnMut(String),
 }
 
@@ -87,7 +93,7 @@ impl Comparison<'_> {
         (self.found)(what);
     }
 
-    /// Goes through the log, and answers what it says of calendars.
+    /// Checks the log, and returns the histories of calendars that it has.
     fn log(&mut self) -> Result<Histories, StoreError> {
         let connection = self.connection;
         let mut histories = Histories::default();
@@ -103,12 +109,12 @@ impl Comparison<'_> {
             histories.begin(revision);
             change.walk(connection, 0, &WantedEvents::ALL, |_, bytes| {
                 let event = change.event(connection, bytes)?;
-                if let What::Appointment(it) = &event.what {
+                if let What::Appointment(logged) = &event.what {
                     images_whole = Some(images_whole.unwrap_or(true) && is_whole(bytes)?);
-                    self.original_start(it)?;
+                    self.original_start(logged)?;
                 }
-                replacing.take(&event);
-                histories.take(&change.entry, &event);
+                replacing.add(&event);
+                histories.add(&change.entry, &event);
                 Ok(ControlFlow::Continue(()))
             })?;
             if is_sound && images_whole == Some(is_early) {
@@ -118,7 +124,7 @@ impl Comparison<'_> {
                 ));
                 is_sound = false;
             }
-            if !replaced(connection, revision).is_ok_and(|it| replacing.is_of(&it, is_early)) {
+            if !replaced(connection, revision).is_ok_and(|it| replacing.matches(&it, is_early)) {
                 self.differs(format!(
                     "what revision {revision} replaced is not kept as it must be"
                 ));
@@ -131,27 +137,31 @@ impl Comparison<'_> {
             Ok(rows::revision_of_change(row, 0))
         });
         let noted = noted.optional()?.transpose()?;
-        // One that is no longer in the log may be noted still.
+        // The note stays when its change is removed from the log.
         if noted != reset && (reset.is_some() || noted >= histories.oldest) {
             self.differs("the note of the last clock reset is not that of the log".to_owned());
         }
         Ok(histories)
     }
 
-    /// An occurrence was to begin when it was booked for; one that was imported when its file said.
-    fn original_start(&mut self, it: &LoggedAppointment) -> Result<(), StoreError> {
-        if !matches!(it.kind, AppointmentEvent::Booked | AppointmentEvent::Held) {
+    /// Checks the original start of an occurrence, which is the start that it was booked for. An
+    /// imported occurrence has the original start of its file.
+    fn original_start(&mut self, logged: &LoggedAppointment) -> Result<(), StoreError> {
+        if !matches!(
+            logged.kind,
+            AppointmentEvent::Booked | AppointmentEvent::Held
+        ) {
             return Ok(());
         }
         let mut select = self.connection.prepare_cached(SELECT_OCCURRENCE)?;
         let row = |row: &Row<'_>| Ok(instant_or_null(row, 0));
         let original_start = select
-            .query_row([signed(it.key.0)], row)
+            .query_row([signed(logged.key.0)], row)
             .optional()?
             .transpose()?
             .flatten();
-        if let Some(other) = original_start.filter(|start| *start != it.after.start) {
-            let (id, start) = (it.id, it.after.start);
+        if let Some(other) = original_start.filter(|start| *start != logged.after.start) {
+            let (id, start) = (logged.id, logged.after.start);
             (self.found)(format!(
                 "the original start of appointment {id} is {other}; it was booked for {start}"
             ));
@@ -168,7 +178,7 @@ impl Comparison<'_> {
     }
 }
 
-/// What the events of a change replace.
+/// The profiles and types that the events of a change replace.
 #[derive(Default)]
 struct Replacing {
     profiles: Vec<CalendarId>,
@@ -176,7 +186,7 @@ struct Replacing {
 }
 
 impl Replacing {
-    fn take(&mut self, event: &LogEvent) {
+    fn add(&mut self, event: &LogEvent) {
         for touched in &event.calendars {
             match &event.what {
                 What::Calendar(CalendarEvent::ProfileChanged) => {
@@ -190,8 +200,9 @@ impl Replacing {
         }
     }
 
-    /// Whether this is what they replace. Before schema 4 it was not kept.
-    fn is_of(&self, replaced: &[Replaced], is_early: bool) -> bool {
+    /// Whether the change keeps what its events replace. Changes from before schema 4 may keep
+    /// nothing.
+    fn matches(&self, replaced: &[Replaced], is_early: bool) -> bool {
         let mut earlier_profiles = Vec::new();
         for Replaced { calendar, earlier } in replaced {
             match earlier {

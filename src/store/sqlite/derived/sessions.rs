@@ -14,15 +14,14 @@ use crate::store::sqlite::upgrade::places;
 
 const SELECT_LAST_TIME: &str =
     "select time from changes where revision < ?1 order by revision desc limit 1";
-/// What is in a session since the file was brought to schema 4, as `upgrade` found it: unless it
-/// changed later.
+/// The appointments that the upgrade to schema 4 gave a session, unless they changed later.
 const SELECT_SESSIONS: &str = "select start, type_id, duration, places, key, coalesce(session, key) from appointments \
      where revision < ?1 and state in (1, 2, 3, 7, 8) and blocks and (expire_time is null or expire_time > ?2) \
      order by start, key";
 
 impl Comparison<'_> {
-    /// The sessions of rows that have not changed since they were brought along: the first seat
-    /// names them all, unless it has changed.
+    /// Checks the sessions of rows that have not changed since the upgrade: the first seat names
+    /// the session, unless that seat has changed.
     pub(super) fn sessions(&mut self) -> Result<(), StoreError> {
         let connection = self.connection;
         let (from, mut at) = (signed(self.sessions_from.0), i64::MIN);
@@ -31,8 +30,8 @@ impl Comparison<'_> {
             .optional()?;
         let mut sessions = HashMap::new();
         let mut statement = connection.prepare(SELECT_SESSIONS)?;
-        // When it was is not known once the log of then is forgotten: what expires is not judged
-        // then.
+        // The time of the upgrade is unknown once the log from before it is removed: appointments
+        // that expire are not checked then.
         let mut rows = statement.query([from, last.unwrap_or(i64::MAX)])?;
         let read = |row: &Row<'_>| {
             let (start, type_id, minutes): (i64, String, u32) =
