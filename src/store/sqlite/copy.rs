@@ -49,11 +49,11 @@ const PUT_FIRST_KEY: &str = "insert into meta (name, value) values ('first_key',
 const STEPS_A_LOOK: i32 = 100_000;
 
 /// A lock on an existing file, which no other process may open as long as this value is alive.
-pub struct Reserved {
+pub struct ExclusiveLock {
     _locked: Locked,
 }
 
-impl Reserved {
+impl ExclusiveLock {
     /// Locks a file; refused while a process has it open.
     pub fn new(file: &Path) -> Result<Self, OpenError> {
         Ok(Self {

@@ -58,7 +58,7 @@ use super::{
 use crate::store::codec::record;
 
 use checkpoint::Checkpoints;
-pub use copy::{CopySource, Reserved, unused};
+pub use copy::{CopySource, ExclusiveLock, unused};
 pub use file::is_there;
 use file::{Locked, Missing, WatchedFiles};
 use location::Location;

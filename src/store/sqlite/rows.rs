@@ -347,7 +347,7 @@ fn filled(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
-/// The texts of a person, in the order of their columns.
+/// The texts of a person in the order of their columns, without the metadata.
 fn texts(person: &Person) -> [Option<&str>; 8] {
     let Person {
         invitee,

@@ -1,8 +1,8 @@
 //! The upgrade of an older file: content that its rows lack is computed from the rest.
 //!
-//! Sessions, original starts, claims and versions of calendars whose ids were used again, keys of
-//! addresses, and the segments of large changes. This happens once, in one transaction, before
-//! anything is read; the note that it happened is in the same transaction.
+//! Older rows lack sessions, original starts, claims and versions of calendars whose ids were used
+//! again, keys of addresses, and the segments of large changes. The upgrade happens once, in one
+//! transaction, before anything is read; the note that it happened is in the same transaction.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
